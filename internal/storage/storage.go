@@ -1,0 +1,209 @@
+// Package storage is the contract between Sealgate and what keeps its bytes.
+//
+// A [Store] is a flat, ordered map from keys to values with one atomic write:
+// [Store.Commit]. A commit is whole or not there, whatever dies meanwhile; once it has returned nil
+// it survives kill -9 and power loss (as far as the disk keeps its word). Reads see every commit that returned before they began.
+//
+// A Commit that returns an error other than those of this package that say "nothing
+// was written" has an unknown outcome: the caller that keeps state in memory must read it again.
+//
+// What is stored is ciphertext (the barrier seals it) except for the few records that carry their own protection. Keys are visible
+// to whoever can read the storage.
+//
+// Every implementation passes the suite in package storagetest.
+package storage
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits of one commit and of a key, the same on every backend, so that no caller comes to
+// depend on what only one of them can do (etcd: 128 operations and 1.5 MiB in a
+// transaction; PostgreSQL: 2,704 bytes in an index row).
+const (
+	MaxOps   = 64      // puts, deletes and conditions
+	MaxBytes = 1 << 20 // keys and values, summed
+	MaxKey   = 2048    // bytes of a key
+)
+
+// Errors of the contract. Those marked "nothing was written" make the outcome certain.
+var (
+	// ErrNotFound is returned by Get for a key that holds nothing.
+	ErrNotFound = errors.New("storage: not found")
+	// ErrConflict is returned by Commit when a condition does not hold. Nothing was written.
+	ErrConflict = errors.New("storage: a condition of the commit does not hold")
+	// ErrFenced is returned by Commit when another leader was elected since the batch's epoch. Nothing was written.
+	ErrFenced = errors.New("storage: another node has become the leader")
+	// ErrTooLarge is returned by Commit for a batch beyond MaxOps or MaxBytes. Nothing was written.
+	ErrTooLarge = errors.New("storage: the commit is too large")
+	// ErrInvalidKey is returned for a key or prefix that [CheckKey] or [CheckPrefix] refuses. Nothing was written.
+	ErrInvalidKey = errors.New("storage: invalid key")
+	// ErrClosed is returned after Close. Nothing was written.
+	ErrClosed = errors.New("storage: closed")
+	// ErrFull is returned by Commit when no room is left. Nothing was written.
+	ErrFull = errors.New("storage: no space left")
+	// ErrLocked is returned on opening a store that another process has open.
+	ErrLocked = errors.New("storage: in use by another process")
+	// ErrCorrupt is returned when what lies on disk cannot be what was written.
+	ErrCorrupt = errors.New("storage: corrupt")
+	// ErrForeign is returned on opening a folder or database that holds another program's data.
+	ErrForeign = errors.New("storage: holds another program's data")
+)
+
+// Store is what every backend provides. All methods are safe for concurrent use
+// and return promptly with the context's error when it ends.
+type Store interface {
+	// Get returns a copy of the value, or ErrNotFound.
+	Get(ctx context.Context, key string) ([]byte, error)
+
+	// List returns the names directly below prefix in byte order: "a" for the key prefix+"a",
+	// "b/" once for all keys that start with prefix+"b/". The prefix is empty or
+	// ends in a slash. Only names after `after` are given (all, where it is empty), at most limit of them (no bound, where it is
+	// not positive). No names is an empty list, not an error.
+	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
+
+	// Commit carries out all of the batch, in order, or nothing of it.
+	Commit(ctx context.Context, b Batch) error
+
+	// Close ends the store's goroutines and releases its files. Calls under way finish or return ErrClosed.
+	Close() error
+}
+
+// Batch is one atomic write.
+type Batch struct {
+	If    []Condition // all must hold when the batch is applied
+	Ops   []Op        // applied in order; the last operation on a key wins
+	Epoch uint64      // the leader's epoch (Leadership.Epoch) that must still be in office; 0 where there is no election
+}
+
+// Op is a put, or a delete. Deleting what is not there is no error.
+type Op struct {
+	Key    string
+	Value  []byte
+	Delete bool
+}
+
+// Put returns the operation that stores value under key.
+func Put(key string, value []byte) Op { return Op{Key: key, Value: value} }
+
+// Delete returns the operation that removes key.
+func Delete(key string) Op { return Op{Key: key, Delete: true} }
+
+// Condition is what a key must hold for the batch to be applied: exactly Value, or nothing where Absent is set.
+type Condition struct {
+	Key    string
+	Value  []byte
+	Absent bool
+}
+
+// IfAbsent is the condition that key holds nothing.
+func IfAbsent(key string) Condition { return Condition{Key: key, Absent: true} }
+
+// IfValue is the condition that key holds exactly value.
+func IfValue(key string, value []byte) Condition { return Condition{Key: key, Value: value} }
+
+// Elector is implemented by stores that several nodes share.
+type Elector interface {
+	// Campaign waits until this node is elected, or ctx ends. The identity is shown to the others.
+	Campaign(ctx context.Context, identity []byte) (Leadership, error)
+	// Leader returns the identity and epoch of the leader in office, or ErrNotFound.
+	Leader(ctx context.Context) (identity []byte, epoch uint64, err error)
+}
+
+// Leadership is an office held.
+type Leadership interface {
+	// Epoch grows with every election. A batch that carries it is refused with ErrFenced once another leader is in office.
+	Epoch() uint64
+	// Lost is closed when the office is, or may be, lost.
+	Lost() <-chan struct{}
+	// Resign gives the office up at once.
+	Resign(ctx context.Context) error
+}
+
+// Watcher is implemented by stores that tell of changes.
+type Watcher interface {
+	// Watch sends the keys below prefix that change after the call, in commit order, until ctx ends; then
+	// the channel is closed. A channel closed before that means that changes may have been missed: read again, watch again.
+	Watch(ctx context.Context, prefix string) (<-chan Event, error)
+}
+
+// Event names a key that was put or deleted. The value is to be read.
+type Event struct {
+	Key     string
+	Deleted bool
+}
+
+// Snapshotter is implemented by stores that can stream a consistent copy of all entries.
+type Snapshotter interface {
+	// Snapshot calls visit for every entry in key order, all as of one moment. The value is valid until visit returns.
+	Snapshot(ctx context.Context, visit func(key string, value []byte) error) error
+}
+
+// Sizer is implemented by stores that know the room they take, in bytes.
+type Sizer interface {
+	Size(ctx context.Context) (int64, error)
+}
+
+var _ io.Closer = Store(nil)
+
+// CheckKey refuses what is not a key: empty, longer than MaxKey, not UTF-8, with a NUL byte, a leading or trailing
+// slash, or an empty, "." or ".." segment.
+func CheckKey(key string) error {
+	switch {
+	case key == "":
+		return fmt.Errorf("%w: empty", ErrInvalidKey)
+	case len(key) > MaxKey:
+		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrInvalidKey, len(key), MaxKey)
+	case !utf8.ValidString(key):
+		return fmt.Errorf("%w: not UTF-8", ErrInvalidKey)
+	case strings.IndexByte(key, 0) >= 0:
+		return fmt.Errorf("%w: contains a NUL byte", ErrInvalidKey)
+	}
+	for segment := range strings.SplitSeq(key, "/") {
+		if segment == "" || segment == "." || segment == ".." {
+			return fmt.Errorf("%w: %q has the segment %q", ErrInvalidKey, key, segment)
+		}
+	}
+	return nil
+}
+
+// CheckPrefix refuses what is neither empty nor a key with a slash behind it.
+func CheckPrefix(prefix string) error {
+	if prefix == "" {
+		return nil
+	}
+	key, ok := strings.CutSuffix(prefix, "/")
+	if !ok {
+		return fmt.Errorf("%w: the prefix %q does not end in a slash", ErrInvalidKey, prefix)
+	}
+	return CheckKey(key)
+}
+
+// Check refuses a batch with an invalid key or beyond the limits. Every backend calls it first.
+func (b Batch) Check() error {
+	if n := len(b.Ops) + len(b.If); n > MaxOps {
+		return fmt.Errorf("%w: %d operations and conditions; at most %d are allowed", ErrTooLarge, n, MaxOps)
+	}
+	size := 0
+	for _, op := range b.Ops {
+		if err := CheckKey(op.Key); err != nil {
+			return err
+		}
+		size += len(op.Key) + len(op.Value)
+	}
+	for _, c := range b.If {
+		if err := CheckKey(c.Key); err != nil {
+			return err
+		}
+		size += len(c.Key) + len(c.Value)
+	}
+	if size > MaxBytes {
+		return fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrTooLarge, size, MaxBytes)
+	}
+	return nil
+}

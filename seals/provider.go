@@ -1,0 +1,46 @@
+package seals
+
+import (
+	"context"
+	"log/slog"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+)
+
+// Factory makes a provider's wrapper from a configuration stanza. It checks the
+// parameters (an error is a mistake in the configuration) and touches neither device nor network: those are met by the
+// first Encrypt, Decrypt or KeyId, so that a server starts while its HSM is away.
+type Factory func(Config) (wrapping.Wrapper, error)
+
+// Config is one seal stanza.
+type Config struct {
+	Name   string            // the seal's name, unique in the set
+	Type   string            // "pkcs11", "awskms", ...
+	Params map[string]string // by the provider's names; values are as written: "env://X" and "file://P" are not resolved yet
+	Getenv func(string) string
+	Log    *slog.Logger
+}
+
+// Versioned is implemented by providers whose key has versions: the one that Encrypt uses now.
+type Versioned interface {
+	KeyVersion(ctx context.Context) (string, error)
+}
+
+// Binder is implemented by providers that cannot bind additional data to a ciphertext, and say so at start.
+// A provider that does not implement it promises that it does.
+type Binder interface {
+	BindsAAD() bool
+}
+
+// Closer is implemented by providers that hold sessions, connections or goroutines.
+type Closer interface {
+	Close() error
+}
+
+// Quorum is implemented by the provider behind which people stand (seals/shamir): Decrypt needs their key first.
+type Quorum interface {
+	// Unlock gives the combined key (32 bytes) that Decrypt uses until Lock; it is copied.
+	Unlock(key []byte) error
+	// Lock forgets it.
+	Lock()
+}
