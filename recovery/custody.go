@@ -1,0 +1,190 @@
+package recovery
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/secret"
+)
+
+// Target says what the shares of a custody are for.
+type Target uint8
+
+// The targets.
+const (
+	Barrier  Target = 1 // they open the Shamir seal, and authorise a rekey of it
+	Recovery Target = 2 // they authorise where a device unseals; they open nothing
+)
+
+// String gives the name used in commands: "barrier" or "recovery".
+func (t Target) String() string {
+	switch t {
+	case Barrier:
+		return "barrier"
+	case Recovery:
+		return "recovery"
+	}
+	return fmt.Sprintf("target %d", uint8(t))
+}
+
+// ID names one custody for ever; verifiers are bound to it.
+type ID [16]byte
+
+// Verifier is a hash by which a key or a share is known again:
+//
+//	SHA-256( "sealgate/recovery/verifier/v1" 00 | kind u8 | custody id 16 | length u8 | value )
+//
+// kind is 1 for the key and 2 for a share. Keys and shares have 256 bits of entropy, so that a fast hash gives
+// nothing away.
+type Verifier [sha256.Size]byte
+
+const (
+	verifierDomain = "sealgate/recovery/verifier/v1\x00"
+	kindKey        = 1
+	kindShare      = 2
+)
+
+func verifierOf(kind byte, id ID, value *secret.Bytes) Verifier {
+	h := sha256.New()
+	h.Write([]byte(verifierDomain))
+	h.Write([]byte{kind})
+	h.Write(id[:])
+	h.Write([]byte{byte(value.Len())})
+	h.Write(value.Expose())
+	return Verifier(h.Sum(nil))
+}
+
+// Holder is one share: who has it, and when it was last proven to be good.
+type Holder struct {
+	Verifier Verifier
+	Name     string    // at most MaxName bytes; "" where shares have no names
+	Proven   time.Time // zero: not since it was made
+}
+
+// Former is the generation of shares before the current one, kept to tell its holders that theirs was replaced.
+type Former struct {
+	ID         ID
+	Generation uint64
+	Replaced   time.Time
+	Shares     []Verifier
+}
+
+// Custody is who holds the shares of one key: everything about the shares but the shares. Holders[i] is share number i+1.
+type Custody struct {
+	ID         ID
+	Target     Target
+	Generation uint64 // 1 for the first, one more with every rekey
+	Shares     int
+	Threshold  int
+	Created    time.Time
+	PublicKey  []byte // of the split seed: HPKE, MLKEM768-X25519
+	Key        Verifier
+	Holders    []Holder
+	Previous   *Former // nil in the first generation
+}
+
+// NewCustody makes a new seed, splits it, and forgets it: what is left are the record and the shares, which are
+// to be handed out and destroyed. previous is the custody that the new one replaces, or nil.
+func NewCustody(t Target, previous *Custody, shares, threshold int, rnd io.Reader, now time.Time) (*Custody, []*secret.Bytes, error) {
+	seed, err := secret.Random(rnd, SeedLen)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer seed.Destroy()
+	parts, err := Split(seed, shares, threshold, rnd)
+	if err != nil {
+		return nil, nil, err
+	}
+	c, err := describe(t, seed, parts, rnd)
+	if err != nil {
+		destroyAll(parts)
+		return nil, nil, err
+	}
+	c.Generation, c.Threshold, c.Created = 1, threshold, stamp(now)
+	if previous != nil {
+		c.Generation = previous.Generation + 1
+		c.Previous = previous.retire(now)
+	}
+	return c, parts, nil
+}
+
+// describe makes the part of a custody that follows from its key and shares.
+func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader) (*Custody, error) {
+	id, err := newUUID(rnd)
+	if err != nil {
+		return nil, err
+	}
+	public, err := PublicKey(seed)
+	if err != nil {
+		return nil, err
+	}
+	c := &Custody{
+		ID: id, Target: t, Shares: len(parts), PublicKey: public,
+		Key:     verifierOf(kindKey, id, seed),
+		Holders: make([]Holder, len(parts)),
+	}
+	for i, p := range parts {
+		c.Holders[i].Verifier = verifierOf(kindShare, id, p)
+	}
+	return c, nil
+}
+
+func (c *Custody) retire(now time.Time) *Former {
+	f := &Former{ID: c.ID, Generation: c.Generation, Replaced: stamp(now), Shares: make([]Verifier, len(c.Holders))}
+	for i, h := range c.Holders {
+		f.Shares[i] = h.Verifier
+	}
+	return f
+}
+
+// Identify tells the number of a share, counted from 1. Every verifier is compared, in constant time, whichever fits. The
+// errors are [ErrShareLength], [ErrShareUnknown], and [ErrShareReplaced] for a share of the generation before.
+func (c *Custody) Identify(share *secret.Bytes) (int, error) {
+	if err := checkShareLength(share); err != nil {
+		return 0, err
+	}
+	mine := verifierOf(kindShare, c.ID, share)
+	number := 0
+	for i := range c.Holders {
+		same := subtle.ConstantTimeCompare(mine[:], c.Holders[i].Verifier[:])
+		number = subtle.ConstantTimeSelect(same, i+1, number)
+	}
+	if number > 0 {
+		return number, nil
+	}
+	if c.Previous.holds(share) {
+		return 0, &worded{fmt.Sprintf("share rejected: it is of generation %d, which was replaced on %s; use a share of generation %d",
+			c.Previous.Generation, c.Previous.Replaced.Format(time.RFC3339), c.Generation), ErrShareReplaced}
+	}
+	return 0, ErrShareUnknown
+}
+
+func (f *Former) holds(share *secret.Bytes) bool {
+	if f == nil {
+		return false
+	}
+	mine := verifierOf(kindShare, f.ID, share)
+	found := 0
+	for i := range f.Shares {
+		found |= subtle.ConstantTimeCompare(mine[:], f.Shares[i][:])
+	}
+	return found == 1
+}
+
+// VerifyKey reports whether key is the one that was split.
+func (c *Custody) VerifyKey(key *secret.Bytes) bool {
+	mine := verifierOf(kindKey, c.ID, key)
+	return subtle.ConstantTimeCompare(mine[:], c.Key[:]) == 1
+}
+
+// stamp is a time as it comes back from a record.
+func stamp(t time.Time) time.Time { return time.Unix(0, t.UnixNano()).UTC() }
+
+func destroyAll(list []*secret.Bytes) {
+	for _, s := range list {
+		s.Destroy()
+	}
+}

@@ -1,0 +1,198 @@
+package recovery
+
+import (
+	"fmt"
+	"time"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/cryptobyte"
+)
+
+// Bounds of records. Decoding keeps to them, so that a damaged or forged record costs neither memory nor time.
+const (
+	MaxName      = 128  // a holder's name, bytes
+	maxPublicKey = 4096 // MLKEM768-X25519 has 1216
+	maxRecord    = 1 << 20
+)
+
+const custodyVersion = 1
+
+// Marshal gives the custody's record, version 1, numbers big-endian:
+//
+//	version u8 = 1 | target u8 | id 16 | generation u64 | created i64 | shares u8 | threshold u8
+//	| length u16, public key | key verifier 32
+//	| shares times: { share verifier 32 | proven i64 | length u8, name }
+//	| former u8 = 0 or 1, and if 1: { id 16 | generation u64 | replaced i64 | count u8 | count times: share verifier 32 }
+//
+// Times are nanoseconds since 1970, 0 for never. It panics for a custody beyond the bounds that [UnmarshalCustody] keeps
+// to: neither this package nor a record makes one.
+func (c *Custody) Marshal() []byte {
+	if err := c.check(); err != nil {
+		panic("recovery: " + err.Error())
+	}
+	b := cryptobyte.NewBuilder(make([]byte, 0, 1536+len(c.Holders)*(41+MaxName)))
+	b.AddUint8(custodyVersion)
+	b.AddUint8(uint8(c.Target))
+	b.AddBytes(c.ID[:])
+	b.AddUint64(c.Generation)
+	addTime(b, c.Created)
+	b.AddUint8(uint8(c.Shares))
+	b.AddUint8(uint8(c.Threshold))
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(c.PublicKey) })
+	b.AddBytes(c.Key[:])
+	for _, h := range c.Holders {
+		b.AddBytes(h.Verifier[:])
+		addTime(b, h.Proven)
+		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(h.Name)) })
+	}
+	c.Previous.marshal(b)
+	return b.BytesOrPanic()
+}
+
+func (f *Former) marshal(b *cryptobyte.Builder) {
+	if f == nil {
+		b.AddUint8(0)
+		return
+	}
+	b.AddUint8(1)
+	b.AddBytes(f.ID[:])
+	b.AddUint64(f.Generation)
+	addTime(b, f.Replaced)
+	b.AddUint8(uint8(len(f.Shares)))
+	for _, v := range f.Shares {
+		b.AddBytes(v[:])
+	}
+}
+
+// UnmarshalCustody reads the record of [Custody.Marshal]; errors wrap [ErrRecord].
+func UnmarshalCustody(record []byte) (*Custody, error) {
+	s, err := open(record, custodyVersion)
+	if err != nil {
+		return nil, err
+	}
+	c := new(Custody)
+	var target, shares, threshold uint8
+	var public cryptobyte.String
+	if !s.ReadUint8(&target) || !s.CopyBytes(c.ID[:]) || !s.ReadUint64(&c.Generation) || !readTime(&s, &c.Created) ||
+		!s.ReadUint8(&shares) || !s.ReadUint8(&threshold) ||
+		!s.ReadUint16LengthPrefixed(&public) || !s.CopyBytes(c.Key[:]) {
+		return nil, cut("custody")
+	}
+	c.Target, c.Shares, c.Threshold, c.PublicKey = Target(target), int(shares), int(threshold), append([]byte{}, public...)
+	c.Holders = make([]Holder, shares)
+	for i := range c.Holders {
+		if !c.Holders[i].read(&s) {
+			return nil, cut("custody")
+		}
+	}
+	if c.Previous, err = readFormer(&s); err != nil {
+		return nil, err
+	}
+	if !s.Empty() {
+		return nil, fmt.Errorf("%w: bytes after the custody's end", ErrRecord)
+	}
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	return c, nil
+}
+
+func (h *Holder) read(s *cryptobyte.String) bool {
+	var name cryptobyte.String
+	if !s.CopyBytes(h.Verifier[:]) || !readTime(s, &h.Proven) || !s.ReadUint8LengthPrefixed(&name) {
+		return false
+	}
+	h.Name = string(name)
+	return true
+}
+
+func readFormer(s *cryptobyte.String) (*Former, error) {
+	var there, count uint8
+	if !s.ReadUint8(&there) || there > 1 {
+		return nil, cut("custody")
+	}
+	if there == 0 {
+		return nil, nil
+	}
+	f := new(Former)
+	if !s.CopyBytes(f.ID[:]) || !s.ReadUint64(&f.Generation) || !readTime(s, &f.Replaced) || !s.ReadUint8(&count) {
+		return nil, cut("custody")
+	}
+	f.Shares = make([]Verifier, count)
+	for i := range f.Shares {
+		if !s.CopyBytes(f.Shares[i][:]) {
+			return nil, cut("custody")
+		}
+	}
+	return f, nil
+}
+
+// check keeps a custody within what its record can say.
+func (c *Custody) check() error {
+	if c.Target != Barrier && c.Target != Recovery {
+		return fmt.Errorf("%w: custody of an unknown %v", ErrRecord, c.Target)
+	}
+	if err := CheckShape(c.Shares, c.Threshold); err != nil {
+		return fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if len(c.Holders) != c.Shares || len(c.PublicKey) == 0 || len(c.PublicKey) > maxPublicKey {
+		return fmt.Errorf("%w: custody with %d holders of %d shares, and a public key of %d bytes",
+			ErrRecord, len(c.Holders), c.Shares, len(c.PublicKey))
+	}
+	if c.Previous != nil && len(c.Previous.Shares) > MaxShares {
+		return fmt.Errorf("%w: custody with %d former shares", ErrRecord, len(c.Previous.Shares))
+	}
+	for i, h := range c.Holders {
+		if err := checkName(h.Name); err != nil {
+			return fmt.Errorf("%w: holder of share %d: %w", ErrRecord, i+1, err)
+		}
+	}
+	return nil
+}
+
+func checkName(name string) error {
+	if len(name) > MaxName || !utf8.ValidString(name) {
+		return &worded{fmt.Sprintf("a holder's name is valid UTF-8 of at most %d bytes", MaxName), ErrParams}
+	}
+	return nil
+}
+
+// open checks a record's size and version, and gives what follows.
+func open(record []byte, version uint8) (cryptobyte.String, error) {
+	if len(record) > maxRecord {
+		return nil, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrRecord, len(record), maxRecord)
+	}
+	s := cryptobyte.String(record)
+	var got uint8
+	if !s.ReadUint8(&got) {
+		return nil, fmt.Errorf("%w: it is empty", ErrRecord)
+	}
+	if got != version {
+		return nil, fmt.Errorf("%w: version %d, and this program knows version %d; was it written by a newer one?", ErrRecord, got, version)
+	}
+	return s, nil
+}
+
+func cut(what string) error {
+	return fmt.Errorf("%w: the %s is cut short or malformed", ErrRecord, what)
+}
+
+func addTime(b *cryptobyte.Builder, t time.Time) {
+	if t.IsZero() {
+		b.AddUint64(0)
+		return
+	}
+	b.AddUint64(uint64(t.UnixNano()))
+}
+
+func readTime(s *cryptobyte.String, t *time.Time) bool {
+	var n uint64
+	if !s.ReadUint64(&n) {
+		return false
+	}
+	*t = time.Time{}
+	if n != 0 {
+		*t = time.Unix(0, int64(n)).UTC()
+	}
+	return true
+}
