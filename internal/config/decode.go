@@ -1,0 +1,201 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The defaults that Vault and OpenBao have as well.
+const (
+	defaultLeaseTTL        = 768 * time.Hour
+	defaultRequestDuration = 90 * time.Second
+)
+
+// decoder turns bodies into a Config, one file after the other.
+type decoder struct {
+	cfg   *Config
+	errs  []error
+	set   map[string]Pos // where a top-level key was set: a later file may set it again
+	notes []Note
+}
+
+func newDecoder() *decoder {
+	return &decoder{set: map[string]Pos{}, cfg: &Config{
+		DefaultLeaseTTL:           defaultLeaseTTL,
+		MaxLeaseTTL:               defaultLeaseTTL,
+		DefaultMaxRequestDuration: defaultRequestDuration,
+		LogLevel:                  slog.LevelInfo,
+		LogFormat:                 "standard",
+		SealPolicy:                SealPolicy{Mode: PolicyAny},
+	}}
+}
+
+func (d *decoder) fail(p Pos, format string, args ...any) {
+	d.errs = append(d.errs, &Error{p, fmt.Sprintf(format, args...)})
+}
+
+func (d *decoder) note(p Pos, key string, warn bool, text string) {
+	d.cfg.Notes = append(d.cfg.Notes, Note{Pos: p, Key: short(key), Text: text, Warn: warn})
+}
+
+// file takes in one file's body. Scalars of a later file win, with a note; stanzas add up.
+func (d *decoder) file(b *body) {
+	s := d.section("", b)
+	for key, p := range s.seen {
+		if first, again := d.set[key]; again && first.File != p.File {
+			d.note(p, key, false, fmt.Sprintf("replaces the value of %s", first))
+		}
+		d.set[key] = p
+	}
+	c := d.cfg
+	s.str("redirect_addr", &c.APIAddr) // the old name of the next
+	s.str("api_addr", &c.APIAddr)
+	s.str("cluster_addr", &c.ClusterAddr)
+	s.str("cluster_name", &c.ClusterName)
+	s.str("pid_file", &c.PIDFile)
+	s.flag("disable_clustering", &c.DisableClustering)
+	s.flag("raw_storage_endpoint", &c.RawStorageEndpoint)
+	s.flag("enable_response_header_hostname", &c.ResponseHeaderHost)
+	s.duration("default_lease_ttl", &c.DefaultLeaseTTL)
+	s.duration("max_lease_ttl", &c.MaxLeaseTTL)
+	s.duration("default_max_request_duration", &c.DefaultMaxRequestDuration)
+	d.logging(s)
+	d.mlock(s)
+	for _, key := range []string{"storage", "backend"} {
+		for _, b := range s.blocks(key, 1, 1) {
+			d.storage(key, b)
+		}
+	}
+	for _, b := range s.blocks("listener", 1, 1) {
+		d.listener(b)
+	}
+	for _, key := range []string{"seal", "kms", "hsm"} {
+		for _, b := range s.blocks(key, 1, 2) {
+			d.seal(key, b)
+		}
+	}
+	for _, b := range s.blocks("seal_policy", 0, 0) {
+		d.sealPolicy(b)
+	}
+	s.finish(foreignTop)
+}
+
+// levels are Vault's words for its log levels.
+var levels = map[string]slog.Level{
+	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "notice": slog.LevelInfo,
+	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "err": slog.LevelError,
+}
+
+// Level returns the slog level of one of Vault's words (trace, debug, info, notice, warn, error).
+func Level(word string) (slog.Level, bool) {
+	l, ok := levels[strings.ToLower(word)]
+	return l, ok
+}
+
+func (d *decoder) logging(s *section) {
+	var level string
+	s.choice("log_level", []string{"trace", "debug", "info", "notice", "warn", "warning", "error", "err"}, &level)
+	if l, ok := Level(level); ok {
+		d.cfg.LogLevel = l
+	}
+	s.choice("log_format", []string{"standard", "json"}, &d.cfg.LogFormat)
+}
+
+// mlock: memory is never locked. true asks for that; false asks for locking, and is
+// accepted as Vault's default, but said loudly.
+func (d *decoder) mlock(s *section) {
+	unlocked := true
+	s.flag("disable_mlock", &unlocked)
+	if p, ok := s.seen["disable_mlock"]; ok && !unlocked {
+		d.note(p, "disable_mlock", true, "memory is not locked by this program: switch swap off, or encrypt it")
+	}
+}
+
+func (d *decoder) storage(key string, b block) {
+	kind := strings.ToLower(b.labels[0])
+	if first := d.cfg.Storage; first != nil {
+		d.fail(b.pos, "a second %s stanza: the first stands at %s, and data lives in one place", key, first.Pos)
+		return
+	}
+	st := &Storage{Pos: b.pos, Type: kind}
+	s := d.section(key+" "+kind, b.body)
+	switch kind {
+	case "bbolt", "file":
+		s.str("path", &st.Path)
+		if st.Path == "" {
+			d.fail(b.pos, `%s %q needs a path`, key, kind)
+		}
+		if kind == "file" {
+			d.note(b.pos, key+" file", false, "the embedded store lives in this folder; the files of another server cannot be read")
+		}
+	case "inmem":
+		d.note(b.pos, key+" inmem", true, "nothing outlives the process")
+	default:
+		instead, ok := otherStorage[kind]
+		if !ok {
+			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder) or "inmem" (tests)`
+		}
+		d.fail(b.pos, "%s %s is not offered: %s", key, short(kind), instead)
+		return
+	}
+	s.finish(foreignStorage)
+	d.cfg.Storage = st
+}
+
+// Complete checks what only the whole configuration can show, after the command line had its
+// say: a storage and a listener are there, and addresses and TTLs fit together.
+func (c *Config) Complete() error {
+	d := &decoder{cfg: c}
+	where := Pos{}
+	if len(c.Files) > 0 {
+		where = Pos{c.Files[len(c.Files)-1], 1}
+	}
+	if c.Storage == nil {
+		d.fail(where, `no storage stanza in any file: add storage "bbolt" { path = "..." }`)
+	}
+	if len(c.Listeners) == 0 {
+		d.fail(where, `no listener stanza in any file: add listener "tcp" { address = "127.0.0.1:8200" ... }`)
+	}
+	return d.result()
+}
+
+// check runs after all files and the environment.
+func (d *decoder) check() {
+	c := d.cfg
+	if c.DefaultLeaseTTL > c.MaxLeaseTTL {
+		d.fail(d.set["default_lease_ttl"], "default_lease_ttl must not exceed max_lease_ttl")
+	}
+	if c.DefaultMaxRequestDuration == 0 {
+		d.fail(d.set["default_max_request_duration"], "default_max_request_duration must be more than 0")
+	}
+	d.url("api_addr", c.APIAddr, "http", "https")
+	d.url("cluster_addr", c.ClusterAddr, "https")
+	d.checkListeners()
+	d.checkSeals()
+}
+
+func (d *decoder) url(key, text string, schemes ...string) {
+	if text == "" {
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) || strings.Contains(text, "{{") {
+		d.fail(d.set[key], "%s must be a URL, such as %s://192.0.2.10:8200, without templates", key, schemes[len(schemes)-1])
+	}
+}
+
+// result joins the mistakes in the order of the files, each once.
+func (d *decoder) result() error {
+	slices.SortStableFunc(d.errs, func(a, b error) int { return d.order(posOf(a), posOf(b)) })
+	return joined(slices.CompactFunc(d.errs, func(a, b error) bool { return a.Error() == b.Error() }))
+}
+
+// order is that of reading; the environment comes first.
+func (d *decoder) order(a, b Pos) int {
+	return cmp.Or(cmp.Compare(slices.Index(d.cfg.Files, a.File), slices.Index(d.cfg.Files, b.File)), cmp.Compare(a.Line, b.Line))
+}

@@ -1,0 +1,188 @@
+package config
+
+import "strings"
+
+// foreign is a key that Vault or OpenBao knows and this program does not use.
+type foreign struct {
+	text     string
+	refuse   bool   // ignoring it would protect less, or do something else, than was asked for
+	warn     bool   // accepted, but start-up says it loudly
+	standard string // with refuse and warn: the value that asks for nothing, "" for any
+}
+
+// isDefault reports whether the key asks for what is the case anyway.
+func (k foreign) isDefault(v value) bool {
+	if k.standard == "" || v.kind == isList || v.kind == isObject {
+		return false
+	}
+	text := strings.ToLower(v.text)
+	switch text {
+	case "1":
+		text = "true"
+	case "0", "":
+		text = "false"
+	}
+	return text == k.standard
+}
+
+func lookup(tables []map[string]foreign, key string) (foreign, bool) {
+	for _, t := range tables {
+		if k, ok := t[key]; ok {
+			return k, true
+		}
+	}
+	return foreign{}, false
+}
+
+const (
+	noPlugins  = "has no effect: there are no external plugins"
+	noLogFile  = "has no effect: logs go to standard error; let the service manager keep and rotate them"
+	noCache    = "has no effect: there is no such cache or standby to tune"
+	enterprise = "has no effect: it belongs to another product's licence or reporting"
+	noMetrics  = "has no effect: metrics are not served yet"
+)
+
+// foreignTop are the top-level keys: each with the reason why it is accepted, or what to do instead.
+var foreignTop = map[string]foreign{
+	"ui": {text: "has no effect: there is no web interface yet"},
+
+	"plugin":                   {text: noPlugins},
+	"plugin_directory":         {text: noPlugins},
+	"plugin_tmpdir":            {text: noPlugins},
+	"plugin_file_uid":          {text: noPlugins},
+	"plugin_file_permissions":  {text: noPlugins},
+	"plugin_auto_download":     {text: noPlugins},
+	"plugin_auto_register":     {text: noPlugins},
+	"plugin_download_behavior": {text: noPlugins},
+	"plugin_download_max_size": {text: noPlugins},
+
+	"log_file":             {text: noLogFile},
+	"log_rotate_bytes":     {text: noLogFile},
+	"log_rotate_duration":  {text: noLogFile},
+	"log_rotate_max_files": {text: noLogFile},
+	"log_requests_level":   {text: "has no effect: requests are not logged one by one"},
+
+	"disable_cache":               {text: noCache},
+	"cache_size":                  {text: noCache},
+	"disable_performance_standby": {text: noCache},
+	"disable_standby_reads":       {text: noCache},
+	"disable_indexing":            {text: noCache},
+	"disable_sealwrap":            {text: "has no effect: every entry lies under the barrier, whose root key the seals protect"},
+	"disable_printable_check":     {text: "has no effect: names are checked always"},
+	"disable_sentinel_trace":      {text: enterprise},
+
+	"telemetry":                           {text: noMetrics},
+	"enable_response_header_raft_node_id": {text: "has no effect: there is no Raft here"},
+	"introspection_endpoint": {text: "has no effect: sys/internal/inspect is not served"},
+	"detect_deadlocks":                    {text: "has no effect: it is a debugging aid of another program"},
+	"imprecise_lease_role_tracking":       {text: "has no effect: there are no leases of roles"},
+	"allow_audit_log_prefixing":           {text: "has no effect: audit devices are not served yet"},
+	"unsafe_allow_api_audit_creation":     {text: "has no effect: audit devices are not served yet"},
+	"unsafe_cross_namespace_identity":     {text: "has no effect: there is one namespace"},
+	"allow_unauthenticated_workflows":     {text: "has no effect: there are no workflows"},
+	"unsafe_relative_paths":               {text: "has no effect: relative paths in requests are refused always"},
+	"service_registration":                {text: "has no effect: the node does not register itself anywhere"},
+	"user_lockout":                        {text: "has no effect: there are no passwords to lock out"},
+	"enable_multiseal":                    {text: "has no effect: several seals are always possible, see seal_policy"},
+	"cluster_cipher_suites":               {text: "has no effect: nodes speak TLS 1.3 among themselves"},
+
+	"license_path":                      {text: enterprise},
+	"license":                           {text: enterprise},
+	"reporting":                         {text: enterprise},
+	"replication":                       {text: enterprise},
+	"experiments":                       {text: enterprise},
+	"enable_post_unseal_trace":          {text: "has no effect: it is a debugging aid of another program"},
+	"post_unseal_trace_directory":       {text: "has no effect: it is a debugging aid of another program"},
+	"administrative_namespace_path":     {text: enterprise},
+	"default_role_based_rate_limit":     {text: enterprise},
+	"allow_unverified_seal_plugin_info": {text: noPlugins},
+
+	"audit":       {refuse: true, text: "audit devices are not served yet, and a server without the audit trail that was asked for must not start; remove the stanza to go without"},
+	"initialize":  {refuse: true, text: "initialise with `operator init`, which gives the recovery shares to people"},
+	"ha_storage":  {refuse: true, text: "one storage serves data and election: remove this stanza"},
+	"ha_backend":  {refuse: true, text: "one storage serves data and election: remove this stanza"},
+	"entropy":     {refuse: true, text: "random numbers come from the operating system; remove the stanza"},
+	"kms_library": {refuse: true, text: `managed keys are not offered; name the library in seal "pkcs11" { lib = ... }`},
+}
+
+// foreignListener are the keys of a listener.
+var foreignListener = map[string]foreign{
+	"require_request_header":               {text: "has no effect: no server enforces it, only agents do"},
+	"disable_replication_status_endpoints": {text: "has no effect: there is no replication"},
+	"tls_prefer_server_cipher_suites":      {text: "has no effect: Go chooses the order"},
+	"telemetry":                            {text: noMetrics},
+	"profiling":                            {text: "has no effect: profiles are not served"},
+	"inflight_requests_logging":            {text: "has no effect: requests in flight are not listed"},
+	"agent_api":                            {text: "has no effect: it belongs to an agent's listener"},
+	"proxy_api":                            {text: "has no effect: it belongs to a proxy's listener"},
+	"custom_response_headers":              {text: "has no effect: only the default headers are sent", warn: true},
+	"cors_enabled":                         {text: "has no effect: there is no cross-origin access"},
+	"cors_allowed_origins":                 {text: "has no effect: there is no cross-origin access"},
+	"cors_allowed_headers":                 {text: "has no effect: there is no cross-origin access"},
+	"cors_allow_credentials":               {text: "has no effect: there is no cross-origin access"},
+	"max_json_depth":                       {text: "has no effect: nesting is bounded always"},
+	"max_json_string_value_length":         {text: "has no effect: max_request_size bounds it"},
+	"max_json_object_entry_count":          {text: "has no effect: max_request_json_strings bounds it"},
+	"max_json_array_element_count":         {text: "has no effect: max_request_json_memory bounds it"},
+
+	"x_forwarded_for_authorized_addrs":            {text: "has no effect: logs show the address of the proxy", warn: true},
+	"x_forwarded_for_hop_skips":                   {text: "has no effect: logs show the address of the proxy"},
+	"x_forwarded_for_reject_not_present":          {refuse: true, standard: "false", text: "requests that bypass the proxy would be served; close the port to all but the proxy and set it to false"},
+	"x_forwarded_for_reject_not_authorized":       {text: "has no effect: logs show the address of the proxy"},
+	"x_forwarded_for_client_cert_header":          {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
+	"x_forwarded_for_client_cert_header_decoders": {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
+	"proxy_protocol_behavior":                     {refuse: true, text: "the PROXY protocol is not spoken; send plain TCP or TLS"},
+	"proxy_protocol_authorized_addrs":             {refuse: true, text: "the PROXY protocol is not spoken; send plain TCP or TLS"},
+	"redact_addresses":                            {refuse: true, standard: "false", text: "addresses are not redacted; remove it, or bind the listener where only operators reach it"},
+	"redact_cluster_name":                         {refuse: true, standard: "false", text: "the cluster's name is not redacted; remove it, or bind the listener where only operators reach it"},
+	"redact_version":                              {refuse: true, standard: "false", text: "the version is not redacted; remove it, or bind the listener where only operators reach it"},
+	"chroot_namespace":                            {refuse: true, text: "there is one namespace, and this listener would serve all of it; remove it"},
+	"tls_acme_ca_directory":                       {refuse: true, text: acme},
+	"tls_acme_ca_root":                            {refuse: true, text: acme},
+	"tls_acme_cache_path":                         {refuse: true, text: acme},
+	"tls_acme_domains":                            {refuse: true, text: acme},
+	"tls_acme_email":                              {refuse: true, text: acme},
+	"tls_acme_eab_key_id":                         {refuse: true, text: acme},
+	"tls_acme_eab_mac_key":                        {refuse: true, text: acme},
+	"tls_acme_key_type":                           {refuse: true, text: acme},
+	"tls_acme_disable_http_challenge":             {refuse: true, text: acme},
+	"tls_acme_disable_alpn_challenge":             {refuse: true, text: acme},
+}
+
+const acme = "certificates are not ordered here; let an ACME client write tls_cert_file and tls_key_file, and send SIGHUP"
+
+// foreignStorage are the keys that the stores of other servers take.
+var foreignStorage = map[string]foreign{
+	"max_value_size":       {text: "has no effect: the store has its own limit of 1 MiB for each commit"},
+	"disable_transactions": {refuse: true, standard: "false", text: "every change is a transaction here; remove it"},
+	"disable_clustering":   {text: "has no effect: the store serves one node"},
+}
+
+// otherStorage says what to use instead of a storage type that other servers have.
+var otherStorage = map[string]string{
+	"raft":       `use "bbolt" (embedded, one node); for a cluster, "etcd" or "postgresql" once this program offers them`,
+	"etcd":       `it is not offered yet; use "bbolt" (embedded, one node)`,
+	"postgresql": `it is not offered yet; use "bbolt" (embedded, one node)`,
+	"postgres":   `it is not offered yet, and will be called "postgresql"; use "bbolt" (embedded, one node)`,
+	"inmem_ha":   `use "inmem": nothing of it outlives the process anyway`,
+	"consul":     `use "bbolt" (embedded, one node)`,
+}
+
+// sealParams are the parameters of each provider, by Vault's and OpenBao's names and this program's own.
+var sealParams = map[string]string{
+	"shamir": "",
+	"static": "current_key current_key_id previous_key previous_key_id",
+	"pkcs11": "lib module slot token_label token pin key_label label key_id default_key_label default_hmac_key_label" +
+		" hmac_key_label hmac_key_id hmac_mechanism mechanism generate_key rsa_oaep_hash rsa_encrypt_local force_rw_session" +
+		" disable_software_encryption max_parallel max_sessions timeout",
+	"transit": "address token mount_path key_name disable_renewal namespace key_id_prefix" +
+		" tls_ca_cert tls_ca_path tls_client_cert tls_client_key tls_server_name tls_skip_verify",
+	"awskms": "kms_key_id region endpoint access_key secret_key session_token shared_creds_filename shared_creds_profile" +
+		" web_identity_token_file role_session_name role_arn key_not_required",
+	"gcpckms": "project region key_ring crypto_key credentials user_agent key_not_required",
+	"azurekeyvault": "vault_name key_name tenant_id client_id client_secret environment resource auth_method cert_path" +
+		" cert_password managed_id_kind resource_id key_not_required",
+	"kmip":        "kms_key_id endpoint ca_cert client_cert client_key server_name timeout encrypt_alg tls12_ciphers",
+	"ocikms":      "key_id crypto_endpoint management_endpoint auth_type_api_key",
+	"alicloudkms": "kms_key_id region domain access_key access_secret secret_key",
+}

@@ -1,0 +1,115 @@
+package config
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+)
+
+// mostSeals bounds the set: a record holds one blob for each.
+const mostSeals = 16
+
+func (d *decoder) seal(key string, b block) {
+	kind := strings.ToLower(b.labels[0])
+	names, ok := sealParams[kind]
+	if !ok {
+		d.fail(b.pos, "%s %s is not a known type: the types are %s", key, short(kind), strings.Join(SealTypes(), ", "))
+		return
+	}
+	sl := Seal{Pos: b.pos, Type: kind, Params: Params{}}
+	s := d.section(key+" "+kind, b.body)
+	var priority int64
+	var purpose string
+	s.str("name", &sl.Name)
+	s.integer("priority", 1, 1000, &priority)
+	s.flag("disabled", &sl.Disabled)
+	s.str("purpose", &purpose) // parsed by others, used by nobody
+	sl.Priority = int(priority)
+	if len(b.labels) == 2 {
+		if sl.Name != "" && sl.Name != b.labels[1] {
+			d.fail(b.pos, "%s %s has two names: keep the label or the key name", key, kind)
+		}
+		sl.Name = b.labels[1]
+	}
+	for _, p := range strings.Fields(names) {
+		if f, ok := s.take(p); ok {
+			if f.val.kind == isList {
+				d.fail(f.pos, "%s takes one value, not a list", s.label(p))
+				continue
+			}
+			sl.Params[p] = f.val.text
+		}
+	}
+	s.finish()
+	d.cfg.Seals = append(d.cfg.Seals, sl)
+}
+
+// SealTypes are the types that a seal stanza may have, sorted. Which of them a build offers is for the program to say.
+func SealTypes() []string { return slices.Sorted(maps.Keys(sealParams)) }
+
+func (d *decoder) sealPolicy(b block) {
+	if d.cfg.SealPolicy.Pos != (Pos{}) {
+		d.fail(b.pos, "a second seal_policy stanza: the first stands at %s", d.cfg.SealPolicy.Pos)
+		return
+	}
+	p := SealPolicy{Pos: b.pos, Mode: PolicyAny}
+	s := d.section("seal_policy", b.body)
+	var k int64
+	s.choice("mode", []string{PolicyAny, PolicyThreshold}, &p.Mode)
+	s.integer("threshold", 2, mostSeals, &k)
+	p.Threshold = int(k)
+	s.finish()
+	_, given := s.seen["threshold"]
+	switch {
+	case p.Mode == PolicyAny && given:
+		d.fail(b.pos, `seal_policy: threshold belongs to mode = "threshold"; with "any" each seal alone unseals`)
+	case p.Mode == PolicyThreshold && !given:
+		d.fail(b.pos, "seal_policy: mode threshold needs threshold, from 2 to the number of seals")
+	}
+	d.cfg.SealPolicy = p
+}
+
+func (d *decoder) checkSeals() {
+	c := d.cfg
+	if len(c.Seals) > mostSeals {
+		d.fail(c.Seals[mostSeals].Pos, "more than %d seals", mostSeals)
+	}
+	enabled := 0
+	byName := map[string]Pos{}
+	for i := range c.Seals {
+		sl := &c.Seals[i]
+		sl.Name = cmp.Or(sl.Name, sl.Type)
+		if first, twice := byName[sl.Name]; twice {
+			d.fail(sl.Pos, `seal: another seal of this name stands at %s: give each a name, as in seal %q "primary" { ... }`, first, sl.Type)
+		}
+		byName[sl.Name] = sl.Pos
+		if !sl.Disabled {
+			enabled++
+		}
+		if !validName(sl.Name) {
+			d.fail(sl.Pos, "seal: a name is 1 to 64 letters, digits, dots, hyphens and underscores")
+		}
+	}
+	if c.SealPolicy.Mode == PolicyThreshold && c.SealPolicy.Threshold > enabled {
+		d.fail(c.SealPolicy.Pos, "seal_policy: threshold %d needs as many seals, and %d are enabled", c.SealPolicy.Threshold, enabled)
+	}
+	slices.SortStableFunc(c.Seals, func(a, b Seal) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+func rank(s Seal) int {
+	if s.Priority == 0 {
+		return 1 << 20
+	}
+	return s.Priority
+}
+
+func validName(name string) bool {
+	for _, r := range name {
+		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9'
+		if !letter && !strings.ContainsRune("._-", r) {
+			return false
+		}
+	}
+	return len(name) >= 1 && len(name) <= 64
+}

@@ -1,0 +1,262 @@
+package config
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// A section takes the known keys out of one body, collecting every mistake,
+// and judges what is left over in [section.finish].
+type section struct {
+	where string // for messages: "listener", "seal pkcs11"; "" at the top level
+	body  *body
+	known []string // every key that was asked for, found or not
+	seen  map[string]Pos
+	d     *decoder
+}
+
+func (d *decoder) section(where string, b *body) *section {
+	s := &section{where: where, body: b, seen: map[string]Pos{}, d: d}
+	for _, f := range b.fields {
+		if f.val.kind == isObject || f.val.kind == isList {
+			continue // blocks repeat
+		}
+		if first, twice := s.seen[f.name]; twice {
+			d.fail(f.pos, "%s is set already at %s: keep one of them", s.label(f.name), first)
+		}
+		s.seen[f.name] = f.pos
+	}
+	return s
+}
+
+func (s *section) label(key string) string {
+	if s.where == "" {
+		return short(key)
+	}
+	return s.where + ": " + short(key)
+}
+
+// short bounds what a message repeats of a key.
+func short(key string) string {
+	if len(key) > 40 {
+		key = key[:40] + "..."
+	}
+	return strconv.Quote(key)
+}
+
+// take finds a scalar. What is null counts as absent.
+func (s *section) take(key string) (field, bool) {
+	s.known = append(s.known, key)
+	for _, f := range s.body.fields {
+		if f.name != key || f.val.kind == isNull {
+			continue
+		}
+		if len(f.labels) > 0 || f.val.kind == isObject {
+			s.d.fail(f.pos, "%s takes a value, not a block", s.label(key))
+			return field{}, false
+		}
+		return f, true
+	}
+	return field{}, false
+}
+
+// blocks finds every stanza of that name.
+func (s *section) blocks(key string, least, most int) []block {
+	s.known = append(s.known, key)
+	var all []block
+	for _, f := range s.body.fields {
+		if f.name != key {
+			continue
+		}
+		bs, err := f.blocks(least, most)
+		if err != nil {
+			s.d.errs = append(s.d.errs, err)
+		}
+		all = append(all, bs...)
+	}
+	return all
+}
+
+func (s *section) str(key string, to *string) {
+	f, ok := s.take(key)
+	if !ok {
+		return
+	}
+	if f.val.kind == isList {
+		s.d.fail(f.pos, "%s takes one value, not a list", s.label(key))
+		return
+	}
+	*to = f.val.text
+}
+
+func (s *section) flag(key string, to *bool) {
+	f, ok := s.take(key)
+	if !ok {
+		return
+	}
+	v, err := strconv.ParseBool(f.val.text)
+	if err != nil {
+		s.d.fail(f.pos, "%s must be true or false (1 and 0 do as well)", s.label(key))
+		return
+	}
+	*to = v
+}
+
+func (s *section) integer(key string, least, most int64, to *int64) {
+	f, ok := s.take(key)
+	if !ok {
+		return
+	}
+	v, err := strconv.ParseInt(f.val.text, 0, 64)
+	if err != nil || v < least || v > most {
+		s.d.fail(f.pos, "%s must be a whole number from %d to %d", s.label(key), least, most)
+		return
+	}
+	*to = v
+}
+
+func (s *section) duration(key string, to *time.Duration) {
+	f, ok := s.take(key)
+	if !ok {
+		return
+	}
+	v, err := parseDuration(f.val.text)
+	if err != nil || f.val.kind == isBool || f.val.kind == isList {
+		s.d.fail(f.pos, `%s must be a duration: whole seconds, or text such as "90s", "768h", "32d"`, s.label(key))
+		return
+	}
+	*to = v
+}
+
+// parseDuration takes whole seconds, Go's durations, and days ("1d12h").
+func parseDuration(text string) (time.Duration, error) {
+	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
+		if n < 0 || n > math.MaxInt64/int64(time.Second) {
+			return 0, strconv.ErrRange
+		}
+		return time.Duration(n) * time.Second, nil
+	}
+	var days time.Duration
+	if d, rest, ok := strings.Cut(text, "d"); ok {
+		n, err := strconv.ParseUint(d, 10, 16)
+		if err != nil {
+			return 0, err
+		}
+		days, text = time.Duration(n)*24*time.Hour, rest
+		if text == "" {
+			return days, nil
+		}
+	}
+	v, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, err
+	}
+	if v < 0 || v > math.MaxInt64-days {
+		return 0, strconv.ErrRange
+	}
+	return days + v, nil
+}
+
+// choice takes one of a closed set of words, in any case of letters.
+func (s *section) choice(key string, words []string, to *string) {
+	f, ok := s.take(key)
+	if !ok {
+		return
+	}
+	v := strings.ToLower(f.val.text)
+	if !slices.Contains(words, v) {
+		s.d.fail(f.pos, "%s must be one of %s", s.label(key), strings.Join(words, ", "))
+		return
+	}
+	*to = v
+}
+
+// words takes a list of strings, or one string with commas.
+func (s *section) words(key string) []string {
+	f, ok := s.take(key)
+	if !ok {
+		return nil
+	}
+	if f.val.kind != isList {
+		return strings.FieldsFunc(f.val.text, func(r rune) bool { return r == ',' || r == ' ' })
+	}
+	var all []string
+	for _, e := range f.val.list {
+		if e.kind == isList || e.kind == isObject {
+			s.d.fail(f.pos, "%s must be a list of strings", s.label(key))
+			return nil
+		}
+		all = append(all, e.text)
+	}
+	return all
+}
+
+// finish judges the keys that nothing asked for by the tables of known.go.
+func (s *section) finish(tables ...map[string]foreign) {
+	told := map[string]bool{} // a note for each key once, however often its block stands there
+	for _, f := range s.body.fields {
+		if slices.Contains(s.known, f.name) {
+			continue
+		}
+		other, ok := lookup(tables, f.name)
+		switch {
+		case !ok:
+			s.d.fail(f.pos, "%s is not a known key%s", s.label(f.name), s.nearest(f.name, tables))
+		case other.refuse && !other.isDefault(f.val):
+			s.d.fail(f.pos, "%s cannot be honoured: %s", s.label(f.name), other.text)
+		case !told[f.name]:
+			told[f.name] = true
+			warn := other.warn && !other.isDefault(f.val)
+			s.d.note(f.pos, strings.Trim(s.where+"."+f.name, "."), warn, other.text)
+		}
+	}
+}
+
+// nearest proposes the known key that differs least, where one is near.
+func (s *section) nearest(key string, tables []map[string]foreign) string {
+	best, least := "", 1+max(1, len(key)/4)
+	consider := func(k string) {
+		if d := distance(key, k); d < least {
+			best, least = k, d
+		}
+	}
+	if len(key) <= 64 {
+		for _, k := range s.known {
+			consider(k)
+		}
+		for _, t := range tables {
+			for k := range t {
+				consider(k)
+			}
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf("; did you mean %q?", best)
+}
+
+// distance is Levenshtein's.
+func distance(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := 1
+			if a[i] == b[j] {
+				cost = 0
+			}
+			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
+			diagonal, row[j+1] = row[j+1], next
+		}
+	}
+	return row[len(b)]
+}
