@@ -55,6 +55,16 @@ var (
 	ErrForeign = errors.New("storage: holds another program's data")
 )
 
+// NothingWritten reports whether an error of Commit leaves no doubt that nothing was, or will be, written.
+func NothingWritten(err error) bool {
+	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrInvalidKey, ErrClosed, ErrFull} {
+		if errors.Is(err, certain) {
+			return true
+		}
+	}
+	return false
+}
+
 // Store is what every backend provides. All methods are safe for concurrent use
 // and return promptly with the context's error when it ends.
 type Store interface {

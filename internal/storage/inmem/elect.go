@@ -1,0 +1,134 @@
+package inmem
+
+import (
+	"context"
+	"slices"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// office is the one seat of a hub: who holds it, and who waits for it in turn. The hub's lock guards it.
+type office struct {
+	epoch  uint64 // of the last election
+	leader *leadership
+	queue  []*leadership
+}
+
+// leadership is a candidate that waits, and the leader once elected.
+type leadership struct {
+	store    *Store
+	identity []byte
+	epoch    uint64        // set by the election
+	elected  chan struct{} // closed by the election
+	lost     chan struct{}
+}
+
+func (o *office) holds(epoch uint64) bool { return o.leader != nil && o.leader.epoch == epoch }
+
+// elect seats the next in the queue where the seat is empty.
+func (o *office) elect() {
+	if o.leader != nil || len(o.queue) == 0 {
+		return
+	}
+	o.leader, o.queue = o.queue[0], o.queue[1:]
+	o.epoch++
+	o.leader.epoch = o.epoch
+	close(o.leader.elected)
+}
+
+// dismiss empties the seat where l sits on it.
+func (o *office) dismiss(l *leadership) {
+	if l == nil || o.leader != l {
+		return
+	}
+	o.leader = nil
+	close(l.lost)
+	o.elect()
+}
+
+// withdraw takes a candidate out of the queue, or out of the seat that it got meanwhile.
+func (o *office) withdraw(l *leadership) {
+	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c == l })
+	o.dismiss(l)
+}
+
+// vacate takes all candidates of a store out.
+func (o *office) vacate(s *Store) {
+	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c.store == s })
+	if o.leader != nil && o.leader.store == s {
+		o.dismiss(o.leader)
+	}
+}
+
+// Campaign implements storage.Elector: candidates are elected in the order in which they came.
+func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	l := &leadership{store: s, identity: slices.Clone(identity), elected: make(chan struct{}), lost: make(chan struct{})}
+	s.hub.mu.Lock()
+	if s.closed.Load() {
+		s.hub.mu.Unlock()
+		return nil, storage.ErrClosed
+	}
+	s.hub.office.queue = append(s.hub.office.queue, l)
+	s.hub.office.elect()
+	s.hub.mu.Unlock()
+	err := l.wait(ctx)
+	if err != nil {
+		s.hub.mu.Lock()
+		s.hub.office.withdraw(l)
+		s.hub.mu.Unlock()
+		return nil, err
+	}
+	return l, nil
+}
+
+func (l *leadership) wait(ctx context.Context) error {
+	select {
+	case <-l.elected:
+		return nil
+	case <-l.store.done:
+		return storage.ErrClosed
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Leader implements storage.Elector.
+func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, 0, err
+	}
+	s.hub.mu.RLock()
+	defer s.hub.mu.RUnlock()
+	l := s.hub.office.leader
+	if l == nil {
+		return nil, 0, storage.ErrNotFound
+	}
+	return slices.Clone(l.identity), l.epoch, nil
+}
+
+// Depose ends the term of the leader in office, as a cluster does with a node that it no longer
+// hears; the next candidate is elected. It reports whether there was a leader.
+func (h *Hub) Depose() bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := h.office.leader
+	h.office.dismiss(l)
+	return l != nil
+}
+
+// Epoch implements storage.Leadership.
+func (l *leadership) Epoch() uint64 { return l.epoch }
+
+// Lost implements storage.Leadership.
+func (l *leadership) Lost() <-chan struct{} { return l.lost }
+
+// Resign implements storage.Leadership.
+func (l *leadership) Resign(ctx context.Context) error {
+	l.store.hub.mu.Lock()
+	defer l.store.hub.mu.Unlock()
+	l.store.hub.office.dismiss(l)
+	return nil
+}

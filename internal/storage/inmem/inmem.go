@@ -1,0 +1,216 @@
+// Package inmem keeps a store in memory: for tests, and for the development server.
+//
+// A [Hub] is one set of data; every [Hub.Open] gives another node's handle on it, with elections, fencing, watching and
+// snapshots, so that what runs on a cluster can be tested in one process. Commits are linearizable and
+// need no disk; nothing outlives the process.
+package inmem
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Hub is data that several stores share. The zero value is not ready; use [NewHub].
+type Hub struct {
+	mu       sync.RWMutex
+	keys     []string          // sorted
+	values   map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
+	size     int64
+	watchers map[*watcher]struct{}
+	office   office
+}
+
+// NewHub returns an empty hub.
+func NewHub() *Hub {
+	return &Hub{values: map[string][]byte{}, watchers: map[*watcher]struct{}{}}
+}
+
+// Store is one node's handle. It implements storage.Store and every optional interface of package storage.
+type Store struct {
+	hub    *Hub
+	closed atomic.Bool
+	done   chan struct{} // closed by Close
+}
+
+var (
+	_ storage.Store       = (*Store)(nil)
+	_ storage.Elector     = (*Store)(nil)
+	_ storage.Watcher     = (*Store)(nil)
+	_ storage.Snapshotter = (*Store)(nil)
+	_ storage.Sizer       = (*Store)(nil)
+)
+
+// New returns the only handle on a hub of its own.
+func New() *Store { return NewHub().Open() }
+
+// Open returns a further handle.
+func (h *Hub) Open() *Store { return &Store{hub: h, done: make(chan struct{})} }
+
+// ready is what every method asks first.
+func (s *Store) ready(ctx context.Context) error {
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Get implements storage.Store.
+func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckKey(key); err != nil {
+		return nil, err
+	}
+	s.hub.mu.RLock()
+	value, ok := s.hub.values[key]
+	s.hub.mu.RUnlock()
+	if !ok {
+		return nil, storage.ErrNotFound
+	}
+	return append(make([]byte, 0, len(value)), value...), nil
+}
+
+// List implements storage.Store.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	s.hub.mu.RLock()
+	defer s.hub.mu.RUnlock()
+	return storage.Names(prefix, after, limit, func(from string) (string, bool, error) {
+		i, _ := slices.BinarySearch(s.hub.keys, from)
+		if i == len(s.hub.keys) {
+			return "", false, nil
+		}
+		return s.hub.keys[i], true, ctx.Err()
+	})
+}
+
+// Commit implements storage.Store.
+func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := b.Check(); err != nil {
+		return err
+	}
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed.Load() {
+		return storage.ErrClosed
+	}
+	if b.Epoch != 0 && !s.hub.office.holds(b.Epoch) {
+		return fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, b.Epoch)
+	}
+	if err := s.hub.check(b.If); err != nil {
+		return err
+	}
+	failpoint.Point("storage.commit.before")
+	s.hub.apply(b.Ops)
+	failpoint.Point("storage.commit.after")
+	return nil
+}
+
+// check evaluates conditions under the lock.
+func (h *Hub) check(conditions []storage.Condition) error {
+	for _, c := range conditions {
+		value, ok := h.values[c.Key]
+		if c.Absent == ok || ok && !bytes.Equal(value, c.Value) {
+			return fmt.Errorf("%w: %q", storage.ErrConflict, c.Key)
+		}
+	}
+	return nil
+}
+
+// apply carries out operations under the lock and tells the watchers.
+func (h *Hub) apply(ops []storage.Op) {
+	for i, op := range ops {
+		changed := h.applyOne(op)
+		overtaken := slices.ContainsFunc(ops[i+1:], func(later storage.Op) bool { return later.Key == op.Key })
+		if changed && !overtaken {
+			h.tell(storage.Event{Key: op.Key, Deleted: op.Delete})
+		}
+	}
+}
+
+func (h *Hub) applyOne(op storage.Op) (changed bool) {
+	old, held := h.values[op.Key]
+	if held {
+		h.size -= int64(len(op.Key) + len(old))
+	}
+	i, _ := slices.BinarySearch(h.keys, op.Key)
+	switch {
+	case op.Delete && !held:
+		return false
+	case op.Delete:
+		h.keys = slices.Delete(h.keys, i, i+1)
+		delete(h.values, op.Key)
+		return true
+	case !held:
+		h.keys = slices.Insert(h.keys, i, op.Key)
+	}
+	h.values[op.Key] = append([]byte{}, op.Value...)
+	h.size += int64(len(op.Key) + len(op.Value))
+	return true
+}
+
+// Snapshot implements storage.Snapshotter.
+func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	s.hub.mu.RLock()
+	keys := slices.Clone(s.hub.keys)
+	values := make([][]byte, len(keys))
+	for i, key := range keys {
+		values[i] = s.hub.values[key]
+	}
+	s.hub.mu.RUnlock()
+	for i, key := range keys {
+		if err := s.ready(ctx); err != nil {
+			return err
+		}
+		if err := visit(key, slices.Clone(values[i])); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Size implements storage.Sizer: the sum of keys and values.
+func (s *Store) Size(ctx context.Context) (int64, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	s.hub.mu.RLock()
+	defer s.hub.mu.RUnlock()
+	return s.hub.size, nil
+}
+
+// Close implements storage.Store. The data stays with the hub; an office held by this handle is lost.
+func (s *Store) Close() error {
+	s.hub.mu.Lock()
+	defer s.hub.mu.Unlock()
+	if s.closed.Swap(true) {
+		return nil
+	}
+	close(s.done)
+	s.hub.office.vacate(s)
+	for w := range s.hub.watchers {
+		if w.store == s {
+			s.hub.drop(w)
+		}
+	}
+	return nil
+}
