@@ -167,8 +167,10 @@ func (c *Config) Complete() error {
 // check runs after all files and the environment.
 func (d *decoder) check() {
 	c := d.cfg
-	if c.DefaultLeaseTTL > c.MaxLeaseTTL {
-		d.fail(d.set["default_lease_ttl"], "default_lease_ttl must not exceed max_lease_ttl")
+	if p, given := d.set["default_lease_ttl"]; !given {
+		c.DefaultLeaseTTL = min(c.DefaultLeaseTTL, c.MaxLeaseTTL)
+	} else if c.DefaultLeaseTTL > c.MaxLeaseTTL {
+		d.fail(p, "default_lease_ttl must not exceed max_lease_ttl, which is 768h where it is not set")
 	}
 	if c.DefaultMaxRequestDuration == 0 {
 		d.fail(d.set["default_max_request_duration"], "default_max_request_duration must be more than 0")

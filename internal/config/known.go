@@ -73,7 +73,7 @@ var foreignTop = map[string]foreign{
 
 	"telemetry":                           {text: noMetrics},
 	"enable_response_header_raft_node_id": {text: "has no effect: there is no Raft here"},
-	"introspection_endpoint": {text: "has no effect: sys/internal/inspect is not served"},
+	"introspection_endpoint":              {text: "has no effect: sys/internal/inspect is not served"},
 	"detect_deadlocks":                    {text: "has no effect: it is a debugging aid of another program"},
 	"imprecise_lease_role_tracking":       {text: "has no effect: there are no leases of roles"},
 	"allow_audit_log_prefixing":           {text: "has no effect: audit devices are not served yet"},

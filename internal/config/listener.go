@@ -167,7 +167,9 @@ func (d *decoder) checkTLS(l Listener) {
 		return
 	}
 	if l.TLSDisable {
-		d.note(l.Pos, "tls_disable", !loopback(l.Address), "tokens and secrets travel unencrypted on this listener")
+		if !loopback(l.Address) {
+			d.note(l.Pos, "tls_disable", true, "tokens and secrets travel unencrypted on this listener")
+		}
 		return
 	}
 	if l.TLSCertFile == "" || l.TLSKeyFile == "" {

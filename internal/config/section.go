@@ -218,9 +218,9 @@ func (s *section) finish(tables ...map[string]foreign) {
 
 // nearest proposes the known key that differs least, where one is near.
 func (s *section) nearest(key string, tables []map[string]foreign) string {
-	best, least := "", 1+max(1, len(key)/4)
+	best, least := "", min(max(2, len(key)/4), len(key)-1) // two swapped letters differ by 2
 	consider := func(k string) {
-		if d := distance(key, k); d < least {
+		if d := distance(key, k); d < least || d == least && (best == "" || k < best) {
 			best, least = k, d
 		}
 	}

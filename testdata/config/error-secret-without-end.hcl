@@ -1,0 +1,4 @@
+storage "inmem" {}
+seal "pkcs11" {
+  pin = "hunter2
+}

@@ -1,0 +1,5 @@
+storage "inmem" {}
+seal "pkcs11" {
+  lib = "x.so"
+  pin = hunter2
+}

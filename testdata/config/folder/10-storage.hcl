@@ -1,0 +1,2 @@
+storage "inmem" {}
+log_level = "info"
