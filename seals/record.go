@@ -1,0 +1,196 @@
+package seals
+
+import (
+	"crypto/sha256"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+	"golang.org/x/crypto/cryptobyte"
+	"google.golang.org/protobuf/proto"
+)
+
+// RecordVersion is the format version of a sealed record that this program writes.
+const RecordVersion = 1
+
+// Bounds of a sealed record: what lies beyond is refused before anything is allocated for it.
+const (
+	maxSeals  = 16
+	maxRecord = 256 << 10
+	maxText   = 1024
+	maxBlob   = 64 << 10
+)
+
+// ErrRecord is returned for bytes that are no sealed record of a known version.
+var ErrRecord = errors.New("seals: not a sealed record")
+
+// Record is the root key as the seals hold it: one part for each seal, and what is needed to put the
+// parts together. It protects itself and is stored outside the barrier.
+//
+//	version u8 = 1
+//	generation u64               of the root key
+//	cluster    u8-len text
+//	threshold  u8                seals needed: 1 = any
+//	people     u24-len bytes     custody of the quorum seal, empty without one
+//	parts      u8 count, each:
+//	  name, type      u8-len text
+//	  key id          u16-len text     canonical id of the key that wrapped
+//	  key version     u16-len text     "" where the provider has no versions
+//	  digest          32 bytes         SHA-256 of the part, domain-separated
+//	  blob            u24-len bytes    wrapping.BlobInfo, protobuf
+//
+// All numbers are big-endian. The digests give nothing away: a part carries 256 bits of entropy.
+type Record struct {
+	Generation uint64
+	Cluster    string
+	Threshold  int
+	People     []byte
+	Parts      []Part
+}
+
+// Part is what one seal holds: the whole root key where any seal suffices, else one Shamir share of it.
+type Part struct {
+	Name, Type        string
+	KeyID, KeyVersion string
+	Digest            [sha256.Size]byte
+	Blob              *wrapping.BlobInfo
+}
+
+// digest fingerprints a part, so that a probe can judge what a seal returned without keeping the key in memory.
+func digest(part []byte) [sha256.Size]byte {
+	h := sha256.New()
+	h.Write([]byte("sealgate/seals/part/v1\x00"))
+	h.Write(part)
+	return [sha256.Size]byte(h.Sum(nil))
+}
+
+// holds reports whether plain is the part that was wrapped.
+func (p *Part) holds(plain []byte) bool {
+	d := digest(plain)
+	return subtle.ConstantTimeCompare(d[:], p.Digest[:]) == 1
+}
+
+// part finds the part of a seal by name.
+func (r *Record) part(name string) *Part {
+	for i := range r.Parts {
+		if r.Parts[i].Name == name {
+			return &r.Parts[i]
+		}
+	}
+	return nil
+}
+
+// Marshal gives the record's bytes.
+func (r *Record) Marshal() ([]byte, error) {
+	var b cryptobyte.Builder
+	b.AddUint8(RecordVersion)
+	b.AddUint64(r.Generation)
+	addText8(&b, r.Cluster)
+	b.AddUint8(uint8(r.Threshold))
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.People) })
+	b.AddUint8(uint8(len(r.Parts)))
+	for _, p := range r.Parts {
+		blob, err := proto.MarshalOptions{Deterministic: true}.Marshal(p.Blob)
+		if err != nil {
+			return nil, fmt.Errorf("seals: encoding the blob of seal %q: %w", p.Name, err)
+		}
+		addText8(&b, p.Name)
+		addText8(&b, p.Type)
+		addText16(&b, p.KeyID)
+		addText16(&b, p.KeyVersion)
+		b.AddBytes(p.Digest[:])
+		b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(blob) })
+	}
+	out, err := b.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("seals: encoding the sealed record: %w", err)
+	}
+	if len(out) > maxRecord {
+		return nil, fmt.Errorf("seals: the sealed record has %d bytes; at most %d are allowed", len(out), maxRecord)
+	}
+	return out, nil
+}
+
+func addText8(b *cryptobyte.Builder, s string) {
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) })
+}
+
+func addText16(b *cryptobyte.Builder, s string) {
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) })
+}
+
+// UnmarshalRecord reads what Marshal wrote. It refuses trailing bytes, an unknown version, seals of one name, and a threshold
+// that the parts cannot meet.
+func UnmarshalRecord(data []byte) (*Record, error) {
+	if len(data) > maxRecord {
+		return nil, fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrRecord, len(data), maxRecord)
+	}
+	s := cryptobyte.String(data)
+	var version, threshold, count uint8
+	if !s.ReadUint8(&version) {
+		return nil, fmt.Errorf("%w: empty", ErrRecord)
+	}
+	if version != RecordVersion {
+		return nil, fmt.Errorf("%w: format version %d; this program reads version %d", ErrRecord, version, RecordVersion)
+	}
+	r := &Record{}
+	var people cryptobyte.String
+	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) ||
+		!s.ReadUint24LengthPrefixed(&people) || !s.ReadUint8(&count) {
+		return nil, fmt.Errorf("%w: truncated", ErrRecord)
+	}
+	if len(people) > 0 {
+		r.People = append([]byte(nil), people...)
+	}
+	r.Threshold = int(threshold)
+	if count == 0 || count > maxSeals || threshold == 0 || threshold > count {
+		return nil, fmt.Errorf("%w: %d of %d seals", ErrRecord, threshold, count)
+	}
+	for range count {
+		p, err := readPart(&s)
+		if err != nil {
+			return nil, err
+		}
+		if r.part(p.Name) != nil {
+			return nil, fmt.Errorf("%w: two parts of seal %q", ErrRecord, p.Name)
+		}
+		r.Parts = append(r.Parts, p)
+	}
+	if !s.Empty() {
+		return nil, fmt.Errorf("%w: %d bytes behind its end", ErrRecord, len(s))
+	}
+	return r, nil
+}
+
+func readPart(s *cryptobyte.String) (Part, error) {
+	var p Part
+	var blob cryptobyte.String
+	if !readText8(s, &p.Name) || !readText8(s, &p.Type) || !readText16(s, &p.KeyID) || !readText16(s, &p.KeyVersion) ||
+		!s.CopyBytes(p.Digest[:]) || !s.ReadUint24LengthPrefixed(&blob) || len(blob) > maxBlob {
+		return Part{}, fmt.Errorf("%w: a part is truncated or too long", ErrRecord)
+	}
+	p.Blob = &wrapping.BlobInfo{}
+	if err := proto.Unmarshal(blob, p.Blob); err != nil {
+		return Part{}, fmt.Errorf("%w: the blob of seal %q: %v", ErrRecord, p.Name, err)
+	}
+	return p, nil
+}
+
+func readText8(s *cryptobyte.String, out *string) bool {
+	var v cryptobyte.String
+	if !s.ReadUint8LengthPrefixed(&v) {
+		return false
+	}
+	*out = string(v)
+	return true
+}
+
+func readText16(s *cryptobyte.String, out *string) bool {
+	var v cryptobyte.String
+	if !s.ReadUint16LengthPrefixed(&v) || len(v) > maxText {
+		return false
+	}
+	*out = string(v)
+	return true
+}

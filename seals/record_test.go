@@ -1,0 +1,108 @@
+package seals
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"testing"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+)
+
+func sampleRecord() *Record {
+	return &Record{
+		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, People: []byte("people"),
+		Parts: []Part{
+			{Name: "hsm", Type: "pkcs11", KeyID: "serial=1;label=k", Digest: digest([]byte("part 1")),
+				Blob: &wrapping.BlobInfo{Ciphertext: []byte("c1"), Iv: []byte("iv"), KeyInfo: &wrapping.KeyInfo{KeyId: "k", Mechanism: 0x1087}}},
+			{Name: "cloud", Type: "awskms", KeyID: "arn:aws:kms:x", KeyVersion: "3", Digest: digest([]byte("part 2")),
+				Blob: &wrapping.BlobInfo{Ciphertext: []byte("c2")}},
+			{Name: "empty", Type: "static", Digest: digest(nil), Blob: &wrapping.BlobInfo{}},
+		},
+	}
+}
+
+const golden = "../testdata/seals"
+
+// TestRecordGolden reads bytes that were written once and are never edited: a program that cannot read them locks people out.
+func TestRecordGolden(t *testing.T) {
+	want, err := sampleRecord().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(golden, "record-v1-two-of-three.bin")
+	got, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(got, want) {
+		t.Fatalf("the record is written as\n%x\nthe golden vector is\n%x", want, got)
+	}
+	r, err := UnmarshalRecord(got)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" || string(r.People) != "people" {
+		t.Errorf("read back as %+v", r)
+	}
+}
+
+func TestRecordRefuses(t *testing.T) {
+	good, err := sampleRecord().Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	double := sampleRecord()
+	double.Parts[1].Name = "hsm"
+	doubled, err := double.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	over := sampleRecord()
+	over.Threshold = 4
+	greedy, err := over.Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, data := range map[string][]byte{
+		"nothing": nil, "a later version": append([]byte{2}, good[1:]...), "a byte more": append(bytes.Clone(good), 0),
+		"two parts of one name": doubled, "more needed than there are": greedy, "too much": make([]byte, maxRecord+1),
+	} {
+		if _, err := UnmarshalRecord(data); !errors.Is(err, ErrRecord) {
+			t.Errorf("%s: %v, want ErrRecord", name, err)
+		}
+	}
+	for cut := range good {
+		if _, err := UnmarshalRecord(good[:cut]); !errors.Is(err, ErrRecord) {
+			t.Errorf("cut after %d bytes: %v, want ErrRecord", cut, err)
+		}
+	}
+}
+
+func FuzzRecord(f *testing.F) {
+	good, err := sampleRecord().Marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Add([]byte{1})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := UnmarshalRecord(data)
+		if err != nil {
+			return
+		}
+		again, err := r.Marshal()
+		if err != nil {
+			t.Fatalf("a record that was read cannot be written: %v", err)
+		}
+		r2, err := UnmarshalRecord(again)
+		if err != nil {
+			t.Fatalf("a record that was written cannot be read: %v", err)
+		}
+		third, err := r2.Marshal()
+		if err != nil || !bytes.Equal(again, third) {
+			t.Fatalf("write(read(x)) is not stable: %v", err)
+		}
+	})
+}

@@ -1,0 +1,267 @@
+package seals
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/internal/secret"
+)
+
+// book is a wrapper that keeps plaintexts in a map: it shows what the set asks of a provider, and fails as told.
+type book struct {
+	mu     sync.Mutex
+	pages  map[string][]byte // ciphertext + AAD -> plaintext
+	fail   error
+	mute   bool
+	spoil  bool
+	plains [][]byte
+}
+
+func (b *book) Type(context.Context) (wrapping.WrapperType, error) { return "book", nil }
+func (b *book) KeyId(context.Context) (string, error)              { return "page", nil }
+func (b *book) SetConfig(context.Context, ...wrapping.Option) (*wrapping.WrapperConfig, error) {
+	return &wrapping.WrapperConfig{}, nil
+}
+
+func (b *book) Encrypt(ctx context.Context, plain []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
+	if err := b.answer(ctx); err != nil {
+		return nil, err
+	}
+	opts, err := wrapping.GetOpts(o...)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.pages == nil {
+		b.pages = map[string][]byte{}
+	}
+	ct := []byte{byte(len(b.pages))}
+	b.pages[string(ct)+string(opts.WithAad)] = bytes.Clone(plain)
+	b.plains = append(b.plains, bytes.Clone(plain))
+	return &wrapping.BlobInfo{Ciphertext: ct, KeyInfo: &wrapping.KeyInfo{KeyId: "page"}}, nil
+}
+
+func (b *book) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+	if err := b.answer(ctx); err != nil {
+		return nil, err
+	}
+	opts, err := wrapping.GetOpts(o...)
+	if err != nil {
+		return nil, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	plain, ok := b.pages[string(blob.Ciphertext)+string(opts.WithAad)]
+	if !ok {
+		return nil, Fail(Corrupt, errors.New("no such page"), "look at another book")
+	}
+	plain = bytes.Clone(plain)
+	if b.spoil {
+		plain[0] ^= 1
+	}
+	return plain, nil
+}
+
+func (b *book) answer(ctx context.Context) error {
+	b.mu.Lock()
+	fail, mute := b.fail, b.mute
+	b.mu.Unlock()
+	if mute {
+		<-make(chan struct{}) // ignores its context, as a C library does
+	}
+	return fail
+}
+
+func (b *book) set(f func()) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	f()
+}
+
+func newTestSet(t *testing.T, threshold int, names ...string) (*Set, []*book) {
+	t.Helper()
+	var members []Seal
+	var books []*book
+	for _, n := range names {
+		b := &book{}
+		books = append(books, b)
+		members = append(members, Seal{Name: n, Type: "book", Wrapper: b})
+	}
+	s, err := NewSet(members, Options{Threshold: threshold})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s, books
+}
+
+func newRoot(t *testing.T) *secret.Bytes {
+	t.Helper()
+	root, err := secret.Random(nil, RootKeyLen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
+func TestAnySealUnseals(t *testing.T) {
+	s, books := newTestSet(t, 1, "a", "b", "c")
+	root := newRoot(t)
+	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	away := Fail(Unreachable, errors.New("cable"), "plug it in")
+	books[0].set(func() { books[0].fail = away })
+	books[2].set(func() { books[2].fail = away })
+	got, err := s.Unwrap(t.Context(), r)
+	if err != nil || !got.Equal(root) {
+		t.Fatalf("one seal of three is there: %v", err)
+	}
+	books[1].set(func() { books[1].fail = away })
+	if _, err = s.Unwrap(t.Context(), r); ClassOf(err) != Unreachable || !strings.Contains(err.Error(), "plug it in") {
+		t.Fatalf("no seal is there: %v; want class unreachable and the remedy", err)
+	}
+	if s.WouldUnseal() {
+		t.Error("no seal is there, and the set says that it would unseal")
+	}
+}
+
+func TestThresholdOfSeals(t *testing.T) {
+	s, books := newTestSet(t, 2, "a", "b", "c")
+	root := newRoot(t)
+	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, b := range books {
+		if bytes.Contains(b.plains[0], root.Expose()) {
+			t.Errorf("seal %d holds the whole root key", i)
+		}
+	}
+	for i, b := range books {
+		b.set(func() { b.fail = errors.New("away") })
+		got, err := s.Unwrap(t.Context(), r)
+		if err != nil || !got.Equal(root) {
+			t.Errorf("without seal %d: %v", i, err)
+		}
+		other := books[(i+1)%3]
+		other.set(func() { other.fail = errors.New("away too") })
+		if _, err := s.Unwrap(t.Context(), r); err == nil {
+			t.Errorf("one seal alone unsealed")
+		}
+		b.set(func() { b.fail = nil })
+		other.set(func() { other.fail = nil })
+	}
+}
+
+func TestBlobIsBound(t *testing.T) {
+	s, _ := newTestSet(t, 1, "a")
+	r, err := s.Wrap(t.Context(), "cluster", 1, newRoot(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]func(*Record){
+		"another cluster":    func(r *Record) { r.Cluster = "other" },
+		"another generation": func(r *Record) { r.Generation = 2 },
+	} {
+		moved := *r
+		change(&moved)
+		if _, err := s.Unwrap(t.Context(), &moved); ClassOf(err) != Corrupt {
+			t.Errorf("%s: %v, want class corrupt", name, err)
+		}
+	}
+	other, books := newTestSet(t, 1, "b")
+	books[0].pages = s.seals[0].Wrapper.(*book).pages
+	renamed := *r
+	renamed.Parts = []Part{r.Parts[0]}
+	renamed.Parts[0].Name = "b"
+	if _, err := other.Unwrap(t.Context(), &renamed); ClassOf(err) != Corrupt {
+		t.Errorf("under another seal's name: %v, want class corrupt", err)
+	}
+}
+
+func TestWrapProvesEverySeal(t *testing.T) {
+	s, books := newTestSet(t, 1, "good", "liar")
+	books[1].spoil = true
+	if _, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil); ClassOf(err) != Corrupt || !strings.Contains(err.Error(), `"liar"`) {
+		t.Errorf("a seal that gives back something else: %v", err)
+	}
+}
+
+func TestProbeIsAFact(t *testing.T) {
+	s, books := newTestSet(t, 1, "a")
+	r, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if s.WouldUnseal() {
+		t.Error("nothing was proven yet")
+	}
+	if st := s.Probe(t.Context(), r)[0]; !st.WouldUnseal || st.LastProof == nil || st.Class != "" {
+		t.Errorf("sound: %+v", st)
+	}
+	proof := *s.Status()[0].LastProof
+	for _, c := range []Class{Unreachable, Throttled, Denied, KeyDisabled, PendingDeletion, KeyGone, Corrupt, WrongKey, Misconfigured} {
+		books[0].set(func() { books[0].fail = Fail(c, errors.New("cause"), "remedy") })
+		if st := s.Probe(t.Context(), r)[0]; st.WouldUnseal || st.Class != c || st.Remedy != "remedy" || !st.LastProof.Equal(proof) {
+			t.Errorf("%s: %+v", c, st)
+		}
+	}
+	books[0].set(func() { books[0].fail, books[0].spoil = nil, true })
+	if st := s.Probe(t.Context(), r)[0]; st.Class != Corrupt {
+		t.Errorf("another plaintext than was wrapped: %+v", st)
+	}
+}
+
+// TestMuteSeal shows that a seal which ignores its context costs a caller the deadline and the program a bounded number of goroutines.
+func TestMuteSeal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		release := make(chan struct{})
+		g := newGates(1)[0]
+		dropped := make(chan int, maxCalls)
+		call := func(context.Context) (int, error) { <-release; return 1, nil }
+		for range maxCalls + 3 {
+			start := time.Now()
+			_, err := bounded(t.Context(), g, time.Second, call, func(v int) { dropped <- v })
+			if ClassOf(err) != Unreachable || time.Since(start) != time.Second {
+				t.Fatalf("after %s: %v", time.Since(start), err)
+			}
+		}
+		close(release)
+		synctest.Wait()
+		if len(dropped) != maxCalls {
+			t.Errorf("%d late results were dropped, want %d", len(dropped), maxCalls)
+		}
+		if v, err := bounded(t.Context(), g, time.Second, call, nil); v != 1 || err != nil {
+			t.Errorf("after the seal is back: %d, %v", v, err)
+		}
+	})
+}
+
+func TestNewSetRefuses(t *testing.T) {
+	w := &book{}
+	for name, c := range map[string]struct {
+		members   []Seal
+		threshold int
+	}{
+		"no seal":        {nil, 1},
+		"unmet":          {[]Seal{{Name: "a", Wrapper: w}}, 2},
+		"two of a name":  {[]Seal{{Name: "a", Wrapper: w}, {Name: "a", Wrapper: w}}, 1},
+		"no name":        {[]Seal{{Wrapper: w}}, 1},
+		"no provider":    {[]Seal{{Name: "a"}}, 1},
+		"less than none": {[]Seal{{Name: "a", Wrapper: w}}, -1},
+	} {
+		if _, err := NewSet(c.members, Options{Threshold: c.threshold}); err == nil {
+			t.Errorf("%s: accepted", name)
+		}
+	}
+}
