@@ -1,0 +1,210 @@
+package barrier
+
+import (
+	"context"
+	"errors"
+	"sync/atomic"
+
+	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// countBlock is how many encryptions are booked at a time.
+const countBlock = 4096
+
+// The entry countsPath holds for each term a number that its encryptions have not passed:
+//
+//	version 1 | length u24 | { term u32 | encryptions u64 } ...
+//
+// with terms in ascending order. It is written before the first encryption beyond it, a block ahead; the exact
+// number is written when the barrier is sealed in order.
+const (
+	countsVersion   = 1
+	countRecordSize = 4 + 8
+	maxCount        = 1 << 62 // no store lives to see it; below counterClosed with room to spare
+)
+
+// counter counts the encryptions by a term. Its highest bit is set when the barrier is sealed, so that whoever
+// took a ring before and comes to count after is turned away: the exact number that Seal writes stays true.
+type counter struct {
+	used  atomic.Uint64
+	bound atomic.Uint64 // what is stored
+}
+
+const counterClosed = 1 << 63
+
+// take books n encryptions and returns how many there are then.
+func (c *counter) take(n int) (uint64, error) {
+	used := c.used.Add(uint64(n))
+	if used&counterClosed != 0 {
+		return 0, ErrSealed
+	}
+	return used, nil
+}
+
+func (c *counter) load() uint64 { return c.used.Load() &^ counterClosed }
+
+// count books n encryptions by t, and extends the stored bound: in time where nobody else
+// does, so that others need not wait; else when it is reached.
+func (b *Barrier) count(ctx context.Context, t *term, n int) error {
+	used, err := t.count.take(n)
+	if err != nil {
+		return err
+	}
+	bound := t.count.bound.Load()
+	switch {
+	case used+countBlock/2 <= bound:
+		return nil
+	case used > bound:
+		b.counting.Lock()
+	case !b.counting.TryLock():
+		return nil
+	}
+	defer b.counting.Unlock()
+	if used+countBlock/2 <= t.count.bound.Load() {
+		return nil
+	}
+	err = b.extend(ctx, t)
+	if err != nil && used <= t.count.bound.Load() {
+		return nil // this one is booked already; the next will try again
+	}
+	return err
+}
+
+// extend stores a bound one block ahead for t. It is called under b.counting.
+func (b *Barrier) extend(ctx context.Context, t *term) error {
+	r := b.ring.Load()
+	if r == nil {
+		return ErrSealed
+	}
+	op, bounds, err := r.booking(t)
+	if err != nil {
+		return err
+	}
+	if err := b.store.Commit(ctx, storage.Batch{Ops: []storage.Op{op}, Epoch: b.epoch.Load()}); err != nil {
+		return err
+	}
+	r.booked(bounds)
+	return nil
+}
+
+// booking makes the operation that stores the counts of all terms, with a new block for t. The
+// entry is itself an encryption by the active term and is counted, within what it books.
+//
+// (A commit that fails leaves that one encryption uncounted after a crash. It never left this process.)
+func (r *ring) booking(t *term) (storage.Op, []uint64, error) {
+	used, err := r.active.count.take(1)
+	if err != nil {
+		return storage.Op{}, nil, err
+	}
+	bounds := make([]uint64, len(r.terms))
+	for i, each := range r.terms {
+		bounds[i] = each.count.bound.Load()
+		if each == t {
+			bounds[i] = max(bounds[i], each.count.load()+countBlock)
+		}
+		if each == r.active {
+			bounds[i] = max(bounds[i], used)
+		}
+	}
+	return r.countsOp(bounds), bounds, nil
+}
+
+// booked takes over bounds that were stored.
+func (r *ring) booked(bounds []uint64) {
+	for i, t := range r.terms {
+		t.count.bound.Store(bounds[i])
+	}
+}
+
+func (r *ring) countsOp(numbers []uint64) storage.Op {
+	return storage.Put(countsPath, r.active.seal(countsPath, marshalCounts(r.terms, numbers)))
+}
+
+func marshalCounts(terms []*term, numbers []uint64) []byte {
+	b := cryptobyte.NewBuilder(make([]byte, 0, 1+3+len(terms)*countRecordSize))
+	b.AddUint8(countsVersion)
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for i, t := range terms {
+			b.AddUint32(t.id)
+			b.AddUint64(numbers[i])
+		}
+	})
+	return b.BytesOrPanic() // terms are bounded by maxTerms
+}
+
+func unmarshalCounts(plain []byte) (map[uint32]uint64, error) {
+	var version uint8
+	var list cryptobyte.String
+	in := cryptobyte.String(plain)
+	if !in.ReadUint8(&version) || version != countsVersion || !in.ReadUint24LengthPrefixed(&list) || !in.Empty() ||
+		len(list) > maxTerms*countRecordSize {
+		return nil, corrupt(countsPath, "the list of counts is malformed")
+	}
+	counts := map[uint32]uint64{}
+	for last := uint32(0); !list.Empty(); {
+		var id uint32
+		var n uint64
+		if !list.ReadUint32(&id) || !list.ReadUint64(&n) || id <= last || n > maxCount {
+			return nil, corrupt(countsPath, "a count is malformed, or out of order")
+		}
+		counts[id] = n
+		last = id
+	}
+	return counts, nil
+}
+
+// loadCounts brings the counters of a ring up to what is stored. A count that cannot be read must not make the data
+// unreadable; the active term then counts as used up, so that the next check rotates.
+func (b *Barrier) loadCounts(ctx context.Context, r *ring) error {
+	counts, err := b.readCounts(ctx, r)
+	switch {
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrCorrupt), errors.Is(err, errUnknownTerm):
+		b.log.Warn("the numbers of encryptions cannot be read; the barrier key is due for rotation", "error", err)
+		counts = map[uint32]uint64{r.active.id: maxOperations}
+	case err != nil:
+		return err
+	}
+	for _, t := range r.terms {
+		// Beyond our own bound, another node counted. At or below it, ours is the exact number.
+		stored := counts[t.id]
+		if stored <= t.count.bound.Load() {
+			continue
+		}
+		if used := t.count.load(); used < stored {
+			t.count.used.Add(stored - used) // added, not set: writers may be counting
+		}
+		t.count.bound.Store(stored)
+	}
+	return nil
+}
+
+func (b *Barrier) readCounts(ctx context.Context, r *ring) (map[uint32]uint64, error) {
+	record, err := b.store.Get(ctx, countsPath)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := r.open(countsPath, record)
+	if err != nil {
+		return nil, err
+	}
+	return unmarshalCounts(plain)
+}
+
+// storeExactCounts lowers the stored bounds to the truth. The counters are closed.
+func (b *Barrier) storeExactCounts(ctx context.Context, r *ring) error {
+	numbers := make([]uint64, len(r.terms))
+	changed := false
+	for i, t := range r.terms {
+		numbers[i] = t.count.load()
+		changed = changed || numbers[i] != t.count.bound.Load()
+		if t == r.active {
+			numbers[i]++ // this entry
+		}
+	}
+	if !changed {
+		return nil
+	}
+	return b.store.Commit(ctx, storage.Batch{Ops: []storage.Op{r.countsOp(numbers)}, Epoch: b.epoch.Load()})
+}

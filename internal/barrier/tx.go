@@ -1,0 +1,284 @@
+package barrier
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// settleTimeout bounds the reading back after a commit whose outcome is unknown.
+const settleTimeout = 10 * time.Second
+
+// Tx gathers what one storage commit is to carry: entries, records that carry their own sealing, and changes of the keyring.
+// Nothing happens before [Tx.Commit]; values must stay unchanged until then. It is for one goroutine.
+type Tx struct {
+	b      *Barrier
+	err    error // of an earlier call; Commit returns it
+	ops    []storage.Op
+	raw    []bool // ops[i] is written as it is
+	ifs    []storage.Condition
+	rotate bool
+	root   *alternate
+	format *ring // the first keyring, of a barrier that is being formatted
+	done   bool
+}
+
+// Begin starts a transaction.
+func (b *Barrier) Begin() *Tx { return &Tx{b: b} }
+
+// Format makes a barrier for an empty store, with a first term, and the transaction that writes it. The barrier is unsealed when
+// that has committed, and nothing is written before. The root key has 32 bytes; a copy of it is kept.
+func Format(store storage.Store, root *secret.Bytes, generation uint64, o Options) (*Barrier, *Tx, error) {
+	b := New(store, o)
+	if root.Len() != keySize {
+		return nil, nil, fmt.Errorf("%w: a root key has %d bytes, not %d", ErrWrongRoot, keySize, root.Len())
+	}
+	first, err := b.makeTerm(1)
+	if err != nil {
+		return nil, nil, err
+	}
+	r := &ring{root: root.Clone(), generation: generation, terms: []*term{first}, active: first}
+	return b, &Tx{b: b, format: r}, nil
+}
+
+func (b *Barrier) makeTerm(id uint32) (*term, error) {
+	key, err := secret.Random(b.rand, keySize)
+	if err != nil {
+		return nil, err
+	}
+	return newTerm(id, key, b.now().UTC())
+}
+
+// Put seals plain at path; by the new term, where the transaction rotates.
+func (tx *Tx) Put(path string, plain []byte) { tx.add(storage.Put(path, plain), false) }
+
+// Delete removes the entry at path.
+func (tx *Tx) Delete(path string) { tx.add(storage.Delete(path), false) }
+
+// PutRaw stores a record that carries its own sealing.
+func (tx *Tx) PutRaw(key string, record []byte) { tx.add(storage.Put(key, record), true) }
+
+// DeleteRaw removes such a record.
+func (tx *Tx) DeleteRaw(key string) { tx.add(storage.Delete(key), true) }
+
+func (tx *Tx) add(op storage.Op, raw bool) {
+	tx.ops, tx.raw = append(tx.ops, op), append(tx.raw, raw)
+}
+
+// IfAbsent makes the commit fail with storage.ErrConflict where key holds something.
+func (tx *Tx) IfAbsent(key string) { tx.ifs = append(tx.ifs, storage.IfAbsent(key)) }
+
+// RotateKeyring adds a term and makes it the active one.
+func (tx *Tx) RotateKeyring() { tx.rotate = true }
+
+// ReplaceRoot seals the keyring by another root key, of which a copy is kept. The generation must be above the one in use.
+func (tx *Tx) ReplaceRoot(root *secret.Bytes, generation uint64) {
+	if root.Len() != keySize {
+		tx.err = fmt.Errorf("%w: a root key has %d bytes, not %d", ErrWrongRoot, keySize, root.Len())
+		return
+	}
+	tx.root = &alternate{root: root.Clone(), generation: generation}
+}
+
+// Commit carries the transaction out in one storage commit, or nothing of it. It is called once.
+//
+// Where a transaction changes the keyring and the storage leaves the outcome open, the keyring is read back: nil then means that the
+// change is stored, an error that it was not there. Where that fails too, the barrier writes nothing until Reload succeeds.
+func (tx *Tx) Commit(ctx context.Context) (err error) {
+	defer func() {
+		if err != nil {
+			tx.forget()
+		}
+	}()
+	switch {
+	case tx.err != nil:
+		return tx.err
+	case tx.done:
+		return errors.New("barrier: the transaction is over")
+	}
+	tx.done = true
+	if err := checkBatch(storage.Batch{If: tx.ifs, Ops: tx.ops}); err != nil {
+		return err
+	}
+	if !tx.rotate && tx.root == nil && tx.format == nil {
+		return tx.commitData(ctx)
+	}
+	b := tx.b
+	b.change.Lock()
+	defer b.change.Unlock()
+	b.counting.Lock()
+	defer b.counting.Unlock()
+	old, next, err := tx.prepare(ctx)
+	if err != nil {
+		return err
+	}
+	batch, bounds, err := tx.keyringBatch(old, next)
+	if err != nil {
+		next.destroy(old)
+		return err
+	}
+	if err := b.store.Commit(ctx, batch); err != nil {
+		return b.settle(ctx, old, next, bounds, err)
+	}
+	b.accept(next, bounds)
+	return nil
+}
+
+// forget overwrites the keys of a transaction that failed.
+func (tx *Tx) forget() {
+	if tx.root != nil {
+		tx.root.root.Destroy()
+	}
+	if tx.format != nil {
+		tx.format.destroy(nil)
+	}
+}
+
+// commitData is the commit of a transaction that leaves the keyring alone.
+func (tx *Tx) commitData(ctx context.Context) error {
+	r, err := tx.b.writable(ctx)
+	if err != nil {
+		return err
+	}
+	if n := tx.puts(); n > 0 {
+		if err := tx.b.count(ctx, r.active, n); err != nil {
+			return err
+		}
+	}
+	return tx.b.store.Commit(ctx, storage.Batch{If: tx.ifs, Ops: tx.sealed(r), Epoch: tx.b.epoch.Load()})
+}
+
+// puts is how many values the transaction encrypts.
+func (tx *Tx) puts() int {
+	n := 0
+	for i, op := range tx.ops {
+		if !op.Delete && !tx.raw[i] {
+			n++
+		}
+	}
+	return n
+}
+
+func (tx *Tx) sealed(r *ring) []storage.Op {
+	ops := make([]storage.Op, len(tx.ops), len(tx.ops)+OwnOps)
+	for i, op := range tx.ops {
+		ops[i] = op
+		if !op.Delete && !tx.raw[i] {
+			ops[i].Value = r.active.seal(op.Key, op.Value)
+		}
+	}
+	return ops
+}
+
+// prepare returns the ring in use (nil for a new barrier) and the one that takes its place, not yet sealed.
+func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
+	b := tx.b
+	old = b.ring.Load()
+	if tx.format != nil {
+		if old != nil {
+			return nil, nil, ErrFormatted
+		}
+		return nil, tx.format, nil
+	}
+	if old != nil && old.frozen {
+		if err := b.reload(ctx); err != nil {
+			return nil, nil, fmt.Errorf("%w: %w", ErrUncertain, err)
+		}
+		old = b.ring.Load()
+	}
+	if old == nil {
+		return nil, nil, ErrSealed
+	}
+	next = &ring{root: old.root, generation: old.generation, terms: old.terms, active: old.active}
+	if tx.rotate {
+		if len(old.terms) >= maxTerms {
+			return nil, nil, fmt.Errorf("%w (%d)", ErrTerms, maxTerms)
+		}
+		t, err := b.makeTerm(old.terms[len(old.terms)-1].id + 1)
+		if err != nil {
+			return nil, nil, err
+		}
+		next = old.with(t)
+	}
+	if tx.root != nil {
+		if tx.root.generation <= old.generation {
+			return nil, nil, fmt.Errorf("barrier: generation %d of the root key does not follow generation %d",
+				tx.root.generation, old.generation)
+		}
+		next.root, next.generation = tx.root.root, tx.root.generation
+	}
+	return old, next, nil
+}
+
+// keyringBatch makes the batch that carries the transaction and the keyring that it makes. The condition on the
+// keyring it starts from keeps two writers, or a commit that arrives late, from losing a term.
+func (tx *Tx) keyringBatch(old, next *ring) (storage.Batch, []uint64, error) {
+	if err := next.seal(); err != nil {
+		return storage.Batch{}, nil, err
+	}
+	if _, err := next.active.count.take(tx.puts()); err != nil {
+		return storage.Batch{}, nil, err
+	}
+	counts, bounds, err := next.booking(next.active)
+	if err != nil {
+		return storage.Batch{}, nil, err
+	}
+	unchanged := storage.IfAbsent(KeyringPath)
+	if old != nil {
+		unchanged = storage.IfValue(KeyringPath, old.record)
+	}
+	return storage.Batch{
+		If:    append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged),
+		Ops:   append(tx.sealed(next), storage.Put(KeyringPath, next.record), counts),
+		Epoch: tx.b.epoch.Load(),
+	}, bounds, nil
+}
+
+// accept puts a stored ring in place.
+func (b *Barrier) accept(next *ring, bounds []uint64) {
+	next.booked(bounds)
+	b.swap(next)
+	b.dropAlternate(nil)
+}
+
+// settle makes memory equal disk after a commit that failed.
+func (b *Barrier) settle(ctx context.Context, old, next *ring, bounds []uint64, cause error) error {
+	if storage.NothingWritten(cause) && !errors.Is(cause, storage.ErrConflict) {
+		next.destroy(old)
+		return cause
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), settleTimeout)
+	defer cancel()
+	record, err := b.store.Get(ctx, KeyringPath)
+	if err == nil && bytes.Equal(record, next.record) {
+		b.accept(next, bounds)
+		return nil
+	}
+	if old == nil {
+		next.destroy(nil)
+		if errors.Is(cause, storage.ErrConflict) && err == nil {
+			return fmt.Errorf("%w: %w", ErrFormatted, cause)
+		}
+		return cause
+	}
+	if next.root != old.root {
+		b.dropAlternate(&alternate{root: next.root.Clone(), generation: next.generation})
+	}
+	next.destroy(old)
+	if err == nil && bytes.Equal(record, old.record) {
+		return cause
+	}
+	if err := b.reload(ctx); err != nil {
+		frozen := *old
+		frozen.frozen = true
+		b.ring.Store(&frozen)
+		b.log.Error("writes are refused until the keyring can be read", "error", err)
+		return fmt.Errorf("%w: %w; reading it: %w", ErrUncertain, cause, err)
+	}
+	return cause
+}
