@@ -1,0 +1,80 @@
+// Package doors is what clients reach behind the node: a table of mounts, each a path and the door that answers
+// below it (doors/kv and others).
+//
+// It guarantees that a mount sees its own entries alone; that mounting and unmounting are one
+// commit each, after which memory equals disk; and that once [Table.Unmount] has returned nothing
+// more is written below the mount, although its entries are removed later, by [Table.Run].
+//
+// It does not guarantee that a door's calls under way end with an unmount: they go on reading, and their
+// writes fail. It decides nothing about permissions: see package auth.
+//
+// Stays compatible: the record at "core/mounts" with its first byte as version, and "logical/<uuid>/" as place of a mount's entries.
+package doors
+
+import (
+	"context"
+	"net/url"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Operation is what a request wants to do.
+type Operation uint8
+
+// The operations. A write is Create or Update: see [Exister].
+const (
+	Read Operation = iota
+	List
+	Create
+	Update
+	Patch
+	Delete
+	Scan
+)
+
+var operationNames = [...]string{"read", "list", "create", "update", "patch", "delete", "scan"}
+
+// String gives the name, which is also that of the capability it needs.
+func (o Operation) String() string { return operationNames[o] }
+
+// Request is what a door is asked.
+type Request struct {
+	Operation Operation
+	Path      string         // below the mount, without a slash in front; of a list or scan empty or with one at its end
+	Data      map[string]any // the body of a write: numbers are json.Number; nil where there was none
+	Query     url.Values     // of a read, list or delete
+	Identity  auth.Identity
+}
+
+// Response is what a door answers. A nil Response is "nothing there" to a read or list and "done" to a write.
+type Response struct {
+	Data          any // what encoding/json renders as an object; json.RawMessage costs nothing
+	LeaseDuration int // seconds
+	Warnings      []string
+}
+
+// Door answers the requests below one mount. It is safe for concurrent use. Errors for clients are *fault.Error.
+type Door interface {
+	Handle(ctx context.Context, r *Request) (*Response, error)
+}
+
+// Exister is implemented by doors in which a write to a new path needs another capability than one to a path that is
+// taken: Create instead of Update.
+type Exister interface {
+	Exists(ctx context.Context, path string) (bool, error)
+}
+
+// Storage is where a door keeps its entries: what [storage.Store] promises, below a prefix of the mount's own. Keys are relative to it.
+// A batch has room for [MaxOps] operations.
+type Storage interface {
+	Get(ctx context.Context, key string) ([]byte, error)
+	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
+	Commit(ctx context.Context, b storage.Batch) error
+}
+
+// MaxOps is how many operations and conditions one commit of a door can hold: the rest is the barrier's.
+const MaxOps = storage.MaxOps - 4
+
+// Factory makes a mount's door. A *fault.Error of kind Invalid says what is wrong with the mount.
+type Factory func(store Storage, m Mount) (Door, error)

@@ -1,0 +1,238 @@
+package kv
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+)
+
+func fresh(t testing.TB) (doors.Door, *inmem.Store) {
+	t.Helper()
+	store := inmem.New()
+	t.Cleanup(func() { _ = store.Close() })
+	d, err := New(store, doors.Mount{Path: "kv/", Type: "kv"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d, store
+}
+
+func do(t testing.TB, d doors.Door, op doors.Operation, path, body string) (*doors.Response, error) {
+	t.Helper()
+	r := &doors.Request{Operation: op, Path: path}
+	if body != "" {
+		dec := json.NewDecoder(strings.NewReader(body))
+		dec.UseNumber()
+		if err := dec.Decode(&r.Data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return d.Handle(t.Context(), r)
+}
+
+// shown is a response as the client gets it.
+func shown(t testing.TB, r *doors.Response, err error) string {
+	t.Helper()
+	if err != nil {
+		return "error: " + err.Error()
+	}
+	if r == nil {
+		return "nothing"
+	}
+	data, err := json.Marshal(r.Data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("%s lease %d", data, r.LeaseDuration)
+}
+
+func TestVersion1(t *testing.T) {
+	t.Parallel()
+	d, _ := fresh(t)
+	for _, step := range []struct {
+		op         doors.Operation
+		path, body string
+		want       string
+	}{
+		{doors.Read, "a", "", "nothing"},
+		{doors.List, "", "", "nothing"},
+		{doors.Create, "a", `{"z":1,"a":{"y":[true,null,"ü"]}}`, "nothing"},
+		{doors.Read, "a", "", `{"a":{"y":[true,null,"ü"]},"z":1} lease 2764800`},
+		{doors.Update, "a", `{"big":12345678901234567890.123456789}`, "nothing"},
+		{doors.Read, "a", "", `{"big":12345678901234567890.123456789} lease 2764800`},
+		{doors.Update, "a", ``, "error: missing data fields"},
+		{doors.Update, "a", `{}`, "error: missing data fields"},
+		{doors.Update, "", `{"a":1}`, "error: the name of the secret is missing: write to a path below the mount"},
+		{doors.Update, "a/b/c", `{"ttl":"1h"}`, "nothing"},
+		{doors.Read, "a/b/c", "", `{"ttl":"1h"} lease 3600`},
+		{doors.Update, "a/b/d", `{"lease":90}`, "nothing"},
+		{doors.Read, "a/b/d", "", `{"lease":90} lease 90`},
+		{doors.Update, "a/b/e", `{"ttl":0,"lease":9}`, "nothing"},
+		{doors.Read, "a/b/e", "", `{"lease":9,"ttl":0} lease 0`},
+		{doors.Update, "a/b/f", `{"ttl":"soon"}`, "nothing"},
+		{doors.Read, "a/b/f", "", `{"ttl":"soon"} lease 2764800`},
+		{doors.List, "", "", `{"keys":["a","a/"]} lease 0`},
+		{doors.List, "a/b/", "", `{"keys":["c","d","e","f"]} lease 0`},
+		{doors.List, "nope/", "", "nothing"},
+		{doors.Delete, "a", "", "nothing"},
+		{doors.Delete, "a", "", "nothing"},
+		{doors.Delete, "", "", "error: the name of the secret is missing: delete a path below the mount"},
+		{doors.Read, "a", "", "nothing"},
+		{doors.Read, "", "", "nothing"},
+		{doors.Read, "a//b", "", "nothing"},
+		{doors.Read, "\xff", "", "nothing"},
+		{doors.List, "a//", "", "nothing"},
+		{doors.Patch, "a", "", "error: unsupported operation"},
+		{doors.Scan, "", "", "error: unsupported operation"},
+	} {
+		r, err := do(t, d, step.op, step.path, step.body)
+		if got := shown(t, r, err); got != step.want {
+			t.Errorf("%s %q %s: %s, want %s", step.op, step.path, step.body, got, step.want)
+		}
+	}
+}
+
+func TestListInPages(t *testing.T) {
+	t.Parallel()
+	d, _ := fresh(t)
+	for _, name := range []string{"a", "b", "c", "d"} {
+		if _, err := do(t, d, doors.Create, name, `{"x":1}`); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for query, want := range map[string]string{
+		"limit=2":         `{"keys":["a","b"]} lease 0`,
+		"limit=2&after=b": `{"keys":["c","d"]} lease 0`,
+		"after=d":         "nothing",
+		"limit=two":       `error: "limit" must be a number, the most names to be listed`,
+	} {
+		q, err := url.ParseQuery(query)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := d.Handle(t.Context(), &doors.Request{Operation: doors.List, Query: q})
+		if got := shown(t, r, err); got != want {
+			t.Errorf("list?%s: %s, want %s", query, got, want)
+		}
+	}
+}
+
+func TestExistsDecidesBetweenCreateAndUpdate(t *testing.T) {
+	t.Parallel()
+	d, _ := fresh(t)
+	if _, err := do(t, d, doors.Create, "there", `{"a":1}`); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"there": true, "not": false, "": false, "..": false} {
+		if got, err := d.(doors.Exister).Exists(t.Context(), path); got != want || err != nil {
+			t.Errorf("Exists(%q) = %v, %v", path, got, err)
+		}
+	}
+}
+
+func TestRefusals(t *testing.T) {
+	t.Parallel()
+	d, store := fresh(t)
+	_, err := do(t, d, doors.Create, "big", `{"a":"`+strings.Repeat("x", storage.MaxBytes)+`"}`)
+	if !fault.Is(err, fault.TooLarge) || !strings.Contains(err.Error(), "1048576") {
+		t.Errorf("a value beyond the limit: %v", err)
+	}
+	for _, path := range []string{"a//b", "../a", "a\x00", "\xff", strings.Repeat("p", storage.MaxKey)} {
+		if _, err := do(t, d, doors.Create, path, `{"a":1}`); !fault.Is(err, fault.Invalid) {
+			t.Errorf("a write to %.20q: %v", path, err)
+		}
+	}
+	if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(entries+"bad", []byte("nonsense"))}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := do(t, d, doors.Read, "bad", ""); !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), `"bad"`) {
+		t.Errorf("a damaged record: %v", err)
+	}
+	_ = store.Close()
+	if _, err := do(t, d, doors.Read, "a", ""); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("a read from a closed store: %v", err)
+	}
+	if _, err := d.(doors.Exister).Exists(context.Background(), "a"); !errors.Is(err, storage.ErrClosed) {
+		t.Errorf("Exists in a closed store: %v", err)
+	}
+}
+
+func TestMountOptions(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{"": "", "1": "", "2": "version 2 of the kv engine is not there yet", "3": `is "3"`} {
+		_, err := New(nil, doors.Mount{Options: map[string]string{"version": version}})
+		if (want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), want) || !fault.Is(err, fault.Invalid)) {
+			t.Errorf("version %q: %v", version, err)
+		}
+	}
+	d, err := New(inmem.New(), doors.Mount{Config: doors.Config{DefaultLeaseTTL: 60}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := do(t, d, doors.Create, "a", `{"x":1}`); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := do(t, d, doors.Read, "a", ""); err != nil || r.LeaseDuration != 60 {
+		t.Errorf("the mount's lease: %+v, %v", r, err)
+	}
+}
+
+func TestRecord(t *testing.T) {
+	t.Parallel()
+	b, err := marshal(map[string]any{"ttl": "1h", "html": "<&>", "n": json.Number("1.0")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	file, err := os.ReadFile("../../../testdata/doors/kv-v1-value-with-ttl.hex")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := hex.EncodeToString(b); got != strings.TrimSpace(string(file)) {
+		t.Errorf("the record is %s\n%q", got, b)
+	}
+	for _, bad := range []string{"", "\x01", "\x02\x00\x00\x00\x00\x00\x00\x00\x00{}", "\x01\x00\x00\x00\x00\x00\x00\x00\x00[]", "\x01\x80\x00\x00\x00\x00\x00\x00\x00{}"} {
+		if _, err := unmarshal([]byte(bad)); !errors.Is(err, errRecord) {
+			t.Errorf("%q was taken for a record", bad)
+		}
+	}
+}
+
+func FuzzUnmarshal(f *testing.F) {
+	b, err := marshal(map[string]any{"a": "b"})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, in []byte) {
+		v, err := unmarshal(in)
+		if err == nil && !bytes.Equal(v.marshal(), in) {
+			t.Errorf("read %x, wrote %x", in, v.marshal())
+		}
+	})
+}
+
+func BenchmarkRead(b *testing.B) {
+	d, _ := fresh(b)
+	if _, err := do(b, d, doors.Create, "a", `{"value":"`+strings.Repeat("x", 256)+`"}`); err != nil {
+		b.Fatal(err)
+	}
+	r := &doors.Request{Operation: doors.Read, Path: "a"}
+	b.ReportAllocs()
+	for b.Loop() {
+		if _, err := d.Handle(b.Context(), r); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

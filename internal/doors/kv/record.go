@@ -1,0 +1,55 @@
+package kv
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+)
+
+// value is one secret, stored at "v1/<path>" of the mount:
+//
+//	version u8 = 1 | lease i64 | JSON object
+//
+// The lease is the number of seconds that the object names, big-endian, or -1 where it names none. The JSON is kept as
+// it goes out.
+type value struct {
+	lease int64
+	data  json.RawMessage
+}
+
+const (
+	recordVersion = 1
+	headerSize    = 1 + 8
+	noLease       = -1
+)
+
+// errRecord is returned for stored bytes that are not a value.
+var errRecord = errors.New("kv: not a valid record")
+
+func marshal(data map[string]any) ([]byte, error) {
+	body, err := encode(data)
+	if err != nil {
+		return nil, err
+	}
+	return value{lease: leaseOf(data), data: body}.marshal(), nil
+}
+
+func (v value) marshal() []byte {
+	b := make([]byte, 0, headerSize+len(v.data))
+	b = append(b, recordVersion)
+	b = binary.BigEndian.AppendUint64(b, uint64(v.lease))
+	return append(b, v.data...)
+}
+
+// unmarshal does not look into the JSON: the barrier has authenticated what was written here.
+func unmarshal(b []byte) (value, error) {
+	if len(b) < headerSize+len("{}") || b[0] != recordVersion {
+		return value{}, fmt.Errorf("%w: version %d and an object are expected", errRecord, recordVersion)
+	}
+	v := value{lease: int64(binary.BigEndian.Uint64(b[1:headerSize])), data: b[headerSize:]}
+	if v.lease < noLease || v.data[0] != '{' || v.data[len(v.data)-1] != '}' {
+		return value{}, fmt.Errorf("%w: the lease is %d, or there is no object", errRecord, v.lease)
+	}
+	return v, nil
+}

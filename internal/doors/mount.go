@@ -1,0 +1,165 @@
+package doors
+
+import (
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// Mount is one entry of the table.
+type Mount struct {
+	Path        string            `json:"path"` // "secret/"
+	Type        string            `json:"type"` // "kv"
+	Description string            `json:"description,omitempty"`
+	Accessor    string            `json:"accessor"` // "kv_1a2b3c4d"
+	UUID        string            `json:"uuid"`     // its entries lie at "logical/<uuid>/"
+	Options     map[string]string `json:"options,omitempty"`
+	Local       bool              `json:"local,omitempty"`
+	SealWrap    bool              `json:"seal_wrap,omitempty"`
+	Config      Config            `json:"config,omitzero"`
+}
+
+// Config is what can be tuned. Durations are seconds; 0 means the system's default.
+type Config struct {
+	DefaultLeaseTTL int64 `json:"default_lease_ttl,omitempty"`
+	MaxLeaseTTL     int64 `json:"max_lease_ttl,omitempty"`
+	ForceNoCache    bool  `json:"force_no_cache,omitempty"`
+}
+
+// DefaultLeaseTTL is how long, in seconds, a lease lasts where nothing else is said: 32 days.
+const DefaultLeaseTTL = 2764800
+
+func (m Mount) equal(o Mount) bool {
+	return maps.Equal(m.Options, o.Options) && m.Path == o.Path && m.Type == o.Type && m.UUID == o.UUID && m.Config == o.Config &&
+		m.Description == o.Description && m.Accessor == o.Accessor && m.Local == o.Local && m.SealWrap == o.SealWrap
+}
+
+// The types of the mounts that are always there. "system" is answered by the API itself.
+var builtin = []Mount{
+	{Path: "cubbyhole/", Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
+	{Path: "identity/", Type: "identity", Description: "identity store"},
+	{Path: "sys/", Type: "system", Description: "system endpoints used for control, policy and debugging"},
+}
+
+// protected are the first segments at which nothing can be mounted.
+var protected = []string{"sys/", "auth/", "audit/", "cubbyhole/", "identity/"}
+
+func isProtected(path string) bool {
+	return slices.ContainsFunc(protected, func(p string) bool { return strings.HasPrefix(path, p) })
+}
+
+// DevMount is what development servers have at secret/.
+func DevMount() Mount {
+	return Mount{Path: "secret/", Type: "kv", Description: "key/value secret storage", Options: map[string]string{"version": "1"}}
+}
+
+const maxPath = 256
+
+// CleanPath gives a mount's path as the table writes it: no slash in front, one at the end. What can
+// be no path of a mount is a [fault.Invalid].
+func CleanPath(path string) (string, error) {
+	clean := strings.Trim(path, "/")
+	switch {
+	case clean == "":
+		return "", fault.New(fault.Invalid, "the path of the mount is missing: name it behind sys/mounts/")
+	case len(clean) > maxPath:
+		return "", fault.New(fault.Invalid, "the path of the mount has %d bytes; at most %d are allowed", len(clean), maxPath)
+	case !utf8.ValidString(clean) || strings.ContainsFunc(clean, func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }):
+		return "", fault.New(fault.Invalid, "the path of the mount has a character that is not printable or a space; choose another path")
+	}
+	for segment := range strings.SplitSeq(clean, "/") {
+		if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "*+") {
+			return "", fault.New(fault.Invalid, "the path of the mount %q has the segment %q, which no policy could name; choose another path",
+				clean, segment)
+		}
+	}
+	return clean + "/", nil
+}
+
+// complete gives a mount the identifiers that it keeps for life.
+func (m Mount) complete(rnd io.Reader) (Mount, error) {
+	id := make([]byte, 20)
+	if _, err := io.ReadFull(rnd, id); err != nil {
+		return m, fmt.Errorf("doors: making a mount's identifiers: %w", err)
+	}
+	m.UUID = uuid(id[:16])
+	m.Accessor = m.Type + "_" + hex.EncodeToString(id[16:])
+	return m, nil
+}
+
+// uuid formats 16 random bytes as a version 4 UUID of RFC 9562.
+func uuid(b []byte) string {
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
+}
+
+// ErrRecord is returned for stored bytes that are not a table of mounts.
+var ErrRecord = errors.New("doors: not a valid table of mounts")
+
+const tableVersion = 1
+
+// record is the stored table, in the barrier at "core/mounts":
+//
+//	version u8 = 1 | JSON {"mounts":[ mount, ... ]}, sorted by path
+//
+// A mount's keys are the tags of [Mount]. Unknown keys are refused: a later version says so in its first byte.
+type record struct {
+	Mounts []Mount `json:"mounts"`
+}
+
+func marshalTable(mounts []Mount) ([]byte, error) {
+	body, err := json.Marshal(record{Mounts: mounts})
+	if err != nil {
+		return nil, fmt.Errorf("doors: writing the table of mounts: %w", err)
+	}
+	return append([]byte{tableVersion}, body...), nil
+}
+
+func unmarshalTable(b []byte) ([]Mount, error) {
+	if len(b) == 0 || b[0] != tableVersion {
+		return nil, fmt.Errorf("%w: the version must be %d", ErrRecord, tableVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(b[1:]))
+	d.DisallowUnknownFields()
+	var r record
+	if err := d.Decode(&r); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, fmt.Errorf("%w: bytes behind its end", ErrRecord)
+	}
+	for i, m := range r.Mounts {
+		if clean, err := CleanPath(m.Path); err != nil || clean != m.Path || !validUUID(m.UUID) {
+			return nil, fmt.Errorf("%w: the mount %q with the id %q", ErrRecord, m.Path, m.UUID)
+		}
+		if i > 0 && r.Mounts[i-1].Path >= m.Path {
+			return nil, fmt.Errorf("%w: %q is out of order or there twice", ErrRecord, m.Path)
+		}
+	}
+	return r.Mounts, nil
+}
+
+// validUUID keeps a damaged identifier from becoming a path of the storage.
+func validUUID(s string) bool {
+	if len(s) != 36 {
+		return false
+	}
+	for i := range len(s) {
+		dash := i == 8 || i == 13 || i == 18 || i == 23
+		if c := s[i]; dash != (c == '-') || !dash && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}

@@ -1,0 +1,322 @@
+package doors
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Keys of the barrier.
+const (
+	tableKey        = "core/mounts"
+	tombstonePrefix = "core/unmounted/" // + uuid: the mount is gone, its entries may not be
+	logicalPrefix   = "logical/"        // + uuid + "/": a mount's entries
+)
+
+// Options are what a table is given from outside.
+type Options struct {
+	Factories map[string]Factory // by type
+	Rand      io.Reader          // nil means crypto/rand
+	Log       *slog.Logger       // nil means that nothing is logged
+}
+
+// Table is the mounts of a node. Routing takes no lock and waits for no change; changes come one after the other.
+type Table struct {
+	base      Storage
+	factories map[string]Factory
+	rnd       io.Reader
+	log       *slog.Logger
+	kick      chan struct{} // tells Run that something was unmounted
+
+	now atomic.Pointer[snapshot]
+
+	mu    sync.Mutex // held by changes
+	stale bool       // a commit's outcome is unknown and reading it back has failed
+}
+
+// snapshot is the table as of one commit; it never changes.
+type snapshot struct {
+	mounts []*mounted // by path
+	byPath map[string]*mounted
+}
+
+// mounted is a mount with its door.
+type mounted struct {
+	Mount
+	door   Door // nil for a type without one
+	broken error
+	gate   *gate
+}
+
+// Format gives the operations that make a fresh table: the mounts that are always there, and extra ones. A nil rnd
+// means crypto/rand. Nothing is written.
+func Format(rnd io.Reader, extra ...Mount) ([]storage.Op, error) {
+	mounts := slices.Concat(builtin, extra)
+	for i := range mounts {
+		m, err := mounts[i].complete(cmp.Or[io.Reader](rnd, rand.Reader))
+		if err != nil {
+			return nil, err
+		}
+		mounts[i] = m
+	}
+	value, err := marshalTable(sorted(mounts))
+	if err != nil {
+		return nil, err
+	}
+	return []storage.Op{storage.Put(tableKey, value)}, nil
+}
+
+func sorted(mounts []Mount) []Mount {
+	return slices.SortedFunc(slices.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
+}
+
+// Open reads the table. A mount whose door cannot be made does not stop the others: it answers with the reason.
+func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
+	t := &Table{base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log, kick: make(chan struct{}, 1)}
+	if t.log == nil {
+		t.log = slog.New(slog.DiscardHandler)
+	}
+	t.now.Store(&snapshot{})
+	return t, t.Reload(ctx)
+}
+
+// Reload reads the table again: another node changed it, or a commit's outcome was unknown.
+func (t *Table) Reload(ctx context.Context) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.reload(ctx)
+}
+
+func (t *Table) reload(ctx context.Context) error {
+	value, err := t.base.Get(ctx, tableKey)
+	if err != nil {
+		return fmt.Errorf("doors: reading the table of mounts: %w", err)
+	}
+	mounts, err := unmarshalTable(value)
+	if err != nil {
+		return err
+	}
+	t.swap(mounts)
+	t.stale = false
+	return nil
+}
+
+// swap shows a table to the requests. Doors of mounts that did not change are kept; the gates of those that
+// are gone are closed.
+func (t *Table) swap(mounts []Mount) {
+	old, s := t.now.Load(), &snapshot{byPath: map[string]*mounted{}}
+	kept := map[*mounted]bool{}
+	for _, m := range mounts {
+		e := old.byPath[m.Path]
+		if e == nil || !e.equal(m) {
+			e = t.build(m)
+		}
+		kept[e] = true
+		s.mounts = append(s.mounts, e)
+		s.byPath[m.Path] = e
+	}
+	t.now.Store(s)
+	for _, e := range old.mounts {
+		if !kept[e] {
+			e.gate.close()
+		}
+	}
+}
+
+// build makes a mount's door. What keeps it from working is told to those who come to it.
+func (t *Table) build(m Mount) *mounted {
+	e := &mounted{Mount: m, gate: &gate{}}
+	factory := t.factories[m.Type]
+	switch {
+	case factory != nil:
+		e.door, e.broken = factory(&view{base: t.base, prefix: logicalPrefix + m.UUID + "/", gate: e.gate}, m)
+	case !slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == m.Type }):
+		e.broken = errUnknownType(m.Type)
+	}
+	if e.broken != nil {
+		t.log.Error("a mount cannot be used", "path", m.Path, "type", m.Type, "error", e.broken)
+	}
+	return e
+}
+
+func errUnknownType(name string) error {
+	return fault.New(fault.Invalid, "plugin not found in the catalog: %s", name)
+}
+
+// Route finds the mount that a path belongs to, and the rest of the path below it. Errors are [fault.NotFound] with
+// Vault's texts, or the reason for which a mount does not work.
+func (t *Table) Route(path string) (Door, Mount, string, error) {
+	e := t.now.Load().find(path)
+	switch {
+	case e == nil:
+		return nil, Mount{}, "", fault.New(fault.NotFound, "no handler for route %q. route entry not found.", path)
+	case e.broken != nil:
+		return nil, e.Mount, "", e.broken
+	case e.door == nil:
+		return nil, e.Mount, "", fault.New(fault.NotFound, "unsupported path")
+	}
+	return e.door, e.Mount, path[min(len(e.Path), len(path)):], nil
+}
+
+// find looks up each beginning of the path that ends in a slash. No two mounts lie inside each other, so the first is
+// the only one.
+func (s *snapshot) find(path string) *mounted {
+	for i := range len(path) {
+		if path[i] == '/' {
+			if e := s.byPath[path[:i+1]]; e != nil {
+				return e
+			}
+		}
+	}
+	return s.byPath[path+"/"]
+}
+
+// List returns all mounts by path. Their maps are shared and must not be changed.
+func (t *Table) List() []Mount {
+	var out []Mount
+	for _, e := range t.now.Load().mounts {
+		out = append(out, e.Mount)
+	}
+	return out
+}
+
+// Get returns the mount at exactly this path, with or without slashes around it.
+func (t *Table) Get(path string) (Mount, bool) {
+	e := t.now.Load().byPath[strings.Trim(path, "/")+"/"]
+	if e == nil {
+		return Mount{}, false
+	}
+	return e.Mount, true
+}
+
+// Mount adds a mount in one commit; its identifiers are made here.
+func (t *Table) Mount(ctx context.Context, m Mount) error {
+	m, err := t.prepare(m)
+	if err != nil {
+		return err
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.fresh(ctx); err != nil {
+		return err
+	}
+	current := t.List()
+	for _, other := range current {
+		if strings.HasPrefix(m.Path, other.Path) || strings.HasPrefix(other.Path, m.Path) {
+			return fault.New(fault.Invalid, "path is already in use at %s", other.Path)
+		}
+	}
+	return t.commit(ctx, sorted(append(current, m)))
+}
+
+// prepare checks a new mount, down to whether its door can be made.
+func (t *Table) prepare(m Mount) (Mount, error) {
+	path, err := CleanPath(m.Path)
+	if err != nil {
+		return m, err
+	}
+	m.Path = path
+	m.Options = maps.Clone(m.Options)
+	if m.Type == "kv-v1" || m.Type == "kv-v2" { // Vault's short forms
+		if m.Options == nil {
+			m.Options = map[string]string{}
+		}
+		m.Options["version"] = strings.TrimPrefix(m.Type, "kv-v")
+		m.Type = "kv"
+	}
+	switch {
+	case isProtected(path):
+		return m, fault.New(fault.Invalid, "cannot mount %q", path)
+	case m.Type == "":
+		return m, fault.New(fault.Invalid, `the type of the mount is missing: give "type", such as "kv"`)
+	case t.factories[m.Type] == nil:
+		return m, errUnknownType(m.Type)
+	}
+	if m, err = m.complete(t.rnd); err != nil {
+		return m, err
+	}
+	_, err = t.factories[m.Type](&view{base: t.base, prefix: logicalPrefix + m.UUID + "/", gate: &gate{}}, m)
+	return m, err
+}
+
+// Unmount takes a mount out of the table in one commit that decides; its entries are removed by [Table.Run]. To
+// unmount what is not mounted is no error.
+func (t *Table) Unmount(ctx context.Context, path string) error {
+	clean, err := CleanPath(path)
+	if err != nil {
+		return err
+	}
+	if isProtected(clean) {
+		return fault.New(fault.Invalid, "cannot unmount %q", clean)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.fresh(ctx); err != nil {
+		return err
+	}
+	gone, ok := t.Get(clean)
+	if !ok {
+		return nil
+	}
+	rest := slices.DeleteFunc(t.List(), func(m Mount) bool { return m.Path == clean })
+	err = t.commit(ctx, rest, storage.Put(tombstonePrefix+gone.UUID, marshalTombstone(gone.Path)))
+	select {
+	case t.kick <- struct{}{}: // also after an error: the commit may have happened
+	default:
+	}
+	return err
+}
+
+// fresh reads the table back where an earlier commit left memory and disk apart.
+func (t *Table) fresh(ctx context.Context) error {
+	if !t.stale {
+		return nil
+	}
+	return t.reload(ctx)
+}
+
+// certain are the errors of a commit that wrote nothing.
+var certain = []error{storage.ErrConflict, storage.ErrFenced, storage.ErrTooLarge, storage.ErrInvalidKey, storage.ErrClosed, storage.ErrFull}
+
+// readBack bounds the reading after a commit whose outcome is unknown; the caller's context may be the reason for it.
+const readBack = 10 * time.Second
+
+// commit writes the table and shows it. After an error whose outcome is unknown the table is read back.
+func (t *Table) commit(ctx context.Context, mounts []Mount, more ...storage.Op) error {
+	value, err := marshalTable(mounts)
+	if err != nil {
+		return err
+	}
+	err = t.base.Commit(ctx, storage.Batch{Ops: append(more, storage.Put(tableKey, value))})
+	if errors.Is(err, storage.ErrTooLarge) {
+		return fault.Wrap(err, fault.TooLarge, "the table of mounts would be larger than the %d bytes of one entry: unmount what is not used",
+			storage.MaxBytes)
+	}
+	if err == nil {
+		t.swap(mounts)
+		return nil
+	}
+	if slices.ContainsFunc(certain, func(c error) bool { return errors.Is(err, c) }) {
+		return err
+	}
+	t.stale = true
+	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), readBack)
+	defer cancel()
+	if failed := t.reload(again); failed != nil {
+		return errors.Join(err, failed)
+	}
+	return err
+}
