@@ -31,16 +31,20 @@ func newShelf(store doors.Storage, m doors.Mount) (doors.Door, error) {
 	return shelf{store}, nil
 }
 
-// flaky lets commits fail, before or behind the write.
+// flaky lets commits fail, before or behind the write. Its lock is for tests in which Run is under way.
 type flaky struct {
 	doors.Storage
+	mu                      sync.Mutex
 	before, behind, reading error
+	deletesOnly             bool // before is for commits that begin with a delete
 	commits                 int
 }
 
 func (f *flaky) Commit(ctx context.Context, b storage.Batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	f.commits++
-	if f.before != nil {
+	if f.before != nil && (!f.deletesOnly || b.Ops[0].Delete) {
 		return f.before
 	}
 	return errors.Join(f.Storage.Commit(ctx, b), f.behind)
@@ -331,12 +335,17 @@ func TestRunCleansUpAndTriesAgain(t *testing.T) {
 		var wg sync.WaitGroup
 		wg.Go(func() { table.Run(ctx) })
 		synctest.Wait()
+		store.before, store.deletesOnly = storage.ErrFull, true
 		if err := table.Unmount(t.Context(), "a"); err != nil {
 			t.Fatal(err)
 		}
-		store.before = storage.ErrFull
 		synctest.Wait()
+		if got := keysBelow(t, store, "logical/"); len(got) != 1 {
+			t.Errorf("the first try was to fail; left are %v", got)
+		}
+		store.mu.Lock()
 		store.before = nil
+		store.mu.Unlock()
 		time.Sleep(time.Minute) // of the test's own time
 		synctest.Wait()
 		if got := keysBelow(t, store, "logical/"); len(got) != 0 {
