@@ -1,0 +1,232 @@
+// Package shamir is the seal behind which people stand.
+//
+// Encrypt needs nobody: it seals to the quorum's public key (HPKE, RFC 9180, with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM).
+// Decrypt needs the private key, whose seed is what the people's shares combine to: it is given by
+// Unlock and forgotten by Lock. So a new root key can be wrapped to the quorum without its shares.
+//
+// It guarantees that a blob opens only under the key named in it and with the same additional data, and that a
+// seed of another quorum is refused by Unlock, not by the first Decrypt. It does not guarantee that the public key is the right
+// one: whoever sets it has to have it from an authenticated record. Forgetting the private key drops it; crypto/hpke has
+// no way to overwrite it.
+package shamir
+
+import (
+	"bytes"
+	"context"
+	"crypto/hpke"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"sync"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// Causes of the failures of this seal.
+var (
+	// ErrLocked is the cause of Denied: the shares were not given since the start, or since Lock.
+	ErrLocked = errors.New("needs the quorum's shares")
+	// ErrNoPublicKey is the cause of Misconfigured: no public key was set yet.
+	ErrNoPublicKey = errors.New("no public key of a quorum is known")
+	// ErrOtherQuorum is the cause of WrongKey: the blob or the seed is of another public key.
+	ErrOtherQuorum = errors.New("it is of another quorum")
+	// ErrBlob is the cause of Corrupt: the blob is malformed, or fails its authentication.
+	ErrBlob = errors.New("the wrapped key fails its authentication")
+)
+
+// Type is the type of the seal in configuration and status.
+const Type = wrapping.WrapperTypeShamir
+
+const (
+	blobVersion = 1
+	infoDomain  = "sealgate/seals/shamir/v1\x00"
+	maxAAD      = 1 << 16
+)
+
+// Wrapper wraps keys to a quorum. It is safe for concurrent use.
+//
+// The ciphertext of its blobs is
+//
+//	version u8 = 1 | encapsulated key 1120 | AES-256-GCM ciphertext and tag
+//
+// under the HPKE info "sealgate/seals/shamir/v1" 00 | length u32, additional data; the blob's key id is
+// "shamir:" and the first 16 bytes of the public key's SHA-256 in hexadecimal.
+type Wrapper struct {
+	mu      sync.RWMutex
+	public  hpke.PublicKey // nil: not set
+	id      string
+	private hpke.PrivateKey // nil: locked; belongs to public
+}
+
+var (
+	_ wrapping.Wrapper = (*Wrapper)(nil)
+	_ seals.Quorum     = (*Wrapper)(nil)
+	_ seals.Factory    = New
+)
+
+// New makes a seal that knows no quorum yet; the stanza has no parameters. The result is a *[Wrapper].
+func New(c seals.Config) (wrapping.Wrapper, error) {
+	if err := seals.NewParams(c).Check(); err != nil {
+		return nil, err
+	}
+	return new(Wrapper), nil
+}
+
+// KeyIDOf is the key id of blobs for a public key.
+func KeyIDOf(public []byte) string {
+	sum := sha256.Sum256(public)
+	return "shamir:" + hex.EncodeToString(sum[:16])
+}
+
+// SetPublicKey says to whom Encrypt wraps from now on. A private key of another quorum is forgotten.
+func (w *Wrapper) SetPublicKey(public []byte) error {
+	key, err := hpke.MLKEM768X25519().NewPublicKey(public)
+	if err != nil {
+		return seals.Fail(seals.Corrupt, fmt.Errorf("the quorum's public key: %w", err), "restore the custody record from a backup")
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.public != nil && !bytes.Equal(w.public.Bytes(), public) {
+		w.private = nil
+	}
+	w.public, w.id = key, KeyIDOf(public)
+	return nil
+}
+
+// Unlock gives the seed that the shares combined to. It sets the public key where none is set yet.
+func (w *Wrapper) Unlock(key []byte) error {
+	seed := secret.Copy(key)
+	defer seed.Destroy()
+	private, err := recovery.PrivateKey(seed)
+	if err != nil {
+		return seals.Fail(seals.WrongKey, err, "give the shares of this server's quorum")
+	}
+	public := private.PublicKey().Bytes()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.public == nil {
+		w.public, w.id = private.PublicKey(), KeyIDOf(public)
+	}
+	if !bytes.Equal(w.public.Bytes(), public) {
+		return seals.Fail(seals.WrongKey, ErrOtherQuorum, "give the shares of this server's quorum")
+	}
+	w.private = private
+	return nil
+}
+
+// Lock forgets the private key.
+func (w *Wrapper) Lock() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.private = nil
+}
+
+// Encrypt seals to the quorum's public key.
+func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
+	info, err := begin(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	w.mu.RLock()
+	public, id := w.public, w.id
+	w.mu.RUnlock()
+	if public == nil {
+		return nil, noPublicKey()
+	}
+	sealed, err := hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), info, plain)
+	if err != nil {
+		return nil, seals.Fail(seals.Unknown, err, "the cause above is all that is known")
+	}
+	return &wrapping.BlobInfo{
+		Ciphertext: append([]byte{blobVersion}, sealed...),
+		KeyInfo:    &wrapping.KeyInfo{KeyId: id},
+	}, nil
+}
+
+// Decrypt opens a blob with the private key that Unlock gave.
+func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
+	info, err := begin(ctx, options)
+	if err != nil {
+		return nil, err
+	}
+	sealed := blob.GetCiphertext()
+	if len(sealed) < 2 || sealed[0] != blobVersion {
+		return nil, corrupt(ErrBlob)
+	}
+	w.mu.RLock()
+	public, id, private := w.public, w.id, w.private
+	w.mu.RUnlock()
+	switch {
+	case public == nil:
+		return nil, noPublicKey()
+	case blob.KeyInfo.GetKeyId() != id:
+		return nil, seals.Fail(seals.WrongKey, ErrOtherQuorum, "the shares were replaced since this blob was written; restore a backup of one time")
+	case private == nil:
+		return nil, seals.Fail(seals.Denied, ErrLocked, "have a threshold of holders give their shares with 'operator unseal'")
+	}
+	plain, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed[1:])
+	if err != nil {
+		return nil, corrupt(fmt.Errorf("%w: %w", ErrBlob, err))
+	}
+	return plain, nil
+}
+
+// KeyId names the quorum's public key.
+func (w *Wrapper) KeyId(context.Context) (string, error) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	if w.public == nil {
+		return "", noPublicKey()
+	}
+	return w.id, nil
+}
+
+// Type is "shamir".
+func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) { return Type, nil }
+
+// SetConfig refuses parameters: there are none. What it returns names the key, where one is set.
+func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
+	opts, err := wrapping.GetOpts(options...)
+	if err != nil {
+		return nil, err
+	}
+	if err := seals.NewParams(seals.Config{Type: string(Type), Params: opts.WithConfigMap}).Check(); err != nil {
+		return nil, err
+	}
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return &wrapping.WrapperConfig{Metadata: map[string]string{"key_id": w.id}}, nil
+}
+
+// begin looks at the context and makes HPKE's info of the additional data.
+func begin(ctx context.Context, options []wrapping.Option) ([]byte, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, seals.Fail(seals.Unreachable, err, "the request was given up before it began; try again")
+	}
+	opts, err := wrapping.GetOpts(options...)
+	if err != nil {
+		return nil, seals.Fail(seals.Unknown, err, "the caller passed an option of another wrapper; this is a defect of the program")
+	}
+	if len(opts.WithAad) > maxAAD {
+		return nil, seals.Fail(seals.Unknown, fmt.Errorf("%d bytes of additional data are more than %d", len(opts.WithAad), maxAAD),
+			"this is a defect of the program")
+	}
+	b := cryptobyte.NewBuilder([]byte(infoDomain))
+	b.AddUint32(uint32(len(opts.WithAad)))
+	b.AddBytes(opts.WithAad)
+	return b.BytesOrPanic(), nil
+}
+
+func corrupt(err error) error {
+	return seals.Fail(seals.Corrupt, err, "the stored seal record is damaged, or was moved here from elsewhere; restore it from a backup")
+}
+
+func noPublicKey() error {
+	return seals.Fail(seals.Misconfigured, ErrNoPublicKey, "initialise the server first: 'operator init' makes the quorum")
+}
