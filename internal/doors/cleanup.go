@@ -22,11 +22,11 @@ const (
 
 func marshalTombstone(path string) []byte { return append([]byte{tombstoneVersion}, path...) }
 
-// Run removes the entries of what was unmounted, now and whenever something is, until ctx ends.
-func (t *Table) Run(ctx context.Context) {
+// run removes the entries of what was unmounted, now and whenever something is, until ctx ends.
+func (t *Table) run(ctx context.Context) {
 	for {
 		var retry <-chan time.Time
-		if err := t.CleanUp(ctx); err != nil && ctx.Err() == nil {
+		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
 			t.log.Warn("the entries of an unmounted path are not removed yet; trying again", "error", err, "in", sweepPause)
 			retry = time.After(sweepPause)
 		}
@@ -39,9 +39,9 @@ func (t *Table) Run(ctx context.Context) {
 	}
 }
 
-// CleanUp removes the entries of everything that was unmounted, in commits of at most 60 deletes. It can be stopped anywhere
+// cleanUp removes the entries of everything that was unmounted, in commits of at most 60 deletes. It can be stopped anywhere
 // and called again.
-func (t *Table) CleanUp(ctx context.Context) error {
+func (t *Table) cleanUp(ctx context.Context) error {
 	for {
 		names, err := t.base.List(ctx, tombstonePrefix, "", sweepBatch)
 		if err != nil || len(names) == 0 {
