@@ -156,7 +156,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 		return nil, err
 	}
 	sealed := blob.GetCiphertext()
-	if len(sealed) < 2 || sealed[0] != blobVersion {
+	if len(sealed) < 2 || sealed[0] != blobVersion || blob.KeyInfo.GetKeyId() == "" {
 		return nil, corrupt(ErrBlob)
 	}
 	w.mu.RLock()

@@ -2,7 +2,11 @@ package shamir
 
 import (
 	"context"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"os"
+	"path/filepath"
 	"testing"
 	"time"
 
@@ -194,5 +198,30 @@ func TestTakesNoParameters(t *testing.T) {
 	}
 	if _, err := new(Wrapper).SetConfig(t.Context(), wrapping.WithConfigMap(params)); seals.ClassOf(err) != seals.Misconfigured {
 		t.Errorf("SetConfig: %v", err)
+	}
+}
+
+// TestGoldenBlobs pins the format: every blob that was ever written has to open.
+func TestGoldenBlobs(t *testing.T) {
+	t.Parallel()
+	raw, err := os.ReadFile(filepath.Join("..", "..", "testdata", "seals", "shamir-v1.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var vectors []struct{ Name, Seed, KeyID, AAD, Plain, Ciphertext, Class string }
+	if err := json.Unmarshal(raw, &vectors); err != nil || len(vectors) == 0 {
+		t.Fatalf("%d vectors, %v", len(vectors), err)
+	}
+	for _, v := range vectors {
+		seed, seedErr := hex.DecodeString(v.Seed)
+		sealed, err := hex.DecodeString(v.Ciphertext)
+		if err != nil || seedErr != nil {
+			t.Fatal(err, seedErr)
+		}
+		blob := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: v.KeyID}}
+		got, err := unlocked(t, secret.New(seed)).Decrypt(t.Context(), blob, wrapping.WithAad([]byte(v.AAD)))
+		if string(seals.ClassOf(err)) != v.Class || string(got) != v.Plain {
+			t.Errorf("%s: %q, %v; want %q and class %q", v.Name, got, err, v.Plain, v.Class)
+		}
 	}
 }
