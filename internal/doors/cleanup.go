@@ -22,8 +22,8 @@ const (
 
 func marshalTombstone(path string) []byte { return append([]byte{tombstoneVersion}, path...) }
 
-// run removes the entries of what was unmounted, now and whenever something is, until ctx ends.
-func (t *Table) run(ctx context.Context) {
+// Run removes the entries of what was unmounted, now and whenever something is, until ctx ends.
+func (t *Table) Run(ctx context.Context) {
 	for {
 		var retry <-chan time.Time
 		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {

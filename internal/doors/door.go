@@ -3,7 +3,7 @@
 //
 // It guarantees that a mount sees its own entries alone; that mounting and unmounting are one
 // commit each, after which memory equals disk; and that once [Table.Unmount] has returned nothing
-// more is written below the mount, although its entries are removed later.
+// more is written below the mount, although its entries are removed later, by [Table.Run].
 //
 // It does not guarantee that a door's calls under way end with an unmount: they go on reading, and their
 // writes fail. It decides nothing about permissions: see package auth.

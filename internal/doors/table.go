@@ -31,7 +31,6 @@ type Options struct {
 	Factories map[string]Factory // by type
 	Rand      io.Reader          // nil means crypto/rand
 	Log       *slog.Logger       // nil means that nothing is logged
-	Follower  bool               // another node leads: it is the one that cleans up
 }
 
 // Table is the mounts of a node. Routing takes no lock and waits for no change; changes come one after the other.
@@ -40,9 +39,7 @@ type Table struct {
 	factories map[string]Factory
 	rnd       io.Reader
 	log       *slog.Logger
-	kick      chan struct{} // tells the clean-up that something was unmounted
-	stop      context.CancelFunc
-	cleaning  sync.WaitGroup
+	kick      chan struct{} // tells Run that something was unmounted
 
 	now atomic.Pointer[snapshot]
 
@@ -86,8 +83,8 @@ func sorted(mounts []Mount) []Mount {
 	return slices.SortedFunc(slices.Values(mounts), func(a, b Mount) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// Open reads the table, and goes on removing what was unmounted until [Table.Close]. A mount whose door cannot be made does not
-// stop the others: it answers with the reason.
+// Open reads the table. A mount whose door cannot be made does not stop the others: it answers with the reason. What was
+// unmounted is removed by [Table.Run], on the node that leads.
 func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 	t := &Table{base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log, kick: make(chan struct{}, 1)}
 	if t.log == nil {
@@ -97,18 +94,7 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 	if err := t.Reload(ctx); err != nil {
 		return nil, err
 	}
-	life, stop := context.WithCancel(context.WithoutCancel(ctx))
-	t.stop = stop
-	if !o.Follower {
-		t.cleaning.Go(func() { t.run(life) })
-	}
 	return t, nil
-}
-
-// Close stops the clean-up, which the next [Open] resumes, and waits until it has stopped. Requests under way may go on.
-func (t *Table) Close() {
-	t.stop()
-	t.cleaning.Wait()
 }
 
 // Reload reads the table again: another node changed it, or a commit's outcome was unknown.
@@ -270,8 +256,8 @@ func (t *Table) prepare(m Mount) (Mount, error) {
 	return m, err
 }
 
-// Unmount takes a mount out of the table in one commit that decides; its entries are removed
-// afterwards. To unmount what is not mounted is no error.
+// Unmount takes a mount out of the table in one commit that decides; its entries are removed by [Table.Run]. To
+// unmount what is not mounted is no error.
 func (t *Table) Unmount(ctx context.Context, path string) error {
 	clean, err := CleanPath(path)
 	if err != nil {

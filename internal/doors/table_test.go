@@ -83,7 +83,6 @@ func reopened(t testing.TB, s doors.Storage) *doors.Table {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(table.Close)
 	return table
 }
 
@@ -284,6 +283,17 @@ func keysBelow(t testing.TB, s doors.Storage, prefix string) (all []string) {
 	return all
 }
 
+// run starts the clean-up and returns what ends it.
+func run(t *testing.T, table *doors.Table) (stop func()) {
+	ctx, cancel := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	wg.Go(func() { table.Run(ctx) })
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}
+
 func TestUnmountRemovesTheEntriesOfThatMountAlone(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -293,6 +303,7 @@ func TestUnmountRemovesTheEntriesOfThatMountAlone(t *testing.T) {
 			put(t, table, fmt.Sprintf("a/top-%d", i))
 		}
 		put(t, table, "b/stays")
+		stop := run(t, table)
 		late, _, _, _ := table.Route("a/late")
 		store.before, store.deletesOnly, store.spared = errors.New("the process is killed here"), true, 3
 		if err := table.Unmount(t.Context(), "a"); err != nil {
@@ -302,13 +313,14 @@ func TestUnmountRemovesTheEntriesOfThatMountAlone(t *testing.T) {
 			t.Errorf("a write to a removed mount: %v", err)
 		}
 		synctest.Wait()
-		table.Close()
+		stop()
 		if n := len(keysBelow(t, store, "logical/")); n <= 1 || n >= 401 {
 			t.Errorf("%d of 401 entries are left; the kill was to come in the middle", n)
 		}
 		store.before = nil
-		reopened(t, store)
+		stop = run(t, reopened(t, store))
 		synctest.Wait()
+		stop()
 		if got := keysBelow(t, store, "logical/"); len(got) != 1 || !strings.HasSuffix(got[0], "/stays") {
 			t.Errorf("left are %v", got)
 		}
@@ -323,6 +335,7 @@ func TestCleanUpIsTriedAgain(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		table, store := fresh(t, doors.Mount{Path: "a/", Type: "kv"})
 		put(t, table, "a/x")
+		defer run(t, table)()
 		synctest.Wait()
 		store.before, store.deletesOnly = storage.ErrFull, true
 		if err := table.Unmount(t.Context(), "a"); err != nil {
