@@ -94,6 +94,7 @@ func (tx *Tx) Commit(ctx context.Context) (err error) {
 		if err != nil {
 			tx.forget()
 		}
+		tx.root, tx.format = nil, nil // they are the barrier's now, or gone
 	}()
 	switch {
 	case tx.err != nil:

@@ -67,7 +67,7 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 	}
 	l := &leadership{store: s, identity: slices.Clone(identity), elected: make(chan struct{}), lost: make(chan struct{})}
 	s.hub.mu.Lock()
-	if s.closed.Load() {
+	if s.open.Err() != nil {
 		s.hub.mu.Unlock()
 		return nil, storage.ErrClosed
 	}
@@ -88,7 +88,7 @@ func (l *leadership) wait(ctx context.Context) error {
 	select {
 	case <-l.elected:
 		return nil
-	case <-l.store.done:
+	case <-l.store.open.Done():
 		return storage.ErrClosed
 	case <-ctx.Done():
 		return ctx.Err()

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -19,24 +18,24 @@ import (
 
 // Hub is data that several stores share. The zero value is not ready; use [NewHub].
 type Hub struct {
-	mu       sync.RWMutex
-	keys     []string          // sorted
-	values   map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
-	size     int64
-	watchers map[*watcher]struct{}
-	office   office
+	mu     sync.RWMutex
+	keys   []string          // sorted
+	values map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
+	size   int64
+	feed   storage.Feed
+	office office
 }
 
 // NewHub returns an empty hub.
 func NewHub() *Hub {
-	return &Hub{values: map[string][]byte{}, watchers: map[*watcher]struct{}{}}
+	return &Hub{values: map[string][]byte{}}
 }
 
 // Store is one node's handle. It implements storage.Store and every optional interface of package storage.
 type Store struct {
-	hub    *Hub
-	closed atomic.Bool
-	done   chan struct{} // closed by Close
+	hub   *Hub
+	open  context.Context // ended by Close
+	close context.CancelFunc
 }
 
 var (
@@ -51,11 +50,15 @@ var (
 func New() *Store { return NewHub().Open() }
 
 // Open returns a further handle.
-func (h *Hub) Open() *Store { return &Store{hub: h, done: make(chan struct{})} }
+func (h *Hub) Open() *Store {
+	s := &Store{hub: h}
+	s.open, s.close = context.WithCancel(context.Background())
+	return s
+}
 
 // ready is what every method asks first.
 func (s *Store) ready(ctx context.Context) error {
-	if s.closed.Load() {
+	if s.open.Err() != nil {
 		return storage.ErrClosed
 	}
 	return ctx.Err()
@@ -107,7 +110,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	}
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.closed.Load() {
+	if s.open.Err() != nil {
 		return storage.ErrClosed
 	}
 	if b.Epoch != 0 && !s.hub.office.holds(b.Epoch) {
@@ -139,7 +142,7 @@ func (h *Hub) apply(ops []storage.Op) {
 		changed := h.applyOne(op)
 		overtaken := slices.ContainsFunc(ops[i+1:], func(later storage.Op) bool { return later.Key == op.Key })
 		if changed && !overtaken {
-			h.tell(storage.Event{Key: op.Key, Deleted: op.Delete})
+			h.feed.Publish(storage.Event{Key: op.Key, Deleted: op.Delete})
 		}
 	}
 }
@@ -202,15 +205,7 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 func (s *Store) Close() error {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
-	if s.closed.Swap(true) {
-		return nil
-	}
-	close(s.done)
+	s.close()
 	s.hub.office.vacate(s)
-	for w := range s.hub.watchers {
-		if w.store == s {
-			s.hub.drop(w)
-		}
-	}
 	return nil
 }

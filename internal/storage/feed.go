@@ -1,0 +1,73 @@
+package storage
+
+import (
+	"context"
+	"strings"
+	"sync"
+)
+
+// feedBuffer is how many events a slow reader may fall behind before its channel is closed.
+const feedBuffer = 1024
+
+// Feed hands events to the readers of [Watcher.Watch], for backends that see every commit
+// themselves. The zero value is ready. It starts no goroutine.
+type Feed struct {
+	mu      sync.Mutex
+	readers map[*feedReader]struct{}
+}
+
+type feedReader struct {
+	prefix string
+	events chan Event
+}
+
+// Subscribe returns a channel of the events below prefix, until one of the contexts ends. It is closed
+// early for a reader that falls more than 1,024 events behind.
+func (f *Feed) Subscribe(prefix string, until ...context.Context) <-chan Event {
+	r := &feedReader{prefix: prefix, events: make(chan Event, feedBuffer)}
+	f.mu.Lock()
+	if f.readers == nil {
+		f.readers = map[*feedReader]struct{}{}
+	}
+	f.readers[r] = struct{}{}
+	f.mu.Unlock()
+	for _, ctx := range until {
+		context.AfterFunc(ctx, func() {
+			f.mu.Lock()
+			defer f.mu.Unlock()
+			f.drop(r)
+		})
+	}
+	return r.events
+}
+
+// Publish hands events on, in order. It never waits for a reader.
+func (f *Feed) Publish(events ...Event) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for r := range f.readers {
+		f.send(r, events)
+	}
+}
+
+func (f *Feed) send(r *feedReader, events []Event) {
+	for _, e := range events {
+		if !strings.HasPrefix(e.Key, r.prefix) {
+			continue
+		}
+		select {
+		case r.events <- e:
+		default:
+			f.drop(r)
+			return
+		}
+	}
+}
+
+// drop ends a reader under the lock; twice is once.
+func (f *Feed) drop(r *feedReader) {
+	if _, ok := f.readers[r]; ok {
+		delete(f.readers, r)
+		close(r.events)
+	}
+}
