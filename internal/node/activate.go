@@ -1,0 +1,89 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// errCustody is returned when the plain copy of the custody is not the one behind the barrier.
+var errCustody = errors.New("node: the record of who holds the unseal shares was changed outside this program")
+
+// activate builds what requests need on an open barrier and publishes it. The caller holds transition. Where it
+// fails the barrier is closed again and the node stays sealed.
+func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
+	a, err := n.assemble(ctx, b)
+	if err != nil {
+		return errors.Join(storeFault(err, "the node could not become active"), b.Seal(ctx))
+	}
+	n.active.Store(a)
+	f := n.facts.Load()
+	n.log.Info("unsealed and active", "cluster", f.clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
+	return nil
+}
+
+func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error) {
+	raw, err := b.Get(ctx, pathCluster)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", pathCluster, err)
+	}
+	c, err := unmarshalCluster(raw)
+	if err != nil {
+		return nil, err
+	}
+	custody, err := n.trustedCustody(ctx, b)
+	if err != nil {
+		return nil, err
+	}
+	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log})
+	if err != nil {
+		return nil, err
+	}
+	mounts, err := doors.Open(ctx, b, doors.Options{Factories: n.cfg.Doors, Rand: n.cfg.Rand, Log: n.log})
+	if err != nil {
+		return nil, err
+	}
+	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
+	return &Active{barrier: b, tokens: tokens, mounts: mounts, stop: start(mounts.Run)}, nil
+}
+
+// start runs f in a goroutine of its own and returns what ends it and waits for it.
+func start(f func(context.Context)) (stop func()) {
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f(ctx)
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// trustedCustody reads who holds the shares from behind the barrier, where nobody can forge it, and holds the plain
+// copy in the sealed record against it: whoever could change that copy could have the next root key sealed to himself.
+func (n *Node) trustedCustody(ctx context.Context, b *barrier.Barrier) (*recovery.Custody, error) {
+	target := recovery.Recovery
+	plain := n.facts.Load().record.People
+	if len(plain) > 0 {
+		target = recovery.Barrier
+	}
+	raw, err := b.Get(ctx, pathCustody+target.String())
+	switch {
+	case errors.Is(err, storage.ErrNotFound) && len(plain) == 0:
+		return nil, nil // initialised without recovery shares
+	case err != nil:
+		return nil, fmt.Errorf("reading who holds the shares: %w", err)
+	case len(plain) > 0 && !bytes.Equal(raw, plain):
+		return nil, fmt.Errorf("%w; restore storage entry %s from a backup", errCustody, keySealed)
+	}
+	return recovery.UnmarshalCustody(raw)
+}

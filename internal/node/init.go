@@ -1,0 +1,233 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// InitRequest asks for a new store. A zero field was not given.
+type InitRequest struct {
+	SecretShares, SecretThreshold     int
+	RecoveryShares, RecoveryThreshold int
+	PGPKeys, RecoveryPGPKeys          []string
+	RootTokenPGPKey                   string
+}
+
+// InitResult is what nobody will see again.
+type InitResult struct {
+	Keys         []*secret.Bytes // unseal shares, under a Shamir seal
+	RecoveryKeys []*secret.Bytes // recovery shares, under a seal that unseals by itself
+	RootToken    string
+}
+
+// Initialized reports whether the store was ever initialised.
+func (n *Node) Initialized(ctx context.Context) (bool, error) {
+	if f := n.facts.Load(); f.record != nil {
+		return true, nil
+	}
+	record, err := readRecord(ctx, n.cfg.Store)
+	return record != nil, err
+}
+
+// Init makes the keys, proves that every seal gives the root key back, and writes everything in one commit. Under
+// a seal that unseals by itself the node is active when Init returns; under Shamir it waits for its shares, as in Vault.
+func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
+	people := n.cfg.Seals.NeedsPeople()
+	if err := req.check(n.cfg.Seals.Type(), people); err != nil {
+		return nil, err
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if err := n.load(ctx); err != nil {
+		return nil, err
+	}
+	if n.facts.Load().record != nil {
+		return nil, fault.New(fault.Invalid, "Vault is already initialized")
+	}
+	g, err := n.generate(ctx, req, people)
+	if err != nil {
+		return nil, err
+	}
+	defer g.root.Destroy()
+	if err := n.commitInit(ctx, g); err != nil {
+		return nil, err
+	}
+	n.log.Info("initialised", "cluster", g.record.Cluster, "seals", len(g.record.Parts))
+	if err := n.load(ctx); err != nil {
+		return nil, err
+	}
+	if !people {
+		if err := n.activate(ctx, g.barrier); err != nil {
+			n.log.Error("initialised, but not active yet; it is tried again", "error", err)
+		}
+	} else if err := g.barrier.Seal(ctx); err != nil {
+		n.log.Warn("sealing after initialisation", "error", err)
+	}
+	n.poke()
+	return g.result(), nil
+}
+
+// genesis is everything that initialisation makes before it writes anything.
+type genesis struct {
+	root    *secret.Bytes
+	record  *seals.Record
+	custody *recovery.Custody // nil: nobody holds recovery shares
+	shares  []*secret.Bytes
+	people  bool // the shares unseal, rather than authorise
+	barrier *barrier.Barrier
+	tx      *barrier.Tx
+	token   string
+}
+
+func (g *genesis) result() *InitResult {
+	r := &InitResult{RootToken: g.token}
+	if g.people {
+		r.Keys = g.shares
+	} else {
+		r.RecoveryKeys = g.shares
+	}
+	return r
+}
+
+func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*genesis, error) {
+	g := &genesis{people: people}
+	target, shares, threshold := recovery.Recovery, req.RecoveryShares, req.RecoveryThreshold
+	if people {
+		target, shares, threshold = recovery.Barrier, req.SecretShares, req.SecretThreshold
+	}
+	var err error
+	if shares > 0 {
+		if g.custody, g.shares, err = recovery.NewCustody(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now()); err != nil {
+			return nil, fmt.Errorf("node: making the shares: %w", err)
+		}
+	}
+	var custody []byte
+	if people {
+		if err := n.meetPeople(g.custody.PublicKey); err != nil {
+			return nil, err
+		}
+		custody = g.custody.Marshal()
+	}
+	if g.root, err = secret.Random(n.cfg.Rand, seals.RootKeyLen); err != nil {
+		return nil, err
+	}
+	id, err := uuid.NewRandomFromReader(n.cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	if g.record, err = n.cfg.Seals.Wrap(ctx, id.String(), 1, g.root, custody); err != nil {
+		return nil, sealFault(err, "nothing was written: a seal cannot keep the root key")
+	}
+	g.barrier, g.tx, err = barrier.Format(n.cfg.Store, g.root, 1, n.barrierOptions())
+	return g, err
+}
+
+// commitInit writes all of it, or nothing.
+func (n *Node) commitInit(ctx context.Context, g *genesis) error {
+	record, err := g.record.Marshal()
+	if err != nil {
+		return err
+	}
+	tokens, err := n.firstToken()
+	if err != nil {
+		return err
+	}
+	g.token = tokens.RootToken
+	mounts, err := doors.Format(n.cfg.Rand, n.cfg.Mounts...)
+	if err != nil {
+		return err
+	}
+	name := n.cfg.ClusterName
+	if name == "" {
+		name = "sealgate-" + g.record.Cluster[:8]
+	}
+	tx := g.tx
+	tx.IfAbsent(keySealed)
+	tx.PutRaw(keySealed, record)
+	tx.Put(pathCluster, cluster{Name: name, Created: n.cfg.Now()}.marshal())
+	for _, op := range append(tokens.Ops, mounts...) {
+		tx.Put(op.Key, op.Value)
+	}
+	if g.custody != nil {
+		tx.Put(pathCustody+g.custody.Target.String(), g.custody.Marshal())
+		if !g.people {
+			tx.PutRaw(keyShape, shape{g.custody.Shares, g.custody.Threshold}.marshal())
+		}
+	}
+	failpoint.Point("init.commit")
+	err = tx.Commit(ctx)
+	if errors.Is(err, storage.ErrConflict) || errors.Is(err, barrier.ErrFormatted) {
+		return fault.New(fault.Invalid, "Vault is already initialized")
+	}
+	if err != nil {
+		return storeFault(err, "initialisation could not be written")
+	}
+	return nil
+}
+
+// firstToken makes the root token, or takes the one that a development server was given.
+func (n *Node) firstToken() (*auth.Formatted, error) {
+	if n.cfg.RootToken != "" {
+		return auth.FormatWith(n.cfg.Rand, n.cfg.Now(), n.cfg.RootToken)
+	}
+	return auth.Format(n.cfg.Rand, n.cfg.Now())
+}
+
+// check refuses what contract and mathematics do, in the words that clients know.
+func (r InitRequest) check(sealType string, people bool) error {
+	secretFields := []string{"secret_shares", "secret_threshold", "pgp_keys"}
+	recoveryFields := []string{"recovery_shares", "recovery_threshold", "recovery_pgp_keys"}
+	foreign := secretFields
+	if people {
+		foreign = recoveryFields
+	}
+	if given := r.given(foreign); len(given) > 0 {
+		return fault.New(fault.Invalid, "parameters %s not applicable to seal type %s", strings.Join(given, ","), sealType)
+	}
+	if len(r.PGPKeys) > 0 || len(r.RecoveryPGPKeys) > 0 || r.RootTokenPGPKey != "" {
+		return fault.New(fault.Invalid, "this version cannot encrypt shares or tokens to PGP keys yet; nothing was initialised")
+	}
+	if people {
+		if err := recovery.CheckShape(r.SecretShares, r.SecretThreshold); err != nil {
+			return fault.New(fault.Invalid, "invalid seal configuration: %v", err)
+		}
+		return nil
+	}
+	if r.RecoveryShares == 0 && r.RecoveryThreshold == 0 {
+		return nil // no recovery keys at all
+	}
+	if err := recovery.CheckShape(r.RecoveryShares, r.RecoveryThreshold); err != nil {
+		return fault.New(fault.Invalid, "invalid recovery configuration: %v", err)
+	}
+	return nil
+}
+
+// given lists the fields that the client set to something.
+func (r InitRequest) given(fields []string) []string {
+	set := map[string]bool{
+		"secret_shares": r.SecretShares != 0, "secret_threshold": r.SecretThreshold != 0, "pgp_keys": len(r.PGPKeys) > 0,
+		"recovery_shares": r.RecoveryShares != 0, "recovery_threshold": r.RecoveryThreshold != 0,
+		"recovery_pgp_keys": len(r.RecoveryPGPKeys) > 0,
+	}
+	var out []string
+	for _, f := range fields {
+		if set[f] {
+			out = append(out, f)
+		}
+	}
+	return out
+}

@@ -1,0 +1,237 @@
+// Package node is one Sealgate process between its storage and its clients: it is uninitialised, sealed or
+// active, and every way from one state to another is a file of this package (init.go, unseal.go, activate.go, seal.go).
+//
+// It guarantees that a node always starts, whatever its seals or its storage do: what is away keeps it
+// sealed, is told with class and remedy, and is tried again; that initialising, rekeying and rotating are one storage
+// commit each, so that a crash leaves the state before or the state after; and that what is in memory follows what is on disk.
+//
+// It knows no provider and no protocol: the seals come in as a [seals.Set], what is behind a mount as a [doors.Factory].
+package node
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// Keys of the records that stand outside the barrier, because they are needed before it is open.
+const (
+	keySealed = "core/seal"           // the sealed root key: seals.Record
+	keyShape  = "core/recovery-shape" // how many recovery shares there are: display only, see shape
+)
+
+// Paths of this package's entries behind the barrier.
+const (
+	pathCluster = "core/cluster"
+	pathCustody = "core/custody/"  // + target
+	pathRitual  = "core/ceremony/" // + target
+	pathAnswer  = "core/answer/"   // + target
+)
+
+// Config is what a node is made of.
+type Config struct {
+	Store       storage.Store
+	StorageType string // as clients are told: "bbolt", "inmem", ...
+	Seals       *seals.Set
+	ClusterName string // "" = made at initialisation
+	Doors       map[string]doors.Factory
+	Mounts      []doors.Mount // made at initialisation beside those that are always there; development servers have some
+	RootToken   string        // of a development server; "" = random
+
+	Log  *slog.Logger
+	Now  func() time.Time
+	Rand io.Reader
+
+	Timing Timing
+}
+
+// Timing is how often the node looks after itself. Zero values are the defaults; every wait is jittered by a quarter.
+type Timing struct {
+	Probe        time.Duration // between proofs that the seals would unseal: 10 s
+	ProbeFailing time.Duration // the same while one of them would not: 2 s
+	RetryMin     time.Duration // first wait after a failed attempt to unseal: 500 ms, doubled up to
+	RetryMax     time.Duration // 4 s
+	Care         time.Duration // between looks whether the barrier key is due for rotation, or a kept answer for wiping: 1 min
+	Answer       time.Duration // how long the answer to the last share of a rekey is kept: 10 min; negative = not at all
+}
+
+func (t *Timing) defaults() {
+	for _, d := range []struct {
+		v   *time.Duration
+		def time.Duration
+	}{
+		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.RetryMin, 500 * time.Millisecond},
+		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute},
+	} {
+		if *d.v == 0 {
+			*d.v = d.def
+		}
+	}
+}
+
+// Node is one process. Its methods are safe for concurrent use.
+type Node struct {
+	cfg Config
+	log *slog.Logger
+
+	// transition serialises whatever changes the state or a ceremony. It is never held by a request that only reads
+	// or writes data.
+	transition sync.Mutex
+	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
+
+	active    atomic.Pointer[Active]             // nil while not active
+	facts     atomic.Pointer[facts]              // what is known without the barrier
+	unsealing atomic.Pointer[recovery.Unsealing] // shares given to sys/unseal; stored under transition
+	wake      chan struct{}                      // asks Run to look again at once
+}
+
+// facts are what a node knows of itself while it may be sealed; immutable once published.
+type facts struct {
+	known       bool              // storage was read at least once
+	record      *seals.Record     // nil while uninitialised
+	shape       shape             // recovery shares, for display
+	custody     *recovery.Custody // whose shares are asked for: of the Shamir seal, or (once unsealed) the recovery custody
+	clusterName string            // known once unsealed
+	trouble     error             // why the node is not unsealed, as far as it is not the operator's wish
+}
+
+// New returns a node that has not looked at its storage yet: [Node.Run] does, and goes on until its context ends.
+func New(cfg Config) (*Node, error) {
+	if cfg.Store == nil || cfg.Seals == nil {
+		return nil, errors.New("node: needs a store and a set of seals")
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	if cfg.Rand == nil {
+		cfg.Rand = rand.Reader
+	}
+	cfg.Timing.defaults()
+	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1)}
+	n.facts.Store(&facts{})
+	return n, nil
+}
+
+// Active is what requests need while the node is unsealed. A request that holds one while
+// the node seals gets barrier.ErrSealed from it.
+type Active struct {
+	barrier *barrier.Barrier
+	tokens  *auth.Store
+	mounts  *doors.Table
+	stop    func() // ends what runs for it, and waits
+}
+
+// Store is the encrypted storage.
+func (a *Active) Store() *barrier.Barrier { return a.barrier }
+
+// Tokens is the store of tokens, and the point that authorises requests.
+func (a *Active) Tokens() *auth.Store { return a.tokens }
+
+// Mounts is the table of what lies behind which path.
+func (a *Active) Mounts() *doors.Table { return a.mounts }
+
+// errSealed has the words that command-line clients look for.
+var errSealed = fault.New(fault.Sealed, "Vault is sealed")
+
+// Active returns what a request needs, or a fault of kind Sealed.
+func (n *Node) Active() (*Active, error) {
+	if a := n.active.Load(); a != nil {
+		return a, nil
+	}
+	return nil, errSealed
+}
+
+// change publishes new facts made from the old ones. The caller holds transition.
+func (n *Node) change(f func(*facts)) {
+	next := *n.facts.Load()
+	f(&next)
+	n.facts.Store(&next)
+}
+
+// poke makes Run look at once.
+func (n *Node) poke() {
+	select {
+	case n.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (n *Node) barrierOptions() barrier.Options {
+	return barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log}
+}
+
+// load reads what stands outside the barrier. The caller holds transition.
+func (n *Node) load(ctx context.Context) error {
+	record, err := readRecord(ctx, n.cfg.Store)
+	if err != nil {
+		return err
+	}
+	sh, err := readShape(ctx, n.cfg.Store)
+	if err != nil {
+		return err
+	}
+	var people *recovery.Custody
+	if record != nil && len(record.People) > 0 {
+		if people, err = recovery.UnmarshalCustody(record.People); err != nil {
+			return fault.Wrap(err, fault.Internal, "the record of who holds the unseal shares cannot be read; restore %s from a backup", keySealed)
+		}
+		if err := n.meetPeople(people.PublicKey); err != nil {
+			return err
+		}
+	}
+	n.change(func(f *facts) {
+		f.known, f.record, f.shape = true, record, sh
+		if people != nil {
+			f.custody = people
+		}
+	})
+	return nil
+}
+
+// keyed is the quorum seal as far as it must be told which people it stands for.
+type keyed interface {
+	SetPublicKey(key []byte) error
+}
+
+// meetPeople gives the quorum seal the public key of those who hold the shares.
+func (n *Node) meetPeople(publicKey []byte) error {
+	q, ok := n.cfg.Seals.Quorum().(keyed)
+	if !ok {
+		return fault.New(fault.Internal, "the root key is sealed to people, but the configuration has no shamir seal")
+	}
+	if err := q.SetPublicKey(publicKey); err != nil {
+		return fault.Wrap(err, fault.Internal, "the public key of those who hold the unseal shares cannot be read")
+	}
+	return nil
+}
+
+func readRecord(ctx context.Context, s storage.Store) (*seals.Record, error) {
+	raw, err := s.Get(ctx, keySealed)
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Unavailable, "storage cannot be read: %v", err)
+	}
+	r, err := seals.UnmarshalRecord(raw)
+	if err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the sealed root key (storage entry %s) cannot be read: %v; restore it from a backup", keySealed, err)
+	}
+	return r, nil
+}

@@ -1,0 +1,77 @@
+package node
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// Rotate adds a term to the keyring. What was written before stays readable; nobody's shares and no seal are involved.
+func (n *Node) Rotate(ctx context.Context) error {
+	a, err := n.Active()
+	if err != nil {
+		return err
+	}
+	failpoint.Point("rotate.commit")
+	term, err := a.barrier.Rotate(ctx)
+	if err != nil {
+		return storeFault(err, "the barrier key could not be rotated; the old one stays in use")
+	}
+	n.log.Info("rotated the barrier key", "term", term)
+	return nil
+}
+
+// RotateRoot replaces the root key, needing nobody's shares: the seals wrap the new one, and the keyring is
+// encrypted with it, in one commit.
+func (n *Node) RotateRoot(ctx context.Context) error {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	a, err := n.Active()
+	if err != nil {
+		return err
+	}
+	if err := n.renewRoot(ctx, a.barrier, a.barrier.Begin(), nil); err != nil {
+		return err
+	}
+	n.log.Info("rotated the root key", "generation", a.barrier.RootGeneration())
+	return nil
+}
+
+// KeyStatus tells the newest term, its age and how much was encrypted with it.
+func (n *Node) KeyStatus() (barrier.KeyStatus, error) {
+	a, err := n.Active()
+	if err != nil {
+		return barrier.KeyStatus{}, err
+	}
+	return a.barrier.KeyStatus(), nil
+}
+
+// RotationConfig tells when the barrier key is rotated by itself.
+func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, error) {
+	a, err := n.Active()
+	if err != nil {
+		return barrier.RotationConfig{}, err
+	}
+	c, err := a.barrier.RotationConfig(ctx)
+	return c, storeFault(err, "the rotation configuration could not be read")
+}
+
+// SetRotationConfig changes that.
+func (n *Node) SetRotationConfig(ctx context.Context, c barrier.RotationConfig) error {
+	a, err := n.Active()
+	if err != nil {
+		return err
+	}
+	err = a.barrier.SetRotationConfig(ctx, c)
+	if errors.Is(err, barrier.ErrInterval) || errors.Is(err, barrier.ErrMaxOperations) {
+		return fault.New(fault.Invalid, "%v", err)
+	}
+	if err != nil {
+		return storeFault(err, "the rotation configuration could not be written")
+	}
+	n.poke()
+	return nil
+}

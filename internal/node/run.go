@@ -1,0 +1,117 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// Run looks after the node until ctx ends: it unseals by itself, proves that the seals would do so again, and rotates the barrier
+// key when that is due. When ctx ends it seals, which writes the exact encryption counts, and returns. It is called once.
+func (n *Node) Run(ctx context.Context) {
+	wait := time.Duration(0)
+	backoff := n.cfg.Timing.RetryMin
+	var nextProbe, nextCare time.Time
+	for {
+		timer := time.NewTimer(wait)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			n.shutdown()
+			return
+		case <-n.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+		if n.active.Load() == nil {
+			if err := n.tryUnseal(ctx); err != nil {
+				wait = jitter(n.retryAfter(err, backoff))
+				backoff = min(2*backoff, n.cfg.Timing.RetryMax)
+				continue
+			}
+		}
+		backoff = n.cfg.Timing.RetryMin
+		now := time.Now()
+		if n.active.Load() == nil { // uninitialised, or waiting for people
+			wait, nextProbe, nextCare = n.cfg.Timing.RetryMax, time.Time{}, time.Time{}
+			continue
+		}
+		if !now.Before(nextProbe) {
+			nextProbe = now.Add(n.probe(ctx))
+		}
+		if !now.Before(nextCare) {
+			n.rotateIfDue(ctx)
+			n.wipeAnswers(ctx)
+			nextCare = now.Add(jitter(n.cfg.Timing.Care))
+		}
+		now = time.Now()
+		wait = max(0, min(nextProbe.Sub(now), nextCare.Sub(now)))
+	}
+}
+
+// retryAfter is the wait after a failed attempt: what was throttled waits longer.
+func (n *Node) retryAfter(err error, backoff time.Duration) time.Duration {
+	if seals.ClassOf(err) == seals.Throttled {
+		return 5 * n.cfg.Timing.RetryMax
+	}
+	return backoff
+}
+
+// jitter moves d by up to a quarter either way, so that the nodes of a cluster do not all ask at once.
+func jitter(d time.Duration) time.Duration {
+	return d*3/4 + rand.N(d/2+1)
+}
+
+// probe proves the stored root key against every seal and returns when to do so again.
+func (n *Node) probe(ctx context.Context) time.Duration {
+	f := n.facts.Load()
+	before := n.cfg.Seals.WouldUnseal()
+	sound := true
+	for _, st := range n.cfg.Seals.Probe(ctx, f.record) {
+		if ctx.Err() != nil {
+			return 0
+		}
+		if !st.WouldUnseal {
+			sound = false
+			n.log.Warn("this seal would not unseal the server", "seal", st.Name, "type", st.Type,
+				"class", string(st.Class), "cause", st.Cause, "remedy", st.Remedy)
+		}
+	}
+	if after := n.cfg.Seals.WouldUnseal(); after != before {
+		n.log.Info("proof of the seals", "would_unseal", after)
+	}
+	if sound {
+		return jitter(n.cfg.Timing.Probe)
+	}
+	return jitter(n.cfg.Timing.ProbeFailing)
+}
+
+// rotateIfDue rotates the barrier key when its count or its age says so.
+func (n *Node) rotateIfDue(ctx context.Context) {
+	a := n.active.Load()
+	if a == nil {
+		return
+	}
+	rotated, err := a.barrier.RotateIfDue(ctx)
+	switch {
+	case err != nil && ctx.Err() == nil:
+		n.log.Error("the barrier key is due for rotation and could not be rotated; it is tried again", "error", err)
+	case rotated:
+		n.log.Info("rotated the barrier key by its schedule", "term", a.barrier.KeyStatus().Term)
+	}
+}
+
+// shutdown seals without holding the node back from a restart: it will unseal by itself.
+func (n *Node) shutdown() {
+	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	defer cancel()
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if err := n.deactivate(ctx); err != nil && !fault.Is(err, fault.Sealed) && !errors.Is(err, context.Canceled) {
+		n.log.Warn("the encryption counts could not be written; the next start assumes the higher, reserved ones", "error", err)
+	}
+}

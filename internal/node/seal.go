@@ -1,0 +1,32 @@
+package node
+
+import (
+	"context"
+)
+
+// Seal forgets all keys. The node then waits for shares or a restart, even where its seals could unseal it: an operator
+// who seals means it. Sealing a sealed node is no error.
+func (n *Node) Seal(ctx context.Context) error {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	n.held = true
+	n.forgetShares()
+	if n.active.Load() == nil {
+		return nil
+	}
+	if err := n.deactivate(ctx); err != nil {
+		n.log.Warn("sealed, but the encryption counts could not be written; the next start assumes the higher, reserved ones", "error", err)
+	}
+	n.log.Info("sealed by an operator")
+	return nil
+}
+
+// deactivate takes the node out of service and closes the barrier. Requests under way end with barrier.ErrSealed.
+func (n *Node) deactivate(ctx context.Context) error {
+	a := n.active.Swap(nil)
+	if a == nil {
+		return nil
+	}
+	a.stop()
+	return a.barrier.Seal(ctx)
+}

@@ -1,0 +1,74 @@
+package node
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// SealStatus is what anybody may know of the node.
+type SealStatus struct {
+	Type                        string
+	Initialized, Sealed         bool
+	Threshold, Shares, Progress int
+	Nonce                       string
+	RecoverySeal, Migration     bool
+	ClusterName, ClusterID      string // "" while sealed
+	StorageType                 string
+	Seals                       []seals.Status
+	Warnings                    []string
+}
+
+// SealStatus tells the state of the node and of its seals. It waits for no seal and for no operation that is under way, and
+// reads storage only while no sealed root key was ever seen there.
+func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
+	initialized, err := n.Initialized(ctx)
+	f := n.facts.Load()
+	if err != nil && !f.known {
+		return SealStatus{}, err
+	}
+	st := SealStatus{
+		Type:         n.cfg.Seals.Type(),
+		Initialized:  initialized,
+		Sealed:       n.active.Load() == nil,
+		RecoverySeal: !n.cfg.Seals.NeedsPeople(),
+		StorageType:  n.cfg.StorageType,
+		Seals:        n.cfg.Seals.Status(),
+	}
+	switch {
+	case st.RecoverySeal:
+		st.Threshold, st.Shares = f.shape.threshold, f.shape.shares
+	case f.custody != nil:
+		st.Threshold, st.Shares = f.custody.Threshold, f.custody.Shares
+	}
+	if st.Sealed {
+		if u := n.unsealing.Load(); u != nil {
+			st.Progress, st.Nonce = u.Progress(), u.Nonce()
+		}
+		if f.trouble != nil {
+			c := seals.Classify(f.trouble)
+			st.Warnings = append(st.Warnings, "not unsealed: "+string(c.Class)+": "+c.Err.Error()+"; "+c.Remedy)
+		}
+	} else {
+		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
+	}
+	return st, nil
+}
+
+// Health is the little that load balancers ask for, from memory alone.
+type Health struct {
+	Initialized, Sealed, Standby bool
+	WouldUnseal                  bool // the seals gave the stored root key back when last asked
+	ClusterName, ClusterID       string
+}
+
+// Health answers at once, whatever storage and seals do.
+func (n *Node) Health() Health {
+	f := n.facts.Load()
+	h := Health{Initialized: f.record != nil, Sealed: n.active.Load() == nil, WouldUnseal: n.cfg.Seals.WouldUnseal()}
+	h.Standby = h.Sealed
+	if !h.Sealed {
+		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
+	}
+	return h
+}

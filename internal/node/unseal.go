@@ -1,0 +1,131 @@
+package node
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// tryUnseal unseals with what the machine has. It returns nil where there is nothing to try: the store is not
+// initialised, an operator sealed the node, or people must come.
+func (n *Node) tryUnseal(ctx context.Context) error {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.active.Load() != nil || n.held {
+		return nil
+	}
+	err := n.unsealByMachine(ctx)
+	n.change(func(f *facts) { f.trouble = err })
+	if err != nil && ctx.Err() == nil {
+		f := seals.Classify(err)
+		n.log.Warn("not unsealed; it is tried again", "class", string(f.Class), "cause", f.Err, "remedy", f.Remedy)
+	}
+	return err
+}
+
+func (n *Node) unsealByMachine(ctx context.Context) error {
+	if err := n.load(ctx); err != nil {
+		return err
+	}
+	if n.facts.Load().record == nil || n.cfg.Seals.NeedsPeople() {
+		return nil
+	}
+	return n.open(ctx)
+}
+
+// open gets the root key from the seals, opens the barrier and goes active.
+func (n *Node) open(ctx context.Context) error {
+	record := n.facts.Load().record
+	root, err := n.cfg.Seals.Unwrap(ctx, record)
+	if err != nil {
+		return err
+	}
+	defer root.Destroy()
+	b := barrier.New(n.cfg.Store, n.barrierOptions())
+	if err := b.Unseal(ctx, root, record.Generation); err != nil {
+		return storeFault(err, "the root key was unsealed, but the keyring could not be opened")
+	}
+	return n.activate(ctx, b)
+}
+
+// Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an operator sealed a node that
+// would unseal by itself. A wrong share is refused at once and leaves the others as they are.
+func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) error {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if err := n.load(ctx); err != nil {
+		return err
+	}
+	f := n.facts.Load()
+	switch {
+	case f.record == nil:
+		return fault.New(fault.Invalid, "Vault is not initialized")
+	case n.active.Load() != nil:
+		return nil
+	case migrate:
+		return fault.New(fault.Invalid, "can't perform a seal migration, no migration seal found")
+	case f.custody == nil:
+		return n.cannotTakeShares()
+	}
+	u := n.unsealing.Load()
+	if u == nil {
+		u = recovery.NewUnsealing(f.custody, n.cfg.Rand)
+		n.unsealing.Store(u)
+	}
+	key, err := u.Give(share)
+	if err != nil {
+		return fault.New(fault.Invalid, "invalid key: %v", err)
+	}
+	if key == nil {
+		return nil
+	}
+	defer key.Destroy()
+	return n.unsealByPeople(ctx, key)
+}
+
+// cannotTakeShares explains to someone with shares in hand why they do not help.
+func (n *Node) cannotTakeShares() error {
+	if err := n.facts.Load().trouble; err != nil {
+		return sealFault(err, "the root key is protected by a seal, and recovery shares authorise but do not decrypt; the seal fails")
+	}
+	return fault.New(fault.Invalid, "there are no shares for this node to take; it unseals by itself: restart it")
+}
+
+// unsealByPeople opens the barrier with the key that a quorum put together.
+func (n *Node) unsealByPeople(ctx context.Context, key *secret.Bytes) error {
+	n.forgetShares()
+	if q := n.cfg.Seals.Quorum(); q != nil {
+		if err := q.Unlock(key.Expose()); err != nil {
+			return sealFault(err, "invalid key")
+		}
+		defer q.Lock()
+	}
+	if err := n.open(ctx); err != nil {
+		return sealFault(err, "the shares are right, but the node could not be unsealed")
+	}
+	n.held = false
+	n.poke()
+	return nil
+}
+
+// forgetShares drops what was given to sys/unseal. The caller holds transition.
+func (n *Node) forgetShares() {
+	if u := n.unsealing.Swap(nil); u != nil {
+		u.Reset()
+	}
+}
+
+// ResetUnseal forgets the shares given so far.
+func (n *Node) ResetUnseal(context.Context) error {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.active.Load() != nil {
+		return fault.New(fault.Invalid, "vault is unsealed")
+	}
+	n.forgetShares()
+	return nil
+}
