@@ -1,0 +1,36 @@
+# Two commands are all the set-up there is: `make demo` and `make test`.
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X main.revision=$(VERSION)
+
+.PHONY: build demo test lint bench fuzz clean
+build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate
+
+demo: setup build
+	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
+
+# The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
+test: setup lint
+	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
+	$(GO) test -race -timeout 20m ./...
+
+lint:
+	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
+	$(GO) vet ./...
+	$(GO) vet -tags failpoints ./internal/failpoint
+	$(GO) tool staticcheck ./...
+
+bench: setup build
+	$(GO) test -run '^$$' -bench . -benchmem ./...
+	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -bench
+
+# Every fuzz target for FUZZTIME each.
+FUZZTIME ?= 10m
+fuzz:
+	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
+	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$p || exit 1; done; done
+
+.PHONY: setup
+setup: ; @.ci/setup
+
+clean: ; rm -rf build

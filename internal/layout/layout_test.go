@@ -1,0 +1,171 @@
+package layout
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/sealgate/sealgate/"
+
+// pkg is the part of `go list -json` that the rules speak of.
+type pkg struct {
+	ImportPath, Name, Doc string
+	Imports, Deps         []string
+	GoFiles, CgoFiles     []string
+}
+
+func list(t *testing.T, args ...string) map[string]pkg {
+	t.Helper()
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Doc,Imports,Deps,GoFiles,CgoFiles"}, args...)...)
+	cmd.Dir = "../.."
+	var stderr bytes.Buffer
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, stderr.Bytes())
+	}
+	all := map[string]pkg{}
+	for d := json.NewDecoder(bytes.NewReader(out)); ; {
+		var p pkg
+		if err := d.Decode(&p); errors.Is(err, io.EOF) {
+			return all
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		all[strings.TrimPrefix(p.ImportPath, module)] = p
+	}
+}
+
+// levels is the direction of imports: a package may import those of a lower level, and of its own level only where
+// within says so. The longest prefix that fits counts.
+var levels = map[string]int{
+	"cmd":                100,
+	"internal/e2e":       90, // drives the real program from outside
+	"internal/layout":    90,
+	"internal/cli":       80,
+	"internal/api":       70,
+	"internal/node":      60,
+	"internal/config":    50,
+	"internal/barrier":   40,
+	"seals":              40,
+	"internal/auth":      40,
+	"internal/audit":     40,
+	"internal/doors":     45, // a door is handed the identity that auth established
+	"recovery":           30, // pure; the set of seals splits keys with it
+	"internal/storage":   20,
+	"hsm":                20,
+	"internal/failpoint": 10,
+	"internal/fault":     10,
+	"internal/secret":    10,
+}
+
+func level(path string) (int, string) {
+	best := ""
+	for prefix := range levels {
+		if (path == prefix || strings.HasPrefix(path, prefix+"/")) && len(prefix) > len(best) {
+			best = prefix
+		}
+	}
+	return levels[best], best
+}
+
+func TestImportsPointDownwards(t *testing.T) {
+	for path, p := range list(t, "./...") {
+		own, family := level(path)
+		if family == "" {
+			t.Errorf("%s has no place in the layout: give it a level", path)
+		}
+		for _, imp := range p.Imports {
+			rel, ours := strings.CutPrefix(imp, module)
+			if !ours {
+				continue
+			}
+			if l, other := level(rel); l >= own && other != family {
+				t.Errorf("%s (level %d) imports %s (level %d)", path, own, rel, l)
+			}
+		}
+	}
+}
+
+// only names who may import what, by prefix of the import's path.
+var only = map[string][]string{
+	"github.com/miekg/pkcs11":                        {"hsm"},
+	"github.com/hashicorp/hcl":                       {"internal/config"},
+	"github.com/hashicorp/cli":                       {"internal/cli", "cmd/sealgate"},
+	"github.com/openbao/openbao/api":                 {"internal/cli", "seals/transit"},
+	"github.com/hashicorp/vault/api":                 {}, // tests alone
+	"go.etcd.io/bbolt":                               {"internal/storage/bbolt"},
+	"github.com/aws/aws-sdk-go-v2":                   {"seals/awskms"},
+	"cloud.google.com/go/kms":                        {"seals/gcpckms", "cmd/gcp-kms-standin"},
+	"github.com/sealgate/sealgate/hsm":               {"hsm", "seals/pkcs11", "cmd"},
+	"github.com/sealgate/sealgate/seals/pkcs11":      {"cmd"},
+	"github.com/sealgate/sealgate/seals/shamir":      {"cmd"},
+	"github.com/sealgate/sealgate/seals/static":      {"cmd"},
+	"github.com/sealgate/sealgate/internal/doors/kv": {"cmd"},
+}
+
+func TestSomeImportsHaveOnePlace(t *testing.T) {
+	for path, p := range list(t, "./...") {
+		for _, imp := range p.Imports {
+			for prefix, places := range only {
+				if imp != prefix && !strings.HasPrefix(imp, prefix+"/") {
+					continue
+				}
+				if !slices.ContainsFunc(places, func(place string) bool { return path == place || strings.HasPrefix(path, place+"/") }) {
+					t.Errorf("%s imports %s, which only %v may", path, imp, places)
+				}
+			}
+		}
+	}
+}
+
+// TestCgoStaysInHSM: everything else builds, and cross-compiles, without a C compiler.
+func TestCgoStaysInHSM(t *testing.T) {
+	for path, p := range list(t, "./...") {
+		if (len(p.CgoFiles) > 0 || slices.Contains(p.Imports, "C")) && path != "hsm" && !strings.HasPrefix(path, "hsm/") {
+			t.Errorf("%s uses cgo", path)
+		}
+	}
+}
+
+// TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
+func TestNoTestKitIsLinked(t *testing.T) {
+	kits := []string{"testing", module + "seals/sealtest", module + "internal/storage/storagetest", module + "internal/e2e",
+		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
+	for path, p := range list(t, "./cmd/sealgate") {
+		for _, kit := range kits {
+			if slices.Contains(p.Deps, kit) {
+				t.Errorf("%s links %s", path, kit)
+			}
+		}
+	}
+}
+
+func TestEveryPackageSaysWhatItPromises(t *testing.T) {
+	for path, p := range list(t, "./...") {
+		if len(strings.Fields(p.Doc)) < 8 {
+			t.Errorf("%s: the package comment is missing, or says nothing: %q", path, p.Doc)
+		}
+	}
+}
+
+func TestTopLevel(t *testing.T) {
+	out, err := exec.Command("git", "-C", "../..", "ls-files").Output()
+	if err != nil {
+		t.Fatalf("git ls-files: %v", err)
+	}
+	allowed := []string{"cmd", "seals", "hsm", "recovery", "testdata", "internal",
+		"docker-compose.yml", "go.mod", "go.sum", "README.md", "LICENSE", "Makefile"}
+	for f := range strings.FieldsSeq(string(out)) {
+		top, _, _ := strings.Cut(f, "/")
+		if !strings.HasPrefix(top, ".") && !slices.Contains(allowed, top) {
+			t.Errorf("%s is not in the agreed layout", f)
+		}
+	}
+}
