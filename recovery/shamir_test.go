@@ -2,7 +2,6 @@ package recovery
 
 import (
 	"fmt"
-	"math/rand/v2"
 	"testing"
 
 	"pgregory.net/rapid"
@@ -70,7 +69,7 @@ func TestAnyThresholdRecombinesAndFewerNever(t *testing.T) {
 		if err != nil || len(shares) != n {
 			t.Fatalf("%d shares, %v", len(shares), err)
 		}
-		rand.Shuffle(n, func(i, j int) { shares[i], shares[j] = shares[j], shares[i] })
+		shares = rapid.Permutation(shares).Draw(t, "order")
 		more := rapid.IntRange(k, min(n, k+3)).Draw(t, "given")
 		if got, err := Combine(shares[:more]); err != nil || !got.Equal(key) {
 			t.Fatalf("%d of %d shares, %d needed, gave another key, or %v", more, n, k, err)

@@ -1,0 +1,270 @@
+package recovery
+
+import (
+	"bytes"
+	"errors"
+	"reflect"
+	"slices"
+	"strings"
+	"testing"
+	"testing/iotest"
+	"time"
+
+	"pgregory.net/rapid"
+
+	"github.com/sealgate/sealgate/internal/secret"
+)
+
+func start(t *testing.T, authority *Custody) *Ceremony {
+	t.Helper()
+	c, err := Start(PurposeRekeyRecovery, authority, Params{Shares: 7, Threshold: 4}, Origin{By: "root", Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func TestCeremonyGathersShares(t *testing.T) {
+	t.Parallel()
+	custody, shares := newCustody(t, Recovery, nil, 5, 3)
+	c := start(t, custody)
+	if !uuid4.MatchString(c.Nonce) || c.Required != 3 || c.Phase != Gathering || !c.Expires.Equal(clock.Add(DefaultExpiry)) {
+		t.Errorf("it starts as %+v", c)
+	}
+	for i, number := range []int{4, 1, 5} {
+		if c.Authorised() {
+			t.Errorf("authorised by %d shares", i)
+		}
+		got, err := c.Give(custody, c.Nonce, shares[number-1], clock.Add(time.Minute))
+		if err != nil || got != number || c.Progress() != i+1 {
+			t.Fatalf("share %d is number %d, progress %d, %v", number, got, c.Progress(), err)
+		}
+	}
+	if !c.Authorised() || !slices.Equal(c.Numbers(), []int{4, 1, 5}) {
+		t.Errorf("not authorised by three, or by others: %v", c.Numbers())
+	}
+	if _, err := c.Give(custody, c.Nonce, shares[1], clock); !errors.Is(err, ErrAuthorised) || c.Progress() != 3 {
+		t.Errorf("one share more: %v", err)
+	}
+}
+
+func TestCeremonyRefusesInOrder(t *testing.T) {
+	t.Parallel()
+	first, old := newCustody(t, Recovery, nil, 5, 3)
+	custody, shares := newCustody(t, Recovery, first, 5, 3)
+	next, _ := newCustody(t, Recovery, custody, 5, 3)
+	c := start(t, custody)
+	if _, err := c.Give(custody, c.Nonce, shares[0], clock); err != nil {
+		t.Fatal(err)
+	}
+	wrong := shares[1].Clone()
+	wrong.Expose()[0] ^= 1
+	late := clock.Add(DefaultExpiry)
+	other := start(t, custody)
+	before := c.Marshal()
+	for _, r := range []struct {
+		name      string
+		authority *Custody
+		nonce     string
+		share     *secret.Bytes
+		now       time.Time
+		want      error
+	}{
+		{"all wrong, and late", next, "x", wrong, late, ErrExpired},
+		{"late", custody, c.Nonce, shares[1], late, ErrExpired},
+		{"all wrong", next, "x", wrong, clock, ErrNonce},
+		{"no nonce", custody, "", shares[1], clock, ErrNonce},
+		{"another ceremony's nonce", custody, other.Nonce, shares[1], clock, ErrNonce},
+		{"nonce in capitals", custody, strings.ToUpper(c.Nonce), shares[1], clock, ErrNonce},
+		{"shares replaced meanwhile", next, c.Nonce, shares[1], clock, ErrAuthorityChanged},
+		{"no shares any more", nil, c.Nonce, shares[1], clock, ErrAuthorityChanged},
+		{"wrong share", custody, c.Nonce, wrong, clock, ErrShareUnknown},
+		{"share of the generation before", custody, c.Nonce, old[1], clock, ErrShareReplaced},
+		{"short share", custody, c.Nonce, secret.New(make([]byte, 3)), clock, ErrShareLength},
+		{"no share", custody, c.Nonce, nil, clock, ErrShareLength},
+		{"the same share again", custody, c.Nonce, shares[0], clock, ErrShareRepeated},
+	} {
+		_, err := c.Give(r.authority, r.nonce, r.share, r.now)
+		if !errors.Is(err, r.want) {
+			t.Errorf("%s: %v, want %v", r.name, err, r.want)
+		}
+		if err != nil && (strings.Contains(err.Error(), c.Nonce) || strings.Contains(err.Error(), other.Nonce)) {
+			t.Errorf("%s: the error discloses a nonce", r.name)
+		}
+		if !bytes.Equal(c.Marshal(), before) {
+			t.Errorf("%s: a refused share changed the ceremony", r.name)
+		}
+	}
+}
+
+func TestStartByTarget(t *testing.T) {
+	t.Parallel()
+	people, _ := newCustody(t, Barrier, nil, 5, 3)
+	device, _ := newCustody(t, Recovery, nil, 3, 2)
+	shape := Params{Shares: 7, Threshold: 4}
+	for name, c := range map[string]struct {
+		purpose   Purpose
+		authority *Custody
+		params    Params
+		want      error
+		says      string
+	}{
+		"barrier, people":                 {PurposeRekeyBarrier, people, shape, nil, ""},
+		"barrier, device":                 {PurposeRekeyBarrier, device, shape, nil, ""},
+		"barrier, nobody":                 {PurposeRekeyBarrier, nil, shape, nil, ""},
+		"recovery, device":                {PurposeRekeyRecovery, device, shape, nil, ""},
+		"recovery, nobody":                {PurposeRekeyRecovery, nil, shape, nil, ""},
+		"recovery, people":                {PurposeRekeyRecovery, people, shape, ErrPurpose, "recovery rekeying not supported"},
+		"unknown":                         {"make-coffee", people, shape, ErrPurpose, `"make-coffee"`},
+		"barrier, people, no shape":       {PurposeRekeyBarrier, people, Params{}, ErrShape, "shares must be at least one"},
+		"recovery, no shape":              {PurposeRekeyRecovery, device, Params{Shares: 3}, ErrShape, "threshold must be at least one"},
+		"barrier, device, encrypted":      {PurposeRekeyBarrier, device, Params{Recipients: []string{"k"}}, ErrParams, "PGP key encryption not supported"},
+		"barrier, device, backup":         {PurposeRekeyBarrier, device, Params{Backup: true}, ErrParams, "key backup not supported"},
+		"barrier, device, verification":   {PurposeRekeyBarrier, device, Params{Verification: true}, ErrParams, "requiring verification not supported"},
+		"barrier, device, holders":        {PurposeRekeyBarrier, device, Params{Holders: []string{"a"}}, ErrParams, "naming holders not supported"},
+		"backup of what is not encrypted": {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Backup: true}, ErrParams, "cannot request a backup"},
+		"too few recipients":              {PurposeRekeyRecovery, device, Params{Shares: 3, Threshold: 2, Recipients: []string{"k"}}, ErrParams, "count mismatch between number of provided PGP keys"},
+		"too few holders":                 {PurposeRekeyRecovery, device, Params{Shares: 3, Threshold: 2, Holders: []string{"a"}}, ErrParams, "count mismatch"},
+		"a holder without end":            {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Holders: []string{strings.Repeat("a", MaxName+1)}}, ErrParams, "name"},
+		"a recipient without end":         {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Recipients: []string{strings.Repeat("a", maxRecipient+1)}}, ErrParams, "public key"},
+	} {
+		got, err := Start(c.purpose, c.authority, c.params, Origin{Now: clock})
+		if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err != nil {
+			continue
+		}
+		if _, err := UnmarshalCeremony(got.Marshal()); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		keyOnly := c.purpose == PurposeRekeyBarrier && c.authority != people
+		if keyOnly != (got.Params.Shares == 0) {
+			t.Errorf("%s: %d new shares", name, got.Params.Shares)
+		}
+		if (c.authority == nil) != got.Authorised() {
+			t.Errorf("%s: authorised at once: %v", name, got.Authorised())
+		}
+	}
+}
+
+func TestStartChecksItsOrigin(t *testing.T) {
+	t.Parallel()
+	custody, _ := newCustody(t, Recovery, nil, 3, 2)
+	dry := errors.New("dry")
+	for name, o := range map[string]Origin{
+		"a name without end": {By: strings.Repeat("x", maxText+1), Now: clock},
+		"an expiry before":   {Now: clock, Expiry: -time.Second},
+	} {
+		if _, err := Start(PurposeRekeyRecovery, custody, Params{Shares: 1, Threshold: 1}, o); !errors.Is(err, ErrParams) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Start(PurposeRekeyRecovery, custody, Params{Shares: 1, Threshold: 1},
+		Origin{Now: clock, Rand: iotest.ErrReader(dry)}); !errors.Is(err, dry) {
+		t.Errorf("no randomness: %v", err)
+	}
+}
+
+func TestCloneIsIndependent(t *testing.T) {
+	t.Parallel()
+	custody, shares := newCustody(t, Recovery, nil, 3, 3)
+	c := start(t, custody)
+	if _, err := c.Give(custody, c.Nonce, shares[0], clock); err != nil {
+		t.Fatal(err)
+	}
+	d := c.Clone()
+	if !reflect.DeepEqual(c, d) {
+		t.Fatal("the clone differs")
+	}
+	if _, err := d.Give(custody, d.Nonce, shares[1], clock); err != nil {
+		t.Fatal(err)
+	}
+	if c.Progress() != 1 || d.Progress() != 2 {
+		t.Error("a step of the clone changed the original")
+	}
+}
+
+// TestCeremonyAgainstAModel runs random steps, with restarts from the record between them, beside a set of numbers.
+func TestCeremonyAgainstAModel(t *testing.T) {
+	t.Parallel()
+	first, old := newCustody(t, Recovery, nil, 6, 3)
+	custody, shares := newCustody(t, Recovery, first, 6, 4)
+	rapid.Check(t, func(t *rapid.T) {
+		now := clock
+		c, err := Start(PurposeRekeyRecovery, custody, Params{Shares: 3, Threshold: 2}, Origin{Now: now, Expiry: time.Hour})
+		if err != nil {
+			t.Fatal(err)
+		}
+		given := map[int]bool{}
+		give := func(nonce string, share *secret.Bytes) error {
+			if rapid.Bool().Draw(t, "restart") {
+				if c, err = UnmarshalCeremony(c.Marshal()); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := c.Give(custody, nonce, share, now)
+			return err
+		}
+		expect := func(err, want error) {
+			t.Helper()
+			if !now.Before(clock.Add(time.Hour)) {
+				want = ErrExpired
+			}
+			if !errors.Is(err, want) {
+				t.Fatalf("%v, want %v", err, want)
+			}
+		}
+		t.Repeat(map[string]func(*rapid.T){
+			"right": func(t *rapid.T) {
+				i := rapid.IntRange(1, 6).Draw(t, "number")
+				err := give(c.Nonce, shares[i-1])
+				switch {
+				case given[i]:
+					expect(err, ErrShareRepeated)
+				case len(given) == 4:
+					expect(err, ErrAuthorised)
+				default:
+					expect(err, nil)
+					if err == nil {
+						given[i] = true
+					}
+				}
+			},
+			"old": func(t *rapid.T) {
+				expect(give(c.Nonce, old[rapid.IntRange(0, 5).Draw(t, "i")]), ErrShareReplaced)
+			},
+			"stranger": func(t *rapid.T) {
+				expect(give(rapid.String().Draw(t, "nonce"), shares[0]), ErrNonce)
+			},
+			"wrong": func(t *rapid.T) {
+				share := secret.New(rapid.SliceOfN(rapid.Byte(), 33, 33).Draw(t, "share"))
+				expect(give(c.Nonce, share), ErrShareUnknown)
+			},
+			"wait": func(t *rapid.T) { now = now.Add(time.Duration(rapid.IntRange(0, 10).Draw(t, "minutes")) * time.Minute) },
+			"": func(t *rapid.T) {
+				if c.Progress() != len(given) || c.Authorised() != (len(given) == 4) {
+					t.Fatalf("progress %d, authorised %v; the model has %d", c.Progress(), c.Authorised(), len(given))
+				}
+			},
+		})
+	})
+}
+
+func FuzzUnmarshalCeremony(f *testing.F) {
+	for _, v := range fuzzSeeds(f, "ceremony-v1.json") {
+		f.Add(v)
+	}
+	f.Fuzz(func(t *testing.T, record []byte) {
+		c, err := UnmarshalCeremony(record)
+		if err != nil {
+			if !errors.Is(err, ErrRecord) {
+				t.Fatalf("not an ErrRecord: %v", err)
+			}
+			return
+		}
+		if !bytes.Equal(c.Marshal(), record) {
+			t.Fatal("decoded and encoded again it is another record")
+		}
+	})
+}
