@@ -18,10 +18,9 @@ const (
 
 // decoder turns bodies into a Config, one file after the other.
 type decoder struct {
-	cfg   *Config
-	errs  []error
-	set   map[string]Pos // where a top-level key was set: a later file may set it again
-	notes []Note
+	cfg  *Config
+	errs []error
+	set  map[string]Pos // where a top-level key was set: a later file may set it again
 }
 
 func newDecoder() *decoder {

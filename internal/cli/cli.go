@@ -1,0 +1,155 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/hashicorp/cli"
+)
+
+// Exit codes of the commands; status has its own reading of 2.
+const (
+	exitOK     = 0
+	exitLocal  = 1 // usage, a missing nonce, no terminal, an unreadable file
+	exitServer = 2 // the server's answer, no connection, nothing found
+)
+
+// Env is what a run may touch of the world around it.
+type Env struct {
+	Stdin    io.Reader
+	Stdout   io.Writer
+	Stderr   io.Writer
+	Getenv   func(string) string
+	Home     string   // folder of .vault-token; "" for none
+	Version  string   // "1.2.3"
+	Revision string   // of the source, may be empty
+	Terminal Terminal // nil: Stdin, where it is one
+
+	// Extra are commands of the program that are not a client's: "server", "softhsm init".
+	Extra map[string]cli.CommandFactory
+}
+
+// Run runs one command line, without the program's name, and returns the exit code.
+func Run(args []string, env Env) int {
+	c := cli.NewCLI("sealgate", versionLine(env))
+	c.Args = args
+	c.Autocomplete = false // it would write to the user's shell profile
+	c.HelpWriter, c.ErrorWriter = env.Stdout, env.Stderr
+	c.HelpFunc = help
+	c.Commands = commands(env)
+	if len(args) == 0 {
+		c.HelpWriter = env.Stderr
+	}
+	code, err := c.Run()
+	if err != nil {
+		fmt.Fprintln(env.Stderr, err)
+		return cmp.Or(code, exitLocal)
+	}
+	return code
+}
+
+func versionLine(env Env) string {
+	line := "Sealgate v" + cmp.Or(env.Version, "0.0.0")
+	if env.Revision != "" {
+		line += " (" + env.Revision + ")"
+	}
+	return line
+}
+
+// commands is the table of every command, the program's own included.
+func commands(env Env) map[string]cli.CommandFactory {
+	table := map[string]cli.CommandFactory{}
+	for _, build := range []func(*base) *command{
+		statusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
+		rekeyCommand, rotateCommand, keyStatusCommand,
+		readCommand, writeCommand, listCommand, deleteCommand,
+		secretsListCommand, secretsEnableCommand, secretsDisableCommand,
+		loginCommand, printTokenCommand, versionCommand,
+	} {
+		name := build(newBase(env)).name
+		table[name] = func() (cli.Command, error) { return build(newBase(env)), nil }
+	}
+	maps.Copy(table, env.Extra)
+	return table
+}
+
+// command is one command: its help is made of its parts.
+type command struct {
+	*base
+	name     string
+	args     string // "PATH [k=v...]"
+	synopsis string
+	about    string // a paragraph or two, wrapped by hand
+	least    int    // number of arguments
+	most     int    // -1 for any
+	run      func(args []string) int
+}
+
+// Run parses the flags, wherever they stand, and runs the command.
+func (c *command) Run(args []string) int {
+	rest, err := c.parse(args)
+	if err != nil {
+		c.errorf("%v\nSee: sealgate %s -help", err, c.name)
+		return exitLocal
+	}
+	if len(rest) < c.least {
+		c.errorf("Not enough arguments (expected %d, got %d)\nUsage: sealgate %s [flags] %s", c.least, len(rest), c.name, c.args)
+		return exitLocal
+	}
+	if c.most >= 0 && len(rest) > c.most {
+		c.errorf("Too many arguments (expected %d, got %d)\nUsage: sealgate %s [flags] %s", c.most, len(rest), c.name, c.args)
+		return exitLocal
+	}
+	return c.run(rest)
+}
+
+// Help is the whole help text.
+func (c *command) Help() string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "Usage: sealgate %s\n\n%s\n", strings.TrimSpace(c.name+" [flags] "+c.args), strings.TrimSpace(c.about))
+	c.flagHelp(&b)
+	return strings.TrimRight(b.String(), "\n")
+}
+
+// Synopsis is the line in the list of commands.
+func (c *command) Synopsis() string { return c.synopsis }
+
+// help lists the top-level commands.
+func help(table map[string]cli.CommandFactory) string {
+	var b strings.Builder
+	b.WriteString("Usage: sealgate <command> [flags] [arguments]\n\nCommands:\n")
+	for _, name := range slices.Sorted(maps.Keys(table)) {
+		if strings.Contains(name, " ") {
+			continue
+		}
+		text := groups[name]
+		if text == "" {
+			if c, err := table[name](); err == nil {
+				text = c.Synopsis()
+			}
+		}
+		fmt.Fprintf(&b, "    %-10s  %s\n", name, text)
+	}
+	b.WriteString("\nSee also: sealgate <command> -help, sealgate -version")
+	return b.String()
+}
+
+// groups are the commands that only hold others.
+var groups = map[string]string{
+	"operator": "Initialise, unseal, seal, rekey and rotate",
+	"secrets":  "List, enable and disable secrets engines",
+	"print":    "Show what this client would use",
+	"softhsm":  "Throw-away SoftHSM tokens for tests",
+}
+
+func versionCommand(b *base) *command {
+	return &command{base: b, name: "version", synopsis: "Print the version", about: "Prints the version of this program.",
+		run: func([]string) int {
+			b.printf("%s\n", versionLine(b.env))
+			return exitOK
+		}}
+}

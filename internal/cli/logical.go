@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+// withClient runs what needs a client; a mistake in flags or environment is a local one.
+func (b *base) withClient(run func(*api.Client) int) int {
+	client, err := b.client()
+	if err != nil {
+		b.errorf("Error: %v", err)
+		return exitLocal
+	}
+	return run(client)
+}
+
+func sanitize(path string) string { return strings.Trim(strings.TrimSpace(path), "/") }
+
+// query turns k=v arguments into a query string.
+func (b *base) query(args []string) (url.Values, error) {
+	data, err := b.data(args)
+	if err != nil {
+		return nil, err
+	}
+	q := url.Values{}
+	for k, v := range data {
+		if many, ok := v.([]any); ok {
+			for _, one := range many {
+				q.Add(k, fmt.Sprint(one))
+			}
+			continue
+		}
+		q.Set(k, fmt.Sprint(v))
+	}
+	return q, nil
+}
+
+func readCommand(b *base) *command {
+	b.formatted("raw").fielded()
+	return &command{base: b, name: "read", args: "PATH [k=v...]", least: 1, most: -1, synopsis: "Read data",
+		about: "Reads the data at a path, such as secret/app. What follows as k=v goes into the query.",
+		run: func(args []string) int {
+			path := sanitize(args[0])
+			q, err := b.query(args[1:])
+			if err != nil {
+				b.errorf("Failed to parse K=V data: %v", err)
+				return exitLocal
+			}
+			return b.withClient(func(client *api.Client) int {
+				if b.format() == "raw" {
+					return b.readRaw(client, path, q)
+				}
+				s, err := client.Logical().ReadWithData(path, q)
+				if err != nil {
+					return b.fail("reading "+path, err)
+				}
+				if s == nil {
+					b.errorf("No value found at %s", path)
+					return exitServer
+				}
+				return b.showSecret(s)
+			})
+		}}
+}
+
+func (b *base) readRaw(client *api.Client, path string, q url.Values) int {
+	resp, err := client.Logical().ReadRawWithDataWithContext(context.Background(), path, q)
+	if err != nil {
+		return b.fail("reading "+path, err)
+	}
+	defer resp.Body.Close()
+	if _, err := io.Copy(b.env.Stdout, resp.Body); err != nil {
+		return b.fail("reading "+path, err)
+	}
+	return exitOK
+}
+
+func writeCommand(b *base) *command {
+	b.formatted().fielded()
+	var force bool
+	b.flags.BoolVar(&force, "force", false, "write without data")
+	b.flags.BoolVar(&force, "f", false, "the same as -force")
+	b.own("force", "f")
+	return &command{base: b, name: "write", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Write data",
+		about: `Writes data to a path. A value can be given as k=v, read from a file (k=@file) or from standard
+input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.`,
+		run: func(args []string) int {
+			if len(args) == 1 && !force {
+				b.errorf("Must supply data or use -force")
+				return exitLocal
+			}
+			path := sanitize(args[0])
+			data, err := b.data(args[1:])
+			if err != nil {
+				b.errorf("Failed to parse K=V data: %v", err)
+				return exitLocal
+			}
+			return b.withClient(func(client *api.Client) int {
+				s, err := client.Logical().Write(path, data)
+				if err != nil {
+					if s != nil {
+						_ = b.showSecret(s)
+					}
+					return b.fail("writing data to "+path, err)
+				}
+				if s == nil {
+					if b.format() == "table" && b.conn.field == "" {
+						b.printf("Success! Data written to: %s\n", path)
+					}
+					return exitOK
+				}
+				return b.showSecret(s)
+			})
+		}}
+}
+
+func deleteCommand(b *base) *command {
+	b.formatted().fielded()
+	return &command{base: b, name: "delete", args: "PATH [k=v...]", least: 1, most: -1, synopsis: "Delete data",
+		about: "Deletes the data at a path. What follows as k=v goes into the query.",
+		run: func(args []string) int {
+			path := sanitize(args[0])
+			q, err := b.query(args[1:])
+			if err != nil {
+				b.errorf("Failed to parse K=V data: %v", err)
+				return exitLocal
+			}
+			return b.withClient(func(client *api.Client) int {
+				s, err := client.Logical().DeleteWithData(path, q)
+				if err != nil {
+					if s != nil {
+						_ = b.showSecret(s)
+					}
+					return b.fail("deleting "+path, err)
+				}
+				if s == nil {
+					if b.format() == "table" && b.conn.field == "" {
+						b.printf("Success! Data deleted (if it existed) at: %s\n", path)
+					}
+					return exitOK
+				}
+				return b.showSecret(s)
+			})
+		}}
+}

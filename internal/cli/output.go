@@ -1,0 +1,153 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+func (b *base) printf(format string, args ...any) { fmt.Fprintf(b.env.Stdout, format, args...) }
+
+// errorf prints a line for people on standard error.
+func (b *base) errorf(format string, args ...any) { fmt.Fprintf(b.env.Stderr, format+"\n", args...) }
+
+// fail prints an error of the server or of the way to it, and returns the exit code. A
+// request that was only to be shown is no error.
+func (b *base) fail(doing string, err error) int {
+	var curl *api.OutputStringError
+	if errors.As(err, &curl) {
+		if text, curlErr := curl.CurlString(); curlErr == nil {
+			b.printf("%s\n", text)
+			return exitOK
+		}
+	}
+	var policy *api.OutputPolicyError
+	if errors.As(err, &policy) {
+		if text, policyErr := policy.HCLString(); policyErr == nil {
+			b.printf("%s\n", text)
+			return exitOK
+		}
+	}
+	b.errorf("Error %s: %s", doing, errorText(err))
+	return exitServer
+}
+
+// errorText is the error, and for an answer of the server one line for each of its errors.
+func errorText(err error) string {
+	var re *api.ResponseError
+	if !errors.As(err, &re) {
+		return err.Error()
+	}
+	var s strings.Builder
+	s.WriteString("Error making API request.\n\n")
+	if re.NamespacePath != "" && re.NamespacePath != "root/" {
+		fmt.Fprintf(&s, "Namespace: %s\n", re.NamespacePath)
+	}
+	kind := "Errors"
+	if re.RawError {
+		kind = "Raw Message"
+	}
+	fmt.Fprintf(&s, "URL: %s %s\nCode: %d. %s:\n", re.HTTPMethod, re.URL, re.StatusCode, kind)
+	for _, e := range re.Errors {
+		if !re.RawError {
+			e = "* " + strings.TrimRight(e, "\n")
+		}
+		s.WriteString("\n" + e)
+	}
+	return s.String()
+}
+
+func (b *base) format() string {
+	f := strings.ToLower(cmp.Or(b.conn.format, b.getenv("FORMAT"), "table"))
+	if f == "pretty" {
+		return "table"
+	}
+	return f
+}
+
+func (b *base) checkFormat() error {
+	switch f := b.format(); f {
+	case "table", "json", "yaml":
+	case "raw":
+		if u := b.flags.Lookup("format"); u != nil && strings.Contains(u.Usage, "raw") {
+			return nil
+		}
+		return errors.New("Invalid output format: raw: only read has it")
+	default:
+		return fmt.Errorf("Invalid output format: %s", f)
+	}
+	return nil
+}
+
+// encode prints v as JSON or YAML.
+func (b *base) encode(v any) int {
+	if b.format() == "yaml" {
+		text, err := yaml(v)
+		if err != nil {
+			b.errorf("Error formatting the answer: %v", err)
+			return exitLocal
+		}
+		b.printf("%s", text)
+		return exitOK
+	}
+	var out bytes.Buffer
+	enc := json.NewEncoder(&out)
+	enc.SetEscapeHTML(false)
+	enc.SetIndent("", "  ")
+	if err := enc.Encode(v); err != nil {
+		b.errorf("Error formatting the answer: %v", err)
+		return exitLocal
+	}
+	b.printf("%s", out.String())
+	return exitOK
+}
+
+const gap = "    "
+
+// columns lays rows out, each cell but the last padded; "" is shown as n/a.
+func columns(rows [][]string) string {
+	var width []int
+	for _, r := range rows {
+		for i, cell := range r {
+			if i == len(width) {
+				width = append(width, 0)
+			}
+			width[i] = max(width[i], len([]rune(cmp.Or(cell, "n/a"))))
+		}
+	}
+	var s strings.Builder
+	for _, r := range rows {
+		for i, cell := range r {
+			cell = cmp.Or(cell, "n/a")
+			s.WriteString(cell)
+			if i < len(r)-1 {
+				s.WriteString(strings.Repeat(" ", width[i]-len([]rune(cell))) + gap)
+			}
+		}
+		s.WriteByte('\n')
+	}
+	return s.String()
+}
+
+// table lays out rows under a header and its dashes.
+func table(header []string, rows [][]string) string {
+	dashes := make([]string, len(header))
+	for i, h := range header {
+		dashes[i] = strings.Repeat("-", len(h))
+	}
+	return columns(append([][]string{header, dashes}, rows...))
+}
+
+// pairs is a table of keys and values that grows row by row.
+type pairs [][]string
+
+func (p *pairs) add(key string, value any) { *p = append(*p, []string{key, fmt.Sprint(value)}) }
+
+func (p pairs) String() string { return table([]string{"Key", "Value"}, p) }
+
+func text(v any) string { return fmt.Sprint(v) }

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+func statusCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "status", synopsis: "Show whether the server is sealed",
+		about: `Shows the seal, the state and the cluster of the server. It needs no token.
+
+The exit code is 0 where the server is unsealed, 2 where it is sealed, and 1 on an error.`,
+		run: func([]string) int {
+			client, err := b.client()
+			if err != nil {
+				b.errorf("Error: %v", err)
+				return exitLocal
+			}
+			client.ClearNamespace()
+			status, code := b.sealStatus(client)
+			if status == nil {
+				return min(code, exitLocal) // an error is 1 here, as 2 means sealed
+			}
+			if code := b.showStatus(client, status); code != exitOK {
+				return exitLocal
+			}
+			if status.Sealed {
+				return exitServer
+			}
+			return exitOK
+		}}
+}
+
+// sealStatus asks for the seal's state; where that fails, it has told why, and the code is not for nothing.
+func (b *base) sealStatus(client *api.Client) (*api.SealStatusResponse, int) {
+	status := &api.SealStatusResponse{}
+	if err := call(client, http.MethodGet, "sys/seal-status", nil, status); err != nil {
+		return nil, b.fail("checking seal status", err)
+	}
+	return status, exitOK
+}
+
+// fullStatus is the seal's state and the cluster's as one object.
+type fullStatus struct {
+	*api.SealStatusResponse
+	HAEnabled            bool       `json:"ha_enabled"`
+	IsSelf               bool       `json:"is_self,omitempty"`
+	ActiveTime           *time.Time `json:"active_time,omitempty"`
+	LeaderAddress        string     `json:"leader_address,omitempty"`
+	LeaderClusterAddress string     `json:"leader_cluster_address,omitempty"`
+	RaftCommittedIndex   uint64     `json:"raft_committed_index,omitempty"`
+	RaftAppliedIndex     uint64     `json:"raft_applied_index,omitempty"`
+}
+
+// showStatus adds the leader to the seal's state and prints both.
+func (b *base) showStatus(client *api.Client, status *api.SealStatusResponse) int {
+	full := fullStatus{SealStatusResponse: status}
+	leader := &api.LeaderResponse{}
+	err := call(client, http.MethodGet, "sys/leader", nil, leader)
+	switch {
+	case err != nil && strings.Contains(err.Error(), "Vault is sealed"):
+		full.HAEnabled = true // only a sealed node of a cluster answers so
+	case err != nil:
+		return b.fail("checking leader status", err)
+	default:
+		full.HAEnabled, full.IsSelf = leader.HAEnabled, leader.IsSelf
+		full.LeaderAddress, full.LeaderClusterAddress = leader.LeaderAddress, leader.LeaderClusterAddress
+		full.RaftCommittedIndex, full.RaftAppliedIndex = leader.RaftCommittedIndex, leader.RaftAppliedIndex
+		if !leader.ActiveTime.IsZero() {
+			full.ActiveTime = &leader.ActiveTime
+		}
+	}
+	if b.format() != "table" {
+		return b.encode(full)
+	}
+	b.warnings(status.Warnings)
+	rows := sealRows(status)
+	haRows(&rows, full)
+	b.printf("%s", rows)
+	return exitOK
+}
+
+func sealRows(s *api.SealStatusResponse) pairs {
+	var p pairs
+	kind := ""
+	p.add("Seal Type", s.Type)
+	if s.RecoverySeal {
+		kind = "Recovery "
+		p.add("Recovery Seal Type", s.RecoverySealType)
+	}
+	p.add("Initialized", s.Initialized)
+	p.add("Sealed", s.Sealed)
+	p.add("Total "+kind+"Shares", s.N)
+	p.add("Threshold", s.T)
+	if s.Sealed {
+		p.add("Unseal Progress", fmt.Sprintf("%d/%d", s.Progress, s.T))
+		p.add("Unseal Nonce", s.Nonce)
+	}
+	if s.Migration {
+		p.add("Seal Migration in Progress", s.Migration)
+	}
+	p.add("Version", s.Version)
+	if s.CommitDate != "" {
+		p.add("Commit Date", s.CommitDate)
+	} else if s.BuildDate != "" {
+		p.add("Build Date", s.BuildDate)
+	}
+	p.add("Storage Type", s.StorageType)
+	if s.ClusterName != "" {
+		p.add("Cluster Name", s.ClusterName)
+		p.add("Cluster ID", s.ClusterID)
+	}
+	return p
+}
+
+func haRows(p *pairs, s fullStatus) {
+	p.add("HA Enabled", s.HAEnabled)
+	if s.HAEnabled && !s.Sealed {
+		p.add("HA Cluster", s.LeaderClusterAddress)
+		if s.IsSelf {
+			p.add("HA Mode", "active")
+			if s.ActiveTime != nil {
+				p.add("Active Since", s.ActiveTime.Format(time.RFC3339Nano))
+			}
+		} else {
+			p.add("HA Mode", "standby")
+			p.add("Active Node Address", s.LeaderAddress)
+		}
+	}
+	if s.RaftCommittedIndex > 0 {
+		p.add("Raft Committed Index", s.RaftCommittedIndex)
+	}
+	if s.RaftAppliedIndex > 0 {
+		p.add("Raft Applied Index", s.RaftAppliedIndex)
+	}
+}

@@ -1,0 +1,109 @@
+package cli
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"golang.org/x/term"
+)
+
+// Terminal asks a person.
+type Terminal interface {
+	// ReadSecret reads one line without echoing it.
+	ReadSecret() ([]byte, error)
+}
+
+// ttyTerminal is a real one.
+type ttyTerminal struct{ fd int }
+
+func (t ttyTerminal) ReadSecret() ([]byte, error) { return term.ReadPassword(t.fd) }
+
+// terminal returns the terminal that standard input is, nil where it is none or prompts are forbidden.
+func (b *base) terminal() Terminal {
+	if b.conn.nonInteractive {
+		return nil
+	}
+	if b.env.Terminal != nil {
+		return b.env.Terminal
+	}
+	f, ok := b.env.Stdin.(*os.File)
+	if !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return ttyTerminal{int(f.Fd())}
+}
+
+// errNoTerminal is returned where a prompt is needed and nobody can answer it.
+var errNoTerminal = errors.New("standard input is not a terminal, so nothing can be asked for")
+
+// prompt asks for a secret on standard error, so that piped output stays clean.
+func (b *base) prompt(question string) (string, error) {
+	t := b.terminal()
+	if t == nil {
+		return "", errNoTerminal
+	}
+	fmt.Fprint(b.env.Stderr, question)
+	data, err := t.ReadSecret()
+	fmt.Fprintln(b.env.Stderr)
+	defer clear(data)
+	if err != nil {
+		return "", fmt.Errorf("nothing was typed: %w", err)
+	}
+	text := strings.TrimSpace(string(data))
+	if text == "" {
+		return "", errors.New("nothing was typed")
+	}
+	return text, nil
+}
+
+// maxInput bounds what is read of a file or standard input.
+const maxInput = 32 << 20
+
+// readAll reads "-" from standard input and anything else as a file.
+func (b *base) readAll(name string) ([]byte, error) {
+	in := b.env.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		in = f
+	} else if in == nil {
+		return nil, errors.New("there is no standard input")
+	}
+	data, err := io.ReadAll(io.LimitReader(in, maxInput+1))
+	if err == nil && len(data) > maxInput {
+		err = fmt.Errorf("more than %d bytes", maxInput)
+	}
+	return data, err
+}
+
+// secretsFrom turns an argument into secrets: "-" is standard input and "@file" a file, one
+// secret a line; anything else is the secret itself, which then stood in the process list.
+func (b *base) secretsFrom(arg string) ([]string, error) {
+	name, isFile := strings.CutPrefix(arg, "@")
+	if arg != "-" && !isFile {
+		return []string{strings.TrimSpace(arg)}, nil
+	}
+	data, err := b.readAll(name)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(data)
+	var all []string
+	lines := bufio.NewScanner(strings.NewReader(string(data)))
+	for lines.Scan() {
+		if line := strings.TrimSpace(lines.Text()); line != "" {
+			all = append(all, line)
+		}
+	}
+	if err := lines.Err(); err != nil || len(all) == 0 {
+		return nil, errors.New("there is no secret in it: one is expected on each line")
+	}
+	return all, nil
+}
