@@ -40,7 +40,7 @@ var purposes = map[recovery.Target]recovery.Purpose{
 
 // checkTarget refuses a target that this node's seals do not have.
 func (n *Node) checkTarget(t recovery.Target) error {
-	if t == recovery.Recovery && n.cfg.Seals.NeedsPeople() {
+	if t == recovery.Recovery && n.seals.Load().NeedsPeople() {
 		return fault.New(fault.Invalid, "recovery rekeying not supported: the shares of a shamir seal unseal the server; rekey the target barrier")
 	}
 	return nil

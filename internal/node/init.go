@@ -46,8 +46,8 @@ func (n *Node) Initialized(ctx context.Context) (bool, error) {
 // Init makes the keys, proves that every seal gives the root key back, and writes everything in one commit. Under
 // a seal that unseals by itself the node is active when Init returns; under Shamir it waits for its shares, as in Vault.
 func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
-	people := n.cfg.Seals.NeedsPeople()
-	if err := req.check(n.cfg.Seals.Type(), people); err != nil {
+	people := n.seals.Load().NeedsPeople()
+	if err := req.check(n.seals.Load().Type(), people); err != nil {
 		return nil, err
 	}
 	n.transition.Lock()
@@ -129,7 +129,7 @@ func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*gen
 	if err != nil {
 		return nil, err
 	}
-	if g.record, err = n.cfg.Seals.Wrap(ctx, id.String(), 1, g.root, custody); err != nil {
+	if g.record, err = n.seals.Load().Wrap(ctx, id.String(), 1, g.root, custody); err != nil {
 		return nil, sealFault(err, "nothing was written: a seal cannot keep the root key")
 	}
 	g.barrier, g.tx, err = barrier.Format(n.cfg.Store, g.root, 1, n.barrierOptions())

@@ -92,6 +92,7 @@ type Node struct {
 	transition sync.Mutex
 	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
 
+	seals     atomic.Pointer[seals.Set]
 	active    atomic.Pointer[Active]             // nil while not active
 	facts     atomic.Pointer[facts]              // what is known without the barrier
 	unsealing atomic.Pointer[recovery.Unsealing] // shares given to sys/unseal; stored under transition
@@ -125,6 +126,7 @@ func New(cfg Config) (*Node, error) {
 	cfg.Timing.defaults()
 	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1)}
 	n.facts.Store(&facts{})
+	n.seals.Store(cfg.Seals)
 	return n, nil
 }
 
@@ -155,6 +157,20 @@ func (n *Node) Active() (*Active, error) {
 		return a, nil
 	}
 	return nil, errSealed
+}
+
+// ReplaceSeals makes a sealed node use a set that was made from a changed configuration, at once; the old set is returned, for the caller to
+// close. An active node refuses: its root key is sealed to the set that it has.
+func (n *Node) ReplaceSeals(set *seals.Set) (old *seals.Set, err error) {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.active.Load() != nil {
+		return nil, fault.New(fault.Invalid, "the node is unsealed; a changed seal configuration takes effect when it is restarted")
+	}
+	n.forgetShares()
+	old = n.seals.Swap(set)
+	n.poke()
+	return old, nil
 }
 
 // change publishes new facts made from the old ones. The caller holds transition.
@@ -211,7 +227,7 @@ type keyed interface {
 
 // meetPeople gives the quorum seal the public key of those who hold the shares.
 func (n *Node) meetPeople(publicKey []byte) error {
-	q, ok := n.cfg.Seals.Quorum().(keyed)
+	q, ok := n.seals.Load().Quorum().(keyed)
 	if !ok {
 		return fault.New(fault.Internal, "the root key is sealed to people, but the configuration has no shamir seal")
 	}

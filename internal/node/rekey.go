@@ -95,7 +95,7 @@ func (n *Node) commitRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 	}
 	defer root.Destroy()
 	generation := b.RootGeneration() + 1
-	record, err := n.cfg.Seals.Wrap(ctx, f.record.Cluster, generation, root, people)
+	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, people)
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot keep a new root key")
 	}

@@ -69,9 +69,9 @@ func jitter(d time.Duration) time.Duration {
 // probe proves the stored root key against every seal and returns when to do so again.
 func (n *Node) probe(ctx context.Context) time.Duration {
 	f := n.facts.Load()
-	before := n.cfg.Seals.WouldUnseal()
+	before := n.seals.Load().WouldUnseal()
 	sound := true
-	for _, st := range n.cfg.Seals.Probe(ctx, f.record) {
+	for _, st := range n.seals.Load().Probe(ctx, f.record) {
 		if ctx.Err() != nil {
 			return 0
 		}
@@ -81,7 +81,7 @@ func (n *Node) probe(ctx context.Context) time.Duration {
 				"class", string(st.Class), "cause", st.Cause, "remedy", st.Remedy)
 		}
 	}
-	if after := n.cfg.Seals.WouldUnseal(); after != before {
+	if after := n.seals.Load().WouldUnseal(); after != before {
 		n.log.Info("proof of the seals", "would_unseal", after)
 	}
 	if sound {

@@ -28,12 +28,12 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		return SealStatus{}, err
 	}
 	st := SealStatus{
-		Type:         n.cfg.Seals.Type(),
+		Type:         n.seals.Load().Type(),
 		Initialized:  initialized,
 		Sealed:       n.active.Load() == nil,
-		RecoverySeal: !n.cfg.Seals.NeedsPeople(),
+		RecoverySeal: !n.seals.Load().NeedsPeople(),
 		StorageType:  n.cfg.StorageType,
-		Seals:        n.cfg.Seals.Status(),
+		Seals:        n.seals.Load().Status(),
 	}
 	switch {
 	case st.RecoverySeal:
@@ -65,7 +65,7 @@ type Health struct {
 // Health answers at once, whatever storage and seals do.
 func (n *Node) Health() Health {
 	f := n.facts.Load()
-	h := Health{Initialized: f.record != nil, Sealed: n.active.Load() == nil, WouldUnseal: n.cfg.Seals.WouldUnseal()}
+	h := Health{Initialized: f.record != nil, Sealed: n.active.Load() == nil, WouldUnseal: n.seals.Load().WouldUnseal()}
 	h.Standby = h.Sealed
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster

@@ -31,7 +31,7 @@ func (n *Node) unsealByMachine(ctx context.Context) error {
 	if err := n.load(ctx); err != nil {
 		return err
 	}
-	if n.facts.Load().record == nil || n.cfg.Seals.NeedsPeople() {
+	if n.facts.Load().record == nil || n.seals.Load().NeedsPeople() {
 		return nil
 	}
 	return n.open(ctx)
@@ -40,7 +40,7 @@ func (n *Node) unsealByMachine(ctx context.Context) error {
 // open gets the root key from the seals, opens the barrier and goes active.
 func (n *Node) open(ctx context.Context) error {
 	record := n.facts.Load().record
-	root, err := n.cfg.Seals.Unwrap(ctx, record)
+	root, err := n.seals.Load().Unwrap(ctx, record)
 	if err != nil {
 		return err
 	}
@@ -98,7 +98,7 @@ func (n *Node) cannotTakeShares() error {
 // unsealByPeople opens the barrier with the key that a quorum put together.
 func (n *Node) unsealByPeople(ctx context.Context, key *secret.Bytes) error {
 	n.forgetShares()
-	if q := n.cfg.Seals.Quorum(); q != nil {
+	if q := n.seals.Load().Quorum(); q != nil {
 		if err := q.Unlock(key.Expose()); err != nil {
 			return sealFault(err, "invalid key")
 		}

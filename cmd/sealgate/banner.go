@@ -1,0 +1,54 @@
+package main
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/config"
+)
+
+// describe gathers what the banner shows: nothing in it is secret.
+func (p *process) describe(cfg *config.Config) {
+	add := func(key, format string, args ...any) {
+		p.lines = append(p.lines, fmt.Sprintf("%20s: %s", key, fmt.Sprintf(format, args...)))
+	}
+	for i, l := range cfg.Listeners {
+		tls := "TLS"
+		if l.TLSDisable {
+			tls = "no TLS: anybody on the way can read and change what is sent"
+		}
+		add(fmt.Sprintf("Listener %d", i+1), "%s %s (%s)", l.Type, l.Address, tls)
+	}
+	where := cfg.Storage.Type
+	if cfg.Storage.Path != "" {
+		where += " in " + cfg.Storage.Path
+	}
+	add("Storage", "%s", where)
+	var names []string
+	for _, s := range p.seals.Seals() {
+		names = append(names, fmt.Sprintf("%s %q", s.Type, s.Name))
+	}
+	add("Seal", "%s", strings.Join(names, ", "))
+	add("Version", "Sealgate v%s", release)
+	if len(cfg.Files) > 0 {
+		add("Configuration", "%s", strings.Join(cfg.Files, ", "))
+	}
+	for _, note := range cfg.Notes {
+		if note.Warn {
+			p.log.Warn(note.Text, "key", note.Key, "at", note.Pos.String())
+		} else {
+			p.log.Info(note.Text, "key", note.Key, "at", note.Pos.String())
+		}
+	}
+}
+
+func (p *process) banner() {
+	fmt.Fprintln(p.out, "==> Sealgate server configuration:")
+	fmt.Fprintln(p.out)
+	for _, l := range p.lines {
+		fmt.Fprintln(p.out, l)
+	}
+	fmt.Fprintln(p.out)
+	fmt.Fprintln(p.out, "==> Sealgate server started! Log data will stream in below:")
+	fmt.Fprintln(p.out)
+}

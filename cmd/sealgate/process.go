@@ -1,0 +1,214 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/bbolt"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// stopWithin bounds the time that requests under way get when the server is told to stop.
+const stopWithin = 10 * time.Second
+
+// process is a server from its start to its end.
+type process struct {
+	out   io.Writer
+	log   *slog.Logger
+	store storage.Store
+	node  *node.Node
+	http  *api.Server
+
+	reloadConfig func() (*config.Config, error)
+	makeSeals    func(*config.Config) (*seals.Set, error)
+
+	mu    sync.Mutex
+	seals *seals.Set
+	lines []string // of the banner
+	pid   string   // path of the pid file
+}
+
+// assemble builds the server from its configuration. It opens the storage and the listeners and touches no seal.
+func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *process, err error) {
+	p := &process{out: c.env.Stdout, pid: cfg.PIDFile}
+	if p.log, err = newLogger(c.env.Stderr, o, cfg); err != nil {
+		return nil, err
+	}
+	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }
+	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) { return newSeals(cfg, c.env.Getenv, p.log) }
+	if p.seals, err = p.makeSeals(cfg); err != nil {
+		return nil, err
+	}
+	if p.store, err = openStore(cfg.Storage, p.log); err != nil {
+		return nil, errors.Join(err, p.seals.Close())
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, p.store.Close(), p.seals.Close())
+		}
+	}()
+	nc := node.Config{
+		Store: p.store, StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Log: p.log,
+	}
+	if dev != nil {
+		nc.Mounts, nc.RootToken = dev.mounts(), o.devRootToken
+	}
+	if p.node, err = node.New(nc); err != nil {
+		return nil, err
+	}
+	if p.http, err = newHTTP(cfg, p); err != nil {
+		return nil, err
+	}
+	p.describe(cfg)
+	return p, nil
+}
+
+// openStore opens what the storage stanza names.
+func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
+	if s.Type == "inmem" {
+		return inmem.New(), nil
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
+	defer cancel()
+	store, err := bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", s.Pos, err)
+	}
+	return store, nil
+}
+
+// run serves until ctx ends, then lets requests under way finish, seals, and closes everything.
+func (p *process) run(ctx context.Context, dev *development) error {
+	if err := p.writePID(); err != nil {
+		return errors.Join(err, p.http.Shutdown(ctx), p.store.Close(), p.seals.Close())
+	}
+	nodeCtx, stopNode := context.WithCancel(context.Background())
+	defer stopNode()
+	var wg sync.WaitGroup
+	wg.Go(func() { p.node.Run(nodeCtx) })
+	failed := make(chan error, 1)
+	wg.Go(func() { failed <- p.http.Serve() })
+	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
+	p.banner()
+	var err error
+	if dev != nil {
+		err = dev.begin(ctx, p)
+	}
+	if err == nil {
+		select {
+		case <-ctx.Done():
+			p.log.Info("stopping: requests under way may finish", "within", stopWithin.String())
+		case err = <-failed:
+		}
+	}
+	stopCtx, cancel := context.WithTimeout(context.Background(), stopWithin)
+	defer cancel()
+	err = errors.Join(err, p.http.Shutdown(stopCtx))
+	stopNode()
+	wg.Wait()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	err = errors.Join(err, p.store.Close(), p.seals.Close(), p.removePID())
+	p.log.Info("stopped")
+	return err
+}
+
+// reloadOnSignal answers SIGHUP until ctx ends.
+func (p *process) reloadOnSignal(ctx context.Context) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+			p.reload()
+		}
+	}
+}
+
+// reload reads certificates again and, while the node is sealed, the seals' configuration. What fails leaves what is in use.
+func (p *process) reload() {
+	if err := p.http.Reload(); err != nil {
+		p.log.Error("reload: the certificates in use stay", "error", err)
+	} else {
+		p.log.Info("reload: certificates read again")
+	}
+	if _, err := p.node.Active(); err == nil {
+		return
+	}
+	cfg, err := p.reloadConfig()
+	if err != nil {
+		p.log.Error("reload: the configuration in use stays", "error", err)
+		return
+	}
+	set, err := p.makeSeals(cfg)
+	if err != nil {
+		p.log.Error("reload: the seals in use stay", "error", err)
+		return
+	}
+	old, err := p.node.ReplaceSeals(set)
+	if err != nil {
+		p.log.Info("reload: the seals in use stay", "reason", err.Error())
+		old = set
+	} else {
+		p.mu.Lock()
+		p.seals = set
+		p.mu.Unlock()
+		p.log.Info("reload: seals made anew from the configuration")
+	}
+	if err := old.Close(); err != nil {
+		p.log.Warn("reload: closing seals", "error", err)
+	}
+}
+
+func (p *process) writePID() error {
+	if p.pid == "" {
+		return nil
+	}
+	return os.WriteFile(p.pid, fmt.Appendf(nil, "%d\n", os.Getpid()), 0o644)
+}
+
+func (p *process) removePID() error {
+	if p.pid == "" {
+		return nil
+	}
+	return os.Remove(p.pid)
+}
+
+// newLogger writes to w as flags and configuration say.
+func newLogger(w io.Writer, o *serverFlags, cfg *config.Config) (*slog.Logger, error) {
+	level := cfg.LogLevel
+	if o.logLevel != "" {
+		var err error
+		if level, err = config.ParseLevel(o.logLevel); err != nil {
+			return nil, err
+		}
+	}
+	format := cfg.LogFormat
+	if o.logFormat != "" {
+		format = o.logFormat
+	}
+	opts := &slog.HandlerOptions{Level: level}
+	switch format {
+	case "json":
+		return slog.New(slog.NewJSONHandler(w, opts)), nil
+	case "", "standard", "text":
+		return slog.New(slog.NewTextHandler(w, opts)), nil
+	}
+	return nil, fmt.Errorf("log format %q is unknown: standard or json", format)
+}

@@ -1,0 +1,59 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/pkcs11"
+	"github.com/sealgate/sealgate/seals/shamir"
+	"github.com/sealgate/sealgate/seals/static"
+)
+
+// providers are the seals that this program can be configured with, by their type.
+var providers = map[string]seals.Factory{
+	"pkcs11": pkcs11.New,
+	"shamir": shamir.New,
+	"static": static.New,
+}
+
+// doorFactories are what can be mounted, by type.
+var doorFactories = map[string]doors.Factory{
+	"kv": kv.New,
+}
+
+// newSeals makes the set that the configuration names: people, where it names none.
+func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger) (*seals.Set, error) {
+	stanzas := c.Seals
+	if len(stanzas) == 0 {
+		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
+	}
+	var members []seals.Seal
+	for _, s := range stanzas {
+		if s.Disabled {
+			return nil, fmt.Errorf("%s: seal %q is disabled: migrating from one seal to another is not possible yet; "+
+				"remove the stanza or enable it", s.Pos, s.Name)
+		}
+		factory, ok := providers[s.Type]
+		if !ok {
+			return nil, fmt.Errorf("%s: unknown seal type %q; this program has: %s",
+				s.Pos, s.Type, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
+		}
+		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: getenv, Log: log.With("seal", s.Name)})
+		if err != nil {
+			return nil, fmt.Errorf("%s: Error configuring seal %q: %w", s.Pos, s.Name, err)
+		}
+		members = append(members, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w})
+	}
+	threshold := 1
+	if c.SealPolicy.Mode == config.PolicyThreshold {
+		threshold = c.SealPolicy.Threshold
+	}
+	return seals.NewSet(members, seals.Options{Threshold: threshold, Log: log})
+}

@@ -1,0 +1,143 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/sealgate/sealgate/internal/cli"
+	"github.com/sealgate/sealgate/internal/config"
+)
+
+// serverCommand is `sealgate server`.
+type serverCommand struct{ env cli.Env }
+
+func (c *serverCommand) Synopsis() string { return "Start a server" }
+
+func (c *serverCommand) Help() string {
+	var b strings.Builder
+	b.WriteString(`Usage: sealgate server [flags]
+
+Starts a server. It always starts: while a seal or the storage is away it stays sealed, says why on
+sys/seal-status, and unseals by itself when what was away is back.
+
+  $ sealgate server -config=/etc/sealgate.hcl     storage, listener and seals from a file or a folder
+  $ sealgate server -dev-hsm                      a throw-away SoftHSM token, unsealed, for trying things out
+  $ sealgate server -dev                          the same without an HSM, all in memory
+
+SIGHUP reloads certificates and, while the server is sealed, its seals; SIGINT and SIGTERM stop it.
+
+Flags:
+`)
+	f, _ := c.flags()
+	f.SetOutput(&b)
+	f.PrintDefaults()
+	return b.String()
+}
+
+// serverFlags are what the command line says.
+type serverFlags struct {
+	configs             multi
+	dev, devHSM         bool
+	devRootToken        string
+	devListen           string
+	devNoStore, devKVv1 bool
+	logLevel, logFormat string
+	recovery            bool
+	exitOnShutdown      bool
+}
+
+// multi is a flag that may be repeated.
+type multi []string
+
+func (m *multi) String() string     { return strings.Join(*m, ",") }
+func (m *multi) Set(v string) error { *m = append(*m, v); return nil }
+
+func (c *serverCommand) flags() (*flag.FlagSet, *serverFlags) {
+	f, o := flag.NewFlagSet("server", flag.ContinueOnError), &serverFlags{}
+	f.SetOutput(io.Discard)
+	f.Var(&o.configs, "config", "`file` or folder of configuration (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
+	f.BoolVar(&o.dev, "dev", false, "development: in memory, unsealed, root token printed; never for secrets")
+	f.BoolVar(&o.devHSM, "dev-hsm", false, "development on a throw-away SoftHSM token, with recovery shares printed; never for secrets")
+	f.StringVar(&o.devRootToken, "dev-root-token-id", "", "root `token` of a development server [SEALGATE_DEV_ROOT_TOKEN_ID]")
+	f.StringVar(&o.devListen, "dev-listen-address", "", "`address` of a development server (127.0.0.1:8200) [SEALGATE_DEV_LISTEN_ADDRESS]")
+	f.BoolVar(&o.devNoStore, "dev-no-store-token", false, "do not write a development server's root token to ~/.vault-token")
+	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of key-value at secret/ (the only version yet)")
+	f.StringVar(&o.logLevel, "log-level", "", "trace, debug, info, warn or error [SEALGATE_LOG_LEVEL]")
+	f.StringVar(&o.logFormat, "log-format", "", "standard or json [SEALGATE_LOG_FORMAT]")
+	f.BoolVar(&o.recovery, "recovery", false, "recovery mode")
+	f.BoolVar(&o.exitOnShutdown, "exit-on-core-shutdown", false, "accepted, and always so")
+	return f, o
+}
+
+// Run parses the flags and serves until a signal comes.
+func (c *serverCommand) Run(args []string) int {
+	f, o := c.flags()
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(c.env.Stdout, c.Help())
+			return 0
+		}
+		fmt.Fprintf(c.env.Stderr, "%v\nSee: sealgate server -help\n", err)
+		return 1
+	}
+	o.environment(c.env.Getenv)
+	if err := c.serve(o, f.Args()); err != nil {
+		fmt.Fprintf(c.env.Stderr, "Error: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+// environment fills in what flags leave open.
+func (o *serverFlags) environment(getenv func(string) string) {
+	fill := func(v *string, name string) {
+		if *v == "" {
+			*v = config.Env(getenv, name)
+		}
+	}
+	if path := config.Env(getenv, "CONFIG_PATH"); len(o.configs) == 0 && path != "" && !o.dev && !o.devHSM {
+		o.configs = multi{path}
+	}
+	fill(&o.devRootToken, "DEV_ROOT_TOKEN_ID")
+	fill(&o.devListen, "DEV_LISTEN_ADDRESS")
+	fill(&o.logLevel, "LOG_LEVEL")
+	fill(&o.logFormat, "LOG_FORMAT")
+}
+
+func (c *serverCommand) serve(o *serverFlags, rest []string) error {
+	switch {
+	case len(rest) > 0:
+		return fmt.Errorf("server takes no arguments, only flags: %q", rest[0])
+	case o.recovery:
+		return errors.New("recovery mode is not in this version")
+	case len(o.configs) == 0 && !o.dev && !o.devHSM:
+		return errors.New("no configuration: give -config=FILE, or -dev-hsm to try the server on a throw-away SoftHSM token")
+	}
+	cfg, err := config.Load(o.configs, c.env.Getenv)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	dev, err := c.development(o, cfg)
+	if err != nil {
+		return err
+	}
+	if dev != nil {
+		defer dev.remove()
+	}
+	if err := cfg.Complete(); err != nil {
+		return err
+	}
+	p, err := c.assemble(o, cfg, dev)
+	if err != nil {
+		return err
+	}
+	return p.run(ctx, dev)
+}
