@@ -198,3 +198,23 @@ func FuzzUnmarshalCustody(f *testing.F) {
 		}
 	})
 }
+
+func BenchmarkNewCustody255(b *testing.B) {
+	for b.Loop() {
+		if _, _, err := NewCustody(Recovery, nil, 255, 128, nil, clock); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkIdentifyAmong255(b *testing.B) {
+	c, shares, err := NewCustody(Recovery, nil, 255, 128, nil, clock)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := c.Identify(shares[200]); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

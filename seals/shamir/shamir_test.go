@@ -225,3 +225,47 @@ func TestGoldenBlobs(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDecrypt: whatever the blob, an error or the plaintext that was wrapped, and no panic.
+func FuzzDecrypt(f *testing.F) {
+	seed := secret.New(make([]byte, recovery.SeedLen))
+	w := new(Wrapper)
+	if err := w.Unlock(seed.Expose()); err != nil {
+		f.Fatal(err)
+	}
+	blob, err := w.Encrypt(f.Context(), []byte("plain"), wrapping.WithAad([]byte("aad")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(blob.Ciphertext, blob.KeyInfo.KeyId, []byte("aad"))
+	f.Add([]byte{}, "", []byte{})
+	f.Add([]byte{blobVersion, 0}, blob.KeyInfo.KeyId, []byte("aad"))
+	f.Fuzz(func(t *testing.T, sealed []byte, id string, aad []byte) {
+		bad := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: id}}
+		got, err := w.Decrypt(t.Context(), bad, wrapping.WithAad(aad))
+		if err == nil && (string(got) != "plain" || string(aad) != "aad") {
+			t.Fatal("a blob that was never made opened")
+		}
+		if class := seals.ClassOf(err); err != nil && class != seals.Corrupt && class != seals.WrongKey {
+			t.Fatalf("class %q: %v", class, err)
+		}
+	})
+}
+
+func BenchmarkWrapAndUnwrap(b *testing.B) {
+	seed := secret.New(make([]byte, recovery.SeedLen))
+	w := new(Wrapper)
+	if err := w.Unlock(seed.Expose()); err != nil {
+		b.Fatal(err)
+	}
+	root := make([]byte, 32)
+	for b.Loop() {
+		blob, err := w.Encrypt(b.Context(), root)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if _, err := w.Decrypt(b.Context(), blob); err != nil {
+			b.Fatal(err)
+		}
+	}
+}

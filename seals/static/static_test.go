@@ -226,3 +226,44 @@ func TestGoldenBlobs(t *testing.T) {
 		}
 	}
 }
+
+// FuzzDecrypt: whatever the blob, an error or the plaintext that was wrapped, and no panic.
+func FuzzDecrypt(f *testing.F) {
+	made, err := New(stanza("current_key", hexA, "current_key_id", "a"))
+	if err != nil {
+		f.Fatal(err)
+	}
+	blob, err := made.Encrypt(f.Context(), []byte("plain"), wrapping.WithAad([]byte("aad")))
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(blob.Ciphertext, "a", []byte("aad"))
+	f.Add([]byte{}, "", []byte{})
+	f.Add([]byte{blobVersion}, "a", []byte("aad"))
+	f.Fuzz(func(t *testing.T, sealed []byte, id string, aad []byte) {
+		bad := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: id}}
+		got, err := made.Decrypt(t.Context(), bad, wrapping.WithAad(aad))
+		if err == nil && (string(got) != "plain" || string(aad) != "aad") {
+			t.Fatal("a blob that was never made opened")
+		}
+		if class := seals.ClassOf(err); err != nil && class != seals.Corrupt && class != seals.WrongKey {
+			t.Fatalf("class %q: %v", class, err)
+		}
+	})
+}
+
+// FuzzParseKey: a key of 32 bytes or an error that does not show it.
+func FuzzParseKey(f *testing.F) {
+	for _, seed := range []string{hexA, strings.Repeat("A", 43), strings.Repeat("A", 43) + "=", strings.Repeat("k", 32), "", hexA + "\n"} {
+		f.Add([]byte(seed))
+	}
+	f.Fuzz(func(t *testing.T, value []byte) {
+		k, err := parseKey(value)
+		switch {
+		case err == nil && k.Len() != keyLen:
+			t.Fatalf("a key of %d bytes", k.Len())
+		case err != nil && (k != nil || !errors.Is(err, ErrKey)):
+			t.Fatalf("%v", err)
+		}
+	})
+}
