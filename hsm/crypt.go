@@ -1,0 +1,299 @@
+package hsm
+
+import (
+	"bytes"
+	"context"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/rsa"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// Bounds of what is encrypted: keys, not documents.
+const (
+	MaxPlaintext = 16 << 10
+	maxAAD       = 16 << 10
+	slack        = 64 // what a token may add to a ciphertext: a tag, a padding, its own vector and a trailer
+	gcmNonce     = 12
+	dataKey      = 32
+)
+
+// Sealed is a ciphertext. Which fields are set follows from the mechanism:
+//
+//	CKM_AES_GCM         IV (as the token used it) | Ciphertext (with the tag)
+//	CKM_AES_CBC_PAD     IV | Ciphertext | MAC = HMAC(macContext | length of AAD, 8 bytes | AAD | IV | Ciphertext); Hash is its mechanism
+//	CKM_RSA_PKCS_OAEP   WrappedKey = OAEP(32-byte data key), Hash is OAEP's | IV | Ciphertext = AES-256-GCM by the data key,
+//	                    additional data envelopeContext | AAD
+type Sealed struct {
+	Key        string // URI of the key, as [Key.Describe] has it; Decrypt does not read it
+	MACKey     string // of the MAC's key
+	Mechanism  uint
+	Hash       uint
+	IV         []byte
+	Ciphertext []byte
+	MAC        []byte
+	WrappedKey []byte
+}
+
+// Domains of what is authenticated outside the token's own AES-GCM.
+const (
+	macContext      = "sealgate/hsm/cbc-hmac/v1\x00"
+	envelopeContext = "sealgate/hsm/oaep-envelope/v1\x00"
+)
+
+// Encrypt encrypts 1 to MaxPlaintext bytes and binds aad to them.
+func (k *Key) Encrypt(ctx context.Context, plain, aad []byte) (*Sealed, error) {
+	if len(plain) == 0 || len(plain) > MaxPlaintext || len(aad) > maxAAD {
+		return nil, fmt.Errorf("%w: %d bytes with %d of additional data; 1 to %d and at most %d are possible",
+			ErrTooLarge, len(plain), len(aad), MaxPlaintext, maxAAD)
+	}
+	in := bytes.Clone(plain) // a call that hangs goes on reading when its caller has left
+	aad = bytes.Clone(aad)
+	return result(k, ctx, func(c *call, f *found, s scheme) (*Sealed, error) {
+		return k.seal(c, f, s, in, aad)
+	}, func() { clear(in) })
+}
+
+// Decrypt gives back what Encrypt got with the same aad. A failed authentication is ErrCorrupt, and then the key was seen to work.
+func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, error) {
+	if err := sealed.check(); err != nil {
+		return nil, err
+	}
+	if len(aad) > maxAAD {
+		return nil, fmt.Errorf("%w: %d bytes of additional data", ErrTooLarge, len(aad))
+	}
+	in := &Sealed{
+		Mechanism: sealed.Mechanism, Hash: sealed.Hash, IV: bytes.Clone(sealed.IV), Ciphertext: bytes.Clone(sealed.Ciphertext),
+		MAC: bytes.Clone(sealed.MAC), WrappedKey: bytes.Clone(sealed.WrappedKey),
+	}
+	aad = bytes.Clone(aad)
+	failed := false
+	return result(k, ctx, func(c *call, f *found, s scheme) ([]byte, error) {
+		plain, err := k.open(c, f, in, aad)
+		if err == nil || kindOf(err) != kindDevice {
+			return plain, err
+		}
+		// SoftHSM's CKR_GENERAL_ERROR for a wrong tag looks like a broken device. A second try in
+		// a new session tells them apart: when that fails too, and another round trip does not, it is the data.
+		if !failed {
+			failed = true
+			return nil, err
+		}
+		if k.roundTrip(c, f, s) != nil {
+			return nil, err
+		}
+		return nil, fmt.Errorf("%w: the token answers %w, and decrypts its own", ErrCorrupt, err)
+	}, func() {})
+}
+
+// result carries a value out of the lane. The value has its own variable in each attempt: one that was given up may still write it.
+func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T, error), done func()) (T, error) {
+	out := make(chan T, 1)
+	err := k.use(ctx, func(c *call, fd *found, s scheme) error {
+		v, err := f(c, fd, s)
+		if err == nil {
+			out <- v
+		}
+		return err
+	})
+	if !errors.Is(err, ErrDeadline) && ctx.Err() == nil {
+		done() // otherwise the library may be reading it still
+	}
+	if err == nil {
+		return <-out, nil
+	}
+	var none T
+	return none, err
+}
+
+// seal encrypts by a scheme.
+func (k *Key) seal(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
+	switch s.mechanism {
+	case ck.MechAESGCM:
+		return sealGCM(c, f, plain, aad)
+	case ck.MechAESCBCPad:
+		return sealCBC(c, f, s, plain, aad)
+	}
+	return k.sealEnvelope(c, f, s, plain, aad)
+}
+
+func sealGCM(c *call, f *found, plain, aad []byte) (*Sealed, error) {
+	iv := make([]byte, gcmNonce)
+	if !c.at.quirk.ownIV {
+		_, _ = rand.Read(iv)
+	}
+	ct, err := c.session.Crypt(ck.Call{
+		Operation: ck.Encrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: plain, Size: len(plain) + slack, IV: iv, AAD: aad,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{Key: f.uri, Mechanism: ck.MechAESGCM, IV: iv, Ciphertext: ct}, nil
+}
+
+func sealCBC(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
+	iv := make([]byte, aes.BlockSize)
+	_, _ = rand.Read(iv)
+	ct, err := c.session.Crypt(ck.Call{
+		Operation: ck.Encrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: plain, Size: len(plain) + slack, IV: iv,
+	})
+	if err != nil {
+		return nil, err
+	}
+	mac, err := sign(c, f, s.mac, iv, ct, aad)
+	if err != nil {
+		return nil, err
+	}
+	return &Sealed{Key: f.uri, MACKey: f.macURI, Mechanism: ck.MechAESCBCPad, Hash: s.mac, IV: iv, Ciphertext: ct, MAC: mac}, nil
+}
+
+// sign is the MAC of encrypt-then-MAC. The length before the additional data leaves one reading only.
+func sign(c *call, f *found, mechanism uint, iv, ct, aad []byte) ([]byte, error) {
+	in := make([]byte, 0, len(macContext)+8+len(aad)+len(iv)+len(ct))
+	in = append(in, macContext...)
+	in = binary.BigEndian.AppendUint64(in, uint64(len(aad)))
+	in = append(in, aad...)
+	in = append(in, iv...)
+	in = append(in, ct...)
+	return c.session.Crypt(ck.Call{Operation: ck.Sign, Mechanism: mechanism, Key: f.hmac.handle, Input: in, Size: macSize[mechanism] + slack})
+}
+
+func (k *Key) sealEnvelope(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
+	dek := make([]byte, dataKey)
+	defer clear(dek)
+	_, _ = rand.Read(dek)
+	var wrapped []byte
+	var err error
+	if k.spec.OAEPOnToken {
+		wrapped, err = c.session.Crypt(oaep(ck.Encrypt, f.pubKey, s.hash, dek, f.public))
+	} else {
+		wrapped, err = rsa.EncryptOAEP(oaepHashes[s.hash].hash.New(), rand.Reader, f.public, dek, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	gcm, err := softwareGCM(dek)
+	if err != nil {
+		return nil, err
+	}
+	iv := make([]byte, gcmNonce)
+	_, _ = rand.Read(iv)
+	ct := gcm.Seal(nil, iv, plain, append([]byte(envelopeContext), aad...))
+	return &Sealed{Key: f.uri, Mechanism: ck.MechRSAOAEP, Hash: s.hash, IV: iv, Ciphertext: ct, WrappedKey: wrapped}, nil
+}
+
+func oaep(op ck.Operation, key, hash uint, in []byte, public *rsa.PublicKey) ck.Call {
+	return ck.Call{
+		Operation: op, Mechanism: ck.MechRSAOAEP, Key: key, Input: in, Size: public.Size() + slack, Hash: hash, MGF: oaepHashes[hash].mgf,
+	}
+}
+
+func softwareGCM(key []byte) (cipher.AEAD, error) {
+	block, err := aes.NewCipher(key)
+	if err != nil {
+		return nil, err
+	}
+	return cipher.NewGCM(block)
+}
+
+// open decrypts what check has let through.
+func (k *Key) open(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
+	switch rsaKey := f.key.kind == ck.KeyRSA; {
+	case rsaKey != (s.Mechanism == ck.MechRSAOAEP):
+		return nil, fmt.Errorf("%w: the ciphertext is of %s, the key is %s", ErrKeyType, MechanismName(s.Mechanism), describe(f.key))
+	case rsaKey:
+		return openEnvelope(c, f, s, aad)
+	case s.Mechanism == ck.MechAESCBCPad:
+		return openCBC(c, f, s, aad)
+	}
+	return c.session.Crypt(ck.Call{
+		Operation: ck.Decrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: s.Ciphertext, Size: len(s.Ciphertext) + slack,
+		IV: bytes.Clone(s.IV), AAD: aad,
+	})
+}
+
+func openCBC(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
+	if f.hmac.handle == 0 {
+		return nil, fmt.Errorf("%w: the ciphertext is of CKM_AES_CBC_PAD with an HMAC, whose key is not configured", ErrKeyType)
+	}
+	mac, err := sign(c, f, s.Hash, s.IV, s.Ciphertext, aad)
+	if err != nil {
+		return nil, err
+	}
+	if !hmac.Equal(mac, s.MAC) {
+		return nil, fmt.Errorf("%w: wrong HMAC", ErrCorrupt)
+	}
+	return c.session.Crypt(ck.Call{
+		Operation: ck.Decrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: s.Ciphertext, Size: len(s.Ciphertext) + slack, IV: s.IV,
+	})
+}
+
+func openEnvelope(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
+	if len(s.WrappedKey) != f.public.Size() {
+		return nil, fmt.Errorf("%w: a wrapped key of %d bytes, for a key of %d", ErrCorrupt, len(s.WrappedKey), f.public.Size())
+	}
+	dek, err := c.session.Crypt(oaep(ck.Decrypt, f.key.handle, s.Hash, s.WrappedKey, f.public))
+	if err != nil {
+		return nil, err
+	}
+	defer clear(dek)
+	if len(dek) != dataKey {
+		return nil, fmt.Errorf("%w: a data key of %d bytes", ErrCorrupt, len(dek))
+	}
+	gcm, err := softwareGCM(dek)
+	if err != nil {
+		return nil, err
+	}
+	plain, err := gcm.Open(nil, s.IV, s.Ciphertext, append([]byte(envelopeContext), aad...))
+	if err != nil {
+		return nil, fmt.Errorf("%w: the envelope's AES-GCM", ErrCorrupt)
+	}
+	return plain, nil
+}
+
+// check bounds every length before anything is done with it.
+func (s *Sealed) check() error {
+	if s == nil {
+		return fmt.Errorf("%w: none", ErrFormat)
+	}
+	var problem error
+	bound := func(name string, n, low, high int) {
+		if n < low || n > high {
+			problem = errors.Join(problem, fmt.Errorf("%w: %s of %d bytes", ErrFormat, name, n))
+		}
+	}
+	most := MaxPlaintext + slack
+	switch s.Mechanism {
+	case ck.MechAESGCM:
+		bound("a vector", len(s.IV), gcmNonce, 16)
+		bound("a ciphertext", len(s.Ciphertext), 17, most)
+		bound("a MAC", len(s.MAC), 0, 0)
+		bound("a wrapped key", len(s.WrappedKey), 0, 0)
+	case ck.MechAESCBCPad:
+		size, known := macSize[s.Hash]
+		if !known {
+			return fmt.Errorf("%w: unknown HMAC 0x%x", ErrFormat, s.Hash)
+		}
+		bound("a vector", len(s.IV), aes.BlockSize, aes.BlockSize)
+		bound("a ciphertext", len(s.Ciphertext), aes.BlockSize, most)
+		bound("a MAC", len(s.MAC), size, size)
+		bound("a wrapped key", len(s.WrappedKey), 0, 0)
+	case ck.MechRSAOAEP:
+		if _, known := oaepHashes[s.Hash]; !known {
+			return fmt.Errorf("%w: unknown OAEP hash 0x%x", ErrFormat, s.Hash)
+		}
+		bound("a vector", len(s.IV), gcmNonce, gcmNonce)
+		bound("a ciphertext", len(s.Ciphertext), 17, most)
+		bound("a MAC", len(s.MAC), 0, 0)
+		bound("a wrapped key", len(s.WrappedKey), 256, 2048)
+	default:
+		return fmt.Errorf("%w: unknown mechanism 0x%x", ErrFormat, s.Mechanism)
+	}
+	return problem
+}

@@ -1,0 +1,333 @@
+package hsm
+
+import (
+	"bytes"
+	"context"
+	"crypto/rsa"
+	"errors"
+	"fmt"
+	"math/big"
+	"net/url"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// KeySpec names the key to wrap with, and how. Its label, its id, or both are needed.
+type KeySpec struct {
+	Label string
+	ID    []byte // CKA_ID
+
+	// Mechanism is CKM_AES_GCM, CKM_AES_CBC_PAD or CKM_RSA_PKCS_OAEP; 0 chooses what works with the key.
+	Mechanism uint
+
+	// The key of the MAC that CKM_AES_CBC_PAD needs.
+	HMACLabel     string
+	HMACID        []byte
+	HMACMechanism uint // CKM_SHA256_HMAC, ...; 0: that one
+
+	OAEPHash    uint // CKM_SHA256, ...; 0: the strongest of those that the token has
+	OAEPOnToken bool // encrypt by the token's public key object, too; otherwise that is done in software
+}
+
+// Key is a key on a token, found at first use and again after each new log-in. It is safe for use by many goroutines.
+type Key struct {
+	t    *Token
+	spec KeySpec
+
+	found   atomic.Pointer[found]
+	probing sync.Mutex
+	scheme  atomic.Pointer[scheme] // what a round trip has proven; kept for good
+}
+
+// found is a key as one log-in sees it: handles die with it.
+type found struct {
+	at     *attachment
+	key    object
+	hmac   object
+	uri    string
+	macURI string
+	public *rsa.PublicKey
+	pubKey uint // handle of the public key object, where encryption is the token's
+}
+
+// object is what we know of a key object.
+type object struct {
+	handle uint
+	class  uint
+	kind   uint
+	label  string
+	id     []byte
+	raw    ck.Object
+}
+
+// KeyInfo describes a key that was found and tried.
+type KeyInfo struct {
+	URI           string // canonical: see [Key.Describe]
+	HMACURI       string // of the MAC's key, where there is one
+	Mechanism     uint
+	HMACMechanism uint
+	OAEPHash      uint
+	Bits          int
+	Extractable   bool // the token would hand the key out: it should not
+}
+
+// Key returns a handle on a key; nothing is looked for yet.
+func (t *Token) Key(spec KeySpec) (*Key, error) {
+	if spec.Label == "" && len(spec.ID) == 0 {
+		return nil, fmt.Errorf("%w: name the key by its label or its id", ErrConfig)
+	}
+	switch spec.Mechanism {
+	case 0, ck.MechAESGCM, ck.MechRSAOAEP:
+	case ck.MechAESCBCPad:
+		if spec.HMACLabel == "" && len(spec.HMACID) == 0 {
+			return nil, fmt.Errorf("%w: CKM_AES_CBC_PAD authenticates nothing by itself: name the key of its HMAC", ErrConfig)
+		}
+	default:
+		return nil, fmt.Errorf("%w: mechanism %s does not authenticate, or is not known here", ErrConfig, MechanismName(spec.Mechanism))
+	}
+	if spec.HMACMechanism == 0 {
+		spec.HMACMechanism = ck.MechSHA256HMAC
+	}
+	if _, known := macSize[spec.HMACMechanism]; !known {
+		return nil, fmt.Errorf("%w: %s is no HMAC mechanism known here", ErrConfig, MechanismName(spec.HMACMechanism))
+	}
+	if _, known := oaepHashes[spec.OAEPHash]; !known && spec.OAEPHash != 0 {
+		return nil, fmt.Errorf("%w: %s is no hash for OAEP known here", ErrConfig, MechanismName(spec.OAEPHash))
+	}
+	spec.ID, spec.HMACID = bytes.Clone(spec.ID), bytes.Clone(spec.HMACID)
+	return &Key{t: t, spec: spec}, nil
+}
+
+// Describe finds the key, tries it with a round trip where that was not done yet, and tells about it. The URI is
+// that of RFC 7512 with the token's serial number and the key's label and id: it does not change with slots,
+// restarts or paths.
+func (k *Key) Describe(ctx context.Context) (KeyInfo, error) {
+	var info KeyInfo
+	err := k.use(ctx, func(c *call, f *found, s scheme) error {
+		info = KeyInfo{URI: f.uri, Mechanism: s.mechanism, OAEPHash: s.hash}
+		if s.mechanism == ck.MechAESCBCPad {
+			info.HMACURI, info.HMACMechanism = f.macURI, s.mac
+		}
+		info.Extractable, _ = f.key.raw.Bool(ck.AttrExtractable)
+		if f.public != nil {
+			info.Bits = f.public.N.BitLen()
+		} else if n, ok := f.key.raw.Ulong(ck.AttrValueLen); ok {
+			info.Bits = int(n) * 8
+		}
+		return nil
+	})
+	return info, err
+}
+
+// uri is the canonical name (RFC 7512).
+func uri(s ck.Slot, o object) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "pkcs11:serial=%s;object=%s;id=", url.PathEscape(s.Serial), url.PathEscape(o.label))
+	for _, c := range o.id {
+		fmt.Fprintf(&b, "%%%02X", c)
+	}
+	return b.String()
+}
+
+// use runs f with the key found and its scheme proven.
+func (k *Key) use(ctx context.Context, f func(*call, *found, scheme) error) error {
+	return k.t.do(ctx, func(c *call) error {
+		fd, err := k.lookup(c)
+		if err != nil {
+			return err
+		}
+		s, err := k.proven(c, fd)
+		if err != nil {
+			return err
+		}
+		if err = f(c, fd, s); err != nil && spoils(err) {
+			k.found.CompareAndSwap(fd, nil) // the handle may be what was wrong
+		}
+		return err
+	})
+}
+
+// lookup finds the key's objects once for each attachment.
+func (k *Key) lookup(c *call) (*found, error) {
+	if f := k.found.Load(); f != nil && f.at == c.at {
+		return f, nil
+	}
+	f := &found{at: c.at}
+	var err error
+	if f.key, err = findKey(c.session, k.spec.Label, k.spec.ID, k.wants()); err != nil {
+		return nil, err
+	}
+	if f.key.kind == ck.KeyRSA {
+		if err := k.findPublic(c.session, f); err != nil {
+			return nil, err
+		}
+	} else if k.spec.HMACLabel != "" || len(k.spec.HMACID) > 0 {
+		if f.hmac, err = findKey(c.session, k.spec.HMACLabel, k.spec.HMACID, wantHMAC); err != nil {
+			return nil, fmt.Errorf("the key of the HMAC: %w", err)
+		}
+		f.macURI = uri(c.at.slot, f.hmac)
+	}
+	f.uri = uri(c.at.slot, f.key)
+	k.found.Store(f)
+	return f, nil
+}
+
+func (k *Key) wants() want {
+	switch k.spec.Mechanism {
+	case ck.MechRSAOAEP:
+		return wantRSA
+	case ck.MechAESGCM, ck.MechAESCBCPad:
+		return wantAES
+	}
+	return wantAny
+}
+
+// want is what a lookup is for.
+type want struct {
+	name string
+	fits func(object) bool
+	uses []uint // attributes that must not be false
+}
+
+func isAES(o object) bool { return o.class == ck.ClassSecret && o.kind == ck.KeyAES }
+func isRSA(o object) bool { return o.class == ck.ClassPrivate && o.kind == ck.KeyRSA }
+func isHMAC(o object) bool {
+	return o.class == ck.ClassSecret && (o.kind == ck.KeyGeneric || o.kind >= ck.KeySHA256 && o.kind <= ck.KeySHA512)
+}
+
+var (
+	wantAES  = want{"an AES key", isAES, []uint{ck.AttrEncrypt, ck.AttrDecrypt}}
+	wantRSA  = want{"an RSA private key", isRSA, []uint{ck.AttrDecrypt}}
+	wantAny  = want{"an AES key or an RSA private key", func(o object) bool { return isAES(o) || isRSA(o) }, []uint{ck.AttrDecrypt}}
+	wantHMAC = want{"a generic secret or HMAC key", isHMAC, []uint{ck.AttrSign}}
+)
+
+// read are the attributes that a lookup reads of each object.
+var read = []uint{
+	ck.AttrClass, ck.AttrKeyType, ck.AttrLabel, ck.AttrID, ck.AttrEncrypt, ck.AttrDecrypt, ck.AttrSign, ck.AttrVerify, ck.AttrToken,
+	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrModulus, ck.AttrPublicExponent, ck.AttrValueLen, ck.AttrAlwaysAuthenticate,
+}
+
+// maxMatches is how many objects of one name are looked at: it only serves the messages.
+const maxMatches = 64
+
+// matches returns the objects of that label and id.
+func matches(s ck.Session, label string, id []byte) ([]object, error) {
+	var template []ck.Attribute
+	if label != "" {
+		template = append(template, ck.String(ck.AttrLabel, label))
+	}
+	if len(id) > 0 {
+		template = append(template, ck.Attribute{Type: ck.AttrID, Value: id})
+	}
+	raw, err := s.Find(template, read, maxMatches)
+	if err != nil {
+		return nil, fmt.Errorf("looking for the key: %w", err)
+	}
+	objects := make([]object, 0, len(raw))
+	for _, r := range raw {
+		o := object{handle: r.Handle, label: string(r.Attributes[ck.AttrLabel]), id: r.Attributes[ck.AttrID], raw: r}
+		var ok1, ok2 bool
+		o.class, ok1 = r.Ulong(ck.AttrClass)
+		o.kind, ok2 = r.Ulong(ck.AttrKeyType)
+		if ok1 && ok2 { // certificates and data have no key type
+			objects = append(objects, o)
+		}
+	}
+	return objects, nil
+}
+
+// findKey returns the one key that fits, or says why there is not exactly one.
+func findKey(s ck.Session, label string, id []byte, w want) (object, error) {
+	all, err := matches(s, label, id)
+	if err != nil {
+		return object{}, err
+	}
+	var fit []object
+	for _, o := range all {
+		if w.fits(o) {
+			fit = append(fit, o)
+		}
+	}
+	name := nameOf(label, id)
+	switch {
+	case len(fit) > 1:
+		return object{}, fmt.Errorf("%w: %d keys have %s", ErrAmbiguousKey, len(fit), name)
+	case len(fit) == 0 && len(all) == 0:
+		return object{}, fmt.Errorf("%w: %s", errMissing, name)
+	case len(fit) == 0:
+		return object{}, fmt.Errorf("%w: %s belongs to %s; needed is %s", ErrKeyType, name, describe(all[0]), w.name)
+	}
+	for _, a := range w.uses {
+		if allowed, known := fit[0].raw.Bool(a); known && !allowed && !(a == ck.AttrEncrypt && isRSA(fit[0])) {
+			return object{}, fmt.Errorf("%w: the key with %s has %s=false", ErrKeyUse, name, attrNames[a])
+		}
+	}
+	if again, _ := fit[0].raw.Bool(ck.AttrAlwaysAuthenticate); again {
+		return object{}, fmt.Errorf("%w: the key with %s wants the PIN at every use (CKA_ALWAYS_AUTHENTICATE)", ErrKeyUse, name)
+	}
+	return fit[0], nil
+}
+
+var attrNames = map[uint]string{
+	ck.AttrEncrypt: "CKA_ENCRYPT", ck.AttrDecrypt: "CKA_DECRYPT", ck.AttrSign: "CKA_SIGN", ck.AttrVerify: "CKA_VERIFY",
+	ck.AttrToken: "CKA_TOKEN", ck.AttrPrivate: "CKA_PRIVATE", ck.AttrSensitive: "CKA_SENSITIVE", ck.AttrExtractable: "CKA_EXTRACTABLE",
+}
+
+func nameOf(label string, id []byte) string {
+	var parts []string
+	if label != "" {
+		parts = append(parts, fmt.Sprintf("label %q", label))
+	}
+	if len(id) > 0 {
+		parts = append(parts, fmt.Sprintf("id %x", id))
+	}
+	return strings.Join(parts, " and ")
+}
+
+func describe(o object) string {
+	class := map[uint]string{ck.ClassPublic: "public", ck.ClassPrivate: "private", ck.ClassSecret: "secret"}[o.class]
+	switch o.kind {
+	case ck.KeyAES:
+		return "an AES key"
+	case ck.KeyRSA:
+		return "an RSA " + class + " key"
+	case ck.KeyGeneric:
+		return "a generic secret"
+	}
+	return fmt.Sprintf("a %s key of type 0x%x", class, o.kind)
+}
+
+// findPublic reads the public half: from the private key, or from the public key object where
+// the token does not tell it there or has to encrypt itself.
+func (k *Key) findPublic(s ck.Session, f *found) error {
+	var err error
+	f.public, err = publicOf(f.key)
+	if err == nil && !k.spec.OAEPOnToken {
+		return nil
+	}
+	all, ferr := matches(s, k.spec.Label, k.spec.ID)
+	if ferr != nil {
+		return ferr
+	}
+	for _, o := range all {
+		p, perr := publicOf(o)
+		if o.class != ck.ClassPublic || o.kind != ck.KeyRSA || perr != nil || (f.public != nil && !p.Equal(f.public)) {
+			continue
+		}
+		f.public, f.pubKey = p, o.handle
+		return nil
+	}
+	return fmt.Errorf("%w: the token has no public key beside the private key with %s", ErrKeyUse, nameOf(k.spec.Label, k.spec.ID))
+}
+
+func publicOf(o object) (*rsa.PublicKey, error) {
+	n, e := new(big.Int).SetBytes(o.raw.Attributes[ck.AttrModulus]), new(big.Int).SetBytes(o.raw.Attributes[ck.AttrPublicExponent])
+	if n.BitLen() < 2048 || n.BitLen() > 16384 || e.BitLen() < 2 || e.BitLen() > 31 {
+		return nil, errors.New("no usable modulus and exponent")
+	}
+	return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
+}

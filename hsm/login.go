@@ -1,0 +1,55 @@
+package hsm
+
+import (
+	"errors"
+	"fmt"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// login logs in on a session of the slot. What it returns of the PIN is kept by the caller and never tried again.
+func (t *Token) login(s ck.Session, slot ck.Slot) error {
+	if slot.Flags&ck.TokenLoginRequired == 0 {
+		return nil
+	}
+	keypad := slot.Flags&ck.TokenProtectedPath != 0
+	name := fmt.Sprintf("token %q (serial %s)", slot.Label, slot.Serial)
+	switch {
+	case slot.Flags&ck.TokenPINLocked != 0:
+		return fmt.Errorf("%w: %s says so before any log-in", ErrPINLocked, name)
+	case slot.Flags&ck.TokenPINFinalTry != 0 && !t.cfg.FinalTry:
+		return fmt.Errorf("%w: %s", ErrPINFinalTry, name)
+	case slot.Flags&ck.TokenPINInitialized == 0:
+		return fmt.Errorf("%w: the user's PIN of %s was never set", ErrPINUnset, name)
+	case t.cfg.PIN.Len() == 0 && !keypad:
+		return fmt.Errorf("%w: %s needs one, and the configuration has none", ErrPINUnset, name)
+	}
+	t.mu.Lock()
+	t.stats.Logins++
+	t.mu.Unlock()
+	err := s.Login(ck.User, t.cfg.PIN.Expose())
+	var code ck.CKR
+	switch errors.As(err, &code); {
+	case err == nil, code == ck.AlreadyLoggedIn:
+		t.warn(slot)
+		return nil
+	case code == ck.PINIncorrect, code == ck.PINInvalid, code == ck.PINLenRange, code == ck.PINExpired:
+		return fmt.Errorf("%w: %s answers %w", ErrPIN, name, err)
+	case code == ck.PINLocked:
+		return fmt.Errorf("%w: %s answers %w", ErrPINLocked, name, err)
+	case code == ck.PINNotInitialized:
+		return fmt.Errorf("%w: %s answers %w", ErrPINUnset, name, err)
+	}
+	return fmt.Errorf("logging in to %s: %w", name, err)
+}
+
+// warn tells the log what an operator should know of the PIN. The flags are those of before the log-in: a successful
+// one resets the token's counter.
+func (t *Token) warn(slot ck.Slot) {
+	if slot.Flags&(ck.TokenPINCountLow|ck.TokenPINFinalTry) != 0 {
+		t.cfg.Log.Warn("somebody entered a wrong PIN on the HSM token since the last log-in", "token", slot.Label, "serial", slot.Serial)
+	}
+	if slot.Flags&ck.TokenPINToBeChanged != 0 {
+		t.cfg.Log.Warn("the HSM token asks for its PIN to be changed", "token", slot.Label, "serial", slot.Serial)
+	}
+}

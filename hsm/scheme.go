@@ -1,0 +1,143 @@
+package hsm
+
+import (
+	"bytes"
+	"crypto"
+	"crypto/rand"
+	_ "crypto/sha1" // OAEP's hash on SoftHSM, which has no other
+	_ "crypto/sha256"
+	_ "crypto/sha512"
+	"errors"
+	"fmt"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// scheme is a way to encrypt and authenticate with a key.
+type scheme struct {
+	mechanism uint
+	mac       uint // of CKM_AES_CBC_PAD
+	hash      uint // of CKM_RSA_PKCS_OAEP
+}
+
+func (s scheme) String() string {
+	switch s.mechanism {
+	case ck.MechAESCBCPad:
+		return MechanismName(s.mechanism) + " with " + MechanismName(s.mac)
+	case ck.MechRSAOAEP:
+		return MechanismName(s.mechanism) + " with " + MechanismName(s.hash)
+	}
+	return MechanismName(s.mechanism)
+}
+
+// macSize is the length of each HMAC that we use.
+var macSize = map[uint]int{ck.MechSHA256HMAC: 32, ck.MechSHA384HMAC: 48, ck.MechSHA512HMAC: 64}
+
+// oaepHashes are OAEP's hashes, each with its mask function.
+var oaepHashes = map[uint]struct {
+	mgf  uint
+	hash crypto.Hash
+}{
+	ck.MechSHA1:   {ck.MGF1SHA1, crypto.SHA1},
+	ck.MechSHA224: {ck.MGF1SHA224, crypto.SHA224},
+	ck.MechSHA256: {ck.MGF1SHA256, crypto.SHA256},
+	ck.MechSHA384: {ck.MGF1SHA384, crypto.SHA384},
+	ck.MechSHA512: {ck.MGF1SHA512, crypto.SHA512},
+}
+
+// candidates are the schemes to try, best first.
+func (k *Key) candidates(f *found) []scheme {
+	if f.key.kind == ck.KeyRSA {
+		hashes := []uint{ck.MechSHA256, ck.MechSHA384, ck.MechSHA512, ck.MechSHA1}
+		if k.spec.OAEPHash != 0 {
+			hashes = []uint{k.spec.OAEPHash}
+		}
+		var out []scheme
+		for _, h := range hashes {
+			out = append(out, scheme{mechanism: ck.MechRSAOAEP, hash: h})
+		}
+		return out
+	}
+	var out []scheme
+	if k.spec.Mechanism != ck.MechAESCBCPad {
+		out = append(out, scheme{mechanism: ck.MechAESGCM})
+	}
+	if f.hmac.handle != 0 && k.spec.Mechanism != ck.MechAESGCM {
+		out = append(out, scheme{mechanism: ck.MechAESCBCPad, mac: k.spec.HMACMechanism})
+	}
+	return out
+}
+
+// proven returns the scheme that a round trip has shown to work, trying the candidates at first use.
+func (k *Key) proven(c *call, f *found) (scheme, error) {
+	if s := k.scheme.Load(); s != nil {
+		return *s, nil
+	}
+	k.probing.Lock()
+	defer k.probing.Unlock()
+	if s := k.scheme.Load(); s != nil {
+		return *s, nil
+	}
+	var refusals []error
+	for _, s := range k.candidates(f) {
+		err := k.probe(c, f, s)
+		if err == nil {
+			k.scheme.Store(&s)
+			k.announce(s)
+			return s, nil
+		}
+		if kindOf(err) != kindMechanism {
+			return scheme{}, fmt.Errorf("trying %s: %w", s, err)
+		}
+		refusals = append(refusals, fmt.Errorf("%s: %w", s, err))
+	}
+	return scheme{}, fmt.Errorf("%w: the key with %s: %w", ErrMechanism, nameOf(k.spec.Label, k.spec.ID), errors.Join(refusals...))
+}
+
+func (k *Key) announce(s scheme) {
+	k.t.cfg.Log.Debug("the HSM key works", "key", k.spec.Label, "mechanism", s.String())
+	if s.hash == ck.MechSHA1 && k.spec.OAEPHash == 0 {
+		k.t.cfg.Log.Warn("the HSM token does RSA-OAEP with SHA-1 only; set rsa_oaep_hash = \"sha1\" to say that this is meant")
+	}
+}
+
+// probe asks the token whether it has the scheme's mechanisms, and then tries.
+func (k *Key) probe(c *call, f *found, s scheme) error {
+	if p, ok := c.session.(ck.Prober); ok {
+		needs := map[uint]uint{s.mechanism: ck.FlagEncrypt | ck.FlagDecrypt}
+		if s.mechanism == ck.MechRSAOAEP {
+			needs[s.mechanism] = ck.FlagDecrypt
+		}
+		if s.mac != 0 {
+			needs[s.mac] = ck.FlagSign
+		}
+		for m, flags := range needs {
+			switch has, err := p.Mechanism(m); {
+			case err != nil:
+				return err
+			case has&flags != flags:
+				return ck.MechanismInvalid
+			}
+		}
+	}
+	return k.roundTrip(c, f, s)
+}
+
+// roundTrip encrypts something and decrypts it again.
+func (k *Key) roundTrip(c *call, f *found, s scheme) error {
+	plain, aad := make([]byte, 32), make([]byte, 16)
+	_, _ = rand.Read(plain)
+	_, _ = rand.Read(aad)
+	sealed, err := k.seal(c, f, s, plain, aad)
+	if err != nil {
+		return err
+	}
+	back, err := k.open(c, f, sealed, aad)
+	if err != nil {
+		return err
+	}
+	if !bytes.Equal(back, plain) {
+		return fmt.Errorf("%w: the round trip gave other bytes", ck.FunctionFailed)
+	}
+	return nil
+}

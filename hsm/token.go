@@ -1,0 +1,373 @@
+package hsm
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// Token is one token of one library, logged in to once, with a bounded pool of sessions. It is safe for use by many goroutines.
+type Token struct {
+	cfg   Config
+	lanes chan *lane // those that are free
+
+	mu      sync.Mutex
+	mod     *ck.Module  // nil before first use
+	current *attachment // nil before first use, and after Close
+	flight  *flight     // the attachment being made
+	granted int         // lanes that exist
+	known   *ck.Slot    // the token as it was last seen
+	refused error       // a PIN that must not be sent again
+	closed  bool
+	stats   Stats
+}
+
+// Stats counts what a Token did since New.
+type Stats struct {
+	Logins   int // C_Login calls, successful or not
+	Attached int // times that the token was found and logged in to
+	Opened   int // working sessions opened
+	Stuck    int // sessions whose call passed its deadline and has not returned
+}
+
+// attachment is one log-in: a slot found by label and serial, and a session that is never worked with,
+// because the log-in ends with the last session.
+type attachment struct {
+	generation uint64
+	slot       ck.Slot
+	quirk      quirk
+	anchor     ck.Session
+}
+
+// flight is an attachment being made; the same one for all who need it.
+type flight struct {
+	done chan struct{}
+	err  error
+}
+
+func newToken(cfg Config) *Token {
+	t := &Token{cfg: cfg, granted: cfg.Sessions, lanes: make(chan *lane, cfg.Sessions)}
+	for range cfg.Sessions {
+		t.lanes <- &lane{t: t}
+	}
+	return t
+}
+
+// Info is what the token says of itself.
+type Info struct {
+	Slot                                uint
+	Label, Serial, Manufacturer, Model  string
+	Firmware                            string
+	PINCountLow, PINFinalTry, PINLocked bool
+	PINToBeChanged                      bool
+	MaxSessions                         uint // 0: no limit, or none told
+}
+
+func infoOf(s ck.Slot) Info {
+	return Info{
+		Slot: s.ID, Label: s.Label, Serial: s.Serial, Manufacturer: s.Manufacturer, Model: s.Model, Firmware: s.Firmware,
+		PINCountLow: s.Flags&ck.TokenPINCountLow != 0, PINFinalTry: s.Flags&ck.TokenPINFinalTry != 0,
+		PINLocked: s.Flags&ck.TokenPINLocked != 0, PINToBeChanged: s.Flags&ck.TokenPINToBeChanged != 0,
+		MaxSessions: s.MaxSessions,
+	}
+}
+
+// Info asks the token for its present flags; it finds the token and logs in where that is still to be done.
+func (t *Token) Info(ctx context.Context) (Info, error) {
+	var now ck.Slot
+	err := t.do(ctx, func(c *call) error {
+		slots, err := c.library.Slots()
+		if err != nil {
+			return err
+		}
+		for _, s := range slots {
+			if s.ID == c.at.slot.ID && s.Serial == c.at.slot.Serial {
+				now = s
+				return nil
+			}
+		}
+		return ck.TokenNotPresent
+	})
+	if err != nil {
+		return Info{}, err
+	}
+	return infoOf(now), nil
+}
+
+// Stats returns the counts.
+func (t *Token) Stats() Stats {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.stats
+}
+
+// Close ends every session and the log-in. A call that hangs in the library is left to itself, and the
+// error says so.
+func (t *Token) Close() error {
+	t.mu.Lock()
+	if t.closed {
+		t.mu.Unlock()
+		return nil
+	}
+	t.closed = true
+	mod, fl := t.mod, t.flight
+	t.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.Deadline)
+	defer cancel()
+	if fl != nil {
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return ErrStuck
+		}
+	}
+	stuck := t.dismiss(ctx, mod)
+	t.cfg.PIN.Destroy()
+	if mod == nil {
+		return nil
+	}
+	t.detach(ctx, mod)
+	if err := mod.Release(); err != nil || stuck {
+		return errors.Join(err, t.stuckError(stuck))
+	}
+	return nil
+}
+
+func (t *Token) stuckError(stuck bool) error {
+	if stuck {
+		return fmt.Errorf("hsm: closing: %w", ErrStuck)
+	}
+	return nil
+}
+
+// detach closes the anchor, which logs out.
+func (t *Token) detach(ctx context.Context, mod *ck.Module) {
+	t.mu.Lock()
+	at := t.current
+	t.current = nil
+	t.mu.Unlock()
+	if at == nil || mod.Enter(ctx, at.generation) != nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		defer mod.Exit()
+		hangUp(at.anchor)
+	}()
+	select {
+	case <-done:
+	case <-ctx.Done():
+	}
+}
+
+// module loads the library at first use.
+func (t *Token) module() (*ck.Module, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.closed {
+		return nil, ErrClosed
+	}
+	if t.mod != nil {
+		return t.mod, nil
+	}
+	if t.cfg.module != nil {
+		t.mod = t.cfg.module.Retain()
+		return t.mod, nil
+	}
+	mod, err := ck.Acquire(t.cfg.Lib)
+	if err != nil {
+		return nil, err
+	}
+	t.mod = mod
+	return mod, nil
+}
+
+// attach returns a log-in other than bad, made under at least the given generation: the
+// present one, or one made now, by one goroutine for all who ask.
+func (t *Token) attach(ctx context.Context, mod *ck.Module, bad *attachment, least uint64) (*attachment, error) {
+	for own := false; ; {
+		t.mu.Lock()
+		switch at := t.current; {
+		case t.closed:
+			t.mu.Unlock()
+			return nil, ErrClosed
+		case t.refused != nil:
+			defer t.mu.Unlock()
+			return nil, t.refused
+		case at != nil && at != bad && at.generation >= least:
+			t.mu.Unlock()
+			return at, nil
+		}
+		fl := t.flight
+		if fl == nil {
+			own = true
+			fl = &flight{done: make(chan struct{})}
+			t.flight = fl
+			go t.fly(mod, fl)
+		}
+		t.mu.Unlock()
+		select {
+		case <-fl.done:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+		if fl.err != nil && own {
+			return nil, fl.err // another's may have begun before what this caller did to mend things
+		}
+	}
+}
+
+// fly makes an attachment. It runs by itself, so that one that hangs holds up its callers for their deadline only.
+func (t *Token) fly(mod *ck.Module, fl *flight) {
+	at, err := t.enter(mod)
+	t.mu.Lock()
+	old := t.current
+	switch {
+	case err == nil:
+		t.current, t.known = at, &at.slot
+		t.stats.Attached++
+		t.limit(at.slot.MaxSessions)
+	case errors.Is(err, ErrPIN), errors.Is(err, ErrPINLocked), errors.Is(err, ErrPINFinalTry):
+		t.refused = err
+	}
+	t.flight, fl.err = nil, err
+	t.mu.Unlock()
+	if err == nil && old != nil && old.generation == at.generation && mod.Enter(context.Background(), old.generation) == nil {
+		hangUp(old.anchor)
+		mod.Exit()
+	}
+	close(fl.done)
+}
+
+// hangUp closes a session. There is nothing to be done where that fails: it ends with the library at the latest.
+func hangUp(s ck.Session) {
+	var err error
+	defer recovered(&err)
+	_ = s.Close()
+}
+
+// enter starts the library, finds the token, opens the anchor and logs in.
+func (t *Token) enter(mod *ck.Module) (at *attachment, err error) {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.Deadline, ErrDeadline)
+	defer cancel()
+	generation, err := mod.Start(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := mod.Enter(ctx, generation); err != nil {
+		return nil, err
+	}
+	defer mod.Exit()
+	defer recovered(&err)
+	slots, err := mod.Library().Slots()
+	if err != nil {
+		return nil, fmt.Errorf("listing the slots: %w", err)
+	}
+	slot, err := t.choose(slots)
+	if err != nil {
+		return nil, err
+	}
+	anchor, err := mod.Library().Open(slot.ID, false)
+	if err != nil {
+		return nil, fmt.Errorf("opening a session: %w", err)
+	}
+	if err := t.login(anchor, slot); err != nil {
+		_ = anchor.Close()
+		return nil, err
+	}
+	return &attachment{generation: generation, slot: slot, quirk: quirkOf(slot), anchor: anchor}, nil
+}
+
+// recovered makes an error of a panic in the binding.
+func recovered(err *error) {
+	if p := recover(); p != nil {
+		*err = fmt.Errorf("the PKCS#11 library panicked: %v", p)
+	}
+}
+
+// choose finds the configured token among the slots.
+func (t *Token) choose(slots []ck.Slot) (ck.Slot, error) {
+	var fits []ck.Slot
+	for _, s := range slots {
+		if t.fits(s) {
+			fits = append(fits, s)
+		}
+	}
+	switch len(fits) {
+	case 1:
+		return fits[0], nil
+	case 0:
+		return ck.Slot{}, t.absent(slots)
+	}
+	var serials []string
+	for _, s := range fits {
+		serials = append(serials, s.Serial)
+	}
+	return ck.Slot{}, fmt.Errorf("%w: %s; their serial numbers are %s", ErrTokenAmbiguous, t.wanted(), strings.Join(serials, ", "))
+}
+
+// fits compares with the configuration and, once the token was seen, with its serial number: a slot
+// that holds another token today is not ours.
+func (t *Token) fits(s ck.Slot) bool {
+	t.mu.Lock()
+	known := t.known
+	t.mu.Unlock()
+	switch {
+	case t.cfg.TokenLabel != "" && s.Label != t.cfg.TokenLabel,
+		t.cfg.TokenSerial != "" && s.Serial != t.cfg.TokenSerial:
+		return false
+	case known != nil:
+		return s.Serial == known.Serial && s.Label == known.Label
+	}
+	return t.cfg.Slot == nil || s.ID == *t.cfg.Slot
+}
+
+func (t *Token) wanted() string {
+	var parts []string
+	if t.cfg.TokenLabel != "" {
+		parts = append(parts, fmt.Sprintf("label %q", t.cfg.TokenLabel))
+	}
+	if t.cfg.TokenSerial != "" {
+		parts = append(parts, "serial number "+t.cfg.TokenSerial)
+	}
+	if t.cfg.Slot != nil {
+		parts = append(parts, fmt.Sprintf("slot %d", *t.cfg.Slot))
+	}
+	return strings.Join(parts, ", ")
+}
+
+func (t *Token) absent(slots []ck.Slot) error {
+	t.mu.Lock()
+	known := t.known
+	t.mu.Unlock()
+	there := "the library shows no token at all"
+	if len(slots) > 0 {
+		var names []string
+		for _, s := range slots {
+			names = append(names, fmt.Sprintf("%q (serial %s, slot %d)", s.Label, s.Serial, s.ID))
+		}
+		there = "there are " + strings.Join(names, ", ")
+	}
+	if known != nil {
+		return fmt.Errorf("%w: %q, serial number %s, was here; %s", ErrTokenGone, known.Label, known.Serial, there)
+	}
+	return fmt.Errorf("%w: %s; %s", ErrTokenNotFound, t.wanted(), there)
+}
+
+// limit takes lanes away where the token states fewer sessions than configured. One is the anchor's. It needs t.mu.
+func (t *Token) limit(most uint) {
+	for most != 0 && t.granted > 1 && uint(t.granted)+1 > most {
+		select {
+		case l := <-t.lanes:
+			l.retire()
+			t.granted--
+		default:
+			return // busy now: the next attachment tries again
+		}
+	}
+}

@@ -1,0 +1,87 @@
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/hsm"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// remedy is what an operator does about an error of package hsm.
+type remedy struct {
+	cause error
+	class seals.Class
+	text  string
+	final bool
+}
+
+// remedies are looked through in this order.
+var remedies = []remedy{
+	{hsm.ErrNoCgo, seals.Misconfigured, "use a build with PKCS#11", true},
+	{hsm.ErrNotLibrary, seals.Misconfigured, "set lib to the PKCS#11 library of the HSM's vendor, and see that this user may read it", false},
+	{hsm.ErrPINFinalTry, seals.Denied, "check the PIN, then log in once by other means (pkcs11-tool --login --list-objects), " +
+		"which resets the token's counter, or set pin_final_try = true; then restart or reload", true},
+	{hsm.ErrPINLocked, seals.Denied, "have the security officer unlock or reset the PIN, correct pin, then restart or reload", true},
+	{hsm.ErrPINUnset, seals.Misconfigured, "set pin to env://NAME or file://PATH; if the token has no PIN, have the security officer set one", false},
+	{hsm.ErrPIN, seals.Denied, "correct pin, then restart or reload; it is not tried again before, because the token counts wrong PINs", true},
+	{hsm.ErrTokenAmbiguous, seals.Misconfigured, "add token_serial", false},
+	{hsm.ErrTokenGone, seals.Unreachable, "see whether the HSM is connected and powered; it is used again as soon as it is back", false},
+	{hsm.ErrTokenNotFound, seals.KeyGone, "correct token_label, token_serial or slot; or, if the token is away for now, bring it back", false},
+	{hsm.ErrAmbiguousKey, seals.Misconfigured, "name the key by key_id, or by key_label and key_id; remove the other if it is not needed", false},
+	{hsm.ErrKeyType, seals.Misconfigured, "correct key_label, key_id or mechanism", false},
+	{hsm.ErrKeyUse, seals.KeyDisabled, "have the key's attribute changed on the HSM, or use another key", false},
+	{hsm.ErrKeyAttributes, seals.Misconfigured, "make the key with the vendor's tools and leave generate_key out", false},
+	{hsm.ErrKeyExists, seals.Misconfigured, "name the key by its id, or choose another label", false},
+	{hsm.ErrKeyNotFound, seals.KeyGone, "correct key_label or key_id; if the key was deleted, restore it from the HSM's backup", false},
+	{hsm.ErrMechanism, seals.Misconfigured, "choose another mechanism: an AES key with CKM_AES_GCM, an AES and an HMAC key with CKM_AES_CBC_PAD, " +
+		"or an RSA key with CKM_RSA_PKCS_OAEP", false},
+	{hsm.ErrFormat, seals.Corrupt, "restore the stored seal record from a backup", false},
+	{hsm.ErrCorrupt, seals.Corrupt, "restore the stored seal record from a backup", false},
+	{hsm.ErrTooLarge, seals.Misconfigured, "a seal encrypts keys, not data", false},
+	{hsm.ErrSessions, seals.Throttled, "lower max_parallel here, or end other programs' sessions on the token", false},
+	{hsm.ErrStuck, seals.Unreachable, "see whether the HSM answers; if it does and this stays, restart this process: its PKCS#11 library hangs", false},
+	{hsm.ErrDeadline, seals.Unreachable, "see whether the HSM answers; raise timeout if it is only slow", false},
+	{hsm.ErrClosed, seals.Unreachable, "the seal was closed: the server is stopping or was reconfigured", false},
+	{hsm.ErrDevice, seals.Unreachable, "see the HSM's own log, its network and its power; the call is tried again", false},
+	{hsm.ErrConfig, seals.Misconfigured, "correct the stanza or the environment variable", false},
+}
+
+// failure classifies an error of package hsm.
+func (w *Wrapper) failure(err error) error {
+	named := fmt.Errorf("seal \"pkcs11\" %q: %w", w.name, err)
+	for _, r := range remedies {
+		if !errors.Is(err, r.cause) {
+			continue
+		}
+		text := r.text
+		if r.cause == hsm.ErrKeyNotFound && w.settings.generate {
+			text = "generate_key makes the key at the first encryption; if it existed before, restore it from the HSM's backup"
+		}
+		f := seals.Fail(r.class, named, "%s", text)
+		f.Final = r.final
+		return f
+	}
+	return seals.Classify(named)
+}
+
+// judge classifies an error of Decrypt: what does not authenticate, and names another key, was another key's.
+func (w *Wrapper) judge(ctx context.Context, blob *wrapping.BlobInfo, err error) error {
+	if !errors.Is(err, hsm.ErrCorrupt) && !errors.Is(err, hsm.ErrKeyType) {
+		return w.failure(err)
+	}
+	now, derr := w.key.Describe(ctx)
+	if derr != nil {
+		return w.failure(err)
+	}
+	for _, pair := range [][2]string{{blob.KeyInfo.KeyId, now.URI}, {blob.KeyInfo.HmacKeyId, now.HMACURI}} {
+		if pair[0] != "" && pair[0] != pair[1] && (pair[1] != "" || pair[0] == blob.KeyInfo.KeyId) {
+			return seals.Fail(seals.WrongKey, fmt.Errorf("seal \"pkcs11\" %q: the blob is of the key %s, this seal has %s", w.name, pair[0], pair[1]),
+				"point the stanza at the key that the blob names")
+		}
+	}
+	return w.failure(err)
+}

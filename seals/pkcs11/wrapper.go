@@ -1,0 +1,207 @@
+package pkcs11
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/hsm"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// Wrapper is the seal. It is safe for use by many goroutines.
+type Wrapper struct {
+	name     string
+	log      *slog.Logger
+	token    *hsm.Token
+	key      *hsm.Key
+	settings settings
+}
+
+var (
+	_ wrapping.Wrapper = (*Wrapper)(nil)
+	_ seals.Factory    = New
+	_ seals.Closer     = (*Wrapper)(nil)
+)
+
+// New reads a stanza:
+//
+//	lib (module)                    path of the PKCS#11 library; required
+//	token_label (token)             the token: one of these is required, and all that are given must fit
+//	token_serial, slot
+//	pin                             the user's PIN; env://NAME or file://PATH keep it out of the file
+//	key_label (label), key_id       the key: one is required; the id in hexadecimal
+//	mechanism                       CKM_AES_GCM, CKM_AES_CBC_PAD, CKM_RSA_PKCS_OAEP; default: what works with the key
+//	hmac_key_label, hmac_key_id     the key that authenticates where the mechanism is CKM_AES_CBC_PAD
+//	hmac_mechanism                  CKM_SHA256_HMAC
+//	rsa_oaep_hash                   sha256, ...; default: the best that the token has
+//	disable_software_encryption     RSA: the token encrypts, too, with its public key object
+//	generate_key                    make missing keys at the first encryption
+//	max_parallel                    sessions at most: 8
+//	timeout                         of each call: 10s
+//	pin_final_try                   send the PIN even where the token has a single try left
+//
+// An error is a mistake in the stanza. The library is not loaded yet.
+func New(cfg seals.Config) (wrapping.Wrapper, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s, err := parse(cfg)
+	if err != nil {
+		return nil, misconfigured(cfg.Name, err)
+	}
+	defer s.token.PIN.Destroy() // hsm.New keeps a copy
+	token, err := hsm.New(s.token)
+	if err != nil {
+		return nil, misconfigured(cfg.Name, err)
+	}
+	key, err := token.Key(s.key)
+	if err != nil {
+		return nil, misconfigured(cfg.Name, errors.Join(err, token.Close()))
+	}
+	s.token.PIN = nil
+	return &Wrapper{name: cfg.Name, log: cfg.Log, token: token, key: key, settings: s}, nil
+}
+
+func misconfigured(name string, err error) error {
+	return seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"pkcs11\" %q: %w", name, err), "correct the stanza or the environment variable")
+}
+
+// Type returns "pkcs11".
+func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
+	return wrapping.WrapperTypePkcs11, nil
+}
+
+// KeyId returns the canonical name of the key: the token's serial number, the key's label and its id, as an RFC 7512 URI.
+func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
+	info, err := w.key.Describe(ctx)
+	if err != nil {
+		return "", w.failure(err)
+	}
+	return info.URI, nil
+}
+
+// SetConfig returns what the seal is configured with, without secrets. The configuration itself is New's: one in the options is refused.
+func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
+	o, err := wrapping.GetOpts(options...)
+	if err != nil {
+		return nil, err
+	}
+	if len(o.WithConfigMap) > 0 {
+		return nil, misconfigured(w.name, errors.New("the seal is configured when it is made"))
+	}
+	s := w.settings
+	meta := map[string]string{"lib": s.token.Lib}
+	for name, v := range map[string]string{
+		"token_label": s.token.TokenLabel, "token_serial": s.token.TokenSerial, "key_label": s.key.Label, "hmac_key_label": s.key.HMACLabel,
+		"key_id": fmt.Sprintf("%x", s.key.ID), "hmac_key_id": fmt.Sprintf("%x", s.key.HMACID),
+	} {
+		if v != "" {
+			meta[name] = v
+		}
+	}
+	if s.token.Slot != nil {
+		meta["slot"] = fmt.Sprint(*s.token.Slot)
+	}
+	if s.key.Mechanism != 0 {
+		meta["mechanism"] = hsm.MechanismName(s.key.Mechanism)
+	}
+	return &wrapping.WrapperConfig{Metadata: meta}, nil
+}
+
+// Encrypt encrypts a secret of at most hsm.MaxPlaintext bytes; wrapping.WithAad binds additional data. The blob:
+//
+//	Ciphertext, Iv           as hsm.Sealed has them
+//	Hmac                     CKM_AES_CBC_PAD only
+//	KeyInfo.Mechanism        the mechanism's number
+//	KeyInfo.HmacMechanism    the HMAC's, and for CKM_RSA_PKCS_OAEP that of the hash
+//	KeyInfo.KeyId, HmacKeyId as KeyId returns it
+//	KeyInfo.WrappedKey       CKM_RSA_PKCS_OAEP only: the data key under the token's key
+func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
+	o, err := wrapping.GetOpts(options...)
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := w.key.Encrypt(ctx, plaintext, o.WithAad)
+	if errors.Is(err, hsm.ErrKeyNotFound) && w.settings.generate {
+		if err := w.generate(ctx); err != nil {
+			return nil, w.failure(err)
+		}
+		sealed, err = w.key.Encrypt(ctx, plaintext, o.WithAad)
+	}
+	if err != nil {
+		return nil, w.failure(err)
+	}
+	return &wrapping.BlobInfo{
+		Ciphertext: sealed.Ciphertext, Iv: sealed.IV, Hmac: sealed.MAC,
+		KeyInfo: &wrapping.KeyInfo{
+			Mechanism: uint64(sealed.Mechanism), HmacMechanism: uint64(sealed.Hash),
+			KeyId: sealed.Key, HmacKeyId: sealed.MACKey, WrappedKey: sealed.WrappedKey,
+		},
+	}, nil
+}
+
+// generate makes what is missing. It is Encrypt's alone: a key that is gone when something is to be decrypted must be
+// restored, and a new one of its name would be in the way.
+func (w *Wrapper) generate(ctx context.Context) error {
+	s := w.settings.key
+	kind := hsm.AES256
+	if s.Mechanism == hsm.RSAOAEP {
+		kind = hsm.RSA3072
+	}
+	wanted := []hsm.Template{{Kind: kind, Label: s.Label, ID: s.ID}}
+	if s.HMACLabel != "" && kind == hsm.AES256 {
+		wanted = append(wanted, hsm.Template{Kind: hsm.HMAC256, Label: s.HMACLabel, ID: s.HMACID})
+	}
+	for _, k := range wanted {
+		switch err := w.token.Generate(ctx, k); {
+		case err == nil:
+			w.log.Warn("made a new key on the HSM, because generate_key is set", "seal", w.name, "kind", k.Kind.String(), "label", k.Label)
+		case !errors.Is(err, hsm.ErrKeyExists):
+			return fmt.Errorf("generate_key: %w", err)
+		}
+	}
+	return nil
+}
+
+// Decrypt decrypts what Encrypt returned, with the same additional data. The key's names in the blob decide nothing: a
+// token restored from its backup has another serial number and the same key. They only tell, when the
+// authentication fails, whether the blob was another key's.
+func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
+	o, err := wrapping.GetOpts(options...)
+	if err != nil {
+		return nil, err
+	}
+	if blob == nil || blob.KeyInfo == nil {
+		return nil, w.failure(fmt.Errorf("%w: no key information", hsm.ErrFormat))
+	}
+	info := blob.KeyInfo
+	plain, err := w.key.Decrypt(ctx, &hsm.Sealed{
+		Mechanism: uint(info.Mechanism), Hash: uint(info.HmacMechanism), IV: blob.Iv, Ciphertext: blob.Ciphertext,
+		MAC: blob.Hmac, WrappedKey: info.WrappedKey,
+	}, o.WithAad)
+	if err != nil {
+		return nil, w.judge(ctx, blob, err)
+	}
+	return plain, nil
+}
+
+// PINState is what the token says of the PIN's counter now.
+func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err error) {
+	info, err := w.token.Info(ctx)
+	if err != nil {
+		return false, false, false, w.failure(err)
+	}
+	return info.PINCountLow, info.PINFinalTry, info.PINLocked, nil
+}
+
+// Close logs out and closes every session.
+func (w *Wrapper) Close() error {
+	if err := w.token.Close(); err != nil {
+		return w.failure(err)
+	}
+	return nil
+}
