@@ -1,0 +1,230 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/e2e"
+)
+
+// sealgate runs a client command, printing it as a user would type it. stdin, where there is one, is a share: it is not printed.
+func (s *stage) sealgate(stdin string, args ...string) (e2e.Result, error) {
+	note := ""
+	if stdin != "" {
+		note = "   # the share comes on standard input"
+	}
+	fmt.Printf("$ sealgate %s%s\n", strings.Join(args, " "), note)
+	res, err := s.server.CLI(s.ctx, s.root, stdin, args...)
+	if err != nil {
+		return res, err
+	}
+	if res.Code != 0 {
+		return res, fmt.Errorf("sealgate %s: exit code %d: %s", strings.Join(args, " "), res.Code, strings.TrimSpace(res.Err+res.Out))
+	}
+	return res, nil
+}
+
+// sealgateJSON runs a client command with -format=json and reads its answer.
+func (s *stage) sealgateJSON(v any, stdin string, args ...string) error {
+	at := 2 // behind the name of an operator's command
+	args = append(args[:at:at], append([]string{"-format=json"}, args[at:]...)...)
+	res, err := s.sealgate(stdin, args...)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal([]byte(res.Out), v)
+}
+
+func (s *stage) start() error {
+	s.chapter("The server starts")
+	fmt.Println("$ sealgate server -config=sealgate.hcl &")
+	if err := s.server.Start(); err != nil {
+		return err
+	}
+	return s.server.UntilUp()
+}
+
+func (s *stage) initialise() error {
+	s.chapter("Initialise: 5 recovery shares, 3 of them needed; the HSM keeps the root key")
+	var out struct {
+		Keys  []string `json:"recovery_keys_b64"`
+		Token string   `json:"root_token"`
+	}
+	if err := s.sealgateJSON(&out, "", "operator", "init", "-recovery-shares=5", "-recovery-threshold=3"); err != nil {
+		return err
+	}
+	s.shares, s.root = out.Keys, out.Token
+	if len(s.shares) != 5 || s.root == "" {
+		return fmt.Errorf("init gave %d shares", len(s.shares))
+	}
+	fmt.Printf("  -> %d recovery shares and a root token (not shown); unsealed by the HSM\n", len(s.shares))
+	res, err := s.sealgate("", "status")
+	if err != nil {
+		return err
+	}
+	fmt.Println(indent(res.Out))
+	_, err = s.sealgate("", "secrets", "enable", "-version=1", "-path=kv", "kv")
+	return err
+}
+
+func (s *stage) startLoad() error {
+	s.chapter("From now on 8 clients write and read, all the time")
+	s.load = startLoad(s.server, s.root, 8)
+	return s.load.until(2000)
+}
+
+func (s *stage) killAndRestart() error {
+	s.chapter("kill -9, and start again: the HSM unseals, nobody types anything")
+	for range 3 {
+		s.load.window(true)
+		fmt.Println("$ kill -9 $(pidof sealgate) && sealgate server -config=sealgate.hcl &")
+		if err := s.server.Kill(); err != nil {
+			return err
+		}
+		begin := time.Now()
+		if err := s.server.Start(); err != nil {
+			return err
+		}
+		if err := s.server.UntilUnsealed(); err != nil {
+			return err
+		}
+		took := time.Since(begin)
+		s.starts = append(s.starts, took)
+		fmt.Printf("  -> unsealed %d ms after its start\n", took.Milliseconds())
+		s.load.window(false)
+		if err := s.load.until(s.load.count() + 500); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// rekeyOutput is what the rekey commands print as JSON, of both shapes.
+type rekeyOutput struct {
+	Nonce    string   `json:"nonce"`
+	Complete bool     `json:"complete"`
+	Keys     []string `json:"keys_base64"`
+	Progress int      `json:"progress"`
+	Required int      `json:"required"`
+}
+
+func (s *stage) startRekey() (nonce string, err error) {
+	var out rekeyOutput
+	err = s.sealgateJSON(&out, "", "operator", "rekey", "-init", "-target=recovery", "-key-shares=7", "-key-threshold=4")
+	return out.Nonce, err
+}
+
+func (s *stage) giveShares(nonce string, shares []string) ([]string, error) {
+	var out rekeyOutput
+	for _, share := range shares {
+		if err := s.sealgateJSON(&out, share, "operator", "rekey", "-target=recovery", "-nonce="+nonce, "-"); err != nil {
+			return nil, err
+		}
+		if !out.Complete {
+			fmt.Printf("  -> %d of %d shares given\n", out.Progress, out.Required)
+		}
+	}
+	if !out.Complete || len(out.Keys) != 7 {
+		return nil, fmt.Errorf("the rekey ended with complete=%v and %d shares", out.Complete, len(out.Keys))
+	}
+	return out.Keys, nil
+}
+
+func (s *stage) rekey() error {
+	s.chapter("Rekey the recovery shares: 7 new ones, 4 needed; three of the old holders agree; the server goes on serving")
+	nonce, err := s.startRekey()
+	if err != nil {
+		return err
+	}
+	fresh, err := s.giveShares(nonce, []string{s.shares[4], s.shares[0], s.shares[2]})
+	if err != nil {
+		return err
+	}
+	fmt.Printf("  -> complete: %d new shares\n", len(fresh))
+	old := s.shares
+	s.shares = append(fresh, old...)
+	return nil
+}
+
+func (s *stage) rotate() error {
+	s.chapter("Rotate the barrier key: what was written before stays readable")
+	for range 3 {
+		res, err := s.sealgate("", "operator", "rotate")
+		if err != nil {
+			return err
+		}
+		fmt.Println(indent(res.Out))
+	}
+	return nil
+}
+
+func (s *stage) oldSharesNewShares() error {
+	s.chapter("The old shares are refused, the new ones accepted")
+	fresh, old := s.shares[:7], s.shares[7:]
+	nonce, err := s.startRekey()
+	if err != nil {
+		return err
+	}
+	res, err := s.sealgate(old[0], "operator", "rekey", "-target=recovery", "-nonce="+nonce, "-")
+	if err == nil || res.Code != 2 {
+		return fmt.Errorf("an old share was accepted: %s", res.Out)
+	}
+	fmt.Printf("%s  -> exit code %d\n", indent(lastLines(res.Err, 1)), res.Code)
+	again, err := s.giveShares(nonce, fresh[3:])
+	if err != nil {
+		return err
+	}
+	fmt.Println("  -> complete: four new shares authorised the next generation")
+	s.shares = again
+	return nil
+}
+
+func (s *stage) takeTokenAway() error {
+	s.chapter("The HSM goes away: requests go on, health tells; it comes back: healthy again, without a restart")
+	if err := s.token.Away(); err != nil {
+		return err
+	}
+	begin := time.Now()
+	fmt.Println("$ mv token/tokens/* elsewhere/")
+	if err := s.server.Until(15*time.Second, "telling that its HSM is away", func(h e2e.Health, code int) bool {
+		return code == 200 && h.WouldUnseal != nil && !*h.WouldUnseal
+	}); err != nil {
+		return err
+	}
+	fmt.Printf("  -> health says so after %.1f s; the server is unsealed and serves\n", time.Since(begin).Seconds())
+	if err := s.load.until(s.load.count() + 500); err != nil {
+		return err
+	}
+	if err := s.token.Back(); err != nil {
+		return err
+	}
+	begin = time.Now()
+	fmt.Println("$ mv elsewhere/* token/tokens/")
+	if err := s.server.Until(5*time.Second, "telling that its HSM is back", func(h e2e.Health, code int) bool {
+		return code == 200 && h.WouldUnseal != nil && *h.WouldUnseal
+	}); err != nil {
+		return err
+	}
+	s.outages = append(s.outages, time.Since(begin))
+	fmt.Printf("  -> healthy again after %.1f s\n", time.Since(begin).Seconds())
+	return s.load.until(s.load.count() + 500)
+}
+
+func (s *stage) readBack() error {
+	s.chapter("Every value that was ever acknowledged is read back")
+	s.load.stop()
+	return s.load.readBack(s.ctx)
+}
+
+func indent(text string) string {
+	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
+}
+
+func lastLines(text string, n int) string {
+	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
+	return strings.Join(lines[max(0, len(lines)-n):], "\n") + "\n"
+}
+
+func tail(text string, n int) string { return lastLines(text, n) }

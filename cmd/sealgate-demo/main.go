@@ -1,0 +1,102 @@
+// Command sealgate-demo runs the main job before your eyes, on a real PKCS#11 token (SoftHSM) and the real program: a server
+// that unseals itself, a rekey of the recovery shares and a rotation of the barrier key while eight clients write and read, a kill -9, and
+// an HSM that goes away and comes back. It exits with 1 if one acknowledged write is lost or one request fails that should not.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/e2e"
+)
+
+func main() {
+	bin := flag.String("sealgate", "build/sealgate", "the program")
+	keep := flag.Bool("keep", false, "keep the folder of the demonstration")
+	flag.Parse()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	if err := run(ctx, *bin, *keep); err != nil {
+		fmt.Fprintf(os.Stderr, "\nThe demonstration failed: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, bin string, keep bool) (err error) {
+	bin, err = filepath.Abs(bin)
+	if err != nil {
+		return err
+	}
+	dir, err := os.MkdirTemp("", "sealgate-demo-")
+	if err != nil {
+		return err
+	}
+	if keep {
+		fmt.Println("Everything is kept in", dir)
+	} else {
+		defer os.RemoveAll(dir)
+	}
+	s, err := newStage(ctx, bin, dir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.server.Stop()) }()
+	return s.play()
+}
+
+// stage is the token, the server and the clients of the demonstration.
+type stage struct {
+	ctx    context.Context
+	began  time.Time
+	token  *softhsm.Token
+	server *e2e.Server
+	load   *load
+
+	root    string   // the root token
+	shares  []string // of the recovery key, as printed by init
+	starts  []time.Duration
+	outages []time.Duration
+}
+
+func newStage(ctx context.Context, bin, dir string) (*stage, error) {
+	s := &stage{ctx: ctx, began: time.Now()}
+	s.chapter("A throw-away HSM: SoftHSM with a token, directory and PINs of its own")
+	fmt.Printf("$ sealgate softhsm init -dir %s\n", "./token")
+	var err error
+	if s.token, err = softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{Label: "demo"}); err != nil {
+		return nil, err
+	}
+	addr, err := e2e.FreeAddr()
+	if err != nil {
+		return nil, err
+	}
+	s.server = &e2e.Server{Bin: bin, Dir: dir, Addr: addr, Env: s.token.Environ()}
+	config := e2e.Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label    = \"demo-root\"\n  generate_key = true\n}\n")
+	fmt.Printf("\n$ cat sealgate.hcl\n%s", config)
+	return s, s.server.WriteConfig(config)
+}
+
+// play runs the acts in order. The load goes on from the second to the last.
+func (s *stage) play() error {
+	for _, act := range []func() error{
+		s.start, s.initialise, s.startLoad, s.killAndRestart, s.rekey, s.rotate, s.oldSharesNewShares, s.takeTokenAway, s.readBack,
+	} {
+		if err := act(); err != nil {
+			if s.load != nil {
+				s.load.stop()
+			}
+			return fmt.Errorf("%w\n\nThe server's log:\n%s", err, tail(s.server.Log(), 40))
+		}
+	}
+	return s.table()
+}
+
+func (s *stage) chapter(format string, args ...any) {
+	fmt.Printf("\n--- %4.1f s  %s\n\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
+}
