@@ -1,0 +1,135 @@
+// Package api answers HTTP in Vault's shape: the routes below /v1/, their bodies, statuses and texts.
+//
+// It guarantees that every request goes one way - route, limits, one point of authorisation (auth.Store.Authorize),
+// the audit hook, handler, rendering - and that the table of routes (routes.go) says for each what it needs; that no
+// bad input is answered with a 5xx; that an internal error shows the client its class and a request id and nothing more, and
+// the log the cause under the same id; that no error tells a nonce; that a request ends by its deadline; and that a panic ends
+// one request alone.
+//
+// It does not guarantee the wire shape beyond what clients of Vault and OpenBao decode: members may be added.
+//
+// Stays compatible: paths, members and texts of Vault's API as far as they are there. What is not there yet is
+// answered "unsupported path" with 404, as Vault does.
+package api
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"net/http"
+	"runtime/debug"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// Config is what a handler is made of.
+type Config struct {
+	Node       *node.Node
+	Version    string // "1.0.0"
+	CommitDate string // RFC 3339, or ""
+	Limits     Limits
+	Auditor    Auditor      // nil: nothing is audited
+	Log        *slog.Logger // nil: nothing is logged
+	Now        func() time.Time
+
+	// DisableUnauthRekey takes sys/rekey and sys/rekey-recovery-key away (disable_unauthed_rekey_endpoints).
+	DisableUnauthRekey bool
+}
+
+// Limits of one request. A zero value is the default.
+type Limits struct {
+	Body        int64         // bytes: 33554432
+	JSONMemory  int64         // estimate, in bytes, of what the decoded body takes: 34078720
+	JSONStrings int64         // strings in a body: 1000
+	JSONDepth   int           // 64
+	Duration    time.Duration // 90 s
+}
+
+func (l Limits) withDefaults() Limits {
+	l.Body = cmp.Or(l.Body, 32<<20)
+	l.JSONMemory = cmp.Or(l.JSONMemory, 34078720)
+	l.JSONStrings = cmp.Or(l.JSONStrings, 1000)
+	l.JSONDepth = cmp.Or(l.JSONDepth, 64)
+	l.Duration = cmp.Or(l.Duration, 90*time.Second)
+	return l
+}
+
+// Auditor is told of every request that is allowed, before it takes effect and after. An error of either is the client's answer: what
+// cannot be audited does not happen.
+type Auditor interface {
+	Request(ctx context.Context, e *Event) error
+	Response(ctx context.Context, e *Event) error
+}
+
+// Event is what an auditor learns of a request.
+type Event struct {
+	RequestID  string
+	Operation  doors.Operation
+	Path       string // without "/v1/"
+	RemoteAddr string
+	Identity   auth.Identity // zero for requests without a token
+	Body       []byte        // as it came; secrets included
+	Status     int           // of the answer; 0 before
+	Err        error         // what the client was refused with
+}
+
+// handler is the whole API on one listener.
+type handler struct {
+	Config
+	routes *table
+}
+
+// New returns the API as a handler.
+func New(c Config) http.Handler {
+	c.Limits = c.Limits.withDefaults()
+	if c.Log == nil {
+		c.Log = slog.New(slog.DiscardHandler)
+	}
+	if c.Now == nil {
+		c.Now = time.Now
+	}
+	return &handler{Config: c, routes: newTable(routes)}
+}
+
+// ServeHTTP answers one request.
+func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), h.Limits.Duration)
+	defer cancel()
+	q := &request{http: r, out: w, limits: &h.Limits}
+	defer h.recovered(q)
+	header := w.Header()
+	header["Cache-Control"] = noStore
+	header["Content-Type"] = applicationJSON
+	header["Strict-Transport-Security"] = hsts
+	a, err := h.answer(ctx, q)
+	if err != nil {
+		h.refuse(q, err)
+		return
+	}
+	h.render(q, a)
+}
+
+// Values of headers, shared by all answers.
+var (
+	noStore         = []string{"no-store"}
+	applicationJSON = []string{"application/json"}
+	hsts            = []string{"max-age=31536000; includeSubDomains"}
+)
+
+// recovered turns a handler's panic into a 500, as far as nothing was sent yet.
+func (h *handler) recovered(q *request) {
+	p := recover()
+	if p == nil {
+		return
+	}
+	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
+		panic(p)
+	}
+	h.Log.Error("a handler panicked", "request_id", q.id(), "path", q.path, "panic", p, "stack", string(debug.Stack()))
+	if !q.sent {
+		q.sendErrors(http.StatusInternalServerError, twoLines(internalText(q)))
+	}
+}

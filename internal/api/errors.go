@@ -1,0 +1,126 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// bare is an error whose list of texts is empty: {"errors":[]} with this status.
+type bare int
+
+func (b bare) Error() string { return http.StatusText(int(b)) }
+
+// status is an error with a status of its own, for what package fault has no kind.
+type status struct {
+	code int
+	text string
+}
+
+func (s *status) Error() string { return s.text }
+
+var kinds = map[fault.Kind]int{
+	fault.Internal:    http.StatusInternalServerError,
+	fault.Invalid:     http.StatusBadRequest,
+	fault.Denied:      http.StatusForbidden,
+	fault.NotFound:    http.StatusNotFound,
+	fault.Unsupported: http.StatusMethodNotAllowed,
+	fault.TooLarge:    http.StatusRequestEntityTooLarge,
+	fault.Limited:     http.StatusTooManyRequests,
+	fault.Sealed:      http.StatusServiceUnavailable,
+	fault.Unavailable: http.StatusServiceUnavailable,
+}
+
+// textSealed is looked for, to the byte, by command-line clients.
+const textSealed = "Vault is sealed"
+
+// refuse answers with an error and logs what is not the client's doing.
+func (h *handler) refuse(q *request, err error) {
+	var empty bare
+	if errors.As(err, &empty) {
+		q.sendErrors(int(empty))
+		return
+	}
+	code, text := h.judge(q, err)
+	switch {
+	case code == http.StatusInternalServerError:
+		text = twoLines(text)
+	case q.authentic && (text == "unsupported path" || text == "unsupported operation"):
+		text = twoLines(text)
+	}
+	switch {
+	case code == http.StatusInternalServerError:
+		h.Log.Error("internal error", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "error", cause(err))
+	case code >= 500 && text != textSealed:
+		h.Log.Warn("request failed", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "status", code, "error", cause(err))
+	}
+	q.sendErrors(code, text)
+}
+
+// judge gives an error its status and the text for the client.
+func (h *handler) judge(q *request, err error) (int, string) {
+	var own *status
+	var client *fault.Error
+	switch {
+	case errors.As(err, &own):
+		return own.code, own.text
+	case errors.As(err, &client) && client.Kind == fault.Internal:
+		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, by which the server's log tells the cause)", client.Message, q.id())
+	case errors.As(err, &client):
+		return kinds[client.Kind], client.Message
+	case errors.Is(err, barrier.ErrSealed):
+		return http.StatusServiceUnavailable, textSealed
+	case errors.Is(err, storage.ErrCorrupt):
+		return http.StatusInternalServerError, fmt.Sprintf("%v; restore it from a backup (request id %s)", err, q.id())
+	case errors.Is(err, barrier.ErrUncertain):
+		return http.StatusServiceUnavailable, "writes are refused until storage can be read again; see whether it works, then try again"
+	case errors.Is(err, storage.ErrFull):
+		return http.StatusServiceUnavailable, "no space is left in storage: nothing was written; make room, then try again"
+	case errors.Is(err, storage.ErrTooLarge):
+		return http.StatusRequestEntityTooLarge,
+			fmt.Sprintf("the entry is too large: storage holds at most %d bytes in one; write several smaller ones", storage.MaxBytes)
+	case errors.Is(err, storage.ErrConflict):
+		return http.StatusConflict, "somebody else changed the entry at the same time: nothing was written; read it and try again"
+	case errors.Is(err, storage.ErrFenced):
+		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
+	case errors.Is(err, storage.ErrClosed):
+		return http.StatusServiceUnavailable, "the server is stopping; try again"
+	case errors.Is(err, storage.ErrInvalidKey):
+		return http.StatusBadRequest, "the path cannot be stored: it is too long, or has an empty or relative segment"
+	case errors.Is(err, context.DeadlineExceeded):
+		return http.StatusServiceUnavailable, fmt.Sprintf(
+			"the request was given up after %s (max_request_duration): it may have taken effect; look, then try again", h.Limits.Duration.Round(time.Millisecond))
+	case errors.Is(err, context.Canceled):
+		return http.StatusServiceUnavailable, "the request was cancelled"
+	}
+	return http.StatusInternalServerError, internalText(q)
+}
+
+// internalText is all that a client learns of an internal error.
+func internalText(q *request) string {
+	return fmt.Sprintf("internal error; the server's log tells the cause under request id %s", q.id())
+}
+
+// cause is the error with what is kept from the client.
+func cause(err error) string {
+	var parts []string
+	for ; err != nil; err = errors.Unwrap(err) {
+		var client *fault.Error
+		if errors.As(err, &client) {
+			parts, err = append(parts, client.Message), client
+			continue
+		}
+		return strings.Join(append(parts, err.Error()), ": ")
+	}
+	return strings.Join(parts, ": ")
+}
+
+// twoLines is Vault's other shape of an error text: that of errors from behind its router.
+func twoLines(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }

@@ -1,0 +1,139 @@
+package api
+
+import (
+	"context"
+	"net/http"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// answer takes a request the one way there is: route, limits, authorisation, audit, handler, audit.
+func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
+	if err := h.find(q); err != nil {
+		return nil, err
+	}
+	if err := q.checkHeaders(); err != nil {
+		return nil, err
+	}
+	if err := q.checkLength(); err != nil {
+		return nil, err
+	}
+	if err := h.admit(ctx, q); err != nil {
+		return nil, err
+	}
+	defer clear(q.body)
+	if h.Auditor == nil {
+		return q.route.handle(h, ctx, q)
+	}
+	return h.audited(ctx, q)
+}
+
+// find parses the request and finds its route.
+func (h *handler) find(q *request) error {
+	if err := q.parse(); err != nil {
+		return err
+	}
+	if err := h.routes.find(q); err != nil {
+		return err
+	}
+	if q.route.Rekey && h.DisableUnauthRekey {
+		if len(q.path) > len("sys/rekey/") && q.path[:len("sys/rekey/")] == "sys/rekey/" {
+			return errUnsupported
+		}
+		return errNoPath
+	}
+	return nil
+}
+
+// admit lets a request in, or not, and reads its body. Nothing is read for who has no token where one is needed: nobody fills our
+// memory without one.
+func (h *handler) admit(ctx context.Context, q *request) error {
+	if q.route.Access == anybodyAlways {
+		return q.readBody()
+	}
+	active, err := h.Node.Active()
+	if err != nil {
+		if q.route.Access == withTokenUnlessSealed && fault.Is(err, fault.Sealed) {
+			return nil
+		}
+		return err
+	}
+	q.active = active
+	if q.route.Access == anybody {
+		return q.readBody()
+	}
+	q.readToken()
+	if q.hasBody() || q.writesToMount() {
+		// The full answer needs the body, and whether the entry exists: known tokens only get that far.
+		if _, err := active.Tokens().Identify(ctx, q.token); err != nil {
+			return err
+		}
+		q.authentic = true
+		if err := q.readBody(); err != nil {
+			return err
+		}
+	}
+	need, err := q.need(ctx)
+	if err != nil {
+		return err
+	}
+	q.identity, err = active.Tokens().Authorize(ctx, q.token, need)
+	q.authentic = err == nil
+	return err
+}
+
+func (q *request) writesToMount() bool { return q.route == &mounted && q.op == doors.Update }
+
+// capabilities are those that the operations need.
+var capabilities = [...]auth.Capability{
+	doors.Read: auth.Read, doors.List: auth.List, doors.Create: auth.Create, doors.Update: auth.Update,
+	doors.Patch: auth.Patch, doors.Delete: auth.Delete, doors.Scan: auth.Scan,
+}
+
+// need is what the token must be allowed. A write becomes a create where the mount's door says that nothing is there.
+func (q *request) need(ctx context.Context) (auth.Need, error) {
+	if q.route.Capability != 0 {
+		return auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo}, nil
+	}
+	if q.writesToMount() {
+		if door, _, rest, err := q.active.Mounts().Route(q.path); err == nil {
+			if e, ok := door.(doors.Exister); ok {
+				exists, err := e.Exists(ctx, rest)
+				if err != nil {
+					return auth.Need{}, err
+				}
+				if !exists {
+					q.op = doors.Create
+				}
+			}
+		}
+	}
+	return auth.Need{Path: q.path, Capability: capabilities[q.op]}, nil
+}
+
+// audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
+// second cannot, the client does not learn what happened.
+func (h *handler) audited(ctx context.Context, q *request) (*answer, error) {
+	e := &Event{
+		RequestID: q.id(), Operation: q.op, Path: q.path, RemoteAddr: q.http.RemoteAddr, Identity: q.identity, Body: q.body,
+	}
+	if err := h.Auditor.Request(ctx, e); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the request cannot be audited, so nothing was done")
+	}
+	a, err := q.route.handle(h, ctx, q)
+	e.Err = err
+	switch {
+	case err != nil:
+		e.Status, _ = h.judge(q, err)
+	case a != nil:
+		e.Status = max(a.status, http.StatusOK)
+	default:
+		e.Status = http.StatusNoContent
+	}
+	if err := h.Auditor.Response(ctx, e); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the answer cannot be audited, so it is withheld; the request may have taken effect")
+	}
+	return a, err
+}

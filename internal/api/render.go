@@ -1,0 +1,163 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"sync"
+
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// style is how an answer's data is rendered.
+type style uint8
+
+const (
+	// envelopeStyle puts the data under "data", beside request_id and the rest.
+	envelopeStyle style = iota
+	// doubleStyle has the members of data at the top level too: old clients read them there.
+	doubleStyle
+	// bareStyle is the data alone.
+	bareStyle
+)
+
+var styleNames = [...]string{"envelope", "double", "bare"}
+
+// answer is what a handler gives back. A nil answer is 404 to a read or list and 204 to a write.
+type answer struct {
+	status   int // 0: 200
+	data     any // json.RawMessage goes out as it is
+	lease    int
+	warnings []string
+}
+
+// done is the answer to a read that has found nothing, and to a write that has nothing to tell.
+func done() (*answer, error) { return nil, nil }
+
+func shown(data any) (*answer, error) { return &answer{data: data}, nil }
+
+var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
+
+// maxKept is the size beyond which a buffer is left to the garbage collector.
+const maxKept = 64 << 10
+
+// render sends an answer.
+func (h *handler) render(q *request, a *answer) {
+	if a == nil {
+		if q.op == doors.Read || q.op == doors.List || q.op == doors.Scan {
+			q.sendErrors(http.StatusNotFound)
+			return
+		}
+		q.sent = true
+		q.out.WriteHeader(http.StatusNoContent)
+		return
+	}
+	buf := buffers.Get().(*bytes.Buffer)
+	defer func() {
+		clear(buf.Bytes()) // it may have held a secret
+		buf.Reset()
+		if buf.Cap() <= maxKept {
+			buffers.Put(buf)
+		}
+	}()
+	if err := q.write(buf, a); err != nil {
+		h.refuse(q, fault.Wrap(err, fault.Internal, "the answer cannot be written as JSON"))
+		return
+	}
+	q.send(max(a.status, http.StatusOK), buf.Bytes())
+}
+
+// write renders an answer into buf.
+func (q *request) write(buf *bytes.Buffer, a *answer) error {
+	if q.route.Style == bareStyle {
+		return writeJSON(buf, a.data)
+	}
+	buf.WriteByte('{')
+	if q.route.Style == doubleStyle {
+		if err := writeMembers(buf, a.data); err != nil {
+			return err
+		}
+	}
+	buf.WriteString(`"request_id":"`)
+	buf.WriteString(q.id())
+	buf.WriteString(`","lease_id":"","renewable":false,"lease_duration":`)
+	buf.Write(strconv.AppendInt(buf.AvailableBuffer(), int64(a.lease), 10))
+	buf.WriteString(`,"data":`)
+	if err := writeJSON(buf, a.data); err != nil {
+		return err
+	}
+	buf.WriteString(`,"wrap_info":null,"warnings":`)
+	if err := writeJSON(buf, a.warnings); err != nil {
+		return err
+	}
+	buf.WriteString(",\"auth\":null}\n")
+	return nil
+}
+
+// writeJSON writes a value without a newline behind it.
+func writeJSON(buf *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case json.RawMessage:
+		buf.Write(v)
+		return nil
+	case []string:
+		if v == nil {
+			buf.WriteString("null")
+			return nil
+		}
+	}
+	e := json.NewEncoder(buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	buf.Truncate(buf.Len() - 1)
+	return nil
+}
+
+// writeMembers writes an object without its braces, and a comma behind where there is any member.
+func writeMembers(buf *bytes.Buffer, v any) error {
+	start := buf.Len()
+	if err := writeJSON(buf, v); err != nil {
+		return err
+	}
+	object := buf.Bytes()[start:]
+	if len(object) < 2 || object[0] != '{' || object[len(object)-1] != '}' {
+		return fmt.Errorf("api: %T is no object", v)
+	}
+	n := copy(object, object[1:len(object)-1])
+	buf.Truncate(start + n)
+	if n > 0 {
+		buf.WriteByte(',')
+	}
+	return nil
+}
+
+// send writes a body that is complete.
+func (q *request) send(status int, body []byte) {
+	q.sent = true
+	if status == http.StatusNoContent || status == http.StatusNotModified {
+		q.out.WriteHeader(status)
+		return
+	}
+	q.out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	q.out.WriteHeader(status)
+	_, _ = q.out.Write(body) // a client that has gone away is nobody to tell
+}
+
+// sendErrors writes the error envelope.
+func (q *request) sendErrors(status int, texts ...string) {
+	if texts == nil {
+		texts = []string{}
+	}
+	body, err := json.Marshal(struct {
+		Errors []string `json:"errors"`
+	}{texts})
+	if err != nil { // strings always encode
+		panic(err)
+	}
+	q.send(status, append(body, '\n'))
+}

@@ -1,0 +1,226 @@
+package api
+
+import (
+	"encoding/hex"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// request is one request on its way.
+type request struct {
+	http   *http.Request
+	out    http.ResponseWriter
+	limits *Limits
+
+	uuid      string // see id
+	op        doors.Operation
+	path      string // without "/v1/"; of a list with a slash at its end
+	rest      string // of the path: what a route's "*" stands for
+	route     *route
+	token     string
+	identity  auth.Identity
+	active    *node.Active // nil where the route does without
+	query     url.Values
+	body      []byte
+	authentic bool // the token is known; see refuse
+	sent      bool
+}
+
+// id is the request's UUID (version 4), made when it is first asked for. It need not be secret, only unlike any other.
+func (q *request) id() string {
+	if q.uuid == "" {
+		q.uuid = newUUID()
+	}
+	return q.uuid
+}
+
+func newUUID() string {
+	var b [16]byte
+	hi, lo := rand.Uint64(), rand.Uint64()
+	for i := range 8 {
+		b[i], b[8+i] = byte(hi>>(8*i)), byte(lo>>(8*i))
+	}
+	b[6] = b[6]&0x0f | 0x40
+	b[8] = b[8]&0x3f | 0x80
+	var out [36]byte
+	hex.Encode(out[0:], b[0:4])
+	hex.Encode(out[9:], b[4:6])
+	hex.Encode(out[14:], b[6:8])
+	hex.Encode(out[19:], b[8:10])
+	hex.Encode(out[24:], b[10:16])
+	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
+	return string(out[:])
+}
+
+// Errors with an empty list of texts, as Vault has them.
+var (
+	errNoSuchPage  = bare(http.StatusNotFound)
+	errNoMethod    = bare(http.StatusMethodNotAllowed)
+	errBadParam    = bare(http.StatusBadRequest)
+	errUnsupported = fault.New(fault.Unsupported, "unsupported operation")
+	errNoPath      = fault.New(fault.NotFound, "unsupported path")
+)
+
+// parse reads path, operation and query of a request.
+func (q *request) parse() error {
+	path, ok := strings.CutPrefix(q.http.URL.Path, "/v1/")
+	if !ok {
+		return errNoSuchPage
+	}
+	if err := checkPath(path); err != nil {
+		return err
+	}
+	q.path = path
+	if q.http.URL.RawQuery != "" {
+		query, err := url.ParseQuery(q.http.URL.RawQuery)
+		if err != nil {
+			return fault.New(fault.Invalid, "the query behind the ? cannot be read: escape its parameters as in application/x-www-form-urlencoded")
+		}
+		q.query = query
+	}
+	if err := q.operation(); err != nil {
+		return err
+	}
+	switch q.op {
+	case doors.List, doors.Scan:
+		if !strings.HasSuffix(q.path, "/") {
+			q.path += "/"
+		}
+	case doors.Update, doors.Patch:
+		if strings.HasSuffix(q.path, "/") {
+			return fault.New(fault.Invalid, "cannot write to a path ending in '/'")
+		}
+	}
+	return nil
+}
+
+// checkPath refuses what no client means and a storage could misunderstand.
+func checkPath(path string) error {
+	if !utf8.ValidString(path) {
+		return fault.New(fault.Invalid, "the path is not UTF-8")
+	}
+	begin := 0
+	for i := 0; i <= len(path); i++ {
+		if i < len(path) && path[i] != '/' {
+			if path[i] < ' ' || path[i] == 0x7f {
+				return fault.New(fault.Invalid, "the path has a control character at byte %d", i)
+			}
+			continue
+		}
+		segment := path[begin:i]
+		if segment == "." || segment == ".." {
+			return fault.New(fault.Invalid, "the path has a relative segment (%q); name the path in full", segment)
+		}
+		if segment == "" && i < len(path) {
+			return fault.New(fault.Invalid, "the path has an empty segment (two slashes in a row, or one in front); name the path without")
+		}
+		begin = i + 1
+	}
+	return nil
+}
+
+// operation derives from the method, and from ?list= and ?scan=, what is to be done.
+func (q *request) operation() error {
+	list, err := q.flag("list")
+	if err != nil {
+		return err
+	}
+	scan, err := q.flag("scan")
+	if err != nil {
+		return err
+	}
+	switch q.http.Method {
+	case http.MethodGet:
+		switch {
+		case list && scan:
+			return errBadParam
+		case list:
+			q.op = doors.List
+		case scan:
+			q.op = doors.Scan
+		}
+	case http.MethodHead:
+	case "LIST":
+		q.op = doors.List
+	case "SCAN":
+		q.op = doors.Scan
+	case http.MethodPost, http.MethodPut:
+		q.op = doors.Update
+	case http.MethodPatch:
+		q.op = doors.Patch
+	case http.MethodDelete:
+		q.op = doors.Delete
+	default:
+		return errNoMethod
+	}
+	return nil
+}
+
+// flag reads a boolean parameter; an empty one is false.
+func (q *request) flag(name string) (bool, error) {
+	if q.query == nil {
+		return false, nil
+	}
+	v := q.query.Get(name)
+	if v == "" {
+		return false, nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return false, errBadParam
+	}
+	return b, nil
+}
+
+// readToken takes the token from the headers. X-Vault-Token wins.
+func (q *request) readToken() {
+	if q.token = q.http.Header.Get("X-Vault-Token"); q.token == "" {
+		q.token, _ = strings.CutPrefix(q.http.Header.Get("Authorization"), "Bearer ")
+	}
+}
+
+// checkHeaders answers headers that ask for what is not there: silence would be a promise.
+func (q *request) checkHeaders() error {
+	if err := q.checkNamespace(); err != nil {
+		return err
+	}
+	text := q.http.Header.Get("X-Vault-Wrap-Ttl")
+	if text == "" || q.route.Style == bareStyle {
+		return nil
+	}
+	ttl, err := doors.ParseDuration(text)
+	if err != nil || ttl < 0 {
+		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
+	}
+	if ttl > 0 {
+		return fault.New(fault.Invalid, "response wrapping is not there yet: send the request without X-Vault-Wrap-TTL")
+	}
+	return nil
+}
+
+const errDurationHeader = `give seconds, or a duration such as "90s"`
+
+// checkNamespace knows the root namespace alone.
+func (q *request) checkNamespace() error {
+	name := q.http.Header.Get("X-Vault-Namespace")
+	if name == "" {
+		return nil
+	}
+	q.out.Header().Set("X-Vault-Namespace", name)
+	if clean := strings.Trim(name, "/"); clean == "" || clean == "root" {
+		return nil
+	}
+	if q.route.Lifecycle {
+		return fault.New(fault.Invalid, "operation unavailable in namespaces")
+	}
+	return fault.New(fault.NotFound, "namespace not found")
+}
