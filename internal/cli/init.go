@@ -87,7 +87,7 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 	if status == nil {
 		return code
 	}
-	auto := autoSeal(status)
+	auto := status.auto()
 	fillIn(req, auto)
 	answer := &api.InitResponse{}
 	if err := call(client, http.MethodPut, "sys/init", req, answer); err != nil {
@@ -98,11 +98,6 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 	}
 	b.showInit(req, answer, auto)
 	return exitOK
-}
-
-// autoSeal reports whether the server unseals itself, so that its shares are recovery shares.
-func autoSeal(s *api.SealStatusResponse) bool {
-	return s.RecoverySeal || s.Type != "" && s.Type != "shamir"
 }
 
 // fillIn puts the defaults where nothing was given, for the kind of seal that is there. What was

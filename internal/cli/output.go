@@ -22,7 +22,7 @@ func (b *base) fail(doing string, err error) int {
 	var curl *api.OutputStringError
 	if errors.As(err, &curl) {
 		if text, curlErr := curl.CurlString(); curlErr == nil {
-			b.printf("%s\n", text)
+			b.printf("%s\n", strings.ReplaceAll(text, "$(bao print token)", "$(sealgate print token)"))
 			return exitOK
 		}
 	}
@@ -77,9 +77,9 @@ func (b *base) checkFormat() error {
 		if u := b.flags.Lookup("format"); u != nil && strings.Contains(u.Usage, "raw") {
 			return nil
 		}
-		return errors.New("Invalid output format: raw: only read has it")
+		return errors.New("invalid output format: raw: only read has it")
 	default:
-		return fmt.Errorf("Invalid output format: %s", f)
+		return fmt.Errorf("invalid output format: %s", f)
 	}
 	return nil
 }

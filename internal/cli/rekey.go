@@ -128,7 +128,7 @@ func (r *rekey) chooseTarget() int {
 			return code
 		}
 		r.target = "barrier"
-		if r.auto, r.known = autoSeal(status), true; r.auto {
+		if r.auto, r.known = status.auto(), true; r.auto {
 			r.target = "recovery"
 			r.errorf("Note: the seal of this server (%s) unseals it without people, so this is about the recovery shares,\n"+
 				"as if -target=recovery stood here. To replace the root key instead: -target=barrier.\n", status.Type)
@@ -147,9 +147,9 @@ func (r *rekey) chooseTarget() int {
 // holders learns, for the words of a prompt, which shares authorise.
 func (r *rekey) holders() string {
 	if !r.known {
-		status := &api.SealStatusResponse{}
+		status := &sealState{}
 		if err := call(r.client, http.MethodGet, "sys/seal-status", nil, status); err == nil {
-			r.auto, r.known = autoSeal(status), true
+			r.auto, r.known = status.auto(), true
 		}
 	}
 	if r.auto {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"fmt"
 	"net/http"
 
 	"github.com/openbao/openbao/api/v2"
@@ -22,7 +23,7 @@ func (r *rekey) give(args []string) int {
 	}
 	last := s
 	done, code := r.gather(quorum{
-		command: "operator rekey", question: r.holders() + " Key (will be hidden): ", doing: "posting unseal key",
+		command: r.again(nonce), question: r.holders() + " Key (will be hidden): ", doing: "posting unseal key",
 		args: args, all: started,
 		give: func(share string) (progress, error) {
 			answer, err := r.update(share, nonce)
@@ -35,14 +36,19 @@ func (r *rekey) give(args []string) int {
 	})
 	switch {
 	case done:
-		return r.finished(last)
+		return r.finished(last, s.T)
 	case started:
-		r.errorf("\nThe rekey runs on, with the nonce %s. Go on with:\n\n    sealgate operator rekey -target=%s -nonce=%s\n", nonce, r.target, nonce)
+		r.errorf("\nThe rekey runs on, with the nonce %s. Go on with:\n\n    sealgate %s\n", nonce, r.again(nonce))
+		code = cmp.Or(code, exitServer) // the one call that was to do it all did not
+	case code == exitOK:
+		return r.show(last)
 	}
-	if code != exitOK {
-		return code
-	}
-	return r.show(last)
+	return code
+}
+
+// again is the command that gives a share to this rekey.
+func (r *rekey) again(nonce string) string {
+	return fmt.Sprintf("operator rekey -target=%s -nonce=%s", r.target, nonce)
 }
 
 // join settles which rekey the shares are meant for, and starts one where the flags say so. Where that
@@ -64,7 +70,7 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 		return nil, "", false, exitLocal
 	}
 	if len(args) == 0 && r.terminal() == nil { // nothing is started that cannot go on
-		_, code := r.askShares(nil, "", "operator rekey")
+		_, code := r.askShares(nil, "", fmt.Sprintf("operator rekey -target=%s -key-shares=%d -key-threshold=%d", r.target, r.shares, r.threshold))
 		return nil, "", false, code
 	}
 	if s, code = r.begin(); s == nil {
@@ -86,7 +92,7 @@ func (r *rekey) update(share, nonce string) (*rekeyStatus, error) {
 }
 
 // finished prints the new shares, as soon as they are there: nothing may fail before.
-func (r *rekey) finished(s *rekeyStatus) int {
+func (r *rekey) finished(s *rekeyStatus, threshold int) int {
 	if r.format() != "table" {
 		return r.encode(api.RotateUpdateResponse{
 			Nonce: s.Nonce, Complete: true, Keys: s.Keys, KeysB64: s.KeysB64, PGPFingerprints: s.PGPFingerprints,
@@ -114,8 +120,8 @@ func (r *rekey) finished(s *rekeyStatus) int {
 	case len(s.KeysB64) == 0:
 		r.printf("\nThe root key was replaced. The recovery shares are the same as before.\n")
 	default:
-		r.printf("\nVault rekeyed with %d new shares. Give each to another person now: they are not shown\nagain, and the old ones are void.\n",
-			len(s.KeysB64))
+		r.printf("\nVault rekeyed with %d key shares and a key threshold of %d. Give each share to another\n"+
+			"person now: they are not shown again, and the old ones are void.\n", len(s.KeysB64), threshold)
 	}
 	return exitOK
 }

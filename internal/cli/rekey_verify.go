@@ -67,7 +67,7 @@ func (r *rekey) proveAll(args []string) int {
 	}
 	last := v
 	done, code := r.gather(quorum{
-		command: "operator rekey -verify", question: "New Key (will be hidden): ", doing: "posting key for verification", args: args,
+		command: r.again(nonce) + " -verify", question: "New Key (will be hidden): ", doing: "posting key for verification", args: args,
 		give: func(share string) (progress, error) {
 			answer, err := r.verification(http.MethodPut, map[string]string{"key": share, "nonce": nonce})
 			if err != nil {

@@ -36,9 +36,33 @@ The exit code is 0 where the server is unsealed, 2 where it is sealed, and 1 on 
 		}}
 }
 
+// sealState is contract 1.2's object. Vault names a build date where OpenBao names a commit's.
+type sealState struct {
+	Type             string   `json:"type"`
+	Initialized      bool     `json:"initialized"`
+	Sealed           bool     `json:"sealed"`
+	T                int      `json:"t"`
+	N                int      `json:"n"`
+	Progress         int      `json:"progress"`
+	Nonce            string   `json:"nonce"`
+	Version          string   `json:"version"`
+	CommitDate       string   `json:"commit_date"`
+	BuildDate        string   `json:"build_date"`
+	Migration        bool     `json:"migration"`
+	ClusterName      string   `json:"cluster_name,omitempty"`
+	ClusterID        string   `json:"cluster_id,omitempty"`
+	RecoverySeal     bool     `json:"recovery_seal"`
+	RecoverySealType string   `json:"recovery_seal_type,omitempty"`
+	StorageType      string   `json:"storage_type,omitempty"`
+	Warnings         []string `json:"warnings,omitempty"`
+}
+
+// auto reports whether the server unseals itself, so that its shares are recovery shares.
+func (s *sealState) auto() bool { return s.RecoverySeal || s.Type != "" && s.Type != "shamir" }
+
 // sealStatus asks for the seal's state; where that fails, it has told why, and the code is not for nothing.
-func (b *base) sealStatus(client *api.Client) (*api.SealStatusResponse, int) {
-	status := &api.SealStatusResponse{}
+func (b *base) sealStatus(client *api.Client) (*sealState, int) {
+	status := &sealState{}
 	if err := call(client, http.MethodGet, "sys/seal-status", nil, status); err != nil {
 		return nil, b.fail("checking seal status", err)
 	}
@@ -47,7 +71,7 @@ func (b *base) sealStatus(client *api.Client) (*api.SealStatusResponse, int) {
 
 // fullStatus is the seal's state and the cluster's as one object.
 type fullStatus struct {
-	*api.SealStatusResponse
+	*sealState
 	HAEnabled            bool       `json:"ha_enabled"`
 	IsSelf               bool       `json:"is_self,omitempty"`
 	ActiveTime           *time.Time `json:"active_time,omitempty"`
@@ -58,8 +82,8 @@ type fullStatus struct {
 }
 
 // showStatus adds the leader to the seal's state and prints both.
-func (b *base) showStatus(client *api.Client, status *api.SealStatusResponse) int {
-	full := fullStatus{SealStatusResponse: status}
+func (b *base) showStatus(client *api.Client, status *sealState) int {
+	full := fullStatus{sealState: status}
 	leader := &api.LeaderResponse{}
 	err := call(client, http.MethodGet, "sys/leader", nil, leader)
 	switch {
@@ -85,7 +109,7 @@ func (b *base) showStatus(client *api.Client, status *api.SealStatusResponse) in
 	return exitOK
 }
 
-func sealRows(s *api.SealStatusResponse) pairs {
+func sealRows(s *sealState) pairs {
 	var p pairs
 	kind := ""
 	p.add("Seal Type", s.Type)

@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
+	"syscall"
 
 	"golang.org/x/term"
 )
@@ -20,7 +22,31 @@ type Terminal interface {
 // ttyTerminal is a real one.
 type ttyTerminal struct{ fd int }
 
-func (t ttyTerminal) ReadSecret() ([]byte, error) { return term.ReadPassword(t.fd) }
+// ReadSecret reads with echo off. A signal puts the echo back before it ends the process:
+// otherwise the user's shell would go on blindly.
+func (t ttyTerminal) ReadSecret() ([]byte, error) {
+	before, err := term.GetState(t.fd)
+	if err != nil {
+		return nil, err
+	}
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
+	defer signal.Stop(signals)
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-done:
+		case s := <-signals:
+			_ = term.Restore(t.fd, before)
+			signal.Reset()
+			if number, ok := s.(syscall.Signal); ok {
+				_ = syscall.Kill(os.Getpid(), number)
+			}
+		}
+	}()
+	return term.ReadPassword(t.fd)
+}
 
 // terminal returns the terminal that standard input is, nil where it is none or prompts are forbidden.
 func (b *base) terminal() Terminal {
@@ -37,11 +63,17 @@ func (b *base) terminal() Terminal {
 	return ttyTerminal{int(f.Fd())}
 }
 
-// errNoTerminal is returned where a prompt is needed and nobody can answer it.
-var errNoTerminal = errors.New("standard input is not a terminal, so nothing can be asked for")
+// Returned where a prompt is needed and nobody can, or may, be asked.
+var (
+	errNoTerminal     = errors.New("standard input is not a terminal, so nothing can be asked for")
+	errNonInteractive = errors.New("-non-interactive forbids to ask for it")
+)
 
 // prompt asks for a secret on standard error, so that piped output stays clean.
 func (b *base) prompt(question string) (string, error) {
+	if b.conn.nonInteractive {
+		return "", errNonInteractive
+	}
 	t := b.terminal()
 	if t == nil {
 		return "", errNoTerminal

@@ -24,7 +24,7 @@ each is given, until the server is unsealed. A share as an argument shows in the
 				}
 				keys, code := b.askShares(args, "Unseal Key (will be hidden): ", "operator unseal")
 				for i, k := range keys {
-					status := &api.SealStatusResponse{}
+					status := &sealState{}
 					body := map[string]any{"key": k, "reset": false, "migrate": migrate}
 					if i == len(keys)-1 {
 						return b.unseal(client, body)
@@ -42,7 +42,7 @@ each is given, until the server is unsealed. A share as an argument shows in the
 }
 
 func (b *base) unseal(client *api.Client, body map[string]any) int {
-	status := &api.SealStatusResponse{}
+	status := &sealState{}
 	if err := call(client, http.MethodPut, "sys/unseal", body, status); err != nil {
 		return b.fail("unsealing", err)
 	}
@@ -60,7 +60,7 @@ func (b *base) askShares(args []string, question, command string) ([]string, int
 		k, err = b.prompt(question)
 		keys = []string{k}
 	}
-	if errors.Is(err, errNoTerminal) {
+	if errors.Is(err, errNoTerminal) || errors.Is(err, errNonInteractive) {
 		b.errorf(`Error: a share is needed, and %v.
 
 Pipe it in, or name a file:

@@ -12,11 +12,11 @@ import (
 // yaml writes v, as its JSON has it, in YAML's block style. Strings and keys are double-quoted as in JSON, of
 // which YAML 1.2 is a superset, unless they are plain words that YAML cannot take for anything else.
 func yaml(v any) (string, error) {
-	data, err := json.Marshal(v)
-	if err != nil {
+	var data bytes.Buffer
+	if err := json.NewEncoder(&data).Encode(v); err != nil {
 		return "", err
 	}
-	dec := json.NewDecoder(bytes.NewReader(data))
+	dec := json.NewDecoder(&data)
 	dec.UseNumber()
 	var tree any
 	if err := dec.Decode(&tree); err != nil {
@@ -64,11 +64,13 @@ func yamlString(v string) string {
 	if plainWord(v) {
 		return v
 	}
-	quoted, err := json.Marshal(v)
-	if err != nil { // no string fails
+	var quoted strings.Builder
+	enc := json.NewEncoder(&quoted)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil { // no string fails
 		return `""`
 	}
-	return string(quoted)
+	return strings.TrimSpace(quoted.String())
 }
 
 // plainWord: begins with a letter, goes on with letters, digits and _-./, and is none of YAML's words.

@@ -76,8 +76,8 @@ func (e *Error) Error() string { return e.Pos.String() + ": " + e.Text }
 type Storage struct {
 	Pos  Pos
 	Type string // "bbolt", "file" or "inmem"
-	// Path is the database file of "bbolt", and the folder of "file", in which
-	// the embedded store lives; "" for "inmem". Relative to the working directory.
+	// Path is the folder in which the embedded store lives ("bbolt" and "file" are one store
+	// with two names); "" for "inmem". Relative to the working directory.
 	Path string
 }
 

@@ -172,9 +172,9 @@ var otherStorage = map[string]string{
 var sealParams = map[string]string{
 	"shamir": "",
 	"static": "current_key current_key_id previous_key previous_key_id",
-	"pkcs11": "lib module slot token_label token pin key_label label key_id default_key_label default_hmac_key_label" +
-		" hmac_key_label hmac_key_id hmac_mechanism mechanism generate_key rsa_oaep_hash rsa_encrypt_local force_rw_session" +
-		" disable_software_encryption max_parallel max_sessions timeout",
+	"pkcs11": "lib module slot token_label token token_serial pin pin_final_try key_label label key_id hmac_key_label hmac_key_id" +
+		" hmac_mechanism mechanism generate_key rsa_oaep_hash rsa_encrypt_local disable_software_encryption max_parallel timeout" +
+		" default_key_label default_hmac_key_label force_rw_session",
 	"transit": "address token mount_path key_name disable_renewal namespace key_id_prefix" +
 		" tls_ca_cert tls_ca_path tls_client_cert tls_client_key tls_server_name tls_skip_verify",
 	"awskms": "kms_key_id region endpoint access_key secret_key session_token shared_creds_filename shared_creds_profile" +

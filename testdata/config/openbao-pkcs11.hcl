@@ -4,7 +4,7 @@ log_level    = "DEBUG"
 log_format   = "json"
 disable_mlock = false
 
-backend "bbolt" { path = "/var/lib/openbao/store.db" }
+backend "bbolt" { path = "/var/lib/openbao/store" }
 
 listener "tcp" {
   address            = "10.0.0.1:8200"

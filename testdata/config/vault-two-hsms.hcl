@@ -1,4 +1,4 @@
-storage "bbolt" { path = "store.db" }
+storage "bbolt" { path = "store" }
 listener "tcp" { tls_disable = 1 }
 
 seal "pkcs11" "standby" {
