@@ -64,6 +64,15 @@ func (f *Feed) send(r *feedReader, events []Event) {
 	}
 }
 
+// Break closes the channels of all readers: events may have been missed.
+func (f *Feed) Break() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for r := range f.readers {
+		f.drop(r)
+	}
+}
+
 // drop ends a reader under the lock; twice is once.
 func (f *Feed) drop(r *feedReader) {
 	if _, ok := f.readers[r]; ok {

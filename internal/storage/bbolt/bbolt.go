@@ -1,0 +1,176 @@
+// Package bbolt keeps a store in one file of a folder: the default, for one node.
+//
+// It guarantees what package storage asks for, and:
+//   - Concurrent commits share an fsync: while one group is being written, those that arrive form the next.
+//     A batch that conflicts fails alone. Reads never wait for a writer.
+//   - A full disk fails commits with storage.ErrFull; reads go on, and commits succeed again when there is room.
+//   - A damaged file never ends the process. Its structure is checked on opening (about half a second for a GiB in memory); every
+//     value carries a checksum over itself and its key, so that a flipped byte is an error that names the key, never a wrong value.
+//   - A folder with another program's data is refused and left as it is.
+//
+// It does not guarantee that values or keys are unreadable (the barrier's task), nor
+// more than the disk does when power fails. There is no election: a batch with an epoch is refused with storage.ErrFenced.
+//
+// The file is a bbolt database with the buckets "sealgate" (format version; number of the last group) and "data":
+//
+//	key -> CRC-32C u32 of key and value | value
+package bbolt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// FileName is the database within its folder.
+const FileName = "sealgate.db"
+
+// ErrFormat is returned on opening a file of a format that this program does not know.
+var ErrFormat = errors.New("bbolt: unknown storage format")
+
+// Options tune a store. The zero value is right for a server.
+type Options struct {
+	Log      *slog.Logger  // silent where nil
+	LockWait time.Duration // how long Open waits for another process to let go of the file; 250 ms where zero
+}
+
+const (
+	defaultLockWait = 250 * time.Millisecond
+	queueLength     = 1024
+	// Bounds of a group: they bound the memory of a transaction and the latency of its first member.
+	groupBatches = 256
+	groupBytes   = 4 << 20
+)
+
+// Store is an open database. It implements storage.Store, Watcher, Snapshotter and Sizer.
+type Store struct {
+	path string
+	log  *slog.Logger
+	opts Options
+
+	// mu guards db: readers hold it shared for as long as they use db; the
+	// writer takes it to replace db after a failed commit.
+	mu   sync.RWMutex
+	db   *bolt.DB
+	file *os.File // of db
+	// snapshots keeps the writer from waiting for a long reader, and with it all others.
+	snapshots sync.RWMutex
+	damaged   atomic.Pointer[error] // reading is over: the library's locks cannot be trusted any more
+
+	gate    sync.RWMutex // senders to queue hold it shared
+	queue   chan *request
+	closing context.Context // ended by Close
+	end     context.CancelFunc
+	ended   chan struct{} // closed when the writer is gone and db closed
+	feed    storage.Feed
+
+	writer writer
+}
+
+var (
+	_ storage.Store       = (*Store)(nil)
+	_ storage.Watcher     = (*Store)(nil)
+	_ storage.Snapshotter = (*Store)(nil)
+	_ storage.Sizer       = (*Store)(nil)
+)
+
+// Open opens the database in dir, and makes both (0700, 0600) where they are missing. Errors name the file and what to do: storage.ErrLocked,
+// storage.ErrForeign, storage.ErrCorrupt, storage.ErrFull, ErrFormat, and those of the operating system.
+func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.LockWait == 0 {
+		o.LockWait = defaultLockWait
+	}
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	path := filepath.Join(dir, FileName)
+	if err := prepare(ctx, dir, path); err != nil {
+		return nil, err
+	}
+	s := &Store{path: path, log: o.Log, opts: o, queue: make(chan *request, queueLength), ended: make(chan struct{})}
+	s.closing, s.end = context.WithCancel(context.Background())
+	s.writer = writer{store: s, commit: (*bolt.Tx).Commit}
+	var err error
+	if s.db, s.file, err = openDB(ctx, path, o.LockWait, o.Log); err != nil {
+		return nil, err
+	}
+	if s.writer.sequence, err = s.sequence(); err != nil {
+		return nil, errors.Join(err, s.closeDB())
+	}
+	go s.run()
+	return s, nil
+}
+
+// run is the writer's goroutine.
+func (s *Store) run() {
+	defer close(s.ended)
+	s.writer.serve(s.queue)
+	if err := s.closeDB(); err != nil {
+		s.log.Error("closing the database failed", "file", s.path, "error", err)
+	}
+}
+
+// Close implements storage.Store: queued commits are carried out first.
+func (s *Store) Close() error {
+	s.gate.Lock()
+	first := s.closing.Err() == nil
+	if first {
+		s.end()
+		close(s.queue)
+	}
+	s.gate.Unlock()
+	<-s.ended
+	return nil
+}
+
+// closeDB waits for readers and releases the file. A database whose locks are lost in a panic is let go of by its file alone.
+func (s *Store) closeDB() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	db, file := s.db, s.file
+	s.db, s.file = nil, nil
+	switch {
+	case db == nil:
+		return nil
+	case s.damaged.Load() != nil || s.writer.damage != nil:
+		return letGo(file)
+	}
+	return s.guard(db.Close)
+}
+
+// ready is what every method asks first.
+func (s *Store) ready(ctx context.Context) error {
+	if s.closing.Err() != nil {
+		return storage.ErrClosed
+	}
+	return ctx.Err()
+}
+
+// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 1,024 events behind.
+func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	return s.feed.Subscribe(prefix, ctx, s.closing), nil
+}
+
+// corrupt names the file in an error that wraps storage.ErrCorrupt.
+func corrupt(path, format string, args ...any) error {
+	return fmt.Errorf("%w: the file %s: %s; restore it from a snapshot", storage.ErrCorrupt, path, fmt.Sprintf(format, args...))
+}

@@ -1,0 +1,47 @@
+package bbolt
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// others are programs whose data we recognise, by something that they alone keep in their folder.
+var others = []struct{ path, what string }{
+	{"vault.db", "the integrated storage (raft) of Vault or OpenBao"},
+	{"raft", "the integrated storage (raft) of Vault or OpenBao"},
+	{"core/_keyring", "the file storage of Vault or OpenBao"},
+	{"core/_master", "the file storage of Vault or OpenBao"},
+	{"core", "the file storage of Vault or OpenBao"},
+	{"sys", "the file storage of Vault or OpenBao"},
+	{"member/snap/db", "the data of etcd"},
+	{"PG_VERSION", "the data of PostgreSQL"},
+}
+
+// checkForeign refuses a folder that holds anything but what every file system or tool leaves. It is asked
+// before the database is made: once ours lies there, what somebody puts beside it is no reason not to start.
+func checkForeign(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return ioError(dir, "reading", err)
+	}
+	for _, e := range entries {
+		if strings.HasPrefix(e.Name(), ".") || e.Name() == "lost+found" {
+			continue
+		}
+		what := "something that Sealgate did not write"
+		found := e.Name()
+		for _, o := range others {
+			if _, err := os.Lstat(filepath.Join(dir, o.path)); err == nil {
+				found, what = o.path, o.what
+				break
+			}
+		}
+		return fmt.Errorf("%w: %s holds %s (%s); name an empty folder: Sealgate neither reads nor changes this one",
+			storage.ErrForeign, dir, found, what)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package bbolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+var (
+	metaBucket  = []byte("sealgate")
+	dataBucket  = []byte("data")
+	formatKey   = []byte("format")
+	sequenceKey = []byte("sequence")
+)
+
+const formatVersion = "1"
+
+const sumSize = 4
+
+var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+
+func sum(key, value []byte) uint32 {
+	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
+}
+
+// frame is a value as it is stored.
+func frame(key, value []byte) []byte {
+	out := make([]byte, sumSize, sumSize+len(value))
+	binary.BigEndian.PutUint32(out, sum(key, value))
+	return append(out, value...)
+}
+
+// unframe returns the value within what is stored, still in mapped memory.
+func (s *Store) unframe(key, stored []byte) ([]byte, error) {
+	if len(stored) < sumSize || binary.BigEndian.Uint32(stored) != sum(key, stored[sumSize:]) {
+		return nil, corrupt(s.path, "the entry %q does not match its checksum", key)
+	}
+	return stored[sumSize:], nil
+}
+
+// view runs f in a read transaction for a caller.
+func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	return s.read(f)
+}
+
+// read runs f in a read transaction. A panic at its start leaves the library's locks held: reading is over then.
+func (s *Store) read(f func(*bolt.Tx) error) error {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	switch {
+	case s.db == nil && s.closing.Err() != nil:
+		return storage.ErrClosed
+	case s.db == nil:
+		return fmt.Errorf("bbolt: %s could not be opened again after a failed write; the next write tries it", s.path)
+	}
+	if damage := s.damaged.Load(); damage != nil {
+		return *damage
+	}
+	begun := false
+	err := s.guard(func() error {
+		tx, err := s.db.Begin(false)
+		if err != nil {
+			return err
+		}
+		begun = true
+		defer func() { _ = tx.Rollback() }()
+		return f(tx)
+	})
+	if !begun && errors.Is(err, storage.ErrCorrupt) {
+		s.damaged.Store(&err)
+	}
+	return err
+}
+
+// data returns the bucket of the entries.
+func (s *Store) data(tx *bolt.Tx) (*bolt.Bucket, error) {
+	bucket := tx.Bucket(dataBucket)
+	if bucket == nil {
+		return nil, corrupt(s.path, "the bucket of the entries is missing")
+	}
+	return bucket, nil
+}
+
+// Get implements storage.Store.
+func (s *Store) Get(ctx context.Context, key string) (value []byte, err error) {
+	if err := storage.CheckKey(key); err != nil {
+		return nil, err
+	}
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		bucket, err := s.data(tx)
+		if err != nil {
+			return err
+		}
+		k := []byte(key)
+		stored := bucket.Get(k)
+		if stored == nil {
+			return storage.ErrNotFound
+		}
+		mapped, err := s.unframe(k, stored)
+		if err == nil {
+			value = append(make([]byte, 0, len(mapped)), mapped...)
+		}
+		return err
+	})
+	return value, err
+}
+
+// List implements storage.Store.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) (names []string, err error) {
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		bucket, err := s.data(tx)
+		if err != nil {
+			return err
+		}
+		cursor := bucket.Cursor()
+		names, err = storage.Names(prefix, after, limit, func(from string) (string, bool, error) {
+			if err := s.ready(ctx); err != nil {
+				return "", false, err
+			}
+			key, _ := cursor.Seek([]byte(from))
+			return string(key), key != nil, nil
+		})
+		return err
+	})
+	return names, err
+}
+
+// Snapshot implements storage.Snapshotter.
+func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
+	s.snapshots.RLock()
+	defer s.snapshots.RUnlock()
+	var panicked any // by visit: the caller's affair, and no sign of a damaged file
+	err := s.view(ctx, func(tx *bolt.Tx) error {
+		bucket, err := s.data(tx)
+		if err != nil {
+			return err
+		}
+		var buf []byte
+		cursor := bucket.Cursor()
+		for key, stored := cursor.First(); key != nil; key, stored = cursor.Next() {
+			if err := s.ready(ctx); err != nil {
+				return err
+			}
+			mapped, err := s.unframe(key, stored)
+			if err != nil {
+				return err
+			}
+			buf = append(buf[:0], mapped...)
+			if err := call(visit, string(key), buf, &panicked); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if panicked != nil {
+		panic(panicked)
+	}
+	return err
+}
+
+func call(visit func(string, []byte) error, key string, value []byte, panicked *any) error {
+	defer func() {
+		if v := recover(); v != nil {
+			*panicked = v
+			panic(v)
+		}
+	}()
+	return visit(key, value)
+}
+
+// Size implements storage.Sizer: the length of the file.
+func (s *Store) Size(ctx context.Context) (size int64, err error) {
+	err = s.view(ctx, func(tx *bolt.Tx) error {
+		size = tx.Size()
+		return nil
+	})
+	return size, err
+}
+
+// sequence reads the number of the last group that was written.
+func (s *Store) sequence() (n uint64, err error) {
+	err = s.read(func(tx *bolt.Tx) error {
+		bucket := tx.Bucket(metaBucket)
+		if bucket == nil {
+			return corrupt(s.path, "the bucket %q is missing", metaBucket)
+		}
+		stored := bucket.Get(sequenceKey)
+		if len(stored) != 8 {
+			return corrupt(s.path, "the number of the last group is missing")
+		}
+		n = binary.BigEndian.Uint64(stored)
+		return nil
+	})
+	return n, err
+}

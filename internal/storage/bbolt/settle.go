@@ -1,0 +1,97 @@
+package bbolt
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// What the library (1.5.0) leaves behind when a commit fails, and what follows:
+//
+//   - Growing the file, writing pages or their fsync failed: the old meta page still rules, the list of free pages is
+//     read back from it, and pages that readers of older transactions need stay reserved. The database is fit for the next write.
+//   - The meta page was written and its fsync failed: the new state is visible but may not outlive a power cut, and pages that the
+//     transaction freed count as free though readers of the old state may still be reading them. So nothing is
+//     written before the database was opened again, without readers.
+//   - Mapping more memory failed: nothing is mapped. Opened again likewise.
+
+// settle finds out what became of the group and returns what its members are told: nil where it is on disk after all.
+func (w *writer) settle(cause error) error {
+	w.store.log.Error("a commit failed", "file", w.store.path, "error", cause)
+	sequence, err := w.store.sequence()
+	if err == nil && sequence == w.sequence {
+		return w.notWritten(cause)
+	}
+	w.reopen = cause
+	landed := w.sequence + 1
+	if err := w.recover(); err != nil {
+		return fmt.Errorf("bbolt: the outcome of a commit to %s is unknown: %w (%w)", w.store.path, cause, err)
+	}
+	if w.sequence < landed {
+		return w.notWritten(cause)
+	}
+	return nil
+}
+
+func (w *writer) notWritten(cause error) error {
+	if full(cause) {
+		return fullError(w.store.path, cause)
+	}
+	return fmt.Errorf("bbolt: nothing was written to %s: %w", w.store.path, cause)
+}
+
+// recover opens the database again and makes sure that what it shows is on disk.
+// While a snapshot is being read it fails, so that no reader waits behind it; the next commit tries again.
+func (w *writer) recover() error {
+	s := w.store
+	if !s.snapshots.TryLock() {
+		return fmt.Errorf("bbolt: %s must be opened again after a failed write, and a snapshot of it is being read: %w",
+			s.path, w.reopen)
+	}
+	defer s.snapshots.Unlock()
+	if err := w.reopenDB(); err != nil {
+		return err
+	}
+	sequence, err := s.sequence()
+	if err != nil {
+		return err
+	}
+	if err := guarded(func() error { return writeSequence(s.db, sequence) }); err != nil {
+		return fmt.Errorf("bbolt: writing %s: %w", s.path, err)
+	}
+	w.sequence, w.reopen = sequence, nil
+	return nil
+}
+
+// writeSequence writes what is there already: the meta page that was not synced is thereby replaced by
+// one that is. (To sync it again would not do: after a failure the kernel takes the page for written.)
+func writeSequence(db *bolt.DB, sequence uint64) error {
+	return db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(sequenceKey, binary.BigEndian.AppendUint64(nil, sequence))
+	})
+}
+
+func (w *writer) reopenDB() error {
+	s := w.store
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.db != nil {
+		if err := guarded(s.db.Close); err != nil {
+			var p *panicError
+			if errors.As(err, &p) {
+				w.damage = corrupt(s.path, "closing it failed: %v", p)
+				return w.damage
+			}
+		}
+		s.db, s.file = nil, nil
+	}
+	db, file, err := openDB(context.Background(), s.path, s.opts.LockWait, s.log)
+	if err != nil {
+		return fmt.Errorf("bbolt: opening again after a failed write: %w", err)
+	}
+	s.db, s.file = db, file
+	return nil
+}

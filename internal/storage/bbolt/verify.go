@@ -1,0 +1,292 @@
+package bbolt
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io"
+	"os"
+)
+
+// The layout of a bbolt file (version 2), as far as it is checked here. Numbers are in the machine's byte order. A page:
+//
+//	id u64 | flags u16 | count u16 | overflow u32 | elements
+//
+// A branch element is "pos u32 | ksize u32 | page u64", a leaf element "flags u32 | pos u32 | ksize u32 | vsize u32"; pos counts from the
+// element. A leaf element with flag 1 is a bucket: its value is "root page u64 | sequence u64", and where the root is 0 a page follows inline.
+const (
+	pageHeader  = 16
+	elementSize = 16
+	branchPage  = 0x01
+	leafPage    = 0x02
+	metaPage    = 0x04
+	freePage    = 0x10
+	bucketLeaf  = 0x01
+
+	metaMagic   = 0xED0CDAED
+	metaVersion = 2
+	metaSize    = 64 // magic, version, page size, flags u32; root, sequence, freelist, high-water mark, transaction, checksum u64
+	noFreelist  = ^uint64(0)
+	maxDepth    = 64
+	maxPageSize = 1 << 16
+)
+
+var native = binary.NativeEndian
+
+// dbMeta is a meta page.
+type dbMeta struct {
+	pageSize                   uint64
+	root, free, highWater, txn uint64
+}
+
+// checker walks over a file. It reads it as a file, not as memory, so that nothing in it can do harm.
+type checker struct {
+	file  io.ReaderAt
+	meta  dbMeta
+	seen  []bool // by page: reachable, or the free list's own
+	depth int
+	metas int // valid meta pages
+}
+
+// verify refuses a file whose structure would lead the library astray: truncated, pages that are not what they should be, in
+// use twice, in a circle, or both in use and free. It does not look at values; their checksums do that. The warning is for the log.
+func verify(f *os.File) (warning string, err error) {
+	info, err := f.Stat()
+	if err != nil {
+		return "", ioError(f.Name(), "reading", err)
+	}
+	c := &checker{file: f}
+	if err := c.verify(uint64(info.Size())); err != nil {
+		var damage damageError
+		if errors.As(err, &damage) {
+			return "", corrupt(f.Name(), "%s", string(damage))
+		}
+		return "", ioError(f.Name(), "reading", err)
+	}
+	if c.metas < 2 {
+		return "one of the two meta pages is damaged; the last commits before the damage may be missing", nil
+	}
+	return "", nil
+}
+
+// damageError says what is wrong with the file.
+type damageError string
+
+func (d damageError) Error() string { return string(d) }
+
+func damagef(format string, args ...any) error { return damageError(fmt.Sprintf(format, args...)) }
+
+func (c *checker) verify(size uint64) error {
+	meta, err := c.latestMeta(size)
+	if err != nil {
+		return err
+	}
+	c.meta = meta
+	if meta.highWater > size/meta.pageSize {
+		return damagef("it is truncated: %d bytes are there, %d are in use", size, meta.highWater*meta.pageSize)
+	}
+	c.seen = make([]bool, meta.highWater)
+	c.seen[0], c.seen[1] = true, true
+	if err := c.tree(meta.root); err != nil {
+		return err
+	}
+	return c.freelist()
+}
+
+// latestMeta returns the meta page that rules.
+func (c *checker) latestMeta(size uint64) (dbMeta, error) {
+	best, err := c.metaAt(0)
+	if err != nil {
+		return dbMeta{}, err
+	}
+	if best != nil {
+		c.metas++
+	}
+	for at := uint64(1 << 10); at <= maxPageSize && at < size; at <<= 1 {
+		m, err := c.metaAt(at)
+		if err != nil {
+			return dbMeta{}, err
+		}
+		if m == nil || m.pageSize != at || best != nil && m.pageSize != best.pageSize {
+			continue
+		}
+		c.metas++
+		if best == nil || m.txn > best.txn {
+			best = m
+		}
+	}
+	switch {
+	case best == nil:
+		return dbMeta{}, damagef("it has no valid meta page: it is damaged, or no bbolt database")
+	case best.highWater < 3:
+		return dbMeta{}, damagef("its meta page is out of bounds")
+	}
+	return *best, nil
+}
+
+// metaAt returns nil for what is no valid meta page.
+func (c *checker) metaAt(at uint64) (*dbMeta, error) {
+	page := make([]byte, pageHeader+metaSize)
+	if _, err := c.file.ReadAt(page, int64(at)); err != nil {
+		if errors.Is(err, io.EOF) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	b := page[pageHeader:]
+	sum := fnv.New64a()
+	sum.Write(b[:metaSize-8])
+	m := &dbMeta{pageSize: uint64(native.Uint32(b[8:])), root: native.Uint64(b[16:]), free: native.Uint64(b[32:]),
+		highWater: native.Uint64(b[40:]), txn: native.Uint64(b[48:])}
+	if native.Uint32(b) != metaMagic || native.Uint32(b[4:]) != metaVersion || native.Uint64(b[56:]) != sum.Sum64() ||
+		m.pageSize < 1<<10 || m.pageSize > maxPageSize || m.pageSize&(m.pageSize-1) != 0 {
+		return nil, nil
+	}
+	return m, nil
+}
+
+// page reads a page with its overflow and marks it as seen.
+func (c *checker) page(id uint64) ([]byte, error) {
+	if id < 2 || id >= c.meta.highWater {
+		return nil, damagef("page %d is out of bounds", id)
+	}
+	header := make([]byte, pageHeader)
+	if _, err := c.file.ReadAt(header, int64(id*c.meta.pageSize)); err != nil {
+		return nil, err
+	}
+	overflow := uint64(native.Uint32(header[12:]))
+	if native.Uint64(header) != id || overflow >= c.meta.highWater-id {
+		return nil, damagef("page %d is not what it should be", id)
+	}
+	for n := id; n <= id+overflow; n++ {
+		if c.seen[n] {
+			return nil, damagef("page %d is in use twice", n)
+		}
+		c.seen[n] = true
+	}
+	b := make([]byte, (1+overflow)*c.meta.pageSize)
+	_, err := c.file.ReadAt(b, int64(id*c.meta.pageSize))
+	return b, err
+}
+
+// tree walks the pages below id.
+func (c *checker) tree(id uint64) error {
+	if c.depth++; c.depth > maxDepth {
+		return damagef("page %d lies too deep", id)
+	}
+	defer func() { c.depth-- }()
+	b, err := c.page(id)
+	if err != nil {
+		return err
+	}
+	switch flags := native.Uint16(b[8:]); flags {
+	case branchPage:
+		return c.branch(id, b)
+	case leafPage:
+		return c.leaf(id, b)
+	default:
+		return damagef("page %d has the flags %#x", id, flags)
+	}
+}
+
+// elements calls visit for each element of a page with the bytes from its key on, and checks that keys ascend.
+func elements(id uint64, b []byte, posAt int, visit func(element, rest []byte) (key []byte, err error)) error {
+	count := int(native.Uint16(b[10:]))
+	if pageHeader+count*elementSize > len(b) {
+		return damagef("page %d has too many elements", id)
+	}
+	var last []byte
+	for i := range count {
+		at := pageHeader + i*elementSize
+		element := b[at : at+elementSize]
+		pos := uint64(native.Uint32(element[posAt:]))
+		if pos > uint64(len(b)-at) {
+			return damagef("element %d of page %d is out of bounds", i, id)
+		}
+		key, err := visit(element, b[uint64(at)+pos:])
+		if err != nil {
+			return err
+		}
+		if i > 0 && bytes.Compare(last, key) >= 0 {
+			return damagef("the keys of page %d are out of order at %q", id, key)
+		}
+		last = key
+	}
+	return nil
+}
+
+func (c *checker) branch(id uint64, b []byte) error {
+	if native.Uint16(b[10:]) == 0 {
+		return damagef("page %d is an empty branch", id)
+	}
+	return elements(id, b, 0, func(element, rest []byte) ([]byte, error) {
+		size := uint64(native.Uint32(element[4:]))
+		if size > uint64(len(rest)) {
+			return nil, damagef("a key of page %d is out of bounds", id)
+		}
+		return rest[:size], c.tree(native.Uint64(element[8:]))
+	})
+}
+
+func (c *checker) leaf(id uint64, b []byte) error {
+	return elements(id, b, 4, func(element, rest []byte) ([]byte, error) {
+		flags, ksize, vsize := native.Uint32(element), uint64(native.Uint32(element[8:])), uint64(native.Uint32(element[12:]))
+		if flags > bucketLeaf || ksize+vsize > uint64(len(rest)) {
+			return nil, damagef("an element of page %d is out of bounds", id)
+		}
+		key, value := rest[:ksize], rest[ksize:ksize+vsize]
+		if flags != bucketLeaf {
+			return key, nil
+		}
+		return key, c.bucket(id, value)
+	})
+}
+
+// bucket walks a bucket's own tree, or its inline page.
+func (c *checker) bucket(id uint64, value []byte) error {
+	switch {
+	case len(value) < pageHeader:
+		return damagef("page %d holds a bucket that is out of bounds", id)
+	case native.Uint64(value) != 0:
+		return c.tree(native.Uint64(value))
+	case len(value) < 2*pageHeader || native.Uint16(value[pageHeader+8:]) != leafPage:
+		return damagef("page %d holds a bucket that is no leaf", id)
+	}
+	if c.depth++; c.depth > maxDepth {
+		return damagef("page %d holds buckets too deep", id)
+	}
+	defer func() { c.depth-- }()
+	return c.leaf(id, value[pageHeader:])
+}
+
+// freelist checks that no page is both in use and free.
+func (c *checker) freelist() error {
+	if c.meta.free == noFreelist {
+		return damagef("its list of free pages is missing")
+	}
+	b, err := c.page(c.meta.free)
+	if err != nil {
+		return err
+	}
+	if native.Uint16(b[8:]) != freePage {
+		return damagef("the list of free pages is not at page %d", c.meta.free)
+	}
+	count, list := uint64(native.Uint16(b[10:])), b[pageHeader:]
+	if count == 0xFFFF {
+		count, list = native.Uint64(list), list[8:]
+	}
+	if count > uint64(len(list))/8 {
+		return damagef("the list of free pages is out of bounds")
+	}
+	last := uint64(0)
+	for i := range count {
+		id := native.Uint64(list[8*i:])
+		if id <= last || id < 2 || id >= c.meta.highWater || c.seen[id] {
+			return damagef("page %d cannot be free", id)
+		}
+		last = id
+	}
+	return nil
+}

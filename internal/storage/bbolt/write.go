@@ -1,0 +1,235 @@
+package bbolt
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+	"slices"
+	"sync/atomic"
+
+	bolt "go.etcd.io/bbolt"
+
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// request is a batch on its way through the queue.
+type request struct {
+	batch storage.Batch
+	taken atomic.Bool // by the writer, or by the caller who gives it up: whoever is first
+	done  chan error
+}
+
+// Commit implements storage.Store. A context that ends takes the batch out of the queue; once the writer
+// has it, the outcome is waited for, because it is near.
+func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := b.Check(); err != nil {
+		return err
+	}
+	if b.Epoch != 0 {
+		return fmt.Errorf("%w: this storage has no elections", storage.ErrFenced)
+	}
+	r := &request{batch: b, done: make(chan error, 1)}
+	if err := s.send(ctx, r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if r.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-r.done
+	}
+}
+
+func (s *Store) send(ctx context.Context, r *request) error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if s.closing.Err() != nil {
+		return storage.ErrClosed
+	}
+	select {
+	case s.queue <- r:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// writer is the one goroutine that writes.
+type writer struct {
+	store    *Store
+	sequence uint64 // of the last group that is known to be written
+	damage   error  // the library panicked in a write: there are no more writes
+	reopen   error  // why the database must be opened again before the next write
+	commit   func(*bolt.Tx) error
+}
+
+// serve writes groups until the queue is closed and empty.
+func (w *writer) serve(queue <-chan *request) {
+	for first := range queue {
+		// Those whom the last group has just answered come back at once: let them.
+		runtime.Gosched()
+		group := w.gather(first, queue)
+		if len(group) > 0 {
+			w.write(group)
+		}
+	}
+}
+
+// gather takes what waits, within the bounds of a group.
+func (w *writer) gather(first *request, queue <-chan *request) []*request {
+	var group []*request
+	size := 0
+	take := func(r *request) {
+		if r.taken.CompareAndSwap(false, true) {
+			group = append(group, r)
+			for _, op := range r.batch.Ops {
+				size += len(op.Key) + len(op.Value)
+			}
+		}
+	}
+	take(first)
+	for len(group) < groupBatches && size < groupBytes {
+		select {
+		case r, ok := <-queue:
+			if !ok {
+				return group
+			}
+			take(r)
+		default:
+			return group
+		}
+	}
+	return group
+}
+
+// write carries out a group in one transaction and answers its members.
+func (w *writer) write(group []*request) {
+	results := make([]error, len(group))
+	events, err := w.transact(group, results)
+	switch {
+	case err == nil:
+		w.store.feed.Publish(events...)
+	case !storage.NothingWritten(err):
+		w.store.feed.Break()
+	}
+	for i, r := range group {
+		if err != nil {
+			results[i] = err // also to whom conflicted with a batch that was not written now
+		}
+		r.done <- results[i]
+	}
+}
+
+// transact returns what concerns the whole group; what concerns one member goes to results.
+func (w *writer) transact(group []*request, results []error) ([]storage.Event, error) {
+	if w.damage != nil {
+		return nil, w.damage
+	}
+	if w.reopen != nil {
+		if err := w.recover(); err != nil {
+			return nil, err
+		}
+	}
+	var events []storage.Event
+	started := false // the outcome is open from here
+	err := guarded(func() error {
+		tx, err := w.store.db.Begin(true)
+		if err != nil {
+			return err
+		}
+		wrote, err := w.apply(tx, group, results, &events)
+		if err != nil || !wrote {
+			return errors.Join(err, tx.Rollback())
+		}
+		failpoint.Point("storage.commit.before")
+		started = true
+		err = w.commit(tx)
+		if err == nil {
+			w.sequence++
+			failpoint.Point("storage.commit.after")
+		}
+		return err
+	})
+	var p *panicError
+	switch {
+	case err == nil:
+		return events, nil
+	case errors.As(err, &p):
+		w.damage = corrupt(w.store.path, "writing to it failed: %v", p)
+		w.store.log.Error("the database is damaged; writes are refused from now on", "file", w.store.path, "error", p)
+		return nil, w.damage
+	case started:
+		return events, w.settle(err)
+	}
+	return nil, fmt.Errorf("bbolt: %w", err)
+}
+
+// apply carries out the batches whose conditions hold, in order; each sees those before it.
+func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[]storage.Event) (wrote bool, err error) {
+	bucket, err := w.store.data(tx)
+	if err != nil {
+		return false, err
+	}
+	for i, r := range group {
+		if results[i] = w.check(bucket, r.batch.If); results[i] != nil {
+			continue
+		}
+		for j, op := range r.batch.Ops {
+			changed, err := applyOp(bucket, op)
+			if err != nil {
+				return false, err
+			}
+			overtaken := slices.ContainsFunc(r.batch.Ops[j+1:], func(later storage.Op) bool { return later.Key == op.Key })
+			if changed && !overtaken {
+				*events = append(*events, storage.Event{Key: op.Key, Deleted: op.Delete})
+			}
+			wrote = wrote || changed
+		}
+	}
+	if !wrote {
+		return false, nil
+	}
+	return true, tx.Bucket(metaBucket).Put(sequenceKey, binary.BigEndian.AppendUint64(nil, w.sequence+1))
+}
+
+func applyOp(bucket *bolt.Bucket, op storage.Op) (changed bool, err error) {
+	key := []byte(op.Key)
+	if op.Delete {
+		if bucket.Get(key) == nil {
+			return false, nil
+		}
+		return true, bucket.Delete(key)
+	}
+	return true, bucket.Put(key, frame(key, op.Value))
+}
+
+func (w *writer) check(bucket *bolt.Bucket, conditions []storage.Condition) error {
+	for _, c := range conditions {
+		key := []byte(c.Key)
+		stored := bucket.Get(key)
+		if c.Absent != (stored == nil) {
+			return fmt.Errorf("%w: %q", storage.ErrConflict, c.Key)
+		}
+		if stored == nil {
+			continue
+		}
+		value, err := w.store.unframe(key, stored)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(value, c.Value) {
+			return fmt.Errorf("%w: %q", storage.ErrConflict, c.Key)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,289 @@
+package storagetest
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// patience is how long the suite waits for what must come; nothing waits for it to pass where all is well.
+const patience = 10 * time.Second
+
+func watch(s *suite) {
+	store := s.open()
+	w, ok := store.(storage.Watcher)
+	if !ok {
+		return
+	}
+	s.commit(store, storage.Put("w/before", nil))
+	events, err := w.Watch(s.ctx, "w/")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	s.commit(store, storage.Put("w/a", nil), storage.Put("other", nil), storage.Put("wx", nil))
+	s.commit(store, storage.Delete("w/a"))
+	s.commit(store, storage.Put("w/b", nil), storage.Delete("w/b"), storage.Put("w/c", nil))
+	err = store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent("w/c")}, Ops: []storage.Op{storage.Put("w/no", nil)}})
+	s.wantError("the condition", err, storage.ErrConflict)
+	s.commit(store, storage.Put("w/end", nil))
+
+	last := map[string]storage.Event{}
+	var order []string
+	timeout := time.After(patience)
+	for len(order) == 0 || order[len(order)-1] != "w/end" {
+		select {
+		case e, ok := <-events:
+			if !ok {
+				s.t.Fatalf("the channel was closed after %q", order)
+			}
+			order = append(order, e.Key)
+			last[e.Key] = e
+		case <-timeout:
+			s.t.Fatalf("no more events after %q", order)
+		}
+	}
+	for key, deleted := range map[string]bool{"w/a": true, "w/c": false, "w/end": false} {
+		if e, ok := last[key]; !ok || e.Deleted != deleted {
+			s.t.Errorf("last event of %q: %+v, %v; want deleted %v", key, e, ok, deleted)
+		}
+	}
+	for _, key := range []string{"w/before", "other", "wx", "w/no"} {
+		if e, ok := last[key]; ok {
+			s.t.Errorf("an event that should not be: %+v", e)
+		}
+	}
+	if e, ok := last["w/b"]; ok && !e.Deleted {
+		s.t.Error("a key that was put and deleted ended as put")
+	}
+	if slices.Index(order, "w/a") > slices.Index(order, "w/c") {
+		s.t.Errorf("events out of order: %q", order)
+	}
+}
+
+func watchEnds(s *suite) {
+	store := s.open()
+	w, ok := store.(storage.Watcher)
+	if !ok {
+		return
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	byContext, err := w.Watch(ctx, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	byClose, err := w.Watch(s.ctx, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, err = w.Watch(s.ctx, "no-slash")
+	s.wantError("a bad prefix", err, storage.ErrInvalidKey)
+	cancel()
+	s.drained("after its context", byContext)
+	if err := store.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.drained("after Close", byClose)
+}
+
+// drained waits for a channel to be closed.
+func (s *suite) drained(when string, events <-chan storage.Event) {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case _, ok := <-events:
+			if !ok {
+				return
+			}
+		case <-timeout:
+			s.t.Fatalf("the channel is still open %s", when)
+		}
+	}
+}
+
+func snapshot(s *suite) {
+	store := s.open()
+	sn, ok := store.(storage.Snapshotter)
+	if !ok {
+		return
+	}
+	keys := append(numbered("s/", 50), "a", "a-b", "a/b", "empty")
+	for _, key := range keys[:53] {
+		s.commit(store, storage.Put(key, []byte(key)))
+	}
+	s.commit(store, storage.Put("empty", nil))
+	slices.Sort(keys)
+	var seen []string
+	err := sn.Snapshot(s.ctx, func(key string, value []byte) error {
+		if len(seen) == 0 { // what is written meanwhile is not in it, and does not wait for it
+			s.commit(store, storage.Put("s/later", nil), storage.Delete("s/0049"), storage.Put("s/0048", []byte("changed")))
+		}
+		seen = append(seen, key)
+		if want := []byte(key); key != "empty" && !bytes.Equal(value, want) || key == "empty" && len(value) != 0 {
+			s.t.Errorf("%q holds %q", key, value)
+		}
+		return nil
+	})
+	if err != nil || !slices.Equal(seen, keys) {
+		s.t.Errorf("Snapshot: %v\n got %q\nwant %q", err, seen, keys)
+	}
+	stop := errors.New("stop")
+	visits := 0
+	err = sn.Snapshot(s.ctx, func(string, []byte) error { visits++; return stop })
+	if s.wantError("visit's own error", err, stop); visits != 1 {
+		s.t.Errorf("visited %d times after an error", visits)
+	}
+	ctx, cancel := context.WithCancel(s.ctx)
+	err = sn.Snapshot(ctx, func(string, []byte) error { cancel(); return nil })
+	s.wantError("context ended meanwhile", err, context.Canceled)
+}
+
+func size(s *suite) {
+	store := s.open()
+	sizer, ok := store.(storage.Sizer)
+	if !ok {
+		return
+	}
+	before, err := sizer.Size(s.ctx)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := range 4 {
+		s.commit(store, storage.Put(fmt.Sprint("big", i), bytes.Repeat([]byte{1}, 1<<19)))
+	}
+	after, err := sizer.Size(s.ctx)
+	if err != nil || after < before+4<<19 {
+		s.t.Errorf("Size = %d, %v; it was %d before 2 MiB came", after, err, before)
+	}
+}
+
+// nodes opens two stores on the data, as electors; nil where that is not possible.
+func (s *suite) nodes() (a, b storage.Store, ea, eb storage.Elector) {
+	a = s.open()
+	ea, ok := a.(storage.Elector)
+	if !ok || !s.Shared {
+		return nil, nil, nil, nil
+	}
+	b = s.open()
+	return a, b, ea, b.(storage.Elector)
+}
+
+func (s *suite) campaign(e storage.Elector, identity string) storage.Leadership {
+	s.t.Helper()
+	ctx, cancel := context.WithTimeout(s.ctx, patience)
+	defer cancel()
+	office, err := e.Campaign(ctx, []byte(identity))
+	if err != nil {
+		s.t.Fatalf("Campaign of %s: %v", identity, err)
+	}
+	return office
+}
+
+func election(s *suite) {
+	a, _, ea, eb := s.nodes()
+	if ea == nil {
+		return
+	}
+	_, _, err := ea.Leader(s.ctx)
+	s.wantError("Leader before any election", err, storage.ErrNotFound)
+	first := s.campaign(ea, "node a")
+	for _, e := range []storage.Elector{ea, eb} {
+		if who, epoch, err := e.Leader(s.ctx); string(who) != "node a" || epoch != first.Epoch() || err != nil || epoch == 0 {
+			s.t.Errorf("Leader = %q, %d, %v; want node a, %d", who, epoch, err, first.Epoch())
+		}
+	}
+	elected := make(chan storage.Leadership, 1)
+	go func() {
+		office, err := eb.Campaign(s.ctx, []byte("node b"))
+		if err != nil {
+			s.t.Errorf("Campaign: %v", err)
+		}
+		elected <- office
+	}()
+	select {
+	case <-elected:
+		s.t.Fatal("two leaders")
+	case <-first.Lost():
+		s.t.Fatal("the office was lost for no reason")
+	case <-time.After(50 * time.Millisecond): // the absence of an event can only be given time
+	}
+	if err := a.Close(); err != nil { // as good as a crash
+		s.t.Fatal(err)
+	}
+	s.lost(first)
+	second := <-elected
+	if second == nil || second.Epoch() <= first.Epoch() {
+		s.t.Fatalf("the second office is %v after epoch %d", second, first.Epoch())
+	}
+	if err := second.Resign(s.ctx); err != nil {
+		s.t.Errorf("Resign: %v", err)
+	}
+	s.lost(second)
+	_, _, err = eb.Leader(s.ctx)
+	s.wantError("Leader after a resignation", err, storage.ErrNotFound)
+}
+
+func (s *suite) lost(office storage.Leadership) {
+	s.t.Helper()
+	select {
+	case <-office.Lost():
+	case <-time.After(patience):
+		s.t.Fatal("the loss of the office was not told")
+	}
+}
+
+func fencing(s *suite) {
+	a, b, ea, eb := s.nodes()
+	if ea == nil {
+		return
+	}
+	write := func(store storage.Store, epoch uint64, value string) error {
+		return store.Commit(s.ctx, storage.Batch{Epoch: epoch, Ops: []storage.Op{storage.Put("k", []byte(value))}})
+	}
+	first := s.campaign(ea, "node a")
+	if err := write(a, first.Epoch(), "first"); err != nil {
+		s.t.Fatalf("the leader's own commit: %v", err)
+	}
+	if err := first.Resign(s.ctx); err != nil {
+		s.t.Fatal(err)
+	}
+	second := s.campaign(eb, "node b")
+	err := write(a, first.Epoch(), "deposed")
+	if s.wantError("a deposed leader's commit", err, storage.ErrFenced); !storage.NothingWritten(err) {
+		s.t.Error("ErrFenced leaves the outcome open")
+	}
+	s.wantError("an epoch to come", write(b, second.Epoch()+1, "future"), storage.ErrFenced)
+	s.holds(b, "k", []byte("first"))
+	if err := write(b, second.Epoch(), "second"); err != nil {
+		s.t.Fatalf("the new leader's commit: %v", err)
+	}
+	s.holds(a, "k", []byte("second"))
+}
+
+func campaignEnds(s *suite) {
+	_, b, ea, eb := s.nodes()
+	if ea == nil {
+		return
+	}
+	first := s.campaign(ea, "node a")
+	ctx, cancel := context.WithCancel(s.ctx)
+	failed := make(chan error, 2)
+	go func() { _, err := eb.Campaign(ctx, []byte("impatient")); failed <- err }()
+	cancel()
+	s.wantError("Campaign with its context ended", <-failed, context.Canceled)
+	go func() { _, err := eb.Campaign(s.ctx, []byte("closing")); failed <- err }()
+	if err := b.Close(); err != nil {
+		s.t.Fatal(err)
+	}
+	s.wantError("Campaign while closing", <-failed, storage.ErrClosed)
+	select {
+	case <-first.Lost():
+		s.t.Error("the leader lost its office to candidates that gave up")
+	default:
+	}
+}
