@@ -32,8 +32,8 @@ func (c *serverCommand) development(o *serverFlags, cfg *config.Config) (*develo
 		cfg.Storage = &config.Storage{Type: "inmem"}
 	}
 	if len(cfg.Listeners) == 0 || o.devListen != "" {
-		l := config.DefaultListener()
-		l.Address, l.TLSDisable = cmp.Or(o.devListen, "127.0.0.1:8200"), true
+		l := config.NewListener(cmp.Or(o.devListen, "127.0.0.1:8200"))
+		l.TLSDisable = true
 		cfg.Listeners = append(cfg.Listeners, l)
 	}
 	if !o.devHSM || len(cfg.Seals) > 0 {
@@ -101,7 +101,7 @@ func (d *development) begin(ctx context.Context, p *process) error {
 func (d *development) print(p *process, res *node.InitResult) {
 	fmt.Fprintln(p.out, "WARNING! This is a development server: its keys are printed here, and its data goes when it stops.")
 	fmt.Fprintln(p.out)
-	fmt.Fprintf(p.out, "    $ export SEALGATE_ADDR='%s'\n\n", p.http.URL())
+	fmt.Fprintf(p.out, "    $ export SEALGATE_ADDR='%s'\n\n", "http://"+p.http[len(p.http)-1].Addr().String())
 	show := func(what string, keys []*secret.Bytes) {
 		for i, k := range keys {
 			fmt.Fprintf(p.out, "%s %d: %s\n", what, i+1, base64.StdEncoding.EncodeToString(k.Expose()))

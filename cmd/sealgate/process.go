@@ -12,7 +12,6 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -30,7 +29,7 @@ type process struct {
 	log   *slog.Logger
 	store storage.Store
 	node  *node.Node
-	http  *api.Server
+	http  listeners
 
 	reloadConfig func() (*config.Config, error)
 	makeSeals    func(*config.Config) (*seals.Set, error)
@@ -69,7 +68,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if p.node, err = node.New(nc); err != nil {
 		return nil, err
 	}
-	if p.http, err = newHTTP(cfg, p); err != nil {
+	if p.http, err = listen(cfg, p.node, p.log); err != nil {
 		return nil, err
 	}
 	p.describe(cfg)
@@ -93,14 +92,14 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 // run serves until ctx ends, then lets requests under way finish, seals, and closes everything.
 func (p *process) run(ctx context.Context, dev *development) error {
 	if err := p.writePID(); err != nil {
-		return errors.Join(err, p.http.Shutdown(ctx), p.store.Close(), p.seals.Close())
+		return errors.Join(err, p.http.shutdown(ctx), p.store.Close(), p.seals.Close())
 	}
 	nodeCtx, stopNode := context.WithCancel(context.Background())
 	defer stopNode()
 	var wg sync.WaitGroup
 	wg.Go(func() { p.node.Run(nodeCtx) })
 	failed := make(chan error, 1)
-	wg.Go(func() { failed <- p.http.Serve() })
+	wg.Go(func() { failed <- p.http.serve() })
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
 	p.banner()
 	var err error
@@ -116,7 +115,7 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	}
 	stopCtx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	err = errors.Join(err, p.http.Shutdown(stopCtx))
+	err = errors.Join(err, p.http.shutdown(stopCtx))
 	stopNode()
 	wg.Wait()
 	p.mu.Lock()
@@ -143,7 +142,7 @@ func (p *process) reloadOnSignal(ctx context.Context) {
 
 // reload reads certificates again and, while the node is sealed, the seals' configuration. What fails leaves what is in use.
 func (p *process) reload() {
-	if err := p.http.Reload(); err != nil {
+	if err := p.http.reload(); err != nil {
 		p.log.Error("reload: the certificates in use stay", "error", err)
 	} else {
 		p.log.Info("reload: certificates read again")
@@ -194,9 +193,9 @@ func (p *process) removePID() error {
 func newLogger(w io.Writer, o *serverFlags, cfg *config.Config) (*slog.Logger, error) {
 	level := cfg.LogLevel
 	if o.logLevel != "" {
-		var err error
-		if level, err = config.ParseLevel(o.logLevel); err != nil {
-			return nil, err
+		var ok bool
+		if level, ok = config.Level(o.logLevel); !ok {
+			return nil, fmt.Errorf("log level %q is unknown: trace, debug, info, warn or error", o.logLevel)
 		}
 	}
 	format := cfg.LogFormat

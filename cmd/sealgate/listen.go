@@ -1,0 +1,79 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// listeners are all the doors through which the API is reached.
+type listeners []*api.Server
+
+// listen opens every listener of the configuration, or none.
+func listen(cfg *config.Config, n *node.Node, log *slog.Logger) (_ listeners, err error) {
+	var all listeners
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, all.shutdown(context.Background()))
+		}
+	}()
+	for _, l := range cfg.Listeners {
+		duration := l.MaxRequestDuration
+		if duration == 0 {
+			duration = cfg.DefaultMaxRequestDuration
+		}
+		h := api.New(api.Config{
+			Node: n, Version: release, Log: log, DisableUnauthRekey: l.DisableUnauthRekey,
+			Limits: api.Limits{
+				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
+			},
+		})
+		s, err := api.Listen(context.Background(), l, h, log)
+		if err != nil {
+			return all, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// serve answers on all of them until shutdown, or until one fails.
+func (l listeners) serve() error {
+	failed := make(chan error)
+	for _, s := range l {
+		go func() { failed <- s.Serve() }()
+	}
+	var err error
+	for range l {
+		if e := <-failed; e != nil && err == nil {
+			err = errors.Join(e, l.shutdown(context.Background()))
+		}
+	}
+	return err
+}
+
+// reload reads the certificates again.
+func (l listeners) reload() error {
+	var errs []error
+	for _, s := range l {
+		errs = append(errs, s.Reload())
+	}
+	return errors.Join(errs...)
+}
+
+// shutdown takes no new requests and waits for those under way until ctx ends.
+func (l listeners) shutdown(ctx context.Context) error {
+	errs := make(chan error)
+	for _, s := range l {
+		go func() { errs <- s.Shutdown(ctx) }()
+	}
+	var all []error
+	for range l {
+		all = append(all, <-errs)
+	}
+	return errors.Join(all...)
+}
