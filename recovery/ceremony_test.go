@@ -166,6 +166,34 @@ func TestStartChecksItsOrigin(t *testing.T) {
 	}
 }
 
+// TestLargestCeremonyFitsItsRecord fills every list to its bound.
+func TestLargestCeremonyFitsItsRecord(t *testing.T) {
+	t.Parallel()
+	custody, shares := newCustody(t, Recovery, nil, MaxShares, MaxShares)
+	params := Params{Shares: MaxShares, Threshold: 2, Verification: true, Backup: true}
+	for range MaxShares {
+		params.Recipients = append(params.Recipients, strings.Repeat("r", maxRecipients/MaxShares))
+		params.Holders = append(params.Holders, strings.Repeat("h", MaxName))
+	}
+	c, err := Start(PurposeRekeyRecovery, custody, params, Origin{By: strings.Repeat("b", maxText), Now: clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range shares {
+		if _, err := c.Give(custody, c.Nonce, s, clock); err != nil {
+			t.Fatal(err)
+		}
+	}
+	record := c.Marshal()
+	if got, err := UnmarshalCeremony(record); err != nil || len(record) > maxRecord || !reflect.DeepEqual(got, c) {
+		t.Errorf("%d bytes came back different, or %v", len(record), err)
+	}
+	params.Recipients[7] += strings.Repeat("r", MaxShares)
+	if _, err := Start(PurposeRekeyRecovery, custody, params, Origin{Now: clock}); !errors.Is(err, ErrParams) {
+		t.Errorf("more than fits: %v", err)
+	}
+}
+
 func TestCloneIsIndependent(t *testing.T) {
 	t.Parallel()
 	custody, shares := newCustody(t, Recovery, nil, 3, 3)

@@ -18,7 +18,8 @@
 //
 // It does not guarantee that a record is authentic: whoever can write a Custody can name another public key. Records belong in
 // the barrier; what must be readable while sealed has to be checked against the barrier once it is open. Nor are hexadecimal
-// and base64 decoded in constant time: the text of a share is in the hands of the one who sent it.
+// and base64 decoded in constant time: the text of a share is in the hands of the one who sent it. Nor is the memory of
+// a derived private key overwritten: crypto/hpke has no way to do it.
 //
 // Records start with a format version. Later versions are added, and the old ones stay readable.
 package recovery
