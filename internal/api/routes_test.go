@@ -1,0 +1,153 @@
+package api
+
+import (
+	"fmt"
+	"net/http"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/auth"
+)
+
+// TestRouteTable pins the table: whoever changes who may call what, sees it here.
+func TestRouteTable(t *testing.T) {
+	t.Parallel()
+	var b strings.Builder
+	for _, r := range routes {
+		needs := accessNames[r.Access]
+		if r.Capability != 0 {
+			needs += ", " + r.Capability.String()
+		}
+		if r.Sudo {
+			needs += " and sudo"
+		}
+		var marks string
+		if r.Lifecycle {
+			marks += " lifecycle"
+		}
+		if r.Rekey {
+			marks += " rekey"
+		}
+		fmt.Fprintf(&b, "%-13s %-32s %-9s %8d  %s%s\n", strings.Join(r.Methods, ","), r.Path, styleNames[r.Style], r.Body, needs, marks)
+	}
+	golden(t, "routes.txt", b.String())
+}
+
+func TestRouteTableIsSound(t *testing.T) {
+	t.Parallel()
+	seen := map[string]bool{}
+	for _, r := range routes {
+		for _, m := range r.Methods {
+			if seen[m+r.Path] {
+				t.Errorf("%s %s is there twice", m, r.Path)
+			}
+			seen[m+r.Path] = true
+		}
+		guarded := r.Access == withToken || r.Access == withTokenUnlessSealed
+		if guarded != (r.Capability != 0) || r.Sudo && !guarded {
+			t.Errorf("%v %s: its access and its capability contradict each other", r.Methods, r.Path)
+		}
+		if !ours(r.Path) {
+			t.Errorf("%s is outside sys/ and auth/: requests to it would go to the mounts", r.Path)
+		}
+		if slices.Contains(r.Methods, "PUT") != slices.Contains(r.Methods, "POST") {
+			t.Errorf("%s: PUT and POST are one", r.Path)
+		}
+	}
+}
+
+// outcome is what a request to a route comes to.
+type outcome struct {
+	code int
+	body string
+}
+
+var (
+	noToken   = outcome{http.StatusForbidden, refusal("permission denied")}
+	forbidden = outcome{http.StatusForbidden, refusal("1 error occurred:\n\t* permission denied\n\n")}
+	isSealed  = outcome{http.StatusServiceUnavailable, refusal("Vault is sealed")}
+	passes    = outcome{} // whatever the handler says, but neither of those above
+)
+
+// expected says what a route owes to a kind of token.
+func expected(r route, token string) outcome {
+	if r.Access == anybody || r.Access == anybodyAlways || token == "root" {
+		return passes
+	}
+	if token == "weak" {
+		return forbidden
+	}
+	return noToken
+}
+
+// TestAuthorisationMatrix makes every request of the table with every kind of token.
+func TestAuthorisationMatrix(t *testing.T) {
+	t.Parallel()
+	lines := append(slices.Clone(routes),
+		route{Methods: []string{"GET", "PUT", "DELETE", "LIST", "PATCH", "SCAN"}, Path: "secret/matrix", Capability: auth.Read},
+		route{Methods: []string{"GET", "PUT", "DELETE", "LIST"}, Path: "nowhere/matrix", Capability: auth.Read},
+		route{Methods: []string{"GET", "PUT", "DELETE", "LIST"}, Path: "sys/nowhere", Capability: auth.Read},
+		route{Methods: []string{"PATCH", "LIST", "DELETE"}, Path: "sys/mounts", Capability: auth.Read})
+	w := unsealed(t)
+	root := w.token
+	tokens := map[string]string{
+		"none": "", "unknown": "s.000000000000000000000000", "root": root,
+		"expired": w.grant("expired", moment, "root"), "weak": w.grant("weak", moment.AddDate(1, 0, 0), "default"),
+	}
+	for _, r := range lines {
+		if r.Path == "sys/seal" || r.Path == "sys/unseal" {
+			continue // they have a world to themselves, below
+		}
+		path := strings.ReplaceAll(r.Path, "*", "secret")
+		for _, method := range r.Methods {
+			for kind, token := range tokens {
+				if kind == "root" && r.Path == "sys/mounts/*" && method == "DELETE" {
+					continue
+				}
+				a := w.do(method, path, `{}`, "X-Vault-Token", token)
+				check(t, method+" "+path+" with token "+kind, a.Code, a.Body.String(), expected(r, kind))
+			}
+		}
+	}
+	matrixSealed(t, w, lines, tokens)
+}
+
+// matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to everybody.
+func matrixSealed(t *testing.T, w *world, lines []route, tokens map[string]string) {
+	seal := routes[slices.IndexFunc(routes, func(r route) bool { return r.Path == "sys/seal" })]
+	for _, kind := range []string{"none", "unknown", "expired", "weak"} {
+		a := w.do("PUT", "sys/seal", "", "X-Vault-Token", tokens[kind])
+		check(t, "PUT sys/seal with token "+kind, a.Code, a.Body.String(), expected(seal, kind))
+	}
+	w.expect("seal", w.do("PUT", "sys/seal", ""), http.StatusNoContent, "")
+	for _, r := range lines {
+		if r.Path == "sys/seal" || r.Access == anybodyAlways {
+			continue
+		}
+		for _, method := range r.Methods {
+			for kind, token := range tokens {
+				path := strings.ReplaceAll(r.Path, "*", "secret")
+				a := w.do(method, path, `{}`, "X-Vault-Token", token)
+				check(t, method+" "+path+" while sealed, with token "+kind, a.Code, a.Body.String(), isSealed)
+			}
+		}
+	}
+	for kind, token := range tokens {
+		w.expect("sealing again with token "+kind, w.do("PUT", "sys/seal", "", "X-Vault-Token", token), http.StatusNoContent, "")
+	}
+}
+
+func check(t *testing.T, what string, code int, body string, want outcome) {
+	t.Helper()
+	body = strings.TrimSuffix(body, "\n")
+	if want == passes {
+		if code == http.StatusForbidden && !strings.Contains(body, "preflight") && !strings.Contains(what, "ui/mounts/") || code >= 500 && code != http.StatusNotImplemented {
+			t.Errorf("%s: %d %s; it was to pass", what, code, body)
+		}
+		return
+	}
+	if code != want.code || body != want.body {
+		t.Errorf("%s: %d %s\nwant %d %s", what, code, body, want.code, want.body)
+	}
+}
