@@ -97,6 +97,12 @@ func TestCeremonyRefusesInOrder(t *testing.T) {
 	}
 }
 
+// of gives parameters a shape: so many shares, all of them needed.
+func of(shares int, p Params) Params {
+	p.Shares, p.Threshold = shares, shares
+	return p
+}
+
 func TestStartByTarget(t *testing.T) {
 	t.Parallel()
 	people, _ := newCustody(t, Barrier, nil, 5, 3)
@@ -122,11 +128,14 @@ func TestStartByTarget(t *testing.T) {
 		"barrier, device, backup":         {PurposeRekeyBarrier, device, Params{Backup: true}, ErrParams, "key backup not supported"},
 		"barrier, device, verification":   {PurposeRekeyBarrier, device, Params{Verification: true}, ErrParams, "requiring verification not supported"},
 		"barrier, device, holders":        {PurposeRekeyBarrier, device, Params{Holders: []string{"a"}}, ErrParams, "naming holders not supported"},
-		"backup of what is not encrypted": {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Backup: true}, ErrParams, "cannot request a backup"},
-		"too few recipients":              {PurposeRekeyRecovery, device, Params{Shares: 3, Threshold: 2, Recipients: []string{"k"}}, ErrParams, "count mismatch between number of provided PGP keys"},
-		"too few holders":                 {PurposeRekeyRecovery, device, Params{Shares: 3, Threshold: 2, Holders: []string{"a"}}, ErrParams, "count mismatch"},
-		"a holder without end":            {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Holders: []string{strings.Repeat("a", MaxName+1)}}, ErrParams, "name"},
-		"a recipient without end":         {PurposeRekeyRecovery, device, Params{Shares: 1, Threshold: 1, Recipients: []string{strings.Repeat("a", maxRecipient+1)}}, ErrParams, "public key"},
+		"backup of what is not encrypted": {PurposeRekeyRecovery, device, of(1, Params{Backup: true}), ErrParams, "cannot request a backup"},
+		"too few recipients": {PurposeRekeyRecovery, device, of(3, Params{Recipients: []string{"k"}}),
+			ErrParams, "count mismatch between number of provided PGP keys"},
+		"too few holders": {PurposeRekeyRecovery, device, of(3, Params{Holders: []string{"a"}}), ErrParams, "count mismatch"},
+		"a holder without end": {PurposeRekeyRecovery, device, of(1, Params{Holders: []string{strings.Repeat("a", MaxName+1)}}),
+			ErrParams, "name"},
+		"a recipient without end": {PurposeRekeyRecovery, device, of(1, Params{Recipients: []string{strings.Repeat("a", maxRecipient+1)}}),
+			ErrParams, "public key"},
 	} {
 		got, err := Start(c.purpose, c.authority, c.params, Origin{Now: clock})
 		if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.says) {
