@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -82,6 +83,22 @@ func TestTokenFileIsPrivate(t *testing.T) {
 	}
 	if left, _ := filepath.Glob(filepath.Join(home, ".vault-token-*")); len(left) > 0 {
 		t.Errorf("left behind: %v", left)
+	}
+}
+
+func TestHiddenLine(t *testing.T) {
+	t.Parallel()
+	for in, want := range map[string]string{
+		"abc\r": "abc", "abc\nd": "abc", "ab\x7f\x7f\x7fc\r": "c", "abc\x15d\r": "d", "abc\x04": "abc", "\x01a\tb\r": "ab", "é\r": "é",
+	} {
+		if got, err := hiddenLine(strings.NewReader(in)); err != nil || string(got) != want {
+			t.Errorf("%q: %q, %v", in, got, err)
+		}
+	}
+	for in, want := range map[string]error{"\x04": io.EOF, "": io.EOF, "ab\x03": errInterrupted, strings.Repeat("a", maxLine+1): errLongLine} {
+		if got, err := hiddenLine(strings.NewReader(in)); !errors.Is(err, want) || len(got) > 0 {
+			t.Errorf("%.9q: %q, %v", in, got, err)
+		}
 	}
 }
 

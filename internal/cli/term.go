@@ -20,32 +20,89 @@ type Terminal interface {
 }
 
 // ttyTerminal is a real one.
-type ttyTerminal struct{ fd int }
+type ttyTerminal struct{ file *os.File }
 
-// ReadSecret reads with echo off. A signal puts the echo back before it ends the process:
-// otherwise the user's shell would go on blindly.
+// ReadSecret reads a line in raw mode: the library's own prompt spins for ever where a user types control-D at once.
+// A signal from outside puts the terminal back before it ends the process, or the user's shell would go on blindly.
 func (t ttyTerminal) ReadSecret() ([]byte, error) {
-	before, err := term.GetState(t.fd)
+	fd := int(t.file.Fd())
+	before, err := term.MakeRaw(fd)
 	if err != nil {
 		return nil, err
 	}
 	signals := make(chan os.Signal, 1)
 	signal.Notify(signals, syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP)
-	defer signal.Stop(signals)
 	done := make(chan struct{})
-	defer close(done)
 	go func() {
 		select {
 		case <-done:
 		case s := <-signals:
-			_ = term.Restore(t.fd, before)
-			signal.Reset()
-			if number, ok := s.(syscall.Signal); ok {
-				_ = syscall.Kill(os.Getpid(), number)
-			}
+			_ = term.Restore(fd, before)
+			die(s)
 		}
 	}()
-	return term.ReadPassword(t.fd)
+	line, err := hiddenLine(t.file)
+	close(done)
+	signal.Stop(signals)
+	if restoreErr := term.Restore(fd, before); restoreErr != nil {
+		err = errors.Join(err, restoreErr)
+	}
+	if errors.Is(err, errInterrupted) {
+		die(syscall.SIGINT)
+	}
+	return line, err
+}
+
+// die ends the process the way that a signal does, so that scripts see it.
+func die(s os.Signal) {
+	signal.Reset()
+	if number, ok := s.(syscall.Signal); ok {
+		_ = syscall.Kill(os.Getpid(), number)
+	}
+}
+
+var (
+	errInterrupted = errors.New("interrupted")
+	errLongLine    = errors.New("the line is too long")
+)
+
+// maxLine bounds what is typed or pasted at a prompt.
+const maxLine = 4096
+
+// hiddenLine reads what a terminal in raw mode sends up to the end of the line, and obeys the keys that a user may press.
+func hiddenLine(r io.Reader) ([]byte, error) {
+	line := make([]byte, 0, maxLine) // never moved, so that no copy of a secret is left behind
+	var one [1]byte
+	for {
+		n, err := r.Read(one[:])
+		if n == 0 {
+			if err == nil {
+				err = io.EOF // a terminal that hung up
+			}
+			return line, err
+		}
+		switch c := one[0]; {
+		case c == '\r' || c == '\n':
+			return line, nil
+		case c == 3: // control-C
+			clear(line)
+			return nil, errInterrupted
+		case c == 4: // control-D
+			if len(line) > 0 {
+				return line, nil
+			}
+			return nil, io.EOF
+		case c == 8 || c == 127: // backspace
+			line = line[:max(0, len(line)-1)]
+		case c == 21: // control-U
+			line = line[:0]
+		case len(line) == maxLine:
+			clear(line)
+			return nil, errLongLine
+		case c >= 32:
+			line = append(line, c)
+		}
+	}
 }
 
 // terminal returns the terminal that standard input is, nil where it is none or prompts are forbidden.
@@ -60,7 +117,7 @@ func (b *base) terminal() Terminal {
 	if !ok || !term.IsTerminal(int(f.Fd())) {
 		return nil
 	}
-	return ttyTerminal{int(f.Fd())}
+	return ttyTerminal{f}
 }
 
 // Returned where a prompt is needed and nobody can, or may, be asked.

@@ -55,7 +55,7 @@ func (p Pos) String() string {
 // Note is something that start-up should tell.
 type Note struct {
 	Pos  Pos
-	Key  string
+	Key  string // with its block: "listener tcp.telemetry"
 	Text string
 	Warn bool // less protection than the key asked for, or than usual: to be said loudly
 }

@@ -39,7 +39,7 @@ func (d *decoder) fail(p Pos, format string, args ...any) {
 }
 
 func (d *decoder) note(p Pos, key string, warn bool, text string) {
-	d.cfg.Notes = append(d.cfg.Notes, Note{Pos: p, Key: short(key), Text: text, Warn: warn})
+	d.cfg.Notes = append(d.cfg.Notes, Note{Pos: p, Key: clip(key), Text: text, Warn: warn})
 }
 
 // file takes in one file's body. Scalars of a later file win, with a note; stanzas add up.

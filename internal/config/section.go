@@ -40,12 +40,14 @@ func (s *section) label(key string) string {
 	return s.where + ": " + short(key)
 }
 
-// short bounds what a message repeats of a key.
-func short(key string) string {
-	if len(key) > 40 {
-		key = key[:40] + "..."
+// short is what a message repeats of a key.
+func short(key string) string { return strconv.Quote(clip(key)) }
+
+func clip(key string) string {
+	if len(key) > 60 {
+		key = key[:60] + "..."
 	}
-	return strconv.Quote(key)
+	return key
 }
 
 // take finds a scalar. What is null counts as absent.
