@@ -39,6 +39,8 @@ type Closer interface {
 
 // Quorum is implemented by the provider behind which people stand (seals/shamir): Decrypt needs their key first.
 type Quorum interface {
+	// For returns the provider for the people with a public key, locked: Encrypt needs nobody.
+	For(publicKey []byte) (wrapping.Wrapper, error)
 	// Unlock gives the combined key (32 bytes) that Decrypt uses until Lock; it is copied.
 	Unlock(key []byte) error
 	// Lock forgets it.

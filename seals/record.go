@@ -33,6 +33,8 @@ var ErrRecord = errors.New("seals: not a sealed record")
 //	cluster    u8-len text
 //	threshold  u8                seals needed: 1 = any
 //	people     u24-len bytes     custody of the quorum seal, empty without one
+//	former     u24-len bytes     custody of the people before, empty where none is left (see Former)
+//	           then, where it is not empty, one part
 //	parts      u8 count, each:
 //	  name, type      u8-len text
 //	  key id          u16-len text     canonical id of the key that wrapped
@@ -46,7 +48,15 @@ type Record struct {
 	Cluster    string
 	Threshold  int
 	People     []byte
+	Former     *Former // nil but for the time until the new shares are known to have arrived
 	Parts      []Part
+}
+
+// Former is the quorum of people that was replaced, kept able to unseal until the new shares are known to have reached
+// their holders: were the reply that carries them lost together with the server, nobody could open it again.
+type Former struct {
+	People []byte
+	Part   Part
 }
 
 // Part is what one seal holds: the whole root key where any seal suffices, else one Shamir share of it.
@@ -89,18 +99,21 @@ func (r *Record) Marshal() ([]byte, error) {
 	addText8(&b, r.Cluster)
 	b.AddUint8(uint8(r.Threshold))
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.People) })
-	b.AddUint8(uint8(len(r.Parts)))
-	for _, p := range r.Parts {
-		blob, err := proto.MarshalOptions{Deterministic: true}.Marshal(p.Blob)
-		if err != nil {
-			return nil, fmt.Errorf("seals: encoding the blob of seal %q: %w", p.Name, err)
+	former := r.Former
+	if former == nil {
+		former = &Former{}
+	}
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(former.People) })
+	if r.Former != nil {
+		if err := addPart(&b, &former.Part); err != nil {
+			return nil, err
 		}
-		addText8(&b, p.Name)
-		addText8(&b, p.Type)
-		addText16(&b, p.KeyID)
-		addText16(&b, p.KeyVersion)
-		b.AddBytes(p.Digest[:])
-		b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(blob) })
+	}
+	b.AddUint8(uint8(len(r.Parts)))
+	for i := range r.Parts {
+		if err := addPart(&b, &r.Parts[i]); err != nil {
+			return nil, err
+		}
 	}
 	out, err := b.Bytes()
 	if err != nil {
@@ -110,6 +123,20 @@ func (r *Record) Marshal() ([]byte, error) {
 		return nil, fmt.Errorf("seals: the sealed record has %d bytes; at most %d are allowed", len(out), maxRecord)
 	}
 	return out, nil
+}
+
+func addPart(b *cryptobyte.Builder, p *Part) error {
+	blob, err := proto.MarshalOptions{Deterministic: true}.Marshal(p.Blob)
+	if err != nil {
+		return fmt.Errorf("seals: encoding the blob of seal %q: %w", p.Name, err)
+	}
+	addText8(b, p.Name)
+	addText8(b, p.Type)
+	addText16(b, p.KeyID)
+	addText16(b, p.KeyVersion)
+	b.AddBytes(p.Digest[:])
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(blob) })
+	return nil
 }
 
 func addText8(b *cryptobyte.Builder, s string) {
@@ -136,12 +163,17 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 	}
 	r := &Record{}
 	var people cryptobyte.String
-	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) ||
-		!s.ReadUint24LengthPrefixed(&people) || !s.ReadUint8(&count) {
+	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) || !s.ReadUint24LengthPrefixed(&people) {
 		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
 	if len(people) > 0 {
 		r.People = append([]byte(nil), people...)
+	}
+	if err := r.readFormer(&s); err != nil {
+		return nil, err
+	}
+	if !s.ReadUint8(&count) {
+		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
 	r.Threshold = int(threshold)
 	if count == 0 || count > maxSeals || threshold == 0 || threshold > count {
@@ -161,6 +193,22 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: %d bytes behind its end", ErrRecord, len(s))
 	}
 	return r, nil
+}
+
+func (r *Record) readFormer(s *cryptobyte.String) error {
+	var people cryptobyte.String
+	if !s.ReadUint24LengthPrefixed(&people) {
+		return fmt.Errorf("%w: truncated", ErrRecord)
+	}
+	if len(people) == 0 {
+		return nil
+	}
+	part, err := readPart(s)
+	if err != nil {
+		return err
+	}
+	r.Former = &Former{People: append([]byte(nil), people...), Part: part}
+	return nil
 }
 
 func readPart(s *cryptobyte.String) (Part, error) {

@@ -13,6 +13,8 @@ import (
 func sampleRecord() *Record {
 	return &Record{
 		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, People: []byte("people"),
+		Former: &Former{People: []byte("those before"), Part: Part{Name: "quorum", Type: "shamir", KeyID: "shamir:00",
+			Digest: digest([]byte("part 0")), Blob: &wrapping.BlobInfo{Ciphertext: []byte("c0")}}},
 		Parts: []Part{
 			{Name: "hsm", Type: "pkcs11", KeyID: "serial=1;label=k", Digest: digest([]byte("part 1")),
 				Blob: &wrapping.BlobInfo{Ciphertext: []byte("c1"), Iv: []byte("iv"), KeyInfo: &wrapping.KeyInfo{KeyId: "k", Mechanism: 0x1087}}},

@@ -105,9 +105,16 @@ func (s *Set) NeedsPeople() bool {
 	return automatic < s.opts.Threshold
 }
 
+// People is the quorum that a root key is wrapped to: what stands in the record for them, and their public key.
+type People struct {
+	Custody   []byte
+	PublicKey []byte
+}
+
 // Wrap seals a root key with every member: each blob is decrypted again and compared before the record is
-// returned. Where a threshold above one is asked for, each seal gets one share of the key. people is kept in the record as it is.
-func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root *secret.Bytes, people []byte) (*Record, error) {
+// returned. Where a threshold above one is asked for, each seal gets one share of the key. people are those whom the quorum
+// seal wraps to, nil without one; former, where they are given, stay able to unseal as well.
+func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root *secret.Bytes, people, former *People) (*Record, error) {
 	if root.Len() != RootKeyLen {
 		return nil, fmt.Errorf("seals: a root key of %d bytes; want %d", root.Len(), RootKeyLen)
 	}
@@ -123,14 +130,50 @@ func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root 
 		defer destroyAll(shares)
 		parts = shares
 	}
-	r := &Record{Generation: generation, Cluster: cluster, Threshold: s.opts.Threshold, People: people, Parts: make([]Part, len(s.seals))}
-	return r, s.each(func(i int, m Seal) error {
-		p, err := s.wrapOne(ctx, r, i, parts[i])
-		if err == nil {
-			r.Parts[i] = *p
+	r := &Record{Generation: generation, Cluster: cluster, Threshold: s.opts.Threshold, Parts: make([]Part, len(s.seals))}
+	if people != nil {
+		r.People = people.Custody
+	}
+	if former != nil {
+		r.Former = &Former{People: former.Custody}
+	}
+	return r, s.each(func(i int, m Seal) error { return s.wrapMember(ctx, r, i, parts[i], people, former) })
+}
+
+// wrapMember wraps one part with one seal; with the quorum seal, to each of the quorums.
+func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *secret.Bytes, people, former *People) error {
+	m := s.seals[i]
+	q, ok := m.Wrapper.(Quorum)
+	if !ok {
+		p, err := s.wrapOne(ctx, r, i, m.Wrapper, part)
+		if err != nil {
+			return err
 		}
-		return err
-	})
+		r.Parts[i] = *p
+		return s.prove(ctx, r, i, p)
+	}
+	// Nobody's shares are here to decrypt with: that the public key is the people's own was seen when it was made.
+	for _, to := range []struct {
+		people *People
+		part   func(Part)
+	}{{people, func(p Part) { r.Parts[i] = p }}, {former, func(p Part) { r.Former.Part = p }}} {
+		if to.people == nil {
+			continue
+		}
+		w, err := q.For(to.people.PublicKey)
+		if err != nil {
+			return named(m, "wrap to its people", err)
+		}
+		p, err := s.wrapOne(ctx, r, i, w, part)
+		if err != nil {
+			return err
+		}
+		to.part(*p)
+	}
+	if people == nil {
+		return named(m, "wrap", Fail(Misconfigured, errors.New("there are no people to wrap to"), "initialise the server with unseal shares"))
+	}
+	return nil
 }
 
 // each runs f for every member at once and joins their errors.
@@ -149,41 +192,39 @@ func (s *Set) each(f func(int, Seal) error) error {
 	return errors.Join(errs...)
 }
 
-func (s *Set) wrapOne(ctx context.Context, r *Record, i int, part *secret.Bytes) (*Part, error) {
+func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper, part *secret.Bytes) (*Part, error) {
 	m := s.seals[i]
 	aad := binding(r, m.Name)
 	plain := part.Clone() // the call may outlive its deadline, and the part is destroyed behind it
 	blob, err := bounded(ctx, s.calls[i], s.opts.Deadline, func(ctx context.Context) (*wrapping.BlobInfo, error) {
 		defer plain.Destroy()
-		return m.Wrapper.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad))
+		return w.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad))
 	}, nil)
 	if err != nil {
 		return nil, named(m, "encrypt", err)
 	}
 	p := &Part{Name: m.Name, Type: m.Type, KeyID: blob.GetKeyInfo().GetKeyId(), Digest: digest(part.Expose()), Blob: blob}
-	if v, ok := m.Wrapper.(Versioned); ok {
-		if p.KeyVersion, err = v.KeyVersion(ctx); err != nil {
+	if v, ok := w.(Versioned); ok {
+		p.KeyVersion, err = bounded(ctx, s.calls[i], s.opts.Deadline, v.KeyVersion, nil)
+		if err != nil {
 			return nil, named(m, "read the key version of", err)
 		}
 	}
-	if _, people := m.Wrapper.(Quorum); people {
-		return p, nil // nobody's shares are here to decrypt with: the provider proved its public key when it was set
-	}
-	return p, s.prove(ctx, r, i, p)
+	return p, nil
 }
 
 // prove decrypts a part and compares it with its digest.
 func (s *Set) prove(ctx context.Context, r *Record, i int, p *Part) error {
-	plain, err := s.decrypt(ctx, r, i, p)
+	plain, err := s.decrypt(ctx, r, i, s.seals[i].Wrapper, p)
 	plain.Destroy()
 	return err
 }
 
-func (s *Set) decrypt(ctx context.Context, r *Record, i int, p *Part) (*secret.Bytes, error) {
+func (s *Set) decrypt(ctx context.Context, r *Record, i int, w wrapping.Wrapper, p *Part) (*secret.Bytes, error) {
 	m := s.seals[i]
 	aad := binding(r, m.Name)
 	plain, err := bounded(ctx, s.calls[i], s.opts.Deadline, func(ctx context.Context) ([]byte, error) {
-		return m.Wrapper.Decrypt(ctx, p.Blob, wrapping.WithAad(aad))
+		return w.Decrypt(ctx, p.Blob, wrapping.WithAad(aad))
 	}, func(late []byte) { clear(late) })
 	if err != nil {
 		return nil, named(m, "decrypt", err)
@@ -196,9 +237,10 @@ func (s *Set) decrypt(ctx context.Context, r *Record, i int, p *Part) (*secret.B
 	return secret.New(plain), nil
 }
 
-// Unwrap gets the root key back from as many members as the record asks for. The error joins the failures of all
-// members; it is nil when enough of them answered.
-func (s *Set) Unwrap(ctx context.Context, r *Record) (*secret.Bytes, error) {
+// Unwrap gets the root key back from as many members as the record asks for. quorum stands for the members' own
+// quorum seal where people gave their key: it is unlocked, and of the record's people or of its former ones; nil where nobody
+// came. The error joins the failures of all members.
+func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*secret.Bytes, error) {
 	parts := make([]*secret.Bytes, len(s.seals))
 	defer destroyAll(parts)
 	err := s.each(func(i int, m Seal) error {
@@ -207,8 +249,15 @@ func (s *Set) Unwrap(ctx context.Context, r *Record) (*secret.Bytes, error) {
 			return named(m, "use", Fail(Misconfigured, errors.New("the stored root key was not wrapped by this seal"),
 				"name a seal that wrapped it (%s), or add this one by re-wrapping while unsealed", r.names()))
 		}
+		w := m.Wrapper
+		if _, people := w.(Quorum); people && quorum != nil {
+			w = quorum
+			if id, err := quorum.KeyId(ctx); err == nil && r.Former != nil && id == r.Former.Part.KeyID {
+				p = &r.Former.Part
+			}
+		}
 		var err error
-		parts[i], err = s.decrypt(ctx, r, i, p)
+		parts[i], err = s.decrypt(ctx, r, i, w, p)
 		s.note(m, p, err)
 		return err
 	})

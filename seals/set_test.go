@@ -115,19 +115,19 @@ func newRoot(t *testing.T) *secret.Bytes {
 func TestAnySealUnseals(t *testing.T) {
 	s, books := newTestSet(t, 1, "a", "b", "c")
 	root := newRoot(t)
-	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil)
+	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	away := Fail(Unreachable, errors.New("cable"), "plug it in")
 	books[0].set(func() { books[0].fail = away })
 	books[2].set(func() { books[2].fail = away })
-	got, err := s.Unwrap(t.Context(), r)
+	got, err := s.Unwrap(t.Context(), r, nil)
 	if err != nil || !got.Equal(root) {
 		t.Fatalf("one seal of three is there: %v", err)
 	}
 	books[1].set(func() { books[1].fail = away })
-	if _, err = s.Unwrap(t.Context(), r); ClassOf(err) != Unreachable || !strings.Contains(err.Error(), "plug it in") {
+	if _, err = s.Unwrap(t.Context(), r, nil); ClassOf(err) != Unreachable || !strings.Contains(err.Error(), "plug it in") {
 		t.Fatalf("no seal is there: %v; want class unreachable and the remedy", err)
 	}
 	if s.WouldUnseal() {
@@ -138,7 +138,7 @@ func TestAnySealUnseals(t *testing.T) {
 func TestThresholdOfSeals(t *testing.T) {
 	s, books := newTestSet(t, 2, "a", "b", "c")
 	root := newRoot(t)
-	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil)
+	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -149,13 +149,13 @@ func TestThresholdOfSeals(t *testing.T) {
 	}
 	for i, b := range books {
 		b.set(func() { b.fail = errors.New("away") })
-		got, err := s.Unwrap(t.Context(), r)
+		got, err := s.Unwrap(t.Context(), r, nil)
 		if err != nil || !got.Equal(root) {
 			t.Errorf("without seal %d: %v", i, err)
 		}
 		other := books[(i+1)%3]
 		other.set(func() { other.fail = errors.New("away too") })
-		if _, err := s.Unwrap(t.Context(), r); err == nil {
+		if _, err := s.Unwrap(t.Context(), r, nil); err == nil {
 			t.Errorf("one seal alone unsealed")
 		}
 		b.set(func() { b.fail = nil })
@@ -165,7 +165,7 @@ func TestThresholdOfSeals(t *testing.T) {
 
 func TestBlobIsBound(t *testing.T) {
 	s, _ := newTestSet(t, 1, "a")
-	r, err := s.Wrap(t.Context(), "cluster", 1, newRoot(t), nil)
+	r, err := s.Wrap(t.Context(), "cluster", 1, newRoot(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -175,7 +175,7 @@ func TestBlobIsBound(t *testing.T) {
 	} {
 		moved := *r
 		change(&moved)
-		if _, err := s.Unwrap(t.Context(), &moved); ClassOf(err) != Corrupt {
+		if _, err := s.Unwrap(t.Context(), &moved, nil); ClassOf(err) != Corrupt {
 			t.Errorf("%s: %v, want class corrupt", name, err)
 		}
 	}
@@ -184,7 +184,7 @@ func TestBlobIsBound(t *testing.T) {
 	renamed := *r
 	renamed.Parts = []Part{r.Parts[0]}
 	renamed.Parts[0].Name = "b"
-	if _, err := other.Unwrap(t.Context(), &renamed); ClassOf(err) != Corrupt {
+	if _, err := other.Unwrap(t.Context(), &renamed, nil); ClassOf(err) != Corrupt {
 		t.Errorf("under another seal's name: %v, want class corrupt", err)
 	}
 }
@@ -192,14 +192,14 @@ func TestBlobIsBound(t *testing.T) {
 func TestWrapProvesEverySeal(t *testing.T) {
 	s, books := newTestSet(t, 1, "good", "liar")
 	books[1].spoil = true
-	if _, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil); ClassOf(err) != Corrupt || !strings.Contains(err.Error(), `"liar"`) {
+	if _, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil, nil); ClassOf(err) != Corrupt || !strings.Contains(err.Error(), `"liar"`) {
 		t.Errorf("a seal that gives back something else: %v", err)
 	}
 }
 
 func TestProbeIsAFact(t *testing.T) {
 	s, books := newTestSet(t, 1, "a")
-	r, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil)
+	r, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

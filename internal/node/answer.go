@@ -10,19 +10,21 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// answer is the reply to the last share of a rekey. It is written in the same commit as the rekey itself, and kept behind the barrier
-// until its time is over: were the reply lost on its way, or the server killed before it could send one, nobody would hold the new shares. Whoever
-// gives the same share with the same nonce again gets it again.
+// answer is the reply to the last share of a rekey. It is written in the same commit as the rekey itself, and kept behind the
+// barrier: were the reply lost on its way, or the server killed before it could send one, nobody would hold the new shares. Whoever
+// gives the same share with the same nonce again gets it again, until a node has served for [Timing].Answer since the rekey or since
+// its start. The time counts while a node serves, so that a crash at night leaves the answer there in the morning.
 //
-//	version u8 = 1 | expires i64 (Unix ns) | nonce u8-len | share number u8 | authority u24-len (the custody that the share is of)
+//	version u8 = 1 | made i64 (Unix ns) | nonce u8-len | share number u8 | authority u24-len (the custody that the share is of)
 //	| keys u8 count, each u8-len
 type answer struct {
-	expires   time.Time
+	made      time.Time
 	nonce     string
 	number    int
 	authority *recovery.Custody
@@ -34,7 +36,7 @@ func answerPath(t recovery.Target) string { return pathAnswer + t.String() }
 func (a *answer) marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(1)
-	b.AddUint64(uint64(a.expires.UnixNano()))
+	b.AddUint64(uint64(a.made.UnixNano()))
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(a.nonce)) })
 	b.AddUint8(uint8(a.number))
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(a.authority.Marshal()) })
@@ -50,9 +52,9 @@ var errAnswer = errors.New("node: not a record of a rekey's answer")
 func unmarshalAnswer(record []byte) (*answer, error) {
 	s := cryptobyte.String(record)
 	var version, number, count uint8
-	var expires uint64
+	var made uint64
 	var nonce, authority cryptobyte.String
-	if !s.ReadUint8(&version) || version != 1 || !s.ReadUint64(&expires) || !s.ReadUint8LengthPrefixed(&nonce) ||
+	if !s.ReadUint8(&version) || version != 1 || !s.ReadUint64(&made) || !s.ReadUint8LengthPrefixed(&nonce) ||
 		!s.ReadUint8(&number) || !s.ReadUint24LengthPrefixed(&authority) || !s.ReadUint8(&count) {
 		return nil, errAnswer
 	}
@@ -60,7 +62,7 @@ func unmarshalAnswer(record []byte) (*answer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errAnswer, err)
 	}
-	a := &answer{expires: time.Unix(0, int64(expires)).UTC(), nonce: string(nonce), number: int(number), authority: custody}
+	a := &answer{made: time.Unix(0, int64(made)).UTC(), nonce: string(nonce), number: int(number), authority: custody}
 	for range count {
 		var k cryptobyte.String
 		if !s.ReadUint8LengthPrefixed(&k) {
@@ -86,7 +88,7 @@ func (n *Node) keepAnswer(tx *barrier.Tx, t recovery.Target, c *recovery.Ceremon
 		return nil
 	}
 	a := &answer{
-		expires: n.cfg.Now().Add(n.cfg.Timing.Answer), nonce: c.Nonce, keys: keys,
+		made: n.cfg.Now(), nonce: c.Nonce, keys: keys,
 		number: c.Given[len(c.Given)-1].Number, authority: n.facts.Load().custody,
 	}
 	raw, err := a.marshal()
@@ -99,6 +101,9 @@ func (n *Node) keepAnswer(tx *barrier.Tx, t recovery.Target, c *recovery.Ceremon
 
 // readAnswer returns the answer that is kept for a target, nil where there is none or its time is over.
 func (n *Node) readAnswer(ctx context.Context, b *barrier.Barrier, t recovery.Target) (*answer, error) {
+	if n.answersOver() {
+		return nil, nil
+	}
 	raw, err := b.Get(ctx, answerPath(t))
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, nil
@@ -111,32 +116,56 @@ func (n *Node) readAnswer(ctx context.Context, b *barrier.Barrier, t recovery.Ta
 	if err != nil {
 		return nil, fmt.Errorf("entry %s: %w", answerPath(t), err)
 	}
-	if !n.cfg.Now().Before(a.expires) {
-		return nil, nil
-	}
 	return a, nil
 }
 
-// wipeAnswers removes the answers whose time is over.
+// answersOver reports whether kept answers had their time. The caller holds transition.
+func (n *Node) answersOver() bool { return !n.answerEnds.IsZero() && !n.cfg.Now().Before(n.answerEnds) }
+
+// wipeAnswers removes kept answers once they had their time, and with them the former people's way to unseal.
 func (n *Node) wipeAnswers(ctx context.Context) {
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a := n.active.Load()
-	if a == nil {
+	if a == nil || !n.answersOver() {
 		return
 	}
+	if err := n.dropAnswers(ctx, a.barrier); err != nil {
+		n.log.Warn("the new shares of a rekey, kept in case its reply was lost, could not be wiped; it is tried again", "error", err)
+	}
+}
+
+// dropAnswers removes every kept answer and the former people from the sealed record, in one commit. The caller holds transition.
+func (n *Node) dropAnswers(ctx context.Context, b *barrier.Barrier) error {
+	tx, some := b.Begin(), false
 	for t := range purposes {
-		raw, err := a.barrier.Get(ctx, answerPath(t))
-		if err != nil {
-			continue // there is none, or the next look sees it
-		}
-		kept, err := unmarshalAnswer(raw)
-		clear(raw)
-		if err == nil && n.cfg.Now().Before(kept.expires) {
+		_, err := b.Get(ctx, answerPath(t))
+		if errors.Is(err, storage.ErrNotFound) {
 			continue
 		}
-		if err := a.barrier.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(answerPath(t))}}); err != nil {
-			n.log.Warn("the new shares of a rekey, kept in case its reply was lost, could not be wiped; it is tried again", "error", err)
+		if err != nil {
+			return err
 		}
+		tx.Delete(answerPath(t))
+		some = true
 	}
+	record := *n.facts.Load().record
+	if record.Former != nil {
+		record.Former = nil
+		raw, err := record.Marshal()
+		if err != nil {
+			return err
+		}
+		tx.PutRaw(keySealed, raw)
+		some = true
+	}
+	if !some {
+		return nil
+	}
+	failpoint.Point("answer.wipe")
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	n.change(func(f *facts) { f.record, f.former = &record, nil })
+	return nil
 }

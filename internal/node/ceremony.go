@@ -202,7 +202,8 @@ func giveFault(err error) error { return fault.Wrap(err, fault.Invalid, "%v", er
 
 func ceremonyPath(t recovery.Target) string { return pathRitual + t.String() }
 
-// readCeremony returns the ceremony under way for a target, nil where there is none or its time is over.
+// readCeremony returns the ceremony under way for a target. There is none where its time is over, or where the shares that
+// were to authorise it were replaced meanwhile: the next one overwrites what is left of it.
 func (n *Node) readCeremony(ctx context.Context, b *barrier.Barrier, t recovery.Target) (*recovery.Ceremony, error) {
 	raw, err := b.Get(ctx, ceremonyPath(t))
 	if errors.Is(err, storage.ErrNotFound) {
@@ -215,8 +216,9 @@ func (n *Node) readCeremony(ctx context.Context, b *barrier.Barrier, t recovery.
 	if err != nil {
 		return nil, fmt.Errorf("node: entry %s: %w", ceremonyPath(t), err)
 	}
-	if c.Expired(n.cfg.Now()) {
-		return nil, nil // the next one overwrites it
+	custody := n.facts.Load().custody
+	if c.Expired(n.cfg.Now()) || custody == nil || custody.ID != c.Custody {
+		return nil, nil
 	}
 	return c, nil
 }

@@ -115,12 +115,9 @@ func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*gen
 			return nil, fmt.Errorf("node: making the shares: %w", err)
 		}
 	}
-	var custody []byte
+	var quorum *seals.People
 	if people {
-		if err := n.meetPeople(g.custody.PublicKey); err != nil {
-			return nil, err
-		}
-		custody = g.custody.Marshal()
+		quorum = peopleOf(g.custody)
 	}
 	if g.root, err = secret.Random(n.cfg.Rand, seals.RootKeyLen); err != nil {
 		return nil, err
@@ -129,7 +126,7 @@ func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*gen
 	if err != nil {
 		return nil, err
 	}
-	if g.record, err = n.seals.Load().Wrap(ctx, id.String(), 1, g.root, custody); err != nil {
+	if g.record, err = n.seals.Load().Wrap(ctx, id.String(), 1, g.root, quorum, nil); err != nil {
 		return nil, sealFault(err, "nothing was written: a seal cannot keep the root key")
 	}
 	g.barrier, g.tx, err = barrier.Format(n.cfg.Store, g.root, 1, n.barrierOptions())

@@ -65,7 +65,7 @@ type Timing struct {
 	RetryMin     time.Duration // first wait after a failed attempt to unseal: 500 ms, doubled up to
 	RetryMax     time.Duration // 4 s
 	Care         time.Duration // between looks whether the barrier key is due for rotation, or a kept answer for wiping: 1 min
-	Answer       time.Duration // how long the answer to the last share of a rekey is kept: 10 min; negative = not at all
+	Answer       time.Duration // how long a serving node keeps the answer to the last share of a rekey: 10 min; negative = not at all
 }
 
 func (t *Timing) defaults() {
@@ -90,13 +90,14 @@ type Node struct {
 	// transition serialises whatever changes the state or a ceremony. It is never held by a request that only reads
 	// or writes data.
 	transition sync.Mutex
-	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
+	held       bool      // sealed by an operator: shares or a restart unseal it; guarded by transition
+	answerEnds time.Time // when kept answers are wiped; zero: not before they are known to have arrived; guarded by transition
 
 	seals     atomic.Pointer[seals.Set]
-	active    atomic.Pointer[Active]             // nil while not active
-	facts     atomic.Pointer[facts]              // what is known without the barrier
-	unsealing atomic.Pointer[recovery.Unsealing] // shares given to sys/unseal; stored under transition
-	wake      chan struct{}                      // asks Run to look again at once
+	active    atomic.Pointer[Active]    // nil while not active
+	facts     atomic.Pointer[facts]     // what is known without the barrier
+	unsealing atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
+	wake      chan struct{}             // asks Run to look again at once
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.
@@ -105,6 +106,7 @@ type facts struct {
 	record      *seals.Record     // nil while uninitialised
 	shape       shape             // recovery shares, for display
 	custody     *recovery.Custody // whose shares are asked for: of the Shamir seal, or (once unsealed) the recovery custody
+	former      *recovery.Custody // the people before, while their shares still unseal: see seals.Former
 	clusterName string            // known once unsealed
 	trouble     error             // why the node is not unsealed, as far as it is not the operator's wish
 }
@@ -202,17 +204,12 @@ func (n *Node) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	var people *recovery.Custody
-	if record != nil && len(record.People) > 0 {
-		if people, err = recovery.UnmarshalCustody(record.People); err != nil {
-			return fault.Wrap(err, fault.Internal, "the record of who holds the unseal shares cannot be read; restore %s from a backup", keySealed)
-		}
-		if err := n.meetPeople(people.PublicKey); err != nil {
-			return err
-		}
+	people, former, err := readPeople(record)
+	if err != nil {
+		return err
 	}
 	n.change(func(f *facts) {
-		f.known, f.record, f.shape = true, record, sh
+		f.known, f.record, f.shape, f.former = true, record, sh, former
 		if people != nil {
 			f.custody = people
 		}
@@ -220,21 +217,19 @@ func (n *Node) load(ctx context.Context) error {
 	return nil
 }
 
-// keyed is the quorum seal as far as it must be told which people it stands for.
-type keyed interface {
-	SetPublicKey(key []byte) error
-}
-
-// meetPeople gives the quorum seal the public key of those who hold the shares.
-func (n *Node) meetPeople(publicKey []byte) error {
-	q, ok := n.seals.Load().Quorum().(keyed)
-	if !ok {
-		return fault.New(fault.Internal, "the root key is sealed to people, but the configuration has no shamir seal")
+// readPeople returns the custodies that stand in a sealed record: of the people who unseal, and of those before them as long as they can.
+func readPeople(r *seals.Record) (people, former *recovery.Custody, err error) {
+	if r == nil || len(r.People) == 0 {
+		return nil, nil, nil
 	}
-	if err := q.SetPublicKey(publicKey); err != nil {
-		return fault.Wrap(err, fault.Internal, "the public key of those who hold the unseal shares cannot be read")
+	people, err = recovery.UnmarshalCustody(r.People)
+	if err == nil && r.Former != nil {
+		former, err = recovery.UnmarshalCustody(r.Former.People)
 	}
-	return nil
+	if err != nil {
+		return nil, nil, fault.Wrap(err, fault.Internal, "the record of who holds the unseal shares cannot be read; restore %s from a backup", keySealed)
+	}
+	return people, former, nil
 }
 
 func readRecord(ctx context.Context, s storage.Store) (*seals.Record, error) {

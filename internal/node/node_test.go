@@ -337,6 +337,8 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 		t.Fatalf("%d new shares", len(fresh))
 	}
 	h.mustRead(n, "a", "1")
+	h.wait(11 * time.Minute) // the answer had its time: the old shares end
+	n.wipeAnswers(t.Context())
 	stop()
 	n2, _ := h.start(h.peopleSeals())
 	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil || !strings.Contains(err.Error(), "generation 1, which was replaced") {
@@ -350,6 +352,62 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 	h.mustRead(n2, "a", "1")
 	if _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, "root"); !fault.Is(err, fault.Invalid) {
 		t.Errorf("recovery rekey under Shamir: %v", err)
+	}
+}
+
+// TestLostAnswerUnderShamir: the server dies between the commit of a barrier rekey and its reply. The old shares still open it, the new
+// ones are fetched with the last share and the nonce, and from the first unseal with them the old ones are dead.
+func TestLostAnswerUnderShamir(t *testing.T) {
+	h := newHouse(t)
+	n, stop := h.start(h.peopleSeals())
+	res, err := n.Init(t.Context(), InitRequest{SecretShares: 3, SecretThreshold: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := res.Keys
+	give := func(n *Node, shares ...*secret.Bytes) {
+		t.Helper()
+		for _, s := range shares {
+			if err := n.Unseal(t.Context(), s, false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	give(n, old[0], old[1])
+	h.write(n, "a", "1")
+	st, err := n.RekeyStart(t.Context(), recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range old[:2] {
+		if _, _, err := n.RekeyGive(t.Context(), recovery.Barrier, st.Nonce, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	stop() // the new shares were never seen
+	h.wait(12 * time.Hour)
+	n, stop = h.start(h.peopleSeals())
+	give(n, old[2], old[1])
+	if !isActive(n)() {
+		t.Fatal("nobody holds the new shares, and the old ones do not unseal")
+	}
+	h.wait(time.Hour)
+	n.wipeAnswers(t.Context())
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	_, again, err := n.RekeyGive(t.Context(), recovery.Barrier, st.Nonce, old[1])
+	if err != nil || len(again.Keys) != 3 {
+		t.Fatalf("fetching the new shares: %v", err)
+	}
+	stop()
+	n, stop = h.start(h.peopleSeals())
+	give(n, again.Keys[1], again.Keys[2])
+	h.mustRead(n, "a", "1")
+	stop()
+	n, _ = h.start(h.peopleSeals())
+	if err := n.Unseal(t.Context(), old[0], false); err == nil || !strings.Contains(err.Error(), "replaced") {
+		t.Errorf("an old share after the new ones were used: %v", err)
 	}
 }
 

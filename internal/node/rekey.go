@@ -33,6 +33,7 @@ func (n *Node) rekey(ctx context.Context, a *Active, t recovery.Target, c *recov
 	if err != nil {
 		return nil, err
 	}
+	n.answerEnds = n.cfg.Now().Add(n.cfg.Timing.Answer)
 	return &RekeyResult{Nonce: c.Nonce, Keys: shares}, nil
 }
 
@@ -63,39 +64,35 @@ func (n *Node) rekeyRecovery(ctx context.Context, tx *barrier.Tx, next *recovery
 	return nil
 }
 
-// renewRoot makes a new root key, has every seal wrap it, and re-encrypts the keyring under it, in one commit with whatever else is
-// in tx. next is the custody that comes with it, nil where the people stay the same: their public key is all that is needed to wrap for them.
-func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.Custody) error {
-	f := n.facts.Load()
-	people := f.record.People
-	if next != nil {
-		people = next.Marshal()
-		if err := n.meetPeople(next.PublicKey); err != nil {
-			return err
-		}
+// peopleOf is a custody as the seals need it, nil for nil.
+func peopleOf(c *recovery.Custody) *seals.People {
+	if c == nil {
+		return nil
 	}
-	err := n.commitRoot(ctx, b, tx, people)
-	if err != nil && next != nil {
-		// The new shares were never handed out: the quorum seal stands for the old ones again.
-		if back := n.meetPeople(f.custody.PublicKey); back != nil {
-			n.log.Error("the shamir seal lost its public key; restart the server", "error", back)
-		}
-	}
-	if err == nil && next != nil {
-		n.change(func(f *facts) { f.custody = next })
-	}
-	return err
+	return &seals.People{Custody: c.Marshal(), PublicKey: c.PublicKey}
 }
 
-func (n *Node) commitRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, people []byte) error {
+// renewRoot makes a new root key, has every seal wrap it, and re-encrypts the keyring under it, in one commit with whatever else is
+// in tx. next are the people that come with it, nil where they stay the same: their public key is all that is needed to wrap for them.
+// The people that next replaces stay able to unseal until the new shares are known to have arrived.
+func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.Custody) error {
 	f := n.facts.Load()
+	people, former := f.custody, f.former
+	switch {
+	case next != nil && n.cfg.Timing.Answer > 0:
+		people, former = next, f.custody
+	case next != nil:
+		people, former = next, nil
+	case len(f.record.People) == 0:
+		people, former = nil, nil // the custody is of recovery shares, which no key is wrapped to
+	}
 	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
 	if err != nil {
 		return err
 	}
 	defer root.Destroy()
 	generation := b.RootGeneration() + 1
-	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, people)
+	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, peopleOf(people), peopleOf(former))
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot keep a new root key")
 	}
@@ -109,6 +106,11 @@ func (n *Node) commitRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 	if err := tx.Commit(ctx); err != nil {
 		return storeFault(err, "the new root key could not be written; the old one stays")
 	}
-	n.change(func(f *facts) { f.record = record })
+	n.change(func(f *facts) {
+		f.record, f.former = record, former
+		if next != nil {
+			f.custody = next
+		}
+	})
 	return nil
 }

@@ -43,7 +43,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	}
 	if st.Sealed {
 		if u := n.unsealing.Load(); u != nil {
-			st.Progress, st.Nonce = u.Progress(), u.Nonce()
+			st.Progress, st.Nonce = u.progress()
 		}
 		if f.trouble != nil {
 			c := seals.Classify(f.trouble)

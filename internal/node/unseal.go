@@ -2,6 +2,9 @@ package node
 
 import (
 	"context"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -34,13 +37,13 @@ func (n *Node) unsealByMachine(ctx context.Context) error {
 	if n.facts.Load().record == nil || n.seals.Load().NeedsPeople() {
 		return nil
 	}
-	return n.open(ctx)
+	return n.open(ctx, nil)
 }
 
-// open gets the root key from the seals, opens the barrier and goes active.
-func (n *Node) open(ctx context.Context) error {
+// open gets the root key from the seals, opens the barrier and goes active. quorum is the unlocked seal of people who came, or nil.
+func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	record := n.facts.Load().record
-	root, err := n.seals.Load().Unwrap(ctx, record)
+	root, err := n.seals.Load().Unwrap(ctx, record, quorum)
 	if err != nil {
 		return err
 	}
@@ -71,12 +74,12 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	case f.custody == nil:
 		return n.cannotTakeShares()
 	}
-	u := n.unsealing.Load()
-	if u == nil {
-		u = recovery.NewUnsealing(f.custody, n.cfg.Rand)
-		n.unsealing.Store(u)
+	g := n.unsealing.Load()
+	if g == nil {
+		g = newGathering(f.custody, f.former, n.cfg.Rand)
+		n.unsealing.Store(g)
 	}
-	key, err := u.Give(share)
+	people, key, err := g.give(share)
 	if err != nil {
 		return fault.New(fault.Invalid, "invalid key: %v", err)
 	}
@@ -84,7 +87,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 		return nil
 	}
 	defer key.Destroy()
-	return n.unsealByPeople(ctx, key)
+	return n.unsealByPeople(ctx, people, key)
 }
 
 // cannotTakeShares explains to someone with shares in hand why they do not help.
@@ -96,26 +99,50 @@ func (n *Node) cannotTakeShares() error {
 }
 
 // unsealByPeople opens the barrier with the key that a quorum put together.
-func (n *Node) unsealByPeople(ctx context.Context, key *secret.Bytes) error {
+func (n *Node) unsealByPeople(ctx context.Context, people *recovery.Custody, key *secret.Bytes) error {
 	n.forgetShares()
+	var quorum wrapping.Wrapper
 	if q := n.seals.Load().Quorum(); q != nil {
-		if err := q.Unlock(key.Expose()); err != nil {
+		var err error
+		if quorum, err = q.For(people.PublicKey); err != nil {
 			return sealFault(err, "invalid key")
 		}
-		defer q.Lock()
+		unlocked := quorum.(seals.Quorum) //nolint:forcetypeassert // For returns the same provider
+		if err := unlocked.Unlock(key.Expose()); err != nil {
+			return sealFault(err, "invalid key")
+		}
+		defer unlocked.Lock()
 	}
-	if err := n.open(ctx); err != nil {
+	former := n.facts.Load().former
+	if err := n.open(ctx, quorum); err != nil {
 		return sealFault(err, "the shares are right, but the node could not be unsealed")
 	}
 	n.held = false
+	if former != nil {
+		n.settleFormer(ctx, people.ID == former.ID)
+	}
 	n.poke()
 	return nil
 }
 
+// settleFormer is called after an unseal while two generations of unseal shares could do it. New shares that came have arrived: the former
+// ones end. Where the former ones came, the reply with the new ones may be lost: it is kept until it was fetched and used.
+func (n *Node) settleFormer(ctx context.Context, byFormer bool) {
+	if byFormer {
+		n.answerEnds = time.Time{}
+		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the new ones " +
+			"by giving that share again with the rekey's nonce")
+		return
+	}
+	if err := n.dropAnswers(ctx, n.active.Load().barrier); err != nil {
+		n.log.Warn("the shares that the last rekey replaced still unseal; it is tried again", "error", err)
+	}
+}
+
 // forgetShares drops what was given to sys/unseal. The caller holds transition.
 func (n *Node) forgetShares() {
-	if u := n.unsealing.Swap(nil); u != nil {
-		u.Reset()
+	if g := n.unsealing.Swap(nil); g != nil {
+		g.reset()
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
@@ -68,20 +69,51 @@ func (w *Wrapper) failure(err error) error {
 	return seals.Classify(named)
 }
 
-// judge classifies an error of Decrypt: what does not authenticate, and names another key, was another key's.
-func (w *Wrapper) judge(ctx context.Context, blob *wrapping.BlobInfo, err error) error {
+// ours compares the key that a blob names with the seal's, apart from the token's serial number. Only a
+// difference is worth asking the token again.
+func (w *Wrapper) ours(ctx context.Context, blob *wrapping.KeyInfo) error {
+	now, known := w.key.Known()
+	if known && same(blob, now) {
+		return nil
+	}
+	now, err := w.key.Describe(ctx)
+	switch {
+	case err != nil:
+		return w.failure(err)
+	case !same(blob, now):
+		return w.wrongKey(blob.KeyId, now.URI)
+	}
+	return nil
+}
+
+func same(blob *wrapping.KeyInfo, now hsm.KeyInfo) bool {
+	key := blob.KeyId == "" || onToken(blob.KeyId) == onToken(now.URI)
+	mac := blob.HmacKeyId == "" || now.HMACURI == "" || onToken(blob.HmacKeyId) == onToken(now.HMACURI)
+	return key && mac
+}
+
+// onToken is a key's name without the token's.
+func onToken(uri string) string {
+	_, name, found := strings.Cut(uri, ";")
+	if !found {
+		return uri
+	}
+	return name
+}
+
+func (w *Wrapper) wrongKey(blob, now string) error {
+	return seals.Fail(seals.WrongKey, fmt.Errorf("seal \"pkcs11\" %q: the blob is of the key %.300q, this seal has %q", w.name, blob, now),
+		"point the stanza at the key that the blob names")
+}
+
+// judge classifies an error of Decrypt: what does not authenticate, and names another token's key, was that one's.
+func (w *Wrapper) judge(ctx context.Context, blob *wrapping.KeyInfo, err error) error {
 	if !errors.Is(err, hsm.ErrCorrupt) && !errors.Is(err, hsm.ErrKeyType) {
 		return w.failure(err)
 	}
 	now, derr := w.key.Describe(ctx)
-	if derr != nil {
+	if derr != nil || blob.KeyId == "" || blob.KeyId == now.URI {
 		return w.failure(err)
 	}
-	for _, pair := range [][2]string{{blob.KeyInfo.KeyId, now.URI}, {blob.KeyInfo.HmacKeyId, now.HMACURI}} {
-		if pair[0] != "" && pair[0] != pair[1] && (pair[1] != "" || pair[0] == blob.KeyInfo.KeyId) {
-			return seals.Fail(seals.WrongKey, fmt.Errorf("seal \"pkcs11\" %q: the blob is of the key %s, this seal has %s", w.name, pair[0], pair[1]),
-				"point the stanza at the key that the blob names")
-		}
-	}
-	return w.failure(err)
+	return w.wrongKey(blob.KeyId, now.URI)
 }

@@ -67,6 +67,10 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 }
 
 func misconfigured(name string, err error) error {
+	var f *seals.Failure
+	if errors.As(err, &f) {
+		return f
+	}
 	return seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"pkcs11\" %q: %w", name, err), "correct the stanza or the environment variable")
 }
 
@@ -167,9 +171,9 @@ func (w *Wrapper) generate(ctx context.Context) error {
 	return nil
 }
 
-// Decrypt decrypts what Encrypt returned, with the same additional data. The key's names in the blob decide nothing: a
-// token restored from its backup has another serial number and the same key. They only tell, when the
-// authentication fails, whether the blob was another key's.
+// Decrypt decrypts what Encrypt returned, with the same additional data. A blob that names a key of another label or
+// id is refused. One that names another token only is tried: a token restored from its backup has
+// another serial number and the same keys.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
@@ -178,13 +182,16 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	if blob == nil || blob.KeyInfo == nil {
 		return nil, w.failure(fmt.Errorf("%w: no key information", hsm.ErrFormat))
 	}
+	if err := w.ours(ctx, blob.KeyInfo); err != nil {
+		return nil, err
+	}
 	info := blob.KeyInfo
 	plain, err := w.key.Decrypt(ctx, &hsm.Sealed{
 		Mechanism: uint(info.Mechanism), Hash: uint(info.HmacMechanism), IV: blob.Iv, Ciphertext: blob.Ciphertext,
 		MAC: blob.Hmac, WrappedKey: info.WrappedKey,
 	}, o.WithAad)
 	if err != nil {
-		return nil, w.judge(ctx, blob, err)
+		return nil, w.judge(ctx, blob.KeyInfo, err)
 	}
 	return plain, nil
 }

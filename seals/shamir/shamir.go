@@ -99,6 +99,15 @@ func (w *Wrapper) SetPublicKey(public []byte) error {
 	return nil
 }
 
+// For returns a wrapper for another quorum.
+func (w *Wrapper) For(public []byte) (wrapping.Wrapper, error) {
+	other := new(Wrapper)
+	if err := other.SetPublicKey(public); err != nil {
+		return nil, err
+	}
+	return other, nil
+}
+
 // Unlock gives the seed that the shares combined to. It sets the public key where none is set yet.
 func (w *Wrapper) Unlock(key []byte) error {
 	seed := secret.Copy(key)
