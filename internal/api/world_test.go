@@ -217,9 +217,7 @@ func (w *world) request(method, url, body string, header ...string) *http.Reques
 }
 
 func (w *world) send(r *http.Request) *httptest.ResponseRecorder {
-	a := httptest.NewRecorder()
-	w.api.ServeHTTP(a, r)
-	return a
+	return sendTo(w.api, r)
 }
 
 // grant stores a token with these policies, which no API can make yet. A zero expiry means never.
@@ -303,4 +301,10 @@ func golden(t *testing.T, name, got string) {
 	if got != string(want) {
 		t.Errorf("%s differs; it is now\n%s", path, got)
 	}
+}
+
+func sendTo(h http.Handler, r *http.Request) *httptest.ResponseRecorder {
+	a := httptest.NewRecorder()
+	h.ServeHTTP(a, r)
+	return a
 }
