@@ -65,7 +65,8 @@ func newBase(env Env) *base {
 
 // formatted adds -format, which most commands have.
 func (b *base) formatted(more ...string) *base {
-	b.flags.StringVar(&b.conn.format, "format", "", "output `format` [FORMAT]: "+strings.Join(append([]string{"table", "json", "yaml"}, more...), ", "))
+	formats := strings.Join(append([]string{"table", "json", "yaml"}, more...), ", ")
+	b.flags.StringVar(&b.conn.format, "format", "", "output `format` [FORMAT]: "+formats)
 	b.local = append(b.local, "format")
 	return b
 }

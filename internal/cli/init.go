@@ -33,7 +33,8 @@ func initCommand(b *base) *command {
 	b.flags.Var(&f.pgpKeys, "pgp-keys", "`files` of public keys, one for each unseal share, with commas")
 	b.flags.Var(&f.recoveryPGPKeys, "recovery-pgp-keys", "`files` of public keys, one for each recovery share, with commas")
 	b.flags.StringVar(&f.rootPGPKey, "root-token-pgp-key", "", "`file` of the public key that encrypts the root token")
-	b.own("status", "key-shares", "n", "key-threshold", "t", "recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key")
+	b.own("status", "key-shares", "n", "key-threshold", "t",
+		"recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key")
 	return &command{base: b, name: "operator init", synopsis: "Initialise a server",
 		about: `Initialises a server: makes its keys, and prints the shares and the first root token, once.
 

@@ -122,7 +122,8 @@ func (b *base) storeToken(token string) error {
 }
 
 func printTokenCommand(b *base) *command {
-	return &command{base: b, name: "print token", synopsis: "Print the token that commands use", about: "Prints the token that commands use, from the environment or the token file.",
+	return &command{base: b, name: "print token", synopsis: "Print the token that commands use",
+		about: "Prints the token that commands use, from the environment or the token file.",
 		run: func([]string) int {
 			token, err := b.token()
 			if err != nil {

@@ -49,7 +49,8 @@ func rekeyCommand(b *base) *command {
 	b.flags.BoolVar(&f.status, "status", false, "show what runs")
 	b.flags.BoolVar(&f.verify, "verify", false, "with -init: the new shares must be proven before they count. Otherwise: act on that proof")
 	b.flags.StringVar(&f.nonce, "nonce", "", "`id` of the rekey that the share is meant for")
-	b.flags.StringVar(&f.target, "target", "", "`what` gets new shares: barrier, recovery (or hsm, the same); by default what the server's seal has")
+	b.flags.StringVar(&f.target, "target", "",
+		"`what` gets new shares: barrier, recovery (hsm is the same); by default what the server's seal has")
 	b.flags.IntVar(&f.shares, "key-shares", defaultShares, "`number` of new shares")
 	b.flags.IntVar(&f.shares, "n", defaultShares, "the same as -key-shares")
 	b.flags.IntVar(&f.threshold, "key-threshold", defaultThreshold, "`number` of new shares needed")
@@ -178,7 +179,9 @@ func (r *rekey) begin() (*rekeyStatus, int) {
 		r.errorf("Error: %v", err)
 		return nil, exitLocal
 	}
-	req := api.RotateInitRequest{SecretShares: r.shares, SecretThreshold: r.threshold, PGPKeys: keys, Backup: r.backup, RequireVerification: r.verify}
+	req := api.RotateInitRequest{
+		SecretShares: r.shares, SecretThreshold: r.threshold, PGPKeys: keys, Backup: r.backup, RequireVerification: r.verify,
+	}
 	s := &rekeyStatus{}
 	if err := call(r.client, http.MethodPut, r.path+"/init", req, s); err != nil {
 		return nil, r.fail("initializing rekey", err)

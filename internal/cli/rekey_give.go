@@ -70,7 +70,8 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 		return nil, "", false, exitLocal
 	}
 	if len(args) == 0 && r.terminal() == nil { // nothing is started that cannot go on
-		_, code := r.askShares(nil, "", fmt.Sprintf("operator rekey -target=%s -key-shares=%d -key-threshold=%d", r.target, r.shares, r.threshold))
+		same := fmt.Sprintf("operator rekey -target=%s -key-shares=%d -key-threshold=%d", r.target, r.shares, r.threshold)
+		_, code := r.askShares(nil, "", same)
 		return nil, "", false, code
 	}
 	if s, code = r.begin(); s == nil {

@@ -16,7 +16,8 @@ func secretsListCommand(b *base) *command {
 	var detailed bool
 	b.flags.BoolVar(&detailed, "detailed", false, "show all there is to a mount [DETAILED]")
 	b.own("detailed")
-	return &command{base: b, name: "secrets list", synopsis: "List the secrets engines", about: "Lists the secrets engines and where they are mounted.",
+	return &command{base: b, name: "secrets list", synopsis: "List the secrets engines",
+		about: "Lists the secrets engines and where they are mounted.",
 		run: func([]string) int {
 			var err error
 			if detailed, err = b.envFlag(detailed, "DETAILED"); err != nil {
@@ -132,8 +133,9 @@ func secretsEnableCommand(b *base) *command {
 }
 
 func secretsDisableCommand(b *base) *command {
-	return &command{base: b, name: "secrets disable", args: "PATH", least: 1, most: 1, synopsis: "Disable a secrets engine and destroy its data",
-		about: "Unmounts a secrets engine. All that it holds is destroyed.",
+	return &command{base: b, name: "secrets disable", args: "PATH", least: 1, most: 1,
+		synopsis: "Disable a secrets engine and destroy its data",
+		about:    "Unmounts a secrets engine. All that it holds is destroyed.",
 		run: func(args []string) int {
 			where := sanitize(args[0]) + "/"
 			return b.withClient(func(client *api.Client) int {
