@@ -45,7 +45,7 @@ func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger) (*
 			return nil, fmt.Errorf("%s: unknown seal type %q; this program has: %s",
 				s.Pos, s.Type, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
 		}
-		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: getenv, Log: log.With("seal", s.Name)})
+		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: getenv, Log: log})
 		if err != nil {
 			return nil, fmt.Errorf("%s: Error configuring seal %q: %w", s.Pos, s.Name, err)
 		}

@@ -66,23 +66,27 @@ func jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
 }
 
-// probe proves the stored root key against every seal and returns when to do so again.
+// probe proves the stored root key against every seal and returns when to do so again. It logs what changed.
 func (n *Node) probe(ctx context.Context) time.Duration {
-	f := n.facts.Load()
-	before := n.seals.Load().WouldUnseal()
+	set := n.seals.Load()
+	before := map[string]seals.Class{}
+	for _, st := range set.Status() {
+		before[st.Name] = st.Class
+	}
 	sound := true
-	for _, st := range n.seals.Load().Probe(ctx, f.record) {
+	for _, st := range set.Probe(ctx, n.facts.Load().record) {
 		if ctx.Err() != nil {
 			return 0
 		}
-		if !st.WouldUnseal {
-			sound = false
+		sound = sound && st.WouldUnseal
+		switch {
+		case st.Class == before[st.Name]:
+		case st.WouldUnseal:
+			n.log.Info("this seal would unseal the server again", "seal", st.Name, "type", st.Type)
+		default:
 			n.log.Warn("this seal would not unseal the server", "seal", st.Name, "type", st.Type,
 				"class", string(st.Class), "cause", st.Cause, "remedy", st.Remedy)
 		}
-	}
-	if after := n.seals.Load().WouldUnseal(); after != before {
-		n.log.Info("proof of the seals", "would_unseal", after)
 	}
 	if sound {
 		return jitter(n.cfg.Timing.Probe)

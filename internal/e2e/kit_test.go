@@ -1,0 +1,200 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/hsm/softhsm"
+)
+
+// binary is the real program, built once with the race detector and with failpoints.
+var binary string
+
+func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+
+func buildAndRun(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "sealgate-e2e-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	binary = filepath.Join(dir, "sealgate")
+	build := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", binary, "github.com/sealgate/sealgate/cmd/sealgate")
+	if out, err := build.CombinedOutput(); err != nil {
+		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
+		return 1
+	}
+	return m.Run()
+}
+
+// rig is a server with its token, and what a test knows of it.
+type rig struct {
+	*Server
+	t     *testing.T
+	token *softhsm.Token // nil without an HSM
+	root  string
+}
+
+// newHSMRig prepares, and does not start, a server on a throw-away SoftHSM token. extra goes into the seal's stanza.
+func newHSMRig(t *testing.T, extra string) *rig {
+	t.Helper()
+	dir := t.TempDir()
+	token, err := softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, dir, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n"+extra+"}\n")
+	r.token, r.Env = token, token.Environ()
+	return r
+}
+
+// newStaticRig is one with the static seal: for tests that are about something else than the HSM.
+func newStaticRig(t *testing.T) *rig {
+	t.Helper()
+	return newRig(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+strings.Repeat("5c", 32)+"\"\n}\n")
+}
+
+// newPeopleRig is one that only its shares unseal.
+func newPeopleRig(t *testing.T) *rig {
+	t.Helper()
+	return newRig(t, t.TempDir(), "")
+}
+
+func newRig(t *testing.T, dir, seal string) *rig {
+	t.Helper()
+	addr, err := FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{Server: &Server{Bin: binary, Dir: dir, Addr: addr}, t: t}
+	if err := r.WriteConfig(Config(addr, seal)); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := r.Stop(); err != nil {
+			t.Errorf("%v\n%s", err, r.Log())
+		}
+		if strings.Contains(r.Log(), "WARNING: DATA RACE") {
+			t.Errorf("the server raced:\n%s", r.Log())
+		}
+		if t.Failed() {
+			t.Logf("the server's log:\n%s", r.Log())
+		}
+	})
+	return r
+}
+
+func (r *rig) mustStart() {
+	r.t.Helper()
+	if err := r.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.UntilUp(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// call sends a request that must be answered; its status is the caller's to judge.
+func (r *rig) call(method, path string, body any) Reply {
+	r.t.Helper()
+	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
+	defer cancel()
+	reply, err := r.Do(ctx, method, path, r.root, body)
+	if err != nil {
+		r.t.Fatalf("%s %s: %v\n%s", method, path, err, r.Log())
+	}
+	return reply
+}
+
+// must is call with a status that it must have.
+func (r *rig) must(code int, method, path string, body any) Reply {
+	r.t.Helper()
+	reply := r.call(method, path, body)
+	if reply.Code != code {
+		r.t.Fatalf("%s %s: status %d, want %d: %s", method, path, reply.Code, code, reply.Body)
+	}
+	return reply
+}
+
+// initReply is the body of an initialisation.
+type initReply struct {
+	Keys         []string `json:"keys_base64"`
+	RecoveryKeys []string `json:"recovery_keys_base64"`
+	RootToken    string   `json:"root_token"`
+}
+
+// mustInit initialises with five recovery shares, three of them needed, and mounts kv.
+func (r *rig) mustInit() []string {
+	r.t.Helper()
+	var out initReply
+	r.decode(r.must(200, "PUT", "sys/init", map[string]int{"recovery_shares": 5, "recovery_threshold": 3}), &out)
+	r.root = out.RootToken
+	r.must(204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"})
+	return out.RecoveryKeys
+}
+
+func (r *rig) decode(reply Reply, v any) {
+	r.t.Helper()
+	if err := reply.Decode(v); err != nil {
+		r.t.Fatalf("%v: %s", err, reply.Body)
+	}
+}
+
+func (r *rig) put(key, value string) Reply {
+	r.t.Helper()
+	return r.call("PUT", "kv/"+key, map[string]string{"v": value})
+}
+
+func (r *rig) get(key string) (string, Reply) {
+	r.t.Helper()
+	reply := r.call("GET", "kv/"+key, nil)
+	var body struct{ Data struct{ V string } }
+	_ = json.Unmarshal(reply.Body, &body)
+	return body.Data.V, reply
+}
+
+func (r *rig) mustPut(key, value string) {
+	r.t.Helper()
+	if reply := r.put(key, value); reply.Code != 204 {
+		r.t.Fatalf("write %s: %d %s", key, reply.Code, reply.Body)
+	}
+}
+
+func (r *rig) mustGet(key, value string) {
+	r.t.Helper()
+	if got, reply := r.get(key); reply.Code != 200 || got != value {
+		r.t.Fatalf("read %s: %d %s; want %q", key, reply.Code, reply.Body, value)
+	}
+}
+
+// sealStatus is the part of sys/seal-status that tests look at.
+type sealStatus struct {
+	Type        string `json:"type"`
+	Initialized bool   `json:"initialized"`
+	Sealed      bool   `json:"sealed"`
+	T, N        int
+	Progress    int      `json:"progress"`
+	Warnings    []string `json:"warnings"`
+	Seals       []struct {
+		Name        string `json:"name"`
+		WouldUnseal bool   `json:"would_unseal"`
+		Class       string `json:"failure_class"`
+		Cause       string `json:"failure"`
+		Remedy      string `json:"remedy"`
+	} `json:"seals"`
+}
+
+func (r *rig) status() sealStatus {
+	r.t.Helper()
+	var st sealStatus
+	r.decode(r.must(200, "GET", "sys/seal-status", nil), &st)
+	return st
+}
