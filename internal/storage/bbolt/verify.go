@@ -43,11 +43,13 @@ type dbMeta struct {
 
 // checker walks over a file. It reads it as a file, not as memory, so that nothing in it can do harm.
 type checker struct {
-	file  io.ReaderAt
-	meta  dbMeta
-	seen  []bool // by page: reachable, or the free list's own
-	depth int
-	metas int // valid meta pages
+	file   io.ReaderAt
+	meta   dbMeta
+	seen   []bool // by page: reachable, or the free list's own
+	depth  int
+	header [pageHeader]byte
+	metas  int      // valid meta pages
+	bufs   [][]byte // by depth, for the pages on the way down
 }
 
 // verify refuses a file whose structure would lead the library astray: truncated, pages that are not what they should be, in
@@ -152,7 +154,7 @@ func (c *checker) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= c.meta.highWater {
 		return nil, damagef("page %d is out of bounds", id)
 	}
-	header := make([]byte, pageHeader)
+	header := c.header[:]
 	if _, err := c.file.ReadAt(header, int64(id*c.meta.pageSize)); err != nil {
 		return nil, err
 	}
@@ -166,9 +168,20 @@ func (c *checker) page(id uint64) ([]byte, error) {
 		}
 		c.seen[n] = true
 	}
-	b := make([]byte, (1+overflow)*c.meta.pageSize)
+	b := c.buffer(int((1 + overflow) * c.meta.pageSize))
 	_, err := c.file.ReadAt(b, int64(id*c.meta.pageSize))
 	return b, err
+}
+
+// buffer returns the buffer of the current depth.
+func (c *checker) buffer(size int) []byte {
+	for len(c.bufs) <= c.depth {
+		c.bufs = append(c.bufs, nil)
+	}
+	if cap(c.bufs[c.depth]) < size {
+		c.bufs[c.depth] = make([]byte, size)
+	}
+	return c.bufs[c.depth][:size]
 }
 
 // tree walks the pages below id.
