@@ -101,25 +101,41 @@ func (t *Token) Key(spec KeySpec) (*Key, error) {
 	return &Key{t: t, spec: spec}, nil
 }
 
-// Describe finds the key, tries it with a round trip where that was not done yet, and tells about it. The URI is
+// Describe looks for the key, tries it with a round trip where that was not done yet, and tells about it. The URI is
 // that of RFC 7512 with the token's serial number and the key's label and id: it does not change with slots,
 // restarts or paths.
 func (k *Key) Describe(ctx context.Context) (KeyInfo, error) {
 	var info KeyInfo
-	err := k.use(ctx, func(c *call, f *found, s scheme) error {
-		info = KeyInfo{URI: f.uri, Mechanism: s.mechanism, OAEPHash: s.hash}
-		if s.mechanism == ck.MechAESCBCPad {
-			info.HMACURI, info.HMACMechanism = f.macURI, s.mac
-		}
-		info.Extractable, _ = f.key.raw.Bool(ck.AttrExtractable)
-		if f.public != nil {
-			info.Bits = f.public.N.BitLen()
-		} else if n, ok := f.key.raw.Ulong(ck.AttrValueLen); ok {
-			info.Bits = int(n) * 8
-		}
+	k.found.Store(nil)
+	err := k.use(ctx, func(_ *call, f *found, s scheme) error {
+		info = f.info(s)
 		return nil
 	})
 	return info, err
+}
+
+// Known is what Describe would tell, as far as it is known without the token: from the last time that
+// the key was looked for.
+func (k *Key) Known() (info KeyInfo, ok bool) {
+	f, s := k.found.Load(), k.scheme.Load()
+	if f == nil || s == nil {
+		return KeyInfo{}, false
+	}
+	return f.info(*s), true
+}
+
+func (f *found) info(s scheme) KeyInfo {
+	info := KeyInfo{URI: f.uri, Mechanism: s.mechanism, OAEPHash: s.hash}
+	if s.mechanism == ck.MechAESCBCPad {
+		info.HMACURI, info.HMACMechanism = f.macURI, s.mac
+	}
+	info.Extractable, _ = f.key.raw.Bool(ck.AttrExtractable)
+	if f.public != nil {
+		info.Bits = f.public.N.BitLen()
+	} else if n, ok := f.key.raw.Ulong(ck.AttrValueLen); ok {
+		info.Bits = int(n) * 8
+	}
+	return info
 }
 
 // uri is the canonical name (RFC 7512).

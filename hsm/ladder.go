@@ -48,6 +48,9 @@ func (t *Token) alter(ctx context.Context, f func(*call) error) error {
 func (t *Token) climb(ctx context.Context, write bool, f func(*call) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.cfg.Deadline, ErrDeadline)
 	defer cancel()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	mod, err := t.module()
 	if err != nil {
 		return verdict(err)

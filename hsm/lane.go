@@ -55,13 +55,13 @@ func (t *Token) run(ctx context.Context, k task) error {
 	l.tasks <- k
 	select {
 	case err := <-l.reply:
-		t.lanes <- l
+		t.lanes.put(l)
 		return err
 	case <-ctx.Done():
 	}
 	if !l.state.CompareAndSwap(working, abandoned) {
 		err := <-l.reply // it ended this very moment
-		t.lanes <- l
+		t.lanes.put(l)
 		return err
 	}
 	k.mod.Abandon()
@@ -77,10 +77,8 @@ func (t *Token) count(f func(*Stats)) {
 
 // borrow takes a lane from the pool, waiting while all are at work, but not while all hang.
 func (t *Token) borrow(ctx context.Context) (*lane, error) {
-	select {
-	case l := <-t.lanes:
+	if l := t.lanes.take(); l != nil {
 		return t.awake(l)
-	default:
 	}
 	t.mu.Lock()
 	stuck := t.stats.Stuck >= t.granted
@@ -88,12 +86,11 @@ func (t *Token) borrow(ctx context.Context) (*lane, error) {
 	if stuck {
 		return nil, ErrStuck
 	}
-	select {
-	case l := <-t.lanes:
-		return t.awake(l)
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
+	l, err := t.lanes.wait(ctx)
+	if err != nil {
+		return nil, err
 	}
+	return t.awake(l)
 }
 
 // awake starts the lane's goroutine at its first use.
@@ -124,7 +121,7 @@ func (l *lane) work() {
 		if l.t.returned() {
 			return
 		}
-		l.t.lanes <- l
+		l.t.lanes.put(l)
 	}
 }
 

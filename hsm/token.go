@@ -13,7 +13,7 @@ import (
 // Token is one token of one library, logged in to once, with a bounded pool of sessions. It is safe for use by many goroutines.
 type Token struct {
 	cfg   Config
-	lanes chan *lane // those that are free
+	lanes pool
 
 	mu      sync.Mutex
 	mod     *ck.Module  // nil before first use
@@ -50,9 +50,9 @@ type flight struct {
 }
 
 func newToken(cfg Config) *Token {
-	t := &Token{cfg: cfg, granted: cfg.Sessions, lanes: make(chan *lane, cfg.Sessions)}
+	t := &Token{cfg: cfg, granted: cfg.Sessions}
 	for range cfg.Sessions {
-		t.lanes <- &lane{t: t}
+		t.lanes.put(&lane{t: t})
 	}
 	return t
 }
@@ -362,12 +362,11 @@ func (t *Token) absent(slots []ck.Slot) error {
 // limit takes lanes away where the token states fewer sessions than configured. One is the anchor's. It needs t.mu.
 func (t *Token) limit(most uint) {
 	for most != 0 && t.granted > 1 && uint(t.granted)+1 > most {
-		select {
-		case l := <-t.lanes:
-			l.retire()
-			t.granted--
-		default:
-			return // busy now: the next attachment tries again
+		l := t.lanes.take()
+		if l == nil {
+			return // all are at work: the next attachment tries again
 		}
+		l.retire()
+		t.granted--
 	}
 }

@@ -49,6 +49,8 @@ func (k *Token) Environ() []string {
 // when it is initialised: call Use before anything opens the library.
 func (k *Token) Use() error { return os.Setenv("SOFTHSM2_CONF", k.ConfigPath) }
 
+var errOtherConfig = errors.New("softhsm: this process uses another SoftHSM configuration than the token's: call Use first")
+
 // Config is the configuration of package hsm for the token.
 func (k *Token) Config() hsm.Config {
 	return hsm.Config{Lib: k.Lib, TokenLabel: k.Label, TokenSerial: k.Serial, PIN: secret.Copy([]byte(k.PIN))}
@@ -58,7 +60,7 @@ func (k *Token) Config() hsm.Config {
 // Of a token made by Init, Use must have been called.
 func (k *Token) MakeKey(kind hsm.Kind, label string) error {
 	if conf := os.Getenv("SOFTHSM2_CONF"); conf != k.ConfigPath {
-		return errors.New("softhsm: this process uses another SoftHSM configuration than the token's: call Use first")
+		return errOtherConfig
 	}
 	t, err := hsm.New(k.Config())
 	if err != nil {

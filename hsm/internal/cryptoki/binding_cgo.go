@@ -207,6 +207,10 @@ func (s *session) Generate(mechanism uint, template, public []Attribute) (uint, 
 	return uint(h), ckr(err)
 }
 
+func (s *session) Alter(handle uint, a Attribute) error {
+	return ckr(s.b.ctx.SetAttributeValue(s.h, pkcs11.ObjectHandle(handle), attributes([]Attribute{a})))
+}
+
 func (s *session) Destroy(handle uint) error {
 	return ckr(s.b.ctx.DestroyObject(s.h, pkcs11.ObjectHandle(handle)))
 }

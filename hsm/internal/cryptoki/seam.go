@@ -36,11 +36,12 @@ type Prober interface {
 	Mechanism(mechanism uint) (flags uint, err error)
 }
 
-// KeyMaker is implemented by sessions that can create and destroy objects.
+// KeyMaker is implemented by sessions that can create, change and destroy objects.
 type KeyMaker interface {
 	// Generate makes a secret key from the template, or a key pair where public is not nil, and
 	// returns the handle of the secret or private key.
 	Generate(mechanism uint, template, public []Attribute) (handle uint, err error)
+	Alter(handle uint, a Attribute) error
 	Destroy(handle uint) error
 }
 
