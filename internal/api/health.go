@@ -69,7 +69,9 @@ func (h *handler) healthBody(s node.Health) []byte {
 	b = append(append(b, dr...), `","server_time_utc":`...)
 	b = strconv.AppendInt(b, h.Now().Unix(), 10)
 	b = appendString(append(b, `,"version":`...), h.Version)
-	b = strconv.AppendBool(append(b, `,"would_unseal":`...), s.WouldUnseal)
+	if !s.Sealed { // ours: a sealed node has said all there is to say
+		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
+	}
 	if s.ClusterName != "" {
 		b = appendString(append(b, `,"cluster_name":`...), s.ClusterName)
 	}

@@ -167,6 +167,9 @@ func (h *handler) seal(ctx context.Context, q *request) (*answer, error) {
 	return done()
 }
 
+// stepDown has nobody to step down for in a node without a cluster.
+func (h *handler) stepDown(context.Context, *request) (*answer, error) { return done() }
+
 // leader is that of a node without a cluster, sealed or not.
 func (h *handler) leader(context.Context, *request) (*answer, error) {
 	return shown(struct {

@@ -67,14 +67,15 @@ var routes = []route{
 	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, true, false, (*handler).seal},
 	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, true, false, (*handler).health},
 	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, false, false, (*handler).leader},
+	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, true, false, (*handler).stepDown},
 
 	{get, "sys/rekey/init", noBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyStatus},
 	{write, "sys/rekey/init", initBody, withToken, auth.Update, false, bareStyle, true, true, (*handler).rekeyStart},
-	{remove, "sys/rekey/init", noBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
+	{remove, "sys/rekey/init", smallBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
 	{write, "sys/rekey/update", smallBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyUpdate},
 	{get, "sys/rekey-recovery-key/init", noBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyStatus},
 	{write, "sys/rekey-recovery-key/init", initBody, withToken, auth.Update, false, bareStyle, true, true, (*handler).rekeyStart},
-	{remove, "sys/rekey-recovery-key/init", noBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
+	{remove, "sys/rekey-recovery-key/init", smallBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
 	{write, "sys/rekey-recovery-key/update", smallBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyUpdate},
 
 	{write, "sys/rotate", smallBody, withToken, auth.Update, true, doubleStyle, false, false, (*handler).rotate},

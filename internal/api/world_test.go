@@ -275,7 +275,7 @@ var varying = []struct {
 	{regexp.MustCompile(`"[0-9A-Za-z+/]{44}"`), `"SHARE IN BASE64"`},
 	{regexp.MustCompile(`"encryptions":[0-9]+`), `"encryptions":N`},
 	{regexp.MustCompile(`"seals":\[.*?\]`), `"seals":[...]`}, // when the first proof comes is the node's business
-	{regexp.MustCompile(`"would_unseal":(true|false)`), `"would_unseal":BOOL`},
+	{regexp.MustCompile(`would_unseal":(true|false)`), `would_unseal":BOOL`},
 }
 
 func normal(text string) string {
