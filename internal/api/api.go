@@ -44,7 +44,7 @@ type Limits struct {
 	Body        int64         // bytes: 33554432
 	JSONMemory  int64         // estimate, in bytes, of what the decoded body takes: 34078720
 	JSONStrings int64         // strings in a body: 1000
-	JSONDepth   int           // 64
+	JSONDepth   int           // 256
 	Duration    time.Duration // 90 s
 }
 
@@ -52,7 +52,7 @@ func (l Limits) withDefaults() Limits {
 	l.Body = cmp.Or(l.Body, 32<<20)
 	l.JSONMemory = cmp.Or(l.JSONMemory, 34078720)
 	l.JSONStrings = cmp.Or(l.JSONStrings, 1000)
-	l.JSONDepth = cmp.Or(l.JSONDepth, 64)
+	l.JSONDepth = cmp.Or(l.JSONDepth, 256)
 	l.Duration = cmp.Or(l.Duration, 90*time.Second)
 	return l
 }
@@ -125,7 +125,7 @@ func (h *handler) recovered(q *request) {
 	if p == nil {
 		return
 	}
-	if p == http.ErrAbortHandler { //nolint:errorlint // net/http compares it the same way
+	if p == http.ErrAbortHandler {
 		panic(p)
 	}
 	h.Log.Error("a handler panicked", "request_id", q.id(), "path", q.path, "panic", p, "stack", string(debug.Stack()))

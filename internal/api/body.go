@@ -43,7 +43,7 @@ func (q *request) readBody() error {
 	}
 	limit := q.bodyLimit()
 	var err error
-	if n := q.http.ContentLength; n >= 0 {
+	if n := q.http.ContentLength; n >= 0 && n <= smallBody { // no memory on the word of a header
 		q.body = make([]byte, n)
 		_, err = io.ReadFull(q.http.Body, q.body)
 	} else {

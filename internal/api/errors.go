@@ -58,7 +58,7 @@ func (h *handler) refuse(q *request, err error) {
 	switch {
 	case code == http.StatusInternalServerError:
 		h.Log.Error("internal error", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "error", cause(err))
-	case code >= 500 && text != textSealed:
+	case code >= 500 && text != textSealed && !errors.Is(err, context.Canceled):
 		h.Log.Warn("request failed", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "status", code, "error", cause(err))
 	}
 	q.sendErrors(code, text)

@@ -77,7 +77,21 @@ func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
 	return rekeyShown(s)
 }
 
+// rekeyCancel ends a rekey. Clients of later Vaults name the nonce of the one they mean: then no other is ended.
 func (h *handler) rekeyCancel(ctx context.Context, q *request) (*answer, error) {
+	var b shareBody
+	if err := q.strict(&b); err != nil {
+		return nil, err
+	}
+	if b.Nonce != "" {
+		s, err := h.Node.RekeyStatus(ctx, q.target())
+		if err != nil {
+			return nil, err
+		}
+		if s.Started && s.Nonce != b.Nonce {
+			return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another rekey is in progress than the one to be cancelled")
+		}
+	}
 	if err := h.Node.RekeyCancel(ctx, q.target()); err != nil {
 		return nil, err
 	}

@@ -181,10 +181,13 @@ func (q *request) flag(name string) (bool, error) {
 	return b, nil
 }
 
-// readToken takes the token from the headers. X-Vault-Token wins.
+// readToken takes the token from the headers. X-Vault-Token wins; the word Bearer is case-sensitive.
 func (q *request) readToken() {
-	if q.token = q.http.Header.Get("X-Vault-Token"); q.token == "" {
-		q.token, _ = strings.CutPrefix(q.http.Header.Get("Authorization"), "Bearer ")
+	if q.token = q.http.Header.Get("X-Vault-Token"); q.token != "" {
+		return
+	}
+	if bearer, ok := strings.CutPrefix(q.http.Header.Get("Authorization"), "Bearer "); ok {
+		q.token = bearer
 	}
 }
 
@@ -209,7 +212,7 @@ func (q *request) checkHeaders() error {
 
 const errDurationHeader = `give seconds, or a duration such as "90s"`
 
-// checkNamespace knows the root namespace alone.
+// checkNamespace knows the root namespace alone. What anybody may ask at any time is answered in every one.
 func (q *request) checkNamespace() error {
 	name := q.http.Header.Get("X-Vault-Namespace")
 	if name == "" {
@@ -217,6 +220,9 @@ func (q *request) checkNamespace() error {
 	}
 	q.out.Header().Set("X-Vault-Namespace", name)
 	if clean := strings.Trim(name, "/"); clean == "" || clean == "root" {
+		return nil
+	}
+	if q.route.Access == anybodyAlways && !q.route.Lifecycle {
 		return nil
 	}
 	if q.route.Lifecycle {
