@@ -15,14 +15,13 @@ import (
 
 // world is what those who use a server know: the shares that they hold, and what was acknowledged.
 type world struct {
-	rig     *rig
-	people  bool     // the shares unseal
-	target  string   // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
-	old     []string // the shares before the scenario
-	fresh   []string // the shares that the scenario was given
-	nonce   string   // of the rekey
-	last    string   // the share given last
-	started bool
+	rig    *rig
+	people bool     // the shares unseal
+	target string   // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
+	old    []string // the shares before the scenario
+	fresh  []string // the shares that the scenario was given
+	nonce  string   // of the rekey
+	last   string   // the share given last
 }
 
 // scenario is an operation with several durable steps. It returns errDead when the server dies under it.
