@@ -9,7 +9,6 @@ import (
 	"math/big"
 	"net/url"
 	"strings"
-	"sync"
 	"sync/atomic"
 
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
@@ -37,9 +36,8 @@ type Key struct {
 	t    *Token
 	spec KeySpec
 
-	found   atomic.Pointer[found]
-	probing sync.Mutex
-	scheme  atomic.Pointer[scheme] // what a round trip has proven; kept for good
+	found  atomic.Pointer[found]
+	scheme atomic.Pointer[scheme] // what a round trip has proven; kept for good
 }
 
 // found is a key as one log-in sees it: handles die with it.

@@ -68,13 +68,9 @@ func (k *Key) candidates(f *found) []scheme {
 	return out
 }
 
-// proven returns the scheme that a round trip has shown to work, trying the candidates at first use.
+// proven returns the scheme that a round trip has shown to work, trying the candidates at first use. Several
+// calls may do so at the same time: a lock would have the others wait for one that hangs.
 func (k *Key) proven(c *call, f *found) (scheme, error) {
-	if s := k.scheme.Load(); s != nil {
-		return *s, nil
-	}
-	k.probing.Lock()
-	defer k.probing.Unlock()
 	if s := k.scheme.Load(); s != nil {
 		return *s, nil
 	}
@@ -82,8 +78,9 @@ func (k *Key) proven(c *call, f *found) (scheme, error) {
 	for _, s := range k.candidates(f) {
 		err := k.probe(c, f, s)
 		if err == nil {
-			k.scheme.Store(&s)
-			k.announce(s)
+			if k.scheme.CompareAndSwap(nil, &s) {
+				k.announce(s)
+			}
 			return s, nil
 		}
 		if kindOf(err) != kindMechanism {
