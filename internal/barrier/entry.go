@@ -17,7 +17,8 @@ import (
 //
 //	version 1 | term u32 | nonce 12 | AES-256-GCM ciphertext | tag 16
 //
-// The additional data is entryDomain followed by the path. Nonces are random (NIST SP 800-38D 8.2.2), hence the limit of encryptions by one term.
+// The additional data is entryDomain followed by the path. Nonces are random (NIST SP 800-38D 8.2.2), hence the
+// limit of encryptions by one term.
 const (
 	entryVersion  = 1
 	entryHeader   = 1 + 4

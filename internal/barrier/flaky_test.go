@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"sync"
 	"testing"
 
 	"github.com/sealgate/sealgate/internal/secret"
@@ -16,6 +17,7 @@ var errLine = errors.New("injected: connection lost")
 // flaky fails the next commit, before or after carrying it out, and reads for as long as it is told.
 type flaky struct {
 	storage.Store
+	mu            sync.Mutex
 	before, after error
 	hold          *storage.Batch // where set, the failed commit is kept here, to arrive late
 	reads         error
@@ -23,9 +25,11 @@ type flaky struct {
 }
 
 func (f *flaky) Commit(ctx context.Context, b storage.Batch) error {
+	f.mu.Lock()
 	f.commits++
 	before, after := f.before, f.after
 	f.before, f.after = nil, nil
+	f.mu.Unlock()
 	if before != nil {
 		if f.hold != nil {
 			*f.hold = b

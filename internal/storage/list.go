@@ -1,6 +1,9 @@
 package storage
 
-import "strings"
+import (
+	"fmt"
+	"strings"
+)
 
 // Names carries out [Store.List] over an ordered set of keys, for backends that can find the first key at or behind a
 // given one. A folder costs one such step however many keys it holds.
@@ -13,6 +16,9 @@ func Names(prefix, after string, limit int, seek func(from string) (key string, 
 		key, ok, err := seek(from)
 		if err != nil {
 			return nil, err
+		}
+		if ok && key < from { // or this would go in a circle
+			return nil, fmt.Errorf("%w: the entry %q comes behind %q", ErrCorrupt, key, from)
 		}
 		if !ok || !strings.HasPrefix(key, prefix) {
 			break

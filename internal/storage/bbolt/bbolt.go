@@ -84,8 +84,8 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 )
 
-// Open opens the database in dir, and makes both (0700, 0600) where they are missing. Errors name the file and what to do: storage.ErrLocked,
-// storage.ErrForeign, storage.ErrCorrupt, storage.ErrFull, ErrFormat, and those of the operating system.
+// Open opens the database in dir, and makes both (0700, 0600) where they are missing. Errors name the file and
+// what to do: storage.ErrLocked, storage.ErrForeign, storage.ErrCorrupt, storage.ErrFull, ErrFormat, and those of the operating system.
 func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)

@@ -32,7 +32,7 @@ func wantError(t *testing.T, err, kind error, words ...string) {
 }
 
 // sample makes a database of several pages and levels, with free pages, and returns its bytes.
-func sample(t *testing.T) []byte {
+func sample(t testing.TB) []byte {
 	t.Helper()
 	dir := t.TempDir()
 	s := open(t, dir)
@@ -181,7 +181,8 @@ func useDamaged(t *testing.T, s *Store) error {
 			}
 		}
 	}
-	return errors.Join(append(reads, snapshot, commitOne(s, "folder/05/05", "folder/05/05"), commitOne(s, "new", strings.Repeat("n", 9000)))...)
+	reads = append(reads, snapshot, commitOne(s, "folder/05/05", "folder/05/05"), commitOne(s, "new", strings.Repeat("n", 9000)))
+	return errors.Join(reads...)
 }
 
 func TestMetaPageDamaged(t *testing.T) {

@@ -66,6 +66,29 @@ func TestFullDisk(t *testing.T) {
 	holds(t, again, "resumed2", "now there is room")
 }
 
+// TestNoRoomToCreate: a disk that is full from the start leaves nothing behind, and is named.
+func TestNoRoomToCreate(t *testing.T) {
+	t.Parallel()
+	mounted, ok := smallDisk(t, 64<<10)
+	if !ok {
+		t.Log("no mount allowed here: the error is the one of TestFileSizeLimit")
+		return
+	}
+	ballast := filepath.Join(mounted, ".ballast")
+	if err := os.WriteFile(ballast, make([]byte, 60<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := Open(context.Background(), mounted, Options{})
+	wantError(t, err, storage.ErrFull, FileName, "make room")
+	if entries, _ := os.ReadDir(mounted); len(entries) != 1 {
+		t.Errorf("left behind: %v", entries)
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	put(t, open(t, mounted), "k", "v")
+}
+
 // fill writes until an error, and goes on a little: a full disk stays one error after the other.
 func fill(s storage.Store, round int, acknowledged map[string]bool) error {
 	var failed error

@@ -1,6 +1,7 @@
 package bbolt
 
 import (
+	"bytes"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -147,7 +148,7 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 		if err != nil {
 			return err
 		}
-		var buf []byte
+		var buf, last []byte
 		cursor := bucket.Cursor()
 		for key, stored := cursor.First(); key != nil; key, stored = cursor.Next() {
 			if err := s.ready(ctx); err != nil {
@@ -157,6 +158,10 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 			if err != nil {
 				return err
 			}
+			if last != nil && bytes.Compare(key, last) <= 0 {
+				return corrupt(s.path, "the entry %q comes behind %q", key, last)
+			}
+			last = append(last[:0], key...)
 			buf = append(buf[:0], mapped...)
 			if err := call(visit, string(key), buf, &panicked); err != nil {
 				return err

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/fnv"
 	"io"
+	"iter"
 	"os"
 )
 
@@ -15,7 +16,8 @@ import (
 //	id u64 | flags u16 | count u16 | overflow u32 | elements
 //
 // A branch element is "pos u32 | ksize u32 | page u64", a leaf element "flags u32 | pos u32 | ksize u32 | vsize u32"; pos counts from the
-// element. A leaf element with flag 1 is a bucket: its value is "root page u64 | sequence u64", and where the root is 0 a page follows inline.
+// element. A leaf element with flag 1 is a bucket: its value is "root page u64 | sequence u64", and where
+// the root is 0 a page follows inline.
 const (
 	pageHeader  = 16
 	elementSize = 16
@@ -48,6 +50,7 @@ type checker struct {
 	seen   []bool // by page: reachable, or the free list's own
 	depth  int
 	header [pageHeader]byte
+	inline bool     // within an inline bucket
 	metas  int      // valid meta pages
 	bufs   [][]byte // by depth, for the pages on the way down
 }
@@ -91,7 +94,7 @@ func (c *checker) verify(size uint64) error {
 	}
 	c.seen = make([]bool, meta.highWater)
 	c.seen[0], c.seen[1] = true, true
-	if err := c.tree(meta.root); err != nil {
+	if err := c.tree(meta.root, bounds{}); err != nil {
 		return err
 	}
 	return c.freelist()
@@ -184,8 +187,15 @@ func (c *checker) buffer(size int) []byte {
 	return c.bufs[c.depth][:size]
 }
 
+// bounds are those of the keys of a subtree: low included, high not; nil is none. They lie in the buffers of the pages above.
+type bounds struct{ low, high []byte }
+
+func (b bounds) hold(key []byte) bool {
+	return len(key) > 0 && (b.low == nil || bytes.Compare(b.low, key) <= 0) && (b.high == nil || bytes.Compare(key, b.high) < 0)
+}
+
 // tree walks the pages below id.
-func (c *checker) tree(id uint64) error {
+func (c *checker) tree(id uint64, within bounds) error {
 	if c.depth++; c.depth > maxDepth {
 		return damagef("page %d lies too deep", id)
 	}
@@ -196,82 +206,102 @@ func (c *checker) tree(id uint64) error {
 	}
 	switch flags := native.Uint16(b[8:]); flags {
 	case branchPage:
-		return c.branch(id, b)
+		return c.branch(id, b, within)
 	case leafPage:
-		return c.leaf(id, b)
+		return c.leaf(id, b, within)
 	default:
 		return damagef("page %d has the flags %#x", id, flags)
 	}
 }
 
-// elements calls visit for each element of a page with the bytes from its key on, and checks that keys ascend.
-func elements(id uint64, b []byte, posAt int, visit func(element, rest []byte) (key []byte, err error)) error {
-	count := int(native.Uint16(b[10:]))
-	if pageHeader+count*elementSize > len(b) {
-		return damagef("page %d has too many elements", id)
+// elements returns the elements of a page, each with the bytes from its key on.
+func elements(id uint64, b []byte, posAt int) iter.Seq2[[]byte, []byte] {
+	count := min(int(native.Uint16(b[10:])), (len(b)-pageHeader)/elementSize)
+	return func(yield func(element, rest []byte) bool) {
+		for i := range count {
+			at := pageHeader + i*elementSize
+			element := b[at : at+elementSize]
+			pos := min(uint64(native.Uint32(element[posAt:])), uint64(len(b)-at))
+			if !yield(element, b[uint64(at)+pos:]) {
+				return
+			}
+		}
 	}
-	var last []byte
-	for i := range count {
-		at := pageHeader + i*elementSize
-		element := b[at : at+elementSize]
-		pos := uint64(native.Uint32(element[posAt:]))
-		if pos > uint64(len(b)-at) {
-			return damagef("element %d of page %d is out of bounds", i, id)
+}
+
+// branchElement is the way to a subtree.
+type branchElement struct {
+	key  []byte
+	page uint64
+}
+
+func (c *checker) branch(id uint64, b []byte, within bounds) error {
+	var children []branchElement
+	for element, rest := range elements(id, b, 0) {
+		size := uint64(native.Uint32(element[4:]))
+		if size > uint64(len(rest)) {
+			return damagef("a key of page %d is out of bounds", id)
 		}
-		key, err := visit(element, b[uint64(at)+pos:])
-		if err != nil {
-			return err
-		}
-		if i > 0 && bytes.Compare(last, key) >= 0 {
+		key := rest[:size:size]
+		if n := len(children); !within.hold(key) || n > 0 && bytes.Compare(children[n-1].key, key) >= 0 {
 			return damagef("the keys of page %d are out of order at %q", id, key)
 		}
-		last = key
+		children = append(children, branchElement{key, native.Uint64(element[8:])})
+	}
+	if len(children) == 0 || len(children) != int(native.Uint16(b[10:])) {
+		return damagef("page %d has a wrong number of elements", id)
+	}
+	for i, each := range children {
+		below := bounds{low: each.key, high: within.high}
+		if i+1 < len(children) {
+			below.high = children[i+1].key
+		}
+		if err := c.tree(each.page, below); err != nil {
+			return err
+		}
 	}
 	return nil
 }
 
-func (c *checker) branch(id uint64, b []byte) error {
-	if native.Uint16(b[10:]) == 0 {
-		return damagef("page %d is an empty branch", id)
-	}
-	return elements(id, b, 0, func(element, rest []byte) ([]byte, error) {
-		size := uint64(native.Uint32(element[4:]))
-		if size > uint64(len(rest)) {
-			return nil, damagef("a key of page %d is out of bounds", id)
-		}
-		return rest[:size], c.tree(native.Uint64(element[8:]))
-	})
-}
-
-func (c *checker) leaf(id uint64, b []byte) error {
-	return elements(id, b, 4, func(element, rest []byte) ([]byte, error) {
+func (c *checker) leaf(id uint64, b []byte, within bounds) error {
+	var last []byte
+	count := 0
+	for element, rest := range elements(id, b, 4) {
 		flags, ksize, vsize := native.Uint32(element), uint64(native.Uint32(element[8:])), uint64(native.Uint32(element[12:]))
 		if flags > bucketLeaf || ksize+vsize > uint64(len(rest)) {
-			return nil, damagef("an element of page %d is out of bounds", id)
+			return damagef("an element of page %d is out of bounds", id)
 		}
 		key, value := rest[:ksize], rest[ksize:ksize+vsize]
-		if flags != bucketLeaf {
-			return key, nil
+		if !within.hold(key) || count > 0 && bytes.Compare(last, key) >= 0 {
+			return damagef("the keys of page %d are out of order at %q", id, key)
 		}
-		return key, c.bucket(id, value)
-	})
+		if flags == bucketLeaf {
+			if err := c.bucket(id, value); err != nil {
+				return err
+			}
+		}
+		last = key
+		count++
+	}
+	if count != int(native.Uint16(b[10:])) {
+		return damagef("page %d has a wrong number of elements", id)
+	}
+	return nil
 }
 
-// bucket walks a bucket's own tree, or its inline page.
+// bucket walks a bucket's own tree, or its inline page, which holds no further buckets.
 func (c *checker) bucket(id uint64, value []byte) error {
 	switch {
-	case len(value) < pageHeader:
+	case len(value) < pageHeader || c.inline:
 		return damagef("page %d holds a bucket that is out of bounds", id)
 	case native.Uint64(value) != 0:
-		return c.tree(native.Uint64(value))
+		return c.tree(native.Uint64(value), bounds{})
 	case len(value) < 2*pageHeader || native.Uint16(value[pageHeader+8:]) != leafPage:
 		return damagef("page %d holds a bucket that is no leaf", id)
 	}
-	if c.depth++; c.depth > maxDepth {
-		return damagef("page %d holds buckets too deep", id)
-	}
-	defer func() { c.depth-- }()
-	return c.leaf(id, value[pageHeader:])
+	c.inline = true
+	defer func() { c.inline = false }()
+	return c.leaf(id, value[pageHeader:], bounds{})
 }
 
 // freelist checks that no page is both in use and free.
