@@ -43,6 +43,29 @@ func (t *Token) login(s ck.Session, slot ck.Slot) error {
 	return fmt.Errorf("logging in to %s: %w", name, err)
 }
 
+// Succeed keeps what an old Token, which this one replaces, was told of the same PIN: one that the token refused is not sent again because
+// somebody reloaded a configuration that did not change. A locked PIN is asked about anew: that costs no try.
+func (t *Token) Succeed(old *Token) {
+	old.mu.Lock()
+	refused, same := old.refused, !old.closed && old.cfg.PIN.Equal(t.cfg.PIN) && old.names() == t.names()
+	old.mu.Unlock()
+	if !same || !errors.Is(refused, ErrPIN) {
+		return
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.refused = refused
+}
+
+// names is which token of which library the configuration means.
+func (t *Token) names() string {
+	slot := "any"
+	if t.cfg.Slot != nil {
+		slot = fmt.Sprint(*t.cfg.Slot)
+	}
+	return fmt.Sprintf("%q %q %q %s", t.cfg.Lib, t.cfg.TokenLabel, t.cfg.TokenSerial, slot)
+}
+
 // warn tells the log what an operator should know of the PIN. The flags are those of before the log-in: a successful
 // one resets the token's counter.
 func (t *Token) warn(slot ck.Slot) {

@@ -71,6 +71,20 @@ func (s *Set) note(m Seal, p *Part, err error) {
 	s.probe.status[m.Name] = st
 }
 
+// noteUnproven records that a seal could not wrap, where it has not decrypted anything yet: before the initialisation there is no blob whose
+// proof would tell what is wrong. Of a seal that has, the last proof tells more.
+func (s *Set) noteUnproven(m Seal, err error) {
+	if err == nil {
+		return
+	}
+	s.probe.mu.Lock()
+	proven := s.probe.status[m.Name].LastProof != nil
+	s.probe.mu.Unlock()
+	if !proven {
+		s.note(m, nil, err)
+	}
+}
+
 // Status returns what the last probe, or the last attempt to unseal, found; a seal that was never tried has no times.
 func (s *Set) Status() []Status {
 	s.probe.mu.Lock()

@@ -37,6 +37,12 @@ type Closer interface {
 	Close() error
 }
 
+// Successor is implemented by providers that must know what became of the one that they replace when a configuration is read again, such
+// as a PIN that was refused.
+type Successor interface {
+	Succeed(old wrapping.Wrapper)
+}
+
 // Quorum is implemented by the provider behind which people stand (seals/shamir): Decrypt needs their key first.
 type Quorum interface {
 	// For returns the provider for the people with a public key, locked: Encrypt needs nobody.

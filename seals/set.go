@@ -137,7 +137,11 @@ func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root 
 	if former != nil {
 		r.Former = &Former{People: former.Custody}
 	}
-	return r, s.each(func(i int, m Seal) error { return s.wrapMember(ctx, r, i, parts[i], people, former) })
+	return r, s.each(func(i int, m Seal) error {
+		err := s.wrapMember(ctx, r, i, parts[i], people, former)
+		s.noteUnproven(m, err)
+		return err
+	})
 }
 
 // wrapMember wraps one part with one seal; with the quorum seal, to each of the quorums.
@@ -310,6 +314,17 @@ func binding(r *Record, seal string) []byte {
 func destroyAll(parts []*secret.Bytes) {
 	for _, p := range parts {
 		p.Destroy()
+	}
+}
+
+// Succeed is called on a set that replaces another, before that is closed.
+func (s *Set) Succeed(old *Set) {
+	for _, m := range s.seals {
+		for _, o := range old.seals {
+			if next, ok := m.Wrapper.(Successor); ok && o.Name == m.Name && o.Type == m.Type {
+				next.Succeed(o.Wrapper)
+			}
+		}
 	}
 }
 

@@ -17,7 +17,12 @@ import (
 // binary is the real program, built once with the race detector and with failpoints.
 var binary string
 
-func TestMain(m *testing.M) { os.Exit(buildAndRun(m)) }
+func TestMain(m *testing.M) {
+	if job := os.Getenv(jobEnv); job != "" {
+		os.Exit(doJob(job, os.Args[1:]))
+	}
+	os.Exit(buildAndRun(m))
+}
 
 func buildAndRun(m *testing.M) int {
 	dir, err := os.MkdirTemp("", "sealgate-e2e-")
@@ -41,6 +46,7 @@ type rig struct {
 	t     *testing.T
 	token *softhsm.Token // nil without an HSM
 	root  string
+	known secrets // what must be nowhere but in the answers
 }
 
 // newHSMRig prepares, and does not start, a server on a throw-away SoftHSM token. extra goes into the seal's stanza.
@@ -52,8 +58,14 @@ func newHSMRig(t *testing.T, extra string) *rig {
 		t.Fatal(err)
 	}
 	r := newRig(t, dir, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n"+extra+"}\n")
-	r.token, r.Env = token, token.Environ()
+	r.useToken(token)
 	return r
+}
+
+func (r *rig) useToken(token *softhsm.Token) {
+	r.token, r.Env = token, token.Environ()
+	r.known.add("the PIN", token.PIN)
+	r.known.add("the security officer's PIN", token.SOPIN)
 }
 
 // newStaticRig is one with the static seal: for tests that are about something else than the HSM.
@@ -85,6 +97,7 @@ func newRig(t *testing.T, dir, seal string) *rig {
 		if strings.Contains(r.Log(), "WARNING: DATA RACE") {
 			t.Errorf("the server raced:\n%s", r.Log())
 		}
+		r.checkSecrets()
 		if t.Failed() {
 			t.Logf("the server's log:\n%s", r.Log())
 		}

@@ -28,7 +28,8 @@ var remedies = []remedy{
 		"which resets the token's counter, or set pin_final_try = true; then restart or reload", true},
 	{hsm.ErrPINLocked, seals.Denied, "have the security officer unlock or reset the PIN, correct pin, then restart or reload", true},
 	{hsm.ErrPINUnset, seals.Misconfigured, "set pin to env://NAME or file://PATH; if the token has no PIN, have the security officer set one", false},
-	{hsm.ErrPIN, seals.Denied, "correct pin, then restart or reload; it is not tried again before, because the token counts wrong PINs", true},
+	{hsm.ErrPIN, seals.Denied, "correct pin and reload, or set the token's PIN right and restart; it is not tried again before, " +
+		"because the token counts wrong PINs", true},
 	{hsm.ErrTokenAmbiguous, seals.Misconfigured, "add token_serial", false},
 	{hsm.ErrTokenGone, seals.Unreachable, "see whether the HSM is connected and powered; it is used again as soon as it is back", false},
 	{hsm.ErrTokenNotFound, seals.KeyGone, "correct token_label, token_serial or slot; or, if the token is away for now, bring it back", false},

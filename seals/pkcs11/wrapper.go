@@ -25,6 +25,7 @@ var (
 	_ wrapping.Wrapper = (*Wrapper)(nil)
 	_ seals.Factory    = New
 	_ seals.Closer     = (*Wrapper)(nil)
+	_ seals.Successor  = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
@@ -64,6 +65,13 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	}
 	s.token.PIN = nil
 	return &Wrapper{name: cfg.Name, log: cfg.Log, token: token, key: key, settings: s}, nil
+}
+
+// Succeed keeps a PIN that the token refused from being sent again by the wrapper that a reload has made.
+func (w *Wrapper) Succeed(old wrapping.Wrapper) {
+	if o, ok := old.(*Wrapper); ok {
+		w.token.Succeed(o.token)
+	}
 }
 
 func misconfigured(name string, err error) error {
