@@ -10,7 +10,10 @@ const (
 	ceremonyVersion = 1
 	maxText         = 256       // purpose, nonce, and who started, bytes
 	maxRecipient    = 1<<16 - 1 // one public key as given, bytes
-	maxRecipients   = 512 << 10 // all of them: a commit of storage holds 1 MiB
+	maxRecipients   = 640 << 10 // all of them: a commit of storage holds 1 MiB
+
+	// MaxFingerprint bounds one of Params.Fingerprints, in bytes.
+	MaxFingerprint = 128
 
 	flagVerification = 1 << 0
 	flagBackup       = 1 << 1
@@ -19,10 +22,13 @@ const (
 // Marshal gives the ceremony's record, version 1, numbers big-endian:
 //
 //	version u8 = 1 | length u16, purpose | phase u8 | length u16, nonce | custody id 16 | required u8
-//	| started i64 | expires i64 | length u16, started by
-//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup)
-//	| count u8, count times: { length u16, recipient } | count u8, count times: { length u16, holder's name }
-//	| count u8, count times: { share number u8 | given at i64 }
+//	| started i64 | expires i64 | length u16, started by | length u16, accessor
+//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup) | length u16, one-time password
+//	| count u8, count times: { length u16, recipient } | count u8, count times: { length u16, fingerprint }
+//	| count u8, count times: { length u16, holder's name }
+//	| given u8, given times: { share number u8 | at i64 }
+//	| and in phase 2: length u16, verification nonce | length u24, record of the next custody
+//	  | proven u8, proven times: { share number u8 | at i64 }
 //
 // Times are nanoseconds since 1970, 0 for never. It panics for a ceremony beyond the bounds that [UnmarshalCeremony] keeps
 // to: neither [Start] nor a record makes one.
@@ -40,11 +46,13 @@ func (c *Ceremony) Marshal() []byte {
 	addTime(b, c.Started)
 	addTime(b, c.Expires)
 	addText(b, c.StartedBy)
+	addText(b, c.StartedAccessor)
 	c.Params.marshal(b)
-	b.AddUint8(uint8(len(c.Given)))
-	for _, g := range c.Given {
-		b.AddUint8(uint8(g.Number))
-		addTime(b, g.At)
+	addGiven(b, c.Given)
+	if c.Phase == Verifying {
+		addText(b, c.VerificationNonce)
+		b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(c.Next.Marshal()) })
+		addGiven(b, c.Proven)
 	}
 	return b.BytesOrPanic()
 }
@@ -60,11 +68,20 @@ func (p *Params) marshal(b *cryptobyte.Builder) {
 	b.AddUint8(uint8(p.Shares))
 	b.AddUint8(uint8(p.Threshold))
 	b.AddUint8(flags)
-	for _, list := range [][]string{p.Recipients, p.Holders} {
+	addText(b, p.OTP)
+	for _, list := range [][]string{p.Recipients, p.Fingerprints, p.Holders} {
 		b.AddUint8(uint8(len(list)))
 		for _, text := range list {
 			addText(b, text)
 		}
+	}
+}
+
+func addGiven(b *cryptobyte.Builder, list []Given) {
+	b.AddUint8(uint8(len(list)))
+	for _, g := range list {
+		b.AddUint8(uint8(g.Number))
+		addTime(b, g.At)
 	}
 }
 
@@ -79,12 +96,18 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 	var phase, required uint8
 	if !readText(&s, &purpose, maxText) || !s.ReadUint8(&phase) || !readText(&s, &c.Nonce, maxText) ||
 		!s.CopyBytes(c.Custody[:]) || !s.ReadUint8(&required) ||
-		!readTime(&s, &c.Started) || !readTime(&s, &c.Expires) || !readText(&s, &c.StartedBy, maxText) ||
-		!c.Params.read(&s) || !c.readGiven(&s) {
+		!readTime(&s, &c.Started) || !readTime(&s, &c.Expires) ||
+		!readText(&s, &c.StartedBy, maxText) || !readText(&s, &c.StartedAccessor, maxText) ||
+		!c.Params.read(&s) || !readGiven(&s, &c.Given) {
 		return nil, cut("ceremony")
 	}
 	c.Purpose, c.Phase, c.Required = Purpose(purpose), Phase(phase), int(required)
-	if !s.Empty() {
+	if c.Phase == Verifying {
+		if err := c.readVerification(&s); err != nil {
+			return nil, err
+		}
+	}
+	if !s.Empty() && (c.Phase == Gathering || c.Phase == Verifying) {
 		return nil, fmt.Errorf("%w: bytes after the ceremony's end", ErrRecord)
 	}
 	if err := c.check(); err != nil {
@@ -100,10 +123,11 @@ func (p *Params) read(s *cryptobyte.String) bool {
 	}
 	p.Shares, p.Threshold = int(shares), int(threshold)
 	p.Verification, p.Backup = flags&flagVerification != 0, flags&flagBackup != 0
-	return readTexts(s, &p.Recipients, maxRecipient) && readTexts(s, &p.Holders, MaxName)
+	return readText(s, &p.OTP, MaxOTP) && readTexts(s, &p.Recipients, maxRecipient) &&
+		readTexts(s, &p.Fingerprints, MaxFingerprint) && readTexts(s, &p.Holders, MaxName)
 }
 
-func (c *Ceremony) readGiven(s *cryptobyte.String) bool {
+func readGiven(s *cryptobyte.String, out *[]Given) bool {
 	var count, number uint8
 	if !s.ReadUint8(&count) {
 		return false
@@ -114,39 +138,71 @@ func (c *Ceremony) readGiven(s *cryptobyte.String) bool {
 			return false
 		}
 		g.Number = int(number)
-		c.Given = append(c.Given, g)
+		*out = append(*out, g)
 	}
 	return true
 }
 
+func (c *Ceremony) readVerification(s *cryptobyte.String) (err error) {
+	var next cryptobyte.String
+	if !readText(s, &c.VerificationNonce, maxText) || !s.ReadUint24LengthPrefixed(&next) {
+		return cut("ceremony")
+	}
+	if c.Next, err = UnmarshalCustody(next); err != nil {
+		return fmt.Errorf("the pending custody of a ceremony: %w", err)
+	}
+	if !readGiven(s, &c.Proven) {
+		return cut("ceremony")
+	}
+	return nil
+}
+
 // check keeps a ceremony within what its record can say, and what this program knows.
 func (c *Ceremony) check() error {
-	if c.Purpose != PurposeRekeyBarrier && c.Purpose != PurposeRekeyRecovery {
+	if !c.Purpose.known() {
 		return fmt.Errorf("%w: a ceremony of unknown purpose %q; was it written by a newer program?", ErrRecord, c.Purpose)
 	}
-	if c.Phase != Gathering {
+	if c.Phase != Gathering && c.Phase != Verifying {
 		return fmt.Errorf("%w: a ceremony in phase %d, which this program does not know; was it written by a newer one?", ErrRecord, c.Phase)
 	}
-	if c.Nonce == "" || len(c.Nonce) > maxText || len(c.StartedBy) > maxText {
+	if c.Nonce == "" || len(c.Nonce) > maxText || len(c.StartedBy) > maxText || len(c.StartedAccessor) > maxText {
 		return fmt.Errorf("%w: a text of the ceremony is missing or too long", ErrRecord)
 	}
 	if c.Required < 0 || c.Required > MaxShares || len(c.Given) > c.Required {
 		return fmt.Errorf("%w: a ceremony with %d shares given of %d required", ErrRecord, len(c.Given), c.Required)
 	}
+	if err := checkGiven(c.Given, MaxShares); err != nil {
+		return err
+	}
+	if err := c.Params.recheck(c.Purpose, c.Phase); err != nil {
+		return fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if c.Phase == Verifying {
+		return c.checkVerification()
+	}
+	return nil
+}
+
+func (c *Ceremony) checkVerification() error {
+	if !c.Authorised() || !c.Params.Verification || !c.makes(c.Next) {
+		return fmt.Errorf("%w: a ceremony that cannot be at its verification", ErrRecord)
+	}
+	if c.VerificationNonce == "" || len(c.VerificationNonce) > maxText {
+		return fmt.Errorf("%w: the verification's nonce is missing or too long", ErrRecord)
+	}
+	if len(c.Proven) > c.Next.Threshold {
+		return fmt.Errorf("%w: a ceremony with %d new shares proven of %d required", ErrRecord, len(c.Proven), c.Next.Threshold)
+	}
+	return checkGiven(c.Proven, c.Next.Shares)
+}
+
+func checkGiven(list []Given, shares int) error {
 	var seen [MaxShares + 1]bool
-	for _, g := range c.Given {
-		if g.Number < 1 || g.Number > MaxShares || seen[g.Number] {
+	for _, g := range list {
+		if g.Number < 1 || g.Number > shares || seen[g.Number] {
 			return fmt.Errorf("%w: a ceremony with share %d given twice, or no share's number", ErrRecord, g.Number)
 		}
 		seen[g.Number] = true
-	}
-	if p := c.Params; p.Shares != 0 || p.Threshold != 0 {
-		if err := CheckShape(p.Shares, p.Threshold); err != nil {
-			return fmt.Errorf("%w: %w", ErrRecord, err)
-		}
-	}
-	if err := c.Params.check(); err != nil {
-		return fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	return nil
 }

@@ -57,13 +57,6 @@ func verifierOf(kind byte, id ID, value *secret.Bytes) Verifier {
 	return Verifier(h.Sum(nil))
 }
 
-// Holder is one share: who has it, and when it was last proven to be good.
-type Holder struct {
-	Verifier Verifier
-	Name     string    // at most MaxName bytes; "" where shares have no names
-	Proven   time.Time // zero: not since it was made
-}
-
 // Former is the generation of shares before the current one, kept to tell its holders that theirs was replaced.
 type Former struct {
 	ID         ID

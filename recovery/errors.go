@@ -48,6 +48,20 @@ var (
 	ErrShareRepeated = errors.New("given key has already been provided during this operation")
 	// ErrAuthorised is returned for a share that comes after the last one needed.
 	ErrAuthorised = errors.New("the operation already has all the shares that it needs")
+	// ErrVerificationDue is returned for an old share that comes when the new ones are to be proven.
+	ErrVerificationDue = errors.New("rekey operation already finished; verification must be performed, with the new shares")
+	// ErrNotVerifying is returned by a verification's steps in a ceremony that has none, or has not come to it.
+	ErrNotVerifying = errors.New("no rekey verification in progress")
+	// ErrAwait is returned by Await for a ceremony that has nothing to wait for, and for a custody that is not of its making.
+	ErrAwait = errors.New("these shares cannot wait for their verification")
+)
+
+// Errors of one-time passwords and the tokens that are encoded with them.
+var (
+	// ErrOTPLength is returned for a one-time password that is not exactly as long as the token.
+	ErrOTPLength = errors.New("OTP string has incorrect length")
+	// ErrTokenEncoding is returned for an encoded token that is not base64, or longer than any token.
+	ErrTokenEncoding = errors.New("the encoded token is not valid base64")
 )
 
 // ErrRecord is returned for bytes that are no record of the expected kind: another version, cut short, or beyond a bound.

@@ -3,14 +3,13 @@ package recovery
 import (
 	"fmt"
 	"time"
-	"unicode/utf8"
 
 	"golang.org/x/crypto/cryptobyte"
 )
 
 // Bounds of records. Decoding keeps to them, so that a damaged or forged record costs neither memory nor time.
 const (
-	MaxName      = 128  // a holder's name, bytes
+	MaxName      = 64   // a holder's name, bytes
 	maxPublicKey = 4096 // MLKEM768-X25519 has 1216
 	maxRecord    = 1 << 20
 )
@@ -142,17 +141,14 @@ func (c *Custody) check() error {
 	if c.Previous != nil && len(c.Previous.Shares) > MaxShares {
 		return fmt.Errorf("%w: custody with %d former shares", ErrRecord, len(c.Previous.Shares))
 	}
-	for i, h := range c.Holders {
-		if err := checkName(h.Name); err != nil {
-			return fmt.Errorf("%w: holder of share %d: %w", ErrRecord, i+1, err)
+	var names []string
+	for _, h := range c.Holders {
+		if h.Name != "" {
+			names = append(names, h.Name)
 		}
 	}
-	return nil
-}
-
-func checkName(name string) error {
-	if len(name) > MaxName || !utf8.ValidString(name) {
-		return &worded{fmt.Sprintf("a holder's name is valid UTF-8 of at most %d bytes", MaxName), ErrParams}
+	if err := checkNames(names); err != nil {
+		return fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	return nil
 }
