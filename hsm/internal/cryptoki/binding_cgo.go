@@ -37,12 +37,20 @@ func Load(path string) (Library, error) {
 	name := C.CString(path)
 	defer C.free(unsafe.Pointer(name))
 	b := &binding{path: path}
-	if why := C.sg_load(name, &b.list); why != nil {
+	if why := C.sg_load(name); why != nil {
 		defer C.free(unsafe.Pointer(why))
 		return nil, fmt.Errorf("%w: %s: %s", ErrNotLibrary, path, strings.TrimPrefix(C.GoString(why), path+": "))
 	}
 	if b.ctx = pkcs11.New(path); b.ctx == nil {
 		return nil, fmt.Errorf("%w: %s cannot be loaded", ErrNotLibrary, path)
+	}
+	// The functions must be those that miekg/pkcs11 uses, and asking for the list again is no way to them:
+	// p11-kit's client answers each C_GetFunctionList with a new instance of itself. The context is private, and begins so.
+	if c := *(**C.sg_context)(unsafe.Pointer(b.ctx)); c != nil {
+		b.list = c.list
+	}
+	if b.list == nil {
+		return nil, fmt.Errorf("%w: %s: C_GetFunctionList fails", ErrNotLibrary, path)
 	}
 	return b, nil
 }

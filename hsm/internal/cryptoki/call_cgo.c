@@ -10,27 +10,22 @@ typedef struct { sg_ulong type; void *param; sg_ulong n; } mechanism;
 typedef struct { sg_byte *iv; sg_ulong ivn, ivbits; sg_byte *aad; sg_ulong aadn, tagbits; } gcm;
 typedef struct { sg_ulong hash, mgf, source; void *data; sg_ulong n; } oaep;
 
-typedef sg_ulong (*get_list)(sg_list **);
 typedef sg_ulong (*init_fn)(sg_ulong, mechanism *, sg_ulong);
 typedef sg_ulong (*work_fn)(sg_ulong, sg_byte *, sg_ulong, sg_byte *, sg_ulong *);
 typedef sg_ulong (*login_fn)(sg_ulong, sg_ulong, sg_byte *, sg_ulong);
 
-// sg_load returns NULL and the list, or a text that the caller frees.
-char *sg_load(const char *path, sg_list **list)
+// sg_load returns NULL where the file is a PKCS#11 library, else a text that the caller frees. The library
+// stays loaded until the process ends: several crash when they are unloaded.
+char *sg_load(const char *path)
 {
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
 	if (handle == NULL) {
 		const char *why = dlerror();
 		return strdup(why != NULL ? why : "the loader gives no reason");
 	}
-	get_list get = (get_list)dlsym(handle, "C_GetFunctionList");
-	if (get == NULL) {
+	if (dlsym(handle, "C_GetFunctionList") == NULL) {
 		dlclose(handle);
 		return strdup("a library, but without C_GetFunctionList");
-	}
-	// From here the library stays loaded until the process ends: several crash when they are unloaded.
-	if (get(list) != 0 || *list == NULL) {
-		return strdup("C_GetFunctionList fails");
 	}
 	return NULL;
 }
