@@ -1,0 +1,123 @@
+package recipient
+
+import (
+	"bytes"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
+	"github.com/ProtonMail/go-crypto/openpgp/packet"
+	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+)
+
+// newPGP checks a binary key, and keeps it as it is good at now: later expiry does not stop a ceremony that accepted it.
+func newPGP(raw []byte, now time.Time) (*Recipient, error) {
+	e, err := readEntity(raw)
+	if err != nil {
+		return nil, err
+	}
+	config := &packet.Config{
+		Time:          func() time.Time { return now },
+		DefaultCipher: packet.CipherAES256,
+		MinRSABits:    2048,
+	}
+	chosen, err := e.EncryptionKeyWithError(now, config)
+	if err != nil {
+		return nil, explain(err)
+	}
+	small, err := compact(e, chosen, now, config)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrParse, err)
+	}
+	return &Recipient{
+		kind: PGP, fingerprint: pgpFingerprint(e), compact: string(small),
+		seal: func(w io.Writer) (io.WriteCloser, error) {
+			return openpgp.EncryptWithParams(w, []*openpgp.Entity{e}, nil, &openpgp.EncryptParams{Config: config})
+		},
+	}, nil
+}
+
+// readEntity reads exactly one public key. No signature is checked yet.
+func readEntity(raw []byte) (*openpgp.Entity, error) {
+	if len(raw) == 0 || raw[0]&0x80 == 0 {
+		return nil, ErrDecode
+	}
+	packets := packet.NewReader(bytes.NewReader(raw))
+	e, err := openpgp.ReadEntity(packets)
+	if err != nil {
+		return nil, fmt.Errorf("%w (%w)", ErrParse, err)
+	}
+	if e.PrivateKey != nil {
+		return nil, ErrPrivate
+	}
+	for _, s := range e.Subkeys {
+		if s.PrivateKey != nil {
+			return nil, ErrPrivate
+		}
+	}
+	switch p, err := packets.Next(); {
+	case errors.Is(err, io.EOF):
+		return e, nil
+	case err != nil:
+		return nil, fmt.Errorf("%w (%w)", ErrParse, err)
+	default:
+		if _, private := p.(*packet.PrivateKey); private {
+			return nil, ErrPrivate
+		}
+		return nil, ErrSeveral
+	}
+}
+
+func pgpFingerprint(e *openpgp.Entity) string { return hex.EncodeToString(e.PrimaryKey.Fingerprint) }
+
+// explain tells in our words why no part of a key may be encrypted to.
+func explain(err error) error {
+	cause := err
+	var value pgperrors.ErrEncryptionKeySelection
+	var pointer *pgperrors.ErrEncryptionKeySelection
+	if errors.As(err, &pointer) {
+		value = *pointer
+	} else {
+		errors.As(err, &value)
+	}
+	part := "it"
+	switch {
+	case value.PrimaryKeyErr != nil:
+		cause = value.PrimaryKeyErr
+	case value.EncSelectionErr != nil:
+		cause = value.EncSelectionErr
+		if value.EncSelectionKeyId != nil {
+			part = "its subkey " + *value.EncSelectionKeyId
+		}
+	}
+	switch {
+	case errors.Is(cause, pgperrors.ErrKeyExpired):
+		return fmt.Errorf("%w (%s)", ErrExpired, part)
+	case errors.Is(cause, pgperrors.ErrKeyRevoked):
+		return fmt.Errorf("%w (%s)", ErrRevoked, part)
+	}
+	return fmt.Errorf("%w: %w", ErrCannotEncrypt, cause)
+}
+
+// compact writes the key with what encryption needs alone: the primary key, its revocations and direct signatures, the primary
+// name with its own signatures, and the chosen subkey.
+func compact(e *openpgp.Entity, chosen openpgp.Key, now time.Time, config *packet.Config) ([]byte, error) {
+	small := *e
+	small.Identities, small.Subkeys = map[string]*openpgp.Identity{}, nil
+	if _, id := e.PrimaryIdentity(now, config); id != nil {
+		bare := *id
+		bare.OtherCertifications = nil
+		small.Identities[bare.Name] = &bare
+	}
+	for _, s := range e.Subkeys {
+		if s.PublicKey == chosen.PublicKey {
+			small.Subkeys = []openpgp.Subkey{s}
+		}
+	}
+	var b bytes.Buffer
+	err := small.Serialize(&b)
+	return b.Bytes(), err
+}
