@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/cli"
 )
@@ -28,6 +29,9 @@ type Env struct {
 	Version  string   // "1.2.3"
 	Revision string   // of the source, may be empty
 	Terminal Terminal // nil: Stdin, where it is one
+
+	Pause func(time.Duration) // waits before a request is sent anew; nil: time.Sleep
+	Rand  io.Reader           // nil: the operating system's
 
 	// Extra are commands of the program that are not a client's: "server", "softhsm init".
 	Extra map[string]cli.CommandFactory
@@ -65,7 +69,8 @@ func commands(env Env) map[string]cli.CommandFactory {
 	table := map[string]cli.CommandFactory{}
 	for _, build := range []func(*base) *command{
 		statusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
-		rekeyCommand, rotateCommand, keyStatusCommand,
+		rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
+		custodiansCommand, proveCommand,
 		readCommand, writeCommand, listCommand, deleteCommand,
 		secretsListCommand, secretsEnableCommand, secretsDisableCommand,
 		loginCommand, printTokenCommand, versionCommand,
@@ -140,7 +145,7 @@ func help(table map[string]cli.CommandFactory) string {
 
 // groups are the commands that only hold others.
 var groups = map[string]string{
-	"operator": "Initialise, unseal, seal, rekey and rotate",
+	"operator": "Initialise, unseal, seal, and all that needs shares",
 	"secrets":  "List, enable and disable secrets engines",
 	"print":    "Show what this client would use",
 	"softhsm":  "Throw-away SoftHSM tokens for tests",

@@ -12,14 +12,21 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if os.Getenv(childVariable) != "" {
+		child()
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // scripted is a server that answers as the contract says: for each "METHOD path" its answers in turn, the last one for ever.
 type scripted struct {
@@ -33,6 +40,12 @@ type answer struct {
 	code int
 	body string
 }
+
+// Answers that do not arrive: the connection breaks before, or within.
+var (
+	lost = answer{0, ""}
+	torn = answer{-200, `{"nonce":"7d0b3c4e-0000`}
+)
 
 func ok(body string) answer { return answer{200, body} }
 
@@ -62,9 +75,22 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.answers[key] = turn[1:]
 	}
 	w.Header().Set("Content-Type", "application/json")
+	if code := turn[0].code; code <= 0 {
+		if code < 0 {
+			w.Header().Set("Content-Length", "1000")
+			w.WriteHeader(-code)
+			_, _ = io.WriteString(w, turn[0].body)
+		}
+		panic(http.ErrAbortHandler)
+	}
 	w.WriteHeader(turn[0].code)
 	_, _ = io.WriteString(w, turn[0].body)
 }
+
+// unread is a standard output that nobody reads.
+type unread struct{}
+
+func (unread) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
 // typist is a terminal whose user types these lines.
 type typist struct{ lines []string }
@@ -88,6 +114,7 @@ type run struct {
 	files   map[string]string
 	answers map[string][]answer
 	want    int
+	unread  bool   // nobody reads standard output
 	secret  string // must not show in anything that is printed
 }
 
@@ -112,11 +139,16 @@ func (c run) exec(t *testing.T) {
 	}
 	var stdout, stderr bytes.Buffer
 	world := Env{Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr, Home: home, Version: "1.2.3",
-		Getenv: func(k string) string { return env[k] }}
+		Getenv: func(k string) string { return env[k] }, Pause: func(d time.Duration) { fmt.Fprintf(&stderr, "(a pause of %v)\n", d) },
+		Rand: strings.NewReader(strings.Repeat("\x00\xff\x01\x3d\x3e\xf8", 16))}
+	if c.unread {
+		world.Stdout = unread{}
+	}
 	if c.typed != nil {
 		world.Terminal = &typist{lines: c.typed}
 	}
 	code := Run(args, world)
+	srv.Close() // what it noted is read below
 	if code != c.want {
 		t.Errorf("exit code %d, want %d\n%s%s", code, c.want, stdout.String(), stderr.String())
 	}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -172,7 +173,15 @@ func (b *base) limits(cfg *api.Config) error {
 }
 
 // retry is the SDK's policy, but a sealed server is not asked again: only people or its HSM change that.
+// What carries a share is not sent anew behind the command's back either, see [base.sendShare].
 func retry(ctx context.Context, resp *http.Response, err error) (bool, error) {
+	if sent, ok := ctx.Value(sendingKey{}).(*sending); ok {
+		return sent.retry(ctx, resp, err)
+	}
+	return retryOthers(ctx, resp, err)
+}
+
+func retryOthers(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if err == nil && resp != nil && resp.StatusCode == http.StatusServiceUnavailable {
 		const most = 4096
 		head, readErr := io.ReadAll(io.LimitReader(resp.Body, most))
@@ -219,7 +228,11 @@ func (b *base) token() (string, error) {
 
 // call sends one request whose answer is plain JSON; out may be nil.
 func call(client *api.Client, method, path string, in, out any) error {
-	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
+	return callWith(context.Background(), client, method, path, in, out)
+}
+
+func callWith(ctx context.Context, client *api.Client, method, path string, in, out any) error {
+	ctx, cancel := context.WithTimeout(ctx, client.ClientTimeout())
 	defer cancel()
 	req := client.NewRequest(method, "/v1/"+path)
 	if in != nil {
@@ -239,4 +252,30 @@ func call(client *api.Client, method, path string, in, out any) error {
 		return fmt.Errorf("the answer is not what a server of this kind gives: %w", err)
 	}
 	return nil
+}
+
+// callData is callWith for an answer that lies in the envelope's data.
+func callData(ctx context.Context, client *api.Client, method, path string, in, out any) error {
+	if out == nil {
+		return callWith(ctx, client, method, path, in, nil)
+	}
+	var envelope struct {
+		Data json.RawMessage `json:"data"`
+	}
+	if err := callWith(ctx, client, method, path, in, &envelope); err != nil {
+		return err
+	}
+	if len(envelope.Data) == 0 {
+		return errors.New("the answer is not what a server of this kind gives: it has no data")
+	}
+	if err := json.Unmarshal(envelope.Data, out); err != nil {
+		return fmt.Errorf("the answer is not what a server of this kind gives: %w", err)
+	}
+	return nil
+}
+
+// unserved reports whether the server does not have an endpoint, or has it switched off.
+func unserved(err error) bool {
+	var re *api.ResponseError
+	return errors.As(err, &re) && (re.StatusCode == http.StatusNotFound || re.StatusCode == http.StatusMethodNotAllowed)
 }

@@ -15,4 +15,10 @@
 // Where this program differs from the others on purpose: `operator rekey` without -target
 // asks the server which seal it has, and means the recovery shares under one that unseals itself (it says so); it can take
 // several shares at once, and start and finish a rekey in one call.
+//
+// Where a connection breaks behind a share, the share is sent once more by itself. The server is told that new shares arrived only when they were
+// written to standard output, and to the disk where that is a file; otherwise the command says how to fetch them.
+//
+// A share that is typed, piped or read from a file is never an argument of any process. This does not hold for
+// one that the user gives as an argument.
 package cli

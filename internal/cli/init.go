@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"fmt"
 	"net/http"
+	"strings"
 
 	"github.com/openbao/openbao/api/v2"
 )
@@ -16,7 +18,7 @@ type initFlags struct {
 	status                            bool
 	shares, threshold                 int
 	recoveryShares, recoveryThreshold int
-	pgpKeys, recoveryPGPKeys          list
+	pgpKeys, recoveryPGPKeys, holders list
 	rootPGPKey                        string
 }
 
@@ -30,11 +32,12 @@ func initCommand(b *base) *command {
 	b.flags.IntVar(&f.threshold, "t", 0, "the same as -key-threshold")
 	b.flags.IntVar(&f.recoveryShares, "recovery-shares", 0, "`number` of recovery shares, 5 by default (a seal that unseals itself)")
 	b.flags.IntVar(&f.recoveryThreshold, "recovery-threshold", 0, "`number` of recovery shares needed, 3 by default")
-	b.flags.Var(&f.pgpKeys, "pgp-keys", "`files` of public keys, one for each unseal share, with commas")
-	b.flags.Var(&f.recoveryPGPKeys, "recovery-pgp-keys", "`files` of public keys, one for each recovery share, with commas")
-	b.flags.StringVar(&f.rootPGPKey, "root-token-pgp-key", "", "`file` of the public key that encrypts the root token")
+	b.flags.Var(&f.pgpKeys, "pgp-keys", recipientsHelp("unseal"))
+	b.flags.Var(&f.recoveryPGPKeys, "recovery-pgp-keys", recipientsHelp("recovery"))
+	b.flags.StringVar(&f.rootPGPKey, "root-token-pgp-key", "", "public key that encrypts the root token: `file` of a PGP key, or an age recipient")
+	b.flags.Var(&f.holders, "holders", "`names` of the people who get the shares, in their order, with commas")
 	b.own("status", "key-shares", "n", "key-threshold", "t",
-		"recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key")
+		"recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key", "holders")
 	return &command{base: b, name: "operator init", synopsis: "Initialise a server",
 		about: `Initialises a server: makes its keys, and prints the shares and the first root token, once.
 
@@ -71,8 +74,8 @@ func (b *base) initStatus(client *api.Client) int {
 }
 
 func (b *base) initialize(client *api.Client, f *initFlags) int {
-	req := &api.InitRequest{SecretShares: f.shares, SecretThreshold: f.threshold,
-		RecoveryShares: f.recoveryShares, RecoveryThreshold: f.recoveryThreshold}
+	req := &initRequest{Holders: f.holders, InitRequest: api.InitRequest{SecretShares: f.shares, SecretThreshold: f.threshold,
+		RecoveryShares: f.recoveryShares, RecoveryThreshold: f.recoveryThreshold}}
 	var err error
 	if req.PGPKeys, err = b.publicKeys(f.pgpKeys); err == nil {
 		req.RecoveryPGPKeys, err = b.publicKeys(f.recoveryPGPKeys)
@@ -89,21 +92,35 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 		return code
 	}
 	auto := status.auto()
-	fillIn(req, auto)
+	if err := checkHolders(f.holders, fillIn(&req.InitRequest, auto)); err != nil {
+		b.errorf("Error: %v", err)
+		return exitLocal
+	}
 	answer := &api.InitResponse{}
 	if err := call(client, http.MethodPut, "sys/init", req, answer); err != nil {
 		return b.fail("initializing", err)
 	}
-	if b.format() != "table" {
-		return b.encode(machineInit(req, answer))
+	text, err := b.initText(req, answer, auto)
+	if err == nil {
+		err = b.deliver(text)
 	}
-	b.showInit(req, answer, auto)
+	if err != nil {
+		b.errorf("Error printing the shares and the root token: %v\n\n"+
+			"The server is initialised, and they cannot be had again: empty its storage, and initialise it anew.", err)
+		return exitLocal
+	}
 	return exitOK
 }
 
-// fillIn puts the defaults where nothing was given, for the kind of seal that is there. What was
+// initRequest is everybody's and the names of holders, which other servers ignore.
+type initRequest struct {
+	api.InitRequest
+	Holders []string `json:"holders,omitempty"`
+}
+
+// fillIn puts the defaults where nothing was given, for the kind of seal that is there, and returns the number of shares. What was
 // given for the other kind is sent as well: the server's refusal explains it best.
-func fillIn(req *api.InitRequest, auto bool) {
+func fillIn(req *api.InitRequest, auto bool) int {
 	shares, threshold := &req.SecretShares, &req.SecretThreshold
 	if auto {
 		shares, threshold = &req.RecoveryShares, &req.RecoveryThreshold
@@ -114,6 +131,7 @@ func fillIn(req *api.InitRequest, auto bool) {
 	if *threshold == 0 {
 		*threshold = defaultThreshold
 	}
+	return *shares
 }
 
 type machineReadableInit struct {
@@ -128,7 +146,7 @@ type machineReadableInit struct {
 	RootToken             string   `json:"root_token"`
 }
 
-func machineInit(req *api.InitRequest, a *api.InitResponse) machineReadableInit {
+func machineInit(req *initRequest, a *api.InitResponse) machineReadableInit {
 	return machineReadableInit{
 		UnsealKeysB64: a.KeysB64, UnsealKeysHex: a.Keys, UnsealShares: req.SecretShares, UnsealThreshold: req.SecretThreshold,
 		RecoveryKeysB64: a.RecoveryKeysB64, RecoveryKeysHex: a.RecoveryKeys,
@@ -137,28 +155,36 @@ func machineInit(req *api.InitRequest, a *api.InitResponse) machineReadableInit 
 	}
 }
 
-func (b *base) showInit(req *api.InitRequest, a *api.InitResponse, auto bool) {
+// initText is what is printed, once.
+func (b *base) initText(req *initRequest, a *api.InitResponse, auto bool) (string, error) {
+	if b.format() != "table" {
+		return b.encoded(machineInit(req, a))
+	}
+	var w strings.Builder
 	for i, k := range a.KeysB64 {
-		b.printf("Unseal Key %d: %s\n", i+1, k)
+		fmt.Fprintf(&w, "Unseal Key %d: %s\n", i+1, k)
 	}
 	for i, k := range a.RecoveryKeysB64 {
-		b.printf("Recovery Key %d: %s\n", i+1, k)
+		fmt.Fprintf(&w, "Recovery Key %d: %s\n", i+1, k)
 	}
 	if len(a.KeysB64)+len(a.RecoveryKeysB64) > 0 {
-		b.printf("\n")
+		w.WriteString("\n")
 	}
-	b.printf("Initial Root Token: %s\n\n", a.RootToken)
+	if len(req.Holders) > 0 {
+		w.WriteString(whose(req.Holders) + "\n")
+	}
+	fmt.Fprintf(&w, "Initial Root Token: %s\n\n", a.RootToken)
 	if auto {
-		b.printf("Success! Vault is initialized\n")
+		w.WriteString("Success! Vault is initialized\n")
 		if len(a.RecoveryKeysB64) > 0 {
-			b.printf(`
+			fmt.Fprintf(&w, `
 The recovery key was split into %d key shares, and any %d of them authorise what needs
 a quorum. Give each share to another person now: it is not shown again.
 `, req.RecoveryShares, req.RecoveryThreshold)
 		}
-		return
+		return w.String(), nil
 	}
-	b.printf(`Vault initialized with %d key shares and a key threshold of %d. Give each share to
+	fmt.Fprintf(&w, `Vault initialized with %d key shares and a key threshold of %d. Give each share to
 another person now: it is not shown again.
 
 The server is sealed now and after every start: %d of these shares unseal it, given
@@ -167,4 +193,5 @@ to "sealgate operator unseal" one by one, in any order.
 The root key behind the shares is stored nowhere in clear. With fewer than %d shares left, the
 data cannot be read by anyone. "sealgate operator rekey" makes a new set of shares.
 `, req.SecretShares, req.SecretThreshold, req.SecretThreshold, req.SecretThreshold)
+	return w.String(), nil
 }

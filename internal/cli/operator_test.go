@@ -94,7 +94,8 @@ func TestRekey(t *testing.T) {
 	// recovery: what GET and PUT init, and update in turn, answer.
 	recovery := func(get, put string, updates ...answer) map[string][]answer {
 		return map[string][]answer{"GET sys/seal-status": {ok(unsealedHSM)}, "GET sys/rekey-recovery-key/init": {ok(get)},
-			"PUT sys/rekey-recovery-key/init": {ok(put)}, "PUT sys/rekey-recovery-key/update": updates}
+			"PUT sys/rekey-recovery-key/init": {ok(put)}, "PUT sys/rekey-recovery-key/update": updates,
+			"PUT sys/rekey-recovery-key/acknowledge": {{204, ""}}}
 	}
 	const nonce = "-nonce=7d0b3c4e-0000-4000-8000-000000000000"
 	rekey := func(more ...string) []string { return append([]string{"operator", "rekey"}, more...) }
@@ -113,11 +114,14 @@ func TestRekey(t *testing.T) {
 		{name: "rekey-last-json", args: rekey("-format=json", "-target=recovery", nonce, "KEY2"), answers: recovery(rekeyRuns(1), "", ok(rekeyDone))},
 		{name: "rekey-last-pgp-verify", args: rekey("-target=recovery", nonce, "KEY2"), answers: map[string][]answer{
 			"GET sys/rekey-recovery-key/init": {ok(rekeyRuns(1))}, "PUT sys/rekey-recovery-key/update": {ok(rekeyDonePGP)},
-			"GET sys/rekey-recovery-key/verify": {ok(verifying)}, "GET sys/seal-status": {ok(unsealedHSM)}}},
+			"PUT sys/rekey-recovery-key/acknowledge": {refusal(405, "unsupported operation")},
+			"GET sys/rekey-recovery-key/verify":      {ok(verifying)}, "GET sys/seal-status": {ok(unsealedHSM)}}},
 		{name: "rekey-root-key", args: rekey("-target=barrier", nonce, "KEY2"), answers: map[string][]answer{
 			"GET sys/rekey/init": {ok(rekeyRuns(1))}, "PUT sys/rekey/update": {ok(rekeyDoneRoot)}, "GET sys/seal-status": {ok(unsealedHSM)}}},
 		{name: "rekey-missing-nonce", args: rekey("-target=recovery", "KEY1"), want: 1, answers: recovery(rekeyRuns(0), "")},
-		{name: "rekey-nothing-runs", args: rekey("-target=recovery", nonce, "KEY1"), want: 1, answers: recovery(rekeyIdle, "")},
+		{name: "rekey-nothing-runs", args: rekey("-target=recovery"), typed: []string{}, want: 1, answers: recovery(rekeyIdle, "")},
+		{name: "rekey-nothing-kept", args: rekey("-target=recovery", nonce, "KEY1"), want: 2,
+			answers: recovery(rekeyIdle, "", refusal(400, "no recovery rekey in progress"))},
 		{name: "rekey-no-terminal", args: rekey("-target=recovery"), want: 1, answers: recovery(rekeyRuns(0), "")},
 		{name: "rekey-piped-one-wrong", args: rekey("-target=recovery", nonce, "-"), stdin: "KEY1\nKEY9\nKEY2\n",
 			answers: recovery(rekeyRuns(0), "", ok(rekeyRuns(1)), refusal(400, "share rejected: it is none of the current shares"), ok(rekeyDone))},

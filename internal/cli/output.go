@@ -86,25 +86,27 @@ func (b *base) checkFormat() error {
 
 // encode prints v as JSON or YAML.
 func (b *base) encode(v any) int {
+	text, err := b.encoded(v)
+	if err != nil {
+		b.errorf("Error formatting the answer: %v", err)
+		return exitLocal
+	}
+	b.printf("%s", text)
+	return exitOK
+}
+
+func (b *base) encoded(v any) (string, error) {
 	if b.format() == "yaml" {
-		text, err := yaml(v)
-		if err != nil {
-			b.errorf("Error formatting the answer: %v", err)
-			return exitLocal
-		}
-		b.printf("%s", text)
-		return exitOK
+		return yaml(v)
 	}
 	var out bytes.Buffer
 	enc := json.NewEncoder(&out)
 	enc.SetEscapeHTML(false)
 	enc.SetIndent("", "  ")
 	if err := enc.Encode(v); err != nil {
-		b.errorf("Error formatting the answer: %v", err)
-		return exitLocal
+		return "", err
 	}
-	b.printf("%s", out.String())
-	return exitOK
+	return out.String(), nil
 }
 
 const gap = "    "

@@ -10,7 +10,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 )
 
-// publicKeys reads the files of PGP keys; nil for none.
+// publicKeys reads the recipients that shares are encrypted to; nil for none.
 func (b *base) publicKeys(names []string) ([]string, error) {
 	var all []string
 	for _, name := range names {
@@ -23,18 +23,24 @@ func (b *base) publicKeys(names []string) ([]string, error) {
 	return all, nil
 }
 
-// publicKey returns the base64 of a binary public key. The file may hold it armored, in base64 or binary; whether
-// it is a key that can encrypt is the server's to judge.
+// publicKey returns an age recipient as it is, or the base64 of a binary PGP key. name is the recipient itself, or a file that
+// holds it, or that holds a PGP key armored, in base64 or binary. Whether it is a key that can encrypt is the server's to judge.
 func (b *base) publicKey(name string) (string, error) {
+	if strings.HasPrefix(name, agePrefix) {
+		return name, nil
+	}
 	if user, ok := strings.CutPrefix(name, "keybase:"); ok {
 		return "", fmt.Errorf("keybase:%s: keys are not fetched from Keybase; export the public key into a file and name that", user)
 	}
 	data, err := b.readAll(strings.TrimPrefix(name, "@"))
 	if err != nil {
-		return "", fmt.Errorf("the PGP key cannot be read: %w", err)
+		return "", fmt.Errorf("the public key cannot be read: %w", err)
 	}
 	if len(data) == 0 {
-		return "", fmt.Errorf("the PGP key file %s is empty", name)
+		return "", fmt.Errorf("the key file %s is empty", name)
+	}
+	if recipient, err := ageRecipient(name, data); recipient != "" || err != nil {
+		return recipient, err
 	}
 	if block, err := armor.Decode(bytes.NewReader(data)); err == nil {
 		if strings.Contains(block.Type, "PRIVATE") {
@@ -54,4 +60,31 @@ func (b *base) publicKey(name string) (string, error) {
 func isBase64(text string) bool {
 	_, err := base64.StdEncoding.DecodeString(text)
 	return err == nil
+}
+
+// What age's public and secret keys begin with.
+const (
+	agePrefix = "age1"
+	ageSecret = "AGE-SECRET-KEY-"
+)
+
+// ageRecipient finds the recipient in a file of age: one line, beside comments. A file of anything else has none.
+func ageRecipient(name string, data []byte) (string, error) {
+	if bytes.Contains(data, []byte(ageSecret)) {
+		return "", fmt.Errorf("%s holds a SECRET key of age: name its public key alone (age1...), and never send this file anywhere", name)
+	}
+	found := ""
+	for line := range bytes.Lines(data) {
+		text := string(bytes.TrimSpace(line))
+		switch {
+		case text == "" || strings.HasPrefix(text, "#"):
+		case !strings.HasPrefix(text, agePrefix):
+			return "", nil
+		case found != "":
+			return "", fmt.Errorf("%s holds more than one age recipient: a share is for one person, so name each of its own", name)
+		default:
+			found = text
+		}
+	}
+	return found, nil
 }

@@ -1,10 +1,19 @@
 package cli
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
-// show prints where a rekey stands.
+// show prints where an operation stands.
 func (r *rekey) show(s *rekeyStatus) int {
 	if r.format() != "table" {
+		if r.face.inData { // OpenBao's command has this field always
+			return r.encode(struct {
+				*rekeyStatus
+				VerificationNonce string `json:"verification_nonce"`
+			}{s, s.VerificationNonce})
+		}
 		return r.encode(s)
 	}
 	var p pairs
@@ -18,6 +27,9 @@ func (r *rekey) show(s *rekeyStatus) int {
 		if s.VerificationNonce != "" {
 			p.add("Verification Nonce", s.VerificationNonce)
 		}
+		if len(s.HoldersGiven) > 0 {
+			p.add("Given By", strings.Join(s.HoldersGiven, ", "))
+		}
 		if len(s.PGPFingerprints) > 0 {
 			p.add("PGP Fingerprints", s.PGPFingerprints)
 			p.add("Backup", s.Backup)
@@ -25,4 +37,9 @@ func (r *rekey) show(s *rekeyStatus) int {
 	}
 	r.printf("%s", p)
 	return exitOK
+}
+
+// title begins a line with a word.
+func title(word string) string {
+	return strings.ToUpper(word[:min(1, len(word))]) + word[min(1, len(word)):]
 }

@@ -196,3 +196,15 @@ func (b *base) secretsFrom(arg string) ([]string, error) {
 	}
 	return all, nil
 }
+
+// oneSecret is secretsFrom for what there can only be one of.
+func (b *base) oneSecret(arg string) (string, error) {
+	all, err := b.secretsFrom(arg)
+	switch {
+	case err != nil:
+		return "", err
+	case len(all) > 1:
+		return "", errors.New("there is more than one line in it")
+	}
+	return all[0], nil
+}

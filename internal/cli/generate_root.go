@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+type rootFlags struct {
+	init, cancel, status, generateOTP, recoveryToken bool
+	decode, otp, pgpKey, nonce                       string
+}
+
+// rootToken is one run of the command.
+type rootToken struct {
+	*base
+	*rootFlags
+	client *api.Client
+	route  *rootRoute
+}
+
+// rootRoute is one of the ways to the same state of a server.
+type rootRoute struct {
+	path   string
+	inData bool       // answers lie in an envelope's data
+	other  *rootRoute // for servers that do not have this one
+}
+
+// Vault has one way, where a share needs no token; OpenBao has another, where each step needs one, and
+// the first only where its operator allows it. This project's server has both. A server in recovery mode has a third.
+var (
+	rootWithToken = rootRoute{path: "sys/generate-root-token", inData: true}
+	rootByShares  = rootRoute{path: "sys/generate-root", other: &rootWithToken}
+	rootRecovery  = rootRoute{path: "sys/generate-recovery-token"}
+)
+
+// rootStatus is contract 3.2's object.
+type rootStatus struct {
+	Nonce            string   `json:"nonce"`
+	Started          bool     `json:"started"`
+	Progress         int      `json:"progress"`
+	Required         int      `json:"required"`
+	Complete         bool     `json:"complete"`
+	EncodedToken     string   `json:"encoded_token"`
+	EncodedRootToken string   `json:"encoded_root_token"`
+	PGPFingerprint   string   `json:"pgp_fingerprint"`
+	OTP              string   `json:"otp"`
+	OTPLength        int      `json:"otp_length"`
+	HoldersGiven     []string `json:"holders_given,omitempty"`
+}
+
+func (s *rootStatus) standing() progress {
+	return progress{s.Complete, s.Progress, s.Required, s.HoldersGiven}
+}
+
+func generateRootCommand(b *base) *command {
+	b.formatted()
+	f := &rootFlags{}
+	b.flags.BoolVar(&f.init, "init", false, "start; needs a token, except on servers of Vault")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; needs a token, except on servers of Vault")
+	b.flags.BoolVar(&f.status, "status", false, "show what runs")
+	b.flags.StringVar(&f.decode, "decode", "", "decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
+	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "make a one-time password for -init -otp, and do nothing else")
+	b.flags.StringVar(&f.otp, "otp", "", "one-time `password` for -init or -decode, or @file; by default the server makes one, and -decode asks for it")
+	b.flags.StringVar(&f.pgpKey, "pgp-key", "", "with -init: public key that encrypts the token instead: `file` of a PGP key, or an age recipient")
+	b.flags.StringVar(&f.nonce, "nonce", "", "`id` of the operation that the share is meant for")
+	b.flags.BoolVar(&f.recoveryToken, "recovery-token", false, "make a recovery token, on a server in recovery mode")
+	b.own("init", "cancel", "status", "decode", "generate-otp", "otp", "pgp-key", "nonce", "recovery-token")
+	return &command{base: b, name: "operator generate-root", args: "[KEY | - | @file]", most: 1, synopsis: "Make a new root token by a quorum of shares",
+		about: `Makes a new root token, authorised by a threshold of the unseal or recovery shares. It leaves the server only
+in a form that whoever started can read: XORed with a one-time password, or encrypted to a public key.
+
+    $ sealgate operator generate-root -init                    (shows the nonce and the one-time password)
+    $ sealgate operator generate-root -nonce=...               (each holder of a share)
+    $ sealgate operator generate-root -decode=... -otp=@file   (without any server)
+
+Shares are asked for, hidden; "-" reads them from standard input and "@file" from a file, one a line.`,
+		run: func(args []string) int { return runGenerateRoot(b, f, args) }}
+}
+
+func runGenerateRoot(b *base, f *rootFlags, args []string) int {
+	modes := 0
+	for _, on := range []bool{f.init, f.cancel, f.status, f.generateOTP, b.given("decode")} {
+		if on {
+			modes++
+		}
+	}
+	switch {
+	case modes > 1:
+		b.errorf("Error: -init, -cancel, -status, -decode and -generate-otp exclude each other")
+		return exitLocal
+	case f.otp != "" && f.pgpKey != "":
+		b.errorf("Error: -otp and -pgp-key exclude each other: the token is protected by one of them")
+		return exitLocal
+	case b.given("decode"):
+		return b.decodeToken(f.decode, f.otp)
+	}
+	return b.withClient(func(client *api.Client) int {
+		g := &rootToken{base: b, rootFlags: f, client: client, route: &rootByShares}
+		if f.recoveryToken {
+			g.route = &rootRecovery
+		}
+		switch {
+		case f.generateOTP:
+			return g.makeOTP()
+		case f.cancel:
+			return g.stop()
+		case f.init:
+			return g.start()
+		case f.status:
+			return g.showStatus()
+		}
+		return g.give(args)
+	})
+}
+
+// ask sends one request: what is "attempt" or "update". A server without the first route is asked by the other, from then on.
+func (g *rootToken) ask(ctx context.Context, method, what string, in, out any) error {
+	send := callWith
+	if g.route.inData {
+		send = callData
+	}
+	err := send(ctx, g.client, method, g.route.path+"/"+what, in, out)
+	if unserved(err) && g.route.other != nil {
+		g.route = g.route.other
+		return g.ask(ctx, method, what, in, out)
+	}
+	return err
+}
+
+func (g *rootToken) current() (*rootStatus, error) {
+	s := &rootStatus{}
+	return s, g.ask(context.Background(), http.MethodGet, "attempt", nil, s)
+}
+
+func (g *rootToken) showStatus() int {
+	s, err := g.current()
+	if err != nil {
+		return g.fail("getting root generation status", err)
+	}
+	return g.show(s)
+}
+
+func (g *rootToken) stop() int {
+	if err := g.ask(context.Background(), http.MethodDelete, "attempt", nil, nil); err != nil {
+		return g.fail("canceling root token generation", err)
+	}
+	g.printf("Success! Root token generation canceled (if it was started)\n")
+	return exitOK
+}
+
+func (g *rootToken) start() int {
+	req := struct {
+		OTP    string `json:"otp"`
+		PGPKey string `json:"pgp_key"`
+	}{}
+	var err error
+	if g.pgpKey != "" {
+		req.PGPKey, err = g.publicKey(g.pgpKey)
+	} else if g.otp != "" {
+		req.OTP, err = g.oneSecret(g.otp)
+	}
+	if err != nil {
+		g.errorf("Error: %v", err)
+		return exitLocal
+	}
+	s := &rootStatus{}
+	if err := g.ask(context.Background(), http.MethodPut, "attempt", req, s); err != nil {
+		return g.fail("initializing root generation", err)
+	}
+	if g.format() == "table" && s.OTP != "" {
+		g.printf("The server made a one-time password, shown as OTP below, this once. It turns the encoded\n" +
+			"token into the root token: keep it, and keep it from those who see the encoded one.\n\n")
+	}
+	return g.show(s)
+}
+
+// show prints a status; this table has no header.
+func (g *rootToken) show(s *rootStatus) int {
+	if g.format() != "table" {
+		return g.encode(s)
+	}
+	var p pairs
+	p.add("Nonce", s.Nonce)
+	p.add("Started", s.Started)
+	p.add("Progress", fmt.Sprintf("%d/%d", s.Progress, s.Required))
+	p.add("Complete", s.Complete)
+	if s.PGPFingerprint != "" {
+		p.add("PGP Fingerprint", s.PGPFingerprint)
+	}
+	switch {
+	case s.EncodedToken != "":
+		p.add("Encoded Token", s.EncodedToken)
+	case s.EncodedRootToken != "":
+		p.add("Encoded Token", s.EncodedRootToken)
+	}
+	if s.OTP != "" {
+		p.add("OTP", s.OTP)
+	}
+	p.add("OTP Length", s.OTPLength)
+	g.printf("%s", columns(p))
+	return exitOK
+}
