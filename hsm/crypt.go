@@ -77,6 +77,9 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 	return result(k, ctx, func(c *call, f *found, s scheme) ([]byte, error) {
 		plain, err := k.open(c, f, in, aad)
 		if err == nil || kindOf(err) != kindDevice {
+			if err != nil && kindOf(err) == kindMechanism && s.mechanism == in.Mechanism {
+				err = fmt.Errorf("%w: the token does this mechanism, but not with the ciphertext's vector: %w", ErrCorrupt, err)
+			}
 			return plain, err
 		}
 		// SoftHSM's CKR_GENERAL_ERROR for a wrong tag looks like a broken device. A second try in

@@ -278,6 +278,9 @@ func fakeCrypt(key []byte, c ck.Call) ([]byte, error) {
 		cipher.NewCTR(block, c.IV).XORKeyStream(out[:min(len(out), len(c.Input))], c.Input[:min(len(out), len(c.Input))])
 		return out, nil
 	case ck.MechAESGCM:
+		if len(c.IV) != 12 {
+			return nil, ck.MechanismParamInvalid
+		}
 		gcm, _ := cipher.NewGCM(block)
 		if c.Operation == ck.Encrypt {
 			return gcm.Seal(nil, c.IV, c.Input, c.AAD), nil
