@@ -2,7 +2,6 @@ package auth
 
 import (
 	"crypto/rand"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
@@ -44,24 +43,11 @@ func FormatWith(rnd io.Reader, now time.Time, rootToken string) (*Formatted, err
 	if _, err := io.ReadFull(source(rnd), salt); err != nil {
 		return nil, fmt.Errorf("auth: making the salt: %w", err)
 	}
-	accessor, err := base62(rnd, randomChars)
+	ops, err := newHasher(salt).rootToken(rnd, now, rootToken)
 	if err != nil {
 		return nil, err
 	}
-	record, err := (&Token{
-		Type: TypeService, Accessor: accessor, DisplayName: "root", Path: "auth/token/root",
-		Policies: []string{"root"}, Created: now,
-	}).Marshal()
-	if err != nil {
-		return nil, fmt.Errorf("auth: the root token's record: %w", err)
-	}
-	h := newHasher(salt)
-	d, a := h.sum(purposeToken, rootToken), h.sum(purposeAccessor, accessor)
-	return &Formatted{RootToken: rootToken, Ops: []storage.Op{
-		storage.Put(saltKey, marshalSalt(salt)),
-		storage.Put(tokenKey(d), record),
-		storage.Put(accessorPrefix+hex.EncodeToString(a[:]), append([]byte{accessVersion}, d[:]...)),
-	}}, nil
+	return &Formatted{RootToken: rootToken, Ops: append(ops, storage.Put(saltKey, marshalSalt(salt)))}, nil
 }
 
 // marshalSalt gives the record at "auth/salt": version u8 = 1 | 32 random bytes.

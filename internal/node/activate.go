@@ -23,7 +23,7 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	if err != nil {
 		return errors.Join(storeFault(err, "the node could not become active"), b.Seal(ctx))
 	}
-	n.answerEnds = n.cfg.Now().Add(n.cfg.Timing.Answer)
+	n.answerStarts()
 	n.active.Store(a)
 	f := n.facts.Load()
 	n.log.Info("unsealed and active", "cluster", f.clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())

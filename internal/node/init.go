@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/google/uuid"
@@ -25,6 +26,7 @@ type InitRequest struct {
 	RecoveryShares, RecoveryThreshold int
 	PGPKeys, RecoveryPGPKeys          []string
 	RootTokenPGPKey                   string
+	Holders                           []string // names of those who will have the shares, one for each
 }
 
 // InitResult is what nobody will see again.
@@ -58,6 +60,9 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if n.facts.Load().record != nil {
 		return nil, fault.New(fault.Invalid, "Vault is already initialized")
 	}
+	if _, _, err := n.recipientsOf(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys, req.tokenRecipient())); err != nil {
+		return nil, err // before anything is made: one bad key must not leave half a store
+	}
 	g, err := n.generate(ctx, req, people)
 	if err != nil {
 		return nil, err
@@ -86,11 +91,12 @@ type genesis struct {
 	root    *secret.Bytes
 	record  *seals.Record
 	custody *recovery.Custody // nil: nobody holds recovery shares
-	shares  []*secret.Bytes
-	people  bool // the shares unseal, rather than authorise
+	shares  []*secret.Bytes   // or the messages that they are enclosed in
+	people  bool              // the shares unseal, rather than authorise
 	barrier *barrier.Barrier
 	tx      *barrier.Tx
-	token   string
+	token   string   // as it is handed over
+	tokenTo []string // its recipient, or nobody
 }
 
 func (g *genesis) result() *InitResult {
@@ -104,7 +110,7 @@ func (g *genesis) result() *InitResult {
 }
 
 func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*genesis, error) {
-	g := &genesis{people: people}
+	g := &genesis{people: people, tokenTo: req.tokenRecipient()}
 	target, shares, threshold := recovery.Recovery, req.RecoveryShares, req.RecoveryThreshold
 	if people {
 		target, shares, threshold = recovery.Barrier, req.SecretShares, req.SecretThreshold
@@ -113,6 +119,14 @@ func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*gen
 	if shares > 0 {
 		if g.custody, g.shares, err = recovery.NewCustody(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now()); err != nil {
 			return nil, fmt.Errorf("node: making the shares: %w", err)
+		}
+	}
+	if g.custody != nil {
+		if err = g.custody.NameHolders(req.Holders); err != nil {
+			return nil, err
+		}
+		if g.shares, _, err = n.enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares); err != nil {
+			return nil, err
 		}
 	}
 	var quorum *seals.People
@@ -143,7 +157,9 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	if err != nil {
 		return err
 	}
-	g.token = tokens.RootToken
+	if g.token, err = n.handOver(tokens.RootToken, g.tokenTo); err != nil {
+		return err
+	}
 	mounts, err := doors.Format(n.cfg.Rand, n.cfg.Mounts...)
 	if err != nil {
 		return err
@@ -176,6 +192,23 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	return nil
 }
 
+// tokenRecipient is whom the root token is encrypted to: one or nobody.
+func (r InitRequest) tokenRecipient() []string {
+	if r.RootTokenPGPKey == "" {
+		return nil
+	}
+	return []string{r.RootTokenPGPKey}
+}
+
+// handOver encrypts the root token, where it has a recipient.
+func (n *Node) handOver(token string, to []string) (string, error) {
+	if len(to) == 0 {
+		return token, nil
+	}
+	encoded, _, err := n.encryptToken(token, to[0])
+	return encoded, err
+}
+
 // firstToken makes the root token, or takes the one that a development server was given.
 func (n *Node) firstToken() (*auth.Formatted, error) {
 	if n.cfg.RootToken != "" {
@@ -195,20 +228,22 @@ func (r InitRequest) check(sealType string, people bool) error {
 	if given := r.given(foreign); len(given) > 0 {
 		return fault.New(fault.Invalid, "parameters %s not applicable to seal type %s", strings.Join(given, ","), sealType)
 	}
-	if len(r.PGPKeys) > 0 || len(r.RecoveryPGPKeys) > 0 || r.RootTokenPGPKey != "" {
-		return fault.New(fault.Invalid, "this version cannot encrypt shares or tokens to PGP keys yet; nothing was initialised")
-	}
+	what, shares, threshold, recipients := "recovery", r.RecoveryShares, r.RecoveryThreshold, r.RecoveryPGPKeys
 	if people {
-		if err := recovery.CheckShape(r.SecretShares, r.SecretThreshold); err != nil {
-			return fault.New(fault.Invalid, "invalid seal configuration: %v", err)
-		}
-		return nil
+		what, shares, threshold, recipients = "seal", r.SecretShares, r.SecretThreshold, r.PGPKeys
 	}
-	if r.RecoveryShares == 0 && r.RecoveryThreshold == 0 {
+	if none := shares == 0 && threshold == 0 && len(recipients)+len(r.Holders) == 0; none && !people {
 		return nil // no recovery keys at all
 	}
-	if err := recovery.CheckShape(r.RecoveryShares, r.RecoveryThreshold); err != nil {
-		return fault.New(fault.Invalid, "invalid recovery configuration: %v", err)
+	err := recovery.CheckShape(shares, threshold)
+	if err == nil && len(recipients) > 0 && len(recipients) != shares {
+		err = errors.New("count mismatch between number of provided PGP keys and number of shares")
+	}
+	if err == nil {
+		err = recovery.CheckHolders(r.Holders, shares)
+	}
+	if err != nil {
+		return fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
 	}
 	return nil
 }

@@ -35,10 +35,12 @@ const (
 
 // Paths of this package's entries behind the barrier.
 const (
-	pathCluster = "core/cluster"
-	pathCustody = "core/custody/"  // + target
-	pathRitual  = "core/ceremony/" // + target
-	pathAnswer  = "core/answer/"   // + target
+	pathCluster  = "core/cluster"
+	pathCustody  = "core/custody/"  // + target
+	pathCeremony = "core/ceremony/" // + purpose
+	pathAnswer   = "core/answer/"   // + purpose
+	pathBackup   = "core/backup/"   // + target
+	pathProven   = "core/proven/"   // + target
 )
 
 // Config is what a node is made of.
@@ -65,6 +67,7 @@ type Timing struct {
 	RetryMin     time.Duration // first wait after a failed attempt to unseal: 500 ms, doubled up to
 	RetryMax     time.Duration // 4 s
 	Care         time.Duration // between looks whether the barrier key is due for rotation, or a kept answer for wiping: 1 min
+	Ceremony     time.Duration // how long a ceremony may take: 24 h
 	Answer       time.Duration // how long a serving node keeps the answer to the last share of a rekey: 10 min; negative = not at all
 }
 
@@ -74,7 +77,7 @@ func (t *Timing) defaults() {
 		def time.Duration
 	}{
 		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.RetryMin, 500 * time.Millisecond},
-		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute},
+		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute}, {&t.Ceremony, recovery.DefaultExpiry},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def
@@ -90,14 +93,14 @@ type Node struct {
 	// transition serialises whatever changes the state or a ceremony. It is never held by a request that only reads
 	// or writes data.
 	transition sync.Mutex
-	held       bool      // sealed by an operator: shares or a restart unseal it; guarded by transition
-	answerEnds time.Time // when kept answers are wiped; zero: not before they are known to have arrived; guarded by transition
+	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
 
-	seals     atomic.Pointer[seals.Set]
-	active    atomic.Pointer[Active]    // nil while not active
-	facts     atomic.Pointer[facts]     // what is known without the barrier
-	unsealing atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
-	wake      chan struct{}             // asks Run to look again at once
+	seals      atomic.Pointer[seals.Set]
+	active     atomic.Pointer[Active]    // nil while not active
+	facts      atomic.Pointer[facts]     // what is known without the barrier
+	unsealing  atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
+	answerEnds atomic.Int64              // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
+	wake       chan struct{}             // asks Run to look again at once
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.

@@ -28,6 +28,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
+var admin = Starter{Accessor: "accessor", DisplayName: "root"}
+
 // house is a storage and a seal that outlive the nodes of a test.
 type house struct {
 	t     *testing.T
@@ -122,9 +124,14 @@ func (h *house) set(m ...seals.Seal) *seals.Set {
 // start runs a node until the test ends or stop is called.
 func (h *house) start(set *seals.Set) (n *Node, stop func()) {
 	h.t.Helper()
+	return h.startWith(set, slog.New(slog.NewTextHandler(h.t.Output(), nil)))
+}
+
+func (h *house) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
+	h.t.Helper()
 	n, err := New(Config{
 		Store: h.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: h.clock,
-		Log:    slog.New(slog.NewTextHandler(h.t.Output(), nil)),
+		Log:    log,
 		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond},
 	})
 	if err != nil {
@@ -300,7 +307,7 @@ func TestShamirLife(t *testing.T) {
 // rekey carries a rekey through and returns the new shares.
 func (h *house) rekey(n *Node, t recovery.Target, params recovery.Params, shares []*secret.Bytes) []*secret.Bytes {
 	h.t.Helper()
-	st, err := n.RekeyStart(h.t.Context(), t, params, "root")
+	st, _, err := n.RekeyStart(h.t.Context(), t, params, admin)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -350,7 +357,7 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 		}
 	}
 	h.mustRead(n2, "a", "1")
-	if _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, "root"); !fault.Is(err, fault.Invalid) {
+	if _, _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin); !fault.Is(err, fault.Invalid) {
 		t.Errorf("recovery rekey under Shamir: %v", err)
 	}
 }
@@ -375,7 +382,7 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 	}
 	give(n, old[0], old[1])
 	h.write(n, "a", "1")
-	st, err := n.RekeyStart(t.Context(), recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, "root")
+	st, _, err := n.RekeyStart(t.Context(), recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -438,7 +445,7 @@ func TestRekeyRecoveryTouchesOnlyShares(t *testing.T) {
 	if len(fresh) != 7 || h.raw(keySealed) != record || h.raw(barrier.KeyringPath) != keyring {
 		t.Fatalf("%d shares; or the rekey touched the sealed root key or the keyring", len(fresh))
 	}
-	st, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, "root")
+	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
 	if err != nil || st.Required != 4 {
 		t.Fatalf("%+v, %v", st, err)
 	}
@@ -480,11 +487,11 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	if err := give("x", shares[0]); err == nil || err.Error() != "no recovery rekey in progress" {
 		t.Errorf("nothing under way: %v", err)
 	}
-	st, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, "root")
+	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, "root"); err == nil || err.Error() != "rekey already in progress" {
+	if _, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin); err == nil || err.Error() != "rekey already in progress" {
 		t.Errorf("twice: %v", err)
 	}
 	bad := shares[1].Clone()
@@ -503,7 +510,7 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 || now.Nonce != st.Nonce {
 		t.Errorf("the mistakes left %+v, %v", now, err)
 	}
-	if err := n.RekeyCancel(t.Context(), recovery.Recovery); err != nil {
+	if err := n.RekeyCancel(t.Context(), recovery.Recovery, admin); err != nil {
 		t.Fatal(err)
 	}
 	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started || now.Required != 2 {
@@ -514,7 +521,7 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 	h := newHouse(t)
 	n, stop, shares := h.initAuto(3, 2)
-	st, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, "root")
+	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -527,7 +534,7 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 	if _, res, err := n2.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[2]); err != nil || res == nil || len(res.Keys) != 2 {
 		t.Fatalf("the second share after a restart: %v, %v", res, err)
 	}
-	if _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, "root"); err != nil {
+	if _, _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(recovery.DefaultExpiry)
@@ -540,7 +547,7 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	h := newHouse(t)
 	n, stop, old := h.initAuto(3, 2)
-	st, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, "root")
+	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -570,7 +577,7 @@ func TestLostAnswer(t *testing.T) {
 		t.Error("the answer is given after its time")
 	}
 	n.wipeAnswers(t.Context())
-	if _, err := h.store.Get(t.Context(), answerPath(recovery.Recovery)); !errors.Is(err, storage.ErrNotFound) {
+	if _, err := h.store.Get(t.Context(), answerPath(recovery.PurposeRekeyRecovery)); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("the answer is still stored: %v", err)
 	}
 }

@@ -2,115 +2,156 @@ package node
 
 import (
 	"context"
-	"fmt"
 
-	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
-	"github.com/sealgate/sealgate/seals"
 )
 
-// rekey carries out an authorised ceremony in one commit, which also ends the ceremony. The caller holds transition.
-func (n *Node) rekey(ctx context.Context, a *Active, t recovery.Target, c *recovery.Ceremony) (*RekeyResult, error) {
-	next, shares, err := n.nextCustody(t, c.Params)
-	if err != nil {
-		return nil, err
-	}
-	tx := a.barrier.Begin()
-	tx.Delete(ceremonyPath(t))
-	if next != nil {
-		tx.Put(pathCustody+next.Target.String(), next.Marshal())
-		if err := n.keepAnswer(tx, t, c, shares); err != nil {
-			return nil, err
-		}
-	}
+// RekeyStatus is where a rekey stands. The zero value, but for Required, is that of a target with no rekey under way.
+type RekeyStatus struct {
+	Nonce                        string
+	Started                      bool
+	Threshold, Shares            int // of the new custody
+	Progress, Required           int // progress is 0 again once all shares are given and the new ones are to be verified
+	PGPFingerprints              []string
+	Backup, VerificationRequired bool
+	VerificationNonce            string   // "" until the new shares are to be verified
+	HoldersGiven                 []string // by name, or "share 3"
+}
+
+// RekeyResult is what a completed rekey hands out.
+type RekeyResult struct {
+	Nonce                        string
+	Keys                         []*secret.Bytes // shares, or messages that only their holders can read; none where the seals alone changed
+	PGPFingerprints              []string
+	Backup, VerificationRequired bool
+	VerificationNonce            string
+	Shares, Threshold            int
+}
+
+// purposeOf maps a target to the ceremony that rekeys it.
+func purposeOf(t recovery.Target) recovery.Purpose {
 	if t == recovery.Recovery {
-		err = n.rekeyRecovery(ctx, tx, next)
-	} else {
-		err = n.renewRoot(ctx, a.barrier, tx, next)
+		return recovery.PurposeRekeyRecovery
 	}
+	return recovery.PurposeRekeyBarrier
+}
+
+func targetOf(p recovery.Purpose) recovery.Target {
+	if p == recovery.PurposeRekeyRecovery {
+		return recovery.Recovery
+	}
+	return recovery.Barrier
+}
+
+// checkTarget refuses a target that this node's seals do not have.
+func (n *Node) checkTarget(t recovery.Target) error {
+	if t == recovery.Recovery && n.seals.Load().NeedsPeople() {
+		return fault.New(fault.Invalid, "recovery rekeying not supported: the shares of a shamir seal unseal the server; rekey the target barrier")
+	}
+	return nil
+}
+
+// rekeyTarget is what every call begins with.
+func (n *Node) rekeyTarget(t recovery.Target) (*Active, error) {
+	a, err := n.Active()
 	if err != nil {
 		return nil, err
 	}
-	n.answerEnds = n.cfg.Now().Add(n.cfg.Timing.Answer)
-	return &RekeyResult{Nonce: c.Nonce, Keys: shares}, nil
+	return a, n.checkTarget(t)
 }
 
-// nextCustody makes the new shares; there are none where the barrier is rekeyed by recovery shares.
-func (n *Node) nextCustody(t recovery.Target, p recovery.Params) (*recovery.Custody, []*secret.Bytes, error) {
-	if p.Shares == 0 {
-		return nil, nil, nil
-	}
-	next, shares, err := recovery.NewCustody(t, n.facts.Load().custody, p.Shares, p.Threshold, n.cfg.Rand, n.cfg.Now())
+// RekeyStatus tells where the rekey of a target stands.
+func (n *Node) RekeyStatus(ctx context.Context, t recovery.Target) (RekeyStatus, error) {
+	a, err := n.rekeyTarget(t)
 	if err != nil {
-		return nil, nil, fmt.Errorf("node: making the new shares: %w", err)
+		return RekeyStatus{}, err
 	}
-	for i, name := range p.Holders {
-		next.Holders[i].Name = name
+	c, err := n.readCeremony(ctx, a.barrier, purposeOf(t))
+	if err != nil {
+		return RekeyStatus{}, err
 	}
-	return next, shares, nil
+	return n.describe(c), nil
 }
 
-// rekeyRecovery changes who authorises, and nothing else: no key of the barrier, no blob of a seal.
-func (n *Node) rekeyRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.Custody) error {
-	sh := shape{next.Shares, next.Threshold}
-	tx.PutRaw(keyShape, sh.marshal())
-	failpoint.Point("rekey.recovery.commit")
-	if err := n.commitCustody(ctx, tx, next); err != nil {
-		return storeFault(err, "the rekey could not be written; the old shares stay valid")
-	}
-	n.change(func(f *facts) { f.custody, f.shape = next, sh })
-	return nil
-}
-
-// peopleOf is a custody as the seals need it, nil for nil.
-func peopleOf(c *recovery.Custody) *seals.People {
+func (n *Node) describe(c *recovery.Ceremony) RekeyStatus {
+	custody := n.facts.Load().custody
 	if c == nil {
-		return nil
+		st := RekeyStatus{}
+		if custody != nil {
+			st.Required = custody.Threshold
+		}
+		return st
 	}
-	return &seals.People{Custody: c.Marshal(), PublicKey: c.PublicKey}
+	st := RekeyStatus{
+		Nonce: c.Nonce, Started: true, Threshold: c.Params.Threshold, Shares: c.Params.Shares, Progress: c.Progress(), Required: c.Required,
+		Backup: c.Params.Backup, VerificationRequired: c.Params.Verification, VerificationNonce: c.VerificationNonce,
+		PGPFingerprints: c.Params.Fingerprints, HoldersGiven: c.GivenBy(custody),
+	}
+	if c.Phase == recovery.Verifying {
+		st.Progress, st.HoldersGiven = 0, nil
+	}
+	return st
 }
 
-// renewRoot makes a new root key, has every seal wrap it, and re-encrypts the keyring under it, in one commit with whatever else is
-// in tx. next are the people that come with it, nil where they stay the same: their public key is all that is needed to wrap for them.
-// The people that next replaces stay able to unseal until the new shares are known to have arrived.
-func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.Custody) error {
-	f := n.facts.Load()
-	people, former := f.custody, f.former
-	switch {
-	case next != nil && n.cfg.Timing.Answer > 0:
-		people, former = next, f.custody
-	case next != nil:
-		people, former = next, nil
-	case len(f.record.People) == 0:
-		people, former = nil, nil // the custody is of recovery shares, which no key is wrapped to
+// RekeyStart begins the rekey of a target. The result is not nil only where nobody's shares are needed: no recovery shares exist yet.
+func (n *Node) RekeyStart(ctx context.Context, t recovery.Target, params recovery.Params, by Starter) (RekeyStatus, *RekeyResult, error) {
+	var err error
+	if params.Recipients, params.Fingerprints, err = n.recipientsOf(params.Recipients); err != nil {
+		return RekeyStatus{}, nil, err
 	}
-	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	a, err := n.rekeyTarget(t)
 	if err != nil {
-		return err
+		return RekeyStatus{}, nil, err
 	}
-	defer root.Destroy()
-	generation := b.RootGeneration() + 1
-	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, peopleOf(people), peopleOf(former))
+	if t == recovery.Barrier && n.facts.Load().custody == nil {
+		return RekeyStatus{}, nil, fault.New(fault.Invalid, "there are no recovery shares to authorise a rekey of the barrier: make some first, by a rekey of the target recovery")
+	}
+	c, err := n.begin(ctx, a.barrier, purposeOf(t), params, recovery.Origin{By: by.String()})
 	if err != nil {
-		return sealFault(err, "nothing was changed: a seal cannot keep a new root key")
+		return RekeyStatus{}, nil, err
 	}
-	raw, err := record.Marshal()
+	if !c.Authorised() {
+		return n.describe(c), nil, nil
+	}
+	res, err := n.complete(ctx, a, c)
+	return n.describe(c), res, err
+}
+
+// RekeyCancel ends the rekey of a target, if there is one, and what of it waits for verification.
+func (n *Node) RekeyCancel(ctx context.Context, t recovery.Target, by Starter) error {
+	return n.cancel(ctx, purposeOf(t), by)
+}
+
+// RekeyGive takes one share. With the last one that is needed it carries the rekey out and returns what came
+// of it. Where that fails, the last share counts as not given: it can be given again once the cause is mended.
+func (n *Node) RekeyGive(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) (RekeyStatus, *RekeyResult, error) {
+	p := purposeOf(t)
+	if _, err := n.rekeyTarget(t); err != nil {
+		return RekeyStatus{}, nil, err
+	}
+	kept, err := n.look(ctx, p, nonce, share)
 	if err != nil {
-		return err
+		return RekeyStatus{}, nil, err
 	}
-	tx.PutRaw(keySealed, raw)
-	tx.ReplaceRoot(root, generation)
-	failpoint.Point("root.commit")
-	if err := tx.Commit(ctx); err != nil {
-		return storeFault(err, "the new root key could not be written; the old one stays")
+	if kept != nil {
+		return n.describe(nil), kept.result(), nil
 	}
-	n.change(func(f *facts) {
-		f.record, f.former = record, former
-		if next != nil {
-			f.custody = next
-		}
-	})
-	return nil
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	a, c, err := n.take(ctx, p, nonce, share)
+	if err != nil {
+		return RekeyStatus{}, nil, err
+	}
+	if !c.Authorised() {
+		return n.describe(c), nil, n.keep(ctx, a.barrier, c)
+	}
+	res, err := n.complete(ctx, a, c)
+	if err != nil {
+		return RekeyStatus{}, nil, err
+	}
+	return n.describe(nil), res, nil
 }

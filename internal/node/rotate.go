@@ -33,7 +33,7 @@ func (n *Node) RotateRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.renewRoot(ctx, a.barrier, a.barrier.Begin(), nil); err != nil {
+	if err := n.renewRoot(ctx, a.barrier, a.barrier.Begin(), nil, false); err != nil {
 		return err
 	}
 	n.log.Info("rotated the root key", "generation", a.barrier.RootGeneration())

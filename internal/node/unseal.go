@@ -2,7 +2,6 @@ package node
 
 import (
 	"context"
-	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
@@ -129,12 +128,12 @@ func (n *Node) unsealByPeople(ctx context.Context, people *recovery.Custody, key
 // ones end. Where the former ones came, the reply with the new ones may be lost: it is kept until it was fetched and used.
 func (n *Node) settleFormer(ctx context.Context, byFormer bool) {
 	if byFormer {
-		n.answerEnds = time.Time{}
+		n.answerEnds.Store(0)
 		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the new ones " +
 			"by giving that share again with the rekey's nonce")
 		return
 	}
-	if err := n.dropAnswers(ctx, n.active.Load().barrier); err != nil {
+	if err := n.dropAnswers(ctx, n.active.Load().barrier, slots...); err != nil {
 		n.log.Warn("the shares that the last rekey replaced still unseal; it is tried again", "error", err)
 	}
 }

@@ -1,0 +1,204 @@
+package node
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/recipient"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// complete carries out an authorised rekey in one commit. With verification asked, that commit only makes the new shares and
+// keeps them from being lost; who holds what changes when they are proven. The caller holds transition.
+func (n *Node) complete(ctx context.Context, a *Active, c *recovery.Ceremony) (*RekeyResult, error) {
+	next, shares, err := n.nextCustody(c)
+	if err != nil {
+		return nil, err
+	}
+	res := &RekeyResult{
+		Nonce: c.Nonce, Backup: c.Params.Backup, VerificationRequired: c.Params.Verification,
+		Shares: c.Params.Shares, Threshold: c.Params.Threshold,
+	}
+	if res.Keys, res.PGPFingerprints, err = n.enclose(c.Params.Recipients, shares); err != nil {
+		return nil, err
+	}
+	tx := a.barrier.Begin()
+	if c.Params.Verification {
+		if err := c.Await(next, n.cfg.Rand); err != nil {
+			return nil, err
+		}
+		res.VerificationNonce = c.VerificationNonce
+	}
+	if err := n.keepAnswer(tx, c, res); err != nil {
+		return nil, err
+	}
+	if err := n.keepBackup(tx, targetOf(c.Purpose), res); err != nil {
+		return nil, err
+	}
+	if c.Params.Verification {
+		return res, n.awaitVerification(ctx, tx, c)
+	}
+	if err := n.install(ctx, a.barrier, tx, c, next); err != nil {
+		return nil, err
+	}
+	return res, nil
+}
+
+// awaitVerification stores a rekey whose new shares are to be proven. The old ones stay valid.
+func (n *Node) awaitVerification(ctx context.Context, tx *barrier.Tx, c *recovery.Ceremony) error {
+	tx.Put(ceremonyPath(c.Purpose), c.Marshal())
+	failpoint.Point("rekey.await.commit")
+	if err := tx.Commit(ctx); err != nil {
+		return storeFault(err, "the new shares could not be kept; the old ones stay valid")
+	}
+	n.answerStarts()
+	n.log.Info("new shares made; they are to be verified, and the old ones stay valid until then", "purpose", string(c.Purpose))
+	return nil
+}
+
+// install makes next the custody, or renews the root key, and ends the ceremony, in one commit.
+func (n *Node) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony, next *recovery.Custody) error {
+	tx.Delete(ceremonyPath(c.Purpose))
+	if next != nil {
+		tx.Put(pathCustody+next.Target.String(), next.Marshal())
+	}
+	if err := n.transcribe(ctx, b, tx, c, ending{outcome: outcomeCompleted, next: next}); err != nil {
+		return err
+	}
+	var err error
+	if c.Purpose == recovery.PurposeRekeyRecovery {
+		err = n.installRecovery(ctx, tx, next)
+	} else {
+		err = n.renewRoot(ctx, b, tx, next, c.Params.Verification)
+	}
+	if err != nil {
+		return err
+	}
+	n.answerStarts()
+	n.log.Info("rekey complete", "purpose", string(c.Purpose), "by_shares", c.Numbers(), "shares", c.Params.Shares)
+	return nil
+}
+
+// nextCustody makes the new shares; there are none where the barrier is rekeyed by recovery shares.
+func (n *Node) nextCustody(c *recovery.Ceremony) (*recovery.Custody, []*secret.Bytes, error) {
+	if c.Params.Shares == 0 {
+		return nil, nil, nil
+	}
+	t := targetOf(c.Purpose)
+	next, shares, err := recovery.NewCustody(t, n.facts.Load().custody, c.Params.Shares, c.Params.Threshold, n.cfg.Rand, n.cfg.Now())
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: making the new shares: %w", err)
+	}
+	if err := next.NameHolders(c.Params.Holders); err != nil {
+		return nil, nil, fmt.Errorf("node: naming the holders: %w", err)
+	}
+	return next, shares, nil
+}
+
+// enclose encrypts each share to its recipient, where there are any. As clients expect, what is encrypted is the share's
+// hexadecimal text. Without recipients the shares themselves are returned.
+func (n *Node) enclose(recipients []string, shares []*secret.Bytes) ([]*secret.Bytes, []string, error) {
+	if len(recipients) == 0 {
+		return shares, nil, nil
+	}
+	to, err := recipient.ParseAll(recipients, n.cfg.Now())
+	if err != nil {
+		return nil, nil, fmt.Errorf("node: a recipient's key was good when the rekey began: %w", err)
+	}
+	var out []*secret.Bytes
+	var prints []string
+	for i, r := range to {
+		text := make([]byte, hex.EncodedLen(shares[i].Len()))
+		hex.Encode(text, shares[i].Expose())
+		message, err := r.Encrypt(text)
+		clear(text)
+		if err != nil {
+			return nil, nil, fmt.Errorf("node: encrypting share %d: %w", i+1, err)
+		}
+		shares[i].Destroy()
+		out, prints = append(out, secret.New(message)), append(prints, r.Fingerprint())
+	}
+	return out, prints, nil
+}
+
+// recipientsOf parses recipients and refuses those that cannot be encrypted to. It returns them without what encryption does
+// not need, and their fingerprints.
+func (n *Node) recipientsOf(texts []string) (compact, prints []string, err error) {
+	to, err := recipient.ParseAll(texts, n.cfg.Now())
+	if err != nil {
+		return nil, nil, fault.New(fault.Invalid, "error parsing given PGP key: %v", err)
+	}
+	for _, r := range to {
+		compact, prints = append(compact, r.Compact()), append(prints, r.Fingerprint())
+	}
+	return compact, prints, nil
+}
+
+// installRecovery changes who authorises, and nothing else: no key of the barrier, no blob of a seal.
+func (n *Node) installRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.Custody) error {
+	sh := shape{next.Shares, next.Threshold}
+	tx.PutRaw(keyShape, sh.marshal())
+	failpoint.Point("rekey.recovery.commit")
+	if err := n.commitCustody(ctx, tx, next); err != nil {
+		return storeFault(err, "the rekey could not be written; the old shares stay valid")
+	}
+	n.change(func(f *facts) { f.custody, f.shape = next, sh })
+	return nil
+}
+
+// peopleOf is a custody as the seals need it, nil for nil.
+func peopleOf(c *recovery.Custody) *seals.People {
+	if c == nil {
+		return nil
+	}
+	return &seals.People{Custody: c.Marshal(), PublicKey: c.PublicKey}
+}
+
+// renewRoot makes a new root key, has every seal wrap it, and re-encrypts the keyring under it, in one commit with whatever else is
+// in tx. next are the people that come with it, nil where they stay the same: their public key is all that is needed to wrap for them.
+// The people that next replaces stay able to unseal until the new shares are known to have arrived; proven says that they are.
+func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.Custody, proven bool) error {
+	f := n.facts.Load()
+	people, former := f.custody, f.former
+	switch {
+	case next != nil && !proven && n.cfg.Timing.Answer > 0:
+		people, former = next, f.custody
+	case next != nil:
+		people, former = next, nil
+	case len(f.record.People) == 0:
+		people, former = nil, nil // the custody is of recovery shares, which no key is wrapped to
+	}
+	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
+	if err != nil {
+		return err
+	}
+	defer root.Destroy()
+	generation := b.RootGeneration() + 1
+	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, peopleOf(people), peopleOf(former))
+	if err != nil {
+		return sealFault(err, "nothing was changed: a seal cannot keep a new root key")
+	}
+	raw, err := record.Marshal()
+	if err != nil {
+		return err
+	}
+	tx.PutRaw(keySealed, raw)
+	tx.ReplaceRoot(root, generation)
+	failpoint.Point("root.commit")
+	if err := tx.Commit(ctx); err != nil {
+		return storeFault(err, "the new root key could not be written; the old one stays")
+	}
+	n.change(func(f *facts) {
+		f.record, f.former = record, former
+		if next != nil {
+			f.custody = next
+		}
+	})
+	return nil
+}

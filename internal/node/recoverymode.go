@@ -1,0 +1,313 @@
+package node
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// RecoveryMode is a server that was started to mend its storage by hand: a quorum of shares gives a token, and the token reads and
+// writes raw entries behind the barrier. Nothing else is served, nothing is mounted, and nothing of an attempt is stored.
+type RecoveryMode struct {
+	node *Node // for what it knows of seals and storage; never runs
+
+	mu      sync.Mutex
+	attempt *recovery.Ceremony
+	custody *recovery.Custody
+	shares  *recovery.Unsealing
+	open    *barrier.Barrier // not nil once the barrier is open; nobody reads through it before there is a token
+	token   *secret.Bytes    // not nil once a quorum has made one
+}
+
+// tokenPrefix marks a token of recovery mode. recoveryTokenLen is its length, and that of the one-time password for it.
+const (
+	tokenPrefix      = "hvr."
+	RecoveryTokenLen = len(tokenPrefix) + 24
+)
+
+// NewRecovery returns a server in recovery mode. Nothing is read before the first attempt.
+func NewRecovery(cfg Config) (*RecoveryMode, error) {
+	n, err := New(cfg)
+	if err != nil {
+		return nil, err
+	}
+	return &RecoveryMode{node: n}, nil
+}
+
+var errRecovered = fault.New(fault.Invalid, "attempted to generate recovery operation token when already unsealed")
+
+// Status tells where the attempt stands.
+func (r *RecoveryMode) Status(context.Context) (GenerateRootStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.token != nil {
+		return GenerateRootStatus{}, errRecovered
+	}
+	return r.describe(), nil
+}
+
+func (r *RecoveryMode) describe() GenerateRootStatus {
+	st := GenerateRootStatus{OTPLength: RecoveryTokenLen}
+	if r.custody != nil {
+		st.Required = r.custody.Threshold
+	}
+	if c := r.attempt; c != nil {
+		st.Nonce, st.Started, st.Progress = c.Nonce, true, c.Progress()
+		st.PGPFingerprint = strings.Join(c.Params.Fingerprints, "")
+	}
+	return st
+}
+
+// Start begins an attempt; as GenerateRootStart, with a longer password.
+func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (GenerateRootStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.token != nil {
+		return GenerateRootStatus{}, errRecovered
+	}
+	if r.attempt != nil && !r.attempt.Expired(r.node.cfg.Now()) {
+		return GenerateRootStatus{}, fault.New(fault.Invalid, "recovery token generation already in progress")
+	}
+	if err := r.meet(ctx); err != nil {
+		return GenerateRootStatus{}, err
+	}
+	params, made, err := r.node.tokenParams(otp, pgpKey, RecoveryTokenLen)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	c, err := recovery.Start(recovery.PurposeRecoveryToken, r.custody, params, recovery.Origin{
+		By: Starter{}.String(), Now: r.node.cfg.Now(), Rand: r.node.cfg.Rand,
+	})
+	if err != nil {
+		return GenerateRootStatus{}, startFault(recovery.PurposeRecoveryToken, err)
+	}
+	r.attempt, r.shares = c, recovery.NewUnsealing(r.custody, r.node.cfg.Rand)
+	st := r.describe()
+	st.OTP = made
+	return st, nil
+}
+
+// meet learns whose shares count. Under a seal that unseals by itself that stands behind the barrier: it is opened, for that alone.
+func (r *RecoveryMode) meet(ctx context.Context) error {
+	n := r.node
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if err := n.load(ctx); err != nil {
+		return err
+	}
+	f := n.facts.Load()
+	if f.record == nil {
+		return fault.New(fault.Invalid, "Vault is not initialized")
+	}
+	r.custody = f.custody
+	if n.seals.Load().NeedsPeople() {
+		return nil
+	}
+	if r.open == nil {
+		b, err := r.unwrap(ctx, nil)
+		if err != nil {
+			return err
+		}
+		r.open = b
+	}
+	custody, err := n.trustedCustody(ctx, r.open)
+	if err != nil {
+		return storeFault(err, "the record of who holds the shares could not be read")
+	}
+	if custody == nil {
+		return errNoShares
+	}
+	r.custody = custody
+	return nil
+}
+
+func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*barrier.Barrier, error) {
+	record := r.node.facts.Load().record
+	root, err := r.node.seals.Load().Unwrap(ctx, record, quorum)
+	if err != nil {
+		return nil, sealFault(err, "the root key could not be unsealed")
+	}
+	defer root.Destroy()
+	b := barrier.New(r.node.cfg.Store, r.node.barrierOptions())
+	if err := b.Unseal(ctx, root, record.Generation); err != nil {
+		return nil, storeFault(err, "the root key was unsealed, but the keyring could not be opened")
+	}
+	return b, nil
+}
+
+// Cancel ends the attempt and forgets its shares.
+func (r *RecoveryMode) Cancel(context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget()
+	return nil
+}
+
+func (r *RecoveryMode) forget() {
+	if r.shares != nil {
+		r.shares.Reset()
+	}
+	r.attempt, r.shares = nil, nil
+}
+
+// Give takes one share. With the last one the barrier is open, and the token is returned in its encoding.
+func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Bytes) (GenerateRootStatus, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	switch {
+	case r.token != nil:
+		return GenerateRootStatus{}, errRecovered
+	case r.attempt == nil:
+		return GenerateRootStatus{}, fault.New(fault.Invalid, "no recovery token generation in progress")
+	}
+	if _, err := r.attempt.Give(r.custody, nonce, share, r.node.cfg.Now()); err != nil {
+		return GenerateRootStatus{}, giveFault(err)
+	}
+	key, err := r.shares.Give(share)
+	if err != nil {
+		r.forget()
+		return GenerateRootStatus{}, giveFault(err)
+	}
+	if key == nil {
+		return r.describe(), nil
+	}
+	defer key.Destroy()
+	c := r.attempt
+	defer r.forget()
+	if err := r.openWith(ctx, key); err != nil {
+		return GenerateRootStatus{}, err
+	}
+	return r.mint(c)
+}
+
+// openWith opens the barrier with the quorum's key, where that is what opens it.
+func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
+	q := r.node.seals.Load().Quorum()
+	if r.open != nil || q == nil {
+		return nil
+	}
+	w, err := q.For(r.custody.PublicKey)
+	if err != nil {
+		return sealFault(err, "invalid key")
+	}
+	unlocked := w.(seals.Quorum) // For returns the same provider
+	if err := unlocked.Unlock(key.Expose()); err != nil {
+		return sealFault(err, "invalid key")
+	}
+	defer unlocked.Lock()
+	r.open, err = r.unwrap(ctx, w)
+	return err
+}
+
+func (r *RecoveryMode) mint(c *recovery.Ceremony) (GenerateRootStatus, error) {
+	text, err := auth.NewTokenText(r.node.cfg.Rand)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	token := tokenPrefix + strings.TrimPrefix(text, "s.")
+	encoded, prints, err := r.node.encodeToken(token, c.Params)
+	if err != nil {
+		return GenerateRootStatus{}, err
+	}
+	r.token = secret.New([]byte(token))
+	r.node.log.Warn("recovery mode: a quorum of shares made a token that reads and writes raw storage", "by_shares", c.Numbers())
+	st := GenerateRootStatus{
+		Nonce: c.Nonce, Started: true, Complete: true, Progress: c.Required, Required: c.Required, EncodedToken: encoded,
+	}
+	st.PGPFingerprint = strings.Join(prints, "")
+	return st, nil
+}
+
+// Raw returns the entries behind the barrier for the holder of the token; anybody else is denied.
+func (r *RecoveryMode) Raw(token string) (*Raw, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.token == nil || subtle.ConstantTimeCompare([]byte(token), r.token.Expose()) != 1 {
+		return nil, fault.New(fault.Denied, "")
+	}
+	return &Raw{r.open}, nil
+}
+
+// Close forgets all keys.
+func (r *RecoveryMode) Close(ctx context.Context) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.forget()
+	r.token.Destroy()
+	r.token = nil
+	if r.open == nil {
+		return nil
+	}
+	b := r.open
+	r.open = nil
+	return b.Seal(ctx)
+}
+
+// Raw reads and writes entries behind the barrier by their path.
+type Raw struct{ b *barrier.Barrier }
+
+// protected are the records that carry their own sealing: there is nothing to read in them, and everything to break.
+var protected = map[string]bool{keySealed: true, keyShape: true, barrier.KeyringPath: true}
+
+func checkRaw(path string) error {
+	if protected[path] {
+		return fault.New(fault.Invalid, "cannot access %q", path)
+	}
+	if err := storage.CheckKey(path); err != nil {
+		return fault.New(fault.Invalid, "%v", err)
+	}
+	return nil
+}
+
+// Get returns the entry at a path, or a fault of kind NotFound.
+func (r *Raw) Get(ctx context.Context, path string) ([]byte, error) {
+	if err := checkRaw(path); err != nil {
+		return nil, err
+	}
+	v, err := r.b.Get(ctx, path)
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil, fault.New(fault.NotFound, "")
+	case errors.Is(err, storage.ErrCorrupt):
+		return nil, fault.Wrap(err, fault.Internal, "the entry %q is damaged: %v", path, err)
+	}
+	return v, storeFault(err, fmt.Sprintf("%q could not be read", path))
+}
+
+// List returns the names below a prefix.
+func (r *Raw) List(ctx context.Context, prefix string) ([]string, error) {
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, fault.New(fault.Invalid, "%v", err)
+	}
+	names, err := r.b.List(ctx, prefix, "", 0)
+	return names, storeFault(err, fmt.Sprintf("%q could not be listed", prefix))
+}
+
+// Put writes an entry.
+func (r *Raw) Put(ctx context.Context, path string, value []byte) error {
+	if err := checkRaw(path); err != nil {
+		return err
+	}
+	return storeFault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(path, value)}}), fmt.Sprintf("%q could not be written", path))
+}
+
+// Delete removes an entry.
+func (r *Raw) Delete(ctx context.Context, path string) error {
+	if err := checkRaw(path); err != nil {
+		return err
+	}
+	return storeFault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(path)}}), fmt.Sprintf("%q could not be deleted", path))
+}
