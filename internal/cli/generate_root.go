@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -55,11 +56,14 @@ func (s *rootStatus) standing() progress {
 	return progress{s.Complete, s.Progress, s.Required, s.HoldersGiven}
 }
 
+// token is the encoded token, by the name that there is.
+func (s *rootStatus) token() string { return cmp.Or(s.EncodedToken, s.EncodedRootToken) }
+
 func generateRootCommand(b *base) *command {
 	b.formatted()
 	f := &rootFlags{}
-	b.flags.BoolVar(&f.init, "init", false, "start; needs a token, except on servers of Vault")
-	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; needs a token, except on servers of Vault")
+	b.flags.BoolVar(&f.init, "init", false, "start; may be without a token, should all be lost")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel")
 	b.flags.BoolVar(&f.status, "status", false, "show what runs")
 	b.flags.StringVar(&f.decode, "decode", "", "decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
 	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "make a one-time password for -init -otp, and do nothing else")
@@ -118,16 +122,20 @@ func runGenerateRoot(b *base, f *rootFlags, args []string) int {
 
 // ask sends one request: what is "attempt" or "update". A server without the first route is asked by the other, from then on.
 func (g *rootToken) ask(ctx context.Context, method, what string, in, out any) error {
+	err := g.askHere(ctx, method, what, in, out)
+	if unserved(err) && g.route.other != nil {
+		g.route = g.route.other
+		err = g.askHere(ctx, method, what, in, out)
+	}
+	return err
+}
+
+func (g *rootToken) askHere(ctx context.Context, method, what string, in, out any) error {
 	send := callWith
 	if g.route.inData {
 		send = callData
 	}
-	err := send(ctx, g.client, method, g.route.path+"/"+what, in, out)
-	if unserved(err) && g.route.other != nil {
-		g.route = g.route.other
-		return g.ask(ctx, method, what, in, out)
-	}
-	return err
+	return send(ctx, g.client, method, g.route.path+"/"+what, in, out)
 }
 
 func (g *rootToken) current() (*rootStatus, error) {
@@ -177,10 +185,21 @@ func (g *rootToken) start() int {
 	return g.show(s)
 }
 
-// show prints a status; this table has no header.
+// show prints a status.
 func (g *rootToken) show(s *rootStatus) int {
+	text, err := g.shown(s)
+	if err != nil {
+		g.errorf("Error formatting the answer: %v", err)
+		return exitLocal
+	}
+	g.printf("%s", text)
+	return exitOK
+}
+
+// shown is the text of a status; this table has no header.
+func (g *rootToken) shown(s *rootStatus) (string, error) {
 	if g.format() != "table" {
-		return g.encode(s)
+		return g.encoded(s)
 	}
 	var p pairs
 	p.add("Nonce", s.Nonce)
@@ -190,16 +209,12 @@ func (g *rootToken) show(s *rootStatus) int {
 	if s.PGPFingerprint != "" {
 		p.add("PGP Fingerprint", s.PGPFingerprint)
 	}
-	switch {
-	case s.EncodedToken != "":
-		p.add("Encoded Token", s.EncodedToken)
-	case s.EncodedRootToken != "":
-		p.add("Encoded Token", s.EncodedRootToken)
+	if token := s.token(); token != "" {
+		p.add("Encoded Token", token)
 	}
 	if s.OTP != "" {
 		p.add("OTP", s.OTP)
 	}
 	p.add("OTP Length", s.OTPLength)
-	g.printf("%s", columns(p))
-	return exitOK
+	return columns(p), nil
 }

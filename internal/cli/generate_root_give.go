@@ -26,7 +26,7 @@ func (g *rootToken) give(args []string) int {
 	if len(args) == 0 {
 		g.errorf("Operation nonce: %s", nonce)
 	}
-	last, length := s, s.OTPLength
+	last, lastShare := s, ""
 	done, code := g.gather(quorum{
 		command: g.again(nonce), question: "Unseal or Recovery Key (will be hidden): ", doing: "posting unseal key",
 		args: args, result: "the encoded token",
@@ -35,7 +35,7 @@ func (g *rootToken) give(args []string) int {
 			if err := g.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer); err != nil {
 				return progress{}, err
 			}
-			last = answer
+			last, lastShare = answer, share
 			return answer.standing(), nil
 		},
 		status: func() (progress, error) {
@@ -47,16 +47,36 @@ func (g *rootToken) give(args []string) int {
 			return answer.standing(), nil
 		},
 	})
-	if code != exitOK {
+	switch {
+	case code != exitOK:
 		return code
+	case !done:
+		return g.show(last)
 	}
-	last.OTPLength = cmp.Or(last.OTPLength, length)
-	code = g.show(last)
-	if token := cmp.Or(last.EncodedToken, last.EncodedRootToken); done && g.format() == "table" && last.PGPFingerprint == "" {
+	last.OTPLength = cmp.Or(last.OTPLength, s.OTPLength)
+	return g.handOver(last, lastShare, nonce)
+}
+
+// handOver prints the encoded token, and tells the server when it is out.
+func (g *rootToken) handOver(s *rootStatus, share, nonce string) int {
+	text, err := g.shown(s)
+	if err == nil {
+		err = g.deliver(text)
+	}
+	if err != nil {
+		g.errorf("Error printing the encoded token: %v\n\nThe server has not been told that it arrived. As long as it keeps it, "+
+			"this fetches it, with the same share:\n\n    sealgate %s\n", err, g.again(nonce))
+		return exitLocal
+	}
+	err = g.askHere(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce}, nil)
+	if err != nil && !unserved(err) {
+		g.errorf("Note: the server could not be told that the encoded token arrived. It keeps its copy, sealed, until its time is over.\n%s", errorText(err))
+	}
+	if g.format() == "table" && s.PGPFingerprint == "" {
 		g.errorf("\nWhoever started has the one-time password, and gets the token, without any server, by:\n\n"+
-			"    sealgate operator generate-root -decode=%s\n", token)
+			"    sealgate operator generate-root -decode=%s\n", s.token())
 	}
-	return code
+	return exitOK
 }
 
 // again is the command that goes on with this root generation.

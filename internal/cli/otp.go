@@ -1,34 +1,12 @@
 package cli
 
 import (
-	"crypto/rand"
-	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
+
+	"github.com/sealgate/sealgate/recovery"
 )
-
-const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
-
-// oneTimePassword makes one of n characters, each as likely as any other.
-func oneTimePassword(rnd io.Reader, n int) (string, error) {
-	const even = 256 / len(base62) * len(base62) // bytes from here on would favour the first characters
-	text := make([]byte, 0, n)
-	var one [1]byte
-	for len(text) < n {
-		if _, err := io.ReadFull(rnd, one[:]); err != nil {
-			return "", err
-		}
-		if int(one[0]) < even {
-			text = append(text, base62[int(one[0])%len(base62)])
-		}
-	}
-	return string(text), nil
-}
-
-// maxOTP bounds the length that a server asks for.
-const maxOTP = 1024
 
 // makeOTP prints a one-time password as long as the server's tokens are.
 func (g *rootToken) makeOTP() int {
@@ -36,17 +14,13 @@ func (g *rootToken) makeOTP() int {
 	if err != nil {
 		return g.fail("getting root generation status", err)
 	}
-	if s.OTPLength <= 0 || s.OTPLength > maxOTP {
+	otp, err := recovery.NewOTP(s.OTPLength, g.env.Rand)
+	if errors.Is(err, recovery.ErrOTPLength) {
 		g.errorf("Error: the server asks for a one-time password of %d characters, which cannot be", s.OTPLength)
 		return exitServer
 	}
-	rnd := g.env.Rand
-	if rnd == nil {
-		rnd = rand.Reader
-	}
-	otp, err := oneTimePassword(rnd, s.OTPLength)
 	if err != nil {
-		g.errorf("Error: no random numbers: %v", err)
+		g.errorf("Error: %v", err)
 		return exitLocal
 	}
 	if g.format() != "table" {
@@ -68,37 +42,32 @@ func (b *base) decodeToken(encoded, otp string) int {
 		b.errorf("Error: the one-time password is needed, and %v. Give it as -otp=@file or -otp=...", err)
 		return exitLocal
 	}
+	var token string
 	if err == nil {
-		encoded, err = decoded(encoded, otp)
+		token, err = decoded(encoded, otp)
 	}
 	if err != nil {
 		b.errorf("Error decoding the token: %v", err)
 		return exitLocal
 	}
 	if b.format() != "table" {
-		return b.encode(map[string]string{"token": encoded})
+		return b.encode(map[string]string{"token": token})
 	}
-	b.printf("%s", encoded)
+	b.printf("%s", token)
 	return exitOK
 }
 
-// decoded undoes the XOR of a token and its one-time password; encoded is base64 with or without padding.
+// decoded notices most wrong passwords: what they make is no text.
 func decoded(encoded, otp string) (string, error) {
-	token, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	token, err := recovery.DecodeToken(encoded, otp)
 	switch {
+	case errors.Is(err, recovery.ErrOTPLength):
+		return "", fmt.Errorf("the one-time password has %d characters, which is not the length of the encoded token; "+
+			"was that encrypted to a public key? Then the holder of that key decrypts it", len(otp))
 	case err != nil:
-		return "", errors.New("the encoded token is not base64")
-	case len(token) == 0:
-		return "", errors.New("there is no encoded token")
-	case len(token) != len(otp):
-		return "", fmt.Errorf("a one-time password of %d characters does not fit an encoded token of %d; "+
-			"was it encrypted to a public key? Then the holder of that key decrypts it", len(otp), len(token))
+		return "", err
+	case strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }):
+		return "", errors.New("the one-time password is not the one that belongs to this encoded token")
 	}
-	for i := range token {
-		token[i] ^= otp[i]
-		if token[i] <= ' ' || token[i] > '~' {
-			return "", errors.New("the one-time password is not the one that belongs to this encoded token")
-		}
-	}
-	return string(token), nil
+	return token, nil
 }

@@ -46,7 +46,7 @@ func (r *rekey) give(args []string) int {
 	})
 	switch {
 	case done:
-		return r.handOver(last, lastShare, nonce, s.T)
+		return r.handOver(last, lastShare, nonce, cmp.Or(last.T, s.T))
 	case started:
 		r.errorf("\nThe %s runs on, with the nonce %s. Go on with:\n\n    sealgate %s\n", r.face.noun, nonce, r.again(nonce))
 		code = cmp.Or(code, exitServer) // the one call that was to do it all did not

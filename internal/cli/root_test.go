@@ -1,9 +1,6 @@
 package cli
 
 import (
-	"bytes"
-	"crypto/rand"
-	"encoding/base64"
 	"strings"
 	"testing"
 )
@@ -23,7 +20,8 @@ func TestGenerateRoot(t *testing.T) {
 	args := func(more ...string) []string { return append([]string{"operator", "generate-root"}, more...) }
 	legacy := func(get, put string, updates ...answer) map[string][]answer {
 		return map[string][]answer{"GET sys/generate-root/attempt": {ok(get)}, "PUT sys/generate-root/attempt": {ok(put)},
-			"DELETE sys/generate-root/attempt": {{204, ""}}, "PUT sys/generate-root/update": updates}
+			"DELETE sys/generate-root/attempt": {{204, ""}}, "PUT sys/generate-root/update": updates,
+			"PUT sys/generate-root/acknowledge": {{204, ""}}}
 	}
 	off := []answer{refusal(405, "unsupported operation")}
 	token := func(get, put string, updates ...answer) map[string][]answer {
@@ -48,6 +46,13 @@ func TestGenerateRoot(t *testing.T) {
 		{name: "generate-root-share", args: args(nonce, "-"), stdin: "hunter2", secret: "hunter2", answers: legacy(status(""), "", ok(status(`,"holders_given":["alice"]`)))},
 		{name: "generate-root-share-by-token", args: args(), typed: []string{"hunter2"}, secret: "hunter2", answers: token(status(""), "", ok(inData(status(""))))},
 		{name: "generate-root-last", args: args(nonce, "KEY2"), answers: legacy(status(""), "", ok(done))},
+		{name: "generate-root-last-by-token", args: args(nonce, "KEY2"), answers: func() map[string][]answer {
+			all := token(status(""), "", ok(inData(done)))
+			all["PUT sys/generate-root-token/acknowledge"] = off
+			return all
+		}()},
+		{name: "generate-root-last-unread", args: args(nonce, "KEY2"), unread: true, want: 1, answers: legacy(status(""), "", ok(done))},
+		{name: "generate-root-fetches-the-answer", args: args(nonce, "KEY2"), answers: legacy(nothing, "", ok(done))},
 		{name: "generate-root-last-json", args: args(nonce, "KEY2", "-format=json"), answers: legacy(status(""), "", ok(done))},
 		{name: "generate-root-last-pgp", args: args(nonce, "KEY2"), answers: legacy(status(""), "", ok(donePGP))},
 		{name: "generate-root-last-lost", args: args(nonce, "KEY2"), want: 2, answers: legacy(status(""), "", lost)},
@@ -58,7 +63,7 @@ func TestGenerateRoot(t *testing.T) {
 		{name: "generate-root-no-terminal", args: args(nonce), want: 1, answers: legacy(status(""), "")},
 		{name: "generate-root-two-modes", args: args("-init", "-decode=x"), want: 1},
 		{name: "generate-root-recovery-mode", args: args("-recovery-token", nonce, "KEY2"), answers: map[string][]answer{
-			"GET sys/generate-recovery-token/attempt": {ok(status(""))}, "PUT sys/generate-recovery-token/update": {ok(strings.Replace(done, `"encoded_root_token":"Ih0c"`, `"encoded_root_token":""`, 1))}}},
+			"GET sys/generate-recovery-token/attempt": {ok(status(""))}, "PUT sys/generate-recovery-token/acknowledge": {refusal(404, "")}, "PUT sys/generate-recovery-token/update": {ok(strings.Replace(done, `"encoded_root_token":"Ih0c"`, `"encoded_root_token":""`, 1))}}},
 		{name: "generate-otp", args: args("-generate-otp"), answers: legacy(nothing, "")},
 		{name: "generate-otp-json", args: args("-generate-otp", "-format=json"), answers: legacy(nothing, "")},
 		{name: "generate-otp-without-server", args: args("-generate-otp", "-address=http://127.0.0.1:1"), want: 2},
@@ -69,54 +74,8 @@ func TestGenerateRoot(t *testing.T) {
 		{name: "decode-wrong-otp", args: args("-decode=EkEHGA", "-otp=aAVt"), want: 1},
 		{name: "decode-wrong-length", args: args("-decode=EkEHGA", "-otp=aoVtx"), want: 1},
 		{name: "decode-not-base64", args: args("-decode=***", "-otp=aoVt"), want: 1},
+		{name: "decode-otp-file-missing", args: args("-decode=EkEHGA", "-otp=@HOME/none"), want: 1},
 		{name: "decode-empty", args: args("-decode=", "-otp=aoVt"), want: 1},
-	})
-}
-
-// TestOTPRoundTrip: what the server does by XOR, decoding undoes.
-func TestOTPRoundTrip(t *testing.T) {
-	t.Parallel()
-	const token = "s.0000000000000000000EXMPL"
-	otp, err := oneTimePassword(rand.Reader, len(token))
-	if err != nil || len(otp) != len(token) || strings.Trim(otp, base62) != "" {
-		t.Fatalf("%q, %v", otp, err)
-	}
-	mixed := []byte(token)
-	for i := range mixed {
-		mixed[i] ^= otp[i]
-	}
-	got, err := decoded(base64.StdEncoding.EncodeToString(mixed), otp)
-	if err != nil || got != token {
-		t.Errorf("%q, %v", got, err)
-	}
-}
-
-// TestOTPIsEven: a byte that would favour the first characters is drawn again.
-func TestOTPIsEven(t *testing.T) {
-	t.Parallel()
-	all := make([]byte, 256)
-	for i := range all {
-		all[i] = byte(i)
-	}
-	otp, err := oneTimePassword(bytes.NewReader(all), 248)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, c := range base62 {
-		if n := strings.Count(otp, string(c)); n != 4 {
-			t.Errorf("%c comes %d times of 248", c, n)
-		}
-	}
-}
-
-func FuzzDecodeToken(f *testing.F) {
-	f.Add("EkEHGA==", "aoVt")
-	f.Add("", "")
-	f.Fuzz(func(t *testing.T, encoded, otp string) {
-		token, err := decoded(encoded, otp)
-		if err == nil && len(token) != len(otp) {
-			t.Errorf("%q, of a password of %d", token, len(otp))
-		}
 	})
 }
 
