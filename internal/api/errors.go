@@ -78,7 +78,11 @@ func (h *handler) judge(q *request, err error) (int, string) {
 	case errors.Is(err, barrier.ErrSealed):
 		return http.StatusServiceUnavailable, textSealed
 	case errors.Is(err, storage.ErrCorrupt):
-		return http.StatusInternalServerError, fmt.Sprintf("%v; restore it from a backup (request id %s)", err, q.id())
+		remedy := "; restore it from a backup"
+		if strings.Contains(err.Error(), "restore it") {
+			remedy = "" // the storage said it
+		}
+		return http.StatusInternalServerError, fmt.Sprintf("%v%s (request id %s)", err, remedy, q.id())
 	case errors.Is(err, barrier.ErrUncertain):
 		return http.StatusServiceUnavailable, "writes are refused until storage can be read again; see whether it works, then try again"
 	case errors.Is(err, storage.ErrFull):

@@ -24,6 +24,23 @@ func sealFault(err error, what string) error {
 	return fault.Wrap(err, kind, "%s: %s: %v; %s", what, f.Class, f.Err, f.Remedy)
 }
 
+const remedyCorrupt = "restore the storage from a backup"
+
+// diagnosis says why the node is not unsealed: a seal's failure with its class, or what is wrong with the storage.
+func diagnosis(err error) (class seals.Class, cause, remedy string) {
+	var f *seals.Failure
+	switch {
+	case errors.As(err, &f):
+		return f.Class, f.Err.Error(), f.Remedy
+	case errors.Is(err, storage.ErrCorrupt):
+		return seals.Corrupt, err.Error(), remedyCorrupt
+	case fault.Is(err, fault.Unavailable):
+		return seals.Unreachable, err.Error(), "see whether the storage answers"
+	}
+	f = seals.Classify(err)
+	return f.Class, f.Err.Error(), f.Remedy
+}
+
 // storeFault tells a client why storage failed, as far as it can act on it. Errors that are the client's already pass.
 func storeFault(err error, what string) error {
 	var client *fault.Error
@@ -36,6 +53,8 @@ func storeFault(err error, what string) error {
 		return errSealed
 	case errors.Is(err, storage.ErrFull):
 		return fault.Wrap(err, fault.Unavailable, "%s: no space is left in storage; nothing was changed; make room and try again", what)
+	case errors.Is(err, storage.ErrCorrupt): // which entry it is, is no secret
+		return fault.Wrap(err, fault.Internal, "%s: %v", what, err)
 	case errors.Is(err, storage.ErrFenced):
 		return fault.Wrap(err, fault.Unavailable, "%s: another node has become the leader; nothing was changed; try again", what)
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):

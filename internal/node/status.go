@@ -46,8 +46,8 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 			st.Progress, st.Nonce = u.progress()
 		}
 		if f.trouble != nil {
-			c := seals.Classify(f.trouble)
-			st.Warnings = append(st.Warnings, "not unsealed: "+string(c.Class)+": "+c.Err.Error()+"; "+c.Remedy)
+			class, cause, remedy := diagnosis(f.trouble)
+			st.Warnings = append(st.Warnings, "not unsealed: "+string(class)+": "+cause+"; "+remedy)
 		}
 	} else {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster

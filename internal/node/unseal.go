@@ -23,8 +23,8 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 	err := n.unsealByMachine(ctx)
 	n.change(func(f *facts) { f.trouble = err })
 	if err != nil && ctx.Err() == nil {
-		f := seals.Classify(err)
-		n.log.Warn("not unsealed; it is tried again", "class", string(f.Class), "cause", f.Err, "remedy", f.Remedy)
+		class, cause, remedy := diagnosis(err)
+		n.log.Warn("not unsealed; it is tried again", "class", string(class), "cause", cause, "remedy", remedy)
 	}
 	return err
 }

@@ -67,8 +67,11 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 // Exists reports whether a write to path is an update.
 func (d *door) Exists(ctx context.Context, path string) (bool, error) {
 	_, err := d.get(ctx, path)
-	if errors.Is(err, storage.ErrNotFound) {
+	switch {
+	case errors.Is(err, storage.ErrNotFound):
 		return false, nil
+	case errors.Is(err, storage.ErrCorrupt): // a damaged entry is there, and writing it anew is what mends it
+		return true, nil
 	}
 	return err == nil, err
 }
