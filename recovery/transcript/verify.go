@@ -1,0 +1,228 @@
+package transcript
+
+import (
+	"bytes"
+	"crypto/ed25519"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// MaxFile is the longest file that is read, in bytes.
+const MaxFile = 64 << 20
+
+// ErrFile is returned for a file that is no chain at all: too long, not JSON, or without a key to check it with.
+var ErrFile = errors.New("not a transcript")
+
+// Problem is one thing that is wrong.
+type Problem struct {
+	Record uint64 // its number, 0 for the file as a whole
+	Field  string // "" for the record as a whole
+	Text   string
+}
+
+// String gives the problem in one line: `record 3: field "holders" was altered`.
+func (p Problem) String() string {
+	var b strings.Builder
+	if p.Record > 0 {
+		fmt.Fprintf(&b, "record %d: ", p.Record)
+	}
+	if p.Field != "" {
+		fmt.Fprintf(&b, "field %q ", p.Field)
+	}
+	b.WriteString(p.Text)
+	return b.String()
+}
+
+// Report is what became of a verification.
+type Report struct {
+	PublicKey   ed25519.PublicKey
+	KeyFromFile bool // nobody vouched for the key: the file proves that it is whole, not whose it is
+	Records     int
+	Head        Head // of the last record that is genuine; note it, to notice later if records are cut off
+	Problems    []Problem
+}
+
+// OK reports whether nothing is wrong.
+func (r *Report) OK() bool { return len(r.Problems) == 0 }
+
+func (r *Report) add(record uint64, field, text string, args ...any) {
+	r.Problems = append(r.Problems, Problem{record, field, fmt.Sprintf(text, args...)})
+}
+
+// VerifyFile checks a chain in the JSON of [File]. public is the key that has to have signed it, nil for the one that the file
+// names; head is one that was noted earlier, nil where none was. The error is [ErrFile]; whatever else is wrong is in the report.
+func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, error) {
+	key, raws, err := readFile(r)
+	if err != nil {
+		return nil, err
+	}
+	report := &Report{PublicKey: public, Records: len(raws)}
+	switch {
+	case public == nil && key == nil:
+		return nil, fmt.Errorf("%w: it names no public key; give one", ErrFile)
+	case public == nil:
+		report.PublicKey, report.KeyFromFile = key, true
+	case !bytes.Equal(public, key):
+		report.add(0, "public_key", "was altered, or the transcript is of another server: it is not the given key %s",
+			base64.StdEncoding.EncodeToString(public))
+	}
+	c := &checker{report: report, public: report.PublicKey, seen: map[uint64]found{}}
+	for _, raw := range raws {
+		c.record(raw)
+	}
+	c.finish(head)
+	return report, nil
+}
+
+// readFile splits a file into its key and records.
+func readFile(r io.Reader) (ed25519.PublicKey, []json.RawMessage, error) {
+	raw, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
+	if err != nil {
+		return nil, nil, err
+	}
+	if len(raw) > MaxFile {
+		return nil, nil, fmt.Errorf("%w: it is longer than %d bytes", ErrFile, MaxFile)
+	}
+	var top map[string]json.RawMessage
+	if err := json.Unmarshal(raw, &top); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrFile, err)
+	}
+	if err := plain(raw); err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", ErrFile, err)
+	}
+	var key ed25519.PublicKey
+	var records []json.RawMessage
+	if k, there := top["public_key"]; there {
+		if err := strictly(k, &key); err != nil || len(key) != ed25519.PublicKeySize {
+			key = nil
+		}
+	}
+	if err := strictly(top["records"], &records); err != nil {
+		return nil, nil, fmt.Errorf("%w: it has no list of records", ErrFile)
+	}
+	for name := range top {
+		if name != "public_key" && name != "records" {
+			return nil, nil, fmt.Errorf("%w: it has a key %.40q that transcripts do not have", ErrFile, name)
+		}
+	}
+	return key, records, nil
+}
+
+// found is a record as the chain is checked with it: as the signature says it was, where it is genuine, else as it claims.
+type found struct {
+	seq      uint64
+	previous Hash
+	hash     Hash
+	genuine  bool
+}
+
+// checker goes through a file's records.
+type checker struct {
+	report *Report
+	public ed25519.PublicKey
+	last   found // the record before, in the file's order
+	seen   map[uint64]found
+}
+
+// farthest is how far a record's own word about its number is believed, where the signature does not confirm it.
+const farthest = 1 << 20
+
+func (c *checker) record(raw json.RawMessage) {
+	want := c.last.seq + 1
+	p, err := parse(raw)
+	if err != nil {
+		c.report.add(want, "", "cannot be read: %v", err)
+		c.put(found{seq: want})
+		return
+	}
+	f, problems := judge(p, c.public, want, c.last.hash)
+	if !f.genuine && (f.seq == 0 || f.seq > want+farthest || c.seen[f.seq].genuine) {
+		f.seq = want
+	}
+	for _, problem := range problems {
+		c.report.add(f.seq, problem.Field, "%s", problem.Text)
+	}
+	c.put(f)
+}
+
+// put takes a record into the chain, by its place in the file.
+func (c *checker) put(f found) {
+	before, twice := c.seen[f.seq]
+	switch {
+	case twice && f.genuine && before.genuine && before.hash == f.hash:
+		c.report.add(f.seq, "", "stands there twice")
+	case twice && f.genuine && before.genuine:
+		c.report.add(f.seq, "", "there are two different records of this number, both signed: the chain forked")
+	case !twice && f.seq < c.last.seq:
+		c.report.add(f.seq, "", "stands after record %d: the order was changed", c.last.seq)
+	}
+	if !twice || f.genuine && !before.genuine {
+		c.seen[f.seq] = f
+	}
+	c.last = f
+}
+
+// finish checks what only the whole chain shows: what is missing, and whether each record follows the one before.
+func (c *checker) finish(head *Head) {
+	numbers := make([]uint64, 0, len(c.seen))
+	for n := range c.seen {
+		numbers = append(numbers, n)
+	}
+	slices.Sort(numbers)
+	before := found{genuine: true}
+	for _, n := range numbers {
+		f := c.seen[n]
+		if n > before.seq+1 {
+			c.missing(before.seq+1, n-1, "")
+		} else if f.genuine && before.genuine && f.previous != before.hash {
+			c.report.add(n, "previous", "is not the hash of record %d: one of the two was put in from another chain", n-1)
+		}
+		if f.genuine {
+			c.report.Head = Head{Seq: n, Hash: f.hash}
+		}
+		before = f
+	}
+	if head != nil {
+		c.compare(*head, before.seq)
+	}
+	c.wrongKey(numbers)
+}
+
+func (c *checker) missing(from, to uint64, where string) {
+	if from == to {
+		c.report.add(from, "", "is missing%s", where)
+		return
+	}
+	c.report.add(from, "", "is missing%s, and all up to record %d", where, to)
+}
+
+// compare checks the chain against a head that was noted earlier.
+func (c *checker) compare(head Head, last uint64) {
+	if head.Seq > last {
+		c.missing(last+1, head.Seq, " at the end")
+		return
+	}
+	if f, there := c.seen[head.Seq]; there && f.genuine && f.hash != head.Hash {
+		c.report.add(head.Seq, "", "is genuine, but not the one that the given head names: the history was rewritten by whoever has the key")
+	}
+}
+
+// wrongKey puts one problem in place of many where no record at all is signed by the key.
+func (c *checker) wrongKey(numbers []uint64) {
+	for _, n := range numbers {
+		if c.seen[n].genuine {
+			return
+		}
+	}
+	if len(numbers) < 1 {
+		return
+	}
+	c.report.Problems = slices.DeleteFunc(c.report.Problems, func(p Problem) bool { return p.Field == "signature" })
+	c.report.add(0, "", "no record is signed by the key %s: it is the wrong key, or everything was rewritten",
+		base64.StdEncoding.EncodeToString(c.public))
+}
