@@ -95,24 +95,21 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 	}, func() {})
 }
 
-// result carries a value out of the lane. The value has its own variable in each attempt: one that was given up may still write it.
+// result carries a value out of the lane. It is read only where the work ended in time: work that was given up
+// may write it later, when nobody looks.
 func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T, error), done func()) (T, error) {
-	out := make(chan T, 1)
-	err := k.use(ctx, func(c *call, fd *found, s scheme) error {
-		v, err := f(c, fd, s)
-		if err == nil {
-			out <- v
-		}
+	var out, none T
+	err := k.use(ctx, func(c *call, fd *found, s scheme) (err error) {
+		out, err = f(c, fd, s)
 		return err
 	})
 	if !errors.Is(err, ErrDeadline) && ctx.Err() == nil {
 		done() // otherwise the library may be reading it still
 	}
-	if err == nil {
-		return <-out, nil
+	if err != nil {
+		return none, err
 	}
-	var none T
-	return none, err
+	return out, nil
 }
 
 // seal encrypts by a scheme.
