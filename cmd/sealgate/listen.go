@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
@@ -21,13 +22,15 @@ func listen(cfg *config.Config, n *node.Node, log *slog.Logger) (_ listeners, er
 			err = errors.Join(err, all.shutdown(context.Background()))
 		}
 	}()
+	refusals := api.NewRefusals(time.Now, log)
 	for _, l := range cfg.Listeners {
 		duration := l.MaxRequestDuration
 		if duration == 0 {
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		h := api.New(api.Config{
-			Node: n, Version: release, Log: log, DisableUnauthRekey: l.DisableUnauthRekey,
+			Node: n, Version: release, Log: log, Refusals: refusals,
+			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},

@@ -37,6 +37,10 @@ type Config struct {
 
 	// DisableUnauthRekey takes sys/rekey and sys/rekey-recovery-key away (disable_unauthed_rekey_endpoints).
 	DisableUnauthRekey bool
+	// DisableUnauthRoot takes sys/generate-root away (disable_unauthed_generate_root_endpoints). The way with a token stays.
+	DisableUnauthRoot bool
+
+	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
 }
 
 // Limits of one request. A zero value is the default.
@@ -80,16 +84,22 @@ type Event struct {
 type handler struct {
 	Config
 	routes *table
+	mode   *node.RecoveryMode // of recovery mode alone; then there is no Node
 }
 
 // New returns the API as a handler.
-func New(c Config) http.Handler {
+func New(c Config) http.Handler { return newHandler(c, routes) }
+
+func newHandler(c Config, routes []route) *handler {
 	c.Limits = c.Limits.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
 	if c.Now == nil {
 		c.Now = time.Now
+	}
+	if c.Refusals == nil {
+		c.Refusals = NewRefusals(c.Now, c.Log)
 	}
 	return &handler{Config: c, routes: newTable(routes)}
 }

@@ -86,6 +86,28 @@ func (f fields) duration(name string, into *time.Duration) error {
 	return nil
 }
 
+// list reads a list of texts. One text alone is a list of one: it is not split at commas.
+func (f fields) list(name string, into *[]string) error {
+	switch v := f[name].(type) {
+	case nil:
+	case string:
+		*into = []string{v}
+	case []any:
+		out := make([]string, len(v))
+		for i := range v {
+			text, ok := v[i].(string)
+			if !ok {
+				return badField(name, "a list of strings")
+			}
+			out[i] = text
+		}
+		*into = out
+	default:
+		return badField(name, "a list of strings")
+	}
+	return nil
+}
+
 func (f fields) object(name string) (fields, error) {
 	switch v := f[name].(type) {
 	case nil:

@@ -19,6 +19,14 @@ func (h *handler) rotateRoot(ctx context.Context, _ *request) (*answer, error) {
 	return done()
 }
 
+// rewrapSeals has every seal wrap the root key again, by the newest version of its key.
+func (h *handler) rewrapSeals(ctx context.Context, _ *request) (*answer, error) {
+	if err := h.Node.RewrapSeals(ctx); err != nil {
+		return nil, err
+	}
+	return done()
+}
+
 type rotationAnswer struct {
 	Enabled       bool  `json:"enabled"`
 	Interval      any   `json:"interval"` // the number 0 where there is none, else a text such as "24h0m0s": so Vault has it

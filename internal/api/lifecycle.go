@@ -31,6 +31,7 @@ type initBodyFields struct {
 	RecoveryThreshold int      `json:"recovery_threshold"`
 	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
 	RootTokenPGPKey   string   `json:"root_token_pgp_key"`
+	Holders           []string `json:"holders"` // ours: the names of those who will have the shares
 }
 
 type initAnswer struct {
@@ -49,7 +50,7 @@ func (h *handler) init(ctx context.Context, q *request) (*answer, error) {
 	r, err := h.Node.Init(ctx, node.InitRequest{
 		SecretShares: b.SecretShares, SecretThreshold: b.SecretThreshold, PGPKeys: b.PGPKeys,
 		RecoveryShares: b.RecoveryShares, RecoveryThreshold: b.RecoveryThreshold, RecoveryPGPKeys: b.RecoveryPGPKeys,
-		RootTokenPGPKey: b.RootTokenPGPKey,
+		RootTokenPGPKey: b.RootTokenPGPKey, Holders: b.Holders,
 	})
 	if err != nil {
 		return nil, err
@@ -60,7 +61,8 @@ func (h *handler) init(ctx context.Context, q *request) (*answer, error) {
 	return shown(a)
 }
 
-// handOut gives shares the two forms in which people get them. It destroys them: the texts are all that is left.
+// handOut gives shares, or the messages that they were encrypted to, the two forms in which people get them. It destroys
+// them: the texts are all that is left.
 func handOut(shares []*secret.Bytes) (asHex, asBase64 []string) {
 	asHex, asBase64 = []string{}, []string{}
 	for _, s := range shares {
@@ -141,7 +143,7 @@ func (h *handler) giveUnsealShare(ctx context.Context, b unsealBody) error {
 	share, err := recovery.ParseShare(b.Key)
 	defer share.Destroy()
 	if errors.Is(err, recovery.ErrShareEncoding) {
-		return fault.New(fault.Invalid, "%v", err)
+		return fault.Wrap(err, fault.Invalid, "%v", err)
 	}
 	s, failed := h.Node.SealStatus(ctx)
 	switch {

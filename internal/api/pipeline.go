@@ -7,6 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/recovery"
 )
 
 // answer takes a request the one way there is: route, limits, authorisation, audit, handler, audit.
@@ -25,9 +26,19 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	}
 	defer clear(q.body)
 	if h.Auditor == nil {
-		return q.route.handle(h, ctx, q)
+		return h.handle(ctx, q)
 	}
 	return h.audited(ctx, q)
+}
+
+// handle lets the route's handler answer. Where shares are taken from anybody, a refusal is counted afterwards, so that it is
+// the wrong ones that pay.
+func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
+	a, err := q.route.handle(h, ctx, q)
+	if err != nil && q.route.Marks&shares != 0 {
+		err = h.Refusals.count(q, err)
+	}
+	return a, err
 }
 
 // find parses the request and finds its route.
@@ -38,11 +49,16 @@ func (h *handler) find(q *request) error {
 	if err := h.routes.find(q); err != nil {
 		return err
 	}
-	if q.route.Rekey && h.DisableUnauthRekey {
-		if len(q.path) > len("sys/rekey/") && q.path[:len("sys/rekey/")] == "sys/rekey/" {
-			return errUnsupported
-		}
+	return h.checkDoor(q)
+}
+
+// checkDoor answers for paths that this listener does not have, as a server that never had them would.
+func (h *handler) checkDoor(q *request) error {
+	switch m := q.route.Marks; {
+	case m&rekeyDoor != 0 && h.DisableUnauthRekey && q.target() == recovery.Recovery:
 		return errNoPath
+	case m&rekeyDoor != 0 && h.DisableUnauthRekey, m&rootDoor != 0 && h.DisableUnauthRoot:
+		return errUnsupported
 	}
 	return nil
 }
@@ -50,8 +66,11 @@ func (h *handler) find(q *request) error {
 // admit lets a request in, or not, and reads its body. Nothing is read for who has no token where one is needed: nobody fills our
 // memory without one.
 func (h *handler) admit(ctx context.Context, q *request) error {
-	if q.route.Access == anybodyAlways {
+	switch q.route.Access {
+	case anybodyAlways:
 		return q.readBody()
+	case withRecoveryToken:
+		return h.admitRecovery(q)
 	}
 	active, err := h.Node.Active()
 	if err != nil {
@@ -65,6 +84,12 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 		return q.readBody()
 	}
 	q.readToken()
+	if q.route.Access == tokenIfAny {
+		if err := q.recognise(ctx); err != nil {
+			return err
+		}
+		return q.readBody()
+	}
 	if q.hasBody() || q.writesToMount() {
 		// The full answer needs the body, and whether the entry exists: known tokens only get that far.
 		if _, err := active.Tokens().Identify(ctx, q.token); err != nil {
@@ -82,6 +107,19 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 	q.identity, err = active.Tokens().Authorize(ctx, q.token, need)
 	q.authentic = err == nil
 	return err
+}
+
+// recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
+// that they find in a file, however old it is.
+func (q *request) recognise(ctx context.Context) error {
+	who, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability})
+	switch {
+	case err == nil:
+		q.identity, q.authentic = who, true
+	case !fault.Is(err, fault.Denied):
+		return err
+	}
+	return nil
 }
 
 func (q *request) writesToMount() bool { return q.route == &mounted && q.op == doors.Update }
@@ -122,7 +160,7 @@ func (h *handler) audited(ctx context.Context, q *request) (*answer, error) {
 	if err := h.Auditor.Request(ctx, e); err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the request cannot be audited, so nothing was done")
 	}
-	a, err := q.route.handle(h, ctx, q)
+	a, err := h.handle(ctx, q)
 	e.Err = err
 	switch {
 	case err != nil:

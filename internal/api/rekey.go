@@ -2,51 +2,70 @@ package api
 
 import (
 	"context"
+	"errors"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// Rekey of both targets, as Vault's legacy paths have it, with one mend: starting and cancelling need a token, so that nobody without one
-// changes somebody else's work. A share needs only the nonce, which whoever started the rekey hands out, or GET .../init shows.
+// Rekey of both targets, by Vault's paths and by OpenBao's, with one mend: starting and cancelling need a token on both, so that nobody
+// without one changes somebody else's work. On Vault's paths a share needs only the nonce, which whoever started the rekey
+// hands out, or GET .../init shows.
 
-// target is what a rekey path is about.
+// target is what a path is about.
 func (q *request) target() recovery.Target {
-	if strings.HasPrefix(q.path, "sys/rekey-recovery-key/") {
-		return recovery.Recovery
+	for _, prefix := range []string{"sys/rekey-recovery-key/", "sys/rotate/recovery/", "sys/rekey/recovery-key-backup"} {
+		if strings.HasPrefix(q.path, prefix) {
+			return recovery.Recovery
+		}
 	}
 	return recovery.Barrier
 }
 
-type rekeyStatusAnswer struct {
-	Nonce                string   `json:"nonce"`
-	Started              bool     `json:"started"`
-	T                    int      `json:"t"`
-	N                    int      `json:"n"`
-	Progress             int      `json:"progress"`
-	Required             int      `json:"required"`
-	PGPFingerprints      []string `json:"pgp_fingerprints"`
-	Backup               bool     `json:"backup"`
-	VerificationRequired bool     `json:"verification_required"`
-	VerificationNonce    string   `json:"verification_nonce,omitempty"`
-}
+// rotationWords are the texts on OpenBao's paths for those on Vault's, which the node gives.
+var rotationWords = strings.NewReplacer(
+	"rekey already in progress", "rotation already in progress",
+	"no barrier rekey in progress", "no rotation in progress",
+	"no recovery rekey in progress", "no rotation in progress",
+	"no rekey in progress", "no rotation in progress",
+	"no rekey configuration found", "no rotation configuration found",
+	"no rekey verification in progress", "no rotation verification in progress",
+	"rekey verification failed", "rotation verification failed",
+	"rekey operation already finished", "rotation already finished",
+	"recovery rekeying not supported", "recovery keys not supported",
+	"invalid rekey seal configuration", "invalid rotate seal configuration",
+	"invalid recovery configuration", "invalid rotate seal configuration",
+	"PGP key encryption not supported when rekeying the barrier key with recovery keys", "PGP key encryption not supported when using stored keys",
+	"key backup not supported when rekeying the barrier key with recovery keys", "key backup not supported when using stored keys",
+	"when rekeying the barrier key with recovery keys", "when rotating the barrier key with recovery keys",
+	"during this operation", "during this rotation",
+)
 
-func rekeyShown(s node.RekeyStatus) (*answer, error) {
-	return shown(rekeyStatusAnswer{
-		Nonce: s.Nonce, Started: s.Started, T: s.Threshold, N: s.Shares, Progress: s.Progress, Required: s.Required,
-		PGPFingerprints: s.PGPFingerprints, Backup: s.Backup,
-		VerificationRequired: s.VerificationRequired, VerificationNonce: s.VerificationNonce,
-	})
+// rekeyError gives a refusal the words of the path it came by. None of them tells a nonce.
+func (q *request) rekeyError(err error) error {
+	var client *fault.Error
+	if !errors.As(err, &client) {
+		return err
+	}
+	text := client.Message
+	switch {
+	case !q.legacy():
+		text = rotationWords.Replace(text)
+	case q.target() == recovery.Recovery:
+		text = strings.Replace(text, "during this operation", "during this rekey operation", 1)
+	default:
+		text = strings.Replace(text, "during this operation", "during this generation operation", 1)
+	}
+	return reworded(err, text)
 }
 
 func (h *handler) rekeyStatus(ctx context.Context, q *request) (*answer, error) {
 	s, err := h.Node.RekeyStatus(ctx, q.target())
 	if err != nil {
-		return nil, err
+		return nil, q.rekeyError(err)
 	}
-	return rekeyShown(s)
+	return q.rekeyShown(s)
 }
 
 type rekeyBody struct {
@@ -55,89 +74,138 @@ type rekeyBody struct {
 	PGPKeys             []string `json:"pgp_keys"`
 	Backup              bool     `json:"backup"`
 	RequireVerification bool     `json:"require_verification"`
+	Holders             []string `json:"holders"` // ours: the names of those who will have the shares
 }
 
-func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
-	var b rekeyBody
-	if err := q.strict(&b); err != nil {
-		return nil, err
+func (q *request) readRekeyBody() (b rekeyBody, err error) {
+	if q.legacy() {
+		err = q.strict(&b)
+		return b, err
 	}
+	data, err := q.fields()
+	if err != nil {
+		return b, err
+	}
+	f := fields(data)
+	var shares, threshold int64
+	err = errors.Join(
+		f.number("secret_shares", &shares), f.number("secret_threshold", &threshold), f.list("pgp_keys", &b.PGPKeys),
+		f.flag("backup", &b.Backup), f.flag("require_verification", &b.RequireVerification), f.list("holders", &b.Holders))
+	b.SecretShares, b.SecretThreshold = int(shares), int(threshold)
+	return b, err
+}
+
+// check finds what can be told before the node looks at the whole.
+func (b *rekeyBody) check(q *request) (warnings []string, err error) {
 	if b.Backup && len(b.PGPKeys) == 0 {
-		return nil, fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
+		if q.legacy() {
+			return nil, fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
+		}
+		b.Backup = false // OpenBao takes it and does nothing; here the client is told
+		warnings = []string{"no backup will be made: only encrypted shares are kept, and no PGP keys were given"}
 	}
 	if len(b.PGPKeys) > 0 && len(b.PGPKeys) != b.SecretShares {
 		return nil, fault.New(fault.Invalid, "incorrect number of PGP keys for rekey: %d keys for %d shares", len(b.PGPKeys), b.SecretShares)
 	}
-	s, err := h.Node.RekeyStart(ctx, q.target(), recovery.Params{
-		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
-	}, q.identity.DisplayName)
+	return warnings, nil
+}
+
+func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
+	b, err := q.readRekeyBody()
 	if err != nil {
 		return nil, err
 	}
-	return rekeyShown(s)
+	warnings, err := b.check(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.canShowShares(ctx, q); err != nil {
+		return nil, err
+	}
+	s, r, err := h.Node.RekeyStart(ctx, q.target(), recovery.Params{
+		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
+		Holders: b.Holders,
+	}, q.starter())
+	if err != nil {
+		return nil, q.rekeyError(err)
+	}
+	var a *answer
+	if r != nil {
+		a, err = rotationDone(r, true)
+	} else {
+		a, err = q.rekeyShown(s)
+	}
+	if a != nil {
+		a.warnings = warnings
+	}
+	return a, err
+}
+
+// canShowShares refuses to start what would be complete at once, and its answer shown by nobody: where there are no
+// recovery shares yet nobody's are needed to make some, but clients of Vault's path look for shares only in the answer to one.
+func (h *handler) canShowShares(ctx context.Context, q *request) error {
+	if !q.legacy() || q.target() != recovery.Recovery {
+		return nil
+	}
+	s, err := h.Node.RekeyStatus(ctx, recovery.Recovery)
+	if err != nil {
+		return q.rekeyError(err)
+	}
+	if s.Required == 0 && !s.Started {
+		return fault.New(fault.Invalid, "there are no recovery keys yet that could authorise this, and none are needed to make the first: "+
+			"use sys/rotate/recovery/init (operator rotate-keys), which answers with them at once; clients of this path would not show them")
+	}
+	return nil
 }
 
 // rekeyCancel ends a rekey. Clients of later Vaults name the nonce of the one they mean: then no other is ended.
 func (h *handler) rekeyCancel(ctx context.Context, q *request) (*answer, error) {
-	var b shareBody
-	if err := q.strict(&b); err != nil {
+	b, err := q.readShareBody()
+	if err != nil {
 		return nil, err
 	}
 	if b.Nonce != "" {
 		s, err := h.Node.RekeyStatus(ctx, q.target())
 		if err != nil {
-			return nil, err
+			return nil, q.rekeyError(err)
 		}
 		if s.Started && s.Nonce != b.Nonce {
 			return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another rekey is in progress than the one to be cancelled")
 		}
 	}
-	if err := h.Node.RekeyCancel(ctx, q.target()); err != nil {
-		return nil, err
+	if err := h.Node.RekeyCancel(ctx, q.target(), q.starter()); err != nil {
+		return nil, q.rekeyError(err)
 	}
 	return done()
 }
 
-type shareBody struct {
-	Key   string `json:"key"`
-	Nonce string `json:"nonce"`
-}
-
-type rekeyDoneAnswer struct {
-	Nonce                string   `json:"nonce"`
-	Complete             bool     `json:"complete"`
-	Keys                 []string `json:"keys"`
-	KeysBase64           []string `json:"keys_base64"`
-	PGPFingerprints      []string `json:"pgp_fingerprints"`
-	Backup               bool     `json:"backup"`
-	VerificationRequired bool     `json:"verification_required"`
-	VerificationNonce    string   `json:"verification_nonce,omitempty"`
-}
-
 func (h *handler) rekeyUpdate(ctx context.Context, q *request) (*answer, error) {
-	var b shareBody
-	if err := q.strict(&b); err != nil {
-		return nil, err
-	}
-	if b.Key == "" {
-		return nil, fault.New(fault.Invalid, "'key' must be specified in request body as JSON")
-	}
-	share, err := recovery.ParseShare(b.Key)
+	nonce, share, err := q.givenShare(missingInRotation)
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "%v", err)
+		return nil, err
 	}
 	defer share.Destroy()
-	s, r, err := h.Node.RekeyGive(ctx, q.target(), b.Nonce, share)
+	s, r, err := h.Node.RekeyGive(ctx, q.target(), nonce, share)
+	switch {
+	case err != nil:
+		return nil, q.rekeyError(err)
+	case r == nil:
+		return q.rekeyShown(s)
+	case q.legacy():
+		return rekeyDone(r)
+	}
+	return rotationDone(r, false)
+}
+
+// rekeyAcknowledge wipes the answer that is kept for whoever gave the last share, now that the new shares have arrived.
+func (h *handler) rekeyAcknowledge(ctx context.Context, q *request) (*answer, error) {
+	nonce, share, err := q.givenShare(missingInRotation)
 	if err != nil {
 		return nil, err
 	}
-	if r == nil {
-		return rekeyShown(s)
+	defer share.Destroy()
+	if err := h.Node.RekeyAcknowledge(ctx, q.target(), nonce, share); err != nil {
+		return nil, q.rekeyError(err)
 	}
-	a := rekeyDoneAnswer{
-		Nonce: r.Nonce, Complete: true, PGPFingerprints: r.PGPFingerprints, Backup: r.Backup,
-		VerificationRequired: r.VerificationRequired, VerificationNonce: r.VerificationNonce,
-	}
-	a.Keys, a.KeysBase64 = handOut(r.Keys)
-	return shown(a)
+	return done()
 }

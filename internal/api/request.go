@@ -29,6 +29,7 @@ type request struct {
 	token     string
 	identity  auth.Identity
 	active    *node.Active // nil where the route does without
+	raw       *node.Raw    // of recovery mode
 	query     url.Values
 	body      []byte
 	authentic bool // the token is known; see refuse
@@ -222,10 +223,10 @@ func (q *request) checkNamespace() error {
 	if clean := strings.Trim(name, "/"); clean == "" || clean == "root" {
 		return nil
 	}
-	if q.route.Access == anybodyAlways && !q.route.Lifecycle {
+	if q.route.Access == anybodyAlways && q.route.Marks&lifecycle == 0 {
 		return nil
 	}
-	if q.route.Lifecycle {
+	if q.route.Marks&lifecycle != 0 {
 		return fault.New(fault.Invalid, "operation unavailable in namespaces")
 	}
 	return fault.New(fault.NotFound, "namespace not found")

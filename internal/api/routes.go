@@ -18,19 +18,47 @@ const (
 	withToken access = iota
 	// withTokenUnlessSealed: the same while unsealed; a sealed node looks at no token.
 	withTokenUnlessSealed
+	// tokenIfAny: whoever has a token that may do it is known, and counts for more than somebody without; 503 while sealed.
+	tokenIfAny
 	// anybody: no token is looked at; 503 while sealed.
 	anybody
 	// anybodyAlways: no token is looked at, sealed or not.
 	anybodyAlways
+	// withRecoveryToken: the token of recovery mode, which stands above all policies.
+	withRecoveryToken
 )
 
-var accessNames = [...]string{"token", "token unless sealed", "anybody unsealed", "anybody"}
+var accessNames = [...]string{"token", "token unless sealed", "token if any", "anybody unsealed", "anybody", "recovery token"}
+
+// marks are what else is to be known of a route.
+type marks uint8
+
+const (
+	lifecycle marks = 1 << iota // refused in namespaces; a wrong method gets 405 with no text
+	rekeyDoor                   // not there where the listener has disable_unauthed_rekey_endpoints
+	rootDoor                    // not there where it has disable_unauthed_generate_root_endpoints
+	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
+)
+
+var markNames = []string{"lifecycle", "rekey", "generate-root", "shares"}
+
+// String lists the marks.
+func (m marks) String() string {
+	var names []string
+	for i, name := range markNames {
+		if m&(1<<i) != 0 {
+			names = append(names, name)
+		}
+	}
+	return strings.Join(names, " ")
+}
 
 // Sizes of bodies. Shares and settings are small; init may bring 255 PGP keys twice; a secret is bounded by the storage, and the listener's
 // own limit is what counts.
 const (
 	noBody    = 0 // a body is ignored
 	smallBody = 64 << 10
+	keyBody   = 256 << 10 // one public key
 	initBody  = 8 << 20
 	anyBody   = 1 << 40
 )
@@ -46,55 +74,114 @@ type route struct {
 	Capability auth.Capability // on the path; see [auth.Need]
 	Sudo       bool
 	Style      style
-	Lifecycle  bool // refused in namespaces; a wrong method gets 405 with no text
-	Rekey      bool // not there where the listener says so
+	Marks      marks
 	handle     handle
 }
 
 var (
-	get    = []string{"GET"}
-	write  = []string{"PUT", "POST"}
-	remove = []string{"DELETE"}
-	both   = []string{"GET", "PUT", "POST"}
+	get     = []string{"GET"}
+	write   = []string{"PUT", "POST"}
+	remove  = []string{"DELETE"}
+	listing = []string{"LIST"}
+	both    = []string{"GET", "PUT", "POST"}
 )
 
 // routes is the table. A test pins it, and another makes every request to every line with every kind of token.
-var routes = []route{
-	{get, "sys/init", noBody, anybodyAlways, 0, false, bareStyle, true, false, (*handler).initStatus},
-	{write, "sys/init", initBody, anybodyAlways, 0, false, bareStyle, true, false, (*handler).init},
-	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, false, false, (*handler).sealStatus},
-	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, true, false, (*handler).unseal},
-	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, true, false, (*handler).seal},
-	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, true, false, (*handler).health},
-	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, false, false, (*handler).leader},
-	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, true, false, (*handler).stepDown},
+//
+// Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
+// them, where each step needs one. Below is one machine: what one begins the other goes on with.
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, []route{
+	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mounts},
+	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mount},
+	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).enableMount},
+	{remove, "sys/mounts/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).disableMount},
+	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).visibleMounts},
+	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).preflight},
 
-	{get, "sys/rekey/init", noBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyStatus},
-	{write, "sys/rekey/init", initBody, withToken, auth.Update, false, bareStyle, true, true, (*handler).rekeyStart},
-	{remove, "sys/rekey/init", smallBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
-	{write, "sys/rekey/update", smallBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyUpdate},
-	{get, "sys/rekey-recovery-key/init", noBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyStatus},
-	{write, "sys/rekey-recovery-key/init", initBody, withToken, auth.Update, false, bareStyle, true, true, (*handler).rekeyStart},
-	{remove, "sys/rekey-recovery-key/init", smallBody, withToken, auth.Delete, false, bareStyle, true, true, (*handler).rekeyCancel},
-	{write, "sys/rekey-recovery-key/update", smallBody, anybody, 0, false, bareStyle, true, true, (*handler).rekeyUpdate},
+	{both, "auth/token/lookup-self", smallBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lookupSelf},
+})
 
-	{write, "sys/rotate", smallBody, withToken, auth.Update, true, doubleStyle, false, false, (*handler).rotate},
-	{write, "sys/rotate/keyring", smallBody, withToken, auth.Update, true, doubleStyle, false, false, (*handler).rotate},
-	{write, "sys/rotate/root", smallBody, withToken, auth.Update, true, envelopeStyle, false, false, (*handler).rotateRoot},
-	{get, "sys/rotate/config", noBody, withToken, auth.Read, false, envelopeStyle, false, false, (*handler).rotationConfig},
-	{write, "sys/rotate/config", smallBody, withToken, auth.Update, false, envelopeStyle, false, false, (*handler).setRotationConfig},
-	{get, "sys/rotate/keyring/config", noBody, withToken, auth.Read, false, envelopeStyle, false, false, (*handler).rotationConfig},
-	{write, "sys/rotate/keyring/config", smallBody, withToken, auth.Update, false, envelopeStyle, false, false, (*handler).setRotationConfig},
-	{get, "sys/key-status", noBody, withToken, auth.Read, false, doubleStyle, false, false, (*handler).keyStatus},
+var lifecycleRoutes = []route{
+	{get, "sys/init", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).initStatus},
+	{write, "sys/init", initBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).init},
+	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
+	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
+	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle, (*handler).seal},
+	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},
+	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).leader},
+	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, lifecycle, (*handler).stepDown},
+}
 
-	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, false, false, (*handler).mounts},
-	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, false, false, (*handler).mount},
-	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, false, false, (*handler).enableMount},
-	{remove, "sys/mounts/*", noBody, withToken, auth.Delete, false, doubleStyle, false, false, (*handler).disableMount},
-	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, false, false, (*handler).visibleMounts},
-	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, false, false, (*handler).preflight},
+var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/"), rekeyOf("sys/rekey-recovery-key/"), []route{
+	{get, "sys/rekey/backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
+	{remove, "sys/rekey/backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+	{get, "sys/rekey/recovery-key-backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
+	{remove, "sys/rekey/recovery-key-backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+})
 
-	{both, "auth/token/lookup-self", smallBody, withToken, auth.Read, false, envelopeStyle, false, false, (*handler).lookupSelf},
+func rekeyOf(path string) []route {
+	const door = lifecycle | rekeyDoor
+	return []route{
+		{get, path + "init", noBody, anybody, 0, false, bareStyle, door, (*handler).rekeyStatus},
+		{write, path + "init", initBody, withToken, auth.Update, false, bareStyle, door, (*handler).rekeyStart},
+		{remove, path + "init", smallBody, withToken, auth.Delete, false, bareStyle, door, (*handler).rekeyCancel},
+		{write, path + "update", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).rekeyUpdate},
+		{get, path + "verify", noBody, anybody, 0, false, bareStyle, door, (*handler).verifyStatus},
+		{write, path + "verify", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).verifyUpdate},
+		{remove, path + "verify", smallBody, withToken, auth.Delete, false, bareStyle, door, (*handler).verifyRestart},
+		{write, path + "acknowledge", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).rekeyAcknowledge},
+	}
+}
+
+var rotateRoutes = slices.Concat([]route{
+	{write, "sys/rotate", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).rotate},
+	{write, "sys/rotate/keyring", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).rotate},
+	{write, "sys/rotate/root", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).rotateRoot},
+	{get, "sys/rotate/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
+	{write, "sys/rotate/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
+	{get, "sys/rotate/keyring/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
+	{write, "sys/rotate/keyring/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
+	{get, "sys/key-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).keyStatus},
+	{write, "sys/sealwrap/rewrap", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).rewrapSeals},
+}, rotateOf("sys/rotate/root/"), rotateOf("sys/rotate/recovery/"))
+
+func rotateOf(path string) []route {
+	return []route{
+		{get, path + "init", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rekeyStatus},
+		{write, path + "init", initBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyStart},
+		{remove, path + "init", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rekeyCancel},
+		{write, path + "update", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyUpdate},
+		{get, path + "verify", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).verifyStatus},
+		{write, path + "verify", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).verifyUpdate},
+		{remove, path + "verify", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).verifyRestart},
+		{write, path + "acknowledge", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyAcknowledge},
+		{get, path + "backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
+		{remove, path + "backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+	}
+}
+
+var rootRoutes = []route{
+	{get, "sys/generate-root/attempt", noBody, anybody, 0, false, bareStyle, lifecycle | rootDoor, (*handler).rootStatus},
+	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, auth.Update, false, bareStyle, lifecycle | rootDoor, (*handler).rootStart},
+	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, auth.Delete, false, bareStyle, lifecycle | rootDoor, (*handler).rootCancel},
+	{write, "sys/generate-root/update", smallBody, anybody, 0, false, bareStyle, lifecycle | rootDoor | shares, (*handler).rootUpdate},
+	{write, "sys/generate-root/acknowledge", smallBody, anybody, 0, false, bareStyle, lifecycle | rootDoor | shares, (*handler).rootAcknowledge},
+	{get, "sys/generate-root-token/attempt", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rootStatus},
+	{write, "sys/generate-root-token/attempt", keyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootStart},
+	{remove, "sys/generate-root-token/attempt", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
+	{write, "sys/generate-root-token/update", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootUpdate},
+	{write, "sys/generate-root-token/acknowledge", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootAcknowledge},
+	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).decodeToken},
+}
+
+// custodyRoutes are ours: other servers have nothing like it.
+var custodyRoutes = []route{
+	{get, "sys/recovery/holders", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).holders},
+	{write, "sys/recovery/prove", smallBody, anybody, 0, false, bareStyle, shares, (*handler).prove},
+	{get, "sys/recovery/transcripts", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).transcripts},
+	{listing, "sys/recovery/transcripts", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).transcripts},
+	{get, "sys/recovery/transcripts/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).transcript},
+	{get, "sys/recovery/transcript", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).exportTranscript},
 }
 
 // Routes that are not in the table because their paths are not fixed.
@@ -159,7 +246,7 @@ func (t *table) find(q *request) error {
 		return nil
 	}
 	q.route = slices.MinFunc(slices.Collect(maps.Values(methods)), func(a, b *route) int { return int(b.Access) - int(a.Access) })
-	if q.route.Lifecycle || q.route.Access == anybodyAlways {
+	if q.route.Marks&lifecycle != 0 || q.route.Access == anybodyAlways {
 		return errNoMethod
 	}
 	if q.route.Access == withToken {
@@ -185,5 +272,5 @@ func (q *request) method() string {
 	case doors.Delete:
 		return "DELETE"
 	}
-	return q.op.String()
+	return strings.ToUpper(q.op.String())
 }

@@ -1,0 +1,159 @@
+package api
+
+import (
+	"context"
+	"crypto/subtle"
+	"errors"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// A root token by a quorum of shares. All tokens may be lost, so an attempt can be started by anybody; one that was started with
+// a token can be cancelled only with one.
+
+type rootStatusAnswer struct {
+	Nonce            string   `json:"nonce"`
+	Started          bool     `json:"started"`
+	Progress         int      `json:"progress"`
+	Required         int      `json:"required"`
+	Complete         bool     `json:"complete"`
+	EncodedToken     string   `json:"encoded_token"`
+	EncodedRootToken string   `json:"encoded_root_token"` // the same; empty in recovery mode
+	PGPFingerprint   string   `json:"pgp_fingerprint"`
+	OTP              string   `json:"otp"`
+	OTPLength        int      `json:"otp_length"`
+	HoldersGiven     []string `json:"holders_given,omitempty"` // ours
+}
+
+func rootAnswer(s node.GenerateRootStatus) rootStatusAnswer {
+	return rootStatusAnswer{
+		Nonce: s.Nonce, Started: s.Started, Progress: s.Progress, Required: s.Required, Complete: s.Complete,
+		EncodedToken: s.EncodedToken, EncodedRootToken: s.EncodedToken, PGPFingerprint: s.PGPFingerprint,
+		OTP: s.OTP, OTPLength: s.OTPLength, HoldersGiven: s.HoldersGiven,
+	}
+}
+
+// rootShown is a status as the path's clients know it: on OpenBao's without what is not there yet.
+func (q *request) rootShown(s node.GenerateRootStatus) (*answer, error) {
+	if q.legacy() {
+		return shown(rootAnswer(s))
+	}
+	m := map[string]any{
+		"started": s.Started, "progress": s.Progress, "required": s.Required, "complete": s.Complete,
+		"encoded_token": s.EncodedToken, "otp": s.OTP, "otp_length": s.OTPLength,
+	}
+	if s.Started {
+		m["nonce"], m["pgp_fingerprint"] = s.Nonce, s.PGPFingerprint
+	}
+	if len(s.HoldersGiven) > 0 {
+		m["holders_given"] = s.HoldersGiven
+	}
+	return shown(m)
+}
+
+// rootError gives a refusal the words that clients know. By OpenBao's path, too, a mistake of the user's is a 400 and no 500.
+func rootError(err error) error {
+	var client *fault.Error
+	if !errors.As(err, &client) {
+		return err
+	}
+	if errors.Is(err, recovery.ErrShareLength) {
+		return reworded(err, "invalid key: "+client.Message)
+	}
+	return reworded(err, strings.Replace(client.Message, "during this operation", "during this generation operation", 1))
+}
+
+func (h *handler) rootStatus(ctx context.Context, q *request) (*answer, error) {
+	s, err := h.Node.GenerateRootStatus(ctx)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	return q.rootShown(s)
+}
+
+type rootBody struct {
+	OTP    string `json:"otp"`
+	PGPKey string `json:"pgp_key"`
+}
+
+func (q *request) readRootBody() (b rootBody, err error) {
+	if q.legacy() {
+		err = q.strict(&b)
+		return b, err
+	}
+	data, err := q.fields()
+	if err != nil {
+		return b, err
+	}
+	f := fields(data)
+	return b, errors.Join(f.text("otp", &b.OTP), f.text("pgp_key", &b.PGPKey))
+}
+
+func (h *handler) rootStart(ctx context.Context, q *request) (*answer, error) {
+	b, err := q.readRootBody()
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.Node.GenerateRootStart(ctx, b.OTP, b.PGPKey, q.starter())
+	if err != nil {
+		return nil, rootError(err)
+	}
+	return q.rootShown(s)
+}
+
+// rootCancel ends the attempt. Without a token only one that was started without, by who knows its nonce.
+func (h *handler) rootCancel(ctx context.Context, q *request) (*answer, error) {
+	b, err := q.readShareBody()
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.Node.GenerateRootStatus(ctx)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	named := subtle.ConstantTimeCompare([]byte(b.Nonce), []byte(s.Nonce)) == 1
+	switch {
+	case !s.Started:
+		return done()
+	case !q.authentic && !s.WithoutToken:
+		return nil, fault.New(fault.Denied, "permission denied: this attempt was started with a token, and cancelling it needs one")
+	case !q.authentic && !named:
+		return nil, fault.New(fault.Denied, "permission denied: cancelling needs a token or, since this attempt was started without one, its nonce in the body")
+	case b.Nonce != "" && !named:
+		return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another root generation is in progress than the one to be cancelled")
+	}
+	if err := h.Node.GenerateRootCancel(ctx, q.starter()); err != nil {
+		return nil, rootError(err)
+	}
+	return done()
+}
+
+func (h *handler) rootUpdate(ctx context.Context, q *request) (*answer, error) {
+	nonce, share, err := q.givenShare(missingInRoot)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	defer share.Destroy()
+	s, err := h.Node.GenerateRootGive(ctx, nonce, share)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	s.OTPLength = 0 // so Vault has it in this answer
+	return q.rootShown(s)
+}
+
+// rootAcknowledge wipes the encoded token that is kept for whoever gave the last share, now that it has arrived.
+func (h *handler) rootAcknowledge(ctx context.Context, q *request) (*answer, error) {
+	nonce, share, err := q.givenShare(missingInRoot)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	defer share.Destroy()
+	if err := h.Node.GenerateRootAcknowledge(ctx, nonce, share); err != nil {
+		return nil, rootError(err)
+	}
+	return done()
+}

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// Verification of new shares, which replace the old ones only when a threshold of them was proven.
+
+type verifyStatusAnswer struct {
+	N        int    `json:"n"`
+	Nonce    string `json:"nonce"`
+	Progress int    `json:"progress"`
+	Started  bool   `json:"started"`
+	T        int    `json:"t"`
+}
+
+type verifyDoneAnswer struct {
+	Complete bool   `json:"complete"`
+	Nonce    string `json:"nonce"`
+}
+
+func verifyShown(s node.VerifyStatus) (*answer, error) {
+	if s.Complete {
+		return shown(verifyDoneAnswer{Complete: true, Nonce: s.Nonce})
+	}
+	return shown(verifyStatusAnswer{N: s.Shares, Nonce: s.Nonce, Progress: s.Progress, Started: s.Started, T: s.Threshold})
+}
+
+func (h *handler) verifyStatus(ctx context.Context, q *request) (*answer, error) {
+	s, err := h.Node.RekeyVerifyStatus(ctx, q.target())
+	if err != nil {
+		return nil, q.rekeyError(err)
+	}
+	return verifyShown(s)
+}
+
+func (h *handler) verifyUpdate(ctx context.Context, q *request) (*answer, error) {
+	nonce, share, err := q.givenShare(missingInRotation)
+	if err != nil {
+		return nil, err
+	}
+	defer share.Destroy()
+	s, err := h.Node.RekeyVerify(ctx, q.target(), nonce, share)
+	if err != nil {
+		return nil, q.rekeyError(verifyError(err))
+	}
+	return verifyShown(s)
+}
+
+// verifyError puts the text that clients know before the one that tells which share was wrong.
+func verifyError(err error) error {
+	var client *fault.Error
+	if errors.As(err, &client) && (errors.Is(err, recovery.ErrShareUnknown) || errors.Is(err, recovery.ErrShareReplaced)) {
+		return reworded(err, "rekey verification failed; incorrect key shares supplied: "+client.Message)
+	}
+	return err
+}
+
+// verifyRestart forgets what was proven so far, and answers with the new nonce.
+func (h *handler) verifyRestart(ctx context.Context, q *request) (*answer, error) {
+	s, err := h.Node.RekeyVerifyRestart(ctx, q.target())
+	if err != nil {
+		return nil, q.rekeyError(err)
+	}
+	return verifyShown(s)
+}
