@@ -10,6 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // Starter is who starts or cancels a ceremony. The zero value is somebody without a token.
@@ -35,7 +36,7 @@ var words = map[recovery.Purpose]struct{ running, none string }{
 }
 
 // begin starts a ceremony and stores it. The caller holds transition.
-func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose, params recovery.Params, o recovery.Origin) (*recovery.Ceremony, error) {
+func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose, params recovery.Params, by Starter) (*recovery.Ceremony, error) {
 	running, err := n.readCeremony(ctx, b, p)
 	if err != nil {
 		return nil, err
@@ -43,9 +44,9 @@ func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose
 	if running != nil {
 		return nil, fault.New(fault.Invalid, "%s", words[p].running)
 	}
-	o.Now, o.Rand = n.cfg.Now(), n.cfg.Rand
-	if o.Expiry == 0 {
-		o.Expiry = n.cfg.Timing.Ceremony
+	o := recovery.Origin{By: by.DisplayName, Accessor: by.Accessor, Now: n.cfg.Now(), Rand: n.cfg.Rand, Expiry: n.cfg.Timing.Ceremony}
+	if by == (Starter{}) {
+		o.Expiry = min(tokenlessExpiry, o.Expiry)
 	}
 	c, err := recovery.Start(p, n.facts.Load().custody, params, o)
 	if err != nil {
@@ -60,7 +61,7 @@ func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose
 	if err := tx.Commit(ctx); err != nil {
 		return nil, storeFault(err, "it could not be started")
 	}
-	n.log.Info("ceremony started", "purpose", string(p), "by", o.By, "shares", c.Params.Shares, "threshold", c.Params.Threshold)
+	n.log.Info("ceremony started", "purpose", string(p), "by", by.String(), "shares", c.Params.Shares, "threshold", c.Params.Threshold)
 	return c, nil
 }
 
@@ -92,7 +93,7 @@ func (n *Node) cancel(ctx context.Context, p recovery.Purpose, by Starter) error
 	tx := a.barrier.Begin()
 	tx.Delete(ceremonyPath(p))
 	tx.Delete(answerPath(p))
-	if err := n.transcribe(ctx, a.barrier, tx, running, ending{outcome: outcomeCancelled, by: by.String()}); err != nil {
+	if err := n.transcribe(ctx, a.barrier, tx, running, ending{outcome: transcript.Cancelled, by: by}); err != nil {
 		return err
 	}
 	if err := tx.Commit(ctx); err != nil {

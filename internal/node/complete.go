@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/recovery/recipient"
+	"github.com/sealgate/sealgate/recovery/transcript"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -68,7 +69,7 @@ func (n *Node) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, 
 	if next != nil {
 		tx.Put(pathCustody+next.Target.String(), next.Marshal())
 	}
-	if err := n.transcribe(ctx, b, tx, c, ending{outcome: outcomeCompleted, next: next}); err != nil {
+	if err := n.transcribe(ctx, b, tx, c, ending{outcome: transcript.Completed, next: next}); err != nil {
 		return err
 	}
 	var err error

@@ -14,6 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/recovery/recipient"
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // GenerateRootStatus is where an attempt to make a root token stands.
@@ -57,7 +58,7 @@ func (n *Node) describeRoot(c *recovery.Ceremony) GenerateRootStatus {
 		return st
 	}
 	st.Nonce, st.Started, st.Progress, st.Required = c.Nonce, true, c.Progress(), c.Required
-	st.HoldersGiven, st.WithoutToken = c.GivenBy(custody), c.StartedBy == Starter{}.String()
+	st.HoldersGiven, st.WithoutToken = c.GivenBy(custody), c.StartedAccessor == ""
 	st.PGPFingerprint = strings.Join(c.Params.Fingerprints, "")
 	return st
 }
@@ -78,11 +79,7 @@ func (n *Node) GenerateRootStart(ctx context.Context, otp, pgpKey string, by Sta
 	if n.facts.Load().custody == nil {
 		return GenerateRootStatus{}, errNoShares
 	}
-	o := recovery.Origin{By: by.String()}
-	if by == (Starter{}) {
-		o.Expiry = tokenlessExpiry
-	}
-	c, err := n.begin(ctx, a.barrier, recovery.PurposeGenerateRoot, params, o)
+	c, err := n.begin(ctx, a.barrier, recovery.PurposeGenerateRoot, params, by)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
@@ -166,7 +163,7 @@ func (n *Node) mintRoot(ctx context.Context, a *Active, c *recovery.Ceremony) (*
 		return nil, err
 	}
 	n.answerStarts()
-	n.log.Warn("a root token was made by a quorum of shares", "by_shares", c.Numbers(), "started_by", c.StartedBy)
+	n.log.Warn("a root token was made by a quorum of shares", "by_shares", c.Numbers(), "started_by", Starter{c.StartedAccessor, c.StartedBy}.String())
 	return res, nil
 }
 
@@ -174,7 +171,10 @@ func (n *Node) finishRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 	if err := n.keepAnswer(tx, c, res); err != nil {
 		return err
 	}
-	if err := n.transcribe(ctx, b, tx, c, ending{outcome: outcomeCompleted}); err != nil {
+	if err := n.transcribe(ctx, b, tx, c, ending{outcome: transcript.Completed}); err != nil {
+		return err
+	}
+	if err := n.noteProven(ctx, b, tx, c.Given[len(c.Given)-1].Number); err != nil {
 		return err
 	}
 	failpoint.Point("generate-root.commit")

@@ -171,6 +171,11 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	tx := g.tx
 	tx.IfAbsent(keySealed)
 	tx.PutRaw(keySealed, record)
+	signer, err := n.formatTranscript()
+	if err != nil {
+		return err
+	}
+	tx.Put(signer.Key, signer.Value)
 	tx.Put(pathCluster, cluster{Name: name, Created: n.cfg.Now()}.marshal())
 	for _, op := range append(tokens.Ops, mounts...) {
 		tx.Put(op.Key, op.Value)

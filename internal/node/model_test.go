@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // model is what the holders of shares believe; the machine compares the node with it after every step.
@@ -31,6 +32,7 @@ type model struct {
 	threshold   int
 
 	running   bool
+	started   int
 	verify    bool
 	nonce     string
 	given     map[int]bool
@@ -107,6 +109,25 @@ func play(t *testing.T, rt *rapid.T, target recovery.Target) {
 		"":             m.check,
 	})
 	m.disclosesNothing(rt)
+	m.transcriptIsWhole(rt)
+}
+
+// transcriptIsWhole: every ceremony that ended has a record in an unbroken chain.
+func (m *model) transcriptIsWhole(rt *rapid.T) {
+	m.n.endLapsed(context.Background())
+	file, err := m.n.TranscriptExport(context.Background())
+	m.must(rt, err)
+	report, err := transcript.VerifyFile(bytes.NewReader(file), nil, nil)
+	m.must(rt, err)
+	names, err := m.n.Transcripts(context.Background())
+	m.must(rt, err)
+	ended := m.started
+	if m.running {
+		ended--
+	}
+	if !report.OK() || len(names) != ended {
+		rt.Fatalf("%d records for %d ceremonies that ended: %v", len(names), ended, report.Problems)
+	}
 }
 
 func (m *model) boot(rt *rapid.T) {
@@ -152,6 +173,7 @@ func (m *model) start(rt *rapid.T) {
 		return
 	}
 	m.must(rt, err)
+	m.started++
 	m.running, m.verify, m.nonce, m.given = true, params.Verification, st.Nonce, map[int]bool{}
 	m.shares, m.needs, m.verifying, m.proven = params.Shares, params.Threshold, false, nil
 	m.ends = m.h.clock().Add(recovery.DefaultExpiry)
@@ -289,6 +311,9 @@ func (m *model) sealUnseal(rt *rapid.T) {
 func (m *model) passTime(rt *rapid.T) {
 	m.h.wait(time.Duration(rapid.IntRange(1, 600).Draw(rt, "minutes")) * time.Minute)
 	m.n.wipeAnswers(context.Background())
+	if rapid.Bool().Draw(rt, "looked after") {
+		m.n.endLapsed(context.Background())
+	}
 	if m.running && !m.h.clock().Before(m.ends) {
 		m.running, m.verifying = false, false
 	}

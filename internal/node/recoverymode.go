@@ -89,7 +89,7 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (GenerateR
 		return GenerateRootStatus{}, err
 	}
 	c, err := recovery.Start(recovery.PurposeRecoveryToken, r.custody, params, recovery.Origin{
-		By: Starter{}.String(), Now: r.node.cfg.Now(), Rand: r.node.cfg.Rand,
+		Now: r.node.cfg.Now(), Rand: r.node.cfg.Rand,
 	})
 	if err != nil {
 		return GenerateRootStatus{}, startFault(recovery.PurposeRecoveryToken, err)

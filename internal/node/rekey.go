@@ -110,7 +110,7 @@ func (n *Node) RekeyStart(ctx context.Context, t recovery.Target, params recover
 	if t == recovery.Barrier && n.facts.Load().custody == nil {
 		return RekeyStatus{}, nil, fault.New(fault.Invalid, "there are no recovery shares to authorise a rekey of the barrier: make some first, by a rekey of the target recovery")
 	}
-	c, err := n.begin(ctx, a.barrier, purposeOf(t), params, recovery.Origin{By: by.String()})
+	c, err := n.begin(ctx, a.barrier, purposeOf(t), params, by)
 	if err != nil {
 		return RekeyStatus{}, nil, err
 	}

@@ -46,6 +46,7 @@ func (n *Node) Run(ctx context.Context) {
 		if !now.Before(nextCare) {
 			n.rotateIfDue(ctx)
 			n.wipeAnswers(ctx)
+			n.endLapsed(ctx)
 			nextCare = now.Add(jitter(n.cfg.Timing.Care))
 		}
 		now = time.Now()
