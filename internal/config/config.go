@@ -18,6 +18,7 @@ type Config struct {
 	Listeners  []Listener // in the order of the files
 	Seals      []Seal     // none means a Shamir seal; sorted by priority, then by place
 	SealPolicy SealPolicy // how the seals stand together
+	Ceremony   Ceremony   // how long ceremonies and their answers last
 
 	APIAddr           string // URL that clients are sent to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it

@@ -31,6 +31,7 @@ func newDecoder() *decoder {
 		LogLevel:                  slog.LevelInfo,
 		LogFormat:                 "standard",
 		SealPolicy:                SealPolicy{Mode: PolicyAny},
+		Ceremony:                  defaultCeremony(),
 	}}
 }
 
@@ -80,6 +81,9 @@ func (d *decoder) file(b *body) {
 	}
 	for _, b := range s.blocks("seal_policy", 0, 0) {
 		d.sealPolicy(b)
+	}
+	for _, b := range s.blocks("ceremony", 0, 0) {
+		d.ceremony(b)
 	}
 	s.finish(foreignTop)
 }
