@@ -70,7 +70,8 @@ func commands(env Env) map[string]cli.CommandFactory {
 	for _, build := range []func(*base) *command{
 		statusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 		rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
-		custodiansCommand, proveCommand,
+		custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
+		transcriptVerifyCommand,
 		readCommand, writeCommand, listCommand, deleteCommand,
 		secretsListCommand, secretsEnableCommand, secretsDisableCommand,
 		loginCommand, printTokenCommand, versionCommand,
@@ -78,9 +79,18 @@ func commands(env Env) map[string]cli.CommandFactory {
 		name := build(newBase(env)).name
 		table[name] = func() (cli.Command, error) { return build(newBase(env)), nil }
 	}
+	between := group{"operator transcript", "Show the record of ceremonies"}
+	table[between.name] = func() (cli.Command, error) { return between, nil }
 	maps.Copy(table, env.Extra)
 	return table
 }
+
+// group is a command below another that only holds others.
+type group struct{ name, synopsis string }
+
+func (g group) Synopsis() string { return g.synopsis }
+func (g group) Help() string     { return "Usage: sealgate " + g.name + " <subcommand> [flags] [arguments]" }
+func (group) Run([]string) int   { return cli.RunResultHelp }
 
 // command is one command: its help is made of its parts.
 type command struct {
@@ -145,10 +155,11 @@ func help(table map[string]cli.CommandFactory) string {
 
 // groups are the commands that only hold others.
 var groups = map[string]string{
-	"operator": "Initialise, unseal, seal, and all that needs shares",
-	"secrets":  "List, enable and disable secrets engines",
-	"print":    "Show what this client would use",
-	"softhsm":  "Throw-away SoftHSM tokens for tests",
+	"operator":   "Initialise, unseal, seal, and all that needs shares",
+	"transcript": "Check the record of ceremonies",
+	"secrets":    "List, enable and disable secrets engines",
+	"print":      "Show what this client would use",
+	"softhsm":    "Throw-away SoftHSM tokens for tests",
 }
 
 func versionCommand(b *base) *command {

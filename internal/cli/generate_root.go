@@ -63,7 +63,7 @@ func generateRootCommand(b *base) *command {
 	b.formatted()
 	f := &rootFlags{}
 	b.flags.BoolVar(&f.init, "init", false, "start; may be without a token, should all be lost")
-	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; without a token, give -nonce, which works where none was used to start")
 	b.flags.BoolVar(&f.status, "status", false, "show what runs")
 	b.flags.StringVar(&f.decode, "decode", "", "decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
 	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "make a one-time password for -init -otp, and do nothing else")
@@ -152,7 +152,11 @@ func (g *rootToken) showStatus() int {
 }
 
 func (g *rootToken) stop() int {
-	if err := g.ask(context.Background(), http.MethodDelete, "attempt", nil, nil); err != nil {
+	var body any
+	if g.nonce != "" { // what nobody with a token started, its nonce cancels
+		body = map[string]string{"nonce": g.nonce}
+	}
+	if err := g.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
 		return g.fail("canceling root token generation", err)
 	}
 	g.printf("Success! Root token generation canceled (if it was started)\n")

@@ -42,6 +42,7 @@ func TestGenerateRoot(t *testing.T) {
 		{name: "generate-root-status-neither", args: args("-status"), want: 2, answers: map[string][]answer{
 			"GET sys/generate-root/attempt": off, "GET sys/generate-root-token/attempt": {refusal(403, "permission denied")}}},
 		{name: "generate-root-cancel", args: args("-cancel"), answers: legacy(nothing, "")},
+		{name: "generate-root-cancel-by-nonce", args: args("-cancel", nonce), env: map[string]string{"BAO_TOKEN": ""}, answers: legacy(nothing, "")},
 		{name: "generate-root-cancel-by-token", args: args("-cancel"), answers: token(nothing, "")},
 		{name: "generate-root-share", args: args(nonce, "-"), stdin: "hunter2", secret: "hunter2", answers: legacy(status(""), "", ok(status(`,"holders_given":["alice"]`)))},
 		{name: "generate-root-share-by-token", args: args(), typed: []string{"hunter2"}, secret: "hunter2", answers: token(status(""), "", ok(inData(status(""))))},

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+
+	"github.com/sealgate/sealgate/recovery/transcript"
+)
+
+func transcriptListCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator transcript list", synopsis: "List the records of ceremonies",
+		about: "Lists the records that ceremonies left, oldest first: rekeys, root tokens, and what else shares authorised.",
+		run:   func([]string) int { return b.withClient(b.listTranscripts) }}
+}
+
+func (b *base) transcriptKeys(client *api.Client) (*api.Secret, []any, error) {
+	s, err := client.Logical().List("sys/recovery/transcripts")
+	keys, _ := keysOf(s)
+	return s, keys, err
+}
+
+func (b *base) listTranscripts(client *api.Client) int {
+	s, keys, err := b.transcriptKeys(client)
+	if err != nil {
+		return b.fail("listing the transcript", err)
+	}
+	if len(keys) == 0 {
+		b.errorf("No ceremony has left a record yet")
+		return exitServer
+	}
+	return b.showList(s, keys, false)
+}
+
+func transcriptShowCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator transcript show", args: "RECORD", least: 1, most: 1, synopsis: "Show the record of a ceremony",
+		about: `Shows who started a ceremony, whose shares were given when, and how it ended. RECORD is a name that
+"operator transcript list" shows, or its number alone. Signature and chain are not checked: see "transcript verify".`,
+		run: func(args []string) int {
+			return b.withClient(func(client *api.Client) int { return b.showTranscript(client, args[0]) })
+		}}
+}
+
+// transcriptKey completes a number to the name of a record.
+func (b *base) transcriptKey(client *api.Client, name string) (string, error) {
+	if name == "" || strings.Trim(name, "0123456789") != "" {
+		return name, nil
+	}
+	_, keys, err := b.transcriptKeys(client)
+	if err != nil {
+		return "", err
+	}
+	for _, k := range keys {
+		full := fmt.Sprint(k)
+		if number, _, _ := strings.Cut(full, "-"); strings.TrimLeft(number, "0") == strings.TrimLeft(name, "0") {
+			return full, nil
+		}
+	}
+	return "", fmt.Errorf("there is no record of the number %s", name)
+}
+
+func (b *base) showTranscript(client *api.Client, name string) int {
+	key, err := b.transcriptKey(client, name)
+	if err != nil {
+		return b.fail("finding the record", err)
+	}
+	var data struct {
+		Record json.RawMessage `json:"record"`
+	}
+	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcripts/"+url.PathEscape(key), nil, &data); err != nil {
+		return b.fail("reading the record", err)
+	}
+	if b.format() != "table" {
+		return b.encodeRaw(data.Record)
+	}
+	s := &transcript.Signed{}
+	if err := s.UnmarshalJSON(data.Record); err != nil {
+		return b.fail("reading the record", err)
+	}
+	b.printf("%s", recordRows(s))
+	return exitOK
+}
+
+// encodeRaw prints JSON of the server without giving its fields another order, as far as the format allows.
+func (b *base) encodeRaw(raw json.RawMessage) int {
+	var out bytes.Buffer
+	if b.format() == "json" && json.Indent(&out, raw, "", "  ") == nil {
+		b.printf("%s\n", out.String())
+		return exitOK
+	}
+	return b.encode(raw)
+}
+
+// recordRows shows a record to people: what does not apply is left out.
+func recordRows(s *transcript.Signed) pairs {
+	r := &s.Record
+	var p pairs
+	p.add("Record", s.Seq)
+	add := func(key, value string) {
+		if value != "" {
+			p.add(key, value)
+		}
+	}
+	add("Cluster", r.Cluster)
+	add("Purpose", r.Purpose)
+	add("Nonce", r.Nonce)
+	add("Started", by(r.Started, r.StartedBy, r.StartedAccessor))
+	if r.Required > 0 {
+		p.add("Shares Required", r.Required)
+	}
+	for _, g := range r.Given {
+		p.add("Given", shareText(g))
+	}
+	if r.Shares > 0 {
+		p.add("New Shares", fmt.Sprintf("%d, of which %d are needed", r.Shares, r.Threshold))
+	}
+	add("New Holders", strings.Join(r.Holders, ", "))
+	add("Fingerprints", strings.Join(r.Fingerprints, ", "))
+	if r.Shares > 0 {
+		p.add("Backup", r.Backup)
+		p.add("Verification", r.Verification)
+	}
+	for _, g := range r.Proven {
+		p.add("Proven", shareText(g))
+	}
+	add("Outcome", string(r.Outcome))
+	add("Reason", r.Reason)
+	add("Finished", by(r.Finished, r.EndedBy, r.EndedAccessor))
+	p.add("Generation", fmt.Sprintf("%d, then %d", r.GenerationBefore, r.GenerationAfter))
+	p.add("Hash", s.Hash())
+	return p
+}
+
+func shareText(s transcript.Share) string {
+	text := fmt.Sprintf("share %d", s.Number)
+	if s.Name != "" {
+		text += " (" + s.Name + ")"
+	}
+	return text + ", " + by(s.At, "", "")
+}
+
+// by is "2026-11-22 18:13:05 UTC by root (accessor a)".
+func by(at time.Time, name, accessor string) string {
+	if at.IsZero() {
+		return ""
+	}
+	text := at.UTC().Format("2006-01-02 15:04:05 UTC")
+	if name != "" {
+		text += " by " + name
+	}
+	if accessor != "" {
+		text += " (accessor " + accessor + ")"
+	}
+	return text
+}
+
+func transcriptExportCommand(b *base) *command {
+	return &command{base: b, name: "operator transcript export", args: "[FILE]", most: 1, synopsis: "Write all records to a file",
+		about: `Writes the whole chain of records, and the public key that verifies it, as JSON to a new file, or to standard
+output. Anybody can check it, without a server: see "transcript verify". It contains no secrets.`,
+		run: func(args []string) int {
+			return b.withClient(func(client *api.Client) int { return b.exportTranscript(client, args) })
+		}}
+}
+
+func (b *base) exportTranscript(client *api.Client, args []string) int {
+	var chain json.RawMessage
+	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcript", nil, &chain); err != nil {
+		return b.fail("exporting the transcript", err)
+	}
+	var out bytes.Buffer
+	if err := json.Indent(&out, chain, "", "  "); err != nil {
+		return b.fail("exporting the transcript", err)
+	}
+	out.WriteByte('\n')
+	if len(args) == 0 || args[0] == "-" {
+		if err := b.deliver(out.String()); err != nil {
+			b.errorf("Error writing the transcript: %v", err)
+			return exitLocal
+		}
+		return exitOK
+	}
+	if err := writeNew(args[0], out.Bytes()); err != nil {
+		b.errorf("Error writing the transcript: %v", err)
+		return exitLocal
+	}
+	b.printf("Success! Exported to %s. To check it:\n\n    sealgate transcript verify %s\n", args[0], args[0])
+	return exitOK
+}
+
+// writeNew writes a file that must not exist yet: an export made earlier may be what the next one is compared with.
+func writeNew(name string, data []byte) (err error) {
+	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	if _, err = f.Write(data); err == nil {
+		err = f.Sync()
+	}
+	if closeErr := f.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		_ = os.Remove(name)
+	}
+	return err
+}
