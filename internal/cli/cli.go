@@ -89,8 +89,10 @@ func commands(env Env) map[string]cli.CommandFactory {
 type group struct{ name, synopsis string }
 
 func (g group) Synopsis() string { return g.synopsis }
-func (g group) Help() string     { return "Usage: sealgate " + g.name + " <subcommand> [flags] [arguments]" }
-func (group) Run([]string) int   { return cli.RunResultHelp }
+func (g group) Help() string {
+	return "Usage: sealgate " + g.name + " <subcommand> [flags] [arguments]"
+}
+func (group) Run([]string) int { return cli.RunResultHelp }
 
 // command is one command: its help is made of its parts.
 type command struct {

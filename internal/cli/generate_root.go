@@ -65,10 +65,13 @@ func generateRootCommand(b *base) *command {
 	b.flags.BoolVar(&f.init, "init", false, "start; may be without a token, should all be lost")
 	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; without a token, give -nonce, which works where none was used to start")
 	b.flags.BoolVar(&f.status, "status", false, "show what runs")
-	b.flags.StringVar(&f.decode, "decode", "", "decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
+	b.flags.StringVar(&f.decode, "decode", "",
+		"decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
 	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "make a one-time password for -init -otp, and do nothing else")
-	b.flags.StringVar(&f.otp, "otp", "", "one-time `password` for -init or -decode, or @file; by default the server makes one, and -decode asks for it")
-	b.flags.StringVar(&f.pgpKey, "pgp-key", "", "with -init: public key that encrypts the token instead: `file` of a PGP key, or an age recipient")
+	b.flags.StringVar(&f.otp, "otp", "",
+		"one-time `password` for -init or -decode, or @file; by default the server makes one, and -decode asks for it")
+	b.flags.StringVar(&f.pgpKey, "pgp-key", "",
+		"with -init: public key that encrypts the token instead: `file` of a PGP key, or an age recipient")
 	b.flags.StringVar(&f.nonce, "nonce", "", "`id` of the operation that the share is meant for")
 	b.flags.BoolVar(&f.recoveryToken, "recovery-token", false, "make a recovery token, on a server in recovery mode")
 	b.own("init", "cancel", "status", "decode", "generate-otp", "otp", "pgp-key", "nonce", "recovery-token")

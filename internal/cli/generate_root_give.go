@@ -70,7 +70,8 @@ func (g *rootToken) handOver(s *rootStatus, share, nonce string) int {
 	}
 	err = g.askHere(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce}, nil)
 	if err != nil && !unserved(err) {
-		g.errorf("Note: the server could not be told that the encoded token arrived. It keeps its copy, sealed, until its time is over.\n%s", errorText(err))
+		g.errorf("Note: the server could not be told that the encoded token arrived. "+
+			"It keeps its copy, sealed, until its time is over.\n%s", errorText(err))
 	}
 	if g.format() == "table" && s.PGPFingerprint == "" {
 		g.errorf("\nWhoever started has the one-time password, and gets the token, without any server, by:\n\n"+

@@ -54,7 +54,8 @@ func (b *base) prove(client *api.Client, args []string) int {
 		if p.Name != "" {
 			whose = ", " + p.Name + "'s"
 		}
-		b.printf("Success! The share is good: it is number %d of the %s shares%s (generation %d).\n", p.Number, cmp.Or(shareKind[p.Target], p.Target), whose, p.Generation)
+		b.printf("Success! The share is good: it is number %d of the %s shares%s (generation %d).\n",
+			p.Number, cmp.Or(shareKind[p.Target], p.Target), whose, p.Generation)
 	}
 	return code
 }

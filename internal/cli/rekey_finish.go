@@ -39,7 +39,8 @@ func (r *rekey) explainFetching(s *rekeyStatus, nonce string) {
 	case len(s.Keys)+len(s.KeysB64) == 0:
 		r.errorf("The root key was replaced all the same; there were no new shares to print.")
 	case nonce != "":
-		r.errorf("The server has not been told that they arrived. As long as it keeps them, this fetches them, with the same share:\n\n    sealgate %s\n", r.again(nonce))
+		r.errorf("The server has not been told that they arrived. As long as it keeps them, "+
+			"this fetches them, with the same share:\n\n    sealgate %s\n", r.again(nonce))
 	case s.VerificationRequired:
 		r.errorf("They cannot be fetched again, and do not count yet: cancel with -cancel, and start anew.")
 	default:

@@ -111,6 +111,7 @@ func (r *rekey) proveAll(args []string) int {
 	case r.format() != "table":
 		return r.encode(last)
 	}
-	r.printf("Success! %s verification completed; the new shares are in force, and the\nold ones are void. The nonce was %s.\n", title(r.face.noun), nonce)
+	r.printf("Success! %s verification completed; the new shares are in force, and the\nold ones are void. The nonce was %s.\n",
+		title(r.face.noun), nonce)
 	return exitOK
 }

@@ -16,8 +16,10 @@ type transcriptFlags struct{ publicKey, head string }
 func transcriptVerifyCommand(b *base) *command {
 	b.formatted()
 	f := &transcriptFlags{}
-	b.flags.StringVar(&f.publicKey, "public-key", "", "`key` that has to have signed it, in base64, or @file; by default the one that the file names, which proves less")
-	b.flags.StringVar(&f.head, "head", "", "`head` that an earlier check printed: proves that nothing up to it was cut off or rewritten since")
+	b.flags.StringVar(&f.publicKey, "public-key", "",
+		"`key` that has to have signed it, in base64, or @file; by default the one that the file names, which proves less")
+	b.flags.StringVar(&f.head, "head", "",
+		"`head` that an earlier check printed: proves that nothing up to it was cut off or rewritten since")
 	b.own("public-key", "head")
 	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1, synopsis: "Check an exported transcript, without a server",
 		about: `Checks the signatures and the chain of records that "operator transcript export" wrote, and says exactly what
