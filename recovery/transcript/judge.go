@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"crypto/ed25519"
+	"iter"
 	"slices"
 )
 
@@ -24,9 +25,11 @@ func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found
 			actual[i].hash = p.listed[i].hash // there is no value to compare: trust the list, and let the signature judge it
 		}
 	}
-	for _, c := range candidates(p, actual, want, before) {
+	// A claimed hash that the signature confirms is what to look for, which is much faster than a signature for each try.
+	claimed := verify(public, p.hash, p.signature)
+	for c := range candidates(p, actual, want, before, claimed) {
 		h := listHash(c.seq, c.previous, c.list)
-		if !verify(public, h, p.signature) {
+		if claimed && h != p.hash || !claimed && !verify(public, h, p.signature) {
 			continue
 		}
 		return found{c.seq, c.previous, h, true}, append(p.problems, p.against(c, h, actual)...)
@@ -36,7 +39,7 @@ func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found
 		problems = append(problems, p.value(n, p.listed[i])...)
 	}
 	text := "does not fit: the record was rewritten, or the signature is altered or of another key"
-	if verify(public, p.hash, p.signature) {
+	if claimed {
 		text = "is genuine for another content: values were altered together with their hashes"
 	} else if h := listHash(p.seq, p.previous, p.listed); h == p.hash && len(problems) == 0 {
 		text = "does not fit a record that is consistent in itself: the signature is altered or of another key"
@@ -44,21 +47,37 @@ func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found
 	return found{p.seq, p.previous, p.hash, false}, append(problems, Problem{Field: "signature", Text: text})
 }
 
-// candidates are tried in order: the record as it is comes first.
-func candidates(p *parsed, actual []named, want uint64, before Hash) []candidate {
-	var out []candidate
-	lists := [][]named{p.listed}
-	if !slices.Equal(p.listed, actual) {
-		lists = append(lists, actual)
+// candidates yields ways in which the record could have been, as it is now first: its own number or the one of its place, its own link
+// or that to the record before, and of each hash in the list that does not match its value either the listed one or the value's. With many
+// of these, and unless tries are cheap, it is all of the one or all of the other.
+func candidates(p *parsed, actual []named, want uint64, before Hash, cheap bool) iter.Seq[candidate] {
+	var differ []int
+	for i := range actual {
+		if actual[i] != p.listed[i] {
+			differ = append(differ, i)
+		}
 	}
-	for _, list := range lists {
-		for _, seq := range slices.Compact([]uint64{p.seq, want}) {
-			for _, previous := range slices.Compact([]Hash{p.previous, before}) {
-				out = append(out, candidate{seq, previous, list})
+	all, step := 1<<len(differ)-1, 1
+	if len(differ) > 8 || !cheap {
+		step = max(all, 1)
+	}
+	return func(yield func(candidate) bool) {
+		for mask := 0; mask <= all; mask += step {
+			list := slices.Clone(p.listed)
+			for bit, i := range differ {
+				if mask>>bit&1 == 1 {
+					list[i] = actual[i]
+				}
+			}
+			for _, seq := range slices.Compact([]uint64{p.seq, want}) {
+				for _, previous := range slices.Compact([]Hash{p.previous, before}) {
+					if !yield(candidate{seq, previous, list}) {
+						return
+					}
+				}
 			}
 		}
 	}
-	return out
 }
 
 // against tells in what the file differs from what was signed, whose hash is h.
