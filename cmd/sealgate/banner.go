@@ -29,6 +29,9 @@ func (p *process) describe(cfg *config.Config) {
 		names = append(names, fmt.Sprintf("%s %q", s.Type, s.Name))
 	}
 	add("Seal", "%s", strings.Join(names, ", "))
+	if p.mode != nil {
+		add("Recovery Mode", "true")
+	}
 	add("Version", "Sealgate v%s", release)
 	if len(cfg.Files) > 0 {
 		add("Configuration", "%s", strings.Join(cfg.Files, ", "))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net/http"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
@@ -14,8 +15,8 @@ import (
 // listeners are all the doors through which the API is reached.
 type listeners []*api.Server
 
-// listen opens every listener of the configuration, or none.
-func listen(cfg *config.Config, n *node.Node, log *slog.Logger) (_ listeners, err error) {
+// listen opens every listener of the configuration, or none. One of n and mode is what stands behind them.
+func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, log *slog.Logger) (_ listeners, err error) {
 	var all listeners
 	defer func() {
 		if err != nil {
@@ -28,13 +29,19 @@ func listen(cfg *config.Config, n *node.Node, log *slog.Logger) (_ listeners, er
 		if duration == 0 {
 			duration = cfg.DefaultMaxRequestDuration
 		}
-		h := api.New(api.Config{
+		c := api.Config{
 			Node: n, Version: release, Log: log, Refusals: refusals,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},
-		})
+		}
+		var h http.Handler
+		if mode != nil {
+			h = api.NewRecovery(c, mode)
+		} else {
+			h = api.New(c)
+		}
 		s, err := api.Listen(context.Background(), l, h, log)
 		if err != nil {
 			return all, err

@@ -28,7 +28,8 @@ type process struct {
 	out   io.Writer
 	log   *slog.Logger
 	store storage.Store
-	node  *node.Node
+	node  *node.Node         // nil in recovery mode
+	mode  *node.RecoveryMode // nil but in recovery mode
 	http  listeners
 
 	reloadConfig func() (*config.Config, error)
@@ -65,10 +66,19 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if dev != nil {
 		nc.Mounts, nc.RootToken = dev.mounts(), o.devRootToken
 	}
-	if p.node, err = node.New(nc); err != nil {
+	nc.Timing.Ceremony, nc.Timing.Answer = cfg.Ceremony.Expiry, cfg.Ceremony.KeepAnswer
+	if nc.Timing.Answer == 0 {
+		nc.Timing.Answer = -1 // the node's zero is its default
+	}
+	if o.recovery {
+		p.mode, err = node.NewRecovery(nc)
+	} else {
+		p.node, err = node.New(nc)
+	}
+	if err != nil {
 		return nil, err
 	}
-	if p.http, err = listen(cfg, p.node, p.log); err != nil {
+	if p.http, err = listen(cfg, p.node, p.mode, p.log); err != nil {
 		return nil, err
 	}
 	p.describe(cfg)
@@ -97,7 +107,9 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	nodeCtx, stopNode := context.WithCancel(context.Background())
 	defer stopNode()
 	var wg sync.WaitGroup
-	wg.Go(func() { p.node.Run(nodeCtx) })
+	if p.node != nil {
+		wg.Go(func() { p.node.Run(nodeCtx) })
+	}
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- p.http.serve() })
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
@@ -118,6 +130,9 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	err = errors.Join(err, p.http.shutdown(stopCtx))
 	stopNode()
 	wg.Wait()
+	if p.mode != nil {
+		err = errors.Join(err, p.mode.Close(stopCtx))
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err = errors.Join(err, p.store.Close(), p.seals.Close(), p.removePID())
@@ -146,6 +161,9 @@ func (p *process) reload() {
 		p.log.Error("reload: the certificates in use stay", "error", err)
 	} else {
 		p.log.Info("reload: certificates read again")
+	}
+	if p.node == nil {
+		return // in recovery mode the seals stay as they are
 	}
 	if _, err := p.node.Active(); err == nil {
 		return

@@ -70,7 +70,7 @@ func (c *serverCommand) flags() (*flag.FlagSet, *serverFlags) {
 	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of key-value at secret/ (the only version yet)")
 	f.StringVar(&o.logLevel, "log-level", "", "trace, debug, info, warn or error [SEALGATE_LOG_LEVEL]")
 	f.StringVar(&o.logFormat, "log-format", "", "standard or json [SEALGATE_LOG_FORMAT]")
-	f.BoolVar(&o.recovery, "recovery", false, "recovery mode")
+	f.BoolVar(&o.recovery, "recovery", false, "recovery mode: a quorum of shares gives a token that reads and writes raw storage; nothing else is served")
 	f.BoolVar(&o.exitOnShutdown, "exit-on-core-shutdown", false, "accepted, and always so")
 	return f, o
 }
@@ -114,8 +114,8 @@ func (c *serverCommand) serve(o *serverFlags, rest []string) error {
 	switch {
 	case len(rest) > 0:
 		return fmt.Errorf("server takes no arguments, only flags: %q", rest[0])
-	case o.recovery:
-		return errors.New("recovery mode is not in this version")
+	case o.recovery && (o.dev || o.devHSM):
+		return errors.New("recovery mode mends the storage of a real server: start it with that server's configuration, without -dev")
 	case len(o.configs) == 0 && !o.dev && !o.devHSM:
 		return errors.New("no configuration: give -config=FILE, or -dev-hsm to try the server on a throw-away SoftHSM token")
 	}

@@ -136,7 +136,7 @@ func TestCgoStaysInHSM(t *testing.T) {
 
 // TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
 func TestNoTestKitIsLinked(t *testing.T) {
-	kits := []string{"testing", module + "seals/sealtest", module + "internal/storage/storagetest", module + "internal/e2e",
+	kits := []string{"testing", module + "seals/sealtest", module + "internal/storage/storagetest", module + "internal/e2e", module + "hsm/hsmtest",
 		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
 	for path, p := range list(t, "./cmd/sealgate") {
 		for _, kit := range kits {
