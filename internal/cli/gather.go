@@ -15,6 +15,7 @@ type quorum struct {
 	command  string   // for hints: "operator rekey"
 	question string   // of the hidden prompt
 	args     []string // KEY, "-", "@file" or nothing
+	shares   []string // what args gave, where it was read before
 	all      bool     // ask until it is complete, not once
 	doing    string   // for errors: "posting unseal key"
 	result   string   // what the last share brings, for the case that it is lost: "the new shares"
@@ -45,9 +46,12 @@ func (p progress) words() string {
 // is told, the next one is given, and a person is asked again. done reports that the server had enough.
 func (b *base) gather(q quorum) (done bool, code int) {
 	for {
-		shares, failed := b.askShares(q.args, q.question, q.command)
-		if failed != exitOK {
-			return false, failed
+		shares := q.shares
+		if shares == nil {
+			var failed int
+			if shares, failed = b.askShares(q.args, q.question, q.command); failed != exitOK {
+				return false, failed
+			}
 		}
 		for _, share := range shares {
 			p, err := b.giveOne(q, share)

@@ -47,13 +47,13 @@ func (g *rootToken) give(args []string) int {
 			return answer.standing(), nil
 		},
 	})
+	last.OTPLength = cmp.Or(last.OTPLength, s.OTPLength) // answers to shares leave it out
 	switch {
 	case code != exitOK:
 		return code
 	case !done:
 		return g.show(last)
 	}
-	last.OTPLength = cmp.Or(last.OTPLength, s.OTPLength)
 	return g.handOver(last, lastShare, nonce)
 }
 

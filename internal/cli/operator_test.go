@@ -132,6 +132,7 @@ func TestRekey(t *testing.T) {
 			answers: recovery(rekeyIdle, rekeyRuns(0), ok(rekeyRuns(1)), refusal(400, "share rejected: it is none of the current shares"), ok(rekeyDone))},
 		{name: "rekey-one-shot-piped", args: rekey("-target=recovery", "-key-shares=7", "-key-threshold=4", "-"), stdin: "KEY1\nKEY2\n",
 			answers: recovery(rekeyIdle, rekeyRuns(0), ok(rekeyRuns(1)), ok(rekeyDone))},
+		{name: "rekey-one-shot-nothing-piped", args: rekey("-target=recovery", "-key-shares=7", "-key-threshold=4", "-"), want: 1, answers: recovery(rekeyIdle, "")},
 		{name: "rekey-one-shot-too-few", args: rekey("-target=recovery", "-key-shares=7", "-key-threshold=4", "-"), stdin: "KEY1\n", want: 2,
 			answers: recovery(rekeyIdle, rekeyRuns(0), ok(rekeyRuns(1)))},
 		{name: "rekey-one-shot-interrupted", args: rekey("-target=recovery", "-key-shares=7", "-key-threshold=4"), typed: []string{"KEY1"}, want: 1,

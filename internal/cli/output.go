@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/openbao/openbao/api/v2"
@@ -22,7 +24,7 @@ func (b *base) fail(doing string, err error) int {
 	var curl *api.OutputStringError
 	if errors.As(err, &curl) {
 		if text, curlErr := curl.CurlString(); curlErr == nil {
-			b.printf("%s\n", strings.ReplaceAll(text, "$(bao print token)", "$(sealgate print token)"))
+			b.printf("%s\n", strings.ReplaceAll(sortHeaders(text), "$(bao print token)", "$(sealgate print token)"))
 			return exitOK
 		}
 	}
@@ -35,6 +37,19 @@ func (b *base) fail(doing string, err error) int {
 	}
 	b.errorf("Error %s: %s", doing, errorText(err))
 	return exitServer
+}
+
+var curlHeader = regexp.MustCompile(`-H "[^"]*" `)
+
+// sortHeaders puts the headers of a curl command in order: the SDK takes them from a map.
+func sortHeaders(curl string) string {
+	headers := curlHeader.FindAllString(curl, -1)
+	slices.Sort(headers)
+	return curlHeader.ReplaceAllStringFunc(curl, func(string) string {
+		first := headers[0]
+		headers = headers[1:]
+		return first
+	})
 }
 
 // errorText is the error, and for an answer of the server one line for each of its errors.

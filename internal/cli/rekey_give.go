@@ -14,6 +14,13 @@ func (r *rekey) give(args []string) int {
 	if err != nil {
 		return r.fail("reading "+r.face.noun+" status", err)
 	}
+	var shares []string
+	if len(args) > 0 { // read now: nothing is started that cannot go on
+		var code int
+		if shares, code = r.askShares(args, "", r.face.command); code != exitOK {
+			return code
+		}
+	}
 	s, nonce, started, code := r.join(s, args)
 	switch {
 	case code != exitOK:
@@ -26,7 +33,7 @@ func (r *rekey) give(args []string) int {
 	last, lastShare := s, ""
 	done, code := r.gather(quorum{
 		command: r.again(nonce), question: r.authority() + " Key (will be hidden): ", doing: "posting unseal key",
-		args: args, all: started, result: "the new shares",
+		args: args, shares: shares, all: started, result: "the new shares",
 		give: func(ctx context.Context, share string) (progress, error) {
 			answer, err := r.update(ctx, share, nonce)
 			if err != nil {
@@ -85,7 +92,7 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 		r.errorf("Error: no %s is in progress. Start one with -init, or give -key-shares and -key-threshold to do it all in one call.", r.face.noun)
 		return nil, "", false, exitLocal
 	}
-	if len(args) == 0 && r.terminal() == nil { // nothing is started that cannot go on
+	if len(args) == 0 && r.terminal() == nil { // nor without somebody to ask
 		same := fmt.Sprintf("%s -target=%s -key-shares=%d -key-threshold=%d", r.face.command, r.target, r.shares, r.threshold)
 		_, code := r.askShares(nil, "", same)
 		return nil, "", false, code

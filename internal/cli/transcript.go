@@ -136,7 +136,11 @@ func recordRows(s *transcript.Signed) pairs {
 	add("Outcome", string(r.Outcome))
 	add("Reason", r.Reason)
 	add("Finished", by(r.Finished, r.EndedBy, r.EndedAccessor))
-	p.add("Generation", fmt.Sprintf("%d, then %d", r.GenerationBefore, r.GenerationAfter))
+	generation := fmt.Sprint(r.GenerationBefore)
+	if r.GenerationAfter != r.GenerationBefore {
+		generation = fmt.Sprintf("%d, then %d", r.GenerationBefore, r.GenerationAfter)
+	}
+	p.add("Generation of Shares", generation)
 	p.add("Hash", s.Hash())
 	return p
 }

@@ -103,7 +103,7 @@ func (b *base) showReport(r *transcript.Report) {
 	b.printf("%s", columns(p))
 	if r.KeyFromFile {
 		b.errorf("\nNote: the public key is the file's own. That proves that the file is whole, not whose it is: whoever rewrote\n" +
-			"all of it may have put a key of his own there. Compare the key with one that you have from elsewhere, by -public-key.")
+			"all of it may have put another key there. Compare the key with one that you have from elsewhere, by -public-key.")
 	}
 	if r.OK() && r.Records > 0 {
 		b.errorf("\nRecords that were cut off at the end leave no trace. Note the head, and give it to the next check as -head.")
