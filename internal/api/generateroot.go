@@ -54,6 +54,12 @@ func (q *request) rootShown(s node.GenerateRootStatus) (*answer, error) {
 	return shown(m)
 }
 
+// rootWords are the texts that clients know for those that the node gives.
+var rootWords = strings.NewReplacer(
+	"during this operation", "during this generation operation",
+	"root generation already in progress", "root generation already in progress for this namespace",
+)
+
 // rootError gives a refusal the words that clients know. By OpenBao's path, too, a mistake of the user's is a 400 and no 500.
 func rootError(err error) error {
 	var client *fault.Error
@@ -63,7 +69,7 @@ func rootError(err error) error {
 	if errors.Is(err, recovery.ErrShareLength) {
 		return reworded(err, "invalid key: "+client.Message)
 	}
-	return reworded(err, strings.Replace(client.Message, "during this operation", "during this generation operation", 1))
+	return reworded(err, rootWords.Replace(client.Message))
 }
 
 func (h *handler) rootStatus(ctx context.Context, q *request) (*answer, error) {

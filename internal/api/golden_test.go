@@ -2,6 +2,7 @@ package api
 
 import (
 	"fmt"
+	"net/http/httptest"
 	"strings"
 	"testing"
 )
@@ -12,9 +13,10 @@ type transcript struct {
 	b strings.Builder
 }
 
-func (s *transcript) do(method, path, body string, header ...string) {
+func (s *transcript) do(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	a := s.w.do(method, path, body, header...)
 	fmt.Fprintf(&s.b, "%s %s %s\n%d %s\n\n", method, path, normal(body), a.Code, strings.TrimSuffix(normal(a.Body.String()), "\n"))
+	return a
 }
 
 func TestBodiesUnderAnAutoSeal(t *testing.T) {

@@ -49,6 +49,9 @@ func (q *request) rekeyError(err error) error {
 		return err
 	}
 	text := client.Message
+	if strings.HasPrefix(text, "error parsing given PGP key") {
+		text = "invalid " + map[recovery.Target]string{recovery.Barrier: "rekey seal", recovery.Recovery: "recovery"}[q.target()] + " configuration: " + text
+	}
 	switch {
 	case !q.legacy():
 		text = rotationWords.Replace(text)

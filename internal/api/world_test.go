@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
 	"flag"
@@ -84,6 +85,8 @@ type world struct {
 	api   http.Handler
 	log   *safeBuffer
 	token string // the root token, once initialised
+
+	refusals safeBuffer // the bodies of all answers from 400 on
 }
 
 // safeBuffer is a log that tests read while it is written.
@@ -132,9 +135,10 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, store: &rot{Store: inmem.New()}, log: &safeBuffer{}}
+	log := slog.New(slog.NewTextHandler(w.log, nil))
 	w.node, err = node.New(node.Config{
 		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: now,
-		Mounts: []doors.Mount{doors.DevMount()}, ClusterName: "test-cluster",
+		Mounts: []doors.Mount{doors.DevMount()}, ClusterName: "test-cluster", Log: log,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -151,7 +155,7 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 	})
 	c := Config{
 		Node: w.node, Version: "1.2.3", CommitDate: "2026-01-01T00:00:00Z", Now: now,
-		Log: slog.New(slog.NewTextHandler(w.log, nil)),
+		Log: log,
 	}
 	for _, f := range change {
 		f(&c)
@@ -217,7 +221,29 @@ func (w *world) request(method, url, body string, header ...string) *http.Reques
 }
 
 func (w *world) send(r *http.Request) *httptest.ResponseRecorder {
-	return sendTo(w.api, r)
+	a := sendTo(w.api, r)
+	if a.Code >= 400 {
+		_, _ = w.refusals.Write(a.Body.Bytes())
+	}
+	return a
+}
+
+// discreet checks that no refusal and no line of the log has any of these, as they are or in another encoding.
+func (w *world) discreet(secrets ...string) {
+	w.t.Helper()
+	for where, text := range map[string]string{"an error": w.refusals.String(), "the log": w.log.String()} {
+		for i, s := range secrets {
+			forms := []string{s, strings.ToUpper(s), base64.StdEncoding.EncodeToString([]byte(s))}
+			if raw, err := hex.DecodeString(s); err == nil {
+				forms = append(forms, base64.StdEncoding.EncodeToString(raw), base64.RawURLEncoding.EncodeToString(raw))
+			}
+			for _, form := range forms {
+				if s != "" && strings.Contains(text, form) {
+					w.t.Errorf("%s tells secret %d", where, i)
+				}
+			}
+		}
+	}
 }
 
 // grant stores a token with these policies, which no API can make yet. A zero expiry means never.
@@ -273,6 +299,8 @@ var varying = []struct {
 	{regexp.MustCompile(`_[0-9a-f]{8}"`), `_HEX"`},
 	{regexp.MustCompile(`"[0-9a-f]{66}"`), `"SHARE IN HEX"`},
 	{regexp.MustCompile(`"[0-9A-Za-z+/]{44}"`), `"SHARE IN BASE64"`},
+	{regexp.MustCompile(`"otp":"[0-9A-Za-z]{26}"`), `"otp":"OTP"`},
+	{regexp.MustCompile(`"encoded_(root_)?token":"[0-9A-Za-z+/]{35}"`), `"encoded_${1}token":"ENCODED TOKEN"`},
 	{regexp.MustCompile(`"encryptions":[0-9]+`), `"encryptions":N`},
 	{regexp.MustCompile(`"seals":\[.*?\]`), `"seals":[...]`}, // when the first proof comes is the node's business
 	{regexp.MustCompile(`would_unseal":(true|false)`), `would_unseal":BOOL`},
