@@ -54,6 +54,10 @@ func refusal(code int, text string) answer {
 }
 
 func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("X-Vault-Request") == "" { // not this package's: somebody who polls a port that was his before
+		w.WriteHeader(http.StatusTeapot)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	body, _ := io.ReadAll(r.Body)
