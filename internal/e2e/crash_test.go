@@ -1,9 +1,13 @@
 package e2e
 
 import (
+	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -11,17 +15,24 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"filippo.io/age"
+
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // world is what those who use a server know: the shares that they hold, and what was acknowledged.
 type world struct {
 	rig    *rig
-	people bool     // the shares unseal
-	target string   // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
-	old    []string // the shares before the scenario
-	fresh  []string // the shares that the scenario was given
-	nonce  string   // of the rekey
-	last   string   // the share given last
+	people bool           // the shares unseal
+	target string         // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
+	old    []string       // the shares before the scenario
+	fresh  []string       // the shares that the scenario was given
+	nonce  string         // of the rekey
+	last   string         // the share given last
+	vnonce string         // of the verification
+	otp    string         // of generate-root
+	body   map[string]any // of the rekey, beside shares and threshold
 }
 
 // scenario is an operation with several durable steps. It returns errDead when the server dies under it.
@@ -67,7 +78,9 @@ func (w *world) init() error {
 
 func (w *world) rekey() error {
 	var st struct{ Nonce string }
-	if err := w.do(200, "PUT", "sys/"+w.target+"/init", map[string]int{"secret_shares": 4, "secret_threshold": 2}, &st); err != nil {
+	body := map[string]any{"secret_shares": 4, "secret_threshold": 2}
+	maps.Copy(body, w.body)
+	if err := w.do(200, "PUT", "sys/"+w.target+"/init", body, &st); err != nil {
 		return err
 	}
 	w.nonce = st.Nonce
@@ -82,15 +95,131 @@ func (w *world) rekey() error {
 // give hands in one share of the rekey under way, and keeps what comes of the last one.
 func (w *world) give(share string) error {
 	w.last = share
-	var out struct {
-		Complete bool
-		Keys     []string `json:"keys_base64"`
+	out, err := w.update(share)
+	if err == nil && out.Complete && len(out.Keys) > 0 {
+		w.fresh, w.vnonce = out.Keys, out.VerificationNonce
 	}
-	if err := w.do(200, "PUT", "sys/"+w.target+"/update", map[string]string{"key": share, "nonce": w.nonce}, &out); err != nil {
+	return err
+}
+
+// updated is the answer to a share, as far as the matrix looks at it.
+type updated struct {
+	Complete          bool
+	Keys              []string `json:"keys_base64"`
+	VerificationNonce string   `json:"verification_nonce"`
+}
+
+func (w *world) update(share string) (out updated, err error) {
+	err = w.do(200, "PUT", "sys/"+w.target+"/update", map[string]string{"key": share, "nonce": w.nonce}, &out)
+	return out, err
+}
+
+// verify proves new shares, in between with a restart of the verification.
+func (w *world) verify() error {
+	var st struct{ Nonce string }
+	if err := w.proof(w.fresh[3]); err != nil {
 		return err
 	}
-	if out.Complete && len(out.Keys) > 0 {
-		w.fresh = out.Keys
+	if err := w.do(200, "DELETE", "sys/"+w.target+"/verify", nil, &st); err != nil {
+		return err
+	}
+	w.vnonce = st.Nonce
+	if err := w.proof(w.fresh[0]); err != nil {
+		return err
+	}
+	return w.proof(w.fresh[2])
+}
+
+func (w *world) proof(share string) error {
+	return w.do(200, "PUT", "sys/"+w.target+"/verify", map[string]string{"key": share, "nonce": w.vnonce}, nil)
+}
+
+// withVerification is a rekey whose new shares are proven.
+func withVerification(target string) func(w *world) error {
+	return func(w *world) error {
+		w.target, w.body = target, map[string]any{"require_verification": true, "holders": []string{"a", "b", "c", "d"}}
+		if err := w.rekey(); err != nil {
+			return err
+		}
+		return w.verify()
+	}
+}
+
+// toRecipients is a rekey whose new shares are encrypted and backed up, and whose answer is acknowledged.
+func toRecipients(w *world) error {
+	w.target = "rekey-recovery-key"
+	var keys []string
+	for _, id := range identities {
+		keys = append(keys, id.Recipient().String())
+	}
+	w.body = map[string]any{"pgp_keys": keys, "backup": true}
+	if err := w.rekey(); err != nil {
+		return err
+	}
+	if err := w.do(204, "PUT", "sys/"+w.target+"/acknowledge", map[string]string{"key": w.last, "nonce": w.nonce}, nil); err != nil {
+		return err
+	}
+	return w.do(204, "DELETE", "sys/rekey/recovery-key-backup", nil, nil)
+}
+
+// identities are those of the four holders to whom shares are encrypted.
+var identities = func() (ids []*age.X25519Identity) {
+	for range 4 {
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			panic(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}()
+
+// plain decrypts what a rekey with recipients handed out.
+func plain(t *testing.T, keys []string) []string {
+	t.Helper()
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		message, err := base64.StdEncoding.DecodeString(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := age.Decrypt(bytes.NewReader(message), identities[i])
+		if err != nil {
+			return keys // shares that were not encrypted
+		}
+		share, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = string(share)
+	}
+	return out
+}
+
+// cancelled is a rekey that is cancelled while its new shares wait for verification, after a share was proven outside any ceremony.
+func cancelled(w *world) error {
+	w.target, w.body = "rekey-recovery-key", map[string]any{"require_verification": true}
+	if err := w.do(200, "PUT", "sys/recovery/prove", map[string]string{"key": w.old[4]}, nil); err != nil {
+		return err
+	}
+	if err := w.rekey(); err != nil {
+		return err
+	}
+	defer func() { w.fresh, w.last = nil, "" }()
+	return w.do(204, "DELETE", "sys/"+w.target+"/init", nil, nil)
+}
+
+// generateRoot makes another root token.
+func generateRoot(w *world) error {
+	var st struct{ Nonce, OTP string }
+	if err := w.do(200, "PUT", "sys/generate-root/attempt", map[string]string{}, &st); err != nil {
+		return err
+	}
+	w.otp = st.OTP
+	for _, share := range w.old[:3] {
+		if err := w.do(200, "PUT", "sys/generate-root/update", map[string]string{"key": share, "nonce": st.Nonce}, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -104,6 +233,12 @@ var scenarios = []scenario{
 	{name: "rekey-barrier", run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
 	{name: "rotate-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
 	{name: "rotate-root-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "rekey-recovery-verified", shares: true, run: withVerification("rekey-recovery-key")},
+	{name: "rekey-barrier-shamir-verified", people: true, shares: true, run: withVerification("rekey")},
+	{name: "rekey-recovery-recipients", shares: true, run: toRecipients},
+	{name: "rekey-recovery-cancelled", shares: true, run: cancelled},
+	{name: "generate-root", run: generateRoot},
+	{name: "rewrap-seals", run: func(w *world) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
 	{name: "rekey-barrier-shamir", people: true, shares: true, run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
 }
 
@@ -291,13 +426,14 @@ func (w *world) judge(t *testing.T, sc scenario) {
 	t.Helper()
 	generations := map[string][]string{"old": w.old}
 	if w.people {
-		w.unsealWithEither(t, generations)
+		w.unsealWithEither(t)
 	} else if err := w.rig.UntilUnsealed(); err != nil {
 		t.Fatal(err)
 	}
 	if sc.shares {
 		w.fetchLostShares(t)
-		generations["new"] = w.fresh
+		w.finishVerification(t)
+		generations["new"] = plain(t, w.fresh)
 	}
 	for i := range 3 {
 		w.rig.mustGet(fmt.Sprint(i), fmt.Sprint("value ", i))
@@ -309,16 +445,19 @@ func (w *world) judge(t *testing.T, sc scenario) {
 	w.rig.mustGet("after", "the crash")
 }
 
-// unsealWithEither tries the old shares, and asks for the new ones by a lost answer where the old are refused. The answer lies
-// behind the barrier, so new unseal shares cannot be fetched while sealed: those who held the old shares unseal with them only
-// where the commit did not happen.
-func (w *world) unsealWithEither(t *testing.T, generations map[string][]string) {
+// unsealWithEither tries the old shares, then the new ones as far as anybody holds them. Where nobody does, the old ones must
+// open the server even after the commit: the answer with the new ones lies behind the barrier.
+func (w *world) unsealWithEither(t *testing.T) {
 	t.Helper()
-	for _, s := range w.old[:3] {
-		r := w.rig.call("PUT", "sys/unseal", map[string]string{"key": s})
-		if r.Code != 200 {
+	shares := w.old[:3]
+	if r := w.rig.call("PUT", "sys/unseal", map[string]string{"key": shares[0]}); r.Code != 200 {
+		if w.fresh == nil {
 			t.Fatalf("the old shares are refused and nobody holds the new ones: %s", r.Body)
 		}
+		shares = w.fresh
+	}
+	for _, s := range shares {
+		w.rig.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
 	}
 	if err := w.rig.UntilUnsealed(); err != nil {
 		t.Fatal(err)
@@ -331,13 +470,36 @@ func (w *world) fetchLostShares(t *testing.T) {
 	if w.last == "" || w.fresh != nil {
 		return
 	}
-	r := w.rig.call("PUT", "sys/"+w.target+"/update", map[string]string{"key": w.last, "nonce": w.nonce})
-	var out struct {
-		Keys []string `json:"keys_base64"`
+	if out, err := w.update(w.last); err == nil && len(out.Keys) > 0 {
+		w.fresh, w.vnonce = out.Keys, out.VerificationNonce
 	}
-	if r.Code == 200 {
-		w.rig.decode(r, &out)
-		w.fresh = out.Keys
+}
+
+// finishVerification goes on where the crash left a verification, with the shares that somebody holds by now.
+func (w *world) finishVerification(t *testing.T) {
+	t.Helper()
+	r := w.rig.call("GET", "sys/"+w.target+"/verify", nil)
+	if r.Code != 200 || w.fresh == nil {
+		return
+	}
+	var st struct{ Nonce string }
+	w.rig.decode(r, &st)
+	w.vnonce = st.Nonce
+	for _, share := range w.fresh {
+		if err := w.proof(share); err != nil && !strings.Contains(err.Error(), "already been provided") {
+			return // it is complete
+		}
+	}
+}
+
+// transcriptIsWhole verifies the chain as anybody can, offline.
+func (w *world) transcriptIsWhole(t *testing.T) {
+	t.Helper()
+	var out struct{ Data json.RawMessage }
+	w.rig.decode(w.rig.must(200, "GET", "sys/recovery/transcript", nil), &out)
+	report, err := transcript.VerifyFile(bytes.NewReader(out.Data), nil, nil)
+	if err != nil || !report.OK() {
+		t.Fatalf("the transcript: %v, %+v", err, report)
 	}
 }
 
@@ -361,6 +523,7 @@ func (w *world) oneGenerationWorks(t *testing.T, generations map[string][]string
 			working = append(working, name)
 		}
 	}
+	w.transcriptIsWhole(t)
 	if len(working) != 1 {
 		t.Fatalf("generations of shares that work: %v; want exactly one that somebody holds", working)
 	}
