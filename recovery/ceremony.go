@@ -81,8 +81,9 @@ type Origin struct {
 	Accessor string // of the token
 	Now      time.Time
 	Expiry   time.Duration // DefaultExpiry where it is 0
-	TokenLen int           // of the token that a ceremony for one will make: Params.OTP has to be exactly as long; 0 where the caller did CheckOTP
 	Rand     io.Reader     // crypto/rand where it is nil
+	// TokenLen is the length of the token that the ceremony is for: Params.OTP has to be exactly as long. 0 where the caller did CheckOTP.
+	TokenLen int
 }
 
 // Start begins a ceremony that the shares of authority will authorise. authority is nil only where there are no shares at

@@ -19,6 +19,10 @@ func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.PrimaryKey.CreationTime.After(now) {
+		return nil, fmt.Errorf("%w: it was made at %s, and it is %s", ErrExpired,
+			e.PrimaryKey.CreationTime.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
+	}
 	config := &packet.Config{
 		Time:          func() time.Time { return now },
 		DefaultCipher: packet.CipherAES256,

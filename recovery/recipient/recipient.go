@@ -18,7 +18,8 @@ const (
 // Errors of keys. Messages say what to do; they contain nothing of the key.
 var (
 	// ErrSize is returned for a key that is empty or longer than MaxText, and for more keys than MaxKeys.
-	ErrSize = fmt.Errorf("a public key has 1 to %d bytes; export it without the signatures of others (gpg --export-options export-minimal)", MaxText)
+	ErrSize = fmt.Errorf("a public key has 1 to %d bytes; export it without the signatures of others "+
+		"(gpg --export-options export-minimal)", MaxText)
 	// ErrDecode is returned for a text that is no armor, no base64, and no binary OpenPGP key.
 	ErrDecode = errors.New("error decoding given PGP key: it is neither armored, nor base64, nor a binary OpenPGP key, nor an age recipient")
 	// ErrParse is returned for bytes that do not parse as a public key.
