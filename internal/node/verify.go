@@ -54,7 +54,7 @@ func (n *Node) RekeyVerifyStatus(ctx context.Context, t recovery.Target) (Verify
 // RekeyVerify takes one of the new shares. With the last one that is needed the new shares take the place of the old ones. A wrong
 // share is refused at once and leaves the others as they are.
 func (n *Node) RekeyVerify(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) (VerifyStatus, error) {
-	a, c, err := n.verifying(ctx, t, "no rekey in progress")
+	_, c, err := n.verifying(ctx, t, "no rekey in progress")
 	if err != nil {
 		return VerifyStatus{}, err
 	}
@@ -63,7 +63,8 @@ func (n *Node) RekeyVerify(ctx context.Context, t recovery.Target, nonce string,
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if a, c, err = n.verifying(ctx, t, "no rekey in progress"); err != nil {
+	a, c, err := n.verifying(ctx, t, "no rekey in progress")
+	if err != nil {
 		return VerifyStatus{}, err
 	}
 	if _, err := c.Verify(nonce, share, n.cfg.Now()); err != nil {
