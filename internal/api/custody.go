@@ -125,6 +125,9 @@ func (h *handler) transcripts(ctx context.Context, _ *request) (*answer, error) 
 
 func (h *handler) transcript(ctx context.Context, q *request) (*answer, error) {
 	record, err := h.Node.Transcript(ctx, strings.TrimSuffix(q.rest, "/"))
+	if fault.Is(err, fault.NotFound) {
+		return done()
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,240 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// from makes a request from an address, without a token.
+func (w *world) from(address, path, body string) *httptest.ResponseRecorder {
+	r := w.request("PUT", "/v1/"+path, body, "X-Vault-Token", "")
+	r.RemoteAddr = address
+	return w.send(r)
+}
+
+// TestWrongSharesAreLimited: on every path where anybody may give a share, wrong ones get 429 in the end, with the time to wait and
+// the reason that they had before; and a right one is taken all the same.
+func TestWrongSharesAreLimited(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{
+		"sys/rekey/update", "sys/rekey-recovery-key/update", "sys/generate-root/update", "sys/recovery/prove", "sys/rekey-recovery-key/verify",
+		"sys/rekey/acknowledge", "sys/rekey-recovery-key/acknowledge", "sys/generate-root/acknowledge", "sys/rekey/verify",
+	} {
+		t.Run(strings.ReplaceAll(path, "/", "_"), func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, autoSeal(t))
+			keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
+			right := body("key", keys[0], "nonce", w.begin(path))
+			wrong := share(stranger, "x")
+			for i := range addressBurst {
+				if a := w.from("198.51.100.7:1", path, wrong); a.Code != 400 {
+					t.Fatalf("wrong share %d: %d %s", i+1, a.Code, a.Body)
+				}
+			}
+			before := w.from("203.0.113.9:1", path, wrong)
+			a := w.from("198.51.100.7:2", path, wrong)
+			if a.Code != 429 || a.Header().Get("Retry-After") != "1" || !strings.Contains(a.Body.String(), "wait 1 s") {
+				t.Errorf("one too many: %d, Retry-After %q, %s", a.Code, a.Header().Get("Retry-After"), a.Body)
+			}
+			if why := strings.TrimSuffix(before.Body.String(), "\"]}\n"); before.Code != 400 || !strings.HasPrefix(a.Body.String(), why) {
+				t.Errorf("it does not say why, as it did before: %s, %s", a.Body, before.Body)
+			}
+			if !strings.HasSuffix(path, "acknowledge") && !strings.HasSuffix(path, "verify") {
+				w.expect("a right share from there", w.from("198.51.100.7:3", path, right), 200, "")
+			}
+			w.discreet(stranger, keys[0], keys[1])
+		})
+	}
+}
+
+// begin starts what a path gives shares to, and returns the nonce.
+func (w *world) begin(path string) string {
+	w.t.Helper()
+	first, ok := strings.CutSuffix(path, "/update")
+	if !ok {
+		return ""
+	}
+	if first == "sys/generate-root" {
+		return w.ask("PUT", first+"/attempt", `{}`).Nonce
+	}
+	return w.ask("PUT", first+"/init", `{"secret_shares":3,"secret_threshold":2}`).Nonce
+}
+
+func TestWrongUnsealSharesAreLimited(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, peopleSeal(t))
+	keys := w.init(`{"secret_shares":2,"secret_threshold":2}`).Keys
+	for range addressBurst {
+		w.expect("a wrong share", w.from("198.51.100.7:1", "sys/unseal", body("key", stranger)), 400, "")
+	}
+	w.expect("one too many", w.from("198.51.100.7:1", "sys/unseal", body("key", stranger)), 429, "")
+	w.expect("a right one", w.from("198.51.100.7:1", "sys/unseal", body("key", keys[0])), 200, "")
+	w.expect("the same again", w.from("198.51.100.7:1", "sys/unseal", body("key", keys[0])), 200, "")
+	w.unseal(keys[1])
+}
+
+// TestOthersMistakesDoNotCount: neither other addresses', as long as the path's own limit holds, nor a right share given twice.
+func TestOthersMistakesDoNotCount(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
+	const path = "sys/rekey-recovery-key/update"
+	nonce := w.begin(path)
+	w.expect("a right share", w.from("203.0.113.9:1", path, share(keys[0], nonce)), 200, "")
+	for range 3 * addressBurst {
+		a := w.from("203.0.113.9:1", path, share(keys[0], nonce))
+		w.expect("the same again", a, 400, refusal("given key has already been provided during this rekey operation"))
+	}
+	for i := range pathBurst {
+		w.expect("a wrong share", w.from(fmt.Sprintf("198.51.100.%d:1", i), path, share(stranger, nonce)), 400, "")
+	}
+	w.expect("a wrong share from anywhere", w.from("192.0.2.77:1", path, share(stranger, nonce)), 429, "")
+	w.expect("another path", w.from("192.0.2.77:1", "sys/recovery/prove", body("key", stranger)), 400, "")
+	w.expect("a right share", w.from("192.0.2.77:1", path, share(keys[1], nonce)), 200, "")
+	if n := strings.Count(w.log.String(), "many shares are refused"); n != 1 {
+		t.Errorf("%d lines in the log for one moment", n)
+	}
+}
+
+// TestRefusalsAreForgottenInTime: a bucket fills again, and the table of addresses is bounded.
+func TestRefusalsAreForgottenInTime(t *testing.T) {
+	t.Parallel()
+	clock := moment
+	var log safeBuffer
+	r := NewRefusals(func() time.Time { return clock }, slog.New(slog.NewTextHandler(&log, nil)))
+	q := &request{http: &http.Request{RemoteAddr: "[2001:db8::1]:443"}, out: httptest.NewRecorder(), route: &route{Path: "sys/unseal"}, path: "sys/unseal"}
+	wrong := fault.Wrap(recovery.ErrShareUnknown, fault.Invalid, "no")
+	limited := func(n int) (count int) {
+		for range n {
+			if fault.Is(r.count(q, wrong), fault.Limited) {
+				count++
+			}
+		}
+		return count
+	}
+	if n := limited(addressBurst + 5); n != 5 {
+		t.Errorf("%d limited at first", n)
+	}
+	q.http.RemoteAddr = "[2001:db8:0:0:1::2]:9" // the same network
+	if n := limited(1); n != 1 {
+		t.Error("one network of IPv6 is one client")
+	}
+	clock = clock.Add(3 * time.Second)
+	if n := limited(4); n != 1 {
+		t.Errorf("%d limited after three seconds", n)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "since_last_line=6") {
+		t.Errorf("the log: %s", log.String())
+	}
+	for i := range 2 * maxAddresses {
+		r.note(strconv.Itoa(i), "sys/unseal")
+	}
+	if len(r.addresses) != maxAddresses || r.recent.Len() != maxAddresses {
+		t.Errorf("%d addresses are kept", len(r.addresses))
+	}
+	for _, err := range []error{
+		fault.New(fault.Sealed, "sealed"), fault.New(fault.Internal, "x"), context.Canceled, fault.Wrap(recovery.ErrShareRepeated, fault.Invalid, "again"),
+	} {
+		for range pathBurst + 1 {
+			if got := r.count(q, err); got != err {
+				t.Fatalf("%v counts", err)
+			}
+		}
+	}
+}
+
+func TestClientAddress(t *testing.T) {
+	t.Parallel()
+	for remote, want := range map[string]string{
+		"192.0.2.1:1234": "192.0.2.1", "[::ffff:192.0.2.1]:1": "192.0.2.1", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64",
+		"@": "local", "": "local", "name:1": "local",
+	} {
+		if got := clientAddress(remote); got != want {
+			t.Errorf("%q is %q, want %q", remote, got, want)
+		}
+	}
+}
+
+// TestAFloodDelaysNoRightShare: while wrong shares come in as fast as the machine takes them, over several connections, every right
+// one is answered within a second.
+func TestAFloodDelaysNoRightShare(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":12,"recovery_threshold":12}`).RecoveryKeys
+	const path = "sys/rekey-recovery-key/"
+	nonce := w.ask("PUT", path+"init", `{"secret_shares":255,"secret_threshold":128}`).Nonce
+	s := serve(t, config.Listener{TLSDisable: true}, w.api)
+	url := "http://" + s.Addr().String() + "/v1/" + path + "update"
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	var flood [600]atomic.Int64 // by status
+	var total atomic.Int64
+	hundred := make(chan struct{}, 1) // another hundred wrong shares were answered
+	for range 16 {
+		wg.Go(func() {
+			tr := &http.Transport{}
+			defer tr.CloseIdleConnections()
+			for ctx.Err() == nil {
+				if code, err := give(ctx, tr, url, share(stranger, nonce)); err == nil {
+					flood[code].Add(1)
+					if total.Add(1)%100 == 0 {
+						select {
+						case hundred <- struct{}{}:
+						default:
+						}
+					}
+				}
+			}
+		})
+	}
+	tr := &http.Transport{}
+	var worst time.Duration
+	for i, k := range keys {
+		<-hundred
+		begin := time.Now()
+		code, err := give(ctx, tr, url, share(k, nonce))
+		if err != nil || code != 200 {
+			t.Errorf("right share %d: %d, %v", i+1, code, err)
+		}
+		worst = max(worst, time.Since(begin))
+	}
+	stop()
+	wg.Wait()
+	tr.CloseIdleConnections()
+	if worst >= time.Second {
+		t.Errorf("a right share took %v", worst)
+	}
+	if flood[429].Load() == 0 || flood[200].Load() != 0 || flood[400].Load() > pathBurst+int64(len(keys)) {
+		t.Errorf("of the flood %d got 400, %d 429, %d 200", flood[400].Load(), flood[429].Load(), flood[200].Load())
+	}
+	t.Logf("%d wrong shares; a right one took %v at most", flood[400].Load()+flood[429].Load(), worst)
+}
+
+// give sends one share, as the one client of its connection.
+func give(ctx context.Context, tr *http.Transport, url, body string) (int, error) {
+	r, err := http.NewRequestWithContext(ctx, "PUT", url, strings.NewReader(body))
+	if err != nil {
+		return 0, err
+	}
+	a, err := (&http.Client{Transport: tr, Timeout: 10 * time.Second}).Do(r)
+	if err != nil {
+		return 0, err
+	}
+	defer a.Body.Close()
+	_, err = io.Copy(io.Discard, a.Body)
+	return a.StatusCode, err
+}
