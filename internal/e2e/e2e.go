@@ -28,6 +28,7 @@ type Server struct {
 	Dir  string   // its working directory; the configuration and, usually, the data lie there
 	Addr string   // host:port
 	Env  []string // beside PATH and HOME
+	Args []string // of "sealgate server"; nil: -config=sealgate.hcl
 
 	mu   sync.Mutex
 	cmd  *exec.Cmd
@@ -78,7 +79,11 @@ func (s *Server) Start(args ...string) error {
 	if s.cmd != nil {
 		return errors.New("e2e: the server runs already")
 	}
-	cmd := exec.Command(s.Bin, append([]string{"server", "-config=sealgate.hcl"}, args...)...)
+	all := []string{"server", "-config=sealgate.hcl"}
+	if s.Args != nil {
+		all = append([]string{"server"}, s.Args...)
+	}
+	cmd := exec.Command(s.Bin, append(all, args...)...)
 	cmd.Dir = s.Dir
 	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, s.Env...)
 	if s.log == nil {

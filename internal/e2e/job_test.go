@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -53,4 +54,18 @@ func doJob(job string, args []string) int {
 		return 1
 	}
 	return 0
+}
+
+// shell runs a script and returns what it printed.
+func shell(t *testing.T, dir, script string, args ...string) string {
+	t.Helper()
+	cmd := exec.Command("sh", append([]string{"-c", script}, args...)...)
+	cmd.Dir = dir
+	var errs bytes.Buffer
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("%s: %v\n%s%s", script, err, out, errs.Bytes())
+	}
+	return string(out)
 }
