@@ -56,7 +56,8 @@ func goldenCeremonies(t *testing.T) map[string]*Ceremony {
 	give(c, 1)
 	keep("2 of 3 given", c)
 	keep("nothing required", start(PurposeRekeyBarrier, nil, Params{}, Origin{}))
-	keep("a root token with a one-time password", start(PurposeGenerateRoot, authority, Params{OTP: "twenty-six characters, see"}, Origin{TokenLen: 26}))
+	keep("a root token with a one-time password", start(PurposeGenerateRoot, authority,
+		Params{OTP: "twenty-six characters, see"}, Origin{TokenLen: 26}))
 	keep("a recovery token for a key", start(PurposeRecoveryToken, authority,
 		Params{Recipients: []string{"key one"}, Fingerprints: []string{"one"}}, Origin{By: "ops"}))
 

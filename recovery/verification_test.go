@@ -113,7 +113,8 @@ func TestVerificationRefusesInOrder(t *testing.T) {
 func TestGivingIsOverWhenVerificationIsDue(t *testing.T) {
 	t.Parallel()
 	c, authority, old, _ := awaiting(t)
-	if _, err := c.Give(authority, c.Nonce, old[2], clock); !errors.Is(err, ErrVerificationDue) || strings.Contains(err.Error(), c.VerificationNonce) {
+	_, err := c.Give(authority, c.Nonce, old[2], clock)
+	if !errors.Is(err, ErrVerificationDue) || strings.Contains(err.Error(), c.VerificationNonce) {
 		t.Errorf("an old share: %v", err)
 	}
 	if _, err := c.Give(authority, c.VerificationNonce, old[2], clock); !errors.Is(err, ErrNonce) {
@@ -128,7 +129,8 @@ func TestRestartVerification(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := c.VerificationNonce
-	if err := c.RestartVerification(iotest.ErrReader(errors.New("dry"))); err == nil || c.VerificationNonce != before || c.VerificationProgress() != 1 {
+	err := c.RestartVerification(iotest.ErrReader(errors.New("dry")))
+	if err == nil || c.VerificationNonce != before || c.VerificationProgress() != 1 {
 		t.Errorf("without randomness: %v", err)
 	}
 	if err := c.RestartVerification(nil); err != nil {

@@ -284,7 +284,8 @@ func TestAge(t *testing.T) {
 		hybrid.Recipient().String():        {hybrid, fmt.Sprintf("sha256:%x", sum)},
 	} {
 		r, err := Parse(text, made)
-		if err != nil || r.Kind() != Age || r.Fingerprint() != c.fingerprint || FingerprintOf(text) != c.fingerprint || r.Compact() != strings.TrimSpace(text) {
+		if err != nil || r.Kind() != Age || r.Fingerprint() != c.fingerprint ||
+			FingerprintOf(text) != c.fingerprint || r.Compact() != strings.TrimSpace(text) {
 			t.Errorf("%.20q: %+v, %v", text, r, err)
 			continue
 		}

@@ -93,6 +93,9 @@ func TestAWholeChainVerifies(t *testing.T) {
 	if report, err := VerifyFile(bytes.NewReader(raw), public, &earlier); err != nil || !report.OK() {
 		t.Errorf("with an earlier head: %v, %v", report, err)
 	}
+	if report, err := VerifyFile(bytes.NewReader(export(t, nil)), nil, nil); err != nil || !report.OK() || report.Head != (Head{}) {
+		t.Errorf("without records: %v, %v", report, err)
+	}
 	if report, err := VerifyFile(strings.NewReader(`{"public_key":"", "records":[]}`), public, nil); err != nil || report.OK() {
 		t.Errorf("without a key: %v, %v", report, err)
 	}
