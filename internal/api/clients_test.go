@@ -182,14 +182,12 @@ func TestBaoClient(t *testing.T) {
 	if st, err := c.Sys().KeyStatus(); err != nil || st.Term != 2 {
 		t.Errorf("KeyStatus: %+v, %v", st, err)
 	}
-	//lint:ignore SA1019 operators use it, and its successor has no route yet
-	st, err := c.Sys().RekeyInit(&bao.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1})
-	ok(t, "RekeyInit", err)
+	st, err := c.Sys().RotateRootInit(&bao.RotateInitRequest{SecretShares: 1, SecretThreshold: 1})
+	ok(t, "RotateRootInit", err)
 	for i, share := range r.RecoveryKeys[:2] {
-		//lint:ignore SA1019 as above
-		u, err := c.Sys().RekeyUpdate(share, st.Nonce)
+		u, err := c.Sys().RotateRootUpdate(share, st.Nonce)
 		if err != nil || u.Complete != (i == 1) || len(u.Keys) != 0 {
-			t.Errorf("RekeyUpdate: %+v, %v", u, err)
+			t.Errorf("RotateRootUpdate: %+v, %v", u, err)
 		}
 	}
 	_, err = c.Logical().Write("secret/a", map[string]any{"x": "y"})
