@@ -249,6 +249,46 @@ func BenchmarkReadsWhileRotating(b *testing.B) {
 	}
 }
 
+// BenchmarkReadsDuringRekeys compares the 99th percentile of paced reads while recovery shares are rekeyed again and again, to
+// 255 shares each time, with the same without.
+func BenchmarkReadsDuringRekeys(b *testing.B) {
+	s := benchRig(b, buildPlain(b))
+	var out initReply
+	benchDo(b, s, "", 200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}, &out)
+	token, share := out.RootToken, out.RecoveryKeys[0]
+	benchDo(b, s, token, 204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"}, nil)
+	benchDo(b, s, token, 204, "PUT", "kv/one", map[string]string{"v": "x"}, nil)
+	read := getRequest("kv/one", token)
+	paced := func(int, int) string { time.Sleep(time.Millisecond); return read }
+	shares := []string{share}
+	rekey := func() {
+		var st struct{ Nonce string }
+		var done updated
+		benchDo(b, s, token, 200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": 255, "secret_threshold": 2}, &st)
+		for _, share := range shares {
+			benchDo(b, s, "", 200, "PUT", "sys/rekey-recovery-key/update", map[string]string{"key": share, "nonce": st.Nonce}, &done)
+		}
+		shares = done.Keys[:2]
+	}
+	for b.Loop() {
+		_, idle := load(b, s.Addr, 8, window, 200, paced)
+		ctx, cancel := context.WithTimeout(context.Background(), window)
+		rekeys := 0
+		var wg sync.WaitGroup
+		wg.Go(func() {
+			for ; ctx.Err() == nil; rekeys++ {
+				rekey()
+				time.Sleep(100 * time.Millisecond)
+			}
+		})
+		_, busy := load(b, s.Addr, 8, window, 200, paced)
+		cancel()
+		wg.Wait()
+		b.ReportMetric(float64(rekeys), "rekeys")
+		b.ReportMetric(float64(p99(busy))/float64(p99(idle)), "p99-ratio")
+	}
+}
+
 // BenchmarkStart measures from the start of the process to an unsealed answer, on SoftHSM, and what it then takes.
 func BenchmarkStart(b *testing.B) {
 	bin := buildPlain(b)

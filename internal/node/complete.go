@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
@@ -26,7 +27,7 @@ func (n *Node) complete(ctx context.Context, a *Active, c *recovery.Ceremony) (*
 		Nonce: c.Nonce, Backup: c.Params.Backup, VerificationRequired: c.Params.Verification,
 		Shares: c.Params.Shares, Threshold: c.Params.Threshold,
 	}
-	if res.Keys, res.PGPFingerprints, err = n.enclose(c.Params.Recipients, shares); err != nil {
+	if res.Keys, res.PGPFingerprints, err = enclose(c.Params.Recipients, shares, c.Started); err != nil {
 		return nil, err
 	}
 	tx := a.barrier.Begin()
@@ -103,12 +104,13 @@ func (n *Node) nextCustody(c *recovery.Ceremony) (*recovery.Custody, []*secret.B
 }
 
 // enclose encrypts each share to its recipient, where there are any. As clients expect, what is encrypted is the share's
-// hexadecimal text. Without recipients the shares themselves are returned.
-func (n *Node) enclose(recipients []string, shares []*secret.Bytes) ([]*secret.Bytes, []string, error) {
+// hexadecimal text. Without recipients the shares themselves are returned. The keys were judged at a time, and a key that expired since
+// then does not stop the last holder.
+func enclose(recipients []string, shares []*secret.Bytes, at time.Time) ([]*secret.Bytes, []string, error) {
 	if len(recipients) == 0 {
 		return shares, nil, nil
 	}
-	to, err := recipient.ParseAll(recipients, n.cfg.Now())
+	to, err := recipient.ParseAll(recipients, at)
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: a recipient's key was good when the rekey began: %w", err)
 	}

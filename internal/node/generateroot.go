@@ -149,7 +149,7 @@ func (n *Node) mintRoot(ctx context.Context, a *Active, c *recovery.Ceremony) (*
 	if err != nil {
 		return nil, err
 	}
-	encoded, prints, err := n.encodeToken(token, c.Params)
+	encoded, prints, err := encodeToken(token, c)
 	if err != nil {
 		return nil, err
 	}
@@ -182,17 +182,17 @@ func (n *Node) finishRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 }
 
 // encodeToken makes a token unreadable to all but the one who has the password or the key.
-func (n *Node) encodeToken(token string, p recovery.Params) (encoded string, prints []string, err error) {
-	if p.OTP != "" {
-		encoded, err = recovery.EncodeToken(token, p.OTP)
+func encodeToken(token string, c *recovery.Ceremony) (encoded string, prints []string, err error) {
+	if c.Params.OTP != "" {
+		encoded, err = recovery.EncodeToken(token, c.Params.OTP)
 		return encoded, nil, err
 	}
-	return n.encryptToken(token, p.Recipients[0])
+	return encryptToken(token, c.Params.Recipients[0], c.Started)
 }
 
-// encryptToken encrypts a token to one recipient, in base64 as clients expect it.
-func (n *Node) encryptToken(token, to string) (encoded string, prints []string, err error) {
-	r, err := recipient.Parse(to, n.cfg.Now())
+// encryptToken encrypts a token to one recipient, whose key was good at a time, in base64 as clients expect it.
+func encryptToken(token, to string, at time.Time) (encoded string, prints []string, err error) {
+	r, err := recipient.Parse(to, at)
 	if err != nil {
 		return "", nil, fmt.Errorf("node: the token's recipient: %w", err)
 	}

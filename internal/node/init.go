@@ -125,7 +125,7 @@ func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*gen
 		if err = g.custody.NameHolders(req.Holders); err != nil {
 			return nil, err
 		}
-		if g.shares, _, err = n.enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares); err != nil {
+		if g.shares, _, err = enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares, n.cfg.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -210,7 +210,7 @@ func (n *Node) handOver(token string, to []string) (string, error) {
 	if len(to) == 0 {
 		return token, nil
 	}
-	encoded, _, err := n.encryptToken(token, to[0])
+	encoded, _, err := encryptToken(token, to[0], n.cfg.Now())
 	return encoded, err
 }
 

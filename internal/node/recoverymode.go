@@ -218,7 +218,7 @@ func (r *RecoveryMode) mint(c *recovery.Ceremony) (GenerateRootStatus, error) {
 		return GenerateRootStatus{}, err
 	}
 	token := tokenPrefix + strings.TrimPrefix(text, "s.")
-	encoded, prints, err := r.node.encodeToken(token, c.Params)
+	encoded, prints, err := encodeToken(token, c)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
