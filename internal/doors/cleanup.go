@@ -2,6 +2,7 @@ package doors
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"time"
 
@@ -22,12 +23,16 @@ const (
 
 func marshalTombstone(path string) []byte { return append([]byte{tombstoneVersion}, path...) }
 
-// Run removes the entries of what was unmounted, now and whenever something is, until ctx ends.
+// Run removes the entries of what was unmounted and has the doors do their own work (see [Keeper]), now and whenever the table
+// changes, until ctx ends.
 func (t *Table) Run(ctx context.Context) {
 	for {
 		var retry <-chan time.Time
 		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
 			t.log.Warn("the entries of an unmounted path are not removed yet; trying again", "error", err, "in", sweepPause)
+			retry = time.After(sweepPause)
+		}
+		if !t.keep(ctx) && retry == nil {
 			retry = time.After(sweepPause)
 		}
 		select {
@@ -37,6 +42,22 @@ func (t *Table) Run(ctx context.Context) {
 		case <-retry:
 		}
 	}
+}
+
+// keep calls the doors that have work of their own, and reports whether all of it is done.
+func (t *Table) keep(ctx context.Context) bool {
+	done := true
+	for _, e := range t.now.Load().mounts {
+		k, ok := e.door.(Keeper)
+		if !ok || ctx.Err() != nil {
+			continue
+		}
+		if err := k.Keep(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
+			t.log.Warn("a mount's own work is not done yet; trying again", "path", e.Path, "error", err, "in", sweepPause)
+			done = false
+		}
+	}
+	return done
 }
 
 // cleanUp removes the entries of everything that was unmounted, in commits of at most 60 deletes. It can be stopped anywhere

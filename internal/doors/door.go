@@ -5,8 +5,8 @@
 // commit each, after which memory equals disk; and that once [Table.Unmount] has returned nothing
 // more is written below the mount, although its entries are removed later, by [Table.Run].
 //
-// It does not guarantee that a door's calls under way end with an unmount: they go on reading, and their
-// writes fail. It decides nothing about permissions: see package auth.
+// It does not guarantee that a door's calls under way end with an unmount or a change of the mount: they go on reading, and their
+// writes fail with [ErrChanged]. It decides nothing about permissions: see package auth.
 //
 // Stays compatible: the record at "core/mounts" with its first byte as version, and "logical/<uuid>/" as place of a mount's entries.
 package doors
@@ -52,6 +52,7 @@ type Response struct {
 	Data          any // what encoding/json renders as an object; json.RawMessage costs nothing
 	LeaseDuration int // seconds
 	Warnings      []string
+	Status        int // of HTTP; 0: 200. One of 404 may have data: of a version that was deleted, say
 }
 
 // Door answers the requests below one mount. It is safe for concurrent use. Errors for clients are *fault.Error.
@@ -63,6 +64,24 @@ type Door interface {
 // taken: Create instead of Update.
 type Exister interface {
 	Exists(ctx context.Context, path string) (bool, error)
+}
+
+// Keeper is implemented by doors that have work of their own: an upgrade, what a crash left half removed. Keep is called when a node
+// becomes active and after each change of the table; it may be cut off at any point, and called again.
+type Keeper interface {
+	Keep(ctx context.Context) error
+}
+
+// Tuner is implemented by doors that have a say when their mount is tuned: they refuse with a [fault.Invalid], and what they return
+// is written in the commit that changes the mount.
+type Tuner interface {
+	Tune(ctx context.Context, to Mount) ([]storage.Op, error)
+}
+
+// Forgetter is implemented by doors that keep entries for single tokens.
+type Forgetter interface {
+	// ForgetToken removes all that is kept for the token with this accessor.
+	ForgetToken(ctx context.Context, accessor string) error
 }
 
 // Storage is where a door keeps its entries: what [storage.Store] promises, below a prefix of the mount's own. Keys are relative to it.

@@ -2,12 +2,13 @@ package doors
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"unicode"
@@ -31,18 +32,44 @@ type Mount struct {
 
 // Config is what can be tuned. Durations are seconds; 0 means the system's default.
 type Config struct {
-	DefaultLeaseTTL int64 `json:"default_lease_ttl,omitempty"`
-	MaxLeaseTTL     int64 `json:"max_lease_ttl,omitempty"`
-	ForceNoCache    bool  `json:"force_no_cache,omitempty"`
+	DefaultLeaseTTL           int64    `json:"default_lease_ttl,omitempty"`
+	MaxLeaseTTL               int64    `json:"max_lease_ttl,omitempty"`
+	ForceNoCache              bool     `json:"force_no_cache,omitempty"`
+	ListingVisibility         string   `json:"listing_visibility,omitempty"`          // "", Hidden or Unauth
+	AuditNonHMACRequestKeys   []string `json:"audit_non_hmac_request_keys,omitempty"` // written to audit devices as they are
+	AuditNonHMACResponseKeys  []string `json:"audit_non_hmac_response_keys,omitempty"`
+	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"` // kept and shown; no door asks for any
+	AllowedResponseHeaders    []string `json:"allowed_response_headers,omitempty"`    // the same
 }
 
-// DefaultLeaseTTL is how long, in seconds, a lease lasts where nothing else is said: 32 days.
+// Values of ListingVisibility: whether the mount is named to who has no access to it.
+const (
+	Hidden = "hidden"
+	Unauth = "unauth"
+)
+
+// DefaultLeaseTTL is how long, in seconds, a lease lasts where nothing else is said: 32 days. It is also the longest.
 const DefaultLeaseTTL = 2764800
 
-func (m Mount) equal(o Mount) bool {
-	return maps.Equal(m.Options, o.Options) && m.Path == o.Path && m.Type == o.Type && m.UUID == o.UUID && m.Config == o.Config &&
-		m.Description == o.Description && m.Accessor == o.Accessor && m.Local == o.Local && m.SealWrap == o.SealWrap
+// Effective gives the lease times that count, in seconds.
+func (c Config) Effective() (lease, most int64) {
+	most = cmp.Or(c.MaxLeaseTTL, DefaultLeaseTTL)
+	return min(cmp.Or(c.DefaultLeaseTTL, DefaultLeaseTTL), most), most
 }
+
+// Check is a [fault.Invalid] for settings that contradict themselves.
+func (c Config) Check() error {
+	if c.DefaultLeaseTTL < 0 || c.MaxLeaseTTL < 0 || c.MaxLeaseTTL > 0 && c.DefaultLeaseTTL > c.MaxLeaseTTL {
+		return fault.New(fault.Invalid, "default_lease_ttl and max_lease_ttl must not be negative, and the default not beyond the maximum")
+	}
+	switch c.ListingVisibility {
+	case "", Hidden, Unauth:
+		return nil
+	}
+	return fault.New(fault.Invalid, `invalid listing_visibility %q: give "hidden", "unauth" or ""`, c.ListingVisibility)
+}
+
+func (m Mount) equal(o Mount) bool { return reflect.DeepEqual(m, o) }
 
 // The types of the mounts that are always there. "system" is answered by the API itself.
 var builtin = []Mount{
@@ -58,9 +85,9 @@ func isProtected(path string) bool {
 	return slices.ContainsFunc(protected, func(p string) bool { return strings.HasPrefix(path, p) })
 }
 
-// DevMount is what development servers have at secret/.
-func DevMount() Mount {
-	return Mount{Path: "secret/", Type: "kv", Description: "key/value secret storage", Options: map[string]string{"version": "1"}}
+// DevMount is what development servers have at secret/: the key-value engine, version "1" or "2".
+func DevMount(version string) Mount {
+	return Mount{Path: "secret/", Type: "kv", Description: "key/value secret storage", Options: map[string]string{"version": version}}
 }
 
 const maxPath = 256

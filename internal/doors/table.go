@@ -39,12 +39,13 @@ type Table struct {
 	factories map[string]Factory
 	rnd       io.Reader
 	log       *slog.Logger
-	kick      chan struct{} // tells Run that something was unmounted
+	kick      chan struct{} // tells Run that the table has changed
 
 	now atomic.Pointer[snapshot]
 
 	mu    sync.Mutex // held by changes
 	stale bool       // a commit's outcome is unknown and reading it back has failed
+	moves moves
 }
 
 // snapshot is the table as of one commit; it never changes.
@@ -132,12 +133,28 @@ func (t *Table) swap(mounts []Mount) {
 		s.mounts = append(s.mounts, e)
 		s.byPath[m.Path] = e
 	}
-	t.now.Store(s)
+	// Closed first, shown then: two doors of one mount must never write at the same time, for each has locks of its own.
 	for _, e := range old.mounts {
 		if !kept[e] {
 			e.gate.close()
 		}
 	}
+	t.now.Store(s)
+	t.wake()
+}
+
+// wake has Run look for work.
+func (t *Table) wake() {
+	select {
+	case t.kick <- struct{}{}:
+	default:
+	}
+}
+
+// Settle waits for a change of the table that is under way: see [ErrChanged].
+func (t *Table) Settle() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 }
 
 // build makes a mount's door. What keeps it from working is told to those who come to it.
@@ -147,7 +164,7 @@ func (t *Table) build(m Mount) *mounted {
 	switch {
 	case factory != nil:
 		e.door, e.broken = factory(&view{base: t.base, prefix: logicalPrefix + m.UUID + "/", gate: e.gate}, m)
-	case !slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == m.Type }):
+	case !isBuiltin(m.Type):
 		e.broken = errUnknownType(m.Type)
 	}
 	if e.broken != nil {
@@ -155,6 +172,8 @@ func (t *Table) build(m Mount) *mounted {
 	}
 	return e
 }
+
+func isBuiltin(name string) bool { return slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == name }) }
 
 func errUnknownType(name string) error {
 	return fault.New(fault.Invalid, "plugin not found in the catalog: %s", name)
@@ -218,12 +237,20 @@ func (t *Table) Mount(ctx context.Context, m Mount) error {
 		return err
 	}
 	current := t.List()
-	for _, other := range current {
-		if strings.HasPrefix(m.Path, other.Path) || strings.HasPrefix(other.Path, m.Path) {
+	if err := free(current, m.Path); err != nil {
+		return err
+	}
+	return t.commit(ctx, sorted(append(current, m)))
+}
+
+// free refuses a path at, above or below that of another mount.
+func free(mounts []Mount, path string) error {
+	for _, other := range mounts {
+		if strings.HasPrefix(path, other.Path) || strings.HasPrefix(other.Path, path) {
 			return fault.New(fault.Invalid, "path is already in use at %s", other.Path)
 		}
 	}
-	return t.commit(ctx, sorted(append(current, m)))
+	return nil
 }
 
 // prepare checks a new mount, down to whether its door can be made.
@@ -246,8 +273,11 @@ func (t *Table) prepare(m Mount) (Mount, error) {
 		return m, fault.New(fault.Invalid, "cannot mount %q", path)
 	case m.Type == "":
 		return m, fault.New(fault.Invalid, `the type of the mount is missing: give "type", such as "kv"`)
-	case t.factories[m.Type] == nil:
+	case t.factories[m.Type] == nil || isBuiltin(m.Type):
 		return m, errUnknownType(m.Type)
+	}
+	if err := m.Config.Check(); err != nil {
+		return m, err
 	}
 	if m, err = m.complete(t.rnd); err != nil {
 		return m, err
@@ -277,10 +307,7 @@ func (t *Table) Unmount(ctx context.Context, path string) error {
 	}
 	rest := slices.DeleteFunc(t.List(), func(m Mount) bool { return m.Path == clean })
 	err = t.commit(ctx, rest, storage.Put(tombstonePrefix+gone.UUID, marshalTombstone(gone.Path)))
-	select {
-	case t.kick <- struct{}{}: // also after an error: the commit may have happened
-	default:
-	}
+	t.wake() // also after an error: the commit may have happened
 	return err
 }
 

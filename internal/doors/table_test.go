@@ -107,7 +107,7 @@ func put(t testing.TB, table *doors.Table, path string) {
 
 func TestMountRouteUnmount(t *testing.T) {
 	t.Parallel()
-	table, store := fresh(t, doors.DevMount())
+	table, store := fresh(t, doors.DevMount("1"))
 	if got := paths(table); got != "cubbyhole/ identity/ secret/ sys/" {
 		t.Fatalf("a fresh table has %s", got)
 	}
@@ -374,7 +374,7 @@ func TestReloadFollowsAnotherNode(t *testing.T) {
 }
 
 func BenchmarkRoute(b *testing.B) {
-	table, _ := fresh(b, doors.DevMount())
+	table, _ := fresh(b, doors.DevMount("1"))
 	b.ReportAllocs()
 	for b.Loop() {
 		if _, _, _, err := table.Route("secret/team/a/password"); err != nil {

@@ -15,7 +15,12 @@ type view struct {
 	gate   *gate
 }
 
-// gate stops the writes of a mount that is gone: the clean-up must be the last to write there.
+// ErrChanged is returned for a write by way of a mount that was changed, moved or removed meanwhile. Nothing was written: whoever routes
+// the request again, after [Table.Settle], loses nothing.
+var ErrChanged = fault.New(fault.NotFound, "the mount was changed or removed while the request was under way; nothing was written: try again")
+
+// gate stops the writes of a door that is no longer in the table: the clean-up must be the last to write below a mount that is gone, and
+// what decides by what it has read must not write behind the back of the door that follows it.
 type gate struct {
 	mu     sync.RWMutex // held for reading during a commit
 	closed bool
@@ -39,7 +44,7 @@ func (v *view) Commit(ctx context.Context, b storage.Batch) error {
 	v.gate.mu.RLock()
 	defer v.gate.mu.RUnlock()
 	if v.gate.closed {
-		return fault.New(fault.NotFound, "the mount was removed while the request was under way; nothing was written")
+		return ErrChanged
 	}
 	below := storage.Batch{Epoch: b.Epoch, Ops: make([]storage.Op, len(b.Ops)), If: make([]storage.Condition, len(b.If))}
 	for i, op := range b.Ops {
