@@ -69,7 +69,8 @@ func (h *handler) holders(ctx context.Context, _ *request) (*answer, error) {
 		return nil, err
 	}
 	a := holdersAnswer{
-		Created: moments(l.Created), Generation: l.Generation, Holders: []holderAnswer{}, Shares: l.Shares, Target: l.Target, Threshold: l.Threshold,
+		Created: moments(l.Created), Generation: l.Generation, Holders: []holderAnswer{},
+		Shares: l.Shares, Target: l.Target, Threshold: l.Threshold,
 	}
 	for _, one := range l.Holders {
 		a.Holders = append(a.Holders, holderAnswer{LastProven: moments(one.LastProven), Name: one.Name, Number: one.Number})

@@ -44,6 +44,24 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
+// FuzzRecoveryMode does the same to a server in recovery mode, with its token and, to what it reads, raw storage.
+func FuzzRecoveryMode(f *testing.F) {
+	for _, r := range recoveryRoutes {
+		for _, method := range r.Methods {
+			f.Add(method, "/v1/"+strings.ReplaceAll(r.Path, "*", "x"), `{"key":"ab","nonce":"c","value":"YQ==","encoding":"base64","compression_type":""}`, "", "")
+		}
+	}
+	f.Add("PUT", "/v1/sys/raw/"+strings.Repeat("x/", 600), `{"value":null,"compression_type":"none"}`, "", "")
+	f.Add("GET", "/v1/sys/raw/core/mounts?encoding=base64&list=false", "", "", "")
+	w := newWorld(f, autoSeal(f))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	r := w.rescue(autoSeal(f))
+	r.recover(keys...)
+	f.Fuzz(func(t *testing.T, method, url, body, header, value string) {
+		fuzzOne(t, r, method, url, body, header, value)
+	})
+}
+
 // FuzzCheckJSON holds the estimate against what it protects: input that it lets through is decoded, or refused, without harm.
 func FuzzCheckJSON(f *testing.F) {
 	f.Add([]byte(`{"a":["b\"",{"c":1}]}`))

@@ -127,7 +127,8 @@ func (h *handler) rootCancel(ctx context.Context, q *request) (*answer, error) {
 	case !q.authentic && !s.WithoutToken:
 		return nil, fault.New(fault.Denied, "permission denied: this attempt was started with a token, and cancelling it needs one")
 	case !q.authentic && !named:
-		return nil, fault.New(fault.Denied, "permission denied: cancelling needs a token or, since this attempt was started without one, its nonce in the body")
+		return nil, fault.New(fault.Denied,
+			"permission denied: cancelling needs a token or, since this attempt was started without one, its nonce in the body")
 	case b.Nonce != "" && !named:
 		return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another root generation is in progress than the one to be cancelled")
 	}

@@ -74,8 +74,8 @@ func (r *Refusals) count(q *request, err error) error {
 	}
 	seconds := int(math.Ceil(wait.Seconds()))
 	q.out.Header().Set("Retry-After", strconv.Itoa(seconds))
-	return fault.Wrap(err, fault.Limited, "%s; too many shares were refused here: wait %d s before the next try. A right share is taken at any time",
-		refusal.Message, seconds)
+	return fault.Wrap(err, fault.Limited,
+		"%s; too many shares were refused here: wait %d s before the next try. A right share is taken at any time", refusal.Message, seconds)
 }
 
 // note counts one refusal. wait is how long to, where it was one too many; unlogged is how many were, where it is time to log that.
