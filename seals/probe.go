@@ -3,6 +3,7 @@ package seals
 import (
 	"context"
 	"errors"
+	"fmt"
 	"sync"
 	"time"
 )
@@ -42,10 +43,33 @@ func (s *Set) Probe(ctx context.Context, r *Record) []Status {
 			s.note(m, p, nil)
 			return nil
 		}
-		s.note(m, p, s.prove(ctx, r, i, p))
+		s.note(m, p, s.watched(m, p, func() error { return s.prove(ctx, r, i, p) }))
 		return nil
 	})
 	return s.Status()
+}
+
+// mute is how long a proof may take before the status says so; it goes on up to its deadline, since it may be what brings the seal back.
+const mute = 2 * time.Second
+
+// watched runs a proof and tells of its silence while it lasts.
+func (s *Set) watched(m Seal, p *Part, proof func() error) error {
+	done, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		timer := time.NewTimer(mute)
+		defer timer.Stop()
+		select {
+		case <-done:
+		case <-timer.C:
+			s.note(m, p, named(m, "decrypt", Fail(Unreachable, fmt.Errorf("no answer within %s; the deadline of the call is not over yet", mute),
+				"see whether the device or service answers at all")))
+		}
+	}()
+	err := proof()
+	close(done)
+	<-ended
+	return err
 }
 
 // note records the outcome of an attempt to use a seal.

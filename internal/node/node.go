@@ -114,7 +114,11 @@ type facts struct {
 	trouble     error             // why the node is not unsealed, as far as it is not the operator's wish
 }
 
-// New returns a node that has not looked at its storage yet: [Node.Run] does, and goes on until its context ends.
+// firstLook bounds the wait for the storage at the start; one that is away is asked again by [Node.Run].
+const firstLook = time.Second
+
+// New returns a node that has looked at its storage, so that its first answer tells whether it is initialised; where the storage is
+// away it says that it is sealed. [Node.Run] does the rest, and goes on until its context ends.
 func New(cfg Config) (*Node, error) {
 	if cfg.Store == nil || cfg.Seals == nil {
 		return nil, errors.New("node: needs a store and a set of seals")
@@ -132,6 +136,11 @@ func New(cfg Config) (*Node, error) {
 	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1)}
 	n.facts.Store(&facts{})
 	n.seals.Store(cfg.Seals)
+	ctx, cancel := context.WithTimeout(context.Background(), firstLook)
+	defer cancel()
+	if err := n.load(ctx); err != nil {
+		n.log.Warn("the storage could not be read yet", "error", err)
+	}
 	return n, nil
 }
 

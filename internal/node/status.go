@@ -65,7 +65,7 @@ type Health struct {
 // Health answers at once, whatever storage and seals do.
 func (n *Node) Health() Health {
 	f := n.facts.Load()
-	h := Health{Initialized: f.record != nil, Sealed: n.active.Load() == nil, WouldUnseal: n.seals.Load().WouldUnseal()}
+	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.active.Load() == nil, WouldUnseal: n.seals.Load().WouldUnseal()}
 	h.Standby = h.Sealed
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
