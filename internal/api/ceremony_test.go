@@ -82,7 +82,8 @@ func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	s.do("POST", path+"init", `{"secret_shares":"two"}`)
 	s.do("POST", path+"init", `{"secret_shares":1,"secret_threshold":1,"pgp_keys":["keybase:somebody"]}`)
 	s.do("POST", path+"init", `{"secret_shares":2,"secret_threshold":2,"holders":["dave"]}`)
-	nonce := s.ask("POST", path+"init", `{"secret_shares":"2","secret_threshold":2,"require_verification":true,"backup":true,"holders":["dave","erin"]}`).Nonce
+	nonce := s.ask("POST", path+"init",
+		`{"secret_shares":"2","secret_threshold":2,"require_verification":true,"backup":true,"holders":["dave","erin"]}`).Nonce
 	s.do("POST", path+"init", `{"secret_shares":2,"secret_threshold":2}`)
 	s.do("PUT", path+"update", `{"nonce":"x"}`)
 	s.do("PUT", path+"update", body("key", keys[0]))

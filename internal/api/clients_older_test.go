@@ -61,7 +61,9 @@ func TestBaoClientOlderCallsOfTheBarrier(t *testing.T) {
 	c.SetToken(w.token)
 	sys := c.Sys()
 	alice := newPerson(t, "alice")
-	st, err := sys.RekeyInit(&bao.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{alice.key}, Backup: true, RequireVerification: true})
+	st, err := sys.RekeyInit(&bao.RekeyInitRequest{
+		SecretShares: 1, SecretThreshold: 1, PGPKeys: []string{alice.key}, Backup: true, RequireVerification: true,
+	})
 	ok(t, "RekeyInit", err)
 	r, err := sys.RekeyUpdate(keys[0], st.Nonce)
 	if err != nil || !r.Complete || r.PGPFingerprints[0] != alice.fingerprint {

@@ -73,7 +73,8 @@ func rekeyAsVault(t *testing.T, c rekeyCalls, keys []string) []string {
 		t.Errorf("status of nothing: %+v, %v", st, err)
 	}
 	all, pgp := people(t, "alice", "bob")
-	if _, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, Backup: true}); err == nil || !strings.Contains(err.Error(), "cannot request a backup") {
+	_, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, Backup: true})
+	if err == nil || !strings.Contains(err.Error(), "cannot request a backup") {
 		t.Errorf("a backup without keys: %v", err)
 	}
 	st, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true, RequireVerification: true})
@@ -91,13 +92,15 @@ func rekeyAsVault(t *testing.T, c rekeyCalls, keys []string) []string {
 		t.Fatalf("update: %+v, %v", r, err)
 	}
 	r, err := c.update(keys[1], st.Nonce)
-	if err != nil || !r.Complete || !r.VerificationRequired || r.VerificationNonce == "" || len(r.Keys) != 2 || !r.Backup || r.PGPFingerprints[1] != all[1].fingerprint {
+	if err != nil || !r.Complete || !r.VerificationRequired || r.VerificationNonce == "" || len(r.Keys) != 2 || !r.Backup ||
+		r.PGPFingerprints[1] != all[1].fingerprint {
 		t.Fatalf("update: %+v, %v", r, err)
 	}
 	fresh := []string{all[0].read(t, r.Keys[0]), all[1].readBase64(t, r.KeysB64[1])}
 	verifyAsVault(t, c, fresh, r.VerificationNonce)
 	b, err := c.backup()
-	if err != nil || b.Nonce != st.Nonce || len(b.Keys) != 2 || b.KeysB64[all[0].fingerprint][0] != r.KeysB64[0] || b.Keys[all[1].fingerprint][0] != r.Keys[1] {
+	if err != nil || b.Nonce != st.Nonce || len(b.Keys) != 2 || b.KeysB64[all[0].fingerprint][0] != r.KeysB64[0] ||
+		b.Keys[all[1].fingerprint][0] != r.Keys[1] {
 		t.Errorf("backup: %+v, %v", b, err)
 	}
 	ok(t, "delete the backup", c.deleteBackup())

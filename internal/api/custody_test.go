@@ -22,7 +22,9 @@ func TestTranscripts(t *testing.T) {
 	w.ask("PUT", "sys/generate-root/attempt", `{}`, "X-Vault-Token", "")
 	w.ask("DELETE", "sys/generate-root/attempt", "")
 	want := []string{"00000001-rekey-barrier", "00000002-generate-root"}
-	for _, path := range []string{"LIST sys/recovery/transcripts", "GET sys/recovery/transcripts", "GET sys/recovery/transcripts?list=true", "LIST sys/recovery/transcripts/"} {
+	for _, path := range []string{
+		"LIST sys/recovery/transcripts", "GET sys/recovery/transcripts", "GET sys/recovery/transcripts?list=true", "LIST sys/recovery/transcripts/",
+	} {
 		method, path, _ := strings.Cut(path, " ")
 		var r struct{ Data keysAnswer }
 		if w.decode(w.do(method, path, ""), &r); !slices.Equal(r.Data.Keys, want) {

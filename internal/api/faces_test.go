@@ -24,7 +24,8 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 				t.Errorf("a second one by %s: %d %s", path, a.Code, a.Body)
 			}
 		}
-		if seen := w.ask("GET", other+"init", ""); seen.Nonce != begun.Nonce || !seen.Started || !slices.Equal(seen.PGPFingerprints, []string{all[0].fingerprint, all[1].fingerprint}) {
+		seen := w.ask("GET", other+"init", "")
+		if seen.Nonce != begun.Nonce || !seen.Started || !slices.Equal(seen.PGPFingerprints, []string{all[0].fingerprint, all[1].fingerprint}) {
 			t.Errorf("%s shows %+v of what %s started", other, seen, one)
 		}
 		var done reply
@@ -34,7 +35,8 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 			}
 		}
 		// The reply was lost; the same share by the other path gets it again.
-		if again := w.ask("PUT", other+"update", share(keys[len(keys)-1], begun.Nonce)); !slices.Equal(again.Keys, done.Keys) || again.VerificationNonce != done.VerificationNonce {
+		again := w.ask("PUT", other+"update", share(keys[len(keys)-1], begun.Nonce))
+		if !slices.Equal(again.Keys, done.Keys) || again.VerificationNonce != done.VerificationNonce {
 			t.Errorf("the last share again by %s: %+v, not %+v", other, again, done)
 		}
 		fresh := []string{all[0].read(t, done.Keys[0]), all[1].readBase64(t, done.KeysBase64[1])}
@@ -43,7 +45,8 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 			t.Errorf("verification: %+v", last)
 		}
 		keys = fresh
-		if a, b := w.do("GET", "sys/rekey/recovery-key-backup", ""), w.do("GET", "sys/rotate/recovery/backup", ""); a.Code != 200 || normal(a.Body.String()) != normal(b.Body.String()) ||
+		a, b := w.do("GET", "sys/rekey/recovery-key-backup", ""), w.do("GET", "sys/rotate/recovery/backup", "")
+		if a.Code != 200 || normal(a.Body.String()) != normal(b.Body.String()) ||
 			!strings.Contains(a.Body.String(), done.Keys[1]) || !strings.Contains(a.Body.String(), done.KeysBase64[0]) {
 			t.Errorf("backups: %s\n%s", a.Body, b.Body)
 		}
@@ -157,7 +160,8 @@ func TestInitEncryptsToKeys(t *testing.T) {
 		}
 	}
 	w.expect("after bad keys", w.do("GET", "sys/init", ""), 200, `{"initialized":false}`)
-	a := w.do("PUT", "sys/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp[:2], "root_token_pgp_key", pgp[2], "holders", []string{"alice", "bob"}))
+	a := w.do("PUT", "sys/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp[:2], "root_token_pgp_key", pgp[2],
+		"holders", []string{"alice", "bob"}))
 	var r struct {
 		Keys       []string `json:"keys"`
 		KeysBase64 []string `json:"keys_base64"`

@@ -48,7 +48,8 @@ func FuzzRequest(f *testing.F) {
 func FuzzRecoveryMode(f *testing.F) {
 	for _, r := range recoveryRoutes {
 		for _, method := range r.Methods {
-			f.Add(method, "/v1/"+strings.ReplaceAll(r.Path, "*", "x"), `{"key":"ab","nonce":"c","value":"YQ==","encoding":"base64","compression_type":""}`, "", "")
+			f.Add(method, "/v1/"+strings.ReplaceAll(r.Path, "*", "x"),
+				`{"key":"ab","nonce":"c","value":"YQ==","encoding":"base64","compression_type":""}`, "", "")
 		}
 	}
 	f.Add("PUT", "/v1/sys/raw/"+strings.Repeat("x/", 600), `{"value":null,"compression_type":"none"}`, "", "")

@@ -116,7 +116,9 @@ func TestRefusalsAreForgottenInTime(t *testing.T) {
 	clock := moment
 	var log safeBuffer
 	r := NewRefusals(func() time.Time { return clock }, slog.New(slog.NewTextHandler(&log, nil)))
-	q := &request{http: &http.Request{RemoteAddr: "[2001:db8::1]:443"}, out: httptest.NewRecorder(), route: &route{Path: "sys/unseal"}, path: "sys/unseal"}
+	q := &request{
+		http: &http.Request{RemoteAddr: "[2001:db8::1]:443"}, out: httptest.NewRecorder(), route: &route{Path: "sys/unseal"}, path: "sys/unseal",
+	}
 	wrong := fault.Wrap(recovery.ErrShareUnknown, fault.Invalid, "no")
 	limited := func(n int) (count int) {
 		for range n {

@@ -50,7 +50,8 @@ func (q *request) rekeyError(err error) error {
 	}
 	text := client.Message
 	if strings.HasPrefix(text, "error parsing given PGP key") {
-		text = "invalid " + map[recovery.Target]string{recovery.Barrier: "rekey seal", recovery.Recovery: "recovery"}[q.target()] + " configuration: " + text
+		what := map[recovery.Target]string{recovery.Barrier: "rekey seal", recovery.Recovery: "recovery"}[q.target()]
+		text = "invalid " + what + " configuration: " + text
 	}
 	switch {
 	case !q.legacy():
