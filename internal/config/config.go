@@ -19,6 +19,7 @@ type Config struct {
 	Seals      []Seal     // none means a Shamir seal; sorted by priority, then by place
 	SealPolicy SealPolicy // how the seals stand together
 	Ceremony   Ceremony   // how long ceremonies and their answers last
+	Telemetry  Telemetry  // how metrics are shown
 
 	APIAddr           string // URL that clients are sent to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it
@@ -114,6 +115,8 @@ type Listener struct {
 	SocketMode  string // "unix" only: octal, "" for the umask's
 	SocketUser  string
 	SocketGroup string
+
+	Front Front // proxies, headers, origins, metrics
 }
 
 // Seal is one seal stanza.

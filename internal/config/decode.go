@@ -32,6 +32,7 @@ func newDecoder() *decoder {
 		LogFormat:                 "standard",
 		SealPolicy:                SealPolicy{Mode: PolicyAny},
 		Ceremony:                  defaultCeremony(),
+		Telemetry:                 defaultTelemetry(),
 	}}
 }
 
@@ -84,6 +85,9 @@ func (d *decoder) file(b *body) {
 	}
 	for _, b := range s.blocks("ceremony", 0, 0) {
 		d.ceremony(b)
+	}
+	for _, b := range s.blocks("telemetry", 0, 0) {
+		d.telemetry(b)
 	}
 	s.finish(foreignTop)
 }

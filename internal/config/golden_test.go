@@ -6,6 +6,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -76,8 +77,12 @@ func describe(c *Config, err error) string {
 	}
 	for _, l := range c.Listeners {
 		pos := l.Pos
-		l.Pos = Pos{}
-		line("%s: listener %+v", pos, l)
+		front := l.Front
+		l.Pos, l.Front = Pos{}, Front{}
+		line("%s: listener %s", pos, strings.Replace(fmt.Sprintf("%+v", l), fmt.Sprintf(" Front:%+v", Front{}), "", 1))
+		if standard := (Front{Forwarded: ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}}); !reflect.DeepEqual(front, standard) {
+			line("  front %+v", front)
+		}
 	}
 	for _, s := range c.Seals {
 		line("%s: seal %s %q priority=%d disabled=%t %v", s.Pos, s.Type, s.Name, s.Priority, s.Disabled, slices.Sorted(maps.Keys(s.Params)))
@@ -85,6 +90,9 @@ func describe(c *Config, err error) string {
 	line("policy %s %d", c.SealPolicy.Mode, c.SealPolicy.Threshold)
 	line("api=%q cluster=%q name=%q pid=%q log=%s/%s", c.APIAddr, c.ClusterAddr, c.ClusterName, c.PIDFile, c.LogLevel, c.LogFormat)
 	line("leases=%s/%s request=%s raw=%t", c.DefaultLeaseTTL, c.MaxLeaseTTL, c.DefaultMaxRequestDuration, c.RawStorageEndpoint)
+	if c.Telemetry != defaultTelemetry() {
+		line("telemetry %+v", c.Telemetry)
+	}
 	for _, n := range c.Notes {
 		line("note (loud=%t) %s", n.Warn, n)
 	}

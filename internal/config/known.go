@@ -39,7 +39,6 @@ const (
 	noLogFile  = "has no effect: logs go to standard error; let the service manager keep and rotate them"
 	noCache    = "has no effect: there is no such cache or standby to tune"
 	enterprise = "has no effect: it belongs to another product's licence or reporting"
-	noMetrics  = "has no effect: metrics are not served yet"
 )
 
 // foreignTop are the top-level keys: each with the reason why it is accepted, or what to do instead.
@@ -71,7 +70,6 @@ var foreignTop = map[string]foreign{
 	"disable_printable_check":     {text: "has no effect: names are checked always"},
 	"disable_sentinel_trace":      {text: enterprise},
 
-	"telemetry":                           {text: noMetrics},
 	"enable_response_header_raft_node_id": {text: "has no effect: there is no Raft here"},
 	"introspection_endpoint":              {text: "has no effect: sys/internal/inspect is not served"},
 	"detect_deadlocks":                    {text: "has no effect: it is a debugging aid of another program"},
@@ -111,30 +109,16 @@ var foreignListener = map[string]foreign{
 	"require_request_header":               {text: "has no effect: no server enforces it, only agents do"},
 	"disable_replication_status_endpoints": {text: "has no effect: there is no replication"},
 	"tls_prefer_server_cipher_suites":      {text: "has no effect: Go chooses the order"},
-	"telemetry":                            {text: noMetrics},
 	"profiling":                            {text: "has no effect: profiles are not served"},
-	"inflight_requests_logging":            {text: "has no effect: requests in flight are not listed"},
 	"agent_api":                            {text: "has no effect: it belongs to an agent's listener"},
 	"proxy_api":                            {text: "has no effect: it belongs to a proxy's listener"},
-	"custom_response_headers":              {text: "has no effect: only the default headers are sent", warn: true},
-	"cors_enabled":                         {text: "has no effect: there is no cross-origin access"},
-	"cors_allowed_origins":                 {text: "has no effect: there is no cross-origin access"},
-	"cors_allowed_headers":                 {text: "has no effect: there is no cross-origin access"},
-	"cors_allow_credentials":               {text: "has no effect: there is no cross-origin access"},
 	"max_json_depth":                       {text: "has no effect: nesting is bounded always"},
 	"max_json_string_value_length":         {text: "has no effect: max_request_size bounds it"},
 	"max_json_object_entry_count":          {text: "has no effect: max_request_json_strings bounds it"},
 	"max_json_array_element_count":         {text: "has no effect: max_request_json_memory bounds it"},
 
-	"x_forwarded_for_authorized_addrs": {text: "has no effect: logs show the address of the proxy", warn: true},
-	"x_forwarded_for_hop_skips":        {text: "has no effect: logs show the address of the proxy"},
-	"x_forwarded_for_reject_not_present": {refuse: true, standard: "false",
-		text: "requests that bypass the proxy would be served; close the port to all but the proxy and set it to false"},
-	"x_forwarded_for_reject_not_authorized":       {text: "has no effect: logs show the address of the proxy"},
 	"x_forwarded_for_client_cert_header":          {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
 	"x_forwarded_for_client_cert_header_decoders": {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
-	"proxy_protocol_behavior":                     {refuse: true, text: "the PROXY protocol is not spoken; send plain TCP or TLS"},
-	"proxy_protocol_authorized_addrs":             {refuse: true, text: "the PROXY protocol is not spoken; send plain TCP or TLS"},
 	"redact_addresses": {refuse: true, standard: "false",
 		text: "addresses are not redacted; remove it, or bind the listener where only operators reach it"},
 	"redact_cluster_name": {refuse: true, standard: "false",

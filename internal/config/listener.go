@@ -29,6 +29,7 @@ func NewListener(address string) Listener {
 		TLSMinVersion: tls.VersionTLS12, TLSMaxVersion: tls.VersionTLS13,
 		MaxRequestSize: defaultMaxRequest, MaxRequestJSONMemory: defaultMaxJSONMemory, MaxRequestJSONStrings: defaultMaxJSONStrings,
 		HTTPReadHeaderTimeout: defaultReadHeader, HTTPReadTimeout: defaultRead, HTTPIdleTimeout: defaultIdle,
+		Front: Front{Forwarded: ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}},
 	}
 }
 
@@ -53,11 +54,7 @@ func (d *decoder) listener(b block) {
 	d.listenerLimits(s, &l)
 	s.flag("disable_unauthed_rekey_endpoints", &l.DisableUnauthRekey)
 	s.flag("disable_unauthed_generate_root_endpoints", &l.DisableUnauthRoot)
-	var role string
-	s.str("role", &role)
-	if role != "" && role != "default" {
-		d.fail(s.seen["role"], `%s: only "default" is offered: this listener would serve everything`, s.label("role"))
-	}
+	d.listenerFront(s, &l)
 	s.finish(foreignListener)
 	d.cfg.Listeners = append(d.cfg.Listeners, l)
 }

@@ -1,0 +1,194 @@
+package config
+
+import (
+	"net/http"
+	"net/netip"
+	"strconv"
+	"strings"
+
+	"golang.org/x/net/http/httpguts"
+)
+
+// The values of proxy_protocol_behavior.
+const (
+	ProxyAlways     = "use_always"        // whoever connects may say who the client is
+	ProxyAuthorized = "allow_authorized"  // proxy_protocol_authorized_addrs may; of others the header is read and ignored
+	ProxyDeny       = "deny_unauthorized" // only they may send one; others are cut off when they try
+)
+
+// ForwardedFor says whose X-Forwarded-For is believed.
+type ForwardedFor struct {
+	Authorized          []netip.Prefix // x_forwarded_for_authorized_addrs; none: the header is not looked at
+	HopSkips            int64          // proxies between the client and the one that connects here
+	RejectAbsent        bool           // x_forwarded_for_reject_not_present; true
+	RejectNotAuthorized bool           // x_forwarded_for_reject_not_authorized; true
+}
+
+// CORS is what pages of other origins may do with a listener.
+type CORS struct {
+	Enabled          bool
+	Origins          []string // "*" alone: every one
+	Headers          []string // beside those of the API
+	AllowCredentials bool
+}
+
+// Front is what stands between a listener's clients and its API.
+type Front struct {
+	ProxyBehavior   string // "" where the PROXY protocol is not spoken
+	ProxyAuthorized []netip.Prefix
+	Forwarded       ForwardedFor
+	CORS            CORS // not enabled: what sys/config/cors says
+	// Headers are custom_response_headers: "default", "2xx" or "404" to header to values.
+	Headers map[string]http.Header
+
+	MetricsOnly     bool // role "metrics_only": sys/metrics and sys/health alone
+	OpenMetrics     bool // unauthenticated_metrics_access
+	DisallowMetrics bool
+	MetricsPath     string // a second path for sys/metrics, such as "/metrics"
+	OpenInFlight    bool   // unauthenticated_in_flight_requests_access
+}
+
+func (d *decoder) listenerFront(s *section, l *Listener) {
+	f := &l.Front
+	s.choice("proxy_protocol_behavior", []string{ProxyAlways, ProxyAuthorized, ProxyDeny}, &f.ProxyBehavior)
+	f.ProxyAuthorized = s.addresses("proxy_protocol_authorized_addrs")
+	if p, ok := s.seen["proxy_protocol_behavior"]; ok && f.ProxyBehavior != ProxyAlways && len(f.ProxyAuthorized) == 0 {
+		d.fail(p, "%s needs proxy_protocol_authorized_addrs: the addresses of the proxies", s.label("proxy_protocol_behavior"))
+	}
+	f.Forwarded = ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}
+	f.Forwarded.Authorized = s.addresses("x_forwarded_for_authorized_addrs")
+	s.integer("x_forwarded_for_hop_skips", 0, 64, &f.Forwarded.HopSkips)
+	s.flag("x_forwarded_for_reject_not_present", &f.Forwarded.RejectAbsent)
+	s.flag("x_forwarded_for_reject_not_authorized", &f.Forwarded.RejectNotAuthorized)
+	d.listenerCORS(s, f)
+	for _, b := range s.blocks("custom_response_headers", 0, 0) {
+		d.responseHeaders(b, f)
+	}
+	d.listenerMetrics(s, f)
+}
+
+// addresses takes a list of IP addresses and networks.
+func (s *section) addresses(key string) []netip.Prefix {
+	var all []netip.Prefix
+	for _, word := range s.words(key) {
+		if p, err := netip.ParsePrefix(word); err == nil {
+			all = append(all, p.Masked())
+			continue
+		}
+		ip, err := netip.ParseAddr(word)
+		if err != nil {
+			s.d.fail(s.posOf(key), "%s must list IP addresses and networks, such as 192.0.2.7 or 192.0.2.0/24", s.label(key))
+			return nil
+		}
+		all = append(all, netip.PrefixFrom(ip, ip.BitLen()))
+	}
+	return all
+}
+
+// posOf is where a key stands, be its value a list or not.
+func (s *section) posOf(key string) Pos {
+	for _, f := range s.body.fields {
+		if f.name == key {
+			return f.pos
+		}
+	}
+	return Pos{}
+}
+
+func (d *decoder) listenerCORS(s *section, f *Front) {
+	var c CORS
+	s.flag("cors_enabled", &c.Enabled)
+	c.Origins, c.Headers = s.words("cors_allowed_origins"), s.words("cors_allowed_headers")
+	s.flag("cors_allow_credentials", &c.AllowCredentials)
+	if !c.Enabled {
+		return
+	}
+	if len(c.Origins) == 0 {
+		d.fail(s.posOf("cors_enabled"), `%s needs cors_allowed_origins: a list of origins, or "*" alone`, s.label("cors_enabled"))
+	}
+	for _, o := range c.Origins {
+		if o == "*" && (len(c.Origins) > 1 || c.AllowCredentials) {
+			d.fail(s.posOf("cors_allowed_origins"), `%s: "*" stands alone, and not with cors_allow_credentials`, s.label("cors_allowed_origins"))
+		}
+	}
+	f.CORS = c
+}
+
+// responseHeaders reads custom_response_headers: blocks named by status, each of headers with one value or a list.
+func (d *decoder) responseHeaders(b block, f *Front) {
+	if f.Headers == nil {
+		f.Headers = map[string]http.Header{}
+	}
+	for _, m := range b.body.fields {
+		if !isStatus(m.name) {
+			d.fail(m.pos, `listener: custom_response_headers: %s is no status: "default", "2xx" or "404", as such`, short(m.name))
+			continue
+		}
+		inner, err := m.blocks(0, 0)
+		if err != nil {
+			d.errs = append(d.errs, err)
+			continue
+		}
+		for _, in := range inner {
+			for _, h := range in.body.fields {
+				d.responseHeader(f, m.name, h)
+			}
+		}
+	}
+}
+
+func (d *decoder) responseHeader(f *Front, status string, h field) {
+	values := []value{h.val}
+	if h.val.kind == isList {
+		values = h.val.list
+	}
+	name := http.CanonicalHeaderKey(h.name)
+	if !httpguts.ValidHeaderFieldName(name) || strings.HasPrefix(name, "X-Vault-") || name == "Content-Length" {
+		d.fail(h.pos, "listener: custom_response_headers: %s cannot be set: it is no name of a header, or the server's own", short(h.name))
+		return
+	}
+	if f.Headers[status] == nil {
+		f.Headers[status] = http.Header{}
+	}
+	for _, v := range values {
+		if v.kind == isList || v.kind == isObject || !httpguts.ValidHeaderFieldValue(v.text) {
+			d.fail(h.pos, "listener: custom_response_headers: the value of %s must be a line of text, or a list of them", short(h.name))
+			return
+		}
+		f.Headers[status][name] = append(f.Headers[status][name], v.text)
+	}
+}
+
+// isStatus knows "default", the classes "1xx" to "5xx", and statuses.
+func isStatus(name string) bool {
+	if name == "default" {
+		return true
+	}
+	if len(name) == 3 && name[1:] == "xx" {
+		return name[0] >= '1' && name[0] <= '5'
+	}
+	n, err := strconv.Atoi(name)
+	return err == nil && len(name) == 3 && n >= 100 && n <= 599
+}
+
+func (d *decoder) listenerMetrics(s *section, f *Front) {
+	for _, b := range s.blocks("telemetry", 0, 0) {
+		t := d.section("listener telemetry", b.body)
+		t.flag("unauthenticated_metrics_access", &f.OpenMetrics)
+		t.flag("disallow_metrics", &f.DisallowMetrics)
+		t.flag("metrics_only", &f.MetricsOnly)
+		t.str("metrics_path", &f.MetricsPath)
+		if f.MetricsPath != "" && (!strings.HasPrefix(f.MetricsPath, "/") || strings.HasPrefix(f.MetricsPath, "/v1/")) {
+			d.fail(t.posOf("metrics_path"), "%s must begin with a slash, and not lie below /v1/", t.label("metrics_path"))
+		}
+		t.finish(nil)
+	}
+	for _, b := range s.blocks("inflight_requests_logging", 0, 0) {
+		t := d.section("listener inflight_requests_logging", b.body)
+		t.flag("unauthenticated_in_flight_requests_access", &f.OpenInFlight)
+		t.finish(nil)
+	}
+	var role string
+	s.choice("role", []string{"default", "metrics_only"}, &role)
+	f.MetricsOnly = f.MetricsOnly || role == "metrics_only"
+}
