@@ -1,0 +1,74 @@
+package audit
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// maxHeaders bounds what every entry may have of a request's headers.
+const maxHeaders = 64
+
+// never are the headers that no entry shows, hashed or not: they are tokens.
+var never = []string{"x-vault-token", "authorization", "cookie"}
+
+func validHeader(name string) bool {
+	if name == "" || len(name) > 128 || slices.Contains(never, name) {
+		return false
+	}
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_'
+	})
+}
+
+// HeaderConfig says for each request header that entries show whether its value is hashed.
+func (t *Trail) HeaderConfig() map[string]bool {
+	out := map[string]bool{}
+	for _, h := range t.now.Load().headers {
+		out[h.Name] = h.HMAC
+	}
+	return out
+}
+
+// SetHeader makes entries show a request header, hashed or as it is.
+func (t *Trail) SetHeader(ctx context.Context, name string, hmac bool) error {
+	name = strings.ToLower(name)
+	if !validHeader(name) {
+		return fault.New(fault.Invalid, "%q cannot be shown: it is no name of a header, or of one that holds a token", name)
+	}
+	return t.changeHeaders(ctx, func(all []header) ([]header, error) {
+		all = slices.DeleteFunc(all, func(h header) bool { return h.Name == name })
+		if len(all) >= maxHeaders {
+			return nil, fault.New(fault.Invalid, "at most %d headers can be shown", maxHeaders)
+		}
+		return append(all, header{name, hmac}), nil
+	})
+}
+
+// RemoveHeader makes entries not show a request header any more.
+func (t *Trail) RemoveHeader(ctx context.Context, name string) error {
+	name = strings.ToLower(name)
+	return t.changeHeaders(ctx, func(all []header) ([]header, error) {
+		return slices.DeleteFunc(all, func(h header) bool { return h.Name == name }), nil
+	})
+}
+
+func (t *Trail) changeHeaders(ctx context.Context, change func([]header) ([]header, error)) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.entries == nil {
+		return ErrSealed
+	}
+	all, err := change(slices.Clone(t.table.Headers))
+	if err != nil {
+		return err
+	}
+	if err := t.commit(ctx, table{Devices: t.table.Devices, Headers: all}); err != nil {
+		return err
+	}
+	now := t.now.Load()
+	t.now.Store(&set{devices: now.devices, headers: slices.Clone(all), active: true})
+	return nil
+}

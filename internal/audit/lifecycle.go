@@ -1,0 +1,309 @@
+package audit
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Activate reads the devices and their salts from behind the barrier, and brings the table in line with the configuration. It is called
+// before the first request that needs an unsealed node; where it fails the node must stay sealed.
+func (t *Trail) Activate(ctx context.Context, e Entries) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	old, err := readTable(ctx, e)
+	if err != nil {
+		return err
+	}
+	tab, ops, err := t.reconcile(old)
+	if err != nil {
+		return err
+	}
+	if len(ops) > 0 {
+		if err := e.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
+			return fmt.Errorf("audit: writing the table of devices: %w", err)
+		}
+	}
+	before := t.now.Load()
+	next, err := t.assemble(ctx, e, tab, before)
+	if err == nil {
+		err = t.flush(next)
+	}
+	if err != nil {
+		return errors.Join(err, without(next, before).close())
+	}
+	t.entries, t.table = e, tab
+	t.now.Store(next)
+	return without(before, next).close()
+}
+
+// reconcile makes the table say what the configuration does. Devices that requests enabled stay, unless the configuration has their path.
+func (t *Trail) reconcile(old table) (tab table, ops []storage.Op, err error) {
+	tab.Headers = old.Headers
+	changed := false
+	for _, s := range old.Devices {
+		named := slices.ContainsFunc(t.o.Declared, func(c Config) bool { return c.Path == s.Path })
+		switch {
+		case named:
+		case s.Declared:
+			t.o.Log.Info("an audit device is no longer in the configuration", "device", s.Path)
+			ops = append(ops, storage.Delete(saltKey(s.UUID)))
+			changed = true
+		default:
+			tab.Devices = append(tab.Devices, s)
+		}
+	}
+	for _, c := range t.o.Declared {
+		if i := old.index(c.Path); i >= 0 {
+			s := newStored(c, old.Devices[i].UUID)
+			changed = changed || !same(s.config(), old.Devices[i].config())
+			tab.Devices = append(tab.Devices, s)
+			continue
+		}
+		s, salt, err := t.register(c)
+		if err != nil {
+			return tab, nil, err
+		}
+		tab.Devices = append(tab.Devices, s)
+		ops = append(ops, salt)
+		changed = true
+	}
+	if !changed {
+		return tab, nil, nil
+	}
+	value, err := tab.marshal()
+	return tab, append(ops, storage.Put(tableKey, value)), err
+}
+
+func same(a, b Config) bool {
+	return a.Path == b.Path && a.Type == b.Type && a.Description == b.Description && a.Local == b.Local && a.Declared == b.Declared &&
+		maps.Equal(a.Options, b.Options)
+}
+
+// register gives a device its id and its salt.
+func (t *Trail) register(c Config) (stored, storage.Op, error) {
+	rnd := t.o.Rand
+	if rnd == nil {
+		rnd = rand.Reader
+	}
+	ids, err := newUUIDs(rnd, 2)
+	if err != nil {
+		return stored{}, storage.Op{}, err
+	}
+	return newStored(c, ids[0]), storage.Put(saltKey(ids[0]), marshalSalt(ids[1])), nil
+}
+
+func newUUIDs(rnd io.Reader, n int) ([]string, error) {
+	var out []string
+	for range n {
+		id, err := uuid.NewRandomFromReader(rnd)
+		if err != nil {
+			return nil, fmt.Errorf("audit: making a device's salt: %w", err)
+		}
+		out = append(out, id.String())
+	}
+	return out, nil
+}
+
+// assemble makes the devices of a table. Those that run already, with the same options, go on. The set is returned with an error, too: it
+// may have devices that were started.
+func (t *Trail) assemble(ctx context.Context, e Entries, tab table, before *set) (*set, error) {
+	next := &set{headers: tab.Headers, active: true}
+	for _, s := range tab.Devices {
+		a, err := t.attach(s.config(), before)
+		if err != nil {
+			return next, err
+		}
+		next.devices = append(next.devices, a)
+		salt, err := readSalt(ctx, e, s.UUID)
+		if err != nil {
+			return next, err
+		}
+		a.hash = newHasher(salt)
+	}
+	return next, nil
+}
+
+// attach finds the device among those that run, or starts it.
+func (t *Trail) attach(c Config, before *set) (*attached, error) {
+	for _, a := range before.devices {
+		if same(a.Config, c) {
+			return &attached{c, &formatter{settings: a.settings}, a.device}, nil
+		}
+	}
+	a, err := t.start(c)
+	if err != nil {
+		return nil, fmt.Errorf("audit: the device %s: %w", c.Path, err)
+	}
+	return a, nil
+}
+
+// without is the devices of s that other does not have.
+func without(s, other *set) *set {
+	out := &set{}
+	for _, a := range s.devices {
+		if !slices.ContainsFunc(other.devices, func(b *attached) bool { return a.device == b.device }) {
+			out.devices = append(out.devices, a)
+		}
+	}
+	return out
+}
+
+// Deactivate forgets the salts and ends the devices that the configuration does not name. It is called once nothing can take effect any more.
+func (t *Trail) Deactivate() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	before, next := t.now.Load(), &set{}
+	for _, a := range before.devices {
+		if a.Declared {
+			next.devices = append(next.devices, &attached{a.Config, &formatter{settings: a.settings}, a.device})
+		}
+	}
+	t.entries, t.table = nil, table{}
+	t.now.Store(next)
+	if err := without(before, next).close(); err != nil {
+		t.o.Log.Warn("closing audit devices", "error", err)
+	}
+}
+
+// Enable adds a device. It writes a probe entry first, unless the option skip_test says not to: a device that cannot be written is refused.
+func (t *Trail) Enable(ctx context.Context, c Config) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.entries == nil {
+		return ErrSealed
+	}
+	path, err := CleanPath(c.Path)
+	if err != nil {
+		return err
+	}
+	c.Path, c.Declared, c.Options = path, false, maps.Clone(c.Options)
+	switch {
+	case t.o.ForbidAPI:
+		return fault.New(fault.Invalid, "cannot enable audit device via API; the server's configuration has unsafe_allow_api_audit_creation = false: "+
+			"use an audit stanza there")
+	case t.taken(path):
+		return fault.New(fault.Invalid, "path already in use")
+	case len(t.table.Devices) >= maxDevices:
+		return fault.New(fault.Invalid, "there are %d audit devices, and there can be no more", maxDevices)
+	}
+	a, err := t.start(c)
+	if err != nil {
+		return err
+	}
+	if err := t.enable(ctx, c, a); err != nil {
+		return errors.Join(err, a.device.close())
+	}
+	t.o.Log.Info("audit device enabled", "device", path, "type", c.Type, "writes_to", a.settings.String())
+	return nil
+}
+
+// taken reports whether one of the paths would be inside the other.
+func (t *Trail) taken(path string) bool {
+	return slices.ContainsFunc(t.table.Devices, func(s stored) bool {
+		return len(s.Path) <= len(path) && path[:len(s.Path)] == s.Path || len(path) < len(s.Path) && s.Path[:len(path)] == path
+	})
+}
+
+func (t *Trail) enable(ctx context.Context, c Config, a *attached) error {
+	s, salt, err := t.register(c)
+	if err != nil {
+		return err
+	}
+	a.hash = newHasher(string(salt.Value[1:]))
+	if !a.skipTest {
+		if err := t.probe(a); err != nil {
+			return fault.Wrap(err, fault.Invalid, "the audit device failed its test entry, so it was not enabled: %v", err)
+		}
+	}
+	next := table{Devices: append(slices.Clone(t.table.Devices), s), Headers: t.table.Headers}
+	if err := t.commit(ctx, next, salt); err != nil {
+		return err
+	}
+	now := t.now.Load()
+	t.now.Store(&set{devices: append(slices.Clone(now.devices), a), headers: now.headers, active: true})
+	return nil
+}
+
+// probe writes the entry by which a device shows that it works.
+func (t *Trail) probe(a *attached) error {
+	ids, err := newUUIDs(rand.Reader, 1)
+	if err != nil {
+		return err
+	}
+	only := &set{devices: []*attached{a}, active: true}
+	r := &Record{trail: t, set: only, request: &Request{ID: ids[0], Operation: "update", Path: "sys/audit/test"}}
+	return r.offer(only, "request", nil, "", t.o.Now())
+}
+
+// commit writes a table, and remembers it. Where the outcome is not known what is there is read back: what is in memory follows.
+func (t *Trail) commit(ctx context.Context, next table, ops ...storage.Op) error {
+	value, err := next.marshal()
+	if err != nil {
+		return err
+	}
+	err = t.entries.Commit(ctx, storage.Batch{Ops: append(ops, storage.Put(tableKey, value))})
+	if err == nil {
+		t.table = next
+		return nil
+	}
+	if storage.NothingWritten(err) {
+		return err
+	}
+	there, failed := readTable(ctx, t.entries)
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	if again, _ := there.marshal(); string(again) == string(value) {
+		t.table = next
+		return nil
+	}
+	return err
+}
+
+// Disable removes a device. One that is not there is no error.
+func (t *Trail) Disable(ctx context.Context, path string) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.entries == nil {
+		return ErrSealed
+	}
+	clean, err := CleanPath(path)
+	if err != nil {
+		return err
+	}
+	i := t.table.index(clean)
+	if i < 0 {
+		return nil
+	}
+	gone := t.table.Devices[i]
+	if gone.Declared {
+		return fault.New(fault.Invalid, "the audit device %q is declared in the server's configuration: remove its stanza there", clean)
+	}
+	next := table{Devices: slices.Delete(slices.Clone(t.table.Devices), i, i+1), Headers: t.table.Headers}
+	if err := t.commit(ctx, next, storage.Delete(saltKey(gone.UUID))); err != nil {
+		return err
+	}
+	before := t.now.Load()
+	after := &set{headers: before.headers, active: true}
+	for _, a := range before.devices {
+		if a.Path != clean {
+			after.devices = append(after.devices, a)
+		}
+	}
+	t.now.Store(after)
+	if err := without(before, after).close(); err != nil {
+		t.o.Log.Warn("closing an audit device", "device", clean, "error", err)
+	}
+	t.o.Log.Info("audit device disabled", "device", clean)
+	return nil
+}

@@ -1,0 +1,150 @@
+package audit
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// Record is one request on its way through the trail. It is used by one goroutine.
+type Record struct {
+	trail   *Trail
+	request *Request
+	auth    *Auth
+	set     *set     // whose devices the parts are of
+	parts   [][]byte // by device: what both entries share
+	kept    *kept    // its first entry is in memory: see Trail.keep
+}
+
+// Request writes the first entry: nothing may take effect before it has returned nil. failure is why the request is refused, "" for one
+// that is not.
+func (r *Record) Request(failure string) error {
+	s := r.trail.now.Load()
+	if len(s.devices) == 0 && !s.active {
+		r.trail.keep(r, failure)
+		return nil
+	}
+	return r.write(s, "request", nil, failure, r.trail.o.Now())
+}
+
+// Response writes the second entry: nothing may be answered before it has returned nil.
+func (r *Record) Response(a *Response, failure string) error {
+	s := r.trail.now.Load()
+	switch {
+	case r.set.active && !s.active:
+		return ErrSealed
+	case len(s.devices) == 0 && !s.active:
+		r.trail.complete(r.kept, a, failure)
+		return nil
+	}
+	return r.write(s, "response", a, failure, r.trail.o.Now())
+}
+
+var lines = sync.Pool{New: func() any { return new([]byte) }}
+
+// write offers an entry to every device and waits for those that work; for the others only where none of those took it.
+func (r *Record) write(s *set, kind string, a *Response, failure string, at time.Time) error {
+	for {
+		err := r.offer(s, kind, a, failure, at)
+		next := r.trail.now.Load()
+		if err == nil || next == s || !errors.Is(err, errClosed) {
+			return err
+		}
+		if s.active && !next.active {
+			return ErrSealed
+		}
+		s = next // a device was removed at that moment
+	}
+}
+
+func (r *Record) offer(s *set, kind string, a *Response, failure string, at time.Time) error {
+	if len(s.devices) == 0 {
+		return nil
+	}
+	buf := lines.Get().(*[]byte)
+	defer func() {
+		if cap(*buf) <= maxKept {
+			lines.Put(buf)
+		}
+	}()
+	var waiting [2][]*waiter // for devices that work, for those that failed before
+	var errs []error
+	for i, d := range s.devices {
+		line, err := r.line((*buf)[:0], s, i, kind, a, failure, at)
+		if err != nil {
+			return err // it is the entry's fault, not the device's
+		}
+		*buf = line
+		group := 0
+		if !d.device.healthy() {
+			group = 1
+		}
+		w, err := d.device.put(line)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", d.Path, err))
+			continue
+		}
+		waiting[group] = append(waiting[group], w)
+	}
+	taken := false
+	for _, w := range waiting[0] {
+		err := w.wait()
+		taken = taken || err == nil
+		errs = append(errs, err)
+	}
+	for _, w := range waiting[1] {
+		if taken {
+			break
+		}
+		err := w.wait()
+		taken = err == nil
+		errs = append(errs, err)
+	}
+	if taken {
+		return nil
+	}
+	return fmt.Errorf("%w: %w", ErrUnwritten, errors.Join(errs...))
+}
+
+// line writes an entry for one device:
+//
+//	prefix {"time":...,"type":"request","auth":{...},"request":{...},"error":"..."} newline
+//	prefix {"time":...,"type":"response","auth":{...},"request":{...},"response":{...},"error":"..."} newline
+func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failure string, at time.Time) ([]byte, error) {
+	f := s.devices[i].formatter
+	part, err := r.part(s, i)
+	if err != nil {
+		return dst, err
+	}
+	dst = append(append(dst, f.prefix...), '{')
+	dst = moment(member(dst, "time"), at, time.RFC3339Nano)
+	dst = text(dst, "type", kind)
+	dst = append(append(dst, ','), part...)
+	if a != nil {
+		if dst, err = f.response(dst, a, r.request); err != nil {
+			return dst, err
+		}
+	}
+	dst = text(dst, "error", failure)
+	return append(dst, '}', '\n'), nil
+}
+
+// part is what both entries of a request share. It is made once for each device.
+func (r *Record) part(s *set, i int) ([]byte, error) {
+	if r.set != s || r.parts == nil {
+		r.set, r.parts = s, make([][]byte, len(s.devices))
+	}
+	if r.parts[i] != nil {
+		return r.parts[i], nil
+	}
+	f := s.devices[i].formatter
+	dst := append(make([]byte, 0, 1024), '{')
+	dst = f.auth(dst, r.auth)
+	dst, err := f.request(dst, r.request, s.headers)
+	if err != nil {
+		return nil, err
+	}
+	r.parts[i] = dst[1:]
+	return r.parts[i], nil
+}

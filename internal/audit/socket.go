@@ -1,0 +1,164 @@
+package audit
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// socketSink writes to a connection, and makes a new one where that is gone.
+type socketSink struct {
+	network, address string
+	timeout          time.Duration
+	conn             net.Conn
+	gone             *atomic.Bool // the other end has closed it
+	reader           sync.WaitGroup
+}
+
+func (s *socketSink) reopen() error {
+	if s.conn != nil {
+		return nil
+	}
+	return s.open(time.Now().Add(s.timeout))
+}
+
+func (s *socketSink) open(deadline time.Time) error {
+	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+	defer cancel()
+	var d net.Dialer
+	conn, err := d.DialContext(ctx, s.network, s.address)
+	if err != nil {
+		return err
+	}
+	gone := &atomic.Bool{}
+	s.conn, s.gone = conn, gone
+	if s.stream() {
+		s.reader.Go(func() {
+			_, _ = io.Copy(io.Discard, conn) // until the other end closes it, or close does
+			gone.Store(true)
+		})
+	}
+	return nil
+}
+
+func (s *socketSink) stream() bool {
+	return strings.HasPrefix(s.network, "tcp") || s.network == "unix"
+}
+
+func (s *socketSink) close() error {
+	if s.conn == nil {
+		return nil
+	}
+	err := s.conn.Close()
+	s.conn = nil
+	s.reader.Wait()
+	if errors.Is(err, net.ErrClosed) {
+		return nil
+	}
+	return err
+}
+
+// write sends the lines, by a new connection if need be. All of it has one deadline.
+func (s *socketSink) write(lines []byte, ends []int) (n int, err error) {
+	deadline := time.Now().Add(s.timeout)
+	for range 2 {
+		if s.conn != nil && s.gone.Load() {
+			_ = s.close() // nothing was sent by it that was not counted
+		}
+		if s.conn == nil {
+			if err = s.open(deadline); err != nil {
+				return n, err
+			}
+		}
+		if err = s.conn.SetWriteDeadline(deadline); err == nil {
+			var sent int
+			sent, err = s.send(lines, ends, n)
+			n += sent
+		}
+		if err == nil {
+			return n, nil
+		}
+		_ = s.close() // the error of the write says it all
+		if errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(deadline) {
+			return n, err
+		}
+	}
+	return n, err
+}
+
+// send sends the lines from number first on: a stream takes them as one, of a datagram each is one.
+func (s *socketSink) send(lines []byte, ends []int, first int) (int, error) {
+	begin := 0
+	if first > 0 {
+		begin = ends[first-1]
+	}
+	if s.stream() {
+		n, err := s.conn.Write(lines[begin:])
+		return whole(ends, begin+n) - first, err
+	}
+	for i, end := range ends[first:] {
+		if _, err := s.conn.Write(lines[begin:end]); err != nil {
+			return i, err
+		}
+		begin = end
+	}
+	return len(ends) - first, nil
+}
+
+// logSink writes each entry as one message to the system's log.
+type logSink struct {
+	open func() (io.WriteCloser, error)
+	w    io.WriteCloser
+}
+
+func (s *logSink) reopen() error {
+	if s.w != nil {
+		return nil
+	}
+	w, err := s.open()
+	if err != nil {
+		return err
+	}
+	s.w = w
+	return nil
+}
+
+func (s *logSink) close() error {
+	if s.w == nil {
+		return nil
+	}
+	err := s.w.Close()
+	s.w = nil
+	return err
+}
+
+func (s *logSink) write(lines []byte, ends []int) (int, error) {
+	begin := 0
+	for i, end := range ends {
+		if err := s.message(lines[begin:end]); err != nil {
+			return i, err
+		}
+		begin = end
+	}
+	return len(ends), nil
+}
+
+// message is sent by a new connection if the old one is broken.
+func (s *logSink) message(line []byte) error {
+	var err error
+	for range 2 {
+		if err = s.reopen(); err != nil {
+			return err
+		}
+		if _, err = s.w.Write(line); err == nil {
+			return nil
+		}
+		_ = s.close() // the error of the write says it all
+	}
+	return err
+}

@@ -1,0 +1,13 @@
+//go:build !unix
+
+package audit
+
+import (
+	"errors"
+	"io"
+)
+
+// openSyslog: there is none.
+func openSyslog(string, string) (io.WriteCloser, error) {
+	return nil, errors.New("audit: this system has no syslog; use a file or a socket")
+}
