@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"crypto/subtle"
 	"errors"
 	"strings"
 
@@ -116,23 +115,7 @@ func (h *handler) rootCancel(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Node.GenerateRootStatus(ctx)
-	if err != nil {
-		return nil, rootError(err)
-	}
-	named := subtle.ConstantTimeCompare([]byte(b.Nonce), []byte(s.Nonce)) == 1
-	switch {
-	case !s.Started:
-		return done()
-	case !q.authentic && !s.WithoutToken:
-		return nil, fault.New(fault.Denied, "permission denied: this attempt was started with a token, and cancelling it needs one")
-	case !q.authentic && !named:
-		return nil, fault.New(fault.Denied,
-			"permission denied: cancelling needs a token or, since this attempt was started without one, its nonce in the body")
-	case b.Nonce != "" && !named:
-		return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another root generation is in progress than the one to be cancelled")
-	}
-	if err := h.Node.GenerateRootCancel(ctx, q.starter()); err != nil {
+	if err := h.Node.GenerateRootCancel(ctx, b.Nonce, q.starter()); err != nil {
 		return nil, rootError(err)
 	}
 	return done()

@@ -49,10 +49,6 @@ func (q *request) rekeyError(err error) error {
 		return err
 	}
 	text := client.Message
-	if strings.HasPrefix(text, "error parsing given PGP key") {
-		what := map[recovery.Target]string{recovery.Barrier: "rekey seal", recovery.Recovery: "recovery"}[q.target()]
-		text = "invalid " + what + " configuration: " + text
-	}
 	switch {
 	case !q.legacy():
 		text = rotationWords.Replace(text)
@@ -168,16 +164,7 @@ func (h *handler) rekeyCancel(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if b.Nonce != "" {
-		s, err := h.Node.RekeyStatus(ctx, q.target())
-		if err != nil {
-			return nil, q.rekeyError(err)
-		}
-		if s.Started && s.Nonce != b.Nonce {
-			return nil, fault.New(fault.Invalid, "incorrect nonce supplied: another rekey is in progress than the one to be cancelled")
-		}
-	}
-	if err := h.Node.RekeyCancel(ctx, q.target(), q.starter()); err != nil {
+	if err := h.Node.RekeyCancel(ctx, q.target(), b.Nonce, q.starter()); err != nil {
 		return nil, q.rekeyError(err)
 	}
 	return done()

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -68,18 +69,26 @@ func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose
 // startFault gives the contract's words for parameters that cannot be.
 func startFault(p recovery.Purpose, err error) error {
 	switch {
-	case errors.Is(err, recovery.ErrShape) && p == recovery.PurposeRekeyBarrier:
-		return fault.New(fault.Invalid, "invalid rekey seal configuration: %v", err)
 	case errors.Is(err, recovery.ErrShape):
-		return fault.New(fault.Invalid, "invalid recovery configuration: %v", err)
+		return misconfigured(p, err)
 	case errors.Is(err, recovery.ErrParams), errors.Is(err, recovery.ErrPurpose):
 		return fault.New(fault.Invalid, "%v", err)
 	}
 	return err
 }
 
-// cancel ends a ceremony, if there is one, and keeps a record of who did.
-func (n *Node) cancel(ctx context.Context, p recovery.Purpose, by Starter) error {
+// misconfigured puts the contract's words before what is wrong with new shares.
+func misconfigured(p recovery.Purpose, err error) error {
+	what := "recovery"
+	if p == recovery.PurposeRekeyBarrier {
+		what = "rekey seal"
+	}
+	return fault.Wrap(err, fault.Invalid, "invalid %s configuration: %v", what, err)
+}
+
+// cancel ends a ceremony, if there is one, and keeps a record of who did. A nonce says which one is meant, and no other is ended; ""
+// means whichever is under way. Somebody without a token ends only what was started without one, and must know the nonce.
+func (n *Node) cancel(ctx context.Context, p recovery.Purpose, nonce string, by Starter) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a, err := n.Active()
@@ -88,6 +97,9 @@ func (n *Node) cancel(ctx context.Context, p recovery.Purpose, by Starter) error
 	}
 	running, err := n.readCeremony(ctx, a.barrier, p)
 	if err != nil || running == nil {
+		return err
+	}
+	if err := mayCancel(running, nonce, by); err != nil {
 		return err
 	}
 	tx := a.barrier.Begin()
@@ -100,6 +112,20 @@ func (n *Node) cancel(ctx context.Context, p recovery.Purpose, by Starter) error
 		return storeFault(err, "it could not be cancelled")
 	}
 	n.log.Info("ceremony cancelled", "purpose", string(p), "by", by.String(), "progress", running.Progress())
+	return nil
+}
+
+func mayCancel(c *recovery.Ceremony, nonce string, by Starter) error {
+	named := subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(nonce)) == 1
+	tokenless := by == Starter{}
+	switch {
+	case tokenless && c.StartedAccessor != "":
+		return fault.New(fault.Denied, "permission denied: this was started with a token, and cancelling it needs one")
+	case tokenless && !named:
+		return fault.New(fault.Denied, "permission denied: cancelling needs a token or, since this was started without one, its nonce in the body")
+	case nonce != "" && !named:
+		return fault.New(fault.Invalid, "incorrect nonce supplied: another operation is in progress than the one to be cancelled")
+	}
 	return nil
 }
 

@@ -135,7 +135,7 @@ func enclose(recipients []string, shares []*secret.Bytes, at time.Time) ([]*secr
 func (n *Node) recipientsOf(texts []string) (compact, prints []string, err error) {
 	to, err := recipient.ParseAll(texts, n.cfg.Now())
 	if err != nil {
-		return nil, nil, fault.New(fault.Invalid, "error parsing given PGP key: %v", err)
+		return nil, nil, fault.Wrap(err, fault.Invalid, "%v", err)
 	}
 	for _, r := range to {
 		compact, prints = append(compact, r.Compact()), append(prints, r.Fingerprint())

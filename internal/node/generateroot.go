@@ -105,8 +105,8 @@ func (n *Node) tokenParams(otp, pgpKey string, length int) (params recovery.Para
 }
 
 // GenerateRootCancel ends the attempt, if there is one.
-func (n *Node) GenerateRootCancel(ctx context.Context, by Starter) error {
-	return n.cancel(ctx, recovery.PurposeGenerateRoot, by)
+func (n *Node) GenerateRootCancel(ctx context.Context, nonce string, by Starter) error {
+	return n.cancel(ctx, recovery.PurposeGenerateRoot, nonce, by)
 }
 
 // GenerateRootGive takes one share. With the last one the token is made, and returned in its encoding.

@@ -60,8 +60,11 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if n.facts.Load().record != nil {
 		return nil, fault.New(fault.Invalid, "Vault is already initialized")
 	}
-	if _, _, err := n.recipientsOf(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys, req.tokenRecipient())); err != nil {
-		return nil, err // before anything is made: one bad key must not leave half a store
+	// Before anything is made: one bad key must not leave half a store.
+	for what, keys := range map[string][]string{"seal": req.PGPKeys, "recovery": req.RecoveryPGPKeys, "root token": req.tokenRecipient()} {
+		if _, _, err := n.recipientsOf(keys); err != nil {
+			return nil, fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
+		}
 	}
 	g, err := n.generate(ctx, req, people)
 	if err != nil {

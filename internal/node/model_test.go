@@ -290,7 +290,11 @@ func (m *model) restartVerification(rt *rapid.T) {
 }
 
 func (m *model) cancel(rt *rapid.T) {
-	m.must(rt, m.n.RekeyCancel(context.Background(), m.target, Starter{"acc", "root"}))
+	if m.running {
+		m.refused(rt, m.n.RekeyCancel(context.Background(), m.target, m.nonce, Starter{}), "a stranger who cancels")
+		m.refused(rt, m.n.RekeyCancel(context.Background(), m.target, "another", Starter{"acc", "root"}), "cancelling another one")
+	}
+	m.must(rt, m.n.RekeyCancel(context.Background(), m.target, "", Starter{"acc", "root"}))
 	m.running, m.verifying = false, false
 }
 

@@ -510,7 +510,7 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 || now.Nonce != st.Nonce {
 		t.Errorf("the mistakes left %+v, %v", now, err)
 	}
-	if err := n.RekeyCancel(t.Context(), recovery.Recovery, admin); err != nil {
+	if err := n.RekeyCancel(t.Context(), recovery.Recovery, "", admin); err != nil {
 		t.Fatal(err)
 	}
 	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started || now.Required != 2 {

@@ -99,7 +99,7 @@ func (n *Node) describe(c *recovery.Ceremony) RekeyStatus {
 func (n *Node) RekeyStart(ctx context.Context, t recovery.Target, params recovery.Params, by Starter) (RekeyStatus, *RekeyResult, error) {
 	var err error
 	if params.Recipients, params.Fingerprints, err = n.recipientsOf(params.Recipients); err != nil {
-		return RekeyStatus{}, nil, err
+		return RekeyStatus{}, nil, misconfigured(purposeOf(t), err)
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -122,8 +122,8 @@ func (n *Node) RekeyStart(ctx context.Context, t recovery.Target, params recover
 }
 
 // RekeyCancel ends the rekey of a target, if there is one, and what of it waits for verification.
-func (n *Node) RekeyCancel(ctx context.Context, t recovery.Target, by Starter) error {
-	return n.cancel(ctx, purposeOf(t), by)
+func (n *Node) RekeyCancel(ctx context.Context, t recovery.Target, nonce string, by Starter) error {
+	return n.cancel(ctx, purposeOf(t), nonce, by)
 }
 
 // RekeyGive takes one share. With the last one that is needed it carries the rekey out and returns what came

@@ -57,6 +57,9 @@ func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 // Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an operator sealed a node that
 // would unseal by itself. A wrong share is refused at once and leaves the others as they are.
 func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) error {
+	if err := n.lookAtUnseal(share); err != nil {
+		return err
+	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	if err := n.load(ctx); err != nil {
@@ -80,7 +83,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	}
 	people, key, err := g.give(share)
 	if err != nil {
-		return fault.New(fault.Invalid, "invalid key: %v", err)
+		return unsealFault(err)
 	}
 	if key == nil {
 		return nil
@@ -88,6 +91,26 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	defer key.Destroy()
 	return n.unsealByPeople(ctx, people, key)
 }
+
+// lookAtUnseal refuses a wrong share without a lock, as far as it is known whose shares count: see look.
+func (n *Node) lookAtUnseal(share *secret.Bytes) error {
+	f := n.facts.Load()
+	if f.custody == nil || n.active.Load() != nil {
+		return nil
+	}
+	_, err := f.custody.Identify(share)
+	if err != nil && f.former != nil {
+		if _, former := f.former.Identify(share); former == nil {
+			return nil
+		}
+	}
+	if err != nil {
+		return unsealFault(err)
+	}
+	return nil
+}
+
+func unsealFault(err error) error { return fault.Wrap(err, fault.Invalid, "invalid key: %v", err) }
 
 // cannotTakeShares explains to someone with shares in hand why they do not help.
 func (n *Node) cannotTakeShares() error {
