@@ -21,6 +21,10 @@ type Config struct {
 	Ceremony   Ceremony   // how long ceremonies and their answers last
 	Telemetry  Telemetry  // how metrics are shown
 
+	Audit       []Audit // devices of the audit trail, in the order of the files
+	AuditByAPI  bool    // unsafe_allow_api_audit_creation: requests may add devices, as clients of Vault expect; true
+	AuditPrefix bool    // allow_audit_log_prefixing: a device may write something before every entry; false
+
 	APIAddr           string // URL that clients are sent to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it
 	ClusterName       string // "" to generate it at init

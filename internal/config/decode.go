@@ -32,6 +32,7 @@ func newDecoder() *decoder {
 		LogFormat:                 "standard",
 		SealPolicy:                SealPolicy{Mode: PolicyAny},
 		Ceremony:                  defaultCeremony(),
+		AuditByAPI:                true,
 		Telemetry:                 defaultTelemetry(),
 	}}
 }
@@ -86,6 +87,9 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("ceremony", 0, 0) {
 		d.ceremony(b)
 	}
+	s.flag("unsafe_allow_api_audit_creation", &c.AuditByAPI)
+	s.flag("allow_audit_log_prefixing", &c.AuditPrefix)
+	d.audits(s.blocks("audit", 2, 2))
 	for _, b := range s.blocks("telemetry", 0, 0) {
 		d.telemetry(b)
 	}
@@ -184,6 +188,7 @@ func (d *decoder) check() {
 	}
 	d.url("api_addr", c.APIAddr, "http", "https")
 	d.url("cluster_addr", c.ClusterAddr, "https")
+	d.checkAudit()
 	d.checkListeners()
 	d.checkSeals()
 }

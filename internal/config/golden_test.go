@@ -88,6 +88,12 @@ func describe(c *Config, err error) string {
 		line("%s: seal %s %q priority=%d disabled=%t %v", s.Pos, s.Type, s.Name, s.Priority, s.Disabled, slices.Sorted(maps.Keys(s.Params)))
 	}
 	line("policy %s %d", c.SealPolicy.Mode, c.SealPolicy.Threshold)
+	for _, a := range c.Audit {
+		line("%s: audit %+v", a.Pos, a.Device)
+	}
+	if len(c.Audit) > 0 {
+		line("audit by requests=%t prefix=%t", c.AuditByAPI, c.AuditPrefix)
+	}
 	line("api=%q cluster=%q name=%q pid=%q log=%s/%s", c.APIAddr, c.ClusterAddr, c.ClusterName, c.PIDFile, c.LogLevel, c.LogFormat)
 	line("leases=%s/%s request=%s raw=%t", c.DefaultLeaseTTL, c.MaxLeaseTTL, c.DefaultMaxRequestDuration, c.RawStorageEndpoint)
 	if c.Telemetry != defaultTelemetry() {

@@ -74,8 +74,6 @@ var foreignTop = map[string]foreign{
 	"introspection_endpoint":              {text: "has no effect: sys/internal/inspect is not served"},
 	"detect_deadlocks":                    {text: "has no effect: it is a debugging aid of another program"},
 	"imprecise_lease_role_tracking":       {text: "has no effect: there are no leases of roles"},
-	"allow_audit_log_prefixing":           {text: "has no effect: audit devices are not served yet"},
-	"unsafe_allow_api_audit_creation":     {text: "has no effect: audit devices are not served yet"},
 	"unsafe_cross_namespace_identity":     {text: "has no effect: there is one namespace"},
 	"allow_unauthenticated_workflows":     {text: "has no effect: there are no workflows"},
 	"unsafe_relative_paths":               {text: "has no effect: relative paths in requests are refused always"},
@@ -95,8 +93,6 @@ var foreignTop = map[string]foreign{
 	"default_role_based_rate_limit":     {text: enterprise},
 	"allow_unverified_seal_plugin_info": {text: noPlugins},
 
-	"audit": {refuse: true,
-		text: "no audit device is served yet, and a server must not start without the trail that it was told to keep; remove it to go without"},
 	"initialize":  {refuse: true, text: "initialise with `operator init`, which gives the recovery shares to people"},
 	"ha_storage":  {refuse: true, text: "one storage serves data and election: remove this stanza"},
 	"ha_backend":  {refuse: true, text: "one storage serves data and election: remove this stanza"},

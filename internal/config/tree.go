@@ -115,7 +115,7 @@ func shape(name string, least, most int) string {
 	if most == 0 {
 		return name + " { ... }"
 	}
-	s := name + strings.Repeat(` "type"`, least)
+	s := name + strings.Repeat(` "type"`, min(least, 1)) + strings.Repeat(` "path"`, max(least-1, 0))
 	if most > least {
 		s += ` ["name"]`
 	}

@@ -10,5 +10,5 @@ listener "tcp" {
   tls_min_version = "tls10"
   tls_require_and_verify_client_cert = true
 }
-audit "file" "main" { options { file_path = "/var/log/audit.log" } }
+audit "file" "main" { options { file_path = "/var/log/audit.log", filter = "operation == update" } }
 entropy "seal" { mode = "augmentation" }

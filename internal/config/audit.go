@@ -1,0 +1,80 @@
+package config
+
+import (
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// Audit is an audit stanza: a device that is there before anybody asks, sealed or not, and that no request can remove.
+//
+//	audit "file" "to-file" {
+//	  description = "kept for a year"
+//	  options {
+//	    file_path = "/var/log/sealgate/audit.log"
+//	  }
+//	}
+type Audit struct {
+	Pos    Pos
+	Device audit.Config
+}
+
+// audits reads the stanzas, once allow_audit_log_prefixing is known.
+func (d *decoder) audits(blocks []block) {
+	for _, b := range blocks {
+		d.audit(b)
+	}
+}
+
+func (d *decoder) audit(b block) {
+	a := Audit{b.pos, audit.Config{Type: b.labels[0], Options: map[string]string{}, Declared: true}}
+	s := d.section("audit "+a.Device.Type, b.body)
+	path := b.labels[1]
+	s.str("path", &path) // as OpenBao writes it, too
+	s.str("description", &a.Device.Description)
+	s.flag("local", &a.Device.Local)
+	for _, o := range s.blocks("options", 0, 0) {
+		for _, f := range o.body.fields {
+			if f.val.kind == isList || f.val.kind == isObject || len(f.labels) > 0 {
+				d.fail(f.pos, "audit %s: the option %s takes one value", a.Device.Type, short(f.name))
+				continue
+			}
+			a.Device.Options[f.name] = f.val.text
+		}
+	}
+	s.finish()
+	var err error
+	if a.Device.Path, err = audit.CleanPath(path); err != nil {
+		d.failWith(b.pos, err)
+		return
+	}
+	for _, other := range d.cfg.Audit {
+		if other.Device.Path == a.Device.Path {
+			d.fail(b.pos, "a second audit device %q: the first stands at %s", a.Device.Path, other.Pos)
+			return
+		}
+	}
+	d.cfg.Audit = append(d.cfg.Audit, a)
+}
+
+func (d *decoder) failWith(p Pos, err error) {
+	var client *fault.Error
+	if errors.As(err, &client) {
+		d.fail(p, "audit: %s", client.Message)
+		return
+	}
+	d.fail(p, "audit: %v", err)
+}
+
+// checkAudit runs after all files: a later one may allow prefixes.
+func (d *decoder) checkAudit() {
+	for _, a := range d.cfg.Audit {
+		if err := audit.Check(a.Device, d.cfg.AuditPrefix); err != nil {
+			d.failWith(a.Pos, err)
+		}
+		if a.Device.Options["log_raw"] == "true" {
+			d.note(a.Pos, "audit "+a.Device.Type+".log_raw", true, "values are in the log as they are: who reads it reads secrets")
+		}
+	}
+}
