@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"os"
@@ -204,7 +203,7 @@ func (r *rig) failsAs(t *testing.T, m mishap, health int) {
 	saysAll(t, "seal-status", s.Cause+"\n"+s.Remedy, m.words...)
 	if health == 503 {
 		saysAll(t, "the warning", strings.Join(st.Warnings, "\n"), append(m.words, m.class)...)
-		saysAll(t, "the log", r.Log(), cmp.Or(m.class, "-"))
+		r.logs(m.class)
 	}
 }
 
@@ -214,6 +213,14 @@ func saysAll(t *testing.T, where, text string, words ...string) {
 		if !strings.Contains(text, w) {
 			t.Errorf("%s does not say %q: %s", where, w, text)
 		}
+	}
+}
+
+// logs waits until the server's log says all the words: what it printed takes a moment to arrive.
+func (r *rig) logs(words ...string) {
+	r.t.Helper()
+	for _, w := range words {
+		r.eventually(5*time.Second, "logging "+w, func() bool { return strings.Contains(r.Log(), w) })
 	}
 }
 

@@ -118,7 +118,7 @@ func TestFlippedByte(t *testing.T) {
 		t.Errorf("reading the damaged entry: %d %s", reply.Code, reply.Body)
 	}
 	saysAll(t, "the error", string(reply.Body), "victim-entry", "restore", "request id")
-	saysAll(t, "the log", r.Log(), "victim-entry")
+	r.logs("victim-entry")
 	r.mustGet("first", "value of first")
 	r.mustGet("last", "value of last")
 	r.must(200, "LIST", "kv", nil)
@@ -141,7 +141,7 @@ func TestFlippedByte(t *testing.T) {
 		if reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}); reply.Code < 400 {
 			t.Errorf("%s damaged: the store could be initialised over", entry)
 		}
-		saysAll(t, "the log", r.Log(), entry)
+		r.logs(entry)
 		r.mustStop()
 	}
 	if err := os.WriteFile(r.dataFile(), whole, 0o600); err != nil {

@@ -178,7 +178,7 @@ func TestCertificateReload(t *testing.T) {
 			t.Error("a broken certificate took effect")
 		}
 	}
-	saysAll(t, "the log", r.Log(), "server.crt", "tls_key_file")
+	r.logs("server.crt", "tls_key_file")
 	if resp, err := http.Get("http://" + r.Addr + "/v1/sys/health"); err == nil {
 		resp.Body.Close()
 		if resp.StatusCode != 400 {
