@@ -63,6 +63,8 @@ var levels = map[string]int{
 	"internal/failpoint": 10,
 	"internal/fault":     10,
 	"internal/secret":    10,
+	"internal/logs":      10,
+	"internal/metrics":   10,
 }
 
 func level(path string) (int, string) {
