@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"testing"
+	"time"
+
+	"filippo.io/age"
+)
+
+type world struct {
+	rig    *rig
+	people bool           // the shares unseal
+	target string         // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
+	old    []string       // the shares before the scenario
+	fresh  []string       // the shares that the scenario was given
+	nonce  string         // of the rekey
+	last   string         // the share given last
+	vnonce string         // of the verification
+	otp    string         // of generate-root
+	body   map[string]any // of the rekey, beside shares and threshold
+}
+
+type scenario struct {
+	name   string
+	people bool
+	fresh  bool // begins before the initialisation
+	run    func(w *world) error
+	shares bool // it makes new shares
+}
+
+var errDead = errors.New("the server died")
+
+func (w *world) do(want int, method, path string, body, out any) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	r, err := w.rig.Do(ctx, method, path, w.rig.root, body)
+	if err != nil {
+		return fmt.Errorf("%w: %v", errDead, err)
+	}
+	if r.Code != want {
+		return fmt.Errorf("%s %s: status %d: %s", method, path, r.Code, r.Body)
+	}
+	if out == nil {
+		return nil
+	}
+	return r.Decode(out)
+}
+
+func (w *world) init() error {
+	body := map[string]int{"recovery_shares": 5, "recovery_threshold": 3}
+	if w.people {
+		body = map[string]int{"secret_shares": 5, "secret_threshold": 3}
+	}
+	var out initReply
+	if err := w.do(200, "PUT", "sys/init", body, &out); err != nil {
+		return err
+	}
+	w.rig.root, w.old = out.RootToken, slices.Concat(out.Keys, out.RecoveryKeys)
+	return nil
+}
+
+func (w *world) rekey() error {
+	var st struct{ Nonce string }
+	body := map[string]any{"secret_shares": 4, "secret_threshold": 2}
+	maps.Copy(body, w.body)
+	if err := w.do(200, "PUT", "sys/"+w.target+"/init", body, &st); err != nil {
+		return err
+	}
+	w.nonce = st.Nonce
+	for _, share := range w.old[:3] {
+		if err := w.give(share); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *world) give(share string) error {
+	w.last = share
+	out, err := w.update(share)
+	if err == nil && out.Complete && len(out.Keys) > 0 {
+		w.fresh, w.vnonce = out.Keys, out.VerificationNonce
+	}
+	return err
+}
+
+type updated struct {
+	Complete          bool
+	Keys              []string `json:"keys_base64"`
+	VerificationNonce string   `json:"verification_nonce"`
+}
+
+func (w *world) update(share string) (out updated, err error) {
+	err = w.do(200, "PUT", "sys/"+w.target+"/update", map[string]string{"key": share, "nonce": w.nonce}, &out)
+	return out, err
+}
+
+func (w *world) verify() error {
+	var st struct{ Nonce string }
+	if err := w.proof(w.fresh[3]); err != nil {
+		return err
+	}
+	if err := w.do(200, "DELETE", "sys/"+w.target+"/verify", nil, &st); err != nil {
+		return err
+	}
+	w.vnonce = st.Nonce
+	if err := w.proof(w.fresh[0]); err != nil {
+		return err
+	}
+	return w.proof(w.fresh[2])
+}
+
+func (w *world) proof(share string) error {
+	return w.do(200, "PUT", "sys/"+w.target+"/verify", map[string]string{"key": share, "nonce": w.vnonce}, nil)
+}
+
+func withVerification(target string) func(w *world) error {
+	return func(w *world) error {
+		w.target, w.body = target, map[string]any{"require_verification": true, "holders": []string{"a", "b", "c", "d"}}
+		if err := w.rekey(); err != nil {
+			return err
+		}
+		return w.verify()
+	}
+}
+
+func toRecipients(w *world) error {
+	w.target = "rekey-recovery-key"
+	var keys []string
+	for _, id := range identities {
+		keys = append(keys, id.Recipient().String())
+	}
+	w.body = map[string]any{"pgp_keys": keys, "backup": true}
+	if err := w.rekey(); err != nil {
+		return err
+	}
+	if err := w.do(204, "PUT", "sys/"+w.target+"/acknowledge", map[string]string{"key": w.last, "nonce": w.nonce}, nil); err != nil {
+		return err
+	}
+	return w.do(204, "DELETE", "sys/rekey/recovery-key-backup", nil, nil)
+}
+
+var identities = func() (ids []*age.X25519Identity) {
+	for range 4 {
+		id, err := age.GenerateX25519Identity()
+		if err != nil {
+			panic(err)
+		}
+		ids = append(ids, id)
+	}
+	return ids
+}()
+
+func plain(t *testing.T, keys []string) []string {
+	t.Helper()
+	out := make([]string, len(keys))
+	for i, k := range keys {
+		message, err := base64.StdEncoding.DecodeString(k)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := age.Decrypt(bytes.NewReader(message), identities[i])
+		if err != nil {
+			return keys // shares that were not encrypted
+		}
+		share, err := io.ReadAll(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		out[i] = string(share)
+	}
+	return out
+}
+
+func cancelled(w *world) error {
+	w.target, w.body = "rekey-recovery-key", map[string]any{"require_verification": true}
+	if err := w.do(200, "PUT", "sys/recovery/prove", map[string]string{"key": w.old[4]}, nil); err != nil {
+		return err
+	}
+	if err := w.rekey(); err != nil {
+		return err
+	}
+	defer func() { w.fresh, w.last = nil, "" }()
+	return w.do(204, "DELETE", "sys/"+w.target+"/init", nil, nil)
+}
+
+func generateRoot(w *world) error {
+	var st struct{ Nonce, OTP string }
+	if err := w.do(200, "PUT", "sys/generate-root/attempt", map[string]string{}, &st); err != nil {
+		return err
+	}
+	w.otp = st.OTP
+	for _, share := range w.old[:3] {
+		if err := w.do(200, "PUT", "sys/generate-root/update", map[string]string{"key": share, "nonce": st.Nonce}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var scenarios = []scenario{
+	{name: "init", fresh: true, run: func(w *world) error { return w.init() }},
+	{name: "init-shamir", fresh: true, people: true, run: func(w *world) error { return w.init() }},
+	{name: "rotate", run: func(w *world) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
+	{name: "rotate-root", run: func(w *world) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "rekey-recovery", shares: true, run: func(w *world) error { w.target = "rekey-recovery-key"; return w.rekey() }},
+	{name: "rekey-barrier", run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
+	{name: "rotate-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
+	{name: "rotate-root-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "rekey-recovery-verified", shares: true, run: withVerification("rekey-recovery-key")},
+	{name: "rekey-barrier-shamir-verified", people: true, shares: true, run: withVerification("rekey")},
+	{name: "rekey-recovery-recipients", shares: true, run: toRecipients},
+	{name: "rekey-recovery-cancelled", shares: true, run: cancelled},
+	{name: "generate-root", run: generateRoot},
+	{name: "rewrap-seals", run: func(w *world) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
+	{name: "rekey-barrier-shamir", people: true, shares: true, run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
+}
