@@ -51,6 +51,11 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error
 	if err != nil {
 		return nil, err
 	}
+	if n.cfg.Trail != nil {
+		if err := n.cfg.Trail.Activate(ctx, b); err != nil {
+			return nil, err
+		}
+	}
 	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
 	return &Active{barrier: b, tokens: tokens, mounts: mounts, stop: start(mounts.Run)}, nil
 }

@@ -193,6 +193,7 @@ func (n *Node) acknowledge(ctx context.Context, p recovery.Purpose, nonce string
 	if kept == nil || !kept.is(nonce, share) {
 		return fault.New(fault.Invalid, "no answer is kept for this share and nonce")
 	}
+	tell(ctx, kept.authority, kept.number)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	return storeFault(n.dropAnswers(ctx, a.barrier, p), "the answer could not be wiped")

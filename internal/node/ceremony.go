@@ -185,6 +185,7 @@ func (n *Node) look(ctx context.Context, p recovery.Purpose, nonce string, share
 		}
 		if kept != nil && kept.is(nonce, share) {
 			n.log.Info("the answer of the last share was given again", "purpose", string(p), "share", kept.number)
+			tell(ctx, kept.authority, kept.number)
 			return kept, nil
 		}
 	}
@@ -194,9 +195,12 @@ func (n *Node) look(ctx context.Context, p recovery.Purpose, nonce string, share
 	case c.Phase == recovery.Verifying:
 		return nil, fault.New(fault.Invalid, "rekey operation already finished; verification must be performed: the new shares are to be given with the verification's nonce")
 	}
-	if _, err := c.Give(n.facts.Load().custody, nonce, share, n.cfg.Now()); err != nil {
+	custody := n.facts.Load().custody
+	number, err := c.Give(custody, nonce, share, n.cfg.Now())
+	if err != nil {
 		return nil, giveFault(err)
 	}
+	tell(ctx, custody, number)
 	return nil, nil
 }
 

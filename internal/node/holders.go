@@ -108,6 +108,7 @@ func (n *Node) Prove(ctx context.Context, share *secret.Bytes) (*Proof, error) {
 	if err != nil {
 		return nil, giveFault(err)
 	}
+	tell(ctx, custody, number)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	tx := a.barrier.Begin()

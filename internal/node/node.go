@@ -18,6 +18,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/doors"
@@ -52,6 +53,8 @@ type Config struct {
 	Doors       map[string]doors.Factory
 	Mounts      []doors.Mount // made at initialisation beside those that are always there; development servers have some
 	RootToken   string        // of a development server; "" = random
+
+	Trail *audit.Trail // nil: nothing is audited
 
 	Log  *slog.Logger
 	Now  func() time.Time

@@ -173,9 +173,11 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	case r.attempt == nil:
 		return GenerateRootStatus{}, fault.New(fault.Invalid, "no recovery token generation in progress")
 	}
-	if _, err := r.attempt.Give(r.custody, nonce, share, r.node.cfg.Now()); err != nil {
+	number, err := r.attempt.Give(r.custody, nonce, share, r.node.cfg.Now())
+	if err != nil {
 		return GenerateRootStatus{}, giveFault(err)
 	}
+	tell(ctx, r.custody, number)
 	key, err := r.shares.Give(share)
 	if err != nil {
 		r.forget()

@@ -28,5 +28,9 @@ func (n *Node) deactivate(ctx context.Context) error {
 		return nil
 	}
 	a.stop()
-	return a.barrier.Seal(ctx)
+	err := a.barrier.Seal(ctx)
+	if n.cfg.Trail != nil {
+		n.cfg.Trail.Deactivate() // last: until here something can take effect
+	}
+	return err
 }

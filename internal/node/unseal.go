@@ -85,6 +85,9 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	if err != nil {
 		return unsealFault(err)
 	}
+	if number, err := people.Identify(share); err == nil {
+		tell(ctx, people, number)
+	}
 	if key == nil {
 		return nil
 	}

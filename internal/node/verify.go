@@ -58,9 +58,11 @@ func (n *Node) RekeyVerify(ctx context.Context, t recovery.Target, nonce string,
 	if err != nil {
 		return VerifyStatus{}, err
 	}
-	if _, err := c.Verify(nonce, share, n.cfg.Now()); err != nil {
+	number, err := c.Verify(nonce, share, n.cfg.Now())
+	if err != nil {
 		return VerifyStatus{}, giveFault(err) // judged without the lock: see look
 	}
+	tell(ctx, c.Next, number)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a, c, err := n.verifying(ctx, t, "no rekey in progress")
