@@ -173,7 +173,9 @@ func (t *Table) build(m Mount) *mounted {
 	return e
 }
 
-func isBuiltin(name string) bool { return slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == name }) }
+func isBuiltin(name string) bool {
+	return slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == name })
+}
 
 func errUnknownType(name string) error {
 	return fault.New(fault.Invalid, "plugin not found in the catalog: %s", name)

@@ -1,21 +1,25 @@
-// Package kv keeps secrets under paths: Vault's key-value engine, version 1.
+// Package kv keeps secrets under paths: Vault's key-value engine, versions 1 and 2, and the cubbyhole.
 //
-// It guarantees that a read gives the value of the last write that was acknowledged, with numbers as
-// they were written and the keys in sorted order; that a write replaces the whole value; and that a
-// read costs no decoding of the value.
+// It guarantees, of both versions, that a read gives the value of the last write that was acknowledged, with numbers as they were written
+// and the keys in sorted order, and that a read costs no decoding of the value. Of version 2 it guarantees besides that each change
+// of a secret, its data and its metadata together, is one commit; that changes of one secret come one after the other, so that of
+// two writers with the same check-and-set number one is refused; that a read of the current version costs one read of the barrier
+// where the value has at most 4 KiB, and two where it is larger; that a version that was destroyed, or pushed out by newer ones, can
+// never be read again; and that a mount serves all of its secrets while it is upgraded from version 1.
 //
-// It does not guarantee what version 2 does (versions, check-and-set, metadata); a mount that asks for it
-// is refused.
+// It does not guarantee check-and-set between two nodes that both hold themselves for the leader: the fence of the storage does. What
+// does not fit into one commit (destroying hundreds of versions at once) is decided in one, and removed from storage in more.
 //
-// Stays compatible: the record of an entry, whose first byte is its version, and "v1/" before its path.
+// Stays compatible: the records, whose first byte is their version, and where they lie: "v1/" before the path of a version 1
+// entry; "m/" before that of a version 2 secret, "d/<id>/<number>" for values outside of it, "g/" for what is still to be
+// removed, "config", and "upgrade" while one is under way.
 package kv
 
 import (
-	"bytes"
+	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
-	"strconv"
+	"crypto/rand"
+	"io"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/doors"
@@ -23,170 +27,59 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// entries is where version 1 keeps its values: a later upgrade to version 2 finds both apart.
-const entries = "v1/"
-
-// door answers below one mount.
-type door struct {
-	store doors.Storage
-	lease int // seconds, where the value names none
+// Options are what doors are given from outside.
+type Options struct {
+	Now  func() time.Time // nil means time.Now
+	Rand io.Reader        // nil means crypto/rand
 }
 
 // New is the [doors.Factory] of the type "kv".
-func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
-	switch version := m.Options["version"]; version {
-	case "", "1":
-	case "2":
-		return nil, fault.New(fault.Invalid,
-			`version 2 of the kv engine is not there yet: mount version 1 (type "kv" without options.version, or options.version "1")`)
-	default:
-		return nil, fault.New(fault.Invalid, `options.version of a kv mount is %q; it can be "1"`, version)
-	}
-	d := &door{store: store, lease: int(m.Config.DefaultLeaseTTL)}
-	if d.lease <= 0 {
-		d.lease = doors.DefaultLeaseTTL
-	}
-	return d, nil
-}
+func New(store doors.Storage, m doors.Mount) (doors.Door, error) { return Factory(Options{})(store, m) }
 
-// Handle answers read, list, create, update and delete.
-func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
-	switch r.Operation {
-	case doors.Read:
-		return d.read(ctx, r.Path)
-	case doors.List:
-		return d.list(ctx, r)
-	case doors.Create, doors.Update:
-		return nil, d.write(ctx, r.Path, r.Data)
-	case doors.Delete:
-		return nil, d.delete(ctx, r.Path)
+// Factory returns the [doors.Factory] of the type "kv" with a clock and randomness of one's own.
+func Factory(o Options) doors.Factory {
+	if o.Now == nil {
+		o.Now = time.Now
 	}
-	return nil, fault.New(fault.Unsupported, "unsupported operation")
-}
-
-// Exists reports whether a write to path is an update.
-func (d *door) Exists(ctx context.Context, path string) (bool, error) {
-	_, err := d.get(ctx, path)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return false, nil
-	case errors.Is(err, storage.ErrCorrupt): // a damaged entry is there, and writing it anew is what mends it
-		return true, nil
-	}
-	return err == nil, err
-}
-
-// get reads a record. A path that cannot be a key holds nothing.
-func (d *door) get(ctx context.Context, path string) ([]byte, error) {
-	if path == "" {
-		return nil, storage.ErrNotFound
-	}
-	b, err := d.store.Get(ctx, entries+path)
-	if errors.Is(err, storage.ErrInvalidKey) {
-		return nil, storage.ErrNotFound
-	}
-	return b, err
-}
-
-func (d *door) read(ctx context.Context, path string) (*doors.Response, error) {
-	b, err := d.get(ctx, path)
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	v, err := unmarshal(b)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the entry at %q cannot be read: its record is damaged", path)
-	}
-	lease := v.lease
-	if lease == noLease {
-		lease = int64(d.lease)
-	}
-	return &doors.Response{Data: v.data, LeaseDuration: int(lease)}, nil
-}
-
-// keys is the answer to a list.
-type keys struct {
-	Keys []string `json:"keys"`
-}
-
-// list gives all names, or a page of them: "limit" names that come after "after".
-func (d *door) list(ctx context.Context, r *doors.Request) (*doors.Response, error) {
-	limit := 0
-	if text := r.Query.Get("limit"); text != "" {
-		n, err := strconv.Atoi(text)
+	o.Rand = cmp.Or[io.Reader](o.Rand, rand.Reader)
+	return func(store doors.Storage, m doors.Mount) (doors.Door, error) {
+		version, err := versionOf(m)
 		if err != nil {
-			return nil, fault.New(fault.Invalid, `"limit" must be a number, the most names to be listed`)
+			return nil, err
 		}
-		limit = n
+		if version == 2 {
+			return newVersioned(store, o), nil
+		}
+		lease, _ := m.Config.Effective()
+		return &plain{store: store, entries: entries, lease: int(lease), now: o.Now}, nil
 	}
-	names, err := d.store.List(ctx, entries+r.Path, r.Query.Get("after"), limit)
-	if err != nil && !errors.Is(err, storage.ErrInvalidKey) {
+}
+
+func versionOf(m doors.Mount) (int, error) {
+	switch v := m.Options["version"]; v {
+	case "", "1":
+		return 1, nil
+	case "2":
+		return 2, nil
+	default:
+		return 0, fault.New(fault.Invalid, `options.version of a kv mount is %q; it can be "1" or "2"`, v)
+	}
+}
+
+// Tune lets a mount become version 2: the mark that tells the new door to look for entries of version 1 is written in the same commit.
+func (d *plain) Tune(_ context.Context, to doors.Mount) ([]storage.Op, error) {
+	version, err := versionOf(to)
+	if err != nil || version == 1 {
 		return nil, err
 	}
-	if len(names) == 0 {
-		return nil, nil
-	}
-	return &doors.Response{Data: keys{Keys: names}}, nil
+	return []storage.Op{storage.Put(upgradeKey, upgrade{started: d.now().UnixNano()}.marshal())}, nil
 }
 
-func (d *door) write(ctx context.Context, path string, data map[string]any) error {
-	if path == "" {
-		return fault.New(fault.Invalid, "the name of the secret is missing: write to a path below the mount")
+// Tune refuses the way back: there is no place in version 1 for what version 2 keeps.
+func (d *versioned) Tune(_ context.Context, to doors.Mount) ([]storage.Op, error) {
+	version, err := versionOf(to)
+	if err == nil && version == 1 {
+		err = fault.New(fault.Invalid, "cannot downgrade mount from version 2: its versions and metadata would be lost; mount version 1 at another path")
 	}
-	if len(data) == 0 {
-		return fault.New(fault.Invalid, "missing data fields")
-	}
-	value, err := marshal(data)
-	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the data cannot be written as JSON")
-	}
-	return d.commit(ctx, path, storage.Put(entries+path, value))
-}
-
-func (d *door) delete(ctx context.Context, path string) error {
-	if path == "" {
-		return fault.New(fault.Invalid, "the name of the secret is missing: delete a path below the mount")
-	}
-	return d.commit(ctx, path, storage.Delete(entries+path))
-}
-
-func (d *door) commit(ctx context.Context, path string, op storage.Op) error {
-	err := d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{op}})
-	switch {
-	case errors.Is(err, storage.ErrTooLarge):
-		return fault.Wrap(err, fault.TooLarge,
-			"the value has %d bytes and is too large: an entry with its path can hold at most %d bytes; write several smaller ones",
-			len(op.Value), storage.MaxBytes)
-	case errors.Is(err, storage.ErrInvalidKey):
-		return fault.Wrap(err, fault.Invalid,
-			"the path %q cannot be stored: no empty, \".\" or \"..\" segments, no NUL, UTF-8, and at most %d bytes with the mount's own", path, storage.MaxKey)
-	}
-	return err
-}
-
-// encode gives JSON with sorted keys and nothing escaped that need not be.
-func encode(data map[string]any) (json.RawMessage, error) {
-	var buf bytes.Buffer
-	e := json.NewEncoder(&buf)
-	e.SetEscapeHTML(false)
-	if err := e.Encode(data); err != nil {
-		return nil, err
-	}
-	return bytes.TrimRight(buf.Bytes(), "\n"), nil
-}
-
-// leaseOf is what the value itself says about how long it may be kept: its entry "ttl", else "lease", in seconds.
-func leaseOf(data map[string]any) int64 {
-	for _, name := range []string{"ttl", "lease"} {
-		if v, ok := data[name]; ok {
-			if lease, err := doors.ParseDuration(v); err == nil && lease >= 0 {
-				return int64(lease / time.Second)
-			}
-			return noLease
-		}
-	}
-	return noLease
+	return nil, err
 }

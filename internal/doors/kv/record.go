@@ -3,7 +3,6 @@ package kv
 import (
 	"encoding/binary"
 	"encoding/json"
-	"errors"
 	"fmt"
 )
 
@@ -23,9 +22,6 @@ const (
 	headerSize    = 1 + 8
 	noLease       = -1
 )
-
-// errRecord is returned for stored bytes that are not a value.
-var errRecord = errors.New("kv: not a valid record")
 
 func marshal(data map[string]any) ([]byte, error) {
 	body, err := encode(data)
