@@ -20,14 +20,18 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 	if n.active.Load() != nil || n.held {
 		return nil
 	}
+	before := n.facts.Load().trouble
 	err := n.unsealByMachine(ctx)
 	n.change(func(f *facts) { f.trouble = err })
-	if err != nil && ctx.Err() == nil {
+	if err != nil && ctx.Err() == nil && !sameText(err, before) {
 		class, cause, remedy := diagnosis(err)
 		n.log.Warn("not unsealed; it is tried again", "class", string(class), "cause", cause, "remedy", remedy)
 	}
 	return err
 }
+
+// sameText reports whether two failures say the same: then the log has it already.
+func sameText(a, b error) bool { return a != nil && b != nil && a.Error() == b.Error() }
 
 func (n *Node) unsealByMachine(ctx context.Context) error {
 	if err := n.load(ctx); err != nil {
