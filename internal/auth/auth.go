@@ -1,25 +1,27 @@
-// Package auth knows who may do what: tokens, and the one place where a request is allowed or refused.
+// Package auth knows who may do what: tokens, policies, and the one place where a request is allowed or refused.
 //
 // It guarantees that a token is on disk as a salted hash only (HMAC-SHA256 under a random salt that the
-// barrier keeps); that neither a token nor its hash is in an error or a log; that the time a lookup takes tells
-// nothing about the tokens that exist, because they are compared by a keyed hash alone; and that
-// an expired or unknown token, and one without the capability, are refused with the texts of Vault.
+// barrier keeps), and a batch token not at all; that neither a token nor its hash is in an error or a log; that the time a
+// lookup takes tells nothing about the tokens that exist, because they are compared by a keyed hash alone; that an expired or
+// unknown token, and one without the capability, are refused with the texts of Vault; that a token dies with its parent, of whatever
+// generation, in the one commit that removes the parent; that a token with a number of uses is never used more often, whatever
+// crashes; and that a changed policy counts for every request that begins after the change was answered.
 //
-// It does not guarantee that a token that was deleted by another node is refused here before
-// [Store.Forget] is called for it: who follows the storage calls it.
+// It does not guarantee that what was changed by another node counts here before [Store.Forget] is called for it: who follows
+// the storage calls it. Nor that the entries of tokens that have ended are gone at once: [Store.Run] removes them.
 //
-// Stays compatible: the records' first byte is their version, and the keys below "auth/".
+// Stays compatible: the records' first byte is their version, and the keys below "auth/" and "core/policy/".
 package auth
 
 import (
 	"context"
 	"crypto/hmac"
 	"crypto/sha256"
-	"errors"
 	"hash"
+	"io"
 	"log/slog"
-	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
@@ -35,34 +37,74 @@ type Entries interface {
 
 // Identity is who asks, as far as the rest of the program needs to know.
 type Identity struct {
-	Accessor    string   // names the token without being it: fit for logs
+	Accessor    string   // names the token without being it: fit for logs; "" for a batch token
 	DisplayName string   // "root", "token-ci"
 	Policies    []string // sorted; shared with the cache, not to be changed
 	Root        bool     // the root policy is among them: nothing is refused
+
+	entry *entry
+}
+
+// Token is the record of the token, or nil for the zero Identity. It is shared and must not be changed. Of a token with a number of uses
+// it is as the request has left it.
+func (i Identity) Token() *Token {
+	if i.entry == nil {
+		return nil
+	}
+	return i.entry.token
+}
+
+// Cubbyhole names the place that belongs to this token alone, or is empty where there is none: batch tokens have none. It is fit for a
+// key of the storage, and tells nothing about the token. When the token has ended [Options.Ended] is called with it.
+func (i Identity) Cubbyhole() string {
+	if i.entry == nil || i.entry.token.Type == TypeBatch {
+		return ""
+	}
+	return i.entry.digest.String()
 }
 
 // Options are what a store is given from outside.
 type Options struct {
-	Now func() time.Time // nil means time.Now
-	Log *slog.Logger     // nil means that nothing is logged
+	Now  func() time.Time // nil means time.Now
+	Log  *slog.Logger     // nil means that nothing is logged
+	Rand io.Reader        // nil means crypto/rand
+
+	// Ended is called by Run at least once for each token with entries of its own that has ended, with what [Identity.Cubbyhole]
+	// was. An error makes it be called again later. It may be nil.
+	Ended func(ctx context.Context, cubbyhole string) error
+
+	Sweep time.Duration // how often Run looks for expired tokens; 0 means every 10 s
 }
 
-// cacheSize bounds the tokens that are kept in memory, about 500 bytes each.
-const cacheSize = 16384
-
-// maxToken bounds what is hashed at all; the tokens that are made here have 26 characters.
-const maxToken = 512
+// MaxTTL is the longest that a token lives, and how long it does where nothing is said: 32 days. Periodic tokens and root tokens are
+// not bounded by it.
+const MaxTTL = 768 * time.Hour
 
 // Store finds tokens. It is safe for concurrent use.
 type Store struct {
 	entries Entries
 	now     func() time.Time
 	log     *slog.Logger
+	rnd     io.Reader
+	ended   func(context.Context, string) error
+	sweep   time.Duration
 	hashers sync.Pool // of *hasher, each keyed with the salt
+	kick    chan struct{}
+	tidying atomic.Bool
+
+	// locks serialise what changes a token, by its hash: a creation holds its parent's for reading, everything else its own. Nobody
+	// holds two.
+	locks [256]sync.RWMutex
 
 	mu        sync.RWMutex
-	cache     map[digest]*Token
-	forgotten uint64 // how often Forget was called: what was read before a call is not remembered after it
+	cache     map[digest]*entry
+	forgotten uint64 // how often an entry was dropped: what was read before is not remembered after it
+
+	// epoch grows with every token that ends before its time: whether the parents of a token still live is asked again after it.
+	epoch atomic.Uint64
+
+	policies policyCache
+	batch    batchKey
 }
 
 // digest is a token's salted hash: its name on disk and in memory.
@@ -75,7 +117,7 @@ type hasher struct {
 	out []byte
 }
 
-// Open reads the salt. [Format]'s operations must have been committed.
+// Open reads the salt. [Format]'s operations must have been committed. Nothing else is read: however many tokens there are.
 func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 	record, err := entries.Get(ctx, saltKey)
 	if err != nil {
@@ -85,12 +127,18 @@ func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Internal, "the salt of the tokens is damaged")
 	}
-	s := &Store{entries: entries, now: o.Now, log: o.Log, cache: map[digest]*Token{}}
+	s := &Store{
+		entries: entries, now: o.Now, log: o.Log, rnd: source(o.Rand), ended: o.Ended, sweep: o.Sweep,
+		cache: map[digest]*entry{}, kick: make(chan struct{}, 1),
+	}
 	if s.now == nil {
 		s.now = time.Now
 	}
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.sweep <= 0 {
+		s.sweep = 10 * time.Second
 	}
 	s.hashers.New = func() any { return newHasher(salt) }
 	return s, nil
@@ -111,11 +159,16 @@ func (h *hasher) sum(purpose, text string) (d digest) {
 	return d
 }
 
-func (s *Store) digest(token string) digest {
+func (s *Store) digest(token string) digest { return s.hash(purposeToken, token) }
+
+func (s *Store) hash(purpose, text string) digest {
 	h := s.hashers.Get().(*hasher)
 	defer s.hashers.Put(h)
-	return h.sum(purposeToken, token)
+	return h.sum(purpose, text)
 }
+
+// lock is the one that guards a token.
+func (s *Store) lock(d digest) *sync.RWMutex { return &s.locks[d[0]] }
 
 // errDenied is for who has no token, or one that is not, or no longer, known; errForbidden for who is
 // known and lacks the capability. The two texts are Vault's, to the byte: clients look for them.
@@ -123,83 +176,3 @@ var (
 	errDenied    = fault.New(fault.Denied, "permission denied")
 	errForbidden = fault.New(fault.Denied, "1 error occurred:\n\t* permission denied\n\n")
 )
-
-// Lookup returns the record of a token. It is shared and must not be changed.
-func (s *Store) Lookup(ctx context.Context, token string) (*Token, error) {
-	if token == "" || len(token) > maxToken || strings.IndexByte(token, 0) >= 0 {
-		return nil, errDenied
-	}
-	d := s.digest(token)
-	s.mu.RLock()
-	t, ok := s.cache[d]
-	s.mu.RUnlock()
-	if !ok {
-		var err error
-		if t, err = s.load(ctx, d); err != nil {
-			return nil, err
-		}
-	}
-	if !t.Expires.IsZero() && !s.now().Before(t.Expires) {
-		return nil, errDenied
-	}
-	return t, nil
-}
-
-// load reads a token from the barrier. What is not there is not remembered: anybody could fill the memory with guesses.
-func (s *Store) load(ctx context.Context, d digest) (*Token, error) {
-	s.mu.RLock()
-	before := s.forgotten
-	s.mu.RUnlock()
-	record, err := s.entries.Get(ctx, tokenKey(d))
-	if errors.Is(err, storage.ErrNotFound) {
-		return nil, errDenied
-	}
-	if err != nil {
-		return nil, err
-	}
-	t, err := UnmarshalToken(record)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the record of the token is damaged")
-	}
-	s.remember(d, t, before)
-	return t, nil
-}
-
-// remember keeps a token in memory; where there is no room any other goes (the order of a map is random enough).
-func (s *Store) remember(d digest, t *Token, before uint64) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.forgotten != before {
-		return
-	}
-	if len(s.cache) >= cacheSize {
-		for other := range s.cache {
-			delete(s.cache, other)
-			break
-		}
-	}
-	s.cache[d] = t
-}
-
-// Forget drops what is known of the token at a storage key, where it is one ("auth/token/..."): it was changed or deleted
-// elsewhere.
-func (s *Store) Forget(key string) {
-	d, ok := digestOf(key)
-	if !ok {
-		return
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forgotten++
-	delete(s.cache, d)
-}
-
-// Identify tells whose token this is. The error for an empty, unknown or expired token is a [fault.Denied]
-// "permission denied".
-func (s *Store) Identify(ctx context.Context, token string) (Identity, error) {
-	t, err := s.Lookup(ctx, token)
-	if err != nil {
-		return Identity{}, err
-	}
-	return t.identity, nil
-}

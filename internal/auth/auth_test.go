@@ -209,7 +209,7 @@ func TestMemoryIsBounded(t *testing.T) {
 	e, f := formatted(t)
 	s := opened(t, e, nil)
 	for i := range cacheSize + 100 {
-		s.remember(digest{byte(i), byte(i >> 8), 1}, &Token{}, 0)
+		s.remember(newEntry(digest{byte(i), byte(i >> 8), 1}, &Token{}), 0)
 	}
 	mustLookup(t, s, f.RootToken)
 	if len(s.cache) > cacheSize {

@@ -2,61 +2,114 @@ package auth
 
 import (
 	"context"
-	"slices"
-	"strings"
+	"net/netip"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
 // Capability is a set of the things a policy can allow on a path.
-type Capability uint16
+type Capability = policy.Capability
 
 // The capabilities, by Vault's names.
 const (
-	Create Capability = 1 << iota
-	Read
-	Update
-	Delete
-	List
-	Patch
-	Scan
-	Sudo
-	Deny
+	Create = policy.Create
+	Read   = policy.Read
+	Update = policy.Update
+	Delete = policy.Delete
+	List   = policy.List
+	Patch  = policy.Patch
+	Scan   = policy.Scan
+	Sudo   = policy.Sudo
+	Deny   = policy.Deny
 )
 
-var capabilityNames = []string{"create", "read", "update", "delete", "list", "patch", "scan", "sudo", "deny"}
-
-// String lists the names in alphabetical order, as Vault's capabilities endpoints do: "create,read".
-func (c Capability) String() string {
-	var names []string
-	for i, name := range capabilityNames {
-		if c&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	slices.Sort(names)
-	return strings.Join(names, ",")
-}
+// Parameters are the fields of a request, for policies that speak of them.
+type Parameters = policy.Parameters
 
 // Need is what a request asks for.
 type Need struct {
-	Path       string     // without "/v1/"; of a list or scan with the slash at its end
-	Capability Capability // exactly one
-	Sudo       bool       // Capability is not enough: the path is one of Vault's root paths
+	Path       string        // without "/v1/"; of a list or scan with the slash at its end
+	Capability Capability    // any one of these is enough
+	Sudo       bool          // Capability is not enough: the path is one of Vault's root paths
+	WrapTTL    time.Duration // how long the answer is to be wrapped; 0: not at all
+	Parameters Parameters    // nil: none
+	Remote     string        // who asks: "192.0.2.1:1234"; of a unix socket "@" or ""
 }
 
-// Authorize is the one point at which a request with a token is allowed or refused. It tells who asks.
+// Authorize is the one point at which a request with a token is allowed or refused. It tells who asks, and counts as one use of the
+// token, refused or not. Who calls it calls [Store.Finish] when the request is over.
 //
 // An error is a [fault.Denied] with Vault's two texts: "permission denied" where the token is missing or
 // unknown, and the same in two lines where it is known and its policies do not allow what is needed.
 func (s *Store) Authorize(ctx context.Context, token string, need Need) (Identity, error) {
-	who, err := s.Identify(ctx, token)
+	e, err := s.find(ctx, token)
 	if err != nil {
 		return Identity{}, err
 	}
-	if !allows(who, need) {
-		return who, errForbidden
+	if len(e.token.Networks) > 0 && !within(e.token.Networks, need.Remote) {
+		return Identity{}, errDenied
 	}
-	return who, nil
+	if e.token.Uses != 0 {
+		if e, err = s.use(ctx, e.digest); err != nil {
+			return Identity{}, err
+		}
+	}
+	ok, err := s.allows(ctx, e, need)
+	if err == nil && !ok {
+		err = errForbidden
+	}
+	if err != nil {
+		s.Finish(ctx, e.identity)
+	}
+	return e.identity, err
 }
 
-// allows judges by policy. Root is the only policy there is; it allows everything.
-func allows(who Identity, _ Need) bool { return who.Root }
+// Allows reports whether who was identified may do this. It is no use of the token.
+func (s *Store) Allows(ctx context.Context, who Identity, need Need) (bool, error) {
+	if who.entry == nil {
+		return false, nil
+	}
+	return s.allows(ctx, who.entry, need)
+}
+
+// HasSudo reports whether who was identified holds sudo on a path, or is root.
+func (s *Store) HasSudo(ctx context.Context, who Identity, path string) (bool, error) {
+	return s.Allows(ctx, who, Need{Path: path, Capability: Sudo})
+}
+
+func (s *Store) allows(ctx context.Context, e *entry, need Need) (bool, error) {
+	if e.identity.Root {
+		return true, nil
+	}
+	acl, err := s.rules(ctx, e)
+	if err != nil {
+		return false, err
+	}
+	return acl.Allow(policy.Ask{
+		Path: need.Path, Capability: need.Capability, Sudo: need.Sudo, WrapTTL: need.WrapTTL, Parameters: need.Parameters,
+	})
+}
+
+// Capabilities gives what the bearer of a token may do on a path. Root has no bits: ask Identity.Root.
+func (s *Store) Capabilities(ctx context.Context, who Identity, path string) (Capability, error) {
+	acl, err := s.rules(ctx, who.entry)
+	if err != nil {
+		return 0, err
+	}
+	return acl.Capabilities(path), nil
+}
+
+// within reports whether an address lies in one of the networks. Whoever cannot be placed is outside.
+func within(networks []string, remote string) bool {
+	var addr netip.Addr
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
+		addr = ap.Addr().Unmap().WithZone("")
+	}
+	for _, n := range networks {
+		if p, err := netip.ParsePrefix(n); err == nil && p.Contains(addr) {
+			return true
+		}
+	}
+	return false
+}

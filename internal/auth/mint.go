@@ -1,7 +1,6 @@
 package auth
 
 import (
-	"encoding/hex"
 	"fmt"
 	"io"
 	"time"
@@ -40,6 +39,6 @@ func (h *hasher) rootToken(rnd io.Reader, now time.Time, token string) ([]storag
 	d, a := h.sum(purposeToken, token), h.sum(purposeAccessor, accessor)
 	return []storage.Op{
 		storage.Put(tokenKey(d), record),
-		storage.Put(accessorPrefix+hex.EncodeToString(a[:]), append([]byte{accessVersion}, d[:]...)),
+		storage.Put(accessorPrefix+a.String(), marshalAccessor(d)),
 	}, nil
 }

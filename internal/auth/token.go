@@ -4,6 +4,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -14,38 +15,53 @@ import (
 // Keys of the barrier.
 const (
 	saltKey        = "auth/salt"
+	batchKeyKey    = "auth/batch-key"
 	tokenPrefix    = "auth/token/"    // + hex of the token's hash: the record
 	accessorPrefix = "auth/accessor/" // + hex of the accessor's hash: the token's hash
+	childPrefix    = "auth/child/"    // + the parent's hash + "/" + the child's: that there is one
+	expiryPrefix   = "auth/expiry/"   // + the second in 12 digits + "/" + the token's hash: when to look at it
+	endedPrefix    = "auth/ended/"    // + hash: a token that was revoked, whose children are still to be removed
+	releasedPrefix = "auth/released/" // + hash: one that was revoked alone, whose children are still to be made orphans
+	rolePrefix     = "auth/role/"     // + the name, escaped
 )
 
 // Purposes that the salted hash tells apart.
 const (
 	purposeToken    = "token"
 	purposeAccessor = "accessor"
+	purposeBatch    = "batch"
 )
 
 // Type says how a token lives.
 type Type uint8
 
-// TypeService is the type of a token that has a record of its own.
-const TypeService Type = 1
+// The types of tokens.
+const (
+	TypeService Type = 1 // has a record of its own
+	TypeBatch   Type = 2 // is its own record, encrypted
+)
 
 // String gives Vault's name of the type.
 func (t Type) String() string {
-	if t == TypeService {
+	switch t {
+	case TypeService:
 		return "service"
+	case TypeBatch:
+		return "batch"
 	}
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Token is what is stored of a token, in the barrier at "auth/token/<hex of its salted hash>":
+// Token is what is known of a token. A service token's is stored in the barrier at "auth/token/<hex of its salted hash>":
 //
-//	version u8 = 1 | type u8 | accessor u8+n | display name u16+n | path u16+n |
+//	version u8 = 2 | type u8 | accessor u8+n | display name u16+n | path u16+n |
 //	parent u8+n (0 or 32 bytes: the parent's hash) | policies u24( u16+n ... ) |
-//	created i64 | creation ttl i64 | expires i64 (0: never)
+//	created i64 | creation ttl i64 | expires i64 (0: never) |
+//	flags u8 (1: renewable) | explicit maximum i64 | period i64 | uses i64 (0: any number; -1: none left) | renewed i64 (0: never) |
+//	role u16+n | metadata u24( key u16+n | value u16+n ... ), by key | networks u16( u8+n ... )
 //
 // Times are nanoseconds since 1970 UTC, durations nanoseconds, integers big-endian; "u8+n" is a length and as many bytes.
-// A later version adds fields behind.
+// Version 1 ends behind expires. A later version adds fields behind.
 type Token struct {
 	Type        Type
 	Accessor    string
@@ -57,12 +73,22 @@ type Token struct {
 	TTL         time.Duration // at creation; 0 where it does not expire
 	Expires     time.Time     // zero: never
 
-	identity Identity // made once
+	Renewable   bool
+	ExplicitMax time.Duration // from its creation; 0: none
+	Period      time.Duration // what every renewal gives; 0: not periodic
+	Uses        int64         // left; 0: any number; -1: none, it is about to end
+	Renewed     time.Time     // zero: never
+	Role        string
+	Meta        map[string]string
+	Networks    []string // CIDRs from which it may be used; empty: from anywhere
 }
 
 const (
-	tokenVersion = 1
-	maxPolicies  = 1024
+	tokenVersion1 = 1
+	tokenVersion  = 2
+	maxPolicies   = 1024
+	maxMeta       = 1024
+	flagRenewable = 1
 )
 
 // ErrRecord is returned for stored bytes that are not a record of this package.
@@ -71,13 +97,21 @@ var ErrRecord = errors.New("auth: not a valid record")
 // Orphan reports whether the token outlives every other.
 func (t *Token) Orphan() bool { return len(t.Parent) == 0 }
 
-func (t *Token) identify() {
-	t.identity = Identity{
-		Accessor:    t.Accessor,
-		DisplayName: t.DisplayName,
-		Policies:    t.Policies,
-		Root:        slices.Contains(t.Policies, "root"),
+// Root reports whether it has the root policy.
+func (t *Token) Root() bool { return slices.Contains(t.Policies, rootPolicy) }
+
+func (t *Token) expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
+
+// Left is how long it still lives; 0 where it does not expire.
+func (t *Token) Left(now time.Time) time.Duration {
+	if t.Expires.IsZero() {
+		return 0
 	}
+	return max(0, t.Expires.Sub(now))
+}
+
+func (t *Token) identity() Identity {
+	return Identity{Accessor: t.Accessor, DisplayName: t.DisplayName, Policies: t.Policies, Root: t.Root()}
 }
 
 // Marshal returns the stored form.
@@ -94,9 +128,29 @@ func (t *Token) Marshal() ([]byte, error) {
 			b.AddUint16LengthPrefixed(text(p))
 		}
 	})
-	b.AddUint64(uint64(t.Created.UnixNano()))
-	b.AddUint64(uint64(t.TTL))
-	b.AddUint64(uint64(instant(t.Expires)))
+	for _, n := range []int64{t.Created.UnixNano(), int64(t.TTL), instant(t.Expires)} {
+		b.AddUint64(uint64(n))
+	}
+	flags := uint8(0)
+	if t.Renewable {
+		flags = flagRenewable
+	}
+	b.AddUint8(flags)
+	for _, n := range []int64{int64(t.ExplicitMax), int64(t.Period), t.Uses, instant(t.Renewed)} {
+		b.AddUint64(uint64(n))
+	}
+	b.AddUint16LengthPrefixed(text(t.Role))
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, key := range slices.Sorted(maps.Keys(t.Meta)) {
+			b.AddUint16LengthPrefixed(text(key))
+			b.AddUint16LengthPrefixed(text(t.Meta[key]))
+		}
+	})
+	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) {
+		for _, n := range t.Networks {
+			b.AddUint8LengthPrefixed(text(n))
+		}
+	})
 	return b.Bytes()
 }
 
@@ -112,53 +166,37 @@ func instant(t time.Time) int64 {
 	return t.UnixNano()
 }
 
-// UnmarshalToken is the inverse of [Token.Marshal]; it fails with [ErrRecord].
-func UnmarshalToken(record []byte) (*Token, error) {
-	s := cryptobyte.String(record)
-	var version, kind uint8
-	if !s.ReadUint8(&version) || version != tokenVersion {
-		return nil, fmt.Errorf("%w: a token's version must be %d", ErrRecord, tokenVersion)
+func fromInstant(n int64) time.Time {
+	if n == 0 {
+		return time.Time{}
 	}
-	t := &Token{}
-	var accessor, name, path, parent, policies cryptobyte.String
-	var created, ttl, expires uint64
-	if !s.ReadUint8(&kind) ||
-		!s.ReadUint8LengthPrefixed(&accessor) || !s.ReadUint16LengthPrefixed(&name) ||
-		!s.ReadUint16LengthPrefixed(&path) || !s.ReadUint8LengthPrefixed(&parent) ||
-		!s.ReadUint24LengthPrefixed(&policies) ||
-		!s.ReadUint64(&created) || !s.ReadUint64(&ttl) || !s.ReadUint64(&expires) || !s.Empty() {
-		return nil, fmt.Errorf("%w: a token's record is cut short or too long", ErrRecord)
-	}
-	if Type(kind) != TypeService {
-		return nil, fmt.Errorf("%w: unknown type of token %d", ErrRecord, kind)
-	}
-	if n := len(parent); n != 0 && n != len(digest{}) {
-		return nil, fmt.Errorf("%w: a token's parent has %d bytes", ErrRecord, n)
-	}
-	t.Type, t.Accessor, t.DisplayName, t.Path = Type(kind), string(accessor), string(name), string(path)
-	t.Parent = slices.Clone([]byte(parent))
-	for !policies.Empty() {
-		var p cryptobyte.String
-		if !policies.ReadUint16LengthPrefixed(&p) || len(t.Policies) == maxPolicies {
-			return nil, fmt.Errorf("%w: a token's policies", ErrRecord)
-		}
-		t.Policies = append(t.Policies, string(p))
-	}
-	t.Created = time.Unix(0, int64(created)).UTC()
-	t.TTL = time.Duration(ttl)
-	if expires != 0 {
-		t.Expires = time.Unix(0, int64(expires)).UTC()
-	}
-	t.identify()
-	return t, nil
+	return time.Unix(0, n).UTC()
 }
 
-func tokenKey(d digest) string { return tokenPrefix + hex.EncodeToString(d[:]) }
+func tokenKey(d digest) string         { return tokenPrefix + d.String() }
+func releasedKey(d digest) string      { return releasedPrefix + d.String() }
+func endedKey(d digest) string         { return endedPrefix + d.String() }
+func childKey(parent, d digest) string { return childPrefix + parent.String() + "/" + d.String() }
+
+// expiryKey is where it is written down that a token is to be looked at: in the second after it has expired.
+func expiryKey(at time.Time, d digest) string {
+	return fmt.Sprintf("%s%012d/%s", expiryPrefix, at.Unix()+1, d)
+}
+
+// String is the hash in hex.
+func (d digest) String() string { return hex.EncodeToString(d[:]) }
 
 // digestOf is the inverse of tokenKey.
-func digestOf(key string) (d digest, ok bool) {
+func digestOf(key string) (digest, bool) {
 	name, ok := strings.CutPrefix(key, tokenPrefix)
-	if !ok || len(name) != hex.EncodedLen(len(d)) {
+	if !ok {
+		return digest{}, false
+	}
+	return parseDigest(name)
+}
+
+func parseDigest(name string) (d digest, ok bool) {
+	if len(name) != hex.EncodedLen(len(d)) {
 		return d, false
 	}
 	_, err := hex.Decode(d[:], []byte(name))

@@ -1,0 +1,187 @@
+package policy
+
+import (
+	"reflect"
+	"strings"
+	"time"
+)
+
+// Ask is what a request wants.
+type Ask struct {
+	Path       string
+	Capability Capability    // any one of these is enough
+	Sudo       bool          // it is not enough without sudo
+	WrapTTL    time.Duration // how long the answer is to be wrapped; 0: not at all
+	Parameters Parameters    // nil: there are none
+}
+
+// Parameters are the fields of a request. They are asked for only where a policy speaks of them.
+type Parameters interface {
+	Fields() (map[string]any, error)
+}
+
+const listings = List | Scan
+
+// withParameters are the operations whose fields are judged.
+const withParameters = Create | Read | Update | Patch
+
+// Allow reports whether the policies allow it. The error is that of reading the parameters.
+func (a *ACL) Allow(q Ask) (bool, error) {
+	g := a.find(q.Path, q.Capability&listings != 0)
+	if g == nil || g.capabilities&Deny != 0 || g.capabilities&q.Capability == 0 || q.Sudo && g.capabilities&Sudo == 0 {
+		return false, nil
+	}
+	if g.maxWrap > 0 && (q.WrapTTL == 0 || q.WrapTTL > g.maxWrap) || g.minWrap > 0 && q.WrapTTL < g.minWrap {
+		return false, nil
+	}
+	if g.maxWrap > 0 && g.minWrap > g.maxWrap { // of two policies
+		return false, nil
+	}
+	if q.Capability&withParameters == 0 || len(g.required) == 0 && len(g.denied) == 0 && len(g.allowed) == 0 {
+		return true, nil
+	}
+	var fields map[string]any
+	if q.Parameters != nil {
+		var err error
+		if fields, err = q.Parameters.Fields(); err != nil {
+			return false, err
+		}
+	}
+	return g.allowsFields(fields), nil
+}
+
+// Capabilities gives what is allowed on a path; 0 and Deny are both nothing.
+func (a *ACL) Capabilities(path string) Capability {
+	g := a.find(path, true)
+	if g == nil {
+		return 0
+	}
+	return g.capabilities
+}
+
+// allowsFields judges the fields: first what is required, then what is denied, then what is allowed.
+func (g *grant) allowsFields(fields map[string]any) bool {
+	for _, name := range g.required {
+		if !has(fields, name) {
+			return false
+		}
+	}
+	if len(fields) == 0 {
+		return true
+	}
+	if _, all := g.denied["*"]; all {
+		return false
+	}
+	_, others := g.allowed["*"]
+	for name, v := range fields {
+		name = strings.ToLower(name)
+		if values, ok := g.denied[name]; ok && (matches(v, values) || matchesElement(v, values)) {
+			return false
+		}
+		if len(g.allowed) == 0 {
+			continue
+		}
+		values, ok := g.allowed[name]
+		if !ok && !others || ok && !matches(v, values) {
+			return false
+		}
+	}
+	return true
+}
+
+func has(fields map[string]any, name string) bool {
+	if _, ok := fields[name]; ok {
+		return true
+	}
+	for other := range fields {
+		if strings.EqualFold(other, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// matchesElement looks into a list: a value that is denied is denied in company too.
+func matchesElement(v any, values []any) bool {
+	list, ok := v.([]any)
+	if !ok {
+		return false
+	}
+	for _, e := range list {
+		if matches(e, values) {
+			return true
+		}
+	}
+	return false
+}
+
+// matches reports whether a value is among those of a policy; none at all stand for any. A number and its text are the same, because
+// requests may write either. A text may have "*" at its beginning or end, or alone.
+func matches(v any, values []any) bool {
+	if len(values) == 0 {
+		return true
+	}
+	text, scalar := scalarText(v)
+	for _, want := range values {
+		pattern, ok := scalarText(want)
+		switch {
+		case ok && scalar && globMatch(pattern, text):
+			return true
+		case !ok && !scalar && sameShape(want, v):
+			return true
+		}
+	}
+	return false
+}
+
+// globMatch knows "*" at the beginning, at the end and alone.
+func globMatch(pattern, text string) bool {
+	if pattern == "*" {
+		return true
+	}
+	rest, front := strings.CutPrefix(pattern, "*")
+	middle, back := strings.CutSuffix(rest, "*")
+	switch {
+	case front && back:
+		return strings.Contains(text, middle)
+	case front:
+		return strings.HasSuffix(text, rest)
+	case back:
+		return strings.HasPrefix(text, middle)
+	}
+	return pattern == text
+}
+
+// sameShape compares lists and objects; their scalars by their texts.
+func sameShape(a, b any) bool {
+	switch a := a.(type) {
+	case []any:
+		b, ok := b.([]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for i := range a {
+			if !sameShape(a[i], b[i]) {
+				return false
+			}
+		}
+		return true
+	case map[string]any:
+		b, ok := b.(map[string]any)
+		if !ok || len(a) != len(b) {
+			return false
+		}
+		for k := range a {
+			if v, ok := b[k]; !ok || !sameShape(a[k], v) {
+				return false
+			}
+		}
+		return true
+	}
+	x, ok := scalarText(a)
+	y, ok2 := scalarText(b)
+	if ok && ok2 {
+		return x == y
+	}
+	return reflect.DeepEqual(a, b)
+}
