@@ -32,6 +32,9 @@ type Env struct {
 
 	Pause func(time.Duration) // waits before a request is sent anew; nil: time.Sleep
 	Rand  io.Reader           // nil: the operating system's
+	Now   func() time.Time    // nil: time.Now
+
+	Program string // path of this program, for shells to call it; "": what the operating system says
 
 	// Extra are commands of the program that are not a client's: "server", "softhsm init".
 	Extra map[string]cli.CommandFactory
@@ -39,9 +42,12 @@ type Env struct {
 
 // Run runs one command line, without the program's name, and returns the exit code.
 func Run(args []string, env Env) int {
+	if code, meant := completions(args, env); meant {
+		return code
+	}
 	c := cli.NewCLI("sealgate", versionLine(env))
 	c.Args = args
-	c.Autocomplete = false // it would write to the user's shell profile
+	c.Autocomplete = false // [completions] does it, without the process's environment
 	c.HelpWriter, c.ErrorWriter = env.Stdout, env.Stderr
 	c.HelpFunc = help
 	c.Commands = commands(env)
@@ -73,8 +79,15 @@ func commands(env Env) map[string]cli.CommandFactory {
 		custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 		transcriptVerifyCommand,
 		readCommand, writeCommand, listCommand, deleteCommand,
+		patchCommand, scanCommand, unwrapCommand, pathHelpCommand,
 		secretsListCommand, secretsEnableCommand, secretsDisableCommand,
-		loginCommand, printTokenCommand, versionCommand,
+		loginCommand, tokenCreateCommand, tokenLookupCommand, tokenRenewCommand, tokenRevokeCommand, tokenCapabilitiesCommand,
+		authListCommand, authEnableCommand, authDisableCommand, authTuneCommand, authMoveCommand, authHelpCommand,
+		policyListCommand, policyReadCommand, policyWriteCommand, policyDeleteCommand, policyFmtCommand,
+		auditListCommand, auditEnableCommand, auditDisableCommand,
+		leaseLookupCommand, leaseRenewCommand, leaseRevokeCommand,
+		debugCommand, monitorCommand, completionCommand,
+		printTokenCommand, versionCommand,
 	} {
 		name := build(newBase(env)).name
 		table[name] = func() (cli.Command, error) { return build(newBase(env)), nil }
@@ -159,6 +172,11 @@ func help(table map[string]cli.CommandFactory) string {
 var groups = map[string]string{
 	"operator":   "Initialise, unseal, seal, and all that needs shares",
 	"transcript": "Check the record of ceremonies",
+	"audit":      "List, enable and disable audit devices",
+	"auth":       "List, enable and change the ways to log in",
+	"lease":      "Look up, renew and revoke leases",
+	"policy":     "List, read and write policies",
+	"token":      "Create, look up, renew and revoke tokens",
 	"secrets":    "List, enable and disable secrets engines",
 	"print":      "Show what this client would use",
 	"softhsm":    "Throw-away SoftHSM tokens for tests",

@@ -20,12 +20,14 @@ import (
 	"golang.org/x/time/rate"
 )
 
+var prefixes = []string{"SEALGATE_", "BAO_", "VAULT_"}
+
 // getenv returns the first of SEALGATE_x, BAO_x and VAULT_x.
 func (b *base) getenv(x string) string {
 	if b.env.Getenv == nil {
 		return ""
 	}
-	for _, prefix := range []string{"SEALGATE_", "BAO_", "VAULT_"} {
+	for _, prefix := range prefixes {
 		if v := b.env.Getenv(prefix + x); v != "" {
 			return v
 		}
@@ -205,6 +207,16 @@ func (b *base) tokenFile() string {
 		return ""
 	}
 	return filepath.Join(b.env.Home, ".vault-token")
+}
+
+// envToken names the variable of the environment that holds a token; "" for none.
+func (b *base) envToken() string {
+	for _, prefix := range prefixes {
+		if b.env.Getenv != nil && b.env.Getenv(prefix+"TOKEN") != "" {
+			return prefix + "TOKEN"
+		}
+	}
+	return ""
 }
 
 // token returns the token to use, "" for none.

@@ -8,44 +8,72 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
+// listing is list or scan: the same but for the request.
+type listing struct {
+	*base
+	doing    string // "listing"
+	all      func(l *api.Logical, path string) (*api.Secret, error)
+	page     func(l *api.Logical, path, after string, limit int) (*api.Secret, error)
+	after    string
+	limit    int
+	detailed bool
+}
+
 func listCommand(b *base) *command {
-	b.formatted()
-	var after string
-	var limit int
-	var detailed bool
-	b.flags.StringVar(&after, "after", "", "list what comes after this `name`")
-	b.flags.IntVar(&limit, "limit", -1, "list at most this `number` of names")
-	b.flags.BoolVar(&detailed, "detailed", false, "show what the server tells about each name [DETAILED]")
-	b.own("after", "limit", "detailed")
-	return &command{base: b, name: "list", args: "PATH", least: 1, most: 1, synopsis: "List names",
-		about: "Lists the names under a path; a name that ends in / is a folder.",
+	l := &listing{base: b, doing: "listing", all: (*api.Logical).List, page: (*api.Logical).ListPage}
+	return l.command("list", "List names", "Lists the names under a path; a name that ends in / is a folder.")
+}
+
+func scanCommand(b *base) *command {
+	l := &listing{base: b, doing: "scanning", all: (*api.Logical).Scan, page: (*api.Logical).ScanPage}
+	return l.command("scan", "List names, and those of folders below", "Lists the names under a path and in all folders below it.")
+}
+
+func (l *listing) command(name, synopsis, about string) *command {
+	l.formatted()
+	l.flags.StringVar(&l.after, "after", "", "list what comes after this `name`")
+	l.flags.IntVar(&l.limit, "limit", -1, "list at most this `number` of names")
+	l.flags.BoolVar(&l.detailed, "detailed", false, "show what the server tells about each name [DETAILED]")
+	l.own("after", "limit", "detailed")
+	return &command{base: l.base, name: name, args: "PATH", least: 1, most: 1, synopsis: synopsis, about: about,
 		run: func(args []string) int {
-			path := sanitize(args[0])
 			var err error
-			if detailed, err = b.envFlag(detailed, "DETAILED"); err != nil {
-				b.errorf("Error: %v", err)
+			if l.detailed, err = l.envFlag(l.detailed, "DETAILED"); err != nil {
+				l.errorf("Error: %v", err)
 				return exitLocal
 			}
-			return b.withClient(func(client *api.Client) int {
-				s, err := listPage(client, path, after, limit)
-				if err != nil {
-					return b.fail("listing "+path, err)
-				}
-				keys, ok := keysOf(s)
-				if !ok {
-					b.errorf("No value found at %s", path)
-					return exitServer
-				}
-				return b.showList(s, keys, detailed)
-			})
+			return l.withClient(func(client *api.Client) int { return l.show(client, sanitize(args[0])) })
 		}}
 }
 
-func listPage(client *api.Client, path, after string, limit int) (*api.Secret, error) {
-	if after == "" && limit < 0 {
-		return client.Logical().List(path)
+// show asks without a page where no flag wants one: an endpoint that knows no pages would warn.
+func (l *listing) show(client *api.Client, path string) int {
+	var s *api.Secret
+	var err error
+	if l.after == "" && l.limit <= 0 {
+		s, err = l.all(client.Logical(), path)
+	} else {
+		s, err = l.page(client.Logical(), path, l.after, l.limit)
 	}
-	return client.Logical().ListPage(path, after, limit)
+	if err != nil {
+		return l.fail(l.doing+" "+path, err)
+	}
+	if s != nil && s.WrapInfo != nil {
+		return l.showSecret(s)
+	}
+	keys, ok := keysOf(s)
+	switch {
+	case ok:
+		return l.showList(s, keys, l.detailed)
+	case l.format() != "table":
+		if code := l.encode(map[string]any{}); code != exitOK {
+			return code
+		}
+	case s != nil:
+		l.warnings(s.Warnings)
+	}
+	l.errorf("No value found at %s", path)
+	return exitServer
 }
 
 func keysOf(s *api.Secret) ([]any, bool) {
@@ -59,8 +87,8 @@ func keysOf(s *api.Secret) ([]any, bool) {
 func (b *base) showList(s *api.Secret, keys []any, detailed bool) int {
 	info, _ := s.Data["key_info"].(map[string]any)
 	switch {
-	case b.format() != "table" && detailed && info != nil:
-		return b.encode(s.Data)
+	case b.format() != "table" && detailed:
+		return b.encode(s)
 	case b.format() != "table":
 		return b.encode(keys)
 	}

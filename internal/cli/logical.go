@@ -103,19 +103,51 @@ input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.
 			}
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().Write(path, data)
-				if err != nil {
-					if s != nil {
-						_ = b.showSecret(s)
-					}
-					return b.fail("writing data to "+path, err)
-				}
-				if s == nil {
-					if b.format() == "table" && b.conn.field == "" {
-						b.printf("Success! Data written to: %s\n", path)
-					}
-					return exitOK
-				}
-				return b.showSecret(s)
+				return b.showWritten(s, err, "writing data to "+path, "Success! Data written to: "+path)
+			})
+		}}
+}
+
+// showWritten prints what a change answered. An error may come with an answer, of a batch for instance.
+func (b *base) showWritten(s *api.Secret, err error, doing, success string) int {
+	if err != nil {
+		if s != nil {
+			_ = b.showSecret(s)
+		}
+		return b.fail(doing, err)
+	}
+	if s == nil {
+		if b.format() == "table" && b.conn.field == "" {
+			b.printf("%s\n", success)
+		}
+		return exitOK
+	}
+	return b.showSecret(s)
+}
+
+func patchCommand(b *base) *command {
+	b.formatted().fielded()
+	var force bool
+	b.flags.BoolVar(&force, "force", false, "patch without data")
+	b.flags.BoolVar(&force, "f", false, "the same as -force")
+	b.own("force", "f")
+	return &command{base: b, name: "patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Change some of the data",
+		about: `Changes the fields that are given, and leaves the others as they are. Data is given as for write; a JSON
+object can hold null for a field that is to go.`,
+		run: func(args []string) int {
+			if len(args) == 1 && !force {
+				b.errorf("Must supply data or use -force")
+				return exitLocal
+			}
+			path := sanitize(args[0])
+			data, err := b.data(args[1:])
+			if err != nil {
+				b.errorf("Failed to parse K=V data: %v", err)
+				return exitLocal
+			}
+			return b.withClient(func(client *api.Client) int {
+				s, err := client.Logical().JSONMergePatch(context.Background(), path, data)
+				return b.showWritten(s, err, "writing data to "+path, "Success! Data written to: "+path)
 			})
 		}}
 }
@@ -133,19 +165,7 @@ func deleteCommand(b *base) *command {
 			}
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().DeleteWithData(path, q)
-				if err != nil {
-					if s != nil {
-						_ = b.showSecret(s)
-					}
-					return b.fail("deleting "+path, err)
-				}
-				if s == nil {
-					if b.format() == "table" && b.conn.field == "" {
-						b.printf("Success! Data deleted (if it existed) at: %s\n", path)
-					}
-					return exitOK
-				}
-				return b.showSecret(s)
+				return b.showWritten(s, err, "deleting "+path, "Success! Data deleted (if it existed) at: "+path)
 			})
 		}}
 }

@@ -1,104 +1,137 @@
 package cli
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/openbao/openbao/api/v2"
 )
 
 type loginFlags struct {
-	method                      string
+	method, path                string
 	noStore, noPrint, tokenOnly bool
 }
 
 func loginCommand(b *base) *command {
 	b.formatted().fielded()
 	f := &loginFlags{}
-	b.flags.StringVar(&f.method, "method", "token", "`kind` of login; token is the only one yet")
+	b.flags.StringVar(&f.method, "method", "token", "`kind` of login: "+strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", "))
+	b.flags.StringVar(&f.path, "path", "", "`where` the method is enabled; its kind by default")
 	b.flags.BoolVar(&f.noStore, "no-store", false, "do not keep the token in a file")
 	b.flags.BoolVar(&f.noPrint, "no-print", false, "do not show the token")
 	b.flags.BoolVar(&f.tokenOnly, "token-only", false, "print the token alone, and keep it nowhere")
-	b.own("method", "no-store", "no-print", "token-only")
-	return &command{base: b, name: "login", args: "[TOKEN | - | @file]", most: 1, synopsis: "Check a token and keep it for later commands",
-		about: `Looks a token up and keeps it in ~/.vault-token, where later commands find it. Without an argument
-the token is asked for, hidden; "-" reads it from standard input.`,
+	b.own("method", "path", "no-store", "no-print", "token-only")
+	return &command{base: b, name: "login", args: "[TOKEN | - | @file] [k=v...]", most: -1, synopsis: "Log in, and keep the token for later commands",
+		about: `Logs in and keeps the token in ~/.vault-token, where later commands find it. Without -method a token
+that exists already is looked up: it is asked for, hidden, or read from standard input for "-".
+
+The other methods take their parameters as k=v; "sealgate auth help METHOD" names them. What is secret
+is better piped (password=-), read from a file (secret_id=@file) or asked for than given as it is.
+
+With -wrap-ttl the wrapped token is unwrapped at once, but for -token-only and -no-store.`,
 		run: func(args []string) int { return b.login(f, args) }}
 }
 
 func (b *base) login(f *loginFlags, args []string) int {
-	switch {
-	case f.noStore && f.noPrint:
+	if f.tokenOnly {
+		f.noStore, b.conn.field = true, "token"
+	}
+	if f.noStore && f.noPrint {
 		b.errorf("Error: -no-store and -no-print together do nothing")
 		return exitLocal
-	case f.method != "token":
-		b.errorf("Error: unknown method of login: %s; token is the only one", f.method)
+	}
+	kind := cmp.Or(sanitize(f.method), "token")
+	method, ok := loginMethods[kind]
+	if !ok {
+		b.errorf("Error: unknown method of login: %s; there are %s. Others can be used by the API alone: sealgate write auth/PATH/login k=v...",
+			kind, strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", "))
 		return exitLocal
 	}
-	token, code := b.loginToken(args)
-	if code != exitOK {
-		return code
+	if kind == "token" && len(args) > 0 && !strings.Contains(args[0], "=") {
+		args = append([]string{"token=" + args[0]}, args[1:]...)
 	}
+	data, err := b.data(args)
+	if err != nil {
+		b.errorf("Error parsing configuration: %v", err)
+		return exitLocal
+	}
+	mount, err := take(data, "mount")
+	if err != nil {
+		b.errorf("Error: %v", err)
+		return exitLocal
+	}
+	l := &loginRun{base: b, mount: sanitize(cmp.Or(mount, f.path, kind)), data: data}
 	return b.withClient(func(client *api.Client) int {
-		client.SetToken(token)
-		client.SetWrappingLookupFunc(nil)
-		s, err := client.Auth().Token().LookupSelf()
-		if err != nil {
+		if kind != "token" {
+			client.SetToken("") // an old one must not spoil the login
+		}
+		s, err := method.login(l, client)
+		var local *localError
+		switch {
+		case errors.As(err, &local):
+			b.errorf("Error authenticating: %v", err)
+			return exitLocal
+		case err != nil:
 			return b.fail("authenticating", err)
 		}
-		if f.tokenOnly {
-			b.printf("%s", token)
-			return exitOK
-		}
-		if !f.noStore {
-			if err := b.storeToken(token); err != nil {
-				b.errorf("Error storing token: %v", err)
-				return exitLocal
-			}
-		}
-		if f.noPrint {
-			return exitOK
-		}
-		if b.conn.field == "" && b.format() == "table" {
-			b.printf("Success! You are now authenticated.")
-			if !f.noStore {
-				b.printf(" The token is kept in %s: later commands use it.", b.tokenFile())
-			}
-			b.printf("\n\n")
-		}
-		return b.showSecret(authOf(token, s))
+		return b.loggedIn(f, client, s)
 	})
 }
 
-func (b *base) loginToken(args []string) (string, int) {
-	if len(args) == 0 {
-		token, err := b.prompt("Token (will be hidden): ")
-		if err != nil {
-			b.errorf("Error: a token is needed: %v. Pipe it in: sealgate login - < token.txt", err)
-			return "", exitLocal
+// loggedIn unwraps, keeps and prints what a login answered.
+func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
+	client.SetWrappingLookupFunc(unwrapped) // only the login itself was to be wrapped
+	if s != nil && s.Auth == nil && s.WrapInfo != nil {
+		switch {
+		case f.tokenOnly:
+			return b.showField(s, "wrapping_token")
+		case f.noStore:
+			return b.showSecret(s)
 		}
-		return token, exitOK
+		client.SetToken(s.WrapInfo.Token)
+		var err error
+		if s, err = client.Logical().Unwrap(""); err != nil {
+			return b.fail("extracting token", err)
+		}
 	}
-	all, err := b.secretsFrom(args[0])
-	if err != nil {
-		b.errorf("Error reading the token: %v", err)
-		return "", exitLocal
+	if s == nil || s.Auth == nil || s.Auth.ClientToken == "" {
+		b.errorf("Error authenticating: there is no token in the server's answer")
+		return exitServer
 	}
-	return all[0], exitOK
+	switch {
+	case !f.noStore:
+		if err := b.storeToken(s.Auth.ClientToken); err != nil {
+			b.errorf("Error storing token: %v\nThe login itself went well; the token is shown for you to keep.\n", err)
+			_ = b.showSecret(s)
+			return exitLocal
+		}
+		if name := b.envToken(); name != "" {
+			b.errorf("WARNING! %s is set in the environment: commands use that token, not this one, until it is unset.\n", name)
+		}
+	case !f.tokenOnly:
+		b.errorf("The token is not kept anywhere: set SEALGATE_TOKEN to it for later commands.\n")
+	}
+	if f.noPrint {
+		return exitOK
+	}
+	if b.conn.field == "" && b.format() == "table" {
+		b.printf("Success! You are now authenticated.")
+		if !f.noStore {
+			b.printf(" The token is kept in %s: later commands use it.", b.tokenFile())
+		}
+		b.printf("\n\n")
+	}
+	return b.showSecret(s)
 }
 
-// authOf shows a looked-up token as other logins answer.
-func authOf(token string, s *api.Secret) *api.Secret {
-	a := &api.SecretAuth{ClientToken: token}
-	a.Accessor, _ = s.TokenAccessor()
-	a.TokenPolicies, _ = s.TokenPolicies()
-	a.Policies = a.TokenPolicies
-	a.Renewable, _ = s.TokenIsRenewable()
-	ttl, _ := s.TokenTTL()
-	a.LeaseDuration = int(ttl.Seconds())
-	return &api.Secret{Auth: a}
-}
+// unwrapped asks for an answer as it is.
+func unwrapped(string, string) string { return "" }
 
 // storeToken replaces the token file in one step, readable by its owner alone.
 func (b *base) storeToken(token string) error {

@@ -16,6 +16,14 @@ import (
 // resendPause is given to a server, or the network, to come back.
 const resendPause = 2 * time.Second
 
+func (b *base) pause(d time.Duration) {
+	if b.env.Pause != nil {
+		b.env.Pause(d)
+		return
+	}
+	time.Sleep(d)
+}
+
 type sendingKey struct{}
 
 // sending is what becomes of one request that carries a share.
@@ -35,11 +43,7 @@ func (b *base) sendShare(send func(context.Context) error) (again bool, err erro
 	err = send(ctx)
 	if s.lost(err) {
 		b.errorf("The reply was lost: %v\nThe share is sent once more.", err)
-		pause := b.env.Pause
-		if pause == nil {
-			pause = time.Sleep
-		}
-		pause(resendPause)
+		b.pause(resendPause)
 		s.again = true
 		err = send(ctx)
 	}

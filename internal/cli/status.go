@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
@@ -87,7 +86,7 @@ func (b *base) showStatus(client *api.Client, status *sealState) int {
 	leader := &api.LeaderResponse{}
 	err := call(client, http.MethodGet, "sys/leader", nil, leader)
 	switch {
-	case err != nil && strings.Contains(err.Error(), "Vault is sealed"):
+	case err != nil && sealed(err):
 		full.HAEnabled = true // only a sealed node of a cluster answers so
 	case err != nil:
 		return b.fail("checking leader status", err)

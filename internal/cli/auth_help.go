@@ -1,0 +1,40 @@
+package cli
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+func authHelpCommand(b *base) *command {
+	return &command{base: b, name: "auth help", args: "TYPE|PATH", least: 1, most: 1, synopsis: "Show how to log in with an auth method",
+		about: `Shows the parameters of a login: by the type of the method, or by the path where one is enabled.
+Types: ` + strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", ") + ".",
+		run: func(args []string) int {
+			kind := strings.TrimSpace(args[0])
+			if m, ok := loginMethods[kind]; ok {
+				b.printf("%s\n", m.help)
+				return exitOK
+			}
+			return b.withClient(func(client *api.Client) int {
+				methods, err := client.Sys().ListAuth()
+				if err != nil {
+					return b.fail("listing auth methods", err)
+				}
+				found, ok := methods[folder(sanitize(kind))]
+				if !ok {
+					b.errorf("No auth method available on the server at %q", folder(sanitize(kind)))
+					return exitLocal
+				}
+				m, ok := loginMethods[found.Type]
+				if !ok {
+					b.errorf("Of the auth method %q this client knows nothing: use its API", found.Type)
+					return exitServer
+				}
+				b.printf("%s\n", m.help)
+				return exitOK
+			})
+		}}
+}

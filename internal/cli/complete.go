@@ -1,0 +1,173 @@
+package cli
+
+import (
+	"flag"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Flags of the program itself, as hashicorp/cli names them.
+const (
+	installFlag   = "autocomplete-install"
+	uninstallFlag = "autocomplete-uninstall"
+)
+
+// completions answers a shell that asks how a line may go on, and the flags that make it ask. meant is false for any other command line.
+func completions(args []string, env Env) (code int, meant bool) {
+	if env.Getenv != nil && env.Getenv("COMP_LINE") != "" {
+		line := env.Getenv("COMP_LINE")
+		if point, err := strconv.Atoi(env.Getenv("COMP_POINT")); err == nil && point >= 0 && point < len(line) {
+			line = line[:point]
+		}
+		for _, word := range complete(line, env) {
+			fmt.Fprintln(env.Stdout, word)
+		}
+		return exitOK, true
+	}
+	if len(args) == 0 {
+		return 0, false
+	}
+	change := install
+	switch strings.TrimLeft(args[0], "-") {
+	case installFlag:
+	case uninstallFlag:
+		change = uninstall
+	default:
+		return 0, false
+	}
+	if !strings.HasPrefix(args[0], "-") {
+		return 0, false
+	}
+	if err := change(env); err != nil {
+		fmt.Fprintf(env.Stderr, "Error: %v\n", err)
+		return exitLocal, true
+	}
+	return exitOK, true
+}
+
+// complete returns the words that can stand at the end of the line. It looks at nothing but the table of commands: to ask a
+// server at each key would be slow, and be audited.
+func complete(line string, env Env) []string {
+	words := strings.Fields(line)
+	last := ""
+	if len(words) > 0 && !strings.HasSuffix(line, " ") {
+		last, words = words[len(words)-1], words[:len(words)-1]
+	}
+	if len(words) > 0 {
+		words = words[1:] // the program
+	}
+	table := commands(env)
+	name, rest := longest(words, table)
+	if flagName, value, pair := strings.Cut(last, "="); pair { // shells take = for the end of a word
+		return matching(flagValues(name, flagName, env), value)
+	}
+	if len(rest) > 0 {
+		if values := flagValues(name, rest[len(rest)-1], env); values != nil {
+			return matching(values, last)
+		}
+	}
+	if strings.HasPrefix(last, "-") {
+		return matching(flagNames(name, env), last)
+	}
+	if len(rest) > 0 {
+		return nil
+	}
+	below := subcommands(name, table)
+	if len(below) == 0 {
+		below = argumentValues[name]
+	}
+	return matching(below, last)
+}
+
+// longest finds the command that the words name, and what follows it.
+func longest[T any](words []string, table map[string]T) (name string, rest []string) {
+	for i := range words {
+		next := strings.Join(words[:i+1], " ")
+		if _, ok := table[next]; !ok && len(subcommands(next, table)) == 0 {
+			return name, words[i:]
+		}
+		name = next
+	}
+	return name, nil
+}
+
+// subcommands are the words that can follow a command's name.
+func subcommands[T any](name string, table map[string]T) []string {
+	prefix := ""
+	if name != "" {
+		prefix = name + " "
+	}
+	found := map[string]bool{}
+	for full := range table {
+		if after, ok := strings.CutPrefix(full, prefix); ok {
+			word, _, _ := strings.Cut(after, " ")
+			found[word] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(found))
+}
+
+// argumentValues are the first arguments that are known without a server.
+var argumentValues = map[string][]string{
+	"audit enable": {"file", "socket", "syslog"},
+	"auth enable":  {"approle", "cert", "jwt", "userpass"},
+	"auth help":    {"approle", "cert", "jwt", "token", "userpass"},
+	"completion":   shellNames,
+}
+
+// builtCommand returns the command of a name, nil for one that is not this package's.
+func builtCommand(name string, env Env) *command {
+	factory, ok := commands(env)[name]
+	if !ok {
+		return nil
+	}
+	made, err := factory()
+	if err != nil {
+		return nil
+	}
+	c, _ := made.(*command)
+	return c
+}
+
+func flagNames(name string, env Env) []string {
+	c := builtCommand(name, env)
+	if c == nil {
+		if name == "" {
+			return []string{"-" + installFlag, "-" + uninstallFlag, "-help", "-version"}
+		}
+		return []string{"-help"}
+	}
+	names := []string{"-help"}
+	c.flags.VisitAll(func(f *flag.Flag) { names = append(names, "-"+f.Name) })
+	return names
+}
+
+var oneOf = regexp.MustCompile(`[:;] ([a-z0-9-]+(?:, [a-z0-9-]+)+)`)
+
+// flagValues are the values of a flag whose usage lists them, such as "format: table, json, yaml". Nil where there are none.
+func flagValues(name, word string, env Env) []string {
+	c := builtCommand(name, env)
+	if c == nil || !strings.HasPrefix(word, "-") {
+		return nil
+	}
+	f := c.flags.Lookup(strings.TrimLeft(word, "-"))
+	if f == nil {
+		return nil
+	}
+	if one, ok := f.Value.(interface{ IsBoolFlag() bool }); ok && one.IsBoolFlag() {
+		return nil
+	}
+	_, usage := flag.UnquoteUsage(f)
+	if found := oneOf.FindStringSubmatch(usage); found != nil {
+		return strings.Split(found[1], ", ")
+	}
+	return []string{}
+}
+
+func matching(words []string, prefix string) []string {
+	return slices.DeleteFunc(slices.Sorted(slices.Values(words)), func(w string) bool { return !strings.HasPrefix(w, prefix) })
+}

@@ -1,0 +1,170 @@
+package cli
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+var shellNames = []string{"bash", "fish", "zsh"}
+
+// shellScript is what makes a shell ask this program how a line may go on. The forms are those that hashicorp/cli's own installer writes.
+func shellScript(shell, program string) []string {
+	switch shell {
+	case "bash":
+		return []string{"complete -C " + program + " sealgate"}
+	case "zsh":
+		return []string{"autoload -U +X bashcompinit && bashcompinit", "complete -o nospace -C " + program + " sealgate"}
+	}
+	return []string{"function __complete_sealgate", "    set -lx COMP_LINE (commandline -cp)", "    test -z (commandline -ct)",
+		`    and set COMP_LINE "$COMP_LINE "`, "    " + program, "end", `complete -f -c sealgate -a "(__complete_sealgate)"`}
+}
+
+func completionCommand(b *base) *command {
+	return &command{base: b, name: "completion", args: strings.Join(shellNames, "|"), least: 1, most: 1,
+		synopsis: "Print what makes a shell complete commands",
+		about: `Prints lines for the start-up file of a shell, which then completes the commands and flags of this program:
+
+  $ source <(sealgate completion bash)
+
+"sealgate -autocomplete-install" writes them to the start-up files itself, "-autocomplete-uninstall" takes them out.`,
+		run: func(args []string) int {
+			if !slices.Contains(shellNames, args[0]) {
+				b.errorf("Error: unknown shell: %s; there are %s", args[0], strings.Join(shellNames, ", "))
+				return exitLocal
+			}
+			program, err := programOf(b.env)
+			if err != nil {
+				b.errorf("Error: %v", err)
+				return exitLocal
+			}
+			b.printf("%s\n", strings.Join(shellScript(args[0], program), "\n"))
+			return exitOK
+		}}
+}
+
+// programOf is the path by which a shell calls this program.
+func programOf(env Env) (string, error) {
+	program := env.Program
+	if program == "" {
+		var err error
+		if program, err = os.Executable(); err != nil {
+			return "", err
+		}
+	}
+	if strings.ContainsAny(program, " \t\n'\"\\$`;&|<>()*?[]{}~#") {
+		return "", fmt.Errorf("shells cannot call a program by this path: %q", program)
+	}
+	return program, nil
+}
+
+// startupFiles are the files of the shells that the user has: of bash the first that is there.
+func startupFiles(home string) map[string]string {
+	files := map[string]string{}
+	there := func(name string) bool { _, err := os.Stat(filepath.Join(home, name)); return err == nil }
+	for _, name := range []string{".bashrc", ".bash_profile", ".bash_login", ".profile"} {
+		if there(name) {
+			files["bash"] = filepath.Join(home, name)
+			break
+		}
+	}
+	if there(".zshrc") {
+		files["zsh"] = filepath.Join(home, ".zshrc")
+	}
+	if there(".config/fish") {
+		files["fish"] = filepath.Join(home, ".config/fish/completions/sealgate.fish")
+	}
+	return files
+}
+
+// eachShell runs change for the start-up file of every shell, and writes back what it returns.
+func eachShell(env Env, change func(shell, program string, lines []string) ([]string, error)) error {
+	program, err := programOf(env)
+	if err != nil {
+		return err
+	}
+	if env.Home == "" {
+		return errors.New("there is no home folder")
+	}
+	files := startupFiles(env.Home)
+	if len(files) == 0 {
+		return errors.New("there is no start-up file of bash, zsh or fish in the home folder; see: sealgate completion -help")
+	}
+	var errs []error
+	for _, shell := range shellNames {
+		file, ok := files[shell]
+		if !ok {
+			continue
+		}
+		before, err := os.ReadFile(file)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+			continue
+		}
+		var lines []string
+		if len(before) > 0 {
+			lines = strings.Split(strings.TrimSuffix(string(before), "\n"), "\n")
+		}
+		after, err := change(shell, program, lines)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("%w in %s", err, file))
+			continue
+		}
+		errs = append(errs, writeStartup(file, before, after))
+	}
+	return errors.Join(errs...)
+}
+
+func writeStartup(file string, before []byte, lines []string) error {
+	after := []byte(strings.Join(lines, "\n") + "\n")
+	switch {
+	case bytes.Equal(before, after):
+		return nil
+	case len(lines) == 0:
+		return os.Remove(file)
+	case len(before) > 0:
+		return replaceFile(file, after)
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(file, after, 0o644)
+}
+
+var (
+	errInstalled    = errors.New("completion is installed already")
+	errNotInstalled = errors.New("completion is not installed")
+)
+
+func install(env Env) error {
+	return eachShell(env, func(shell, program string, lines []string) ([]string, error) {
+		script := shellScript(shell, program)
+		if slices.Contains(lines, script[len(script)-1]) {
+			return nil, errInstalled
+		}
+		for _, l := range script {
+			if shell != "zsh" || !slices.Contains(lines, l) {
+				lines = append(lines, l)
+			}
+		}
+		return lines, nil
+	})
+}
+
+func uninstall(env Env) error {
+	return eachShell(env, func(shell, program string, lines []string) ([]string, error) {
+		script := shellScript(shell, program)
+		call := script[len(script)-1]
+		if !slices.Contains(lines, call) {
+			return nil, errNotInstalled
+		}
+		if shell == "fish" { // the file is this program's alone
+			return nil, nil
+		}
+		return slices.DeleteFunc(lines, func(l string) bool { return l == call }), nil // bashcompinit may serve others
+	})
+}

@@ -1,0 +1,252 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+// healthPath answers with 299 where a load balancer would see trouble.
+const healthPath = "sys/health?uninitcode=299&sealedcode=299&standbycode=299&drsecondarycode=299&performancestandbycode=299"
+
+// source is one thing to ask a server: where, and in which file and under which name it is kept.
+type source struct{ target, path, file, key string }
+
+// Those that are asked once, at each interval, and at each interval of the metrics.
+var (
+	onceSources = []source{{"config", "sys/config/state/sanitized", "config.json", "config"}}
+	eachSources = []source{
+		{"host", "sys/host-info", "host_info.json", "host_info"},
+		{"requests", "sys/in-flight-req", "requests.json", "in_flight_requests"},
+		{"replication-status", "sys/replication/status", "replication_status.json", "replication_status"},
+		{"server-status", "sys/seal-status", "server_status.json", "seal"},
+		{"server-status", healthPath, "server_status.json", "health"},
+		{"server-status", "sys/leader", "server_status.json", "leader"},
+	}
+	metricSources = []source{{"metrics", "sys/metrics", "metrics.json", "metrics"}}
+	profiles      = []string{"allocs", "block", "goroutine", "heap", "mutex", "threadcreate"}
+)
+
+func allTargets() []string {
+	return []string{"config", "host", "requests", "metrics", "pprof", "replication-status", "server-status", "log"}
+}
+
+// watch asks a server for a while.
+type watch struct {
+	*base
+	client *api.Client
+	flags  *debugFlags
+	clean  redactor
+	bundle *bundle
+	gone   map[string]bool             // paths that are not asked again
+	frames map[string][]map[string]any // of each file
+	noted  map[string]string           // of each target, what was noted last
+	errors []map[string]string
+}
+
+func (w *watch) wants(targets ...string) bool {
+	return slices.ContainsFunc(targets, func(t string) bool { return slices.Contains(w.flags.targets, t) })
+}
+
+// note keeps what went wrong, once as long as it stays the same. None of it ends the watch.
+func (w *watch) note(target string, err error) {
+	text := w.clean.text(err.Error())
+	var re *api.ResponseError
+	if errors.As(err, &re) {
+		text = fmt.Sprintf("the server answers %d", re.StatusCode)
+		for _, e := range re.Errors {
+			text += ": " + w.clean.text(e)
+		}
+	}
+	if w.noted[target] == text {
+		return
+	}
+	w.noted[target] = text
+	w.errorf("  %s: %s", target, text)
+	w.errors = append(w.errors, map[string]string{"target": target, "error": text, "timestamp": w.now().Format(time.RFC3339)})
+}
+
+// run looks at everything at the times that the flags say.
+func (w *watch) run() {
+	ctx, stop := interruptible()
+	defer stop()
+	w.printf("==> Capturing static information...\n")
+	w.look(ctx, onceSources)
+	w.printf("==> Capturing dynamic information...\n")
+	w.dynamic(ctx)
+	for file, frames := range w.frames {
+		w.store(file, frames)
+	}
+}
+
+// dynamic looks at what changes, and follows the log beside that.
+func (w *watch) dynamic(ctx context.Context) {
+	if !w.wants("host", "requests", "metrics", "pprof", "replication-status", "server-status", "log") {
+		return
+	}
+	w.printf("==> Capturing dynamic information...\n")
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	var log []byte
+	var logErr error
+	var following sync.WaitGroup
+	if w.wants("log") {
+		following.Go(func() { log, logErr = w.log(ctx) })
+	}
+	for at, next, nextMetrics := time.Duration(0), time.Duration(0), time.Duration(0); ctx.Err() == nil; {
+		if at >= next {
+			next += w.flags.interval
+			w.look(ctx, eachSources)
+			w.profile(ctx)
+		}
+		if at >= nextMetrics {
+			nextMetrics += w.flags.metrics
+			w.look(ctx, metricSources)
+		}
+		soonest := min(next, nextMetrics)
+		if soonest > w.flags.duration {
+			break
+		}
+		w.wait(ctx, soonest-at)
+		at = soonest
+	}
+	end()
+	following.Wait()
+	if logErr != nil {
+		w.note("log", logErr)
+	}
+	if len(log) > 0 {
+		w.bundle.add("sealgate.log", log)
+	}
+}
+
+// look asks for some sources, and keeps the answers of one file as one frame.
+func (w *watch) look(ctx context.Context, sources []source) {
+	frames := map[string]map[string]any{}
+	for _, s := range sources {
+		if !w.wants(s.target) || w.gone[s.path] || ctx.Err() != nil {
+			continue
+		}
+		data, err := w.get(ctx, s.path)
+		var answer any
+		if err == nil {
+			answer, err = w.redactedJSON(data)
+		}
+		if err != nil {
+			w.failed(s.target, s.path, err)
+			continue
+		}
+		if frames[s.file] == nil {
+			frames[s.file] = map[string]any{"timestamp": w.now().Format(time.RFC3339)}
+			w.frames[s.file] = append(w.frames[s.file], frames[s.file])
+		}
+		frames[s.file][s.key] = answer
+	}
+}
+
+// failed notes an error; what the server does not have, or does not show to this token, is not asked for again.
+func (w *watch) failed(target, path string, err error) {
+	w.note(target, err)
+	var re *api.ResponseError
+	if errors.As(err, &re) && re.StatusCode < http.StatusInternalServerError {
+		w.gone[path] = true
+	}
+}
+
+// maxAnswer bounds one answer.
+const maxAnswer = 64 << 20
+
+func (w *watch) get(ctx context.Context, path string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.client.ClientTimeout())
+	defer cancel()
+	path, query, _ := strings.Cut(path, "?")
+	req := w.client.NewRequest(http.MethodGet, "/v1/"+path)
+	var err error
+	if req.Params, err = url.ParseQuery(query); err != nil {
+		return nil, err
+	}
+	resp, err := w.client.RawRequestWithContext(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
+	if err == nil && len(data) > maxAnswer {
+		err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	}
+	return data, err
+}
+
+// redactedJSON takes an answer out of its envelope, where it has one. Metrics may come as text.
+func (w *watch) redactedJSON(data []byte) (any, error) {
+	dec := json.NewDecoder(bytes.NewReader(data))
+	dec.UseNumber()
+	var answer any
+	if err := dec.Decode(&answer); err != nil {
+		if len(bytes.TrimSpace(data)) == 0 {
+			return nil, errors.New("the answer is empty")
+		}
+		return w.clean.text(string(data)), nil
+	}
+	if object, ok := answer.(map[string]any); ok {
+		if _, enveloped := object["request_id"]; enveloped && object["data"] != nil {
+			answer = object["data"]
+		}
+	}
+	return w.clean.tree(answer), nil
+}
+
+// profile keeps the runtime's profiles: names of functions and counts. The texts of goroutines are left out, as they
+// show arguments.
+func (w *watch) profile(ctx context.Context) {
+	if !w.wants("pprof") {
+		return
+	}
+	at := w.now().Format(bundleTime)
+	for _, p := range profiles {
+		path := "sys/pprof/" + p
+		if w.gone[path] || ctx.Err() != nil {
+			continue
+		}
+		data, err := w.get(ctx, path)
+		if err != nil {
+			w.failed("pprof."+p, path, err)
+			continue
+		}
+		w.bundle.add(at+"/"+p+".prof", data)
+	}
+}
+
+// maxLog bounds what is kept of the log.
+const maxLog = 64 << 20
+
+// log follows the server's log until ctx ends. It has a client of its own, which knows no timeout.
+func (w *watch) log(ctx context.Context) ([]byte, error) {
+	client, err := w.base.client()
+	if err != nil {
+		return nil, err
+	}
+	var kept bytes.Buffer
+	err = follow(ctx, client, "trace", w.flags.logFormat, func(line string) error {
+		if kept.Len()+len(line) > maxLog {
+			return fmt.Errorf("the log is longer than %d bytes; the rest is left out", maxLog)
+		}
+		kept.WriteString(w.clean.text(line) + "\n")
+		return nil
+	})
+	if ctx.Err() != nil {
+		err = nil
+	}
+	return kept.Bytes(), err
+}

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/hashicorp/hcl/hcl/printer"
+)
+
+func policyFmtCommand(b *base) *command {
+	return &command{base: b, name: "policy fmt", args: "FILE|-", least: 1, most: 1, synopsis: "Lay out a policy file anew",
+		about: `Checks the syntax of a policy in a local file and lays it out anew, in place; "-" goes from standard input
+to standard output. No server is asked.`,
+		run: func(args []string) int {
+			name := strings.TrimSpace(args[0])
+			before, err := b.readAll(name)
+			if err != nil {
+				b.errorf("Error reading policy file: %v", err)
+				return exitLocal
+			}
+			after, err := printer.Format(before)
+			if err != nil {
+				b.errorf("Error parsing policy: %v", err)
+				return exitLocal
+			}
+			if name == "-" {
+				b.printf("%s", after)
+				return exitOK
+			}
+			if err := replaceFile(name, after); err != nil {
+				b.errorf("Error writing policy file: %v", err)
+				return exitLocal
+			}
+			b.printf("Success! Formatted policy: %s\n", name)
+			return exitOK
+		}}
+}
+
+// replaceFile writes a file anew in one step; its mode stays.
+func replaceFile(name string, data []byte) error {
+	name, err := filepath.EvalSymlinks(name)
+	if err != nil {
+		return err
+	}
+	info, err := os.Stat(name)
+	if err != nil {
+		return err
+	}
+	tmp, err := os.CreateTemp(filepath.Dir(name), ".sealgate-*")
+	if err != nil {
+		return err
+	}
+	defer os.Remove(tmp.Name())
+	_, err = tmp.Write(data)
+	if err == nil {
+		err = tmp.Chmod(info.Mode().Perm())
+	}
+	if closeErr := tmp.Close(); err == nil {
+		err = closeErr
+	}
+	if err != nil {
+		return err
+	}
+	return os.Rename(tmp.Name(), name)
+}

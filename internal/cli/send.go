@@ -1,0 +1,61 @@
+package cli
+
+import (
+	"context"
+	"net/http"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+// send sends one request and returns what came back, nil for an empty answer. The SDK's own calls throw the warnings away.
+func send(client *api.Client, method, path string, in any) (*api.Secret, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
+	defer cancel()
+	req := client.NewRequest(method, "/v1/"+path)
+	if in != nil {
+		if err := req.SetJSONBody(in); err != nil {
+			return nil, err
+		}
+	}
+	resp, err := client.RawRequestWithContext(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	return api.ParseSecret(resp.Body)
+}
+
+// done sends a request that answers with nothing but perhaps warnings, and prints a line where it went well.
+func (b *base) done(client *api.Client, method, path string, in any, doing, success string) int {
+	s, err := send(client, method, path, in)
+	if err != nil {
+		return b.fail(doing, err)
+	}
+	if s != nil {
+		b.warnings(s.Warnings)
+	}
+	b.printf("%s\n", success)
+	return exitOK
+}
+
+// put is the method that the other clients write with.
+const put = http.MethodPut
+
+// folder ends a path with the slash by which mounts are named.
+func folder(path string) string { return strings.TrimSuffix(strings.TrimSpace(path), "/") + "/" }
+
+// showAnswer prints an answer that a server of this kind never leaves out.
+func (b *base) showAnswer(s *api.Secret, err error, doing string) int {
+	if err != nil {
+		return b.fail(doing, err)
+	}
+	if s == nil {
+		b.errorf("Error %s: the server's answer is empty", doing)
+		return exitServer
+	}
+	return b.showSecret(s)
+}
+
+// sealed reports whether it is for its seal that a server refuses.
+func sealed(err error) bool { return strings.Contains(err.Error(), "Vault is sealed") }
