@@ -32,6 +32,37 @@ type answer struct {
 	data     any // json.RawMessage goes out as it is
 	lease    int
 	warnings []string
+
+	leaseID   string
+	renewable bool        // the lease
+	auth      *authAnswer // a token that was made or renewed
+	wrap      *wrapAnswer // the answer itself lies in a wrapping token
+}
+
+// authAnswer is a token as the answer that makes it tells of it.
+type authAnswer struct {
+	ClientToken    string            `json:"client_token"`
+	Accessor       string            `json:"accessor"`
+	Policies       []string          `json:"policies"`
+	TokenPolicies  []string          `json:"token_policies"`
+	Metadata       map[string]string `json:"metadata"`
+	LeaseDuration  int64             `json:"lease_duration"` // seconds
+	Renewable      bool              `json:"renewable"`
+	EntityID       string            `json:"entity_id"`
+	TokenType      string            `json:"token_type"`
+	Orphan         bool              `json:"orphan"`
+	MFARequirement any               `json:"mfa_requirement"` // always null
+	NumUses        int64             `json:"num_uses"`
+}
+
+// wrapAnswer is a wrapping token.
+type wrapAnswer struct {
+	Token           string `json:"token"`
+	Accessor        string `json:"accessor"`
+	TTL             int64  `json:"ttl"` // seconds
+	CreationTime    string `json:"creation_time"`
+	CreationPath    string `json:"creation_path"`
+	WrappedAccessor string `json:"wrapped_accessor,omitempty"`
 }
 
 // done is the answer to a read that has found nothing, and to a write that has nothing to tell.
@@ -76,25 +107,52 @@ func (q *request) write(buf *bytes.Buffer, a *answer) error {
 		return writeJSON(buf, a.data)
 	}
 	buf.WriteByte('{')
-	if q.route.Style == doubleStyle {
+	if q.route.Style == doubleStyle && a.data != nil {
 		if err := writeMembers(buf, a.data); err != nil {
 			return err
 		}
 	}
+	return q.writeEnvelope(buf, a)
+}
+
+// writeEnvelope writes what is below the members of data, if those are at the top level too.
+func (q *request) writeEnvelope(buf *bytes.Buffer, a *answer) error {
 	buf.WriteString(`"request_id":"`)
-	buf.WriteString(q.id())
-	buf.WriteString(`","lease_id":"","renewable":false,"lease_duration":`)
+	if a.wrap == nil { // Vault leaves it empty there
+		buf.WriteString(q.id())
+	}
+	buf.WriteString(`","lease_id":`)
+	buf.Write(appendString(buf.AvailableBuffer(), a.leaseID))
+	buf.WriteString(`,"renewable":`)
+	buf.Write(strconv.AppendBool(buf.AvailableBuffer(), a.renewable))
+	buf.WriteString(`,"lease_duration":`)
 	buf.Write(strconv.AppendInt(buf.AvailableBuffer(), int64(a.lease), 10))
 	buf.WriteString(`,"data":`)
 	if err := writeJSON(buf, a.data); err != nil {
 		return err
 	}
-	buf.WriteString(`,"wrap_info":null,"warnings":`)
+	buf.WriteString(`,"wrap_info":`)
+	if err := writeOrNull(buf, a.wrap, a.wrap != nil); err != nil {
+		return err
+	}
+	buf.WriteString(`,"warnings":`)
 	if err := writeJSON(buf, a.warnings); err != nil {
 		return err
 	}
-	buf.WriteString(",\"auth\":null}\n")
+	buf.WriteString(`,"auth":`)
+	if err := writeOrNull(buf, a.auth, a.auth != nil); err != nil {
+		return err
+	}
+	buf.WriteString("}\n")
 	return nil
+}
+
+func writeOrNull(buf *bytes.Buffer, v any, there bool) error {
+	if !there {
+		buf.WriteString("null")
+		return nil
+	}
+	return writeJSON(buf, v)
 }
 
 // writeJSON writes a value without a newline behind it.
