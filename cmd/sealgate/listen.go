@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -16,7 +17,7 @@ import (
 type listeners []*api.Server
 
 // listen opens every listener of the configuration, or none. One of n and mode is what stands behind them.
-func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, log *slog.Logger) (_ listeners, err error) {
+func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, trail *audit.Trail, log *slog.Logger) (_ listeners, err error) {
 	var all listeners
 	defer func() {
 		if err != nil {
@@ -30,7 +31,7 @@ func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, log *slog
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
-			Node: n, Version: release, Log: log, Refusals: refusals,
+			Node: n, Version: release, Log: log, Refusals: refusals, Trail: trail,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -31,6 +32,7 @@ type process struct {
 	node  *node.Node         // nil in recovery mode
 	mode  *node.RecoveryMode // nil but in recovery mode
 	http  listeners
+	trail *audit.Trail
 
 	reloadConfig func() (*config.Config, error)
 	makeSeals    func(*config.Config) (*seals.Set, error)
@@ -52,16 +54,20 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if p.seals, err = p.makeSeals(cfg); err != nil {
 		return nil, err
 	}
-	if p.store, err = openStore(cfg.Storage, p.log); err != nil {
+	if p.trail, err = newTrail(cfg, p.out, p.log); err != nil {
 		return nil, errors.Join(err, p.seals.Close())
+	}
+	if p.store, err = openStore(cfg.Storage, p.log); err != nil {
+		return nil, errors.Join(err, p.trail.Close(), p.seals.Close())
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.store.Close(), p.seals.Close())
+			err = errors.Join(err, p.store.Close(), p.trail.Close(), p.seals.Close())
 		}
 	}()
 	nc := node.Config{
 		Store: p.store, StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Log: p.log,
+		Trail: p.trail,
 	}
 	if dev != nil {
 		nc.Mounts, nc.RootToken = dev.mounts(), o.devRootToken
@@ -78,7 +84,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if err != nil {
 		return nil, err
 	}
-	if p.http, err = listen(cfg, p.node, p.mode, p.log); err != nil {
+	if p.http, err = listen(cfg, p.node, p.mode, p.trail, p.log); err != nil {
 		return nil, err
 	}
 	p.describe(cfg)
@@ -99,10 +105,19 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 	return store, nil
 }
 
+// newTrail starts the audit devices that the configuration names.
+func newTrail(cfg *config.Config, out io.Writer, log *slog.Logger) (*audit.Trail, error) {
+	o := audit.Options{ForbidAPI: !cfg.AuditByAPI, AllowPrefix: cfg.AuditPrefix, Stdout: out, Log: log}
+	for _, a := range cfg.Audit {
+		o.Declared = append(o.Declared, a.Device)
+	}
+	return audit.New(o)
+}
+
 // run serves until ctx ends, then lets requests under way finish, seals, and closes everything.
 func (p *process) run(ctx context.Context, dev *development) error {
 	if err := p.writePID(); err != nil {
-		return errors.Join(err, p.http.shutdown(ctx), p.store.Close(), p.seals.Close())
+		return errors.Join(err, p.http.shutdown(ctx), p.store.Close(), p.trail.Close(), p.seals.Close())
 	}
 	nodeCtx, stopNode := context.WithCancel(context.Background())
 	defer stopNode()
@@ -135,7 +150,7 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	err = errors.Join(err, p.store.Close(), p.seals.Close(), p.removePID())
+	err = errors.Join(err, p.store.Close(), p.trail.Close(), p.seals.Close(), p.removePID())
 	p.log.Info("stopped")
 	return err
 }
@@ -155,8 +170,9 @@ func (p *process) reloadOnSignal(ctx context.Context) {
 	}
 }
 
-// reload reads certificates again and, while the node is sealed, the seals' configuration. What fails leaves what is in use.
+// reload opens the files of the audit trail anew, reads certificates again and, while the node is sealed, the seals' configuration. What fails leaves what is in use.
 func (p *process) reload() {
+	p.trail.Reopen()
 	if err := p.http.reload(); err != nil {
 		p.log.Error("reload: the certificates in use stay", "error", err)
 	} else {

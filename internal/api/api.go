@@ -20,8 +20,7 @@ import (
 	"runtime/debug"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -31,7 +30,7 @@ type Config struct {
 	Version    string // "1.0.0"
 	CommitDate string // RFC 3339, or ""
 	Limits     Limits
-	Auditor    Auditor      // nil: nothing is audited
+	Trail      *audit.Trail // nil: nothing is audited
 	Log        *slog.Logger // nil: nothing is logged
 	Now        func() time.Time
 
@@ -59,25 +58,6 @@ func (l Limits) withDefaults() Limits {
 	l.JSONDepth = cmp.Or(l.JSONDepth, 256)
 	l.Duration = cmp.Or(l.Duration, 90*time.Second)
 	return l
-}
-
-// Auditor is told of every request that is allowed, before it takes effect and after. An error of either is the client's answer: what
-// cannot be audited does not happen.
-type Auditor interface {
-	Request(ctx context.Context, e *Event) error
-	Response(ctx context.Context, e *Event) error
-}
-
-// Event is what an auditor learns of a request.
-type Event struct {
-	RequestID  string
-	Operation  doors.Operation
-	Path       string // without "/v1/"
-	RemoteAddr string
-	Identity   auth.Identity // zero for requests without a token
-	Body       []byte        // as it came; secrets included
-	Status     int           // of the answer; 0 before
-	Err        error         // what the client was refused with
 }
 
 // handler is the whole API on one listener.

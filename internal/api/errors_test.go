@@ -175,47 +175,6 @@ func (w *world) damage(path string) {
 	}
 }
 
-// scribe is an auditor that remembers, and fails when told.
-type scribe struct {
-	events            []string
-	request, response error
-}
-
-func (s *scribe) Request(_ context.Context, e *Event) error {
-	s.events = append(s.events, fmt.Sprintf("request %s %s by %q", e.Operation, e.Path, e.Identity.DisplayName))
-	return s.request
-}
-
-func (s *scribe) Response(_ context.Context, e *Event) error {
-	s.events = append(s.events, fmt.Sprintf("response %d %v", e.Status, e.Err))
-	return s.response
-}
-
-func TestWhatCannotBeAuditedDoesNotHappen(t *testing.T) {
-	t.Parallel()
-	s := &scribe{}
-	w := unsealed(t, func(c *Config) { c.Auditor = s })
-	s.events = nil
-	w.expect("create", w.do("PUT", "secret/a", `{"x":"y"}`), 204, "")
-	w.expect("update", w.do("PUT", "secret/a", `{"x":"y"}`), 204, "")
-	w.expect("a mistake", w.do("PUT", "secret/a", `{}`), 400, "")
-	want := []string{`request create secret/a by "root"`, "response 204 <nil>", `request update secret/a by "root"`, "response 204 <nil>",
-		`request update secret/a by "root"`, "response 400 missing data fields"}
-	if got := strings.Join(s.events, "\n"); got != strings.Join(want, "\n") {
-		t.Errorf("the audit trail is\n%s", got)
-	}
-	s.request = errors.New("disk full")
-	if a := w.do("PUT", "secret/b", `{"x":"y"}`); a.Code != 500 || !strings.Contains(a.Body.String(), "so nothing was done") {
-		t.Errorf("without audit: %d %s", a.Code, a.Body)
-	}
-	s.request, s.response = nil, errors.New("disk full")
-	if a := w.do("GET", "secret/a", ""); a.Code != 500 || strings.Contains(a.Body.String(), `"x"`) {
-		t.Errorf("without audit of the answer: %d %s", a.Code, a.Body)
-	}
-	s.response = nil
-	w.expect("what was not audited", w.do("GET", "secret/b", ""), 404, empty)
-}
-
 func TestRekeyRoutesCanBeTakenAway(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t, func(c *Config) { c.DisableUnauthRekey = true })

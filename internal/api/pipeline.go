@@ -2,7 +2,6 @@ package api
 
 import (
 	"context"
-	"net/http"
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/doors"
@@ -21,14 +20,15 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	if err := q.checkLength(); err != nil {
 		return nil, err
 	}
-	if err := h.admit(ctx, q); err != nil {
-		return nil, err
-	}
+	refused := h.admit(ctx, q)
 	defer clear(q.body)
-	if h.Auditor == nil {
-		return h.handle(ctx, q)
+	switch {
+	case h.Trail != nil && h.Trail.Enabled() && !q.unaudited():
+		return h.audited(ctx, q, refused)
+	case refused != nil:
+		return nil, refused
 	}
-	return h.audited(ctx, q)
+	return h.handle(ctx, q)
 }
 
 // handle lets the route's handler answer. Where shares are taken from anybody, a refusal is counted afterwards, so that it is
@@ -149,29 +149,4 @@ func (q *request) need(ctx context.Context) (auth.Need, error) {
 		}
 	}
 	return auth.Need{Path: q.path, Capability: capabilities[q.op]}, nil
-}
-
-// audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
-// second cannot, the client does not learn what happened.
-func (h *handler) audited(ctx context.Context, q *request) (*answer, error) {
-	e := &Event{
-		RequestID: q.id(), Operation: q.op, Path: q.path, RemoteAddr: q.http.RemoteAddr, Identity: q.identity, Body: q.body,
-	}
-	if err := h.Auditor.Request(ctx, e); err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the request cannot be audited, so nothing was done")
-	}
-	a, err := h.handle(ctx, q)
-	e.Err = err
-	switch {
-	case err != nil:
-		e.Status, _ = h.judge(q, err)
-	case a != nil:
-		e.Status = max(a.status, http.StatusOK)
-	default:
-		e.Status = http.StatusNoContent
-	}
-	if err := h.Auditor.Response(ctx, e); err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the answer cannot be audited, so it is withheld; the request may have taken effect")
-	}
-	return a, err
 }

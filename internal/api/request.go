@@ -34,6 +34,8 @@ type request struct {
 	body      []byte
 	authentic bool // the token is known; see refuse
 	sent      bool
+
+	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
 
 // id is the request's UUID (version 4), made when it is first asked for. It need not be secret, only unlike any other.

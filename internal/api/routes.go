@@ -90,7 +90,7 @@ var (
 //
 // Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
 // them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, []route{
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, []route{
 	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mounts},
 	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mount},
 	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).enableMount},

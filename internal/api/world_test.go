@@ -7,6 +7,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"flag"
 	"io"
 	"log/slog"
@@ -22,6 +23,7 @@ import (
 
 	"go.uber.org/goleak"
 
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/doors/kv"
@@ -136,9 +138,13 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 	}
 	w := &world{t: t, store: &rot{Store: inmem.New()}, log: &safeBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
+	trail, err := audit.New(audit.Options{Now: now, Log: log})
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.node, err = node.New(node.Config{
 		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: now,
-		Mounts: []doors.Mount{doors.DevMount("1")}, ClusterName: "test-cluster", Log: log,
+		Mounts: []doors.Mount{doors.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -149,13 +155,13 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 	t.Cleanup(func() {
 		cancel()
 		wg.Wait()
-		if err := w.store.Close(); err != nil {
+		if err := errors.Join(w.store.Close(), trail.Close()); err != nil {
 			t.Error(err)
 		}
 	})
 	c := Config{
 		Node: w.node, Version: "1.2.3", CommitDate: "2026-01-01T00:00:00Z", Now: now,
-		Log: log,
+		Log: log, Trail: trail,
 	}
 	for _, f := range change {
 		f(&c)

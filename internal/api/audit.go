@@ -1,0 +1,146 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+var auditRoutes = []route{
+	{get, "sys/audit", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditDevices},
+	{write, "sys/audit/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).enableAudit},
+	{remove, "sys/audit/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).disableAudit},
+	{write, "sys/audit-hash/*", anyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).auditHash},
+	{get, "sys/config/auditing/request-headers", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditedHeaders},
+	{get, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditedHeader},
+	{write, "sys/config/auditing/request-headers/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).auditHeader},
+	{remove, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).unauditHeader},
+}
+
+var errNoTrail = fault.New(fault.Unsupported, "this server was started without an audit trail")
+
+// change makes a change of the trail, and gives its errors the words that clients know.
+func (h *handler) changeTrail(f func(*audit.Trail) error) (*answer, error) {
+	if h.Trail == nil {
+		return nil, errNoTrail
+	}
+	err := f(h.Trail)
+	if errors.Is(err, audit.ErrSealed) {
+		return nil, fault.Wrap(err, fault.Sealed, textSealed)
+	}
+	return nil, err
+}
+
+type deviceAnswer struct {
+	Description string            `json:"description"`
+	Local       bool              `json:"local"`
+	Options     map[string]string `json:"options"`
+	Path        string            `json:"path"`
+	Type        string            `json:"type"`
+}
+
+// auditDevices lists the devices by path.
+func (h *handler) auditDevices(context.Context, *request) (*answer, error) {
+	all := map[string]deviceAnswer{}
+	if h.Trail != nil {
+		for _, c := range h.Trail.List() {
+			all[c.Path] = deviceAnswer{c.Description, c.Local, c.Options, c.Path, c.Type}
+		}
+	}
+	return shown(all)
+}
+
+func (h *handler) enableAudit(ctx context.Context, q *request) (*answer, error) {
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	f := fields(data)
+	c := audit.Config{Path: q.rest}
+	if c.Options, err = f.texts("options"); err != nil {
+		return nil, err
+	}
+	for _, err := range []error{f.text("type", &c.Type), f.text("description", &c.Description), f.flag("local", &c.Local)} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return h.changeTrail(func(t *audit.Trail) error { return t.Enable(ctx, c) })
+}
+
+func (h *handler) disableAudit(ctx context.Context, q *request) (*answer, error) {
+	return h.changeTrail(func(t *audit.Trail) error { return t.Disable(ctx, q.rest) })
+}
+
+// auditHash tells by which name a device's entries have a value.
+func (h *handler) auditHash(_ context.Context, q *request) (*answer, error) {
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	var input string
+	if err := fields(data).text("input", &input); err != nil {
+		return nil, err
+	}
+	if input == "" {
+		return nil, fault.New(fault.Invalid, "the \"input\" parameter is empty")
+	}
+	path, err := audit.CleanPath(q.rest)
+	if err != nil {
+		return nil, err
+	}
+	if h.Trail != nil {
+		if hash, ok := h.Trail.Hash(path, input); ok {
+			return shown(map[string]string{"hash": hash})
+		}
+	}
+	return nil, fault.New(fault.Invalid, "unknown audit backend %q", path)
+}
+
+type headerAnswer struct {
+	HMAC bool `json:"hmac"`
+}
+
+func (h *handler) headerConfig() map[string]headerAnswer {
+	all := map[string]headerAnswer{}
+	if h.Trail != nil {
+		for name, hmac := range h.Trail.HeaderConfig() {
+			all[name] = headerAnswer{hmac}
+		}
+	}
+	return all
+}
+
+func (h *handler) auditedHeaders(context.Context, *request) (*answer, error) {
+	return shown(map[string]any{"headers": h.headerConfig()})
+}
+
+func (h *handler) auditedHeader(_ context.Context, q *request) (*answer, error) {
+	name := strings.ToLower(q.rest)
+	one, ok := h.headerConfig()[name]
+	if !ok {
+		return nil, fault.New(fault.Invalid, "Could not find header in config")
+	}
+	return shown(map[string]headerAnswer{http.CanonicalHeaderKey(name): one})
+}
+
+func (h *handler) auditHeader(ctx context.Context, q *request) (*answer, error) {
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	var hmac bool
+	if err := fields(data).flag("hmac", &hmac); err != nil {
+		return nil, err
+	}
+	return h.changeTrail(func(t *audit.Trail) error { return t.SetHeader(ctx, q.rest, hmac) })
+}
+
+func (h *handler) unauditHeader(ctx context.Context, q *request) (*answer, error) {
+	return h.changeTrail(func(t *audit.Trail) error { return t.RemoveHeader(ctx, q.rest) })
+}

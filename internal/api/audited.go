@@ -1,0 +1,239 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
+// shown to monitoring. Contract 9.2.
+func (q *request) unaudited() bool { return q.route.Access == anybodyAlways && q.op == doors.Read }
+
+// requestOnly: the answer to what takes the node out of service cannot be written to devices that went with it.
+func (q *request) requestOnly() bool { return q.path == "sys/seal" || q.path == "sys/step-down" }
+
+// guarded are the paths below which bodies have shares, tokens, passwords or keys: no setting shows these in the trail.
+var guarded = []string{
+	"sys/init", "sys/unseal", "sys/rekey", "sys/rotate", "sys/generate-", "sys/recovery", "sys/decode-token", "sys/raw", "sys/wrapping",
+	"sys/capabilities", "sys/leases", "sys/audit-hash", "sys/mfa", "auth/",
+}
+
+func isGuarded(path string) bool {
+	for _, prefix := range guarded {
+		if strings.HasPrefix(path, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
+// second cannot, the client does not learn what happened. refused is why the request was not let in, or nil: that somebody tried
+// is on record too.
+func (h *handler) audited(ctx context.Context, q *request, refused error) (*answer, error) {
+	if refused != nil && !fault.Is(refused, fault.Denied) && !fault.Is(refused, fault.Limited) {
+		return nil, refused // it was not looked at, and did nothing: the node is sealed, or the body broken
+	}
+	rec := h.Trail.Begin(h.auditRequest(q), h.auditAuth(q, refused))
+	if err := rec.Request(h.auditText(q, refused)); err != nil {
+		return nil, auditFault(err, "the request cannot be audited, so nothing was done")
+	}
+	if refused != nil {
+		if err := rec.Response(nil, h.auditText(q, refused)); err != nil {
+			return nil, auditFault(err, "the request cannot be audited, so nothing was done")
+		}
+		return nil, refused
+	}
+	var who node.Witness
+	if isGuarded(q.path) {
+		ctx = node.WithWitness(ctx, &who)
+	}
+	a, err := h.handle(ctx, q)
+	if q.requestOnly() {
+		return a, err
+	}
+	reply, failed := q.auditResponse(a, &who)
+	if failed == nil {
+		failed = rec.Response(reply, h.auditText(q, err))
+	}
+	if failed != nil {
+		return nil, auditFault(failed, "the answer cannot be audited, so it is withheld; the request may have taken effect")
+	}
+	return a, err
+}
+
+func auditFault(err error, text string) error {
+	if errors.Is(err, audit.ErrSealed) {
+		return fault.Wrap(err, fault.Sealed, textSealed)
+	}
+	return fault.Wrap(err, fault.Internal, "%s", text)
+}
+
+// auditText is what the trail has of an error: what the client is told.
+func (h *handler) auditText(q *request, err error) string {
+	if err == nil {
+		return ""
+	}
+	var empty bare
+	if errors.As(err, &empty) {
+		return http.StatusText(int(empty))
+	}
+	_, text := h.judge(q, err)
+	return text
+}
+
+func (h *handler) auditRequest(q *request) *audit.Request {
+	r := &audit.Request{
+		ID: q.id(), Operation: q.op.String(), Path: q.path, Token: q.token, Accessor: q.identity.Accessor, ClientID: clientID(q.identity.Accessor),
+		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: isGuarded(q.path),
+	}
+	host, port, err := net.SplitHostPort(q.http.RemoteAddr)
+	if err == nil {
+		r.RemoteAddress = host
+		r.RemotePort, _ = strconv.Atoi(port)
+	}
+	if tls := q.http.TLS; tls != nil && len(tls.VerifiedChains) > 0 {
+		r.Certificate = tls.VerifiedChains[0][0].SerialNumber.String()
+	}
+	if q.active == nil {
+		return r
+	}
+	if _, m, _, _ := q.active.Mounts().Route(q.path); m.Path != "" {
+		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: "v" + h.Version + "+builtin", Class: "secret"}
+		r.Plain, q.plainAnswer = m.Config.AuditNonHMACRequestKeys, m.Config.AuditNonHMACResponseKeys
+	}
+	return r
+}
+
+// clientID is stable for a token, and tells nothing about it.
+func clientID(accessor string) string {
+	if accessor == "" {
+		return ""
+	}
+	sum := sha256.Sum256([]byte("sealgate/client\x00" + accessor))
+	return base64.StdEncoding.EncodeToString(sum[:])
+}
+
+// auditAuth is who asks; nil where nobody is known.
+func (h *handler) auditAuth(q *request, refused error) *audit.Auth {
+	who := q.identity
+	if who.DisplayName == "" && len(who.Policies) == 0 {
+		return nil
+	}
+	a := &audit.Auth{
+		Token: q.token, Accessor: who.Accessor, DisplayName: who.DisplayName, Policies: who.Policies, TokenPolicies: who.Policies,
+		TokenType: "service", Results: &audit.PolicyResults{Allowed: refused == nil},
+	}
+	if who.Root {
+		a.Results.Granting = []string{"root"}
+	}
+	return a
+}
+
+// auditData is the body, or the query, as JSON. A body that no handler would take is left out.
+func (q *request) auditData() json.RawMessage {
+	switch q.op {
+	case doors.Create, doors.Update, doors.Patch:
+		body := bytes.TrimSpace(q.body)
+		if len(body) == 0 {
+			return nil
+		}
+		if !q.isForm(body) {
+			if checkJSON(body, q.limits) != nil || !json.Valid(body) {
+				return nil
+			}
+			return body
+		}
+		form, err := parseForm(body, q.limits)
+		if err != nil {
+			return nil
+		}
+		return q.asJSON(form)
+	}
+	if len(q.query) == 0 {
+		return q.auditDeletion()
+	}
+	given := map[string]any{}
+	for name, values := range q.query {
+		if len(values) == 1 {
+			given[name] = values[0]
+		} else {
+			given[name] = values
+		}
+	}
+	return q.asJSON(given)
+}
+
+// auditDeletion is the body of a deletion, which may name what is to be cancelled.
+func (q *request) auditDeletion() json.RawMessage {
+	body := bytes.TrimSpace(q.body)
+	if len(body) == 0 || checkJSON(body, q.limits) != nil || !json.Valid(body) {
+		return nil
+	}
+	return body
+}
+
+func (q *request) asJSON(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil { // texts and lists of texts always encode
+		panic(err)
+	}
+	return b
+}
+
+func (q *request) auditHeaders(shown []string) map[string][]string {
+	var out map[string][]string
+	for _, name := range shown {
+		if values := q.http.Header.Values(name); len(values) > 0 {
+			if out == nil {
+				out = map[string][]string{}
+			}
+			out[name] = values
+		}
+	}
+	return out
+}
+
+// auditResponse is what is about to be answered. Its data is rendered here, once for the trail and the client.
+func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, error) {
+	r := &audit.Response{Listing: q.op == doors.List || q.op == doors.Scan, Plain: q.plainAnswer}
+	if who.Target != "" {
+		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}
+	}
+	if q.route.Marks&(rekeyDoor|rootDoor) != 0 {
+		r.Headers = q.out.Header()
+	}
+	if a == nil {
+		return r, nil
+	}
+	r.Warnings = a.warnings
+	if a.data == nil {
+		return r, nil
+	}
+	raw, ok := a.data.(json.RawMessage)
+	if !ok {
+		var buf bytes.Buffer
+		if err := writeJSON(&buf, a.data); err != nil {
+			return nil, err
+		}
+		raw = buf.Bytes()
+		a.data = raw
+	}
+	if !bytes.Equal(raw, []byte("null")) {
+		r.Data = raw
+	}
+	return r, nil
+}
