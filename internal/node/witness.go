@@ -16,7 +16,9 @@ type Witness struct {
 type witnessKey struct{}
 
 // WithWitness makes calls with this context tell w whose share they recognise, whatever comes of it.
-func WithWitness(ctx context.Context, w *Witness) context.Context { return context.WithValue(ctx, witnessKey{}, w) }
+func WithWitness(ctx context.Context, w *Witness) context.Context {
+	return context.WithValue(ctx, witnessKey{}, w)
+}
 
 // tell is called where a share is recognised as one of a custody's.
 func tell(ctx context.Context, c *recovery.Custody, number int) {
