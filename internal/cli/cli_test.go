@@ -144,6 +144,7 @@ func (c run) exec(t *testing.T) {
 	var stdout, stderr bytes.Buffer
 	world := Env{Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr, Home: home, Version: "1.2.3",
 		Getenv: func(k string) string { return env[k] }, Pause: func(d time.Duration) { fmt.Fprintf(&stderr, "(a pause of %v)\n", d) },
+		Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }, Program: "/usr/bin/sealgate",
 		Rand: strings.NewReader(strings.Repeat("\x00\xff\x01\x3d\x3e\xf8", 16))}
 	if c.unread {
 		world.Stdout = unread{}

@@ -98,6 +98,7 @@ func (b *base) now() time.Time {
 
 func (b *base) debug(client *api.Client, f *debugFlags) int {
 	started := b.now()
+	client.SetWrappingLookupFunc(unwrapped)
 	if f.output == "" {
 		f.output = "sealgate-debug-" + started.Format(bundleTime)
 	}

@@ -83,7 +83,6 @@ func (w *watch) run() {
 	defer stop()
 	w.printf("==> Capturing static information...\n")
 	w.look(ctx, onceSources)
-	w.printf("==> Capturing dynamic information...\n")
 	w.dynamic(ctx)
 	for file, frames := range w.frames {
 		w.store(file, frames)

@@ -7,14 +7,18 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// leaseID refuses what would lead to another path.
+// leaseID refuses what is no ID.
 func (b *base) leaseID(arg string) (string, bool) {
 	id := strings.TrimSpace(arg)
-	if sanitize(id) == "" || strings.Contains("/"+id+"/", "/../") {
+	switch {
+	case sanitize(id) == "":
 		b.errorf("Missing ID!")
-		return "", false
+	case strings.Contains("/"+id+"/", "/../"):
+		b.errorf("Error: this ID would lead to another path")
+	default:
+		return id, true
 	}
-	return id, true
+	return "", false
 }
 
 func leaseLookupCommand(b *base) *command {

@@ -141,7 +141,11 @@ func (b *base) storeToken(token string) error {
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".vault-token-*") // mode 0600
 	if err != nil {
-		return err
+		var at *os.PathError
+		if errors.As(err, &at) { // its name means nothing to anybody
+			err = at.Err
+		}
+		return fmt.Errorf("%s: %w", file, err)
 	}
 	defer os.Remove(tmp.Name())
 	if _, err := tmp.WriteString(token); err != nil {

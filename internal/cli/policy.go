@@ -18,6 +18,9 @@ func policyListCommand(b *base) *command {
 				if err != nil {
 					return b.fail("listing policies", err)
 				}
+				if s != nil && s.WrapInfo != nil {
+					return b.showSecret(s)
+				}
 				keys, ok := keysOf(s)
 				if !ok {
 					b.errorf("Error listing policies: there are none in the server's answer")
@@ -59,7 +62,10 @@ func policyReadCommand(b *base) *command {
 					return b.fail("reading policy named "+name, err)
 				}
 				rules, ok := "", false
-				if s != nil {
+				switch {
+				case s != nil && s.WrapInfo != nil:
+					return b.showSecret(s)
+				case s != nil:
 					b.warnings(s.Warnings)
 					rules, ok = s.Data["policy"].(string)
 				}
