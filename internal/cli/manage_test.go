@@ -31,6 +31,7 @@ func TestPolicy(t *testing.T) {
 		{name: "policy-fmt-stdin", args: []string{"policy", "fmt", "-"}, stdin: "path  \"a/*\" { capabilities=[\"read\",\"list\"]\nmin_wrapping_ttl = \"1s\" }"},
 		{name: "policy-fmt-file", args: []string{"policy", "fmt", "HOME/p.hcl"}, files: map[string]string{"p.hcl": rules}},
 		{name: "policy-fmt-wrong", args: []string{"policy", "fmt", "HOME/p.hcl"}, want: 1, files: map[string]string{"p.hcl": "path \"a\" {"}},
+		{name: "policy-fmt-not-a-policy", args: []string{"policy", "fmt", "-"}, stdin: "path \"a\" {\n  capabilities = [\"fly\"]\n}\n", want: 1},
 		{name: "policy-fmt-no-file", args: []string{"policy", "fmt", "HOME/none"}, want: 1},
 	})
 }

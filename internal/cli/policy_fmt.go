@@ -6,12 +6,14 @@ import (
 	"strings"
 
 	"github.com/hashicorp/hcl/hcl/printer"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
 func policyFmtCommand(b *base) *command {
 	return &command{base: b, name: "policy fmt", args: "FILE|-", least: 1, most: 1, synopsis: "Lay out a policy file anew",
-		about: `Checks the syntax of a policy in a local file and lays it out anew, in place; "-" goes from standard input
-to standard output. No server is asked.`,
+		about: `Checks a policy in a local file, as the server would, and lays it out anew, in place; "-" goes from standard
+input to standard output. No server is asked.`,
 		run: func(args []string) int {
 			name := strings.TrimSpace(args[0])
 			before, err := b.readAll(name)
@@ -19,7 +21,10 @@ to standard output. No server is asked.`,
 				b.errorf("Error reading policy file: %v", err)
 				return exitLocal
 			}
-			after, err := printer.Format(before)
+			var after []byte
+			if _, err = policy.Parse(string(before)); err == nil {
+				after, err = printer.Format(before)
+			}
 			if err != nil {
 				b.errorf("Error parsing policy: %v", err)
 				return exitLocal
