@@ -2,7 +2,9 @@ package doors
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -11,17 +13,30 @@ import (
 
 // Clean-up after an unmount. The unmounting commit leaves a tombstone at "core/unmounted/<uuid>":
 //
-//	version u8 = 1 | the path that the mount had
+//	version u8 = 2 | when i64, ns since 1970 | the path that the mount had
 //
-// which is deleted when nothing is left below "logical/<uuid>/". So a crash or a change of leader delays it and loses nothing.
+// (version 1 has no time) which is deleted when nothing is left below "logical/<uuid>/". So a crash or a change of leader delays it and loses nothing.
 
 const (
-	tombstoneVersion = 1
-	sweepBatch       = 60               // deletes in one commit
-	sweepPause       = 30 * time.Second // after an error
+	tombstoneVersion1 = 1
+	tombstoneVersion  = 2
+	sweepBatch        = 60               // deletes in one commit
+	sweepPause        = 30 * time.Second // after an error
 )
 
-func marshalTombstone(path string) []byte { return append([]byte{tombstoneVersion}, path...) }
+func marshalTombstone(path string, at time.Time) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{tombstoneVersion}, uint64(at.UnixNano())), path...)
+}
+
+func unmarshalTombstone(record []byte) (path string, at time.Time, err error) {
+	switch {
+	case len(record) > 1 && record[0] == tombstoneVersion1:
+		return string(record[1:]), time.Time{}, nil
+	case len(record) > 9 && record[0] == tombstoneVersion:
+		return string(record[9:]), time.Unix(0, int64(binary.BigEndian.Uint64(record[1:]))), nil
+	}
+	return "", at, fmt.Errorf("%w: what is left of a mount", ErrRecord)
+}
 
 // Run removes the entries of what was unmounted and has the doors do their own work (see [Keeper]), now and whenever the table
 // changes, until ctx ends.
@@ -32,7 +47,7 @@ func (t *Table) Run(ctx context.Context) {
 			t.log.Warn("the entries of an unmounted path are not removed yet; trying again", "error", err, "in", sweepPause)
 			retry = time.After(sweepPause)
 		}
-		if !t.keep(ctx) && retry == nil {
+		if !t.care(ctx) && retry == nil {
 			retry = time.After(sweepPause)
 		}
 		select {
@@ -44,8 +59,8 @@ func (t *Table) Run(ctx context.Context) {
 	}
 }
 
-// keep calls the doors that have work of their own, and reports whether all of it is done.
-func (t *Table) keep(ctx context.Context) bool {
+// care calls the doors that have work of their own, and reports whether all of it is done.
+func (t *Table) care(ctx context.Context) bool {
 	done := true
 	for _, e := range t.now.Load().mounts {
 		k, ok := e.door.(Keeper)
@@ -64,21 +79,39 @@ func (t *Table) keep(ctx context.Context) bool {
 // and called again.
 func (t *Table) cleanUp(ctx context.Context) error {
 	for {
-		names, err := t.base.List(ctx, tombstonePrefix, "", sweepBatch)
+		names, err := t.base.List(ctx, t.tombstones, "", sweepBatch)
 		if err != nil || len(names) == 0 {
 			return err
 		}
 		for _, id := range names {
 			if validUUID(id) { // anything else could lead the sweep out of "logical/<uuid>/"
-				if err := t.sweep(ctx, logicalPrefix+id+"/"); err != nil {
+				if err := t.bury(ctx, id); err != nil {
 					return err
 				}
 			}
-			if err := t.base.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(tombstonePrefix + id)}}); err != nil {
+			if err := t.base.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(t.tombstones + id)}}); err != nil {
 				return err
 			}
 		}
 	}
+}
+
+// bury tells of a mount that is gone, and removes its entries.
+func (t *Table) bury(ctx context.Context, id string) error {
+	if t.gone != nil {
+		record, err := t.base.Get(ctx, t.tombstones+id)
+		if err != nil {
+			return err
+		}
+		path, at, err := unmarshalTombstone(record)
+		if err != nil {
+			return err
+		}
+		if err := t.gone(ctx, path, at); err != nil {
+			return err
+		}
+	}
+	return t.sweep(ctx, t.data+id+"/")
 }
 
 // sweep deletes everything below prefix. A key is at most 2 KiB long, which bounds the depth.

@@ -1,5 +1,5 @@
 // Package doors is what clients reach behind the node: a table of mounts, each a path and the door that answers
-// below it (doors/kv and others).
+// below it (doors/kv and others). Auth methods have a table of their own, of the same kind: see [Options].
 //
 // It guarantees that a mount sees its own entries alone; that mounting and unmounting are one
 // commit each, after which memory equals disk; and that once [Table.Unmount] has returned nothing
@@ -13,6 +13,7 @@ package doors
 
 import (
 	"context"
+	"crypto/tls"
 	"net/url"
 
 	"github.com/sealgate/sealgate/internal/auth"
@@ -45,6 +46,8 @@ type Request struct {
 	Data      map[string]any // the body of a write: numbers are json.Number; nil where there was none
 	Query     url.Values     // of a read, list or delete
 	Identity  auth.Identity
+	Remote    string               // who asks: "192.0.2.1:1234"
+	TLS       *tls.ConnectionState // nil without TLS
 }
 
 // Response is what a door answers. A nil Response is "nothing there" to a read or list and "done" to a write.
@@ -52,7 +55,8 @@ type Response struct {
 	Data          any // what encoding/json renders as an object; json.RawMessage costs nothing
 	LeaseDuration int // seconds
 	Warnings      []string
-	Status        int // of HTTP; 0: 200. One of 404 may have data: of a version that was deleted, say
+	Status        int    // of HTTP; 0: 200. One of 404 may have data: of a version that was deleted, say
+	Login         *Login // from doors of auth methods: whoever asked gets a token
 }
 
 // Door answers the requests below one mount. It is safe for concurrent use. Errors for clients are *fault.Error.

@@ -3,13 +3,11 @@ package doors
 import (
 	"bytes"
 	"cmp"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"reflect"
-	"slices"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -40,6 +38,8 @@ type Config struct {
 	AuditNonHMACResponseKeys  []string `json:"audit_non_hmac_response_keys,omitempty"`
 	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"` // kept and shown; no door asks for any
 	AllowedResponseHeaders    []string `json:"allowed_response_headers,omitempty"`    // the same
+	TokenType                 string   `json:"token_type,omitempty"`                  // of auth methods: of the tokens, see [Config.Check]
+	Lockout                   *Lockout `json:"user_lockout,omitempty"`                // of auth methods
 }
 
 // Values of ListingVisibility: whether the mount is named to who has no access to it.
@@ -57,10 +57,26 @@ func (c Config) Effective() (lease, most int64) {
 	return min(cmp.Or(c.DefaultLeaseTTL, DefaultLeaseTTL), most), most
 }
 
+// Lockout says when somebody who gives wrong credentials again and again is no longer asked for them. Durations are seconds.
+type Lockout struct {
+	Threshold    int64 `json:"threshold,omitempty"`     // failures in a row; 0: what the server has
+	Duration     int64 `json:"duration,omitempty"`      // for so long; 0: the same
+	CounterReset int64 `json:"counter_reset,omitempty"` // failures are forgotten after it; 0: the same
+	Disable      bool  `json:"disable,omitempty"`
+}
+
 // Check is a [fault.Invalid] for settings that contradict themselves.
 func (c Config) Check() error {
 	if c.DefaultLeaseTTL < 0 || c.MaxLeaseTTL < 0 || c.MaxLeaseTTL > 0 && c.DefaultLeaseTTL > c.MaxLeaseTTL {
 		return fault.New(fault.Invalid, "default_lease_ttl and max_lease_ttl must not be negative, and the default not beyond the maximum")
+	}
+	switch c.TokenType {
+	case "", "service", "batch", "default-service", "default-batch":
+	default:
+		return fault.New(fault.Invalid, `invalid token_type %q: give "default-service", "default-batch", "service" or "batch"`, c.TokenType)
+	}
+	if l := c.Lockout; l != nil && (l.Threshold < 0 || l.Duration < 0 || l.CounterReset < 0) {
+		return fault.New(fault.Invalid, "user_lockout_config: the values must not be negative")
 	}
 	switch c.ListingVisibility {
 	case "", Hidden, Unauth:
@@ -70,20 +86,6 @@ func (c Config) Check() error {
 }
 
 func (m Mount) equal(o Mount) bool { return reflect.DeepEqual(m, o) }
-
-// The types of the mounts that are always there. "system" is answered by the API itself.
-var builtin = []Mount{
-	{Path: "cubbyhole/", Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
-	{Path: "identity/", Type: "identity", Description: "identity store"},
-	{Path: "sys/", Type: "system", Description: "system endpoints used for control, policy and debugging"},
-}
-
-// protected are the first segments at which nothing can be mounted.
-var protected = []string{"sys/", "auth/", "audit/", "cubbyhole/", "identity/"}
-
-func isProtected(path string) bool {
-	return slices.ContainsFunc(protected, func(p string) bool { return strings.HasPrefix(path, p) })
-}
 
 // DevMount is what development servers have at secret/: the key-value engine, version "1" or "2".
 func DevMount(version string) Mount {
@@ -111,17 +113,6 @@ func CleanPath(path string) (string, error) {
 		}
 	}
 	return clean + "/", nil
-}
-
-// complete gives a mount the identifiers that it keeps for life.
-func (m Mount) complete(rnd io.Reader) (Mount, error) {
-	id := make([]byte, 20)
-	if _, err := io.ReadFull(rnd, id); err != nil {
-		return m, fmt.Errorf("doors: making a mount's identifiers: %w", err)
-	}
-	m.UUID = uuid(id[:16])
-	m.Accessor = m.Type + "_" + hex.EncodeToString(id[16:])
-	return m, nil
 }
 
 // uuid formats 16 random bytes as a version 4 UUID of RFC 9562.

@@ -19,24 +19,27 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Keys of the barrier.
-const (
-	tableKey        = "core/mounts"
-	tombstonePrefix = "core/unmounted/" // + uuid: the mount is gone, its entries may not be
-	logicalPrefix   = "logical/"        // + uuid + "/": a mount's entries
-)
-
 // Options are what a table is given from outside.
 type Options struct {
 	Factories map[string]Factory // by type
 	Rand      io.Reader          // nil means crypto/rand
 	Log       *slog.Logger       // nil means that nothing is logged
+	Now       func() time.Time   // nil means time.Now
+
+	// Logins makes it the table of auth methods: see [FormatLogins].
+	Logins bool
+	// Gone is called by Run, at least once, for what was unmounted, with the moment of that, before its entries are removed. An error makes it
+	// be called again later. It may be nil.
+	Gone func(ctx context.Context, path string, at time.Time) error
 }
 
 // Table is the mounts of a node. Routing takes no lock and waits for no change; changes come one after the other.
 type Table struct {
+	*class
 	base      Storage
 	factories map[string]Factory
+	gone      func(context.Context, string, time.Time) error
+	clock     func() time.Time
 	rnd       io.Reader
 	log       *slog.Logger
 	kick      chan struct{} // tells Run that the table has changed
@@ -65,9 +68,16 @@ type mounted struct {
 // Format gives the operations that make a fresh table: the mounts that are always there, and extra ones. A nil rnd
 // means crypto/rand. Nothing is written.
 func Format(rnd io.Reader, extra ...Mount) ([]storage.Op, error) {
-	mounts := slices.Concat(builtin, extra)
+	return engines.format(rnd, extra...)
+}
+
+// FormatLogins is [Format] for the table of auth methods, which lie below "auth/": token/ alone.
+func FormatLogins(rnd io.Reader) ([]storage.Op, error) { return logins.format(rnd) }
+
+func (c *class) format(rnd io.Reader, extra ...Mount) ([]storage.Op, error) {
+	mounts := slices.Concat(c.builtin, extra)
 	for i := range mounts {
-		m, err := mounts[i].complete(cmp.Or[io.Reader](rnd, rand.Reader))
+		m, err := c.complete(mounts[i], cmp.Or[io.Reader](rnd, rand.Reader))
 		if err != nil {
 			return nil, err
 		}
@@ -77,7 +87,7 @@ func Format(rnd io.Reader, extra ...Mount) ([]storage.Op, error) {
 	if err != nil {
 		return nil, err
 	}
-	return []storage.Op{storage.Put(tableKey, value)}, nil
+	return []storage.Op{storage.Put(c.table, value)}, nil
 }
 
 func sorted(mounts []Mount) []Mount {
@@ -87,7 +97,16 @@ func sorted(mounts []Mount) []Mount {
 // Open reads the table. A mount whose door cannot be made does not stop the others: it answers with the reason. What was
 // unmounted is removed by [Table.Run], on the node that leads.
 func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
-	t := &Table{base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log, kick: make(chan struct{}, 1)}
+	t := &Table{
+		class: &engines, base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log, kick: make(chan struct{}, 1),
+		gone: o.Gone, clock: o.Now,
+	}
+	if o.Logins {
+		t.class = &logins
+	}
+	if t.clock == nil {
+		t.clock = time.Now
+	}
 	if t.log == nil {
 		t.log = slog.New(slog.DiscardHandler)
 	}
@@ -106,7 +125,7 @@ func (t *Table) Reload(ctx context.Context) error {
 }
 
 func (t *Table) reload(ctx context.Context) error {
-	value, err := t.base.Get(ctx, tableKey)
+	value, err := t.base.Get(ctx, t.table)
 	if err != nil {
 		return fmt.Errorf("doors: reading the table of mounts: %w", err)
 	}
@@ -163,18 +182,14 @@ func (t *Table) build(m Mount) *mounted {
 	factory := t.factories[m.Type]
 	switch {
 	case factory != nil:
-		e.door, e.broken = factory(&view{base: t.base, prefix: logicalPrefix + m.UUID + "/", gate: e.gate}, m)
-	case !isBuiltin(m.Type):
+		e.door, e.broken = factory(&view{base: t.base, prefix: t.data + m.UUID + "/", gate: e.gate}, m)
+	case !t.isBuiltin(m.Type):
 		e.broken = errUnknownType(m.Type)
 	}
 	if e.broken != nil {
 		t.log.Error("a mount cannot be used", "path", m.Path, "type", m.Type, "error", e.broken)
 	}
 	return e
-}
-
-func isBuiltin(name string) bool {
-	return slices.ContainsFunc(builtin, func(b Mount) bool { return b.Type == name })
 }
 
 func errUnknownType(name string) error {
@@ -271,20 +286,20 @@ func (t *Table) prepare(m Mount) (Mount, error) {
 		m.Type = "kv"
 	}
 	switch {
-	case isProtected(path):
+	case t.isProtected(path):
 		return m, fault.New(fault.Invalid, "cannot mount %q", path)
 	case m.Type == "":
 		return m, fault.New(fault.Invalid, `the type of the mount is missing: give "type", such as "kv"`)
-	case t.factories[m.Type] == nil || isBuiltin(m.Type):
+	case t.factories[m.Type] == nil || t.isBuiltin(m.Type):
 		return m, errUnknownType(m.Type)
 	}
 	if err := m.Config.Check(); err != nil {
 		return m, err
 	}
-	if m, err = m.complete(t.rnd); err != nil {
+	if m, err = t.complete(m, t.rnd); err != nil {
 		return m, err
 	}
-	_, err = t.factories[m.Type](&view{base: t.base, prefix: logicalPrefix + m.UUID + "/", gate: &gate{}}, m)
+	_, err = t.factories[m.Type](&view{base: t.base, prefix: t.data + m.UUID + "/", gate: &gate{}}, m)
 	return m, err
 }
 
@@ -295,8 +310,8 @@ func (t *Table) Unmount(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if isProtected(clean) {
-		return fault.New(fault.Invalid, "cannot unmount %q", clean)
+	if t.isProtected(clean) {
+		return fault.New(fault.Invalid, t.keep, clean)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -308,7 +323,7 @@ func (t *Table) Unmount(ctx context.Context, path string) error {
 		return nil
 	}
 	rest := slices.DeleteFunc(t.List(), func(m Mount) bool { return m.Path == clean })
-	err = t.commit(ctx, rest, storage.Put(tombstonePrefix+gone.UUID, marshalTombstone(gone.Path)))
+	err = t.commit(ctx, rest, storage.Put(t.tombstones+gone.UUID, marshalTombstone(gone.Path, t.clock())))
 	t.wake() // also after an error: the commit may have happened
 	return err
 }
@@ -333,7 +348,7 @@ func (t *Table) commit(ctx context.Context, mounts []Mount, more ...storage.Op) 
 	if err != nil {
 		return err
 	}
-	err = t.base.Commit(ctx, storage.Batch{Ops: append(more, storage.Put(tableKey, value))})
+	err = t.base.Commit(ctx, storage.Batch{Ops: append(more, storage.Put(t.table, value))})
 	if errors.Is(err, storage.ErrTooLarge) {
 		return fault.Wrap(err, fault.TooLarge, "the table of mounts would be larger than the %d bytes of one entry: unmount what is not used",
 			storage.MaxBytes)

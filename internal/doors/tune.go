@@ -19,7 +19,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Mount) error
 	if err != nil {
 		return err
 	}
-	if isProtected(clean) {
+	if t.isProtected(clean) {
 		return fault.New(fault.Invalid, "cannot tune %q: it is the same on every server", clean)
 	}
 	t.mu.Lock()
@@ -59,12 +59,12 @@ func (t *Table) tuned(ctx context.Context, e *mounted, to Mount) (more []storage
 			return nil, err
 		}
 		for _, op := range ops {
-			op.Key = logicalPrefix + to.UUID + "/" + op.Key
+			op.Key = t.data + to.UUID + "/" + op.Key
 			more = append(more, op)
 		}
 	}
 	if factory := t.factories[to.Type]; factory != nil {
-		if _, err := factory(&view{base: t.base, prefix: logicalPrefix + to.UUID + "/", gate: &gate{}}, to); err != nil {
+		if _, err := factory(&view{base: t.base, prefix: t.data + to.UUID + "/", gate: &gate{}}, to); err != nil {
 			return nil, err
 		}
 	}
@@ -93,7 +93,7 @@ func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 		return m, err
 	}
 	for _, path := range []string{m.From, m.To} {
-		if isProtected(path) {
+		if t.isProtected(path) {
 			return m, fault.New(fault.Invalid, "cannot remount %q: secrets engines alone can be moved, and not to such a path", path)
 		}
 	}
