@@ -68,7 +68,10 @@ func (d *development) remove() {
 
 // mounts are what a development server has from the beginning.
 func (d *development) mounts() []doors.Mount {
-	return []doors.Mount{{Path: "secret/", Type: "kv", Description: "key/value secret storage"}}
+	if d.flags.devKVv1 {
+		return []doors.Mount{doors.DevMount("1")}
+	}
+	return []doors.Mount{doors.DevMount("2")}
 }
 
 // begin initialises, unseals, and prints the keys.

@@ -32,7 +32,7 @@ func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, trail *au
 		}
 		c := api.Config{
 			Node: n, Version: release, Log: log, Refusals: refusals, Trail: trail,
-			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot,
+			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},

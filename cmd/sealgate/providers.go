@@ -25,7 +25,8 @@ var providers = map[string]seals.Factory{
 
 // doorFactories are what can be mounted, by type.
 var doorFactories = map[string]doors.Factory{
-	"kv": kv.New,
+	"cubbyhole": kv.Cubbyhole,
+	"kv":        kv.New,
 }
 
 // newSeals makes the set that the configuration names: people, where it names none.

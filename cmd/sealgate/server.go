@@ -67,7 +67,7 @@ func (c *serverCommand) flags() (*flag.FlagSet, *serverFlags) {
 	f.StringVar(&o.devRootToken, "dev-root-token-id", "", "root `token` of a development server [SEALGATE_DEV_ROOT_TOKEN_ID]")
 	f.StringVar(&o.devListen, "dev-listen-address", "", "`address` of a development server (127.0.0.1:8200) [SEALGATE_DEV_LISTEN_ADDRESS]")
 	f.BoolVar(&o.devNoStore, "dev-no-store-token", false, "do not write a development server's root token to ~/.vault-token")
-	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of key-value at secret/ (the only version yet)")
+	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of key-value at secret/")
 	f.StringVar(&o.logLevel, "log-level", "", "trace, debug, info, warn or error [SEALGATE_LOG_LEVEL]")
 	f.StringVar(&o.logFormat, "log-format", "", "standard or json [SEALGATE_LOG_FORMAT]")
 	f.BoolVar(&o.recovery, "recovery", false, "recovery mode: a quorum of shares gives a token that reads and writes raw storage; nothing else is served")

@@ -39,6 +39,9 @@ type Config struct {
 	// DisableUnauthRoot takes sys/generate-root away (disable_unauthed_generate_root_endpoints). The way with a token stays.
 	DisableUnauthRoot bool
 
+	// RawStorage opens sys/raw, which shows and changes what lies behind the barrier (raw_storage_endpoint).
+	RawStorage bool
+
 	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
 }
 

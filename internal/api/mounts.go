@@ -3,9 +3,7 @@ package api
 import (
 	"context"
 	"strings"
-	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
 )
@@ -29,15 +27,28 @@ type mountAnswer struct {
 }
 
 type mountConfigAnswer struct {
-	DefaultLeaseTTL int64 `json:"default_lease_ttl"`
-	ForceNoCache    bool  `json:"force_no_cache"`
-	MaxLeaseTTL     int64 `json:"max_lease_ttl"`
+	AllowedResponseHeaders    []string `json:"allowed_response_headers,omitempty"`
+	AuditNonHMACRequestKeys   []string `json:"audit_non_hmac_request_keys,omitempty"`
+	AuditNonHMACResponseKeys  []string `json:"audit_non_hmac_response_keys,omitempty"`
+	DefaultLeaseTTL           int64    `json:"default_lease_ttl"`
+	ForceNoCache              bool     `json:"force_no_cache"`
+	ListingVisibility         string   `json:"listing_visibility,omitempty"`
+	MaxLeaseTTL               int64    `json:"max_lease_ttl"`
+	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"`
+}
+
+func describeConfig(c doors.Config) mountConfigAnswer {
+	return mountConfigAnswer{
+		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
+		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, DefaultLeaseTTL: c.DefaultLeaseTTL, ForceNoCache: c.ForceNoCache,
+		ListingVisibility: c.ListingVisibility, MaxLeaseTTL: c.MaxLeaseTTL, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
+	}
 }
 
 func (h *handler) describeMount(m doors.Mount) mountAnswer {
 	return mountAnswer{
 		Accessor: m.Accessor, DeprecationStatus: "supported", Description: m.Description, Local: m.Local, Options: m.Options,
-		Config:               mountConfigAnswer{m.Config.DefaultLeaseTTL, m.Config.ForceNoCache, m.Config.MaxLeaseTTL},
+		Config:               describeConfig(m.Config),
 		RunningPluginVersion: "v" + h.Version + "+builtin", SealWrap: m.SealWrap, Type: m.Type, UUID: m.UUID,
 	}
 }
@@ -50,34 +61,41 @@ func (h *handler) mounts(_ context.Context, q *request) (*answer, error) {
 	return shown(all)
 }
 
-// mountPath is the path of a mount in a request. "<mount>/tune" is a path of its own, which is not there yet.
-func (q *request) mountPath() (string, error) {
-	if strings.HasSuffix(q.rest, "/tune") {
-		return "", errNoPath
-	}
-	return doors.CleanPath(q.rest)
+// mountPath is the path of a mount in a request; tune tells that it is "<mount>/tune", which is about how the mount is set.
+func (q *request) mountPath() (path string, tune bool, err error) {
+	rest, tune := strings.CutSuffix(q.rest, "/tune")
+	path, err = doors.CleanPath(rest)
+	return path, tune, err
 }
 
 func (h *handler) mount(_ context.Context, q *request) (*answer, error) {
-	path, err := q.mountPath()
+	path, tune, err := q.mountPath()
 	if err != nil {
 		return nil, err
 	}
 	m, ok := q.active.Mounts().Get(path)
-	if !ok {
+	switch {
+	case !ok && tune:
+		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", path)
+	case !ok:
 		return nil, fault.New(fault.Invalid, "No secret engine mount at %s", path)
+	case tune:
+		return shown(describeTuning(m))
 	}
 	return shown(h.describeMount(m))
 }
 
 func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) {
-	path, err := q.mountPath()
+	path, tune, err := q.mountPath()
 	if err != nil {
 		return nil, err
 	}
 	data, err := q.fields()
 	if err != nil {
 		return nil, err
+	}
+	if tune {
+		return h.tuneMount(ctx, q, path, fields(data))
 	}
 	m, err := readMount(fields(data))
 	if err != nil {
@@ -98,27 +116,28 @@ func readMount(f fields) (m doors.Mount, err error) {
 	if m.Options, err = f.texts("options"); err != nil {
 		return m, err
 	}
-	var defaultTTL, maxTTL time.Duration
+	var plugin string
 	for _, err := range []error{
-		f.text("type", &m.Type), f.text("description", &m.Description), f.flag("local", &m.Local), f.flag("seal_wrap", &m.SealWrap),
-		config.duration("default_lease_ttl", &defaultTTL), config.duration("max_lease_ttl", &maxTTL),
-		config.flag("force_no_cache", &m.Config.ForceNoCache),
+		f.text("type", &m.Type), f.text("plugin_name", &plugin), f.text("description", &m.Description), f.flag("local", &m.Local),
+		f.flag("seal_wrap", &m.SealWrap), config.mountConfig(&m.Config),
 	} {
 		if err != nil {
 			return m, err
 		}
 	}
-	if defaultTTL < 0 || maxTTL < 0 || maxTTL > 0 && defaultTTL > maxTTL {
-		return m, fault.New(fault.Invalid, "default_lease_ttl and max_lease_ttl must not be negative, and the default not beyond the maximum")
+	if plugin != "" && (m.Type == "" || m.Type == "plugin") { // as clients of old name an engine
+		m.Type = plugin
 	}
-	m.Config.DefaultLeaseTTL, m.Config.MaxLeaseTTL = int64(defaultTTL/time.Second), int64(maxTTL/time.Second)
 	return m, nil
 }
 
 func (h *handler) disableMount(ctx context.Context, q *request) (*answer, error) {
-	path, err := q.mountPath()
+	path, tune, err := q.mountPath()
 	if err != nil {
 		return nil, err
+	}
+	if tune {
+		return nil, errUnsupported
 	}
 	if err := q.active.Mounts().Unmount(ctx, path); err != nil {
 		return nil, err
@@ -126,21 +145,33 @@ func (h *handler) disableMount(ctx context.Context, q *request) (*answer, error)
 	return done()
 }
 
+// mountNames is what is told of a mount to somebody without access to it.
+type mountNames struct {
+	Description string            `json:"description"`
+	Options     map[string]string `json:"options"`
+	Type        string            `json:"type"`
+}
+
 // visibleMounts lists what the token, if there is one, may see. It refuses nobody.
 func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error) {
 	q.readToken()
 	var seen struct {
-		Auth   map[string]mountAnswer `json:"auth"`
-		Secret map[string]mountAnswer `json:"secret"`
+		Auth   map[string]any `json:"auth"`
+		Secret map[string]any `json:"secret"`
 	}
-	seen.Auth, seen.Secret = map[string]mountAnswer{}, map[string]mountAnswer{}
+	seen.Auth, seen.Secret = map[string]any{}, map[string]any{}
+	who, err := q.active.Tokens().Identify(ctx, q.token)
+	if err != nil && !fault.Is(err, fault.Denied) {
+		return nil, err
+	}
 	for _, m := range q.active.Mounts().List() {
-		_, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: m.Path, Capability: auth.Read})
-		switch {
-		case err == nil:
-			seen.Secret[m.Path] = h.describeMount(m)
-		case !fault.Is(err, fault.Denied):
+		switch ok, err := q.active.Tokens().AllowsBelow(ctx, who, m.Path); {
+		case err != nil:
 			return nil, err
+		case ok:
+			seen.Secret[m.Path] = h.describeMount(m)
+		case m.Config.ListingVisibility == doors.Unauth:
+			seen.Secret[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}
 	return shown(seen)
@@ -150,21 +181,22 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 // the same as for a mount that does not exist.
 func (h *handler) preflight(ctx context.Context, q *request) (*answer, error) {
 	q.readToken()
-	if _, err := q.active.Tokens().Identify(ctx, q.token); err != nil {
+	who, err := q.active.Tokens().Identify(ctx, q.token)
+	if err != nil {
 		return nil, err
 	}
 	for _, m := range q.active.Mounts().List() {
 		if !strings.HasPrefix(q.rest+"/", m.Path) {
 			continue
 		}
-		_, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: m.Path, Capability: auth.Read})
-		if err == nil {
+		ok, err := q.active.Tokens().AllowsBelow(ctx, who, m.Path)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
 			a := h.describeMount(m)
 			a.Path = m.Path
 			return shown(a)
-		}
-		if !fault.Is(err, fault.Denied) {
-			return nil, err
 		}
 	}
 	return nil, fault.New(fault.Denied, "preflight capability check returned 403, please ensure client's policies grant access to path %q",

@@ -1,6 +1,8 @@
 package api
 
 import (
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -19,8 +21,8 @@ func TestMounts(t *testing.T) {
 		{"POST", "sys/mounts/team/a", `{"type":"kv","options":null,"local":"true"}`, 204, ""},
 		{"POST", "sys/mounts/x", `{"type":"nope"}`, 400, "plugin not found in the catalog: nope"},
 		{"POST", "sys/mounts/x", `{}`, 400, "the type of the mount is missing"},
-		{"POST", "sys/mounts/x", `{"type":"kv-v2"}`, 400, "version 2 of the kv engine is not there yet"},
-		{"POST", "sys/mounts/x", `{"type":"kv","options":{"version":"2"}}`, 400, "version 2 of the kv engine is not there yet"},
+		{"POST", "sys/mounts/x", `{"type":"kv","options":{"version":"3"}}`, 400, `options.version of a kv mount is "3"`},
+		{"POST", "sys/mounts/x", `{"type":"cubbyhole"}`, 400, "plugin not found in the catalog: cubbyhole"},
 		{"POST", "sys/mounts/x", `{"type":"kv","options":"1"}`, 400, "error converting input for field \"options\""},
 		{"POST", "sys/mounts/x", `{"type":"kv","options":{"a":[]}}`, 400, "error converting input for field \"options\""},
 		{"POST", "sys/mounts/x", `{"type":"kv","config":[]}`, 400, "error converting input for field \"config\""},
@@ -59,10 +61,20 @@ func TestPreflight(t *testing.T) {
 	w.expect("no access", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", weak), 403, denied("secret/x/"))
 	w.expect("no token", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
 	w.expect("the mount itself", w.do("GET", "sys/internal/ui/mounts/secret", ""), 200, "")
-	for _, token := range []string{"", "unknown", weak} {
+	seen := func(token string) string {
 		a := w.do("GET", "sys/internal/ui/mounts", "", "X-Vault-Token", token)
-		if a.Code != 200 || !strings.Contains(a.Body.String(), `"data":{"auth":{},"secret":{}}`) {
-			t.Errorf("what the token %q sees: %d %s", token, a.Code, a.Body)
+		w.expect("what a token sees", a, 200, "")
+		var r struct{ Data struct{ Secret map[string]any } }
+		w.decode(a, &r)
+		return strings.Join(slices.Sorted(maps.Keys(r.Data.Secret)), " ")
+	}
+	for token, want := range map[string]string{"": "", "unknown": "", weak: "cubbyhole/ identity/ sys/", w.token: "cubbyhole/ identity/ secret/ sys/"} {
+		if got := seen(token); got != want {
+			t.Errorf("the token %q sees %s", token, got)
 		}
+	}
+	w.expect("tune", w.do("POST", "sys/mounts/secret/tune", `{"listing_visibility":"unauth"}`), 204, "")
+	if got := seen(""); got != "secret/" {
+		t.Errorf("of a mount that anybody may know of, and the others, is seen: %s", got)
 	}
 }

@@ -57,6 +57,8 @@ func (h *handler) checkDoor(q *request) error {
 	switch m := q.route.Marks; {
 	case m&rekeyDoor != 0 && h.DisableUnauthRekey && q.target() == recovery.Recovery:
 		return errNoPath
+	case m&rawDoor != 0 && !h.RawStorage:
+		q.route = &nothing
 	case m&rekeyDoor != 0 && h.DisableUnauthRekey, m&rootDoor != 0 && h.DisableUnauthRoot:
 		return errUnsupported
 	}
@@ -112,7 +114,7 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 // recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
 // that they find in a file, however old it is.
 func (q *request) recognise(ctx context.Context) error {
-	who, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability})
+	who, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability, Remote: q.http.RemoteAddr})
 	switch {
 	case err == nil:
 		q.identity, q.authentic = who, true
@@ -130,17 +132,32 @@ var capabilities = [...]auth.Capability{
 	doors.Patch: auth.Patch, doors.Delete: auth.Delete, doors.Scan: auth.Scan,
 }
 
+// existence tells, for routes by their path, whether what a write is about is there: where it is not, the write is a create.
+var existence = map[string]func(ctx context.Context, q *request) (bool, error){
+	"auth/token/roles/*": tokenRoleExists,
+}
+
 // need is what the token must be allowed. A write becomes a create where the mount's door says that nothing is there.
 func (q *request) need(ctx context.Context) (auth.Need, error) {
-	if q.route.Capability != 0 {
-		return auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo}, nil
+	need := auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr}
+	if exists := existence[q.route.Path]; exists != nil && q.op == doors.Update {
+		there, err := exists(ctx, q)
+		if err != nil {
+			return need, err
+		}
+		if !there {
+			need.Capability = auth.Create
+		}
+	}
+	if need.Capability != 0 {
+		return need, nil
 	}
 	if q.writesToMount() {
 		if door, _, rest, err := q.active.Mounts().Route(q.path); err == nil {
 			if e, ok := door.(doors.Exister); ok {
 				exists, err := e.Exists(ctx, rest)
 				if err != nil {
-					return auth.Need{}, err
+					return need, err
 				}
 				if !exists {
 					q.op = doors.Create
@@ -148,5 +165,6 @@ func (q *request) need(ctx context.Context) (auth.Need, error) {
 			}
 		}
 	}
-	return auth.Need{Path: q.path, Capability: capabilities[q.op]}, nil
+	need.Capability = capabilities[q.op]
+	return need, nil
 }

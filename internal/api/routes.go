@@ -38,9 +38,10 @@ const (
 	rekeyDoor                   // not there where the listener has disable_unauthed_rekey_endpoints
 	rootDoor                    // not there where it has disable_unauthed_generate_root_endpoints
 	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
+	rawDoor                     // there only where the server has raw_storage_endpoint
 )
 
-var markNames = []string{"lifecycle", "rekey", "generate-root", "shares"}
+var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw"}
 
 // String lists the marks.
 func (m marks) String() string {
@@ -83,21 +84,13 @@ var (
 	write   = []string{"PUT", "POST"}
 	remove  = []string{"DELETE"}
 	listing = []string{"LIST"}
-	both    = []string{"GET", "PUT", "POST"}
 )
 
 // routes is the table. A test pins it, and another makes every request to every line with every kind of token.
 //
 // Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
 // them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, []route{
-	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mounts},
-	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mount},
-	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).enableMount},
-	{remove, "sys/mounts/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).disableMount},
-	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).visibleMounts},
-	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).preflight},
-
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, []route{
 	{both, "auth/token/lookup-self", smallBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lookupSelf},
 })
 

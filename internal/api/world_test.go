@@ -143,7 +143,7 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.node, err = node.New(node.Config{
-		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: now,
+		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": kv.Cubbyhole}, Now: now,
 		Mounts: []doors.Mount{doors.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {
@@ -161,7 +161,7 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 	})
 	c := Config{
 		Node: w.node, Version: "1.2.3", CommitDate: "2026-01-01T00:00:00Z", Now: now,
-		Log: log, Trail: trail,
+		Log: log, Trail: trail, RawStorage: true,
 	}
 	for _, f := range change {
 		f(&c)

@@ -159,6 +159,9 @@ type Active struct {
 // Store is the encrypted storage.
 func (a *Active) Store() *barrier.Barrier { return a.barrier }
 
+// Raw is the encrypted storage entry by entry, for sys/raw.
+func (a *Active) Raw() *Raw { return &Raw{a.barrier} }
+
 // Tokens is the store of tokens, and the point that authorises requests.
 func (a *Active) Tokens() *auth.Store { return a.tokens }
 

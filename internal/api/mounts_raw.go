@@ -1,0 +1,41 @@
+package api
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/internal/auth"
+)
+
+// mountRoutes are those of the table of mounts, and of the storage below all of them.
+var mountRoutes = []route{
+	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mounts},
+	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mount},
+	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).enableMount},
+	{remove, "sys/mounts/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).disableMount},
+	{write, "sys/remount", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).remount},
+	{get, "sys/remount/status/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).remountStatus},
+	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).visibleMounts},
+	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).preflight},
+
+	{get, "sys/raw/*", noBody, withToken, auth.Read, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawRead)},
+	{listing, "sys/raw", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawList)},
+	{listing, "sys/raw/*", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawList)},
+	{write, "sys/raw/*", anyBody, withToken, auth.Update, true, envelopeStyle, lifecycle | rawDoor, silent(raw((*handler).rawWrite))},
+	{remove, "sys/raw/*", noBody, withToken, auth.Delete, true, envelopeStyle, lifecycle | rawDoor, silent(raw((*handler).rawDelete))},
+}
+
+// raw has a handler of recovery mode work on the storage of a node that serves.
+func raw(f handle) handle {
+	return func(h *handler, ctx context.Context, q *request) (*answer, error) {
+		q.raw = q.active.Raw()
+		return f(h, ctx, q)
+	}
+}
+
+// silent is for writes of which nothing is told: 204.
+func silent(f handle) handle {
+	return func(h *handler, ctx context.Context, q *request) (*answer, error) {
+		_, err := f(h, ctx, q)
+		return nil, err
+	}
+}

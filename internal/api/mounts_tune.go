@@ -1,0 +1,160 @@
+package api
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// tuningAnswer is how a mount is set, with the lease times that count.
+type tuningAnswer struct {
+	AllowedResponseHeaders    []string          `json:"allowed_response_headers,omitempty"`
+	AuditNonHMACRequestKeys   []string          `json:"audit_non_hmac_request_keys,omitempty"`
+	AuditNonHMACResponseKeys  []string          `json:"audit_non_hmac_response_keys,omitempty"`
+	DefaultLeaseTTL           int64             `json:"default_lease_ttl"`
+	Description               string            `json:"description"`
+	ForceNoCache              bool              `json:"force_no_cache"`
+	ListingVisibility         string            `json:"listing_visibility,omitempty"`
+	MaxLeaseTTL               int64             `json:"max_lease_ttl"`
+	Options                   map[string]string `json:"options,omitempty"`
+	PassthroughRequestHeaders []string          `json:"passthrough_request_headers,omitempty"`
+}
+
+func describeTuning(m doors.Mount) tuningAnswer {
+	c := m.Config
+	a := tuningAnswer{
+		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
+		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, Description: m.Description, ForceNoCache: c.ForceNoCache,
+		ListingVisibility: c.ListingVisibility, Options: m.Options, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
+	}
+	a.DefaultLeaseTTL, a.MaxLeaseTTL = c.Effective()
+	return a
+}
+
+// tuneMount changes what is given and leaves the rest. Options are changed one by one; an empty one is taken away.
+func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fields) (*answer, error) {
+	options, err := f.texts("options")
+	if err != nil {
+		return nil, err
+	}
+	err = q.active.Mounts().Tune(ctx, path, func(m *doors.Mount) error {
+		if err := f.text("description", &m.Description); err != nil {
+			return err
+		}
+		for name, v := range options {
+			if m.Options == nil {
+				m.Options = map[string]string{}
+			}
+			if m.Options[name] = v; v == "" {
+				delete(m.Options, name)
+			}
+		}
+		return f.mountConfig(&m.Config)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return done()
+}
+
+// mountConfig reads the settings of a mount; those that are not given stay as they are.
+func (f fields) mountConfig(c *doors.Config) error {
+	for _, err := range []error{
+		f.lease("default_lease_ttl", &c.DefaultLeaseTTL), f.lease("max_lease_ttl", &c.MaxLeaseTTL),
+		f.flag("force_no_cache", &c.ForceNoCache), f.text("listing_visibility", &c.ListingVisibility),
+		f.names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.names("audit_non_hmac_response_keys", &c.AuditNonHMACResponseKeys),
+		f.names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.names("allowed_response_headers", &c.AllowedResponseHeaders),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return c.Check()
+}
+
+// lease reads a time of leases in seconds: an empty text is not given, "system" is the system's own.
+func (f fields) lease(name string, into *int64) error {
+	switch f[name] {
+	case "":
+		return nil
+	case "system":
+		*into = 0
+		return nil
+	}
+	d := time.Duration(*into) * time.Second
+	if err := f.duration(name, &d); err != nil {
+		return err
+	}
+	*into = int64(d / time.Second)
+	return nil
+}
+
+// names reads a list of texts, or one text with commas between them.
+func (f fields) names(name string, into *[]string) error {
+	text, ok := f[name].(string)
+	if !ok {
+		return f.list(name, into)
+	}
+	*into = nil
+	for part := range strings.SplitSeq(text, ",") {
+		if part = strings.TrimSpace(part); part != "" {
+			*into = append(*into, part)
+		}
+	}
+	return nil
+}
+
+type moveAnswer struct {
+	MigrationID string `json:"migration_id"`
+}
+
+type moveStatusAnswer struct {
+	MigrationID   string         `json:"migration_id"`
+	MigrationInfo moveInfoAnswer `json:"migration_info"`
+}
+
+type moveInfoAnswer struct {
+	SourceMount string `json:"source_mount"`
+	Status      string `json:"status"`
+	TargetMount string `json:"target_mount"`
+}
+
+// remount moves a mount. Other servers take their time for it, and clients ask again and again whether it is done: here it is, when the
+// answer is sent.
+func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	var from, to string
+	f := fields(data)
+	if err := f.text("from", &from); err != nil {
+		return nil, err
+	}
+	if err := f.text("to", &to); err != nil {
+		return nil, err
+	}
+	for name, path := range map[string]string{"from": from, "to": to} {
+		if strings.Trim(path, "/") == "" {
+			return nil, fault.New(fault.Invalid, "the path %q is missing: give from, where the mount is, and to, where it is to be", name)
+		}
+	}
+	m, err := q.active.Mounts().Remount(ctx, from, to)
+	if err != nil {
+		return nil, err
+	}
+	return &answer{data: moveAnswer{m.ID}, warnings: []string{
+		"The mount was moved. Policies and clients that name " + m.From + " must name " + m.To + " from now on.",
+	}}, nil
+}
+
+func (h *handler) remountStatus(_ context.Context, q *request) (*answer, error) {
+	m, ok := q.active.Mounts().Moved(q.rest)
+	if !ok {
+		return done()
+	}
+	return shown(moveStatusAnswer{m.ID, moveInfoAnswer{m.From, "success", m.To}})
+}
