@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
@@ -43,11 +44,15 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log})
+	mounts, err := doors.Open(ctx, b, doors.Options{Factories: n.cfg.Doors, Rand: n.cfg.Rand, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := doors.Open(ctx, b, doors.Options{Factories: n.cfg.Doors, Rand: n.cfg.Rand, Log: n.log})
+	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.ForgetToken})
+	if err != nil {
+		return nil, err
+	}
+	logins, err := n.openLogins(ctx, b, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -57,20 +62,19 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error
 		}
 	}
 	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
-	return &Active{barrier: b, tokens: tokens, mounts: mounts, stop: start(mounts.Run)}, nil
+	return &Active{barrier: b, tokens: tokens, mounts: mounts, logins: logins, stop: start(mounts.Run, logins.Run, tokens.Run)}, nil
 }
 
-// start runs f in a goroutine of its own and returns what ends it and waits for it.
-func start(f func(context.Context)) (stop func()) {
+// start runs each of these in a goroutine of its own and returns what ends them and waits for them.
+func start(all ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f(ctx)
-	}()
+	var wg sync.WaitGroup
+	for _, f := range all {
+		wg.Go(func() { f(ctx) })
+	}
 	return func() {
 		cancel()
-		<-done
+		wg.Wait()
 	}
 }
 

@@ -167,6 +167,10 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	if err != nil {
 		return err
 	}
+	logins, err := doors.FormatLogins(n.cfg.Rand)
+	if err != nil {
+		return err
+	}
 	name := n.cfg.ClusterName
 	if name == "" {
 		name = "sealgate-" + g.record.Cluster[:8]
@@ -180,7 +184,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	}
 	tx.Put(signer.Key, signer.Value)
 	tx.Put(pathCluster, cluster{Name: name, Created: n.cfg.Now()}.marshal())
-	for _, op := range append(tokens.Ops, mounts...) {
+	for _, op := range slices.Concat(tokens.Ops, mounts, logins) {
 		tx.Put(op.Key, op.Value)
 	}
 	if g.custody != nil {

@@ -49,10 +49,11 @@ type Config struct {
 	Store       storage.Store
 	StorageType string // as clients are told: "bbolt", "inmem", ...
 	Seals       *seals.Set
-	ClusterName string // "" = made at initialisation
-	Doors       map[string]doors.Factory
-	Mounts      []doors.Mount // made at initialisation beside those that are always there; development servers have some
-	RootToken   string        // of a development server; "" = random
+	ClusterName string                   // "" = made at initialisation
+	Doors       map[string]doors.Factory // secrets engines, by type
+	Logins      map[string]doors.Factory // auth methods, by type
+	Mounts      []doors.Mount            // made at initialisation beside those that are always there; development servers have some
+	RootToken   string                   // of a development server; "" = random
 
 	Trail *audit.Trail // nil: nothing is audited
 
@@ -153,6 +154,7 @@ type Active struct {
 	barrier *barrier.Barrier
 	tokens  *auth.Store
 	mounts  *doors.Table
+	logins  *doors.Table
 	stop    func() // ends what runs for it, and waits
 }
 
