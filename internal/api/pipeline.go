@@ -11,6 +11,9 @@ import (
 
 // answer takes a request the one way there is: route, limits, authorisation, audit, handler, audit.
 func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
+	if a, err := h.enter(q); a != nil || err != nil {
+		return a, err
+	}
 	if err := h.find(q); err != nil {
 		return nil, err
 	}
@@ -20,8 +23,14 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	if err := q.checkLength(); err != nil {
 		return nil, err
 	}
+	if err := h.limit(ctx, q); err != nil {
+		return nil, err
+	}
 	refused := h.admit(ctx, q)
 	defer clear(q.body)
+	if q.identity.Token() != nil {
+		defer q.active.Tokens().Finish(ctx, q.identity)
+	}
 	switch {
 	case h.Trail != nil && h.Trail.Enabled() && !q.unaudited():
 		return h.audited(ctx, q, refused)
@@ -38,6 +47,9 @@ func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 	if err != nil && q.route.Marks&shares != 0 {
 		err = h.Refusals.count(q, err)
 	}
+	if a != nil && q.data != nil {
+		a.warnings = append(a.warnings, q.ignored()...)
+	}
 	return a, err
 }
 
@@ -46,7 +58,14 @@ func (h *handler) find(q *request) error {
 	if err := q.parse(); err != nil {
 		return err
 	}
+	if q.help {
+		q.route = &helpRoute
+		return nil
+	}
 	if err := h.routes.find(q); err != nil {
+		return err
+	}
+	if err := h.opened(q); err != nil {
 		return err
 	}
 	return h.checkDoor(q)

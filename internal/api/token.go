@@ -3,41 +3,170 @@ package api
 import (
 	"context"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/fault"
 )
 
-type tokenAnswer struct {
-	Accessor       string   `json:"accessor"`
-	CreationTime   int64    `json:"creation_time"`
-	CreationTTL    int64    `json:"creation_ttl"`
-	DisplayName    string   `json:"display_name"`
-	EntityID       string   `json:"entity_id"`
-	ExpireTime     *string  `json:"expire_time"`
-	ExplicitMaxTTL int64    `json:"explicit_max_ttl"`
-	ID             string   `json:"id"`
-	IssueTime      string   `json:"issue_time,omitempty"` // of tokens that expire
-	Meta           any      `json:"meta"`
-	NumUses        int      `json:"num_uses"`
-	Orphan         bool     `json:"orphan"`
-	Path           string   `json:"path"`
-	Policies       []string `json:"policies"`
-	TTL            int64    `json:"ttl"`
-	Type           string   `json:"type"`
+const tokenPath = "auth/token/"
+
+// tokenRoutes are all that is done with tokens. The sudo of revoke-orphan is asked for by its handler, because its refusal is a 400.
+var tokenRoutes = []route{
+	{write, "auth/token/create", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createToken},
+	{write, "auth/token/create-orphan", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createOrphan},
+	{write, "auth/token/create/*", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createByRole},
+	{get, "auth/token/lookup", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lookupToken},
+	{write, "auth/token/lookup", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).lookupToken},
+	{get, "auth/token/lookup-self", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lookupSelf},
+	{write, "auth/token/lookup-self", smallBody, withToken, auth.Read | auth.Update, false, envelopeStyle, 0, (*handler).lookupSelf},
+	{write, "auth/token/lookup-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).lookupAccessor},
+	{write, "auth/token/renew", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewToken},
+	{write, "auth/token/renew-self", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewSelf},
+	{write, "auth/token/renew-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewAccessor},
+	{write, "auth/token/revoke", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeToken},
+	{write, "auth/token/revoke-self", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeSelf},
+	{write, "auth/token/revoke-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeAccessor},
+	{write, "auth/token/revoke-orphan", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeOrphan},
+	{listing, "auth/token/accessors", noBody, withToken, auth.List, true, envelopeStyle, 0, (*handler).accessors},
+	{write, "auth/token/tidy", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).tidyTokens},
+	{listing, "auth/token/roles", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).tokenRoles},
+	{get, "auth/token/roles/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).tokenRole},
+	{write, "auth/token/roles/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeTokenRole},
+	{remove, "auth/token/roles/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deleteTokenRole},
 }
 
-// lookupSelf tells the bearer of a token about it.
-func (h *handler) lookupSelf(ctx context.Context, q *request) (*answer, error) {
-	t, err := q.active.Tokens().Lookup(ctx, q.token)
-	if err != nil {
-		return nil, err
-	}
+type tokenAnswer struct {
+	Accessor        string            `json:"accessor"`
+	BoundCIDRs      []string          `json:"bound_cidrs,omitempty"`
+	CreationTime    int64             `json:"creation_time"`
+	CreationTTL     int64             `json:"creation_ttl"`
+	DisplayName     string            `json:"display_name"`
+	EntityID        string            `json:"entity_id"`
+	ExpireTime      *string           `json:"expire_time"`
+	ExplicitMaxTTL  int64             `json:"explicit_max_ttl"`
+	ID              string            `json:"id"`
+	IssueTime       string            `json:"issue_time,omitempty"` // of tokens that expire
+	LastRenewal     string            `json:"last_renewal,omitempty"`
+	LastRenewalTime int64             `json:"last_renewal_time,omitempty"`
+	Meta            map[string]string `json:"meta"`
+	NumUses         int64             `json:"num_uses"`
+	Orphan          bool              `json:"orphan"`
+	Path            string            `json:"path"`
+	Period          int64             `json:"period,omitempty"`
+	Policies        []string          `json:"policies"`
+	Renewable       *bool             `json:"renewable,omitempty"` // of tokens that expire
+	Role            string            `json:"role,omitempty"`
+	TTL             int64             `json:"ttl"`
+	Type            string            `json:"type"`
+}
+
+func inSeconds(d time.Duration) int64 { return int64(d / time.Second) }
+
+// describeToken tells about a token; its text is told to whoever had it.
+func (h *handler) describeToken(t *auth.Token, text string) (*answer, error) {
 	a := tokenAnswer{
-		Accessor: t.Accessor, CreationTime: t.Created.Unix(), CreationTTL: int64(t.TTL / time.Second), DisplayName: t.DisplayName,
-		ID: q.token, Orphan: t.Orphan(), Path: t.Path, Policies: t.Policies, Type: t.Type.String(),
+		Accessor: t.Accessor, BoundCIDRs: t.Networks, CreationTime: t.Created.Unix(), CreationTTL: inSeconds(t.TTL), DisplayName: t.DisplayName,
+		ExplicitMaxTTL: inSeconds(t.ExplicitMax), ID: text, Meta: t.Meta, NumUses: max(0, t.Uses), Orphan: t.Orphan(), Path: t.Path,
+		Period: inSeconds(t.Period), Policies: t.Policies, Role: t.Role, Type: t.Type.String(), TTL: inSeconds(t.Left(h.Now())),
 	}
 	if !t.Expires.IsZero() {
 		expires := t.Expires.Format(time.RFC3339Nano)
-		a.ExpireTime, a.IssueTime = &expires, t.Created.Format(time.RFC3339Nano)
-		a.TTL = int64(t.Expires.Sub(h.Now()) / time.Second)
+		a.ExpireTime, a.IssueTime, a.Renewable = &expires, t.Created.Format(time.RFC3339Nano), &t.Renewable
+	}
+	if !t.Renewed.IsZero() {
+		a.LastRenewal, a.LastRenewalTime = t.Renewed.Format(time.RFC3339Nano), t.Renewed.Unix()
 	}
 	return shown(a)
+}
+
+// granted is the answer that hands out a token, or tells of one that was renewed.
+func (h *handler) granted(t *auth.Token, text string, warnings []string) *answer {
+	return &answer{warnings: warnings, auth: &authAnswer{
+		ClientToken: text, Accessor: t.Accessor, Policies: t.Policies, TokenPolicies: t.Policies, Metadata: t.Meta,
+		LeaseDuration: inSeconds(t.Left(h.Now())), Renewable: t.Renewable, TokenType: t.Type.String(), Orphan: t.Orphan(),
+		NumUses: max(0, t.Uses),
+	}}
+}
+
+// lookupSelf tells the bearer of a token about it.
+func (h *handler) lookupSelf(_ context.Context, q *request) (*answer, error) {
+	return h.describeToken(q.identity.Token(), q.token)
+}
+
+// errBadToken is Vault's text for an unknown token in a lookup; 403, unlike everywhere else.
+var errBadToken = fault.New(fault.Denied, "bad token")
+
+func (h *handler) lookupToken(ctx context.Context, q *request) (*answer, error) {
+	var text string
+	if err := q.given("token", &text); err != nil {
+		return nil, err
+	}
+	if text == "" {
+		return h.lookupSelf(ctx, q)
+	}
+	t, err := q.active.Tokens().Lookup(ctx, text)
+	if fault.Is(err, fault.Denied) {
+		return nil, errBadToken
+	}
+	if err != nil {
+		return nil, err
+	}
+	return h.describeToken(t, text)
+}
+
+// given reads one text out of the body, or of the query of a read.
+func (q *request) given(name string, into *string) error {
+	data, err := q.Fields()
+	if err != nil {
+		return err
+	}
+	return fields(data).text(name, into)
+}
+
+// Fields are what policies may speak of: the body's, and of a read the query's.
+func (q *request) Fields() (map[string]any, error) {
+	if q.method() != "GET" {
+		return q.fields()
+	}
+	data := make(map[string]any, len(q.query))
+	for name, values := range q.query {
+		if len(values) > 0 {
+			data[name] = values[0]
+		}
+	}
+	return data, nil
+}
+
+var errMissingAccessor = fault.New(fault.Invalid, "%s", twoLines("missing accessor"))
+
+// byAccessor finds the token whose accessor the body names.
+func (q *request) byAccessor(ctx context.Context) (auth.Identity, error) {
+	var accessor string
+	if err := q.given("accessor", &accessor); err != nil {
+		return auth.Identity{}, err
+	}
+	if accessor == "" {
+		return auth.Identity{}, errMissingAccessor
+	}
+	return q.active.Tokens().ByAccessor(ctx, accessor)
+}
+
+func (h *handler) lookupAccessor(ctx context.Context, q *request) (*answer, error) {
+	who, err := q.byAccessor(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return h.describeToken(who.Token(), "")
+}
+
+// listed is the answer to a list; without names it is 404.
+func listed(names []string, err error) (*answer, error) {
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	return shown(keysAnswer{names})
+}
+
+func (h *handler) accessors(ctx context.Context, q *request) (*answer, error) {
+	return listed(q.active.Tokens().Accessors(ctx))
 }

@@ -54,24 +54,15 @@ func (i Identity) Token() *Token {
 	return i.entry.token
 }
 
-// Cubbyhole names the place that belongs to this token alone, or is empty where there is none: batch tokens have none. It is fit for a
-// key of the storage, and tells nothing about the token. When the token has ended [Options.Ended] is called with it.
-func (i Identity) Cubbyhole() string {
-	if i.entry == nil || i.entry.token.Type == TypeBatch {
-		return ""
-	}
-	return i.entry.digest.String()
-}
-
 // Options are what a store is given from outside.
 type Options struct {
 	Now  func() time.Time // nil means time.Now
 	Log  *slog.Logger     // nil means that nothing is logged
 	Rand io.Reader        // nil means crypto/rand
 
-	// Ended is called by Run at least once for each token with entries of its own that has ended, with what [Identity.Cubbyhole]
-	// was. An error makes it be called again later. It may be nil.
-	Ended func(ctx context.Context, cubbyhole string) error
+	// Ended is called by Run, at least once, with the accessor of each token that has ended, to remove what belongs to it. An error
+	// makes it be called again later. It may be nil.
+	Ended func(ctx context.Context, accessor string) error
 
 	Sweep time.Duration // how often Run looks for expired tokens; 0 means every 10 s
 }

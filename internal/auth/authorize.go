@@ -100,6 +100,16 @@ func (s *Store) Capabilities(ctx context.Context, who Identity, path string) (Ca
 	return acl.Capabilities(path), nil
 }
 
+// Paths lists what the policies of a token that is not root's allow: on paths, and on patterns without the "*" at their end.
+func (s *Store) Paths(ctx context.Context, who Identity) (exact, wild map[string]Capability, err error) {
+	acl, err := s.rules(ctx, who.entry)
+	if err != nil {
+		return nil, nil, err
+	}
+	exact, wild = acl.Paths()
+	return exact, wild, nil
+}
+
 // within reports whether an address lies in one of the networks. Whoever cannot be placed is outside.
 func within(networks []string, remote string) bool {
 	var addr netip.Addr

@@ -92,7 +92,7 @@ func (s *Store) expireSecond(ctx context.Context, prefix string) error {
 			e, err := s.settled(ctx, d)
 			switch {
 			case err == nil && (e.token.expired(s.now()) || e.token.Uses < 0):
-				ops = append(append(ops, s.traces(e)...), storage.Put(endedKey(d), mark))
+				ops = append(append(ops, s.traces(e)...), storage.Put(endedKey(d), markOf(e)))
 				gone = append(gone, d)
 			case err != nil && !errors.Is(err, errDenied):
 				return err
@@ -133,7 +133,7 @@ func (s *Store) marked(ctx context.Context, prefix string, handle func(context.C
 		var ops []storage.Op
 		for _, name := range names {
 			if d, ok := parseDigest(name); ok {
-				if err := s.finish(ctx, d); err != nil {
+				if err := s.forgetMarked(ctx, prefix+name); err != nil {
 					return err
 				}
 				if err := handle(ctx, d); err != nil {
@@ -148,12 +148,24 @@ func (s *Store) marked(ctx context.Context, prefix string, handle func(context.C
 	}
 }
 
-// finish has removed what others keep for a token.
-func (s *Store) finish(ctx context.Context, d digest) error {
-	if s.ended == nil {
+// forgetMarked has removed what others keep for a token with a mark.
+func (s *Store) forgetMarked(ctx context.Context, key string) error {
+	record, err := s.entries.Get(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case len(record) == 0 || record[0] != markVersion:
+		return fmt.Errorf("%w: the mark of a token that has ended", ErrRecord)
+	}
+	return s.forgetOf(ctx, string(record[1:]))
+}
+
+// forgetOf has removed what others keep for a token.
+func (s *Store) forgetOf(ctx context.Context, accessor string) error {
+	if s.ended == nil || accessor == "" {
 		return nil
 	}
-	return s.ended(ctx, d.String())
+	return s.ended(ctx, accessor)
 }
 
 // children calls f with the hashes of a token's children, a few at a time, until there are none. f deletes their entries.
@@ -196,15 +208,15 @@ func (s *Store) bury(ctx context.Context, parent digest) error {
 // buryOne gives the operations that remove a dead token: at most five.
 func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
 	e, err := s.settled(ctx, d)
-	if err := s.finish(ctx, d); err != nil {
-		return nil, err
-	}
 	ops := []storage.Op{storage.Delete(childKey(parent, d))}
 	switch {
 	case errors.Is(err, errDenied):
 	case err != nil:
 		return nil, err
 	default:
+		if err := s.forgetOf(ctx, e.token.Accessor); err != nil {
+			return nil, err
+		}
 		ops = s.traces(e)
 	}
 	grandchildren, err := s.entries.List(ctx, childPrefix+d.String()+"/", "", 1)
@@ -212,7 +224,7 @@ func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, er
 		return nil, err
 	}
 	if len(grandchildren) > 0 {
-		ops = append(ops, storage.Put(endedKey(d), mark))
+		ops = append(ops, storage.Put(endedKey(d), mark)) // with nothing else to be forgotten
 	}
 	return ops, nil
 }

@@ -47,7 +47,7 @@ func (s *Store) Renew(ctx context.Context, who Identity, increment time.Duration
 	t.Expires, t.Renewed = now.Add(ttl), now
 	var more []storage.Op
 	if before, after := expiryKey(e.token.Expires, d), expiryKey(t.Expires, d); before != after {
-		more = append(more, storage.Delete(before), storage.Put(after, nil))
+		more = append(more, storage.Delete(before), storage.Put(after, mark))
 	}
 	if err := s.save(ctx, d, &t, more...); err != nil {
 		return who, nil, err

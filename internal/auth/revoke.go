@@ -14,9 +14,11 @@ import (
 
 const markVersion = 1
 
-// mark is the record of "auth/ended/..." and "auth/released/...": its version. That of "auth/child/..." is the same; those of
-// "auth/expiry/..." are empty.
+// mark is the record of "auth/child/..." and "auth/expiry/...", which say what they say by being there.
 var mark = []byte{markVersion}
+
+// markOf gives the record of "auth/ended/..." and "auth/released/...": version u8 = 1 | the token's accessor.
+func markOf(e *entry) []byte { return append([]byte{markVersion}, e.token.Accessor...) }
 
 // Revoke ends a token and all that descend from it. An unknown token is an error of kind [fault.Denied].
 func (s *Store) Revoke(ctx context.Context, token string) error {
@@ -46,7 +48,7 @@ func (s *Store) End(ctx context.Context, who Identity) error {
 
 // revoke ends a token. errDenied: it is not there.
 func (s *Store) revoke(ctx context.Context, d digest) error {
-	return s.remove(ctx, d, storage.Put(endedKey(d), mark))
+	return s.remove(ctx, d, endedKey(d))
 }
 
 // Release ends a token alone: those that it has made go on as orphans.
@@ -58,11 +60,11 @@ func (s *Store) Release(ctx context.Context, who Identity) error {
 		return errBatchRevoke
 	}
 	d := who.entry.digest
-	return s.remove(ctx, d, storage.Put(releasedKey(d), mark))
+	return s.remove(ctx, d, releasedKey(d))
 }
 
-// remove deletes a token's own entries in one commit, which also marks what is left to be done.
-func (s *Store) remove(ctx context.Context, d digest, marking storage.Op) error {
+// remove deletes a token's own entries in one commit, which also leaves a mark of what is to be done.
+func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 	l := s.lock(d)
 	l.Lock()
 	defer l.Unlock()
@@ -71,7 +73,7 @@ func (s *Store) remove(ctx context.Context, d digest, marking storage.Op) error 
 		return err
 	}
 	defer s.end(d) // after errors too: whether it was written may be unknown
-	if err := s.entries.Commit(ctx, storage.Batch{Ops: append(s.traces(e), marking)}); err != nil {
+	if err := s.entries.Commit(ctx, storage.Batch{Ops: append(s.traces(e), storage.Put(markKey, markOf(e)))}); err != nil {
 		return err
 	}
 	s.poke()
@@ -86,6 +88,9 @@ func (s *Store) traces(e *entry) []storage.Op {
 	}
 	if !e.token.Expires.IsZero() {
 		ops = append(ops, storage.Delete(expiryKey(e.token.Expires, e.digest)))
+	}
+	if e.token.wraps() {
+		ops = append(ops, storage.Delete(wrappedKey(e.digest)))
 	}
 	if !e.token.Orphan() {
 		ops = append(ops, storage.Delete(childKey(digest(e.token.Parent), e.digest)))

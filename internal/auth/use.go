@@ -34,7 +34,7 @@ func (s *Store) use(ctx context.Context, d digest) (*entry, error) {
 	var more []storage.Op
 	if t.Uses--; t.Uses == 0 {
 		t.Uses = -1
-		more = append(more, storage.Put(expiryKey(s.now().Add(lastUse), d), nil))
+		more = append(more, storage.Put(expiryKey(s.now().Add(lastUse), d), mark))
 	}
 	if err := s.save(ctx, d, &t, more...); err != nil {
 		return nil, err

@@ -20,6 +20,7 @@ type ACL struct {
 	exact    map[string]*grant
 	prefixes radix  // "*" at the end and no "+"
 	segments *level // patterns with "+"; nil where there are none
+	patterns []*candidate
 	until    time.Time
 }
 
@@ -48,6 +49,7 @@ func Compile(now time.Time, policies ...*Policy) *ACL {
 		}
 	}
 	slices.SortFunc(wild, (*candidate).compare)
+	a.patterns = wild
 	for i, c := range wild {
 		c.rank = i + 1
 		if c.plus == 0 {
@@ -223,4 +225,16 @@ func (l *level) find(rest string) *candidate {
 		}
 	}
 	return best
+}
+
+// Paths lists the patterns with what they allow: those that are paths, and those with wildcards, without "*" at their end.
+func (a *ACL) Paths() (exact, wild map[string]Capability) {
+	exact, wild = map[string]Capability{}, map[string]Capability{}
+	for path, g := range a.exact {
+		exact[path] = g.capabilities
+	}
+	for _, c := range a.patterns {
+		wild[c.text] = c.grant.capabilities
+	}
+	return exact, wild
 }

@@ -1,0 +1,177 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// policyRoutes are the policies twice, as they were called once and as they are now; and what follows from them for a token.
+var policyRoutes = []route{
+	{[]string{"GET", "LIST"}, "sys/policy", noBody, withToken, auth.Read | auth.List, false, doubleStyle, 0, (*handler).legacyPolicies},
+	{get, "sys/policy/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).legacyPolicy},
+	{write, "sys/policy/*", policyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).writePolicy},
+	{remove, "sys/policy/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deletePolicy},
+	{listing, "sys/policies/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
+	{get, "sys/policies/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).policy},
+	{write, "sys/policies/acl/*", policyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writePolicy},
+	{remove, "sys/policies/acl/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePolicy},
+	{listing, "sys/policies/detailed/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
+	{get, "sys/policies/detailed/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).detailedPolicy},
+
+	{write, "sys/capabilities", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilities},
+	{write, "sys/capabilities-self", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilitiesSelf},
+	{write, "sys/capabilities-accessor", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilitiesAccessor},
+	{get, "sys/internal/ui/resultant-acl", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).resultantACL},
+}
+
+// policyBody is a document in base64, and what stands around it.
+const policyBody = 1 << 20
+
+func (h *handler) policies(ctx context.Context, q *request) (*answer, error) {
+	return listed(q.active.Tokens().PolicyNames(ctx))
+}
+
+func (h *handler) legacyPolicies(ctx context.Context, q *request) (*answer, error) {
+	names, err := q.active.Tokens().PolicyNames(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return shown(struct {
+		Keys     []string `json:"keys"`
+		Policies []string `json:"policies"`
+	}{names, names})
+}
+
+// document reads the policy of the path; nil: there is none.
+func (q *request) document(ctx context.Context) (*auth.Document, error) {
+	d, err := q.active.Tokens().Policy(ctx, q.rest)
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return d, err
+}
+
+func (h *handler) legacyPolicy(ctx context.Context, q *request) (*answer, error) {
+	d, err := q.document(ctx)
+	if d == nil {
+		return nil, err
+	}
+	return shown(struct {
+		Name  string `json:"name"`
+		Rules string `json:"rules"`
+	}{d.Name, d.Text})
+}
+
+// policy gives name and text alone, which is all that strict clients take, where nobody uses more of what OpenBao has added.
+func (h *handler) policy(ctx context.Context, q *request) (*answer, error) {
+	d, err := q.document(ctx)
+	if d == nil {
+		return nil, err
+	}
+	if d.CASRequired || !d.Expiration.IsZero() {
+		return shown(describePolicy(d))
+	}
+	return shown(struct {
+		Name   string `json:"name"`
+		Policy string `json:"policy"`
+	}{d.Name, d.Text})
+}
+
+func (h *handler) detailedPolicy(ctx context.Context, q *request) (*answer, error) {
+	d, err := q.document(ctx)
+	if d == nil {
+		return nil, err
+	}
+	return shown(describePolicy(d))
+}
+
+type policyAnswer struct {
+	CASRequired bool      `json:"cas_required"`
+	Expiration  time.Time `json:"expiration,omitzero"`
+	Modified    time.Time `json:"modified"`
+	Name        string    `json:"name"`
+	Policy      string    `json:"policy"`
+	Version     int       `json:"version"`
+}
+
+func describePolicy(d *auth.Document) policyAnswer {
+	return policyAnswer{d.CASRequired, d.Expiration, d.Modified, d.Name, d.Text, d.Version}
+}
+
+func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) {
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	f, w := fields(data), auth.PolicyWrite{Name: q.rest}
+	if err := f.text("policy", &w.Text); err != nil {
+		return nil, err
+	}
+	if w.Text == "" && strings.HasPrefix(q.path, "sys/policy/") {
+		if err := f.text("rules", &w.Text); err != nil {
+			return nil, err
+		}
+	}
+	if err := h.readPolicyOptions(f, &w); err != nil {
+		return nil, err
+	}
+	if err := q.active.Tokens().WritePolicy(ctx, w); err != nil {
+		return nil, err
+	}
+	if lower := strings.ToLower(q.rest); lower != q.rest {
+		return &answer{warnings: []string{fmt.Sprintf("policy name was converted to %q", lower)}}, nil
+	}
+	return done()
+}
+
+// readPolicyOptions reads what OpenBao has added.
+func (h *handler) readPolicyOptions(f fields, w *auth.PolicyWrite) error {
+	var ttl time.Duration
+	if err := f.duration("ttl", &ttl); err != nil {
+		return err
+	}
+	if ttl < 0 {
+		return badField("ttl", "a duration that is not negative")
+	}
+	if ttl > 0 {
+		w.Expiration = h.Now().Add(ttl)
+	}
+	var at string
+	if err := f.text("expiration", &at); err != nil {
+		return err
+	}
+	if at != "" {
+		t, err := time.Parse(time.RFC3339Nano, at)
+		if err != nil {
+			return badField("expiration", `a time such as "2030-01-02T15:04:05Z"`)
+		}
+		w.Expiration = t
+	}
+	if !w.Expiration.IsZero() && !w.Expiration.After(h.Now()) {
+		return badField("expiration", "in the future")
+	}
+	if f["cas_required"] != nil {
+		w.CASRequired = new(bool)
+		if err := f.flag("cas_required", w.CASRequired); err != nil {
+			return err
+		}
+	}
+	if f["cas"] != nil {
+		var n int64
+		if err := f.number("cas", &n); err != nil {
+			return err
+		}
+		cas := int(n)
+		w.CAS = &cas
+	}
+	return nil
+}
+
+func (h *handler) deletePolicy(ctx context.Context, q *request) (*answer, error) {
+	return nil, q.active.Tokens().DeletePolicy(ctx, q.rest)
+}
