@@ -135,7 +135,13 @@ func (h *handler) auditAuth(q *request, refused error) *audit.Auth {
 	}
 	a := &audit.Auth{
 		Token: q.token, Accessor: who.Accessor, DisplayName: who.DisplayName, Policies: who.Policies, TokenPolicies: who.Policies,
-		TokenType: "service", Results: &audit.PolicyResults{Allowed: refused == nil},
+		Results: &audit.PolicyResults{Allowed: refused == nil},
+	}
+	if t := who.Token(); t != nil {
+		a.TokenType, a.TTL, a.Issued, a.Metadata = t.Type.String(), t.TTL, t.Created, t.Meta
+		if t.Uses > 0 {
+			a.RemainingUses = int(t.Uses)
+		}
 	}
 	if who.Root {
 		a.Results.Granting = []string{"root"}

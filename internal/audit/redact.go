@@ -227,6 +227,12 @@ func appendString[T string | []byte](dst []byte, text T) []byte {
 		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(string(text[i:min(len(text), i+utf8.UTFMax)]))
+			if r == '\u2028' || r == '\u2029' { // some readers take these for ends of lines
+				dst = append(append(dst, text[begin:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
+				i += n
+				begin = i
+				continue
+			}
 			if r != utf8.RuneError || n > 1 {
 				i += n
 				continue

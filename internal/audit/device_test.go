@@ -1,0 +1,547 @@
+package audit
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"log/syslog"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// gate is a sink that waits, or fails, when told.
+type gate struct {
+	mu      sync.Mutex
+	open    chan struct{} // writes wait for it; nil: they do not
+	err     error
+	lines   []string
+	batches []int
+	entered chan struct{} // has one for each write that has begun
+}
+
+func newGate() *gate { return &gate{entered: make(chan struct{}, 2*maxWaiting)} }
+
+func (g *gate) write(lines []byte, ends []int) (int, error) {
+	g.mu.Lock()
+	wait, err := g.open, g.err
+	g.mu.Unlock()
+	g.entered <- struct{}{}
+	if wait != nil {
+		<-wait
+	}
+	if err != nil {
+		return 0, err
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.batches = append(g.batches, len(ends))
+	begin := 0
+	for _, end := range ends {
+		g.lines = append(g.lines, string(lines[begin:end]))
+		begin = end
+	}
+	return len(ends), nil
+}
+
+func (g *gate) reopen() error { return nil }
+func (g *gate) close() error  { return nil }
+
+func (g *gate) set(open chan struct{}, err error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.open, g.err = open, err
+}
+
+func (g *gate) count() (lines, batches int) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return len(g.lines), len(g.batches)
+}
+
+// through adds a device with such a sink to a trail.
+func (b *bench) through(path string, g *gate, deadline time.Duration) {
+	b.t.Helper()
+	d := newDevice(path, g, deadline, b.trail.o.Log)
+	before := b.trail.now.Load()
+	a := &attached{Config{Path: path}, &formatter{hash: newHasher("salt")}, d}
+	b.trail.now.Store(&set{devices: append(before.devices[:len(before.devices):len(before.devices)], a), active: true})
+}
+
+// TestGroups: what comes while a write is under way goes out together, in one write.
+func TestGroups(t *testing.T) {
+	t.Parallel()
+	b, g := active(t), newGate()
+	b.through("g/", g, time.Minute)
+	held := make(chan struct{})
+	g.set(held, nil)
+	var wg sync.WaitGroup
+	ask := func(id string) {
+		wg.Go(func() {
+			if err := b.trail.Begin(request(id), nil).Request(""); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	ask("first")
+	<-g.entered
+	const n = 50
+	for i := range n {
+		ask(fmt.Sprint(i))
+	}
+	d := b.trail.now.Load().devices[0].device
+	eventually(t, "all wait", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.queue.ends) == n
+	})
+	close(held)
+	wg.Wait()
+	if lines, batches := g.count(); lines != n+1 || batches != 2 {
+		t.Errorf("%d entries in %d writes", lines, batches)
+	}
+}
+
+func eventually(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for end := time.Now().Add(10 * time.Second); !ok(); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("never: %s", what)
+		}
+	}
+}
+
+// TestOneIsEnough: with two devices a request passes as long as one takes its entries; with none it does not.
+func TestOneIsEnough(t *testing.T) {
+	t.Parallel()
+	b, one, two := active(t), newGate(), newGate()
+	b.through("one/", one, time.Minute)
+	b.through("two/", two, time.Minute)
+	b.must("both")
+	broken := errors.New("broken")
+	one.set(nil, broken)
+	b.must("one is broken")
+	two.set(nil, broken)
+	if err := b.once("none"); !errors.Is(err, ErrUnwritten) || !errors.Is(err, broken) {
+		t.Errorf("without a device: %v", err)
+	}
+	one.set(nil, nil)
+	b.must("one is back")
+	two.set(nil, nil)
+	b.must("both are back")
+	if !strings.Contains(b.log.String(), "takes entries again") {
+		t.Error("nobody was told")
+	}
+}
+
+// TestHanging: a device that hangs costs its deadline once. Then nobody waits for it where there is another; where there is none requests are
+// refused at once. When it goes on, it takes entries again.
+func TestHanging(t *testing.T) {
+	t.Parallel()
+	b, g := active(t), newGate()
+	const deadline = 300 * time.Millisecond
+	b.through("g/", g, deadline)
+	held := make(chan struct{})
+	g.set(held, nil)
+	begin := time.Now()
+	if err := b.once("first"); !errors.Is(err, errLate) {
+		t.Errorf("hanging: %v", err)
+	}
+	if took := time.Since(begin); took < deadline || took > 20*deadline {
+		t.Errorf("a deadline of %s took %s", deadline, took)
+	}
+	begin = time.Now()
+	for range 100 {
+		if err := b.once("refused"); !errors.Is(err, ErrUnwritten) {
+			t.Fatalf("while it hangs: %v", err)
+		}
+	}
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("100 refusals took %s", took)
+	}
+	file := b.file("log")
+	b.enable("file", "file", "file_path", file)
+	b.must("by the other")
+	close(held)
+	g.set(nil, nil)
+	eventually(t, "it takes entries again", func() bool { return b.trail.now.Load().devices[0].device.healthy() })
+	b.must("by both")
+}
+
+// TestFullQueue: what waits for a device that hangs is bounded.
+func TestFullQueue(t *testing.T) {
+	t.Parallel()
+	b, g := active(t), newGate()
+	b.through("g/", g, 100*time.Millisecond)
+	b.enable("discard", "file", "file_path", "discard")
+	held := make(chan struct{})
+	g.set(held, nil)
+	for range maxWaiting {
+		b.must("x")
+	}
+	d := b.trail.now.Load().devices[0].device
+	d.mu.Lock()
+	waiting, missing := len(d.queue.ends), d.missing
+	d.mu.Unlock()
+	if waiting != maxWaiting || missing == 0 {
+		t.Errorf("%d wait, %d are missing", waiting, missing)
+	}
+	close(held)
+	eventually(t, "it has taken all that waited", func() bool {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		return len(d.queue.ends) == 0 && !d.writing && !d.failed
+	})
+}
+
+// TestRemovedFile: a file that was removed is made anew, and no entry is lost; where its folder is gone too, nothing happens.
+func TestRemovedFile(t *testing.T) {
+	t.Parallel()
+	b := active(t)
+	dir := b.file("logs")
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.enable("file", "file", "file_path", filepath.Join(dir, "log"), "skip_test", "true")
+	b.must("1")
+	if err := os.Remove(filepath.Join(dir, "log")); err != nil {
+		t.Fatal(err)
+	}
+	b.must("2")
+	if got := b.read("logs/log"); len(b.entries(got)) != 2 || strings.Contains(got, "secret/1") {
+		t.Errorf("made anew: %s", got)
+	}
+	if err := os.RemoveAll(dir); err != nil {
+		t.Fatal(err)
+	}
+	if err := b.once("3"); !errors.Is(err, ErrUnwritten) || !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("without its folder: %v", err)
+	}
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	b.must("4")
+}
+
+// TestFullDisk: what has no room is refused, leaves no half of a line, and when there is room the log goes on.
+func TestFullDisk(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
+		t.Logf("no small disk here (%v): /dev/full takes its place", err)
+		fullDevice(t)
+		return
+	}
+	t.Cleanup(func() {
+		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	b := active(t)
+	ballast := filepath.Join(dir, "ballast")
+	if err := os.WriteFile(ballast, make([]byte, 40<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log := filepath.Join(dir, "log")
+	b.enable("file", "file", "file_path", log)
+	var err error
+	passed := 0
+	for ; err == nil; passed++ {
+		if passed > 10_000 {
+			t.Fatal("the disk never fills")
+		}
+		err = b.once(fmt.Sprint(passed))
+	}
+	if !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: %v", err)
+	}
+	for range 10 {
+		if err := b.once("refused"); !errors.Is(err, ErrUnwritten) {
+			t.Errorf("still full: %v", err)
+		}
+	}
+	if err := os.Remove(ballast); err != nil {
+		t.Fatal(err)
+	}
+	b.must("after")
+	raw, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	all := b.entries(string(raw))
+	if n := len(all); n < 2*passed || all[n-1]["request"].(map[string]any)["id"] != "after" {
+		t.Errorf("%d entries of %d requests", n, passed)
+	}
+}
+
+func fullDevice(t *testing.T) {
+	b := active(t)
+	b.enable("file", "file", "file_path", "/dev/full", "mode", "0000", "skip_test", "true")
+	if err := b.once("1"); !errors.Is(err, syscall.ENOSPC) {
+		t.Errorf("full: %v", err)
+	}
+}
+
+// TestTornLine: behind half a line of a process that was killed the log goes on with a line of its own.
+func TestTornLine(t *testing.T) {
+	t.Parallel()
+	b := active(t)
+	if err := os.WriteFile(b.file("log"), []byte(`{"half":`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b.enable("file", "file", "file_path", b.file("log"), "skip_test", "true")
+	b.must("1")
+	half, rest, _ := strings.Cut(b.read("log"), "\n")
+	if half != `{"half":` || len(b.entries(rest)) != 2 {
+		t.Errorf("behind half a line: %q", b.read("log"))
+	}
+}
+
+func TestModes(t *testing.T) {
+	t.Parallel()
+	b := active(t)
+	for option, want := range map[string]os.FileMode{"": 0o600, "0640": 0o640, "0777": 0o666, "0000": 0o604} {
+		name := "mode" + option
+		if err := os.WriteFile(b.file(name), nil, 0o604); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(b.file(name), 0o604); err != nil {
+			t.Fatal(err)
+		}
+		b.enable(name, "file", "file_path", b.file(name), "mode", option)
+		if info, err := os.Stat(b.file(name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("mode %q: %v, want %v; %v", option, info.Mode(), want, err)
+		}
+	}
+}
+
+// TestReopen: after a rotation the log goes on in a new file, and not one entry is missing.
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	b := active(t)
+	b.enable("file", "file", "file_path", b.file("log"))
+	const writers, each = 8, 100
+	var wg sync.WaitGroup
+	for w := range writers {
+		wg.Go(func() {
+			for i := range each {
+				b.must(fmt.Sprint(w, "-", i))
+			}
+		})
+	}
+	for i := range 5 {
+		if err := os.Rename(b.file("log"), b.file(fmt.Sprint("log.", i))); err != nil {
+			t.Error(err)
+		}
+		b.trail.Reopen()
+		eventually(t, "the new file", func() bool { _, err := os.Stat(b.file("log")); return err == nil })
+	}
+	wg.Wait()
+	total := len(b.entries(b.read("log")))
+	for i := range 5 {
+		total += len(b.entries(b.read(fmt.Sprint("log.", i))))
+	}
+	if total != 2*writers*each+1 {
+		t.Errorf("%d entries of %d", total, 2*writers*each+1)
+	}
+}
+
+// collector listens and keeps lines.
+type collector struct {
+	net.Listener
+	lines chan string
+	wg    sync.WaitGroup
+}
+
+func listen(t *testing.T, network, address string) *collector {
+	t.Helper()
+	l, err := net.Listen(network, address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &collector{Listener: l, lines: make(chan string, 1000)}
+	c.wg.Go(func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			c.wg.Go(func() {
+				defer conn.Close()
+				for s := bufio.NewScanner(conn); s.Scan(); {
+					if strings.Contains(s.Text(), "hang up") {
+						return
+					}
+					c.lines <- s.Text()
+				}
+			})
+		}
+	})
+	return c
+}
+
+// stop waits until the connections have ended, too.
+func (c *collector) stop(t *testing.T, end func()) {
+	t.Helper()
+	if err := c.Close(); err != nil {
+		t.Error(err)
+	}
+	end()
+	c.wg.Wait()
+}
+
+func TestSockets(t *testing.T) {
+	t.Parallel()
+	for _, network := range []string{"tcp", "unix"} {
+		t.Run(network, func(t *testing.T) {
+			t.Parallel()
+			b := active(t)
+			address := "127.0.0.1:0"
+			if network == "unix" {
+				address = b.file("socket")
+			}
+			c := listen(t, network, address)
+			b.enable("s", "socket", "address", c.Addr().String(), "socket_type", network, "write_timeout", "5s")
+			<-c.lines
+			b.must("1")
+			for range 2 {
+				if line := <-c.lines; !strings.Contains(line, "secret/1") {
+					t.Errorf("got %s", line)
+				}
+			}
+			_ = b.trail.Begin(request("hang up"), nil).Request("") // the other end closes
+			s := b.trail.now.Load().devices[0].device.sink.(*socketSink)
+			eventually(t, "the end of the connection is noticed", s.gone.Load)
+			b.must("2")
+			for range 2 {
+				if line := <-c.lines; !strings.Contains(line, "secret/2") {
+					t.Errorf("by a new connection: %s", line)
+				}
+			}
+			c.stop(t, func() { _ = b.trail.Begin(request("hang up"), nil).Request("") })
+			eventually(t, "the end of the connection is noticed", s.gone.Load)
+			if err := b.once("3"); !errors.Is(err, ErrUnwritten) {
+				t.Errorf("nobody listens: %v", err)
+			}
+		})
+	}
+}
+
+// TestHungSocket: somebody accepts and never reads.
+func TestHungSocket(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	b := active(t)
+	b.enable("s", "socket", "address", l.Addr().String(), "write_timeout", "200ms")
+	conn, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	big := &Request{ID: "1", Path: strings.Repeat("x", 1<<20)}
+	var slowest time.Duration
+	for range 100 {
+		begin := time.Now()
+		err = b.trail.Begin(big, nil).Request("")
+		slowest = max(slowest, time.Since(begin))
+		if err != nil {
+			break
+		}
+	}
+	if !errors.Is(err, ErrUnwritten) || slowest > 5*time.Second {
+		t.Errorf("never read: %v after %s", err, slowest)
+	}
+}
+
+func TestDatagrams(t *testing.T) {
+	t.Parallel()
+	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	b := active(t)
+	b.enable("s", "socket", "address", conn.LocalAddr().String(), "socket_type", "udp", "skip_test", "true")
+	b.must("1")
+	buf := make([]byte, 1<<16)
+	for range 2 {
+		n, _, err := conn.ReadFrom(buf)
+		if err != nil || len(b.entries(string(buf[:n]))) != 1 {
+			t.Errorf("%s, %v", buf[:n], err)
+		}
+	}
+}
+
+// TestSyslog writes to a log of its own, which goes and comes back.
+func TestSyslog(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	address := filepath.Join(dir, "log")
+	daemon := func() net.PacketConn {
+		c, err := net.ListenPacket("unixgram", address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	var asked []string
+	b := active(t, func(o *Options) {
+		o.Syslog = func(facility, tag string) (io.WriteCloser, error) {
+			asked = []string{facility, tag}
+			return syslog.Dial("unixgram", address, syslog.LOG_AUTH|syslog.LOG_INFO, tag)
+		}
+	})
+	d := daemon()
+	b.enable("sys", "syslog", "facility", "local3", "tag", "sealgate", "skip_test", "true")
+	b.must("1")
+	buf := make([]byte, 1<<16)
+	for range 2 {
+		n, _, err := d.ReadFrom(buf)
+		if text := string(buf[:n]); err != nil || !strings.Contains(text, "sealgate[") || !strings.Contains(text, `"path":"secret/1"`) {
+			t.Errorf("%q, %v", text, err)
+		}
+	}
+	if asked[0] != "LOCAL3" || asked[1] != "sealgate" {
+		t.Errorf("asked for %v", asked)
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	if err := b.once("2"); !errors.Is(err, ErrUnwritten) {
+		t.Errorf("the log is gone: %v", err)
+	}
+	d = daemon()
+	defer d.Close()
+	b.must("3")
+}
+
+// BenchmarkRecord is one request through a file device, by sixteen at once.
+func BenchmarkRecord(b *testing.B) {
+	x := active(b)
+	x.enable("file", "file", "file_path", x.file("log"))
+	req, auth, resp := full()
+	req.Headers = nil
+	b.SetParallelism(8)
+	b.ReportAllocs()
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			r := x.trail.Begin(req, auth)
+			if err := errors.Join(r.Request(""), r.Response(resp, "")); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
