@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -41,6 +42,10 @@ type Config struct {
 
 	// RawStorage opens sys/raw, which shows and changes what lies behind the barrier (raw_storage_endpoint).
 	RawStorage bool
+
+	Front    config.Front // what stands before the API on this listener
+	Hostname string       // sent as X-Vault-Hostname; "" where it is not
+	Shared   *Shared      // by all listeners of a server; nil: this one has its own
 
 	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
 }
@@ -67,6 +72,7 @@ func (l Limits) withDefaults() Limits {
 type handler struct {
 	Config
 	routes *table
+	lines  []route            // of the table, in order
 	mode   *node.RecoveryMode // of recovery mode alone; then there is no Node
 }
 
@@ -84,19 +90,28 @@ func newHandler(c Config, routes []route) *handler {
 	if c.Refusals == nil {
 		c.Refusals = NewRefusals(c.Now, c.Log)
 	}
-	return &handler{Config: c, routes: newTable(routes)}
+	if c.Shared == nil {
+		c.Shared = NewShared(nil, c.Log)
+	}
+	return &handler{Config: c, routes: newTable(routes), lines: routes}
 }
 
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.Limits.Duration)
 	defer cancel()
-	q := &request{http: r, out: w, limits: &h.Limits}
+	q := started(w, r, h)
+	ctx, q.span = h.Shared.Tracer.Start(ctx, r)
+	h.Shared.begin(q)
+	defer h.Shared.finish(q)
 	defer h.recovered(q)
 	header := w.Header()
 	header["Cache-Control"] = noStore
 	header["Content-Type"] = applicationJSON
 	header["Strict-Transport-Security"] = hsts
+	if h.Hostname != "" {
+		header["X-Vault-Hostname"] = []string{h.Hostname}
+	}
 	a, err := h.answer(ctx, q)
 	if err != nil {
 		h.refuse(q, err)

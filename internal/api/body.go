@@ -117,7 +117,9 @@ func (q *request) fields() (map[string]any, error) {
 		return nil, nil
 	}
 	if q.isForm(body) {
-		return parseForm(body, q.limits)
+		data, err := parseForm(body, q.limits)
+		q.data = data
+		return data, err
 	}
 	if err := checkJSON(body, q.limits); err != nil {
 		return nil, err
@@ -131,6 +133,7 @@ func (q *request) fields() (map[string]any, error) {
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return nil, errDecode(errors.New("more behind it"))
 	}
+	q.data = data
 	return data, nil
 }
 

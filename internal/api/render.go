@@ -82,8 +82,14 @@ func (h *handler) render(q *request, a *answer) {
 			q.sendErrors(http.StatusNotFound)
 			return
 		}
-		q.sent = true
-		q.out.WriteHeader(http.StatusNoContent)
+		q.send(http.StatusNoContent, nil)
+		return
+	}
+	if a.status == http.StatusNoContent {
+		q.send(a.status, nil)
+		return
+	}
+	if q.sent { // the handler has written it as it came
 		return
 	}
 	buf := buffers.Get().(*bytes.Buffer)
@@ -196,11 +202,13 @@ func writeMembers(buf *bytes.Buffer, v any) error {
 
 // send writes a body that is complete.
 func (q *request) send(status int, body []byte) {
-	q.sent = true
+	q.sent, q.status = true, status
+	dress(q.out.Header(), q.front, status)
 	if status == http.StatusNoContent || status == http.StatusNotModified {
 		q.out.WriteHeader(status)
 		return
 	}
+	body = q.compressed(body)
 	q.out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	q.out.WriteHeader(status)
 	_, _ = q.out.Write(body) // a client that has gone away is nobody to tell

@@ -7,12 +7,15 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 	"unicode/utf8"
 
 	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/tracing"
 )
 
 // request is one request on its way.
@@ -34,6 +37,17 @@ type request struct {
 	body      []byte
 	authentic bool // the token is known; see refuse
 	sent      bool
+	status    int            // that was sent
+	data      map[string]any // the body, where it was read as an object
+	help      bool           // what the path is for is asked, and nothing else
+
+	// For the requests in flight, see [Shared].
+	began      time.Time
+	span       tracing.Span
+	front      *config.Front
+	remote     string // the address that the connection came from
+	url        string // the path as it came
+	next, prev *request
 
 	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
@@ -143,6 +157,9 @@ func (q *request) operation() error {
 	}
 	switch q.http.Method {
 	case http.MethodGet:
+		if q.help, err = q.flag("help"); err != nil {
+			return err
+		}
 		switch {
 		case list && scan:
 			return errBadParam
@@ -162,6 +179,8 @@ func (q *request) operation() error {
 		q.op = doors.Patch
 	case http.MethodDelete:
 		q.op = doors.Delete
+	case "HELP":
+		q.help = true
 	default:
 		return errNoMethod
 	}

@@ -1,0 +1,111 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// showMetrics answers in JSON or, with ?format=prometheus (and where the client's Accept says so), in Prometheus's text.
+func (h *handler) showMetrics(_ context.Context, q *request) (*answer, error) {
+	s := h.Shared
+	format := q.query.Get("format")
+	if format == "" && bytes.Contains([]byte(q.http.Header.Get("Accept")), []byte("openmetrics-text")) {
+		format = "prometheus"
+	}
+	switch format {
+	case "":
+		return shown(s.Metrics.Summary())
+	case "prometheus":
+	default:
+		return nil, fault.New(fault.Invalid, "metric response format %q unknown: leave it away for JSON, or give prometheus", format)
+	}
+	if !s.Prometheus {
+		return nil, fault.New(fault.Invalid, "prometheus is not enabled: telemetry.prometheus_retention_time is 0")
+	}
+	var b bytes.Buffer
+	if err := s.Metrics.WritePrometheus(&b); err != nil {
+		return nil, err
+	}
+	q.out.Header()["Content-Type"] = []string{metrics.ContentType}
+	return &answer{data: json.RawMessage(b.Bytes())}, nil
+}
+
+// lookup bounds what a look at metrics may wait for storage.
+const lookup = 2 * time.Second
+
+// Observe adds what a node knows of itself to the metrics.
+func (s *Shared) Observe(n *node.Node) {
+	for name, help := range map[string]string{
+		"core.unsealed":                     "Whether the node is unsealed.",
+		"core.active":                       "Whether the node is the one that writes.",
+		"sealgate.seal.would_unseal":        "Whether this seal gave the stored root key back when last asked.",
+		"sealgate.seal.last_proof":          "When this seal last did, in seconds since 1970.",
+		"sealgate.barrier.term":             "The term of the barrier key in use.",
+		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
+		"sealgate.ceremony.active":          "Whether a ceremony of this kind is under way.",
+		"sealgate.ceremony.progress":        "Shares that were given to it.",
+		"sealgate.ceremony.required":        "Shares that it needs.",
+	} {
+		s.Metrics.Help(name, help)
+	}
+	s.Metrics.Sampled(func(m *metrics.Sample) {
+		ctx, cancel := context.WithTimeout(context.Background(), lookup)
+		defer cancel()
+		health := n.Health()
+		m.Gauge("core.unsealed", metrics.Truth(!health.Sealed), "cluster", health.ClusterName)
+		m.Gauge("core.active", metrics.Truth(!health.Sealed && !health.Standby), "cluster", health.ClusterName)
+		m.Gauge("sealgate.would_unseal", metrics.Truth(health.WouldUnseal))
+		observeSeals(ctx, m, n)
+		if active, err := n.Active(); err == nil {
+			m.Gauge("core.mount_table.num_entries", float64(len(active.Mounts().List())), "type", "logical", "local", "false")
+			observeBarrier(m, n)
+			observeCeremonies(ctx, m, n)
+		}
+	})
+}
+
+func observeSeals(ctx context.Context, m *metrics.Sample, n *node.Node) {
+	st, err := n.SealStatus(ctx)
+	if err != nil {
+		return
+	}
+	for _, s := range st.Seals {
+		m.Gauge("sealgate.seal.would_unseal", metrics.Truth(s.WouldUnseal), "seal", s.Name, "type", s.Type)
+		if s.LastProof != nil {
+			m.Gauge("sealgate.seal.last_proof", float64(s.LastProof.UnixMilli())/1000, "seal", s.Name, "type", s.Type)
+		}
+	}
+}
+
+func observeBarrier(m *metrics.Sample, n *node.Node) {
+	k, err := n.KeyStatus()
+	if err != nil {
+		return
+	}
+	m.Gauge("sealgate.barrier.term", float64(k.Term))
+	m.Gauge("sealgate.barrier.term_encryptions", float64(k.Encryptions))
+	m.Counter("barrier.estimated_encryptions", k.Encryptions)
+}
+
+func observeCeremonies(ctx context.Context, m *metrics.Sample, n *node.Node) {
+	show := func(kind string, started bool, progress, required int) {
+		m.Gauge("sealgate.ceremony.active", metrics.Truth(started), "ceremony", kind)
+		m.Gauge("sealgate.ceremony.progress", float64(progress), "ceremony", kind)
+		m.Gauge("sealgate.ceremony.required", float64(required), "ceremony", kind)
+	}
+	for target, kind := range map[recovery.Target]string{recovery.Barrier: "rekey-barrier", recovery.Recovery: "rekey-recovery"} {
+		if st, err := n.RekeyStatus(ctx, target); err == nil {
+			show(kind, st.Started, st.Progress, st.Required)
+		}
+	}
+	if st, err := n.GenerateRootStatus(ctx); err == nil {
+		show("generate-root", st.Started, st.Progress, st.Required)
+	}
+}

@@ -1,0 +1,225 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/logs"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// operateRoutes are for those who run the server: what it does, how it is set, what it says.
+var operateRoutes = []route{
+	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).showMetrics},
+	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).hostInfo},
+	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).inFlight},
+	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).sanitized},
+	{listing, "sys/version-history", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).versionHistory},
+	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readLoggers},
+	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setLogger},
+	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).resetLogger},
+	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readLoggers},
+	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setLogger},
+	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).resetLogger},
+	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).monitor},
+	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, 0, (*handler).specification},
+	{get, "sys/replication/status", noBody, anybody, 0, false, envelopeStyle, 0, func(*handler, context.Context, *request) (*answer, error) {
+		return nil, errNoPath
+	}},
+
+	{get, "sys/config/cors", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).readCORS},
+	{write, "sys/config/cors", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).writeCORS},
+	{remove, "sys/config/cors", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).deleteCORS},
+
+	{get, "sys/quotas/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readQuotaConfig},
+	{write, "sys/quotas/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuotaConfig},
+	{listing, "sys/quotas/rate-limit", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).listQuotas},
+	{get, "sys/quotas/rate-limit/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readQuota},
+	{write, "sys/quotas/rate-limit/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuota},
+	{remove, "sys/quotas/rate-limit/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deleteQuota},
+}
+
+// Routes that take the place of a line of the table where the listener says so.
+var (
+	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).showMetrics}
+	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).inFlight}
+)
+
+// opened lets anybody see what the listener shows to all, and nobody what it shows to none.
+func (h *handler) opened(q *request) error {
+	switch {
+	case q.route.Path != "sys/metrics" && q.route.Path != "sys/in-flight-req":
+	case q.route.Path == "sys/metrics" && h.Front.DisallowMetrics:
+		return errNoPath
+	case q.route.Path == "sys/metrics" && h.Front.OpenMetrics:
+		q.route = &openMetrics
+	case q.route.Path == "sys/in-flight-req" && h.Front.OpenInFlight:
+		q.route = &openInFlight
+	}
+	return nil
+}
+
+func (h *handler) sanitized(context.Context, *request) (*answer, error) {
+	if h.Shared.Sanitized == nil {
+		return done()
+	}
+	return shown(h.Shared.Sanitized)
+}
+
+type versionAnswer struct {
+	Keys []string               `json:"keys"`
+	Info map[string]versionInfo `json:"key_info"`
+}
+
+type versionInfo struct {
+	BuildDate string  `json:"build_date"`
+	Previous  *string `json:"previous_version"`
+	Installed string  `json:"timestamp_installed"`
+}
+
+// versionHistory lists the versions that have run on this storage. One is noted when the history is first looked at, or a quota or
+// origin first checked, after its start.
+func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, error) {
+	if err := h.noteVersion(ctx, q); err != nil {
+		return nil, err
+	}
+	names, err := q.active.Store().List(ctx, pathVersions, "", 0)
+	if err != nil {
+		return nil, err
+	}
+	times := map[string]time.Time{}
+	for _, name := range names {
+		var v versionRecord
+		if err := readSetting(ctx, q.active, pathVersions+name, &v); err != nil {
+			return nil, err
+		}
+		times[name] = v.Installed
+	}
+	slices.SortStableFunc(names, func(a, b string) int { return times[a].Compare(times[b]) })
+	a := versionAnswer{Keys: names, Info: map[string]versionInfo{}}
+	for i, name := range names {
+		info := versionInfo{Installed: times[name].UTC().Format(time.RFC3339Nano)}
+		if name == h.Version {
+			info.BuildDate = h.CommitDate
+		}
+		if i > 0 {
+			info.Previous = &names[i-1]
+		}
+		a.Info[name] = info
+	}
+	return shown(a)
+}
+
+func (h *handler) noteVersion(ctx context.Context, q *request) error {
+	_, err := q.active.Store().Get(ctx, pathVersions+h.Version)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return err
+	}
+	return h.Shared.settings.change(ctx, q.active, pathVersions+h.Version, versionRecord{settingsVersion, h.Now().UTC()})
+}
+
+var errNoLogs = fault.New(fault.Unsupported, "this server's log cannot be looked at or set from here")
+
+// levelName is Vault's word for a level.
+func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
+
+func (h *handler) readLoggers(_ context.Context, q *request) (*answer, error) {
+	if h.Shared.Logs == nil {
+		return nil, errNoLogs
+	}
+	all := map[string]string{}
+	for name, level := range h.Shared.Logs.Levels() {
+		if q.rest == "" || q.rest == name {
+			all[name] = levelName(level)
+		}
+	}
+	if len(all) == 0 {
+		return nil, errNoLogger(q.rest)
+	}
+	return shown(all)
+}
+
+func errNoLogger(name string) error { return fault.New(fault.NotFound, "logger %q not found", name) }
+
+func (h *handler) setLogger(_ context.Context, q *request) (*answer, error) {
+	if h.Shared.Logs == nil {
+		return nil, errNoLogs
+	}
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	var word string
+	if err := fields(data).text("level", &word); err != nil {
+		return nil, err
+	}
+	if word == "" {
+		return nil, fault.New(fault.Invalid, "level is required")
+	}
+	level, ok := config.Level(word)
+	if !ok {
+		return nil, fault.New(fault.Invalid, "invalid level %q provided: trace, debug, info, warn or error", word)
+	}
+	if !h.Shared.Logs.Set(q.rest, level) {
+		return nil, errNoLogger(q.rest)
+	}
+	h.Log.Info("the log level was changed", "of", q.rest, "level", levelName(level), "request_id", q.id())
+	return done()
+}
+
+func (h *handler) resetLogger(_ context.Context, q *request) (*answer, error) {
+	if h.Shared.Logs == nil {
+		return nil, errNoLogs
+	}
+	if !h.Shared.Logs.Reset(q.rest) {
+		return nil, errNoLogger(q.rest)
+	}
+	return done()
+}
+
+// monitor sends the log as it is written, until the client goes or the server stops.
+func (h *handler) monitor(_ context.Context, q *request) (*answer, error) {
+	if h.Shared.Logs == nil {
+		return nil, errNoLogs
+	}
+	level, format := slog.LevelInfo, logs.Text
+	if word := q.query.Get("log_level"); word != "" {
+		var ok bool
+		if level, ok = config.Level(word); !ok {
+			return nil, fault.New(fault.Invalid, "unknown log level: trace, debug, info, warn or error")
+		}
+	}
+	if word := q.query.Get("log_format"); word != "" {
+		format = word
+	}
+	w, err := h.Shared.Logs.Watch(format, level)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "unknown log format: standard or json")
+	}
+	defer w.Close()
+	out := http.NewResponseController(q.out)
+	_ = out.SetWriteDeadline(time.Time{}) // where the connection has none there is none to lift
+	q.out.Header()["Content-Type"] = []string{"text/plain; charset=utf-8"}
+	dress(q.out.Header(), q.front, http.StatusOK)
+	q.sent, q.status = true, http.StatusOK
+	q.out.WriteHeader(http.StatusOK)
+	for err = out.Flush(); err == nil; err = out.Flush() {
+		select {
+		case <-q.http.Context().Done():
+			return &answer{}, nil
+		case line := <-w.Lines():
+			if _, err := q.out.Write(line); err != nil {
+				return &answer{}, nil
+			}
+		}
+	}
+	return &answer{}, nil
+}

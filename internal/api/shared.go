@@ -1,0 +1,175 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/logs"
+	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/tracing"
+)
+
+// Shared is what all listeners of a server have together: its metrics, its log, the requests in flight, and the settings that
+// stand behind the barrier. It is safe for concurrent use.
+type Shared struct {
+	Metrics    *metrics.Registry
+	Prometheus bool            // sys/metrics may be had in Prometheus's format
+	Logs       *logs.Hub       // nil: sys/loggers and sys/monitor say that there is nothing to see
+	Tracer     *tracing.Tracer // nil: no spans
+	Sanitized  map[string]any  // the configuration without secrets, for sys/config/state/sanitized
+
+	log      *slog.Logger
+	settings settingsCache
+	quotas   limiters
+
+	requests [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
+	times    [len(operations)]*metrics.Timer
+	handled  *metrics.Timer
+	logins   *metrics.Timer
+	refused  *metrics.Counter
+	routes   sync.Map // routeKey to *metrics.Timer: one for each mount and operation
+
+	mu     sync.Mutex
+	flight request // the ring of requests in flight hangs here
+	flying int
+}
+
+var operations = [...]doors.Operation{
+	doors.Read: doors.Read, doors.List: doors.List, doors.Create: doors.Create, doors.Update: doors.Update,
+	doors.Patch: doors.Patch, doors.Delete: doors.Delete, doors.Scan: doors.Scan,
+}
+
+// NewShared makes what the listeners share. r is where requests are counted; nil makes a registry of its own.
+func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
+	if r == nil {
+		r = metrics.New("vault", nil)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	s := &Shared{Metrics: r, Prometheus: true, log: log}
+	s.flight.next, s.flight.prev = &s.flight, &s.flight
+	r.Help("sealgate.requests", "Requests that were answered, by operation and first digit of the status.")
+	r.Help("sealgate.request.milliseconds", "From a request's headers to the end of its answer.")
+	for _, op := range operations {
+		for digit := range s.requests[op] {
+			if digit >= 2 {
+				s.requests[op][digit] = r.Counter("sealgate.requests", "operation", op.String(), "status", string(rune('0'+digit))+"xx")
+			}
+		}
+		s.times[op] = r.Timer("sealgate.request.milliseconds", "operation", op.String())
+	}
+	s.handled, s.logins = r.Timer("core.handle_request"), r.Timer("core.handle_login_request")
+	s.refused = r.Counter("quota.rate_limit.violation")
+	r.Sampled(func(sample *metrics.Sample) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		sample.Gauge("core.in_flight_requests", float64(s.flying))
+	})
+	return s
+}
+
+// begin takes note of a request that has come.
+func (s *Shared) begin(q *request) {
+	q.began, q.uuid = time.Now(), newUUID()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	q.next, q.prev = s.flight.next, &s.flight
+	q.next.prev, s.flight.next = q, q
+	s.flying++
+}
+
+// finish takes note that it was answered.
+func (s *Shared) finish(q *request) {
+	s.mu.Lock()
+	q.prev.next, q.next.prev = q.next, q.prev
+	q.next, q.prev = nil, nil
+	s.flying--
+	s.mu.Unlock()
+	took := time.Since(q.began)
+	if digit := q.status / 100; digit >= 2 && digit <= 5 {
+		s.requests[q.op][digit].Inc()
+	}
+	s.times[q.op].Observe(took)
+	route := "none"
+	if q.route != nil {
+		route = q.route.Path
+	}
+	if q.active != nil {
+		if s.handled.Observe(took); strings.HasSuffix(q.path, "/login") {
+			s.logins.Observe(took)
+		}
+		if mount := q.mountOf(); mount != "" {
+			s.ofMount(q.op, mount).Observe(took)
+			if route == "" {
+				route = mount
+			}
+		}
+	}
+	q.span.End(route, q.op.String(), q.uuid, q.status)
+}
+
+type routeKey struct {
+	op    doors.Operation
+	mount string
+}
+
+// ofMount is the timer that Vault calls route.<operation>.<mount>-.
+func (s *Shared) ofMount(op doors.Operation, mount string) *metrics.Timer {
+	key := routeKey{op, mount}
+	if t, ok := s.routes.Load(key); ok {
+		return t.(*metrics.Timer)
+	}
+	t := s.Metrics.Timer("route." + op.String() + "." + strings.ReplaceAll(mount, "/", "-"))
+	s.routes.Store(key, t)
+	return t
+}
+
+// mountOf is the mount that the request's path is in, with its slash; "" for none.
+func (q *request) mountOf() string {
+	if ours(q.path) {
+		return "sys/"
+	}
+	_, m, _, err := q.active.Mounts().Route(q.path)
+	if err != nil {
+		return ""
+	}
+	return m.Path
+}
+
+// flightAnswer is a request in flight.
+type flightAnswer struct {
+	StartTime time.Time `json:"start_time"`
+	Address   string    `json:"client_remote_address"`
+	Path      string    `json:"request_path"`
+	Method    string    `json:"request_method"`
+	ClientID  string    `json:"client_id"`
+	Elapsed   int64     `json:"elapsed_ms"`
+}
+
+// inFlight lists the requests that are not answered yet, the one that asks among them. Paths are shown without their queries.
+func (h *handler) inFlight(_ context.Context, _ *request) (*answer, error) {
+	s := h.Shared
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := map[string]flightAnswer{}
+	for q := s.flight.next; q != &s.flight && len(all) < maxShown; q = q.next {
+		all[q.uuid] = flightAnswer{
+			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.http.Method, Elapsed: time.Since(q.began).Milliseconds(),
+		}
+	}
+	return shown(all)
+}
+
+// maxShown bounds the answer of sys/in-flight-req.
+const maxShown = 10_000
+
+// started makes the request's own record of what was asked, before anything may change it.
+func started(w http.ResponseWriter, r *http.Request, h *handler) *request {
+	return &request{http: r, out: w, limits: &h.Limits, front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path}
+}
