@@ -81,7 +81,7 @@ func startupFiles(home string) map[string]string {
 	return files
 }
 
-// eachShell runs change for the start-up file of every shell, and writes back what it returns.
+// eachShell runs change for the start-up file of every shell, and writes back what it returns; nil takes the file away.
 func eachShell(env Env, change func(shell, program string, lines []string) ([]string, error)) error {
 	program, err := programOf(env)
 	if err != nil {
@@ -120,13 +120,14 @@ func eachShell(env Env, change func(shell, program string, lines []string) ([]st
 }
 
 func writeStartup(file string, before []byte, lines []string) error {
-	after := []byte(strings.Join(lines, "\n") + "\n")
-	switch {
-	case bytes.Equal(before, after):
-		return nil
-	case len(lines) == 0:
+	if lines == nil {
 		return os.Remove(file)
-	case len(before) > 0:
+	}
+	after := []byte(strings.Join(append(lines, ""), "\n"))
+	if bytes.Equal(before, after) {
+		return nil
+	}
+	if _, err := os.Stat(file); err == nil {
 		return replaceFile(file, after)
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -191,31 +192,35 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestMonitorFollows: lines come as the server writes them, and an interruption is a good end.
+// TestMonitorFollows: lines come as the server writes them, and to be interrupted is a good end.
 func TestMonitorFollows(t *testing.T) {
 	t.Parallel()
-	ended := make(chan struct{})
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		_, _ = io.WriteString(w, "one\n")
 		_ = http.NewResponseController(w).Flush()
 		<-r.Context().Done()
-		close(ended)
 	}))
 	defer srv.Close()
-	read, write := io.Pipe()
-	env := Env{Stdout: write, Stderr: io.Discard, Getenv: func(k string) string { return map[string]string{"SEALGATE_ADDR": srv.URL}[k] }}
-	code := make(chan int)
-	go func() { code <- Run([]string{"monitor"}, env) }()
-	line := make([]byte, 4)
-	if _, err := io.ReadFull(read, line); err != nil || string(line) != "one\n" {
-		t.Errorf("%q, %v", line, err)
-	}
-	if err := read.Close(); err != nil { // nobody reads on: the next line ends it
+	cmd := exec.Command(os.Args[0], "monitor")
+	cmd.Env = append(os.Environ(), childVariable+"=1", "SEALGATE_ADDR="+srv.URL, "SEALGATE_TOKEN=s.token")
+	cmd.Stderr = os.Stderr
+	out, err := cmd.StdoutPipe()
+	if err != nil {
 		t.Fatal(err)
 	}
-	srv.CloseClientConnections()
-	<-code
-	<-ended
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 4)
+	if _, err := io.ReadFull(out, line); err != nil || string(line) != "one\n" {
+		t.Errorf("%q, %v", line, err)
+	}
+	if err := cmd.Process.Signal(os.Interrupt); err != nil {
+		t.Error(err)
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
 }
 
 func TestCompletion(t *testing.T) {
@@ -246,7 +251,7 @@ func TestCompletion(t *testing.T) {
 func TestInstallAndUninstall(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
-	before := map[string]string{".bashrc": "a\n", ".profile": "b\n", ".zshrc": "autoload -U +X bashcompinit && bashcompinit\n"}
+	before := map[string]string{".bashrc": "", ".profile": "b\n", ".zshrc": "autoload -U +X bashcompinit && bashcompinit\n"}
 	for name, text := range before {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)
@@ -276,7 +281,7 @@ func TestInstallAndUninstall(t *testing.T) {
 		t.Fatalf("exit code %d", code)
 	}
 	after := state()
-	if after[".bashrc"] != "a\ncomplete -C /usr/bin/sealgate sealgate\n" || after[".profile"] != "b\n" ||
+	if after[".bashrc"] != "complete -C /usr/bin/sealgate sealgate\n" || after[".profile"] != "b\n" ||
 		after[".zshrc"] != before[".zshrc"]+"complete -o nospace -C /usr/bin/sealgate sealgate\n" ||
 		!strings.HasPrefix(after[".config/fish/completions/sealgate.fish"], "function __complete_sealgate\n") {
 		t.Errorf("%q", after)

@@ -66,7 +66,8 @@ func (w *watch) note(target string, err error) {
 	if errors.As(err, &re) {
 		text = fmt.Sprintf("the server answers %d", re.StatusCode)
 		for _, e := range re.Errors {
-			text += ": " + w.clean.text(e)
+			e = strings.Join(strings.Fields(strings.TrimPrefix(e, "1 error occurred:")), " ")
+			text += ": " + w.clean.text(strings.TrimPrefix(e, "* "))
 		}
 	}
 	if w.noted[target] == text {
