@@ -34,6 +34,9 @@ type Options struct {
 	Rand      io.Reader     // nil = crypto/rand
 	Now       func() time.Time
 	Log       *slog.Logger
+
+	// Observe is told of every encryption ("encrypt") and decryption ("decrypt") by a seal; nil: nobody is.
+	Observe func(operation, sealType string, took time.Duration, err error)
 }
 
 // Set is the seals that protect one root key. It is safe for concurrent use.
@@ -57,6 +60,9 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Observe == nil {
+		o.Observe = func(string, string, time.Duration, error) {}
 	}
 	if n := len(members); n == 0 || n > maxSeals || o.Threshold < 1 || o.Threshold > n {
 		return nil, fmt.Errorf("seals: %d of %d seals: need between 1 and %d seals and a threshold that they can meet",
@@ -199,11 +205,13 @@ func (s *Set) each(f func(int, Seal) error) error {
 func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper, part *secret.Bytes) (*Part, error) {
 	m := s.seals[i]
 	aad := binding(r, m.Name)
+	begun := time.Now()
 	plain := part.Clone() // the call may outlive its deadline, and the part is destroyed behind it
 	blob, err := bounded(ctx, s.calls[i], s.opts.Deadline, func(ctx context.Context) (*wrapping.BlobInfo, error) {
 		defer plain.Destroy()
 		return w.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad))
 	}, nil)
+	s.opts.Observe("encrypt", m.Type, time.Since(begun), err)
 	if err != nil {
 		return nil, named(m, "encrypt", err)
 	}
@@ -226,10 +234,11 @@ func (s *Set) prove(ctx context.Context, r *Record, i int, p *Part) error {
 
 func (s *Set) decrypt(ctx context.Context, r *Record, i int, w wrapping.Wrapper, p *Part) (*secret.Bytes, error) {
 	m := s.seals[i]
-	aad := binding(r, m.Name)
+	aad, begun := binding(r, m.Name), time.Now()
 	plain, err := bounded(ctx, s.calls[i], s.opts.Deadline, func(ctx context.Context) ([]byte, error) {
 		return w.Decrypt(ctx, p.Blob, wrapping.WithAad(aad))
 	}, func(late []byte) { clear(late) })
+	s.opts.Observe("decrypt", m.Type, time.Since(begun), err)
 	if err != nil {
 		return nil, named(m, "decrypt", err)
 	}

@@ -3,27 +3,32 @@ package main
 import (
 	"context"
 	"errors"
-	"log/slog"
 	"net/http"
+	"os"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
-	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/node"
 )
 
 // listeners are all the doors through which the API is reached.
 type listeners []*api.Server
 
-// listen opens every listener of the configuration, or none. One of n and mode is what stands behind them.
-func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, trail *audit.Trail, log *slog.Logger) (_ listeners, err error) {
+// listen opens every listener of the configuration, or none.
+func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
+	log := p.hub.Logger("api")
 	var all listeners
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, all.shutdown(context.Background()))
 		}
 	}()
+	hostname := ""
+	if cfg.ResponseHeaderHost {
+		if hostname, err = os.Hostname(); err != nil {
+			return nil, err
+		}
+	}
 	refusals := api.NewRefusals(time.Now, log)
 	for _, l := range cfg.Listeners {
 		duration := l.MaxRequestDuration
@@ -31,15 +36,15 @@ func listen(cfg *config.Config, n *node.Node, mode *node.RecoveryMode, trail *au
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
-			Node: n, Version: release, Log: log, Refusals: refusals, Trail: trail,
+			Node: p.node, Version: release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},
 		}
 		var h http.Handler
-		if mode != nil {
-			h = api.NewRecovery(c, mode)
+		if p.mode != nil {
+			h = api.NewRecovery(c, p.mode)
 		} else {
 			h = api.New(c)
 		}

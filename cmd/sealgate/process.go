@@ -12,8 +12,10 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
@@ -26,14 +28,18 @@ const stopWithin = 10 * time.Second
 
 // process is a server from its start to its end.
 type process struct {
-	out   io.Writer
-	log   *slog.Logger
-	store storage.Store
-	node  *node.Node         // nil in recovery mode
-	mode  *node.RecoveryMode // nil but in recovery mode
-	http  listeners
-	trail *audit.Trail
+	out    io.Writer
+	err    io.Writer
+	hub    *logs.Hub
+	log    *slog.Logger // what no other logger says
+	store  storage.Store
+	node   *node.Node         // nil in recovery mode
+	mode   *node.RecoveryMode // nil but in recovery mode
+	http   listeners
+	shared *api.Shared
+	trail  *audit.Trail
 
+	level        func() error // takes the log's level from the configuration again
 	reloadConfig func() (*config.Config, error)
 	makeSeals    func(*config.Config) (*seals.Set, error)
 
@@ -46,18 +52,35 @@ type process struct {
 // assemble builds the server from its configuration. It opens the storage and the listeners and touches no seal.
 func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *process, err error) {
 	p := &process{out: c.env.Stdout, pid: cfg.PIDFile}
-	if p.log, err = newLogger(c.env.Stderr, o, cfg); err != nil {
+	if p.hub, err = newLogs(c.env.Stderr, o, cfg); err != nil {
 		return nil, err
 	}
+	p.log, p.err = p.hub.Logger(""), c.env.Stderr
+	if err := p.watch(cfg, c.env.Getenv); err != nil {
+		return nil, err
+	}
+	p.level = func() error {
+		cfg, err := p.reloadConfig()
+		if err != nil {
+			return err
+		}
+		level, err := o.level(cfg)
+		if err == nil {
+			p.hub.SetBase(level)
+		}
+		return err
+	}
 	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }
-	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) { return newSeals(cfg, c.env.Getenv, p.log) }
+	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) {
+		return newSeals(cfg, c.env.Getenv, p.hub.Logger("seal"), observeSeal(p.shared.Metrics))
+	}
 	if p.seals, err = p.makeSeals(cfg); err != nil {
 		return nil, err
 	}
-	if p.trail, err = newTrail(cfg, p.out, p.log); err != nil {
+	if p.trail, err = newTrail(cfg, p.out, p.hub.Logger("audit")); err != nil {
 		return nil, errors.Join(err, p.seals.Close())
 	}
-	if p.store, err = openStore(cfg.Storage, p.log); err != nil {
+	if p.store, err = openStore(cfg.Storage, p.hub.Logger("storage")); err != nil {
 		return nil, errors.Join(err, p.trail.Close(), p.seals.Close())
 	}
 	defer func() {
@@ -66,7 +89,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 		}
 	}()
 	nc := node.Config{
-		Store: p.store, StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Log: p.log,
+		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail,
 	}
 	if dev != nil {
@@ -84,7 +107,10 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if err != nil {
 		return nil, err
 	}
-	if p.http, err = listen(cfg, p.node, p.mode, p.trail, p.log); err != nil {
+	if p.node != nil {
+		p.shared.Observe(p.node)
+	}
+	if p.http, err = p.listen(cfg); err != nil {
 		return nil, err
 	}
 	p.describe(cfg)
@@ -128,6 +154,7 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- p.http.serve() })
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
+	wg.Go(func() { dumpOnSignal(nodeCtx, p.err) })
 	p.banner()
 	var err error
 	if dev != nil {
@@ -142,7 +169,7 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	}
 	stopCtx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	err = errors.Join(err, p.http.shutdown(stopCtx))
+	err = errors.Join(err, p.http.shutdown(stopCtx), p.shared.Tracer.Close(stopCtx))
 	stopNode()
 	wg.Wait()
 	if p.mode != nil {
@@ -177,6 +204,9 @@ func (p *process) reload() {
 		p.log.Error("reload: the certificates in use stay", "error", err)
 	} else {
 		p.log.Info("reload: certificates read again")
+	}
+	if err := p.level(); err != nil {
+		p.log.Error("reload: the log's level stays", "error", err)
 	}
 	if p.node == nil {
 		return // in recovery mode the seals stay as they are
@@ -223,25 +253,6 @@ func (p *process) removePID() error {
 	return os.Remove(p.pid)
 }
 
-// newLogger writes to w as flags and configuration say.
-func newLogger(w io.Writer, o *serverFlags, cfg *config.Config) (*slog.Logger, error) {
-	level := cfg.LogLevel
-	if o.logLevel != "" {
-		var ok bool
-		if level, ok = config.Level(o.logLevel); !ok {
-			return nil, fmt.Errorf("log level %q is unknown: trace, debug, info, warn or error", o.logLevel)
-		}
-	}
-	format := cfg.LogFormat
-	if o.logFormat != "" {
-		format = o.logFormat
-	}
-	opts := &slog.HandlerOptions{Level: level}
-	switch format {
-	case "json":
-		return slog.New(slog.NewJSONHandler(w, opts)), nil
-	case "", "standard", "text":
-		return slog.New(slog.NewTextHandler(w, opts)), nil
-	}
-	return nil, fmt.Errorf("log format %q is unknown: standard or json", format)
+func errLevel(word string) error {
+	return fmt.Errorf("log level %q is unknown: trace, debug, info, warn or error", word)
 }

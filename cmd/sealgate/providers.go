@@ -6,6 +6,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/doors"
@@ -30,7 +31,9 @@ var doorFactories = map[string]doors.Factory{
 }
 
 // newSeals makes the set that the configuration names: people, where it names none.
-func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger) (*seals.Set, error) {
+func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger,
+	observe func(string, string, time.Duration, error),
+) (*seals.Set, error) {
 	stanzas := c.Seals
 	if len(stanzas) == 0 {
 		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
@@ -56,5 +59,5 @@ func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger) (*
 	if c.SealPolicy.Mode == config.PolicyThreshold {
 		threshold = c.SealPolicy.Threshold
 	}
-	return seals.NewSet(members, seals.Options{Threshold: threshold, Log: log})
+	return seals.NewSet(members, seals.Options{Threshold: threshold, Log: log, Observe: observe})
 }

@@ -213,6 +213,8 @@ func (h *handler) monitor(_ context.Context, q *request) (*answer, error) {
 	q.out.WriteHeader(http.StatusOK)
 	for err = out.Flush(); err == nil; err = out.Flush() {
 		select {
+		case <-stopping(q.http.Context()):
+			return &answer{}, nil
 		case <-q.http.Context().Done():
 			return &answer{}, nil
 		case line := <-w.Lines():

@@ -29,11 +29,26 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	tls      *reloadable // nil without TLS
+	stop     func()      // ends what has no end of its own: streams
+}
+
+// stoppingKey finds, in a request's context, the one that ends when the server is told to stop. The request's own does not: what is
+// under way may finish, but for what has no end.
+type stoppingKey struct{}
+
+// stopping is closed when the request's server is told to stop.
+func stopping(ctx context.Context) <-chan struct{} {
+	if s, ok := ctx.Value(stoppingKey{}).(context.Context); ok {
+		return s.Done()
+	}
+	return nil
 }
 
 // Listen opens a listener, by TLS unless that is disabled by name; nothing is answered before [Server.Serve].
 func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Logger) (*Server, error) {
-	s := &Server{http: &http.Server{
+	stopping, stop := context.WithCancel(context.Background())
+	s := &Server{stop: stop, http: &http.Server{
+		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), stoppingKey{}, stopping) },
 		Handler:           h,
 		ReadHeaderTimeout: cmp.Or(c.HTTPReadHeaderTimeout, readHeaderTimeout),
 		ReadTimeout:       cmp.Or(c.HTTPReadTimeout, readTimeout),
@@ -53,6 +68,7 @@ func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Lo
 	if s.listener, err = open(ctx, c); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Address, err)
 	}
+	s.listener = proxied(s.listener, c)
 	return s, nil
 }
 
@@ -155,6 +171,7 @@ func (s *Server) Reload() error {
 
 // Shutdown takes no more requests and waits for those under way until ctx ends; then they are cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
+	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(err, s.http.Close())

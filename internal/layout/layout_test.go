@@ -65,6 +65,7 @@ var levels = map[string]int{
 	"internal/secret":    10,
 	"internal/logs":      10,
 	"internal/metrics":   10,
+	"internal/tracing":   10,
 }
 
 func level(path string) (int, string) {
@@ -102,6 +103,8 @@ var only = map[string][]string{
 	"github.com/hashicorp/cli":                       {"internal/cli", "cmd/sealgate"},
 	"github.com/openbao/openbao/api":                 {"internal/cli", "seals/transit"},
 	"github.com/hashicorp/vault/api":                 {}, // tests alone
+	"go.opentelemetry.io/otel":                       {"internal/tracing"},
+	"github.com/pires/go-proxyproto":                 {"internal/api"},
 	"go.etcd.io/bbolt":                               {"internal/storage/bbolt"},
 	"github.com/aws/aws-sdk-go-v2":                   {"seals/awskms"},
 	"cloud.google.com/go/kms":                        {"seals/gcpckms", "cmd/gcp-kms-standin"},

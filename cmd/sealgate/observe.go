@@ -1,0 +1,149 @@
+package main
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime"
+	"syscall"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/logs"
+	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/tracing"
+)
+
+// watch makes what a server is watched by: metrics, the log's levels, traces.
+func (p *process) watch(cfg *config.Config, getenv func(string) string) error {
+	tracer, err := tracing.FromEnvironment(getenv, release, p.hub.Logger("tracing"))
+	if err != nil {
+		return err
+	}
+	p.shared = api.NewShared(metrics.New(cfg.Telemetry.Prefix, nil), p.hub.Logger("api"))
+	p.shared.Prometheus, p.shared.Logs, p.shared.Tracer, p.shared.Sanitized = cfg.Telemetry.Prometheus, p.hub, tracer, cfg.Sanitized()
+	p.shared.Metrics.Sampled(sampleRuntime)
+	return nil
+}
+
+// sampleRuntime shows what Go's runtime knows, by the names that other servers have.
+func sampleRuntime(s *metrics.Sample) {
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	s.Gauge("runtime.num_goroutines", float64(runtime.NumGoroutine()))
+	s.Gauge("runtime.alloc_bytes", float64(m.Alloc))
+	s.Gauge("runtime.sys_bytes", float64(m.Sys))
+	s.Gauge("runtime.heap_objects", float64(m.HeapObjects))
+	s.Counter("runtime.malloc_count", m.Mallocs)
+	s.Counter("runtime.free_count", m.Frees)
+	s.Counter("runtime.total_gc_runs", uint64(m.NumGC))
+}
+
+// observeSeal counts the calls of seals, for all of them and by type.
+func observeSeal(r *metrics.Registry) func(string, string, time.Duration, error) {
+	return func(operation, sealType string, took time.Duration, err error) {
+		for _, name := range []string{"seal." + operation, "seal." + sealType + "." + operation} {
+			r.Counter(name).Inc()
+			r.Timer(name + ".time").Observe(took)
+			if err != nil {
+				r.Counter(name + ".error").Inc()
+			}
+		}
+	}
+}
+
+// timed is a store whose calls are counted.
+type timed struct {
+	storage.Store
+	get, list, put, remove *metrics.Timer
+}
+
+// observeStore counts a store's calls by the names of the barrier's operations: each is one of the store.
+func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
+	if sizer, ok := s.(storage.Sizer); ok {
+		r.Help("sealgate.storage.bytes", "The room that the store takes.")
+		r.Sampled(func(m *metrics.Sample) {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+			defer cancel()
+			if size, err := sizer.Size(ctx); err == nil {
+				m.Gauge("sealgate.storage.bytes", float64(size))
+			}
+		})
+	}
+	return &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete")}
+}
+
+func (t *timed) Get(ctx context.Context, key string) ([]byte, error) {
+	begun := time.Now()
+	defer func() { t.get.Observe(time.Since(begun)) }()
+	return t.Store.Get(ctx, key)
+}
+
+func (t *timed) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	begun := time.Now()
+	defer func() { t.list.Observe(time.Since(begun)) }()
+	return t.Store.List(ctx, prefix, after, limit)
+}
+
+// Commit counts as a put, unless all that it does is to delete.
+func (t *timed) Commit(ctx context.Context, b storage.Batch) error {
+	begun, kind := time.Now(), t.remove
+	for _, op := range b.Ops {
+		if !op.Delete {
+			kind = t.put
+		}
+	}
+	defer func() { kind.Observe(time.Since(begun)) }()
+	return t.Store.Commit(ctx, b)
+}
+
+// newLogs writes the log to w as flags and configuration say.
+func newLogs(w io.Writer, o *serverFlags, cfg *config.Config) (*logs.Hub, error) {
+	level, err := o.level(cfg)
+	if err != nil {
+		return nil, err
+	}
+	format := cfg.LogFormat
+	if o.logFormat != "" {
+		format = o.logFormat
+	}
+	return logs.New(w, format, level)
+}
+
+// level is the log's: the flag's or the environment's, before that of the configuration.
+func (o *serverFlags) level(cfg *config.Config) (slog.Level, error) {
+	if o.logLevel == "" {
+		return cfg.LogLevel, nil
+	}
+	level, ok := config.Level(o.logLevel)
+	if !ok {
+		return 0, errLevel(o.logLevel)
+	}
+	return level, nil
+}
+
+// dumpOnSignal writes the stacks of all goroutines to w when SIGUSR2 comes, until ctx ends.
+func dumpOnSignal(ctx context.Context, w io.Writer) {
+	usr2 := make(chan os.Signal, 1)
+	signal.Notify(usr2, syscall.SIGUSR2)
+	defer signal.Stop(usr2)
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-usr2:
+			// Stacks hold addresses and numbers, never what a buffer holds.
+			for size := 1 << 20; ; size *= 2 {
+				buf := make([]byte, size)
+				if n := runtime.Stack(buf, true); n < size || size >= 1<<26 {
+					_, _ = w.Write(append(buf[:n], '\n')) // nowhere to say it to
+					break
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,58 @@
+package config
+
+import (
+	"strings"
+	"time"
+)
+
+// Sanitized is the configuration as sys/config/state/sanitized shows it: what is in force, without parameters of seals, file paths
+// of keys, or anything else that may be a secret.
+func (c *Config) Sanitized() map[string]any {
+	out := map[string]any{
+		"api_addr": c.APIAddr, "cluster_addr": c.ClusterAddr, "cluster_name": c.ClusterName, "pid_file": c.PIDFile,
+		"disable_clustering": c.DisableClustering, "raw_storage_endpoint": c.RawStorageEndpoint,
+		"enable_response_header_hostname": c.ResponseHeaderHost,
+		"default_lease_ttl":               seconds(c.DefaultLeaseTTL), "max_lease_ttl": seconds(c.MaxLeaseTTL),
+		"default_max_request_duration": seconds(c.DefaultMaxRequestDuration),
+		"log_level":                    strings.ToLower(c.LogLevel.String()), "log_format": c.LogFormat,
+		"telemetry": map[string]any{"metrics_prefix": c.Telemetry.Prefix, "prometheus": c.Telemetry.Prometheus},
+		"ceremony":  map[string]any{"expiry": seconds(c.Ceremony.Expiry), "keep_answer": seconds(c.Ceremony.KeepAnswer)},
+	}
+	if c.Storage != nil {
+		out["storage"] = map[string]any{
+			"type": c.Storage.Type, "cluster_addr": c.ClusterAddr, "redirect_addr": c.APIAddr, "disable_clustering": c.DisableClustering,
+		}
+	}
+	listeners := []any{}
+	for _, l := range c.Listeners {
+		listeners = append(listeners, map[string]any{"type": l.Type, "config": map[string]any{
+			"address": l.Address, "cluster_address": l.ClusterAddress, "tls_disable": l.TLSDisable,
+			"tls_require_and_verify_client_cert":        l.TLSRequireClient,
+			"disable_unauthed_rekey_endpoints":          l.DisableUnauthRekey,
+			"disable_unauthed_generate_root_endpoints":  l.DisableUnauthRoot,
+			"max_request_size":                          l.MaxRequestSize,
+			"proxy_protocol_behavior":                   l.Front.ProxyBehavior,
+			"unauthenticated_metrics_access":            l.Front.OpenMetrics,
+			"unauthenticated_in_flight_requests_access": l.Front.OpenInFlight,
+			"x_forwarded_for_authorized_addrs":          prefixes(l.Front),
+			"cors_enabled":                              l.Front.CORS.Enabled,
+		}})
+	}
+	out["listeners"] = listeners
+	sealList := []any{}
+	for _, s := range c.Seals {
+		sealList = append(sealList, map[string]any{"type": s.Type, "name": s.Name, "disabled": s.Disabled})
+	}
+	out["seals"] = sealList
+	return out
+}
+
+func prefixes(f Front) []string {
+	out := []string{}
+	for _, p := range f.Forwarded.Authorized {
+		out = append(out, p.String())
+	}
+	return out
+}
+
+func seconds(d time.Duration) int64 { return int64(d / time.Second) }
