@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -176,7 +177,7 @@ func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	if w.Text == "" {
 		return errNoText
 	}
-	if raw, err := base64.StdEncoding.DecodeString(w.Text); err == nil {
+	if raw, err := base64.StdEncoding.DecodeString(w.Text); err == nil && utf8.Valid(raw) {
 		w.Text = string(raw)
 	}
 	if _, err := policy.Parse(w.Text); err != nil {
