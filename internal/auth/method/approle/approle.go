@@ -1,0 +1,155 @@
+// Package approle is the auth method of machines: a role identifier, and a secret that is handed out for it.
+//
+// It guarantees that a secret identifier is stored as a salted hash alone (HMAC-SHA256 under a salt that the barrier keeps), so that
+// nobody can read one back; that one with a number of uses is never used more often, whatever crashes or runs at the same time; that
+// one that was destroyed, or whose role was deleted, is of no use from the moment that the request was answered, also where a role of
+// the same name is made anew; and that a login tells nobody which of its two parts was wrong.
+//
+// It does not guarantee that the entries of expired secret identifiers are gone at once: logins, "tidy/secret-id" and the deletion of
+// their role remove them.
+//
+// Stays compatible: the records, and where they lie: "role/<name>", "id/<hash of the role identifier>", "secret/<role's UUID>/<hash>",
+// "accessor/<hash>", "gone/<role's UUID>" and "salt".
+package approle
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Keys of the mount's entries.
+const (
+	rolePrefix     = "role/"     // + name
+	idPrefix       = "id/"       // + hash of the role identifier: the role's name
+	secretPrefix   = "secret/"   // + the role's UUID + "/" + hash of the secret identifier
+	accessorPrefix = "accessor/" // + hash of the accessor: where its secret identifier is
+	gonePrefix     = "gone/"     // + the UUID of a role that was deleted, as long as there is anything of it
+	saltKey        = "salt"      // version u8 = 1 | 32 random bytes
+)
+
+const (
+	saltVersion = 1
+	saltSize    = 32
+)
+
+// New is the [doors.Factory] of the type "approle".
+func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+	return Factory(method.Options{})(store, m)
+}
+
+// Factory returns the [doors.Factory] of the type "approle" with a clock and randomness of one's own.
+func Factory(o method.Options) doors.Factory {
+	o = o.WithDefaults()
+	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
+		return &door{store: store, now: o.Now, rnd: o.Rand}, nil
+	}
+}
+
+type door struct {
+	store doors.Storage
+	now   func() time.Time
+	rnd   io.Reader
+
+	salting sync.Mutex
+	salt    []byte
+
+	// locks serialise what changes a role or its secrets, by the first byte of the hash of its name.
+	locks [64]sync.Mutex
+}
+
+// Open implements [doors.Opener].
+func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+
+// Alias implements [doors.Aliaser]: the role identifier.
+func (d *door) Alias(_ context.Context, r *doors.Request) (string, error) {
+	var id string
+	err := method.Fields(r.Data).Text("role_id", &id)
+	return id, err
+}
+
+// Exists implements [doors.Exister].
+func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+	name, ok := strings.CutPrefix(path, "role/")
+	if !ok || strings.Contains(name, "/") {
+		return true, nil
+	}
+	x, err := method.Load[role](ctx, d.store, rolePrefix+strings.ToLower(name))
+	return x != nil, err
+}
+
+// Handle implements [doors.Door].
+func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
+	switch {
+	case r.Path == "login":
+		return d.login(ctx, r)
+	case r.Path == "tidy/secret-id":
+		if !method.IsWrite(r.Operation) {
+			return nil, method.ErrUnsupported
+		}
+		return d.tidy(ctx)
+	case first == "role" && rest == "":
+		if r.Operation != doors.List {
+			return nil, method.ErrUnsupported
+		}
+		return method.Keys(ctx, d.store, rolePrefix)
+	case first == "role":
+		return d.role(ctx, r, rest)
+	}
+	return nil, method.ErrNoPath
+}
+
+func (d *door) lock(name string) *sync.Mutex {
+	sum := sha256.Sum256([]byte(name))
+	return &d.locks[int(sum[0])%len(d.locks)]
+}
+
+// hash gives the name under which something secret is stored.
+func (d *door) hash(ctx context.Context, purpose, text string) (string, error) {
+	salt, err := d.salted(ctx)
+	if err != nil {
+		return "", err
+	}
+	mac := hmac.New(sha256.New, salt)
+	mac.Write([]byte(purpose + "\x00" + text))
+	return hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// salted reads the salt, or makes it when it is first needed.
+func (d *door) salted(ctx context.Context) ([]byte, error) {
+	d.salting.Lock()
+	defer d.salting.Unlock()
+	if d.salt != nil {
+		return d.salt, nil
+	}
+	record, err := d.store.Get(ctx, saltKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		record = make([]byte, 1+saltSize)
+		record[0] = saltVersion
+		if _, err := io.ReadFull(d.rnd, record[1:]); err != nil {
+			return nil, err
+		}
+		b := storage.Batch{If: []storage.Condition{storage.IfAbsent(saltKey)}, Ops: []storage.Op{storage.Put(saltKey, record)}}
+		err = d.store.Commit(ctx, b)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if len(record) != 1+saltSize || record[0] != saltVersion {
+		return nil, fmt.Errorf("%w: the salt", method.ErrRecord)
+	}
+	d.salt = record[1:]
+	return d.salt, nil
+}

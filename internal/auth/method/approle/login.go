@@ -1,0 +1,141 @@
+package approle
+
+import (
+	"context"
+	"maps"
+	"net/netip"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+var errLogin = fault.Wrap(doors.ErrCredentials, fault.Invalid, "invalid role or secret ID")
+
+// subset reports whether every network lies within one of the others; where there are none, all do.
+func subset(inner, outer []string) bool {
+	if len(outer) == 0 {
+		return true
+	}
+	for _, i := range inner {
+		p, err := netip.ParsePrefix(i)
+		ok := false
+		for _, o := range outer {
+			q, bad := netip.ParsePrefix(o)
+			ok = ok || err == nil && bad == nil && q.Bits() <= p.Bits() && q.Contains(p.Addr())
+		}
+		if !ok {
+			return false
+		}
+	}
+	return true
+}
+
+// login takes a role identifier and, where the role asks for one, a secret identifier.
+func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	if !method.IsWrite(r.Operation) {
+		return nil, method.ErrUnsupported
+	}
+	var roleID, secretID string
+	f := method.Fields(r.Data)
+	if err := method.Each(f.Text("role_id", &roleID), f.Text("secret_id", &secretID)); err != nil {
+		return nil, err
+	}
+	if roleID == "" {
+		return nil, method.Invalid("missing role_id")
+	}
+	hash, err := d.hash(ctx, "role", roleID)
+	if err != nil {
+		return nil, err
+	}
+	name, err := method.Load[string](ctx, d.store, idPrefix+hash)
+	if err != nil {
+		return nil, err
+	}
+	if name == nil {
+		return nil, errLogin
+	}
+	l := d.lock(*name)
+	l.Lock()
+	defer l.Unlock()
+	x, err := method.Load[role](ctx, d.store, rolePrefix+*name)
+	if err != nil {
+		return nil, err
+	}
+	if x == nil || x.RoleID != roleID {
+		return nil, errLogin
+	}
+	return d.admit(ctx, r, *name, x, secretID)
+}
+
+// admit checks what the role asks for. The caller holds its lock.
+func (d *door) admit(ctx context.Context, r *doors.Request, name string, x *role, secretID string) (*doors.Response, error) {
+	meta := map[string]string{"role_name": name}
+	networks := x.BoundCIDRs
+	if x.BindSecretID {
+		if secretID == "" {
+			return nil, method.Invalid("missing secret_id")
+		}
+		s, err := d.spend(ctx, r, x, secretID)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(meta, s.Meta)
+		meta["role_name"] = name
+		if len(s.TokenCIDRs) > 0 {
+			networks = s.TokenCIDRs
+		}
+	} else if !method.Within(x.SecretCIDRs, r.Remote) {
+		return nil, errOutside(r.Remote)
+	}
+	if !method.Within(networks, r.Remote) {
+		return nil, method.ErrOutside
+	}
+	params := x.TokenParams
+	params.BoundCIDRs = networks
+	a := params.Login("", meta)
+	return a, nil
+}
+
+func errOutside(remote string) error {
+	host := remote
+	if ap, err := netip.ParseAddrPort(remote); err == nil {
+		host = ap.Addr().String()
+	}
+	return method.Invalid("source address %q unauthorized through CIDR restrictions on the secret ID", host)
+}
+
+// spend takes one use of a secret identifier, in a commit before anything comes of it.
+func (d *door) spend(ctx context.Context, r *doors.Request, x *role, id string) (*secret, error) {
+	if len(id) > maxSecretID {
+		return nil, errLogin
+	}
+	hash, err := d.secretHash(ctx, x, id)
+	if err != nil {
+		return nil, err
+	}
+	key := secretPrefix + x.UUID + "/" + hash
+	s, err := method.Load[secret](ctx, d.store, key)
+	switch {
+	case err != nil:
+		return nil, err
+	case s == nil:
+		return nil, errLogin
+	case s.expired(d.now()):
+		if err := d.removeSecret(ctx, key, s); err != nil {
+			return nil, err
+		}
+		return nil, errLogin
+	case !method.Within(s.CIDRs, r.Remote) || !method.Within(x.SecretCIDRs, r.Remote):
+		return nil, errOutside(r.Remote)
+	}
+	switch s.Uses {
+	case 0:
+		return s, nil
+	case 1:
+		return s, d.removeSecret(ctx, key, s)
+	}
+	s.Uses--
+	s.Updated = d.now()
+	return s, method.Save(ctx, d.store, key, s)
+}

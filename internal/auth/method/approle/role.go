@@ -1,0 +1,297 @@
+package approle
+
+import (
+	"context"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// role is a record: see [method.Marshal]. Durations are seconds.
+type role struct {
+	UUID         string   `json:"uuid"` // its secrets lie below it: a role of the same name is another one
+	RoleID       string   `json:"role_id"`
+	BindSecretID bool     `json:"bind_secret_id"`
+	SecretUses   int64    `json:"secret_id_num_uses,omitempty"`
+	SecretTTL    int64    `json:"secret_id_ttl,omitempty"`
+	SecretCIDRs  []string `json:"secret_id_bound_cidrs,omitempty"`
+	method.TokenParams
+}
+
+// parts are the paths below a role that show and change one of its fields.
+var parts = map[string]string{
+	"bind-secret-id": "bind_secret_id", "secret-id-num-uses": "secret_id_num_uses", "secret-id-ttl": "secret_id_ttl",
+	"secret-id-bound-cidrs": "secret_id_bound_cidrs", "bound-cidr-list": "secret_id_bound_cidrs", "token-bound-cidrs": "token_bound_cidrs",
+	"policies": "token_policies", "period": "token_period", "token-ttl": "token_ttl", "token-max-ttl": "token_max_ttl",
+	"token-num-uses": "token_num_uses",
+}
+
+func (x *role) show() map[string]any {
+	return x.Show(map[string]any{
+		"bind_secret_id": x.BindSecretID, "local_secret_ids": false, "secret_id_num_uses": x.SecretUses, "secret_id_ttl": x.SecretTTL,
+		"secret_id_bound_cidrs": method.NotNil(x.SecretCIDRs),
+	})
+}
+
+// read takes what a request gives.
+func (x *role) read(f method.Fields) error {
+	if f.Has("bound_cidr_list") && !f.Has("secret_id_bound_cidrs") {
+		g := method.Fields{"secret_id_bound_cidrs": f["bound_cidr_list"]}
+		for name, v := range f {
+			if v != nil {
+				g[name] = v
+			}
+		}
+		f = g
+	}
+	err := method.Each(
+		f.Text("role_id", &x.RoleID), f.Flag("bind_secret_id", &x.BindSecretID), f.Number("secret_id_num_uses", &x.SecretUses),
+		f.Seconds("secret_id_ttl", &x.SecretTTL), f.List("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
+	)
+	if err != nil {
+		return err
+	}
+	if x.SecretCIDRs, err = method.Networks("secret_id_bound_cidrs", x.SecretCIDRs); err != nil {
+		return err
+	}
+	var local bool
+	if err := f.Flag("local_secret_ids", &local); err != nil {
+		return err
+	}
+	return x.check(local)
+}
+
+const maxRoleID = 512
+
+func (x *role) check(local bool) error {
+	switch {
+	case local:
+		return method.Invalid("local_secret_ids is not there: there is no replication between clusters that would make a difference")
+	case x.SecretUses < 0:
+		return method.Invalid("secret_id_num_uses cannot be negative")
+	case x.SecretTTL < 0:
+		return method.Invalid("secret_id_ttl cannot be negative")
+	case x.RoleID == "" || len(x.RoleID) > maxRoleID:
+		return method.Invalid("role_id must have 1 to %d bytes", maxRoleID)
+	case !x.BindSecretID && len(x.SecretCIDRs) == 0 && len(x.BoundCIDRs) == 0:
+		return method.Invalid("at least one constraint should be enabled on the role: bind_secret_id, or a list of networks")
+	}
+	return nil
+}
+
+// role answers "role/<name>" and what is below it.
+func (d *door) role(ctx context.Context, r *doors.Request, rest string) (*doors.Response, error) {
+	name, part, _ := strings.Cut(rest, "/")
+	name, err := method.Name("role name", name)
+	if err != nil {
+		return nil, err
+	}
+	l := d.lock(name)
+	l.Lock()
+	defer l.Unlock()
+	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case part == "" && r.Operation == doors.Delete:
+		return nil, d.deleteRole(ctx, name, x)
+	case part == "" && method.IsWrite(r.Operation):
+		return nil, d.writeRole(ctx, name, x, r.Data)
+	case x == nil && r.Operation == doors.Read:
+		return nil, nil
+	case x == nil && part != "":
+		return nil, method.Invalid("role %q does not exist", name)
+	case part == "" && r.Operation == doors.Read:
+		return &doors.Response{Data: x.show()}, nil
+	case part == "":
+		return nil, method.ErrUnsupported
+	case part == "role-id":
+		return d.roleID(ctx, r, name, x)
+	case parts[part] != "":
+		return d.field(ctx, r, name, x, parts[part])
+	}
+	return d.secrets(ctx, r, name, x, part)
+}
+
+func (d *door) writeRole(ctx context.Context, name string, old *role, f method.Fields) error {
+	x := &role{BindSecretID: true}
+	if old != nil {
+		*x = *old
+	} else {
+		var err error
+		if x.UUID, err = method.UUID(d.rnd); err != nil {
+			return err
+		}
+		if x.RoleID, err = method.UUID(d.rnd); err != nil {
+			return err
+		}
+	}
+	if err := x.read(f); err != nil {
+		return err
+	}
+	return d.saveRole(ctx, name, old, x)
+}
+
+// saveRole writes a role and, where its identifier is a new one, the way to it.
+func (d *door) saveRole(ctx context.Context, name string, old, x *role) error {
+	op, err := method.Put(rolePrefix+name, x)
+	if err != nil {
+		return err
+	}
+	b := storage.Batch{Ops: []storage.Op{op}}
+	if old == nil || old.RoleID != x.RoleID {
+		key, err := d.hash(ctx, "role", x.RoleID)
+		if err != nil {
+			return err
+		}
+		taken, err := method.Load[string](ctx, d.store, idPrefix+key)
+		if err != nil {
+			return err
+		}
+		if taken != nil {
+			return method.Invalid("role_id is already in use by another role")
+		}
+		to, err := method.Put(idPrefix+key, name)
+		if err != nil {
+			return err
+		}
+		b.If = []storage.Condition{storage.IfAbsent(idPrefix + key)}
+		b.Ops = append(b.Ops, to)
+		if old != nil {
+			before, err := d.hash(ctx, "role", old.RoleID)
+			if err != nil {
+				return err
+			}
+			b.Ops = append(b.Ops, storage.Delete(idPrefix+before))
+		}
+	}
+	return d.store.Commit(ctx, b)
+}
+
+// deleteRole decides in one commit; what is left of its secrets is removed then, now or by Keep.
+func (d *door) deleteRole(ctx context.Context, name string, x *role) error {
+	if x == nil {
+		return nil
+	}
+	key, err := d.hash(ctx, "role", x.RoleID)
+	if err != nil {
+		return err
+	}
+	gone, err := method.Put(gonePrefix+x.UUID, name)
+	if err != nil {
+		return err
+	}
+	err = d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(rolePrefix + name), storage.Delete(idPrefix + key), gone}})
+	if err != nil {
+		return err
+	}
+	return d.bury(ctx, x.UUID)
+}
+
+// Keep implements [doors.Keeper]: it removes what a crash has left of roles that were deleted.
+func (d *door) Keep(ctx context.Context) error {
+	uuids, err := d.store.List(ctx, gonePrefix, "", 0)
+	if err != nil {
+		return err
+	}
+	for _, uuid := range uuids {
+		if err := d.bury(ctx, uuid); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// bury removes the secrets of a role that is no more.
+func (d *door) bury(ctx context.Context, uuid string) error {
+	for {
+		names, err := d.store.List(ctx, secretPrefix+uuid+"/", "", doors.MaxOps/2)
+		if err != nil {
+			return err
+		}
+		var b storage.Batch
+		for _, name := range names {
+			key := secretPrefix + uuid + "/" + name
+			s, err := method.Load[secret](ctx, d.store, key)
+			if err != nil {
+				return err
+			}
+			b.Ops = append(b.Ops, storage.Delete(key))
+			if s != nil {
+				b.Ops = append(b.Ops, storage.Delete(accessorPrefix+s.AccessorHash))
+			}
+		}
+		if len(names) == 0 {
+			return method.Remove(ctx, d.store, gonePrefix+uuid)
+		}
+		if err := d.store.Commit(ctx, b); err != nil {
+			return err
+		}
+	}
+}
+
+// roleID shows or sets the identifier of a role.
+func (d *door) roleID(ctx context.Context, r *doors.Request, name string, old *role) (*doors.Response, error) {
+	if r.Operation == doors.Read {
+		return &doors.Response{Data: map[string]any{"role_id": old.RoleID}}, nil
+	}
+	if !method.IsWrite(r.Operation) {
+		return nil, method.ErrUnsupported
+	}
+	x := *old
+	x.RoleID = ""
+	if err := method.Fields(r.Data).Text("role_id", &x.RoleID); err != nil {
+		return nil, err
+	}
+	if x.RoleID == "" {
+		return nil, method.Invalid("missing role_id")
+	}
+	if err := x.check(false); err != nil {
+		return nil, err
+	}
+	return nil, d.saveRole(ctx, name, old, &x)
+}
+
+// field shows, sets or resets one field of a role.
+func (d *door) field(ctx context.Context, r *doors.Request, name string, old *role, field string) (*doors.Response, error) {
+	given := method.Fields{}
+	switch {
+	case r.Operation == doors.Read:
+		return &doors.Response{Data: map[string]any{field: old.show()[field]}}, nil
+	case r.Operation == doors.Delete:
+		given[field] = initial(field)
+	case method.IsWrite(r.Operation):
+		for alias, to := range map[string]string{"policies": "token_policies", "period": "token_period", "bound_cidr_list": "secret_id_bound_cidrs"} {
+			if to == field && r.Data[alias] != nil {
+				given[field] = r.Data[alias]
+			}
+		}
+		if r.Data[field] != nil {
+			given[field] = r.Data[field]
+		}
+		if len(given) == 0 {
+			return nil, method.Invalid("missing %s", field)
+		}
+	default:
+		return nil, method.ErrUnsupported
+	}
+	x := *old
+	if err := x.read(given); err != nil {
+		return nil, err
+	}
+	return nil, d.saveRole(ctx, name, old, &x)
+}
+
+// initial is the value of a field that nothing was said about, as a request would give it.
+func initial(field string) any {
+	switch v := (&role{BindSecretID: true}).show()[field].(type) {
+	case []string:
+		return ""
+	case bool:
+		return v
+	}
+	return "0"
+}

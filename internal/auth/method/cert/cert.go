@@ -1,0 +1,255 @@
+// Package cert is the auth method of TLS client certificates.
+//
+// It guarantees that only the certificate counts by which the connection itself was opened: its holder has proven during the handshake
+// that he has the private key. It is held against certificates that were stored under names: one that is no authority must be the very
+// same; one that is an authority must have signed it, over intermediates that the client sent, for client authentication, now.
+// Names are then held against the lists of the entry that fits, all of which must agree.
+//
+// It does not ask whether a certificate was revoked: there are no revocation lists. Short lives are the remedy, or taking the
+// authority away. Behind a proxy that ends TLS there is no certificate, and no login.
+//
+// Stays compatible: the records below "cert/".
+package cert
+
+import (
+	"context"
+	"crypto/x509"
+	"encoding/hex"
+	"encoding/pem"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+)
+
+const certPrefix = "cert/"
+
+// entry is a record: see [method.Marshal].
+type entry struct {
+	Certificate string   `json:"certificate"` // PEM; one or more
+	DisplayName string   `json:"display_name,omitempty"`
+	Names       []string `json:"allowed_names,omitempty"` // of any kind
+	CommonNames []string `json:"allowed_common_names,omitempty"`
+	DNS         []string `json:"allowed_dns_sans,omitempty"`
+	Emails      []string `json:"allowed_email_sans,omitempty"`
+	URIs        []string `json:"allowed_uri_sans,omitempty"`
+	Units       []string `json:"allowed_organizational_units,omitempty"`
+	Extensions  []string `json:"required_extensions,omitempty"`          // "1.2.3.4:value"
+	Metadata    []string `json:"allowed_metadata_extensions,omitempty"` // "1.2.3.4"
+	method.TokenParams
+}
+
+// lists are the fields that are lists of texts.
+func (e *entry) lists() map[string]*[]string {
+	return map[string]*[]string{
+		"allowed_names": &e.Names, "allowed_common_names": &e.CommonNames, "allowed_dns_sans": &e.DNS, "allowed_email_sans": &e.Emails,
+		"allowed_uri_sans": &e.URIs, "allowed_organizational_units": &e.Units, "required_extensions": &e.Extensions,
+		"allowed_metadata_extensions": &e.Metadata,
+	}
+}
+
+// New is the [doors.Factory] of the type "cert".
+func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+	return Factory(method.Options{})(store, m)
+}
+
+// Factory returns the [doors.Factory] of the type "cert" with a clock of one's own.
+func Factory(o method.Options) doors.Factory {
+	o = o.WithDefaults()
+	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) { return &door{store: store, now: o.Now}, nil }
+}
+
+type door struct {
+	store   doors.Storage
+	now     func() time.Time
+	writing sync.Mutex
+}
+
+// Open implements [doors.Opener].
+func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+
+// Exists implements [doors.Exister].
+func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+	name, ok := strings.CutPrefix(path, "certs/")
+	if !ok {
+		return true, nil
+	}
+	e, err := method.Load[entry](ctx, d.store, certPrefix+strings.ToLower(name))
+	return e != nil, err
+}
+
+// Handle implements [doors.Door].
+func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
+	switch {
+	case r.Path == "login":
+		if !method.IsWrite(r.Operation) {
+			return nil, method.ErrUnsupported
+		}
+		return d.login(ctx, r)
+	case first == "certs" && rest == "":
+		if r.Operation != doors.List {
+			return nil, method.ErrUnsupported
+		}
+		return method.Keys(ctx, d.store, certPrefix)
+	case first == "certs":
+		return d.entry(ctx, r, rest)
+	case first == "crls":
+		return nil, method.Invalid("revocation lists are not there: use certificates with a short life, or take the authority away")
+	}
+	return nil, method.ErrNoPath
+}
+
+func (d *door) entry(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+	name, err := method.Name("certificate name", name)
+	if err != nil {
+		return nil, err
+	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	switch {
+	case r.Operation == doors.Delete:
+		return nil, method.Remove(ctx, d.store, certPrefix+name)
+	case r.Operation != doors.Read && !method.IsWrite(r.Operation):
+		return nil, method.ErrUnsupported
+	}
+	e, err := method.Load[entry](ctx, d.store, certPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if r.Operation == doors.Read {
+		if e == nil {
+			return nil, nil
+		}
+		return &doors.Response{Data: e.show()}, nil
+	}
+	if e == nil {
+		e = &entry{DisplayName: name}
+	}
+	if err := e.read(r.Data); err != nil {
+		return nil, err
+	}
+	return nil, method.Save(ctx, d.store, certPrefix+name, e)
+}
+
+func (e *entry) show() map[string]any {
+	data := map[string]any{"certificate": e.Certificate, "display_name": e.DisplayName}
+	for name, list := range e.lists() {
+		data[name] = method.NotNil(*list)
+	}
+	return e.Show(data)
+}
+
+func (e *entry) read(f method.Fields) error {
+	if err := method.Each(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName), e.Read(f)); err != nil {
+		return err
+	}
+	for name, list := range e.lists() {
+		if err := f.List(name, list); err != nil {
+			return err
+		}
+	}
+	certs, err := parse(e.Certificate)
+	if err != nil {
+		return err
+	}
+	for _, c := range certs {
+		if !c.IsCA && len(c.ExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, func(u x509.ExtKeyUsage) bool {
+			return u == x509.ExtKeyUsageClientAuth || u == x509.ExtKeyUsageAny
+		}) {
+			return method.Invalid("certificate is not for client authentication: no login by it would be accepted")
+		}
+	}
+	for _, x := range e.Extensions {
+		if oid, _, ok := strings.Cut(x, ":"); !ok || oid == "" {
+			return method.Invalid(`required_extensions: write an object identifier, a colon and a value, such as "1.2.3.4:ops*"`)
+		}
+	}
+	return nil
+}
+
+// parse reads certificates in PEM.
+func parse(text string) ([]*x509.Certificate, error) {
+	var out []*x509.Certificate
+	for rest := []byte(strings.TrimSpace(text)); len(rest) > 0; {
+		var block *pem.Block
+		block, rest = pem.Decode(rest)
+		if block == nil || block.Type != "CERTIFICATE" {
+			return nil, errPEM
+		}
+		c, err := x509.ParseCertificate(block.Bytes)
+		if err != nil {
+			return nil, errPEM
+		}
+		out = append(out, c)
+	}
+	if len(out) == 0 {
+		return nil, errPEM
+	}
+	return out, nil
+}
+
+var errPEM = method.Invalid("failed to parse certificate: give one or more X.509 certificates in PEM")
+
+var (
+	errNone    = method.Invalid("client certificate must be supplied: open the connection with one")
+	errNoMatch = method.Invalid("invalid certificate or no client certificate supplied")
+)
+
+// login finds the first entry, in order of their names, that the connection's certificate fits.
+func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
+		return nil, errNone
+	}
+	var only string
+	if err := method.Fields(r.Data).Text("name", &only); err != nil {
+		return nil, err
+	}
+	names := []string{strings.ToLower(only)}
+	if only == "" {
+		var err error
+		if names, err = d.store.List(ctx, certPrefix, "", 0); err != nil {
+			return nil, err
+		}
+	}
+	chain := r.TLS.PeerCertificates
+	for _, name := range names {
+		e, err := method.Load[entry](ctx, d.store, certPrefix+name)
+		if err != nil {
+			return nil, err
+		}
+		if e == nil || !e.trusts(chain, d.now()) || !e.names(chain[0]) {
+			continue
+		}
+		if !method.Within(e.BoundCIDRs, r.Remote) {
+			return nil, method.ErrOutside
+		}
+		return e.Login(e.DisplayName, e.meta(name, chain[0])), nil
+	}
+	return nil, errNoMatch
+}
+
+// meta is what the token tells of the certificate.
+func (e *entry) meta(name string, c *x509.Certificate) map[string]string {
+	meta := map[string]string{
+		"cert_name": name, "common_name": c.Subject.CommonName, "serial_number": c.SerialNumber.String(),
+		"subject_key_id": colons(c.SubjectKeyId), "authority_key_id": colons(c.AuthorityKeyId),
+	}
+	for _, oid := range e.Metadata {
+		if v, ok := extension(c, oid); ok {
+			meta[strings.ReplaceAll(oid, ".", "-")] = v
+		}
+	}
+	return meta
+}
+
+func colons(b []byte) string {
+	parts := make([]string, len(b))
+	for i := range b {
+		parts[i] = hex.EncodeToString(b[i : i+1])
+	}
+	return strings.Join(parts, ":")
+}

@@ -1,0 +1,88 @@
+package cert
+
+import (
+	"crypto/x509"
+	"encoding/asn1"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+)
+
+// trusts reports whether the entry vouches for the certificate that a connection was opened with; behind it come those that the client sent
+// along.
+func (e *entry) trusts(chain []*x509.Certificate, now time.Time) bool {
+	known, err := parse(e.Certificate)
+	if err != nil {
+		return false
+	}
+	leaf := chain[0]
+	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
+		return false
+	}
+	roots, between := x509.NewCertPool(), x509.NewCertPool()
+	authorities := false
+	for _, c := range known {
+		if !c.IsCA {
+			if c.Equal(leaf) {
+				return true
+			}
+			continue
+		}
+		roots.AddCert(c)
+		authorities = true
+	}
+	if !authorities {
+		return false
+	}
+	for _, c := range chain[1:] {
+		between.AddCert(c)
+	}
+	_, err = leaf.Verify(x509.VerifyOptions{
+		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	})
+	return err == nil
+}
+
+// names reports whether all lists of the entry agree to a certificate. An empty list agrees to any.
+func (e *entry) names(c *x509.Certificate) bool {
+	uris := make([]string, len(c.URIs))
+	for i, u := range c.URIs {
+		uris[i] = u.String()
+	}
+	common := []string{c.Subject.CommonName}
+	return agree(e.Names, slices.Concat(common, c.DNSNames, c.EmailAddresses)) && agree(e.CommonNames, common) && agree(e.DNS, c.DNSNames) &&
+		agree(e.Emails, c.EmailAddresses) && agree(e.URIs, uris) && agree(e.Units, c.Subject.OrganizationalUnit) && e.extended(c)
+}
+
+func agree(allowed, have []string) bool {
+	return len(allowed) == 0 || slices.ContainsFunc(have, func(name string) bool {
+		return slices.ContainsFunc(allowed, func(pattern string) bool { return method.Glob(pattern, name) })
+	})
+}
+
+// extended reports whether the certificate has all extensions that are required.
+func (e *entry) extended(c *x509.Certificate) bool {
+	for _, want := range e.Extensions {
+		oid, pattern, _ := strings.Cut(want, ":")
+		if v, ok := extension(c, oid); !ok || !method.Glob(pattern, v) {
+			return false
+		}
+	}
+	return true
+}
+
+// extension gives the value of an extension that is a text.
+func extension(c *x509.Certificate, oid string) (string, bool) {
+	for _, x := range c.Extensions {
+		if x.Id.String() != oid {
+			continue
+		}
+		var v string
+		if rest, err := asn1.Unmarshal(x.Value, &v); err == nil && len(rest) == 0 {
+			return v, true
+		}
+	}
+	return "", false
+}

@@ -1,0 +1,97 @@
+package method
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// ErrRecord is returned for stored bytes that are not a record.
+var ErrRecord = errors.New("method: not a valid record")
+
+const recordVersion = 1
+
+// Marshal gives the stored form of a record: version u8 = 1 | JSON. Unknown keys are refused when it is read: a later version says so
+// in its first byte.
+func Marshal(v any) ([]byte, error) {
+	body, err := json.Marshal(v)
+	if err != nil {
+		return nil, fmt.Errorf("method: writing a record: %w", err)
+	}
+	return append([]byte{recordVersion}, body...), nil
+}
+
+// Unmarshal is the inverse of [Marshal]; it fails with [ErrRecord].
+func Unmarshal(record []byte, into any) error {
+	if len(record) == 0 || record[0] != recordVersion {
+		return fmt.Errorf("%w: the version must be %d", ErrRecord, recordVersion)
+	}
+	d := json.NewDecoder(bytes.NewReader(record[1:]))
+	d.DisallowUnknownFields()
+	if err := d.Decode(into); err != nil {
+		return fmt.Errorf("%w: %w", ErrRecord, err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: bytes behind its end", ErrRecord)
+	}
+	return nil
+}
+
+// Load reads the record at a key; nil where there is none.
+func Load[T any](ctx context.Context, store doors.Storage, key string) (*T, error) {
+	record, err := store.Get(ctx, key)
+	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	v := new(T)
+	if err := Unmarshal(record, v); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "the record is damaged; write it again")
+	}
+	return v, nil
+}
+
+// Save writes a record.
+func Save(ctx context.Context, store doors.Storage, key string, v any) error {
+	op, err := Put(key, v)
+	if err != nil {
+		return err
+	}
+	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{op}})
+}
+
+// Put gives the operation that writes a record.
+func Put(key string, v any) (storage.Op, error) {
+	record, err := Marshal(v)
+	return storage.Put(key, record), err
+}
+
+// Remove deletes a record.
+func Remove(ctx context.Context, store doors.Storage, key string) error {
+	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key)}})
+}
+
+// Keys answers a list of the names below a prefix; nil where there is none.
+func Keys(ctx context.Context, store doors.Storage, prefix string) (*doors.Response, error) {
+	names, err := store.List(ctx, prefix, "", 0)
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	for i := range names {
+		names[i] = strings.TrimSuffix(names[i], "/")
+	}
+	return &doors.Response{Data: map[string]any{"keys": names}}, nil
+}
+
+// IsWrite reports whether an operation is a create or an update.
+func IsWrite(o doors.Operation) bool { return o == doors.Create || o == doors.Update }

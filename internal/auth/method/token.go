@@ -1,0 +1,122 @@
+package method
+
+import (
+	"slices"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/doors"
+)
+
+// TokenParams are the parameters of tokens that every method's roles have. Durations are seconds; 0 means that nothing is said.
+type TokenParams struct {
+	TTL         int64    `json:"token_ttl,omitempty"`
+	MaxTTL      int64    `json:"token_max_ttl,omitempty"`
+	ExplicitMax int64    `json:"token_explicit_max_ttl,omitempty"`
+	Period      int64    `json:"token_period,omitempty"`
+	NumUses     int64    `json:"token_num_uses,omitempty"`
+	Policies    []string `json:"token_policies,omitempty"`
+	NoDefault   bool     `json:"token_no_default_policy,omitempty"`
+	Type        string   `json:"token_type,omitempty"`
+	BoundCIDRs  []string `json:"token_bound_cidrs,omitempty"`
+}
+
+// older are names of the parameters from before they began with "token_".
+var older = map[string]string{
+	"policies": "token_policies", "ttl": "token_ttl", "lease": "token_ttl", "max_ttl": "token_max_ttl", "period": "token_period",
+	"num_uses": "token_num_uses", "bound_cidrs": "token_bound_cidrs",
+}
+
+// Read takes what a request gives. The older names are understood where the new ones are not given.
+func (p *TokenParams) Read(f Fields) error {
+	g := Fields{}
+	for old, name := range older {
+		if f[old] != nil && g[name] == nil {
+			g[name] = f[old]
+		}
+	}
+	for name, v := range f {
+		if v != nil {
+			g[name] = v
+		}
+	}
+	next := *p
+	err := Each(
+		g.Seconds("token_ttl", &next.TTL), g.Seconds("token_max_ttl", &next.MaxTTL), g.Seconds("token_explicit_max_ttl", &next.ExplicitMax),
+		g.Seconds("token_period", &next.Period), g.Number("token_num_uses", &next.NumUses), g.List("token_policies", &next.Policies),
+		g.Flag("token_no_default_policy", &next.NoDefault), g.Text("token_type", &next.Type), g.List("token_bound_cidrs", &next.BoundCIDRs),
+	)
+	if err != nil {
+		return err
+	}
+	if next.BoundCIDRs, err = Networks("token_bound_cidrs", next.BoundCIDRs); err != nil {
+		return err
+	}
+	if err := next.check(); err != nil {
+		return err
+	}
+	*p = next
+	return nil
+}
+
+func (p *TokenParams) check() error {
+	for name, n := range map[string]int64{
+		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period, "token_num_uses": p.NumUses,
+	} {
+		if n < 0 {
+			return Invalid("'%s' cannot be negative", name)
+		}
+	}
+	if p.MaxTTL > 0 && p.TTL > p.MaxTTL {
+		return Invalid("'token_ttl' cannot be greater than 'token_max_ttl'")
+	}
+	if p.Type == "default" {
+		p.Type = ""
+	}
+	if !slices.Contains([]string{"", "service", "batch", "default-service", "default-batch"}, p.Type) {
+		return Invalid("invalid 'token_type' value %q", p.Type)
+	}
+	if slices.Contains(p.Policies, "root") {
+		return Invalid("auth methods cannot create root tokens: leave the policy \"root\" out")
+	}
+	if p.Type == "batch" || p.Type == "default-batch" {
+		switch {
+		case p.Period != 0:
+			return Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens")
+		case p.NumUses != 0:
+			return Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count")
+		}
+	}
+	return nil
+}
+
+// Show adds the parameters to an answer.
+func (p *TokenParams) Show(data map[string]any) map[string]any {
+	kind := p.Type
+	if kind == "" {
+		kind = "default"
+	}
+	for name, v := range map[string]any{
+		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period, "token_num_uses": p.NumUses,
+		"token_policies": NotNil(p.Policies), "token_no_default_policy": p.NoDefault, "token_type": kind, "token_bound_cidrs": NotNil(p.BoundCIDRs),
+	} {
+		data[name] = v
+	}
+	return data
+}
+
+// NotNil makes an empty list out of none: clients expect [] rather than null.
+func NotNil(list []string) []string {
+	if list == nil {
+		return []string{}
+	}
+	return list
+}
+
+// Login begins the answer to a login.
+func (p *TokenParams) Login(name string, meta map[string]string) *doors.Response {
+	s := func(n int64) time.Duration { return time.Duration(n) * time.Second }
+	return &doors.Response{Login: &doors.Login{
+		DisplayName: name, Meta: meta, Policies: p.Policies, NoDefault: p.NoDefault, TTL: s(p.TTL), MaxTTL: s(p.MaxTTL),
+		ExplicitMax: s(p.ExplicitMax), Period: s(p.Period), Uses: p.NumUses, Type: p.Type, Networks: p.BoundCIDRs,
+	}}
+}

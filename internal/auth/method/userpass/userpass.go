@@ -1,0 +1,252 @@
+// Package userpass is the auth method of names and passwords.
+//
+// It guarantees that a password is stored as bcrypt hash alone; that a login for a name that does not exist takes the
+// work of one for a name that does, and is refused in the same words; and that no more passwords are hashed at once than there
+// are processors, so that a flood of logins leaves the rest of the program alive.
+//
+// It does not guarantee anything about weak passwords; [doors.Aliaser] lets whoever routes logins stop guessing.
+//
+// Stays compatible: the records below "user/", and the passwords' hashes in bcrypt's usual form.
+package userpass
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+const (
+	userPrefix = "user/"
+	cost       = 10 // of bcrypt: 1,024 rounds, some 50 ms
+	maxCost    = 14 // of hashes that are brought along
+
+	maxPassword = 72 // bytes: bcrypt does not see what comes behind
+)
+
+// user is a record: see [method.Marshal].
+type user struct {
+	Hash []byte `json:"hash"` // "$2a$10$..."
+	method.TokenParams
+}
+
+// Options are what doors are given from outside.
+type Options struct {
+	Cost int // of bcrypt; 0 means 10
+}
+
+// New is the [doors.Factory] of the type "userpass".
+func New(store doors.Storage, m doors.Mount) (doors.Door, error) { return Factory(Options{})(store, m) }
+
+// Factory returns the [doors.Factory] of the type "userpass". What it makes shares the bound on passwords that are hashed at once.
+func Factory(o Options) doors.Factory {
+	if o.Cost == 0 {
+		o.Cost = cost
+	}
+	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
+	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
+		d := &door{store: store, cost: o.Cost, slots: slots}
+		d.nobody = sync.OnceValue(func() []byte {
+			hash, err := bcrypt.GenerateFromPassword([]byte("no user has this password"), d.cost)
+			if err != nil { // the cost is ours, the password short
+				panic(err)
+			}
+			return hash
+		})
+		return d, nil
+	}
+}
+
+type door struct {
+	store  doors.Storage
+	cost   int
+	slots  chan struct{} // held while a password is hashed
+	nobody func() []byte // the hash that names without a user are compared with
+
+	writing sync.Mutex
+}
+
+// Open implements [doors.Opener].
+func (d *door) Open(_ doors.Operation, path string) bool { return strings.HasPrefix(path, "login/") }
+
+// Alias implements [doors.Aliaser]: the user's name.
+func (d *door) Alias(_ context.Context, r *doors.Request) (string, error) {
+	name, _ := strings.CutPrefix(r.Path, "login/")
+	return strings.ToLower(name), nil
+}
+
+// Exists implements [doors.Exister].
+func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+	name, ok := strings.CutPrefix(path, "users/")
+	if !ok || strings.Contains(name, "/") {
+		return true, nil
+	}
+	u, err := method.Load[user](ctx, d.store, userPrefix+strings.ToLower(name))
+	return u != nil, err
+}
+
+// Handle implements [doors.Door].
+func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	first, rest, _ := strings.Cut(r.Path, "/")
+	switch {
+	case first == "login" && rest != "":
+		return d.login(ctx, r, rest)
+	case first == "users" && rest == "":
+		if r.Operation != doors.List {
+			return nil, method.ErrUnsupported
+		}
+		return method.Keys(ctx, d.store, userPrefix)
+	case first == "users":
+		return d.user(ctx, r, strings.TrimSuffix(rest, "/"))
+	}
+	return nil, method.ErrNoPath
+}
+
+// user answers "users/<name>" and what is below it.
+func (d *door) user(ctx context.Context, r *doors.Request, rest string) (*doors.Response, error) {
+	name, part, _ := strings.Cut(rest, "/")
+	name, err := method.Name("username", name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case part != "" && part != "password" && part != "policies":
+		return nil, method.ErrNoPath
+	case method.IsWrite(r.Operation):
+		return nil, d.write(ctx, name, part, r.Data)
+	case part != "":
+		return nil, method.ErrUnsupported
+	case r.Operation == doors.Read:
+		u, err := method.Load[user](ctx, d.store, userPrefix+name)
+		if u == nil {
+			return nil, err
+		}
+		return &doors.Response{Data: u.Show(map[string]any{})}, nil
+	case r.Operation == doors.Delete:
+		d.writing.Lock()
+		defer d.writing.Unlock()
+		return nil, method.Remove(ctx, d.store, userPrefix+name)
+	}
+	return nil, method.ErrUnsupported
+}
+
+// write creates or changes a user; part is "password" or "policies" where nothing else is to change.
+func (d *door) write(ctx context.Context, name, part string, f method.Fields) error {
+	hash, err := d.newHash(ctx, f)
+	if err != nil {
+		return err
+	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	u, err := method.Load[user](ctx, d.store, userPrefix+name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case u == nil && part != "":
+		return method.Invalid("username does not exist")
+	case hash == nil && (u == nil || part == "password"):
+		return method.Invalid("missing password")
+	case u == nil:
+		u = &user{}
+	}
+	if hash != nil && part != "policies" {
+		u.Hash = hash
+	}
+	switch part {
+	case "":
+		err = u.Read(f)
+	case "policies":
+		err = u.Read(method.Fields{"policies": f["policies"], "token_policies": f["token_policies"]})
+	}
+	if err != nil {
+		return err
+	}
+	return method.Save(ctx, d.store, userPrefix+name, u)
+}
+
+// newHash hashes the password of a request, or takes the hash that was brought along; nil where there is neither.
+func (d *door) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
+	var password, hash string
+	if err := method.Each(f.Text("password", &password), f.Text("password_hash", &hash)); err != nil {
+		return nil, err
+	}
+	switch {
+	case password != "" && hash != "":
+		return nil, method.Invalid("give password or password_hash, not both")
+	case hash != "":
+		if c, err := bcrypt.Cost([]byte(hash)); err != nil || c > maxCost || len(hash) > 60 {
+			return nil, method.Invalid("password_hash is not a bcrypt hash of cost %d at most", maxCost)
+		}
+		return []byte(hash), nil
+	case password == "":
+		return nil, nil
+	}
+	if err := d.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer d.release()
+	out, err := bcrypt.GenerateFromPassword([]byte(password), d.cost)
+	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
+		return nil, method.Invalid("the password has %d bytes; bcrypt takes at most %d", len(password), maxPassword)
+	}
+	return out, err
+}
+
+func (d *door) acquire(ctx context.Context) error {
+	select {
+	case d.slots <- struct{}{}:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (d *door) release() { <-d.slots }
+
+var errLogin = fault.Wrap(doors.ErrCredentials, fault.Invalid, "invalid username or password")
+
+// login compares a password.
+func (d *door) login(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+	if !method.IsWrite(r.Operation) {
+		return nil, method.ErrUnsupported
+	}
+	name, err := method.Name("username", name)
+	if err != nil {
+		return nil, err
+	}
+	var password string
+	if err := method.Fields(r.Data).Text("password", &password); err != nil {
+		return nil, err
+	}
+	if password == "" {
+		return nil, method.Invalid("missing password")
+	}
+	u, err := method.Load[user](ctx, d.store, userPrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	hash := d.nobody()
+	if u != nil {
+		hash = u.Hash
+	}
+	if err := d.acquire(ctx); err != nil {
+		return nil, err
+	}
+	defer d.release()
+	err = bcrypt.CompareHashAndPassword(hash, []byte(password))
+	if err != nil || u == nil || len(password) > maxPassword {
+		return nil, errLogin
+	}
+	if !method.Within(u.BoundCIDRs, r.Remote) {
+		return nil, method.ErrOutside
+	}
+	return u.Login(name, map[string]string{"username": name}), nil
+}
