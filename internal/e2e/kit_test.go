@@ -202,6 +202,7 @@ type sealStatus struct {
 		Class       string `json:"failure_class"`
 		Cause       string `json:"failure"`
 		Remedy      string `json:"remedy"`
+		LastProbe   string `json:"last_probe"`
 	} `json:"seals"`
 }
 
