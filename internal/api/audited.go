@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/doors"
@@ -21,6 +22,11 @@ import (
 // unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
 // shown to monitoring. Contract 9.2.
 func (q *request) unaudited() bool { return q.route.Access == anybodyAlways && q.op == doors.Read }
+
+// onRecord reports whether a request is audited: where there is a device, or may be one when it is over.
+func (h *handler) onRecord(q *request) bool {
+	return h.Trail != nil && (h.Trail.Enabled() || strings.HasPrefix(q.path, "sys/audit/")) && !q.unaudited()
+}
 
 // requestOnly: the answer to what takes the node out of service cannot be written to devices that went with it.
 func (q *request) requestOnly() bool { return q.path == "sys/seal" || q.path == "sys/step-down" }
@@ -69,7 +75,10 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 	if failed == nil {
 		failed = rec.Response(reply, h.auditText(q, err))
 	}
-	if failed != nil {
+	switch {
+	case failed != nil && q.sent: // it went out as it came: the log of the server itself
+		h.Log.Error("an answer that was sent could not be audited", "request_id", q.id(), "path", q.path, "error", failed)
+	case failed != nil:
 		return nil, auditFault(failed, "the answer cannot be audited, so it is withheld; the request may have taken effect")
 	}
 	return a, err
@@ -225,7 +234,8 @@ func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, 
 	if a == nil {
 		return r, nil
 	}
-	r.Warnings = a.warnings
+	r.Warnings, r.LeaseID = a.warnings, a.leaseID
+	r.Auth, r.Wrap = auditMade(a.auth), auditWrap(a.wrap)
 	if a.data == nil {
 		return r, nil
 	}
@@ -242,4 +252,26 @@ func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, 
 		r.Data = raw
 	}
 	return r, nil
+}
+
+// auditMade is a token that the answer hands out.
+func auditMade(a *authAnswer) *audit.Auth {
+	if a == nil {
+		return nil
+	}
+	return &audit.Auth{
+		Token: a.ClientToken, Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies, Metadata: a.Metadata,
+		EntityID: a.EntityID, TokenType: a.TokenType, TTL: time.Duration(a.LeaseDuration) * time.Second, NumUses: int(a.NumUses),
+	}
+}
+
+func auditWrap(w *wrapAnswer) *audit.WrapInfo {
+	if w == nil {
+		return nil
+	}
+	created, _ := time.Parse(time.RFC3339Nano, w.CreationTime) // the zero time where it is none
+	return &audit.WrapInfo{
+		Token: w.Token, Accessor: w.Accessor, TTL: time.Duration(w.TTL) * time.Second, Created: created, Path: w.CreationPath,
+		WrappedAccessor: w.WrappedAccessor,
+	}
 }

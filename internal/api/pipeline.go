@@ -32,7 +32,7 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 		defer q.active.Tokens().Finish(ctx, q.identity)
 	}
 	switch {
-	case h.Trail != nil && h.Trail.Enabled() && !q.unaudited():
+	case h.onRecord(q):
 		return h.audited(ctx, q, refused)
 	case refused != nil:
 		return nil, refused

@@ -51,6 +51,14 @@ type rot struct {
 	*inmem.Store
 	mu              sync.Mutex
 	reading, saving error
+	during          func() // is called with every read
+}
+
+// reads sets what is done with every read.
+func (r *rot) reads(f func()) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.during = f
 }
 
 func (r *rot) set(reading, saving error) {
@@ -66,7 +74,13 @@ func (r *rot) faults() (reading, saving error) {
 }
 
 func (r *rot) Get(ctx context.Context, key string) ([]byte, error) {
-	if err, _ := r.faults(); err != nil {
+	r.mu.Lock()
+	err, during := r.reading, r.during
+	r.mu.Unlock()
+	if during != nil {
+		during()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return r.Store.Get(ctx, key)
