@@ -64,7 +64,9 @@ func TestPreflight(t *testing.T) {
 	seen := func(token string) string {
 		a := w.do("GET", "sys/internal/ui/mounts", "", "X-Vault-Token", token)
 		w.expect("what a token sees", a, 200, "")
-		var r struct{ Data struct{ Secret map[string]any } }
+		var r struct {
+			Data struct{ Secret map[string]any }
+		}
 		w.decode(a, &r)
 		return strings.Join(slices.Sorted(maps.Keys(r.Data.Secret)), " ")
 	}

@@ -73,14 +73,14 @@ func versionLine(env Env) string {
 // commands is the table of every command, the program's own included.
 func commands(env Env) map[string]cli.CommandFactory {
 	table := map[string]cli.CommandFactory{}
-	for _, build := range []func(*base) *command{
+	for _, build := range append([]func(*base) *command{
 		statusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 		rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
 		custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 		transcriptVerifyCommand,
 		readCommand, writeCommand, listCommand, deleteCommand,
 		patchCommand, scanCommand, unwrapCommand, pathHelpCommand,
-		secretsListCommand, secretsEnableCommand, secretsDisableCommand,
+		secretsListCommand, secretsEnableCommand, secretsDisableCommand, secretsTuneCommand, secretsMoveCommand,
 		loginCommand, tokenCreateCommand, tokenLookupCommand, tokenRenewCommand, tokenRevokeCommand, tokenCapabilitiesCommand,
 		authListCommand, authEnableCommand, authDisableCommand, authTuneCommand, authMoveCommand, authHelpCommand,
 		policyListCommand, policyReadCommand, policyWriteCommand, policyDeleteCommand, policyFmtCommand,
@@ -88,12 +88,15 @@ func commands(env Env) map[string]cli.CommandFactory {
 		leaseLookupCommand, leaseRenewCommand, leaseRevokeCommand,
 		debugCommand, monitorCommand, completionCommand,
 		printTokenCommand, versionCommand,
-	} {
+	}, kvCommands...) {
 		name := build(newBase(env)).name
 		table[name] = func() (cli.Command, error) { return build(newBase(env)), nil }
 	}
-	between := group{"operator transcript", "Show the record of ceremonies"}
-	table[between.name] = func() (cli.Command, error) { return between, nil }
+	for _, between := range []group{
+		{"operator transcript", "Show the record of ceremonies"}, {"kv metadata", "Show and change what is known of secrets"},
+	} {
+		table[between.name] = func() (cli.Command, error) { return between, nil }
+	}
 	maps.Copy(table, env.Extra)
 	return table
 }
@@ -174,10 +177,11 @@ var groups = map[string]string{
 	"transcript": "Check the record of ceremonies",
 	"audit":      "List, enable and disable audit devices",
 	"auth":       "List, enable and change the ways to log in",
+	"kv":         "Read, write and list secrets, and their versions",
 	"lease":      "Look up, renew and revoke leases",
 	"policy":     "List, read and write policies",
 	"token":      "Create, look up, renew and revoke tokens",
-	"secrets":    "List, enable and disable secrets engines",
+	"secrets":    "List, enable and change secrets engines",
 	"print":      "Show what this client would use",
 	"softhsm":    "Throw-away SoftHSM tokens for tests",
 }

@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/openbao/openbao/api/v2"
 )
@@ -90,34 +89,28 @@ func (p pairsFlag) Set(v string) error {
 }
 
 func secretsEnableCommand(b *base) *command {
-	in := &api.MountInput{Options: map[string]string{}}
-	var path, version string
-	var lease, most time.Duration
-	options := pairsFlag{}
+	m := &mountFlags{}
+	m.define(b)
+	in := &api.MountInput{}
+	var path, plugin string
+	var forceNoCache bool
 	b.flags.StringVar(&path, "path", "", "`where` to mount it; the type by default")
-	b.flags.StringVar(&in.Description, "description", "", "`text` for people")
-	b.flags.StringVar(&version, "version", "", "`version` of the engine: 1 or 2 for kv")
-	b.flags.Var(options, "options", "`k=v` for the engine; may be repeated")
-	b.flags.Var((*seconds)(&lease), "default-lease-ttl", "`time` that leases last")
-	b.flags.Var((*seconds)(&most), "max-lease-ttl", "`time` that leases last at most")
-	b.flags.BoolVar(&in.Config.ForceNoCache, "force-no-cache", false, "do not cache")
+	b.flags.StringVar(&plugin, "plugin-name", "", "`type`, where TYPE is the word plugin")
+	b.flags.BoolVar(&forceNoCache, "force-no-cache", false, "do not cache")
 	b.flags.BoolVar(&in.Local, "local", false, "not replicated")
 	b.flags.BoolVar(&in.SealWrap, "seal-wrap", false, "wrap what is critical by the seal as well")
-	b.own("path", "description", "version", "options", "default-lease-ttl", "max-lease-ttl", "force-no-cache", "local", "seal-wrap")
+	b.flags.BoolVar(&in.ExternalEntropyAccess, "external-entropy-access", false, "accepted for scripts; servers here ignore it")
+	b.own("path", "plugin-name", "force-no-cache", "local", "seal-wrap", "external-entropy-access")
 	return &command{base: b, name: "secrets enable", args: "TYPE", least: 1, most: 1, synopsis: "Enable a secrets engine",
 		about: "Mounts a secrets engine, such as kv.",
 		run: func(args []string) int {
-			in.Type = args[0]
-			maps.Copy(in.Options, options)
-			if version != "" {
-				in.Options["version"] = version
+			in.Type = strings.TrimSpace(args[0])
+			if in.Type == "plugin" {
+				in.Type = plugin
 			}
-			if lease > 0 {
-				in.Config.DefaultLeaseTTL = lease.String()
-			}
-			if most > 0 {
-				in.Config.MaxLeaseTTL = most.String()
-			}
+			in.Config = m.input()
+			in.Config.ForceNoCache = forceNoCache
+			in.Description, in.Options = m.description, m.options
 			where := sanitize(path)
 			if where == "" {
 				where = in.Type

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"strconv"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+func kvUndeleteCommand(b *base) *command {
+	return kvVersionsCommand(b, "undelete", "Undelete", "Bring deleted versions back",
+		"Brings deleted versions of a secret back. Those that were destroyed are gone for good.")
+}
+
+func kvDestroyCommand(b *base) *command {
+	return kvVersionsCommand(b, "destroy", "Destroy", "Destroy versions for good",
+		"Destroys versions of a secret: their data are removed, and nothing brings them back.")
+}
+
+func kvVersionsCommand(b *base, verb, what, synopsis, about string) *command {
+	b.formatted()
+	k := newKV(b)
+	var versions list
+	b.flags.Var(&versions, "versions", "`numbers` of the versions, with commas or repeated")
+	b.own("versions")
+	return &command{base: b, name: "kv " + verb, args: "PATH", least: 1, most: 1, synopsis: synopsis, about: about,
+		run: func(args []string) int {
+			if len(versions) == 0 {
+				b.errorf("No versions provided, use the -versions flag to specify the versions to %s", verb)
+				return exitLocal
+			}
+			return k.runVersioned(args[0], what, func(client *api.Client, p kvPlace) int {
+				s, err := client.Logical().Write(p.at(verb), map[string]any{"versions": versions})
+				return b.showWritten(s, err, "writing data to "+p.at(verb), "Success! Data written to: "+p.at(verb))
+			})
+		}}
+}
+
+func kvRollbackCommand(b *base) *command {
+	b.formatted().fielded()
+	k := newKV(b)
+	var version int
+	b.flags.IntVar(&version, "version", 0, "`number` of the version whose data are to be the current ones")
+	b.own("version")
+	return &command{base: b, name: "kv rollback", args: "PATH", least: 1, most: 1, synopsis: "Make an older version the current one",
+		about: "Writes the data of an older version as a new one, unless somebody else writes one meanwhile.",
+		run: func(args []string) int {
+			if version <= 0 {
+				b.errorf("No version provided, use the -version flag to specify the version to roll back to")
+				return exitLocal
+			}
+			return k.runVersioned(args[0], "Rollback", func(client *api.Client, p kvPlace) int { return k.rollback(client, p, version) })
+		}}
+}
+
+func (k *kv) rollback(client *api.Client, p kvPlace, version int) int {
+	_, current, err := readVersion(client, p, 0)
+	if err != nil {
+		return k.failRead(p, err)
+	}
+	data, _, err := readVersion(client, p, version)
+	if err != nil {
+		return k.failRead(p, err)
+	}
+	if data == nil {
+		k.errorf("Cannot roll back to version %d: it was deleted or destroyed", version)
+		return exitServer
+	}
+	k.cas = current
+	return k.putVersion(client, p, data)
+}
+
+// errNothing is a secret, or a version, that is not there.
+var errNothing = errors.New("nothing there")
+
+func (k *kv) failRead(p kvPlace, err error) int {
+	if errors.Is(err, errNothing) {
+		return k.nothingAt(p.at("data"))
+	}
+	return k.fail("reading "+p.at("data"), err)
+}
+
+// readVersion reads a version, 0 being the current one; without data it is deleted or destroyed.
+func readVersion(client *api.Client, p kvPlace, number int) (data map[string]any, version int, err error) {
+	var q url.Values
+	if number > 0 {
+		q = url.Values{"version": {strconv.Itoa(number)}}
+	}
+	s, err := client.Logical().ReadWithData(p.at("data"), q)
+	if err != nil {
+		return nil, 0, err
+	}
+	if s == nil || s.Data == nil {
+		return nil, 0, errNothing
+	}
+	data, _ = s.Data["data"].(map[string]any)
+	metadata, _ := s.Data["metadata"].(map[string]any)
+	version, err = versionOf(metadata)
+	return data, version, err
+}
+
+func (k *kv) putVersion(client *api.Client, p kvPlace, data map[string]any) int {
+	s, err := client.Logical().Write(p.at("data"), map[string]any{"data": data, "options": k.options()})
+	if err != nil {
+		return k.fail("writing data to "+p.at("data"), err)
+	}
+	return k.showNewVersion(s, p.at("data"))
+}
+
+func kvPatchCommand(b *base) *command {
+	b.formatted().fielded()
+	k := newKV(b)
+	k.casFlag()
+	var method string
+	var gone list
+	b.flags.StringVar(&method, "method", "", "`way` to do it: patch, or rw for a read and a write; the first that the server allows by default")
+	b.flags.Var(&gone, "remove-data", "`key` to take away; may be repeated")
+	b.own("method", "remove-data")
+	return &command{base: b, name: "kv patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Change some of a secret",
+		about: "Writes a new version of a secret in which the given values have changed and the others have not. Data is given as for kv put.",
+		run: func(args []string) int {
+			if method != "" && method != "patch" && method != "rw" {
+				b.errorf("Unsupported method %q: give patch or rw", method)
+				return exitLocal
+			}
+			data := map[string]any{}
+			if len(args) > 1 || len(gone) == 0 {
+				var code int
+				if data, code = k.needData(args); code != exitOK {
+					return code
+				}
+			}
+			for _, key := range gone {
+				data[key] = nil
+			}
+			return k.run(args[0], func(client *api.Client, p kvPlace) int {
+				if !p.versioned {
+					b.errorf("KV engine mount must be version 2 for patch support")
+					return exitServer
+				}
+				if method == "rw" {
+					return k.patchByWrite(client, p, data)
+				}
+				return k.patch(client, p, data, method == "")
+			})
+		}}
+}
+
+// patch sends the change alone; where a server does not know how, or a policy does not know that it may, it is read and written.
+func (k *kv) patch(client *api.Client, p kvPlace, data map[string]any, fallBack bool) int {
+	at := p.at("data")
+	s, err := client.Logical().JSONMergePatch(context.Background(), at, map[string]any{"data": data, "options": k.options()})
+	var re *api.ResponseError
+	if !errors.As(err, &re) {
+		if err != nil {
+			return k.fail("writing data to "+at, err)
+		}
+		return k.showNewVersion(s, at)
+	}
+	switch {
+	case re.StatusCode == http.StatusNotFound:
+		return k.nothingAt(at)
+	case fallBack && re.StatusCode == http.StatusForbidden:
+		k.errorf("The token may not patch %s: trying to read and to write it. Add the capability \"patch\" to its policy.", at)
+	case !fallBack || re.StatusCode != http.StatusMethodNotAllowed:
+		return k.fail("writing data to "+at, err)
+	}
+	return k.patchByWrite(client, p, data)
+}
+
+// patchByWrite reads the current version and writes it changed, unless it is no longer the current one then.
+func (k *kv) patchByWrite(client *api.Client, p kvPlace, change map[string]any) int {
+	data, current, err := readVersion(client, p, 0)
+	if err != nil {
+		return k.failRead(p, err)
+	}
+	if data == nil {
+		return k.nothingAt(p.at("data"))
+	}
+	maps.Copy(data, change)
+	maps.DeleteFunc(data, func(key string, v any) bool {
+		_, given := change[key]
+		return given && v == nil
+	})
+	if k.cas < 0 {
+		k.cas = current
+	}
+	return k.putVersion(client, p, data)
+}
