@@ -37,7 +37,7 @@ type entry struct {
 	Emails      []string `json:"allowed_email_sans,omitempty"`
 	URIs        []string `json:"allowed_uri_sans,omitempty"`
 	Units       []string `json:"allowed_organizational_units,omitempty"`
-	Extensions  []string `json:"required_extensions,omitempty"`          // "1.2.3.4:value"
+	Extensions  []string `json:"required_extensions,omitempty"`         // "1.2.3.4:value"
 	Metadata    []string `json:"allowed_metadata_extensions,omitempty"` // "1.2.3.4"
 	method.TokenParams
 }
@@ -59,7 +59,9 @@ func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
 // Factory returns the [doors.Factory] of the type "cert" with a clock of one's own.
 func Factory(o method.Options) doors.Factory {
 	o = o.WithDefaults()
-	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) { return &door{store: store, now: o.Now}, nil }
+	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
+		return &door{store: store, now: o.Now}, nil
+	}
 }
 
 type door struct {

@@ -1,0 +1,188 @@
+package jwt
+
+import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
+	"crypto/ed25519"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
+	"net/url"
+	"slices"
+	"strings"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+)
+
+// settings are the record at "config": see [method.Marshal].
+type settings struct {
+	PublicKeys   []string `json:"jwt_validation_pubkeys,omitempty"` // PEM
+	JWKS         string   `json:"jwks_url,omitempty"`
+	JWKSCA       string   `json:"jwks_ca_pem,omitempty"`
+	Discovery    string   `json:"oidc_discovery_url,omitempty"`
+	DiscoveryCA  string   `json:"oidc_discovery_ca_pem,omitempty"`
+	Issuer       string   `json:"bound_issuer,omitempty"`
+	Algorithms   []string `json:"jwt_supported_algs,omitempty"`
+	DefaultRole  string   `json:"default_role,omitempty"`
+	skipFetching bool
+}
+
+// asymmetric are the algorithms that can count: under a shared secret whoever checks tokens could make them.
+var asymmetric = []jose.SignatureAlgorithm{
+	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
+}
+
+func (c *settings) algorithms() []jose.SignatureAlgorithm {
+	if len(c.Algorithms) == 0 {
+		return asymmetric
+	}
+	out := make([]jose.SignatureAlgorithm, len(c.Algorithms))
+	for i, a := range c.Algorithms {
+		out[i] = jose.SignatureAlgorithm(a)
+	}
+	return out
+}
+
+func (d *door) config(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	switch {
+	case r.Operation == doors.Read:
+		c, err := method.Load[settings](ctx, d.store, configKey)
+		if c == nil {
+			return nil, err
+		}
+		return &doors.Response{Data: map[string]any{
+			"jwt_validation_pubkeys": method.NotNil(c.PublicKeys), "jwks_url": c.JWKS, "jwks_ca_pem": c.JWKSCA, "oidc_discovery_url": c.Discovery,
+			"oidc_discovery_ca_pem": c.DiscoveryCA, "bound_issuer": c.Issuer, "jwt_supported_algs": method.NotNil(c.Algorithms),
+			"default_role": c.DefaultRole,
+		}}, nil
+	case !method.IsWrite(r.Operation):
+		return nil, method.ErrUnsupported
+	}
+	c := &settings{}
+	if err := c.read(r.Data); err != nil {
+		return nil, err
+	}
+	if source := c.source(); source != "" && !c.skipFetching {
+		if err := newFetcher(source, c).test(ctx); err != nil {
+			return nil, method.Invalid("the keys cannot be fetched: %v; mend the URL or its CA, or give skip_jwks_validation=true", err)
+		}
+	}
+	return nil, method.Save(ctx, d.store, configKey, c)
+}
+
+// read takes all of a configuration from a request: what is not given is not there.
+func (c *settings) read(f method.Fields) error {
+	err := method.Each(
+		keys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
+		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA), f.Text("bound_issuer", &c.Issuer),
+		f.List("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole), f.Flag("skip_jwks_validation", &c.skipFetching),
+	)
+	if err != nil {
+		return err
+	}
+	sources := 0
+	for _, given := range []bool{len(c.PublicKeys) > 0, c.JWKS != "", c.Discovery != ""} {
+		if given {
+			sources++
+		}
+	}
+	if sources != 1 {
+		return method.Invalid("exactly one of 'jwt_validation_pubkeys', 'jwks_url' or 'oidc_discovery_url' must be set")
+	}
+	if f.Has("oidc_client_id") || f.Has("oidc_client_secret") {
+		return method.Invalid("the login by browser (OIDC) is not there: leave oidc_client_id and oidc_client_secret out")
+	}
+	for i, a := range c.Algorithms {
+		if !slices.Contains(asymmetric, jose.SignatureAlgorithm(a)) {
+			return method.Invalid("jwt_supported_algs: %q is none of %v", a, asymmetric)
+		}
+		c.Algorithms[i] = a
+	}
+	if _, err := c.publicKeys(); err != nil {
+		return err
+	}
+	if source := c.source(); source != "" {
+		u, err := url.Parse(source)
+		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
+			return method.Invalid("the URL of the keys is not one of https://")
+		}
+	}
+	for _, ca := range []string{c.JWKSCA, c.DiscoveryCA} {
+		if ca != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(ca)) {
+			return method.Invalid("the CA for the URL of the keys is not a certificate in PEM")
+		}
+	}
+	return nil
+}
+
+// source is where keys are fetched; "" where they stand in the configuration.
+func (c *settings) source() string {
+	if c.Discovery != "" {
+		return strings.TrimSuffix(c.Discovery, "/") + "/.well-known/openid-configuration"
+	}
+	return c.JWKS
+}
+
+// publicKeys reads the keys of the configuration itself.
+func (c *settings) publicKeys() ([]crypto.PublicKey, error) {
+	out := make([]crypto.PublicKey, 0, len(c.PublicKeys))
+	for i, text := range c.PublicKeys {
+		key, err := publicKey(text)
+		if err != nil {
+			return nil, method.Invalid("jwt_validation_pubkeys: entry %d is not the public key of RSA, ECDSA or Ed25519 in PEM", i+1)
+		}
+		out = append(out, key)
+	}
+	return out, nil
+}
+
+func publicKey(text string) (crypto.PublicKey, error) {
+	block, rest := pem.Decode([]byte(strings.TrimSpace(text)))
+	if block == nil || len(rest) > 0 {
+		return nil, x509.ErrUnsupportedAlgorithm
+	}
+	var key any
+	var err error
+	switch block.Type {
+	case "CERTIFICATE":
+		var c *x509.Certificate
+		if c, err = x509.ParseCertificate(block.Bytes); err == nil {
+			key = c.PublicKey
+		}
+	case "RSA PUBLIC KEY":
+		key, err = x509.ParsePKCS1PublicKey(block.Bytes)
+	default:
+		key, err = x509.ParsePKIXPublicKey(block.Bytes)
+	}
+	if err != nil {
+		return nil, err
+	}
+	switch key.(type) {
+	case *rsa.PublicKey, *ecdsa.PublicKey, ed25519.PublicKey:
+		return key, nil
+	}
+	return nil, x509.ErrUnsupportedAlgorithm
+}
+
+// keys reads keys in PEM: a list, or one text with one or more.
+func keys(f method.Fields, name string, into *[]string) error {
+	text, ok := f[name].(string)
+	if !ok {
+		return f.List(name, into)
+	}
+	*into = nil
+	for rest := []byte(strings.ReplaceAll(text, "-----,-----", "-----\n-----")); len(strings.TrimSpace(string(rest))) > 0; {
+		var block *pem.Block
+		if block, rest = pem.Decode(rest); block == nil {
+			return method.Invalid("%s is not in PEM", name)
+		}
+		*into = append(*into, string(pem.EncodeToMemory(block)))
+	}
+	return nil
+}

@@ -1,0 +1,170 @@
+// Package jwt is the auth method of signed JSON web tokens (RFC 7519), such as platforms give to what runs on them.
+//
+// It guarantees that a token counts only with a valid signature by an asymmetric algorithm under a key of the configuration, within
+// its times, from the issuer and for the audience that are bound, with all claims that the role binds; that a token for some audience
+// is refused by a role that names none; that fetching keys ends by a deadline, reads a bounded answer and follows no redirect; and that
+// keys that were fetched are asked for again when they are old, and when a token names one that is not among them, but not more
+// often than every ten seconds.
+//
+// It does not remember tokens: one can log in again until it expires. The flow by which people log in with a browser is not there.
+//
+// Stays compatible: the records at "config" and below "role/".
+package jwt
+
+import (
+	"context"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/doors"
+)
+
+const (
+	configKey  = "config"
+	rolePrefix = "role/"
+)
+
+// New is the [doors.Factory] of the type "jwt".
+func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+	return Factory(method.Options{})(store, m)
+}
+
+// Factory returns the [doors.Factory] of the type "jwt" with a clock of one's own.
+func Factory(o method.Options) doors.Factory {
+	o = o.WithDefaults()
+	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
+		return &door{store: store, now: o.Now}, nil
+	}
+}
+
+type door struct {
+	store   doors.Storage
+	now     func() time.Time
+	writing sync.Mutex
+
+	mu      sync.Mutex
+	fetched *fetcher // of the configuration that it was made for
+}
+
+// Open implements [doors.Opener].
+func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+
+// Exists implements [doors.Exister].
+func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+	name, ok := strings.CutPrefix(path, "role/")
+	if !ok {
+		return true, nil
+	}
+	x, err := method.Load[role](ctx, d.store, rolePrefix+strings.ToLower(name))
+	return x != nil, err
+}
+
+// Handle implements [doors.Door].
+func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
+	switch {
+	case r.Path == "login":
+		if !method.IsWrite(r.Operation) {
+			return nil, method.ErrUnsupported
+		}
+		return d.login(ctx, r)
+	case r.Path == "config":
+		return d.config(ctx, r)
+	case first == "role" && rest == "":
+		if r.Operation != doors.List {
+			return nil, method.ErrUnsupported
+		}
+		return method.Keys(ctx, d.store, rolePrefix)
+	case first == "role":
+		return d.role(ctx, r, rest)
+	case first == "oidc":
+		return nil, method.Invalid("the login by browser (OIDC) is not there: log in with a token, by role and jwt")
+	}
+	return nil, method.ErrNoPath
+}
+
+func (d *door) role(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+	name, err := method.Name("role name", name)
+	if err != nil {
+		return nil, err
+	}
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	switch {
+	case r.Operation == doors.Delete:
+		return nil, method.Remove(ctx, d.store, rolePrefix+name)
+	case r.Operation != doors.Read && !method.IsWrite(r.Operation):
+		return nil, method.ErrUnsupported
+	}
+	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if r.Operation == doors.Read {
+		if x == nil {
+			return nil, nil
+		}
+		return &doors.Response{Data: x.show()}, nil
+	}
+	if x == nil {
+		x = &role{}
+	}
+	if err := x.read(r.Data); err != nil {
+		return nil, err
+	}
+	return nil, method.Save(ctx, d.store, rolePrefix+name, x)
+}
+
+const maxToken = 64 << 10
+
+// login checks a token against a role.
+func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+	var token, name string
+	f := method.Fields(r.Data)
+	if err := method.Each(f.Text("jwt", &token), f.Text("role", &name)); err != nil {
+		return nil, err
+	}
+	c, err := method.Load[settings](ctx, d.store, configKey)
+	if err != nil {
+		return nil, err
+	}
+	if c == nil {
+		return nil, method.Invalid("could not load configuration: write config first, with the keys that tokens are signed with")
+	}
+	if name == "" {
+		name = c.DefaultRole
+	}
+	switch {
+	case name == "":
+		return nil, method.Invalid("missing role")
+	case token == "":
+		return nil, method.Invalid("missing token")
+	case len(token) > maxToken:
+		return nil, method.Invalid("the token has %d bytes; at most %d are accepted", len(token), maxToken)
+	}
+	name = strings.ToLower(name)
+	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
+	if err != nil {
+		return nil, err
+	}
+	if x == nil {
+		return nil, method.Invalid("role %q could not be found", name)
+	}
+	if !method.Within(x.BoundCIDRs, r.Remote) {
+		return nil, method.ErrOutside
+	}
+	claims, err := d.verify(ctx, c, token)
+	if err != nil {
+		return nil, err
+	}
+	if err := x.admit(c, claims, d.now()); err != nil {
+		return nil, err
+	}
+	user, meta, err := x.describe(name, claims)
+	if err != nil {
+		return nil, err
+	}
+	return x.Login(user, meta), nil
+}

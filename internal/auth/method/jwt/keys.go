@@ -1,0 +1,207 @@
+package jwt
+
+import (
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// Bounds of fetching keys.
+const (
+	fetchTimeout = 10 * time.Second
+	maxKeySet    = 1 << 20
+	freshFor     = 10 * time.Minute // then keys are asked for again
+	usableFor    = time.Hour        // and used for so long where nobody answers
+	pause        = 10 * time.Second // between two attempts
+)
+
+// fetcher keeps the keys of one source.
+type fetcher struct {
+	source    string
+	discovers bool   // the source is a document that names the issuer, and where the keys are
+	issuer    string // that it must name
+	ca        string
+	client    *http.Client
+
+	busy    chan struct{} // held while fetching, and to look at what follows
+	keys    *jose.JSONWebKeySet
+	fetched time.Time
+	tried   time.Time
+}
+
+func newFetcher(source string, c *settings) *fetcher {
+	f := &fetcher{source: source, discovers: c.Discovery != "", issuer: c.Discovery, ca: c.JWKSCA + c.DiscoveryCA, busy: make(chan struct{}, 1)}
+	t := &tls.Config{MinVersion: tls.VersionTLS12}
+	if f.ca != "" {
+		t.RootCAs = x509.NewCertPool()
+		t.RootCAs.AppendCertsFromPEM([]byte(f.ca)) // it was checked when it was written
+	}
+	f.client = &http.Client{
+		Timeout:       fetchTimeout,
+		Transport:     &http.Transport{TLSClientConfig: t, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+	return f
+}
+
+// test fetches once.
+func (f *fetcher) test(ctx context.Context) error {
+	_, err := f.fetch(ctx)
+	return err
+}
+
+// get gives the keys that a token may be signed with; want is the name of its key, or "".
+func (f *fetcher) get(ctx context.Context, want string, now time.Time) ([]jose.JSONWebKey, error) {
+	select {
+	case f.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-f.busy }()
+	fits := f.fitting(want)
+	age := now.Sub(f.fetched)
+	if f.keys != nil && age < freshFor && len(fits) > 0 {
+		return fits, nil
+	}
+	if now.Sub(f.tried) >= pause || f.tried.IsZero() {
+		f.tried = now
+		keys, err := f.fetch(ctx)
+		if err == nil {
+			f.keys, f.fetched = keys, now
+			return f.fitting(want), nil
+		}
+		if f.keys == nil || age >= usableFor {
+			return nil, fault.Wrap(err, fault.Unavailable, "the keys that tokens are checked with cannot be fetched; try again")
+		}
+	}
+	if f.keys == nil || age >= usableFor {
+		return nil, fault.New(fault.Unavailable, "the keys that tokens are checked with could not be fetched a moment ago; try again")
+	}
+	return fits, nil
+}
+
+func (f *fetcher) fitting(want string) []jose.JSONWebKey {
+	switch {
+	case f.keys == nil:
+		return nil
+	case want == "":
+		return f.keys.Keys
+	}
+	return f.keys.Key(want)
+}
+
+func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
+	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
+	defer cancel()
+	at := f.source
+	if f.discovers {
+		var found struct {
+			Issuer string `json:"issuer"`
+			JWKS   string `json:"jwks_uri"`
+		}
+		if err := f.read(ctx, at, &found); err != nil {
+			return nil, err
+		}
+		if found.Issuer != f.issuer {
+			return nil, errors.New("the issuer that the document names is not oidc_discovery_url")
+		}
+		at = found.JWKS
+	}
+	keys := &jose.JSONWebKeySet{}
+	if err := f.read(ctx, at, keys); err != nil {
+		return nil, err
+	}
+	if len(keys.Keys) == 0 {
+		return nil, errors.New("there are no keys at the URL")
+	}
+	return keys, nil
+}
+
+func (f *fetcher) read(ctx context.Context, at string, into any) error {
+	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
+	if err != nil {
+		return err
+	}
+	a, err := f.client.Do(r)
+	if err != nil {
+		return err
+	}
+	defer a.Body.Close()
+	if a.StatusCode != http.StatusOK {
+		return fmt.Errorf("status %d", a.StatusCode)
+	}
+	body, err := io.ReadAll(io.LimitReader(a.Body, maxKeySet+1))
+	if err != nil {
+		return err
+	}
+	if len(body) > maxKeySet {
+		return fmt.Errorf("the answer has more than %d bytes", maxKeySet)
+	}
+	return json.Unmarshal(body, into)
+}
+
+// fetcher gives the one for a configuration; another configuration begins with no keys.
+func (d *door) fetcher(c *settings) *fetcher {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if f := d.fetched; f == nil || f.source != c.source() || f.ca != c.JWKSCA+c.DiscoveryCA || f.issuer != c.Discovery {
+		d.fetched = newFetcher(c.source(), c)
+	}
+	return d.fetched
+}
+
+var errSignature = method.Invalid("error validating token: no known key has signed it, or not with an algorithm that is accepted")
+
+// verify checks a token's signature and gives its claims; numbers are json.Number.
+func (d *door) verify(ctx context.Context, c *settings, token string) (map[string]any, error) {
+	signed, err := jose.ParseSignedCompact(token, c.algorithms())
+	if err != nil || len(signed.Signatures) != 1 {
+		return nil, method.Invalid("error validating token: it is not a signed JWT in compact form, or its algorithm is not accepted")
+	}
+	var keys []any
+	if source := c.source(); source != "" {
+		fetched, err := d.fetcher(c).get(ctx, signed.Signatures[0].Header.KeyID, d.now())
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range fetched {
+			if k.IsPublic() && (k.Use == "" || k.Use == "sig") {
+				keys = append(keys, k.Key)
+			}
+		}
+	} else {
+		own, err := c.publicKeys()
+		if err != nil {
+			return nil, err
+		}
+		for _, k := range own {
+			keys = append(keys, k)
+		}
+	}
+	for _, key := range keys {
+		payload, err := signed.Verify(key)
+		if err != nil {
+			continue
+		}
+		dec := json.NewDecoder(bytes.NewReader(payload))
+		dec.UseNumber()
+		var claims map[string]any
+		if err := dec.Decode(&claims); err != nil || claims == nil {
+			return nil, method.Invalid("error validating token: its claims are not a JSON object")
+		}
+		return claims, nil
+	}
+	return nil, errSignature
+}
