@@ -10,8 +10,7 @@ import (
 	"github.com/hashicorp/hcl/hcl/token"
 )
 
-// The parser's tree is turned into one in which a block with labels is an object in an object, so that HCL and JSON, which flattens as
-// it likes, come to the same.
+// HCL's tree is turned into one in which a block with labels is an object in an object, as in JSON.
 
 type kind uint8
 
@@ -63,6 +62,9 @@ func tooDeep(text string) bool {
 func parseTree(text string) (fields []field, err error) {
 	if tooDeep(text) {
 		return nil, fmt.Errorf("%w: blocks and lists are nested more than %d deep", ErrSyntax, maxDepth)
+	}
+	if strings.HasPrefix(strings.TrimSpace(text), "{") {
+		return parseJSON(text)
 	}
 	defer func() {
 		if p := recover(); p != nil {
