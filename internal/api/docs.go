@@ -56,7 +56,7 @@ var (
 )
 
 // docs are the docs by path of the table. A path that is not here takes no fields that warnings or the document of the API would know.
-var docs = merged(lifecycleDocs, custodyDocs(), operateDocs)
+var docs = merged(lifecycleDocs, custodyDocs(), operateDocs, tokenDocs)
 
 func merged(all ...map[string]doc) map[string]doc {
 	out := map[string]doc{}
@@ -122,9 +122,10 @@ func custodyDocs() map[string]doc {
 		out[p+"update"] = doc{Text: "Gives one share to the ceremony.", Body: shareFields, Read: true}
 		out[p+"verify"] = doc{Text: "Gives one of the new shares back, before they take effect.", Body: verifyFields}
 		out[p+"acknowledge"] = doc{Text: "The new shares have arrived: wipe them.", Body: shareFields, Empty: true}
-		out[p+"backup"] = doc{Text: "The encrypted shares that the server keeps."}
 	}
-	out["sys/rekey/recovery-key-backup"] = out["sys/rekey/backup"]
+	for _, p := range []string{"sys/rekey/backup", "sys/rekey/recovery-key-backup", "sys/rotate/root/backup", "sys/rotate/recovery/backup"} {
+		out[p] = doc{Text: "The encrypted shares that the server keeps."}
+	}
 	return out
 }
 
@@ -169,7 +170,6 @@ var operateDocs = map[string]doc{
 	}},
 	"sys/internal/ui/mounts":   {Text: "Lists the mounts that the token may see."},
 	"sys/internal/ui/mounts/*": {Text: "Tells which mount a path is in."},
-	"auth/token/lookup-self":   {Text: "Tells about the token itself.", Read: true},
 	"sys/audit":                {Text: "Lists the audit devices."},
 	"sys/audit/*": {Text: "Adds and removes an audit device.", Empty: true, Body: []docField{
 		{"type", "string", "file, socket or syslog."}, {"description", "string", ""}, {"options", "object", "Of the device."},

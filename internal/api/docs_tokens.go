@@ -1,0 +1,73 @@
+package api
+
+// Fields of tokens and roles.
+var (
+	tokenFields = []docField{
+		{"id", "string", "The token's text; with the root policy alone."}, {"role_name", "string", "Accepted from older clients."},
+		{"policies", "list", "Its policies; left away, the parent's."}, {"meta", "object", "Texts to be kept with it."},
+		{"metadata", "object", "Another name of meta."}, {"no_parent", "boolean", "It has no parent; needs sudo."},
+		{"no_default_policy", "boolean", "It does not get the policy default."}, {"renewable", "boolean", "Whether it can be renewed."},
+		{"ttl", "duration", "How long it lives."}, {"lease", "duration", "Another name of ttl."}, {"type", "string", "service or batch."},
+		{"explicit_max_ttl", "duration", "How long it can live, however often it is renewed."}, {"display_name", "string", "For people."},
+		{"num_uses", "integer", "For so many requests; 0: any number."}, {"period", "duration", "Each renewal makes it live so long; needs sudo."},
+		{"entity_alias", "string", "Of a role."},
+	}
+	roleFields = []docField{
+		{"allowed_policies", "list", "Policies that its tokens may have."}, {"disallowed_policies", "list", "Policies that they must not have."},
+		{"allowed_policies_glob", "list", "The same, with *."}, {"disallowed_policies_glob", "list", "The same, with *."},
+		{"orphan", "boolean", "Its tokens have no parent."}, {"path_suffix", "string", "Of its tokens' path."},
+		{"renewable", "boolean", "Whether they can be renewed."}, {"period", "duration", "Of its tokens."},
+		{"explicit_max_ttl", "duration", "Of its tokens."}, {"token_period", "duration", "Of its tokens."},
+		{"token_explicit_max_ttl", "duration", "Of its tokens."}, {"token_no_default_policy", "boolean", "They do not get the policy default."},
+		{"token_type", "string", "service, batch, or default-service and default-batch."}, {"token_num_uses", "integer", "Of its tokens."},
+		{"token_bound_cidrs", "list", "Networks from which they may be used."}, {"bound_cidrs", "list", "Another name of that."},
+		{"allowed_entity_aliases", "list", "Aliases that they may have."}, {"token_strictly_bind_ip", "boolean", "Accepted."},
+	}
+	tokenField    = docField{"token", "string", "The token."}
+	accessorField = docField{"accessor", "string", "The token's accessor."}
+	increment     = docField{"increment", "duration", "How long it is to live from now on."}
+	policyFields  = []docField{
+		{"policy", "string", "The policy, in HCL or JSON, or in base64."}, {"rules", "string", "Another name of policy."},
+		{"ttl", "duration", "How long the policy is there."}, {"expiration", "string", "When it goes (RFC 3339)."},
+		{"cas", "integer", "The version that it must have now; -1: it must not be there."},
+		{"cas_required", "boolean", "Whether writes must give cas."},
+	}
+	pathFields = []docField{{"path", "list", "Paths."}, {"paths", "list", "Paths."}}
+)
+
+// tokenDocs are those of tokens and policies.
+var tokenDocs = map[string]doc{
+	"auth/token/create":          {Text: "Makes a token, a child of the one that asks.", Read: true, Body: tokenFields},
+	"auth/token/create-orphan":   {Text: "Makes a token without a parent.", Read: true, Body: tokenFields},
+	"auth/token/create/*":        {Text: "Makes a token by a role.", Param: "role_name", Read: true, Body: tokenFields},
+	"auth/token/lookup":          {Text: "Tells about a token.", Read: true, Body: []docField{tokenField}, Query: []docField{tokenField}},
+	"auth/token/lookup-self":     {Text: "Tells about the token itself.", Read: true, Body: []docField{tokenField}},
+	"auth/token/lookup-accessor": {Text: "Tells about a token by its accessor.", Read: true, Body: []docField{accessorField}},
+	"auth/token/renew":           {Text: "Renews a token.", Read: true, Body: []docField{tokenField, increment}},
+	"auth/token/renew-self":      {Text: "Renews the token itself.", Read: true, Body: []docField{tokenField, increment}},
+	"auth/token/renew-accessor":  {Text: "Renews a token by its accessor.", Read: true, Body: []docField{accessorField, increment}},
+	"auth/token/revoke":          {Text: "Revokes a token and its children.", Body: []docField{tokenField}},
+	"auth/token/revoke-self":     {Text: "Revokes the token itself and its children.", Body: []docField{tokenField}},
+	"auth/token/revoke-accessor": {Text: "Revokes a token and its children by its accessor.", Body: []docField{accessorField}},
+	"auth/token/revoke-orphan":   {Text: "Revokes a token; its children live on.", Body: []docField{tokenField}},
+	"auth/token/accessors":       {Text: "Lists the accessors of all tokens."},
+	"auth/token/tidy":            {Text: "Cleans up what is left of tokens."},
+	"auth/token/roles":           {Text: "Lists the roles of tokens."},
+	"auth/token/roles/*":         {Text: "A role of tokens.", Param: "role_name", Body: roleFields},
+
+	"sys/policy":                    {Text: "Lists the policies.", Query: listFields},
+	"sys/policy/*":                  {Text: "A policy.", Param: "name", Body: policyFields},
+	"sys/policies/acl":              {Text: "Lists the policies.", Query: listFields},
+	"sys/policies/acl/*":            {Text: "A policy.", Param: "name", Body: policyFields},
+	"sys/policies/detailed/acl":     {Text: "Lists the policies with their versions."},
+	"sys/policies/detailed/acl/*":   {Text: "A policy with its version.", Param: "name"},
+	"sys/capabilities":              {Text: "What a token may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
+	"sys/capabilities-self":         {Text: "What the token itself may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
+	"sys/capabilities-accessor":     {Text: "What a token may do on paths, by its accessor.", Read: true, Body: append([]docField{accessorField}, pathFields...)},
+	"sys/internal/ui/resultant-acl": {Text: "All that the token may do."},
+
+	"sys/remount": {Text: "Moves a mount.", Read: true, Body: []docField{
+		{"from", "string", "Where it is."}, {"to", "string", "Where it is to be."},
+	}},
+	"sys/remount/status/*": {Text: "How far moving a mount has come.", Param: "migration_id"},
+}
