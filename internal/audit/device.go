@@ -31,6 +31,9 @@ type sink interface {
 	close() error
 }
 
+// aborter is implemented by sinks whose writes can be ended from outside.
+type aborter interface{ abort() }
+
 // device writes entries in a goroutine of its own: all that wait, in one write. So concurrent requests share it, and one that hangs
 // holds nobody for longer than its deadline.
 type device struct {
@@ -89,10 +92,15 @@ func (d *device) poke() {
 	}
 }
 
+// reopen makes the next write open anew. One that hangs is given up, where that is possible.
 func (d *device) reopen() {
 	d.mu.Lock()
 	d.anew = true
+	late := d.late
 	d.mu.Unlock()
+	if a, ok := d.sink.(aborter); ok && late {
+		a.abort()
+	}
 	d.poke()
 }
 
@@ -256,16 +264,22 @@ func (d *device) overdue() {
 	}
 }
 
-// close writes what waits and ends the goroutine; one that hangs is left behind after the deadline.
+// close writes what waits and ends the goroutine; one that hangs is left behind after the deadline, where it cannot be ended.
 func (d *device) close() error {
 	d.mu.Lock()
 	d.closed = true
 	d.mu.Unlock()
 	d.poke()
-	select {
-	case <-d.done:
-		return nil
-	case <-time.After(d.deadline):
-		return fmt.Errorf("%w: %s", errLate, d.path)
+	for {
+		select {
+		case <-d.done:
+			return nil
+		case <-time.After(d.deadline):
+		}
+		a, ok := d.sink.(aborter)
+		if !ok {
+			return fmt.Errorf("%w: %s", errLate, d.path)
+		}
+		a.abort()
 	}
 }

@@ -11,24 +11,49 @@ import (
 	"time"
 )
 
-// socketSink writes to a connection, and makes a new one where that is gone.
+// socketSink writes to a connection, and makes a new one where that is gone. A write has no deadline of its own: the device does not wait
+// for it longer than it must, and while the other end does not read, nothing else is sent to it. Who would close the connection for that, and
+// make a new one, would hand entry after entry to somebody who reads none.
 type socketSink struct {
 	network, address string
-	timeout          time.Duration
+	timeout          time.Duration // for making a connection
 	conn             net.Conn
 	gone             *atomic.Bool // the other end has closed it
 	reader           sync.WaitGroup
+
+	mu      sync.Mutex
+	current net.Conn // the same, for abort
+	aborted bool
+}
+
+// abort ends a write that hangs. It may be called at any time.
+func (s *socketSink) abort() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != nil {
+		s.aborted = true
+		_ = s.current.Close()
+	}
+}
+
+// publish shows abort the connection, and reports whether the one before was aborted.
+func (s *socketSink) publish(c net.Conn) (aborted bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	aborted, s.aborted = s.aborted, false
+	s.current = c
+	return aborted
 }
 
 func (s *socketSink) reopen() error {
 	if s.conn != nil {
 		return nil
 	}
-	return s.open(time.Now().Add(s.timeout))
+	return s.open()
 }
 
-func (s *socketSink) open(deadline time.Time) error {
-	ctx, cancel := context.WithDeadline(context.Background(), deadline)
+func (s *socketSink) open() error {
+	ctx, cancel := context.WithTimeout(context.Background(), s.timeout)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, s.network, s.address)
@@ -37,6 +62,7 @@ func (s *socketSink) open(deadline time.Time) error {
 	}
 	gone := &atomic.Bool{}
 	s.conn, s.gone = conn, gone
+	s.publish(conn)
 	if s.stream() {
 		s.reader.Go(func() {
 			_, _ = io.Copy(io.Discard, conn) // until the other end closes it, or close does
@@ -54,6 +80,7 @@ func (s *socketSink) close() error {
 	if s.conn == nil {
 		return nil
 	}
+	s.publish(nil)
 	err := s.conn.Close()
 	s.conn = nil
 	s.reader.Wait()
@@ -63,28 +90,25 @@ func (s *socketSink) close() error {
 	return err
 }
 
-// write sends the lines, by a new connection if need be. All of it has one deadline.
+// write sends the lines, by a new connection if need be.
 func (s *socketSink) write(lines []byte, ends []int) (n int, err error) {
-	deadline := time.Now().Add(s.timeout)
 	for range 2 {
 		if s.conn != nil && s.gone.Load() {
 			_ = s.close() // nothing was sent by it that was not counted
 		}
 		if s.conn == nil {
-			if err = s.open(deadline); err != nil {
+			if err = s.open(); err != nil {
 				return n, err
 			}
 		}
-		if err = s.conn.SetWriteDeadline(deadline); err == nil {
-			var sent int
-			sent, err = s.send(lines, ends, n)
-			n += sent
-		}
-		if err == nil {
+		var sent int
+		sent, err = s.send(lines, ends, n)
+		if n += sent; err == nil {
 			return n, nil
 		}
+		aborted := s.publish(nil)
 		_ = s.close() // the error of the write says it all
-		if errors.Is(err, context.DeadlineExceeded) || !time.Now().Before(deadline) {
+		if aborted {
 			return n, err
 		}
 	}

@@ -220,6 +220,30 @@ func BenchmarkWrites(b *testing.B) {
 	}
 }
 
+// BenchmarkAudit compares reads and writes with one file device and without, by turns in one run.
+func BenchmarkAudit(b *testing.B) {
+	bin := buildPlain(b)
+	plain, audited := benchRig(b, bin), benchRig(b, bin)
+	tokens := map[*Server]string{plain: benchInit(b, plain), audited: benchInit(b, audited)}
+	benchDo(b, audited, tokens[audited], 204, "PUT", "sys/audit/file",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "audit.log"}}, nil)
+	var reads, writes [2]float64
+	for b.Loop() {
+		for range 3 { // short turns: the machine's moods meet both
+			for i, s := range []*Server{plain, audited} {
+				read := getRequest("kv/one", tokens[s])
+				r, _ := load(b, s.Addr, 16, window/2, 200, func(int, int) string { return read })
+				w, _ := load(b, s.Addr, 16, window/2, 204, func(c, i int) string {
+					return putRequest(fmt.Sprintf("kv/w%d/%d", c, i%1000), tokens[s], `{"v":"0123456789012345678901234567890123456789"}`)
+				})
+				reads[i], writes[i] = reads[i]+r, writes[i]+w
+			}
+		}
+	}
+	b.ReportMetric(reads[1]/reads[0], "audited/plain-reads")
+	b.ReportMetric(writes[1]/writes[0], "audited/plain-writes")
+}
+
 // BenchmarkReadsWhileRotating compares the 99th percentile of reads, paced below saturation, with twenty rotations a second and without.
 func BenchmarkReadsWhileRotating(b *testing.B) {
 	s := benchRig(b, buildPlain(b))
