@@ -34,10 +34,10 @@ func debugged() map[string][]answer {
 		"GET sys/monitor":                 {ok("2026-01-02 [INFO] started password=hunter2\n2026-01-02 [INFO] s.hunter2hunter2hunter2hun\n")},
 		"GET sys/pprof/goroutine":         {ok("goroutines")},
 		"GET sys/pprof/heap":              {refusal(500, "1 error occurred:\n\t* broken s.hunter2hunter2hunter2hun\n\n")},
-		"GET sys/pprof/allocs":            {refusal(404, "")},
-		"GET sys/pprof/block":             {refusal(404, "")},
-		"GET sys/pprof/mutex":             {refusal(404, "")},
-		"GET sys/pprof/threadcreate":      {refusal(404, "")},
+		"GET sys/pprof/allocs":            {ok("a"), refusal(404, "")}, // later it has none
+		"GET sys/pprof/block":             {ok("b")},
+		"GET sys/pprof/mutex":             {ok("m")},
+		"GET sys/pprof/threadcreate":      {ok("t")},
 		"GET sys/internal/not/asked/ever": {ok("{}")},
 	}
 }

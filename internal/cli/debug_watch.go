@@ -49,7 +49,7 @@ type watch struct {
 	flags  *debugFlags
 	clean  redactor
 	bundle *bundle
-	gone   map[string]bool             // paths that are not asked again
+	gone   map[string]bool             // what is not asked for again
 	frames map[string][]map[string]any // of each file
 	noted  map[string]string           // of each target, what was noted last
 	errors []map[string]string
@@ -215,13 +215,12 @@ func (w *watch) profile(ctx context.Context) {
 	}
 	at := w.now().Format(bundleTime)
 	for _, p := range profiles {
-		path := "sys/pprof/" + p
-		if w.gone[path] || ctx.Err() != nil {
-			continue
+		if w.gone["pprof"] || ctx.Err() != nil { // a server has all of them, or none
+			return
 		}
-		data, err := w.get(ctx, path)
+		data, err := w.get(ctx, "sys/pprof/"+p)
 		if err != nil {
-			w.failed("pprof."+p, path, err)
+			w.failed("pprof", "pprof", err)
 			continue
 		}
 		w.bundle.add(at+"/"+p+".prof", data)
