@@ -8,6 +8,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/auth/method/approle"
+	"github.com/sealgate/sealgate/internal/auth/method/cert"
+	"github.com/sealgate/sealgate/internal/auth/method/jwt"
+	"github.com/sealgate/sealgate/internal/auth/method/userpass"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/doors/kv"
@@ -28,6 +32,14 @@ var providers = map[string]seals.Factory{
 var doorFactories = map[string]doors.Factory{
 	"cubbyhole": kv.Cubbyhole,
 	"kv":        kv.New,
+}
+
+// loginFactories are the auth methods that can be enabled, by type.
+var loginFactories = map[string]doors.Factory{
+	"approle":  approle.New,
+	"cert":     cert.New,
+	"jwt":      jwt.New,
+	"userpass": userpass.New,
 }
 
 // newSeals makes the set that the configuration names: people, where it names none.

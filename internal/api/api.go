@@ -22,6 +22,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -46,6 +47,9 @@ type Config struct {
 	Front    config.Front // what stands before the API on this listener
 	Hostname string       // sent as X-Vault-Hostname; "" where it is not
 	Shared   *Shared      // by all listeners of a server; nil: this one has its own
+
+	// Lockout says when guessing credentials is stopped (user_lockout), by the type of the auth method or "all".
+	Lockout map[string]*doors.Lockout
 
 	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
 }

@@ -120,8 +120,12 @@ func (h *handler) auditRequest(q *request) *audit.Request {
 	if q.active == nil {
 		return r
 	}
-	if _, m, _, _ := q.active.Mounts().Route(q.path); m.Path != "" {
-		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: "v" + h.Version + "+builtin", Class: "secret"}
+	if _, m, _, _ := q.locate(); m.Path != "" {
+		class := "secret"
+		if strings.HasPrefix(m.Path, authPath) {
+			class = "auth"
+		}
+		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: "v" + h.Version + "+builtin", Class: class}
 		r.Plain, q.plainAnswer = m.Config.AuditNonHMACRequestKeys, m.Config.AuditNonHMACResponseKeys
 	}
 	return r

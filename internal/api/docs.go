@@ -10,6 +10,7 @@ type doc struct {
 	Query []docField // of reads
 	Empty bool       // a write answers 204
 	Read  bool       // a write answers 200 always
+	Later bool       // a write answers 202: it is done behind the answer
 }
 
 // docField is one field. Type is one of JSON Schema's, or "list" (of strings), "duration" (seconds, or a text such as "90s"), or "any".
@@ -56,7 +57,7 @@ var (
 )
 
 // docs are the docs by path of the table. A path that is not here takes no fields that warnings or the document of the API would know.
-var docs = merged(lifecycleDocs, custodyDocs(), operateDocs, tokenDocs)
+var docs = merged(lifecycleDocs, custodyDocs(), operateDocs, authDocs, wrappingDocs, leaseDocs, tokenDocs)
 
 func merged(all ...map[string]doc) map[string]doc {
 	out := map[string]doc{}

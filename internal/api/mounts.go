@@ -73,6 +73,9 @@ func (h *handler) mount(_ context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if own, ok := isAuthTune(path, tune); ok {
+		return h.authTuning(q, own)
+	}
 	m, ok := q.active.Mounts().Get(path)
 	switch {
 	case !ok && tune:
@@ -93,6 +96,9 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 	data, err := q.fields()
 	if err != nil {
 		return nil, err
+	}
+	if own, ok := isAuthTune(path, tune); ok {
+		return h.tuneAuth(ctx, q, own, data)
 	}
 	if tune {
 		return h.tuneMount(ctx, q, path, fields(data))
@@ -172,6 +178,16 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 			seen.Secret[m.Path] = h.describeMount(m)
 		case m.Config.ListingVisibility == doors.Unauth:
 			seen.Secret[m.Path] = mountNames{m.Description, m.Options, m.Type}
+		}
+	}
+	for _, m := range q.active.Logins().List() {
+		switch ok, err := q.active.Tokens().AllowsBelow(ctx, who, authPath+m.Path); {
+		case err != nil:
+			return nil, err
+		case ok:
+			seen.Auth[m.Path] = h.describeAuth(m)
+		case m.Config.ListingVisibility == doors.Unauth:
+			seen.Auth[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}
 	return shown(seen)

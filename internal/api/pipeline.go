@@ -50,7 +50,10 @@ func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 	if a != nil && q.data != nil {
 		a.warnings = append(a.warnings, q.ignored()...)
 	}
-	return a, err
+	if err != nil || q.wrapTTL == 0 {
+		return a, err
+	}
+	return h.wrap(ctx, q, a)
 }
 
 // find parses the request and finds its route.
@@ -101,8 +104,11 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 		return err
 	}
 	q.active = active
-	if q.route.Access == anybody {
-		return q.readBody()
+	if q.route.Access == anybody || q.open() {
+		if err := q.readBody(); err != nil || q.route.Marks&unwraps == 0 {
+			return err
+		}
+		return h.admitUnwrap(ctx, q)
 	}
 	q.readToken()
 	if q.route.Access == tokenIfAny {
@@ -143,7 +149,9 @@ func (q *request) recognise(ctx context.Context) error {
 	return nil
 }
 
-func (q *request) writesToMount() bool { return q.route == &mounted && q.op == doors.Update }
+func (q *request) writesToMount() bool {
+	return (q.route == &mounted || q.route.Access == asMethod) && q.op == doors.Update
+}
 
 // capabilities are those that the operations need.
 var capabilities = [...]auth.Capability{
@@ -158,7 +166,7 @@ var existence = map[string]func(ctx context.Context, q *request) (bool, error){
 
 // need is what the token must be allowed. A write becomes a create where the mount's door says that nothing is there.
 func (q *request) need(ctx context.Context) (auth.Need, error) {
-	need := auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr}
+	need := auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL}
 	if exists := existence[q.route.Path]; exists != nil && q.op == doors.Update {
 		there, err := exists(ctx, q)
 		if err != nil {
@@ -172,7 +180,7 @@ func (q *request) need(ctx context.Context) (auth.Need, error) {
 		return need, nil
 	}
 	if q.writesToMount() {
-		if door, _, rest, err := q.active.Mounts().Route(q.path); err == nil {
+		if door, _, rest, err := q.locate(); err == nil {
 			if e, ok := door.(doors.Exister); ok {
 				exists, err := e.Exists(ctx, rest)
 				if err != nil {

@@ -49,6 +49,9 @@ type request struct {
 	url        string // the path as it came
 	next, prev *request
 
+	wrapTTL  time.Duration // how long the answer is to be wrapped; 0: not at all
+	wrapping string        // the wrapping token that is to be opened
+
 	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
 
@@ -218,21 +221,8 @@ func (q *request) checkHeaders() error {
 	if err := q.checkNamespace(); err != nil {
 		return err
 	}
-	text := q.http.Header.Get("X-Vault-Wrap-Ttl")
-	if text == "" || q.route.Style == bareStyle {
-		return nil
-	}
-	ttl, err := doors.ParseDuration(text)
-	if err != nil || ttl < 0 {
-		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
-	}
-	if ttl > 0 {
-		return fault.New(fault.Invalid, "response wrapping is not there yet: send the request without X-Vault-Wrap-TTL")
-	}
-	return nil
+	return q.readWrapTTL()
 }
-
-const errDurationHeader = `give seconds, or a duration such as "90s"`
 
 // checkNamespace knows the root namespace alone. What anybody may ask at any time is answered in every one.
 func (q *request) checkNamespace() error {

@@ -24,11 +24,13 @@ const (
 	anybody
 	// anybodyAlways: no token is looked at, sealed or not.
 	anybodyAlways
+	// asMethod: anybody where the auth method says that the path is a login, otherwise as withToken.
+	asMethod
 	// withRecoveryToken: the token of recovery mode, which stands above all policies.
 	withRecoveryToken
 )
 
-var accessNames = [...]string{"token", "token unless sealed", "token if any", "anybody unsealed", "anybody", "recovery token"}
+var accessNames = [...]string{"token", "token unless sealed", "token if any", "anybody unsealed", "anybody", "as the auth method says", "recovery token"}
 
 // marks are what else is to be known of a route.
 type marks uint8
@@ -39,9 +41,10 @@ const (
 	rootDoor                    // not there where it has disable_unauthed_generate_root_endpoints
 	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
 	rawDoor                     // there only where the server has raw_storage_endpoint
+	unwraps                     // opens a wrapping token: see [handler.admitUnwrap]
 )
 
-var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw"}
+var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps"}
 
 // String lists the marks.
 func (m marks) String() string {
@@ -90,7 +93,8 @@ var (
 //
 // Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
 // them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, operateRoutes, tokenRoutes, policyRoutes)
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, operateRoutes, tokenRoutes,
+	policyRoutes, authRoutes, wrappingRoutes, leaseRoutes)
 
 var lifecycleRoutes = []route{
 	{get, "sys/init", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).initStatus},
@@ -231,6 +235,9 @@ func (t *table) find(q *request) error {
 	}
 	if methods == nil {
 		q.route = &nothing
+		if rest, ok := strings.CutPrefix(q.path, authPath); ok && rest != "" && !strings.HasPrefix(q.path, tokenPath) {
+			q.route = &authMounted
+		}
 		return nil
 	}
 	if q.route = methods[q.method()]; q.route != nil {

@@ -26,6 +26,7 @@ type Shared struct {
 	log      *slog.Logger
 	settings settingsCache
 	quotas   limiters
+	lockouts lockouts
 
 	requests [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times    [len(operations)]*metrics.Timer
@@ -132,10 +133,10 @@ func (s *Shared) ofMount(op doors.Operation, mount string) *metrics.Timer {
 
 // mountOf is the mount that the request's path is in, with its slash; "" for none.
 func (q *request) mountOf() string {
-	if ours(q.path) {
+	if ours(q.path) && q.route.Access != asMethod {
 		return "sys/"
 	}
-	_, m, _, err := q.active.Mounts().Route(q.path)
+	_, m, _, err := q.locate()
 	if err != nil {
 		return ""
 	}

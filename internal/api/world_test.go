@@ -157,7 +157,7 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.node, err = node.New(node.Config{
-		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": kv.Cubbyhole}, Now: now,
+		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": kv.Cubbyhole}, Now: now, Logins: loginsOf(now),
 		Mounts: []doors.Mount{doors.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {

@@ -41,8 +41,8 @@ func (o Options) WithDefaults() Options {
 
 // Errors that all methods have, with Vault's texts.
 var (
-	ErrUnsupported = fault.New(fault.Unsupported, "1 error occurred:\n\t* unsupported operation\n\n")
-	ErrNoPath      = fault.New(fault.NotFound, "1 error occurred:\n\t* unsupported path\n\n")
+	ErrUnsupported = fault.New(fault.Unsupported, "unsupported operation")
+	ErrNoPath      = fault.New(fault.NotFound, "unsupported path")
 	ErrOutside     = fault.New(fault.Denied, "permission denied") // the address is in none of the networks
 )
 

@@ -1,0 +1,141 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// authMounted is for whatever lies behind the table of auth methods. Their logins are open to anybody, the rest needs the capability that
+// follows from the operation.
+var authMounted = route{Body: keyBody, Access: asMethod, Style: envelopeStyle, handle: (*handler).method}
+
+// locate finds the door of a path outside of the table of routes.
+func (q *request) locate() (doors.Door, doors.Mount, string, error) {
+	rest, ok := strings.CutPrefix(q.path, authPath)
+	if !ok {
+		return q.active.Mounts().Route(q.path)
+	}
+	door, m, rest, err := q.active.Logins().Route(rest)
+	if fault.Is(err, fault.NotFound) && m.Path == "" {
+		err = fault.New(fault.NotFound, "no handler for route %q. route entry not found.", q.path)
+	}
+	if m.Path != "" {
+		m.Path = authPath + m.Path
+	}
+	return door, m, rest, err
+}
+
+// open reports whether a request is a login: no token is looked at.
+func (q *request) open() bool {
+	if q.route.Access != asMethod {
+		return false
+	}
+	door, _, rest, err := q.locate()
+	if err != nil {
+		return false
+	}
+	o, ok := door.(doors.Opener)
+	return ok && o.Open(q.op, rest)
+}
+
+// method hands a request to an auth method, and gives a token to whoever has proven who he is.
+func (h *handler) method(ctx context.Context, q *request) (*answer, error) {
+	var data map[string]any
+	if q.op == doors.Create || q.op == doors.Update || q.op == doors.Delete {
+		var err error
+		if data, err = q.fields(); err != nil {
+			return nil, err
+		}
+	}
+	for {
+		door, m, rest, err := q.locate()
+		if err != nil {
+			return nil, err
+		}
+		r := &doors.Request{
+			Operation: q.op, Path: rest, Data: data, Query: q.query, Identity: q.identity, Remote: q.http.RemoteAddr, TLS: q.http.TLS,
+		}
+		a, err := h.guarded(ctx, door, m, r, q.open())
+		switch {
+		case err == nil && a != nil && a.Login != nil:
+			return h.loggedIn(ctx, q, m, a)
+		case err == nil:
+			return doorAnswer(a)
+		case !errors.Is(err, doors.ErrChanged) || ctx.Err() != nil:
+			return nil, err
+		}
+		q.active.Logins().Settle()
+	}
+}
+
+// guarded lets the door answer, unless a login is for somebody who is locked out, and counts what comes of it.
+func (h *handler) guarded(ctx context.Context, door doors.Door, m doors.Mount, r *doors.Request, login bool) (*doors.Response, error) {
+	named, ok := door.(doors.Aliaser)
+	if !ok || !login {
+		return door.Handle(ctx, r)
+	}
+	alias, err := named.Alias(ctx, r)
+	if err != nil {
+		return nil, err
+	}
+	l := &h.Shared.lockouts
+	limits := h.lockoutOf(m)
+	if limits.Disable || alias == "" {
+		return door.Handle(ctx, r)
+	}
+	if l.locked(m.Accessor, alias, h.Now()) {
+		return nil, errLocked
+	}
+	a, err := door.Handle(ctx, r)
+	switch {
+	case errors.Is(err, doors.ErrCredentials):
+		if l.failed(m.Accessor, alias, limits, h.Now()) {
+			h.Log.Warn("somebody has given wrong credentials too often and is locked out", "mount", m.Path, "for", time.Duration(limits.Duration)*time.Second)
+		}
+	case err == nil:
+		l.succeeded(m.Accessor, alias)
+	}
+	return a, err
+}
+
+// loggedIn makes the token of a login.
+func (h *handler) loggedIn(ctx context.Context, q *request, m doors.Mount, a *doors.Response) (*answer, error) {
+	in := a.Login
+	lease, most := m.Config.Effective()
+	req := auth.LoginRequest{
+		Path: q.path, DisplayName: auth.DisplayName(strings.TrimPrefix(m.Path, authPath), in.DisplayName), Policies: in.Policies,
+		NoDefault: in.NoDefault, Meta: in.Meta, TTL: in.TTL, Max: time.Duration(most) * time.Second, ExplicitMax: in.ExplicitMax,
+		Period: in.Period, Uses: in.Uses, Batch: isBatch(in.Type, m.Config.TokenType), Networks: in.Networks,
+	}
+	if req.TTL == 0 {
+		req.TTL = time.Duration(lease) * time.Second
+		if in.MaxTTL > 0 {
+			req.TTL = min(req.TTL, in.MaxTTL)
+		}
+	}
+	if in.MaxTTL > 0 {
+		req.Max = min(req.Max, in.MaxTTL)
+	}
+	made, err := q.active.Tokens().Login(ctx, req)
+	if err != nil {
+		return nil, err
+	}
+	return h.granted(made.Token, made.Text, append(a.Warnings, made.Warnings...)), nil
+}
+
+// isBatch decides the type of a token: a mount that says "service" or "batch" decides for all, then its role does.
+func isBatch(role, mount string) bool {
+	switch {
+	case mount == "service" || mount == "batch":
+		return mount == "batch"
+	case role == "":
+		return mount == "default-batch"
+	}
+	return role == "batch" || role == "default-batch"
+}

@@ -1,0 +1,23 @@
+package api
+
+import (
+	"time"
+
+	"golang.org/x/crypto/bcrypt"
+
+	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/auth/method/approle"
+	"github.com/sealgate/sealgate/internal/auth/method/cert"
+	"github.com/sealgate/sealgate/internal/auth/method/jwt"
+	"github.com/sealgate/sealgate/internal/auth/method/userpass"
+	"github.com/sealgate/sealgate/internal/doors"
+)
+
+// loginsOf are the auth methods, with a clock of the test's.
+func loginsOf(now func() time.Time) map[string]doors.Factory {
+	o := method.Options{Now: now}
+	return map[string]doors.Factory{
+		"approle": approle.Factory(o), "cert": cert.Factory(o), "jwt": jwt.Factory(o),
+		"userpass": userpass.Factory(userpass.Options{Cost: bcrypt.MinCost}),
+	}
+}

@@ -1,0 +1,201 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
+var wrappingRoutes = []route{
+	{write, "sys/wrapping/wrap", anyBody, withToken, auth.Update | auth.Create, false, doubleStyle, 0, (*handler).wrapData},
+	{get, "sys/wrapping/lookup", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
+	{write, "sys/wrapping/lookup", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
+	{write, "sys/wrapping/unwrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).unwrap},
+	{write, "sys/wrapping/rewrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).rewrap},
+}
+
+var wrappingDocs = map[string]doc{
+	"sys/wrapping/wrap":   {Text: "Gives back what it is given, in a wrapping token. Takes any fields.", Read: true},
+	"sys/wrapping/lookup": {Text: "Tells of a wrapping token, without opening it.", Read: true, Body: wrapFields},
+	"sys/wrapping/unwrap": {Text: "Hands out what a wrapping token holds, once.", Read: true, Body: wrapFields},
+	"sys/wrapping/rewrap": {Text: "Moves what a wrapping token holds to a new one.", Read: true, Body: wrapFields},
+}
+
+var wrapFields = []docField{{"token", "string", "The wrapping token, where it is not the token of the request."}}
+
+// readWrapTTL reads the headers by which an answer is to be wrapped.
+func (q *request) readWrapTTL() error {
+	text := q.http.Header.Get("X-Vault-Wrap-Ttl")
+	if text == "" || q.route.Style == bareStyle {
+		return nil
+	}
+	ttl, err := doors.ParseDuration(text)
+	if err != nil || ttl < 0 {
+		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
+	}
+	if ttl > 0 && strings.EqualFold(q.http.Header.Get("X-Vault-Wrap-Format"), "jwt") {
+		return fault.New(fault.Invalid, "wrapping tokens in the format jwt are not there: send the request without X-Vault-Wrap-Format")
+	}
+	q.wrapTTL = ttl
+	return nil
+}
+
+const errDurationHeader = `give seconds, or a duration such as "90s"`
+
+// wrapped is an answer as a wrapping token holds it.
+type wrapped struct {
+	LeaseID   string          `json:"lease_id,omitempty"`
+	Renewable bool            `json:"renewable,omitempty"`
+	Lease     int             `json:"lease_duration,omitempty"`
+	Data      json.RawMessage `json:"data,omitempty"`
+	Warnings  []string        `json:"warnings,omitempty"`
+	Auth      *authAnswer     `json:"auth,omitempty"`
+}
+
+// wrap puts an answer into a wrapping token, where that was asked for. What has nothing in it, and errors, are not wrapped. Where it
+// fails a token that the answer would have handed out is ended: nobody would know it.
+func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, error) {
+	if a == nil || a.wrap != nil || a.status == http.StatusNoContent || a.status >= http.StatusMultipleChoices || q.active == nil || q.sent {
+		return a, nil
+	}
+	made, err := h.enclose(ctx, q, a)
+	if err != nil {
+		if a.auth != nil {
+			again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+			defer cancel()
+			if failed := q.active.Tokens().Revoke(again, a.auth.ClientToken); failed != nil && !fault.Is(failed, fault.Denied) && !fault.Is(failed, fault.Invalid) {
+				h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself", "accessor", a.auth.Accessor)
+			}
+		}
+		return nil, err
+	}
+	accessor := ""
+	if a.auth != nil {
+		accessor = a.auth.Accessor
+	}
+	return &answer{wrap: describeWrap(made, accessor)}, nil
+}
+
+func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*auth.Created, error) {
+	w := wrapped{LeaseID: a.leaseID, Renewable: a.renewable, Lease: a.lease, Warnings: a.warnings, Auth: a.auth}
+	var buf bytes.Buffer
+	defer func() { clear(buf.Bytes()) }()
+	if a.data != nil {
+		if err := writeJSON(&buf, a.data); err != nil {
+			return nil, err
+		}
+		w.Data = buf.Bytes()
+	}
+	body, err := json.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(body)
+	accessor := ""
+	if a.auth != nil {
+		accessor = a.auth.Accessor
+	}
+	return q.active.Tokens().Wrap(ctx, auth.Wrapping{Path: q.path, TTL: q.wrapTTL, Accessor: accessor, Answer: body})
+}
+
+func describeWrap(made *auth.Created, accessor string) *wrapAnswer {
+	t := made.Token
+	return &wrapAnswer{
+		Token: made.Text, Accessor: t.Accessor, TTL: inSeconds(t.TTL), CreationTime: t.Created.Format(time.RFC3339Nano), CreationPath: t.Path,
+		WrappedAccessor: accessor,
+	}
+}
+
+// admitUnwrap lets those in who open a wrapping token: who comes with it as his own needs nothing else; who names another one needs a
+// token that allows it.
+func (h *handler) admitUnwrap(ctx context.Context, q *request) error {
+	q.readToken()
+	if err := q.given("token", &q.wrapping); err != nil {
+		return err
+	}
+	if q.wrapping == "" || q.wrapping == q.token {
+		q.wrapping = q.token
+		return nil
+	}
+	var err error
+	q.identity, err = q.active.Tokens().Authorize(ctx, q.token, auth.Need{
+		Path: q.path, Capability: auth.Update, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL,
+	})
+	q.authentic = err == nil
+	return err
+}
+
+var errNotWrapped = fault.New(fault.Invalid, "endpoint requires response wrapping to be used: give X-Vault-Wrap-TTL")
+
+// wrapData gives back what it is given, wrapped.
+func (h *handler) wrapData(_ context.Context, q *request) (*answer, error) {
+	if q.wrapTTL == 0 {
+		return nil, errNotWrapped
+	}
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	q.data = nil // there is no field that would be unknown
+	if data == nil {
+		data = map[string]any{}
+	}
+	return shown(data)
+}
+
+type wrapLookupAnswer struct {
+	CreationPath string `json:"creation_path"`
+	CreationTime string `json:"creation_time"`
+	CreationTTL  int64  `json:"creation_ttl"`
+}
+
+// wrapLookup tells of a wrapping token to anybody who has it, and leaves it as it is.
+func (h *handler) wrapLookup(ctx context.Context, q *request) (*answer, error) {
+	token := ""
+	if err := q.given("token", &token); err != nil {
+		return nil, err
+	}
+	if token == "" {
+		q.readToken()
+		token = q.token
+	}
+	t, err := q.active.Tokens().Wrapped(ctx, token)
+	if err != nil {
+		return nil, err
+	}
+	return shown(wrapLookupAnswer{t.Path, t.Created.Format(time.RFC3339Nano), inSeconds(t.TTL)})
+}
+
+// unwrap gives the answer as it was.
+func (h *handler) unwrap(ctx context.Context, q *request) (*answer, error) {
+	u, err := q.active.Tokens().Unwrap(ctx, q.wrapping)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(u.Answer)
+	var w wrapped
+	if err := json.Unmarshal(u.Answer, &w); err != nil {
+		return nil, fault.Wrap(err, fault.Internal, "what the wrapping token held is damaged")
+	}
+	a := &answer{leaseID: w.LeaseID, renewable: w.Renewable, lease: w.Lease, warnings: w.Warnings, auth: w.Auth}
+	if w.Data != nil {
+		a.data = w.Data
+	}
+	return a, nil
+}
+
+func (h *handler) rewrap(ctx context.Context, q *request) (*answer, error) {
+	made, accessor, err := q.active.Tokens().Rewrap(ctx, q.wrapping)
+	if err != nil {
+		return nil, err
+	}
+	return &answer{wrap: describeWrap(made, accessor)}, nil
+}
