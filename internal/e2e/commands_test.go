@@ -214,7 +214,10 @@ func (r *rig) printed(before string) (after string) {
 
 func TestDevelopmentServers(t *testing.T) {
 	t.Parallel()
-	for name, flags := range map[string][]string{"dev": {"-dev"}, "dev-hsm": {"-dev-hsm"}, "dev with a token": {"-dev", "-dev-root-token-id=mine"}} {
+	for name, flags := range map[string][]string{
+		"dev": {"-dev"}, "dev-hsm": {"-dev-hsm"}, "dev with a token": {"-dev", "-dev-root-token-id=mine"},
+		"dev of version 1": {"-dev", "-dev-kv-v1"},
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newDevRig(t, flags...)
@@ -224,17 +227,19 @@ func TestDevelopmentServers(t *testing.T) {
 				t.Errorf("root token %q", r.root)
 			}
 			r.until(5*time.Second, "unsealed", unsealed)
-			r.must(204, "PUT", "secret/a", map[string]string{"v": "b"})
+			r.run(0, "", "kv", "put", "secret/a", "v=b")
 			if st := r.status(); name == "dev-hsm" && (st.Type != "pkcs11" || st.N != 5 || st.T != 3) {
 				t.Errorf("seal-status: %+v", st)
 			}
 			token := r.root
 			r.root = "" // the command finds it where the server put it
-			out, _ := r.run(0, "", "read", "-field=v", "secret/a")
+			out, _ := r.run(0, "", "kv", "get", "-field=v", "secret/a")
 			if out != "b" {
 				t.Errorf("read: %q", out)
 			}
 			r.root = token
+			at := map[bool]string{false: "secret/data/a", true: "secret/a"}[name == "dev of version 1"]
+			r.must(200, "GET", at, nil)
 			r.mustStop()
 			left, err := os.ReadDir(filepath.Join(r.Dir, "temp"))
 			if err != nil || len(left) != 0 {
@@ -261,7 +266,7 @@ func TestDevelopmentWithConfiguration(t *testing.T) {
 	r.Addr = plain
 	r.until(10*time.Second, "unsealed", unsealed)
 	r.root = "root"
-	r.must(204, "PUT", "secret/a", map[string]string{"v": "b"})
+	r.must(200, "PUT", "secret/data/a", map[string]any{"data": map[string]string{"v": "b"}})
 }
 
 // TestWithoutCgo: the program that was built without a C compiler starts with a pkcs11 seal, stays sealed, and says what it lacks.
