@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/doors"
 )
 
 // listeners are all the doors through which the API is reached.
@@ -38,6 +39,7 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 		c := api.Config{
 			Node: p.node, Version: release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
+			Lockout: lockouts(cfg.Lockout),
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},
@@ -92,4 +94,15 @@ func (l listeners) shutdown(ctx context.Context) error {
 		all = append(all, <-errs)
 	}
 	return errors.Join(all...)
+}
+
+// lockouts gives the settings the form of the API.
+func lockouts(all map[string]config.Lockout) map[string]*doors.Lockout {
+	out := map[string]*doors.Lockout{}
+	for name, l := range all {
+		out[name] = &doors.Lockout{
+			Threshold: l.Threshold, Duration: int64(l.Duration / time.Second), CounterReset: int64(l.CounterReset / time.Second), Disable: l.Disable,
+		}
+	}
+	return out
 }

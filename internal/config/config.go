@@ -14,12 +14,13 @@ import (
 type Config struct {
 	Files []string // the files that were read, in order
 
-	Storage    *Storage   // nil where no file names one: see [Config.Complete]
-	Listeners  []Listener // in the order of the files
-	Seals      []Seal     // none means a Shamir seal; sorted by priority, then by place
-	SealPolicy SealPolicy // how the seals stand together
-	Ceremony   Ceremony   // how long ceremonies and their answers last
-	Telemetry  Telemetry  // how metrics are shown
+	Storage    *Storage           // nil where no file names one: see [Config.Complete]
+	Listeners  []Listener         // in the order of the files
+	Seals      []Seal             // none means a Shamir seal; sorted by priority, then by place
+	SealPolicy SealPolicy         // how the seals stand together
+	Lockout    map[string]Lockout // by the type of the auth method, or "all"
+	Ceremony   Ceremony           // how long ceremonies and their answers last
+	Telemetry  Telemetry          // how metrics are shown
 
 	Audit       []Audit // devices of the audit trail, in the order of the files
 	AuditByAPI  bool    // unsafe_allow_api_audit_creation: requests may add devices, as clients of Vault expect; true

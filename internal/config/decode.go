@@ -87,6 +87,9 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("ceremony", 0, 0) {
 		d.ceremony(b)
 	}
+	for _, b := range s.blocks("user_lockout", 1, 1) {
+		d.lockout(b)
+	}
 	s.flag("unsafe_allow_api_audit_creation", &c.AuditByAPI)
 	s.flag("allow_audit_log_prefixing", &c.AuditPrefix)
 	d.audits(s.blocks("audit", 2, 2))

@@ -78,7 +78,6 @@ var foreignTop = map[string]foreign{
 	"allow_unauthenticated_workflows":     {text: "has no effect: there are no workflows"},
 	"unsafe_relative_paths":               {text: "has no effect: relative paths in requests are refused always"},
 	"service_registration":                {text: "has no effect: the node does not register itself anywhere"},
-	"user_lockout":                        {text: "has no effect: there are no passwords to lock out"},
 	"enable_multiseal":                    {text: "has no effect: several seals are always possible, see seal_policy"},
 	"cluster_cipher_suites":               {text: "has no effect: nodes speak TLS 1.3 among themselves"},
 
