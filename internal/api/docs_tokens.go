@@ -51,7 +51,7 @@ var tokenDocs = map[string]doc{
 	"auth/token/revoke-accessor": {Text: "Revokes a token and its children by its accessor.", Body: []docField{accessorField}},
 	"auth/token/revoke-orphan":   {Text: "Revokes a token; its children live on.", Body: []docField{tokenField}},
 	"auth/token/accessors":       {Text: "Lists the accessors of all tokens."},
-	"auth/token/tidy":            {Text: "Cleans up what is left of tokens."},
+	"auth/token/tidy":            {Text: "Cleans up what is left of tokens.", Later: true},
 	"auth/token/roles":           {Text: "Lists the roles of tokens."},
 	"auth/token/roles/*":         {Text: "A role of tokens.", Param: "role_name", Body: roleFields},
 

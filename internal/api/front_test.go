@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"fmt"
 	"io"
@@ -253,7 +254,7 @@ func TestHTTP2OverProxyProtocol(t *testing.T) {
 	w := newWorld(t, autoSeal(t))
 	id := issue(t, t.TempDir(), "server.test", tomorrow())
 	s := serve(t, config.Listener{TLSCertFile: id.cert, TLSKeyFile: id.key, Front: config.Front{ProxyBehavior: config.ProxyAlways}}, w.api)
-	tr := &http.Transport{ForceAttemptHTTP2: true, DialTLS: func(string, string) (net.Conn, error) {
+	tr := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
 		c, err := net.Dial("tcp", s.Addr().String())
 		if err != nil {
 			return nil, err

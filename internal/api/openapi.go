@@ -168,6 +168,9 @@ func describeResponses(r *route, d doc, method string) map[string]any {
 	if !reads && !d.Read {
 		out["204"] = map[string]any{"description": "Done."}
 	}
+	if d.Later {
+		out = map[string]any{"202": map[string]any{"description": "It is being done.", "content": ok["content"]}}
+	}
 	refusal("The request is not what it should be.", 400)
 	refusal("Nothing is there.", 404)
 	refusal("The path has no such operation.", 405)

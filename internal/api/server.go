@@ -48,7 +48,9 @@ func stopping(ctx context.Context) <-chan struct{} {
 func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Logger) (*Server, error) {
 	stopping, stop := context.WithCancel(context.Background())
 	s := &Server{stop: stop, http: &http.Server{
-		BaseContext:       func(net.Listener) context.Context { return context.WithValue(context.Background(), stoppingKey{}, stopping) },
+		BaseContext: func(net.Listener) context.Context {
+			return context.WithValue(context.Background(), stoppingKey{}, stopping)
+		},
 		Handler:           h,
 		ReadHeaderTimeout: cmp.Or(c.HTTPReadHeaderTimeout, readHeaderTimeout),
 		ReadTimeout:       cmp.Or(c.HTTPReadTimeout, readTimeout),

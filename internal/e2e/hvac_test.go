@@ -21,16 +21,16 @@ import (
 
 const hvacDir = "../../testdata/clients/hvac"
 
-// hvacPython returns a Python that has hvac in the versions that are pinned. It is made once for these versions, and
+// pinnedPython returns a Python that has what the folder's requirements.txt pins. It is made once for these versions, and
 // kept in build/.
-func hvacPython(t *testing.T) string {
+func pinnedPython(t *testing.T, folder string) string {
 	t.Helper()
-	pins, err := os.ReadFile(filepath.Join(hvacDir, "requirements.txt"))
+	pins, err := os.ReadFile(filepath.Join(folder, "requirements.txt"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	sum := sha256.Sum256(append(pins, runtime.GOOS+runtime.GOARCH...))
-	dir, err := filepath.Abs("../../build/hvac-" + hex.EncodeToString(sum[:4]))
+	dir, err := filepath.Abs("../../build/" + filepath.Base(folder) + "-" + hex.EncodeToString(sum[:4]))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -43,7 +43,7 @@ func hvacPython(t *testing.T) string {
 	for _, args := range [][]string{
 		{"python3", "-m", "venv", "--clear", dir},
 		{python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--only-binary", ":all:", "--no-deps",
-			"-r", filepath.Join(hvacDir, "requirements.txt")},
+			"-r", filepath.Join(folder, "requirements.txt")},
 	} {
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s\nPython 3 with its venv module and the package index are needed; .ci/setup installs the first", args, err, out)
@@ -58,7 +58,7 @@ func hvacPython(t *testing.T) string {
 // TestHVAC drives a server by hvac, Python's client, unmodified.
 func TestHVAC(t *testing.T) {
 	t.Parallel()
-	python := hvacPython(t)
+	python := pinnedPython(t, hvacDir)
 	for seal, rigged := range map[string]func(*testing.T) *rig{"people": newPeopleRig, "machine": newStaticRig} {
 		t.Run(seal, func(t *testing.T) {
 			t.Parallel()
