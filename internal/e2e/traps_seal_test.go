@@ -1,0 +1,237 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// sealedRig is a server that was sealed by the API, and its recovery shares.
+func sealedRig(t *testing.T) (*rig, []string) {
+	t.Helper()
+	r := newStaticRig(t)
+	r.mustStart()
+	shares := r.mustInit()
+	r.must(204, "PUT", "sys/seal", nil)
+	return r, shares
+}
+
+// Kept: scripts that seal twice, with a token that may be gone by then, see success both times. It tells nothing that sys/health does not.
+func TestTrap12SealingWhatIsSealed(t *testing.T) {
+	t.Parallel()
+	r, _ := sealedRig(t)
+	for _, who := range []*rig{r, r.as("s.unknown"), r.as("")} {
+		who.must(204, "PUT", "sys/seal", nil)
+	}
+	if !r.status().Sealed {
+		t.Error("not sealed")
+	}
+}
+
+// Mended: without a token that may, it is 403, as it will be where there is a standby to step down for. With one it is 204, as SDKs expect.
+func TestTrap13StepDownAlone(t *testing.T) {
+	t.Parallel()
+	r := machineStage.enter(t)
+	r.must(204, "PUT", "sys/step-down", nil)
+	for _, token := range []string{"", "s.unknown", r.tokenFor("trap13", `path "sys/step-down" { capabilities = ["update"] }`)} {
+		r.as(token).must(403, "PUT", "sys/step-down", nil)
+	}
+}
+
+// Kept: clients in Java and Rust decode these members, and monitors compare them.
+func TestTrap14HealthWhileSealed(t *testing.T) {
+	t.Parallel()
+	r, _ := sealedRig(t)
+	var h map[string]any
+	r.decode(r.must(503, "GET", "sys/health", nil), &h)
+	for key, want := range map[string]any{
+		"initialized": true, "sealed": true, "standby": true, "performance_standby": false,
+		"replication_performance_mode": "unknown", "replication_dr_mode": "unknown",
+	} {
+		if h[key] != want {
+			t.Errorf("%s is %v; want %v", key, h[key], want)
+		}
+	}
+}
+
+// Kept: `status` of every client looks for these words. A server that stands alone has no need of them in sys/leader, which says so;
+// whatever else is asked of a sealed server says them, known or not, with a token or without.
+func TestTrap15WordsOfASealedServer(t *testing.T) {
+	t.Parallel()
+	r, _ := sealedRig(t)
+	if got := strings.TrimSpace(string(r.must(200, "GET", "sys/leader", nil).Body)); got != `{"ha_enabled":false}` {
+		t.Errorf("sys/leader: %s", got)
+	}
+	for _, who := range []*rig{r, r.as("s.unknown"), r.as("")} {
+		for _, path := range []string{"kv/a", "sys/mounts", "sys/key-status", "sys/nothing", "nowhere/at/all", "auth/token/lookup-self"} {
+			if text := who.must(503, "GET", path, nil).Errors(); text != "Vault is sealed" {
+				t.Errorf("%s: %s", path, text)
+			}
+		}
+	}
+	out, _ := r.run(2, "", "status")
+	saysAll(t, "status", out, "Sealed", "HA Enabled")
+}
+
+// Kept: scripts give 0 for "as usual".
+func TestTrap16ZeroSharesMeanFive(t *testing.T) {
+	t.Parallel()
+	r := newPeopleRig(t)
+	r.mustStart()
+	if shares := r.runInit("-key-shares=0", "-key-threshold=0"); len(shares) != 5 {
+		t.Errorf("%d shares; want 5", len(shares))
+	}
+	if st := r.status(); st.T != 3 || st.N != 5 {
+		t.Errorf("threshold %d of %d; want 3 of 5", st.T, st.N)
+	}
+}
+
+// Mended: a seal's name and priority mean what they say, and disable_mlock=false is a note at start, not its end: no memory is locked,
+// and that is said. Absent: migrations between seals, so `disabled`, their switch, is refused with its line.
+func TestTrap34SealsAndMlock(t *testing.T) {
+	t.Parallel()
+	r := newStaticRig(t)
+	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-door\" {\n  priority = \"1\"\n", 1)) + "disable_mlock = false\n"
+	if err := r.WriteConfig(config); err != nil {
+		t.Fatal(err)
+	}
+	r.mustStart()
+	r.logs("disable_mlock", "memory is not locked")
+	r.mustInit()
+	if st := r.status(); len(st.Seals) != 1 || st.Seals[0].Name != "vault-door" {
+		t.Errorf("seals: %+v", st.Seals)
+	}
+	r.mustStop()
+	r.configure(strings.Replace(staticSeal, "{", "{\n  disabled = true\n", 1))
+	r.exits("is disabled", "migrating from one seal to another", "sealgate.hcl:")
+}
+
+// Mended: the server starts, a missing key is told before anything is written, and a bad path of the library is an error with the
+// path and the name of the setting.
+func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
+	t.Parallel()
+	for name, tc := range map[string]struct{ from, to, env, class, words string }{
+		"key":     {"generate_key = true", "generate_key = false", "A=b", "key gone", "key_label"},
+		"library": {"", "", "SEALGATE_HSM_LIB=/nowhere/libhsm.so", "misconfigured", "/nowhere/libhsm.so"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			r := newHSMRig(t, "")
+			text, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := r.WriteConfig(strings.Replace(string(text), tc.from, tc.to, 1)); err != nil {
+				t.Fatal(err)
+			}
+			r.Env = append(r.Env, tc.env)
+			r.mustStart()
+			init := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1})
+			if init.Code != 400 && init.Code != 503 {
+				t.Errorf("init: %d", init.Code)
+			}
+			saysAll(t, "init", init.Errors(), tc.class, tc.words, "nothing was written")
+			if r.status().Initialized {
+				t.Error("a refused initialisation left something behind")
+			}
+		})
+	}
+}
+
+// Kept: whoever seals a server that unseals itself wants it sealed: it waits for recovery shares, or for a start.
+func TestTrap36SealedByTheAPIStaysSealed(t *testing.T) {
+	t.Parallel()
+	r, shares := sealedRig(t)
+	for i, share := range shares[:3] {
+		if st := r.status(); !st.Sealed {
+			t.Fatalf("unsealed after %d shares", i)
+		}
+		r.must(200, "PUT", "sys/unseal", map[string]string{"key": share})
+	}
+	if r.status().Sealed {
+		t.Fatal("sealed after three of three shares")
+	}
+	r.must(204, "PUT", "sys/seal", nil)
+	r.mustStop()
+	r.mustStart()
+	if err := r.UntilUnsealed(); err != nil {
+		t.Error(err)
+	}
+}
+
+// Kept: harnesses write right after init.
+func TestTrap37InitLeavesItUnsealed(t *testing.T) {
+	t.Parallel()
+	r := newStaticRig(t)
+	r.mustStart()
+	var out initReply
+	r.decode(r.must(200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}), &out)
+	r.root = out.RootToken
+	r.must(204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"})
+	if r.status().Sealed {
+		t.Error("sealed")
+	}
+}
+
+// Absent: there is no standby that could be behind. What rotate answered, key-status shows.
+func TestTrap38KeyStatusAfterRotate(t *testing.T) {
+	t.Parallel()
+	r := newStaticRig(t)
+	r.mustStart()
+	r.mustInit()
+	for range 20 {
+		before := r.data(200, "GET", "sys/key-status", nil)
+		r.must(204, "PUT", "sys/rotate", nil)
+		if after := r.data(200, "GET", "sys/key-status", nil); after["term"] != before["term"].(float64)+1 {
+			t.Fatalf("term %v, then %v", before["term"], after["term"])
+		}
+	}
+}
+
+// Kept: who names a namespace must not act on the whole server. The root namespace may be named.
+func TestTrap39NamespacesOnLifecyclePaths(t *testing.T) {
+	t.Parallel()
+	r := machineStage.enter(t)
+	for _, request := range []string{
+		"GET sys/init", "PUT sys/seal", "PUT sys/step-down", "PUT sys/unseal", "GET sys/health", "GET sys/rekey/init", "GET sys/rekey-recovery-key/init",
+		"GET sys/generate-root/attempt",
+	} {
+		method, path, _ := strings.Cut(request, " ")
+		reply, _ := r.send(method, path, "", "X-Vault-Namespace", "team")
+		if reply.Code != 400 || reply.Errors() != "operation unavailable in namespaces" {
+			t.Errorf("%s: %d %s", request, reply.Code, reply.Body)
+		}
+	}
+	for _, root := range []string{"", "root", "root/", "/"} {
+		if reply, _ := r.send("GET", "sys/health", "", "X-Vault-Namespace", root); reply.Code != 200 {
+			t.Errorf("namespace %q: %d %s", root, reply.Code, reply.Body)
+		}
+	}
+	for _, path := range []string{"kv/a", "sys/metrics", "sys/in-flight-req"} {
+		if reply, _ := r.send("GET", path, "", "X-Vault-Namespace", "team"); reply.Code != 404 || reply.Errors() != "namespace not found" {
+			t.Errorf("%s: %d %s", path, reply.Code, reply.Body)
+		}
+	}
+}
+
+// Kept: there is one file for the token, whichever client wrote it.
+func TestTrap40TokenFile(t *testing.T) {
+	t.Parallel()
+	r := machineStage.enter(t)
+	token := r.root
+	home := t.TempDir()
+	r = &rig{Server: &Server{Bin: r.Bin, Dir: home, Addr: r.Addr}, t: t}
+	file := filepath.Join(home, ".vault-token")
+	r.run(0, token, "login", "-no-print", "-")
+	info, err := os.Stat(file)
+	if err != nil || info.Mode().Perm() != 0o600 || info.Size() != int64(len(token)) {
+		t.Fatalf("~/.vault-token: %v, %v", info, err)
+	}
+	out, _ := r.run(0, "", "token", "lookup", "-format=json")
+	var shown struct{ Data struct{ ID string } }
+	if err := json.Unmarshal([]byte(out), &shown); err != nil || shown.Data.ID != token {
+		t.Errorf("token lookup: %v", err)
+	}
+}
