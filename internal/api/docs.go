@@ -10,6 +10,7 @@ type doc struct {
 	Query []docField // of reads
 	Empty bool       // a write answers 204
 	Read  bool       // a write answers 200 always
+	Open  bool       // any field has a meaning
 	Later bool       // a write answers 202: it is done behind the answer
 }
 

@@ -103,7 +103,7 @@ func (h *handler) helpOfMount(q *request) (*answer, error) {
 // ignored are the warnings of fields that have no meaning on this path, and of those whose value the path itself gives.
 func (q *request) ignored() []string {
 	d, ok := docs[q.route.Path]
-	if !ok || q.route.Style == bareStyle || q.op != doors.Update && q.op != doors.Create {
+	if !ok || d.Open || q.route.Style == bareStyle || q.op != doors.Update && q.op != doors.Create {
 		return nil
 	}
 	var unknown, replaced []string

@@ -39,7 +39,7 @@ var leaseDocs = func() map[string]doc {
 	all := map[string]doc{
 		"sys/leases/lookup":   {Text: "Tells about a lease.", Read: true, Body: leaseFields},
 		"sys/leases/lookup/*": {Text: "Lists leases below a prefix.", Param: "prefix"},
-		"sys/leases/tidy":     {Text: "Looks at every token once, for what nothing else would find."},
+		"sys/leases/tidy":     {Text: "Looks at every token once, for what nothing else would find.", Later: true},
 	}
 	for _, before := range []string{"sys/leases/", "sys/"} {
 		all[before+"renew"] = doc{Text: "Prolongs a lease.", Read: true, Body: leaseFields}

@@ -23,7 +23,7 @@ var wrappingRoutes = []route{
 }
 
 var wrappingDocs = map[string]doc{
-	"sys/wrapping/wrap":   {Text: "Gives back what it is given, in a wrapping token. Takes any fields.", Read: true},
+	"sys/wrapping/wrap":   {Text: "Gives back what it is given, in a wrapping token. Takes any fields.", Read: true, Open: true},
 	"sys/wrapping/lookup": {Text: "Tells of a wrapping token, without opening it.", Read: true, Body: wrapFields},
 	"sys/wrapping/unwrap": {Text: "Hands out what a wrapping token holds, once.", Read: true, Body: wrapFields},
 	"sys/wrapping/rewrap": {Text: "Moves what a wrapping token holds to a new one.", Read: true, Body: wrapFields},
