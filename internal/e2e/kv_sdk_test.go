@@ -1,3 +1,5 @@
+//lint:file-ignore SA1019 the deprecated calls are what unmodified programs make
+
 package e2e
 
 import (

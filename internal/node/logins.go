@@ -19,7 +19,9 @@ func (a *Active) Logins() *doors.Table { return a.logins }
 func (n *Node) openLogins(ctx context.Context, b *barrier.Barrier, tokens *auth.Store) (*doors.Table, error) {
 	o := doors.Options{
 		Factories: n.cfg.Logins, Rand: n.cfg.Rand, Log: n.log, Now: n.cfg.Now, Logins: true,
-		Gone: func(ctx context.Context, path string, at time.Time) error { return tokens.RevokePath(ctx, "auth/"+path, at) },
+		Gone: func(ctx context.Context, path string, at time.Time) error {
+			return tokens.RevokePath(ctx, "auth/"+path, at)
+		},
 	}
 	t, err := doors.Open(ctx, b, o)
 	if !errors.Is(err, storage.ErrNotFound) {
