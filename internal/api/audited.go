@@ -54,12 +54,15 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 		return nil, refused // it was not looked at, and did nothing: the node is sealed, or the body broken
 	}
 	rec := h.Trail.Begin(h.auditRequest(q), h.auditAuth(q, refused))
+	if refused == nil && q.onlyReads() {
+		return h.readAudited(ctx, q, rec)
+	}
 	if err := rec.Request(h.auditText(q, refused)); err != nil {
-		return nil, auditFault(err, "the request cannot be audited, so nothing was done")
+		return nil, auditFault(err, nothingDone)
 	}
 	if refused != nil {
 		if err := rec.Response(nil, h.auditText(q, refused)); err != nil {
-			return nil, auditFault(err, "the request cannot be audited, so nothing was done")
+			return nil, auditFault(err, nothingDone)
 		}
 		return nil, refused
 	}
@@ -80,6 +83,39 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 		h.Log.Error("an answer that was sent could not be audited", "request_id", q.id(), "path", q.path, "error", failed)
 	case failed != nil:
 		return nil, auditFault(failed, "the answer cannot be audited, so it is withheld; the request may have taken effect")
+	}
+	return a, err
+}
+
+const nothingDone = "the request cannot be audited, so nothing was done"
+
+// stores are the mounts whose reads change nothing.
+var stores = map[string]bool{"kv": true, "cubbyhole": true}
+
+// onlyReads reports whether the answer is all there is to a request.
+func (q *request) onlyReads() bool {
+	if q.route != &mounted || q.op != doors.Read && q.op != doors.List && q.op != doors.Scan {
+		return false
+	}
+	_, m, _, err := q.active.Mounts().Route(q.path)
+	return err == nil && stores[m.Type]
+}
+
+// readAudited reads what has no effect but its answer: both entries are written before that, at once.
+func (h *handler) readAudited(ctx context.Context, q *request, rec *audit.Record) (*answer, error) {
+	rec.Defer()
+	defer func() {
+		if err := rec.Abandon(); err != nil {
+			h.Log.Error("a request that failed could not be audited", "request_id", q.id(), "path", q.path, "error", err)
+		}
+	}()
+	a, err := h.handle(ctx, q)
+	reply, failed := q.auditResponse(a, &node.Witness{})
+	if failed == nil {
+		failed = rec.Response(reply, h.auditText(q, err))
+	}
+	if failed != nil {
+		return nil, auditFault(failed, nothingDone)
 	}
 	return a, err
 }

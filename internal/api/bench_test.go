@@ -100,3 +100,28 @@ func BenchmarkHandlers(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkAudited is a read by sixteen at once, with a file device and without.
+func BenchmarkAudited(b *testing.B) {
+	for _, device := range []bool{false, true} {
+		b.Run(fmt.Sprintf("device=%t", device), func(b *testing.B) {
+			w := unsealed(b)
+			w.expect("write", w.do("PUT", "secret/bench", `{"value":"`+strings.Repeat("x", 256)+`"}`), 204, "")
+			if device {
+				w.audited("")
+			}
+			b.ReportAllocs()
+			b.SetParallelism(8)
+			b.RunParallel(func(pb *testing.PB) {
+				r := w.request("GET", "/v1/secret/bench", "")
+				out := &sink{header: http.Header{}}
+				for pb.Next() {
+					clear(out.header)
+					if w.api.ServeHTTP(out, r); out.code != 200 {
+						b.Error(out.code)
+					}
+				}
+			})
+		})
+	}
+}

@@ -51,11 +51,11 @@ type rot struct {
 	*inmem.Store
 	mu              sync.Mutex
 	reading, saving error
-	during          func() // is called with every read
+	during          func(commit bool) // is called with every read of data, and every commit
 }
 
-// reads sets what is done with every read.
-func (r *rot) reads(f func()) {
+// meanwhile sets what is done with every read of a secret, and every commit.
+func (r *rot) meanwhile(f func(commit bool)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.during = f
@@ -77,8 +77,8 @@ func (r *rot) Get(ctx context.Context, key string) ([]byte, error) {
 	r.mu.Lock()
 	err, during := r.reading, r.during
 	r.mu.Unlock()
-	if during != nil {
-		during()
+	if during != nil && strings.HasPrefix(key, "logical/") {
+		during(false)
 	}
 	if err != nil {
 		return nil, err
@@ -87,7 +87,13 @@ func (r *rot) Get(ctx context.Context, key string) ([]byte, error) {
 }
 
 func (r *rot) Commit(ctx context.Context, b storage.Batch) error {
-	if _, err := r.faults(); err != nil {
+	r.mu.Lock()
+	err, during := r.saving, r.during
+	r.mu.Unlock()
+	if during != nil {
+		during(true)
+	}
+	if err != nil {
 		return err
 	}
 	return r.Store.Commit(ctx, b)

@@ -111,8 +111,9 @@ func (d *device) healthy() bool {
 	return !d.failed
 }
 
-// put queues a line. A device that is late takes it too, as long as there is room, but nobody is to wait for that.
-func (d *device) put(line []byte) (*waiter, error) {
+// put queues one line or, where split is not 0, two of which the first ends there; the waiter is for both. A device that is late takes them
+// too, as long as there is room, but nobody is to wait for that.
+func (d *device) put(line []byte, split int) (*waiter, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	q := &d.queue
@@ -126,6 +127,10 @@ func (d *device) put(line []byte) (*waiter, error) {
 	var w *waiter
 	if !d.late {
 		w = waiters.Get().(*waiter)
+	}
+	if split > 0 {
+		q.ends = append(q.ends, len(q.lines)+split)
+		q.waiters = append(q.waiters, nil)
 	}
 	q.lines = append(q.lines, line...)
 	q.ends = append(q.ends, len(q.lines))

@@ -90,6 +90,14 @@ type Share struct {
 type formatter struct {
 	settings
 	hash *hasher // nil while sealed: texts that are to be hashed are left out
+	memo *memo   // nil: none
+}
+
+// memo remembers the hashes of one entry: a token and its accessor stand in it twice.
+type memo struct {
+	texts  [2]string
+	hashes [2][]byte
+	n      int
 }
 
 // withheld stands in the place of a text while there is no salt to hash it with.
@@ -100,7 +108,22 @@ func (f *formatter) hashed(dst []byte, text string) []byte {
 	if f.hash == nil {
 		return appendString(dst, withheld)
 	}
-	return append(appendHash(f.hash, append(dst, '"'), text), '"')
+	m := f.memo
+	if m == nil {
+		return append(appendHash(f.hash, append(dst, '"'), text), '"')
+	}
+	for i := range m.n {
+		if m.texts[i] == text {
+			return append(dst, m.hashes[i]...)
+		}
+	}
+	mark := len(dst)
+	dst = append(appendHash(f.hash, append(dst, '"'), text), '"')
+	if m.n < len(m.texts) {
+		m.texts[m.n], m.hashes[m.n] = text, slices.Clone(dst[mark:])
+		m.n++
+	}
+	return dst
 }
 
 // member appends a key behind whatever is there.

@@ -15,6 +15,9 @@ type Record struct {
 	set     *set     // whose devices the parts are of
 	parts   [][]byte // by device: what both entries share
 	kept    *kept    // its first entry is in memory: see Trail.keep
+
+	deferred bool // the first entry is written with the second
+	began    time.Time
 }
 
 // Request writes the first entry: nothing may take effect before it has returned nil. failure is why the request is refused, "" for one
@@ -28,6 +31,19 @@ func (r *Record) Request(failure string) error {
 	return r.write(s, "request", nil, failure, r.trail.o.Now())
 }
 
+// Defer is Request for a request that changes nothing: its only effect is its answer, so both entries are written before that, in one write.
+// The caller calls Response, or [Record.Abandon].
+func (r *Record) Defer() { r.deferred, r.began = true, r.trail.o.Now() }
+
+// Abandon writes the first entry of a request that has no answer, where that was deferred and is not written yet.
+func (r *Record) Abandon() error {
+	if !r.deferred {
+		return nil
+	}
+	r.deferred = false
+	return r.Request("")
+}
+
 // Response writes the second entry: nothing may be answered before it has returned nil.
 func (r *Record) Response(a *Response, failure string) error {
 	s := r.trail.now.Load()
@@ -38,6 +54,7 @@ func (r *Record) Response(a *Response, failure string) error {
 		r.trail.complete(r.kept, a, failure)
 		return nil
 	}
+	defer func() { r.deferred = false }()
 	return r.write(s, "response", a, failure, r.trail.o.Now())
 }
 
@@ -71,7 +88,15 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 	var waiting [2][]*waiter // for devices that work, for those that failed before
 	var errs []error
 	for i, d := range s.devices {
-		line, err := r.line((*buf)[:0], s, i, kind, a, failure, at)
+		line, split := (*buf)[:0], 0
+		var err error
+		if r.deferred {
+			line, err = r.line(line, s, i, "request", nil, "", r.began)
+			split = len(line)
+		}
+		if err == nil {
+			line, err = r.line(line, s, i, kind, a, failure, at)
+		}
 		if err != nil {
 			return err // it is the entry's fault, not the device's
 		}
@@ -80,7 +105,7 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 		if !d.device.healthy() {
 			group = 1
 		}
-		w, err := d.device.put(line)
+		w, err := d.device.put(line, split)
 		if err != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", d.Path, err))
 			continue
@@ -138,7 +163,8 @@ func (r *Record) part(s *set, i int) ([]byte, error) {
 	if r.parts[i] != nil {
 		return r.parts[i], nil
 	}
-	f := s.devices[i].formatter
+	f := *s.devices[i].formatter
+	f.memo = &memo{}
 	dst := append(make([]byte, 0, 1024), '{')
 	dst = f.auth(dst, r.auth)
 	dst, err := f.request(dst, r.request, s.headers)
