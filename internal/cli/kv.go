@@ -191,7 +191,8 @@ func versionOf(metadata map[string]any) (int, error) {
 }
 
 func kvEnableVersioningCommand(b *base) *command {
-	return &command{base: b, name: "kv enable-versioning", args: "MOUNT", least: 1, most: 1, synopsis: "Make a mount of version 1 keep versions",
+	return &command{base: b, name: "kv enable-versioning", args: "MOUNT", least: 1, most: 1,
+		synopsis: "Make a mount of version 1 keep versions",
 		about: `Makes a mount of version 1 one of version 2. Its secrets stay, as their first versions, and can be read all the while, at
 the paths of version 2: clients that use those of version 1 must change with it. There is no way back.`,
 		run: func(args []string) int {

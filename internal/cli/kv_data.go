@@ -74,7 +74,8 @@ func kvPutCommand(b *base) *command {
 	b.formatted().fielded()
 	k := newKV(b)
 	k.casFlag()
-	return &command{base: b, name: "kv put", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Write a secret",
+	return &command{base: b, name: "kv put", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
+		synopsis: "Write a secret",
 		about: `Writes a secret, as a new version where the mount is of version 2. What is not given is not in it. A value can be given as
 k=v, read from a file (k=@file) or from standard input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.`,
 		run: func(args []string) int {
@@ -116,7 +117,8 @@ func kvDeleteCommand(b *base) *command {
 	b.flags.Var(&versions, "versions", "`numbers` of the versions, with commas or repeated; the current one by default")
 	b.own("versions")
 	return &command{base: b, name: "kv delete", args: "PATH", least: 1, most: 1, synopsis: "Delete a secret, or versions of it",
-		about: `Deletes a secret. Of version 2, its versions, which "kv undelete" brings back; "kv destroy" and "kv metadata delete" are for good.`,
+		about: `Deletes a secret. Of version 2, its versions, which "kv undelete" brings back;
+"kv destroy" and "kv metadata delete" are for good.`,
 		run: func(args []string) int {
 			return k.run(args[0], func(client *api.Client, p kvPlace) int {
 				var s *api.Secret
@@ -134,7 +136,8 @@ func kvDeleteCommand(b *base) *command {
 func kvListCommand(b *base) *command {
 	k := newKV(b)
 	l := &listing{base: b, doing: "listing", all: (*api.Logical).List, page: (*api.Logical).ListPage}
-	c := l.command("kv list", "List secrets", "Lists the secrets under a path; a name that ends in / is a folder. With -detailed, of version 2, what is known of each.")
+	c := l.command("kv list", "List secrets", `Lists the secrets under a path; a name that ends in / is a folder. With -detailed, of version 2,
+what is known of each.`)
 	c.least = 0
 	c.run = func(args []string) int {
 		var err error

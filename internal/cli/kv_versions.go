@@ -117,11 +117,12 @@ func kvPatchCommand(b *base) *command {
 	k.casFlag()
 	var method string
 	var gone list
-	b.flags.StringVar(&method, "method", "", "`way` to do it: patch, or rw for a read and a write; the first that the server allows by default")
+	b.flags.StringVar(&method, "method", "", "`way` to do it: patch, or rw for a read and a write; the first that is allowed by default")
 	b.flags.Var(&gone, "remove-data", "`key` to take away; may be repeated")
 	b.own("method", "remove-data")
-	return &command{base: b, name: "kv patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Change some of a secret",
-		about: "Writes a new version of a secret in which the given values have changed and the others have not. Data is given as for kv put.",
+	return &command{base: b, name: "kv patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
+		synopsis: "Change some of a secret",
+		about:    "Writes a new version of a secret in which the given values have changed and the others have not. Data is given as for kv put.",
 		run: func(args []string) int {
 			if method != "" && method != "patch" && method != "rw" {
 				b.errorf("Unsupported method %q: give patch or rw", method)

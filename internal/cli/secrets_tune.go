@@ -25,8 +25,9 @@ func secretsTuneCommand(b *base) *command {
 }
 
 func secretsMoveCommand(b *base) *command {
-	return &command{base: b, name: "secrets move", args: "SOURCE DESTINATION", least: 2, most: 2, synopsis: "Move a secrets engine to another path",
-		about: "Moves a secrets engine, with all that it holds, to another path. Policies and clients must name the new one.",
+	return &command{base: b, name: "secrets move", args: "SOURCE DESTINATION", least: 2, most: 2,
+		synopsis: "Move a secrets engine to another path",
+		about:    "Moves a secrets engine, with all that it holds, to another path. Policies and clients must name the new one.",
 		run: func(args []string) int {
 			return b.move("secrets engine", folder(sanitize(args[0])), folder(sanitize(args[1])))
 		}}

@@ -1,5 +1,7 @@
 //lint:file-ignore SA1019 the deprecated calls are what unmodified programs make
 
+//lint:file-ignore SA1019 the deprecated calls are what unmodified programs make
+
 package e2e
 
 import (

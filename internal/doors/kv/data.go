@@ -145,7 +145,8 @@ func readBody(r *doors.Request) (b body, err error) {
 func (b *body) check(s *secret, c settings) error {
 	switch {
 	case !b.casGiven && (c.casRequired || s.flags&flagCAS != 0):
-		return fault.New(fault.Invalid, "check-and-set parameter required for this call: give options.cas, the version that is to be replaced, 0 for none")
+		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
+			"give options.cas, the version that is to be replaced, 0 for none")
 	case b.casGiven && (b.cas < 0 || uint64(b.cas) != s.current):
 		return fault.New(fault.Invalid, "check-and-set parameter did not match the current version")
 	}

@@ -79,7 +79,8 @@ func (d *plain) Tune(_ context.Context, to doors.Mount) ([]storage.Op, error) {
 func (d *versioned) Tune(_ context.Context, to doors.Mount) ([]storage.Op, error) {
 	version, err := versionOf(to)
 	if err == nil && version == 1 {
-		err = fault.New(fault.Invalid, "cannot downgrade mount from version 2: its versions and metadata would be lost; mount version 1 at another path")
+		err = fault.New(fault.Invalid, "cannot downgrade mount from version 2: its versions and metadata would be lost; "+
+			"mount version 1 at another path")
 	}
 	return nil, err
 }

@@ -88,7 +88,8 @@ func readChange(r *doors.Request) (c change, err error) {
 func (c *change) check(s *secret, of settings) error {
 	switch {
 	case !c.casGiven && (of.metaCASRequired || s.flags&flagMetaCAS != 0):
-		return fault.New(fault.Invalid, "check-and-set parameter required for this call: give metadata_cas, the current_metadata_version, 0 for none")
+		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
+			"give metadata_cas, the current_metadata_version, 0 for none")
 	case c.casGiven && (c.cas < 0 || uint64(c.cas) != s.metaVersion):
 		return fault.New(fault.Invalid, "metadata check-and-set parameter did not match the current version")
 	}
@@ -218,9 +219,11 @@ func newCustom(old json.RawMessage, change fields, whole bool) (json.RawMessage,
 		case !ok:
 			return nil, fault.New(fault.Invalid, "the value of %.128q in custom_metadata must be a string", key)
 		case len(key) == 0 || len(key) > maxCustomKey || !printable(key):
-			return nil, fault.New(fault.Invalid, "a key of custom_metadata has %d bytes or characters that do not print; it can have 1 to %d", len(key), maxCustomKey)
+			return nil, fault.New(fault.Invalid, "a key of custom_metadata has %d bytes or characters that do not print; it can have 1 to %d",
+				len(key), maxCustomKey)
 		case len(text) == 0 || len(text) > maxCustomValue || !printable(text):
-			return nil, fault.New(fault.Invalid, "the value of %q in custom_metadata has %d bytes or characters that do not print; it can have 1 to %d",
+			return nil, fault.New(fault.Invalid,
+				"the value of %q in custom_metadata has %d bytes or characters that do not print; it can have 1 to %d",
 				key, len(text), maxCustomValue)
 		}
 		next[key] = text

@@ -57,7 +57,8 @@ type call func(d *versioned, ctx context.Context, path string, r *doors.Request)
 // calls are the first segments of the paths, and what can be done there. A write is listed as an update.
 var calls = map[string]map[doors.Operation]call{
 	"data": {
-		doors.Read: (*versioned).read, doors.Update: (*versioned).write, doors.Patch: (*versioned).patch, doors.Delete: (*versioned).deleteCurrent,
+		doors.Read: (*versioned).read, doors.Update: (*versioned).write, doors.Patch: (*versioned).patch,
+		doors.Delete: (*versioned).deleteCurrent,
 	},
 	"metadata": {
 		doors.Read: (*versioned).readMetadata, doors.Update: (*versioned).writeMetadata, doors.Patch: (*versioned).patchMetadata,
@@ -97,7 +98,8 @@ func wrongPath(r *doors.Request) (*doors.Response, error) {
 	text := "Invalid path for a versioned K/V secrets engine: values lie below data/, and metadata/, delete/, undelete/, destroy/ and " +
 		"config are the other paths here."
 	command := map[doors.Operation]string{
-		doors.Read: "kv get", doors.List: "kv list", doors.Create: "kv put", doors.Update: "kv put", doors.Patch: "kv patch", doors.Delete: "kv delete",
+		doors.Read: "kv get", doors.List: "kv list", doors.Create: "kv put", doors.Update: "kv put",
+		doors.Patch: "kv patch", doors.Delete: "kv delete",
 	}[r.Operation]
 	if command != "" {
 		text += " On the command line '" + command + "' finds the path by itself."
@@ -235,7 +237,8 @@ func (d *versioned) commit(ctx context.Context, path string, of id, gone []uint6
 
 func errPath(err error, path string) error {
 	return fault.Wrap(err, fault.Invalid,
-		"the path %q cannot be stored: no empty, \".\" or \"..\" segments, no NUL, UTF-8, and at most %d bytes with the mount's own", path, storage.MaxKey)
+		"the path %q cannot be stored: no empty, \".\" or \"..\" segments, no NUL, UTF-8, and at most %d bytes with the mount's own",
+		path, storage.MaxKey)
 }
 
 // fresh is a secret that does not exist yet.
