@@ -124,7 +124,7 @@ func (h *handler) leaseRenew(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	t := who.Token()
-	return &answer{leaseID: id, renewable: t.Renewable, lease: int(inSeconds(t.Left(h.Now()))), warnings: warnings}, nil
+	return &answer{leaseID: id, renewable: t.Renewable, lease: int(inSeconds(lifeGranted(t))), warnings: warnings}, nil
 }
 
 // leaseRevoke ends a lease. That there is none is no error.

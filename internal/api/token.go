@@ -79,11 +79,24 @@ func (h *handler) describeToken(t *auth.Token, text string) (*answer, error) {
 	return shown(a)
 }
 
+// lifeGranted is how long the token was to live when it was made or renewed: who asks for an hour is told an hour, however long the answer
+// took. It is 0 where the token does not expire.
+func lifeGranted(t *auth.Token) time.Duration {
+	if t.Expires.IsZero() {
+		return 0
+	}
+	since := t.Created
+	if t.Renewed.After(since) {
+		since = t.Renewed
+	}
+	return max(0, t.Expires.Sub(since))
+}
+
 // granted is the answer that hands out a token, or tells of one that was renewed.
 func (h *handler) granted(t *auth.Token, text string, warnings []string) *answer {
 	return &answer{warnings: warnings, auth: &authAnswer{
 		ClientToken: text, Accessor: t.Accessor, Policies: t.Policies, TokenPolicies: t.Policies, Metadata: t.Meta,
-		LeaseDuration: inSeconds(t.Left(h.Now())), Renewable: t.Renewable, TokenType: t.Type.String(), Orphan: t.Orphan(),
+		LeaseDuration: inSeconds(lifeGranted(t)), Renewable: t.Renewable, TokenType: t.Type.String(), Orphan: t.Orphan(),
 		NumUses: max(0, t.Uses),
 	}}
 }
