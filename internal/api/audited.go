@@ -94,10 +94,10 @@ var stores = map[string]bool{"kv": true, "cubbyhole": true}
 
 // onlyReads reports whether the answer is all there is to a request.
 func (q *request) onlyReads() bool {
-	if q.route != &mounted || q.op != doors.Read && q.op != doors.List && q.op != doors.Scan {
+	if q.route != &mounted || q.wrapTTL != 0 || q.op != doors.Read && q.op != doors.List && q.op != doors.Scan {
 		return false
 	}
-	_, m, _, err := q.active.Mounts().Route(q.path)
+	_, m, _, err := q.locate()
 	return err == nil && stores[m.Type]
 }
 
@@ -143,7 +143,7 @@ func (h *handler) auditText(q *request, err error) string {
 func (h *handler) auditRequest(q *request) *audit.Request {
 	r := &audit.Request{
 		ID: q.id(), Operation: q.op.String(), Path: q.path, Token: q.token, Accessor: q.identity.Accessor, ClientID: clientID(q.identity.Accessor),
-		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: isGuarded(q.path),
+		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: isGuarded(q.path), WrapTTL: q.wrapTTL,
 	}
 	host, port, err := net.SplitHostPort(q.http.RemoteAddr)
 	if err == nil {

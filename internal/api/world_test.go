@@ -67,12 +67,6 @@ func (r *rot) set(reading, saving error) {
 	r.reading, r.saving = reading, saving
 }
 
-func (r *rot) faults() (reading, saving error) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return r.reading, r.saving
-}
-
 func (r *rot) Get(ctx context.Context, key string) ([]byte, error) {
 	r.mu.Lock()
 	err, during := r.reading, r.during
