@@ -18,9 +18,9 @@ import (
 
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
-	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).showMetrics},
+	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).showMetrics},
 	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).hostInfo},
-	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).inFlight},
+	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).inFlight},
 	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).sanitized},
 	{listing, "sys/version-history", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).versionHistory},
 	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readLoggers},
@@ -49,8 +49,8 @@ var operateRoutes = []route{
 
 // Routes that take the place of a line of the table where the listener says so.
 var (
-	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).showMetrics}
-	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).inFlight}
+	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).showMetrics}
+	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).inFlight}
 )
 
 // opened lets anybody see what the listener shows to all, and nobody what it shows to none.

@@ -169,6 +169,7 @@ func TestInFlight(t *testing.T) {
 			t.Errorf("%s %+v", id, r)
 		}
 	}
+	w.expect("in a namespace", w.do("GET", "sys/in-flight-req", "", "X-Vault-Namespace", "a"), 400, refusal("operation unavailable in namespaces"))
 	w.expect("to nobody", w.do("GET", "sys/in-flight-req", "", "X-Vault-Token", ""), 403, "")
 }
 
