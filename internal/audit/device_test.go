@@ -1,17 +1,12 @@
 package audit
 
 import (
-	"bufio"
 	"errors"
 	"fmt"
-	"io"
-	"log/syslog"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 )
@@ -229,65 +224,6 @@ func TestRemovedFile(t *testing.T) {
 	b.must("4")
 }
 
-// TestFullDisk: what has no room is refused, leaves no half of a line, and when there is room the log goes on.
-func TestFullDisk(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=64k"); err != nil {
-		t.Logf("no small disk here (%v): /dev/full takes its place", err)
-		fullDevice(t)
-		return
-	}
-	t.Cleanup(func() {
-		if err := syscall.Unmount(dir, syscall.MNT_DETACH); err != nil {
-			t.Error(err)
-		}
-	})
-	b := active(t)
-	ballast := filepath.Join(dir, "ballast")
-	if err := os.WriteFile(ballast, make([]byte, 40<<10), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	log := filepath.Join(dir, "log")
-	b.enable("file", "file", "file_path", log)
-	var err error
-	passed := 0
-	for ; err == nil; passed++ {
-		if passed > 10_000 {
-			t.Fatal("the disk never fills")
-		}
-		err = b.once(fmt.Sprint(passed))
-	}
-	if !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("full: %v", err)
-	}
-	for range 10 {
-		if err := b.once("refused"); !errors.Is(err, ErrUnwritten) {
-			t.Errorf("still full: %v", err)
-		}
-	}
-	if err := os.Remove(ballast); err != nil {
-		t.Fatal(err)
-	}
-	b.must("after")
-	raw, err := os.ReadFile(log)
-	if err != nil {
-		t.Fatal(err)
-	}
-	all := b.entries(string(raw))
-	if n := len(all); n < 2*passed || all[n-1]["request"].(map[string]any)["id"] != "after" {
-		t.Errorf("%d entries of %d requests", n, passed)
-	}
-}
-
-func fullDevice(t *testing.T) {
-	b := active(t)
-	b.enable("file", "file", "file_path", "/dev/full", "mode", "0000", "skip_test", "true")
-	if err := b.once("1"); !errors.Is(err, syscall.ENOSPC) {
-		t.Errorf("full: %v", err)
-	}
-}
-
 // TestTornLine: behind half a line of a process that was killed the log goes on with a line of its own.
 func TestTornLine(t *testing.T) {
 	t.Parallel()
@@ -350,182 +286,6 @@ func TestReopen(t *testing.T) {
 	if total != 2*writers*each+1 {
 		t.Errorf("%d entries of %d", total, 2*writers*each+1)
 	}
-}
-
-// collector listens and keeps lines.
-type collector struct {
-	net.Listener
-	lines chan string
-	wg    sync.WaitGroup
-}
-
-func listen(t *testing.T, network, address string) *collector {
-	t.Helper()
-	l, err := net.Listen(network, address)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &collector{Listener: l, lines: make(chan string, 1000)}
-	c.wg.Go(func() {
-		for {
-			conn, err := l.Accept()
-			if err != nil {
-				return
-			}
-			c.wg.Go(func() {
-				defer conn.Close()
-				for s := bufio.NewScanner(conn); s.Scan(); {
-					if strings.Contains(s.Text(), "hang up") {
-						return
-					}
-					c.lines <- s.Text()
-				}
-			})
-		}
-	})
-	return c
-}
-
-// stop waits until the connections have ended, too.
-func (c *collector) stop(t *testing.T, end func()) {
-	t.Helper()
-	if err := c.Close(); err != nil {
-		t.Error(err)
-	}
-	end()
-	c.wg.Wait()
-}
-
-func TestSockets(t *testing.T) {
-	t.Parallel()
-	for _, network := range []string{"tcp", "unix"} {
-		t.Run(network, func(t *testing.T) {
-			t.Parallel()
-			b := active(t)
-			address := "127.0.0.1:0"
-			if network == "unix" {
-				address = b.file("socket")
-			}
-			c := listen(t, network, address)
-			b.enable("s", "socket", "address", c.Addr().String(), "socket_type", network, "write_timeout", "5s")
-			<-c.lines
-			b.must("1")
-			for range 2 {
-				if line := <-c.lines; !strings.Contains(line, "secret/1") {
-					t.Errorf("got %s", line)
-				}
-			}
-			_ = b.trail.Begin(request("hang up"), nil).Request("") // the other end closes
-			s := b.trail.now.Load().devices[0].device.sink.(*socketSink)
-			eventually(t, "the end of the connection is noticed", s.gone.Load)
-			b.must("2")
-			for range 2 {
-				if line := <-c.lines; !strings.Contains(line, "secret/2") {
-					t.Errorf("by a new connection: %s", line)
-				}
-			}
-			c.stop(t, func() { _ = b.trail.Begin(request("hang up"), nil).Request("") })
-			eventually(t, "the end of the connection is noticed", s.gone.Load)
-			if err := b.once("3"); !errors.Is(err, ErrUnwritten) {
-				t.Errorf("nobody listens: %v", err)
-			}
-		})
-	}
-}
-
-// TestHungSocket: somebody accepts and never reads.
-func TestHungSocket(t *testing.T) {
-	t.Parallel()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	b := active(t)
-	b.enable("s", "socket", "address", l.Addr().String(), "write_timeout", "200ms")
-	conn, err := l.Accept()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	big := &Request{ID: "1", Path: strings.Repeat("x", 1<<20)}
-	var slowest time.Duration
-	for range 100 {
-		begin := time.Now()
-		err = b.trail.Begin(big, nil).Request("")
-		slowest = max(slowest, time.Since(begin))
-		if err != nil {
-			break
-		}
-	}
-	if !errors.Is(err, ErrUnwritten) || slowest > 5*time.Second {
-		t.Errorf("never read: %v after %s", err, slowest)
-	}
-}
-
-func TestDatagrams(t *testing.T) {
-	t.Parallel()
-	conn, err := net.ListenPacket("udp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer conn.Close()
-	b := active(t)
-	b.enable("s", "socket", "address", conn.LocalAddr().String(), "socket_type", "udp", "skip_test", "true")
-	b.must("1")
-	buf := make([]byte, 1<<16)
-	for range 2 {
-		n, _, err := conn.ReadFrom(buf)
-		if err != nil || len(b.entries(string(buf[:n]))) != 1 {
-			t.Errorf("%s, %v", buf[:n], err)
-		}
-	}
-}
-
-// TestSyslog writes to a log of its own, which goes and comes back.
-func TestSyslog(t *testing.T) {
-	t.Parallel()
-	dir := t.TempDir()
-	address := filepath.Join(dir, "log")
-	daemon := func() net.PacketConn {
-		c, err := net.ListenPacket("unixgram", address)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return c
-	}
-	var asked []string
-	b := active(t, func(o *Options) {
-		o.Syslog = func(facility, tag string) (io.WriteCloser, error) {
-			asked = []string{facility, tag}
-			return syslog.Dial("unixgram", address, syslog.LOG_AUTH|syslog.LOG_INFO, tag)
-		}
-	})
-	d := daemon()
-	b.enable("sys", "syslog", "facility", "local3", "tag", "sealgate", "skip_test", "true")
-	b.must("1")
-	buf := make([]byte, 1<<16)
-	for range 2 {
-		n, _, err := d.ReadFrom(buf)
-		if text := string(buf[:n]); err != nil || !strings.Contains(text, "sealgate[") || !strings.Contains(text, `"path":"secret/1"`) {
-			t.Errorf("%q, %v", text, err)
-		}
-	}
-	if asked[0] != "LOCAL3" || asked[1] != "sealgate" {
-		t.Errorf("asked for %v", asked)
-	}
-	if err := d.Close(); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.Remove(address); err != nil && !errors.Is(err, os.ErrNotExist) {
-		t.Fatal(err)
-	}
-	if err := b.once("2"); !errors.Is(err, ErrUnwritten) {
-		t.Errorf("the log is gone: %v", err)
-	}
-	d = daemon()
-	defer d.Close()
-	b.must("3")
 }
 
 // BenchmarkRecord is one request through a file device, by sixteen at once.
