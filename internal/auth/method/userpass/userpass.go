@@ -12,6 +12,7 @@ package userpass
 import (
 	"context"
 	"errors"
+	"fmt"
 	"runtime"
 	"strings"
 	"sync"
@@ -27,6 +28,10 @@ const (
 	userPrefix = "user/"
 	cost       = 10 // of bcrypt: 1,024 rounds, some 50 ms
 	maxCost    = 14 // of hashes that are brought along
+
+	// Salt and hash of nobody's password, in bcrypt's base64: whether one fits does not matter.
+	noSalt = "nobodynobodynobodynobu"
+	noHash = "nobodynobodynobodynobodynobodyu"
 
 	maxPassword = 72 // bytes: bcrypt does not see what comes behind
 )
@@ -52,14 +57,7 @@ func Factory(o Options) doors.Factory {
 	}
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
-		d := &door{store: store, cost: o.Cost, slots: slots}
-		d.nobody = sync.OnceValue(func() []byte {
-			hash, err := bcrypt.GenerateFromPassword([]byte("no user has this password"), d.cost)
-			if err != nil { // the cost is ours, the password short
-				panic(err)
-			}
-			return hash
-		})
+		d := &door{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt, noHash)}
 		return d, nil
 	}
 }
@@ -68,7 +66,7 @@ type door struct {
 	store  doors.Storage
 	cost   int
 	slots  chan struct{} // held while a password is hashed
-	nobody func() []byte // the hash that names without a user are compared with
+	nobody []byte        // the hash that names without a user are compared with
 
 	writing sync.Mutex
 }
@@ -233,7 +231,7 @@ func (d *door) login(ctx context.Context, r *doors.Request, name string) (*doors
 	if err != nil {
 		return nil, err
 	}
-	hash := d.nobody()
+	hash := d.nobody
 	if u != nil {
 		hash = u.Hash
 	}
