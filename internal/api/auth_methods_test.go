@@ -515,3 +515,38 @@ func TestJWKS(t *testing.T) {
 	mode.Store("gone")
 	w.login("auth/jwt/login", fmt.Sprintf(`{"jwt":%q,"role":"a"}`, token))
 }
+
+// TestAuthMethodMatrix makes requests to every kind of path of every method, with every kind of token: only the logins are open.
+func TestAuthMethodMatrix(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	paths := map[string][]string{
+		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
+		"approle":  {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies", "tidy/secret-id", "login/x"},
+		"cert":     {"certs", "certs/x", "crls/x", "login/x"},
+		"jwt":      {"config", "role", "role/x", "oidc/auth_url", "login/x"},
+		"nowhere":  {"login"},
+	}
+	for kind, below := range paths {
+		if kind != "nowhere" {
+			w.expect(kind, w.do("POST", "sys/auth/"+kind, fmt.Sprintf(`{"type":%q}`, kind)), 204, "")
+		}
+		for _, path := range below {
+			r := route{Methods: []string{"GET", "PUT", "DELETE", "LIST", "PATCH", "SCAN"}, Path: "auth/" + kind + "/" + path}
+			for _, method := range r.Methods {
+				for _, bearer := range bearers {
+					full := r.Path
+					a := w.do(method, full, `{}`, "X-Vault-Token", w.bearer(bearer, r, method, full))
+					check(t, method+" "+full+" with token "+bearer, a.Code, a.Body.String(), expected(r, bearer))
+				}
+			}
+		}
+	}
+	for _, path := range []string{"auth/userpass/login/x", "auth/approle/login", "auth/cert/login", "auth/jwt/login"} {
+		for _, token := range []string{"", "s.000000000000000000000000", w.token} {
+			if a := w.do("PUT", path, `{}`, "X-Vault-Token", token); a.Code != 400 {
+				t.Errorf("%s: %d %s", path, a.Code, a.Body)
+			}
+		}
+	}
+}

@@ -72,7 +72,10 @@ type door struct {
 }
 
 // Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool { return strings.HasPrefix(path, "login/") }
+func (d *door) Open(_ doors.Operation, path string) bool {
+	name, ok := strings.CutPrefix(path, "login/")
+	return ok && name != ""
+}
 
 // Alias implements [doors.Aliaser]: the user's name.
 func (d *door) Alias(_ context.Context, r *doors.Request) (string, error) {
