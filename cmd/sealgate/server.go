@@ -30,7 +30,8 @@ sys/seal-status, and unseals by itself when what was away is back.
   $ sealgate server -dev-hsm                      a throw-away SoftHSM token, unsealed, for trying things out
   $ sealgate server -dev                          the same without an HSM, all in memory
 
-SIGHUP opens audit logs anew, reloads certificates and, while the server is sealed, its seals; SIGINT and SIGTERM stop it.
+SIGHUP opens audit logs anew, reloads certificates, the level of the log and, while the server is sealed, its seals; SIGUSR2 writes the
+stacks of all goroutines to standard error; SIGINT and SIGTERM stop it.
 
 Flags:
 `)

@@ -143,7 +143,7 @@ func readDisk() []diskInfo {
 		return []diskInfo{}
 	}
 	size := uint64(st.Bsize)
-	d := diskInfo{Path: path, Total: st.Blocks * size, Free: st.Bavail * size, Used: (st.Blocks - st.Bfree) * size}
+	d := diskInfo{Path: path, Total: uint64(st.Blocks) * size, Free: uint64(st.Bavail) * size, Used: uint64(st.Blocks-st.Bfree) * size}
 	d.UsedPercent = 100 * float64(d.Used) / float64(d.Total)
 	return []diskInfo{d}
 }
