@@ -85,8 +85,8 @@ type versionInfo struct {
 	Installed string  `json:"timestamp_installed"`
 }
 
-// versionHistory lists the versions that have run on this storage. One is noted when the history is first looked at, or a quota or
-// origin first checked, after its start.
+// versionHistory lists the versions that were noted on this storage: each when the history is first looked at, or a quota or
+// origin first checked, after its start. A version that ran without any of these is not in it.
 func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, error) {
 	if err := h.noteVersion(ctx, q); err != nil {
 		return nil, err
