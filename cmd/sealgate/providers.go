@@ -39,7 +39,7 @@ var loginFactories = map[string]doors.Factory{
 	"approle":  approle.New,
 	"cert":     cert.New,
 	"jwt":      jwt.New,
-	"userpass": userpass.New,
+	"userpass": userpass.Factory(userpass.Options{}),
 }
 
 // newSeals makes the set that the configuration names: people, where it names none.

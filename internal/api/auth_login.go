@@ -126,6 +126,13 @@ func (h *handler) loggedIn(ctx context.Context, q *request, m doors.Mount, a *do
 	if err != nil {
 		return nil, err
 	}
+	// Whoever disables a method ends the tokens that are there then. This one may have come too late for that.
+	if still, ok := q.active.Logins().Get(strings.TrimPrefix(m.Path, authPath)); !ok || still.UUID != m.UUID {
+		if err := q.active.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
+			return nil, err
+		}
+		return nil, doors.ErrChanged
+	}
 	return h.granted(made.Token, made.Text, append(a.Warnings, made.Warnings...)), nil
 }
 

@@ -47,10 +47,8 @@ type Options struct {
 	Cost int // of bcrypt; 0 means 10
 }
 
-// New is the [doors.Factory] of the type "userpass".
-func New(store doors.Storage, m doors.Mount) (doors.Door, error) { return Factory(Options{})(store, m) }
-
-// Factory returns the [doors.Factory] of the type "userpass". What it makes shares the bound on passwords that are hashed at once.
+// Factory returns the [doors.Factory] of the type "userpass". All mounts that it makes share the bound on passwords that
+// are hashed at once: a program needs one.
 func Factory(o Options) doors.Factory {
 	if o.Cost == 0 {
 		o.Cost = cost
