@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"testing"
 	"time"
 
@@ -20,6 +21,9 @@ import (
 )
 
 const hvacDir = "../../testdata/clients/hvac"
+
+// installing is held while something is fetched into build/, which several tests may need.
+var installing sync.Mutex
 
 // pinnedPython returns a Python that has what the folder's requirements.txt pins. It is made once for these versions, and
 // kept in build/.
@@ -34,6 +38,8 @@ func pinnedPython(t *testing.T, folder string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	installing.Lock()
+	defer installing.Unlock()
 	python, done := filepath.Join(dir, "bin", "python"), filepath.Join(dir, "installed")
 	if _, err := os.Stat(done); err == nil {
 		return python
