@@ -96,7 +96,8 @@ func (h *handler) guarded(ctx context.Context, door doors.Door, m doors.Mount, r
 	switch {
 	case errors.Is(err, doors.ErrCredentials):
 		if l.failed(m.Accessor, alias, limits, h.Now()) {
-			h.Log.Warn("somebody has given wrong credentials too often and is locked out", "mount", m.Path, "for", time.Duration(limits.Duration)*time.Second)
+			h.Log.Warn("somebody has given wrong credentials too often and is locked out",
+				"mount", m.Path, "for", time.Duration(limits.Duration)*time.Second)
 		}
 	case err == nil:
 		l.succeeded(m.Accessor, alias)

@@ -26,7 +26,8 @@ var authDocs = map[string]doc{
 	"sys/auth": {Text: "Lists the auth methods."},
 	"sys/auth/*": {Text: "Enables, shows, tunes and disables an auth method.", Empty: true, Body: []docField{
 		{"type", "string", "approle, cert, jwt or userpass."}, {"description", "string", "What it is for."}, {"config", "any", "Its settings."},
-		{"options", "any", "Settings of the type."}, {"local", "boolean", "Accepted from clients."}, {"seal_wrap", "boolean", "Accepted from clients."},
+		{"options", "any", "Settings of the type."},
+		{"local", "boolean", "Accepted from clients."}, {"seal_wrap", "boolean", "Accepted from clients."},
 		{"external_entropy_access", "boolean", "Accepted from clients."}, {"plugin_name", "string", "An older name of type."},
 		{"default_lease_ttl", "duration", "To tune: how long tokens live where their role says nothing."},
 		{"max_lease_ttl", "duration", "To tune: how long they live at most."}, {"token_type", "string", "To tune: the type of tokens."},

@@ -32,7 +32,8 @@ var leaseRoutes = []route{
 
 var leaseFields = []docField{
 	{"lease_id", "string", "The lease, where it is not in the path."}, {"url_lease_id", "string", "The same, as older clients name it."},
-	{"increment", "duration", "To renew: for how long."}, {"sync", "boolean", "To revoke: accepted from clients; it is done when it is answered."},
+	{"increment", "duration", "To renew: for how long."},
+	{"sync", "boolean", "To revoke: accepted from clients; it is done when it is answered."},
 }
 
 var leaseDocs = func() map[string]doc {

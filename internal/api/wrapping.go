@@ -68,13 +68,7 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 	}
 	made, err := h.enclose(ctx, q, a)
 	if err != nil {
-		if a.auth != nil {
-			again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
-			defer cancel()
-			if failed := q.active.Tokens().Revoke(again, a.auth.ClientToken); failed != nil && !fault.Is(failed, fault.Denied) && !fault.Is(failed, fault.Invalid) {
-				h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself", "accessor", a.auth.Accessor)
-			}
-		}
+		h.abandon(ctx, q, a)
 		return nil, err
 	}
 	accessor := ""
@@ -82,6 +76,20 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 		accessor = a.auth.Accessor
 	}
 	return &answer{wrap: describeWrap(made, accessor)}, nil
+}
+
+// abandon ends the token that an answer would have handed out.
+func (h *handler) abandon(ctx context.Context, q *request, a *answer) {
+	if a.auth == nil {
+		return
+	}
+	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := q.active.Tokens().Revoke(again, a.auth.ClientToken)
+	if err != nil && !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
+		h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself",
+			"accessor", a.auth.Accessor, "error", err)
+	}
 }
 
 func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*auth.Created, error) {

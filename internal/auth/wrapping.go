@@ -44,7 +44,8 @@ func unmarshalWrapped(record []byte) (accessor string, answer []byte, err error)
 	s := cryptobyte.String(record)
 	var version uint8
 	var name, body cryptobyte.String
-	if !s.ReadUint8(&version) || version != wrappedVersion || !s.ReadUint8LengthPrefixed(&name) || !s.ReadUint24LengthPrefixed(&body) || !s.Empty() {
+	if !s.ReadUint8(&version) || version != wrappedVersion || !s.ReadUint8LengthPrefixed(&name) ||
+		!s.ReadUint24LengthPrefixed(&body) || !s.Empty() {
 		return "", nil, fmt.Errorf("%w: a wrapped answer", ErrRecord)
 	}
 	return string(name), body, nil

@@ -58,11 +58,13 @@ func Name(what, name string) (string, error) {
 		return "", Invalid("missing %s", what)
 	case len(name) > maxName:
 		return "", Invalid("the %s has %d bytes; at most %d are allowed", what, len(name), maxName)
-	case !utf8.ValidString(name) || name == "." || name == ".." || strings.ContainsFunc(name, func(r rune) bool { return r == '/' || !unicode.IsPrint(r) }):
+	case !utf8.ValidString(name) || name == "." || name == ".." || strings.ContainsFunc(name, unfit):
 		return "", Invalid("the %s has a slash or a character that is not printable, or is a relative segment; choose another", what)
 	}
 	return strings.ToLower(name), nil
 }
+
+func unfit(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
 
 // UUID makes a random UUID (version 4).
 func UUID(rnd io.Reader) (string, error) {

@@ -60,7 +60,8 @@ func (p *TokenParams) Read(f Fields) error {
 
 func (p *TokenParams) check() error {
 	for name, n := range map[string]int64{
-		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period, "token_num_uses": p.NumUses,
+		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period,
+		"token_num_uses": p.NumUses,
 	} {
 		if n < 0 {
 			return Invalid("'%s' cannot be negative", name)
@@ -96,7 +97,8 @@ func (p *TokenParams) Show(data map[string]any) map[string]any {
 		kind = "default"
 	}
 	for name, v := range map[string]any{
-		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period, "token_num_uses": p.NumUses,
+		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period,
+		"token_num_uses": p.NumUses,
 		"token_policies": NotNil(p.Policies), "token_no_default_policy": p.NoDefault, "token_type": kind, "token_bound_cidrs": NotNil(p.BoundCIDRs),
 	} {
 		data[name] = v

@@ -28,6 +28,9 @@ var parts = map[string]string{
 	"token-num-uses": "token_num_uses",
 }
 
+// aliases are older names of fields.
+var aliases = map[string]string{"policies": "token_policies", "period": "token_period", "bound_cidr_list": "secret_id_bound_cidrs"}
+
 func (x *role) show() map[string]any {
 	return x.Show(map[string]any{
 		"bind_secret_id": x.BindSecretID, "local_secret_ids": false, "secret_id_num_uses": x.SecretUses, "secret_id_ttl": x.SecretTTL,
@@ -264,7 +267,7 @@ func (d *door) field(ctx context.Context, r *doors.Request, name string, old *ro
 	case r.Operation == doors.Delete:
 		given[field] = initial(field)
 	case method.IsWrite(r.Operation):
-		for alias, to := range map[string]string{"policies": "token_policies", "period": "token_period", "bound_cidr_list": "secret_id_bound_cidrs"} {
+		for alias, to := range aliases {
 			if to == field && r.Data[alias] != nil {
 				given[field] = r.Data[alias]
 			}

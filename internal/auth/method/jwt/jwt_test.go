@@ -42,7 +42,9 @@ func FuzzLogin(f *testing.F) {
 			f.Fatal(err)
 		}
 	}
-	for _, seed := range []string{"", ".", "..", "e30.e30.e30", "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA", `{"payload":"e30"}`} {
+	for _, seed := range []string{
+		"", ".", "..", "e30.e30.e30", "eyJhbGciOiJub25lIn0.e30.", "eyJhbGciOiJIUzI1NiJ9.e30.AAAA", `{"payload":"e30"}`,
+	} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {

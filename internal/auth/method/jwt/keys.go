@@ -49,8 +49,10 @@ func newFetcher(source string, c *settings) *fetcher {
 		t.RootCAs.AppendCertsFromPEM([]byte(f.ca)) // it was checked when it was written
 	}
 	f.client = &http.Client{
-		Timeout:       fetchTimeout,
-		Transport:     &http.Transport{TLSClientConfig: t, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10},
+		Timeout: fetchTimeout,
+		Transport: &http.Transport{
+			TLSClientConfig: t, Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true, MaxResponseHeaderBytes: 64 << 10,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 	return f
