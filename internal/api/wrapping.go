@@ -78,9 +78,9 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 	return &answer{wrap: describeWrap(made, accessor)}, nil
 }
 
-// abandon ends the token that an answer would have handed out.
+// abandon ends the token that an answer would have handed out. One that was renewed is known already, and goes on.
 func (h *handler) abandon(ctx context.Context, q *request, a *answer) {
-	if a.auth == nil {
+	if a.auth == nil || q.route.Access != asMethod && !strings.HasPrefix(q.path, tokenPath+"create") {
 		return
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)

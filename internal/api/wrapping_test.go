@@ -173,3 +173,28 @@ func TestLargeAnswersAreNotWrapped(t *testing.T) {
 		t.Errorf("%d %.300s", a.Code, a.Body)
 	}
 }
+
+// TestTokensOfAnswersThatCannotBeWrapped: a token that was made for nobody ends; one that was renewed goes on.
+func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	var made wrapReply
+	w.decode(w.do("POST", "auth/token/create", `{"policies":["default"],"ttl":"1h"}`), &made)
+	// Bodies of these paths are bounded well below what an entry holds, so that the handler is asked directly.
+	for _, tc := range []struct {
+		path string
+		code int
+	}{{"auth/token/renew-self", 200}, {"auth/token/create", 403}} {
+		active, err := w.node.Active()
+		if err != nil {
+			t.Fatal(err)
+		}
+		q := &request{path: tc.path, active: active, wrapTTL: 1, route: &route{}}
+		h := newHandler(Config{Node: w.node}, nil)
+		_, err = h.wrap(t.Context(), q, &answer{auth: &authAnswer{ClientToken: made.Auth.ClientToken}, data: map[string]string{"x": strings.Repeat("x", 2<<20)}})
+		if err == nil {
+			t.Error("2 MiB were wrapped")
+		}
+		w.expect(tc.path, w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", made.Auth.ClientToken), tc.code, "")
+	}
+}
