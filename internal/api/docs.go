@@ -133,6 +133,7 @@ func custodyDocs() map[string]doc {
 
 var operateDocs = map[string]doc{
 	"sys/metrics":                {Text: "Metrics, as JSON or for Prometheus.", Query: []docField{{"format", "string", "prometheus, or nothing for JSON."}}},
+	"sys/ha-status":              {Text: "Lists the nodes of the cluster: this one."},
 	"sys/host-info":              {Text: "Tells of the machine that the server runs on."},
 	"sys/in-flight-req":          {Text: "Lists the requests that are not answered yet."},
 	"sys/config/state/sanitized": {Text: "The configuration, without secrets."},

@@ -76,6 +76,11 @@ func (h *handler) mount(_ context.Context, q *request) (*answer, error) {
 	if own, ok := isAuthTune(path, tune); ok {
 		return h.authTuning(q, own)
 	}
+	if own, ok := strings.CutPrefix(path, authPath); ok { // so Vault's library asks for an auth method
+		if m, ok := q.active.Logins().Get(own); ok {
+			return shown(h.describeAuth(m))
+		}
+	}
 	m, ok := q.active.Mounts().Get(path)
 	switch {
 	case !ok && tune:

@@ -19,6 +19,7 @@ import (
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
 	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).showMetrics},
+	{get, "sys/ha-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).haStatus},
 	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).hostInfo},
 	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).inFlight},
 	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).sanitized},

@@ -177,6 +177,7 @@ func TestWhatTheServerTellsOfItself(t *testing.T) {
 	t.Parallel()
 	w, _, _ := watched(t)
 	for path, want := range map[string][]string{
+		"sys/ha-status":              {`{"nodes":[{"hostname":`, `"active_node":true,"last_echo":null,"version":"1.2.3"`},
 		"sys/host-info":              {`"hostname":`, `"total":`, `"timestamp":`, `"cpu":[{"cpu":0`},
 		"sys/config/state/sanitized": {`"log_level":"info"`},
 		"sys/version-history?list=1": {`"keys":["1.2.3"]`, `"build_date":"2026-01-01T00:00:00Z"`, `"previous_version":null`, `"timestamp_installed":"2026-01-02T03:04:05.5Z"`},
