@@ -132,10 +132,40 @@ func TestTrap22DeletedVersionHasABody(t *testing.T) {
 	saysAll(t, "kv get", out, "deletion_time", "version")
 }
 
-// Kept: health checks and browsers look for the header, also where a proxy ends TLS.
-func TestTrap31StrictTransportSecurity(t *testing.T) {
+// Kept: whoever was to unwrap it learns that somebody was there before, whatever that somebody tried.
+func TestTrap30WrappingTokenUsedElsewhere(t *testing.T) {
 	t.Parallel()
 	r := machineStage.enter(t)
+	for _, path := range []string{"auth/token/lookup-self", "kv/a"} {
+		wrapped := r.as(r.wrapped())
+		wrapped.must(403, "GET", path, nil)
+		wrapped.refused(400, "PUT", "sys/wrapping/unwrap", nil, "wrapping token is not valid or does not exist")
+	}
+	r.as(r.wrapped()).must(200, "PUT", "sys/wrapping/unwrap", nil)
+}
+
+// wrapped is a wrapping token.
+func (r *rig) wrapped() string {
+	r.t.Helper()
+	reply, _ := r.send("POST", "sys/wrapping/wrap", `{"a":"b"}`, "X-Vault-Wrap-TTL", "60s")
+	var out struct {
+		RequestID *string                `json:"request_id"`
+		Info      struct{ Token string } `json:"wrap_info"`
+	}
+	r.decode(reply, &out)
+	if reply.Code != 200 || out.Info.Token == "" || out.RequestID == nil || *out.RequestID != "" {
+		r.t.Fatalf("wrapped: %d %s", reply.Code, reply.Body)
+	}
+	r.known.add("a wrapping token", out.Info.Token)
+	return out.Info.Token
+}
+
+// Kept: health checks and browsers look for the header, also where a proxy ends TLS; and the envelope of a wrapped answer is compared by
+// tests of clients: its request_id is empty.
+func TestTrap31HeadersAndWrappedAnswers(t *testing.T) {
+	t.Parallel()
+	r := machineStage.enter(t)
+	_ = r.wrapped()
 	for _, path := range []string{"sys/health", "kv/a", "sys/nothing"} {
 		_, header := r.send("GET", path, "")
 		if got := header.Get("Strict-Transport-Security"); got != "max-age=31536000; includeSubDomains" {
