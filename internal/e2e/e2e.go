@@ -85,7 +85,7 @@ func (s *Server) Start(args ...string) error {
 	}
 	cmd := exec.Command(s.Bin, append(all, args...)...)
 	cmd.Dir = s.Dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}, s.Env...)
+	cmd.Env = s.environ()
 	if s.log == nil {
 		s.log = &Log{}
 	}
@@ -100,6 +100,15 @@ func (s *Server) Start(args ...string) error {
 		close(done)
 	}(s.done)
 	return nil
+}
+
+// environ is what a child sees of this process's environment, and Env.
+func (s *Server) environ() []string {
+	env := []string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir}
+	if race := os.Getenv("GORACE"); race != "" {
+		env = append(env, "GORACE="+race)
+	}
+	return append(env, s.Env...)
 }
 
 // Signal sends a signal to the child.
@@ -297,7 +306,7 @@ type Result struct {
 func (s *Server) CLI(ctx context.Context, token, stdin string, args ...string) (Result, error) {
 	cmd := exec.CommandContext(ctx, s.Bin, args...)
 	cmd.Dir = s.Dir
-	cmd.Env = append([]string{"PATH=" + os.Getenv("PATH"), "HOME=" + s.Dir, "SEALGATE_ADDR=" + s.URL(), "SEALGATE_MAX_RETRIES=0"}, s.Env...)
+	cmd.Env = append(s.environ(), "SEALGATE_ADDR="+s.URL(), "SEALGATE_MAX_RETRIES=0")
 	if token != "" {
 		cmd.Env = append(cmd.Env, "SEALGATE_TOKEN="+token)
 	}
