@@ -7,7 +7,7 @@ import (
 )
 
 // feedBuffer is how many events a slow reader may fall behind before its channel is closed.
-const feedBuffer = 1024
+const feedBuffer = 4096
 
 // Feed hands events to the readers of [Watcher.Watch], for backends that see every commit
 // themselves. The zero value is ready. It starts no goroutine.
@@ -22,7 +22,7 @@ type feedReader struct {
 }
 
 // Subscribe returns a channel of the events below prefix, until one of the contexts ends. It is closed
-// early for a reader that falls more than 1,024 events behind.
+// early for a reader that falls more than 4,096 events behind.
 func (f *Feed) Subscribe(prefix string, until ...context.Context) <-chan Event {
 	r := &feedReader{prefix: prefix, events: make(chan Event, feedBuffer)}
 	f.mu.Lock()
@@ -41,7 +41,7 @@ func (f *Feed) Subscribe(prefix string, until ...context.Context) <-chan Event {
 	return r.events
 }
 
-// Publish hands events on, in order. It never waits for a reader.
+// Publish hands events on, in order; marks go to every reader. It never waits for a reader.
 func (f *Feed) Publish(events ...Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -52,7 +52,7 @@ func (f *Feed) Publish(events ...Event) {
 
 func (f *Feed) send(r *feedReader, events []Event) {
 	for _, e := range events {
-		if !strings.HasPrefix(e.Key, r.prefix) {
+		if e.Key != "" && !strings.HasPrefix(e.Key, r.prefix) {
 			continue
 		}
 		select {

@@ -131,6 +131,10 @@ type Leadership interface {
 	Epoch() uint64
 	// Lost is closed when the office is, or may be, lost.
 	Lost() <-chan struct{}
+	// Held reports whether it is certain that nobody else was elected up to the moment of the call. It asks no
+	// storage, but the clock of this machine that goes on while a process is stopped: true until shortly before the lease that the storage last confirmed
+	// can end. A node that answers from memory asks it after it has read what it answers.
+	Held() bool
 	// Resign gives the office up at once.
 	Resign(ctx context.Context) error
 }
@@ -139,13 +143,24 @@ type Leadership interface {
 type Watcher interface {
 	// Watch sends the keys below prefix that change after the call, in commit order, until ctx ends; then
 	// the channel is closed. A channel closed before that means that changes may have been missed: read again, watch again.
+	// Stores that are a [Sequencer] send a mark after the events of every commit, whether or not they were below prefix.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 }
 
-// Event names a key that was put or deleted. The value is to be read.
+// Event names a key that was put or deleted. The value is to be read. Without a key it is a mark: every event
+// of the commits up to Revision was sent.
 type Event struct {
-	Key     string
-	Deleted bool
+	Key      string
+	Deleted  bool
+	Revision uint64 // number of the commit, where the store is a [Sequencer]
+}
+
+// Sequencer is implemented by stores that number their commits, so that a node which caches can prove that it has seen them all: it asks for
+// the revision, and waits until its watch has brought the mark.
+type Sequencer interface {
+	// Revision returns the number of the last commit. It is linearizable: no commit that returned before the call has a higher number. Numbers
+	// grow, not by one. 0: nothing was committed yet.
+	Revision(ctx context.Context) (uint64, error)
 }
 
 // Snapshotter is implemented by stores that can stream a consistent copy of all entries.

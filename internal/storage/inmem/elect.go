@@ -125,6 +125,13 @@ func (l *leadership) Epoch() uint64 { return l.epoch }
 // Lost implements storage.Leadership.
 func (l *leadership) Lost() <-chan struct{} { return l.lost }
 
+// Held implements storage.Leadership.
+func (l *leadership) Held() bool {
+	l.store.hub.mu.RLock()
+	defer l.store.hub.mu.RUnlock()
+	return l.store.hub.office.leader == l
+}
+
 // Resign implements storage.Leadership.
 func (l *leadership) Resign(ctx context.Context) error {
 	l.store.hub.mu.Lock()

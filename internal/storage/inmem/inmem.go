@@ -22,6 +22,7 @@ type Hub struct {
 	keys   []string          // sorted
 	values map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
 	size   int64
+	commit uint64 // number of the last commit
 	feed   storage.Feed
 	office office
 }
@@ -42,6 +43,7 @@ var (
 	_ storage.Store       = (*Store)(nil)
 	_ storage.Elector     = (*Store)(nil)
 	_ storage.Watcher     = (*Store)(nil)
+	_ storage.Sequencer   = (*Store)(nil)
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
 )
@@ -138,13 +140,15 @@ func (h *Hub) check(conditions []storage.Condition) error {
 
 // apply carries out operations under the lock and tells the watchers.
 func (h *Hub) apply(ops []storage.Op) {
+	h.commit++
 	for i, op := range ops {
 		changed := h.applyOne(op)
 		overtaken := slices.ContainsFunc(ops[i+1:], func(later storage.Op) bool { return later.Key == op.Key })
 		if changed && !overtaken {
-			h.feed.Publish(storage.Event{Key: op.Key, Deleted: op.Delete})
+			h.feed.Publish(storage.Event{Key: op.Key, Deleted: op.Delete, Revision: h.commit})
 		}
 	}
+	h.feed.Publish(storage.Event{Revision: h.commit})
 }
 
 func (h *Hub) applyOne(op storage.Op) (changed bool) {
@@ -189,6 +193,16 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 		}
 	}
 	return nil
+}
+
+// Revision implements storage.Sequencer.
+func (s *Store) Revision(ctx context.Context) (uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	s.hub.mu.RLock()
+	defer s.hub.mu.RUnlock()
+	return s.hub.commit, nil
 }
 
 // Size implements storage.Sizer: the sum of keys and values.

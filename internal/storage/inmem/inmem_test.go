@@ -69,7 +69,7 @@ func TestSlowWatcher(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i := range 2000 {
+	for i := range 5000 {
 		if err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(fmt.Sprint(i), nil)}}); err != nil {
 			t.Fatal(err)
 		}
@@ -78,7 +78,7 @@ func TestSlowWatcher(t *testing.T) {
 	for range events {
 		n++
 	}
-	if n == 0 || n >= 2000 {
+	if n == 0 || n >= 5000 {
 		t.Errorf("%d events before the channel was closed", n)
 	}
 }

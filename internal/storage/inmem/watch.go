@@ -6,7 +6,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 1,024 events behind.
+// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 4,096 events behind.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err

@@ -34,12 +34,20 @@ func watch(s *suite) {
 
 	last := map[string]storage.Event{}
 	var order []string
+	var seen uint64
 	timeout := time.After(patience)
 	for len(order) == 0 || order[len(order)-1] != "w/end" {
 		select {
 		case e, ok := <-events:
 			if !ok {
 				s.t.Fatalf("the channel was closed after %q", order)
+			}
+			if e.Revision < seen {
+				s.t.Errorf("revision %d came after %d", e.Revision, seen)
+			}
+			seen = e.Revision
+			if e.Key == "" {
+				continue
 			}
 			order = append(order, e.Key)
 			last[e.Key] = e
@@ -62,6 +70,73 @@ func watch(s *suite) {
 	}
 	if slices.Index(order, "w/a") > slices.Index(order, "w/c") {
 		s.t.Errorf("events out of order: %q", order)
+	}
+}
+
+// sequence: a watch of the whole store brings the mark of every revision, after the events of its commits; so does a watch of
+// a prefix that none of them touched.
+func sequence(s *suite) {
+	store := s.open()
+	sequencer, ok := store.(storage.Sequencer)
+	if !ok {
+		return
+	}
+	if first, err := sequencer.Revision(s.ctx); err != nil || first != 0 {
+		s.t.Errorf("Revision of an empty store = %d, %v", first, err)
+	}
+	w := store.(storage.Watcher)
+	all, err := w.Watch(s.ctx, "")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	other, err := w.Watch(s.ctx, "other/")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	var last uint64
+	for i := range 3 {
+		key := fmt.Sprint("q/", i)
+		s.commit(store, storage.Put(key, nil), storage.Delete("absent"))
+		now, err := sequencer.Revision(s.ctx)
+		if err != nil || now <= last {
+			s.t.Fatalf("Revision = %d, %v; it was %d before a commit", now, err, last)
+		}
+		if keys := s.until(all, now); !slices.Contains(keys, key) {
+			s.t.Errorf("the mark of %d came after the events of %q; want %q", now, keys, key)
+		}
+		if keys := s.until(other, now); len(keys) != 0 {
+			s.t.Errorf("events of another prefix: %q", keys)
+		}
+		last = now
+	}
+	s.commit(store, storage.Delete("absent")) // a commit that changes nothing must not leave anybody waiting
+	now, err := sequencer.Revision(s.ctx)
+	if err != nil || now < last {
+		s.t.Fatalf("Revision = %d, %v; it was %d", now, err, last)
+	}
+	if now > last {
+		s.until(all, now)
+	}
+}
+
+// until reads events up to the mark of a revision and returns their keys.
+func (s *suite) until(events <-chan storage.Event, revision uint64) (keys []string) {
+	s.t.Helper()
+	timeout := time.After(patience)
+	for {
+		select {
+		case e, ok := <-events:
+			switch {
+			case !ok:
+				s.t.Fatalf("the channel was closed before the mark of %d", revision)
+			case e.Key != "":
+				keys = append(keys, e.Key)
+			case e.Revision >= revision:
+				return keys
+			}
+		case <-timeout:
+			s.t.Fatalf("no mark of %d", revision)
+		}
 	}
 }
 
@@ -197,6 +272,9 @@ func election(s *suite) {
 			s.t.Errorf("Leader = %q, %d, %v; want node a, %d", who, epoch, err, first.Epoch())
 		}
 	}
+	if !first.Held() {
+		s.t.Error("the leader in office does not hold it")
+	}
 	elected := make(chan storage.Leadership, 1)
 	go func() {
 		office, err := eb.Campaign(s.ctx, []byte("node b"))
@@ -216,6 +294,9 @@ func election(s *suite) {
 		s.t.Fatal(err)
 	}
 	s.lost(first)
+	if first.Held() {
+		s.t.Error("a lost office is held")
+	}
 	second := <-elected
 	if second == nil || second.Epoch() <= first.Epoch() {
 		s.t.Fatalf("the second office is %v after epoch %d", second, first.Epoch())

@@ -60,6 +60,7 @@ func Run(t *testing.T, factory Factory) {
 		"ReadsSeeReturnedCommits":      readsSeeReturnedCommits,
 		"CompareAndSwapLosesNoUpdates": compareAndSwapLosesNoUpdates,
 		"Watch":                        watch,
+		"Sequence":                     sequence,
 		"WatchEnds":                    watchEnds,
 		"Snapshot":                     snapshot,
 		"Size":                         size,
