@@ -3,6 +3,7 @@ package seals
 import (
 	"context"
 	"log/slog"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
@@ -51,4 +52,21 @@ type Quorum interface {
 	Unlock(key []byte) error
 	// Lock forgets it.
 	Lock()
+}
+
+// KeyState is what a device or service tells of a seal's key beyond whether it works.
+type KeyState struct {
+	ID, Version  string            // canonical id of the key; the version that Encrypt uses, "" where there are none
+	State        string            // "enabled", "disabled", "pending deletion", "destroyed", or the provider's own word; "" where it may not be asked
+	DeletionDate time.Time         // when the key will be destroyed; zero where it will not
+	Latest       string            // the newest version of the key, "" where that is not known
+	Protection   string            // "hsm", "software", "external", ...; "" where it is not told
+	Region       string            // where the key is
+	Detail       map[string]string // whatever else helps an operator, such as "rotation": "every 365 days"; no secrets
+}
+
+// Describer is implemented by providers that can tell the state of their key. It costs a call of its own, to which the
+// credentials may have no right although Encrypt and Decrypt work: then the state has what is known without it, and Detail's "degraded" says why.
+type Describer interface {
+	Describe(ctx context.Context) (KeyState, error)
 }
