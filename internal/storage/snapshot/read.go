@@ -1,0 +1,179 @@
+package snapshot
+
+import (
+	"archive/tar"
+	"compress/flate"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"strings"
+)
+
+// maxSmall bounds the files that are read into memory: a line of SHA256SUMS has 80 bytes, and there is one for 2 MiB of state.
+const maxSmall = 16 << 20
+
+// Read reads an archive to its end and checks all of it. Every entry is handed to visit as it comes, before it is known whether the
+// rest is sound: who must not act on a damaged snapshot reads it twice. A nil visit only checks.
+func Read(ctx context.Context, r io.Reader, visit func(key string, value []byte) error) (*Info, error) {
+	uncompressed, err := gzip.NewReader(r)
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is not gzip data", ErrForeign)
+	}
+	if visit == nil {
+		visit = func(string, []byte) error { return nil }
+	}
+	a := &reader{ctx: ctx, archive: tar.NewReader(uncompressed), visit: visit}
+	if err := a.read(); err != nil {
+		return nil, err
+	}
+	// What is behind the tar archive is read too: it holds the checksum of the compression.
+	if _, err := io.Copy(io.Discard, uncompressed); err != nil {
+		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	}
+	return &a.info, nil
+}
+
+type reader struct {
+	ctx     context.Context
+	archive *tar.Reader
+	visit   func(key string, value []byte) error
+	info    Info
+	found   Totals
+	last    string          // key of the last entry
+	sums    strings.Builder // of what was read, in the form of SHA256SUMS
+}
+
+// read takes the files in the one order in which they are written.
+func (a *reader) read() error {
+	meta, err := a.small(metaFile)
+	if err != nil {
+		return fmt.Errorf("%w: %v", ErrForeign, err)
+	}
+	if err := json.Unmarshal(meta, &a.info.Meta); err != nil || a.info.Format != formatName {
+		return fmt.Errorf("%w: its %s is another program's", ErrForeign, metaFile)
+	}
+	if v := a.info.Meta.Version; v != FormatVersion {
+		return fmt.Errorf("%w: format version %d; this program reads version %d", ErrForeign, v, FormatVersion)
+	}
+	var totals []byte
+	for totals == nil {
+		h, err := a.next()
+		switch {
+		case err != nil:
+			return err
+		case h.Name == totalsFile:
+			totals, err = a.content(h)
+		case h.Name == stateFile(a.found.Files+1):
+			err = a.state(h)
+		default:
+			err = fmt.Errorf("%w: the file %q is out of place", ErrDamaged, h.Name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	if err := json.Unmarshal(totals, &a.info.Totals); err != nil || a.info.Totals != a.found {
+		return fmt.Errorf("%w: it holds %d entries in %d files, and its totals are others", ErrDamaged, a.found.Entries, a.found.Files)
+	}
+	return a.checksums()
+}
+
+// checksums holds what was read against SHA256SUMS.
+func (a *reader) checksums() (err error) {
+	want := a.sums.String()
+	if a.info.Sums, err = a.small(sumsFile); err != nil {
+		return err
+	}
+	if string(a.info.Sums) != want {
+		return fmt.Errorf("%w: the checksums do not fit", ErrDamaged)
+	}
+	if a.info.Sealed, err = a.small(sealedFile); err != nil {
+		return err
+	}
+	if _, err := a.archive.Next(); !errors.Is(err, io.EOF) {
+		return fmt.Errorf("%w: there is something behind %s", ErrDamaged, sealedFile)
+	}
+	return nil
+}
+
+func (a *reader) next() (*tar.Header, error) {
+	if err := a.ctx.Err(); err != nil {
+		return nil, err
+	}
+	h, err := a.archive.Next()
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is cut off: %v", ErrDamaged, err)
+	}
+	return h, nil
+}
+
+// small returns the next file, which must have this name.
+func (a *reader) small(name string) ([]byte, error) {
+	h, err := a.next()
+	if err != nil {
+		return nil, err
+	}
+	if h.Name != name {
+		return nil, fmt.Errorf("%w: found %q in place of %s", ErrDamaged, h.Name, name)
+	}
+	return a.content(h)
+}
+
+func (a *reader) content(h *tar.Header) ([]byte, error) {
+	if h.Size > maxSmall {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrDamaged, h.Name, h.Size)
+	}
+	b, err := io.ReadAll(a.archive)
+	if err != nil {
+		return nil, fmt.Errorf("%w: it is cut off in %s: %v", ErrDamaged, h.Name, err)
+	}
+	a.sum(h.Name, sha256.Sum256(b))
+	return b, nil
+}
+
+func (a *reader) sum(name string, sum [sha256.Size]byte) { fmt.Fprintf(&a.sums, "%x  %s\n", sum, name) }
+
+// state reads one state file entry by entry.
+func (a *reader) state(h *tar.Header) error {
+	a.found.Files++
+	digest := sha256.New()
+	d := &decoder{r: io.TeeReader(a.archive, digest), last: a.last}
+	for {
+		if err := a.ctx.Err(); err != nil {
+			return err
+		}
+		key, value, err := d.next()
+		if errors.Is(err, io.EOF) {
+			a.last = d.last
+			a.sum(h.Name, sumOf(digest))
+			return nil
+		}
+		if err != nil {
+			return damaged(h.Name, err)
+		}
+		if !copied(key) {
+			return fmt.Errorf("%w: %q is no entry of a snapshot", ErrDamaged, key)
+		}
+		a.found.Entries++
+		a.found.Bytes += int64(len(key) + len(value))
+		if err := a.visit(key, value); err != nil {
+			return err
+		}
+	}
+}
+
+func sumOf(h hash.Hash) [sha256.Size]byte { return [sha256.Size]byte(h.Sum(nil)) }
+
+// damaged keeps what says so already, and what the source of the bytes says; what gzip and tar say is damage.
+func damaged(name string, err error) error {
+	var flawed flate.CorruptInputError
+	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, tar.ErrHeader) || errors.As(err, &flawed) {
+		return fmt.Errorf("%w: %s: %v", ErrDamaged, name, err)
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package snapshot
+
+import (
+	"archive/tar"
+	"compress/gzip"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// fileSize is when a state file is full: it bounds the memory that a snapshot takes, since a tar archive tells sizes in advance.
+const fileSize = 2 << 20
+
+// Names in the archive.
+const (
+	metaFile   = "meta.json"
+	totalsFile = "totals.json"
+	sumsFile   = "SHA256SUMS"
+	sealedFile = "SHA256SUMS.sealed"
+)
+
+// stateFile is the name of the n-th state file, from 1.
+func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
+
+// Save writes a snapshot of the store to w as it reads it. The checksums are handed to seal. An archive that was cut off by an error has no
+// checksums and is refused by [Read]. What belongs to restores and migrations is left out.
+func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta, seal func(sums []byte) ([]byte, error)) (Totals, error) {
+	source, ok := store.(storage.Snapshotter)
+	if !ok {
+		return Totals{}, ErrUnsupported
+	}
+	m.Version, m.Format = FormatVersion, formatName
+	compressed := gzip.NewWriter(w)
+	s := &saver{archive: tar.NewWriter(compressed), meta: m}
+	if err := s.save(ctx, source, seal); err != nil {
+		return Totals{}, err
+	}
+	if err := s.archive.Close(); err != nil {
+		return Totals{}, err
+	}
+	return s.totals, compressed.Close()
+}
+
+type saver struct {
+	archive *tar.Writer
+	meta    Meta
+	state   []byte // of the state file that is not full yet
+	totals  Totals
+	sums    strings.Builder
+}
+
+func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func([]byte) ([]byte, error)) error {
+	if err := s.json(metaFile, s.meta); err != nil {
+		return err
+	}
+	if err := source.Snapshot(ctx, s.entry); err != nil {
+		return err
+	}
+	if err := s.flush(); err != nil {
+		return err
+	}
+	if err := s.json(totalsFile, s.totals); err != nil {
+		return err
+	}
+	sums := []byte(s.sums.String())
+	sealed, err := seal(sums)
+	if err != nil {
+		return fmt.Errorf("snapshot: sealing the checksums: %w", err)
+	}
+	if err := s.file(sumsFile, sums); err != nil {
+		return err
+	}
+	return s.file(sealedFile, sealed)
+}
+
+func (s *saver) entry(key string, value []byte) error {
+	if !copied(key) {
+		return nil
+	}
+	s.state = appendEntry(s.state, key, value)
+	s.totals.Entries++
+	s.totals.Bytes += int64(len(key) + len(value))
+	if len(s.state) < fileSize {
+		return nil
+	}
+	return s.flush()
+}
+
+func (s *saver) flush() error {
+	if len(s.state) == 0 {
+		return nil
+	}
+	s.totals.Files++
+	err := s.file(stateFile(s.totals.Files), s.state)
+	s.state = s.state[:0]
+	return err
+}
+
+func (s *saver) json(name string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return s.file(name, append(b, '\n'))
+}
+
+func (s *saver) file(name string, content []byte) error {
+	fmt.Fprintf(&s.sums, "%x  %s\n", sha256.Sum256(content), name)
+	h := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), ModTime: s.meta.Created, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
+	if err := s.archive.WriteHeader(h); err != nil {
+		return err
+	}
+	_, err := s.archive.Write(content)
+	return err
+}

@@ -1,0 +1,332 @@
+package snapshot
+
+import (
+	"bytes"
+	"compress/gzip"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/bbolt"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+)
+
+var created = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func sealSums(sums []byte) ([]byte, error) { return append([]byte("sealed:"), sums...), nil }
+
+// contents reads a whole store, but for nothing.
+func contents(t *testing.T, s storage.Store) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	err := s.(storage.Snapshotter).Snapshot(t.Context(), func(key string, value []byte) error {
+		all[key] = string(value)
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+func fill(t *testing.T, s storage.Store, entries map[string]string) {
+	t.Helper()
+	for key, value := range entries {
+		if err := s.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, []byte(value))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// sample is data with every kind of edge: folders beside keys, empty values, one as large as a store takes.
+func sample() map[string]string {
+	entries := map[string]string{"a": "", "a-b": "1", "a/b": "2", "core/seal": "sealed", "core/keyring": "ring",
+		strings.Repeat("k", storage.MaxKey): "long key", "big": strings.Repeat("x", storage.MaxBytes-3)}
+	for i := range 300 {
+		entries[fmt.Sprintf("logical/%04d", i)] = strings.Repeat(fmt.Sprint(i), 5000)
+	}
+	return entries
+}
+
+func save(t *testing.T, s storage.Store) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if _, err := Save(t.Context(), &b, s, Meta{Created: created, ClusterID: "c1", ClusterName: "one", Storage: "inmem", Program: "Sealgate v0"}, sealSums); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+func equal(t *testing.T, got, want map[string]string) {
+	t.Helper()
+	for key, value := range want {
+		if got[key] != value {
+			t.Errorf("%q holds %d bytes, want %d", key, len(got[key]), len(value))
+		}
+	}
+	for key := range got {
+		if _, ok := want[key]; !ok {
+			t.Errorf("%q is there and should not be", key)
+		}
+	}
+}
+
+// restore does what a server does.
+func restore(ctx context.Context, s storage.Store, archive []byte) error {
+	n, err := Stage(ctx, s, 0, bytes.NewReader(archive))
+	if err != nil {
+		return err
+	}
+	if err := Decide(ctx, s, 0, State{Pieces: n, Meta: Meta{Created: created}}); err != nil {
+		return err
+	}
+	return Finish(ctx, s, 0)
+}
+
+func TestRoundTripAcrossStorages(t *testing.T) {
+	t.Parallel()
+	source := inmem.New()
+	fill(t, source, sample())
+	fill(t, source, map[string]string{MigrationKey: "not copied", RestoredKey: "neither"})
+	archive := save(t, source)
+	info, err := Read(t.Context(), bytes.NewReader(archive), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if info.ClusterID != "c1" || info.Entries != 307 || info.Files < 2 || !info.Created.Equal(created) || string(info.Sealed) != "sealed:"+string(info.Sums) {
+		t.Errorf("read %+v", info.Totals)
+	}
+	target, err := bbolt.Open(t.Context(), filepath.Join(t.TempDir(), "data"), bbolt.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer target.Close()
+	fill(t, target, map[string]string{"a": "other", "gone": "x", "logical/0005/deeper": "y", MigrationKey: "stays"})
+	if err := restore(t.Context(), target, archive); err != nil {
+		t.Fatal(err)
+	}
+	want := sample()
+	want[MigrationKey], want[RestoredKey] = "stays", created.Format(time.RFC3339Nano)
+	equal(t, contents(t, target), want)
+}
+
+// failing gives up after some commits, as a node does that dies.
+type failing struct {
+	*inmem.Store
+	left int
+}
+
+var errDied = errors.New("died")
+
+func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
+	if f.left == 0 {
+		return errDied
+	}
+	f.left--
+	return f.Store.Commit(ctx, b)
+}
+
+// TestRestoreIsWholeOrNotThere stops a restore before every commit: what is left is the old data, or a decision that another finishes.
+func TestRestoreIsWholeOrNotThere(t *testing.T) {
+	t.Parallel()
+	source := inmem.New()
+	entries := map[string]string{"core/seal": "new", "core/keyring": "new"}
+	for i := range 200 {
+		entries[fmt.Sprintf("logical/%04d", i)] = strings.Repeat("n", 6000)
+	}
+	fill(t, source, entries)
+	archive := save(t, source)
+	old := map[string]string{"core/seal": "old", "core/keyring": "old", "logical/0003": "old", "zzz": "old"}
+	decided := false
+	for commits := 0; ; commits++ {
+		s := &failing{Store: inmem.New(), left: -1}
+		fill(t, s, old)
+		s.left = commits
+		err := restore(t.Context(), s, archive)
+		if err != nil && !errors.Is(err, errDied) {
+			t.Fatal(err)
+		}
+		s.left = -1
+		pending, perr := Pending(t.Context(), s)
+		if perr != nil {
+			t.Fatal(perr)
+		}
+		now := contents(t, s)
+		data := map[string]string{}
+		for key, value := range now {
+			if copied(key) {
+				data[key] = value
+			}
+		}
+		_, restored := now[RestoredKey]
+		switch {
+		case pending == nil && !restored:
+			equal(t, data, old)
+		case pending != nil:
+			decided = true
+			if err := Finish(t.Context(), s, 0); err != nil {
+				t.Fatal(err)
+			}
+			want := map[string]string{RestoredKey: created.Format(time.RFC3339Nano)}
+			for k, v := range entries {
+				want[k] = v
+			}
+			equal(t, contents(t, s), want)
+		default:
+			equal(t, data, entries)
+		}
+		if err == nil {
+			break
+		}
+		if t.Failed() {
+			t.Fatalf("after %d commits", commits)
+		}
+	}
+	if !decided {
+		t.Error("no attempt was stopped behind its decision")
+	}
+}
+
+func TestOneRestoreAtATime(t *testing.T) {
+	t.Parallel()
+	s := inmem.New()
+	fill(t, s, map[string]string{"a": "1"})
+	archive := save(t, s)
+	n, err := Stage(t.Context(), s, 0, bytes.NewReader(archive))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := Decide(t.Context(), s, 0, State{Pieces: n}); err != nil {
+		t.Fatal(err)
+	}
+	if err := Decide(t.Context(), s, 0, State{Pieces: n}); !errors.Is(err, ErrUnderWay) {
+		t.Errorf("a second decision: %v", err)
+	}
+	if _, err := Stage(t.Context(), s, 0, bytes.NewReader(archive)); !errors.Is(err, ErrUnderWay) {
+		t.Errorf("staging over a decision: %v", err)
+	}
+}
+
+// TestDamageIsFound cuts and flips an archive everywhere (in steps), compressed and below the compression.
+func TestDamageIsFound(t *testing.T) {
+	t.Parallel()
+	s := inmem.New()
+	fill(t, s, map[string]string{"a": "1", "b/c": strings.Repeat("value", 300), "core/seal": "s"})
+	archive := save(t, s)
+	plain := decompress(t, archive)
+	sound := func(b []byte) error {
+		_, err := Read(t.Context(), bytes.NewReader(b), nil)
+		return err
+	}
+	refused := func(what string, b []byte) {
+		t.Helper()
+		if err := sound(b); !errors.Is(err, ErrDamaged) && !errors.Is(err, ErrForeign) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if err := sound(compress(plain)); err != nil {
+		t.Fatal(err)
+	}
+	for n := 0; n < len(archive); n += 7 {
+		refused(fmt.Sprintf("cut at %d", n), archive[:n])
+	}
+	for i := 10; i < len(archive); i += 5 { // the first ten bytes are gzip's header: times and names that nobody checks
+		b := bytes.Clone(archive)
+		b[i] ^= 1
+		refused(fmt.Sprintf("flipped at %d", i), b)
+	}
+	for _, old := range []string{"1\x00", "value", "core/seal", `"entries": 3`, "state-00000001.bin", "SHA256SUMS.sealed"} {
+		i := bytes.Index(plain, []byte(old))
+		if i < 0 {
+			t.Fatalf("%q is not in the archive", old)
+		}
+		b := bytes.Clone(plain)
+		b[i] ^= 2
+		refused(fmt.Sprintf("changed %q", old), compress(b))
+	}
+	for _, other := range [][]byte{nil, []byte("no archive"), compress(nil), compress([]byte("no tar"))} {
+		if err := sound(other); !errors.Is(err, ErrForeign) {
+			t.Errorf("%q: %v", other, err)
+		}
+	}
+}
+
+func compress(b []byte) []byte {
+	var out bytes.Buffer
+	w := gzip.NewWriter(&out)
+	if _, err := w.Write(b); err != nil {
+		panic(err)
+	}
+	if err := w.Close(); err != nil {
+		panic(err)
+	}
+	return out.Bytes()
+}
+
+func decompress(t *testing.T, b []byte) []byte {
+	t.Helper()
+	r, err := gzip.NewReader(bytes.NewReader(b))
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out
+}
+
+// FuzzEntries: what is read is written the same, and nothing makes the reader panic or take what no store holds.
+func FuzzEntries(f *testing.F) {
+	f.Add(appendEntry(appendEntry(nil, "a", nil), "b/c", []byte("value")))
+	f.Add([]byte{0xff, 0xff})
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d := &decoder{r: bytes.NewReader(b)}
+		var again []byte
+		for {
+			key, value, err := d.next()
+			if errors.Is(err, io.EOF) {
+				if !bytes.Equal(again, b) {
+					t.Errorf("read and written, %x is %x", b, again)
+				}
+				return
+			}
+			if err != nil {
+				return
+			}
+			again = appendEntry(again, key, value)
+		}
+	})
+}
+
+func FuzzRead(f *testing.F) {
+	s := inmem.New()
+	if err := s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put("a", []byte("1"))}}); err != nil {
+		f.Fatal(err)
+	}
+	var b bytes.Buffer
+	if _, err := Save(context.Background(), &b, s, Meta{Created: created}, sealSums); err != nil {
+		f.Fatal(err)
+	}
+	r, err := gzip.NewReader(&b)
+	if err != nil {
+		f.Fatal(err)
+	}
+	plain, err := io.ReadAll(r)
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(plain)
+	f.Fuzz(func(t *testing.T, plain []byte) {
+		info, err := Read(t.Context(), bytes.NewReader(compress(plain)), nil)
+		if err == nil && info.Format != formatName {
+			t.Errorf("took %+v", info)
+		}
+	})
+}
