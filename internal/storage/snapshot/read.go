@@ -156,7 +156,7 @@ func (a *reader) state(h *tar.Header) error {
 		if err != nil {
 			return damaged(h.Name, err)
 		}
-		if !copied(key) {
+		if !Copied(key) {
 			return fmt.Errorf("%w: %q is no entry of a snapshot", ErrDamaged, key)
 		}
 		a.found.Entries++

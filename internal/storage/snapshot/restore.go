@@ -30,8 +30,8 @@ const (
 // pieceSize leaves room for the key in a commit.
 const pieceSize = 512 << 10
 
-// copied reports whether an entry belongs to the data, rather than to what this package does with it.
-func copied(key string) bool {
+// Copied reports whether an entry belongs to the data, rather than to what this package does with it.
+func Copied(key string) bool {
 	return !strings.HasPrefix(key, restorePrefix) && key != RestoredKey && key != MigrationKey
 }
 
@@ -174,7 +174,7 @@ func (m *merge) run(source storage.Snapshotter) error {
 		return err
 	}
 	err := source.Snapshot(m.ctx, func(key string, value []byte) error {
-		if !copied(key) {
+		if !Copied(key) {
 			return nil
 		}
 		for m.key != "" && m.key < key {

@@ -79,7 +79,7 @@ func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func(
 }
 
 func (s *saver) entry(key string, value []byte) error {
-	if !copied(key) {
+	if !Copied(key) {
 		return nil
 	}
 	s.state = appendEntry(s.state, key, value)

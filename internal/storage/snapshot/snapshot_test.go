@@ -160,7 +160,7 @@ func TestRestoreIsWholeOrNotThere(t *testing.T) {
 		now := contents(t, s)
 		data := map[string]string{}
 		for key, value := range now {
-			if copied(key) {
+			if Copied(key) {
 				data[key] = value
 			}
 		}
