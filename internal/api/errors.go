@@ -94,6 +94,9 @@ func (h *handler) judge(q *request, err error) (int, string) {
 		return http.StatusConflict, "somebody else changed the entry at the same time: nothing was written; read it and try again"
 	case errors.Is(err, storage.ErrFenced):
 		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
+	case errors.Is(err, storage.ErrUnavailable):
+		return http.StatusServiceUnavailable,
+			"the storage does not answer: what was asked for may have taken effect; the server's log tells the cause; look, then try again"
 	case errors.Is(err, storage.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping; try again"
 	case errors.Is(err, storage.ErrInvalidKey):

@@ -57,7 +57,7 @@ func storeFault(err error, what string) error {
 		return fault.Wrap(err, fault.Internal, "%s: %v", what, err)
 	case errors.Is(err, storage.ErrFenced):
 		return fault.Wrap(err, fault.Unavailable, "%s: another node has become the leader; nothing was changed; try again", what)
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return fault.Wrap(err, fault.Unavailable, "%s: storage did not answer in time", what)
 	default:
 		return fault.Wrap(err, fault.Internal, "%s: storage failed", what)

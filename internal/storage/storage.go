@@ -53,6 +53,9 @@ var (
 	ErrCorrupt = errors.New("storage: corrupt")
 	// ErrForeign is returned on opening a folder or database that holds another program's data.
 	ErrForeign = errors.New("storage: holds another program's data")
+	// ErrUnavailable is returned where what keeps the data cannot be reached or does not answer in its own time. The outcome of
+	// a Commit is open.
+	ErrUnavailable = errors.New("storage: unavailable")
 )
 
 // NothingWritten reports whether an error of Commit leaves no doubt that nothing was, or will be, written.
