@@ -54,6 +54,7 @@ func TestErrorsReachTheClientWithCauseAndRemedy(t *testing.T) {
 		{storage.ErrTooLarge, 413, "the entry is too large: storage holds at most 1048576 bytes in one...", ""},
 		{storage.ErrConflict, 409, "somebody else changed the entry at the same time...", ""},
 		{storage.ErrFenced, 503, "another node has become the leader...", ""},
+		{fmt.Errorf("%w: dial 10.0.0.1", storage.ErrUnavailable), 503, "the storage does not answer: what was asked for may have...", "10.0.0.1"},
 		{storage.ErrClosed, 503, "the server is stopping; try again", ""},
 		{storage.ErrInvalidKey, 400, "the path cannot be stored...", ""},
 		{context.DeadlineExceeded, 503, "the request was given up after 1m30s (max_request_duration)...", ""},
