@@ -23,6 +23,7 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
@@ -55,7 +56,8 @@ type Config struct {
 	Mounts      []doors.Mount            // made at initialisation beside those that are always there; development servers have some
 	RootToken   string                   // of a development server; "" = random
 
-	Trail *audit.Trail // nil: nothing is audited
+	Trail   *audit.Trail      // nil: nothing is audited
+	Metrics *metrics.Registry // nil: nothing is counted
 
 	Log  *slog.Logger
 	Now  func() time.Time

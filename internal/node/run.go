@@ -106,6 +106,7 @@ func (n *Node) rotateIfDue(ctx context.Context) {
 	case err != nil && ctx.Err() == nil:
 		n.log.Error("the barrier key is due for rotation and could not be rotated; it is tried again", "error", err)
 	case rotated:
+		n.cfg.Metrics.Counter("barrier.auto_rotation").Inc()
 		n.log.Info("rotated the barrier key by its schedule", "term", a.barrier.KeyStatus().Term)
 	}
 }
