@@ -45,6 +45,7 @@ type Set struct {
 	opts  Options
 	calls []gate // one for each seal
 	probe prober
+	turns []rhythm // one for each seal; of [Set.Tend] alone
 }
 
 // NewSet checks the policy and returns the set. It calls no seal.
@@ -81,7 +82,7 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 			o.Log.Warn("this seal cannot bind its ciphertext to cluster, seal and generation", "seal", m.Name, "type", m.Type)
 		}
 	}
-	return &Set{seals: members, opts: o, calls: newGates(len(members))}, nil
+	return &Set{seals: members, opts: o, calls: newGates(len(members)), turns: make([]rhythm, len(members))}, nil
 }
 
 // Type is the type that stands for the set towards clients: that of its first seal.

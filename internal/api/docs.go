@@ -79,6 +79,7 @@ var lifecycleDocs = map[string]doc{
 		{"holders", "list", "The name of each share's holder."},
 	}},
 	"sys/seal-status": {Text: "Tells whether the server is sealed, and how its seals do."},
+	"sys/seal-backend-status": {Text: "Tells of each seal whether it would unseal the server, what became of its key, and which versions of it are needed."},
 	"sys/unseal": {Text: "Takes one share towards unsealing.", Read: true, Body: []docField{
 		{"key", "string", "One share, in hex or base64."}, {"reset", "boolean", "Forget the shares given so far."},
 		{"migrate", "boolean", "The shares are for a seal that is being left."},

@@ -25,6 +25,7 @@ func TestBodiesUnderAnAutoSeal(t *testing.T) {
 	s := &transcript{w: w}
 	s.do("GET", "sys/init", "")
 	s.do("GET", "sys/seal-status", "")
+	s.do("GET", "sys/seal-backend-status", "")
 	s.do("GET", "sys/health", "")
 	s.do("GET", "sys/leader", "")
 	s.do("GET", "secret/a", "")
@@ -32,6 +33,7 @@ func TestBodiesUnderAnAutoSeal(t *testing.T) {
 	s.do("GET", "sys/init", "")
 	s.do("PUT", "sys/init", `{"recovery_shares":3,"recovery_threshold":2}`)
 	s.do("GET", "sys/seal-status", "")
+	s.do("GET", "sys/seal-backend-status", "")
 	s.do("GET", "sys/health", "")
 	s.do("GET", "sys/leader", "")
 	s.do("PUT", "sys/unseal", `{"key":"ab"}`)

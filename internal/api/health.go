@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"net/http"
 	"strconv"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -71,6 +72,9 @@ func (h *handler) healthBody(s node.Health) []byte {
 	b = appendString(append(b, `,"version":`...), h.Version)
 	if !s.Sealed { // ours: a sealed node has said all there is to say
 		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
+	}
+	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date
+		b = appendString(append(b, `,"seal_key_deletion":`...), s.KeyDeletion.UTC().Format(time.RFC3339))
 	}
 	if s.ClusterName != "" {
 		b = appendString(append(b, `,"cluster_name":`...), s.ClusterName)

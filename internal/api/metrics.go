@@ -43,15 +43,17 @@ const lookup = 2 * time.Second
 // Observe adds what a node knows of itself to the metrics.
 func (s *Shared) Observe(n *node.Node) {
 	for name, help := range map[string]string{
-		"core.unsealed":                     "Whether the node is unsealed.",
-		"core.active":                       "Whether the node is the one that writes.",
-		"sealgate.seal.would_unseal":        "Whether this seal gave the stored root key back when last asked.",
-		"sealgate.seal.last_proof":          "When this seal last did, in seconds since 1970.",
-		"sealgate.barrier.term":             "The term of the barrier key in use.",
-		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
-		"sealgate.ceremony.active":          "Whether a ceremony of this kind is under way.",
-		"sealgate.ceremony.progress":        "Shares that were given to it.",
-		"sealgate.ceremony.required":        "Shares that it needs.",
+		"core.unsealed":                                "Whether the node is unsealed.",
+		"core.active":                                  "Whether the node is the one that writes.",
+		"sealgate.seal.would_unseal":                   "Whether this seal gave the stored root key back when last asked.",
+		"sealgate.seal.last_proof":                     "When this seal last did, in seconds since 1970.",
+		"sealgate.seal.rewrap_due":                     "Whether this seal's key has a newer version than the one that what is stored needs.",
+		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; not there where it will not.",
+		"sealgate.barrier.term":                        "The term of the barrier key in use.",
+		"sealgate.barrier.term_encryptions":            "Encryptions under the barrier key in use.",
+		"sealgate.ceremony.active":                     "Whether a ceremony of this kind is under way.",
+		"sealgate.ceremony.progress":                   "Shares that were given to it.",
+		"sealgate.ceremony.required":                   "Shares that it needs.",
 	} {
 		s.Metrics.Help(name, help)
 	}
@@ -78,6 +80,10 @@ func observeSeals(ctx context.Context, m *metrics.Sample, n *node.Node) {
 	}
 	for _, s := range st.Seals {
 		m.Gauge("sealgate.seal.would_unseal", metrics.Truth(s.WouldUnseal), "seal", s.Name, "type", s.Type)
+		m.Gauge("sealgate.seal.rewrap_due", metrics.Truth(s.RewrapDue), "seal", s.Name, "type", s.Type)
+		if s.Deletion != nil {
+			m.Gauge("sealgate.seal.key_deletion_timestamp_seconds", float64(s.Deletion.Unix()), "seal", s.Name, "type", s.Type)
+		}
 		if s.LastProof != nil {
 			m.Gauge("sealgate.seal.last_proof", float64(s.LastProof.UnixMilli())/1000, "seal", s.Name, "type", s.Type)
 		}

@@ -100,6 +100,7 @@ var lifecycleRoutes = []route{
 	{get, "sys/init", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).initStatus},
 	{write, "sys/init", initBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).init},
 	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
+	{get, "sys/seal-backend-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealBackends},
 	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
 	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle, (*handler).seal},
 	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},

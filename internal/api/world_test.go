@@ -322,8 +322,9 @@ var varying = []struct {
 	{regexp.MustCompile(`"otp":"[0-9A-Za-z]{26,28}"`), `"otp":"OTP"`},
 	{regexp.MustCompile(`"encoded_(root_)?token":"[0-9A-Za-z+/]{35,38}"`), `"encoded_${1}token":"ENCODED TOKEN"`},
 	{regexp.MustCompile(`"encryptions":[0-9]+`), `"encryptions":N`},
-	{regexp.MustCompile(`"seals":\[.*?\]`), `"seals":[...]`}, // when the first proof comes is the node's business
+	{regexp.MustCompile(`"(seals|backends)":\[.*?"configured":(true|false)\}\]`), `"$1":[...]`}, // when the first proof comes is the node's business
 	{regexp.MustCompile(`would_unseal":(true|false)`), `would_unseal":BOOL`},
+	{regexp.MustCompile(`"healthy":(true|false)`), `"healthy":BOOL`},
 }
 
 func normal(text string) string {

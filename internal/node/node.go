@@ -68,8 +68,9 @@ type Config struct {
 
 // Timing is how often the node looks after itself. Zero values are the defaults; every wait is jittered by a quarter.
 type Timing struct {
-	Probe        time.Duration // between proofs that the seals would unseal: 10 s
+	Probe        time.Duration // between proofs that the seals would unseal: 10 s; those that cost money have a pace of their own, see seals.MeteredPace
 	ProbeFailing time.Duration // the same while one of them would not: 2 s
+	Look         time.Duration // between looks at what became of their keys: 10 min
 	RetryMin     time.Duration // first wait after a failed attempt to unseal: 500 ms, doubled up to
 	RetryMax     time.Duration // 4 s
 	Care         time.Duration // between looks whether the barrier key is due for rotation, or a kept answer for wiping: 1 min
@@ -82,7 +83,7 @@ func (t *Timing) defaults() {
 		v   *time.Duration
 		def time.Duration
 	}{
-		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.RetryMin, 500 * time.Millisecond},
+		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.Look, 10 * time.Minute}, {&t.RetryMin, 500 * time.Millisecond},
 		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute}, {&t.Ceremony, recovery.DefaultExpiry},
 	} {
 		if *d.v == 0 {
@@ -107,6 +108,7 @@ type Node struct {
 	unsealing  atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
 	answerEnds atomic.Int64              // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
 	wake       chan struct{}             // asks Run to look again at once
+	keys       keyCare                   // of Run alone
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.

@@ -67,34 +67,6 @@ func jitter(d time.Duration) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
 }
 
-// probe proves the stored root key against every seal and returns when to do so again. It logs what changed.
-func (n *Node) probe(ctx context.Context) time.Duration {
-	set := n.seals.Load()
-	before := map[string]seals.Class{}
-	for _, st := range set.Status() {
-		before[st.Name] = st.Class
-	}
-	sound := true
-	for _, st := range set.Probe(ctx, n.facts.Load().record) {
-		if ctx.Err() != nil {
-			return 0
-		}
-		sound = sound && st.WouldUnseal
-		switch {
-		case st.Class == before[st.Name]:
-		case st.WouldUnseal:
-			n.log.Info("this seal would unseal the server again", "seal", st.Name, "type", st.Type)
-		default:
-			n.log.Warn("this seal would not unseal the server", "seal", st.Name, "type", st.Type,
-				"class", string(st.Class), "cause", st.Cause, "remedy", st.Remedy)
-		}
-	}
-	if sound {
-		return jitter(n.cfg.Timing.Probe)
-	}
-	return jitter(n.cfg.Timing.ProbeFailing)
-}
-
 // rotateIfDue rotates the barrier key when its count or its age says so.
 func (n *Node) rotateIfDue(ctx context.Context) {
 	a := n.active.Load()

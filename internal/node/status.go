@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealgate/sealgate/seals"
 )
@@ -16,6 +17,7 @@ type SealStatus struct {
 	ClusterName, ClusterID      string // "" while sealed
 	StorageType                 string
 	Seals                       []seals.Status
+	FullyWrapped                bool // every seal holds its part, by the newest version of its key
 	Warnings                    []string
 }
 
@@ -33,7 +35,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		Sealed:       n.active.Load() == nil,
 		RecoverySeal: !n.seals.Load().NeedsPeople(),
 		StorageType:  n.cfg.StorageType,
-		Seals:        n.seals.Load().Status(),
+		Seals:        n.seals.Load().StatusOf(f.record),
 	}
 	switch {
 	case st.RecoverySeal:
@@ -52,13 +54,20 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	} else {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
 	}
+	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
+	for _, s := range st.Seals {
+		if s.Deletion != nil {
+			st.Warnings = append(st.Warnings, deletionText(s))
+		}
+	}
 	return st, nil
 }
 
 // Health is the little that load balancers ask for, from memory alone.
 type Health struct {
 	Initialized, Sealed, Standby bool
-	WouldUnseal                  bool // the seals gave the stored root key back when last asked
+	KeyDeletion                  time.Time // when the first of the seals' keys will be destroyed; zero: none that is known
+	WouldUnseal                  bool      // the seals gave the stored root key back when last asked
 	ClusterName, ClusterID       string
 }
 
@@ -66,7 +75,7 @@ type Health struct {
 func (n *Node) Health() Health {
 	f := n.facts.Load()
 	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.active.Load() == nil, WouldUnseal: n.seals.Load().WouldUnseal()}
-	h.Standby = h.Sealed
+	h.Standby, h.KeyDeletion = h.Sealed, n.seals.Load().FirstDeletion()
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

@@ -5,7 +5,8 @@
 // does not protect a key from whoever reads the machine's disk or environment: it is for tests, for
 // development, and for platforms that inject secrets from a protected place.
 //
-// To rotate, make the old key previous_key, add the new one as current_key under another id, and have the seals re-wrapped.
+// To rotate, make the old key previous_key, add the new one as current_key under another id, and restart: the
+// server wraps its root key again by the new one, and then needs the old one no more.
 package static
 
 import (
@@ -77,6 +78,7 @@ type key struct {
 var (
 	_ wrapping.Wrapper = (*Wrapper)(nil)
 	_ seals.Factory    = New
+	_ seals.Describer  = (*Wrapper)(nil)
 )
 
 // New reads the stanza:
@@ -239,6 +241,11 @@ func (k key) bind(aad []byte) []byte {
 
 // KeyId is current_key_id.
 func (w *Wrapper) KeyId(context.Context) (string, error) { return w.keys.Load().current.id, nil }
+
+// Describe names the current key, so that what the previous one wrapped is wrapped again by itself.
+func (w *Wrapper) Describe(context.Context) (seals.KeyState, error) {
+	return seals.KeyState{ID: w.keys.Load().current.id, State: "enabled", Protection: "software"}, nil
+}
 
 // Type is "static".
 func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) { return Type, nil }
