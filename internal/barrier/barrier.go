@@ -23,6 +23,8 @@ type Barrier struct {
 	log   *slog.Logger
 	epoch atomic.Uint64
 
+	handOver bool
+
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and counting.
 	ring atomic.Pointer[ring]
 
@@ -42,7 +44,7 @@ type alternate struct {
 // New returns a sealed barrier.
 func New(store storage.Store, o Options) *Barrier {
 	o = o.withDefaults()
-	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log}
+	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver}
 }
 
 // Unseal reads the keyring and opens it with the root key, of which it keeps a copy. The generation must be the one
@@ -138,6 +140,9 @@ func (b *Barrier) reload(ctx context.Context) error {
 		return err
 	}
 	r, err := b.reopen(record, old)
+	if errors.Is(err, ErrWrongRoot) && b.handOver {
+		r, err = b.inherit(ctx, record, old)
+	}
 	if err != nil {
 		return err
 	}

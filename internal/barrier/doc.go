@@ -69,6 +69,8 @@ type Options struct {
 	Now  func() time.Time // time.Now where nil
 	Rand io.Reader        // for the keys of terms; crypto/rand where nil. Nonces always come from crypto/rand.
 	Log  *slog.Logger     // silent where nil
+
+	HandOver bool // a new root key is handed over, for a while, to who has the former one: other nodes of a cluster. See Clone
 }
 
 func (o Options) withDefaults() Options {

@@ -233,11 +233,15 @@ func (tx *Tx) keyringBatch(old, next *ring) (storage.Batch, []uint64, error) {
 	if old != nil {
 		unchanged = storage.IfValue(KeyringPath, old.record)
 	}
-	return storage.Batch{
-		If:    append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged),
-		Ops:   append(tx.sealed(next), storage.Put(KeyringPath, next.record), counts),
-		Epoch: tx.b.epoch.Load(),
-	}, bounds, nil
+	ops := append(tx.sealed(next), storage.Put(KeyringPath, next.record), counts)
+	if tx.root != nil && old != nil && tx.b.handOver {
+		op, err := tx.b.handOverOp(old, next)
+		if err != nil {
+			return storage.Batch{}, nil, err
+		}
+		ops = append(ops, op)
+	}
+	return storage.Batch{If: append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged), Ops: ops, Epoch: tx.b.epoch.Load()}, bounds, nil
 }
 
 // accept puts a stored ring in place.

@@ -60,6 +60,7 @@ var levels = map[string]int{
 	"internal/doors":       45, // a door is handed the identity that auth established
 	"recovery":             30, // pure; the set of seals splits keys with it
 	"internal/storage":     20,
+	"internal/cluster":     20, // how nodes talk; it knows nothing of what they say
 	"hsm":                  20,
 	"internal/failpoint":   10,
 	"internal/fault":       10,

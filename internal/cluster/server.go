@@ -1,0 +1,80 @@
+package cluster
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Bounds of the listener. A node may have many requests of its clients under way on one connection.
+const (
+	handshakeTimeout = 5 * time.Second
+	idleTimeout      = 2 * time.Minute
+	maxStreams       = 4096
+	maxHeaders       = 1 << 20 // a client's headers and its certificates
+)
+
+// ErrNotLeading is what a handshake fails with on a node that does not lead.
+var ErrNotLeading = errors.New("cluster: this node does not lead")
+
+// Server is the listener for the other nodes.
+type Server struct {
+	http     *http.Server
+	listener net.Listener
+}
+
+// Listen opens the listener; nothing is answered before [Server.Serve]. identity is asked at each handshake: nil where this node does not
+// lead, and then there is no connection.
+func Listen(ctx context.Context, address string, identity func() *Identity, h http.Handler, log *slog.Logger) (*Server, error) {
+	var lc net.ListenConfig
+	l, err := lc.Listen(ctx, "tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("cluster: listening for the other nodes: %w", err)
+	}
+	if log == nil {
+		log = slog.New(slog.DiscardHandler)
+	}
+	return &Server{listener: l, http: &http.Server{
+		Handler: h, ReadHeaderTimeout: handshakeTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeaders,
+		HTTP2:    &http.HTTP2Config{MaxConcurrentStreams: maxStreams},
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+		TLSConfig: &tls.Config{
+			MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"},
+			GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+				if i := identity(); i != nil {
+					return i.server(), nil
+				}
+				return nil, ErrNotLeading
+			},
+			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, ErrNotLeading },
+		},
+	}}, nil
+}
+
+// Addr is where the server listens.
+func (s *Server) Addr() net.Addr { return s.listener.Addr() }
+
+// Serve answers until [Server.Shutdown], and then returns nil.
+func (s *Server) Serve() error {
+	if err := s.http.ServeTLS(s.listener, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown takes no more requests and waits for those under way until ctx ends; then they are cut off.
+func (s *Server) Shutdown(ctx context.Context) error {
+	err := s.http.Shutdown(ctx)
+	if err != nil {
+		err = errors.Join(err, s.http.Close())
+	}
+	if closed := s.listener.Close(); closed != nil && !errors.Is(closed, net.ErrClosed) {
+		err = errors.Join(err, closed)
+	}
+	return err
+}
