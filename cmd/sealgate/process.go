@@ -77,7 +77,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if p.seals, err = p.makeSeals(cfg); err != nil {
 		return nil, err
 	}
-	if p.trail, err = newTrail(cfg, p.out, p.hub.Logger("audit")); err != nil {
+	if p.trail, err = newTrail(cfg, p.out, p.hub.Logger("audit"), p.shared.Metrics); err != nil {
 		return nil, errors.Join(err, p.seals.Close())
 	}
 	if p.store, err = openStore(cfg.Storage, p.hub.Logger("storage")); err != nil {
@@ -90,7 +90,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	}()
 	nc := node.Config{
 		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Logins: loginFactories, Log: p.hub.Logger("core"),
-		Trail: p.trail,
+		Trail: p.trail, Metrics: p.shared.Metrics,
 	}
 	if dev != nil {
 		nc.Mounts, nc.RootToken = dev.mounts(), o.devRootToken
@@ -132,8 +132,8 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 }
 
 // newTrail starts the audit devices that the configuration names.
-func newTrail(cfg *config.Config, out io.Writer, log *slog.Logger) (*audit.Trail, error) {
-	o := audit.Options{ForbidAPI: !cfg.AuditByAPI, AllowPrefix: cfg.AuditPrefix, Stdout: out, Log: log}
+func newTrail(cfg *config.Config, out io.Writer, log *slog.Logger, r *metrics.Registry) (*audit.Trail, error) {
+	o := audit.Options{ForbidAPI: !cfg.AuditByAPI, AllowPrefix: cfg.AuditPrefix, Stdout: out, Log: log, Metrics: r}
 	for _, a := range cfg.Audit {
 		o.Declared = append(o.Declared, a.Device)
 	}
