@@ -75,7 +75,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 		return nil, err
 	}
 	n.log.Info("initialised", "cluster", g.record.Cluster, "seals", len(g.record.Parts))
-	if err := n.load(ctx); err != nil {
+	if err := n.loadVacant(ctx); err != nil {
 		return nil, err
 	}
 	if !people {

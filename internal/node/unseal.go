@@ -34,7 +34,7 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 func sameText(a, b error) bool { return a != nil && b != nil && a.Error() == b.Error() }
 
 func (n *Node) unsealByMachine(ctx context.Context) error {
-	if err := n.load(ctx); err != nil {
+	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
 	if n.facts.Load().record == nil || n.seals.Load().NeedsPeople() {
@@ -66,7 +66,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if err := n.load(ctx); err != nil {
+	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
 	f := n.facts.Load()
