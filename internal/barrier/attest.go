@@ -1,0 +1,55 @@
+package barrier
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// SealEntry makes the entry that Commit would write under path, and writes nothing. Who can open it knows that it was made by
+// a barrier with the same keys.
+func (b *Barrier) SealEntry(ctx context.Context, path string, plain []byte) ([]byte, error) {
+	if err := checkBatch(storage.Batch{Ops: []storage.Op{storage.Put(path, plain)}}); err != nil {
+		return nil, err
+	}
+	r, err := b.writable(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.count(ctx, r.active, 1); err != nil {
+		return nil, err
+	}
+	return r.active.seal(path, plain), nil
+}
+
+// ErrNotOurs is returned by OpenEntry for what no key of this keyring sealed under that path.
+var ErrNotOurs = errors.New("barrier: not sealed by a key of this keyring")
+
+// OpenEntry opens what SealEntry made, and leaves it as it is.
+func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
+	r := b.ring.Load()
+	if r == nil {
+		return nil, ErrSealed
+	}
+	plain, err := r.open(path, append([]byte(nil), entry...))
+	if err != nil {
+		return nil, ErrNotOurs
+	}
+	return plain, nil
+}
+
+// Opens reports, by its error, whether the root key opens a keyring that lies elsewhere: in a snapshot. The record is what
+// stands there at KeyringPath.
+func Opens(record []byte, root *secret.Bytes, generation uint64) error {
+	r, err := openRing(record, root, generation)
+	if err != nil {
+		return err
+	}
+	r.destroy(nil)
+	return nil
+}
+
+// Epoch is the one that Fence was told; 0 where there is no election.
+func (b *Barrier) Epoch() uint64 { return b.epoch.Load() }
