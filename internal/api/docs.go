@@ -153,7 +153,7 @@ var operateDocs = map[string]doc{
 	"sys/quotas/config": {Text: "Settings of all quotas.", Empty: true, Body: []docField{
 		{"rate_limit_exempt_paths", "list", "Paths to which no quota applies."},
 		{"enable_rate_limit_response_headers", "boolean", "Send X-Ratelimit-* with each answer."},
-		{"enable_rate_limit_audit_logging", "boolean", "Kept, and without effect: what is refused by a quota is not audited."},
+		{"enable_rate_limit_audit_logging", "boolean", "Audit what is refused by a quota."},
 	}},
 	"sys/quotas/rate-limit": {Text: "Lists the rate-limit quotas."},
 	"sys/quotas/rate-limit/*": {Text: "A rate-limit quota.", Param: "name", Empty: true, Body: []docField{
