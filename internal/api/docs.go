@@ -144,6 +144,13 @@ var operateDocs = map[string]doc{
 	"sys/monitor": {Text: "Sends the log as it is written.", Query: []docField{
 		{"log_level", "string", "trace, debug, info, warn or error."}, {"log_format", "string", "standard or json."},
 	}},
+	"sys/storage/raft/snapshot": {Text: "GET sends all that the storage holds as one file, encrypted as it lies there; POST takes such a file, and replaces everything by it."},
+	"sys/storage/raft/snapshot-force":          {Text: "The same for a snapshot of another cluster."},
+	"sys/storage/raft/configuration":           {Text: "Not there: no storage of this server is raft."},
+	"sys/storage/raft/join":                    {Text: "Not there: no storage of this server is raft."},
+	"sys/storage/raft/remove-peer":             {Text: "Not there: no storage of this server is raft."},
+	"sys/storage/raft/autopilot/state":         {Text: "Not there: no storage of this server is raft."},
+	"sys/storage/raft/autopilot/configuration": {Text: "Not there: no storage of this server is raft."},
 	"sys/internal/specs/openapi": {Text: "This document."},
 	"sys/replication/status":     {Text: "Not there: nothing is replicated."},
 	"sys/config/cors": {Text: "Which origins' pages may use the API.", Empty: true, Body: []docField{

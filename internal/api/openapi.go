@@ -154,8 +154,11 @@ func describeResponses(r *route, d doc, method string) map[string]any {
 		}
 	}
 	content := "application/json"
-	if r.Path == "sys/monitor" {
+	switch r.Path {
+	case "sys/monitor":
 		content = "text/plain"
+	case "sys/storage/raft/snapshot":
+		content = "application/gzip"
 	}
 	ok := map[string]any{"description": "OK", "content": map[string]any{content: map[string]any{}}}
 	if r.Path == "sys/metrics" {

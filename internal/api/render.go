@@ -90,6 +90,9 @@ func (h *handler) render(q *request, a *answer) {
 		return
 	}
 	if q.sent { // the handler has written it as it came
+		if q.cut {
+			panic(http.ErrAbortHandler)
+		}
 		return
 	}
 	buf := buffers.Get().(*bytes.Buffer)

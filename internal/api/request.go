@@ -37,6 +37,7 @@ type request struct {
 	body      []byte
 	authentic bool // the token is known; see refuse
 	sent      bool
+	cut       bool           // what was sent is not whole: the connection is cut
 	status    int            // that was sent
 	data      map[string]any // the body, where it was read as an object
 	help      bool           // what the path is for is asked, and nothing else
