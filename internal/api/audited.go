@@ -145,6 +145,9 @@ func (h *handler) auditRequest(q *request) *audit.Request {
 		ID: q.id(), Operation: q.op.String(), Path: q.path, Token: q.token, Accessor: q.identity.Accessor, ClientID: clientID(q.identity.Accessor),
 		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: isGuarded(q.path), WrapTTL: q.wrapTTL,
 	}
+	if rest, ok := strings.CutPrefix(q.url, "/v1/"); !ok || rest != q.path {
+		r.URI = q.url
+	}
 	host, port, err := net.SplitHostPort(q.http.RemoteAddr)
 	if err == nil {
 		r.RemoteAddress = host
@@ -186,14 +189,14 @@ func (h *handler) auditAuth(q *request, refused error) *audit.Auth {
 		Token: q.token, Accessor: who.Accessor, DisplayName: who.DisplayName, Policies: who.Policies, TokenPolicies: who.Policies,
 		Results: &audit.PolicyResults{Allowed: refused == nil},
 	}
+	if refused == nil {
+		a.Results.Granting = who.Granting()
+	}
 	if t := who.Token(); t != nil {
 		a.TokenType, a.TTL, a.Issued, a.Metadata = t.Type.String(), t.TTL, t.Created, t.Meta
 		if t.Uses > 0 {
 			a.RemainingUses = int(t.Uses)
 		}
-	}
-	if who.Root {
-		a.Results.Granting = []string{"root"}
 	}
 	return a
 }

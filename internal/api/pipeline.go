@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/doors"
@@ -23,10 +24,13 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	if err := q.checkLength(); err != nil {
 		return nil, err
 	}
-	if err := h.limit(ctx, q); err != nil {
-		return nil, err
+	refused := h.limit(ctx, q)
+	if refused != nil && !q.limitOnRecord {
+		return nil, refused
 	}
-	refused := h.admit(ctx, q)
+	if refused == nil {
+		refused = h.admit(ctx, q)
+	}
 	defer clear(q.body)
 	if q.identity.Token() != nil {
 		defer q.active.Tokens().Finish(ctx, q.identity)
@@ -44,6 +48,9 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 // the wrong ones that pay.
 func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 	a, err := q.route.handle(h, ctx, q)
+	if err == nil {
+		a, err = q.showList(ctx, a)
+	}
 	if err != nil && q.route.Marks&shares != 0 {
 		err = h.Refusals.count(q, err)
 	}
@@ -111,6 +118,8 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 		return h.admitUnwrap(ctx, q)
 	}
 	q.readToken()
+	begun := time.Now()
+	defer func() { h.Shared.checked.Observe(time.Since(begun)) }()
 	if q.route.Access == tokenIfAny {
 		if err := q.recognise(ctx); err != nil {
 			return err
@@ -131,9 +140,14 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 	if err != nil {
 		return err
 	}
+	asked := time.Now()
 	q.identity, err = active.Tokens().Authorize(ctx, q.token, need)
+	h.Shared.fetched.Observe(time.Since(asked))
 	q.authentic = err == nil
-	return err
+	if err != nil {
+		return err
+	}
+	return q.boundList()
 }
 
 // recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token

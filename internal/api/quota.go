@@ -94,6 +94,7 @@ func (h *handler) limit(ctx context.Context, q *request) error {
 		return nil
 	}
 	h.Shared.refused.Inc()
+	q.limitOnRecord = s.limits.Audit && h.Trail != nil && h.Trail.Enabled()
 	q.out.Header().Set("Retry-After", strconv.FormatInt(int64(math.Ceil(wait.Seconds())), 10))
 	return fault.New(fault.Limited, "request path %q: rate limit quota exceeded", q.path)
 }

@@ -53,6 +53,8 @@ type request struct {
 	wrapTTL  time.Duration // how long the answer is to be wrapped; 0: not at all
 	wrapping string        // the wrapping token that is to be opened
 
+	limitOnRecord bool // it exceeded a quota, and such requests are audited
+
 	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
 

@@ -32,6 +32,8 @@ type Shared struct {
 	times    [len(operations)]*metrics.Timer
 	handled  *metrics.Timer
 	logins   *metrics.Timer
+	checked  *metrics.Timer // tokens that may come in
+	fetched  *metrics.Timer // who they are and what they may do
 	refused  *metrics.Counter
 	routes   sync.Map // routeKey to *metrics.Timer: one for each mount and operation
 
@@ -66,6 +68,7 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 		s.times[op] = r.Timer("sealgate.request.milliseconds", "operation", op.String())
 	}
 	s.handled, s.logins = r.Timer("core.handle_request"), r.Timer("core.handle_login_request")
+	s.checked, s.fetched = r.Timer("core.check_token"), r.Timer("core.fetch_acl_and_token")
 	s.refused = r.Counter("quota.rate_limit.violation")
 	r.Sampled(func(sample *metrics.Sample) {
 		s.mu.Lock()

@@ -30,6 +30,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -68,6 +69,7 @@ type Options struct {
 	Log         *slog.Logger
 	Deadline    time.Duration // within which a file or the system's log must take an entry: 2 s
 	Syslog      func(facility, tag string) (io.WriteCloser, error)
+	Metrics     *metrics.Registry // nil: nothing is counted
 }
 
 func (o *Options) defaults() {
@@ -90,6 +92,7 @@ const defaultDeadline = 2 * time.Second
 // Trail is the devices of a node. It is safe for concurrent use.
 type Trail struct {
 	o   Options
+	all [2]meter // of all devices together: requests, responses
 	now atomic.Pointer[set]
 
 	mu      sync.Mutex // held by changes
@@ -111,12 +114,30 @@ type attached struct {
 	Config
 	*formatter
 	device *device
+	took   [2]*metrics.Timer // by the device for an entry: requests, responses
+}
+
+// meter counts entries.
+type meter struct {
+	took   *metrics.Timer
+	failed *metrics.Counter // those that no device took
+}
+
+// entryOf is the place of an entry's kind among meters.
+func entryOf(kind string) int {
+	if kind == kindRequest {
+		return 0
+	}
+	return 1
 }
 
 // New starts the devices that the configuration names. Their entries have no texts before [Trail.Activate].
 func New(o Options) (*Trail, error) {
 	o.defaults()
 	t := &Trail{o: o}
+	for i, name := range [...]string{"audit.log_request", "audit.log_response"} {
+		t.all[i] = meter{o.Metrics.Timer(name), o.Metrics.Counter(name + "_failure")}
+	}
 	s := &set{}
 	for _, c := range o.Declared {
 		a, err := t.start(c)
@@ -139,7 +160,9 @@ func (t *Trail) start(c Config) (*attached, error) {
 		t.o.Log.Warn("this audit device logs values as they are (log_raw): who reads it reads secrets", "device", c.Path)
 	}
 	sink, deadline := t.sink(c.Type, st)
-	return &attached{c, &formatter{settings: st}, newDevice(c.Path, sink, deadline, t.o.Log)}, nil
+	a := &attached{Config: c, formatter: &formatter{settings: st}, device: newDevice(c.Path, sink, deadline, t.o.Log)}
+	a.took = [2]*metrics.Timer{t.o.Metrics.Timer("audit." + c.Path + ".log_request"), t.o.Metrics.Timer("audit." + c.Path + ".log_response")}
+	return a, nil
 }
 
 // Begin takes note of a request. auth is nil for one without a token that is known.

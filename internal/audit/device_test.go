@@ -65,7 +65,7 @@ func (b *bench) through(path string, g *gate, deadline time.Duration) {
 	b.t.Helper()
 	d := newDevice(path, g, deadline, b.trail.o.Log)
 	before := b.trail.now.Load()
-	a := &attached{Config{Path: path}, &formatter{hash: newHasher("salt")}, d}
+	a := &attached{Config: Config{Path: path}, formatter: &formatter{hash: newHasher("salt")}, device: d}
 	b.trail.now.Store(&set{devices: append(before.devices[:len(before.devices):len(before.devices)], a), active: true})
 }
 

@@ -55,6 +55,9 @@ type Request struct {
 	RemotePort    int
 	// Guarded is set where Data, or the data of the response, has tokens, shares or keys: log_raw does not show these.
 	Guarded bool
+
+	URI           string // as it came, without the query, where Path does not tell it; "" otherwise
+	ForwardedFrom string // the node that it came to first, host:port; "": this one
 }
 
 // Response is what was answered.
@@ -341,6 +344,7 @@ func (f *formatter) request(dst []byte, r *Request, shown []header) ([]byte, err
 	dst = text(dst, "client_certificate_serial_number", r.Certificate)
 	dst = text(dst, "remote_address", r.RemoteAddress)
 	dst = number(dst, "remote_port", int64(r.RemotePort))
+	dst = text(dst, "request_uri", r.URI)
 	return append(dst, '}'), nil
 }
 

@@ -72,7 +72,7 @@ func (t *Trail) flush(s *set) error {
 	}
 	blank := &set{active: true}
 	for _, a := range s.devices {
-		blank.devices = append(blank.devices, &attached{a.Config, &formatter{settings: a.settings}, a.device})
+		blank.devices = append(blank.devices, &attached{a.Config, &formatter{settings: a.settings}, a.device, a.took})
 	}
 	for _, k := range t.kept {
 		r := &Record{trail: t, request: &k.request, set: blank}

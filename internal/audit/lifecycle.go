@@ -137,7 +137,7 @@ func (t *Trail) assemble(ctx context.Context, e Entries, tab table, before *set)
 func (t *Trail) attach(c Config, before *set) (*attached, error) {
 	for _, a := range before.devices {
 		if same(a.Config, c) {
-			return &attached{c, &formatter{settings: a.settings}, a.device}, nil
+			return &attached{c, &formatter{settings: a.settings}, a.device, a.took}, nil
 		}
 	}
 	a, err := t.start(c)
@@ -165,7 +165,7 @@ func (t *Trail) Deactivate() {
 	before, next := t.now.Load(), &set{}
 	for _, a := range before.devices {
 		if a.Declared {
-			next.devices = append(next.devices, &attached{a.Config, &formatter{settings: a.settings}, a.device})
+			next.devices = append(next.devices, &attached{a.Config, &formatter{settings: a.settings}, a.device, a.took})
 		}
 	}
 	t.entries, t.table = nil, table{}

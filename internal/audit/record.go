@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"sync"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/metrics"
 )
 
 // Record is one request on its way through the trail. It is used by one goroutine.
@@ -20,6 +22,12 @@ type Record struct {
 	began    time.Time
 }
 
+// Kinds of entries.
+const (
+	kindRequest  = "request"
+	kindResponse = "response"
+)
+
 // Request writes the first entry: nothing may take effect before it has returned nil. failure is why the request is refused, "" for one
 // that is not.
 func (r *Record) Request(failure string) error {
@@ -28,7 +36,7 @@ func (r *Record) Request(failure string) error {
 		r.trail.keep(r, failure)
 		return nil
 	}
-	return r.write(s, "request", nil, failure, r.trail.o.Now())
+	return r.write(s, kindRequest, nil, failure, r.trail.o.Now())
 }
 
 // Defer is Request for a request that changes nothing: its only effect is its answer, so both entries are written before that, in one write.
@@ -55,7 +63,7 @@ func (r *Record) Response(a *Response, failure string) error {
 		return nil
 	}
 	defer func() { r.deferred = false }()
-	return r.write(s, "response", a, failure, r.trail.o.Now())
+	return r.write(s, kindResponse, a, failure, r.trail.o.Now())
 }
 
 var lines = sync.Pool{New: func() any { return new([]byte) }}
@@ -79,19 +87,20 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 	if len(s.devices) == 0 {
 		return nil
 	}
+	m, begun := entryOf(kind), time.Now()
 	buf := lines.Get().(*[]byte)
 	defer func() {
 		if cap(*buf) <= maxKept {
 			lines.Put(buf)
 		}
 	}()
-	var waiting [2][]*waiter // for devices that work, for those that failed before
+	var waiting [2][]pending // for devices that work, for those that failed before
 	var errs []error
 	for i, d := range s.devices {
 		line, split := (*buf)[:0], 0
 		var err error
 		if r.deferred {
-			line, err = r.line(line, s, i, "request", nil, "", r.began)
+			line, err = r.line(line, s, i, kindRequest, nil, "", r.began)
 			split = len(line)
 		}
 		if err == nil {
@@ -110,11 +119,11 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 			errs = append(errs, fmt.Errorf("%s: %w", d.Path, err))
 			continue
 		}
-		waiting[group] = append(waiting[group], w)
+		waiting[group] = append(waiting[group], pending{w, d.took[m]})
 	}
 	taken := false
 	for _, w := range waiting[0] {
-		err := w.wait()
+		err := w.wait(begun)
 		taken = taken || err == nil
 		errs = append(errs, err)
 	}
@@ -122,14 +131,30 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 		if taken {
 			break
 		}
-		err := w.wait()
+		err := w.wait(begun)
 		taken = err == nil
 		errs = append(errs, err)
 	}
+	r.trail.all[m].took.Since(begun)
 	if taken {
 		return nil
 	}
+	r.trail.all[m].failed.Inc()
 	return fmt.Errorf("%w: %w", ErrUnwritten, errors.Join(errs...))
+}
+
+// pending is an entry that a device has not written yet.
+type pending struct {
+	*waiter
+	took *metrics.Timer
+}
+
+func (p pending) wait(begun time.Time) error {
+	err := p.waiter.wait()
+	if err == nil {
+		p.took.Since(begun)
+	}
+	return err
 }
 
 // line writes an entry for one device:
@@ -146,6 +171,9 @@ func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failu
 	dst = moment(member(dst, "time"), at, time.RFC3339Nano)
 	dst = text(dst, "type", kind)
 	dst = append(append(dst, ','), part...)
+	if kind == kindRequest {
+		dst = text(dst, "forwarded_from", r.request.ForwardedFrom)
+	}
 	if a != nil {
 		if dst, err = f.response(dst, a, r.request); err != nil {
 			return dst, err

@@ -24,7 +24,9 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -42,7 +44,9 @@ type Identity struct {
 	Policies    []string // sorted; shared with the cache, not to be changed
 	Root        bool     // the root policy is among them: nothing is refused
 
-	entry *entry
+	entry   *entry
+	grant   *policy.Grant // of the request
+	granted Capability    // that it asked for
 }
 
 // Token is the record of the token, or nil for the zero Identity. It is shared and must not be changed. Of a token with a number of uses
@@ -63,6 +67,8 @@ type Options struct {
 	// Ended is called by Run, at least once, with the accessor of each token that has ended, to remove what belongs to it. An error
 	// makes it be called again later. It may be nil.
 	Ended func(ctx context.Context, accessor string) error
+
+	Metrics *metrics.Registry // nil: nothing is counted
 
 	Sweep time.Duration // how often Run looks for expired tokens; 0 means every 10 s
 }
@@ -96,6 +102,7 @@ type Store struct {
 
 	policies policyCache
 	batch    batchKey
+	meters   meters
 }
 
 // digest is a token's salted hash: its name on disk and in memory.
@@ -120,7 +127,7 @@ func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 	}
 	s := &Store{
 		entries: entries, now: o.Now, log: o.Log, rnd: source(o.Rand), ended: o.Ended, sweep: o.Sweep,
-		cache: map[digest]*entry{}, kick: make(chan struct{}, 1),
+		cache: map[digest]*entry{}, kick: make(chan struct{}, 1), meters: newMeters(o.Metrics),
 	}
 	if s.now == nil {
 		s.now = time.Now

@@ -55,22 +55,38 @@ func (s *Store) Authorize(ctx context.Context, token string, need Need) (Identit
 			return Identity{}, err
 		}
 	}
-	ok, err := s.allows(ctx, e, need)
+	grant, ok, err := s.allows(ctx, e, need)
 	if err == nil && !ok {
 		err = errForbidden
 	}
 	if err != nil {
 		s.Finish(ctx, e.identity)
 	}
-	return e.identity, err
+	who := e.identity
+	who.grant, who.granted = grant, need.Capability
+	return who, err
 }
+
+// Grant is what allowed the request that the identity was authorised for; nil for root, for who was only identified, and where nothing did.
+func (i Identity) Grant() *policy.Grant { return i.grant }
+
+// Granting lists the policies that allowed it.
+func (i Identity) Granting() []string {
+	if i.Root {
+		return rootOnly
+	}
+	return i.grant.Granting(i.granted)
+}
+
+var rootOnly = []string{rootPolicy}
 
 // Allows reports whether who was identified may do this. It is no use of the token.
 func (s *Store) Allows(ctx context.Context, who Identity, need Need) (bool, error) {
 	if who.entry == nil {
 		return false, nil
 	}
-	return s.allows(ctx, who.entry, need)
+	_, ok, err := s.allows(ctx, who.entry, need)
+	return ok, err
 }
 
 // HasSudo reports whether who was identified holds sudo on a path, or is root.
@@ -78,17 +94,18 @@ func (s *Store) HasSudo(ctx context.Context, who Identity, path string) (bool, e
 	return s.Allows(ctx, who, Need{Path: path, Capability: Sudo})
 }
 
-func (s *Store) allows(ctx context.Context, e *entry, need Need) (bool, error) {
+func (s *Store) allows(ctx context.Context, e *entry, need Need) (*policy.Grant, bool, error) {
 	if e.identity.Root {
-		return true, nil
+		return nil, true, nil
 	}
 	acl, err := s.rules(ctx, e)
 	if err != nil {
-		return false, err
+		return nil, false, err
 	}
-	return acl.Allow(policy.Ask{
+	g, err := acl.Allow(policy.Ask{
 		Path: need.Path, Capability: need.Capability, Sudo: need.Sudo, WrapTTL: need.WrapTTL, Parameters: need.Parameters,
 	})
+	return g, g != nil, err
 }
 
 // Capabilities gives what the bearer of a token may do on a path. Root has no bits: ask Identity.Root.

@@ -115,6 +115,7 @@ func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
 
 // commitEnd writes the end of tokens.
 func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
+	defer s.meters.expire.Since(time.Now())
 	defer func() {
 		for _, d := range gone {
 			s.end(d)

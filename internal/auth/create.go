@@ -56,6 +56,7 @@ func (s *Store) CreateToken(ctx context.Context, who Identity, req CreateRequest
 	if who.entry == nil {
 		return nil, errDenied
 	}
+	defer s.meters.create.Since(time.Now())
 	sudo, err := s.HasSudo(ctx, who, req.Path)
 	if err != nil {
 		return nil, err
@@ -204,6 +205,7 @@ func (c *creation) store(ctx context.Context) (*Created, error) {
 		if text, err = c.s.sealBatch(ctx, c.token); err != nil {
 			return nil, err
 		}
+		c.s.meters.created.Inc()
 		return &Created{text, c.token, c.warn}, nil
 	}
 	if text == "" {
@@ -251,11 +253,17 @@ func (c *creation) commit(ctx context.Context, d digest) error {
 			return err
 		}
 	}
+	begun := time.Now()
 	if err := c.s.entries.Commit(ctx, b); errors.Is(err, storage.ErrConflict) {
 		return errDuplicate
 	} else if err != nil {
 		return err
 	}
+	c.s.meters.store.Since(begun)
+	if !c.token.Expires.IsZero() {
+		c.s.meters.register.Since(begun)
+	}
+	c.s.meters.created.Inc()
 	return nil
 }
 

@@ -124,6 +124,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 	if name == rootPolicy {
 		return &Document{Name: name}, nil
 	}
+	defer s.meters.getPolicy.Since(time.Now())
 	record, err := s.entries.Get(ctx, policyKey(name))
 	switch {
 	case errors.Is(err, storage.ErrNotFound) && name == defaultPolicy:
@@ -146,6 +147,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 
 // PolicyNames lists all names in alphabetical order, and root last.
 func (s *Store) PolicyNames(ctx context.Context) ([]string, error) {
+	defer s.meters.listPolicies.Since(time.Now())
 	names := []string{defaultPolicy}
 	err := s.each(ctx, policyPrefix, func(name string) error {
 		names = append(names, unescape(name))
@@ -173,6 +175,7 @@ var (
 
 // WritePolicy checks and stores a document. When it returns, it counts for every request that begins.
 func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
+	defer s.meters.setPolicy.Since(time.Now())
 	name := strings.ToLower(w.Name)
 	if w.Text == "" {
 		return errNoText
@@ -233,6 +236,7 @@ func (s *Store) changePolicy(ctx context.Context, name string, op storage.Op) er
 
 // DeletePolicy removes a document. That there is none is no error.
 func (s *Store) DeletePolicy(ctx context.Context, name string) error {
+	defer s.meters.deletePolicy.Since(time.Now())
 	name = strings.ToLower(name)
 	switch name {
 	case rootPolicy:

@@ -106,6 +106,7 @@ func (s *Store) get(ctx context.Context, d digest) (*entry, error) {
 
 // read reads a token from the barrier. What is not there is not remembered: anybody could fill the memory with guesses.
 func (s *Store) read(ctx context.Context, d digest) (*entry, error) {
+	defer s.meters.lookup.Since(time.Now())
 	record, err := s.entries.Get(ctx, tokenKey(d))
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, errDenied

@@ -103,6 +103,7 @@ func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error
 				if parsed, err = policy.Parse(document.Text); err != nil {
 					return nil, fault.Wrap(err, fault.Internal, "the policy %q cannot be read any more; write it again", name)
 				}
+				parsed = parsed.As(name)
 			}
 			makeRoom(&p.parsed, maxParsed)
 			p.parsed[name] = parsed

@@ -24,6 +24,7 @@ func (s *Store) Renew(ctx context.Context, who Identity, increment time.Duration
 	if who.entry.token.Type == TypeBatch {
 		return who, nil, errBatchRenew
 	}
+	defer s.meters.renew.Since(time.Now())
 	d := who.entry.digest
 	l := s.lock(d)
 	l.Lock()

@@ -3,6 +3,7 @@ package auth
 import (
 	"context"
 	"errors"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -48,6 +49,7 @@ func (s *Store) End(ctx context.Context, who Identity) error {
 
 // revoke ends a token. errDenied: it is not there.
 func (s *Store) revoke(ctx context.Context, d digest) error {
+	defer s.meters.revokeTree.Since(time.Now())
 	return s.remove(ctx, d, endedKey(d))
 }
 
@@ -65,6 +67,7 @@ func (s *Store) Release(ctx context.Context, who Identity) error {
 
 // remove deletes a token's own entries in one commit, which also leaves a mark of what is to be done.
 func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
+	defer s.meters.revoke.Since(time.Now())
 	l := s.lock(d)
 	l.Lock()
 	defer l.Unlock()

@@ -23,7 +23,7 @@ import (
 // own is what names begin with that are this program's own.
 const own = "sealgate."
 
-// Registry holds metrics. It is safe for concurrent use.
+// Registry holds metrics. It is safe for concurrent use. Of a nil one, counters and timers count nothing.
 type Registry struct {
 	prefix string
 	now    func() time.Time
@@ -112,11 +112,17 @@ func newSeries(k kind, name string, labels []string) *series {
 
 // Counter returns a counter. Keep it where it is counted often.
 func (r *Registry) Counter(name string, labels ...string) *Counter {
+	if r == nil {
+		return nil
+	}
 	return &r.find(counter, name, labels).count
 }
 
 // Timer returns a timer. Keep it where it is used often.
 func (r *Registry) Timer(name string, labels ...string) *Timer {
+	if r == nil {
+		return nil
+	}
 	return r.find(timer, name, labels).timer
 }
 
@@ -183,14 +189,18 @@ func (r *Registry) snapshot() []*series {
 	return all
 }
 
-// Counter only grows.
+// Counter only grows. A nil one stays at nothing.
 type Counter struct{ n atomic.Uint64 }
 
 // Inc adds one.
-func (c *Counter) Inc() { c.n.Add(1) }
+func (c *Counter) Inc() { c.Add(1) }
 
 // Add adds n.
-func (c *Counter) Add(n uint64) { c.n.Add(n) }
+func (c *Counter) Add(n uint64) {
+	if c != nil {
+		c.n.Add(n)
+	}
+}
 
 // Value is what was counted.
 func (c *Counter) Value() uint64 { return c.n.Load() }

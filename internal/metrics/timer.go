@@ -17,7 +17,7 @@ const (
 // window is how long observations count for a quantile: those of the window under way and of the one before.
 const window = 5 * time.Minute
 
-// Timer counts durations. It is safe for concurrent use.
+// Timer counts durations. It is safe for concurrent use. A nil one counts nothing.
 type Timer struct {
 	now   func() time.Time
 	count atomic.Uint64
@@ -30,10 +30,13 @@ type Timer struct {
 }
 
 // Since counts the time from start to now.
-func (t *Timer) Since(start time.Time) { t.Observe(t.now().Sub(start)) }
+func (t *Timer) Since(start time.Time) { t.Observe(time.Since(start)) }
 
 // Observe counts one duration.
 func (t *Timer) Observe(d time.Duration) {
+	if t == nil {
+		return
+	}
 	d = max(d, 0)
 	t.count.Add(1)
 	t.sum.Add(int64(d))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
@@ -32,6 +33,7 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 }
 
 func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error) {
+	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
 	raw, err := b.Get(ctx, pathCluster)
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", pathCluster, err)
@@ -48,7 +50,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.ForgetToken})
+	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.ForgetToken, Metrics: n.cfg.Metrics})
 	if err != nil {
 		return nil, err
 	}

@@ -2,11 +2,13 @@ package node
 
 import (
 	"context"
+	"time"
 )
 
 // Seal forgets all keys. The node then waits for shares or a restart, even where its seals could unseal it: an operator
 // who seals means it. Sealing a sealed node is no error.
 func (n *Node) Seal(ctx context.Context) error {
+	defer n.cfg.Metrics.Timer("core.seal").Since(time.Now())
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	n.held = true
@@ -27,6 +29,7 @@ func (n *Node) deactivate(ctx context.Context) error {
 	if a == nil {
 		return nil
 	}
+	defer n.cfg.Metrics.Timer("core.pre_seal").Since(time.Now())
 	a.stop()
 	err := a.barrier.Seal(ctx)
 	if n.cfg.Trail != nil {

@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
@@ -45,6 +46,7 @@ func (n *Node) unsealByMachine(ctx context.Context) error {
 
 // open gets the root key from the seals, opens the barrier and goes active. quorum is the unlocked seal of people who came, or nil.
 func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
+	defer n.cfg.Metrics.Timer("core.unseal").Since(time.Now())
 	record := n.facts.Load().record
 	root, err := n.seals.Load().Unwrap(ctx, record, quorum)
 	if err != nil {

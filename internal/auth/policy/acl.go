@@ -17,7 +17,7 @@ import (
 //     right; then one without "*" at its end; then one with fewer "+"; then the longer; then the one later in the alphabet;
 //  4. of a list or scan: the same without the slash at the path's end.
 type ACL struct {
-	exact    map[string]*grant
+	exact    map[string]*Grant
 	prefixes radix  // "*" at the end and no "+"
 	segments *level // patterns with "+"; nil where there are none
 	patterns []*candidate
@@ -26,8 +26,8 @@ type ACL struct {
 
 // Compile makes an ACL of policies, as of a time: what has expired is left out.
 func Compile(now time.Time, policies ...*Policy) *ACL {
-	a := &ACL{exact: map[string]*grant{}}
-	patterns := map[string]*grant{}
+	a := &ACL{exact: map[string]*Grant{}}
+	patterns := map[string]*Grant{}
 	for _, p := range policies {
 		for _, r := range p.rules {
 			if strings.Contains(r.pattern, "{{") || a.expired(now, r) {
@@ -88,11 +88,11 @@ type candidate struct {
 	glob  bool   // "*" at the end
 	plus  int    // segments that are "+"
 	rank  int    // from 1; the highest that matches counts
-	grant *grant
+	grant *Grant
 }
 
 // newCandidate gives nil for a pattern without wildcards. "+" is one as a whole segment, "*" at the end alone.
-func newCandidate(pattern string, g *grant) *candidate {
+func newCandidate(pattern string, g *Grant) *candidate {
 	c := &candidate{grant: g}
 	c.text, c.glob = strings.CutSuffix(pattern, "*")
 	for s := range strings.SplitSeq(c.text, "/") {
@@ -141,7 +141,7 @@ func better(a, b *candidate) *candidate {
 }
 
 // find gives what holds for a path; nil where nothing is said.
-func (a *ACL) find(path string, listing bool) *grant {
+func (a *ACL) find(path string, listing bool) *Grant {
 	if g := a.exact[path]; g != nil {
 		return g
 	}

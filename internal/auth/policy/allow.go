@@ -25,29 +25,32 @@ const listings = List | Scan
 // withParameters are the operations whose fields are judged.
 const withParameters = Create | Read | Update | Patch
 
-// Allow reports whether the policies allow it. The error is that of reading the parameters.
-func (a *ACL) Allow(q Ask) (bool, error) {
+// Allow gives what allows it; nil: nothing does. The error is that of reading the parameters.
+func (a *ACL) Allow(q Ask) (*Grant, error) {
 	g := a.find(q.Path, q.Capability&listings != 0)
 	if g == nil || g.capabilities&Deny != 0 || g.capabilities&q.Capability == 0 || q.Sudo && g.capabilities&Sudo == 0 {
-		return false, nil
+		return nil, nil
 	}
 	if g.maxWrap > 0 && (q.WrapTTL == 0 || q.WrapTTL > g.maxWrap) || g.minWrap > 0 && q.WrapTTL < g.minWrap {
-		return false, nil
+		return nil, nil
 	}
 	if g.maxWrap > 0 && g.minWrap > g.maxWrap { // of two policies
-		return false, nil
+		return nil, nil
 	}
 	if q.Capability&withParameters == 0 || len(g.required) == 0 && len(g.denied) == 0 && len(g.allowed) == 0 {
-		return true, nil
+		return g, nil
 	}
 	var fields map[string]any
 	if q.Parameters != nil {
 		var err error
 		if fields, err = q.Parameters.Fields(); err != nil {
-			return false, err
+			return nil, err
 		}
 	}
-	return g.allowsFields(fields), nil
+	if !g.allowsFields(fields) {
+		return nil, nil
+	}
+	return g, nil
 }
 
 // Capabilities gives what is allowed on a path; 0 and Deny are both nothing.
@@ -60,7 +63,7 @@ func (a *ACL) Capabilities(path string) Capability {
 }
 
 // allowsFields judges the fields: first what is required, then what is denied, then what is allowed.
-func (g *grant) allowsFields(fields map[string]any) bool {
+func (g *Grant) allowsFields(fields map[string]any) bool {
 	for _, name := range g.required {
 		if !has(fields, name) {
 			return false

@@ -13,7 +13,7 @@ func (a *ACL) Below(folder string) bool {
 	return a.prefixes.below("", folder) || a.segments != nil && a.segments.below(folder)
 }
 
-func (g *grant) gives() bool { return g.capabilities&Deny == 0 && g.capabilities != 0 }
+func (g *Grant) gives() bool { return g.capabilities&Deny == 0 && g.capabilities != 0 }
 
 // below looks at the texts from a node on: those with which the folder begins, and those that begin with it.
 func (r *radix) below(text, folder string) bool {

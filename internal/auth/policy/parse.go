@@ -79,7 +79,7 @@ func checkPattern(pattern string) error {
 
 // read takes the keys of a path's block.
 func (r *rule) read(fields []field) (err error) {
-	g := &grant{}
+	g := &Grant{}
 	r.grant = g
 	for _, f := range fields {
 		switch f.name {
@@ -101,7 +101,11 @@ func (r *rule) read(fields []field) (err error) {
 			r.expires, err = f.instant()
 		case "comment":
 			_, err = f.value.text(f)
-		case "pagination_limit", "list_scan_response_keys_filter_path", "mfa_methods", "control_group":
+		case "pagination_limit":
+			g.limit, err = f.count()
+		case "list_scan_response_keys_filter_path":
+			g.filter, err = f.filter()
+		case "mfa_methods", "control_group":
 			err = f.bad("%s is not supported here; remove it, or the path would allow more than it says", f.name)
 		default:
 			err = f.bad("invalid key %q", f.name)
@@ -114,12 +118,12 @@ func (r *rule) read(fields []field) (err error) {
 		return fmt.Errorf("%w: max_wrapping_ttl cannot be less than min_wrapping_ttl", ErrSyntax)
 	}
 	if g.capabilities&Deny != 0 {
-		*g = grant{capabilities: Deny}
+		*g = Grant{capabilities: Deny}
 	}
 	return nil
 }
 
-func (g *grant) readCapabilities(f field) error {
+func (g *Grant) readCapabilities(f field) error {
 	names, err := f.texts()
 	if err != nil {
 		return err
@@ -134,7 +138,7 @@ func (g *grant) readCapabilities(f field) error {
 	return nil
 }
 
-func (g *grant) readShorthand(f field) error {
+func (g *Grant) readShorthand(f field) error {
 	name, err := f.value.text(f)
 	if err != nil {
 		return err
@@ -204,6 +208,19 @@ func parseDuration(text string) (time.Duration, error) {
 		return time.Duration(n) * unit, nil
 	}
 	return time.ParseDuration(text)
+}
+
+// count reads a number that is not negative.
+func (f field) count() (int, error) {
+	text, err := f.value.text(f)
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.Atoi(text)
+	if err != nil || n < 0 {
+		return 0, f.bad("%s must be a whole number that is not negative", f.name)
+	}
+	return n, nil
 }
 
 func (f field) instant() (time.Time, error) {

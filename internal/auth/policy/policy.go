@@ -5,8 +5,8 @@
 // everything that other policies say of the same pattern; that an answer takes no lock and allocates nothing; and that
 // no text makes it panic or takes more memory than its own size explains.
 //
-// What it does not know it refuses, naming it, rather than letting a policy mean less than its author thinks: among OpenBao's
-// extras these are pagination_limit, list_scan_response_keys_filter_path and mfa_methods. A path with a template
+// What it does not know it refuses, naming it, rather than letting a policy mean less than its author thinks: mfa_methods and
+// control_group, and templates in list_scan_response_keys_filter_path that say more than [Grant.PathOf] can. A path with a template
 // ("{{identity.entity.id}}") is checked and matches nothing, as in Vault for a token without an entity.
 package policy
 
@@ -79,66 +79,6 @@ func (p *Policy) Len() int { return len(p.rules) }
 // rule is one path block.
 type rule struct {
 	pattern string // without a slash in front
-	grant   *grant
+	grant   *Grant
 	expires time.Time // zero: never
-}
-
-// grant is what holds where a pattern matches.
-type grant struct {
-	capabilities     Capability // Deny stands alone
-	allowed, denied  map[string][]any
-	required         []string // in lower case
-	minWrap, maxWrap time.Duration
-}
-
-// merge joins what two policies say of the same pattern.
-func (g *grant) merge(o *grant) *grant {
-	if g.capabilities&Deny != 0 {
-		return g
-	}
-	if o.capabilities&Deny != 0 {
-		return o
-	}
-	return &grant{
-		capabilities: g.capabilities | o.capabilities,
-		allowed:      mergeParameters(g.allowed, o.allowed),
-		denied:       mergeParameters(g.denied, o.denied),
-		required:     slices.Compact(slices.Sorted(slices.Values(slices.Concat(g.required, o.required)))),
-		minWrap:      smallest(g.minWrap, o.minWrap),
-		maxWrap:      smallest(g.maxWrap, o.maxWrap),
-	}
-}
-
-// mergeParameters appends the lists of values; an empty list, any value, stays empty.
-func mergeParameters(a, b map[string][]any) map[string][]any {
-	if len(a) == 0 || len(b) == 0 {
-		if len(a) == 0 {
-			return b
-		}
-		return a
-	}
-	out := make(map[string][]any, len(a)+len(b))
-	for name, values := range a {
-		out[name] = values
-	}
-	for name, values := range b {
-		have, both := out[name]
-		switch {
-		case !both:
-			out[name] = values
-		case len(have) == 0 || len(values) == 0:
-			out[name] = nil
-		default:
-			out[name] = slices.Concat(have, values)
-		}
-	}
-	return out
-}
-
-// smallest is the smaller of two durations of which 0 is none.
-func smallest(a, b time.Duration) time.Duration {
-	if a == 0 || b == 0 {
-		return max(a, b)
-	}
-	return min(a, b)
 }

@@ -86,8 +86,8 @@ func TestListsLookWithoutTheSlash(t *testing.T) {
 		{"a pattern without", "kv/a/", "list", map[string]string{"+/a": "list"}},
 	} {
 		a := named(t, tc.patterns)
-		if ok, err := a.Allow(Ask{Path: tc.path, Capability: List}); !ok || err != nil {
-			t.Errorf("%s: %v, %v", tc.name, ok, err)
+		if g, err := a.Allow(Ask{Path: tc.path, Capability: List}); g == nil || err != nil {
+			t.Errorf("%s: %v, %v", tc.name, g, err)
 		}
 	}
 	if named(t, map[string]string{"kv/a": "read"}).find("kv/a/", false) != nil {
@@ -111,11 +111,11 @@ func TestMerging(t *testing.T) {
 		t.Errorf("wrapping: %v to %v", g.minWrap, g.maxWrap)
 	}
 	for ttl, want := range map[time.Duration]bool{0: false, 29 * time.Second: false, 30 * time.Second: true, time.Hour: true, time.Hour + 1: false} {
-		if got, _ := a.Allow(Ask{Path: "w", Capability: Read, WrapTTL: ttl}); got != want {
+		if got, _ := a.Allow(Ask{Path: "w", Capability: Read, WrapTTL: ttl}); (got != nil) != want {
 			t.Errorf("wrapped for %v: %v", ttl, got)
 		}
 	}
-	if ok, _ := a.Allow(Ask{Path: "b", Capability: Read}); ok {
+	if g, _ := a.Allow(Ask{Path: "b", Capability: Read}); g != nil {
 		t.Error("deny of one policy did not win")
 	}
 }
@@ -124,7 +124,7 @@ func TestSudo(t *testing.T) {
 	t.Parallel()
 	a := compile(t, `path "x" { capabilities = ["update"] } path "y" { capabilities = ["update", "sudo"] } path "z" { capabilities = ["sudo"] }`)
 	for path, want := range map[string]bool{"x": false, "y": true, "z": false} {
-		if got, _ := a.Allow(Ask{Path: path, Capability: Update, Sudo: true}); got != want {
+		if got, _ := a.Allow(Ask{Path: path, Capability: Update, Sudo: true}); (got != nil) != want {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
@@ -195,7 +195,7 @@ func TestRefusedDocuments(t *testing.T) {
 		`path "a" { allowed_parameters = ["a"] }`:                   "must be an object of lists",
 		`path "a" { allowed_parameters = { "a" = "b" } }`:           "must be a list",
 		`path "a" { expiration = "soon" }`:                          "must be a time",
-		`path "a" { pagination_limit = 3 }`:                         "is not supported",
+		`path "a" { pagination_limit = "x" }`:                       "whole number",
 		`path "a" { mfa_methods = ["x"] }`:                          "is not supported",
 		`path = "a"`:                                                "block",
 		`{"path":{"a":{"capabilities":null}}}`:                      "",
@@ -268,7 +268,7 @@ func TestFindAgainstReference(t *testing.T) {
 			}
 			if _, ok := patterns[p]; !ok {
 				patterns[p] = ""
-				rules = append(rules, rule{pattern: p, grant: &grant{required: []string{p}}})
+				rules = append(rules, rule{pattern: p, grant: &Grant{required: []string{p}}})
 			}
 		}
 		a := Compile(start, &Policy{rules: rules})
@@ -287,6 +287,7 @@ func FuzzParse(f *testing.F) {
 		`path "secret/*" { capabilities = ["read", "list"] }`, `path "a" { policy = "sudo" allowed_parameters = { "x" = ["*a", 1] } }`,
 		`{"path":{"a":{"capabilities":["deny"],"required_parameters":["x"]}}}`, "path \"a\" { comment = <<EOT\nx\nEOT\n}", `path "a" "b" {}`,
 		`{"path":[{"a":[{"policy":"read"}]}]}`, `path "+/+/a*" { min_wrapping_ttl = "1d" }`, `path "a" { expiration = "2026-01-02T04:00:00Z" }`,
+		`path "a" { pagination_limit = 3 list_scan_response_keys_filter_path = "{{ .path | replace \"a\" \"b\" }}{{ .key }}" }`,
 	} {
 		f.Add(s, "a/b/c")
 	}
@@ -303,9 +304,13 @@ func FuzzParse(f *testing.F) {
 		if c&Deny != 0 && c != Deny {
 			t.Errorf("deny is not alone: %v", c)
 		}
-		ok, _ := a.Allow(Ask{Path: path, Capability: Read, Sudo: true})
+		g, _ := a.Allow(Ask{Path: path, Capability: Read, Sudo: true})
+		ok := g != nil
 		if ok && (c&Read == 0 && !strings.HasSuffix(path, "/")) {
 			t.Errorf("allowed to read by %v", c)
+		}
+		if g.Filters() {
+			g.PathOf(path, "k")
 		}
 		a.Below("a/")
 		a.Paths()

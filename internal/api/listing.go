@@ -1,0 +1,92 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// Policies may say how much of a list is shown: pagination_limit, and list_scan_response_keys_filter_path.
+
+func (q *request) lists() bool { return q.op == doors.List || q.op == doors.Scan }
+
+// boundList takes the policy's bound into the request: where no limit is given it is the limit, and a larger one is refused.
+func (q *request) boundList() error {
+	most := q.identity.Grant().Limit()
+	if most == 0 || !q.lists() {
+		return nil
+	}
+	given := q.query.Get("limit")
+	if given == "" {
+		if q.query == nil {
+			q.query = map[string][]string{}
+		}
+		q.query.Set("limit", strconv.Itoa(most))
+		return nil
+	}
+	if n, err := strconv.Atoi(given); err == nil && (n <= 0 || n > most) {
+		return fault.New(fault.Denied, "1 error occurred:\n\t* permission denied\n\n")
+	}
+	return nil
+}
+
+// showList leaves of a list what the policy shows: the names whose paths the token may do anything on, and no more than its bound.
+func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
+	g := q.identity.Grant()
+	if a == nil || !q.lists() || g.Limit() == 0 && !g.Filters() {
+		return a, nil
+	}
+	raw, err := json.Marshal(a.data)
+	if err != nil {
+		return nil, err
+	}
+	var list struct {
+		Info map[string]json.RawMessage `json:"key_info,omitempty"`
+		Keys []string                   `json:"keys"`
+	}
+	if err := json.Unmarshal(raw, &list); err != nil {
+		return nil, err
+	}
+	var shown []string
+	for _, name := range list.Keys {
+		if most := g.Limit(); most > 0 && len(shown) == most {
+			break
+		}
+		ok := true
+		if g.Filters() {
+			if ok, err = q.mayTouch(ctx, g.PathOf(q.path, name)); err != nil {
+				return nil, err
+			}
+		}
+		if ok {
+			shown = append(shown, name)
+		}
+	}
+	if len(shown) == 0 {
+		return nil, nil
+	}
+	for name := range list.Info {
+		if !slices.Contains(shown, name) {
+			delete(list.Info, name)
+		}
+	}
+	list.Keys = shown
+	b := *a
+	b.data = list
+	return &b, nil
+}
+
+// mayTouch reports whether the token may do anything on a path; of a folder, on or below it.
+func (q *request) mayTouch(ctx context.Context, path string) (bool, error) {
+	c, err := q.active.Tokens().Capabilities(ctx, q.identity, path)
+	if err != nil || c != 0 || !strings.HasSuffix(path, "/") {
+		return c&^auth.Deny != 0, err
+	}
+	return q.active.Tokens().AllowsBelow(ctx, q.identity, path)
+}
