@@ -74,7 +74,7 @@ func versionLine(env Env) string {
 func commands(env Env) map[string]cli.CommandFactory {
 	table := map[string]cli.CommandFactory{}
 	for _, build := range append([]func(*base) *command{
-		statusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
+		statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 		rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
 		custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 		transcriptVerifyCommand,
