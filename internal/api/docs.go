@@ -78,7 +78,7 @@ var lifecycleDocs = map[string]doc{
 		{"recovery_pgp_keys", "list", "A public key for each recovery share."}, {"root_token_pgp_key", "string", "A public key for the root token."},
 		{"holders", "list", "The name of each share's holder."},
 	}},
-	"sys/seal-status": {Text: "Tells whether the server is sealed, and how its seals do."},
+	"sys/seal-status":         {Text: "Tells whether the server is sealed, and how its seals do."},
 	"sys/seal-backend-status": {Text: "Tells of each seal whether it would unseal the server, what became of its key, and which versions of it are needed."},
 	"sys/unseal": {Text: "Takes one share towards unsealing.", Read: true, Body: []docField{
 		{"key", "string", "One share, in hex or base64."}, {"reset", "boolean", "Forget the shares given so far."},
@@ -144,15 +144,15 @@ var operateDocs = map[string]doc{
 	"sys/monitor": {Text: "Sends the log as it is written.", Query: []docField{
 		{"log_level", "string", "trace, debug, info, warn or error."}, {"log_format", "string", "standard or json."},
 	}},
-	"sys/storage/raft/snapshot": {Text: "GET sends all that the storage holds as one file, encrypted as it lies there; POST takes such a file, and replaces everything by it."},
+	"sys/storage/raft/snapshot":                {Text: "GET sends all that the storage holds as one file, encrypted as it lies there; POST takes such a file, and replaces everything by it."},
 	"sys/storage/raft/snapshot-force":          {Text: "The same for a snapshot of another cluster."},
 	"sys/storage/raft/configuration":           {Text: "Not there: no storage of this server is raft."},
 	"sys/storage/raft/join":                    {Text: "Not there: no storage of this server is raft."},
 	"sys/storage/raft/remove-peer":             {Text: "Not there: no storage of this server is raft."},
 	"sys/storage/raft/autopilot/state":         {Text: "Not there: no storage of this server is raft."},
 	"sys/storage/raft/autopilot/configuration": {Text: "Not there: no storage of this server is raft."},
-	"sys/internal/specs/openapi": {Text: "This document."},
-	"sys/replication/status":     {Text: "Not there: nothing is replicated."},
+	"sys/internal/specs/openapi":               {Text: "This document."},
+	"sys/replication/status":                   {Text: "Not there: nothing is replicated."},
 	"sys/config/cors": {Text: "Which origins' pages may use the API.", Empty: true, Body: []docField{
 		{"enabled", "boolean", "Whether any may."}, {"allowed_origins", "list", `Origins, or "*" alone.`},
 		{"allowed_headers", "list", "Headers beside those of the API."},

@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -52,6 +53,14 @@ type rot struct {
 	mu              sync.Mutex
 	reading, saving error
 	during          func(commit bool) // is called with every read of data, and every commit
+	snapping        atomic.Bool       // a snapshot fails at its end
+}
+
+func (r *rot) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
+	if err := r.Store.Snapshot(ctx, visit); err != nil || !r.snapping.Load() {
+		return err
+	}
+	return errors.New("the disk went away")
 }
 
 // meanwhile sets what is done with every read of a secret, and every commit.

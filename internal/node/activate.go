@@ -25,6 +25,9 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	if err != nil {
 		return errors.Join(storeFault(err, "the node could not become active"), b.Seal(ctx))
 	}
+	if err := n.rotateRestored(ctx, b); err != nil { // the keys serve on; it is tried again when the node unseals next
+		n.log.Error("the data came from a snapshot, and the barrier key could not be rotated", "error", err)
+	}
 	n.answerStarts()
 	n.active.Store(a)
 	f := n.facts.Load()
