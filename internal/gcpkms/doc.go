@@ -1,0 +1,29 @@
+// Package gcpkms is a stand-in of Google Cloud KMS, for tests and trials. It is no security product: its keys lie in memory or, in the clear,
+// in a file.
+//
+// It speaks the gRPC API google.cloud.kms.v1 over TLS, and is meant to be as strict as the real service wherever Google documents what that
+// does: each rule stands in the code with its source, and conform_test.go has one test for each. What it guarantees: names, states and
+// their transitions, size limits, CRC32C checks in both directions, additional authenticated data, permissions that do
+// not tell a missing resource from a forbidden one, quotas, and status codes are those of the documentation; error texts have Google's shape.
+//
+// It does not do asymmetric keys, MACs, raw encryption, imports, external keys, Autokey, IAM policies, deletion and
+// long-running operations: they answer UNIMPLEMENTED. Keys of these purposes can be made, so that what is refused for them can be tested.
+//
+// # Accounts
+//
+// A caller is a service account: it presents a JWT that it signed itself, or an access token that the OAuth2 endpoint gave it for such a JWT, or
+// an opaque token that was registered for it. [Credentials] is the JSON file that Google's libraries read.
+//
+// # Doors
+//
+// gRPC is one listener. The other is HTTPS:
+//
+//	GET    /healthz                 200 while it serves
+//	POST   /token                   OAuth2: grant_type urn:ietf:params:oauth:grant-type:jwt-bearer
+//	POST   /standin/faults          a [Fault] as JSON: the calls that it names misbehave
+//	DELETE /standin/faults          they behave again
+//	GET    /standin/calls           how often each method was called
+//	POST   /standin/act             {"action": A, "name": N}: see [Service.Act]
+//
+// Those below /standin need the administrator's token, as a bearer.
+package gcpkms
