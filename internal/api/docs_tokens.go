@@ -61,6 +61,10 @@ var tokenDocs = map[string]doc{
 	"sys/policies/acl/*":            {Text: "A policy.", Param: "name", Body: policyFields},
 	"sys/policies/detailed/acl":     {Text: "Lists the policies with their versions."},
 	"sys/policies/detailed/acl/*":   {Text: "A policy with its version.", Param: "name"},
+	"sys/policies/password":         {Text: "Lists the password policies.", Query: listFields},
+	"sys/policies/password/*": {Text: "A password policy; <name>/generate makes a password by it.", Param: "name", Body: []docField{
+		{"policy", "string", "length, and rules \"charset\" with charset and min-chars, in HCL or JSON, or that in base64."},
+	}},
 	"sys/capabilities":              {Text: "What a token may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
 	"sys/capabilities-self":         {Text: "What the token itself may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
 	"sys/capabilities-accessor":     {Text: "What a token may do on paths, by its accessor.", Read: true, Body: append([]docField{accessorField}, pathFields...)},

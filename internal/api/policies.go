@@ -19,6 +19,7 @@ var policyRoutes = []route{
 	{listing, "sys/policies/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
 	{get, "sys/policies/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).policy},
 	{write, "sys/policies/acl/*", policyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writePolicy},
+	{[]string{"PATCH"}, "sys/policies/acl/*", policyBody, withToken, auth.Patch, false, envelopeStyle, 0, (*handler).patchPolicy},
 	{remove, "sys/policies/acl/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePolicy},
 	{listing, "sys/policies/detailed/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
 	{get, "sys/policies/detailed/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).detailedPolicy},
@@ -127,6 +128,36 @@ func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) 
 		return &answer{warnings: []string{fmt.Sprintf("policy name was converted to %q", lower)}}, nil
 	}
 	return done()
+}
+
+// patchPolicy changes what is given of a policy that is there, and leaves the rest.
+func (h *handler) patchPolicy(ctx context.Context, q *request) (*answer, error) {
+	if err := q.checkPatchType(); err != nil {
+		return nil, err
+	}
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	f, w := fields(data), auth.PolicyWrite{Name: q.rest, Patch: true}
+	if err := f.text("policy", &w.Text); err != nil {
+		return nil, err
+	}
+	if err := h.readPolicyOptions(f, &w); err != nil {
+		return nil, err
+	}
+	if err := q.active.Tokens().WritePolicy(ctx, w); err != nil {
+		return orNothingThere(err)
+	}
+	return done()
+}
+
+// orNothingThere is the answer to a change of what is not there.
+func orNothingThere(err error) (*answer, error) {
+	if fault.Is(err, fault.NotFound) {
+		return nil, errNoSuchPage
+	}
+	return nil, err
 }
 
 // readPolicyOptions reads what OpenBao has added.

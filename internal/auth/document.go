@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -163,6 +164,7 @@ type PolicyWrite struct {
 	CAS         *int   // the version that must be there; 0: none; -1 or nil: any
 	CASRequired *bool
 	Expiration  time.Time
+	Patch       bool // what is not given stays as it is, and there must be something: [fault.NotFound]
 }
 
 // Errors about policies, with Vault's texts.
@@ -177,7 +179,7 @@ var (
 func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	defer s.meters.setPolicy.Since(time.Now())
 	name := strings.ToLower(w.Name)
-	if w.Text == "" {
+	if w.Text == "" && !w.Patch {
 		return errNoText
 	}
 	if raw, err := base64.StdEncoding.DecodeString(w.Text); err == nil && utf8.Valid(raw) {
@@ -197,6 +199,15 @@ func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	s.policies.writing.Lock()
 	defer s.policies.writing.Unlock()
 	now, err := s.Policy(ctx, name)
+	if w.Patch {
+		if err != nil {
+			return err
+		}
+		w.Text = cmp.Or(w.Text, now.Text)
+		if w.Expiration.IsZero() {
+			w.Expiration = now.Expiration
+		}
+	}
 	if err != nil && !fault.Is(err, fault.NotFound) {
 		now = &Document{} // damaged: writing mends it
 	}

@@ -1,0 +1,74 @@
+package api
+
+import (
+	"context"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
+var passwordRoutes = []route{
+	{listing, "sys/policies/password", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).passwordPolicies},
+	{get, "sys/policies/password/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).passwordPolicy},
+	{write, "sys/policies/password/*", policyBody, withToken, auth.Create | auth.Update, false, envelopeStyle, 0, (*handler).writePasswordPolicy},
+	{remove, "sys/policies/password/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePasswordPolicy},
+}
+
+func (h *handler) passwordPolicies(ctx context.Context, q *request) (*answer, error) {
+	return listed(q.active.Tokens().PasswordPolicies(ctx))
+}
+
+func (h *handler) passwordPolicy(ctx context.Context, q *request) (*answer, error) {
+	if name, ok := strings.CutSuffix(q.rest, "/generate"); ok && checkPasswordName(name) == nil {
+		password, err := q.active.Tokens().NewPassword(ctx, name)
+		if err != nil {
+			return orNothing(err)
+		}
+		return shown(struct {
+			Password string `json:"password"`
+		}{password})
+	}
+	text, err := q.active.Tokens().PasswordPolicy(ctx, q.rest)
+	if err != nil {
+		return orNothing(err)
+	}
+	return shown(struct {
+		Policy string `json:"policy"`
+	}{text})
+}
+
+// orNothing is the answer to a read of what is not there.
+func orNothing(err error) (*answer, error) {
+	if fault.Is(err, fault.NotFound) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+func checkPasswordName(name string) error {
+	if name == "" || strings.Contains(name, "/") {
+		return fault.New(fault.Invalid, "the name of a password policy has no slash")
+	}
+	return nil
+}
+
+func (h *handler) writePasswordPolicy(ctx context.Context, q *request) (*answer, error) {
+	if err := checkPasswordName(q.rest); err != nil {
+		return nil, err
+	}
+	data, err := q.fields()
+	if err != nil {
+		return nil, err
+	}
+	var text string
+	if err := fields(data).text("policy", &text); err != nil {
+		return nil, err
+	}
+	return nil, q.active.Tokens().WritePasswordPolicy(ctx, q.rest, text)
+}
+
+func (h *handler) deletePasswordPolicy(ctx context.Context, q *request) (*answer, error) {
+	return nil, q.active.Tokens().DeletePasswordPolicy(ctx, q.rest)
+}
