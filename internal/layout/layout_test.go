@@ -109,6 +109,9 @@ var only = map[string][]string{
 	"go.opentelemetry.io/otel":                       {"internal/tracing"},
 	"github.com/pires/go-proxyproto":                 {"internal/api"},
 	"go.etcd.io/bbolt":                               {"internal/storage/bbolt"},
+	"go.etcd.io/etcd":                                {"internal/storage/etcd"},
+	"go.etcd.io/etcd/server":                         {"internal/storage/etcd/etcdtest"},
+	"go.uber.org/zap":                                {"internal/storage/etcd"},
 	"github.com/aws/aws-sdk-go-v2":                   {"seals/awskms"},
 	"cloud.google.com/go/kms":                        {"seals/gcpckms", "internal/gcpkms"},
 	"github.com/sealgate/sealgate/hsm":               {"hsm", "seals/pkcs11", "cmd"},
@@ -145,7 +148,8 @@ func TestCgoStaysInHSM(t *testing.T) {
 
 // TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
 func TestNoTestKitIsLinked(t *testing.T) {
-	kits := []string{"testing", module + "seals/sealtest", module + "internal/storage/storagetest", module + "internal/e2e", module + "hsm/hsmtest", module + "internal/gcpkms",
+	kits := []string{"testing", module + "seals/sealtest", module + "internal/storage/storagetest",
+		module + "internal/storage/etcd/etcdtest", "go.etcd.io/etcd/server/v3/embed", module + "internal/e2e", module + "hsm/hsmtest", module + "internal/gcpkms",
 		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
 	for path, p := range list(t, "./cmd/sealgate") {
 		for _, kit := range kits {

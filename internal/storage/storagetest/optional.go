@@ -231,9 +231,22 @@ func size(s *suite) {
 	for i := range 4 {
 		s.commit(store, storage.Put(fmt.Sprint("big", i), bytes.Repeat([]byte{1}, 1<<19)))
 	}
-	after, err := sizer.Size(s.ctx)
-	if err != nil || after < before+4<<19 {
-		s.t.Errorf("Size = %d, %v; it was %d before 2 MiB came", after, err, before)
+	// A server may count what it has written to its file, a moment later.
+	timeout, again := time.After(patience), time.NewTicker(10*time.Millisecond)
+	defer again.Stop()
+	for {
+		after, err := sizer.Size(s.ctx)
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		if after >= before+4<<19 {
+			return
+		}
+		select {
+		case <-again.C:
+		case <-timeout:
+			s.t.Fatalf("Size = %d; it was %d before 2 MiB came", after, before)
+		}
 	}
 }
 

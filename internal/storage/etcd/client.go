@@ -1,0 +1,157 @@
+package etcd
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	clientv3 "go.etcd.io/etcd/client/v3"
+	"go.uber.org/zap"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+const (
+	maxSend    = 2 << 20  // a commit with its overhead; etcd itself takes 1.5 MiB
+	maxReceive = 64 << 20 // a page of a snapshot
+)
+
+// callOptions go with every call: it waits for a connection, within its deadline, instead of failing at once.
+var callOptions = []grpc.CallOption{grpc.WaitForReady(true), grpc.MaxCallSendMsgSize(maxSend), grpc.MaxCallRecvMsgSize(maxReceive)}
+
+// connect makes the client. With a user it logs in, which needs etcd; without one nothing is sent yet.
+func (s *Store) connect(ctx context.Context) error {
+	secure, err := s.o.tlsConfig()
+	if err != nil {
+		return err
+	}
+	stop := context.AfterFunc(ctx, s.end)
+	defer stop()
+	config := clientv3.Config{
+		Endpoints: s.o.Endpoints, TLS: secure, Username: s.o.Username, Password: s.o.Password,
+		DialTimeout: s.o.RequestTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
+		MaxCallSendMsgSize: maxSend, MaxCallRecvMsgSize: maxReceive,
+		Context: s.closing, Logger: zap.NewNop(),
+		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
+			// gRPC's own delay grows to two minutes; etcd is awaited by everybody.
+			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			MinConnectTimeout: min(s.o.RequestTimeout, 2*time.Second),
+		})},
+	}
+	s.client, err = clientv3.New(config)
+	if err != nil {
+		return s.loginFailed(ctx, config, err)
+	}
+	s.kv = clientv3.RetryKVClient(s.client)
+	return nil
+}
+
+// loginFailed finds out why, because the library keeps no more than that time ran out.
+func (s *Store) loginFailed(ctx context.Context, config clientv3.Config, cause error) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	config.Username, config.Password = "", ""
+	client, err := clientv3.New(config)
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrConfig, cause)
+	}
+	defer func() { _ = client.Close() }() // nothing was written through it
+	limited, cancel := context.WithTimeout(ctx, s.o.RequestTimeout)
+	defer cancel()
+	_, err = pb.NewAuthClient(client.ActiveConnection()).Authenticate(limited,
+		&pb.AuthenticateRequest{Name: s.o.Username, Password: s.o.Password}, callOptions...)
+	if err == nil {
+		err = cause // it was a passing matter
+	}
+	return s.explain(ctx, "logging in", err)
+}
+
+// prepare marks the path as this program's, or finds it marked.
+func (s *Store) prepare(ctx context.Context) error {
+	found, err := s.txn(ctx, "opening the path", &pb.TxnRequest{Success: []*pb.RequestOp{
+		rangeOp(&pb.RangeRequest{Key: s.keys.format}),
+		rangeOp(&pb.RangeRequest{Key: []byte(s.keys.base), RangeEnd: s.keys.end, Limit: 1, KeysOnly: true}),
+	}})
+	if err != nil {
+		return err
+	}
+	mark, any := found.Responses[0].GetResponseRange().Kvs, found.Responses[1].GetResponseRange().Kvs
+	switch {
+	case len(mark) == 1 && string(mark[0].Value) == formatText:
+		return nil
+	case len(mark) == 1 && strings.HasPrefix(string(mark[0].Value), "sealgate "):
+		return fmt.Errorf("%w below %s: it was written by a newer program; use that one", ErrFormat, s.keys.base)
+	case len(mark) == 1 || len(any) > 0:
+		return fmt.Errorf("%w below %s in etcd: choose another path", storage.ErrForeign, s.keys.base)
+	}
+	_, err = s.txn(ctx, "marking the path", &pb.TxnRequest{
+		Compare: []*pb.Compare{absent(s.keys.format)}, Success: []*pb.RequestOp{putOp(s.keys.format, []byte(formatText))},
+	})
+	return err
+}
+
+// limit bounds a call by the request timeout and, where it only reads, by Close.
+func (s *Store) limit(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	stop := context.AfterFunc(s.closing, cancel)
+	return ctx, func() { stop(); cancel() }
+}
+
+// read carries out a range request. An endpoint that is silent for its share of the time is given up for the next one.
+func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	attempts := min(len(s.o.Endpoints), 3)
+	for i := 1; ; i++ {
+		limited, cancel := s.limit(ctx, s.o.RequestTimeout/time.Duration(attempts))
+		resp, err := s.kv.Range(limited, r, callOptions...)
+		cancel()
+		if err == nil {
+			return resp, nil
+		}
+		if i >= attempts || status.Code(err) != codes.DeadlineExceeded || s.ready(ctx) != nil {
+			return nil, s.explain(ctx, doing, err)
+		}
+	}
+}
+
+// txn carries out a transaction, once.
+func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	resp, err := s.kv.Txn(limited, r, callOptions...)
+	if err != nil {
+		return nil, s.explain(ctx, doing, err)
+	}
+	return resp, nil
+}
+
+func rangeOp(r *pb.RangeRequest) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestRange{RequestRange: r}}
+}
+
+func putOp(key, value []byte) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestPut{RequestPut: &pb.PutRequest{Key: key, Value: value}}}
+}
+
+func deleteOp(key []byte) *pb.RequestOp {
+	return &pb.RequestOp{Request: &pb.RequestOp_RequestDeleteRange{RequestDeleteRange: &pb.DeleteRangeRequest{Key: key}}}
+}
+
+func absent(key []byte) *pb.Compare {
+	return &pb.Compare{Key: key, Target: pb.Compare_CREATE, TargetUnion: &pb.Compare_CreateRevision{}}
+}
+
+func holds(key, value []byte) *pb.Compare {
+	return &pb.Compare{Key: key, Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: value}}
+}
+
+// written compares with the revision at which key was last written; 0 where it is absent.
+func written(key []byte, revision int64) *pb.Compare {
+	return &pb.Compare{Key: key, Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: revision}}
+}

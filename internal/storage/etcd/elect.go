@@ -1,0 +1,184 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// seat is the office as one read shows it.
+type seat struct {
+	revision int64  // of etcd
+	leader   int64  // revision of the election, which is the epoch; 0 where nobody was elected
+	lease    int64  // revision of the last renewal
+	record   []byte // of the leader
+	expires  time.Duration
+}
+
+// observation is when this node first saw the lease as it is. Only the length of time counts, never what time it is elsewhere.
+type observation struct {
+	mu    sync.Mutex
+	lease int64
+	at    time.Duration
+}
+
+// since returns when the lease of that revision was first seen: now, or earlier.
+func (o *observation) since(lease int64, now time.Duration) time.Duration {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.lease != lease {
+		o.lease, o.at = lease, now
+	}
+	return o.at
+}
+
+// look reads the office.
+func (s *Store) look(ctx context.Context) (seat, error) {
+	resp, err := s.read(ctx, "reading the office", &pb.RangeRequest{Key: s.keys.office, RangeEnd: s.keys.officeEnd, Limit: 8})
+	if err != nil {
+		return seat{}, err
+	}
+	now := s.clock() // behind the read: a lease seen late is only waited for longer
+	out := seat{revision: resp.Header.Revision}
+	for _, kv := range resp.Kvs {
+		switch string(kv.Key) {
+		case string(s.keys.leader):
+			out.leader, out.record = kv.ModRevision, kv.Value
+		case string(s.keys.lease):
+			out.lease = kv.ModRevision
+		}
+	}
+	if out.leader == 0 {
+		return out, nil
+	}
+	ttl, _, err := decodeLeader(out.record)
+	if err != nil {
+		return seat{}, err
+	}
+	// Without a lease the election itself is what was seen; revisions are never the same.
+	out.expires = s.observed.since(max(out.lease, out.leader), now) + ttl
+	return out, nil
+}
+
+// Leader implements storage.Elector. A leader whose lease has not been renewed for its whole length, as this node sees it, is not in office.
+func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, 0, err
+	}
+	now, err := s.look(ctx)
+	if err != nil {
+		return nil, 0, err
+	}
+	if now.leader == 0 || s.clock() >= now.expires {
+		return nil, 0, storage.ErrNotFound
+	}
+	_, identity, err := decodeLeader(now.record)
+	return identity, uint64(now.leader), err
+}
+
+// Campaign implements storage.Elector. While etcd is away it goes on waiting.
+func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if len(identity) > maxIdentity {
+		return nil, fmt.Errorf("%w: an identity of %d bytes; at most %d are allowed", storage.ErrTooLarge, len(identity), maxIdentity)
+	}
+	for {
+		l, err := s.candidacy(ctx, identity)
+		switch {
+		case l != nil:
+			return l, nil
+		case s.ready(ctx) != nil:
+			return nil, s.ready(ctx)
+		case err != nil && !errors.Is(err, storage.ErrUnavailable):
+			return nil, err
+		case err != nil:
+			s.log.Warn("the election waits for etcd", "error", err)
+			s.pause(ctx, pauseAfterLoss)
+		}
+	}
+}
+
+// candidacy looks once, and takes the office or waits until it may be vacant.
+func (s *Store) candidacy(ctx context.Context, identity []byte) (*leadership, error) {
+	now, err := s.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if now.leader == 0 || s.clock() >= now.expires {
+		return s.take(ctx, now, identity)
+	}
+	return nil, s.untilVacant(ctx, now)
+}
+
+// take seats this node, unless the office has changed since it was looked at.
+func (s *Store) take(ctx context.Context, now seat, identity []byte) (*leadership, error) {
+	sent := s.clock()
+	resp, err := s.txn(ctx, "taking the office", &pb.TxnRequest{
+		Compare: []*pb.Compare{written(s.keys.leader, now.leader), written(s.keys.lease, now.lease)},
+		Success: []*pb.RequestOp{putOp(s.keys.leader, encodeLeader(s.o.LeaseTTL, identity)), putOp(s.keys.lease, nil)},
+	})
+	if err != nil || !resp.Succeeded {
+		return nil, err
+	}
+	return s.seated(uint64(resp.Header.Revision), sent)
+}
+
+// untilVacant returns when the office has been given up, or its lease has run out as far as this node was told. It
+// may return early: the caller looks again.
+func (s *Store) untilVacant(ctx context.Context, now seat) error {
+	waiting, stop := context.WithCancel(ctx)
+	defer stop()
+	w, err := s.watchRange(waiting, now.revision+1, s.keys.office, s.keys.officeEnd)
+	if err != nil {
+		if errors.Is(err, errCompacted) {
+			return nil
+		}
+		return err
+	}
+	defer w.cancel()
+	ttl, _, err := decodeLeader(now.record)
+	if err != nil {
+		return err
+	}
+	timer := time.NewTimer(now.expires - s.clock())
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-s.closing.Done():
+			return storage.ErrClosed
+		case <-timer.C:
+			return nil
+		case answer, ok := <-w.answers:
+			if !ok || answer.Err() != nil {
+				s.pause(ctx, pauseAfterLoss)
+				return nil
+			}
+			for _, e := range answer.Events {
+				if string(e.Kv.Key) != string(s.keys.lease) || e.Type == mvccpb.Event_DELETE {
+					return nil
+				}
+				timer.Reset(s.observed.since(e.Kv.ModRevision, s.clock()) + ttl - s.clock())
+			}
+		}
+	}
+}
+
+// pause waits, unless something ends.
+func (s *Store) pause(ctx context.Context, d time.Duration) {
+	select {
+	case <-ctx.Done():
+	case <-s.closing.Done():
+	case <-time.After(d):
+	}
+}

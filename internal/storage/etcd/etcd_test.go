@@ -1,0 +1,46 @@
+package etcd_test
+
+import (
+	"fmt"
+	"sync/atomic"
+	"testing"
+
+	"go.uber.org/goleak"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/etcd"
+	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/storage/storagetest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+// paths keeps the tests that share a server apart.
+var paths atomic.Int64
+
+func options(c *etcdtest.Cluster) etcd.Options {
+	return etcd.Options{Endpoints: c.Endpoints, Path: fmt.Sprint("/test/", paths.Add(1))}
+}
+
+func open(t testing.TB, o etcd.Options) *etcd.Store {
+	t.Helper()
+	s, err := etcd.Open(t.Context(), o)
+	if err != nil {
+		t.Fatalf("Open: %v", err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("Close: %v", err)
+		}
+	})
+	return s
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	storagetest.Run(t, func(*testing.T) storagetest.Harness {
+		o := options(server)
+		return storagetest.Harness{Shared: true, Open: func() (storage.Store, error) { return etcd.Open(t.Context(), o) }}
+	})
+}

@@ -1,0 +1,147 @@
+package etcdtest
+
+import (
+	"net"
+	"net/url"
+	"sync"
+	"testing"
+)
+
+// Proxy forwards TCP connections to a server, until it is told otherwise.
+type Proxy struct {
+	Endpoint string // URL of the proxy, with the server's scheme
+
+	target   string
+	listener net.Listener
+	tasks    sync.WaitGroup
+
+	mu      sync.Mutex
+	stalled chan struct{} // closed when bytes may pass
+	conns   map[net.Conn]struct{}
+	closed  bool
+}
+
+// NewProxy starts a proxy in front of the endpoint, for the length of the test.
+func NewProxy(t testing.TB, endpoint string) *Proxy {
+	t.Helper()
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Proxy{Endpoint: u.Scheme + "://" + l.Addr().String(), target: u.Host, listener: l, stalled: make(chan struct{}),
+		conns: map[net.Conn]struct{}{}}
+	close(p.stalled)
+	p.tasks.Go(p.accept)
+	t.Cleanup(p.close)
+	return p
+}
+
+func (p *Proxy) accept() {
+	for {
+		in, err := p.listener.Accept()
+		if err != nil {
+			return
+		}
+		p.tasks.Go(func() { p.serve(in) })
+	}
+}
+
+func (p *Proxy) serve(in net.Conn) {
+	if !p.add(in) {
+		return
+	}
+	defer p.remove(in)
+	out, err := net.Dial("tcp", p.target)
+	if err != nil || !p.add(out) {
+		return
+	}
+	defer p.remove(out)
+	var both sync.WaitGroup
+	both.Go(func() { p.copy(out, in) })
+	both.Go(func() { p.copy(in, out) })
+	both.Wait()
+}
+
+func (p *Proxy) add(c net.Conn) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		_ = c.Close()
+		return false
+	}
+	p.conns[c] = struct{}{}
+	return true
+}
+
+func (p *Proxy) remove(c net.Conn) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.conns, c)
+	_ = c.Close()
+}
+
+// copy passes bytes on, and holds those that it has while the proxy is stalled.
+func (p *Proxy) copy(to, from net.Conn) {
+	defer func() { _ = to.Close(); _ = from.Close() }() // one end gone is both
+	buffer := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			p.mu.Lock()
+			pass := p.stalled
+			p.mu.Unlock()
+			<-pass
+			if _, err := to.Write(buffer[:n]); err != nil {
+				return
+			}
+		}
+		if err != nil {
+			return
+		}
+	}
+}
+
+// Stall holds all bytes back, in both directions, without closing anything: what was sent arrives when Flow is called.
+func (p *Proxy) Stall() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stalled:
+		p.stalled = make(chan struct{})
+	default:
+	}
+}
+
+// Flow ends a stall.
+func (p *Proxy) Flow() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	select {
+	case <-p.stalled:
+	default:
+		close(p.stalled)
+	}
+}
+
+// Cut closes all connections; new ones are taken.
+func (p *Proxy) Cut() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for c := range p.conns {
+		_ = c.Close()
+	}
+}
+
+func (p *Proxy) close() {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	_ = p.listener.Close()
+	p.Flow()
+	p.Cut()
+	p.tasks.Wait()
+}

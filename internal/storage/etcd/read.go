@@ -1,0 +1,152 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"sort"
+	"strings"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Get implements storage.Store.
+func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckKey(key); err != nil {
+		return nil, err
+	}
+	resp, err := s.read(ctx, "reading", &pb.RangeRequest{Key: s.keys.of(key)})
+	switch {
+	case err != nil:
+		return nil, err
+	case len(resp.Kvs) == 0:
+		return nil, storage.ErrNotFound
+	case resp.Kvs[0].Value == nil:
+		return []byte{}, nil
+	}
+	return resp.Kvs[0].Value, nil
+}
+
+// Revision implements storage.Sequencer: the revision of etcd at the last commit.
+func (s *Store) Revision(ctx context.Context) (uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	resp, err := s.read(ctx, "reading the revision", &pb.RangeRequest{Key: s.keys.commit})
+	if err != nil || len(resp.Kvs) == 0 {
+		return 0, err
+	}
+	return uint64(resp.Kvs[0].ModRevision), nil
+}
+
+// Size implements storage.Sizer: the size of etcd's database, with its history and with what others keep in it.
+func (s *Store) Size(ctx context.Context) (int64, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	resp, err := pb.NewMaintenanceClient(s.client.ActiveConnection()).Status(limited, &pb.StatusRequest{}, callOptions...)
+	if err != nil {
+		return 0, s.explain(ctx, "asking for the size", err)
+	}
+	return resp.DbSize, nil
+}
+
+// List implements storage.Store, as of one moment.
+func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	for attempt := 1; ; attempt++ {
+		p := pager{store: s, ctx: ctx, size: minPage}
+		if limit > 0 {
+			p.size = min(limit+1, maxPage)
+		}
+		names, err := storage.Names(prefix, after, limit, p.seek)
+		if errors.Is(err, errCompacted) && attempt < 3 {
+			continue // as of a later moment
+		}
+		return names, err
+	}
+}
+
+// Bounds of a page of keys.
+const (
+	minPage = 64
+	maxPage = 1024
+)
+
+// pager finds keys in order, many with each request. When its reader jumps over what was fetched (a folder with many
+// keys costs one name) pages become smaller; when it uses them up, larger.
+type pager struct {
+	store    *Store
+	ctx      context.Context
+	revision int64  // of the first page; the others are as of the same moment
+	from     string // the page begins here,
+	page     []*mvccpb.KeyValue
+	last     bool // and is the last one
+	size     int
+	used     int // of the page
+}
+
+// seek returns the first key at or behind from.
+func (p *pager) seek(from string) (string, bool, error) {
+	if key, ok := p.find(from); ok {
+		return key, true, nil
+	}
+	if p.page != nil && p.last {
+		return "", false, nil
+	}
+	if p.page != nil {
+		if p.used*4 < len(p.page) {
+			p.size = max(p.size/4, 2)
+		} else {
+			p.size = min(p.size*2, maxPage)
+		}
+	}
+	if err := p.fetch(from); err != nil {
+		return "", false, err
+	}
+	key, ok := p.find(from)
+	return key, ok, nil
+}
+
+// find looks in the page.
+func (p *pager) find(from string) (string, bool) {
+	if p.page == nil || from < p.from {
+		return "", false
+	}
+	want := p.store.keys.data + from
+	i := sort.Search(len(p.page), func(i int) bool { return string(p.page[i].Key) >= want })
+	if i == len(p.page) {
+		return "", false
+	}
+	p.used++
+	return p.store.keys.name(p.page[i].Key)
+}
+
+func (p *pager) fetch(from string) error {
+	resp, err := p.store.read(p.ctx, "listing", &pb.RangeRequest{
+		Key: p.store.keys.of(from), RangeEnd: p.store.keys.dataEnd, Limit: int64(p.size), Revision: p.revision, KeysOnly: true,
+	})
+	if err != nil {
+		return err
+	}
+	if p.revision == 0 {
+		p.revision = resp.Header.Revision
+	}
+	p.from, p.page, p.last, p.used = strings.Clone(from), resp.Kvs, !resp.More, 0
+	if p.page == nil {
+		p.page = []*mvccpb.KeyValue{}
+	}
+	return nil
+}

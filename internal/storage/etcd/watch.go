@@ -1,0 +1,196 @@
+package etcd
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// follower is the one watch in etcd that feeds all readers: of every key of the data, and of the commit's number, so that there is a
+// mark for each commit. etcd never splits a revision between answers.
+type follower struct {
+	mu      sync.Mutex
+	running bool // readers may subscribe
+	feed    storage.Feed
+}
+
+// pauseAfterLoss is how long a watch that etcd ended waits until it goes on: about an etcd election.
+const pauseAfterLoss = 200 * time.Millisecond
+
+// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 4,096 events behind, and where
+// etcd has compacted what was missed while it was away.
+func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	all, err := s.subscribe(ctx, prefix)
+	if err != nil {
+		return nil, err
+	}
+	// Read behind subscribing: whatever is committed after this call has a higher revision, and comes through the feed.
+	floor, err := s.head(ctx)
+	if err != nil {
+		return nil, err
+	}
+	events := make(chan storage.Event)
+	err = s.launch(func() {
+		defer close(events)
+		forward(ctx, s.closing, all, events, uint64(floor))
+	})
+	return events, err
+}
+
+// forward hands on what comes behind floor.
+func forward(ctx, closing context.Context, all <-chan storage.Event, events chan<- storage.Event, floor uint64) {
+	for e := range all {
+		if e.Revision <= floor {
+			continue
+		}
+		select {
+		case events <- e:
+		case <-ctx.Done():
+			return
+		case <-closing.Done():
+			return
+		}
+	}
+}
+
+// head is etcd's present revision.
+func (s *Store) head(ctx context.Context) (int64, error) {
+	resp, err := s.read(ctx, "starting a watch", &pb.RangeRequest{Key: s.keys.commit, CountOnly: true})
+	if err != nil {
+		return 0, err
+	}
+	return resp.Header.Revision, nil
+}
+
+func (s *Store) subscribe(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	if !s.follow.running {
+		from, err := s.head(ctx)
+		if err != nil {
+			return nil, err
+		}
+		w, err := s.watch(ctx, from+1)
+		if err != nil {
+			return nil, err
+		}
+		if err := s.launch(func() { s.followOn(w) }); err != nil {
+			w.cancel()
+			return nil, err
+		}
+		s.follow.running = true
+	}
+	return s.follow.feed.Subscribe(prefix, ctx, s.closing), nil
+}
+
+// tail is a watch in etcd. The client library lets it go on behind a lost connection.
+type tail struct {
+	answers clientv3.WatchChan
+	cancel  context.CancelFunc
+	next    int64 // first revision that was not sent yet
+}
+
+// watch begins a watch and waits until etcd has it.
+func (s *Store) watch(ctx context.Context, from int64) (*tail, error) {
+	return s.watchRange(ctx, from, s.keys.commit, s.keys.dataEnd)
+}
+
+func (s *Store) watchRange(ctx context.Context, from int64, key, end []byte) (*tail, error) {
+	watching, cancel := context.WithCancel(s.closing)
+	slow := time.AfterFunc(s.o.RequestTimeout, cancel)
+	stop := context.AfterFunc(ctx, cancel)
+	// A member without a leader must say so, or the watch would stand still without a word.
+	answers := s.client.Watch(clientv3.WithRequireLeader(watching), string(key),
+		clientv3.WithRange(string(end)), clientv3.WithRev(from), clientv3.WithCreatedNotify())
+	first, ok := <-answers
+	if !stop() || !slow.Stop() || !ok || first.Err() != nil {
+		cancel()
+		err := first.Err()
+		if err == nil {
+			err = context.DeadlineExceeded
+		}
+		return nil, s.explain(ctx, "starting a watch", err)
+	}
+	return &tail{answers: answers, cancel: cancel, next: from}, nil
+}
+
+// followOn publishes what etcd sends until Close, or until events are lost for good.
+func (s *Store) followOn(w *tail) {
+	for {
+		err := s.publish(w)
+		w.cancel()
+		if s.closing.Err() != nil || errors.Is(err, rpctypes.ErrCompacted) {
+			break
+		}
+		s.log.Warn("the watch of etcd was interrupted; it goes on where it was", "error", err)
+		if w = s.again(w.next); w == nil {
+			break
+		}
+	}
+	s.follow.mu.Lock()
+	defer s.follow.mu.Unlock()
+	s.follow.running = false
+	s.follow.feed.Break()
+}
+
+// again resumes the watch, however long etcd is away. It returns nil at Close, and where the history is gone.
+func (s *Store) again(next int64) *tail {
+	for {
+		select {
+		case <-s.closing.Done():
+			return nil
+		case <-time.After(pauseAfterLoss):
+		}
+		w, err := s.watch(s.closing, next)
+		switch {
+		case err == nil:
+			return w
+		case errors.Is(err, errCompacted), errors.Is(err, ErrDenied):
+			s.log.Error("the watch of etcd cannot go on; what changed meanwhile is read again", "error", err)
+			return nil
+		}
+	}
+}
+
+// publish hands events on until the watch ends.
+func (s *Store) publish(w *tail) error {
+	for answer := range w.answers {
+		if err := answer.Err(); err != nil {
+			return err
+		}
+		if n := len(answer.Events); n > 0 {
+			s.follow.feed.Publish(s.keys.events(answer.Events)...)
+			w.next = answer.Events[n-1].Kv.ModRevision + 1
+		}
+	}
+	return context.Canceled
+}
+
+// events are those of the store, with a mark behind those of each revision.
+func (l layout) events(from []*clientv3.Event) []storage.Event {
+	out := make([]storage.Event, 0, len(from)+1)
+	for i, e := range from {
+		revision := uint64(e.Kv.ModRevision)
+		if key, ok := l.name(e.Kv.Key); ok {
+			out = append(out, storage.Event{Key: key, Deleted: e.Type == mvccpb.Event_DELETE, Revision: revision})
+		}
+		if i+1 == len(from) || from[i+1].Kv.ModRevision != e.Kv.ModRevision {
+			out = append(out, storage.Event{Revision: revision})
+		}
+	}
+	return out
+}
