@@ -204,9 +204,9 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	return plain, nil
 }
 
-// PINState is what the token says of the PIN's counter now.
+// PINState is what the token says of the PIN's counter now. It sends no PIN.
 func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err error) {
-	info, err := w.token.Info(ctx)
+	info, err := w.token.Look(ctx)
 	if err != nil {
 		return false, false, false, w.failure(err)
 	}

@@ -2,13 +2,15 @@ package sealtest
 
 import (
 	"context"
-	"errors"
+	"runtime"
+	"sync"
 	"testing"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
 
+	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -28,10 +30,11 @@ func both(t *testing.T, what string, f *Fixture, blob *wrapping.BlobInfo, plain 
 	refuse(t, "Decrypt, "+what, f.Wrapper, blob, aad, plain, want...)
 }
 
+// mute asks a peer that does not answer: each call ends by its deadline, and leaves nothing running.
 func mute(t *testing.T, _ Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
-	before := goleak.IgnoreCurrent()
+	idle := runtime.NumGoroutine()
 	restore := f.Mute()
 	calls := map[string]func(context.Context) error{
 		"Encrypt": func(ctx context.Context) error {
@@ -44,17 +47,72 @@ func mute(t *testing.T, _ Harness, f *Fixture) {
 		},
 	}
 	for name, call := range calls {
-		punctual(t, name, plain, call)
+		if punctual(t, name, plain, call) == nil {
+			t.Errorf("%s worked although nobody answers", name)
+		}
 	}
+	// These may answer from memory.
+	_ = punctual(t, "KeyId", plain, func(ctx context.Context) error { _, err := f.Wrapper.KeyId(ctx); return err })
+	if v, ok := f.Wrapper.(seals.Versioned); ok {
+		_ = punctual(t, "KeyVersion", plain, func(ctx context.Context) error { _, err := v.KeyVersion(ctx); return err })
+	}
+	if d, ok := f.Wrapper.(seals.Describer); ok {
+		_ = punctual(t, "Describe", plain, func(ctx context.Context) error { _, err := d.Describe(ctx); return err })
+	}
+	crowd(t, f, blob, plain)
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
-	if err := goleak.Find(before); err != nil {
-		t.Errorf("a call that ran out of time left something running: %v", err)
+	settle(t, idle)
+}
+
+// waiting is how many calls wait for a mute peer at once.
+const waiting = 64
+
+// crowd has many calls wait for a mute peer.
+func crowd(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	var wg sync.WaitGroup
+	for range waiting {
+		wg.Go(func() {
+			if _, err := f.Wrapper.Decrypt(ctx, blob, wrapping.WithAad(aad)); err == nil {
+				t.Error("Decrypt among others worked although nobody answers")
+			} else {
+				checkFailure(t, "Decrypt of a mute peer, among others", err, plain, seals.Unreachable)
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// settle waits until what the calls had running is gone. A few connections may be new; a goroutine for each call may not.
+func settle(t *testing.T, idle int) {
+	t.Helper()
+	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		n := runtime.NumGoroutine()
+		if n < idle+waiting/2 {
+			return
+		}
+		if time.Now().After(until) {
+			t.Errorf("%d goroutines ran before the peer fell mute, and %d long after it came back", idle, n)
+			return
+		}
 	}
 }
 
-// punctual checks that a call ends by its deadline. A busy machine may delay any single call, so the best of three counts.
-func punctual(t *testing.T, name string, plain []byte, call func(context.Context) error) {
+// nothingLeft checks that f, which closes what it opened, leaves no goroutine behind.
+func nothingLeft(t *testing.T, f func()) {
+	t.Helper()
+	before := goleak.IgnoreCurrent()
+	f()
+	if err := goleak.Find(before); err != nil {
+		t.Errorf("after a peer was mute and everything was closed, something still runs: %v", err)
+	}
+}
+
+// punctual checks that a call ends by its deadline, and gives its error. A busy machine may delay any single call, so the best of three counts.
+func punctual(t *testing.T, name string, plain []byte, call func(context.Context) error) error {
 	t.Helper()
 	best := time.Duration(1<<63 - 1)
 	for range 3 {
@@ -63,116 +121,58 @@ func punctual(t *testing.T, name string, plain []byte, call func(context.Context
 		err := call(ctx)
 		best = min(best, time.Since(start))
 		cancel()
-		if err == nil {
-			t.Fatalf("%s worked although nobody answers", name)
+		if err != nil {
+			checkFailure(t, name+" of a mute peer", err, plain, seals.Unreachable)
 		}
-		checkFailure(t, name+" of a mute peer", err, plain, seals.Unreachable)
-		if best <= deadline+overtime {
-			return
+		if err == nil || best <= deadline+overtime {
+			return err
 		}
 	}
 	t.Errorf("%s returned %v after its start, and its deadline was %v", name, best, deadline)
+	return context.DeadlineExceeded
 }
 
-func away(t *testing.T, _ Harness, f *Fixture) {
+func away(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Away()
-	both(t, "peer away", f, blob, plain, seals.Unreachable, seals.KeyGone)
+	both(t, "peer away", f, blob, plain, h.classes("Away", seals.Unreachable)...)
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 }
 
-func throttled(t *testing.T, _ Harness, f *Fixture) {
+func throttled(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Throttle()
-	both(t, "throttled", f, blob, plain, seals.Throttled)
+	both(t, "throttled", f, blob, plain, h.classes("Throttle", seals.Throttled)...)
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 }
 
-func garbled(t *testing.T, _ Harness, f *Fixture) {
+// garbled damages answers: no wrong plaintext is returned, and no set keeps a blob that cannot be decrypted.
+func garbled(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Garble()
-	if got, err := f.Wrapper.Decrypt(within(t, patience), blob, wrapping.WithAad(aad)); err == nil {
-		t.Errorf("a damaged answer was taken for a plaintext of %d bytes", len(got))
-	} else {
-		checkFailure(t, "damaged answer", err, plain, seals.Corrupt, seals.Unreachable)
+	refuse(t, "damaged answer", f.Wrapper, blob, aad, plain, h.classes("Garble", seals.Corrupt)...)
+	if _, people := f.Wrapper.(seals.Quorum); !people {
+		root := secret.New(random(seals.RootKeyLen))
+		if _, err := setOf(t, "main", f.Wrapper).Wrap(within(t, patience), "c", 1, root, nil, nil); err == nil {
+			t.Error("a set kept a blob that was damaged on its way")
+		} else {
+			checkFailure(t, "wrapping with damaged answers", err, root.Expose(), h.classes("Garble", seals.Corrupt)...)
+		}
 	}
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 }
 
-func disabled(t *testing.T, _ Harness, f *Fixture) {
+func forbidden(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
-	f.Disable()
-	both(t, "key disabled", f, blob, plain, seals.KeyDisabled)
-	if f.Enable != nil {
-		f.Enable()
-		decrypt(t, f.Wrapper, blob, plain)
-	}
-}
-
-func scheduled(t *testing.T, _ Harness, f *Fixture) {
-	plain := random(32)
-	blob := encrypt(t, f.Wrapper, plain)
-	f.Schedule()
-	both(t, "key scheduled for destruction", f, blob, plain, seals.PendingDeletion)
-}
-
-func destroyed(t *testing.T, _ Harness, f *Fixture) {
-	plain := random(32)
-	blob := encrypt(t, f.Wrapper, plain)
-	f.Destroy()
-	both(t, "key destroyed", f, blob, plain, seals.KeyGone)
-}
-
-func rotated(t *testing.T, _ Harness, f *Fixture) {
-	plain := random(32)
-	old := encrypt(t, f.Wrapper, plain)
-	before := versionOf(t, f.Wrapper)
-	f.Rotate()
-	decrypt(t, f.Wrapper, old, plain)
-	fresh := encrypt(t, f.Wrapper, plain)
-	decrypt(t, f.Wrapper, fresh, plain)
-	if after := versionOf(t, f.Wrapper); after == before {
-		t.Errorf("the key was rotated, and its version is still %q", after)
-	}
-}
-
-// versionOf is the key's version where the provider tells it, else the key's id.
-func versionOf(t *testing.T, w wrapping.Wrapper) string {
-	t.Helper()
-	v, ok := w.(seals.Versioned)
-	if !ok {
-		return keyIDOf(t, w)
-	}
-	version, err := v.KeyVersion(within(t, patience))
-	if err != nil || version == "" {
-		t.Fatalf("KeyVersion is %q, %v", version, err)
-	}
-	return version
-}
-
-func expired(t *testing.T, _ Harness, f *Fixture) {
-	plain := random(32)
-	blob := encrypt(t, f.Wrapper, plain)
-	f.Expire()
-	_, err := f.Wrapper.Decrypt(within(t, patience), blob, wrapping.WithAad(aad))
-	if err == nil {
-		t.Fatal("Decrypt worked with credentials that have expired")
-	}
-	checkFailure(t, "credentials expired", err, plain, seals.Denied)
-	if f.Renew == nil {
-		return
-	}
-	f.Renew()
-	var failure *seals.Failure
-	if errors.As(err, &failure) && failure.Final {
-		return // it told that only a new configuration helps
-	}
+	restore := f.Deny()
+	both(t, "no permission", f, blob, plain, h.classes("Deny", seals.Denied)...)
+	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 }

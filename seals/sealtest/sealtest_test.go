@@ -48,10 +48,12 @@ func fixture(t *testing.T) *sealtest.Fixture {
 		Garble:   during(sealtest.Fault{Class: seals.Corrupt}),
 		Disable:  always(sealtest.Fault{Class: seals.KeyDisabled}),
 		Enable:   f.Clear,
-		Schedule: always(sealtest.Fault{Class: seals.PendingDeletion}),
-		Destroy:  always(sealtest.Fault{Class: seals.KeyGone}),
-		Expire:   always(sealtest.Fault{Class: seals.Denied}),
-		Renew:    f.Clear,
+		Schedule: always(sealtest.Fault{Class: seals.PendingDeletion}), Unschedule: f.Clear,
+		Deny:    during(sealtest.Fault{Class: seals.Denied}),
+		Calls:   func() int { return f.Calls(sealtest.Encrypt) + f.Calls(sealtest.Decrypt) },
+		Destroy: always(sealtest.Fault{Class: seals.KeyGone}),
+		Expire:  always(sealtest.Fault{Class: seals.Denied}),
+		Renew:   f.Clear,
 		Rotate: func() {
 			_, err := f.SetConfig(t.Context(), wrapping.WithConfigMap(map[string]string{
 				"current_key": keyB, "current_key_id": "a2", "previous_key": keyA, "previous_key_id": "a"}))
@@ -152,17 +154,33 @@ var flaws = map[string]struct {
 			return &wrapping.BlobInfo{Ciphertext: p}, nil
 		},
 	}, "or the plaintext itself"},
+	noReasons: {flawed{}, "the fixture has no Throttle, and the harness does not say"},
+	"leaves goroutines": {flawed{
+		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+			if _, ok := ctx.Deadline(); ok {
+				go func() { select {} }()
+			}
+			return w.Decrypt(ctx, b, o...)
+		},
+	}, "something still runs"},
 }
+
+const noReasons = "gives no reasons"
 
 // TestSuiteRefuses runs this program again for each flaw, because a test cannot watch itself fail.
 func TestSuiteRefuses(t *testing.T) {
 	const variable = "SEALTEST_FLAW"
 	if name := os.Getenv(variable); name != "" {
-		sealtest.Run(t, sealtest.Harness{Goroutines: 1, New: func(t *testing.T) *sealtest.Fixture {
+		h := sealtest.Harness{Goroutines: 1, New: func(t *testing.T) *sealtest.Fixture {
+			f := sealtest.NewFaulty(newStatic(t, keyA, "a"))
 			w := flaws[name].provider
-			w.Wrapper = newStatic(t, keyA, "a")
-			return &sealtest.Fixture{Wrapper: &w}
-		}})
+			w.Wrapper = f
+			return &sealtest.Fixture{Wrapper: &w, Mute: func() func() { f.Break(sealtest.Fault{Hang: true}); return f.Clear }}
+		}, Without: sealtest.Unless("it is only there to be refused", "Mute")}
+		if name == noReasons {
+			h.Without = nil
+		}
+		sealtest.Run(t, h)
 		return
 	}
 	for name, flaw := range flaws {

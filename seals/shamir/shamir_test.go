@@ -63,7 +63,7 @@ func TestConforms(t *testing.T) {
 			Other:   unlocked(t, newSeed(t)),
 			Again:   func() wrapping.Wrapper { return unlocked(t, seed) },
 		}
-	}})
+	}, Without: sealtest.Unless("people hold the key: there is neither a peer nor a state of the key", "Other", "Again")})
 }
 
 func TestWrapsWithoutTheQuorumAndUnwrapsWithIt(t *testing.T) {

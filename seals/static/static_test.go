@@ -57,7 +57,7 @@ func TestConforms(t *testing.T) {
 				}
 			},
 		}
-	}})
+	}, Without: sealtest.Unless("the key is in the configuration: there is neither a peer nor a state of the key", "Other", "Again", "Rotate")})
 }
 
 func TestKeyInEveryForm(t *testing.T) {
