@@ -1,0 +1,30 @@
+package hsm
+
+import (
+	"errors"
+	"testing"
+
+	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+)
+
+// TestLookSendsNoPIN: the token's flags are seen without a session and without a log-in, whatever the PIN.
+func TestLookSendsNoPIN(t *testing.T) {
+	t.Parallel()
+	f := newFake(t)
+	f.slots[0].Flags |= ck.TokenPINFinalTry
+	tok := f.token(nil)
+	defer shut(t, tok)
+	for range 3 {
+		info, err := tok.Look(t.Context())
+		if err != nil || !info.PINFinalTry || info.PINLocked || info.Serial == "" {
+			t.Errorf("%+v, %v", info, err)
+		}
+	}
+	if f.counted("login") != 0 || f.counted("open") != 0 {
+		t.Errorf("%d log-ins, %d sessions", f.counted("login"), f.counted("open"))
+	}
+	f.set(func() { f.slots = nil })
+	if _, err := tok.Look(t.Context()); !errors.Is(err, ErrTokenNotFound) {
+		t.Errorf("no token: %v", err)
+	}
+}
