@@ -117,6 +117,9 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 	return t, nil
 }
 
+// Holds reports whether this is the key of the table: what is in memory no longer counts once another node has changed it.
+func (t *Table) Holds(key string) bool { return key == t.table }
+
 // Reload reads the table again: another node changed it, or a commit's outcome was unknown.
 func (t *Table) Reload(ctx context.Context) error {
 	t.mu.Lock()

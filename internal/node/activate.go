@@ -21,7 +21,10 @@ var errCustody = errors.New("node: the record of who holds the unseal shares was
 // activate builds what requests need on an open barrier and publishes it. The caller holds transition. Where it
 // fails the barrier is closed again and the node stays sealed.
 func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
-	a, err := n.assemble(ctx, b)
+	if n.Clustered() {
+		return n.join(ctx, b)
+	}
+	a, err := n.assemble(ctx, b, false)
 	if err != nil {
 		return errors.Join(storeFault(err, "the node could not become active"), b.Seal(ctx))
 	}
@@ -35,7 +38,8 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	return nil
 }
 
-func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error) {
+// assemble opens everything that lies behind the barrier. A standby's has no workers, and writes nothing.
+func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*Active, error) {
 	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
 	raw, err := b.Get(ctx, pathCluster)
 	if err != nil {
@@ -62,12 +66,20 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier) (*Active, error
 		return nil, err
 	}
 	if n.cfg.Trail != nil {
-		if err := n.cfg.Trail.Activate(ctx, b); err != nil {
+		attach := n.cfg.Trail.Activate
+		if standby {
+			attach = n.cfg.Trail.Follow
+		}
+		if err := attach(ctx, b); err != nil {
 			return nil, err
 		}
 	}
 	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
-	return &Active{barrier: b, tokens: tokens, mounts: mounts, logins: logins, stop: start(mounts.Run, logins.Run, tokens.Run)}, nil
+	a := &Active{barrier: b, tokens: tokens, mounts: mounts, logins: logins, stop: func() {}}
+	if !standby {
+		a.stop = start(mounts.Run, logins.Run, tokens.Run)
+	}
+	return a, nil
 }
 
 // start runs each of these in a goroutine of its own and returns what ends them and waits for them.

@@ -203,7 +203,7 @@ func (n *Node) acknowledge(ctx context.Context, p recovery.Purpose, nonce string
 func (n *Node) wipeAnswers(ctx context.Context) {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a := n.active.Load()
+	a := n.writer()
 	if a == nil || !n.answersOver() {
 		return
 	}

@@ -6,15 +6,15 @@ import (
 	"time"
 )
 
-// cluster is what the store knows of itself behind the barrier (entry core/cluster, JSON, version in "v"). The
+// clusterRecord is what the store knows of itself behind the barrier (entry core/cluster, JSON, version in "v"). The
 // cluster's id stands in the sealed record, since the seals' blobs are bound to it.
-type cluster struct {
+type clusterRecord struct {
 	Version int       `json:"v"`
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
 }
 
-func (c cluster) marshal() []byte {
+func (c clusterRecord) marshal() []byte {
 	c.Version = 1
 	b, err := json.Marshal(c)
 	if err != nil {
@@ -23,8 +23,8 @@ func (c cluster) marshal() []byte {
 	return b
 }
 
-func unmarshalCluster(b []byte) (cluster, error) {
-	var c cluster
+func unmarshalCluster(b []byte) (clusterRecord, error) {
+	var c clusterRecord
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("node: entry %s: %w", pathCluster, err)
 	}

@@ -183,7 +183,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		return err
 	}
 	tx.Put(signer.Key, signer.Value)
-	tx.Put(pathCluster, cluster{Name: name, Created: n.cfg.Now()}.marshal())
+	tx.Put(pathCluster, clusterRecord{Name: name, Created: n.cfg.Now()}.marshal())
 	for _, op := range slices.Concat(tokens.Ops, mounts, logins) {
 		tx.Put(op.Key, op.Value)
 	}

@@ -59,6 +59,10 @@ type Config struct {
 	Trail   *audit.Trail      // nil: nothing is audited
 	Metrics *metrics.Registry // nil: nothing is counted
 
+	// Cluster makes it a node of a cluster, by this name. The store must be a [storage.Elector], [storage.Watcher] and [storage.Sequencer]. Nil: it
+	// is alone, whatever the store can do.
+	Cluster *Member
+
 	Log  *slog.Logger
 	Now  func() time.Time
 	Rand io.Reader
@@ -76,6 +80,16 @@ type Timing struct {
 	Care         time.Duration // between looks whether the barrier key is due for rotation, or a kept answer for wiping: 1 min
 	Ceremony     time.Duration // how long a ceremony may take: 24 h
 	Answer       time.Duration // how long a serving node keeps the answer to the last share of a rekey: 10 min; negative = not at all
+
+	// Of a cluster.
+	Stagger    time.Duration // up to so long a node waits before it asks the seals at its start, so that not all nodes ask at once: 500 ms
+	Pause      time.Duration // how long a node that stepped down lets others stand for election first: 10 s
+	Drain      time.Duration // how long requests under way may go on in a role that is over: 5 s
+	TakeOffice time.Duration // how long reading everything again may take in a new role: 20 s
+	Prove      time.Duration // within which the storage must prove that a standby is current: 1 s
+	Echo       time.Duration // between a standby's announcements to the leader: 1 s
+	Forward    time.Duration // how long a request waits for a leader: 10 s
+	HandOver   time.Duration // how long a new root key is handed over to nodes under a seal of people: 10 min
 }
 
 func (t *Timing) defaults() {
@@ -85,6 +99,8 @@ func (t *Timing) defaults() {
 	}{
 		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.Look, 10 * time.Minute}, {&t.RetryMin, 500 * time.Millisecond},
 		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute}, {&t.Ceremony, recovery.DefaultExpiry},
+		{&t.Stagger, 500 * time.Millisecond}, {&t.Pause, 10 * time.Second}, {&t.Drain, 5 * time.Second}, {&t.TakeOffice, 20 * time.Second},
+		{&t.Prove, time.Second}, {&t.Echo, time.Second}, {&t.Forward, 10 * time.Second}, {&t.HandOver, 10 * time.Minute},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def
@@ -103,12 +119,24 @@ type Node struct {
 	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
 
 	seals      atomic.Pointer[seals.Set]
-	active     atomic.Pointer[Active]    // nil while not active
+	active     atomic.Pointer[Active]    // nil while sealed, and between two roles
 	facts      atomic.Pointer[facts]     // what is known without the barrier
 	unsealing  atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
 	answerEnds atomic.Int64              // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
 	wake       chan struct{}             // asks Run to look again at once
 	keys       keyCare                   // of Run alone
+
+	// Of a cluster; see office.go.
+	core        atomic.Pointer[barrier.Barrier] // the keys, nil while sealed; it never writes
+	tenure      atomic.Pointer[tenure]          // stored under transition
+	leader      atomic.Pointer[Leader]
+	changed     signal        // role, or leader
+	stepDown    chan struct{} // asks the leader to step down
+	retire      chan struct{} // closed when the node is about to stop
+	retireOnce  sync.Once
+	pauseUntil  atomic.Int64 // Unix ns; 0: this node may be elected
+	roll        roll
+	inOfficeNow officeCache
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.
@@ -140,8 +168,11 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Rand == nil {
 		cfg.Rand = rand.Reader
 	}
+	if err := cfg.checkCluster(); err != nil {
+		return nil, err
+	}
 	cfg.Timing.defaults()
-	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1)}
+	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), stepDown: make(chan struct{}), retire: make(chan struct{})}
 	n.facts.Store(&facts{})
 	n.seals.Store(cfg.Seals)
 	ctx, cancel := context.WithTimeout(context.Background(), firstLook)
@@ -160,6 +191,12 @@ type Active struct {
 	mounts  *doors.Table
 	logins  *doors.Table
 	stop    func() // ends what runs for it, and waits
+
+	// Of a cluster, as the rest of this struct of one role: a leader's has an office, a standby's a follower.
+	office   storage.Leadership
+	follower *follower
+	gate     *gate // of a cluster
+	settings atomic.Uint64
 }
 
 // Store is the encrypted storage.
@@ -182,7 +219,18 @@ func (n *Node) Active() (*Active, error) {
 	if a := n.active.Load(); a != nil {
 		return a, nil
 	}
+	if !n.sealed() {
+		return nil, errNoOffice
+	}
 	return nil, errSealed
+}
+
+// sealed reports whether the node has no keys.
+func (n *Node) sealed() bool {
+	if n.Clustered() {
+		return n.core.Load() == nil
+	}
+	return n.active.Load() == nil
 }
 
 // ReplaceSeals makes a sealed node use a set that was made from a changed configuration, at once; the old set is returned, for the caller to
@@ -190,7 +238,7 @@ func (n *Node) Active() (*Active, error) {
 func (n *Node) ReplaceSeals(set *seals.Set) (old *seals.Set, err error) {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if n.active.Load() != nil {
+	if !n.sealed() {
 		return nil, fault.New(fault.Invalid, "the node is unsealed; a changed seal configuration takes effect when it is restarted")
 	}
 	n.forgetShares()
@@ -216,7 +264,7 @@ func (n *Node) poke() {
 }
 
 func (n *Node) barrierOptions() barrier.Options {
-	return barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log}
+	return barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, HandOver: n.Clustered() && n.seals.Load().NeedsPeople()}
 }
 
 // load reads what stands outside the barrier. The caller holds transition.

@@ -24,8 +24,8 @@ func (n *Node) rewrapByItself(ctx context.Context, st seals.Status) {
 	if now.Before(n.keys.postpone[st.Name]) {
 		return
 	}
-	a, err := n.Active()
-	if err != nil {
+	a := n.writer()
+	if a == nil {
 		return
 	}
 	if err := n.rewrapAudited(ctx, a, st); err != nil && ctx.Err() == nil {

@@ -13,7 +13,7 @@ import (
 // Run looks after the node until ctx ends: it unseals by itself, proves that the seals would do so again, and rotates the barrier
 // key when that is due. When ctx ends it seals, which writes the exact encryption counts, and returns. It is called once.
 func (n *Node) Run(ctx context.Context) {
-	wait := time.Duration(0)
+	wait := n.firstWait()
 	backoff := n.cfg.Timing.RetryMin
 	var nextProbe, nextCare time.Time
 	for {
@@ -27,7 +27,7 @@ func (n *Node) Run(ctx context.Context) {
 		case <-timer.C:
 		}
 		timer.Stop()
-		if n.active.Load() == nil {
+		if n.sealed() {
 			if err := n.tryUnseal(ctx); err != nil {
 				wait = jitter(n.retryAfter(err, backoff))
 				backoff = min(2*backoff, n.cfg.Timing.RetryMax)
@@ -36,8 +36,8 @@ func (n *Node) Run(ctx context.Context) {
 		}
 		backoff = n.cfg.Timing.RetryMin
 		now := time.Now()
-		if n.active.Load() == nil { // uninitialised, or waiting for people
-			wait, nextProbe, nextCare = n.cfg.Timing.RetryMax, time.Time{}, time.Time{}
+		if n.sealed() { // uninitialised, or waiting for people
+			wait, nextProbe, nextCare = n.idleWait(), time.Time{}, time.Time{}
 			continue
 		}
 		if !now.Before(nextProbe) {
@@ -47,6 +47,7 @@ func (n *Node) Run(ctx context.Context) {
 			n.rotateIfDue(ctx)
 			n.wipeAnswers(ctx)
 			n.endLapsed(ctx)
+			n.endHandOver(ctx)
 			nextCare = now.Add(jitter(n.cfg.Timing.Care))
 		}
 		now = time.Now()
@@ -69,7 +70,7 @@ func jitter(d time.Duration) time.Duration {
 
 // rotateIfDue rotates the barrier key when its count or its age says so.
 func (n *Node) rotateIfDue(ctx context.Context) {
-	a := n.active.Load()
+	a := n.writer()
 	if a == nil {
 		return
 	}
@@ -87,7 +88,7 @@ func (n *Node) rotateIfDue(ctx context.Context) {
 func (n *Node) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	n.transition.Lock()
+	n.lockClosed()
 	defer n.transition.Unlock()
 	if err := n.deactivate(ctx); err != nil && !fault.Is(err, fault.Sealed) && !errors.Is(err, context.Canceled) {
 		n.log.Warn("the encryption counts could not be written; the next start assumes the higher, reserved ones", "error", err)

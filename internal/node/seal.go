@@ -9,11 +9,11 @@ import (
 // who seals means it. Sealing a sealed node is no error.
 func (n *Node) Seal(ctx context.Context) error {
 	defer n.cfg.Metrics.Timer("core.seal").Since(time.Now())
-	n.transition.Lock()
+	n.hold()
+	n.lockClosed()
 	defer n.transition.Unlock()
-	n.held = true
 	n.forgetShares()
-	if n.active.Load() == nil {
+	if n.sealed() {
 		return nil
 	}
 	if err := n.deactivate(ctx); err != nil {
@@ -23,8 +23,18 @@ func (n *Node) Seal(ctx context.Context) error {
 	return nil
 }
 
+// hold keeps the node from unsealing by itself.
+func (n *Node) hold() {
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	n.held = true
+}
+
 // deactivate takes the node out of service and closes the barrier. Requests under way end with barrier.ErrSealed.
 func (n *Node) deactivate(ctx context.Context) error {
+	if n.Clustered() {
+		return n.forgetKeys()
+	}
 	a := n.active.Swap(nil)
 	if a == nil {
 		return nil

@@ -32,7 +32,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	st := SealStatus{
 		Type:         n.seals.Load().Type(),
 		Initialized:  initialized,
-		Sealed:       n.active.Load() == nil,
+		Sealed:       n.sealed(),
 		RecoverySeal: !n.seals.Load().NeedsPeople(),
 		StorageType:  n.cfg.StorageType,
 		Seals:        n.seals.Load().StatusOf(f.record),
@@ -74,8 +74,8 @@ type Health struct {
 // Health answers at once, whatever storage and seals do.
 func (n *Node) Health() Health {
 	f := n.facts.Load()
-	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.active.Load() == nil, WouldUnseal: n.seals.Load().WouldUnseal()}
-	h.Standby, h.KeyDeletion = h.Sealed, n.seals.Load().FirstDeletion()
+	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.sealed(), WouldUnseal: n.seals.Load().WouldUnseal()}
+	h.Standby, h.KeyDeletion = h.Sealed || n.writer() == nil, n.seals.Load().FirstDeletion()
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

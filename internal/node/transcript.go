@@ -117,7 +117,7 @@ func (n *Node) lapse(c *recovery.Ceremony) ending {
 func (n *Node) endLapsed(ctx context.Context) {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a := n.active.Load()
+	a := n.writer()
 	if a == nil {
 		return
 	}

@@ -18,7 +18,7 @@ import (
 func (n *Node) tryUnseal(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if n.active.Load() != nil || n.held {
+	if !n.sealed() || n.held {
 		return nil
 	}
 	before := n.facts.Load().trouble
@@ -75,7 +75,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	switch {
 	case f.record == nil:
 		return fault.New(fault.Invalid, "Vault is not initialized")
-	case n.active.Load() != nil:
+	case !n.sealed():
 		return nil
 	case migrate:
 		return fault.New(fault.Invalid, "can't perform a seal migration, no migration seal found")
@@ -104,7 +104,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 // lookAtUnseal refuses a wrong share without a lock, as far as it is known whose shares count: see look.
 func (n *Node) lookAtUnseal(share *secret.Bytes) error {
 	f := n.facts.Load()
-	if f.custody == nil || n.active.Load() != nil {
+	if f.custody == nil || !n.sealed() {
 		return nil
 	}
 	_, err := f.custody.Identify(share)
@@ -149,7 +149,7 @@ func (n *Node) unsealByPeople(ctx context.Context, people *recovery.Custody, key
 		return sealFault(err, "the shares are right, but the node could not be unsealed")
 	}
 	n.held = false
-	if former != nil {
+	if former != nil && !n.Clustered() { // in a cluster the leader ends the former shares, after a time
 		n.settleFormer(ctx, people.ID == former.ID)
 	}
 	n.poke()
@@ -181,7 +181,7 @@ func (n *Node) forgetShares() {
 func (n *Node) ResetUnseal(context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if n.active.Load() != nil {
+	if !n.sealed() {
 		return fault.New(fault.Invalid, "vault is unsealed")
 	}
 	n.forgetShares()

@@ -1,0 +1,396 @@
+package node
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// A node of a cluster, from unseal to seal, is standby and leader in turn. Its keys (Node.core) stay open all the time, so that no change of
+// role asks a seal; each role gets an [Active] of its own, with caches and locks that nothing of another role has touched, and a [seat] whose
+// epoch never changes.
+//
+//	unsealed -> standby: follows, campaigns -> elected: reads everything again, writes core/leader -> active
+//	active   -> steps down, or has lost the office -> standby
+
+// errNoOffice is for requests in between.
+var errNoOffice = fault.New(fault.Unavailable, "this node is between two roles in its cluster; try again")
+
+// tenure is the time from unseal to seal of a node in a cluster.
+type tenure struct {
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// openOffice begins it. The caller holds transition, and n.core is set.
+func (n *Node) openOffice() {
+	ctx, cancel := context.WithCancel(context.Background())
+	t := &tenure{cancel, make(chan struct{})}
+	n.tenure.Store(t)
+	go func() {
+		defer close(t.done)
+		defer cancel()
+		n.reside(ctx)
+	}()
+}
+
+// closeOffice ends it: a leader steps down. The caller must not hold transition.
+func (n *Node) closeOffice() {
+	if t := n.tenure.Swap(nil); t != nil {
+		t.stop()
+		<-t.done
+	}
+}
+
+// lockClosed takes transition while no office is open.
+func (n *Node) lockClosed() {
+	for {
+		n.closeOffice()
+		n.transition.Lock()
+		if n.tenure.Load() == nil {
+			return
+		}
+		n.transition.Unlock()
+	}
+}
+
+// reside is standby and leader in turn until ctx ends.
+func (n *Node) reside(ctx context.Context) {
+	var closing sync.WaitGroup
+	defer closing.Wait()
+	for ctx.Err() == nil {
+		l := n.standBy(ctx, &closing)
+		if l == nil {
+			break
+		}
+		n.lead(ctx, l, &closing)
+	}
+	n.publish(nil, &closing)
+	n.setLeader(nil)
+}
+
+// publish shows a role to the requests, and lets go of the one before: those who use that may finish, within a bound.
+func (n *Node) publish(a *Active, closing *sync.WaitGroup) {
+	old := n.active.Swap(a)
+	n.changed.tell()
+	if old == nil {
+		return
+	}
+	old.gate.shut()
+	closing.Go(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timing.Drain)
+		defer cancel()
+		old.gate.drain(ctx)
+		_ = old.close(ended) // nothing is written
+	})
+}
+
+// ended is a context that is over: a barrier that is sealed with it writes nothing.
+var ended = func() context.Context {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	return ctx
+}()
+
+// close ends what runs for a role and forgets its keys. Only with a context that lasts it writes the encryption counts.
+func (a *Active) close(ctx context.Context) error {
+	a.stop()
+	return a.barrier.Seal(ctx)
+}
+
+// standBy serves as a standby until this node is elected; nil once ctx ends.
+func (n *Node) standBy(ctx context.Context, closing *sync.WaitGroup) storage.Leadership {
+	standby, stop := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer stop()
+	ready := make(chan struct{})
+	wg.Go(func() { n.follow(standby, closing, sync.OnceFunc(func() { close(ready) })) })
+	wg.Go(func() { n.announce(standby) })
+	select {
+	case <-ready:
+	case <-ctx.Done():
+		return nil
+	}
+	return n.campaign(ctx)
+}
+
+// campaign waits until this node is elected; nil once ctx ends. A node that has stepped down lets others go first.
+func (n *Node) campaign(ctx context.Context) storage.Leadership {
+	identity, err := json.Marshal(*n.cfg.Cluster)
+	if err != nil {
+		panic(err) // texts always encode
+	}
+	standing, cancel := context.WithCancel(ctx) // until this node is told to stop
+	defer cancel()
+	go func() {
+		select {
+		case <-n.retire:
+			cancel()
+		case <-standing.Done():
+		}
+	}()
+	wait := n.cfg.Timing.RetryMin
+	for n.yield(ctx) {
+		l, err := n.cfg.Store.(storage.Elector).Campaign(standing, identity) //nolint:forcetypeassert // New has looked
+		if err == nil {
+			if !n.retiring() {
+				return l
+			}
+			n.resign(l)
+			continue
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		if n.retiring() {
+			continue
+		}
+		n.log.Warn("this node cannot stand for election; it is tried again", "error", err)
+		if !sleep(ctx, jitter(wait)) {
+			return nil
+		}
+		wait = min(2*wait, n.cfg.Timing.RetryMax)
+	}
+	return nil
+}
+
+// yield waits while this node shall not be elected: it has stepped down and nobody has followed yet, or it is about to end.
+func (n *Node) yield(ctx context.Context) bool {
+	pause := time.NewTimer(time.Until(time.Unix(0, n.pauseUntil.Load())))
+	defer pause.Stop()
+	for over := false; ; {
+		changed := n.changed.wait()
+		if !n.retiring() && (over || n.pauseUntil.Load() == 0 || n.leader.Load() != nil) {
+			n.pauseUntil.Store(0)
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-changed:
+		case <-pause.C:
+			over = true
+		}
+	}
+}
+
+// sleep waits, and reports whether ctx still lasts.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+func (n *Node) resign(l storage.Leadership) {
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timing.Prove)
+	defer cancel()
+	if err := l.Resign(ctx); err != nil {
+		n.log.Warn("the office could not be given up; it ends with its lease", "error", err)
+	}
+}
+
+// lead serves as leader from the election until the office is lost, given up, or ctx ends.
+func (n *Node) lead(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) {
+	a, err := n.takeOffice(ctx, l, closing)
+	if err != nil {
+		if ctx.Err() == nil {
+			n.cfg.Metrics.Counter("core.leadership_setup_failed").Inc()
+			n.log.Error("elected, but not able to lead; another node may", "epoch", l.Epoch(), "error", err)
+		}
+		n.pauseUntil.Store(time.Now().Add(n.cfg.Timing.Pause).UnixNano())
+		n.resign(l)
+		return
+	}
+	select {
+	case <-l.Lost():
+		n.cfg.Metrics.Counter("core.leadership_lost").Inc()
+		n.setLeader(nil)
+		n.active.CompareAndSwap(a, nil)
+		a.gate.shut()
+		n.changed.tell()
+		_ = a.close(ended) // nothing is written: another node may be in office
+		n.log.Warn("the office is lost; this node is a standby and stands for election again", "epoch", l.Epoch())
+		return
+	case <-ctx.Done():
+	case <-n.stepDown:
+		n.pauseUntil.Store(time.Now().Add(n.cfg.Timing.Pause).UnixNano())
+	}
+	n.leave(a, l)
+}
+
+// leave gives the office up in order: no new requests, those under way finish, the exact counts are written, and only then the next is elected.
+func (n *Node) leave(a *Active, l storage.Leadership) {
+	defer n.cfg.Metrics.Timer("core.step_down").Since(time.Now())
+	n.setLeader(nil)
+	n.active.CompareAndSwap(a, nil)
+	a.gate.shut()
+	n.changed.tell()
+	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timing.Drain)
+	defer cancel()
+	lasting, lost := context.WithCancel(ctx)
+	defer lost()
+	go func() {
+		select {
+		case <-l.Lost():
+			lost()
+		case <-lasting.Done():
+		}
+	}()
+	a.gate.drain(lasting)
+	if err := a.close(lasting); err != nil {
+		n.log.Warn("the encryption counts could not be written; the next leader assumes the higher, reserved ones", "error", err)
+	}
+	n.resign(l)
+	n.log.Info("stepped down", "epoch", l.Epoch())
+}
+
+// takeOffice reads everything again, in the name of the new term, and begins to answer.
+func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) (*Active, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.TakeOffice)
+	defer cancel()
+	done := make(chan struct{})
+	defer close(done)
+	go func() {
+		select {
+		case <-l.Lost():
+			cancel()
+		case <-done:
+		}
+	}()
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if err := n.load(ctx); err != nil {
+		return nil, err
+	}
+	b, err := n.enter(ctx, &seat{Store: n.cfg.Store, epoch: l.Epoch()})
+	if err != nil {
+		return nil, err
+	}
+	b.Fence(l.Epoch())
+	a, err := n.assemble(ctx, b, false)
+	if err != nil {
+		return nil, errors.Join(err, b.Seal(ended))
+	}
+	a.office, a.gate = l, newGate()
+	self, err := n.inaugurate(ctx, a)
+	if err != nil {
+		return nil, errors.Join(err, a.close(ended))
+	}
+	n.answerStarts()
+	n.publish(a, closing)
+	n.setLeader(self)
+	n.poke() // what is due is done now
+	n.log.Info("active", "epoch", l.Epoch(), "cluster", n.facts.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
+	return a, nil
+}
+
+// enter opens a barrier for a role from the keys that the node has, as of now. Where the root key was replaced meanwhile it gets the new one:
+// handed over, or from a seal that needs nobody. The caller holds transition and has loaded the facts.
+func (n *Node) enter(ctx context.Context, s *seat) (*barrier.Barrier, error) {
+	keys := n.core.Load()
+	if keys == nil {
+		return nil, errSealed
+	}
+	err := keys.Reload(ctx)
+	if errors.Is(err, barrier.ErrWrongRoot) && !n.seals.Load().NeedsPeople() {
+		if keys, err = n.rekeyed(ctx); err == nil {
+			n.core.Store(keys)
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	b, err := keys.Clone(s)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Reload(ctx); err != nil {
+		return nil, errors.Join(err, b.Seal(ended))
+	}
+	return b, nil
+}
+
+// rekeyed asks the seals for the root key that another node has made.
+func (n *Node) rekeyed(ctx context.Context) (*barrier.Barrier, error) {
+	record := n.facts.Load().record
+	root, err := n.seals.Load().Unwrap(ctx, record, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Destroy()
+	b := barrier.New(&seat{Store: n.cfg.Store}, n.barrierOptions())
+	if err := b.Unseal(ctx, root, record.Generation); err != nil {
+		return nil, err
+	}
+	n.log.Info("the root key was replaced by another node; the seals gave the new one", "generation", record.Generation)
+	return b, nil
+}
+
+// retiring reports whether this node is about to stop.
+func (n *Node) retiring() bool {
+	select {
+	case <-n.retire:
+		return true
+	default:
+		return false
+	}
+}
+
+// StepDown gives the office up, for another node to lead; where this node does not lead nothing happens. It returns once requests are no
+// longer answered in the old term's name.
+func (n *Node) StepDown(ctx context.Context) error {
+	for {
+		changed := n.changed.wait()
+		a := n.active.Load()
+		if a == nil || a.office == nil {
+			return nil
+		}
+		select {
+		case n.stepDown <- struct{}{}:
+		case <-changed:
+		case <-ctx.Done():
+			return fault.Wrap(ctx.Err(), fault.Unavailable, "the node did not step down in time")
+		}
+	}
+}
+
+// Retire makes a node that is about to stop leave the office and not stand for it again, while it goes on answering, and forwarding to
+// whoever leads. It returns once another node leads, or ctx ends.
+func (n *Node) Retire(ctx context.Context) {
+	if !n.Clustered() {
+		return
+	}
+	n.retireOnce.Do(func() { close(n.retire) })
+	others := len(n.Members()) > 1
+	if a := n.active.Load(); a == nil || a.office == nil {
+		return
+	}
+	if err := n.StepDown(ctx); err != nil {
+		n.log.Warn("this node stops while it leads", "error", err)
+		return
+	}
+	for others && n.core.Load() != nil {
+		changed := n.changed.wait()
+		if n.leader.Load() != nil {
+			return
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			n.log.Warn("this node stops, and no other leads yet")
+			return
+		}
+	}
+}
