@@ -89,7 +89,7 @@ func crowd(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
 // settle waits until what the calls had running is gone. A few connections may be new; a goroutine for each call may not.
 func settle(t *testing.T, idle int) {
 	t.Helper()
-	for until := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+	for until := time.Now().Add(patience / 6); ; time.Sleep(10 * time.Millisecond) {
 		n := runtime.NumGoroutine()
 		if n < idle+waiting/2 {
 			return
