@@ -20,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
+	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -120,16 +121,30 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 
 // openStore opens what the storage stanza names.
 func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
-	if s.Type == "inmem" {
-		return inmem.New(), nil
-	}
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	store, err := bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
+	var store storage.Store
+	var err error
+	switch s.Type {
+	case "inmem":
+		return inmem.New(), nil
+	case "etcd":
+		store, err = openEtcd(ctx, s.Etcd, log)
+	default:
+		store, err = bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", s.Pos, err)
 	}
 	return store, nil
+}
+
+func openEtcd(ctx context.Context, e *config.Etcd, log *slog.Logger) (storage.Store, error) {
+	return etcd.Open(ctx, etcd.Options{
+		Endpoints: e.Address, Path: e.Path, Username: e.Username, Password: e.Secrets["password"],
+		CAFile: e.TLSCAFile, CertFile: e.TLSCertFile, KeyFile: e.TLSKeyFile, ServerName: e.TLSServerName,
+		RequestTimeout: e.RequestTimeout, LeaseTTL: e.LeaseTTL, DisableCompaction: e.DisableCompaction, Log: log,
+	})
 }
 
 // newTrail starts the audit devices that the configuration names.

@@ -82,10 +82,11 @@ func (e *Error) Error() string { return e.Pos.String() + ": " + e.Text }
 // Storage is the storage stanza.
 type Storage struct {
 	Pos  Pos
-	Type string // "bbolt", "file" or "inmem"
+	Type string // "bbolt", "file", "inmem" or "etcd"
 	// Path is the folder in which the embedded store lives ("bbolt" and "file" are one store
-	// with two names); "" for "inmem". Relative to the working directory.
+	// with two names); "" for the others. Relative to the working directory.
 	Path string
+	Etcd *Etcd // for "etcd" alone
 }
 
 // Listener is one listener stanza.

@@ -128,7 +128,7 @@ func TestOneMistake(t *testing.T) {
 		`storage { path = "x" }`: `storage must be a block`,
 		`storage "a" "b" {}`:     `storage must be a block`,
 		`storage "consul" {}`:    `"consul" is not offered`,
-		`storage "etcd" {}`:      `not offered yet`,
+		`storage "etcd" {}`:      `needs an address`,
 		`listener "udp" {}`:      `use "tcp" or "unix"`,
 		`listener "unix" {}`:     `needs an address`,
 		`listener "unix" { address = "s" socket_mode = 9 }`:                                                `octal`,

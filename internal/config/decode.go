@@ -149,10 +149,14 @@ func (d *decoder) storage(key string, b block) {
 		}
 	case "inmem":
 		d.note(b.pos, key+" inmem", true, "nothing outlives the process")
+	case "etcd":
+		d.etcd(s, st)
+		d.cfg.Storage = st
+		return
 	default:
 		instead, ok := otherStorage[kind]
 		if !ok {
-			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder) or "inmem" (tests)`
+			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder), "etcd" (clusters) or "inmem" (tests)`
 		}
 		d.fail(b.pos, "%s %s is not offered: %s", key, short(kind), instead)
 		return
@@ -191,6 +195,7 @@ func (d *decoder) check() {
 	}
 	d.url("api_addr", c.APIAddr, "http", "https")
 	d.url("cluster_addr", c.ClusterAddr, "https")
+	d.checkEtcd()
 	d.checkAudit()
 	d.checkListeners()
 	d.checkSeals()

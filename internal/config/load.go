@@ -119,6 +119,7 @@ func (d *decoder) environment(getenv func(string) string) {
 		c.LogFormat = word
 	}
 	d.sealType(Env(getenv, "SEAL_TYPE"))
+	d.etcdEnvironment(getenv)
 }
 
 func (d *decoder) fromEnv(getenv func(string) string, key string, to *string, names ...string) {
