@@ -1,0 +1,402 @@
+package node
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+)
+
+// estate is a cluster in one process: nodes on one hub.
+type estate struct {
+	*house
+	hub   *inmem.Hub
+	nodes []*Node
+	stops []func()
+}
+
+// newEstate starts count nodes and initialises the first. people: under a Shamir seal, which nobody has unsealed yet.
+func newEstate(t *testing.T, count int, people bool) (*estate, *InitResult) {
+	t.Helper()
+	e := &estate{house: newHouse(t), hub: inmem.NewHub()}
+	for range count {
+		e.add(people)
+	}
+	req := InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
+	if people {
+		req = InitRequest{SecretShares: 3, SecretThreshold: 2}
+	}
+	r, err := e.nodes[0].Init(t.Context(), req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e, r
+}
+
+func (e *estate) add(people bool) *Node { return e.addOn(e.hub.Open(), people) }
+
+func (e *estate) addOn(store storage.Store, people bool) *Node {
+	e.t.Helper()
+	set := e.autoSeals()
+	if people {
+		set = e.peopleSeals()
+	}
+	name := fmt.Sprintf("n%d", len(e.nodes))
+	n, err := New(Config{
+		Store: store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: e.clock,
+		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
+		Cluster: &Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
+		Timing: Timing{
+			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond, Pause: 50 * time.Millisecond,
+			Drain: time.Second, Care: 5 * time.Millisecond, Echo: time.Hour,
+		},
+	})
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() { defer close(done); n.Run(ctx) }()
+	stop := sync.OnceFunc(func() {
+		cancel()
+		<-done
+		if err := store.Close(); err != nil {
+			e.t.Error(err)
+		}
+	})
+	e.t.Cleanup(stop)
+	e.nodes, e.stops = append(e.nodes, n), append(e.stops, stop)
+	return n
+}
+
+// leader waits for the one node that writes.
+func (e *estate) leader() (*Node, *Active) {
+	e.t.Helper()
+	var n *Node
+	var a *Active
+	eventually(e.t, "a leader", func() bool {
+		for _, n = range e.nodes {
+			if a = n.active.Load(); a != nil && a.office != nil && a.Held() == nil {
+				return true
+			}
+		}
+		return false
+	})
+	return n, a
+}
+
+// settled waits until one node leads and the others follow it.
+func (e *estate) settled() (*Node, *Active) {
+	e.t.Helper()
+	n, a := e.leader()
+	for _, other := range e.nodes {
+		if other == n {
+			continue
+		}
+		eventually(e.t, "standbys", func() bool {
+			s := other.active.Load()
+			l := other.leader.Load()
+			return s != nil && s.Standby() && s.Current(e.t.Context()) == nil && l != nil && l.ID == n.cfg.Cluster.ID
+		})
+	}
+	return n, a
+}
+
+// standbys are all but the leader.
+func (e *estate) standbys(leader *Node) []*Node {
+	var out []*Node
+	for _, n := range e.nodes {
+		if n != leader {
+			out = append(out, n)
+		}
+	}
+	return out
+}
+
+func (e *estate) put(a *Active, key, value string) error {
+	return a.barrier.Commit(e.t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, []byte(value))}})
+}
+
+// reads reports that a standby, by itself, sees what was acknowledged before.
+func (e *estate) reads(n *Node, key, want string) {
+	e.t.Helper()
+	a := n.active.Load()
+	if a == nil {
+		e.t.Fatalf("%s has no role", n.cfg.Cluster.ID)
+	}
+	if err := a.Current(e.t.Context()); err != nil {
+		e.t.Fatalf("%s: %v", n.cfg.Cluster.ID, err)
+	}
+	got, err := a.barrier.Get(e.t.Context(), key)
+	if err != nil || string(got) != want {
+		e.t.Errorf("%s reads %q, %v; want %q", n.cfg.Cluster.ID, got, err, want)
+	}
+}
+
+func TestElectionAndTakeOver(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 3, false)
+	n, a := e.settled()
+	if err := e.put(a, "x/1", "one"); err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range e.standbys(n) {
+		e.reads(s, "x/1", "one")
+		if err := e.put(s.active.Load(), "x/2", "two"); !errors.Is(err, ErrStandby) {
+			t.Errorf("a standby wrote: %v", err)
+		}
+		if h := s.Health(); h.Sealed || !h.Standby {
+			t.Errorf("health of a standby: %+v", h)
+		}
+	}
+	before := a.office.Epoch()
+	e.hub.Depose()
+	if err := e.put(a, "x/3", "late"); err == nil {
+		t.Error("a deposed leader wrote")
+	}
+	if a.Held() == nil {
+		t.Error("a deposed leader is sure of its office")
+	}
+	_, b := e.settled()
+	if b.office.Epoch() <= before {
+		t.Errorf("epoch %d after %d", b.office.Epoch(), before)
+	}
+	if _, err := b.barrier.Get(t.Context(), "x/3"); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("what the deposed leader wrote is there: %v", err)
+	}
+	if h := n.Health(); h.Sealed {
+		t.Error("a deposed leader is sealed")
+	}
+}
+
+func TestStepDown(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 2, false)
+	n, a := e.settled()
+	if err := e.put(a, "x/1", "one"); err != nil {
+		t.Fatal(err)
+	}
+	counted := a.barrier.KeyStatus().Encryptions
+	if err := n.StepDown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	m, b := e.settled()
+	if m == n {
+		t.Error("the node that stepped down was elected at once")
+	}
+	if got := b.barrier.KeyStatus().Encryptions; got < counted || got > counted+100 {
+		t.Errorf("%d encryptions after an orderly change, %d before", got, counted)
+	}
+	if err := m.StepDown(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if l, _ := e.settled(); l != n {
+		t.Error("the office did not come back")
+	}
+}
+
+func TestCountsAreNeverBelowTheTruth(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 3, false)
+	made := uint64(0)
+	for range 10 {
+		_, a := e.settled()
+		for i := range 50 {
+			if err := e.put(a, fmt.Sprintf("x/%d", i), "v"); err != nil {
+				t.Fatal(err)
+			}
+			made++
+		}
+		if got := a.barrier.KeyStatus().Encryptions; got < made {
+			t.Fatalf("%d encryptions are counted, %d were made", got, made)
+		}
+		e.hub.Depose()
+	}
+}
+
+// TestFollow: what is acknowledged by the leader counts on a standby at once.
+func TestFollow(t *testing.T) {
+	t.Parallel()
+	e, r := newEstate(t, 2, false)
+	n, a := e.settled()
+	s := e.standbys(n)[0]
+	ctx := t.Context()
+	current := func() *Active {
+		t.Helper()
+		sa := s.active.Load()
+		if err := sa.Current(ctx); err != nil {
+			t.Fatal(err)
+		}
+		return sa
+	}
+	if _, err := current().tokens.Identify(ctx, r.RootToken); err != nil {
+		t.Fatal(err)
+	}
+	root, err := a.tokens.Identify(ctx, r.RootToken)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 5 {
+		made, err := a.tokens.CreateToken(ctx, root, auth.CreateRequest{Path: "auth/token/create", Policies: []string{"p"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		who, err := current().tokens.Identify(ctx, made.Text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		need := auth.Need{Path: "secret/a", Capability: auth.Read}
+		if ok, err := current().tokens.Allows(ctx, who, need); ok || err != nil {
+			t.Fatalf("allowed by no policy: %v, %v", ok, err)
+		}
+		if err := a.tokens.WritePolicy(ctx, auth.PolicyWrite{Name: "p", Text: `path "secret/*" { capabilities = ["read"] }`}); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := current().tokens.Allows(ctx, who, need); !ok || err != nil {
+			t.Fatalf("a new policy does not count: %v, %v", ok, err)
+		}
+		if err := a.tokens.DeletePolicy(ctx, "p"); err != nil {
+			t.Fatal(err)
+		}
+		if ok, err := current().tokens.Allows(ctx, who, need); ok || err != nil {
+			t.Fatalf("a deleted policy counts: %v, %v", ok, err)
+		}
+		if err := a.tokens.Revoke(ctx, made.Text); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := current().tokens.Identify(ctx, made.Text); err == nil {
+			t.Fatal("a revoked token counts")
+		}
+	}
+	if err := a.mounts.Mount(ctx, doors.Mount{Path: "team/", Type: "kv"}); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := current().mounts.Get("team/"); !ok {
+		t.Error("a mount is not followed")
+	}
+	if err := n.Rotate(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if got := current().barrier.KeyStatus().Term; got != 2 {
+		t.Errorf("term %d after a rotation", got)
+	}
+	if err := n.RotateRoot(ctx); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "the new root key", func() bool {
+		sa := s.active.Load()
+		return sa != nil && sa.Current(ctx) == nil && sa.barrier.RootGeneration() == 2
+	})
+	if err := e.put(a, "x/9", "nine"); err != nil {
+		t.Fatal(err)
+	}
+	e.reads(s, "x/9", "nine")
+}
+
+// TestPeople: under a Shamir seal every node needs shares once; then it follows even a rekey, without any.
+func TestPeople(t *testing.T) {
+	t.Parallel()
+	e, r := newEstate(t, 3, true)
+	for _, n := range e.nodes {
+		eventually(t, "the initialisation", func() bool { ok, err := n.Initialized(t.Context()); return ok && err == nil })
+		for _, share := range r.Keys[:2] {
+			if err := n.Unseal(t.Context(), share.Clone(), false); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	n, a := e.settled()
+	for generation := uint64(2); generation < 5; generation++ {
+		if err := n.RotateRoot(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if err := n.Rotate(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range e.standbys(n) {
+			eventually(t, "the new root key on a standby", func() bool {
+				sa := s.active.Load()
+				return sa != nil && sa.Current(t.Context()) == nil && sa.barrier.RootGeneration() == generation
+			})
+		}
+	}
+	if err := e.put(a, "x/1", "one"); err != nil {
+		t.Fatal(err)
+	}
+	e.hub.Depose()
+	_, b := e.settled()
+	if got, err := b.barrier.Get(t.Context(), "x/1"); err != nil || string(got) != "one" {
+		t.Errorf("%q, %v", got, err)
+	}
+	e.wait(time.Hour)
+	eventually(t, "the end of the hand-over", func() bool {
+		names, err := e.hub.Open().List(t.Context(), "core/root-handover/", "", 0)
+		return err == nil && len(names) == 0
+	})
+}
+
+// TestRotationsUnderDeposition: terms are consecutive, and every node reads everything.
+func TestRotationsUnderDeposition(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 3, false)
+	const rotations = 100
+	done := make(chan struct{})
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-done:
+				return
+			case <-time.After(time.Duration(1+i%7) * time.Millisecond):
+				e.hub.Depose()
+			}
+		}
+	})
+	values := map[string]string{}
+	for i := 0; i < rotations; {
+		n, a := e.leader()
+		if err := n.Rotate(t.Context()); err != nil {
+			continue
+		}
+		i++
+		key := fmt.Sprintf("x/%d", i)
+		if err := e.put(a, key, key); err == nil {
+			values[key] = key
+		}
+	}
+	close(done)
+	wg.Wait()
+	n, a := e.settled()
+	term := a.barrier.KeyStatus().Term
+	if term < rotations+1 {
+		t.Errorf("term %d after %d rotations that were acknowledged", term, rotations)
+	}
+	for _, s := range e.standbys(n) {
+		for key, want := range values {
+			e.reads(s, key, want)
+		}
+		if got := s.active.Load().barrier.KeyStatus().Term; got != term {
+			t.Errorf("%s knows term %d, not %d", s.cfg.Cluster.ID, got, term)
+		}
+	}
+	t.Logf("%d terms, %d values", term, len(values))
+}
+
+func TestAClusterNeedsASharedStore(t *testing.T) {
+	t.Parallel()
+	h := newHouse(t)
+	_, err := New(Config{Store: struct{ storage.Store }{h.store}, Seals: h.autoSeals(), Cluster: &Member{}})
+	if err == nil || !strings.Contains(err.Error(), "share") {
+		t.Error(err)
+	}
+}
