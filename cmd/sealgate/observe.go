@@ -74,8 +74,37 @@ func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 			}
 		})
 	}
-	return &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete")}
+	t := &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete")}
+	switch also := s.(type) {
+	case shared:
+		return &timedShared{t, also}
+	case local:
+		return &timedLocal{t, also}
+	}
+	return t
 }
+
+// local is what a store of one node can do beside; shared is what one of several can do. What counts the calls must not hide it.
+type (
+	local interface {
+		storage.Watcher
+		storage.Snapshotter
+		storage.Sizer
+	}
+	shared interface {
+		local
+		storage.Elector
+		storage.Sequencer
+	}
+	timedLocal struct {
+		*timed
+		local
+	}
+	timedShared struct {
+		*timed
+		shared
+	}
+)
 
 func (t *timed) Get(ctx context.Context, key string) ([]byte, error) {
 	begun := time.Now()

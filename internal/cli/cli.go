@@ -88,12 +88,14 @@ func commands(env Env) map[string]cli.CommandFactory {
 		leaseLookupCommand, leaseRenewCommand, leaseRevokeCommand,
 		debugCommand, monitorCommand, completionCommand,
 		printTokenCommand, versionCommand,
-	}, kvCommands...) {
+	}, slices.Concat(kvCommands, snapshotCommands)...) {
 		name := build(newBase(env)).name
 		table[name] = func() (cli.Command, error) { return build(newBase(env)), nil }
 	}
 	for _, between := range []group{
 		{"operator transcript", "Show the record of ceremonies"}, {"kv metadata", "Show and change what is known of secrets"},
+		{"operator snapshot", "Save all data to a file, and bring it back"}, {"operator raft", "What Vault's scripts call: snapshots"},
+		{"operator raft snapshot", "Save all data to a file, and bring it back"},
 	} {
 		table[between.name] = func() (cli.Command, error) { return between, nil }
 	}

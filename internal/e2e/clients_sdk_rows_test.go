@@ -203,10 +203,13 @@ var sdkOperateRows = []sdkRow{
 	{call: "Sys.RevokeWithOptions", args: []any{object{"LeaseID": "auth/x", "Sync": true}}},
 	{call: "Sys.RevokePrefix", args: []any{"auth/x"}},
 	{call: "Sys.RevokeForce", args: []any{"auth/x"}},
+	{call: "Sys.RaftSnapshot", args: []any{io.Discard}},
+	{call: "Sys.RaftSnapshotRestore", args: []any{strings.NewReader("x"), false}, refused: "not a Sealgate snapshot"},
 }
 
 const (
-	noCluster      = "there are no clusters yet, and no raft"
+	noRaft         = "no storage here is raft"
+	noRaftText     = "raft storage is not in use"
 	noNamespaces   = "there is the root namespace alone"
 	noPlugins      = "there are no plugins: what is there is linked in"
 	onlyEnterprise = "which Vault Enterprise has, and neither OpenBao nor this server"
@@ -216,12 +219,10 @@ const (
 )
 
 var sdkAbsentRows = []sdkRow{
-	{call: "Sys.RaftJoin", args: []any{object{"leader_api_addr": "https://127.0.0.1:1"}}, refused: noPath, absent: noCluster},
-	{call: "Sys.RaftSnapshot", args: []any{io.Discard}, refused: noPath, absent: noCluster},
-	{call: "Sys.RaftSnapshotRestore", args: []any{strings.NewReader("x"), false}, refused: noPath, absent: noCluster},
-	{call: "Sys.RaftAutopilotState", refused: nothing, absent: noCluster},
-	{call: "Sys.RaftAutopilotConfiguration", refused: nothing, absent: noCluster},
-	{call: "Sys.PutRaftAutopilotConfiguration", args: []any{object{}}, refused: noPath, absent: noCluster},
+	{call: "Sys.RaftJoin", args: []any{object{"leader_api_addr": "https://127.0.0.1:1"}}, refused: noRaftText, absent: noRaft},
+	{call: "Sys.RaftAutopilotState", refused: noRaftText, absent: noRaft},
+	{call: "Sys.RaftAutopilotConfiguration", refused: noRaftText, absent: noRaft},
+	{call: "Sys.PutRaftAutopilotConfiguration", args: []any{object{}}, refused: noRaftText, absent: noRaft},
 	{call: "Sys.RaftAutopilotStateWithDRToken", args: []any{"$troot"}, refused: nothing, absent: onlyEnterprise},
 	{call: "Sys.RaftAutopilotConfigurationWithDRToken", args: []any{"$troot"}, refused: nothing, absent: onlyEnterprise},
 	{call: "Sys.RaftLoadLocalSnapshot", args: []any{strings.NewReader("x")}, refused: noPath, absent: onlyEnterprise},

@@ -221,5 +221,18 @@ var scenarios = []scenario{
 	{name: "rekey-recovery-cancelled", shares: true, run: cancelled},
 	{name: "generate-root", run: generateRoot},
 	{name: "rewrap-seals", run: func(w *world) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
+	{name: "restore", run: restored},
+	{name: "restore-shamir", people: true, run: restored},
 	{name: "rekey-barrier-shamir", people: true, shares: true, run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
+}
+
+// restored replaces everything by a snapshot of itself.
+func restored(w *world) error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	archive, err := w.rig.Do(ctx, "GET", "sys/storage/raft/snapshot", w.rig.root, nil)
+	if err != nil {
+		return fmt.Errorf("%w: %v", errDead, err)
+	}
+	return w.do(204, "PUT", "sys/storage/raft/snapshot", archive.Body, nil)
 }
