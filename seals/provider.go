@@ -27,6 +27,12 @@ type Versioned interface {
 	KeyVersion(ctx context.Context) (string, error)
 }
 
+// Stamper is implemented by providers whose blobs tell the version that made them, "" where one does not. That is surer than to ask for the version
+// behind the encryption: the key may have been rotated in between.
+type Stamper interface {
+	VersionOf(blob *wrapping.BlobInfo) string
+}
+
 // Binder is implemented by providers that cannot bind additional data to a ciphertext, and say so at start.
 // A provider that does not implement it promises that it does.
 type Binder interface {

@@ -217,7 +217,10 @@ func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper,
 		return nil, named(m, "encrypt", err)
 	}
 	p := &Part{Name: m.Name, Type: m.Type, KeyID: blob.GetKeyInfo().GetKeyId(), Digest: digest(part.Expose()), Blob: blob}
-	if v, ok := w.(Versioned); ok {
+	if v, ok := w.(Stamper); ok {
+		p.KeyVersion = v.VersionOf(blob)
+	}
+	if v, ok := w.(Versioned); ok && p.KeyVersion == "" {
 		p.KeyVersion, err = bounded(ctx, s.calls[i], s.opts.Deadline, v.KeyVersion, nil)
 		if err != nil {
 			return nil, named(m, "read the key version of", err)

@@ -59,6 +59,7 @@ type Faulty struct {
 var (
 	_ wrapping.Wrapper = (*Faulty)(nil)
 	_ seals.Versioned  = (*Faulty)(nil)
+	_ seals.Stamper    = (*Faulty)(nil)
 	_ seals.Binder     = (*Faulty)(nil)
 	_ seals.Closer     = (*Faulty)(nil)
 )
@@ -220,6 +221,14 @@ func (f *Faulty) KeyVersion(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return v.KeyVersion(ctx)
+}
+
+// VersionOf is the inner wrapper's answer, "" where it has none.
+func (f *Faulty) VersionOf(blob *wrapping.BlobInfo) string {
+	if v, ok := f.inner.(seals.Stamper); ok {
+		return v.VersionOf(blob)
+	}
+	return ""
 }
 
 // BindsAAD is the inner wrapper's answer, true where it has none.
