@@ -19,13 +19,15 @@ import (
 	"github.com/sealgate/sealgate/seals/pkcs11"
 	"github.com/sealgate/sealgate/seals/shamir"
 	"github.com/sealgate/sealgate/seals/static"
+	"github.com/sealgate/sealgate/seals/transit"
 )
 
 // providers are the seals that this program can be configured with, by their type.
 var providers = map[string]seals.Factory{
-	"pkcs11": pkcs11.New,
-	"shamir": shamir.New,
-	"static": static.New,
+	"pkcs11":  pkcs11.New,
+	"shamir":  shamir.New,
+	"static":  static.New,
+	"transit": transit.New,
 }
 
 // doorFactories are what can be mounted, by type.
