@@ -51,6 +51,9 @@ type Config struct {
 	// Lockout says when guessing credentials is stopped (user_lockout), by the type of the auth method or "all".
 	Lockout map[string]*doors.Lockout
 
+	Peer         bool // it answers other nodes: see [NewPeer]
+	NoForwarding bool // clients of a standby are told where the leader is (disable_clustering)
+
 	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
 }
 

@@ -12,12 +12,12 @@ import (
 )
 
 var auditRoutes = []route{
-	{get, "sys/audit", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditDevices},
+	{get, "sys/audit", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditDevices},
 	{write, "sys/audit/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).enableAudit},
 	{remove, "sys/audit/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).disableAudit},
 	{write, "sys/audit-hash/*", anyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).auditHash},
-	{get, "sys/config/auditing/request-headers", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditedHeaders},
-	{get, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).auditedHeader},
+	{get, "sys/config/auditing/request-headers", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditedHeaders},
+	{get, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditedHeader},
 	{write, "sys/config/auditing/request-headers/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).auditHeader},
 	{remove, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).unauditHeader},
 }

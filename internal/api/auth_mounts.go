@@ -14,8 +14,8 @@ const authPath = "auth/"
 
 // authRoutes are the table of auth methods. To look at one of them takes sudo, as in Vault; the whole list does not.
 var authRoutes = []route{
-	{get, "sys/auth", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).authMethods},
-	{get, "sys/auth/*", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).authMethod},
+	{get, "sys/auth", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).authMethods},
+	{get, "sys/auth/*", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).authMethod},
 	{write, "sys/auth/*", smallBody, withToken, auth.Update | auth.Create, true, doubleStyle, 0, (*handler).enableAuth},
 	{remove, "sys/auth/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).disableAuth},
 	{get, "sys/locked-users", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lockedUsers},

@@ -38,7 +38,7 @@ func (q *request) hasBody() bool {
 
 // readBody reads the body up to its limit.
 func (q *request) readBody() error {
-	if !q.hasBody() {
+	if !q.hasBody() || q.bodyRead {
 		return nil
 	}
 	limit := q.bodyLimit()
@@ -55,6 +55,7 @@ func (q *request) readBody() error {
 	if int64(len(q.body)) > limit {
 		return tooLarge(limit)
 	}
+	q.bodyRead = true
 	return nil
 }
 

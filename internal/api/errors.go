@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -48,6 +49,9 @@ func (h *handler) refuse(q *request, err error) {
 		q.sendErrors(int(empty))
 		return
 	}
+	if errors.Is(err, errUndone) {
+		cluster.Undone(q.out.Header())
+	}
 	code, text := h.judge(q, err)
 	switch {
 	case code == http.StatusInternalServerError:
@@ -58,7 +62,7 @@ func (h *handler) refuse(q *request, err error) {
 	switch {
 	case code == http.StatusInternalServerError:
 		h.Log.Error("internal error", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "error", cause(err))
-	case code >= 500 && text != textSealed && !errors.Is(err, context.Canceled):
+	case code >= 500 && text != textSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
 		h.Log.Warn("request failed", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "status", code, "error", cause(err))
 	}
 	q.sendErrors(code, text)

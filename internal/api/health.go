@@ -60,6 +60,8 @@ func (h *handler) healthBody(s node.Health) []byte {
 	performance, dr := "disabled", "disabled"
 	if s.Sealed {
 		performance, dr = "unknown", "unknown"
+	} else if s.Clustered {
+		performance = "primary"
 	}
 	b := make([]byte, 0, 512)
 	b = strconv.AppendBool(append(b, `{"initialized":`...), s.Initialized)

@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
@@ -170,11 +171,42 @@ func (h *handler) seal(ctx context.Context, q *request) (*answer, error) {
 }
 
 // stepDown has nobody to step down for in a node without a cluster.
-func (h *handler) stepDown(context.Context, *request) (*answer, error) { return done() }
+func (h *handler) stepDown(ctx context.Context, _ *request) (*answer, error) {
+	if h.Node.Clustered() {
+		if err := h.Node.StepDown(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return done()
+}
 
-// leader is that of a node without a cluster, sealed or not.
-func (h *handler) leader(context.Context, *request) (*answer, error) {
-	return shown(struct {
-		HAEnabled bool `json:"ha_enabled"`
-	}{})
+// leaderAnswer has what is not known left out.
+type leaderAnswer struct {
+	HAEnabled      bool   `json:"ha_enabled"`
+	Self           bool   `json:"is_self,omitempty"`
+	ActiveTime     string `json:"active_time,omitempty"`
+	Address        string `json:"leader_address,omitempty"`
+	ClusterAddress string `json:"leader_cluster_address,omitempty"`
+}
+
+// leader is who answers. A sealed node of a cluster says that it is sealed, in the words that command lines look for.
+func (h *handler) leader(ctx context.Context, _ *request) (*answer, error) {
+	if !h.Node.Clustered() {
+		return shown(leaderAnswer{})
+	}
+	if h.Node.Health().Sealed {
+		return nil, fault.New(fault.Sealed, textSealed)
+	}
+	l, err := h.Node.LeaderInOffice(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := leaderAnswer{HAEnabled: true}
+	if l != nil {
+		a.Self, a.Address, a.ClusterAddress = l.Self, l.APIAddr, l.ClusterAddr
+		if l.Self {
+			a.ActiveTime = l.Since.UTC().Format(time.RFC3339Nano)
+		}
+	}
+	return shown(a)
 }

@@ -8,14 +8,14 @@ import (
 
 // mountRoutes are those of the table of mounts, and of the storage below all of them.
 var mountRoutes = []route{
-	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mounts},
-	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).mount},
+	{get, "sys/mounts", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).mounts},
+	{get, "sys/mounts/*", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).mount},
 	{write, "sys/mounts/*", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).enableMount},
 	{remove, "sys/mounts/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).disableMount},
 	{write, "sys/remount", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).remount},
 	{get, "sys/remount/status/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).remountStatus},
-	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).visibleMounts},
-	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).preflight},
+	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, here, (*handler).visibleMounts},
+	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, here, (*handler).preflight},
 
 	{get, "sys/raw/*", noBody, withToken, auth.Read, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawRead)},
 	{listing, "sys/raw", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawList)},

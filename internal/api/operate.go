@@ -18,40 +18,40 @@ import (
 
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
-	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).showMetrics},
+	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle | here, (*handler).showMetrics},
 	{get, "sys/ha-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).haStatus},
-	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).hostInfo},
-	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle, (*handler).inFlight},
-	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).sanitized},
+	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).hostInfo},
+	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle | here, (*handler).inFlight},
+	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).sanitized},
 	{listing, "sys/version-history", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).versionHistory},
-	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readLoggers},
-	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setLogger},
-	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).resetLogger},
-	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readLoggers},
-	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setLogger},
-	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).resetLogger},
-	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).monitor},
-	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, 0, (*handler).specification},
+	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readLoggers},
+	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).setLogger},
+	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, here, (*handler).resetLogger},
+	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readLoggers},
+	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).setLogger},
+	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, here, (*handler).resetLogger},
+	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, here, (*handler).monitor},
+	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, here, (*handler).specification},
 	{get, "sys/replication/status", noBody, anybody, 0, false, envelopeStyle, 0, func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
 	}},
 
-	{get, "sys/config/cors", noBody, withToken, auth.Read, true, doubleStyle, 0, (*handler).readCORS},
+	{get, "sys/config/cors", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).readCORS},
 	{write, "sys/config/cors", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).writeCORS},
 	{remove, "sys/config/cors", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).deleteCORS},
 
-	{get, "sys/quotas/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readQuotaConfig},
+	{get, "sys/quotas/config", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readQuotaConfig},
 	{write, "sys/quotas/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuotaConfig},
-	{listing, "sys/quotas/rate-limit", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).listQuotas},
-	{get, "sys/quotas/rate-limit/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).readQuota},
+	{listing, "sys/quotas/rate-limit", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).listQuotas},
+	{get, "sys/quotas/rate-limit/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readQuota},
 	{write, "sys/quotas/rate-limit/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuota},
 	{remove, "sys/quotas/rate-limit/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deleteQuota},
 }
 
 // Routes that take the place of a line of the table where the listener says so.
 var (
-	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).showMetrics}
-	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).inFlight}
+	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | here, (*handler).showMetrics}
+	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | here, (*handler).inFlight}
 )
 
 // opened lets anybody see what the listener shows to all, and nobody what it shows to none.

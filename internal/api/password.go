@@ -10,8 +10,8 @@ import (
 
 // passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
 var passwordRoutes = []route{
-	{listing, "sys/policies/password", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).passwordPolicies},
-	{get, "sys/policies/password/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).passwordPolicy},
+	{listing, "sys/policies/password", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).passwordPolicies},
+	{get, "sys/policies/password/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).passwordPolicy},
 	{write, "sys/policies/password/*", policyBody, withToken, auth.Create | auth.Update, false, envelopeStyle, 0, (*handler).writePasswordPolicy},
 	{remove, "sys/policies/password/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePasswordPolicy},
 }

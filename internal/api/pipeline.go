@@ -24,6 +24,15 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	if err := q.checkLength(); err != nil {
 		return nil, err
 	}
+	defer func() { clear(q.body) }()
+	if h.Node != nil && h.Node.Clustered() && q.route.Access != anybodyAlways {
+		return h.inCluster(ctx, q)
+	}
+	return h.answerHere(ctx, q)
+}
+
+// answerHere lets this node answer.
+func (h *handler) answerHere(ctx context.Context, q *request) (*answer, error) {
 	refused := h.limit(ctx, q)
 	if refused != nil && !q.limitOnRecord {
 		return nil, refused
@@ -31,7 +40,6 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 	if refused == nil {
 		refused = h.admit(ctx, q)
 	}
-	defer clear(q.body)
 	if q.identity.Token() != nil {
 		defer q.active.Tokens().Finish(ctx, q.identity)
 	}
@@ -48,6 +56,9 @@ func (h *handler) answer(ctx context.Context, q *request) (*answer, error) {
 // the wrong ones that pay.
 func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 	a, err := q.route.handle(h, ctx, q)
+	if err := q.held(); err != nil {
+		return nil, err
+	}
 	if err == nil {
 		a, err = q.showList(ctx, a)
 	}
@@ -103,7 +114,7 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 	case withRecoveryToken:
 		return h.admitRecovery(q)
 	}
-	active, err := h.Node.Active()
+	active, err := h.activeFor(q)
 	if err != nil {
 		if q.route.Access == withTokenUnlessSealed && fault.Is(err, fault.Sealed) {
 			return nil

@@ -13,21 +13,21 @@ import (
 // policyRoutes are the policies twice, as they were called once and as they are now; and what follows from them for a token.
 var policyRoutes = []route{
 	{[]string{"GET", "LIST"}, "sys/policy", noBody, withToken, auth.Read | auth.List, false, doubleStyle, 0, (*handler).legacyPolicies},
-	{get, "sys/policy/*", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).legacyPolicy},
+	{get, "sys/policy/*", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).legacyPolicy},
 	{write, "sys/policy/*", policyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).writePolicy},
 	{remove, "sys/policy/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deletePolicy},
-	{listing, "sys/policies/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
-	{get, "sys/policies/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).policy},
+	{listing, "sys/policies/acl", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).policies},
+	{get, "sys/policies/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).policy},
 	{write, "sys/policies/acl/*", policyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writePolicy},
 	{[]string{"PATCH"}, "sys/policies/acl/*", policyBody, withToken, auth.Patch, false, envelopeStyle, 0, (*handler).patchPolicy},
 	{remove, "sys/policies/acl/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePolicy},
-	{listing, "sys/policies/detailed/acl", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).policies},
-	{get, "sys/policies/detailed/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).detailedPolicy},
+	{listing, "sys/policies/detailed/acl", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).policies},
+	{get, "sys/policies/detailed/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).detailedPolicy},
 
-	{write, "sys/capabilities", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilities},
-	{write, "sys/capabilities-self", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilitiesSelf},
-	{write, "sys/capabilities-accessor", smallBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).capabilitiesAccessor},
-	{get, "sys/internal/ui/resultant-acl", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).resultantACL},
+	{write, "sys/capabilities", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilities},
+	{write, "sys/capabilities-self", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilitiesSelf},
+	{write, "sys/capabilities-accessor", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilitiesAccessor},
+	{get, "sys/internal/ui/resultant-acl", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).resultantACL},
 }
 
 // policyBody is a document in base64, and what stands around it.

@@ -68,7 +68,7 @@ func (h *handler) limit(ctx context.Context, q *request) error {
 	if h.Node == nil {
 		return nil
 	}
-	active, err := h.Node.Active()
+	active, err := h.activeFor(q)
 	if err != nil {
 		return nil // a sealed node has no quotas; what it answers costs little
 	}

@@ -55,6 +55,12 @@ type request struct {
 
 	limitOnRecord bool // it exceeded a quota, and such requests are audited
 
+	// Of a cluster, see [handler.inCluster].
+	bodyRead bool
+	role     *node.Active // the one that answers
+	trace    node.Trace
+	parsed   doors.Operation
+
 	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
 

@@ -42,9 +42,10 @@ const (
 	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
 	rawDoor                     // there only where the server has raw_storage_endpoint
 	unwraps                     // opens a wrapping token: see [handler.admitUnwrap]
+	here                        // changes nothing but this node: a standby answers it itself, see [handler.standbyAnswers]
 )
 
-var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps"}
+var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps", "here"}
 
 // String lists the marks.
 func (m marks) String() string {
@@ -102,7 +103,7 @@ var lifecycleRoutes = []route{
 	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
 	{get, "sys/seal-backend-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealBackends},
 	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
-	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle, (*handler).seal},
+	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle | here, (*handler).seal},
 	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},
 	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).leader},
 	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, lifecycle, (*handler).stepDown},
@@ -167,7 +168,7 @@ var rootRoutes = []route{
 	{remove, "sys/generate-root-token/attempt", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
 	{write, "sys/generate-root-token/update", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootUpdate},
 	{write, "sys/generate-root-token/acknowledge", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootAcknowledge},
-	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).decodeToken},
+	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, here, (*handler).decodeToken},
 }
 
 // custodyRoutes are ours: other servers have nothing like it.
@@ -185,11 +186,11 @@ var (
 	// mounted is for whatever lies behind the table of mounts. The capability follows the operation.
 	mounted = route{Body: anyBody, Access: withToken, Style: envelopeStyle, handle: (*handler).door}
 	// nothing is for paths below sys/ and auth/ that are not there. A token is asked for first: who has none learns nothing.
-	nothing = route{Access: withToken, Style: envelopeStyle, handle: func(*handler, context.Context, *request) (*answer, error) {
+	nothing = route{Access: withToken, Style: envelopeStyle, Marks: here, handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
 	}}
 	// wrongMethod is for paths that are there, with another operation.
-	wrongMethod = route{Access: withToken, Style: envelopeStyle, handle: func(*handler, context.Context, *request) (*answer, error) {
+	wrongMethod = route{Access: withToken, Style: envelopeStyle, Marks: here, handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errUnsupported
 	}}
 )

@@ -28,9 +28,15 @@ const settingsVersion = 1
 // settings are read once when the node has become active, and whenever they are changed; they never change themselves.
 type settings struct {
 	of     *node.Active
+	as     uint64 // of its versions of the settings
 	cors   corsRecord
 	quotas []quotaRecord // by name
 	limits quotaConfig
+}
+
+// fresh reports whether these are still in force.
+func (s *settings) fresh(a *node.Active) bool {
+	return s != nil && s.of == a && s.as == a.SettingsVersion()
 }
 
 // settingsCache holds the settings in force.
@@ -41,12 +47,12 @@ type settingsCache struct {
 
 // get returns the settings of an active node.
 func (c *settingsCache) get(ctx context.Context, a *node.Active) (*settings, error) {
-	if s := c.now.Load(); s != nil && s.of == a {
+	if s := c.now.Load(); s.fresh(a) {
 		return s, nil
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if s := c.now.Load(); s != nil && s.of == a {
+	if s := c.now.Load(); s.fresh(a) {
 		return s, nil
 	}
 	return c.read(ctx, a)
@@ -54,7 +60,7 @@ func (c *settingsCache) get(ctx context.Context, a *node.Active) (*settings, err
 
 // read reads them all. The caller holds mu.
 func (c *settingsCache) read(ctx context.Context, a *node.Active) (*settings, error) {
-	s := &settings{of: a, limits: defaultQuotaConfig()}
+	s := &settings{of: a, as: a.SettingsVersion(), limits: defaultQuotaConfig()}
 	for path, into := range map[string]any{pathCORS: &s.cors, pathQuotaAll: &s.limits} {
 		if err := readSetting(ctx, a, path, into); err != nil && !errors.Is(err, storage.ErrNotFound) {
 			return nil, err

@@ -17,12 +17,12 @@ var snapshotRoutes = []route{
 	{get, "sys/storage/raft/snapshot", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).saveSnapshot},
 	{write, "sys/storage/raft/snapshot", noBody, withToken, auth.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
 	{write, "sys/storage/raft/snapshot-force", noBody, withToken, auth.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
-	{get, "sys/storage/raft/configuration", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).noRaft},
-	{write, "sys/storage/raft/join", smallBody, anybody, 0, false, bareStyle, 0, (*handler).noRaft},
-	{write, "sys/storage/raft/remove-peer", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/state", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/configuration", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).noRaft},
-	{write, "sys/storage/raft/autopilot/configuration", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).noRaft},
+	{get, "sys/storage/raft/configuration", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{write, "sys/storage/raft/join", smallBody, anybody, 0, false, bareStyle, here, (*handler).noRaft},
+	{write, "sys/storage/raft/remove-peer", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).noRaft},
+	{get, "sys/storage/raft/autopilot/state", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{get, "sys/storage/raft/autopilot/configuration", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{write, "sys/storage/raft/autopilot/configuration", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).noRaft},
 }
 
 const (

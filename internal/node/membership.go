@@ -34,9 +34,11 @@ type Leader struct {
 	Self  bool // it is this node
 
 	identity *cluster.Identity // this node's own, in the leader's term
-	client   *cluster.Client   // nil where it is this node
-	trusted  *cluster.Authority
+	client   *cluster.Client   // nil where it is this node, or has no listener for others
 }
+
+// Reachable reports whether the leader has a listener for the other nodes.
+func (l *Leader) Reachable() bool { return l.client != nil }
 
 // Do sends a request to the leader; see [cluster.Client].
 func (l *Leader) Do(r *http.Request) (*http.Response, error) { return l.client.Do(r) }
@@ -80,7 +82,7 @@ func (n *Node) inaugurate(ctx context.Context, a *Active) (*Leader, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Leader{Member: *n.cfg.Cluster, Epoch: a.office.Epoch(), Since: n.cfg.Now().UTC(), Self: true, trusted: authority}
+	l := &Leader{Member: *n.cfg.Cluster, Epoch: a.office.Epoch(), Since: n.cfg.Now().UTC(), Self: true}
 	l.identity = authority.Identity(l.ID)
 	r := leaderRecord{Version: leaderVersion, Member: l.Member, Epoch: l.Epoch, Since: l.Since}
 	if r.Cert, r.Key, err = authority.Marshal(); err != nil {
@@ -124,12 +126,14 @@ func (n *Node) learnLeader(ctx context.Context, a *Active) error {
 	if err != nil {
 		return err
 	}
-	l := &Leader{Member: r.Member, Epoch: r.Epoch, Since: r.Since, trusted: authority, identity: authority.Identity(n.cfg.Cluster.ID)}
-	address, err := hostOf(r.ClusterAddr)
-	if err != nil {
-		return err
+	l := &Leader{Member: r.Member, Epoch: r.Epoch, Since: r.Since, identity: authority.Identity(n.cfg.Cluster.ID)}
+	if r.ClusterAddr != "" {
+		address, err := hostOf(r.ClusterAddr)
+		if err != nil {
+			return err
+		}
+		l.client = cluster.NewClient(l.identity, l.ID, address)
 	}
-	l.client = cluster.NewClient(l.identity, l.ID, address)
 	n.setLeader(l)
 	n.log.Info("another node is active", "node", l.ID, "hostname", l.Hostname, "api_addr", l.APIAddr)
 	return nil
@@ -283,7 +287,7 @@ func (n *Node) announce(ctx context.Context) {
 	}
 	for ctx.Err() == nil {
 		changed := n.changed.wait()
-		if l := n.leader.Load(); l != nil && !l.Self {
+		if l := n.leader.Load(); l != nil && l.Reachable() {
 			n.announceOnce(ctx, l, body)
 		}
 		timer := time.NewTimer(jitter(n.cfg.Timing.Echo))

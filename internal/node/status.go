@@ -66,6 +66,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 // Health is the little that load balancers ask for, from memory alone.
 type Health struct {
 	Initialized, Sealed, Standby bool
+	Clustered                    bool
 	KeyDeletion                  time.Time // when the first of the seals' keys will be destroyed; zero: none that is known
 	WouldUnseal                  bool      // the seals gave the stored root key back when last asked
 	ClusterName, ClusterID       string
@@ -75,6 +76,7 @@ type Health struct {
 func (n *Node) Health() Health {
 	f := n.facts.Load()
 	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.sealed(), WouldUnseal: n.seals.Load().WouldUnseal()}
+	h.Clustered = n.Clustered()
 	h.Standby, h.KeyDeletion = h.Sealed || n.writer() == nil, n.seals.Load().FirstDeletion()
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster

@@ -1,0 +1,150 @@
+package api
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Who answers in a cluster. The leader answers everything, as long as it is sure of its office. A standby answers what changes nothing, once it
+// has proven that it knows all that was acknowledged before; the rest goes to the leader. A request that falls between two leaders waits for
+// the next one, as long as nothing of it was carried out.
+
+// Errors of a cluster, with Vault's texts where it has them.
+var (
+	errNoLeader  = fault.New(fault.Unavailable, "no active Vault instance found")
+	errNoAddress = &status{http.StatusInternalServerError, "local node not active but active cluster node not found"}
+	errUndone    = fault.New(fault.Unavailable, "this node does not lead, and nothing was done")
+	errInDoubt   = fault.New(fault.Unavailable,
+		"the active node changed while the request was under way: it may have taken effect; look, then try again")
+)
+
+// inCluster has a request answered by who may.
+func (h *handler) inCluster(ctx context.Context, q *request) (*answer, error) {
+	q.parsed = q.op
+	ctx = node.WithTrace(ctx, &q.trace)
+	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
+	defer cancel()
+	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
+		changed := h.Node.Changed()
+		if a, again, err := h.try(ctx, q); !again {
+			return a, err
+		}
+		if h.Peer {
+			return nil, errUndone
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-until.Done():
+		}
+		timer.Stop()
+		if until.Err() != nil {
+			return nil, errNoLeader
+		}
+	}
+}
+
+// try lets this node answer, or the leader. again: nothing was done, and somebody else will be there to ask.
+func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, err error) {
+	role, err := h.Node.Active()
+	switch {
+	case fault.Is(err, fault.Sealed) && !h.Peer:
+		a, err = h.answerHere(ctx, q)
+		return a, false, err
+	case err != nil:
+		return nil, true, nil // between two roles
+	case !role.Standby():
+		return h.answerAs(ctx, q, role)
+	case h.Peer:
+		return nil, true, nil
+	case h.standbyAnswers(q, role) && role.Current(ctx) == nil:
+		a, again, err = h.answerAs(ctx, q, role)
+		if again || !errors.Is(err, node.ErrStandby) {
+			return a, again, err
+		}
+		q.again() // it would have written
+	}
+	return h.forward(ctx, q)
+}
+
+// standbyAnswers reports whether a request is one that a standby may answer.
+func (h *handler) standbyAnswers(q *request, role *node.Active) bool {
+	if q.wrapTTL != 0 {
+		return false
+	}
+	if q.route.Marks&here != 0 {
+		return true
+	}
+	q.active = role
+	defer func() { q.active = nil }()
+	return q.onlyReads()
+}
+
+// answerAs lets this node answer in a role. again: the role ended meanwhile, and nothing was done.
+func (h *handler) answerAs(ctx context.Context, q *request, role *node.Active) (a *answer, again bool, err error) {
+	if !q.lasting() {
+		if !role.Enter() {
+			return nil, true, nil
+		}
+		defer role.Leave()
+	}
+	q.again()
+	q.role = role
+	a, err = h.answerHere(ctx, q)
+	if q.sent || q.requestOnly() {
+		return a, false, err
+	}
+	if held := role.Held(); held != nil || roleOver(err) {
+		if q.trace.Wrote() {
+			return nil, false, errInDoubt
+		}
+		return nil, true, nil
+	}
+	return a, false, err
+}
+
+// lasting are requests that no change of role waits for: what makes the change, and what has no end.
+func (q *request) lasting() bool { return q.requestOnly() || q.path == "sys/monitor" }
+
+// roleOver reports whether an error comes of the end of a role.
+func roleOver(err error) bool {
+	return errors.Is(err, node.ErrNotHeld) || errors.Is(err, storage.ErrFenced) || errors.Is(err, barrier.ErrSealed) || errors.Is(err, audit.ErrSealed) ||
+		fault.Is(err, fault.Sealed)
+}
+
+// held is an error where this node can no longer prove that what it has read is current.
+func (q *request) held() error {
+	if q.role == nil || q.requestOnly() {
+		return nil
+	}
+	return q.role.Held()
+}
+
+// activeFor is what a request is answered with.
+func (h *handler) activeFor(q *request) (*node.Active, error) {
+	if q.role != nil {
+		return q.role, nil
+	}
+	return h.Node.Active()
+}
+
+// again makes a request as it was when it came, but for its body, which is kept.
+func (q *request) again() {
+	q.op, q.token, q.authentic, q.data, q.wrapping, q.plainAnswer = q.parsed, "", false, nil, "", nil
+	q.identity, q.active, q.role = zeroIdentity, nil, nil
+}
+
+// changes reports whether a request is more than a look.
+func (q *request) changes() bool {
+	return q.op != doors.Read && q.op != doors.List && q.op != doors.Scan
+}

@@ -1,0 +1,207 @@
+package api
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/cluster"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+var zeroIdentity auth.Identity
+
+// replayMost is the largest body that is kept, so that a request that the leader did not carry out can be sent to the next one.
+const replayMost = 2 << 20
+
+// noForwarding is the header of clients that want to be told where the leader is instead.
+const noForwarding = "X-Vault-No-Request-Forwarding"
+
+// forward has the leader answer. again: nothing was carried out, and there will be a leader to ask.
+func (h *handler) forward(ctx context.Context, q *request) (a *answer, again bool, err error) {
+	l := h.Node.Leader()
+	if l == nil || l.Self {
+		return nil, true, nil
+	}
+	if q.http.Header[noForwarding] != nil || h.NoForwarding || !l.Reachable() {
+		return h.redirect(q, l)
+	}
+	r, whole, err := q.toLeader(ctx)
+	if err != nil {
+		return nil, false, err
+	}
+	r, cancel := h.untilNext(r, q, l)
+	defer cancel()
+	resp, err := l.Do(r)
+	switch {
+	case err != nil && ctx.Err() != nil:
+		return nil, false, ctx.Err()
+	case err != nil && cluster.Unsent(err), err != nil && !q.changes():
+		return nil, whole, fault.Wrap(err, fault.Unavailable, "the active node did not take the request; try again")
+	case err != nil:
+		return nil, false, fault.Wrap(errors.Join(errInDoubt, err), fault.Unavailable, "%v", errInDoubt)
+	}
+	defer resp.Body.Close() //nolint:errcheck // it was read
+	if cluster.IsUndone(resp.Header) {
+		return nil, whole, errUndone
+	}
+	return h.relay(q, resp)
+}
+
+// untilNext gives up a look that is under way at a leader once another one leads: it will be asked instead.
+func (h *handler) untilNext(r *http.Request, q *request, l *node.Leader) (*http.Request, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(r.Context())
+	if !q.changes() && !q.lasting() {
+		go func() {
+			for {
+				changed := h.Node.Changed()
+				if now := h.Node.Leader(); now != nil && now != l {
+					cancel()
+				}
+				select {
+				case <-ctx.Done():
+					return
+				case <-changed:
+				}
+			}
+		}()
+	}
+	return r.WithContext(ctx), cancel
+}
+
+// redirect tells the client where the leader is.
+func (h *handler) redirect(q *request, l *node.Leader) (*answer, bool, error) {
+	if l.APIAddr == "" {
+		return nil, false, errNoAddress
+	}
+	to := strings.TrimSuffix(l.APIAddr, "/") + q.http.URL.EscapedPath()
+	if q.http.URL.RawQuery != "" {
+		to += "?" + q.http.URL.RawQuery
+	}
+	q.out.Header()["Location"] = []string{to}
+	delete(q.out.Header(), "Content-Type")
+	q.send(http.StatusTemporaryRedirect, nil)
+	return &answer{}, false, nil
+}
+
+// hopByHop are the headers that speak of one connection (RFC 9110, 7.6.1).
+var hopByHop = []string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+}
+
+// toLeader is the request as the leader gets it. whole: its body is kept, and it can be sent again.
+func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool, err error) {
+	if err := q.keepBody(); err != nil {
+		return nil, false, err
+	}
+	r = q.http.Clone(ctx)
+	for _, name := range hopByHop {
+		r.Header.Del(name)
+	}
+	origin := cluster.Origin{Remote: cmp.Or(q.http.RemoteAddr, "@"), TLS: q.http.TLS}
+	if deadline, ok := ctx.Deadline(); ok {
+		origin.Left = max(time.Until(deadline), time.Millisecond)
+	}
+	origin.Mark(r.Header)
+	r.TransferEncoding, r.Close = nil, false
+	switch {
+	case q.bodyRead:
+		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
+		if len(q.body) == 0 {
+			r.Body = http.NoBody
+		}
+		return r, true, nil
+	case !q.hasBody():
+		r.Body, r.ContentLength = http.NoBody, 0
+		return r, true, nil
+	}
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(q.body), q.http.Body))
+	return r, false, nil
+}
+
+// keepBody reads a body into memory, as far as it is small enough for that. What is larger is sent as it comes.
+func (q *request) keepBody() error {
+	if q.bodyRead || !q.hasBody() || q.http.ContentLength > replayMost || q.body != nil {
+		return nil
+	}
+	body, err := io.ReadAll(io.LimitReader(q.http.Body, min(q.bodyLimit(), replayMost)+1))
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly")
+	}
+	q.body = body
+	if int64(len(body)) > q.bodyLimit() {
+		return tooLarge(q.bodyLimit())
+	}
+	q.bodyRead = int64(len(body)) <= replayMost
+	return nil
+}
+
+// relay sends the leader's answer to the client as it comes.
+func (h *handler) relay(q *request, resp *http.Response) (*answer, bool, error) {
+	header := q.out.Header()
+	cluster.Strip(resp.Header)
+	for _, name := range hopByHop {
+		resp.Header.Del(name)
+	}
+	for name, values := range resp.Header {
+		header[name] = values
+	}
+	if resp.Header["Content-Type"] == nil {
+		delete(header, "Content-Type")
+	}
+	dress(header, q.front, resp.StatusCode)
+	q.sent, q.status = true, resp.StatusCode
+	q.out.WriteHeader(resp.StatusCode)
+	out := http.NewResponseController(q.out)
+	buf := make([]byte, 32<<10)
+	for {
+		n, err := resp.Body.Read(buf)
+		if n > 0 {
+			if _, err := q.out.Write(buf[:n]); err != nil {
+				return &answer{}, false, nil // a client that has gone away is nobody to tell
+			}
+			if resp.ContentLength < 0 {
+				_ = out.Flush() // the client has gone away: the next write tells
+			}
+		}
+		if errors.Is(err, io.EOF) {
+			return &answer{}, false, nil
+		}
+		if err != nil {
+			panic(http.ErrAbortHandler) // half an answer must not look whole
+		}
+	}
+}
+
+// NewPeer returns what a node answers to the other nodes, on its listener for them: the API, for requests that they forward, and the place
+// where they announce themselves. Only a leader answers; it forwards nothing, so that nothing goes in circles.
+func NewPeer(c Config) http.Handler {
+	c.Peer = true
+	api := New(c)
+	mux := http.NewServeMux()
+	mux.HandleFunc("POST "+node.PathEcho, func(w http.ResponseWriter, r *http.Request) { echo(c.Node, w, r) })
+	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
+		origin, err := cluster.ReadOrigin(r.Header)
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		ctx := r.Context()
+		if origin.Left > 0 {
+			var cancel context.CancelFunc
+			ctx, cancel = context.WithTimeout(ctx, origin.Left)
+			defer cancel()
+		}
+		r = r.WithContext(ctx)
+		r.RemoteAddr, r.TLS = origin.Remote, origin.TLS
+		api.ServeHTTP(w, r)
+	})
+	return mux
+}
