@@ -1,0 +1,207 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+const (
+	queueLength = 1024
+	// Bounds of a group: they bound the memory of a transaction and the latency of its first member.
+	groupBatches = 256
+	groupBytes   = 4 << 20
+)
+
+// request is a batch on its way through the queue.
+type request struct {
+	batch storage.Batch
+	taken atomic.Bool // by the writer, or by the caller who gives it up: whoever is first
+	doubt *doubt      // of the group; set before taken
+	done  chan error
+}
+
+// doubt is open while a transaction that somebody was not told the end of can still be carried out.
+type doubt struct{ over chan struct{} }
+
+func newDoubt() *doubt { return &doubt{over: make(chan struct{})} }
+
+func (d *doubt) isOver() bool {
+	select {
+	case <-d.over:
+		return true
+	default:
+		return false
+	}
+}
+
+// Commit implements storage.Store. A context that ends takes the batch out of the queue. When the writer has it
+// already, the outcome is unknown to the caller, and the reads that follow wait for it.
+func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
+	if err := b.Check(); err != nil {
+		return err
+	}
+	r := &request{batch: b, done: make(chan error, 1)}
+	patience := time.NewTimer(s.o.CallTimeout / 2)
+	defer patience.Stop()
+	if err := s.send(ctx, r, patience.C); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-patience.C:
+		if r.taken.CompareAndSwap(false, true) {
+			return s.notBegun()
+		}
+	case <-ctx.Done():
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if !r.taken.CompareAndSwap(false, true) {
+			s.doubt.Store(r.doubt)
+		}
+		return ctx.Err()
+	}
+}
+
+// notBegun tells why a batch waited in vain. Nothing of it is written.
+func (s *Store) notBegun() error {
+	if cause := s.outage.Load(); cause != nil {
+		return *cause
+	}
+	return fmt.Errorf("%w: PostgreSQL is too slow: the commits before this one take their time", storage.ErrUnavailable)
+}
+
+func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time) error {
+	s.gate.RLock()
+	defer s.gate.RUnlock()
+	if s.closing.Err() != nil {
+		return storage.ErrClosed
+	}
+	select {
+	case s.queue <- r:
+		return nil
+	case <-patience:
+		return s.notBegun()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// group is what one transaction carries out: batches of one epoch, none with a condition about what another one of them changes.
+type group struct {
+	epoch    uint64
+	requests []*request
+	written  map[string]bool // by its batches
+	mixed    bool            // there are conditions or deletions
+	size     int
+}
+
+// admits reports whether a batch can share the group's transaction.
+func (g *group) admits(b storage.Batch) bool {
+	if len(g.requests) == 0 {
+		return true
+	}
+	for _, c := range b.If {
+		if g.written[c.Key] {
+			return false
+		}
+	}
+	return b.Epoch == g.epoch
+}
+
+func (g *group) add(r *request) {
+	g.epoch = r.batch.Epoch
+	g.requests = append(g.requests, r)
+	g.mixed = g.mixed || len(r.batch.If) > 0
+	for _, op := range r.batch.Ops {
+		g.written[op.Key] = true
+		g.mixed = g.mixed || op.Delete
+		g.size += len(op.Key) + len(op.Value)
+	}
+	for _, c := range r.batch.If {
+		g.size += len(c.Key) + len(c.Value)
+	}
+}
+
+func (g *group) full() bool { return len(g.requests) >= groupBatches || g.size >= groupBytes }
+
+// puts are the arguments of the statement of that name: the last operation on a key wins.
+func (g *group) puts() (keys []string, values [][]byte, batches []int32) {
+	place := make(map[string]int, len(g.written))
+	for i, r := range g.requests {
+		for _, op := range r.batch.Ops {
+			at, again := place[op.Key]
+			if !again {
+				at = len(keys)
+				place[op.Key] = at
+				keys, values, batches = append(keys, op.Key), append(values, nil), append(batches, 0)
+			}
+			values[at], batches[at] = present(op.Value), int32(i+1) //nolint:gosec // at most groupBatches
+		}
+	}
+	return keys, values, batches
+}
+
+// mixedArguments are the arguments of the statement mixed behind the first two.
+func (g *group) mixedArguments() []any {
+	var ifBatch, opBatch []int32
+	var ifKey, opKey []string
+	var ifValue, opValue [][]byte
+	for i, r := range g.requests {
+		n := int32(i + 1) //nolint:gosec // at most groupBatches
+		for _, c := range r.batch.If {
+			value := present(c.Value)
+			if c.Absent {
+				value = nil
+			}
+			ifBatch, ifKey, ifValue = append(ifBatch, n), append(ifKey, c.Key), append(ifValue, value)
+		}
+		for _, op := range r.batch.Ops {
+			value := present(op.Value)
+			if op.Delete {
+				value = nil
+			}
+			opBatch, opKey, opValue = append(opBatch, n), append(opKey, op.Key), append(opValue, value)
+		}
+	}
+	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
+}
+
+// present keeps an empty value from becoming NULL.
+func present(value []byte) []byte {
+	if value == nil {
+		return []byte{}
+	}
+	return value
+}
+
+// some keeps an empty list from becoming NULL.
+func some[T any](list []T) []T {
+	if list == nil {
+		return []T{}
+	}
+	return list
+}
+
+// letArrive gives way while more arrive: those whom the last group has just answered often come back at once, and would
+// otherwise wait for the next transaction.
+func letArrive(queue <-chan *request) {
+	for range 8 {
+		waiting := len(queue)
+		runtime.Gosched()
+		if len(queue) == waiting {
+			return
+		}
+	}
+}

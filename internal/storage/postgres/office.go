@@ -1,0 +1,196 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// leadership is an office held. Its lease is renewed at a third of it, on a connection of its own.
+type leadership struct {
+	store *Store
+	epoch int64
+	base  time.Time    // times are told from it
+	until atomic.Int64 // nanoseconds behind base: up to then nobody else can be elected
+	lost  chan struct{}
+	once  sync.Once
+	quit  context.CancelFunc // ends the renewals
+	ended chan struct{}      // when they have
+	conn  *pgx.Conn          // the renewals' own while they go on
+}
+
+// inOffice begins an office that was granted by a statement sent at a certain time.
+func (s *Store) inOffice(conn *pgx.Conn, epoch int64, sent time.Time) *leadership {
+	l := &leadership{store: s, epoch: epoch, base: sent, lost: make(chan struct{}), ended: make(chan struct{}), conn: conn}
+	l.confirm(sent)
+	var ctx context.Context
+	ctx, l.quit = context.WithCancel(s.closing)
+	s.wg.Add(1) // within that of the campaign
+	go l.hold(ctx)
+	return l
+}
+
+// orNil keeps a nil pointer from becoming an interface.
+func (l *leadership) orNil() storage.Leadership {
+	if l == nil {
+		return nil
+	}
+	return l
+}
+
+// confirm counts the lease from the sending of what renewed it, less a margin for clocks that do not run alike.
+func (l *leadership) confirm(sent time.Time) {
+	lease := l.store.o.Lease
+	l.until.Store(int64(sent.Sub(l.base) + lease - lease/10))
+}
+
+// left is how long the lease is certain to go on.
+func (l *leadership) left() time.Duration {
+	return time.Duration(l.until.Load()) - l.store.o.Now().Sub(l.base)
+}
+
+// Epoch implements storage.Leadership.
+func (l *leadership) Epoch() uint64 { return uint64(l.epoch) } //nolint:gosec // it counts up from 0
+
+// Lost implements storage.Leadership.
+func (l *leadership) Lost() <-chan struct{} { return l.lost }
+
+// Held implements storage.Leadership, by a clock that goes on while the process is stopped.
+func (l *leadership) Held() bool {
+	select {
+	case <-l.lost:
+		return false
+	default:
+		return l.left() > 0
+	}
+}
+
+func (l *leadership) lose() { l.once.Do(func() { close(l.lost) }) }
+
+// hold renews until the office is lost or resigned, or the store closes, which resigns.
+func (l *leadership) hold(ctx context.Context) {
+	s := l.store
+	defer s.wg.Done()
+	defer close(l.ended)
+	defer func() {
+		l.lose()
+		if l.conn != nil {
+			hangUp(l.conn)
+		}
+	}()
+	for l.rest(ctx, s.o.Lease/3) {
+		for attempt := 0; ; attempt++ {
+			again, err := l.renew(ctx)
+			if err == nil && !again {
+				s.log.Warn("the office was lost: another epoch has begun, or it was resigned", "epoch", l.epoch)
+				return
+			}
+			if err == nil {
+				break
+			}
+			if attempt == 0 {
+				s.log.Warn("the office could not be confirmed; trying on while the lease lasts", "error", clean(err))
+			}
+			if !l.rest(ctx, min(backoffFirst<<min(attempt, 8), backoffMost)) {
+				break
+			}
+		}
+	}
+	if s.closing.Err() != nil {
+		l.lose()
+		l.giveUpSeat()
+	}
+}
+
+// rest waits within the lease; false means that the office is over.
+func (l *leadership) rest(ctx context.Context, wait time.Duration) bool {
+	left := l.left()
+	t := time.NewTimer(min(wait, left))
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+	}
+	if l.left() > 0 {
+		return true
+	}
+	l.store.log.Warn("the office is lost: the lease could not be renewed in time", "epoch", l.epoch)
+	return false
+}
+
+// renew reports whether the office goes on. It is given up when the lease ends, by the server, too.
+func (l *leadership) renew(ctx context.Context) (bool, error) {
+	s := l.store
+	ctx, cancel := context.WithTimeout(ctx, l.left())
+	defer cancel()
+	if l.conn == nil || l.conn.IsClosed() {
+		conn, err := s.connectToSit(ctx)
+		if err != nil {
+			return true, err
+		}
+		l.conn = conn
+	}
+	sent := s.o.Now()
+	err := l.conn.QueryRow(ctx, s.sql.renew, l.epoch).Scan(new(string))
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return false, nil
+	case err == nil:
+		l.confirm(sent)
+	}
+	return true, err
+}
+
+// Resign implements storage.Leadership. Whatever the database says, this node does not hold the office any more.
+func (l *leadership) Resign(ctx context.Context) error {
+	l.lose()
+	l.quit()
+	select {
+	case <-l.ended:
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if err := l.store.ready(ctx); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, l.store.o.CallTimeout)
+	defer cancel()
+	return told("resigning", clean(l.resign(ctx)))
+}
+
+// giveUp is Resign for an office that nobody wants any more: one that comes too late ends with its lease.
+func (l *leadership) giveUp() {
+	l.lose()
+	l.quit()
+	<-l.ended
+	l.giveUpSeat()
+}
+
+func (l *leadership) giveUpSeat() {
+	ctx, cancel := context.WithTimeout(context.Background(), l.store.o.Lease)
+	defer cancel()
+	if err := l.resign(ctx); err != nil {
+		l.store.log.Warn("the office was not resigned; others wait for the end of its lease", "error", clean(err))
+	}
+}
+
+// resign empties the seat where this epoch still sits on it.
+func (l *leadership) resign(ctx context.Context) error {
+	conn, err := l.store.connectToSit(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	err = conn.QueryRow(ctx, l.store.sql.resign, l.epoch).Scan(new(string))
+	if errors.Is(err, pgx.ErrNoRows) {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,225 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+const (
+	tailPage  = 256         // rows of changes read at once
+	tailLooks = time.Second // after so long without a word the table is looked at: it also shows that the connection lives
+	neverSaw  = ^uint64(0)  // the tail has not begun
+)
+
+// tail follows the table of changes: a notification wakes it, the table tells it. After an outage it goes on where it was, unless the
+// table does not reach back so far; then all readers are told by the end of their channels.
+type tail struct {
+	store *Store
+	feed  storage.Feed
+
+	mu    sync.Mutex
+	seen  uint64        // the feed has brought every event up to it
+	moved chan struct{} // closed and replaced when seen grows, or the seat may have changed
+	seat  chan struct{} // likewise, for the seat alone
+}
+
+func newTail(s *Store) *tail {
+	return &tail{store: s, seen: neverSaw, moved: make(chan struct{}), seat: make(chan struct{})}
+}
+
+// run follows until Close.
+func (t *tail) run() {
+	defer t.feed.Break()
+	for attempt := 0; t.store.closing.Err() == nil; attempt++ {
+		began := t.store.o.Now()
+		err := clean(t.follow())
+		if t.store.closing.Err() != nil {
+			return
+		}
+		if t.store.o.Now().Sub(began) > tailLooks {
+			attempt = 0
+		}
+		if attempt == 0 {
+			t.store.log.Warn("following the changes was interrupted", "error", err)
+		}
+		pause(t.store.closing, attempt)
+	}
+}
+
+// follow connects, listens and reads until something fails.
+func (t *tail) follow() error {
+	s := t.store
+	ctx, cancel := context.WithTimeout(s.closing, s.o.CallTimeout)
+	defer cancel()
+	conn, err := s.connect(ctx)
+	if err != nil {
+		return err
+	}
+	defer hangUp(conn)
+	if _, err := conn.Exec(ctx, `LISTEN `+s.sql.channel); err != nil {
+		return err
+	}
+	t.wakeSeat() // it may have changed while nobody listened
+	for {
+		if err := t.catchUp(conn); err != nil {
+			return err
+		}
+		if err := t.await(conn); err != nil {
+			return err
+		}
+	}
+}
+
+// await returns when there may be changes. It passes on what is said of the seat.
+func (t *tail) await(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(t.store.closing, tailLooks)
+	defer cancel()
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			if ctx.Err() != nil && t.store.closing.Err() == nil && !conn.IsClosed() {
+				return nil
+			}
+			return err
+		}
+		if n.Payload != tellSeat {
+			return nil
+		}
+		t.wakeSeat()
+	}
+}
+
+// catchUp hands on what the table has and was not seen yet.
+func (t *tail) catchUp(conn *pgx.Conn) error {
+	ctx, cancel := context.WithTimeout(t.store.closing, t.store.o.CallTimeout)
+	defer cancel()
+	if t.position() == neverSaw {
+		var revision int64
+		if err := lostRow(conn.QueryRow(ctx, t.store.sql.revision).Scan(&revision)); err != nil {
+			return err
+		}
+		t.advance(neverSaw, uint64(revision)) //nolint:gosec // it counts up from 0
+		return nil
+	}
+	for {
+		n, err := t.readPage(ctx, conn)
+		if err != nil || n < tailPage {
+			return err
+		}
+	}
+}
+
+// change is a row: the keys that the commits behind since, up to revision, have changed.
+type change struct {
+	revision, since int64
+	keys            []string
+	batches         []int32
+	deleted         []bool // empty where all were put
+}
+
+func (t *tail) readPage(ctx context.Context, conn *pgx.Conn) (int, error) {
+	rows, err := conn.Query(ctx, t.store.sql.changes, int64(t.position()), tailPage) //nolint:gosec // it came from an int64
+	if err != nil {
+		return 0, err
+	}
+	page, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (c change, err error) {
+		return c, row.Scan(&c.revision, &c.since, &c.keys, &c.batches, &c.deleted)
+	})
+	if err != nil {
+		return 0, err
+	}
+	for _, c := range page {
+		events, err := c.events()
+		if err != nil {
+			return 0, err
+		}
+		t.advance(uint64(c.since), uint64(c.revision), events...) //nolint:gosec // they count up from 0
+	}
+	return len(page), nil
+}
+
+func (c change) events() ([]storage.Event, error) {
+	if len(c.batches) != len(c.keys) || len(c.deleted) != len(c.keys) && len(c.deleted) != 0 {
+		return nil, fmt.Errorf("%w: the changes of revision %d do not fit together", storage.ErrCorrupt, c.revision)
+	}
+	events := make([]storage.Event, 0, len(c.keys)+1)
+	for i, key := range c.keys {
+		events = append(events, storage.Event{Key: key, Deleted: len(c.deleted) > 0 && c.deleted[i],
+			Revision: uint64(c.since) + uint64(c.batches[i])}) //nolint:gosec // both count up from 0
+	}
+	return append(events, storage.Event{Revision: uint64(c.revision)}), nil //nolint:gosec // as above
+}
+
+func (t *tail) position() uint64 {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seen
+}
+
+// advance publishes the events from one revision to another. Where the first is not what was seen last, some were missed: readers
+// are told by the end of their channels, and whoever comes now begins behind it.
+func (t *tail) advance(since, revision uint64, events ...storage.Event) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if since != t.seen {
+		t.store.log.Warn("changes were missed: what follows them reads everything again", "from", t.seen, "to", since)
+		t.feed.Break()
+	}
+	t.feed.Publish(events...)
+	t.seen = revision
+	close(t.moved)
+	t.moved = make(chan struct{})
+}
+
+// wakeSeat wakes candidates.
+func (t *tail) wakeSeat() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	close(t.seat)
+	t.seat = make(chan struct{})
+}
+
+// seatChange returns a channel that is closed when the seat may have changed after the call.
+func (t *tail) seatChange() <-chan struct{} {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.seat
+}
+
+// Watch implements storage.Watcher. It returns once the tail has come to the revision of the call, so that no older change is told and no younger
+// one is missed. The channel is closed early for a reader that falls more than 4,096 events behind.
+func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+	if err := s.ready(ctx); err != nil {
+		return nil, err
+	}
+	if err := storage.CheckPrefix(prefix); err != nil {
+		return nil, err
+	}
+	from, err := s.Revision(ctx)
+	if err != nil {
+		return nil, err
+	}
+	limited, cancel := s.limit(ctx)
+	defer cancel()
+	for {
+		s.tail.mu.Lock()
+		if seen := s.tail.seen; seen != neverSaw && seen >= from {
+			events := s.tail.feed.Subscribe(prefix, ctx, s.closing)
+			s.tail.mu.Unlock()
+			return events, nil
+		}
+		moved := s.tail.moved
+		s.tail.mu.Unlock()
+		select {
+		case <-moved:
+		case <-limited.Done():
+			return nil, s.explain(ctx, "watching", fmt.Errorf("%w: PostgreSQL does not tell of changes in time", storage.ErrUnavailable))
+		}
+	}
+}

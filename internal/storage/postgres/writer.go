@@ -1,0 +1,318 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+const (
+	window     = 10000 // revisions that the table of changes keeps, at least
+	pruneEvery = 1000
+	probeAfter = time.Second
+)
+
+// writer is the one goroutine that commits, with a connection of its own.
+type writer struct {
+	store *Store
+	conn  *pgx.Conn
+	self  backend // the server's process behind conn, or behind the connection that was lost in a transaction
+	lost  bool    // that process may still carry something out
+	doubt *doubt  // of the last group
+	later []*request
+	count int       // commits since the last pruning
+	used  time.Time // the connection, last
+}
+
+// backend names a process of the server for ever: process ids are used again.
+type backend struct {
+	pid   int32
+	start time.Time
+}
+
+// serve carries out groups until the queue is closed and empty.
+func (w *writer) serve(queue <-chan *request) {
+	for {
+		first, ok := w.next(queue)
+		if !ok {
+			return
+		}
+		if !w.connected() {
+			w.later = append([]*request{first}, w.later...)
+			w.refuseAll(queue)
+			return
+		}
+		letArrive(queue)
+		if g := w.gather(first, queue); len(g.requests) > 0 {
+			w.carryOut(g)
+		}
+		if w.lost && !w.connected() {
+			w.refuseAll(queue)
+			return
+		}
+	}
+}
+
+func (w *writer) next(queue <-chan *request) (*request, bool) {
+	if len(w.later) > 0 {
+		r := w.later[0]
+		w.later = w.later[1:]
+		return r, true
+	}
+	r, ok := <-queue
+	return r, ok
+}
+
+// gather takes what waits and can share a transaction; the rest is first in the next one.
+func (w *writer) gather(first *request, queue <-chan *request) *group {
+	w.doubt = newDoubt()
+	g := &group{written: map[string]bool{}}
+	put := w.later
+	w.later = nil
+	take := func(r *request) {
+		if g.full() || !g.admits(r.batch) {
+			w.later = append(w.later, r)
+			return
+		}
+		r.doubt = w.doubt
+		if r.taken.CompareAndSwap(false, true) {
+			g.add(r)
+		}
+	}
+	take(first)
+	for _, r := range put {
+		take(r)
+	}
+	for !g.full() && len(w.later) < groupBatches {
+		select {
+		case r, ok := <-queue:
+			if !ok {
+				return g
+			}
+			take(r)
+		default:
+			return g
+		}
+	}
+	return g
+}
+
+// carryOut answers the members of a group.
+func (w *writer) carryOut(g *group) {
+	s := w.store
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.CallTimeout)
+	defer cancel()
+	failpoint.Point("storage.commit.before")
+	refused, err := w.transact(ctx, g)
+	w.used = s.o.Now()
+	if err == nil {
+		failpoint.Point("storage.commit.after")
+	}
+	if err != nil && !rolledBack(err) {
+		w.lost = true
+		s.doubt.Store(w.doubt)
+		w.drop()
+		err = fmt.Errorf("%w: the outcome of a commit is unknown: %w", storage.ErrUnavailable, err)
+		s.log.Warn("a commit was interrupted", "error", err)
+	} else {
+		close(w.doubt.over)
+		if transient(err) { // such as a server that takes no writes any more: the next connection finds one that does
+			w.drop()
+		}
+		err = told("a commit", err)
+	}
+	for i, r := range g.requests {
+		switch key, conflict := refused[int32(i+1)]; { //nolint:gosec // at most groupBatches
+		case err != nil:
+			r.done <- err
+		case conflict:
+			r.done <- fmt.Errorf("%w: %q", storage.ErrConflict, key)
+		default:
+			r.done <- nil
+		}
+	}
+	if w.conn != nil && w.conn.IsClosed() {
+		w.drop()
+	}
+}
+
+// rolledBack reports whether the server said that the transaction failed. FATAL may also come behind the commit.
+func rolledBack(err error) bool {
+	var e *pgconn.PgError
+	return storage.NothingWritten(err) || errors.Is(err, storage.ErrCorrupt) || errors.As(err, &e) && e.SeverityUnlocalized == severityError
+}
+
+// transact sends the group as one transaction in one message: what is between two Syncs of the protocol is committed as a whole. The
+// first statement locks the seat, so that the second sees all that was committed before.
+func (w *writer) transact(ctx context.Context, g *group) (refused map[int32]string, err error) {
+	b, n := &pgx.Batch{}, int64(len(g.requests))
+	b.Queue("advance", int64(g.epoch), n) //nolint:gosec // the database counts epochs in 63 bits
+	if g.mixed {
+		b.Queue("mixed", append([]any{int64(g.epoch), n}, g.mixedArguments()...)...) //nolint:gosec // as above
+	} else {
+		keys, values, batches := g.puts()
+		b.Queue("puts", int64(g.epoch), n, some(keys), some(values), some(batches)) //nolint:gosec // as above
+	}
+	if w.count += len(g.requests); w.count >= pruneEvery {
+		b.Queue("prune", window)
+	}
+	results := w.conn.SendBatch(ctx, b)
+	var batches []int32
+	var keys []string
+	_, err = results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(&batches, &keys, new(string))
+	}
+	nobody := errors.Is(err, pgx.ErrNoRows)
+	if nobody {
+		err = nil
+	}
+	if ended := results.Close(); err == nil {
+		err = ended
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case nobody && g.epoch == 0:
+		return nil, fmt.Errorf("%w: the row of the seat is gone; restore a backup of the database", storage.ErrCorrupt)
+	case nobody:
+		return nil, fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, g.epoch)
+	}
+	if w.count >= pruneEvery {
+		w.count = 0
+	}
+	refused = map[int32]string{}
+	for i, batch := range batches {
+		if _, known := refused[batch]; !known {
+			refused[batch] = keys[i]
+		}
+	}
+	return refused, nil
+}
+
+// connected makes the connection where there is none, and makes sure that the lost one is over. It tries until Close, and then for as
+// long as a call may take; meanwhile callers give up by themselves, and are told why.
+func (w *writer) connected() bool {
+	s := w.store
+	w.probe()
+	last := s.o.Now().Add(s.o.CallTimeout)
+	for attempt := 0; w.conn == nil; attempt++ {
+		ctx, cancel := context.WithTimeout(context.Background(), s.o.CallTimeout)
+		err := w.connect(ctx)
+		cancel()
+		if err == nil {
+			break
+		}
+		w.drop()
+		err = told("connecting for a commit", clean(err))
+		s.outage.Store(&err)
+		if s.closing.Err() != nil && s.o.Now().After(last) {
+			return false
+		}
+		if attempt == 0 {
+			s.log.Warn("no connection for commits; trying on", "error", err)
+		}
+		if !pause(s.closing, attempt) {
+			pause(context.Background(), attempt) // closing: those who wait may yet be served
+		}
+	}
+	s.outage.Store(nil)
+	return true
+}
+
+// probe drops an idle connection that broke unseen, because a commit on it would have an unknown outcome for nothing.
+func (w *writer) probe() {
+	s := w.store
+	if w.conn == nil || s.o.Now().Sub(w.used) < probeAfter {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), s.o.CallTimeout/4)
+	defer cancel()
+	if err := w.conn.Ping(ctx); err != nil {
+		w.drop()
+	}
+}
+
+// connect makes the connection and prepares it.
+func (w *writer) connect(ctx context.Context) error {
+	s := w.store
+	config := s.conn.Copy()
+	config.RuntimeParams["application_name"] = s.sql.writerName
+	conn, err := pgx.ConnectConfig(ctx, config)
+	if err != nil {
+		return err
+	}
+	w.conn = conn
+	var self backend
+	err = conn.QueryRow(ctx, `SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()`).Scan(&self.pid, &self.start)
+	if err != nil {
+		return err
+	}
+	if w.lost {
+		if err := endBackend(ctx, conn, w.self); err != nil {
+			return err
+		}
+		w.lost = false
+		close(w.doubt.over)
+	}
+	w.self = self
+	for name, text := range map[string]string{"advance": s.sql.advance, "puts": s.sql.puts, "mixed": s.sql.mixed, "prune": s.sql.prune} {
+		if _, err := conn.Prepare(ctx, name, text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// endBackend makes sure that a process of the server is gone, and with it what it may have had in its buffers.
+func endBackend(ctx context.Context, conn *pgx.Conn, b backend) error {
+	for attempt := 0; ; attempt++ {
+		var there int
+		err := conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2`,
+			b.pid, b.start).Scan(&there)
+		if err != nil || there == 0 {
+			return err
+		}
+		if !pause(ctx, attempt) {
+			return ctx.Err()
+		}
+	}
+}
+
+// drop closes the connection, at once where it is broken.
+func (w *writer) drop() {
+	if w.conn == nil {
+		return
+	}
+	hangUp(w.conn)
+	w.conn = nil
+}
+
+// hangUp ends a connection without waiting for a server that may not listen.
+func hangUp(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
+	defer cancel()
+	_ = conn.Close(ctx) // the server sees the end of the connection in any case
+}
+
+// refuseAll answers those for whom Close came before the database.
+func (w *writer) refuseAll(queue <-chan *request) {
+	refuse := func(r *request) {
+		if r.taken.CompareAndSwap(false, true) {
+			r.done <- storage.ErrClosed
+		}
+	}
+	for _, r := range w.later {
+		refuse(r)
+	}
+	for r := range queue {
+		refuse(r)
+	}
+}
