@@ -117,6 +117,7 @@ var only = map[string][]string{
 	"github.com/aws/aws-sdk-go-v2":                   {"seals/awskms"},
 	"cloud.google.com/go/kms":                        {"seals/gcpckms", "internal/gcpkms"},
 	"github.com/sealgate/sealgate/hsm":               {"hsm", "seals/pkcs11", "cmd"},
+	"github.com/sealgate/sealgate/seals/gcpckms":     {"cmd"},
 	"github.com/sealgate/sealgate/seals/pkcs11":      {"cmd"},
 	"github.com/sealgate/sealgate/seals/shamir":      {"cmd"},
 	"github.com/sealgate/sealgate/seals/static":      {"cmd"},

@@ -1,0 +1,199 @@
+package gcpckms
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/auth"
+	kms "cloud.google.com/go/kms/apiv1"
+	"google.golang.org/api/option"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
+	"google.golang.org/grpc/codes"
+	tlscreds "google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/keepalive"
+	"google.golang.org/grpc/status"
+)
+
+const (
+	tries     = 4 // of one call, the first included
+	firstWait = 100 * time.Millisecond
+)
+
+var errClosed = errors.New("the seal was closed: the server is stopping or was reconfigured")
+
+// conn is the connection to the service, made by the first call.
+type conn struct {
+	s      *settings
+	tokens *tokens
+	http   *http.Client
+	life   context.Context // ends by close, and every call with it
+	end    context.CancelFunc
+
+	mu     sync.Mutex
+	closed bool
+	client *kms.KeyManagementClient
+	calls  sync.WaitGroup
+}
+
+func newConn(s *settings) *conn {
+	c := &conn{s: s, http: &http.Client{Transport: &http.Transport{
+		Proxy: s.proxy, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.allRoots()}, ForceAttemptHTTP2: true,
+		MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
+	}}}
+	c.tokens = newTokens(s, c.http)
+	c.life, c.end = context.WithCancel(context.Background())
+	return c
+}
+
+// allRoots are those that a token service is trusted by: the system's, and those of the stanza. nil is the system's.
+func (s *settings) allRoots() *x509.CertPool {
+	if s.ca == nil {
+		return nil
+	}
+	pool, err := x509.SystemCertPool()
+	if err != nil {
+		pool = x509.NewCertPool()
+	}
+	pool.AppendCertsFromPEM(s.ca)
+	return pool
+}
+
+// enter begins a call; the client is made by the first.
+func (c *conn) enter() (*kms.KeyManagementClient, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
+	}
+	if c.client == nil {
+		client, err := kms.NewKeyManagementClient(c.life, c.options()...)
+		if err != nil {
+			return nil, err
+		}
+		client.CallOptions = &kms.KeyManagementCallOptions{} // the library would try again by itself, for as long as the context lasts
+		c.client = client
+	}
+	c.calls.Add(1)
+	return c.client, nil
+}
+
+func (c *conn) options() []option.ClientOption {
+	dial := []grpc.DialOption{
+		// A service that comes back is found again within two seconds.
+		grpc.WithConnectParams(grpc.ConnectParams{
+			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			MinConnectTimeout: 5 * time.Second,
+		}),
+		// Not for its pings: it also has the kernel give a connection up whose peer acknowledges nothing for so long (TCP_USER_TIMEOUT), so
+		// that one which a firewall forgot costs a single try.
+		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 4 * time.Second}),
+	}
+	if c.s.noEnv {
+		dial = append(dial, grpc.WithNoProxy())
+	}
+	if c.s.roots != nil {
+		dial = append(dial, grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: c.s.roots, MinVersion: tls.VersionTLS12})))
+	}
+	out := []option.ClientOption{
+		option.WithAuthCredentials(auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: c.tokens})),
+		option.WithGRPCConnectionPool(1), option.WithTelemetryDisabled(), option.WithLogger(slog.New(slog.DiscardHandler)),
+	}
+	for _, d := range dial {
+		out = append(out, option.WithGRPCDialOption(d))
+	}
+	if c.s.endpoint != "" {
+		out = append(out, option.WithEndpoint(c.s.endpoint))
+	}
+	if c.s.userAgent != "" {
+		out = append(out, option.WithUserAgent(c.s.userAgent))
+	}
+	return out
+}
+
+// do makes a call: with a token, within the timeout, and again where that may help.
+func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManagementClient) error) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	client, err := c.enter()
+	if err != nil {
+		return err
+	}
+	defer c.calls.Done()
+	ctx, cancel := context.WithTimeout(ctx, c.s.timeout)
+	defer cancel()
+	defer context.AfterFunc(c.life, cancel)()
+	renewed := false
+	for try := 1; ; try++ {
+		token, err := c.tokens.Token(ctx)
+		if err != nil {
+			return err
+		}
+		if err = call(ctx, client); err == nil {
+			return nil
+		}
+		if refused(err) {
+			c.tokens.forget(ctx, token)
+			if !renewed && status.Code(err) == codes.Unauthenticated {
+				renewed = true
+				continue
+			}
+		}
+		if try == tries || !again(err) || !pause(ctx, firstWait<<(try-1)) {
+			return err
+		}
+		client.Connection().ResetConnectBackoff()
+	}
+}
+
+// refused reports whether it was the credentials that were not good enough: then they are read again.
+func refused(err error) bool {
+	code := status.Code(err)
+	return code == codes.Unauthenticated || code == codes.PermissionDenied
+}
+
+// again reports whether the same call may succeed at once. Source: google.aip.dev/194, and the comments of service.proto for checksums. What is
+// throttled is not tried again here: that would add to the cause.
+func again(err error) bool {
+	if errors.Is(err, errIntegrity) || mismatched(err) {
+		return true
+	}
+	code := status.Code(err)
+	return code == codes.Unavailable || code == codes.Internal || code == codes.Aborted
+}
+
+// pause waits, and reports whether there is time left.
+func pause(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d + rand.N(d/4))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// close ends all calls and waits for them.
+func (c *conn) close() error {
+	c.mu.Lock()
+	var err error
+	if !c.closed && c.client != nil {
+		err = c.client.Close()
+	}
+	c.closed = true
+	c.mu.Unlock()
+	c.end()
+	c.calls.Wait()
+	c.http.CloseIdleConnections()
+	c.s.inline.Destroy()
+	return err
+}

@@ -1,0 +1,234 @@
+package gcpckms
+
+import (
+	"crypto/x509"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// variables are the environment variables of each parameter, the strongest first; they win over the stanza.
+var variables = map[string][]string{
+	"project":     {"SEALGATE_GCPCKMS_PROJECT", "BAO_GCPCKMS_SEAL_PROJECT", "VAULT_GCPCKMS_SEAL_PROJECT", "GOOGLE_PROJECT"},
+	"region":      {"SEALGATE_GCPCKMS_REGION", "BAO_GCPCKMS_SEAL_REGION", "VAULT_GCPCKMS_SEAL_REGION", "GOOGLE_REGION"},
+	"key_ring":    {"SEALGATE_GCPCKMS_KEY_RING", "GCPCKMS_WRAPPER_KEY_RING", "BAO_GCPCKMS_SEAL_KEY_RING", "VAULT_GCPCKMS_SEAL_KEY_RING"},
+	"crypto_key":  {"SEALGATE_GCPCKMS_CRYPTO_KEY", "GCPCKMS_WRAPPER_CRYPTO_KEY", "BAO_GCPCKMS_SEAL_CRYPTO_KEY", "VAULT_GCPCKMS_SEAL_CRYPTO_KEY"},
+	"credentials": {"SEALGATE_GCPCKMS_CREDENTIALS", "GOOGLE_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"},
+	"endpoint":    {"SEALGATE_GCPCKMS_ENDPOINT"},
+	"tls_ca_cert": {"SEALGATE_GCPCKMS_TLS_CA_CERT"},
+	"timeout":     {"SEALGATE_GCPCKMS_TIMEOUT"},
+}
+
+// defaultTimeout bounds a call with all its tries.
+const defaultTimeout = 10 * time.Second
+
+// settings is a stanza that was understood.
+type settings struct {
+	project, region, ring, key string
+	endpoint, userAgent        string
+	timeout                    time.Duration
+	roots                      *x509.CertPool // of the endpoint; nil: the system's
+	caFile                     string
+	ca                         []byte // its content
+	noEnv                      bool
+	proxy                      func(*http.Request) (*url.URL, error)
+	path                       string        // of the credentials' file; "" where there is none
+	inline                     *secret.Bytes // credentials as JSON
+	getenv                     func(string) string
+}
+
+// name is the key's canonical name.
+func (s *settings) name() string {
+	return fmt.Sprintf("projects/%s/locations/%s/keyRings/%s/cryptoKeys/%s", s.project, s.region, s.ring, s.key)
+}
+
+func parse(cfg seals.Config) (*settings, error) {
+	cfg.Params = maps.Clone(cfg.Params)
+	off, err := boolean(cfg.Params["disable_env_vars"])
+	if err != nil {
+		return nil, invalid("disable_env_vars", cfg.Params["disable_env_vars"], "true or false")
+	}
+	if off || cfg.Getenv == nil {
+		cfg.Getenv = func(string) string { return "" }
+	}
+	for param, names := range variables {
+		for _, n := range names {
+			if v := cfg.Getenv(n); v != "" {
+				if cfg.Params == nil {
+					cfg.Params = map[string]string{}
+				}
+				cfg.Params[param] = v
+				break
+			}
+		}
+	}
+	p := seals.NewParams(cfg)
+	s := &settings{
+		project: p.Get("project"), region: p.Get("region"), ring: p.Get("key_ring"), key: p.Get("crypto_key"), getenv: cfg.Getenv,
+		userAgent: p.Get("user_agent"), caFile: p.Get("tls_ca_cert"), timeout: defaultTimeout, noEnv: off,
+	}
+	if !off {
+		s.proxy = http.ProxyFromEnvironment
+	}
+	for _, known := range []string{"credentials", "key_not_required", "disable_env_vars"} {
+		p.Get(known)
+	}
+	err = errors.Join(s.readEndpoint(p.Get("endpoint")), s.readTimeout(p.Get("timeout")))
+	if cerr := p.Check(); cerr != nil {
+		return nil, cerr
+	}
+	if err = errors.Join(err, s.missing()); err != nil {
+		return nil, err
+	}
+	if err := s.readRoots(); err != nil {
+		return nil, err
+	}
+	return s, s.readCredentials(p, cfg)
+}
+
+var (
+	// Sources: cloud.google.com/resource-manager/docs/creating-managing-projects; CreateKeyRingRequest and CreateCryptoKeyRequest in service.proto.
+	projectForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,127}$`)
+	regionForm  = regexp.MustCompile(`^[a-z][a-z0-9-]{1,62}$`)
+	idForm      = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,63}$`)
+)
+
+func (s *settings) missing() error {
+	var errs []error
+	for _, c := range []struct {
+		name, value, wanted string
+		form                *regexp.Regexp
+	}{
+		{"project", s.project, "the id or number of a project", projectForm},
+		{"region", s.region, `a location, such as "global" or "europe-west3"`, regionForm},
+		{"key_ring", s.ring, "1 to 63 letters, digits, underscores and hyphens", idForm},
+		{"crypto_key", s.key, "1 to 63 letters, digits, underscores and hyphens", idForm},
+	} {
+		switch {
+		case c.value == "":
+			errs = append(errs, fmt.Errorf("%s is required: %s", c.name, c.wanted))
+		case !c.form.MatchString(c.value):
+			errs = append(errs, invalid(c.name, c.value, c.wanted))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// readEndpoint takes HOST, HOST:PORT or https://HOST:PORT.
+func (s *settings) readEndpoint(v string) error {
+	if v == "" {
+		return nil
+	}
+	host := v
+	if strings.Contains(v, "://") {
+		u, err := url.Parse(v)
+		if err != nil || u.Scheme != "https" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+			return invalid("endpoint", v, "HOST:PORT of a server that speaks gRPC over TLS")
+		}
+		host = u.Host
+	}
+	if _, _, err := net.SplitHostPort(host); err != nil {
+		host = net.JoinHostPort(strings.Trim(host, "[]"), "443")
+	}
+	h, port, err := net.SplitHostPort(host)
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || h == "" || strings.ContainsAny(h, "/ ") {
+		return invalid("endpoint", v, "HOST:PORT of a server that speaks gRPC over TLS")
+	}
+	s.endpoint = host
+	return nil
+}
+
+func (s *settings) readTimeout(v string) error {
+	if v == "" {
+		return nil
+	}
+	d, err := time.ParseDuration(v)
+	if n, nerr := strconv.Atoi(v); nerr == nil {
+		d, err = time.Duration(min(n, 1<<20))*time.Second, nil
+	}
+	if err != nil || d < 100*time.Millisecond || d > 10*time.Minute {
+		return invalid("timeout", v, "a duration from 100ms to 10m, like 10s, or a number of seconds")
+	}
+	s.timeout = d
+	return nil
+}
+
+func (s *settings) readRoots() error {
+	if s.caFile == "" {
+		return nil
+	}
+	pem, err := os.ReadFile(s.caFile)
+	if err != nil {
+		return fmt.Errorf("tls_ca_cert: %w", err)
+	}
+	s.ca = pem
+	if s.roots = x509.NewCertPool(); !s.roots.AppendCertsFromPEM(pem) {
+		return invalid("tls_ca_cert", s.caFile, "a file of certificates in PEM")
+	}
+	return nil
+}
+
+// readCredentials takes JSON, env://NAME that holds JSON, or a path, with file:// or without. The file is read when a token is needed.
+func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
+	v := p.Get("credentials")
+	switch {
+	case v == "":
+		return nil
+	case strings.HasPrefix(v, "env://"), strings.HasPrefix(strings.TrimSpace(v), "{"):
+		b, err := p.Secret("credentials")
+		if err != nil {
+			return err
+		}
+		if _, err := credType(b.Expose()); err != nil {
+			b.Destroy()
+			return fmt.Errorf("credentials: %w", err)
+		}
+		s.inline = b
+		return nil
+	}
+	s.path = strings.TrimPrefix(v, "file://")
+	info, err := os.Stat(s.path)
+	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
+		cfg.Log.Warn("the file with the credentials of Google Cloud is open to other users of this machine; chmod 600 it",
+			slog.String("seal", cfg.Name), slog.String("file", s.path), slog.String("mode", info.Mode().Perm().String()))
+	}
+	return nil
+}
+
+// errCredentials is returned for what is no credentials file of a type that Google's library knows.
+var errCredentials = errors.New("this is no credentials file of Google Cloud: JSON with a known \"type\"")
+
+// credType is the type that credentials in JSON say they are of. The error does not show them.
+func credType(b []byte) (string, error) {
+	var f struct {
+		Type string `json:"type"`
+	}
+	if json.Unmarshal(b, &f) != nil || !credTypes[f.Type] {
+		return "", errCredentials
+	}
+	return f.Type, nil
+}
+
+func invalid(name, value, wanted string) error {
+	return fmt.Errorf("%s = %.200q: it must be %s", name, value, wanted)
+}
+
+func boolean(v string) (bool, error) {
+	if v == "" {
+		return false, nil
+	}
+	return strconv.ParseBool(v)
+}

@@ -1,0 +1,163 @@
+package gcpckms_test
+
+import (
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/tls"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+	"go.uber.org/goleak"
+
+	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/gcpckms"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+const ring = "projects/trial-project/locations/europe-west3/keyRings/seals/cryptoKeys/"
+
+// rsaKey is one of two keys of service accounts: they take long to make.
+var rsaKey = [2]func() *rsa.PrivateKey{sync.OnceValue(makeKey), sync.OnceValue(makeKey)}
+
+func makeKey() *rsa.PrivateKey {
+	k, err := rsa.GenerateKey(rand.Reader, 2048)
+	if err != nil {
+		panic(err)
+	}
+	return k
+}
+
+var certificate = sync.OnceValues(func() ([2][]byte, error) {
+	cert, key, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
+	return [2][]byte{cert, key}, err
+})
+
+// rig is a stand-in with the keys "root" and "other", and what clients need of it.
+type rig struct {
+	t       testing.TB
+	kms     *gcpkms.Service
+	server  *gcpkms.Server
+	ca      string // files
+	account string
+}
+
+func newRig(t testing.TB, o gcpkms.Options) *rig {
+	t.Helper()
+	pem, err := certificate()
+	must(t, err)
+	pair, err := tls.X509KeyPair(pem[0], pem[1])
+	must(t, err)
+	dir := t.TempDir()
+	r := &rig{t: t, ca: filepath.Join(dir, "ca.pem"), account: filepath.Join(dir, "account.json")}
+	must(t, os.WriteFile(r.ca, pem[0], 0o600))
+	if o.Quotas == (gcpkms.Quotas{}) {
+		o.Quotas = gcpkms.Quotas{Read: 1 << 20, Write: 1 << 20, Crypto: 1 << 30}
+	}
+	r.kms, err = gcpkms.New(o)
+	must(t, err)
+	r.act("create", "root")
+	r.act("create", "other")
+	r.server, err = gcpkms.Start(r.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
+	must(t, err)
+	t.Cleanup(func() { must(t, r.server.Close()) })
+	r.renew(0, "cloudkms.cryptoKeyEncrypterDecrypter", "cloudkms.viewer")
+	return r
+}
+
+func (r *rig) act(action, key string) {
+	r.t.Helper()
+	must(r.t, r.kms.Act(action, ring+key))
+}
+
+func (r *rig) inject(f gcpkms.Fault) {
+	r.t.Helper()
+	must(r.t, r.kms.Inject(f))
+}
+
+// renew gives the account a key and roles, and writes its credentials file.
+func (r *rig) renew(key int, roles ...string) {
+	r.t.Helper()
+	r.grant(key, roles...)
+	data, err := gcpkms.Credentials("sealgate", rsaKey[key](), r.server.TokenURL())
+	must(r.t, err)
+	must(r.t, gcpkms.WriteFile(r.account, data))
+}
+
+// grant does so without writing the file.
+func (r *rig) grant(key int, roles ...string) {
+	r.t.Helper()
+	var grants []gcpkms.Grant
+	for _, role := range roles {
+		g, err := gcpkms.ParseGrant(role)
+		must(r.t, err)
+		grants = append(grants, g)
+	}
+	must(r.t, r.kms.SetAccount("sealgate", &rsaKey[key]().PublicKey, grants...))
+}
+
+// params are those of the seal on "root".
+func (r *rig) params(more ...string) map[string]string {
+	out := map[string]string{
+		"project": "trial-project", "region": "europe-west3", "key_ring": "seals", "crypto_key": "root",
+		"endpoint": r.server.Endpoint(), "tls_ca_cert": r.ca, "credentials": r.account,
+	}
+	for i := 0; i < len(more); i += 2 {
+		out[more[i]] = more[i+1]
+	}
+	return out
+}
+
+// open makes a wrapper; more are further parameters, in pairs.
+func (r *rig) open(more ...string) *gcpckms.Wrapper {
+	r.t.Helper()
+	w, err := gcpckms.New(seals.Config{Name: "test", Type: "gcpckms", Params: r.params(more...), Getenv: func(string) string { return "" }})
+	must(r.t, err)
+	r.t.Cleanup(func() { must(r.t, w.(*gcpckms.Wrapper).Close()) })
+	return w.(*gcpckms.Wrapper)
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func encrypt(t testing.TB, w *gcpckms.Wrapper) *wrapping.BlobInfo {
+	t.Helper()
+	blob, err := w.Encrypt(t.Context(), []byte("root key"), wrapping.WithAad([]byte("aad")))
+	must(t, err)
+	return blob
+}
+
+func decrypts(t testing.TB, w *gcpckms.Wrapper, blob *wrapping.BlobInfo) {
+	t.Helper()
+	if err := decrypt(t, w, blob); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func decrypt(t testing.TB, w *gcpckms.Wrapper, blob *wrapping.BlobInfo) error {
+	t.Helper()
+	plain, err := w.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad")))
+	if err == nil && string(plain) != "root key" {
+		err = fmt.Errorf("decrypted to %q", plain)
+	}
+	return err
+}
+
+// calls is how many calls the stand-in was sent.
+func (r *rig) calls() int {
+	n := 0
+	for _, c := range r.kms.Calls() {
+		n += c
+	}
+	return n
+}

@@ -1,0 +1,245 @@
+package gcpckms
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"time"
+
+	"cloud.google.com/go/auth"
+	"cloud.google.com/go/auth/credentials"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// scope is all that tokens are asked for. Source: developers.google.com/identity/protocols/oauth2/scopes#cloudkms.
+const scope = "https://www.googleapis.com/auth/cloudkms"
+
+// credTypes are the types of credentials files that there are. Source: google.aip.dev/auth/4110.
+var credTypes = map[string]bool{
+	string(credentials.ServiceAccount): true, string(credentials.AuthorizedUser): true, string(credentials.ExternalAccount): true,
+	string(credentials.ExternalAccountAuthorizedUser): true, string(credentials.ImpersonatedServiceAccount): true,
+	string(credentials.GDCHServiceAccount): true,
+}
+
+const (
+	maxCredentials = 64 << 10
+	early          = time.Minute // so long before its end a token is replaced
+)
+
+// tokens gets access tokens, one at a time. Whoever waits for another's turn keeps to their own deadline, which the library's cache does not.
+//
+// Credentials are, in this order: those of the stanza or its variables; the file that `gcloud auth application-default login` writes; the metadata
+// server of the machine, which also stands for workload identity. The library's own search is not used: it looks at environment variables that
+// disable_env_vars forbids, and waits without a context.
+type tokens struct {
+	s    *settings
+	http *http.Client
+	turn chan struct{} // holds one
+
+	// Whoever has the turn has these.
+	provider auth.TokenProvider // nil until the credentials are read
+	token    *auth.Token
+}
+
+func newTokens(s *settings, client *http.Client) *tokens {
+	t := &tokens{s: s, http: client, turn: make(chan struct{}, 1)}
+	t.turn <- struct{}{}
+	return t
+}
+
+// Token returns the token that is at hand, or gets another.
+func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
+	select {
+	case <-t.turn:
+		defer func() { t.turn <- struct{}{} }()
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	if t.token != nil && (t.token.Expiry.IsZero() || time.Until(t.token.Expiry) > early) {
+		return t.token, nil
+	}
+	if t.provider == nil {
+		p, err := t.read()
+		if err != nil {
+			return nil, err
+		}
+		t.provider = p
+	}
+	token, err := t.provider.Token(ctx)
+	if err != nil {
+		t.provider = nil // the file may be mended by then
+		return nil, tokenFailure(ctx, err)
+	}
+	t.token = token
+	return token, nil
+}
+
+// forget drops a token that was refused, and has the credentials read again. One that was replaced meanwhile stays.
+func (t *tokens) forget(ctx context.Context, refused *auth.Token) {
+	select {
+	case <-t.turn:
+	case <-ctx.Done():
+		return
+	}
+	if t.token == refused {
+		t.token, t.provider = nil, nil
+	}
+	t.turn <- struct{}{}
+}
+
+// read makes a provider of tokens from the credentials as they are now.
+func (t *tokens) read() (auth.TokenProvider, error) {
+	if t.s.inline != nil {
+		return t.fromJSON(t.s.inline.Expose())
+	}
+	path, ambient := t.s.path, false
+	if path == "" {
+		path, ambient = wellKnown(t.s.getenv), true
+	}
+	if path == "" {
+		return &metadata{client: t.http, host: t.s.getenv("GCE_METADATA_HOST")}, nil
+	}
+	b, err := readFile(path)
+	switch {
+	case ambient && errors.Is(err, fs.ErrNotExist):
+		return &metadata{client: t.http, host: t.s.getenv("GCE_METADATA_HOST")}, nil
+	case err != nil:
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("credentials: %w", err), "put the credentials file there, or correct credentials; "+
+			"it is read again at the next call")
+	}
+	defer clear(b)
+	return t.fromJSON(b)
+}
+
+func readFile(path string) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxCredentials+1))
+	if err == nil && len(b) > maxCredentials {
+		clear(b)
+		err = fmt.Errorf("%s is larger than %d bytes", path, maxCredentials)
+	}
+	return b, err
+}
+
+// wellKnown is where gcloud puts application default credentials. Source: google.aip.dev/auth/4110.
+func wellKnown(getenv func(string) string) string {
+	if dir := getenv("CLOUDSDK_CONFIG"); dir != "" {
+		return filepath.Join(dir, "application_default_credentials.json")
+	}
+	if dir := getenv("APPDATA"); dir != "" && os.PathSeparator == '\\' {
+		return filepath.Join(dir, "gcloud", "application_default_credentials.json")
+	}
+	if dir := getenv("HOME"); dir != "" {
+		return filepath.Join(dir, ".config", "gcloud", "application_default_credentials.json")
+	}
+	return ""
+}
+
+func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
+	kind, err := credType(b)
+	if err != nil {
+		return nil, seals.Fail(seals.Misconfigured, err, "set credentials to a key file of a service account, or another file that gcloud wrote")
+	}
+	c, err := credentials.NewCredentialsFromJSON(credentials.CredType(kind), b, &credentials.DetectOptions{
+		Scopes: []string{scope}, Client: t.http, Logger: slog.New(slog.DiscardHandler),
+		// A service account signs its own token: one service less to depend on (google.aip.dev/auth/4111). Nothing runs behind a caller's back.
+		UseSelfSignedJWT: kind == string(credentials.ServiceAccount), DisableAsyncRefresh: true, EarlyTokenRefresh: early,
+	})
+	if err != nil {
+		// The library's text may quote what it could not read.
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("the credentials of type %s cannot be used", kind), "see whether the file is whole; "+
+			"have a new key made if it is not")
+	}
+	return c, nil
+}
+
+// metadata is the metadata server of a machine or pod of Google Cloud.
+//
+// Source: cloud.google.com/compute/docs/access/authenticate-workloads#applications.
+type metadata struct {
+	client *http.Client
+	host   string
+}
+
+func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
+	u := url.URL{Scheme: "http", Host: cmp.Or(m.host, "169.254.169.254"), Path: "/computeMetadata/v1/instance/service-accounts/default/token"}
+	u.RawQuery = url.Values{"scopes": {scope}}.Encode()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Metadata-Flavor", "Google")
+	res, err := m.client.Do(req)
+	if err != nil {
+		return nil, seals.Fail(seals.Unreachable, fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err),
+			"set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
+	}
+	defer res.Body.Close()
+	var out struct {
+		Token   string `json:"access_token"`
+		Expires int64  `json:"expires_in"`
+		Type    string `json:"token_type"`
+	}
+	if res.StatusCode != http.StatusOK {
+		return nil, seals.Fail(byStatus(res.StatusCode), fmt.Errorf("the metadata server answered %s", res.Status),
+			"attach a service account to this machine or pod, with the scope %s", scope)
+	}
+	if err := json.NewDecoder(io.LimitReader(res.Body, maxCredentials)).Decode(&out); err != nil || out.Token == "" {
+		return nil, seals.Fail(seals.Unreachable, errors.New("the metadata server's answer is no token"), "see what answers at its address")
+	}
+	return &auth.Token{Value: out.Token, Type: cmp.Or(out.Type, "Bearer"), Expiry: time.Now().Add(time.Duration(out.Expires) * time.Second)}, nil
+}
+
+func byStatus(code int) seals.Class {
+	switch {
+	case code == http.StatusTooManyRequests:
+		return seals.Throttled
+	case code >= 500:
+		return seals.Unreachable
+	}
+	return seals.Denied
+}
+
+// tokenFailure classifies what kept a token from being got.
+func tokenFailure(ctx context.Context, err error) error {
+	var f *seals.Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	var refused *auth.Error
+	if errors.As(err, &refused) && refused.Response != nil {
+		code := refused.Response.StatusCode
+		return seals.Fail(byStatus(code), fmt.Errorf("the token service answered %d: %.300s", code, oauthText(refused.Body)),
+			"have a new key made for the service account and put it in the place of the old one; see that the machine's clock is right")
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", err), "see whether the token service of the credentials is reachable")
+}
+
+// oauthText is the reason in an answer of an OAuth2 service, and nothing else of it.
+func oauthText(body []byte) string {
+	var e struct {
+		Code string `json:"error"`
+		Text string `json:"error_description"`
+	}
+	if json.Unmarshal(body, &e) != nil || e.Code == "" {
+		return "no reason that can be read"
+	}
+	return fmt.Sprintf("%s: %s", e.Code, e.Text)
+}
