@@ -26,6 +26,7 @@ func (p *process) watch(cfg *config.Config, getenv func(string) string) error {
 	}
 	p.shared = api.NewShared(metrics.New(cfg.Telemetry.Prefix, nil), p.hub.Logger("api"))
 	p.shared.Prometheus, p.shared.Logs, p.shared.Tracer, p.shared.Sanitized = cfg.Telemetry.Prometheus, p.hub, tracer, cfg.Sanitized()
+	p.shared.Requests = cfg.LogRequests
 	p.shared.Metrics.Sampled(sampleRuntime)
 	return nil
 }
@@ -128,6 +129,14 @@ func (t *timed) Commit(ctx context.Context, b storage.Batch) error {
 	}
 	defer func() { kind.Observe(time.Since(begun)) }()
 	return t.Store.Commit(ctx, b)
+}
+
+// openLogFile opens the file that the log goes to beside standard error; nil where there is none.
+func openLogFile(c config.LogFile) (*logs.File, error) {
+	if c.Path == "" {
+		return nil, nil
+	}
+	return logs.OpenFile(logs.FileOptions{Path: c.Path, Bytes: c.Bytes, Every: c.Every, Keep: int(c.Keep)})
 }
 
 // newLogs writes the log to w as flags and configuration say.

@@ -49,12 +49,25 @@ type process struct {
 	seals *seals.Set
 	lines []string // of the banner
 	pid   string   // path of the pid file
+
+	logFile *logs.File // nil: none
 }
 
 // assemble builds the server from its configuration. It opens the storage and the listeners and touches no seal.
 func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *process, err error) {
 	p := &process{out: c.env.Stdout, pid: cfg.PIDFile}
-	if p.hub, err = newLogs(c.env.Stderr, o, cfg); err != nil {
+	var lines io.Writer = c.env.Stderr
+	if p.logFile, err = openLogFile(cfg.LogFile); err != nil {
+		return nil, err
+	} else if p.logFile != nil {
+		lines = io.MultiWriter(lines, p.logFile)
+		defer func() {
+			if err != nil {
+				err = errors.Join(err, p.logFile.Close())
+			}
+		}()
+	}
+	if p.hub, err = newLogs(lines, o, cfg); err != nil {
 		return nil, err
 	}
 	p.log, p.err = p.hub.Logger(""), c.env.Stderr
@@ -195,6 +208,9 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	defer p.mu.Unlock()
 	err = errors.Join(err, p.store.Close(), p.trail.Close(), p.seals.Close(), p.removePID())
 	p.log.Info("stopped")
+	if p.logFile != nil {
+		err = errors.Join(err, p.logFile.Close())
+	}
 	return err
 }
 
@@ -216,6 +232,11 @@ func (p *process) reloadOnSignal(ctx context.Context) {
 // reload opens the files of the audit trail anew, reads certificates again and, while the node is sealed, the seals' configuration. What fails leaves what is in use.
 func (p *process) reload() {
 	p.trail.Reopen()
+	if p.logFile != nil {
+		if err := p.logFile.Reopen(); err != nil {
+			p.log.Error("reload: the log goes on to the file that is open", "error", err)
+		}
+	}
 	if err := p.http.reload(); err != nil {
 		p.log.Error("reload: the certificates in use stay", "error", err)
 	} else {

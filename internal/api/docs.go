@@ -133,9 +133,13 @@ func custodyDocs() map[string]doc {
 }
 
 var operateDocs = map[string]doc{
-	"sys/metrics":                {Text: "Metrics, as JSON or for Prometheus.", Query: []docField{{"format", "string", "prometheus, or nothing for JSON."}}},
-	"sys/ha-status":              {Text: "Lists the nodes of the cluster: this one."},
-	"sys/host-info":              {Text: "Tells of the machine that the server runs on."},
+	"sys/metrics":   {Text: "Metrics, as JSON or for Prometheus.", Query: []docField{{"format", "string", "prometheus, or nothing for JSON."}}},
+	"sys/ha-status": {Text: "Lists the nodes of the cluster: this one."},
+	"sys/host-info": {Text: "Tells of the machine that the server runs on."},
+	"sys/pprof":     {Text: "Lists the profiles of the runtime."},
+	"sys/pprof/*": {Text: "A profile of the runtime, in the form of Go's tools.", Param: "name", Query: []docField{
+		{"seconds", "number", "How long profile and trace watch."}, {"debug", "integer", "Other than 0: as text."},
+	}},
 	"sys/in-flight-req":          {Text: "Lists the requests that are not answered yet."},
 	"sys/config/state/sanitized": {Text: "The configuration, without secrets."},
 	"sys/version-history":        {Text: "Lists the versions that have run on this storage."},

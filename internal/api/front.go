@@ -25,6 +25,9 @@ func (h *handler) enter(q *request) (*answer, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := forwardedCert(&f.Forwarded, q.http); err != nil {
+			return nil, err
+		}
 		q.http.RemoteAddr = client
 	}
 	if path := q.http.URL.Path; f.MetricsPath != "" && path == f.MetricsPath {

@@ -57,6 +57,10 @@ var (
 // opened lets anybody see what the listener shows to all, and nobody what it shows to none.
 func (h *handler) opened(q *request) error {
 	switch {
+	case q.route.Path == "sys/pprof" && h.Front.OpenProfiles:
+		q.route = &openProfiles
+	case q.route.Path == "sys/pprof/*" && h.Front.OpenProfiles:
+		q.route = &openProfile
 	case q.route.Path != "sys/metrics" && q.route.Path != "sys/in-flight-req":
 	case q.route.Path == "sys/metrics" && h.Front.DisallowMetrics:
 		return errNoPath

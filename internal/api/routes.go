@@ -94,7 +94,7 @@ var (
 //
 // Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
 // them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, operateRoutes, tokenRoutes,
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, operateRoutes, pprofRoutes, tokenRoutes,
 	policyRoutes, passwordRoutes, authRoutes, wrappingRoutes, leaseRoutes, snapshotRoutes)
 
 var lifecycleRoutes = []route{

@@ -23,10 +23,14 @@ type Shared struct {
 	Tracer     *tracing.Tracer // nil: no spans
 	Sanitized  map[string]any  // the configuration without secrets, for sys/config/state/sanitized
 
-	log      *slog.Logger
-	settings settingsCache
-	quotas   limiters
-	lockouts lockouts
+	// Requests is the level at which each answered request is logged; nil: it is not.
+	Requests *slog.Level
+
+	log       *slog.Logger
+	profiling sync.Mutex // held by a profile that takes time: the runtime has one of each kind
+	settings  settingsCache
+	quotas    limiters
+	lockouts  lockouts
 
 	requests [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times    [len(operations)]*metrics.Timer
@@ -115,7 +119,18 @@ func (s *Shared) finish(q *request) {
 			}
 		}
 	}
+	s.logRequest(q, took)
 	q.span.End(route, q.op.String(), q.uuid, q.status)
+}
+
+// logRequest tells of a request that was answered, without its query, which may bear a token.
+func (s *Shared) logRequest(q *request, took time.Duration) {
+	if s.Requests == nil || !s.log.Enabled(q.http.Context(), *s.Requests) {
+		return
+	}
+	s.log.Log(q.http.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote, "request_method", q.http.Method,
+		"request_path", q.url, "status_code", q.status, "start_time", q.began.UTC().Format(time.RFC3339Nano), "duration", took.String(),
+		"accessor", q.identity.Accessor)
 }
 
 type routeKey struct {

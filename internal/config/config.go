@@ -37,12 +37,23 @@ type Config struct {
 
 	LogLevel  slog.Level // info; "trace" is debug
 	LogFormat string     // "standard" or "json"
-	PIDFile   string
+	LogFile   LogFile    // beside standard error
+	// LogRequests is the level at which each answered request is logged (log_requests_level); nil: it is not.
+	LogRequests *slog.Level
+	PIDFile     string
 
 	RawStorageEndpoint bool // sys/raw
 	ResponseHeaderHost bool // enable_response_header_hostname
 
 	Notes []Note // what start-up tells: keys without effect here, names that mean something else here
+}
+
+// LogFile is where the log goes too.
+type LogFile struct {
+	Path  string        // "": nowhere
+	Bytes int64         // of a file; 0: any number
+	Every time.Duration // how long a file is written; 24h
+	Keep  int64         // files that were put aside; 0: all; -1: none
 }
 
 // Pos is a place in a file. Its zero value is the environment.

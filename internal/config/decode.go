@@ -118,6 +118,17 @@ func (d *decoder) logging(s *section) {
 		d.cfg.LogLevel = l
 	}
 	s.choice("log_format", []string{"standard", "json"}, &d.cfg.LogFormat)
+	f := &d.cfg.LogFile
+	f.Every = 24 * time.Hour
+	s.str("log_file", &f.Path)
+	s.integer("log_rotate_bytes", 0, 1<<50, &f.Bytes)
+	s.duration("log_rotate_duration", &f.Every)
+	s.integer("log_rotate_max_files", -1, 1<<20, &f.Keep)
+	var requests string
+	s.choice("log_requests_level", []string{"off", "trace", "debug", "info", "warn", "error"}, &requests)
+	if l, ok := Level(requests); ok {
+		d.cfg.LogRequests = &l
+	}
 }
 
 // mlock: memory is never locked. true asks for that; false asks for locking, and is

@@ -22,6 +22,8 @@ type ForwardedFor struct {
 	HopSkips            int64          // proxies between the client and the one that connects here
 	RejectAbsent        bool           // x_forwarded_for_reject_not_present; true
 	RejectNotAuthorized bool           // x_forwarded_for_reject_not_authorized; true
+	CertHeader          string         // in which the proxies hand on the client's certificate; "": in none
+	CertDecoders        []string       // how it is read, from left to right: "URL", "BASE64", "DER"
 }
 
 // CORS is what pages of other origins may do with a listener.
@@ -46,6 +48,7 @@ type Front struct {
 	DisallowMetrics bool
 	MetricsPath     string // a second path for sys/metrics, such as "/metrics"
 	OpenInFlight    bool   // unauthenticated_in_flight_requests_access
+	OpenProfiles    bool   // unauthenticated_pprof_access
 }
 
 func (d *decoder) listenerFront(s *section, l *Listener) {
@@ -58,6 +61,7 @@ func (d *decoder) listenerFront(s *section, l *Listener) {
 	f.Forwarded = ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}
 	f.Forwarded.Authorized = s.addresses("x_forwarded_for_authorized_addrs")
 	s.integer("x_forwarded_for_hop_skips", 0, 64, &f.Forwarded.HopSkips)
+	d.clientCertHeader(s, &f.Forwarded)
 	s.flag("x_forwarded_for_reject_not_present", &f.Forwarded.RejectAbsent)
 	s.flag("x_forwarded_for_reject_not_authorized", &f.Forwarded.RejectNotAuthorized)
 	d.listenerCORS(s, f)
@@ -188,7 +192,33 @@ func (d *decoder) listenerMetrics(s *section, f *Front) {
 		t.flag("unauthenticated_in_flight_requests_access", &f.OpenInFlight)
 		t.finish(nil)
 	}
+	for _, b := range s.blocks("profiling", 0, 0) {
+		t := d.section("listener profiling", b.body)
+		t.flag("unauthenticated_pprof_access", &f.OpenProfiles)
+		if f.OpenProfiles {
+			d.note(t.posOf("unauthenticated_pprof_access"), "unauthenticated_pprof_access", true,
+				"whoever reaches the listener can take profiles, which cost time and tell what the server does")
+		}
+		t.finish(nil)
+	}
 	var role string
 	s.choice("role", []string{"default", "metrics_only"}, &role)
 	f.MetricsOnly = f.MetricsOnly || role == "metrics_only"
+}
+
+// clientCertHeader reads how proxies hand on the certificates of their clients. Without the proxies' addresses anybody could.
+func (d *decoder) clientCertHeader(s *section, f *ForwardedFor) {
+	s.str("x_forwarded_for_client_cert_header", &f.CertHeader)
+	for _, word := range s.words("x_forwarded_for_client_cert_header_decoders") {
+		if word = strings.ToUpper(word); word != "URL" && word != "BASE64" && word != "DER" {
+			d.fail(s.posOf("x_forwarded_for_client_cert_header_decoders"), "%s must list URL, BASE64 and DER, in the order in which they are undone",
+				s.label("x_forwarded_for_client_cert_header_decoders"))
+			return
+		}
+		f.CertDecoders = append(f.CertDecoders, word)
+	}
+	if f.CertHeader != "" && len(f.Authorized) == 0 {
+		d.fail(s.posOf("x_forwarded_for_client_cert_header"), "%s needs x_forwarded_for_authorized_addrs: the addresses of the proxies that may vouch",
+			s.label("x_forwarded_for_client_cert_header"))
+	}
 }

@@ -36,7 +36,6 @@ func lookup(tables []map[string]foreign, key string) (foreign, bool) {
 
 const (
 	noPlugins  = "has no effect: there are no external plugins"
-	noLogFile  = "has no effect: logs go to standard error; let the service manager keep and rotate them"
 	noCache    = "has no effect: there is no such cache or standby to tune"
 	enterprise = "has no effect: it belongs to another product's licence or reporting"
 )
@@ -54,12 +53,6 @@ var foreignTop = map[string]foreign{
 	"plugin_auto_register":     {text: noPlugins},
 	"plugin_download_behavior": {text: noPlugins},
 	"plugin_download_max_size": {text: noPlugins},
-
-	"log_file":             {text: noLogFile},
-	"log_rotate_bytes":     {text: noLogFile},
-	"log_rotate_duration":  {text: noLogFile},
-	"log_rotate_max_files": {text: noLogFile},
-	"log_requests_level":   {text: "has no effect: requests are not logged one by one"},
 
 	"disable_cache":               {text: noCache},
 	"cache_size":                  {text: noCache},
@@ -104,7 +97,6 @@ var foreignListener = map[string]foreign{
 	"require_request_header":               {text: "has no effect: no server enforces it, only agents do"},
 	"disable_replication_status_endpoints": {text: "has no effect: there is no replication"},
 	"tls_prefer_server_cipher_suites":      {text: "has no effect: Go chooses the order"},
-	"profiling":                            {text: "has no effect: profiles are not served"},
 	"agent_api":                            {text: "has no effect: it belongs to an agent's listener"},
 	"proxy_api":                            {text: "has no effect: it belongs to a proxy's listener"},
 	"max_json_depth":                       {text: "has no effect: nesting is bounded always"},
@@ -112,8 +104,6 @@ var foreignListener = map[string]foreign{
 	"max_json_object_entry_count":          {text: "has no effect: max_request_json_strings bounds it"},
 	"max_json_array_element_count":         {text: "has no effect: max_request_json_memory bounds it"},
 
-	"x_forwarded_for_client_cert_header":          {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
-	"x_forwarded_for_client_cert_header_decoders": {refuse: true, text: "client certificates are taken from TLS alone; remove it"},
 	"redact_addresses": {refuse: true, standard: "false",
 		text: "addresses are not redacted; remove it, or bind the listener where only operators reach it"},
 	"redact_cluster_name": {refuse: true, standard: "false",

@@ -34,6 +34,7 @@ func (c *Config) Sanitized() map[string]any {
 			"proxy_protocol_behavior":                   l.Front.ProxyBehavior,
 			"unauthenticated_metrics_access":            l.Front.OpenMetrics,
 			"unauthenticated_in_flight_requests_access": l.Front.OpenInFlight,
+			"unauthenticated_pprof_access":              l.Front.OpenProfiles,
 			"x_forwarded_for_authorized_addrs":          prefixes(l.Front),
 			"cors_enabled":                              l.Front.CORS.Enabled,
 		}})

@@ -4,6 +4,8 @@ listener "tcp" {
   proxy_protocol_behavior = "deny_unauthorized"
   x_forwarded_for_authorized_addrs = "proxy.example.com"
   x_forwarded_for_hop_skips = -1
+  x_forwarded_for_client_cert_header = "X-Cert"
+  x_forwarded_for_client_cert_header_decoders = "ROT13"
   cors_enabled = true
   custom_response_headers {
     "6xx" = { X-A = "b" }

@@ -6,6 +6,8 @@ listener "tcp" {
   x_forwarded_for_authorized_addrs = ["192.0.2.77/24", "198.51.100.1"]
   x_forwarded_for_hop_skips = 1
   x_forwarded_for_reject_not_present = false
+  x_forwarded_for_client_cert_header = "X-Client-Cert"
+  x_forwarded_for_client_cert_header_decoders = "URL,DER"
   cors_enabled = true
   cors_allowed_origins = ["https://a.example.com", "https://b.example.com"]
   cors_allowed_headers = ["X-Custom"]
@@ -24,6 +26,7 @@ listener "tcp" {
     metrics_path = "/metrics"
   }
   inflight_requests_logging { unauthenticated_in_flight_requests_access = true }
+  profiling { unauthenticated_pprof_access = true }
 }
 listener "tcp" {
   address = "127.0.0.1:9100"

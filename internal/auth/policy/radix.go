@@ -1,14 +1,16 @@
 package policy
 
 import (
-	"sort"
+	"bytes"
+	"slices"
 	"strings"
 )
 
 // radix finds, of the texts in it, the longest with which another begins. The zero value is empty.
 type radix struct {
-	here *candidate // for the text up to this node
-	kids []*branch  // by the first byte of their edges, which differ
+	here  *candidate // for the text up to this node
+	first []byte     // of the edges, which differ: looked through at once, without a look at the kids
+	kids  []*branch  // in the order of first
 }
 
 type branch struct {
@@ -16,34 +18,21 @@ type branch struct {
 	radix
 }
 
-// place is where the branch for a byte is, or would be.
-func (r *radix) place(c byte) (int, bool) {
-	low, high := 0, len(r.kids)
-	for low < high {
-		mid := int(uint(low+high) / 2)
-		if r.kids[mid].edge[0] < c {
-			low = mid + 1
-		} else {
-			high = mid
-		}
-	}
-	return low, low < len(r.kids) && r.kids[low].edge[0] == c
-}
-
 // insert adds a text; the same text again replaces it.
 func (r *radix) insert(text string, c *candidate) {
 	for text != "" {
-		i, ok := r.place(text[0])
-		if !ok {
-			r.kids = append(r.kids, &branch{edge: text, radix: radix{here: c}})
-			sort.Slice(r.kids, func(a, b int) bool { return r.kids[a].edge[0] < r.kids[b].edge[0] })
+		i := bytes.IndexByte(r.first, text[0])
+		if i < 0 {
+			at, _ := slices.BinarySearch(r.first, text[0])
+			r.first = slices.Insert(r.first, at, text[0])
+			r.kids = slices.Insert(r.kids, at, &branch{edge: text, radix: radix{here: c}})
 			return
 		}
 		kid := r.kids[i]
 		n := common(kid.edge, text)
 		if n < len(kid.edge) {
 			below := &branch{edge: kid.edge[n:], radix: kid.radix}
-			kid.edge, kid.radix = kid.edge[:n], radix{kids: []*branch{below}}
+			kid.edge, kid.radix = kid.edge[:n], radix{first: []byte{below.edge[0]}, kids: []*branch{below}}
 		}
 		r, text = &kid.radix, text[n:]
 	}
@@ -62,11 +51,15 @@ func common(a, b string) int {
 func (r *radix) longest(path string) *candidate {
 	best := r.here
 	for path != "" {
-		i, ok := r.place(path[0])
-		if !ok || !strings.HasPrefix(path, r.kids[i].edge) {
+		i := bytes.IndexByte(r.first, path[0])
+		if i < 0 {
 			return best
 		}
-		path, r = path[len(r.kids[i].edge):], &r.kids[i].radix
+		kid := r.kids[i]
+		if !strings.HasPrefix(path, kid.edge) {
+			return best
+		}
+		path, r = path[len(kid.edge):], &kid.radix
 		if r.here != nil {
 			best = r.here
 		}

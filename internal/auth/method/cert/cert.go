@@ -6,7 +6,7 @@
 // Names are then held against the lists of the entry that fits, all of which must agree.
 //
 // It does not ask whether a certificate was revoked: there are no revocation lists. Short lives are the remedy, or taking the
-// authority away. Behind a proxy that ends TLS there is no certificate, and no login.
+// authority away. Behind a proxy that ends TLS there is one only where the listener takes it from the proxy.
 //
 // Stays compatible: the records below "cert/".
 package cert

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/base64"
+	"encoding/pem"
+	"errors"
+	"net/http"
+	"net/netip"
+	"net/url"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/fault"
+)
+
+// maxCertHeader bounds what is decoded.
+const maxCertHeader = 32 << 10
+
+// forwardedCert takes the client's certificate from the header in which a trusted proxy hands it on: the proxy has seen to it that the
+// client has its key. From anybody else the header is not looked at.
+func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
+	if f.CertHeader == "" {
+		return nil
+	}
+	value := r.Header.Get(f.CertHeader)
+	peer, err := netip.ParseAddrPort(r.RemoteAddr)
+	if value == "" || err != nil || !within(f.Authorized, peer.Addr()) {
+		return nil
+	}
+	cert, err := decodeCert(value, f.CertDecoders)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "the client certificate in %s cannot be read as x_forwarded_for_client_cert_header_decoders says",
+			http.CanonicalHeaderKey(f.CertHeader))
+	}
+	r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{cert}}
+	return nil
+}
+
+var errNotCert = errors.New("api: not a certificate")
+
+// decodeCert undoes encodings from left to right; what is left is the certificate in DER.
+func decodeCert(value string, decoders []string) (*x509.Certificate, error) {
+	if len(value) > maxCertHeader {
+		return nil, errNotCert
+	}
+	for _, d := range decoders {
+		switch d {
+		case "URL":
+			text, err := url.QueryUnescape(value)
+			if err != nil {
+				return nil, err
+			}
+			value = text
+		case "BASE64":
+			raw, err := base64.StdEncoding.DecodeString(strings.TrimSpace(value))
+			if err != nil {
+				return nil, err
+			}
+			value = string(raw)
+		case "DER": // PEM, of which it takes the DER
+			block, _ := pem.Decode([]byte(value))
+			if block == nil {
+				return nil, errNotCert
+			}
+			value = string(block.Bytes)
+		}
+	}
+	return x509.ParseCertificate([]byte(value))
+}
