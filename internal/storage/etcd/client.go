@@ -44,6 +44,9 @@ func (s *Store) connect(ctx context.Context) error {
 			MinConnectTimeout: min(s.o.RequestTimeout, 2*time.Second),
 		})},
 	}
+	if s.o.ServerName != "" {
+		config.DialOptions = append(config.DialOptions, grpc.WithAuthority(s.o.ServerName))
+	}
 	s.client, err = clientv3.New(config)
 	if err != nil {
 		return s.loginFailed(ctx, config, err)

@@ -34,11 +34,12 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	case is(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("%w: etcd at %s has reached its quota: compact and defragment it, or raise --quota-backend-bytes,"+
 			" then run etcdctl alarm disarm", storage.ErrFull, s.where())
-	case is(err, rpctypes.ErrAuthFailed):
+	case is(err, rpctypes.ErrAuthFailed) && s.o.Username != "":
 		return fmt.Errorf("%w the user %q: the name or the password is wrong: correct username and password"+
 			" (ETCD_USERNAME, ETCD_PASSWORD)", ErrDenied, s.o.Username)
-	case is(err, rpctypes.ErrUserEmpty) && s.o.Username == "":
-		return fmt.Errorf("%w: etcd wants a user: set username and password (ETCD_USERNAME, ETCD_PASSWORD), or a client certificate", ErrDenied)
+	case is(err, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed) && s.o.Username == "":
+		return fmt.Errorf("%w: %s: etcd wants a user that may read and write below %s: set username and password (ETCD_USERNAME,"+
+			" ETCD_PASSWORD), or a client certificate with the user's name", ErrDenied, doing, s.keys.base)
 	case is(err, rpctypes.ErrPermissionDenied):
 		return fmt.Errorf("%w: %s: the user %q may not: run etcdctl role grant-permission ROLE readwrite --prefix=true %s",
 			ErrDenied, doing, s.o.Username, s.keys.base)
@@ -66,7 +67,7 @@ func (s *Store) cause(err error) string {
 	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "remote error: tls: bad certificate"),
 		strings.Contains(text, "remote error: tls: unknown certificate"):
 		return "refuses the client's certificate: set tls_cert_file and tls_key_file to one that it trusts (" + text + ")"
-	case strings.Contains(text, "first record does not look like a TLS handshake"):
+	case strings.Contains(text, "first record does not look like a TLS handshake"), strings.HasSuffix(text, `authentication handshake failed: EOF"`):
 		return "speaks no TLS: it listens for http, or another program does (" + text + ")"
 	case strings.Contains(text, "error reading server preface"):
 		return "closed the connection: it may want https (" + text + ")"

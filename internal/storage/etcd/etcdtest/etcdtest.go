@@ -44,7 +44,8 @@ type Options struct {
 
 // Cluster is one or three servers.
 type Cluster struct {
-	Endpoints                 []string // of each member
+	Endpoints                 []string // of each member, through a proxy that ends with it
+	Direct                    []string // of each member, itself: for measurements
 	CAFile, CertFile, KeyFile string   // with TLS: what a client needs
 
 	t       testing.TB
@@ -56,6 +57,7 @@ type member struct {
 	name, dir    string
 	client, peer string // URLs
 	server       *embed.Etcd
+	way          *Proxy
 }
 
 // patience is how long a server may take to start; it is met with within a fraction where all is well.
@@ -82,10 +84,14 @@ func Start(t testing.TB, o Options) *Cluster {
 		if i%2 == 0 {
 			name := fmt.Sprint("member", i/2)
 			c.members = append(c.members, &member{name: name, dir: filepath.Join(dir, name), client: scheme + "://" + address})
-			c.Endpoints = append(c.Endpoints, scheme+"://"+address)
+			c.Direct = append(c.Direct, scheme+"://"+address)
 		} else {
 			c.members[i/2].peer = "http://" + address
 		}
+	}
+	for _, m := range c.members {
+		m.way = NewProxy(t, m.client)
+		c.Endpoints = append(c.Endpoints, m.way.Endpoint)
 	}
 	t.Cleanup(func() {
 		for i := range c.members {
@@ -109,9 +115,13 @@ func (c *Cluster) startAll() {
 	}
 }
 
+// Way is the proxy through which Endpoints reach a member.
+func (c *Cluster) Way(i int) *Proxy { return c.members[i].way }
+
 // Stop stops a member; its data stay. A member that does not run stays as it is.
 func (c *Cluster) Stop(i int) {
 	if m := c.members[i]; m.server != nil {
+		m.way.Down() // or etcd waits five seconds for watches to end
 		m.server.Close()
 		m.server = nil
 	}
@@ -120,10 +130,15 @@ func (c *Cluster) Stop(i int) {
 // Restart starts a member that was stopped, on its data and its addresses.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
+	m := c.members[i]
+	if m.server != nil {
+		return
+	}
 	c.launch(i)
 	if c.quorum() {
 		c.await(i)
 	}
+	m.way.Up(c.t)
 }
 
 func (c *Cluster) quorum() bool {
@@ -139,9 +154,6 @@ func (c *Cluster) quorum() bool {
 func (c *Cluster) launch(i int) {
 	c.t.Helper()
 	m := c.members[i]
-	if m.server != nil {
-		return
-	}
 	deadline := time.Now().Add(patience)
 	for {
 		server, err := embed.StartEtcd(c.config(m))

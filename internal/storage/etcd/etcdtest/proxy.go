@@ -5,20 +5,22 @@ import (
 	"net/url"
 	"sync"
 	"testing"
+	"time"
 )
 
 // Proxy forwards TCP connections to a server, until it is told otherwise.
 type Proxy struct {
 	Endpoint string // URL of the proxy, with the server's scheme
 
-	target   string
-	listener net.Listener
-	tasks    sync.WaitGroup
+	target  string
+	address string
+	tasks   sync.WaitGroup
 
-	mu      sync.Mutex
-	stalled chan struct{} // closed when bytes may pass
-	conns   map[net.Conn]struct{}
-	closed  bool
+	mu       sync.Mutex
+	listener net.Listener
+	stalled  chan struct{} // closed when bytes may pass
+	conns    map[net.Conn]struct{}
+	down     bool
 }
 
 // NewProxy starts a proxy in front of the endpoint, for the length of the test.
@@ -32,17 +34,17 @@ func NewProxy(t testing.TB, endpoint string) *Proxy {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Proxy{Endpoint: u.Scheme + "://" + l.Addr().String(), target: u.Host, listener: l, stalled: make(chan struct{}),
-		conns: map[net.Conn]struct{}{}}
+	p := &Proxy{Endpoint: u.Scheme + "://" + l.Addr().String(), target: u.Host, address: l.Addr().String(), listener: l,
+		stalled: make(chan struct{}), conns: map[net.Conn]struct{}{}}
 	close(p.stalled)
-	p.tasks.Go(p.accept)
-	t.Cleanup(p.close)
+	p.tasks.Go(func() { p.accept(l) })
+	t.Cleanup(p.Down)
 	return p
 }
 
-func (p *Proxy) accept() {
+func (p *Proxy) accept(l net.Listener) {
 	for {
-		in, err := p.listener.Accept()
+		in, err := l.Accept()
 		if err != nil {
 			return
 		}
@@ -69,7 +71,7 @@ func (p *Proxy) serve(in net.Conn) {
 func (p *Proxy) add(c net.Conn) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.closed {
+	if p.down {
 		_ = c.Close()
 		return false
 	}
@@ -136,12 +138,39 @@ func (p *Proxy) Cut() {
 	}
 }
 
-func (p *Proxy) close() {
+// Down closes all connections and refuses new ones; what was stalled is dropped. It returns when nothing of it runs.
+func (p *Proxy) Down() {
 	p.mu.Lock()
-	p.closed = true
-	p.mu.Unlock()
+	p.down = true
 	_ = p.listener.Close()
-	p.Flow()
+	p.mu.Unlock()
 	p.Cut()
+	p.Flow()
 	p.tasks.Wait()
+}
+
+// Up takes connections again, at the same address, after Down.
+func (p *Proxy) Up(t testing.TB) {
+	t.Helper()
+	l := listenAgain(t, p.address)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.down, p.listener = false, l
+	p.tasks.Go(func() { p.accept(l) })
+}
+
+// listenAgain takes an address that was ours a moment ago.
+func listenAgain(t testing.TB, address string) net.Listener {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for {
+		l, err := net.Listen("tcp", address)
+		if err == nil {
+			return l
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("listening again: %v", err)
+		}
+		time.Sleep(20 * time.Millisecond) // another program has it for a moment
+	}
 }

@@ -1,0 +1,229 @@
+package etcd_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/etcd"
+	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+)
+
+// refused checks that Open fails in that way and says what to do.
+func refused(t *testing.T, what string, o etcd.Options, kind error, remedy string) {
+	t.Helper()
+	s, err := etcd.Open(t.Context(), o)
+	if err == nil {
+		_ = s.Close()
+	}
+	if !errors.Is(err, kind) || !strings.Contains(err.Error(), remedy) {
+		t.Errorf("%s: %v\nwant %v with %q", what, err, kind, remedy)
+	}
+	if err != nil && o.Password != "" && strings.Contains(err.Error(), o.Password) {
+		t.Errorf("%s: the password shows", what)
+	}
+}
+
+func TestTLSAndUsers(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{TLS: true, Auth: true, NoSync: true})
+	good := etcd.Options{
+		Endpoints: server.Endpoints, CAFile: server.CAFile, CertFile: server.CertFile, KeyFile: server.KeyFile,
+		Username: etcdtest.User, Password: etcdtest.UserPassword, RequestTimeout: 2 * time.Second,
+	}
+	s := open(t, good)
+	l := campaign(t, s, "a")
+	events, err := s.Watch(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Commit(t.Context(), storage.Batch{Epoch: l.Epoch(), Ops: put("k", "v")}); err != nil {
+		t.Fatal(err)
+	}
+	if e := <-events; e.Key != "k" {
+		t.Errorf("%+v", e)
+	}
+	want(t, s, "k", "v")
+	if size, err := s.Size(t.Context()); err != nil || size == 0 {
+		t.Errorf("Size = %d, %v", size, err)
+	}
+
+	var wrong etcd.Options
+	change := func(f func(*etcd.Options)) etcd.Options {
+		wrong = good
+		wrong.RequestTimeout = 500 * time.Millisecond
+		f(&wrong)
+		return wrong
+	}
+	refused(t, "wrong password", change(func(o *etcd.Options) { o.Password = "hunter2" }), etcd.ErrDenied, "the password is wrong")
+	refused(t, "no user", change(func(o *etcd.Options) { o.Username, o.Password = "", "" }), etcd.ErrDenied, "ETCD_USERNAME")
+	refused(t, "not the user's path", change(func(o *etcd.Options) { o.Path = "/other/" }), etcd.ErrDenied,
+		"role grant-permission ROLE readwrite --prefix=true /other/")
+	refused(t, "unknown authority", change(func(o *etcd.Options) { o.CAFile = "" }), storage.ErrUnavailable, "set tls_ca_file")
+	refused(t, "another name", change(func(o *etcd.Options) { o.ServerName = "elsewhere" }), storage.ErrUnavailable, "names in the certificate")
+	refused(t, "no client certificate", change(func(o *etcd.Options) { o.CertFile, o.KeyFile = "", "" }),
+		storage.ErrUnavailable, "set tls_cert_file")
+	plain := strings.Replace(server.Endpoints[0], "https", "http", 1)
+	refused(t, "http to https", change(func(o *etcd.Options) {
+		o.Endpoints, o.CAFile, o.CertFile, o.KeyFile = []string{plain}, "", "", ""
+	}), storage.ErrUnavailable, "it may want https")
+	without := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	refused(t, "https to http", change(func(o *etcd.Options) {
+		o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
+		o.Username, o.Password = "", ""
+	}), storage.ErrUnavailable, "speaks no TLS")
+}
+
+func TestOptionsThatCannotWork(t *testing.T) {
+	t.Parallel()
+	notPEM := filepath.Join(t.TempDir(), "x.pem")
+	if err := os.WriteFile(notPEM, []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	https := []string{"https://127.0.0.1:1"}
+	for remedy, o := range map[string]etcd.Options{
+		"address is missing":             {},
+		"such as https":                  {Endpoints: []string{"127.0.0.1:2379"}},
+		"without user or path":           {Endpoints: []string{"http://u:hunter2@127.0.0.1:1"}},
+		"mixes http and https":           {Endpoints: []string{"http://127.0.0.1:1", "https://127.0.0.1:1"}},
+		"but address says http":          {Endpoints: []string{"http://127.0.0.1:1"}, CAFile: "ca.pem"},
+		"username and password need":     {Endpoints: https, Username: "u"},
+		"tls_key_file need":              {Endpoints: https, CertFile: "c"},
+		"names with slashes":             {Endpoints: https, Path: "a//b"},
+		"at most 256 bytes":              {Endpoints: https, Path: strings.Repeat("p", 300)},
+		"lease_ttl must be":              {Endpoints: https, LeaseTTL: time.Millisecond},
+		"request_timeout must be":        {Endpoints: https, RequestTimeout: time.Millisecond},
+		"no such file":                   {Endpoints: https, CAFile: "absent.pem"},
+		"holds no certificate":           {Endpoints: https, CAFile: notPEM},
+		"tls_cert_file and tls_key_file": {Endpoints: https, CertFile: notPEM, KeyFile: notPEM},
+	} {
+		refused(t, remedy, o, etcd.ErrConfig, remedy)
+	}
+}
+
+func TestForeignData(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	client := server.Client()
+	for key, value := range map[string]string{"/vault/core/keyring": "x", "/later/format": "sealgate 2", "/odd/format": "other"} {
+		if _, err := client.Put(t.Context(), key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	o := options(server)
+	o.Path = "vault"
+	refused(t, "Vault's data", o, storage.ErrForeign, "choose another path")
+	o.Path = "odd"
+	refused(t, "another's mark", o, storage.ErrForeign, "choose another path")
+	o.Path = "later"
+	refused(t, "a newer format", o, etcd.ErrFormat, "newer program")
+}
+
+// TestMuteEndpoint takes connections and never answers.
+func TestMuteEndpoint(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var conns sync.WaitGroup
+	conns.Go(func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			defer func() { _ = c.Close() }()
+		}
+	})
+	defer conns.Wait()
+	defer func() { _ = l.Close() }()
+	o := etcd.Options{Endpoints: []string{"http://" + l.Addr().String()}, RequestTimeout: 300 * time.Millisecond}
+	start := time.Now()
+	refused(t, "mute", o, storage.ErrUnavailable, "did not answer within 300ms (request_timeout)")
+	if took := time.Since(start); took > 10*time.Second {
+		t.Errorf("it took %s", took)
+	}
+	o.Username, o.Password = "u", "hunter2"
+	refused(t, "mute, with a user", o, storage.ErrUnavailable, "did not answer")
+	o.Endpoints = []string{"http://127.0.0.1:1"}
+	refused(t, "nobody listens", o, storage.ErrUnavailable, "connection refused")
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, err := etcd.Open(ctx, o); !errors.Is(err, context.Canceled) {
+		t.Errorf("Open with its context ended: %v", err)
+	}
+}
+
+// TestSilence: every call ends within the request timeout, and all is well when etcd is heard again.
+func TestSilence(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	o := options(server)
+	o.RequestTimeout = 300 * time.Millisecond
+	s, way := behind(t, server, o)
+	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
+		t.Fatal(err)
+	}
+	way.Stall()
+	for what, call := range map[string]func() error{
+		"Get":      func() error { _, err := s.Get(t.Context(), "k"); return err },
+		"List":     func() error { _, err := s.List(t.Context(), "", "", 0); return err },
+		"Commit":   func() error { return s.Commit(t.Context(), storage.Batch{Ops: put("late", "v")}) },
+		"Snapshot": func() error { return s.Snapshot(t.Context(), func(string, []byte) error { return nil }) },
+		"Revision": func() error { _, err := s.Revision(t.Context()); return err },
+		"Size":     func() error { _, err := s.Size(t.Context()); return err },
+		"Watch":    func() error { _, err := s.Watch(t.Context(), ""); return err },
+		"Leader":   func() error { _, _, err := s.Leader(t.Context()); return err },
+	} {
+		err := call()
+		if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) || !strings.Contains(err.Error(), "request_timeout") {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	elected := make(chan error, 1)
+	go func() {
+		_, err := s.Campaign(t.Context(), []byte("a"))
+		elected <- err
+	}()
+	way.Flow()
+	if err := <-elected; err != nil {
+		t.Errorf("Campaign through the silence: %v", err)
+	}
+	want(t, s, "k", "v")
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+	defer cancel()
+	way.Stall()
+	if _, err := s.Get(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("the caller's own deadline: %v", err)
+	}
+	way.Flow()
+}
+
+// TestFull is what etcd does when its database reaches the quota.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	s := open(t, options(server))
+	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
+		t.Fatal(err)
+	}
+	server.RaiseFullAlarm()
+	err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "w")})
+	if !errors.Is(err, storage.ErrFull) || !strings.Contains(err.Error(), "alarm disarm") {
+		t.Errorf("Commit: %v", err)
+	}
+	want(t, s, "k", "v")
+	server.DisarmFullAlarm()
+	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "w")}); err != nil {
+		t.Error(err)
+	}
+	want(t, s, "k", "w")
+}
