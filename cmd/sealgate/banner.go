@@ -24,6 +24,9 @@ func (p *process) describe(cfg *config.Config) {
 		where += " in " + cfg.Storage.Path
 	}
 	add("Storage", "%s", where)
+	if p.peers != nil {
+		add("Cluster Address", "%s", p.peers.Addr())
+	}
 	var names []string
 	for _, s := range p.seals.Seals() {
 		names = append(names, fmt.Sprintf("%s %q", s.Type, s.Name))

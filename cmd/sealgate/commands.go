@@ -16,6 +16,7 @@ import (
 func commands(env cli.Env) map[string]hcli.CommandFactory {
 	return map[string]hcli.CommandFactory{
 		"server":       func() (hcli.Command, error) { return &serverCommand{env: env}, nil },
+		"doctor":       func() (hcli.Command, error) { return &doctorCommand{env: env}, nil },
 		"softhsm init": func() (hcli.Command, error) { return &softhsmCommand{env: env}, nil },
 	}
 }

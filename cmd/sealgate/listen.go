@@ -39,7 +39,7 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 		c := api.Config{
 			Node: p.node, Version: release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
-			Lockout: lockouts(cfg.Lockout),
+			Lockout: lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
 			},
@@ -55,6 +55,9 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 			return all, err
 		}
 		all = append(all, s)
+		if p.cluster == nil {
+			p.servePeers(c)
+		}
 	}
 	return all, nil
 }

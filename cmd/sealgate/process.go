@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"net"
 	"os"
 	"os/signal"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
@@ -40,6 +42,9 @@ type process struct {
 	http   listeners
 	shared *api.Shared
 	trail  *audit.Trail
+
+	peers   net.Listener    // for the other nodes of a cluster; nil without
+	cluster *cluster.Server // on it
 
 	level        func() error // takes the log's level from the configuration again
 	reloadConfig func() (*config.Config, error)
@@ -100,7 +105,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.store.Close(), p.trail.Close(), p.seals.Close())
+			err = errors.Join(err, p.closePeers(), p.store.Close(), p.trail.Close(), p.seals.Close())
 		}
 	}()
 	nc := node.Config{
@@ -113,6 +118,9 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	nc.Timing.Ceremony, nc.Timing.Answer = cfg.Ceremony.Expiry, cfg.Ceremony.KeepAnswer
 	if nc.Timing.Answer == 0 {
 		nc.Timing.Answer = -1 // the node's zero is its default
+	}
+	if nc.Cluster, err = p.joinCluster(cfg, o.recovery); err != nil {
+		return nil, err
 	}
 	if o.recovery {
 		p.mode, err = node.NewRecovery(nc)
@@ -182,6 +190,13 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	}
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- p.http.serve() })
+	if p.cluster != nil {
+		wg.Go(func() {
+			if err := p.cluster.Serve(); err != nil {
+				p.log.Error("the other nodes cannot reach this one", "error", err)
+			}
+		})
+	}
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
 	wg.Go(func() { dumpOnSignal(nodeCtx, p.err) })
 	p.banner()
@@ -198,7 +213,10 @@ func (p *process) run(ctx context.Context, dev *development) error {
 	}
 	stopCtx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	err = errors.Join(err, p.http.shutdown(stopCtx), p.shared.Tracer.Close(stopCtx))
+	if p.node != nil {
+		p.retire(stopCtx)
+	}
+	err = errors.Join(err, p.http.shutdown(stopCtx), p.closeCluster(stopCtx), p.shared.Tracer.Close(stopCtx))
 	stopNode()
 	wg.Wait()
 	if p.mode != nil {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/cluster"
+	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -183,7 +184,8 @@ func (h *handler) relay(q *request, resp *http.Response) (*answer, bool, error) 
 // NewPeer returns what a node answers to the other nodes, on its listener for them: the API, for requests that they forward, and the place
 // where they announce themselves. Only a leader answers; it forwards nothing, so that nothing goes in circles.
 func NewPeer(c Config) http.Handler {
-	c.Peer = true
+	// What a listener shows to whom was decided where the client came in.
+	c.Peer, c.Front, c.Hostname, c.DisableUnauthRekey, c.DisableUnauthRoot = true, config.Front{}, "", false, false
 	api := New(c)
 	mux := http.NewServeMux()
 	mux.HandleFunc("POST "+node.PathEcho, func(w http.ResponseWriter, r *http.Request) { echo(c.Node, w, r) })

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/tls"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -28,14 +27,9 @@ type Server struct {
 	listener net.Listener
 }
 
-// Listen opens the listener; nothing is answered before [Server.Serve]. identity is asked at each handshake: nil where this node does not
+// NewServer answers on a listener; nothing is answered before [Server.Serve]. identity is asked at each handshake: nil where this node does not
 // lead, and then there is no connection.
-func Listen(ctx context.Context, address string, identity func() *Identity, h http.Handler, log *slog.Logger) (*Server, error) {
-	var lc net.ListenConfig
-	l, err := lc.Listen(ctx, "tcp", address)
-	if err != nil {
-		return nil, fmt.Errorf("cluster: listening for the other nodes: %w", err)
-	}
+func NewServer(l net.Listener, identity func() *Identity, h http.Handler, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
@@ -53,7 +47,7 @@ func Listen(ctx context.Context, address string, identity func() *Identity, h ht
 			},
 			GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return nil, ErrNotLeading },
 		},
-	}}, nil
+	}}
 }
 
 // Addr is where the server listens.

@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
 )
 
 // follow keeps a standby warm until ctx ends: it watches the whole store and drops what has changed. Where the watch ends early, or something
@@ -81,6 +82,9 @@ func (n *Node) beStandby(ctx context.Context, closing *sync.WaitGroup) (*followe
 	if err != nil {
 		return nil, fmt.Errorf("asking for the storage's revision: %w", err)
 	}
+	if st, err := snapshot.Pending(ctx, n.cfg.Store); err != nil || st != nil {
+		return nil, errors.Join(err, errRestoring)
+	}
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
@@ -127,6 +131,9 @@ type question struct {
 	revision uint64
 	err      error
 }
+
+// errRestoring is why a standby serves nothing while all of the data is exchanged.
+var errRestoring = errors.New("the data is being replaced by a snapshot")
 
 // errBehind is why a standby does not answer itself.
 var errBehind = fault.New(fault.Unavailable, "this standby cannot prove that what it knows is current")
@@ -216,6 +223,8 @@ func (f *follower) drop(ctx context.Context, key string) error {
 	defer cancel()
 	a := f.a
 	switch {
+	case key == snapshot.StateKey:
+		return errRestoring
 	case key == barrier.KeyringPath:
 		return a.barrier.Reload(ctx)
 	case key == keySealed, key == keyShape, strings.HasPrefix(key, pathCustody):

@@ -10,6 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
 )
 
 // A node of a cluster, from unseal to seal, is standby and leader in turn. Its keys (Node.core) stay open all the time, so that no change of
@@ -271,6 +272,9 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	}()
 	n.transition.Lock()
 	defer n.transition.Unlock()
+	if err := n.restored(ctx, l.Epoch()); err != nil {
+		return nil, err
+	}
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
@@ -288,12 +292,45 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	if err != nil {
 		return nil, errors.Join(err, a.close(ended))
 	}
+	if err := n.rotateRestored(ctx, b); err != nil {
+		return nil, errors.Join(err, a.close(ended))
+	}
 	n.answerStarts()
 	n.publish(a, closing)
 	n.setLeader(self)
 	n.poke() // what is due is done now
 	n.log.Info("active", "epoch", l.Epoch(), "cluster", n.facts.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
 	return a, nil
+}
+
+// outOfService ends what answers, while the office stays: for a restore, which writes in its name. The caller holds transition.
+func (n *Node) outOfService(ctx context.Context, a *Active) error {
+	if !n.Clustered() {
+		return n.deactivate(ctx)
+	}
+	n.active.CompareAndSwap(a, nil)
+	a.gate.shut()
+	n.changed.tell()
+	return a.close(ended) // its counts are of data that is replaced
+}
+
+// leaveOffice ends the tenure of a node that is out of service, and forgets its keys. The caller holds transition: nothing of a tenure waits
+// for it while this node leads.
+func (n *Node) leaveOffice() {
+	if n.Clustered() {
+		n.closeOffice()
+		_ = n.forgetKeys() // it always succeeds
+	}
+}
+
+// restored finishes the restore of a snapshot that another leader has left, and sees to it that keys from a snapshot encrypt no more.
+func (n *Node) restored(ctx context.Context, epoch uint64) error {
+	st, err := snapshot.Pending(ctx, n.cfg.Store)
+	if err != nil || st == nil {
+		return err
+	}
+	n.log.Warn("going on with the restore of a snapshot that was interrupted", "cluster", st.Meta.ClusterName, "taken", st.Meta.Created)
+	return snapshot.Finish(ctx, n.cfg.Store, epoch)
 }
 
 // enter opens a barrier for a role from the keys that the node has, as of now. Where the root key was replaced meanwhile it gets the new one:

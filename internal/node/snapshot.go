@@ -72,13 +72,15 @@ func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (
 	// From here on it is done, whether or not the client still waits.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), restoreTime)
 	defer cancel()
-	if err := n.deactivate(ctx); err != nil {
+	if err := n.outOfService(ctx, a); err != nil {
 		n.log.Debug("the encryption counts of the data that is replaced could not be written", "error", err)
 	}
 	if err := snapshot.Finish(ctx, n.cfg.Store, epoch); err != nil {
+		n.leaveOffice()
 		n.poke()
 		return nil, restoreFault(err)
 	}
+	n.leaveOffice()
 	n.forgetShares()
 	n.change(func(f *facts) { f.custody, f.former, f.clusterName = nil, nil, "" })
 	n.log.Warn("the data was replaced by a snapshot", "cluster", info.ClusterName, "taken", info.Created, "entries", info.Entries)
