@@ -11,8 +11,6 @@ import (
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
-
-	"github.com/sealgate/sealgate/seals"
 )
 
 const (
@@ -64,7 +62,7 @@ func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // attempt runs a call with the token as it is now, and once more where the server refuses it and its file holds another by then.
 func (w *Wrapper) attempt(ctx context.Context, call func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
-	if err := w.refresh(w.tokens.get); err != nil {
+	if err := w.refresh(w.tokens.Get); err != nil {
 		return nil, err
 	}
 	used := w.client.Token()
@@ -72,7 +70,7 @@ func (w *Wrapper) attempt(ctx context.Context, call func(context.Context) (*api.
 	if status(err) != http.StatusForbidden {
 		return s, err
 	}
-	if rerr := w.refresh(w.tokens.reread); rerr != nil || w.client.Token() == used {
+	if rerr := w.refresh(w.tokens.Reread); rerr != nil || w.client.Token() == used {
 		return s, err
 	}
 	return call(ctx)
@@ -175,7 +173,7 @@ func (w *Wrapper) readKey(ctx context.Context) (keyInfo, error) {
 
 // renewToken asks for more time for the token, as much as the server gives. A lease of 0 is a token that does not end.
 func (w *Wrapper) renewToken(ctx context.Context) (lease time.Duration, renewable bool, err error) {
-	if err := w.refresh(w.tokens.get); err != nil {
+	if err := w.refresh(w.tokens.Get); err != nil {
 		return 0, false, err
 	}
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
@@ -211,5 +209,3 @@ func keyVersion(text string) (string, error) {
 	}
 	return version, nil
 }
-
-var _ seals.Describer = (*Wrapper)(nil)

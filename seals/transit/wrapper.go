@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/internal/envelope"
+	"github.com/sealgate/sealgate/seals/internal/fresh"
 )
 
 // Wrapper is the seal. It is safe for use by many goroutines.
@@ -25,7 +26,7 @@ type Wrapper struct {
 	settings  settings
 	client    *api.Client
 	transport *http.Transport
-	tokens    *tokens
+	tokens    *fresh.Secret
 	renewer   *renewer
 
 	binds atomic.Int32 // whether the server binds associated data: one of the constants below
@@ -42,6 +43,8 @@ var (
 	_ wrapping.Wrapper = (*Wrapper)(nil)
 	_ seals.Factory    = New
 	_ seals.Versioned  = (*Wrapper)(nil)
+	_ seals.Stamper    = (*Wrapper)(nil)
+	_ seals.Describer  = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 )
 
@@ -72,14 +75,14 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, misconfigured(cfg.Name, err)
 	}
 	w := &Wrapper{
-		name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: client, transport: transport, tokens: newTokens(s.token, cfg.Getenv),
+		name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: client, transport: transport, tokens: fresh.New(s.token, cfg.Getenv),
 	}
 	w.renewer = &renewer{name: cfg.Name, log: cfg.Log}
 	if s.renew {
 		w.renewer.renew = w.renewToken
 	}
 	if strings.HasPrefix(s.token, "env://") {
-		if err := w.refresh(w.tokens.get); err != nil {
+		if err := w.refresh(w.tokens.Get); err != nil {
 			return nil, misconfigured(cfg.Name, err)
 		}
 	}
@@ -225,6 +228,9 @@ func (w *Wrapper) trimmed(ctx context.Context, version string, err error) error 
 		w.name, version, w.id, info.MinAvailable), "restore the key from the server's backup")
 }
 
+// VersionOf is the version that made a blob.
+func (w *Wrapper) VersionOf(blob *wrapping.BlobInfo) string { return envelope.VersionOf(blob) }
+
 // KeyVersion is the version that the next encryption uses, such as "v3". Where the token may not read the key, something is encrypted to see it.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
@@ -275,7 +281,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 // Close ends the token's renewal and the connections. The token stays valid: the next process may use it.
 func (w *Wrapper) Close() error {
 	w.renewer.close()
-	w.tokens.close()
+	w.tokens.Close()
 	w.transport.CloseIdleConnections()
 	return nil
 }

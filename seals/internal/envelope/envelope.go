@@ -97,6 +97,15 @@ func Parse(raw []byte) (Wrapped, error) {
 	return Wrapped{Version: string(text), Bound: flags == 1, Key: key}, nil
 }
 
+// VersionOf is the version of the key that made a blob, "" where the blob does not tell.
+func VersionOf(blob *wrapping.BlobInfo) string {
+	w, err := Parse(blob.GetKeyInfo().GetWrappedKey())
+	if err != nil {
+		return ""
+	}
+	return w.Version
+}
+
 // Wrap has a data key of 32 bytes wrapped by the service; it must not keep it. aad is the caller's, for services that bind it.
 type Wrap func(ctx context.Context, dataKey, aad []byte) (Wrapped, error)
 

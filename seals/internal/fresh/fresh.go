@@ -1,4 +1,8 @@
-package transit
+// Package fresh holds a secret of a seal's configuration as it is now: one that stands in a file may be replaced while the program runs.
+//
+// It guarantees that a file which was replaced is read before the next use, and that a file which is gone, empty or half there does
+// not take away the secret that was read before.
+package fresh
 
 import (
 	"os"
@@ -9,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// tokens gives the token as it is now: one in a file may be replaced at any time.
-type tokens struct {
+// Secret is a value of the configuration: itself, env://NAME or file://PATH. It is safe for concurrent use.
+type Secret struct {
 	value  string // as configured
 	path   string // of the file, "" where the token stands elsewhere
 	getenv func(string) string
@@ -20,8 +24,9 @@ type tokens struct {
 	stamp os.FileInfo // of the file as it was last read
 }
 
-func newTokens(value string, getenv func(string) string) *tokens {
-	t := &tokens{value: value, getenv: getenv}
+// New prepares a secret; nothing is read yet.
+func New(value string, getenv func(string) string) *Secret {
+	t := &Secret{value: value, getenv: getenv}
 	t.path, _ = strings.CutPrefix(value, "file://")
 	if t.path == value {
 		t.path = ""
@@ -29,9 +34,8 @@ func newTokens(value string, getenv func(string) string) *tokens {
 	return t
 }
 
-// get returns the token, read again where its file has changed, and whether it is another one than before. "" is no token: an agent between
-// here and the server may add one.
-func (t *tokens) get() (token string, changed bool, err error) {
+// Get returns the secret, read again where its file has changed, and whether it is another one than before; "" where none is configured.
+func (t *Secret) Get() (value string, changed bool, err error) {
 	if t.value == "" {
 		return "", false, nil
 	}
@@ -48,8 +52,8 @@ func (t *tokens) get() (token string, changed bool, err error) {
 	return t.read(stamp)
 }
 
-// reread reads the file whether it seems to have changed or not: clocks and file systems are coarse.
-func (t *tokens) reread() (token string, changed bool, err error) {
+// Reread reads the file whether it seems to have changed or not: clocks and file systems are coarse.
+func (t *Secret) Reread() (value string, changed bool, err error) {
 	if t.path == "" {
 		return "", false, nil
 	}
@@ -60,13 +64,13 @@ func (t *tokens) reread() (token string, changed bool, err error) {
 }
 
 // read is called with the lock held. A file that cannot be read leaves the token that was read before.
-func (t *tokens) read(stamp os.FileInfo) (string, bool, error) {
+func (t *Secret) read(stamp os.FileInfo) (string, bool, error) {
 	fresh, err := seals.ResolveSecret(t.value, t.getenv)
 	if err != nil {
 		if t.now != nil {
 			return string(t.now.Expose()), false, nil
 		}
-		return "", false, seals.Fail(seals.Denied, err, "put a token where the stanza's token says; it is looked for at every call")
+		return "", false, seals.Fail(seals.Denied, err, "put the secret where the stanza says; it is looked for at every call")
 	}
 	t.stamp = stamp
 	if t.now != nil && t.now.Equal(fresh) {
@@ -82,7 +86,8 @@ func sameFile(a, b os.FileInfo) bool {
 	return b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-func (t *tokens) close() {
+// Close forgets it.
+func (t *Secret) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.now.Destroy()
