@@ -178,6 +178,29 @@ func (g *group) mixedArguments() []any {
 	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
 }
 
+// events are those of the group, as the table of changes has them.
+func (g *group) events(o outcome) (events []storage.Event) {
+	last := make(map[string]int, len(g.written))
+	for pass := range 2 {
+		at := 0
+		for i, r := range g.requests {
+			n := int32(i + 1) //nolint:gosec // at most groupBatches
+			if _, refused := o.refused[n]; refused {
+				continue
+			}
+			for _, op := range r.batch.Ops {
+				if pass == 0 {
+					last[op.Key] = at
+				} else if last[op.Key] == at {
+					events = append(events, storage.Event{Key: op.Key, Deleted: op.Delete, Revision: uint64(o.since) + uint64(n)}) //nolint:gosec // they count up from 0
+				}
+				at++
+			}
+		}
+	}
+	return append(events, storage.Event{Revision: uint64(o.since) + uint64(len(g.requests))}) //nolint:gosec // as above
+}
+
 // present keeps an empty value from becoming NULL.
 func present(value []byte) []byte {
 	if value == nil {

@@ -32,25 +32,29 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 	}
 	defer s.wg.Done()
 	c := candidate{store: s, identity: slices.Clone(identity)}
+	defer c.hangUp()
 	for attempt := 0; ; {
-		changed := s.tail.seatChange() // asked for before the look, so that nothing falls between
 		l, wait, err := c.step(ctx)
-		if l != nil && s.ready(ctx) != nil {
+		switch {
+		case l != nil && s.ready(ctx) != nil: // nobody waits for it any more
 			l.giveUp()
 			return nil, s.ready(ctx)
-		}
-		if l != nil || err != nil && !errors.Is(err, storage.ErrUnavailable) {
-			return l.orNil(), err
-		}
-		if err == nil {
+		case l != nil:
+			return l, nil
+		case s.ready(ctx) != nil:
+			return nil, s.ready(ctx)
+		case err == nil:
 			attempt = 0
-		} else {
-			wait = min(backoffFirst<<min(attempt, 8), backoffMost)
-			attempt++
+			c.await(ctx, wait)
+			continue
+		case !transient(err):
+			return nil, told("an election", clean(err))
 		}
-		if err := s.rest(ctx, changed, wait); err != nil {
-			return nil, err
+		if attempt++; attempt == 1 {
+			s.log.Warn("the seat cannot be asked for; trying on", "error", clean(err))
 		}
+		c.hangUp()
+		pause(ctx, attempt)
 	}
 }
 
@@ -65,27 +69,29 @@ func (s *Store) enter(ctx context.Context) error {
 	return nil
 }
 
-// rest waits for a change of the seat, for some time at most.
-func (s *Store) rest(ctx context.Context, changed <-chan struct{}, wait time.Duration) error {
-	t := time.NewTimer(wait)
-	defer t.Stop()
-	select {
-	case <-changed:
-	case <-t.C:
-	case <-s.closing.Done():
-		return storage.ErrClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
-	return nil
-}
-
-// candidate waits for the seat.
+// candidate waits for the seat, on a connection that becomes the office's.
 type candidate struct {
 	store    *Store
+	conn     *pgx.Conn
 	identity []byte
 	seen     sight
 	since    time.Time // when seen was first seen; zero: never
+}
+
+func (c *candidate) hangUp() {
+	if c.conn != nil {
+		hangUp(c.conn)
+		c.conn = nil
+	}
+}
+
+// await returns when somebody tells of the seat, or after some time. What fails shows in the next step.
+func (c *candidate) await(ctx context.Context, wait time.Duration) {
+	limited, cancel := context.WithTimeout(ctx, wait)
+	defer cancel()
+	stop := context.AfterFunc(c.store.closing, cancel)
+	defer stop()
+	_, _ = c.conn.WaitForNotification(limited)
 }
 
 // step looks at the seat, and takes it where it is free. Otherwise it says how long to wait before the next look.
@@ -103,48 +109,55 @@ func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error
 	switch {
 	case now.vacant:
 	case watched < now.lease:
-		return nil, min(now.lease-watched, now.lease/2), nil
+		return nil, min(now.lease-watched, max(now.lease/2, time.Millisecond)), nil
 	case now.left > 0 && now.left <= now.lease:
-		return nil, max(now.left, time.Millisecond), nil
+		return nil, now.left, nil
 	}
 	l, err := c.take(ctx, !now.vacant)
-	if l == nil && err == nil { // somebody was faster
-		return nil, backoffFirst, nil
-	}
-	return l, 0, err
+	return l, backoffFirst, err // neither: somebody was faster
 }
 
 func (c *candidate) look(ctx context.Context) (v sight, err error) {
+	s := c.store
+	ctx, cancel := s.limit(ctx)
+	defer cancel()
+	if c.conn == nil || c.conn.IsClosed() {
+		if c.conn, err = s.connectToSit(ctx); err != nil {
+			return v, err
+		}
+		if _, err := c.conn.Exec(ctx, `LISTEN `+s.sql.seatChanged); err != nil {
+			return v, err
+		}
+	}
 	var lease, left int64
-	err = c.store.read(ctx, "looking at the seat", func(ctx context.Context, conn *pgxpool.Conn) error {
-		return lostRow(conn.QueryRow(ctx, c.store.sql.look).Scan(&v.epoch, &v.vacant, &v.renewals, &lease, &left))
-	})
+	err = lostRow(c.conn.QueryRow(ctx, s.sql.look).Scan(&v.epoch, &v.vacant, &v.renewals, &lease, &left))
 	v.lease, v.left = time.Duration(lease)*time.Millisecond, time.Duration(left)*time.Millisecond
 	return v, err
 }
 
-// take tries to sit down. It goes on when the caller's context ends, because who sits must be known. Where a commit holds the seat
-// for longer than a lease, whoever sent it has stopped in the middle of it, and its connection is ended.
+// take tries to sit down; nil where the seat is not free any more. It goes on when the caller's context ends, because who sits must be
+// known. Where a commit holds the seat for longer than a lease, whoever sent it has stopped in the middle of it, and its
+// connection is ended.
 func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 	s := c.store
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.CallTimeout)
 	defer cancel()
-	conn, err := s.connectToSit(ctx)
-	if err != nil {
-		return nil, told("connecting for an election", err)
-	}
 	sent := s.o.Now()
-	epoch, err := c.sit(ctx, conn, over)
-	if err == nil && epoch != 0 {
-		return s.inOffice(conn, epoch, sent), nil
-	}
-	if sqlState(err) == stateLockTimeout {
+	var epoch int64
+	err := c.conn.QueryRow(ctx, s.sql.take, c.identity, s.o.Lease.Milliseconds(), c.seen.epoch, c.seen.renewals, over).Scan(&epoch, new(string))
+	switch {
+	case err == nil:
+		l := s.inOffice(c.conn, epoch, sent)
+		c.conn = nil
+		return l, nil
+	case errors.Is(err, pgx.ErrNoRows):
+		return nil, nil
+	case sqlState(err) == stateLockTimeout:
 		var ended int
-		err = conn.QueryRow(ctx, s.sql.evict, s.sql.writerName, s.o.Lease.Milliseconds()).Scan(&ended)
-		s.log.Warn("the seat was locked by a commit that does not end; its connection was ended", "connections", ended)
+		err = c.conn.QueryRow(ctx, s.sql.evict, s.sql.writerName, s.o.Lease.Milliseconds()).Scan(&ended)
+		s.log.Warn("the seat was locked by a commit that did not end; its connection was ended", "connections", ended)
 	}
-	hangUp(conn)
-	return nil, told("an election", err)
+	return nil, err
 }
 
 // connectToSit makes a connection for the seat. On it, a lock is not waited for beyond half a lease, by the server itself: nothing
@@ -159,16 +172,6 @@ func (s *Store) connectToSit(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
-}
-
-// sit returns the epoch, or 0 where the seat is not free any more.
-func (c *candidate) sit(ctx context.Context, conn *pgx.Conn, over bool) (epoch int64, err error) {
-	s := c.store
-	err = conn.QueryRow(ctx, s.sql.take, c.identity, s.o.Lease.Milliseconds(), c.seen.epoch, c.seen.renewals, over).Scan(&epoch, new(string))
-	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, nil
-	}
-	return epoch, err
 }
 
 // Leader implements storage.Elector.

@@ -8,8 +8,6 @@ import (
 	"time"
 
 	"github.com/jackc/pgx/v5"
-
-	"github.com/sealgate/sealgate/internal/storage"
 )
 
 // leadership is an office held. Its lease is renewed at a third of it, on a connection of its own.
@@ -33,14 +31,6 @@ func (s *Store) inOffice(conn *pgx.Conn, epoch int64, sent time.Time) *leadershi
 	ctx, l.quit = context.WithCancel(s.closing)
 	s.wg.Add(1) // within that of the campaign
 	go l.hold(ctx)
-	return l
-}
-
-// orNil keeps a nil pointer from becoming an interface.
-func (l *leadership) orNil() storage.Leadership {
-	if l == nil {
-		return nil
-	}
 	return l
 }
 
@@ -84,6 +74,7 @@ func (l *leadership) hold(ctx context.Context) {
 			hangUp(l.conn)
 		}
 	}()
+	_, _ = l.conn.Exec(ctx, `UNLISTEN *`) // what fails shows in the first renewal
 	for l.rest(ctx, s.o.Lease/3) {
 		for attempt := 0; ; attempt++ {
 			again, err := l.renew(ctx)

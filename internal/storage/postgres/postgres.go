@@ -132,7 +132,6 @@ func Open(ctx context.Context, o Options) (storage.Store, error) {
 		return nil, err
 	}
 	s.tail = newTail(s)
-	s.wg.Go(s.tail.run)
 	go s.run()
 	return s, nil
 }

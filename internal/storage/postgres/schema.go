@@ -53,6 +53,8 @@ func (n names) hash() string {
 
 func (n names) application() string { return "sealgate " + n.hash() }
 func (n names) writer() string      { return "sealgate writer " + n.hash() }
+func (n names) changed() string     { return "sealgate_changed_" + n.hash() }
+func (n names) seatChanged() string { return "sealgate_seat_" + n.hash() }
 
 // definition are the statements that make the tables. Values are ciphertext, which does not compress; the seat is
 // updated in place by every commit.

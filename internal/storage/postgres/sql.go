@@ -6,24 +6,17 @@ type statements struct {
 	advance, puts, mixed, prune              string
 	changes                                  string
 	look, take, renew, resign, leader, evict string
-	writerName, channel                      string
+	writerName, changed, seatChanged         string
 }
 
 // inOffice is true of the seat where the epoch $1 may write.
 const inOffice = `one AND ($1::bigint = 0 OR epoch = $1 AND holder IS NOT NULL)`
 
-// Payloads of the channel.
-const (
-	tellChange = "c" // a commit
-	tellSeat   = "s" // an election, a renewal, a resignation
-)
-
 func newStatements(n names) statements {
-	channel := `sealgate_` + n.hash()
-	notify := func(what string) string { return `pg_notify('` + channel + `', '` + what + `')` }
 	return statements{
-		writerName: n.writer(),
-		channel:    channel,
+		writerName:  n.writer(),
+		changed:     n.changed(),
+		seatChanged: n.seatChanged(),
 
 		get:      `SELECT value FROM ` + n.entries + ` WHERE key = $1`,
 		revision: `SELECT revision FROM ` + n.seat + ` WHERE one`,
@@ -33,16 +26,16 @@ func newStatements(n names) statements {
 		list: listing(n),
 
 		advance: `UPDATE ` + n.seat + ` SET revision = revision + $2 WHERE ` + inOffice,
-		puts:    puts(n, notify(tellChange)),
-		mixed:   mixed(n, notify(tellChange)),
+		puts:    puts(n),
+		mixed:   mixed(n),
 		prune:   `DELETE FROM ` + n.changes + ` WHERE revision <= (SELECT revision FROM ` + n.seat + ` WHERE one) - $1`,
 		changes: `SELECT revision, since, keys, batches, deleted FROM ` + n.changes + ` WHERE revision > $1 ORDER BY revision LIMIT $2`,
 
 		look: `SELECT epoch, holder IS NULL, renewals, lease_ms,` +
 			` greatest(0, (extract(epoch FROM expires - clock_timestamp()) * 1000))::bigint FROM ` + n.seat + ` WHERE one`,
-		take:   take(n, notify(tellSeat)),
-		renew:  renewal(n, notify(tellSeat)),
-		resign: resignation(n, notify(tellSeat)),
+		take:   take(n),
+		renew:  renewal(n),
+		resign: resignation(n),
 		leader: `SELECT holder, epoch FROM ` + n.seat + ` WHERE one AND holder IS NOT NULL AND expires > clock_timestamp()`,
 		evict: `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user` +
 			` AND application_name = $1 AND pid <> pg_backend_pid() AND clock_timestamp() - xact_start > $2::bigint * interval '1 millisecond'`,
@@ -63,20 +56,24 @@ func listing(n names) string {
 	SELECT key FROM walk LIMIT $3`
 }
 
-// puts writes what has no conditions and deletes nothing: $1 epoch, $2 number of batches, $3 keys, each once, $4 values, $5 batches.
-func puts(n names, notify string) string {
-	return `WITH office AS MATERIALIZED (SELECT revision FROM ` + n.seat + ` WHERE ` + inOffice + `),
+// puts writes what has no conditions and deletes nothing: $1 epoch, $2 number of batches, $3 keys, each once, $4 values, $5 batches. Like
+// mixed it returns what there was before, and notifies of the revision; no row where the epoch is over.
+//
+// It needs no statement that locks the seat first: what it writes, it writes whatever other commits have left.
+func puts(n names) string {
+	return `WITH office AS (UPDATE ` + n.seat + ` SET revision = revision + $2 WHERE ` + inOffice + ` RETURNING revision),
 	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT p.key, p.value FROM office, unnest($3::text[], $4::bytea[]) p(key, value)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
-	told AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM office RETURNING 1)
-	SELECT '{}'::int[], '{}'::text[], ` + notify + `::text FROM told`
+	told AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM office RETURNING revision, since)
+	SELECT since, '{}'::int[], '{}'::text[], pg_notify('` + n.changed() + `', revision::text)::text FROM told`
 }
 
 // mixed writes what puts does not: $1 epoch, $2 number of batches; conditions: $3 batches, $4 keys, $5 values (NULL: absent);
 // operations in order: $6 batches, $7 keys, $8 values (NULL: delete). It returns the batches whose conditions do not hold, and the keys.
 //
-// No condition may be about a key that an earlier batch of the group writes: all see the state before the group.
-func mixed(n names, notify string) string {
+// The statement advance stands before it and locks the seat, so that it sees all that was committed before. No condition may be
+// about a key that an earlier batch of the group writes: all see the state before the group.
+func mixed(n names) string {
 	return `WITH office AS MATERIALIZED (SELECT revision - $2 AS since FROM ` + n.seat + ` WHERE ` + inOffice + `),
 	refused AS MATERIALIZED (SELECT c.batch, c.key FROM office, unnest($3::int[], $4::text[], $5::bytea[]) c(batch, key, value)
 		LEFT JOIN ` + n.entries + ` e ON e.key = c.key WHERE e.value IS DISTINCT FROM c.value),
@@ -85,35 +82,35 @@ func mixed(n names, notify string) string {
 		WHERE o.batch <> ALL (ARRAY(SELECT batch FROM refused)) ORDER BY o.key, o.n DESC),
 	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT key, value FROM last WHERE value IS NOT NULL
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
-	gone AS (DELETE FROM ` + n.entries + ` e USING last l WHERE e.key = l.key AND l.value IS NULL RETURNING e.key),
-	done AS (SELECT * FROM last WHERE value IS NOT NULL OR key IN (SELECT key FROM gone)),
+	gone AS (DELETE FROM ` + n.entries + ` e USING last l WHERE e.key = l.key AND l.value IS NULL),
 	told AS (INSERT INTO ` + n.changes + ` SELECT since + $2, since,
-			coalesce(array_agg(d.key ORDER BY d.n) FILTER (WHERE d.key IS NOT NULL), '{}'),
-			coalesce(array_agg(d.batch ORDER BY d.n) FILTER (WHERE d.key IS NOT NULL), '{}'),
-			coalesce(array_agg(d.value IS NULL ORDER BY d.n) FILTER (WHERE d.key IS NOT NULL), '{}')
-		FROM office LEFT JOIN done d ON true GROUP BY since RETURNING 1)
-	SELECT ARRAY(SELECT batch FROM refused ORDER BY batch, key), ARRAY(SELECT key FROM refused ORDER BY batch, key), ` + notify + `::text FROM told`
+			coalesce(array_agg(l.key ORDER BY l.n) FILTER (WHERE l.key IS NOT NULL), '{}'),
+			coalesce(array_agg(l.batch ORDER BY l.n) FILTER (WHERE l.key IS NOT NULL), '{}'),
+			coalesce(array_agg(l.value IS NULL ORDER BY l.n) FILTER (WHERE l.key IS NOT NULL), '{}')
+		FROM office LEFT JOIN last l ON true GROUP BY since RETURNING revision, since)
+	SELECT since, ARRAY(SELECT batch FROM refused ORDER BY batch, key), ARRAY(SELECT key FROM refused ORDER BY batch, key),
+		pg_notify('` + n.changed() + `', revision::text)::text FROM told`
 }
 
 // take seats a candidate: on an empty seat, or on that of the epoch $3 which has not been renewed since $4 and is over. A lease
 // cannot end later than one lease from now, unless the database's clock was put back.
-func take(n names, notify string) string {
+func take(n names) string {
 	return `WITH taken AS (UPDATE ` + n.seat + ` SET epoch = epoch + 1, holder = $1, renewals = renewals + 1, lease_ms = $2::bigint,
 			expires = clock_timestamp() + $2::bigint * interval '1 millisecond'
 		WHERE one AND (holder IS NULL OR epoch = $3 AND renewals = $4 AND $5::boolean
 			AND (expires <= clock_timestamp() OR expires > clock_timestamp() + lease_ms * interval '1 millisecond'))
 		RETURNING epoch)
-	SELECT epoch, ` + notify + `::text FROM taken`
+	SELECT epoch, pg_notify('` + n.seatChanged() + `', '')::text FROM taken`
 }
 
-func renewal(n names, notify string) string {
+func renewal(n names) string {
 	return `WITH renewed AS (UPDATE ` + n.seat + ` SET renewals = renewals + 1, expires = clock_timestamp() + lease_ms * interval '1 millisecond'
 		WHERE one AND epoch = $1 AND holder IS NOT NULL RETURNING 1)
-	SELECT ` + notify + `::text FROM renewed`
+	SELECT pg_notify('` + n.seatChanged() + `', '')::text FROM renewed`
 }
 
-func resignation(n names, notify string) string {
+func resignation(n names) string {
 	return `WITH resigned AS (UPDATE ` + n.seat + ` SET holder = NULL, expires = clock_timestamp()
 		WHERE one AND epoch = $1 AND holder IS NOT NULL RETURNING 1)
-	SELECT ` + notify + `::text FROM resigned`
+	SELECT pg_notify('` + n.seatChanged() + `', '')::text FROM resigned`
 }

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"sync"
 	"time"
 
@@ -17,20 +18,21 @@ const (
 	neverSaw  = ^uint64(0)  // the tail has not begun
 )
 
-// tail follows the table of changes: a notification wakes it, the table tells it. After an outage it goes on where it was, unless the
-// table does not reach back so far; then all readers are told by the end of their channels.
+// tail follows the table of changes from the first watch on: a notification wakes it, the table tells it. What this node itself commits it
+// learns from the writer. After an outage it goes on where it was, unless the table does not reach back so far; then all
+// readers are told by the end of their channels.
 type tail struct {
 	store *Store
 	feed  storage.Feed
+	begin sync.Once
 
 	mu    sync.Mutex
 	seen  uint64        // the feed has brought every event up to it
-	moved chan struct{} // closed and replaced when seen grows, or the seat may have changed
-	seat  chan struct{} // likewise, for the seat alone
+	moved chan struct{} // closed and replaced when seen grows
 }
 
 func newTail(s *Store) *tail {
-	return &tail{store: s, seen: neverSaw, moved: make(chan struct{}), seat: make(chan struct{})}
+	return &tail{store: s, seen: neverSaw, moved: make(chan struct{})}
 }
 
 // run follows until Close.
@@ -62,10 +64,9 @@ func (t *tail) follow() error {
 		return err
 	}
 	defer hangUp(conn)
-	if _, err := conn.Exec(ctx, `LISTEN `+s.sql.channel); err != nil {
+	if _, err := conn.Exec(ctx, `LISTEN `+s.sql.changed); err != nil {
 		return err
 	}
-	t.wakeSeat() // it may have changed while nobody listened
 	for {
 		if err := t.catchUp(conn); err != nil {
 			return err
@@ -76,7 +77,7 @@ func (t *tail) follow() error {
 	}
 }
 
-// await returns when there may be changes. It passes on what is said of the seat.
+// await returns when there may be changes that were not seen. The payload of a notification is the revision.
 func (t *tail) await(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(t.store.closing, tailLooks)
 	defer cancel()
@@ -88,10 +89,9 @@ func (t *tail) await(conn *pgx.Conn) error {
 			}
 			return err
 		}
-		if n.Payload != tellSeat {
+		if revision, err := strconv.ParseUint(n.Payload, 10, 64); err != nil || revision > t.position() {
 			return nil
 		}
-		t.wakeSeat()
 	}
 }
 
@@ -167,29 +167,31 @@ func (t *tail) position() uint64 {
 func (t *tail) advance(since, revision uint64, events ...storage.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if revision <= t.seen && t.seen != neverSaw {
+		return // the writer was faster
+	}
 	if since != t.seen {
 		t.store.log.Warn("changes were missed: what follows them reads everything again", "from", t.seen, "to", since)
 		t.feed.Break()
 	}
+	t.publish(revision, events)
+}
+
+// publish moves on, under the lock.
+func (t *tail) publish(revision uint64, events []storage.Event) {
 	t.feed.Publish(events...)
 	t.seen = revision
 	close(t.moved)
 	t.moved = make(chan struct{})
 }
 
-// wakeSeat wakes candidates.
-func (t *tail) wakeSeat() {
+// offer is advance for what this node has committed itself, where nothing lies between.
+func (t *tail) offer(since, revision int64, events []storage.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	close(t.seat)
-	t.seat = make(chan struct{})
-}
-
-// seatChange returns a channel that is closed when the seat may have changed after the call.
-func (t *tail) seatChange() <-chan struct{} {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	return t.seat
+	if t.seen == uint64(since) { //nolint:gosec // they count up from 0
+		t.publish(uint64(revision), events) //nolint:gosec // as above
+	}
 }
 
 // Watch implements storage.Watcher. It returns once the tail has come to the revision of the call, so that no older change is told and no younger
@@ -203,6 +205,9 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 	}
 	from, err := s.Revision(ctx)
 	if err != nil {
+		return nil, err
+	}
+	if err := s.follow(ctx); err != nil {
 		return nil, err
 	}
 	limited, cancel := s.limit(ctx)
@@ -222,4 +227,14 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 			return nil, s.explain(ctx, "watching", fmt.Errorf("%w: PostgreSQL does not tell of changes in time", storage.ErrUnavailable))
 		}
 	}
+}
+
+// follow starts the tail where it does not run yet.
+func (s *Store) follow(ctx context.Context) error {
+	if err := s.enter(ctx); err != nil { // so that Close waits for it
+		return err
+	}
+	defer s.wg.Done()
+	s.tail.begin.Do(func() { s.wg.Go(s.tail.run) })
+	return nil
 }

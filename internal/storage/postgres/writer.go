@@ -110,10 +110,11 @@ func (w *writer) carryOut(g *group) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.o.CallTimeout)
 	defer cancel()
 	failpoint.Point("storage.commit.before")
-	refused, err := w.transact(ctx, g)
+	o, err := w.transact(ctx, g)
 	w.used = s.o.Now()
 	if err == nil {
 		failpoint.Point("storage.commit.after")
+		s.tail.offer(o.since, o.since+int64(len(g.requests)), g.events(o))
 	}
 	if err != nil && !rolledBack(err) {
 		w.lost = true
@@ -129,7 +130,7 @@ func (w *writer) carryOut(g *group) {
 		err = told("a commit", err)
 	}
 	for i, r := range g.requests {
-		switch key, conflict := refused[int32(i+1)]; { //nolint:gosec // at most groupBatches
+		switch key, conflict := o.refused[int32(i+1)]; { //nolint:gosec // at most groupBatches
 		case err != nil:
 			r.done <- err
 		case conflict:
@@ -149,52 +150,60 @@ func rolledBack(err error) bool {
 	return storage.NothingWritten(err) || errors.Is(err, storage.ErrCorrupt) || errors.As(err, &e) && e.SeverityUnlocalized == severityError
 }
 
-// transact sends the group as one transaction in one message: what is between two Syncs of the protocol is committed as a whole. The
-// first statement locks the seat, so that the second sees all that was committed before.
-func (w *writer) transact(ctx context.Context, g *group) (refused map[int32]string, err error) {
-	b, n := &pgx.Batch{}, int64(len(g.requests))
-	b.Queue("advance", int64(g.epoch), n) //nolint:gosec // the database counts epochs in 63 bits
+// outcome is what a transaction came to.
+type outcome struct {
+	since   int64            // the revision before it
+	refused map[int32]string // batches whose conditions do not hold, and of which key
+}
+
+// transact sends the group as one transaction in one message: what lies between two Syncs of the protocol is committed as a whole.
+func (w *writer) transact(ctx context.Context, g *group) (o outcome, err error) {
+	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests)) //nolint:gosec // the database counts epochs in 63 bits
+	prune := w.count+len(g.requests) >= pruneEvery
 	if g.mixed {
-		b.Queue("mixed", append([]any{int64(g.epoch), n}, g.mixedArguments()...)...) //nolint:gosec // as above
+		b.Queue("advance", epoch, n)
+		b.Queue("mixed", append([]any{epoch, n}, g.mixedArguments()...)...)
 	} else {
 		keys, values, batches := g.puts()
-		b.Queue("puts", int64(g.epoch), n, some(keys), some(values), some(batches)) //nolint:gosec // as above
+		b.Queue("puts", epoch, n, some(keys), some(values), some(batches))
 	}
-	if w.count += len(g.requests); w.count >= pruneEvery {
+	if prune {
 		b.Queue("prune", window)
 	}
 	results := w.conn.SendBatch(ctx, b)
 	var batches []int32
 	var keys []string
-	_, err = results.Exec()
+	if g.mixed {
+		_, err = results.Exec()
+	}
 	if err == nil {
-		err = results.QueryRow().Scan(&batches, &keys, new(string))
+		err = results.QueryRow().Scan(&o.since, &batches, &keys, new(string))
 	}
 	nobody := errors.Is(err, pgx.ErrNoRows)
 	if nobody {
 		err = nil
 	}
-	if ended := results.Close(); err == nil {
+	if ended := results.Close(); err == nil { // only now it is committed
 		err = ended
 	}
 	switch {
 	case err != nil:
-		return nil, err
+		return outcome{}, err
 	case nobody && g.epoch == 0:
-		return nil, fmt.Errorf("%w: the row of the seat is gone; restore a backup of the database", storage.ErrCorrupt)
+		return outcome{}, lostRow(pgx.ErrNoRows)
 	case nobody:
-		return nil, fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, g.epoch)
+		return outcome{}, fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, g.epoch)
 	}
-	if w.count >= pruneEvery {
+	if w.count += len(g.requests); prune {
 		w.count = 0
 	}
-	refused = map[int32]string{}
+	o.refused = map[int32]string{}
 	for i, batch := range batches {
-		if _, known := refused[batch]; !known {
-			refused[batch] = keys[i]
+		if _, known := o.refused[batch]; !known {
+			o.refused[batch] = keys[i]
 		}
 	}
-	return refused, nil
+	return o, nil
 }
 
 // connected makes the connection where there is none, and makes sure that the lost one is over. It tries until Close, and then for as

@@ -44,9 +44,8 @@ type Server struct {
 	run      *syscall.Credential // nil: as this process
 	keeper   *keeper
 
-	mu    sync.Mutex
-	cmd   *exec.Cmd
-	ended chan struct{} // closed when cmd has
+	mu  sync.Mutex
+	cmd *exec.Cmd
 }
 
 var (
@@ -152,7 +151,7 @@ func (s *Server) end(t testing.TB, signal syscall.Signal) {
 			_ = syscall.Kill(pid, signal) // it may be gone already
 		}
 	}
-	<-s.ended
+	_ = s.cmd.Wait() // how it ended is known
 	s.cmd = nil
 }
 
@@ -281,6 +280,12 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
+// ended asks without waiting. (A goroutine that waits would look like a leak to every test of the process.)
+func ended(cmd *exec.Cmd) bool {
+	pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil)
+	return pid != 0 || err != nil
+}
+
 // launch starts the server and waits until it answers.
 func (s *Server) launch() error {
 	s.mu.Lock()
@@ -311,8 +316,6 @@ func (s *Server) attempt(deadline time.Time) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	ended := make(chan struct{})
-	go func() { _ = cmd.Wait(); close(ended) }()
 	for {
 		ctx, cancel := context.WithDeadline(context.Background(), deadline)
 		conn, err := pgx.Connect(ctx, s.URL("postgres"))
@@ -321,18 +324,15 @@ func (s *Server) attempt(deadline time.Time) error {
 		}
 		cancel()
 		if err == nil {
-			s.cmd, s.ended = cmd, ended
+			s.cmd = cmd
 			return nil
 		}
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Millisecond):
-			if time.Now().Before(deadline) {
-				continue
-			}
-			_ = cmd.Process.Signal(syscall.SIGQUIT)
-			<-ended
+		if !ended(cmd) && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond) // between two questions; nothing tells when it is ready
+			continue
 		}
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // where it has not ended
+		_ = cmd.Wait()
 		text, _ := os.ReadFile(log.Name()) // what there is of it
 		return fmt.Errorf("pgtest: PostgreSQL does not answer: %w\n%s", err, text)
 	}
