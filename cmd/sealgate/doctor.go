@@ -1,0 +1,154 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/cli"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/doctor"
+	"github.com/sealgate/sealgate/internal/storage/bbolt"
+)
+
+// doctorCommand is `sealgate doctor`.
+type doctorCommand struct{ env cli.Env }
+
+func (c *doctorCommand) Synopsis() string {
+	return "Try everything that a server would need, and change nothing"
+}
+
+func (c *doctorCommand) Help() string {
+	var b strings.Builder
+	b.WriteString(`Usage: sealgate doctor [flags]
+
+Reads a server's configuration and tries everything that the server would: TLS files, addresses, storage, each seal (its key, a round trip, whether it
+decrypts the stored root key), audit devices, the clock, who may read and write what, the limits of the process. Each finding has its cause and what to do.
+
+  $ sealgate doctor -config=/etc/sealgate.hcl
+
+Nothing is changed, and no PIN is sent to a token that has a single try left. It can be run before the server is started and while it runs; run it as the
+server's user. The exit code is 0 where all is well, 1 where there are warnings, 2 where there are errors.
+
+Flags:
+`)
+	f, _ := c.flags()
+	f.SetOutput(&b)
+	f.PrintDefaults()
+	return b.String()
+}
+
+type doctorFlags struct {
+	configs multi
+	format  string
+	quiet   bool
+	timeout time.Duration
+}
+
+func (c *doctorCommand) flags() (*flag.FlagSet, *doctorFlags) {
+	f, o := flag.NewFlagSet("doctor", flag.ContinueOnError), &doctorFlags{}
+	f.SetOutput(io.Discard)
+	f.Var(&o.configs, "config", "`file` or folder of configuration (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
+	f.StringVar(&o.format, "format", "", "output `format`: table, json [SEALGATE_FORMAT]")
+	f.BoolVar(&o.quiet, "quiet", false, "leave out what is well")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "for each `call` to a device or service")
+	return f, o
+}
+
+// Run examines, and says what it found.
+func (c *doctorCommand) Run(args []string) int {
+	f, o := c.flags()
+	if err := f.Parse(args); err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			fmt.Fprint(c.env.Stdout, c.Help())
+			return 0
+		}
+		return c.refuse(err)
+	}
+	if o.format == "" {
+		o.format = config.Env(c.env.Getenv, "FORMAT")
+	}
+	if path := config.Env(c.env.Getenv, "CONFIG_PATH"); len(o.configs) == 0 && path != "" {
+		o.configs = multi{path}
+	}
+	switch {
+	case f.NArg() > 0:
+		return c.refuse(fmt.Errorf("doctor takes no arguments, only flags: %q", f.Arg(0)))
+	case len(o.configs) == 0:
+		return c.refuse(errors.New("no configuration: give -config=FILE, that of the server"))
+	case o.format != "" && o.format != "table" && o.format != "json":
+		return c.refuse(fmt.Errorf("invalid output format: %q", o.format))
+	case o.timeout <= 0:
+		return c.refuse(errors.New("-timeout must be above zero"))
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
+	defer stop()
+	r := doctor.Run(ctx, o.configs, doctor.Tools{Getenv: c.env.Getenv, Factories: providers, Open: peek, Deadline: o.timeout})
+	if o.format == "json" {
+		enc := json.NewEncoder(c.env.Stdout)
+		enc.SetEscapeHTML(false)
+		enc.SetIndent("", "  ")
+		if err := enc.Encode(r); err != nil {
+			return c.refuse(err)
+		}
+		return r.ExitCode()
+	}
+	c.show(r, o.quiet)
+	return r.ExitCode()
+}
+
+// refuse tells of a mistake on the command line: nothing was examined, which is no better than an error.
+func (c *doctorCommand) refuse(err error) int {
+	fmt.Fprintf(c.env.Stderr, "%v\nSee: sealgate doctor -help\n", err)
+	return 2
+}
+
+// peek opens a storage without changing it.
+func peek(ctx context.Context, s *config.Storage) (doctor.Reader, error) {
+	switch s.Type {
+	case "inmem":
+		return nil, nil
+	case "bbolt", "file":
+		return bbolt.Peek(ctx, s.Path)
+	}
+	return openStore(s, slog.New(slog.DiscardHandler))
+}
+
+func (c *doctorCommand) show(r *doctor.Report, quiet bool) {
+	counts := map[doctor.Level]int{}
+	area := ""
+	for _, f := range r.Findings {
+		counts[f.Level]++
+		if quiet && f.Level == doctor.OK {
+			continue
+		}
+		if f.Area != area {
+			fmt.Fprintf(c.env.Stdout, "%s\n", f.Area)
+			area = f.Area
+		}
+		fmt.Fprintf(c.env.Stdout, "  %-8s", f.Level)
+		if f.About != "" {
+			fmt.Fprintf(c.env.Stdout, "%s: ", f.About)
+		}
+		if f.Class != "" {
+			fmt.Fprintf(c.env.Stdout, "%s: ", f.Class)
+		}
+		fmt.Fprint(c.env.Stdout, f.Text)
+		if f.Place != "" {
+			fmt.Fprintf(c.env.Stdout, " (%s)", f.Place)
+		}
+		fmt.Fprintln(c.env.Stdout)
+		if f.Remedy != "" {
+			fmt.Fprintf(c.env.Stdout, "          -> %s\n", f.Remedy)
+		}
+	}
+	fmt.Fprintf(c.env.Stdout, "\n%d well, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Warning], counts[doctor.Error])
+}

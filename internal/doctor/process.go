@@ -1,0 +1,104 @@
+package doctor
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealgate/sealgate/internal/config"
+)
+
+// least open files: each client is one.
+const leastFiles = 4096
+
+// process looks at the limits under which the server runs: those of the running one, where its pid file tells, else those of this shell.
+func (e *exam) process() {
+	on := e.on("process", "this one", config.Pos{})
+	core, files, known := limitsOf(unix.RLIMIT_CORE), limitsOf(unix.RLIMIT_NOFILE), true
+	if pid := e.pid(); pid > 0 {
+		if c, f, ok := limitsOfProcess(pid); ok {
+			on.about, core, files = fmt.Sprintf("server, process %d", pid), c, f
+		} else {
+			known = false
+		}
+	}
+	before := len(e.report.Findings)
+	if known && core > 0 {
+		on.warn("ulimit -c 0, or LimitCORE=0 in its systemd unit", "a crash may write its memory, with the keys in it, to a core dump")
+	}
+	if known && files < leastFiles {
+		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open %d files, and each client is one", files)
+	}
+	if names := swaps("/proc/swaps"); len(names) > 0 {
+		on.warn("swapoff -a, encrypt it, or MemorySwapMax=0 in its systemd unit", "memory is not locked and may be written to swap, with the keys in it: %s", strings.Join(names, ", "))
+	}
+	if len(e.report.Findings) == before {
+		on.ok("no core dumps, no swap, %d open files", files)
+	}
+}
+
+// pid is the running server's, 0 where it is not known.
+func (e *exam) pid() int {
+	if e.cfg == nil || e.cfg.PIDFile == "" {
+		return 0
+	}
+	raw, err := os.ReadFile(e.cfg.PIDFile)
+	if err != nil {
+		return 0
+	}
+	pid, err := strconv.Atoi(strings.TrimSpace(string(raw)))
+	if err != nil || pid <= 0 || unix.Kill(pid, 0) != nil {
+		return 0
+	}
+	return pid
+}
+
+func limitsOf(what int) uint64 {
+	var l unix.Rlimit
+	if unix.Getrlimit(what, &l) != nil {
+		return 0
+	}
+	return l.Cur
+}
+
+// limitsOfProcess reads the soft limits from lines such as "Max open files            1024                 524288               files".
+func limitsOfProcess(pid int) (core, files uint64, ok bool) {
+	f, err := os.Open(fmt.Sprintf("/proc/%d/limits", pid))
+	if err != nil {
+		return 0, 0, false
+	}
+	defer f.Close()
+	read := 0
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		for name, to := range map[string]*uint64{"Max core file size": &core, "Max open files": &files} {
+			rest, found := strings.CutPrefix(lines.Text(), name)
+			fields := strings.Fields(rest)
+			if !found || len(fields) == 0 {
+				continue
+			}
+			if *to, err = strconv.ParseUint(fields[0], 10, 64); err != nil {
+				*to = ^uint64(0) // "unlimited"
+			}
+			read++
+		}
+	}
+	return core, files, read == 2
+}
+
+// swaps names the places that memory may be written to; those within memory itself do not count.
+func swaps(file string) (names []string) {
+	raw, err := os.ReadFile(file)
+	if err != nil {
+		return nil
+	}
+	for i, line := range strings.Split(strings.TrimSpace(string(raw)), "\n") {
+		if name, _, _ := strings.Cut(line, " "); i > 0 && name != "" && !strings.HasPrefix(name, "/dev/zram") {
+			names = append(names, strings.Fields(name)[0])
+		}
+	}
+	return names
+}

@@ -1,0 +1,178 @@
+package doctor
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// patient is a seal with every illness.
+type patient struct {
+	mu     sync.Mutex
+	used   int // calls that send a PIN
+	config seals.Config
+
+	low, final, locked bool
+	pinFails           error
+	idFails            error
+	fails              error
+	mute               chan struct{} // calls wait for it
+	deaf               bool          // ignores additional data
+	spoils             bool
+	honest             bool // says that it binds nothing
+	state              seals.KeyState
+	describeFails      error
+	slow               time.Duration
+}
+
+func (p *patient) Type(context.Context) (wrapping.WrapperType, error) { return "pkcs11", nil }
+func (p *patient) SetConfig(context.Context, ...wrapping.Option) (*wrapping.WrapperConfig, error) {
+	return &wrapping.WrapperConfig{}, nil
+}
+
+func (p *patient) call() {
+	p.mu.Lock()
+	p.used++
+	p.mu.Unlock()
+	if p.mute != nil {
+		<-p.mute
+	}
+	time.Sleep(p.slow)
+}
+
+func (p *patient) KeyId(context.Context) (string, error) {
+	p.call()
+	return "pkcs11:object=k", p.idFails
+}
+
+func (p *patient) PINState(context.Context) (low, final, locked bool, err error) {
+	return p.low, p.final, p.locked, p.pinFails
+}
+
+func (p *patient) BindsAAD() bool { return !p.honest }
+
+func (p *patient) Describe(context.Context) (seals.KeyState, error) { return p.state, p.describeFails }
+
+func (p *patient) Encrypt(_ context.Context, b []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
+	p.call()
+	opts, err := wrapping.GetOpts(o...)
+	return &wrapping.BlobInfo{Ciphertext: bytes.Clone(b), Iv: opts.WithAad}, errors.Join(err, p.fails)
+}
+
+func (p *patient) Decrypt(_ context.Context, blob *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+	p.call()
+	opts, err := wrapping.GetOpts(o...)
+	if err != nil {
+		return nil, err
+	}
+	if !p.deaf && !bytes.Equal(opts.WithAad, blob.Iv) {
+		return nil, seals.Fail(seals.Corrupt, errors.New("other data"), "look")
+	}
+	out := bytes.Clone(blob.Ciphertext)
+	if p.spoils {
+		out[0] ^= 1
+	}
+	return out, nil
+}
+
+const hsm = "seal \"pkcs11\" \"hsm\" {\n  lib = \"DIR/lib.so\"\n  token_label = \"t\"\n  key_label = \"k\"\n  pin = \"PIN-that-nobody-sees\"\n  generate_key = \"true\"\n}\n"
+
+func (p *patient) admit(t *testing.T) *room {
+	r := newRoom(t)
+	r.file("lib.so", "", 0o755)
+	r.Factories = map[string]seals.Factory{"pkcs11": func(c seals.Config) (wrapping.Wrapper, error) {
+		p.config = c
+		return p, nil
+	}}
+	return r
+}
+
+// TestSeals: each illness of a seal is told by its name, with class and remedy.
+func TestSeals(t *testing.T) {
+	t.Parallel()
+	denied := seals.Fail(seals.Denied, errors.New("no such right"), "grant it")
+	away := seals.Fail(seals.Unreachable, errors.New("no route"), "plug it in")
+	gone := seals.Fail(seals.KeyGone, errors.New("nothing found"), "restore it")
+	for _, c := range []struct {
+		name  string
+		p     *patient
+		level Level
+		says  string
+		class seals.Class
+		used  int // -1: any
+	}{
+		{"well", &patient{}, OK, "all of its tries", "", -1},
+		{"low", &patient{low: true}, Warning, "CKF_USER_PIN_COUNT_LOW", "", -1},
+		{"final try", &patient{low: true, final: true}, Error, "CKF_USER_PIN_FINAL_TRY", "", 0},
+		{"locked", &patient{locked: true, final: true}, Error, "CKF_USER_PIN_LOCKED", "", 0},
+		{"no token", &patient{pinFails: seals.Fail(seals.KeyGone, errors.New("no token"), "insert it")}, Error, "its token cannot be found", seals.KeyGone, 0},
+		{"away", &patient{idFails: away}, Error, "its key cannot be found", seals.Unreachable, 1},
+		{"may not ask, may use", &patient{idFails: denied}, OK, "it wraps", "", -1},
+		{"may not use", &patient{fails: denied}, Error, "it does not wrap", seals.Denied, 2},
+		{"spoils", &patient{spoils: true}, Error, "not what it wrapped", "", -1},
+		{"deaf", &patient{deaf: true}, Error, "other additional data", "", -1},
+		{"honest", &patient{honest: true, deaf: true}, Warning, "cannot bind", "", -1},
+		{"key goes", &patient{state: seals.KeyState{State: "pending deletion", DeletionDate: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}}, Error,
+			"will be destroyed at 2027-01-02T03:04:05Z", "", -1},
+		{"key is fine", &patient{state: seals.KeyState{State: "enabled", Latest: "7", Protection: "hsm"}}, OK, "state enabled, newest version 7, protection hsm", "", -1},
+		{"degraded", &patient{state: seals.KeyState{Detail: map[string]string{"degraded": "kms:DescribeKey is not allowed"}}}, Warning, "kms:DescribeKey is not allowed", "", -1},
+		{"cannot be asked", &patient{describeFails: denied}, Error, "the state of its key cannot be asked", seals.Denied, -1},
+		{"will be made", &patient{idFails: gone}, OK, "the server will make it", "", 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			r := c.p.admit(t)
+			f := want(t, r.run(memory+quiet+hsm), c.level, "seal", c.says)
+			if f.Class != c.class || f.About != "hsm" {
+				t.Errorf("%+v", f)
+			}
+			if c.used >= 0 && c.p.used != c.used {
+				t.Errorf("%d calls to the device; want %d", c.p.used, c.used)
+			}
+			if c.p.config.Params["generate_key"] != "" || c.p.config.Getenv("SEALGATE_HSM_GENERATE_KEY") != "" {
+				t.Error("the seal may make keys")
+			}
+		})
+	}
+}
+
+// TestMissingKey: a key that nobody makes is an error, and the PIN in the clear a warning.
+func TestMissingKey(t *testing.T) {
+	t.Parallel()
+	p := &patient{idFails: seals.Fail(seals.KeyGone, errors.New("nothing found"), "restore it")}
+	r := p.admit(t)
+	report := r.run(memory + quiet + strings.Replace(hsm, "  generate_key = \"true\"\n", "", 1))
+	if f := want(t, report, Error, "seal", "its key cannot be found"); f.Class != seals.KeyGone || f.Remedy != "restore it" {
+		t.Errorf("%+v", f)
+	}
+	want(t, report, Warning, "files", "pin stands in the clear")
+}
+
+// TestMuteSeal: a seal that never answers costs its deadline, and is told of.
+func TestMuteSeal(t *testing.T) {
+	t.Parallel()
+	p := &patient{mute: make(chan struct{})}
+	t.Cleanup(func() { close(p.mute) })
+	r := p.admit(t)
+	r.Deadline = 50 * time.Millisecond
+	if f := want(t, r.run(memory+quiet+hsm), Error, "seal", "no answer within 50ms"); f.Class != seals.Unreachable {
+		t.Errorf("%+v", f)
+	}
+}
+
+// TestLibraryForAll: a library that others may write to runs within the server.
+func TestLibraryForAll(t *testing.T) {
+	t.Parallel()
+	p := &patient{}
+	r := p.admit(t)
+	r.file("lib.so", "", 0o777)
+	want(t, r.run(memory+quiet+hsm), Error, "files", "others may write to it")
+}
