@@ -55,30 +55,36 @@ func TestTLSAndUsers(t *testing.T) {
 		t.Errorf("Size = %d, %v", size, err)
 	}
 
-	var wrong etcd.Options
-	change := func(f func(*etcd.Options)) etcd.Options {
-		wrong = good
-		wrong.RequestTimeout = 500 * time.Millisecond
-		f(&wrong)
-		return wrong
-	}
-	refused(t, "wrong password", change(func(o *etcd.Options) { o.Password = "hunter2" }), etcd.ErrDenied, "the password is wrong")
-	refused(t, "no user", change(func(o *etcd.Options) { o.Username, o.Password = "", "" }), etcd.ErrDenied, "ETCD_USERNAME")
-	refused(t, "not the user's path", change(func(o *etcd.Options) { o.Path = "/other/" }), etcd.ErrDenied,
-		"role grant-permission ROLE readwrite --prefix=true /other/")
-	refused(t, "unknown authority", change(func(o *etcd.Options) { o.CAFile = "" }), storage.ErrUnavailable, "set tls_ca_file")
-	refused(t, "another name", change(func(o *etcd.Options) { o.ServerName = "elsewhere" }), storage.ErrUnavailable, "names in the certificate")
-	refused(t, "no client certificate", change(func(o *etcd.Options) { o.CertFile, o.KeyFile = "", "" }),
-		storage.ErrUnavailable, "set tls_cert_file")
-	plain := strings.Replace(server.Endpoints[0], "https", "http", 1)
-	refused(t, "http to https", change(func(o *etcd.Options) {
-		o.Endpoints, o.CAFile, o.CertFile, o.KeyFile = []string{plain}, "", "", ""
-	}), storage.ErrUnavailable, "it may want https")
 	without := etcdtest.Start(t, etcdtest.Options{NoSync: true})
-	refused(t, "https to http", change(func(o *etcd.Options) {
-		o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
-		o.Username, o.Password = "", ""
-	}), storage.ErrUnavailable, "speaks no TLS")
+	for what, c := range map[string]struct {
+		change func(*etcd.Options)
+		kind   error
+		remedy string
+	}{
+		"wrong password": {func(o *etcd.Options) { o.Password = "hunter2" }, etcd.ErrDenied, "the password is wrong"},
+		"no user":        {func(o *etcd.Options) { o.Username, o.Password = "", "" }, etcd.ErrDenied, "ETCD_USERNAME"},
+		"not the user's path": {func(o *etcd.Options) { o.Path = "/other/" }, etcd.ErrDenied,
+			"role grant-permission ROLE readwrite --prefix=true /other/"},
+		"unknown authority": {func(o *etcd.Options) { o.CAFile = "" }, storage.ErrUnavailable, "set tls_ca_file"},
+		"another name":      {func(o *etcd.Options) { o.ServerName = "elsewhere" }, storage.ErrUnavailable, "names in the certificate"},
+		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile = "", "" },
+			storage.ErrUnavailable, "set tls_cert_file"},
+		"http to https": {func(o *etcd.Options) {
+			o.Endpoints = []string{strings.Replace(server.Endpoints[0], "https", "http", 1)}
+			o.CAFile, o.CertFile, o.KeyFile = "", "", ""
+		}, storage.ErrUnavailable, "it may want https"},
+		"https to http": {func(o *etcd.Options) {
+			o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
+			o.Username, o.Password = "", ""
+		}, storage.ErrUnavailable, "speaks no TLS"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			o := good
+			c.change(&o)
+			refused(t, what, o, c.kind, c.remedy)
+		})
+	}
 }
 
 func TestOptionsThatCannotWork(t *testing.T) {
