@@ -15,9 +15,10 @@ import (
 // commands are those of the program that are not a client's.
 func commands(env cli.Env) map[string]hcli.CommandFactory {
 	return map[string]hcli.CommandFactory{
-		"server":       func() (hcli.Command, error) { return &serverCommand{env: env}, nil },
-		"doctor":       func() (hcli.Command, error) { return &doctorCommand{env: env}, nil },
-		"softhsm init": func() (hcli.Command, error) { return &softhsmCommand{env: env}, nil },
+		"doctor":           func() (hcli.Command, error) { return &doctorCommand{env: env}, nil },
+		"server":           func() (hcli.Command, error) { return &serverCommand{env: env}, nil },
+		"softhsm init":     func() (hcli.Command, error) { return &softhsmCommand{env: env}, nil },
+		"operator migrate": func() (hcli.Command, error) { return &migrateCommand{env: env}, nil },
 	}
 }
 

@@ -1,0 +1,48 @@
+package config
+
+import "fmt"
+
+// Migration names the two storages of a migration.
+type Migration struct {
+	Source, Destination *Storage
+}
+
+// LoadMigration reads the file that `operator migrate` takes: one storage_source stanza and one storage_destination stanza, with the
+// parameters of a storage stanza. The variables of a type of storage count where only one of the two is of that type. The error joins every mistake.
+func LoadMigration(path string, getenv func(string) string) (*Migration, error) {
+	data, err := readBounded(path)
+	if err != nil {
+		return nil, fmt.Errorf("config: %w", err)
+	}
+	b, err := parse(path, data)
+	if err != nil {
+		return nil, err
+	}
+	d := newDecoder()
+	s := d.section("", b)
+	var clusterAddr string
+	s.str("cluster_addr", &clusterAddr) // other servers need it for a destination of theirs
+	var m Migration
+	for _, half := range []struct {
+		key  string
+		into **Storage
+	}{{"storage_source", &m.Source}, {"storage_destination", &m.Destination}} {
+		d.cfg.Storage = nil
+		for _, stanza := range s.blocks(half.key, 1, 1) {
+			d.storage(half.key, stanza)
+		}
+		if *half.into = d.cfg.Storage; d.cfg.Storage == nil && len(d.errs) == 0 {
+			d.fail(Pos{path, 1}, "no %s stanza: a migration needs one storage_source and one storage_destination", half.key)
+		}
+	}
+	s.finish(nil)
+	if len(d.errs) == 0 && m.Source.Type != m.Destination.Type { // or nobody could tell which of the two a variable means
+		for _, d.cfg.Storage = range []*Storage{m.Source, m.Destination} {
+			d.environment(getenv)
+		}
+	}
+	if err := d.result(); err != nil {
+		return nil, err
+	}
+	return &m, nil
+}
