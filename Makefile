@@ -10,7 +10,7 @@ demo: setup build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup lint
+test: setup localstack lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -20,7 +20,7 @@ lint:
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) tool staticcheck ./...
 
-bench: setup build
+bench: setup localstack build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -bench
 
@@ -30,7 +30,8 @@ fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p || exit 1; done; done
 
-.PHONY: setup
+.PHONY: setup localstack
 setup: ; @.ci/setup
+localstack: setup ; @.ci/localstack
 
 clean: ; rm -rf build

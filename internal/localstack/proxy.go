@@ -1,0 +1,320 @@
+//go:build unix
+
+package localstack
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// target is what the header X-Amz-Target has before an action of KMS.
+const target = "TrentService."
+
+// Fault is a refusal: a status and a type, as AWS answers.
+type Fault struct {
+	Status  int
+	Type    string // "ThrottlingException"
+	Message string
+}
+
+// The refusals of AWS that LocalStack has none of. See "Common errors" of the AWS KMS API reference.
+var (
+	Throttled = Fault{http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls."}
+	Denied    = Fault{http.StatusBadRequest, "AccessDeniedException", "User: arn:aws:iam::000000000000:user/test is not authorized to perform: this action"}
+	Expired   = Fault{http.StatusBadRequest, "ExpiredTokenException", "The security token included in the request is expired"}
+	Internal  = Fault{http.StatusInternalServerError, "KMSInternalException", ""}
+)
+
+// Proxy hands requests on to LocalStack, counts them, and misbehaves as told. It adds to the answers which material of a key was
+// used, which AWS tells and LocalStack does not: one more for each [Proxy.Rotate].
+type Proxy struct {
+	URL  string
+	addr string
+	to   *Server
+
+	mu      sync.Mutex
+	server  *http.Server
+	muted   chan struct{} // closed: answers again; nil: not mute
+	faults  map[string]Fault
+	expired map[string]bool
+	garble  bool
+	calls   map[string]int
+	turns   map[string]int    // rotations by key ARN
+	wrapped map[string]string // ciphertext -> material
+	seen    []Call
+}
+
+// Call is a request that the proxy was sent.
+type Call struct {
+	Action    string
+	AccessKey string // id of the access key that signed it
+	Region    string // that it was signed for
+	Body      map[string]any
+}
+
+// NewProxy listens on a free port, in front of a LocalStack, until the test ends.
+func NewProxy(t testing.TB, to *Server) *Proxy {
+	t.Helper()
+	p := &Proxy{to: to, faults: map[string]Fault{}, expired: map[string]bool{}, calls: map[string]int{}, turns: map[string]int{}, wrapped: map[string]string{}}
+	if err := p.listen("127.0.0.1:0"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.Mute(false)
+		if err := p.Away(); err != nil {
+			t.Error(err)
+		}
+	})
+	return p
+}
+
+func (p *Proxy) listen(addr string) error {
+	l, err := net.Listen("tcp", addr)
+	if err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.addr = l.Addr().String()
+	p.URL = "http://" + p.addr
+	p.server = &http.Server{Handler: p, ReadHeaderTimeout: time.Minute}
+	go func(s *http.Server) { _ = s.Serve(l) }(p.server) // ends by Close
+	return nil
+}
+
+// Away closes the port and every connection.
+func (p *Proxy) Away() error {
+	p.mu.Lock()
+	s := p.server
+	p.server = nil
+	p.mu.Unlock()
+	if s == nil {
+		return nil
+	}
+	return s.Close()
+}
+
+// Back listens again on the same port.
+func (p *Proxy) Back() error { return p.listen(p.addr) }
+
+// Mute makes it accept requests and not answer; false has the waiting ones answered.
+func (p *Proxy) Mute(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	switch {
+	case on && p.muted == nil:
+		p.muted = make(chan struct{})
+	case !on && p.muted != nil:
+		close(p.muted)
+		p.muted = nil
+	}
+}
+
+// Garble damages every plaintext and ciphertext that is answered: one bit, in well-formed JSON.
+func (p *Proxy) Garble(on bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.garble = on
+}
+
+// Refuse answers an action with the fault, any action where it is "". Allow takes it back.
+func (p *Proxy) Refuse(action string, f Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.faults[action] = f
+}
+
+// Allow takes Refuse back.
+func (p *Proxy) Allow(action string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	delete(p.faults, action)
+}
+
+// Expire refuses what is signed with the access key of this id.
+func (p *Proxy) Expire(accessKey string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.expired[accessKey] = true
+}
+
+// Rotate gives a key new material at once. LocalStack does so ten times a key.
+func (p *Proxy) Rotate(t testing.TB, arn string) {
+	t.Helper()
+	p.to.Must(t, "RotateKeyOnDemand", map[string]any{"KeyId": arn})
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.turns[arn]++
+}
+
+// Calls is how often an action was asked for; all of them together where it is "".
+func (p *Proxy) Calls(action string) int {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if action == "" {
+		return len(p.seen)
+	}
+	return p.calls[action]
+}
+
+// Last is the last request for an action.
+func (p *Proxy) Last(action string) (Call, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for i := len(p.seen) - 1; i >= 0; i-- {
+		if p.seen[i].Action == action {
+			return p.seen[i], nil
+		}
+	}
+	return Call{}, fmt.Errorf("localstack: nobody asked for %s", action)
+}
+
+// ServeHTTP implements http.Handler.
+func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return // the client is gone
+	}
+	c := Call{Action: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), target)}
+	c.AccessKey, c.Region = signer(r.Header.Get("Authorization"))
+	_ = json.Unmarshal(body, &c.Body) // what is no JSON is LocalStack's to refuse
+	muted, fault := p.note(c)
+	if muted != nil {
+		select {
+		case <-muted:
+		case <-r.Context().Done():
+			return
+		}
+	}
+	if fault.Type != "" {
+		refuse(w, fault)
+		return
+	}
+	status, answer, err := p.forward(r, body)
+	if err != nil {
+		panic(http.ErrAbortHandler) // as far as the client can tell, the connection broke
+	}
+	if status == http.StatusOK {
+		answer = p.change(c, answer)
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.WriteHeader(status)
+	_, _ = w.Write(answer) // the client may be gone
+}
+
+func (p *Proxy) note(c Call) (muted chan struct{}, f Fault) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.calls[c.Action]++
+	p.seen = append(p.seen, c)
+	for _, action := range []string{"", c.Action} {
+		if fault, ok := p.faults[action]; ok {
+			f = fault
+		}
+	}
+	if p.expired[c.AccessKey] {
+		f = Expired
+	}
+	return p.muted, f
+}
+
+// signer reads "AWS4-HMAC-SHA256 Credential=ID/DATE/REGION/kms/aws4_request, ...".
+func signer(authorization string) (id, region string) {
+	_, rest, _ := strings.Cut(authorization, "Credential=")
+	parts := strings.SplitN(rest, "/", 4)
+	if len(parts) < 4 {
+		return "", ""
+	}
+	return parts[0], parts[2]
+}
+
+func refuse(w http.ResponseWriter, f Fault) {
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	w.Header().Set("X-Amzn-ErrorType", f.Type)
+	w.WriteHeader(f.Status)
+	body, _ := json.Marshal(map[string]string{"__type": f.Type, "message": f.Message})
+	_, _ = w.Write(body)
+}
+
+var transport = &http.Transport{DisableKeepAlives: true} // nothing of it outlives a request
+
+func (p *Proxy) forward(r *http.Request, body []byte) (int, []byte, error) {
+	ctx, cancel := context.WithTimeout(r.Context(), time.Minute)
+	defer cancel()
+	out, err := http.NewRequestWithContext(ctx, r.Method, p.to.URL+r.URL.RequestURI(), bytes.NewReader(body))
+	if err != nil {
+		return 0, nil, err
+	}
+	out.Header = r.Header.Clone()
+	resp, err := transport.RoundTrip(out)
+	if err != nil {
+		return 0, nil, err
+	}
+	defer resp.Body.Close()
+	answer, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
+	return resp.StatusCode, answer, err
+}
+
+// change adds the key's material to an answer, and damages it where that is asked for.
+func (p *Proxy) change(c Call, answer []byte) []byte {
+	var m map[string]any
+	if json.Unmarshal(answer, &m) != nil {
+		return answer
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	arn, _ := m["KeyId"].(string)
+	switch c.Action {
+	case "Encrypt":
+		blob, _ := m["CiphertextBlob"].(string)
+		p.wrapped[blob] = p.material(arn)
+	case "Decrypt":
+		blob, _ := c.Body["CiphertextBlob"].(string)
+		if material, ok := p.wrapped[blob]; ok {
+			m["KeyMaterialId"] = material
+		}
+	case "DescribeKey":
+		if meta, ok := m["KeyMetadata"].(map[string]any); ok {
+			arn, _ := meta["Arn"].(string)
+			meta["CurrentKeyMaterialId"] = p.material(arn)
+		}
+	}
+	if p.garble {
+		for _, field := range []string{"Plaintext", "CiphertextBlob"} {
+			if v, ok := m[field].(string); ok {
+				m[field] = flip(v)
+			}
+		}
+	}
+	out, err := json.Marshal(m)
+	if err != nil {
+		return answer
+	}
+	return out
+}
+
+// material is a made-up id of a key's newest material: 64 hexadecimal digits, as AWS has them.
+func (p *Proxy) material(arn string) string {
+	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", arn, p.turns[arn])))
+}
+
+// flip changes one bit of what is in base64.
+func flip(v string) string {
+	b, err := base64.StdEncoding.DecodeString(v)
+	if err != nil || len(b) == 0 {
+		return v
+	}
+	b[len(b)/2] ^= 0x10
+	return base64.StdEncoding.EncodeToString(b)
+}
