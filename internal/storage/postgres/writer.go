@@ -107,10 +107,8 @@ func (w *writer) gather(first *request, queue <-chan *request) *group {
 // carryOut answers the members of a group.
 func (w *writer) carryOut(g *group) {
 	s := w.store
-	ctx, cancel := context.WithTimeout(context.Background(), s.o.CallTimeout)
-	defer cancel()
 	failpoint.Point("storage.commit.before")
-	o, err := w.transact(ctx, g)
+	o, err := w.transact(g)
 	w.used = s.o.Now()
 	if err == nil {
 		failpoint.Point("storage.commit.after")
@@ -157,7 +155,14 @@ type outcome struct {
 }
 
 // transact sends the group as one transaction in one message: what lies between two Syncs of the protocol is committed as a whole.
-func (w *writer) transact(ctx context.Context, g *group) (o outcome, err error) {
+//
+// The deadline is set on the connection itself: a context costs a goroutine, which one writer alone would feel.
+func (w *writer) transact(g *group) (o outcome, err error) {
+	network := w.conn.PgConn().Conn()
+	if err := network.SetDeadline(time.Now().Add(w.store.o.CallTimeout)); err != nil {
+		return o, err
+	}
+	defer func() { _ = network.SetDeadline(time.Time{}) }() // it fails on a closed connection alone
 	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests)) //nolint:gosec // the database counts epochs in 63 bits
 	prune := w.count+len(g.requests) >= pruneEvery
 	if g.mixed {
@@ -170,7 +175,7 @@ func (w *writer) transact(ctx context.Context, g *group) (o outcome, err error) 
 	if prune {
 		b.Queue("prune", window)
 	}
-	results := w.conn.SendBatch(ctx, b)
+	results := w.conn.SendBatch(context.Background(), b)
 	var batches []int32
 	var keys []string
 	if g.mixed {
