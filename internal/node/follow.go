@@ -16,7 +16,8 @@ import (
 )
 
 // follow keeps a standby warm until ctx ends: it watches the whole store and drops what has changed. Where the watch ends early, or something
-// cannot be followed, everything is read again. ready is called when the first standby serves.
+// cannot be followed, everything is read again. ready is called after the first attempt: what keeps a node from following may be something that
+// only a leader can write.
 func (n *Node) follow(ctx context.Context, closing *sync.WaitGroup, ready func()) {
 	wait := n.cfg.Timing.RetryMin
 	for ctx.Err() == nil {
@@ -25,6 +26,7 @@ func (n *Node) follow(ctx context.Context, closing *sync.WaitGroup, ready func()
 		if ctx.Err() != nil {
 			return
 		}
+		ready()
 		n.log.Warn("this standby reads everything again", "cause", err)
 		if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsPeople() {
 			n.change(func(f *facts) { f.trouble = errLeftBehind })
