@@ -67,6 +67,8 @@ func Run(t *testing.T, factory Factory) {
 		"Election":                     election,
 		"Fencing":                      fencing,
 		"CampaignEnds":                 campaignEnds,
+		"OfficeChangesHands":           officeChangesHands,
+		"SecondHandleFollows":          secondHandleFollows,
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -1,0 +1,101 @@
+package storagetest
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"sync/atomic"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// officeChangesHands many times between two nodes that both want it: epochs grow, who gave it up does not hold it, and whoever
+// holds it writes.
+func officeChangesHands(s *suite) {
+	a, b, ea, eb := s.nodes()
+	if ea == nil {
+		return
+	}
+	var last atomic.Uint64
+	stores, electors := []storage.Store{a, b}, []storage.Elector{ea, eb}
+	together(2, func(node int) {
+		for range 5 {
+			office, err := electors[node].Campaign(s.ctx, []byte{byte(node)})
+			if err != nil {
+				s.t.Errorf("Campaign: %v", err)
+				return
+			}
+			if before := last.Swap(office.Epoch()); before >= office.Epoch() {
+				s.t.Errorf("epoch %d after %d", office.Epoch(), before)
+			}
+			key := fmt.Sprint("epoch/", office.Epoch())
+			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: office.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+				Ops: []storage.Op{storage.Put(key, []byte{byte(node)})}})
+			if err != nil {
+				s.t.Errorf("the leader's commit: %v", err)
+			}
+			if err := office.Resign(s.ctx); err != nil {
+				s.t.Errorf("Resign: %v", err)
+			}
+			if office.Held() {
+				s.t.Error("an office that was given up is held")
+			}
+			s.lost(office)
+			// Its conditions fail too, but who is no longer the leader must learn that first.
+			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: office.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+				Ops: []storage.Op{storage.Put("late", nil)}})
+			s.wantError("a commit after the resignation", err, storage.ErrFenced)
+			if err := office.Resign(s.ctx); err != nil {
+				s.t.Errorf("a second resignation: %v", err)
+			}
+		}
+	})
+	names, err := a.List(s.ctx, "epoch/", "", 0)
+	if err != nil || len(names) != 10 {
+		s.t.Errorf("%d leaders wrote, %v; want 10", len(names), err)
+	}
+	s.holds(b, "late", nil)
+}
+
+// secondHandleFollows: what one node has committed, another one counts at once, and sees in its watch with a mark, whichever of
+// them commits.
+func secondHandleFollows(s *suite) {
+	if !s.Shared {
+		return
+	}
+	a, b := s.open(), s.open()
+	watcher, ok := b.(storage.Watcher)
+	sequencer, counts := b.(storage.Sequencer)
+	if !ok || !counts {
+		return
+	}
+	s.commit(a, storage.Put("before", nil))
+	before, err := sequencer.Revision(s.ctx)
+	if err != nil || before == 0 {
+		s.t.Fatalf("Revision = %d, %v", before, err)
+	}
+	events, err := watcher.Watch(s.ctx, "f/")
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	for i := range 20 {
+		writer, key := a, fmt.Sprintf("f/%02d", i)
+		if i%3 == 0 {
+			writer = b
+		}
+		s.commit(writer, storage.Put(key, []byte(key)), storage.Put("aside", []byte(key)))
+		now, err := sequencer.Revision(s.ctx)
+		if err != nil || now <= before {
+			s.t.Fatalf("Revision = %d, %v; it was %d before a commit that has returned", now, err, before)
+		}
+		if keys := s.until(events, now); !slices.Equal(keys, []string{key}) {
+			s.t.Errorf("the mark of %d came after %q; want %q", now, keys, key)
+		}
+		s.holds(b, key, []byte(key))
+		before = now
+	}
+	s.commit(a, storage.Delete("aside"))
+	if _, err := b.Get(s.ctx, "aside"); !errors.Is(err, storage.ErrNotFound) {
+		s.t.Errorf("a deleted key: %v", err)
+	}
+}
