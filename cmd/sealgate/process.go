@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/kubernetes"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/node"
@@ -42,6 +43,7 @@ type process struct {
 	http   listeners
 	shared *api.Shared
 	trail  *audit.Trail
+	labels *kubernetes.Registration // of the pod; nil: none
 
 	peers   net.Listener    // for the other nodes of a cluster; nil without
 	cluster *cluster.Server // on it
@@ -133,6 +135,9 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	if p.node != nil {
 		p.shared.Observe(p.node)
 	}
+	if p.labels, err = newLabels(cfg.Kubernetes, p.node, c.env.Getenv, p.hub.Logger("kubernetes")); err != nil {
+		return nil, err
+	}
 	if p.http, err = p.listen(cfg); err != nil {
 		return nil, err
 	}
@@ -196,6 +201,9 @@ func (p *process) run(ctx context.Context, dev *development) error {
 				p.log.Error("the other nodes cannot reach this one", "error", err)
 			}
 		})
+	}
+	if p.labels != nil {
+		wg.Go(func() { p.labels.Run(ctx) }) // the pod is no longer selected before requests are turned away
 	}
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
 	wg.Go(func() { dumpOnSignal(nodeCtx, p.err) })

@@ -20,6 +20,7 @@ type Config struct {
 	SealPolicy SealPolicy         // how the seals stand together
 	Lockout    map[string]Lockout // by the type of the auth method, or "all"
 	Ceremony   Ceremony           // how long ceremonies and their answers last
+	Kubernetes *Kubernetes        // nil: the node registers itself nowhere
 	Telemetry  Telemetry          // how metrics are shown
 
 	Audit       []Audit // devices of the audit trail, in the order of the files

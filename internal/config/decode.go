@@ -84,6 +84,9 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("seal_policy", 0, 0) {
 		d.sealPolicy(b)
 	}
+	for _, b := range s.blocks("service_registration", 1, 1) {
+		d.registration(b)
+	}
 	for _, b := range s.blocks("ceremony", 0, 0) {
 		d.ceremony(b)
 	}

@@ -70,7 +70,6 @@ var foreignTop = map[string]foreign{
 	"unsafe_cross_namespace_identity":     {text: "has no effect: there is one namespace"},
 	"allow_unauthenticated_workflows":     {text: "has no effect: there are no workflows"},
 	"unsafe_relative_paths":               {text: "has no effect: relative paths in requests are refused always"},
-	"service_registration":                {text: "has no effect: the node does not register itself anywhere"},
 	"enable_multiseal":                    {text: "has no effect: several seals are always possible, see seal_policy"},
 	"cluster_cipher_suites":               {text: "has no effect: nodes speak TLS 1.3 among themselves"},
 

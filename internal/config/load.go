@@ -103,6 +103,7 @@ func (d *decoder) environment(getenv func(string) string) {
 		return
 	}
 	c := d.cfg
+	d.registrationEnvironment(getenv)
 	d.fromEnv(getenv, "api_addr", &c.APIAddr, "API_ADDR", "REDIRECT_ADDR", "ADVERTISE_ADDR")
 	d.fromEnv(getenv, "cluster_addr", &c.ClusterAddr, "CLUSTER_ADDR")
 	if word := Env(getenv, "LOG_LEVEL"); word != "" {

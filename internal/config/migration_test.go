@@ -39,3 +39,26 @@ func TestLoadMigration(t *testing.T) {
 		}
 	}
 }
+
+func TestServiceRegistration(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "k8s.hcl")
+	load := func(text string, env map[string]string) (*Config, error) {
+		t.Helper()
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return Load([]string{file}, func(name string) string { return env[name] })
+	}
+	const empty = `service_registration "kubernetes" {}`
+	c, err := load(empty, map[string]string{"VAULT_K8S_NAMESPACE": "ns", "BAO_K8S_POD_NAME": "pod-0"})
+	if err != nil || c.Kubernetes == nil || c.Kubernetes.Namespace != "ns" || c.Kubernetes.PodName != "pod-0" || c.Kubernetes.LabelPrefix != "vault" {
+		t.Errorf("by the environment: %+v, %v", c, err)
+	}
+	if _, err := load(empty, nil); err == nil || !strings.Contains(err.Error(), "Downward API") {
+		t.Errorf("without a pod: %v", err)
+	}
+	if _, err := load(`service_registration "consul" {}`, nil); err == nil || !strings.Contains(err.Error(), "is not offered") {
+		t.Errorf("another kind: %v", err)
+	}
+}

@@ -71,6 +71,7 @@ var levels = map[string]int{
 	"internal/logs":        10,
 	"internal/metrics":     10,
 	"internal/tracing":     10,
+	"internal/kubernetes":  10,
 	"internal/localstack":  10,
 }
 

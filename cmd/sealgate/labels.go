@@ -1,0 +1,28 @@
+package main
+
+import (
+	"fmt"
+	"log/slog"
+
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/kubernetes"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// newLabels prepares the labels of the pod, where the configuration asks for them. A recovery server has none: nobody is to select it.
+func newLabels(c *config.Kubernetes, n *node.Node, getenv func(string) string, log *slog.Logger) (*kubernetes.Registration, error) {
+	if c == nil || n == nil {
+		return nil, nil
+	}
+	r, err := kubernetes.New(kubernetes.Options{
+		Namespace: c.Namespace, Pod: c.PodName, Prefix: c.LabelPrefix, Version: release, Getenv: getenv, Log: log,
+		State: func() kubernetes.State {
+			h := n.Health()
+			return kubernetes.State{Active: !h.Sealed && !h.Standby, Sealed: h.Sealed, Initialized: h.Initialized}
+		},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("%s: service_registration: %w", c.Pos, err)
+	}
+	return r, nil
+}

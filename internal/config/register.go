@@ -1,0 +1,44 @@
+package config
+
+import "cmp"
+
+// Kubernetes is the service_registration stanza: the pod is labelled with the node's state.
+//
+//	service_registration "kubernetes" {
+//	  namespace    = "vault"     # or VAULT_K8S_NAMESPACE
+//	  pod_name     = "vault-0"   # or VAULT_K8S_POD_NAME
+//	  label_prefix = "vault"     # "openbao" for selectors made for that
+//	}
+type Kubernetes struct {
+	Pos         Pos
+	Namespace   string
+	PodName     string
+	LabelPrefix string
+}
+
+func (d *decoder) registration(b block) {
+	if b.labels[0] != "kubernetes" {
+		d.fail(b.pos, `service_registration %s is not offered: only "kubernetes" is`, short(b.labels[0]))
+		return
+	}
+	k := &Kubernetes{Pos: b.pos, LabelPrefix: "vault"}
+	s := d.section("service_registration kubernetes", b.body)
+	s.str("namespace", &k.Namespace)
+	s.str("pod_name", &k.PodName)
+	s.str("label_prefix", &k.LabelPrefix)
+	s.finish()
+	d.cfg.Kubernetes = k
+}
+
+// registrationEnvironment completes the stanza: the variables come from the pod itself.
+func (d *decoder) registrationEnvironment(getenv func(string) string) {
+	k := d.cfg.Kubernetes
+	if k == nil {
+		return
+	}
+	k.Namespace, k.PodName = cmp.Or(Env(getenv, "K8S_NAMESPACE"), k.Namespace), cmp.Or(Env(getenv, "K8S_POD_NAME"), k.PodName)
+	if k.Namespace == "" || k.PodName == "" {
+		d.fail(k.Pos, "service_registration kubernetes: namespace and pod_name must be set, or VAULT_K8S_NAMESPACE and VAULT_K8S_POD_NAME "+
+			"(by the Downward API: metadata.namespace and metadata.name)")
+	}
+}
