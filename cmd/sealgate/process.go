@@ -25,6 +25,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
 	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/internal/storage/postgres"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -156,6 +157,8 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 		return inmem.New(), nil
 	case "etcd":
 		store, err = openEtcd(ctx, s.Etcd, log)
+	case "postgresql":
+		store, err = openPostgreSQL(ctx, s.PostgreSQL, log)
 	default:
 		store, err = bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
 	}
@@ -170,6 +173,14 @@ func openEtcd(ctx context.Context, e *config.Etcd, log *slog.Logger) (storage.St
 		Endpoints: e.Address, Path: e.Path, Username: e.Username, Password: e.Secrets["password"],
 		CAFile: e.TLSCAFile, CertFile: e.TLSCertFile, KeyFile: e.TLSKeyFile, ServerName: e.TLSServerName,
 		RequestTimeout: e.RequestTimeout, LeaseTTL: e.LeaseTTL, DisableCompaction: e.DisableCompaction, Log: log,
+	})
+}
+
+func openPostgreSQL(ctx context.Context, p *config.PostgreSQL, log *slog.Logger) (storage.Store, error) {
+	return postgres.Open(ctx, postgres.Options{
+		URL: p.Secrets["connection_url"], Table: p.Table, SkipCreateTable: p.SkipCreateTable,
+		MaxParallel: int(p.MaxParallel), MaxIdle: int(p.MaxIdle), ConnectRetries: int(p.ConnectRetries),
+		CallTimeout: p.RequestTimeout, Lease: p.LeaseTTL, Log: log,
 	})
 }
 

@@ -94,11 +94,13 @@ func (e *Error) Error() string { return e.Pos.String() + ": " + e.Text }
 // Storage is the storage stanza.
 type Storage struct {
 	Pos  Pos
-	Type string // "bbolt", "file", "inmem" or "etcd"
+	Type string // "bbolt", "file", "inmem", "etcd" or "postgresql"
 	// Path is the folder in which the embedded store lives ("bbolt" and "file" are one store
 	// with two names); "" for the others. Relative to the working directory.
 	Path string
 	Etcd *Etcd // for "etcd" alone
+	// PostgreSQL is for "postgresql" alone.
+	PostgreSQL *PostgreSQL
 }
 
 // Listener is one listener stanza.

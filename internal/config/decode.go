@@ -167,10 +167,14 @@ func (d *decoder) storage(key string, b block) {
 		d.etcd(s, st)
 		d.cfg.Storage = st
 		return
+	case "postgresql":
+		d.postgresql(s, st)
+		d.cfg.Storage = st
+		return
 	default:
 		instead, ok := otherStorage[kind]
 		if !ok {
-			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder), "etcd" (clusters) or "inmem" (tests)`
+			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder), "etcd" or "postgresql" (clusters) or "inmem" (tests)`
 		}
 		d.fail(b.pos, "%s %s is not offered: %s", key, short(kind), instead)
 		return

@@ -134,11 +134,10 @@ var foreignStorage = map[string]foreign{
 
 // otherStorage says what to use instead of a storage type that other servers have.
 var otherStorage = map[string]string{
-	"raft":       `use "bbolt" (embedded, one node), or "etcd" for a cluster`,
-	"postgresql": `it is not offered yet; use "bbolt" (embedded, one node)`,
-	"postgres":   `it is not offered yet, and will be called "postgresql"; use "bbolt" (embedded, one node)`,
-	"inmem_ha":   `use "inmem": nothing of it outlives the process anyway`,
-	"consul":     `use "etcd" for a cluster, or "bbolt" (embedded, one node)`,
+	"raft":     `use "bbolt" (embedded, one node), or "etcd" or "postgresql" for a cluster`,
+	"postgres": `it is called "postgresql"`,
+	"inmem_ha": `use "inmem": nothing of it outlives the process anyway`,
+	"consul":   `use "etcd" or "postgresql" for a cluster, or "bbolt" (embedded, one node)`,
 }
 
 // sealParams are the parameters of each provider, by Vault's and OpenBao's names and this program's own.

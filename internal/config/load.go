@@ -121,6 +121,7 @@ func (d *decoder) environment(getenv func(string) string) {
 	}
 	d.sealType(Env(getenv, "SEAL_TYPE"))
 	d.etcdEnvironment(getenv)
+	d.postgresqlEnvironment(getenv)
 }
 
 func (d *decoder) fromEnv(getenv func(string) string, key string, to *string, names ...string) {
