@@ -102,6 +102,9 @@ func (p *process) servePeers(c api.Config) {
 // retireWithin bounds the wait for another node to lead, when this one stops.
 const retireWithin = 4 * time.Second
 
+// closeWithin is what the other nodes get to notice that this one stops.
+const closeWithin = time.Second
+
 // retire has another node lead before this one stops answering.
 func (p *process) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retireWithin)
@@ -114,6 +117,8 @@ func (p *process) closeCluster(ctx context.Context) error {
 	if p.cluster == nil {
 		return nil
 	}
+	ctx, cancel := context.WithTimeout(ctx, closeWithin)
+	defer cancel()
 	return p.cluster.Shutdown(ctx)
 }
 

@@ -124,7 +124,7 @@ func (f *federation) add(store storage.Store, change ...func(*Config)) *fellow {
 	t.Cleanup(func() {
 		front.Close()
 		cancel()
-		end, done := context.WithTimeout(context.Background(), 2*time.Second)
+		end, done := context.WithTimeout(context.Background(), 50*time.Millisecond)
 		defer done()
 		_ = peers.Shutdown(end) // others may still hold connections
 		wg.Wait()

@@ -63,9 +63,9 @@ func (s *Server) Serve() error {
 
 // Shutdown takes no more requests and waits for those under way until ctx ends; then they are cut off.
 func (s *Server) Shutdown(ctx context.Context) error {
-	err := s.http.Shutdown(ctx)
-	if err != nil {
-		err = errors.Join(err, s.http.Close())
+	var err error
+	if s.http.Shutdown(ctx) != nil { // what is still open is of nodes that have not noticed
+		err = s.http.Close()
 	}
 	if closed := s.listener.Close(); closed != nil && !errors.Is(closed, net.ErrClosed) {
 		err = errors.Join(err, closed)
