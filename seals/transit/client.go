@@ -5,12 +5,13 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
+
+	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
 const (
@@ -38,26 +39,11 @@ func newClient(o settings) (*api.Client, *http.Transport, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	c.HttpClient.Transport = bounded{transport}
+	c.HttpClient.Transport = remote.Limit(transport, maxReply)
 	if o.namespace != "" {
 		client.SetNamespace(o.namespace)
 	}
 	return client, transport, nil
-}
-
-// bounded cuts answers that are longer than any of transit's.
-type bounded struct{ inner http.RoundTripper }
-
-// RoundTrip implements http.RoundTripper.
-func (b bounded) RoundTrip(req *http.Request) (*http.Response, error) {
-	resp, err := b.inner.RoundTrip(req)
-	if err == nil {
-		resp.Body = struct {
-			io.Reader
-			io.Closer
-		}{io.LimitReader(resp.Body, maxReply), resp.Body}
-	}
-	return resp, err
 }
 
 // attempt runs a call with the token as it is now, and once more where the server refuses it and its file holds another by then.

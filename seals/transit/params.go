@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
 // prefixes of the environment variables, strongest first: each with a parameter's name in capitals wins over the stanza.
@@ -18,7 +19,6 @@ var prefixes = []string{"SEALGATE_TRANSIT_SEAL_", "TRANSIT_WRAPPER_", "VAULT_TRA
 
 const (
 	defaultAddress = "https://127.0.0.1:8200"
-	defaultTimeout = seals.DefaultDeadline
 	maxName        = 255
 )
 
@@ -54,7 +54,6 @@ func parse(cfg seals.Config) (settings, error) {
 		key:       p.Get("key_name"),
 		idPrefix:  p.Get("key_id_prefix"),
 		namespace: strings.Trim(p.Get("namespace"), "/"),
-		timeout:   defaultTimeout,
 		renew:     true,
 		tls: tlsFiles{
 			caCert:     cmp.Or(p.Get("tls_ca_cert"), client("CACERT", "CACERT")),
@@ -81,15 +80,7 @@ func (o *settings) readSwitches(p *seals.Params, client func(string, string) str
 	skip, err2 := boolean("tls_skip_verify", cmp.Or(p.Get("tls_skip_verify"), client("SKIP_VERIFY", "SKIP_VERIFY")))
 	o.tls.skipVerify = skip
 	var err3 error
-	if v := p.Get("timeout"); v != "" {
-		o.timeout, err3 = time.ParseDuration(v)
-		if n, nerr := strconv.Atoi(v); nerr == nil {
-			o.timeout, err3 = time.Duration(min(n, 1<<20))*time.Second, nil
-		}
-		if err3 != nil || o.timeout < 100*time.Millisecond || o.timeout > 10*time.Minute {
-			err3 = fmt.Errorf("timeout = %q: it must be a duration from 100ms to 10m, like 10s, or a number of seconds", v)
-		}
-	}
+	o.timeout, err3 = remote.Timeout(p.Get("timeout"))
 	return errors.Join(err, err2, err3)
 }
 
