@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/doors/kv"
 	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/azurekeyvault"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 	"github.com/sealgate/sealgate/seals/pkcs11"
 	"github.com/sealgate/sealgate/seals/shamir"
@@ -25,11 +26,12 @@ import (
 
 // providers are the seals that this program can be configured with, by their type.
 var providers = map[string]seals.Factory{
-	"gcpckms": gcpckms.New,
-	"pkcs11":  pkcs11.New,
-	"shamir":  shamir.New,
-	"static":  static.New,
-	"transit": transit.New,
+	"gcpckms":       gcpckms.New,
+	"azurekeyvault": azurekeyvault.New,
+	"pkcs11":        pkcs11.New,
+	"shamir":        shamir.New,
+	"static":        static.New,
+	"transit":       transit.New,
 }
 
 // doorFactories are what can be mounted, by type.
