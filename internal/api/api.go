@@ -81,6 +81,8 @@ type handler struct {
 	routes *table
 	lines  []route            // of the table, in order
 	mode   *node.RecoveryMode // of recovery mode alone; then there is no Node
+
+	running string // the version of what is mounted, as the audit trail has it
 }
 
 // New returns the API as a handler.
@@ -100,14 +102,14 @@ func newHandler(c Config, routes []route) *handler {
 	if c.Shared == nil {
 		c.Shared = NewShared(nil, c.Log)
 	}
-	return &handler{Config: c, routes: newTable(routes), lines: routes}
+	return &handler{Config: c, routes: newTable(routes), lines: routes, running: "v" + c.Version + "+builtin"}
 }
 
 // ServeHTTP answers one request.
 func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	ctx, cancel := context.WithTimeout(r.Context(), h.Limits.Duration)
-	defer cancel()
 	q := started(w, r, h)
+	defer q.deadline.end()
+	var ctx context.Context = q.deadline.begin(r.Context(), h.Limits.Duration)
 	ctx, q.span = h.Shared.Tracer.Start(ctx, r)
 	h.Shared.begin(q)
 	defer h.Shared.finish(q)

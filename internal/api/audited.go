@@ -164,7 +164,7 @@ func (h *handler) auditRequest(q *request) *audit.Request {
 		if strings.HasPrefix(m.Path, authPath) {
 			class = "auth"
 		}
-		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: "v" + h.Version + "+builtin", Class: class}
+		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: h.running, Class: class}
 		r.Plain, q.plainAnswer = m.Config.AuditNonHMACRequestKeys, m.Config.AuditNonHMACResponseKeys
 	}
 	return r
@@ -175,8 +175,9 @@ func clientID(accessor string) string {
 	if accessor == "" {
 		return ""
 	}
-	sum := sha256.Sum256([]byte("sealgate/client\x00" + accessor))
-	return base64.StdEncoding.EncodeToString(sum[:])
+	var in, out [128]byte
+	sum := sha256.Sum256(append(append(in[:0], "sealgate/client\x00"...), accessor...))
+	return string(base64.StdEncoding.AppendEncode(out[:0], sum[:]))
 }
 
 // auditAuth is who asks; nil where nobody is known.

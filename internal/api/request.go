@@ -42,6 +42,8 @@ type request struct {
 	data      map[string]any // the body, where it was read as an object
 	help      bool           // what the path is for is asked, and nothing else
 
+	deadline deadline // by which it ends
+
 	// For the requests in flight, see [Shared].
 	began      time.Time
 	span       tracing.Span

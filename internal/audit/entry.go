@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"crypto/sha256"
 	"encoding/json"
 	"errors"
 	"slices"
@@ -99,9 +100,11 @@ type formatter struct {
 // memo remembers the hashes of one entry: a token and its accessor stand in it twice.
 type memo struct {
 	texts  [2]string
-	hashes [2][]byte
+	hashes [2][hashLen]byte // with quotes
 	n      int
 }
+
+const hashLen = 2 + len(hashPrefix) + 2*sha256.Size
 
 // withheld stands in the place of a text while there is no salt to hash it with.
 const withheld = "[withheld: sealed]"
@@ -117,13 +120,14 @@ func (f *formatter) hashed(dst []byte, text string) []byte {
 	}
 	for i := range m.n {
 		if m.texts[i] == text {
-			return append(dst, m.hashes[i]...)
+			return append(dst, m.hashes[i][:]...)
 		}
 	}
 	mark := len(dst)
 	dst = append(appendHash(f.hash, append(dst, '"'), text), '"')
 	if m.n < len(m.texts) {
-		m.texts[m.n], m.hashes[m.n] = text, slices.Clone(dst[mark:])
+		m.texts[m.n] = text
+		copy(m.hashes[m.n][:], dst[mark:])
 		m.n++
 	}
 	return dst

@@ -18,6 +18,11 @@ type Record struct {
 	parts   [][]byte // by device: what both entries share
 	kept    *kept    // its first entry is in memory: see Trail.keep
 
+	// Most trails have one device: what it needs is here, and not allocated one by one.
+	one  [1][]byte
+	memo memo
+	f    formatter
+
 	deferred bool // the first entry is written with the second
 	began    time.Time
 }
@@ -94,7 +99,8 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 			lines.Put(buf)
 		}
 	}()
-	var waiting [2][]pending // for devices that work, for those that failed before
+	var some [2][4]pending                            // room for as many devices as most have
+	waiting := [2][]pending{some[0][:0], some[1][:0]} // for devices that work, for those that failed before
 	var errs []error
 	for i, d := range s.devices {
 		line, split := (*buf)[:0], 0
@@ -124,16 +130,18 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 	taken := false
 	for _, w := range waiting[0] {
 		err := w.wait(begun)
-		taken = taken || err == nil
-		errs = append(errs, err)
+		if taken = taken || err == nil; err != nil {
+			errs = append(errs, err)
+		}
 	}
 	for _, w := range waiting[1] {
 		if taken {
 			break
 		}
 		err := w.wait(begun)
-		taken = err == nil
-		errs = append(errs, err)
+		if taken = err == nil; err != nil {
+			errs = append(errs, err)
+		}
 	}
 	r.trail.all[m].took.Since(begun)
 	if taken {
@@ -186,13 +194,17 @@ func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failu
 // part is what both entries of a request share. It is made once for each device.
 func (r *Record) part(s *set, i int) ([]byte, error) {
 	if r.set != s || r.parts == nil {
-		r.set, r.parts = s, make([][]byte, len(s.devices))
+		if r.set, r.parts = s, r.one[:]; len(s.devices) != 1 {
+			r.parts = make([][]byte, len(s.devices))
+		}
+		clear(r.parts)
 	}
 	if r.parts[i] != nil {
 		return r.parts[i], nil
 	}
-	f := *s.devices[i].formatter
-	f.memo = &memo{}
+	r.f, r.memo = *s.devices[i].formatter, memo{}
+	f := &r.f
+	f.memo = &r.memo
 	dst := append(make([]byte, 0, 1024), '{')
 	dst = f.auth(dst, r.auth)
 	dst, err := f.request(dst, r.request, s.headers)

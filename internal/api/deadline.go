@@ -1,0 +1,73 @@
+package api
+
+import (
+	"context"
+	"sync"
+	"time"
+)
+
+// deadline is the context of a request that ends at a time. Unlike [context.WithTimeout] it has no timer before somebody waits for its end:
+// most requests are over without that, and setting a timer costs more than authorising them. It is safe for concurrent use.
+type deadline struct {
+	context.Context // the connection's
+	at              time.Time
+
+	mu    sync.Mutex
+	inner context.Context // with a timer; nil: nobody has asked for Done
+	stop  context.CancelFunc
+	ended bool // the request is over
+}
+
+// begin makes the deadline that of a request that may take d.
+func (c *deadline) begin(parent context.Context, d time.Duration) *deadline {
+	c.Context, c.at = parent, time.Now().Add(d)
+	if at, ok := parent.Deadline(); ok && at.Before(c.at) {
+		c.at = at
+	}
+	return c
+}
+
+// Deadline gives the time.
+func (c *deadline) Deadline() (time.Time, bool) { return c.at, true }
+
+// Done is closed when the request is over, its connection is gone, or its time is up.
+func (c *deadline) Done() <-chan struct{} {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner == nil {
+		c.inner, c.stop = context.WithDeadline(c.Context, c.at)
+		if c.ended {
+			c.stop()
+		}
+	}
+	return c.inner.Done()
+}
+
+// Err tells which of these it was.
+func (c *deadline) Err() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.inner != nil {
+		return c.inner.Err()
+	}
+	if err := c.Context.Err(); err != nil {
+		return err
+	}
+	switch {
+	case c.ended:
+		return context.Canceled
+	case !time.Now().Before(c.at):
+		return context.DeadlineExceeded
+	}
+	return nil
+}
+
+// end is called when the request is over.
+func (c *deadline) end() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.ended = true
+	if c.stop != nil {
+		c.stop()
+	}
+}
