@@ -33,7 +33,7 @@ var errClosed = errors.New("the seal was closed: the server is stopping or was r
 type conn struct {
 	s      *settings
 	tokens *tokens
-	http   *http.Client
+	http   *http.Transport // to token services
 	life   context.Context // ends by close, and every call with it
 	end    context.CancelFunc
 
@@ -44,10 +44,11 @@ type conn struct {
 }
 
 func newConn(s *settings) *conn {
-	c := &conn{s: s, http: &http.Client{Transport: &http.Transport{
-		Proxy: s.proxy, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.allRoots()}, ForceAttemptHTTP2: true,
-		MaxIdleConns: 2, IdleConnTimeout: 30 * time.Second, TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
-	}}}
+	c := &conn{s: s, http: &http.Transport{
+		Proxy: s.proxy, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.allRoots()},
+		// A token is good for an hour: no connection is kept for the next one.
+		TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
+	}}
 	c.tokens = newTokens(s, c.http)
 	c.life, c.end = context.WithCancel(context.Background())
 	return c
@@ -137,7 +138,7 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 		if err != nil {
 			return err
 		}
-		if err = call(ctx, client); err == nil {
+		if err = call(context.WithValue(ctx, inHand{}, token), client); err == nil {
 			return nil
 		}
 		if refused(err) {

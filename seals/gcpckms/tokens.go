@@ -1,6 +1,7 @@
 package gcpckms
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -13,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/auth"
@@ -43,22 +45,32 @@ const (
 // disable_env_vars forbids, and waits without a context.
 type tokens struct {
 	s    *settings
-	http *http.Client
+	http *http.Client // its transport is t, which sees what the token service answered
+	base http.RoundTripper
 	turn chan struct{} // holds one
 
 	// Whoever has the turn has these.
 	provider auth.TokenProvider // nil until the credentials are read
 	token    *auth.Token
+
+	refusal atomic.Pointer[refusal] // the last answer of a token service, where it was one
 }
 
-func newTokens(s *settings, client *http.Client) *tokens {
-	t := &tokens{s: s, http: client, turn: make(chan struct{}, 1)}
+func newTokens(s *settings, base http.RoundTripper) *tokens {
+	t := &tokens{s: s, base: base, turn: make(chan struct{}, 1)}
+	t.http = &http.Client{Transport: t}
 	t.turn <- struct{}{}
 	return t
 }
 
+// inHand is the key of the token of one try in its context: gRPC asks for it again.
+type inHand struct{}
+
 // Token returns the token that is at hand, or gets another.
 func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
+	if token, ok := ctx.Value(inHand{}).(*auth.Token); ok {
+		return token, nil
+	}
 	select {
 	case <-t.turn:
 		defer func() { t.turn <- struct{}{} }()
@@ -75,10 +87,11 @@ func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
 		}
 		t.provider = p
 	}
+	t.refusal.Store(nil)
 	token, err := t.provider.Token(ctx)
 	if err != nil {
 		t.provider = nil // the file may be mended by then
-		return nil, tokenFailure(ctx, err)
+		return nil, t.failure(ctx, err)
 	}
 	t.token = token
 	return token, nil
@@ -214,25 +227,50 @@ func byStatus(code int) seals.Class {
 	return seals.Denied
 }
 
-// tokenFailure classifies what kept a token from being got.
-func tokenFailure(ctx context.Context, err error) error {
+// refusal is an answer by which a token service gave no token.
+type refusal struct {
+	code int
+	text string
+}
+
+// RoundTrip sees the answers of token services: some of the library's errors have no status, and quote whole answers.
+func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
+	res, err := t.base.RoundTrip(req)
+	if err != nil || res.StatusCode < 400 {
+		return res, err
+	}
+	body, err := io.ReadAll(io.LimitReader(res.Body, maxCredentials))
+	_ = res.Body.Close()
+	if err != nil {
+		return nil, err
+	}
+	t.refusal.Store(&refusal{res.StatusCode, oauthText(body)})
+	res.Body = io.NopCloser(bytes.NewReader(body))
+	return res, nil
+}
+
+// failure classifies what kept a token from being got. The library's text is told only where it is about the network.
+func (t *tokens) failure(ctx context.Context, err error) error {
 	var f *seals.Failure
 	if errors.As(err, &f) {
 		return f
 	}
-	var refused *auth.Error
-	if errors.As(err, &refused) && refused.Response != nil {
-		code := refused.Response.StatusCode
-		return seals.Fail(byStatus(code), fmt.Errorf("the token service answered %d: %.300s", code, oauthText(refused.Body)),
+	if r := t.refusal.Load(); r != nil {
+		return seals.Fail(byStatus(r.code), fmt.Errorf("the token service answered %d: %.300s", r.code, r.text),
 			"have a new key made for the service account and put it in the place of the old one; see that the machine's clock is right")
 	}
+	const remedy = "see whether the token service of the credentials is reachable"
 	if ctx.Err() != nil {
-		err = ctx.Err()
+		return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", ctx.Err()), remedy)
 	}
-	return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", err), "see whether the token service of the credentials is reachable")
+	var network *url.Error
+	if errors.As(err, &network) {
+		return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", network), remedy)
+	}
+	return seals.Fail(seals.Misconfigured, errors.New("the credentials give no access token"), "see whether their file is whole; have a new one made if it is not")
 }
 
-// oauthText is the reason in an answer of an OAuth2 service, and nothing else of it.
+// oauthText is the reason in an answer of an OAuth2 service, and nothing else of it. Source: datatracker.ietf.org/doc/html/rfc6749#section-5.2.
 func oauthText(body []byte) string {
 	var e struct {
 		Code string `json:"error"`

@@ -1,0 +1,275 @@
+package gcpckms_test
+
+import (
+	"context"
+	"errors"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/gcpckms"
+)
+
+// TestEveryStatusHasAClass goes through the codes of gRPC: class, remedy, and how often the call was tried.
+func TestEveryStatusHasAClass(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open()
+	blob := encrypt(t, w)
+	for _, c := range []struct {
+		code, message    string
+		encrypt, decrypt seals.Class
+		tries            int
+	}{
+		{"UNAVAILABLE", "", seals.Unreachable, seals.Unreachable, 4},
+		{"INTERNAL", "", seals.Unreachable, seals.Unreachable, 4},
+		{"ABORTED", "", seals.Unreachable, seals.Unreachable, 4},
+		{"DEADLINE_EXCEEDED", "", seals.Unreachable, seals.Unreachable, 1},
+		{"CANCELLED", "", seals.Unreachable, seals.Unreachable, 1},
+		{"RESOURCE_EXHAUSTED", "", seals.Throttled, seals.Throttled, 1},
+		{"PERMISSION_DENIED", "", seals.Denied, seals.Denied, 1},
+		{"UNAUTHENTICATED", "", seals.Denied, seals.Denied, 2}, // once more with a new token
+		{"NOT_FOUND", "", seals.KeyGone, seals.KeyGone, 1},
+		{"UNIMPLEMENTED", "", seals.Misconfigured, seals.Misconfigured, 1},
+		{"OUT_OF_RANGE", "", seals.Misconfigured, seals.Misconfigured, 1},
+		{"DATA_LOSS", "", seals.Corrupt, seals.Corrupt, 1},
+		{"UNKNOWN", "", seals.Unknown, seals.Unknown, 1},
+		{"ALREADY_EXISTS", "", seals.Unknown, seals.Unknown, 1},
+		{"INVALID_ARGUMENT", "Decryption failed.", seals.Misconfigured, seals.Corrupt, 1},
+		{"INVALID_ARGUMENT", "The checksum in field plaintext_crc32c did not match the data in field plaintext.", seals.Corrupt, seals.Corrupt, 4},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DISABLED.", seals.KeyDisabled, seals.KeyDisabled, 1},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROYED.", seals.KeyGone, seals.KeyGone, 1},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROY_SCHEDULED.", seals.KeyDisabled, seals.KeyDisabled, 1}, // it is enabled, if asked
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: PENDING_GENERATION.", seals.KeyDisabled, seals.KeyDisabled, 1},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: IMPORT_FAILED.", seals.KeyGone, seals.KeyGone, 1},
+		{"FAILED_PRECONDITION", "no word of a state", seals.KeyDisabled, seals.KeyDisabled, 1},
+		{"FAILED_PRECONDITION", "it has value MAC in field crypto_key.purpose.", seals.Misconfigured, seals.Misconfigured, 1},
+	} {
+		for method, want := range map[string]seals.Class{"Encrypt": c.encrypt, "Decrypt": c.decrypt} {
+			before := r.kms.Calls()[method]
+			r.inject(gcpkms.Fault{Method: method, Code: c.code, Message: c.message})
+			err := errors.New("neither")
+			if method == "Encrypt" {
+				_, err = w.Encrypt(t.Context(), []byte("root key"))
+			} else {
+				err = decrypt(t, w, blob)
+			}
+			r.kms.Clear()
+			f := seals.Classify(err)
+			if f == nil || f.Class != want || f.Remedy == "" || f.Final || !strings.Contains(err.Error(), `seal "gcpckms" "test"`) {
+				t.Errorf("%s, %s %q: %v; want class %q", method, c.code, c.message, err, want)
+			}
+			if tries := r.kms.Calls()[method] - before; tries != c.tries {
+				t.Errorf("%s, %s %q: tried %d times; want %d", method, c.code, c.message, tries, c.tries)
+			}
+		}
+	}
+	decrypts(t, w, blob)
+}
+
+// TestTransientTroubleIsGotOver: a call that fails or comes back damaged once or twice is tried again, and works.
+func TestTransientTroubleIsGotOver(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open()
+	blob := encrypt(t, w)
+	for name, f := range map[string]gcpkms.Fault{
+		"unavailable": {Code: "UNAVAILABLE"}, "corrupt": {Corrupt: true}, "unverified": {Unverified: true}, "no checksum": {NoChecksum: true},
+		"another key": {OtherName: true},
+	} {
+		f.Times = 2
+		r.inject(f)
+		blob2 := encrypt(t, w)
+		r.kms.Clear()
+		f.Times = 2
+		r.inject(f)
+		decrypts(t, w, blob)
+		r.kms.Clear()
+		decrypts(t, w, blob2)
+		if blob2.GetKeyInfo().GetFlags() != 1 {
+			t.Errorf("%s: version %d", name, blob2.GetKeyInfo().GetFlags())
+		}
+	}
+}
+
+// TestAnswersThatCannotBeReliedOn are refused, whichever way they are wrong.
+func TestAnswersThatCannotBeReliedOn(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open()
+	blob := encrypt(t, w)
+	for name, f := range map[string]gcpkms.Fault{
+		"corrupt": {Corrupt: true}, "unverified": {Unverified: true}, "no checksum": {NoChecksum: true}, "another key": {OtherName: true},
+	} {
+		r.inject(f)
+		if _, err := w.Encrypt(t.Context(), []byte("root key")); seals.ClassOf(err) != seals.Corrupt {
+			t.Errorf("Encrypt, %s: %v; want corrupt", name, err)
+		}
+		if err := decrypt(t, w, blob); f.Unverified || f.OtherName {
+			must(t, err) // an answer to Decrypt has neither
+		} else if seals.ClassOf(err) != seals.Corrupt {
+			t.Errorf("Decrypt, %s: %v; want corrupt", name, err)
+		}
+		r.kms.Clear()
+	}
+}
+
+// TestStateAndDateAreTold: a version that is scheduled for destruction is told of with its date, by accounts that may ask; and with the state by those
+// that may not.
+func TestStateAndDateAreTold(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
+	r := newRig(t, gcpkms.Options{Now: func() time.Time { return now }})
+	r.kms.AddToken("opaque", "sealgate", time.Time{}) // the clock of the stand-in is not this machine's: tokens that are signed do not fit
+	w := opaque(t, r)
+	blob := encrypt(t, w)
+	r.act("schedule", "root")
+	err := decrypt(t, w, blob)
+	const date = "2026-12-23T12:00:00Z"
+	if f := seals.Classify(err); f == nil || f.Class != seals.PendingDeletion || !strings.Contains(err.Error(), date) || !strings.Contains(f.Remedy, "restore 1 ") {
+		t.Errorf("%v; want pending deletion, %s and how to restore version 1", err, date)
+	}
+	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
+	r.kms.AddToken("opaque", "sealgate", time.Time{})
+	if err = decrypt(t, w, blob); seals.ClassOf(err) != seals.PendingDeletion || strings.Contains(err.Error(), date) {
+		t.Errorf("%v; want pending deletion, without a date", err)
+	}
+	now = now.AddDate(0, 0, 31)
+	if err = decrypt(t, w, blob); seals.ClassOf(err) != seals.KeyGone {
+		t.Errorf("a month later: %v; want key gone", err)
+	}
+}
+
+// TestWrongPurposeAndMissingKey: what cannot be told from a status alone.
+func TestWrongPurposeAndMissingKey(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	absent := r.open("crypto_key", "absent")
+	if _, err := absent.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.KeyGone {
+		t.Errorf("a key that is not there, to who may know: %v", err)
+	}
+	r.grant(0, "cloudkms.viewer")
+	_, err := absent.Encrypt(t.Context(), []byte("x"))
+	if f := seals.Classify(err); f == nil || f.Class != seals.Denied || !strings.Contains(f.Remedy, "cryptoKeyEncrypterDecrypter") {
+		t.Errorf("without the permission: %v", err)
+	}
+}
+
+// TestMutePeers: one that takes connections and never greets, one that answers no call, one that loses answers. Each call ends by its deadline.
+func TestMutePeers(t *testing.T) {
+	t.Parallel()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	t.Cleanup(func() { must(t, l.Close()) })
+	r := newRig(t, gcpkms.Options{})
+	silent := r.open("endpoint", l.Addr().String())
+	w := r.open()
+	blob := encrypt(t, w)
+	r.inject(gcpkms.Fault{Method: "Decrypt", Lose: true})
+	r.inject(gcpkms.Fault{Method: "Encrypt", DelayMS: 60_000})
+	t.Cleanup(r.kms.Clear)
+	for name, call := range map[string]func(context.Context) error{
+		"no greeting": func(ctx context.Context) error { _, err := silent.Encrypt(ctx, []byte("x")); return err },
+		"lost": func(ctx context.Context) error {
+			_, err := w.Decrypt(ctx, blob, wrapping.WithAad([]byte("aad")))
+			return err
+		},
+		"late": func(ctx context.Context) error { _, err := w.Encrypt(ctx, []byte("x")); return err },
+	} {
+		ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+		began := time.Now()
+		err := call(ctx)
+		cancel()
+		if took := time.Since(began); seals.ClassOf(err) != seals.Unreachable || took > 5*time.Second {
+			t.Errorf("%s: after %s: %v", name, took, err)
+		}
+	}
+}
+
+// TestTimeoutOfTheStanza ends a call whose context has no deadline.
+func TestTimeoutOfTheStanza(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open("timeout", "200ms")
+	r.inject(gcpkms.Fault{Mute: true})
+	t.Cleanup(r.kms.Clear)
+	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable {
+		t.Errorf("%v; want unreachable", err)
+	}
+}
+
+// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing.
+func TestUntrustedServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	cert, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
+	must(t, err)
+	must(t, gcpkms.WriteFile(r.ca, cert))
+	_, err = r.open().Encrypt(t.Context(), []byte("x"))
+	if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || !strings.Contains(f.Remedy, "tls_ca_cert") {
+		t.Errorf("%v; want misconfigured", err)
+	}
+	if r.calls() != 0 {
+		t.Error("the server was called all the same")
+	}
+}
+
+// TestCloseEndsCalls: those under way end, those that come later fail.
+func TestCloseEndsCalls(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open()
+	r.inject(gcpkms.Fault{Mute: true})
+	t.Cleanup(r.kms.Clear)
+	done := make(chan error)
+	go func() {
+		_, err := w.Encrypt(context.Background(), []byte("x"))
+		done <- err
+	}()
+	for r.calls() == 0 {
+		select {
+		case err := <-done:
+			t.Fatalf("a mute peer: %v", err)
+		case <-time.After(time.Millisecond):
+		}
+	}
+	must(t, w.Close())
+	if err := <-done; seals.ClassOf(err) != seals.Unreachable {
+		t.Errorf("the call under way: %v", err)
+	}
+	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable || !strings.Contains(err.Error(), "closed") {
+		t.Errorf("a later call: %v", err)
+	}
+}
+
+// TestTooMuch: what the service would refuse is not sent.
+func TestTooMuch(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	w := r.open()
+	for name, c := range map[string][2][]byte{
+		"nothing": {nil, nil}, "plaintext": {make([]byte, gcpckms.MaxPlaintext+1), nil}, "data": {{1}, make([]byte, gcpckms.MaxPlaintext+1)},
+	} {
+		if _, err := w.Encrypt(t.Context(), c[0], wrapping.WithAad(c[1])); seals.ClassOf(err) != seals.Misconfigured {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if r.calls() != 0 {
+		t.Error("it was sent")
+	}
+	r.act("create-hsm", "hardware")
+	if _, err := r.open("crypto_key", "hardware").Encrypt(t.Context(), make([]byte, 8<<10), wrapping.WithAad([]byte{1})); seals.ClassOf(err) != seals.Misconfigured {
+		t.Errorf("8 KiB and a byte with an HSM's key: %v", err)
+	}
+	full := make([]byte, gcpckms.MaxPlaintext)
+	blob, err := w.Encrypt(t.Context(), full, wrapping.WithAad(full))
+	must(t, err)
+	if plain, err := w.Decrypt(t.Context(), blob, wrapping.WithAad(full)); err != nil || len(plain) != len(full) {
+		t.Errorf("the most that is allowed: %d bytes, %v", len(plain), err)
+	}
+}

@@ -1,0 +1,173 @@
+package gcpckms_test
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/gcpckms"
+)
+
+// place is a metadata server, as a machine of Google Cloud has one.
+type place struct {
+	*httptest.Server
+	token atomic.Pointer[string] // nil: no service account is attached
+	life  atomic.Int64           // of tokens, in seconds
+	asked atomic.Int64
+}
+
+func newPlace(t *testing.T) *place {
+	p := &place{}
+	p.life.Store(3600)
+	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		p.asked.Add(1)
+		token := p.token.Load()
+		if token == nil || r.Header.Get("Metadata-Flavor") != "Google" || r.URL.Path != "/computeMetadata/v1/instance/service-accounts/default/token" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprintf(w, `{"access_token":%q,"expires_in":%d,"token_type":"Bearer"}`, *token, p.life.Load())
+	}))
+	t.Cleanup(p.Close)
+	return p
+}
+
+// ambient is a wrapper without credentials in its stanza, on a machine with that metadata server.
+func ambient(t *testing.T, r *rig, p *place) *gcpckms.Wrapper {
+	t.Helper()
+	params := r.params()
+	delete(params, "credentials")
+	w, err := gcpckms.New(seals.Config{Name: "test", Params: params, Getenv: func(n string) string {
+		return map[string]string{"GCE_METADATA_HOST": strings.TrimPrefix(p.URL, "http://"), "HOME": "/nowhere"}[n]
+	}})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.(*gcpckms.Wrapper).Close()) })
+	return w.(*gcpckms.Wrapper)
+}
+
+// opaque is a wrapper with the token "opaque".
+func opaque(t *testing.T, r *rig) *gcpckms.Wrapper {
+	t.Helper()
+	p := newPlace(t)
+	token := "opaque"
+	p.token.Store(&token)
+	return ambient(t, r, p)
+}
+
+// TestMetadataServer: tokens are kept while they are good, replaced before they end, and asked for again once they are refused.
+func TestMetadataServer(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	p := newPlace(t)
+	w := ambient(t, r, p)
+	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Denied || !strings.Contains(seals.Classify(err).Remedy, "attach a service account") {
+		t.Errorf("without a service account: %v", err)
+	}
+	first, second := "first", "second"
+	r.kms.AddToken(first, "sealgate", time.Time{})
+	p.token.Store(&first)
+	p.life.Store(30) // shorter than the minute within which tokens are replaced
+	p.asked.Store(0)
+	blob := encrypt(t, w)
+	decrypts(t, w, blob)
+	if n := p.asked.Load(); n != 2 {
+		t.Errorf("a token that ends soon was asked for %d times by two calls", n)
+	}
+	p.life.Store(3600)
+	for range 3 {
+		decrypts(t, w, blob)
+	}
+	if n := p.asked.Load(); n != 3 {
+		t.Errorf("a good token was asked for %d times", n-2)
+	}
+	// The account gets a new key: earlier tokens are refused, and the next call finds the new one by itself.
+	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
+	if err := decrypt(t, w, blob); seals.ClassOf(err) != seals.Denied {
+		t.Errorf("with a token that was revoked: %v", err)
+	}
+	r.kms.AddToken(second, "sealgate", time.Time{})
+	p.token.Store(&second)
+	decrypts(t, w, blob)
+	p.Close()
+	fresh := ambient(t, r, p)
+	if err := decrypt(t, fresh, blob); seals.ClassOf(err) != seals.Unreachable {
+		t.Errorf("without a metadata server: %v", err)
+	}
+}
+
+// TestTokenService: credentials of a person get their tokens from a service, which may be broken, forbid, or be mute.
+func TestTokenService(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	r.kms.AddToken("of a person", "sealgate", time.Time{})
+	var code atomic.Int64
+	block := make(chan struct{})
+	service := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		switch c := int(code.Load()); c {
+		case http.StatusOK:
+			fmt.Fprint(w, `{"access_token":"of a person","expires_in":3600,"token_type":"Bearer"}`)
+		case 0:
+			<-block
+		default:
+			w.WriteHeader(c)
+			fmt.Fprint(w, `{"error":"invalid_grant","error_description":"Bad Request","hint":"SECRET"}`)
+		}
+	}))
+	t.Cleanup(service.Close)
+	t.Cleanup(func() { close(block) })
+	file := filepath.Join(t.TempDir(), "person.json")
+	data, err := json.Marshal(map[string]string{"type": "external_account_authorized_user", "audience": "//iam.example/pool", "refresh_token": "SECRET",
+		"token_url": service.URL, "client_id": "c", "client_secret": "SECRET"})
+	must(t, err)
+	must(t, os.WriteFile(file, data, 0o600))
+	w := r.open("credentials", file)
+	for _, c := range []struct {
+		code int64
+		want seals.Class
+	}{{400, seals.Denied}, {401, seals.Denied}, {429, seals.Throttled}, {503, seals.Unreachable}, {0, seals.Unreachable}} {
+		code.Store(c.code)
+		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+		_, err := w.Encrypt(ctx, []byte("x"))
+		cancel()
+		if seals.ClassOf(err) != c.want || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("the token service answers %d: %v; want %q", c.code, err, c.want)
+		}
+	}
+	code.Store(http.StatusOK)
+	decrypts(t, w, encrypt(t, w))
+}
+
+// TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once it is mended.
+func TestCredentialsFileThatIsMissingOrBroken(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, gcpkms.Options{})
+	sound, err := os.ReadFile(r.account)
+	must(t, err)
+	path := filepath.Join(t.TempDir(), "later.json")
+	w := r.open("credentials", path)
+	for name, content := range map[string]string{
+		"missing": "", "no JSON": "SECRET", "no type": `{"private_key":"SECRET"}`, "no key": `{"type":"service_account","private_key":"SECRET"}`,
+		"too large": strings.Repeat(" ", 65<<10),
+	} {
+		if content != "" {
+			must(t, os.WriteFile(path, []byte(content), 0o600))
+		}
+		_, err := w.Encrypt(t.Context(), []byte("x"))
+		if seals.ClassOf(err) != seals.Misconfigured || strings.Contains(err.Error(), "SECRET") {
+			t.Errorf("%s: %v; want misconfigured", name, err)
+		}
+		_ = os.Remove(path)
+	}
+	must(t, os.WriteFile(path, sound, 0o600))
+	decrypts(t, w, encrypt(t, w))
+}
