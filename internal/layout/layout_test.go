@@ -115,6 +115,7 @@ var only = map[string][]string{
 	"github.com/pires/go-proxyproto":                   {"internal/api"},
 	"go.etcd.io/bbolt":                                 {"internal/storage/bbolt"},
 	"go.etcd.io/etcd":                                  {"internal/storage/etcd"},
+	"github.com/jackc/pgx":                           {"internal/storage/postgres"},
 	"go.etcd.io/etcd/server":                           {"internal/storage/etcd/etcdtest"},
 	"go.uber.org/zap":                                  {"internal/storage/etcd"},
 	"github.com/aws/aws-sdk-go-v2":                     {"seals/awskms"},
@@ -157,9 +158,10 @@ func TestCgoStaysInHSM(t *testing.T) {
 
 // TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
 func TestNoTestKitIsLinked(t *testing.T) {
-	kits := []string{"testing", module + "seals/sealtest", module + "internal/baotest", module + "internal/azurestandin", module + "internal/storage/storagetest",
-		module + "internal/storage/etcd/etcdtest", "go.etcd.io/etcd/server/v3/embed", module + "internal/e2e", module + "hsm/hsmtest", module + "internal/localstack", module + "internal/gcpkms",
-		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
+	kits := []string{"testing", module + "seals/sealtest", module + "internal/baotest", module + "internal/azurestandin",
+		module + "internal/storage/storagetest", module + "internal/storage/etcd/etcdtest", module + "internal/storage/postgres/pgtest",
+		"go.etcd.io/etcd/server/v3/embed", module + "internal/e2e", module + "hsm/hsmtest", module + "internal/localstack",
+		module + "internal/gcpkms", "go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
 	for path, p := range list(t, "./cmd/sealgate") {
 		for _, kit := range kits {
 			if slices.Contains(p.Deps, kit) {
