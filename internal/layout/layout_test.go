@@ -115,7 +115,7 @@ var only = map[string][]string{
 	"github.com/pires/go-proxyproto":                   {"internal/api"},
 	"go.etcd.io/bbolt":                                 {"internal/storage/bbolt"},
 	"go.etcd.io/etcd":                                  {"internal/storage/etcd"},
-	"github.com/jackc/pgx":                           {"internal/storage/postgres"},
+	"github.com/jackc/pgx":                             {"internal/storage/postgres"},
 	"go.etcd.io/etcd/server":                           {"internal/storage/etcd/etcdtest"},
 	"go.uber.org/zap":                                  {"internal/storage/etcd"},
 	"github.com/aws/aws-sdk-go-v2":                     {"seals/awskms"},
