@@ -1,0 +1,17 @@
+# Sealgate on a SoftHSM token, for trials: without TLS, since only this machine reaches it.
+storage "bbolt" { path = "/var/lib/sealgate" }
+
+listener "tcp" {
+  address     = "0.0.0.0:8200"
+  tls_disable = true
+}
+
+seal "pkcs11" "softhsm" {
+  lib          = "/usr/lib/softhsm/libsofthsm2.so"
+  token_label  = "sealgate-trial"
+  pin          = "file:///token/pin"
+  key_label    = "root"
+  generate_key = true
+}
+
+audit "file" "stdout" { options { file_path = "stdout" } }
