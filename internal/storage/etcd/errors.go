@@ -69,8 +69,10 @@ func (s *Store) cause(err error) string {
 		return "refuses the client's certificate: set tls_cert_file and tls_key_file to one that it trusts (" + text + ")"
 	case strings.Contains(text, "first record does not look like a TLS handshake"), strings.HasSuffix(text, `authentication handshake failed: EOF"`):
 		return "speaks no TLS: it listens for http, or another program does (" + text + ")"
-	case strings.Contains(text, "error reading server preface"):
+	case closed(text) && !s.o.secure():
 		return "closed the connection: it may want https (" + text + ")"
+	case closed(text) && s.o.CertFile == "": // TLS 1.3 tells late that a certificate is missing, and not to who is writing just then
+		return "closed the connection: it may want a client's certificate, so set tls_cert_file and tls_key_file (" + text + ")"
 	case status.Code(err) == codes.DeadlineExceeded:
 		return fmt.Sprintf("did not answer within %s (request_timeout): see that it runs, has a quorum and can be reached (%s)",
 			s.o.RequestTimeout, text)
@@ -79,6 +81,16 @@ func (s *Store) cause(err error) string {
 		return "has no quorum, or is electing a leader: see that most of its members run (" + text + ")"
 	}
 	return "failed (" + text + ")"
+}
+
+// closed reports whether the other side hung up on a connection that had just begun.
+func closed(text string) bool {
+	for _, sign := range []string{"error reading server preface", "broken pipe", "connection reset"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 func (s *Store) where() string { return strings.Join(s.o.Endpoints, ",") }
