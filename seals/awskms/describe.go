@@ -1,0 +1,171 @@
+package awskms
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/kms"
+	"github.com/aws/aws-sdk-go-v2/service/kms/types"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// statePending is the state of a key that will be destroyed.
+const statePending = "pending deletion"
+
+// states are AWS's states of a key in the words of seals.KeyState.
+var states = map[types.KeyState]string{
+	types.KeyStateEnabled: "enabled", types.KeyStateDisabled: "disabled", types.KeyStatePendingDeletion: statePending,
+	types.KeyStatePendingReplicaDeletion: statePending, types.KeyStatePendingImport: "pending import",
+	types.KeyStateUnavailable: "unavailable", types.KeyStateCreating: "creating", types.KeyStateUpdating: "updating",
+}
+
+// KeyId returns the canonical ARN of the key that encrypts. Where kms_key_id is that ARN, nobody is asked; of an alias it is where the alias points
+// now.
+func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
+	if arn := w.known(); arn != "" && !isAlias(w.set.key) {
+		return arn, nil
+	}
+	meta, err := w.describe(ctx)
+	if err == nil {
+		w.learn(aws.ToString(meta.Arn))
+		return aws.ToString(meta.Arn), nil
+	}
+	if !forbidden(err) {
+		return "", err
+	}
+	out, err := w.trial(ctx)
+	if err != nil {
+		return "", err
+	}
+	return aws.ToString(out.KeyId), nil
+}
+
+// trialContext marks what is encrypted only to learn about the key.
+var trialContext = map[string]string{"sealgate": "trial"}
+
+// trial encrypts random bytes, for what AWS tells with it.
+func (w *Wrapper) trial(ctx context.Context) (*kms.EncryptOutput, error) {
+	noise := make([]byte, dataKeyLen)
+	_, _ = rand.Read(noise) // never fails
+	return w.wrap(ctx, noise, trialContext)
+}
+
+// KeyVersion returns the id of the key material that Encrypt uses now, "" where AWS does not tell it. It
+// asks DescribeKey; where that is not allowed, it encrypts something and decrypts it again.
+func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
+	meta, err := w.describe(ctx)
+	if err == nil {
+		return aws.ToString(meta.CurrentKeyMaterialId), nil
+	}
+	if !forbidden(err) {
+		return "", err
+	}
+	out, err := w.trial(ctx)
+	if err != nil {
+		return "", err
+	}
+	back, err := ask(ctx, w, "decrypt", aws.ToString(out.KeyId), decryptCall,
+		&kms.DecryptInput{KeyId: out.KeyId, CiphertextBlob: out.CiphertextBlob, EncryptionContext: trialContext})
+	if err != nil {
+		return "", err
+	}
+	clear(back.Plaintext)
+	return aws.ToString(back.KeyMaterialId), nil
+}
+
+// describe asks AWS about the key. By a key's ARN an answer about another key is refused.
+func (w *Wrapper) describe(ctx context.Context) (*types.KeyMetadata, error) {
+	out, err := ask(ctx, w, "describe", w.set.key, describeCall, &kms.DescribeKeyInput{KeyId: &w.set.key})
+	if err != nil {
+		return nil, err
+	}
+	if a, ok := parseARN(aws.ToString(out.KeyMetadata.Arn)); !ok || a.alias() {
+		return nil, seals.Fail(seals.Corrupt, w.caused("describe", errors.New("the answer has no canonical ARN")),
+			"see whether endpoint is that of AWS KMS, and what stands in between")
+	}
+	return out.KeyMetadata, nil
+}
+
+// forbidden reports that the credentials are good, and not allowed to do this.
+func forbidden(err error) bool { return strings.HasPrefix(code(err), "AccessDenied") }
+
+// Describe tells what DescribeKey and GetKeyRotationStatus tell, as far as they are allowed.
+func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
+	meta, err := w.describe(ctx)
+	if forbidden(err) {
+		return w.degraded(), nil
+	}
+	if err != nil {
+		return seals.KeyState{}, err
+	}
+	arn, _ := parseARN(aws.ToString(meta.Arn))
+	s := seals.KeyState{
+		ID: arn.String(), Version: aws.ToString(meta.CurrentKeyMaterialId), Latest: aws.ToString(meta.CurrentKeyMaterialId),
+		State: states[meta.KeyState], Region: arn.region, Protection: "hsm", Detail: map[string]string{"origin": string(meta.Origin)},
+	}
+	if s.State == "" {
+		s.State = string(meta.KeyState)
+	}
+	if meta.DeletionDate != nil {
+		s.DeletionDate = *meta.DeletionDate
+	}
+	if meta.Origin == types.OriginTypeExternalKeyStore {
+		s.Protection = "external"
+	}
+	if meta.KeySpec != types.KeySpecSymmetricDefault || meta.KeyUsage != types.KeyUsageTypeEncryptDecrypt {
+		s.Detail["problem"] = fmt.Sprintf("a seal needs a symmetric key for encryption; this one is %s for %s", meta.KeySpec, meta.KeyUsage)
+	}
+	if days := aws.ToInt32(meta.PendingDeletionWindowInDays); s.State == statePending && days > 0 {
+		s.Detail["deletion"] = fmt.Sprintf("%d days after its last replica is gone", days)
+	}
+	if meta.ValidTo != nil {
+		s.Detail["material expires"] = meta.ValidTo.UTC().Format("2006-01-02 15:04 MST")
+	}
+	if m := meta.MultiRegionConfiguration; m != nil {
+		s.Detail["multi-Region"] = strings.ToLower(string(m.MultiRegionKeyType))
+		if m.PrimaryKey != nil {
+			s.Detail["primary"] = aws.ToString(m.PrimaryKey.Arn)
+		}
+	}
+	if isAlias(w.set.key) {
+		s.Detail["alias"] = w.set.key
+	}
+	if s.State == "enabled" && meta.Origin == types.OriginTypeAwsKms {
+		s.Detail["rotation"] = w.rotation(ctx, s.ID)
+	}
+	return s, nil
+}
+
+// degraded is what is known without DescribeKey.
+func (w *Wrapper) degraded() seals.KeyState {
+	s := seals.KeyState{ID: w.known(), Region: w.conn.where(), Detail: map[string]string{
+		"degraded": "state, deletion date and rotation of the key are unknown: allow kms:DescribeKey and kms:GetKeyRotationStatus",
+	}}
+	if s.ID == "" {
+		s.ID = w.set.key
+	}
+	return s
+}
+
+// rotation tells of the key's rotation, in a sentence; what may not be asked is said so.
+func (w *Wrapper) rotation(ctx context.Context, arn string) string {
+	out, err := ask(ctx, w, "ask for the rotation of", arn, rotationCall, &kms.GetKeyRotationStatusInput{KeyId: &arn})
+	switch {
+	case forbidden(err):
+		return "unknown: kms:GetKeyRotationStatus is not allowed"
+	case err != nil:
+		return "unknown: " + seals.Classify(err).Err.Error()
+	case !out.KeyRotationEnabled:
+		return "on demand only"
+	}
+	text := fmt.Sprintf("every %d days", aws.ToInt32(out.RotationPeriodInDays))
+	if out.NextRotationDate != nil {
+		text += ", next on " + out.NextRotationDate.UTC().Format("2006-01-02")
+	}
+	return text
+}

@@ -1,0 +1,171 @@
+package awskms
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// prefixes of the environment variables, strongest first; BAO_AWSKMS_SEAL_KEY_ID is kms_key_id.
+var prefixes = []string{"SEALGATE_AWSKMS_SEAL_", "BAO_AWSKMS_SEAL_", "AWSKMS_WRAPPER_", "VAULT_AWSKMS_SEAL_"}
+
+// Bounds of timeout.
+const (
+	defaultTimeout = 10 * time.Second
+	minTimeout     = 100 * time.Millisecond
+	maxTimeout     = 10 * time.Minute
+)
+
+// settings is a stanza that was understood. Secrets are as written: env:// and file:// are resolved when credentials are asked for.
+type settings struct {
+	name                               string
+	key                                string // key id, ARN, alias or alias ARN
+	region                             string // "": the profile's
+	endpoint, stsEndpoint              string
+	fips, dualStack                    *bool
+	accessKey, secretKey, sessionToken string
+	credsFile, profile                 string
+	tokenFile, role, session           string
+	timeout                            time.Duration
+	noEnv                              bool
+	getenv                             func(string) string // nil where the environment is not to be looked at
+}
+
+func parse(cfg seals.Config) (settings, error) {
+	s := settings{name: cfg.Name, timeout: defaultTimeout, getenv: cfg.Getenv}
+	if err := s.readEnvRule(cfg); err != nil {
+		return settings{}, err
+	}
+	source := cfg
+	source.Getenv = s.getenv
+	p := seals.NewParams(source, prefixes...)
+	p.Get("disallow_env_vars")
+	p.Get("key_not_required") // a knob of Vault's for what is not done here
+	s.key = p.Get("kms_key_id", "key_id")
+	region := p.Get("region")
+	s.endpoint = cmp.Or(s.env("AWS_KMS_ENDPOINT"), p.Get("endpoint"))
+	s.stsEndpoint = p.Get("sts_endpoint")
+	s.accessKey, s.secretKey, s.sessionToken = p.Get("access_key"), p.Get("secret_key"), p.Get("session_token")
+	s.credsFile, s.profile = p.Get("shared_creds_filename"), p.Get("shared_creds_profile")
+	s.tokenFile, s.role, s.session = p.Get("web_identity_token_file"), p.Get("role_arn"), p.Get("role_session_name")
+	err := errors.Join(boolean(p, "use_fips_endpoint", &s.fips), boolean(p, "use_dual_stack_endpoint", &s.dualStack), s.readTimeout(p.Get("timeout")))
+	if cerr := p.Check(); cerr != nil {
+		return settings{}, cerr
+	}
+	return s, errors.Join(err, s.resolveRegion(region), s.check())
+}
+
+// readEnvRule finds whether the environment may be looked at, before anything is looked for there.
+func (s *settings) readEnvRule(cfg seals.Config) error {
+	v := cfg.Params["disallow_env_vars"]
+	if v == "" {
+		return nil
+	}
+	no, err := strconv.ParseBool(v)
+	if err != nil {
+		return invalid("disallow_env_vars", v, "true or false")
+	}
+	if s.noEnv = no; no {
+		s.getenv = nil
+	}
+	return nil
+}
+
+func (s *settings) env(name string) string {
+	if s.getenv == nil {
+		return ""
+	}
+	return s.getenv(name)
+}
+
+// resolveRegion decides between the variables, the stanza and the key's ARN. A key exists in the region that its ARN names; only
+// a multi-Region key can be used by its ARN of another one.
+func (s *settings) resolveRegion(stanza string) error {
+	s.region = cmp.Or(s.env("AWS_REGION"), s.env("AWS_DEFAULT_REGION"), stanza)
+	a, ok := parseARN(s.key)
+	switch {
+	case !ok && strings.HasPrefix(s.key, "arn:"):
+		return invalid("kms_key_id", s.key, "the id or ARN of a key, alias/NAME, or the ARN of an alias")
+	case !ok:
+		return nil
+	case a.multiRegion():
+		s.region = cmp.Or(s.region, a.region)
+		s.key = a.in(s.region).String()
+	case stanza != "" && stanza != a.region:
+		return fmt.Errorf("region = %q, and kms_key_id is the ARN of a key in %s; keep one of them", stanza, a.region)
+	default:
+		s.region = a.region
+	}
+	return nil
+}
+
+func (s *settings) check() error {
+	switch {
+	case s.key == "":
+		return errors.New("kms_key_id is required: the id or ARN of the key, or of an alias")
+	case strings.Trim(s.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
+		return invalid("region", s.region, "a region of AWS, like eu-central-1")
+	case len(s.key) > 2048 || strings.ContainsAny(s.key, " \t\n"):
+		return invalid("kms_key_id", s.key, "the id or ARN of a key, alias/NAME, or the ARN of an alias")
+	case (s.accessKey == "") != (s.secretKey == ""):
+		return errors.New("access_key and secret_key are needed together")
+	case s.sessionToken != "" && s.accessKey == "":
+		return errors.New("session_token needs access_key and secret_key")
+	case s.tokenFile != "" && s.role == "":
+		return errors.New("web_identity_token_file needs role_arn: the role that the token stands for")
+	case s.tokenFile != "" && s.accessKey != "":
+		return errors.New("web_identity_token_file and access_key are two ways to log in; keep one of them")
+	case s.endpoint != "" && (on(s.fips) || on(s.dualStack)):
+		return errors.New("use_fips_endpoint and use_dual_stack_endpoint choose among AWS's endpoints; name such a one as endpoint, or leave endpoint out")
+	}
+	return errors.Join(checkURL("endpoint", s.endpoint), checkURL("sts_endpoint", s.stsEndpoint))
+}
+
+func checkURL(name, v string) error {
+	if v == "" {
+		return nil
+	}
+	u, err := url.Parse(v)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
+		return invalid(name, v, "a URL that begins with https://")
+	}
+	return nil
+}
+
+func (s *settings) readTimeout(v string) (err error) {
+	if v == "" {
+		return nil
+	}
+	if n, aerr := strconv.Atoi(v); aerr == nil {
+		v = fmt.Sprint(n, "s")
+	}
+	if s.timeout, err = time.ParseDuration(v); err != nil || s.timeout < minTimeout || s.timeout > maxTimeout {
+		return invalid("timeout", v, "a duration from 100ms to 10m, like 10s, or a number of seconds")
+	}
+	return nil
+}
+
+func boolean(p *seals.Params, name string, to **bool) error {
+	v := p.Get(name)
+	if v == "" {
+		return nil
+	}
+	b, err := strconv.ParseBool(v)
+	if err != nil {
+		return invalid(name, v, "true or false")
+	}
+	*to = &b
+	return nil
+}
+
+func on(b *bool) bool { return b != nil && *b }
+
+func invalid(name, value, wanted string) error {
+	return fmt.Errorf("%s = %.200q: it must be %s", name, value, wanted)
+}
