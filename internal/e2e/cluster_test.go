@@ -1,0 +1,225 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+)
+
+// etcdStanza is a storage stanza for a cluster of the kit.
+func etcdStanza(c *etcdtest.Cluster) string {
+	return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", strings.Join(c.Endpoints, ","))
+}
+
+func TestClusterOnEtcd(t *testing.T) {
+	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	clusterTests(t, etcdStanza(c))
+}
+
+// clusterTests is what a cluster does on whichever storage.
+func clusterTests(t *testing.T, storage string) {
+	f := newFleet(t, storage, 3)
+	f.begin()
+	t.Run("writes everywhere, reads everywhere", f.testEverywhere)
+	t.Run("step-down", f.testStepDown)
+	t.Run("kill -9", f.testKill)
+	t.Run("stopped for a while", f.testPause)
+	t.Run("rolling restart", f.testRollingRestart)
+	t.Run("commands", f.testCommands)
+}
+
+func (f *fleet) testEverywhere(t *testing.T) {
+	ctx := t.Context()
+	for i := range f.nodes {
+		for n := range 10 {
+			value := fmt.Sprintf("%d-%d", i, n)
+			if !f.put(ctx, i, "shared", value) {
+				t.Fatalf("node %d does not take a write", i)
+			}
+			for j := range f.nodes {
+				if got, code := f.get(ctx, j, "shared"); got != value {
+					t.Fatalf("node %d reads %q (%d) after %q was acknowledged", j, got, code, value)
+				}
+			}
+		}
+	}
+	before := time.Now()
+	f.must(1, "POST", "sys/rotate", "", nil)
+	for i := range f.nodes {
+		if !f.put(ctx, i, "rotated", "yes") {
+			t.Errorf("node %d after a rotation", i)
+		}
+		if got, _ := f.get(ctx, i, "rotated"); got != "yes" {
+			t.Errorf("node %d reads %q after a rotation", i, got)
+		}
+	}
+	t.Logf("a rotation, and a write and a read at each node after it: %v", time.Since(before))
+}
+
+// load writes and reads through some nodes until stop is called, which returns how many requests were answered and how many of them failed.
+func (f *fleet) load(nodes func() []int) (stop func() (done, failed int64)) {
+	ctx, cancel := context.WithCancel(context.Background())
+	var ok, bad atomic.Int64
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				targets := nodes()
+				i := targets[(w+n)%len(targets)]
+				var good bool
+				key := fmt.Sprintf("load%d", w)
+				if n%2 == 0 {
+					good = f.put(context.Background(), i, key, fmt.Sprint(n))
+				} else {
+					_, code := f.get(context.Background(), i, key)
+					good = code == http.StatusOK
+				}
+				if !good {
+					bad.Add(1)
+				}
+				ok.Add(1)
+			}
+		})
+	}
+	return func() (int64, int64) {
+		cancel()
+		wg.Wait()
+		return ok.Load(), bad.Load()
+	}
+}
+
+func (f *fleet) testStepDown(t *testing.T) {
+	for range 3 {
+		leader := f.settled()
+		stop := f.load(func() []int { return f.others(leader) })
+		begun := time.Now()
+		f.must(f.others(leader)[0], "PUT", "sys/step-down", "", nil)
+		next := f.leader(leader)
+		took := time.Since(begun)
+		if !f.put(t.Context(), next, "after", "x") {
+			t.Error("the next leader does not take a write")
+		}
+		if done, failed := stop(); failed > 0 {
+			t.Errorf("%d of %d requests through the standbys failed", failed, done)
+		}
+		t.Logf("a step-down took %v", took)
+	}
+}
+
+func (f *fleet) testKill(t *testing.T) {
+	for round := range 3 {
+		leader := f.settled()
+		value := fmt.Sprintf("before-%d", round)
+		if !f.put(t.Context(), leader, "kill", value) {
+			t.Fatal("no write before")
+		}
+		begun := time.Now()
+		if err := f.nodes[leader].Kill(); err != nil {
+			t.Fatal(err)
+		}
+		survivor := f.others(leader)[0]
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		for !f.put(ctx, survivor, "after", value) && ctx.Err() == nil { //nolint:revive // until it is acknowledged
+		}
+		cancel()
+		t.Logf("kill -9 of the leader to the first acknowledged write: %v", time.Since(begun))
+		if got, code := f.get(t.Context(), survivor, "kill"); got != value {
+			t.Errorf("what was acknowledged before the kill: %q (%d)", got, code)
+		}
+		if err := f.nodes[leader].Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.nodes[leader].UntilUp(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// testPause: a leader that was stopped for longer than its lease is a standby when it goes on, and never answers with what was true before.
+func (f *fleet) testPause(t *testing.T) {
+	leader := f.settled()
+	if !f.put(t.Context(), leader, "pause", "old") {
+		t.Fatal("no write before")
+	}
+	if err := f.nodes[leader].Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	next := f.leader(leader)
+	if !f.put(t.Context(), next, "pause", "new") {
+		t.Error("the next leader does not take a write")
+	}
+	results := make(chan string, 8)
+	var wg sync.WaitGroup
+	for range cap(results) { // these wait in its socket, and are what it sees first
+		wg.Go(func() {
+			got, code := f.get(t.Context(), leader, "pause")
+			results <- fmt.Sprintf("%s (%d)", got, code)
+		})
+	}
+	time.Sleep(200 * time.Millisecond) // they are to be in the socket: nothing else tells
+	if err := f.nodes[leader].Signal(syscall.SIGCONT); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	close(results)
+	for r := range results {
+		if r != "new (200)" && !strings.HasSuffix(r, "(503)") {
+			t.Errorf("a leader that was stopped answers %s", r)
+		}
+	}
+	f.settled()
+	if got, code := f.get(t.Context(), leader, "pause"); got != "new" {
+		t.Errorf("as a standby it reads %q (%d)", got, code)
+	}
+}
+
+// testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the others fails.
+func (f *fleet) testRollingRestart(t *testing.T) {
+	var down atomic.Int64
+	down.Store(-1)
+	for i := range f.nodes {
+		f.settled()
+		down.Store(int64(i))
+		stop := f.load(func() []int { return f.others(int(down.Load())) })
+		begun := time.Now()
+		if err := f.nodes[i].Stop(); err != nil {
+			t.Error(err)
+		}
+		took := time.Since(begun)
+		if err := f.nodes[i].Start(); err != nil {
+			t.Fatal(err)
+		}
+		if err := f.nodes[i].UntilUp(); err != nil {
+			t.Fatal(err)
+		}
+		f.settled()
+		if done, failed := stop(); failed > 0 {
+			t.Errorf("node %d: %d of %d requests to the others failed", i, failed, done)
+		}
+		t.Logf("node %d stopped in %v", i, took)
+	}
+}
+
+func (f *fleet) testCommands(t *testing.T) {
+	leader := f.settled()
+	standby := f.others(leader)[0]
+	run := func(i int, want string, args ...string) {
+		t.Helper()
+		r, err := f.nodes[i].CLI(t.Context(), f.root, "", args...)
+		if err != nil || r.Code != 0 || !strings.Contains(r.Out, want) {
+			t.Errorf("%v at node %d: %v, exit %d, %s%s", args, i, err, r.Code, r.Out, r.Err)
+		}
+	}
+	run(leader, "active", "status")
+	run(standby, "standby", "status")
+	run(standby, f.nodes[leader].Addr, "operator", "members")
+	run(standby, "Stepped down", "operator", "step-down")
+}
