@@ -3,7 +3,7 @@ GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
 LDFLAGS  = -s -w -X main.revision=$(VERSION)
 
-.PHONY: build demo test lint bench fuzz clean
+.PHONY: build demo test lint bench fuzz chaos clean
 build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate
 
 demo: setup build
@@ -33,5 +33,10 @@ fuzz:
 .PHONY: setup localstack
 setup: ; @.ci/setup
 localstack: setup ; @.ci/localstack
+
+# Three real nodes on etcd, and on PostgreSQL, while CHAOS_EVENTS things happen to them; `make test` has a few of them.
+CHAOS_EVENTS ?= 200
+chaos: setup
+	CHAOS_EVENTS=$(CHAOS_EVENTS) $(GO) test -race -count=1 -timeout 2h -v -run TestLinearizable ./internal/e2e/chaos
 
 clean: ; rm -rf build
