@@ -1,0 +1,243 @@
+// Package ocikms is the seal on a key in the Vault service of Oracle's cloud, through HashiCorp's wrapper.
+//
+// The parameters and environment variables are those of Vault and OpenBao, so a stanza of theirs works as it is; see [New]. What is
+// found beside them - API keys, the identity of an instance - Oracle's library finds: ~/.oci/config, OCI_CONFIG_FILE, TF_VAR_..., the metadata service.
+//
+// It guarantees what package foreign does around that wrapper, which ignores deadlines, waits up to half a minute between its own
+// attempts, and breaks down when nobody answers: a call ends by its deadline and at most 8 are under way; additional data, key id and version are
+// bound to the blob, here; the service sees a data key in place of the secret; and every error is a *seals.Failure that names a remedy and holds no
+// secret. Credentials that were refused are looked for anew at the next call.
+//
+// It does not guarantee that a call which was left behind ends soon: Oracle's library gives up after a minute. It does not tell a key that is gone
+// from one that may not be used, because the service does not. It does not read ciphertexts that Vault or OpenBao wrote.
+package ocikms
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+	"github.com/hashicorp/go-kms-wrapping/wrappers/ocikms/v2"
+	"github.com/oracle/oci-go-sdk/v60/common"
+	"github.com/oracle/oci-go-sdk/v60/common/auth"
+	"github.com/oracle/oci-go-sdk/v60/keymanagement"
+
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/internal/foreign"
+	"github.com/sealgate/sealgate/seals/internal/remote"
+)
+
+// prefixes of the environment variables, strongest first. VAULT_OCIKMS_SEAL_KEY_ID is the one that does not follow the pattern.
+var prefixes = []string{"SEALGATE_OCIKMS_SEAL_", "OCIKMS_WRAPPER_", "VAULT_OCIKMS_SEAL_", "VAULT_OCIKMS_"}
+
+// settings is a stanza that was understood.
+type settings struct {
+	key, crypto, management string
+	apiKey                  bool
+	timeout                 time.Duration
+}
+
+// Wrapper is the seal. It is safe for use by many goroutines.
+type Wrapper struct {
+	*foreign.Wrapper
+	name     string
+	settings settings
+	gate     remote.Gate
+
+	mu     sync.Mutex
+	client *keymanagement.KmsManagementClient // asks for the key's state
+}
+
+var (
+	_ wrapping.Wrapper = (*Wrapper)(nil)
+	_ seals.Factory    = New
+	_ seals.Versioned  = (*Wrapper)(nil)
+	_ seals.Stamper    = (*Wrapper)(nil)
+	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Closer     = (*Wrapper)(nil)
+)
+
+// New reads a stanza:
+//
+//	key_id                OCID of the key; required
+//	crypto_endpoint       URL of the vault for encryption; required
+//	management_endpoint   and for the state of its keys; required
+//	auth_type_api_key     a user's API key in place of the instance's identity
+//	timeout               of each call: 10s
+//
+// An error is a mistake in the stanza. The service is not asked yet.
+func New(cfg seals.Config) (wrapping.Wrapper, error) {
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	s, err := parse(cfg)
+	if err != nil {
+		if f := new(seals.Failure); errors.As(err, &f) {
+			return nil, f
+		}
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"ocikms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
+	}
+	unbroken()
+	w := &Wrapper{name: cfg.Name, settings: s, gate: remote.NewGate(foreign.Lanes)}
+	w.Wrapper = foreign.New(foreign.Options{
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, ID: s.key, Versioned: true, Shared: true, Open: s.open, Classify: w.classify,
+		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management, "auth_type_api_key": strconv.FormatBool(s.apiKey)},
+	})
+	return w, nil
+}
+
+// unbroken switches off the circuit breaker of Oracle's library, which would keep the seal away for half a minute after the service is back. Its
+// only switch is for the whole program; nothing else in it uses that library.
+var unbroken = sync.OnceFunc(func() {
+	common.GlobalCircuitBreakerSetting = common.NoCircuitBreakerSetting()
+})
+
+func parse(cfg seals.Config) (s settings, err error) {
+	p := seals.NewParams(cfg, prefixes...)
+	s = settings{key: p.Get("key_id"), crypto: p.Get("crypto_endpoint"), management: p.Get("management_endpoint")}
+	apiKey := p.Get("auth_type_api_key")
+	s.timeout, err = remote.Timeout(p.Get("timeout"))
+	if cerr := p.Check(); cerr != nil {
+		return s, cerr
+	}
+	if apiKey != "" {
+		var berr error
+		if s.apiKey, berr = strconv.ParseBool(apiKey); berr != nil {
+			err = errors.Join(err, fmt.Errorf("auth_type_api_key = %q: it must be true or false", apiKey))
+		}
+	}
+	if s.key == "" || len(s.key) > 255 || strings.ContainsAny(s.key, "/?#% ") {
+		err = errors.Join(err, fmt.Errorf("key_id = %q: it must be the OCID of a key", s.key))
+	}
+	return s, errors.Join(err, endpoint("crypto_endpoint", &s.crypto), endpoint("management_endpoint", &s.management))
+}
+
+// endpoint checks an URL. Without TLS the data keys would cross the network in the clear.
+func endpoint(name string, v *string) error {
+	if *v != "" && !strings.Contains(*v, "://") {
+		*v = "https://" + *v
+	}
+	u, err := url.Parse(*v)
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
+		return fmt.Errorf("%s = %q: it must be the vault's URL, such as https://...-crypto.kms.region.oraclecloud.com", name, *v)
+	}
+	*v = "https://" + u.Host
+	return nil
+}
+
+// open makes HashiCorp's wrapper, which finds its credentials and encrypts something by itself.
+func (s settings) open(ctx context.Context) (wrapping.Wrapper, error) {
+	w := ocikms.NewWrapper()
+	_, err := w.SetConfig(ctx, wrapping.WithDisallowEnvVars(true), wrapping.WithKeyId(s.key), wrapping.WithConfigMap(map[string]string{
+		ocikms.KmsConfigCryptoEndpoint: s.crypto, ocikms.KmsConfigManagementEndpoint: s.management,
+		ocikms.KmsConfigAuthTypeApiKey: strconv.FormatBool(s.apiKey),
+	}))
+	if err != nil {
+		return nil, err
+	}
+	return w, nil
+}
+
+// manage is the client that asks for the key's state.
+func (w *Wrapper) manage() (*keymanagement.KmsManagementClient, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.client != nil {
+		return w.client, nil
+	}
+	provider := common.DefaultConfigProvider()
+	if !w.settings.apiKey {
+		var err error
+		if provider, err = auth.InstancePrincipalConfigurationProvider(); err != nil {
+			return nil, err
+		}
+	}
+	c, err := keymanagement.NewKmsManagementClientWithConfigurationProvider(provider, w.settings.management)
+	if err != nil {
+		return nil, err
+	}
+	w.client = &c
+	return w.client, nil
+}
+
+func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
+	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
+	defer cancel()
+	k, err := remote.Call(ctx, w.gate, func(ctx context.Context) (*keymanagement.Key, error) {
+		c, err := w.manage()
+		if err != nil {
+			return nil, err
+		}
+		once := common.NoRetryPolicy()
+		// Its retries leave a goroutine behind for good where the context ends.
+		r, err := c.GetKey(context.WithoutCancel(ctx), keymanagement.GetKeyRequest{KeyId: &w.settings.key, RequestMetadata: common.RequestMetadata{RetryPolicy: &once}})
+		if err != nil {
+			return nil, err
+		}
+		return &r.Key, nil
+	}, nil)
+	if err != nil {
+		f := *w.classify("get", err)
+		if f.Class == seals.Denied {
+			w.mu.Lock()
+			w.client = nil
+			w.mu.Unlock()
+		}
+		f.Err = fmt.Errorf("seal \"ocikms\" %q: %w", w.name, f.Err)
+		return nil, &f
+	}
+	if k.CurrentKeyVersion == nil || *k.CurrentKeyVersion == "" || len(*k.CurrentKeyVersion) > 255 {
+		return nil, seals.Fail(seals.Corrupt, fmt.Errorf("seal \"ocikms\" %q: the answer is none of the service's", w.name), "see what stands at management_endpoint")
+	}
+	return k, nil
+}
+
+// KeyVersion is the OCID of the version that the next encryption uses.
+func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
+	k, err := w.getKey(ctx)
+	if err != nil {
+		return "", err
+	}
+	return *k.CurrentKeyVersion, nil
+}
+
+// Describe gets the key's state.
+func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
+	st := seals.KeyState{ID: w.settings.key, Detail: map[string]string{"additional data": "bound here, by the data key"}}
+	k, err := w.getKey(ctx)
+	switch {
+	case seals.ClassOf(err) == seals.Denied:
+		st.Detail["degraded"] = "the credentials may not read the key's state: " + err.Error()
+		return st, nil
+	case err != nil:
+		return st, err
+	}
+	st.Version, st.Latest = *k.CurrentKeyVersion, *k.CurrentKeyVersion
+	st.Protection = strings.ToLower(string(k.ProtectionMode))
+	st.State = stateOf(k.LifecycleState)
+	if k.TimeOfDeletion != nil && st.State == "pending deletion" {
+		st.DeletionDate = k.TimeOfDeletion.Time
+	}
+	return st, nil
+}
+
+func stateOf(s keymanagement.KeyLifecycleStateEnum) string {
+	switch s {
+	case keymanagement.KeyLifecycleStateEnabled:
+		return "enabled"
+	case keymanagement.KeyLifecycleStateDisabled, keymanagement.KeyLifecycleStateDisabling:
+		return "disabled"
+	case keymanagement.KeyLifecycleStatePendingDeletion, keymanagement.KeyLifecycleStateSchedulingDeletion:
+		return "pending deletion"
+	case keymanagement.KeyLifecycleStateDeleted, keymanagement.KeyLifecycleStateDeleting:
+		return "destroyed"
+	}
+	return strings.ToLower(string(s))
+}
