@@ -16,8 +16,10 @@ import (
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/doors/kv"
 	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/awskms"
 	"github.com/sealgate/sealgate/seals/azurekeyvault"
 	"github.com/sealgate/sealgate/seals/gcpckms"
+	"github.com/sealgate/sealgate/seals/ocikms"
 	"github.com/sealgate/sealgate/seals/pkcs11"
 	"github.com/sealgate/sealgate/seals/shamir"
 	"github.com/sealgate/sealgate/seals/static"
@@ -26,8 +28,10 @@ import (
 
 // providers are the seals that this program can be configured with, by their type.
 var providers = map[string]seals.Factory{
+	"awskms":        awskms.New,
 	"gcpckms":       gcpckms.New,
 	"azurekeyvault": azurekeyvault.New,
+	"ocikms":        ocikms.New,
 	"pkcs11":        pkcs11.New,
 	"shamir":        shamir.New,
 	"static":        static.New,
