@@ -74,7 +74,7 @@ func (w *Wrapper) failure(ctx context.Context, doing, key string, err error) err
 			return seals.Fail(a.class, cause, "%s", strings.ReplaceAll(a.remedy, "%[1]s", key))
 		}
 	}
-	if c == "KMSInvalidStateException" {
+	if c == "KMSInvalidStateException" && doing != "describe" {
 		return w.badState(ctx, key, cause)
 	}
 	if ctx.Err() != nil {

@@ -1,0 +1,107 @@
+//go:build unix
+
+package awskms_test
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"testing"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+	"go.uber.org/goleak"
+
+	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/awskms"
+	"github.com/sealgate/sealgate/seals/sealtest"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(localstack.Main(m)) }
+
+func none(string) string { return "" }
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// open makes a wrapper of a stanza; more are its parameters, in pairs. Nothing is taken from the environment.
+func open(t testing.TB, more ...string) *awskms.Wrapper {
+	t.Helper()
+	params := map[string]string{"disallow_env_vars": "true", "access_key": "test", "secret_key": "test", "region": localstack.Region}
+	for i := 0; i < len(more); i += 2 {
+		params[more[i]] = more[i+1]
+	}
+	w, err := awskms.New(seals.Config{Name: "test", Type: "awskms", Params: params, Getenv: none})
+	must(t, err)
+	t.Cleanup(func() { must(t, w.(*awskms.Wrapper).Close()) })
+	return w.(*awskms.Wrapper)
+}
+
+// secretFiles are files with an access key's id and secret, which can be replaced.
+type secretFiles struct {
+	t       *testing.T
+	id, key string
+}
+
+func newSecretFiles(t *testing.T, id string) *secretFiles {
+	f := &secretFiles{t, filepath.Join(t.TempDir(), "id"), filepath.Join(t.TempDir(), "key")}
+	f.write(id)
+	return f
+}
+
+func (f *secretFiles) write(id string) {
+	must(f.t, os.WriteFile(f.id, []byte(id+"\n"), 0o600))
+	must(f.t, os.WriteFile(f.key, []byte("secret of "+id+"\n"), 0o600))
+}
+
+// account is LocalStack's account of each access key that looks like one: all keys of these tests are in it.
+const account = "000000000000"
+
+// onLocalStack makes a fixture on a fresh key, behind a proxy for what LocalStack does not do. name is how the stanza names the
+// key, by its ARN.
+func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) string) *sealtest.Fixture {
+	s := localstack.Shared(t)
+	p := localstack.NewProxy(t, s)
+	key, other := s.CreateKey(t), s.CreateKey(t)
+	files := newSecretFiles(t, "first")
+	do := func(action string) func() { return func() { s.Must(t, action, map[string]any{"KeyId": key}) } }
+	while := func(f localstack.Fault) func() func() {
+		return func() func() { p.Refuse("", f); return func() { p.Allow("") } }
+	}
+	wrapper := func(arn string) *awskms.Wrapper {
+		return open(t, "kms_key_id", arn, "endpoint", p.URL, "access_key", "file://"+files.id, "secret_key", "file://"+files.key)
+	}
+	return &sealtest.Fixture{
+		Wrapper: wrapper(name(s, key)), Other: wrapper(other), Again: func() wrapping.Wrapper { return wrapper(name(s, key)) },
+		Mute:    func() func() { p.Mute(true); return func() { p.Mute(false) } },
+		Away:    func() func() { must(t, p.Away()); return func() { must(t, p.Back()) } },
+		Disable: do("DisableKey"), Enable: do("EnableKey"),
+		Schedule: do("ScheduleKeyDeletion"), Unschedule: func() { do("CancelKeyDeletion")(); do("EnableKey")() },
+		Destroy:  func() { must(t, s.Restart()) },
+		Rotate:   func() { p.Rotate(t, key) },
+		Deny:     while(localstack.Denied),
+		Throttle: while(localstack.Throttled),
+		Expire:   func() { p.Expire("first") },
+		Renew:    func() { files.write("second") },
+		Garble:   func() func() { p.Garble(true); return func() { p.Garble(false) } },
+		Calls:    func() int { return p.Calls("") },
+	}
+}
+
+func byARN(_ *localstack.Server, arn string) string { return arn }
+
+func TestConforms(t *testing.T) {
+	sealtest.Run(t, sealtest.Harness{Stride: 3, New: func(t *testing.T) *sealtest.Fixture { return onLocalStack(t, byARN) }})
+}
+
+// metadata is one field of what LocalStack says of a key.
+func metadata(t *testing.T, s *localstack.Server, key, field string) string {
+	t.Helper()
+	raw, err := json.Marshal(s.Must(t, "DescribeKey", map[string]any{"KeyId": key})["KeyMetadata"].(map[string]any)[field])
+	must(t, err)
+	return string(raw)
+}
