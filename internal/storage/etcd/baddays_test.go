@@ -36,7 +36,7 @@ func TestTLSAndUsers(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.Options{TLS: true, Auth: true, NoSync: true})
 	good := etcd.Options{
 		Endpoints: server.Endpoints, CAFile: server.CAFile, CertFile: server.CertFile, KeyFile: server.KeyFile,
-		Username: etcdtest.User, Password: etcdtest.UserPassword, RequestTimeout: 2 * time.Second,
+		Username: etcdtest.User, Password: etcdtest.UserPassword,
 	}
 	s := open(t, good)
 	l := campaign(t, s, "a")
@@ -81,6 +81,7 @@ func TestTLSAndUsers(t *testing.T) {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			o := good
+			o.RequestTimeout = time.Second
 			c.change(&o)
 			refused(t, what, o, c.kind, c.remedy)
 		})

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"go.uber.org/zap"
 	"google.golang.org/grpc"
@@ -47,33 +48,39 @@ func (s *Store) connect(ctx context.Context) error {
 	if s.o.ServerName != "" {
 		config.DialOptions = append(config.DialOptions, grpc.WithAuthority(s.o.ServerName))
 	}
-	s.client, err = clientv3.New(config)
-	if err != nil {
-		return s.loginFailed(ctx, config, err)
+	if err := s.login(ctx, config); err != nil {
+		return err
+	}
+	if s.client, err = clientv3.New(config); err != nil {
+		return s.explain(ctx, "connecting", err)
 	}
 	s.kv = clientv3.RetryKVClient(s.client)
 	return nil
 }
 
-// loginFailed finds out why, because the library keeps no more than that time ran out.
-func (s *Store) loginFailed(ctx context.Context, config clientv3.Config, cause error) error {
-	if ctx.Err() != nil {
-		return ctx.Err()
+// login tries the user and the password. The client does so itself, but keeps no more of a failure than that time ran out.
+func (s *Store) login(ctx context.Context, config clientv3.Config) error {
+	if config.Username == "" {
+		return nil
 	}
 	config.Username, config.Password = "", ""
 	client, err := clientv3.New(config)
 	if err != nil {
-		return fmt.Errorf("%w: %w", ErrConfig, cause)
+		return s.explain(ctx, "connecting", err)
 	}
 	defer func() { _ = client.Close() }() // nothing was written through it
-	limited, cancel := context.WithTimeout(ctx, s.o.RequestTimeout)
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
 	_, err = pb.NewAuthClient(client.ActiveConnection()).Authenticate(limited,
 		&pb.AuthenticateRequest{Name: s.o.Username, Password: s.o.Password}, callOptions...)
-	if err == nil {
-		err = cause // it was a passing matter
+	switch {
+	case err == nil:
+	case is(err, rpctypes.ErrAuthNotEnabled):
+		s.log.Warn("a user is configured, but etcd asks nobody who he is: whoever reaches it can change what is stored; run etcdctl auth enable")
+	default:
+		return s.explain(ctx, "logging in", err)
 	}
-	return s.explain(ctx, "logging in", err)
+	return nil
 }
 
 // prepare marks the path as this program's, or finds it marked.

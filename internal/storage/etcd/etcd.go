@@ -114,6 +114,10 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
+	// From here on the lease is watched: a node that is unsealed later need not wait for the whole lease of a leader that is gone.
+	if _, err := s.look(ctx); err != nil && !errors.Is(err, storage.ErrCorrupt) { // that, elections will tell
+		return nil, errors.Join(err, s.Close())
+	}
 	return s, nil
 }
 

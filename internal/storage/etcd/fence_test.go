@@ -187,6 +187,26 @@ func TestLeaderThatIsGone(t *testing.T) {
 	}
 }
 
+// TestLeaseIsWatchedFromOpen: by the clock of a candidate that was opened a lease ago, a silent leader is gone at once.
+func TestLeaseIsWatchedFromOpen(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	o := options(server)
+	o.LeaseTTL = time.Minute // nothing is renewed during the test, and nothing runs out
+	silent := campaign(t, open(t, o), "silent")
+	var passed atomic.Int64
+	start := time.Now()
+	o.Clock = func() time.Duration { return time.Since(start) + time.Duration(passed.Load()) }
+	s := open(t, o)
+	if _, epoch, err := s.Leader(t.Context()); err != nil || epoch != silent.Epoch() {
+		t.Fatalf("Leader = %d, %v", epoch, err)
+	}
+	passed.Store(int64(time.Minute + time.Second))
+	if l := campaign(t, s, "next"); l.Epoch() <= silent.Epoch() {
+		t.Errorf("epoch %d after %d", l.Epoch(), silent.Epoch())
+	}
+}
+
 // TestOfficeTakenAway: an operator deletes the leader's key.
 func TestOfficeTakenAway(t *testing.T) {
 	t.Parallel()

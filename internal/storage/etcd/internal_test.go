@@ -237,6 +237,18 @@ func TestCompactionDenied(t *testing.T) {
 	}
 }
 
+// TestUserThatNobodyAsksFor is said loudly.
+func TestUserThatNobodyAsksFor(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	start(t, etcdtest.Options{}, func(o *Options) {
+		o.Username, o.Password, o.Log = "u", "hunter2", slog.New(slog.NewTextHandler(&log, nil))
+	})
+	if !strings.Contains(log.String(), "etcdctl auth enable") || strings.Contains(log.String(), "hunter2") {
+		t.Errorf("log: %s", log.String())
+	}
+}
+
 func TestLastOnEachKey(t *testing.T) {
 	t.Parallel()
 	ops := []storage.Op{storage.Put("a", []byte("1")), storage.Put("b", nil), storage.Delete("a"), storage.Put("c", nil), storage.Put("a", []byte("2"))}
