@@ -103,6 +103,7 @@ type Store struct {
 	policies policyCache
 	batch    batchKey
 	meters   meters
+	indexed  atomic.Bool // every token with a lease is known to be in the index
 }
 
 // digest is a token's salted hash: its name on disk and in memory.

@@ -169,7 +169,7 @@ func TestOnlySaltedHashesAreStored(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, op := range other.Ops[1:] {
-		if _, same := e.m[op.Key]; same {
+		if _, same := e.m[op.Key]; same && op.Key != leaseIndexKey {
 			t.Errorf("two stores give the key %s to the same token: the salt does nothing", op.Key)
 		}
 	}

@@ -40,6 +40,9 @@ func (s *Store) clean(ctx context.Context) error {
 			return err
 		}
 	}
+	if err := s.index(ctx); err != nil {
+		return err
+	}
 	if err := s.expire(ctx); err != nil {
 		return err
 	}
@@ -77,31 +80,40 @@ func (s *Store) expire(ctx context.Context) error {
 // expireSecond ends what is listed under one second, a few tokens in one commit.
 func (s *Store) expireSecond(ctx context.Context, prefix string) error {
 	for {
-		names, err := s.entries.List(ctx, prefix, "", maxOps/6)
+		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		var ops []storage.Op
-		var gone []digest
-		for _, name := range names {
-			ops = append(ops, storage.Delete(prefix+name))
-			d, ok := parseDigest(name)
-			if !ok {
-				continue
-			}
-			e, err := s.settled(ctx, d)
-			switch {
-			case err == nil && (e.token.expired(s.now()) || e.token.Uses < 0):
-				ops = append(append(ops, s.traces(e)...), storage.Put(endedKey(d), markOf(e)))
-				gone = append(gone, d)
-			case err != nil && !errors.Is(err, errDenied):
-				return err
-			}
-		}
-		if err := s.commitEnd(ctx, ops, gone); err != nil {
+		if err := inParallel(names, maxOps/(mostTraces+2), func(some []string) error { return s.expireSome(ctx, prefix, some) }); err != nil {
 			return err
 		}
 	}
+}
+
+func (s *Store) expireSome(ctx context.Context, prefix string, names []string) error {
+	var ops []storage.Op
+	var gone []digest
+	for _, name := range names {
+		ops = append(ops, storage.Delete(prefix+name))
+		d, ok := parseDigest(name)
+		if !ok {
+			continue
+		}
+		e, err := s.settled(ctx, d)
+		switch {
+		case err == nil && (e.token.expired(s.now()) || e.token.Uses < 0):
+			ops = append(append(ops, s.traces(e)...), storage.Put(endedKey(d), markOf(e)))
+			gone = append(gone, d)
+		case err != nil && !errors.Is(err, errDenied):
+			return err
+		}
+	}
+	defer func() {
+		for _, d := range gone {
+			s.end(d)
+		}
+	}()
+	return s.commitEnd(ctx, ops, gone)
 }
 
 // settled reads a token that is dead already, after whatever was changing it. The caller needs no lock then: whoever changes a token
@@ -113,12 +125,12 @@ func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
 	return s.read(ctx, d)
 }
 
-// commitEnd writes the end of tokens.
+// commitEnd writes the end of tokens, and forgets them, also where it is not known whether it was written.
 func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
 	defer s.meters.expire.Since(time.Now())
 	defer func() {
 		for _, d := range gone {
-			s.end(d)
+			s.drop(d)
 		}
 	}()
 	return s.entries.Commit(ctx, storage.Batch{Ops: ops})
@@ -127,23 +139,26 @@ func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) 
 // marked handles every token with a mark, and then deletes the marks. Handling one may leave more.
 func (s *Store) marked(ctx context.Context, prefix string, handle func(context.Context, digest) error) error {
 	for {
-		names, err := s.entries.List(ctx, prefix, "", maxOps)
+		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		var ops []storage.Op
-		for _, name := range names {
-			if d, ok := parseDigest(name); ok {
-				if err := s.forgetMarked(ctx, prefix+name); err != nil {
-					return err
+		err = inParallel(names, maxOps, func(some []string) error {
+			var ops []storage.Op
+			for _, name := range some {
+				if d, ok := parseDigest(name); ok {
+					if err := s.forgetMarked(ctx, prefix+name); err != nil {
+						return err
+					}
+					if err := handle(ctx, d); err != nil {
+						return err
+					}
 				}
-				if err := handle(ctx, d); err != nil {
-					return err
-				}
+				ops = append(ops, storage.Delete(prefix+name))
 			}
-			ops = append(ops, storage.Delete(prefix+name))
-		}
-		if err := s.entries.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
+			return s.entries.Commit(ctx, storage.Batch{Ops: ops})
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -169,23 +184,20 @@ func (s *Store) forgetOf(ctx context.Context, accessor string) error {
 	return s.ended(ctx, accessor)
 }
 
-// children calls f with the hashes of a token's children, a few at a time, until there are none. f deletes their entries.
+// children calls f with the hashes of a token's children, n at a time from several goroutines, until there are none. f deletes their
+// entries.
 func (s *Store) children(ctx context.Context, parent digest, n int, f func([]digest) error) error {
 	prefix := childPrefix + parent.String() + "/"
 	for {
-		names, err := s.entries.List(ctx, prefix, "", n)
+		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		var some []digest
-		for _, name := range names {
-			d, ok := parseDigest(name)
-			if !ok {
-				return fmt.Errorf("%w: the key %s%s", ErrRecord, prefix, name)
-			}
-			some = append(some, d)
+		some := digestsOf(names, "")
+		if len(some) < len(names) {
+			return fmt.Errorf("%w: a key below %s", ErrRecord, prefix)
 		}
-		if err := f(some); err != nil {
+		if err := inParallel(some, n, f); err != nil {
 			return err
 		}
 	}
@@ -193,7 +205,7 @@ func (s *Store) children(ctx context.Context, parent digest, n int, f func([]dig
 
 // bury removes the children of a token that has ended. Those that have children themselves are marked in turn.
 func (s *Store) bury(ctx context.Context, parent digest) error {
-	return s.children(ctx, parent, maxOps/5, func(some []digest) error {
+	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
 		var ops []storage.Op
 		for _, d := range some {
 			more, err := s.buryOne(ctx, parent, d)
@@ -206,7 +218,7 @@ func (s *Store) bury(ctx context.Context, parent digest) error {
 	})
 }
 
-// buryOne gives the operations that remove a dead token: at most five.
+// buryOne gives the operations that remove a dead token: its traces, and one.
 func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
 	e, err := s.settled(ctx, d)
 	ops := []storage.Op{storage.Delete(childKey(parent, d))}
@@ -232,7 +244,7 @@ func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, er
 
 // adopt makes orphans of the children of a token that was revoked alone.
 func (s *Store) adopt(ctx context.Context, parent digest) error {
-	return s.children(ctx, parent, page, func(some []digest) error {
+	return s.children(ctx, parent, 1, func(some []digest) error {
 		for _, d := range some {
 			if err := s.adoptOne(ctx, parent, d); err != nil {
 				return err

@@ -237,7 +237,7 @@ func (c *creation) commit(ctx context.Context, d digest) error {
 		},
 	}
 	if !c.token.Expires.IsZero() {
-		b.Ops = append(b.Ops, storage.Put(expiryKey(c.token.Expires, d), mark))
+		b.Ops = append(b.Ops, storage.Put(expiryKey(c.token.Expires, d), mark), storage.Put(leaseKey(c.token, d), mark))
 	}
 	if !c.token.Orphan() {
 		b.Ops = append(b.Ops, storage.Put(childKey(c.parent.digest, d), mark))

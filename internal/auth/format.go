@@ -47,7 +47,7 @@ func FormatWith(rnd io.Reader, now time.Time, rootToken string) (*Formatted, err
 	if err != nil {
 		return nil, err
 	}
-	return &Formatted{RootToken: rootToken, Ops: append([]storage.Op{storage.Put(saltKey, marshalSalt(salt))}, ops...)}, nil
+	return &Formatted{RootToken: rootToken, Ops: append([]storage.Op{storage.Put(saltKey, marshalSalt(salt)), storage.Put(leaseIndexKey, mark)}, ops...)}, nil
 }
 
 // marshalSalt gives the record at "auth/salt": version u8 = 1 | 32 random bytes.

@@ -139,7 +139,7 @@ func TestChangesDuringUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := h.clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, released 0" {
+	if err := h.clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, released 0, lease 0, lease-far 1" {
 		t.Errorf("%v; left are %s", err, h.left())
 	}
 }
@@ -159,7 +159,7 @@ func TestTidy(t *testing.T) {
 	if err := h.clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.left(); got != "token 1, accessor 1, child 1, expiry 0, ended 0, released 0" {
+	if got := h.left(); got != "token 1, accessor 1, child 1, expiry 0, ended 0, released 0, lease 0, lease-far 0" {
 		t.Errorf("left are %s", got)
 	}
 }

@@ -105,13 +105,13 @@ func (h *house) keys(prefix string) int {
 // left are the entries of tokens besides the root token's.
 func (h *house) left() string {
 	out := ""
-	for _, p := range []string{tokenPrefix, accessorPrefix, childPrefix, expiryPrefix, endedPrefix, releasedPrefix} {
+	for _, p := range []string{tokenPrefix, accessorPrefix, childPrefix, expiryPrefix, endedPrefix, releasedPrefix, leasePrefix, farLeasePrefix} {
 		out += fmt.Sprintf("%s %d, ", strings.Trim(strings.TrimPrefix(p, "auth/"), "/"), h.keys(p))
 	}
 	return strings.TrimSuffix(out, ", ")
 }
 
-const onlyRoot = "token 1, accessor 1, child 0, expiry 0, ended 0, released 0"
+const onlyRoot = "token 1, accessor 1, child 0, expiry 0, ended 0, released 0, lease 0, lease-far 0"
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
@@ -133,7 +133,7 @@ func TestExpiry(t *testing.T) {
 	if err := h.clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.left(); got != "token 3, accessor 3, child 2, expiry 2, ended 0, released 0" {
+	if got := h.left(); got != "token 3, accessor 3, child 2, expiry 2, ended 0, released 0, lease 0, lease-far 2" {
 		t.Errorf("left are %s", got)
 	}
 	if len(h.ended) != 2 {
@@ -242,7 +242,7 @@ func TestRevokingATreeIsOneCommit(t *testing.T) {
 	if err := h.clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if got := h.left(); got != "token 2, accessor 2, child 1, expiry 0, ended 0, released 0" {
+	if got := h.left(); got != "token 2, accessor 2, child 1, expiry 0, ended 0, released 0, lease 0, lease-far 0" {
 		t.Errorf("left are %s", got)
 	}
 	if len(h.ended) != 40 {

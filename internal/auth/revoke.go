@@ -83,6 +83,9 @@ func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 	return nil
 }
 
+// mostTraces is how many they are at most.
+const mostTraces = 6
+
 // traces gives the deletions of all entries that a token has.
 func (s *Store) traces(e *entry) []storage.Op {
 	ops := []storage.Op{storage.Delete(tokenKey(e.digest))}
@@ -90,7 +93,7 @@ func (s *Store) traces(e *entry) []storage.Op {
 		ops = append(ops, storage.Delete(s.accessorKey(e.token.Accessor)))
 	}
 	if !e.token.Expires.IsZero() {
-		ops = append(ops, storage.Delete(expiryKey(e.token.Expires, e.digest)))
+		ops = append(ops, storage.Delete(expiryKey(e.token.Expires, e.digest)), storage.Delete(leaseKey(e.token, e.digest)))
 	}
 	if e.token.wraps() {
 		ops = append(ops, storage.Delete(wrappedKey(e.digest)))

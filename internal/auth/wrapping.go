@@ -98,6 +98,7 @@ func (s *Store) prepare(w Wrapping) (*Created, storage.Batch, error) {
 		storage.Put(tokenKey(d), record),
 		storage.Put(s.accessorKey(t.Accessor), marshalAccessor(d)),
 		storage.Put(expiryKey(t.Expires, d), mark),
+		storage.Put(leaseKey(t, d), mark),
 		storage.Put(wrappedKey(d), wrapped),
 	}
 	return &Created{Text: name, Token: t}, b, nil
