@@ -14,10 +14,15 @@ test: setup localstack lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
+# docker-compose.yml, end to end: by `docker compose`, or by the command in COMPOSE.
+.PHONY: test-compose
+test-compose: ; $(GO) test -tags compose -count=1 -timeout 90m -v ./internal/e2e/compose
+
 lint:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
 	$(GO) vet -tags failpoints ./internal/failpoint
+	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) tool staticcheck ./...
 
 bench: setup localstack build

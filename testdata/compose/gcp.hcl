@@ -13,6 +13,7 @@ seal "gcpckms" "gcp" {
   crypto_key  = "root"
   credentials = "/clients/sealgate.json"
   endpoint    = "gcp-kms:9010"
+  tls_ca_cert = "/clients/ca.pem"
 }
 
 audit "file" "stdout" { options { file_path = "stdout" } }
