@@ -76,7 +76,7 @@ func (o *options) missing(rest int) error {
 func (o *options) addAccount(v string) error {
 	name, list, ok := strings.Cut(v, "=")
 	if !ok || name == "admin-token" || name == "ca" {
-		return fmt.Errorf("want NAME=ROLE,...")
+		return errors.New("want NAME=ROLE[@RESOURCE][,ROLE]")
 	}
 	a := accountFlag{name: name}
 	for text := range strings.SplitSeq(list, ",") {

@@ -13,7 +13,7 @@
 //	admin-token         opens /standin, as a bearer
 //
 // Keys lie in -state, so that a restart does not lose them; without it they are gone at the end. A -key is made at the start if there is none of
-// its name, its key ring too. All files have mode 0600.
+// its name, its key ring too. All files but ca.pem have mode 0600.
 //
 //	-account sealgate=cloudkms.cryptoKeyEncrypterDecrypter,cloudkms.viewer     (roles of Google's; ROLE@RESOURCE limits one to a resource)
 //	-key projects/trial-project/locations/global/keyRings/sealgate/cryptoKeys/root          ("=hsm" behind it: protection level HSM)
@@ -23,6 +23,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
@@ -40,7 +42,10 @@ func main() {
 // run is the program: 0 when it was told to end, 1 when it cannot work, 2 when the command line cannot be meant.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)
-	if err != nil {
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+		return 0
+	case err != nil:
 		return 2
 	}
 	if o.check != "" {

@@ -77,7 +77,7 @@ func (o *options) certificate() (tls.Certificate, error) {
 		if err != nil {
 			return pair, err
 		}
-		return pair, gcpkms.WriteFile(ca, chain)
+		return pair, gcpkms.WriteFile(ca, chain, 0o644)
 	}
 	pair, err := tls.LoadX509KeyPair(ca, key)
 	if !errors.Is(err, fs.ErrNotExist) {
@@ -87,7 +87,7 @@ func (o *options) certificate() (tls.Certificate, error) {
 	if err != nil {
 		return tls.Certificate{}, err
 	}
-	if err := errors.Join(gcpkms.WriteFile(key, keyPEM), gcpkms.WriteFile(ca, certPEM)); err != nil {
+	if err := errors.Join(gcpkms.WriteFile(key, keyPEM, 0o600), gcpkms.WriteFile(ca, certPEM, 0o644)); err != nil {
 		return tls.Certificate{}, err
 	}
 	return tls.X509KeyPair(certPEM, keyPEM)
@@ -110,7 +110,7 @@ func (o *options) account(s *gcpkms.Service, a accountFlag, tokenURL string) err
 	if err != nil {
 		return err
 	}
-	return gcpkms.WriteFile(path, data)
+	return gcpkms.WriteFile(path, data, 0o600)
 }
 
 // keyOf reads the private key of a credentials file.
@@ -146,7 +146,7 @@ func (o *options) adminToken() (string, error) {
 	data, err := os.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		token := rand.Text()
-		return token, gcpkms.WriteFile(path, []byte(token+"\n"))
+		return token, gcpkms.WriteFile(path, []byte(token+"\n"), 0o600)
 	}
 	token := strings.TrimSpace(string(data))
 	if err == nil && token == "" {

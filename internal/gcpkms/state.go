@@ -75,7 +75,7 @@ func (s *Service) save() error {
 	}
 	data, err := json.MarshalIndent(stateFile{What: whatItIs, Version: stateVersion, Rings: s.rings}, "", " ")
 	if err == nil {
-		err = WriteFile(s.o.State, data)
+		err = WriteFile(s.o.State, data, 0o600)
 	}
 	if err != nil {
 		s.o.Log.Error("the state could not be written", "file", s.o.State, "error", err)
@@ -84,14 +84,14 @@ func (s *Service) save() error {
 	return nil
 }
 
-// WriteFile writes a file with mode 0600 so that it is there as a whole or not at all.
-func WriteFile(path string, data []byte) error {
+// WriteFile writes a file so that it is there as a whole or not at all.
+func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".standin-*")
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(data)
-	err = errors.Join(err, f.Sync(), f.Close())
+	err = errors.Join(err, f.Chmod(mode), f.Sync(), f.Close())
 	if err == nil {
 		err = os.Rename(f.Name(), path)
 	}

@@ -151,6 +151,7 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 		if try == tries || !again(err) || !pause(ctx, firstWait<<(try-1)) {
 			return err
 		}
+		//lint:ignore SA1019 it is deprecated because of pools, and this one has one connection: see options
 		client.Connection().ResetConnectBackoff()
 	}
 }

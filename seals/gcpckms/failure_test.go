@@ -2,7 +2,6 @@ package gcpckms_test
 
 import (
 	"context"
-	"errors"
 	"net"
 	"strings"
 	"testing"
@@ -53,7 +52,7 @@ func TestEveryStatusHasAClass(t *testing.T) {
 		for method, want := range map[string]seals.Class{"Encrypt": c.encrypt, "Decrypt": c.decrypt} {
 			before := r.kms.Calls()[method]
 			r.inject(gcpkms.Fault{Method: method, Code: c.code, Message: c.message})
-			err := errors.New("neither")
+			var err error
 			if method == "Encrypt" {
 				_, err = w.Encrypt(t.Context(), []byte("root key"))
 			} else {
@@ -209,7 +208,7 @@ func TestUntrustedServer(t *testing.T) {
 	r := newRig(t, gcpkms.Options{})
 	cert, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
 	must(t, err)
-	must(t, gcpkms.WriteFile(r.ca, cert))
+	must(t, gcpkms.WriteFile(r.ca, cert, 0o644))
 	_, err = r.open().Encrypt(t.Context(), []byte("x"))
 	if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || !strings.Contains(f.Remedy, "tls_ca_cert") {
 		t.Errorf("%v; want misconfigured", err)

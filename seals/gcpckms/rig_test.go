@@ -87,7 +87,7 @@ func (r *rig) renew(key int, roles ...string) {
 	r.grant(key, roles...)
 	data, err := gcpkms.Credentials("sealgate", rsaKey[key](), r.server.TokenURL())
 	must(r.t, err)
-	must(r.t, gcpkms.WriteFile(r.account, data))
+	must(r.t, gcpkms.WriteFile(r.account, data, 0o600))
 }
 
 // grant does so without writing the file.
