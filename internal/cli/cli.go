@@ -76,7 +76,7 @@ func commands(env Env) map[string]cli.CommandFactory {
 	for _, build := range append([]func(*base) *command{
 		statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 		rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
-		custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
+		membersCommand, custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 		transcriptVerifyCommand,
 		readCommand, writeCommand, listCommand, deleteCommand,
 		patchCommand, scanCommand, unwrapCommand, pathHelpCommand,
