@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/doors/kv"
 	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/alicloudkms"
 	"github.com/sealgate/sealgate/seals/awskms"
 	"github.com/sealgate/sealgate/seals/azurekeyvault"
 	"github.com/sealgate/sealgate/seals/gcpckms"
@@ -28,6 +29,7 @@ import (
 
 // providers are the seals that this program can be configured with, by their type.
 var providers = map[string]seals.Factory{
+	"alicloudkms":   alicloudkms.New,
 	"awskms":        awskms.New,
 	"gcpckms":       gcpckms.New,
 	"azurekeyvault": azurekeyvault.New,
