@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os/signal"
 	"strings"
@@ -17,6 +18,8 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/doctor"
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
+	"github.com/sealgate/sealgate/internal/storage/etcd"
+	"github.com/sealgate/sealgate/internal/storage/postgres"
 )
 
 // doctorCommand is `sealgate doctor`.
@@ -113,13 +116,24 @@ func (c *doctorCommand) refuse(err error) int {
 
 // peek opens a storage without changing it.
 func peek(ctx context.Context, s *config.Storage) (doctor.Reader, error) {
+	log := slog.New(slog.DiscardHandler)
 	switch s.Type {
 	case "inmem":
 		return nil, nil
-	case "bbolt", "file":
-		return bbolt.Peek(ctx, s.Path)
+	case "etcd":
+		o := etcdOptions(s.Etcd, log)
+		o.LookOnly, o.DisableCompaction = true, true
+		return etcd.Open(ctx, o)
+	case "postgresql":
+		o := postgresOptions(s.PostgreSQL, log)
+		o.SkipCreateTable, o.ConnectRetries = true, 1
+		store, err := postgres.Open(ctx, o)
+		if errors.Is(err, postgres.ErrTables) && !s.PostgreSQL.SkipCreateTable {
+			return nil, fmt.Errorf("%w: there are no tables yet", fs.ErrNotExist)
+		}
+		return store, err
 	}
-	return openStore(s, slog.New(slog.DiscardHandler))
+	return bbolt.Peek(ctx, s.Path)
 }
 
 func (c *doctorCommand) show(r *doctor.Report, quiet bool) {

@@ -156,9 +156,9 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 	case "inmem":
 		return inmem.New(), nil
 	case "etcd":
-		store, err = openEtcd(ctx, s.Etcd, log)
+		store, err = etcd.Open(ctx, etcdOptions(s.Etcd, log))
 	case "postgresql":
-		store, err = openPostgreSQL(ctx, s.PostgreSQL, log)
+		store, err = postgres.Open(ctx, postgresOptions(s.PostgreSQL, log))
 	default:
 		store, err = bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
 	}
@@ -168,20 +168,20 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 	return store, nil
 }
 
-func openEtcd(ctx context.Context, e *config.Etcd, log *slog.Logger) (storage.Store, error) {
-	return etcd.Open(ctx, etcd.Options{
+func etcdOptions(e *config.Etcd, log *slog.Logger) etcd.Options {
+	return etcd.Options{
 		Endpoints: e.Address, Path: e.Path, Username: e.Username, Password: e.Secrets["password"],
 		CAFile: e.TLSCAFile, CertFile: e.TLSCertFile, KeyFile: e.TLSKeyFile, ServerName: e.TLSServerName,
 		RequestTimeout: e.RequestTimeout, LeaseTTL: e.LeaseTTL, DisableCompaction: e.DisableCompaction, Log: log,
-	})
+	}
 }
 
-func openPostgreSQL(ctx context.Context, p *config.PostgreSQL, log *slog.Logger) (storage.Store, error) {
-	return postgres.Open(ctx, postgres.Options{
+func postgresOptions(p *config.PostgreSQL, log *slog.Logger) postgres.Options {
+	return postgres.Options{
 		URL: p.Secrets["connection_url"], Table: p.Table, SkipCreateTable: p.SkipCreateTable,
 		MaxParallel: int(p.MaxParallel), MaxIdle: int(p.MaxIdle), ConnectRetries: int(p.ConnectRetries),
 		CallTimeout: p.RequestTimeout, Lease: p.LeaseTTL, Log: log,
-	})
+	}
 }
 
 // newTrail starts the audit devices that the configuration names.

@@ -3,6 +3,7 @@ package etcd
 import (
 	"context"
 	"fmt"
+	"io/fs"
 	"strings"
 	"time"
 
@@ -100,6 +101,9 @@ func (s *Store) prepare(ctx context.Context) error {
 		return fmt.Errorf("%w below %s: it was written by a newer program; use that one", ErrFormat, s.keys.base)
 	case len(mark) == 1 || len(any) > 0:
 		return fmt.Errorf("%w below %s in etcd: choose another path", storage.ErrForeign, s.keys.base)
+	}
+	if s.o.LookOnly {
+		return fmt.Errorf("%w: nothing lies below %s in etcd", fs.ErrNotExist, s.keys.base)
 	}
 	_, err = s.txn(ctx, "marking the path", &pb.TxnRequest{
 		Compare: []*pb.Compare{absent(s.keys.format)}, Success: []*pb.RequestOp{putOp(s.keys.format, []byte(formatText))},

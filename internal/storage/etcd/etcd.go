@@ -61,6 +61,8 @@ type Options struct {
 
 	RequestTimeout time.Duration // of every call
 	LeaseTTL       time.Duration // how long the office stays after its holder fell silent; the same on all nodes, best
+	// LookOnly makes Open mark no path: where nothing lies there yet, it returns fs.ErrNotExist.
+	LookOnly bool
 	// DisableCompaction leaves the history to etcd's own --auto-compaction-retention: for an etcd whose history others need.
 	DisableCompaction bool
 
