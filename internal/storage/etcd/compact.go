@@ -61,8 +61,8 @@ func (w *sweeper) compact(ctx context.Context) {
 	case err == nil, is(err, rpctypes.ErrCompacted), ctx.Err() != nil: // somebody else did; or we are no longer the leader
 	case is(err, rpctypes.ErrPermissionDenied):
 		if w.denied.CompareAndSwap(false, true) {
-			s.log.Warn("etcd does not let this user compact its history: start etcd with --auto-compaction-retention=5m, or it will reach its quota;" +
-				" then set disable_compaction")
+			s.log.Warn("etcd does not let this user compact its history, and would reach its quota some day: start etcd with" +
+				" --auto-compaction-retention=5m, and set disable_compaction")
 		}
 	default:
 		s.log.Warn("compacting etcd's history failed; it is tried again", "in", compactEvery.String(), "error", s.explain(ctx, "compacting", err))

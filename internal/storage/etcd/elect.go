@@ -67,7 +67,7 @@ func (s *Store) look(ctx context.Context) (seat, error) {
 	return out, nil
 }
 
-// Leader implements storage.Elector. A leader whose lease has not been renewed for its whole length, as this node sees it, is not in office.
+// Leader implements storage.Elector. A leader whose lease was not renewed for its whole length, as this node sees it, is not in office.
 func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, 0, err

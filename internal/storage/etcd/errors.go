@@ -67,7 +67,8 @@ func (s *Store) cause(err error) string {
 	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "remote error: tls: bad certificate"),
 		strings.Contains(text, "remote error: tls: unknown certificate"):
 		return "refuses the client's certificate: set tls_cert_file and tls_key_file to one that it trusts (" + text + ")"
-	case strings.Contains(text, "first record does not look like a TLS handshake"), strings.HasSuffix(text, `authentication handshake failed: EOF"`):
+	case strings.Contains(text, "first record does not look like a TLS handshake"),
+		strings.HasSuffix(text, `authentication handshake failed: EOF"`):
 		return "speaks no TLS: it listens for http, or another program does (" + text + ")"
 	case closed(text) && !s.o.secure():
 		return "closed the connection: it may want https (" + text + ")"
