@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/kms"
@@ -24,15 +25,15 @@ var states = map[types.KeyState]string{
 	types.KeyStateUnavailable: "unavailable", types.KeyStateCreating: "creating", types.KeyStateUpdating: "updating",
 }
 
-// KeyId returns the canonical ARN of the key that encrypts. Where kms_key_id is that ARN, nobody is asked; of an alias it is where the alias points
-// now.
+// KeyId returns the canonical ARN of the key that encrypts. Where kms_key_id is that ARN, nobody is asked; of an alias it is where
+// the alias points now.
 func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	if arn := w.known(); arn != "" && !isAlias(w.set.key) {
 		return arn, nil
 	}
-	meta, err := w.describe(ctx)
+	meta, err := w.describe(ctx, false)
 	if err == nil {
-		w.learn(aws.ToString(meta.Arn))
+		w.learn(aws.ToString(meta.Arn), nil)
 		return aws.ToString(meta.Arn), nil
 	}
 	if !forbidden(err) {
@@ -42,35 +43,27 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return aws.ToString(out.KeyId), nil
+	return out.arn, nil
 }
 
-// trialContext marks what is encrypted only to learn about the key.
-var trialContext = map[string]string{"sealgate": "trial"}
-
-// trial encrypts random bytes, for what AWS tells with it.
-func (w *Wrapper) trial(ctx context.Context) (*kms.EncryptOutput, error) {
-	noise := make([]byte, dataKeyLen)
-	_, _ = rand.Read(noise) // never fails
-	return w.wrap(ctx, noise, trialContext)
-}
-
-// KeyVersion returns the id of the key material that Encrypt uses now, "" where AWS does not tell it. It
-// asks DescribeKey; where that is not allowed, it encrypts something and decrypts it again.
+// KeyVersion returns the id of the key material that Encrypt uses now, "" where AWS does not tell it. It asks
+// DescribeKey; where that is not allowed, it decrypts what was encrypted last.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
-	meta, err := w.describe(ctx)
+	meta, err := w.describe(ctx, false)
 	if err == nil {
 		return aws.ToString(meta.CurrentKeyMaterialId), nil
 	}
 	if !forbidden(err) {
 		return "", err
 	}
-	out, err := w.trial(ctx)
-	if err != nil {
-		return "", err
+	last := w.latest()
+	if last == nil {
+		if last, err = w.trial(ctx); err != nil {
+			return "", err
+		}
 	}
-	back, err := ask(ctx, w, "decrypt", aws.ToString(out.KeyId), decryptCall,
-		&kms.DecryptInput{KeyId: out.KeyId, CiphertextBlob: out.CiphertextBlob, EncryptionContext: trialContext})
+	back, err := ask(ctx, w, "decrypt", last.arn, decryptCall,
+		&kms.DecryptInput{KeyId: &last.arn, CiphertextBlob: last.blob, EncryptionContext: last.pairs})
 	if err != nil {
 		return "", err
 	}
@@ -78,9 +71,30 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	return aws.ToString(back.KeyMaterialId), nil
 }
 
-// describe asks AWS about the key. By a key's ARN an answer about another key is refused.
-func (w *Wrapper) describe(ctx context.Context) (*types.KeyMetadata, error) {
+// trial encrypts random bytes, for what AWS tells with it.
+func (w *Wrapper) trial(ctx context.Context) (*wrapped, error) {
+	noise := make([]byte, dataKeyLen)
+	_, _ = rand.Read(noise) // never fails
+	return w.wrap(ctx, noise, map[string]string{"sealgate": "trial"})
+}
+
+// askAgain is how long a refusal of DescribeKey is believed by those who can do without it.
+const askAgain = 30 * time.Minute
+
+// describe asks AWS about the key, even where it has refused a while ago.
+func (w *Wrapper) describe(ctx context.Context, even bool) (*types.KeyMetadata, error) {
+	w.mu.Lock()
+	refused := w.refused
+	w.mu.Unlock()
+	if !even && refused.err != nil && time.Now().Before(refused.until) {
+		return nil, refused.err
+	}
 	out, err := ask(ctx, w, "describe", w.set.key, describeCall, &kms.DescribeKeyInput{KeyId: &w.set.key})
+	w.mu.Lock()
+	if w.refused.err = nil; forbidden(err) {
+		w.refused.err, w.refused.until = err, time.Now().Add(askAgain)
+	}
+	w.mu.Unlock()
 	if err != nil {
 		return nil, err
 	}
@@ -94,9 +108,10 @@ func (w *Wrapper) describe(ctx context.Context) (*types.KeyMetadata, error) {
 // forbidden reports that the credentials are good, and not allowed to do this.
 func forbidden(err error) bool { return strings.HasPrefix(code(err), "AccessDenied") }
 
-// Describe tells what DescribeKey and GetKeyRotationStatus tell, as far as they are allowed.
+// Describe tells what DescribeKey tells, in one call, and what GetKeyRotationStatus told when the key's material was last
+// seen to be new; each as far as it is allowed.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
-	meta, err := w.describe(ctx)
+	meta, err := w.describe(ctx, true)
 	if forbidden(err) {
 		return w.degraded(), nil
 	}
@@ -136,7 +151,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		s.Detail["alias"] = w.set.key
 	}
 	if s.State == "enabled" && meta.Origin == types.OriginTypeAwsKms {
-		s.Detail["rotation"] = w.rotation(ctx, s.ID)
+		s.Detail["rotation"] = w.rotation(ctx, s)
 	}
 	return s, nil
 }
@@ -152,20 +167,34 @@ func (w *Wrapper) degraded() seals.KeyState {
 	return s
 }
 
+// schedule is what was learnt of a key's rotation, for as long as its material stays the same.
+type schedule struct {
+	arn, material, text string
+}
+
 // rotation tells of the key's rotation, in a sentence; what may not be asked is said so.
-func (w *Wrapper) rotation(ctx context.Context, arn string) string {
-	out, err := ask(ctx, w, "ask for the rotation of", arn, rotationCall, &kms.GetKeyRotationStatusInput{KeyId: &arn})
+func (w *Wrapper) rotation(ctx context.Context, key seals.KeyState) string {
+	w.mu.Lock()
+	kept := w.schedule
+	w.mu.Unlock()
+	if kept.text != "" && kept.arn == key.ID && kept.material == key.Version {
+		return kept.text
+	}
+	out, err := ask(ctx, w, "ask for the rotation of", key.ID, rotationCall, &kms.GetKeyRotationStatusInput{KeyId: &key.ID})
+	text := "on demand only"
 	switch {
 	case forbidden(err):
-		return "unknown: kms:GetKeyRotationStatus is not allowed"
+		text = "unknown: kms:GetKeyRotationStatus is not allowed"
 	case err != nil:
 		return "unknown: " + seals.Classify(err).Err.Error()
-	case !out.KeyRotationEnabled:
-		return "on demand only"
+	case out.KeyRotationEnabled:
+		text = fmt.Sprintf("every %d days", aws.ToInt32(out.RotationPeriodInDays))
+		if out.NextRotationDate != nil {
+			text += ", next on " + out.NextRotationDate.UTC().Format("2006-01-02")
+		}
 	}
-	text := fmt.Sprintf("every %d days", aws.ToInt32(out.RotationPeriodInDays))
-	if out.NextRotationDate != nil {
-		text += ", next on " + out.NextRotationDate.UTC().Format("2006-01-02")
-	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.schedule = schedule{key.ID, key.Version, text}
 	return text
 }

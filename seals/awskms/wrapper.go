@@ -22,8 +22,22 @@ type Wrapper struct {
 	set  settings
 	log  *slog.Logger
 	conn connection
-	mu   sync.Mutex
-	arn  string // canonical ARN of the key that encrypts, "" until it is known
+
+	mu       sync.Mutex
+	arn      string   // canonical ARN of the key that encrypts, "" until it is known
+	last     *wrapped // what was encrypted last
+	schedule schedule
+	refused  struct { // of DescribeKey
+		err   error
+		until time.Time
+	}
+}
+
+// wrapped is what the KMS made of a data key.
+type wrapped struct {
+	arn   string // canonical
+	blob  []byte
+	pairs map[string]string
 }
 
 var (
@@ -145,7 +159,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 	if err != nil {
 		return nil, err
 	}
-	blob, err := seal(dataKey, out.CiphertextBlob, aws.ToString(out.KeyId), plaintext, o.WithAad)
+	blob, err := seal(dataKey, out.blob, out.arn, plaintext, o.WithAad)
 	if err != nil {
 		return nil, seals.Classify(w.caused("encrypt", err))
 	}
@@ -153,7 +167,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 }
 
 // wrap encrypts a data key, and checks what AWS says about it.
-func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]string) (*kms.EncryptOutput, error) {
+func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]string) (*wrapped, error) {
 	out, err := ask(ctx, w, "encrypt", w.set.key, encryptCall,
 		&kms.EncryptInput{KeyId: &w.set.key, Plaintext: dataKey, EncryptionContext: pairs})
 	if err != nil {
@@ -169,14 +183,25 @@ func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]str
 		return nil, seals.Fail(seals.WrongKey, w.caused("encrypt", fmt.Errorf("%s encrypted, and %s was asked to", arn, w.set.key)),
 			"see whether endpoint is that of AWS KMS, and what stands in between")
 	}
-	w.learn(arn)
-	return out, nil
+	last := &wrapped{arn, out.CiphertextBlob, pairs}
+	w.learn(arn, last)
+	return last, nil
 }
 
-func (w *Wrapper) learn(arn string) {
+// learn remembers which key encrypts, and what it encrypted last.
+func (w *Wrapper) learn(arn string, last *wrapped) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.arn = arn
+	if last != nil {
+		w.last = last
+	}
+}
+
+func (w *Wrapper) latest() *wrapped {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
 }
 
 func (w *Wrapper) known() string {
