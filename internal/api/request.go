@@ -53,6 +53,7 @@ type request struct {
 	next, prev *request
 
 	wrapTTL  time.Duration // how long the answer is to be wrapped; 0: not at all
+	wrapJWT  bool          // its token is to be a JWT
 	wrapping string        // the wrapping token that is to be opened
 
 	limitOnRecord bool // it exceeded a quota, and such requests are audited

@@ -18,6 +18,7 @@ var wrappingRoutes = []route{
 	{write, "sys/wrapping/wrap", anyBody, withToken, auth.Update | auth.Create, false, doubleStyle, 0, (*handler).wrapData},
 	{get, "sys/wrapping/lookup", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
 	{write, "sys/wrapping/lookup", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
+	{get, "sys/wrapping/pubkey", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrappingKey},
 	{write, "sys/wrapping/unwrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).unwrap},
 	{write, "sys/wrapping/rewrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).rewrap},
 }
@@ -25,6 +26,7 @@ var wrappingRoutes = []route{
 var wrappingDocs = map[string]doc{
 	"sys/wrapping/wrap":   {Text: "Gives back what it is given, in a wrapping token. Takes any fields.", Read: true, Open: true},
 	"sys/wrapping/lookup": {Text: "Tells of a wrapping token, without opening it.", Read: true, Body: wrapFields},
+	"sys/wrapping/pubkey": {Text: "The key by which wrapping tokens in the form of a JWT can be checked."},
 	"sys/wrapping/unwrap": {Text: "Hands out what a wrapping token holds, once.", Read: true, Body: wrapFields},
 	"sys/wrapping/rewrap": {Text: "Moves what a wrapping token holds to a new one.", Read: true, Body: wrapFields},
 }
@@ -41,10 +43,7 @@ func (q *request) readWrapTTL() error {
 	if err != nil || ttl < 0 {
 		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
 	}
-	if ttl > 0 && strings.EqualFold(q.http.Header.Get("X-Vault-Wrap-Format"), "jwt") {
-		return fault.New(fault.Invalid, "wrapping tokens in the format jwt are not there: send the request without X-Vault-Wrap-Format")
-	}
-	q.wrapTTL = ttl
+	q.wrapTTL, q.wrapJWT = ttl, ttl > 0 && strings.EqualFold(q.http.Header.Get("X-Vault-Wrap-Format"), "jwt")
 	return nil
 }
 
@@ -66,7 +65,14 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 	if a == nil || a.wrap != nil || a.status == http.StatusNoContent || a.status >= http.StatusMultipleChoices || q.active == nil || q.sent {
 		return a, nil
 	}
-	made, err := h.enclose(ctx, q, a)
+	var err error
+	if q.wrapJWT { // what cannot be signed is not wrapped either
+		_, err = q.active.Tokens().WrappingPublicKey(ctx)
+	}
+	var made *auth.Created
+	if err == nil {
+		made, err = h.enclose(ctx, q, a)
+	}
 	if err != nil {
 		h.abandon(ctx, q, a)
 		return nil, err
@@ -75,7 +81,28 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 	if a.auth != nil {
 		accessor = a.auth.Accessor
 	}
-	return &answer{wrap: describeWrap(made, accessor)}, nil
+	return q.wrapped(ctx, made, accessor)
+}
+
+// wrapped is the answer that tells of a wrapping token, in the form that was asked for.
+func (q *request) wrapped(ctx context.Context, made *auth.Created, accessor string) (*answer, error) {
+	w := describeWrap(made, accessor)
+	if q.wrapJWT {
+		var err error
+		if w.Token, err = q.active.Tokens().SignWrapping(ctx, made); err != nil {
+			return nil, err
+		}
+	}
+	return &answer{wrap: w}, nil
+}
+
+// wrappingKey shows the key by which wrapping tokens in the form of a JWT can be checked.
+func (h *handler) wrappingKey(ctx context.Context, q *request) (*answer, error) {
+	key, err := q.active.Tokens().WrappingPublicKey(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return shown(map[string]string{"public_key": key})
 }
 
 // abandon ends the token that an answer would have handed out. One that was renewed is known already, and goes on.
@@ -201,9 +228,10 @@ func (h *handler) unwrap(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) rewrap(ctx context.Context, q *request) (*answer, error) {
+	q.wrapJWT = q.wrapJWT || strings.EqualFold(q.http.Header.Get("X-Vault-Wrap-Format"), "jwt")
 	made, accessor, err := q.active.Tokens().Rewrap(ctx, q.wrapping)
 	if err != nil {
 		return nil, err
 	}
-	return &answer{wrap: describeWrap(made, accessor)}, nil
+	return q.wrapped(ctx, made, accessor)
 }

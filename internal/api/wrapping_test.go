@@ -96,7 +96,6 @@ func TestWrappingEndpoints(t *testing.T) {
 	}
 	w.expect("a write that answers nothing", w.do("PUT", "secret/x", `{"a":1}`, "X-Vault-Wrap-TTL", "60"), 204, "")
 	w.expect("an error", w.do("GET", "secret/nothing", "", "X-Vault-Wrap-TTL", "60"), 404, `{"errors":[]}`)
-	w.expect("the format jwt", w.do("GET", "secret/x", "", "X-Vault-Wrap-TTL", "60", "X-Vault-Wrap-Format", "jwt"), 400, "")
 }
 
 // TestTrap30AWrappingTokenUsedElsewhereIsConsumed: whoever it was meant for notices.

@@ -102,6 +102,7 @@ type Store struct {
 
 	policies policyCache
 	batch    batchKey
+	wrapKey  wrappingKey
 	meters   meters
 	indexed  atomic.Bool // every token with a lease is known to be in the index
 }

@@ -109,6 +109,10 @@ var errWrapping = fault.New(fault.Invalid, "wrapping token is not valid or does 
 
 // Wrapped tells of a wrapping token without using it. What is none, or none any more, is a [fault.Invalid].
 func (s *Store) Wrapped(ctx context.Context, token string) (*Token, error) {
+	token, err := s.wrappingID(ctx, token)
+	if err != nil {
+		return nil, err
+	}
 	e, err := s.find(ctx, token)
 	if errors.Is(err, errDenied) || err == nil && !e.token.wraps() {
 		return nil, errWrapping
@@ -148,6 +152,10 @@ func (s *Store) Rewrap(ctx context.Context, token string) (*Created, string, err
 
 // unwrap ends a wrapping token; what more gives is part of the commit.
 func (s *Store) unwrap(ctx context.Context, token string, more func(*Unwrapped) (storage.Batch, error)) (*Unwrapped, error) {
+	token, err := s.wrappingID(ctx, token)
+	if err != nil {
+		return nil, err
+	}
 	if _, err := s.Wrapped(ctx, token); err != nil {
 		return nil, err
 	}
