@@ -212,6 +212,10 @@ func (s *Store) certain(ctx context.Context) error {
 	case <-d.over:
 		return nil
 	case <-limited.Done():
-		return s.explain(ctx, "reading", fmt.Errorf("%w: the outcome of a commit is unknown, and PostgreSQL cannot be asked", storage.ErrUnavailable))
+		err := fmt.Errorf("%w: the outcome of a commit is unknown, and PostgreSQL does not tell", storage.ErrUnavailable)
+		if cause := s.outage.Load(); cause != nil {
+			err = fmt.Errorf("%w: %w", err, *cause)
+		}
+		return s.explain(ctx, "reading", err)
 	}
 }

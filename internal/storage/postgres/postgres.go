@@ -77,6 +77,8 @@ type Store struct {
 	conn *pgx.ConnConfig // of connections outside the pool
 	pool *pgxpool.Pool
 	sql  statements
+	// window is how many revisions the table of changes keeps at least.
+	window int64
 
 	gate    sync.RWMutex // senders to queue hold it shared
 	queue   chan *request
@@ -107,7 +109,7 @@ func Open(ctx context.Context, o Options) (storage.Store, error) {
 		return nil, err
 	}
 	o.defaults()
-	s := &Store{o: o, log: o.Log, queue: make(chan *request, queueLength), ended: make(chan struct{})}
+	s := &Store{o: o, log: o.Log, window: keepRevisions, queue: make(chan *request, queueLength), ended: make(chan struct{})}
 	names, err := tableNames(o.Table)
 	if err != nil {
 		return nil, err

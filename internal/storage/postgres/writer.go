@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	window     = 10000 // revisions that the table of changes keeps, at least
-	pruneEvery = 1000
-	probeAfter = time.Second
+	keepRevisions = 10000 // in the table of changes, at least
+	pruneEvery    = 1000  // batches
+	probeAfter    = time.Second
 )
 
 // writer is the one goroutine that commits, with a connection of its own.
@@ -162,7 +162,7 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 	if err := network.SetDeadline(time.Now().Add(w.store.o.CallTimeout)); err != nil {
 		return o, err
 	}
-	defer func() { _ = network.SetDeadline(time.Time{}) }() // it fails on a closed connection alone
+	defer func() { _ = network.SetDeadline(time.Time{}) }()             // it fails on a closed connection alone
 	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests)) //nolint:gosec // the database counts epochs in 63 bits
 	prune := w.count+len(g.requests) >= pruneEvery
 	if g.mixed {
@@ -173,7 +173,7 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 		b.Queue("puts", epoch, n, some(keys), some(values), some(batches))
 	}
 	if prune {
-		b.Queue("prune", window)
+		b.Queue("prune", w.store.window)
 	}
 	results := w.conn.SendBatch(context.Background(), b)
 	var batches []int32

@@ -1,0 +1,230 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+)
+
+func campaign(t testing.TB, s *Store, identity string) *leadership {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), patience)
+	defer cancel()
+	l, err := s.Campaign(ctx, []byte(identity))
+	if err != nil {
+		t.Fatalf("Campaign of %s: %v", identity, err)
+	}
+	return l.(*leadership)
+}
+
+func lost(t testing.TB, l storage.Leadership) {
+	t.Helper()
+	select {
+	case <-l.Lost():
+	case <-time.After(patience):
+		t.Fatal("the loss of the office was not told")
+	}
+}
+
+// TestLateCommit: a leader is cut off with a commit on its way. Another is elected, and the commit, when it comes, is refused.
+func TestLateCommit(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	a, proxy := behindProxy(t, url, Options{})
+	b := open(t, Options{URL: url})
+	put(t, a, "k", "before")
+	first := campaign(t, a, "a")
+	write := func(s *Store, epoch uint64, value string) error {
+		return s.Commit(context.Background(), storage.Batch{Epoch: epoch, Ops: []storage.Op{storage.Put("k", []byte(value))}})
+	}
+	if err := write(a, first.Epoch(), "first"); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Stall()
+	late := make(chan error)
+	go func() { late <- write(a, first.Epoch(), "late") }()
+	second := campaign(t, b, "b")
+	if first.Held() {
+		t.Error("two hold the office")
+	}
+	lost(t, first)
+	if err := write(b, second.Epoch(), "second"); err != nil {
+		t.Fatal(err)
+	}
+	proxy.Resume()
+	wantError(t, <-late, storage.ErrFenced)
+	holds(t, b, "k", "second")
+	holds(t, a, "k", "second")
+	if err := write(b, second.Epoch(), "third"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestStoppedInCommit: a leader that stops in the middle of sending a commit has the seat locked. It does not keep others from it.
+func TestStoppedInCommit(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	a, proxy := behindProxy(t, url, Options{})
+	b := open(t, Options{URL: url})
+	campaign(t, a, "a")
+	lockSeat(t, url, a.sql.writerName)
+	proxy.Stall()
+	second := campaign(t, b, "b")
+	if err := b.Commit(t.Context(), storage.Batch{Epoch: second.Epoch(), Ops: []storage.Op{storage.Put("k", nil)}}); err != nil {
+		t.Error(err)
+	}
+	proxy.Resume()
+}
+
+// TestDatabaseClockSteps: forward, the office is free by the database's clock while its holder is certain of it; backward, the
+// lease seems to go on for an hour when the holder is gone.
+func TestDatabaseClockSteps(t *testing.T) {
+	t.Parallel()
+	for _, step := range []string{"-1 hour", "1 hour"} {
+		url := pgtest.Database(t)
+		a, proxy := behindProxy(t, url, Options{})
+		b := open(t, Options{URL: url})
+		first := campaign(t, a, "a")
+		elected := make(chan bool, 1)
+		go func() {
+			_, err := b.Campaign(t.Context(), []byte("b"))
+			if err != nil {
+				t.Errorf("Campaign: %v", err)
+			}
+			elected <- first.Held()
+		}()
+		proxy.Stall()
+		pgtest.Exec(t, url, `UPDATE `+DefaultTable+`_seat SET expires = expires + interval '`+step+`'`)
+		select {
+		case both := <-elected:
+			if both {
+				t.Errorf("after a step by %s two hold the office", step)
+			}
+		case <-time.After(patience):
+			t.Errorf("after a step by %s nobody is elected", step)
+		}
+		proxy.Resume()
+	}
+}
+
+// TestStoppedProcess: who was stopped for longer than the lease does not take the office for held when it goes on, though nothing told
+// it of the loss yet.
+func TestStoppedProcess(t *testing.T) {
+	t.Parallel()
+	var later clock
+	s := open(t, Options{URL: pgtest.Database(t), Lease: time.Minute, Now: later.now})
+	l := campaign(t, s, "a")
+	if !l.Held() {
+		t.Error("a new office is not held")
+	}
+	later.advance(50 * time.Second)
+	if !l.Held() {
+		t.Error("the office is not held within its lease")
+	}
+	later.advance(5 * time.Second)
+	if l.Held() {
+		t.Error("the office is held at the end of its lease")
+	}
+}
+
+// TestManyCandidates: one after the other, never two, and epochs grow. Every second one resigns, the others are cut off.
+func TestManyCandidates(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	var inOffice atomic.Int32
+	var epochs sync.Map
+	var wg sync.WaitGroup
+	for n := range 4 {
+		wg.Go(func() {
+			s, proxy := behindProxy(t, url, Options{Lease: 900 * time.Millisecond})
+			for round := range 3 {
+				l := campaign(t, s, fmt.Sprint("node ", n))
+				if inOffice.Add(1) != 1 {
+					t.Error("two in office")
+				}
+				if _, again := epochs.LoadOrStore(l.Epoch(), n); again {
+					t.Errorf("epoch %d came twice", l.Epoch())
+				}
+				err := s.Commit(context.Background(), storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put("leader", []byte{byte(n)})}})
+				if err != nil && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrUnavailable) {
+					t.Errorf("the leader's commit: %v", err)
+				}
+				if (n+round)%2 == 0 {
+					inOffice.Add(-1)
+					if err := l.Resign(t.Context()); err != nil {
+						t.Errorf("Resign: %v", err)
+					}
+					continue
+				}
+				proxy.Stall()
+				lost(t, l)
+				inOffice.Add(-1) // before the lease ends, because the office is given up a margin earlier
+				proxy.Cut()
+				proxy.Resume()
+			}
+		})
+	}
+	wg.Wait()
+}
+
+// TestRenewalThroughRestart: an outage shorter than the lease costs no office.
+func TestRenewalThroughRestart(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s, proxy := behindProxy(t, url, Options{Lease: 10 * time.Second})
+	l := campaign(t, s, "a")
+	for range 2 {
+		proxy.Cut()
+		for renewals := l.until.Load(); l.until.Load() == renewals && l.Held(); {
+			time.Sleep(10 * time.Millisecond) // between two looks
+		}
+	}
+	if !l.Held() {
+		t.Error("the office was lost")
+	}
+	if _, epoch, err := s.Leader(t.Context()); err != nil || epoch != l.Epoch() {
+		t.Errorf("epoch %d, %v", epoch, err)
+	}
+}
+
+// BenchmarkTakeover: from the moment at which nothing more is heard of a leader to the first acknowledged write of the next.
+func BenchmarkTakeover(b *testing.B) {
+	url := pgtest.Start(b).Database(b)
+	for b.Loop() {
+		b.StopTimer()
+		dying, proxy := behindProxy(b, url, Options{})
+		next := open(b, Options{URL: url})
+		campaign(b, dying, "a")
+		done := make(chan error, 1)
+		go func() {
+			l, err := next.Campaign(b.Context(), []byte("b"))
+			if err == nil {
+				err = next.Commit(b.Context(), storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put("k", nil)}})
+			}
+			done <- err
+		}()
+		time.Sleep(time.Second) // the candidate waits, as it does in a cluster
+		b.StartTimer()
+		proxy.Stall()
+		if err := <-done; err != nil {
+			b.Fatal(err)
+		}
+		b.StopTimer()
+		if err := next.Close(); err != nil {
+			b.Fatal(err)
+		}
+		proxy.Cut()
+		proxy.Resume()
+		if err := dying.Close(); err != nil {
+			b.Fatal(err)
+		}
+		b.StartTimer()
+	}
+}

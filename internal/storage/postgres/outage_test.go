@@ -1,0 +1,295 @@
+package postgres
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+)
+
+// behindProxy opens a store that reaches its database through a proxy.
+func behindProxy(t testing.TB, url string, o Options) (*Store, *pgtest.Proxy) {
+	t.Helper()
+	direct := open(t, Options{URL: url})
+	p := pgtest.NewProxy(t, fmt.Sprintf("%s:%d", direct.conn.Host, direct.conn.Port))
+	o.URL = pgtest.URL(p.Addr(), direct.conn.Database)
+	return open(t, o), p
+}
+
+// TestKilled kills the database's processes in the middle of commits, again and again. Every acknowledged batch is there and no half of one;
+// the store goes on without being opened again, and a watcher misses nothing.
+func TestKilled(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	s := open(t, Options{URL: server.Database(t), CallTimeout: 5 * time.Second})
+	events := watch(t, s)
+	var mu sync.Mutex
+	acknowledged := map[string]bool{}
+	ctx, stop := context.WithCancel(t.Context())
+	var wg sync.WaitGroup
+	for w := range 4 {
+		wg.Go(func() {
+			for i := 0; ctx.Err() == nil; i++ {
+				key := fmt.Sprintf("w%d/%06d", w, i)
+				err := s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put("a/"+key, []byte(key)), storage.Put("b/"+key, []byte(key))}})
+				switch {
+				case err == nil:
+					mu.Lock()
+					acknowledged[key] = true
+					mu.Unlock()
+				case !errors.Is(err, storage.ErrUnavailable):
+					t.Errorf("Commit: %v", err)
+				}
+			}
+		})
+	}
+	count := func() int {
+		mu.Lock()
+		defer mu.Unlock()
+		return len(acknowledged)
+	}
+	for range 3 {
+		for want := count() + 150; count() < want; {
+			time.Sleep(time.Millisecond)
+		}
+		server.Kill(t)
+		server.Restart(t)
+	}
+	for want := count() + 50; count() < want; {
+		time.Sleep(time.Millisecond)
+	}
+	stop()
+	wg.Wait()
+	checkPairs(t, s, acknowledged)
+	revision, err := s.Revision(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[string]bool{}
+	for _, e := range until(t, events, revision) {
+		told[e.Key] = true
+	}
+	for key := range acknowledged {
+		if !told["a/"+key] || !told["b/"+key] {
+			t.Errorf("nobody told of %q", key)
+		}
+	}
+}
+
+func checkPairs(t *testing.T, s *Store, acknowledged map[string]bool) {
+	t.Helper()
+	found := map[string]int{}
+	err := s.Snapshot(t.Context(), func(key string, value []byte) error {
+		found[key[2:]]++
+		if string(value) != key[2:] {
+			t.Errorf("%q holds %q", key, value)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, n := range found {
+		if n != 2 {
+			t.Errorf("half a batch: %q", key)
+		}
+	}
+	for key := range acknowledged {
+		if found[key] != 2 {
+			t.Errorf("acknowledged and lost: %q", key)
+		}
+	}
+}
+
+// TestMute: a server that neither answers nor hangs up is given up, by the caller's deadline or by the store's own; the outcome of a commit
+// is open then.
+func TestMute(t *testing.T) {
+	t.Parallel()
+	s, proxy := behindProxy(t, pgtest.Database(t), Options{CallTimeout: 2 * time.Second})
+	put(t, s, "k", "v")
+	proxy.Stall()
+	calls := map[string]func(context.Context) error{
+		"Get":      func(ctx context.Context) error { _, err := s.Get(ctx, "k"); return err },
+		"List":     func(ctx context.Context) error { _, err := s.List(ctx, "", "", 0); return err },
+		"Revision": func(ctx context.Context) error { _, err := s.Revision(ctx); return err },
+		"Size":     func(ctx context.Context) error { _, err := s.Size(ctx); return err },
+		"Leader":   func(ctx context.Context) error { _, _, err := s.Leader(ctx); return err },
+		"Watch":    func(ctx context.Context) error { _, err := s.Watch(ctx, ""); return err },
+		"Snapshot": func(ctx context.Context) error { return s.Snapshot(ctx, func(string, []byte) error { return nil }) },
+		"Commit": func(ctx context.Context) error {
+			return s.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put("k", []byte("w"))}})
+		},
+	}
+	var wg sync.WaitGroup
+	for name, call := range calls {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+			defer cancel()
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
+				t.Errorf("%s with a deadline: %v", name, err)
+			}
+			if err := call(t.Context()); !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
+				t.Errorf("%s without one: %v", name, err)
+			}
+		})
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	if _, err := s.Campaign(ctx, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("Campaign: %v", err)
+	}
+	wg.Wait()
+	proxy.Resume()
+	for deadline := time.Now().Add(patience); commit(s, storage.Put("k", []byte("x"))) != nil; {
+		if time.Now().After(deadline) {
+			t.Fatal("no commit since the server answers again")
+		}
+	}
+	holds(t, s, "k", "x")
+}
+
+// TestReadsWaitForCertainty: who was told nothing of a commit's end reads what it came to, not what was before.
+func TestReadsWaitForCertainty(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s := open(t, Options{URL: url})
+	put(t, s, "k", "before")
+	release := lockSeat(t, url, "test")
+	ctx, cancel := context.WithCancel(t.Context())
+	result := make(chan error)
+	go func() {
+		result <- s.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put("k", []byte("after"))}})
+	}()
+	waiting(t, url, 1)
+	cancel()
+	if err := <-result; !errors.Is(err, context.Canceled) || storage.NothingWritten(err) {
+		t.Fatalf("the commit that was given up: %v", err)
+	}
+	short, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if value, err := s.Get(short, "k"); !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("a read before the commit has ended: %q, %v", value, err)
+	}
+	release()
+	holds(t, s, "k", "after")
+}
+
+// TestLostInCommit: the connection breaks while the server works on a commit. The outcome is open; it cannot change after it was read.
+func TestLostInCommit(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s, proxy := behindProxy(t, url, Options{})
+	put(t, s, "k", "before")
+	release := lockSeat(t, url, "test")
+	result := make(chan error)
+	go func() { result <- commit(s, storage.Put("k", []byte("after"))) }()
+	waiting(t, url, 1)
+	proxy.Cut()
+	err := <-result
+	if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
+		t.Fatalf("the commit that was cut off: %v", err)
+	}
+	holds(t, s, "k", "before") // the old session was ended while it waited for the seat
+	release()
+	holds(t, s, "k", "before")
+	put(t, s, "k", "next")
+	holds(t, s, "k", "next")
+}
+
+// TestIdleConnectionBroken: nobody is told of an unknown outcome because of what happened long before.
+func TestIdleConnectionBroken(t *testing.T) {
+	t.Parallel()
+	var later clock
+	s, proxy := behindProxy(t, pgtest.Database(t), Options{Now: later.now})
+	put(t, s, "k", "v")
+	proxy.Cut()
+	later.advance(probeAfter)
+	put(t, s, "k", "w")
+	holds(t, s, "k", "w")
+}
+
+// TestWatchGap: a watcher that missed what the table does not tell any more is told so.
+func TestWatchGap(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s, proxy := behindProxy(t, url, Options{CallTimeout: 2 * time.Second})
+	other := open(t, Options{URL: url})
+	events := watch(t, s)
+	put(t, other, "a", "")
+	until(t, events, 1)
+	proxy.Stall()
+	for range 5 {
+		put(t, other, "b", "")
+	}
+	pgtest.Exec(t, url, `DELETE FROM `+DefaultTable+`_changes WHERE revision < 5`)
+	proxy.Cut()
+	proxy.Resume()
+	timeout := time.After(patience)
+	for {
+		select {
+		case e, ok := <-events:
+			if ok {
+				t.Errorf("an event behind a gap: %+v", e)
+			}
+			again := watch(t, s)
+			put(t, other, "c", "")
+			if got := until(t, again, 7); len(got) != 1 || got[0].Key != "c" {
+				t.Errorf("the next watch: %v", got)
+			}
+			return
+		case <-timeout:
+			t.Fatal("the gap was not told")
+		}
+	}
+}
+
+// TestCloseWhileAway: Close ends in time, and those who wait are answered.
+func TestCloseWhileAway(t *testing.T) {
+	t.Parallel()
+	s, proxy := behindProxy(t, pgtest.Database(t), Options{CallTimeout: time.Second, Lease: 300 * time.Millisecond})
+	put(t, s, "k", "v")
+	office, err := s.Campaign(t.Context(), []byte("node"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	watch(t, s)
+	proxy.Stall()
+	results := make(chan error, 3)
+	for range cap(results) {
+		go func() { results <- commit(s, storage.Put("k", nil)) }()
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for range cap(results) {
+		if err := <-results; !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrClosed) {
+			t.Errorf("a commit under way: %v", err)
+		}
+	}
+	<-office.Lost()
+}
+
+// TestTooManyConnections: the cause is told, and reads go on when there is room.
+func TestTooManyConnections(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	s := open(t, Options{URL: url})
+	put(t, s, "k", "v")
+	user := fmt.Sprintf("few_%s", s.conn.Database)
+	pgtest.Exec(t, url, `CREATE ROLE `+user+` LOGIN PASSWORD 'few' CONNECTION LIMIT 1`, `GRANT ALL ON ALL TABLES IN SCHEMA public TO `+user)
+	few := strings.Replace(url, pgtest.User+":"+pgtest.Password, user+":few", 1)
+	holder := open(t, Options{URL: few})
+	conn, err := holder.pool.Acquire(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Release()
+	_, err = Open(t.Context(), Options{URL: few, ConnectRetries: 1})
+	wantError(t, err, storage.ErrUnavailable, "max_connections")
+}
