@@ -3,7 +3,6 @@
 package awskms_test
 
 import (
-	"encoding/json"
 	"os"
 	"path/filepath"
 	"testing"
@@ -58,9 +57,6 @@ func (f *secretFiles) write(id string) {
 	must(f.t, os.WriteFile(f.key, []byte("secret of "+id+"\n"), 0o600))
 }
 
-// account is LocalStack's account of each access key that looks like one: all keys of these tests are in it.
-const account = "000000000000"
-
 // onLocalStack makes a fixture on a fresh key, behind a proxy for what LocalStack does not do. name is how the stanza names the
 // key, by its ARN.
 func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) string) *sealtest.Fixture {
@@ -96,12 +92,4 @@ func byARN(_ *localstack.Server, arn string) string { return arn }
 
 func TestConforms(t *testing.T) {
 	sealtest.Run(t, sealtest.Harness{Stride: 3, New: func(t *testing.T) *sealtest.Fixture { return onLocalStack(t, byARN) }})
-}
-
-// metadata is one field of what LocalStack says of a key.
-func metadata(t *testing.T, s *localstack.Server, key, field string) string {
-	t.Helper()
-	raw, err := json.Marshal(s.Must(t, "DescribeKey", map[string]any{"KeyId": key})["KeyMetadata"].(map[string]any)[field])
-	must(t, err)
-	return string(raw)
 }
