@@ -67,21 +67,23 @@ func TestTLSAndUsers(t *testing.T) {
 			"role grant-permission ROLE readwrite --prefix=true /other/"},
 		"unknown authority": {func(o *etcd.Options) { o.CAFile = "" }, storage.ErrUnavailable, "set tls_ca_file"},
 		"another name":      {func(o *etcd.Options) { o.ServerName = "elsewhere" }, storage.ErrUnavailable, "names in the certificate"},
-		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile = "", "" },
+		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile, o.RequestTimeout = "", "", 3*time.Second },
 			storage.ErrUnavailable, "set tls_cert_file"},
 		"http to https": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(server.Endpoints[0], "https", "http", 1)}
 			o.CAFile, o.CertFile, o.KeyFile = "", "", ""
+			o.RequestTimeout = 3 * time.Second // it may be a passing matter, and is waited for
 		}, storage.ErrUnavailable, "it may want https"},
 		"https to http": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
 			o.Username, o.Password = "", ""
+			o.RequestTimeout = 3 * time.Second
 		}, storage.ErrUnavailable, "speaks no TLS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
 			o := good
-			o.RequestTimeout = time.Second
+			o.RequestTimeout = time.Minute
 			c.change(&o)
 			refused(t, what, o, c.kind, c.remedy)
 		})

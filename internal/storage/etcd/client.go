@@ -2,6 +2,7 @@ package etcd
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -56,6 +57,21 @@ func (s *Store) connect(ctx context.Context) error {
 		return s.explain(ctx, "connecting", err)
 	}
 	s.kv = clientv3.RetryKVClient(s.client)
+	if err := s.probe(ctx, s.client); err != nil {
+		return errors.Join(err, s.client.Close())
+	}
+	return nil
+}
+
+// probe fails where connecting can only fail again, so that nobody waits for it: certificates do not become right by themselves. What
+// may pass (nobody listens yet) is left to the calls that follow, which wait for a connection.
+func (s *Store) probe(ctx context.Context, client *clientv3.Client) error {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(limited, &pb.StatusRequest{}) // fails with the first connection
+	if text := status.Convert(err).Message(); strings.Contains(text, "x509:") || strings.Contains(text, "tls:") {
+		return s.explain(ctx, "connecting", err)
+	}
 	return nil
 }
 
@@ -70,6 +86,9 @@ func (s *Store) login(ctx context.Context, config clientv3.Config) error {
 		return s.explain(ctx, "connecting", err)
 	}
 	defer func() { _ = client.Close() }() // nothing was written through it
+	if err := s.probe(ctx, client); err != nil {
+		return err
+	}
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
 	_, err = pb.NewAuthClient(client.ActiveConnection()).Authenticate(limited,

@@ -86,6 +86,9 @@ func (s *Store) cause(err error) string {
 
 // closed reports whether the other side hung up on a connection that had just begun.
 func closed(text string) bool {
+	if strings.Contains(text, "use of closed network connection") { // it was this side, out of patience
+		return false
+	}
 	for _, sign := range []string{"error reading server preface", "broken pipe", "connection reset"} {
 		if strings.Contains(text, sign) {
 			return true
