@@ -30,15 +30,6 @@ type doubt struct{ over chan struct{} }
 
 func newDoubt() *doubt { return &doubt{over: make(chan struct{})} }
 
-func (d *doubt) isOver() bool {
-	select {
-	case <-d.over:
-		return true
-	default:
-		return false
-	}
-}
-
 // Commit implements storage.Store. A context that ends takes the batch out of the queue. When the writer has it
 // already, the outcome is unknown to the caller, and the reads that follow wait for it.
 func (s *Store) Commit(ctx context.Context, b storage.Batch) error {

@@ -35,7 +35,6 @@ func TestPasswordsDoNotShow(t *testing.T) {
 		"postgres://u:@hunter2@h:x/d",
 		"postgresql://u:hunter2@h/d?sslmode=sometimes",
 		"postgres://u@h/d?sslmode=verify-full&sslrootcert=/none&password=hunter2",
-		"postgres://u@h/d?connect_timeout=hunter2x&password=hunter2",
 		"host=h user=u password=hunter2 port=x",
 		"host=h user=u password='hunter2",
 		"host=h password=hunter2 =",
@@ -51,7 +50,7 @@ func TestPasswordsDoNotShow(t *testing.T) {
 		for e := err; e != nil; e = errors.Unwrap(e) {
 			shown += fmt.Sprintf(" %#v", e)
 		}
-		if !strings.HasPrefix(url, "postgres://u@h/d?connect_timeout") && strings.Contains(shown, "hunter2") {
+		if strings.Contains(shown, "hunter2") {
 			t.Errorf("%s: the password shows: %s", url, shown)
 		}
 	}

@@ -101,6 +101,9 @@ func (s *Store) prepare(ctx context.Context, n names) error {
 	if err == nil {
 		err = s.checkRights(limited, conn, n)
 	}
+	if err == nil {
+		err = checkFormat(limited, conn, n)
+	}
 	if err != nil && ctx.Err() != nil {
 		return ctx.Err()
 	}
@@ -154,6 +157,8 @@ func (s *Store) findTables(ctx context.Context, conn *pgx.Conn, n names) (bool, 
 	for suffix, want := range columns {
 		have, persistence, err := describe(ctx, conn, n, suffix)
 		switch {
+		case sqlState(err) == stateNoRight:
+			return false, fmt.Errorf("%w: %s for the user %s; %s", ErrTables, message(err), conn.Config().User, n.byHand(conn))
 		case err != nil:
 			return false, err
 		case have == nil:
@@ -168,7 +173,7 @@ func (s *Store) findTables(ctx context.Context, conn *pgx.Conn, n names) (bool, 
 	case 0:
 		return false, s.checkNeighbours(ctx, conn, n)
 	case len(columns):
-		return true, checkFormat(ctx, conn, n)
+		return true, nil
 	}
 	return false, fmt.Errorf("%w: of the tables %s, %s and %s only some are there; restore a backup, or drop them where they hold nothing that you need",
 		storage.ErrCorrupt, n.entries, n.seat, n.changes)
