@@ -51,6 +51,7 @@ var loginFactories = map[string]doors.Factory{
 	"approle":  approle.New,
 	"cert":     cert.New,
 	"jwt":      jwt.New,
+	"oidc":     jwt.New, // the same method by the name of its login by browser
 	"userpass": userpass.Factory(userpass.Options{}),
 }
 

@@ -275,7 +275,7 @@ func TestAuthMethodMatrix(t *testing.T) {
 		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
 		"approle":  {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies", "tidy/secret-id", "login/x"},
 		"cert":     {"certs", "certs/x", "crls/x", "login/x"},
-		"jwt":      {"config", "role", "role/x", "oidc/auth_url", "login/x"},
+		"jwt":      {"config", "role", "role/x", "oidc/other", "login/x"},
 		"nowhere":  {"login"},
 	}
 	for kind, below := range paths {
@@ -293,7 +293,7 @@ func TestAuthMethodMatrix(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"auth/userpass/login/x", "auth/approle/login", "auth/cert/login", "auth/jwt/login"} {
+	for _, path := range []string{"auth/userpass/login/x", "auth/approle/login", "auth/cert/login", "auth/jwt/login", "auth/jwt/oidc/auth_url", "auth/jwt/oidc/callback"} {
 		for _, token := range []string{"", "s.000000000000000000000000", w.token} {
 			if a := w.do("PUT", path, `{}`, "X-Vault-Token", token); a.Code != 400 {
 				t.Errorf("%s: %d %s", path, a.Code, a.Body)

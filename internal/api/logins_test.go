@@ -17,7 +17,7 @@ import (
 func loginsOf(now func() time.Time) map[string]doors.Factory {
 	o := method.Options{Now: now}
 	return map[string]doors.Factory{
-		"approle": approle.Factory(o), "cert": cert.Factory(o), "jwt": jwt.Factory(o),
+		"approle": approle.Factory(o), "cert": cert.Factory(o), "jwt": jwt.Factory(o), "oidc": jwt.Factory(o),
 		"userpass": userpass.Factory(userpass.Options{Cost: bcrypt.MinCost}),
 	}
 }

@@ -28,6 +28,9 @@ type settings struct {
 	Issuer       string   `json:"bound_issuer,omitempty"`
 	Algorithms   []string `json:"jwt_supported_algs,omitempty"`
 	DefaultRole  string   `json:"default_role,omitempty"`
+	ClientID     string   `json:"oidc_client_id,omitempty"`
+	ClientSecret string   `json:"oidc_client_secret,omitempty"` // shown to nobody but the provider
+	ResponseMode string   `json:"oidc_response_mode,omitempty"`
 	skipFetching bool
 }
 
@@ -59,7 +62,7 @@ func (d *door) config(ctx context.Context, r *doors.Request) (*doors.Response, e
 		return &doors.Response{Data: map[string]any{
 			"jwt_validation_pubkeys": method.NotNil(c.PublicKeys), "jwks_url": c.JWKS, "jwks_ca_pem": c.JWKSCA, "oidc_discovery_url": c.Discovery,
 			"oidc_discovery_ca_pem": c.DiscoveryCA, "bound_issuer": c.Issuer, "jwt_supported_algs": method.NotNil(c.Algorithms),
-			"default_role": c.DefaultRole,
+			"default_role": c.DefaultRole, "oidc_client_id": c.ClientID, "oidc_response_mode": c.ResponseMode, "oidc_response_types": []string{},
 		}}, nil
 	case !method.IsWrite(r.Operation):
 		return nil, method.ErrUnsupported
@@ -78,10 +81,13 @@ func (d *door) config(ctx context.Context, r *doors.Request) (*doors.Response, e
 
 // read takes all of a configuration from a request: what is not given is not there.
 func (c *settings) read(f method.Fields) error {
+	var responses []string
 	err := method.Each(
 		keys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
 		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA), f.Text("bound_issuer", &c.Issuer),
 		f.List("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole), f.Flag("skip_jwks_validation", &c.skipFetching),
+		f.Text("oidc_client_id", &c.ClientID), f.Text("oidc_client_secret", &c.ClientSecret), f.Text("oidc_response_mode", &c.ResponseMode),
+		f.List("oidc_response_types", &responses),
 	)
 	if err != nil {
 		return err
@@ -95,8 +101,8 @@ func (c *settings) read(f method.Fields) error {
 	if sources != 1 {
 		return method.Invalid("exactly one of 'jwt_validation_pubkeys', 'jwks_url' or 'oidc_discovery_url' must be set")
 	}
-	if f.Has("oidc_client_id") || f.Has("oidc_client_secret") {
-		return method.Invalid("the login by browser (OIDC) is not there: leave oidc_client_id and oidc_client_secret out")
+	if err := c.checkBrowser(responses); err != nil {
+		return err
 	}
 	for i, a := range c.Algorithms {
 		if !slices.Contains(asymmetric, jose.SignatureAlgorithm(a)) {
@@ -117,6 +123,21 @@ func (c *settings) read(f method.Fields) error {
 		if ca != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(ca)) {
 			return method.Invalid("the CA for the URL of the keys is not a certificate in PEM")
 		}
+	}
+	return nil
+}
+
+// checkBrowser checks what the login by browser needs.
+func (c *settings) checkBrowser(responses []string) error {
+	switch {
+	case c.ClientSecret != "" && c.ClientID == "":
+		return method.Invalid("both 'oidc_client_id' and 'oidc_client_secret' must be set for OIDC")
+	case c.ClientID != "" && c.Discovery == "":
+		return method.Invalid("'oidc_discovery_url' must be set for OIDC")
+	case !slices.Contains([]string{"", "query", "form_post"}, c.ResponseMode):
+		return method.Invalid("invalid 'oidc_response_mode': give query or form_post")
+	case len(responses) > 0 && !slices.Equal(responses, []string{"code"}):
+		return method.Invalid("'oidc_response_types' can be code alone: with the others tokens pass through the browser")
 	}
 	return nil
 }

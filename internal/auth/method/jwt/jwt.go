@@ -6,13 +6,17 @@
 // keys that were fetched are asked for again when they are old, and when a token names one that is not among them, but not more
 // often than every ten seconds.
 //
-// It does not remember tokens: one can log in again until it expires. The flow by which people log in with a browser is not there.
+// The login by browser (OpenID Connect's code flow) takes PKCE, a nonce, and an ID token for this client alone; who ends it must be who
+// began it, where that gave a client_nonce; and a browser is sent back to the addresses of the role alone.
 //
-// Stays compatible: the records at "config" and below "role/".
+// It does not remember tokens: one can log in again until it expires.
+//
+// Stays compatible: the records at "config", "state-key" and below "role/".
 package jwt
 
 import (
 	"context"
+	"crypto/sha256"
 	"strings"
 	"sync"
 	"time"
@@ -45,11 +49,14 @@ type door struct {
 	writing sync.Mutex
 
 	mu      sync.Mutex
-	fetched *fetcher // of the configuration that it was made for
+	fetched *fetcher                    // of the configuration that it was made for
+	used    map[[sha256.Size]byte]int64 // states that were used, and when they expire
 }
 
 // Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+func (d *door) Open(_ doors.Operation, path string) bool {
+	return path == "login" || path == "oidc/auth_url" || path == "oidc/callback"
+}
 
 // Exists implements [doors.Exister].
 func (d *door) Exists(ctx context.Context, path string) (bool, error) {
@@ -79,8 +86,13 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 		return method.Keys(ctx, d.store, rolePrefix)
 	case first == "role":
 		return d.role(ctx, r, rest)
-	case first == "oidc":
-		return nil, method.Invalid("the login by browser (OIDC) is not there: log in with a token, by role and jwt")
+	case r.Path == "oidc/auth_url":
+		return d.authURL(ctx, r)
+	case r.Path == "oidc/callback":
+		if r.Operation != doors.Read && !method.IsWrite(r.Operation) {
+			return nil, method.ErrUnsupported
+		}
+		return d.callback(ctx, r)
 	}
 	return nil, method.ErrNoPath
 }
@@ -151,6 +163,9 @@ func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, er
 	}
 	if x == nil {
 		return nil, method.Invalid("role %q could not be found", name)
+	}
+	if x.Browser {
+		return nil, method.Invalid("role with oidc role_type is not allowed: log in with a browser, or write the role with role_type=jwt")
 	}
 	if !method.Within(x.BoundCIDRs, r.Remote) {
 		return nil, method.ErrOutside

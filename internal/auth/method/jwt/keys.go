@@ -37,6 +37,7 @@ type fetcher struct {
 
 	busy    chan struct{} // held while fetching, and to look at what follows
 	keys    *jose.JSONWebKeySet
+	found   provider // what the document of discovery says
 	fetched time.Time
 	tried   time.Time
 }
@@ -109,17 +110,14 @@ func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 	defer cancel()
 	at := f.source
 	if f.discovers {
-		var found struct {
-			Issuer string `json:"issuer"`
-			JWKS   string `json:"jwks_uri"`
-		}
+		var found provider
 		if err := f.read(ctx, at, &found); err != nil {
 			return nil, err
 		}
 		if found.Issuer != f.issuer {
 			return nil, errors.New("the issuer that the document names is not oidc_discovery_url")
 		}
-		at = found.JWKS
+		at, f.found = found.JWKS, found
 	}
 	keys := &jose.JSONWebKeySet{}
 	if err := f.read(ctx, at, keys); err != nil {
@@ -131,11 +129,44 @@ func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 	return keys, nil
 }
 
+// provider is what a provider says of itself (OpenID Connect Discovery 1.0, 3).
+type provider struct {
+	Issuer        string   `json:"issuer"`
+	JWKS          string   `json:"jwks_uri"`
+	Authorization string   `json:"authorization_endpoint"`
+	Token         string   `json:"token_endpoint"`
+	Userinfo      string   `json:"userinfo_endpoint"`
+	TokenAuth     []string `json:"token_endpoint_auth_methods_supported"`
+}
+
+// provider gives what the document of discovery says, which is fetched with the keys.
+func (f *fetcher) provider(ctx context.Context, now time.Time) (*provider, error) {
+	if _, err := f.get(ctx, "", now); err != nil {
+		return nil, err
+	}
+	select {
+	case f.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	defer func() { <-f.busy }()
+	p := f.found
+	if p.Authorization == "" || p.Token == "" {
+		return nil, fault.New(fault.Unavailable, "the provider's document of discovery names no authorization_endpoint or token_endpoint")
+	}
+	return &p, nil
+}
+
 func (f *fetcher) read(ctx context.Context, at string, into any) error {
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, at, nil)
 	if err != nil {
 		return err
 	}
+	return f.send(r, into)
+}
+
+// send reads a bounded answer in JSON.
+func (f *fetcher) send(r *http.Request, into any) error {
 	a, err := f.client.Do(r)
 	if err != nil {
 		return err

@@ -23,6 +23,10 @@ type role struct {
 	ExpiryLeeway int64               `json:"expiration_leeway,omitempty"`
 	BeforeLeeway int64               `json:"not_before_leeway,omitempty"`
 	ClockSkew    int64               `json:"clock_skew_leeway,omitempty"`
+	Browser      bool                `json:"oidc,omitempty"` // one logs in with a browser
+	Redirects    []string            `json:"allowed_redirect_uris,omitempty"`
+	Scopes       []string            `json:"oidc_scopes,omitempty"`
+	MaxAge       int64               `json:"max_age,omitempty"` // since the provider has asked who it is
 	method.TokenParams
 }
 
@@ -57,8 +61,12 @@ func (x *role) show() map[string]any {
 	if x.Globs {
 		kind = "glob"
 	}
+	roleType := "jwt"
+	if x.Browser {
+		roleType = "oidc"
+	}
 	return x.Show(map[string]any{
-		"role_type": "jwt", "bound_audiences": method.NotNil(x.Audiences), "bound_subject": x.Subject, "bound_claims": claims,
+		"role_type": roleType, "allowed_redirect_uris": method.NotNil(x.Redirects), "oidc_scopes": method.NotNil(x.Scopes), "max_age": x.MaxAge, "bound_audiences": method.NotNil(x.Audiences), "bound_subject": x.Subject, "bound_claims": claims,
 		"bound_claims_type": kind, "user_claim": x.UserClaim, "user_claim_json_pointer": x.UserPointer, "claim_mappings": mappings,
 		"expiration_leeway": x.ExpiryLeeway, "not_before_leeway": x.BeforeLeeway, "clock_skew_leeway": x.ClockSkew, "groups_claim": "",
 	})
@@ -67,12 +75,13 @@ func (x *role) show() map[string]any {
 const maxLeeway = 24 * 60 * 60
 
 func (x *role) read(f method.Fields) error {
-	kind, groups, claimKind := "jwt", "", ""
+	kind, groups, claimKind := "", "", ""
 	err := method.Each(
 		f.Text("role_type", &kind), f.Text("groups_claim", &groups), f.Text("bound_claims_type", &claimKind),
 		f.List("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f), f.Text("user_claim", &x.UserClaim),
 		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Texts("claim_mappings", &x.Mappings), f.Seconds("expiration_leeway", &x.ExpiryLeeway),
 		f.Seconds("not_before_leeway", &x.BeforeLeeway), f.Seconds("clock_skew_leeway", &x.ClockSkew), x.Read(f),
+		f.List("allowed_redirect_uris", &x.Redirects), f.List("oidc_scopes", &x.Scopes), f.Seconds("max_age", &x.MaxAge),
 	)
 	if err != nil {
 		return err
@@ -84,14 +93,24 @@ func (x *role) read(f method.Fields) error {
 	default:
 		return method.Invalid(`invalid 'bound_claims_type': give "string" or "glob"`)
 	}
+	switch kind {
+	case "jwt", "oidc":
+		x.Browser = kind == "oidc"
+	case "": // Vault takes it for "oidc", which has redirect URIs always
+		x.Browser = len(x.Redirects) > 0
+	default:
+		return method.Invalid(`invalid 'role_type': give "jwt" or "oidc"`)
+	}
 	switch {
-	case kind != "jwt":
-		return method.Invalid(`invalid 'role_type': only "jwt" is there; the login by browser (OIDC) is not`)
+	case x.Browser && len(x.Redirects) == 0:
+		return method.Invalid("'allowed_redirect_uris' must be set if 'role_type' is 'oidc' or unspecified")
+	case x.MaxAge < 0:
+		return method.Invalid("max_age must not be negative")
 	case groups != "":
 		return method.Invalid("groups_claim cannot be honoured: this server keeps no groups; bind claims and give policies by role")
 	case x.UserClaim == "":
 		return method.Invalid("a user claim must be defined on the role")
-	case len(x.Audiences) == 0 && x.Subject == "" && len(x.Claims) == 0 && len(x.BoundCIDRs) == 0:
+	case !x.Browser && len(x.Audiences) == 0 && x.Subject == "" && len(x.Claims) == 0 && len(x.BoundCIDRs) == 0:
 		return method.Invalid("must have at least one bound constraint when creating/updating a role")
 	case max(x.ExpiryLeeway, x.BeforeLeeway, x.ClockSkew) > maxLeeway:
 		return method.Invalid("a leeway cannot be longer than 24h")
@@ -173,6 +192,7 @@ func (x *role) admit(c *settings, claims map[string]any, now time.Time) error {
 	switch {
 	case !ok && claims["aud"] != nil:
 		return method.Invalid("error validating token: invalid audience (aud) claim")
+	case len(x.Audiences) == 0 && x.Browser: // the ID token is for this client, see checkIDToken
 	case len(x.Audiences) == 0 && len(audience) > 0:
 		return method.Invalid("error validating token: audience claim found in JWT but no audiences bound to the role")
 	case len(x.Audiences) > 0 && !slices.ContainsFunc(audience, func(a string) bool { return slices.Contains(x.Audiences, a) }):
