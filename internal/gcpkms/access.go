@@ -99,7 +99,9 @@ func (s *Service) spend(who, class string) error {
 	}
 	return detailed(codes.ResourceExhausted, fmt.Sprintf("Quota exceeded for quota metric '%s requests' and limit '%s requests per minute' "+
 		"of service 'cloudkms.googleapis.com' for consumer '%s'.", class, class, who),
-		&errdetails.ErrorInfo{Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com", Metadata: map[string]string{"service": "cloudkms.googleapis.com"}})
+		&errdetails.ErrorInfo{
+			Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com", Metadata: map[string]string{"service": "cloudkms.googleapis.com"},
+		})
 }
 
 // method is what a call needs: a permission of cloudkms, on the resource that it names, which is of one kind.

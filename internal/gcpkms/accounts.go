@@ -90,7 +90,8 @@ func Credentials(name string, key *rsa.PrivateKey, tokenURL string) ([]byte, err
 const (
 	textMissing = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid " +
 		"authentication credential."
-	textInvalid = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid authentication credential."
+	textInvalid = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid " +
+		"authentication credential."
 )
 
 func unauthenticated(text, reason string) error {

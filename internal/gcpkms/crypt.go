@@ -114,7 +114,8 @@ func (s *Service) encrypting(n name) (kmspb.ProtectionLevel, version, error) {
 	return k.Level, *v, usable(n, v)
 }
 
-// usable: source: cloud.google.com/kms/docs/key-states: only an enabled version can be used, and a key whose primary is not enabled cannot encrypt.
+// usable: source: cloud.google.com/kms/docs/key-states: only an enabled version can be used, and a key whose primary is not enabled cannot
+// encrypt.
 func usable(n name, v *version) error {
 	if v.State != enabled {
 		n.version = v.id
@@ -157,7 +158,8 @@ func (s *Service) Decrypt(_ context.Context, req *kmspb.DecryptRequest) (*kmspb.
 	}
 	plain, ok := v.unseal(sealed, aad)
 	if !ok {
-		// Source: cloud.google.com/kms/docs/additional-authenticated-data: other data than at encryption is INVALID_ARGUMENT, like a damaged ciphertext.
+		// Source: cloud.google.com/kms/docs/additional-authenticated-data: other data than at encryption, like a damaged ciphertext, fails with
+		// INVALID_ARGUMENT.
 		return nil, invalid("Decryption failed: the ciphertext is invalid.")
 	}
 	return &kmspb.DecryptResponse{

@@ -158,7 +158,8 @@ func checkLabels(labels map[string]string) error {
 	}
 	for k, v := range labels {
 		if !labelKey.MatchString(k) || !labelValue.MatchString(v) {
-			return invalid("Label %.80q: keys and values are at most 63 lowercase letters, digits, underscores and hyphens; keys begin with a letter.", k)
+			return invalid("Label %.80q: keys and values are at most 63 lowercase letters, digits, underscores and hyphens; "+
+				"keys begin with a letter.", k)
 		}
 	}
 	return nil

@@ -5,9 +5,9 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"net/http"
 	"sync"
 	"time"
 
@@ -20,6 +20,8 @@ import (
 	tlscreds "google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/status"
+
+	"github.com/sealgate/sealgate/seals"
 )
 
 const (
@@ -33,7 +35,6 @@ var errClosed = errors.New("the seal was closed: the server is stopping or was r
 type conn struct {
 	s      *settings
 	tokens *tokens
-	http   *http.Transport // to token services
 	life   context.Context // ends by close, and every call with it
 	end    context.CancelFunc
 
@@ -44,27 +45,9 @@ type conn struct {
 }
 
 func newConn(s *settings) *conn {
-	c := &conn{s: s, http: &http.Transport{
-		Proxy: s.proxy, TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: s.allRoots()},
-		// A token is good for an hour: no connection is kept for the next one.
-		TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
-	}}
-	c.tokens = newTokens(s, c.http)
+	c := &conn{s: s, tokens: newTokens(s)}
 	c.life, c.end = context.WithCancel(context.Background())
 	return c
-}
-
-// allRoots are those that a token service is trusted by: the system's, and those of the stanza. nil is the system's.
-func (s *settings) allRoots() *x509.CertPool {
-	if s.ca == nil {
-		return nil
-	}
-	pool, err := x509.SystemCertPool()
-	if err != nil {
-		pool = x509.NewCertPool()
-	}
-	pool.AppendCertsFromPEM(s.ca)
-	return pool
 }
 
 // enter begins a call; the client is made by the first.
@@ -75,18 +58,60 @@ func (c *conn) enter() (*kms.KeyManagementClient, error) {
 		return nil, errClosed
 	}
 	if c.client == nil {
-		client, err := kms.NewKeyManagementClient(c.life, c.options()...)
-		if err != nil {
+		if err := c.open(); err != nil {
 			return nil, err
 		}
-		client.CallOptions = &kms.KeyManagementCallOptions{} // the library would try again by itself, for as long as the context lasts
-		c.client = client
 	}
 	c.calls.Add(1)
 	return c.client, nil
 }
 
-func (c *conn) options() []option.ClientOption {
+func (c *conn) open() error {
+	own, all, err := c.s.roots()
+	if err != nil {
+		return seals.Fail(seals.Misconfigured, fmt.Errorf("tls_ca_cert: %w", err), "put the certificates of the endpoint's authority there, in PEM, "+
+			"or correct tls_ca_cert; it is read again at the next call")
+	}
+	c.tokens.trust(all)
+	client, err := kms.NewKeyManagementClient(c.life, c.options(own)...)
+	if err != nil {
+		return seals.Fail(seals.Misconfigured, err, "correct endpoint, or the environment variables GOOGLE_API_* that Google's library looks at")
+	}
+	client.CallOptions = &kms.KeyManagementCallOptions{} // the library would try again by itself, for as long as the context lasts
+	c.client = client
+	return nil
+}
+
+// drop gives up a client whose server was not trusted: tls_ca_cert may have been replaced.
+func (c *conn) drop(client *kms.KeyManagementClient) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.client == client && !c.closed {
+		c.client = nil
+		_ = client.Close() // it has no connection
+	}
+}
+
+// roots are those that the endpoint is trusted by, and with them those of the system for token services; nil is the system's.
+func (s *settings) roots() (own, all *x509.CertPool, err error) {
+	if s.caFile == "" {
+		return nil, nil, nil
+	}
+	pem, err := readFile(s.caFile)
+	if err != nil {
+		return nil, nil, err
+	}
+	if own = x509.NewCertPool(); !own.AppendCertsFromPEM(pem) {
+		return nil, nil, fmt.Errorf("%s holds no certificates in PEM", s.caFile)
+	}
+	if all, err = x509.SystemCertPool(); err != nil {
+		all = x509.NewCertPool()
+	}
+	all.AppendCertsFromPEM(pem)
+	return own, all, nil
+}
+
+func (c *conn) options(roots *x509.CertPool) []option.ClientOption {
 	dial := []grpc.DialOption{
 		// A service that comes back is found again within two seconds.
 		grpc.WithConnectParams(grpc.ConnectParams{
@@ -100,8 +125,8 @@ func (c *conn) options() []option.ClientOption {
 	if c.s.noEnv {
 		dial = append(dial, grpc.WithNoProxy())
 	}
-	if c.s.roots != nil {
-		dial = append(dial, grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: c.s.roots, MinVersion: tls.VersionTLS12})))
+	if roots != nil {
+		dial = append(dial, grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})))
 	}
 	out := []option.ClientOption{
 		option.WithAuthCredentials(auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: c.tokens})),
@@ -147,6 +172,10 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 				renewed = true
 				continue
 			}
+		}
+		if st, ok := status.FromError(err); ok && untrusted(st) {
+			c.drop(client)
+			return err
 		}
 		if try == tries || !again(err) || !pause(ctx, firstWait<<(try-1)) {
 			return err
@@ -195,7 +224,6 @@ func (c *conn) close() error {
 	c.mu.Unlock()
 	c.end()
 	c.calls.Wait()
-	c.http.CloseIdleConnections()
 	c.s.inline.Destroy()
 	return err
 }

@@ -102,7 +102,8 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		tell(&out, primary)
 	}
 	if p := k.GetRotationPeriod(); p != nil {
-		out.Detail["rotation"] = fmt.Sprintf("every %s, next at %s", days(p.AsDuration()), k.GetNextRotationTime().AsTime().UTC().Format(time.RFC3339))
+		next := k.GetNextRotationTime().AsTime().UTC().Format(time.RFC3339)
+		out.Detail["rotation"] = fmt.Sprintf("every %s, next at %s", days(p.AsDuration()), next)
 	}
 	if p := k.GetPurpose(); p != kmspb.CryptoKey_ENCRYPT_DECRYPT {
 		out.Detail["purpose"] = p.String()

@@ -21,25 +21,28 @@ var remedies = map[codes.Code]struct {
 	class seals.Class
 	text  string
 }{
-	codes.Unavailable:       {seals.Unreachable, "see whether this host reaches the service, and status.cloud.google.com; it is tried again"},
-	codes.DeadlineExceeded:  {seals.Unreachable, "see whether this host reaches the service; raise timeout if it is only slow"},
-	codes.Canceled:          {seals.Unreachable, "the request was given up before the service answered; try again"},
-	codes.Internal:          {seals.Unreachable, "see status.cloud.google.com; it is tried again"},
-	codes.Aborted:           {seals.Unreachable, "it is tried again"},
-	codes.DataLoss:          {seals.Corrupt, "restore the stored seal record from a backup"},
-	codes.ResourceExhausted: {seals.Throttled, "see the quotas of Cloud KMS of the project that calls, and what else uses them up; it is tried again, slower"},
-	codes.Unauthenticated: {seals.Denied, "have a new key made for the service account and put it in the place of the old one; see that the machine's " +
-		"clock is right; the credentials are read again at the next call"},
-	codes.PermissionDenied: {seals.Denied, "give the account roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, or correct project, region, key_ring " +
-		"and crypto_key: Google does not tell a missing key from a forbidden one"},
-	codes.NotFound:      {seals.KeyGone, "correct project, region, key_ring and crypto_key; a key that was deleted does not come back: use another seal or a backup"},
+	codes.Unavailable:      {seals.Unreachable, "see whether this host reaches the service, and status.cloud.google.com; it is tried again"},
+	codes.DeadlineExceeded: {seals.Unreachable, "see whether this host reaches the service; raise timeout if it is only slow"},
+	codes.Canceled:         {seals.Unreachable, "the request was given up before the service answered; try again"},
+	codes.Internal:         {seals.Unreachable, "see status.cloud.google.com; it is tried again"},
+	codes.Aborted:          {seals.Unreachable, "it is tried again"},
+	codes.DataLoss:         {seals.Corrupt, "restore the stored seal record from a backup"},
+	codes.ResourceExhausted: {seals.Throttled, "see the quotas of Cloud KMS of the project that calls, and what else uses them up; " +
+		"it is tried again, slower"},
+	codes.Unauthenticated: {seals.Denied, "have a new key made for the service account and put it in the place of the old one; " +
+		"see that the machine's clock is right; the credentials are read again at the next call"},
+	codes.PermissionDenied: {seals.Denied, "give the account roles/cloudkms.cryptoKeyEncrypterDecrypter on the key, or correct project, region, " +
+		"key_ring and crypto_key: Google does not tell a missing key from a forbidden one"},
+	codes.NotFound: {seals.KeyGone, "correct project, region, key_ring and crypto_key; a key that was deleted does not come back: " +
+		"use another seal or a backup"},
 	codes.Unimplemented: {seals.Misconfigured, "correct endpoint: what answers there is not Cloud KMS"},
 	codes.OutOfRange:    {seals.Misconfigured, "a seal encrypts keys, not data"},
 }
 
 // reasons are what Google gives as the reason of PERMISSION_DENIED where no role helps. Source: cloud.google.com/apis/design/errors#error_info.
 var reasons = map[string]string{
-	"SERVICE_DISABLED":                "enable the Cloud Key Management Service API in the project of the account: gcloud services enable cloudkms.googleapis.com",
+	"SERVICE_DISABLED": "enable the Cloud Key Management Service API in the project of the account: " +
+		"gcloud services enable cloudkms.googleapis.com",
 	"BILLING_DISABLED":                "enable billing for the project: Cloud KMS serves no key of one without",
 	"ACCESS_TOKEN_SCOPE_INSUFFICIENT": "give the machine or the credentials the scope " + scope,
 	"CONSUMER_INVALID":                "correct project: there is none of this name",
@@ -59,7 +62,8 @@ func (w *Wrapper) failure(ctx context.Context, op string, err error, version uin
 	case errors.Is(err, errClosed) || w.conn.life.Err() != nil:
 		return w.fail(seals.Unreachable, errClosed, "nothing has to be done")
 	case errors.Is(err, errIntegrity):
-		return w.fail(seals.Corrupt, err, "see what stands between this host and the service and changes data; if nothing does, report it to Google")
+		return w.fail(seals.Corrupt, err, "see what stands between this host and the service and changes data; "+
+			"if nothing does, report it to Google")
 	case errors.Is(err, context.Canceled):
 		return w.fail(seals.Unreachable, err, "%s", remedies[codes.Canceled].text)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -112,8 +116,8 @@ func mismatched(err error) bool {
 	return ok && st.Code() == codes.InvalidArgument && strings.Contains(st.Message(), "checksum")
 }
 
-// argument: source: cloud.google.com/kms/docs/additional-authenticated-data and the texts of the service: what does not authenticate, and what another
-// key made, is an invalid argument of Decrypt.
+// argument: source: cloud.google.com/kms/docs/additional-authenticated-data and the texts of the service: what does not authenticate, and what
+// another key made, is an invalid argument of Decrypt.
 func (w *Wrapper) argument(op string, st *status.Status, cause error) error {
 	switch {
 	case mismatched(st.Err()):
@@ -162,9 +166,11 @@ func (w *Wrapper) unusable(state string, version uint64, destroy time.Time, date
 		if dated && !destroy.IsZero() {
 			cause = fmt.Errorf("%w; it will be destroyed at %s", cause, destroy.UTC().Format(time.RFC3339))
 		}
-		return w.fail(seals.PendingDeletion, cause, "before that: gcloud kms keys versions restore %s, then gcloud kms keys versions enable ...", what)
+		return w.fail(seals.PendingDeletion, cause, "before that: gcloud kms keys versions restore %s, "+
+			"then gcloud kms keys versions enable ...", what)
 	case "DESTROYED", "IMPORT_FAILED", "GENERATION_FAILED", "EXTERNAL_DESTRUCTION_FAILED":
-		return w.fail(seals.KeyGone, cause, "make another version the primary one to encrypt; what this one encrypted is lost: use another seal or a backup")
+		return w.fail(seals.KeyGone, cause, "make another version the primary one to encrypt; what this one encrypted is lost: "+
+			"use another seal or a backup")
 	case "PENDING_GENERATION", "PENDING_IMPORT":
 		return w.fail(seals.KeyDisabled, cause, "wait until the version is made or imported")
 	case "DISABLED":

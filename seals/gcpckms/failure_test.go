@@ -3,6 +3,7 @@ package gcpckms_test
 import (
 	"context"
 	"net"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -202,20 +203,33 @@ func TestTimeoutOfTheStanza(t *testing.T) {
 	}
 }
 
-// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing.
+// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing. Once the file is right, nothing has to be
+// restarted.
 func TestUntrustedServer(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, gcpkms.Options{})
-	cert, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
+	right, err := os.ReadFile(r.ca)
 	must(t, err)
-	must(t, gcpkms.WriteFile(r.ca, cert, 0o644))
-	_, err = r.open().Encrypt(t.Context(), []byte("x"))
-	if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || !strings.Contains(f.Remedy, "tls_ca_cert") {
-		t.Errorf("%v; want misconfigured", err)
+	other, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
+	must(t, err)
+	w := r.open()
+	for name, content := range map[string]string{"missing": "", "no certificate": "nonsense", "another": string(other)} {
+		must(t, os.Remove(r.ca))
+		if content != "" {
+			must(t, os.WriteFile(r.ca, []byte(content), 0o600))
+		}
+		for range 2 {
+			_, err = w.Encrypt(t.Context(), []byte("x"))
+			if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || !strings.Contains(err.Error(), "tls_ca_cert") {
+				t.Errorf("%s: %v; want misconfigured", name, err)
+			}
+		}
+		if r.calls() != 0 {
+			t.Error("the server was called all the same")
+		}
+		must(t, os.WriteFile(r.ca, right, 0o600))
 	}
-	if r.calls() != 0 {
-		t.Error("the server was called all the same")
-	}
+	decrypts(t, w, encrypt(t, w))
 }
 
 // TestCloseEndsCalls: those under way end, those that come later fail.

@@ -1,14 +1,12 @@
 package gcpckms
 
 import (
-	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
 	"net"
-	"net/http"
 	"net/url"
 	"os"
 	"regexp"
@@ -40,11 +38,8 @@ type settings struct {
 	project, region, ring, key string
 	endpoint, userAgent        string
 	timeout                    time.Duration
-	roots                      *x509.CertPool // of the endpoint; nil: the system's
-	caFile                     string
-	ca                         []byte // its content
+	caFile                     string // with the certificates that the endpoint is trusted by; "": the system's
 	noEnv                      bool
-	proxy                      func(*http.Request) (*url.URL, error)
 	path                       string        // of the credentials' file; "" where there is none
 	inline                     *secret.Bytes // credentials as JSON
 	getenv                     func(string) string
@@ -80,9 +75,6 @@ func parse(cfg seals.Config) (*settings, error) {
 		project: p.Get("project"), region: p.Get("region"), ring: p.Get("key_ring"), key: p.Get("crypto_key"), getenv: cfg.Getenv,
 		userAgent: p.Get("user_agent"), caFile: p.Get("tls_ca_cert"), timeout: defaultTimeout, noEnv: off,
 	}
-	if !off {
-		s.proxy = http.ProxyFromEnvironment
-	}
 	for _, known := range []string{"credentials", "key_not_required", "disable_env_vars"} {
 		p.Get(known)
 	}
@@ -91,9 +83,6 @@ func parse(cfg seals.Config) (*settings, error) {
 		return nil, cerr
 	}
 	if err = errors.Join(err, s.missing()); err != nil {
-		return nil, err
-	}
-	if err := s.readRoots(); err != nil {
 		return nil, err
 	}
 	return s, s.readCredentials(p, cfg)
@@ -163,21 +152,6 @@ func (s *settings) readTimeout(v string) error {
 		return invalid("timeout", v, "a duration from 100ms to 10m, like 10s, or a number of seconds")
 	}
 	s.timeout = d
-	return nil
-}
-
-func (s *settings) readRoots() error {
-	if s.caFile == "" {
-		return nil
-	}
-	pem, err := os.ReadFile(s.caFile)
-	if err != nil {
-		return fmt.Errorf("tls_ca_cert: %w", err)
-	}
-	s.ca = pem
-	if s.roots = x509.NewCertPool(); !s.roots.AppendCertsFromPEM(pem) {
-		return invalid("tls_ca_cert", s.caFile, "a file of certificates in PEM")
-	}
 	return nil
 }
 

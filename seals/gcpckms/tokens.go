@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -46,7 +48,7 @@ const (
 type tokens struct {
 	s    *settings
 	http *http.Client // its transport is t, which sees what the token service answered
-	base http.RoundTripper
+	base atomic.Pointer[http.Transport]
 	turn chan struct{} // holds one
 
 	// Whoever has the turn has these.
@@ -56,11 +58,30 @@ type tokens struct {
 	refusal atomic.Pointer[refusal] // the last answer of a token service, where it was one
 }
 
-func newTokens(s *settings, base http.RoundTripper) *tokens {
-	t := &tokens{s: s, base: base, turn: make(chan struct{}, 1)}
+func newTokens(s *settings) *tokens {
+	t := &tokens{s: s, turn: make(chan struct{}, 1)}
 	t.http = &http.Client{Transport: t}
 	t.turn <- struct{}{}
+	t.trust(nil)
 	return t
+}
+
+// trust says by which authorities token services are trusted.
+func (t *tokens) trust(roots *x509.CertPool) {
+	base := &http.Transport{
+		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
+		// A token is good for an hour: no connection is kept for the next one.
+		TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
+	}
+	if !t.s.noEnv {
+		base.Proxy = func(req *http.Request) (*url.URL, error) {
+			if req.Header.Get(flavor) != "" {
+				return nil, nil // a metadata server is this machine's own
+			}
+			return http.ProxyFromEnvironment(req)
+		}
+	}
+	t.base.Store(base)
 }
 
 // inHand is the key of the token of one try in its context: gRPC asks for it again.
@@ -180,6 +201,9 @@ func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 	return c, nil
 }
 
+// flavor is the header of requests to a metadata server.
+const flavor = "Metadata-Flavor"
+
 // metadata is the metadata server of a machine or pod of Google Cloud.
 //
 // Source: cloud.google.com/compute/docs/access/authenticate-workloads#applications.
@@ -195,11 +219,11 @@ func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
 	if err != nil {
 		return nil, err
 	}
-	req.Header.Set("Metadata-Flavor", "Google")
+	req.Header.Set(flavor, "Google")
 	res, err := m.client.Do(req)
 	if err != nil {
-		return nil, seals.Fail(seals.Unreachable, fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err),
-			"set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
+		return nil, seals.Fail(seals.Unreachable,
+			fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err), "set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
 	}
 	defer res.Body.Close()
 	var out struct {
@@ -235,7 +259,7 @@ type refusal struct {
 
 // RoundTrip sees the answers of token services: some of the library's errors have no status, and quote whole answers.
 func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
-	res, err := t.base.RoundTrip(req)
+	res, err := t.base.Load().RoundTrip(req)
 	if err != nil || res.StatusCode < 400 {
 		return res, err
 	}
@@ -267,7 +291,8 @@ func (t *tokens) failure(ctx context.Context, err error) error {
 	if errors.As(err, &network) {
 		return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", network), remedy)
 	}
-	return seals.Fail(seals.Misconfigured, errors.New("the credentials give no access token"), "see whether their file is whole; have a new one made if it is not")
+	return seals.Fail(seals.Misconfigured, errors.New("the credentials give no access token"),
+		"see whether their file is whole; have a new one made if it is not")
 }
 
 // oauthText is the reason in an answer of an OAuth2 service, and nothing else of it. Source: datatracker.ietf.org/doc/html/rfc6749#section-5.2.

@@ -51,13 +51,13 @@ const maxCiphertext = MaxPlaintext + 4<<10
 //	tls_ca_cert                             file with the certificates that the endpoint is trusted by, instead of the system's
 //	timeout                                 of each call, retries included: 10s
 //	user_agent                              is put in front of the library's
-//	disable_env_vars                        true: no environment variable is looked at, nor the folder of gcloud; GOOGLE_* neither
+//	disable_env_vars                        true: neither parameters nor credentials nor proxies come from the environment or gcloud's folder
 //	key_not_required                        is accepted and changes nothing: a key is looked for by the first call, never by New
 //
 // Environment variables win over the stanza: SEALGATE_GCPCKMS_*, GOOGLE_PROJECT, GOOGLE_REGION, GCPCKMS_WRAPPER_KEY_RING and ..._CRYPTO_KEY,
 // BAO_GCPCKMS_SEAL_* and VAULT_GCPCKMS_SEAL_*, GOOGLE_CREDENTIALS, GOOGLE_APPLICATION_CREDENTIALS.
 //
-// An error is a mistake in the stanza. Nothing is connected to yet, and no credentials file is read.
+// An error is a mistake in the stanza. Nothing is connected to yet, and no file is read: what is missing may come later.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
@@ -68,7 +68,8 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		if errors.As(err, &f) {
 			return nil, f
 		}
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"gcpckms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"gcpckms\" %q: %w", cfg.Name, err),
+			"correct the stanza or the environment variable")
 	}
 	return &Wrapper{name: cfg.Name, s: s, conn: newConn(s)}, nil
 }
@@ -91,7 +92,9 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 		return nil, seals.Fail(seals.Misconfigured, errors.New("the seal is configured when it is made"), "make another with New")
 	}
 	meta := map[string]string{"project": w.s.project, "region": w.s.region, "key_ring": w.s.ring, "crypto_key": w.s.key}
-	for name, v := range map[string]string{"endpoint": w.s.endpoint, "tls_ca_cert": w.s.caFile, "user_agent": w.s.userAgent, "credentials": w.s.path} {
+	for name, v := range map[string]string{
+		"endpoint": w.s.endpoint, "tls_ca_cert": w.s.caFile, "user_agent": w.s.userAgent, "credentials": w.s.path,
+	} {
 		if v != "" {
 			meta[name] = v
 		}
@@ -111,7 +114,8 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 		return nil, err
 	}
 	if len(plaintext) == 0 || len(plaintext) > MaxPlaintext || len(o.WithAad) > MaxPlaintext {
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("%d bytes with %d bytes of additional data cannot be encrypted", len(plaintext), len(o.WithAad)),
+		return nil, w.fail(seals.Misconfigured,
+			fmt.Errorf("%d bytes with %d bytes of additional data cannot be encrypted", len(plaintext), len(o.WithAad)),
 			"a seal encrypts keys: 1 to %d bytes, with as much additional data at most", MaxPlaintext)
 	}
 	req := &kmspb.EncryptRequest{
