@@ -138,7 +138,7 @@ func (g *group) puts() (keys []string, values [][]byte, batches []int32) {
 				place[op.Key] = at
 				keys, values, batches = append(keys, op.Key), append(values, nil), append(batches, 0)
 			}
-			values[at], batches[at] = present(op.Value), int32(i+1) //nolint:gosec // at most groupBatches
+			values[at], batches[at] = present(op.Value), int32(i+1)
 		}
 	}
 	return keys, values, batches
@@ -150,7 +150,7 @@ func (g *group) mixedArguments() []any {
 	var ifKey, opKey []string
 	var ifValue, opValue [][]byte
 	for i, r := range g.requests {
-		n := int32(i + 1) //nolint:gosec // at most groupBatches
+		n := int32(i + 1)
 		for _, c := range r.batch.If {
 			value := present(c.Value)
 			if c.Absent {
@@ -175,7 +175,7 @@ func (g *group) events(o outcome) (events []storage.Event) {
 	for pass := range 2 {
 		at := 0
 		for i, r := range g.requests {
-			n := int32(i + 1) //nolint:gosec // at most groupBatches
+			n := int32(i + 1)
 			if _, refused := o.refused[n]; refused {
 				continue
 			}
@@ -183,13 +183,13 @@ func (g *group) events(o outcome) (events []storage.Event) {
 				if pass == 0 {
 					last[op.Key] = at
 				} else if last[op.Key] == at {
-					events = append(events, storage.Event{Key: op.Key, Deleted: op.Delete, Revision: uint64(o.since) + uint64(n)}) //nolint:gosec // they count up from 0
+					events = append(events, storage.Event{Key: op.Key, Deleted: op.Delete, Revision: uint64(o.since) + uint64(n)})
 				}
 				at++
 			}
 		}
 	}
-	return append(events, storage.Event{Revision: uint64(o.since) + uint64(len(g.requests))}) //nolint:gosec // as above
+	return append(events, storage.Event{Revision: uint64(o.since) + uint64(len(g.requests))})
 }
 
 // present keeps an empty value from becoming NULL.

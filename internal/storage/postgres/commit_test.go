@@ -28,7 +28,8 @@ func TestGroup(t *testing.T) {
 	results := make([]chan error, 21)
 	for i := range results {
 		results[i] = make(chan error, 1)
-		b := storage.Batch{Ops: []storage.Op{storage.Put(fmt.Sprint("k", i), []byte("v")), storage.Delete("gone"), storage.Put("same", []byte{byte(i)})}}
+		b := storage.Batch{Ops: []storage.Op{storage.Put(fmt.Sprint("k", i), []byte("v")), storage.Delete("gone"),
+			storage.Put("same", []byte{byte(i)})}}
 		if i%3 == 1 {
 			b.If = []storage.Condition{storage.IfAbsent(fmt.Sprint("free", i)), storage.IfValue("held", []byte{byte('0' + i%2)})}
 		}
@@ -53,7 +54,8 @@ func TestGroup(t *testing.T) {
 		}
 	}
 	var transactions int
-	if err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+DefaultTable+`_changes`).Scan(&transactions); err != nil || transactions != 3 {
+	err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+DefaultTable+`_changes`).Scan(&transactions)
+	if err != nil || transactions != 3 {
 		t.Errorf("%d transactions, %v; want one for the first put, one for the first batch, one for the rest", transactions, err)
 	}
 	revision, err := s.Revision(t.Context())
@@ -176,7 +178,8 @@ func TestListOddAfter(t *testing.T) {
 		put(t, s, key, "v")
 		put(t, model, key, "v")
 	}
-	for _, after := range []string{"", "\x00", "a\x00", "a\x00b", "\xff", "a\xff", "a/\xff", "a/\x00", "a\xc3", "\xc3\xbc\x00", "\xc3", "ü\xff", "\xf4\x8f\xbf", "a\xff/"} {
+	for _, after := range []string{"", "\x00", "a\x00", "a\x00b", "\xff", "a\xff", "a/\xff", "a/\x00", "a\xc3", "\xc3\xbc\x00", "\xc3", "ü\xff",
+		"\xf4\x8f\xbf", "a\xff/"} {
 		for _, prefix := range []string{"", "a/", "ü/"} {
 			for _, limit := range []int{0, 1, 3} {
 				got, err := s.List(t.Context(), prefix, after, limit)
@@ -195,7 +198,8 @@ func TestFull(t *testing.T) {
 	url := pgtest.Database(t)
 	s := open(t, Options{URL: url})
 	put(t, s, "before", "v")
-	pgtest.Exec(t, url, `CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`,
+	pgtest.Exec(t, url, `CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS
+			$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`,
 		`CREATE TRIGGER fill BEFORE INSERT ON `+DefaultTable+` FOR EACH ROW WHEN (new.key = 'much') EXECUTE FUNCTION fill()`)
 	err := commit(s, storage.Put("small", nil), storage.Put("much", nil))
 	if wantError(t, err, storage.ErrFull, "make room"); !storage.NothingWritten(err) {
@@ -240,7 +244,8 @@ func TestDurability(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
 	for set, want := range map[string]string{"off": "on", "local": "on", "remote_apply": "remote_apply"} {
-		pgtest.Exec(t, url, fmt.Sprintf(`DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET synchronous_commit = %s', current_database()); END $$`, set))
+		pgtest.Exec(t, url, fmt.Sprintf(
+			`DO $$ BEGIN EXECUTE format('ALTER DATABASE %%I SET synchronous_commit = %s', current_database()); END $$`, set))
 		s := open(t, Options{URL: url})
 		put(t, s, "k", "v")
 		var got string

@@ -46,7 +46,7 @@ func configure(o Options, n names) (*pgxpool.Config, error) {
 	if err != nil {
 		return nil, parseError(err)
 	}
-	c.MaxConns = int32(min(o.MaxParallel, 10000)) //nolint:gosec // bounded
+	c.MaxConns = int32(min(o.MaxParallel, 10000))
 	c.MaxConnIdleTime = idleFor
 	c.PingTimeout = o.CallTimeout / 4
 	if c.ConnConfig.ConnectTimeout == 0 {

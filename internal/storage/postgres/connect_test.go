@@ -140,7 +140,8 @@ func TestPoolBounds(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	for deadline := time.Now().Add(patience); s.pool.Stat().TotalConns() > 2; time.Sleep(time.Millisecond) { // one may be kept by each that looked at once
+	// One may be kept by each that looked at once.
+	for deadline := time.Now().Add(patience); s.pool.Stat().TotalConns() > 2; time.Sleep(time.Millisecond) {
 		if time.Now().After(deadline) {
 			t.Fatalf("%d connections are kept", s.pool.Stat().TotalConns())
 		}

@@ -31,7 +31,7 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 		return nil, err
 	}
 	defer s.wg.Done()
-	c := candidate{store: s, identity: slices.Clone(identity)}
+	c := candidate{store: s, identity: present(slices.Clone(identity))}
 	defer c.hangUp()
 	for attempt := 0; ; {
 		l, wait, err := c.step(ctx)
@@ -144,7 +144,8 @@ func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 	defer cancel()
 	sent := s.o.Now()
 	var epoch int64
-	err := c.conn.QueryRow(ctx, s.sql.take, c.identity, s.o.Lease.Milliseconds(), c.seen.epoch, c.seen.renewals, over).Scan(&epoch, new(string))
+	err := c.conn.QueryRow(ctx, s.sql.take, c.identity, s.o.Lease.Milliseconds(), c.seen.epoch, c.seen.renewals, over).
+		Scan(&epoch, new(string))
 	switch {
 	case err == nil:
 		l := s.inOffice(c.conn, epoch, sent)
@@ -187,5 +188,5 @@ func (s *Store) Leader(ctx context.Context) (identity []byte, epoch uint64, err 
 		}
 		return err
 	})
-	return identity, uint64(n), err //nolint:gosec // it counts up from 0
+	return identity, uint64(n), err
 }

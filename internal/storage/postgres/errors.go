@@ -53,7 +53,8 @@ func transient(err error) bool {
 	case state == stateCancelled:
 		return false
 	}
-	return state == stateReadOnly || state == stateTooMany || strings.HasPrefix(state, classConnection) || strings.HasPrefix(state, classOperator)
+	return state == stateReadOnly || state == stateTooMany ||
+		strings.HasPrefix(state, classConnection) || strings.HasPrefix(state, classOperator)
 }
 
 // explain turns an error of a call into the contract's: the caller's own end, Close, or what happened and what to do.
@@ -104,7 +105,8 @@ func told(doing string, err error) error {
 
 // settled reports errors that are the contract's already.
 func settled(err error) bool {
-	for _, kind := range []error{storage.ErrUnavailable, storage.ErrCorrupt, storage.ErrForeign, storage.ErrNotFound, ErrConfig, ErrFormat, ErrTables} {
+	for _, kind := range []error{storage.ErrUnavailable, storage.ErrCorrupt, storage.ErrForeign, storage.ErrNotFound,
+		ErrConfig, ErrFormat, ErrTables} {
 		if errors.Is(err, kind) {
 			return true
 		}

@@ -46,7 +46,7 @@ func (l *leadership) left() time.Duration {
 }
 
 // Epoch implements storage.Leadership.
-func (l *leadership) Epoch() uint64 { return uint64(l.epoch) } //nolint:gosec // it counts up from 0
+func (l *leadership) Epoch() uint64 { return uint64(l.epoch) }
 
 // Lost implements storage.Leadership.
 func (l *leadership) Lost() <-chan struct{} { return l.lost }

@@ -22,8 +22,8 @@ func behindProxy(t testing.TB, url string, o Options) (*Store, *pgtest.Proxy) {
 	return open(t, o), p
 }
 
-// TestKilled kills the database's processes in the middle of commits, again and again. Every acknowledged batch is there and no half of one;
-// the store goes on without being opened again, and a watcher misses nothing.
+// TestKilled kills the database's processes in the middle of commits, again and again. Every acknowledged batch is there and no half
+// of one; the store goes on without being opened again, and a watcher misses nothing.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -37,7 +37,7 @@ func TestKilled(t *testing.T) {
 		wg.Go(func() {
 			for i := 0; ctx.Err() == nil; i++ {
 				key := fmt.Sprintf("w%d/%06d", w, i)
-				err := s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put("a/"+key, []byte(key)), storage.Put("b/"+key, []byte(key))}})
+				err := commit(s, storage.Put("a/"+key, []byte(key)), storage.Put("b/"+key, []byte(key)))
 				switch {
 				case err == nil:
 					mu.Lock()
@@ -246,6 +246,35 @@ func TestWatchGap(t *testing.T) {
 		case <-timeout:
 			t.Fatal("the gap was not told")
 		}
+	}
+}
+
+// TestRewound: a database that was restored, or taken over by a replica that lagged behind, is not followed as if nothing had happened.
+func TestRewound(t *testing.T) {
+	t.Parallel()
+	url := pgtest.Database(t)
+	var log logBuffer
+	s, proxy := behindProxy(t, url, Options{Log: log.logger()})
+	other := open(t, Options{URL: url})
+	events := watch(t, s)
+	for range 5 {
+		put(t, other, "k", "v")
+	}
+	until(t, events, 5)
+	proxy.Stall()
+	pgtest.Exec(t, url, `DELETE FROM `+DefaultTable+`_changes WHERE revision > 2`, `UPDATE `+DefaultTable+`_seat SET revision = 2`)
+	proxy.Cut()
+	proxy.Resume()
+	for e := range events {
+		t.Errorf("an event of a database that lost commits: %+v", e)
+	}
+	if !strings.Contains(log.String(), "has lost commits") {
+		t.Errorf("it is not told: %s", log.String())
+	}
+	again := watch(t, s)
+	put(t, other, "l", "v")
+	if got := until(t, again, 3); len(got) != 1 || got[0].Key != "l" {
+		t.Errorf("the next watch: %v", got)
 	}
 }
 

@@ -116,7 +116,8 @@ func waiting(t testing.TB, url string, sessions int) {
 	}
 	defer conn.Close(ctx)
 	for n := 0; n < sessions; {
-		err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n)
+		err := conn.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity
+			WHERE datname = current_database() AND wait_event_type = 'Lock'`).Scan(&n)
 		if err != nil {
 			t.Fatalf("%d sessions wait for a lock, want %d: %v", n, sessions, err)
 		}

@@ -138,7 +138,7 @@ func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	err := s.read(ctx, "reading the revision", func(ctx context.Context, c *pgxpool.Conn) error {
 		return lostRow(c.QueryRow(ctx, s.sql.revision).Scan(&revision))
 	})
-	return uint64(revision), err //nolint:gosec // it counts up from 0
+	return uint64(revision), err
 }
 
 // lostRow: the seat has a row for as long as it is ours.

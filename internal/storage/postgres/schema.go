@@ -32,7 +32,8 @@ func tableNames(table string) (names, error) {
 	if !qualified {
 		schema, plain = "", table
 	}
-	if plain == "" || len(plain) > maxTable || len(schema) > 63 || qualified && schema == "" || strings.ContainsAny(table, "\x00\"'") || strings.Contains(plain, ".") {
+	if plain == "" || len(plain) > maxTable || len(schema) > 63 || qualified && schema == "" ||
+		strings.ContainsAny(table, "\x00\"'") || strings.Contains(plain, ".") {
 		return names{}, fmt.Errorf("%w: table must be a name of at most %d bytes, or schema.name", ErrConfig, maxTable)
 	}
 	quote := func(suffix string) string {
@@ -142,7 +143,8 @@ func (s *Store) checkServer(ctx context.Context, conn *pgx.Conn) error {
 	case version < oldest:
 		return fmt.Errorf("%w: PostgreSQL 12 or newer is needed; this one is %d", ErrConfig, version/10000)
 	case encoding != "UTF8":
-		return fmt.Errorf("%w: the database's encoding is %s; make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0", ErrConfig, encoding)
+		return fmt.Errorf("%w: the database's encoding is %s; make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
+			ErrConfig, encoding)
 	}
 	if fsync != "on" || pages != "on" {
 		s.log.Warn("the database may lose or damage acknowledged writes when power fails: set fsync and full_page_writes to on",
@@ -175,7 +177,7 @@ func (s *Store) findTables(ctx context.Context, conn *pgx.Conn, n names) (bool, 
 	case len(columns):
 		return true, nil
 	}
-	return false, fmt.Errorf("%w: of the tables %s, %s and %s only some are there; restore a backup, or drop them where they hold nothing that you need",
+	return false, fmt.Errorf("%w: of the tables %s, %s and %s only some are there; restore a backup, or drop them where they hold nothing",
 		storage.ErrCorrupt, n.entries, n.seat, n.changes)
 }
 
@@ -186,7 +188,8 @@ func describe(ctx context.Context, conn *pgx.Conn, n names, suffix string) (have
 	if n.schema != "" {
 		quoted = pgx.Identifier{n.schema, table}.Sanitize()
 	}
-	err = conn.QueryRow(ctx, `SELECT array_agg(a.attname::text ORDER BY a.attname), min(c.relpersistence::text || CASE c.relkind WHEN 'r' THEN '' ELSE c.relkind::text END)
+	err = conn.QueryRow(ctx, `SELECT array_agg(a.attname::text ORDER BY a.attname),
+			min(c.relpersistence::text || CASE c.relkind WHEN 'r' THEN '' ELSE c.relkind::text END)
 		FROM pg_class c LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 		WHERE c.oid = to_regclass($1) GROUP BY c.oid`, quoted).Scan(&have, &persistence)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -217,8 +220,8 @@ func (s *Store) checkNeighbours(ctx context.Context, conn *pgx.Conn, n names) er
 	if err != nil || !slices.Contains(have, "parent_path") {
 		return err
 	}
-	return fmt.Errorf("%w: openbao_kv_store is OpenBao's data, which Sealgate cannot read; to keep its own tables beside it, set the parameter table",
-		storage.ErrForeign)
+	return fmt.Errorf("%w: openbao_kv_store is OpenBao's data, which Sealgate cannot read; to keep its own tables beside it,"+
+		" set the parameter table", storage.ErrForeign)
 }
 
 func checkFormat(ctx context.Context, conn *pgx.Conn, n names) error {
@@ -292,7 +295,8 @@ func (s *Store) checkRights(ctx context.Context, conn *pgx.Conn, n names) error 
 	err := conn.QueryRow(ctx, `SELECT bool_and(has_table_privilege(t, r)) FROM unnest($1::text[]) t, unnest($2::text[]) r`,
 		[]string{n.entries, n.seat, n.changes}, []string{"SELECT", "INSERT", "UPDATE", "DELETE"}).Scan(&all)
 	if err == nil && !all {
-		return fmt.Errorf("%w: let an administrator run in this database:\n%s", ErrTables, n.grants(pgx.Identifier{conn.Config().User}.Sanitize()))
+		user := pgx.Identifier{conn.Config().User}.Sanitize()
+		return fmt.Errorf("%w: let an administrator run in this database:\n%s", ErrTables, n.grants(user))
 	}
 	return err
 }

@@ -29,7 +29,7 @@ func TestForeign(t *testing.T) {
 		"somebody":      {"keys", `CREATE TABLE keys (id int)`, storage.ErrForeign, "keys"},
 		"a seat":        {"keys", `CREATE TABLE keys_seat (id int)`, storage.ErrForeign, "keys_seat"},
 		"a view":        {"keys", `CREATE VIEW keys AS SELECT 'k' AS key, ''::bytea AS value`, storage.ErrForeign, "keys"},
-		"not logged":    {"keys", `CREATE UNLOGGED TABLE keys (key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL)`, storage.ErrForeign, "logged"},
+		"not logged":    {"keys", `CREATE UNLOGGED TABLE keys (key text PRIMARY KEY, value bytea NOT NULL)`, storage.ErrForeign, "logged"},
 		"in part":       {"", whole + `; DROP TABLE vault_kv_store_changes`, storage.ErrCorrupt, "backup"},
 		"without a row": {"", whole + `; DELETE FROM vault_kv_store_seat`, storage.ErrCorrupt, "backup"},
 		"newer":         {"", whole + `; UPDATE vault_kv_store_seat SET format = 2`, ErrFormat, "newer"},
@@ -66,7 +66,8 @@ func tables(t testing.TB, url string) (list string) {
 		t.Fatal(err)
 	}
 	defer conn.Close(context.WithoutCancel(t.Context()))
-	err = conn.QueryRow(t.Context(), `SELECT string_agg(oid::text || relname || relfilenode, ',' ORDER BY oid) FROM pg_class WHERE relkind IN ('r', 'v')`).Scan(&list)
+	err = conn.QueryRow(t.Context(), `SELECT string_agg(oid::text || relname || relfilenode, ',' ORDER BY oid)
+		FROM pg_class WHERE relkind IN ('r', 'v')`).Scan(&list)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,8 +80,8 @@ func TestWithoutRights(t *testing.T) {
 	for _, table := range []string{"", `apart.Entries`} {
 		url := pgtest.Database(t)
 		user := "poor_" + url[strings.LastIndex(url, "/")+1:strings.Index(url, "?")]
-		pgtest.Exec(t, url, `CREATE ROLE `+user+` LOGIN PASSWORD 'poor'`, `REVOKE ALL ON SCHEMA public FROM public`, `GRANT USAGE ON SCHEMA public TO `+user,
-			`CREATE SCHEMA apart`)
+		pgtest.Exec(t, url, `CREATE ROLE `+user+` LOGIN PASSWORD 'poor'`, `REVOKE ALL ON SCHEMA public FROM public`,
+			`GRANT USAGE ON SCHEMA public TO `+user, `CREATE SCHEMA apart`)
 		poor := strings.Replace(url, pgtest.User+":"+pgtest.Password, user+":poor", 1)
 		var byHand string
 		for _, skip := range []bool{false, true} {

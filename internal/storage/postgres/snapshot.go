@@ -19,8 +19,8 @@ type entry struct {
 	value []byte
 }
 
-// Snapshot implements storage.Snapshotter: one read-only transaction on a connection of its own, page by page, each with a deadline. It keeps
-// the database from tidying up for as long as it takes, but neither waits for commits nor holds them up.
+// Snapshot implements storage.Snapshotter: one read-only transaction on a connection of its own, page by page, each with a deadline.
+// It keeps the database from tidying up for as long as it takes, but neither waits for commits nor holds them up.
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err

@@ -37,7 +37,7 @@ func newStatements(n names) statements {
 		renew:  renewal(n),
 		resign: resignation(n),
 		leader: `SELECT holder, epoch FROM ` + n.seat + ` WHERE one AND holder IS NOT NULL AND expires > clock_timestamp()`,
-		evict: `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = current_user` +
+		evict: `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = session_user` +
 			` AND application_name = $1 AND pid <> pg_backend_pid() AND clock_timestamp() - xact_start > $2::bigint * interval '1 millisecond'`,
 	}
 }
@@ -104,7 +104,8 @@ func take(n names) string {
 }
 
 func renewal(n names) string {
-	return `WITH renewed AS (UPDATE ` + n.seat + ` SET renewals = renewals + 1, expires = clock_timestamp() + lease_ms * interval '1 millisecond'
+	return `WITH renewed AS (UPDATE ` + n.seat + ` SET renewals = renewals + 1,
+			expires = clock_timestamp() + lease_ms * interval '1 millisecond'
 		WHERE one AND epoch = $1 AND holder IS NOT NULL RETURNING 1)
 	SELECT pg_notify('` + n.seatChanged() + `', '')::text FROM renewed`
 }

@@ -67,6 +67,9 @@ func (t *tail) follow() error {
 	if _, err := conn.Exec(ctx, `LISTEN `+s.sql.changed); err != nil {
 		return err
 	}
+	if err := t.checkRewound(ctx, conn); err != nil {
+		return err
+	}
 	for {
 		if err := t.catchUp(conn); err != nil {
 			return err
@@ -75,6 +78,26 @@ func (t *tail) follow() error {
 			return err
 		}
 	}
+}
+
+// checkRewound finds out whether the database lost commits that were told of already: it was restored, or another server took over that
+// had not got them. Readers begin anew.
+func (t *tail) checkRewound(ctx context.Context, conn *pgx.Conn) error {
+	told := t.position()
+	var revision int64
+	if err := lostRow(conn.QueryRow(ctx, t.store.sql.revision).Scan(&revision)); err != nil {
+		return err
+	}
+	if told == neverSaw || uint64(revision) >= told {
+		return nil
+	}
+	t.store.log.Error("the database has lost commits: was it restored, or taken over by a replica that lagged behind?",
+		"had", told, "has", revision)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.feed.Break()
+	t.seen = uint64(revision)
+	return nil
 }
 
 // await returns when there may be changes that were not seen. The payload of a notification is the revision.
@@ -104,7 +127,7 @@ func (t *tail) catchUp(conn *pgx.Conn) error {
 		if err := lostRow(conn.QueryRow(ctx, t.store.sql.revision).Scan(&revision)); err != nil {
 			return err
 		}
-		t.advance(neverSaw, uint64(revision)) //nolint:gosec // it counts up from 0
+		t.advance(neverSaw, uint64(revision))
 		return nil
 	}
 	for {
@@ -124,7 +147,7 @@ type change struct {
 }
 
 func (t *tail) readPage(ctx context.Context, conn *pgx.Conn) (int, error) {
-	rows, err := conn.Query(ctx, t.store.sql.changes, int64(t.position()), tailPage) //nolint:gosec // it came from an int64
+	rows, err := conn.Query(ctx, t.store.sql.changes, int64(t.position()), tailPage)
 	if err != nil {
 		return 0, err
 	}
@@ -139,7 +162,7 @@ func (t *tail) readPage(ctx context.Context, conn *pgx.Conn) (int, error) {
 		if err != nil {
 			return 0, err
 		}
-		t.advance(uint64(c.since), uint64(c.revision), events...) //nolint:gosec // they count up from 0
+		t.advance(uint64(c.since), uint64(c.revision), events...)
 	}
 	return len(page), nil
 }
@@ -151,9 +174,9 @@ func (c change) events() ([]storage.Event, error) {
 	events := make([]storage.Event, 0, len(c.keys)+1)
 	for i, key := range c.keys {
 		events = append(events, storage.Event{Key: key, Deleted: len(c.deleted) > 0 && c.deleted[i],
-			Revision: uint64(c.since) + uint64(c.batches[i])}) //nolint:gosec // both count up from 0
+			Revision: uint64(c.since) + uint64(c.batches[i])})
 	}
-	return append(events, storage.Event{Revision: uint64(c.revision)}), nil //nolint:gosec // as above
+	return append(events, storage.Event{Revision: uint64(c.revision)}), nil
 }
 
 func (t *tail) position() uint64 {
@@ -189,13 +212,13 @@ func (t *tail) publish(revision uint64, events []storage.Event) {
 func (t *tail) offer(since, revision int64, events []storage.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.seen == uint64(since) { //nolint:gosec // they count up from 0
-		t.publish(uint64(revision), events) //nolint:gosec // as above
+	if t.seen == uint64(since) {
+		t.publish(uint64(revision), events)
 	}
 }
 
-// Watch implements storage.Watcher. It returns once the tail has come to the revision of the call, so that no older change is told and no younger
-// one is missed. The channel is closed early for a reader that falls more than 4,096 events behind.
+// Watch implements storage.Watcher. It returns once the tail has come to the revision of the call, so that no older change is told and
+// no younger one is missed. The channel is closed early for a reader that falls more than 4,096 events behind.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err

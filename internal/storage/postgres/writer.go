@@ -128,7 +128,7 @@ func (w *writer) carryOut(g *group) {
 		err = told("a commit", err)
 	}
 	for i, r := range g.requests {
-		switch key, conflict := o.refused[int32(i+1)]; { //nolint:gosec // at most groupBatches
+		switch key, conflict := o.refused[int32(i+1)]; {
 		case err != nil:
 			r.done <- err
 		case conflict:
@@ -162,8 +162,8 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 	if err := network.SetDeadline(time.Now().Add(w.store.o.CallTimeout)); err != nil {
 		return o, err
 	}
-	defer func() { _ = network.SetDeadline(time.Time{}) }()             // it fails on a closed connection alone
-	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests)) //nolint:gosec // the database counts epochs in 63 bits
+	defer func() { _ = network.SetDeadline(time.Time{}) }() // it fails on a closed connection alone
+	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests))
 	prune := w.count+len(g.requests) >= pruneEvery
 	if g.mixed {
 		b.Queue("advance", epoch, n)

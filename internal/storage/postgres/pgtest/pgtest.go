@@ -302,8 +302,9 @@ func (s *Server) launch() error {
 
 func (s *Server) attempt(deadline time.Time) error {
 	args := []string{"-D", filepath.Join(s.dir, "data"), "-p", strconv.Itoa(s.Port)}
-	for _, setting := range append([]string{"listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "shared_buffers=32MB",
-		"max_wal_senders=0", "wal_level=minimal"}, s.settings...) {
+	ours := []string{"listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "shared_buffers=32MB",
+		"max_wal_senders=0", "wal_level=minimal"}
+	for _, setting := range append(ours, s.settings...) {
 		args = append(args, "-c", setting)
 	}
 	cmd := s.command("postgres", args...)
