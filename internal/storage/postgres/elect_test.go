@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"time"
 
@@ -134,30 +133,44 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// TestManyCandidates: one after the other, never two, and epochs grow. Every second one resigns, the others are cut off.
+// offices are those that were ever held.
+type offices struct {
+	mu  sync.Mutex
+	all []*leadership
+}
+
+// enter checks that nobody else can hold the office when a new one does, and that epochs grow.
+func (o *offices) enter(t *testing.T, l *leadership) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for _, other := range o.all {
+		if other.Held() {
+			t.Errorf("the epochs %d and %d are held at once", other.Epoch(), l.Epoch())
+		}
+		if other.Epoch() == l.Epoch() {
+			t.Errorf("epoch %d came twice", l.Epoch())
+		}
+	}
+	o.all = append(o.all, l)
+}
+
+// TestManyCandidates: one after the other, never two. Every second one resigns, the others are cut off.
 func TestManyCandidates(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	var inOffice atomic.Int32
-	var epochs sync.Map
+	var seen offices
 	var wg sync.WaitGroup
 	for n := range 4 {
 		wg.Go(func() {
 			s, proxy := behindProxy(t, url, Options{Lease: 900 * time.Millisecond})
 			for round := range 3 {
 				l := campaign(t, s, fmt.Sprint("node ", n))
-				if inOffice.Add(1) != 1 {
-					t.Error("two in office")
-				}
-				if _, again := epochs.LoadOrStore(l.Epoch(), n); again {
-					t.Errorf("epoch %d came twice", l.Epoch())
-				}
+				seen.enter(t, l)
 				err := s.Commit(context.Background(), storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put("leader", []byte{byte(n)})}})
 				if err != nil && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrUnavailable) {
 					t.Errorf("the leader's commit: %v", err)
 				}
 				if (n+round)%2 == 0 {
-					inOffice.Add(-1)
 					if err := l.Resign(t.Context()); err != nil {
 						t.Errorf("Resign: %v", err)
 					}
@@ -165,7 +178,6 @@ func TestManyCandidates(t *testing.T) {
 				}
 				proxy.Stall()
 				lost(t, l)
-				inOffice.Add(-1) // before the lease ends, because the office is given up a margin earlier
 				proxy.Cut()
 				proxy.Resume()
 			}
