@@ -49,9 +49,18 @@ func (h *handler) inCluster(ctx context.Context, q *request) (*answer, error) {
 		}
 		timer.Stop()
 		if until.Err() != nil {
-			return nil, errNoLeader
+			return nil, h.noLeader()
 		}
 	}
+}
+
+// noLeader tells why nobody answers, as far as this node knows.
+func (h *handler) noLeader() error {
+	err := h.Node.Ailing()
+	if err == nil {
+		return errNoLeader
+	}
+	return fault.Wrap(err, fault.Unavailable, "%v; this node cannot take over, or follow: see sys/seal-status and its log for the cause", errNoLeader)
 }
 
 // try lets this node answer, or the leader. again: nothing was done, and somebody else will be there to ask.

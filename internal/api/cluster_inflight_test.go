@@ -167,10 +167,12 @@ func TestStandbyThatCannotProve(t *testing.T) {
 		t.Error("a standby answered what it could not prove")
 	}
 	u.mute.Store(false)
-	s.answer("GET", "secret/data/x", "")
-	if !s.audited("secret/data/x") {
-		t.Error("a standby forwards what it can prove")
+	for range 1000 { // the first finds out that it can again
+		if s.answer("GET", "secret/data/x", ""); s.audited("secret/data/x") {
+			return
+		}
 	}
+	t.Error("a standby forwards what it can prove")
 }
 
 // TestSettingsAreFollowed: quotas and origins that another node has set count.

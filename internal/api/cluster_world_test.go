@@ -50,14 +50,23 @@ type fellow struct {
 // federate starts count nodes and initialises them. change may alter the API's configuration of each.
 func federate(t testing.TB, count int, change ...func(*Config)) *federation {
 	t.Helper()
-	f := &federation{t: t, hub: inmem.NewHub()}
+	hub := inmem.NewHub()
+	f := federateOn(t, count, func() storage.Store { return hub.Open() }, change...)
+	f.hub = hub
+	return f
+}
+
+// federateOn is federate on storage of any kind.
+func federateOn(t testing.TB, count int, open func() storage.Store, change ...func(*Config)) *federation {
+	t.Helper()
+	f := &federation{t: t}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	f.client = &http.Client{Transport: transport, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
 		return http.ErrUseLastResponse
 	}}
 	for range count {
-		f.add(f.hub.Open(), change...)
+		f.add(open(), change...)
 	}
 	code, body := f.nodes[0].do("PUT", "sys/init", `{"recovery_shares":3,"recovery_threshold":2}`)
 	if code != http.StatusOK {

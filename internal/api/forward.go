@@ -34,10 +34,10 @@ func (h *handler) forward(ctx context.Context, q *request) (a *answer, again boo
 	if q.http.Header[noForwarding] != nil || h.NoForwarding || !l.Reachable() {
 		return h.redirect(q, l)
 	}
-	r, whole, err := q.toLeader(ctx)
-	if err != nil {
+	if err := h.keepBody(ctx, q); err != nil {
 		return nil, false, err
 	}
+	r, whole := q.toLeader(ctx)
 	r, cancel := h.untilNext(r, q, l)
 	defer cancel()
 	resp, err := l.Do(r)
@@ -94,14 +94,11 @@ func (h *handler) redirect(q *request, l *node.Leader) (*answer, bool, error) {
 
 // hopByHop are the headers that speak of one connection (RFC 9110, 7.6.1).
 var hopByHop = []string{
-	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Connection", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
 // toLeader is the request as the leader gets it. whole: its body is kept, and it can be sent again.
-func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool, err error) {
-	if err := q.keepBody(); err != nil {
-		return nil, false, err
-	}
+func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 	r = q.http.Clone(ctx)
 	for _, name := range hopByHop {
 		r.Header.Del(name)
@@ -111,6 +108,9 @@ func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool, er
 		origin.Left = max(time.Until(deadline), time.Millisecond)
 	}
 	origin.Mark(r.Header)
+	if r.Header["User-Agent"] == nil {
+		r.Header["User-Agent"] = []string{""} // or Go would add its own, which the audit trail may show
+	}
 	r.TransferEncoding, r.Close = nil, false
 	switch {
 	case q.bodyRead:
@@ -118,18 +118,19 @@ func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool, er
 		if len(q.body) == 0 {
 			r.Body = http.NoBody
 		}
-		return r, true, nil
+		return r, true
 	case !q.hasBody():
 		r.Body, r.ContentLength = http.NoBody, 0
-		return r, true, nil
+		return r, true
 	}
 	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(q.body), q.http.Body))
-	return r, false, nil
+	return r, false
 }
 
-// keepBody reads a body into memory, as far as it is small enough for that. What is larger is sent as it comes.
-func (q *request) keepBody() error {
-	if q.bodyRead || !q.hasBody() || q.http.ContentLength > replayMost || q.body != nil {
+// keepBody reads a body into memory, as far as it is small enough for that, and from somebody who is known, or where little is expected: nobody
+// fills our memory without a token. What is not kept is sent as it comes.
+func (h *handler) keepBody(ctx context.Context, q *request) error {
+	if q.bodyRead || !q.hasBody() || q.http.ContentLength > replayMost || q.body != nil || !h.mayFill(ctx, q) {
 		return nil
 	}
 	body, err := io.ReadAll(io.LimitReader(q.http.Body, min(q.bodyLimit(), replayMost)+1))
@@ -142,6 +143,21 @@ func (q *request) keepBody() error {
 	}
 	q.bodyRead = int64(len(body)) <= replayMost
 	return nil
+}
+
+// mayFill reports whether a body may be read before the leader has said who asks.
+func (h *handler) mayFill(ctx context.Context, q *request) bool {
+	if q.bodyLimit() <= keyBody {
+		return true
+	}
+	role, err := h.Node.Active()
+	if err != nil {
+		return false
+	}
+	q.readToken()
+	defer func() { q.token = "" }()
+	_, err = role.Tokens().Identify(ctx, q.token)
+	return err == nil
 }
 
 // relay sends the leader's answer to the client as it comes.

@@ -49,7 +49,9 @@ const (
 	handoverDomain  = "sealgate/barrier/root-handover/v1\x00"
 )
 
-func handoverPath(generation uint64) string { return fmt.Sprintf("%s%020d", handoverPrefix, generation) }
+func handoverPath(generation uint64) string {
+	return fmt.Sprintf("%s%020d", handoverPrefix, generation)
+}
 
 func handoverAEAD(root *secret.Bytes) (cipher.AEAD, error) {
 	block, err := aes.NewCipher(root.Expose())

@@ -129,7 +129,7 @@ const acme = "certificates are not ordered here; let an ACME client write tls_ce
 var foreignStorage = map[string]foreign{
 	"max_value_size":       {text: "has no effect: the store has its own limit of 1 MiB for each commit"},
 	"disable_transactions": {refuse: true, standard: "false", text: "every change is a transaction here; remove it"},
-	"disable_clustering":   {text: "has no effect: the store serves one node"},
+	"disable_clustering":   {text: "has no effect here: set it at the top level"},
 }
 
 // otherStorage says what to use instead of a storage type that other servers have.

@@ -17,12 +17,13 @@ type fleet struct {
 	nodes   []*Server
 	root    string
 	keys    []string // recovery shares, in hex
-	storage string
+	storage func(i int) string
 }
 
-// newFleet prepares, and does not start, count servers on the storage of this stanza, such as `storage "etcd" { ... }`. Each has the static
+// newFleet prepares, and does not start, count servers on the storage of a stanza, such as `storage "etcd" { ... }`, which may have a way of its own
+// to it for each node. Each has the static
 // seal, an address of its own for the API and one for the other nodes.
-func newFleet(t *testing.T, storage string, count int) *fleet {
+func newFleet(t *testing.T, storage func(i int) string, count int) *fleet {
 	t.Helper()
 	f := &fleet{t: t, storage: storage}
 	for range count {
@@ -63,7 +64,7 @@ func (f *fleet) add() *Server {
 	s := &Server{Bin: binary, Dir: f.t.TempDir(), Addr: addrs[0]}
 	config := fmt.Sprintf("%s\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nlistener \"tcp\" {\n  address = %q\n  cluster_address = %q\n"+
 		"  tls_disable = true\n}\nseal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n",
-		f.storage, addrs[0], addrs[1], addrs[0], addrs[1], strings.Repeat("5c", 32))
+		f.storage(len(f.nodes)), addrs[0], addrs[1], addrs[0], addrs[1], strings.Repeat("5c", 32))
 	if err := s.WriteConfig(config); err != nil {
 		f.t.Fatal(err)
 	}

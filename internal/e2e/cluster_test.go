@@ -14,20 +14,27 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// etcdStanza is a storage stanza for a cluster of the kit.
-func etcdStanza(c *etcdtest.Cluster) string {
-	return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", strings.Join(c.Endpoints, ","))
+// etcdFleet is a cluster on one etcd, to which each node has a way of its own.
+func etcdFleet(t *testing.T, count int) (*fleet, []*etcdtest.Proxy) {
+	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	var ways []*etcdtest.Proxy
+	for range count {
+		ways = append(ways, etcdtest.NewProxy(t, c.Direct[0]))
+	}
+	return newFleet(t, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
 }
 
 func TestClusterOnEtcd(t *testing.T) {
-	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
-	clusterTests(t, etcdStanza(c))
+	f, ways := etcdFleet(t, 3)
+	f.begin()
+	f.lives(t)
+	t.Run("cut off from the storage", func(t *testing.T) {
+		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Flow })
+	})
 }
 
-// clusterTests is what a cluster does on whichever storage.
-func clusterTests(t *testing.T, storage string) {
-	f := newFleet(t, storage, 3)
-	f.begin()
+// lives is what a cluster does on whichever storage.
+func (f *fleet) lives(t *testing.T) {
 	t.Run("writes everywhere, reads everywhere", f.testEverywhere)
 	t.Run("step-down", f.testStepDown)
 	t.Run("kill -9", f.testKill)
@@ -222,4 +229,55 @@ func (f *fleet) testCommands(t *testing.T) {
 	run(standby, "standby", "status")
 	run(standby, f.nodes[leader].Addr, "operator", "members")
 	run(standby, "Stepped down", "operator", "step-down")
+}
+
+// testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and joins again by itself. Where no
+// node has storage all of them say so, and go on by themselves.
+func (f *fleet) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
+	leader := f.settled()
+	if !f.put(t.Context(), leader, "cut", "old") {
+		t.Fatal("no write before")
+	}
+	stall, flow := way(leader)
+	stall()
+	next := f.leader(leader)
+	for i := 0; !f.put(t.Context(), next, "cut", "new"); i++ {
+		if i == 10 {
+			t.Fatal("the next leader does not take a write")
+		}
+	}
+	if got, code := f.get(t.Context(), leader, "cut"); code == http.StatusOK && got != "new" {
+		t.Errorf("a leader that is cut off answers %q", got)
+	}
+	flow()
+	f.settled()
+	if got, code := f.get(t.Context(), leader, "cut"); got != "new" {
+		t.Errorf("after it is back: %q (%d)", got, code)
+	}
+	for i := range f.nodes {
+		stall, _ := way(i)
+		stall()
+	}
+	var wg sync.WaitGroup
+	for i := range f.nodes {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+			defer cancel()
+			r, err := f.nodes[i].Do(ctx, "GET", "kv/data/cut", f.root, nil)
+			if err != nil || r.Code != http.StatusServiceUnavailable || r.Errors() == "" {
+				t.Errorf("node %d without storage: %d %s, %v", i, r.Code, r.Body, err)
+			}
+		})
+	}
+	wg.Wait()
+	for i := range f.nodes {
+		_, flow := way(i)
+		flow()
+	}
+	f.settled()
+	for i := range f.nodes {
+		if !f.put(t.Context(), i, "cut", fmt.Sprint(i)) {
+			t.Errorf("node %d, after the storage is back", i)
+		}
+	}
 }

@@ -27,6 +27,7 @@ func (n *Node) follow(ctx context.Context, closing *sync.WaitGroup, ready func()
 			return
 		}
 		ready()
+		n.ailing(err)
 		n.log.Warn("this standby reads everything again", "cause", err)
 		if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsPeople() {
 			n.change(func(f *facts) { f.trouble = errLeftBehind })
@@ -124,6 +125,7 @@ type follower struct {
 	moved signal
 
 	asking bool
+	sick   bool // the last question got no answer: nobody waits for the next one
 	next   *question
 }
 
@@ -158,7 +160,10 @@ func (f *follower) reached(revision uint64) {
 func (f *follower) current(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.n.cfg.Timing.Prove)
 	defer cancel()
-	q := f.join()
+	q, sick := f.join()
+	if sick {
+		return errBehind
+	}
 	select {
 	case <-q.done:
 	case <-ctx.Done():
@@ -186,8 +191,8 @@ func (f *follower) current(ctx context.Context) error {
 	}
 }
 
-// join returns a question that will be asked after this call, and sees to it that it is.
-func (f *follower) join() *question {
+// join returns a question that will be asked after this call, and sees to it that it is. sick: the one before was not answered.
+func (f *follower) join() (q *question, sick bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.next == nil {
@@ -197,7 +202,7 @@ func (f *follower) join() *question {
 		f.asking = true
 		go f.ask()
 	}
-	return f.next
+	return f.next, f.sick
 }
 
 // ask asks one question after the other until nobody waits for one.
@@ -215,6 +220,9 @@ func (f *follower) ask() {
 		ctx, cancel := context.WithTimeout(context.Background(), f.n.cfg.Timing.Prove)
 		q.revision, q.err = f.n.sequencer().Revision(ctx)
 		cancel()
+		f.mu.Lock()
+		f.sick = q.err != nil
+		f.mu.Unlock()
 		close(q.done)
 	}
 }

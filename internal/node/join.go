@@ -165,3 +165,14 @@ func (a *Active) SettingsVersion() uint64 { return a.settings.Load() }
 
 // ForwardWithin is how long a request waits for a leader.
 func (n *Node) ForwardWithin() time.Duration { return n.cfg.Timing.Forward }
+
+// ailing keeps why this node has no role, or cannot have a better one.
+func (n *Node) ailing(err error) { n.ail.Store(&err) }
+
+// Ailing is why this node cannot do its part in the cluster; nil where it can.
+func (n *Node) Ailing() error {
+	if err := n.ail.Load(); err != nil {
+		return *err
+	}
+	return nil
+}

@@ -137,6 +137,7 @@ type Node struct {
 	pauseUntil  atomic.Int64 // Unix ns; 0: this node may be elected
 	roll        roll
 	inOfficeNow officeCache
+	ail         atomic.Pointer[error]
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.

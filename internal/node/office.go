@@ -79,6 +79,9 @@ func (n *Node) reside(ctx context.Context) {
 // publish shows a role to the requests, and lets go of the one before: those who use that may finish, within a bound.
 func (n *Node) publish(a *Active, closing *sync.WaitGroup) {
 	old := n.active.Swap(a)
+	if a != nil {
+		n.ailing(nil)
+	}
 	n.changed.tell()
 	if old == nil {
 		return
@@ -153,6 +156,7 @@ func (n *Node) campaign(ctx context.Context) storage.Leadership {
 		if n.retiring() {
 			continue
 		}
+		n.ailing(err)
 		n.log.Warn("this node cannot stand for election; it is tried again", "error", err)
 		if !sleep(ctx, jitter(wait)) {
 			return nil
@@ -208,6 +212,7 @@ func (n *Node) lead(ctx context.Context, l storage.Leadership, closing *sync.Wai
 	if err != nil {
 		if ctx.Err() == nil {
 			n.cfg.Metrics.Counter("core.leadership_setup_failed").Inc()
+			n.ailing(err)
 			n.log.Error("elected, but not able to lead; another node may", "epoch", l.Epoch(), "error", err)
 		}
 		n.pauseUntil.Store(time.Now().Add(n.cfg.Timing.Pause).UnixNano())

@@ -53,6 +53,10 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		}
 	} else {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
+		if err := n.Ailing(); err != nil {
+			class, cause, remedy := diagnosis(err)
+			st.Warnings = append(st.Warnings, "this node does not do its part in the cluster: "+string(class)+": "+cause+"; "+remedy)
+		}
 	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
 	for _, s := range st.Seals {
