@@ -74,7 +74,7 @@ func (l *leadership) hold(ctx context.Context) {
 			hangUp(l.conn)
 		}
 	}()
-	_, _ = l.conn.Exec(ctx, `UNLISTEN *`) // what fails shows in the first renewal
+	l.stopListening(ctx)
 	for l.rest(ctx, s.o.Lease/3) {
 		for attempt := 0; ; attempt++ {
 			again, err := l.renew(ctx)
@@ -97,6 +97,13 @@ func (l *leadership) hold(ctx context.Context) {
 		l.lose()
 		l.giveUpSeat()
 	}
+}
+
+// stopListening: the office's own renewals would fill the connection. What fails shows in the first of them.
+func (l *leadership) stopListening(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(ctx, l.left())
+	defer cancel()
+	_, _ = l.conn.Exec(ctx, `UNLISTEN *`)
 }
 
 // rest waits within the lease; false means that the office is over.
