@@ -132,7 +132,7 @@ func (s *Store) prepare(ctx context.Context) error {
 
 // limit bounds a call by the request timeout and, where it only reads, by Close.
 func (s *Store) limit(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
+	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), timeout)
 	stop := context.AfterFunc(s.closing, cancel)
 	return ctx, func() { stop(); cancel() }
 }
@@ -142,7 +142,7 @@ func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb
 	attempts := min(len(s.o.Endpoints), 3)
 	for i := 1; ; i++ {
 		limited, cancel := s.limit(ctx, s.o.RequestTimeout/time.Duration(attempts))
-		resp, err := s.kv.Range(limited, r, callOptions...)
+		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) { return s.kv.Range(limited, r, callOptions...) })
 		cancel()
 		if err == nil {
 			return resp, nil
@@ -157,11 +157,35 @@ func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb
 func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	resp, err := s.kv.Txn(limited, r, callOptions...)
+	resp, err := s.send(limited, r)
 	if err != nil {
 		return nil, s.explain(ctx, doing, err)
 	}
 	return resp, nil
+}
+
+// send sends a transaction until a member takes it. A member that knows no leader of etcd's (it is cut off, or they elect one) says so
+// before it looks at the request, so that another one may be asked.
+func (s *Store) send(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	return persist(ctx, codes.OK, func() (*pb.TxnResponse, error) { return s.kv.Txn(ctx, r, callOptions...) })
+}
+
+// pauseBetweenMembers is how long a request waits that was turned away.
+const pauseBetweenMembers = 20 * time.Millisecond
+
+// persist calls again while there is time, where a member knows no leader, and for errors of that code.
+func persist[T any](ctx context.Context, passing codes.Code, call func() (T, error)) (T, error) {
+	for {
+		v, err := call()
+		if err == nil || !is(err, rpctypes.ErrNoLeader) && (passing == codes.OK || status.Code(err) != passing) {
+			return v, err
+		}
+		select {
+		case <-ctx.Done():
+			return v, err
+		case <-time.After(pauseBetweenMembers):
+		}
+	}
 }
 
 func rangeOp(r *pb.RangeRequest) *pb.RequestOp {

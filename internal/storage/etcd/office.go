@@ -133,12 +133,12 @@ func (l *leadership) extend(sent time.Duration) {
 func (l *leadership) renew(ctx context.Context) renewal {
 	s := l.store
 	r := renewal{sent: s.clock()}
-	ctx, cancel := context.WithTimeout(ctx, min(l.left(), s.o.RequestTimeout))
+	ctx, cancel := s.limit(ctx, min(l.left(), s.o.RequestTimeout))
 	defer cancel()
-	resp, err := s.kv.Txn(ctx, &pb.TxnRequest{
+	resp, err := s.send(ctx, &pb.TxnRequest{
 		Compare: []*pb.Compare{written(s.keys.leader, int64(l.epoch))},
 		Success: []*pb.RequestOp{putOp(s.keys.lease, nil)},
-	}, callOptions...)
+	})
 	if err != nil {
 		r.err = err
 		return r

@@ -3,6 +3,7 @@ package etcd_test
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,5 +190,40 @@ func TestOneSilentEndpoint(t *testing.T) {
 	way.Stall()
 	for range 2 { // whichever comes first
 		want(t, s, "k", "v")
+	}
+}
+
+// TestMemberWithoutLeader: one of the endpoints is cut off from the other members. It says so, and nothing waits for it.
+func TestMemberWithoutLeader(t *testing.T) {
+	t.Parallel()
+	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
+	lonely := etcdtest.Start(t, etcdtest.Options{Members: 3, NoSync: true})
+	lonely.Stop(1)
+	lonely.Stop(2)
+	o := options(server)
+	o.RequestTimeout = time.Minute
+	o.Endpoints = []string{server.Endpoints[0], lonely.Endpoints[0]}
+	s := open(t, o)
+	office := campaign(t, s, "a")
+	events, err := s.Watch(t.Context(), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 20 {
+		key := fmt.Sprint(i)
+		if err := s.Commit(t.Context(), storage.Batch{Epoch: office.Epoch(), Ops: put(key, key)}); err != nil {
+			t.Fatal(err)
+		}
+		want(t, s, key, key)
+	}
+	if keys, closed := until(t, events, revision(t, s)); len(keys) != 20 || closed {
+		t.Errorf("the watch brought %q, closed %v", keys, closed)
+	}
+	if err := office.Resign(t.Context()); err != nil {
+		t.Error(err)
+	}
+	o.Endpoints, o.RequestTimeout = lonely.Endpoints[:1], time.Second
+	if _, err := etcd.Open(t.Context(), o); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "quorum") {
+		t.Errorf("a member alone: %v", err)
 	}
 }

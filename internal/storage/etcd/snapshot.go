@@ -60,7 +60,7 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 func (s *Store) page(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	for {
 		limited, cancel := s.limit(ctx, s.o.RequestTimeout)
-		resp, err := s.kv.Range(limited, r, callOptions...)
+		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) { return s.kv.Range(limited, r, callOptions...) })
 		cancel()
 		switch {
 		case err == nil:

@@ -10,6 +10,8 @@ import (
 	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -110,20 +112,29 @@ func (s *Store) watch(ctx context.Context, from int64) (*tail, error) {
 }
 
 func (s *Store) watchRange(ctx context.Context, from int64, key, end []byte) (*tail, error) {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	w, err := persist(limited, codes.Unavailable, func() (*tail, error) { return s.tryWatch(limited, from, key, end) })
+	if err != nil {
+		return nil, s.explain(ctx, "starting a watch", err)
+	}
+	return w, nil
+}
+
+// tryWatch begins a watch at one member; starting bounds the start alone.
+func (s *Store) tryWatch(starting context.Context, from int64, key, end []byte) (*tail, error) {
 	watching, cancel := context.WithCancel(s.closing)
-	slow := time.AfterFunc(s.o.RequestTimeout, cancel)
-	stop := context.AfterFunc(ctx, cancel)
+	stop := context.AfterFunc(starting, cancel)
 	// A member without a leader must say so, or the watch would stand still without a word.
 	answers := s.client.Watch(clientv3.WithRequireLeader(watching), string(key),
 		clientv3.WithRange(string(end)), clientv3.WithRev(from), clientv3.WithCreatedNotify())
 	first, ok := <-answers
-	if !stop() || !slow.Stop() || !ok || first.Err() != nil {
+	if !stop() || !ok || first.Err() != nil {
 		cancel()
-		err := first.Err()
-		if err == nil {
-			err = context.DeadlineExceeded
+		if err := first.Err(); err != nil {
+			return nil, err
 		}
-		return nil, s.explain(ctx, "starting a watch", err)
+		return nil, status.FromContextError(context.DeadlineExceeded).Err()
 	}
 	return &tail{answers: answers, cancel: cancel, next: from}, nil
 }

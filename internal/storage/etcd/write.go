@@ -6,6 +6,7 @@ import (
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
+	clientv3 "go.etcd.io/etcd/client/v3"
 
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -23,10 +24,10 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		return err
 	}
 	defer s.commits.Done()
-	limited, cancel := context.WithTimeout(ctx, s.o.RequestTimeout)
+	limited, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), s.o.RequestTimeout) // Close waits for it
 	defer cancel()
 	failpoint.Point("storage.commit.before")
-	resp, err := s.kv.Txn(limited, s.transaction(b), callOptions...)
+	resp, err := s.send(limited, s.transaction(b))
 	switch {
 	case err == nil && resp.Succeeded:
 		failpoint.Point("storage.commit.after")
