@@ -148,14 +148,14 @@ var sealParams = map[string]string{
 		" hmac_mechanism mechanism generate_key rsa_oaep_hash rsa_encrypt_local disable_software_encryption max_parallel timeout" +
 		" default_key_label default_hmac_key_label force_rw_session",
 	"transit": "address token mount_path key_name disable_renewal namespace key_id_prefix" +
-		" tls_ca_cert tls_ca_path tls_client_cert tls_client_key tls_server_name tls_skip_verify",
+		" tls_ca_cert tls_ca_path tls_client_cert tls_client_key tls_server_name tls_skip_verify timeout",
 	"awskms": "kms_key_id region endpoint access_key secret_key session_token shared_creds_filename shared_creds_profile" +
 		" web_identity_token_file role_session_name role_arn key_not_required key_id sts_endpoint use_fips_endpoint use_dual_stack_endpoint" +
 		" disallow_env_vars timeout",
 	"gcpckms": "project region key_ring crypto_key credentials user_agent key_not_required endpoint tls_ca_cert timeout disable_env_vars",
 	"azurekeyvault": "vault_name key_name tenant_id client_id client_secret environment resource auth_method cert_path" +
-		" cert_password managed_id_kind resource_id key_not_required",
+		" cert_password managed_id_kind resource_id key_not_required endpoint authority_host federated_token_file tls_ca_cert timeout",
 	"kmip":        "kms_key_id endpoint ca_cert client_cert client_key server_name timeout encrypt_alg tls12_ciphers",
-	"ocikms":      "key_id crypto_endpoint management_endpoint auth_type_api_key",
-	"alicloudkms": "kms_key_id region domain access_key access_secret secret_key",
+	"ocikms":      "key_id crypto_endpoint management_endpoint auth_type_api_key timeout",
+	"alicloudkms": "kms_key_id region domain access_key access_secret secret_key timeout",
 }
