@@ -163,7 +163,7 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 		if err != nil {
 			return err
 		}
-		if err = call(context.WithValue(ctx, inHand{}, token), client); err == nil {
+		if err = call(c.tokens.carry(ctx, token), client); err == nil {
 			return nil
 		}
 		if refused(err) {

@@ -21,6 +21,7 @@ import (
 
 	"cloud.google.com/go/auth"
 	"cloud.google.com/go/auth/credentials"
+	grpcmeta "google.golang.org/grpc/metadata"
 
 	"github.com/sealgate/sealgate/seals"
 )
@@ -56,6 +57,7 @@ type tokens struct {
 	token    *auth.Token
 
 	refusal atomic.Pointer[refusal] // the last answer of a token service, where it was one
+	quota   atomic.Pointer[string]  // the project that calls are counted for, where credentials name one
 }
 
 func newTokens(s *settings) *tokens {
@@ -116,6 +118,14 @@ func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
 	}
 	t.token = token
 	return token, nil
+}
+
+// carry puts a token, and the project that the call is counted for, into the context of one try.
+func (t *tokens) carry(ctx context.Context, token *auth.Token) context.Context {
+	if project := t.quota.Load(); project != nil {
+		ctx = grpcmeta.AppendToOutgoingContext(ctx, "x-goog-user-project", *project)
+	}
+	return context.WithValue(ctx, inHand{}, token)
 }
 
 // forget drops a token that was refused, and has the credentials read again. One that was replaced meanwhile stays.
@@ -185,6 +195,7 @@ func wellKnown(getenv func(string) string) string {
 
 func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 	kind, err := credType(b)
+	t.quota.Store(quotaProject(b, t.s.getenv))
 	if err != nil {
 		return nil, seals.Fail(seals.Misconfigured, err, "set credentials to a key file of a service account, or another file that gcloud wrote")
 	}
@@ -199,6 +210,20 @@ func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 			"have a new key made if it is not")
 	}
 	return c, nil
+}
+
+// quotaProject is the project that pays for calls, where it is not the account's own: those of people have none. Source: google.aip.dev/auth/4110.
+func quotaProject(b []byte, getenv func(string) string) *string {
+	var f struct {
+		Quota string `json:"quota_project_id"`
+	}
+	if json.Unmarshal(b, &f) != nil {
+		return nil
+	}
+	if f.Quota = cmp.Or(getenv("GOOGLE_CLOUD_QUOTA_PROJECT"), f.Quota); f.Quota == "" {
+		return nil
+	}
+	return &f.Quota
 }
 
 // flavor is the header of requests to a metadata server.
@@ -223,7 +248,8 @@ func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
 	res, err := m.client.Do(req)
 	if err != nil {
 		return nil, seals.Fail(seals.Unreachable,
-			fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err), "set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
+			fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err),
+			"set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
 	}
 	defer res.Body.Close()
 	var out struct {

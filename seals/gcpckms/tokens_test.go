@@ -2,8 +2,11 @@ package gcpckms_test
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -12,6 +15,13 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"cloud.google.com/go/kms/apiv1/kmspb"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	tlscreds "google.golang.org/grpc/credentials"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/status"
 
 	"github.com/sealgate/sealgate/internal/gcpkms"
 	"github.com/sealgate/sealgate/seals"
@@ -145,6 +155,61 @@ func TestTokenService(t *testing.T) {
 	}
 	code.Store(http.StatusOK)
 	decrypts(t, w, encrypt(t, w))
+}
+
+// listener is a service that hears what calls come with and knows no key.
+type listener struct {
+	kmspb.UnimplementedKeyManagementServiceServer
+	heard atomic.Pointer[metadata.MD]
+}
+
+func (l *listener) Encrypt(ctx context.Context, _ *kmspb.EncryptRequest) (*kmspb.EncryptResponse, error) {
+	md, _ := metadata.FromIncomingContext(ctx)
+	l.heard.Store(&md)
+	return nil, status.Error(codes.NotFound, "no such key")
+}
+
+// TestCallsAreCountedForTheRightProject: the one that the credentials name, as Google's own tools do it; the variable wins.
+func TestCallsAreCountedForTheRightProject(t *testing.T) {
+	t.Parallel()
+	pem, err := certificate()
+	must(t, err)
+	pair, err := tls.X509KeyPair(pem[0], pem[1])
+	must(t, err)
+	ca := filepath.Join(t.TempDir(), "ca.pem")
+	must(t, os.WriteFile(ca, pem[0], 0o600))
+	at, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	l, server := &listener{}, grpc.NewServer(grpc.Creds(tlscreds.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})))
+	kmspb.RegisterKeyManagementServiceServer(server, l)
+	done := make(chan error)
+	go func() { done <- server.Serve(at) }()
+	t.Cleanup(func() { server.Stop(); must(t, <-done) })
+	file, err := gcpkms.Credentials("sealgate", rsaKey[0](), "https://nowhere.example/token")
+	must(t, err)
+	for name, c := range map[string]struct{ quota, env, want string }{
+		"none": {"", "", ""}, "credentials": {"payer", "", "payer"}, "variable": {"payer", "other-payer", "other-payer"},
+	} {
+		var content map[string]string
+		must(t, json.Unmarshal(file, &content))
+		content["quota_project_id"] = c.quota
+		data, err := json.Marshal(content)
+		must(t, err)
+		params := map[string]string{"endpoint": at.Addr().String(), "tls_ca_cert": ca, "credentials": string(data), "user_agent": "trial/1"}
+		maps.Copy(params, good)
+		w, err := gcpckms.New(seals.Config{Params: params, Getenv: func(n string) string {
+			return map[string]string{"GOOGLE_CLOUD_QUOTA_PROJECT": c.env}[n]
+		}})
+		must(t, err)
+		if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.KeyGone {
+			t.Errorf("%s: %v", name, err)
+		}
+		must(t, w.(*gcpckms.Wrapper).Close())
+		md := *l.heard.Load()
+		if got := strings.Join(md.Get("x-goog-user-project"), ","); got != c.want || !strings.Contains(strings.Join(md.Get("user-agent"), ","), "trial/1") {
+			t.Errorf("%s: counted for %q by %q; want %q", name, got, md.Get("user-agent"), c.want)
+		}
+	}
 }
 
 // TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once it is mended.

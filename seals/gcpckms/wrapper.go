@@ -55,7 +55,8 @@ const maxCiphertext = MaxPlaintext + 4<<10
 //	key_not_required                        is accepted and changes nothing: a key is looked for by the first call, never by New
 //
 // Environment variables win over the stanza: SEALGATE_GCPCKMS_*, GOOGLE_PROJECT, GOOGLE_REGION, GCPCKMS_WRAPPER_KEY_RING and ..._CRYPTO_KEY,
-// BAO_GCPCKMS_SEAL_* and VAULT_GCPCKMS_SEAL_*, GOOGLE_CREDENTIALS, GOOGLE_APPLICATION_CREDENTIALS.
+// BAO_GCPCKMS_SEAL_* and VAULT_GCPCKMS_SEAL_*, GOOGLE_CREDENTIALS, GOOGLE_APPLICATION_CREDENTIALS;
+// GOOGLE_CLOUD_QUOTA_PROJECT names the project that calls are counted for.
 //
 // An error is a mistake in the stanza. Nothing is connected to yet, and no file is read: what is missing may come later.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
