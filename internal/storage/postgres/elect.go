@@ -140,7 +140,7 @@ func (c *candidate) look(ctx context.Context) (v sight, err error) {
 // connection is ended.
 func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 	s := c.store
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.CallTimeout)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Lease)
 	defer cancel()
 	sent := s.o.Now()
 	var epoch int64

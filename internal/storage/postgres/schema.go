@@ -84,7 +84,7 @@ func (s *Store) prepare(ctx context.Context, n names) error {
 	if err != nil {
 		return err
 	}
-	defer conn.Close(context.WithoutCancel(ctx))
+	defer hangUp(conn) // which also ends a transaction that was not carried through
 	limited, cancel := context.WithTimeout(ctx, s.o.CallTimeout)
 	defer cancel()
 	if err := s.checkServer(limited, conn); err != nil {
@@ -245,12 +245,14 @@ func (s *Store) createTables(ctx context.Context, conn *pgx.Conn, n names) error
 	if err != nil {
 		return err
 	}
-	defer func() { _ = tx.Rollback(context.WithoutCancel(ctx)) }() // after a commit it does nothing
 	if _, err := tx.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, createLock); err != nil {
 		return err
 	}
-	if there, err := s.findTables(ctx, conn, n); err != nil || there {
+	switch there, err := s.findTables(ctx, conn, n); {
+	case err != nil:
 		return err
+	case there:
+		return tx.Commit(ctx)
 	}
 	for _, statement := range n.definition() {
 		if _, err := tx.Exec(ctx, statement); err != nil {
