@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
 // etcdFleet is a cluster on one etcd, to which each node has a way of its own.
@@ -30,6 +31,23 @@ func TestClusterOnEtcd(t *testing.T) {
 	f.lives(t)
 	t.Run("cut off from the storage", func(t *testing.T) {
 		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Flow })
+	})
+}
+
+func TestClusterOnPostgres(t *testing.T) {
+	s := pgtest.Start(t)
+	database := s.Database(t)
+	var ways []*pgtest.Proxy
+	for range 3 {
+		ways = append(ways, pgtest.NewProxy(t, s.Addr()))
+	}
+	f := newFleet(t, func(i int) string {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(), ways[i].Addr(), 1))
+	}, 3)
+	f.begin()
+	f.lives(t)
+	t.Run("cut off from the storage", func(t *testing.T) {
+		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Resume })
 	})
 }
 
