@@ -1,0 +1,148 @@
+//go:build unix
+
+package e2e
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/baotest"
+)
+
+// transitRig is a server whose seal is a key of an OpenBao server's transit engine, with its token in a file.
+type transitRig struct {
+	*rig
+	bao       *baotest.Server
+	tokenFile string
+	token     string
+}
+
+func newTransitRig(t *testing.T) *transitRig {
+	t.Helper()
+	bao := baotest.Start(t)
+	bao.Mount("transit")
+	bao.Key("transit", "autounseal", "")
+	bao.Policy("autounseal", `path "transit/encrypt/autounseal" { capabilities = ["update"] }
+path "transit/decrypt/autounseal" { capabilities = ["update"] }
+path "transit/keys/autounseal" { capabilities = ["read"] }`)
+	dir := t.TempDir()
+	p := &transitRig{bao: bao, tokenFile: filepath.Join(dir, "token")}
+	p.rig = newRig(t, dir, fmt.Sprintf("seal \"transit\" \"peer\" {\n  address = \"http://%s\"\n  mount_path = \"transit/\"\n  key_name = \"autounseal\"\n"+
+		"  token = \"file://%s\"\n  timeout = \"4s\"\n}\n", bao.Addr, p.tokenFile))
+	p.newToken()
+	return p
+}
+
+// newToken puts another token in the file.
+func (p *transitRig) newToken() {
+	p.t.Helper()
+	p.token = p.bao.Token("autounseal", "1h")
+	p.known.add("the transit token", p.token)
+	if err := os.WriteFile(p.tokenFile+".new", []byte(p.token+"\n"), 0o600); err != nil {
+		p.t.Fatal(err)
+	}
+	if err := os.Rename(p.tokenFile+".new", p.tokenFile); err != nil {
+		p.t.Fatal(err)
+	}
+}
+
+// versions are the key versions that what is stored needs.
+func (p *transitRig) versions() string {
+	p.t.Helper()
+	var st struct {
+		Seals []struct {
+			Needed []struct {
+				Version string `json:"key_version"`
+			} `json:"needed_keys"`
+		}
+	}
+	if err := json.Unmarshal(p.must(200, "GET", "sys/seal-status", nil).Body, &st); err != nil {
+		p.t.Fatal(err)
+	}
+	var out []string
+	for _, s := range st.Seals {
+		for _, n := range s.Needed {
+			out = append(out, n.Version)
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// patience is for what comes by itself within seconds on a machine that is not busy.
+const patience = time.Minute
+
+// TestTransitSeal is the life of a server with that seal: it unseals itself after a kill, goes on while the other server is away, mute or sealed, follows
+// the rotation of the key and the replacement of the token, and tells all of that.
+func TestTransitSeal(t *testing.T) {
+	t.Parallel()
+	p := newTransitRig(t)
+	p.mustStart()
+	p.mustInit()
+	p.mustPut("a", "1")
+	p.until(patience, "proven", would)
+	if got := p.versions(); got != "v1" {
+		t.Errorf("what is stored needs the versions %q", got)
+	}
+	p.restart(func() {})
+
+	for name, outage := range map[string]struct {
+		off, on func()
+		class   string
+		words   []string
+	}{
+		"away":    {p.bao.Stop, p.bao.Restart, "unreachable", []string{"reachable from this host"}},
+		"mute":    {p.bao.Pause, p.bao.Resume, "unreachable", []string{"answer"}},
+		"refused": {func() { p.bao.Revoke(p.token) }, p.newToken, "denied", []string{"403", "transit/decrypt/autounseal", "replace it"}},
+		"gone": {func() { p.bao.Must("DELETE", "transit/keys/autounseal/soft-delete", nil) },
+			func() { p.bao.Must("POST", "transit/keys/autounseal/soft-delete-restore", nil) }, "key disabled", []string{"soft-delete-restore"}},
+	} {
+		outage.off()
+		p.until(patience, name+": telling that it would not unseal", wouldNot)
+		p.eventually(patience, name+": telling why", func() bool { return p.status().Seals[0].Class == outage.class })
+		p.failing(outage.class, outage.words...)
+		p.mustPut("b", name)
+		p.mustGet("a", "1")
+		if reply := p.call("PUT", "sys/rotate/root", nil); reply.Code != 503 && reply.Code != 500 {
+			t.Errorf("%s: rotating the root key: %d %s", name, reply.Code, reply.Body)
+		}
+		outage.on()
+		p.until(patience, name+": well again", would)
+		p.must(204, "PUT", "sys/rotate/root", nil)
+	}
+
+	p.restart(func() { p.bao.Rotate("transit", "autounseal") })
+	p.eventually(patience, "wrapped by the new version", func() bool { return p.versions() == "v2" })
+	p.bao.Must("POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 2})
+	p.restart(func() {})
+
+	// A server that starts while the other one is sealed waits for it.
+	if err := p.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	p.bao.Must("PUT", "sys/seal", nil)
+	p.mustStart()
+	p.eventually(patience, "telling why it is sealed", func() bool { return p.status().Seals[0].Class == "unreachable" })
+	p.failing("unreachable", "503", "unseal the server of the transit engine")
+	p.bao.Stop()
+	p.bao.Restart()
+	p.until(patience, "unsealed by itself", unsealed)
+	p.mustGet("a", "1")
+}
+
+// restart kills the server, and starts it again after something has happened; it must unseal itself.
+func (p *transitRig) restart(meanwhile func()) {
+	p.t.Helper()
+	if err := p.Kill(); err != nil {
+		p.t.Fatal(err)
+	}
+	meanwhile()
+	p.mustStart()
+	p.until(patience, "unsealed by itself", unsealed)
+	p.mustGet("a", "1")
+	p.until(patience, "proven", would)
+}
