@@ -6,6 +6,9 @@
 // the log the cause under the same id; that no error tells a nonce; that a request ends by its deadline; and that a panic ends
 // one request alone.
 //
+// In a cluster a standby answers what its route marks "here", and reads of secrets, once they are proven current; all else the leader answers, to
+// whom it is forwarded ([NewPeer]). A request that falls between two leaders waits for the next, as long as nothing of it was carried out.
+//
 // It does not guarantee the wire shape beyond what clients of Vault and OpenBao decode: members may be added.
 //
 // Stays compatible: paths, members and texts of Vault's API as far as they are there. What is not there yet is

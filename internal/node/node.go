@@ -1,6 +1,11 @@
 // Package node is one Sealgate process between its storage and its clients: it is uninitialised, sealed or
 // active, and every way from one state to another is a file of this package (init.go, unseal.go, activate.go, seal.go).
 //
+// In a cluster (see [Config].Cluster, office.go, follow.go) an unsealed node is a standby or the leader, in turn. It guarantees that nothing is
+// written but by the leader in office, in whose name every commit is fenced; that a standby answers only what it has proven to be current; that a
+// leader answers only while it is certain of its office; that what is under way goes on at the next leader; and that no change of role asks a seal.
+// It does not guarantee that a standby can follow a new root key: where that takes the seal and the seal is away, it forwards, and cannot lead.
+//
 // It guarantees that a node always starts, whatever its seals or its storage do: what is away keeps it
 // sealed, is told with class and remedy, and is tried again; that initialising, rekeying and rotating are one storage
 // commit each, so that a crash leaves the state before or the state after; and that what is in memory follows what is on disk.

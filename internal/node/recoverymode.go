@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
@@ -28,8 +29,9 @@ type RecoveryMode struct {
 	attempt *recovery.Ceremony
 	custody *recovery.Custody
 	shares  *recovery.Unsealing
-	open    *barrier.Barrier // not nil once the barrier is open; nobody reads through it before there is a token
-	token   *secret.Bytes    // not nil once a quorum has made one
+	open    *barrier.Barrier   // not nil once the barrier is open; nobody reads through it before there is a token
+	token   *secret.Bytes      // not nil once a quorum has made one
+	office  storage.Leadership // of a store that several nodes share: nobody else writes meanwhile
 }
 
 // tokenPrefix marks a token of recovery mode. recoveryTokenLen is its length, and that of the one-time password for it.
@@ -145,7 +147,35 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
 		return nil, storeFault(err, "the root key was unsealed, but the keyring could not be opened")
 	}
+	if err := r.takeOffice(ctx, b); err != nil {
+		return nil, errors.Join(err, b.Seal(ended))
+	}
 	return b, nil
+}
+
+// officeWithin is how long recovery mode waits for the office of a cluster: longer than that of a leader which is gone lasts.
+const officeWithin = 10 * time.Second
+
+// takeOffice has nobody else write to a store that several nodes share, and fences what is written here.
+func (r *RecoveryMode) takeOffice(ctx context.Context, b *barrier.Barrier) error {
+	elector, ok := r.node.cfg.Store.(storage.Elector)
+	if !ok {
+		return nil
+	}
+	if r.office == nil {
+		within, cancel := context.WithTimeout(ctx, officeWithin)
+		defer cancel()
+		l, err := elector.Campaign(within, []byte("{}"))
+		if errors.Is(err, context.DeadlineExceeded) {
+			return fault.Wrap(err, fault.Unavailable, "another node of the cluster leads: stop all other servers on this storage before recovery mode is used")
+		}
+		if err != nil {
+			return storeFault(err, "the office of the cluster could not be had")
+		}
+		r.office = l
+	}
+	b.Fence(r.office.Epoch())
+	return storeFault(b.Reload(ctx), "the keyring could not be read")
 }
 
 // Cancel ends the attempt and forgets its shares.
@@ -255,14 +285,18 @@ func (r *RecoveryMode) Close(ctx context.Context) error {
 	}
 	b := r.open
 	r.open = nil
-	return b.Seal(ctx)
+	err := b.Seal(ctx)
+	if r.office != nil {
+		err = errors.Join(err, r.office.Resign(ctx))
+	}
+	return err
 }
 
 // Raw reads and writes entries behind the barrier by their path.
 type Raw struct{ b *barrier.Barrier }
 
 // protected are the records that carry their own sealing: there is nothing to read in them, and everything to break.
-var protected = map[string]bool{keySealed: true, keyShape: true, barrier.KeyringPath: true}
+var protected = map[string]bool{keySealed: true, keyShape: true, barrier.KeyringPath: true, pathLeader: true}
 
 func checkRaw(path string) error {
 	if protected[path] {
