@@ -34,6 +34,8 @@ type Env struct {
 	Rand  io.Reader           // nil: the operating system's
 	Now   func() time.Time    // nil: time.Now
 
+	Browse func(address string) error // opens a browser; nil: as the desktop does
+
 	Program string // path of this program, for shells to call it; "": what the operating system says
 
 	// Extra are commands of the program that are not a client's: "server", "softhsm init".

@@ -55,6 +55,20 @@ var loginMethods = map[string]loginMethod{
 
   name=<string>
       Role to log in with; without it, every role that trusts the certificate is tried.`},
+	"oidc": {loginOIDC, `Usage: sealgate login -method=oidc [role=ROLE] [port=8250] [listenaddress=localhost] [callbackhost=localhost]
+           [callbackport=PORT] [callbackmethod=http] [skip_browser=false]
+
+  Logs in by a browser: it is sent to an OpenID Connect provider, which sends it back to a listener of this
+  command. The role's allowed_redirect_uris must have http://localhost:8250/oidc/callback.
+
+  role=<string>
+      Role to log in with; the method's default role without it.
+  port=<number>, listenaddress=<string>
+      Where this command listens; port=0 takes any that is free.
+  callbackhost=<string>, callbackport=<number>, callbackmethod=<http or https>
+      Where the browser finds the listener, if that is elsewhere.
+  skip_browser=<bool>
+      Print the address alone, and open no browser.`},
 	"jwt": {loginJWT, `Usage: sealgate login -method=jwt [role=ROLE] [jwt=...]
 
   Logs in by a signed JSON web token. Without jwt= it is asked for, hidden.

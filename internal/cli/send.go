@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/openbao/openbao/api/v2"
@@ -18,6 +19,19 @@ func send(client *api.Client, method, path string, in any) (*api.Secret, error) 
 			return nil, err
 		}
 	}
+	return exchange(ctx, client, req)
+}
+
+// ask reads a path with parameters.
+func ask(client *api.Client, path string, q url.Values) (*api.Secret, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
+	defer cancel()
+	req := client.NewRequest(http.MethodGet, "/v1/"+path)
+	req.Params = q
+	return exchange(ctx, client, req)
+}
+
+func exchange(ctx context.Context, client *api.Client, req *api.Request) (*api.Secret, error) {
 	resp, err := client.RawRequestWithContext(ctx, req)
 	if err != nil {
 		return nil, err
