@@ -98,14 +98,21 @@ func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := newHSMRig(t, "")
 	tokens := filepath.Join(r.token.Dir, "tokens")
-	before := inventory(t, tokens)
+	objects := func() string {
+		found, err := filepath.Glob(filepath.Join(tokens, "*", "*.object")) // SoftHSM's own files beside them change when it looks
+		if err != nil || len(found) == 0 {
+			t.Fatal(found, err)
+		}
+		return strings.Join(found, "\n")
+	}
+	before := objects()
 	d := r.doctor()
 	d.sound(t)
 	d.has(t, "ok", "listener", "the address is free")
 	d.has(t, "ok", "storage", "there is none yet")
 	d.has(t, "ok", "seal", "the server will make it")
-	if inventory(t, tokens) != before {
-		t.Error("the token changed")
+	if objects() != before {
+		t.Error("an object was made on the token")
 	}
 	if _, err := os.Stat(filepath.Join(r.Dir, "data")); err == nil {
 		t.Error("a data folder was made")
@@ -175,7 +182,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer taken.Close()
+	t.Cleanup(func() { _ = taken.Close() }) // the subtests are parallel
 	const box = "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \"file://key\"\n}\n"
 	for _, c := range []struct {
 		name, text        string
