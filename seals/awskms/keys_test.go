@@ -1,0 +1,146 @@
+//go:build unix
+
+package awskms_test
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/awskms"
+)
+
+// id is the last part of an ARN.
+func id(arn string) string { return arn[strings.LastIndex(arn, "/")+1:] }
+
+// TestNamesOfOneKey: by id, by ARN, by alias and by the alias's ARN, a key has one canonical name, and each opens what another has sealed.
+func TestNamesOfOneKey(t *testing.T) {
+	t.Parallel()
+	s := localstack.Shared(t)
+	p := localstack.NewProxy(t, s)
+	key := s.CreateKey(t)
+	s.Must(t, "CreateAlias", map[string]any{"AliasName": "alias/names", "TargetKeyId": key})
+	aliasARN := key[:strings.LastIndex(key, ":")] + ":alias/names"
+	names := []string{key, id(key), "alias/names", aliasARN}
+	for _, from := range names {
+		blob, err := open(t, "kms_key_id", from, "endpoint", p.URL).Encrypt(t.Context(), []byte("root"))
+		must(t, err)
+		for _, to := range names {
+			w := open(t, "kms_key_id", to, "endpoint", p.URL)
+			if got, err := w.Decrypt(t.Context(), blob); err != nil || string(got) != "root" {
+				t.Errorf("sealed by %s, opened by %s: %q, %v", from, to, got, err)
+			}
+			if call, err := p.Last("Decrypt"); err != nil || call.Body["KeyId"] != key {
+				t.Errorf("opened by %s, AWS was asked for %v, %v", to, call.Body["KeyId"], err)
+			}
+			if got, err := w.KeyId(t.Context()); err != nil || got != key {
+				t.Errorf("KeyId by %s: %q, %v", to, got, err)
+			}
+		}
+	}
+}
+
+// TestAliasIsMoved: an alias is pointed at a new key. What the old one sealed opens, new blobs are of the new one, and KeyId tells.
+func TestAliasIsMoved(t *testing.T) {
+	t.Parallel()
+	s := localstack.Shared(t)
+	p := localstack.NewProxy(t, s)
+	first, second := s.CreateKey(t), s.CreateKey(t)
+	s.Must(t, "CreateAlias", map[string]any{"AliasName": "alias/moved", "TargetKeyId": first})
+	w := open(t, "kms_key_id", "alias/moved", "endpoint", p.URL)
+	blob, err := w.Encrypt(t.Context(), []byte("root"))
+	must(t, err)
+	s.Must(t, "UpdateAlias", map[string]any{"AliasName": "alias/moved", "TargetKeyId": id(second)})
+	for _, w := range []*awskms.Wrapper{w, open(t, "kms_key_id", "alias/moved", "endpoint", p.URL)} {
+		if got, err := w.Decrypt(t.Context(), blob); err != nil || string(got) != "root" {
+			t.Errorf("what the old key sealed: %q, %v", got, err)
+		}
+		if state, err := w.Describe(t.Context()); err != nil || state.ID != second || state.Detail["alias"] != "alias/moved" {
+			t.Errorf("Describe: %+v, %v", state, err)
+		}
+		if got, err := w.KeyId(t.Context()); err != nil || got != second {
+			t.Errorf("KeyId: %q, %v", got, err)
+		}
+		fresh, err := w.Encrypt(t.Context(), []byte("root"))
+		if err != nil || fresh.KeyInfo.KeyId != second {
+			t.Errorf("a new blob is of %v, %v", fresh, err)
+		}
+	}
+	calls := p.Calls("")
+	for range 5 {
+		_, err := w.Decrypt(t.Context(), blob)
+		must(t, err)
+	}
+	if n := p.Calls("") - calls; n != 5 {
+		t.Errorf("by an alias, 5 decryptions cost %d calls", n)
+	}
+}
+
+// TestReplica: what a multi-Region key sealed opens with its replica in another region, which is asked by the replica's own ARN.
+func TestReplica(t *testing.T) {
+	t.Parallel()
+	s := localstack.Shared(t)
+	p := localstack.NewProxy(t, s)
+	primary, replica := s.CreateMultiRegionKey(t, "us-west-2")
+	blob, err := open(t, "kms_key_id", primary, "endpoint", p.URL).Encrypt(t.Context(), []byte("root"))
+	must(t, err)
+	for _, name := range []string{primary, replica} { // in the region of the stanza, whatever the ARN's
+		w := open(t, "kms_key_id", name, "region", "us-west-2", "endpoint", p.URL)
+		got, err := w.Decrypt(t.Context(), blob)
+		call, cerr := p.Last("Decrypt")
+		must(t, cerr)
+		if err != nil || string(got) != "root" || call.Region != "us-west-2" || call.Body["KeyId"] != replica {
+			t.Errorf("%q, %v; asked in %s for %v", got, err, call.Region, call.Body["KeyId"])
+		}
+	}
+}
+
+// TestKeysThatCannotSeal: names of nothing, and keys for other purposes.
+func TestKeysThatCannotSeal(t *testing.T) {
+	t.Parallel()
+	s := localstack.Shared(t)
+	sign := s.Must(t, "CreateKey", map[string]any{"KeyUsage": "GENERATE_VERIFY_MAC", "KeySpec": "HMAC_256"})["KeyMetadata"].(map[string]any)["Arn"].(string)
+	key := s.CreateKey(t)
+	for name, class := range map[string]seals.Class{
+		"alias/nothing": seals.KeyGone, sign: seals.Misconfigured, key[:len(key)-12] + "000000000000": seals.KeyGone,
+	} {
+		w := open(t, "kms_key_id", name, "endpoint", s.URL)
+		if _, err := w.Encrypt(t.Context(), []byte("root")); seals.ClassOf(err) != class {
+			t.Errorf("%s: %v; want %s", name, err, class)
+		}
+	}
+	state, err := open(t, "kms_key_id", sign, "endpoint", s.URL).Describe(t.Context())
+	if err != nil || !strings.Contains(state.Detail["problem"], "HMAC_256") {
+		t.Errorf("%+v, %v", state, err)
+	}
+}
+
+// TestEndpoints: which of AWS's hosts are asked. Nobody is: a proxy stands in the way and counts.
+func TestEndpoints(t *testing.T) {
+	bare(t)
+	hosts := make(chan string, 16)
+	g := newGiver(t)
+	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		hosts <- r.Host
+		w.WriteHeader(http.StatusForbidden)
+	})
+	t.Setenv("HTTPS_PROXY", g.URL)
+	for _, c := range []struct{ fips, dual, host string }{
+		{"false", "false", "kms.eu-central-1.amazonaws.com:443"}, {"true", "false", "kms-fips.eu-central-1.amazonaws.com:443"},
+		{"false", "true", "kms.eu-central-1.api.aws:443"}, {"true", "true", "kms-fips.eu-central-1.api.aws:443"},
+	} {
+		w := ambient(t, "kms_key_id", "alias/a", "region", "eu-central-1", "access_key", "a", "secret_key", "b", "timeout", "500ms",
+			"use_fips_endpoint", c.fips, "use_dual_stack_endpoint", c.dual)
+		if _, err := w.Encrypt(t.Context(), nil); seals.ClassOf(err) != seals.Unreachable {
+			t.Errorf("%s: %v", c.host, err)
+		}
+		if host := <-hosts; host != c.host {
+			t.Errorf("%s was asked, want %s", host, c.host)
+		}
+		for len(hosts) > 0 {
+			<-hosts
+		}
+	}
+}
