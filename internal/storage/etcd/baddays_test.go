@@ -220,8 +220,11 @@ func TestSilence(t *testing.T) {
 func TestFull(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
-	s := open(t, options(server))
-	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
+	o := options(server)
+	o.LeaseTTL = 500 * time.Millisecond
+	s := open(t, o)
+	office := campaign(t, s, "a")
+	if err := s.Commit(t.Context(), storage.Batch{Epoch: office.Epoch(), Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
 	}
 	server.RaiseFullAlarm()
@@ -230,7 +233,16 @@ func TestFull(t *testing.T) {
 		t.Errorf("Commit: %v", err)
 	}
 	want(t, s, "k", "v")
+	<-office.Lost() // a lease is a write, too
+	elected := make(chan error, 1)
+	go func() {
+		_, err := s.Campaign(t.Context(), []byte("a"))
+		elected <- err
+	}()
 	server.DisarmFullAlarm()
+	if err := <-elected; err != nil {
+		t.Errorf("Campaign through it: %v", err)
+	}
 	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "w")}); err != nil {
 		t.Error(err)
 	}

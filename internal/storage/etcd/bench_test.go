@@ -17,7 +17,7 @@ import (
 )
 
 // BenchmarkCommit writes 1 KiB values, fenced, beside the bare client with the same durability, in turns. The ratio is what is left
-// of the bare client's rate.
+// of the bare client's rate: the median of the turns, because disks have moods.
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
@@ -33,22 +33,25 @@ func BenchmarkCommit(b *testing.B) {
 			defer func() { _ = client.Close() }()
 			value := make([]byte, 1024)
 			var ours, bare time.Duration
-			rounds := max(b.N/200, 1)
+			var ratios []float64
+			rounds := max(b.N/100, 1)
 			n := b.N/rounds + 1
 			b.ResetTimer()
 			for range rounds {
-				bare += timed(b, writers, n, func(key string) error {
+				bareTurn := timed(b, writers, n, func(key string) error {
 					_, err := client.Put(context.Background(), "/bare/"+key, string(value))
 					return err
 				})
-				ours += timed(b, writers, n, func(key string) error {
+				turn := timed(b, writers, n, func(key string) error {
 					return s.Commit(context.Background(), storage.Batch{Epoch: office.Epoch(), Ops: []storage.Op{storage.Put(key, value)}})
 				})
+				bare, ours, ratios = bare+bareTurn, ours+turn, append(ratios, 100*bareTurn.Seconds()/turn.Seconds())
 			}
+			slices.Sort(ratios)
 			total := float64(rounds * n)
 			b.ReportMetric(total/ours.Seconds(), "commits/s")
 			b.ReportMetric(total/bare.Seconds(), "bare-puts/s")
-			b.ReportMetric(100*bare.Seconds()/ours.Seconds(), "%-of-bare")
+			b.ReportMetric(ratios[len(ratios)/2], "%-of-bare")
 		})
 	}
 }

@@ -83,7 +83,7 @@ func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	return identity, uint64(now.leader), err
 }
 
-// Campaign implements storage.Elector. While etcd is away it goes on waiting.
+// Campaign implements storage.Elector. While etcd is away, or full, it goes on waiting.
 func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -98,11 +98,11 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 			return l, nil
 		case s.ready(ctx) != nil:
 			return nil, s.ready(ctx)
-		case err != nil && !errors.Is(err, storage.ErrUnavailable):
+		case err != nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrFull):
 			return nil, err
 		case err != nil:
 			s.log.Warn("the election waits for etcd", "error", err)
-			s.pause(ctx, pauseAfterLoss)
+			s.pause(ctx, time.Second)
 		}
 	}
 }

@@ -5,6 +5,7 @@
 //     the number of the commit. A deposed leader's commit is refused by etcd itself, however late it arrives.
 //   - No call is without a deadline: Options.RequestTimeout bounds each one, and what etcd does not answer in it is storage.ErrUnavailable.
 //     Reads go to another endpoint when one is silent; commits are sent once, because sending one twice could apply it twice.
+//     A member that is cut off from the others says so, and is passed over.
 //   - The connection comes back by itself, and so does a watch: it goes on behind the last event. Where etcd has compacted what
 //     is missing, the channels of all watches are closed.
 //   - At most one node holds the office. A lease is taken over when its holder has not renewed it for a whole TTL by the clock of
@@ -13,13 +14,13 @@
 //
 // It does not guarantee that etcd itself survives: run three or five members. The lease is not one of etcd's own, because those live at
 // least 1.5 times etcd's election timeout, rounded up to 2 s at its defaults, and end up to half a second late. While etcd elects a
-// leader of its own, nobody can renew: the office may change hands then. After etcd was restored from a snapshot, nodes must be
-// started again, because revisions go back.
+// leader of its own, nobody can renew: the office may change hands then. An etcd that has reached its quota takes no lease: there is no
+// leader until it has room. After etcd was restored from a snapshot, nodes must be started again, because revisions go back.
 //
 // Every renewal is a revision in etcd's history, and every commit too. The leader compacts the history that is older
 // than five minutes, unless Options.DisableCompaction is set; etcd does not by default.
 //
-// What lies below the path (two of the keys are one byte apart in order, so that one watch covers both):
+// What lies below the path (commit and data are neighbours, so that one watch covers both):
 //
 //	format         "sealgate 1"
 //	commit         empty; its modification revision is the number of the last commit

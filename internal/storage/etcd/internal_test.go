@@ -251,7 +251,9 @@ func TestUserThatNobodyAsksFor(t *testing.T) {
 
 func TestLastOnEachKey(t *testing.T) {
 	t.Parallel()
-	ops := []storage.Op{storage.Put("a", []byte("1")), storage.Put("b", nil), storage.Delete("a"), storage.Put("c", nil), storage.Put("a", []byte("2"))}
+	ops := []storage.Op{
+		storage.Put("a", []byte("1")), storage.Put("b", nil), storage.Delete("a"), storage.Put("c", nil), storage.Put("a", []byte("2")),
+	}
 	got := lastOnEachKey(ops)
 	if len(got) != 3 || got[0].Key != "b" || got[1].Key != "c" || got[2].Key != "a" || string(got[2].Value) != "2" {
 		t.Errorf("%+v", got)
@@ -265,7 +267,9 @@ func TestLeaderRecord(t *testing.T) {
 	if got := hex.EncodeToString(b); got != "01000005dc6e6f64652061" {
 		t.Errorf("%s", got)
 	}
-	for _, bad := range [][]byte{nil, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 0}, {2, 0, 0, 5, 220}, {1, 255, 255, 255, 255}, make([]byte, leaderHead+maxIdentity+1)} {
+	for _, bad := range [][]byte{
+		nil, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 0}, {2, 0, 0, 5, 220}, {1, 255, 255, 255, 255}, make([]byte, leaderHead+maxIdentity+1),
+	} {
 		if _, _, err := decodeLeader(bad); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%x: %v", bad[:min(len(bad), 8)], err)
 		}
