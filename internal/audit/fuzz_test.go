@@ -30,7 +30,7 @@ func leaves(v any, into *[]string) any {
 func FuzzRedact(f *testing.F) {
 	for _, s := range []string{
 		`{"a":"b","c":[1,-2.5e3,true,false,null,"d",{"e":"\u00e9\n"}],"":{}}`, `[]`, `"x"`, `{"keys":["a"],"key_info":{"a":1}}`, "{\"\u2028\":\"\xff\"}",
-		`{"a":"\ud800"}`, `{`, `{"a"}`, `[1,]`, `nul`, `01`, strings.Repeat("[", 2000), ` { "a" : [ ] } `,
+		`{"a":"\ud800"}`, `{`, `{"a"}`, `[1,]`, `nul`, `01`, strings.Repeat("[", 2000), ` { "a" : [ ] } `, `0.02E2200`,
 	} {
 		f.Add([]byte(s), true)
 	}
@@ -53,7 +53,7 @@ func FuzzRedact(f *testing.F) {
 		}
 		var before any
 		var after struct{ D any }
-		if json.Unmarshal(src, &before) != nil || json.Unmarshal(out, &after) != nil {
+		if exactly(src, &before) != nil || exactly(out, &after) != nil {
 			t.Fatalf("%q became %q", src, out)
 		}
 		var was, is []string
@@ -66,6 +66,13 @@ func FuzzRedact(f *testing.F) {
 			}
 		}
 	})
+}
+
+// exactly decodes numbers as they are written: there is no largest one.
+func exactly(src []byte, into any) error {
+	d := json.NewDecoder(bytes.NewReader(src))
+	d.UseNumber()
+	return d.Decode(into)
 }
 
 func depth(src []byte) int { return bytes.Count(src, []byte("[")) + bytes.Count(src, []byte("{")) }
