@@ -34,8 +34,8 @@ func newCloud(t *testing.T) *cloud {
 	if err := os.WriteFile(file, []byte(secretKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	c.rig = newRig(t, dir, fmt.Sprintf("seal \"awskms\" \"aws\" {\n  kms_key_id = %q\n  endpoint = %q\n  access_key = \"AKIATEST\"\n  secret_key = \"file://%s\"\n}\n",
-		c.key, c.proxy.URL, file))
+	const seal = "seal \"awskms\" \"aws\" {\n  kms_key_id = %q\n  endpoint = %q\n  access_key = \"AKIATEST\"\n  secret_key = \"file://%s\"\n}\n"
+	c.rig = newRig(t, dir, fmt.Sprintf(seal, c.key, c.proxy.URL, file))
 	c.known.add("the secret access key", secretKey)
 	return c
 }
@@ -73,7 +73,8 @@ func TestAWSKMS(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if pairs, _ := call.Body["EncryptionContext"].(map[string]any); pairs["seal"] != "aws" || pairs["cluster"] == "" || pairs["generation"] != "1" {
+	pairs, _ := call.Body["EncryptionContext"].(map[string]any)
+	if pairs["seal"] != "aws" || pairs["cluster"] == "" || pairs["generation"] != "1" {
 		t.Errorf("the encryption context is %v", pairs)
 	}
 	c.restart()
@@ -100,7 +101,6 @@ func TestAWSKMS(t *testing.T) {
 		var st struct {
 			Backends []struct {
 				Version string `json:"key_version"`
-				Needed  []string
 			}
 		}
 		c.decode(c.must(200, "GET", "sys/seal-backend-status", nil), &st)

@@ -12,5 +12,6 @@
 // LocalStack is not AWS: it checks no signature and no permission, forgets its keys when it stops, and does not tell which
 // key material it used. [Proxy] adds the last, and refuses on demand what AWS would refuse.
 //
-// It is installed into build/localstack by .ci/localstack, and this package fails where it is not. It is a test kit and never linked into the program.
+// It is installed into build/localstack by .ci/localstack, and this package fails where it is not. It is a test kit and never
+// linked into the program.
 package localstack

@@ -38,7 +38,8 @@ func (s *Server) in(region, action string, in map[string]any) (map[string]any, e
 	req.Header.Set("X-Amz-Target", target+action)
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
 	// LocalStack reads the account (the key's id) and the region here, and does not look at the signature.
-	req.Header.Set("Authorization", "AWS4-HMAC-SHA256 Credential=test/20260101/"+region+"/kms/aws4_request, SignedHeaders=host, Signature=none")
+	req.Header.Set("Authorization",
+		"AWS4-HMAC-SHA256 Credential=test/20260101/"+region+"/kms/aws4_request, SignedHeaders=host, Signature=none")
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
 	resp, err := client.Do(req)
 	if err != nil {

@@ -127,7 +127,8 @@ func TestProxy(t *testing.T) {
 	if now := material(); now == first {
 		t.Error("a rotation has made no new material")
 	}
-	if got := through.Must(t, "Decrypt", decrypt); got["Plaintext"] != "c2VjcmV0" || got["KeyMaterialId"] != first || len(first.(string)) != 64 {
+	got := through.Must(t, "Decrypt", decrypt)
+	if got["Plaintext"] != "c2VjcmV0" || got["KeyMaterialId"] != first || len(first.(string)) != 64 {
 		t.Errorf("Decrypt: %v; the first material is %v", got, first)
 	}
 	for _, f := range []localstack.Fault{localstack.Throttled, localstack.Denied, localstack.Expired, localstack.Internal} {

@@ -30,8 +30,8 @@ type Fault struct {
 
 // The refusals of AWS that LocalStack has none of. See "Common errors" of the AWS KMS API reference.
 var (
-	Throttled = Fault{http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS. Reduce the frequency of your calls."}
-	Denied    = Fault{http.StatusBadRequest, "AccessDeniedException", "User: arn:aws:iam::000000000000:user/test is not authorized to perform: this action"}
+	Throttled = Fault{http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS."}
+	Denied    = Fault{http.StatusBadRequest, "AccessDeniedException", "User: arn:aws:iam::000000000000:user/test is not authorized"}
 	Expired   = Fault{http.StatusBadRequest, "ExpiredTokenException", "The security token included in the request is expired"}
 	Internal  = Fault{http.StatusInternalServerError, "KMSInternalException", ""}
 )
@@ -66,7 +66,8 @@ type Call struct {
 // NewProxy listens on a free port, in front of a LocalStack, until the test ends.
 func NewProxy(t testing.TB, to *Server) *Proxy {
 	t.Helper()
-	p := &Proxy{to: to, faults: map[string]Fault{}, expired: map[string]bool{}, calls: map[string]int{}, turns: map[string]int{}, wrapped: map[string]string{}}
+	p := &Proxy{to: to, faults: map[string]Fault{}, expired: map[string]bool{}}
+	p.calls, p.turns, p.wrapped = map[string]int{}, map[string]int{}, map[string]string{}
 	if err := p.listen("127.0.0.1:0"); err != nil {
 		t.Fatal(err)
 	}

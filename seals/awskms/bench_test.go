@@ -18,8 +18,8 @@ import (
 	"github.com/sealgate/sealgate/internal/localstack"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the SDK's own Encrypt and Decrypt of 32 bytes, by turns in the same run, on LocalStack. ratio is the
-// seal's operations per second to the SDK's.
+// BenchmarkWrapUnwrap compares the seal with the SDK's own Encrypt and Decrypt of 32 bytes, by turns in the same run, on LocalStack.
+// ratio is the seal's operations per second to the SDK's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	s := localstack.Shared(b)
 	key := s.CreateKey(b)

@@ -36,7 +36,9 @@ func pairsOf(text string) map[string]string {
 	pairs := map[string]string{}
 	for line := range strings.SplitSeq(body, "\n") {
 		name, value, found := strings.Cut(line, "=")
-		if _, twice := pairs[name]; twice || !found || !plain(name) || !plain(value) || strings.HasPrefix(strings.ToLower(name), "aws:") || name == digestName {
+		_, twice := pairs[name]
+		taken := name == digestName || strings.HasPrefix(strings.ToLower(name), "aws:")
+		if !found || twice || taken || !plain(name) || !plain(value) {
 			return nil
 		}
 		pairs[name] = value

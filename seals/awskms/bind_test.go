@@ -22,7 +22,8 @@ func TestEncryptionContext(t *testing.T) {
 	}
 	seen := map[string]bool{}
 	for _, aad := range []string{
-		"a", "a=b", "a=b\na=c\n", "=b\n", "a=\n", "\n", "a=b\n\n", "aws:x=y\n", "AWS:x=y\n", "a=\x00\n", "a=ü\n", digestName + "=x\n", strings.Repeat("a=b\n", 2000),
+		"a", "a=b", "a=b\na=c\n", "=b\n", "a=\n", "\n", "a=b\n\n", "aws:x=y\n", "AWS:x=y\n", "a=\x00\n", "a=ü\n",
+		digestName + "=x\n", strings.Repeat("a=b\n", 2000),
 	} {
 		pairs := encryptionContext([]byte(aad))
 		digest := pairs[digestName]
@@ -86,7 +87,8 @@ func FuzzIntact(f *testing.F) {
 	}
 	f.Add(b.Ciphertext, b.Iv, b.Hmac, b.KeyInfo.WrappedKey, b.KeyInfo.Mechanism)
 	f.Fuzz(func(t *testing.T, ciphertext, iv, sum, wrapped []byte, mechanism uint64) {
-		x := &wrapping.BlobInfo{Ciphertext: ciphertext, Iv: iv, Hmac: sum, KeyInfo: &wrapping.KeyInfo{KeyId: keyA, WrappedKey: wrapped, Mechanism: mechanism}}
+		k := &wrapping.KeyInfo{KeyId: keyA, WrappedKey: wrapped, Mechanism: mechanism}
+		x := &wrapping.BlobInfo{Ciphertext: ciphertext, Iv: iv, Hmac: sum, KeyInfo: k}
 		if intact(x) == nil {
 			_, _ = open(make([]byte, 32), x, nil) // whatever it is, it must not panic
 		}
@@ -95,7 +97,9 @@ func FuzzIntact(f *testing.F) {
 
 func TestARNs(t *testing.T) {
 	t.Parallel()
-	for _, bad := range []string{"", "alias/a", "arn:aws:kms:r:1:key/", "arn:aws:kms::1:key/a", "arn:aws:kms:r::key/a", "arn::kms:r:1:key/a", "arn:aws:kms:r:1:key/a:b"} {
+	for _, bad := range []string{
+		"", "alias/a", "arn:aws:kms:r:1:key/", "arn:aws:kms::1:key/a", "arn:aws:kms:r::key/a", "arn::kms:r:1:key/a", "arn:aws:kms:r:1:key/a:b",
+	} {
 		if a, ok := parseARN(bad); ok {
 			t.Errorf("%q was read as %v", bad, a)
 		}

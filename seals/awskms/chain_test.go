@@ -69,7 +69,8 @@ func (g *giver) serve(w http.ResponseWriter, r *http.Request) {
 	case "/latest/meta-data/iam/security-credentials/role":
 		fmt.Fprintf(w, `{"Code":"Success","AccessKeyId":"ID-instance","SecretAccessKey":"s","Token":"t","Expiration":%q}`, soon)
 	case "/federation/credentials": // SSO
-		fmt.Fprintf(w, `{"roleCredentials":{"accessKeyId":"ID-sso","secretAccessKey":"s","sessionToken":"t","expiration":%d}}`, time.Now().Add(time.Hour).UnixMilli())
+		fmt.Fprintf(w, `{"roleCredentials":{"accessKeyId":"ID-sso","secretAccessKey":"s","sessionToken":"t","expiration":%d}}`,
+			time.Now().Add(time.Hour).UnixMilli())
 	default:
 		http.NotFound(w, r)
 	}
@@ -127,18 +128,21 @@ func TestChain(t *testing.T) {
 			return []string{"shared_creds_filename", f, "shared_creds_profile", "two"}
 		}, "ID-two"},
 		{"process", func(t *testing.T, home string, _ *giver) []string {
-			write(t, filepath.Join(home, ".aws", "config"), "[default]\ncredential_process = echo '{\"Version\":1,\"AccessKeyId\":\"ID-process\",\"SecretAccessKey\":\"s\"}'\n")
+			const answer = `{"Version":1,"AccessKeyId":"ID-process","SecretAccessKey":"s"}`
+			write(t, filepath.Join(home, ".aws", "config"), "[default]\ncredential_process = echo '"+answer+"'\n")
 			return nil
 		}, "ID-process"},
 		{"SSO's cache", func(t *testing.T, home string, g *giver) []string {
-			write(t, filepath.Join(home, ".aws", "config"), "[default]\nsso_start_url = "+start+"\nsso_region = eu-central-1\nsso_account_id = 1\nsso_role_name = r\n")
+			write(t, filepath.Join(home, ".aws", "config"),
+				"[default]\nsso_start_url = "+start+"\nsso_region = eu-central-1\nsso_account_id = 1\nsso_role_name = r\n")
 			write(t, filepath.Join(home, ".aws", "sso", "cache", fmt.Sprintf("%x.json", sha1.Sum([]byte(start)))),
 				fmt.Sprintf(`{"accessToken":"a","expiresAt":%q,"region":"eu-central-1","startUrl":%q}`, soon, start))
 			t.Setenv("AWS_ENDPOINT_URL_SSO", g.URL)
 			return nil
 		}, "ID-sso"},
 		{"web identity", func(t *testing.T, home string, g *giver) []string {
-			return []string{"web_identity_token_file", write(t, filepath.Join(home, "token"), "jwt"), "role_arn", "arn:aws:iam::1:role/web", "sts_endpoint", g.URL}
+			token := write(t, filepath.Join(home, "token"), "jwt")
+			return []string{"web_identity_token_file", token, "role_arn", "arn:aws:iam::1:role/web", "sts_endpoint", g.URL}
 		}, "ID-AssumeRoleWithWebIdentity"},
 		{"web identity by variables", func(t *testing.T, home string, g *giver) []string {
 			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, filepath.Join(home, "token"), "jwt"))
@@ -147,7 +151,8 @@ func TestChain(t *testing.T) {
 			return nil
 		}, "ID-AssumeRoleWithWebIdentity"},
 		{"a role", func(_ *testing.T, _ string, g *giver) []string {
-			return []string{"access_key", "ID-stanza", "secret_key", "s", "role_arn", "arn:aws:iam::1:role/r", "role_session_name", "me", "sts_endpoint", g.URL}
+			return []string{"access_key", "ID-stanza", "secret_key", "s",
+				"role_arn", "arn:aws:iam::1:role/r", "role_session_name", "me", "sts_endpoint", g.URL}
 		}, "ID-AssumeRole"},
 		{"container", func(t *testing.T, _ string, g *giver) []string {
 			t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", g.URL+"/agent")
@@ -219,7 +224,8 @@ func TestNoCredentials(t *testing.T) {
 	p := localstack.NewProxy(t, s)
 	key := s.CreateKey(t)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
-	role := []string{"kms_key_id", key, "endpoint", p.URL, "access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint", g.URL}
+	kms := []string{"kms_key_id", key, "endpoint", p.URL}
+	role := append(kms, "access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint", g.URL)
 	check := func(what string, w *awskms.Wrapper, class seals.Class, word string) {
 		t.Helper()
 		_, err := w.Encrypt(t.Context(), []byte("root"))
@@ -228,10 +234,10 @@ func TestNoCredentials(t *testing.T) {
 			t.Errorf("%s: %v; want %s with %q", what, err, class, word)
 		}
 	}
-	check("none", ambient(t, "kms_key_id", key, "endpoint", p.URL), seals.Denied, "give the server credentials")
-	check("no such profile", ambient(t, "kms_key_id", key, "endpoint", p.URL, "shared_creds_profile", "nope"), seals.Denied, "nope")
-	check("no token", ambient(t, "kms_key_id", key, "endpoint", p.URL, "web_identity_token_file", filepath.Join(home, "none"), "role_arn", "r", "sts_endpoint", g.URL),
-		seals.Denied, "none")
+	check("none", ambient(t, kms...), seals.Denied, "give the server credentials")
+	check("no such profile", ambient(t, append(kms, "shared_creds_profile", "nope")...), seals.Denied, "nope")
+	lost := append(kms, "web_identity_token_file", filepath.Join(home, "none"), "role_arn", "r", "sts_endpoint", g.URL)
+	check("no token", ambient(t, lost...), seals.Denied, "none")
 	check("no region", ambient(t, "kms_key_id", "alias/a", "access_key", "a", "secret_key", "b"), seals.Misconfigured, "AWS_REGION")
 	g.refuse.Store(true)
 	check("STS refuses", ambient(t, role...), seals.Denied, "assume the role")

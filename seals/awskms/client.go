@@ -66,8 +66,11 @@ func (c *connection) close() {
 	}
 }
 
-// ask makes a call to the KMS within the seal's timeout. Where AWS says that the credentials are no good, it looks for others and tries once more.
-func ask[In, Out any](ctx context.Context, w *Wrapper, doing, key string, call func(context.Context, API, In) (Out, error), in In) (Out, error) {
+// ask makes a call to the KMS within the seal's timeout. Where AWS says that the credentials are no good, it looks for others and
+// tries once more.
+func ask[In, Out any](
+	ctx context.Context, w *Wrapper, doing, key string, call func(context.Context, API, In) (Out, error), in In,
+) (Out, error) {
 	var none Out
 	ctx, cancel := context.WithTimeout(ctx, w.set.timeout)
 	defer cancel()

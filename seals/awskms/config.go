@@ -187,7 +187,8 @@ func (s *source) credentials(ctx context.Context) (aws.Credentials, error) {
 		return aws.Credentials{}, noCredentials(ctx, err)
 	}
 	if s.role != "" && s.tokenFile == "" {
-		cfg.Credentials = stscreds.NewAssumeRoleProvider(s.sts(cfg), s.role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = s.sessionName() })
+		cfg.Credentials = stscreds.NewAssumeRoleProvider(s.sts(cfg), s.role,
+			func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = s.sessionName() })
 	}
 	v, err := cfg.Credentials.Retrieve(ctx)
 	if err != nil {
@@ -240,7 +241,8 @@ func (s *source) static() (aws.CredentialsProvider, error) {
 		defer func(b *secret.Bytes) { b.Destroy() }(b)
 		return string(b.Expose())
 	}
-	p := credentials.NewStaticCredentialsProvider(read("access_key", s.accessKey), read("secret_key", s.secretKey), read("session_token", s.sessionToken))
+	id, key, token := read("access_key", s.accessKey), read("secret_key", s.secretKey), read("session_token", s.sessionToken)
+	p := credentials.NewStaticCredentialsProvider(id, key, token)
 	return p, errors.Join(errs...)
 }
 

@@ -94,14 +94,17 @@ func noCredentials(ctx context.Context, err error) error {
 	var network net.Error
 	switch c := code(err); {
 	case ctx.Err() != nil:
-		return seals.Fail(seals.Unreachable, fmt.Errorf("%w: %w", cause, ctx.Err()), "see whether the source of the credentials answers: STS, the container's agent, "+
-			"or the instance's metadata service; where there is to be none of them, name credentials in the stanza, the environment or a profile")
+		return seals.Fail(seals.Unreachable, fmt.Errorf("%w: %w", cause, ctx.Err()),
+			"see whether the source of the credentials answers: STS, the container's agent, or the instance's metadata service; "+
+				"where there is to be none of them, name credentials in the stanza, the environment or a profile")
 	case slices.Contains(answers[0].codes, c):
 		return seals.Fail(seals.Throttled, cause, "wait, or ask AWS for a higher request quota of STS")
 	case c == "" && errors.As(err, &network) && !strings.Contains(err.Error(), "ec2imds"): // which is asked when all else has nothing
-		return seals.Fail(seals.Unreachable, cause, "see whether this host resolves and reaches STS, the container's agent, or whatever gives it credentials")
+		return seals.Fail(seals.Unreachable, cause,
+			"see whether this host resolves and reaches STS, the container's agent, or whatever gives it credentials")
 	case strings.HasPrefix(c, "AccessDenied"):
 		return seals.Fail(seals.Denied, cause, "let these credentials assume the role: in the role's trust policy, and in their own")
 	}
-	return seals.Fail(seals.Denied, cause, "give the server credentials: access_key and secret_key, a profile, a web identity token, or a role of the instance, task or pod")
+	return seals.Fail(seals.Denied, cause, "give the server credentials: access_key and secret_key, a profile, a web identity token, "+
+		"or a role of the instance, task or pod")
 }

@@ -23,8 +23,8 @@ type answer struct {
 // answers are found by the code of the error. See "Common errors" and the errors of each action in the AWS KMS API reference.
 var answers = []answer{
 	{seals.Throttled, "wait, or ask AWS for a higher request quota of KMS in this account and region",
-		[]string{"ThrottlingException", "Throttling", "ThrottledException", "RequestThrottled", "RequestThrottledException", "TooManyRequestsException",
-			"RequestLimitExceeded", "LimitExceededException", "BandwidthLimitExceeded", "PriorRequestNotComplete"}},
+		[]string{"ThrottlingException", "Throttling", "ThrottledException", "RequestThrottled", "RequestThrottledException",
+			"TooManyRequestsException", "RequestLimitExceeded", "LimitExceededException", "BandwidthLimitExceeded", "PriorRequestNotComplete"}},
 	{seals.Denied, "replace the credentials; they are read again as soon as they have changed, without a restart",
 		[]string{"ExpiredTokenException", "ExpiredToken", "InvalidClientTokenId", "UnrecognizedClientException", "InvalidAccessKeyId",
 			"MissingAuthenticationToken", "MissingAuthenticationTokenException", "InvalidIdentityToken"}},
@@ -36,13 +36,14 @@ var answers = []answer{
 	{seals.KeyDisabled, "enable the key: aws kms enable-key --key-id %[1]s", []string{"DisabledException"}},
 	{seals.KeyGone, "correct kms_key_id and region, or give the ARN if the key is another account's; AWS cannot bring a destroyed key back",
 		[]string{"NotFoundException"}},
-	{seals.Corrupt, "restore the stored record from a backup; AWS says the same of a blob that was wrapped for another cluster, seal or generation",
+	{seals.Corrupt, "restore the stored record from a backup; " +
+		"AWS says the same of a blob that was wrapped for another cluster, seal or generation",
 		[]string{"InvalidCiphertextException"}},
 	{seals.WrongKey, "set kms_key_id to the key that encrypted", []string{"IncorrectKeyException"}},
 	{seals.Misconfigured, "name a symmetric key for encryption (KeySpec SYMMETRIC_DEFAULT, KeyUsage ENCRYPT_DECRYPT) in this region",
 		[]string{"InvalidKeyUsageException", "UnsupportedOperationException", "ValidationException", "ValidationError", "InvalidArnException",
 			"InvalidParameterValue", "MalformedQueryString", "InvalidAction", "UnknownOperationException"}},
-	{seals.Unreachable, "see AWS's health page for KMS in this region, and the key store of the key if it has one of its own; it is tried again",
+	{seals.Unreachable, "see AWS's health page for KMS in this region, and the key's own key store if it has one; it is tried again",
 		[]string{"KMSInternalException", "KeyUnavailableException", "DependencyTimeoutException", "InternalFailure", "InternalServerError",
 			"InternalError", "ServiceUnavailable", "ServiceUnavailableException", "RequestTimeout", "RequestTimeoutException"}},
 }
@@ -97,7 +98,8 @@ func noAnswer(cause error) error {
 	case errors.As(cause, &garbled) && (!has || status.HTTPStatusCode() == 200):
 		return seals.Fail(seals.Corrupt, cause, "see whether endpoint is that of AWS KMS, and what stands in between: the answer cannot be read")
 	case strings.Contains(cause.Error(), "endpoint rule error"), strings.Contains(cause.Error(), "Invalid Configuration"):
-		return seals.Fail(seals.Misconfigured, cause, "correct region, endpoint, use_fips_endpoint and use_dual_stack_endpoint: AWS has no such endpoint")
+		return seals.Fail(seals.Misconfigured, cause,
+			"correct region, endpoint, use_fips_endpoint and use_dual_stack_endpoint: AWS has no such endpoint")
 	}
 	return seals.Fail(seals.Unreachable, cause, "see whether this host resolves and reaches the KMS's endpoint: DNS, proxy, VPC endpoint, TLS")
 }

@@ -54,7 +54,8 @@ func parse(cfg seals.Config) (settings, error) {
 	s.accessKey, s.secretKey, s.sessionToken = p.Get("access_key"), p.Get("secret_key"), p.Get("session_token")
 	s.credsFile, s.profile = p.Get("shared_creds_filename"), p.Get("shared_creds_profile")
 	s.tokenFile, s.role, s.session = p.Get("web_identity_token_file"), p.Get("role_arn"), p.Get("role_session_name")
-	err := errors.Join(boolean(p, "use_fips_endpoint", &s.fips), boolean(p, "use_dual_stack_endpoint", &s.dualStack), s.readTimeout(p.Get("timeout")))
+	err := errors.Join(boolean(p, "use_fips_endpoint", &s.fips), boolean(p, "use_dual_stack_endpoint", &s.dualStack),
+		s.readTimeout(p.Get("timeout")))
 	if cerr := p.Check(); cerr != nil {
 		return settings{}, cerr
 	}
@@ -122,7 +123,8 @@ func (s *settings) check() error {
 	case s.tokenFile != "" && s.accessKey != "":
 		return errors.New("web_identity_token_file and access_key are two ways to log in; keep one of them")
 	case s.endpoint != "" && (on(s.fips) || on(s.dualStack)):
-		return errors.New("use_fips_endpoint and use_dual_stack_endpoint choose among AWS's endpoints; name such a one as endpoint, or leave endpoint out")
+		return errors.New("use_fips_endpoint and use_dual_stack_endpoint choose among AWS's endpoints; " +
+			"name such a one as endpoint, or leave endpoint out")
 	}
 	return errors.Join(checkURL("endpoint", s.endpoint), checkURL("sts_endpoint", s.stsEndpoint))
 }

@@ -176,7 +176,8 @@ func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]str
 	arn := aws.ToString(out.KeyId)
 	a, ok := parseARN(arn)
 	if !ok || a.alias() || len(out.CiphertextBlob) == 0 || len(out.CiphertextBlob) > maxWrapped {
-		return nil, seals.Fail(seals.Corrupt, w.caused("encrypt", errors.New("the answer has no canonical ARN, or no ciphertext of a usual length")),
+		return nil, seals.Fail(seals.Corrupt,
+			w.caused("encrypt", errors.New("the answer has no canonical ARN, or no ciphertext of a usual length")),
 			"see whether endpoint is that of AWS KMS, and what stands in between")
 	}
 	if want, ok := parseARN(w.set.key); ok && !want.alias() && want != a {

@@ -111,7 +111,8 @@ func nothingLeft(t *testing.T, f func()) {
 	}
 }
 
-// punctual checks that a call ends by its deadline, and gives its error. A busy machine may delay any single call, so the best of three counts.
+// punctual checks that a call ends by its deadline, and gives its error. A busy machine may delay any single call, so the best of
+// three counts.
 func punctual(t *testing.T, name string, plain []byte, call func(context.Context) error) error {
 	t.Helper()
 	best := time.Duration(1<<63 - 1)
