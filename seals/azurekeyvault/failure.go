@@ -78,6 +78,9 @@ var remedies = []remedy{
 func (w *Wrapper) failure(ctx context.Context, operation string, err error) error {
 	var f *seals.Failure
 	if errors.As(err, &f) {
+		if f.Class == seals.Unreachable {
+			w.transport.CloseIdleConnections() // they may be as dead as the one that was used
+		}
 		named := *f
 		named.Err = fmt.Errorf("seal \"azurekeyvault\" %q: %w", w.name, f.Err)
 		return &named

@@ -22,7 +22,7 @@ import (
 )
 
 const (
-	connections = 8 // to the vault at most
+	connections = 16 // to the vault at most
 	atOnce      = 64
 	maxReply    = 1 << 20
 	maxVersion  = 127

@@ -16,7 +16,7 @@ import (
 
 const (
 	maxReply    = 1 << 20
-	connections = 8 // to the server at most
+	connections = 16 // to the server at most
 )
 
 // newClient makes the client without asking the network. It does not look at the environment: parse did.

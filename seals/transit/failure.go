@@ -99,6 +99,7 @@ func (w *Wrapper) failure(err error) error {
 	case errors.Is(err, context.Canceled):
 		return seals.Fail(seals.Unreachable, named, "the request was given up before the server answered; try again")
 	case errors.Is(err, context.DeadlineExceeded):
+		w.transport.CloseIdleConnections() // they may be as dead as the one that was used
 		return seals.Fail(seals.Unreachable, named, "see whether the server answers at all; raise timeout if it is only slow")
 	case untrusted(err):
 		return seals.Fail(seals.Misconfigured, named, "set tls_ca_cert to the authority of the server's certificate, and tls_server_name to a name in it")
