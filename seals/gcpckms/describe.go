@@ -102,8 +102,10 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		tell(&out, primary)
 	}
 	if p := k.GetRotationPeriod(); p != nil {
-		next := k.GetNextRotationTime().AsTime().UTC().Format(time.RFC3339)
-		out.Detail["rotation"] = fmt.Sprintf("every %s, next at %s", days(p.AsDuration()), next)
+		out.Detail["rotation"] = "every " + days(p.AsDuration())
+		if next := k.GetNextRotationTime(); next != nil {
+			out.Detail["rotation"] += ", next at " + next.AsTime().UTC().Format(time.RFC3339)
+		}
 	}
 	if p := k.GetPurpose(); p != kmspb.CryptoKey_ENCRYPT_DECRYPT {
 		out.Detail["purpose"] = p.String()
@@ -126,7 +128,9 @@ func tell(out *seals.KeyState, v *kmspb.CryptoKeyVersion) {
 	case kmspb.CryptoKeyVersion_DESTROYED:
 		out.State = "destroyed"
 	case kmspb.CryptoKeyVersion_DESTROY_SCHEDULED:
-		out.State, out.DeletionDate = "pending deletion", v.GetDestroyTime().AsTime()
+		if out.State = "pending deletion"; v.GetDestroyTime() != nil {
+			out.DeletionDate = v.GetDestroyTime().AsTime()
+		}
 	default:
 		out.State = words(v.GetState().String())
 	}

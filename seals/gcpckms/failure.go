@@ -12,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/sealgate/sealgate/seals"
 )
@@ -143,11 +144,11 @@ func (w *Wrapper) precondition(ctx context.Context, st *status.Status, cause err
 	}
 	var found *kmspb.CryptoKeyVersion
 	if word == "" || word == "DESTROY_SCHEDULED" {
-		if found = w.ask(ctx, version); found != nil {
-			word = found.GetState().String()
+		if found = w.ask(ctx, version); found != nil && word == "" {
+			word = found.GetState().String() // a state that the service told of itself is newer than what it shows
 		}
 	}
-	return w.unusable(word, version, found.GetDestroyTime().AsTime(), found != nil, cause)
+	return w.unusable(word, version, found.GetDestroyTime(), cause)
 }
 
 func firstField(s string) string {
@@ -155,16 +156,16 @@ func firstField(s string) string {
 	return first
 }
 
-// unusable classifies a version by its state.
-func (w *Wrapper) unusable(state string, version uint64, destroy time.Time, dated bool, cause error) error {
+// unusable classifies a version by its state. destroy is nil where it is not known.
+func (w *Wrapper) unusable(state string, version uint64, destroy *timestamppb.Timestamp, cause error) error {
 	what := fmt.Sprintf("%d --key=%s --keyring=%s --location=%s --project=%s", version, w.s.key, w.s.ring, w.s.region, w.s.project)
 	if version == 0 {
 		what = strings.Replace(what, "0 ", "VERSION ", 1)
 	}
 	switch state {
 	case "DESTROY_SCHEDULED", "PENDING_EXTERNAL_DESTRUCTION":
-		if dated && !destroy.IsZero() {
-			cause = fmt.Errorf("%w; it will be destroyed at %s", cause, destroy.UTC().Format(time.RFC3339))
+		if destroy != nil {
+			cause = fmt.Errorf("%w; it will be destroyed at %s", cause, destroy.AsTime().UTC().Format(time.RFC3339))
 		}
 		return w.fail(seals.PendingDeletion, cause, "before that: gcloud kms keys versions restore %s, "+
 			"then gcloud kms keys versions enable ...", what)

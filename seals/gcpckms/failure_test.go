@@ -44,7 +44,7 @@ func TestEveryStatusHasAClass(t *testing.T) {
 		{"INVALID_ARGUMENT", "The checksum in field plaintext_crc32c did not match the data in field plaintext.", seals.Corrupt, seals.Corrupt, 4},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: DISABLED.", seals.KeyDisabled, seals.KeyDisabled, 1},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROYED.", seals.KeyGone, seals.KeyGone, 1},
-		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROY_SCHEDULED.", seals.KeyDisabled, seals.KeyDisabled, 1}, // it is enabled, if asked
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROY_SCHEDULED.", seals.PendingDeletion, seals.PendingDeletion, 1},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: PENDING_GENERATION.", seals.KeyDisabled, seals.KeyDisabled, 1},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: IMPORT_FAILED.", seals.KeyGone, seals.KeyGone, 1},
 		{"FAILED_PRECONDITION", "no word of a state", seals.KeyDisabled, seals.KeyDisabled, 1},
@@ -63,6 +63,9 @@ func TestEveryStatusHasAClass(t *testing.T) {
 			f := seals.Classify(err)
 			if f == nil || f.Class != want || f.Remedy == "" || f.Final || !strings.Contains(err.Error(), `seal "gcpckms" "test"`) {
 				t.Errorf("%s, %s %q: %v; want class %q", method, c.code, c.message, err, want)
+			}
+			if strings.Contains(err.Error(), "1970") {
+				t.Errorf("a date that nobody told: %v", err)
 			}
 			if tries := r.kms.Calls()[method] - before; tries != c.tries {
 				t.Errorf("%s, %s %q: tried %d times; want %d", method, c.code, c.message, tries, c.tries)
