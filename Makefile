@@ -10,7 +10,7 @@ demo: setup build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup localstack lint
+test: setup localstack openbao lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -25,7 +25,7 @@ lint:
 	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) tool staticcheck ./...
 
-bench: setup localstack build
+bench: setup localstack openbao build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -bench
 
@@ -35,9 +35,10 @@ fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p || exit 1; done; done
 
-.PHONY: setup localstack
+.PHONY: setup localstack openbao
 setup: ; @.ci/setup
 localstack: setup ; @.ci/localstack
+openbao: setup ; @.ci/openbao
 
 # Three real nodes on etcd, and on PostgreSQL, while CHAOS_EVENTS things happen to them; `make test` has a few of them.
 CHAOS_EVENTS ?= 200
