@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -17,13 +18,14 @@ import (
 func TestCallLeavesDeafLibraries(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		release, dropped := make(chan struct{}), 0
+		release := make(chan struct{})
+		var dropped atomic.Int32
 		g := NewGate(3)
 		deaf := func(context.Context) (int, error) { <-release; return 1, nil }
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 			start := time.Now()
-			_, err := Call(ctx, g, deaf, func(int) { dropped++ })
+			_, err := Call(ctx, g, deaf, func(int) { dropped.Add(1) })
 			cancel()
 			if seals.ClassOf(err) != seals.Unreachable || time.Since(start) != time.Second {
 				t.Errorf("after %s: %v", time.Since(start), err)
@@ -31,8 +33,8 @@ func TestCallLeavesDeafLibraries(t *testing.T) {
 		}
 		close(release)
 		synctest.Wait()
-		if dropped != 3 || len(g) != 0 {
-			t.Errorf("%d late answers were dropped, %d calls are under way", dropped, len(g))
+		if dropped.Load() != 3 || len(g) != 0 {
+			t.Errorf("%d late answers were dropped, %d calls are under way", dropped.Load(), len(g))
 		}
 		if v, err := Call(t.Context(), g, deaf, nil); v != 1 || err != nil {
 			t.Errorf("%d, %v", v, err)
