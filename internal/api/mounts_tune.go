@@ -142,7 +142,7 @@ func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
 			return nil, fault.New(fault.Invalid, "the path %q is missing: give from, where the mount is, and to, where it is to be", name)
 		}
 	}
-	m, err := q.active.Mounts().Remount(ctx, from, to)
+	m, err := q.move(ctx, strings.TrimPrefix(from, "/"), strings.TrimPrefix(to, "/"))
 	if err != nil {
 		return nil, err
 	}
@@ -151,8 +151,34 @@ func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
 	}}, nil
 }
 
+// move moves a secrets engine or an auth method; the tokens that the method gave out end, as they are known by its path.
+func (q *request) move(ctx context.Context, from, to string) (doors.Move, error) {
+	fromLogin, isLogin := strings.CutPrefix(from, authPath)
+	toLogin, staysLogin := strings.CutPrefix(to, authPath)
+	if isLogin != staysLogin {
+		return doors.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
+	}
+	if !isLogin {
+		return q.active.Mounts().Remount(ctx, from, to)
+	}
+	m, err := q.active.Logins().Remount(ctx, fromLogin, toLogin)
+	if err != nil {
+		return m, err
+	}
+	m.From, m.To = authPath+m.From, authPath+m.To
+	if err := q.active.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
+		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke the prefix %q", m.From)
+	}
+	return m, nil
+}
+
 func (h *handler) remountStatus(_ context.Context, q *request) (*answer, error) {
 	m, ok := q.active.Mounts().Moved(q.rest)
+	if !ok {
+		if m, ok = q.active.Logins().Moved(q.rest); ok {
+			m.From, m.To = authPath+m.From, authPath+m.To
+		}
+	}
 	if !ok {
 		return done()
 	}
