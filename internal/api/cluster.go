@@ -76,13 +76,20 @@ func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, e
 		return h.answerAs(ctx, q, role)
 	case h.Peer:
 		return nil, true, nil
-	case h.standbyAnswers(q, role) && role.Current(ctx) == nil:
-		a, again, err = h.answerAs(ctx, q, role)
-		if again || !errors.Is(err, node.ErrStandby) {
-			return a, again, err
-		}
-		q.again() // it would have written
+	case !h.standbyAnswers(q, role):
+		return h.forward(ctx, q)
 	}
+	if err := role.Current(ctx); err != nil {
+		if q.route.Marks&own != 0 {
+			return nil, false, err
+		}
+		return h.forward(ctx, q)
+	}
+	a, again, err = h.answerAs(ctx, q, role)
+	if again || !errors.Is(err, node.ErrStandby) || q.route.Marks&own != 0 {
+		return a, again, err
+	}
+	q.again() // it would have written
 	return h.forward(ctx, q)
 }
 

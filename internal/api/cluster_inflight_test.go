@@ -166,6 +166,9 @@ func TestStandbyThatCannotProve(t *testing.T) {
 	if s.audited("secret/data/x") || !leader.audited("secret/data/x") {
 		t.Error("a standby answered what it could not prove")
 	}
+	if code, text := s.do("GET", "sys/host-info", ""); code != http.StatusServiceUnavailable {
+		t.Errorf("what is about the node itself: %d %s", code, text)
+	}
 	u.mute.Store(false)
 	for range 1000 { // the first finds out that it can again
 		if s.answer("GET", "secret/data/x", ""); s.audited("secret/data/x") {

@@ -18,19 +18,19 @@ import (
 
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
-	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle | here, (*handler).showMetrics},
+	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle | own | here, (*handler).showMetrics},
 	{get, "sys/ha-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).haStatus},
-	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).hostInfo},
-	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle | here, (*handler).inFlight},
-	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).sanitized},
+	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).hostInfo},
+	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle | own | here, (*handler).inFlight},
+	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).sanitized},
 	{listing, "sys/version-history", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).versionHistory},
-	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readLoggers},
-	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).setLogger},
-	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, here, (*handler).resetLogger},
-	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readLoggers},
-	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).setLogger},
-	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, here, (*handler).resetLogger},
-	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, here, (*handler).monitor},
+	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
+	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, own | here, (*handler).setLogger},
+	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
+	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
+	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, own | here, (*handler).setLogger},
+	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
+	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, own | here, (*handler).monitor},
 	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, here, (*handler).specification},
 	{get, "sys/replication/status", noBody, anybody, 0, false, envelopeStyle, 0, func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
@@ -50,8 +50,8 @@ var operateRoutes = []route{
 
 // Routes that take the place of a line of the table where the listener says so.
 var (
-	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | here, (*handler).showMetrics}
-	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | here, (*handler).inFlight}
+	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | own | here, (*handler).showMetrics}
+	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | own | here, (*handler).inFlight}
 )
 
 // opened lets anybody see what the listener shows to all, and nobody what it shows to none.

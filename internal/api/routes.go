@@ -42,10 +42,11 @@ const (
 	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
 	rawDoor                     // there only where the server has raw_storage_endpoint
 	unwraps                     // opens a wrapping token: see [handler.admitUnwrap]
+	own                         // is about the very node that is asked: never forwarded
 	here                        // changes nothing but this node: a standby answers it itself, see [handler.standbyAnswers]
 )
 
-var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps", "here"}
+var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps", "own", "here"}
 
 // String lists the marks.
 func (m marks) String() string {
@@ -103,7 +104,7 @@ var lifecycleRoutes = []route{
 	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
 	{get, "sys/seal-backend-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealBackends},
 	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
-	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle | here, (*handler).seal},
+	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle | own | here, (*handler).seal},
 	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},
 	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).leader},
 	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, lifecycle, (*handler).stepDown},

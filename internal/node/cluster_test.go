@@ -1,6 +1,7 @@
 package node
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -498,4 +499,40 @@ func FuzzLeaderRecord(f *testing.F) {
 			t.Errorf("%+v became %+v, %v", r, s, err)
 		}
 	})
+}
+
+// TestRestoreInACluster: the leader restores in its office, and every standby follows to what was restored.
+func TestRestoreInACluster(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 3, false)
+	n, a := e.settled()
+	if err := e.put(a, "x/1", "then"); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if _, err := n.Snapshot(t.Context(), &archive); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.put(a, "x/1", "later"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Restore(t.Context(), bytes.NewReader(archive.Bytes()), false); err != nil {
+		t.Fatal(err)
+	}
+	m, b := e.settled()
+	if got, err := b.barrier.Get(t.Context(), "x/1"); err != nil || string(got) != "then" {
+		t.Errorf("the leader reads %q, %v", got, err)
+	}
+	for _, s := range e.standbys(m) {
+		e.reads(s, "x/1", "then")
+	}
+	if err := e.put(b, "x/2", "after"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.barrier.KeyStatus().Term; got < 2 {
+		t.Errorf("term %d: keys out of a snapshot go on encrypting", got)
+	}
 }
