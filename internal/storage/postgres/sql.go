@@ -3,7 +3,7 @@ package postgres
 // statements are the SQL texts of a store. The epoch 0 stands for a batch that no leader answers for.
 type statements struct {
 	get, list, revision, size, page          string
-	advance, puts, mixed, prune              string
+	advance, puts, mixed, direct, prune      string
 	changes                                  string
 	look, take, renew, resign, leader, evict string
 	writerName, changed, seatChanged         string
@@ -27,7 +27,9 @@ func newStatements(n names) statements {
 
 		advance: `UPDATE ` + n.seat + ` SET revision = revision + $2 WHERE ` + inOffice,
 		puts:    puts(n),
-		mixed:   mixed(n),
+		mixed:   mixed(n, `MATERIALIZED (SELECT revision - $2 AS since FROM `+n.seat+` WHERE `+inOffice+`)`),
+		direct: mixed(n, `(UPDATE `+n.seat+` SET revision = revision + $2 WHERE `+inOffice+` AND revision = $9::bigint`+
+			` RETURNING revision - $2 AS since)`),
 		prune:   `DELETE FROM ` + n.changes + ` WHERE revision <= (SELECT revision FROM ` + n.seat + ` WHERE one) - $1`,
 		changes: `SELECT revision, since, keys, batches, deleted FROM ` + n.changes + ` WHERE revision > $1 ORDER BY revision LIMIT $2`,
 
@@ -71,10 +73,11 @@ func puts(n names) string {
 // mixed writes what puts does not: $1 epoch, $2 number of batches; conditions: $3 batches, $4 keys, $5 values (NULL: absent);
 // operations in order: $6 batches, $7 keys, $8 values (NULL: delete). It returns the batches whose conditions do not hold, and the keys.
 //
-// The statement advance stands before it and locks the seat, so that it sees all that was committed before. No condition may be
-// about a key that an earlier batch of the group writes: all see the state before the group.
-func mixed(n names) string {
-	return `WITH office AS MATERIALIZED (SELECT revision - $2 AS since FROM ` + n.seat + ` WHERE ` + inOffice + `),
+// The statement advance stands before it and locks the seat, so that it sees all that was committed before. The statement direct does
+// without: it writes nothing unless $9 is still the last revision, and so nobody has committed since it began to look. No
+// condition may be about a key that an earlier batch of the group writes: all see the state before the group.
+func mixed(n names, office string) string {
+	return `WITH office AS ` + office + `,
 	refused AS MATERIALIZED (SELECT c.batch, c.key FROM office, unnest($3::int[], $4::text[], $5::bytea[]) c(batch, key, value)
 		LEFT JOIN ` + n.entries + ` e ON e.key = c.key WHERE e.value IS DISTINCT FROM c.value),
 	last AS MATERIALIZED (SELECT DISTINCT ON (o.key) o.key, o.value, o.batch, o.n

@@ -17,6 +17,7 @@ const (
 	keepRevisions = 10000 // in the table of changes, at least
 	pruneEvery    = 1000  // batches
 	probeAfter    = time.Second
+	unknown       = -1
 )
 
 // writer is the one goroutine that commits, with a connection of its own.
@@ -29,6 +30,8 @@ type writer struct {
 	later []*request
 	count int       // commits since the last pruning
 	used  time.Time // the connection, last
+	// revision is that of the own last commit: while nobody else commits, a group is one statement.
+	revision int64
 }
 
 // backend names a process of the server for ever: process ids are used again.
@@ -154,7 +157,7 @@ type outcome struct {
 	refused map[int32]string // batches whose conditions do not hold, and of which key
 }
 
-// transact sends the group as one transaction in one message: what lies between two Syncs of the protocol is committed as a whole.
+// transact carries the group out as one transaction.
 //
 // The deadline is set on the connection itself: a context costs a goroutine, which one writer alone would feel.
 func (w *writer) transact(g *group) (o outcome, err error) {
@@ -163,42 +166,16 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 		return o, err
 	}
 	defer func() { _ = network.SetDeadline(time.Time{}) }() // it fails on a closed connection alone
-	b, epoch, n := &pgx.Batch{}, int64(g.epoch), int64(len(g.requests))
-	prune := w.count+len(g.requests) >= pruneEvery
-	if g.mixed {
-		b.Queue("advance", epoch, n)
-		b.Queue("mixed", append([]any{epoch, n}, g.mixedArguments()...)...)
-	} else {
-		keys, values, batches := g.puts()
-		b.Queue("puts", epoch, n, some(keys), some(values), some(batches))
-	}
-	if prune {
-		b.Queue("prune", w.store.window)
-	}
-	results := w.conn.SendBatch(context.Background(), b)
 	var batches []int32
 	var keys []string
-	if g.mixed {
-		_, err = results.Exec()
-	}
-	if err == nil {
-		err = results.QueryRow().Scan(&o.since, &batches, &keys, new(string))
-	}
-	nobody := errors.Is(err, pgx.ErrNoRows)
-	if nobody {
-		err = nil
-	}
-	if ended := results.Close(); err == nil { // only now it is committed
-		err = ended
-	}
-	switch {
-	case err != nil:
-		return outcome{}, err
-	case nobody && g.epoch == 0:
-		return outcome{}, lostRow(pgx.ErrNoRows)
-	case nobody:
+	prune := w.count+len(g.requests) >= pruneEvery
+	switch err := w.send(g, prune, &o.since, &batches, &keys, new(string)); {
+	case errors.Is(err, pgx.ErrNoRows) && g.epoch != 0:
 		return outcome{}, fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, g.epoch)
+	case err != nil:
+		return outcome{}, lostRow(err)
 	}
+	w.revision = o.since + int64(len(g.requests))
 	if w.count += len(g.requests); prune {
 		w.count = 0
 	}
@@ -209,6 +186,38 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 		}
 	}
 	return o, nil
+}
+
+// send sends the group in one message: what lies between two Syncs of the protocol is committed as a whole. The answer is
+// read to its end, behind the commit; pgx.ErrNoRows means that the epoch is over, and nothing was written.
+func (w *writer) send(g *group, prune bool, into ...any) error {
+	ctx, epoch, n := context.Background(), int64(g.epoch), int64(len(g.requests))
+	if !g.mixed && !prune {
+		keys, values, batches := g.puts()
+		return w.conn.QueryRow(ctx, "puts", epoch, n, some(keys), some(values), some(batches)).Scan(into...)
+	}
+	arguments := append([]any{epoch, n}, g.mixedArguments()...)
+	if w.revision != unknown && !prune {
+		err := w.conn.QueryRow(ctx, "direct", append(arguments, w.revision)...).Scan(into...)
+		if !errors.Is(err, pgx.ErrNoRows) {
+			return err
+		}
+	}
+	b := &pgx.Batch{}
+	b.Queue("advance", epoch, n)
+	b.Queue("mixed", arguments...)
+	if prune {
+		b.Queue("prune", w.store.window)
+	}
+	results := w.conn.SendBatch(ctx, b)
+	_, err := results.Exec()
+	if err == nil {
+		err = results.QueryRow().Scan(into...)
+	}
+	if ended := results.Close(); err == nil || errors.Is(err, pgx.ErrNoRows) && ended != nil {
+		err = ended
+	}
+	return err
 }
 
 // connected makes the connection where there is none, and makes sure that the lost one is over. It tries until Close, and then for as
@@ -276,8 +285,9 @@ func (w *writer) connect(ctx context.Context) error {
 		w.lost = false
 		close(w.doubt.over)
 	}
-	w.self = self
-	for name, text := range map[string]string{"advance": s.sql.advance, "puts": s.sql.puts, "mixed": s.sql.mixed, "prune": s.sql.prune} {
+	w.self, w.revision = self, unknown
+	for name, text := range map[string]string{"advance": s.sql.advance, "puts": s.sql.puts, "mixed": s.sql.mixed,
+		"direct": s.sql.direct, "prune": s.sql.prune} {
 		if _, err := conn.Prepare(ctx, name, text); err != nil {
 			return err
 		}
