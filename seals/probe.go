@@ -92,10 +92,14 @@ func (s *Set) noteUnproven(m Seal, err error) {
 	if err == nil {
 		return
 	}
-	s.probe.mu.Lock()
-	proven := s.probe.status[m.Name].LastProof != nil
-	s.probe.mu.Unlock()
-	if !proven {
+	if !s.proven(m) {
 		s.note(m, nil, err)
 	}
+}
+
+// proven reports whether a seal has ever decrypted what is stored.
+func (s *Set) proven(m Seal) bool {
+	s.probe.mu.Lock()
+	defer s.probe.mu.Unlock()
+	return s.probe.status[m.Name].LastProof != nil
 }

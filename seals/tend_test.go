@@ -115,6 +115,9 @@ func TestProbesCost(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
 					c := &cloud{version: 1, mute: mute}
 					s, r := newCloud(t, kind, c)
+					if tend(t, s, r, time.Second); !s.WouldUnseal() {
+						t.Error("just initialised, and it is not known that the seal works")
+					}
 					tend(t, s, r, 24*time.Hour)
 					for i := 1; i < len(c.calls); i++ {
 						if gap := c.calls[i].at.Sub(c.calls[i-1].at); gap < time.Minute {
