@@ -56,6 +56,7 @@ func (f *fleet) lives(t *testing.T) {
 	t.Run("writes everywhere, reads everywhere", f.testEverywhere)
 	t.Run("step-down", f.testStepDown)
 	t.Run("kill -9", f.testKill)
+	t.Run("ceremony", f.testCeremony)
 	t.Run("stopped for a while", f.testPause)
 	t.Run("rolling restart", f.testRollingRestart)
 	t.Run("commands", f.testCommands)
@@ -298,4 +299,59 @@ func (f *fleet) testPartition(t *testing.T, way func(i int) (stall, flow func())
 			t.Errorf("node %d, after the storage is back", i)
 		}
 	}
+}
+
+// killLeader kills the leader as kill -9 does, starts it again, and waits until the cluster is whole.
+func (f *fleet) killLeader(t *testing.T) {
+	t.Helper()
+	leader := f.settled()
+	if err := f.nodes[leader].Kill(); err != nil {
+		t.Fatal(err)
+	}
+	f.leader(leader)
+	if err := f.nodes[leader].Start(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.nodes[leader].UntilUp(); err != nil {
+		t.Fatal(err)
+	}
+	f.settled()
+}
+
+// testCeremony: a rekey of the recovery shares, with verification, whose leader is killed after each step.
+func (f *fleet) testCeremony(t *testing.T) {
+	var st struct {
+		Nonce             string   `json:"nonce"`
+		Progress          int      `json:"progress"`
+		Complete          bool     `json:"complete"`
+		Keys              []string `json:"keys"`
+		VerificationNonce string   `json:"verification_nonce"`
+	}
+	at := 0
+	next := func() int { at++; return at % len(f.nodes) }
+	f.must(next(), "PUT", "sys/rekey-recovery-key/init", `{"secret_shares":3,"secret_threshold":2,"require_verification":true}`, &st)
+	nonce := st.Nonce
+	for i, key := range f.keys[:2] {
+		f.killLeader(t)
+		f.must(next(), "PUT", "sys/rekey-recovery-key/update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, nonce), &st)
+		if st.Complete != (i == 1) {
+			t.Fatalf("after share %d: %+v", i+1, st)
+		}
+	}
+	made, verification := st.Keys, st.VerificationNonce
+	for i, key := range made[:2] {
+		f.killLeader(t)
+		st.Complete = false
+		f.must(next(), "PUT", "sys/rekey-recovery-key/verify", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, verification), &st)
+		if st.Complete != (i == 1) {
+			t.Fatalf("after new share %d: %+v", i+1, st)
+		}
+	}
+	f.killLeader(t)
+	r, err := f.nodes[0].Do(t.Context(), "POST", "sys/recovery/prove", f.root, fmt.Sprintf(`{"key":%q}`, f.keys[0]))
+	if err != nil || r.Code == http.StatusOK {
+		t.Errorf("a former share counts: %d, %v", r.Code, err)
+	}
+	f.keys = made
+	f.must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.keys[2]), nil)
 }
