@@ -38,6 +38,9 @@ import (
 // prefixes of the environment variables, strongest first.
 var prefixes = []string{"SEALGATE_ALICLOUDKMS_SEAL_", "ALICLOUDKMS_WRAPPER_", "VAULT_ALICLOUDKMS_SEAL_"}
 
+// lanes is how many calls are under way at most.
+const lanes = 8
+
 // settings is a stanza that was understood.
 type settings struct {
 	key, region, domain string
@@ -83,9 +86,9 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"alicloudkms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
 	}
 	w := &Wrapper{name: cfg.Name, settings: s, access: fresh.New(s.access, cfg.Getenv), secret: fresh.New(s.secret, cfg.Getenv),
-		gate: remote.NewGate(foreign.Lanes)}
+		gate: remote.NewGate(lanes)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, Open: w.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, Lanes: lanes, Open: w.open, Classify: w.classify,
 		Metadata: map[string]string{"kms_key_id": s.key, "region": s.region, "domain": s.domain},
 	})
 	return w, nil

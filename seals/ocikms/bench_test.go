@@ -7,8 +7,8 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, by turns in the same run, on the stand-in. The library keeps two
-// connections open: among 16 goroutines most calls make a new one, on both sides, but no more than 8 of the seal's are under way.
+// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, by turns in the same run, on the stand-in. Of the seal's
+// calls 4 are under way at once; the wrapper's make connections anew, because its library keeps two.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	s := newStandin(b)
 	seal := open(b, s, wrapKey)

@@ -4,7 +4,7 @@
 // found beside them - API keys, the identity of an instance - Oracle's library finds: ~/.oci/config, OCI_CONFIG_FILE, TF_VAR_..., the metadata service.
 //
 // It guarantees what package foreign does around that wrapper, which ignores deadlines, waits up to half a minute between its own
-// attempts, and breaks down when nobody answers: a call ends by its deadline and at most 8 are under way; additional data, key id and version are
+// attempts, and breaks down when nobody answers: a call ends by its deadline and at most 4 are under way; additional data, key id and version are
 // bound to the blob, here; the service sees a data key in place of the secret; and every error is a *seals.Failure that names a remedy and holds no
 // secret. Credentials that were refused are looked for anew at the next call.
 //
@@ -36,6 +36,9 @@ import (
 
 // prefixes of the environment variables, strongest first. VAULT_OCIKMS_SEAL_KEY_ID is the one that does not follow the pattern.
 var prefixes = []string{"SEALGATE_OCIKMS_SEAL_", "OCIKMS_WRAPPER_", "VAULT_OCIKMS_SEAL_", "VAULT_OCIKMS_"}
+
+// lanes is how many calls are under way at most. Each has connections of its own, two of them.
+const lanes = 4
 
 // settings is a stanza that was understood.
 type settings struct {
@@ -85,9 +88,9 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"ocikms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
 	}
 	unbroken()
-	w := &Wrapper{name: cfg.Name, settings: s, gate: remote.NewGate(foreign.Lanes)}
+	w := &Wrapper{name: cfg.Name, settings: s, gate: remote.NewGate(lanes)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, ID: s.key, Versioned: true, Shared: true, Open: s.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, Lanes: lanes, ID: s.key, Versioned: true, Open: s.open, Classify: w.classify,
 		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management, "auth_type_api_key": strconv.FormatBool(s.apiKey)},
 	})
 	return w, nil

@@ -1,8 +1,8 @@
 // Package foreign makes a seal of a go-kms-wrapping wrapper that somebody else wrote.
 //
 // Such wrappers may ignore the context, keep the credentials that they found once, share what is not safe to share, panic on answers that they do not
-// expect, and quote what they were given in errors. Around one, this package guarantees: a call returns by its deadline, and no more than [Lanes]
-// calls are under way, however many hang; a wrapper instance is used by one call at a time, unless it is known to be safe; it is made again after its
+// expect, and quote what they were given in errors. Around one, this package guarantees: a call returns by its deadline, and only so many
+// calls are under way, however many hang; a wrapper instance is used by one call at a time; it is made again after its
 // credentials were refused; a panic is an error; additional data, key id and version are bound to the blob; and the
 // wrapper sees a data key in place of the secret.
 package foreign
@@ -11,7 +11,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -23,13 +22,11 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// Lanes is how many instances of a wrapper there are at most.
-const Lanes = 8
-
 // Options describe the wrapper.
 type Options struct {
 	Name, Type string
 	Timeout    time.Duration
+	Lanes      int               // instances, and calls under way, at most
 	Metadata   map[string]string // what SetConfig shows; no secrets
 
 	// Open makes an instance that is ready for use. It may ask the service, and ignore the context.
@@ -38,8 +35,6 @@ type Options struct {
 	ID string
 	// Versioned is set where the key id in an instance's blobs is that of the version, not of the key.
 	Versioned bool
-	// Shared is set where one instance serves many calls at once.
-	Shared bool
 	// Classify makes a failure of an instance's error; operation is "open", "encrypt" or "decrypt". It must not quote
 	// what the wrapper was given.
 	Classify func(operation string, err error) *seals.Failure
@@ -56,7 +51,7 @@ type Wrapper struct {
 }
 
 // New makes the seal; nothing is opened yet.
-func New(o Options) *Wrapper { return &Wrapper{o: o, gate: remote.NewGate(Lanes), id: o.ID} }
+func New(o Options) *Wrapper { return &Wrapper{o: o, gate: remote.NewGate(o.Lanes), id: o.ID} }
 
 // errMoved is returned within Encrypt where the configured alias leads to another key by now.
 var errMoved = errors.New("the alias leads to another key")
@@ -74,9 +69,7 @@ func lane[T any](ctx context.Context, w *Wrapper, operation string, call func(co
 		v, err = call(ctx, inner)
 		if err != nil {
 			f := w.classify(operation, err)
-			if f.Class == seals.Denied { // its credentials may be old: the next instance finds them anew
-				w.drop(inner)
-			} else {
+			if f.Class != seals.Denied { // else its credentials may be old: the next instance finds them anew
 				w.put(inner)
 			}
 			return v, f
@@ -107,9 +100,7 @@ func (w *Wrapper) take(ctx context.Context) (wrapping.Wrapper, error) {
 	w.mu.Lock()
 	if n := len(w.idle); n > 0 {
 		inner := w.idle[n-1]
-		if !w.o.Shared {
-			w.idle = w.idle[:n-1]
-		}
+		w.idle = w.idle[:n-1]
 		w.mu.Unlock()
 		return inner, nil
 	}
@@ -131,18 +122,7 @@ func (w *Wrapper) take(ctx context.Context) (wrapping.Wrapper, error) {
 func (w *Wrapper) put(inner wrapping.Wrapper) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if !w.o.Shared {
-		w.idle = append(w.idle, inner)
-	} else if len(w.idle) == 0 {
-		w.idle = []wrapping.Wrapper{inner}
-	}
-}
-
-// drop lets go of an instance that is in use.
-func (w *Wrapper) drop(inner wrapping.Wrapper) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.idle = slices.DeleteFunc(w.idle, func(other wrapping.Wrapper) bool { return other == inner })
+	w.idle = append(w.idle, inner)
 }
 
 func (w *Wrapper) moved(id string) {
