@@ -280,7 +280,7 @@ func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, 
 	}
 	r.Warnings, r.LeaseID = a.warnings, a.leaseID
 	r.Auth, r.Wrap = auditMade(a.auth), auditWrap(a.wrap)
-	if a.data == nil {
+	if _, hidden := a.data.(opaque); hidden || a.data == nil {
 		return r, nil
 	}
 	raw, ok := a.data.(json.RawMessage)

@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
@@ -34,7 +33,7 @@ func (h *handler) showMetrics(_ context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	q.out.Header()["Content-Type"] = []string{metrics.ContentType}
-	return &answer{data: json.RawMessage(b.Bytes())}, nil
+	return &answer{data: opaque(b.Bytes())}, nil
 }
 
 // lookup bounds what a look at metrics may wait for storage.

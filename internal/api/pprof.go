@@ -3,7 +3,6 @@ package api
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"net/http"
 	"runtime/pprof"
 	"runtime/trace"
@@ -73,7 +72,7 @@ func (h *handler) profile(ctx context.Context, q *request) (*answer, error) {
 		kind = "text/plain; charset=utf-8"
 	}
 	q.out.Header()["Content-Type"] = []string{kind}
-	return &answer{data: json.RawMessage(buf.Bytes())}, nil
+	return &answer{data: opaque(buf.Bytes())}, nil
 }
 
 // during runs what measures for as many seconds as are asked for, within the request's deadline.

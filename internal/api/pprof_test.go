@@ -53,3 +53,17 @@ func TestRequestsAreLoggedWhereAsked(t *testing.T) {
 		t.Errorf("the log has a token: %s", got)
 	}
 }
+
+func TestBodiesThatAreNotJSONAreAudited(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	log := w.audited("")
+	for _, path := range []string{"sys/metrics?format=prometheus", "sys/pprof/heap", "sys/pprof/goroutine?debug=1", "sys/pprof/cmdline"} {
+		if a := w.do("GET", path, ""); a.Code != 200 || a.Body.Len() == 0 {
+			t.Errorf("%s: %d %s", path, a.Code, a.Body)
+		}
+	}
+	if got := w.trail(log); strings.Count(got, `"type":"response"`) < 4 || strings.Contains(got, "goroutine profile") {
+		t.Errorf("the trail is\n%s", got)
+	}
+}

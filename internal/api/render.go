@@ -164,10 +164,16 @@ func writeOrNull(buf *bytes.Buffer, v any, there bool) error {
 	return writeJSON(buf, v)
 }
 
+// opaque is a body that is not JSON: it goes out as it is, of bare routes alone, and the audit trail does not show it.
+type opaque []byte
+
 // writeJSON writes a value without a newline behind it.
 func writeJSON(buf *bytes.Buffer, v any) error {
 	switch v := v.(type) {
 	case json.RawMessage:
+		buf.Write(v)
+		return nil
+	case opaque:
 		buf.Write(v)
 		return nil
 	case []string:
