@@ -91,7 +91,7 @@ func (s *Store) prepare(ctx context.Context, n names) error {
 		return err
 	}
 	found, err := s.findTables(limited, conn, n)
-	if err == nil && !found {
+	if err == nil && !found || errors.Is(err, storage.ErrCorrupt) { // some are there while another node makes them
 		if err = s.createTables(limited, conn, n); err == nil {
 			found, err = s.findTables(limited, conn, n)
 		}
@@ -238,9 +238,6 @@ func checkFormat(ctx context.Context, conn *pgx.Conn, n names) error {
 
 // createTables makes all in one transaction. Nodes that start at once do it one after the other.
 func (s *Store) createTables(ctx context.Context, conn *pgx.Conn, n names) error {
-	if s.o.SkipCreateTable {
-		return fmt.Errorf("%w: skip_create_table is set and there are no tables; %s", ErrTables, n.byHand(conn))
-	}
 	tx, err := conn.Begin(ctx)
 	if err != nil {
 		return err
@@ -253,6 +250,8 @@ func (s *Store) createTables(ctx context.Context, conn *pgx.Conn, n names) error
 		return err
 	case there:
 		return tx.Commit(ctx)
+	case s.o.SkipCreateTable:
+		return fmt.Errorf("%w: skip_create_table is set and there are no tables; %s", ErrTables, n.byHand(conn))
 	}
 	for _, statement := range n.definition() {
 		if _, err := tx.Exec(ctx, statement); err != nil {
