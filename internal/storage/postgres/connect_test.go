@@ -147,3 +147,15 @@ func TestPoolBounds(t *testing.T) {
 		}
 	}
 }
+
+// TestPrimaryIsFound: of several hosts, the one that takes writes is used.
+func TestPrimaryIsFound(t *testing.T) {
+	t.Parallel()
+	primary, standby := pgtest.Start(t), pgtest.Start(t, "default_transaction_read_only=on")
+	url := pgtest.URL(standby.Addr()+","+primary.Addr(), "postgres")
+	s := open(t, Options{URL: url})
+	put(t, s, "k", "v")
+	holds(t, s, "k", "v")
+	_, err := Open(t.Context(), Options{URL: standby.URL("postgres"), ConnectRetries: 1})
+	wantError(t, err, storage.ErrUnavailable, "takes no writes")
+}
