@@ -106,12 +106,13 @@ func BenchmarkRevokeTree(b *testing.B) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "ms/open")
+	opening := time.Since(begun)
 	b.ResetTimer()
 	begun = time.Now()
 	if err := again.Revoke(b.Context(), top); err != nil {
 		b.Fatal(err)
 	}
+	b.ReportMetric(float64(opening.Microseconds())/1000, "ms/open") // however many tokens there are
 	b.ReportMetric(float64(time.Since(begun).Microseconds())/1000, "ms/revoke")
 	for i := 0; i < n; i += 1000 {
 		if _, err := again.Identify(b.Context(), fmt.Sprint("token", i)); err == nil {
