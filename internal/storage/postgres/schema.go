@@ -251,7 +251,7 @@ func (s *Store) createTables(ctx context.Context, conn *pgx.Conn, n names) error
 	case there:
 		return tx.Commit(ctx)
 	case s.o.SkipCreateTable:
-		return fmt.Errorf("%w: skip_create_table is set and there are no tables; %s", ErrTables, n.byHand(conn))
+		return fmt.Errorf("%w: there are no tables, and they are not to be made here (skip_create_table); %s", ErrTables, n.byHand(conn))
 	}
 	for _, statement := range n.definition() {
 		if _, err := tx.Exec(ctx, statement); err != nil {
