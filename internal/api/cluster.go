@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
@@ -117,7 +118,7 @@ func (h *handler) answerAs(ctx context.Context, q *request, role *node.Active) (
 	q.again()
 	q.role = role
 	a, err = h.answerHere(ctx, q)
-	if q.sent || q.requestOnly() {
+	if q.sent || q.lasting() {
 		return a, false, err
 	}
 	if held := role.Held(); held != nil || roleOver(err) {
@@ -129,8 +130,14 @@ func (h *handler) answerAs(ctx context.Context, q *request, role *node.Active) (
 	return a, false, err
 }
 
-// lasting are requests that no change of role waits for: what makes the change, and what has no end.
-func (q *request) lasting() bool { return q.requestOnly() || q.path == "sys/monitor" }
+// lasting are requests that no change of role waits for, and that no change of role undoes: what makes the change, as a restore does, and what
+// has no end.
+func (q *request) lasting() bool {
+	return q.requestOnly() || q.path == "sys/monitor" || q.archive()
+}
+
+// archive reports whether a request carries a snapshot, either way.
+func (q *request) archive() bool { return strings.HasPrefix(q.path, "sys/storage/raft/snapshot") }
 
 // roleOver reports whether an error comes of the end of a role.
 func roleOver(err error) bool {
@@ -140,7 +147,7 @@ func roleOver(err error) bool {
 
 // held is an error where this node can no longer prove that what it has read is current.
 func (q *request) held() error {
-	if q.role == nil || q.requestOnly() {
+	if q.role == nil || q.lasting() {
 		return nil
 	}
 	return q.role.Held()

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -202,5 +203,34 @@ func TestSettingsAreFollowed(t *testing.T) {
 	devices := s.answer("GET", "sys/audit", "")["data"].(map[string]any)
 	if devices["more/"] == nil {
 		t.Errorf("an audit device that another node has enabled: %v", devices)
+	}
+}
+
+// TestSnapshotsInACluster: saved and restored through a standby; the restore happens once, and all nodes go on with what it brought.
+func TestSnapshotsInACluster(t *testing.T) {
+	t.Parallel()
+	f := federate(t, 3)
+	_, standbys := f.settled()
+	standbys[0].answer("POST", "secret/data/x", `{"data":{"k":"then"}}`)
+	code, archive := standbys[0].do("GET", "sys/storage/raft/snapshot", "")
+	if code != http.StatusOK {
+		t.Fatalf("save: %d %s", code, archive)
+	}
+	standbys[0].answer("POST", "secret/data/x", `{"data":{"k":"later"}}`)
+	begun := time.Now()
+	if code, text := standbys[1].do("POST", "sys/storage/raft/snapshot", archive); code/100 != 2 {
+		t.Fatalf("restore: %d %s", code, text)
+	}
+	t.Logf("the restore took %v", time.Since(begun))
+	f.settled()
+	restores := 0
+	for _, n := range f.nodes {
+		if got := n.answer("GET", "secret/data/x", "")["data"].(map[string]any)["data"].(map[string]any)["k"]; got != "then" {
+			t.Errorf("%s reads %v", n.name, got)
+		}
+		restores += strings.Count(n.log.String(), "the data was replaced by a snapshot")
+	}
+	if restores != 1 {
+		t.Errorf("%d restores", restores)
 	}
 }

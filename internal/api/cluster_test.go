@@ -1,8 +1,16 @@
 package api
 
 import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
 	"fmt"
+	"io"
+	"math/big"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -271,5 +279,78 @@ func TestNoLeader(t *testing.T) {
 	standbys[0].answer("POST", "secret/data/x", `{"data":{"k":"v"}}`) // it waits until this node leads
 	if got := f.leader(); got != standbys[0] {
 		t.Errorf("%s leads", got.name)
+	}
+}
+
+// TestClientCertificateIsForwarded: the leader sees the certificate that the client has shown to a standby, and audits it.
+func TestClientCertificateIsForwarded(t *testing.T) {
+	t.Parallel()
+	f := federate(t, 2)
+	leader, standbys := f.settled()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{SerialNumber: big.NewInt(987654321), NotAfter: time.Now().Add(time.Hour)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := httptest.NewRequest("POST", "/v1/secret/data/tls", strings.NewReader(`{"data":{"k":"v"}}`))
+	r.Header.Set("X-Vault-Token", f.root)
+	r.RemoteAddr = "192.0.2.7:4711"
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	w := httptest.NewRecorder()
+	standbys[0].api.ServeHTTP(w, r)
+	if w.Code != http.StatusOK {
+		t.Fatalf("%d %s", w.Code, w.Body)
+	}
+	trail := leader.trail.String()
+	if !strings.Contains(trail, "987654321") || !strings.Contains(trail, `"remote_address":"192.0.2.7"`) || !strings.Contains(trail, `"remote_port":4711`) {
+		t.Errorf("the trail of the leader does not know the client:\n%s", trail)
+	}
+}
+
+// TestForwardedBodies: of every size, with and without a length, they arrive as they are; what is too large is refused as on the leader.
+func TestForwardedBodies(t *testing.T) {
+	t.Parallel()
+	f := federate(t, 2)
+	_, standbys := f.settled()
+	for _, size := range []int{0, 1, 1 << 10, 100 << 10, 700 << 10} {
+		for _, length := range []bool{true, false} {
+			value := strings.Repeat("x", size)
+			body := io.Reader(strings.NewReader(fmt.Sprintf(`{"data":{"k":%q}}`, value)))
+			if !length {
+				body = struct{ io.Reader }{body}
+			}
+			r, err := http.NewRequest("POST", standbys[0].url+"/v1/secret/data/big", body)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.Header.Set("X-Vault-Token", f.root)
+			a, err := f.client.Do(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = a.Body.Close()
+			got := standbys[0].answer("GET", "secret/data/big", "")["data"].(map[string]any)["data"].(map[string]any)["k"]
+			if a.StatusCode != http.StatusOK || got != value {
+				t.Errorf("%d bytes, length told %v: %d, and %d bytes came back", size, length, a.StatusCode, len(got.(string)))
+			}
+		}
+	}
+	huge := `{"data":{"k":"` + strings.Repeat("x", 3<<20) + `"}}`
+	if code, _ := standbys[0].do("POST", "secret/data/big", huge); code != http.StatusRequestEntityTooLarge {
+		t.Errorf("3 MiB: %d", code)
+	}
+	if code, _ := standbys[0].do("POST", "secret/data/big", huge, "X-Vault-Token", "s.nobody"); code != http.StatusForbidden {
+		t.Errorf("3 MiB of somebody unknown: %d", code)
+	}
+	if code, _ := standbys[0].do("POST", "secret/data/big", `{"data":{}}`, "X-Vault-Token", "s.nobody"); code != http.StatusForbidden {
+		t.Errorf("somebody unknown: %d", code)
 	}
 }

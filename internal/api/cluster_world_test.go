@@ -43,6 +43,7 @@ type fellow struct {
 	node   *node.Node
 	shared *Shared
 	url    string
+	api    http.Handler
 	log    *safeBuffer
 	trail  *safeBuffer // what the audit device wrote
 }
@@ -121,6 +122,7 @@ func (f *federation) add(store storage.Store, change ...func(*Config)) *fellow {
 		do(&c)
 	}
 	h = New(c)
+	n.api = h
 	peers := cluster.NewServer(listener, n.node.ClusterIdentity, NewPeer(c), log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup

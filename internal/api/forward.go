@@ -34,6 +34,11 @@ func (h *handler) forward(ctx context.Context, q *request) (a *answer, again boo
 	if q.http.Header[noForwarding] != nil || h.NoForwarding || !l.Reachable() {
 		return h.redirect(q, l)
 	}
+	if q.archive() {
+		var cancel context.CancelFunc
+		ctx, cancel = q.transfer(ctx)
+		defer cancel()
+	}
 	if err := h.keepBody(ctx, q); err != nil {
 		return nil, false, err
 	}
@@ -119,6 +124,9 @@ func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 			r.Body = http.NoBody
 		}
 		return r, true
+	case q.archive() && q.changes():
+		r.Body = q.http.Body // its route leaves it to the handler, and so does this
+		return r, false
 	case !q.hasBody():
 		r.Body, r.ContentLength = http.NoBody, 0
 		return r, true

@@ -319,13 +319,17 @@ func (n *Node) outOfService(ctx context.Context, a *Active) error {
 	return a.close(ended) // its counts are of data that is replaced
 }
 
-// leaveOffice ends the tenure of a node that is out of service, and forgets its keys. The caller holds transition: nothing of a tenure waits
-// for it while this node leads.
+// leaveOffice ends the tenure of a node that is out of service, and forgets its keys; the audit trail stays as it is until the next role, for the
+// answer to whoever asked for this. The caller holds transition: nothing of a tenure waits for it while this node leads.
 func (n *Node) leaveOffice() {
-	if n.Clustered() {
-		n.closeOffice()
-		_ = n.forgetKeys() // it always succeeds
+	if !n.Clustered() {
+		return
 	}
+	n.closeOffice()
+	if core := n.core.Swap(nil); core != nil {
+		_ = core.Seal(ended) // it never encrypted, so there is nothing to write
+	}
+	n.changed.tell()
 }
 
 // restored finishes the restore of a snapshot that another leader has left, and sees to it that keys from a snapshot encrypt no more.
