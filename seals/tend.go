@@ -85,7 +85,7 @@ func (s *Set) Tend(ctx context.Context, r *Record, usual Pace) time.Duration {
 func (s *Set) turn(ctx context.Context, r *Record, i int, t *rhythm, pace Pace) {
 	m := s.seals[i]
 	// A seal that was never proven, because it was initialised just now, is proven first.
-	looked := s.proven(m) && s.lookIfDue(ctx, i, t, pace, r.part(m.Name))
+	looked := (!pace.Metered || s.proven(m)) && s.lookIfDue(ctx, i, t, pace, r.part(m.Name))
 	if !looked || !pace.Metered {
 		failure := s.probeOne(ctx, r, i)
 		if failure != t.class && failure != "" && !failure.Transient() && !looked {

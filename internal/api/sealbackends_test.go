@@ -85,8 +85,8 @@ func TestDoomedKey(t *testing.T) {
 		time.Sleep(5 * time.Millisecond)
 	}
 	for path, text := range map[string]string{
-		"sys/seal-status":               `will be destroyed at 2031-02-03T04:05:06Z`,
-		"sys/seal-backend-status":       `"key_deletion":"2031-02-03T04:05:06Z"`,
+		"sys/seal-status":         `will be destroyed at 2031-02-03T04:05:06Z`,
+		"sys/seal-backend-status": `"key_deletion":"2031-02-03T04:05:06Z"`,
 	} {
 		if a := w.do("GET", path, ""); a.Code != 200 || !strings.Contains(a.Body.String(), text) {
 			t.Errorf("%s: %d %s", path, a.Code, a.Body)
