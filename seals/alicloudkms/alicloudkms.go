@@ -54,7 +54,7 @@ type Wrapper struct {
 	name           string
 	settings       settings
 	access, secret *fresh.Secret
-	gate           remote.Gate
+	gate           *remote.Gate
 }
 
 var (

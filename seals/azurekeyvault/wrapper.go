@@ -45,7 +45,7 @@ type Wrapper struct {
 	client     client
 	credential *credential
 	transport  *http.Transport
-	gate       remote.Gate
+	gate       *remote.Gate
 	last       atomic.Value // string: the key version of the last encryption
 }
 

@@ -52,7 +52,7 @@ type Wrapper struct {
 	*foreign.Wrapper
 	name     string
 	settings settings
-	gate     remote.Gate
+	gate     *remote.Gate
 
 	mu     sync.Mutex
 	client *keymanagement.KmsManagementClient // asks for the key's state

@@ -43,7 +43,7 @@ type Options struct {
 // Wrapper is the seal. It is safe for use by many goroutines.
 type Wrapper struct {
 	o    Options
-	gate remote.Gate
+	gate *remote.Gate
 
 	mu   sync.Mutex
 	idle []wrapping.Wrapper

@@ -19,32 +19,61 @@ import (
 // ErrPanic is the cause of the failure of a call in which the library panicked.
 var ErrPanic = errors.New("the service's library broke down")
 
-// Gate bounds the calls under way, those that nobody waits for any more among them.
-type Gate chan struct{}
+// Gate bounds the calls under way, those that nobody waits for any more among them. Its goroutines serve call after call, with
+// the stacks that libraries have grown in them, and end when there is nothing to do.
+type Gate struct {
+	slots chan struct{}
+	work  chan func()
+}
+
+// rest is how long a goroutine waits for another call.
+const rest = 100 * time.Millisecond
 
 // NewGate lets n calls through at once.
-func NewGate(n int) Gate { return make(Gate, n) }
+func NewGate(n int) *Gate { return &Gate{slots: make(chan struct{}, n), work: make(chan func())} }
+
+func (g *Gate) run(f func()) {
+	select {
+	case g.work <- f:
+	default:
+		go g.serve(f)
+	}
+}
+
+func (g *Gate) serve(f func()) {
+	timer := time.NewTimer(rest)
+	defer timer.Stop()
+	for {
+		f()
+		timer.Reset(rest)
+		select {
+		case f = <-g.work:
+		case <-timer.C:
+			return
+		}
+	}
+}
 
 // Call runs f and returns what it returns, or a failure when the context ends first; then f goes on by itself, and what it
 // returns late goes to drop.
-func Call[T any](ctx context.Context, g Gate, f func(context.Context) (T, error), drop func(T)) (T, error) {
+func Call[T any](ctx context.Context, g *Gate, f func(context.Context) (T, error), drop func(T)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
 		return none, Over(ctx, ctx.Err())
 	}
 	select {
-	case g <- struct{}{}:
+	case g.slots <- struct{}{}:
 	case <-ctx.Done():
-		return none, Over(ctx, fmt.Errorf("%d earlier calls have not returned: %w", cap(g), ctx.Err()))
+		return none, Over(ctx, fmt.Errorf("%d earlier calls have not returned: %w", cap(g.slots), ctx.Err()))
 	}
 	type result struct {
 		v   T
 		err error
 	}
 	answer := make(chan result)
-	go func() {
+	g.run(func() {
 		v, err := guarded(ctx, f)
-		<-g
+		<-g.slots
 		select {
 		case answer <- result{v, err}:
 		case <-ctx.Done(): // nobody waits any more
@@ -52,7 +81,7 @@ func Call[T any](ctx context.Context, g Gate, f func(context.Context) (T, error)
 				drop(v)
 			}
 		}
-	}()
+	})
 	select {
 	case r := <-answer:
 		return r.v, r.err
