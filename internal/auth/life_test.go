@@ -253,14 +253,20 @@ func TestRevokingATreeIsOneCommit(t *testing.T) {
 // failing refuses commits when told.
 type failing struct {
 	Entries
+	mu    sync.Mutex
 	after int // commits that still work; negative: all
 }
 
 func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
-	if f.after == 0 {
+	f.mu.Lock()
+	dead := f.after == 0
+	if !dead {
+		f.after--
+	}
+	f.mu.Unlock()
+	if dead {
 		return errors.New("killed")
 	}
-	f.after--
 	return f.Entries.Commit(ctx, b)
 }
 
