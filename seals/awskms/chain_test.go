@@ -11,6 +11,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -277,8 +278,24 @@ func TestMuteSTS(t *testing.T) {
 		if best > 300*time.Millisecond {
 			t.Errorf("%s: it took %s", what, best)
 		}
+		nothingRuns(t, what)
 		if err := goleak.Find(before); err != nil {
 			t.Errorf("%s: %v", what, err)
+		}
+	}
+}
+
+// nothingRuns waits until no goroutine is in the SDK. goleak alone would not do: it cannot read stacks as deep as the SDK's.
+func nothingRuns(t *testing.T, what string) {
+	t.Helper()
+	for until := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		stacks := make([]byte, 4<<20)
+		stacks = stacks[:runtime.Stack(stacks, true)]
+		if !strings.Contains(string(stacks), "aws-sdk-go-v2/") {
+			return
+		}
+		if time.Now().After(until) {
+			t.Fatalf("%s: the SDK still runs:\n%s", what, stacks)
 		}
 	}
 }

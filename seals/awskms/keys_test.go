@@ -3,7 +3,6 @@
 package awskms_test
 
 import (
-	"net/http"
 	"strings"
 	"testing"
 
@@ -114,33 +113,5 @@ func TestKeysThatCannotSeal(t *testing.T) {
 	state, err := open(t, "kms_key_id", sign, "endpoint", s.URL).Describe(t.Context())
 	if err != nil || !strings.Contains(state.Detail["problem"], "HMAC_256") {
 		t.Errorf("%+v, %v", state, err)
-	}
-}
-
-// TestEndpoints: which of AWS's hosts are asked. Nobody is: a proxy stands in the way and counts.
-func TestEndpoints(t *testing.T) {
-	bare(t)
-	hosts := make(chan string, 16)
-	g := newGiver(t)
-	g.Config.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		hosts <- r.Host
-		w.WriteHeader(http.StatusForbidden)
-	})
-	t.Setenv("HTTPS_PROXY", g.URL)
-	for _, c := range []struct{ fips, dual, host string }{
-		{"false", "false", "kms.eu-central-1.amazonaws.com:443"}, {"true", "false", "kms-fips.eu-central-1.amazonaws.com:443"},
-		{"false", "true", "kms.eu-central-1.api.aws:443"}, {"true", "true", "kms-fips.eu-central-1.api.aws:443"},
-	} {
-		w := ambient(t, "kms_key_id", "alias/a", "region", "eu-central-1", "access_key", "a", "secret_key", "b", "timeout", "500ms",
-			"use_fips_endpoint", c.fips, "use_dual_stack_endpoint", c.dual)
-		if _, err := w.Encrypt(t.Context(), nil); seals.ClassOf(err) != seals.Unreachable {
-			t.Errorf("%s: %v", c.host, err)
-		}
-		if host := <-hosts; host != c.host {
-			t.Errorf("%s was asked, want %s", host, c.host)
-		}
-		for len(hosts) > 0 {
-			<-hosts
-		}
 	}
 }
