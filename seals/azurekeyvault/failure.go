@@ -52,7 +52,8 @@ type remedy struct {
 }
 
 const (
-	permit  = "give the identity wrapKey, unwrapKey and get on keys of the vault (the role \"Key Vault Crypto Service Encryption User\"), and see the vault's firewall"
+	permit = "give the identity wrapKey, unwrapKey and get on keys of the vault " +
+		"(the role \"Key Vault Crypto Service Encryption User\"), and see the vault's firewall"
 	enable  = "enable the key again: az keyvault key set-attributes --enabled true"
 	prolong = "change the expiry date of the key, or rotate it"
 )
@@ -67,9 +68,11 @@ var remedies = []remedy{
 	{403, "", "not yet valid", "", seals.KeyDisabled, "change the date from which the key is valid (nbf)"},
 	{403, "", "is not permitted on this key", "", seals.KeyDisabled, "add wrapKey and unwrapKey to the operations of the key (key_ops)"},
 	{403, "", "", "", seals.Denied, permit},
-	{401, "", "", "", seals.Denied, "see whether tenant_id is that of the vault and the host's clock is right; a secret in a file is read again at the next call"},
+	{401, "", "", "", seals.Denied, "see whether tenant_id is that of the vault and the host's clock is right; " +
+		"a secret in a file is read again at the next call"},
 	{404, "", "", "", seals.KeyGone, "correct vault_name or key_name; if the key was purged, restore it: az keyvault key restore"},
-	{400, "", "", "unwrapKey", seals.Corrupt, "restore the stored seal record from a backup; if the key was restored or imported anew, see whether it is the same one"},
+	{400, "", "", "unwrapKey", seals.Corrupt, "restore the stored seal record from a backup; " +
+		"if the key was restored or imported anew, see whether it is the same one"},
 	{409, "", "", "", seals.PendingDeletion, "recover the key: az keyvault key recover"},
 	{429, "", "", "", seals.Throttled, "see which other clients use the vault's limit, or wait"},
 }

@@ -27,8 +27,8 @@ const (
 var remedies = []remedy{
 	{401, "", seals.Denied, "correct the API key, or the dynamic group that this instance belongs to, and see whether the host's clock is right"},
 	{403, "", seals.Denied, "let the user or the dynamic group \"use keys\" in the key's compartment"},
-	{404, "", seals.Denied, "let the user or the dynamic group \"use keys\" in the key's compartment, and correct key_id and the endpoints if the key is elsewhere; " +
-		"the service gives the same answer for a key that is gone"},
+	{404, "", seals.Denied, "let the user or the dynamic group \"use keys\" in the key's compartment, and correct key_id and the endpoints " +
+		"if the key is elsewhere; the service gives the same answer for a key that is gone"},
 	{409, "", seals.KeyDisabled, enable},
 	{429, "", seals.Throttled, "see which other clients use the vault's limit, or wait"},
 	{400, "decrypt", seals.Corrupt, "restore the stored seal record from a backup"},
@@ -56,14 +56,17 @@ func (w *Wrapper) classify(operation string, err error) *seals.Failure {
 	switch text := err.Error(); {
 	case strings.Contains(text, "message authentication failed"), strings.Contains(text, "base64"), strings.Contains(text, "invalid key size"),
 		strings.Contains(text, "failed to create cipher"):
-		return seals.Fail(seals.Corrupt, errors.New("what came back fails its authentication"), "restore the stored seal record from a backup, or see what stands at crypto_endpoint")
+		return seals.Fail(seals.Corrupt, errors.New("what came back fails its authentication"),
+			"restore the stored seal record from a backup, or see what stands at crypto_endpoint")
 	case strings.Contains(text, "panicked"): // the wrapper's own way to take a refused connection
 		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer from %s", w.settings.crypto), "see whether the vault's endpoints are reachable from this host")
 	case strings.Contains(text, "x509: "):
-		return seals.Fail(seals.Misconfigured, errors.New("the endpoint's certificate is not trusted"), "see which proxy is in between, and add its authority to the system's")
+		return seals.Fail(seals.Misconfigured, errors.New("the endpoint's certificate is not trusted"),
+			"see which proxy is in between, and add its authority to the system's")
 	case strings.Contains(text, "nmarshal"), strings.Contains(text, "invalid character"), strings.Contains(text, "unexpected end of JSON"),
 		strings.Contains(text, "%!w(<nil>)"): // the wrapper's own words for an answer without a version
-		return seals.Fail(seals.Corrupt, errors.New("the answer is none of the service's"), "see what stands at the endpoints: a proxy may answer in the service's place")
+		return seals.Fail(seals.Corrupt, errors.New("the answer is none of the service's"),
+			"see what stands at the endpoints: a proxy may answer in the service's place")
 	case strings.Contains(text, "onfiguration"), strings.Contains(text, "private key"), strings.Contains(text, "failed creating"):
 		return seals.Fail(seals.Denied, fmt.Errorf("there are no usable credentials: %.200s", firstLine(text)),
 			"give this instance an identity (a dynamic group), or set auth_type_api_key = true and put an API key where OCI_CONFIG_FILE or ~/.oci/config says")

@@ -91,7 +91,8 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	w := &Wrapper{name: cfg.Name, settings: s, gate: remote.NewGate(lanes)}
 	w.Wrapper = foreign.New(foreign.Options{
 		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, Lanes: lanes, ID: s.key, Versioned: true, Open: s.open, Classify: w.classify,
-		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management, "auth_type_api_key": strconv.FormatBool(s.apiKey)},
+		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management,
+			"auth_type_api_key": strconv.FormatBool(s.apiKey)},
 	})
 	return w, nil
 }
@@ -180,7 +181,8 @@ func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
 		}
 		once := common.NoRetryPolicy()
 		// Its retries leave a goroutine behind for good where the context ends.
-		r, err := c.GetKey(context.WithoutCancel(ctx), keymanagement.GetKeyRequest{KeyId: &w.settings.key, RequestMetadata: common.RequestMetadata{RetryPolicy: &once}})
+		r, err := c.GetKey(context.WithoutCancel(ctx), keymanagement.GetKeyRequest{
+			KeyId: &w.settings.key, RequestMetadata: common.RequestMetadata{RetryPolicy: &once}})
 		if err != nil {
 			return nil, err
 		}
