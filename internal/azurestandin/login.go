@@ -1,7 +1,11 @@
 package azurestandin
 
 import (
+	"crypto"
 	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/hex"
 	"fmt"
 	"net/http"
@@ -59,11 +63,34 @@ func (s *Service) token(w http.ResponseWriter, r *http.Request) {
 		loginError(w, http.StatusUnauthorized, "invalid_client", "AADSTS7000218: The request body must contain 'client_assertion' or 'client_secret'.")
 	case secret != "" && secret != p.Secret:
 		loginError(w, http.StatusUnauthorized, "invalid_client", "AADSTS7000215: Invalid client secret provided.")
-	case secret == "" && (assertion != p.Assertion || r.Form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"):
+	case secret == "" && (!p.asserts(assertion) || r.Form.Get("client_assertion_type") != "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"):
 		loginError(w, http.StatusUnauthorized, "invalid_client", "AADSTS700027: Client assertion failed signature validation.")
 	default:
 		write(w, http.StatusOK, map[string]any{"token_type": "Bearer", "expires_in": int(life.Seconds()), "access_token": s.issue(client)})
 	}
+}
+
+// asserts checks a client assertion: the one that was agreed on, or a JWT of the application's own key. [entra]
+func (p *Principal) asserts(assertion string) bool {
+	if p.Certificate == nil {
+		return p.Assertion != "" && assertion == p.Assertion
+	}
+	signed, text, ok := cutLast(assertion, ".")
+	key, isRSA := p.Certificate.PublicKey.(*rsa.PublicKey)
+	raw, err := base64.RawURLEncoding.DecodeString(text)
+	if !ok || !isRSA || err != nil {
+		return false
+	}
+	sum := sha256.Sum256([]byte(signed))
+	return rsa.VerifyPSS(key, crypto.SHA256, sum[:], raw, nil) == nil || rsa.VerifyPKCS1v15(key, crypto.SHA256, sum[:], raw) == nil
+}
+
+func cutLast(s, sep string) (before, after string, found bool) {
+	i := strings.LastIndex(s, sep)
+	if i < 0 {
+		return s, "", false
+	}
+	return s[:i], s[i+len(sep):], true
 }
 
 // scoped reports whether a token for the vault is asked for, among the scopes that libraries add.

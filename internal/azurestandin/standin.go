@@ -19,6 +19,7 @@
 package azurestandin
 
 import (
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -51,10 +52,11 @@ type Service struct {
 
 // Principal is an application or a managed identity.
 type Principal struct {
-	Secret      string   // "" has none
-	Assertion   string   // of a workload identity: the token of the other side that is taken for it
-	MSI         string   // the header that the host's identity endpoint asks for
-	Permissions []string // on keys: get, wrapKey, unwrapKey
+	Secret      string            // "" has none
+	Assertion   string            // of a workload identity: the token of the other side that is taken for it
+	Certificate *x509.Certificate // whose key signs assertions; nil has none
+	MSI         string            // the header that the host's identity endpoint asks for
+	Permissions []string          // on keys: get, wrapKey, unwrapKey
 }
 
 type token struct {

@@ -2,9 +2,13 @@ package azurekeyvault
 
 import (
 	"bytes"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/pem"
 	"io"
 	"log"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -204,6 +208,38 @@ func TestCredentials(t *testing.T) {
 			t.Errorf("%s: the error shows the secret: %v", what, err)
 		}
 	}
+}
+
+// TestCertificate logs in by a certificate, which is replaced in its file.
+func TestCertificate(t *testing.T) {
+	t.Parallel()
+	p := newPeer(t)
+	file := filepath.Join(t.TempDir(), "app.pem")
+	certify := func() {
+		t.Helper()
+		key, err := rsa.GenerateKey(rand.Reader, 2048)
+		must(t, err)
+		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
+		must(t, err)
+		cert, err := x509.ParseCertificate(der)
+		must(t, err)
+		private, err := x509.MarshalPKCS8PrivateKey(key)
+		must(t, err)
+		text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+		must(t, os.WriteFile(file+".new", text, 0o600))
+		must(t, os.Rename(file+".new", file))
+		p.Put(app, azurestandin.Principal{Certificate: cert, Permissions: all})
+	}
+	certify()
+	w := p.open(t, "wrap", "client_secret", "", "cert_path", file)
+	works(t, w)
+	p.RevokeTokens()
+	certify()
+	works(t, w)
+	p.RevokeTokens()
+	p.Put(app, azurestandin.Principal{Secret: "another", Permissions: all})
+	_, err := p.open(t, "wrap", "client_secret", "", "cert_path", file).Encrypt(t.Context(), []byte("x"))
+	failed(t, "a certificate that is not the application's", err, seals.Denied, "AADSTS700027")
 }
 
 // TestManagedIdentity is not parallel: hosts tell where their identity endpoint is by the environment.
