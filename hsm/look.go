@@ -7,7 +7,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Look finds the token and returns what it says of itself without a session and without a log-in, so that the PIN's counter can be seen before a PIN is sent.
+// Look finds the token and returns what it says of itself without a session and without a log-in, so that the PIN's counter can be seen
+// before a PIN is sent.
 func (t *Token) Look(ctx context.Context) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.cfg.Deadline, ErrDeadline)
 	defer cancel()

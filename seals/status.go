@@ -106,7 +106,8 @@ func (s *Set) Status() []Status {
 	return out
 }
 
-// StatusOf returns [Set.Status] held against a record: which keys it still needs, and which seals should wrap again. Seals that hold a part of it and
+// StatusOf returns [Set.Status] held against a record: which keys it still needs, and which seals should wrap again. Seals that hold a
+// part of it and
 // are not configured come last. A nil record needs nothing.
 func (s *Set) StatusOf(r *Record) []Status {
 	all := s.Status()

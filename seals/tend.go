@@ -65,7 +65,8 @@ type rhythm struct {
 	class Class     // of the last proof
 }
 
-// Tend gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the pace
+// Tend gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the
+// pace
 // of seals that have none of their own. It returns the wait until the next turn of any. One goroutine calls it.
 func (s *Set) Tend(ctx context.Context, r *Record, usual Pace) time.Duration {
 	_ = s.each(func(i int, m Seal) error {
@@ -94,7 +95,11 @@ func (s *Set) turn(ctx context.Context, r *Record, i int, t *rhythm, pace Pace) 
 		}
 		t.class = failure
 	}
-	t.next = s.opts.Now().Add(pace.after(t.class))
+	wait := pace.after(t.class)
+	if looked && pace.Metered {
+		wait += pace.Sound // some services tell of a key in two calls
+	}
+	t.next = s.opts.Now().Add(wait)
 }
 
 // lookIfDue makes at most one call and reports whether it did.
@@ -138,7 +143,8 @@ func (s *Set) look(ctx context.Context, i int) bool {
 	return err == nil && (k.Version != "" || k.Latest != "")
 }
 
-// tryVersion has a seal wrap random bytes that are thrown away, to see which version of its key does: some credentials may encrypt and not ask. It is for
+// tryVersion has a seal wrap random bytes that are thrown away, to see which version of its key does: some credentials may encrypt and
+// not ask. It is for
 // providers whose keys have versions; others may make a key that is missing when they encrypt.
 func (s *Set) tryVersion(ctx context.Context, i int) {
 	m := s.seals[i]
@@ -154,7 +160,8 @@ func (s *Set) tryVersion(ctx context.Context, i int) {
 	s.noteVersion(m, p)
 }
 
-// Rewrap has one seal wrap its part of the root key again, by the version of its key that wraps now. No other seal is asked, and the part is the same. moved
+// Rewrap has one seal wrap its part of the root key again, by the version of its key that wraps now. No other seal is asked, and the part
+// is the same. moved
 // is false where the key and the version turn out to be those that wrapped before: then there is nothing to store.
 func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record, moved bool, err error) {
 	for i, m := range s.seals {

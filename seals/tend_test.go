@@ -106,7 +106,8 @@ func tend(t *testing.T, s *Set, r *Record, d time.Duration) {
 	}
 }
 
-// TestProbesCost: a service that takes money is called at most once in any minute while nothing changes, whatever it is asked, and its key's state is
+// TestProbesCost: a service that takes money is called at most once in any minute while nothing changes, whatever it is asked, and its
+// key's state is
 // nevertheless known; a device is proven every ten seconds.
 func TestProbesCost(t *testing.T) {
 	for _, kind := range []string{"awskms", "gcpckms", "azurekeyvault", "ocikms", "alicloudkms"} {
@@ -179,7 +180,8 @@ func (*paced) Pace() Pace {
 	return Pace{Sound: time.Hour, Failing: time.Hour, Look: 5 * time.Hour, Metered: true}
 }
 
-// TestKeyOfAFailingSeal: a seal that fails is asked what became of its key at once, and then no more often than it is proven; one that is away is not.
+// TestKeyOfAFailingSeal: a seal that fails is asked what became of its key at once, and then no more often than it is proven; one that is
+// away is not.
 func TestKeyOfAFailingSeal(t *testing.T) {
 	for class, looks := range map[Class]bool{KeyDisabled: true, PendingDeletion: true, Denied: true, Unreachable: false, Throttled: false} {
 		synctest.Test(t, func(t *testing.T) {
@@ -247,7 +249,8 @@ func TestRewrapByOneSeal(t *testing.T) {
 	}
 }
 
-// TestRewrapThatChangesNothing: what a service calls its newest version may be none that it wraps by. That is found out once, and again when the newest is another.
+// TestRewrapThatChangesNothing: what a service calls its newest version may be none that it wraps by. That is found out once, and again
+// when the newest is another.
 func TestRewrapThatChangesNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &boastful{cloud: cloud{version: 1}, newest: "v8"}

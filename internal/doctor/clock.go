@@ -67,7 +67,8 @@ func (e *exam) clock(ctx context.Context) {
 		files, _ := filepath.Glob(filepath.Join(e.cfg.Storage.Path, "*"))
 		for _, f := range files {
 			if info, err := os.Stat(f); err == nil && info.ModTime().Sub(now) > skewWarn {
-				on.warn("keep the clock right by NTP", "%s was written at %s, which is in the future: the clock went back", f, info.ModTime().UTC().Format(time.RFC3339))
+				on.warn("keep the clock right by NTP", "%s was written at %s, which is in the future: the clock went back",
+					f, info.ModTime().UTC().Format(time.RFC3339))
 			}
 		}
 	}
@@ -80,7 +81,8 @@ func (e *exam) clock(ctx context.Context) {
 		compared++
 		switch off := skew.Abs(); {
 		case off > skewFail:
-			on.fail("keep the clock right by NTP", "it is %s off from that of seal %q's service, which refuses requests of such a clock", off.Round(time.Second), d.seal.Name)
+			on.fail("keep the clock right by NTP", "it is %s off from that of seal %q's service, which refuses requests of such a clock",
+				off.Round(time.Second), d.seal.Name)
 		case off > skewWarn:
 			on.warn("keep the clock right by NTP", "it is %s off from that of seal %q's service", off.Round(time.Second), d.seal.Name)
 		default:
@@ -92,7 +94,8 @@ func (e *exam) clock(ctx context.Context) {
 	}
 }
 
-// skew is by how much this machine's clock is ahead. Nothing is believed but a date, so that the certificate is not looked at: the seal does that.
+// skew is by how much this machine's clock is ahead. Nothing is believed but a date, so that the certificate is not looked at: the seal
+// does that.
 func (e *exam) skew(ctx context.Context, from string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(e.Deadline, 5*time.Second))
 	defer cancel()

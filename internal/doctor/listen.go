@@ -130,7 +130,8 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	return &running{address: l.Address, version: status.Version, sealed: status.Sealed, seals: all.Backends, would: *all.Would}, leaf, nil
 }
 
-// get reads one object from this machine's own address. Whose certificate it is, is looked at by the caller: nothing secret is sent or believed.
+// get reads one object from this machine's own address. Whose certificate it is, is looked at by the caller: nothing secret is sent or
+// believed.
 func get(ctx context.Context, l config.Listener, path string, into any) (leaf []byte, err error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,

@@ -34,7 +34,8 @@ func (e *exam) process() {
 		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open %d files, and each client is one", files)
 	}
 	if names := swaps("/proc/swaps"); len(names) > 0 {
-		on.warn("swapoff -a, encrypt it, or MemorySwapMax=0 in its systemd unit", "memory is not locked and may be written to swap, with the keys in it: %s", strings.Join(names, ", "))
+		on.warn("swapoff -a, encrypt it, or MemorySwapMax=0 in its systemd unit",
+			"memory is not locked and may be written to swap, with the keys in it: %s", strings.Join(names, ", "))
 	}
 	if len(e.report.Findings) == before {
 		on.ok("no core dumps, no swap, %d open files", files)

@@ -76,7 +76,8 @@ func (e *exam) harmless(s config.Seal) seals.Config {
 	}}
 }
 
-// makesKeys reports whether the server would make a missing key of this seal: it is not initialised, and the stanza or the environment says so.
+// makesKeys reports whether the server would make a missing key of this seal: it is not initialised, and the stanza or the environment
+// says so.
 func (e *exam) makesKeys(s config.Seal) bool {
 	if e.record != nil || e.locked || s.Type != "pkcs11" {
 		return false
@@ -105,7 +106,8 @@ func (e *exam) together(would int, people bool) {
 	case people:
 		on.ok("the server does not unseal by itself: people unseal it with their shares")
 	default:
-		on.fail("see the findings of each seal", "%d of the %d that are needed give the stored root key back: the server would stay sealed", would, e.record.Threshold)
+		on.fail("see the findings of each seal", "%d of the %d that are needed give the stored root key back: the server would stay sealed", would,
+			e.record.Threshold)
 	}
 }
 
@@ -144,7 +146,8 @@ func (e *exam) call(ctx context.Context, f func(context.Context) error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer within %s", e.Deadline), "see whether the device or service is up and reachable from this host")
+		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer within %s", e.Deadline),
+			"see whether the device or service is up and reachable from this host")
 	}
 }
 
@@ -179,7 +182,8 @@ func (e *exam) describe(ctx context.Context, on topic, d seals.Describer) {
 		return
 	}
 	if !k.DeletionDate.IsZero() {
-		on.fail("cancel the deletion, or have another seal hold the root key before that", "its key will be destroyed at %s, and then nothing that it wrapped can be opened",
+		on.fail("cancel the deletion, or have another seal hold the root key before that",
+			"its key will be destroyed at %s, and then nothing that it wrapped can be opened",
 			k.DeletionDate.UTC().Format(time.RFC3339))
 	}
 	if why := k.Detail["degraded"]; why != "" {
@@ -256,14 +260,16 @@ func (e *exam) unwrap(ctx context.Context, w wrapping.Wrapper, blob *wrapping.Bl
 // binds looks whether other additional data are refused.
 func (e *exam) binds(ctx context.Context, on topic, w wrapping.Wrapper, blob *wrapping.BlobInfo) {
 	if b, ok := w.(seals.Binder); ok && !b.BindsAAD() {
-		on.warn("use a seal that can, where somebody else might write to the storage", "it cannot bind what it wraps to the cluster, the seal and the generation")
+		on.warn("use a seal that can, where somebody else might write to the storage",
+			"it cannot bind what it wraps to the cluster, the seal and the generation")
 		return
 	}
 	other, err := e.unwrap(ctx, w, blob, []byte("sealgate.doctor=v1: other data"))
 	switch {
 	case err == nil:
 		other.Destroy()
-		on.fail("do not use it: this is a fault of the device or service", "it unwraps with other additional data than it wrapped with, so that blobs could be swapped")
+		on.fail("do not use it: this is a fault of the device or service",
+			"it unwraps with other additional data than it wrapped with, so that blobs could be swapped")
 	case seals.ClassOf(err).Transient():
 		on.warn("try again", "whether it binds additional data could not be seen: %v", seals.Classify(err).Err)
 	default:

@@ -62,7 +62,8 @@ func (e *exam) storage(ctx context.Context) {
 		on.ok("it can be read; the server is not initialised yet")
 	default:
 		e.read = true
-		on.ok("it can be read; the root key has generation %d and needs %d of %s", e.record.Generation, e.record.Threshold, count(len(e.record.Parts), "seal"))
+		on.ok("it can be read; the root key has generation %d and needs %d of %s",
+			e.record.Generation, e.record.Threshold, count(len(e.record.Parts), "seal"))
 	}
 }
 

@@ -217,7 +217,8 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 	}
 }
 
-// TestRewrapOfARotatedKey: a static key that was replaced is needed no more as soon as the server has started with both, without a request; then it starts
+// TestRewrapOfARotatedKey: a static key that was replaced is needed no more as soon as the server has started with both, without a
+// request; then it starts
 // with the new one alone.
 func TestRewrapOfARotatedKey(t *testing.T) {
 	t.Parallel()

@@ -17,7 +17,8 @@ const rewrapAgain = time.Minute
 // pathRewrap stands for the re-wrap in the audit trail, whether an operator asked for it or the node did it by itself.
 const pathRewrap = "sys/sealwrap/rewrap"
 
-// rewrapByItself has one seal wrap its part of the root key again, because its key has another version now: then nothing needs the old one. Only the node
+// rewrapByItself has one seal wrap its part of the root key again, because its key has another version now: then nothing needs the old
+// one. Only the node
 // that writes does so.
 func (n *Node) rewrapByItself(ctx context.Context, st seals.Status) {
 	now := time.Now()

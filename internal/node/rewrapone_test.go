@@ -112,7 +112,8 @@ func (h *house) version() string {
 	return r.Parts[0].KeyVersion
 }
 
-// TestRewrapByItself: when a seal's key has a newer version, the root key is wrapped by it without anybody asking, once; the log and the trail tell.
+// TestRewrapByItself: when a seal's key has a newer version, the root key is wrapped by it without anybody asking, once; the log and the
+// trail tell.
 func TestRewrapByItself(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, file := oldAge(t, true)

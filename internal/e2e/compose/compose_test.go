@@ -238,7 +238,8 @@ func (tr *trial) kill(services ...string) {
 	}
 }
 
-// TestCompose: everything is up, unsealed and in use; whatever is killed comes back and unseals by itself, also where the seal comes later than the server.
+// TestCompose: everything is up, unsealed and in use; whatever is killed comes back and unseals by itself, also where the seal comes
+// later than the server.
 func TestCompose(t *testing.T) {
 	tr := newTrial(t)
 	t.Cleanup(func() {
