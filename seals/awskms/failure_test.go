@@ -59,7 +59,9 @@ func (f *fake) DescribeKey(_ context.Context, in *kms.DescribeKeyInput, _ ...fun
 	return f.describe(in)
 }
 
-func (f *fake) GetKeyRotationStatus(_ context.Context, in *kms.GetKeyRotationStatusInput, _ ...func(*kms.Options)) (*kms.GetKeyRotationStatusOutput, error) {
+func (f *fake) GetKeyRotationStatus(
+	_ context.Context, in *kms.GetKeyRotationStatusInput, _ ...func(*kms.Options),
+) (*kms.GetKeyRotationStatusOutput, error) {
 	f.note("GetKeyRotationStatus")
 	return f.rotation(in)
 }
@@ -237,7 +239,8 @@ func TestWithoutDescribeKey(t *testing.T) {
 		t.Errorf("KeyVersion: %q, %v", v, err)
 	}
 	state, err := w.Describe(t.Context())
-	if err != nil || state.ID != keyA || state.State != "" || !strings.Contains(state.Detail["degraded"], "kms:DescribeKey") || fmt.Sprint(f.since()) != "[DescribeKey]" {
+	if err != nil || state.ID != keyA || state.State != "" || !strings.Contains(state.Detail["degraded"], "kms:DescribeKey") ||
+		fmt.Sprint(f.since()) != "[DescribeKey]" {
 		t.Errorf("Describe: %+v, %v", state, err)
 	}
 	f.describe = good().describe
@@ -271,9 +274,13 @@ func TestDescribesOddKeys(t *testing.T) {
 	t.Parallel()
 	f := good()
 	f.describe = func(*kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
-		return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{Arn: ptr(many), KeyState: types.KeyStatePendingReplicaDeletion, Origin: types.OriginTypeExternalKeyStore,
-			KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeSignVerify, PendingDeletionWindowInDays: ptr(int32(7)), ValidTo: ptr(time.Unix(0, 0)),
-			MultiRegionConfiguration: &types.MultiRegionConfiguration{MultiRegionKeyType: types.MultiRegionKeyTypePrimary, PrimaryKey: &types.MultiRegionKey{Arn: ptr(many)}},
+		return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{
+			Arn: ptr(many), KeyState: types.KeyStatePendingReplicaDeletion, Origin: types.OriginTypeExternalKeyStore,
+			KeySpec: types.KeySpecRsa2048, KeyUsage: types.KeyUsageTypeSignVerify,
+			PendingDeletionWindowInDays: ptr(int32(7)), ValidTo: ptr(time.Unix(0, 0)),
+			MultiRegionConfiguration: &types.MultiRegionConfiguration{
+				MultiRegionKeyType: types.MultiRegionKeyTypePrimary, PrimaryKey: &types.MultiRegionKey{Arn: ptr(many)},
+			},
 		}}, nil
 	}
 	s, err := on1(t, f, alias).Describe(t.Context())

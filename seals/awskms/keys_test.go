@@ -100,7 +100,8 @@ func TestReplica(t *testing.T) {
 func TestKeysThatCannotSeal(t *testing.T) {
 	t.Parallel()
 	s := localstack.Shared(t)
-	sign := s.Must(t, "CreateKey", map[string]any{"KeyUsage": "GENERATE_VERIFY_MAC", "KeySpec": "HMAC_256"})["KeyMetadata"].(map[string]any)["Arn"].(string)
+	made := s.Must(t, "CreateKey", map[string]any{"KeyUsage": "GENERATE_VERIFY_MAC", "KeySpec": "HMAC_256"})
+	sign := made["KeyMetadata"].(map[string]any)["Arn"].(string)
 	key := s.CreateKey(t)
 	for name, class := range map[string]seals.Class{
 		"alias/nothing": seals.KeyGone, sign: seals.Misconfigured, key[:len(key)-12] + "000000000000": seals.KeyGone,

@@ -86,16 +86,18 @@ func TestWhereParametersComeFrom(t *testing.T) {
 		key, region string
 		endpoint    string
 	}{
-		"the ARN's region":                {stanza(), nil, keyA, "eu-central-1", ""},
-		"the variable's region":           {stanza("kms_key_id", "alias/a", "region", "eu-west-1"), env("AWS_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
-		"the older variable":              {stanza("kms_key_id", "alias/a"), env("AWS_DEFAULT_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
-		"an ARN is where it says":         {stanza(), env("AWS_REGION", "us-east-1"), keyA, "eu-central-1", ""},
-		"a multi-Region key's replica":    {stanza("kms_key_id", many), env("AWS_REGION", "us-east-1"), strings.Replace(many, "eu-central", "us-east", 1), "us-east-1", ""},
-		"Vault's variable":                {stanza("kms_key_id", "-"), env("VAULT_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"OpenBao's variable wins":         {stanza(), env("VAULT_AWSKMS_SEAL_KEY_ID", keyA, "BAO_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"go-kms-wrapping's variable":      {stanza("kms_key_id", "-"), env("AWSKMS_WRAPPER_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"the endpoint's variable":         {stanza("endpoint", "https://a"), env("AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", "https://b"},
-		"no variables":                    {stanza("disallow_env_vars", "true"), env("VAULT_AWSKMS_SEAL_KEY_ID", keyB, "AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", ""},
+		"the ARN's region":        {stanza(), nil, keyA, "eu-central-1", ""},
+		"the variable's region":   {stanza("kms_key_id", "alias/a", "region", "eu-west-1"), env("AWS_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
+		"the older variable":      {stanza("kms_key_id", "alias/a"), env("AWS_DEFAULT_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
+		"an ARN is where it says": {stanza(), env("AWS_REGION", "us-east-1"), keyA, "eu-central-1", ""},
+		"a multi-Region key's replica": {stanza("kms_key_id", many),
+			env("AWS_REGION", "us-east-1"), strings.Replace(many, "eu-central", "us-east", 1), "us-east-1", ""},
+		"Vault's variable":           {stanza("kms_key_id", "-"), env("VAULT_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
+		"OpenBao's variable wins":    {stanza(), env("VAULT_AWSKMS_SEAL_KEY_ID", keyA, "BAO_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
+		"go-kms-wrapping's variable": {stanza("kms_key_id", "-"), env("AWSKMS_WRAPPER_KEY_ID", keyB), keyB, "eu-central-1", ""},
+		"the endpoint's variable":    {stanza("endpoint", "https://a"), env("AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", "https://b"},
+		"no variables": {stanza("disallow_env_vars", "true"),
+			env("VAULT_AWSKMS_SEAL_KEY_ID", keyB, "AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", ""},
 		"an alias's ARN":                  {stanza("kms_key_id", alias), nil, alias, "eu-central-1", ""},
 		"what the profile is to be asked": {stanza("kms_key_id", "alias/a"), nil, "alias/a", "", ""},
 	} {
@@ -113,8 +115,9 @@ func TestShowsNoSecrets(t *testing.T) {
 		t.Fatal(err)
 	}
 	var log strings.Builder
-	w, err := New(seals.Config{Name: "n", Type: "awskms", Log: slog.New(slog.NewTextHandler(&log, nil)), Params: stanza("access_key", "AKIA", "secret_key",
-		"file://"+file, "session_token", "token-value", "endpoint", "http://127.0.0.1:1", "disallow_env_vars", "true", "role_arn", "arn:aws:iam::1:role/r")})
+	params := stanza("access_key", "AKIA", "secret_key", "file://"+file, "session_token", "token-value",
+		"endpoint", "http://127.0.0.1:1", "disallow_env_vars", "true", "role_arn", "arn:aws:iam::1:role/r")
+	w, err := New(seals.Config{Name: "n", Type: "awskms", Log: slog.New(slog.NewTextHandler(&log, nil)), Params: params})
 	if err != nil {
 		t.Fatal(err)
 	}
