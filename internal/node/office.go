@@ -10,7 +10,6 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
-	"github.com/sealgate/sealgate/internal/storage/snapshot"
 )
 
 // A node of a cluster, from unseal to seal, is standby and leader in turn. Its keys (Node.core) stay open all the time, so that no change of
@@ -308,40 +307,6 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	return a, nil
 }
 
-// outOfService ends what answers, while the office stays: for a restore, which writes in its name. The caller holds transition.
-func (n *Node) outOfService(ctx context.Context, a *Active) error {
-	if !n.Clustered() {
-		return n.deactivate(ctx)
-	}
-	n.active.CompareAndSwap(a, nil)
-	a.gate.shut()
-	n.changed.tell()
-	return a.close(ended) // its counts are of data that is replaced
-}
-
-// leaveOffice ends the tenure of a node that is out of service, and forgets its keys; the audit trail stays as it is until the next role, for the
-// answer to whoever asked for this. The caller holds transition: nothing of a tenure waits for it while this node leads.
-func (n *Node) leaveOffice() {
-	if !n.Clustered() {
-		return
-	}
-	n.closeOffice()
-	if core := n.core.Swap(nil); core != nil {
-		_ = core.Seal(ended) // it never encrypted, so there is nothing to write
-	}
-	n.changed.tell()
-}
-
-// restored finishes the restore of a snapshot that another leader has left, and sees to it that keys from a snapshot encrypt no more.
-func (n *Node) restored(ctx context.Context, epoch uint64) error {
-	st, err := snapshot.Pending(ctx, n.cfg.Store)
-	if err != nil || st == nil {
-		return err
-	}
-	n.log.Warn("going on with the restore of a snapshot that was interrupted", "cluster", st.Meta.ClusterName, "taken", st.Meta.Created)
-	return snapshot.Finish(ctx, n.cfg.Store, epoch)
-}
-
 // enter opens a barrier for a role from the keys that the node has, as of now. Where the root key was replaced meanwhile it gets the new one:
 // handed over, or from a seal that needs nobody. The caller holds transition and has loaded the facts.
 func (n *Node) enter(ctx context.Context, s *seat) (*barrier.Barrier, error) {
@@ -382,61 +347,4 @@ func (n *Node) rekeyed(ctx context.Context) (*barrier.Barrier, error) {
 	}
 	n.log.Info("the root key was replaced by another node; the seals gave the new one", "generation", record.Generation)
 	return b, nil
-}
-
-// retiring reports whether this node is about to stop.
-func (n *Node) retiring() bool {
-	select {
-	case <-n.retire:
-		return true
-	default:
-		return false
-	}
-}
-
-// StepDown gives the office up, for another node to lead; where this node does not lead nothing happens. It returns once requests are no
-// longer answered in the old term's name.
-func (n *Node) StepDown(ctx context.Context) error {
-	for {
-		changed := n.changed.wait()
-		a := n.active.Load()
-		if a == nil || a.office == nil {
-			return nil
-		}
-		select {
-		case n.stepDown <- struct{}{}:
-		case <-changed:
-		case <-ctx.Done():
-			return fault.Wrap(ctx.Err(), fault.Unavailable, "the node did not step down in time")
-		}
-	}
-}
-
-// Retire makes a node that is about to stop leave the office and not stand for it again, while it goes on answering, and forwarding to
-// whoever leads. It returns once another node leads, or ctx ends.
-func (n *Node) Retire(ctx context.Context) {
-	if !n.Clustered() {
-		return
-	}
-	n.retireOnce.Do(func() { close(n.retire) })
-	others := len(n.Members()) > 1
-	if a := n.active.Load(); a == nil || a.office == nil {
-		return
-	}
-	if err := n.StepDown(ctx); err != nil {
-		n.log.Warn("this node stops while it leads", "error", err)
-		return
-	}
-	for others && n.core.Load() != nil {
-		changed := n.changed.wait()
-		if n.leader.Load() != nil {
-			return
-		}
-		select {
-		case <-changed:
-		case <-ctx.Done():
-			n.log.Warn("this node stops, and no other leads yet")
-			return
-		}
-	}
 }

@@ -1,0 +1,150 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+)
+
+// TestRecoveryModeTakesTheOffice: it writes only while no other node can.
+func TestRecoveryModeTakesTheOffice(t *testing.T) {
+	t.Parallel()
+	e, r := newEstate(t, 1, false)
+	e.settled()
+	store := e.hub.Open()
+	mode, err := NewRecovery(Config{Store: store, Seals: e.autoSeals(), Now: e.clock})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := mode.Start(ctx, "", ""); err == nil || !strings.Contains(err.Error(), "stop all other servers") {
+		t.Errorf("recovery mode beside a leader: %v", err)
+	}
+	e.stops[0]()
+	st, err := mode.Start(t.Context(), "", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, share := range r.RecoveryKeys[:2] {
+		if st, err = mode.Give(t.Context(), st.Nonce, share.Clone()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n := e.add(false)
+	if st.Complete != true || n.writer() != nil {
+		t.Error("another node leads beside recovery mode")
+	}
+	if err := errors.Join(mode.Close(t.Context()), store.Close()); err != nil {
+		t.Error(err)
+	}
+	e.leader()
+}
+
+// TestWatchEnds: a watch that ends early makes a standby read everything again, and it answers nothing by itself meanwhile.
+func TestWatchEnds(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 1, false)
+	e.leader()
+	b := &brittle{Store: e.hub.Open()}
+	s := e.addOn(b, false)
+	_, a := e.settled()
+	for i := range 5 {
+		before := s.active.Load()
+		b.snap()
+		eventually(t, "a new standby", func() bool { now := s.active.Load(); return now != nil && now != before })
+		if err := before.Current(t.Context()); err == nil {
+			t.Error("a standby that follows nothing proves that it is current")
+		}
+		key := fmt.Sprintf("x/%d", i)
+		if err := e.put(a, key, "v"); err != nil {
+			t.Fatal(err)
+		}
+		e.reads(s, key, "v")
+	}
+}
+
+// brittle is a handle whose watches can be ended.
+type brittle struct {
+	*inmem.Store
+	mu  sync.Mutex
+	end context.CancelFunc
+}
+
+func (b *brittle) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+	ctx, cancel := context.WithCancel(ctx)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.end = cancel
+	return b.Store.Watch(ctx, prefix)
+}
+
+func (b *brittle) snap() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.end()
+}
+
+func FuzzLeaderRecord(f *testing.F) {
+	f.Add([]byte(`{"v":1,"id":"n","epoch":3,"ca_cert":"AA==","ca_key":"AA=="}`))
+	f.Add([]byte(`{"v":2}`))
+	f.Add([]byte(`{`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		r, err := unmarshalLeader(b)
+		if err != nil {
+			return
+		}
+		again, err := json.Marshal(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s, err := unmarshalLeader(again); err != nil || s.Member != r.Member || s.Epoch != r.Epoch {
+			t.Errorf("%+v became %+v, %v", r, s, err)
+		}
+	})
+}
+
+// TestRestoreInACluster: the leader restores in its office, and every standby follows to what was restored.
+func TestRestoreInACluster(t *testing.T) {
+	t.Parallel()
+	e, _ := newEstate(t, 3, false)
+	n, a := e.settled()
+	if err := e.put(a, "x/1", "then"); err != nil {
+		t.Fatal(err)
+	}
+	var archive bytes.Buffer
+	if _, err := n.Snapshot(t.Context(), &archive); err != nil {
+		t.Fatal(err)
+	}
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.put(a, "x/1", "later"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Restore(t.Context(), bytes.NewReader(archive.Bytes()), false); err != nil {
+		t.Fatal(err)
+	}
+	m, b := e.settled()
+	if got, err := b.barrier.Get(t.Context(), "x/1"); err != nil || string(got) != "then" {
+		t.Errorf("the leader reads %q, %v", got, err)
+	}
+	for _, s := range e.standbys(m) {
+		e.reads(s, "x/1", "then")
+	}
+	if err := e.put(b, "x/2", "after"); err != nil {
+		t.Fatal(err)
+	}
+	if got := b.barrier.KeyStatus().Term; got < 2 {
+		t.Errorf("term %d: keys out of a snapshot go on encrypting", got)
+	}
+}
