@@ -329,6 +329,7 @@ func (f *fleet) testCeremony(t *testing.T) {
 	}
 	at := 0
 	next := func() int { at++; return at % len(f.nodes) }
+	f.settled()
 	f.must(next(), "PUT", "sys/rekey-recovery-key/init", `{"secret_shares":3,"secret_threshold":2,"require_verification":true}`, &st)
 	nonce := st.Nonce
 	for i, key := range f.keys[:2] {
