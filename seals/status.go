@@ -107,8 +107,7 @@ func (s *Set) Status() []Status {
 }
 
 // StatusOf returns [Set.Status] held against a record: which keys it still needs, and which seals should wrap again. Seals that hold a
-// part of it and
-// are not configured come last. A nil record needs nothing.
+// part of it and are not configured come last. A nil record needs nothing.
 func (s *Set) StatusOf(r *Record) []Status {
 	all := s.Status()
 	if r == nil {

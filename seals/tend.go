@@ -66,8 +66,7 @@ type rhythm struct {
 }
 
 // Tend gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the
-// pace
-// of seals that have none of their own. It returns the wait until the next turn of any. One goroutine calls it.
+// pace of seals that have none of their own. It returns the wait until the next turn of any. One goroutine calls it.
 func (s *Set) Tend(ctx context.Context, r *Record, usual Pace) time.Duration {
 	_ = s.each(func(i int, m Seal) error {
 		if t := &s.turns[i]; !s.opts.Now().Before(t.next) {
@@ -144,8 +143,7 @@ func (s *Set) look(ctx context.Context, i int) bool {
 }
 
 // tryVersion has a seal wrap random bytes that are thrown away, to see which version of its key does: some credentials may encrypt and
-// not ask. It is for
-// providers whose keys have versions; others may make a key that is missing when they encrypt.
+// not ask. It is for providers whose keys have versions; others may make a key that is missing when they encrypt.
 func (s *Set) tryVersion(ctx context.Context, i int) {
 	m := s.seals[i]
 	waste, err := secret.Random(s.opts.Rand, RootKeyLen)
@@ -161,8 +159,7 @@ func (s *Set) tryVersion(ctx context.Context, i int) {
 }
 
 // Rewrap has one seal wrap its part of the root key again, by the version of its key that wraps now. No other seal is asked, and the part
-// is the same. moved
-// is false where the key and the version turn out to be those that wrapped before: then there is nothing to store.
+// is the same. moved is false where the key and the version turn out to be those that wrapped before: then there is nothing to store.
 func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record, moved bool, err error) {
 	for i, m := range s.seals {
 		p := r.part(name)

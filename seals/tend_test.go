@@ -107,8 +107,7 @@ func tend(t *testing.T, s *Set, r *Record, d time.Duration) {
 }
 
 // TestProbesCost: a service that takes money is called at most once in any minute while nothing changes, whatever it is asked, and its
-// key's state is
-// nevertheless known; a device is proven every ten seconds.
+// key's state is nevertheless known; a device is proven every ten seconds.
 func TestProbesCost(t *testing.T) {
 	for _, kind := range []string{"awskms", "gcpckms", "azurekeyvault", "ocikms", "alicloudkms"} {
 		for _, mute := range []bool{false, true} {

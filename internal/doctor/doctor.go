@@ -1,13 +1,10 @@
 // Package doctor tries everything that a server would need of its machine, before or while it runs, and says of each what is wrong, why,
-// and
-// what to do.
+// and what to do.
 //
 // It guarantees that nothing is changed: no file, key, record or configuration is made or written; no PIN is sent to a token that has a
-// single try left; a
-// missing key is not made, even where the configuration says that the server may. What it does beyond reading: it binds each address for a
-// moment where that is free, wraps random bytes with each seal, unwraps them and throws them away, and decrypts the stored root key,
-// which it does not keep. It
-// guarantees that no finding holds a secret, and that every call has a deadline.
+// single try left; a missing key is not made, even where the configuration says that the server may. What it does beyond reading: it
+// binds each address for a moment where that is free, wraps random bytes with each seal, unwraps them and throws them away, and decrypts
+// the stored root key, which it does not keep. It guarantees that no finding holds a secret, and that every call has a deadline.
 //
 // It does not guarantee that what it saw stays so, and it sees with the rights of whoever runs it: as the server's user, to be right.
 package doctor

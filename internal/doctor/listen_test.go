@@ -145,8 +145,7 @@ func sealgate(sealed bool, name string, would bool) http.Handler {
 }
 
 // TestRunningServer: an address that is taken is told apart: by this server, by another of its kind, by something else. Where the server
-// has the storage to
-// itself, what it says of its seals counts.
+// has the storage to itself, what it says of its seals counts.
 func TestRunningServer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -218,8 +218,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 }
 
 // TestRewrapOfARotatedKey: a static key that was replaced is needed no more as soon as the server has started with both, without a
-// request; then it starts
-// with the new one alone.
+// request; then it starts with the new one alone.
 func TestRewrapOfARotatedKey(t *testing.T) {
 	t.Parallel()
 	first, second := strings.Repeat("5c", 32), strings.Repeat("6d", 32)

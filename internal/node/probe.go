@@ -20,8 +20,7 @@ type alarm struct{ deletion, at time.Time }
 const tellAgain = 24 * time.Hour
 
 // probe gives the seals whose time has come their turn, tells what changed, has those wrap again whose key has a newer version, and
-// returns the wait
-// until the next turn.
+// returns the wait until the next turn.
 func (n *Node) probe(ctx context.Context) time.Duration {
 	set := n.seals.Load()
 	before := map[string]seals.Status{}

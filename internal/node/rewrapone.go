@@ -18,8 +18,7 @@ const rewrapAgain = time.Minute
 const pathRewrap = "sys/sealwrap/rewrap"
 
 // rewrapByItself has one seal wrap its part of the root key again, because its key has another version now: then nothing needs the old
-// one. Only the node
-// that writes does so.
+// one. Only the node that writes does so.
 func (n *Node) rewrapByItself(ctx context.Context, st seals.Status) {
 	now := time.Now()
 	if now.Before(n.keys.postpone[st.Name]) {

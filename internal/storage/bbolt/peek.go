@@ -20,8 +20,8 @@ type Reader struct {
 }
 
 // Peek opens the database of a folder for reading alone: nothing is made, changed or repaired, and a server that starts meanwhile waits
-// for it as long as for any
-// other. It fails with fs.ErrNotExist where there is none yet, and with storage.ErrLocked at once where a server has it open.
+// for it as long as for any other. It fails with fs.ErrNotExist where there is none yet, and with storage.ErrLocked at once where a
+// server has it open.
 func Peek(ctx context.Context, dir string) (*Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
