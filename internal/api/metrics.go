@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"strconv"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
@@ -39,6 +40,9 @@ func (h *handler) showMetrics(_ context.Context, q *request) (*answer, error) {
 // lookup bounds what a look at metrics may wait for storage.
 const lookup = 2 * time.Second
 
+// shownTerms bounds the series that rotations make.
+const shownTerms = 16
+
 // Observe adds what a node knows of itself to the metrics.
 func (s *Shared) Observe(n *node.Node) {
 	for name, help := range map[string]string{
@@ -50,6 +54,7 @@ func (s *Shared) Observe(n *node.Node) {
 		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; not there where it will not.",
 		"sealgate.barrier.term":                        "The term of the barrier key in use.",
 		"sealgate.barrier.term_encryptions":            "Encryptions under the barrier key in use.",
+		"sealgate.barrier.term_entries":                "Entries that were written by each of the newest terms of the barrier key, those that were overwritten since among them.",
 		"sealgate.ceremony.active":                     "Whether a ceremony of this kind is under way.",
 		"sealgate.ceremony.progress":                   "Shares that were given to it.",
 		"sealgate.ceremony.required":                   "Shares that it needs.",
@@ -67,6 +72,9 @@ func (s *Shared) Observe(n *node.Node) {
 		if active, err := n.Active(); err == nil {
 			m.Gauge("core.mount_table.num_entries", float64(len(active.Mounts().List())), "type", "logical", "local", "false")
 			observeBarrier(m, n)
+			for _, t := range active.Store().Terms(shownTerms) {
+				m.Gauge("sealgate.barrier.term_entries", float64(t.Encryptions), "term", strconv.FormatUint(uint64(t.Term), 10))
+			}
 			observeCeremonies(ctx, m, n)
 		}
 	})

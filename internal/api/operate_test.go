@@ -43,7 +43,7 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
 	for _, line := range []string{
-		`sealgate_seal_would_unseal{seal="box",type="static"} `, "sealgate_barrier_term 1", "sealgate_barrier_term_encryptions ",
+		`sealgate_seal_would_unseal{seal="box",type="static"} `, "sealgate_barrier_term 1", "sealgate_barrier_term_encryptions ", `sealgate_barrier_term_entries{term="1"} `,
 		`vault_core_unsealed{cluster="test-cluster"} 1`, `sealgate_ceremony_active{ceremony="rekey-recovery"} 1`, `sealgate_ceremony_required{ceremony="rekey-recovery"} 2`,
 		`sealgate_requests{operation="create",status="2xx"} 1`, "vault_core_in_flight_requests 1", "vault_route_create_secret__count 1",
 		"vault_core_handle_request_count", "vault_barrier_estimated_encryptions",

@@ -202,6 +202,19 @@ type KeyStatus struct {
 	Encryptions uint64
 }
 
+// Terms returns the status of the newest terms, at most limit of them, by number; none while sealed.
+func (b *Barrier) Terms(limit int) []KeyStatus {
+	r := b.ring.Load()
+	if r == nil {
+		return nil
+	}
+	var all []KeyStatus
+	for _, t := range r.terms[max(0, len(r.terms)-limit):] {
+		all = append(all, KeyStatus{Term: t.id, Installed: t.installed, Encryptions: t.count.load()})
+	}
+	return all
+}
+
 // KeyStatus returns the status of the active term, the zero value while sealed.
 func (b *Barrier) KeyStatus() KeyStatus {
 	r := b.ring.Load()

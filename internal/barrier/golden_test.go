@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
 // The vectors in testdata/barrier stand for records on disks that we do not know. They are
@@ -150,6 +151,23 @@ func TestGoldenRotation(t *testing.T) {
 		got, err := unmarshalRotation(unhex(t, c.Plain))
 		if c.check(t, err) && (got.Enabled != c.Enabled || got.Interval.String() != c.Interval || got.MaxOperations != c.MaxOperations) {
 			t.Errorf("%s: %+v", c.Name, got)
+		}
+	}
+}
+
+// TestGoldenHandOver opens root keys that were handed over on disks that we do not know.
+func TestGoldenHandOver(t *testing.T) {
+	t.Parallel()
+	for _, c := range readGolden(t, "handover.json").Cases {
+		store := inmem.New()
+		op := storage.Put(handoverPath(c.Generation), unhex(t, c.Record))
+		if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{op}}); err != nil {
+			t.Fatal(err)
+		}
+		b := New(store, Options{HandOver: true})
+		next, err := b.inheritOne(t.Context(), secret.New(unhex(t, c.Root)), c.Generation)
+		if c.check(t, err) && hex.EncodeToString(next.Expose()) != c.Plain {
+			t.Errorf("%s: another key", c.Name)
 		}
 	}
 }
