@@ -118,8 +118,12 @@ func describeOperation(r *route, d doc, method, path string) map[string]any {
 			s["description"] = f.Text
 			properties[f.Name] = s
 		}
+		kind := "application/json"
+		if method == "PATCH" {
+			kind = "application/merge-patch+json"
+		}
 		o["requestBody"] = map[string]any{"content": map[string]any{
-			"application/json": map[string]any{"schema": map[string]any{"type": "object", "properties": properties}},
+			kind: map[string]any{"schema": map[string]any{"type": "object", "properties": properties}},
 		}}
 	}
 	return o
@@ -184,6 +188,9 @@ func describeResponses(r *route, d doc, method string) map[string]any {
 	}
 	if r.Body != noBody {
 		refusal("The body is too large.", 413)
+	}
+	if method == "PATCH" {
+		refusal("The body is of another kind than application/merge-patch+json.", 415)
 	}
 	if !reads {
 		refusal("Somebody else changed the same at the same time.", 409)

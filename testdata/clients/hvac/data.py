@@ -229,7 +229,7 @@ def absent(c):
     for method in ["ldap", "kubernetes", "github", "aws", "gcp", "azure", "okta", "radius"]:
         refused(method, InvalidRequest, "plugin not found in the catalog", c.sys.enable_auth_method, method_type=method)
     refused("transit", InvalidPath, "no handler for route", c.secrets.transit.encrypt_data, name="k", plaintext="YQ==")
-    refused("raft", InvalidPath, "unsupported path", c.sys.read_raft_config)
+    refused("raft", InvalidRequest, "raft storage is not in use", c.sys.read_raft_config)
     refused("identity", (InvalidPath, UnexpectedError), "", c.secrets.identity.list_entities)
 
 
