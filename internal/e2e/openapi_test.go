@@ -41,7 +41,8 @@ func TestOpenAPIAgainstItself(t *testing.T) {
 		"-H", "X-Vault-Token: "+r.root, "--exclude-path-regex", notTried,
 		"-c", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
 		"--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1", "--generation-database", "none",
-		"--workers", "2", "--continue-on-failure", "--no-shrink", "--warnings", "off", "--no-color")
+		"--workers", "1", // with more, Python 3.11's parser fails at times: "AST constructor recursion depth mismatch"
+		"--continue-on-failure", "--no-shrink", "--warnings", "off", "--no-color")
 	cmd.Dir = t.TempDir()
 	out, err := cmd.CombinedOutput()
 	if err != nil {
