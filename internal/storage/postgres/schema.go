@@ -142,7 +142,7 @@ func (s *Store) checkServer(ctx context.Context, conn *pgx.Conn) error {
 		return err
 	case version < oldest:
 		return fmt.Errorf("%w: PostgreSQL 12 or newer is needed; this one is %d", ErrConfig, version/10000)
-	case encoding != "UTF8":
+	case encoding != "UTF8" && encoding != "SQL_ASCII": // which keeps bytes as they come, and counts bytes for characters
 		return fmt.Errorf("%w: the database's encoding is %s; make one with CREATE DATABASE ... ENCODING 'UTF8' TEMPLATE template0",
 			ErrConfig, encoding)
 	}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+	"github.com/sealgate/sealgate/internal/storage/storagetest"
 )
 
 // TestForeign: what another program has made is refused, and left as it is.
@@ -148,14 +149,28 @@ func TestTwoTables(t *testing.T) {
 	}
 }
 
+// encoded makes a database of another encoding.
+func encoded(t *testing.T, encoding string) (url string) {
+	t.Helper()
+	url = pgtest.Database(t)
+	name := strings.ToLower(encoding) + "_" + url[strings.LastIndex(url, "/")+1:strings.Index(url, "?")]
+	pgtest.Exec(t, url, `CREATE DATABASE `+name+` ENCODING '`+encoding+`' LOCALE 'C' TEMPLATE template0`)
+	return url[:strings.LastIndex(url, "/")+1] + name + "?sslmode=disable"
+}
+
 func TestEncoding(t *testing.T) {
 	t.Parallel()
-	url := pgtest.Database(t)
-	name := "ascii_" + url[strings.LastIndex(url, "/")+1:strings.Index(url, "?")]
-	pgtest.Exec(t, url, `CREATE DATABASE `+name+` ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0`)
-	at := strings.LastIndex(url, "/")
-	_, err := Open(t.Context(), Options{URL: url[:at+1] + name + "?sslmode=disable"})
-	wantError(t, err, ErrConfig, "SQL_ASCII", "UTF8")
+	_, err := Open(t.Context(), Options{URL: encoded(t, "LATIN1")})
+	wantError(t, err, ErrConfig, "LATIN1", "UTF8")
+}
+
+// TestConformanceInBytes: a database without an encoding, as the C locale makes it, does as well.
+func TestConformanceInBytes(t *testing.T) {
+	t.Parallel()
+	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
+		url := encoded(t, "SQL_ASCII")
+		return storagetest.Harness{Shared: true, Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
+	})
 }
 
 func TestTableNames(t *testing.T) {
