@@ -412,6 +412,25 @@ func TestCloseWhileACallHangs(t *testing.T) {
 	})
 }
 
+// TestCloseWhileACallComesBack: a call that was given up and comes back while the token is being closed is waited for, and no longer.
+func TestCloseWhileACallComesBack(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		f := newFake(t)
+		tok := f.token(nil)
+		k := f.key(tok, nil)
+		works(t, k)
+		release := f.hang("encrypt")
+		if err := trip(t.Context(), k); !errors.Is(err, ErrDeadline) {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		time.AfterFunc(time.Second, release)
+		if err := tok.Close(); err != nil || time.Since(start) != time.Second {
+			t.Errorf("Close: %v after %s; want none, when the call came back", err, time.Since(start))
+		}
+	})
+}
+
 func TestPanicIsAnErrorOfOneCall(t *testing.T) {
 	t.Parallel()
 	for _, op := range []string{"encrypt", "find", "slots", "login", "initialize"} {

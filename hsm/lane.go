@@ -118,19 +118,23 @@ func (l *lane) work() {
 		}
 		k.mod.Returned()
 		l.state.Store(idle)
-		if l.t.returned() {
+		if !l.t.returned(l) {
 			return
 		}
-		l.t.lanes.put(l)
 	}
 }
 
-// returned counts a call that came back late, and reports whether the token was closed meanwhile: then nobody wants its lane.
-func (t *Token) returned() (closed bool) {
+// returned counts a call that came back late, and puts its lane back; it reports whether that is wanted. While a token is being closed it is: who
+// closes waits for every lane. Once they were collected it is not.
+func (t *Token) returned(l *lane) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats.Stuck--
-	return t.closed
+	if t.dismissed {
+		return false
+	}
+	t.lanes.put(l)
+	return true
 }
 
 // serve does one task, in the lane's session or a new one.
@@ -210,6 +214,7 @@ func (t *Token) dismiss(ctx context.Context, mod *ck.Module) (stuck bool) {
 	t.mu.Lock()
 	n, at := t.granted, t.current
 	t.mu.Unlock()
+	defer t.endDismissal()
 	for range n {
 		l, err := t.borrow(ctx)
 		if errors.Is(err, ErrClosed) {
@@ -233,4 +238,14 @@ func (t *Token) dismiss(ctx context.Context, mod *ck.Module) (stuck bool) {
 		}
 	}
 	return false
+}
+
+// endDismissal ends the lanes that came back after their collector had given up.
+func (t *Token) endDismissal() {
+	t.mu.Lock()
+	t.dismissed = true
+	t.mu.Unlock()
+	for l := t.lanes.take(); l != nil; l = t.lanes.take() {
+		l.retire()
+	}
 }

@@ -15,15 +15,16 @@ type Token struct {
 	cfg   Config
 	lanes pool
 
-	mu      sync.Mutex
-	mod     *ck.Module  // nil before first use
-	current *attachment // nil before first use, and after Close
-	flight  *flight     // the attachment being made
-	granted int         // lanes that exist
-	known   *ck.Slot    // the token as it was last seen
-	refused error       // a PIN that must not be sent again
-	closed  bool
-	stats   Stats
+	mu        sync.Mutex
+	mod       *ck.Module  // nil before first use
+	current   *attachment // nil before first use, and after Close
+	flight    *flight     // the attachment being made
+	granted   int         // lanes that exist
+	known     *ck.Slot    // the token as it was last seen
+	refused   error       // a PIN that must not be sent again
+	closed    bool
+	dismissed bool // the lanes were collected: see dismiss
+	stats     Stats
 }
 
 // Stats counts what a Token did since New.
