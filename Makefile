@@ -6,7 +6,7 @@ LDFLAGS  = -s -w -X main.revision=$(VERSION)
 .PHONY: build demo test lint bench fuzz chaos clean
 build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate
 
-demo: setup build
+demo: setup-demo build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
@@ -35,8 +35,9 @@ fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p || exit 1; done; done
 
-.PHONY: setup localstack openbao
-setup: ; @.ci/setup
+.PHONY: setup-demo setup localstack openbao
+setup-demo: ; @.ci/setup demo
+setup: ; @.ci/setup test
 localstack: setup ; @.ci/localstack
 openbao: setup ; @.ci/openbao
 
