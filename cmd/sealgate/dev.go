@@ -10,7 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/hsm/softhsm"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/secret"
 )
@@ -67,11 +67,11 @@ func (d *development) remove() {
 }
 
 // mounts are what a development server has from the beginning.
-func (d *development) mounts() []doors.Mount {
+func (d *development) mounts() []mount.Entry {
 	if d.flags.devKVv1 {
-		return []doors.Mount{doors.DevMount("1")}
+		return []mount.Entry{mount.DevMount("1")}
 	}
-	return []doors.Mount{doors.DevMount("2")}
+	return []mount.Entry{mount.DevMount("2")}
 }
 
 // begin initialises, unseals, and prints the keys.

@@ -9,10 +9,10 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// listeners are all the doors through which the API is reached.
+// listeners are all the backends through which the API is reached.
 type listeners []*api.Server
 
 // listen opens every listener of the configuration, or none.
@@ -100,10 +100,10 @@ func (l listeners) shutdown(ctx context.Context) error {
 }
 
 // lockouts gives the settings the form of the API.
-func lockouts(all map[string]config.Lockout) map[string]*doors.Lockout {
-	out := map[string]*doors.Lockout{}
+func lockouts(all map[string]config.Lockout) map[string]*mount.Lockout {
+	out := map[string]*mount.Lockout{}
 	for name, l := range all {
-		out[name] = &doors.Lockout{
+		out[name] = &mount.Lockout{
 			Threshold: l.Threshold, Duration: int64(l.Duration / time.Second), CounterReset: int64(l.CounterReset / time.Second), Disable: l.Disable,
 		}
 	}

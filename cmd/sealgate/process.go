@@ -112,7 +112,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 		}
 	}()
 	nc := node.Config{
-		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Doors: doorFactories, Logins: loginFactories, Log: p.hub.Logger("core"),
+		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals, ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail, Metrics: p.shared.Metrics,
 	}
 	if dev != nil {

@@ -13,8 +13,9 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method/jwt"
 	"github.com/sealgate/sealgate/internal/auth/method/userpass"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/doors"
-	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
+	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/alicloudkms"
 	"github.com/sealgate/sealgate/seals/awskms"
@@ -40,14 +41,14 @@ var providers = map[string]seals.Factory{
 	"transit":       transit.New,
 }
 
-// doorFactories are what can be mounted, by type.
-var doorFactories = map[string]doors.Factory{
-	"cubbyhole": kv.Cubbyhole,
+// engineFactories are what can be mounted, by type.
+var engineFactories = map[string]mount.Factory{
+	"cubbyhole": cubbyhole.New,
 	"kv":        kv.New,
 }
 
-// loginFactories are the auth methods that can be enabled, by type.
-var loginFactories = map[string]doors.Factory{
+// authMethodFactories are the auth methods that can be enabled, by type.
+var authMethodFactories = map[string]mount.Factory{
 	"approle":  approle.New,
 	"cert":     cert.New,
 	"jwt":      jwt.New,

@@ -25,7 +25,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -52,7 +52,7 @@ type Config struct {
 	Shared   *Shared      // by all listeners of a server; nil: this one has its own
 
 	// Lockout says when guessing credentials is stopped (user_lockout), by the type of the auth method or "all".
-	Lockout map[string]*doors.Lockout
+	Lockout map[string]*mount.Lockout
 
 	Peer         bool // it answers other nodes: see [NewPeer]
 	NoForwarding bool // clients of a standby are told where the leader is (disable_clustering)

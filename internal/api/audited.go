@@ -14,14 +14,14 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
 // unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
 // shown to monitoring. Contract 9.2.
-func (q *request) unaudited() bool { return q.route.Access == anybodyAlways && q.op == doors.Read }
+func (q *request) unaudited() bool { return q.route.Access == anybodyAlways && q.op == mount.Read }
 
 // onRecord reports whether a request is audited: where there is a device, or may be one when it is over.
 func (h *handler) onRecord(q *request) bool {
@@ -94,7 +94,7 @@ var stores = map[string]bool{"kv": true, "cubbyhole": true}
 
 // onlyReads reports whether the answer is all there is to a request.
 func (q *request) onlyReads() bool {
-	if q.route != &mounted || q.wrapTTL != 0 || q.op != doors.Read && q.op != doors.List && q.op != doors.Scan {
+	if q.route != &mounted || q.wrapTTL != 0 || q.op != mount.Read && q.op != mount.List && q.op != mount.Scan {
 		return false
 	}
 	_, m, _, err := q.locate()
@@ -205,7 +205,7 @@ func (h *handler) auditAuth(q *request, refused error) *audit.Auth {
 // auditData is the body, or the query, as JSON. A body that no handler would take is left out.
 func (q *request) auditData() json.RawMessage {
 	switch q.op {
-	case doors.Create, doors.Update, doors.Patch:
+	case mount.Create, mount.Update, mount.Patch:
 		body := bytes.TrimSpace(q.body)
 		if len(body) == 0 {
 			return nil
@@ -268,11 +268,11 @@ func (q *request) auditHeaders(shown []string) map[string][]string {
 
 // auditResponse is what is about to be answered. Its data is rendered here, once for the trail and the client.
 func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, error) {
-	r := &audit.Response{Listing: q.op == doors.List || q.op == doors.Scan, Plain: q.plainAnswer}
+	r := &audit.Response{Listing: q.op == mount.List || q.op == mount.Scan, Plain: q.plainAnswer}
 	if who.Target != "" {
 		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}
 	}
-	if q.route.Marks&(rekeyDoor|rootDoor) != 0 {
+	if q.route.Marks&(rekeyEndpoint|rootEndpoint) != 0 {
 		r.Headers = q.out.Header()
 	}
 	if a == nil {

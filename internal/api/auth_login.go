@@ -7,28 +7,28 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // authMounted is for whatever lies behind the table of auth methods. Their logins are open to anybody, the rest needs the capability that
 // follows from the operation.
 var authMounted = route{Body: keyBody, Access: asMethod, Style: envelopeStyle, handle: (*handler).method}
 
-// locate finds the door of a path outside of the table of routes.
-func (q *request) locate() (doors.Door, doors.Mount, string, error) {
+// locate finds the backend of a path outside of the table of routes.
+func (q *request) locate() (mount.Backend, mount.Entry, string, error) {
 	rest, ok := strings.CutPrefix(q.path, authPath)
 	if !ok {
 		return q.active.Mounts().Route(q.path)
 	}
-	door, m, rest, err := q.active.Logins().Route(rest)
+	backend, m, rest, err := q.active.AuthMethods().Route(rest)
 	if fault.Is(err, fault.NotFound) && m.Path == "" {
 		err = fault.New(fault.NotFound, "no handler for route %q. route entry not found.", q.path)
 	}
 	if m.Path != "" {
 		m.Path = authPath + m.Path
 	}
-	return door, m, rest, err
+	return backend, m, rest, err
 }
 
 // open reports whether a request is a login: no token is looked at.
@@ -36,49 +36,49 @@ func (q *request) open() bool {
 	if q.route.Access != asMethod {
 		return false
 	}
-	door, _, rest, err := q.locate()
+	backend, _, rest, err := q.locate()
 	if err != nil {
 		return false
 	}
-	o, ok := door.(doors.Opener)
+	o, ok := backend.(mount.UnauthenticatedPaths)
 	return ok && o.Open(q.op, rest)
 }
 
 // method hands a request to an auth method, and gives a token to whoever has proven who he is.
 func (h *handler) method(ctx context.Context, q *request) (*answer, error) {
 	var data map[string]any
-	if q.op == doors.Create || q.op == doors.Update || q.op == doors.Delete {
+	if q.op == mount.Create || q.op == mount.Update || q.op == mount.Delete {
 		var err error
 		if data, err = q.fields(); err != nil {
 			return nil, err
 		}
 	}
 	for {
-		door, m, rest, err := q.locate()
+		backend, m, rest, err := q.locate()
 		if err != nil {
 			return nil, err
 		}
-		r := &doors.Request{
+		r := &mount.Request{
 			Operation: q.op, Path: rest, Data: data, Query: q.query, Identity: q.identity, Remote: q.http.RemoteAddr, TLS: q.http.TLS,
 		}
-		a, err := h.guarded(ctx, door, m, r, q.open())
+		a, err := h.guarded(ctx, backend, m, r, q.open())
 		switch {
 		case err == nil && a != nil && a.Login != nil:
 			return h.loggedIn(ctx, q, m, a)
 		case err == nil:
-			return doorAnswer(a)
-		case !errors.Is(err, doors.ErrChanged) || ctx.Err() != nil:
+			return backendAnswer(a)
+		case !errors.Is(err, mount.ErrChanged) || ctx.Err() != nil:
 			return nil, err
 		}
-		q.active.Logins().Settle()
+		q.active.AuthMethods().Settle()
 	}
 }
 
-// guarded lets the door answer, unless a login is for somebody who is locked out, and counts what comes of it.
-func (h *handler) guarded(ctx context.Context, door doors.Door, m doors.Mount, r *doors.Request, login bool) (*doors.Response, error) {
-	named, ok := door.(doors.Aliaser)
+// guarded lets the backend answer, unless a login is for somebody who is locked out, and counts what comes of it.
+func (h *handler) guarded(ctx context.Context, backend mount.Backend, m mount.Entry, r *mount.Request, login bool) (*mount.Response, error) {
+	named, ok := backend.(mount.AliasLookup)
 	if !ok || !login {
-		return door.Handle(ctx, r)
+		return backend.Handle(ctx, r)
 	}
 	alias, err := named.Alias(ctx, r)
 	if err != nil {
@@ -87,14 +87,14 @@ func (h *handler) guarded(ctx context.Context, door doors.Door, m doors.Mount, r
 	l := &h.Shared.lockouts
 	limits := h.lockoutOf(m)
 	if limits.Disable || alias == "" {
-		return door.Handle(ctx, r)
+		return backend.Handle(ctx, r)
 	}
 	if l.locked(m.Accessor, alias, h.Now()) {
 		return nil, errLocked
 	}
-	a, err := door.Handle(ctx, r)
+	a, err := backend.Handle(ctx, r)
 	switch {
-	case errors.Is(err, doors.ErrCredentials):
+	case errors.Is(err, mount.ErrCredentials):
 		if l.failed(m.Accessor, alias, limits, h.Now()) {
 			h.Log.Warn("somebody has given wrong credentials too often and is locked out",
 				"mount", m.Path, "for", time.Duration(limits.Duration)*time.Second)
@@ -106,7 +106,7 @@ func (h *handler) guarded(ctx context.Context, door doors.Door, m doors.Mount, r
 }
 
 // loggedIn makes the token of a login.
-func (h *handler) loggedIn(ctx context.Context, q *request, m doors.Mount, a *doors.Response) (*answer, error) {
+func (h *handler) loggedIn(ctx context.Context, q *request, m mount.Entry, a *mount.Response) (*answer, error) {
 	in := a.Login
 	lease, most := m.Config.Effective()
 	req := auth.LoginRequest{
@@ -128,11 +128,11 @@ func (h *handler) loggedIn(ctx context.Context, q *request, m doors.Mount, a *do
 		return nil, err
 	}
 	// Whoever disables a method ends the tokens that are there then. This one may have come too late for that.
-	if still, ok := q.active.Logins().Get(strings.TrimPrefix(m.Path, authPath)); !ok || still.UUID != m.UUID {
+	if still, ok := q.active.AuthMethods().Get(strings.TrimPrefix(m.Path, authPath)); !ok || still.UUID != m.UUID {
 		if err := q.active.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
 			return nil, err
 		}
-		return nil, doors.ErrChanged
+		return nil, mount.ErrChanged
 	}
 	return h.granted(made.Token, made.Text, append(a.Warnings, made.Warnings...)), nil
 }

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // tick is a clock that a test moves.
@@ -147,7 +147,7 @@ func TestUserpass(t *testing.T) {
 func TestLockout(t *testing.T) {
 	t.Parallel()
 	clock := &tick{t: moment}
-	w := unsealed(t, func(c *Config) { c.Now = clock.now; c.Lockout = map[string]*doors.Lockout{"userpass": {Threshold: 3}} })
+	w := unsealed(t, func(c *Config) { c.Now = clock.now; c.Lockout = map[string]*mount.Lockout{"userpass": {Threshold: 3}} })
 	w.expect("enable", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
 	w.expect("user", w.do("PUT", "auth/userpass/users/alice", `{"password":"right"}`), 204, "")
 	try := func(name, password string) int {

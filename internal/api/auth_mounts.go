@@ -6,8 +6,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 const authPath = "auth/"
@@ -57,21 +57,21 @@ type lockoutAnswer struct {
 	Disable      bool  `json:"disable_lockout"`
 }
 
-func tokenTypeOf(c doors.Config) string {
+func tokenTypeOf(c mount.Config) string {
 	if c.TokenType == "" {
 		return "default-service"
 	}
 	return c.TokenType
 }
 
-func describeLockout(l *doors.Lockout) *lockoutAnswer {
+func describeLockout(l *mount.Lockout) *lockoutAnswer {
 	if l == nil {
 		return nil
 	}
 	return &lockoutAnswer{l.Threshold, l.Duration, l.CounterReset, l.Disable}
 }
 
-func (h *handler) describeAuth(m doors.Mount) authMountAnswer {
+func (h *handler) describeAuth(m mount.Entry) authMountAnswer {
 	return authMountAnswer{
 		mountAnswer: h.describeMount(m),
 		Config:      authConfigAnswer{describeConfig(m.Config), tokenTypeOf(m.Config), describeLockout(m.Config.Lockout)},
@@ -80,7 +80,7 @@ func (h *handler) describeAuth(m doors.Mount) authMountAnswer {
 
 func (h *handler) authMethods(_ context.Context, q *request) (*answer, error) {
 	all := map[string]authMountAnswer{}
-	for _, m := range q.active.Logins().List() {
+	for _, m := range q.active.AuthMethods().List() {
 		all[m.Path] = h.describeAuth(m)
 	}
 	return shown(all)
@@ -94,7 +94,7 @@ func (h *handler) authMethod(_ context.Context, q *request) (*answer, error) {
 	if tune {
 		return h.authTuning(q, path)
 	}
-	m, ok := q.active.Logins().Get(path)
+	m, ok := q.active.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "No auth engine at %s", path)
 	}
@@ -109,7 +109,7 @@ type authTuningAnswer struct {
 
 // authTuning tells how an auth method is set; the path is without "auth/".
 func (h *handler) authTuning(q *request, path string) (*answer, error) {
-	m, ok := q.active.Logins().Get(path)
+	m, ok := q.active.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", authPath+path)
 	}
@@ -140,7 +140,7 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	m.Path = path
-	if err := q.active.Logins().Mount(ctx, m); err != nil {
+	if err := q.active.AuthMethods().Mount(ctx, m); err != nil {
 		return nil, err
 	}
 	return done()
@@ -148,7 +148,7 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 
 // tuneAuth changes what is given and leaves the rest; the path is without "auth/".
 func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f fields) (*answer, error) {
-	err := q.active.Logins().Tune(ctx, path, func(m *doors.Mount) error {
+	err := q.active.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.text("description", &m.Description); err != nil {
 			return err
 		}
@@ -164,7 +164,7 @@ func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f field
 }
 
 // authConfig reads the settings that auth methods alone have.
-func (f fields) authConfig(c *doors.Config) error {
+func (f fields) authConfig(c *mount.Config) error {
 	if err := f.text("token_type", &c.TokenType); err != nil {
 		return err
 	}
@@ -173,7 +173,7 @@ func (f fields) authConfig(c *doors.Config) error {
 		return err
 	}
 	if o != nil {
-		l := doors.Lockout{}
+		l := mount.Lockout{}
 		if c.Lockout != nil {
 			l = *c.Lockout
 		}
@@ -200,7 +200,7 @@ func (h *handler) disableAuth(ctx context.Context, q *request) (*answer, error) 
 	if tune {
 		return nil, errUnsupported
 	}
-	if err := q.active.Logins().Unmount(ctx, path); err != nil {
+	if err := q.active.AuthMethods().Unmount(ctx, path); err != nil {
 		return nil, err
 	}
 	if err := q.active.Tokens().RevokePath(ctx, authPath+path, time.Time{}); err != nil {

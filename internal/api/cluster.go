@@ -9,8 +9,8 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -169,5 +169,5 @@ func (q *request) again() {
 
 // changes reports whether a request is more than a look.
 func (q *request) changes() bool {
-	return q.op != doors.Read && q.op != doors.List && q.op != doors.Scan
+	return q.op != mount.Read && q.op != mount.List && q.op != mount.Scan
 }

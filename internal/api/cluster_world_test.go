@@ -18,8 +18,9 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/cluster"
-	"github.com/sealgate/sealgate/internal/doors"
-	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
+	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
@@ -104,9 +105,9 @@ func (f *federation) add(store storage.Store, change ...func(*Config)) *fellow {
 	front := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.ServeHTTP(w, r) }))
 	n.url = front.URL
 	n.node, err = node.New(node.Config{
-		Store: store, StorageType: "inmem", Seals: set, Log: log, Trail: trail, Logins: loginsOf(time.Now),
-		Doors:   map[string]doors.Factory{"kv": kv.Factory(kv.Options{}), "cubbyhole": kv.Cubbyhole},
-		Mounts:  []doors.Mount{doors.DevMount("2")},
+		Store: store, StorageType: "inmem", Seals: set, Log: log, Trail: trail, AuthMethods: authMethodsOf(time.Now),
+		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{}), "cubbyhole": cubbyhole.New},
+		Mounts:  []mount.Entry{mount.DevMount("2")},
 		Cluster: &node.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url, ClusterAddr: "https://" + listener.Addr().String()},
 		Timing: node.Timing{
 			Probe: time.Hour, RetryMin: 2 * time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,

@@ -12,8 +12,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -199,7 +199,7 @@ func TestEveryRequestHasAnIDOfItsOwn(t *testing.T) {
 
 func TestOperationNames(t *testing.T) {
 	t.Parallel()
-	for op := doors.Read; op <= doors.Scan; op++ {
+	for op := mount.Read; op <= mount.Scan; op++ {
 		if got := capabilities[op].String(); got != op.String() {
 			t.Errorf("%s needs %s", op, got)
 		}

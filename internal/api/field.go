@@ -5,8 +5,8 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // Conversion of body fields, as lenient as Vault's: numbers, booleans and durations may be written as strings. A field that is missing or null
@@ -78,7 +78,7 @@ func (f fields) duration(name string, into *time.Duration) error {
 	if f[name] == nil {
 		return nil
 	}
-	d, err := doors.ParseDuration(f[name])
+	d, err := mount.ParseDuration(f[name])
 	if err != nil {
 		return badField(name, `a duration: seconds, or a text such as "90s" or "24h"`)
 	}

@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // helpRoute answers HELP, and GET with ?help=1, on every path: a token is looked at, and needs no capability.
@@ -80,7 +80,7 @@ func needs(r *route) string {
 	return out
 }
 
-// mountHelp is what the doors are for, by type.
+// mountHelp is what the backends are for, by type.
 var mountHelp = map[string]string{
 	"kv":        "Key-value: secrets at paths of your own choosing. Version 2 keeps former versions, below data/, metadata/, delete/, undelete/ and destroy/.",
 	"cubbyhole": "Cubbyhole: each token's own secrets, which nobody else can read and which go with the token.",
@@ -103,7 +103,7 @@ func (h *handler) helpOfMount(q *request) (*answer, error) {
 // ignored are the warnings of fields that have no meaning on this path, and of those whose value the path itself gives.
 func (q *request) ignored() []string {
 	d, ok := docs[q.route.Path]
-	if !ok || d.Open || q.route.Style == bareStyle || q.op != doors.Update && q.op != doors.Create {
+	if !ok || d.Open || q.route.Style == bareStyle || q.op != mount.Update && q.op != mount.Create {
 		return nil
 	}
 	var unknown, replaced []string

@@ -8,13 +8,13 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // Policies may say how much of a list is shown: pagination_limit, and list_scan_response_keys_filter_path.
 
-func (q *request) lists() bool { return q.op == doors.List || q.op == doors.Scan }
+func (q *request) lists() bool { return q.op == mount.List || q.op == mount.Scan }
 
 // boundList takes the policy's bound into the request: where no limit is given it is the limit, and a larger one is refused.
 func (q *request) boundList() error {

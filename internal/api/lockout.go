@@ -8,8 +8,8 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // lockouts count wrong credentials by auth method and name. They are in memory: a restart forgets them, and whoever guesses cannot cause one.
@@ -33,14 +33,14 @@ const (
 )
 
 // defaultLockout is what counts where nothing is said: contract 8.1.
-var defaultLockout = doors.Lockout{Threshold: 5, Duration: 900, CounterReset: 900}
+var defaultLockout = mount.Lockout{Threshold: 5, Duration: 900, CounterReset: 900}
 
 var errLocked = fault.New(fault.Denied, "permission denied")
 
 // lockoutOf gives the settings for a method: its own, then those of the server for its type, then those for all.
-func (h *handler) lockoutOf(m doors.Mount) doors.Lockout {
-	out := doors.Lockout{}
-	for _, l := range []*doors.Lockout{m.Config.Lockout, h.Lockout[m.Type], h.Lockout["all"], &defaultLockout} {
+func (h *handler) lockoutOf(m mount.Entry) mount.Lockout {
+	out := mount.Lockout{}
+	for _, l := range []*mount.Lockout{m.Config.Lockout, h.Lockout[m.Type], h.Lockout["all"], &defaultLockout} {
 		if l == nil {
 			continue
 		}
@@ -58,7 +58,7 @@ func (l *lockouts) locked(accessor, alias string, now time.Time) bool {
 }
 
 // failed counts a failure, and reports whether it was the one too many.
-func (l *lockouts) failed(accessor, alias string, s doors.Lockout, now time.Time) bool {
+func (l *lockouts) failed(accessor, alias string, s mount.Lockout, now time.Time) bool {
 	if len(alias) > maxAlias { // it is nobody's name
 		return false
 	}

@@ -4,8 +4,8 @@ import (
 	"context"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // mountAnswer is one entry of the table of mounts as clients know it. Members are in alphabetical order, as everywhere below "data".
@@ -37,7 +37,7 @@ type mountConfigAnswer struct {
 	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"`
 }
 
-func describeConfig(c doors.Config) mountConfigAnswer {
+func describeConfig(c mount.Config) mountConfigAnswer {
 	return mountConfigAnswer{
 		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
 		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, DefaultLeaseTTL: c.DefaultLeaseTTL, ForceNoCache: c.ForceNoCache,
@@ -45,7 +45,7 @@ func describeConfig(c doors.Config) mountConfigAnswer {
 	}
 }
 
-func (h *handler) describeMount(m doors.Mount) mountAnswer {
+func (h *handler) describeMount(m mount.Entry) mountAnswer {
 	return mountAnswer{
 		Accessor: m.Accessor, DeprecationStatus: "supported", Description: m.Description, Local: m.Local, Options: m.Options,
 		Config:               describeConfig(m.Config),
@@ -64,7 +64,7 @@ func (h *handler) mounts(_ context.Context, q *request) (*answer, error) {
 // mountPath is the path of a mount in a request; tune tells that it is "<mount>/tune", which is about how the mount is set.
 func (q *request) mountPath() (path string, tune bool, err error) {
 	rest, tune := strings.CutSuffix(q.rest, "/tune")
-	path, err = doors.CleanPath(rest)
+	path, err = mount.CleanPath(rest)
 	return path, tune, err
 }
 
@@ -77,7 +77,7 @@ func (h *handler) mount(_ context.Context, q *request) (*answer, error) {
 		return h.authTuning(q, own)
 	}
 	if own, ok := strings.CutPrefix(path, authPath); ok { // so Vault's library asks for an auth method
-		if m, ok := q.active.Logins().Get(own); ok {
+		if m, ok := q.active.AuthMethods().Get(own); ok {
 			return shown(h.describeAuth(m))
 		}
 	}
@@ -119,7 +119,7 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 	return done()
 }
 
-func readMount(f fields) (m doors.Mount, err error) {
+func readMount(f fields) (m mount.Entry, err error) {
 	config, err := f.object("config")
 	if err != nil {
 		return m, err
@@ -181,17 +181,17 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 			return nil, err
 		case ok:
 			seen.Secret[m.Path] = h.describeMount(m)
-		case m.Config.ListingVisibility == doors.Unauth:
+		case m.Config.ListingVisibility == mount.Unauth:
 			seen.Secret[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}
-	for _, m := range q.active.Logins().List() {
+	for _, m := range q.active.AuthMethods().List() {
 		switch ok, err := q.active.Tokens().AllowsBelow(ctx, who, authPath+m.Path); {
 		case err != nil:
 			return nil, err
 		case ok:
 			seen.Auth[m.Path] = h.describeAuth(m)
-		case m.Config.ListingVisibility == doors.Unauth:
+		case m.Config.ListingVisibility == mount.Unauth:
 			seen.Auth[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}

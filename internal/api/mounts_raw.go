@@ -17,11 +17,11 @@ var mountRoutes = []route{
 	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, here, (*handler).visibleMounts},
 	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, here, (*handler).preflight},
 
-	{get, "sys/raw/*", noBody, withToken, auth.Read, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawRead)},
-	{listing, "sys/raw", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawList)},
-	{listing, "sys/raw/*", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawDoor, raw((*handler).rawList)},
-	{write, "sys/raw/*", anyBody, withToken, auth.Update, true, envelopeStyle, lifecycle | rawDoor, silent(raw((*handler).rawWrite))},
-	{remove, "sys/raw/*", noBody, withToken, auth.Delete, true, envelopeStyle, lifecycle | rawDoor, silent(raw((*handler).rawDelete))},
+	{get, "sys/raw/*", noBody, withToken, auth.Read, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawRead)},
+	{listing, "sys/raw", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawList)},
+	{listing, "sys/raw/*", noBody, withToken, auth.List, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawList)},
+	{write, "sys/raw/*", anyBody, withToken, auth.Update, true, envelopeStyle, lifecycle | rawEndpoint, silent(raw((*handler).rawWrite))},
+	{remove, "sys/raw/*", noBody, withToken, auth.Delete, true, envelopeStyle, lifecycle | rawEndpoint, silent(raw((*handler).rawDelete))},
 }
 
 // raw has a handler of recovery mode work on the storage of a node that serves.

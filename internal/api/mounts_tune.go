@@ -5,8 +5,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // tuningAnswer is how a mount is set, with the lease times that count.
@@ -23,7 +23,7 @@ type tuningAnswer struct {
 	PassthroughRequestHeaders []string          `json:"passthrough_request_headers,omitempty"`
 }
 
-func describeTuning(m doors.Mount) tuningAnswer {
+func describeTuning(m mount.Entry) tuningAnswer {
 	c := m.Config
 	a := tuningAnswer{
 		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
@@ -40,7 +40,7 @@ func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fiel
 	if err != nil {
 		return nil, err
 	}
-	err = q.active.Mounts().Tune(ctx, path, func(m *doors.Mount) error {
+	err = q.active.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.text("description", &m.Description); err != nil {
 			return err
 		}
@@ -61,7 +61,7 @@ func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fiel
 }
 
 // mountConfig reads the settings of a mount; those that are not given stay as they are.
-func (f fields) mountConfig(c *doors.Config) error {
+func (f fields) mountConfig(c *mount.Config) error {
 	for _, err := range []error{
 		f.lease("default_lease_ttl", &c.DefaultLeaseTTL), f.lease("max_lease_ttl", &c.MaxLeaseTTL),
 		f.flag("force_no_cache", &c.ForceNoCache), f.text("listing_visibility", &c.ListingVisibility),
@@ -152,16 +152,16 @@ func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
 }
 
 // move moves a secrets engine or an auth method; the tokens that the method gave out end, as they are known by its path.
-func (q *request) move(ctx context.Context, from, to string) (doors.Move, error) {
+func (q *request) move(ctx context.Context, from, to string) (mount.Move, error) {
 	fromLogin, isLogin := strings.CutPrefix(from, authPath)
 	toLogin, staysLogin := strings.CutPrefix(to, authPath)
 	if isLogin != staysLogin {
-		return doors.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
+		return mount.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
 	}
 	if !isLogin {
 		return q.active.Mounts().Remount(ctx, from, to)
 	}
-	m, err := q.active.Logins().Remount(ctx, fromLogin, toLogin)
+	m, err := q.active.AuthMethods().Remount(ctx, fromLogin, toLogin)
 	if err != nil {
 		return m, err
 	}
@@ -175,7 +175,7 @@ func (q *request) move(ctx context.Context, from, to string) (doors.Move, error)
 func (h *handler) remountStatus(_ context.Context, q *request) (*answer, error) {
 	m, ok := q.active.Mounts().Moved(q.rest)
 	if !ok {
-		if m, ok = q.active.Logins().Moved(q.rest); ok {
+		if m, ok = q.active.AuthMethods().Moved(q.rest); ok {
 			m.From, m.To = authPath+m.From, authPath+m.To
 		}
 	}

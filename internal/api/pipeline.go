@@ -5,8 +5,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -89,17 +89,17 @@ func (h *handler) find(q *request) error {
 	if err := h.opened(q); err != nil {
 		return err
 	}
-	return h.checkDoor(q)
+	return h.checkEndpoint(q)
 }
 
-// checkDoor answers for paths that this listener does not have, as a server that never had them would.
-func (h *handler) checkDoor(q *request) error {
+// checkEndpoint answers for paths that this listener does not have, as a server that never had them would.
+func (h *handler) checkEndpoint(q *request) error {
 	switch m := q.route.Marks; {
-	case m&rekeyDoor != 0 && h.DisableUnauthRekey && q.target() == recovery.Recovery:
+	case m&rekeyEndpoint != 0 && h.DisableUnauthRekey && q.target() == recovery.Recovery:
 		return errNoPath
-	case m&rawDoor != 0 && !h.RawStorage:
+	case m&rawEndpoint != 0 && !h.RawStorage:
 		q.route = &nothing
-	case m&rekeyDoor != 0 && h.DisableUnauthRekey, m&rootDoor != 0 && h.DisableUnauthRoot:
+	case m&rekeyEndpoint != 0 && h.DisableUnauthRekey, m&rootEndpoint != 0 && h.DisableUnauthRoot:
 		return errUnsupported
 	}
 	return nil
@@ -175,13 +175,13 @@ func (q *request) recognise(ctx context.Context) error {
 }
 
 func (q *request) writesToMount() bool {
-	return (q.route == &mounted || q.route.Access == asMethod) && q.op == doors.Update
+	return (q.route == &mounted || q.route.Access == asMethod) && q.op == mount.Update
 }
 
 // capabilities are those that the operations need.
 var capabilities = [...]auth.Capability{
-	doors.Read: auth.Read, doors.List: auth.List, doors.Create: auth.Create, doors.Update: auth.Update,
-	doors.Patch: auth.Patch, doors.Delete: auth.Delete, doors.Scan: auth.Scan,
+	mount.Read: auth.Read, mount.List: auth.List, mount.Create: auth.Create, mount.Update: auth.Update,
+	mount.Patch: auth.Patch, mount.Delete: auth.Delete, mount.Scan: auth.Scan,
 }
 
 // existence tells, for routes by their path, whether what a write is about is there: where it is not, the write is a create.
@@ -189,10 +189,10 @@ var existence = map[string]func(ctx context.Context, q *request) (bool, error){
 	"auth/token/roles/*": tokenRoleExists,
 }
 
-// need is what the token must be allowed. A write becomes a create where the mount's door says that nothing is there.
+// need is what the token must be allowed. A write becomes a create where the mount's backend says that nothing is there.
 func (q *request) need(ctx context.Context) (auth.Need, error) {
 	need := auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL}
-	if exists := existence[q.route.Path]; exists != nil && q.op == doors.Update {
+	if exists := existence[q.route.Path]; exists != nil && q.op == mount.Update {
 		there, err := exists(ctx, q)
 		if err != nil {
 			return need, err
@@ -205,14 +205,14 @@ func (q *request) need(ctx context.Context) (auth.Need, error) {
 		return need, nil
 	}
 	if q.writesToMount() {
-		if door, _, rest, err := q.locate(); err == nil {
-			if e, ok := door.(doors.Exister); ok {
+		if backend, _, rest, err := q.locate(); err == nil {
+			if e, ok := backend.(mount.ExistenceChecker); ok {
 				exists, err := e.Exists(ctx, rest)
 				if err != nil {
 					return need, err
 				}
 				if !exists {
-					q.op = doors.Create
+					q.op = mount.Create
 				}
 			}
 		}

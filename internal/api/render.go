@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"sync"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // style is how an answer's data is rendered.
@@ -78,7 +78,7 @@ const maxKept = 64 << 10
 // render sends an answer.
 func (h *handler) render(q *request, a *answer) {
 	if a == nil {
-		if q.op == doors.Read || q.op == doors.List || q.op == doors.Scan {
+		if q.op == mount.Read || q.op == mount.List || q.op == mount.Scan {
 			q.sendErrors(http.StatusNotFound)
 			return
 		}

@@ -12,8 +12,8 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/tracing"
 )
@@ -25,7 +25,7 @@ type request struct {
 	limits *Limits
 
 	uuid      string // see id
-	op        doors.Operation
+	op        mount.Operation
 	path      string // without "/v1/"; of a list with a slash at its end
 	rest      string // of the path: what a route's "*" stands for
 	route     *route
@@ -62,7 +62,7 @@ type request struct {
 	bodyRead bool
 	role     *node.Active // the one that answers
 	trace    node.Trace
-	parsed   doors.Operation
+	parsed   mount.Operation
 
 	plainAnswer []string // keys of the answer whose values the audit trail may show
 }
@@ -123,11 +123,11 @@ func (q *request) parse() error {
 		return err
 	}
 	switch q.op {
-	case doors.List, doors.Scan:
+	case mount.List, mount.Scan:
 		if !strings.HasSuffix(q.path, "/") {
 			q.path += "/"
 		}
-	case doors.Update, doors.Patch:
+	case mount.Update, mount.Patch:
 		if strings.HasSuffix(q.path, "/") {
 			return fault.New(fault.Invalid, "cannot write to a path ending in '/'")
 		}
@@ -179,21 +179,21 @@ func (q *request) operation() error {
 		case list && scan:
 			return errBadParam
 		case list:
-			q.op = doors.List
+			q.op = mount.List
 		case scan:
-			q.op = doors.Scan
+			q.op = mount.Scan
 		}
 	case http.MethodHead:
 	case "LIST":
-		q.op = doors.List
+		q.op = mount.List
 	case "SCAN":
-		q.op = doors.Scan
+		q.op = mount.Scan
 	case http.MethodPost, http.MethodPut:
-		q.op = doors.Update
+		q.op = mount.Update
 	case http.MethodPatch:
-		q.op = doors.Patch
+		q.op = mount.Patch
 	case http.MethodDelete:
-		q.op = doors.Delete
+		q.op = mount.Delete
 	case "HELP":
 		q.help = true
 	default:

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // access says whose request a route answers, and when.
@@ -36,14 +36,14 @@ var accessNames = [...]string{"token", "token unless sealed", "token if any", "a
 type marks uint8
 
 const (
-	lifecycle marks = 1 << iota // refused in namespaces; a wrong method gets 405 with no text
-	rekeyDoor                   // not there where the listener has disable_unauthed_rekey_endpoints
-	rootDoor                    // not there where it has disable_unauthed_generate_root_endpoints
-	shares                      // takes shares from anybody: what is refused is counted, see [Refusals]
-	rawDoor                     // there only where the server has raw_storage_endpoint
-	unwraps                     // opens a wrapping token: see [handler.admitUnwrap]
-	own                         // is about the very node that is asked: never forwarded
-	here                        // changes nothing but this node: a standby answers it itself, see [handler.standbyAnswers]
+	lifecycle     marks = 1 << iota // refused in namespaces; a wrong method gets 405 with no text
+	rekeyEndpoint                   // not there where the listener has disable_unauthed_rekey_endpoints
+	rootEndpoint                    // not there where it has disable_unauthed_generate_root_endpoints
+	shares                          // takes shares from anybody: what is refused is counted, see [Refusals]
+	rawEndpoint                     // there only where the server has raw_storage_endpoint
+	unwraps                         // opens a wrapping token: see [handler.admitUnwrap]
+	own                             // is about the very node that is asked: never forwarded
+	here                            // changes nothing but this node: a standby answers it itself, see [handler.standbyAnswers]
 )
 
 var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps", "own", "here"}
@@ -118,16 +118,16 @@ var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/"), rekeyOf("sys/rekey-recove
 })
 
 func rekeyOf(path string) []route {
-	const door = lifecycle | rekeyDoor
+	const backend = lifecycle | rekeyEndpoint
 	return []route{
-		{get, path + "init", noBody, anybody, 0, false, bareStyle, door, (*handler).rekeyStatus},
-		{write, path + "init", initBody, withToken, auth.Update, false, bareStyle, door, (*handler).rekeyStart},
-		{remove, path + "init", smallBody, withToken, auth.Delete, false, bareStyle, door, (*handler).rekeyCancel},
-		{write, path + "update", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).rekeyUpdate},
-		{get, path + "verify", noBody, anybody, 0, false, bareStyle, door, (*handler).verifyStatus},
-		{write, path + "verify", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).verifyUpdate},
-		{remove, path + "verify", smallBody, withToken, auth.Delete, false, bareStyle, door, (*handler).verifyRestart},
-		{write, path + "acknowledge", smallBody, anybody, 0, false, bareStyle, door | shares, (*handler).rekeyAcknowledge},
+		{get, path + "init", noBody, anybody, 0, false, bareStyle, backend, (*handler).rekeyStatus},
+		{write, path + "init", initBody, withToken, auth.Update, false, bareStyle, backend, (*handler).rekeyStart},
+		{remove, path + "init", smallBody, withToken, auth.Delete, false, bareStyle, backend, (*handler).rekeyCancel},
+		{write, path + "update", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyUpdate},
+		{get, path + "verify", noBody, anybody, 0, false, bareStyle, backend, (*handler).verifyStatus},
+		{write, path + "verify", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).verifyUpdate},
+		{remove, path + "verify", smallBody, withToken, auth.Delete, false, bareStyle, backend, (*handler).verifyRestart},
+		{write, path + "acknowledge", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyAcknowledge},
 	}
 }
 
@@ -159,11 +159,11 @@ func rotateOf(path string) []route {
 }
 
 var rootRoutes = []route{
-	{get, "sys/generate-root/attempt", noBody, anybody, 0, false, bareStyle, lifecycle | rootDoor, (*handler).rootStatus},
-	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, auth.Update, false, bareStyle, lifecycle | rootDoor, (*handler).rootStart},
-	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, auth.Delete, false, bareStyle, lifecycle | rootDoor, (*handler).rootCancel},
-	{write, "sys/generate-root/update", smallBody, anybody, 0, false, bareStyle, lifecycle | rootDoor | shares, (*handler).rootUpdate},
-	{write, "sys/generate-root/acknowledge", smallBody, anybody, 0, false, bareStyle, lifecycle | rootDoor | shares, (*handler).rootAcknowledge},
+	{get, "sys/generate-root/attempt", noBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStatus},
+	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, auth.Update, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStart},
+	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, auth.Delete, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootCancel},
+	{write, "sys/generate-root/update", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootUpdate},
+	{write, "sys/generate-root/acknowledge", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootAcknowledge},
 	{get, "sys/generate-root-token/attempt", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rootStatus},
 	{write, "sys/generate-root-token/attempt", keyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootStart},
 	{remove, "sys/generate-root-token/attempt", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
@@ -185,7 +185,7 @@ var custodyRoutes = []route{
 // Routes that are not in the table because their paths are not fixed.
 var (
 	// mounted is for whatever lies behind the table of mounts. The capability follows the operation.
-	mounted = route{Body: anyBody, Access: withToken, Style: envelopeStyle, handle: (*handler).door}
+	mounted = route{Body: anyBody, Access: withToken, Style: envelopeStyle, handle: (*handler).backend}
 	// nothing is for paths below sys/ and auth/ that are not there. A token is asked for first: who has none learns nothing.
 	nothing = route{Access: withToken, Style: envelopeStyle, Marks: here, handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
@@ -266,11 +266,11 @@ func ours(path string) bool {
 // method is the one under which the table has the operation.
 func (q *request) method() string {
 	switch q.op {
-	case doors.Read:
+	case mount.Read:
 		return "GET"
-	case doors.Create, doors.Update:
+	case mount.Create, mount.Update:
 		return "PUT"
-	case doors.Delete:
+	case mount.Delete:
 		return "DELETE"
 	}
 	return strings.ToUpper(q.op.String())

@@ -8,9 +8,9 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/tracing"
 )
 
@@ -32,23 +32,23 @@ type Shared struct {
 	quotas    limiters
 	lockouts  lockouts
 
-	requests [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
-	times    [len(operations)]*metrics.Timer
-	handled  *metrics.Timer
-	logins   *metrics.Timer
-	checked  *metrics.Timer // tokens that may come in
-	fetched  *metrics.Timer // who they are and what they may do
-	refused  *metrics.Counter
-	routes   sync.Map // routeKey to *metrics.Timer: one for each mount and operation
+	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
+	times       [len(operations)]*metrics.Timer
+	handled     *metrics.Timer
+	authMethods *metrics.Timer
+	checked     *metrics.Timer // tokens that may come in
+	fetched     *metrics.Timer // who they are and what they may do
+	refused     *metrics.Counter
+	routes      sync.Map // routeKey to *metrics.Timer: one for each mount and operation
 
 	mu     sync.Mutex
 	flight request // the ring of requests in flight hangs here
 	flying int
 }
 
-var operations = [...]doors.Operation{
-	doors.Read: doors.Read, doors.List: doors.List, doors.Create: doors.Create, doors.Update: doors.Update,
-	doors.Patch: doors.Patch, doors.Delete: doors.Delete, doors.Scan: doors.Scan,
+var operations = [...]mount.Operation{
+	mount.Read: mount.Read, mount.List: mount.List, mount.Create: mount.Create, mount.Update: mount.Update,
+	mount.Patch: mount.Patch, mount.Delete: mount.Delete, mount.Scan: mount.Scan,
 }
 
 // NewShared makes what the listeners share. r is where requests are counted; nil makes a registry of its own.
@@ -71,7 +71,7 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 		}
 		s.times[op] = r.Timer("sealgate.request.milliseconds", "operation", op.String())
 	}
-	s.handled, s.logins = r.Timer("core.handle_request"), r.Timer("core.handle_login_request")
+	s.handled, s.authMethods = r.Timer("core.handle_request"), r.Timer("core.handle_login_request")
 	s.checked, s.fetched = r.Timer("core.check_token"), r.Timer("core.fetch_acl_and_token")
 	s.refused = r.Counter("quota.rate_limit.violation")
 	r.Sampled(func(sample *metrics.Sample) {
@@ -110,7 +110,7 @@ func (s *Shared) finish(q *request) {
 	}
 	if q.active != nil {
 		if s.handled.Observe(took); strings.HasSuffix(q.path, "/login") {
-			s.logins.Observe(took)
+			s.authMethods.Observe(took)
 		}
 		if mount := q.mountOf(); mount != "" {
 			s.ofMount(q.op, mount).Observe(took)
@@ -134,12 +134,12 @@ func (s *Shared) logRequest(q *request, took time.Duration) {
 }
 
 type routeKey struct {
-	op    doors.Operation
+	op    mount.Operation
 	mount string
 }
 
 // ofMount is the timer that Vault calls route.<operation>.<mount>-.
-func (s *Shared) ofMount(op doors.Operation, mount string) *metrics.Timer {
+func (s *Shared) ofMount(op mount.Operation, mount string) *metrics.Timer {
 	key := routeKey{op, mount}
 	if t, ok := s.routes.Load(key); ok {
 		return t.(*metrics.Timer)

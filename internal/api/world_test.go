@@ -26,8 +26,9 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
-	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
+	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
@@ -166,8 +167,8 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 		t.Fatal(err)
 	}
 	w.node, err = node.New(node.Config{
-		Store: w.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": kv.Cubbyhole}, Now: now, Logins: loginsOf(now),
-		Mounts: []doors.Mount{doors.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
+		Store: w.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New}, Now: now, AuthMethods: authMethodsOf(now),
+		Mounts: []mount.Entry{mount.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
@@ -39,7 +39,7 @@ func (q *request) readWrapTTL() error {
 	if text == "" || q.route.Style == bareStyle {
 		return nil
 	}
-	ttl, err := doors.ParseDuration(text)
+	ttl, err := mount.ParseDuration(text)
 	if err != nil || ttl < 0 {
 		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
 	}

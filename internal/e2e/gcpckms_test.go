@@ -32,9 +32,9 @@ const (
 // gcp is a server on a key of the stand-in of Google Cloud KMS, which keeps its keys in a file.
 type gcp struct {
 	*rig
-	kms     *gcpkms.Service
-	door    *gcpkms.Server
-	account string // its credentials file
+	kms      *gcpkms.Service
+	emulator *gcpkms.Server
+	account  string // its credentials file
 }
 
 func newGCP(t *testing.T) *gcp {
@@ -50,10 +50,10 @@ func newGCP(t *testing.T) *gcp {
 	g.kms, err = gcpkms.New(gcpkms.Options{State: filepath.Join(dir, "kms.json")})
 	mustGCP(t, err)
 	mustGCP(t, g.kms.Act("create-hsm", gcpKey))
-	g.door, err = gcpkms.Start(g.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
+	g.emulator, err = gcpkms.Start(g.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
 	mustGCP(t, err)
-	t.Cleanup(func() { mustGCP(t, g.door.Close()) })
-	g.rig = newRig(t, dir, fmt.Sprintf(gcpSeal, g.door.Endpoint(), ca, g.account))
+	t.Cleanup(func() { mustGCP(t, g.emulator.Close()) })
+	g.rig = newRig(t, dir, fmt.Sprintf(gcpSeal, g.emulator.Endpoint(), ca, g.account))
 	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter", "cloudkms.viewer")
 	return g
 }
@@ -76,7 +76,7 @@ func (g *gcp) newCredentials(roles ...string) {
 		mustGCP(g.t, err)
 		grants = append(grants, grant)
 	}
-	data, err := gcpkms.Credentials("sealgate", key, g.door.TokenURL())
+	data, err := gcpkms.Credentials("sealgate", key, g.emulator.TokenURL())
 	mustGCP(g.t, err)
 	var file struct {
 		Key string `json:"private_key"`
@@ -173,7 +173,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.mustStart()
 	shares := g.mustInit()
 	l := g.startTraffic(2)
-	g.door.Away()
+	g.emulator.Away()
 	nonce := g.startRekey(3, 2)
 	for i, share := range shares[:3] {
 		reply := g.give("sys/rekey-recovery-key/update", share, nonce)
@@ -185,15 +185,15 @@ func TestGCPKMSAway(t *testing.T) {
 	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "unreachable", "nothing was changed")
 	g.must(204, "PUT", "sys/rotate", nil) // the barrier's key needs no KMS
 	l.goesOn(100)
-	mustGCP(t, g.door.Back())
+	mustGCP(t, g.emulator.Back())
 	g.must(204, "PUT", "sys/rotate/root", nil)
 	l.stop(t)
 	g.mustPut("b", "2")
 
-	g.door.Away()
+	g.emulator.Away()
 	g.restart()
 	g.sealedAs("unreachable")
-	mustGCP(t, g.door.Back())
+	mustGCP(t, g.emulator.Back())
 	g.until(gcpWaits, "unsealed by itself, the KMS back", unsealed)
 	g.mustGet("b", "2")
 

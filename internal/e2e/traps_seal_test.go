@@ -93,14 +93,14 @@ func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 func TestTrap34SealsAndMlock(t *testing.T) {
 	t.Parallel()
 	r := newStaticRig(t)
-	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-door\" {\n  priority = \"1\"\n", 1)) + "disable_mlock = false\n"
+	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-box\" {\n  priority = \"1\"\n", 1)) + "disable_mlock = false\n"
 	if err := r.WriteConfig(config); err != nil {
 		t.Fatal(err)
 	}
 	r.mustStart()
 	r.logs("disable_mlock", "memory is not locked")
 	r.mustInit()
-	if st := r.status(); len(st.Seals) != 1 || st.Seals[0].Name != "vault-door" {
+	if st := r.status(); len(st.Seals) != 1 || st.Seals[0].Name != "vault-box" {
 		t.Errorf("seals: %+v", st.Seals)
 	}
 	r.mustStop()

@@ -204,7 +204,7 @@ func TestTokenEndpoint(t *testing.T) {
 	}
 }
 
-// TestAdministration: the door of faults and actions, and who is let in.
+// TestAdministration: the backend of faults and actions, and who is let in.
 func TestAdministration(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, Options{})

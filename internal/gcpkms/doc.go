@@ -14,7 +14,7 @@
 // A caller is a service account: it presents a JWT that it signed itself, or an access token that the OAuth2 endpoint gave it for such a JWT, or
 // an opaque token that was registered for it. [Credentials] is the JSON file that Google's libraries read.
 //
-// # Doors
+// # Backends
 //
 // gRPC is one listener. The other is HTTPS:
 //

@@ -26,7 +26,7 @@ type Listen struct {
 	// TokenURL is how clients name the OAuth2 endpoint; "" is the HTTP listener's address.
 	TokenURL string
 	Cert     tls.Certificate
-	Admin    string // the administrator's token; "" closes that door
+	Admin    string // the administrator's token; "" closes that backend
 }
 
 // Server is a service behind its listeners.

@@ -57,8 +57,9 @@ var levels = map[string]int{
 	"seals":                 40,
 	"internal/auth":         40,
 	"internal/audit":        40,
-	"internal/auth/method":  46, // auth methods are doors
-	"internal/doors":        45, // a door is handed the identity that auth established
+	"internal/auth/method":  46, // auth methods are mount backends
+	"internal/mount":        45, // a backend is handed the identity that auth established
+	"internal/engine":       46,
 	"recovery":              30, // pure; the set of seals splits keys with it
 	"internal/storage":      20,
 	"internal/gcpkms":       20, // a stand-in for tests; never linked into the program
@@ -133,7 +134,7 @@ var only = map[string][]string{
 	"github.com/aliyun/alibaba-cloud-sdk-go":           {"seals/alicloudkms"},
 	"github.com/sealgate/sealgate/seals/azurekeyvault": {"cmd"},
 	"github.com/Azure/azure-sdk-for-go":                {"seals/azurekeyvault"},
-	"github.com/sealgate/sealgate/internal/doors/kv":   {"cmd"},
+	"github.com/sealgate/sealgate/internal/engine/kv":  {"cmd"},
 	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt"},
 }
 

@@ -10,7 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -53,15 +53,15 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err != nil {
 		return nil, err
 	}
-	mounts, err := doors.Open(ctx, b, doors.Options{Factories: n.cfg.Doors, Rand: n.cfg.Rand, Log: n.log})
+	mounts, err := mount.Open(ctx, b, mount.Options{Factories: n.cfg.Engines, Rand: n.cfg.Rand, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.ForgetToken, Metrics: n.cfg.Metrics})
+	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.RemoveTokenData, Metrics: n.cfg.Metrics})
 	if err != nil {
 		return nil, err
 	}
-	logins, err := n.openLogins(ctx, b, tokens)
+	authMethods, err := n.openAuthMethods(ctx, b, tokens)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +75,9 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		}
 	}
 	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
-	a := &Active{barrier: b, tokens: tokens, mounts: mounts, logins: logins, stop: func() {}}
+	a := &Active{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
 	if !standby {
-		a.stop = start(mounts.Run, logins.Run, tokens.Run)
+		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
 	}
 	return a, nil
 }

@@ -11,8 +11,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth"
-	"github.com/sealgate/sealgate/internal/doors"
-	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
@@ -53,7 +53,7 @@ func (e *estate) addOn(store storage.Store, people bool) *Node {
 	}
 	name := fmt.Sprintf("n%d", len(e.nodes))
 	n, err := New(Config{
-		Store: store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: e.clock,
+		Store: store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: e.clock,
 		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
 		Cluster: &Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
 		Timing: Timing{
@@ -278,7 +278,7 @@ func TestFollow(t *testing.T) {
 			t.Fatal("a revoked token counts")
 		}
 	}
-	if err := a.mounts.Mount(ctx, doors.Mount{Path: "team/", Type: "kv"}); err != nil {
+	if err := a.mounts.Mount(ctx, mount.Entry{Path: "team/", Type: "kv"}); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := current().mounts.Get("team/"); !ok {

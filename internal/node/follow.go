@@ -254,8 +254,8 @@ func (f *follower) dropCore(ctx context.Context, key string) error {
 	switch {
 	case a.mounts.Holds(key):
 		return a.mounts.Reload(ctx)
-	case a.logins.Holds(key):
-		return a.logins.Reload(ctx)
+	case a.authMethods.Holds(key):
+		return a.authMethods.Reload(ctx)
 	case f.n.cfg.Trail != nil && f.n.cfg.Trail.Holds(key):
 		return f.n.cfg.Trail.Follow(ctx, a.barrier)
 	case strings.HasPrefix(key, "core/config/"), strings.HasPrefix(key, "core/quotas/"):

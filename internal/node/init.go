@@ -11,9 +11,9 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
@@ -163,11 +163,11 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	if g.token, err = n.handOver(tokens.RootToken, g.tokenTo); err != nil {
 		return err
 	}
-	mounts, err := doors.Format(n.cfg.Rand, n.cfg.Mounts...)
+	mounts, err := mount.Format(n.cfg.Rand, n.cfg.Mounts...)
 	if err != nil {
 		return err
 	}
-	logins, err := doors.FormatLogins(n.cfg.Rand)
+	authMethods, err := mount.FormatAuth(n.cfg.Rand)
 	if err != nil {
 		return err
 	}
@@ -184,7 +184,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	}
 	tx.Put(signer.Key, signer.Value)
 	tx.Put(pathCluster, clusterRecord{Name: name, Created: n.cfg.Now()}.marshal())
-	for _, op := range slices.Concat(tokens.Ops, mounts, logins) {
+	for _, op := range slices.Concat(tokens.Ops, mounts, authMethods) {
 		tx.Put(op.Key, op.Value)
 	}
 	if g.custody != nil {

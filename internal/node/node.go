@@ -10,7 +10,7 @@
 // sealed, is told with class and remedy, and is tried again; that initialising, rekeying and rotating are one storage
 // commit each, so that a crash leaves the state before or the state after; and that what is in memory follows what is on disk.
 //
-// It knows no provider and no protocol: the seals come in as a [seals.Set], what is behind a mount as a [doors.Factory].
+// It knows no provider and no protocol: the seals come in as a [seals.Set], what is behind a mount as a [mount.Factory].
 package node
 
 import (
@@ -26,9 +26,9 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth"
 	"github.com/sealgate/sealgate/internal/barrier"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
@@ -56,9 +56,9 @@ type Config struct {
 	StorageType string // as clients are told: "bbolt", "inmem", ...
 	Seals       *seals.Set
 	ClusterName string                   // "" = made at initialisation
-	Doors       map[string]doors.Factory // secrets engines, by type
-	Logins      map[string]doors.Factory // auth methods, by type
-	Mounts      []doors.Mount            // made at initialisation beside those that are always there; development servers have some
+	Engines     map[string]mount.Factory // secrets engines, by type
+	AuthMethods map[string]mount.Factory // auth methods, by type
+	Mounts      []mount.Entry            // made at initialisation beside those that are always there; development servers have some
 	RootToken   string                   // of a development server; "" = random
 
 	Trail   *audit.Trail      // nil: nothing is audited
@@ -192,11 +192,11 @@ func New(cfg Config) (*Node, error) {
 // Active is what requests need while the node is unsealed. A request that holds one while
 // the node seals gets barrier.ErrSealed from it.
 type Active struct {
-	barrier *barrier.Barrier
-	tokens  *auth.Store
-	mounts  *doors.Table
-	logins  *doors.Table
-	stop    func() // ends what runs for it, and waits
+	barrier     *barrier.Barrier
+	tokens      *auth.Store
+	mounts      *mount.Table
+	authMethods *mount.Table
+	stop        func() // ends what runs for it, and waits
 
 	// Of a cluster, as the rest of this struct of one role: a leader's has an office, a standby's a follower.
 	office   storage.Leadership
@@ -215,7 +215,7 @@ func (a *Active) Raw() *Raw { return &Raw{a.barrier} }
 func (a *Active) Tokens() *auth.Store { return a.tokens }
 
 // Mounts is the table of what lies behind which path.
-func (a *Active) Mounts() *doors.Table { return a.mounts }
+func (a *Active) Mounts() *mount.Table { return a.mounts }
 
 // errSealed has the words that command-line clients look for.
 var errSealed = fault.New(fault.Sealed, "Vault is sealed")

@@ -11,8 +11,8 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
 
-	"github.com/sealgate/sealgate/internal/doors"
-	"github.com/sealgate/sealgate/internal/doors/kv"
+	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/seals"
@@ -124,7 +124,7 @@ func (h *house) start(set *seals.Set) (n *Node, stop func()) {
 func (h *house) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
 	h.t.Helper()
 	n, err := New(Config{
-		Store: h.store, StorageType: "inmem", Seals: set, Doors: map[string]doors.Factory{"kv": kv.New}, Now: h.clock,
+		Store: h.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
 		Log:    log,
 		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond},
 	})

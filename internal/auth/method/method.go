@@ -1,5 +1,5 @@
 // Package method is what auth methods have in common: the fields of their requests, the parameters of the tokens that they give out,
-// and the records they keep. Each method is a package below this one, and a [doors.Door] in the table of auth methods.
+// and the records they keep. Each method is a package below this one, and a [mount.Backend] in the table of auth methods.
 //
 // It guarantees that a record that was read is one that was written, or an error; that a field is converted as leniently as Vault's, and
 // that no error shows a value, which may be a secret; and that whoever cannot be placed in a network is outside of it.

@@ -9,8 +9,8 @@ import (
 	"io"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -46,7 +46,7 @@ func Unmarshal(record []byte, into any) error {
 }
 
 // Load reads the record at a key; nil where there is none.
-func Load[T any](ctx context.Context, store doors.Storage, key string) (*T, error) {
+func Load[T any](ctx context.Context, store mount.Storage, key string) (*T, error) {
 	record, err := store.Get(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, nil
@@ -62,7 +62,7 @@ func Load[T any](ctx context.Context, store doors.Storage, key string) (*T, erro
 }
 
 // Save writes a record.
-func Save(ctx context.Context, store doors.Storage, key string, v any) error {
+func Save(ctx context.Context, store mount.Storage, key string, v any) error {
 	op, err := Put(key, v)
 	if err != nil {
 		return err
@@ -77,12 +77,12 @@ func Put(key string, v any) (storage.Op, error) {
 }
 
 // Remove deletes a record.
-func Remove(ctx context.Context, store doors.Storage, key string) error {
+func Remove(ctx context.Context, store mount.Storage, key string) error {
 	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key)}})
 }
 
 // Keys answers a list of the names below a prefix; nil where there is none.
-func Keys(ctx context.Context, store doors.Storage, prefix string) (*doors.Response, error) {
+func Keys(ctx context.Context, store mount.Storage, prefix string) (*mount.Response, error) {
 	names, err := store.List(ctx, prefix, "", 0)
 	if err != nil || len(names) == 0 {
 		return nil, err
@@ -90,8 +90,8 @@ func Keys(ctx context.Context, store doors.Storage, prefix string) (*doors.Respo
 	for i := range names {
 		names[i] = strings.TrimSuffix(names[i], "/")
 	}
-	return &doors.Response{Data: map[string]any{"keys": names}}, nil
+	return &mount.Response{Data: map[string]any{"keys": names}}, nil
 }
 
 // IsWrite reports whether an operation is a create or an update.
-func IsWrite(o doors.Operation) bool { return o == doors.Create || o == doors.Update }
+func IsWrite(o mount.Operation) bool { return o == mount.Create || o == mount.Update }

@@ -4,7 +4,7 @@ import (
 	"slices"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // TokenParams are the parameters of tokens that every method's roles have. Durations are seconds; 0 means that nothing is said.
@@ -115,9 +115,9 @@ func NotNil(list []string) []string {
 }
 
 // Login begins the answer to a login.
-func (p *TokenParams) Login(name string, meta map[string]string) *doors.Response {
+func (p *TokenParams) Login(name string, meta map[string]string) *mount.Response {
 	s := func(n int64) time.Duration { return time.Duration(n) * time.Second }
-	return &doors.Response{Login: &doors.Login{
+	return &mount.Response{Login: &mount.Login{
 		DisplayName: name, Meta: meta, Policies: p.Policies, NoDefault: p.NoDefault, TTL: s(p.TTL), MaxTTL: s(p.MaxTTL),
 		ExplicitMax: s(p.ExplicitMax), Period: s(p.Period), Uses: p.NumUses, Type: p.Type, Networks: p.BoundCIDRs,
 	}}

@@ -25,7 +25,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -44,21 +44,21 @@ const (
 	saltSize    = 32
 )
 
-// New is the [doors.Factory] of the type "approle".
-func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+// New is the [mount.Factory] of the type "approle".
+func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [doors.Factory] of the type "approle" with a clock and randomness of one's own.
-func Factory(o method.Options) doors.Factory {
+// Factory returns the [mount.Factory] of the type "approle" with a clock and randomness of one's own.
+func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
-	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
-		return &door{store: store, now: o.Now, rnd: o.Rand}, nil
+	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
+		return &backend{store: store, now: o.Now, rnd: o.Rand}, nil
 	}
 }
 
-type door struct {
-	store doors.Storage
+type backend struct {
+	store mount.Storage
 	now   func() time.Time
 	rnd   io.Reader
 
@@ -69,18 +69,18 @@ type door struct {
 	locks [64]sync.Mutex
 }
 
-// Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+// Open implements [mount.UnauthenticatedPaths].
+func (d *backend) Open(_ mount.Operation, path string) bool { return path == "login" }
 
-// Alias implements [doors.Aliaser]: the role identifier.
-func (d *door) Alias(_ context.Context, r *doors.Request) (string, error) {
+// Alias implements [mount.AliasLookup]: the role identifier.
+func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	var id string
 	err := method.Fields(r.Data).Text("role_id", &id)
 	return id, err
 }
 
-// Exists implements [doors.Exister].
-func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+// Exists implements [mount.ExistenceChecker].
+func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "role/")
 	if !ok || strings.Contains(name, "/") {
 		return true, nil
@@ -89,8 +89,8 @@ func (d *door) Exists(ctx context.Context, path string) (bool, error) {
 	return x != nil, err
 }
 
-// Handle implements [doors.Door].
-func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+// Handle implements [mount.Backend].
+func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
 	switch {
 	case r.Path == "login":
@@ -101,7 +101,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 		}
 		return d.tidy(ctx)
 	case first == "role" && rest == "":
-		if r.Operation != doors.List {
+		if r.Operation != mount.List {
 			return nil, method.ErrUnsupported
 		}
 		return method.Keys(ctx, d.store, rolePrefix)
@@ -111,13 +111,13 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 	return nil, method.ErrNoPath
 }
 
-func (d *door) lock(name string) *sync.Mutex {
+func (d *backend) lock(name string) *sync.Mutex {
 	sum := sha256.Sum256([]byte(name))
 	return &d.locks[int(sum[0])%len(d.locks)]
 }
 
 // hash gives the name under which something secret is stored.
-func (d *door) hash(ctx context.Context, purpose, text string) (string, error) {
+func (d *backend) hash(ctx context.Context, purpose, text string) (string, error) {
 	salt, err := d.salted(ctx)
 	if err != nil {
 		return "", err
@@ -128,7 +128,7 @@ func (d *door) hash(ctx context.Context, purpose, text string) (string, error) {
 }
 
 // salted reads the salt, or makes it when it is first needed.
-func (d *door) salted(ctx context.Context) ([]byte, error) {
+func (d *backend) salted(ctx context.Context) ([]byte, error) {
 	d.salting.Lock()
 	defer d.salting.Unlock()
 	if d.salt != nil {

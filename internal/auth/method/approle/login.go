@@ -6,11 +6,11 @@ import (
 	"net/netip"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
-var errLogin = fault.Wrap(doors.ErrCredentials, fault.Invalid, "invalid role or secret ID")
+var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, "invalid role or secret ID")
 
 // subset reports whether every network lies within one of the others; where there are none, all do.
 func subset(inner, outer []string) bool {
@@ -32,7 +32,7 @@ func subset(inner, outer []string) bool {
 }
 
 // login takes a role identifier and, where the role asks for one, a secret identifier.
-func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
 	}
@@ -69,7 +69,7 @@ func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, er
 }
 
 // admit checks what the role asks for. The caller holds its lock.
-func (d *door) admit(ctx context.Context, r *doors.Request, name string, x *role, secretID string) (*doors.Response, error) {
+func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *role, secretID string) (*mount.Response, error) {
 	meta := map[string]string{"role_name": name}
 	networks := x.BoundCIDRs
 	if x.BindSecretID {
@@ -106,7 +106,7 @@ func errOutside(remote string) error {
 }
 
 // spend takes one use of a secret identifier, in a commit before anything comes of it.
-func (d *door) spend(ctx context.Context, r *doors.Request, x *role, id string) (*secret, error) {
+func (d *backend) spend(ctx context.Context, r *mount.Request, x *role, id string) (*secret, error) {
 	if len(id) > maxSecretID {
 		return nil, errLogin
 	}

@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -85,7 +85,7 @@ func (x *role) check(local bool) error {
 }
 
 // role answers "role/<name>" and what is below it.
-func (d *door) role(ctx context.Context, r *doors.Request, rest string) (*doors.Response, error) {
+func (d *backend) role(ctx context.Context, r *mount.Request, rest string) (*mount.Response, error) {
 	name, part, _ := strings.Cut(rest, "/")
 	name, err := method.Name("role name", name)
 	if err != nil {
@@ -99,16 +99,16 @@ func (d *door) role(ctx context.Context, r *doors.Request, rest string) (*doors.
 		return nil, err
 	}
 	switch {
-	case part == "" && r.Operation == doors.Delete:
+	case part == "" && r.Operation == mount.Delete:
 		return nil, d.deleteRole(ctx, name, x)
 	case part == "" && method.IsWrite(r.Operation):
 		return nil, d.writeRole(ctx, name, x, r.Data)
-	case x == nil && r.Operation == doors.Read:
+	case x == nil && r.Operation == mount.Read:
 		return nil, nil
 	case x == nil && part != "":
 		return nil, method.Invalid("role %q does not exist", name)
-	case part == "" && r.Operation == doors.Read:
-		return &doors.Response{Data: x.show()}, nil
+	case part == "" && r.Operation == mount.Read:
+		return &mount.Response{Data: x.show()}, nil
 	case part == "":
 		return nil, method.ErrUnsupported
 	case part == "role-id":
@@ -119,7 +119,7 @@ func (d *door) role(ctx context.Context, r *doors.Request, rest string) (*doors.
 	return d.secrets(ctx, r, name, x, part)
 }
 
-func (d *door) writeRole(ctx context.Context, name string, old *role, f method.Fields) error {
+func (d *backend) writeRole(ctx context.Context, name string, old *role, f method.Fields) error {
 	x := &role{BindSecretID: true}
 	if old != nil {
 		*x = *old
@@ -139,7 +139,7 @@ func (d *door) writeRole(ctx context.Context, name string, old *role, f method.F
 }
 
 // saveRole writes a role and, where its identifier is a new one, the way to it.
-func (d *door) saveRole(ctx context.Context, name string, old, x *role) error {
+func (d *backend) saveRole(ctx context.Context, name string, old, x *role) error {
 	op, err := method.Put(rolePrefix+name, x)
 	if err != nil {
 		return err
@@ -175,7 +175,7 @@ func (d *door) saveRole(ctx context.Context, name string, old, x *role) error {
 }
 
 // deleteRole decides in one commit; what is left of its secrets is removed then, now or by Keep.
-func (d *door) deleteRole(ctx context.Context, name string, x *role) error {
+func (d *backend) deleteRole(ctx context.Context, name string, x *role) error {
 	if x == nil {
 		return nil
 	}
@@ -194,8 +194,8 @@ func (d *door) deleteRole(ctx context.Context, name string, x *role) error {
 	return d.bury(ctx, x.UUID)
 }
 
-// Keep implements [doors.Keeper]: it removes what a crash has left of roles that were deleted.
-func (d *door) Keep(ctx context.Context) error {
+// Maintain implements [mount.Maintainer]: it removes what a crash has left of roles that were deleted.
+func (d *backend) Maintain(ctx context.Context) error {
 	uuids, err := d.store.List(ctx, gonePrefix, "", 0)
 	if err != nil {
 		return err
@@ -209,9 +209,9 @@ func (d *door) Keep(ctx context.Context) error {
 }
 
 // bury removes the secrets of a role that is no more.
-func (d *door) bury(ctx context.Context, uuid string) error {
+func (d *backend) bury(ctx context.Context, uuid string) error {
 	for {
-		names, err := d.store.List(ctx, secretPrefix+uuid+"/", "", doors.MaxOps/2)
+		names, err := d.store.List(ctx, secretPrefix+uuid+"/", "", mount.MaxOps/2)
 		if err != nil {
 			return err
 		}
@@ -237,9 +237,9 @@ func (d *door) bury(ctx context.Context, uuid string) error {
 }
 
 // roleID shows or sets the identifier of a role.
-func (d *door) roleID(ctx context.Context, r *doors.Request, name string, old *role) (*doors.Response, error) {
-	if r.Operation == doors.Read {
-		return &doors.Response{Data: map[string]any{"role_id": old.RoleID}}, nil
+func (d *backend) roleID(ctx context.Context, r *mount.Request, name string, old *role) (*mount.Response, error) {
+	if r.Operation == mount.Read {
+		return &mount.Response{Data: map[string]any{"role_id": old.RoleID}}, nil
 	}
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
@@ -259,12 +259,12 @@ func (d *door) roleID(ctx context.Context, r *doors.Request, name string, old *r
 }
 
 // field shows, sets or resets one field of a role.
-func (d *door) field(ctx context.Context, r *doors.Request, name string, old *role, field string) (*doors.Response, error) {
+func (d *backend) field(ctx context.Context, r *mount.Request, name string, old *role, field string) (*mount.Response, error) {
 	given := method.Fields{}
 	switch {
-	case r.Operation == doors.Read:
-		return &doors.Response{Data: map[string]any{field: old.show()[field]}}, nil
-	case r.Operation == doors.Delete:
+	case r.Operation == mount.Read:
+		return &mount.Response{Data: map[string]any{field: old.show()[field]}}, nil
+	case r.Operation == mount.Delete:
 		given[field] = initial(field)
 	case method.IsWrite(r.Operation):
 		for alias, to := range aliases {

@@ -9,8 +9,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -53,10 +53,10 @@ func (s *secret) show() map[string]any {
 }
 
 // secrets answers what is below a role and about its secret identifiers. The caller holds the role's lock.
-func (d *door) secrets(ctx context.Context, r *doors.Request, name string, x *role, part string) (*doors.Response, error) {
+func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x *role, part string) (*mount.Response, error) {
 	writes := method.IsWrite(r.Operation)
 	switch {
-	case part == "secret-id" && r.Operation == doors.List:
+	case part == "secret-id" && r.Operation == mount.List:
 		return d.accessors(ctx, x)
 	case part == "secret-id" && writes:
 		id, err := method.UUID(d.rnd)
@@ -71,8 +71,8 @@ func (d *door) secrets(ctx context.Context, r *doors.Request, name string, x *ro
 		}
 		return d.addSecret(ctx, x, id, r.Data)
 	case part == "secret-id/lookup" && writes, part == "secret-id-accessor/lookup" && writes,
-		part == "secret-id/destroy" && (writes || r.Operation == doors.Delete),
-		part == "secret-id-accessor/destroy" && (writes || r.Operation == doors.Delete):
+		part == "secret-id/destroy" && (writes || r.Operation == mount.Delete),
+		part == "secret-id-accessor/destroy" && (writes || r.Operation == mount.Delete):
 		return d.oneSecret(ctx, r, x, part)
 	}
 	if known := []string{"secret-id", "custom-secret-id", "secret-id/lookup", "secret-id/destroy", "secret-id-accessor/lookup",
@@ -83,7 +83,7 @@ func (d *door) secrets(ctx context.Context, r *doors.Request, name string, x *ro
 }
 
 // accessors lists those of the secrets that live.
-func (d *door) accessors(ctx context.Context, x *role) (*doors.Response, error) {
+func (d *backend) accessors(ctx context.Context, x *role) (*mount.Response, error) {
 	prefix := secretPrefix + x.UUID + "/"
 	names, err := d.store.List(ctx, prefix, "", 0)
 	if err != nil {
@@ -103,7 +103,7 @@ func (d *door) accessors(ctx context.Context, x *role) (*doors.Response, error) 
 		return nil, nil
 	}
 	slices.Sort(keys)
-	return &doors.Response{Data: map[string]any{"keys": keys}}, nil
+	return &mount.Response{Data: map[string]any{"keys": keys}}, nil
 }
 
 const (
@@ -112,7 +112,7 @@ const (
 )
 
 // newSecret takes what a request for a secret identifier gives, within what the role allows.
-func (d *door) newSecret(x *role, f method.Fields) (*secret, error) {
+func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 	s := &secret{Uses: x.SecretUses, TTL: x.SecretTTL, Created: d.now()}
 	err := method.Each(
 		f.Number("num_uses", &s.Uses), f.Seconds("ttl", &s.TTL), f.Texts("metadata", &s.Meta), f.List("cidr_list", &s.CIDRs),
@@ -153,7 +153,7 @@ func (d *door) newSecret(x *role, f method.Fields) (*secret, error) {
 }
 
 // addSecret stores a secret identifier. This answer is the only place where it is seen.
-func (d *door) addSecret(ctx context.Context, x *role, id string, f method.Fields) (*doors.Response, error) {
+func (d *backend) addSecret(ctx context.Context, x *role, id string, f method.Fields) (*mount.Response, error) {
 	if id == "" || len(id) > maxSecretID {
 		return nil, method.Invalid("secret_id must have 1 to %d bytes", maxSecretID)
 	}
@@ -186,17 +186,17 @@ func (d *door) addSecret(ctx context.Context, x *role, id string, f method.Field
 		}
 		return nil, err
 	}
-	return &doors.Response{Data: map[string]any{
+	return &mount.Response{Data: map[string]any{
 		"secret_id": id, "secret_id_accessor": s.Accessor, "secret_id_num_uses": s.Uses, "secret_id_ttl": s.TTL,
 	}}, nil
 }
 
-func (d *door) secretHash(ctx context.Context, x *role, id string) (string, error) {
+func (d *backend) secretHash(ctx context.Context, x *role, id string) (string, error) {
 	return d.hash(ctx, "secret\x00"+x.UUID, id)
 }
 
 // oneSecret shows or destroys a secret identifier, which is given itself or by its accessor.
-func (d *door) oneSecret(ctx context.Context, r *doors.Request, x *role, part string) (*doors.Response, error) {
+func (d *backend) oneSecret(ctx context.Context, r *mount.Request, x *role, part string) (*mount.Response, error) {
 	var id, accessor, key string
 	f := method.Fields{}
 	maps.Copy(f, r.Data)
@@ -233,16 +233,16 @@ func (d *door) oneSecret(ctx context.Context, r *doors.Request, x *role, part st
 		if what == "secret-id-accessor" {
 			return nil, errAccessor
 		}
-		return &doors.Response{Status: 204}, nil // as Vault does
+		return &mount.Response{Status: 204}, nil // as Vault does
 	case doing == "lookup":
-		return &doors.Response{Data: s.show()}, nil
+		return &mount.Response{Data: s.show()}, nil
 	}
 	return nil, d.removeSecret(ctx, key, s)
 }
 
 var errAccessor = fault.New(fault.NotFound, "failed to find accessor entry for this secret_id_accessor")
 
-func (d *door) byAccessor(ctx context.Context, x *role, accessor string) (string, error) {
+func (d *backend) byAccessor(ctx context.Context, x *role, accessor string) (string, error) {
 	hash, err := d.hash(ctx, "accessor", accessor)
 	if err != nil {
 		return "", err
@@ -257,12 +257,12 @@ func (d *door) byAccessor(ctx context.Context, x *role, accessor string) (string
 	return p.Hash, nil
 }
 
-func (d *door) removeSecret(ctx context.Context, key string, s *secret) error {
+func (d *backend) removeSecret(ctx context.Context, key string, s *secret) error {
 	return d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key), storage.Delete(accessorPrefix + s.AccessorHash)}})
 }
 
 // tidy removes the secret identifiers that have expired, and accessors that lead nowhere.
-func (d *door) tidy(ctx context.Context) (*doors.Response, error) {
+func (d *backend) tidy(ctx context.Context) (*mount.Response, error) {
 	names, err := d.store.List(ctx, rolePrefix, "", 0)
 	if err != nil {
 		return nil, err
@@ -272,10 +272,10 @@ func (d *door) tidy(ctx context.Context) (*doors.Response, error) {
 			return nil, fmt.Errorf("approle: tidying: %w", err)
 		}
 	}
-	return &doors.Response{Status: 202, Warnings: []string{"Tidy operation done: expired secret IDs are removed."}}, nil
+	return &mount.Response{Status: 202, Warnings: []string{"Tidy operation done: expired secret IDs are removed."}}, nil
 }
 
-func (d *door) tidyRole(ctx context.Context, name string) error {
+func (d *backend) tidyRole(ctx context.Context, name string) error {
 	l := d.lock(name)
 	l.Lock()
 	defer l.Unlock()

@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 const certPrefix = "cert/"
@@ -51,30 +51,30 @@ func (e *entry) lists() map[string]*[]string {
 	}
 }
 
-// New is the [doors.Factory] of the type "cert".
-func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+// New is the [mount.Factory] of the type "cert".
+func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [doors.Factory] of the type "cert" with a clock of one's own.
-func Factory(o method.Options) doors.Factory {
+// Factory returns the [mount.Factory] of the type "cert" with a clock of one's own.
+func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
-	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
-		return &door{store: store, now: o.Now}, nil
+	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
+		return &backend{store: store, now: o.Now}, nil
 	}
 }
 
-type door struct {
-	store   doors.Storage
+type backend struct {
+	store   mount.Storage
 	now     func() time.Time
 	writing sync.Mutex
 }
 
-// Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool { return path == "login" }
+// Open implements [mount.UnauthenticatedPaths].
+func (d *backend) Open(_ mount.Operation, path string) bool { return path == "login" }
 
-// Exists implements [doors.Exister].
-func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+// Exists implements [mount.ExistenceChecker].
+func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "certs/")
 	if !ok {
 		return true, nil
@@ -83,8 +83,8 @@ func (d *door) Exists(ctx context.Context, path string) (bool, error) {
 	return e != nil, err
 }
 
-// Handle implements [doors.Door].
-func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+// Handle implements [mount.Backend].
+func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
 	switch {
 	case r.Path == "login":
@@ -93,7 +93,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 		}
 		return d.login(ctx, r)
 	case first == "certs" && rest == "":
-		if r.Operation != doors.List {
+		if r.Operation != mount.List {
 			return nil, method.ErrUnsupported
 		}
 		return method.Keys(ctx, d.store, certPrefix)
@@ -105,7 +105,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 	return nil, method.ErrNoPath
 }
 
-func (d *door) entry(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+func (d *backend) entry(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
 	name, err := method.Name("certificate name", name)
 	if err != nil {
 		return nil, err
@@ -113,20 +113,20 @@ func (d *door) entry(ctx context.Context, r *doors.Request, name string) (*doors
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	switch {
-	case r.Operation == doors.Delete:
+	case r.Operation == mount.Delete:
 		return nil, method.Remove(ctx, d.store, certPrefix+name)
-	case r.Operation != doors.Read && !method.IsWrite(r.Operation):
+	case r.Operation != mount.Read && !method.IsWrite(r.Operation):
 		return nil, method.ErrUnsupported
 	}
 	e, err := method.Load[entry](ctx, d.store, certPrefix+name)
 	if err != nil {
 		return nil, err
 	}
-	if r.Operation == doors.Read {
+	if r.Operation == mount.Read {
 		if e == nil {
 			return nil, nil
 		}
-		return &doors.Response{Data: e.show()}, nil
+		return &mount.Response{Data: e.show()}, nil
 	}
 	if e == nil {
 		e = &entry{DisplayName: name}
@@ -202,7 +202,7 @@ var (
 )
 
 // login finds the first entry, in order of their names, that the connection's certificate fits.
-func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, errNone
 	}

@@ -15,7 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // settings are the record at "config": see [method.Marshal].
@@ -50,16 +50,16 @@ func (c *settings) algorithms() []jose.SignatureAlgorithm {
 	return out
 }
 
-func (d *door) config(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) config(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	switch {
-	case r.Operation == doors.Read:
+	case r.Operation == mount.Read:
 		c, err := method.Load[settings](ctx, d.store, configKey)
 		if c == nil {
 			return nil, err
 		}
-		return &doors.Response{Data: map[string]any{
+		return &mount.Response{Data: map[string]any{
 			"jwt_validation_pubkeys": method.NotNil(c.PublicKeys), "jwks_url": c.JWKS, "jwks_ca_pem": c.JWKSCA, "oidc_discovery_url": c.Discovery,
 			"oidc_discovery_ca_pem": c.DiscoveryCA, "bound_issuer": c.Issuer, "jwt_supported_algs": method.NotNil(c.Algorithms),
 			"default_role": c.DefaultRole, "oidc_client_id": c.ClientID, "oidc_response_mode": c.ResponseMode, "oidc_response_types": []string{},

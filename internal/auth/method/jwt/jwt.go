@@ -22,7 +22,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 const (
@@ -30,21 +30,21 @@ const (
 	rolePrefix = "role/"
 )
 
-// New is the [doors.Factory] of the type "jwt".
-func New(store doors.Storage, m doors.Mount) (doors.Door, error) {
+// New is the [mount.Factory] of the type "jwt".
+func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [doors.Factory] of the type "jwt" with a clock of one's own.
-func Factory(o method.Options) doors.Factory {
+// Factory returns the [mount.Factory] of the type "jwt" with a clock of one's own.
+func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
-	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
-		return &door{store: store, now: o.Now}, nil
+	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
+		return &backend{store: store, now: o.Now}, nil
 	}
 }
 
-type door struct {
-	store   doors.Storage
+type backend struct {
+	store   mount.Storage
 	now     func() time.Time
 	writing sync.Mutex
 
@@ -53,13 +53,13 @@ type door struct {
 	used    map[[sha256.Size]byte]int64 // states that were used, and when they expire
 }
 
-// Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool {
+// Open implements [mount.UnauthenticatedPaths].
+func (d *backend) Open(_ mount.Operation, path string) bool {
 	return path == "login" || path == "oidc/auth_url" || path == "oidc/callback"
 }
 
-// Exists implements [doors.Exister].
-func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+// Exists implements [mount.ExistenceChecker].
+func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "role/")
 	if !ok {
 		return true, nil
@@ -68,8 +68,8 @@ func (d *door) Exists(ctx context.Context, path string) (bool, error) {
 	return x != nil, err
 }
 
-// Handle implements [doors.Door].
-func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+// Handle implements [mount.Backend].
+func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	first, rest, _ := strings.Cut(strings.TrimSuffix(r.Path, "/"), "/")
 	switch {
 	case r.Path == "login":
@@ -80,7 +80,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 	case r.Path == "config":
 		return d.config(ctx, r)
 	case first == "role" && rest == "":
-		if r.Operation != doors.List {
+		if r.Operation != mount.List {
 			return nil, method.ErrUnsupported
 		}
 		return method.Keys(ctx, d.store, rolePrefix)
@@ -89,7 +89,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 	case r.Path == "oidc/auth_url":
 		return d.authURL(ctx, r)
 	case r.Path == "oidc/callback":
-		if r.Operation != doors.Read && !method.IsWrite(r.Operation) {
+		if r.Operation != mount.Read && !method.IsWrite(r.Operation) {
 			return nil, method.ErrUnsupported
 		}
 		return d.callback(ctx, r)
@@ -97,7 +97,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 	return nil, method.ErrNoPath
 }
 
-func (d *door) role(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+func (d *backend) role(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
 	name, err := method.Name("role name", name)
 	if err != nil {
 		return nil, err
@@ -105,20 +105,20 @@ func (d *door) role(ctx context.Context, r *doors.Request, name string) (*doors.
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	switch {
-	case r.Operation == doors.Delete:
+	case r.Operation == mount.Delete:
 		return nil, method.Remove(ctx, d.store, rolePrefix+name)
-	case r.Operation != doors.Read && !method.IsWrite(r.Operation):
+	case r.Operation != mount.Read && !method.IsWrite(r.Operation):
 		return nil, method.ErrUnsupported
 	}
 	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
 	if err != nil {
 		return nil, err
 	}
-	if r.Operation == doors.Read {
+	if r.Operation == mount.Read {
 		if x == nil {
 			return nil, nil
 		}
-		return &doors.Response{Data: x.show()}, nil
+		return &mount.Response{Data: x.show()}, nil
 	}
 	if x == nil {
 		x = &role{}
@@ -132,7 +132,7 @@ func (d *door) role(ctx context.Context, r *doors.Request, name string) (*doors.
 const maxToken = 64 << 10
 
 // login checks a token against a role.
-func (d *door) login(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	var token, name string
 	f := method.Fields(r.Data)
 	if err := method.Each(f.Text("jwt", &token), f.Text("role", &name)); err != nil {

@@ -11,8 +11,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
@@ -31,14 +31,14 @@ func FuzzLogin(f *testing.F) {
 			f.Error(err)
 		}
 	})
-	door, err := Factory(method.Options{Now: func() time.Time { return now }})(store, doors.Mount{})
+	backend, err := Factory(method.Options{Now: func() time.Time { return now }})(store, mount.Entry{})
 	if err != nil {
 		f.Fatal(err)
 	}
 	for path, data := range map[string]map[string]any{
 		"config": {"jwt_validation_pubkeys": public}, "role/a": {"user_claim": "sub", "bound_subject": "x"},
 	} {
-		if _, err := door.Handle(context.Background(), &doors.Request{Operation: doors.Update, Path: path, Data: data}); err != nil {
+		if _, err := backend.Handle(context.Background(), &mount.Request{Operation: mount.Update, Path: path, Data: data}); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -48,7 +48,7 @@ func FuzzLogin(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		a, err := door.Handle(t.Context(), &doors.Request{Operation: doors.Update, Path: "login", Data: map[string]any{"role": "a", "jwt": token}})
+		a, err := backend.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login", Data: map[string]any{"role": "a", "jwt": token}})
 		if a != nil || !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %+v, %v", token, a, err)
 		}
@@ -100,4 +100,4 @@ func TestFetcherIsPatient(t *testing.T) {
 	}
 }
 
-var _ doors.Storage = storage.Store(nil)
+var _ mount.Storage = storage.Store(nil)

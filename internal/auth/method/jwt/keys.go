@@ -186,7 +186,7 @@ func (f *fetcher) send(r *http.Request, into any) error {
 }
 
 // fetcher gives the one for a configuration; another configuration begins with no keys.
-func (d *door) fetcher(c *settings) *fetcher {
+func (d *backend) fetcher(c *settings) *fetcher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if f := d.fetched; f == nil || f.source != c.source() || f.ca != c.JWKSCA+c.DiscoveryCA || f.issuer != c.Discovery {
@@ -198,7 +198,7 @@ func (d *door) fetcher(c *settings) *fetcher {
 var errSignature = method.Invalid("error validating token: no known key has signed it, or not with an algorithm that is accepted")
 
 // verify checks a token's signature and gives its claims; numbers are json.Number.
-func (d *door) verify(ctx context.Context, c *settings, token string) (map[string]any, error) {
+func (d *backend) verify(ctx context.Context, c *settings, token string) (map[string]any, error) {
 	signed, err := jose.ParseSignedCompact(token, c.algorithms())
 	if err != nil || len(signed.Signatures) != 1 {
 		return nil, method.Invalid("error validating token: it is not a signed JWT in compact form, or its algorithm is not accepted")

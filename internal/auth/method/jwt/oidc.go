@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // The login by browser: OpenID Connect's authorization code flow with PKCE (OpenID Connect Core 1.0, 3.1; RFC 7636).
@@ -32,7 +32,7 @@ const stateFor = 5 * time.Minute
 
 // authURL answers with where the browser is to go. As in Vault the address is empty where the role does not take the redirect URI, so that
 // nobody learns which roles there are.
-func (d *door) authURL(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) authURL(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
 	}
@@ -51,7 +51,7 @@ func (d *door) authURL(ctx context.Context, r *doors.Request) (*doors.Response, 
 	case len(nonce) > maxClientNonce || len(redirect) > maxRedirect:
 		return nil, method.Invalid("client_nonce or redirect_uri is too long")
 	case x == nil || !x.redirects(redirect):
-		return &doors.Response{Data: map[string]any{"auth_url": ""}}, nil
+		return &mount.Response{Data: map[string]any{"auth_url": ""}}, nil
 	}
 	provider, err := d.fetcher(c).provider(ctx, d.now())
 	if err != nil {
@@ -71,7 +71,7 @@ func (d *door) authURL(ctx context.Context, r *doors.Request) (*doors.Response, 
 	if err != nil {
 		return nil, err
 	}
-	return &doors.Response{Data: map[string]any{"auth_url": at}}, nil
+	return &mount.Response{Data: map[string]any{"auth_url": at}}, nil
 }
 
 const (
@@ -79,7 +79,7 @@ const (
 	maxRedirect    = 2048
 )
 
-func (d *door) random() (string, error) {
+func (d *backend) random() (string, error) {
 	var b [32]byte
 	if _, err := rand.Read(b[:]); err != nil {
 		return "", err
@@ -112,7 +112,7 @@ func (c *settings) authorization(endpoint string, x *role, s *state, sealed stri
 }
 
 // browserRole gives the configuration and a role by which one may log in with a browser; no role where there is none of that name.
-func (d *door) browserRole(ctx context.Context, name string) (*settings, *role, string, error) {
+func (d *backend) browserRole(ctx context.Context, name string) (*settings, *role, string, error) {
 	c, err := method.Load[settings](ctx, d.store, configKey)
 	if err != nil {
 		return nil, nil, "", err
@@ -158,7 +158,7 @@ func loopback(u *url.URL) bool {
 var errState = method.Invalid("expired or missing OAuth state: begin the login again")
 
 // callback redeems what the provider has given to the browser.
-func (d *door) callback(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+func (d *backend) callback(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	given := func(name string) string {
 		if v := r.Query.Get(name); v != "" {
 			return v
@@ -208,7 +208,7 @@ func (d *door) callback(ctx context.Context, r *doors.Request) (*doors.Response,
 func clip(text string) string { return text[:min(len(text), 64)] }
 
 // redeem exchanges the code for an ID token, and gives its claims with those of the provider's userinfo.
-func (d *door) redeem(ctx context.Context, c *settings, x *role, s *state, code string) (map[string]any, error) {
+func (d *backend) redeem(ctx context.Context, c *settings, x *role, s *state, code string) (map[string]any, error) {
 	f := d.fetcher(c)
 	provider, err := f.provider(ctx, d.now())
 	if err != nil {

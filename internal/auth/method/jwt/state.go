@@ -44,7 +44,7 @@ const (
 var stateAAD = []byte("sealgate/auth/oidc/state/v1")
 
 // sealer gives the key; without create there may be none.
-func (d *door) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
+func (d *backend) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	k, err := method.Load[stateKey](ctx, d.store, stateKeyName)
 	switch {
 	case err != nil:
@@ -64,7 +64,7 @@ func (d *door) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func (d *door) makeStateKey(ctx context.Context) (*stateKey, error) {
+func (d *backend) makeStateKey(ctx context.Context) (*stateKey, error) {
 	k := &stateKey{Key: make([]byte, 32)}
 	if _, err := rand.Read(k.Key); err != nil {
 		return nil, err
@@ -80,7 +80,7 @@ func (d *door) makeStateKey(ctx context.Context) (*stateKey, error) {
 	return k, err
 }
 
-func (d *door) seal(ctx context.Context, s *state) (string, error) {
+func (d *backend) seal(ctx context.Context, s *state) (string, error) {
 	aead, err := d.sealer(ctx, true)
 	if err != nil {
 		return "", err
@@ -93,7 +93,7 @@ func (d *door) seal(ctx context.Context, s *state) (string, error) {
 }
 
 // unseal opens a state, once on this node: the provider takes its code once everywhere.
-func (d *door) unseal(ctx context.Context, text string) (*state, error) {
+func (d *backend) unseal(ctx context.Context, text string) (*state, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(text) > maxState || text == "" {
 		return nil, errState
@@ -114,7 +114,7 @@ func (d *door) unseal(ctx context.Context, text string) (*state, error) {
 }
 
 // firstUse remembers the states that were used until they expire. Where there is no room the one that expires first is forgotten.
-func (d *door) firstUse(raw []byte, expires int64) bool {
+func (d *backend) firstUse(raw []byte, expires int64) bool {
 	sum := sha256.Sum256(raw)
 	d.mu.Lock()
 	defer d.mu.Unlock()

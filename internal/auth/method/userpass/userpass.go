@@ -4,7 +4,7 @@
 // work of one for a name that does, and is refused in the same words; and that no more passwords are hashed at once than there
 // are processors, so that a flood of logins leaves the rest of the program alive.
 //
-// It does not guarantee anything about weak passwords; [doors.Aliaser] lets whoever routes logins stop guessing.
+// It does not guarantee anything about weak passwords; [mount.AliasLookup] lets whoever routes logins stop guessing.
 //
 // Stays compatible: the records below "user/", and the passwords' hashes in bcrypt's usual form.
 package userpass
@@ -20,8 +20,8 @@ import (
 	"golang.org/x/crypto/bcrypt"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
-	"github.com/sealgate/sealgate/internal/doors"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
 const (
@@ -42,26 +42,26 @@ type user struct {
 	method.TokenParams
 }
 
-// Options are what doors are given from outside.
+// Options are what backends are given from outside.
 type Options struct {
 	Cost int // of bcrypt; 0 means 10
 }
 
-// Factory returns the [doors.Factory] of the type "userpass". All mounts that it makes share the bound on passwords that
+// Factory returns the [mount.Factory] of the type "userpass". All mounts that it makes share the bound on passwords that
 // are hashed at once: a program needs one.
-func Factory(o Options) doors.Factory {
+func Factory(o Options) mount.Factory {
 	if o.Cost == 0 {
 		o.Cost = cost
 	}
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
-	return func(store doors.Storage, _ doors.Mount) (doors.Door, error) {
-		d := &door{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt, noHash)}
+	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
+		d := &backend{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt, noHash)}
 		return d, nil
 	}
 }
 
-type door struct {
-	store  doors.Storage
+type backend struct {
+	store  mount.Storage
 	cost   int
 	slots  chan struct{} // held while a password is hashed
 	nobody []byte        // the hash that names without a user are compared with
@@ -69,20 +69,20 @@ type door struct {
 	writing sync.Mutex
 }
 
-// Open implements [doors.Opener].
-func (d *door) Open(_ doors.Operation, path string) bool {
+// Open implements [mount.UnauthenticatedPaths].
+func (d *backend) Open(_ mount.Operation, path string) bool {
 	name, ok := strings.CutPrefix(path, "login/")
 	return ok && name != ""
 }
 
-// Alias implements [doors.Aliaser]: the user's name.
-func (d *door) Alias(_ context.Context, r *doors.Request) (string, error) {
+// Alias implements [mount.AliasLookup]: the user's name.
+func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	name, _ := strings.CutPrefix(r.Path, "login/")
 	return strings.ToLower(name), nil
 }
 
-// Exists implements [doors.Exister].
-func (d *door) Exists(ctx context.Context, path string) (bool, error) {
+// Exists implements [mount.ExistenceChecker].
+func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "users/")
 	if !ok || strings.Contains(name, "/") {
 		return true, nil
@@ -91,14 +91,14 @@ func (d *door) Exists(ctx context.Context, path string) (bool, error) {
 	return u != nil, err
 }
 
-// Handle implements [doors.Door].
-func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, error) {
+// Handle implements [mount.Backend].
+func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	first, rest, _ := strings.Cut(r.Path, "/")
 	switch {
 	case first == "login" && rest != "":
 		return d.login(ctx, r, rest)
 	case first == "users" && rest == "":
-		if r.Operation != doors.List {
+		if r.Operation != mount.List {
 			return nil, method.ErrUnsupported
 		}
 		return method.Keys(ctx, d.store, userPrefix)
@@ -109,7 +109,7 @@ func (d *door) Handle(ctx context.Context, r *doors.Request) (*doors.Response, e
 }
 
 // user answers "users/<name>" and what is below it.
-func (d *door) user(ctx context.Context, r *doors.Request, rest string) (*doors.Response, error) {
+func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mount.Response, error) {
 	name, part, _ := strings.Cut(rest, "/")
 	name, err := method.Name("username", name)
 	if err != nil {
@@ -122,13 +122,13 @@ func (d *door) user(ctx context.Context, r *doors.Request, rest string) (*doors.
 		return nil, d.write(ctx, name, part, r.Data)
 	case part != "":
 		return nil, method.ErrUnsupported
-	case r.Operation == doors.Read:
+	case r.Operation == mount.Read:
 		u, err := method.Load[user](ctx, d.store, userPrefix+name)
 		if u == nil {
 			return nil, err
 		}
-		return &doors.Response{Data: u.Show(map[string]any{})}, nil
-	case r.Operation == doors.Delete:
+		return &mount.Response{Data: u.Show(map[string]any{})}, nil
+	case r.Operation == mount.Delete:
 		d.writing.Lock()
 		defer d.writing.Unlock()
 		return nil, method.Remove(ctx, d.store, userPrefix+name)
@@ -137,7 +137,7 @@ func (d *door) user(ctx context.Context, r *doors.Request, rest string) (*doors.
 }
 
 // write creates or changes a user; part is "password" or "policies" where nothing else is to change.
-func (d *door) write(ctx context.Context, name, part string, f method.Fields) error {
+func (d *backend) write(ctx context.Context, name, part string, f method.Fields) error {
 	hash, err := d.newHash(ctx, f)
 	if err != nil {
 		return err
@@ -172,7 +172,7 @@ func (d *door) write(ctx context.Context, name, part string, f method.Fields) er
 }
 
 // newHash hashes the password of a request, or takes the hash that was brought along; nil where there is neither.
-func (d *door) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
+func (d *backend) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
 	var password, hash string
 	if err := method.Each(f.Text("password", &password), f.Text("password_hash", &hash)); err != nil {
 		return nil, err
@@ -199,7 +199,7 @@ func (d *door) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
 	return out, err
 }
 
-func (d *door) acquire(ctx context.Context) error {
+func (d *backend) acquire(ctx context.Context) error {
 	select {
 	case d.slots <- struct{}{}:
 		return nil
@@ -208,12 +208,12 @@ func (d *door) acquire(ctx context.Context) error {
 	}
 }
 
-func (d *door) release() { <-d.slots }
+func (d *backend) release() { <-d.slots }
 
-var errLogin = fault.Wrap(doors.ErrCredentials, fault.Invalid, "invalid username or password")
+var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, "invalid username or password")
 
 // login compares a password.
-func (d *door) login(ctx context.Context, r *doors.Request, name string) (*doors.Response, error) {
+func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
 	}

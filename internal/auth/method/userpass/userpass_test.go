@@ -6,7 +6,7 @@ import (
 
 	"golang.org/x/crypto/bcrypt"
 
-	"github.com/sealgate/sealgate/internal/doors"
+	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
@@ -15,19 +15,19 @@ func TestNobodyTakesTheWorkOfSomebody(t *testing.T) {
 	t.Parallel()
 	for _, cost := range []int{bcrypt.MinCost, cost} {
 		store := inmem.New()
-		made, err := Factory(Options{Cost: cost})(store, doors.Mount{})
+		made, err := Factory(Options{Cost: cost})(store, mount.Entry{})
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := made.(*door)
+		d := made.(*backend)
 		if err := bcrypt.CompareHashAndPassword(d.nobody, []byte("x")); !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 			t.Errorf("cost %d: %v", cost, err)
 		}
 		if c, err := bcrypt.Cost(d.nobody); err != nil || c != cost {
 			t.Errorf("cost %d: %d, %v", cost, c, err)
 		}
-		_, err = d.Handle(t.Context(), &doors.Request{Operation: doors.Update, Path: "login/nobody", Data: map[string]any{"password": "x"}})
-		if !errors.Is(err, doors.ErrCredentials) {
+		_, err = d.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login/nobody", Data: map[string]any{"password": "x"}})
+		if !errors.Is(err, mount.ErrCredentials) {
 			t.Errorf("cost %d: %v", cost, err)
 		}
 		if err := store.Close(); err != nil {

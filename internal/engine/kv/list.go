@@ -1,0 +1,166 @@
+package kv
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// keys is the answer to a list.
+type keys struct {
+	KeyInfo map[string]json.RawMessage `json:"key_info,omitempty"`
+	Keys    []string                   `json:"keys"`
+}
+
+// page is what part of a list is asked for.
+type page struct {
+	after string
+	limit int // 0 and below: no bound
+}
+
+func readPage(r *mount.Request) (p page, err error) {
+	if r.Query == nil {
+		return p, nil
+	}
+	p.after = r.Query.Get("after")
+	if text := r.Query.Get("limit"); text != "" {
+		if p.limit, err = strconv.Atoi(text); err != nil {
+			return p, fault.New(fault.Invalid, `"limit" must be a number, the most names to be listed`)
+		}
+	}
+	return p, nil
+}
+
+// lister lists a folder as [storage.Store] does.
+type lister func(ctx context.Context, folder, after string, limit int) ([]string, error)
+
+// names lists a folder. One whose name cannot be a key is empty.
+func (l lister) names(ctx context.Context, folder string, p page) ([]string, error) {
+	names, err := l(ctx, folder, p.after, p.limit)
+	if errors.Is(err, storage.ErrInvalidKey) {
+		return nil, nil
+	}
+	return names, err
+}
+
+// tree lists everything below a folder, as paths from there on in byte order of folders and names.
+func (l lister) tree(ctx context.Context, folder string, p page) (out []string, err error) {
+	var walk func(below string) error
+	walk = func(below string) error {
+		names, err := l.names(ctx, folder+below, page{})
+		if err != nil {
+			return err
+		}
+		for _, name := range names {
+			path := below + name
+			switch {
+			case p.limit > 0 && len(out) == p.limit:
+				return nil
+			case strings.HasSuffix(name, "/"):
+				if path > p.after || strings.HasPrefix(p.after, path) {
+					if err := walk(path); err != nil {
+						return err
+					}
+				}
+			case path > p.after:
+				out = append(out, path)
+			}
+		}
+		return nil
+	}
+	err = walk("")
+	return out, err
+}
+
+func shownKeys(names []string, err error) (*mount.Response, error) {
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	return &mount.Response{Data: keys{Keys: names}}, nil
+}
+
+// folder lists the secrets, also those that an upgrade has not reached yet. These are listed first: one that is moved meanwhile is
+// seen twice, and counted once, but never missed.
+func (d *versioned) folder(ctx context.Context, folder, after string, limit int) ([]string, error) {
+	up, err := d.upgrading(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var old []string
+	if !up.done {
+		if old, err = d.store.List(ctx, entries+folder, after, limit); err != nil {
+			return nil, err
+		}
+	}
+	names, err := d.store.List(ctx, secretsPrefix+folder, after, limit)
+	if err != nil || len(old) == 0 {
+		return names, err
+	}
+	names = slices.Compact(slices.Sorted(slices.Values(append(names, old...))))
+	if limit > 0 {
+		names = names[:min(limit, len(names))]
+	}
+	return names, nil
+}
+
+func (d *versioned) list(ctx context.Context, folder string, r *mount.Request) (*mount.Response, error) {
+	p, err := readPage(r)
+	if err != nil {
+		return nil, err
+	}
+	return shownKeys(lister(d.folder).names(ctx, folder, p))
+}
+
+func (d *versioned) scan(ctx context.Context, folder string, r *mount.Request) (*mount.Response, error) {
+	p, err := readPage(r)
+	if err != nil {
+		return nil, err
+	}
+	return shownKeys(lister(d.folder).tree(ctx, folder, p))
+}
+
+func (d *versioned) listDetailed(ctx context.Context, folder string, r *mount.Request) (*mount.Response, error) {
+	p, err := readPage(r)
+	if err != nil {
+		return nil, err
+	}
+	names, err := lister(d.folder).names(ctx, folder, p)
+	return d.detailed(ctx, folder, names, err)
+}
+
+func (d *versioned) scanDetailed(ctx context.Context, folder string, r *mount.Request) (*mount.Response, error) {
+	p, err := readPage(r)
+	if err != nil {
+		return nil, err
+	}
+	names, err := lister(d.folder).tree(ctx, folder, p)
+	return d.detailed(ctx, folder, names, err)
+}
+
+// detailed adds to names what metadata tell of them; folders have none.
+func (d *versioned) detailed(ctx context.Context, folder string, names []string, err error) (*mount.Response, error) {
+	if err != nil || len(names) == 0 {
+		return nil, err
+	}
+	out := keys{Keys: names, KeyInfo: map[string]json.RawMessage{}}
+	for _, name := range names {
+		if strings.HasSuffix(name, "/") {
+			continue
+		}
+		s, err := d.load(ctx, folder+name)
+		if err != nil {
+			return nil, err
+		}
+		if s != nil { // it was there when it was listed
+			out.KeyInfo[name] = appendMetadata(nil, s, true)
+		}
+	}
+	return &mount.Response{Data: out}, nil
+}

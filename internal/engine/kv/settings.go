@@ -1,0 +1,195 @@
+package kv
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+const settingsKey = "config"
+
+// settings are those of a mount, for all secrets that have none of their own. Stored as
+//
+//	version u8 = 1 | flags u8, as of a [secret] | max versions u32 | delete after i64
+type settings struct {
+	casRequired, metaCASRequired bool
+	maxVersions                  uint32
+	deleteAfter                  int64 // nanoseconds; 0: never; below: never, whatever a secret says
+}
+
+const (
+	settingsVersion    = 1
+	settingsSize       = 1 + 1 + 4 + 8
+	defaultMaxVersions = 10
+)
+
+func (c settings) marshal() []byte {
+	b := make([]byte, 0, settingsSize)
+	b = append(b, settingsVersion, flagsOf(c.casRequired, c.metaCASRequired))
+	b = binary.BigEndian.AppendUint32(b, c.maxVersions)
+	return binary.BigEndian.AppendUint64(b, uint64(c.deleteAfter))
+}
+
+func flagsOf(cas, metaCAS bool) (f byte) {
+	if cas {
+		f |= flagCAS
+	}
+	if metaCAS {
+		f |= flagMetaCAS
+	}
+	return f
+}
+
+func parseSettings(b []byte) (settings, error) {
+	if len(b) != settingsSize || b[0] != settingsVersion || b[1]&^flagsKnown != 0 {
+		return settings{}, fmt.Errorf("%w: version %d of a mount's settings is expected", errRecord, settingsVersion)
+	}
+	return settings{
+		casRequired: b[1]&flagCAS != 0, metaCASRequired: b[1]&flagMetaCAS != 0,
+		maxVersions: binary.BigEndian.Uint32(b[2:]), deleteAfter: int64(binary.BigEndian.Uint64(b[6:])),
+	}, nil
+}
+
+// settings are read for each write, which costs little beside it, and holds for whatever node wrote them.
+func (d *versioned) settings(ctx context.Context) (settings, error) {
+	b, err := d.store.Get(ctx, settingsKey)
+	if errors.Is(err, storage.ErrNotFound) {
+		return settings{}, nil
+	}
+	if err != nil {
+		return settings{}, err
+	}
+	c, err := parseSettings(b)
+	if err != nil {
+		return c, fault.Wrap(err, fault.Internal, "the mount's configuration is damaged: write it anew to its config path")
+	}
+	return c, nil
+}
+
+// keep is how many versions are kept of a secret: what it says itself, else the mount, else 10.
+func (c settings) keep(own uint32) int {
+	switch {
+	case own > 0:
+		return int(own)
+	case c.maxVersions > 0:
+		return int(c.maxVersions)
+	}
+	return defaultMaxVersions
+}
+
+// deletion is when a version that is made now is deleted: the sooner of what the secret and the mount say; 0 for never.
+func (c settings) deletion(now, own int64) int64 {
+	after := own
+	if c.deleteAfter < 0 {
+		return 0
+	}
+	if own == 0 || c.deleteAfter > 0 && c.deleteAfter < own {
+		after = c.deleteAfter
+	}
+	if after == 0 || now > now+after { // later than can be written is never
+		return 0
+	}
+	return now + after
+}
+
+// checkMost bounds max_versions.
+func checkMost(n int64) error {
+	if n < 0 || n > maxVersionsCap {
+		return fault.New(fault.Invalid, "max_versions is %d; it can be from 0, for the default, to %d", n, maxVersionsCap)
+	}
+	return nil
+}
+
+type settingsAnswer struct {
+	CASRequired         bool   `json:"cas_required"`
+	DeleteVersionAfter  string `json:"delete_version_after"`
+	MaxVersions         uint32 `json:"max_versions"`
+	MetadataCASRequired bool   `json:"metadata_cas_required"`
+}
+
+func (d *versioned) configure(ctx context.Context, op mount.Operation, r *mount.Request) (*mount.Response, error) {
+	switch op {
+	case mount.Read:
+		c, err := d.settings(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return &mount.Response{Data: settingsAnswer{c.casRequired, time.Duration(c.deleteAfter).String(), c.maxVersions, c.metaCASRequired}}, nil
+	case mount.Update:
+		return nil, d.writeSettings(ctx, r)
+	}
+	return nil, fault.New(fault.Unsupported, "unsupported operation")
+}
+
+func (d *versioned) writeSettings(ctx context.Context, r *mount.Request) error {
+	g, err := readGiven(r)
+	if err != nil {
+		return err
+	}
+	defer d.lock(settingsKey)()
+	c, err := d.settings(ctx)
+	if err != nil && !errors.Is(err, errRecord) { // a damaged one is written anew
+		return err
+	}
+	g.flags(&c.casRequired, &c.metaCASRequired)
+	if g.most != nil {
+		c.maxVersions = uint32(*g.most)
+	}
+	if g.after != nil {
+		c.deleteAfter = int64(*g.after)
+	}
+	return d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(settingsKey, c.marshal())}})
+}
+
+// given are the fields that settings and metadata have in common; nil is not given.
+type given struct {
+	cas, metaCAS *bool
+	most         *int64
+	after        *time.Duration
+}
+
+func readGiven(r *mount.Request) (g given, err error) {
+	f := fields(r.Data)
+	for name, into := range map[string]**bool{"cas_required": &g.cas, "metadata_cas_required": &g.metaCAS} {
+		on, ok, err := f.flag(name)
+		if err != nil {
+			return g, err
+		}
+		if ok {
+			*into = &on
+		}
+	}
+	if n, ok, err := f.number("max_versions"); err != nil {
+		return g, err
+	} else if ok {
+		if err := checkMost(n); err != nil {
+			return g, err
+		}
+		g.most = &n
+	}
+	if after, ok, err := f.duration("delete_version_after"); err != nil {
+		return g, err
+	} else if ok {
+		g.after = &after
+	}
+	return g, nil
+}
+
+func (g given) flags(cas, metaCAS *bool) {
+	if g.cas != nil {
+		*cas = *g.cas
+	}
+	if g.metaCAS != nil {
+		*metaCAS = *g.metaCAS
+	}
+}
+
+func (g given) none() bool {
+	return g.cas == nil && g.metaCAS == nil && g.most == nil && g.after == nil
+}

@@ -1,0 +1,139 @@
+package mount
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Clean-up after an unmount. The unmounting commit leaves a tombstone at "core/unmounted/<uuid>":
+//
+//	version u8 = 2 | when i64, ns since 1970 | the path that the mount had
+//
+// (version 1 has no time) which is deleted when nothing is left below "logical/<uuid>/". So a crash or a change of leader delays it and loses nothing.
+
+const (
+	tombstoneVersion1 = 1
+	tombstoneVersion  = 2
+	sweepBatch        = 60               // deletes in one commit
+	sweepPause        = 30 * time.Second // after an error
+)
+
+func marshalTombstone(path string, at time.Time) []byte {
+	return append(binary.BigEndian.AppendUint64([]byte{tombstoneVersion}, uint64(at.UnixNano())), path...)
+}
+
+func unmarshalTombstone(record []byte) (path string, at time.Time, err error) {
+	switch {
+	case len(record) > 1 && record[0] == tombstoneVersion1:
+		return string(record[1:]), time.Time{}, nil
+	case len(record) > 9 && record[0] == tombstoneVersion:
+		return string(record[9:]), time.Unix(0, int64(binary.BigEndian.Uint64(record[1:]))), nil
+	}
+	return "", at, fmt.Errorf("%w: what is left of a mount", ErrRecord)
+}
+
+// Run removes the entries of what was unmounted and has the backends do their own work (see [Maintainer]), now and whenever the table
+// changes, until ctx ends.
+func (t *Table) Run(ctx context.Context) {
+	for {
+		var retry <-chan time.Time
+		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
+			t.log.Warn("the entries of an unmounted path are not removed yet; trying again", "error", err, "in", sweepPause)
+			retry = time.After(sweepPause)
+		}
+		if !t.care(ctx) && retry == nil {
+			retry = time.After(sweepPause)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.kick:
+		case <-retry:
+		}
+	}
+}
+
+// care calls the backends that have work of their own, and reports whether all of it is done.
+func (t *Table) care(ctx context.Context) bool {
+	done := true
+	for _, e := range t.now.Load().mounts {
+		k, ok := e.backend.(Maintainer)
+		if !ok || ctx.Err() != nil {
+			continue
+		}
+		if err := k.Maintain(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
+			t.log.Warn("a mount's own work is not done yet; trying again", "path", e.Path, "error", err, "in", sweepPause)
+			done = false
+		}
+	}
+	return done
+}
+
+// cleanUp removes the entries of everything that was unmounted, in commits of at most 60 deletes. It can be stopped anywhere
+// and called again.
+func (t *Table) cleanUp(ctx context.Context) error {
+	for {
+		names, err := t.base.List(ctx, t.tombstones, "", sweepBatch)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		for _, id := range names {
+			if validUUID(id) { // anything else could lead the sweep out of "logical/<uuid>/"
+				if err := t.bury(ctx, id); err != nil {
+					return err
+				}
+			}
+			if err := t.base.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(t.tombstones + id)}}); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// bury tells of a mount that is gone, and removes its entries.
+func (t *Table) bury(ctx context.Context, id string) error {
+	if t.gone != nil {
+		record, err := t.base.Get(ctx, t.tombstones+id)
+		if err != nil {
+			return err
+		}
+		path, at, err := unmarshalTombstone(record)
+		if err != nil {
+			return err
+		}
+		if err := t.gone(ctx, path, at); err != nil {
+			return err
+		}
+	}
+	return t.sweep(ctx, t.data+id+"/")
+}
+
+// sweep deletes everything below prefix. A key is at most 2 KiB long, which bounds the depth.
+func (t *Table) sweep(ctx context.Context, prefix string) error {
+	for {
+		names, err := t.base.List(ctx, prefix, "", sweepBatch)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		var b storage.Batch
+		for _, name := range names {
+			if !strings.HasSuffix(name, "/") {
+				b.Ops = append(b.Ops, storage.Delete(prefix+name))
+			} else if err := t.sweep(ctx, prefix+name); err != nil {
+				return err
+			}
+		}
+		if len(b.Ops) == 0 {
+			continue
+		}
+		if err := t.base.Commit(ctx, b); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,149 @@
+package mount
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Tune changes a mount in one commit: change is given a copy and may alter Description, Options and Config of it. The mount's backend
+// may refuse, or add operations to the commit: see [Tuner].
+func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error) error {
+	clean, err := CleanPath(path)
+	if err != nil {
+		return err
+	}
+	if t.isProtected(clean) {
+		return fault.New(fault.Invalid, "cannot tune %q: it is the same on every server", clean)
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.fresh(ctx); err != nil {
+		return err
+	}
+	e := t.now.Load().byPath[clean]
+	if e == nil {
+		return fault.New(fault.Invalid, "no mount at %q: sys/mounts lists them", clean)
+	}
+	to := e.Entry
+	to.Options = maps.Clone(to.Options)
+	if err := change(&to); err != nil {
+		return err
+	}
+	if to.equal(e.Entry) {
+		return nil
+	}
+	more, err := t.tuned(ctx, e, to)
+	if err != nil {
+		return err
+	}
+	mounts := t.List()
+	mounts[slices.IndexFunc(mounts, func(m Entry) bool { return m.Path == clean })] = to
+	return t.commit(ctx, mounts, more...)
+}
+
+// tuned asks the backend, as it is and as it would be.
+func (t *Table) tuned(ctx context.Context, e *mounted, to Entry) (more []storage.Op, err error) {
+	if err := to.Config.Check(); err != nil {
+		return nil, err
+	}
+	if backend, ok := e.backend.(Tuner); ok {
+		ops, err := backend.Tune(ctx, to)
+		if err != nil {
+			return nil, err
+		}
+		for _, op := range ops {
+			op.Key = t.data + to.UUID + "/" + op.Key
+			more = append(more, op)
+		}
+	}
+	if factory := t.factories[to.Type]; factory != nil {
+		if _, err := factory(&view{base: t.base, prefix: t.data + to.UUID + "/", gate: &gate{}}, to); err != nil {
+			return nil, err
+		}
+	}
+	return more, nil
+}
+
+// Move is what became of a [Table.Remount].
+type Move struct {
+	ID       string // a UUID
+	From, To string
+}
+
+// moves remembers the latest of them; older ones are forgotten, and all of them when the process ends: a move is done when Remount returns.
+type moves []Move
+
+const maxMoves = 64
+
+// Remount gives a mount another path in one commit; nothing of its entries is touched.
+func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
+	var m Move
+	var err error
+	if m.From, err = CleanPath(from); err != nil {
+		return m, err
+	}
+	if m.To, err = CleanPath(to); err != nil {
+		return m, err
+	}
+	for _, path := range []string{m.From, m.To} {
+		if t.isProtected(path) {
+			return m, fault.New(fault.Invalid, "cannot remount %q: secrets engines alone can be moved, and not to such a path", path)
+		}
+	}
+	id := make([]byte, 16)
+	if _, err := io.ReadFull(t.rnd, id); err != nil {
+		return m, fmt.Errorf("mount: making a move's identifier: %w", err)
+	}
+	m.ID = uuid(id)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if err := t.fresh(ctx); err != nil {
+		return m, err
+	}
+	moved, ok := t.Get(m.From)
+	if !ok {
+		return m, fault.New(fault.Invalid, "no matching mount at %q: sys/mounts lists them", m.From)
+	}
+	rest := slices.DeleteFunc(t.List(), func(o Entry) bool { return o.Path == m.From })
+	if err := free(rest, m.To); err != nil {
+		return m, err
+	}
+	moved.Path = m.To
+	if err := t.commit(ctx, sorted(append(rest, moved))); err != nil {
+		return m, err
+	}
+	t.moves = append(t.moves, m)
+	t.moves = t.moves[max(0, len(t.moves)-maxMoves):]
+	return m, nil
+}
+
+// Moved returns a move that was done since the node became active.
+func (t *Table) Moved(id string) (Move, bool) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	i := slices.IndexFunc(t.moves, func(m Move) bool { return m.ID == strings.ToLower(id) })
+	if i < 0 {
+		return Move{}, false
+	}
+	return t.moves[i], true
+}
+
+// RemoveTokenData removes what mounts keep for the token with this accessor: its cubbyhole. It is for whoever revokes tokens, and
+// can be called again.
+func (t *Table) RemoveTokenData(ctx context.Context, accessor string) error {
+	for _, e := range t.now.Load().mounts {
+		if f, ok := e.backend.(TokenDataRemover); ok {
+			if err := f.RemoveTokenData(ctx, accessor); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

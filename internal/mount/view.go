@@ -1,0 +1,59 @@
+package mount
+
+import (
+	"context"
+	"sync"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// view is the part of the storage that a mount sees.
+type view struct {
+	base   Storage
+	prefix string
+	gate   *gate
+}
+
+// ErrChanged is returned for a write by way of a mount that was changed, moved or removed meanwhile. Nothing was written: whoever routes
+// the request again, after [Table.Settle], loses nothing.
+var ErrChanged = fault.New(fault.NotFound, "the mount was changed or removed while the request was under way; nothing was written: try again")
+
+// gate stops the writes of a backend that is no longer in the table: the clean-up must be the last to write below a mount that is gone, and
+// what decides by what it has read must not write behind the back of the backend that follows it.
+type gate struct {
+	mu     sync.RWMutex // held for reading during a commit
+	closed bool
+}
+
+func (g *gate) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.closed = true
+}
+
+func (v *view) Get(ctx context.Context, key string) ([]byte, error) {
+	return v.base.Get(ctx, v.prefix+key)
+}
+
+func (v *view) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
+	return v.base.List(ctx, v.prefix+prefix, after, limit)
+}
+
+func (v *view) Commit(ctx context.Context, b storage.Batch) error {
+	v.gate.mu.RLock()
+	defer v.gate.mu.RUnlock()
+	if v.gate.closed {
+		return ErrChanged
+	}
+	below := storage.Batch{Epoch: b.Epoch, Ops: make([]storage.Op, len(b.Ops)), If: make([]storage.Condition, len(b.If))}
+	for i, op := range b.Ops {
+		op.Key = v.prefix + op.Key
+		below.Ops[i] = op
+	}
+	for i, c := range b.If {
+		c.Key = v.prefix + c.Key
+		below.If[i] = c
+	}
+	return v.base.Commit(ctx, below)
+}
