@@ -7,7 +7,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
 // options are the command line, understood.
@@ -26,7 +26,7 @@ type accountFlag struct {
 // keyFlag is a key to make, by the action that makes it.
 type keyFlag struct{ action, name string }
 
-const usage = `A stand-in of Google Cloud KMS, for tests and trials. It is no security product: its keys lie in memory or, in the clear, in a file.
+const usage = `An emulator of Google Cloud KMS, for tests and trials. It is no security product: its keys lie in memory or, in the clear, in a file.
 
 usage: gcp-kms-standin -dir DIR [flags]
 `
@@ -47,7 +47,7 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 	f.StringVar(&o.names, "names", "localhost,127.0.0.1,::1,gcp-kms-standin", "`names` and addresses in the self-made certificate")
 	f.StringVar(&o.cert, "tls-cert", "", "`file` with a certificate of your own, PEM")
 	f.StringVar(&o.key, "tls-key", "", "`file` with its key, PEM")
-	f.StringVar(&o.check, "check", "", "only ask the `URL` whether a stand-in serves there: exit code 0 or 1")
+	f.StringVar(&o.check, "check", "", "only ask the `URL` whether an emulator serves there: exit code 0 or 1")
 	f.IntVar(&o.quota, "quota", 0, "cryptographic requests a minute for each account; 0 is Google's 60,000")
 	f.Func("account", "service account, `NAME=ROLE[@RESOURCE][,ROLE...]`; repeat it for more", o.addAccount)
 	f.Func("key", "key to make if it is missing, `NAME[=hsm]`; repeat it for more", o.addKey)

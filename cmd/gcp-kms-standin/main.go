@@ -1,10 +1,10 @@
-// Gcp-kms-standin is a stand-in of Google Cloud KMS, for tests and trials of programs that use it. It is no security product: whoever reads its
+// Gcp-kms-standin is an emulator of Google Cloud KMS, for tests and trials of programs that use it. It is no security product: whoever reads its
 // files has its keys.
 //
 //	gcp-kms-standin -dir DIR [-state FILE] [-listen ADDR] [-http ADDR] [-account NAME=ROLE,...]... [-key NAME]...
 //
 // It speaks the gRPC API of Cloud KMS over TLS at -listen (127.0.0.1:9010), and HTTPS at -http (127.0.0.1:9011): health at /healthz, OAuth2
-// at /token, faults on demand below /standin. Package internal/gcpkms tells what it does as the real service does, and what it leaves out.
+// at /token, faults on demand below /standin. Package internal/testkit/gcpkms tells what it does as the real service does, and what it leaves out.
 //
 // In -dir it makes, or finds again, what clients and the administrator need:
 //

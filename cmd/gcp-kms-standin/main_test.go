@@ -60,7 +60,7 @@ func start(t *testing.T, args ...string) program {
 	t.Cleanup(stop)
 	for until := time.Now().Add(30 * time.Second); time.Now().Before(until); time.Sleep(time.Millisecond) {
 		if m := addresses.FindStringSubmatch(out.String()); m != nil {
-			if !strings.Contains(out.String(), "stand-in") || !strings.Contains(out.String(), "no security product") {
+			if !strings.Contains(out.String(), "emulator") || !strings.Contains(out.String(), "no security product") {
 				t.Errorf("it does not say what it is: %s", out)
 			}
 			return program{m[1], m[2], stop}

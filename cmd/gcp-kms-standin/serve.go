@@ -18,10 +18,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
-// serve runs the stand-in until the context ends.
+// serve runs the emulator until the context ends.
 func serve(ctx context.Context, o *options, stdout, stderr io.Writer) (err error) {
 	if err := os.MkdirAll(o.dir, 0o700); err != nil {
 		return err
@@ -59,7 +59,7 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) (err error
 			return fmt.Errorf("-account %s: %w", a.name, err)
 		}
 	}
-	fmt.Fprintf(stdout, "This is a stand-in of Google Cloud KMS, for tests and trials; it is no security product.\n"+
+	fmt.Fprintf(stdout, "This is an emulator of Google Cloud KMS, for tests and trials; it is no security product.\n"+
 		"gRPC: %s   HTTPS: %s   certificate: %s\n", v.Endpoint(), v.URL(), filepath.Join(o.dir, "ca.pem"))
 	<-ctx.Done()
 	return nil
@@ -155,7 +155,7 @@ func (o *options) adminToken() (string, error) {
 	return token, err
 }
 
-// check asks a stand-in of the same folder whether it serves.
+// check asks an emulator of the same folder whether it serves.
 func check(ctx context.Context, o *options) error {
 	ca, err := os.ReadFile(filepath.Join(o.dir, "ca.pem"))
 	if err != nil {

@@ -62,7 +62,7 @@ func TestWhereClocksAre(t *testing.T) {
 		{"awskms", config.Params{}, ""},
 		{"transit", config.Params{"address": "https://user:pw@vault.example:8200/x?y"}, "https://vault.example:8200/"},
 		{"gcpckms", config.Params{}, "https://cloudkms.googleapis.com/"},
-		{"gcpckms", config.Params{"endpoint": "stand-in:1234"}, ""},
+		{"gcpckms", config.Params{"endpoint": "emulator:1234"}, ""},
 		{"azurekeyvault", config.Params{"vault_name": "v"}, "https://v.vault.azure.net/"},
 		{"pkcs11", config.Params{}, ""},
 	} {

@@ -9,7 +9,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
 
 // awaits bounds what takes a new process and a slow LocalStack.

@@ -11,7 +11,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
 const (
@@ -29,7 +29,7 @@ const (
 	gcpWaits = time.Minute // bounds what takes a new process, on a busy machine
 )
 
-// gcp is a server on a key of the stand-in of Google Cloud KMS, which keeps its keys in a file.
+// gcp is a server on a key of the emulator of Google Cloud KMS, which keeps its keys in a file.
 type gcp struct {
 	*rig
 	kms      *gcpkms.Service

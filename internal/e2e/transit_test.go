@@ -11,20 +11,20 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/baotest"
+	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
 // transitRig is a server whose seal is a key of an OpenBao server's transit engine, with its token in a file.
 type transitRig struct {
 	*rig
-	bao       *baotest.Server
+	bao       *openbao.Server
 	tokenFile string
 	token     string
 }
 
 func newTransitRig(t *testing.T) *transitRig {
 	t.Helper()
-	bao := baotest.Start(t)
+	bao := openbao.Start(t)
 	bao.Mount("transit")
 	bao.Key("transit", "autounseal", "")
 	bao.Policy("autounseal", `path "transit/encrypt/autounseal" { capabilities = ["update"] }

@@ -20,7 +20,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func open(t testing.TB, s *standin, key string, params ...string) *Wrapper {
+func open(t testing.TB, s *emulator, key string, params ...string) *Wrapper {
 	t.Helper()
 	m := map[string]string{"kms_key_id": key, "domain": strings.TrimPrefix(s.URL, "https://"), "region": "eu-central-1", "access_key": accessKey, "secret_key": s.secret}
 	for i := 0; i < len(params); i += 2 {
@@ -34,7 +34,7 @@ func open(t testing.TB, s *standin, key string, params ...string) *Wrapper {
 
 func TestConforms(t *testing.T) {
 	sealtest.Run(t, sealtest.Harness{Stride: 5, New: func(t *testing.T) *sealtest.Fixture {
-		s := newStandin(t)
+		s := newEmulator(t)
 		secretFile := filepath.Join(t.TempDir(), "secret")
 		must(t, os.WriteFile(secretFile, []byte(s.secret+"\n"), 0o600))
 		file := "file://" + secretFile
@@ -84,7 +84,7 @@ func failed(t *testing.T, what string, err error, class seals.Class, words ...st
 // TestErrorsCarryNoRequest: the library's errors hold the URL with the data key in it, and the service's repeat what was signed.
 func TestErrorsCarryNoRequest(t *testing.T) {
 	t.Parallel()
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, "key-wrap")
 	blob, err := w.Encrypt(t.Context(), []byte("the root key"))
 	must(t, err)
@@ -113,7 +113,7 @@ func TestErrorsCarryNoRequest(t *testing.T) {
 
 func TestAliasLeadsElsewhere(t *testing.T) {
 	t.Parallel()
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, "alias/seal")
 	old, err := w.Encrypt(t.Context(), []byte("x"))
 	must(t, err)
@@ -136,7 +136,7 @@ func TestAliasLeadsElsewhere(t *testing.T) {
 
 func TestStrangeAnswers(t *testing.T) {
 	t.Parallel()
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, "key-wrap")
 	blob, err := w.Encrypt(t.Context(), []byte("x"))
 	must(t, err)

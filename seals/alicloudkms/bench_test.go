@@ -8,9 +8,9 @@ import (
 )
 
 // BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, an instance for each goroutine, by turns in the same run, on the
-// stand-in. Beyond 8 goroutines the seal's calls wait for each other.
+// emulator. Beyond 8 goroutines the seal's calls wait for each other.
 func BenchmarkWrapUnwrap(b *testing.B) {
-	s := newStandin(b)
+	s := newEmulator(b)
 	seal := open(b, s, "key-wrap")
 	for _, workers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {

@@ -10,7 +10,7 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/awskms"
 	"github.com/sealgate/sealgate/seals/sealtest"

@@ -15,7 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/kms"
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
 
 // BenchmarkWrapUnwrap compares the seal with the SDK's own Encrypt and Decrypt of 32 bytes, by turns in the same run, on LocalStack.

@@ -19,7 +19,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/awskms"
 )

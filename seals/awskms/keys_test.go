@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/awskms"
 )

@@ -19,7 +19,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/azurestandin"
+	"github.com/sealgate/sealgate/internal/testkit/azurekv"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
@@ -31,9 +31,9 @@ const (
 
 var all = []string{"get", "wrapKey", "unwrapKey"}
 
-// peer is the stand-in behind TLS, with a secret in a file.
+// peer is the emulator behind TLS, with a secret in a file.
 type peer struct {
-	*azurestandin.Service
+	*azurekv.Service
 	srv            *httptest.Server
 	ca, secretFile string
 	generation     int
@@ -42,7 +42,7 @@ type peer struct {
 
 func newPeer(t testing.TB) *peer {
 	t.Helper()
-	p := &peer{Service: azurestandin.New(tenant)}
+	p := &peer{Service: azurekv.New(tenant)}
 	p.srv = httptest.NewUnstartedServer(p.Service)
 	p.srv.Config.ErrorLog = log.New(io.Discard, "", 0)
 	p.srv.StartTLS()
@@ -61,7 +61,7 @@ func (p *peer) renew(t testing.TB) {
 	t.Helper()
 	p.generation++
 	p.secret = "app-secret-" + strings.Repeat("x", p.generation)
-	p.Put(app, azurestandin.Principal{Secret: p.secret, Permissions: all})
+	p.Put(app, azurekv.Principal{Secret: p.secret, Permissions: all})
 	must(t, os.WriteFile(p.secretFile, []byte(p.secret+"\n"), 0o600))
 }
 
@@ -91,19 +91,19 @@ func TestConforms(t *testing.T) {
 		return &sealtest.Fixture{
 			Wrapper: p.open(t, "wrap"), Other: p.open(t, "other"), Again: func() wrapping.Wrapper { return p.open(t, "wrap") },
 			Mute: p.Mute, Away: p.Away, Garble: p.Garble, Throttle: p.Throttle, Calls: p.Calls,
-			Disable:    func() { p.Change("wrap", func(v *azurestandin.Version) { v.Enabled = false }) },
-			Enable:     func() { p.Change("wrap", func(v *azurestandin.Version) { v.Enabled = true }) },
+			Disable:    func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = false }) },
+			Enable:     func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = true }) },
 			Schedule:   func() { p.Delete("wrap") },
 			Unschedule: func() { p.Recover("wrap") },
 			Destroy:    func() { p.Purge("wrap") },
 			Rotate:     func() { p.Rotate("wrap") },
 			Deny: func() func() {
-				p.Put(app, azurestandin.Principal{Secret: p.secret, Permissions: []string{"get"}})
-				return func() { p.Put(app, azurestandin.Principal{Secret: p.secret, Permissions: all}) }
+				p.Put(app, azurekv.Principal{Secret: p.secret, Permissions: []string{"get"}})
+				return func() { p.Put(app, azurekv.Principal{Secret: p.secret, Permissions: all}) }
 			},
 			Expire: func() {
 				p.RevokeTokens()
-				p.Put(app, azurestandin.Principal{Secret: "another", Permissions: all})
+				p.Put(app, azurekv.Principal{Secret: "another", Permissions: all})
 			},
 			Renew: func() { p.renew(t) },
 		}
@@ -144,7 +144,7 @@ func TestVersionIsPinned(t *testing.T) {
 	if a, b := w.VersionOf(old), w.VersionOf(fresh); a == "" || a == b {
 		t.Errorf("versions %q and %q", a, b)
 	}
-	p.Change("wrap", func(v *azurestandin.Version) { v.Enabled = v.ID != w.VersionOf(old) })
+	p.Change("wrap", func(v *azurekv.Version) { v.Enabled = v.ID != w.VersionOf(old) })
 	_, err := w.Decrypt(t.Context(), old)
 	failed(t, "the old version is disabled", err, seals.KeyDisabled, "KeyDisabled", "--enabled true")
 	works(t, w)
@@ -156,14 +156,14 @@ func TestDatesAndOperations(t *testing.T) {
 	w := p.open(t, "wrap")
 	blob := works(t, w)
 	for what, c := range map[string]struct {
-		change   func(*azurestandin.Version)
+		change   func(*azurekv.Version)
 		class    seals.Class
 		word     string
 		decrypts bool
 	}{
-		"expired":       {func(v *azurestandin.Version) { v.Expires = time.Now().Add(-time.Hour) }, seals.KeyDisabled, "expiry date", true},
-		"not yet valid": {func(v *azurestandin.Version) { v.NotBefore = time.Now().Add(time.Hour) }, seals.KeyDisabled, "nbf", true},
-		"signs only":    {func(v *azurestandin.Version) { v.Operations = []string{"sign"} }, seals.KeyDisabled, "key_ops", false},
+		"expired":       {func(v *azurekv.Version) { v.Expires = time.Now().Add(-time.Hour) }, seals.KeyDisabled, "expiry date", true},
+		"not yet valid": {func(v *azurekv.Version) { v.NotBefore = time.Now().Add(time.Hour) }, seals.KeyDisabled, "nbf", true},
+		"signs only":    {func(v *azurekv.Version) { v.Operations = []string{"sign"} }, seals.KeyDisabled, "key_ops", false},
 	} {
 		p.Change("wrap", c.change)
 		_, err := w.Encrypt(t.Context(), []byte("x"))
@@ -175,7 +175,7 @@ func TestDatesAndOperations(t *testing.T) {
 		if err != nil || st.State != "enabled" || c.decrypts && st.Detail["expires"]+st.Detail["not before"] == "" {
 			t.Errorf("%s: %+v, %v", what, st, err)
 		}
-		p.Change("wrap", func(v *azurestandin.Version) { v.Expires, v.NotBefore, v.Operations = time.Time{}, time.Time{}, nil })
+		p.Change("wrap", func(v *azurekv.Version) { v.Expires, v.NotBefore, v.Operations = time.Time{}, time.Time{}, nil })
 	}
 }
 
@@ -185,7 +185,7 @@ func TestCredentials(t *testing.T) {
 	p := newPeer(t)
 	federated := filepath.Join(t.TempDir(), "federated")
 	must(t, os.WriteFile(federated, []byte("assertion-of-the-cluster"), 0o600))
-	p.Put("workload", azurestandin.Principal{Assertion: "assertion-of-the-cluster", Permissions: all})
+	p.Put("workload", azurekv.Principal{Assertion: "assertion-of-the-cluster", Permissions: all})
 	works(t, p.open(t, "wrap", "client_secret", "", "client_id", "workload", "federated_token_file", federated))
 	works(t, p.open(t, "wrap", "client_secret", p.secret))
 	for what, c := range map[string]struct {
@@ -228,7 +228,7 @@ func TestCertificate(t *testing.T) {
 		text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
 		must(t, os.WriteFile(file+".new", text, 0o600))
 		must(t, os.Rename(file+".new", file))
-		p.Put(app, azurestandin.Principal{Certificate: cert, Permissions: all})
+		p.Put(app, azurekv.Principal{Certificate: cert, Permissions: all})
 	}
 	certify()
 	w := p.open(t, "wrap", "client_secret", "", "cert_path", file)
@@ -237,7 +237,7 @@ func TestCertificate(t *testing.T) {
 	certify()
 	works(t, w)
 	p.RevokeTokens()
-	p.Put(app, azurestandin.Principal{Secret: "another", Permissions: all})
+	p.Put(app, azurekv.Principal{Secret: "another", Permissions: all})
 	_, err := p.open(t, "wrap", "client_secret", "", "cert_path", file).Encrypt(t.Context(), []byte("x"))
 	failed(t, "a certificate that is not the application's", err, seals.Denied, "AADSTS700027")
 }
@@ -245,7 +245,7 @@ func TestCertificate(t *testing.T) {
 // TestManagedIdentity is not parallel: hosts tell where their identity endpoint is by the environment.
 func TestManagedIdentity(t *testing.T) {
 	p := newPeer(t)
-	p.Put("machine", azurestandin.Principal{MSI: "header", Permissions: all})
+	p.Put("machine", azurekv.Principal{MSI: "header", Permissions: all})
 	host := httptest.NewServer(p.Service)
 	t.Cleanup(host.Close)
 	t.Setenv("IDENTITY_ENDPOINT", host.URL+"/msi/token")
@@ -259,7 +259,7 @@ func TestManagedIdentity(t *testing.T) {
 func TestVersionWithoutGet(t *testing.T) {
 	t.Parallel()
 	p := newPeer(t)
-	p.Put(app, azurestandin.Principal{Secret: p.secret, Permissions: []string{"wrapKey", "unwrapKey"}})
+	p.Put(app, azurekv.Principal{Secret: p.secret, Permissions: []string{"wrapKey", "unwrapKey"}})
 	w := p.open(t, "wrap")
 	blob := works(t, w)
 	if v, err := w.KeyVersion(t.Context()); err != nil || v != w.VersionOf(blob) {

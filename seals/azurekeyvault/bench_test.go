@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the bare calls of Azure's client, by turns in the same run, on the stand-in. What most of the time
-// goes into is the stand-in's RSA.
+// BenchmarkWrapUnwrap compares the seal with the bare calls of Azure's client, by turns in the same run, on the emulator. What most of the time
+// goes into is the emulator's RSA.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	p := newPeer(b)
 	seal := p.open(b, "wrap")

@@ -19,10 +19,10 @@ import (
 	"google.golang.org/grpc"
 	tlscreds "google.golang.org/grpc/credentials"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
-// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by turns in the same run, against the stand-in over TLS.
+// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by turns in the same run, against the emulator over TLS.
 // ratio is the seal's round trips per second to the client's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	r := newRig(b, gcpkms.Options{})

@@ -10,7 +10,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
@@ -128,7 +128,7 @@ func TestStateAndDateAreTold(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	r := newRig(t, gcpkms.Options{Now: func() time.Time { return now }})
-	r.kms.AddToken("opaque", "sealgate", time.Time{}) // the clock of the stand-in is not this machine's: tokens that are signed do not fit
+	r.kms.AddToken("opaque", "sealgate", time.Time{}) // the clock of the emulator is not this machine's: tokens that are signed do not fit
 	w := opaque(t, r)
 	blob := encrypt(t, w)
 	r.act("schedule", "root")

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )

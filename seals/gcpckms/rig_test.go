@@ -14,7 +14,7 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
@@ -39,7 +39,7 @@ var certificate = sync.OnceValues(func() ([2][]byte, error) {
 	return [2][]byte{cert, key}, err
 })
 
-// rig is a stand-in with the keys "root" and "other", and what clients need of it.
+// rig is an emulator with the keys "root" and "other", and what clients need of it.
 type rig struct {
 	t       testing.TB
 	kms     *gcpkms.Service
@@ -153,7 +153,7 @@ func decrypt(t testing.TB, w *gcpckms.Wrapper, blob *wrapping.BlobInfo) error {
 	return err
 }
 
-// calls is how many calls the stand-in was sent.
+// calls is how many calls the emulator was sent.
 func (r *rig) calls() int {
 	n := 0
 	for _, c := range r.kms.Calls() {

@@ -23,7 +23,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
-	"github.com/sealgate/sealgate/internal/gcpkms"
+	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )

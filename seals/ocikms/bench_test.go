@@ -7,10 +7,10 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, by turns in the same run, on the stand-in. Of the seal's
+// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, by turns in the same run, on the emulator. Of the seal's
 // calls 4 are under way at once; the wrapper's make connections anew, because its library keeps two.
 func BenchmarkWrapUnwrap(b *testing.B) {
-	s := newStandin(b)
+	s := newEmulator(b)
 	seal := open(b, s, wrapKey)
 	inner, err := seal.settings.open(b.Context())
 	must(b, err)

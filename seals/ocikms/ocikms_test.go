@@ -22,7 +22,7 @@ func must(t testing.TB, err error) {
 	}
 }
 
-func open(t testing.TB, s *standin, key string, params ...string) *Wrapper {
+func open(t testing.TB, s *emulator, key string, params ...string) *Wrapper {
 	t.Helper()
 	m := map[string]string{"key_id": key, "crypto_endpoint": s.URL, "management_endpoint": strings.TrimPrefix(s.URL, "https://") + "/", "auth_type_api_key": "true"}
 	for i := 0; i < len(params); i += 2 {
@@ -41,7 +41,7 @@ func TestConforms(t *testing.T) {
 		},
 		Stride: 5,
 		New: func(t *testing.T) *sealtest.Fixture {
-			s := newStandin(t)
+			s := newEmulator(t)
 			during := func(on, off func()) func() func() {
 				return func() func() {
 					s.set(on)
@@ -87,7 +87,7 @@ func failed(t *testing.T, what string, err error, class seals.Class, words ...st
 
 func TestStates(t *testing.T) {
 	t.Parallel()
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, wrapKey)
 	plain := []byte("the root key")
 	blob, err := w.Encrypt(t.Context(), plain)
@@ -117,7 +117,7 @@ func TestStates(t *testing.T) {
 
 func TestStrangeAnswers(t *testing.T) {
 	t.Parallel()
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, wrapKey)
 	blob, err := w.Encrypt(t.Context(), []byte("x"))
 	must(t, err)
@@ -155,7 +155,7 @@ func TestParameters(t *testing.T) {
 
 // TestCredentialsLater is not parallel: it takes the library's configuration away and puts it back.
 func TestCredentialsLater(t *testing.T) {
-	s := newStandin(t)
+	s := newEmulator(t)
 	w := open(t, s, wrapKey)
 	must(t, os.WriteFile(configFile, []byte("[DEFAULT]\n"), 0o600))
 	_, err := w.Encrypt(t.Context(), []byte("x"))

@@ -9,13 +9,13 @@ import (
 
 	"github.com/openbao/openbao/api/v2"
 
-	"github.com/sealgate/sealgate/internal/baotest"
+	"github.com/sealgate/sealgate/internal/testkit/openbao"
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
 // BenchmarkWrapUnwrap compares the seal with the bare calls of OpenBao's client, by turns in the same run, on a real server without TLS.
 func BenchmarkWrapUnwrap(b *testing.B) {
-	bao := baotest.Start(b)
+	bao := openbao.Start(b)
 	p := newPlace(b, bao)
 	f := &front{}
 	f.Server = newFront(b, bao.Addr).Server

@@ -14,7 +14,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/baotest"
+	"github.com/sealgate/sealgate/internal/testkit/openbao"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -57,7 +57,7 @@ func failed(t *testing.T, err error, class seals.Class, words ...string) {
 // TestRealPeer is what the suite does not ask, on one server.
 func TestRealPeer(t *testing.T) {
 	t.Parallel()
-	bao := baotest.Start(t)
+	bao := openbao.Start(t)
 	plain := []byte("the root key of a cluster")
 	for name, test := range map[string]func(*testing.T, *place, *front){
 		"makes no key": func(t *testing.T, p *place, f *front) {
@@ -181,7 +181,7 @@ func boundHere(t *testing.T, w *Wrapper, blob *wrapping.BlobInfo) {
 // TestPeerSealedAndGone takes the whole server away.
 func TestPeerSealedAndGone(t *testing.T) {
 	t.Parallel()
-	bao := baotest.Start(t)
+	bao := openbao.Start(t)
 	p := newPlace(t, bao)
 	w := p.open(t, &front{Server: &httptest.Server{URL: "http://" + bao.Addr}}, "wrap", "tls_ca_cert", "", "timeout", "2s")
 	plain := []byte("x")

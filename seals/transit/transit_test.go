@@ -20,7 +20,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/baotest"
+	"github.com/sealgate/sealgate/internal/testkit/openbao"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
@@ -139,14 +139,14 @@ func rules(mount string, read bool) string {
 
 // place is a mount of its own on the shared server, with a token in a file.
 type place struct {
-	bao              *baotest.Server
+	bao              *openbao.Server
 	mount, tokenFile string
 	token            string
 }
 
 var places atomic.Int64
 
-func newPlace(t testing.TB, bao *baotest.Server) *place {
+func newPlace(t testing.TB, bao *openbao.Server) *place {
 	t.Helper()
 	p := &place{bao: bao, mount: fmt.Sprintf("team/transit%d", places.Add(1)), tokenFile: filepath.Join(t.TempDir(), "token")}
 	bao.Mount(p.mount)
@@ -182,7 +182,7 @@ func (p *place) open(t testing.TB, f *front, key string, params ...string) *Wrap
 }
 
 func TestConforms(t *testing.T) {
-	bao := baotest.Start(t)
+	bao := openbao.Start(t)
 	sealtest.Run(t, sealtest.Harness{
 		Without: map[string]string{
 			"Schedule":   "transit destroys a key at once, or not at all",
@@ -192,7 +192,7 @@ func TestConforms(t *testing.T) {
 	})
 }
 
-func fixture(t *testing.T, bao *baotest.Server) *sealtest.Fixture {
+func fixture(t *testing.T, bao *openbao.Server) *sealtest.Fixture {
 	p, f := newPlace(t, bao), newFront(t, bao.Addr)
 	during := func(on, off func()) func() func() {
 		return func() func() {

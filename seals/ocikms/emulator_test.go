@@ -35,7 +35,7 @@ const (
 var (
 	userKey    *rsa.PrivateKey
 	configFile string
-	authority  *httptest.Server // lends its certificate to every stand-in
+	authority  *httptest.Server // lends its certificate to every emulator
 )
 
 // TestMain sets what Oracle's library takes from the process: its configuration, and the authorities that it trusts.
@@ -77,10 +77,10 @@ func config(keyFile string) string {
 		filepath.Join(filepath.Dir(configFile), keyFile))
 }
 
-// standin is a vault of Oracle's as far as the seal asks it; it is not Oracle's. Its rules:
+// emulator is a vault of Oracle's as far as the seal asks it; it is not Oracle's. Its rules:
 // https://docs.oracle.com/iaas/api/#/en/key/release/EncryptedData/Encrypt, .../DecryptedData/Decrypt, .../Key/GetKey,
 // https://docs.oracle.com/iaas/Content/API/References/apierrors.htm and https://docs.oracle.com/iaas/Content/API/Concepts/signingrequests.htm
-type standin struct {
+type emulator struct {
 	*httptest.Server
 
 	mu                               sync.Mutex
@@ -99,9 +99,9 @@ type key struct {
 	deletion time.Time
 }
 
-func newStandin(t testing.TB) *standin {
+func newEmulator(t testing.TB) *emulator {
 	t.Helper()
-	s := &standin{keys: map[string]*key{}}
+	s := &emulator{keys: map[string]*key{}}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
@@ -113,13 +113,13 @@ func newStandin(t testing.TB) *standin {
 	return s
 }
 
-func (s *standin) set(f func()) {
+func (s *emulator) set(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
 }
 
-func (s *standin) rotate(id string) {
+func (s *emulator) rotate(id string) {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)
 	block, err := aes.NewCipher(raw)
@@ -138,7 +138,7 @@ type refusal struct {
 	code, message string
 }
 
-func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	mute, away := s.mute, s.away
 	s.calls++
@@ -173,7 +173,7 @@ func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 var signature = regexp.MustCompile(`^Signature version="1",headers="([^"]+)",keyId="([^"]+)",algorithm="rsa-sha256",signature="([^"]+)"$`)
 
 // signed checks the signature of a request as the service does: over the target, the host, the date and, with a body, over its digest.
-func (s *standin) signed(r *http.Request, body []byte) bool {
+func (s *emulator) signed(r *http.Request, body []byte) bool {
 	m := signature.FindStringSubmatch(r.Header.Get("Authorization"))
 	if m == nil || m[2] != tenancy+"/"+user+"/"+fingerprint || s.unknownUser {
 		return false
@@ -201,7 +201,7 @@ func (s *standin) signed(r *http.Request, body []byte) bool {
 	return err == nil && rsa.VerifyPKCS1v15(&userKey.PublicKey, crypto.SHA256, sum[:], raw) == nil
 }
 
-func (s *standin) operate(r *http.Request, body []byte) (any, *refusal) {
+func (s *emulator) operate(r *http.Request, body []byte) (any, *refusal) {
 	switch {
 	case !s.signed(r, body):
 		return nil, &refusal{401, "NotAuthenticated", "The required information to complete authentication was not provided or was incorrect."}
@@ -245,7 +245,7 @@ func (s *standin) operate(r *http.Request, body []byte) (any, *refusal) {
 	return nil, &refusal{404, "NotFound", "no such operation"}
 }
 
-func (s *standin) decrypt(k *key, id, text string) (any, *refusal) {
+func (s *emulator) decrypt(k *key, id, text string) (any, *refusal) {
 	bad := &refusal{400, "InvalidParameter", "The ciphertext is not valid."}
 	sealed, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || len(sealed) < 2 || sealed[0] == 0 || int(sealed[0]) > len(k.versions) {

@@ -1,4 +1,4 @@
-package azurestandin
+package azurekv
 
 import (
 	"crypto"

@@ -69,7 +69,7 @@ func (v *version) erase(now time.Time) {
 	v.State, v.Destroyed, v.Destroy, v.Material, v.aead = kmspb.CryptoKeyVersion_DESTROYED, now, time.Time{}, nil, nil
 }
 
-// generation is how long the stand-in takes to make an asymmetric key.
+// generation is how long the emulator takes to make an asymmetric key.
 const generation = time.Second
 
 // settle does what the service does by itself as time passes. It reports whether anything changed.

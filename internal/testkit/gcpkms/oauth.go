@@ -42,7 +42,7 @@ func (s *Service) serveToken(tokenURL string) http.HandlerFunc {
 			http.Error(w, "no randomness", http.StatusInternalServerError)
 			return
 		}
-		token := "stand-in." + hex.EncodeToString(raw)
+		token := "emulator." + hex.EncodeToString(raw)
 		s.AddToken(token, a.name, s.o.Now().Add(tokenLife))
 		answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(tokenLife/time.Second) - 1})
 	}

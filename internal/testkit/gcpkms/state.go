@@ -20,7 +20,7 @@ type stateFile struct {
 }
 
 const (
-	whatItIs     = "Keys of a stand-in of Google Cloud KMS, in the clear. For tests and trials; no security product."
+	whatItIs     = "Keys of an emulator of Google Cloud KMS, in the clear. For tests and trials; no security product."
 	stateVersion = 1
 )
 

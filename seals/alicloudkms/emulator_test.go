@@ -52,10 +52,10 @@ func run(m *testing.M) int {
 
 const accessKey = "LTAI-access-key"
 
-// standin is Alibaba's KMS as far as the seal asks it; it is not Alibaba's. Its rules:
+// emulator is Alibaba's KMS as far as the seal asks it; it is not Alibaba's. Its rules:
 // https://www.alibabacloud.com/help/en/kms/key-management-service/developer-reference/api-kms-2016-01-20-encrypt, ...-decrypt, ...-describekey,
 // .../common-error-codes-1, and https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism for signatures
-type standin struct {
+type emulator struct {
 	*httptest.Server
 
 	mu                              sync.Mutex
@@ -74,9 +74,9 @@ type key struct {
 	deletion time.Time
 }
 
-func newStandin(t testing.TB) *standin {
+func newEmulator(t testing.TB) *emulator {
 	t.Helper()
-	s := &standin{keys: map[string]*key{}, aliases: map[string]string{}, secret: "the-secret-of-the-access-key"}
+	s := &emulator{keys: map[string]*key{}, aliases: map[string]string{}, secret: "the-secret-of-the-access-key"}
 	s.Server = httptest.NewUnstartedServer(s)
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)
 	s.StartTLS()
@@ -89,13 +89,13 @@ func newStandin(t testing.TB) *standin {
 	return s
 }
 
-func (s *standin) set(f func()) {
+func (s *emulator) set(f func()) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	f()
 }
 
-func (s *standin) rotate(id string) {
+func (s *emulator) rotate(id string) {
 	raw := make([]byte, 32)
 	_, _ = rand.Read(raw)
 	block, err := aes.NewCipher(raw)
@@ -114,7 +114,7 @@ type refusal struct {
 	code, message string
 }
 
-func (s *standin) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (s *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	mute, away := s.mute, s.away
 	s.calls++
@@ -159,7 +159,7 @@ func toSign(method string, q url.Values) string {
 	return method + "&%2F&" + escape(strings.Join(pairs, "&"))
 }
 
-func (s *standin) operate(r *http.Request) (any, *refusal) {
+func (s *emulator) operate(r *http.Request) (any, *refusal) {
 	q := r.URL.Query()
 	mac := hmac.New(sha1.New, []byte(s.secret+"&"))
 	_, _ = io.WriteString(mac, toSign(r.Method, q))
@@ -209,7 +209,7 @@ func usable(k *key) *refusal {
 	return nil
 }
 
-func (s *standin) encrypt(k *key, id, version, text string) (any, *refusal) {
+func (s *emulator) encrypt(k *key, id, version, text string) (any, *refusal) {
 	if r := usable(k); r != nil {
 		return nil, r
 	}
@@ -224,7 +224,7 @@ func (s *standin) encrypt(k *key, id, version, text string) (any, *refusal) {
 }
 
 // decrypt finds the key in the ciphertext, as the service does.
-func (s *standin) decrypt(text string) (any, *refusal) {
+func (s *emulator) decrypt(text string) (any, *refusal) {
 	bad := &refusal{400, "InvalidParameter", "The specified parameter is not valid."}
 	blob, err := base64.StdEncoding.Strict().DecodeString(text)
 	if err != nil || len(blob) < 2 || len(blob) < int(blob[0])+2 {

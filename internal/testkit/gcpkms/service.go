@@ -22,7 +22,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Service is the stand-in's logic; [Start] puts it behind listeners. It is safe for concurrent use.
+// Service is the emulator's logic; [Start] puts it behind listeners. It is safe for concurrent use.
 type Service struct {
 	kmspb.UnimplementedKeyManagementServiceServer
 	o Options

@@ -34,7 +34,7 @@ var (
 	// Source: cloud.google.com/resource-manager/docs/creating-managing-projects: 6 to 30 lowercase letters, digits and
 	// hyphens, a letter first, no hyphen last; old ones have a domain in front. A project's number stands for it as well.
 	projectForm = regexp.MustCompile(`^(([a-z0-9.-]{1,63}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19})$`)
-	// Source: cloud.google.com/kms/docs/locations. The stand-in knows their form, not their list.
+	// Source: cloud.google.com/kms/docs/locations. The emulator knows their form, not their list.
 	locationForm = regexp.MustCompile(`^[a-z][a-z0-9-]{1,62}$`)
 	// Source: CreateKeyRingRequest.key_ring_id and CreateCryptoKeyRequest.crypto_key_id in service.proto.
 	idForm = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,63}$`)

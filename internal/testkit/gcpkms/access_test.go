@@ -226,16 +226,16 @@ func TestAdministration(t *testing.T) {
 		want                      int
 		text                      string
 	}{
-		{"GET", "/healthz", "", "", 200, "stand-in"},
-		{"GET", "/standin/calls", "", "", 403, "administrator"},
-		{"GET", "/standin/calls", "owner", "", 403, "administrator"},
-		{"POST", "/standin/faults", admin, `{"method":"Encrypt","code":"UNAVAILABLE","message":"gone","times":1}`, 200, ""},
-		{"POST", "/standin/faults", admin, `{"code":"NONSENSE"}`, 400, "NONSENSE"},
-		{"POST", "/standin/faults", admin, `{"method":"Nonsense"}`, 400, "Nonsense"},
-		{"POST", "/standin/faults", admin, `no JSON`, 400, ""},
-		{"POST", "/standin/act", admin, `{"action":"rotate","name":"` + theKey + `"}`, 200, ""},
-		{"POST", "/standin/act", admin, `{"action":"explode","name":"` + theKey + `"}`, 400, "explode"},
-		{"POST", "/standin/act", admin, `{"action":"enable","name":"nonsense"}`, 400, "resource type"},
+		{"GET", "/healthz", "", "", 200, "emulator"},
+		{"GET", "/emulator/calls", "", "", 403, "administrator"},
+		{"GET", "/emulator/calls", "owner", "", 403, "administrator"},
+		{"POST", "/emulator/faults", admin, `{"method":"Encrypt","code":"UNAVAILABLE","message":"gone","times":1}`, 200, ""},
+		{"POST", "/emulator/faults", admin, `{"code":"NONSENSE"}`, 400, "NONSENSE"},
+		{"POST", "/emulator/faults", admin, `{"method":"Nonsense"}`, 400, "Nonsense"},
+		{"POST", "/emulator/faults", admin, `no JSON`, 400, ""},
+		{"POST", "/emulator/act", admin, `{"action":"rotate","name":"` + theKey + `"}`, 200, ""},
+		{"POST", "/emulator/act", admin, `{"action":"explode","name":"` + theKey + `"}`, 400, "explode"},
+		{"POST", "/emulator/act", admin, `{"action":"enable","name":"nonsense"}`, 400, "resource type"},
 		{"GET", "/nowhere", admin, "", 404, ""},
 	} {
 		if code, text := do(c.method, c.path, c.token, c.body); code != c.want || !strings.Contains(text, c.text) {
@@ -249,11 +249,11 @@ func TestAdministration(t *testing.T) {
 	if err != nil || !strings.HasSuffix(res.GetName(), "/2") {
 		t.Errorf("afterwards: %v, %v", res, err)
 	}
-	if _, text := do("GET", "/standin/calls", admin, ""); !strings.Contains(text, `"Encrypt":2`) {
+	if _, text := do("GET", "/emulator/calls", admin, ""); !strings.Contains(text, `"Encrypt":2`) {
 		t.Errorf("calls: %s", text)
 	}
-	do("POST", "/standin/faults", admin, `{"mute":true}`)
-	if code, _ := do("DELETE", "/standin/faults", admin, ""); code != 200 {
+	do("POST", "/emulator/faults", admin, `{"mute":true}`)
+	if code, _ := do("DELETE", "/emulator/faults", admin, ""); code != 200 {
 		t.Errorf("clearing faults: %d", code)
 	}
 	if _, err := r.encrypt(theKey, []byte("p"), nil); err != nil {

@@ -176,10 +176,10 @@ var cryptRules = []rule{
 		_, err = r.encrypt(place+"/keyRings/r/cryptoKeys/n", []byte("p"), nil)
 		return err
 	}, codes.FailedPrecondition, "no primary version"},
-	{"what the stand-in does not do", func(r *rig) error {
+	{"what the emulator does not do", func(r *rig) error {
 		_, err := r.c.MacSign(r.t.Context(), &kmspb.MacSignRequest{Name: v1})
 		return err
-	}, codes.Unimplemented, "This stand-in of Cloud KMS does not do \"MacSign\"."},
+	}, codes.Unimplemented, "This emulator of Cloud KMS does not do \"MacSign\"."},
 }
 
 // sized encrypts so much, with a key of a protection level.

@@ -52,7 +52,7 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// rig is a stand-in with a client of Google's: an owner by default, others by their names, which are their tokens.
+// rig is an emulator with a client of Google's: an owner by default, others by their names, which are their tokens.
 type rig struct {
 	t      testing.TB
 	s      *Service

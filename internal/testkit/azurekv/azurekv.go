@@ -1,4 +1,4 @@
-// Package azurestandin is a stand-in of Azure Key Vault and of the token service before it, for tests. It is not Azure: it says so
+// Package azurekv is an emulator of Azure Key Vault and of the token service before it, for tests. It is not Azure: it says so
 // in a header of every answer, and keeps its keys in memory.
 //
 // It is as strict as the real services are documented to be. Each rule names its source:
@@ -16,7 +16,7 @@
 // code. It does not know certificates, secrets, roles, networks or any operation but those that a seal needs.
 //
 // The package is for tests alone and is never linked into the program.
-package azurestandin
+package azurekv
 
 import (
 	"crypto/x509"

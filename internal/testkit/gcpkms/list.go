@@ -46,14 +46,14 @@ func cut[T any](all []T, req pageRequest) ([]T, string, error) {
 	return all[from:to], strconv.Itoa(to), nil
 }
 
-// plainList refuses what the stand-in cannot do, so that nobody takes an unfiltered list for a filtered one.
+// plainList refuses what the emulator cannot do, so that nobody takes an unfiltered list for a filtered one.
 func plainList(req interface {
 	GetFilter() string
 	GetOrderBy() string
 },
 ) error {
 	if req.GetFilter() != "" || req.GetOrderBy() != "" {
-		return status.Error(codes.Unimplemented, "This stand-in of Cloud KMS neither filters nor orders lists.")
+		return status.Error(codes.Unimplemented, "This emulator of Cloud KMS neither filters nor orders lists.")
 	}
 	return nil
 }

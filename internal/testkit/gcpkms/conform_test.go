@@ -70,7 +70,7 @@ var ringRules = []rule{
 	{"a ring cannot be deleted", func(r *rig) error {
 		for _, m := range kmspb.KeyManagementService_ServiceDesc.Methods {
 			if m.MethodName == "DeleteKeyRing" {
-				r.t.Error("google.cloud.kms.v1 has it by now: the stand-in must learn it")
+				r.t.Error("google.cloud.kms.v1 has it by now: the emulator must learn it")
 			}
 		}
 		return nil
@@ -96,7 +96,7 @@ var keyRules = []rule{
 		k := symmetricKey()
 		k.VersionTemplate = &kmspb.CryptoKeyVersionTemplate{ProtectionLevel: kmspb.ProtectionLevel_EXTERNAL}
 		return r.create("n", k)
-	}, codes.Unimplemented, "stand-in"},
+	}, codes.Unimplemented, "emulator"},
 	{"destruction after 23 hours", destroyedAfter(23 * time.Hour), codes.InvalidArgument, "24 hours"},
 	{"destruction after 24 hours", destroyedAfter(24 * time.Hour), codes.OK, ""},
 	{"destruction after 121 days", destroyedAfter(121 * day), codes.InvalidArgument, "120 days"},

@@ -77,7 +77,7 @@ func (s *Service) keyOf(p *kmspb.CryptoKey) (*key, error) {
 		return nil, invalid("CryptoKey.purpose is required.") // source: CreateCryptoKey in service.proto
 	}
 	if p.GetImportOnly() || p.GetCryptoKeyBackend() != "" {
-		return nil, status.Error(codes.Unimplemented, "This stand-in of Cloud KMS has no imported and no external keys.")
+		return nil, status.Error(codes.Unimplemented, "This emulator of Cloud KMS has no imported and no external keys.")
 	}
 	// Source: CryptoKeyVersionTemplate.protection_level in resources.proto: it defaults to SOFTWARE.
 	switch k.Level {
@@ -85,7 +85,7 @@ func (s *Service) keyOf(p *kmspb.CryptoKey) (*key, error) {
 		k.Level = kmspb.ProtectionLevel_SOFTWARE
 	case kmspb.ProtectionLevel_SOFTWARE, kmspb.ProtectionLevel_HSM:
 	default:
-		return nil, status.Error(codes.Unimplemented, "This stand-in of Cloud KMS has the protection levels SOFTWARE and HSM.")
+		return nil, status.Error(codes.Unimplemented, "This emulator of Cloud KMS has the protection levels SOFTWARE and HSM.")
 	}
 	if d := p.GetDestroyScheduledDuration(); d != nil {
 		if k.DestroyAfter = d.AsDuration(); d.CheckValid() != nil || k.DestroyAfter < leastDestroy || k.DestroyAfter > mostDestroy {
@@ -114,7 +114,7 @@ func (k *key) setAlgorithm(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) e
 		kmspb.CryptoKey_MAC:                 {"HMAC_"},
 	}[k.Purpose]
 	if prefix == nil {
-		return status.Errorf(codes.Unimplemented, "This stand-in of Cloud KMS has no keys of the purpose %s.", k.Purpose)
+		return status.Errorf(codes.Unimplemented, "This emulator of Cloud KMS has no keys of the purpose %s.", k.Purpose)
 	}
 	if a == 0 && k.Purpose == kmspb.CryptoKey_ENCRYPT_DECRYPT {
 		a = kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION

@@ -1,4 +1,4 @@
-// Package gcpkms is a stand-in of Google Cloud KMS, for tests and trials. It is no security product: its keys lie in memory or, in the clear,
+// Package gcpkms is an emulator of Google Cloud KMS, for tests and trials. It is no security product: its keys lie in memory or, in the clear,
 // in a file.
 //
 // It speaks the gRPC API google.cloud.kms.v1 over TLS, and is meant to be as strict as the real service wherever Google documents what that
@@ -20,10 +20,10 @@
 //
 //	GET    /healthz                 200 while it serves
 //	POST   /token                   OAuth2: grant_type urn:ietf:params:oauth:grant-type:jwt-bearer
-//	POST   /standin/faults          a [Fault] as JSON: the calls that it names misbehave
-//	DELETE /standin/faults          they behave again
-//	GET    /standin/calls           how often each method was called
-//	POST   /standin/act             {"action": A, "name": N}: see [Service.Act]
+//	POST   /emulator/faults          a [Fault] as JSON: the calls that it names misbehave
+//	DELETE /emulator/faults          they behave again
+//	GET    /emulator/calls           how often each method was called
+//	POST   /emulator/act             {"action": A, "name": N}: see [Service.Act]
 //
 // Those below /standin need the administrator's token, as a bearer.
 package gcpkms

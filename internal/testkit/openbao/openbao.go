@@ -1,11 +1,11 @@
 //go:build unix
 
-// Package baotest runs a real OpenBao server for tests: the peer of the transit seal, and of whatever else speaks to a Vault.
+// Package openbao runs a real OpenBao server for tests: the peer of the transit seal, and of whatever else speaks to a Vault.
 //
 // It guarantees that the server is gone when the test that started it has ended. The program is fetched by .ci/openbao once, into the build folder.
 //
 // The package is for tests alone and is never linked into the program.
-package baotest
+package openbao
 
 import (
 	"bytes"

@@ -123,22 +123,22 @@ func (v *Server) Close() error {
 func (v *Server) mux() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]string{"status": "serving", "what": "a stand-in of Google Cloud KMS; no security product"})
+		answer(w, http.StatusOK, map[string]string{"status": "serving", "what": "an emulator of Google Cloud KMS; no security product"})
 	})
 	m.HandleFunc("POST /token", v.service.serveToken(v.l.TokenURL))
-	m.HandleFunc("POST /standin/faults", v.admin(func(r *http.Request) (any, error) {
+	m.HandleFunc("POST /emulator/faults", v.admin(func(r *http.Request) (any, error) {
 		var f Fault
 		if err := json.NewDecoder(r.Body).Decode(&f); err != nil {
 			return nil, err
 		}
 		return map[string]string{}, v.service.Inject(f)
 	}))
-	m.HandleFunc("DELETE /standin/faults", v.admin(func(*http.Request) (any, error) {
+	m.HandleFunc("DELETE /emulator/faults", v.admin(func(*http.Request) (any, error) {
 		v.service.Clear()
 		return map[string]string{}, nil
 	}))
-	m.HandleFunc("GET /standin/calls", v.admin(func(*http.Request) (any, error) { return v.service.Calls(), nil }))
-	m.HandleFunc("POST /standin/act", v.admin(func(r *http.Request) (any, error) {
+	m.HandleFunc("GET /emulator/calls", v.admin(func(*http.Request) (any, error) { return v.service.Calls(), nil }))
+	m.HandleFunc("POST /emulator/act", v.admin(func(r *http.Request) (any, error) {
 		var do struct{ Action, Name string }
 		if err := json.NewDecoder(r.Body).Decode(&do); err != nil {
 			return nil, err
@@ -167,7 +167,7 @@ func (v *Server) admin(f func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// Healthy asks a stand-in whether it serves, for health checks of containers that have no other client.
+// Healthy asks an emulator whether it serves, for health checks of containers that have no other client.
 func Healthy(ctx context.Context, url string, config *tls.Config) error {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	defer client.CloseIdleConnections()

@@ -27,7 +27,7 @@ type account struct {
 }
 
 // domain is what accounts' addresses end with: nobody is to take one for Google's.
-const domain = "@stand-in.iam.example"
+const domain = "@emulator.iam.example"
 
 func (a *account) email() string { return a.name + domain }
 
@@ -37,7 +37,7 @@ type grantedToken struct {
 	expires time.Time // zero: never
 }
 
-// Source: cloud.google.com/iam/docs/service-accounts-create: 6 to 30 there; the stand-in is content with one letter.
+// Source: cloud.google.com/iam/docs/service-accounts-create: 6 to 30 there; the emulator is content with one letter.
 var accountForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,29}$`)
 
 // SetAccount adds an account, or replaces it: what its former key signed, and its former tokens, are worth nothing then.
@@ -71,7 +71,7 @@ func keyID(key *rsa.PublicKey) string {
 	return hex.EncodeToString(sum[:20])
 }
 
-// Credentials is the JSON file by which Google's libraries are an account. tokenURL is that of the stand-in's OAuth2 endpoint.
+// Credentials is the JSON file by which Google's libraries are an account. tokenURL is that of the emulator's OAuth2 endpoint.
 //
 // Source: google.aip.dev/auth/4112.
 func Credentials(name string, key *rsa.PrivateKey, tokenURL string) ([]byte, error) {
@@ -80,7 +80,7 @@ func Credentials(name string, key *rsa.PrivateKey, tokenURL string) ([]byte, err
 		return nil, err
 	}
 	return json.MarshalIndent(map[string]string{
-		"type": "service_account", "project_id": "stand-in", "private_key_id": keyID(&key.PublicKey),
+		"type": "service_account", "project_id": "emulator", "private_key_id": keyID(&key.PublicKey),
 		"private_key":  string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der})),
 		"client_email": name + domain, "client_id": "0", "token_uri": tokenURL, "universe_domain": "googleapis.com",
 	}, "", "  ")

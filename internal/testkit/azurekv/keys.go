@@ -1,4 +1,4 @@
-package azurestandin
+package azurekv
 
 import (
 	"crypto/rand"
@@ -113,7 +113,7 @@ func (s *Service) operate(r *http.Request, p *Principal) (any, *refusal) {
 	case parts[0] == "keys" && r.Method == http.MethodPost && len(parts) == 4:
 		return s.crypt(r, p, parts[1], parts[2], parts[3])
 	}
-	return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "", "the stand-in has no such operation"}
+	return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "", "the emulator has no such operation"}
 }
 
 func (s *Service) find(name, version string) (*Version, *refusal) {
@@ -203,7 +203,7 @@ func (s *Service) usable(v *Version, operation string) *refusal {
 func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation string) (any, *refusal) {
 	operation = map[string]string{"wrapkey": "wrapKey", "unwrapkey": "unwrapKey"}[strings.ToLower(operation)]
 	if operation == "" {
-		return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "", "the stand-in has no such operation"}
+		return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "", "the emulator has no such operation"}
 	}
 	if err := p.may(operation); err != nil {
 		return nil, err

@@ -15,7 +15,7 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// roles are the permissions of Google's predefined roles, as far as methods of the stand-in ask for them. Note that an administrator can
+// roles are the permissions of Google's predefined roles, as far as methods of the emulator ask for them. Note that an administrator can
 // neither encrypt nor decrypt, and that who encrypts cannot look at the key.
 //
 // Source: cloud.google.com/kms/docs/reference/permissions-and-roles.
@@ -36,7 +36,7 @@ var roles = map[string][]string{
 // Grant is a role on a resource and all below it; the empty resource is everything.
 type Grant struct{ Role, On string }
 
-// ErrGrant is returned for a role that the stand-in does not know, or a resource that is none.
+// ErrGrant is returned for a role that the emulator does not know, or a resource that is none.
 var ErrGrant = errors.New("gcpkms: no such grant")
 
 // ParseGrant reads ROLE or ROLE@RESOURCE; "roles/" may be left out.
@@ -61,7 +61,7 @@ func (g Grant) allows(permission, resource string) bool {
 
 // Quotas are requests of one account in a minute.
 //
-// Source: cloud.google.com/kms/quotas: read 300, write 60, cryptographic 60,000 for each calling project. The stand-in counts each account by
+// Source: cloud.google.com/kms/quotas: read 300, write 60, cryptographic 60,000 for each calling project. The emulator counts each account by
 // itself, in minutes of the clock.
 type Quotas struct{ Read, Write, Crypto int }
 
@@ -151,7 +151,7 @@ func resource(req any) string {
 func (s *Service) admit(ctx context.Context, short string, req any) error {
 	m, known := methods[short]
 	if !known {
-		return status.Errorf(codes.Unimplemented, "This stand-in of Cloud KMS does not do %.100q.", short)
+		return status.Errorf(codes.Unimplemented, "This emulator of Cloud KMS does not do %.100q.", short)
 	}
 	who, err := s.authenticate(ctx)
 	if err != nil {

@@ -15,7 +15,7 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sealgate/sealgate/internal/localstack"
+	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
 
 // orphan has this program start a LocalStack, print its URL, and kill itself.
