@@ -42,7 +42,7 @@ type Key struct {
 
 // found is a key as one log-in sees it: handles die with it.
 type found struct {
-	at     *attachment
+	at     *loginSession
 	key    object
 	hmac   object
 	uri    string

@@ -10,12 +10,12 @@ import (
 // for it, are still in the processor's caches. Who waits is served in turn.
 type pool struct {
 	mu      sync.Mutex
-	free    []*lane
-	waiting []chan *lane
+	free    []*sessionWorker
+	waiting []chan *sessionWorker
 }
 
 // put gives a lane back, or on to who waits longest.
-func (p *pool) put(l *lane) {
+func (p *pool) put(l *sessionWorker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) > 0 {
@@ -27,13 +27,13 @@ func (p *pool) put(l *lane) {
 }
 
 // take returns a free lane, or nil.
-func (p *pool) take() *lane {
+func (p *pool) take() *sessionWorker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.pop()
 }
 
-func (p *pool) pop() *lane {
+func (p *pool) pop() *sessionWorker {
 	n := len(p.free) - 1
 	if n < 0 {
 		return nil
@@ -44,13 +44,13 @@ func (p *pool) pop() *lane {
 }
 
 // wait returns the next lane that comes free.
-func (p *pool) wait(ctx context.Context) (*lane, error) {
+func (p *pool) wait(ctx context.Context) (*sessionWorker, error) {
 	p.mu.Lock()
 	if l := p.pop(); l != nil {
 		p.mu.Unlock()
 		return l, nil
 	}
-	ch := make(chan *lane, 1)
+	ch := make(chan *sessionWorker, 1)
 	p.waiting = append(p.waiting, ch)
 	p.mu.Unlock()
 	select {

@@ -12,16 +12,16 @@ import (
 
 // Token is one token of one library, logged in to once, with a bounded pool of sessions. It is safe for use by many goroutines.
 type Token struct {
-	cfg   Config
-	lanes pool
+	cfg     Config
+	workers pool
 
 	mu        sync.Mutex
-	mod       *ck.Module  // nil before first use
-	current   *attachment // nil before first use, and after Close
-	flight    *flight     // the attachment being made
-	granted   int         // lanes that exist
-	known     *ck.Slot    // the token as it was last seen
-	refused   error       // a PIN that must not be sent again
+	mod       *ck.Module    // nil before first use
+	current   *loginSession // nil before first use, and after Close
+	flight    *flight       // the attachment being made
+	granted   int           // lanes that exist
+	known     *ck.Slot      // the token as it was last seen
+	refused   error         // a PIN that must not be sent again
 	closed    bool
 	dismissed bool // the lanes were collected: see dismiss
 	stats     Stats
@@ -37,7 +37,7 @@ type Stats struct {
 
 // attachment is one log-in: a slot found by label and serial, and a session that is never worked with,
 // because the log-in ends with the last session.
-type attachment struct {
+type loginSession struct {
 	generation uint64
 	slot       ck.Slot
 	quirk      quirk
@@ -53,7 +53,7 @@ type flight struct {
 func newToken(cfg Config) *Token {
 	t := &Token{cfg: cfg, granted: cfg.Sessions}
 	for range cfg.Sessions {
-		t.lanes.put(&lane{t: t})
+		t.workers.put(&sessionWorker{t: t})
 	}
 	return t
 }
@@ -190,7 +190,7 @@ func (t *Token) module() (*ck.Module, error) {
 
 // attach returns a log-in other than bad, made under at least the given generation: the
 // present one, or one made now, by one goroutine for all who ask.
-func (t *Token) attach(ctx context.Context, mod *ck.Module, bad *attachment, least uint64) (*attachment, error) {
+func (t *Token) logIn(ctx context.Context, mod *ck.Module, bad *loginSession, least uint64) (*loginSession, error) {
 	for own := false; ; {
 		t.mu.Lock()
 		switch at := t.current; {
@@ -253,7 +253,7 @@ func hangUp(s ck.Session) {
 }
 
 // enter starts the library, finds the token, opens the anchor and logs in.
-func (t *Token) enter(mod *ck.Module) (at *attachment, err error) {
+func (t *Token) enter(mod *ck.Module) (at *loginSession, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.Deadline, ErrDeadline)
 	defer cancel()
 	generation, err := mod.Start(ctx)
@@ -281,7 +281,7 @@ func (t *Token) enter(mod *ck.Module) (at *attachment, err error) {
 		_ = anchor.Close()
 		return nil, err
 	}
-	return &attachment{generation: generation, slot: slot, quirk: quirkOf(slot), anchor: anchor}, nil
+	return &loginSession{generation: generation, slot: slot, quirk: quirkOf(slot), anchor: anchor}, nil
 }
 
 // recovered makes an error of a panic in the binding.
@@ -363,7 +363,7 @@ func (t *Token) absent(slots []ck.Slot) error {
 // limit takes lanes away where the token states fewer sessions than configured. One is the anchor's. It needs t.mu.
 func (t *Token) limit(most uint) {
 	for most != 0 && t.granted > 1 && uint(t.granted)+1 > most {
-		l := t.lanes.take()
+		l := t.workers.take()
 		if l == nil {
 			return // all are at work: the next attachment tries again
 		}

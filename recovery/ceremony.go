@@ -40,8 +40,8 @@ type Phase uint8
 
 // The phases. A program that does not know a phase refuses the record, and does not guess.
 const (
-	Gathering Phase = 1 // shares of the authority are taken, until Required of them are given
-	Verifying Phase = 2 // shares of Next are taken, until its threshold is proven
+	Collecting Phase = 1 // shares of the authority are taken, until Required of them are given
+	Verifying  Phase = 2 // shares of Next are taken, until its threshold is proven
 )
 
 // Ceremony is one operation that holders of shares authorise. It is pure state: the caller gives it one step at a
@@ -60,7 +60,7 @@ type Ceremony struct {
 	Phase           Phase
 	Nonce           string // UUID; whoever has it may give shares
 	Params          Params
-	Custody         ID // the custody whose shares authorise; zero where Required is 0
+	ShareSet        ID // the custody whose shares authorise; zero where Required is 0
 	Required        int
 	Given           []Given // in the order of giving
 	Started         time.Time
@@ -70,9 +70,9 @@ type Ceremony struct {
 
 	// The rest belongs to Verifying, and is empty before.
 
-	VerificationNonce string   // UUID; whoever has it may prove new shares
-	Next              *Custody // the new shares, which are pending until they are proven
-	Proven            []Given  // shares of Next, in the order of proving
+	VerificationNonce string    // UUID; whoever has it may prove new shares
+	Next              *ShareSet // the new shares, which are pending until they are proven
+	Proven            []Given   // shares of Next, in the order of proving
 }
 
 // Origin is who starts a ceremony, when, and for how long.
@@ -92,7 +92,7 @@ type Origin struct {
 //
 // A rekey of the barrier by recovery shares makes no new shares: Params' numbers are set to 0, and the rest has to be
 // empty. The errors are [ErrPurpose], [ErrShape], [ErrParams] and [ErrOTPLength].
-func Start(p Purpose, authority *Custody, params Params, o Origin) (*Ceremony, error) {
+func Start(p Purpose, authority *ShareSet, params Params, o Origin) (*Ceremony, error) {
 	params, err := settle(p, authority, params, o)
 	if err != nil {
 		return nil, err
@@ -105,11 +105,11 @@ func Start(p Purpose, authority *Custody, params Params, o Origin) (*Ceremony, e
 		return nil, err
 	}
 	c := &Ceremony{
-		Purpose: p, Phase: Gathering, Nonce: nonce, Params: params, StartedBy: o.By, StartedAccessor: o.Accessor,
+		Purpose: p, Phase: Collecting, Nonce: nonce, Params: params, StartedBy: o.By, StartedAccessor: o.Accessor,
 		Started: stamp(o.Now), Expires: stamp(o.Now.Add(cmp.Or(o.Expiry, DefaultExpiry))),
 	}
 	if authority != nil {
-		c.Custody, c.Required = authority.ID, authority.Threshold
+		c.ShareSet, c.Required = authority.ID, authority.Threshold
 	}
 	return c, nil
 }
@@ -120,17 +120,17 @@ func Start(p Purpose, authority *Custody, params Params, o Origin) (*Ceremony, e
 // many ([ErrAuthorised]). It returns the share's number.
 //
 // Nobody learns anything about shares without the nonce, and a share that is refused leaves all others as they are.
-func (c *Ceremony) Give(authority *Custody, nonce string, share *secret.Bytes, now time.Time) (int, error) {
+func (c *Ceremony) Give(authority *ShareSet, nonce string, share *secret.Bytes, now time.Time) (int, error) {
 	if c.Expired(now) {
 		return 0, ErrExpired
 	}
 	if !sameNonce(nonce, c.Nonce) {
 		return 0, ErrNonce
 	}
-	if c.Phase != Gathering {
+	if c.Phase != Collecting {
 		return 0, ErrVerificationDue
 	}
-	if authority == nil || authority.ID != c.Custody {
+	if authority == nil || authority.ID != c.ShareSet {
 		return 0, ErrAuthorityChanged
 	}
 	number, err := authority.Identify(share)
@@ -163,7 +163,7 @@ func numbers(list []Given) []int {
 	return out
 }
 
-func names(list []Given, of *Custody) []string {
+func names(list []Given, of *ShareSet) []string {
 	out := make([]string, len(list))
 	for i, g := range list {
 		out[i] = of.HolderName(g.Number)
@@ -186,8 +186,8 @@ func (c *Ceremony) Numbers() []int { return numbers(c.Given) }
 
 // GivenBy names those who gave, in the order of giving: "alice", or "share 3". authority is the custody that authorises; where it
 // is another or nil, numbers have to do.
-func (c *Ceremony) GivenBy(authority *Custody) []string {
-	if authority != nil && authority.ID != c.Custody {
+func (c *Ceremony) GivenBy(authority *ShareSet) []string {
+	if authority != nil && authority.ID != c.ShareSet {
 		authority = nil
 	}
 	return names(c.Given, authority)

@@ -41,7 +41,7 @@ func (c *Ceremony) Marshal() []byte {
 	addText(b, string(c.Purpose))
 	b.AddUint8(uint8(c.Phase))
 	addText(b, c.Nonce)
-	b.AddBytes(c.Custody[:])
+	b.AddBytes(c.ShareSet[:])
 	b.AddUint8(uint8(c.Required))
 	addTime(b, c.Started)
 	addTime(b, c.Expires)
@@ -95,7 +95,7 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 	var purpose string
 	var phase, required uint8
 	if !readText(&s, &purpose, maxText) || !s.ReadUint8(&phase) || !readText(&s, &c.Nonce, maxText) ||
-		!s.CopyBytes(c.Custody[:]) || !s.ReadUint8(&required) ||
+		!s.CopyBytes(c.ShareSet[:]) || !s.ReadUint8(&required) ||
 		!readTime(&s, &c.Started) || !readTime(&s, &c.Expires) ||
 		!readText(&s, &c.StartedBy, maxText) || !readText(&s, &c.StartedAccessor, maxText) ||
 		!c.Params.read(&s) || !readGiven(&s, &c.Given) {
@@ -107,7 +107,7 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 			return nil, err
 		}
 	}
-	if !s.Empty() && (c.Phase == Gathering || c.Phase == Verifying) {
+	if !s.Empty() && (c.Phase == Collecting || c.Phase == Verifying) {
 		return nil, fmt.Errorf("%w: bytes after the ceremony's end", ErrRecord)
 	}
 	if err := c.check(); err != nil {
@@ -148,7 +148,7 @@ func (c *Ceremony) readVerification(s *cryptobyte.String) (err error) {
 	if !readText(s, &c.VerificationNonce, maxText) || !s.ReadUint24LengthPrefixed(&next) {
 		return cut("ceremony")
 	}
-	if c.Next, err = UnmarshalCustody(next); err != nil {
+	if c.Next, err = UnmarshalShareSet(next); err != nil {
 		return fmt.Errorf("the pending custody of a ceremony: %w", err)
 	}
 	if !readGiven(s, &c.Proven) {
@@ -162,7 +162,7 @@ func (c *Ceremony) check() error {
 	if !c.Purpose.known() {
 		return fmt.Errorf("%w: a ceremony of unknown purpose %q; was it written by a newer program?", ErrRecord, c.Purpose)
 	}
-	if c.Phase != Gathering && c.Phase != Verifying {
+	if c.Phase != Collecting && c.Phase != Verifying {
 		return fmt.Errorf("%w: a ceremony in phase %d, which this program does not know; was it written by a newer one?", ErrRecord, c.Phase)
 	}
 	if c.Nonce == "" || len(c.Nonce) > maxText || len(c.StartedBy) > maxText || len(c.StartedAccessor) > maxText {

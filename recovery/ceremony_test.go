@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-func start(t *testing.T, authority *Custody) *Ceremony {
+func start(t *testing.T, authority *ShareSet) *Ceremony {
 	t.Helper()
 	c, err := Start(PurposeRekeyRecovery, authority, Params{Shares: 7, Threshold: 4}, Origin{By: "root", Now: clock})
 	if err != nil {
@@ -25,16 +25,16 @@ func start(t *testing.T, authority *Custody) *Ceremony {
 
 func TestCeremonyGathersShares(t *testing.T) {
 	t.Parallel()
-	custody, shares := newCustody(t, Recovery, nil, 5, 3)
-	c := start(t, custody)
-	if !uuid4.MatchString(c.Nonce) || c.Required != 3 || c.Phase != Gathering || !c.Expires.Equal(clock.Add(DefaultExpiry)) {
+	shareSet, shares := newShareSet(t, Recovery, nil, 5, 3)
+	c := start(t, shareSet)
+	if !uuid4.MatchString(c.Nonce) || c.Required != 3 || c.Phase != Collecting || !c.Expires.Equal(clock.Add(DefaultExpiry)) {
 		t.Errorf("it starts as %+v", c)
 	}
 	for i, number := range []int{4, 1, 5} {
 		if c.Authorised() {
 			t.Errorf("authorised by %d shares", i)
 		}
-		got, err := c.Give(custody, c.Nonce, shares[number-1], clock.Add(time.Minute))
+		got, err := c.Give(shareSet, c.Nonce, shares[number-1], clock.Add(time.Minute))
 		if err != nil || got != number || c.Progress() != i+1 {
 			t.Fatalf("share %d is number %d, progress %d, %v", number, got, c.Progress(), err)
 		}
@@ -42,46 +42,46 @@ func TestCeremonyGathersShares(t *testing.T) {
 	if !c.Authorised() || !slices.Equal(c.Numbers(), []int{4, 1, 5}) {
 		t.Errorf("not authorised by three, or by others: %v", c.Numbers())
 	}
-	if _, err := c.Give(custody, c.Nonce, shares[1], clock); !errors.Is(err, ErrAuthorised) || c.Progress() != 3 {
+	if _, err := c.Give(shareSet, c.Nonce, shares[1], clock); !errors.Is(err, ErrAuthorised) || c.Progress() != 3 {
 		t.Errorf("one share more: %v", err)
 	}
 }
 
 func TestCeremonyRefusesInOrder(t *testing.T) {
 	t.Parallel()
-	first, old := newCustody(t, Recovery, nil, 5, 3)
-	custody, shares := newCustody(t, Recovery, first, 5, 3)
-	next, _ := newCustody(t, Recovery, custody, 5, 3)
-	c := start(t, custody)
-	if _, err := c.Give(custody, c.Nonce, shares[0], clock); err != nil {
+	first, old := newShareSet(t, Recovery, nil, 5, 3)
+	shareSet, shares := newShareSet(t, Recovery, first, 5, 3)
+	next, _ := newShareSet(t, Recovery, shareSet, 5, 3)
+	c := start(t, shareSet)
+	if _, err := c.Give(shareSet, c.Nonce, shares[0], clock); err != nil {
 		t.Fatal(err)
 	}
 	wrong := shares[1].Clone()
 	wrong.Expose()[0] ^= 1
 	late := clock.Add(DefaultExpiry)
-	other := start(t, custody)
+	other := start(t, shareSet)
 	before := c.Marshal()
 	for _, r := range []struct {
 		name      string
-		authority *Custody
+		authority *ShareSet
 		nonce     string
 		share     *secret.Bytes
 		now       time.Time
 		want      error
 	}{
 		{"all wrong, and late", next, "x", wrong, late, ErrExpired},
-		{"late", custody, c.Nonce, shares[1], late, ErrExpired},
+		{"late", shareSet, c.Nonce, shares[1], late, ErrExpired},
 		{"all wrong", next, "x", wrong, clock, ErrNonce},
-		{"no nonce", custody, "", shares[1], clock, ErrNonce},
-		{"another ceremony's nonce", custody, other.Nonce, shares[1], clock, ErrNonce},
-		{"nonce in capitals", custody, strings.ToUpper(c.Nonce), shares[1], clock, ErrNonce},
+		{"no nonce", shareSet, "", shares[1], clock, ErrNonce},
+		{"another ceremony's nonce", shareSet, other.Nonce, shares[1], clock, ErrNonce},
+		{"nonce in capitals", shareSet, strings.ToUpper(c.Nonce), shares[1], clock, ErrNonce},
 		{"shares replaced meanwhile", next, c.Nonce, shares[1], clock, ErrAuthorityChanged},
 		{"no shares any more", nil, c.Nonce, shares[1], clock, ErrAuthorityChanged},
-		{"wrong share", custody, c.Nonce, wrong, clock, ErrShareUnknown},
-		{"share of the generation before", custody, c.Nonce, old[1], clock, ErrShareReplaced},
-		{"short share", custody, c.Nonce, secret.New(make([]byte, 3)), clock, ErrShareLength},
-		{"no share", custody, c.Nonce, nil, clock, ErrShareLength},
-		{"the same share again", custody, c.Nonce, shares[0], clock, ErrShareRepeated},
+		{"wrong share", shareSet, c.Nonce, wrong, clock, ErrShareUnknown},
+		{"share of the generation before", shareSet, c.Nonce, old[1], clock, ErrShareReplaced},
+		{"short share", shareSet, c.Nonce, secret.New(make([]byte, 3)), clock, ErrShareLength},
+		{"no share", shareSet, c.Nonce, nil, clock, ErrShareLength},
+		{"the same share again", shareSet, c.Nonce, shares[0], clock, ErrShareRepeated},
 	} {
 		_, err := c.Give(r.authority, r.nonce, r.share, r.now)
 		if !errors.Is(err, r.want) {
@@ -104,12 +104,12 @@ func of(shares int, p Params) Params {
 
 func TestStartByTarget(t *testing.T) {
 	t.Parallel()
-	people, _ := newCustody(t, Barrier, nil, 5, 3)
-	device, _ := newCustody(t, Recovery, nil, 3, 2)
+	people, _ := newShareSet(t, Barrier, nil, 5, 3)
+	device, _ := newShareSet(t, Recovery, nil, 3, 2)
 	shape := Params{Shares: 7, Threshold: 4}
 	for name, c := range map[string]struct {
 		purpose   Purpose
-		authority *Custody
+		authority *ShareSet
 		params    Params
 		want      error
 		says      string
@@ -171,17 +171,17 @@ func TestStartByTarget(t *testing.T) {
 
 func TestStartChecksItsOrigin(t *testing.T) {
 	t.Parallel()
-	custody, _ := newCustody(t, Recovery, nil, 3, 2)
+	shareSet, _ := newShareSet(t, Recovery, nil, 3, 2)
 	dry := errors.New("dry")
 	for name, o := range map[string]Origin{
 		"a name without end": {By: strings.Repeat("x", maxText+1), Now: clock},
 		"an expiry before":   {Now: clock, Expiry: -time.Second},
 	} {
-		if _, err := Start(PurposeRekeyRecovery, custody, Params{Shares: 1, Threshold: 1}, o); !errors.Is(err, ErrParams) {
+		if _, err := Start(PurposeRekeyRecovery, shareSet, Params{Shares: 1, Threshold: 1}, o); !errors.Is(err, ErrParams) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if _, err := Start(PurposeRekeyRecovery, custody, Params{Shares: 1, Threshold: 1},
+	if _, err := Start(PurposeRekeyRecovery, shareSet, Params{Shares: 1, Threshold: 1},
 		Origin{Now: clock, Rand: iotest.ErrReader(dry)}); !errors.Is(err, dry) {
 		t.Errorf("no randomness: %v", err)
 	}
@@ -190,19 +190,19 @@ func TestStartChecksItsOrigin(t *testing.T) {
 // TestLargestCeremonyFitsItsRecord fills every list to its bound.
 func TestLargestCeremonyFitsItsRecord(t *testing.T) {
 	t.Parallel()
-	custody, shares := newCustody(t, Recovery, nil, MaxShares, MaxShares)
+	shareSet, shares := newShareSet(t, Recovery, nil, MaxShares, MaxShares)
 	params := Params{Shares: MaxShares, Threshold: 2, Verification: true, Backup: true}
 	for i := range MaxShares {
 		params.Recipients = append(params.Recipients, strings.Repeat("r", maxRecipients/MaxShares))
 		params.Fingerprints = append(params.Fingerprints, strings.Repeat("f", MaxFingerprint))
 		params.Holders = append(params.Holders, fmt.Sprintf("%0*d", MaxName, i))
 	}
-	c, err := Start(PurposeRekeyRecovery, custody, params, Origin{By: strings.Repeat("b", maxText), Now: clock})
+	c, err := Start(PurposeRekeyRecovery, shareSet, params, Origin{By: strings.Repeat("b", maxText), Now: clock})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range shares {
-		if _, err := c.Give(custody, c.Nonce, s, clock); err != nil {
+		if _, err := c.Give(shareSet, c.Nonce, s, clock); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -211,23 +211,23 @@ func TestLargestCeremonyFitsItsRecord(t *testing.T) {
 		t.Errorf("%d bytes came back different, or %v", len(record), err)
 	}
 	params.Recipients[7] += strings.Repeat("r", MaxShares)
-	if _, err := Start(PurposeRekeyRecovery, custody, params, Origin{Now: clock}); !errors.Is(err, ErrParams) {
+	if _, err := Start(PurposeRekeyRecovery, shareSet, params, Origin{Now: clock}); !errors.Is(err, ErrParams) {
 		t.Errorf("more than fits: %v", err)
 	}
 }
 
 func TestCloneIsIndependent(t *testing.T) {
 	t.Parallel()
-	custody, shares := newCustody(t, Recovery, nil, 3, 3)
-	c := start(t, custody)
-	if _, err := c.Give(custody, c.Nonce, shares[0], clock); err != nil {
+	shareSet, shares := newShareSet(t, Recovery, nil, 3, 3)
+	c := start(t, shareSet)
+	if _, err := c.Give(shareSet, c.Nonce, shares[0], clock); err != nil {
 		t.Fatal(err)
 	}
 	d := c.Clone()
 	if !reflect.DeepEqual(c, d) {
 		t.Fatal("the clone differs")
 	}
-	if _, err := d.Give(custody, d.Nonce, shares[1], clock); err != nil {
+	if _, err := d.Give(shareSet, d.Nonce, shares[1], clock); err != nil {
 		t.Fatal(err)
 	}
 	if c.Progress() != 1 || d.Progress() != 2 {

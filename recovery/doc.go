@@ -1,7 +1,7 @@
 // Package recovery is the custody of keys by people: shares, the record of who
 // holds them, and the ceremonies that shares authorise.
 //
-// A [Custody] is one generation of shares of one key. The key itself is a seed: from it follows an HPKE
+// A [ShareSet] is one generation of shares of one key. The key itself is a seed: from it follows an HPKE
 // key pair, and the public half stays with the server, so that anything can be encrypted to the quorum
 // without the quorum. The server keeps no share and no seed, only verifiers: domain-separated hashes
 // of them. So each share is judged at once, when it is given, and a wrong one spoils nothing.

@@ -35,9 +35,9 @@ func goldenCeremonies(t *testing.T) map[string]*Ceremony {
 			t.Fatal(err)
 		}
 	}
-	authority, shares, err := NewCustody(Recovery, nil, 5, 3, rnd, clock)
+	authority, shares, err := NewShareSet(Recovery, nil, 5, 3, rnd, clock)
 	do(err)
-	start := func(p Purpose, authority *Custody, params Params, o Origin) *Ceremony {
+	start := func(p Purpose, authority *ShareSet, params Params, o Origin) *Ceremony {
 		o.Now, o.Rand = clock, rnd
 		c, err := Start(p, authority, params, o)
 		do(err)
@@ -66,7 +66,7 @@ func goldenCeremonies(t *testing.T) map[string]*Ceremony {
 		Recipients: []string{"key one", "key two"}, Fingerprints: []string{"one", "two"}, Holders: []string{"alice", "Zoë"},
 	}, Origin{By: "ops", Accessor: "xyz", Expiry: time.Hour})
 	keep("with everything that parameters have", c)
-	next, fresh, err := NewCustody(Recovery, authority, 2, 2, rnd, clock.Add(time.Hour))
+	next, fresh, err := NewShareSet(Recovery, authority, 2, 2, rnd, clock.Add(time.Hour))
 	do(err)
 	do(next.NameHolders(c.Params.Holders))
 	for n := range 3 {

@@ -135,9 +135,9 @@ func checkRecords(t *testing.T, file string, decode func([]byte) (interface{ Mar
 	}
 }
 
-func TestGoldenCustody(t *testing.T) {
+func TestGoldenShareSet(t *testing.T) {
 	t.Parallel()
-	checkRecords(t, "custody-v1.json", func(b []byte) (interface{ Marshal() []byte }, error) { return UnmarshalCustody(b) })
+	checkRecords(t, "custody-v1.json", func(b []byte) (interface{ Marshal() []byte }, error) { return UnmarshalShareSet(b) })
 }
 
 func TestGoldenCeremony(t *testing.T) {
@@ -158,23 +158,23 @@ func TestSameRandomnessMakesTheGoldenRecords(t *testing.T) {
 	for _, v := range golden[recordVector](t, "custody-v1.json") {
 		records[v.Name] = unhex(t, v.Record)
 	}
-	for name, c := range map[string]*Custody{"first generation, 5 shares": first, "second generation, 1 share": second} {
+	for name, c := range map[string]*ShareSet{"first generation, 5 shares": first, "second generation, 1 share": second} {
 		if !bytes.Equal(c.Marshal(), records[name]) {
 			t.Errorf("%s: the same randomness gives another record", name)
 		}
 	}
 }
 
-func goldenCustodies(t *testing.T) (first, second *Custody) {
+func goldenCustodies(t *testing.T) (first, second *ShareSet) {
 	t.Helper()
 	rnd := fixed()
-	first, _, err := NewCustody(Recovery, nil, 5, 3, rnd, clock)
+	first, _, err := NewShareSet(Recovery, nil, 5, 3, rnd, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	first.Holders[0].Name, first.Holders[4].Name = "alice", "Zoë"
 	first.Holders[0].Proven = clock.Add(time.Hour)
-	second, _, err = NewCustody(Recovery, first, 1, 1, rnd, clock.Add(24*time.Hour))
+	second, _, err = NewShareSet(Recovery, first, 1, 1, rnd, clock.Add(24*time.Hour))
 	if err != nil {
 		t.Fatal(err)
 	}

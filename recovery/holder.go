@@ -46,7 +46,7 @@ func printable(name string) bool {
 }
 
 // NameHolders names the holders of a new custody: names[i] has share number i+1. No names leave it as it is.
-func (c *Custody) NameHolders(names []string) error {
+func (c *ShareSet) NameHolders(names []string) error {
 	if err := CheckHolders(names, c.Shares); err != nil {
 		return err
 	}
@@ -56,11 +56,11 @@ func (c *Custody) NameHolders(names []string) error {
 	return nil
 }
 
-// Prove records that the share of a number, as [Custody.Identify] told it, was seen to be good.
-func (c *Custody) Prove(number int, now time.Time) { c.Holders[number-1].Proven = stamp(now) }
+// Prove records that the share of a number, as [ShareSet.Identify] told it, was seen to be good.
+func (c *ShareSet) Prove(number int, now time.Time) { c.Holders[number-1].Proven = stamp(now) }
 
 // HolderName is the name of who has a share: "alice", or "share 3" where shares have no names or no such share is known.
-func (c *Custody) HolderName(number int) string {
+func (c *ShareSet) HolderName(number int) string {
 	if name := c.nameOf(number); name != "" {
 		return name
 	}
@@ -68,21 +68,21 @@ func (c *Custody) HolderName(number int) string {
 }
 
 // Describe names a share and who has it: "alice, share 3", or "share 3".
-func (c *Custody) Describe(number int) string {
+func (c *ShareSet) Describe(number int) string {
 	if name := c.nameOf(number); name != "" {
 		return fmt.Sprintf("%s, share %d", name, number)
 	}
 	return fmt.Sprintf("share %d", number)
 }
 
-func (c *Custody) nameOf(number int) string {
+func (c *ShareSet) nameOf(number int) string {
 	if c == nil || number < 1 || number > len(c.Holders) {
 		return ""
 	}
 	return c.Holders[number-1].Name
 }
 
-func (c *Custody) clone() *Custody {
+func (c *ShareSet) clone() *ShareSet {
 	if c == nil {
 		return nil
 	}

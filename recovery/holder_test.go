@@ -37,9 +37,9 @@ func TestHoldersNames(t *testing.T) {
 	}
 }
 
-func TestCustodyNamesAndProvesItsHolders(t *testing.T) {
+func TestShareSetHolders(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Recovery, nil, 3, 2)
+	c, shares := newShareSet(t, Recovery, nil, 3, 2)
 	if c.HolderName(2) != "share 2" || c.Describe(2) != "share 2" {
 		t.Errorf("without names: %q, %q", c.HolderName(2), c.Describe(2))
 	}
@@ -49,7 +49,7 @@ func TestCustodyNamesAndProvesItsHolders(t *testing.T) {
 	if err := c.NameHolders([]string{"alice", "bob", "carol"}); err != nil {
 		t.Fatal(err)
 	}
-	if c.HolderName(2) != "bob" || c.Describe(2) != "bob, share 2" || c.HolderName(9) != "share 9" || (*Custody)(nil).Describe(1) != "share 1" {
+	if c.HolderName(2) != "bob" || c.Describe(2) != "bob, share 2" || c.HolderName(9) != "share 9" || (*ShareSet)(nil).Describe(1) != "share 1" {
 		t.Errorf("with names: %q, %q", c.HolderName(2), c.Describe(2))
 	}
 	number, err := c.Identify(shares[1])
@@ -57,7 +57,7 @@ func TestCustodyNamesAndProvesItsHolders(t *testing.T) {
 		t.Fatal(err)
 	}
 	c.Prove(number, clock.Add(time.Hour))
-	again, err := UnmarshalCustody(c.Marshal())
+	again, err := UnmarshalShareSet(c.Marshal())
 	if err != nil || !again.Holders[1].Proven.Equal(clock.Add(time.Hour)) || !again.Holders[0].Proven.IsZero() {
 		t.Errorf("bob was proven at %v, %v", again.Holders[1].Proven, err)
 	}
@@ -67,7 +67,7 @@ func TestCustodyNamesAndProvesItsHolders(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	other, _ := newCustody(t, Recovery, c, 3, 2)
+	other, _ := newShareSet(t, Recovery, c, 3, 2)
 	if got := ceremony.GivenBy(c); !slices.Equal(got, []string{"carol", "alice"}) {
 		t.Errorf("given by %q", got)
 	}

@@ -24,11 +24,11 @@ type model struct {
 func (m *model) expired() bool { return !m.now.Before(clock.Add(time.Hour)) }
 
 // world is the ceremony beside its model, and the shares of all generations.
-type world struct {
+type harness struct {
 	*model
 	c         *Ceremony
-	authority *Custody
-	next      *Custody
+	authority *ShareSet
+	next      *ShareSet
 	older     []*secret.Bytes // of the generation before the authority
 	shares    []*secret.Bytes // of the authority: 6, 4 needed
 	fresh     []*secret.Bytes // the new ones: 5, 3 needed
@@ -38,9 +38,9 @@ type world struct {
 // generation is authorised to be in place: the new one only once the ceremony says Verified (or, without verification, Authorised).
 func TestCeremonyAgainstAModel(t *testing.T) {
 	t.Parallel()
-	first, older := newCustody(t, Recovery, nil, 6, 3)
-	authority, shares := newCustody(t, Recovery, first, 6, 4)
-	next, fresh := newCustody(t, Recovery, authority, 5, 3)
+	first, older := newShareSet(t, Recovery, nil, 6, 3)
+	authority, shares := newShareSet(t, Recovery, first, 6, 4)
+	next, fresh := newShareSet(t, Recovery, authority, 5, 3)
 	rapid.Check(t, func(t *rapid.T) {
 		m := &model{verification: rapid.Bool().Draw(t, "verification"), given: map[int]bool{}, proven: map[int]bool{}, now: clock}
 		c, err := Start(PurposeRekeyRecovery, authority, Params{Shares: 5, Threshold: 3, Verification: m.verification},
@@ -48,7 +48,7 @@ func TestCeremonyAgainstAModel(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := &world{m, c, authority, next, older, shares, fresh}
+		w := &harness{m, c, authority, next, older, shares, fresh}
 		t.Repeat(map[string]func(*rapid.T){
 			"give":     w.give,
 			"verify":   w.verify,
@@ -66,13 +66,13 @@ func TestCeremonyAgainstAModel(t *testing.T) {
 }
 
 // any share of any generation, or one that is none; number is 0 where it is not of the wanted ones.
-func (w *world) share(t *rapid.T, wanted []*secret.Bytes) (*secret.Bytes, int) {
+func (w *harness) share(t *rapid.T, wanted []*secret.Bytes) (*secret.Bytes, int) {
 	all := slices.Concat(w.older, w.shares, w.fresh, wanted, wanted, []*secret.Bytes{secret.New(make([]byte, 33))})
 	s := all[rapid.IntRange(0, len(all)-1).Draw(t, "share")]
 	return s, slices.Index(wanted, s) + 1
 }
 
-func (w *world) give(t *rapid.T) {
+func (w *harness) give(t *rapid.T) {
 	share, number := w.share(t, w.shares)
 	_, err := w.c.Give(w.authority, w.c.Nonce, share, w.now)
 	switch {
@@ -94,7 +94,7 @@ func (w *world) give(t *rapid.T) {
 	}
 }
 
-func (w *world) verify(t *rapid.T) {
+func (w *harness) verify(t *rapid.T) {
 	share, number := w.share(t, w.fresh)
 	_, err := w.c.Verify(w.c.VerificationNonce, share, w.now)
 	switch {
@@ -116,7 +116,7 @@ func (w *world) verify(t *rapid.T) {
 	}
 }
 
-func (w *world) await(t *rapid.T) {
+func (w *harness) await(t *rapid.T) {
 	err := w.c.Await(w.next, nil)
 	if len(w.given) < 4 || w.verifying || !w.verification {
 		expect(t, err, ErrAwait)
@@ -126,7 +126,7 @@ func (w *world) await(t *rapid.T) {
 	w.verifying = true
 }
 
-func (w *world) restartVerification(t *rapid.T) {
+func (w *harness) restartVerification(t *rapid.T) {
 	before := w.c.VerificationNonce
 	err := w.c.RestartVerification(nil)
 	if !w.verifying {
@@ -141,7 +141,7 @@ func (w *world) restartVerification(t *rapid.T) {
 }
 
 // stranger has shares, and no nonce.
-func (w *world) stranger(t *rapid.T) {
+func (w *harness) stranger(t *rapid.T) {
 	nonce := rapid.SampledFrom([]string{"", "x", "11111111-2222-4333-8444-555555555555"}).Draw(t, "nonce")
 	want := ErrNonce
 	if w.expired() {
@@ -157,7 +157,7 @@ func (w *world) stranger(t *rapid.T) {
 }
 
 // crash comes back from the record.
-func (w *world) crash(t *rapid.T) {
+func (w *harness) crash(t *rapid.T) {
 	c, err := UnmarshalCeremony(w.c.Marshal())
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func (w *world) crash(t *rapid.T) {
 }
 
 // lost is a step whose result could not be stored: it was applied to a clone, and leaves nothing behind.
-func (w *world) lost(t *rapid.T) {
+func (w *harness) lost(t *rapid.T) {
 	d := w.c.Clone()
 	for i := range w.shares {
 		_, _ = d.Give(w.authority, d.Nonce, w.shares[i], w.now)
@@ -178,7 +178,7 @@ func (w *world) lost(t *rapid.T) {
 	_ = d.RestartVerification(nil)
 }
 
-func (w *world) agree(t *rapid.T) {
+func (w *harness) agree(t *rapid.T) {
 	if w.c.Progress() != len(w.given) || w.c.Authorised() != (len(w.given) == 4) {
 		t.Fatalf("progress %d, authorised %v; the model has %d", w.c.Progress(), w.c.Authorised(), len(w.given))
 	}

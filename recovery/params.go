@@ -27,7 +27,7 @@ type Params struct {
 }
 
 // settle checks what is asked for against who can authorise it.
-func settle(p Purpose, authority *Custody, params Params, o Origin) (Params, error) {
+func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, error) {
 	switch p {
 	case PurposeRekeyBarrier:
 		if authority == nil || authority.Target == Recovery {
@@ -48,10 +48,10 @@ func settle(p Purpose, authority *Custody, params Params, o Origin) (Params, err
 	if params.OTP != "" {
 		return params, &worded{"a one-time password is for tokens, not for shares", ErrParams}
 	}
-	if err := CheckShape(params.Shares, params.Threshold); err != nil {
+	if err := CheckCounts(params.Shares, params.Threshold); err != nil {
 		return params, err
 	}
-	return params, params.check(Gathering)
+	return params, params.check(Collecting)
 }
 
 // keyOnly is for a rekey that makes a new root key and no shares.
@@ -97,7 +97,7 @@ func (p *Params) check(phase Phase) error {
 	if len(p.Recipients) > 0 && len(p.Recipients) != p.Shares {
 		return &worded{"count mismatch between number of provided PGP keys and number of shares", ErrParams}
 	}
-	if len(p.Fingerprints) > 0 && (len(p.Fingerprints) != p.Shares || phase == Gathering && len(p.Recipients) == 0) {
+	if len(p.Fingerprints) > 0 && (len(p.Fingerprints) != p.Shares || phase == Collecting && len(p.Recipients) == 0) {
 		return errFingerprints
 	}
 	if err := p.checkRecipients(); err != nil {
@@ -137,7 +137,7 @@ func (p *Params) recheck(purpose Purpose, phase Phase) error {
 		return &worded{"a one-time password is for tokens, not for shares", ErrParams}
 	}
 	if p.Shares != 0 || p.Threshold != 0 {
-		if err := CheckShape(p.Shares, p.Threshold); err != nil {
+		if err := CheckCounts(p.Shares, p.Threshold); err != nil {
 			return err
 		}
 	}

@@ -14,7 +14,7 @@ const (
 	maxRecord    = 1 << 20
 )
 
-const custodyVersion = 1
+const shareSetVersion = 1
 
 // Marshal gives the custody's record, version 1, numbers big-endian:
 //
@@ -23,14 +23,14 @@ const custodyVersion = 1
 //	| shares times: { share verifier 32 | proven i64 | length u8, name }
 //	| former u8 = 0 or 1, and if 1: { id 16 | generation u64 | replaced i64 | count u8 | count times: share verifier 32 }
 //
-// Times are nanoseconds since 1970, 0 for never. It panics for a custody beyond the bounds that [UnmarshalCustody] keeps
+// Times are nanoseconds since 1970, 0 for never. It panics for a custody beyond the bounds that [UnmarshalShareSet] keeps
 // to: neither this package nor a record makes one.
-func (c *Custody) Marshal() []byte {
+func (c *ShareSet) Marshal() []byte {
 	if err := c.check(); err != nil {
 		panic("recovery: " + err.Error())
 	}
 	b := cryptobyte.NewBuilder(make([]byte, 0, 1536+len(c.Holders)*(41+MaxName)))
-	b.AddUint8(custodyVersion)
+	b.AddUint8(shareSetVersion)
 	b.AddUint8(uint8(c.Target))
 	b.AddBytes(c.ID[:])
 	b.AddUint64(c.Generation)
@@ -48,7 +48,7 @@ func (c *Custody) Marshal() []byte {
 	return b.BytesOrPanic()
 }
 
-func (f *Former) marshal(b *cryptobyte.Builder) {
+func (f *Previous) marshal(b *cryptobyte.Builder) {
 	if f == nil {
 		b.AddUint8(0)
 		return
@@ -63,13 +63,13 @@ func (f *Former) marshal(b *cryptobyte.Builder) {
 	}
 }
 
-// UnmarshalCustody reads the record of [Custody.Marshal]; errors wrap [ErrRecord].
-func UnmarshalCustody(record []byte) (*Custody, error) {
-	s, err := open(record, custodyVersion)
+// UnmarshalShareSet reads the record of [ShareSet.Marshal]; errors wrap [ErrRecord].
+func UnmarshalShareSet(record []byte) (*ShareSet, error) {
+	s, err := open(record, shareSetVersion)
 	if err != nil {
 		return nil, err
 	}
-	c := new(Custody)
+	c := new(ShareSet)
 	var target, shares, threshold uint8
 	var public cryptobyte.String
 	if !s.ReadUint8(&target) || !s.CopyBytes(c.ID[:]) || !s.ReadUint64(&c.Generation) || !readTime(&s, &c.Created) ||
@@ -84,7 +84,7 @@ func UnmarshalCustody(record []byte) (*Custody, error) {
 			return nil, cut("custody")
 		}
 	}
-	if c.Previous, err = readFormer(&s); err != nil {
+	if c.Previous, err = readPrevious(&s); err != nil {
 		return nil, err
 	}
 	if !s.Empty() {
@@ -105,7 +105,7 @@ func (h *Holder) read(s *cryptobyte.String) bool {
 	return true
 }
 
-func readFormer(s *cryptobyte.String) (*Former, error) {
+func readPrevious(s *cryptobyte.String) (*Previous, error) {
 	var there, count uint8
 	if !s.ReadUint8(&there) || there > 1 {
 		return nil, cut("custody")
@@ -113,7 +113,7 @@ func readFormer(s *cryptobyte.String) (*Former, error) {
 	if there == 0 {
 		return nil, nil
 	}
-	f := new(Former)
+	f := new(Previous)
 	if !s.CopyBytes(f.ID[:]) || !s.ReadUint64(&f.Generation) || !readTime(s, &f.Replaced) || !s.ReadUint8(&count) {
 		return nil, cut("custody")
 	}
@@ -127,11 +127,11 @@ func readFormer(s *cryptobyte.String) (*Former, error) {
 }
 
 // check keeps a custody within what its record can say.
-func (c *Custody) check() error {
+func (c *ShareSet) check() error {
 	if c.Target != Barrier && c.Target != Recovery {
 		return fmt.Errorf("%w: custody of an unknown %v", ErrRecord, c.Target)
 	}
-	if err := CheckShape(c.Shares, c.Threshold); err != nil {
+	if err := CheckCounts(c.Shares, c.Threshold); err != nil {
 		return fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if len(c.Holders) != c.Shares || len(c.PublicKey) == 0 || len(c.PublicKey) > maxPublicKey {

@@ -17,8 +17,8 @@ const (
 	maxShareLen = maxKey + 1
 )
 
-// CheckShape reports why shares and threshold cannot be, in the words of Vault's API, as an [ErrShape].
-func CheckShape(shares, threshold int) error {
+// CheckCounts reports why shares and threshold cannot be, in the words of Vault's API, as an [ErrShape].
+func CheckCounts(shares, threshold int) error {
 	switch {
 	case shares < 1:
 		return &worded{"shares must be at least one", ErrShape}
@@ -45,7 +45,7 @@ func CheckShape(shares, threshold int) error {
 // degree threshold-1 whose value at 0 is that byte. A single share is a copy of the key, without x. Randomness
 // comes from rnd, or from crypto/rand where it is nil. The caller destroys key and shares.
 func Split(key *secret.Bytes, shares, threshold int, rnd io.Reader) ([]*secret.Bytes, error) {
-	if err := CheckShape(shares, threshold); err != nil {
+	if err := CheckCounts(shares, threshold); err != nil {
 		return nil, err
 	}
 	if key.Len() < minKey || key.Len() > maxKey {
@@ -91,7 +91,7 @@ func evaluate(y, coefficients []uint64, x byte) {
 
 // Combine puts a key together from shares of [Split] or of Vault. It takes as many as it is given: from fewer
 // than the threshold, or from shares of two generations, comes a wrong key without an error, so the result has to be
-// verified ([Custody.VerifyKey]).
+// verified ([ShareSet.VerifyKey]).
 func Combine(shares []*secret.Bytes) (*secret.Bytes, error) {
 	if len(shares) < 2 {
 		return nil, ErrTooFew

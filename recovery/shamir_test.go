@@ -44,7 +44,7 @@ func TestFieldAgreesWithTextbook(t *testing.T) {
 	}
 }
 
-func TestLanesDoNotTouch(t *testing.T) {
+func TestRandomStreamsAreIndependent(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		a := rapid.Uint64().Draw(t, "a")

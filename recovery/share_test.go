@@ -67,7 +67,7 @@ func TestCheckShape(t *testing.T) {
 		{3, 4, "threshold cannot be larger than shares"},
 		{1, 2, "threshold cannot be larger than shares"},
 	} {
-		err := CheckShape(c.shares, c.threshold)
+		err := CheckCounts(c.shares, c.threshold)
 		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want || !errors.Is(err, ErrShape)) {
 			t.Errorf("%d shares, threshold %d: %v, want %q", c.shares, c.threshold, err, c.want)
 		}

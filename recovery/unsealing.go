@@ -10,8 +10,8 @@ import (
 // Unsealing collects shares, in memory, until they combine to the custody's key. Shares that it holds are destroyed
 // when the key is put together, and by Reset. It is safe for use by several goroutines.
 type Unsealing struct {
-	custody *Custody
-	rand    io.Reader
+	shareSet *ShareSet
+	rand     io.Reader
 
 	mu     sync.Mutex
 	nonce  string
@@ -19,8 +19,8 @@ type Unsealing struct {
 }
 
 // NewUnsealing collects shares of c. Randomness for the nonce comes from rnd, or from crypto/rand where it is nil.
-func NewUnsealing(c *Custody, rnd io.Reader) *Unsealing {
-	return &Unsealing{custody: c, rand: rnd, shares: map[int]*secret.Bytes{}}
+func NewUnsealing(c *ShareSet, rnd io.Reader) *Unsealing {
+	return &Unsealing{shareSet: c, rand: rnd, shares: map[int]*secret.Bytes{}}
 }
 
 // Give takes one share, of which it keeps a copy, and returns the key once a threshold of distinct shares
@@ -31,7 +31,7 @@ func NewUnsealing(c *Custody, rnd io.Reader) *Unsealing {
 func (u *Unsealing) Give(share *secret.Bytes) (*secret.Bytes, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	number, err := u.custody.Identify(share)
+	number, err := u.shareSet.Identify(share)
 	if err != nil {
 		return nil, err
 	}
@@ -43,7 +43,7 @@ func (u *Unsealing) Give(share *secret.Bytes) (*secret.Bytes, error) {
 	if u.shares[number] == nil {
 		u.shares[number] = share.Clone()
 	}
-	if len(u.shares) < u.custody.Threshold {
+	if len(u.shares) < u.shareSet.Threshold {
 		return nil, nil
 	}
 	defer u.reset()
@@ -56,14 +56,14 @@ func (u *Unsealing) combine() (*secret.Bytes, error) {
 		list = append(list, s)
 	}
 	key := list[0].Clone() // a single share is the key itself
-	if u.custody.Shares > 1 {
+	if u.shareSet.Shares > 1 {
 		key.Destroy()
 		var err error
 		if key, err = Combine(list); err != nil {
 			return nil, err
 		}
 	}
-	if !u.custody.VerifyKey(key) {
+	if !u.shareSet.VerifyKey(key) {
 		key.Destroy()
 		return nil, ErrWrongKey
 	}

@@ -14,7 +14,7 @@ var uuid4 = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9
 
 func TestUnsealingCollectsToTheThreshold(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 5, 3)
+	c, shares := newShareSet(t, Barrier, nil, 5, 3)
 	u := NewUnsealing(c, nil)
 	if u.Nonce() != "" || u.Progress() != 0 {
 		t.Error("it begins with a nonce or with progress")
@@ -54,7 +54,7 @@ func TestUnsealingCollectsToTheThreshold(t *testing.T) {
 
 func TestUnsealingForgetsOnReset(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 3, 2)
+	c, shares := newShareSet(t, Barrier, nil, 3, 2)
 	u := NewUnsealing(c, nil)
 	if _, err := u.Give(shares[0]); err != nil {
 		t.Fatal(err)
@@ -71,7 +71,7 @@ func TestUnsealingForgetsOnReset(t *testing.T) {
 
 func TestUnsealingWithASingleShare(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 1, 1)
+	c, shares := newShareSet(t, Barrier, nil, 1, 1)
 	key, err := NewUnsealing(c, nil).Give(shares[0])
 	if err != nil || !c.VerifyKey(key) {
 		t.Errorf("the only share gave no key: %v", err)
@@ -80,7 +80,7 @@ func TestUnsealingWithASingleShare(t *testing.T) {
 
 func TestUnsealingNoticesARecordThatContradictsItself(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 3, 2)
+	c, shares := newShareSet(t, Barrier, nil, 3, 2)
 	c.Key[0] ^= 1
 	u := NewUnsealing(c, nil)
 	if _, err := u.Give(shares[0]); err != nil {
@@ -103,7 +103,7 @@ func TestUnsealingNoticesARecordThatContradictsItself(t *testing.T) {
 
 func TestUnsealingWithoutRandomness(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 3, 2)
+	c, shares := newShareSet(t, Barrier, nil, 3, 2)
 	dry := errors.New("dry")
 	u := NewUnsealing(c, iotest.ErrReader(dry))
 	if _, err := u.Give(shares[0]); !errors.Is(err, dry) || u.Progress() != 0 {
@@ -113,7 +113,7 @@ func TestUnsealingWithoutRandomness(t *testing.T) {
 
 func TestUnsealingByManyAtOnce(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 8, 8)
+	c, shares := newShareSet(t, Barrier, nil, 8, 8)
 	u := NewUnsealing(c, nil)
 	keys := make(chan *secret.Bytes, len(shares)*2)
 	var wg sync.WaitGroup

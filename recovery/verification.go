@@ -11,8 +11,8 @@ import (
 // Await turns an authorised ceremony that asked for verification to Verifying: next are the new shares, already handed out, which
 // replace nothing before they are proven. Where there are fingerprints, the recipients' keys are dropped. The error is [ErrAwait]
 // where the ceremony is not authorised, asked for no verification, or where next is not what its parameters say.
-func (c *Ceremony) Await(next *Custody, rnd io.Reader) error {
-	if c.Phase != Gathering || !c.Authorised() || !c.Params.Verification || !c.makes(next) {
+func (c *Ceremony) Await(next *ShareSet, rnd io.Reader) error {
+	if c.Phase != Collecting || !c.Authorised() || !c.Params.Verification || !c.makes(next) {
 		return ErrAwait
 	}
 	nonce, err := newNonce(rnd)
@@ -27,13 +27,13 @@ func (c *Ceremony) Await(next *Custody, rnd io.Reader) error {
 }
 
 // makes reports whether next is the custody that the ceremony is to make.
-func (c *Ceremony) makes(next *Custody) bool {
+func (c *Ceremony) makes(next *ShareSet) bool {
 	want := Recovery
 	if c.Purpose == PurposeRekeyBarrier {
 		want = Barrier
 	}
 	return next != nil && next.Target == want && next.Shares == c.Params.Shares && next.Threshold == c.Params.Threshold &&
-		next.ID != c.Custody && next.check() == nil
+		next.ID != c.ShareSet && next.check() == nil
 }
 
 // Verify takes one share of Next, and marks its holder there as proven. The checks, in this order: has the ceremony expired

@@ -14,9 +14,9 @@ import (
 )
 
 // awaiting is a ceremony at its verification: 5 new shares of which 3 are needed; the old ones were 3 of which 2 were needed.
-func awaiting(t *testing.T) (c *Ceremony, authority *Custody, old, fresh []*secret.Bytes) {
+func awaiting(t *testing.T) (c *Ceremony, authority *ShareSet, old, fresh []*secret.Bytes) {
 	t.Helper()
-	authority, old = newCustody(t, Recovery, nil, 3, 2)
+	authority, old = newShareSet(t, Recovery, nil, 3, 2)
 	c, err := Start(PurposeRekeyRecovery, authority, Params{
 		Shares: 5, Threshold: 3, Verification: true, Holders: []string{"a", "b", "c", "d", "e"},
 		Recipients: []string{"1", "2", "3", "4", "5"}, Fingerprints: []string{"f1", "f2", "f3", "f4", "f5"},
@@ -29,7 +29,7 @@ func awaiting(t *testing.T) (c *Ceremony, authority *Custody, old, fresh []*secr
 			t.Fatal(err)
 		}
 	}
-	next, fresh := newCustody(t, Recovery, authority, 5, 3)
+	next, fresh := newShareSet(t, Recovery, authority, 5, 3)
 	if err := next.NameHolders(c.Params.Holders); err != nil {
 		t.Fatal(err)
 	}
@@ -149,7 +149,7 @@ func TestRestartVerification(t *testing.T) {
 
 func TestAwaitOnlyWhatTheCeremonyMakes(t *testing.T) {
 	t.Parallel()
-	authority, old := newCustody(t, Recovery, nil, 3, 2)
+	authority, old := newShareSet(t, Recovery, nil, 3, 2)
 	ready := func(p Params) *Ceremony {
 		c, err := Start(PurposeRekeyRecovery, authority, p, Origin{Now: clock})
 		if err != nil {
@@ -163,9 +163,9 @@ func TestAwaitOnlyWhatTheCeremonyMakes(t *testing.T) {
 		return c
 	}
 	params := Params{Shares: 5, Threshold: 3, Verification: true}
-	good, _ := newCustody(t, Recovery, authority, 5, 3)
-	barrier, _ := newCustody(t, Barrier, nil, 5, 3)
-	other, _ := newCustody(t, Recovery, authority, 5, 4)
+	good, _ := newShareSet(t, Recovery, authority, 5, 3)
+	barrier, _ := newShareSet(t, Barrier, nil, 5, 3)
+	other, _ := newShareSet(t, Recovery, authority, 5, 4)
 	early := start(t, authority)
 	again := ready(params)
 	if err := again.Await(good, nil); err != nil {
@@ -173,7 +173,7 @@ func TestAwaitOnlyWhatTheCeremonyMakes(t *testing.T) {
 	}
 	for name, a := range map[string]struct {
 		c    *Ceremony
-		next *Custody
+		next *ShareSet
 	}{
 		"not authorised":    {early, good},
 		"not asked for":     {ready(Params{Shares: 5, Threshold: 3}), good},
@@ -195,7 +195,7 @@ func TestAwaitOnlyWhatTheCeremonyMakes(t *testing.T) {
 		t.Errorf("restarting before: %v", err)
 	}
 	c := ready(params)
-	if err := c.Await(good, iotest.ErrReader(errors.New("dry"))); err == nil || c.Phase != Gathering {
+	if err := c.Await(good, iotest.ErrReader(errors.New("dry"))); err == nil || c.Phase != Collecting {
 		t.Errorf("without randomness: %v", err)
 	}
 }
@@ -207,7 +207,7 @@ func TestNobodysSharesAreRequired(t *testing.T) {
 	if err != nil || !c.Authorised() || c.Required != 0 {
 		t.Fatalf("%+v, %v", c, err)
 	}
-	next, fresh := newCustody(t, Recovery, nil, 2, 2)
+	next, fresh := newShareSet(t, Recovery, nil, 2, 2)
 	if err := c.Await(next, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -244,11 +244,11 @@ func TestCloneOfAVerificationIsIndependent(t *testing.T) {
 
 func TestTokensNeedSharesAndAWayToTheirHolder(t *testing.T) {
 	t.Parallel()
-	people, _ := newCustody(t, Barrier, nil, 5, 3)
-	device, _ := newCustody(t, Recovery, nil, 3, 2)
+	people, _ := newShareSet(t, Barrier, nil, 5, 3)
+	device, _ := newShareSet(t, Recovery, nil, 3, 2)
 	otp := strings.Repeat("o", 26)
 	for name, r := range map[string]struct {
-		authority *Custody
+		authority *ShareSet
 		params    Params
 		want      error
 	}{

@@ -11,19 +11,19 @@ import (
 const maxCalls = 8
 
 // gate counts the calls under way to one seal.
-type gate chan struct{}
+type semaphore chan struct{}
 
-func newGates(n int) []gate {
-	out := make([]gate, n)
+func newSemaphores(n int) []semaphore {
+	out := make([]semaphore, n)
 	for i := range out {
-		out[i] = make(gate, maxCalls)
+		out[i] = make(semaphore, maxCalls)
 	}
 	return out
 }
 
 // bounded runs a call with a deadline that holds even where the provider ignores its context: the call is then
 // left to end by itself, and what it returns late goes to drop.
-func bounded[T any](ctx context.Context, g gate, d time.Duration, call func(context.Context) (T, error), drop func(T)) (T, error) {
+func bounded[T any](ctx context.Context, g semaphore, d time.Duration, call func(context.Context) (T, error), drop func(T)) (T, error) {
 	var none T
 	ctx, cancel := context.WithTimeout(ctx, d)
 	select {

@@ -33,7 +33,7 @@ func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 			"re-wrap the root key while the server is unsealed"))
 		return Misconfigured
 	}
-	if _, people := m.Wrapper.(Quorum); people {
+	if _, isQuorum := m.Wrapper.(Quorum); isQuorum {
 		s.note(m, p, nil)
 		return ""
 	}
@@ -43,19 +43,19 @@ func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 }
 
 // mute is how long a proof may take before the status says so; it goes on up to its deadline, since it may be what brings the seal back.
-const mute = 2 * time.Second
+const unresponsive = 2 * time.Second
 
 // watched runs a proof and tells of its silence while it lasts.
 func (s *Set) watched(m Seal, p *Part, proof func() error) error {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
-		timer := time.NewTimer(mute)
+		timer := time.NewTimer(unresponsive)
 		defer timer.Stop()
 		select {
 		case <-done:
 		case <-timer.C:
-			s.note(m, p, named(m, "decrypt", Fail(Unreachable, fmt.Errorf("no answer within %s; the deadline of the call is not over yet", mute),
+			s.note(m, p, named(m, "decrypt", Fail(Unreachable, fmt.Errorf("no answer within %s; the deadline of the call is not over yet", unresponsive),
 				"see whether the device or service answers at all")))
 		}
 	}()

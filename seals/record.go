@@ -47,16 +47,16 @@ type Record struct {
 	Generation uint64
 	Cluster    string
 	Threshold  int
-	People     []byte
-	Former     *Former // nil but for the time until the new shares are known to have arrived
+	ShareSet   []byte
+	Previous   *Previous // nil but for the time until the new shares are known to have arrived
 	Parts      []Part
 }
 
-// Former is the quorum of people that was replaced, kept able to unseal until the new shares are known to have reached
+// Previous is the quorum of people that was replaced, kept able to unseal until the new shares are known to have reached
 // their holders: were the reply that carries them lost together with the server, nobody could open it again.
-type Former struct {
-	People []byte
-	Part   Part
+type Previous struct {
+	ShareSet []byte
+	Part     Part
 }
 
 // Part is what one seal holds: the whole root key where any seal suffices, else one Shamir share of it.
@@ -98,14 +98,14 @@ func (r *Record) Marshal() ([]byte, error) {
 	b.AddUint64(r.Generation)
 	addText8(&b, r.Cluster)
 	b.AddUint8(uint8(r.Threshold))
-	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.People) })
-	former := r.Former
-	if former == nil {
-		former = &Former{}
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.ShareSet) })
+	previous := r.Previous
+	if previous == nil {
+		previous = &Previous{}
 	}
-	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(former.People) })
-	if r.Former != nil {
-		if err := addPart(&b, &former.Part); err != nil {
+	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(previous.ShareSet) })
+	if r.Previous != nil {
+		if err := addPart(&b, &previous.Part); err != nil {
 			return nil, err
 		}
 	}
@@ -162,14 +162,14 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: format version %d; this program reads version %d", ErrRecord, version, RecordVersion)
 	}
 	r := &Record{}
-	var people cryptobyte.String
-	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) || !s.ReadUint24LengthPrefixed(&people) {
+	var shareSet cryptobyte.String
+	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) || !s.ReadUint24LengthPrefixed(&shareSet) {
 		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
-	if len(people) > 0 {
-		r.People = append([]byte(nil), people...)
+	if len(shareSet) > 0 {
+		r.ShareSet = append([]byte(nil), shareSet...)
 	}
-	if err := r.readFormer(&s); err != nil {
+	if err := r.readPrevious(&s); err != nil {
 		return nil, err
 	}
 	if !s.ReadUint8(&count) {
@@ -195,19 +195,19 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 	return r, nil
 }
 
-func (r *Record) readFormer(s *cryptobyte.String) error {
-	var people cryptobyte.String
-	if !s.ReadUint24LengthPrefixed(&people) {
+func (r *Record) readPrevious(s *cryptobyte.String) error {
+	var shareSet cryptobyte.String
+	if !s.ReadUint24LengthPrefixed(&shareSet) {
 		return fmt.Errorf("%w: truncated", ErrRecord)
 	}
-	if len(people) == 0 {
+	if len(shareSet) == 0 {
 		return nil
 	}
 	part, err := readPart(s)
 	if err != nil {
 		return err
 	}
-	r.Former = &Former{People: append([]byte(nil), people...), Part: part}
+	r.Previous = &Previous{ShareSet: append([]byte(nil), shareSet...), Part: part}
 	return nil
 }
 

@@ -12,8 +12,8 @@ import (
 
 func sampleRecord() *Record {
 	return &Record{
-		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, People: []byte("people"),
-		Former: &Former{People: []byte("those before"), Part: Part{Name: "quorum", Type: "shamir", KeyID: "shamir:00",
+		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, ShareSet: []byte("people"),
+		Previous: &Previous{ShareSet: []byte("those before"), Part: Part{Name: "quorum", Type: "shamir", KeyID: "shamir:00",
 			Digest: digest([]byte("part 0")), Blob: &wrapping.BlobInfo{Ciphertext: []byte("c0")}}},
 		Parts: []Part{
 			{Name: "hsm", Type: "pkcs11", KeyID: "serial=1;label=k", Digest: digest([]byte("part 1")),
@@ -45,7 +45,7 @@ func TestRecordGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" || string(r.People) != "people" {
+	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" || string(r.ShareSet) != "people" {
 		t.Errorf("read back as %+v", r)
 	}
 }

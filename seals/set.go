@@ -43,9 +43,9 @@ type Options struct {
 type Set struct {
 	seals []Seal
 	opts  Options
-	calls []gate // one for each seal
+	calls []semaphore // one for each seal
 	probe prober
-	turns []rhythm // one for each seal; of [Set.Tend] alone
+	turns []schedule // one for each seal; of [Set.RunHealthChecks] alone
 }
 
 // NewSet checks the policy and returns the set. It calls no seal.
@@ -82,7 +82,7 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 			o.Log.Warn("this seal cannot bind its ciphertext to cluster, seal and generation", "seal", m.Name, "type", m.Type)
 		}
 	}
-	return &Set{seals: members, opts: o, calls: newGates(len(members)), turns: make([]rhythm, len(members))}, nil
+	return &Set{seals: members, opts: o, calls: newSemaphores(len(members)), turns: make([]schedule, len(members))}, nil
 }
 
 // Type is the type that stands for the set towards clients: that of its first seal.
@@ -101,8 +101,8 @@ func (s *Set) Quorum() Quorum {
 	return nil
 }
 
-// NeedsPeople reports whether the set cannot unseal without its quorum of people.
-func (s *Set) NeedsPeople() bool {
+// NeedsShares reports whether the set cannot unseal without its quorum of custodians.
+func (s *Set) NeedsShares() bool {
 	automatic := 0
 	for _, m := range s.seals {
 		if _, ok := m.Wrapper.(Quorum); !ok {
@@ -112,16 +112,16 @@ func (s *Set) NeedsPeople() bool {
 	return automatic < s.opts.Threshold
 }
 
-// People is the quorum that a root key is wrapped to: what stands in the record for them, and their public key.
-type People struct {
-	Custody   []byte
+// Custodians is the quorum that a root key is wrapped to: what stands in the record for them, and their public key.
+type Custodians struct {
+	ShareSet  []byte
 	PublicKey []byte
 }
 
 // Wrap seals a root key with every member: each blob is decrypted again and compared before the record is
 // returned. Where a threshold above one is asked for, each seal gets one share of the key. people are those whom the quorum
 // seal wraps to, nil without one; former, where they are given, stay able to unseal as well.
-func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root *secret.Bytes, people, former *People) (*Record, error) {
+func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root *secret.Bytes, custodians, previous *Custodians) (*Record, error) {
 	if root.Len() != RootKeyLen {
 		return nil, fmt.Errorf("seals: a root key of %d bytes; want %d", root.Len(), RootKeyLen)
 	}
@@ -138,21 +138,21 @@ func (s *Set) Wrap(ctx context.Context, cluster string, generation uint64, root 
 		parts = shares
 	}
 	r := &Record{Generation: generation, Cluster: cluster, Threshold: s.opts.Threshold, Parts: make([]Part, len(s.seals))}
-	if people != nil {
-		r.People = people.Custody
+	if custodians != nil {
+		r.ShareSet = custodians.ShareSet
 	}
-	if former != nil {
-		r.Former = &Former{People: former.Custody}
+	if previous != nil {
+		r.Previous = &Previous{ShareSet: previous.ShareSet}
 	}
 	return r, s.each(func(i int, m Seal) error {
-		err := s.wrapMember(ctx, r, i, parts[i], people, former)
+		err := s.wrapMember(ctx, r, i, parts[i], custodians, previous)
 		s.noteUnproven(m, err)
 		return err
 	})
 }
 
 // wrapMember wraps one part with one seal; with the quorum seal, to each of the quorums.
-func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *secret.Bytes, people, former *People) error {
+func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *secret.Bytes, custodians, previous *Custodians) error {
 	m := s.seals[i]
 	q, ok := m.Wrapper.(Quorum)
 	if !ok {
@@ -165,13 +165,13 @@ func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *secret.Byt
 	}
 	// Nobody's shares are here to decrypt with: that the public key is the people's own was seen when it was made.
 	for _, to := range []struct {
-		people *People
-		part   func(Part)
-	}{{people, func(p Part) { r.Parts[i] = p }}, {former, func(p Part) { r.Former.Part = p }}} {
-		if to.people == nil {
+		custodians *Custodians
+		part       func(Part)
+	}{{custodians, func(p Part) { r.Parts[i] = p }}, {previous, func(p Part) { r.Previous.Part = p }}} {
+		if to.custodians == nil {
 			continue
 		}
-		w, err := q.For(to.people.PublicKey)
+		w, err := q.For(to.custodians.PublicKey)
 		if err != nil {
 			return named(m, "wrap to its people", err)
 		}
@@ -181,7 +181,7 @@ func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *secret.Byt
 		}
 		to.part(*p)
 	}
-	if people == nil {
+	if custodians == nil {
 		return named(m, "wrap", Fail(Misconfigured, errors.New("there are no people to wrap to"), "initialise the server with unseal shares"))
 	}
 	return nil
@@ -267,10 +267,10 @@ func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*
 				"name a seal that wrapped it (%s), or add this one by re-wrapping while unsealed", r.names()))
 		}
 		w := m.Wrapper
-		if _, people := w.(Quorum); people && quorum != nil {
+		if _, isQuorum := w.(Quorum); isQuorum && quorum != nil {
 			w = quorum
-			if id, err := quorum.KeyId(ctx); err == nil && r.Former != nil && id == r.Former.Part.KeyID {
-				p = &r.Former.Part
+			if id, err := quorum.KeyId(ctx); err == nil && r.Previous != nil && id == r.Previous.Part.KeyID {
+				p = &r.Previous.Part
 			}
 		}
 		var err error

@@ -17,12 +17,12 @@ import (
 
 // book is a wrapper that keeps plaintexts in a map: it shows what the set asks of a provider, and fails as told.
 type book struct {
-	mu     sync.Mutex
-	pages  map[string][]byte // ciphertext + AAD -> plaintext
-	fail   error
-	mute   bool
-	spoil  bool
-	plains [][]byte
+	mu           sync.Mutex
+	pages        map[string][]byte // ciphertext + AAD -> plaintext
+	fail         error
+	unresponsive bool
+	spoil        bool
+	plains       [][]byte
 }
 
 func (b *book) Type(context.Context) (wrapping.WrapperType, error) { return "book", nil }
@@ -73,9 +73,9 @@ func (b *book) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrappi
 
 func (b *book) answer(ctx context.Context) error {
 	b.mu.Lock()
-	fail, mute := b.fail, b.mute
+	fail, unresponsive := b.fail, b.unresponsive
 	b.mu.Unlock()
-	if mute {
+	if unresponsive {
 		<-make(chan struct{}) // ignores its context, as a C library does
 	}
 	return fail
@@ -222,11 +222,11 @@ func TestProbeIsAFact(t *testing.T) {
 	}
 }
 
-// TestMuteSeal shows that a seal which ignores its context costs a caller the deadline and the program a bounded number of goroutines.
-func TestMuteSeal(t *testing.T) {
+// TestUnresponsiveSeal shows that a seal which ignores its context costs a caller the deadline and the program a bounded number of goroutines.
+func TestUnresponsiveSeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
-		g := newGates(1)[0]
+		g := newSemaphores(1)[0]
 		dropped := make(chan int, maxCalls)
 		call := func(context.Context) (int, error) { <-release; return 1, nil }
 		for range maxCalls + 3 {

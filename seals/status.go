@@ -139,7 +139,7 @@ func (w wraps) other(p *Part) bool {
 // needed lists the key versions of a seal that the record cannot do without.
 func (r *Record) needed(p *Part) []KeyUse {
 	uses := []KeyUse{{KeyID: p.KeyID, KeyVersion: p.KeyVersion, For: "root key"}}
-	if f := r.Former; f != nil && f.Part.Name == p.Name {
+	if f := r.Previous; f != nil && f.Part.Name == p.Name {
 		uses = append(uses, KeyUse{f.Part.KeyID, f.Part.KeyVersion, "root key, by the people before the last rekey"})
 	}
 	return uses

@@ -10,7 +10,7 @@ import (
 )
 
 // sealgate runs a client command, printing it as a user would type it. stdin, where there is one, is a share: it is not printed.
-func (s *stage) sealgate(stdin string, args ...string) (e2e.Result, error) {
+func (s *demo) sealgate(stdin string, args ...string) (e2e.Result, error) {
 	note := ""
 	if stdin != "" {
 		note = "   # the share comes on standard input"
@@ -27,7 +27,7 @@ func (s *stage) sealgate(stdin string, args ...string) (e2e.Result, error) {
 }
 
 // sealgateJSON runs a client command with -format=json and reads its answer.
-func (s *stage) sealgateJSON(v any, stdin string, args ...string) error {
+func (s *demo) sealgateJSON(v any, stdin string, args ...string) error {
 	at := 2 // behind the name of an operator's command
 	args = append(args[:at:at], append([]string{"-format=json"}, args[at:]...)...)
 	res, err := s.sealgate(stdin, args...)
@@ -37,7 +37,7 @@ func (s *stage) sealgateJSON(v any, stdin string, args ...string) error {
 	return json.Unmarshal([]byte(res.Out), v)
 }
 
-func (s *stage) start() error {
+func (s *demo) start() error {
 	s.chapter("The server starts")
 	fmt.Println("$ sealgate server -config=sealgate.hcl &")
 	if err := s.server.Start(); err != nil {
@@ -46,7 +46,7 @@ func (s *stage) start() error {
 	return s.server.UntilUp()
 }
 
-func (s *stage) initialise() error {
+func (s *demo) initialise() error {
 	s.chapter("Initialise: 5 recovery shares, 3 of them needed; the HSM keeps the root key")
 	var out struct {
 		Keys  []string `json:"recovery_keys_b64"`
@@ -69,13 +69,13 @@ func (s *stage) initialise() error {
 	return err
 }
 
-func (s *stage) startLoad() error {
+func (s *demo) startLoad() error {
 	s.chapter("From now on 8 clients write and read, all the time")
 	s.load = startLoad(s.server, s.root, 8)
 	return s.load.until(2000)
 }
 
-func (s *stage) killAndRestart() error {
+func (s *demo) killAndRestart() error {
 	s.chapter("kill -9, and start again: the HSM unseals, nobody types anything")
 	for range 3 {
 		s.load.window(true)
@@ -110,13 +110,13 @@ type rekeyOutput struct {
 	Required int      `json:"required"`
 }
 
-func (s *stage) startRekey() (nonce string, err error) {
+func (s *demo) startRekey() (nonce string, err error) {
 	var out rekeyOutput
 	err = s.sealgateJSON(&out, "", "operator", "rekey", "-init", "-target=recovery", "-key-shares=7", "-key-threshold=4")
 	return out.Nonce, err
 }
 
-func (s *stage) giveShares(nonce string, shares []string) ([]string, error) {
+func (s *demo) giveShares(nonce string, shares []string) ([]string, error) {
 	var out rekeyOutput
 	for _, share := range shares {
 		if err := s.sealgateJSON(&out, share, "operator", "rekey", "-target=recovery", "-nonce="+nonce, "-"); err != nil {
@@ -132,7 +132,7 @@ func (s *stage) giveShares(nonce string, shares []string) ([]string, error) {
 	return out.Keys, nil
 }
 
-func (s *stage) rekey() error {
+func (s *demo) rekey() error {
 	s.chapter("Rekey the recovery shares: 7 new ones, 4 needed; three of the old holders agree; the server goes on serving")
 	nonce, err := s.startRekey()
 	if err != nil {
@@ -148,7 +148,7 @@ func (s *stage) rekey() error {
 	return nil
 }
 
-func (s *stage) rotate() error {
+func (s *demo) rotate() error {
 	s.chapter("Rotate the barrier key: what was written before stays readable")
 	for range 3 {
 		res, err := s.sealgate("", "operator", "rotate")
@@ -160,7 +160,7 @@ func (s *stage) rotate() error {
 	return nil
 }
 
-func (s *stage) oldSharesNewShares() error {
+func (s *demo) oldSharesNewShares() error {
 	s.chapter("The old shares are refused, the new ones accepted")
 	fresh, old := s.shares[:7], s.shares[7:]
 	nonce, err := s.startRekey()
@@ -181,7 +181,7 @@ func (s *stage) oldSharesNewShares() error {
 	return nil
 }
 
-func (s *stage) takeTokenAway() error {
+func (s *demo) takeTokenAway() error {
 	s.chapter("The HSM goes away: requests go on, health tells; it comes back: healthy again, without a restart")
 	if err := s.token.Away(); err != nil {
 		return err
@@ -212,7 +212,7 @@ func (s *stage) takeTokenAway() error {
 	return s.load.until(s.load.count() + 500)
 }
 
-func (s *stage) readBack() error {
+func (s *demo) readBack() error {
 	s.chapter("Every value that was ever acknowledged is read back")
 	s.load.stop()
 	return s.load.readBack(s.ctx)

@@ -42,7 +42,7 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 	} else {
 		defer os.RemoveAll(dir)
 	}
-	s, err := newStage(ctx, bin, dir)
+	s, err := newDemo(ctx, bin, dir)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 }
 
 // stage is the token, the server and the clients of the demonstration.
-type stage struct {
+type demo struct {
 	ctx    context.Context
 	began  time.Time
 	token  *softhsm.Token
@@ -64,8 +64,8 @@ type stage struct {
 	outages []time.Duration
 }
 
-func newStage(ctx context.Context, bin, dir string) (*stage, error) {
-	s := &stage{ctx: ctx, began: time.Now()}
+func newDemo(ctx context.Context, bin, dir string) (*demo, error) {
+	s := &demo{ctx: ctx, began: time.Now()}
 	s.chapter("A throw-away HSM: SoftHSM with a token, directory and PINs of its own")
 	fmt.Printf("$ sealgate softhsm init -dir %s\n", "./token")
 	var err error
@@ -83,7 +83,7 @@ func newStage(ctx context.Context, bin, dir string) (*stage, error) {
 }
 
 // play runs the acts in order. The load goes on from the second to the last.
-func (s *stage) play() error {
+func (s *demo) play() error {
 	for _, act := range []func() error{
 		s.start, s.initialise, s.startLoad, s.killAndRestart, s.rekey, s.rotate, s.oldSharesNewShares, s.takeTokenAway, s.readBack,
 	} {
@@ -97,6 +97,6 @@ func (s *stage) play() error {
 	return s.table()
 }
 
-func (s *stage) chapter(format string, args ...any) {
+func (s *demo) chapter(format string, args ...any) {
 	fmt.Printf("\n--- %4.1f s  %s\n\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -8,7 +8,7 @@ import (
 )
 
 // table prints what was measured, and is an error where something failed that should not have.
-func (s *stage) table() error {
+func (s *demo) table() error {
 	l := s.load
 	s.chapter("Done")
 	row := func(name, format string, args ...any) { fmt.Printf("%-44s %s\n", name, fmt.Sprintf(format, args...)) }

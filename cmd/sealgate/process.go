@@ -285,7 +285,7 @@ func (p *process) reload() {
 	if p.node == nil {
 		return // in recovery mode the seals stay as they are
 	}
-	if _, err := p.node.Active(); err == nil {
+	if _, err := p.node.Role(); err == nil {
 		return
 	}
 	cfg, err := p.reloadConfig()

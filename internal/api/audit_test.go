@@ -14,7 +14,7 @@ import (
 )
 
 // audited gives a world a file device, and returns the log's path.
-func (w *world) audited(options string) string {
+func (w *harness) audited(options string) string {
 	w.t.Helper()
 	path := filepath.Join(w.t.TempDir(), "logs", "audit.log")
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
@@ -24,7 +24,7 @@ func (w *world) audited(options string) string {
 	return path
 }
 
-func (w *world) trail(path string) string {
+func (w *harness) trail(path string) string {
 	w.t.Helper()
 	raw, err := os.ReadFile(path)
 	if err != nil {
@@ -98,7 +98,7 @@ var hashes = regexp.MustCompile(`hmac-sha256:[0-9a-f]{64}`)
 // TestTrail pins what a day's requests leave in the log.
 func TestTrail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	recoveryKeys := w.init(`{"recovery_shares":3,"recovery_threshold":2,"holders":["alice","bob","carol"]}`).RecoveryKeys
 	log := w.audited("")
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")
@@ -137,7 +137,7 @@ func TestTrail(t *testing.T) {
 }
 
 // contents is everything in the storage but counters, which only grow.
-func (w *world) contents(prefix string) map[string]string {
+func (w *harness) contents(prefix string) map[string]string {
 	w.t.Helper()
 	names, err := w.store.List(w.t.Context(), prefix, "", 0)
 	if err != nil {
@@ -234,7 +234,7 @@ func TestAnswersAreWithheld(t *testing.T) {
 // TestTrailTellsNoSecret looks for shares, tokens and one-time passwords in a log that was told to log values.
 func TestTrailTellsNoSecret(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	out := w.init(`{"recovery_shares":2,"recovery_threshold":2}`)
 	log := w.audited(`,"log_raw":"true"`)
 	secrets := append([]string{w.token, strings.Repeat("ab", 33)}, out.RecoveryKeys...)
@@ -284,7 +284,7 @@ func TestTrailTellsNoSecret(t *testing.T) {
 // TestUnsealIsAudited: the shares of people are on record by number and name, before and after the node is active.
 func TestUnsealIsAudited(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	out := w.init(`{"secret_shares":2,"secret_threshold":2,"holders":["alice","bob"]}`)
 	w.unseal(out.Keys...)
 	log := w.audited("")
@@ -309,7 +309,7 @@ func TestUnsealIsAudited(t *testing.T) {
 // TestTheLastShareNeedsATrail: where no device takes what happened while sealed, the node does not become active.
 func TestTheLastShareNeedsATrail(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	out := w.init(`{"secret_shares":1,"secret_threshold":1}`)
 	w.unseal(out.Keys...)
 	log := w.audited("")

@@ -66,9 +66,9 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 		}
 		return nil, refused
 	}
-	var who node.Witness
+	var who node.Attribution
 	if isGuarded(q.path) {
-		ctx = node.WithWitness(ctx, &who)
+		ctx = node.WithAttribution(ctx, &who)
 	}
 	a, err := h.handle(ctx, q)
 	if q.requestOnly() {
@@ -110,7 +110,7 @@ func (h *handler) readAudited(ctx context.Context, q *request, rec *audit.Record
 		}
 	}()
 	a, err := h.handle(ctx, q)
-	reply, failed := q.auditResponse(a, &node.Witness{})
+	reply, failed := q.auditResponse(a, &node.Attribution{})
 	if failed == nil {
 		failed = rec.Response(reply, h.auditText(q, err))
 	}
@@ -156,7 +156,7 @@ func (h *handler) auditRequest(q *request) *audit.Request {
 	if tls := q.http.TLS; tls != nil && len(tls.VerifiedChains) > 0 {
 		r.Certificate = tls.VerifiedChains[0][0].SerialNumber.String()
 	}
-	if q.active == nil {
+	if q.state == nil {
 		return r
 	}
 	if _, m, _, _ := q.locate(); m.Path != "" {
@@ -267,7 +267,7 @@ func (q *request) auditHeaders(shown []string) map[string][]string {
 }
 
 // auditResponse is what is about to be answered. Its data is rendered here, once for the trail and the client.
-func (q *request) auditResponse(a *answer, who *node.Witness) (*audit.Response, error) {
+func (q *request) auditResponse(a *answer, who *node.Attribution) (*audit.Response, error) {
 	r := &audit.Response{Listing: q.op == mount.List || q.op == mount.Scan, Plain: q.plainAnswer}
 	if who.Target != "" {
 		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}

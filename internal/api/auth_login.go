@@ -19,9 +19,9 @@ var authMounted = route{Body: keyBody, Access: asMethod, Style: envelopeStyle, h
 func (q *request) locate() (mount.Backend, mount.Entry, string, error) {
 	rest, ok := strings.CutPrefix(q.path, authPath)
 	if !ok {
-		return q.active.Mounts().Route(q.path)
+		return q.state.Mounts().Route(q.path)
 	}
-	backend, m, rest, err := q.active.AuthMethods().Route(rest)
+	backend, m, rest, err := q.state.AuthMethods().Route(rest)
 	if fault.Is(err, fault.NotFound) && m.Path == "" {
 		err = fault.New(fault.NotFound, "no handler for route %q. route entry not found.", q.path)
 	}
@@ -70,7 +70,7 @@ func (h *handler) method(ctx context.Context, q *request) (*answer, error) {
 		case !errors.Is(err, mount.ErrChanged) || ctx.Err() != nil:
 			return nil, err
 		}
-		q.active.AuthMethods().Settle()
+		q.state.AuthMethods().Settle()
 	}
 }
 
@@ -123,13 +123,13 @@ func (h *handler) loggedIn(ctx context.Context, q *request, m mount.Entry, a *mo
 	if in.MaxTTL > 0 {
 		req.Max = min(req.Max, in.MaxTTL)
 	}
-	made, err := q.active.Tokens().Login(ctx, req)
+	made, err := q.state.Tokens().Login(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	// Whoever disables a method ends the tokens that are there then. This one may have come too late for that.
-	if still, ok := q.active.AuthMethods().Get(strings.TrimPrefix(m.Path, authPath)); !ok || still.UUID != m.UUID {
-		if err := q.active.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
+	if still, ok := q.state.AuthMethods().Get(strings.TrimPrefix(m.Path, authPath)); !ok || still.UUID != m.UUID {
+		if err := q.state.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
 			return nil, err
 		}
 		return nil, mount.ErrChanged

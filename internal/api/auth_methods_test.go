@@ -34,7 +34,7 @@ func (c *tick) add(d time.Duration) {
 func words(v ...any) string { return strings.TrimSpace(fmt.Sprintln(v...)) }
 
 // login sends a login that must succeed.
-func (w *world) login(path, body string) *authAnswer {
+func (w *harness) login(path, body string) *authAnswer {
 	w.t.Helper()
 	a := w.do("PUT", path, body, "X-Vault-Token", "")
 	var r wrapReply

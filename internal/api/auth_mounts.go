@@ -80,7 +80,7 @@ func (h *handler) describeAuth(m mount.Entry) authMountAnswer {
 
 func (h *handler) authMethods(_ context.Context, q *request) (*answer, error) {
 	all := map[string]authMountAnswer{}
-	for _, m := range q.active.AuthMethods().List() {
+	for _, m := range q.state.AuthMethods().List() {
 		all[m.Path] = h.describeAuth(m)
 	}
 	return shown(all)
@@ -94,7 +94,7 @@ func (h *handler) authMethod(_ context.Context, q *request) (*answer, error) {
 	if tune {
 		return h.authTuning(q, path)
 	}
-	m, ok := q.active.AuthMethods().Get(path)
+	m, ok := q.state.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "No auth engine at %s", path)
 	}
@@ -109,7 +109,7 @@ type authTuningAnswer struct {
 
 // authTuning tells how an auth method is set; the path is without "auth/".
 func (h *handler) authTuning(q *request, path string) (*answer, error) {
-	m, ok := q.active.AuthMethods().Get(path)
+	m, ok := q.state.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", authPath+path)
 	}
@@ -140,7 +140,7 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	m.Path = path
-	if err := q.active.AuthMethods().Mount(ctx, m); err != nil {
+	if err := q.state.AuthMethods().Mount(ctx, m); err != nil {
 		return nil, err
 	}
 	return done()
@@ -148,7 +148,7 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 
 // tuneAuth changes what is given and leaves the rest; the path is without "auth/".
 func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f fields) (*answer, error) {
-	err := q.active.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
+	err := q.state.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.text("description", &m.Description); err != nil {
 			return err
 		}
@@ -200,10 +200,10 @@ func (h *handler) disableAuth(ctx context.Context, q *request) (*answer, error) 
 	if tune {
 		return nil, errUnsupported
 	}
-	if err := q.active.AuthMethods().Unmount(ctx, path); err != nil {
+	if err := q.state.AuthMethods().Unmount(ctx, path); err != nil {
 		return nil, err
 	}
-	if err := q.active.Tokens().RevokePath(ctx, authPath+path, time.Time{}); err != nil {
+	if err := q.state.Tokens().RevokePath(ctx, authPath+path, time.Time{}); err != nil {
 		return nil, err
 	}
 	return done()

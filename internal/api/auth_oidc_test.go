@@ -110,8 +110,8 @@ func (p *openID) authorize(address string) url.Values {
 
 const backTo = "http://localhost:8250/oidc/callback"
 
-// oidcWorld is a server with the method and a role.
-func oidcWorld(t *testing.T) (*world, *openID) {
+// oidcHarness is a server with the method and a role.
+func oidcHarness(t *testing.T) (*harness, *openID) {
 	w, p := unsealed(t), newOpenID(t)
 	w.expect("enable", w.do("POST", "sys/auth/oidc", `{"type":"oidc"}`), 204, "")
 	w.expect("before config", w.do("POST", "auth/oidc/oidc/auth_url", `{"role":"dev","redirect_uri":"`+backTo+`"}`, "X-Vault-Token", ""), 400, "")
@@ -122,7 +122,7 @@ func oidcWorld(t *testing.T) (*world, *openID) {
 	return w, p
 }
 
-func (w *world) authURL(body string) string {
+func (w *harness) authURL(body string) string {
 	w.t.Helper()
 	var r struct {
 		Data struct {
@@ -133,13 +133,13 @@ func (w *world) authURL(body string) string {
 	return r.Data.URL
 }
 
-func (w *world) comeBack(q url.Values) *httptest.ResponseRecorder {
+func (w *harness) comeBack(q url.Values) *httptest.ResponseRecorder {
 	return w.do("GET", "auth/oidc/oidc/callback?"+q.Encode(), "", "X-Vault-Token", "")
 }
 
 func TestLoginByBrowser(t *testing.T) {
 	t.Parallel()
-	w, p := oidcWorld(t)
+	w, p := oidcHarness(t)
 	if a := w.do("GET", "auth/oidc/config", ""); strings.Contains(a.Body.String(), oidcSecret) || !strings.Contains(a.Body.String(), `"oidc_client_id":"sealgate"`) {
 		t.Errorf("config shows %s", a.Body)
 	}
@@ -175,7 +175,7 @@ func TestLoginByBrowser(t *testing.T) {
 
 func TestLoginByBrowserIsStrict(t *testing.T) {
 	t.Parallel()
-	w, p := oidcWorld(t)
+	w, p := oidcHarness(t)
 	w.expect("fresh", w.do("POST", "auth/oidc/role/fresh", `{"user_claim":"sub","allowed_redirect_uris":"`+backTo+`","max_age":60}`), 204, "")
 	for _, tc := range []struct {
 		name  string

@@ -15,12 +15,12 @@ import (
 var serial atomic.Int64
 
 // unique is a name that nothing else has.
-func (w *world) unique() string { return fmt.Sprintf("unique-%d", serial.Add(1)) }
+func (w *harness) unique() string { return fmt.Sprintf("unique-%d", serial.Add(1)) }
 
 // policy stores a policy without a request.
-func (w *world) policy(name, text string) {
+func (w *harness) policy(name, text string) {
 	w.t.Helper()
-	active, err := w.node.Active()
+	active, err := w.node.Role()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -30,7 +30,7 @@ func (w *world) policy(name, text string) {
 }
 
 // create makes a token by a request and returns what was answered under "auth".
-func (w *world) create(path, body string, header ...string) authAnswer {
+func (w *harness) create(path, body string, header ...string) authAnswer {
 	w.t.Helper()
 	a := w.do("POST", "auth/token/"+path, body, header...)
 	var reply struct {
@@ -43,13 +43,13 @@ func (w *world) create(path, body string, header ...string) authAnswer {
 	return *reply.Auth
 }
 
-func (w *world) as(token, method, path, body string) *httptest.ResponseRecorder {
+func (w *harness) as(token, method, path, body string) *httptest.ResponseRecorder {
 	w.t.Helper()
 	return w.do(method, path, body, "X-Vault-Token", token)
 }
 
 // data decodes what stands under "data".
-func (w *world) data(a *httptest.ResponseRecorder) map[string]any {
+func (w *harness) data(a *httptest.ResponseRecorder) map[string]any {
 	w.t.Helper()
 	var reply struct {
 		Data map[string]any `json:"data"`

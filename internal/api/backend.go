@@ -25,7 +25,7 @@ func (h *handler) backend(ctx context.Context, q *request) (*answer, error) {
 		}
 	}
 	for {
-		backend, _, rest, err := q.active.Mounts().Route(q.path)
+		backend, _, rest, err := q.state.Mounts().Route(q.path)
 		if err != nil {
 			return nil, err
 		}
@@ -36,7 +36,7 @@ func (h *handler) backend(ctx context.Context, q *request) (*answer, error) {
 		if !errors.Is(err, mount.ErrChanged) || ctx.Err() != nil {
 			return nil, err
 		}
-		q.active.Mounts().Settle()
+		q.state.Mounts().Settle()
 	}
 }
 

@@ -19,7 +19,7 @@ func (h *handler) capabilities(ctx context.Context, q *request) (*answer, error)
 	if text == "" {
 		return nil, fault.New(fault.Invalid, "no token found")
 	}
-	who, err := q.active.Tokens().Identify(ctx, text)
+	who, err := q.state.Tokens().Identify(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		return nil, fault.New(fault.Invalid, "%s", twoLines("invalid token"))
 	}
@@ -67,7 +67,7 @@ func (q *request) capable(ctx context.Context, who auth.Identity) (*answer, erro
 	for _, path := range paths {
 		names := []string{"root"}
 		if !who.Root {
-			c, err := q.active.Tokens().Capabilities(ctx, who, path)
+			c, err := q.state.Tokens().Capabilities(ctx, who, path)
 			if err != nil {
 				return nil, err
 			}
@@ -92,7 +92,7 @@ func (h *handler) resultantACL(ctx context.Context, q *request) (*answer, error)
 	if q.identity.Root {
 		return shown(map[string]bool{"root": true})
 	}
-	exact, wild, err := q.active.Tokens().Paths(ctx, q.identity)
+	exact, wild, err := q.state.Tokens().Paths(ctx, q.identity)
 	if err != nil {
 		return nil, err
 	}

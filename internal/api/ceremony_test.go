@@ -25,7 +25,7 @@ type reply struct {
 }
 
 // ask makes a request that must succeed, and reads its answer, enveloped or not.
-func (w *world) ask(method, path, body string, header ...string) (r reply) {
+func (w *harness) ask(method, path, body string, header ...string) (r reply) {
 	w.t.Helper()
 	a := w.do(method, path, body, header...)
 	if a.Code == http.StatusNoContent {
@@ -69,7 +69,7 @@ var stranger = strings.Repeat("ab", 32) + "07" // a share of nobody
 
 func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":2,"holders":["alice","bob","carol"]}`).RecoveryKeys
 	s := &transcript{w: w}
 	const path = "sys/rotate/recovery/"
@@ -116,7 +116,7 @@ func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	s.do("PUT", "sys/recovery/prove", body("key", keys[1]), "X-Vault-Token", "")
 	s.do("PUT", "sys/recovery/prove", body("key", stranger))
 	s.do("PUT", "sys/recovery/prove", `{}`)
-	_, pgp := people(t, "alice")
+	_, pgp := custodians(t, "alice")
 	a := w.do("POST", "sys/rotate/root/init", body("secret_shares", 1, "secret_threshold", 1, "pgp_keys", pgp))
 	w.expect("PGP for the barrier of an auto seal", a, 400, refusal("PGP key encryption not supported when using stored keys"))
 	a = w.do("POST", "sys/rekey/init", body("secret_shares", 1, "secret_threshold", 1, "pgp_keys", pgp))
@@ -136,14 +136,14 @@ func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 
 func TestBodiesOfRotationUnderShamir(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":2,"secret_threshold":2}`).Keys
 	w.unseal(keys...)
 	s := &transcript{w: w}
 	s.do("GET", "sys/rotate/recovery/init", "")
 	s.do("POST", "sys/rotate/recovery/init", `{"secret_shares":1,"secret_threshold":1}`)
 	s.do("POST", "sys/sealwrap/rewrap", "")
-	all, pgp := people(t, "alice", "bob")
+	all, pgp := custodians(t, "alice", "bob")
 	nonce := s.ask("POST", "sys/rotate/root/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp, "backup", true)).Nonce
 	s.do("GET", "sys/rotate/root/init", "")
 	s.do("PUT", "sys/rotate/root/update", share(keys[0], nonce))
@@ -174,7 +174,7 @@ func pgpless(text string, all []*person, done reply) string {
 }
 
 // unseal gives shares until the node is unsealed.
-func (w *world) unseal(keys ...string) {
+func (w *harness) unseal(keys ...string) {
 	w.t.Helper()
 	var st struct {
 		Sealed bool `json:"sealed"`
@@ -189,7 +189,7 @@ func (w *world) unseal(keys ...string) {
 
 func TestBodiesOfGenerateRoot(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":2}`).RecoveryKeys
 	for _, face := range []struct{ path, file string }{
 		{"sys/generate-root/", "generate-root.txt"}, {"sys/generate-root-token/", "generate-root-token.txt"},

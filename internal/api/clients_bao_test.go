@@ -27,7 +27,7 @@ type rotateCalls struct {
 
 func TestBaoClientRotatesTheBarrier(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":3,"secret_threshold":2}`).Keys
 	w.unseal(keys[:2]...)
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
@@ -43,7 +43,7 @@ func TestBaoClientRotatesTheBarrier(t *testing.T) {
 
 func TestBaoClientRotatesTheRecoveryShares(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":2}`).RecoveryKeys
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -63,7 +63,7 @@ func rotateAsBao(t *testing.T, c rotateCalls, keys []string) []string {
 	if st, err := c.status(); err != nil || st.Started || st.Required != 2 || st.Nonce != "" {
 		t.Errorf("status of nothing: %+v, %v", st, err)
 	}
-	all, pgp := people(t, "alice", "bob")
+	all, pgp := custodians(t, "alice", "bob")
 	req := &bao.RotateInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true, RequireVerification: true}
 	_, err := c.init(req)
 	ok(t, "init", err)
@@ -118,7 +118,7 @@ func verifyAsBao(t *testing.T, c rotateCalls, fresh []string, nonce string) {
 // TestBaoClientMakesTheFirstRecoveryShares: they are in the answer to the start.
 func TestBaoClientMakesTheFirstRecoveryShares(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	w.init(`{}`)
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -131,7 +131,7 @@ func TestBaoClientMakesTheFirstRecoveryShares(t *testing.T) {
 
 func TestBaoClientGeneratesARootToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -167,7 +167,7 @@ func TestBaoClientGeneratesARootToken(t *testing.T) {
 
 func TestBaoClientInRecoveryMode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.rescue(autoSeal(t)).api))
 	sys := c.Sys()

@@ -14,7 +14,7 @@ import (
 // TestBaoClientOlderCalls: the SDK still has the calls of rekey, and its command line uses them.
 func TestBaoClientOlderCalls(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -54,7 +54,7 @@ func TestBaoClientOlderCalls(t *testing.T) {
 // TestBaoClientOlderCallsOfTheBarrier: verification and backups of the same.
 func TestBaoClientOlderCallsOfTheBarrier(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":1,"secret_threshold":1}`).Keys
 	w.unseal(keys...)
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))

@@ -54,7 +54,7 @@ func ok(t *testing.T, what string, err error) {
 
 func TestVaultClientLifecycle(t *testing.T) {
 	t.Parallel()
-	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, newWorld(t, peopleSeal(t)).api))
+	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, newHarness(t, shamirSeal(t)).api))
 	sys := c.Sys()
 	if done, err := sys.InitStatus(); done || err != nil {
 		t.Fatalf("InitStatus: %v, %v", done, err)
@@ -129,7 +129,7 @@ func TestVaultClientData(t *testing.T) {
 
 func TestVaultClientKeys(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	shares := w.init(`{"recovery_shares":3,"recovery_threshold":2}`).RecoveryKeys
 	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -169,7 +169,7 @@ func TestVaultClientKeys(t *testing.T) {
 
 func TestBaoClient(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	r, err := c.Sys().Init(&bao.InitRequest{RecoveryShares: 3, RecoveryThreshold: 2})
 	ok(t, "Init", err)

@@ -44,7 +44,7 @@ func recoveryCalls(s *vault.Sys) rekeyCalls {
 
 func TestVaultClientRekeysTheBarrier(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":3,"secret_threshold":2}`).Keys
 	w.unseal(keys[:2]...)
 	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
@@ -56,7 +56,7 @@ func TestVaultClientRekeysTheBarrier(t *testing.T) {
 
 func TestVaultClientRekeysTheRecoveryShares(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":2}`).RecoveryKeys
 	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
@@ -72,7 +72,7 @@ func rekeyAsVault(t *testing.T, c rekeyCalls, keys []string) []string {
 	if st, err := c.status(); err != nil || st.Started || st.Required != 2 || st.Nonce != "" {
 		t.Errorf("status of nothing: %+v, %v", st, err)
 	}
-	all, pgp := people(t, "alice", "bob")
+	all, pgp := custodians(t, "alice", "bob")
 	_, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, Backup: true})
 	if err == nil || !strings.Contains(err.Error(), "cannot request a backup") {
 		t.Errorf("a backup without keys: %v", err)
@@ -156,7 +156,7 @@ func TestVaultClientCancelOfTheRecoveryRekey(t *testing.T) {
 
 func TestVaultClientGeneratesARootToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	sys := c.Sys() // without a token
@@ -206,7 +206,7 @@ func TestVaultClientGeneratesARootToken(t *testing.T) {
 
 func TestVaultClientInRecoveryMode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	c := vaultClient(t, serve(t, config.Listener{TLSDisable: true}, w.rescue(autoSeal(t)).api))
 	sys := c.Sys()

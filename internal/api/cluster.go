@@ -57,7 +57,7 @@ func (h *handler) inCluster(ctx context.Context, q *request) (*answer, error) {
 
 // noLeader tells why nobody answers, as far as this node knows.
 func (h *handler) noLeader() error {
-	err := h.Node.Ailing()
+	err := h.Node.Degraded()
 	if err == nil {
 		return errNoLeader
 	}
@@ -66,7 +66,7 @@ func (h *handler) noLeader() error {
 
 // try lets this node answer, or the leader. again: nothing was done, and somebody else will be there to ask.
 func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, err error) {
-	role, err := h.Node.Active()
+	role, err := h.Node.Role()
 	switch {
 	case fault.Is(err, fault.Sealed) && !h.Peer:
 		a, err = h.answerHere(ctx, q)
@@ -95,20 +95,20 @@ func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, e
 }
 
 // standbyAnswers reports whether a request is one that a standby may answer.
-func (h *handler) standbyAnswers(q *request, role *node.Active) bool {
+func (h *handler) standbyAnswers(q *request, role *node.RoleState) bool {
 	if q.wrapTTL != 0 {
 		return false
 	}
 	if q.route.Marks&here != 0 {
 		return true
 	}
-	q.active = role
-	defer func() { q.active = nil }()
+	q.state = role
+	defer func() { q.state = nil }()
 	return q.onlyReads()
 }
 
 // answerAs lets this node answer in a role. again: the role ended meanwhile, and nothing was done.
-func (h *handler) answerAs(ctx context.Context, q *request, role *node.Active) (a *answer, again bool, err error) {
+func (h *handler) answerAs(ctx context.Context, q *request, role *node.RoleState) (a *answer, again bool, err error) {
 	if !q.lasting() {
 		if !role.Enter() {
 			return nil, true, nil
@@ -153,18 +153,18 @@ func (q *request) held() error {
 	return q.role.Held()
 }
 
-// activeFor is what a request is answered with.
-func (h *handler) activeFor(q *request) (*node.Active, error) {
+// roleFor is what a request is answered with.
+func (h *handler) roleFor(q *request) (*node.RoleState, error) {
 	if q.role != nil {
 		return q.role, nil
 	}
-	return h.Node.Active()
+	return h.Node.Role()
 }
 
 // again makes a request as it was when it came, but for its body, which is kept.
 func (q *request) again() {
 	q.op, q.token, q.authentic, q.data, q.wrapping, q.plainAnswer = q.parsed, "", false, nil, "", nil
-	q.identity, q.active, q.role = zeroIdentity, nil, nil
+	q.identity, q.state, q.role = zeroIdentity, nil, nil
 }
 
 // changes reports whether a request is more than a look.

@@ -30,7 +30,7 @@ func BenchmarkCluster(b *testing.B) {
 	for _, clients := range []int{1, 16} {
 		for _, kind := range []struct {
 			name, path string
-			at         *fellow
+			at         *testNode
 		}{
 			{"read/leader", "secret/data/x", leader}, {"read/standby", "secret/data/x", standbys[0]},
 			{"write/leader", "secret/data/x", leader}, {"write/standby", "secret/data/x", standbys[0]},
@@ -42,7 +42,7 @@ func BenchmarkCluster(b *testing.B) {
 	}
 }
 
-func hammer(b *testing.B, n *fellow, path string, write bool, clients int) {
+func hammer(b *testing.B, n *testNode, path string, write bool, clients int) {
 	work := make(chan struct{}, clients)
 	var wg sync.WaitGroup
 	begun := time.Now()

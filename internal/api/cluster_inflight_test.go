@@ -14,7 +14,7 @@ import (
 )
 
 // depose ends the leader's term as a partition does, and waits for the next.
-func (f *federation) depose() {
+func (f *testCluster) depose() {
 	f.t.Helper()
 	f.hub.Depose()
 	f.settled()
@@ -26,7 +26,7 @@ func TestCeremonyOverLeaders(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 3)
 	at := 0
-	next := func() *fellow { at++; return f.nodes[at%3] }
+	next := func() *testNode { at++; return f.nodes[at%3] }
 	type status struct {
 		Nonce             string   `json:"nonce"`
 		Started           bool     `json:"started"`
@@ -86,7 +86,7 @@ func TestCeremonyOverLeaders(t *testing.T) {
 type unsure struct {
 	storage.Store
 	shared
-	doubt, mute atomic.Bool
+	doubt, unresponsive atomic.Bool
 }
 
 type shared interface {
@@ -96,23 +96,23 @@ type shared interface {
 	storage.Snapshotter
 }
 
-type unsureOffice struct {
+type unsureLeadership struct {
 	storage.Leadership
 	of *unsure
 }
 
-func (o *unsureOffice) Held() bool { return !o.of.doubt.Load() && o.Leadership.Held() }
+func (o *unsureLeadership) Held() bool { return !o.of.doubt.Load() && o.Leadership.Held() }
 
 func (u *unsure) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
 	l, err := u.shared.Campaign(ctx, identity)
 	if err != nil {
 		return nil, err
 	}
-	return &unsureOffice{l, u}, nil
+	return &unsureLeadership{l, u}, nil
 }
 
 func (u *unsure) Revision(ctx context.Context) (uint64, error) {
-	if u.mute.Load() {
+	if u.unresponsive.Load() {
 		<-ctx.Done()
 		return 0, ctx.Err()
 	}
@@ -162,7 +162,7 @@ func TestStandbyThatCannotProve(t *testing.T) {
 	s := f.add(u)
 	leader, _ := f.settled()
 	leader.answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
-	u.mute.Store(true)
+	u.unresponsive.Store(true)
 	s.answer("GET", "secret/data/x", "")
 	if s.audited("secret/data/x") || !leader.audited("secret/data/x") {
 		t.Error("a standby answered what it could not prove")
@@ -170,8 +170,8 @@ func TestStandbyThatCannotProve(t *testing.T) {
 	if code, text := s.do("GET", "sys/host-info", ""); code != http.StatusServiceUnavailable {
 		t.Errorf("what is about the node itself: %d %s", code, text)
 	}
-	u.mute.Store(false)
-	for range 1000 { // the first finds out that it can again
+	u.unresponsive.Store(false)
+	for end := time.Now().Add(10 * time.Second); time.Now().Before(end); { // the first request finds out that it can again
 		if s.answer("GET", "secret/data/x", ""); s.audited("secret/data/x") {
 			return
 		}

@@ -150,7 +150,7 @@ func TestStepDownUnderLoad(t *testing.T) {
 		leader, standbys := f.settled()
 		begun := time.Now()
 		standbys[0].answer("PUT", "sys/step-down", "") // forwarded
-		var next *fellow
+		var next *testNode
 		for next = f.leader(); next == leader; next = f.leader() {
 			time.Sleep(time.Millisecond)
 		}
@@ -173,7 +173,7 @@ func TestSpoof(t *testing.T) {
 		"X-Sealgate-Cluster-Remote", "203.0.113.9:1", "X-Sealgate-Cluster-Chain", "AAAA", "X-Sealgate-Cluster-Verified", "1",
 		"X-Sealgate-Cluster-Left", "1", "X-Sealgate-Cluster-Undone", "1", "X-Forwarded-For", "203.0.113.9",
 	}
-	for _, n := range []*fellow{leader, standbys[0]} {
+	for _, n := range []*testNode{leader, standbys[0]} {
 		n.answer("POST", "secret/data/spoof", `{"data":{"k":"v"}}`, lies...)
 		n.answer("GET", "secret/data/spoof", "", lies...)
 	}

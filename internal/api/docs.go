@@ -36,8 +36,8 @@ var (
 	shareFields = []docField{
 		{"key", "string", "One share, in hex or base64."}, {"nonce", "string", "The nonce of the ceremony, as its start told it."},
 	}
-	verifyFields = shareFields
-	custodyField = []docField{
+	verifyFields  = shareFields
+	shareSetField = []docField{
 		{"secret_shares", "integer", "Shares to make."}, {"secret_threshold", "integer", "Shares that will be needed."},
 		{"pgp_keys", "list", "A public key for each share, PGP or age, to which it is encrypted."},
 		{"backup", "boolean", "Keep the encrypted shares on the server."},
@@ -58,7 +58,7 @@ var (
 )
 
 // docs are the docs by path of the table. A path that is not here takes no fields that warnings or the document of the API would know.
-var docs = merged(lifecycleDocs, custodyDocs(), operateDocs, authDocs, wrappingDocs, leaseDocs, tokenDocs)
+var docs = merged(lifecycleDocs, custodianDocs(), operateDocs, authDocs, wrappingDocs, leaseDocs, tokenDocs)
 
 func merged(all ...map[string]doc) map[string]doc {
 	out := map[string]doc{}
@@ -117,11 +117,11 @@ var rotationFields = []docField{
 	{"max_operations", "integer", "After so many encryptions."},
 }
 
-// custodyDocs are those of rekeying, which is there four times.
-func custodyDocs() map[string]doc {
+// custodianDocs are those of rekeying, which is there four times.
+func custodianDocs() map[string]doc {
 	out := map[string]doc{}
 	for _, p := range []string{"sys/rekey/", "sys/rekey-recovery-key/", "sys/rotate/root/", "sys/rotate/recovery/"} {
-		out[p+"init"] = doc{Text: "A ceremony that hands out new shares.", Body: custodyField}
+		out[p+"init"] = doc{Text: "A ceremony that hands out new shares.", Body: shareSetField}
 		out[p+"update"] = doc{Text: "Gives one share to the ceremony.", Body: shareFields, Read: true}
 		out[p+"verify"] = doc{Text: "Gives one of the new shares back, before they take effect.", Body: verifyFields}
 		out[p+"acknowledge"] = doc{Text: "The new shares have arrived: wipe them.", Body: shareFields, Empty: true}

@@ -18,7 +18,7 @@ import (
 )
 
 // withRoute gives an API one more route, for handlers that no real path has.
-func withRoute(w *world, r route) http.Handler {
+func withRoute(w *harness, r route) http.Handler {
 	h := *w.api.(*handler)
 	h.routes = newTable(append([]route{r}, routes...))
 	return &h
@@ -31,7 +31,7 @@ func failing(err error) route {
 
 func TestErrorsReachTheClientWithCauseAndRemedy(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	for _, tc := range []struct {
 		err    error
 		code   int
@@ -86,7 +86,7 @@ var requestID = regexp.MustCompile(`[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][
 
 func TestPanicEndsOneRequest(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	h := withRoute(w, route{Methods: get, Path: "sys/test", Access: anybodyAlways,
 		handle: func(*handler, context.Context, *request) (*answer, error) { panic("the handler's secret") }})
 	a := sendTo(h, w.request("GET", "/v1/sys/test", ""))
@@ -102,7 +102,7 @@ func TestPanicEndsOneRequest(t *testing.T) {
 
 func TestAnAnswerThatCannotBeRendered(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	for _, s := range []style{envelopeStyle, doubleStyle, bareStyle} {
 		r := failing(nil)
 		r.Style = s
@@ -115,7 +115,7 @@ func TestAnAnswerThatCannotBeRendered(t *testing.T) {
 
 func TestDeadline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t), func(c *Config) { c.Limits.Duration = time.Millisecond })
+	w := newHarness(t, autoSeal(t), func(c *Config) { c.Limits.Duration = time.Millisecond })
 	r := failing(nil)
 	r.handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {
 		<-ctx.Done()
@@ -155,9 +155,9 @@ func TestStorageFailures(t *testing.T) {
 }
 
 // damage flips a byte in every stored entry below a mount.
-func (w *world) damage(path string) {
+func (w *harness) damage(path string) {
 	w.t.Helper()
-	active, err := w.node.Active()
+	active, err := w.node.Role()
 	if err != nil {
 		w.t.Fatal(err)
 	}

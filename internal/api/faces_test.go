@@ -12,9 +12,9 @@ import (
 
 func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
-	all, pgp := people(t, "alice", "bob")
+	all, pgp := custodians(t, "alice", "bob")
 	for _, order := range [][2]string{{"sys/rekey-recovery-key/", "sys/rotate/recovery/"}, {"sys/rotate/recovery/", "sys/rekey-recovery-key/"}} {
 		one, other := order[0], order[1]
 		begun := w.ask("PUT", one+"init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp, "backup", true, "require_verification", true))
@@ -55,7 +55,7 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 
 func TestBarrierAndRecoveryRunSideBySide(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	barrier := w.ask("PUT", "sys/rekey/init", `{"secret_shares":1,"secret_threshold":1}`).Nonce
 	recovery := w.ask("PUT", "sys/rotate/recovery/init", `{"secret_shares":3,"secret_threshold":2}`).Nonce
@@ -99,7 +99,7 @@ func TestACancelByOneFaceIsSeenByTheOther(t *testing.T) {
 // older path would not show them: there nothing is made.
 func TestFirstRecoveryShares(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	w.init(`{"recovery_shares":0,"recovery_threshold":0}`)
 	a := w.do("PUT", "sys/rekey-recovery-key/init", `{"secret_shares":2,"secret_threshold":2}`)
 	if a.Code != 400 || !strings.Contains(a.Body.String(), "sys/rotate/recovery/init") {
@@ -128,7 +128,7 @@ func TestFirstRecoveryShares(t *testing.T) {
 // TestFirstRecoverySharesVerified: with verification they count only once they are proven.
 func TestFirstRecoverySharesVerified(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	w.init(`{"recovery_shares":0,"recovery_threshold":0}`)
 	r := w.ask("POST", "sys/rotate/recovery/init", `{"secret_shares":2,"secret_threshold":2,"require_verification":true}`)
 	if !r.Complete || r.VerificationNonce == "" || len(r.Keys) != 2 {
@@ -146,8 +146,8 @@ func TestFirstRecoverySharesVerified(t *testing.T) {
 
 func TestInitEncryptsToKeys(t *testing.T) {
 	t.Parallel()
-	all, pgp := people(t, "alice", "bob", "carol")
-	w := newWorld(t, peopleSeal(t))
+	all, pgp := custodians(t, "alice", "bob", "carol")
+	w := newHarness(t, shamirSeal(t))
 	for what, bad := range map[string]string{
 		"count":        body("secret_shares", 3, "secret_threshold", 2, "pgp_keys", pgp[:2]),
 		"damaged":      body("secret_shares", 1, "secret_threshold", 1, "pgp_keys", []string{"AAAA"}),
@@ -181,8 +181,8 @@ func TestInitEncryptsToKeys(t *testing.T) {
 
 func TestInitEncryptsRecoveryShares(t *testing.T) {
 	t.Parallel()
-	all, pgp := people(t, "alice", "bob")
-	w := newWorld(t, autoSeal(t))
+	all, pgp := custodians(t, "alice", "bob")
+	w := newHarness(t, autoSeal(t))
 	r := w.init(body("recovery_shares", 2, "recovery_threshold", 2, "recovery_pgp_keys", pgp))
 	for i, p := range all {
 		w.expect("prove", w.do("PUT", "sys/recovery/prove", body("key", p.read(t, r.RecoveryKeys[i]))), 200, "")
@@ -193,7 +193,7 @@ func TestInitEncryptsRecoveryShares(t *testing.T) {
 // with one began.
 func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	const path = "sys/generate-root/attempt"
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")

@@ -158,7 +158,7 @@ func (h *handler) mayFill(ctx context.Context, q *request) bool {
 	if q.bodyLimit() <= keyBody {
 		return true
 	}
-	role, err := h.Node.Active()
+	role, err := h.Node.Role()
 	if err != nil {
 		return false
 	}

@@ -102,7 +102,7 @@ func overProxy(t *testing.T, addr, before string) string {
 
 func TestProxyProtocol(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t), func(c *Config) { c.Front.OpenInFlight = true })
+	w := newHarness(t, autoSeal(t), func(c *Config) { c.Front.OpenInFlight = true })
 	const v1 = "PROXY TCP4 198.51.100.22 203.0.113.7 35646 80\r\n"
 	v2 := "\r\n\r\n\x00\r\nQUIT\n\x21\x11\x00\x0c\xc6\x33\x64\x16\xcb\x00\x71\x07\x12\x34\x00\x50"
 	const client, peer = `"client_remote_address":"198.51.100.22:`, `"client_remote_address":"127.0.0.1:`
@@ -222,7 +222,7 @@ func TestCORS(t *testing.T) {
 
 func TestCORSOfAListener(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t), func(c *Config) {
+	w := newHarness(t, autoSeal(t), func(c *Config) {
 		c.Front.CORS = config.CORS{Enabled: true, Origins: []string{"https://a"}, AllowCredentials: true}
 	})
 	a := w.do("GET", "sys/health", "", "Origin", "https://a")
@@ -251,7 +251,7 @@ func TestListenersForMetricsAlone(t *testing.T) {
 // TestHTTP2OverProxyProtocol has TLS and HTTP/2 behind a header.
 func TestHTTP2OverProxyProtocol(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	id := issue(t, t.TempDir(), "server.test", tomorrow())
 	s := serve(t, config.Listener{TLSCertFile: id.cert, TLSKeyFile: id.key, Front: config.Front{ProxyBehavior: config.ProxyAlways}}, w.api)
 	tr := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {

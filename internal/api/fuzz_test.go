@@ -7,7 +7,7 @@ import (
 )
 
 // fuzzOne sends one input to the server that all inputs share. Bad input may be refused in any way, but never by a 5xx.
-func fuzzOne(t *testing.T, w *world, method, url, body, header, value string) {
+func fuzzOne(t *testing.T, w *harness, method, url, body, header, value string) {
 	r := httptest.NewRequest("GET", "/", strings.NewReader(body))
 	r.Method = method
 	r.URL.Path, r.URL.RawQuery, _ = strings.Cut(url, "?")
@@ -54,7 +54,7 @@ func FuzzRecoveryMode(f *testing.F) {
 	}
 	f.Add("PUT", "/v1/sys/raw/"+strings.Repeat("x/", 600), `{"value":null,"compression_type":"none"}`, "", "")
 	f.Add("GET", "/v1/sys/raw/core/mounts?encoding=base64&list=false", "", "", "")
-	w := newWorld(f, autoSeal(f))
+	w := newHarness(f, autoSeal(f))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	r := w.rescue(autoSeal(f))
 	r.recover(keys...)

@@ -9,7 +9,7 @@ import (
 
 // transcript makes requests in order and writes them down with their answers.
 type transcript struct {
-	w *world
+	w *harness
 	b strings.Builder
 }
 
@@ -21,7 +21,7 @@ func (s *transcript) do(method, path, body string, header ...string) *httptest.R
 
 func TestBodiesUnderAnAutoSeal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	s := &transcript{w: w}
 	s.do("GET", "sys/init", "")
 	s.do("GET", "sys/seal-status", "")
@@ -76,7 +76,7 @@ func TestBodiesUnderAnAutoSeal(t *testing.T) {
 
 func TestBodiesUnderShamir(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	s := &transcript{w: w}
 	s.do("GET", "sys/seal-status", "")
 	s.do("PUT", "sys/unseal", `{"key":"`+strings.Repeat("ab", 33)+`"}`)
@@ -122,7 +122,7 @@ func TestBodiesUnderShamir(t *testing.T) {
 }
 
 // nonce asks for that of a ceremony under way.
-func (w *world) nonce(path string) string {
+func (w *harness) nonce(path string) string {
 	w.t.Helper()
 	var r struct {
 		Nonce string `json:"nonce"`
@@ -136,7 +136,7 @@ func (w *world) nonce(path string) string {
 
 func TestNoErrorTellsANonce(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	share := w.init(`{"recovery_shares":3,"recovery_threshold":2}`).RecoveryKeys[0]
 	for _, path := range []string{"sys/rekey/", "sys/rekey-recovery-key/"} {
 		w.expect("start", w.do("PUT", path+"init", `{"secret_shares":3,"secret_threshold":2}`), 200, "")

@@ -21,7 +21,7 @@ type helpAnswer struct {
 // showHelp tells what a path is for, from the table of routes.
 func (h *handler) showHelp(ctx context.Context, q *request) (*answer, error) {
 	q.readToken()
-	if _, err := q.active.Tokens().Identify(ctx, q.token); err != nil {
+	if _, err := q.state.Tokens().Identify(ctx, q.token); err != nil {
 		return nil, err
 	}
 	if !ours(q.path) {
@@ -87,7 +87,7 @@ var mountHelp = map[string]string{
 }
 
 func (h *handler) helpOfMount(q *request) (*answer, error) {
-	_, m, rest, err := q.active.Mounts().Route(q.path)
+	_, m, rest, err := q.state.Mounts().Route(q.path)
 	if err != nil {
 		return nil, err
 	}

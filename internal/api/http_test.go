@@ -163,7 +163,7 @@ func TestWrapping(t *testing.T) {
 
 func TestHealthCodes(t *testing.T) {
 	t.Parallel()
-	fresh, active := newWorld(t, autoSeal(t)), unsealed(t)
+	fresh, active := newHarness(t, autoSeal(t)), unsealed(t)
 	sealed := unsealed(t)
 	sealed.expect("seal", sealed.do("PUT", "sys/seal", ""), 204, "")
 	all299 := "uninitcode=299&sealedcode=299&standbycode=299&drsecondarycode=299&performancestandbycode=299&removedcode=299&haunhealthycode=299"
@@ -186,7 +186,7 @@ func TestHealthCodes(t *testing.T) {
 		{"activecode=-200", 400, 400, 400},
 		{"other=abc", 501, 503, 200},
 	} {
-		for i, w := range []*world{fresh, sealed, active} {
+		for i, w := range []*harness{fresh, sealed, active} {
 			code := []int{tc.fresh, tc.sealed, tc.active}[i]
 			body := ""
 			if code == 400 {
@@ -259,7 +259,7 @@ func TestBodyLimits(t *testing.T) {
 	short := w.request("PUT", "/v1/secret/a", `{"a":1}`)
 	short.ContentLength = 100
 	w.expect("a body that ends early", w.send(short), 400, "")
-	small := newWorld(t, autoSeal(t))
+	small := newHarness(t, autoSeal(t))
 	small.expect("a share of 1 MiB", small.do("PUT", "sys/unseal", `{"key":"`+strings.Repeat("a", 1<<20)+`"}`), 413, "")
 }
 
@@ -293,7 +293,7 @@ func TestForms(t *testing.T) {
 
 func TestStrictBodies(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	for body, want := range map[string]string{
 		`{"recovery_shares":"3"}`:        `failed to decode JSON input: "recovery_shares" must be a whole number`,
 		`{"recovery_pgp_keys":"a"}`:      `failed to decode JSON input: "recovery_pgp_keys" must be a list of strings`,

@@ -77,7 +77,7 @@ func (q *request) lease(ctx context.Context) (who auth.Identity, id string, ok b
 	if id == "" {
 		return who, "", false, fault.New(fault.Invalid, "lease_id must be specified")
 	}
-	who, err = q.active.Tokens().ByLease(ctx, id)
+	who, err = q.state.Tokens().ByLease(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		return who, id, false, nil
 	}
@@ -120,7 +120,7 @@ func (h *handler) leaseRenew(ctx context.Context, q *request) (*answer, error) {
 	if err := fields(data).duration("increment", &increment); err != nil {
 		return nil, err
 	}
-	who, warnings, err := q.active.Tokens().Renew(ctx, who, increment)
+	who, warnings, err := q.state.Tokens().Renew(ctx, who, increment)
 	if err != nil {
 		return nil, err
 	}
@@ -134,14 +134,14 @@ func (h *handler) leaseRevoke(ctx context.Context, q *request) (*answer, error) 
 	if err != nil || !ok {
 		return nil, err
 	}
-	if err := q.active.Tokens().End(ctx, who); err != nil {
+	if err := q.state.Tokens().End(ctx, who); err != nil {
 		return nil, err
 	}
 	return done()
 }
 
 func (h *handler) leaseRevokePrefix(ctx context.Context, q *request) (*answer, error) {
-	if err := q.active.Tokens().RevokePath(ctx, strings.Trim(q.rest, "/")+"/", time.Time{}); err != nil {
+	if err := q.state.Tokens().RevokePath(ctx, strings.Trim(q.rest, "/")+"/", time.Time{}); err != nil {
 		return nil, err
 	}
 	return done()
@@ -155,7 +155,7 @@ func (h *handler) leaseNames(ctx context.Context, q *request) (*answer, error) {
 	if prefix != "" {
 		prefix += "/"
 	}
-	names, more, err := q.active.Tokens().LeaseNames(ctx, prefix, maxLeases)
+	names, more, err := q.state.Tokens().LeaseNames(ctx, prefix, maxLeases)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
@@ -167,7 +167,7 @@ func (h *handler) leaseNames(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) leaseTidy(_ context.Context, q *request) (*answer, error) {
-	q.active.Tokens().Tidy()
+	q.state.Tokens().Tidy()
 	return &answer{status: http.StatusAccepted, warnings: []string{
 		"Tidy operation successfully started. Any information from the operation will be printed to the server logs.",
 	}}, nil

@@ -161,7 +161,7 @@ func (h *handler) giveUnsealShare(ctx context.Context, b unsealBody) error {
 }
 
 func (h *handler) seal(ctx context.Context, q *request) (*answer, error) {
-	if q.active == nil { // sealed already; no token was looked at
+	if q.state == nil { // sealed already; no token was looked at
 		return done()
 	}
 	if err := h.Node.Seal(ctx); err != nil {
@@ -197,7 +197,7 @@ func (h *handler) leader(ctx context.Context, _ *request) (*answer, error) {
 	if h.Node.Health().Sealed {
 		return nil, fault.New(fault.Sealed, textSealed)
 	}
-	l, err := h.Node.LeaderInOffice(ctx)
+	l, err := h.Node.CurrentLeader(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -84,9 +84,9 @@ func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
 
 // mayTouch reports whether the token may do anything on a path; of a folder, on or below it.
 func (q *request) mayTouch(ctx context.Context, path string) (bool, error) {
-	c, err := q.active.Tokens().Capabilities(ctx, q.identity, path)
+	c, err := q.state.Tokens().Capabilities(ctx, q.identity, path)
 	if err != nil || c != 0 || !strings.HasSuffix(path, "/") {
 		return c&^auth.Deny != 0, err
 	}
-	return q.active.Tokens().AllowsBelow(ctx, q.identity, path)
+	return q.state.Tokens().AllowsBelow(ctx, q.identity, path)
 }

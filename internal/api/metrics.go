@@ -69,7 +69,7 @@ func (s *Shared) Observe(n *node.Node) {
 		m.Gauge("core.active", metrics.Truth(!health.Sealed && !health.Standby), "cluster", health.ClusterName)
 		m.Gauge("sealgate.would_unseal", metrics.Truth(health.WouldUnseal))
 		observeSeals(ctx, m, n)
-		if active, err := n.Active(); err == nil {
+		if active, err := n.Role(); err == nil {
 			m.Gauge("core.mount_table.num_entries", float64(len(active.Mounts().List())), "type", "logical", "local", "false")
 			observeBarrier(m, n)
 			for _, t := range active.Store().Terms(shownTerms) {

@@ -55,7 +55,7 @@ func (h *handler) describeMount(m mount.Entry) mountAnswer {
 
 func (h *handler) mounts(_ context.Context, q *request) (*answer, error) {
 	all := map[string]mountAnswer{}
-	for _, m := range q.active.Mounts().List() {
+	for _, m := range q.state.Mounts().List() {
 		all[m.Path] = h.describeMount(m)
 	}
 	return shown(all)
@@ -77,11 +77,11 @@ func (h *handler) mount(_ context.Context, q *request) (*answer, error) {
 		return h.authTuning(q, own)
 	}
 	if own, ok := strings.CutPrefix(path, authPath); ok { // so Vault's library asks for an auth method
-		if m, ok := q.active.AuthMethods().Get(own); ok {
+		if m, ok := q.state.AuthMethods().Get(own); ok {
 			return shown(h.describeAuth(m))
 		}
 	}
-	m, ok := q.active.Mounts().Get(path)
+	m, ok := q.state.Mounts().Get(path)
 	switch {
 	case !ok && tune:
 		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", path)
@@ -113,7 +113,7 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 		return nil, err
 	}
 	m.Path = path
-	if err := q.active.Mounts().Mount(ctx, m); err != nil {
+	if err := q.state.Mounts().Mount(ctx, m); err != nil {
 		return nil, err
 	}
 	return done()
@@ -150,7 +150,7 @@ func (h *handler) disableMount(ctx context.Context, q *request) (*answer, error)
 	if tune {
 		return nil, errUnsupported
 	}
-	if err := q.active.Mounts().Unmount(ctx, path); err != nil {
+	if err := q.state.Mounts().Unmount(ctx, path); err != nil {
 		return nil, err
 	}
 	return done()
@@ -171,12 +171,12 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 		Secret map[string]any `json:"secret"`
 	}
 	seen.Auth, seen.Secret = map[string]any{}, map[string]any{}
-	who, err := q.active.Tokens().Identify(ctx, q.token)
+	who, err := q.state.Tokens().Identify(ctx, q.token)
 	if err != nil && !fault.Is(err, fault.Denied) {
 		return nil, err
 	}
-	for _, m := range q.active.Mounts().List() {
-		switch ok, err := q.active.Tokens().AllowsBelow(ctx, who, m.Path); {
+	for _, m := range q.state.Mounts().List() {
+		switch ok, err := q.state.Tokens().AllowsBelow(ctx, who, m.Path); {
 		case err != nil:
 			return nil, err
 		case ok:
@@ -185,8 +185,8 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 			seen.Secret[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}
-	for _, m := range q.active.AuthMethods().List() {
-		switch ok, err := q.active.Tokens().AllowsBelow(ctx, who, authPath+m.Path); {
+	for _, m := range q.state.AuthMethods().List() {
+		switch ok, err := q.state.Tokens().AllowsBelow(ctx, who, authPath+m.Path); {
 		case err != nil:
 			return nil, err
 		case ok:
@@ -202,15 +202,15 @@ func (h *handler) visibleMounts(ctx context.Context, q *request) (*answer, error
 // the same as for a mount that does not exist.
 func (h *handler) preflight(ctx context.Context, q *request) (*answer, error) {
 	q.readToken()
-	who, err := q.active.Tokens().Identify(ctx, q.token)
+	who, err := q.state.Tokens().Identify(ctx, q.token)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range q.active.Mounts().List() {
+	for _, m := range q.state.Mounts().List() {
 		if !strings.HasPrefix(q.rest+"/", m.Path) {
 			continue
 		}
-		ok, err := q.active.Tokens().AllowsBelow(ctx, who, m.Path)
+		ok, err := q.state.Tokens().AllowsBelow(ctx, who, m.Path)
 		if err != nil {
 			return nil, err
 		}

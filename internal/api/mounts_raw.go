@@ -27,7 +27,7 @@ var mountRoutes = []route{
 // raw has a handler of recovery mode work on the storage of a node that serves.
 func raw(f handle) handle {
 	return func(h *handler, ctx context.Context, q *request) (*answer, error) {
-		q.raw = q.active.Raw()
+		q.raw = q.state.Raw()
 		return f(h, ctx, q)
 	}
 }

@@ -40,7 +40,7 @@ func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fiel
 	if err != nil {
 		return nil, err
 	}
-	err = q.active.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
+	err = q.state.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.text("description", &m.Description); err != nil {
 			return err
 		}
@@ -159,23 +159,23 @@ func (q *request) move(ctx context.Context, from, to string) (mount.Move, error)
 		return mount.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
 	}
 	if !isLogin {
-		return q.active.Mounts().Remount(ctx, from, to)
+		return q.state.Mounts().Remount(ctx, from, to)
 	}
-	m, err := q.active.AuthMethods().Remount(ctx, fromLogin, toLogin)
+	m, err := q.state.AuthMethods().Remount(ctx, fromLogin, toLogin)
 	if err != nil {
 		return m, err
 	}
 	m.From, m.To = authPath+m.From, authPath+m.To
-	if err := q.active.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
+	if err := q.state.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
 		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke the prefix %q", m.From)
 	}
 	return m, nil
 }
 
 func (h *handler) remountStatus(_ context.Context, q *request) (*answer, error) {
-	m, ok := q.active.Mounts().Moved(q.rest)
+	m, ok := q.state.Mounts().Moved(q.rest)
 	if !ok {
-		if m, ok = q.active.AuthMethods().Moved(q.rest); ok {
+		if m, ok = q.state.AuthMethods().Moved(q.rest); ok {
 			m.From, m.To = authPath+m.From, authPath+m.To
 		}
 	}

@@ -16,7 +16,7 @@ type steps []struct {
 	text               string
 }
 
-func (s steps) run(t *testing.T, w *world, header ...string) {
+func (s steps) run(t *testing.T, w *harness, header ...string) {
 	t.Helper()
 	for _, tc := range s {
 		a := w.do(tc.method, tc.path, tc.body, header...)

@@ -96,14 +96,14 @@ func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, erro
 	if err := h.noteVersion(ctx, q); err != nil {
 		return nil, err
 	}
-	names, err := q.active.Store().List(ctx, pathVersions, "", 0)
+	names, err := q.state.Store().List(ctx, pathVersions, "", 0)
 	if err != nil {
 		return nil, err
 	}
 	times := map[string]time.Time{}
 	for _, name := range names {
 		var v versionRecord
-		if err := readSetting(ctx, q.active, pathVersions+name, &v); err != nil {
+		if err := readSetting(ctx, q.state, pathVersions+name, &v); err != nil {
 			return nil, err
 		}
 		times[name] = v.Installed
@@ -124,11 +124,11 @@ func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, erro
 }
 
 func (h *handler) noteVersion(ctx context.Context, q *request) error {
-	_, err := q.active.Store().Get(ctx, pathVersions+h.Version)
+	_, err := q.state.Store().Get(ctx, pathVersions+h.Version)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	return h.Shared.settings.change(ctx, q.active, pathVersions+h.Version, versionRecord{settingsVersion, h.Now().UTC()})
+	return h.Shared.settings.change(ctx, q.state, pathVersions+h.Version, versionRecord{settingsVersion, h.Now().UTC()})
 }
 
 var errNoLogs = fault.New(fault.Unsupported, "this server's log cannot be looked at or set from here")

@@ -17,7 +17,7 @@ import (
 )
 
 // watched is an unsealed world whose node and log can be watched.
-func watched(t *testing.T) (*world, *logs.Hub, *safeBuffer) {
+func watched(t *testing.T) (*harness, *logs.Hub, *safeBuffer) {
 	t.Helper()
 	out := &safeBuffer{}
 	hub, err := logs.New(out, logs.Text, slog.LevelInfo)
@@ -67,7 +67,7 @@ func TestMetrics(t *testing.T) {
 // TestMetricsWhileSealed needs a listener that shows them to anybody.
 func TestMetricsWhileSealed(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t), func(c *Config) {
+	w := newHarness(t, autoSeal(t), func(c *Config) {
 		c.Shared = NewShared(nil, nil)
 		c.Shared.Observe(c.Node)
 		c.Front = config.Front{OpenMetrics: true}

@@ -17,12 +17,12 @@ var passwordRoutes = []route{
 }
 
 func (h *handler) passwordPolicies(ctx context.Context, q *request) (*answer, error) {
-	return listed(q.active.Tokens().PasswordPolicies(ctx))
+	return listed(q.state.Tokens().PasswordPolicies(ctx))
 }
 
 func (h *handler) passwordPolicy(ctx context.Context, q *request) (*answer, error) {
 	if name, ok := strings.CutSuffix(q.rest, "/generate"); ok && checkPasswordName(name) == nil {
-		password, err := q.active.Tokens().NewPassword(ctx, name)
+		password, err := q.state.Tokens().NewPassword(ctx, name)
 		if err != nil {
 			return orNothing(err)
 		}
@@ -30,7 +30,7 @@ func (h *handler) passwordPolicy(ctx context.Context, q *request) (*answer, erro
 			Password string `json:"password"`
 		}{password})
 	}
-	text, err := q.active.Tokens().PasswordPolicy(ctx, q.rest)
+	text, err := q.state.Tokens().PasswordPolicy(ctx, q.rest)
 	if err != nil {
 		return orNothing(err)
 	}
@@ -66,9 +66,9 @@ func (h *handler) writePasswordPolicy(ctx context.Context, q *request) (*answer,
 	if err := fields(data).text("policy", &text); err != nil {
 		return nil, err
 	}
-	return nil, q.active.Tokens().WritePasswordPolicy(ctx, q.rest, text)
+	return nil, q.state.Tokens().WritePasswordPolicy(ctx, q.rest, text)
 }
 
 func (h *handler) deletePasswordPolicy(ctx context.Context, q *request) (*answer, error) {
-	return nil, q.active.Tokens().DeletePasswordPolicy(ctx, q.rest)
+	return nil, q.state.Tokens().DeletePasswordPolicy(ctx, q.rest)
 }

@@ -66,7 +66,7 @@ func (p *person) decrypt(t testing.TB, message []byte) string {
 }
 
 // people are some of them, in the order of their fingerprints too, and their keys.
-func people(t testing.TB, names ...string) (all []*person, keys []string) {
+func custodians(t testing.TB, names ...string) (all []*person, keys []string) {
 	t.Helper()
 	for i, name := range names {
 		p := newPerson(t, name)

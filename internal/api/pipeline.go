@@ -41,7 +41,7 @@ func (h *handler) answerHere(ctx context.Context, q *request) (*answer, error) {
 		refused = h.admit(ctx, q)
 	}
 	if q.identity.Token() != nil {
-		defer q.active.Tokens().Finish(ctx, q.identity)
+		defer q.state.Tokens().Finish(ctx, q.identity)
 	}
 	switch {
 	case h.onRecord(q):
@@ -114,14 +114,14 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 	case withRecoveryToken:
 		return h.admitRecovery(q)
 	}
-	active, err := h.activeFor(q)
+	active, err := h.roleFor(q)
 	if err != nil {
 		if q.route.Access == withTokenUnlessSealed && fault.Is(err, fault.Sealed) {
 			return nil
 		}
 		return err
 	}
-	q.active = active
+	q.state = active
 	if q.route.Access == anybody || q.open() {
 		if err := q.readBody(); err != nil || q.route.Marks&unwraps == 0 {
 			return err
@@ -164,7 +164,7 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 // recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
 // that they find in a file, however old it is.
 func (q *request) recognise(ctx context.Context) error {
-	who, err := q.active.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability, Remote: q.http.RemoteAddr})
+	who, err := q.state.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability, Remote: q.http.RemoteAddr})
 	switch {
 	case err == nil:
 		q.identity, q.authentic = who, true

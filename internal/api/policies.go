@@ -34,11 +34,11 @@ var policyRoutes = []route{
 const policyBody = 1 << 20
 
 func (h *handler) policies(ctx context.Context, q *request) (*answer, error) {
-	return listed(q.active.Tokens().PolicyNames(ctx))
+	return listed(q.state.Tokens().PolicyNames(ctx))
 }
 
 func (h *handler) legacyPolicies(ctx context.Context, q *request) (*answer, error) {
-	names, err := q.active.Tokens().PolicyNames(ctx)
+	names, err := q.state.Tokens().PolicyNames(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -50,7 +50,7 @@ func (h *handler) legacyPolicies(ctx context.Context, q *request) (*answer, erro
 
 // document reads the policy of the path; nil: there is none.
 func (q *request) document(ctx context.Context) (*auth.Document, error) {
-	d, err := q.active.Tokens().Policy(ctx, q.rest)
+	d, err := q.state.Tokens().Policy(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
@@ -121,7 +121,7 @@ func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) 
 	if err := h.readPolicyOptions(f, &w); err != nil {
 		return nil, err
 	}
-	if err := q.active.Tokens().WritePolicy(ctx, w); err != nil {
+	if err := q.state.Tokens().WritePolicy(ctx, w); err != nil {
 		return nil, err
 	}
 	if lower := strings.ToLower(q.rest); lower != q.rest {
@@ -146,7 +146,7 @@ func (h *handler) patchPolicy(ctx context.Context, q *request) (*answer, error) 
 	if err := h.readPolicyOptions(f, &w); err != nil {
 		return nil, err
 	}
-	if err := q.active.Tokens().WritePolicy(ctx, w); err != nil {
+	if err := q.state.Tokens().WritePolicy(ctx, w); err != nil {
 		return orNothingThere(err)
 	}
 	return done()
@@ -204,5 +204,5 @@ func (h *handler) readPolicyOptions(f fields, w *auth.PolicyWrite) error {
 }
 
 func (h *handler) deletePolicy(ctx context.Context, q *request) (*answer, error) {
-	return nil, q.active.Tokens().DeletePolicy(ctx, q.rest)
+	return nil, q.state.Tokens().DeletePolicy(ctx, q.rest)
 }

@@ -68,7 +68,7 @@ func (h *handler) limit(ctx context.Context, q *request) error {
 	if h.Node == nil {
 		return nil
 	}
-	active, err := h.activeFor(q)
+	active, err := h.roleFor(q)
 	if err != nil {
 		return nil // a sealed node has no quotas; what it answers costs little
 	}
@@ -177,7 +177,7 @@ type quotaAnswer struct {
 }
 
 func (h *handler) listQuotas(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil || len(s.quotas) == 0 {
 		return nil, err
 	}
@@ -189,7 +189,7 @@ func (h *handler) listQuotas(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) readQuota(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil {
 		return nil, err
 	}
@@ -207,7 +207,7 @@ func (h *handler) writeQuota(ctx context.Context, q *request) (*answer, error) {
 	if err := checkQuotaName(q.rest); err != nil {
 		return nil, err
 	}
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil {
 		return nil, err
 	}
@@ -225,10 +225,10 @@ func (h *handler) writeQuota(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	record.Version, record.Name = settingsVersion, q.rest
-	if err := checkQuota(q.active, s, &record); err != nil {
+	if err := checkQuota(q.state, s, &record); err != nil {
 		return nil, err
 	}
-	if err := h.Shared.settings.change(ctx, q.active, pathQuotas+q.rest, record); err != nil {
+	if err := h.Shared.settings.change(ctx, q.state, pathQuotas+q.rest, record); err != nil {
 		return nil, err
 	}
 	return done()
@@ -275,7 +275,7 @@ func readQuotaFields(f fields, r *quotaRecord) error {
 }
 
 // checkQuota refuses a second quota for one path, and one for a path that nothing lies behind.
-func checkQuota(active *node.Active, s *settings, r *quotaRecord) error {
+func checkQuota(active *node.RoleState, s *settings, r *quotaRecord) error {
 	r.Path = strings.TrimPrefix(r.Path, "/")
 	if r.Path != "" {
 		if err := checkPath(strings.TrimSuffix(r.Path, "*")); err != nil {
@@ -305,7 +305,7 @@ func (h *handler) deleteQuota(ctx context.Context, q *request) (*answer, error) 
 	if err := checkQuotaName(q.rest); err != nil {
 		return nil, err
 	}
-	if err := h.Shared.settings.change(ctx, q.active, pathQuotas+q.rest, nil); err != nil {
+	if err := h.Shared.settings.change(ctx, q.state, pathQuotas+q.rest, nil); err != nil {
 		return nil, err
 	}
 	return done()
@@ -319,7 +319,7 @@ type quotaConfigAnswer struct {
 }
 
 func (h *handler) readQuotaConfig(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil {
 		return nil, err
 	}
@@ -327,7 +327,7 @@ func (h *handler) readQuotaConfig(ctx context.Context, q *request) (*answer, err
 }
 
 func (h *handler) writeQuotaConfig(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil {
 		return nil, err
 	}
@@ -348,7 +348,7 @@ func (h *handler) writeQuotaConfig(ctx context.Context, q *request) (*answer, er
 		return nil, &status{http.StatusBadRequest, "at most 1000 paths can be exempt"}
 	}
 	c.Version = settingsVersion
-	if err := h.Shared.settings.change(ctx, q.active, pathQuotaAll, c); err != nil {
+	if err := h.Shared.settings.change(ctx, q.state, pathQuotaAll, c); err != nil {
 		return nil, err
 	}
 	return done()

@@ -14,7 +14,7 @@ import (
 )
 
 // rescue starts a server in recovery mode on a world's storage.
-func (w *world) rescue(seal seals.Seal) *world {
+func (w *harness) rescue(seal seals.Seal) *harness {
 	w.t.Helper()
 	set, err := seals.NewSet([]seals.Seal{seal}, seals.Options{Now: now})
 	if err != nil {
@@ -24,7 +24,7 @@ func (w *world) rescue(seal seals.Seal) *world {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := &world{t: w.t, store: w.store, log: &safeBuffer{}}
+	r := &harness{t: w.t, store: w.store, log: &safeBuffer{}}
 	r.api = NewRecovery(Config{Now: now, Log: slog.New(slog.NewTextHandler(r.log, nil))}, mode)
 	w.t.Cleanup(func() {
 		if err := mode.Close(w.t.Context()); err != nil {
@@ -35,7 +35,7 @@ func (w *world) rescue(seal seals.Seal) *world {
 }
 
 // recover gives shares until there is a token, and uses it from then on.
-func (w *world) recover(keys ...string) {
+func (w *harness) recover(keys ...string) {
 	w.t.Helper()
 	begun := w.ask("PUT", "sys/generate-recovery-token/attempt", `{}`)
 	if len(begun.OTP) != 28 || begun.OTPLength != 28 {
@@ -77,7 +77,7 @@ func TestRecoveryModeServesNothingElse(t *testing.T) {
 
 func TestRecoveryModeNeedsItsToken(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	r := w.rescue(autoSeal(t))
 	refused := func(when string, tokens ...string) {
@@ -105,7 +105,7 @@ func TestRecoveryModeNeedsItsToken(t *testing.T) {
 
 func TestRecoveryModeBodies(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	w.expect("write", w.do("PUT", "secret/a", `{"x":"y"}`), 204, "")
 	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
@@ -158,12 +158,12 @@ func TestRecoveryModeBodies(t *testing.T) {
 	golden(t, "recovery-mode.txt", s.b.String())
 }
 
-// TestRecoveryModeOfPeople: under a Shamir seal the unseal shares give the token, and open the storage with it.
-func TestRecoveryModeOfPeople(t *testing.T) {
+// TestRecoveryModeUnderShamir: under a Shamir seal the unseal shares give the token, and open the storage with it.
+func TestRecoveryModeUnderShamir(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":3,"secret_threshold":2}`).Keys
-	r := w.rescue(peopleSeal(t))
+	r := w.rescue(shamirSeal(t))
 	r.recover(keys[2], keys[0])
 	a := r.do("LIST", "sys/raw/core", "")
 	if a.Code != 200 || !strings.Contains(a.Body.String(), `"mounts"`) {
@@ -174,7 +174,7 @@ func TestRecoveryModeOfPeople(t *testing.T) {
 // TestWrongSharesAreLimitedInRecoveryMode, too.
 func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
 	r := w.rescue(autoSeal(t))
 	nonce := r.ask("PUT", "sys/generate-recovery-token/attempt", `{}`).Nonce

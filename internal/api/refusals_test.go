@@ -20,7 +20,7 @@ import (
 )
 
 // from makes a request from an address, without a token.
-func (w *world) from(address, path, body string) *httptest.ResponseRecorder {
+func (w *harness) from(address, path, body string) *httptest.ResponseRecorder {
 	r := w.request("PUT", "/v1/"+path, body, "X-Vault-Token", "")
 	r.RemoteAddr = address
 	return w.send(r)
@@ -36,7 +36,7 @@ func TestWrongSharesAreLimited(t *testing.T) {
 	} {
 		t.Run(strings.ReplaceAll(path, "/", "_"), func(t *testing.T) {
 			t.Parallel()
-			w := newWorld(t, autoSeal(t))
+			w := newHarness(t, autoSeal(t))
 			keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
 			right := body("key", keys[0], "nonce", w.begin(path))
 			wrong := share(stranger, "x")
@@ -62,7 +62,7 @@ func TestWrongSharesAreLimited(t *testing.T) {
 }
 
 // begin starts what a path gives shares to, and returns the nonce.
-func (w *world) begin(path string) string {
+func (w *harness) begin(path string) string {
 	w.t.Helper()
 	first, ok := strings.CutSuffix(path, "/update")
 	if !ok {
@@ -76,7 +76,7 @@ func (w *world) begin(path string) string {
 
 func TestWrongUnsealSharesAreLimited(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":2,"secret_threshold":2}`).Keys
 	for range addressBurst {
 		w.expect("a wrong share", w.from("198.51.100.7:1", "sys/unseal", body("key", stranger)), 400, "")
@@ -90,7 +90,7 @@ func TestWrongUnsealSharesAreLimited(t *testing.T) {
 // TestOthersMistakesDoNotCount: neither other addresses', as long as the path's own limit holds, nor a right share given twice.
 func TestOthersMistakesDoNotCount(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
 	const path = "sys/rekey-recovery-key/update"
 	nonce := w.begin(path)
@@ -175,7 +175,7 @@ func TestClientAddress(t *testing.T) {
 // one is answered within a second.
 func TestAFloodDelaysNoRightShare(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":12,"recovery_threshold":12}`).RecoveryKeys
 	const path = "sys/rekey-recovery-key/"
 	nonce := w.ask("PUT", path+"init", `{"secret_shares":255,"secret_threshold":128}`).Nonce
@@ -184,16 +184,16 @@ func TestAFloodDelaysNoRightShare(t *testing.T) {
 
 func TestAFloodDelaysNoUnseal(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, peopleSeal(t))
+	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":12,"secret_threshold":12}`).Keys
 	w.flood("sys/unseal", body("key", stranger), func(i int) string { return body("key", keys[i]) }, len(keys))
-	if _, err := w.node.Active(); err != nil {
+	if _, err := w.node.Role(); err != nil {
 		t.Errorf("after all shares: %v", err)
 	}
 }
 
 // flood gives n right shares, each after another hundred wrong ones, while those go on.
-func (w *world) flood(path, wrong string, right func(i int) string, n int) {
+func (w *harness) flood(path, wrong string, right func(i int) string, n int) {
 	w.t.Helper()
 	url := "http://" + serve(w.t, config.Listener{TLSDisable: true}, w.api).Addr().String() + "/v1/" + path
 	ctx, stop := context.WithCancel(w.t.Context())

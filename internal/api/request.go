@@ -31,8 +31,8 @@ type request struct {
 	route     *route
 	token     string
 	identity  auth.Identity
-	active    *node.Active // nil where the route does without
-	raw       *node.Raw    // of recovery mode
+	state     *node.RoleState // nil where the route does without
+	raw       *node.Raw       // of recovery mode
 	query     url.Values
 	body      []byte
 	authentic bool // the token is known; see refuse
@@ -60,7 +60,7 @@ type request struct {
 
 	// Of a cluster, see [handler.inCluster].
 	bodyRead bool
-	role     *node.Active // the one that answers
+	role     *node.RoleState // the one that answers
 	trace    node.Trace
 	parsed   mount.Operation
 

@@ -95,7 +95,7 @@ var (
 //
 // Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
 // them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodyRoutes, auditRoutes, mountRoutes, operateRoutes, pprofRoutes, tokenRoutes,
+var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodianRoutes, auditRoutes, mountRoutes, operateRoutes, pprofRoutes, tokenRoutes,
 	policyRoutes, passwordRoutes, authRoutes, wrappingRoutes, leaseRoutes, snapshotRoutes)
 
 var lifecycleRoutes = []route{
@@ -172,8 +172,8 @@ var rootRoutes = []route{
 	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, here, (*handler).decodeToken},
 }
 
-// custodyRoutes are ours: other servers have nothing like it.
-var custodyRoutes = []route{
+// custodianRoutes are ours: other servers have nothing like it.
+var custodianRoutes = []route{
 	{get, "sys/recovery/holders", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).holders},
 	{write, "sys/recovery/prove", smallBody, anybody, 0, false, bareStyle, shares, (*handler).prove},
 	{get, "sys/recovery/transcripts", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).transcripts},

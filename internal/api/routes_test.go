@@ -90,7 +90,7 @@ func expected(r route, bearer string) outcome {
 }
 
 // bearer makes a fresh token of a kind for one request; some requests end their token.
-func (w *world) bearer(kind string, r route, method, path string) string {
+func (w *harness) bearer(kind string, r route, method, path string) string {
 	w.t.Helper()
 	policy := ""
 	switch kind {
@@ -151,7 +151,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 }
 
 // matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to everybody.
-func matrixSealed(t *testing.T, w *world, lines []route) {
+func matrixSealed(t *testing.T, w *harness, lines []route) {
 	seal := routes[slices.IndexFunc(routes, func(r route) bool { return r.Path == "sys/seal" })]
 	tokens := map[string]string{}
 	for _, kind := range bearers {

@@ -17,7 +17,7 @@ import (
 // TestSealBackends: Vault's members are there by their names and types, sealed or not, without a token; the rest is ours.
 func TestSealBackends(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	var a struct {
 		Healthy      *bool `json:"healthy"`
 		FullyWrapped *bool `json:"fully_wrapped"`
@@ -76,7 +76,7 @@ func TestDoomedKey(t *testing.T) {
 	t.Parallel()
 	seal := autoSeal(t)
 	seal.Wrapper = doomed{seal.Wrapper}
-	w := newWorld(t, seal)
+	w := newHarness(t, seal)
 	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
 	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(), `"seal_key_deletion":"2031-02-03T04:05:06Z"`); {
 		if time.Now().After(deadline) {

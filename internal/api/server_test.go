@@ -117,7 +117,7 @@ func trusting(id *identity, certs ...tls.Certificate) *tls.Config {
 
 func TestTLSAndReload(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	dir := t.TempDir()
 	old := issue(t, dir, "server.test", tomorrow())
 	s := serve(t, config.Listener{TLSCertFile: old.cert, TLSKeyFile: old.key}, w.api)
@@ -148,7 +148,7 @@ func TestTLSAndReload(t *testing.T) {
 
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	server := issue(t, t.TempDir(), "server.test", tomorrow())
 	known, stranger := issue(t, t.TempDir(), "known", tomorrow()), issue(t, t.TempDir(), "stranger", tomorrow())
 	expired := issue(t, t.TempDir(), "expired", time.Now().Add(-time.Hour))
@@ -184,7 +184,7 @@ func TestClientCertificates(t *testing.T) {
 
 func TestTLSVersions(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	id := issue(t, t.TempDir(), "server.test", tomorrow())
 	s := serve(t, config.Listener{TLSCertFile: id.cert, TLSKeyFile: id.key, TLSMinVersion: tls.VersionTLS13}, w.api)
 	for version, passes := range map[uint16]bool{tls.VersionTLS12: false, tls.VersionTLS13: true} {
@@ -235,7 +235,7 @@ func TestListenersThatCannotBe(t *testing.T) {
 
 func TestUnixSocket(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	path := filepath.Join(t.TempDir(), "s")
 	left, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -263,7 +263,7 @@ func TestUnixSocket(t *testing.T) {
 
 func TestShutdownWaitsForRequests(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	r := failing(nil)
 	r.Path, r.handle = "sys/test", func(*handler, context.Context, *request) (*answer, error) {
@@ -309,7 +309,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 
 func TestShutdownCutsOffAtItsDeadline(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	entered := make(chan struct{})
 	r := failing(nil)
 	r.handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {

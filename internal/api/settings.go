@@ -27,7 +27,7 @@ const settingsVersion = 1
 
 // settings are read once when the node has become active, and whenever they are changed; they never change themselves.
 type settings struct {
-	of     *node.Active
+	of     *node.RoleState
 	as     uint64 // of its versions of the settings
 	cors   corsRecord
 	quotas []quotaRecord // by name
@@ -35,7 +35,7 @@ type settings struct {
 }
 
 // fresh reports whether these are still in force.
-func (s *settings) fresh(a *node.Active) bool {
+func (s *settings) fresh(a *node.RoleState) bool {
 	return s != nil && s.of == a && s.as == a.SettingsVersion()
 }
 
@@ -46,7 +46,7 @@ type settingsCache struct {
 }
 
 // get returns the settings of an active node.
-func (c *settingsCache) get(ctx context.Context, a *node.Active) (*settings, error) {
+func (c *settingsCache) get(ctx context.Context, a *node.RoleState) (*settings, error) {
 	if s := c.now.Load(); s.fresh(a) {
 		return s, nil
 	}
@@ -59,7 +59,7 @@ func (c *settingsCache) get(ctx context.Context, a *node.Active) (*settings, err
 }
 
 // read reads them all. The caller holds mu.
-func (c *settingsCache) read(ctx context.Context, a *node.Active) (*settings, error) {
+func (c *settingsCache) read(ctx context.Context, a *node.RoleState) (*settings, error) {
 	s := &settings{of: a, as: a.SettingsVersion(), limits: defaultQuotaConfig()}
 	for path, into := range map[string]any{pathCORS: &s.cors, pathQuotaAll: &s.limits} {
 		if err := readSetting(ctx, a, path, into); err != nil && !errors.Is(err, storage.ErrNotFound) {
@@ -82,7 +82,7 @@ func (c *settingsCache) read(ctx context.Context, a *node.Active) (*settings, er
 }
 
 // change writes one setting, or removes it where v is nil, and reads them all again.
-func (c *settingsCache) change(ctx context.Context, a *node.Active, path string, v any) error {
+func (c *settingsCache) change(ctx context.Context, a *node.RoleState, path string, v any) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	op := storage.Delete(path)
@@ -105,7 +105,7 @@ func (c *settingsCache) change(ctx context.Context, a *node.Active, path string,
 // versioned is a document with its version.
 type versioned interface{ version() int }
 
-func readSetting(ctx context.Context, a *node.Active, path string, into any) error {
+func readSetting(ctx context.Context, a *node.RoleState, path string, into any) error {
 	value, err := a.Store().Get(ctx, path)
 	if err != nil {
 		return err
@@ -150,7 +150,7 @@ var corsHeaders = []string{
 }
 
 func (h *handler) readCORS(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.get(ctx, q.active)
+	s, err := h.Shared.settings.get(ctx, q.state)
 	if err != nil {
 		return nil, err
 	}
@@ -180,14 +180,14 @@ func (h *handler) writeCORS(ctx context.Context, q *request) (*answer, error) {
 			return nil, fault.New(fault.Invalid, "to allow all origins the '*' must be the only value for allowed_origins")
 		}
 	}
-	if err := h.Shared.settings.change(ctx, q.active, pathCORS, c); err != nil {
+	if err := h.Shared.settings.change(ctx, q.state, pathCORS, c); err != nil {
 		return nil, err
 	}
 	return done()
 }
 
 func (h *handler) deleteCORS(ctx context.Context, q *request) (*answer, error) {
-	if err := h.Shared.settings.change(ctx, q.active, pathCORS, nil); err != nil {
+	if err := h.Shared.settings.change(ctx, q.state, pathCORS, nil); err != nil {
 		return nil, err
 	}
 	return done()
@@ -198,7 +198,7 @@ func (h *handler) deleteCORS(ctx context.Context, q *request) (*answer, error) {
 func (h *handler) crossOrigin(q *request) (*answer, error) {
 	c := h.Front.CORS
 	if !c.Enabled && h.Node != nil {
-		if active, err := h.Node.Active(); err == nil {
+		if active, err := h.Node.Role(); err == nil {
 			if s, err := h.Shared.settings.get(q.http.Context(), active); err == nil {
 				c.Enabled, c.Origins, c.Headers = s.cors.Enabled, s.cors.Origins, s.cors.Headers
 			}

@@ -108,7 +108,7 @@ func (s *Shared) finish(q *request) {
 	if q.route != nil {
 		route = q.route.Path
 	}
-	if q.active != nil {
+	if q.state != nil {
 		if s.handled.Observe(took); strings.HasSuffix(q.path, "/login") {
 			s.authMethods.Observe(took)
 		}

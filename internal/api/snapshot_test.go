@@ -13,7 +13,7 @@ import (
 )
 
 // save takes a snapshot over the API.
-func (w *world) save() []byte {
+func (w *harness) save() []byte {
 	w.t.Helper()
 	a := w.do("GET", "sys/storage/raft/snapshot", "")
 	if a.Code != 200 || a.Header().Get("Content-Type") != "application/gzip" || a.Header().Get("Content-Disposition") != "attachment" {
@@ -22,7 +22,7 @@ func (w *world) save() []byte {
 	return a.Body.Bytes()
 }
 
-func (w *world) term() string {
+func (w *harness) term() string {
 	w.t.Helper()
 	var status struct{ Term int }
 	w.decode(w.do("GET", "sys/key-status", ""), &status)
@@ -80,11 +80,11 @@ func TestRestoreRefuses(t *testing.T) {
 			}
 		}
 	}
-	people := newWorld(t, peopleSeal(t))
-	keys := people.init(`{"secret_shares":1,"secret_threshold":1}`)
-	people.expect("unseal", people.do("PUT", "sys/unseal", `{"key":"`+keys.Keys[0]+`"}`), 200, "")
-	people.expect("unsealing by itself here", people.do("POST", "sys/storage/raft/snapshot-force", string(archive)), 400, "")
-	w.expect("people's", w.do("POST", "sys/storage/raft/snapshot-force", string(people.save())), 400, "")
+	custodians := newHarness(t, shamirSeal(t))
+	keys := custodians.init(`{"secret_shares":1,"secret_threshold":1}`)
+	custodians.expect("unseal", custodians.do("PUT", "sys/unseal", `{"key":"`+keys.Keys[0]+`"}`), 200, "")
+	custodians.expect("unsealing by itself here", custodians.do("POST", "sys/storage/raft/snapshot-force", string(archive)), 400, "")
+	w.expect("people's", w.do("POST", "sys/storage/raft/snapshot-force", string(custodians.save())), 400, "")
 	if a := w.do("GET", "secret/a", ""); !strings.Contains(a.Body.String(), `"mine"`) {
 		t.Errorf("after all that: %d %s", a.Code, a.Body)
 	}

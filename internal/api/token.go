@@ -117,7 +117,7 @@ func (h *handler) lookupToken(ctx context.Context, q *request) (*answer, error) 
 	if text == "" {
 		return h.lookupSelf(ctx, q)
 	}
-	t, err := q.active.Tokens().Lookup(ctx, text)
+	t, err := q.state.Tokens().Lookup(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		return nil, errBadToken
 	}
@@ -161,7 +161,7 @@ func (q *request) byAccessor(ctx context.Context) (auth.Identity, error) {
 	if accessor == "" {
 		return auth.Identity{}, errMissingAccessor
 	}
-	return q.active.Tokens().ByAccessor(ctx, accessor)
+	return q.state.Tokens().ByAccessor(ctx, accessor)
 }
 
 func (h *handler) lookupAccessor(ctx context.Context, q *request) (*answer, error) {
@@ -181,5 +181,5 @@ func listed(names []string, err error) (*answer, error) {
 }
 
 func (h *handler) accessors(ctx context.Context, q *request) (*answer, error) {
-	return listed(q.active.Tokens().Accessors(ctx))
+	return listed(q.state.Tokens().Accessors(ctx))
 }

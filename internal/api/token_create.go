@@ -17,7 +17,7 @@ func (h *handler) createOrphan(ctx context.Context, q *request) (*answer, error)
 }
 
 func (h *handler) createByRole(ctx context.Context, q *request) (*answer, error) {
-	role, err := q.active.Tokens().Role(ctx, q.rest)
+	role, err := q.state.Tokens().Role(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		return nil, fault.New(fault.Invalid, "unknown role %s", q.rest)
 	}
@@ -36,7 +36,7 @@ func (h *handler) create(ctx context.Context, q *request, c auth.CreateRequest) 
 		return nil, err
 	}
 	c.Path = q.path
-	made, err := q.active.Tokens().CreateToken(ctx, q.identity, c)
+	made, err := q.state.Tokens().CreateToken(ctx, q.identity, c)
 	if err != nil {
 		return nil, err
 	}
@@ -95,7 +95,7 @@ type roleAnswer struct {
 func notNil(s []string) []string { return append([]string{}, s...) }
 
 func (h *handler) tokenRole(ctx context.Context, q *request) (*answer, error) {
-	r, err := q.active.Tokens().Role(ctx, q.rest)
+	r, err := q.state.Tokens().Role(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		return done()
 	}
@@ -131,7 +131,7 @@ func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, erro
 	if err != nil {
 		return nil, err
 	}
-	tokens := q.active.Tokens()
+	tokens := q.state.Tokens()
 	r, err := tokens.Role(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		r, err = auth.NewRole(q.rest), nil
@@ -157,16 +157,16 @@ func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, erro
 }
 
 func (h *handler) deleteTokenRole(ctx context.Context, q *request) (*answer, error) {
-	return nil, q.active.Tokens().DeleteRole(ctx, q.rest)
+	return nil, q.state.Tokens().DeleteRole(ctx, q.rest)
 }
 
 func (h *handler) tokenRoles(ctx context.Context, q *request) (*answer, error) {
-	return listed(q.active.Tokens().Roles(ctx))
+	return listed(q.state.Tokens().Roles(ctx))
 }
 
 // tokenRoleExists tells a create from an update.
 func tokenRoleExists(ctx context.Context, q *request) (bool, error) {
-	_, err := q.active.Tokens().Role(ctx, q.rest)
+	_, err := q.state.Tokens().Role(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		return false, nil
 	}

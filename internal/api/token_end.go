@@ -23,7 +23,7 @@ func (q *request) named(ctx context.Context, absent error) (auth.Identity, strin
 	if text == "" {
 		return auth.Identity{}, "", errMissingToken
 	}
-	who, err := q.active.Tokens().Identify(ctx, text)
+	who, err := q.state.Tokens().Identify(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		err = absent
 	}
@@ -59,7 +59,7 @@ func (h *handler) renew(ctx context.Context, q *request, who auth.Identity, text
 	if err := fields(data).duration("increment", &increment); err != nil {
 		return nil, err
 	}
-	now, warnings, err := q.active.Tokens().Renew(ctx, who, increment)
+	now, warnings, err := q.state.Tokens().Renew(ctx, who, increment)
 	if err != nil {
 		return nil, err
 	}
@@ -72,11 +72,11 @@ func (h *handler) revokeToken(ctx context.Context, q *request) (*answer, error) 
 	if err != nil || who.Token() == nil {
 		return nil, err
 	}
-	return nil, q.active.Tokens().End(ctx, who)
+	return nil, q.state.Tokens().End(ctx, who)
 }
 
 func (h *handler) revokeSelf(ctx context.Context, q *request) (*answer, error) {
-	return nil, q.active.Tokens().End(ctx, q.identity)
+	return nil, q.state.Tokens().End(ctx, q.identity)
 }
 
 func (h *handler) revokeAccessor(ctx context.Context, q *request) (*answer, error) {
@@ -87,7 +87,7 @@ func (h *handler) revokeAccessor(ctx context.Context, q *request) (*answer, erro
 	case err != nil:
 		return nil, err
 	}
-	return nil, q.active.Tokens().End(ctx, who)
+	return nil, q.state.Tokens().End(ctx, who)
 }
 
 // revokeOrphan ends a token alone.
@@ -96,18 +96,18 @@ func (h *handler) revokeOrphan(ctx context.Context, q *request) (*answer, error)
 	if err != nil {
 		return nil, err
 	}
-	sudo, err := q.active.Tokens().HasSudo(ctx, q.identity, q.path)
+	sudo, err := q.state.Tokens().HasSudo(ctx, q.identity, q.path)
 	if err != nil {
 		return nil, err
 	}
 	if !sudo {
 		return nil, fault.New(fault.Invalid, "root or sudo privileges required to revoke and orphan")
 	}
-	return nil, q.active.Tokens().Release(ctx, who)
+	return nil, q.state.Tokens().Release(ctx, who)
 }
 
 func (h *handler) tidyTokens(_ context.Context, q *request) (*answer, error) {
-	q.active.Tokens().Tidy()
+	q.state.Tokens().Tidy()
 	return &answer{status: http.StatusAccepted, warnings: []string{
 		"Tidy operation successfully started. Any information from the operation will be printed to the server's log."}}, nil
 }

@@ -62,12 +62,12 @@ type wrapped struct {
 // wrap puts an answer into a wrapping token, where that was asked for. What has nothing in it, and errors, are not wrapped. Where it
 // fails a token that the answer would have handed out is ended: nobody would know it.
 func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, error) {
-	if a == nil || a.wrap != nil || a.status == http.StatusNoContent || a.status >= http.StatusMultipleChoices || q.active == nil || q.sent {
+	if a == nil || a.wrap != nil || a.status == http.StatusNoContent || a.status >= http.StatusMultipleChoices || q.state == nil || q.sent {
 		return a, nil
 	}
 	var err error
 	if q.wrapJWT { // what cannot be signed is not wrapped either
-		_, err = q.active.Tokens().WrappingPublicKey(ctx)
+		_, err = q.state.Tokens().WrappingPublicKey(ctx)
 	}
 	var made *auth.Created
 	if err == nil {
@@ -89,7 +89,7 @@ func (q *request) wrapped(ctx context.Context, made *auth.Created, accessor stri
 	w := describeWrap(made, accessor)
 	if q.wrapJWT {
 		var err error
-		if w.Token, err = q.active.Tokens().SignWrapping(ctx, made); err != nil {
+		if w.Token, err = q.state.Tokens().SignWrapping(ctx, made); err != nil {
 			return nil, err
 		}
 	}
@@ -98,7 +98,7 @@ func (q *request) wrapped(ctx context.Context, made *auth.Created, accessor stri
 
 // wrappingKey shows the key by which wrapping tokens in the form of a JWT can be checked.
 func (h *handler) wrappingKey(ctx context.Context, q *request) (*answer, error) {
-	key, err := q.active.Tokens().WrappingPublicKey(ctx)
+	key, err := q.state.Tokens().WrappingPublicKey(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -112,7 +112,7 @@ func (h *handler) abandon(ctx context.Context, q *request, a *answer) {
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err := q.active.Tokens().Revoke(again, a.auth.ClientToken)
+	err := q.state.Tokens().Revoke(again, a.auth.ClientToken)
 	if err != nil && !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
 		h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself",
 			"accessor", a.auth.Accessor, "error", err)
@@ -138,7 +138,7 @@ func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*auth.Cre
 	if a.auth != nil {
 		accessor = a.auth.Accessor
 	}
-	return q.active.Tokens().Wrap(ctx, auth.Wrapping{Path: q.path, TTL: q.wrapTTL, Accessor: accessor, Answer: body})
+	return q.state.Tokens().Wrap(ctx, auth.Wrapping{Path: q.path, TTL: q.wrapTTL, Accessor: accessor, Answer: body})
 }
 
 func describeWrap(made *auth.Created, accessor string) *wrapAnswer {
@@ -161,7 +161,7 @@ func (h *handler) admitUnwrap(ctx context.Context, q *request) error {
 		return nil
 	}
 	var err error
-	q.identity, err = q.active.Tokens().Authorize(ctx, q.token, auth.Need{
+	q.identity, err = q.state.Tokens().Authorize(ctx, q.token, auth.Need{
 		Path: q.path, Capability: auth.Update, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL,
 	})
 	q.authentic = err == nil
@@ -202,7 +202,7 @@ func (h *handler) wrapLookup(ctx context.Context, q *request) (*answer, error) {
 		q.readToken()
 		token = q.token
 	}
-	t, err := q.active.Tokens().Wrapped(ctx, token)
+	t, err := q.state.Tokens().Wrapped(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -211,7 +211,7 @@ func (h *handler) wrapLookup(ctx context.Context, q *request) (*answer, error) {
 
 // unwrap gives the answer as it was.
 func (h *handler) unwrap(ctx context.Context, q *request) (*answer, error) {
-	u, err := q.active.Tokens().Unwrap(ctx, q.wrapping)
+	u, err := q.state.Tokens().Unwrap(ctx, q.wrapping)
 	if err != nil {
 		return nil, err
 	}
@@ -229,7 +229,7 @@ func (h *handler) unwrap(ctx context.Context, q *request) (*answer, error) {
 
 func (h *handler) rewrap(ctx context.Context, q *request) (*answer, error) {
 	q.wrapJWT = q.wrapJWT || strings.EqualFold(q.http.Header.Get("X-Vault-Wrap-Format"), "jwt")
-	made, accessor, err := q.active.Tokens().Rewrap(ctx, q.wrapping)
+	made, accessor, err := q.state.Tokens().Rewrap(ctx, q.wrapping)
 	if err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ type wrapReply struct {
 }
 
 // wrapIt sends a request whose answer is to be wrapped.
-func (w *world) wrapIt(method, path, body, ttl string) *wrapAnswer {
+func (w *harness) wrapIt(method, path, body, ttl string) *wrapAnswer {
 	w.t.Helper()
 	a := w.do(method, path, body, "X-Vault-Wrap-TTL", ttl)
 	var r wrapReply
@@ -106,7 +106,7 @@ func TestTrap30AWrappingTokenUsedElsewhereIsConsumed(t *testing.T) {
 	w.expect("lookup-self", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", info.Token), 403, refusal("1 error occurred:\n\t* permission denied\n\n"))
 	w.expect("unwrap", w.do("PUT", "sys/wrapping/unwrap", "", "X-Vault-Token", info.Token), 400, refusal(badWrap))
 	w.expect("lookup", w.do("POST", "sys/wrapping/lookup", fmt.Sprintf(`{"token":%q}`, info.Token)), 400, refusal(badWrap))
-	active, err := w.node.Active()
+	active, err := w.node.Role()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,11 +184,11 @@ func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 		path string
 		code int
 	}{{"auth/token/renew-self", 200}, {"auth/token/create", 403}} {
-		active, err := w.node.Active()
+		active, err := w.node.Role()
 		if err != nil {
 			t.Fatal(err)
 		}
-		q := &request{path: tc.path, active: active, wrapTTL: 1, route: &route{}}
+		q := &request{path: tc.path, state: active, wrapTTL: 1, route: &route{}}
 		h := newHandler(Config{Node: w.node}, nil)
 		_, err = h.wrap(t.Context(), q, &answer{auth: &authAnswer{ClientToken: made.Auth.ClientToken}, data: map[string]string{"x": strings.Repeat("x", 2<<20)}})
 		if err == nil {

@@ -12,7 +12,7 @@ import (
 )
 
 // gate is a sink that waits, or fails, when told.
-type gate struct {
+type blockingSink struct {
 	mu      sync.Mutex
 	open    chan struct{} // writes wait for it; nil: they do not
 	err     error
@@ -21,9 +21,11 @@ type gate struct {
 	entered chan struct{} // has one for each write that has begun
 }
 
-func newGate() *gate { return &gate{entered: make(chan struct{}, 2*maxWaiting)} }
+func newBlockingSink() *blockingSink {
+	return &blockingSink{entered: make(chan struct{}, 2*maxWaiting)}
+}
 
-func (g *gate) write(lines []byte, ends []int) (int, error) {
+func (g *blockingSink) write(lines []byte, ends []int) (int, error) {
 	g.mu.Lock()
 	wait, err := g.open, g.err
 	g.mu.Unlock()
@@ -45,23 +47,23 @@ func (g *gate) write(lines []byte, ends []int) (int, error) {
 	return len(ends), nil
 }
 
-func (g *gate) reopen() error { return nil }
-func (g *gate) close() error  { return nil }
+func (g *blockingSink) reopen() error { return nil }
+func (g *blockingSink) close() error  { return nil }
 
-func (g *gate) set(open chan struct{}, err error) {
+func (g *blockingSink) set(open chan struct{}, err error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open, g.err = open, err
 }
 
-func (g *gate) count() (lines, batches int) {
+func (g *blockingSink) count() (lines, batches int) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	return len(g.lines), len(g.batches)
 }
 
 // through adds a device with such a sink to a trail.
-func (b *bench) through(path string, g *gate, deadline time.Duration) {
+func (b *bench) through(path string, g *blockingSink, deadline time.Duration) {
 	b.t.Helper()
 	d := newDevice(path, g, deadline, b.trail.o.Log)
 	before := b.trail.now.Load()
@@ -72,7 +74,7 @@ func (b *bench) through(path string, g *gate, deadline time.Duration) {
 // TestGroups: what comes while a write is under way goes out together, in one write.
 func TestGroups(t *testing.T) {
 	t.Parallel()
-	b, g := active(t), newGate()
+	b, g := active(t), newBlockingSink()
 	b.through("g/", g, time.Minute)
 	held := make(chan struct{})
 	g.set(held, nil)
@@ -115,7 +117,7 @@ func eventually(t *testing.T, what string, ok func() bool) {
 // TestOneIsEnough: with two devices a request passes as long as one takes its entries; with none it does not.
 func TestOneIsEnough(t *testing.T) {
 	t.Parallel()
-	b, one, two := active(t), newGate(), newGate()
+	b, one, two := active(t), newBlockingSink(), newBlockingSink()
 	b.through("one/", one, time.Minute)
 	b.through("two/", two, time.Minute)
 	b.must("both")
@@ -139,7 +141,7 @@ func TestOneIsEnough(t *testing.T) {
 // refused at once. When it goes on, it takes entries again.
 func TestHanging(t *testing.T) {
 	t.Parallel()
-	b, g := active(t), newGate()
+	b, g := active(t), newBlockingSink()
 	const deadline = 300 * time.Millisecond
 	b.through("g/", g, deadline)
 	held := make(chan struct{})
@@ -172,7 +174,7 @@ func TestHanging(t *testing.T) {
 // TestFullQueue: what waits for a device that hangs is bounded.
 func TestFullQueue(t *testing.T) {
 	t.Parallel()
-	b, g := active(t), newGate()
+	b, g := active(t), newBlockingSink()
 	b.through("g/", g, 100*time.Millisecond)
 	b.enable("discard", "file", "file_path", "discard")
 	held := make(chan struct{})

@@ -16,7 +16,7 @@ import (
 
 // BenchmarkAuthorizeByPolicies is one request with 50 policies of 200 rules: at most 1 us and no allocation.
 func BenchmarkAuthorizeByPolicies(b *testing.B) {
-	h := newHouse(b)
+	h := newHarness(b)
 	var names []string
 	for i := range 50 {
 		var text strings.Builder
@@ -43,7 +43,7 @@ func BenchmarkAuthorizeByPolicies(b *testing.B) {
 }
 
 // crowd is a store behind a barrier on a disk, with a token that has n children.
-func crowd(b *testing.B, n int) (*house, *barrier.Barrier, string) {
+func crowd(b *testing.B, n int) (*harness, *barrier.Barrier, string) {
 	b.Helper()
 	disk, err := bbolt.Open(b.Context(), filepath.Join(b.TempDir(), "db"), bbolt.Options{})
 	if err != nil {
@@ -68,7 +68,7 @@ func crowd(b *testing.B, n int) (*house, *barrier.Barrier, string) {
 	if err := tx.Commit(b.Context()); err != nil {
 		b.Fatal(err)
 	}
-	h := &house{t: b, clock: &clock{now: start}}
+	h := &harness{t: b, clock: &clock{now: start}}
 	if h.Store, err = Open(b.Context(), wall, Options{Now: h.clock.Now}); err != nil {
 		b.Fatal(err)
 	}

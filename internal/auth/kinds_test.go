@@ -14,7 +14,7 @@ import (
 
 func TestBatchTokens(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	before := h.keys("auth/")
 	made := h.make(h.root, CreateRequest{Type: "batch", TTL: time.Hour, Policies: []string{"p"}, Meta: map[string]string{"a": "b"}})
 	if n := h.keys("auth/"); n != before+1 {
@@ -43,7 +43,7 @@ func TestBatchTokens(t *testing.T) {
 }
 
 func FuzzFindToken(f *testing.F) {
-	h := newHouse(f)
+	h := newHarness(f)
 	batch := h.make(h.root, CreateRequest{Type: "batch", Policies: []string{"p"}}).Text
 	service := h.make(h.root, CreateRequest{Policies: []string{"p"}}).Text
 	for _, s := range []string{batch, service, "", "b.", "b.AA", "s.x", "\x00", batch[:40]} {
@@ -59,7 +59,7 @@ func FuzzFindToken(f *testing.F) {
 
 func TestNetworks(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	role := NewRole("r")
 	role.TokenBoundCIDRs = []string{"192.0.2.0/24", "2001:db8::1"}
 	if err := h.WriteRole(t.Context(), role); err != nil {
@@ -76,7 +76,7 @@ func TestNetworks(t *testing.T) {
 
 func TestPolicyChangesCountAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	write := func(text string) {
 		t.Helper()
 		if err := h.WritePolicy(t.Context(), PolicyWrite{Name: "P", Text: text}); err != nil {
@@ -116,7 +116,7 @@ func TestPolicyChangesCountAtOnce(t *testing.T) {
 // TestChangesDuringUse has policies, tokens and uses changed while others ask: for the race detector.
 func TestChangesDuringUse(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	token := h.make(h.root, CreateRequest{Policies: []string{"p"}}).Text
 	var wg sync.WaitGroup
 	for i := range 4 {
@@ -146,7 +146,7 @@ func TestChangesDuringUse(t *testing.T) {
 
 func TestTidy(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	top := h.make(h.root, CreateRequest{})
 	h.make(h.mustIdentify(top.Text), CreateRequest{})
 	// A backup that lacks an entry.

@@ -14,7 +14,7 @@ import (
 )
 
 // login makes a token by a path.
-func (h *house) login(path string) *Created {
+func (h *harness) login(path string) *Created {
 	h.t.Helper()
 	c, err := h.Login(h.t.Context(), LoginRequest{Path: path, TTL: time.Hour, Max: time.Hour, Policies: []string{"p"}})
 	if err != nil {
@@ -23,7 +23,7 @@ func (h *house) login(path string) *Created {
 	return c
 }
 
-func (h *house) names(prefix string, limit int) (int, bool) {
+func (h *harness) names(prefix string, limit int) (int, bool) {
 	h.t.Helper()
 	names, more, err := h.LeaseNames(h.t.Context(), prefix, limit)
 	if err != nil || !slices.IsSorted(names) {
@@ -33,7 +33,7 @@ func (h *house) names(prefix string, limit int) (int, bool) {
 }
 
 // older makes the store one that was written before there was an index.
-func (h *house) older() {
+func (h *harness) older() {
 	h.t.Helper()
 	var ops []storage.Op
 	err := h.disk.Snapshot(h.t.Context(), func(key string, _ []byte) error {
@@ -54,7 +54,7 @@ func (h *house) older() {
 func TestLeasesAreFoundByTheirPaths(t *testing.T) {
 	t.Parallel()
 	for _, old := range []string{"", "older", "older, indexed since"} {
-		h := newHouse(t)
+		h := newHarness(t)
 		long := "auth/a/login/" + strings.Repeat("n", 2040)
 		a1, a2, b1, far := h.login("auth/a/login/x"), h.login("auth/a/login/y"), h.login("auth/b/login/x"), h.login(long)
 		if old != "" {
@@ -102,7 +102,7 @@ func TestLeasesAreFoundByTheirPaths(t *testing.T) {
 
 func TestManyChildrenAreRemovedAtOnce(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	top := h.make(h.root, CreateRequest{})
 	parent := h.mustIdentify(top.Text)
 	for i := range 300 {

@@ -18,7 +18,7 @@ import (
 )
 
 // house is a token store on a storage in memory.
-type house struct {
+type harness struct {
 	*Store
 	t     testing.TB
 	disk  *inmem.Store
@@ -28,9 +28,9 @@ type house struct {
 	mu    sync.Mutex
 }
 
-func newHouse(t testing.TB) *house {
+func newHarness(t testing.TB) *harness {
 	t.Helper()
-	h := &house{t: t, disk: inmem.New(), clock: &clock{now: start}}
+	h := &harness{t: t, disk: inmem.New(), clock: &clock{now: start}}
 	t.Cleanup(func() { _ = h.disk.Close() })
 	f, err := Format(nil, start)
 	if err != nil {
@@ -45,7 +45,7 @@ func newHouse(t testing.TB) *house {
 }
 
 // open is a restart: nothing is in memory.
-func (h *house) open() {
+func (h *harness) open() {
 	h.t.Helper()
 	s, err := Open(h.t.Context(), h.disk, Options{Now: h.clock.Now, Ended: func(_ context.Context, accessor string) error {
 		h.mu.Lock()
@@ -59,7 +59,7 @@ func (h *house) open() {
 	h.Store = s
 }
 
-func (h *house) mustIdentify(token string) Identity {
+func (h *harness) mustIdentify(token string) Identity {
 	h.t.Helper()
 	who, err := h.Identify(h.t.Context(), token)
 	if err != nil {
@@ -68,7 +68,7 @@ func (h *house) mustIdentify(token string) Identity {
 	return who
 }
 
-func (h *house) make(parent Identity, req CreateRequest) *Created {
+func (h *harness) make(parent Identity, req CreateRequest) *Created {
 	h.t.Helper()
 	c, err := h.CreateToken(h.t.Context(), parent, req)
 	if err != nil {
@@ -77,7 +77,7 @@ func (h *house) make(parent Identity, req CreateRequest) *Created {
 	return c
 }
 
-func (h *house) lives(token string) bool {
+func (h *harness) lives(token string) bool {
 	h.t.Helper()
 	_, err := h.Identify(h.t.Context(), token)
 	if err != nil && !fault.Is(err, fault.Denied) {
@@ -87,7 +87,7 @@ func (h *house) lives(token string) bool {
 }
 
 // keys counts the entries below a prefix.
-func (h *house) keys(prefix string) int {
+func (h *harness) keys(prefix string) int {
 	h.t.Helper()
 	n := 0
 	err := h.disk.Snapshot(h.t.Context(), func(key string, _ []byte) error {
@@ -103,7 +103,7 @@ func (h *house) keys(prefix string) int {
 }
 
 // left are the entries of tokens besides the root token's.
-func (h *house) left() string {
+func (h *harness) left() string {
 	out := ""
 	for _, p := range []string{tokenPrefix, accessorPrefix, childPrefix, expiryPrefix, endedPrefix, releasedPrefix, leasePrefix, farLeasePrefix} {
 		out += fmt.Sprintf("%s %d, ", strings.Trim(strings.TrimPrefix(p, "auth/"), "/"), h.keys(p))
@@ -115,7 +115,7 @@ const onlyRoot = "token 1, accessor 1, child 0, expiry 0, ended 0, released 0, l
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	brief := h.make(h.root, CreateRequest{TTL: time.Minute, Policies: []string{"p"}})
 	child := h.make(h.mustIdentify(brief.Text), CreateRequest{TTL: time.Hour})
 	long := h.make(h.root, CreateRequest{TTL: time.Hour, Policies: []string{"p"}})
@@ -148,7 +148,7 @@ func TestExpiry(t *testing.T) {
 func TestRunSweepsWithoutRestart(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		h := newHouse(t)
+		h := newHarness(t)
 		begun := time.Now()
 		h.now = func() time.Time { return start.Add(time.Since(begun)) }
 		h.make(h.root, CreateRequest{TTL: time.Minute, Policies: []string{"p"}})
@@ -172,7 +172,7 @@ func TestRunSweepsWithoutRestart(t *testing.T) {
 
 func TestRenewal(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	for _, tc := range []struct {
 		name      string
 		req       CreateRequest
@@ -210,7 +210,7 @@ func TestRenewal(t *testing.T) {
 
 func TestRevokingATreeIsOneCommit(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	top := h.make(h.root, CreateRequest{})
 	level, tokens := []string{top.Text}, []string{}
 	for range 3 {
@@ -274,7 +274,7 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 func TestCleanUpGoesOnAfterACrash(t *testing.T) {
 	t.Parallel()
 	for stop := 0; ; stop++ {
-		h := newHouse(t)
+		h := newHarness(t)
 		top := h.make(h.root, CreateRequest{})
 		var children []string
 		for range 30 {
@@ -310,7 +310,7 @@ func TestCleanUpGoesOnAfterACrash(t *testing.T) {
 func TestReleasedChildrenLiveThroughACrash(t *testing.T) {
 	t.Parallel()
 	for stop := 0; ; stop++ {
-		h := newHouse(t)
+		h := newHarness(t)
 		top := h.make(h.root, CreateRequest{})
 		var children []string
 		for range 5 {
@@ -347,7 +347,7 @@ func TestReleasedChildrenLiveThroughACrash(t *testing.T) {
 func TestLineageModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
-		h := newHouse(t)
+		h := newHarness(t)
 		type node struct {
 			text   string
 			parent int // -1: none

@@ -9,7 +9,7 @@ import (
 
 func TestTokensAndPoliciesAreTimed(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	r := metrics.New("vault", nil)
 	s, err := Open(t.Context(), h.disk, Options{Now: h.clock.Now, Metrics: r})
 	if err != nil {

@@ -332,11 +332,11 @@ func TestFence(t *testing.T) {
 	formatted(t, hub.Open(), root, Options{})
 	store := hub.Open()
 	b := unsealed(t, store, root, 1)
-	office, err := store.Campaign(ctx, nil)
+	leadership, err := store.Campaign(ctx, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.Fence(office.Epoch())
+	b.Fence(leadership.Epoch())
 	put(t, b, "k", "v")
 	rotate(t, b)
 	hub.Depose()

@@ -16,7 +16,7 @@ import (
 )
 
 // custody is who holds the shares of one target: names and dates, never a value.
-type custody struct {
+type shareSet struct {
 	Generation uint64      `json:"generation"`
 	Shares     int         `json:"shares"`
 	Threshold  int         `json:"threshold"`
@@ -52,7 +52,7 @@ func (b *base) custodians(client *api.Client) int {
 		}
 		return b.encode(all)
 	}
-	var targets map[string]custody
+	var targets map[string]shareSet
 	if err := json.Unmarshal(data, &targets); err != nil {
 		return b.fail("reading the holders of shares", fmt.Errorf("the answer is not what a server of this kind gives: %w", err))
 	}

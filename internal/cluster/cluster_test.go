@@ -93,7 +93,7 @@ func ask(t *testing.T, c *Client, body string) (*http.Response, error) {
 
 func TestOnlyNodesOfOneTermTalk(t *testing.T) {
 	t.Parallel()
-	a, former := authority(t, nil), authority(t, nil)
+	a, previous := authority(t, nil), authority(t, nil)
 	leading := a.Identity("leader")
 	address, seen := serve(t, func() *Identity { return leading }, func(w http.ResponseWriter, r *http.Request) {
 		if r.ProtoMajor != 2 || r.TLS.PeerCertificates[0].Subject.CommonName != "standby" || r.URL.RequestURI() != "/v1/x?y=z" {
@@ -114,7 +114,7 @@ func TestOnlyNodesOfOneTermTalk(t *testing.T) {
 	_ = resp.Body.Close()
 	before := seen.Load()
 	for what, wrong := range map[string]*Client{
-		"a node of a former term":          NewClient(former.Identity("standby"), "leader", address),
+		"a node of a former term":          NewClient(previous.Identity("standby"), "leader", address),
 		"one that means another node":      NewClient(a.Identity("standby"), "other", address),
 		"one that asks where nobody hears": NewClient(a.Identity("standby"), "leader", "127.0.0.1:1"),
 	} {

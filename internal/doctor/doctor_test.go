@@ -334,8 +334,8 @@ func TestHeldStore(t *testing.T) {
 	want(t, r.run(disk+quiet+box), Error, "storage", "another process has it open")
 }
 
-// TestPeople: where people unseal, nothing is wrong with that.
-func TestPeople(t *testing.T) {
+// TestShamir: where people unseal, nothing is wrong with that.
+func TestShamir(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	report := r.run(disk + quiet)

@@ -33,7 +33,7 @@ func (e *exam) seals(ctx context.Context) {
 	if len(stanzas) == 0 {
 		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
 	}
-	would, people := 0, false
+	would, custodians := 0, false
 	for _, s := range stanzas {
 		on := e.on("seal", s.Name, s.Pos)
 		factory, ok := e.Factories[s.Type]
@@ -51,7 +51,7 @@ func (e *exam) seals(ctx context.Context) {
 			continue
 		}
 		if _, ok := w.(seals.Quorum); ok {
-			people = true
+			custodians = true
 			on.ok("people hold it: their shares unseal the server")
 		} else if e.tryOne(ctx, on, w, e.makesKeys(s)) && e.opensStored(ctx, on, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w}) {
 			would++
@@ -61,7 +61,7 @@ func (e *exam) seals(ctx context.Context) {
 			_ = c.Close() // a library that hangs was told of above
 		}
 	}
-	e.together(would, people)
+	e.together(would, custodians)
 }
 
 // harmless is the stanza such that trying the seal makes no key.
@@ -93,7 +93,7 @@ func (e *exam) makesKeys(s config.Seal) bool {
 }
 
 // together judges all seals by what the stored root key needs.
-func (e *exam) together(would int, people bool) {
+func (e *exam) together(would int, custodians bool) {
 	on := e.on("seal", "all", e.cfg.SealPolicy.Pos)
 	switch {
 	case e.locked && e.running != nil && e.running.would:
@@ -103,7 +103,7 @@ func (e *exam) together(would int, people bool) {
 	case e.record == nil:
 	case would >= e.record.Threshold:
 		on.ok("%d of the %d that are needed give the stored root key back", would, e.record.Threshold)
-	case people:
+	case custodians:
 		on.ok("the server does not unseal by itself: people unseal it with their shares")
 	default:
 		on.fail("see the findings of each seal", "%d of the %d that are needed give the stored root key back: the server would stay sealed", would,

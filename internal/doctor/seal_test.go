@@ -24,7 +24,7 @@ type patient struct {
 	pinFails           error
 	idFails            error
 	fails              error
-	mute               chan struct{} // calls wait for it
+	unresponsive       chan struct{} // calls wait for it
 	deaf               bool          // ignores additional data
 	spoils             bool
 	honest             bool // says that it binds nothing
@@ -42,8 +42,8 @@ func (p *patient) call() {
 	p.mu.Lock()
 	p.used++
 	p.mu.Unlock()
-	if p.mute != nil {
-		<-p.mute
+	if p.unresponsive != nil {
+		<-p.unresponsive
 	}
 	time.Sleep(p.slow)
 }
@@ -156,11 +156,11 @@ func TestMissingKey(t *testing.T) {
 	want(t, report, Warning, "files", "pin stands in the clear")
 }
 
-// TestMuteSeal: a seal that never answers costs its deadline, and is told of.
-func TestMuteSeal(t *testing.T) {
+// TestUnresponsiveSeal: a seal that never answers costs its deadline, and is told of.
+func TestUnresponsiveSeal(t *testing.T) {
 	t.Parallel()
-	p := &patient{mute: make(chan struct{})}
-	t.Cleanup(func() { close(p.mute) })
+	p := &patient{unresponsive: make(chan struct{})}
+	t.Cleanup(func() { close(p.unresponsive) })
 	r := p.admit(t)
 	r.Deadline = 50 * time.Millisecond
 	if f := want(t, r.run(memory+quiet+hsm), Error, "seal", "no answer within 50ms"); f.Class != seals.Unreachable {

@@ -33,7 +33,7 @@ type auditEntry struct {
 }
 
 // entries reads a log of the server's, every line of which must be an entry.
-func (r *rig) entries(names ...string) (all []auditEntry) {
+func (r *harness) entries(names ...string) (all []auditEntry) {
 	r.t.Helper()
 	for _, name := range names {
 		raw, err := os.ReadFile(filepath.Join(r.Dir, name))
@@ -54,17 +54,17 @@ func (r *rig) entries(names ...string) (all []auditEntry) {
 	return all
 }
 
-// newAuditedRig is a server that is initialised, with one device of the given type and options.
-func newAuditedRig(t *testing.T, kind string, options map[string]string) *rig {
+// newAuditedHarness is a server that is initialised, with one device of the given type and options.
+func newAuditedHarness(t *testing.T, kind string, options map[string]string) *harness {
 	t.Helper()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.must(204, "PUT", "sys/audit/main", map[string]any{"type": kind, "options": options})
 	return r
 }
 
-func (r *rig) logDir() string {
+func (r *harness) logDir() string {
 	r.t.Helper()
 	dir := filepath.Join(r.Dir, "logs")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -74,7 +74,7 @@ func (r *rig) logDir() string {
 }
 
 // nothingHappens checks that the server refuses, and does nothing of, what it can be asked.
-func (r *rig) nothingHappens(what string) {
+func (r *harness) nothingHappens(what string) {
 	r.t.Helper()
 	for _, q := range []struct{ method, path, body string }{
 		{"PUT", "kv/unaudited", `{"v":"x"}`}, {"GET", "kv/a", ""}, {"DELETE", "kv/a", ""}, {"LIST", "kv/", ""}, {"PUT", "sys/rotate", ""},
@@ -90,7 +90,7 @@ func (r *rig) nothingHappens(what string) {
 }
 
 // nothingHappened checks it afterwards.
-func (r *rig) nothingHappened(what string) {
+func (r *harness) nothingHappened(what string) {
 	r.t.Helper()
 	r.mustGet("a", "1")
 	if _, reply := r.get("unaudited"); reply.Code != 404 {
@@ -106,7 +106,7 @@ func (r *rig) nothingHappened(what string) {
 // TestAuditFileGone: no space on the disk, and the folder removed.
 func TestAuditFileGone(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	log := filepath.Join(r.logDir(), "audit.log")
@@ -136,7 +136,7 @@ func TestAuditFileGone(t *testing.T) {
 	r.entries("logs/audit.log")
 }
 
-func (r *rig) hup() {
+func (r *harness) hup() {
 	r.t.Helper()
 	if err := r.Signal(syscall.SIGHUP); err != nil {
 		r.t.Fatal(err)
@@ -169,7 +169,7 @@ func TestAuditSocketHangs(t *testing.T) {
 			_ = c.Close()
 		}
 	})
-	r := newAuditedRig(t, "socket", map[string]string{"address": l.Addr().String(), "write_timeout": "500ms"})
+	r := newAuditedHarness(t, "socket", map[string]string{"address": l.Addr().String(), "write_timeout": "500ms"})
 	long := strings.Repeat("x", 1200)
 	fill := func() bool {
 		begin := time.Now()
@@ -201,7 +201,7 @@ func TestAuditSocketHangs(t *testing.T) {
 }
 
 // load repeats a request from many sides until it says that it is enough.
-func (r *rig) load(enough func() bool) {
+func (r *harness) load(enough func() bool) {
 	r.t.Helper()
 	var done atomic.Bool
 	var wg sync.WaitGroup
@@ -224,7 +224,7 @@ func (r *rig) load(enough func() bool) {
 // TestAuditRotation: SIGHUP under traffic. Not one entry is missing, and every request has two.
 func TestAuditRotation(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	log := filepath.Join(r.logDir(), "audit.log")
@@ -275,7 +275,7 @@ func TestAuditRotation(t *testing.T) {
 // TestAuditSurvivesKill: whatever was answered is in the log when the server is killed, and the log goes on after the restart.
 func TestAuditSurvivesKill(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.logDir()
@@ -309,7 +309,7 @@ func TestAuditSurvivesKill(t *testing.T) {
 // TestDeclaredAudit: a device of the configuration is there before the server is initialised; custodians are on record by number and name.
 func TestDeclaredAudit(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n    log_raw = true\n  }\n}\n"+
+	r := newHarness(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n    log_raw = true\n  }\n}\n"+
 		"unsafe_allow_api_audit_creation = false\n")
 	r.logDir()
 	r.mustStart()
@@ -359,7 +359,7 @@ func TestDeclaredAudit(t *testing.T) {
 // TestAuditedBeforeTheEffect: with a log that cannot be written a server cannot be initialised or unsealed either.
 func TestAuditedBeforeTheEffect(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n  }\n}\n")
+	r := newHarness(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n  }\n}\n")
 	r.mustStart()
 	init := map[string]int{"secret_shares": 1, "secret_threshold": 1}
 	r.must(500, "PUT", "sys/init", init)
@@ -408,7 +408,7 @@ func TestAuditSyslogGone(t *testing.T) {
 			}
 		}
 	})
-	r := newAuditedRig(t, "syslog", map[string]string{"tag": "sealgate"})
+	r := newAuditedHarness(t, "syslog", map[string]string{"tag": "sealgate"})
 	r.mustPut("a", "1")
 	_ = daemon.Close()
 	_ = os.Remove(place)

@@ -163,7 +163,7 @@ func TestAuthMethodsBySDKs(t *testing.T) {
 	for name, open := range map[string]func(*testing.T, string, *http.Client) authSDK{"vault": vaultAuth, "openbao": baoAuth} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newStaticRig(t)
+			r := newStaticHarness(t)
 			a, _ := r.useTLS(t, "")
 			r.startTLS(a)
 			certPEM, keyPEM := a.issue(7, false)
@@ -175,10 +175,10 @@ func TestAuthMethodsBySDKs(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			s := &authStory{authSDK: open(t, r.Addr, patient(a.browser(pair))), t: t, rig: r, root: root, a: a}
+			s := &authStory{authSDK: open(t, r.Addr, patient(a.browser(pair))), t: t, harness: r, root: root, a: a}
 			s.token(root)
 			s.mounts()
-			s.people()
+			s.custodians()
 			s.machines()
 			s.certificates()
 			s.platform()
@@ -189,7 +189,7 @@ func TestAuthMethodsBySDKs(t *testing.T) {
 }
 
 // initByTLS initialises the server and gives its root token.
-func (r *rig) initByTLS(a *authority) (string, error) {
+func (r *harness) initByTLS(a *authority) (string, error) {
 	c := vault.DefaultConfig()
 	c.Address, c.HttpClient = "https://"+r.Addr, a.browser()
 	client, err := vault.NewClient(c)
@@ -206,11 +206,11 @@ func (r *rig) initByTLS(a *authority) (string, error) {
 
 type authStory struct {
 	authSDK
-	t    *testing.T
-	rig  *rig
-	root string
-	a    *authority
-	kept string // a token of userpass
+	t       *testing.T
+	harness *harness
+	root    string
+	a       *authority
+	kept    string // a token of userpass
 }
 
 func (s *authStory) must(what string, r authReply, err error) authReply {
@@ -235,7 +235,7 @@ func (s *authStory) login(path string, data map[string]any, policy, display stri
 	if !slices.Contains(in.policies, policy) || in.token == "" {
 		s.t.Fatalf("%s: %+v", path, in.policies)
 	}
-	s.rig.known.add("a token", in.token)
+	s.harness.known.add("a token", in.token)
 	s.token(in.token)
 	self, err := s.read("auth/token/lookup-self")
 	if s.must("lookup-self", self, err); self.data["display_name"] != display {
@@ -266,9 +266,9 @@ func (s *authStory) mounts() {
 	}
 }
 
-func (s *authStory) people() {
+func (s *authStory) custodians() {
 	s.put("auth/userpass/users/alice", map[string]any{"password": "a password of alice", "token_policies": []string{"people"}})
-	s.rig.known.add("a password", "a password of alice")
+	s.harness.known.add("a password", "a password of alice")
 	in := s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"}, "people", "userpass-alice")
 	if in.meta["username"] != "alice" {
 		s.t.Errorf("metadata: %v", in.meta)
@@ -287,7 +287,7 @@ func (s *authStory) machines() {
 	s.must("role-id", id, err)
 	secret := s.put("auth/approle/role/ci/secret-id", nil)
 	text, _ := secret.data["secret_id"].(string)
-	s.rig.known.add("a secret id", text)
+	s.harness.known.add("a secret id", text)
 	body := map[string]any{"role_id": id.data["role_id"], "secret_id": text}
 	s.login("auth/approle/login", body, "ci", "approle")
 	s.token("")
@@ -329,7 +329,7 @@ func (s *authStory) platform() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.rig.known.add("a JWT", token)
+	s.harness.known.add("a JWT", token)
 	s.login("auth/jwt/login", map[string]any{"role": "build", "jwt": token}, "build", "jwt-job-7")
 }
 
@@ -342,7 +342,7 @@ func (s *authStory) wrapping() {
 		if wrapped.wrap == "" || wrapped.accessor == "" || wrapped.token != "" {
 			s.t.Fatalf("not wrapped: %+v", wrapped.data)
 		}
-		s.rig.known.add("a wrapping token", wrapped.wrap)
+		s.harness.known.add("a wrapping token", wrapped.wrap)
 		if !own {
 			s.token("")
 		}
@@ -350,7 +350,7 @@ func (s *authStory) wrapping() {
 		if s.must("unwrap", got, err); got.accessor != wrapped.accessor {
 			s.t.Errorf("unwrapped a token with another accessor than was told")
 		}
-		s.rig.known.add("a token", got.token)
+		s.harness.known.add("a token", got.token)
 		s.token(s.root)
 		if _, err := s.unwrap(wrapped.wrap); err == nil {
 			s.t.Error("unwrapped twice")
@@ -360,11 +360,11 @@ func (s *authStory) wrapping() {
 
 // restart kills the server: methods, users and tokens are there again, and go when their method does.
 func (s *authStory) restart() {
-	if err := s.rig.Kill(); err != nil {
+	if err := s.harness.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
-	s.rig.startTLS(s.a)
-	s.rig.eventually(20*time.Second, "unsealing", func() bool { _, err := s.read("auth/token/lookup-self"); return err == nil })
+	s.harness.startTLS(s.a)
+	s.harness.eventually(20*time.Second, "unsealing", func() bool { _, err := s.read("auth/token/lookup-self"); return err == nil })
 	s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"}, "people", "userpass-alice")
 	s.token(s.kept)
 	if _, err := s.read("auth/token/lookup-self"); err != nil {

@@ -17,7 +17,7 @@ const awaits = time.Minute
 
 // cloud is a server on a key of AWS KMS, as LocalStack has it.
 type cloud struct {
-	*rig
+	*harness
 	aws   *localstack.Server
 	proxy *localstack.Proxy
 	key   string
@@ -35,7 +35,7 @@ func newCloud(t *testing.T) *cloud {
 		t.Fatal(err)
 	}
 	const seal = "seal \"awskms\" \"aws\" {\n  kms_key_id = %q\n  endpoint = %q\n  access_key = \"AKIATEST\"\n  secret_key = \"file://%s\"\n}\n"
-	c.rig = newRig(t, dir, fmt.Sprintf(seal, c.key, c.proxy.URL, file))
+	c.harness = newHarness(t, dir, fmt.Sprintf(seal, c.key, c.proxy.URL, file))
 	c.known.add("the secret access key", secretKey)
 	return c
 }

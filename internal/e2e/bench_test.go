@@ -33,8 +33,8 @@ func buildPlain(b *testing.B) string {
 	return bin
 }
 
-// benchRig is a server with the static seal, initialised, with kv mounted and one value in it.
-func benchRig(b *testing.B, bin string) *Server {
+// benchHarness is a server with the static seal, initialised, with kv mounted and one value in it.
+func benchHarness(b *testing.B, bin string) *Server {
 	b.Helper()
 	addr, err := FreeAddr()
 	if err != nil {
@@ -81,8 +81,8 @@ func benchDo(b *testing.B, s *Server, token string, code int, method, path strin
 	}
 }
 
-// newHSMRigAt prepares a server on a throw-away SoftHSM token.
-func newHSMRigAt(b *testing.B, bin string) *Server {
+// newHSMHarnessAt prepares a server on a throw-away SoftHSM token.
+func newHSMHarnessAt(b *testing.B, bin string) *Server {
 	b.Helper()
 	dir := b.TempDir()
 	token, err := softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{})
@@ -192,7 +192,7 @@ const window = 3 * time.Second
 
 // BenchmarkReads compares a kv read with the server's own sys/health, on 16 kept connections.
 func BenchmarkReads(b *testing.B) {
-	s := benchRig(b, buildPlain(b))
+	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
 	health, read := getRequest("sys/health", ""), getRequest("kv/one", token)
 	for b.Loop() {
@@ -206,7 +206,7 @@ func BenchmarkReads(b *testing.B) {
 
 // BenchmarkWrites compares sixteen writers with one: they share the disk's flushes.
 func BenchmarkWrites(b *testing.B) {
-	s := benchRig(b, buildPlain(b))
+	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
 	write := func(c, i int) string {
 		return putRequest(fmt.Sprintf("kv/w%d/%d", c, i%1000), token, `{"v":"0123456789012345678901234567890123456789"}`)
@@ -223,7 +223,7 @@ func BenchmarkWrites(b *testing.B) {
 // BenchmarkAudit compares reads and writes with one file device and without, by turns in one run.
 func BenchmarkAudit(b *testing.B) {
 	bin := buildPlain(b)
-	plain, audited := benchRig(b, bin), benchRig(b, bin)
+	plain, audited := benchHarness(b, bin), benchHarness(b, bin)
 	tokens := map[*Server]string{plain: benchInit(b, plain), audited: benchInit(b, audited)}
 	benchDo(b, audited, tokens[audited], 204, "PUT", "sys/audit/file",
 		map[string]any{"type": "file", "options": map[string]string{"file_path": "audit.log"}}, nil)
@@ -246,7 +246,7 @@ func BenchmarkAudit(b *testing.B) {
 
 // BenchmarkReadsWhileRotating compares the 99th percentile of reads, paced below saturation, with twenty rotations a second and without.
 func BenchmarkReadsWhileRotating(b *testing.B) {
-	s := benchRig(b, buildPlain(b))
+	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
 	read := getRequest("kv/one", token)
 	paced := func(int, int) string { time.Sleep(time.Millisecond); return read }
@@ -276,7 +276,7 @@ func BenchmarkReadsWhileRotating(b *testing.B) {
 // BenchmarkReadsDuringRekeys compares the 99th percentile of paced reads while recovery shares are rekeyed again and again, to
 // 255 shares each time, with the same without.
 func BenchmarkReadsDuringRekeys(b *testing.B) {
-	s := benchRig(b, buildPlain(b))
+	s := benchHarness(b, buildPlain(b))
 	var out initReply
 	benchDo(b, s, "", 200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}, &out)
 	token, share := out.RootToken, out.RecoveryKeys[0]
@@ -316,7 +316,7 @@ func BenchmarkReadsDuringRekeys(b *testing.B) {
 // BenchmarkStart measures from the start of the process to an unsealed answer, on SoftHSM, and what it then takes.
 func BenchmarkStart(b *testing.B) {
 	bin := buildPlain(b)
-	r := newHSMRigAt(b, bin)
+	r := newHSMHarnessAt(b, bin)
 	if err := r.Start(); err != nil {
 		b.Fatal(err)
 	}

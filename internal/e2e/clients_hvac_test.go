@@ -9,7 +9,7 @@ import (
 func TestHVACData(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, hvacDir)
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	a, _ := r.useTLS(t, "")
 	r.startTLS(a)
 	r.drive([]string{"PYTHONDONTWRITEBYTECODE=1"}, r.order(), python, filepath.Join(clientsDir, "hvac", "data.py"))

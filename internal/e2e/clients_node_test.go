@@ -57,7 +57,7 @@ func prepared(t *testing.T, client string, files ...string) (dir string, made bo
 }
 
 // drive runs a client that reads an order as JSON, and writes JSON. What it hands back is learned as secret.
-func (r *rig) drive(env []string, order any, argv ...string) {
+func (r *harness) drive(env []string, order any, argv ...string) {
 	r.t.Helper()
 	in, err := json.Marshal(order)
 	if err != nil {
@@ -86,7 +86,7 @@ func (r *rig) drive(env []string, order any, argv ...string) {
 }
 
 // order is what a client's program is told on its standard input.
-func (r *rig) order() map[string]string {
+func (r *harness) order() map[string]string {
 	return map[string]string{"url": "https://" + r.Addr, "ca": filepath.Join(r.Dir, "ca.crt"), "audit": filepath.Join(r.Dir, "audit.log")}
 }
 
@@ -105,7 +105,7 @@ func TestNodeVault(t *testing.T) {
 		}
 		done()
 	}
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	a, _ := r.useTLS(t, "")
 	r.startTLS(a)
 	r.drive([]string{"NODE_PATH=" + filepath.Join(dir, "node_modules")}, r.order(), "node", filepath.Join(clientsDir, "node-vault", "main.js"))

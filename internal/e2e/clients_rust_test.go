@@ -29,7 +29,7 @@ func TestVaultRS(t *testing.T) {
 	if out, err := exec.CommandContext(ctx, "cargo", "build", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir", target).CombinedOutput(); err != nil {
 		t.Fatalf("cargo build: %v\n%s\nthe index of crates is needed the first time", err, out)
 	}
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	a, _ := r.useTLS(t, "")
 	r.startTLS(a)
 	r.drive(nil, r.order(), filepath.Join(target, "debug", "vaultrs-client"))

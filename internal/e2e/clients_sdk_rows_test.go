@@ -26,8 +26,8 @@ var sdkLocal = map[string]string{
 	"Sys.RekeyRecoveryKeyCancelWithContextWithNonce": "the same as RekeyRecoveryKeyCancelWithNonce",
 }
 
-// sdkPeopleRows is the life of a server that people's shares unseal.
-var sdkPeopleRows = sdkRows(
+// sdkShamirRows is the life of a server that people's shares unseal.
+var sdkShamirRows = sdkRows(
 	[]sdkRow{
 		{call: "Sys.InitStatus", want: ".=false"},
 		{call: "Sys.Health", want: "initialized=false sealed=true"},

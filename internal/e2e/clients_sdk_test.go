@@ -33,12 +33,12 @@ type object = map[string]any
 
 // sdkRun makes the calls of a table, in their order.
 type sdkRun struct {
-	t      *testing.T
-	rig    *rig
-	client any
-	parts  map[string]any
-	kept   map[string]string
-	called map[string]bool
+	t       *testing.T
+	harness *harness
+	client  any
+	parts   map[string]any
+	kept    map[string]string
+	called  map[string]bool
 }
 
 func (s *sdkRun) run(rows []sdkRow) {
@@ -87,11 +87,11 @@ func (s *sdkRun) check(row sdkRow, result any) {
 		s.kept[name] = value
 		switch name[0] {
 		case 'k': // a share
-			s.rig.known.addShare(value)
+			s.harness.known.addShare(value)
 		case 'n':
-			s.rig.known.add("a nonce", value)
+			s.harness.known.add("a nonce", value)
 		case 't':
-			s.rig.known.add("a token", value)
+			s.harness.known.add("a token", value)
 		}
 	}
 }
@@ -248,14 +248,14 @@ func TestSDKTable(t *testing.T) {
 			t.Parallel()
 			called := map[string]bool{}
 			var parts map[string]any
-			for seal, rows := range map[string][]sdkRow{"people": sdkPeopleRows, "machine": sdkMachineRows} {
-				r := newPeopleRig(t)
+			for seal, rows := range map[string][]sdkRow{"people": sdkShamirRows, "machine": sdkMachineRows} {
+				r := newShamirHarness(t)
 				if seal == "machine" {
-					r = newStaticRig(t)
+					r = newStaticHarness(t)
 				}
 				a, _ := r.useTLS(t, "")
 				r.startTLS(a)
-				s := &sdkRun{t: t, rig: r, kept: map[string]string{}, called: called}
+				s := &sdkRun{t: t, harness: r, kept: map[string]string{}, called: called}
 				s.client, s.parts = open(t, r.Addr, a)
 				_, pgp := pgpIdentity(t)
 				s.kept["pgp"], s.kept["audit"] = pgp, r.order()["audit"]

@@ -10,16 +10,16 @@ import (
 func TestSDKs(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T, string, *authority) sdk{"vault": vaultSDK, "openbao": baoSDK} {
-		for _, people := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s people=%v", name, people), func(t *testing.T) {
+		for _, custodians := range []bool{false, true} {
+			t.Run(fmt.Sprintf("%s people=%v", name, custodians), func(t *testing.T) {
 				t.Parallel()
-				r := newPeopleRig(t)
-				if !people {
-					r = newStaticRig(t)
+				r := newShamirHarness(t)
+				if !custodians {
+					r = newStaticHarness(t)
 				}
 				a, _ := r.useTLS(t, "")
 				r.startTLS(a)
-				s := &sdkStory{t: t, rig: r, people: people, sdk: open(t, r.Addr, a)}
+				s := &sdkStory{t: t, harness: r, custodians: custodians, sdk: open(t, r.Addr, a)}
 				s.lifecycle()
 				s.rekey()
 				s.rotate()
@@ -31,10 +31,10 @@ func TestSDKs(t *testing.T) {
 
 type sdkStory struct {
 	sdk
-	t      *testing.T
-	rig    *rig
-	people bool
-	shares []string
+	t          *testing.T
+	harness    *harness
+	custodians bool
+	shares     []string
 }
 
 func (s *sdkStory) ok(what string, err error) {
@@ -57,11 +57,11 @@ func (s *sdkStory) lifecycle() {
 	initialized, sealed, err := s.health()
 	s.want("Health", err, []bool{initialized, sealed}, []bool{false, true})
 	var root string
-	s.shares, root, err = s.init(s.people)
+	s.shares, root, err = s.init(s.custodians)
 	s.want("Init", err, len(s.shares), 3)
-	s.rig.known.add("the root token", root)
+	s.harness.known.add("the root token", root)
 	s.token(root)
-	if s.people {
+	if s.custodians {
 		s.unsealAll()
 	}
 	st, err := s.status()
@@ -83,7 +83,7 @@ func (s *sdkStory) unsealAll() {
 	open := false
 	var err error
 	for i := 0; !open && i < len(s.shares); i++ {
-		s.rig.known.addShare(s.shares[i])
+		s.harness.known.addShare(s.shares[i])
 		open, err = s.unseal(s.shares[i])
 		s.ok("Unseal", err)
 	}
@@ -93,7 +93,7 @@ func (s *sdkStory) unsealAll() {
 }
 
 func (s *sdkStory) rekey() {
-	recovery := !s.people
+	recovery := !s.custodians
 	nonce, err := s.rekeyStart(recovery)
 	s.ok("RekeyInit", err)
 	s.ok("RekeyCancel", s.rekeyCancel(recovery, nonce))
@@ -101,7 +101,7 @@ func (s *sdkStory) rekey() {
 	s.want("RekeyStatus", err, []any{started, progress}, []any{false, 0})
 	nonce, err = s.rekeyStart(recovery)
 	s.ok("RekeyInit", err)
-	s.rig.known.add("a nonce", nonce)
+	s.harness.known.add("a nonce", nonce)
 	complete, _, err := s.rekeyGive(recovery, s.shares[0], nonce)
 	s.want("RekeyUpdate", err, complete, false)
 	started, progress, err = s.rekeyStatus(recovery)

@@ -12,7 +12,7 @@ import (
 )
 
 // fleet is a cluster of real servers on one storage. Node numbers are from 0.
-type fleet struct {
+type testCluster struct {
 	t       *testing.T
 	nodes   []*Server
 	root    string
@@ -20,12 +20,12 @@ type fleet struct {
 	storage func(i int) string
 }
 
-// newFleet prepares, and does not start, count servers on the storage of a stanza, such as `storage "etcd" { ... }`, which may have a way of its own
+// newTestCluster prepares, and does not start, count servers on the storage of a stanza, such as `storage "etcd" { ... }`, which may have a way of its own
 // to it for each node. Each has the static
 // seal, an address of its own for the API and one for the other nodes.
-func newFleet(t *testing.T, storage func(i int) string, count int) *fleet {
+func newTestCluster(t *testing.T, storage func(i int) string, count int) *testCluster {
 	t.Helper()
-	f := &fleet{t: t, storage: storage}
+	f := &testCluster{t: t, storage: storage}
 	for range count {
 		f.add()
 	}
@@ -52,7 +52,7 @@ func newFleet(t *testing.T, storage func(i int) string, count int) *fleet {
 }
 
 // add prepares one more server.
-func (f *fleet) add() *Server {
+func (f *testCluster) add() *Server {
 	f.t.Helper()
 	var addrs [2]string
 	for i := range addrs {
@@ -73,7 +73,7 @@ func (f *fleet) add() *Server {
 }
 
 // begin starts all servers, initialises the first, mounts kv version 2 at "kv/", and waits until the cluster is settled.
-func (f *fleet) begin() {
+func (f *testCluster) begin() {
 	f.t.Helper()
 	for _, s := range f.nodes {
 		if err := s.Start(); err != nil {
@@ -96,7 +96,7 @@ func (f *fleet) begin() {
 }
 
 // must sends a request that must succeed.
-func (f *fleet) must(i int, method, path, body string, into any) {
+func (f *testCluster) must(i int, method, path, body string, into any) {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
@@ -116,7 +116,7 @@ func (f *fleet) must(i int, method, path, body string, into any) {
 }
 
 // role asks a node's sys/health: 200 is the leader, 429 a standby, 0 no answer.
-func (f *fleet) role(i int) int {
+func (f *testCluster) role(i int) int {
 	ctx, cancel := context.WithTimeout(context.Background(), 500*time.Millisecond)
 	defer cancel()
 	_, code, err := f.nodes[i].Health(ctx)
@@ -127,7 +127,7 @@ func (f *fleet) role(i int) int {
 }
 
 // leader waits for the node that leads, among those that answer, and returns its number. except is one that does not count, or -1.
-func (f *fleet) leader(except int) int {
+func (f *testCluster) leader(except int) int {
 	f.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		for i := range f.nodes {
@@ -141,7 +141,7 @@ func (f *fleet) leader(except int) int {
 }
 
 // settled waits until one node leads and the other running ones are standbys, and returns the leader's number.
-func (f *fleet) settled() int {
+func (f *testCluster) settled() int {
 	f.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
 		leaders, standbys, running, last := 0, 0, 0, -1
@@ -166,13 +166,13 @@ func (f *fleet) settled() int {
 }
 
 // put writes a value through a node and reports whether that was acknowledged.
-func (f *fleet) put(ctx context.Context, i int, key, value string) bool {
+func (f *testCluster) put(ctx context.Context, i int, key, value string) bool {
 	r, err := f.nodes[i].Do(ctx, "POST", "kv/data/"+key, f.root, fmt.Sprintf(`{"data":{"v":%q}}`, value))
 	return err == nil && r.Code == http.StatusOK
 }
 
 // get reads a value through a node.
-func (f *fleet) get(ctx context.Context, i int, key string) (value string, code int) {
+func (f *testCluster) get(ctx context.Context, i int, key string) (value string, code int) {
 	r, err := f.nodes[i].Do(ctx, "GET", "kv/data/"+key, f.root, nil)
 	if err != nil {
 		return "", 0
@@ -185,7 +185,7 @@ func (f *fleet) get(ctx context.Context, i int, key string) (value string, code 
 }
 
 // others are the running nodes but one.
-func (f *fleet) others(than int) []int {
+func (f *testCluster) others(than int) []int {
 	var out []int
 	for i, s := range f.nodes {
 		if i != than && s.Pid() != 0 {

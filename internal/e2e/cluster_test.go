@@ -15,18 +15,18 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
-// etcdFleet is a cluster on one etcd, to which each node has a way of its own.
-func etcdFleet(t *testing.T, count int) (*fleet, []*etcdtest.Proxy) {
+// etcdCluster is a cluster on one etcd, to which each node has a way of its own.
+func etcdCluster(t *testing.T, count int) (*testCluster, []*etcdtest.Proxy) {
 	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	var ways []*etcdtest.Proxy
 	for range count {
 		ways = append(ways, etcdtest.NewProxy(t, c.Direct[0]))
 	}
-	return newFleet(t, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
+	return newTestCluster(t, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
 }
 
 func TestClusterOnEtcd(t *testing.T) {
-	f, ways := etcdFleet(t, 3)
+	f, ways := etcdCluster(t, 3)
 	f.begin()
 	f.lives(t)
 	t.Run("cut off from the storage", func(t *testing.T) {
@@ -41,7 +41,7 @@ func TestClusterOnPostgres(t *testing.T) {
 	for range 3 {
 		ways = append(ways, pgtest.NewProxy(t, s.Addr()))
 	}
-	f := newFleet(t, func(i int) string {
+	f := newTestCluster(t, func(i int) string {
 		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(), ways[i].Addr(), 1))
 	}, 3)
 	f.begin()
@@ -52,7 +52,7 @@ func TestClusterOnPostgres(t *testing.T) {
 }
 
 // lives is what a cluster does on whichever storage.
-func (f *fleet) lives(t *testing.T) {
+func (f *testCluster) lives(t *testing.T) {
 	t.Run("writes everywhere, reads everywhere", f.testEverywhere)
 	t.Run("step-down", f.testStepDown)
 	t.Run("kill -9", f.testKill)
@@ -62,7 +62,7 @@ func (f *fleet) lives(t *testing.T) {
 	t.Run("commands", f.testCommands)
 }
 
-func (f *fleet) testEverywhere(t *testing.T) {
+func (f *testCluster) testEverywhere(t *testing.T) {
 	ctx := t.Context()
 	for i := range f.nodes {
 		for n := range 10 {
@@ -91,7 +91,7 @@ func (f *fleet) testEverywhere(t *testing.T) {
 }
 
 // load writes and reads through some nodes until stop is called, which returns how many requests were answered and how many of them failed.
-func (f *fleet) load(nodes func() []int) (stop func() (done, failed int64)) {
+func (f *testCluster) load(nodes func() []int) (stop func() (done, failed int64)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ok, bad atomic.Int64
 	var wg sync.WaitGroup
@@ -122,7 +122,7 @@ func (f *fleet) load(nodes func() []int) (stop func() (done, failed int64)) {
 	}
 }
 
-func (f *fleet) testStepDown(t *testing.T) {
+func (f *testCluster) testStepDown(t *testing.T) {
 	for range 3 {
 		leader := f.settled()
 		stop := f.load(func() []int { return f.others(leader) })
@@ -140,7 +140,7 @@ func (f *fleet) testStepDown(t *testing.T) {
 	}
 }
 
-func (f *fleet) testKill(t *testing.T) {
+func (f *testCluster) testKill(t *testing.T) {
 	for round := range 3 {
 		leader := f.settled()
 		value := fmt.Sprintf("before-%d", round)
@@ -170,7 +170,7 @@ func (f *fleet) testKill(t *testing.T) {
 }
 
 // testPause: a leader that was stopped for longer than its lease is a standby when it goes on, and never answers with what was true before.
-func (f *fleet) testPause(t *testing.T) {
+func (f *testCluster) testPause(t *testing.T) {
 	leader := f.settled()
 	if !f.put(t.Context(), leader, "pause", "old") {
 		t.Fatal("no write before")
@@ -208,7 +208,7 @@ func (f *fleet) testPause(t *testing.T) {
 }
 
 // testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the others fails.
-func (f *fleet) testRollingRestart(t *testing.T) {
+func (f *testCluster) testRollingRestart(t *testing.T) {
 	var down atomic.Int64
 	down.Store(-1)
 	for i := range f.nodes {
@@ -234,7 +234,7 @@ func (f *fleet) testRollingRestart(t *testing.T) {
 	}
 }
 
-func (f *fleet) testCommands(t *testing.T) {
+func (f *testCluster) testCommands(t *testing.T) {
 	leader := f.settled()
 	standby := f.others(leader)[0]
 	run := func(i int, want string, args ...string) {
@@ -252,7 +252,7 @@ func (f *fleet) testCommands(t *testing.T) {
 
 // testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and joins again by itself. Where no
 // node has storage all of them say so, and go on by themselves.
-func (f *fleet) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
+func (f *testCluster) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
 	leader := f.settled()
 	if !f.put(t.Context(), leader, "cut", "old") {
 		t.Fatal("no write before")
@@ -302,7 +302,7 @@ func (f *fleet) testPartition(t *testing.T, way func(i int) (stall, flow func())
 }
 
 // killLeader kills the leader as kill -9 does, starts it again, and waits until the cluster is whole.
-func (f *fleet) killLeader(t *testing.T) {
+func (f *testCluster) killLeader(t *testing.T) {
 	t.Helper()
 	leader := f.settled()
 	if err := f.nodes[leader].Kill(); err != nil {
@@ -319,7 +319,7 @@ func (f *fleet) killLeader(t *testing.T) {
 }
 
 // testCeremony: a rekey of the recovery shares, with verification, whose leader is killed after each step.
-func (f *fleet) testCeremony(t *testing.T) {
+func (f *testCluster) testCeremony(t *testing.T) {
 	var st struct {
 		Nonce             string   `json:"nonce"`
 		Progress          int      `json:"progress"`

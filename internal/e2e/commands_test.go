@@ -12,7 +12,7 @@ import (
 )
 
 // run runs a client command, whose exit code must be the given one, and returns what it printed on both outputs.
-func (r *rig) run(code int, stdin string, args ...string) (out, errs string) {
+func (r *harness) run(code int, stdin string, args ...string) (out, errs string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
@@ -23,7 +23,7 @@ func (r *rig) run(code int, stdin string, args ...string) (out, errs string) {
 	return res.Out, res.Err
 }
 
-func (r *rig) runJSON(v any, stdin string, args ...string) {
+func (r *harness) runJSON(v any, stdin string, args ...string) {
 	r.t.Helper()
 	out, _ := r.run(0, stdin, append(args[:len(args):len(args)], "-format=json")...)
 	if err := json.Unmarshal([]byte(out), v); err != nil {
@@ -38,7 +38,7 @@ type initOutput struct {
 	Root     string   `json:"root_token"`
 }
 
-func (r *rig) runInit(args ...string) (shares []string) {
+func (r *harness) runInit(args ...string) (shares []string) {
 	r.t.Helper()
 	var out initOutput
 	r.runJSON(&out, "", append([]string{"operator", "init"}, args...)...)
@@ -59,10 +59,10 @@ type rekeyOutput struct {
 	Keys     []string `json:"keys_base64"`
 }
 
-// TestCommandsOfPeople is a life under unseal shares, by the commands.
-func TestCommandsOfPeople(t *testing.T) {
+// TestCommandsUnderShamir is a life under unseal shares, by the commands.
+func TestCommandsUnderShamir(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.run(1, "", "status") // nobody listens
 	r.run(2, "", "read", "kv/a")
 	r.mustStart()
@@ -125,7 +125,7 @@ func TestCommandsOfPeople(t *testing.T) {
 // TestCommandsOfAutoSeal is a life under a seal that unseals by itself. The rekey without a target means the shares that people hold.
 func TestCommandsOfAutoSeal(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	r.mustStart()
 	shares := r.runInit("-recovery-shares=3", "-recovery-threshold=2")
 	r.run(0, "", "status")
@@ -162,7 +162,7 @@ func TestCommandsOfAutoSeal(t *testing.T) {
 // TestSoftHSMCommand makes a token from a shell, a key on it with another program, and a server on both by the environment alone.
 func TestSoftHSMCommand(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, t.TempDir(), "seal \"pkcs11\" {\n  key_label = \"root\"\n}\n")
+	r := newHarness(t, t.TempDir(), "seal \"pkcs11\" {\n  key_label = \"root\"\n}\n")
 	script := `set -eu
 eval "$("$1" softhsm init -dir "$2" -label "it's a label")"
 pkcs11-tool --module "$SEALGATE_HSM_LIB" --token-label "$SEALGATE_HSM_TOKEN_LABEL" --pin "$SEALGATE_HSM_PIN" \
@@ -189,9 +189,9 @@ env | grep -E '^(SEALGATE_HSM_|SOFTHSM2_CONF)'`
 }
 
 // dev is a rig without a configuration, whose server runs with the given flags.
-func newDevRig(t *testing.T, args ...string) *rig {
+func newDevHarness(t *testing.T, args ...string) *harness {
 	t.Helper()
-	r := newRig(t, t.TempDir(), "")
+	r := newHarness(t, t.TempDir(), "")
 	temp := filepath.Join(r.Dir, "temp")
 	if err := os.Mkdir(temp, 0o700); err != nil {
 		t.Fatal(err)
@@ -202,7 +202,7 @@ func newDevRig(t *testing.T, args ...string) *rig {
 }
 
 // printed waits until the server has printed what follows a text.
-func (r *rig) printed(before string) (after string) {
+func (r *harness) printed(before string) (after string) {
 	r.t.Helper()
 	r.eventually(20*time.Second, "printing "+before, func() bool {
 		_, rest, ok := strings.Cut(r.Log(), before)
@@ -220,7 +220,7 @@ func TestDevelopmentServers(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newDevRig(t, flags...)
+			r := newDevHarness(t, flags...)
 			r.mustStart()
 			r.root = r.printed("Root Token: ")
 			if name == "dev with a token" && r.root != "mine" {
@@ -252,7 +252,7 @@ func TestDevelopmentServers(t *testing.T) {
 // TestDevelopmentWithConfiguration: -dev beside a file that brings its own storage and a listener with TLS.
 func TestDevelopmentWithConfiguration(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	a, _ := r.useTLS(t, "")
 	plain, err := FreeAddr()
 	if err != nil {
@@ -274,7 +274,7 @@ func TestWithoutCgo(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "sealgate")
 	shell(t, ".", `CGO_ENABLED=0 go build -o "$1" github.com/sealgate/sealgate/cmd/sealgate`, "-", bin)
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	r.Bin = bin
 	r.mustStart()
 	reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1})

@@ -58,43 +58,43 @@ func TestCrashMatrix(t *testing.T) {
 
 // base is a stopped server's folder from which every run of a scenario starts.
 type base struct {
-	dir, root string
-	env       []string
-	old       []string
-	people    bool
+	dir, root  string
+	env        []string
+	old        []string
+	custodians bool
 }
 
 func prepare(t *testing.T, sc scenario) *base {
 	t.Helper()
-	r := newPeopleRig
-	if !sc.people {
-		r = func(t *testing.T) *rig { return newHSMRig(t, "") }
+	r := newShamirHarness
+	if !sc.custodians {
+		r = func(t *testing.T) *harness { return newHSMHarness(t, "") }
 	}
-	w := &world{rig: r(t), people: sc.people}
-	b := &base{dir: w.rig.Dir, env: w.rig.Env, people: sc.people}
+	w := &scenarioRun{harness: r(t), custodians: sc.custodians}
+	b := &base{dir: w.harness.Dir, env: w.harness.Env, custodians: sc.custodians}
 	if sc.fresh {
 		return b
 	}
-	w.rig.mustStart()
+	w.harness.mustStart()
 	if err := w.init(); err != nil {
 		t.Fatal(err)
 	}
 	w.unseal(t, w.old)
-	w.rig.must(204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"})
+	w.harness.must(204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"})
 	for i := range 3 {
-		w.rig.mustPut(fmt.Sprint(i), fmt.Sprint("value ", i))
+		w.harness.mustPut(fmt.Sprint(i), fmt.Sprint("value ", i))
 	}
-	if err := w.rig.Stop(); err != nil {
+	if err := w.harness.Stop(); err != nil {
 		t.Fatal(err)
 	}
-	b.root, b.old = w.rig.root, w.old
+	b.root, b.old = w.harness.root, w.old
 	return b
 }
 
 // open copies the base and returns a world on the copy.
-func (b *base) open(t *testing.T) *world {
+func (b *base) open(t *testing.T) *scenarioRun {
 	t.Helper()
-	r := newRig(t, t.TempDir(), "")
+	r := newHarness(t, t.TempDir(), "")
 	config, err := os.ReadFile(filepath.Join(b.dir, "sealgate.hcl"))
 	if err != nil {
 		t.Fatal(err)
@@ -115,15 +115,15 @@ func (b *base) open(t *testing.T) *world {
 		}
 	}
 	r.Env, r.root = slices.Clone(b.env), b.root
-	return &world{rig: r, people: b.people, old: b.old}
+	return &scenarioRun{harness: r, custodians: b.custodians, old: b.old}
 }
 
 // discover runs a scenario to its end and returns the points that it passed, but for those before its first request.
 func (b *base) discover(t *testing.T, sc scenario) []string {
 	t.Helper()
 	w := b.open(t)
-	log := filepath.Join(w.rig.Dir, "points")
-	w.rig.Env = append(w.rig.Env, "SEALGATE_FAILPOINT_LOG="+log)
+	log := filepath.Join(w.harness.Dir, "points")
+	w.harness.Env = append(w.harness.Env, "SEALGATE_FAILPOINT_LOG="+log)
 	w.begin(t, sc)
 	before := readPoints(t, log)
 	if err := sc.run(w); err != nil {
@@ -148,23 +148,23 @@ func readPoints(t *testing.T, log string) []string {
 }
 
 // begin starts the server and brings it to where the scenario begins.
-func (w *world) begin(t *testing.T, sc scenario) {
+func (w *scenarioRun) begin(t *testing.T, sc scenario) {
 	t.Helper()
-	w.rig.mustStart()
+	w.harness.mustStart()
 	if !sc.fresh {
 		w.unseal(t, w.old)
 	}
 }
 
 // unseal gives shares where people unseal, and waits for the HSM to do it elsewhere.
-func (w *world) unseal(t *testing.T, shares []string) {
+func (w *scenarioRun) unseal(t *testing.T, shares []string) {
 	t.Helper()
-	if w.people {
+	if w.custodians {
 		for _, s := range shares[:3] {
-			w.rig.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
+			w.harness.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
 		}
 	}
-	if err := w.rig.UntilUnsealed(); err != nil {
+	if err := w.harness.UntilUnsealed(); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -172,17 +172,17 @@ func (w *world) unseal(t *testing.T, shares []string) {
 // killAt runs the scenario with the server killed at a point, and judges what is left.
 func (b *base) killAt(t *testing.T, sc scenario, point string) {
 	w := b.open(t)
-	env := w.rig.Env
-	w.rig.Env = append(slices.Clone(env), "SEALGATE_FAILPOINT="+point)
+	env := w.harness.Env
+	w.harness.Env = append(slices.Clone(env), "SEALGATE_FAILPOINT="+point)
 	w.begin(t, sc)
 	if err := sc.run(w); !errors.Is(err, errDead) {
 		t.Fatalf("the server was to die at %s, but the scenario ended with: %v", point, err)
 	}
-	if code, err := w.rig.Wait(10 * time.Second); err != nil || code != -1 {
+	if code, err := w.harness.Wait(10 * time.Second); err != nil || code != -1 {
 		t.Fatalf("exit code %d, %v; want death by a signal", code, err)
 	}
-	w.rig.Env = env
-	w.rig.mustStart()
+	w.harness.Env = env
+	w.harness.mustStart()
 	if sc.fresh {
 		w.judgeInit(t, sc)
 		return
@@ -191,11 +191,11 @@ func (b *base) killAt(t *testing.T, sc scenario, point string) {
 }
 
 // judgeInit: the store is initialised or not, never between; where it is not, initialising works.
-func (w *world) judgeInit(t *testing.T, sc scenario) {
+func (w *scenarioRun) judgeInit(t *testing.T, sc scenario) {
 	t.Helper()
-	if w.rig.status().Initialized {
-		if !w.people {
-			if err := w.rig.UntilUnsealed(); err != nil {
+	if w.harness.status().Initialized {
+		if !w.custodians {
+			if err := w.harness.UntilUnsealed(); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -208,12 +208,12 @@ func (w *world) judgeInit(t *testing.T, sc scenario) {
 }
 
 // judge: the server unseals with one generation of shares, and all data reads.
-func (w *world) judge(t *testing.T, sc scenario) {
+func (w *scenarioRun) judge(t *testing.T, sc scenario) {
 	t.Helper()
 	generations := map[string][]string{"old": w.old}
-	if w.people {
+	if w.custodians {
 		w.unsealWithEither(t)
-	} else if err := w.rig.UntilUnsealed(); err != nil {
+	} else if err := w.harness.UntilUnsealed(); err != nil {
 		t.Fatal(err)
 	}
 	if sc.shares {
@@ -222,36 +222,36 @@ func (w *world) judge(t *testing.T, sc scenario) {
 		generations["new"] = plain(t, w.fresh)
 	}
 	for i := range 3 {
-		w.rig.mustGet(fmt.Sprint(i), fmt.Sprint("value ", i))
+		w.harness.mustGet(fmt.Sprint(i), fmt.Sprint("value ", i))
 	}
-	w.rig.mustPut("after", "the crash")
-	w.rig.must(204, "PUT", "sys/rotate", nil)
-	w.rig.must(204, "PUT", "sys/rotate/root", nil)
+	w.harness.mustPut("after", "the crash")
+	w.harness.must(204, "PUT", "sys/rotate", nil)
+	w.harness.must(204, "PUT", "sys/rotate/root", nil)
 	w.oneGenerationWorks(t, generations)
-	w.rig.mustGet("after", "the crash")
+	w.harness.mustGet("after", "the crash")
 }
 
 // unsealWithEither tries the old shares, then the new ones as far as anybody holds them. Where nobody does, the old ones must
 // open the server even after the commit: the answer with the new ones lies behind the barrier.
-func (w *world) unsealWithEither(t *testing.T) {
+func (w *scenarioRun) unsealWithEither(t *testing.T) {
 	t.Helper()
 	shares := w.old[:3]
-	if r := w.rig.call("PUT", "sys/unseal", map[string]string{"key": shares[0]}); r.Code != 200 {
+	if r := w.harness.call("PUT", "sys/unseal", map[string]string{"key": shares[0]}); r.Code != 200 {
 		if w.fresh == nil {
 			t.Fatalf("the old shares are refused and nobody holds the new ones: %s", r.Body)
 		}
 		shares = w.fresh
 	}
 	for _, s := range shares {
-		w.rig.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
+		w.harness.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
 	}
-	if err := w.rig.UntilUnsealed(); err != nil {
+	if err := w.harness.UntilUnsealed(); err != nil {
 		t.Fatal(err)
 	}
 }
 
 // fetchLostShares gives the last share again, as its holder would whose terminal showed no answer.
-func (w *world) fetchLostShares(t *testing.T) {
+func (w *scenarioRun) fetchLostShares(t *testing.T) {
 	t.Helper()
 	if w.last == "" || w.fresh != nil {
 		return
@@ -262,14 +262,14 @@ func (w *world) fetchLostShares(t *testing.T) {
 }
 
 // finishVerification goes on where the crash left a verification, with the shares that somebody holds by now.
-func (w *world) finishVerification(t *testing.T) {
+func (w *scenarioRun) finishVerification(t *testing.T) {
 	t.Helper()
-	r := w.rig.call("GET", "sys/"+w.target+"/verify", nil)
+	r := w.harness.call("GET", "sys/"+w.target+"/verify", nil)
 	if r.Code != 200 || w.fresh == nil {
 		return
 	}
 	var st struct{ Nonce string }
-	w.rig.decode(r, &st)
+	w.harness.decode(r, &st)
 	w.vnonce = st.Nonce
 	for _, share := range w.fresh {
 		if err := w.proof(share); err != nil && !strings.Contains(err.Error(), "already been provided") {
@@ -279,10 +279,10 @@ func (w *world) finishVerification(t *testing.T) {
 }
 
 // transcriptIsWhole verifies the chain as anybody can, offline.
-func (w *world) transcriptIsWhole(t *testing.T) {
+func (w *scenarioRun) transcriptIsWhole(t *testing.T) {
 	t.Helper()
 	var out struct{ Data json.RawMessage }
-	w.rig.decode(w.rig.must(200, "GET", "sys/recovery/transcript", nil), &out)
+	w.harness.decode(w.harness.must(200, "GET", "sys/recovery/transcript", nil), &out)
 	report, err := transcript.VerifyFile(bytes.NewReader(out.Data), nil, nil)
 	if err != nil || !report.OK() {
 		t.Fatalf("the transcript: %v, %+v", err, report)
@@ -290,22 +290,22 @@ func (w *world) transcriptIsWhole(t *testing.T) {
 }
 
 // oneGenerationWorks starts a rekey and offers it a share of every generation that somebody holds.
-func (w *world) oneGenerationWorks(t *testing.T, generations map[string][]string) {
+func (w *scenarioRun) oneGenerationWorks(t *testing.T, generations map[string][]string) {
 	t.Helper()
 	target := "rekey-recovery-key"
-	if w.people {
+	if w.custodians {
 		target = "rekey"
 	}
-	w.rig.must(204, "DELETE", "sys/"+target+"/init", nil)
+	w.harness.must(204, "DELETE", "sys/"+target+"/init", nil)
 	var st struct{ Nonce string }
-	w.rig.decode(w.rig.must(200, "PUT", "sys/"+target+"/init", map[string]int{"secret_shares": 1, "secret_threshold": 1}), &st)
+	w.harness.decode(w.harness.must(200, "PUT", "sys/"+target+"/init", map[string]int{"secret_shares": 1, "secret_threshold": 1}), &st)
 	var working []string
 	for _, name := range slices.Sorted(maps.Keys(generations)) {
 		shares := generations[name]
 		if len(shares) == 0 {
 			continue
 		}
-		if r := w.rig.call("PUT", "sys/"+target+"/update", map[string]string{"key": shares[0], "nonce": st.Nonce}); r.Code == 200 {
+		if r := w.harness.call("PUT", "sys/"+target+"/update", map[string]string{"key": shares[0], "nonce": st.Nonce}); r.Code == 200 {
 			working = append(working, name)
 		}
 	}

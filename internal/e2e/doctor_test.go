@@ -22,7 +22,7 @@ type diagnosis struct {
 }
 
 // doctor examines the rig's configuration, and holds the exit code against the findings.
-func (r *rig) doctor(extra ...string) diagnosis {
+func (r *harness) doctor(extra ...string) diagnosis {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
 	defer cancel()
@@ -96,7 +96,7 @@ func inventory(t *testing.T, dir string) string {
 // TestDoctor: before the first start, while the server runs, and after it was killed, doctor finds what there is and changes nothing.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	tokens := filepath.Join(r.token.Dir, "tokens")
 	objects := func() string {
 		found, err := filepath.Glob(filepath.Join(tokens, "*", "*.object")) // SoftHSM's own files beside them change when it looks
@@ -157,7 +157,7 @@ func TestDoctor(t *testing.T) {
 // TestDoctorAndPINs: a wrong PIN is sent once; that it was sent is seen before the next one is.
 func TestDoctorAndPINs(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	onToken(t, r.token, "make", "aes", "root")
 	right := map[string]string{"lib": r.token.Lib, "token_label": r.token.Label, "pin": r.token.PIN, "key_label": "root"}
 	r.Env = []string{"SOFTHSM2_CONF=" + r.token.ConfigPath}
@@ -199,7 +199,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			r := newRig(t, t.TempDir(), "")
+			r := newHarness(t, t.TempDir(), "")
 			if err := os.WriteFile(filepath.Join(r.Dir, "key"), []byte(strings.Repeat("5c", 32)), 0o600); err != nil {
 				t.Fatal(err)
 			}
@@ -209,7 +209,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 			r.doctor("-timeout=2s").has(t, c.level, c.area, c.says)
 		})
 	}
-	r := newRig(t, t.TempDir(), "")
+	r := newHarness(t, t.TempDir(), "")
 	for _, args := range [][]string{{"doctor"}, {"doctor", "-config=x", "y"}, {"doctor", "-config=x", "-format=xml"}, {"doctor", "-bogus"}} {
 		if res, err := r.CLI(t.Context(), "", "", args...); err != nil || res.Code != 2 || res.Err == "" {
 			t.Errorf("%q: %d %q %v", args, res.Code, res.Err, err)
@@ -222,7 +222,7 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 func TestRewrapOfARotatedKey(t *testing.T) {
 	t.Parallel()
 	first, second := strings.Repeat("5c", 32), strings.Repeat("6d", 32)
-	r := newRig(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+first+"\"\n}\n")
+	r := newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+first+"\"\n}\n")
 	r.mustStart()
 	r.mustInit()
 	r.mustPut("a", "kept")

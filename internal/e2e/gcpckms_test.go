@@ -31,7 +31,7 @@ const (
 
 // gcp is a server on a key of the emulator of Google Cloud KMS, which keeps its keys in a file.
 type gcp struct {
-	*rig
+	*harness
 	kms      *gcpkms.Service
 	emulator *gcpkms.Server
 	account  string // its credentials file
@@ -53,7 +53,7 @@ func newGCP(t *testing.T) *gcp {
 	g.emulator, err = gcpkms.Start(g.kms, gcpkms.Listen{GRPC: "127.0.0.1:0", HTTP: "127.0.0.1:0", Cert: pair})
 	mustGCP(t, err)
 	t.Cleanup(func() { mustGCP(t, g.emulator.Close()) })
-	g.rig = newRig(t, dir, fmt.Sprintf(gcpSeal, g.emulator.Endpoint(), ca, g.account))
+	g.harness = newHarness(t, dir, fmt.Sprintf(gcpSeal, g.emulator.Endpoint(), ca, g.account))
 	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter", "cloudkms.viewer")
 	return g
 }
@@ -198,7 +198,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.mustGet("b", "2")
 
 	// A KMS that accepts calls and does not answer holds nothing up but what needs it.
-	mustGCP(t, g.kms.Inject(gcpkms.Fault{Mute: true}))
+	mustGCP(t, g.kms.Inject(gcpkms.Fault{Unresponsive: true}))
 	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "unreachable")
 	g.restart()
 	g.sealedAs("unreachable")

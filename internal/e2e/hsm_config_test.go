@@ -86,7 +86,7 @@ func TestHSMMishaps(t *testing.T) {
 			if m.name == "two tokens" || m.name == "token unknown" {
 				m.changes = append(m.changes, "token_serial", "")
 			}
-			r := newRig(t, t.TempDir(), "")
+			r := newHarness(t, t.TempDir(), "")
 			r.Env = []string{"SOFTHSM2_CONF=" + token.ConfigPath}
 			r.known.add("the PIN", token.PIN)
 			if m.class == "" {
@@ -108,14 +108,14 @@ func secondToken(t *testing.T, beside *softhsm.Token, label string) {
 	}
 }
 
-func (r *rig) configure(seal string) {
+func (r *harness) configure(seal string) {
 	r.t.Helper()
 	if err := r.WriteConfig(Config(r.Addr, seal)); err != nil {
 		r.t.Fatal(err)
 	}
 }
 
-func (r *rig) reload() {
+func (r *harness) reload() {
 	r.t.Helper()
 	if err := r.Signal(syscall.SIGHUP); err != nil {
 		r.t.Fatal(err)
@@ -123,7 +123,7 @@ func (r *rig) reload() {
 }
 
 // refusesToStart: what is wrong in the file alone is told at once, with its line.
-func (r *rig) refusesToStart(t *testing.T, bad map[string]string, words ...string) {
+func (r *harness) refusesToStart(t *testing.T, bad map[string]string, words ...string) {
 	t.Helper()
 	r.configure(stanza(bad))
 	if err := r.Start(); err != nil {
@@ -140,7 +140,7 @@ func (r *rig) refusesToStart(t *testing.T, bad map[string]string, words ...strin
 	}
 }
 
-func (r *rig) goesThrough(t *testing.T, good, bad map[string]string, m mishap) {
+func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m mishap) {
 	t.Helper()
 	r.configure(stanza(bad))
 	r.mustStart()
@@ -186,7 +186,7 @@ func (r *rig) goesThrough(t *testing.T, good, bad map[string]string, m mishap) {
 func unsealed(h Health, code int) bool { return code == 200 && !h.Sealed }
 
 // failsAs waits until health and seal-status tell of the mishap.
-func (r *rig) failsAs(t *testing.T, m mishap, health int) {
+func (r *harness) failsAs(t *testing.T, m mishap, health int) {
 	t.Helper()
 	if _, code, err := r.Health(t.Context()); err != nil || code != health {
 		t.Errorf("health: %d, %v; want %d", code, err, health)
@@ -217,7 +217,7 @@ func saysAll(t *testing.T, where, text string, words ...string) {
 }
 
 // logs waits until the server's log says all the words: what it printed takes a moment to arrive.
-func (r *rig) logs(words ...string) {
+func (r *harness) logs(words ...string) {
 	r.t.Helper()
 	for _, w := range words {
 		r.eventually(5*time.Second, "logging "+w, func() bool { return strings.Contains(r.Log(), w) })
@@ -225,7 +225,7 @@ func (r *rig) logs(words ...string) {
 }
 
 // eventually asks again and again until ok.
-func (r *rig) eventually(d time.Duration, what string, ok func() bool) {
+func (r *harness) eventually(d time.Duration, what string, ok func() bool) {
 	r.t.Helper()
 	deadline := time.Now().Add(d)
 	for !ok() {
@@ -253,7 +253,7 @@ func spy(t *testing.T) string {
 // often it is told to reload what has not changed. The right one unseals it.
 func TestWrongPIN(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	calls := filepath.Join(r.Dir, "calls")
 	logins := func() int {
 		raw, _ := os.ReadFile(calls)

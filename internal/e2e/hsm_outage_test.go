@@ -25,7 +25,7 @@ func would(h Health, code int) bool {
 	return code == 200 && !h.Sealed && h.WouldUnseal != nil && *h.WouldUnseal
 }
 
-func (r *rig) until(d time.Duration, what string, ok func(Health, int) bool) {
+func (r *harness) until(d time.Duration, what string, ok func(Health, int) bool) {
 	r.t.Helper()
 	if err := r.Until(d, what, ok); err != nil {
 		r.t.Fatal(err)
@@ -33,7 +33,7 @@ func (r *rig) until(d time.Duration, what string, ok func(Health, int) bool) {
 }
 
 // failing is seal-status of the one seal once it fails.
-func (r *rig) failing(class string, words ...string) {
+func (r *harness) failing(class string, words ...string) {
 	r.t.Helper()
 	st := r.status()
 	if len(st.Seals) != 1 || st.Seals[0].Class != class || st.Seals[0].Remedy == "" || st.Seals[0].Cause == "" {
@@ -47,7 +47,7 @@ func (r *rig) failing(class string, words ...string) {
 // return. A server that starts without it waits, and unseals by itself.
 func TestTokenGone(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	r.mustStart()
 	r.mustInit()
 	r.until(5*time.Second, "proven", would)
@@ -80,7 +80,7 @@ func TestTokenGone(t *testing.T) {
 	r.until(healedWithin, "unsealed by itself", unsealed)
 }
 
-func (r *rig) move(f func() error) {
+func (r *harness) move(f func() error) {
 	r.t.Helper()
 	if err := f(); err != nil {
 		r.t.Fatal(err)
@@ -128,8 +128,8 @@ func (h *remote) stop() {
 	_ = h.cmd.Wait()
 }
 
-// newRemoteRig is a rig on such an HSM. The key is RSA: this remoting cannot carry the parameters of AES-GCM.
-func newRemoteRig(t *testing.T) (*rig, *remote) {
+// newRemoteHarness is a rig on such an HSM. The key is RSA: this remoting cannot carry the parameters of AES-GCM.
+func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	t.Helper()
 	clients, _ := filepath.Glob("/usr/lib*/*/pkcs11/p11-kit-client.so")
 	if more, _ := filepath.Glob("/usr/lib*/pkcs11/p11-kit-client.so"); len(clients) == 0 {
@@ -155,7 +155,7 @@ func newRemoteRig(t *testing.T) (*rig, *remote) {
 	}
 	h.start()
 	t.Cleanup(h.stop)
-	r := newRig(t, dir, stanza(map[string]string{
+	r := newHarness(t, dir, stanza(map[string]string{
 		"lib": clients[0], "token_label": token.Label, "pin": token.PIN, "key_label": "root", "timeout": "6s", "disable_software_encryption": "true",
 	}))
 	r.useToken(token)
@@ -167,7 +167,7 @@ func newRemoteRig(t *testing.T) (*rig, *remote) {
 // runs again all is well.
 func TestHSMHangs(t *testing.T) {
 	t.Parallel()
-	r, h := newRemoteRig(t)
+	r, h := newRemoteHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.until(5*time.Second, "proven", would)
@@ -206,7 +206,7 @@ func TestHSMHangs(t *testing.T) {
 // TestDeviceError cuts the connection to the HSM and brings it back: a new process, with other handles and no log-in.
 func TestDeviceError(t *testing.T) {
 	t.Parallel()
-	r, h := newRemoteRig(t)
+	r, h := newRemoteHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.until(5*time.Second, "proven", would)

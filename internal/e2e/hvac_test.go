@@ -65,7 +65,7 @@ func pinnedPython(t *testing.T, folder string) string {
 func TestHVAC(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, hvacDir)
-	for seal, rigged := range map[string]func(*testing.T) *rig{"people": newPeopleRig, "machine": newStaticRig} {
+	for seal, rigged := range map[string]func(*testing.T) *harness{"people": newShamirHarness, "machine": newStaticHarness} {
 		t.Run(seal, func(t *testing.T) {
 			t.Parallel()
 			r := rigged(t)
@@ -87,7 +87,7 @@ func TestHVAC(t *testing.T) {
 }
 
 // python runs a program that reads JSON and writes JSON.
-func (r *rig) python(python, program string, in, out any) {
+func (r *harness) python(python, program string, in, out any) {
 	r.t.Helper()
 	order, err := json.Marshal(in)
 	if err != nil {

@@ -48,7 +48,7 @@ func buildAndRun(m *testing.M) int {
 }
 
 // rig is a server with its token, and what a test knows of it.
-type rig struct {
+type harness struct {
 	*Server
 	t     *testing.T
 	token *softhsm.Token // nil without an HSM
@@ -56,44 +56,44 @@ type rig struct {
 	known secrets // what must be nowhere but in the answers
 }
 
-// newHSMRig prepares, and does not start, a server on a throw-away SoftHSM token. extra goes into the seal's stanza.
-func newHSMRig(t *testing.T, extra string) *rig {
+// newHSMHarness prepares, and does not start, a server on a throw-away SoftHSM token. extra goes into the seal's stanza.
+func newHSMHarness(t *testing.T, extra string) *harness {
 	t.Helper()
 	dir := t.TempDir()
 	token, err := softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := newRig(t, dir, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n"+extra+"}\n")
+	r := newHarness(t, dir, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n"+extra+"}\n")
 	r.useToken(token)
 	return r
 }
 
-func (r *rig) useToken(token *softhsm.Token) {
+func (r *harness) useToken(token *softhsm.Token) {
 	r.token, r.Env = token, token.Environ()
 	r.known.add("the PIN", token.PIN)
 	r.known.add("the security officer's PIN", token.SOPIN)
 }
 
-// newStaticRig is one with the static seal: for tests that are about something else than the HSM.
-func newStaticRig(t *testing.T) *rig {
+// newStaticHarness is one with the static seal: for tests that are about something else than the HSM.
+func newStaticHarness(t *testing.T) *harness {
 	t.Helper()
-	return newRig(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+strings.Repeat("5c", 32)+"\"\n}\n")
+	return newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+strings.Repeat("5c", 32)+"\"\n}\n")
 }
 
-// newPeopleRig is one that only its shares unseal.
-func newPeopleRig(t *testing.T) *rig {
+// newShamirHarness is one that only its shares unseal.
+func newShamirHarness(t *testing.T) *harness {
 	t.Helper()
-	return newRig(t, t.TempDir(), "")
+	return newHarness(t, t.TempDir(), "")
 }
 
-func newRig(t *testing.T, dir, seal string) *rig {
+func newHarness(t *testing.T, dir, seal string) *harness {
 	t.Helper()
 	addr, err := FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{Server: &Server{Bin: binary, Dir: dir, Addr: addr}, t: t}
+	r := &harness{Server: &Server{Bin: binary, Dir: dir, Addr: addr}, t: t}
 	if err := r.WriteConfig(Config(addr, seal)); err != nil {
 		t.Fatal(err)
 	}
@@ -112,7 +112,7 @@ func newRig(t *testing.T, dir, seal string) *rig {
 	return r
 }
 
-func (r *rig) mustStart() {
+func (r *harness) mustStart() {
 	r.t.Helper()
 	if err := r.Start(); err != nil {
 		r.t.Fatal(err)
@@ -123,7 +123,7 @@ func (r *rig) mustStart() {
 }
 
 // call sends a request that must be answered; its status is the caller's to judge.
-func (r *rig) call(method, path string, body any) Reply {
+func (r *harness) call(method, path string, body any) Reply {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()
@@ -135,7 +135,7 @@ func (r *rig) call(method, path string, body any) Reply {
 }
 
 // must is call with a status that it must have.
-func (r *rig) must(code int, method, path string, body any) Reply {
+func (r *harness) must(code int, method, path string, body any) Reply {
 	r.t.Helper()
 	reply := r.call(method, path, body)
 	if reply.Code != code {
@@ -152,7 +152,7 @@ type initReply struct {
 }
 
 // mustInit initialises with five recovery shares, three of them needed, and mounts kv.
-func (r *rig) mustInit() []string {
+func (r *harness) mustInit() []string {
 	r.t.Helper()
 	var out initReply
 	r.decode(r.must(200, "PUT", "sys/init", map[string]int{"recovery_shares": 5, "recovery_threshold": 3}), &out)
@@ -161,19 +161,19 @@ func (r *rig) mustInit() []string {
 	return out.RecoveryKeys
 }
 
-func (r *rig) decode(reply Reply, v any) {
+func (r *harness) decode(reply Reply, v any) {
 	r.t.Helper()
 	if err := reply.Decode(v); err != nil {
 		r.t.Fatalf("%v: %s", err, reply.Body)
 	}
 }
 
-func (r *rig) put(key, value string) Reply {
+func (r *harness) put(key, value string) Reply {
 	r.t.Helper()
 	return r.call("PUT", "kv/"+key, map[string]string{"v": value})
 }
 
-func (r *rig) get(key string) (string, Reply) {
+func (r *harness) get(key string) (string, Reply) {
 	r.t.Helper()
 	reply := r.call("GET", "kv/"+key, nil)
 	var body struct{ Data struct{ V string } }
@@ -181,14 +181,14 @@ func (r *rig) get(key string) (string, Reply) {
 	return body.Data.V, reply
 }
 
-func (r *rig) mustPut(key, value string) {
+func (r *harness) mustPut(key, value string) {
 	r.t.Helper()
 	if reply := r.put(key, value); reply.Code != 204 {
 		r.t.Fatalf("write %s: %d %s", key, reply.Code, reply.Body)
 	}
 }
 
-func (r *rig) mustGet(key, value string) {
+func (r *harness) mustGet(key, value string) {
 	r.t.Helper()
 	if got, reply := r.get(key); reply.Code != 200 || got != value {
 		r.t.Fatalf("read %s: %d %s; want %q", key, reply.Code, reply.Body, value)
@@ -213,7 +213,7 @@ type sealStatus struct {
 	} `json:"seals"`
 }
 
-func (r *rig) status() sealStatus {
+func (r *harness) status() sealStatus {
 	r.t.Helper()
 	var st sealStatus
 	r.decode(r.must(200, "GET", "sys/seal-status", nil), &st)

@@ -9,7 +9,7 @@ import (
 // BenchmarkKVVersion2 compares reads of version 2, of a value within the secret's record and of one outside of it, with version 1 and with
 // the server's own sys/health; and writes of version 2 with those of version 1. On 16 kept connections, without audit.
 func BenchmarkKVVersion2(b *testing.B) {
-	s := benchRig(b, buildPlain(b))
+	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
 	benchDo(b, s, token, 204, "POST", "sys/mounts/v2", map[string]string{"type": "kv-v2"}, nil)
 	for path, size := range map[string]int{"small": 64, "large": 8 << 10} {

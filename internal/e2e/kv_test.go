@@ -12,7 +12,7 @@ import (
 // TestKVHelpers: the helpers for key-value version 2 of both libraries, unmodified, against the real server.
 func TestKVHelpers(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	vc, err := vault.NewClient(&vault.Config{Address: r.URL()})
@@ -134,7 +134,7 @@ func (s *kvStory) metadata() {
 }
 
 // mounts upgrades a mount of version 1 and moves it.
-func (s *kvStory) mounts(r *rig, prefix string) {
+func (s *kvStory) mounts(r *harness, prefix string) {
 	from, to := prefix+"-one", prefix+"-two/below"
 	r.must(204, "POST", "sys/mounts/"+from, map[string]any{"type": "kv"})
 	for i := range 50 {
@@ -190,7 +190,7 @@ func lists(t *testing.T, c *bao.Client) {
 // TestTrap22DeletedVersionIs404WithABody: a version that was deleted is 404 with all that is known of it, and clients take that for an answer.
 func TestTrap22DeletedVersionIs404WithABody(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.must(204, "POST", "sys/mounts/v2", map[string]any{"type": "kv", "options": map[string]any{"version": 2}})
@@ -222,7 +222,7 @@ func TestTrap22DeletedVersionIs404WithABody(t *testing.T) {
 // TestKVOnTheCommandLine: each command against the real server, of both versions, and an upgrade between them.
 func TestKVOnTheCommandLine(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	out, _ := r.run(0, "", "secrets", "enable", "-path=app", "-version=1", "kv")

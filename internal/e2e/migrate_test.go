@@ -11,7 +11,7 @@ import (
 // TestMigrate copies a server's storage to another folder, after attempts that must not harm it, and serves from there.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	r.mustStart()
 	shares := r.mustInit()
 	r.mustPut("a", "kept")

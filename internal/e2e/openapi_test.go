@@ -28,7 +28,7 @@ var generated = regexp.MustCompile(`(\d+) generated`)
 func TestOpenAPIAgainstItself(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, schemathesisDir)
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	document := filepath.Join(t.TempDir(), "openapi.json")

@@ -28,7 +28,7 @@ func TestOperators(t *testing.T) {
 		}
 	}))
 	defer collector.Close()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.Env = append(r.Env, "OTEL_EXPORTER_OTLP_ENDPOINT="+collector.URL, "OTEL_BSP_SCHEDULE_DELAY=50")
 	file := filepath.Join(r.Dir, "sealgate.hcl")
 	plain, err := os.ReadFile(file)
@@ -82,7 +82,7 @@ func TestOperators(t *testing.T) {
 }
 
 // span waits for the span of a rotation.
-func (r *rig) span(spans <-chan string) {
+func (r *harness) span(spans <-chan string) {
 	r.t.Helper()
 	for deadline := time.After(20 * time.Second); ; {
 		select {

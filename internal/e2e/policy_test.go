@@ -16,7 +16,7 @@ import (
 //	everything but sudo read              does not rotate, exit code 2
 func TestRotateBySudo(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	root := r.root
@@ -57,7 +57,7 @@ func TestRotateBySudo(t *testing.T) {
 }
 
 // term is the key term, as root sees it.
-func (r *rig) term() uint32 {
+func (r *harness) term() uint32 {
 	r.t.Helper()
 	var status struct {
 		Term uint32 `json:"term"`
@@ -69,7 +69,7 @@ func (r *rig) term() uint32 {
 // TestTokensByCommand goes through a token's life by the command line.
 func TestTokensByCommand(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	root := r.root

@@ -17,7 +17,7 @@ import (
 // TestBadBodies: what is too large, no JSON, or of the wrong kind is the client's fault, and is told so.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.mustStart()
 	deep := strings.Repeat(`{"a":`, 5000) + "1" + strings.Repeat("}", 5000)
 	wide := `{"a":[` + strings.Repeat(`"x",`, 200_000) + `"x"]}`
@@ -80,7 +80,7 @@ func TestBadBodies(t *testing.T) {
 }
 
 // raw sends one request as it is written, and returns the status.
-func (r *rig) raw(request string) int {
+func (r *harness) raw(request string) int {
 	r.t.Helper()
 	c, err := net.DialTimeout("tcp", r.Addr, 5*time.Second)
 	if err != nil {
@@ -102,7 +102,7 @@ func (r *rig) raw(request string) int {
 // TestOddPaths: no path leads where it should not, and none is a 5xx.
 func TestOddPaths(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.mustPut("a/b", "value")
@@ -131,7 +131,7 @@ func TestOddPaths(t *testing.T) {
 	r.mustGet("a/b", "value")
 }
 
-func (r *rig) unauthenticated(method, path string, body any) Reply {
+func (r *harness) unauthenticated(method, path string, body any) Reply {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 20*time.Second)
 	defer cancel()
@@ -142,12 +142,12 @@ func (r *rig) unauthenticated(method, path string, body any) Reply {
 	return reply
 }
 
-func (r *rig) give(path, share, nonce string) Reply {
+func (r *harness) give(path, share, nonce string) Reply {
 	r.t.Helper()
 	return r.unauthenticated("PUT", path, map[string]string{"key": share, "nonce": nonce})
 }
 
-func (r *rig) startRekey(shares, threshold int) (nonce string) {
+func (r *harness) startRekey(shares, threshold int) (nonce string) {
 	r.t.Helper()
 	var st struct{ Nonce string }
 	r.decode(r.must(200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": shares, "secret_threshold": threshold}), &st)
@@ -158,7 +158,7 @@ func (r *rig) startRekey(shares, threshold int) (nonce string) {
 func TestBadShares(t *testing.T) {
 	t.Parallel()
 	const path = "sys/rekey-recovery-key/update"
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	old := r.mustInit()
 	saysAll(t, "a share without a rekey", r.give(path, old[0], "x").Errors(), "no recovery rekey in progress")
@@ -225,7 +225,7 @@ func TestBadShares(t *testing.T) {
 	refuse("after the cancellation", done.Keys[1], nonce, "no recovery rekey in progress")
 }
 
-func (r *rig) progress(t *testing.T, want int) {
+func (r *harness) progress(t *testing.T, want int) {
 	t.Helper()
 	var st struct{ Progress int }
 	r.decode(r.must(200, "GET", "sys/rekey-recovery-key/init", nil), &st)
@@ -237,7 +237,7 @@ func (r *rig) progress(t *testing.T, want int) {
 // TestUnsealShares gives bad and good shares to a server that people unseal.
 func TestUnsealShares(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.mustStart()
 	share := func(key string) Reply { return r.unauthenticated("PUT", "sys/unseal", map[string]string{"key": key}) }
 	if reply := share(base64.StdEncoding.EncodeToString(make([]byte, 33))); reply.Code != 400 {
@@ -272,7 +272,7 @@ func TestUnsealShares(t *testing.T) {
 // TestSealedByHand: who seals means it. The server stays sealed though its seal would open it, until recovery shares or a restart come.
 func TestSealedByHand(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	shares := r.mustInit()
 	r.mustPut("a", "kept")
@@ -303,7 +303,7 @@ func TestSealedByHand(t *testing.T) {
 }
 
 // atOnce makes the same request from several clients at once and counts the answers by status.
-func (r *rig) atOnce(n int, method, path string, body any) (won []Reply, lost []Reply) {
+func (r *harness) atOnce(n int, method, path string, body any) (won []Reply, lost []Reply) {
 	r.t.Helper()
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -336,9 +336,9 @@ func TestOneWins(t *testing.T) {
 	for _, kind := range []string{"auto", "people"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
-			r, prefix, rekey := newStaticRig(t), "recovery", "sys/rekey-recovery-key"
+			r, prefix, rekey := newStaticHarness(t), "recovery", "sys/rekey-recovery-key"
 			if kind == "people" {
-				r, prefix, rekey = newPeopleRig(t), "secret", "sys/rekey"
+				r, prefix, rekey = newShamirHarness(t), "secret", "sys/rekey"
 			}
 			r.mustStart()
 			won, lost := r.atOnce(8, "PUT", "sys/init", map[string]int{prefix + "_shares": 3, prefix + "_threshold": 2})

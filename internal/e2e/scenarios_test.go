@@ -15,33 +15,33 @@ import (
 	"filippo.io/age"
 )
 
-type world struct {
-	rig    *rig
-	people bool           // the shares unseal
-	target string         // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
-	old    []string       // the shares before the scenario
-	fresh  []string       // the shares that the scenario was given
-	nonce  string         // of the rekey
-	last   string         // the share given last
-	vnonce string         // of the verification
-	otp    string         // of generate-root
-	body   map[string]any // of the rekey, beside shares and threshold
+type scenarioRun struct {
+	harness    *harness
+	custodians bool           // the shares unseal
+	target     string         // whose shares are rekeyed: "rekey" (barrier) or "rekey-recovery-key"
+	old        []string       // the shares before the scenario
+	fresh      []string       // the shares that the scenario was given
+	nonce      string         // of the rekey
+	last       string         // the share given last
+	vnonce     string         // of the verification
+	otp        string         // of generate-root
+	body       map[string]any // of the rekey, beside shares and threshold
 }
 
 type scenario struct {
-	name   string
-	people bool
-	fresh  bool // begins before the initialisation
-	run    func(w *world) error
-	shares bool // it makes new shares
+	name       string
+	custodians bool
+	fresh      bool // begins before the initialisation
+	run        func(w *scenarioRun) error
+	shares     bool // it makes new shares
 }
 
 var errDead = errors.New("the server died")
 
-func (w *world) do(want int, method, path string, body, out any) error {
+func (w *scenarioRun) do(want int, method, path string, body, out any) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	r, err := w.rig.Do(ctx, method, path, w.rig.root, body)
+	r, err := w.harness.Do(ctx, method, path, w.harness.root, body)
 	if err != nil {
 		return fmt.Errorf("%w: %v", errDead, err)
 	}
@@ -54,20 +54,20 @@ func (w *world) do(want int, method, path string, body, out any) error {
 	return r.Decode(out)
 }
 
-func (w *world) init() error {
+func (w *scenarioRun) init() error {
 	body := map[string]int{"recovery_shares": 5, "recovery_threshold": 3}
-	if w.people {
+	if w.custodians {
 		body = map[string]int{"secret_shares": 5, "secret_threshold": 3}
 	}
 	var out initReply
 	if err := w.do(200, "PUT", "sys/init", body, &out); err != nil {
 		return err
 	}
-	w.rig.root, w.old = out.RootToken, slices.Concat(out.Keys, out.RecoveryKeys)
+	w.harness.root, w.old = out.RootToken, slices.Concat(out.Keys, out.RecoveryKeys)
 	return nil
 }
 
-func (w *world) rekey() error {
+func (w *scenarioRun) rekey() error {
 	var st struct{ Nonce string }
 	body := map[string]any{"secret_shares": 4, "secret_threshold": 2}
 	maps.Copy(body, w.body)
@@ -83,7 +83,7 @@ func (w *world) rekey() error {
 	return nil
 }
 
-func (w *world) give(share string) error {
+func (w *scenarioRun) give(share string) error {
 	w.last = share
 	out, err := w.update(share)
 	if err == nil && out.Complete && len(out.Keys) > 0 {
@@ -98,12 +98,12 @@ type updated struct {
 	VerificationNonce string   `json:"verification_nonce"`
 }
 
-func (w *world) update(share string) (out updated, err error) {
+func (w *scenarioRun) update(share string) (out updated, err error) {
 	err = w.do(200, "PUT", "sys/"+w.target+"/update", map[string]string{"key": share, "nonce": w.nonce}, &out)
 	return out, err
 }
 
-func (w *world) verify() error {
+func (w *scenarioRun) verify() error {
 	var st struct{ Nonce string }
 	if err := w.proof(w.fresh[3]); err != nil {
 		return err
@@ -118,12 +118,12 @@ func (w *world) verify() error {
 	return w.proof(w.fresh[2])
 }
 
-func (w *world) proof(share string) error {
+func (w *scenarioRun) proof(share string) error {
 	return w.do(200, "PUT", "sys/"+w.target+"/verify", map[string]string{"key": share, "nonce": w.vnonce}, nil)
 }
 
-func withVerification(target string) func(w *world) error {
-	return func(w *world) error {
+func withVerification(target string) func(w *scenarioRun) error {
+	return func(w *scenarioRun) error {
 		w.target, w.body = target, map[string]any{"require_verification": true, "holders": []string{"a", "b", "c", "d"}}
 		if err := w.rekey(); err != nil {
 			return err
@@ -132,7 +132,7 @@ func withVerification(target string) func(w *world) error {
 	}
 }
 
-func toRecipients(w *world) error {
+func toRecipients(w *scenarioRun) error {
 	w.target = "rekey-recovery-key"
 	var keys []string
 	for _, id := range identities {
@@ -180,7 +180,7 @@ func plain(t *testing.T, keys []string) []string {
 	return out
 }
 
-func cancelled(w *world) error {
+func cancelled(w *scenarioRun) error {
 	w.target, w.body = "rekey-recovery-key", map[string]any{"require_verification": true}
 	if err := w.do(200, "PUT", "sys/recovery/prove", map[string]string{"key": w.old[4]}, nil); err != nil {
 		return err
@@ -192,7 +192,7 @@ func cancelled(w *world) error {
 	return w.do(204, "DELETE", "sys/"+w.target+"/init", nil, nil)
 }
 
-func generateRoot(w *world) error {
+func generateRoot(w *scenarioRun) error {
 	var st struct{ Nonce, OTP string }
 	if err := w.do(200, "PUT", "sys/generate-root/attempt", map[string]string{}, &st); err != nil {
 		return err
@@ -207,30 +207,30 @@ func generateRoot(w *world) error {
 }
 
 var scenarios = []scenario{
-	{name: "init", fresh: true, run: func(w *world) error { return w.init() }},
-	{name: "init-shamir", fresh: true, people: true, run: func(w *world) error { return w.init() }},
-	{name: "rotate", run: func(w *world) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
-	{name: "rotate-root", run: func(w *world) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
-	{name: "rekey-recovery", shares: true, run: func(w *world) error { w.target = "rekey-recovery-key"; return w.rekey() }},
-	{name: "rekey-barrier", run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
-	{name: "rotate-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
-	{name: "rotate-root-shamir", people: true, run: func(w *world) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "init", fresh: true, run: func(w *scenarioRun) error { return w.init() }},
+	{name: "init-shamir", fresh: true, custodians: true, run: func(w *scenarioRun) error { return w.init() }},
+	{name: "rotate", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
+	{name: "rotate-root", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "rekey-recovery", shares: true, run: func(w *scenarioRun) error { w.target = "rekey-recovery-key"; return w.rekey() }},
+	{name: "rekey-barrier", run: func(w *scenarioRun) error { w.target = "rekey"; return w.rekey() }},
+	{name: "rotate-shamir", custodians: true, run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
+	{name: "rotate-root-shamir", custodians: true, run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
 	{name: "rekey-recovery-verified", shares: true, run: withVerification("rekey-recovery-key")},
-	{name: "rekey-barrier-shamir-verified", people: true, shares: true, run: withVerification("rekey")},
+	{name: "rekey-barrier-shamir-verified", custodians: true, shares: true, run: withVerification("rekey")},
 	{name: "rekey-recovery-recipients", shares: true, run: toRecipients},
 	{name: "rekey-recovery-cancelled", shares: true, run: cancelled},
 	{name: "generate-root", run: generateRoot},
-	{name: "rewrap-seals", run: func(w *world) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
+	{name: "rewrap-seals", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
 	{name: "restore", run: restored},
-	{name: "restore-shamir", people: true, run: restored},
-	{name: "rekey-barrier-shamir", people: true, shares: true, run: func(w *world) error { w.target = "rekey"; return w.rekey() }},
+	{name: "restore-shamir", custodians: true, run: restored},
+	{name: "rekey-barrier-shamir", custodians: true, shares: true, run: func(w *scenarioRun) error { w.target = "rekey"; return w.rekey() }},
 }
 
 // restored replaces everything by a snapshot of itself.
-func restored(w *world) error {
+func restored(w *scenarioRun) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 	defer cancel()
-	archive, err := w.rig.Do(ctx, "GET", "sys/storage/raft/snapshot", w.rig.root, nil)
+	archive, err := w.harness.Do(ctx, "GET", "sys/storage/raft/snapshot", w.harness.root, nil)
 	if err != nil {
 		return fmt.Errorf("%w: %v", errDead, err)
 	}

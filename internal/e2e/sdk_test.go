@@ -15,7 +15,7 @@ import (
 // sdk is what the clients' libraries have in common; their types differ.
 type sdk struct {
 	token       func(string)
-	init        func(people bool) (shares []string, root string, err error)
+	init        func(custodians bool) (shares []string, root string, err error)
 	initialized func() (bool, error)
 	status      func() (sdkStatus, error)
 	unseal      func(key string) (unsealed bool, err error)
@@ -62,9 +62,9 @@ func vaultSDK(t *testing.T, addr string, a *authority) sdk {
 	rekeyUpdate := map[bool]func(string, string) (*vault.RekeyUpdateResponse, error){false: sys.RekeyUpdate, true: sys.RekeyRecoveryKeyUpdate}
 	return sdk{
 		token: c.SetToken,
-		init: func(people bool) ([]string, string, error) {
+		init: func(custodians bool) ([]string, string, error) {
 			req := &vault.InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
-			if people {
+			if custodians {
 				req = &vault.InitRequest{SecretShares: 3, SecretThreshold: 2}
 			}
 			r, err := sys.Init(req)
@@ -193,9 +193,9 @@ func baoSDK(t *testing.T, addr string, a *authority) sdk {
 	rekeyUpdate := map[bool]func(string, string) (*bao.RekeyUpdateResponse, error){false: sys.RekeyUpdate, true: sys.RekeyRecoveryKeyUpdate}
 	return sdk{
 		token: c.SetToken,
-		init: func(people bool) ([]string, string, error) {
+		init: func(custodians bool) ([]string, string, error) {
 			req := &bao.InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
-			if people {
+			if custodians {
 				req = &bao.InitRequest{SecretShares: 3, SecretThreshold: 2}
 			}
 			r, err := sys.Init(req)

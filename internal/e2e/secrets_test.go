@@ -63,7 +63,7 @@ func (s *secrets) in(text []byte) []string {
 }
 
 // Do is the server's, and keeps the secrets that answers bring. An error that shows one fails the test.
-func (r *rig) Do(ctx context.Context, method, path, token string, body any) (Reply, error) {
+func (r *harness) Do(ctx context.Context, method, path, token string, body any) (Reply, error) {
 	reply, err := r.Server.Do(ctx, method, path, token, body)
 	if err == nil {
 		r.learn(method+" "+path, reply)
@@ -71,7 +71,7 @@ func (r *rig) Do(ctx context.Context, method, path, token string, body any) (Rep
 	return reply, err
 }
 
-func (r *rig) learn(request string, reply Reply) {
+func (r *harness) learn(request string, reply Reply) {
 	if reply.Code >= 400 {
 		if found := r.known.in(reply.Body); len(found) > 0 {
 			r.t.Errorf("the error of %s shows %v: %s", request, found, reply.Body)
@@ -95,7 +95,7 @@ func (r *rig) learn(request string, reply Reply) {
 }
 
 // checkSecrets looks for secrets in the log, and in the files that the server wrote. A nonce may be on the disk: it is behind the barrier.
-func (r *rig) checkSecrets() {
+func (r *harness) checkSecrets() {
 	for _, what := range r.known.in([]byte(r.Log())) {
 		r.t.Errorf("%s is in the server's log", what)
 	}

@@ -11,7 +11,7 @@ import (
 // TestSnapshotCommands saves, inspects and restores as an operator does, under both names.
 func TestSnapshotCommands(t *testing.T) {
 	t.Parallel()
-	r := newHSMRig(t, "")
+	r := newHSMHarness(t, "")
 	r.mustStart()
 	r.mustInit()
 	r.mustPut("a", "before")

@@ -14,10 +14,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-func (r *rig) dataFile() string { return filepath.Join(r.Dir, "data", "sealgate.db") }
+func (r *harness) dataFile() string { return filepath.Join(r.Dir, "data", "sealgate.db") }
 
 // exits waits for a server that cannot run, and returns what it said.
-func (r *rig) exits(words ...string) {
+func (r *harness) exits(words ...string) {
 	r.t.Helper()
 	before := len(r.Log())
 	if err := r.Start(); err != nil {
@@ -33,7 +33,7 @@ func (r *rig) exits(words ...string) {
 	}
 }
 
-func (r *rig) mustStop() {
+func (r *harness) mustStop() {
 	r.t.Helper()
 	if err := r.Stop(); err != nil {
 		r.t.Fatal(err)
@@ -43,10 +43,10 @@ func (r *rig) mustStop() {
 // TestStorageInUse: a second server on the same folder ends with an error that names the first, which serves on.
 func TestStorageInUse(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
-	second := newStaticRig(t)
+	second := newStaticHarness(t)
 	config, err := os.ReadFile(filepath.Join(second.Dir, "sealgate.hcl"))
 	if err != nil {
 		t.Fatal(err)
@@ -68,7 +68,7 @@ func TestStorageInUse(t *testing.T) {
 // TestStorageTruncated cuts the file at several places. No start of the server changes it: put back, all is there.
 func TestStorageTruncated(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	for i := range 40 {
@@ -99,7 +99,7 @@ func TestStorageTruncated(t *testing.T) {
 // TestFlippedByte damages single entries on the disk. Who reads one is told which it is, everything else goes on.
 func TestFlippedByte(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	for _, key := range []string{"first", "victim-entry", "other-victim", "last"} {
@@ -153,7 +153,7 @@ func TestFlippedByte(t *testing.T) {
 }
 
 // damage writes the file with one bit flipped in every copy of the entries' values: free pages hold older ones.
-func (r *rig) damage(whole []byte, keys ...string) {
+func (r *harness) damage(whole []byte, keys ...string) {
 	r.t.Helper()
 	out := bytes.Clone(whole)
 	for _, key := range keys {
@@ -186,7 +186,7 @@ func TestForeignFolder(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newStaticRig(t)
+			r := newStaticHarness(t)
 			dir := filepath.Join(r.Dir, "data")
 			for file, text := range files {
 				path := filepath.Join(dir, file)
@@ -213,30 +213,30 @@ func TestForeignFolder(t *testing.T) {
 // disk is a place of bounded size for a server's data, and how to make room on it.
 type disk struct {
 	name   string
-	before func(t *testing.T, r *rig) bool // prepares, before the start; false where this machine does not let it
-	fill   func(t *testing.T, r *rig)
-	room   func(t *testing.T, r *rig)
+	before func(t *testing.T, r *harness) bool // prepares, before the start; false where this machine does not let it
+	fill   func(t *testing.T, r *harness)
+	room   func(t *testing.T, r *harness)
 }
 
 var disks = []disk{
 	{
 		name: "tmpfs", before: mountSmall,
-		fill: func(*testing.T, *rig) {}, // what is written fills it
-		room: func(t *testing.T, r *rig) {
+		fill: func(*testing.T, *harness) {}, // what is written fills it
+		room: func(t *testing.T, r *harness) {
 			if err := os.Remove(filepath.Join(r.Dir, "data", "ballast")); err != nil {
 				t.Fatal(err)
 			}
 		},
 	},
 	{
-		name: "limit on the file's size", before: func(*testing.T, *rig) bool { return true },
-		fill: func(t *testing.T, r *rig) { limitFile(t, r, 5<<20) },
-		room: func(t *testing.T, r *rig) { limitFile(t, r, unix.RLIM_INFINITY) },
+		name: "limit on the file's size", before: func(*testing.T, *harness) bool { return true },
+		fill: func(t *testing.T, r *harness) { limitFile(t, r, 5<<20) },
+		room: func(t *testing.T, r *harness) { limitFile(t, r, unix.RLIM_INFINITY) },
 	},
 }
 
 // mountSmall mounts a small disk at the folder of the data, and puts something on it that can be taken away.
-func mountSmall(t *testing.T, r *rig) bool {
+func mountSmall(t *testing.T, r *harness) bool {
 	dir := filepath.Join(r.Dir, "data")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		t.Fatal(err)
@@ -256,7 +256,7 @@ func mountSmall(t *testing.T, r *rig) bool {
 }
 
 // limitFile bounds the size of the files that the running server writes.
-func limitFile(t *testing.T, r *rig, size uint64) {
+func limitFile(t *testing.T, r *harness, size uint64) {
 	t.Helper()
 	limit := unix.Rlimit{Cur: size, Max: unix.RLIM_INFINITY}
 	if err := unix.Prlimit(r.Pid(), unix.RLIMIT_FSIZE, &limit, nil); err != nil {
@@ -271,7 +271,7 @@ func TestFullDisk(t *testing.T) {
 	for _, d := range disks {
 		t.Run(d.name, func(t *testing.T) {
 			t.Parallel()
-			r := newStaticRig(t)
+			r := newStaticHarness(t)
 			if !d.before(t, r) {
 				t.Log("no disk can be mounted here; the limit on the file's size stands for it")
 				return
@@ -320,7 +320,7 @@ func TestFullDisk(t *testing.T) {
 }
 
 // writeUntilFull writes until nothing fits any more: first values of 60 KiB, then small ones.
-func (r *rig) writeUntilFull(t *testing.T, round int, acked map[string]string) {
+func (r *harness) writeUntilFull(t *testing.T, round int, acked map[string]string) {
 	t.Helper()
 	for _, size := range []int{60 << 10, 1 << 10, 10} {
 		failures := 0
@@ -347,7 +347,7 @@ func (r *rig) writeUntilFull(t *testing.T, round int, acked map[string]string) {
 	}
 }
 
-func (r *rig) readAll(t *testing.T, acked map[string]string) {
+func (r *harness) readAll(t *testing.T, acked map[string]string) {
 	t.Helper()
 	if len(acked) < 3 {
 		t.Fatalf("only %d writes succeeded: the test is wrong", len(acked))

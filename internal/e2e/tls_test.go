@@ -89,7 +89,7 @@ func (a *authority) issue(serial int64, expired bool) (cert, key []byte) {
 }
 
 // useTLS makes the rig's listener one with TLS; more goes into its stanza. It returns the authority and what the listener's files are changed with.
-func (r *rig) useTLS(t *testing.T, more string) (*authority, func(cert, key []byte)) {
+func (r *harness) useTLS(t *testing.T, more string) (*authority, func(cert, key []byte)) {
 	t.Helper()
 	a := newAuthority(t)
 	write := func(cert, key []byte) {
@@ -135,7 +135,7 @@ func serial(c *http.Client, addr string) (int64, error) {
 }
 
 // startTLS starts a server whose health is asked by TLS.
-func (r *rig) startTLS(a *authority) {
+func (r *harness) startTLS(a *authority) {
 	r.t.Helper()
 	if err := r.Start(); err != nil {
 		r.t.Fatal(err)
@@ -147,7 +147,7 @@ func (r *rig) startTLS(a *authority) {
 // TestCertificateReload changes the certificate under open connections. A broken one changes nothing.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	a, write := r.useTLS(t, "")
 	r.startTLS(a)
 	old := a.browser()
@@ -202,7 +202,7 @@ func TestClientCertificates(t *testing.T) {
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			t.Parallel()
-			r := newStaticRig(t)
+			r := newStaticHarness(t)
 			a, _ := r.useTLS(t, "  "+tc.listener)
 			client := func(cert, key []byte) *http.Client {
 				pair, err := tls.X509KeyPair(cert, key)
@@ -245,7 +245,7 @@ func TestBadListeners(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newStaticRig(t)
+			r := newStaticHarness(t)
 			addr, storage := r.Addr, "storage \"bbolt\" {\n path = \"data\"\n}\n"
 			switch name {
 			case "address in use":
@@ -276,7 +276,7 @@ func TestBadListeners(t *testing.T) {
 // was acknowledged is there after the next start.
 func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	var acked, unanswered sync.Map
@@ -334,7 +334,7 @@ func TestStopUnderLoad(t *testing.T) {
 	})
 }
 
-func putOnce(ctx context.Context, c *http.Client, r *rig, key string) (int, string, error) {
+func putOnce(ctx context.Context, c *http.Client, r *harness, key string) (int, string, error) {
 	req, err := http.NewRequestWithContext(ctx, "PUT", r.URL()+"/v1/kv/"+key, bytes.NewReader([]byte(`{"v":"x"}`)))
 	if err != nil {
 		return 0, "", err

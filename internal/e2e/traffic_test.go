@@ -11,19 +11,19 @@ import (
 
 // traffic is clients that write and read all the time, each a few hundred keys in turn.
 type traffic struct {
-	rig    *rig
-	cancel context.CancelFunc
-	wg     sync.WaitGroup
-	n      atomic.Int64
+	harness *harness
+	cancel  context.CancelFunc
+	wg      sync.WaitGroup
+	n       atomic.Int64
 
 	mu     sync.Mutex
 	acked  map[string]string
 	faults []string
 }
 
-func (r *rig) startTraffic(clients int) *traffic {
+func (r *harness) startTraffic(clients int) *traffic {
 	ctx, cancel := context.WithCancel(context.Background())
-	l := &traffic{rig: r, cancel: cancel, acked: map[string]string{}}
+	l := &traffic{harness: r, cancel: cancel, acked: map[string]string{}}
 	r.t.Cleanup(func() { l.end() })
 	for c := range clients {
 		l.wg.Go(func() {
@@ -38,11 +38,11 @@ func (r *rig) startTraffic(clients int) *traffic {
 func (l *traffic) once(ctx context.Context, key, value string) {
 	for _, step := range []func() (Reply, int, error){
 		func() (Reply, int, error) {
-			reply, err := l.rig.Server.Do(ctx, "PUT", "kv/"+key, l.rig.root, map[string]string{"v": value})
+			reply, err := l.harness.Server.Do(ctx, "PUT", "kv/"+key, l.harness.root, map[string]string{"v": value})
 			return reply, 204, err
 		},
 		func() (Reply, int, error) {
-			reply, err := l.rig.Server.Do(ctx, "GET", "kv/"+key, l.rig.root, nil)
+			reply, err := l.harness.Server.Do(ctx, "GET", "kv/"+key, l.harness.root, nil)
 			return reply, 200, err
 		},
 	} {
@@ -69,9 +69,9 @@ func (l *traffic) once(ctx context.Context, key, value string) {
 
 // goesOn waits for n more answers.
 func (l *traffic) goesOn(n int64) {
-	l.rig.t.Helper()
+	l.harness.t.Helper()
 	from := l.n.Load()
-	l.rig.eventually(20*time.Second, fmt.Sprintf("serving %d more requests", n), func() bool { return l.n.Load() >= from+n })
+	l.harness.eventually(20*time.Second, fmt.Sprintf("serving %d more requests", n), func() bool { return l.n.Load() >= from+n })
 }
 
 func (l *traffic) end() {
@@ -89,7 +89,7 @@ func (l *traffic) stop(t *testing.T) {
 	}
 	newer := 0
 	for key, want := range l.acked {
-		if got, reply := l.rig.get(key); reply.Code != 200 || got != want {
+		if got, reply := l.harness.get(key); reply.Code != 200 || got != want {
 			if newer++; reply.Code != 200 || newer > 8 {
 				t.Errorf("read back %s: %d %q, want %q", key, reply.Code, got, want)
 			}

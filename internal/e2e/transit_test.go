@@ -14,15 +14,15 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
-// transitRig is a server whose seal is a key of an OpenBao server's transit engine, with its token in a file.
-type transitRig struct {
-	*rig
+// transitHarness is a server whose seal is a key of an OpenBao server's transit engine, with its token in a file.
+type transitHarness struct {
+	*harness
 	bao       *openbao.Server
 	tokenFile string
 	token     string
 }
 
-func newTransitRig(t *testing.T) *transitRig {
+func newTransitHarness(t *testing.T) *transitHarness {
 	t.Helper()
 	bao := openbao.Start(t)
 	bao.Mount("transit")
@@ -31,15 +31,15 @@ func newTransitRig(t *testing.T) *transitRig {
 path "transit/decrypt/autounseal" { capabilities = ["update"] }
 path "transit/keys/autounseal" { capabilities = ["read"] }`)
 	dir := t.TempDir()
-	p := &transitRig{bao: bao, tokenFile: filepath.Join(dir, "token")}
-	p.rig = newRig(t, dir, fmt.Sprintf("seal \"transit\" \"peer\" {\n  address = \"http://%s\"\n  mount_path = \"transit/\"\n  key_name = \"autounseal\"\n"+
+	p := &transitHarness{bao: bao, tokenFile: filepath.Join(dir, "token")}
+	p.harness = newHarness(t, dir, fmt.Sprintf("seal \"transit\" \"peer\" {\n  address = \"http://%s\"\n  mount_path = \"transit/\"\n  key_name = \"autounseal\"\n"+
 		"  token = \"file://%s\"\n  timeout = \"4s\"\n}\n", bao.Addr, p.tokenFile))
 	p.newToken()
 	return p
 }
 
 // newToken puts another token in the file.
-func (p *transitRig) newToken() {
+func (p *transitHarness) newToken() {
 	p.t.Helper()
 	p.token = p.bao.Token("autounseal", "1h")
 	p.known.add("the transit token", p.token)
@@ -52,7 +52,7 @@ func (p *transitRig) newToken() {
 }
 
 // versions are the key versions that what is stored needs.
-func (p *transitRig) versions() string {
+func (p *transitHarness) versions() string {
 	p.t.Helper()
 	var st struct {
 		Seals []struct {
@@ -80,7 +80,7 @@ const patience = time.Minute
 // the rotation of the key and the replacement of the token, and tells all of that.
 func TestTransitSeal(t *testing.T) {
 	t.Parallel()
-	p := newTransitRig(t)
+	p := newTransitHarness(t)
 	p.mustStart()
 	p.mustInit()
 	p.mustPut("a", "1")
@@ -135,7 +135,7 @@ func TestTransitSeal(t *testing.T) {
 }
 
 // restart kills the server, and starts it again after something has happened; it must unseal itself.
-func (p *transitRig) restart(meanwhile func()) {
+func (p *transitHarness) restart(meanwhile func()) {
 	p.t.Helper()
 	if err := p.Kill(); err != nil {
 		p.t.Fatal(err)

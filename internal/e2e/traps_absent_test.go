@@ -5,7 +5,7 @@ import "testing"
 // absentTransit is the answer of a server without the transit engine: it cannot be mounted, and its paths lead nowhere. Nothing is half there.
 func absentTransit(t *testing.T, requests ...string) {
 	t.Helper()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	r.refused(400, "POST", "sys/mounts/transit", map[string]string{"type": "transit"}, "plugin not found in the catalog: transit")
 	for _, path := range requests {
 		r.refused(404, "POST", path, map[string]string{"plaintext": "YQ=="}, "no handler for route", path)

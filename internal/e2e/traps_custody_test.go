@@ -20,7 +20,7 @@ type given struct {
 }
 
 // begun is the nonce of a ceremony that must start.
-func (r *rig) begun(path string, body any) string {
+func (r *harness) begun(path string, body any) string {
 	r.t.Helper()
 	var bare struct {
 		Nonce string
@@ -41,13 +41,13 @@ var twoOfThree = map[string]any{"secret_shares": 3, "secret_threshold": 2}
 // as they do elsewhere, 405, and 404 below rekey-recovery-key, with a token or without. Starting needs a token.
 func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	t.Parallel()
-	on := machineStage.enterAlone(t)
+	on := hsmTrapHarness.enterAlone(t)
 	on.as("").must(200, "GET", "sys/rekey/init", nil)
 	on.as("").must(200, "GET", "sys/generate-root/attempt", nil)
 	on.as("").must(403, "PUT", "sys/rekey-recovery-key/init", twoOfThree)
 	on.must(200, "PUT", "sys/rekey-recovery-key/init", twoOfThree)
 
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	config, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
 	if err != nil {
 		t.Fatal(err)
@@ -58,7 +58,7 @@ func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	}
 	r.mustStart()
 	r.mustInit()
-	for _, who := range []*rig{r, r.as("")} {
+	for _, who := range []*harness{r, r.as("")} {
 		for _, path := range []string{"sys/rekey/init", "sys/rekey/verify", "sys/generate-root/attempt"} {
 			who.must(405, "GET", path, nil)
 		}
@@ -74,7 +74,7 @@ func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 // Mended: everything is checked before anything is written, so a bad key for the root token costs nothing.
 func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.mustStart()
 	body := map[string]any{"secret_shares": 1, "secret_threshold": 1, "root_token_pgp_key": "bm8ga2V5"}
 	r.refused(400, "PUT", "sys/init", body, "invalid root token configuration")
@@ -89,19 +89,19 @@ func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 // share given twice is refused and does not count.
 func TestTrap03DuplicateShares(t *testing.T) {
 	t.Parallel()
-	people := newPeopleRig(t)
-	people.mustStart()
+	custodians := newShamirHarness(t)
+	custodians.mustStart()
 	var out initReply
-	people.decode(people.must(200, "PUT", "sys/init", map[string]int{"secret_shares": 3, "secret_threshold": 2}), &out)
+	custodians.decode(custodians.must(200, "PUT", "sys/init", map[string]int{"secret_shares": 3, "secret_threshold": 2}), &out)
 	for range 2 {
-		people.must(200, "PUT", "sys/unseal", map[string]string{"key": out.Keys[0]})
-		if st := people.status(); st.Progress != 1 || !st.Sealed {
+		custodians.must(200, "PUT", "sys/unseal", map[string]string{"key": out.Keys[0]})
+		if st := custodians.status(); st.Progress != 1 || !st.Sealed {
 			t.Fatalf("the same share twice: %+v", st)
 		}
 	}
 
-	r := machineStage.enterAlone(t)
-	shares := machineStage.shares
+	r := hsmTrapHarness.enterAlone(t)
+	shares := hsmTrapHarness.shares
 	root := r.begun("sys/generate-root/attempt", map[string]any{})
 	r.must(200, "PUT", "sys/generate-root/update", given{shares[0], root})
 	r.refused(400, "PUT", "sys/generate-root/update", given{shares[0], root}, "given key has already been provided during this generation operation")
@@ -121,7 +121,7 @@ func TestTrap03DuplicateShares(t *testing.T) {
 }
 
 // lastShare gives the share that completes a rotation, and returns the new shares and the nonce of their verification.
-func (r *rig) lastShare(path string, g given) (keys []string, verification string) {
+func (r *harness) lastShare(path string, g given) (keys []string, verification string) {
 	r.t.Helper()
 	var done struct {
 		Data struct {
@@ -143,7 +143,7 @@ func (r *rig) lastShare(path string, g given) (keys []string, verification strin
 // Mended: a client's mistake is a 400 on both faces, in words without Go's formatting. A 500 would be repeated by every SDK.
 func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 	t.Parallel()
-	r := peopleStage.enterAlone(t)
+	r := shamirHarness.enterAlone(t)
 	artefact := regexp.MustCompile(`%!|&\{`)
 	for _, tc := range []struct {
 		body  map[string]any
@@ -169,8 +169,8 @@ func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 // reads the nonce out of an error.
 func TestTrap05NoncesStaySecret(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enterAlone(t)
-	shares := machineStage.shares
+	r := hsmTrapHarness.enterAlone(t)
+	shares := hsmTrapHarness.shares
 	root := r.begun("sys/generate-root/attempt", map[string]any{})
 	rekey := r.begun("sys/rekey-recovery-key/init", map[string]any{"secret_shares": 3, "secret_threshold": 2, "require_verification": true})
 	for _, path := range []string{"sys/generate-root/update", "sys/generate-root-token/update", "sys/rekey-recovery-key/update", "sys/rotate/recovery/update"} {
@@ -193,7 +193,7 @@ func TestTrap05NoncesStaySecret(t *testing.T) {
 // Mended, kept in its second half: a wrong share is refused when it is given and spoils none of the others; the operation and its nonce stay.
 func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*stage{"people": peopleStage, "machine": machineStage} {
+	for name, s := range map[string]*trapHarness{"people": shamirHarness, "machine": hsmTrapHarness} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := s.enterAlone(t)
@@ -221,7 +221,7 @@ func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 // comes out.
 func TestTrap07BarrierRekeyUnderAutoSeal(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	shares := r.mustInit()
 	nonce := r.begun("sys/rekey/init", map[string]any{"secret_shares": 5, "secret_threshold": 3})
@@ -246,7 +246,7 @@ func TestTrap07BarrierRekeyUnderAutoSeal(t *testing.T) {
 // Mended: both faces show one machine. What one began the other goes on with, and a backup made by one is read by the other.
 func TestTrap08TwoFacesOneMachine(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.mustStart()
 	var out initReply
 	r.decode(r.must(200, "PUT", "sys/init", map[string]int{"secret_shares": 2, "secret_threshold": 2}), &out)
@@ -272,7 +272,7 @@ func TestTrap08TwoFacesOneMachine(t *testing.T) {
 // Kept: the SDKs of Vault and OpenBao ask for this path.
 func TestTrap09PathOfTheRecoveryBackup(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	r.refused(400, "GET", "sys/rekey/recovery-key-backup", nil, "no backed-up keys found")
 	r.must(204, "DELETE", "sys/rekey/recovery-key-backup", nil)
 	r.must(404, "GET", "sys/rekey-recovery-key/backup", nil)
@@ -281,7 +281,7 @@ func TestTrap09PathOfTheRecoveryBackup(t *testing.T) {
 // Mended: the newer face checks a share's length as the older does, at once.
 func TestTrap10ShareLengths(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enterAlone(t)
+	r := hsmTrapHarness.enterAlone(t)
 	nonce := r.begun("sys/rotate/root/init", map[string]any{})
 	r.refused(400, "PUT", "sys/rotate/root/update", given{"abcd", nonce}, "key is shorter than minimum 16 bytes")
 	r.refused(400, "PUT", "sys/rotate/root/update", given{strings.Repeat("ab", 34), nonce}, "key is longer than maximum 33 bytes")
@@ -294,7 +294,7 @@ func TestTrap10ShareLengths(t *testing.T) {
 // Kept: the commands of Vault and OpenBao make one-time passwords of these lengths, and decode base64 without padding.
 func TestTrap27LengthOfOneTimePasswords(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enterAlone(t)
+	r := hsmTrapHarness.enterAlone(t)
 	var st struct {
 		OTP    string
 		Length int `json:"otp_length"`
@@ -304,12 +304,12 @@ func TestTrap27LengthOfOneTimePasswords(t *testing.T) {
 	if st.Length != 26 || len(st.OTP) != 26 {
 		t.Fatalf("otp_length %d, %d characters; want 26", st.Length, len(st.OTP))
 	}
-	r.must(200, "PUT", "sys/generate-root/update", given{machineStage.shares[0], st.Nonce})
+	r.must(200, "PUT", "sys/generate-root/update", given{hsmTrapHarness.shares[0], st.Nonce})
 	var done struct {
 		Encoded string `json:"encoded_token"`
 		Older   string `json:"encoded_root_token"`
 	}
-	r.decode(r.must(200, "PUT", "sys/generate-root/update", given{machineStage.shares[2], st.Nonce}), &done)
+	r.decode(r.must(200, "PUT", "sys/generate-root/update", given{hsmTrapHarness.shares[2], st.Nonce}), &done)
 	token := xor(t, done.Encoded, st.OTP)
 	if done.Older != done.Encoded || strings.HasSuffix(done.Encoded, "=") || !strings.HasPrefix(token, "s.") {
 		t.Error("not a token in base64 without padding")
@@ -335,7 +335,7 @@ func xor(t *testing.T, encoded, otp string) string {
 // Mended: asking after success is a 400, no 500, and `operator generate-root -decode` needs no server, so it works then too.
 func TestTrap28RecoveryModeIsBare(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	shares := r.mustInit()
 	r.mustStop()
@@ -385,9 +385,9 @@ func TestTrap28RecoveryModeIsBare(t *testing.T) {
 // Mended: a mistake is a 400 on this face too.
 func TestTrap29GenerateRootTokenMistakes(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enterAlone(t)
+	r := hsmTrapHarness.enterAlone(t)
 	nonce := r.begun("sys/generate-root-token/attempt", map[string]any{})
-	share := machineStage.shares[0]
+	share := hsmTrapHarness.shares[0]
 	r.must(200, "PUT", "sys/generate-root-token/update", given{share, nonce})
 	for _, tc := range []struct {
 		g     given

@@ -8,10 +8,10 @@ import (
 	"testing"
 )
 
-// sealedRig is a server that was sealed by the API, and its recovery shares.
-func sealedRig(t *testing.T) (*rig, []string) {
+// sealedHarness is a server that was sealed by the API, and its recovery shares.
+func sealedHarness(t *testing.T) (*harness, []string) {
 	t.Helper()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	shares := r.mustInit()
 	r.must(204, "PUT", "sys/seal", nil)
@@ -21,8 +21,8 @@ func sealedRig(t *testing.T) (*rig, []string) {
 // Kept: scripts that seal twice, with a token that may be gone by then, see success both times. It tells nothing that sys/health does not.
 func TestTrap12SealingWhatIsSealed(t *testing.T) {
 	t.Parallel()
-	r, _ := sealedRig(t)
-	for _, who := range []*rig{r, r.as("s.unknown"), r.as("")} {
+	r, _ := sealedHarness(t)
+	for _, who := range []*harness{r, r.as("s.unknown"), r.as("")} {
 		who.must(204, "PUT", "sys/seal", nil)
 	}
 	if !r.status().Sealed {
@@ -33,7 +33,7 @@ func TestTrap12SealingWhatIsSealed(t *testing.T) {
 // Mended: without a token that may, it is 403, as it will be where there is a standby to step down for. With one it is 204, as SDKs expect.
 func TestTrap13StepDownAlone(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	r.must(204, "PUT", "sys/step-down", nil)
 	for _, token := range []string{"", "s.unknown", r.tokenFor("trap13", `path "sys/step-down" { capabilities = ["update"] }`)} {
 		r.as(token).must(403, "PUT", "sys/step-down", nil)
@@ -43,7 +43,7 @@ func TestTrap13StepDownAlone(t *testing.T) {
 // Kept: clients in Java and Rust decode these members, and monitors compare them.
 func TestTrap14HealthWhileSealed(t *testing.T) {
 	t.Parallel()
-	r, _ := sealedRig(t)
+	r, _ := sealedHarness(t)
 	var h map[string]any
 	r.decode(r.must(503, "GET", "sys/health", nil), &h)
 	for key, want := range map[string]any{
@@ -60,11 +60,11 @@ func TestTrap14HealthWhileSealed(t *testing.T) {
 // whatever else is asked of a sealed server says them, known or not, with a token or without.
 func TestTrap15WordsOfASealedServer(t *testing.T) {
 	t.Parallel()
-	r, _ := sealedRig(t)
+	r, _ := sealedHarness(t)
 	if got := strings.TrimSpace(string(r.must(200, "GET", "sys/leader", nil).Body)); got != `{"ha_enabled":false}` {
 		t.Errorf("sys/leader: %s", got)
 	}
-	for _, who := range []*rig{r, r.as("s.unknown"), r.as("")} {
+	for _, who := range []*harness{r, r.as("s.unknown"), r.as("")} {
 		for _, path := range []string{"kv/a", "sys/mounts", "sys/key-status", "sys/nothing", "nowhere/at/all", "auth/token/lookup-self"} {
 			if text := who.must(503, "GET", path, nil).Errors(); text != "Vault is sealed" {
 				t.Errorf("%s: %s", path, text)
@@ -78,7 +78,7 @@ func TestTrap15WordsOfASealedServer(t *testing.T) {
 // Kept: scripts give 0 for "as usual".
 func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 	t.Parallel()
-	r := newPeopleRig(t)
+	r := newShamirHarness(t)
 	r.mustStart()
 	if shares := r.runInit("-key-shares=0", "-key-threshold=0"); len(shares) != 5 {
 		t.Errorf("%d shares; want 5", len(shares))
@@ -92,7 +92,7 @@ func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 // and that is said. Absent: migrations between seals, so `disabled`, their switch, is refused with its line.
 func TestTrap34SealsAndMlock(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-box\" {\n  priority = \"1\"\n", 1)) + "disable_mlock = false\n"
 	if err := r.WriteConfig(config); err != nil {
 		t.Fatal(err)
@@ -118,7 +118,7 @@ func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			r := newHSMRig(t, "")
+			r := newHSMHarness(t, "")
 			text, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
 			if err != nil {
 				t.Fatal(err)
@@ -143,7 +143,7 @@ func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 // Kept: whoever seals a server that unseals itself wants it sealed: it waits for recovery shares, or for a start.
 func TestTrap36SealedByTheAPIStaysSealed(t *testing.T) {
 	t.Parallel()
-	r, shares := sealedRig(t)
+	r, shares := sealedHarness(t)
 	for i, share := range shares[:3] {
 		if st := r.status(); !st.Sealed {
 			t.Fatalf("unsealed after %d shares", i)
@@ -164,7 +164,7 @@ func TestTrap36SealedByTheAPIStaysSealed(t *testing.T) {
 // Kept: harnesses write right after init.
 func TestTrap37InitLeavesItUnsealed(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	var out initReply
 	r.decode(r.must(200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}), &out)
@@ -178,7 +178,7 @@ func TestTrap37InitLeavesItUnsealed(t *testing.T) {
 // Absent: there is no standby that could be behind. What rotate answered, key-status shows.
 func TestTrap38KeyStatusAfterRotate(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	for range 20 {
@@ -193,7 +193,7 @@ func TestTrap38KeyStatusAfterRotate(t *testing.T) {
 // Kept: who names a namespace must not act on the whole server. The root namespace may be named.
 func TestTrap39NamespacesOnLifecyclePaths(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	for _, request := range []string{
 		"GET sys/init", "PUT sys/seal", "PUT sys/step-down", "PUT sys/unseal", "GET sys/health", "GET sys/rekey/init", "GET sys/rekey-recovery-key/init",
 		"GET sys/generate-root/attempt", "GET sys/metrics", "GET sys/in-flight-req",
@@ -219,10 +219,10 @@ func TestTrap39NamespacesOnLifecyclePaths(t *testing.T) {
 // Kept: there is one file for the token, whichever client wrote it.
 func TestTrap40TokenFile(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	token := r.root
 	home := t.TempDir()
-	r = &rig{Server: &Server{Bin: r.Bin, Dir: home, Addr: r.Addr}, t: t}
+	r = &harness{Server: &Server{Bin: r.Bin, Dir: home, Addr: r.Addr}, t: t}
 	file := filepath.Join(home, ".vault-token")
 	r.run(0, token, "login", "-no-print", "-")
 	info, err := os.Stat(file)

@@ -15,8 +15,8 @@ import (
 // kept, where a client depends on it; mended, where none does; absent, where the feature is not there, and what the
 // server says instead.
 
-// stage is one server for many tests that leave it as they found it. The first to enter starts it, the last to leave ends it.
-type stage struct {
+// trapHarness is one server for many tests that leave it as they found it. The first to enter starts it, the last to leave ends it.
+type trapHarness struct {
 	seal   string
 	keys   [2]string // of the shape that initialises it
 	mu     sync.Mutex
@@ -29,16 +29,16 @@ type stage struct {
 }
 
 var (
-	// peopleStage is unsealed by two of three shares.
-	peopleStage = &stage{keys: [2]string{"secret_shares", "secret_threshold"}}
-	// machineStage unseals itself; two of three recovery shares authorise.
-	machineStage = &stage{keys: [2]string{"recovery_shares", "recovery_threshold"}, seal: staticSeal}
+	// shamirHarness is unsealed by two of three shares.
+	shamirHarness = &trapHarness{keys: [2]string{"secret_shares", "secret_threshold"}}
+	// hsmTrapHarness unseals itself; two of three recovery shares authorise.
+	hsmTrapHarness = &trapHarness{keys: [2]string{"recovery_shares", "recovery_threshold"}, seal: staticSeal}
 )
 
 const staticSeal = "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \"5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c5c\"\n}\n"
 
 // enter returns the server for one test, which must neither seal it nor complete a ceremony of it.
-func (s *stage) enter(t *testing.T) *rig {
+func (s *trapHarness) enter(t *testing.T) *harness {
 	t.Helper()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,7 +46,7 @@ func (s *stage) enter(t *testing.T) *rig {
 		s.open(t)
 	}
 	s.users++
-	r := &rig{Server: s.server, t: t, root: s.root}
+	r := &harness{Server: s.server, t: t, root: s.root}
 	r.known.add("the root token", s.root)
 	for _, share := range s.shares {
 		r.known.addShare(share)
@@ -56,12 +56,12 @@ func (s *stage) enter(t *testing.T) *rig {
 }
 
 // enterAlone is enter for a test with ceremonies; what it leaves open is cancelled.
-func (s *stage) enterAlone(t *testing.T) *rig {
+func (s *trapHarness) enterAlone(t *testing.T) *harness {
 	t.Helper()
 	r := s.enter(t)
 	s.ceremony.Lock()
 	paths := []string{"sys/rekey/init", "sys/generate-root/attempt"}
-	if s == machineStage {
+	if s == hsmTrapHarness {
 		paths = append(paths, "sys/rekey-recovery-key/init")
 	}
 	t.Cleanup(func() {
@@ -78,9 +78,9 @@ func (s *stage) enterAlone(t *testing.T) *rig {
 	return r
 }
 
-func (s *stage) open(t *testing.T) {
+func (s *trapHarness) open(t *testing.T) {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "sealgate-stage-")
+	dir, err := os.MkdirTemp("", "sealgate-trapHarness-")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +89,7 @@ func (s *stage) open(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.server = &Server{Bin: binary, Dir: dir, Addr: addr}
-	r := &rig{Server: s.server, t: t}
+	r := &harness{Server: s.server, t: t}
 	if err := r.WriteConfig(Config(addr, s.seal)); err != nil {
 		t.Fatal(err)
 	}
@@ -105,7 +105,7 @@ func (s *stage) open(t *testing.T) {
 	r.must(204, "POST", "sys/mounts/kv2", map[string]string{"type": "kv-v2"})
 }
 
-func (s *stage) leave(r *rig) {
+func (s *trapHarness) leave(r *harness) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.users--; s.users == 0 {
@@ -124,13 +124,13 @@ func (s *stage) leave(r *rig) {
 }
 
 // refused is must for an error, whose text must have all words.
-func (r *rig) refused(code int, method, path string, body any, words ...string) {
+func (r *harness) refused(code int, method, path string, body any, words ...string) {
 	r.t.Helper()
 	saysAll(r.t, method+" "+path, r.must(code, method, path, body).Errors(), words...)
 }
 
 // data is the data of an answer that must have the status.
-func (r *rig) data(code int, method, path string, body any) map[string]any {
+func (r *harness) data(code int, method, path string, body any) map[string]any {
 	r.t.Helper()
 	var out struct{ Data map[string]any }
 	r.decode(r.must(code, method, path, body), &out)
@@ -138,12 +138,12 @@ func (r *rig) data(code int, method, path string, body any) map[string]any {
 }
 
 // as is the rig with another token; "" is none.
-func (r *rig) as(token string) *rig {
-	return &rig{Server: r.Server, t: r.t, root: token}
+func (r *harness) as(token string) *harness {
+	return &harness{Server: r.Server, t: r.t, root: token}
 }
 
 // tokenFor makes a token with one policy of the given rules.
-func (r *rig) tokenFor(policy, rules string) string {
+func (r *harness) tokenFor(policy, rules string) string {
 	r.t.Helper()
 	r.must(204, "PUT", "sys/policies/acl/"+policy, map[string]string{"policy": rules})
 	var out struct {
@@ -157,7 +157,7 @@ func (r *rig) tokenFor(policy, rules string) string {
 }
 
 // send is a request with headers; what comes back is whole.
-func (r *rig) send(method, path, body string, headers ...string) (Reply, http.Header) {
+func (r *harness) send(method, path, body string, headers ...string) (Reply, http.Header) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 30*time.Second)
 	defer cancel()

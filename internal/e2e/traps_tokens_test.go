@@ -11,7 +11,7 @@ import (
 // Kept: `operator rotate-keys` of OpenBao and Terraform read both forms.
 func TestTrap11IntervalOfRotation(t *testing.T) {
 	t.Parallel()
-	r := newStaticRig(t)
+	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	if got := r.data(200, "GET", "sys/rotate/config", nil)["interval"]; got != 0.0 {
@@ -29,11 +29,11 @@ func TestTrap11IntervalOfRotation(t *testing.T) {
 // Kept: tests of clients compare the texts. One line where no token was looked at, two where one was and may not.
 func TestTrap17TwoTexts(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	weak := r.as(r.tokenFor("trap17", `path "kv/trap17" { capabilities = ["read"] }`))
 	two := func(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
 	for _, tc := range []struct {
-		who          *rig
+		who          *harness
 		method, path string
 		code         int
 		text         string
@@ -59,7 +59,7 @@ func TestTrap17TwoTexts(t *testing.T) {
 // Kept: clean-up scripts revoke what may be gone, and look a token up to learn whether it is.
 func TestTrap18BadTokens(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	const bad = "s.000000000000000000000000"
 	r.refused(403, "POST", "auth/token/lookup", map[string]string{"token": bad}, "bad token")
 	r.must(204, "POST", "auth/token/revoke", map[string]string{"token": bad})
@@ -69,7 +69,7 @@ func TestTrap18BadTokens(t *testing.T) {
 // Kept: policies of operators are written for these two ways to an orphan.
 func TestTrap19Orphans(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	weak := r.as(r.tokenFor("trap19", `path "auth/token/create*" { capabilities = ["create", "update"] }`))
 	weak.must(200, "POST", "auth/token/create", nil)
 	var out struct{ Auth struct{ Orphan bool } }
@@ -89,7 +89,7 @@ func TestTrap19Orphans(t *testing.T) {
 // Kept: SDKs send lists, and the CLI's list of policies is compared by scripts. The warning that follows shows the mistake.
 func TestTrap20ListsOfPolicies(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	var out struct {
 		Warnings []string
 		Auth     struct{ Policies []string }
@@ -108,7 +108,7 @@ func TestTrap20ListsOfPolicies(t *testing.T) {
 // Mended: a request without its token is a mistake of the client, 400; a 500 would be repeated by every SDK.
 func TestTrap21CapabilitiesWithoutAToken(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	r.refused(400, "POST", "sys/capabilities", map[string]string{"path": "kv/a"}, "no token found")
 	r.refused(400, "POST", "sys/capabilities", map[string]string{"path": "kv/a", "token": "s.unknown"}, "invalid token")
 	r.refused(400, "POST", "sys/capabilities-self", nil, "paths must be supplied")
@@ -117,7 +117,7 @@ func TestTrap21CapabilitiesWithoutAToken(t *testing.T) {
 // Kept: `kv get` and every SDK show the metadata of what was deleted.
 func TestTrap22DeletedVersionHasABody(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	r.must(200, "PUT", "kv2/data/trap22", map[string]any{"data": map[string]string{"user": "alice"}})
 	r.must(204, "DELETE", "kv2/data/trap22", nil)
 	got := r.data(404, "GET", "kv2/data/trap22", nil)
@@ -135,7 +135,7 @@ func TestTrap22DeletedVersionHasABody(t *testing.T) {
 // Kept: whoever was to unwrap it learns that somebody was there before, whatever that somebody tried.
 func TestTrap30WrappingTokenUsedElsewhere(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	for _, path := range []string{"auth/token/lookup-self", "kv/a"} {
 		wrapped := r.as(r.wrapped())
 		wrapped.must(403, "GET", path, nil)
@@ -145,7 +145,7 @@ func TestTrap30WrappingTokenUsedElsewhere(t *testing.T) {
 }
 
 // wrapped is a wrapping token.
-func (r *rig) wrapped() string {
+func (r *harness) wrapped() string {
 	r.t.Helper()
 	reply, _ := r.send("POST", "sys/wrapping/wrap", `{"a":"b"}`, "X-Vault-Wrap-TTL", "60s")
 	var out struct {
@@ -164,7 +164,7 @@ func (r *rig) wrapped() string {
 // tests of clients: its request_id is empty.
 func TestTrap31HeadersAndWrappedAnswers(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	_ = r.wrapped()
 	for _, path := range []string{"sys/health", "kv/a", "sys/nothing"} {
 		_, header := r.send("GET", path, "")
@@ -177,7 +177,7 @@ func TestTrap31HeadersAndWrappedAnswers(t *testing.T) {
 // Kept: curl and dashboards send none.
 func TestTrap32RequestHeaderIsNotAsked(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	for _, headers := range [][]string{nil, {"X-Vault-Request", "true"}, {"X-Vault-Request", "false"}, {"X-Vault-Request", ""}} {
 		if reply, _ := r.send("GET", "auth/token/lookup-self", "", headers...); reply.Code != 200 {
 			t.Errorf("%v: %d %s", headers, reply.Code, reply.Body)
@@ -188,7 +188,7 @@ func TestTrap32RequestHeaderIsNotAsked(t *testing.T) {
 // Kept: clients of other versions send fields that this server has never heard of. Where there is a body, it says so.
 func TestTrap33UnknownFields(t *testing.T) {
 	t.Parallel()
-	r := machineStage.enter(t)
+	r := hsmTrapHarness.enter(t)
 	const words = "Endpoint ignored these unrecognized parameters: [tomorrow]"
 	for _, tc := range []struct {
 		code   int

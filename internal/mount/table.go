@@ -60,9 +60,9 @@ type snapshot struct {
 // mounted is a mount with its backend.
 type mounted struct {
 	Entry
-	backend Backend // nil for a type without one
-	broken  error
-	gate    *gate
+	backend   Backend // nil for a type without one
+	broken    error
+	writeLock *writeLock
 }
 
 // Format gives the operations that make a fresh table: the mounts that are always there, and extra ones. A nil rnd
@@ -158,7 +158,7 @@ func (t *Table) swap(mounts []Entry) {
 	// Closed first, shown then: two backends of one mount must never write at the same time, for each has locks of its own.
 	for _, e := range old.mounts {
 		if !kept[e] {
-			e.gate.close()
+			e.writeLock.close()
 		}
 	}
 	t.now.Store(s)
@@ -181,11 +181,11 @@ func (t *Table) Settle() {
 
 // build makes a mount's backend. What keeps it from working is told to those who come to it.
 func (t *Table) build(m Entry) *mounted {
-	e := &mounted{Entry: m, gate: &gate{}}
+	e := &mounted{Entry: m, writeLock: &writeLock{}}
 	factory := t.factories[m.Type]
 	switch {
 	case factory != nil:
-		e.backend, e.broken = factory(&view{base: t.base, prefix: t.data + m.UUID + "/", gate: e.gate}, m)
+		e.backend, e.broken = factory(&view{base: t.base, prefix: t.data + m.UUID + "/", writeLock: e.writeLock}, m)
 	case !t.isBuiltin(m.Type):
 		e.broken = errUnknownType(m.Type)
 	}
@@ -302,7 +302,7 @@ func (t *Table) prepare(m Entry) (Entry, error) {
 	if m, err = t.complete(m, t.rnd); err != nil {
 		return m, err
 	}
-	_, err = t.factories[m.Type](&view{base: t.base, prefix: t.data + m.UUID + "/", gate: &gate{}}, m)
+	_, err = t.factories[m.Type](&view{base: t.base, prefix: t.data + m.UUID + "/", writeLock: &writeLock{}}, m)
 	return m, err
 }
 

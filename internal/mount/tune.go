@@ -64,7 +64,7 @@ func (t *Table) tuned(ctx context.Context, e *mounted, to Entry) (more []storage
 		}
 	}
 	if factory := t.factories[to.Type]; factory != nil {
-		if _, err := factory(&view{base: t.base, prefix: t.data + to.UUID + "/", gate: &gate{}}, to); err != nil {
+		if _, err := factory(&view{base: t.base, prefix: t.data + to.UUID + "/", writeLock: &writeLock{}}, to); err != nil {
 			return nil, err
 		}
 	}

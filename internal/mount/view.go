@@ -10,9 +10,9 @@ import (
 
 // view is the part of the storage that a mount sees.
 type view struct {
-	base   Storage
-	prefix string
-	gate   *gate
+	base      Storage
+	prefix    string
+	writeLock *writeLock
 }
 
 // ErrChanged is returned for a write by way of a mount that was changed, moved or removed meanwhile. Nothing was written: whoever routes
@@ -21,12 +21,12 @@ var ErrChanged = fault.New(fault.NotFound, "the mount was changed or removed whi
 
 // gate stops the writes of a backend that is no longer in the table: the clean-up must be the last to write below a mount that is gone, and
 // what decides by what it has read must not write behind the back of the backend that follows it.
-type gate struct {
+type writeLock struct {
 	mu     sync.RWMutex // held for reading during a commit
 	closed bool
 }
 
-func (g *gate) close() {
+func (g *writeLock) close() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.closed = true
@@ -41,9 +41,9 @@ func (v *view) List(ctx context.Context, prefix, after string, limit int) ([]str
 }
 
 func (v *view) Commit(ctx context.Context, b storage.Batch) error {
-	v.gate.mu.RLock()
-	defer v.gate.mu.RUnlock()
-	if v.gate.closed {
+	v.writeLock.mu.RLock()
+	defer v.writeLock.mu.RUnlock()
+	if v.writeLock.closed {
 		return ErrChanged
 	}
 	below := storage.Batch{Epoch: b.Epoch, Ops: make([]storage.Op, len(b.Ops)), If: make([]storage.Condition, len(b.If))}

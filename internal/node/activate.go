@@ -15,8 +15,8 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// errCustody is returned when the plain copy of the custody is not the one behind the barrier.
-var errCustody = errors.New("node: the record of who holds the unseal shares was changed outside this program")
+// errShareSet is returned when the plain copy of the custody is not the one behind the barrier.
+var errShareSet = errors.New("node: the record of who holds the unseal shares was changed outside this program")
 
 // activate builds what requests need on an open barrier and publishes it. The caller holds transition. Where it
 // fails the barrier is closed again and the node stays sealed.
@@ -32,14 +32,14 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 		n.log.Error("the data came from a snapshot, and the barrier key could not be rotated", "error", err)
 	}
 	n.answerStarts()
-	n.active.Store(a)
-	f := n.facts.Load()
+	n.role.Store(a)
+	f := n.state.Load()
 	n.log.Info("unsealed and active", "cluster", f.clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
 	return nil
 }
 
 // assemble opens everything that lies behind the barrier. A standby's has no workers, and writes nothing.
-func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*Active, error) {
+func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*RoleState, error) {
 	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
 	raw, err := b.Get(ctx, pathCluster)
 	if err != nil {
@@ -49,7 +49,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err != nil {
 		return nil, err
 	}
-	custody, err := n.trustedCustody(ctx, b)
+	shareSet, err := n.trustedShareSet(ctx, b)
 	if err != nil {
 		return nil, err
 	}
@@ -74,8 +74,8 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 			return nil, err
 		}
 	}
-	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
-	a := &Active{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
+	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
+	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
 	if !standby {
 		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
 	}
@@ -95,22 +95,22 @@ func start(all ...func(context.Context)) (stop func()) {
 	}
 }
 
-// trustedCustody reads who holds the shares from behind the barrier, where nobody can forge it, and holds the plain
+// trustedShareSet reads who holds the shares from behind the barrier, where nobody can forge it, and holds the plain
 // copy in the sealed record against it: whoever could change that copy could have the next root key sealed to himself.
-func (n *Node) trustedCustody(ctx context.Context, b *barrier.Barrier) (*recovery.Custody, error) {
+func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
 	target := recovery.Recovery
-	plain := n.facts.Load().record.People
+	plain := n.state.Load().record.ShareSet
 	if len(plain) > 0 {
 		target = recovery.Barrier
 	}
-	raw, err := b.Get(ctx, pathCustody+target.String())
+	raw, err := b.Get(ctx, pathShareSet+target.String())
 	switch {
 	case errors.Is(err, storage.ErrNotFound) && len(plain) == 0:
 		return nil, nil // initialised without recovery shares
 	case err != nil:
 		return nil, fmt.Errorf("reading who holds the shares: %w", err)
 	case len(plain) > 0 && !bytes.Equal(raw, plain):
-		return nil, fmt.Errorf("%w; restore storage entry %s from a backup", errCustody, keySealed)
+		return nil, fmt.Errorf("%w; restore storage entry %s from a backup", errShareSet, keySealed)
 	}
-	return recovery.UnmarshalCustody(raw)
+	return recovery.UnmarshalShareSet(raw)
 }

@@ -29,7 +29,7 @@ import (
 type answer struct {
 	made      time.Time
 	number    int
-	authority *recovery.Custody
+	authority *recovery.ShareSet
 	reply     RekeyResult
 }
 
@@ -87,11 +87,11 @@ func unmarshalAnswer(record []byte) (*answer, error) {
 		!s.ReadUint8(&flags) || flags > flagBackup|flagVerification || !s.ReadUint8LengthPrefixed(&verification) {
 		return nil, errAnswer
 	}
-	custody, err := recovery.UnmarshalCustody(authority)
+	shareSet, err := recovery.UnmarshalShareSet(authority)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %v", errAnswer, err)
 	}
-	a := &answer{made: time.Unix(0, int64(made)).UTC(), number: int(number), authority: custody, reply: RekeyResult{
+	a := &answer{made: time.Unix(0, int64(made)).UTC(), number: int(number), authority: shareSet, reply: RekeyResult{
 		Nonce: string(nonce), Shares: int(shares), Threshold: int(threshold),
 		Backup: flags&flagBackup != 0, VerificationRequired: flags&flagVerification != 0, VerificationNonce: string(verification),
 	}}
@@ -137,7 +137,7 @@ func (n *Node) keepAnswer(tx *barrier.Tx, c *recovery.Ceremony, res *RekeyResult
 	if n.cfg.Timing.Answer <= 0 || len(res.Keys) == 0 || len(c.Given) == 0 {
 		return nil
 	}
-	a := &answer{made: n.cfg.Now(), number: c.Given[len(c.Given)-1].Number, authority: n.facts.Load().custody, reply: *res}
+	a := &answer{made: n.cfg.Now(), number: c.Given[len(c.Given)-1].Number, authority: n.state.Load().shareSet, reply: *res}
 	raw, err := a.marshal()
 	if err != nil {
 		return fmt.Errorf("node: keeping the answer: %w", err)
@@ -182,7 +182,7 @@ func (n *Node) RekeyAcknowledge(ctx context.Context, t recovery.Target, nonce st
 }
 
 func (n *Node) acknowledge(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) error {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}
@@ -218,9 +218,9 @@ var slots = []recovery.Purpose{recovery.PurposeRekeyBarrier, recovery.PurposeRek
 // dropAnswers removes kept answers and, with the barrier's, the former people from the sealed record, in one commit. The caller holds
 // transition.
 func (n *Node) dropAnswers(ctx context.Context, b *barrier.Barrier, purposes ...recovery.Purpose) error {
-	tx, some, former := b.Begin(), false, false
+	tx, some, previous := b.Begin(), false, false
 	for _, p := range purposes {
-		former = former || p == recovery.PurposeRekeyBarrier
+		previous = previous || p == recovery.PurposeRekeyBarrier
 		_, err := b.Get(ctx, answerPath(p))
 		if errors.Is(err, storage.ErrNotFound) {
 			continue
@@ -231,24 +231,24 @@ func (n *Node) dropAnswers(ctx context.Context, b *barrier.Barrier, purposes ...
 		tx.Delete(answerPath(p))
 		some = true
 	}
-	record := *n.facts.Load().record
-	if former = former && record.Former != nil; former {
-		record.Former = nil
+	record := *n.state.Load().record
+	if previous = previous && record.Previous != nil; previous {
+		record.Previous = nil
 		raw, err := record.Marshal()
 		if err != nil {
 			return err
 		}
 		tx.PutRaw(keySealed, raw)
 	}
-	if !some && !former {
+	if !some && !previous {
 		return nil
 	}
 	failpoint.Point("answer.wipe")
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	if former {
-		n.change(func(f *facts) { f.record, f.former = &record, nil })
+	if previous {
+		n.change(func(f *nodeState) { f.record, f.previous = &record, nil })
 	}
 	return nil
 }

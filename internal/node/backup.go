@@ -42,7 +42,7 @@ func (n *Node) keepBackup(tx *barrier.Tx, t recovery.Target, res *RekeyResult) e
 
 // Backup returns the backup of a target's last rekey that asked for one.
 func (n *Node) Backup(ctx context.Context, t recovery.Target) (*Backup, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -62,7 +62,7 @@ func (n *Node) Backup(ctx context.Context, t recovery.Target) (*Backup, error) {
 
 // DeleteBackup removes a backup, if there is one.
 func (n *Node) DeleteBackup(ctx context.Context, t recovery.Target) error {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}

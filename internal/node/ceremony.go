@@ -49,7 +49,7 @@ func (n *Node) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose
 	if by == (Starter{}) {
 		o.Expiry = min(tokenlessExpiry, o.Expiry)
 	}
-	c, err := recovery.Start(p, n.facts.Load().custody, params, o)
+	c, err := recovery.Start(p, n.state.Load().shareSet, params, o)
 	if err != nil {
 		return nil, startFault(p, err)
 	}
@@ -91,7 +91,7 @@ func misconfigured(p recovery.Purpose, err error) error {
 func (n *Node) cancel(ctx context.Context, p recovery.Purpose, nonce string, by Starter) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}
@@ -160,17 +160,17 @@ func (n *Node) lapsed(c *recovery.Ceremony) bool {
 	if c.Expired(n.cfg.Now()) {
 		return true
 	}
-	custody := n.facts.Load().custody
+	shareSet := n.state.Load().shareSet
 	if c.Required == 0 {
-		return custody != nil
+		return shareSet != nil
 	}
-	return custody == nil || custody.ID != c.Custody
+	return shareSet == nil || shareSet.ID != c.ShareSet
 }
 
 // look judges a share without changing anything and without a lock: a flood of wrong ones cannot hold up a right one. Where
 // the ceremony is over it returns the kept answer, if it is this share's.
 func (n *Node) look(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) (*answer, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -195,18 +195,18 @@ func (n *Node) look(ctx context.Context, p recovery.Purpose, nonce string, share
 	case c.Phase == recovery.Verifying:
 		return nil, fault.New(fault.Invalid, "rekey operation already finished; verification must be performed: the new shares are to be given with the verification's nonce")
 	}
-	custody := n.facts.Load().custody
-	number, err := c.Give(custody, nonce, share, n.cfg.Now())
+	shareSet := n.state.Load().shareSet
+	number, err := c.Give(shareSet, nonce, share, n.cfg.Now())
 	if err != nil {
 		return nil, giveFault(err)
 	}
-	tell(ctx, custody, number)
+	tell(ctx, shareSet, number)
 	return nil, nil
 }
 
 // take accepts a share that look found right. It returns the ceremony with the share in it, not stored yet. The caller holds transition.
-func (n *Node) take(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) (*Active, *recovery.Ceremony, error) {
-	a, err := n.Active()
+func (n *Node) take(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) (*RoleState, *recovery.Ceremony, error) {
+	a, err := n.Role()
 	if err != nil {
 		return nil, nil, err
 	}
@@ -217,7 +217,7 @@ func (n *Node) take(ctx context.Context, p recovery.Purpose, nonce string, share
 	if c == nil {
 		return nil, nil, fault.New(fault.Invalid, "%s", words[p].none)
 	}
-	if _, err := c.Give(n.facts.Load().custody, nonce, share, n.cfg.Now()); err != nil {
+	if _, err := c.Give(n.state.Load().shareSet, nonce, share, n.cfg.Now()); err != nil {
 		return nil, nil, giveFault(err)
 	}
 	return a, c, nil

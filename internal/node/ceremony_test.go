@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-func (h *house) rekey(n *Node, t recovery.Target, params recovery.Params, shares []*secret.Bytes) []*secret.Bytes {
+func (h *harness) rekey(n *Node, t recovery.Target, params recovery.Params, shares []*secret.Bytes) []*secret.Bytes {
 	h.t.Helper()
 	st, _, err := n.RekeyStart(h.t.Context(), t, params, admin)
 	if err != nil {
@@ -36,8 +36,8 @@ func (h *house) rekey(n *Node, t recovery.Target, params recovery.Params, shares
 }
 
 func TestRekeyBarrierUnderShamir(t *testing.T) {
-	h := newHouse(t)
-	n, stop := h.start(h.peopleSeals())
+	h := newHarness(t)
+	n, stop := h.start(h.shamirSeals())
 	res, err := n.Init(t.Context(), InitRequest{SecretShares: 3, SecretThreshold: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -56,7 +56,7 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 	h.wait(11 * time.Minute) // the answer had its time: the old shares end
 	n.wipeAnswers(t.Context())
 	stop()
-	n2, _ := h.start(h.peopleSeals())
+	n2, _ := h.start(h.shamirSeals())
 	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil || !strings.Contains(err.Error(), "generation 1, which was replaced") {
 		t.Errorf("an old share: %v", err)
 	}
@@ -72,8 +72,8 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 }
 
 func TestLostAnswerUnderShamir(t *testing.T) {
-	h := newHouse(t)
-	n, stop := h.start(h.peopleSeals())
+	h := newHarness(t)
+	n, stop := h.start(h.shamirSeals())
 	res, err := n.Init(t.Context(), InitRequest{SecretShares: 3, SecretThreshold: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 	}
 	stop() // the new shares were never seen
 	h.wait(12 * time.Hour)
-	n, stop = h.start(h.peopleSeals())
+	n, stop = h.start(h.shamirSeals())
 	give(n, old[2], old[1])
 	if !isActive(n)() {
 		t.Fatal("nobody holds the new shares, and the old ones do not unseal")
@@ -115,17 +115,17 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 		t.Fatalf("fetching the new shares: %v", err)
 	}
 	stop()
-	n, stop = h.start(h.peopleSeals())
+	n, stop = h.start(h.shamirSeals())
 	give(n, again.Keys[1], again.Keys[2])
 	h.mustRead(n, "a", "1")
 	stop()
-	n, _ = h.start(h.peopleSeals())
+	n, _ = h.start(h.shamirSeals())
 	if err := n.Unseal(t.Context(), old[0], false); err == nil || !strings.Contains(err.Error(), "replaced") {
 		t.Errorf("an old share after the new ones were used: %v", err)
 	}
 }
 
-func (h *house) initAuto(shares, threshold int) (*Node, func(), []*secret.Bytes) {
+func (h *harness) initAuto(shares, threshold int) (*Node, func(), []*secret.Bytes) {
 	h.t.Helper()
 	n, stop := h.start(h.autoSeals())
 	res, err := n.Init(h.t.Context(), InitRequest{RecoveryShares: shares, RecoveryThreshold: threshold})
@@ -135,7 +135,7 @@ func (h *house) initAuto(shares, threshold int) (*Node, func(), []*secret.Bytes)
 	return n, stop, res.RecoveryKeys
 }
 
-func (h *house) raw(key string) string {
+func (h *harness) raw(key string) string {
 	h.t.Helper()
 	b, err := h.store.Get(h.t.Context(), key)
 	if err != nil {
@@ -145,7 +145,7 @@ func (h *house) raw(key string) string {
 }
 
 func TestRekeyRecoveryTouchesOnlyShares(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _, old := h.initAuto(5, 3)
 	record, keyring := h.raw(keySealed), h.raw(barrier.KeyringPath)
 	fresh := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 7, Threshold: 4}, old[1:4])
@@ -167,7 +167,7 @@ func TestRekeyRecoveryTouchesOnlyShares(t *testing.T) {
 }
 
 func TestRekeyBarrierUnderAutoSeal(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
 	record, keyring := h.raw(keySealed), h.raw(barrier.KeyringPath)
 	if got := h.rekey(n, recovery.Barrier, recovery.Params{Shares: 5, Threshold: 3}, shares[:2]); len(got) != 0 {
@@ -185,7 +185,7 @@ func TestRekeyBarrierUnderAutoSeal(t *testing.T) {
 }
 
 func TestRekeyMistakesDiscloseNothing(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _, shares := h.initAuto(3, 2)
 	give := func(nonce string, s *secret.Bytes) error {
 		_, _, err := n.RekeyGive(t.Context(), recovery.Recovery, nonce, s)
@@ -226,7 +226,7 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 }
 
 func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
 	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {
@@ -251,7 +251,7 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 }
 
 func TestLostAnswer(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
 	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {

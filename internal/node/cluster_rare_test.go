@@ -15,8 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// TestRecoveryModeTakesTheOffice: it writes only while no other node can.
-func TestRecoveryModeTakesTheOffice(t *testing.T) {
+// TestRecoveryModeTakesLeadership: it writes only while no other node can.
+func TestRecoveryModeTakesLeadership(t *testing.T) {
 	t.Parallel()
 	e, r := newEstate(t, 1, false)
 	e.settled()
@@ -59,9 +59,9 @@ func TestWatchEnds(t *testing.T) {
 	s := e.addOn(b, false)
 	_, a := e.settled()
 	for i := range 5 {
-		before := s.active.Load()
+		before := s.role.Load()
 		b.snap()
-		eventually(t, "a new standby", func() bool { now := s.active.Load(); return now != nil && now != before })
+		eventually(t, "a new standby", func() bool { now := s.role.Load(); return now != nil && now != before })
 		if err := before.Current(t.Context()); err == nil {
 			t.Error("a standby that follows nothing proves that it is current")
 		}

@@ -19,21 +19,21 @@ import (
 
 // estate is a cluster in one process: nodes on one hub.
 type estate struct {
-	*house
+	*harness
 	hub   *inmem.Hub
 	nodes []*Node
 	stops []func()
 }
 
 // newEstate starts count nodes and initialises the first. people: under a Shamir seal, which nobody has unsealed yet.
-func newEstate(t *testing.T, count int, people bool) (*estate, *InitResult) {
+func newEstate(t *testing.T, count int, custodians bool) (*estate, *InitResult) {
 	t.Helper()
-	e := &estate{house: newHouse(t), hub: inmem.NewHub()}
+	e := &estate{harness: newHarness(t), hub: inmem.NewHub()}
 	for range count {
-		e.add(people)
+		e.add(custodians)
 	}
 	req := InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
-	if people {
+	if custodians {
 		req = InitRequest{SecretShares: 3, SecretThreshold: 2}
 	}
 	r, err := e.nodes[0].Init(t.Context(), req)
@@ -43,13 +43,13 @@ func newEstate(t *testing.T, count int, people bool) (*estate, *InitResult) {
 	return e, r
 }
 
-func (e *estate) add(people bool) *Node { return e.addOn(e.hub.Open(), people) }
+func (e *estate) add(custodians bool) *Node { return e.addOn(e.hub.Open(), custodians) }
 
-func (e *estate) addOn(store storage.Store, people bool) *Node {
+func (e *estate) addOn(store storage.Store, custodians bool) *Node {
 	e.t.Helper()
 	set := e.autoSeals()
-	if people {
-		set = e.peopleSeals()
+	if custodians {
+		set = e.shamirSeals()
 	}
 	name := fmt.Sprintf("n%d", len(e.nodes))
 	n, err := New(Config{
@@ -80,13 +80,13 @@ func (e *estate) addOn(store storage.Store, people bool) *Node {
 }
 
 // leader waits for the one node that writes.
-func (e *estate) leader() (*Node, *Active) {
+func (e *estate) leader() (*Node, *RoleState) {
 	e.t.Helper()
 	var n *Node
-	var a *Active
+	var a *RoleState
 	eventually(e.t, "a leader", func() bool {
 		for _, n = range e.nodes {
-			if a = n.active.Load(); a != nil && a.office != nil && a.Held() == nil {
+			if a = n.role.Load(); a != nil && a.leadership != nil && a.Held() == nil {
 				return true
 			}
 		}
@@ -96,7 +96,7 @@ func (e *estate) leader() (*Node, *Active) {
 }
 
 // settled waits until one node leads and the others follow it.
-func (e *estate) settled() (*Node, *Active) {
+func (e *estate) settled() (*Node, *RoleState) {
 	e.t.Helper()
 	n, a := e.leader()
 	for _, other := range e.nodes {
@@ -104,7 +104,7 @@ func (e *estate) settled() (*Node, *Active) {
 			continue
 		}
 		eventually(e.t, "standbys", func() bool {
-			s := other.active.Load()
+			s := other.role.Load()
 			l := other.leader.Load()
 			return s != nil && s.Standby() && s.Current(e.t.Context()) == nil && l != nil && l.ID == n.cfg.Cluster.ID
 		})
@@ -123,14 +123,14 @@ func (e *estate) standbys(leader *Node) []*Node {
 	return out
 }
 
-func (e *estate) put(a *Active, key, value string) error {
+func (e *estate) put(a *RoleState, key, value string) error {
 	return a.barrier.Commit(e.t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, []byte(value))}})
 }
 
 // reads reports that a standby, by itself, sees what was acknowledged before.
 func (e *estate) reads(n *Node, key, want string) {
 	e.t.Helper()
-	a := n.active.Load()
+	a := n.role.Load()
 	if a == nil {
 		e.t.Fatalf("%s has no role", n.cfg.Cluster.ID)
 	}
@@ -152,14 +152,14 @@ func TestElectionAndTakeOver(t *testing.T) {
 	}
 	for _, s := range e.standbys(n) {
 		e.reads(s, "x/1", "one")
-		if err := e.put(s.active.Load(), "x/2", "two"); !errors.Is(err, ErrStandby) {
+		if err := e.put(s.role.Load(), "x/2", "two"); !errors.Is(err, ErrStandby) {
 			t.Errorf("a standby wrote: %v", err)
 		}
 		if h := s.Health(); h.Sealed || !h.Standby {
 			t.Errorf("health of a standby: %+v", h)
 		}
 	}
-	before := a.office.Epoch()
+	before := a.leadership.Epoch()
 	e.hub.Depose()
 	if err := e.put(a, "x/3", "late"); err == nil {
 		t.Error("a deposed leader wrote")
@@ -168,8 +168,8 @@ func TestElectionAndTakeOver(t *testing.T) {
 		t.Error("a deposed leader is sure of its office")
 	}
 	_, b := e.settled()
-	if b.office.Epoch() <= before {
-		t.Errorf("epoch %d after %d", b.office.Epoch(), before)
+	if b.leadership.Epoch() <= before {
+		t.Errorf("epoch %d after %d", b.leadership.Epoch(), before)
 	}
 	if _, err := b.barrier.Get(t.Context(), "x/3"); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("what the deposed leader wrote is there: %v", err)
@@ -231,9 +231,9 @@ func TestFollow(t *testing.T) {
 	n, a := e.settled()
 	s := e.standbys(n)[0]
 	ctx := t.Context()
-	current := func() *Active {
+	current := func() *RoleState {
 		t.Helper()
-		sa := s.active.Load()
+		sa := s.role.Load()
 		if err := sa.Current(ctx); err != nil {
 			t.Fatal(err)
 		}
@@ -294,7 +294,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	eventually(t, "the new root key", func() bool {
-		sa := s.active.Load()
+		sa := s.role.Load()
 		return sa != nil && sa.Current(ctx) == nil && sa.barrier.RootGeneration() == 2
 	})
 	if err := e.put(a, "x/9", "nine"); err != nil {
@@ -303,8 +303,8 @@ func TestFollow(t *testing.T) {
 	e.reads(s, "x/9", "nine")
 }
 
-// TestPeople: under a Shamir seal every node needs shares once; then it follows even a rekey, without any.
-func TestPeople(t *testing.T) {
+// TestShamir: under a Shamir seal every node needs shares once; then it follows even a rekey, without any.
+func TestShamir(t *testing.T) {
 	t.Parallel()
 	e, r := newEstate(t, 3, true)
 	for _, n := range e.nodes {
@@ -325,7 +325,7 @@ func TestPeople(t *testing.T) {
 		}
 		for _, s := range e.standbys(n) {
 			eventually(t, "the new root key on a standby", func() bool {
-				sa := s.active.Load()
+				sa := s.role.Load()
 				return sa != nil && sa.Current(t.Context()) == nil && sa.barrier.RootGeneration() == generation
 			})
 		}
@@ -385,7 +385,7 @@ func TestRotationsUnderDeposition(t *testing.T) {
 		for key, want := range values {
 			e.reads(s, key, want)
 		}
-		if got := s.active.Load().barrier.KeyStatus().Term; got != term {
+		if got := s.role.Load().barrier.KeyStatus().Term; got != term {
 			t.Errorf("%s knows term %d, not %d", s.cfg.Cluster.ID, got, term)
 		}
 	}
@@ -394,7 +394,7 @@ func TestRotationsUnderDeposition(t *testing.T) {
 
 func TestAClusterNeedsASharedStore(t *testing.T) {
 	t.Parallel()
-	h := newHouse(t)
+	h := newHarness(t)
 	_, err := New(Config{Store: struct{ storage.Store }{h.store}, Seals: h.autoSeals(), Cluster: &Member{}})
 	if err == nil || !strings.Contains(err.Error(), "share") {
 		t.Error(err)

@@ -22,7 +22,7 @@ func (c *counted) Commit(ctx context.Context, b storage.Batch) error {
 
 // TestCommitsPerStep: a step of a ceremony is one commit, and now and then a second that books encryptions.
 func TestCommitsPerStep(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	store := &counted{Store: h.store}
 	h.store = store
 	n, _, old := h.initAuto(5, 3)

@@ -18,8 +18,8 @@ import (
 
 // complete carries out an authorised rekey in one commit. With verification asked, that commit only makes the new shares and
 // keeps them from being lost; who holds what changes when they are proven. The caller holds transition.
-func (n *Node) complete(ctx context.Context, a *Active, c *recovery.Ceremony) (*RekeyResult, error) {
-	next, shares, err := n.nextCustody(c)
+func (n *Node) complete(ctx context.Context, a *RoleState, c *recovery.Ceremony) (*RekeyResult, error) {
+	next, shares, err := n.nextShareSet(c)
 	if err != nil {
 		return nil, err
 	}
@@ -65,10 +65,10 @@ func (n *Node) awaitVerification(ctx context.Context, tx *barrier.Tx, c *recover
 }
 
 // install makes next the custody, or renews the root key, and ends the ceremony, in one commit.
-func (n *Node) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony, next *recovery.Custody) error {
+func (n *Node) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony, next *recovery.ShareSet) error {
 	tx.Delete(ceremonyPath(c.Purpose))
 	if next != nil {
-		tx.Put(pathCustody+next.Target.String(), next.Marshal())
+		tx.Put(pathShareSet+next.Target.String(), next.Marshal())
 	}
 	if err := n.transcribe(ctx, b, tx, c, ending{outcome: transcript.Completed, next: next}); err != nil {
 		return err
@@ -87,13 +87,13 @@ func (n *Node) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, 
 	return nil
 }
 
-// nextCustody makes the new shares; there are none where the barrier is rekeyed by recovery shares.
-func (n *Node) nextCustody(c *recovery.Ceremony) (*recovery.Custody, []*secret.Bytes, error) {
+// nextShareSet makes the new shares; there are none where the barrier is rekeyed by recovery shares.
+func (n *Node) nextShareSet(c *recovery.Ceremony) (*recovery.ShareSet, []*secret.Bytes, error) {
 	if c.Params.Shares == 0 {
 		return nil, nil, nil
 	}
 	t := targetOf(c.Purpose)
-	next, shares, err := recovery.NewCustody(t, n.facts.Load().custody, c.Params.Shares, c.Params.Threshold, n.cfg.Rand, n.cfg.Now())
+	next, shares, err := recovery.NewShareSet(t, n.state.Load().shareSet, c.Params.Shares, c.Params.Threshold, n.cfg.Rand, n.cfg.Now())
 	if err != nil {
 		return nil, nil, fmt.Errorf("node: making the new shares: %w", err)
 	}
@@ -144,38 +144,38 @@ func (n *Node) recipientsOf(texts []string) (compact, prints []string, err error
 }
 
 // installRecovery changes who authorises, and nothing else: no key of the barrier, no blob of a seal.
-func (n *Node) installRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.Custody) error {
-	sh := shape{next.Shares, next.Threshold}
-	tx.PutRaw(keyShape, sh.marshal())
+func (n *Node) installRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error {
+	sh := shareCounts{next.Shares, next.Threshold}
+	tx.PutRaw(keyShareCounts, sh.marshal())
 	failpoint.Point("rekey.recovery.commit")
-	if err := n.commitCustody(ctx, tx, next); err != nil {
+	if err := n.commitShareSet(ctx, tx, next); err != nil {
 		return storeFault(err, "the rekey could not be written; the old shares stay valid")
 	}
-	n.change(func(f *facts) { f.custody, f.shape = next, sh })
+	n.change(func(f *nodeState) { f.shareSet, f.shareCounts = next, sh })
 	return nil
 }
 
-// peopleOf is a custody as the seals need it, nil for nil.
-func peopleOf(c *recovery.Custody) *seals.People {
+// unsealShareSet is a custody as the seals need it, nil for nil.
+func unsealShareSet(c *recovery.ShareSet) *seals.Custodians {
 	if c == nil {
 		return nil
 	}
-	return &seals.People{Custody: c.Marshal(), PublicKey: c.PublicKey}
+	return &seals.Custodians{ShareSet: c.Marshal(), PublicKey: c.PublicKey}
 }
 
 // renewRoot makes a new root key, has every seal wrap it, and re-encrypts the keyring under it, in one commit with whatever else is
 // in tx. next are the people that come with it, nil where they stay the same: their public key is all that is needed to wrap for them.
 // The people that next replaces stay able to unseal until the new shares are known to have arrived; proven says that they are.
-func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.Custody, proven bool) error {
-	f := n.facts.Load()
-	people, former := f.custody, f.former
+func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error {
+	f := n.state.Load()
+	custodians, previous := f.shareSet, f.previous
 	switch {
 	case next != nil && !proven && n.cfg.Timing.Answer > 0:
-		people, former = next, f.custody
+		custodians, previous = next, f.shareSet
 	case next != nil:
-		people, former = next, nil
-	case len(f.record.People) == 0:
-		people, former = nil, nil // the custody is of recovery shares, which no key is wrapped to
+		custodians, previous = next, nil
+	case len(f.record.ShareSet) == 0:
+		custodians, previous = nil, nil // the custody is of recovery shares, which no key is wrapped to
 	}
 	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
 	if err != nil {
@@ -183,7 +183,7 @@ func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	}
 	defer root.Destroy()
 	generation := b.RootGeneration() + 1
-	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, peopleOf(people), peopleOf(former))
+	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root, unsealShareSet(custodians), unsealShareSet(previous))
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot keep a new root key")
 	}
@@ -197,10 +197,10 @@ func (n *Node) renewRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	if err := tx.Commit(ctx); err != nil {
 		return storeFault(err, "the new root key could not be written; the old one stays")
 	}
-	n.change(func(f *facts) {
-		f.record, f.former = record, former
+	n.change(func(f *nodeState) {
+		f.record, f.previous = record, previous
 		if next != nil {
-			f.custody = next
+			f.shareSet = next
 		}
 	})
 	return nil

@@ -81,7 +81,7 @@ func (r reader) share(t *testing.T, message *secret.Bytes) *secret.Bytes {
 }
 
 // rekeyTo starts a rekey and gives shares until new ones come out.
-func (h *house) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string, res *RekeyResult) {
+func (h *harness) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string, res *RekeyResult) {
 	h.t.Helper()
 	st, _, err := n.RekeyStart(h.t.Context(), t, p, admin)
 	if err != nil {
@@ -99,7 +99,7 @@ func (h *house) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []
 }
 
 func TestInitToRecipients(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _ := h.start(h.autoSeals())
 	alice, bob, boss := newPGPReader(t, "alice"), newAgeReader(t), newPGPReader(t, "boss")
 	req := InitRequest{
@@ -129,7 +129,7 @@ func TestInitToRecipients(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestInitToRecipients(t *testing.T) {
 }
 
 func TestRekeyToRecipientsWithBackup(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
 	alice, bob := newPGPReader(t, "alice"), newAgeReader(t)
 	p := recovery.Params{Shares: 2, Threshold: 2, Recipients: []string{alice.public, bob.public}, Backup: true}
@@ -180,11 +180,11 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 func TestVerification(t *testing.T) {
 	for _, target := range []recovery.Target{recovery.Recovery, recovery.Barrier} {
 		t.Run(target.String(), func(t *testing.T) {
-			h := newHouse(t)
+			h := newHarness(t)
 			set := h.autoSeals
 			req := InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
 			if target == recovery.Barrier {
-				set, req = h.peopleSeals, InitRequest{SecretShares: 3, SecretThreshold: 2}
+				set, req = h.shamirSeals, InitRequest{SecretShares: 3, SecretThreshold: 2}
 			}
 			n, stop := h.start(set())
 			res, err := n.Init(t.Context(), req)
@@ -249,7 +249,7 @@ func TestVerification(t *testing.T) {
 }
 
 func TestAcknowledge(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _, old := h.initAuto(3, 2)
 	nonce, res := h.rekeyTo(n, recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, old[:2])
 	for name, try := range map[string]struct {
@@ -269,7 +269,7 @@ func TestAcknowledge(t *testing.T) {
 }
 
 func TestHolders(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
 	res := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2, Holders: []string{"alice", "bob", "carol"}}, old[:2])
 	p, err := n.Prove(t.Context(), res[1])
@@ -301,7 +301,7 @@ func TestHolders(t *testing.T) {
 }
 
 func TestGenerateRoot(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
 	st, err := n.GenerateRootStart(t.Context(), "", "", admin)
 	if err != nil || len(st.OTP) != 26 || st.OTPLength != 26 || st.Required != 2 {
@@ -332,7 +332,7 @@ func TestGenerateRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := n.Active()
+	a, _ := n.Role()
 	if who, err := a.Tokens().Identify(t.Context(), token); err != nil || !who.Root {
 		t.Errorf("the token: %+v, %v", who, err)
 	}
@@ -350,7 +350,7 @@ func TestGenerateRoot(t *testing.T) {
 }
 
 func TestRewrapSeals(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, _ := h.initAuto(1, 1)
 	h.write(n, "a", "1")
 	before, keyring := h.raw(keySealed), h.raw("core/keyring")
@@ -369,11 +369,11 @@ func TestRewrapSeals(t *testing.T) {
 }
 
 func TestRecoveryMode(t *testing.T) {
-	for _, people := range []bool{false, true} {
-		h := newHouse(t)
+	for _, custodians := range []bool{false, true} {
+		h := newHarness(t)
 		set, req := h.autoSeals, InitRequest{RecoveryShares: 3, RecoveryThreshold: 2}
-		if people {
-			set, req = h.peopleSeals, InitRequest{SecretShares: 3, SecretThreshold: 2}
+		if custodians {
+			set, req = h.shamirSeals, InitRequest{SecretShares: 3, SecretThreshold: 2}
 		}
 		n, stop := h.start(set())
 		res, err := n.Init(t.Context(), req)
@@ -437,7 +437,7 @@ func TestRecoveryMode(t *testing.T) {
 
 // TestNoRecoveryKeys: a store without recovery shares gets its first ones without anybody's consent but a token's.
 func TestNoRecoveryKeys(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _ := h.start(h.autoSeals())
 	if _, err := n.Init(t.Context(), InitRequest{}); err != nil {
 		t.Fatal(err)

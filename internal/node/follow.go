@@ -27,10 +27,10 @@ func (n *Node) follow(ctx context.Context, closing *sync.WaitGroup, ready func()
 			return
 		}
 		ready()
-		n.ailing(err)
+		n.setDegraded(err)
 		n.log.Warn("this standby reads everything again", "cause", err)
-		if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsPeople() {
-			n.change(func(f *facts) { f.trouble = errLeftBehind })
+		if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsShares() {
+			n.change(func(f *nodeState) { f.trouble = errLeftBehind })
 		}
 		if time.Since(begun) > n.cfg.Timing.RetryMin { // it has served: not all standbys at once, and no longer than that
 			wait = n.cfg.Timing.RetryMin
@@ -77,7 +77,7 @@ func (n *Node) followOnce(ctx context.Context, closing *sync.WaitGroup, ready fu
 
 // beStandby reads what a standby has in memory and shows it to requests.
 func (n *Node) beStandby(ctx context.Context, closing *sync.WaitGroup) (*follower, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.TakeOffice)
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.BecomeLeader)
 	defer cancel()
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -91,7 +91,7 @@ func (n *Node) beStandby(ctx context.Context, closing *sync.WaitGroup) (*followe
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	b, err := n.enter(ctx, &seat{Store: n.cfg.Store})
+	b, err := n.enter(ctx, &fencedStore{Store: n.cfg.Store})
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +99,7 @@ func (n *Node) beStandby(ctx context.Context, closing *sync.WaitGroup) (*followe
 	if err != nil {
 		return nil, errors.Join(err, b.Seal(ended))
 	}
-	a.gate = newGate()
+	a.inflight = newInflight()
 	a.follower = &follower{n: n, a: a, mark: mark}
 	if err := n.learnLeader(ctx, a); err != nil {
 		return nil, errors.Join(err, a.close(ended))
@@ -108,7 +108,7 @@ func (n *Node) beStandby(ctx context.Context, closing *sync.WaitGroup) (*followe
 		return nil, errors.Join(ctx.Err(), a.close(ended))
 	}
 	n.publish(a, closing)
-	n.log.Info("standby", "cluster", n.facts.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
+	n.log.Info("standby", "cluster", n.state.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
 	return a.follower, nil
 }
 
@@ -117,16 +117,16 @@ func (n *Node) sequencer() storage.Sequencer { return n.cfg.Store.(storage.Seque
 // follower is what a standby knows of how current its memory is.
 type follower struct {
 	n *Node
-	a *Active
+	a *RoleState
 
 	mu    sync.Mutex
 	mark  uint64 // all changes up to this revision are followed
 	over  bool   // nothing is followed any more
 	moved signal
 
-	asking bool
-	sick   bool // the last question got no answer: nobody waits for the next one
-	next   *question
+	asking   bool
+	degraded bool // the last question got no answer: nobody waits for the next one
+	next     *question
 }
 
 // question is one look at the storage's revision, for all who came before it was asked.
@@ -160,8 +160,8 @@ func (f *follower) reached(revision uint64) {
 func (f *follower) current(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.n.cfg.Timing.Prove)
 	defer cancel()
-	q, sick := f.join()
-	if sick {
+	q, degraded := f.join()
+	if degraded {
 		return errBehind
 	}
 	select {
@@ -192,7 +192,7 @@ func (f *follower) current(ctx context.Context) error {
 }
 
 // join returns a question that will be asked after this call, and sees to it that it is. sick: the one before was not answered.
-func (f *follower) join() (q *question, sick bool) {
+func (f *follower) join() (q *question, degraded bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.next == nil {
@@ -202,7 +202,7 @@ func (f *follower) join() (q *question, sick bool) {
 		f.asking = true
 		go f.ask()
 	}
-	return f.next, f.sick
+	return f.next, f.degraded
 }
 
 // ask asks one question after the other until nobody waits for one.
@@ -221,7 +221,7 @@ func (f *follower) ask() {
 		q.revision, q.err = f.n.sequencer().Revision(ctx)
 		cancel()
 		f.mu.Lock()
-		f.sick = q.err != nil
+		f.degraded = q.err != nil
 		f.mu.Unlock()
 		close(q.done)
 	}
@@ -229,7 +229,7 @@ func (f *follower) ask() {
 
 // drop forgets what is kept in memory of a key that has changed. An error means that all of it must be read again.
 func (f *follower) drop(ctx context.Context, key string) error {
-	ctx, cancel := context.WithTimeout(ctx, f.n.cfg.Timing.TakeOffice)
+	ctx, cancel := context.WithTimeout(ctx, f.n.cfg.Timing.BecomeLeader)
 	defer cancel()
 	a := f.a
 	switch {
@@ -237,8 +237,8 @@ func (f *follower) drop(ctx context.Context, key string) error {
 		return errRestoring
 	case key == barrier.KeyringPath:
 		return a.barrier.Reload(ctx)
-	case key == keySealed, key == keyShape, strings.HasPrefix(key, pathCustody):
-		return f.n.followFacts(ctx, a)
+	case key == keySealed, key == keyShareCounts, strings.HasPrefix(key, pathShareSet):
+		return f.n.followState(ctx, a)
 	case key == pathLeader:
 		return f.n.learnLeader(ctx, a)
 	case strings.HasPrefix(key, "core/"):
@@ -265,21 +265,21 @@ func (f *follower) dropCore(ctx context.Context, key string) error {
 	return nil
 }
 
-// followFacts takes over what another node changed of the seals and of who holds shares.
-func (n *Node) followFacts(ctx context.Context, a *Active) error {
+// followState takes over what another node changed of the seals and of who holds shares.
+func (n *Node) followState(ctx context.Context, a *RoleState) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	before := n.facts.Load().record
+	before := n.state.Load().record
 	if err := n.load(ctx); err != nil {
 		return err
 	}
-	if after := n.facts.Load().record; after != nil && before != nil && after.Generation != before.Generation {
+	if after := n.state.Load().record; after != nil && before != nil && after.Generation != before.Generation {
 		return fmt.Errorf("the root key was replaced: %w", barrier.ErrWrongRoot)
 	}
-	custody, err := n.trustedCustody(ctx, a.barrier)
+	shareSet, err := n.trustedShareSet(ctx, a.barrier)
 	if err != nil {
 		return err
 	}
-	n.change(func(f *facts) { f.custody = custody })
+	n.change(func(f *nodeState) { f.shareSet = shareSet })
 	return nil
 }

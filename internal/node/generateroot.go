@@ -37,7 +37,7 @@ const tokenlessExpiry = time.Hour
 
 // GenerateRootStatus tells where the attempt stands.
 func (n *Node) GenerateRootStatus(ctx context.Context) (GenerateRootStatus, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
@@ -49,16 +49,16 @@ func (n *Node) GenerateRootStatus(ctx context.Context) (GenerateRootStatus, erro
 }
 
 func (n *Node) describeRoot(c *recovery.Ceremony) GenerateRootStatus {
-	custody := n.facts.Load().custody
+	shareSet := n.state.Load().shareSet
 	st := GenerateRootStatus{OTPLength: auth.TokenLen}
-	if custody != nil {
-		st.Required = custody.Threshold
+	if shareSet != nil {
+		st.Required = shareSet.Threshold
 	}
 	if c == nil {
 		return st
 	}
 	st.Nonce, st.Started, st.Progress, st.Required = c.Nonce, true, c.Progress(), c.Required
-	st.HoldersGiven, st.WithoutToken = c.GivenBy(custody), c.StartedAccessor == ""
+	st.HoldersGiven, st.WithoutToken = c.GivenBy(shareSet), c.StartedAccessor == ""
 	st.PGPFingerprint = strings.Join(c.Params.Fingerprints, "")
 	return st
 }
@@ -72,11 +72,11 @@ func (n *Node) GenerateRootStart(ctx context.Context, otp, pgpKey string, by Sta
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
-	if n.facts.Load().custody == nil {
+	if n.state.Load().shareSet == nil {
 		return GenerateRootStatus{}, errNoShares
 	}
 	c, err := n.begin(ctx, a.barrier, recovery.PurposeGenerateRoot, params, by)
@@ -144,7 +144,7 @@ func rootAnswer(res *RekeyResult, required int) GenerateRootStatus {
 }
 
 // mintRoot makes the token and ends the attempt, in one commit.
-func (n *Node) mintRoot(ctx context.Context, a *Active, c *recovery.Ceremony) (*RekeyResult, error) {
+func (n *Node) mintRoot(ctx context.Context, a *RoleState, c *recovery.Ceremony) (*RekeyResult, error) {
 	token, ops, err := a.tokens.MintRoot(n.cfg.Rand, n.cfg.Now())
 	if err != nil {
 		return nil, err

@@ -44,24 +44,24 @@ var errNoShares = fault.New(fault.Invalid, "nobody holds shares of this server: 
 func provenPath(t recovery.Target) string { return pathProven + t.String() }
 
 // proven reads the custody with its times of proof.
-func (n *Node) proven(ctx context.Context, b *barrier.Barrier) (*recovery.Custody, error) {
-	custody := n.facts.Load().custody
-	if custody == nil {
+func (n *Node) proven(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
+	shareSet := n.state.Load().shareSet
+	if shareSet == nil {
 		return nil, errNoShares
 	}
-	raw, err := b.Get(ctx, provenPath(custody.Target))
+	raw, err := b.Get(ctx, provenPath(shareSet.Target))
 	if errors.Is(err, storage.ErrNotFound) {
-		return recovery.UnmarshalCustody(custody.Marshal()) // a copy, to be changed
+		return recovery.UnmarshalShareSet(shareSet.Marshal()) // a copy, to be changed
 	}
 	if err != nil {
 		return nil, storeFault(err, "the holders could not be read")
 	}
-	c, err := recovery.UnmarshalCustody(raw)
+	c, err := recovery.UnmarshalShareSet(raw)
 	if err != nil {
-		return nil, fmt.Errorf("node: entry %s: %w", provenPath(custody.Target), err)
+		return nil, fmt.Errorf("node: entry %s: %w", provenPath(shareSet.Target), err)
 	}
-	if c.ID != custody.ID {
-		return recovery.UnmarshalCustody(custody.Marshal()) // what is stored is of a generation before
+	if c.ID != shareSet.ID {
+		return recovery.UnmarshalShareSet(shareSet.Marshal()) // what is stored is of a generation before
 	}
 	return c, nil
 }
@@ -79,7 +79,7 @@ func (n *Node) noteProven(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 
 // Holders lists the shares.
 func (n *Node) Holders(ctx context.Context) (*HolderList, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -96,19 +96,19 @@ func (n *Node) Holders(ctx context.Context) (*HolderList, error) {
 
 // Prove tells a holder whether a share is good, and notes that it was shown. It authorises nothing.
 func (n *Node) Prove(ctx context.Context, share *secret.Bytes) (*Proof, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
-	custody := n.facts.Load().custody
-	if custody == nil {
+	shareSet := n.state.Load().shareSet
+	if shareSet == nil {
 		return nil, errNoShares
 	}
-	number, err := custody.Identify(share)
+	number, err := shareSet.Identify(share)
 	if err != nil {
 		return nil, giveFault(err)
 	}
-	tell(ctx, custody, number)
+	tell(ctx, shareSet, number)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	tx := a.barrier.Begin()
@@ -118,6 +118,6 @@ func (n *Node) Prove(ctx context.Context, share *secret.Bytes) (*Proof, error) {
 	if err := tx.Commit(ctx); err != nil {
 		return nil, storeFault(err, "the share is good, but that could not be recorded")
 	}
-	n.log.Info("share proven", "target", custody.Target.String(), "share", number)
-	return &Proof{Target: custody.Target.String(), Generation: custody.Generation, Number: number, Name: custody.HolderName(number)}, nil
+	n.log.Info("share proven", "target", shareSet.Target.String(), "share", number)
+	return &Proof{Target: shareSet.Target.String(), Generation: shareSet.Generation, Number: number, Name: shareSet.HolderName(number)}, nil
 }

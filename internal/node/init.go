@@ -38,7 +38,7 @@ type InitResult struct {
 
 // Initialized reports whether the store was ever initialised.
 func (n *Node) Initialized(ctx context.Context) (bool, error) {
-	if f := n.facts.Load(); f.record != nil {
+	if f := n.state.Load(); f.record != nil {
 		return true, nil
 	}
 	record, err := readRecord(ctx, n.cfg.Store)
@@ -48,8 +48,8 @@ func (n *Node) Initialized(ctx context.Context) (bool, error) {
 // Init makes the keys, proves that every seal gives the root key back, and writes everything in one commit. Under
 // a seal that unseals by itself the node is active when Init returns; under Shamir it waits for its shares, as in Vault.
 func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
-	people := n.seals.Load().NeedsPeople()
-	if err := req.check(n.seals.Load().Type(), people); err != nil {
+	custodians := n.seals.Load().NeedsShares()
+	if err := req.check(n.seals.Load().Type(), custodians); err != nil {
 		return nil, err
 	}
 	n.transition.Lock()
@@ -57,7 +57,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	if n.facts.Load().record != nil {
+	if n.state.Load().record != nil {
 		return nil, fault.New(fault.Invalid, "Vault is already initialized")
 	}
 	// Before anything is made: one bad key must not leave half a store.
@@ -66,7 +66,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 			return nil, fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
 		}
 	}
-	g, err := n.generate(ctx, req, people)
+	g, err := n.generate(ctx, req, custodians)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if err := n.loadVacant(ctx); err != nil {
 		return nil, err
 	}
-	if !people {
+	if !custodians {
 		if err := n.activate(ctx, g.barrier); err != nil {
 			n.log.Error("initialised, but not active yet; it is tried again", "error", err)
 		}
@@ -91,20 +91,20 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 
 // genesis is everything that initialisation makes before it writes anything.
 type genesis struct {
-	root    *secret.Bytes
-	record  *seals.Record
-	custody *recovery.Custody // nil: nobody holds recovery shares
-	shares  []*secret.Bytes   // or the messages that they are enclosed in
-	people  bool              // the shares unseal, rather than authorise
-	barrier *barrier.Barrier
-	tx      *barrier.Tx
-	token   string   // as it is handed over
-	tokenTo []string // its recipient, or nobody
+	root       *secret.Bytes
+	record     *seals.Record
+	shareSet   *recovery.ShareSet // nil: nobody holds recovery shares
+	shares     []*secret.Bytes    // or the messages that they are enclosed in
+	custodians bool               // the shares unseal, rather than authorise
+	barrier    *barrier.Barrier
+	tx         *barrier.Tx
+	token      string   // as it is handed over
+	tokenTo    []string // its recipient, or nobody
 }
 
 func (g *genesis) result() *InitResult {
 	r := &InitResult{RootToken: g.token}
-	if g.people {
+	if g.custodians {
 		r.Keys = g.shares
 	} else {
 		r.RecoveryKeys = g.shares
@@ -112,29 +112,29 @@ func (g *genesis) result() *InitResult {
 	return r
 }
 
-func (n *Node) generate(ctx context.Context, req InitRequest, people bool) (*genesis, error) {
-	g := &genesis{people: people, tokenTo: req.tokenRecipient()}
+func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (*genesis, error) {
+	g := &genesis{custodians: custodians, tokenTo: req.tokenRecipient()}
 	target, shares, threshold := recovery.Recovery, req.RecoveryShares, req.RecoveryThreshold
-	if people {
+	if custodians {
 		target, shares, threshold = recovery.Barrier, req.SecretShares, req.SecretThreshold
 	}
 	var err error
 	if shares > 0 {
-		if g.custody, g.shares, err = recovery.NewCustody(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now()); err != nil {
+		if g.shareSet, g.shares, err = recovery.NewShareSet(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now()); err != nil {
 			return nil, fmt.Errorf("node: making the shares: %w", err)
 		}
 	}
-	if g.custody != nil {
-		if err = g.custody.NameHolders(req.Holders); err != nil {
+	if g.shareSet != nil {
+		if err = g.shareSet.NameHolders(req.Holders); err != nil {
 			return nil, err
 		}
 		if g.shares, _, err = enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares, n.cfg.Now()); err != nil {
 			return nil, err
 		}
 	}
-	var quorum *seals.People
-	if people {
-		quorum = peopleOf(g.custody)
+	var quorum *seals.Custodians
+	if custodians {
+		quorum = unsealShareSet(g.shareSet)
 	}
 	if g.root, err = secret.Random(n.cfg.Rand, seals.RootKeyLen); err != nil {
 		return nil, err
@@ -187,10 +187,10 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	for _, op := range slices.Concat(tokens.Ops, mounts, authMethods) {
 		tx.Put(op.Key, op.Value)
 	}
-	if g.custody != nil {
-		tx.Put(pathCustody+g.custody.Target.String(), g.custody.Marshal())
-		if !g.people {
-			tx.PutRaw(keyShape, shape{g.custody.Shares, g.custody.Threshold}.marshal())
+	if g.shareSet != nil {
+		tx.Put(pathShareSet+g.shareSet.Target.String(), g.shareSet.Marshal())
+		if !g.custodians {
+			tx.PutRaw(keyShareCounts, shareCounts{g.shareSet.Shares, g.shareSet.Threshold}.marshal())
 		}
 	}
 	failpoint.Point("init.commit")
@@ -230,24 +230,24 @@ func (n *Node) firstToken() (*auth.Formatted, error) {
 }
 
 // check refuses what contract and mathematics do, in the words that clients know.
-func (r InitRequest) check(sealType string, people bool) error {
+func (r InitRequest) check(sealType string, custodians bool) error {
 	secretFields := []string{"secret_shares", "secret_threshold", "pgp_keys"}
 	recoveryFields := []string{"recovery_shares", "recovery_threshold", "recovery_pgp_keys"}
 	foreign := secretFields
-	if people {
+	if custodians {
 		foreign = recoveryFields
 	}
 	if given := r.given(foreign); len(given) > 0 {
 		return fault.New(fault.Invalid, "parameters %s not applicable to seal type %s", strings.Join(given, ","), sealType)
 	}
 	what, shares, threshold, recipients := "recovery", r.RecoveryShares, r.RecoveryThreshold, r.RecoveryPGPKeys
-	if people {
+	if custodians {
 		what, shares, threshold, recipients = "seal", r.SecretShares, r.SecretThreshold, r.PGPKeys
 	}
-	if none := shares == 0 && threshold == 0 && len(recipients)+len(r.Holders) == 0; none && !people {
+	if none := shares == 0 && threshold == 0 && len(recipients)+len(r.Holders) == 0; none && !custodians {
 		return nil // no recovery keys at all
 	}
-	err := recovery.CheckShape(shares, threshold)
+	err := recovery.CheckCounts(shares, threshold)
 	if err == nil && len(recipients) > 0 && len(recipients) != shares {
 		err = errors.New("count mismatch between number of provided PGP keys and number of shares")
 	}

@@ -48,8 +48,8 @@ func (n *Node) join(ctx context.Context, b *barrier.Barrier) error {
 		return errors.Join(storeFault(err, "the node could not join its cluster"), b.Seal(ended))
 	}
 	n.core.Store(core)
-	n.openOffice()
-	n.log.Info("unsealed", "cluster", n.facts.Load().clusterName, "generation", b.RootGeneration())
+	n.startRoles()
+	n.log.Info("unsealed", "cluster", n.state.Load().clusterName, "generation", b.RootGeneration())
 	// What it was opened with is not used any more. Its counts are not written: another node may be counting.
 	_ = b.Seal(ended)
 	return nil
@@ -65,15 +65,15 @@ func (n *Node) admitted(ctx context.Context, b *barrier.Barrier) (*barrier.Barri
 	if err != nil {
 		return nil, err
 	}
-	custody, err := n.trustedCustody(ctx, b)
+	shareSet, err := n.trustedShareSet(ctx, b)
 	if err != nil {
 		return nil, err
 	}
-	core, err := b.Clone(&seat{Store: n.cfg.Store})
+	core, err := b.Clone(&fencedStore{Store: n.cfg.Store})
 	if err != nil {
 		return nil, err
 	}
-	n.change(func(f *facts) { f.clusterName, f.custody, f.trouble = c.Name, custody, nil })
+	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
 	return core, nil
 }
 
@@ -92,8 +92,8 @@ func (n *Node) forgetKeys() error {
 }
 
 // writer is what the node that writes works with; nil on a standby, and while sealed.
-func (n *Node) writer() *Active {
-	if a := n.active.Load(); a != nil && a.follower == nil {
+func (n *Node) writer() *RoleState {
+	if a := n.role.Load(); a != nil && a.follower == nil {
 		return a
 	}
 	return nil
@@ -118,7 +118,7 @@ func (n *Node) idleWait() time.Duration {
 // endHandOver removes root keys that were handed over for long enough.
 func (n *Node) endHandOver(ctx context.Context) {
 	a := n.writer()
-	if a == nil || a.office == nil {
+	if a == nil || a.leadership == nil {
 		return
 	}
 	if err := a.barrier.EndHandOver(ctx, n.cfg.Now().Add(-n.cfg.Timing.HandOver).UnixNano()); err != nil && ctx.Err() == nil {
@@ -127,21 +127,21 @@ func (n *Node) endHandOver(ctx context.Context) {
 }
 
 // Standby reports whether this is a standby's: it answers reads that it can prove current, and writes nothing.
-func (a *Active) Standby() bool { return a.follower != nil }
+func (a *RoleState) Standby() bool { return a.follower != nil }
 
 // Enter takes note that a request uses it, until Leave; false: the role is over, and the request is for the node's next one.
-func (a *Active) Enter() bool { return a.gate == nil || a.gate.enter() }
+func (a *RoleState) Enter() bool { return a.inflight == nil || a.inflight.enter() }
 
 // Leave is called once for every Enter that was true.
-func (a *Active) Leave() {
-	if a.gate != nil {
-		a.gate.leave()
+func (a *RoleState) Leave() {
+	if a.inflight != nil {
+		a.inflight.leave()
 	}
 }
 
 // Current waits until a standby knows all that was committed before the call. An error says that it cannot prove that, and that the request
 // is for the leader.
-func (a *Active) Current(ctx context.Context) error {
+func (a *RoleState) Current(ctx context.Context) error {
 	if a.follower == nil {
 		return nil
 	}
@@ -153,25 +153,25 @@ var ErrNotHeld = fault.New(fault.Unavailable, "this node is no longer sure that 
 
 // Held is nil while it is certain that nothing was written by another leader up to now. It is asked after what is answered was read. A
 // standby's reads are proven before: see Current.
-func (a *Active) Held() error {
-	if a.office != nil && !a.office.Held() {
+func (a *RoleState) Held() error {
+	if a.leadership != nil && !a.leadership.Held() {
 		return ErrNotHeld
 	}
 	return nil
 }
 
 // SettingsVersion changes whenever settings of the API were changed by another node.
-func (a *Active) SettingsVersion() uint64 { return a.settings.Load() }
+func (a *RoleState) SettingsVersion() uint64 { return a.settings.Load() }
 
 // ForwardWithin is how long a request waits for a leader.
 func (n *Node) ForwardWithin() time.Duration { return n.cfg.Timing.Forward }
 
 // ailing keeps why this node has no role, or cannot have a better one.
-func (n *Node) ailing(err error) { n.ail.Store(&err) }
+func (n *Node) setDegraded(err error) { n.degradedBy.Store(&err) }
 
-// Ailing is why this node cannot do its part in the cluster; nil where it can.
-func (n *Node) Ailing() error {
-	if err := n.ail.Load(); err != nil {
+// Degraded is why this node cannot do its part in the cluster; nil where it can.
+func (n *Node) Degraded() error {
+	if err := n.degradedBy.Load(); err != nil {
 		return *err
 	}
 	return nil

@@ -16,7 +16,7 @@ import (
 )
 
 func TestInitUnderAutoSeal(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop := h.start(h.autoSeals())
 	st, err := n.SealStatus(t.Context())
 	if err != nil || st.Initialized || !st.Sealed || !st.RecoverySeal || st.Type != "static" {
@@ -47,18 +47,18 @@ func TestInitUnderAutoSeal(t *testing.T) {
 }
 
 func TestInitRefuses(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	auto, _ := h.start(h.autoSeals())
-	people, _ := h.start(h.peopleSeals())
+	custodians, _ := h.start(h.shamirSeals())
 	for _, c := range []struct {
 		n    *Node
 		req  InitRequest
 		want string
 	}{
 		{auto, InitRequest{SecretShares: 5, SecretThreshold: 3}, "parameters secret_shares,secret_threshold not applicable to seal type static"},
-		{people, InitRequest{RecoveryShares: 5, SecretShares: 1, SecretThreshold: 1}, "parameters recovery_shares not applicable to seal type shamir"},
-		{people, InitRequest{}, "invalid seal configuration: shares must be at least one"},
-		{people, InitRequest{SecretShares: 2, SecretThreshold: 1}, "invalid seal configuration: threshold must be greater than one for multiple shares"},
+		{custodians, InitRequest{RecoveryShares: 5, SecretShares: 1, SecretThreshold: 1}, "parameters recovery_shares not applicable to seal type shamir"},
+		{custodians, InitRequest{}, "invalid seal configuration: shares must be at least one"},
+		{custodians, InitRequest{SecretShares: 2, SecretThreshold: 1}, "invalid seal configuration: threshold must be greater than one for multiple shares"},
 		{auto, InitRequest{RecoveryShares: 2, RecoveryThreshold: 3}, "invalid recovery configuration: threshold cannot be larger than shares"},
 		{auto, InitRequest{RecoveryShares: 256, RecoveryThreshold: 3}, "invalid recovery configuration: shares must be less than 256"},
 	} {
@@ -73,7 +73,7 @@ func TestInitRefuses(t *testing.T) {
 }
 
 func TestInitWithABrokenSealWritesNothing(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _ := h.start(h.autoSeals())
 	h.wrap.set(seals.Fail(seals.Denied, errors.New("PIN"), "mend the PIN"))
 	_, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
@@ -91,8 +91,8 @@ func TestInitWithABrokenSealWritesNothing(t *testing.T) {
 }
 
 func TestShamirLife(t *testing.T) {
-	h := newHouse(t)
-	n, stop := h.start(h.peopleSeals())
+	h := newHarness(t)
+	n, stop := h.start(h.shamirSeals())
 	res, err := n.Init(t.Context(), InitRequest{SecretShares: 3, SecretThreshold: 2})
 	if err != nil {
 		t.Fatal(err)
@@ -130,7 +130,7 @@ func TestShamirLife(t *testing.T) {
 		t.Fatalf("seal: %v", err)
 	}
 	stop()
-	n2, _ := h.start(h.peopleSeals())
+	n2, _ := h.start(h.shamirSeals())
 	if err := unseal(n2, res.Keys[1], res.Keys[2]); err != nil {
 		t.Fatalf("the same shares after the root key was rotated: %v", err)
 	}
@@ -138,7 +138,7 @@ func TestShamirLife(t *testing.T) {
 }
 
 func TestSealAwayAndBack(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
 	h.write(n, "a", "1")
 	h.wrap.set(seals.Fail(seals.Unreachable, errors.New("cable"), "plug it in"))
@@ -174,7 +174,7 @@ func TestSealAwayAndBack(t *testing.T) {
 }
 
 func TestOperatorSeal(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _, shares := h.initAuto(3, 2)
 	if err := n.Seal(t.Context()); err != nil {
 		t.Fatal(err)
@@ -197,9 +197,9 @@ func TestOperatorSeal(t *testing.T) {
 	}
 }
 
-func TestForgedCustody(t *testing.T) {
-	h := newHouse(t)
-	n, stop := h.start(h.peopleSeals())
+func TestForgedShareSet(t *testing.T) {
+	h := newHarness(t)
+	n, stop := h.start(h.shamirSeals())
 	res, err := n.Init(t.Context(), InitRequest{SecretShares: 1, SecretThreshold: 1})
 	if err != nil {
 		t.Fatal(err)
@@ -209,21 +209,21 @@ func TestForgedCustody(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mine, _ := recovery.UnmarshalCustody(record.People)
+	mine, _ := recovery.UnmarshalShareSet(record.ShareSet)
 	mine.Holders[0].Name = "mallory"
-	record.People = mine.Marshal()
+	record.ShareSet = mine.Marshal()
 	forged, _ := record.Marshal()
 	if err := h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(keySealed, forged)}}); err != nil {
 		t.Fatal(err)
 	}
-	n2, _ := h.start(h.peopleSeals())
+	n2, _ := h.start(h.shamirSeals())
 	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil || isActive(n2)() {
 		t.Errorf("unsealed on a forged record: %v", err)
 	}
 }
 
 func TestRotateWhileWriting(t *testing.T) {
-	h := newHouse(t)
+	h := newHarness(t)
 	n, _, _ := h.initAuto(1, 1)
 	var wg sync.WaitGroup
 	for w := range 4 {

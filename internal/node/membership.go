@@ -77,12 +77,12 @@ func unmarshalLeader(b []byte) (leaderRecord, error) {
 }
 
 // inaugurate writes that this node leads. It is the first commit of a term: once it is there no other node's can be.
-func (n *Node) inaugurate(ctx context.Context, a *Active) (*Leader, error) {
+func (n *Node) recordLeader(ctx context.Context, a *RoleState) (*Leader, error) {
 	authority, err := cluster.NewAuthority(n.cfg.Now)
 	if err != nil {
 		return nil, err
 	}
-	l := &Leader{Member: *n.cfg.Cluster, Epoch: a.office.Epoch(), Since: n.cfg.Now().UTC(), Self: true}
+	l := &Leader{Member: *n.cfg.Cluster, Epoch: a.leadership.Epoch(), Since: n.cfg.Now().UTC(), Self: true}
 	l.identity = authority.Identity(l.ID)
 	r := leaderRecord{Version: leaderVersion, Member: l.Member, Epoch: l.Epoch, Since: l.Since}
 	if r.Cert, r.Key, err = authority.Marshal(); err != nil {
@@ -101,7 +101,7 @@ func (n *Node) inaugurate(ctx context.Context, a *Active) (*Leader, error) {
 }
 
 // learnLeader reads who leads, on a standby.
-func (n *Node) learnLeader(ctx context.Context, a *Active) error {
+func (n *Node) learnLeader(ctx context.Context, a *RoleState) error {
 	raw, err := a.barrier.Get(ctx, pathLeader)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil
@@ -169,8 +169,8 @@ func (n *Node) Changed() <-chan struct{} { return n.changed.wait() }
 // Clustered reports whether this is a node of a cluster.
 func (n *Node) Clustered() bool { return n.cfg.Cluster != nil }
 
-// LeaderInOffice is the leader whose office the storage confirms; nil where there is none, or it is not ready yet.
-func (n *Node) LeaderInOffice(ctx context.Context) (*Leader, error) {
+// CurrentLeader is the leader whose office the storage confirms; nil where there is none, or it is not ready yet.
+func (n *Node) CurrentLeader(ctx context.Context) (*Leader, error) {
 	l := n.leader.Load()
 	if l == nil {
 		return nil, nil
@@ -178,7 +178,7 @@ func (n *Node) LeaderInOffice(ctx context.Context) (*Leader, error) {
 	if l.Self {
 		return l, nil
 	}
-	_, epoch, err := n.inOffice(ctx)
+	_, epoch, err := n.storedLeader(ctx)
 	switch {
 	case errors.Is(err, storage.ErrNotFound), err == nil && epoch != l.Epoch:
 		return nil, nil
@@ -188,10 +188,10 @@ func (n *Node) LeaderInOffice(ctx context.Context) (*Leader, error) {
 	return l, nil
 }
 
-// officeAnswer is kept for so long: anybody may ask who leads.
-const officeAnswer = 250 * time.Millisecond
+// leaderAnswer is kept for so long: anybody may ask who leads.
+const leaderAnswer = 250 * time.Millisecond
 
-type officeCache struct {
+type storedLeaderCache struct {
 	mu    sync.Mutex
 	until time.Time
 	id    []byte
@@ -199,8 +199,8 @@ type officeCache struct {
 	err   error
 }
 
-func (n *Node) inOffice(ctx context.Context) ([]byte, uint64, error) {
-	c := &n.inOfficeNow
+func (n *Node) storedLeader(ctx context.Context) ([]byte, uint64, error) {
+	c := &n.leaderCache
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Now().Before(c.until) {
@@ -209,7 +209,7 @@ func (n *Node) inOffice(ctx context.Context) ([]byte, uint64, error) {
 	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.Prove)
 	defer cancel()
 	c.id, c.epoch, c.err = n.cfg.Store.(storage.Elector).Leader(ctx) //nolint:forcetypeassert // New has looked
-	c.until = time.Now().Add(officeAnswer)
+	c.until = time.Now().Add(leaderAnswer)
 	return c.id, c.epoch, c.err
 }
 

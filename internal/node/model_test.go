@@ -21,7 +21,7 @@ import (
 
 // model is what the holders of shares believe; the machine compares the node with it after every step.
 type model struct {
-	h      *house
+	h      *harness
 	target recovery.Target
 	n      *Node
 	stop   func()
@@ -76,7 +76,7 @@ func TestModel(t *testing.T) {
 }
 
 func play(t *testing.T, rt *rapid.T, target recovery.Target) {
-	m := &model{h: newHouse(t), target: target, log: &syncBuffer{}}
+	m := &model{h: newHarness(t), target: target, log: &syncBuffer{}}
 	m.h.store = inmem.New()
 	defer func() { m.stop(); _ = m.h.store.Close() }()
 	m.boot(rt)
@@ -96,7 +96,7 @@ func play(t *testing.T, rt *rapid.T, target recovery.Target) {
 		"give":         m.give,
 		"give again":   m.giveAgain,
 		"give wrong":   m.giveWrong,
-		"give former":  m.giveFormer,
+		"give former":  m.givePrevious,
 		"wrong nonce":  m.wrongNonce,
 		"prove new":    m.proveNew,
 		"restart new":  m.restartVerification,
@@ -133,7 +133,7 @@ func (m *model) transcriptIsWhole(rt *rapid.T) {
 func (m *model) boot(rt *rapid.T) {
 	set := m.h.autoSeals()
 	if m.target == recovery.Barrier {
-		set = m.h.peopleSeals()
+		set = m.h.shamirSeals()
 	}
 	m.n, m.stop = m.h.startWith(set, slog.New(slog.NewTextHandler(m.log, &slog.HandlerOptions{Level: slog.LevelDebug})))
 }
@@ -242,8 +242,8 @@ func (m *model) giveWrong(rt *rapid.T) {
 	m.refused(rt, err, "a wrong share, to prove")
 }
 
-// giveFormer: shares of other generations than the current one do nothing, but for the last share of a completed rekey.
-func (m *model) giveFormer(rt *rapid.T) {
+// givePrevious: shares of other generations than the current one do nothing, but for the last share of a completed rekey.
+func (m *model) givePrevious(rt *rapid.T) {
 	k := rapid.IntRange(0, len(m.generations)-1).Draw(rt, "generation")
 	if k == m.current || !m.running || m.verifying {
 		return

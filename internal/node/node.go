@@ -36,14 +36,14 @@ import (
 
 // Keys of the records that stand outside the barrier, because they are needed before it is open.
 const (
-	keySealed = "core/seal"           // the sealed root key: seals.Record
-	keyShape  = "core/recovery-shape" // how many recovery shares there are: display only, see shape
+	keySealed      = "core/seal"           // the sealed root key: seals.Record
+	keyShareCounts = "core/recovery-shape" // how many recovery shares there are: display only, see shape
 )
 
 // Paths of this package's entries behind the barrier.
 const (
 	pathCluster  = "core/cluster"
-	pathCustody  = "core/custody/"  // + target
+	pathShareSet = "core/custody/"  // + target
 	pathCeremony = "core/ceremony/" // + purpose
 	pathAnswer   = "core/answer/"   // + purpose
 	pathBackup   = "core/backup/"   // + target
@@ -87,14 +87,14 @@ type Timing struct {
 	Answer       time.Duration // how long a serving node keeps the answer to the last share of a rekey: 10 min; negative = not at all
 
 	// Of a cluster.
-	Stagger    time.Duration // up to so long a node waits before it asks the seals at its start, so that not all nodes ask at once: 500 ms
-	Pause      time.Duration // how long a node that stepped down lets others stand for election first: 10 s
-	Drain      time.Duration // how long requests under way may go on in a role that is over: 5 s
-	TakeOffice time.Duration // how long reading everything again may take in a new role: 20 s
-	Prove      time.Duration // within which the storage must prove that a standby is current: 1 s
-	Echo       time.Duration // between a standby's announcements to the leader: 1 s
-	Forward    time.Duration // how long a request waits for a leader: 10 s
-	HandOver   time.Duration // how long a new root key is handed over to nodes under a seal of people: 10 min
+	Stagger      time.Duration // up to so long a node waits before it asks the seals at its start, so that not all nodes ask at once: 500 ms
+	Pause        time.Duration // how long a node that stepped down lets others stand for election first: 10 s
+	Drain        time.Duration // how long requests under way may go on in a role that is over: 5 s
+	BecomeLeader time.Duration // how long reading everything again may take in a new role: 20 s
+	Prove        time.Duration // within which the storage must prove that a standby is current: 1 s
+	Echo         time.Duration // between a standby's announcements to the leader: 1 s
+	Forward      time.Duration // how long a request waits for a leader: 10 s
+	HandOver     time.Duration // how long a new root key is handed over to nodes under a seal of people: 10 min
 }
 
 func (t *Timing) defaults() {
@@ -104,7 +104,7 @@ func (t *Timing) defaults() {
 	}{
 		{&t.Probe, 10 * time.Second}, {&t.ProbeFailing, 2 * time.Second}, {&t.Look, 10 * time.Minute}, {&t.RetryMin, 500 * time.Millisecond},
 		{&t.RetryMax, 4 * time.Second}, {&t.Care, time.Minute}, {&t.Answer, 10 * time.Minute}, {&t.Ceremony, recovery.DefaultExpiry},
-		{&t.Stagger, 500 * time.Millisecond}, {&t.Pause, 10 * time.Second}, {&t.Drain, 5 * time.Second}, {&t.TakeOffice, 20 * time.Second},
+		{&t.Stagger, 500 * time.Millisecond}, {&t.Pause, 10 * time.Second}, {&t.Drain, 5 * time.Second}, {&t.BecomeLeader, 20 * time.Second},
 		{&t.Prove, time.Second}, {&t.Echo, time.Second}, {&t.Forward, 10 * time.Second}, {&t.HandOver, 10 * time.Minute},
 	} {
 		if *d.v == 0 {
@@ -124,36 +124,36 @@ type Node struct {
 	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
 
 	seals      atomic.Pointer[seals.Set]
-	active     atomic.Pointer[Active]    // nil while sealed, and between two roles
-	facts      atomic.Pointer[facts]     // what is known without the barrier
-	unsealing  atomic.Pointer[gathering] // shares given to sys/unseal; stored under transition
-	answerEnds atomic.Int64              // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
-	wake       chan struct{}             // asks Run to look again at once
-	keys       keyCare                   // of Run alone
+	role       atomic.Pointer[RoleState]      // nil while sealed, and between two roles
+	state      atomic.Pointer[nodeState]      // what is known without the barrier
+	unsealing  atomic.Pointer[unsealProgress] // shares given to sys/unseal; stored under transition
+	answerEnds atomic.Int64                   // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
+	wake       chan struct{}                  // asks Run to look again at once
+	keys       keyCare                        // of Run alone
 
 	// Of a cluster; see office.go.
-	core        atomic.Pointer[barrier.Barrier] // the keys, nil while sealed; it never writes
-	tenure      atomic.Pointer[tenure]          // stored under transition
-	leader      atomic.Pointer[Leader]
-	changed     signal        // role, or leader
-	stepDown    chan struct{} // asks the leader to step down
-	retire      chan struct{} // closed when the node is about to stop
-	retireOnce  sync.Once
-	pauseUntil  atomic.Int64 // Unix ns; 0: this node may be elected
-	roll        roll
-	inOfficeNow officeCache
-	ail         atomic.Pointer[error]
+	core              atomic.Pointer[barrier.Barrier] // the keys, nil while sealed; it never writes
+	roleLoop          atomic.Pointer[roleLoop]        // stored under transition
+	leader            atomic.Pointer[Leader]
+	changed           signal        // role, or leader
+	stepDownRequested chan struct{} // asks the leader to step down
+	retire            chan struct{} // closed when the node is about to stop
+	retireOnce        sync.Once
+	pauseUntil        atomic.Int64 // Unix ns; 0: this node may be elected
+	roll              roll
+	leaderCache       storedLeaderCache
+	degradedBy        atomic.Pointer[error]
 }
 
 // facts are what a node knows of itself while it may be sealed; immutable once published.
-type facts struct {
-	known       bool              // storage was read at least once
-	record      *seals.Record     // nil while uninitialised
-	shape       shape             // recovery shares, for display
-	custody     *recovery.Custody // whose shares are asked for: of the Shamir seal, or (once unsealed) the recovery custody
-	former      *recovery.Custody // the people before, while their shares still unseal: see seals.Former
-	clusterName string            // known once unsealed
-	trouble     error             // why the node is not unsealed, as far as it is not the operator's wish
+type nodeState struct {
+	known       bool               // storage was read at least once
+	record      *seals.Record      // nil while uninitialised
+	shareCounts shareCounts        // recovery shares, for display
+	shareSet    *recovery.ShareSet // whose shares are asked for: of the Shamir seal, or (once unsealed) the recovery custody
+	previous    *recovery.ShareSet // the people before, while their shares still unseal: see seals.Previous
+	clusterName string             // known once unsealed
+	trouble     error              // why the node is not unsealed, as far as it is not the operator's wish
 }
 
 // firstLook bounds the wait for the storage at the start; one that is away is asked again by [Node.Run].
@@ -178,8 +178,8 @@ func New(cfg Config) (*Node, error) {
 		return nil, err
 	}
 	cfg.Timing.defaults()
-	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), stepDown: make(chan struct{}), retire: make(chan struct{})}
-	n.facts.Store(&facts{})
+	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), stepDownRequested: make(chan struct{}), retire: make(chan struct{})}
+	n.state.Store(&nodeState{})
 	n.seals.Store(cfg.Seals)
 	ctx, cancel := context.WithTimeout(context.Background(), firstLook)
 	defer cancel()
@@ -189,9 +189,9 @@ func New(cfg Config) (*Node, error) {
 	return n, nil
 }
 
-// Active is what requests need while the node is unsealed. A request that holds one while
+// RoleState is what requests need while the node is unsealed. A request that holds one while
 // the node seals gets barrier.ErrSealed from it.
-type Active struct {
+type RoleState struct {
 	barrier     *barrier.Barrier
 	tokens      *auth.Store
 	mounts      *mount.Table
@@ -199,34 +199,34 @@ type Active struct {
 	stop        func() // ends what runs for it, and waits
 
 	// Of a cluster, as the rest of this struct of one role: a leader's has an office, a standby's a follower.
-	office   storage.Leadership
-	follower *follower
-	gate     *gate // of a cluster
-	settings atomic.Uint64
+	leadership storage.Leadership
+	follower   *follower
+	inflight   *inflight // of a cluster
+	settings   atomic.Uint64
 }
 
 // Store is the encrypted storage.
-func (a *Active) Store() *barrier.Barrier { return a.barrier }
+func (a *RoleState) Store() *barrier.Barrier { return a.barrier }
 
 // Raw is the encrypted storage entry by entry, for sys/raw.
-func (a *Active) Raw() *Raw { return &Raw{a.barrier} }
+func (a *RoleState) Raw() *Raw { return &Raw{a.barrier} }
 
 // Tokens is the store of tokens, and the point that authorises requests.
-func (a *Active) Tokens() *auth.Store { return a.tokens }
+func (a *RoleState) Tokens() *auth.Store { return a.tokens }
 
 // Mounts is the table of what lies behind which path.
-func (a *Active) Mounts() *mount.Table { return a.mounts }
+func (a *RoleState) Mounts() *mount.Table { return a.mounts }
 
 // errSealed has the words that command-line clients look for.
 var errSealed = fault.New(fault.Sealed, "Vault is sealed")
 
-// Active returns what a request needs, or a fault of kind Sealed.
-func (n *Node) Active() (*Active, error) {
-	if a := n.active.Load(); a != nil {
+// Role returns what a request needs, or a fault of kind Sealed.
+func (n *Node) Role() (*RoleState, error) {
+	if a := n.role.Load(); a != nil {
 		return a, nil
 	}
 	if !n.sealed() {
-		return nil, errNoOffice
+		return nil, errBetweenRoles
 	}
 	return nil, errSealed
 }
@@ -236,7 +236,7 @@ func (n *Node) sealed() bool {
 	if n.Clustered() {
 		return n.core.Load() == nil
 	}
-	return n.active.Load() == nil
+	return n.role.Load() == nil
 }
 
 // ReplaceSeals makes a sealed node use a set that was made from a changed configuration, at once; the old set is returned, for the caller to
@@ -255,10 +255,10 @@ func (n *Node) ReplaceSeals(set *seals.Set) (old *seals.Set, err error) {
 }
 
 // change publishes new facts made from the old ones. The caller holds transition.
-func (n *Node) change(f func(*facts)) {
-	next := *n.facts.Load()
+func (n *Node) change(f func(*nodeState)) {
+	next := *n.state.Load()
 	f(&next)
-	n.facts.Store(&next)
+	n.state.Store(&next)
 }
 
 // poke makes Run look at once.
@@ -270,7 +270,7 @@ func (n *Node) poke() {
 }
 
 func (n *Node) barrierOptions() barrier.Options {
-	return barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, HandOver: n.Clustered() && n.seals.Load().NeedsPeople()}
+	return barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, HandOver: n.Clustered() && n.seals.Load().NeedsShares()}
 }
 
 // load reads what stands outside the barrier. The caller holds transition.
@@ -279,36 +279,36 @@ func (n *Node) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sh, err := readShape(ctx, n.cfg.Store)
+	sh, err := readShareCounts(ctx, n.cfg.Store)
 	if err != nil {
 		return err
 	}
-	people, former, err := readPeople(record)
+	custodians, previous, err := readUnsealShareSets(record)
 	if err != nil {
 		return err
 	}
-	n.change(func(f *facts) {
-		f.known, f.record, f.shape, f.former = true, record, sh, former
-		if people != nil {
-			f.custody = people
+	n.change(func(f *nodeState) {
+		f.known, f.record, f.shareCounts, f.previous = true, record, sh, previous
+		if custodians != nil {
+			f.shareSet = custodians
 		}
 	})
 	return nil
 }
 
-// readPeople returns the custodies that stand in a sealed record: of the people who unseal, and of those before them as long as they can.
-func readPeople(r *seals.Record) (people, former *recovery.Custody, err error) {
-	if r == nil || len(r.People) == 0 {
+// readUnsealShareSets returns the custodies that stand in a sealed record: of the people who unseal, and of those before them as long as they can.
+func readUnsealShareSets(r *seals.Record) (custodians, previous *recovery.ShareSet, err error) {
+	if r == nil || len(r.ShareSet) == 0 {
 		return nil, nil, nil
 	}
-	people, err = recovery.UnmarshalCustody(r.People)
-	if err == nil && r.Former != nil {
-		former, err = recovery.UnmarshalCustody(r.Former.People)
+	custodians, err = recovery.UnmarshalShareSet(r.ShareSet)
+	if err == nil && r.Previous != nil {
+		previous, err = recovery.UnmarshalShareSet(r.Previous.ShareSet)
 	}
 	if err != nil {
 		return nil, nil, fault.Wrap(err, fault.Internal, "the record of who holds the unseal shares cannot be read; restore %s from a backup", keySealed)
 	}
-	return people, former, nil
+	return custodians, previous, nil
 }
 
 func readRecord(ctx context.Context, s storage.Store) (*seals.Record, error) {

@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 var admin = Starter{Accessor: "accessor", DisplayName: "root"}
 
 // house is a storage and a seal that outlive the nodes of a test.
-type house struct {
+type harness struct {
 	t     *testing.T
 	store storage.Store
 	wrap  *flaky
@@ -66,7 +66,7 @@ func (f *flaky) Decrypt(ctx context.Context, b *wrapping.BlobInfo, o ...wrapping
 	return f.Wrapper.Decrypt(ctx, b, o...)
 }
 
-func newHouse(t *testing.T) *house {
+func newHarness(t *testing.T) *harness {
 	t.Helper()
 	w, err := static.New(seals.Config{Name: "box", Type: "static", Params: map[string]string{
 		"current_key": strings.Repeat("ab", 32), "current_key_id": "k1",
@@ -74,7 +74,7 @@ func newHouse(t *testing.T) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t, store: inmem.New(), wrap: &flaky{Wrapper: w}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	h := &harness{t: t, store: inmem.New(), wrap: &flaky{Wrapper: w}, now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
 	t.Cleanup(func() {
 		if err := h.store.Close(); err != nil {
 			t.Error(err)
@@ -83,23 +83,23 @@ func newHouse(t *testing.T) *house {
 	return h
 }
 
-func (h *house) clock() time.Time {
+func (h *harness) clock() time.Time {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return h.now
 }
 
-func (h *house) wait(d time.Duration) {
+func (h *harness) wait(d time.Duration) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.now = h.now.Add(d)
 }
 
-func (h *house) autoSeals() *seals.Set {
+func (h *harness) autoSeals() *seals.Set {
 	return h.set(seals.Seal{Name: "box", Type: "static", Wrapper: h.wrap})
 }
 
-func (h *house) peopleSeals() *seals.Set {
+func (h *harness) shamirSeals() *seals.Set {
 	w, err := shamir.New(seals.Config{Name: "shamir", Type: "shamir"})
 	if err != nil {
 		h.t.Fatal(err)
@@ -107,7 +107,7 @@ func (h *house) peopleSeals() *seals.Set {
 	return h.set(seals.Seal{Name: "shamir", Type: "shamir", Wrapper: w})
 }
 
-func (h *house) set(m ...seals.Seal) *seals.Set {
+func (h *harness) set(m ...seals.Seal) *seals.Set {
 	s, err := seals.NewSet(m, seals.Options{Deadline: time.Second})
 	if err != nil {
 		h.t.Fatal(err)
@@ -116,12 +116,12 @@ func (h *house) set(m ...seals.Seal) *seals.Set {
 }
 
 // start runs a node until the test ends or stop is called.
-func (h *house) start(set *seals.Set) (n *Node, stop func()) {
+func (h *harness) start(set *seals.Set) (n *Node, stop func()) {
 	h.t.Helper()
 	return h.startWith(set, slog.New(slog.NewTextHandler(h.t.Output(), nil)))
 }
 
-func (h *house) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
+func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
 	h.t.Helper()
 	n, err := New(Config{
 		Store: h.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
@@ -151,11 +151,11 @@ func eventually(t *testing.T, what string, f func() bool) {
 	t.Fatalf("never: %s", what)
 }
 
-func isActive(n *Node) func() bool { return func() bool { _, err := n.Active(); return err == nil } }
+func isActive(n *Node) func() bool { return func() bool { _, err := n.Role(); return err == nil } }
 
-func (h *house) write(n *Node, key, value string) {
+func (h *harness) write(n *Node, key, value string) {
 	h.t.Helper()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -164,9 +164,9 @@ func (h *house) write(n *Node, key, value string) {
 	}
 }
 
-func (h *house) mustRead(n *Node, key, want string) {
+func (h *harness) mustRead(n *Node, key, want string) {
 	h.t.Helper()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -181,4 +181,4 @@ func (h *house) mustRead(n *Node, key, want string) {
 // ones are fetched with the last share and the nonce, and from the first unseal with them the old ones are dead.
 // TestLostAnswer: whoever gave the last share and lost the reply gives it again and gets the same shares, until the time is over.
 // TestOperatorSeal: a node that was sealed by hand stays so until recovery shares come.
-// TestForgedCustody: whoever can write to the storage cannot put his own public key in place of the people's.
+// TestForgedShareSet: whoever can write to the storage cannot put his own public key in place of the people's.

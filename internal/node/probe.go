@@ -28,11 +28,11 @@ func (n *Node) probe(ctx context.Context) time.Duration {
 		before[st.Name] = st
 	}
 	t := n.cfg.Timing
-	wait := set.Tend(ctx, n.facts.Load().record, seals.Pace{Sound: t.Probe, Failing: t.ProbeFailing, Look: t.Look})
+	wait := set.RunHealthChecks(ctx, n.state.Load().record, seals.Pace{Sound: t.Probe, Failing: t.ProbeFailing, Look: t.Look})
 	if ctx.Err() != nil {
 		return 0
 	}
-	for _, st := range set.StatusOf(n.facts.Load().record) {
+	for _, st := range set.StatusOf(n.state.Load().record) {
 		n.tellProof(before[st.Name], st)
 		n.tellKey(before[st.Name], st)
 		if st.RewrapDue {

@@ -25,13 +25,13 @@ import (
 type RecoveryMode struct {
 	node *Node // for what it knows of seals and storage; never runs
 
-	mu      sync.Mutex
-	attempt *recovery.Ceremony
-	custody *recovery.Custody
-	shares  *recovery.Unsealing
-	open    *barrier.Barrier   // not nil once the barrier is open; nobody reads through it before there is a token
-	token   *secret.Bytes      // not nil once a quorum has made one
-	office  storage.Leadership // of a store that several nodes share: nobody else writes meanwhile
+	mu         sync.Mutex
+	attempt    *recovery.Ceremony
+	shareSet   *recovery.ShareSet
+	shares     *recovery.Unsealing
+	open       *barrier.Barrier   // not nil once the barrier is open; nobody reads through it before there is a token
+	token      *secret.Bytes      // not nil once a quorum has made one
+	leadership storage.Leadership // of a store that several nodes share: nobody else writes meanwhile
 }
 
 // tokenPrefix marks a token of recovery mode. recoveryTokenLen is its length, and that of the one-time password for it.
@@ -63,8 +63,8 @@ func (r *RecoveryMode) Status(context.Context) (GenerateRootStatus, error) {
 
 func (r *RecoveryMode) describe() GenerateRootStatus {
 	st := GenerateRootStatus{OTPLength: RecoveryTokenLen}
-	if r.custody != nil {
-		st.Required = r.custody.Threshold
+	if r.shareSet != nil {
+		st.Required = r.shareSet.Threshold
 	}
 	if c := r.attempt; c != nil {
 		st.Nonce, st.Started, st.Progress = c.Nonce, true, c.Progress()
@@ -90,13 +90,13 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (GenerateR
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
-	c, err := recovery.Start(recovery.PurposeRecoveryToken, r.custody, params, recovery.Origin{
+	c, err := recovery.Start(recovery.PurposeRecoveryToken, r.shareSet, params, recovery.Origin{
 		Now: r.node.cfg.Now(), Rand: r.node.cfg.Rand,
 	})
 	if err != nil {
 		return GenerateRootStatus{}, startFault(recovery.PurposeRecoveryToken, err)
 	}
-	r.attempt, r.shares = c, recovery.NewUnsealing(r.custody, r.node.cfg.Rand)
+	r.attempt, r.shares = c, recovery.NewUnsealing(r.shareSet, r.node.cfg.Rand)
 	st := r.describe()
 	st.OTP = made
 	return st, nil
@@ -110,12 +110,12 @@ func (r *RecoveryMode) meet(ctx context.Context) error {
 	if err := n.load(ctx); err != nil {
 		return err
 	}
-	f := n.facts.Load()
+	f := n.state.Load()
 	if f.record == nil {
 		return fault.New(fault.Invalid, "Vault is not initialized")
 	}
-	r.custody = f.custody
-	if n.seals.Load().NeedsPeople() {
+	r.shareSet = f.shareSet
+	if n.seals.Load().NeedsShares() {
 		return nil
 	}
 	if r.open == nil {
@@ -125,19 +125,19 @@ func (r *RecoveryMode) meet(ctx context.Context) error {
 		}
 		r.open = b
 	}
-	custody, err := n.trustedCustody(ctx, r.open)
+	shareSet, err := n.trustedShareSet(ctx, r.open)
 	if err != nil {
 		return storeFault(err, "the record of who holds the shares could not be read")
 	}
-	if custody == nil {
+	if shareSet == nil {
 		return errNoShares
 	}
-	r.custody = custody
+	r.shareSet = shareSet
 	return nil
 }
 
 func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*barrier.Barrier, error) {
-	record := r.node.facts.Load().record
+	record := r.node.state.Load().record
 	root, err := r.node.seals.Load().Unwrap(ctx, record, quorum)
 	if err != nil {
 		return nil, sealFault(err, "the root key could not be unsealed")
@@ -147,23 +147,23 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
 		return nil, storeFault(err, "the root key was unsealed, but the keyring could not be opened")
 	}
-	if err := r.takeOffice(ctx, b); err != nil {
+	if err := r.becomeLeader(ctx, b); err != nil {
 		return nil, errors.Join(err, b.Seal(ended))
 	}
 	return b, nil
 }
 
-// officeWithin is how long recovery mode waits for the office of a cluster: longer than that of a leader which is gone lasts.
-const officeWithin = 10 * time.Second
+// leaderMaxAge is how long recovery mode waits for the office of a cluster: longer than that of a leader which is gone lasts.
+const leaderMaxAge = 10 * time.Second
 
-// takeOffice has nobody else write to a store that several nodes share, and fences what is written here.
-func (r *RecoveryMode) takeOffice(ctx context.Context, b *barrier.Barrier) error {
+// becomeLeader has nobody else write to a store that several nodes share, and fences what is written here.
+func (r *RecoveryMode) becomeLeader(ctx context.Context, b *barrier.Barrier) error {
 	elector, ok := r.node.cfg.Store.(storage.Elector)
 	if !ok {
 		return nil
 	}
-	if r.office == nil {
-		within, cancel := context.WithTimeout(ctx, officeWithin)
+	if r.leadership == nil {
+		within, cancel := context.WithTimeout(ctx, leaderMaxAge)
 		defer cancel()
 		l, err := elector.Campaign(within, []byte("{}"))
 		if errors.Is(err, context.DeadlineExceeded) {
@@ -172,9 +172,9 @@ func (r *RecoveryMode) takeOffice(ctx context.Context, b *barrier.Barrier) error
 		if err != nil {
 			return storeFault(err, "the office of the cluster could not be had")
 		}
-		r.office = l
+		r.leadership = l
 	}
-	b.Fence(r.office.Epoch())
+	b.Fence(r.leadership.Epoch())
 	return storeFault(b.Reload(ctx), "the keyring could not be read")
 }
 
@@ -203,11 +203,11 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	case r.attempt == nil:
 		return GenerateRootStatus{}, fault.New(fault.Invalid, "no recovery token generation in progress")
 	}
-	number, err := r.attempt.Give(r.custody, nonce, share, r.node.cfg.Now())
+	number, err := r.attempt.Give(r.shareSet, nonce, share, r.node.cfg.Now())
 	if err != nil {
 		return GenerateRootStatus{}, giveFault(err)
 	}
-	tell(ctx, r.custody, number)
+	tell(ctx, r.shareSet, number)
 	key, err := r.shares.Give(share)
 	if err != nil {
 		r.forget()
@@ -231,7 +231,7 @@ func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
 	if r.open != nil || q == nil {
 		return nil
 	}
-	w, err := q.For(r.custody.PublicKey)
+	w, err := q.For(r.shareSet.PublicKey)
 	if err != nil {
 		return sealFault(err, "invalid key")
 	}
@@ -286,8 +286,8 @@ func (r *RecoveryMode) Close(ctx context.Context) error {
 	b := r.open
 	r.open = nil
 	err := b.Seal(ctx)
-	if r.office != nil {
-		err = errors.Join(err, r.office.Resign(ctx))
+	if r.leadership != nil {
+		err = errors.Join(err, r.leadership.Resign(ctx))
 	}
 	return err
 }
@@ -296,7 +296,7 @@ func (r *RecoveryMode) Close(ctx context.Context) error {
 type Raw struct{ b *barrier.Barrier }
 
 // protected are the records that carry their own sealing: there is nothing to read in them, and everything to break.
-var protected = map[string]bool{keySealed: true, keyShape: true, barrier.KeyringPath: true, pathLeader: true}
+var protected = map[string]bool{keySealed: true, keyShareCounts: true, barrier.KeyringPath: true, pathLeader: true}
 
 func checkRaw(path string) error {
 	if protected[path] {

@@ -47,15 +47,15 @@ func targetOf(p recovery.Purpose) recovery.Target {
 
 // checkTarget refuses a target that this node's seals do not have.
 func (n *Node) checkTarget(t recovery.Target) error {
-	if t == recovery.Recovery && n.seals.Load().NeedsPeople() {
+	if t == recovery.Recovery && n.seals.Load().NeedsShares() {
 		return fault.New(fault.Invalid, "recovery rekeying not supported: the shares of a shamir seal unseal the server; rekey the target barrier")
 	}
 	return nil
 }
 
 // rekeyTarget is what every call begins with.
-func (n *Node) rekeyTarget(t recovery.Target) (*Active, error) {
-	a, err := n.Active()
+func (n *Node) rekeyTarget(t recovery.Target) (*RoleState, error) {
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -76,18 +76,18 @@ func (n *Node) RekeyStatus(ctx context.Context, t recovery.Target) (RekeyStatus,
 }
 
 func (n *Node) describe(c *recovery.Ceremony) RekeyStatus {
-	custody := n.facts.Load().custody
+	shareSet := n.state.Load().shareSet
 	if c == nil {
 		st := RekeyStatus{}
-		if custody != nil {
-			st.Required = custody.Threshold
+		if shareSet != nil {
+			st.Required = shareSet.Threshold
 		}
 		return st
 	}
 	st := RekeyStatus{
 		Nonce: c.Nonce, Started: true, Threshold: c.Params.Threshold, Shares: c.Params.Shares, Progress: c.Progress(), Required: c.Required,
 		Backup: c.Params.Backup, VerificationRequired: c.Params.Verification, VerificationNonce: c.VerificationNonce,
-		PGPFingerprints: c.Params.Fingerprints, HoldersGiven: c.GivenBy(custody),
+		PGPFingerprints: c.Params.Fingerprints, HoldersGiven: c.GivenBy(shareSet),
 	}
 	if c.Phase == recovery.Verifying {
 		st.Progress, st.HoldersGiven = 0, nil
@@ -107,7 +107,7 @@ func (n *Node) RekeyStart(ctx context.Context, t recovery.Target, params recover
 	if err != nil {
 		return RekeyStatus{}, nil, err
 	}
-	if t == recovery.Barrier && n.facts.Load().custody == nil {
+	if t == recovery.Barrier && n.state.Load().shareSet == nil {
 		return RekeyStatus{}, nil, fault.New(fault.Invalid, "there are no recovery shares to authorise a rekey of the barrier: make some first, by a rekey of the target recovery")
 	}
 	c, err := n.begin(ctx, a.barrier, purposeOf(t), params, by)

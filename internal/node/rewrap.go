@@ -12,12 +12,12 @@ import (
 func (n *Node) RewrapSeals(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}
-	f, set := n.facts.Load(), n.seals.Load()
-	if set.NeedsPeople() {
+	f, set := n.state.Load(), n.seals.Load()
+	if set.NeedsShares() {
 		return fault.New(fault.Invalid, "the root key is sealed to people, and only their shares open it; rotate the root key instead: that needs nobody's shares")
 	}
 	root, err := set.Unwrap(ctx, f.record, nil)
@@ -28,11 +28,11 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if !a.barrier.VerifyRoot(root) {
 		return fault.New(fault.Internal, "nothing was changed: the seals hold another root key than the one in use")
 	}
-	people := f.custody
-	if len(f.record.People) == 0 {
-		people = nil
+	custodians := f.shareSet
+	if len(f.record.ShareSet) == 0 {
+		custodians = nil
 	}
-	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root, peopleOf(people), peopleOf(f.former))
+	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root, unsealShareSet(custodians), unsealShareSet(f.previous))
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot keep the root key")
 	}
@@ -46,7 +46,7 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if err := tx.Commit(ctx); err != nil {
 		return storeFault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
-	n.change(func(f *facts) { f.record = record })
+	n.change(func(f *nodeState) { f.record = record })
 	n.log.Info("the seals wrapped the root key again", "generation", record.Generation)
 	return nil
 }

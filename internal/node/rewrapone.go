@@ -41,7 +41,7 @@ func (n *Node) rewrapByItself(ctx context.Context, st seals.Status) {
 }
 
 // rewrapAudited tells the trail before and after. What it cannot tell does not happen.
-func (n *Node) rewrapAudited(ctx context.Context, a *Active, st seals.Status) error {
+func (n *Node) rewrapAudited(ctx context.Context, a *RoleState, st seals.Status) error {
 	if n.cfg.Trail == nil {
 		return n.rewrapOne(ctx, a, st)
 	}
@@ -64,8 +64,8 @@ func (n *Node) rewrapAudited(ctx context.Context, a *Active, st seals.Status) er
 }
 
 // rewrapOne asks the seal without holding anybody up, and commits only where nothing else was stored meanwhile.
-func (n *Node) rewrapOne(ctx context.Context, a *Active, st seals.Status) error {
-	before := n.facts.Load().record
+func (n *Node) rewrapOne(ctx context.Context, a *RoleState, st seals.Status) error {
+	before := n.state.Load().record
 	record, moved, err := n.seals.Load().Rewrap(ctx, before, st.Name)
 	if err != nil || !moved {
 		return err
@@ -76,7 +76,7 @@ func (n *Node) rewrapOne(ctx context.Context, a *Active, st seals.Status) error 
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if n.active.Load() != a || n.facts.Load().record != before {
+	if n.role.Load() != a || n.state.Load().record != before {
 		return fault.New(fault.Unavailable, "the root key was sealed anew meanwhile; nothing was changed")
 	}
 	tx := a.barrier.Begin()
@@ -85,7 +85,7 @@ func (n *Node) rewrapOne(ctx context.Context, a *Active, st seals.Status) error 
 	if err := tx.Commit(ctx); err != nil {
 		return storeFault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
-	n.change(func(f *facts) { f.record = record })
+	n.change(func(f *nodeState) { f.record = record })
 	for _, p := range record.Parts {
 		if p.Name == st.Name {
 			n.log.Info("a seal wrapped the root key by the newest version of its key; nothing stored needs the old one", "seal", p.Name, "type", p.Type,

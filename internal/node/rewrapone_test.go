@@ -67,8 +67,8 @@ func (j *journal) count(text string) int {
 }
 
 // oldAge is a node on a seal whose key ages, with an audit file.
-func oldAge(t *testing.T, trail bool) (*house, *aging, *Node, *journal, string) {
-	h := newHouse(t)
+func oldAge(t *testing.T, trail bool) (*harness, *aging, *Node, *journal, string) {
+	h := newHarness(t)
 	a := &aging{flaky: h.wrap, version: 1}
 	log, file := &journal{}, filepath.Join(t.TempDir(), "audit.log")
 	cfg := Config{
@@ -103,7 +103,7 @@ func oldAge(t *testing.T, trail bool) (*house, *aging, *Node, *journal, string) 
 	return h, a, n, log, file
 }
 
-func (h *house) version() string {
+func (h *harness) version() string {
 	h.t.Helper()
 	r, err := seals.UnmarshalRecord([]byte(h.raw(keySealed)))
 	if err != nil {
@@ -118,7 +118,7 @@ func TestRewrapByItself(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, file := oldAge(t, true)
 	h.write(n, "a", "1")
-	generation, keyring := n.facts.Load().record.Generation, h.raw("core/keyring")
+	generation, keyring := n.state.Load().record.Generation, h.raw("core/keyring")
 	for v := 2; v <= 4; v++ {
 		a.change(func() { a.version = v })
 		eventually(t, "wrapped by the newest version", func() bool { return h.version() == fmt.Sprint(v) })
@@ -127,7 +127,7 @@ func TestRewrapByItself(t *testing.T) {
 		st, err := n.SealStatus(t.Context())
 		return err == nil && st.FullyWrapped && st.Seals[0].KeyVersion == "4" && len(st.Seals[0].Needed) == 1 && st.Seals[0].Needed[0].KeyVersion == "4"
 	})
-	if n.facts.Load().record.Generation != generation || h.raw("core/keyring") != keyring {
+	if n.state.Load().record.Generation != generation || h.raw("core/keyring") != keyring {
 		t.Error("more than the blob changed")
 	}
 	if got := log.count("old_version=3"); got != 1 || log.count("new_version=4") != 1 {
@@ -167,7 +167,7 @@ func TestRewrapByItself(t *testing.T) {
 func TestRewrapThatFails(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, _ := oldAge(t, false)
-	old := n.facts.Load().record
+	old := n.state.Load().record
 	st, err := n.SealStatus(t.Context())
 	if err != nil {
 		t.Fatal(err)
@@ -176,7 +176,7 @@ func TestRewrapThatFails(t *testing.T) {
 	a.change(func() { a.version = 2 })
 	n.rewrapByItself(t.Context(), st.Seals[0])
 	n.rewrapByItself(t.Context(), st.Seals[0])
-	if n.facts.Load().record != old || h.version() != "1" {
+	if n.state.Load().record != old || h.version() != "1" {
 		t.Error("the record changed although the seal refused")
 	}
 	if log.count("grant kms:Encrypt") == 0 || log.count("the old version is still needed") != 1 {
@@ -184,7 +184,7 @@ func TestRewrapThatFails(t *testing.T) {
 	}
 	h.wrap.set(nil)
 	eventually(t, "the seal would unseal again", func() bool { return n.Health().WouldUnseal })
-	if err := n.rewrapOne(t.Context(), n.active.Load(), st.Seals[0]); err != nil || h.version() != "2" {
+	if err := n.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]); err != nil || h.version() != "2" {
 		t.Errorf("%v, version %s", err, h.version())
 	}
 }
@@ -200,9 +200,9 @@ func TestRewrapMeetsRotation(t *testing.T) {
 	a.change(func() { a.version = 2 })
 	n.transition.Lock()
 	failed := make(chan error)
-	go func() { failed <- n.rewrapOne(t.Context(), n.active.Load(), st.Seals[0]) }()
-	next := *n.facts.Load().record
-	n.change(func(f *facts) { f.record = &next })
+	go func() { failed <- n.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]) }()
+	next := *n.state.Load().record
+	n.change(func(f *nodeState) { f.record = &next })
 	n.transition.Unlock()
 	if err := <-failed; err != nil && !fault.Is(err, fault.Unavailable) {
 		t.Error(err)
@@ -210,7 +210,7 @@ func TestRewrapMeetsRotation(t *testing.T) {
 	if err := n.RotateRoot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if h.version() != "2" || n.facts.Load().record.Generation != 2 {
+	if h.version() != "2" || n.state.Load().record.Generation != 2 {
 		t.Error("the new root key is not what is stored")
 	}
 }

@@ -11,7 +11,7 @@ import (
 
 // Rotate adds a term to the keyring. What was written before stays readable; nobody's shares and no seal are involved.
 func (n *Node) Rotate(ctx context.Context) error {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}
@@ -29,7 +29,7 @@ func (n *Node) Rotate(ctx context.Context) error {
 func (n *Node) RotateRoot(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}
@@ -42,7 +42,7 @@ func (n *Node) RotateRoot(ctx context.Context) error {
 
 // KeyStatus tells the newest term, its age and how much was encrypted with it.
 func (n *Node) KeyStatus() (barrier.KeyStatus, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return barrier.KeyStatus{}, err
 	}
@@ -51,7 +51,7 @@ func (n *Node) KeyStatus() (barrier.KeyStatus, error) {
 
 // RotationConfig tells when the barrier key is rotated by itself.
 func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return barrier.RotationConfig{}, err
 	}
@@ -61,7 +61,7 @@ func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, erro
 
 // SetRotationConfig changes that.
 func (n *Node) SetRotationConfig(ctx context.Context, c barrier.RotationConfig) error {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}

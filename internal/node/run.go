@@ -88,7 +88,7 @@ func (n *Node) rotateIfDue(ctx context.Context) {
 func (n *Node) shutdown() {
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()
-	n.lockClosed()
+	n.lockWithoutRole()
 	defer n.transition.Unlock()
 	if err := n.deactivate(ctx); err != nil && !fault.Is(err, fault.Sealed) && !errors.Is(err, context.Canceled) {
 		n.log.Warn("the encryption counts could not be written; the next start assumes the higher, reserved ones", "error", err)

@@ -10,7 +10,7 @@ import (
 func (n *Node) Seal(ctx context.Context) error {
 	defer n.cfg.Metrics.Timer("core.seal").Since(time.Now())
 	n.hold()
-	n.lockClosed()
+	n.lockWithoutRole()
 	defer n.transition.Unlock()
 	n.forgetShares()
 	if n.sealed() {
@@ -35,7 +35,7 @@ func (n *Node) deactivate(ctx context.Context) error {
 	if n.Clustered() {
 		return n.forgetKeys()
 	}
-	a := n.active.Swap(nil)
+	a := n.role.Swap(nil)
 	if a == nil {
 		return nil
 	}

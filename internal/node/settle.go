@@ -9,23 +9,23 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// commitCustody commits a transaction that makes c the custody, and makes certain what came of it: storage may have written it and
+// commitShareSet commits a transaction that makes c the custody, and makes certain what came of it: storage may have written it and
 // failed only to say so, and then the new shares in memory are the only ones that work. (What changes the keyring is made certain by the barrier.)
-func (n *Node) commitCustody(ctx context.Context, tx *barrier.Tx, c *recovery.Custody) error {
+func (n *Node) commitShareSet(ctx context.Context, tx *barrier.Tx, c *recovery.ShareSet) error {
 	err := tx.Commit(ctx)
-	if err == nil || storage.NothingWritten(err) || !n.isCustody(ctx, c) {
+	if err == nil || storage.NothingWritten(err) || !n.isCurrentShareSet(ctx, c) {
 		return err
 	}
 	n.log.Warn("storage reported a failure, but the commit is there", "error", err)
 	return nil
 }
 
-// isCustody reports whether c is the custody that stands behind the barrier now.
-func (n *Node) isCustody(ctx context.Context, c *recovery.Custody) bool {
-	a := n.active.Load()
+// isCurrentShareSet reports whether c is the custody that stands behind the barrier now.
+func (n *Node) isCurrentShareSet(ctx context.Context, c *recovery.ShareSet) bool {
+	a := n.role.Load()
 	if a == nil {
 		return false
 	}
-	got, err := a.barrier.Get(context.WithoutCancel(ctx), pathCustody+c.Target.String())
+	got, err := a.barrier.Get(context.WithoutCancel(ctx), pathShareSet+c.Target.String())
 	return err == nil && bytes.Equal(got, c.Marshal())
 }

@@ -23,11 +23,11 @@ const restoreTime = 30 * time.Minute
 
 // Snapshot writes all that the storage holds to w, as of one moment and as encrypted as it lies there.
 func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return snapshot.Totals{}, err
 	}
-	f := n.facts.Load()
+	f := n.state.Load()
 	meta := snapshot.Meta{Created: n.cfg.Now().UTC(), ClusterID: f.record.Cluster, ClusterName: f.clusterName,
 		Storage: n.cfg.StorageType, Program: "Sealgate"}
 	totals, err := snapshot.Save(ctx, w, n.cfg.Store, meta, func(sums []byte) ([]byte, error) {
@@ -43,7 +43,7 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, erro
 // cluster's (unless forced), or could not be unsealed here changes nothing; then to bring it into the storage beside the data in use. One commit decides.
 // What is left to do behind it is done by whoever unseals next, if this node does not live to do it.
 func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (*snapshot.Info, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	if again, err := n.Active(); err != nil || again != a {
+	if again, err := n.Role(); err != nil || again != a {
 		return nil, fault.New(fault.Unavailable, "the node was sealed meanwhile; nothing was changed; try again")
 	}
 	epoch := a.barrier.Epoch()
@@ -76,22 +76,22 @@ func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (
 		n.log.Debug("the encryption counts of the data that is replaced could not be written", "error", err)
 	}
 	if err := snapshot.Finish(ctx, n.cfg.Store, epoch); err != nil {
-		n.leaveOffice()
+		n.requestStepDown()
 		n.poke()
 		return nil, restoreFault(err)
 	}
-	n.leaveOffice()
+	n.requestStepDown()
 	n.forgetShares()
-	n.change(func(f *facts) { f.custody, f.former, f.clusterName = nil, nil, "" })
+	n.change(func(f *nodeState) { f.shareSet, f.previous, f.clusterName = nil, nil, "" })
 	n.log.Warn("the data was replaced by a snapshot", "cluster", info.ClusterName, "taken", info.Created, "entries", info.Entries)
-	if err := n.unsealByMachine(ctx); err != nil {
+	if err := n.unsealBySeals(ctx); err != nil {
 		n.poke() // Run goes on trying, and tells why it cannot
 	}
 	return info, nil
 }
 
 // restorable reads the whole archive and judges whether this server can, and should, become what is in it.
-func (n *Node) restorable(ctx context.Context, a *Active, archive io.Reader, force bool) (*snapshot.Info, error) {
+func (n *Node) restorable(ctx context.Context, a *RoleState, archive io.Reader, force bool) (*snapshot.Info, error) {
 	var sealed, keyring []byte
 	info, err := snapshot.Read(ctx, archive, func(key string, value []byte) error {
 		switch key {
@@ -112,7 +112,7 @@ func (n *Node) restorable(ctx context.Context, a *Active, archive io.Reader, for
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "nothing was changed: the sealed root key in the snapshot cannot be read: %v", err)
 	}
-	ours := record.Cluster == n.facts.Load().record.Cluster
+	ours := record.Cluster == n.state.Load().record.Cluster
 	if ours {
 		sums, err := a.barrier.OpenEntry(pathSums, info.Sealed)
 		ours = err == nil && bytes.Equal(sums, info.Sums)
@@ -128,8 +128,8 @@ func (n *Node) restorable(ctx context.Context, a *Active, archive io.Reader, for
 // opensHere refuses a snapshot that this server could never unseal. Where people unseal nobody can tell before they come.
 func (n *Node) opensHere(ctx context.Context, record *seals.Record, keyring []byte) error {
 	set := n.seals.Load()
-	if set.NeedsPeople() {
-		if len(record.People) == 0 {
+	if set.NeedsShares() {
+		if len(record.ShareSet) == 0 {
 			return fault.New(fault.Invalid, "nothing was changed: the snapshot is of a server that unseals by itself, and this one asks people for their shares; "+
 				"configure the seals that it was made with")
 		}
@@ -182,11 +182,11 @@ func (n *Node) finishRestore(ctx context.Context) error {
 	if !ok {
 		return snapshot.Finish(ctx, n.cfg.Store, 0)
 	}
-	office, err := elector.Campaign(ctx, []byte("{}"))
+	leadership, err := elector.Campaign(ctx, []byte("{}"))
 	if err != nil {
 		return err
 	}
-	return errors.Join(snapshot.Finish(ctx, n.cfg.Store, office.Epoch()), office.Resign(ctx))
+	return errors.Join(snapshot.Finish(ctx, n.cfg.Store, leadership.Epoch()), leadership.Resign(ctx))
 }
 
 // rotateRestored adds a term to a keyring that came out of a snapshot: its keys were used after the snapshot was taken, and what

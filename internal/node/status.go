@@ -25,7 +25,7 @@ type SealStatus struct {
 // reads storage only while no sealed root key was ever seen there.
 func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	initialized, err := n.Initialized(ctx)
-	f := n.facts.Load()
+	f := n.state.Load()
 	if err != nil && !f.known {
 		return SealStatus{}, err
 	}
@@ -33,15 +33,15 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		Type:         n.seals.Load().Type(),
 		Initialized:  initialized,
 		Sealed:       n.sealed(),
-		RecoverySeal: !n.seals.Load().NeedsPeople(),
+		RecoverySeal: !n.seals.Load().NeedsShares(),
 		StorageType:  n.cfg.StorageType,
 		Seals:        n.seals.Load().StatusOf(f.record),
 	}
 	switch {
 	case st.RecoverySeal:
-		st.Threshold, st.Shares = f.shape.threshold, f.shape.shares
-	case f.custody != nil:
-		st.Threshold, st.Shares = f.custody.Threshold, f.custody.Shares
+		st.Threshold, st.Shares = f.shareCounts.threshold, f.shareCounts.shares
+	case f.shareSet != nil:
+		st.Threshold, st.Shares = f.shareSet.Threshold, f.shareSet.Shares
 	}
 	if st.Sealed {
 		if u := n.unsealing.Load(); u != nil {
@@ -53,7 +53,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		}
 	} else {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
-		if err := n.Ailing(); err != nil {
+		if err := n.Degraded(); err != nil {
 			class, cause, remedy := diagnosis(err)
 			st.Warnings = append(st.Warnings, "this node does not do its part in the cluster: "+string(class)+": "+cause+"; "+remedy)
 		}
@@ -78,7 +78,7 @@ type Health struct {
 
 // Health answers at once, whatever storage and seals do.
 func (n *Node) Health() Health {
-	f := n.facts.Load()
+	f := n.state.Load()
 	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.sealed(), WouldUnseal: n.seals.Load().WouldUnseal()}
 	h.Clustered = n.Clustered()
 	h.Standby, h.KeyDeletion = h.Sealed || n.writer() == nil, n.seals.Load().FirstDeletion()

@@ -22,12 +22,12 @@ func (n *Node) retiring() bool {
 func (n *Node) StepDown(ctx context.Context) error {
 	for {
 		changed := n.changed.wait()
-		a := n.active.Load()
-		if a == nil || a.office == nil {
+		a := n.role.Load()
+		if a == nil || a.leadership == nil {
 			return nil
 		}
 		select {
-		case n.stepDown <- struct{}{}:
+		case n.stepDownRequested <- struct{}{}:
 		case <-changed:
 		case <-ctx.Done():
 			return fault.Wrap(ctx.Err(), fault.Unavailable, "the node did not step down in time")
@@ -43,7 +43,7 @@ func (n *Node) Retire(ctx context.Context) {
 	}
 	n.retireOnce.Do(func() { close(n.retire) })
 	others := len(n.Members()) > 1
-	if a := n.active.Load(); a == nil || a.office == nil {
+	if a := n.role.Load(); a == nil || a.leadership == nil {
 		return
 	}
 	if err := n.StepDown(ctx); err != nil {
@@ -65,23 +65,23 @@ func (n *Node) Retire(ctx context.Context) {
 }
 
 // outOfService ends what answers, while the office stays: for a restore, which writes in its name. The caller holds transition.
-func (n *Node) outOfService(ctx context.Context, a *Active) error {
+func (n *Node) outOfService(ctx context.Context, a *RoleState) error {
 	if !n.Clustered() {
 		return n.deactivate(ctx)
 	}
-	n.active.CompareAndSwap(a, nil)
-	a.gate.shut()
+	n.role.CompareAndSwap(a, nil)
+	a.inflight.shut()
 	n.changed.tell()
 	return a.close(ended) // its counts are of data that is replaced
 }
 
-// leaveOffice ends the tenure of a node that is out of service, and forgets its keys; the audit trail stays as it is until the next role, for the
+// requestStepDown ends the tenure of a node that is out of service, and forgets its keys; the audit trail stays as it is until the next role, for the
 // answer to whoever asked for this. The caller holds transition: nothing of a tenure waits for it while this node leads.
-func (n *Node) leaveOffice() {
+func (n *Node) requestStepDown() {
 	if !n.Clustered() {
 		return
 	}
-	n.closeOffice()
+	n.stopRoles()
 	if core := n.core.Swap(nil); core != nil {
 		_ = core.Seal(ended) // it never encrypted, so there is nothing to write
 	}

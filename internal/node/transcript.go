@@ -30,7 +30,7 @@ type ending struct {
 	outcome transcript.Outcome
 	by      Starter
 	reason  string
-	next    *recovery.Custody // what it made
+	next    *recovery.ShareSet // what it made
 }
 
 // formatTranscript gives the entry that initialisation writes: the key that signs.
@@ -78,8 +78,8 @@ func (n *Node) transcribe(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 	if err != nil {
 		return err
 	}
-	f := n.facts.Load()
-	r := transcript.Of(c, f.custody)
+	f := n.state.Load()
+	r := transcript.Of(c, f.shareSet)
 	r.Cluster, r.Outcome, r.Reason, r.Finished = f.record.Cluster, e.outcome, e.reason, n.cfg.Now()
 	r.EndedBy, r.EndedAccessor = e.by.DisplayName, e.by.Accessor
 	if e.next != nil {
@@ -156,7 +156,7 @@ func transcriptName(s *transcript.Signed) string {
 
 // Transcript returns one record, by the name that Transcripts gives or by its number.
 func (n *Node) Transcript(ctx context.Context, name string) (json.RawMessage, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (n *Node) Transcript(ctx context.Context, name string) (json.RawMessage, er
 
 // TranscriptExport returns the whole chain with the key that it is verified by, as transcript.VerifyFile reads it.
 func (n *Node) TranscriptExport(ctx context.Context) (json.RawMessage, error) {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func (n *Node) TranscriptExport(ctx context.Context) (json.RawMessage, error) {
 
 // eachTranscript reads the chain up to the head that it has when the reading begins.
 func (n *Node) eachTranscript(ctx context.Context, visit func(*transcript.Signed)) error {
-	a, err := n.Active()
+	a, err := n.Role()
 	if err != nil {
 		return err
 	}

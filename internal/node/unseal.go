@@ -21,9 +21,9 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 	if !n.sealed() || n.held {
 		return nil
 	}
-	before := n.facts.Load().trouble
-	err := n.unsealByMachine(ctx)
-	n.change(func(f *facts) { f.trouble = err })
+	before := n.state.Load().trouble
+	err := n.unsealBySeals(ctx)
+	n.change(func(f *nodeState) { f.trouble = err })
 	if err != nil && ctx.Err() == nil && !sameText(err, before) {
 		class, cause, remedy := diagnosis(err)
 		n.log.Warn("not unsealed; it is tried again", "class", string(class), "cause", cause, "remedy", remedy)
@@ -34,11 +34,11 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 // sameText reports whether two failures say the same: then the log has it already.
 func sameText(a, b error) bool { return a != nil && b != nil && a.Error() == b.Error() }
 
-func (n *Node) unsealByMachine(ctx context.Context) error {
+func (n *Node) unsealBySeals(ctx context.Context) error {
 	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
-	if n.facts.Load().record == nil || n.seals.Load().NeedsPeople() {
+	if n.state.Load().record == nil || n.seals.Load().NeedsShares() {
 		return nil
 	}
 	return n.open(ctx, nil)
@@ -47,7 +47,7 @@ func (n *Node) unsealByMachine(ctx context.Context) error {
 // open gets the root key from the seals, opens the barrier and goes active. quorum is the unlocked seal of people who came, or nil.
 func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer n.cfg.Metrics.Timer("core.unseal").Since(time.Now())
-	record := n.facts.Load().record
+	record := n.state.Load().record
 	root, err := n.seals.Load().Unwrap(ctx, record, quorum)
 	if err != nil {
 		return err
@@ -71,7 +71,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
-	f := n.facts.Load()
+	f := n.state.Load()
 	switch {
 	case f.record == nil:
 		return fault.New(fault.Invalid, "Vault is not initialized")
@@ -79,37 +79,37 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 		return nil
 	case migrate:
 		return fault.New(fault.Invalid, "can't perform a seal migration, no migration seal found")
-	case f.custody == nil:
+	case f.shareSet == nil:
 		return n.cannotTakeShares()
 	}
 	g := n.unsealing.Load()
 	if g == nil {
-		g = newGathering(f.custody, f.former, n.cfg.Rand)
+		g = newUnsealProgress(f.shareSet, f.previous, n.cfg.Rand)
 		n.unsealing.Store(g)
 	}
-	people, key, err := g.give(share)
+	custodians, key, err := g.give(share)
 	if err != nil {
 		return unsealFault(err)
 	}
-	if number, err := people.Identify(share); err == nil {
-		tell(ctx, people, number)
+	if number, err := custodians.Identify(share); err == nil {
+		tell(ctx, custodians, number)
 	}
 	if key == nil {
 		return nil
 	}
 	defer key.Destroy()
-	return n.unsealByPeople(ctx, people, key)
+	return n.unsealByShares(ctx, custodians, key)
 }
 
 // lookAtUnseal refuses a wrong share without a lock, as far as it is known whose shares count: see look.
 func (n *Node) lookAtUnseal(share *secret.Bytes) error {
-	f := n.facts.Load()
-	if f.custody == nil || !n.sealed() {
+	f := n.state.Load()
+	if f.shareSet == nil || !n.sealed() {
 		return nil
 	}
-	_, err := f.custody.Identify(share)
-	if err != nil && f.former != nil {
-		if _, former := f.former.Identify(share); former == nil {
+	_, err := f.shareSet.Identify(share)
+	if err != nil && f.previous != nil {
+		if _, previous := f.previous.Identify(share); previous == nil {
 			return nil
 		}
 	}
@@ -123,19 +123,19 @@ func unsealFault(err error) error { return fault.Wrap(err, fault.Invalid, "inval
 
 // cannotTakeShares explains to someone with shares in hand why they do not help.
 func (n *Node) cannotTakeShares() error {
-	if err := n.facts.Load().trouble; err != nil {
+	if err := n.state.Load().trouble; err != nil {
 		return sealFault(err, "the root key is protected by a seal, and recovery shares authorise but do not decrypt; the seal fails")
 	}
 	return fault.New(fault.Invalid, "there are no shares for this node to take; it unseals by itself: restart it")
 }
 
-// unsealByPeople opens the barrier with the key that a quorum put together.
-func (n *Node) unsealByPeople(ctx context.Context, people *recovery.Custody, key *secret.Bytes) error {
+// unsealByShares opens the barrier with the key that a quorum put together.
+func (n *Node) unsealByShares(ctx context.Context, custodians *recovery.ShareSet, key *secret.Bytes) error {
 	n.forgetShares()
 	var quorum wrapping.Wrapper
 	if q := n.seals.Load().Quorum(); q != nil {
 		var err error
-		if quorum, err = q.For(people.PublicKey); err != nil {
+		if quorum, err = q.For(custodians.PublicKey); err != nil {
 			return sealFault(err, "invalid key")
 		}
 		unlocked := quorum.(seals.Quorum) //nolint:forcetypeassert // For returns the same provider
@@ -144,28 +144,28 @@ func (n *Node) unsealByPeople(ctx context.Context, people *recovery.Custody, key
 		}
 		defer unlocked.Lock()
 	}
-	former := n.facts.Load().former
+	previous := n.state.Load().previous
 	if err := n.open(ctx, quorum); err != nil {
 		return sealFault(err, "the shares are right, but the node could not be unsealed")
 	}
 	n.held = false
-	if former != nil && !n.Clustered() { // in a cluster the leader ends the former shares, after a time
-		n.settleFormer(ctx, people.ID == former.ID)
+	if previous != nil && !n.Clustered() { // in a cluster the leader ends the former shares, after a time
+		n.settlePrevious(ctx, custodians.ID == previous.ID)
 	}
 	n.poke()
 	return nil
 }
 
-// settleFormer is called after an unseal while two generations of unseal shares could do it. New shares that came have arrived: the former
+// settlePrevious is called after an unseal while two generations of unseal shares could do it. New shares that came have arrived: the former
 // ones end. Where the former ones came, the reply with the new ones may be lost: it is kept until it was fetched and used.
-func (n *Node) settleFormer(ctx context.Context, byFormer bool) {
-	if byFormer {
+func (n *Node) settlePrevious(ctx context.Context, byPrevious bool) {
+	if byPrevious {
 		n.answerEnds.Store(0)
 		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the new ones " +
 			"by giving that share again with the rekey's nonce")
 		return
 	}
-	if err := n.dropAnswers(ctx, n.active.Load().barrier, slots...); err != nil {
+	if err := n.dropAnswers(ctx, n.role.Load().barrier, slots...); err != nil {
 		n.log.Warn("the shares that the last rekey replaced still unseal; it is tried again", "error", err)
 	}
 }

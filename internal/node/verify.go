@@ -19,7 +19,7 @@ type VerifyStatus struct {
 }
 
 // verifying returns the ceremony whose new shares are to be proven.
-func (n *Node) verifying(ctx context.Context, t recovery.Target, none string) (*Active, *recovery.Ceremony, error) {
+func (n *Node) verifying(ctx context.Context, t recovery.Target, none string) (*RoleState, *recovery.Ceremony, error) {
 	a, err := n.rekeyTarget(t)
 	if err != nil {
 		return nil, nil, err

@@ -71,7 +71,7 @@ type Record struct {
 
 // Of is the record of a ceremony as far as it is known from its state; authority is the custody that authorised it, or nil. Cluster,
 // Finished, EndedBy, Outcome, Reason and GenerationAfter are the caller's to add.
-func Of(c *recovery.Ceremony, authority *recovery.Custody) Record {
+func Of(c *recovery.Ceremony, authority *recovery.ShareSet) Record {
 	r := Record{
 		Purpose: string(c.Purpose), Nonce: c.Nonce,
 		Started: c.Started, StartedBy: c.StartedBy, StartedAccessor: c.StartedAccessor,
@@ -81,7 +81,7 @@ func Of(c *recovery.Ceremony, authority *recovery.Custody) Record {
 	}
 	if authority != nil {
 		r.GenerationBefore, r.GenerationAfter = authority.Generation, authority.Generation
-		if authority.ID != c.Custody {
+		if authority.ID != c.ShareSet {
 			authority = nil // its names are others'
 		}
 	}
@@ -89,7 +89,7 @@ func Of(c *recovery.Ceremony, authority *recovery.Custody) Record {
 	return r
 }
 
-func shares(list []recovery.Given, of *recovery.Custody) []Share {
+func shares(list []recovery.Given, of *recovery.ShareSet) []Share {
 	var out []Share
 	for _, g := range list {
 		s := Share{Number: g.Number, At: g.At}

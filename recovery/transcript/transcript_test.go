@@ -314,7 +314,7 @@ func TestLargestRecordFits(t *testing.T) {
 
 func TestOfACeremony(t *testing.T) {
 	t.Parallel()
-	authority, shares, err := recovery.NewCustody(recovery.Recovery, nil, 3, 2, nil, start)
+	authority, shares, err := recovery.NewShareSet(recovery.Recovery, nil, 3, 2, nil, start)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -331,7 +331,7 @@ func TestOfACeremony(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	next, fresh, err := recovery.NewCustody(recovery.Recovery, authority, 2, 2, nil, start)
+	next, fresh, err := recovery.NewShareSet(recovery.Recovery, authority, 2, 2, nil, start)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -39,7 +39,7 @@ import (
 var prefixes = []string{"SEALGATE_ALICLOUDKMS_SEAL_", "ALICLOUDKMS_WRAPPER_", "VAULT_ALICLOUDKMS_SEAL_"}
 
 // lanes is how many calls are under way at most.
-const lanes = 8
+const maxCalls = 8
 
 // settings is a stanza that was understood.
 type settings struct {
@@ -54,7 +54,7 @@ type Wrapper struct {
 	name           string
 	settings       settings
 	access, secret *fresh.Secret
-	gate           *remote.Gate
+	limit          *remote.Limiter
 }
 
 var (
@@ -86,9 +86,9 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"alicloudkms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
 	}
 	w := &Wrapper{name: cfg.Name, settings: s, access: fresh.New(s.access, cfg.Getenv), secret: fresh.New(s.secret, cfg.Getenv),
-		gate: remote.NewGate(lanes)}
+		limit: remote.NewLimiter(maxCalls)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, Lanes: lanes, Open: w.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, MaxCalls: maxCalls, Open: w.open, Classify: w.classify,
 		Metadata: map[string]string{"kms_key_id": s.key, "region": s.region, "domain": s.domain},
 	})
 	return w, nil
@@ -159,7 +159,7 @@ func (w *Wrapper) open(ctx context.Context) (wrapping.Wrapper, error) {
 func (w *Wrapper) describe(ctx context.Context) (*kms.KeyMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
-	k, err := remote.Call(ctx, w.gate, func(context.Context) (*kms.KeyMetadata, error) {
+	k, err := remote.Call(ctx, w.limit, func(context.Context) (*kms.KeyMetadata, error) {
 		client, err := w.client()
 		if err != nil {
 			return nil, err

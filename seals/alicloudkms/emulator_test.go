@@ -63,7 +63,7 @@ type emulator struct {
 	aliases                         map[string]string
 	secret                          string
 	calls                           int
-	mute                            chan struct{}
+	unresponsive                    chan struct{}
 	away, garble, throttled, denies bool
 	answer                          string // not "": the body of every answer
 }
@@ -116,15 +116,15 @@ type refusal struct {
 
 func (s *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	mute, away := s.mute, s.away
+	unresponsive, away := s.unresponsive, s.away
 	s.calls++
 	s.mu.Unlock()
 	if away {
 		panic(http.ErrAbortHandler)
 	}
-	if mute != nil {
+	if unresponsive != nil {
 		select {
-		case <-mute:
+		case <-unresponsive:
 		case <-r.Context().Done():
 		}
 	}

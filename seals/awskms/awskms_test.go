@@ -73,9 +73,9 @@ func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) stri
 	}
 	return &sealtest.Fixture{
 		Wrapper: wrapper(name(s, key)), Other: wrapper(other), Again: func() wrapping.Wrapper { return wrapper(name(s, key)) },
-		Mute:    func() func() { p.Mute(true); return func() { p.Mute(false) } },
-		Away:    func() func() { must(t, p.Away()); return func() { must(t, p.Back()) } },
-		Disable: do("DisableKey"), Enable: do("EnableKey"),
+		Unresponsive: func() func() { p.Unresponsive(true); return func() { p.Unresponsive(false) } },
+		Away:         func() func() { must(t, p.Away()); return func() { must(t, p.Back()) } },
+		Disable:      do("DisableKey"), Enable: do("EnableKey"),
 		Schedule: do("ScheduleKeyDeletion"), Unschedule: func() { do("CancelKeyDeletion")(); do("EnableKey")() },
 		Destroy:  func() { must(t, s.Restart()) },
 		Rotate:   func() { p.Rotate(t, key) },

@@ -27,10 +27,10 @@ import (
 // giver is everything that AWS gives credentials by, over HTTP: STS, the container's agent, the instance's metadata, SSO.
 type giver struct {
 	*httptest.Server
-	mute     atomic.Bool
-	refuse   atomic.Bool
-	requests atomic.Int32
-	seen     atomic.Value // the last request of STS
+	unresponsive atomic.Bool
+	refuse       atomic.Bool
+	requests     atomic.Int32
+	seen         atomic.Value // the last request of STS
 }
 
 func newGiver(t *testing.T) *giver {
@@ -45,7 +45,7 @@ const soon = "2099-01-01T00:00:00Z"
 func (g *giver) serve(w http.ResponseWriter, r *http.Request) {
 	g.requests.Add(1)
 	_ = r.ParseForm() // reads the body: before that, a server does not see that its client has gone
-	if g.mute.Load() {
+	if g.unresponsive.Load() {
 		<-r.Context().Done()
 		return
 	}
@@ -249,13 +249,13 @@ func TestNoCredentials(t *testing.T) {
 	}
 }
 
-// TestMuteSTS: the search for credentials ends by the deadline of the call, and nothing of it is left.
-func TestMuteSTS(t *testing.T) {
+// TestUnresponsiveSTS: the search for credentials ends by the deadline of the call, and nothing of it is left.
+func TestUnresponsiveSTS(t *testing.T) {
 	bare(t)
 	s, g := localstack.Shared(t), newGiver(t)
 	p := localstack.NewProxy(t, s)
 	key := s.CreateKey(t)
-	g.mute.Store(true)
+	g.unresponsive.Store(true)
 	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", g.URL)
 	for what, params := range map[string][]string{
 		"role":         {"access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint", g.URL},

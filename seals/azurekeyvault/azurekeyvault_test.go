@@ -90,7 +90,7 @@ func TestConforms(t *testing.T) {
 		p := newPeer(t)
 		return &sealtest.Fixture{
 			Wrapper: p.open(t, "wrap"), Other: p.open(t, "other"), Again: func() wrapping.Wrapper { return p.open(t, "wrap") },
-			Mute: p.Mute, Away: p.Away, Garble: p.Garble, Throttle: p.Throttle, Calls: p.Calls,
+			Unresponsive: p.Unresponsive, Away: p.Away, Garble: p.Garble, Throttle: p.Throttle, Calls: p.Calls,
 			Disable:    func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = false }) },
 			Enable:     func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = true }) },
 			Schedule:   func() { p.Delete("wrap") },

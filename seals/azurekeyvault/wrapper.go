@@ -45,7 +45,7 @@ type Wrapper struct {
 	client     client
 	credential *credential
 	transport  *http.Transport
-	gate       *remote.Gate
+	limit      *remote.Limiter
 	last       atomic.Value // string: the key version of the last encryption
 }
 
@@ -101,7 +101,7 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, misconfigured(cfg.Name, err)
 	}
 	return &Wrapper{name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: keys, credential: cred, transport: transport,
-		gate: remote.NewGate(atOnce)}, nil
+		limit: remote.NewLimiter(atOnce)}, nil
 }
 
 // noRedirect: vaults do not redirect, and a token goes nowhere else.
@@ -139,7 +139,7 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 func call[T any](ctx context.Context, w *Wrapper, operation string, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
-	v, err := remote.Call(ctx, w.gate, f, nil)
+	v, err := remote.Call(ctx, w.limit, f, nil)
 	if err != nil {
 		err = w.failure(ctx, operation, err)
 	}

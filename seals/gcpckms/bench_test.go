@@ -25,7 +25,7 @@ import (
 // BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by turns in the same run, against the emulator over TLS.
 // ratio is the seal's round trips per second to the client's.
 func BenchmarkWrapUnwrap(b *testing.B) {
-	r := newRig(b, gcpkms.Options{})
+	r := newHarness(b, gcpkms.Options{})
 	seal, bare := r.open(), bareClient(b, r)
 	plain, aad := make([]byte, 32), []byte("cluster, seal, generation")
 	for _, workers := range []int{1, 16} {
@@ -50,7 +50,7 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 	}
 }
 
-func bareClient(b *testing.B, r *rig) *kms.KeyManagementClient {
+func bareClient(b *testing.B, r *harness) *kms.KeyManagementClient {
 	b.Helper()
 	ca, err := os.ReadFile(r.ca)
 	must(b, err)

@@ -13,13 +13,13 @@ func TestConforms(t *testing.T) {
 	for _, level := range []string{"software", "hsm"} {
 		t.Run(level, func(t *testing.T) {
 			sealtest.Run(t, sealtest.Harness{New: func(t *testing.T) *sealtest.Fixture {
-				return fixture(t, newRig(t, gcpkms.Options{}), level)
+				return fixture(t, newHarness(t, gcpkms.Options{}), level)
 			}})
 		})
 	}
 }
 
-func fixture(t *testing.T, r *rig, level string) *sealtest.Fixture {
+func fixture(t *testing.T, r *harness, level string) *sealtest.Fixture {
 	key := "root"
 	if level == "hsm" {
 		key = "hardware"
@@ -31,13 +31,13 @@ func fixture(t *testing.T, r *rig, level string) *sealtest.Fixture {
 	}
 	return &sealtest.Fixture{
 		Wrapper: w, Other: r.open("crypto_key", "other"), Again: func() wrapping.Wrapper { return r.open("crypto_key", key) },
-		Mute:     during(gcpkms.Fault{Mute: true}),
-		Away:     func() func() { r.server.Away(); return func() { must(t, r.server.Back()) } },
-		Throttle: during(gcpkms.Fault{Code: "RESOURCE_EXHAUSTED", Message: "Quota exceeded for quota metric 'Cryptographic requests'."}),
-		Garble:   during(gcpkms.Fault{Corrupt: true}),
-		Disable:  func() { r.act("disable", key) },
-		Enable:   func() { r.act("enable", key) },
-		Schedule: func() { r.act("schedule", key) },
+		Unresponsive: during(gcpkms.Fault{Unresponsive: true}),
+		Away:         func() func() { r.server.Away(); return func() { must(t, r.server.Back()) } },
+		Throttle:     during(gcpkms.Fault{Code: "RESOURCE_EXHAUSTED", Message: "Quota exceeded for quota metric 'Cryptographic requests'."}),
+		Garble:       during(gcpkms.Fault{Corrupt: true}),
+		Disable:      func() { r.act("disable", key) },
+		Enable:       func() { r.act("enable", key) },
+		Schedule:     func() { r.act("schedule", key) },
 		// What is restored is disabled.
 		Unschedule: func() { r.act("restore", key); r.act("enable", key) },
 		Destroy:    func() { r.act("destroy", key) },

@@ -18,7 +18,7 @@ import (
 // TestDescribe follows a key through its life.
 func TestDescribe(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	r.act("create-hsm", "hardware")
 	w := r.open("crypto_key", "hardware")
 	next := time.Now().Add(90 * 24 * time.Hour).Truncate(time.Second)
@@ -69,7 +69,7 @@ func described(t *testing.T, ask func(context.Context) (seals.KeyState, error)) 
 // TestWithoutPermissionToLook: encrypting and decrypting need no more than their role; the version is learnt from an encryption.
 func TestWithoutPermissionToLook(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
 	w := r.open()
 	decrypts(t, w, encrypt(t, w))
@@ -89,7 +89,7 @@ func TestWithoutPermissionToLook(t *testing.T) {
 // TestKeyWithoutPrimary: it has versions, and none of them encrypts.
 func TestKeyWithoutPrimary(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	_, err := r.kms.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
 		Parent: "projects/trial-project/locations/europe-west3/keyRings/seals", CryptoKeyId: "bare", SkipInitialVersionCreation: true,
 		CryptoKey: &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT},

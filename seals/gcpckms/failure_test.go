@@ -18,7 +18,7 @@ import (
 // TestEveryStatusHasAClass goes through the codes of gRPC: class, remedy, and how often the call was tried.
 func TestEveryStatusHasAClass(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	blob := encrypt(t, w)
 	for _, c := range []struct {
@@ -78,7 +78,7 @@ func TestEveryStatusHasAClass(t *testing.T) {
 // TestTransientTroubleIsGotOver: a call that fails or comes back damaged once or twice is tried again, and works.
 func TestTransientTroubleIsGotOver(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	blob := encrypt(t, w)
 	for name, f := range map[string]gcpkms.Fault{
@@ -103,7 +103,7 @@ func TestTransientTroubleIsGotOver(t *testing.T) {
 // TestAnswersThatCannotBeReliedOn are refused, whichever way they are wrong.
 func TestAnswersThatCannotBeReliedOn(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	blob := encrypt(t, w)
 	for name, f := range map[string]gcpkms.Fault{
@@ -127,7 +127,7 @@ func TestAnswersThatCannotBeReliedOn(t *testing.T) {
 func TestStateAndDateAreTold(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
-	r := newRig(t, gcpkms.Options{Now: func() time.Time { return now }})
+	r := newHarness(t, gcpkms.Options{Now: func() time.Time { return now }})
 	r.kms.AddToken("opaque", "sealgate", time.Time{}) // the clock of the emulator is not this machine's: tokens that are signed do not fit
 	w := opaque(t, r)
 	blob := encrypt(t, w)
@@ -151,7 +151,7 @@ func TestStateAndDateAreTold(t *testing.T) {
 // TestWrongPurposeAndMissingKey: what cannot be told from a status alone.
 func TestWrongPurposeAndMissingKey(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	absent := r.open("crypto_key", "absent")
 	if _, err := absent.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.KeyGone {
 		t.Errorf("a key that is not there, to who may know: %v", err)
@@ -163,13 +163,13 @@ func TestWrongPurposeAndMissingKey(t *testing.T) {
 	}
 }
 
-// TestMutePeers: one that takes connections and never greets, one that answers no call, one that loses answers. Each call ends by its deadline.
-func TestMutePeers(t *testing.T) {
+// TestUnresponsivePeers: one that takes connections and never greets, one that answers no call, one that loses answers. Each call ends by its deadline.
+func TestUnresponsivePeers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	t.Cleanup(func() { must(t, l.Close()) })
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	silent := r.open("endpoint", l.Addr().String())
 	w := r.open()
 	blob := encrypt(t, w)
@@ -197,9 +197,9 @@ func TestMutePeers(t *testing.T) {
 // TestTimeoutOfTheStanza ends a call whose context has no deadline.
 func TestTimeoutOfTheStanza(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open("timeout", "200ms")
-	r.inject(gcpkms.Fault{Mute: true})
+	r.inject(gcpkms.Fault{Unresponsive: true})
 	t.Cleanup(r.kms.Clear)
 	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable {
 		t.Errorf("%v; want unreachable", err)
@@ -210,7 +210,7 @@ func TestTimeoutOfTheStanza(t *testing.T) {
 // restarted.
 func TestUntrustedServer(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	right, err := os.ReadFile(r.ca)
 	must(t, err)
 	other, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
@@ -238,9 +238,9 @@ func TestUntrustedServer(t *testing.T) {
 // TestCloseEndsCalls: those under way end, those that come later fail.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
-	r.inject(gcpkms.Fault{Mute: true})
+	r.inject(gcpkms.Fault{Unresponsive: true})
 	t.Cleanup(r.kms.Clear)
 	done := make(chan error)
 	go func() {
@@ -266,7 +266,7 @@ func TestCloseEndsCalls(t *testing.T) {
 // TestTooMuch: what the service would refuse is not sent.
 func TestTooMuch(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	for name, c := range map[string][2][]byte{
 		"nothing": {nil, nil}, "plaintext": {make([]byte, gcpckms.MaxPlaintext+1), nil}, "data": {{1}, make([]byte, gcpckms.MaxPlaintext+1)},

@@ -114,7 +114,7 @@ func TestEndpoints(t *testing.T) {
 // TestWaysToGiveCredentials: a path, file://, JSON, a variable with JSON; and Google's own variable.
 func TestWaysToGiveCredentials(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	json, err := os.ReadFile(r.account)
 	must(t, err)
 	for name, c := range map[string]struct {

@@ -53,7 +53,7 @@ func newPlace(t *testing.T) *place {
 }
 
 // ambient is a wrapper without credentials in its stanza, on a machine with that metadata server.
-func ambient(t *testing.T, r *rig, p *place) *gcpckms.Wrapper {
+func ambient(t *testing.T, r *harness, p *place) *gcpckms.Wrapper {
 	t.Helper()
 	params := r.params()
 	delete(params, "credentials")
@@ -66,7 +66,7 @@ func ambient(t *testing.T, r *rig, p *place) *gcpckms.Wrapper {
 }
 
 // opaque is a wrapper with the token "opaque".
-func opaque(t *testing.T, r *rig) *gcpckms.Wrapper {
+func opaque(t *testing.T, r *harness) *gcpckms.Wrapper {
 	t.Helper()
 	p := newPlace(t)
 	token := "opaque"
@@ -77,7 +77,7 @@ func opaque(t *testing.T, r *rig) *gcpckms.Wrapper {
 // TestMetadataServer: tokens are kept while they are good, replaced before they end, and asked for again once they are refused.
 func TestMetadataServer(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	p := newPlace(t)
 	w := ambient(t, r, p)
 	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Denied || !strings.Contains(seals.Classify(err).Remedy, "attach a service account") {
@@ -118,7 +118,7 @@ func TestMetadataServer(t *testing.T) {
 // TestTokenService: credentials of a person get their tokens from a service, which may be broken, forbid, or be mute.
 func TestTokenService(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	r.kms.AddToken("of a person", "sealgate", time.Time{})
 	var code atomic.Int64
 	block := make(chan struct{})
@@ -215,7 +215,7 @@ func TestCallsAreCountedForTheRightProject(t *testing.T) {
 // TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once it is mended.
 func TestCredentialsFileThatIsMissingOrBroken(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, gcpkms.Options{})
+	r := newHarness(t, gcpkms.Options{})
 	sound, err := os.ReadFile(r.account)
 	must(t, err)
 	path := filepath.Join(t.TempDir(), "later.json")

@@ -86,7 +86,7 @@ type emulator struct {
 	mu                               sync.Mutex
 	keys                             map[string]*key
 	calls                            int
-	mute                             chan struct{}
+	unresponsive                     chan struct{}
 	away, garble, throttled, refuses bool
 	unknownUser                      bool
 	answer                           string // not "": the body of every answer
@@ -140,16 +140,16 @@ type refusal struct {
 
 func (s *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
-	mute, away := s.mute, s.away
+	unresponsive, away := s.unresponsive, s.away
 	s.calls++
 	s.mu.Unlock()
 	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
 	if err != nil || away {
 		panic(http.ErrAbortHandler)
 	}
-	if mute != nil {
+	if unresponsive != nil {
 		select {
-		case <-mute:
+		case <-unresponsive:
 		case <-r.Context().Done():
 		}
 	}

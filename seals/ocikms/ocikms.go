@@ -38,7 +38,7 @@ import (
 var prefixes = []string{"SEALGATE_OCIKMS_SEAL_", "OCIKMS_WRAPPER_", "VAULT_OCIKMS_SEAL_", "VAULT_OCIKMS_"}
 
 // lanes is how many calls are under way at most. Each has connections of its own, two of them.
-const lanes = 4
+const maxCalls = 4
 
 // settings is a stanza that was understood.
 type settings struct {
@@ -52,7 +52,7 @@ type Wrapper struct {
 	*foreign.Wrapper
 	name     string
 	settings settings
-	gate     *remote.Gate
+	limit    *remote.Limiter
 
 	mu     sync.Mutex
 	client *keymanagement.KmsManagementClient // asks for the key's state
@@ -88,9 +88,9 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"ocikms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
 	}
 	unbroken()
-	w := &Wrapper{name: cfg.Name, settings: s, gate: remote.NewGate(lanes)}
+	w := &Wrapper{name: cfg.Name, settings: s, limit: remote.NewLimiter(maxCalls)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, Lanes: lanes, ID: s.key, Versioned: true, Open: s.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, MaxCalls: maxCalls, ID: s.key, Versioned: true, Open: s.open, Classify: w.classify,
 		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management,
 			"auth_type_api_key": strconv.FormatBool(s.apiKey)},
 	})
@@ -174,7 +174,7 @@ func (w *Wrapper) manage() (*keymanagement.KmsManagementClient, error) {
 func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
-	k, err := remote.Call(ctx, w.gate, func(ctx context.Context) (*keymanagement.Key, error) {
+	k, err := remote.Call(ctx, w.limit, func(ctx context.Context) (*keymanagement.Key, error) {
 		c, err := w.manage()
 		if err != nil {
 			return nil, err

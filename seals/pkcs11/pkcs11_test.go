@@ -45,7 +45,7 @@ func must(t testing.TB, err error) {
 
 // without is why a fixture on SoftHSM lacks hooks.
 var without = map[string]string{
-	"Mute":     "SoftHSM always answers; package hsm tests this with a token that does not",
+	"Unresponsive":     "SoftHSM always answers; package hsm tests this with a token that does not",
 	"Schedule": "PKCS #11 destroys objects at once", "Unschedule": "PKCS #11 destroys objects at once",
 	"Rotate": "keys on a token have no versions",
 	"Deny":   "a token knows one user",

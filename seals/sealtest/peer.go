@@ -33,11 +33,11 @@ func both(t *testing.T, what string, f *Fixture, blob *wrapping.BlobInfo, plain 
 }
 
 // mute asks a peer that does not answer: each call ends by its deadline, and leaves nothing running.
-func mute(t *testing.T, _ Harness, f *Fixture) {
+func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	idle := busy()
-	restore := f.Mute()
+	restore := f.Unresponsive()
 	calls := map[string]func(context.Context) error{
 		"Encrypt": func(ctx context.Context) error {
 			_, err := f.Wrapper.Encrypt(ctx, plain, wrapping.WithAad(aad))

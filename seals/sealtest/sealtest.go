@@ -45,8 +45,8 @@ type Fixture struct {
 	// Again makes a second wrapper on the same key, as after a restart.
 	Again func() wrapping.Wrapper
 
-	// Mute makes the peer accept calls and not answer them until restore is called.
-	Mute func() (restore func())
+	// Unresponsive makes the peer accept calls and not answer them until restore is called.
+	Unresponsive func() (restore func())
 	// Away makes the peer refuse connections, or vanish, until restore is called.
 	Away func() (restore func())
 	// Disable switches the key off; Enable on again.
@@ -117,9 +117,9 @@ func Run(t *testing.T, h Harness) {
 			t.Run(part.name, func(t *testing.T) { part.test(t, h, h.New(t)) })
 		}
 	}
-	if has.Mute != nil {
+	if has.Unresponsive != nil {
 		nothingLeft(t, func() {
-			t.Run("mute peer", func(t *testing.T) { mute(t, h, h.New(t)) })
+			t.Run("mute peer", func(t *testing.T) { unresponsive(t, h, h.New(t)) })
 		})
 	}
 }

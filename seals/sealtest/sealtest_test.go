@@ -39,16 +39,16 @@ func fixture(t *testing.T) *sealtest.Fixture {
 	}
 	always := func(fault sealtest.Fault) func() { return func() { f.Break(fault) } }
 	return &sealtest.Fixture{
-		Wrapper:  f,
-		Other:    newStatic(t, keyB, "b"),
-		Again:    func() wrapping.Wrapper { return newStatic(t, keyA, "a") },
-		Mute:     during(sealtest.Fault{Hang: true}),
-		Away:     during(sealtest.Fault{Class: seals.Unreachable}),
-		Throttle: during(sealtest.Fault{Class: seals.Throttled}),
-		Garble:   during(sealtest.Fault{Class: seals.Corrupt}),
-		Disable:  always(sealtest.Fault{Class: seals.KeyDisabled}),
-		Enable:   f.Clear,
-		Schedule: always(sealtest.Fault{Class: seals.PendingDeletion}), Unschedule: f.Clear,
+		Wrapper:      f,
+		Other:        newStatic(t, keyB, "b"),
+		Again:        func() wrapping.Wrapper { return newStatic(t, keyA, "a") },
+		Unresponsive: during(sealtest.Fault{Hang: true}),
+		Away:         during(sealtest.Fault{Class: seals.Unreachable}),
+		Throttle:     during(sealtest.Fault{Class: seals.Throttled}),
+		Garble:       during(sealtest.Fault{Class: seals.Corrupt}),
+		Disable:      always(sealtest.Fault{Class: seals.KeyDisabled}),
+		Enable:       f.Clear,
+		Schedule:     always(sealtest.Fault{Class: seals.PendingDeletion}), Unschedule: f.Clear,
 		Deny:    during(sealtest.Fault{Class: seals.Denied}),
 		Calls:   func() int { return f.Calls(sealtest.Encrypt) + f.Calls(sealtest.Decrypt) },
 		Destroy: always(sealtest.Fault{Class: seals.KeyGone}),
@@ -177,7 +177,7 @@ func TestSuiteRefuses(t *testing.T) {
 			w.Wrapper = peer
 			f := &sealtest.Fixture{Wrapper: &w}
 			if name == leaves {
-				f.Mute = func() func() { peer.Break(sealtest.Fault{Hang: true}); return peer.Clear }
+				f.Unresponsive = func() func() { peer.Break(sealtest.Fault{Hang: true}); return peer.Clear }
 			}
 			return f
 		}, Without: sealtest.Unless("it is only there to be refused")}
@@ -185,7 +185,7 @@ func TestSuiteRefuses(t *testing.T) {
 		case noReasons:
 			h.Without = nil
 		case leaves:
-			delete(h.Without, "Mute")
+			delete(h.Without, "Unresponsive")
 		}
 		sealtest.Run(t, h)
 		return

@@ -103,14 +103,14 @@ func TestUnlockRefusesAnotherQuorum(t *testing.T) {
 	}
 }
 
-func TestSharesOfACustodyUnlock(t *testing.T) {
+func TestSharesOfAShareSetUnlock(t *testing.T) {
 	t.Parallel()
-	custody, shares, err := recovery.NewCustody(recovery.Barrier, nil, 5, 3, nil, fixedTime)
+	shareSet, shares, err := recovery.NewShareSet(recovery.Barrier, nil, 5, 3, nil, fixedTime)
 	if err != nil {
 		t.Fatal(err)
 	}
 	w := new(Wrapper)
-	if err := w.SetPublicKey(custody.PublicKey); err != nil {
+	if err := w.SetPublicKey(shareSet.PublicKey); err != nil {
 		t.Fatal(err)
 	}
 	blob, err := w.Encrypt(t.Context(), []byte("the root key"))

@@ -31,11 +31,11 @@ type front struct {
 	ca    string // file with its authority
 	calls atomic.Int64
 
-	mu       sync.Mutex
-	mute     chan struct{} // not nil: nobody is answered until it is closed
-	away     bool
-	garble   bool
-	stripped string // field of requests that is dropped, as a server does that does not know it
+	mu           sync.Mutex
+	unresponsive chan struct{} // not nil: nobody is answered until it is closed
+	away         bool
+	garble       bool
+	stripped     string // field of requests that is dropped, as a server does that does not know it
 }
 
 func newFront(t testing.TB, backend string) *front {
@@ -55,11 +55,11 @@ func newFront(t testing.TB, backend string) *front {
 	f.Server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		f.calls.Add(1)
 		f.mu.Lock()
-		mute, away, stripped := f.mute, f.away, f.stripped
+		unresponsive, away, stripped := f.unresponsive, f.away, f.stripped
 		f.mu.Unlock()
-		if mute != nil {
+		if unresponsive != nil {
 			select {
-			case <-mute:
+			case <-unresponsive:
 			case <-r.Context().Done():
 			}
 		}
@@ -201,16 +201,16 @@ func fixture(t *testing.T, bao *openbao.Server) *sealtest.Fixture {
 		}
 	}
 	return &sealtest.Fixture{
-		Wrapper: p.open(t, f, "wrap"),
-		Other:   p.open(t, f, "other"),
-		Again:   func() wrapping.Wrapper { return p.open(t, f, "wrap") },
-		Mute:    during(func() { f.mute = make(chan struct{}) }, func() { close(f.mute); f.mute = nil }),
-		Away:    during(func() { f.away = true }, func() { f.away = false }),
-		Garble:  during(func() { f.garble = true }, func() { f.garble = false }),
-		Disable: func() { bao.Must("DELETE", p.mount+"/keys/wrap/soft-delete", nil) },
-		Enable:  func() { bao.Must("POST", p.mount+"/keys/wrap/soft-delete-restore", nil) },
-		Destroy: func() { bao.Delete(p.mount, "wrap") },
-		Rotate:  func() { bao.Rotate(p.mount, "wrap") },
+		Wrapper:      p.open(t, f, "wrap"),
+		Other:        p.open(t, f, "other"),
+		Again:        func() wrapping.Wrapper { return p.open(t, f, "wrap") },
+		Unresponsive: during(func() { f.unresponsive = make(chan struct{}) }, func() { close(f.unresponsive); f.unresponsive = nil }),
+		Away:         during(func() { f.away = true }, func() { f.away = false }),
+		Garble:       during(func() { f.garble = true }, func() { f.garble = false }),
+		Disable:      func() { bao.Must("DELETE", p.mount+"/keys/wrap/soft-delete", nil) },
+		Enable:       func() { bao.Must("POST", p.mount+"/keys/wrap/soft-delete-restore", nil) },
+		Destroy:      func() { bao.Delete(p.mount, "wrap") },
+		Rotate:       func() { bao.Rotate(p.mount, "wrap") },
 		Deny: func() func() {
 			bao.Policy(p.policy(), `path "nothing" { capabilities = ["read"] }`)
 			return func() { bao.Policy(p.policy(), rules(p.mount, true)) }

@@ -37,7 +37,7 @@ type Module struct {
 	generation uint64        // 0: never initialised
 	ready      bool          // C_Initialize was successful and C_Finalize did not follow
 	owned      bool          // it was our C_Initialize, so C_Finalize is ours too
-	gate       chan struct{} // closed when the running restart ends; nil: none is running
+	restarting chan struct{} // closed when the running restart ends; nil: none is running
 	idle       chan struct{} // closed when inside falls to 0; nil: nobody waits for that
 	failure    error         // what the last restart ended with
 }
@@ -98,22 +98,22 @@ func identity(path string) string {
 // the next Acquire initialises it again.
 func (m *Module) Release() error {
 	m.mu.Lock()
-	if m.refs--; m.refs > 0 || !m.ready && m.gate == nil {
+	if m.refs--; m.refs > 0 || !m.ready && m.restarting == nil {
 		m.mu.Unlock()
 		return nil
 	}
-	if m.gate != nil || m.abandoned > 0 {
+	if m.restarting != nil || m.abandoned > 0 {
 		m.mu.Unlock()
 		return ErrStuck
 	}
-	gate := make(chan struct{})
-	m.gate = gate
+	restarting := make(chan struct{})
+	m.restarting = restarting
 	m.mu.Unlock()
-	go m.run(gate, m.stop)
+	go m.run(restarting, m.stop)
 	t := time.NewTimer(2 * drain)
 	defer t.Stop()
 	select {
-	case <-gate:
+	case <-restarting:
 		m.mu.Lock()
 		defer m.mu.Unlock()
 		return m.failure
@@ -129,13 +129,13 @@ func (m *Module) Library() Library { return m.lib }
 func (m *Module) Enter(ctx context.Context, generation uint64) error {
 	for {
 		m.mu.Lock()
-		gate := m.gate
-		if gate == nil {
+		restarting := m.restarting
+		if restarting == nil {
 			break
 		}
 		m.mu.Unlock()
 		select {
-		case <-gate:
+		case <-restarting:
 		case <-ctx.Done():
 			return context.Cause(ctx)
 		}
@@ -182,7 +182,7 @@ func (m *Module) Generation() uint64 {
 // Start initialises the library if that is still to be done, and returns the generation.
 func (m *Module) Start(ctx context.Context) (uint64, error) {
 	m.mu.Lock()
-	ready, generation := m.ready && m.gate == nil, m.generation
+	ready, generation := m.ready && m.restarting == nil, m.generation
 	m.mu.Unlock()
 	if ready {
 		return generation, nil
@@ -197,7 +197,7 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 	for shared := false; ; shared = true {
 		m.mu.Lock()
 		switch {
-		case m.gate != nil:
+		case m.restarting != nil:
 		case m.ready && m.generation > seen:
 			defer m.mu.Unlock()
 			return m.generation, nil
@@ -208,13 +208,13 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 			defer m.mu.Unlock()
 			return 0, fmt.Errorf("%w (%d of them)", ErrStuck, m.abandoned)
 		default:
-			m.gate = make(chan struct{})
-			go m.run(m.gate, m.cycle)
+			m.restarting = make(chan struct{})
+			go m.run(m.restarting, m.cycle)
 		}
-		gate := m.gate
+		restarting := m.restarting
 		m.mu.Unlock()
 		select {
-		case <-gate:
+		case <-restarting:
 		case <-ctx.Done():
 			return 0, context.Cause(ctx)
 		}
@@ -223,15 +223,15 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 
 // run calls what must have the library to itself: the gate is shut, so nobody enters. It may hang, as any call may;
 // then the gate stays shut, and who waits for it leaves at their own deadline.
-func (m *Module) run(gate chan struct{}, f func() error) {
+func (m *Module) run(restarting chan struct{}, f func() error) {
 	err := ErrStuck
 	if m.drained() {
 		err = guard(f)
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	m.failure, m.gate = err, nil
-	close(gate)
+	m.failure, m.restarting = err, nil
+	close(restarting)
 }
 
 // guard makes an error of a panic in the binding.

@@ -29,11 +29,11 @@ func events(t *testing.T) int {
 // An event happens to a cluster; what it returns undoes it. Nothing else happens in between.
 type event struct {
 	name string
-	do   func(f *fleet) (undo func())
+	do   func(f *testCluster) (undo func())
 }
 
 // somebody is the leader three times of four: that is where it hurts.
-func somebody(f *fleet) *node {
+func somebody(f *testCluster) *node {
 	if l := f.leader(); l != nil && rand.IntN(4) > 0 {
 		return l
 	}
@@ -41,49 +41,49 @@ func somebody(f *fleet) *node {
 }
 
 var happenings = []event{
-	{"kill -9", func(f *fleet) func() {
+	{"kill -9", func(f *testCluster) func() {
 		n := somebody(f)
 		f.must(n.Kill())
 		return func() { f.must(n.Start()) }
 	}},
-	{"stopped in its tracks", func(f *fleet) func() {
+	{"stopped in its tracks", func(f *testCluster) func() {
 		n := somebody(f)
 		f.must(n.Signal(syscall.SIGSTOP))
 		return func() { f.must(n.Signal(syscall.SIGCONT)) }
 	}},
-	{"cut off from the storage", func(f *fleet) func() {
+	{"cut off from the storage", func(f *testCluster) func() {
 		n := somebody(f)
 		n.line.Stall()
 		n.line.Cut()
 		return n.line.Flow
 	}},
-	{"the storage is mute for one", func(f *fleet) func() {
+	{"the storage is mute for one", func(f *testCluster) func() {
 		n := somebody(f)
 		n.line.Stall()
 		return n.line.Flow
 	}},
-	{"the storage is killed", func(f *fleet) func() {
+	{"the storage is killed", func(f *testCluster) func() {
 		f.depot.restart()
 		return func() {}
 	}},
-	{"connections are cut", func(f *fleet) func() {
+	{"connections are cut", func(f *testCluster) func() {
 		for _, n := range f.nodes {
 			n.line.Cut()
 		}
 		return func() {}
 	}},
-	{"step-down", func(f *fleet) func() {
+	{"step-down", func(f *testCluster) func() {
 		if l := f.leader(); l != nil {
 			_, _ = request(l.Server, f.root, "PUT", "sys/step-down", nil) // it may have lost the office by itself
 		}
 		return func() {}
 	}},
-	{"restart in order", func(f *fleet) func() {
+	{"restart in order", func(f *testCluster) func() {
 		n := somebody(f)
 		f.must(n.Stop())
 		return func() { f.must(n.Start()) }
 	}},
-	{"rotation", func(f *fleet) func() {
+	{"rotation", func(f *testCluster) func() {
 		if reply, err := request(somebody(f).Server, f.root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
 			f.rotations++
 		}
@@ -96,7 +96,7 @@ func TestLinearizable(t *testing.T) {
 	for name, open := range map[string]func(*testing.T) *depot{"etcd": onEtcd, "postgresql": onPostgreSQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			f := newFleet(t, open(t))
+			f := newTestCluster(t, open(t))
 			h := &history{began: time.Now(), odd: map[string]int{}}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
@@ -109,7 +109,7 @@ func TestLinearizable(t *testing.T) {
 				e := happenings[(i+rand.IntN(2))%len(happenings)]
 				happened[e.name]++
 				t.Logf("%d: %s", i, e.name)
-				f.offices()
+				f.leaderships()
 				undo := e.do(f)
 				lasts := time.Duration(rand.IntN(4000)) * time.Millisecond // shorter than a lease, or longer
 				pause(lasts)
@@ -121,7 +121,7 @@ func TestLinearizable(t *testing.T) {
 			stop()
 			wg.Wait()
 			f.untilWhole()
-			f.offices()
+			f.leaderships()
 			t.Logf("%v; %d terms of office", happened, len(f.epochs))
 			h.judge(t)
 			f.terms()
@@ -133,7 +133,7 @@ func TestLinearizable(t *testing.T) {
 func pause(d time.Duration) { time.Sleep(d) }
 
 // terms looks at the barrier's terms: every rotation that was acknowledged is there.
-func (f *fleet) terms() {
+func (f *testCluster) terms() {
 	f.t.Helper()
 	reply := f.call(f.untilLed(), 200, "GET", "sys/key-status", nil)
 	var status struct{ Term int }

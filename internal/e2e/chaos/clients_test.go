@@ -60,7 +60,7 @@ func (h *history) strange(what string) {
 }
 
 // client checks and sets until ctx ends, each request through a node by chance.
-func (h *history) client(ctx context.Context, number int, f *fleet) {
+func (h *history) client(ctx context.Context, number int, f *testCluster) {
 	var last [keys]register // what this client believes
 	for n := 0; ctx.Err() == nil; n++ {
 		k := rand.IntN(keys)

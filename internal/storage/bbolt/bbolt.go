@@ -67,12 +67,12 @@ type Store struct {
 	snapshots sync.RWMutex
 	damaged   atomic.Pointer[error] // reading is over: the library's locks cannot be trusted any more
 
-	gate    sync.RWMutex // senders to queue hold it shared
-	queue   chan *request
-	closing context.Context // ended by Close
-	end     context.CancelFunc
-	ended   chan struct{} // closed when the writer is gone and db closed
-	feed    storage.Feed
+	closeLock sync.RWMutex // senders to queue hold it shared
+	queue     chan *request
+	closing   context.Context // ended by Close
+	end       context.CancelFunc
+	ended     chan struct{} // closed when the writer is gone and db closed
+	feed      storage.Feed
 
 	writer writer
 }
@@ -125,13 +125,13 @@ func (s *Store) run() {
 
 // Close implements storage.Store: queued commits are carried out first.
 func (s *Store) Close() error {
-	s.gate.Lock()
+	s.closeLock.Lock()
 	first := s.closing.Err() == nil
 	if first {
 		s.end()
 		close(s.queue)
 	}
-	s.gate.Unlock()
+	s.closeLock.Unlock()
 	<-s.ended
 	return nil
 }

@@ -51,8 +51,8 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 }
 
 func (s *Store) send(ctx context.Context, r *request) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
 	}

@@ -135,8 +135,8 @@ func TestForeignData(t *testing.T) {
 	refused(t, "a newer format", o, etcd.ErrFormat, "newer program")
 }
 
-// TestMuteEndpoint takes connections and never answers.
-func TestMuteEndpoint(t *testing.T) {
+// TestUnresponsiveEndpoint takes connections and never answers.
+func TestUnresponsiveEndpoint(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -223,8 +223,8 @@ func TestFull(t *testing.T) {
 	o := options(server)
 	o.LeaseTTL = 500 * time.Millisecond
 	s := open(t, o)
-	office := campaign(t, s, "a")
-	if err := s.Commit(t.Context(), storage.Batch{Epoch: office.Epoch(), Ops: put("k", "v")}); err != nil {
+	leadership := campaign(t, s, "a")
+	if err := s.Commit(t.Context(), storage.Batch{Epoch: leadership.Epoch(), Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
 	}
 	server.RaiseFullAlarm()
@@ -233,7 +233,7 @@ func TestFull(t *testing.T) {
 		t.Errorf("Commit: %v", err)
 	}
 	want(t, s, "k", "v")
-	<-office.Lost() // a lease is a write, too
+	<-leadership.Lost() // a lease is a write, too
 	elected := make(chan error, 1)
 	go func() {
 		_, err := s.Campaign(t.Context(), []byte("a"))

@@ -25,7 +25,7 @@ func BenchmarkCommit(b *testing.B) {
 			o := options(server)
 			o.Endpoints, o.LeaseTTL = server.Direct, time.Minute
 			s := open(b, o)
-			office := campaign(b, s, "a")
+			leadership := campaign(b, s, "a")
 			client, err := clientv3.New(clientv3.Config{Endpoints: server.Direct})
 			if err != nil {
 				b.Fatal(err)
@@ -43,7 +43,7 @@ func BenchmarkCommit(b *testing.B) {
 					return err
 				})
 				turn := timed(b, writers, n, func(key string) error {
-					return s.Commit(context.Background(), storage.Batch{Epoch: office.Epoch(), Ops: []storage.Op{storage.Put(key, value)}})
+					return s.Commit(context.Background(), storage.Batch{Epoch: leadership.Epoch(), Ops: []storage.Op{storage.Put(key, value)}})
 				})
 				bare, ours, ratios = bare+bareTurn, ours+turn, append(ratios, 100*bareTurn.Seconds()/turn.Seconds())
 			}

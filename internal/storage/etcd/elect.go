@@ -41,7 +41,7 @@ func (o *observation) since(lease int64, now time.Duration) time.Duration {
 
 // look reads the office.
 func (s *Store) look(ctx context.Context) (seat, error) {
-	resp, err := s.read(ctx, "reading the office", &pb.RangeRequest{Key: s.keys.office, RangeEnd: s.keys.officeEnd, Limit: 8})
+	resp, err := s.read(ctx, "reading the office", &pb.RangeRequest{Key: s.keys.leadership, RangeEnd: s.keys.leadershipEnd, Limit: 8})
 	if err != nil {
 		return seat{}, err
 	}
@@ -129,7 +129,7 @@ func (s *Store) take(ctx context.Context, now seat, identity []byte) (*leadershi
 	if err != nil || !resp.Succeeded {
 		return nil, err
 	}
-	return s.seated(uint64(resp.Header.Revision), sent)
+	return s.elected(uint64(resp.Header.Revision), sent)
 }
 
 // untilVacant returns when the office has been given up, or its lease has run out as far as this node was told. It
@@ -137,7 +137,7 @@ func (s *Store) take(ctx context.Context, now seat, identity []byte) (*leadershi
 func (s *Store) untilVacant(ctx context.Context, now seat) error {
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
-	w, err := s.watchRange(waiting, now.revision+1, s.keys.office, s.keys.officeEnd)
+	w, err := s.watchRange(waiting, now.revision+1, s.keys.leadership, s.keys.leadershipEnd)
 	if err != nil {
 		if errors.Is(err, errCompacted) {
 			return nil

@@ -81,13 +81,13 @@ type Store struct {
 	client *clientv3.Client
 	kv     pb.KVClient // with the errors of gRPC, which name the cause
 
-	closing context.Context // ended by Close
-	end     context.CancelFunc
-	gate    sync.Mutex     // guards shut, offices and adding to the wait groups
-	shut    bool           // no call may begin
-	commits sync.WaitGroup // under way: their outcome is waited for
-	tasks   sync.WaitGroup // goroutines
-	offices map[*leadership]struct{}
+	closing     context.Context // ended by Close
+	end         context.CancelFunc
+	closeLock   sync.Mutex     // guards shut, offices and adding to the wait groups
+	shut        bool           // no call may begin
+	commits     sync.WaitGroup // under way: their outcome is waited for
+	tasks       sync.WaitGroup // goroutines
+	leaderships map[*leadership]struct{}
 
 	follow   follower
 	observed observation
@@ -108,7 +108,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
 	}
-	s := &Store{o: o, keys: newLayout(o.Path), log: o.Log, clock: o.Clock, offices: map[*leadership]struct{}{}}
+	s := &Store{o: o, keys: newLayout(o.Path), log: o.Log, clock: o.Clock, leaderships: map[*leadership]struct{}{}}
 	s.closing, s.end = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
 		s.end()
@@ -134,8 +134,8 @@ func (s *Store) ready(ctx context.Context) error {
 
 // begin registers a commit, which Close then waits for.
 func (s *Store) begin() error {
-	s.gate.Lock()
-	defer s.gate.Unlock()
+	s.closeLock.Lock()
+	defer s.closeLock.Unlock()
 	if s.shut {
 		return storage.ErrClosed
 	}
@@ -145,8 +145,8 @@ func (s *Store) begin() error {
 
 // launch starts a goroutine that Close waits for; it must end when closing does.
 func (s *Store) launch(f func()) error {
-	s.gate.Lock()
-	defer s.gate.Unlock()
+	s.closeLock.Lock()
+	defer s.closeLock.Unlock()
 	if s.shut {
 		return storage.ErrClosed
 	}
@@ -156,23 +156,23 @@ func (s *Store) launch(f func()) error {
 
 // Close implements storage.Store. An office held is given up; commits under way are waited for, which the request timeout bounds.
 func (s *Store) Close() error {
-	s.gate.Lock()
+	s.closeLock.Lock()
 	if s.shut {
-		s.gate.Unlock()
+		s.closeLock.Unlock()
 		<-s.closing.Done()
 		s.tasks.Wait()
 		return nil
 	}
 	s.shut = true
-	var offices []*leadership
-	for l := range s.offices {
-		offices = append(offices, l)
+	var leaderships []*leadership
+	for l := range s.leaderships {
+		leaderships = append(leaderships, l)
 	}
-	s.gate.Unlock()
+	s.closeLock.Unlock()
 	s.commits.Wait()
 	ctx, cancel := context.WithTimeout(context.Background(), min(s.o.RequestTimeout, time.Second))
 	defer cancel()
-	for _, l := range offices {
+	for _, l := range leaderships {
 		if err := l.Resign(ctx); err != nil {
 			s.log.Warn("the office was not given up; it ends with its lease", "error", err)
 		}

@@ -207,8 +207,8 @@ func TestLeaseIsWatchedFromOpen(t *testing.T) {
 	}
 }
 
-// TestOfficeTakenAway: an operator deletes the leader's key.
-func TestOfficeTakenAway(t *testing.T) {
+// TestLeadershipTakenAway: an operator deletes the leader's key.
+func TestLeadershipTakenAway(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)

@@ -155,12 +155,12 @@ func TestSnapshotPages(t *testing.T) {
 func TestLargestCommit(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t, etcdtest.Options{}, func(o *Options) { o.Path = strings.Repeat("p", maxPath-2) })
-	office, err := s.Campaign(t.Context(), bytes.Repeat([]byte{7}, maxIdentity))
+	leadership, err := s.Campaign(t.Context(), bytes.Repeat([]byte{7}, maxIdentity))
 	if err != nil {
 		t.Fatal(err)
 	}
 	long := func(i int) string { return fmt.Sprintf("%04d", i) + strings.Repeat("k", storage.MaxKey-4) }
-	b := storage.Batch{Epoch: office.Epoch()}
+	b := storage.Batch{Epoch: leadership.Epoch()}
 	size := 0
 	for i := range storage.MaxOps / 2 {
 		b.If = append(b.If, storage.IfAbsent(long(i)))

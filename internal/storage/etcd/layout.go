@@ -14,8 +14,8 @@ type layout struct {
 	base                          string
 	data                          string // with a slash at its end
 	format, commit, leader, lease []byte
-	office                        []byte
-	dataEnd, officeEnd, end       []byte // the least keys behind data, behind office, behind everything
+	leadership                    []byte
+	dataEnd, leadershipEnd, end   []byte // the least keys behind data, behind office, behind everything
 }
 
 const formatText = "sealgate 1"
@@ -23,8 +23,8 @@ const formatText = "sealgate 1"
 func newLayout(base string) layout {
 	return layout{
 		base: base, data: base + "data/", format: []byte(base + "format"), commit: []byte(base + "commit"),
-		office: []byte(base + "office/"), leader: []byte(base + "office/leader"), lease: []byte(base + "office/lease"),
-		dataEnd: []byte(base + "data0"), officeEnd: []byte(base + "office0"), end: []byte(base[:len(base)-1] + "0"),
+		leadership: []byte(base + "office/"), leader: []byte(base + "office/leader"), lease: []byte(base + "office/lease"),
+		dataEnd: []byte(base + "data0"), leadershipEnd: []byte(base + "office0"), end: []byte(base[:len(base)-1] + "0"),
 	}
 }
 

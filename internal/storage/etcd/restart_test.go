@@ -49,14 +49,14 @@ func TestRestartOfEtcd(t *testing.T) {
 	o := options(server)
 	o.LeaseTTL, o.RequestTimeout = time.Minute, 30*time.Second
 	s := open(t, o)
-	office := campaign(t, s, "a")
+	leadership := campaign(t, s, "a")
 	events, err := s.Watch(t.Context(), "w/")
 	if err != nil {
 		t.Fatal(err)
 	}
 	write := func(key string) {
 		t.Helper()
-		if err := s.Commit(t.Context(), storage.Batch{Epoch: office.Epoch(), Ops: put(key, "v")}); err != nil {
+		if err := s.Commit(t.Context(), storage.Batch{Epoch: leadership.Epoch(), Ops: put(key, "v")}); err != nil {
 			t.Fatalf("Commit of %s: %v", key, err)
 		}
 	}
@@ -71,7 +71,7 @@ func TestRestartOfEtcd(t *testing.T) {
 	write("w/after")
 	write("elsewhere")
 	want(t, s, "w/before", "v")
-	if !office.Held() {
+	if !leadership.Held() {
 		t.Error("the office was lost although its lease is long")
 	}
 	keys, closed := until(t, events, revision(t, s))
@@ -204,14 +204,14 @@ func TestMemberWithoutLeader(t *testing.T) {
 	o.RequestTimeout = time.Minute
 	o.Endpoints = []string{server.Endpoints[0], lonely.Endpoints[0]}
 	s := open(t, o)
-	office := campaign(t, s, "a")
+	leadership := campaign(t, s, "a")
 	events, err := s.Watch(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	for i := range 20 {
 		key := fmt.Sprint(i)
-		if err := s.Commit(t.Context(), storage.Batch{Epoch: office.Epoch(), Ops: put(key, key)}); err != nil {
+		if err := s.Commit(t.Context(), storage.Batch{Epoch: leadership.Epoch(), Ops: put(key, key)}); err != nil {
 			t.Fatal(err)
 		}
 		want(t, s, key, key)
@@ -219,7 +219,7 @@ func TestMemberWithoutLeader(t *testing.T) {
 	if keys, closed := until(t, events, revision(t, s)); len(keys) != 20 || closed {
 		t.Errorf("the watch brought %q, closed %v", keys, closed)
 	}
-	if err := office.Resign(t.Context()); err != nil {
+	if err := leadership.Resign(t.Context()); err != nil {
 		t.Error(err)
 	}
 	o.Endpoints, o.RequestTimeout = lonely.Endpoints[:1], time.Second

@@ -8,7 +8,7 @@ import (
 )
 
 // office is the one seat of a hub: who holds it, and who waits for it in turn. The hub's lock guards it.
-type office struct {
+type election struct {
 	epoch  uint64 // of the last election
 	leader *leadership
 	queue  []*leadership
@@ -23,10 +23,10 @@ type leadership struct {
 	lost     chan struct{}
 }
 
-func (o *office) holds(epoch uint64) bool { return o.leader != nil && o.leader.epoch == epoch }
+func (o *election) holds(epoch uint64) bool { return o.leader != nil && o.leader.epoch == epoch }
 
 // elect seats the next in the queue where the seat is empty.
-func (o *office) elect() {
+func (o *election) elect() {
 	if o.leader != nil || len(o.queue) == 0 {
 		return
 	}
@@ -37,7 +37,7 @@ func (o *office) elect() {
 }
 
 // dismiss empties the seat where l sits on it.
-func (o *office) dismiss(l *leadership) {
+func (o *election) dismiss(l *leadership) {
 	if l == nil || o.leader != l {
 		return
 	}
@@ -47,13 +47,13 @@ func (o *office) dismiss(l *leadership) {
 }
 
 // withdraw takes a candidate out of the queue, or out of the seat that it got meanwhile.
-func (o *office) withdraw(l *leadership) {
+func (o *election) withdraw(l *leadership) {
 	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c == l })
 	o.dismiss(l)
 }
 
 // vacate takes all candidates of a store out.
-func (o *office) vacate(s *Store) {
+func (o *election) vacate(s *Store) {
 	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c.store == s })
 	if o.leader != nil && o.leader.store == s {
 		o.dismiss(o.leader)
@@ -71,13 +71,13 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 		s.hub.mu.Unlock()
 		return nil, storage.ErrClosed
 	}
-	s.hub.office.queue = append(s.hub.office.queue, l)
-	s.hub.office.elect()
+	s.hub.election.queue = append(s.hub.election.queue, l)
+	s.hub.election.elect()
 	s.hub.mu.Unlock()
 	err := l.wait(ctx)
 	if err != nil {
 		s.hub.mu.Lock()
-		s.hub.office.withdraw(l)
+		s.hub.election.withdraw(l)
 		s.hub.mu.Unlock()
 		return nil, err
 	}
@@ -102,7 +102,7 @@ func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	}
 	s.hub.mu.RLock()
 	defer s.hub.mu.RUnlock()
-	l := s.hub.office.leader
+	l := s.hub.election.leader
 	if l == nil {
 		return nil, 0, storage.ErrNotFound
 	}
@@ -114,8 +114,8 @@ func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 func (h *Hub) Depose() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	l := h.office.leader
-	h.office.dismiss(l)
+	l := h.election.leader
+	h.election.dismiss(l)
 	return l != nil
 }
 
@@ -129,13 +129,13 @@ func (l *leadership) Lost() <-chan struct{} { return l.lost }
 func (l *leadership) Held() bool {
 	l.store.hub.mu.RLock()
 	defer l.store.hub.mu.RUnlock()
-	return l.store.hub.office.leader == l
+	return l.store.hub.election.leader == l
 }
 
 // Resign implements storage.Leadership.
 func (l *leadership) Resign(ctx context.Context) error {
 	l.store.hub.mu.Lock()
 	defer l.store.hub.mu.Unlock()
-	l.store.hub.office.dismiss(l)
+	l.store.hub.election.dismiss(l)
 	return nil
 }

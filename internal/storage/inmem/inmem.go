@@ -18,13 +18,13 @@ import (
 
 // Hub is data that several stores share. The zero value is not ready; use [NewHub].
 type Hub struct {
-	mu     sync.RWMutex
-	keys   []string          // sorted
-	values map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
-	size   int64
-	commit uint64 // number of the last commit
-	feed   storage.Feed
-	office office
+	mu       sync.RWMutex
+	keys     []string          // sorted
+	values   map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
+	size     int64
+	commit   uint64 // number of the last commit
+	feed     storage.Feed
+	election election
 }
 
 // NewHub returns an empty hub.
@@ -115,7 +115,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	if s.open.Err() != nil {
 		return storage.ErrClosed
 	}
-	if b.Epoch != 0 && !s.hub.office.holds(b.Epoch) {
+	if b.Epoch != 0 && !s.hub.election.holds(b.Epoch) {
 		return fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, b.Epoch)
 	}
 	if err := s.hub.check(b.If); err != nil {
@@ -220,6 +220,6 @@ func (s *Store) Close() error {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()
 	s.close()
-	s.hub.office.vacate(s)
+	s.hub.election.vacate(s)
 	return nil
 }

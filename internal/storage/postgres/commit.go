@@ -74,8 +74,8 @@ func (s *Store) notBegun() error {
 }
 
 func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
 	}

@@ -24,7 +24,7 @@ func TestGroup(t *testing.T) {
 	s, other := open(t, Options{URL: url}), open(t, Options{URL: url})
 	put(t, s, "held", "1")
 	own, theirs := watch(t, s), watch(t, other)
-	release := lockSeat(t, url, "test")
+	release := lockLeaderRow(t, url, "test")
 	results := make([]chan error, 21)
 	for i := range results {
 		results[i] = make(chan error, 1)
@@ -106,7 +106,7 @@ func TestDependentBatches(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
 	s := open(t, Options{URL: url})
-	release := lockSeat(t, url, "test")
+	release := lockLeaderRow(t, url, "test")
 	const n = 10
 	results := make(chan error, n)
 	for i := range n {

@@ -60,8 +60,8 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 
 // enter counts a call in that Close must wait for.
 func (s *Store) enter(ctx context.Context) error {
-	s.gate.RLock()
-	defer s.gate.RUnlock()
+	s.closeLock.RLock()
+	defer s.closeLock.RUnlock()
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
@@ -125,7 +125,7 @@ func (c *candidate) look(ctx context.Context) (v sight, err error) {
 		if c.conn, err = s.connectToSit(ctx); err != nil {
 			return v, err
 		}
-		if _, err := c.conn.Exec(ctx, `LISTEN `+s.sql.seatChanged); err != nil {
+		if _, err := c.conn.Exec(ctx, `LISTEN `+s.sql.leaderRowChanged); err != nil {
 			return v, err
 		}
 	}
@@ -148,7 +148,7 @@ func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 		Scan(&epoch, new(string))
 	switch {
 	case err == nil:
-		l := s.inOffice(c.conn, epoch, sent)
+		l := s.leaderIsCurrent(c.conn, epoch, sent)
 		c.conn = nil
 		return l, nil
 	case errors.Is(err, pgx.ErrNoRows):

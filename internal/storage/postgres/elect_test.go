@@ -73,7 +73,7 @@ func TestStoppedInCommit(t *testing.T) {
 	a, proxy := behindProxy(t, url, Options{})
 	b := open(t, Options{URL: url})
 	campaign(t, a, "a")
-	lockSeat(t, url, a.sql.writerName)
+	lockLeaderRow(t, url, a.sql.writerName)
 	proxy.Stall()
 	second := campaign(t, b, "b")
 	if err := b.Commit(t.Context(), storage.Batch{Epoch: second.Epoch(), Ops: []storage.Op{storage.Put("k", nil)}}); err != nil {
@@ -134,13 +134,13 @@ func TestStoppedProcess(t *testing.T) {
 }
 
 // offices are those that were ever held.
-type offices struct {
+type leaderships struct {
 	mu  sync.Mutex
 	all []*leadership
 }
 
 // enter checks that nobody else can hold the office when a new one does, and that epochs grow.
-func (o *offices) enter(t *testing.T, l *leadership) {
+func (o *leaderships) enter(t *testing.T, l *leadership) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	for _, other := range o.all {
@@ -158,7 +158,7 @@ func (o *offices) enter(t *testing.T, l *leadership) {
 func TestManyCandidates(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
-	var seen offices
+	var seen leaderships
 	var wg sync.WaitGroup
 	for n := range 4 {
 		wg.Go(func() {

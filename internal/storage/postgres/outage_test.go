@@ -107,9 +107,9 @@ func checkPairs(t *testing.T, s *Store, acknowledged map[string]bool) {
 	}
 }
 
-// TestMute: a server that neither answers nor hangs up is given up, by the caller's deadline or by the store's own; the outcome of a commit
+// TestUnresponsive: a server that neither answers nor hangs up is given up, by the caller's deadline or by the store's own; the outcome of a commit
 // is open then.
-func TestMute(t *testing.T) {
+func TestUnresponsive(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t, pgtest.Database(t), Options{CallTimeout: 2 * time.Second})
 	put(t, s, "k", "v")
@@ -160,7 +160,7 @@ func TestReadsWaitForCertainty(t *testing.T) {
 	url := pgtest.Database(t)
 	s := open(t, Options{URL: url})
 	put(t, s, "k", "before")
-	release := lockSeat(t, url, "test")
+	release := lockLeaderRow(t, url, "test")
 	ctx, cancel := context.WithCancel(t.Context())
 	result := make(chan error)
 	go func() {
@@ -186,7 +186,7 @@ func TestLostInCommit(t *testing.T) {
 	url := pgtest.Database(t)
 	s, proxy := behindProxy(t, url, Options{})
 	put(t, s, "k", "before")
-	release := lockSeat(t, url, "test")
+	release := lockLeaderRow(t, url, "test")
 	result := make(chan error)
 	go func() { result <- commit(s, storage.Put("k", []byte("after"))) }()
 	waiting(t, url, 1)
@@ -283,7 +283,7 @@ func TestCloseWhileAway(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t, pgtest.Database(t), Options{CallTimeout: time.Second, Lease: 300 * time.Millisecond})
 	put(t, s, "k", "v")
-	office, err := s.Campaign(t.Context(), []byte("node"))
+	leadership, err := s.Campaign(t.Context(), []byte("node"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,7 +301,7 @@ func TestCloseWhileAway(t *testing.T) {
 			t.Errorf("a commit under way: %v", err)
 		}
 	}
-	<-office.Lost()
+	<-leadership.Lost()
 }
 
 // TestTooManyConnections: the cause is told, and reads go on when there is room.

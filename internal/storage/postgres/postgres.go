@@ -80,13 +80,13 @@ type Store struct {
 	// window is how many revisions the table of changes keeps at least.
 	window int64
 
-	gate    sync.RWMutex // senders to queue hold it shared
-	queue   chan *request
-	closing context.Context // ended by Close: reads, watches and campaigns
-	end     context.CancelFunc
-	ended   chan struct{} // closed when everything is over
-	once    sync.Once
-	wg      sync.WaitGroup // offices and campaigns; the tail
+	closeLock sync.RWMutex // senders to queue hold it shared
+	queue     chan *request
+	closing   context.Context // ended by Close: reads, watches and campaigns
+	end       context.CancelFunc
+	ended     chan struct{} // closed when everything is over
+	once      sync.Once
+	wg        sync.WaitGroup // offices and campaigns; the tail
 
 	doubt  atomic.Pointer[doubt] // of the last commit with an unknown outcome
 	outage atomic.Pointer[error] // why there is no connection for commits
@@ -171,12 +171,12 @@ func (s *Store) run() {
 
 // Close implements storage.Store: queued commits are carried out first. An office that is held is resigned.
 func (s *Store) Close() error {
-	s.gate.Lock()
+	s.closeLock.Lock()
 	s.once.Do(func() {
 		s.end()
 		close(s.queue)
 	})
-	s.gate.Unlock()
+	s.closeLock.Unlock()
 	<-s.ended
 	return nil
 }

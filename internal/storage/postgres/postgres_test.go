@@ -82,8 +82,8 @@ func wantError(t testing.TB, err, kind error, words ...string) {
 	}
 }
 
-// lockSeat keeps the seat locked until the returned function is called, as a commit does that takes long.
-func lockSeat(t testing.TB, url, application string) (release func()) {
+// lockLeaderRow keeps the seat locked until the returned function is called, as a commit does that takes long.
+func lockLeaderRow(t testing.TB, url, application string) (release func()) {
 	t.Helper()
 	config, err := pgx.ParseConfig(url)
 	if err != nil {

@@ -23,8 +23,8 @@ const (
 
 // names are quoted, except plain.
 type names struct {
-	schema, plain          string // schema is "" for that of the search path
-	entries, seat, changes string
+	schema, plain               string // schema is "" for that of the search path
+	entries, leaderRow, changes string
 }
 
 func tableNames(table string) (names, error) {
@@ -42,7 +42,7 @@ func tableNames(table string) (names, error) {
 		}
 		return pgx.Identifier{plain + suffix}.Sanitize()
 	}
-	return names{schema: schema, plain: plain, entries: quote(""), seat: quote("_seat"), changes: quote("_changes")}, nil
+	return names{schema: schema, plain: plain, entries: quote(""), leaderRow: quote("_seat"), changes: quote("_changes")}, nil
 }
 
 // hash tells stores in one database apart where names are too short for the whole table's.
@@ -52,10 +52,10 @@ func (n names) hash() string {
 	return fmt.Sprintf("%016x", h.Sum64())
 }
 
-func (n names) application() string { return "sealgate " + n.hash() }
-func (n names) writer() string      { return "sealgate writer " + n.hash() }
-func (n names) changed() string     { return "sealgate_changed_" + n.hash() }
-func (n names) seatChanged() string { return "sealgate_seat_" + n.hash() }
+func (n names) application() string      { return "sealgate " + n.hash() }
+func (n names) writer() string           { return "sealgate writer " + n.hash() }
+func (n names) changed() string          { return "sealgate_changed_" + n.hash() }
+func (n names) leaderRowChanged() string { return "sealgate_seat_" + n.hash() }
 
 // definition are the statements that make the tables. Values are ciphertext, which does not compress; the seat is
 // updated in place by every commit.
@@ -63,9 +63,9 @@ func (n names) definition() []string {
 	return []string{
 		`CREATE TABLE ` + n.entries + ` (key text COLLATE "C" PRIMARY KEY, value bytea NOT NULL)`,
 		`ALTER TABLE ` + n.entries + ` ALTER COLUMN value SET STORAGE EXTERNAL`,
-		`CREATE TABLE ` + n.seat + ` (one boolean PRIMARY KEY CHECK (one), format integer NOT NULL, epoch bigint NOT NULL, holder bytea,` +
+		`CREATE TABLE ` + n.leaderRow + ` (one boolean PRIMARY KEY CHECK (one), format integer NOT NULL, epoch bigint NOT NULL, holder bytea,` +
 			` lease_ms bigint NOT NULL, expires timestamptz NOT NULL, renewals bigint NOT NULL, revision bigint NOT NULL) WITH (fillfactor = 10)`,
-		fmt.Sprintf(`INSERT INTO %s VALUES (true, %d, 0, NULL, 0, 'epoch', 0, 0)`, n.seat, format),
+		fmt.Sprintf(`INSERT INTO %s VALUES (true, %d, 0, NULL, 0, 'epoch', 0, 0)`, n.leaderRow, format),
 		`CREATE TABLE ` + n.changes + ` (revision bigint PRIMARY KEY, since bigint NOT NULL, keys text[] NOT NULL, batches integer[] NOT NULL,` +
 			` deleted boolean[] NOT NULL)`,
 	}
@@ -178,7 +178,7 @@ func (s *Store) findTables(ctx context.Context, conn *pgx.Conn, n names) (bool, 
 		return true, nil
 	}
 	return false, fmt.Errorf("%w: of the tables %s, %s and %s only some are there; restore a backup, or drop them where they hold nothing",
-		storage.ErrCorrupt, n.entries, n.seat, n.changes)
+		storage.ErrCorrupt, n.entries, n.leaderRow, n.changes)
 }
 
 // describe returns the sorted columns of a table, nil where there is none, and how it is kept (pg_class.relpersistence).
@@ -226,12 +226,12 @@ func (s *Store) checkNeighbours(ctx context.Context, conn *pgx.Conn, n names) er
 
 func checkFormat(ctx context.Context, conn *pgx.Conn, n names) error {
 	var found int
-	err := conn.QueryRow(ctx, `SELECT format FROM `+n.seat+` WHERE one`).Scan(&found)
+	err := conn.QueryRow(ctx, `SELECT format FROM `+n.leaderRow+` WHERE one`).Scan(&found)
 	switch {
 	case errors.Is(err, pgx.ErrNoRows):
-		return fmt.Errorf("%w: %s has lost its row; restore a backup", storage.ErrCorrupt, n.seat)
+		return fmt.Errorf("%w: %s has lost its row; restore a backup", storage.ErrCorrupt, n.leaderRow)
 	case err == nil && found != format:
-		return fmt.Errorf("%w: %s has format %d, this program knows %d; use the newer program", ErrFormat, n.seat, found, format)
+		return fmt.Errorf("%w: %s has format %d, this program knows %d; use the newer program", ErrFormat, n.leaderRow, found, format)
 	}
 	return err
 }
@@ -287,14 +287,14 @@ func (n names) grants(user string) string {
 	if n.schema != "" {
 		text = "GRANT USAGE ON SCHEMA " + pgx.Identifier{n.schema}.Sanitize() + " TO " + user + ";\n"
 	}
-	return text + fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s, %s, %s TO %s;", n.entries, n.seat, n.changes, user)
+	return text + fmt.Sprintf("GRANT SELECT, INSERT, UPDATE, DELETE ON %s, %s, %s TO %s;", n.entries, n.leaderRow, n.changes, user)
 }
 
 // checkRights finds missing rights at start, not in the first commit.
 func (s *Store) checkRights(ctx context.Context, conn *pgx.Conn, n names) error {
 	var all bool
 	err := conn.QueryRow(ctx, `SELECT bool_and(has_table_privilege(t, r)) FROM unnest($1::text[]) t, unnest($2::text[]) r`,
-		[]string{n.entries, n.seat, n.changes}, []string{"SELECT", "INSERT", "UPDATE", "DELETE"}).Scan(&all)
+		[]string{n.entries, n.leaderRow, n.changes}, []string{"SELECT", "INSERT", "UPDATE", "DELETE"}).Scan(&all)
 	if err == nil && !all {
 		user := pgx.Identifier{conn.Config().User}.Sanitize()
 		return fmt.Errorf("%w: let an administrator run in this database:\n%s", ErrTables, n.grants(user))

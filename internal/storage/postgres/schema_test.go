@@ -181,7 +181,7 @@ func TestTableNames(t *testing.T) {
 		}
 	}
 	n, err := tableNames("Some.Table; DROP")
-	if err != nil || n.seat != `"Some"."Table; DROP_seat"` {
+	if err != nil || n.leaderRow != `"Some"."Table; DROP_seat"` {
 		t.Errorf("%+v, %v", n, err)
 	}
 }

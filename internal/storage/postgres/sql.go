@@ -6,39 +6,39 @@ type statements struct {
 	advance, puts, mixed, direct, prune      string
 	changes                                  string
 	look, take, renew, resign, leader, evict string
-	writerName, changed, seatChanged         string
+	writerName, changed, leaderRowChanged    string
 }
 
-// inOffice is true of the seat where the epoch $1 may write.
-const inOffice = `one AND ($1::bigint = 0 OR epoch = $1 AND holder IS NOT NULL)`
+// leaderIsCurrent is true of the seat where the epoch $1 may write.
+const leaderIsCurrent = `one AND ($1::bigint = 0 OR epoch = $1 AND holder IS NOT NULL)`
 
 func newStatements(n names) statements {
 	return statements{
-		writerName:  n.writer(),
-		changed:     n.changed(),
-		seatChanged: n.seatChanged(),
+		writerName:       n.writer(),
+		changed:          n.changed(),
+		leaderRowChanged: n.leaderRowChanged(),
 
 		get:      `SELECT value FROM ` + n.entries + ` WHERE key = $1`,
-		revision: `SELECT revision FROM ` + n.seat + ` WHERE one`,
-		size: `SELECT pg_total_relation_size('` + n.entries + `') + pg_total_relation_size('` + n.seat + `')` +
+		revision: `SELECT revision FROM ` + n.leaderRow + ` WHERE one`,
+		size: `SELECT pg_total_relation_size('` + n.entries + `') + pg_total_relation_size('` + n.leaderRow + `')` +
 			` + pg_total_relation_size('` + n.changes + `')`,
 		page: `SELECT key, value FROM ` + n.entries + ` WHERE key > $1 ORDER BY key LIMIT $2`,
 		list: listing(n),
 
-		advance: `UPDATE ` + n.seat + ` SET revision = revision + $2 WHERE ` + inOffice,
+		advance: `UPDATE ` + n.leaderRow + ` SET revision = revision + $2 WHERE ` + leaderIsCurrent,
 		puts:    puts(n),
-		mixed:   mixed(n, `MATERIALIZED (SELECT revision - $2 AS since FROM `+n.seat+` WHERE `+inOffice+`)`),
-		direct: mixed(n, `(UPDATE `+n.seat+` SET revision = revision + $2 WHERE `+inOffice+` AND revision = $9::bigint`+
+		mixed:   mixed(n, `MATERIALIZED (SELECT revision - $2 AS since FROM `+n.leaderRow+` WHERE `+leaderIsCurrent+`)`),
+		direct: mixed(n, `(UPDATE `+n.leaderRow+` SET revision = revision + $2 WHERE `+leaderIsCurrent+` AND revision = $9::bigint`+
 			` RETURNING revision - $2 AS since)`),
-		prune:   `DELETE FROM ` + n.changes + ` WHERE revision <= (SELECT revision FROM ` + n.seat + ` WHERE one) - $1`,
+		prune:   `DELETE FROM ` + n.changes + ` WHERE revision <= (SELECT revision FROM ` + n.leaderRow + ` WHERE one) - $1`,
 		changes: `SELECT revision, since, keys, batches, deleted FROM ` + n.changes + ` WHERE revision > $1 ORDER BY revision LIMIT $2`,
 
 		look: `SELECT epoch, holder IS NULL, renewals, lease_ms,` +
-			` greatest(0, (extract(epoch FROM expires - clock_timestamp()) * 1000))::bigint FROM ` + n.seat + ` WHERE one`,
+			` greatest(0, (extract(epoch FROM expires - clock_timestamp()) * 1000))::bigint FROM ` + n.leaderRow + ` WHERE one`,
 		take:   take(n),
 		renew:  renewal(n),
 		resign: resignation(n),
-		leader: `SELECT holder, epoch FROM ` + n.seat + ` WHERE one AND holder IS NOT NULL AND expires > clock_timestamp()`,
+		leader: `SELECT holder, epoch FROM ` + n.leaderRow + ` WHERE one AND holder IS NOT NULL AND expires > clock_timestamp()`,
 		evict: `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE datname = current_database() AND usename = session_user` +
 			` AND application_name = $1 AND pid <> pg_backend_pid() AND clock_timestamp() - xact_start > $2::bigint * interval '1 millisecond'`,
 	}
@@ -63,7 +63,7 @@ func listing(n names) string {
 //
 // It needs no statement that locks the seat first: what it writes, it writes whatever other commits have left.
 func puts(n names) string {
-	return `WITH office AS (UPDATE ` + n.seat + ` SET revision = revision + $2 WHERE ` + inOffice + ` RETURNING revision),
+	return `WITH office AS (UPDATE ` + n.leaderRow + ` SET revision = revision + $2 WHERE ` + leaderIsCurrent + ` RETURNING revision),
 	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT p.key, p.value FROM office, unnest($3::text[], $4::bytea[]) p(key, value)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
 	told AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM office RETURNING revision, since)
@@ -76,8 +76,8 @@ func puts(n names) string {
 // The statement advance stands before it and locks the seat, so that it sees all that was committed before. The statement direct does
 // without: it writes nothing unless $9 is still the last revision, and so nobody has committed since it began to look. No
 // condition may be about a key that an earlier batch of the group writes: all see the state before the group.
-func mixed(n names, office string) string {
-	return `WITH office AS ` + office + `,
+func mixed(n names, leadership string) string {
+	return `WITH office AS ` + leadership + `,
 	refused AS MATERIALIZED (SELECT c.batch, c.key FROM office, unnest($3::int[], $4::text[], $5::bytea[]) c(batch, key, value)
 		LEFT JOIN ` + n.entries + ` e ON e.key = c.key WHERE e.value IS DISTINCT FROM c.value),
 	last AS MATERIALIZED (SELECT DISTINCT ON (o.key) o.key, o.value, o.batch, o.n
@@ -98,23 +98,23 @@ func mixed(n names, office string) string {
 // take seats a candidate: on an empty seat, or on that of the epoch $3 which has not been renewed since $4 and is over. A lease
 // cannot end later than one lease from now, unless the database's clock was put back.
 func take(n names) string {
-	return `WITH taken AS (UPDATE ` + n.seat + ` SET epoch = epoch + 1, holder = $1, renewals = renewals + 1, lease_ms = $2::bigint,
+	return `WITH taken AS (UPDATE ` + n.leaderRow + ` SET epoch = epoch + 1, holder = $1, renewals = renewals + 1, lease_ms = $2::bigint,
 			expires = clock_timestamp() + $2::bigint * interval '1 millisecond'
 		WHERE one AND (holder IS NULL OR epoch = $3 AND renewals = $4 AND $5::boolean
 			AND (expires <= clock_timestamp() OR expires > clock_timestamp() + lease_ms * interval '1 millisecond'))
 		RETURNING epoch)
-	SELECT epoch, pg_notify('` + n.seatChanged() + `', '')::text FROM taken`
+	SELECT epoch, pg_notify('` + n.leaderRowChanged() + `', '')::text FROM taken`
 }
 
 func renewal(n names) string {
-	return `WITH renewed AS (UPDATE ` + n.seat + ` SET renewals = renewals + 1,
+	return `WITH renewed AS (UPDATE ` + n.leaderRow + ` SET renewals = renewals + 1,
 			expires = clock_timestamp() + lease_ms * interval '1 millisecond'
 		WHERE one AND epoch = $1 AND holder IS NOT NULL RETURNING 1)
-	SELECT pg_notify('` + n.seatChanged() + `', '')::text FROM renewed`
+	SELECT pg_notify('` + n.leaderRowChanged() + `', '')::text FROM renewed`
 }
 
 func resignation(n names) string {
-	return `WITH resigned AS (UPDATE ` + n.seat + ` SET holder = NULL, expires = clock_timestamp()
+	return `WITH resigned AS (UPDATE ` + n.leaderRow + ` SET holder = NULL, expires = clock_timestamp()
 		WHERE one AND epoch = $1 AND holder IS NOT NULL RETURNING 1)
-	SELECT pg_notify('` + n.seatChanged() + `', '')::text FROM resigned`
+	SELECT pg_notify('` + n.leaderRowChanged() + `', '')::text FROM resigned`
 }

@@ -238,7 +238,7 @@ func conflictWritesNothing(s *suite) {
 	s.holds(store, "held", []byte("1"))
 }
 
-func epochWithoutOffice(s *suite) {
+func epochWithoutLeadership(s *suite) {
 	store := s.open()
 	err := store.Commit(s.ctx, storage.Batch{Epoch: 7, Ops: []storage.Op{storage.Put("k", nil)}})
 	s.wantError("an epoch that nobody holds", err, storage.ErrFenced)

@@ -265,11 +265,11 @@ func (s *suite) campaign(e storage.Elector, identity string) storage.Leadership 
 	s.t.Helper()
 	ctx, cancel := context.WithTimeout(s.ctx, patience)
 	defer cancel()
-	office, err := e.Campaign(ctx, []byte(identity))
+	leadership, err := e.Campaign(ctx, []byte(identity))
 	if err != nil {
 		s.t.Fatalf("Campaign of %s: %v", identity, err)
 	}
-	return office
+	return leadership
 }
 
 func election(s *suite) {
@@ -290,11 +290,11 @@ func election(s *suite) {
 	}
 	elected := make(chan storage.Leadership, 1)
 	go func() {
-		office, err := eb.Campaign(s.ctx, []byte("node b"))
+		leadership, err := eb.Campaign(s.ctx, []byte("node b"))
 		if err != nil {
 			s.t.Errorf("Campaign: %v", err)
 		}
-		elected <- office
+		elected <- leadership
 	}()
 	select {
 	case <-elected:
@@ -322,10 +322,10 @@ func election(s *suite) {
 	s.wantError("Leader after a resignation", err, storage.ErrNotFound)
 }
 
-func (s *suite) lost(office storage.Leadership) {
+func (s *suite) lost(leadership storage.Leadership) {
 	s.t.Helper()
 	select {
-	case <-office.Lost():
+	case <-leadership.Lost():
 	case <-time.After(patience):
 		s.t.Fatal("the loss of the office was not told")
 	}

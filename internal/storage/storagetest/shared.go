@@ -9,9 +9,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// officeChangesHands many times between two nodes that both want it: epochs grow, who gave it up does not hold it, and whoever
+// leadershipChanges many times between two nodes that both want it: epochs grow, who gave it up does not hold it, and whoever
 // holds it writes.
-func officeChangesHands(s *suite) {
+func leadershipChanges(s *suite) {
 	a, b, ea, eb := s.nodes()
 	if ea == nil {
 		return
@@ -20,32 +20,32 @@ func officeChangesHands(s *suite) {
 	stores, electors := []storage.Store{a, b}, []storage.Elector{ea, eb}
 	together(2, func(node int) {
 		for range 5 {
-			office, err := electors[node].Campaign(s.ctx, []byte{byte(node)})
+			leadership, err := electors[node].Campaign(s.ctx, []byte{byte(node)})
 			if err != nil {
 				s.t.Errorf("Campaign: %v", err)
 				return
 			}
-			if before := last.Swap(office.Epoch()); before >= office.Epoch() {
-				s.t.Errorf("epoch %d after %d", office.Epoch(), before)
+			if before := last.Swap(leadership.Epoch()); before >= leadership.Epoch() {
+				s.t.Errorf("epoch %d after %d", leadership.Epoch(), before)
 			}
-			key := fmt.Sprint("epoch/", office.Epoch())
-			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: office.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+			key := fmt.Sprint("epoch/", leadership.Epoch())
+			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
 				Ops: []storage.Op{storage.Put(key, []byte{byte(node)})}})
 			if err != nil {
 				s.t.Errorf("the leader's commit: %v", err)
 			}
-			if err := office.Resign(s.ctx); err != nil {
+			if err := leadership.Resign(s.ctx); err != nil {
 				s.t.Errorf("Resign: %v", err)
 			}
-			if office.Held() {
+			if leadership.Held() {
 				s.t.Error("an office that was given up is held")
 			}
-			s.lost(office)
+			s.lost(leadership)
 			// Its conditions fail too, but who is no longer the leader must learn that first.
-			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: office.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
 				Ops: []storage.Op{storage.Put("late", nil)}})
 			s.wantError("a commit after the resignation", err, storage.ErrFenced)
-			if err := office.Resign(s.ctx); err != nil {
+			if err := leadership.Resign(s.ctx); err != nil {
 				s.t.Errorf("a second resignation: %v", err)
 			}
 		}

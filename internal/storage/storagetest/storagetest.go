@@ -50,7 +50,7 @@ func Run(t *testing.T, factory Factory) {
 		"ConditionAbsent":              conditionAbsent,
 		"ConditionValue":               conditionValue,
 		"ConflictWritesNothing":        conflictWritesNothing,
-		"EpochWithoutOffice":           epochWithoutOffice,
+		"EpochWithoutOffice":           epochWithoutLeadership,
 		"ContextEnded":                 contextEnded,
 		"Closed":                       closed,
 		"CloseUnderTraffic":            closeUnderTraffic,
@@ -67,7 +67,7 @@ func Run(t *testing.T, factory Factory) {
 		"Election":                     election,
 		"Fencing":                      fencing,
 		"CampaignEnds":                 campaignEnds,
-		"OfficeChangesHands":           officeChangesHands,
+		"OfficeChangesHands":           leadershipChanges,
 		"SecondHandleFollows":          secondHandleFollows,
 	}
 	for name, test := range tests {

@@ -37,17 +37,17 @@ type Service struct {
 	Tenant string
 	Now    func() time.Time
 
-	mu         sync.Mutex
-	principals map[string]*Principal // by client id
-	tokens     map[string]*token
-	keys       map[string]*key
-	deleted    map[string]*key
-	mute       chan struct{}
-	away       bool
-	garble     bool
-	throttle   bool
-	strange    string // not "": the body of every answer of the vault
-	calls      int
+	mu           sync.Mutex
+	principals   map[string]*Principal // by client id
+	tokens       map[string]*token
+	keys         map[string]*key
+	deleted      map[string]*key
+	unresponsive chan struct{}
+	away         bool
+	garble       bool
+	throttle     bool
+	strange      string // not "": the body of every answer of the vault
+	calls        int
 }
 
 // Principal is an application or a managed identity.
@@ -91,11 +91,11 @@ func (s *Service) Calls() int {
 	return s.calls
 }
 
-// Mute makes the services accept requests and not answer them until restore.
-func (s *Service) Mute() (restore func()) {
+// Unresponsive makes the services accept requests and not answer them until restore.
+func (s *Service) Unresponsive() (restore func()) {
 	quiet := make(chan struct{})
-	s.set(func() { s.mute = quiet })
-	return func() { s.set(func() { s.mute = nil }); close(quiet) }
+	s.set(func() { s.unresponsive = quiet })
+	return func() { s.set(func() { s.unresponsive = nil }); close(quiet) }
 }
 
 // Away makes the services drop connections until restore.
@@ -129,11 +129,11 @@ func (s *Service) set(f func()) {
 func (s *Service) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("X-Stand-In", "not Azure: for tests only")
 	s.mu.Lock()
-	mute, away := s.mute, s.away
+	unresponsive, away := s.unresponsive, s.away
 	s.mu.Unlock()
-	if mute != nil {
+	if unresponsive != nil {
 		select {
-		case <-mute:
+		case <-unresponsive:
 		case <-r.Context().Done():
 		}
 	}

@@ -23,7 +23,7 @@ import (
 // TestWhoMayDoWhat: each role does what is its own and nothing else. Who may not, learns nothing about what there is.
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	sealed := r.sealed(theKey)
 	calls := map[string]func(context.Context, string) error{
 		"encrypt": func(ctx context.Context, n string) error {
@@ -73,13 +73,13 @@ func TestWhoMayDoWhat(t *testing.T) {
 }
 
 // admitted reports whether a request is let in.
-func (r *rig) admitted(ctx context.Context, method string, req any) error {
+func (r *harness) admitted(ctx context.Context, method string, req any) error {
 	return r.s.admit(ctx, method, req)
 }
 
 func TestWhoIsNobody(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	r.s.AddToken("old", "owner", r.clock.Now().Add(time.Hour))
 	req := &kmspb.GetCryptoKeyRequest{Name: theKey}
 	must(t, r.s.admit(as(t, "old"), "GetCryptoKey", req))
@@ -106,7 +106,7 @@ func TestWhoIsNobody(t *testing.T) {
 // TestQuotas: so many requests of an account in a minute, of each sort; the next minute is a new one.
 func TestQuotas(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{Quotas: Quotas{Read: 2, Write: 1, Crypto: 3}})
+	r := newHarness(t, Options{Quotas: Quotas{Read: 2, Write: 1, Crypto: 3}})
 	r.clock.add(time.Minute - time.Duration(r.clock.Now().UnixNano()%int64(time.Minute)))
 	r.account("other", owner...)
 	for sort, c := range map[string]struct {
@@ -137,7 +137,7 @@ func TestQuotas(t *testing.T) {
 // TestGooglesClientWithItsCredentialsFile: tokens by the OAuth2 endpoint, and those that the client signs itself.
 func TestGooglesClientWithItsCredentialsFile(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	file, err := Credentials("owner", rsaKey(), r.v.TokenURL())
 	must(t, err)
 	for name, self := range map[string]bool{"from the endpoint": false, "signed": true} {
@@ -160,7 +160,7 @@ func TestGooglesClientWithItsCredentialsFile(t *testing.T) {
 // TestTokenEndpoint refuses what RFC 6749 and Google refuse.
 func TestTokenEndpoint(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	now := r.clock.Now()
 	good := claims{Issuer: "owner" + domain, Audience: r.v.TokenURL(), Scope: scopes[0], Issued: now.Unix(), Expires: now.Add(time.Hour).Unix()}
 	const grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
@@ -207,7 +207,7 @@ func TestTokenEndpoint(t *testing.T) {
 // TestAdministration: the backend of faults and actions, and who is let in.
 func TestAdministration(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	do := func(method, path, token, body string) (int, string) {
 		t.Helper()
 		req, err := http.NewRequestWithContext(t.Context(), method, r.v.URL()+path, strings.NewReader(body))

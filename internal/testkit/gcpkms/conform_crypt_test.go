@@ -14,17 +14,17 @@ import (
 
 const v1 = theKey + "/cryptoKeyVersions/1"
 
-func (r *rig) destroy() (*kmspb.CryptoKeyVersion, error) {
+func (r *harness) destroy() (*kmspb.CryptoKeyVersion, error) {
 	return r.c.DestroyCryptoKeyVersion(r.t.Context(), &kmspb.DestroyCryptoKeyVersionRequest{Name: v1})
 }
 
-func (r *rig) restore() (*kmspb.CryptoKeyVersion, error) {
+func (r *harness) restore() (*kmspb.CryptoKeyVersion, error) {
 	return r.c.RestoreCryptoKeyVersion(r.t.Context(), &kmspb.RestoreCryptoKeyVersionRequest{Name: v1})
 }
 
 // unusable brings the first version into a state and tries to encrypt and to decrypt with it; the errors must be the same.
-func unusable(change func(*rig)) func(*rig) error {
-	return func(r *rig) error {
+func unusable(change func(*harness)) func(*harness) error {
+	return func(r *harness) error {
 		sealed := r.sealed(theKey)
 		change(r)
 		_, err := r.encrypt(theKey, []byte("p"), nil)
@@ -39,15 +39,15 @@ func unusable(change func(*rig)) func(*rig) error {
 }
 
 var versionRules = []rule{
-	{"a disabled version", unusable(func(r *rig) { must(r.t, r.state(v1, disabled)) }), codes.FailedPrecondition, v1 + " is not enabled, current state is: DISABLED."},
-	{"a version that is scheduled for destruction", unusable(func(r *rig) {
+	{"a disabled version", unusable(func(r *harness) { must(r.t, r.state(v1, disabled)) }), codes.FailedPrecondition, v1 + " is not enabled, current state is: DISABLED."},
+	{"a version that is scheduled for destruction", unusable(func(r *harness) {
 		v, err := r.destroy()
 		must(r.t, err)
 		if v.GetState() != scheduled || v.GetDestroyTime().AsTime().Sub(r.clock.Now()).Round(time.Minute) != 30*day {
 			r.t.Errorf("%v", v)
 		}
 	}), codes.FailedPrecondition, "current state is: DESTROY_SCHEDULED."},
-	{"a destroyed version", unusable(func(r *rig) {
+	{"a destroyed version", unusable(func(r *harness) {
 		_, err := r.destroy()
 		must(r.t, err)
 		r.clock.add(30 * day)
@@ -57,25 +57,25 @@ var versionRules = []rule{
 			r.t.Errorf("%v", v)
 		}
 	}), codes.FailedPrecondition, "current state is: DESTROYED."},
-	{"enabled again", func(r *rig) error {
+	{"enabled again", func(r *harness) error {
 		sealed := r.sealed(theKey)
 		must(r.t, r.state(v1, disabled))
 		must(r.t, r.state(v1, enabled))
 		_, err := r.decrypt(theKey, sealed, nil)
 		return err
 	}, codes.OK, ""},
-	{"destroyed twice", func(r *rig) error {
+	{"destroyed twice", func(r *harness) error {
 		_, err := r.destroy()
 		must(r.t, err)
 		_, err = r.destroy()
 		return err
 	}, codes.FailedPrecondition, "has value DESTROY_SCHEDULED in field crypto_key_version.state."},
-	{"enabled while it is scheduled", func(r *rig) error {
+	{"enabled while it is scheduled", func(r *harness) error {
 		_, err := r.destroy()
 		must(r.t, err)
 		return r.state(v1, enabled)
 	}, codes.FailedPrecondition, "DESTROY_SCHEDULED"},
-	{"restored", func(r *rig) error {
+	{"restored", func(r *harness) error {
 		_, err := r.destroy()
 		must(r.t, err)
 		v, err := r.restore()
@@ -84,23 +84,23 @@ var versionRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"restored though it is enabled", func(r *rig) error { _, err := r.restore(); return err }, codes.FailedPrecondition, "has value ENABLED"},
-	{"restored too late", func(r *rig) error {
+	{"restored though it is enabled", func(r *harness) error { _, err := r.restore(); return err }, codes.FailedPrecondition, "has value ENABLED"},
+	{"restored too late", func(r *harness) error {
 		_, err := r.destroy()
 		must(r.t, err)
 		r.clock.add(31 * day)
 		_, err = r.restore()
 		return err
 	}, codes.FailedPrecondition, "has value DESTROYED"},
-	{"a state that is not for setting", func(r *rig) error { return r.state(v1, scheduled) }, codes.InvalidArgument, "ENABLED or DISABLED"},
-	{"a field that is not for setting", func(r *rig) error { return r.state(v1, enabled, "state", "algorithm") }, codes.InvalidArgument, "update_mask"},
-	{"a version that is not there", func(r *rig) error { return r.state(theKey+"/cryptoKeyVersions/7", enabled) }, codes.NotFound, "CryptoKeyVersion"},
-	{"a new version that is destroyed", func(r *rig) error {
+	{"a state that is not for setting", func(r *harness) error { return r.state(v1, scheduled) }, codes.InvalidArgument, "ENABLED or DISABLED"},
+	{"a field that is not for setting", func(r *harness) error { return r.state(v1, enabled, "state", "algorithm") }, codes.InvalidArgument, "update_mask"},
+	{"a version that is not there", func(r *harness) error { return r.state(theKey+"/cryptoKeyVersions/7", enabled) }, codes.NotFound, "CryptoKeyVersion"},
+	{"a new version that is destroyed", func(r *harness) error {
 		_, err := r.c.CreateCryptoKeyVersion(r.t.Context(), &kmspb.CreateCryptoKeyVersionRequest{
 			Parent: theKey, CryptoKeyVersion: &kmspb.CryptoKeyVersion{State: kmspb.CryptoKeyVersion_DESTROYED}})
 		return err
 	}, codes.InvalidArgument, "ENABLED or DISABLED"},
-	{"an asymmetric key takes a moment", func(r *rig) error {
+	{"an asymmetric key takes a moment", func(r *harness) error {
 		must(r.t, r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
 			Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}))
 		ask := func() kmspb.CryptoKeyVersion_CryptoKeyVersionState {
@@ -120,7 +120,7 @@ var versionRules = []rule{
 }
 
 var cryptRules = []rule{
-	{"round trip", func(r *rig) error {
+	{"round trip", func(r *harness) error {
 		sealed, err := r.encrypt(theKey, []byte("plain"), []byte("data"))
 		must(r.t, err)
 		got, err := r.decrypt(theKey, sealed.GetCiphertext(), []byte("data"))
@@ -129,7 +129,7 @@ var cryptRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"a version that is named", func(r *rig) error {
+	{"a version that is named", func(r *harness) error {
 		r.version()
 		got, err := r.encrypt(theKey+"/cryptoKeyVersions/2", []byte("p"), nil)
 		if !strings.HasSuffix(got.GetName(), "/2") {
@@ -137,11 +137,11 @@ var cryptRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"other additional data", func(r *rig) error {
+	{"other additional data", func(r *harness) error {
 		_, err := r.decrypt(theKey, r.sealed(theKey), []byte("x"))
 		return err
 	}, codes.InvalidArgument, "Decryption failed"},
-	{"every bit of a ciphertext", func(r *rig) error {
+	{"every bit of a ciphertext", func(r *harness) error {
 		sealed := r.sealed(theKey)
 		for i := range sealed {
 			bad := bytes.Clone(sealed)
@@ -156,12 +156,12 @@ var cryptRules = []rule{
 		_, err := r.decrypt(theKey, append(sealed, 0), nil)
 		return err
 	}, codes.InvalidArgument, "Decryption failed: the ciphertext is invalid."},
-	{"a ciphertext of another key", func(r *rig) error {
+	{"a ciphertext of another key", func(r *harness) error {
 		must(r.t, r.create("n", symmetricKey()))
 		_, err := r.decrypt(theKey, r.sealed(place+"/keyRings/r/cryptoKeys/n"), nil)
 		return err
 	}, codes.InvalidArgument, "Decryption failed: verify that 'name' refers to the correct CryptoKey."},
-	{"a key for MACs", func(r *rig) error {
+	{"a key for MACs", func(r *harness) error {
 		r.mac()
 		_, err := r.encrypt(place+"/keyRings/r/cryptoKeys/mac", []byte("p"), nil)
 		if _, derr := r.decrypt(place+"/keyRings/r/cryptoKeys/mac", []byte("c"), nil); status.Code(derr) != codes.FailedPrecondition {
@@ -169,22 +169,22 @@ var cryptRules = []rule{
 		}
 		return err
 	}, codes.FailedPrecondition, "has value MAC in field crypto_key.purpose"},
-	{"a key without versions", func(r *rig) error {
+	{"a key without versions", func(r *harness) error {
 		_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{
 			Parent: place + "/keyRings/r", CryptoKeyId: "n", CryptoKey: symmetricKey(), SkipInitialVersionCreation: true})
 		must(r.t, err)
 		_, err = r.encrypt(place+"/keyRings/r/cryptoKeys/n", []byte("p"), nil)
 		return err
 	}, codes.FailedPrecondition, "no primary version"},
-	{"what the emulator does not do", func(r *rig) error {
+	{"what the emulator does not do", func(r *harness) error {
 		_, err := r.c.MacSign(r.t.Context(), &kmspb.MacSignRequest{Name: v1})
 		return err
 	}, codes.Unimplemented, "This emulator of Cloud KMS does not do \"MacSign\"."},
 }
 
 // sized encrypts so much, with a key of a protection level.
-func sized(action string, plain, aad int) func(*rig) error {
-	return func(r *rig) error {
+func sized(action string, plain, aad int) func(*harness) error {
+	return func(r *harness) error {
 		must(r.t, r.s.Act(action, place+"/keyRings/r/cryptoKeys/n"))
 		sealed, err := r.encrypt(place+"/keyRings/r/cryptoKeys/n", make([]byte, plain), make([]byte, aad))
 		if err != nil {
@@ -202,11 +202,11 @@ var limitRules = []rule{
 	{"8 KiB together in an HSM", sized("create-hsm", 8<<10-7, 7), codes.OK, ""},
 	{"a byte more in an HSM", sized("create-hsm", 8<<10-7, 8), codes.InvalidArgument, "8192"},
 	{"no plaintext", sized("create", 0, 0), codes.InvalidArgument, "required"},
-	{"no ciphertext", func(r *rig) error { _, err := r.decrypt(theKey, nil, nil); return err }, codes.InvalidArgument, "required"},
+	{"no ciphertext", func(r *harness) error { _, err := r.decrypt(theKey, nil, nil); return err }, codes.InvalidArgument, "required"},
 }
 
 var checksumRules = []rule{
-	{"all checksums", func(r *rig) error {
+	{"all checksums", func(r *harness) error {
 		plain, aad := []byte("plain"), []byte("data")
 		e, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{
 			Name: theKey, Plaintext: plain, PlaintextCrc32C: checksum(plain), AdditionalAuthenticatedData: aad, AdditionalAuthenticatedDataCrc32C: checksum(aad),
@@ -225,26 +225,26 @@ var checksumRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"no checksums", func(r *rig) error {
+	{"no checksums", func(r *harness) error {
 		e, err := r.encrypt(theKey, []byte("p"), []byte("a"))
 		if e.GetVerifiedPlaintextCrc32C() || e.GetVerifiedAdditionalAuthenticatedDataCrc32C() || e.GetCiphertextCrc32C() == nil {
 			r.t.Errorf("%v", e)
 		}
 		return err
 	}, codes.OK, ""},
-	{"wrong plaintext", func(r *rig) error {
+	{"wrong plaintext", func(r *harness) error {
 		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"), PlaintextCrc32C: wrapperspb.Int64(1)})
 		return err
 	}, codes.InvalidArgument, "The checksum in field plaintext_crc32c did not match the data in field plaintext."},
-	{"wrong additional data", func(r *rig) error {
+	{"wrong additional data", func(r *harness) error {
 		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"), AdditionalAuthenticatedDataCrc32C: wrapperspb.Int64(1)})
 		return err
 	}, codes.InvalidArgument, "additional_authenticated_data_crc32c"},
-	{"wrong ciphertext", func(r *rig) error {
+	{"wrong ciphertext", func(r *harness) error {
 		_, err := r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: theKey, Ciphertext: r.sealed(theKey), CiphertextCrc32C: wrapperspb.Int64(-1)})
 		return err
 	}, codes.InvalidArgument, "ciphertext_crc32c"},
-	{"wrong additional data to decrypt", func(r *rig) error {
+	{"wrong additional data to decrypt", func(r *harness) error {
 		_, err := r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{
 			Name: theKey, Ciphertext: r.sealed(theKey), AdditionalAuthenticatedDataCrc32C: wrapperspb.Int64(1)})
 		return err

@@ -18,7 +18,7 @@ import (
 // rule is one that Google documents: what is done, and what must come of it. text is part of the error's.
 type rule struct {
 	name string
-	do   func(*rig) error
+	do   func(*harness) error
 	code codes.Code
 	text string
 }
@@ -30,7 +30,7 @@ func TestRules(t *testing.T) {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
-				r := newRig(t, Options{})
+				r := newHarness(t, Options{})
 				err := c.do(r)
 				if status.Code(err) != c.code || err != nil && !strings.Contains(err.Error(), c.text) {
 					t.Errorf("%v; want %s with %q", err, c.code, c.text)
@@ -41,33 +41,33 @@ func TestRules(t *testing.T) {
 }
 
 var nameRules = []rule{
-	{"a name of another kind", func(r *rig) error { return r.get(place + "/keyRings/r") }, codes.InvalidArgument, "not a valid resource type"},
-	{"a key's name for a version", func(r *rig) error { return r.state(theKey, enabled) }, codes.InvalidArgument, "not a valid resource type"},
-	{"a version for decrypting", func(r *rig) error {
+	{"a name of another kind", func(r *harness) error { return r.get(place + "/keyRings/r") }, codes.InvalidArgument, "not a valid resource type"},
+	{"a key's name for a version", func(r *harness) error { return r.state(theKey, enabled) }, codes.InvalidArgument, "not a valid resource type"},
+	{"a version for decrypting", func(r *harness) error {
 		_, err := r.decrypt(theKey+"/cryptoKeyVersions/1", []byte("c"), nil)
 		return err
 	}, codes.InvalidArgument, "not a valid resource type"},
-	{"ids of 63 letters", func(r *rig) error { return r.createRing(strings.Repeat("aZ9_-", 12) + "abc") }, codes.OK, ""},
-	{"ids of 64 letters", func(r *rig) error { return r.createRing(strings.Repeat("a", 64)) }, codes.InvalidArgument, "{1,63}"},
-	{"ids with dots", func(r *rig) error { return r.createRing("a.b") }, codes.InvalidArgument, "{1,63}"},
-	{"an id that is empty", func(r *rig) error { return r.createRing("") }, codes.InvalidArgument, "{1,63}"},
-	{"a key's id with a slash", func(r *rig) error { return r.create("a/b", symmetricKey()) }, codes.InvalidArgument, "{1,63}"},
+	{"ids of 63 letters", func(r *harness) error { return r.createRing(strings.Repeat("aZ9_-", 12) + "abc") }, codes.OK, ""},
+	{"ids of 64 letters", func(r *harness) error { return r.createRing(strings.Repeat("a", 64)) }, codes.InvalidArgument, "{1,63}"},
+	{"ids with dots", func(r *harness) error { return r.createRing("a.b") }, codes.InvalidArgument, "{1,63}"},
+	{"an id that is empty", func(r *harness) error { return r.createRing("") }, codes.InvalidArgument, "{1,63}"},
+	{"a key's id with a slash", func(r *harness) error { return r.create("a/b", symmetricKey()) }, codes.InvalidArgument, "{1,63}"},
 }
 
 var ringRules = []rule{
-	{"a ring twice", func(r *rig) error { return r.createRing("r") }, codes.AlreadyExists, "KeyRing " + place + "/keyRings/r already exists."},
-	{"a ring that is not there", func(r *rig) error {
+	{"a ring twice", func(r *harness) error { return r.createRing("r") }, codes.AlreadyExists, "KeyRing " + place + "/keyRings/r already exists."},
+	{"a ring that is not there", func(r *harness) error {
 		_, err := r.c.GetKeyRing(r.t.Context(), &kmspb.GetKeyRingRequest{Name: place + "/keyRings/none"})
 		return err
 	}, codes.NotFound, "not found"},
-	{"a ring", func(r *rig) error {
+	{"a ring", func(r *harness) error {
 		got, err := r.c.GetKeyRing(r.t.Context(), &kmspb.GetKeyRingRequest{Name: place + "/keyRings/r"})
 		if got.GetCreateTime() == nil {
 			r.t.Error("without its time")
 		}
 		return err
 	}, codes.OK, ""},
-	{"a ring cannot be deleted", func(r *rig) error {
+	{"a ring cannot be deleted", func(r *harness) error {
 		for _, m := range kmspb.KeyManagementService_ServiceDesc.Methods {
 			if m.MethodName == "DeleteKeyRing" {
 				r.t.Error("google.cloud.kms.v1 has it by now: the emulator must learn it")
@@ -75,24 +75,24 @@ var ringRules = []rule{
 		}
 		return nil
 	}, codes.OK, ""},
-	{"a key in a ring that is not there", func(r *rig) error {
+	{"a key in a ring that is not there", func(r *harness) error {
 		_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/none", CryptoKeyId: "k", CryptoKey: symmetricKey()})
 		return err
 	}, codes.NotFound, "KeyRing"},
 }
 
 var keyRules = []rule{
-	{"a key twice", func(r *rig) error { return r.create("k", symmetricKey()) }, codes.AlreadyExists, "already exists"},
-	{"a key that is not there", func(r *rig) error { return r.get(place + "/keyRings/r/cryptoKeys/none") }, codes.NotFound, "CryptoKey"},
-	{"no purpose", func(r *rig) error { return r.create("n", &kmspb.CryptoKey{}) }, codes.InvalidArgument, "purpose"},
-	{"an algorithm of another purpose", func(r *rig) error {
+	{"a key twice", func(r *harness) error { return r.create("k", symmetricKey()) }, codes.AlreadyExists, "already exists"},
+	{"a key that is not there", func(r *harness) error { return r.get(place + "/keyRings/r/cryptoKeys/none") }, codes.NotFound, "CryptoKey"},
+	{"no purpose", func(r *harness) error { return r.create("n", &kmspb.CryptoKey{}) }, codes.InvalidArgument, "purpose"},
+	{"an algorithm of another purpose", func(r *harness) error {
 		return r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
 			Algorithm: kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION}})
 	}, codes.InvalidArgument, "algorithm"},
-	{"no algorithm where one is needed", func(r *rig) error {
+	{"no algorithm where one is needed", func(r *harness) error {
 		return r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN})
 	}, codes.InvalidArgument, "algorithm"},
-	{"external keys", func(r *rig) error {
+	{"external keys", func(r *harness) error {
 		k := symmetricKey()
 		k.VersionTemplate = &kmspb.CryptoKeyVersionTemplate{ProtectionLevel: kmspb.ProtectionLevel_EXTERNAL}
 		return r.create("n", k)
@@ -104,7 +104,7 @@ var keyRules = []rule{
 	{"a label in capitals", labelled("Team", "ops"), codes.InvalidArgument, "Label"},
 	{"a label that begins with a digit", labelled("1team", "ops"), codes.InvalidArgument, "Label"},
 	{"a label's value that is too long", labelled("team", strings.Repeat("a", 64)), codes.InvalidArgument, "Label"},
-	{"65 labels", func(r *rig) error {
+	{"65 labels", func(r *harness) error {
 		k := symmetricKey()
 		k.Labels = map[string]string{}
 		for i := range 65 {
@@ -112,18 +112,18 @@ var keyRules = []rule{
 		}
 		return r.create("n", k)
 	}, codes.InvalidArgument, "64"},
-	{"an update without a mask", func(r *rig) error { return r.update(&kmspb.CryptoKey{Name: theKey}) }, codes.InvalidArgument, "update_mask"},
-	{"an update of the purpose", func(r *rig) error {
+	{"an update without a mask", func(r *harness) error { return r.update(&kmspb.CryptoKey{Name: theKey}) }, codes.InvalidArgument, "update_mask"},
+	{"an update of the purpose", func(r *harness) error {
 		return r.update(&kmspb.CryptoKey{Name: theKey, Purpose: kmspb.CryptoKey_MAC}, "purpose")
 	}, codes.InvalidArgument, "cannot be updated"},
-	{"an update of labels", func(r *rig) error {
+	{"an update of labels", func(r *harness) error {
 		err := r.update(&kmspb.CryptoKey{Name: theKey, Labels: map[string]string{"a": "b"}}, "labels")
 		if k := r.key(theKey); k.GetLabels()["a"] != "b" {
 			r.t.Errorf("labels %v", k.GetLabels())
 		}
 		return err
 	}, codes.OK, ""},
-	{"defaults", func(r *rig) error {
+	{"defaults", func(r *harness) error {
 		k := r.key(theKey)
 		if k.GetDestroyScheduledDuration().AsDuration() != 30*day || k.GetPrimary().GetName() != theKey+"/cryptoKeyVersions/1" ||
 			k.GetPrimary().GetState() != enabled || k.GetPrimary().GetProtectionLevel() != kmspb.ProtectionLevel_SOFTWARE ||
@@ -139,13 +139,13 @@ var rotationRules = []rule{
 	{"a period of 23 hours", rotated(23*time.Hour, day), codes.InvalidArgument, "24 hours"},
 	{"a period of a century and more", rotated(876_001*time.Hour, day), codes.InvalidArgument, "876,000"},
 	{"a time that has passed", rotated(day, -time.Hour), codes.InvalidArgument, "future"},
-	{"rotation of a key for MACs", func(r *rig) error {
+	{"rotation of a key for MACs", func(r *harness) error {
 		return r.create("n", &kmspb.CryptoKey{
 			Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256},
 			NextRotationTime: timestamppb.New(time.Now().Add(day)),
 		})
 	}, codes.InvalidArgument, "rotated"},
-	{"rotation by time", func(r *rig) error {
+	{"rotation by time", func(r *harness) error {
 		if err := rotated(2*day, day)(r); err != nil {
 			return err
 		}
@@ -160,7 +160,7 @@ var rotationRules = []rule{
 		}
 		return nil
 	}, codes.OK, ""},
-	{"another version becomes the primary", func(r *rig) error {
+	{"another version becomes the primary", func(r *harness) error {
 		sealed := r.sealed(theKey)
 		r.version()
 		res, err := r.encrypt(theKey, []byte("p"), nil)
@@ -179,13 +179,13 @@ var rotationRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"a primary that is not there", func(r *rig) error { return r.primary(theKey, "9") }, codes.NotFound, "CryptoKeyVersion"},
-	{"a primary with a strange number", func(r *rig) error { return r.primary(theKey, "01") }, codes.InvalidArgument, "crypto_key_version_id"},
-	{"a primary of a key for MACs", func(r *rig) error {
+	{"a primary that is not there", func(r *harness) error { return r.primary(theKey, "9") }, codes.NotFound, "CryptoKeyVersion"},
+	{"a primary with a strange number", func(r *harness) error { return r.primary(theKey, "01") }, codes.InvalidArgument, "crypto_key_version_id"},
+	{"a primary of a key for MACs", func(r *harness) error {
 		r.mac()
 		return r.primary(place+"/keyRings/r/cryptoKeys/mac", "1")
 	}, codes.FailedPrecondition, "has value MAC in field crypto_key.purpose"},
-	{"a primary that is disabled", func(r *rig) error {
+	{"a primary that is disabled", func(r *harness) error {
 		r.version()
 		must(r.t, r.state(theKey+"/cryptoKeyVersions/2", disabled))
 		return r.primary(theKey, "2")
@@ -196,24 +196,24 @@ func symmetricKey() *kmspb.CryptoKey {
 	return &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT}
 }
 
-func destroyedAfter(d time.Duration) func(*rig) error {
-	return func(r *rig) error {
+func destroyedAfter(d time.Duration) func(*harness) error {
+	return func(r *harness) error {
 		k := symmetricKey()
 		k.DestroyScheduledDuration = durationpb.New(d)
 		return r.create("n", k)
 	}
 }
 
-func labelled(key, value string) func(*rig) error {
-	return func(r *rig) error {
+func labelled(key, value string) func(*harness) error {
+	return func(r *harness) error {
 		k := symmetricKey()
 		k.Labels = map[string]string{key: value}
 		return r.create("n", k)
 	}
 }
 
-func rotated(period, in time.Duration) func(*rig) error {
-	return func(r *rig) error {
+func rotated(period, in time.Duration) func(*harness) error {
+	return func(r *harness) error {
 		k := symmetricKey()
 		k.RotationSchedule = &kmspb.CryptoKey_RotationPeriod{RotationPeriod: durationpb.New(period)}
 		if in != 0 {
@@ -223,53 +223,53 @@ func rotated(period, in time.Duration) func(*rig) error {
 	}
 }
 
-func (r *rig) get(name string) error {
+func (r *harness) get(name string) error {
 	_, err := r.c.GetCryptoKey(r.t.Context(), &kmspb.GetCryptoKeyRequest{Name: name})
 	return err
 }
 
-func (r *rig) key(name string) *kmspb.CryptoKey {
+func (r *harness) key(name string) *kmspb.CryptoKey {
 	r.t.Helper()
 	k, err := r.c.GetCryptoKey(r.t.Context(), &kmspb.GetCryptoKeyRequest{Name: name})
 	must(r.t, err)
 	return k
 }
 
-func (r *rig) createRing(id string) error {
+func (r *harness) createRing(id string) error {
 	_, err := r.c.CreateKeyRing(r.t.Context(), &kmspb.CreateKeyRingRequest{Parent: place, KeyRingId: id, KeyRing: &kmspb.KeyRing{}})
 	return err
 }
 
-func (r *rig) create(id string, k *kmspb.CryptoKey) error {
+func (r *harness) create(id string, k *kmspb.CryptoKey) error {
 	_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/r", CryptoKeyId: id, CryptoKey: k})
 	return err
 }
 
 // mac makes a key that cannot encrypt.
-func (r *rig) mac() {
+func (r *harness) mac() {
 	r.t.Helper()
 	must(r.t, r.create("mac", &kmspb.CryptoKey{
 		Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256},
 	}))
 }
 
-func (r *rig) update(k *kmspb.CryptoKey, mask ...string) error {
+func (r *harness) update(k *kmspb.CryptoKey, mask ...string) error {
 	_, err := r.c.UpdateCryptoKey(r.t.Context(), &kmspb.UpdateCryptoKeyRequest{CryptoKey: k, UpdateMask: &fieldmaskpb.FieldMask{Paths: mask}})
 	return err
 }
 
-func (r *rig) version() {
+func (r *harness) version() {
 	r.t.Helper()
 	_, err := r.c.CreateCryptoKeyVersion(r.t.Context(), &kmspb.CreateCryptoKeyVersionRequest{Parent: theKey, CryptoKeyVersion: &kmspb.CryptoKeyVersion{}})
 	must(r.t, err)
 }
 
-func (r *rig) primary(name, version string) error {
+func (r *harness) primary(name, version string) error {
 	_, err := r.c.UpdateCryptoKeyPrimaryVersion(r.t.Context(), &kmspb.UpdateCryptoKeyPrimaryVersionRequest{Name: name, CryptoKeyVersionId: version})
 	return err
 }
 
-func (r *rig) state(name string, to kmspb.CryptoKeyVersion_CryptoKeyVersionState, mask ...string) error {
+func (r *harness) state(name string, to kmspb.CryptoKeyVersion_CryptoKeyVersionState, mask ...string) error {
 	if mask == nil {
 		mask = []string{"state"}
 	}
@@ -279,15 +279,15 @@ func (r *rig) state(name string, to kmspb.CryptoKeyVersion_CryptoKeyVersionState
 	return err
 }
 
-func (r *rig) encrypt(name string, plain, aad []byte) (*kmspb.EncryptResponse, error) {
+func (r *harness) encrypt(name string, plain, aad []byte) (*kmspb.EncryptResponse, error) {
 	return r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: name, Plaintext: plain, AdditionalAuthenticatedData: aad})
 }
 
-func (r *rig) decrypt(name string, sealed, aad []byte) (*kmspb.DecryptResponse, error) {
+func (r *harness) decrypt(name string, sealed, aad []byte) (*kmspb.DecryptResponse, error) {
 	return r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: name, Ciphertext: sealed, AdditionalAuthenticatedData: aad})
 }
 
-func (r *rig) sealed(name string) []byte {
+func (r *harness) sealed(name string) []byte {
 	r.t.Helper()
 	res, err := r.encrypt(name, []byte("plain"), nil)
 	must(r.t, err)
@@ -297,7 +297,7 @@ func (r *rig) sealed(name string) []byte {
 // TestLists: pages, their order, and what cannot be asked for.
 func TestLists(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	for range 4 {
 		r.version()
 	}

@@ -25,10 +25,10 @@ type Fault struct {
 	Method string `json:"method,omitempty"` // "Encrypt", ...; "" is every method
 	Times  int    `json:"times,omitempty"`  // how many calls it strikes, then it is gone; 0: all until they are cleared
 
-	DelayMS int    `json:"delay_ms,omitempty"` // answers so much later
-	Mute    bool   `json:"mute,omitempty"`     // accepts the call and does not answer
-	Code    string `json:"code,omitempty"`     // fails with this code, such as "UNAVAILABLE"
-	Message string `json:"message,omitempty"`  // and this text
+	DelayMS      int    `json:"delay_ms,omitempty"` // answers so much later
+	Unresponsive bool   `json:"mute,omitempty"`     // accepts the call and does not answer
+	Code         string `json:"code,omitempty"`     // fails with this code, such as "UNAVAILABLE"
+	Message      string `json:"message,omitempty"`  // and this text
 
 	Lose       bool `json:"lose,omitempty"`       // does what was asked; the answer is lost
 	Corrupt    bool `json:"corrupt,omitempty"`    // one bit of the ciphertext or plaintext in the answer is changed; its checksum is not
@@ -124,7 +124,7 @@ func (s *Service) intercept(ctx context.Context, req any, info *grpc.UnaryServer
 }
 
 func (f *Fault) wait(ctx context.Context, cleared <-chan struct{}) error {
-	if f.Mute {
+	if f.Unresponsive {
 		return silence(ctx, cleared)
 	}
 	if f.DelayMS == 0 {

@@ -86,7 +86,7 @@ func TestStateFilesThatAreRefused(t *testing.T) {
 // TestFaults: those that change answers, and those that keep them.
 func TestFaults(t *testing.T) {
 	t.Parallel()
-	r := newRig(t, Options{})
+	r := newHarness(t, Options{})
 	sealed := r.sealed(theKey)
 	for name, f := range map[string]Fault{
 		"corrupt": {Corrupt: true}, "no checksum": {NoChecksum: true}, "unverified": {Unverified: true}, "another name": {OtherName: true},
@@ -107,7 +107,7 @@ func TestFaults(t *testing.T) {
 	if _, err := r.decrypt(theKey, sealed, nil); err != nil {
 		t.Errorf("after the faults: %v", err)
 	}
-	for name, f := range map[string]Fault{"mute": {Mute: true}, "lost": {Lose: true}, "late": {DelayMS: 60_000}} {
+	for name, f := range map[string]Fault{"mute": {Unresponsive: true}, "lost": {Lose: true}, "late": {DelayMS: 60_000}} {
 		must(t, r.s.Inject(f))
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := r.c.Encrypt(ctx, &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p")})

@@ -174,7 +174,7 @@ func TestProxyGarblesAndGoes(t *testing.T) {
 	if err := p.Back(); err != nil {
 		t.Fatal(err)
 	}
-	p.Mute(true)
+	p.Unresponsive(true)
 	answer := make(chan error)
 	go func() {
 		_, err := through.Do("Decrypt", decrypt)
@@ -187,7 +187,7 @@ func TestProxyGarblesAndGoes(t *testing.T) {
 		case <-time.After(time.Millisecond):
 		}
 	}
-	p.Mute(false)
+	p.Unresponsive(false)
 	if err := <-answer; err != nil {
 		t.Error(err)
 	}

@@ -43,16 +43,16 @@ type Proxy struct {
 	addr string
 	to   *Server
 
-	mu      sync.Mutex
-	server  *http.Server
-	muted   chan struct{} // closed: answers again; nil: not mute
-	faults  map[string]Fault
-	expired map[string]bool
-	garble  bool
-	calls   map[string]int
-	turns   map[string]int    // rotations by key ARN
-	wrapped map[string]string // ciphertext -> material
-	seen    []Call
+	mu           sync.Mutex
+	server       *http.Server
+	unresponsive chan struct{} // closed: answers again; nil: not mute
+	faults       map[string]Fault
+	expired      map[string]bool
+	garble       bool
+	calls        map[string]int
+	turns        map[string]int    // rotations by key ARN
+	wrapped      map[string]string // ciphertext -> material
+	seen         []Call
 }
 
 // Call is a request that the proxy was sent.
@@ -72,7 +72,7 @@ func NewProxy(t testing.TB, to *Server) *Proxy {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		p.Mute(false)
+		p.Unresponsive(false)
 		if err := p.Away(); err != nil {
 			t.Error(err)
 		}
@@ -109,16 +109,16 @@ func (p *Proxy) Away() error {
 // Back listens again on the same port.
 func (p *Proxy) Back() error { return p.listen(p.addr) }
 
-// Mute makes it accept requests and not answer; false has the waiting ones answered.
-func (p *Proxy) Mute(on bool) {
+// Unresponsive makes it accept requests and not answer; false has the waiting ones answered.
+func (p *Proxy) Unresponsive(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	switch {
-	case on && p.muted == nil:
-		p.muted = make(chan struct{})
-	case !on && p.muted != nil:
-		close(p.muted)
-		p.muted = nil
+	case on && p.unresponsive == nil:
+		p.unresponsive = make(chan struct{})
+	case !on && p.unresponsive != nil:
+		close(p.unresponsive)
+		p.unresponsive = nil
 	}
 }
 
@@ -190,10 +190,10 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c := Call{Action: strings.TrimPrefix(r.Header.Get("X-Amz-Target"), target)}
 	c.AccessKey, c.Region = signer(r.Header.Get("Authorization"))
 	_ = json.Unmarshal(body, &c.Body) // what is no JSON is LocalStack's to refuse
-	muted, fault := p.note(c)
-	if muted != nil {
+	unresponsive, fault := p.note(c)
+	if unresponsive != nil {
 		select {
-		case <-muted:
+		case <-unresponsive:
 		case <-r.Context().Done():
 			return
 		}
@@ -214,7 +214,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(answer) // the client may be gone
 }
 
-func (p *Proxy) note(c Call) (muted chan struct{}, f Fault) {
+func (p *Proxy) note(c Call) (unresponsive chan struct{}, f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls[c.Action]++
@@ -227,7 +227,7 @@ func (p *Proxy) note(c Call) (muted chan struct{}, f Fault) {
 	if p.expired[c.AccessKey] {
 		f = Expired
 	}
-	return p.muted, f
+	return p.unresponsive, f
 }
 
 // signer reads "AWS4-HMAC-SHA256 Credential=ID/DATE/REGION/kms/aws4_request, ...".

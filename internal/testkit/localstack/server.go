@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // ErrNotInstalled is returned where LocalStack is not where .ci/localstack puts it. Its text says what to do.
@@ -66,17 +68,9 @@ func find() (string, error) {
 	const remedy = "run .ci/localstack, which makes build/localstack (Python 3.11 to 3.13 and PyPI are needed)"
 	dir := os.Getenv("SEALGATE_LOCALSTACK")
 	if dir == "" {
-		root, err := os.Getwd()
+		root, err := testkit.Root()
 		if err != nil {
-			return "", err
-		}
-		for ; ; root = filepath.Dir(root) {
-			if _, err := os.Stat(filepath.Join(root, "go.mod")); err == nil {
-				break
-			}
-			if root == filepath.Dir(root) {
-				return "", fmt.Errorf("%w: no go.mod above the working directory; set SEALGATE_LOCALSTACK to its virtual environment", ErrNotInstalled)
-			}
+			return "", fmt.Errorf("%w: %w; set SEALGATE_LOCALSTACK to its virtual environment", ErrNotInstalled, err)
 		}
 		dir = filepath.Join(root, "build", "localstack")
 	}

@@ -18,12 +18,13 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // Server is an OpenBao server with its own storage, which unseals itself when it starts.
@@ -41,11 +42,10 @@ type Server struct {
 // program returns the path of the server's program and fetches it first where it is not there.
 func program(t testing.TB) string {
 	t.Helper()
-	_, here, _, ok := runtime.Caller(0)
-	if !ok {
-		t.Fatal("the path of the sources is unknown")
+	top, err := testkit.Root()
+	if err != nil {
+		t.Fatal(err)
 	}
-	top := filepath.Dir(filepath.Dir(filepath.Dir(here)))
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
 	if out, err := exec.CommandContext(ctx, filepath.Join(top, ".ci", "openbao")).CombinedOutput(); err != nil {

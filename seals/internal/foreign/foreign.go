@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Name, Type string
 	Timeout    time.Duration
-	Lanes      int               // instances, and calls under way, at most
+	MaxCalls   int               // instances, and calls under way, at most
 	Metadata   map[string]string // what SetConfig shows; no secrets
 
 	// Open makes an instance that is ready for use. It may ask the service, and ignore the context.
@@ -42,8 +42,8 @@ type Options struct {
 
 // Wrapper is the seal. It is safe for use by many goroutines.
 type Wrapper struct {
-	o    Options
-	gate *remote.Gate
+	o     Options
+	limit *remote.Limiter
 
 	mu   sync.Mutex
 	idle []wrapping.Wrapper
@@ -51,16 +51,16 @@ type Wrapper struct {
 }
 
 // New makes the seal; nothing is opened yet.
-func New(o Options) *Wrapper { return &Wrapper{o: o, gate: remote.NewGate(o.Lanes), id: o.ID} }
+func New(o Options) *Wrapper { return &Wrapper{o: o, limit: remote.NewLimiter(o.MaxCalls), id: o.ID} }
 
 // errMoved is returned within Encrypt where the configured alias leads to another key by now.
 var errMoved = errors.New("the alias leads to another key")
 
 // lane runs a call on an instance that no other call uses.
-func lane[T any](ctx context.Context, w *Wrapper, operation string, call func(context.Context, wrapping.Wrapper) (T, error), drop func(T)) (T, error) {
+func caller[T any](ctx context.Context, w *Wrapper, operation string, call func(context.Context, wrapping.Wrapper) (T, error), drop func(T)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.o.Timeout)
 	defer cancel()
-	v, err := remote.Call(ctx, w.gate, func(ctx context.Context) (v T, err error) {
+	v, err := remote.Call(ctx, w.limit, func(ctx context.Context) (v T, err error) {
 		ctx = context.WithoutCancel(ctx) // some libraries leave a goroutine behind for good when their context ends
 		inner, err := w.take(ctx)
 		if err != nil {
@@ -142,7 +142,7 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	if id := w.known(); id != "" {
 		return id, nil
 	}
-	id, err := lane(ctx, w, "open", func(context.Context, wrapping.Wrapper) (string, error) { return w.known(), nil }, nil)
+	id, err := caller(ctx, w, "open", func(context.Context, wrapping.Wrapper) (string, error) { return w.known(), nil }, nil)
 	if err == nil && id == "" {
 		return "", seals.Fail(seals.Corrupt, fmt.Errorf("seal %q %q: the service tells no id of the key", w.o.Type, w.o.Name), "see what stands at its address")
 	}
@@ -168,7 +168,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping
 
 func (w *Wrapper) wrap(ctx context.Context, id string, key []byte) (envelope.Wrapped, error) {
 	key = append([]byte(nil), key...) // the call may be left behind, and the key is cleared
-	inner, err := lane(ctx, w, "encrypt", func(ctx context.Context, inner wrapping.Wrapper) (*wrapping.BlobInfo, error) {
+	inner, err := caller(ctx, w, "encrypt", func(ctx context.Context, inner wrapping.Wrapper) (*wrapping.BlobInfo, error) {
 		defer clear(key)
 		blob, err := inner.Encrypt(ctx, key)
 		if err == nil && w.o.ID == "" && blob.GetKeyInfo().GetKeyId() != id {
@@ -208,7 +208,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 		if err := proto.Unmarshal(wrapped.Key, inner); err != nil || inner.KeyInfo == nil || len(inner.Iv) != ivLen {
 			return nil, envelope.Corrupt(envelope.ErrBlob)
 		}
-		return lane(ctx, w, "decrypt", func(ctx context.Context, foreign wrapping.Wrapper) ([]byte, error) {
+		return caller(ctx, w, "decrypt", func(ctx context.Context, foreign wrapping.Wrapper) ([]byte, error) {
 			return foreign.Decrypt(ctx, inner)
 		}, func(late []byte) { clear(late) })
 	})

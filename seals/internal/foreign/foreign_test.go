@@ -41,7 +41,7 @@ func TestInstances(t *testing.T) {
 	var opened int
 	var seen [][]byte
 	fail := func() error { return nil }
-	w := New(Options{Name: "n", Type: "t", Timeout: time.Second, Lanes: 2,
+	w := New(Options{Name: "n", Type: "t", Timeout: time.Second, MaxCalls: 2,
 		Open: func(context.Context) (wrapping.Wrapper, error) {
 			opened++
 			return &inner{id: "key", fail: func() error { return fail() }, seen: &seen}, nil
@@ -95,7 +95,7 @@ func TestPoisonedBlob(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := New(Options{ID: "key", Timeout: time.Second, Lanes: 1, Open: func(context.Context) (wrapping.Wrapper, error) {
+		w := New(Options{ID: "key", Timeout: time.Second, MaxCalls: 1, Open: func(context.Context) (wrapping.Wrapper, error) {
 			t.Error("the wrapper was opened")
 			return nil, errors.New("opened")
 		}})

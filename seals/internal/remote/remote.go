@@ -1,7 +1,7 @@
 // Package remote is what providers share whose key is in somebody else's service.
 //
 // It guarantees that a call returns by its deadline even where the library below ignores its context, and that a panic of that library is an
-// error of the call. A call that was left behind goes on until the library returns; [Gate] bounds how many do.
+// error of the call. A call that was left behind goes on until the library returns; [Limiter] bounds how many do.
 package remote
 
 import (
@@ -19,9 +19,9 @@ import (
 // ErrPanic is the cause of the failure of a call in which the library panicked.
 var ErrPanic = errors.New("the service's library broke down")
 
-// Gate bounds the calls under way, those that nobody waits for any more among them. Its goroutines serve call after call, with
+// Limiter bounds the calls under way, those that nobody waits for any more among them. Its goroutines serve call after call, with
 // the stacks that libraries have grown in them, and end when there is nothing to do.
-type Gate struct {
+type Limiter struct {
 	slots chan struct{}
 	work  chan func()
 }
@@ -29,10 +29,12 @@ type Gate struct {
 // rest is how long a goroutine waits for another call.
 const rest = 100 * time.Millisecond
 
-// NewGate lets n calls through at once.
-func NewGate(n int) *Gate { return &Gate{slots: make(chan struct{}, n), work: make(chan func())} }
+// NewLimiter lets n calls through at once.
+func NewLimiter(n int) *Limiter {
+	return &Limiter{slots: make(chan struct{}, n), work: make(chan func())}
+}
 
-func (g *Gate) run(f func()) {
+func (g *Limiter) run(f func()) {
 	select {
 	case g.work <- f:
 	default:
@@ -40,7 +42,7 @@ func (g *Gate) run(f func()) {
 	}
 }
 
-func (g *Gate) serve(f func()) {
+func (g *Limiter) serve(f func()) {
 	timer := time.NewTimer(rest)
 	defer timer.Stop()
 	for {
@@ -56,7 +58,7 @@ func (g *Gate) serve(f func()) {
 
 // Call runs f and returns what it returns, or a failure when the context ends first; then f goes on by itself, and what it
 // returns late goes to drop.
-func Call[T any](ctx context.Context, g *Gate, f func(context.Context) (T, error), drop func(T)) (T, error) {
+func Call[T any](ctx context.Context, g *Limiter, f func(context.Context) (T, error), drop func(T)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
 		return none, Over(ctx, ctx.Err())

@@ -20,7 +20,7 @@ func TestCallLeavesDeafLibraries(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
 		var dropped atomic.Int32
-		g := NewGate(3)
+		g := NewLimiter(3)
 		deaf := func(context.Context) (int, error) { <-release; return 1, nil }
 		for range 5 {
 			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
@@ -57,7 +57,7 @@ func TestCallOutcomes(t *testing.T) {
 		"a panic":   {t.Context(), func(context.Context) (int, error) { panic("the secret itself") }, ErrPanic},
 		"cancelled": {over, func(context.Context) (int, error) { t.Error("called"); return 0, nil }, context.Canceled},
 	} {
-		_, err := Call(c.ctx, NewGate(1), c.f, nil)
+		_, err := Call(c.ctx, NewLimiter(1), c.f, nil)
 		if !errors.Is(err, c.want) || strings.Contains(err.Error(), "secret") {
 			t.Errorf("%s: %v", name, err)
 		}

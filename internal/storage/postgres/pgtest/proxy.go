@@ -13,11 +13,11 @@ type Proxy struct {
 	listener net.Listener
 	tasks    sync.WaitGroup
 
-	mu     sync.Mutex
-	flow   *sync.Cond
-	mute   bool
-	closed bool
-	conns  map[net.Conn]bool
+	mu           sync.Mutex
+	flow         *sync.Cond
+	unresponsive bool
+	closed       bool
+	conns        map[net.Conn]bool
 }
 
 // NewProxy starts a proxy in front of an address, for the length of the test.
@@ -51,10 +51,10 @@ func (p *Proxy) Stall() { p.set(true) }
 // Resume lets everything through, with what was held back.
 func (p *Proxy) Resume() { p.set(false) }
 
-func (p *Proxy) set(mute bool) {
+func (p *Proxy) set(unresponsive bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.mute = mute
+	p.unresponsive = unresponsive
 	p.flow.Broadcast()
 }
 
@@ -120,7 +120,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	for {
 		n, err := from.Read(buffer)
 		p.mu.Lock()
-		for p.mute && !p.closed {
+		for p.unresponsive && !p.closed {
 			p.flow.Wait()
 		}
 		p.mu.Unlock()

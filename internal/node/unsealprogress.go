@@ -9,18 +9,18 @@ import (
 
 // gathering is the shares given to sys/unseal. After a rekey whose reply may be lost, the shares of the people before count
 // too, on their own: a quorum is of one generation.
-type gathering struct {
+type unsealProgress struct {
 	quorums []quorum // the people, and the former ones where there are any
 }
 
 type quorum struct {
-	custody *recovery.Custody
-	shares  *recovery.Unsealing
+	shareSet *recovery.ShareSet
+	shares   *recovery.Unsealing
 }
 
-func newGathering(people, former *recovery.Custody, rnd io.Reader) *gathering {
-	g := &gathering{}
-	for _, c := range []*recovery.Custody{people, former} {
+func newUnsealProgress(custodians, previous *recovery.ShareSet, rnd io.Reader) *unsealProgress {
+	g := &unsealProgress{}
+	for _, c := range []*recovery.ShareSet{custodians, previous} {
 		if c != nil {
 			g.quorums = append(g.quorums, quorum{c, recovery.NewUnsealing(c, rnd)})
 		}
@@ -29,12 +29,12 @@ func newGathering(people, former *recovery.Custody, rnd io.Reader) *gathering {
 }
 
 // give takes one share and returns the key, and whose it is, once a quorum is there. The error is that of the current people.
-func (g *gathering) give(share *secret.Bytes) (*recovery.Custody, *secret.Bytes, error) {
+func (g *unsealProgress) give(share *secret.Bytes) (*recovery.ShareSet, *secret.Bytes, error) {
 	var first error
 	for _, q := range g.quorums {
 		key, err := q.shares.Give(share)
 		if err == nil {
-			return q.custody, key, nil
+			return q.shareSet, key, nil
 		}
 		if first == nil {
 			first = err
@@ -44,7 +44,7 @@ func (g *gathering) give(share *secret.Bytes) (*recovery.Custody, *secret.Bytes,
 }
 
 // progress is that of the quorum that has come furthest.
-func (g *gathering) progress() (n int, nonce string) {
+func (g *unsealProgress) progress() (n int, nonce string) {
 	for _, q := range g.quorums {
 		if p := q.shares.Progress(); p > n {
 			n, nonce = p, q.shares.Nonce()
@@ -53,7 +53,7 @@ func (g *gathering) progress() (n int, nonce string) {
 	return n, nonce
 }
 
-func (g *gathering) reset() {
+func (g *unsealProgress) reset() {
 	for _, q := range g.quorums {
 		q.shares.Reset()
 	}

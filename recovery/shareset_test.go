@@ -16,21 +16,21 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-func newCustody(t interface {
+func newShareSet(t interface {
 	Helper()
 	Fatal(...any)
-}, target Target, previous *Custody, shares, threshold int) (*Custody, []*secret.Bytes) {
+}, target Target, previous *ShareSet, shares, threshold int) (*ShareSet, []*secret.Bytes) {
 	t.Helper()
-	c, parts, err := NewCustody(target, previous, shares, threshold, nil, clock)
+	c, parts, err := NewShareSet(target, previous, shares, threshold, nil, clock)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return c, parts
 }
 
-func TestCustodyKnowsItsSharesAndKey(t *testing.T) {
+func TestShareSetRecognisesSharesAndKey(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Recovery, nil, 5, 3)
+	c, shares := newShareSet(t, Recovery, nil, 5, 3)
 	for i, s := range shares {
 		if n, err := c.Identify(s); err != nil || n != i+1 {
 			t.Errorf("share %d is taken for %d, %v", i+1, n, err)
@@ -51,12 +51,12 @@ func TestCustodyKnowsItsSharesAndKey(t *testing.T) {
 	}
 }
 
-func TestCustodyRefusesShares(t *testing.T) {
+func TestShareSetRefusesShares(t *testing.T) {
 	t.Parallel()
-	first, old := newCustody(t, Recovery, nil, 3, 2)
-	second, now := newCustody(t, Recovery, first, 3, 2)
-	third, _ := newCustody(t, Recovery, second, 3, 2)
-	other, foreign := newCustody(t, Recovery, nil, 3, 2)
+	first, old := newShareSet(t, Recovery, nil, 3, 2)
+	second, now := newShareSet(t, Recovery, first, 3, 2)
+	third, _ := newShareSet(t, Recovery, second, 3, 2)
+	other, foreign := newShareSet(t, Recovery, nil, 3, 2)
 	flipped := now[0].Clone()
 	flipped.Expose()[5] ^= 1
 
@@ -65,9 +65,9 @@ func TestCustodyRefusesShares(t *testing.T) {
 		t.Errorf("a share of the generation before: %v", err)
 	}
 	for name, c := range map[string]struct {
-		custody *Custody
-		share   *secret.Bytes
-		want    error
+		shareSet *ShareSet
+		share    *secret.Bytes
+		want     error
 	}{
 		"of another custody":     {second, foreign[0], ErrShareUnknown},
 		"two generations before": {third, old[0], ErrShareUnknown},
@@ -78,7 +78,7 @@ func TestCustodyRefusesShares(t *testing.T) {
 		"long":                   {second, secret.New(make([]byte, 34)), ErrShareLength},
 		"none":                   {second, nil, ErrShareLength},
 	} {
-		if n, err := c.custody.Identify(c.share); n != 0 || !errors.Is(err, c.want) {
+		if n, err := c.shareSet.Identify(c.share); n != 0 || !errors.Is(err, c.want) {
 			t.Errorf("%s: number %d, %v", name, n, err)
 		} else if c.share.Len() > 0 && strings.Contains(err.Error(), hex.EncodeToString(c.share.Expose())) {
 			t.Errorf("%s: the error shows the share", name)
@@ -89,24 +89,24 @@ func TestCustodyRefusesShares(t *testing.T) {
 	}
 }
 
-func TestNewCustodyFails(t *testing.T) {
+func TestNewShareSetFails(t *testing.T) {
 	t.Parallel()
-	if c, shares, err := NewCustody(Recovery, nil, 3, 1, nil, clock); !errors.Is(err, ErrShape) || c != nil || shares != nil {
+	if c, shares, err := NewShareSet(Recovery, nil, 3, 1, nil, clock); !errors.Is(err, ErrShape) || c != nil || shares != nil {
 		t.Errorf("an impossible shape: %v", err)
 	}
 	dry := errors.New("dry")
 	for _, enough := range []int{0, 31, 32, 63, 64, 79} {
 		rnd := iotest.TimeoutReader(bytes.NewReader(make([]byte, enough)))
-		if _, _, err := NewCustody(Barrier, nil, 3, 2, rnd, clock); err == nil {
+		if _, _, err := NewShareSet(Barrier, nil, 3, 2, rnd, clock); err == nil {
 			t.Errorf("with %d random bytes it worked", enough)
 		}
 	}
-	if _, _, err := NewCustody(Barrier, nil, 3, 2, iotest.ErrReader(dry), clock); !errors.Is(err, dry) {
+	if _, _, err := NewShareSet(Barrier, nil, 3, 2, iotest.ErrReader(dry), clock); !errors.Is(err, dry) {
 		t.Errorf("no randomness: %v", err)
 	}
 }
 
-func TestCustodyComesBackFromItsRecord(t *testing.T) {
+func TestShareSetRecordRoundTrip(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		n := rapid.IntRange(1, 12).Draw(t, "shares")
@@ -114,7 +114,7 @@ func TestCustodyComesBackFromItsRecord(t *testing.T) {
 		if n > 1 {
 			k = rapid.IntRange(2, n).Draw(t, "threshold")
 		}
-		c, _ := newCustody(t, rapid.SampledFrom([]Target{Barrier, Recovery}).Draw(t, "target"), nil, n, k)
+		c, _ := newShareSet(t, rapid.SampledFrom([]Target{Barrier, Recovery}).Draw(t, "target"), nil, n, k)
 		for i := range c.Holders {
 			c.Holders[i].Name = rapid.SampledFrom([]string{"", fmt.Sprintf("Zoë %d", i), strings.Repeat("x", MaxName-i)}).Draw(t, "name")
 			if rapid.Bool().Draw(t, "proven") {
@@ -122,9 +122,9 @@ func TestCustodyComesBackFromItsRecord(t *testing.T) {
 			}
 		}
 		if rapid.Bool().Draw(t, "second") {
-			c, _ = newCustody(t, c.Target, c, n, k)
+			c, _ = newShareSet(t, c.Target, c, n, k)
 		}
-		got, err := UnmarshalCustody(c.Marshal())
+		got, err := UnmarshalShareSet(c.Marshal())
 		if err != nil || !reflect.DeepEqual(got, c) {
 			t.Fatalf("came back different, or %v", err)
 		}
@@ -134,7 +134,7 @@ func TestCustodyComesBackFromItsRecord(t *testing.T) {
 // TestRecordHasNoSecret looks for every share and for the key in the record.
 func TestRecordHasNoSecret(t *testing.T) {
 	t.Parallel()
-	c, shares := newCustody(t, Barrier, nil, 5, 3)
+	c, shares := newShareSet(t, Barrier, nil, 5, 3)
 	record := c.Marshal()
 	key, _ := Combine(shares)
 	for _, s := range append(shares, key) {
@@ -146,14 +146,14 @@ func TestRecordHasNoSecret(t *testing.T) {
 
 func TestMarshalPanicsBeyondTheBounds(t *testing.T) {
 	t.Parallel()
-	for name, spoil := range map[string]func(*Custody){
-		"target":     func(c *Custody) { c.Target = 9 },
-		"holders":    func(c *Custody) { c.Holders = c.Holders[1:] },
-		"public key": func(c *Custody) { c.PublicKey = make([]byte, maxPublicKey+1) },
-		"name":       func(c *Custody) { c.Holders[0].Name = strings.Repeat("n", MaxName+1) },
-		"former":     func(c *Custody) { c.Previous = &Former{Shares: make([]Verifier, MaxShares+1)} },
+	for name, spoil := range map[string]func(*ShareSet){
+		"target":     func(c *ShareSet) { c.Target = 9 },
+		"holders":    func(c *ShareSet) { c.Holders = c.Holders[1:] },
+		"public key": func(c *ShareSet) { c.PublicKey = make([]byte, maxPublicKey+1) },
+		"name":       func(c *ShareSet) { c.Holders[0].Name = strings.Repeat("n", MaxName+1) },
+		"former":     func(c *ShareSet) { c.Previous = &Previous{Shares: make([]Verifier, MaxShares+1)} },
 	} {
-		c, _ := newCustody(t, Barrier, nil, 3, 2)
+		c, _ := newShareSet(t, Barrier, nil, 3, 2)
 		spoil(c)
 		func() {
 			defer func() {
@@ -182,12 +182,12 @@ func TestPublicKeyNeedsAWholeSeed(t *testing.T) {
 	}
 }
 
-func FuzzUnmarshalCustody(f *testing.F) {
+func FuzzUnmarshalShareSet(f *testing.F) {
 	for _, v := range fuzzSeeds(f, "custody-v1.json") {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {
-		c, err := UnmarshalCustody(record)
+		c, err := UnmarshalShareSet(record)
 		if err != nil {
 			if !errors.Is(err, ErrRecord) {
 				t.Fatalf("not an ErrRecord: %v", err)
@@ -200,16 +200,16 @@ func FuzzUnmarshalCustody(f *testing.F) {
 	})
 }
 
-func BenchmarkNewCustody255(b *testing.B) {
+func BenchmarkNewShareSet255(b *testing.B) {
 	for b.Loop() {
-		if _, _, err := NewCustody(Recovery, nil, 255, 128, nil, clock); err != nil {
+		if _, _, err := NewShareSet(Recovery, nil, 255, 128, nil, clock); err != nil {
 			b.Fatal(err)
 		}
 	}
 }
 
 func BenchmarkIdentifyAmong255(b *testing.B) {
-	c, shares, err := NewCustody(Recovery, nil, 255, 128, nil, clock)
+	c, shares, err := NewShareSet(Recovery, nil, 255, 128, nil, clock)
 	if err != nil {
 		b.Fatal(err)
 	}

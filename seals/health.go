@@ -58,16 +58,16 @@ func (p Pace) after(failure Class) time.Duration {
 }
 
 // rhythm is when a seal's turn comes.
-type rhythm struct {
+type schedule struct {
 	next  time.Time // the next call
 	look  time.Time // the next look at its key
 	trial bool      // the last look brought no version: the next turn wraps something, to see which version does
 	class Class     // of the last proof
 }
 
-// Tend gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the
+// RunHealthChecks gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the
 // pace of seals that have none of their own. It returns the wait until the next turn of any. One goroutine calls it.
-func (s *Set) Tend(ctx context.Context, r *Record, usual Pace) time.Duration {
+func (s *Set) RunHealthChecks(ctx context.Context, r *Record, usual Pace) time.Duration {
 	_ = s.each(func(i int, m Seal) error {
 		if t := &s.turns[i]; !s.opts.Now().Before(t.next) {
 			s.turn(ctx, r, i, t, paceOf(m, usual))
@@ -82,7 +82,7 @@ func (s *Set) Tend(ctx context.Context, r *Record, usual Pace) time.Duration {
 	return max(0, wait)
 }
 
-func (s *Set) turn(ctx context.Context, r *Record, i int, t *rhythm, pace Pace) {
+func (s *Set) turn(ctx context.Context, r *Record, i int, t *schedule, pace Pace) {
 	m := s.seals[i]
 	// A seal that was never proven, because it was initialised just now, is proven first.
 	looked := (!pace.Metered || s.proven(m)) && s.lookIfDue(ctx, i, t, pace, r.part(m.Name))
@@ -102,11 +102,11 @@ func (s *Set) turn(ctx context.Context, r *Record, i int, t *rhythm, pace Pace) 
 }
 
 // lookIfDue makes at most one call and reports whether it did.
-func (s *Set) lookIfDue(ctx context.Context, i int, t *rhythm, pace Pace, p *Part) bool {
+func (s *Set) lookIfDue(ctx context.Context, i int, t *schedule, pace Pace, p *Part) bool {
 	m := s.seals[i]
 	_, describes := m.Wrapper.(Describer)
 	_, versioned := m.Wrapper.(Versioned)
-	if _, people := m.Wrapper.(Quorum); people || p == nil || !describes && !versioned || !t.trial && s.opts.Now().Before(t.look) {
+	if _, isQuorum := m.Wrapper.(Quorum); isQuorum || p == nil || !describes && !versioned || !t.trial && s.opts.Now().Before(t.look) {
 		return false
 	}
 	if t.trial || !describes {
@@ -163,7 +163,7 @@ func (s *Set) tryVersion(ctx context.Context, i int) {
 func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record, moved bool, err error) {
 	for i, m := range s.seals {
 		p := r.part(name)
-		if _, people := m.Wrapper.(Quorum); people || m.Name != name || p == nil {
+		if _, isQuorum := m.Wrapper.(Quorum); isQuorum || m.Name != name || p == nil {
 			continue
 		}
 		part, err := s.decrypt(ctx, r, i, m.Wrapper, p)

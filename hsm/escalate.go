@@ -6,46 +6,46 @@ import (
 )
 
 // rung is how much is made anew before an attempt.
-type rung uint8
+type recoveryLevel uint8
 
 const (
-	rungNone    rung = iota // nothing: what is open
-	rungSession             // the session
-	rungAttach              // the token is looked for, and logged in to
-	rungRestart             // the library is finalized and initialised
-	rungTop                 // no attempt any more
+	levelNone      recoveryLevel = iota // nothing: what is open
+	levelSession                        // the session
+	levelLogin                          // the token is looked for, and logged in to
+	levelRestart                        // the library is finalized and initialised
+	levelExhausted                      // no attempt any more
 )
 
 // next is the rung after an error on this one.
-func (r rung) next(err error, q quirk) rung {
+func (r recoveryLevel) next(err error, q quirk) recoveryLevel {
 	up := r + 1
 	switch kindOf(err) {
 	case kindSession:
 	case kindDevice:
-		if q.restartOnly && r >= rungSession {
-			up = max(up, rungRestart)
+		if q.restartOnly && r >= levelSession {
+			up = max(up, levelRestart)
 		}
 	case kindLogin, kindMissing:
-		up = max(up, rungAttach)
+		up = max(up, levelLogin)
 	case kindRestart:
-		up = max(up, rungRestart)
+		up = max(up, levelRestart)
 	default:
-		return rungTop
+		return levelExhausted
 	}
-	return min(up, rungTop)
+	return min(up, levelExhausted)
 }
 
 // do runs f in a session of its own and climbs the ladder while that may help, until the deadline.
 func (t *Token) do(ctx context.Context, f func(*call) error) error {
-	return t.climb(ctx, false, f)
+	return t.escalate(ctx, false, f)
 }
 
 // alter is do in a session that may change objects.
 func (t *Token) alter(ctx context.Context, f func(*call) error) error {
-	return t.climb(ctx, true, f)
+	return t.escalate(ctx, true, f)
 }
 
-func (t *Token) climb(ctx context.Context, write bool, f func(*call) error) error {
+func (t *Token) escalate(ctx context.Context, write bool, f func(*call) error) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.cfg.Deadline, ErrDeadline)
 	defer cancel()
 	if ctx.Err() != nil {
@@ -56,10 +56,10 @@ func (t *Token) climb(ctx context.Context, write bool, f func(*call) error) erro
 		return verdict(err)
 	}
 	seen := mod.Generation() // a restart after this moment serves this call, whoever asked for it
-	var at *attachment
-	for r := rungNone; ; {
+	var at *loginSession
+	for r := levelNone; ; {
 		var err error
-		at, err = t.attempt(ctx, task{mod: mod, at: at, fresh: r > rungNone, write: write, f: f}, r, seen)
+		at, err = t.attempt(ctx, task{mod: mod, at: at, fresh: r > levelNone, write: write, f: f}, r, seen)
 		if err == nil {
 			return nil
 		}
@@ -71,7 +71,7 @@ func (t *Token) climb(ctx context.Context, write bool, f func(*call) error) erro
 			q = at.quirk
 		}
 		up := r.next(err, q)
-		if up == rungTop {
+		if up == levelExhausted {
 			return verdict(err)
 		}
 		t.cfg.Log.Debug("the HSM call failed; trying again", "error", err, "rung", up)
@@ -89,9 +89,9 @@ func (t *Token) late(ctx context.Context, err error) error {
 }
 
 // attempt makes anew what the rung says, and runs the task. It returns the attachment that it used.
-func (t *Token) attempt(ctx context.Context, k task, r rung, seen uint64) (*attachment, error) {
+func (t *Token) attempt(ctx context.Context, k task, r recoveryLevel, seen uint64) (*loginSession, error) {
 	least := uint64(0)
-	if r == rungRestart {
+	if r == levelRestart {
 		generation, err := k.mod.Restart(ctx, seen)
 		if err != nil {
 			return k.at, err
@@ -99,10 +99,10 @@ func (t *Token) attempt(ctx context.Context, k task, r rung, seen uint64) (*atta
 		least = generation
 	}
 	bad := k.at
-	if r <= rungSession {
+	if r <= levelSession {
 		bad = nil
 	}
-	at, err := t.attach(ctx, k.mod, bad, least)
+	at, err := t.logIn(ctx, k.mod, bad, least)
 	if err != nil {
 		return k.at, err
 	}

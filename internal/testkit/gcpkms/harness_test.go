@@ -53,7 +53,7 @@ func (c *clock) add(d time.Duration) {
 }
 
 // rig is an emulator with a client of Google's: an owner by default, others by their names, which are their tokens.
-type rig struct {
+type harness struct {
 	t      testing.TB
 	s      *Service
 	v      *Server
@@ -64,9 +64,9 @@ type rig struct {
 
 var owner = []string{"cloudkms.admin", "cloudkms.cryptoKeyEncrypterDecrypter"}
 
-func newRig(t testing.TB, o Options) *rig {
+func newHarness(t testing.TB, o Options) *harness {
 	t.Helper()
-	r := &rig{t: t, clock: &clock{now: time.Now()}}
+	r := &harness{t: t, clock: &clock{now: time.Now()}}
 	o.Now = r.clock.Now
 	if o.Quotas == (Quotas{}) {
 		o.Quotas = Quotas{Read: 1 << 20, Write: 1 << 20, Crypto: 1 << 20}
@@ -90,7 +90,7 @@ func newRig(t testing.TB, o Options) *rig {
 }
 
 // account makes one whose token is its name.
-func (r *rig) account(name string, roles ...string) {
+func (r *harness) account(name string, roles ...string) {
 	r.t.Helper()
 	var grants []Grant
 	for _, role := range roles {
@@ -103,7 +103,7 @@ func (r *rig) account(name string, roles ...string) {
 }
 
 // client is Google's, unmodified.
-func (r *rig) client(more ...option.ClientOption) *kms.KeyManagementClient {
+func (r *harness) client(more ...option.ClientOption) *kms.KeyManagementClient {
 	r.t.Helper()
 	c, err := kms.NewKeyManagementClient(r.t.Context(), append([]option.ClientOption{
 		option.WithEndpoint(r.v.Endpoint()), option.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(r.config))),
@@ -127,7 +127,7 @@ func as(t testing.TB, token string) context.Context {
 	return metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer "+token))
 }
 
-func (r *rig) web() *http.Client {
+func (r *harness) web() *http.Client {
 	transport := &http.Transport{TLSClientConfig: r.config.Clone(), DisableKeepAlives: true}
 	return &http.Client{Transport: transport}
 }

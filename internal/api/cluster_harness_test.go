@@ -28,18 +28,18 @@ import (
 )
 
 // federation is a cluster in one process, with real listeners.
-type federation struct {
+type testCluster struct {
 	t      testing.TB
 	hub    *inmem.Hub
-	nodes  []*fellow
+	nodes  []*testNode
 	client *http.Client
 	root   string
 	init   initReply
 }
 
 // fellow is one node of it.
-type fellow struct {
-	f      *federation
+type testNode struct {
+	f      *testCluster
 	name   string
 	node   *node.Node
 	shared *Shared
@@ -50,7 +50,7 @@ type fellow struct {
 }
 
 // federate starts count nodes and initialises them. change may alter the API's configuration of each.
-func federate(t testing.TB, count int, change ...func(*Config)) *federation {
+func federate(t testing.TB, count int, change ...func(*Config)) *testCluster {
 	t.Helper()
 	hub := inmem.NewHub()
 	f := federateOn(t, count, func() storage.Store { return hub.Open() }, change...)
@@ -59,9 +59,9 @@ func federate(t testing.TB, count int, change ...func(*Config)) *federation {
 }
 
 // federateOn is federate on storage of any kind.
-func federateOn(t testing.TB, count int, open func() storage.Store, change ...func(*Config)) *federation {
+func federateOn(t testing.TB, count int, open func() storage.Store, change ...func(*Config)) *testCluster {
 	t.Helper()
-	f := &federation{t: t}
+	f := &testCluster{t: t}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
 	f.client = &http.Client{Transport: transport, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
@@ -82,10 +82,10 @@ func federateOn(t testing.TB, count int, open func() storage.Store, change ...fu
 	return f
 }
 
-func (f *federation) add(store storage.Store, change ...func(*Config)) *fellow {
+func (f *testCluster) add(store storage.Store, change ...func(*Config)) *testNode {
 	t := f.t
 	t.Helper()
-	n := &fellow{f: f, name: fmt.Sprintf("n%d", len(f.nodes)), log: &safeBuffer{}, trail: &safeBuffer{}}
+	n := &testNode{f: f, name: fmt.Sprintf("n%d", len(f.nodes)), log: &safeBuffer{}, trail: &safeBuffer{}}
 	log := slog.New(slog.NewTextHandler(n.log, nil))
 	set, err := seals.NewSet([]seals.Seal{autoSeal(t)}, seals.Options{})
 	if err != nil {
@@ -152,12 +152,12 @@ func (f *federation) add(store storage.Store, change ...func(*Config)) *fellow {
 }
 
 // leader waits for the node that leads.
-func (f *federation) leader() *fellow {
+func (f *testCluster) leader() *testNode {
 	f.t.Helper()
 	for range 4000 {
 		for _, n := range f.nodes {
 			if l := n.node.Leader(); l != nil && l.Self {
-				if a, err := n.node.Active(); err == nil && !a.Standby() && a.Held() == nil {
+				if a, err := n.node.Role(); err == nil && !a.Standby() && a.Held() == nil {
 					return n
 				}
 			}
@@ -169,13 +169,13 @@ func (f *federation) leader() *fellow {
 }
 
 // settled waits until all others follow the leader and know where it is, and gives leader and standbys.
-func (f *federation) settled() (leader *fellow, standbys []*fellow) {
+func (f *testCluster) settled() (leader *testNode, standbys []*testNode) {
 	f.t.Helper()
 	for range 4000 {
 		leader, standbys = f.leader(), nil
 		for _, n := range f.nodes {
 			l := n.node.Leader()
-			if a, err := n.node.Active(); n != leader && err == nil && a.Standby() && l != nil && l.ID == leader.name && a.Current(f.t.Context()) == nil {
+			if a, err := n.node.Role(); n != leader && err == nil && a.Standby() && l != nil && l.ID == leader.name && a.Current(f.t.Context()) == nil {
 				standbys = append(standbys, n)
 			}
 		}
@@ -189,7 +189,7 @@ func (f *federation) settled() (leader *fellow, standbys []*fellow) {
 }
 
 // do sends a request to this node with the root token; header is pairs.
-func (n *fellow) do(method, path, body string, header ...string) (int, string) {
+func (n *testNode) do(method, path, body string, header ...string) (int, string) {
 	n.f.t.Helper()
 	a, err := n.send(method, path, body, header...)
 	if err != nil {
@@ -203,7 +203,7 @@ func (n *fellow) do(method, path, body string, header ...string) (int, string) {
 	return a.StatusCode, string(bytes.TrimSpace(b))
 }
 
-func (n *fellow) send(method, path, body string, header ...string) (*http.Response, error) {
+func (n *testNode) send(method, path, body string, header ...string) (*http.Response, error) {
 	r, err := http.NewRequest(method, n.url+"/v1/"+path, strings.NewReader(body))
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func (n *fellow) send(method, path, body string, header ...string) (*http.Respon
 }
 
 // answer sends a request and decodes what comes, which must be a success.
-func (n *fellow) answer(method, path, body string, header ...string) map[string]any {
+func (n *testNode) answer(method, path, body string, header ...string) map[string]any {
 	n.f.t.Helper()
 	code, text := n.do(method, path, body, header...)
 	if code/100 != 2 {
@@ -234,7 +234,7 @@ func (n *fellow) answer(method, path, body string, header ...string) map[string]
 }
 
 // audited reports whether this node has an entry about a path.
-func (n *fellow) audited(path string) bool {
+func (n *testNode) audited(path string) bool {
 	return strings.Contains(n.trail.String(), `"path":"`+path+`"`)
 }
 

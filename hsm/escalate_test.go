@@ -44,7 +44,7 @@ func shut(t *testing.T, tok *Token) {
 	}
 }
 
-func TestEachErrorIsHealedByItsRung(t *testing.T) {
+func TestEachErrorIsHealedByItsRecoveryLevel(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name                    string
@@ -83,7 +83,7 @@ func TestEachErrorIsHealedByItsRung(t *testing.T) {
 	}
 }
 
-func TestLadderEnds(t *testing.T) {
+func TestRecoveryEnds(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	tok := f.token(nil)

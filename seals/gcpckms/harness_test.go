@@ -40,7 +40,7 @@ var certificate = sync.OnceValues(func() ([2][]byte, error) {
 })
 
 // rig is an emulator with the keys "root" and "other", and what clients need of it.
-type rig struct {
+type harness struct {
 	t       testing.TB
 	kms     *gcpkms.Service
 	server  *gcpkms.Server
@@ -48,14 +48,14 @@ type rig struct {
 	account string
 }
 
-func newRig(t testing.TB, o gcpkms.Options) *rig {
+func newHarness(t testing.TB, o gcpkms.Options) *harness {
 	t.Helper()
 	pem, err := certificate()
 	must(t, err)
 	pair, err := tls.X509KeyPair(pem[0], pem[1])
 	must(t, err)
 	dir := t.TempDir()
-	r := &rig{t: t, ca: filepath.Join(dir, "ca.pem"), account: filepath.Join(dir, "account.json")}
+	r := &harness{t: t, ca: filepath.Join(dir, "ca.pem"), account: filepath.Join(dir, "account.json")}
 	must(t, os.WriteFile(r.ca, pem[0], 0o600))
 	if o.Quotas == (gcpkms.Quotas{}) {
 		o.Quotas = gcpkms.Quotas{Read: 1 << 20, Write: 1 << 20, Crypto: 1 << 30}
@@ -71,18 +71,18 @@ func newRig(t testing.TB, o gcpkms.Options) *rig {
 	return r
 }
 
-func (r *rig) act(action, key string) {
+func (r *harness) act(action, key string) {
 	r.t.Helper()
 	must(r.t, r.kms.Act(action, ring+key))
 }
 
-func (r *rig) inject(f gcpkms.Fault) {
+func (r *harness) inject(f gcpkms.Fault) {
 	r.t.Helper()
 	must(r.t, r.kms.Inject(f))
 }
 
 // renew gives the account a key and roles, and writes its credentials file.
-func (r *rig) renew(key int, roles ...string) {
+func (r *harness) renew(key int, roles ...string) {
 	r.t.Helper()
 	r.grant(key, roles...)
 	data, err := gcpkms.Credentials("sealgate", rsaKey[key](), r.server.TokenURL())
@@ -91,7 +91,7 @@ func (r *rig) renew(key int, roles ...string) {
 }
 
 // grant does so without writing the file.
-func (r *rig) grant(key int, roles ...string) {
+func (r *harness) grant(key int, roles ...string) {
 	r.t.Helper()
 	var grants []gcpkms.Grant
 	for _, role := range roles {
@@ -103,7 +103,7 @@ func (r *rig) grant(key int, roles ...string) {
 }
 
 // params are those of the seal on "root".
-func (r *rig) params(more ...string) map[string]string {
+func (r *harness) params(more ...string) map[string]string {
 	out := map[string]string{
 		"project": "trial-project", "region": "europe-west3", "key_ring": "seals", "crypto_key": "root",
 		"endpoint": r.server.Endpoint(), "tls_ca_cert": r.ca, "credentials": r.account,
@@ -115,7 +115,7 @@ func (r *rig) params(more ...string) map[string]string {
 }
 
 // open makes a wrapper; more are further parameters, in pairs.
-func (r *rig) open(more ...string) *gcpckms.Wrapper {
+func (r *harness) open(more ...string) *gcpckms.Wrapper {
 	r.t.Helper()
 	w, err := gcpckms.New(seals.Config{Name: "test", Type: "gcpckms", Params: r.params(more...), Getenv: func(string) string { return "" }})
 	must(r.t, err)
@@ -154,7 +154,7 @@ func decrypt(t testing.TB, w *gcpckms.Wrapper, blob *wrapping.BlobInfo) error {
 }
 
 // calls is how many calls the emulator was sent.
-func (r *rig) calls() int {
+func (r *harness) calls() int {
 	n := 0
 	for _, c := range r.kms.Calls() {
 		n += c

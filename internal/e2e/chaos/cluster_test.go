@@ -85,7 +85,7 @@ type node struct {
 }
 
 // fleet is a cluster of three.
-type fleet struct {
+type testCluster struct {
 	t     *testing.T
 	depot *depot
 	nodes []*node
@@ -95,9 +95,9 @@ type fleet struct {
 	rotations int            // that were acknowledged
 }
 
-func newFleet(t *testing.T, d *depot) *fleet {
+func newTestCluster(t *testing.T, d *depot) *testCluster {
 	t.Helper()
-	f := &fleet{t: t, depot: d, epochs: map[string]int{}}
+	f := &testCluster{t: t, depot: d, epochs: map[string]int{}}
 	for range 3 {
 		stanza, line := d.stanza(t)
 		f.nodes = append(f.nodes, &node{Server: f.server(stanza), line: line})
@@ -124,7 +124,7 @@ func newFleet(t *testing.T, d *depot) *fleet {
 }
 
 // server prepares a node that unseals with a key that all of them have in a file.
-func (f *fleet) server(storage string) *e2e.Server {
+func (f *testCluster) server(storage string) *e2e.Server {
 	f.t.Helper()
 	addr, err := e2e.FreeAddr()
 	f.must(err)
@@ -160,14 +160,14 @@ seal "static" {
 
 func tail(text string, most int) string { return text[max(0, len(text)-most):] }
 
-func (f *fleet) must(err error) {
+func (f *testCluster) must(err error) {
 	f.t.Helper()
 	if err != nil {
 		f.t.Fatal(err)
 	}
 }
 
-func (f *fleet) call(n *node, code int, method, path string, body any) e2e.Reply {
+func (f *testCluster) call(n *node, code int, method, path string, body any) e2e.Reply {
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
 	defer cancel()
@@ -182,7 +182,7 @@ var ledIn = regexp.MustCompile(`msg=active .*epoch=(\d+)`)
 
 // offices notes from the logs who led in which term of office: two nodes in one would be the end of it all. A log begins
 // again with its process, so this is called before one ends.
-func (f *fleet) offices() {
+func (f *testCluster) leaderships() {
 	f.t.Helper()
 	for i, n := range f.nodes {
 		for _, m := range ledIn.FindAllStringSubmatch(n.Log(), -1) {
@@ -195,7 +195,7 @@ func (f *fleet) offices() {
 }
 
 // leader is the node that says that it is active; nil: none does within the time that a question takes.
-func (f *fleet) leader() *node {
+func (f *testCluster) leader() *node {
 	for _, n := range f.nodes {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, code, err := n.Health(ctx)
@@ -211,7 +211,7 @@ func (f *fleet) leader() *node {
 const patience = 90 * time.Second
 
 // untilLed waits until a node leads.
-func (f *fleet) untilLed() *node {
+func (f *testCluster) untilLed() *node {
 	f.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
 		if n := f.leader(); n != nil {
@@ -224,7 +224,7 @@ func (f *fleet) untilLed() *node {
 }
 
 // untilWhole waits until a write through each node is acknowledged and read through each.
-func (f *fleet) untilWhole() {
+func (f *testCluster) untilWhole() {
 	f.t.Helper()
 	for i, n := range f.nodes {
 		value := fmt.Sprint(i, time.Now().UnixNano())

@@ -13,13 +13,13 @@ var ErrStandby = fault.New(fault.Unavailable, "this node is a standby; nothing w
 
 // seat is the storage as one role of this node sees it. Whoever holds one keeps its epoch for good: a commit that was prepared in a term of
 // office goes out in that term's name, and is refused by the storage in any other, also in a later one of the same node.
-type seat struct {
+type fencedStore struct {
 	storage.Store
 	epoch uint64 // of the leader's office; 0: a standby's, and nothing can be written
 }
 
 // Commit implements storage.Store.
-func (s *seat) Commit(ctx context.Context, b storage.Batch) error {
+func (s *fencedStore) Commit(ctx context.Context, b storage.Batch) error {
 	if s.epoch == 0 {
 		return ErrStandby
 	}

@@ -12,7 +12,7 @@ import (
 // TestTranscripts: every ceremony that ended is listed, shown and exported, and what is exported verifies.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
-	w := newWorld(t, autoSeal(t))
+	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2,"holders":["alice","bob"]}`).RecoveryKeys
 	w.expect("no ceremony yet", w.do("LIST", "sys/recovery/transcripts", ""), 404, empty)
 	nonce := w.ask("PUT", "sys/rotate/root/init", `{"secret_shares":1,"secret_threshold":1}`).Nonce

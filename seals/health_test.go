@@ -16,11 +16,11 @@ import (
 // cloud is a book whose key has versions, which counts and dates what it is asked.
 type cloud struct {
 	book
-	version  int
-	mute     bool // may not be asked for the state of its key
-	deletion time.Time
-	calls    []call
-	lock     sync.Mutex
+	version      int
+	unresponsive bool // may not be asked for the state of its key
+	deletion     time.Time
+	calls        []call
+	lock         sync.Mutex
 }
 
 type call struct {
@@ -66,7 +66,7 @@ func (c *cloud) KeyVersion(context.Context) (string, error) { return c.key(), ni
 
 func (c *cloud) Describe(context.Context) (KeyState, error) {
 	c.count("describe")
-	if c.mute {
+	if c.unresponsive {
 		return KeyState{ID: "arn:key", Detail: map[string]string{"degraded": "kms:DescribeKey is not allowed"}}, nil
 	}
 	state := "enabled"
@@ -97,7 +97,7 @@ func tend(t *testing.T, s *Set, r *Record, d time.Duration) {
 	t.Helper()
 	end := time.Now().Add(d)
 	for {
-		wait := s.Tend(t.Context(), r, usual)
+		wait := s.RunHealthChecks(t.Context(), r, usual)
 		if time.Now().Add(wait).After(end) {
 			time.Sleep(time.Until(end))
 			return
@@ -110,10 +110,10 @@ func tend(t *testing.T, s *Set, r *Record, d time.Duration) {
 // key's state is nevertheless known; a device is proven every ten seconds.
 func TestProbesCost(t *testing.T) {
 	for _, kind := range []string{"awskms", "gcpckms", "azurekeyvault", "ocikms", "alicloudkms"} {
-		for _, mute := range []bool{false, true} {
-			t.Run(fmt.Sprint(kind, mute), func(t *testing.T) {
+		for _, unresponsive := range []bool{false, true} {
+			t.Run(fmt.Sprint(kind, unresponsive), func(t *testing.T) {
 				synctest.Test(t, func(t *testing.T) {
-					c := &cloud{version: 1, mute: mute}
+					c := &cloud{version: 1, unresponsive: unresponsive}
 					s, r := newCloud(t, kind, c)
 					if tend(t, s, r, time.Second); !s.WouldUnseal() {
 						t.Error("just initialised, and it is not known that the seal works")
@@ -130,7 +130,7 @@ func TestProbesCost(t *testing.T) {
 					if n := c.asked("describe"); n < 24*3 || n > 24*6 {
 						t.Errorf("asked for the key's state %d times in a day", n)
 					}
-					if n := c.asked("encrypt"); mute != (n > 0) || n > 24*6 {
+					if n := c.asked("encrypt"); unresponsive != (n > 0) || n > 24*6 {
 						t.Errorf("%d encryptions", n)
 					}
 					if st := s.StatusOf(r)[0]; st.KeyNewest != "v1" || st.RewrapDue || !st.WouldUnseal {
@@ -208,9 +208,9 @@ func TestKeyOfAFailingSeal(t *testing.T) {
 // TestRewrapByOneSeal: the part alone is wrapped again; the others' blobs, the digest and the root key stay.
 func TestRewrapByOneSeal(t *testing.T) {
 	for _, threshold := range []int{1, 2} {
-		for _, mute := range []bool{false, true} {
+		for _, unresponsive := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
-				c, other := &cloud{version: 1, mute: mute}, &book{}
+				c, other := &cloud{version: 1, unresponsive: unresponsive}, &book{}
 				s, err := NewSet([]Seal{{"other", "book", other}, {"sky", "awskms", c}}, Options{Threshold: threshold})
 				if err != nil {
 					t.Fatal(err)

@@ -104,7 +104,7 @@ func (r *rot) Commit(ctx context.Context, b storage.Batch) error {
 }
 
 // world is a server without a network: a node on a storage in memory, and the API before it.
-type world struct {
+type harness struct {
 	t     testing.TB
 	store *rot
 	node  *node.Node
@@ -144,7 +144,7 @@ func autoSeal(t testing.TB) seals.Seal {
 	return seals.Seal{Name: "box", Type: "static", Wrapper: w}
 }
 
-func peopleSeal(t testing.TB) seals.Seal {
+func shamirSeal(t testing.TB) seals.Seal {
 	t.Helper()
 	w, err := shamir.New(seals.Config{Name: "shamir", Type: "shamir"})
 	if err != nil {
@@ -153,14 +153,14 @@ func peopleSeal(t testing.TB) seals.Seal {
 	return seals.Seal{Name: "shamir", Type: "shamir", Wrapper: w}
 }
 
-// newWorld starts a node that is not initialised; change may alter the API's configuration.
-func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
+// newHarness starts a node that is not initialised; change may alter the API's configuration.
+func newHarness(t testing.TB, seal seals.Seal, change ...func(*Config)) *harness {
 	t.Helper()
 	set, err := seals.NewSet([]seals.Seal{seal}, seals.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, store: &rot{Store: inmem.New()}, log: &safeBuffer{}}
+	w := &harness{t: t, store: &rot{Store: inmem.New()}, log: &safeBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
 	trail, err := audit.New(audit.Options{Now: now, Log: log})
 	if err != nil {
@@ -195,9 +195,9 @@ func newWorld(t testing.TB, seal seals.Seal, change ...func(*Config)) *world {
 }
 
 // unsealed is a world that is initialised and active.
-func unsealed(t testing.TB, change ...func(*Config)) *world {
+func unsealed(t testing.TB, change ...func(*Config)) *harness {
 	t.Helper()
-	w := newWorld(t, autoSeal(t), change...)
+	w := newHarness(t, autoSeal(t), change...)
 	w.init(`{"recovery_shares":3,"recovery_threshold":2}`)
 	return w
 }
@@ -208,7 +208,7 @@ type initReply struct {
 	RootToken    string   `json:"root_token"`
 }
 
-func (w *world) init(body string) (r initReply) {
+func (w *harness) init(body string) (r initReply) {
 	w.t.Helper()
 	a := w.do("PUT", "sys/init", body)
 	w.decode(a, &r)
@@ -219,7 +219,7 @@ func (w *world) init(body string) (r initReply) {
 	return r
 }
 
-func (w *world) decode(a *httptest.ResponseRecorder, into any) {
+func (w *harness) decode(a *httptest.ResponseRecorder, into any) {
 	w.t.Helper()
 	if err := json.Unmarshal(a.Body.Bytes(), into); err != nil {
 		w.t.Fatalf("%v in %q", err, a.Body)
@@ -227,12 +227,12 @@ func (w *world) decode(a *httptest.ResponseRecorder, into any) {
 }
 
 // do sends a request with the root token, if there is one. header is pairs; an empty value removes.
-func (w *world) do(method, path, body string, header ...string) *httptest.ResponseRecorder {
+func (w *harness) do(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	w.t.Helper()
 	return w.send(w.request(method, "/v1/"+path, body, header...))
 }
 
-func (w *world) request(method, url, body string, header ...string) *http.Request {
+func (w *harness) request(method, url, body string, header ...string) *http.Request {
 	var in io.Reader
 	if body != "" {
 		in = strings.NewReader(body)
@@ -250,7 +250,7 @@ func (w *world) request(method, url, body string, header ...string) *http.Reques
 	return r
 }
 
-func (w *world) send(r *http.Request) *httptest.ResponseRecorder {
+func (w *harness) send(r *http.Request) *httptest.ResponseRecorder {
 	a := sendTo(w.api, r)
 	if a.Code >= 400 && len(w.refusals.String()) < 1<<20 {
 		_, _ = w.refusals.Write(a.Body.Bytes())
@@ -259,7 +259,7 @@ func (w *world) send(r *http.Request) *httptest.ResponseRecorder {
 }
 
 // discreet checks that no refusal and no line of the log has any of these, as they are or in another encoding.
-func (w *world) discreet(secrets ...string) {
+func (w *harness) discreet(secrets ...string) {
 	w.t.Helper()
 	for where, text := range map[string]string{"an error": w.refusals.String(), "the log": w.log.String()} {
 		for i, s := range secrets {
@@ -277,9 +277,9 @@ func (w *world) discreet(secrets ...string) {
 }
 
 // grant stores a token with these policies, which no API can make yet. A zero expiry means never.
-func (w *world) grant(text string, expires time.Time, policies ...string) string {
+func (w *harness) grant(text string, expires time.Time, policies ...string) string {
 	w.t.Helper()
-	active, err := w.node.Active()
+	active, err := w.node.Role()
 	if err != nil {
 		w.t.Fatal(err)
 	}
@@ -302,7 +302,7 @@ func (w *world) grant(text string, expires time.Time, policies ...string) string
 }
 
 // expect compares a status and, where it is not "", the exact body.
-func (w *world) expect(what string, a *httptest.ResponseRecorder, code int, body string) {
+func (w *harness) expect(what string, a *httptest.ResponseRecorder, code int, body string) {
 	w.t.Helper()
 	if a.Code != code || body != "" && strings.TrimSuffix(a.Body.String(), "\n") != body {
 		w.t.Errorf("%s: %d %s\nwant %d %s", what, a.Code, a.Body, code, body)

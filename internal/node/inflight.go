@@ -5,17 +5,17 @@ import (
 	"sync"
 )
 
-// gate counts the requests that use an [Active], so that a leader who steps down lets them finish.
-type gate struct {
+// gate counts the requests that use an [RoleState], so that a leader who steps down lets them finish.
+type inflight struct {
 	mu     sync.Mutex
 	inside int
 	closed bool
 	empty  chan struct{} // closed when the gate is closed and nobody is inside
 }
 
-func newGate() *gate { return &gate{empty: make(chan struct{})} }
+func newInflight() *inflight { return &inflight{empty: make(chan struct{})} }
 
-func (g *gate) enter() bool {
+func (g *inflight) enter() bool {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.closed {
@@ -25,7 +25,7 @@ func (g *gate) enter() bool {
 	return true
 }
 
-func (g *gate) leave() {
+func (g *inflight) leave() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.inside--; g.closed && g.inside == 0 {
@@ -34,7 +34,7 @@ func (g *gate) leave() {
 }
 
 // shut lets nobody in any more.
-func (g *gate) shut() {
+func (g *inflight) shut() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if !g.closed {
@@ -45,7 +45,7 @@ func (g *gate) shut() {
 }
 
 // drain shuts the gate and waits until all have left, or ctx ends.
-func (g *gate) drain(ctx context.Context) {
+func (g *inflight) drain(ctx context.Context) {
 	g.shut()
 	select {
 	case <-g.empty:

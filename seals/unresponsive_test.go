@@ -7,15 +7,15 @@ import (
 	"time"
 )
 
-// TestMute: while a proof does not end, the status says so; what it ends with counts.
-func TestMute(t *testing.T) {
+// TestUnresponsive: while a proof does not end, the status says so; what it ends with counts.
+func TestUnresponsive(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := &Set{seals: []Seal{{Name: "slow", Type: "test"}}, opts: Options{Threshold: 1, Now: time.Now}}
 		m := s.seals[0]
 		for _, end := range []error{nil, errors.New("broken")} {
 			s.note(m, nil, nil)
 			err := s.watched(m, nil, func() error {
-				time.Sleep(mute - time.Millisecond)
+				time.Sleep(unresponsive - time.Millisecond)
 				if !s.WouldUnseal() {
 					t.Error("the proof may still take its time")
 				}

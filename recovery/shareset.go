@@ -57,16 +57,16 @@ func verifierOf(kind byte, id ID, value *secret.Bytes) Verifier {
 	return Verifier(h.Sum(nil))
 }
 
-// Former is the generation of shares before the current one, kept to tell its holders that theirs was replaced.
-type Former struct {
+// Previous is the generation of shares before the current one, kept to tell its holders that theirs was replaced.
+type Previous struct {
 	ID         ID
 	Generation uint64
 	Replaced   time.Time
 	Shares     []Verifier
 }
 
-// Custody is who holds the shares of one key: everything about the shares but the shares. Holders[i] is share number i+1.
-type Custody struct {
+// ShareSet is who holds the shares of one key: everything about the shares but the shares. Holders[i] is share number i+1.
+type ShareSet struct {
 	ID         ID
 	Target     Target
 	Generation uint64 // 1 for the first, one more with every rekey
@@ -76,12 +76,12 @@ type Custody struct {
 	PublicKey  []byte // of the split seed: HPKE, MLKEM768-X25519
 	Key        Verifier
 	Holders    []Holder
-	Previous   *Former // nil in the first generation
+	Previous   *Previous // nil in the first generation
 }
 
-// NewCustody makes a new seed, splits it, and forgets it: what is left are the record and the shares, which are
+// NewShareSet makes a new seed, splits it, and forgets it: what is left are the record and the shares, which are
 // to be handed out and destroyed. previous is the custody that the new one replaces, or nil.
-func NewCustody(t Target, previous *Custody, shares, threshold int, rnd io.Reader, now time.Time) (*Custody, []*secret.Bytes, error) {
+func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Reader, now time.Time) (*ShareSet, []*secret.Bytes, error) {
 	seed, err := secret.Random(rnd, SeedLen)
 	if err != nil {
 		return nil, nil, err
@@ -105,7 +105,7 @@ func NewCustody(t Target, previous *Custody, shares, threshold int, rnd io.Reade
 }
 
 // describe makes the part of a custody that follows from its key and shares.
-func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader) (*Custody, error) {
+func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader) (*ShareSet, error) {
 	id, err := newUUID(rnd)
 	if err != nil {
 		return nil, err
@@ -114,7 +114,7 @@ func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader
 	if err != nil {
 		return nil, err
 	}
-	c := &Custody{
+	c := &ShareSet{
 		ID: id, Target: t, Shares: len(parts), PublicKey: public,
 		Key:     verifierOf(kindKey, id, seed),
 		Holders: make([]Holder, len(parts)),
@@ -125,8 +125,8 @@ func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader
 	return c, nil
 }
 
-func (c *Custody) retire(now time.Time) *Former {
-	f := &Former{ID: c.ID, Generation: c.Generation, Replaced: stamp(now), Shares: make([]Verifier, len(c.Holders))}
+func (c *ShareSet) retire(now time.Time) *Previous {
+	f := &Previous{ID: c.ID, Generation: c.Generation, Replaced: stamp(now), Shares: make([]Verifier, len(c.Holders))}
 	for i, h := range c.Holders {
 		f.Shares[i] = h.Verifier
 	}
@@ -135,7 +135,7 @@ func (c *Custody) retire(now time.Time) *Former {
 
 // Identify tells the number of a share, counted from 1. Every verifier is compared, in constant time, whichever fits. The
 // errors are [ErrShareLength], [ErrShareUnknown], and [ErrShareReplaced] for a share of the generation before.
-func (c *Custody) Identify(share *secret.Bytes) (int, error) {
+func (c *ShareSet) Identify(share *secret.Bytes) (int, error) {
 	if err := checkShareLength(share); err != nil {
 		return 0, err
 	}
@@ -155,7 +155,7 @@ func (c *Custody) Identify(share *secret.Bytes) (int, error) {
 	return 0, ErrShareUnknown
 }
 
-func (f *Former) holds(share *secret.Bytes) bool {
+func (f *Previous) holds(share *secret.Bytes) bool {
 	if f == nil {
 		return false
 	}
@@ -168,7 +168,7 @@ func (f *Former) holds(share *secret.Bytes) bool {
 }
 
 // VerifyKey reports whether key is the one that was split.
-func (c *Custody) VerifyKey(key *secret.Bytes) bool {
+func (c *ShareSet) VerifyKey(key *secret.Bytes) bool {
 	mine := verifierOf(kindKey, c.ID, key)
 	return subtle.ConstantTimeCompare(mine[:], c.Key[:]) == 1
 }

@@ -12,14 +12,14 @@ import (
 type call struct {
 	session ck.Session
 	library ck.Library
-	at      *attachment
+	at      *loginSession
 }
 
 // task is one piece of work on its way through a lane.
 type task struct {
 	ctx   context.Context
 	mod   *ck.Module
-	at    *attachment
+	at    *loginSession
 	fresh bool // not in a session that did other work
 	write bool // in a session that may change objects, opened for this task alone
 	last  bool // no work: close the lane's session
@@ -28,12 +28,12 @@ type task struct {
 
 // lane is a place for one session, and the goroutine that alone calls the library for
 // it. A caller can so leave a call that hangs; the lane is missing from the pool until that call returns.
-type lane struct {
+type sessionWorker struct {
 	t     *Token
 	tasks chan task  // nil: the goroutine is not started yet
 	reply chan error // one answer for each task whose caller still waits
 	state atomic.Uint32
-	at    *attachment
+	at    *loginSession
 	raw   ck.Session // nil: none is open
 }
 
@@ -55,13 +55,13 @@ func (t *Token) run(ctx context.Context, k task) error {
 	l.tasks <- k
 	select {
 	case err := <-l.reply:
-		t.lanes.put(l)
+		t.workers.put(l)
 		return err
 	case <-ctx.Done():
 	}
 	if !l.state.CompareAndSwap(working, abandoned) {
 		err := <-l.reply // it ended this very moment
-		t.lanes.put(l)
+		t.workers.put(l)
 		return err
 	}
 	k.mod.Abandon()
@@ -76,8 +76,8 @@ func (t *Token) count(f func(*Stats)) {
 }
 
 // borrow takes a lane from the pool, waiting while all are at work, but not while all hang.
-func (t *Token) borrow(ctx context.Context) (*lane, error) {
-	if l := t.lanes.take(); l != nil {
+func (t *Token) borrow(ctx context.Context) (*sessionWorker, error) {
+	if l := t.workers.take(); l != nil {
 		return t.awake(l)
 	}
 	t.mu.Lock()
@@ -86,7 +86,7 @@ func (t *Token) borrow(ctx context.Context) (*lane, error) {
 	if stuck {
 		return nil, ErrStuck
 	}
-	l, err := t.lanes.wait(ctx)
+	l, err := t.workers.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -94,7 +94,7 @@ func (t *Token) borrow(ctx context.Context) (*lane, error) {
 }
 
 // awake starts the lane's goroutine at its first use.
-func (t *Token) awake(l *lane) (*lane, error) {
+func (t *Token) awake(l *sessionWorker) (*sessionWorker, error) {
 	if l.tasks != nil {
 		return l, nil
 	}
@@ -109,7 +109,7 @@ func (t *Token) awake(l *lane) (*lane, error) {
 }
 
 // work is the lane's goroutine.
-func (l *lane) work() {
+func (l *sessionWorker) work() {
 	for k := range l.tasks {
 		err := l.serve(k)
 		if l.state.CompareAndSwap(working, idle) {
@@ -126,19 +126,19 @@ func (l *lane) work() {
 
 // returned counts a call that came back late, and puts its lane back; it reports whether that is wanted. While a token is being closed it is: who
 // closes waits for every lane. Once they were collected it is not.
-func (t *Token) returned(l *lane) bool {
+func (t *Token) returned(l *sessionWorker) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats.Stuck--
 	if t.dismissed {
 		return false
 	}
-	t.lanes.put(l)
+	t.workers.put(l)
 	return true
 }
 
 // serve does one task, in the lane's session or a new one.
-func (l *lane) serve(k task) error {
+func (l *sessionWorker) serve(k task) error {
 	if err := k.mod.Enter(k.ctx, k.at.generation); err != nil {
 		return err
 	}
@@ -157,7 +157,7 @@ func (l *lane) serve(k task) error {
 }
 
 // perform runs the work; a panic in it is an error, and costs the session.
-func (l *lane) perform(k task) (err error) {
+func (l *sessionWorker) perform(k task) (err error) {
 	defer recovered(&err)
 	lib := k.mod.Library()
 	if k.write {
@@ -192,7 +192,7 @@ func spoils(err error) bool {
 
 // discard closes the session, unless the library was restarted since: then there is nothing to close, and its
 // number may be another's.
-func (l *lane) discard(at *attachment) {
+func (l *sessionWorker) discard(at *loginSession) {
 	var err error
 	defer recovered(&err)
 	if l.at.generation == at.generation {
@@ -202,7 +202,7 @@ func (l *lane) discard(at *attachment) {
 }
 
 // retire ends a free lane that has done no work or is being closed.
-func (l *lane) retire() {
+func (l *sessionWorker) retire() {
 	if l.tasks != nil {
 		close(l.tasks)
 		l.tasks = nil
@@ -245,7 +245,7 @@ func (t *Token) endDismissal() {
 	t.mu.Lock()
 	t.dismissed = true
 	t.mu.Unlock()
-	for l := t.lanes.take(); l != nil; l = t.lanes.take() {
+	for l := t.workers.take(); l != nil; l = t.workers.take() {
 		l.retire()
 	}
 }

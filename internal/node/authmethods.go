@@ -12,7 +12,7 @@ import (
 )
 
 // AuthMethods is the table of auth methods, whose paths lie below "auth/".
-func (a *Active) AuthMethods() *mount.Table { return a.authMethods }
+func (a *RoleState) AuthMethods() *mount.Table { return a.authMethods }
 
 // openAuthMethods opens the table of auth methods, and makes it in a store that was initialised before there was one. When a method is disabled, the
 // tokens that it gave out end with it, whatever happens in between.

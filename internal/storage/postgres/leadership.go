@@ -23,8 +23,8 @@ type leadership struct {
 	conn  *pgx.Conn          // the renewals' own while they go on
 }
 
-// inOffice begins an office that was granted by a statement sent at a certain time.
-func (s *Store) inOffice(conn *pgx.Conn, epoch int64, sent time.Time) *leadership {
+// leaderIsCurrent begins an office that was granted by a statement sent at a certain time.
+func (s *Store) leaderIsCurrent(conn *pgx.Conn, epoch int64, sent time.Time) *leadership {
 	l := &leadership{store: s, epoch: epoch, base: sent, lost: make(chan struct{}), ended: make(chan struct{}), conn: conn}
 	l.confirm(sent)
 	var ctx context.Context
@@ -95,7 +95,7 @@ func (l *leadership) hold(ctx context.Context) {
 	}
 	if s.closing.Err() != nil {
 		l.lose()
-		l.giveUpSeat()
+		l.releaseLeaderRow()
 	}
 }
 
@@ -168,10 +168,10 @@ func (l *leadership) giveUp() {
 	l.lose()
 	l.quit()
 	<-l.ended
-	l.giveUpSeat()
+	l.releaseLeaderRow()
 }
 
-func (l *leadership) giveUpSeat() {
+func (l *leadership) releaseLeaderRow() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.store.o.Lease)
 	defer cancel()
 	if err := l.resign(ctx); err != nil {

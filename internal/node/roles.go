@@ -13,47 +13,47 @@ import (
 )
 
 // A node of a cluster, from unseal to seal, is standby and leader in turn. Its keys (Node.core) stay open all the time, so that no change of
-// role asks a seal; each role gets an [Active] of its own, with caches and locks that nothing of another role has touched, and a [seat] whose
+// role asks a seal; each role gets an [RoleState] of its own, with caches and locks that nothing of another role has touched, and a [seat] whose
 // epoch never changes.
 //
 //	unsealed -> standby: follows, campaigns -> elected: reads everything again, writes core/leader -> active
 //	active   -> steps down, or has lost the office -> standby
 
-// errNoOffice is for requests in between.
-var errNoOffice = fault.New(fault.Unavailable, "this node is between two roles in its cluster; try again")
+// errBetweenRoles is for requests in between.
+var errBetweenRoles = fault.New(fault.Unavailable, "this node is between two roles in its cluster; try again")
 
 // tenure is the time from unseal to seal of a node in a cluster.
-type tenure struct {
+type roleLoop struct {
 	stop context.CancelFunc
 	done chan struct{}
 }
 
-// openOffice begins it. The caller holds transition, and n.core is set.
-func (n *Node) openOffice() {
+// startRoles begins it. The caller holds transition, and n.core is set.
+func (n *Node) startRoles() {
 	ctx, cancel := context.WithCancel(context.Background())
-	t := &tenure{cancel, make(chan struct{})}
-	n.tenure.Store(t)
+	t := &roleLoop{cancel, make(chan struct{})}
+	n.roleLoop.Store(t)
 	go func() {
 		defer close(t.done)
 		defer cancel()
-		n.reside(ctx)
+		n.runRoles(ctx)
 	}()
 }
 
-// closeOffice ends it: a leader steps down. The caller must not hold transition.
-func (n *Node) closeOffice() {
-	if t := n.tenure.Swap(nil); t != nil {
+// stopRoles ends it: a leader steps down. The caller must not hold transition.
+func (n *Node) stopRoles() {
+	if t := n.roleLoop.Swap(nil); t != nil {
 		t.stop()
 		<-t.done
 	}
 }
 
-// lockClosed takes transition while no office is open.
-func (n *Node) lockClosed() {
+// lockWithoutRole takes transition while no office is open.
+func (n *Node) lockWithoutRole() {
 	for {
-		n.closeOffice()
+		n.stopRoles()
 		n.transition.Lock()
-		if n.tenure.Load() == nil {
+		if n.roleLoop.Load() == nil {
 			return
 		}
 		n.transition.Unlock()
@@ -61,11 +61,11 @@ func (n *Node) lockClosed() {
 }
 
 // reside is standby and leader in turn until ctx ends.
-func (n *Node) reside(ctx context.Context) {
+func (n *Node) runRoles(ctx context.Context) {
 	var closing sync.WaitGroup
 	defer closing.Wait()
 	for ctx.Err() == nil {
-		l := n.standBy(ctx, &closing)
+		l := n.runStandby(ctx, &closing)
 		if l == nil {
 			break
 		}
@@ -76,20 +76,20 @@ func (n *Node) reside(ctx context.Context) {
 }
 
 // publish shows a role to the requests, and lets go of the one before: those who use that may finish, within a bound.
-func (n *Node) publish(a *Active, closing *sync.WaitGroup) {
-	old := n.active.Swap(a)
+func (n *Node) publish(a *RoleState, closing *sync.WaitGroup) {
+	old := n.role.Swap(a)
 	if a != nil {
-		n.ailing(nil)
+		n.setDegraded(nil)
 	}
 	n.changed.tell()
 	if old == nil {
 		return
 	}
-	old.gate.shut()
+	old.inflight.shut()
 	closing.Go(func() {
 		ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timing.Drain)
 		defer cancel()
-		old.gate.drain(ctx)
+		old.inflight.drain(ctx)
 		_ = old.close(ended) // nothing is written
 	})
 }
@@ -102,13 +102,13 @@ var ended = func() context.Context {
 }()
 
 // close ends what runs for a role and forgets its keys. Only with a context that lasts it writes the encryption counts.
-func (a *Active) close(ctx context.Context) error {
+func (a *RoleState) close(ctx context.Context) error {
 	a.stop()
 	return a.barrier.Seal(ctx)
 }
 
-// standBy serves as a standby until this node is elected; nil once ctx ends.
-func (n *Node) standBy(ctx context.Context, closing *sync.WaitGroup) storage.Leadership {
+// runStandby serves as a standby until this node is elected; nil once ctx ends.
+func (n *Node) runStandby(ctx context.Context, closing *sync.WaitGroup) storage.Leadership {
 	standby, stop := context.WithCancel(ctx)
 	var wg sync.WaitGroup
 	defer wg.Wait()
@@ -140,7 +140,7 @@ func (n *Node) campaign(ctx context.Context) storage.Leadership {
 		}
 	}()
 	wait := n.cfg.Timing.RetryMin
-	for n.yield(ctx) {
+	for n.awaitCandidacy(ctx) {
 		l, err := n.cfg.Store.(storage.Elector).Campaign(standing, identity) //nolint:forcetypeassert // New has looked
 		if err == nil {
 			if !n.retiring() {
@@ -155,7 +155,7 @@ func (n *Node) campaign(ctx context.Context) storage.Leadership {
 		if n.retiring() {
 			continue
 		}
-		n.ailing(err)
+		n.setDegraded(err)
 		n.log.Warn("this node cannot stand for election; it is tried again", "error", err)
 		if !sleep(ctx, jitter(wait)) {
 			return nil
@@ -166,7 +166,7 @@ func (n *Node) campaign(ctx context.Context) storage.Leadership {
 }
 
 // yield waits while this node shall not be elected: it has stepped down and nobody has followed yet, or it is about to end.
-func (n *Node) yield(ctx context.Context) bool {
+func (n *Node) awaitCandidacy(ctx context.Context) bool {
 	pause := time.NewTimer(time.Until(time.Unix(0, n.pauseUntil.Load())))
 	defer pause.Stop()
 	for over := false; ; {
@@ -207,11 +207,11 @@ func (n *Node) resign(l storage.Leadership) {
 
 // lead serves as leader from the election until the office is lost, given up, or ctx ends.
 func (n *Node) lead(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) {
-	a, err := n.takeOffice(ctx, l, closing)
+	a, err := n.becomeLeader(ctx, l, closing)
 	if err != nil {
 		if ctx.Err() == nil {
 			n.cfg.Metrics.Counter("core.leadership_setup_failed").Inc()
-			n.ailing(err)
+			n.setDegraded(err)
 			n.log.Error("elected, but not able to lead; another node may", "epoch", l.Epoch(), "error", err)
 		}
 		n.pauseUntil.Store(time.Now().Add(n.cfg.Timing.Pause).UnixNano())
@@ -222,25 +222,25 @@ func (n *Node) lead(ctx context.Context, l storage.Leadership, closing *sync.Wai
 	case <-l.Lost():
 		n.cfg.Metrics.Counter("core.leadership_lost").Inc()
 		n.setLeader(nil)
-		n.active.CompareAndSwap(a, nil)
-		a.gate.shut()
+		n.role.CompareAndSwap(a, nil)
+		a.inflight.shut()
 		n.changed.tell()
 		_ = a.close(ended) // nothing is written: another node may be in office
 		n.log.Warn("the office is lost; this node is a standby and stands for election again", "epoch", l.Epoch())
 		return
 	case <-ctx.Done():
-	case <-n.stepDown:
+	case <-n.stepDownRequested:
 		n.pauseUntil.Store(time.Now().Add(n.cfg.Timing.Pause).UnixNano())
 	}
-	n.leave(a, l)
+	n.stepDownInOrder(a, l)
 }
 
 // leave gives the office up in order: no new requests, those under way finish, the exact counts are written, and only then the next is elected.
-func (n *Node) leave(a *Active, l storage.Leadership) {
+func (n *Node) stepDownInOrder(a *RoleState, l storage.Leadership) {
 	defer n.cfg.Metrics.Timer("core.step_down").Since(time.Now())
 	n.setLeader(nil)
-	n.active.CompareAndSwap(a, nil)
-	a.gate.shut()
+	n.role.CompareAndSwap(a, nil)
+	a.inflight.shut()
 	n.changed.tell()
 	ctx, cancel := context.WithTimeout(context.Background(), n.cfg.Timing.Drain)
 	defer cancel()
@@ -253,7 +253,7 @@ func (n *Node) leave(a *Active, l storage.Leadership) {
 		case <-lasting.Done():
 		}
 	}()
-	a.gate.drain(lasting)
+	a.inflight.drain(lasting)
 	if err := a.close(lasting); err != nil {
 		n.log.Warn("the encryption counts could not be written; the next leader assumes the higher, reserved ones", "error", err)
 	}
@@ -261,9 +261,9 @@ func (n *Node) leave(a *Active, l storage.Leadership) {
 	n.log.Info("stepped down", "epoch", l.Epoch())
 }
 
-// takeOffice reads everything again, in the name of the new term, and begins to answer.
-func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) (*Active, error) {
-	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.TakeOffice)
+// becomeLeader reads everything again, in the name of the new term, and begins to answer.
+func (n *Node) becomeLeader(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) (*RoleState, error) {
+	ctx, cancel := context.WithTimeout(ctx, n.cfg.Timing.BecomeLeader)
 	defer cancel()
 	done := make(chan struct{})
 	defer close(done)
@@ -282,7 +282,7 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	b, err := n.enter(ctx, &seat{Store: n.cfg.Store, epoch: l.Epoch()})
+	b, err := n.enter(ctx, &fencedStore{Store: n.cfg.Store, epoch: l.Epoch()})
 	if err != nil {
 		return nil, err
 	}
@@ -291,8 +291,8 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	if err != nil {
 		return nil, errors.Join(err, b.Seal(ended))
 	}
-	a.office, a.gate = l, newGate()
-	self, err := n.inaugurate(ctx, a)
+	a.leadership, a.inflight = l, newInflight()
+	self, err := n.recordLeader(ctx, a)
 	if err != nil {
 		return nil, errors.Join(err, a.close(ended))
 	}
@@ -303,19 +303,19 @@ func (n *Node) takeOffice(ctx context.Context, l storage.Leadership, closing *sy
 	n.publish(a, closing)
 	n.setLeader(self)
 	n.poke() // what is due is done now
-	n.log.Info("active", "epoch", l.Epoch(), "cluster", n.facts.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
+	n.log.Info("active", "epoch", l.Epoch(), "cluster", n.state.Load().clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
 	return a, nil
 }
 
 // enter opens a barrier for a role from the keys that the node has, as of now. Where the root key was replaced meanwhile it gets the new one:
 // handed over, or from a seal that needs nobody. The caller holds transition and has loaded the facts.
-func (n *Node) enter(ctx context.Context, s *seat) (*barrier.Barrier, error) {
+func (n *Node) enter(ctx context.Context, s *fencedStore) (*barrier.Barrier, error) {
 	keys := n.core.Load()
 	if keys == nil {
 		return nil, errSealed
 	}
 	err := keys.Reload(ctx)
-	if errors.Is(err, barrier.ErrWrongRoot) && !n.seals.Load().NeedsPeople() {
+	if errors.Is(err, barrier.ErrWrongRoot) && !n.seals.Load().NeedsShares() {
 		if keys, err = n.rekeyed(ctx); err == nil {
 			n.core.Store(keys)
 		}
@@ -335,13 +335,13 @@ func (n *Node) enter(ctx context.Context, s *seat) (*barrier.Barrier, error) {
 
 // rekeyed asks the seals for the root key that another node has made.
 func (n *Node) rekeyed(ctx context.Context) (*barrier.Barrier, error) {
-	record := n.facts.Load().record
+	record := n.state.Load().record
 	root, err := n.seals.Load().Unwrap(ctx, record, nil)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Destroy()
-	b := barrier.New(&seat{Store: n.cfg.Store}, n.barrierOptions())
+	b := barrier.New(&fencedStore{Store: n.cfg.Store}, n.barrierOptions())
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
 		return nil, err
 	}

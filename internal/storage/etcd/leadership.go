@@ -40,18 +40,18 @@ type renewal struct {
 }
 
 // seated starts the office that was won by a transaction sent at that time.
-func (s *Store) seated(epoch uint64, sent time.Duration) (*leadership, error) {
+func (s *Store) elected(epoch uint64, sent time.Duration) (*leadership, error) {
 	l := &leadership{store: s, epoch: epoch, ttl: s.o.LeaseTTL, lost: make(chan struct{}), ended: make(chan struct{})}
 	l.until.Store(int64(l.end(sent)))
 	ctx, stop := context.WithCancel(s.closing)
 	l.stop = stop
-	s.gate.Lock()
-	defer s.gate.Unlock()
+	s.closeLock.Lock()
+	defer s.closeLock.Unlock()
 	if s.shut { // it was won while Close began: the lease runs out by itself
 		stop()
 		return nil, storage.ErrClosed
 	}
-	s.offices[l] = struct{}{}
+	s.leaderships[l] = struct{}{}
 	s.tasks.Go(func() { l.keep(ctx) })
 	return l, nil
 }
@@ -158,9 +158,9 @@ func (l *leadership) lose(why string) {
 	l.until.Store(0)
 	close(l.lost)
 	l.store.log.Info("the office is over", "epoch", l.epoch, "cause", why)
-	l.store.gate.Lock()
-	delete(l.store.offices, l)
-	l.store.gate.Unlock()
+	l.store.closeLock.Lock()
+	delete(l.store.leaderships, l)
+	l.store.closeLock.Unlock()
 }
 
 // Resign implements storage.Leadership: the office is over at once; without an error it is vacant, too.
