@@ -18,6 +18,11 @@ test: setup localstack openbao lint
 .PHONY: test-compose
 test-compose: ; $(GO) test -tags compose -count=1 -timeout 90m -v ./internal/e2e/compose
 
+# Both commands of the README in a bare Debian 12, made by debootstrap: as root. FRESH names the targets.
+.PHONY: test-fresh
+FRESH ?= demo test
+test-fresh: ; @.ci/fresh $(FRESH)
+
 lint:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) vet ./...
