@@ -143,7 +143,7 @@ func (r *harness) hup() {
 	}
 }
 
-// TestAuditSocketHangs: the other end takes the connection and reads nothing, then goes on, then is gone.
+// TestAuditSocketHangs: the other end accepts the connection and reads nothing, then resumes, then disappears.
 func TestAuditSocketHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -243,7 +243,7 @@ func TestAuditRotation(t *testing.T) {
 	names := []string{"logs/audit.log"}
 	for i := range 5 {
 		before := sent.Load()
-		r.eventually(20*time.Second, "traffic goes on", func() bool { return sent.Load() > before+20 })
+		r.eventually(20*time.Second, "traffic continues", func() bool { return sent.Load() > before+20 })
 		name := fmt.Sprint("logs/audit.log.", i)
 		if err := os.Rename(log, filepath.Join(r.Dir, name)); err != nil {
 			t.Fatal(err)
@@ -272,7 +272,7 @@ func TestAuditRotation(t *testing.T) {
 	}
 }
 
-// TestAuditSurvivesKill: whatever was answered is in the log when the server is killed, and the log goes on after the restart.
+// TestAuditSurvivesKill: every answered request is in the log when the server is killed, and the log continues after the restart.
 func TestAuditSurvivesKill(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)

@@ -156,8 +156,8 @@ func names[V any](m map[string]V) []string {
 	return out
 }
 
-// TestAuthMethodsBySDKs: people, machines, certificates and tokens of a platform log in by the unmodified libraries, over TLS; answers are handed
-// on wrapped; and whoever disables a method ends its tokens, also across a kill of the server.
+// TestAuthMethodsBySDKs: users, machines, certificates and platform tokens log in by the unmodified libraries, over TLS; answers can be
+// wrapped; and disabling a method revokes its tokens, also when the server is killed meanwhile.
 func TestAuthMethodsBySDKs(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T, string, *http.Client) authSDK{"vault": vaultAuth, "openbao": baoAuth} {
@@ -227,7 +227,7 @@ func (s *authStory) put(path string, data map[string]any) authReply {
 	return s.must(path, r, err)
 }
 
-// login comes without a token, and uses the one it gets for a look at itself.
+// login comes without a token, and looks itself up with the token it gets.
 func (s *authStory) login(path string, data map[string]any, policy, display string) authReply {
 	s.t.Helper()
 	s.token("")
@@ -348,7 +348,7 @@ func (s *authStory) wrapping() {
 		}
 		got, err := s.unwrap(wrapped.wrap)
 		if s.must("unwrap", got, err); got.accessor != wrapped.accessor {
-			s.t.Errorf("unwrapped a token with another accessor than was told")
+			s.t.Errorf("the unwrapped token's accessor differs from the one announced")
 		}
 		s.harness.known.add("a token", got.token)
 		s.token(s.root)
@@ -371,8 +371,8 @@ func (s *authStory) restart() {
 		s.t.Errorf("after a kill: %v", err)
 	}
 	s.token(s.root)
-	if err := s.lookupLease("auth/userpass/login/nobody/h00"); err == nil {
-		s.t.Error("a lease that nobody has")
+	if err := s.lookupLease("auth/userpass/login/absent/h00"); err == nil {
+		s.t.Error("a lease that does not exist")
 	}
 	if err := s.revokePrefix("auth/approle"); err != nil {
 		s.t.Error(err)
@@ -382,7 +382,7 @@ func (s *authStory) restart() {
 	}
 	s.token(s.kept)
 	if _, err := s.read("auth/token/lookup-self"); err == nil {
-		s.t.Error("a token outlives the method that gave it out")
+		s.t.Error("a token outlives its auth method")
 	}
 	s.token(s.root)
 }

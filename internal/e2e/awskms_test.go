@@ -23,7 +23,7 @@ type cloud struct {
 	key   string
 }
 
-// newCloud prepares a server, a LocalStack of its own, and the proxy in between. The secret key lies in a file.
+// newCloud prepares a server, a LocalStack of its own, and the proxy in between. The secret key is in a file.
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	const secretKey = "an-access-keys-secret-0123456789"
@@ -78,16 +78,16 @@ func TestAWSKMS(t *testing.T) {
 		t.Errorf("the encryption context is %v", pairs)
 	}
 	c.restart()
-	c.until(awaits, "unsealed by itself", unsealed)
+	c.until(awaits, "unsealed automatically", unsealed)
 	c.mustGet("a", "1")
 
 	c.do("DisableKey")
 	saysAll(t, "rotating the root key", c.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled", "aws kms enable-key", c.key)
-	c.mustPut("b", "2") // what is unsealed goes on
+	c.mustPut("b", "2") // an unsealed server keeps serving
 	c.restart()
 	c.sealedAs("key disabled", "enable-key", c.key)
 	c.do("EnableKey")
-	c.until(awaits, "unsealed by itself, the key enabled again", unsealed)
+	c.until(awaits, "unsealed automatically, the key enabled again", unsealed)
 	c.mustGet("b", "2")
 
 	c.do("ScheduleKeyDeletion")
@@ -95,7 +95,7 @@ func TestAWSKMS(t *testing.T) {
 	c.sealedAs("pending deletion", "will be destroyed at 20", "cancel-key-deletion", c.key)
 	c.do("CancelKeyDeletion")
 	c.do("EnableKey")
-	c.until(awaits, "unsealed by itself, the deletion called off", unsealed)
+	c.until(awaits, "unsealed automatically, the deletion called off", unsealed)
 
 	version := func() string {
 		var st struct {
@@ -109,12 +109,12 @@ func TestAWSKMS(t *testing.T) {
 	old := version()
 	c.proxy.Rotate(t, c.key)
 	c.restart()
-	c.until(awaits, "unsealed by itself, the key rotated", unsealed)
+	c.until(awaits, "unsealed automatically, the key rotated", unsealed)
 	c.eventually(awaits, "wrapped by the new material", func() bool { return version() != old && old != "" })
 	c.mustGet("a", "1")
 }
 
-// TestAWSKMSAway: while the KMS is away, people change their shares; when its keys are gone, the server that is unsealed goes on and tells.
+// TestAWSKMSAway: custodians rekey while the KMS is unreachable. When its keys are gone, an unsealed server keeps serving and reports it.
 func TestAWSKMSAway(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -127,7 +127,7 @@ func TestAWSKMSAway(t *testing.T) {
 	for i, share := range shares[:3] {
 		reply := c.give("sys/rekey-recovery-key/update", share, nonce)
 		if reply.Code != 200 {
-			t.Fatalf("share %d while the KMS is away: %d %s", i, reply.Code, reply.Body)
+			t.Fatalf("share %d while the KMS is unreachable: %d %s", i, reply.Code, reply.Body)
 		}
 		c.learn("PUT sys/rekey-recovery-key/update", reply)
 	}
@@ -136,7 +136,7 @@ func TestAWSKMSAway(t *testing.T) {
 	c.restart()
 	c.sealedAs("unreachable")
 	c.move(c.proxy.Back)
-	c.until(awaits, "unsealed by itself, the KMS back", unsealed)
+	c.until(awaits, "unsealed automatically, the KMS back", unsealed)
 	c.mustGet("b", "2")
 
 	c.move(c.aws.Restart) // LocalStack forgets its keys

@@ -85,7 +85,7 @@ func (r *harness) drive(env []string, order any, argv ...string) {
 	}
 }
 
-// order is what a client's program is told on its standard input.
+// order is what a client program reads from standard input.
 func (r *harness) order() map[string]string {
 	return map[string]string{"url": "https://" + r.Addr, "ca": filepath.Join(r.Dir, "ca.crt"), "audit": filepath.Join(r.Dir, "audit.log")}
 }

@@ -26,7 +26,7 @@ var sdkLocal = map[string]string{
 	"Sys.RekeyRecoveryKeyCancelWithContextWithNonce": "the same as RekeyRecoveryKeyCancelWithNonce",
 }
 
-// sdkShamirRows is the life of a server that people's shares unseal.
+// sdkShamirRows covers the calls under a Shamir seal.
 var sdkShamirRows = sdkRows(
 	[]sdkRow{
 		{call: "Sys.InitStatus", want: ".=false"},

@@ -248,7 +248,7 @@ func TestSDKTable(t *testing.T) {
 			t.Parallel()
 			called := map[string]bool{}
 			var parts map[string]any
-			for seal, rows := range map[string][]sdkRow{"people": sdkShamirRows, "machine": sdkMachineRows} {
+			for seal, rows := range map[string][]sdkRow{"shamir": sdkShamirRows, "auto": sdkMachineRows} {
 				r := newShamirHarness(t)
 				if seal == "machine" {
 					r = newStaticHarness(t)

@@ -11,7 +11,7 @@ func TestSDKs(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T, string, *authority) sdk{"vault": vaultSDK, "openbao": baoSDK} {
 		for _, custodians := range []bool{false, true} {
-			t.Run(fmt.Sprintf("%s people=%v", name, custodians), func(t *testing.T) {
+			t.Run(fmt.Sprintf("%s shamir=%v", name, custodians), func(t *testing.T) {
 				t.Parallel()
 				r := newShamirHarness(t)
 				if !custodians {

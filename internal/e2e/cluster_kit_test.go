@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// fleet is a cluster of real servers on one storage. Node numbers are from 0.
+// testCluster is a cluster of real servers on one storage. Nodes are numbered from 0.
 type testCluster struct {
 	t       *testing.T
 	nodes   []*Server

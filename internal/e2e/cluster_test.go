@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"net/http/httptrace"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -29,7 +30,7 @@ func TestClusterOnEtcd(t *testing.T) {
 	f, ways := etcdCluster(t, 3)
 	f.begin()
 	f.lives(t)
-	t.Run("cut off from the storage", func(t *testing.T) {
+	t.Run("partitioned from the storage", func(t *testing.T) {
 		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Flow })
 	})
 }
@@ -46,7 +47,7 @@ func TestClusterOnPostgres(t *testing.T) {
 	}, 3)
 	f.begin()
 	f.lives(t)
-	t.Run("cut off from the storage", func(t *testing.T) {
+	t.Run("partitioned from the storage", func(t *testing.T) {
 		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Resume })
 	})
 }
@@ -169,7 +170,7 @@ func (f *testCluster) testKill(t *testing.T) {
 	}
 }
 
-// testPause: a leader that was stopped for longer than its lease is a standby when it goes on, and never answers with what was true before.
+// testPause: a leader that was stopped for longer than its lease is a standby when it resumes, and never answers with stale data.
 func (f *testCluster) testPause(t *testing.T) {
 	leader := f.settled()
 	if !f.put(t.Context(), leader, "pause", "old") {
@@ -183,14 +184,19 @@ func (f *testCluster) testPause(t *testing.T) {
 		t.Error("the next leader does not take a write")
 	}
 	results := make(chan string, 8)
-	var wg sync.WaitGroup
-	for range cap(results) { // these wait in its socket, and are what it sees first
+	var wg, written sync.WaitGroup
+	for range cap(results) { // these wait in the stopped leader's socket, so it reads them first
+		written.Add(1)
+		wrote := sync.OnceFunc(written.Done)
+		ctx := httptrace.WithClientTrace(t.Context(), &httptrace.ClientTrace{
+			WroteRequest: func(httptrace.WroteRequestInfo) { wrote() },
+		})
 		wg.Go(func() {
-			got, code := f.get(t.Context(), leader, "pause")
+			got, code := f.get(ctx, leader, "pause")
 			results <- fmt.Sprintf("%s (%d)", got, code)
 		})
 	}
-	time.Sleep(200 * time.Millisecond) // they are to be in the socket: nothing else tells
+	written.Wait()
 	if err := f.nodes[leader].Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
@@ -250,8 +256,8 @@ func (f *testCluster) testCommands(t *testing.T) {
 	run(standby, "Stepped down", "operator", "step-down")
 }
 
-// testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and joins again by itself. Where no
-// node has storage all of them say so, and go on by themselves.
+// testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and rejoins automatically. Where no
+// node has storage, all of them report it and recover automatically.
 func (f *testCluster) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
 	leader := f.settled()
 	if !f.put(t.Context(), leader, "cut", "old") {
@@ -351,7 +357,7 @@ func (f *testCluster) testCeremony(t *testing.T) {
 	f.killLeader(t)
 	r, err := f.nodes[0].Do(t.Context(), "POST", "sys/recovery/prove", f.root, fmt.Sprintf(`{"key":%q}`, f.keys[0]))
 	if err != nil || r.Code == http.StatusOK {
-		t.Errorf("a former share counts: %d, %v", r.Code, err)
+		t.Errorf("a share of the previous set counts: %d, %v", r.Code, err)
 	}
 	f.keys = made
 	f.must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.keys[2]), nil)

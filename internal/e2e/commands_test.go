@@ -63,7 +63,7 @@ type rekeyOutput struct {
 func TestCommandsUnderShamir(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
-	r.run(1, "", "status") // nobody listens
+	r.run(1, "", "status") // no server is listening
 	r.run(2, "", "read", "kv/a")
 	r.mustStart()
 	r.run(2, "", "operator", "init", "-status")
@@ -101,7 +101,7 @@ func TestCommandsUnderShamir(t *testing.T) {
 	_, errs = r.run(2, "", "operator", "rekey", "-nonce=00000000-0000-4000-8000-000000000000", shares[0])
 	saysAll(t, "rekey with a wrong nonce", errs, "Code: 400")
 	if strings.Contains(errs, started.Nonce) {
-		t.Error("the error tells the nonce")
+		t.Error("the error shows the nonce")
 	}
 	var out1, out2 rekeyOutput
 	r.runJSON(&out1, shares[1]+"\n", "operator", "rekey", "-nonce="+started.Nonce, "-") // piped
@@ -122,7 +122,7 @@ func TestCommandsUnderShamir(t *testing.T) {
 	saysAll(t, "rotate with an unknown token", errs, "Code: 403", "permission denied")
 }
 
-// TestCommandsOfAutoSeal is a life under a seal that unseals by itself. The rekey without a target means the shares that people hold.
+// TestCommandsOfAutoSeal covers the commands under an auto-unseal seal. A rekey without a target means the recovery shares.
 func TestCommandsOfAutoSeal(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -188,7 +188,7 @@ env | grep -E '^(SEALGATE_HSM_|SOFTHSM2_CONF)'`
 	r.run(1, "", "softhsm", "init")
 }
 
-// dev is a rig without a configuration, whose server runs with the given flags.
+// dev is a harness without a configuration, whose server runs with the given flags.
 func newDevHarness(t *testing.T, args ...string) *harness {
 	t.Helper()
 	r := newHarness(t, t.TempDir(), "")

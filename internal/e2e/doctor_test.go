@@ -21,7 +21,7 @@ type diagnosis struct {
 	} `json:"findings"`
 }
 
-// doctor examines the rig's configuration, and holds the exit code against the findings.
+// doctor checks the harness's configuration, and compares the exit code with the findings.
 func (r *harness) doctor(extra ...string) diagnosis {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 2*time.Minute)
@@ -75,7 +75,7 @@ func (d diagnosis) sound(t *testing.T) {
 	}
 }
 
-// inventory is what lies in a folder: names, modes, sizes and times.
+// inventory lists a folder: names, modes, sizes and times.
 func inventory(t *testing.T, dir string) string {
 	t.Helper()
 	var b strings.Builder
@@ -255,7 +255,7 @@ func TestRewrapOfARotatedKey(t *testing.T) {
 		return strings.Contains(out, " k2 ") && !strings.Contains(out, " k1 ")
 	})
 	if n := strings.Count(r.Log(), "new_key=k2"); n != 1 || !strings.Contains(r.Log(), "old_key=k1") {
-		t.Errorf("the log tells of it %d times", n)
+		t.Errorf("the log reports it %d times", n)
 	}
 	restart("seal \"static\" \"box\" {\n  current_key_id = \"k2\"\n  current_key = \"" + second + "\"\n}\n")
 }

@@ -57,7 +57,7 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
-// FreeAddr is an address on 127.0.0.1 that nobody listened on a moment ago.
+// FreeAddr returns an address on 127.0.0.1 that was free a moment ago.
 func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *Server) Stop() error {
 	return errors.Join(errors.New("e2e: the server did not end within 10 s of SIGTERM"), s.Kill())
 }
 
-// Wait waits for the child to end by itself and returns its exit code, -1 for a signal.
+// Wait waits for the child to exit and returns its exit code, -1 for a signal.
 func (s *Server) Wait(d time.Duration) (int, error) {
 	s.mu.Lock()
 	cmd, done := s.cmd, s.done
@@ -186,7 +186,7 @@ func (s *Server) Log() string {
 // URL is the server's address for clients.
 func (s *Server) URL() string { return "http://" + s.Addr }
 
-// Health is the body of sys/health, as far as tests look at it.
+// Health is the body of sys/health, as far as tests read it.
 type Health struct {
 	Initialized bool   `json:"initialized"`
 	Sealed      bool   `json:"sealed"`

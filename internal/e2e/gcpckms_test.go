@@ -135,10 +135,10 @@ func TestGCPKMS(t *testing.T) {
 	g.mustInit()
 	g.mustPut("a", "1")
 	g.restart()
-	g.until(gcpWaits, "unsealed by itself", unsealed)
+	g.until(gcpWaits, "unsealed automatically", unsealed)
 	g.mustGet("a", "1")
 
-	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter") // the old key is revoked; the new one may not look at the key
+	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter") // the old key is revoked; the new one may not read the key
 	g.must(204, "PUT", "sys/rotate/root", nil)
 	g.newCredentials("cloudkms.viewer")
 	saysAll(t, "without the permission", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "denied", "cryptoKeyEncrypterDecrypter", "nothing was changed")
@@ -146,11 +146,11 @@ func TestGCPKMS(t *testing.T) {
 
 	g.act("disable")
 	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled", "gcloud kms keys versions enable 1")
-	g.mustPut("b", "2") // what is unsealed goes on
+	g.mustPut("b", "2") // an unsealed server keeps serving
 	g.restart()
 	g.sealedAs("key disabled", "versions enable 1")
 	g.act("enable")
-	g.until(gcpWaits, "unsealed by itself, the version enabled again", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the version enabled again", unsealed)
 	g.mustGet("b", "2")
 
 	g.act("schedule")
@@ -158,7 +158,7 @@ func TestGCPKMS(t *testing.T) {
 	g.sealedAs("pending deletion", "will be destroyed at "+time.Now().AddDate(0, 0, 30).UTC().Format("2006-01-02"), "versions restore 1")
 	g.act("restore")
 	g.act("enable")
-	g.until(gcpWaits, "unsealed by itself, the version restored", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the version restored", unsealed)
 
 	g.act("destroy")
 	g.mustPut("c", "3")
@@ -166,7 +166,7 @@ func TestGCPKMS(t *testing.T) {
 	g.sealedAs("key gone", "current state is: DESTROYED", "backup")
 }
 
-// TestGCPKMSAway: while the KMS is away, requests go on and people change their shares; a server that starts then waits for it.
+// TestGCPKMSAway: while the KMS is unreachable, requests succeed and custodians rekey; a server that starts then waits for it.
 func TestGCPKMSAway(t *testing.T) {
 	t.Parallel()
 	g := newGCP(t)
@@ -178,7 +178,7 @@ func TestGCPKMSAway(t *testing.T) {
 	for i, share := range shares[:3] {
 		reply := g.give("sys/rekey-recovery-key/update", share, nonce)
 		if reply.Code != 200 {
-			t.Fatalf("share %d while the KMS is away: %d %s", i, reply.Code, reply.Body)
+			t.Fatalf("share %d while the KMS is unreachable: %d %s", i, reply.Code, reply.Body)
 		}
 		g.learn("PUT sys/rekey-recovery-key/update", reply)
 	}
@@ -194,7 +194,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.restart()
 	g.sealedAs("unreachable")
 	mustGCP(t, g.emulator.Back())
-	g.until(gcpWaits, "unsealed by itself, the KMS back", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the KMS back", unsealed)
 	g.mustGet("b", "2")
 
 	// A KMS that accepts calls and does not answer holds nothing up but what needs it.
@@ -203,7 +203,7 @@ func TestGCPKMSAway(t *testing.T) {
 	g.restart()
 	g.sealedAs("unreachable")
 	g.kms.Clear()
-	g.until(gcpWaits, "unsealed by itself, the KMS answering", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the KMS answering", unsealed)
 	g.mustGet("b", "2")
 }
 
@@ -219,13 +219,13 @@ func TestGCPKMSRotation(t *testing.T) {
 	}
 	g.act("rotate")
 	g.restart()
-	g.until(gcpWaits, "unsealed by itself, the key rotated", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the key rotated", unsealed)
 	g.eventually(gcpWaits, "wrapped by the new version", func() bool {
 		version, newest, protection, needed := g.backend()
 		return version == "2" && newest == "2" && protection == "hsm" && len(needed) == 1 && needed[0] == "2"
 	})
 	mustGCP(t, g.kms.Act("destroy", gcpKey+"/cryptoKeyVersions/1"))
 	g.restart()
-	g.until(gcpWaits, "unsealed by itself, the old version destroyed", unsealed)
+	g.until(gcpWaits, "unsealed automatically, the old version destroyed", unsealed)
 	g.mustGet("a", "1")
 }

@@ -25,7 +25,7 @@ func stanza(params map[string]string) string {
 	return b.String() + "}\n"
 }
 
-// with returns the parameters with some of them changed; "" takes one away.
+// with returns the parameters with some of them changed; "" removes one.
 func with(params map[string]string, changes ...string) map[string]string {
 	out := maps.Clone(params)
 	for i := 0; i < len(changes); i += 2 {
@@ -47,7 +47,7 @@ type mishap struct {
 }
 
 // TestHSMMishaps: whatever is wrong with the seal's configuration, the server starts, says what it is and what to do, initialises
-// nothing, and needs no restart once it is mended. What was initialised before stays sealed meanwhile, and is there again afterwards.
+// nothing, and needs no restart once it is fixed. A server that was initialised before stays sealed until then.
 func TestHSMMishaps(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -122,7 +122,7 @@ func (r *harness) reload() {
 	}
 }
 
-// refusesToStart: what is wrong in the file alone is told at once, with its line.
+// refusesToStart: an error in the file alone is reported at once, with its line.
 func (r *harness) refusesToStart(t *testing.T, bad map[string]string, words ...string) {
 	t.Helper()
 	r.configure(stanza(bad))
@@ -156,7 +156,7 @@ func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m misha
 
 	r.configure(stanza(good))
 	r.reload()
-	r.eventually(5*time.Second, "initialised once the configuration is mended", func() bool {
+	r.eventually(5*time.Second, "initialised once the configuration is fixed", func() bool {
 		reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 3, "recovery_threshold": 2})
 		var out initReply
 		r.decode(reply, &out)
@@ -177,7 +177,7 @@ func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m misha
 	}
 	r.configure(stanza(good))
 	r.reload()
-	if err := r.Until(5*time.Second, "unsealed once the configuration is mended", unsealed); err != nil {
+	if err := r.Until(5*time.Second, "unsealed once the configuration is fixed", unsealed); err != nil {
 		t.Fatal(err)
 	}
 	r.mustGet("a", "kept")
@@ -185,7 +185,7 @@ func (r *harness) goesThrough(t *testing.T, good, bad map[string]string, m misha
 
 func unsealed(h Health, code int) bool { return code == 200 && !h.Sealed }
 
-// failsAs waits until health and seal-status tell of the mishap.
+// failsAs waits until health and seal-status report the failure.
 func (r *harness) failsAs(t *testing.T, m mishap, health int) {
 	t.Helper()
 	if _, code, err := r.Health(t.Context()); err != nil || code != health {
@@ -250,7 +250,7 @@ func spy(t *testing.T) string {
 }
 
 // TestWrongPIN counts the log-ins, as the token sees them: a wrong PIN is sent once, however long the server runs and however
-// often it is told to reload what has not changed. The right one unseals it.
+// often it reloads an unchanged configuration. The right one unseals it.
 func TestWrongPIN(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")

@@ -13,8 +13,8 @@ import (
 
 // Bounds that operators are promised.
 const (
-	toldWithin   = 15 * time.Second // until health tells that the HSM is away
-	healedWithin = 5 * time.Second  // from the HSM's return until health tells so
+	reportedWithin = 15 * time.Second // until health reports that the HSM is unavailable
+	healedWithin   = 5 * time.Second  // from the HSM's return until health reports it
 )
 
 func wouldNot(h Health, code int) bool {
@@ -43,8 +43,8 @@ func (r *harness) failing(class string, words ...string) {
 	saysAll(r.t, "seal-status", st.Seals[0].Cause+"\n"+st.Seals[0].Remedy, words...)
 }
 
-// TestTokenGone takes the token away from a server that serves: requests go on, health tells, and all is well again soon after its
-// return. A server that starts without it waits, and unseals by itself.
+// TestTokenGone removes the token under a serving server: requests succeed, health reports it, and the state clears soon after the
+// token returns. A server that starts without it waits, and unseals automatically.
 func TestTokenGone(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -54,7 +54,7 @@ func TestTokenGone(t *testing.T) {
 	l := r.startTraffic(4)
 	for range 2 {
 		r.move(r.token.Away)
-		r.until(toldWithin, "telling that the token is gone", wouldNot)
+		r.until(reportedWithin, "telling that the token is gone", wouldNot)
 		r.failing("unreachable", r.token.Label, "connected")
 		reply := r.must(503, "PUT", "sys/rotate/root", nil)
 		saysAll(t, "rotating the root key", reply.Errors(), "nothing was changed", "unreachable")
@@ -77,7 +77,7 @@ func TestTokenGone(t *testing.T) {
 	}
 	r.failing("key gone", r.token.Label, "bring it back")
 	r.move(r.token.Back)
-	r.until(healedWithin, "unsealed by itself", unsealed)
+	r.until(healedWithin, "unsealed automatically", unsealed)
 }
 
 func (r *harness) move(f func() error) {
@@ -128,7 +128,7 @@ func (h *remote) stop() {
 	_ = h.cmd.Wait()
 }
 
-// newRemoteHarness is a rig on such an HSM. The key is RSA: this remoting cannot carry the parameters of AES-GCM.
+// newRemoteHarness is a harness on such an HSM. The key is RSA: this remoting cannot carry the parameters of AES-GCM.
 func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	t.Helper()
 	clients, _ := filepath.Glob("/usr/lib*/*/pkcs11/p11-kit-client.so")
@@ -163,7 +163,7 @@ func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	return r, h
 }
 
-// TestHSMHangs stops the HSM in the middle of its work: every call to it ends by its deadline, requests go on, health tells, and when it
+// TestHSMHangs stops the HSM during a call: every call ends by its deadline, requests succeed, health reports it, and when it
 // runs again all is well.
 func TestHSMHangs(t *testing.T) {
 	t.Parallel()
@@ -173,7 +173,7 @@ func TestHSMHangs(t *testing.T) {
 	r.until(5*time.Second, "proven", would)
 	l := r.startTraffic(2)
 	h.signal(syscall.SIGSTOP)
-	r.until(toldWithin, "telling that the HSM hangs", wouldNot)
+	r.until(reportedWithin, "telling that the HSM hangs", wouldNot)
 	r.failing("unreachable", "deadline", "answers")
 	began := time.Now()
 	reply := r.must(503, "PUT", "sys/rotate/root", nil)
@@ -200,7 +200,7 @@ func TestHSMHangs(t *testing.T) {
 	r.mustStart()
 	r.eventually(10*time.Second, "telling why it is sealed", func() bool { return r.status().Seals[0].Class == "unreachable" })
 	h.signal(syscall.SIGCONT)
-	r.until(2*healedWithin, "unsealed by itself", unsealed)
+	r.until(2*healedWithin, "unsealed automatically", unsealed)
 }
 
 // TestDeviceError cuts the connection to the HSM and brings it back: a new process, with other handles and no log-in.
@@ -215,7 +215,7 @@ func TestDeviceError(t *testing.T) {
 		h.stop()
 		reply := r.must(503, "PUT", "sys/rotate/root", nil)
 		saysAll(t, "rotating the root key", reply.Errors(), "nothing was changed")
-		r.until(toldWithin, "telling of the device's error", wouldNot)
+		r.until(reportedWithin, "telling of the device's error", wouldNot)
 		l.goesOn(100)
 		h.start()
 		r.until(healedWithin, "healthy again", would)

@@ -65,10 +65,10 @@ func pinnedPython(t *testing.T, folder string) string {
 func TestHVAC(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, hvacDir)
-	for seal, rigged := range map[string]func(*testing.T) *harness{"people": newShamirHarness, "machine": newStaticHarness} {
+	for seal, start := range map[string]func(*testing.T) *harness{"shamir": newShamirHarness, "auto": newStaticHarness} {
 		t.Run(seal, func(t *testing.T) {
 			t.Parallel()
-			r := rigged(t)
+			r := start(t)
 			r.mustStart()
 			alice, key := pgpIdentity(t)
 			var out struct {

@@ -37,7 +37,7 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
 		return 1
 	}
-	// A program with the race detector waits a second at its end, unless it is told not to; there are hundreds of them here.
+	// A program with the race detector waits a second at exit unless GORACE says otherwise; these tests start hundreds of them.
 	if os.Getenv("GORACE") == "" {
 		if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -47,7 +47,7 @@ func buildAndRun(m *testing.M) int {
 	return m.Run()
 }
 
-// rig is a server with its token, and what a test knows of it.
+// harness is a server with its token, and the secrets that a test knows.
 type harness struct {
 	*Server
 	t     *testing.T
@@ -195,7 +195,7 @@ func (r *harness) mustGet(key, value string) {
 	}
 }
 
-// sealStatus is the part of sys/seal-status that tests look at.
+// sealStatus is the part of sys/seal-status that tests read.
 type sealStatus struct {
 	Type        string `json:"type"`
 	Initialized bool   `json:"initialized"`

@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// TestBadBodies: what is too large, no JSON, or of the wrong kind is the client's fault, and is told so.
+// TestBadBodies: what is too large, no JSON, or of the wrong kind is the client's fault, and the error says so.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -170,7 +170,7 @@ func TestBadShares(t *testing.T) {
 	refuse := func(what, share, nonce, words string) {
 		t.Helper()
 		reply := r.give(path, share, nonce)
-		if reply.Code != 400 && reply.Code != 429 { // who offers many bad shares is told to wait
+		if reply.Code != 400 && reply.Code != 429 { // a client that gives many bad shares must wait
 			t.Errorf("%s: %d %s", what, reply.Code, reply.Body)
 		}
 		saysAll(t, what, reply.Errors(), words)
@@ -234,7 +234,7 @@ func (r *harness) progress(t *testing.T, want int) {
 	}
 }
 
-// TestUnsealShares gives bad and good shares to a server that people unseal.
+// TestUnsealShares gives bad and good shares to a server under a Shamir seal.
 func TestUnsealShares(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -330,14 +330,14 @@ func (r *harness) atOnce(n int, method, path string, body any) (won []Reply, los
 	return won, lost
 }
 
-// TestOneWins: of several who initialise or start a rekey at the same time one does, and the others are told.
+// TestOneWins: of several concurrent initialisations or rekeys, one starts and the others get an error.
 func TestOneWins(t *testing.T) {
 	t.Parallel()
-	for _, kind := range []string{"auto", "people"} {
+	for _, kind := range []string{"auto", "shamir"} {
 		t.Run(kind, func(t *testing.T) {
 			t.Parallel()
 			r, prefix, rekey := newStaticHarness(t), "recovery", "sys/rekey-recovery-key"
-			if kind == "people" {
+			if kind == "shamir" {
 				r, prefix, rekey = newShamirHarness(t), "secret", "sys/rekey"
 			}
 			r.mustStart()
@@ -354,7 +354,7 @@ func TestOneWins(t *testing.T) {
 			r.decode(won[0], &out)
 			r.root = out.RootToken
 			shares := append(out.Keys, out.RecoveryKeys...)
-			if kind == "people" {
+			if kind == "shamir" {
 				for _, s := range shares[:2] {
 					r.must(200, "PUT", "sys/unseal", map[string]string{"key": s})
 				}

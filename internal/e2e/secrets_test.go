@@ -13,7 +13,7 @@ import (
 	"sync"
 )
 
-// secrets is what one server gave out, or was given, for few eyes. Every rig of these tests looks for them at its end, in all that
+// secrets are the secret values that one server issued or received. Every harness searches for them at its end, in all that
 // the server printed and wrote; and in every error, when it comes.
 type secrets struct {
 	mu  sync.Mutex

@@ -61,7 +61,7 @@ func TestSnapshotCommands(t *testing.T) {
 		t.Errorf("with an unknown token: exit %d, %v: %s", res.Code, err, res.Err)
 	}
 	if again, err := os.ReadFile(file); err != nil || string(again) != string(raw) {
-		t.Errorf("the former file was touched: %v", err)
+		t.Errorf("the existing file was touched: %v", err)
 	}
 	if entries, err := os.ReadDir(filepath.Dir(file)); err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)

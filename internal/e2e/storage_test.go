@@ -96,7 +96,7 @@ func TestStorageTruncated(t *testing.T) {
 	r.mustGet("39", strings.Repeat("long ", 400))
 }
 
-// TestFlippedByte damages single entries on the disk. Who reads one is told which it is, everything else goes on.
+// TestFlippedByte damages single entries on the disk. A read of it names the entry; everything else keeps working.
 func TestFlippedByte(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -122,12 +122,12 @@ func TestFlippedByte(t *testing.T) {
 	r.mustGet("first", "value of first")
 	r.mustGet("last", "value of last")
 	r.must(200, "LIST", "kv", nil)
-	r.mustPut("victim-entry", "written anew")
-	r.mustGet("victim-entry", "written anew")
+	r.mustPut("victim-entry", "written again")
+	r.mustGet("victim-entry", "written again")
 	r.must(204, "DELETE", "kv/other-victim", nil)
 	r.mustStop()
 
-	// What is needed to unseal: the server says what it is, and goes on answering.
+	// An entry needed to unseal: the server names it and keeps answering.
 	for _, entry := range []string{"core/keyring", "core/seal", "core/mounts", "core/cluster"} {
 		r.damage(whole, entry)
 		r.mustStart()
@@ -181,7 +181,7 @@ func TestForeignFolder(t *testing.T) {
 	for name, files := range map[string]map[string]string{
 		"Vault's file storage": {"core/_keyring": `{"Value":"x"}`, "core/_seal-config": `{"Value":"x"}`},
 		"raft":                 {"raft/raft.db": "x", "vault.db": "x"},
-		"somebody's documents": {"letter.txt": "Dear Sir"},
+		"other documents":      {"letter.txt": "Dear Sir"},
 		"another database":     {"sealgate.db": strings.Repeat("SQLite format 3\x00", 600)},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -235,7 +235,7 @@ var disks = []disk{
 	},
 }
 
-// mountSmall mounts a small disk at the folder of the data, and puts something on it that can be taken away.
+// mountSmall mounts a small disk at the folder of the data, and fills it with a file that can be removed.
 func mountSmall(t *testing.T, r *harness) bool {
 	dir := filepath.Join(r.Dir, "data")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -264,7 +264,7 @@ func limitFile(t *testing.T, r *harness, size uint64) {
 	}
 }
 
-// TestFullDisk: writes fail with an error that names the cause, reads go on, and writes go on when there is room. Nothing that was
+// TestFullDisk: writes fail with an error that names the cause, reads succeed, and writes succeed when there is room again. Nothing that was
 // acknowledged is lost, also where the server is killed meanwhile.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()

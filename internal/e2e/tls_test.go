@@ -88,7 +88,7 @@ func (a *authority) issue(serial int64, expired bool) (cert, key []byte) {
 	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// useTLS makes the rig's listener one with TLS; more goes into its stanza. It returns the authority and what the listener's files are changed with.
+// useTLS adds TLS to the harness's listener, with more lines in its stanza. It returns the authority and a function that replaces the listener's files.
 func (r *harness) useTLS(t *testing.T, more string) (*authority, func(cert, key []byte)) {
 	t.Helper()
 	a := newAuthority(t)
@@ -165,7 +165,7 @@ func TestCertificateReload(t *testing.T) {
 	r.reload()
 	r.eventually(5*time.Second, "answering with the new certificate", func() bool { return is(a.browser(), 200) })
 	if !is(old, 100) {
-		t.Error("the open connection did not go on")
+		t.Error("the open connection was closed")
 	}
 	_, key := a.issue(300, false)
 	cert, _ := a.issue(301, false)
@@ -300,7 +300,7 @@ func TestStopUnderLoad(t *testing.T) {
 				case closedBetween(err): // by the server, while the client was sending: it must not have taken effect
 					unanswered.Store(key, true)
 					return
-				case err == nil && code == 503: // it came after the node was sealed, and was told
+				case err == nil && code == 503: // it arrived after the node was sealed
 					return
 				default:
 					problems <- fmt.Sprintf("%s: %d %s %v", key, code, body, err)

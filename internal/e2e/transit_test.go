@@ -73,11 +73,11 @@ func (p *transitHarness) versions() string {
 	return strings.Join(out, " ")
 }
 
-// patience is for what comes by itself within seconds on a machine that is not busy.
+// patience bounds what takes seconds on an idle machine.
 const patience = time.Minute
 
-// TestTransitSeal is the life of a server with that seal: it unseals itself after a kill, goes on while the other server is away, mute or sealed, follows
-// the rotation of the key and the replacement of the token, and tells all of that.
+// TestTransitSeal covers the life of a server with that seal: it unseals after a kill, keeps serving while the other server is down,
+// unresponsive or sealed, follows key rotation and token replacement, and reports each of them.
 func TestTransitSeal(t *testing.T) {
 	t.Parallel()
 	p := newTransitHarness(t)
@@ -95,9 +95,9 @@ func TestTransitSeal(t *testing.T) {
 		class   string
 		words   []string
 	}{
-		"away":    {p.bao.Stop, p.bao.Restart, "unreachable", []string{"reachable from this host"}},
-		"mute":    {p.bao.Pause, p.bao.Resume, "unreachable", []string{"answer"}},
-		"refused": {func() { p.bao.Revoke(p.token) }, p.newToken, "denied", []string{"403", "transit/decrypt/autounseal", "replace it"}},
+		"down":         {p.bao.Stop, p.bao.Restart, "unreachable", []string{"reachable from this host"}},
+		"unresponsive": {p.bao.Pause, p.bao.Resume, "unreachable", []string{"answer"}},
+		"refused":      {func() { p.bao.Revoke(p.token) }, p.newToken, "denied", []string{"403", "transit/decrypt/autounseal", "replace it"}},
 		"gone": {func() { p.bao.Must("DELETE", "transit/keys/autounseal/soft-delete", nil) },
 			func() { p.bao.Must("POST", "transit/keys/autounseal/soft-delete-restore", nil) }, "key disabled", []string{"soft-delete-restore"}},
 	} {
@@ -130,7 +130,7 @@ func TestTransitSeal(t *testing.T) {
 	p.failing("unreachable", "503", "unseal the server of the transit engine")
 	p.bao.Stop()
 	p.bao.Restart()
-	p.until(patience, "unsealed by itself", unsealed)
+	p.until(patience, "unsealed automatically", unsealed)
 	p.mustGet("a", "1")
 }
 
@@ -142,7 +142,7 @@ func (p *transitHarness) restart(meanwhile func()) {
 	}
 	meanwhile()
 	p.mustStart()
-	p.until(patience, "unsealed by itself", unsealed)
+	p.until(patience, "unsealed automatically", unsealed)
 	p.mustGet("a", "1")
 	p.until(patience, "proven", would)
 }

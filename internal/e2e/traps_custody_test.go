@@ -165,7 +165,7 @@ func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 	r.refused(400, "PUT", "sys/rotate/recovery/init", twoOfThree, "recovery")
 }
 
-// Mended: no error tells a nonce (every rig looks for that in every error), and what is refused in a verification leaves its nonce. No client
+// Fixed: no error shows a nonce (every harness checks every error for it), and what is refused in a verification leaves its nonce. No client
 // reads the nonce out of an error.
 func TestTrap05NoncesStaySecret(t *testing.T) {
 	t.Parallel()
@@ -177,7 +177,7 @@ func TestTrap05NoncesStaySecret(t *testing.T) {
 		text := r.must(400, "PUT", path, given{shares[0], "00000000-0000-4000-8000-000000000000"}).Errors()
 		saysAll(t, path, text, "incorrect nonce supplied")
 		if strings.Contains(text, root) || strings.Contains(text, rekey) {
-			t.Errorf("%s tells the nonce: %s", path, text)
+			t.Errorf("%s shows the nonce: %s", path, text)
 		}
 	}
 	r.must(200, "PUT", "sys/rotate/recovery/update", given{shares[0], rekey})
@@ -193,7 +193,7 @@ func TestTrap05NoncesStaySecret(t *testing.T) {
 // Mended, kept in its second half: a wrong share is refused when it is given and spoils none of the others; the operation and its nonce stay.
 func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 	t.Parallel()
-	for name, s := range map[string]*trapHarness{"people": shamirHarness, "machine": hsmTrapHarness} {
+	for name, s := range map[string]*trapHarness{"shamir": shamirHarness, "auto": hsmTrapHarness} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := s.enterAlone(t)
@@ -243,7 +243,7 @@ func TestTrap07BarrierRekeyUnderAutoSeal(t *testing.T) {
 	}
 }
 
-// Mended: both faces show one machine. What one began the other goes on with, and a backup made by one is read by the other.
+// Fixed: both APIs share one ceremony. What one started the other continues, and a backup made by one is read by the other.
 func TestTrap08TwoFacesOneMachine(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)

@@ -18,7 +18,7 @@ func sealedHarness(t *testing.T) (*harness, []string) {
 	return r, shares
 }
 
-// Kept: scripts that seal twice, with a token that may be gone by then, see success both times. It tells nothing that sys/health does not.
+// Kept: scripts that seal twice, with a token that may be revoked by then, see success both times. The answer reveals nothing that sys/health does not.
 func TestTrap12SealingWhatIsSealed(t *testing.T) {
 	t.Parallel()
 	r, _ := sealedHarness(t)
@@ -108,7 +108,7 @@ func TestTrap34SealsAndMlock(t *testing.T) {
 	r.exits("is disabled", "migrating from one seal to another", "sealgate.hcl:")
 }
 
-// Mended: the server starts, a missing key is told before anything is written, and a bad path of the library is an error with the
+// Fixed: the server starts, a missing key is reported before anything is written, and a wrong library path is an error with the
 // path and the name of the setting.
 func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 	t.Parallel()
@@ -140,7 +140,7 @@ func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 	}
 }
 
-// Kept: whoever seals a server that unseals itself wants it sealed: it waits for recovery shares, or for a start.
+// Kept: an operator who seals an auto-unseal server wants it sealed: it waits for recovery shares, or for a restart.
 func TestTrap36SealedByTheAPIStaysSealed(t *testing.T) {
 	t.Parallel()
 	r, shares := sealedHarness(t)

@@ -11,8 +11,8 @@ import (
 	"time"
 )
 
-// Vault's protocol has forty odd rules. Each has a test here, named by its number, that says what becomes of the rule in this server and why:
-// kept, where a client depends on it; mended, where none does; absent, where the feature is not there, and what the
+// Vault's protocol has about forty rules. Each has a test here, named by its number, that says what becomes of the rule in this server and why:
+// kept, where a client depends on it; fixed, where none does; absent, where the feature does not exist, and what the
 // server says instead.
 
 // trapHarness is one server for many tests that leave it as they found it. The first to enter starts it, the last to leave ends it.
@@ -137,7 +137,7 @@ func (r *harness) data(code int, method, path string, body any) map[string]any {
 	return out.Data
 }
 
-// as is the rig with another token; "" is none.
+// as is the harness with another token; "" means none.
 func (r *harness) as(token string) *harness {
 	return &harness{Server: r.Server, t: r.t, root: token}
 }

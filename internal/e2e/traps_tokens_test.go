@@ -132,7 +132,7 @@ func TestTrap22DeletedVersionHasABody(t *testing.T) {
 	saysAll(t, "kv get", out, "deletion_time", "version")
 }
 
-// Kept: whoever was to unwrap it learns that somebody was there before, whatever that somebody tried.
+// Kept: the intended recipient learns that the token was used before, whatever the earlier caller tried.
 func TestTrap30WrappingTokenUsedElsewhere(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)

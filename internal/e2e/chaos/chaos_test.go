@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// events is how many things happen in a run: a few in the tests, 200 by `make chaos`.
-func events(t *testing.T) int {
+// eventCount is the number of events in a run: a few in the tests, 200 by `make chaos`.
+func eventCount(t *testing.T) int {
 	t.Helper()
 	text := os.Getenv("CHAOS_EVENTS")
 	if text == "" {
@@ -21,7 +21,7 @@ func events(t *testing.T) int {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 1 {
-		t.Fatalf("CHAOS_EVENTS=%q is no number", text)
+		t.Fatalf("CHAOS_EVENTS=%q is not a number", text)
 	}
 	return n
 }
@@ -32,41 +32,41 @@ type event struct {
 	do   func(f *testCluster) (undo func())
 }
 
-// somebody is the leader three times of four: that is where it hurts.
-func somebody(f *testCluster) *node {
+// victim is the leader three times out of four: faults there do the most damage.
+func victim(f *testCluster) *node {
 	if l := f.leader(); l != nil && rand.IntN(4) > 0 {
 		return l
 	}
 	return f.nodes[rand.IntN(len(f.nodes))]
 }
 
-var happenings = []event{
+var events = []event{
 	{"kill -9", func(f *testCluster) func() {
-		n := somebody(f)
+		n := victim(f)
 		f.must(n.Kill())
 		return func() { f.must(n.Start()) }
 	}},
-	{"stopped in its tracks", func(f *testCluster) func() {
-		n := somebody(f)
+	{"SIGSTOP", func(f *testCluster) func() {
+		n := victim(f)
 		f.must(n.Signal(syscall.SIGSTOP))
 		return func() { f.must(n.Signal(syscall.SIGCONT)) }
 	}},
-	{"cut off from the storage", func(f *testCluster) func() {
-		n := somebody(f)
+	{"partitioned from the storage", func(f *testCluster) func() {
+		n := victim(f)
 		n.line.Stall()
 		n.line.Cut()
 		return n.line.Flow
 	}},
-	{"the storage is mute for one", func(f *testCluster) func() {
-		n := somebody(f)
+	{"storage unresponsive for one node", func(f *testCluster) func() {
+		n := victim(f)
 		n.line.Stall()
 		return n.line.Flow
 	}},
-	{"the storage is killed", func(f *testCluster) func() {
-		f.depot.restart()
+	{"storage killed", func(f *testCluster) func() {
+		f.storage.restart()
 		return func() {}
 	}},
-	{"connections are cut", func(f *testCluster) func() {
+	{"connections reset", func(f *testCluster) func() {
 		for _, n := range f.nodes {
 			n.line.Cut()
 		}
@@ -74,17 +74,17 @@ var happenings = []event{
 	}},
 	{"step-down", func(f *testCluster) func() {
 		if l := f.leader(); l != nil {
-			_, _ = request(l.Server, f.root, "PUT", "sys/step-down", nil) // it may have lost the office by itself
+			_, _ = request(l.Server, f.root, "PUT", "sys/step-down", nil) // it may have lost leadership already
 		}
 		return func() {}
 	}},
-	{"restart in order", func(f *testCluster) func() {
-		n := somebody(f)
+	{"graceful restart", func(f *testCluster) func() {
+		n := victim(f)
 		f.must(n.Stop())
 		return func() { f.must(n.Start()) }
 	}},
 	{"rotation", func(f *testCluster) func() {
-		if reply, err := request(somebody(f).Server, f.root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
+		if reply, err := request(victim(f).Server, f.root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
 			f.rotations++
 		}
 		return func() {}
@@ -93,11 +93,11 @@ var happenings = []event{
 
 // TestLinearizable runs clients against a cluster while events happen, and judges the history.
 func TestLinearizable(t *testing.T) {
-	for name, open := range map[string]func(*testing.T) *depot{"etcd": onEtcd, "postgresql": onPostgreSQL} {
+	for name, open := range map[string]func(*testing.T) *sharedStorage{"etcd": onEtcd, "postgresql": onPostgreSQL} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			f := newTestCluster(t, open(t))
-			h := &history{began: time.Now(), odd: map[string]int{}}
+			h := &history{began: time.Now(), unexpected: map[string]int{}}
 			ctx, stop := context.WithCancel(t.Context())
 			defer stop()
 			var wg sync.WaitGroup
@@ -105,8 +105,8 @@ func TestLinearizable(t *testing.T) {
 				wg.Go(func() { h.client(ctx, i, f) })
 			}
 			happened := map[string]int{}
-			for i := range events(t) {
-				e := happenings[(i+rand.IntN(2))%len(happenings)]
+			for i := range eventCount(t) {
+				e := events[(i+rand.IntN(2))%len(events)]
 				happened[e.name]++
 				t.Logf("%d: %s", i, e.name)
 				f.leaderships()
@@ -122,7 +122,7 @@ func TestLinearizable(t *testing.T) {
 			wg.Wait()
 			f.untilWhole()
 			f.leaderships()
-			t.Logf("%v; %d terms of office", happened, len(f.epochs))
+			t.Logf("%v; %d epochs", happened, len(f.epochs))
 			h.judge(t)
 			f.terms()
 		})
@@ -132,7 +132,7 @@ func TestLinearizable(t *testing.T) {
 // pause lets things happen: it is the length of an event, not a wait for something.
 func pause(d time.Duration) { time.Sleep(d) }
 
-// terms looks at the barrier's terms: every rotation that was acknowledged is there.
+// terms checks that the keyring has a term for every acknowledged rotation.
 func (f *testCluster) terms() {
 	f.t.Helper()
 	reply := f.call(f.untilLed(), 200, "GET", "sys/key-status", nil)

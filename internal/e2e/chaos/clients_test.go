@@ -25,15 +25,15 @@ const (
 	afterFail = 50 * time.Millisecond
 )
 
-// history is what all clients did and were told.
+// history is the requests of all clients with their answers.
 type history struct {
-	mu    sync.Mutex
-	ops   []porcupine.Operation
-	began time.Time
-	acked int // writes
-	reads int
-	lost  int // requests without an answer that says something
-	odd   map[string]int
+	mu         sync.Mutex
+	ops        []porcupine.Operation
+	began      time.Time
+	acked      int // writes
+	reads      int
+	lost       int // requests without an answer that says something
+	unexpected map[string]int
 }
 
 func (h *history) now() int64 { return int64(time.Since(h.began)) }
@@ -52,11 +52,11 @@ func (h *history) add(op porcupine.Operation) {
 	}
 }
 
-// strange notes an answer that no client should get.
-func (h *history) strange(what string) {
+// anomaly counts an answer that no client should get.
+func (h *history) anomaly(what string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	h.odd[what]++
+	h.unexpected[what]++
 }
 
 // client checks and sets until ctx ends, each request through a node by chance.
@@ -109,7 +109,7 @@ func (h *history) read(s *e2e.Server, token string, client int, key string, befo
 	case http.StatusOK:
 		var body secret
 		if err := json.Unmarshal(reply.Body, &body); err != nil {
-			h.strange("a body that is no secret")
+			h.anomaly("a body that is no secret")
 			return before, err
 		}
 		now = register{body.Data.Metadata.Version, body.Data.Data.V}
@@ -147,7 +147,7 @@ func (h *history) write(s *e2e.Server, token string, client int, i input, before
 // refused notes answers other than that the cluster is busy with itself.
 func (h *history) refused(reply e2e.Reply) error {
 	if reply.Code != http.StatusServiceUnavailable {
-		h.strange(fmt.Sprintf("%d %s", reply.Code, reply.Errors()))
+		h.anomaly(fmt.Sprintf("%d %s", reply.Code, reply.Errors()))
 	}
 	return fmt.Errorf("%d %s", reply.Code, reply.Errors())
 }
@@ -158,8 +158,8 @@ func (h *history) judge(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	t.Logf("%d acknowledged writes, %d reads, %d writes of unknown outcome", h.acked, h.reads, h.lost)
-	for what, n := range h.odd {
-		t.Errorf("%d answers that nobody should get: %s", n, what)
+	for what, n := range h.unexpected {
+		t.Errorf("%d answers that no client should get: %s", n, what)
 	}
 	if h.acked == 0 || h.reads == 0 {
 		t.Error("nothing was written, or nothing read")

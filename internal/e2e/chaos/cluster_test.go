@@ -44,15 +44,15 @@ type line interface {
 	Cut()
 }
 
-// depot is a storage that nodes share, and that can be shaken.
-type depot struct {
+// sharedStorage is the storage of a cluster, with faults that a test can cause.
+type sharedStorage struct {
 	stanza  func(t *testing.T) (string, line) // for one node
 	restart func()                            // kill it, and bring it back with its data
 }
 
-func onEtcd(t *testing.T) *depot {
+func onEtcd(t *testing.T) *sharedStorage {
 	c := etcdtest.Start(t, etcdtest.Options{Members: 1})
-	return &depot{
+	return &sharedStorage{
 		stanza: func(t *testing.T) (string, line) {
 			p := etcdtest.NewProxy(t, c.Endpoints[0])
 			return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", p.Endpoint), p
@@ -66,10 +66,10 @@ type pgLine struct{ *pgtest.Proxy }
 
 func (p pgLine) Flow() { p.Resume() }
 
-func onPostgreSQL(t *testing.T) *depot {
+func onPostgreSQL(t *testing.T) *sharedStorage {
 	s := pgtest.Start(t)
 	s.Exec(t, "postgres", "CREATE DATABASE chaos")
-	return &depot{
+	return &sharedStorage{
 		stanza: func(t *testing.T) (string, line) {
 			p := pgtest.NewProxy(t, s.Addr())
 			return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.URL(p.Addr(), "chaos")), pgLine{p}
@@ -84,20 +84,20 @@ type node struct {
 	line line
 }
 
-// fleet is a cluster of three.
+// testCluster is a cluster of three nodes.
 type testCluster struct {
-	t     *testing.T
-	depot *depot
-	nodes []*node
-	root  string
+	t       *testing.T
+	storage *sharedStorage
+	nodes   []*node
+	root    string
 
-	epochs    map[string]int // which node led in which term of office
+	epochs    map[string]int // which node led in which epoch
 	rotations int            // that were acknowledged
 }
 
-func newTestCluster(t *testing.T, d *depot) *testCluster {
+func newTestCluster(t *testing.T, d *sharedStorage) *testCluster {
 	t.Helper()
-	f := &testCluster{t: t, depot: d, epochs: map[string]int{}}
+	f := &testCluster{t: t, storage: d, epochs: map[string]int{}}
 	for range 3 {
 		stanza, line := d.stanza(t)
 		f.nodes = append(f.nodes, &node{Server: f.server(stanza), line: line})
@@ -180,14 +180,14 @@ func (f *testCluster) call(n *node, code int, method, path string, body any) e2e
 
 var ledIn = regexp.MustCompile(`msg=active .*epoch=(\d+)`)
 
-// offices notes from the logs who led in which term of office: two nodes in one would be the end of it all. A log begins
-// again with its process, so this is called before one ends.
+// leaderships reads from the logs which node led in which epoch, and fails where two nodes led in one. A log starts
+// again with its process, so call this before a process ends.
 func (f *testCluster) leaderships() {
 	f.t.Helper()
 	for i, n := range f.nodes {
 		for _, m := range ledIn.FindAllStringSubmatch(n.Log(), -1) {
 			if other, known := f.epochs[m[1]]; known && other != i {
-				f.t.Errorf("nodes %d and %d both led in the term of office %s", other, i, m[1])
+				f.t.Errorf("nodes %d and %d both led in epoch %s", other, i, m[1])
 			}
 			f.epochs[m[1]] = i
 		}

@@ -21,7 +21,7 @@ type input struct {
 	value string // of a write; no two are the same
 }
 
-// outcome is what the client was told. Reads that failed are left out of a history.
+// outcome is the answer that the client got. A history leaves out failed reads.
 type outcome struct {
 	unknown  bool // of a write: it may or may not take effect, now or later
 	conflict bool // of a write: another version was there

@@ -128,7 +128,7 @@ func (s *server) do(method, path string, body, into any) (int, error) {
 	return a.StatusCode, err
 }
 
-// until waits for something that comes by itself.
+// until waits for a condition.
 func (s *server) until(limit time.Duration, what string, ok func() bool) {
 	s.tr.t.Helper()
 	deadline := time.Now().Add(limit)
@@ -238,7 +238,7 @@ func (tr *trial) kill(services ...string) {
 	}
 }
 
-// TestCompose: everything is up, unsealed and in use; whatever is killed comes back and unseals by itself, also where the seal comes
+// TestCompose: everything is up, unsealed and in use; each killed container comes back and unseals automatically, also where the seal comes
 // later than the server.
 func TestCompose(t *testing.T) {
 	tr := newTrial(t)
@@ -272,7 +272,7 @@ func TestCompose(t *testing.T) {
 		tr.kill(s.service)
 		s.until(time.Minute, "gone", s.silent)
 		tr.run("start", s.service)
-		s.until(patience, "unsealed by itself after kill -9", s.health(200))
+		s.until(patience, "unsealed automatically after kill -9", s.health(200))
 		s.read()
 	}
 	for _, s := range servers {
@@ -282,9 +282,9 @@ func TestCompose(t *testing.T) {
 		tr.kill(s.behind, s.service)
 		s.until(time.Minute, "gone", s.silent)
 		tr.run("start", s.service)
-		s.until(patience, "up and sealed while its seal is away", s.health(503))
+		s.until(patience, "up and sealed while its seal is unavailable", s.health(503))
 		tr.run("start", s.behind)
-		s.until(patience, "unsealed by itself when its seal is back", s.health(200))
+		s.until(patience, "unsealed automatically when its seal is back", s.health(200))
 		s.read()
 		s.judge()
 	}
