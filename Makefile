@@ -1,7 +1,7 @@
 # Two commands are all the set-up there is: `make demo` and `make test`.
 GO      ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS  = -s -w -X main.revision=$(VERSION)
+LDFLAGS  = -s -w -X github.com/sealgate/sealgate/internal/version.Revision=$(VERSION)
 
 .PHONY: build demo test lint bench fuzz chaos clean
 build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate

@@ -5,6 +5,8 @@ import (
 	"os"
 
 	"github.com/sealgate/sealgate/internal/cli"
+	"github.com/sealgate/sealgate/internal/server"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 func main() { os.Exit(run(os.Args[1:])) }
@@ -12,12 +14,12 @@ func main() { os.Exit(run(os.Args[1:])) }
 func run(args []string) int {
 	home, err := os.UserHomeDir()
 	if err != nil {
-		home = "" // then there is no token file, and the commands say so where they need it
+		home = "" // no token file; the commands that need one say so
 	}
 	env := cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Home: home,
-		Version: release, Revision: revision,
+		Version: version.Release, Revision: version.Revision,
 	}
-	env.Extra = commands(env)
+	env.Extra = server.Commands(env)
 	return cli.Run(args, env)
 }

@@ -46,6 +46,7 @@ func list(t *testing.T, args ...string) map[string]pkg {
 // within says so. The longest prefix that fits counts.
 var levels = map[string]int{
 	"cmd":                  100,
+	"internal/server":      85,
 	"internal/e2e":         90, // drives the real program from outside
 	"internal/layout":      90,
 	"internal/cli":         80,
@@ -72,6 +73,7 @@ var levels = map[string]int{
 	"internal/metrics":     10,
 	"internal/tracing":     10,
 	"internal/kubernetes":  10,
+	"internal/version":     5,
 }
 
 func level(path string) (int, string) {
@@ -106,7 +108,7 @@ func TestImportsPointDownwards(t *testing.T) {
 var only = map[string][]string{
 	"github.com/miekg/pkcs11":                          {"hsm"},
 	"github.com/hashicorp/hcl":                         {"internal/config", "internal/cli", "internal/auth/policy"},
-	"github.com/hashicorp/cli":                         {"internal/cli", "cmd/sealgate"},
+	"github.com/hashicorp/cli":                         {"internal/cli", "internal/server"},
 	"github.com/openbao/openbao/api":                   {"internal/cli", "seals/transit"},
 	"github.com/hashicorp/vault/api":                   {}, // tests alone
 	"go.opentelemetry.io/otel":                         {"internal/tracing"},
@@ -118,20 +120,20 @@ var only = map[string][]string{
 	"go.uber.org/zap":                                  {"internal/storage/etcd"},
 	"github.com/aws/aws-sdk-go-v2":                     {"seals/awskms"},
 	"cloud.google.com/go/kms":                          {"seals/gcpckms", "internal/testkit/gcpkms"},
-	"github.com/sealgate/sealgate/hsm":                 {"hsm", "seals/pkcs11", "cmd"},
-	"github.com/sealgate/sealgate/seals/awskms":        {"cmd"},
-	"github.com/sealgate/sealgate/seals/gcpckms":       {"cmd"},
-	"github.com/sealgate/sealgate/seals/pkcs11":        {"cmd"},
-	"github.com/sealgate/sealgate/seals/shamir":        {"cmd"},
-	"github.com/sealgate/sealgate/seals/static":        {"cmd"},
-	"github.com/sealgate/sealgate/seals/transit":       {"cmd"},
-	"github.com/sealgate/sealgate/seals/ocikms":        {"cmd"},
+	"github.com/sealgate/sealgate/hsm":                 {"hsm", "seals/pkcs11", "internal/server"},
+	"github.com/sealgate/sealgate/seals/awskms":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/server"},
+	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/shamir":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/static":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/transit":       {"internal/server"},
+	"github.com/sealgate/sealgate/seals/ocikms":        {"internal/server"},
 	"github.com/oracle/oci-go-sdk":                     {"seals/ocikms"},
-	"github.com/sealgate/sealgate/seals/alicloudkms":   {"cmd"},
+	"github.com/sealgate/sealgate/seals/alicloudkms":   {"internal/server"},
 	"github.com/aliyun/alibaba-cloud-sdk-go":           {"seals/alicloudkms"},
-	"github.com/sealgate/sealgate/seals/azurekeyvault": {"cmd"},
+	"github.com/sealgate/sealgate/seals/azurekeyvault": {"internal/server"},
 	"github.com/Azure/azure-sdk-for-go":                {"seals/azurekeyvault"},
-	"github.com/sealgate/sealgate/internal/engine":     {"cmd", "internal/engine"},
+	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
 	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt"},
 }
 

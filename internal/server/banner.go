@@ -1,10 +1,11 @@
-package main
+package server
 
 import (
 	"fmt"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // describe gathers what the banner shows: nothing in it is secret.
@@ -35,7 +36,7 @@ func (p *process) describe(cfg *config.Config) {
 	if p.mode != nil {
 		add("Recovery Mode", "true")
 	}
-	add("Version", "Sealgate v%s", release)
+	add("Version", "Sealgate v%s", version.Release)
 	if len(cfg.Files) > 0 {
 		add("Configuration", "%s", strings.Join(cfg.Files, ", "))
 	}

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // listeners are all the backends through which the API is reached.
@@ -37,7 +38,7 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
-			Node: p.node, Version: release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
+			Node: p.node, Version: version.Release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			Lockout: lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
 			Limits: api.Limits{

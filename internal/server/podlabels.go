@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"fmt"
@@ -7,6 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/kubernetes"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // newLabels prepares the labels of the pod, where the configuration asks for them. A recovery server has none: nobody is to select it.
@@ -15,7 +16,7 @@ func newLabels(c *config.Kubernetes, n *node.Node, getenv func(string) string, l
 		return nil, nil
 	}
 	r, err := kubernetes.New(kubernetes.Options{
-		Namespace: c.Namespace, Pod: c.PodName, Prefix: c.LabelPrefix, Version: release, Getenv: getenv, Log: log,
+		Namespace: c.Namespace, Pod: c.PodName, Prefix: c.LabelPrefix, Version: version.Release, Getenv: getenv, Log: log,
 		State: func() kubernetes.State {
 			h := n.Health()
 			return kubernetes.State{Active: !h.Sealed && !h.Standby, Sealed: h.Sealed, Initialized: h.Initialized}

@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"cmp"
@@ -14,6 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // joinCluster opens the listener for the other nodes and gives what they are told of this one; nil for a store that one node has to itself.
@@ -25,7 +26,7 @@ func (p *process) joinCluster(cfg *config.Config, recovery bool) (*node.Member, 
 	if err != nil {
 		return nil, fmt.Errorf("this machine has no name to show to the other nodes: %w", err)
 	}
-	m := &node.Member{Hostname: hostname, Version: release, APIAddr: cfg.APIAddr, ClusterAddr: cfg.ClusterAddr}
+	m := &node.Member{Hostname: hostname, Version: version.Release, APIAddr: cfg.APIAddr, ClusterAddr: cfg.ClusterAddr}
 	l := firstTCP(cfg)
 	if l == nil {
 		if m.APIAddr == "" {

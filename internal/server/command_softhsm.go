@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"flag"
@@ -6,21 +6,9 @@ import (
 	"io"
 	"strings"
 
-	hcli "github.com/hashicorp/cli"
-
 	"github.com/sealgate/sealgate/hsm/softhsm"
 	"github.com/sealgate/sealgate/internal/cli"
 )
-
-// commands are those of the program that are not a client's.
-func commands(env cli.Env) map[string]hcli.CommandFactory {
-	return map[string]hcli.CommandFactory{
-		"doctor":           func() (hcli.Command, error) { return &doctorCommand{env: env}, nil },
-		"server":           func() (hcli.Command, error) { return &serverCommand{env: env}, nil },
-		"softhsm init":     func() (hcli.Command, error) { return &softhsmCommand{env: env}, nil },
-		"operator migrate": func() (hcli.Command, error) { return &migrateCommand{env: env}, nil },
-	}
-}
 
 // softhsmCommand is `sealgate softhsm init`.
 type softhsmCommand struct{ env cli.Env }

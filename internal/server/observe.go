@@ -1,4 +1,4 @@
-package main
+package server
 
 import (
 	"context"
@@ -16,11 +16,12 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/tracing"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // watch makes what a server is watched by: metrics, the log's levels, traces.
 func (p *process) watch(cfg *config.Config, getenv func(string) string) error {
-	tracer, err := tracing.FromEnvironment(getenv, release, p.hub.Logger("tracing"))
+	tracer, err := tracing.FromEnvironment(getenv, version.Release, p.hub.Logger("tracing"))
 	if err != nil {
 		return err
 	}
