@@ -120,7 +120,7 @@ var only = map[string][]string{
 	"go.uber.org/zap":                                  {"internal/storage/etcd"},
 	"github.com/aws/aws-sdk-go-v2":                     {"seals/awskms"},
 	"cloud.google.com/go/kms":                          {"seals/gcpckms", "internal/testkit/gcpkms"},
-	"github.com/sealgate/sealgate/hsm":                 {"hsm", "seals/pkcs11", "internal/server"},
+	"github.com/sealgate/sealgate/hsm":                 {"hsm", "seals/pkcs11", "internal/server", "cmd/sealgate-demo"},
 	"github.com/sealgate/sealgate/seals/awskms":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/server"},
 	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/server"},
