@@ -7,19 +7,19 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/audit"
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 var auditRoutes = []route{
-	{get, "sys/audit", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditDevices},
-	{write, "sys/audit/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).enableAudit},
-	{remove, "sys/audit/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).disableAudit},
-	{write, "sys/audit-hash/*", anyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).auditHash},
-	{get, "sys/config/auditing/request-headers", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditedHeaders},
-	{get, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).auditedHeader},
-	{write, "sys/config/auditing/request-headers/*", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).auditHeader},
-	{remove, "sys/config/auditing/request-headers/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).unauditHeader},
+	{get, "sys/audit", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditDevices},
+	{write, "sys/audit/*", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).enableAudit},
+	{remove, "sys/audit/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).disableAudit},
+	{write, "sys/audit-hash/*", anyBody, withToken, policy.Update, false, doubleStyle, 0, (*handler).auditHash},
+	{get, "sys/config/auditing/request-headers", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditedHeaders},
+	{get, "sys/config/auditing/request-headers/*", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditedHeader},
+	{write, "sys/config/auditing/request-headers/*", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).auditHeader},
+	{remove, "sys/config/auditing/request-headers/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).unauditHeader},
 }
 
 var errNoTrail = fault.New(fault.Unsupported, "this server was started without an audit trail")

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 )
@@ -109,8 +109,8 @@ func (h *handler) guarded(ctx context.Context, backend mount.Backend, m mount.En
 func (h *handler) loggedIn(ctx context.Context, q *request, m mount.Entry, a *mount.Response) (*answer, error) {
 	in := a.Login
 	lease, most := m.Config.Effective()
-	req := auth.LoginRequest{
-		Path: q.path, DisplayName: auth.DisplayName(strings.TrimPrefix(m.Path, authPath), in.DisplayName), Policies: in.Policies,
+	req := token.LoginRequest{
+		Path: q.path, DisplayName: token.DisplayName(strings.TrimPrefix(m.Path, authPath), in.DisplayName), Policies: in.Policies,
 		NoDefault: in.NoDefault, Meta: in.Meta, TTL: in.TTL, Max: time.Duration(most) * time.Second, ExplicitMax: in.ExplicitMax,
 		Period: in.Period, Uses: in.Uses, Batch: isBatch(in.Type, m.Config.TokenType), Networks: in.Networks,
 	}

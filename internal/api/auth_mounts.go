@@ -5,7 +5,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 )
@@ -14,12 +14,12 @@ const authPath = "auth/"
 
 // authRoutes are the table of auth methods. To look at one of them takes sudo, as in Vault; the whole list does not.
 var authRoutes = []route{
-	{get, "sys/auth", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).authMethods},
-	{get, "sys/auth/*", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).authMethod},
-	{write, "sys/auth/*", smallBody, withToken, auth.Update | auth.Create, true, doubleStyle, 0, (*handler).enableAuth},
-	{remove, "sys/auth/*", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).disableAuth},
-	{get, "sys/locked-users", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).lockedUsers},
-	{write, "sys/locked-users/*", noBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).unlockUser},
+	{get, "sys/auth", noBody, withToken, policy.Read, false, doubleStyle, here, (*handler).authMethods},
+	{get, "sys/auth/*", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).authMethod},
+	{write, "sys/auth/*", smallBody, withToken, policy.Update | policy.Create, true, doubleStyle, 0, (*handler).enableAuth},
+	{remove, "sys/auth/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).disableAuth},
+	{get, "sys/locked-users", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).lockedUsers},
+	{write, "sys/locked-users/*", noBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).unlockUser},
 }
 
 var authDocs = map[string]doc{

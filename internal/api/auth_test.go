@@ -9,7 +9,7 @@ import (
 	"sync/atomic"
 	"testing"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 )
 
 var serial atomic.Int64
@@ -24,7 +24,7 @@ func (w *harness) policy(name, text string) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	if err := active.Tokens().WritePolicy(w.t.Context(), auth.PolicyWrite{Name: name, Text: text}); err != nil {
+	if err := active.Tokens().WritePolicy(w.t.Context(), token.PolicyWrite{Name: name, Text: text}); err != nil {
 		w.t.Fatal(err)
 	}
 }

@@ -3,7 +3,8 @@ package api
 import (
 	"context"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
@@ -58,7 +59,7 @@ func (q *request) askedPaths() (paths []string, err error) {
 	return paths, nil
 }
 
-func (q *request) capable(ctx context.Context, who auth.Identity) (*answer, error) {
+func (q *request) capable(ctx context.Context, who token.Identity) (*answer, error) {
 	paths, err := q.askedPaths()
 	if err != nil {
 		return nil, err
@@ -103,7 +104,7 @@ func (h *handler) resultantACL(ctx context.Context, q *request) (*answer, error)
 	}{describePaths(exact), describePaths(wild), false})
 }
 
-func describePaths(paths map[string]auth.Capability) map[string]pathAnswer {
+func describePaths(paths map[string]policy.Capability) map[string]pathAnswer {
 	out := make(map[string]pathAnswer, len(paths))
 	for path, c := range paths {
 		out[path] = pathAnswer{c.Names()}

@@ -10,14 +10,14 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-var zeroIdentity auth.Identity
+var zeroIdentity token.Identity
 
 // replayMost is the largest body that is kept, so that a request that the leader did not carry out can be sent to the next one.
 const replayMost = 2 << 20

@@ -25,7 +25,7 @@ import (
 	"go.uber.org/goleak"
 
 	"github.com/sealgate/sealgate/internal/audit"
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -289,7 +289,7 @@ func (w *harness) grant(text string, expires time.Time, policies ...string) stri
 	}
 	mac := hmac.New(sha256.New, salt[1:])
 	mac.Write([]byte("token\x00" + text))
-	record, err := (&auth.Token{Type: auth.TypeService, Accessor: "A", DisplayName: "token-" + text, Policies: policies,
+	record, err := (&token.Token{Type: token.TypeService, Accessor: "A", DisplayName: "token-" + text, Policies: policies,
 		Created: moment, Expires: expires}).Marshal()
 	if err != nil {
 		w.t.Fatal(err)

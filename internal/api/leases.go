@@ -6,28 +6,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 // leaseRoutes are about leases, which here are the tokens that expire. The paths without "leases/" are older.
 var leaseRoutes = []route{
-	{write, "sys/leases/lookup", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseLookup},
-	{listing, "sys/leases/lookup", noBody, withToken, auth.List, true, envelopeStyle, 0, (*handler).leaseNames},
-	{listing, "sys/leases/lookup/*", noBody, withToken, auth.List, true, envelopeStyle, 0, (*handler).leaseNames},
-	{write, "sys/leases/renew", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
-	{write, "sys/leases/renew/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
-	{write, "sys/leases/revoke", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
-	{write, "sys/leases/revoke/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
-	{write, "sys/leases/revoke-prefix/*", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
-	{write, "sys/leases/revoke-force/*", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
-	{write, "sys/leases/tidy", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseTidy},
-	{write, "sys/renew", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
-	{write, "sys/renew/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
-	{write, "sys/revoke", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
-	{write, "sys/revoke/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
-	{write, "sys/revoke-prefix/*", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
-	{write, "sys/revoke-force/*", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
+	{write, "sys/leases/lookup", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseLookup},
+	{listing, "sys/leases/lookup", noBody, withToken, policy.List, true, envelopeStyle, 0, (*handler).leaseNames},
+	{listing, "sys/leases/lookup/*", noBody, withToken, policy.List, true, envelopeStyle, 0, (*handler).leaseNames},
+	{write, "sys/leases/renew", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
+	{write, "sys/leases/renew/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
+	{write, "sys/leases/revoke", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
+	{write, "sys/leases/revoke/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
+	{write, "sys/leases/revoke-prefix/*", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
+	{write, "sys/leases/revoke-force/*", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
+	{write, "sys/leases/tidy", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseTidy},
+	{write, "sys/renew", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
+	{write, "sys/renew/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRenew},
+	{write, "sys/revoke", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
+	{write, "sys/revoke/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).leaseRevoke},
+	{write, "sys/revoke-prefix/*", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
+	{write, "sys/revoke-force/*", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).leaseRevokePrefix},
 }
 
 var leaseFields = []docField{
@@ -63,7 +64,7 @@ type leaseAnswer struct {
 }
 
 // lease finds the token of a lease; ok is false where there is none.
-func (q *request) lease(ctx context.Context) (who auth.Identity, id string, ok bool, err error) {
+func (q *request) lease(ctx context.Context) (who token.Identity, id string, ok bool, err error) {
 	for _, name := range []string{"lease_id", "url_lease_id"} {
 		if id == "" {
 			if err := q.given(name, &id); err != nil {

@@ -7,7 +7,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 )
@@ -86,7 +86,7 @@ func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
 func (q *request) mayTouch(ctx context.Context, path string) (bool, error) {
 	c, err := q.state.Tokens().Capabilities(ctx, q.identity, path)
 	if err != nil || c != 0 || !strings.HasSuffix(path, "/") {
-		return c&^auth.Deny != 0, err
+		return c&^policy.Deny != 0, err
 	}
 	return q.state.Tokens().AllowsBelow(ctx, q.identity, path)
 }

@@ -9,7 +9,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/logs"
@@ -18,34 +18,34 @@ import (
 
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
-	{get, "sys/metrics", noBody, withToken, auth.Read, false, bareStyle, lifecycle | own | here, (*handler).showMetrics},
-	{get, "sys/ha-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).haStatus},
-	{get, "sys/host-info", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).hostInfo},
-	{get, "sys/in-flight-req", noBody, withToken, auth.Read, false, bareStyle, lifecycle | own | here, (*handler).inFlight},
-	{get, "sys/config/state/sanitized", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).sanitized},
-	{listing, "sys/version-history", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).versionHistory},
-	{get, "sys/loggers", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
-	{write, "sys/loggers", smallBody, withToken, auth.Update, false, envelopeStyle, own | here, (*handler).setLogger},
-	{remove, "sys/loggers", noBody, withToken, auth.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
-	{get, "sys/loggers/*", noBody, withToken, auth.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
-	{write, "sys/loggers/*", smallBody, withToken, auth.Update, false, envelopeStyle, own | here, (*handler).setLogger},
-	{remove, "sys/loggers/*", noBody, withToken, auth.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
-	{get, "sys/monitor", noBody, withToken, auth.Read, false, bareStyle, own | here, (*handler).monitor},
+	{get, "sys/metrics", noBody, withToken, policy.Read, false, bareStyle, lifecycle | own | here, (*handler).showMetrics},
+	{get, "sys/ha-status", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).haStatus},
+	{get, "sys/host-info", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).hostInfo},
+	{get, "sys/in-flight-req", noBody, withToken, policy.Read, false, bareStyle, lifecycle | own | here, (*handler).inFlight},
+	{get, "sys/config/state/sanitized", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).sanitized},
+	{listing, "sys/version-history", noBody, withToken, policy.List, false, envelopeStyle, 0, (*handler).versionHistory},
+	{get, "sys/loggers", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
+	{write, "sys/loggers", smallBody, withToken, policy.Update, false, envelopeStyle, own | here, (*handler).setLogger},
+	{remove, "sys/loggers", noBody, withToken, policy.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
+	{get, "sys/loggers/*", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
+	{write, "sys/loggers/*", smallBody, withToken, policy.Update, false, envelopeStyle, own | here, (*handler).setLogger},
+	{remove, "sys/loggers/*", noBody, withToken, policy.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
+	{get, "sys/monitor", noBody, withToken, policy.Read, false, bareStyle, own | here, (*handler).monitor},
 	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, here, (*handler).specification},
 	{get, "sys/replication/status", noBody, anybody, 0, false, envelopeStyle, 0, func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
 	}},
 
-	{get, "sys/config/cors", noBody, withToken, auth.Read, true, doubleStyle, here, (*handler).readCORS},
-	{write, "sys/config/cors", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).writeCORS},
-	{remove, "sys/config/cors", noBody, withToken, auth.Delete, true, doubleStyle, 0, (*handler).deleteCORS},
+	{get, "sys/config/cors", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).readCORS},
+	{write, "sys/config/cors", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).writeCORS},
+	{remove, "sys/config/cors", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).deleteCORS},
 
-	{get, "sys/quotas/config", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readQuotaConfig},
-	{write, "sys/quotas/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuotaConfig},
-	{listing, "sys/quotas/rate-limit", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).listQuotas},
-	{get, "sys/quotas/rate-limit/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).readQuota},
-	{write, "sys/quotas/rate-limit/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeQuota},
-	{remove, "sys/quotas/rate-limit/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deleteQuota},
+	{get, "sys/quotas/config", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).readQuotaConfig},
+	{write, "sys/quotas/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writeQuotaConfig},
+	{listing, "sys/quotas/rate-limit", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).listQuotas},
+	{get, "sys/quotas/rate-limit/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).readQuota},
+	{write, "sys/quotas/rate-limit/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writeQuota},
+	{remove, "sys/quotas/rate-limit/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deleteQuota},
 }
 
 // Routes that take the place of a line of the table where the listener says so.

@@ -4,16 +4,16 @@ import (
 	"context"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 // passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
 var passwordRoutes = []route{
-	{listing, "sys/policies/password", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).passwordPolicies},
-	{get, "sys/policies/password/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).passwordPolicy},
-	{write, "sys/policies/password/*", policyBody, withToken, auth.Create | auth.Update, false, envelopeStyle, 0, (*handler).writePasswordPolicy},
-	{remove, "sys/policies/password/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePasswordPolicy},
+	{listing, "sys/policies/password", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).passwordPolicies},
+	{get, "sys/policies/password/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).passwordPolicy},
+	{write, "sys/policies/password/*", policyBody, withToken, policy.Create | policy.Update, false, envelopeStyle, 0, (*handler).writePasswordPolicy},
+	{remove, "sys/policies/password/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deletePasswordPolicy},
 }
 
 func (h *handler) passwordPolicies(ctx context.Context, q *request) (*answer, error) {

@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/recovery"
@@ -164,7 +165,7 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 // recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
 // that they find in a file, however old it is.
 func (q *request) recognise(ctx context.Context) error {
-	who, err := q.state.Tokens().Authorize(ctx, q.token, auth.Need{Path: q.path, Capability: q.route.Capability, Remote: q.http.RemoteAddr})
+	who, err := q.state.Tokens().Authorize(ctx, q.token, token.Need{Path: q.path, Capability: q.route.Capability, Remote: q.http.RemoteAddr})
 	switch {
 	case err == nil:
 		q.identity, q.authentic = who, true
@@ -179,9 +180,9 @@ func (q *request) writesToMount() bool {
 }
 
 // capabilities are those that the operations need.
-var capabilities = [...]auth.Capability{
-	mount.Read: auth.Read, mount.List: auth.List, mount.Create: auth.Create, mount.Update: auth.Update,
-	mount.Patch: auth.Patch, mount.Delete: auth.Delete, mount.Scan: auth.Scan,
+var capabilities = [...]policy.Capability{
+	mount.Read: policy.Read, mount.List: policy.List, mount.Create: policy.Create, mount.Update: policy.Update,
+	mount.Patch: policy.Patch, mount.Delete: policy.Delete, mount.Scan: policy.Scan,
 }
 
 // existence tells, for routes by their path, whether what a write is about is there: where it is not, the write is a create.
@@ -190,15 +191,15 @@ var existence = map[string]func(ctx context.Context, q *request) (bool, error){
 }
 
 // need is what the token must be allowed. A write becomes a create where the mount's backend says that nothing is there.
-func (q *request) need(ctx context.Context) (auth.Need, error) {
-	need := auth.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL}
+func (q *request) need(ctx context.Context) (token.Need, error) {
+	need := token.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL}
 	if exists := existence[q.route.Path]; exists != nil && q.op == mount.Update {
 		there, err := exists(ctx, q)
 		if err != nil {
 			return need, err
 		}
 		if !there {
-			need.Capability = auth.Create
+			need.Capability = policy.Create
 		}
 	}
 	if need.Capability != 0 {

@@ -6,28 +6,29 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 // policyRoutes are the policies twice, as they were called once and as they are now; and what follows from them for a token.
 var policyRoutes = []route{
-	{[]string{"GET", "LIST"}, "sys/policy", noBody, withToken, auth.Read | auth.List, false, doubleStyle, 0, (*handler).legacyPolicies},
-	{get, "sys/policy/*", noBody, withToken, auth.Read, false, doubleStyle, here, (*handler).legacyPolicy},
-	{write, "sys/policy/*", policyBody, withToken, auth.Update, false, doubleStyle, 0, (*handler).writePolicy},
-	{remove, "sys/policy/*", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deletePolicy},
-	{listing, "sys/policies/acl", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).policies},
-	{get, "sys/policies/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).policy},
-	{write, "sys/policies/acl/*", policyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writePolicy},
-	{[]string{"PATCH"}, "sys/policies/acl/*", policyBody, withToken, auth.Patch, false, envelopeStyle, 0, (*handler).patchPolicy},
-	{remove, "sys/policies/acl/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deletePolicy},
-	{listing, "sys/policies/detailed/acl", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).policies},
-	{get, "sys/policies/detailed/acl/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).detailedPolicy},
+	{[]string{"GET", "LIST"}, "sys/policy", noBody, withToken, policy.Read | policy.List, false, doubleStyle, 0, (*handler).legacyPolicies},
+	{get, "sys/policy/*", noBody, withToken, policy.Read, false, doubleStyle, here, (*handler).legacyPolicy},
+	{write, "sys/policy/*", policyBody, withToken, policy.Update, false, doubleStyle, 0, (*handler).writePolicy},
+	{remove, "sys/policy/*", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deletePolicy},
+	{listing, "sys/policies/acl", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).policies},
+	{get, "sys/policies/acl/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).policy},
+	{write, "sys/policies/acl/*", policyBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writePolicy},
+	{[]string{"PATCH"}, "sys/policies/acl/*", policyBody, withToken, policy.Patch, false, envelopeStyle, 0, (*handler).patchPolicy},
+	{remove, "sys/policies/acl/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deletePolicy},
+	{listing, "sys/policies/detailed/acl", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).policies},
+	{get, "sys/policies/detailed/acl/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).detailedPolicy},
 
-	{write, "sys/capabilities", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilities},
-	{write, "sys/capabilities-self", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilitiesSelf},
-	{write, "sys/capabilities-accessor", smallBody, withToken, auth.Update, false, doubleStyle, here, (*handler).capabilitiesAccessor},
-	{get, "sys/internal/ui/resultant-acl", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).resultantACL},
+	{write, "sys/capabilities", smallBody, withToken, policy.Update, false, doubleStyle, here, (*handler).capabilities},
+	{write, "sys/capabilities-self", smallBody, withToken, policy.Update, false, doubleStyle, here, (*handler).capabilitiesSelf},
+	{write, "sys/capabilities-accessor", smallBody, withToken, policy.Update, false, doubleStyle, here, (*handler).capabilitiesAccessor},
+	{get, "sys/internal/ui/resultant-acl", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).resultantACL},
 }
 
 // policyBody is a document in base64, and what stands around it.
@@ -49,7 +50,7 @@ func (h *handler) legacyPolicies(ctx context.Context, q *request) (*answer, erro
 }
 
 // document reads the policy of the path; nil: there is none.
-func (q *request) document(ctx context.Context) (*auth.Document, error) {
+func (q *request) document(ctx context.Context) (*token.Document, error) {
 	d, err := q.state.Tokens().Policy(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
@@ -100,7 +101,7 @@ type policyAnswer struct {
 	Version     int       `json:"version"`
 }
 
-func describePolicy(d *auth.Document) policyAnswer {
+func describePolicy(d *token.Document) policyAnswer {
 	return policyAnswer{d.CASRequired, d.Expiration, d.Modified, d.Name, d.Text, d.Version}
 }
 
@@ -109,7 +110,7 @@ func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, w := fields(data), auth.PolicyWrite{Name: q.rest}
+	f, w := fields(data), token.PolicyWrite{Name: q.rest}
 	if err := f.text("policy", &w.Text); err != nil {
 		return nil, err
 	}
@@ -139,7 +140,7 @@ func (h *handler) patchPolicy(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, w := fields(data), auth.PolicyWrite{Name: q.rest, Patch: true}
+	f, w := fields(data), token.PolicyWrite{Name: q.rest, Patch: true}
 	if err := f.text("policy", &w.Text); err != nil {
 		return nil, err
 	}
@@ -161,7 +162,7 @@ func orNothingThere(err error) (*answer, error) {
 }
 
 // readPolicyOptions reads what OpenBao has added.
-func (h *handler) readPolicyOptions(f fields, w *auth.PolicyWrite) error {
+func (h *handler) readPolicyOptions(f fields, w *token.PolicyWrite) error {
 	var ttl time.Duration
 	if err := f.duration("ttl", &ttl); err != nil {
 		return err

@@ -9,15 +9,15 @@ import (
 	"strconv"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 // pprofRoutes show the profiles of Go's runtime: functions and counts, never what memory holds. They need sudo, because a profile
 // costs, and tells what others do.
 var pprofRoutes = []route{
-	{get, "sys/pprof", noBody, withToken, auth.Read, true, bareStyle, lifecycle, (*handler).profiles},
-	{get, "sys/pprof/*", noBody, withToken, auth.Read, true, bareStyle, lifecycle, (*handler).profile},
+	{get, "sys/pprof", noBody, withToken, policy.Read, true, bareStyle, lifecycle, (*handler).profiles},
+	{get, "sys/pprof/*", noBody, withToken, policy.Read, true, bareStyle, lifecycle, (*handler).profile},
 }
 
 // Routes for listeners with unauthenticated_pprof_access.

@@ -10,7 +10,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -30,7 +30,7 @@ type request struct {
 	rest      string // of the path: what a route's "*" stands for
 	route     *route
 	token     string
-	identity  auth.Identity
+	identity  token.Identity
 	state     *node.RoleState // nil where the route does without
 	raw       *node.Raw       // of recovery mode
 	query     url.Values

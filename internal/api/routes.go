@@ -6,7 +6,7 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -77,7 +77,7 @@ type route struct {
 	Path       string   // below /v1/; "*" at its end stands for a rest that is not empty
 	Body       int64    // most bytes that are read
 	Access     access
-	Capability auth.Capability // on the path; see [auth.Need]
+	Capability policy.Capability // on the path; see [token.Need]
 	Sudo       bool
 	Style      style
 	Marks      marks
@@ -104,82 +104,82 @@ var lifecycleRoutes = []route{
 	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
 	{get, "sys/seal-backend-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealBackends},
 	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
-	{write, "sys/seal", smallBody, withTokenUnlessSealed, auth.Update, true, bareStyle, lifecycle | own | here, (*handler).seal},
+	{write, "sys/seal", smallBody, withTokenUnlessSealed, policy.Update, true, bareStyle, lifecycle | own | here, (*handler).seal},
 	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},
 	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).leader},
-	{write, "sys/step-down", smallBody, withToken, auth.Update, true, bareStyle, lifecycle, (*handler).stepDown},
+	{write, "sys/step-down", smallBody, withToken, policy.Update, true, bareStyle, lifecycle, (*handler).stepDown},
 }
 
 var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/"), rekeyOf("sys/rekey-recovery-key/"), []route{
-	{get, "sys/rekey/backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
-	{remove, "sys/rekey/backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
-	{get, "sys/rekey/recovery-key-backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
-	{remove, "sys/rekey/recovery-key-backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+	{get, "sys/rekey/backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
+	{remove, "sys/rekey/backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+	{get, "sys/rekey/recovery-key-backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
+	{remove, "sys/rekey/recovery-key-backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
 })
 
 func rekeyOf(path string) []route {
 	const backend = lifecycle | rekeyEndpoint
 	return []route{
 		{get, path + "init", noBody, anybody, 0, false, bareStyle, backend, (*handler).rekeyStatus},
-		{write, path + "init", initBody, withToken, auth.Update, false, bareStyle, backend, (*handler).rekeyStart},
-		{remove, path + "init", smallBody, withToken, auth.Delete, false, bareStyle, backend, (*handler).rekeyCancel},
+		{write, path + "init", initBody, withToken, policy.Update, false, bareStyle, backend, (*handler).rekeyStart},
+		{remove, path + "init", smallBody, withToken, policy.Delete, false, bareStyle, backend, (*handler).rekeyCancel},
 		{write, path + "update", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyUpdate},
 		{get, path + "verify", noBody, anybody, 0, false, bareStyle, backend, (*handler).verifyStatus},
 		{write, path + "verify", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).verifyUpdate},
-		{remove, path + "verify", smallBody, withToken, auth.Delete, false, bareStyle, backend, (*handler).verifyRestart},
+		{remove, path + "verify", smallBody, withToken, policy.Delete, false, bareStyle, backend, (*handler).verifyRestart},
 		{write, path + "acknowledge", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyAcknowledge},
 	}
 }
 
 var rotateRoutes = slices.Concat([]route{
-	{write, "sys/rotate", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).rotate},
-	{write, "sys/rotate/keyring", smallBody, withToken, auth.Update, true, doubleStyle, 0, (*handler).rotate},
-	{write, "sys/rotate/root", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).rotateRoot},
-	{get, "sys/rotate/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
-	{write, "sys/rotate/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
-	{get, "sys/rotate/keyring/config", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
-	{write, "sys/rotate/keyring/config", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
-	{get, "sys/key-status", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).keyStatus},
-	{write, "sys/sealwrap/rewrap", smallBody, withToken, auth.Update, true, envelopeStyle, 0, (*handler).rewrapSeals},
+	{write, "sys/rotate", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).rotate},
+	{write, "sys/rotate/keyring", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).rotate},
+	{write, "sys/rotate/root", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).rotateRoot},
+	{get, "sys/rotate/config", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
+	{write, "sys/rotate/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
+	{get, "sys/rotate/keyring/config", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
+	{write, "sys/rotate/keyring/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
+	{get, "sys/key-status", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).keyStatus},
+	{write, "sys/sealwrap/rewrap", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).rewrapSeals},
 }, rotateOf("sys/rotate/root/"), rotateOf("sys/rotate/recovery/"))
 
 func rotateOf(path string) []route {
 	return []route{
-		{get, path + "init", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rekeyStatus},
-		{write, path + "init", initBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyStart},
-		{remove, path + "init", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rekeyCancel},
-		{write, path + "update", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyUpdate},
-		{get, path + "verify", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).verifyStatus},
-		{write, path + "verify", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).verifyUpdate},
-		{remove, path + "verify", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).verifyRestart},
-		{write, path + "acknowledge", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rekeyAcknowledge},
-		{get, path + "backup", noBody, withToken, auth.Read, false, doubleStyle, 0, (*handler).backup},
-		{remove, path + "backup", noBody, withToken, auth.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+		{get, path + "init", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rekeyStatus},
+		{write, path + "init", initBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyStart},
+		{remove, path + "init", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).rekeyCancel},
+		{write, path + "update", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyUpdate},
+		{get, path + "verify", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).verifyStatus},
+		{write, path + "verify", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).verifyUpdate},
+		{remove, path + "verify", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).verifyRestart},
+		{write, path + "acknowledge", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyAcknowledge},
+		{get, path + "backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
+		{remove, path + "backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
 	}
 }
 
 var rootRoutes = []route{
 	{get, "sys/generate-root/attempt", noBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStatus},
-	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, auth.Update, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStart},
-	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, auth.Delete, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootCancel},
+	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, policy.Update, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStart},
+	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, policy.Delete, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootCancel},
 	{write, "sys/generate-root/update", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootUpdate},
 	{write, "sys/generate-root/acknowledge", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootAcknowledge},
-	{get, "sys/generate-root-token/attempt", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).rootStatus},
-	{write, "sys/generate-root-token/attempt", keyBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootStart},
-	{remove, "sys/generate-root-token/attempt", smallBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
-	{write, "sys/generate-root-token/update", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootUpdate},
-	{write, "sys/generate-root-token/acknowledge", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).rootAcknowledge},
+	{get, "sys/generate-root-token/attempt", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rootStatus},
+	{write, "sys/generate-root-token/attempt", keyBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootStart},
+	{remove, "sys/generate-root-token/attempt", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
+	{write, "sys/generate-root-token/update", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootUpdate},
+	{write, "sys/generate-root-token/acknowledge", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootAcknowledge},
 	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, here, (*handler).decodeToken},
 }
 
 // custodianRoutes are ours: other servers have nothing like it.
 var custodianRoutes = []route{
-	{get, "sys/recovery/holders", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).holders},
+	{get, "sys/recovery/holders", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).holders},
 	{write, "sys/recovery/prove", smallBody, anybody, 0, false, bareStyle, shares, (*handler).prove},
-	{get, "sys/recovery/transcripts", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).transcripts},
-	{listing, "sys/recovery/transcripts", noBody, withToken, auth.List, false, envelopeStyle, 0, (*handler).transcripts},
-	{get, "sys/recovery/transcripts/*", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).transcript},
-	{get, "sys/recovery/transcript", noBody, withToken, auth.Read, false, envelopeStyle, 0, (*handler).exportTranscript},
+	{get, "sys/recovery/transcripts", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).transcripts},
+	{listing, "sys/recovery/transcripts", noBody, withToken, policy.List, false, envelopeStyle, 0, (*handler).transcripts},
+	{get, "sys/recovery/transcripts/*", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).transcript},
+	{get, "sys/recovery/transcript", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).exportTranscript},
 }
 
 // Routes that are not in the table because their paths are not fixed.

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
 // TestRouteTable pins the table: whoever changes who may call what, sees it here.
@@ -92,7 +92,7 @@ func expected(r route, bearer string) outcome {
 // bearer makes a fresh token of a kind for one request; some requests end their token.
 func (w *harness) bearer(kind string, r route, method, path string) string {
 	w.t.Helper()
-	policy := ""
+	rules := ""
 	switch kind {
 	case "none":
 		return ""
@@ -103,24 +103,24 @@ func (w *harness) bearer(kind string, r route, method, path string) string {
 	case "expired":
 		return w.grant(w.unique(), moment, "root")
 	case "elsewhere":
-		policy = `path "elsewhere/*" { capabilities = ["create", "read", "update", "delete", "list", "patch", "scan", "sudo"] }`
+		rules = `path "elsewhere/*" { capabilities = ["create", "read", "update", "delete", "list", "patch", "scan", "sudo"] }`
 	case "sudo alone":
-		policy = fmt.Sprintf(`path %q { capabilities = ["sudo"] }`, path)
+		rules = fmt.Sprintf(`path %q { capabilities = ["sudo"] }`, path)
 	default:
 		need := r.Capability
 		if need == 0 {
-			need = map[string]auth.Capability{"GET": auth.Read, "LIST": auth.List, "SCAN": auth.Scan, "PATCH": auth.Patch, "DELETE": auth.Delete}[method]
+			need = map[string]policy.Capability{"GET": policy.Read, "LIST": policy.List, "SCAN": policy.Scan, "PATCH": policy.Patch, "DELETE": policy.Delete}[method]
 		}
-		if need == 0 || need&auth.Update != 0 {
-			need = auth.Create | auth.Update
+		if need == 0 || need&policy.Update != 0 {
+			need = policy.Create | policy.Update
 		}
 		if kind == "right" && r.Sudo {
-			need |= auth.Sudo
+			need |= policy.Sudo
 		}
-		policy = fmt.Sprintf(`path %q { capabilities = ["%s"] }`, path, strings.Join(need.Names(), `", "`))
+		rules = fmt.Sprintf(`path %q { capabilities = ["%s"] }`, path, strings.Join(need.Names(), `", "`))
 	}
 	name := w.unique()
-	w.policy(name, policy)
+	w.policy(name, rules)
 	return w.grant(name, moment.AddDate(1, 0, 0), name)
 }
 

@@ -8,21 +8,21 @@ import (
 	"os"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 // snapshotRoutes copy the storage into a file and back, whatever storage it is. They have the paths that backup scripts know.
 var snapshotRoutes = []route{
-	{get, "sys/storage/raft/snapshot", noBody, withToken, auth.Read, false, bareStyle, 0, (*handler).saveSnapshot},
-	{write, "sys/storage/raft/snapshot", noBody, withToken, auth.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
-	{write, "sys/storage/raft/snapshot-force", noBody, withToken, auth.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
-	{get, "sys/storage/raft/configuration", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{get, "sys/storage/raft/snapshot", noBody, withToken, policy.Read, false, bareStyle, 0, (*handler).saveSnapshot},
+	{write, "sys/storage/raft/snapshot", noBody, withToken, policy.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
+	{write, "sys/storage/raft/snapshot-force", noBody, withToken, policy.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
+	{get, "sys/storage/raft/configuration", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
 	{write, "sys/storage/raft/join", smallBody, anybody, 0, false, bareStyle, here, (*handler).noRaft},
-	{write, "sys/storage/raft/remove-peer", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/state", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/configuration", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).noRaft},
-	{write, "sys/storage/raft/autopilot/configuration", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).noRaft},
+	{write, "sys/storage/raft/remove-peer", smallBody, withToken, policy.Update, false, envelopeStyle, here, (*handler).noRaft},
+	{get, "sys/storage/raft/autopilot/state", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{get, "sys/storage/raft/autopilot/configuration", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
+	{write, "sys/storage/raft/autopilot/configuration", smallBody, withToken, policy.Update, false, envelopeStyle, here, (*handler).noRaft},
 }
 
 const (

@@ -4,7 +4,8 @@ import (
 	"context"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
@@ -12,27 +13,27 @@ const tokenPath = "auth/token/"
 
 // tokenRoutes are all that is done with tokens. The sudo of revoke-orphan is asked for by its handler, because its refusal is a 400.
 var tokenRoutes = []route{
-	{write, "auth/token/create", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createToken},
-	{write, "auth/token/create-orphan", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createOrphan},
-	{write, "auth/token/create/*", smallBody, withToken, auth.Update | auth.Create, false, envelopeStyle, 0, (*handler).createByRole},
-	{get, "auth/token/lookup", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).lookupToken},
-	{write, "auth/token/lookup", smallBody, withToken, auth.Update, false, envelopeStyle, here, (*handler).lookupToken},
-	{get, "auth/token/lookup-self", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).lookupSelf},
-	{write, "auth/token/lookup-self", smallBody, withToken, auth.Read | auth.Update, false, envelopeStyle, here, (*handler).lookupSelf},
-	{write, "auth/token/lookup-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).lookupAccessor},
-	{write, "auth/token/renew", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewToken},
-	{write, "auth/token/renew-self", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewSelf},
-	{write, "auth/token/renew-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).renewAccessor},
-	{write, "auth/token/revoke", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeToken},
-	{write, "auth/token/revoke-self", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeSelf},
-	{write, "auth/token/revoke-accessor", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeAccessor},
-	{write, "auth/token/revoke-orphan", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).revokeOrphan},
-	{listing, "auth/token/accessors", noBody, withToken, auth.List, true, envelopeStyle, 0, (*handler).accessors},
-	{write, "auth/token/tidy", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).tidyTokens},
-	{listing, "auth/token/roles", noBody, withToken, auth.List, false, envelopeStyle, here, (*handler).tokenRoles},
-	{get, "auth/token/roles/*", noBody, withToken, auth.Read, false, envelopeStyle, here, (*handler).tokenRole},
-	{write, "auth/token/roles/*", smallBody, withToken, auth.Update, false, envelopeStyle, 0, (*handler).writeTokenRole},
-	{remove, "auth/token/roles/*", noBody, withToken, auth.Delete, false, envelopeStyle, 0, (*handler).deleteTokenRole},
+	{write, "auth/token/create", smallBody, withToken, policy.Update | policy.Create, false, envelopeStyle, 0, (*handler).createToken},
+	{write, "auth/token/create-orphan", smallBody, withToken, policy.Update | policy.Create, false, envelopeStyle, 0, (*handler).createOrphan},
+	{write, "auth/token/create/*", smallBody, withToken, policy.Update | policy.Create, false, envelopeStyle, 0, (*handler).createByRole},
+	{get, "auth/token/lookup", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).lookupToken},
+	{write, "auth/token/lookup", smallBody, withToken, policy.Update, false, envelopeStyle, here, (*handler).lookupToken},
+	{get, "auth/token/lookup-self", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).lookupSelf},
+	{write, "auth/token/lookup-self", smallBody, withToken, policy.Read | policy.Update, false, envelopeStyle, here, (*handler).lookupSelf},
+	{write, "auth/token/lookup-accessor", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).lookupAccessor},
+	{write, "auth/token/renew", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).renewToken},
+	{write, "auth/token/renew-self", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).renewSelf},
+	{write, "auth/token/renew-accessor", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).renewAccessor},
+	{write, "auth/token/revoke", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).revokeToken},
+	{write, "auth/token/revoke-self", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).revokeSelf},
+	{write, "auth/token/revoke-accessor", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).revokeAccessor},
+	{write, "auth/token/revoke-orphan", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).revokeOrphan},
+	{listing, "auth/token/accessors", noBody, withToken, policy.List, true, envelopeStyle, 0, (*handler).accessors},
+	{write, "auth/token/tidy", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).tidyTokens},
+	{listing, "auth/token/roles", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).tokenRoles},
+	{get, "auth/token/roles/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).tokenRole},
+	{write, "auth/token/roles/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writeTokenRole},
+	{remove, "auth/token/roles/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deleteTokenRole},
 }
 
 type tokenAnswer struct {
@@ -63,7 +64,7 @@ type tokenAnswer struct {
 func inSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 
 // describeToken tells about a token; its text is told to whoever had it.
-func (h *handler) describeToken(t *auth.Token, text string) (*answer, error) {
+func (h *handler) describeToken(t *token.Token, text string) (*answer, error) {
 	a := tokenAnswer{
 		Accessor: t.Accessor, BoundCIDRs: t.Networks, CreationTime: t.Created.Unix(), CreationTTL: inSeconds(t.TTL), DisplayName: t.DisplayName,
 		ExplicitMaxTTL: inSeconds(t.ExplicitMax), ID: text, Meta: t.Meta, NumUses: max(0, t.Uses), Orphan: t.Orphan(), Path: t.Path,
@@ -81,7 +82,7 @@ func (h *handler) describeToken(t *auth.Token, text string) (*answer, error) {
 
 // lifeGranted is how long the token was to live when it was made or renewed: who asks for an hour is told an hour, however long the answer
 // took. It is 0 where the token does not expire.
-func lifeGranted(t *auth.Token) time.Duration {
+func lifeGranted(t *token.Token) time.Duration {
 	if t.Expires.IsZero() {
 		return 0
 	}
@@ -93,7 +94,7 @@ func lifeGranted(t *auth.Token) time.Duration {
 }
 
 // granted is the answer that hands out a token, or tells of one that was renewed.
-func (h *handler) granted(t *auth.Token, text string, warnings []string) *answer {
+func (h *handler) granted(t *token.Token, text string, warnings []string) *answer {
 	return &answer{warnings: warnings, auth: &authAnswer{
 		ClientToken: text, Accessor: t.Accessor, Policies: t.Policies, TokenPolicies: t.Policies, Metadata: t.Meta,
 		LeaseDuration: inSeconds(lifeGranted(t)), Renewable: t.Renewable, TokenType: t.Type.String(), Orphan: t.Orphan(),
@@ -153,13 +154,13 @@ func (q *request) Fields() (map[string]any, error) {
 var errMissingAccessor = fault.New(fault.Invalid, "%s", twoLines("missing accessor"))
 
 // byAccessor finds the token whose accessor the body names.
-func (q *request) byAccessor(ctx context.Context) (auth.Identity, error) {
+func (q *request) byAccessor(ctx context.Context) (token.Identity, error) {
 	var accessor string
 	if err := q.given("accessor", &accessor); err != nil {
-		return auth.Identity{}, err
+		return token.Identity{}, err
 	}
 	if accessor == "" {
-		return auth.Identity{}, errMissingAccessor
+		return token.Identity{}, errMissingAccessor
 	}
 	return q.state.Tokens().ByAccessor(ctx, accessor)
 }

@@ -4,16 +4,16 @@ import (
 	"context"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
 func (h *handler) createToken(ctx context.Context, q *request) (*answer, error) {
-	return h.create(ctx, q, auth.CreateRequest{})
+	return h.create(ctx, q, token.CreateRequest{})
 }
 
 func (h *handler) createOrphan(ctx context.Context, q *request) (*answer, error) {
-	return h.create(ctx, q, auth.CreateRequest{Orphan: true})
+	return h.create(ctx, q, token.CreateRequest{Orphan: true})
 }
 
 func (h *handler) createByRole(ctx context.Context, q *request) (*answer, error) {
@@ -24,10 +24,10 @@ func (h *handler) createByRole(ctx context.Context, q *request) (*answer, error)
 	if err != nil {
 		return nil, err
 	}
-	return h.create(ctx, q, auth.CreateRequest{Role: role})
+	return h.create(ctx, q, token.CreateRequest{Role: role})
 }
 
-func (h *handler) create(ctx context.Context, q *request, c auth.CreateRequest) (*answer, error) {
+func (h *handler) create(ctx context.Context, q *request, c token.CreateRequest) (*answer, error) {
 	data, err := q.fields()
 	if err != nil {
 		return nil, err
@@ -43,7 +43,7 @@ func (h *handler) create(ctx context.Context, q *request, c auth.CreateRequest) 
 	return h.granted(made.Token, made.Text, made.Warnings), nil
 }
 
-func readCreate(f fields, c *auth.CreateRequest) (err error) {
+func readCreate(f fields, c *token.CreateRequest) (err error) {
 	if c.Meta, err = f.texts("meta"); err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, erro
 	tokens := q.state.Tokens()
 	r, err := tokens.Role(ctx, q.rest)
 	if fault.Is(err, fault.NotFound) {
-		r, err = auth.NewRole(q.rest), nil
+		r, err = token.NewRole(q.rest), nil
 	}
 	if err != nil {
 		return nil, err

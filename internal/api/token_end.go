@@ -5,7 +5,7 @@ import (
 	"net/http"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
@@ -15,13 +15,13 @@ var (
 )
 
 // named finds the token that the body names; absent is what an unknown one is answered with.
-func (q *request) named(ctx context.Context, absent error) (auth.Identity, string, error) {
+func (q *request) named(ctx context.Context, absent error) (token.Identity, string, error) {
 	var text string
 	if err := q.given("token", &text); err != nil {
-		return auth.Identity{}, "", err
+		return token.Identity{}, "", err
 	}
 	if text == "" {
-		return auth.Identity{}, "", errMissingToken
+		return token.Identity{}, "", errMissingToken
 	}
 	who, err := q.state.Tokens().Identify(ctx, text)
 	if fault.Is(err, fault.Denied) {
@@ -50,7 +50,7 @@ func (h *handler) renewAccessor(ctx context.Context, q *request) (*answer, error
 	return h.renew(ctx, q, who, "")
 }
 
-func (h *handler) renew(ctx context.Context, q *request, who auth.Identity, text string) (*answer, error) {
+func (h *handler) renew(ctx context.Context, q *request, who token.Identity, text string) (*answer, error) {
 	data, err := q.fields()
 	if err != nil {
 		return nil, err

@@ -8,14 +8,15 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
 var wrappingRoutes = []route{
-	{write, "sys/wrapping/wrap", anyBody, withToken, auth.Update | auth.Create, false, doubleStyle, 0, (*handler).wrapData},
+	{write, "sys/wrapping/wrap", anyBody, withToken, policy.Update | policy.Create, false, doubleStyle, 0, (*handler).wrapData},
 	{get, "sys/wrapping/lookup", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
 	{write, "sys/wrapping/lookup", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
 	{get, "sys/wrapping/pubkey", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrappingKey},
@@ -69,7 +70,7 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 	if q.wrapJWT { // what cannot be signed is not wrapped either
 		_, err = q.state.Tokens().WrappingPublicKey(ctx)
 	}
-	var made *auth.Created
+	var made *token.Created
 	if err == nil {
 		made, err = h.enclose(ctx, q, a)
 	}
@@ -85,7 +86,7 @@ func (h *handler) wrap(ctx context.Context, q *request, a *answer) (*answer, err
 }
 
 // wrapped is the answer that tells of a wrapping token, in the form that was asked for.
-func (q *request) wrapped(ctx context.Context, made *auth.Created, accessor string) (*answer, error) {
+func (q *request) wrapped(ctx context.Context, made *token.Created, accessor string) (*answer, error) {
 	w := describeWrap(made, accessor)
 	if q.wrapJWT {
 		var err error
@@ -119,7 +120,7 @@ func (h *handler) abandon(ctx context.Context, q *request, a *answer) {
 	}
 }
 
-func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*auth.Created, error) {
+func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*token.Created, error) {
 	w := wrapped{LeaseID: a.leaseID, Renewable: a.renewable, Lease: a.lease, Warnings: a.warnings, Auth: a.auth}
 	var buf bytes.Buffer
 	defer func() { clear(buf.Bytes()) }()
@@ -138,10 +139,10 @@ func (h *handler) enclose(ctx context.Context, q *request, a *answer) (*auth.Cre
 	if a.auth != nil {
 		accessor = a.auth.Accessor
 	}
-	return q.state.Tokens().Wrap(ctx, auth.Wrapping{Path: q.path, TTL: q.wrapTTL, Accessor: accessor, Answer: body})
+	return q.state.Tokens().Wrap(ctx, token.Wrapping{Path: q.path, TTL: q.wrapTTL, Accessor: accessor, Answer: body})
 }
 
-func describeWrap(made *auth.Created, accessor string) *wrapAnswer {
+func describeWrap(made *token.Created, accessor string) *wrapAnswer {
 	t := made.Token
 	return &wrapAnswer{
 		Token: made.Text, Accessor: t.Accessor, TTL: inSeconds(t.TTL), CreationTime: t.Created.Format(time.RFC3339Nano), CreationPath: t.Path,
@@ -161,8 +162,8 @@ func (h *handler) admitUnwrap(ctx context.Context, q *request) error {
 		return nil
 	}
 	var err error
-	q.identity, err = q.state.Tokens().Authorize(ctx, q.token, auth.Need{
-		Path: q.path, Capability: auth.Update, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL,
+	q.identity, err = q.state.Tokens().Authorize(ctx, q.token, token.Need{
+		Path: q.path, Capability: policy.Update, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL,
 	})
 	q.authentic = err == nil
 	return err

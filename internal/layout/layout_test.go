@@ -56,7 +56,8 @@ var levels = map[string]int{
 	"internal/config":      50,
 	"internal/barrier":     40,
 	"seals":                40,
-	"internal/auth":        40,
+	"internal/auth/policy": 40,
+	"internal/auth/token":  41,
 	"internal/audit":       40,
 	"internal/auth/method": 46, // auth methods are mount backends
 	"internal/mount":       45, // a backend is handed the identity that auth established

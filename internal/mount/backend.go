@@ -6,7 +6,7 @@
 // more is written below the mount, although its entries are removed later, by [Table.Run].
 //
 // It does not guarantee that a backend's calls under way end with an unmount or a change of the mount: they go on reading, and their
-// writes fail with [ErrChanged]. It decides nothing about permissions: see package auth.
+// writes fail with [ErrChanged]. It decides nothing about permissions: see internal/auth.
 //
 // Stays compatible: the record at "core/mounts" with its first byte as version, and "logical/<uuid>/" as place of a mount's entries.
 package mount
@@ -16,7 +16,7 @@ import (
 	"crypto/tls"
 	"net/url"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -45,7 +45,7 @@ type Request struct {
 	Path      string         // below the mount, without a slash in front; of a list or scan empty or with one at its end
 	Data      map[string]any // the body of a write: numbers are json.Number; nil where there was none
 	Query     url.Values     // of a read, list or delete
-	Identity  auth.Identity
+	Identity  token.Identity
 	Remote    string               // who asks: "192.0.2.1:1234"
 	TLS       *tls.ConnectionState // nil without TLS
 }

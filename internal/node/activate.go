@@ -8,7 +8,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -57,7 +57,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := auth.Open(ctx, b, auth.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.RemoveTokenData, Metrics: n.cfg.Metrics})
+	tokens, err := token.Open(ctx, b, token.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.RemoveTokenData, Metrics: n.cfg.Metrics})
 	if err != nil {
 		return nil, err
 	}

@@ -10,7 +10,8 @@ import (
 	"testing"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -247,7 +248,7 @@ func TestFollow(t *testing.T) {
 		t.Fatal(err)
 	}
 	for range 5 {
-		made, err := a.tokens.CreateToken(ctx, root, auth.CreateRequest{Path: "auth/token/create", Policies: []string{"p"}})
+		made, err := a.tokens.CreateToken(ctx, root, token.CreateRequest{Path: "auth/token/create", Policies: []string{"p"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -255,11 +256,11 @@ func TestFollow(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		need := auth.Need{Path: "secret/a", Capability: auth.Read}
+		need := token.Need{Path: "secret/a", Capability: policy.Read}
 		if ok, err := current().tokens.Allows(ctx, who, need); ok || err != nil {
 			t.Fatalf("allowed by no policy: %v, %v", ok, err)
 		}
-		if err := a.tokens.WritePolicy(ctx, auth.PolicyWrite{Name: "p", Text: `path "secret/*" { capabilities = ["read"] }`}); err != nil {
+		if err := a.tokens.WritePolicy(ctx, token.PolicyWrite{Name: "p", Text: `path "secret/*" { capabilities = ["read"] }`}); err != nil {
 			t.Fatal(err)
 		}
 		if ok, err := current().tokens.Allows(ctx, who, need); !ok || err != nil {

@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -50,7 +50,7 @@ func (n *Node) GenerateRootStatus(ctx context.Context) (GenerateRootStatus, erro
 
 func (n *Node) describeRoot(c *recovery.Ceremony) GenerateRootStatus {
 	shareSet := n.state.Load().shareSet
-	st := GenerateRootStatus{OTPLength: auth.TokenLen}
+	st := GenerateRootStatus{OTPLength: token.TokenLen}
 	if shareSet != nil {
 		st.Required = shareSet.Threshold
 	}
@@ -66,7 +66,7 @@ func (n *Node) describeRoot(c *recovery.Ceremony) GenerateRootStatus {
 // GenerateRootStart begins an attempt whose token will be encoded with a one-time password, or encrypted to a PGP key or age recipient;
 // without either, a password is made and returned, once.
 func (n *Node) GenerateRootStart(ctx context.Context, otp, pgpKey string, by Starter) (GenerateRootStatus, error) {
-	params, made, err := n.tokenParams(otp, pgpKey, auth.TokenLen)
+	params, made, err := n.tokenParams(otp, pgpKey, token.TokenLen)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}

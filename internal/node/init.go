@@ -9,7 +9,7 @@ import (
 
 	"github.com/google/uuid"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -222,11 +222,11 @@ func (n *Node) handOver(token string, to []string) (string, error) {
 }
 
 // firstToken makes the root token, or takes the one that a development server was given.
-func (n *Node) firstToken() (*auth.Formatted, error) {
+func (n *Node) firstToken() (*token.Formatted, error) {
 	if n.cfg.RootToken != "" {
-		return auth.FormatWith(n.cfg.Rand, n.cfg.Now(), n.cfg.RootToken)
+		return token.FormatWith(n.cfg.Rand, n.cfg.Now(), n.cfg.RootToken)
 	}
-	return auth.Format(n.cfg.Rand, n.cfg.Now())
+	return token.Format(n.cfg.Rand, n.cfg.Now())
 }
 
 // check refuses what contract and mathematics do, in the words that clients know.

@@ -24,7 +24,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/metrics"
@@ -193,7 +193,7 @@ func New(cfg Config) (*Node, error) {
 // the node seals gets barrier.ErrSealed from it.
 type RoleState struct {
 	barrier     *barrier.Barrier
-	tokens      *auth.Store
+	tokens      *token.Store
 	mounts      *mount.Table
 	authMethods *mount.Table
 	stop        func() // ends what runs for it, and waits
@@ -212,7 +212,7 @@ func (a *RoleState) Store() *barrier.Barrier { return a.barrier }
 func (a *RoleState) Raw() *Raw { return &Raw{a.barrier} }
 
 // Tokens is the store of tokens, and the point that authorises requests.
-func (a *RoleState) Tokens() *auth.Store { return a.tokens }
+func (a *RoleState) Tokens() *token.Store { return a.tokens }
 
 // Mounts is the table of what lies behind which path.
 func (a *RoleState) Mounts() *mount.Table { return a.mounts }

@@ -11,7 +11,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
@@ -245,7 +245,7 @@ func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
 }
 
 func (r *RecoveryMode) mint(c *recovery.Ceremony) (GenerateRootStatus, error) {
-	text, err := auth.NewTokenText(r.node.cfg.Rand)
+	text, err := token.NewTokenText(r.node.cfg.Rand)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}

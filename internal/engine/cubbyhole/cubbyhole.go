@@ -10,7 +10,7 @@ import (
 	"encoding/hex"
 	"strings"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -29,7 +29,7 @@ func folderOf(accessor string) string {
 	return hex.EncodeToString(sum[:]) + "/"
 }
 
-func (e *engine) folder(who auth.Identity) (mount.Backend, error) {
+func (e *engine) folder(who token.Identity) (mount.Backend, error) {
 	if who.Accessor == "" {
 		return nil, fault.New(fault.Invalid, "cubbyhole operations are only supported by service tokens: a batch token has no place of its own")
 	}

@@ -6,7 +6,7 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/sealgate/sealgate/internal/auth"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
@@ -22,7 +22,7 @@ func TestCubbyhole(t *testing.T) {
 	}
 	ask := func(accessor string, op mount.Operation, path string, data map[string]any) string {
 		t.Helper()
-		r, err := d.Handle(t.Context(), &mount.Request{Operation: op, Path: path, Data: data, Identity: auth.Identity{Accessor: accessor, Root: true}})
+		r, err := d.Handle(t.Context(), &mount.Request{Operation: op, Path: path, Data: data, Identity: token.Identity{Accessor: accessor, Root: true}})
 		return shown(t, r, err)
 	}
 	for i := range 150 {

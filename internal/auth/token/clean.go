@@ -1,0 +1,317 @@
+package token
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// Clean-up: what is left of tokens that have ended. It can stop anywhere and go on later, here or on another node, because each
+// commit either leaves the mark by which it is found or needs none.
+
+// maxOps leaves the barrier room in each commit.
+const maxOps = storage.MaxOps - 4
+
+// Run removes what has expired or was revoked, until ctx ends. It runs on the node that leads.
+func (s *Store) Run(ctx context.Context) {
+	ticker := time.NewTicker(s.sweep)
+	defer ticker.Stop()
+	for {
+		if err := s.clean(ctx); err != nil && ctx.Err() == nil {
+			s.log.Warn("tokens that have ended are not all removed yet, although nobody can use them; trying again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+		case <-s.kick:
+		}
+	}
+}
+
+func (s *Store) clean(ctx context.Context) error {
+	if s.tidying.Swap(false) {
+		if err := s.tidy(ctx); err != nil {
+			s.tidying.Store(true)
+			return err
+		}
+	}
+	if err := s.index(ctx); err != nil {
+		return err
+	}
+	if err := s.expire(ctx); err != nil {
+		return err
+	}
+	if err := s.marked(ctx, releasedPrefix, s.adopt); err != nil {
+		return err
+	}
+	return s.marked(ctx, endedPrefix, s.bury)
+}
+
+// expire ends the tokens whose time has come. It lists the seconds that are over, and nothing else.
+func (s *Store) expire(ctx context.Context) error {
+	for {
+		seconds, err := s.entries.List(ctx, expiryPrefix, "", page)
+		if err != nil {
+			return err
+		}
+		for _, second := range seconds {
+			at, err := strconv.ParseInt(second[:len(second)-1], 10, 64)
+			if err != nil {
+				return fmt.Errorf("%w: the key %s%s", ErrRecord, expiryPrefix, second)
+			}
+			if at > s.now().Unix() {
+				return nil
+			}
+			if err := s.expireSecond(ctx, expiryPrefix+second); err != nil {
+				return err
+			}
+		}
+		if len(seconds) < page {
+			return nil
+		}
+	}
+}
+
+// expireSecond ends what is listed under one second, a few tokens in one commit.
+func (s *Store) expireSecond(ctx context.Context, prefix string) error {
+	for {
+		names, err := s.entries.List(ctx, prefix, "", page)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		if err := inParallel(names, maxOps/(mostTraces+2), func(some []string) error { return s.expireSome(ctx, prefix, some) }); err != nil {
+			return err
+		}
+	}
+}
+
+func (s *Store) expireSome(ctx context.Context, prefix string, names []string) error {
+	var ops []storage.Op
+	var gone []digest
+	for _, name := range names {
+		ops = append(ops, storage.Delete(prefix+name))
+		d, ok := parseDigest(name)
+		if !ok {
+			continue
+		}
+		e, err := s.settled(ctx, d)
+		switch {
+		case err == nil && (e.token.expired(s.now()) || e.token.Uses < 0):
+			ops = append(append(ops, s.traces(e)...), storage.Put(endedKey(d), markOf(e)))
+			gone = append(gone, d)
+		case err != nil && !errors.Is(err, errDenied):
+			return err
+		}
+	}
+	defer func() {
+		for _, d := range gone {
+			s.end(d)
+		}
+	}()
+	return s.commitEnd(ctx, ops, gone)
+}
+
+// settled reads a token that is dead already, after whatever was changing it. The caller needs no lock then: whoever changes a token
+// looks first whether it lives.
+func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
+	l := s.lock(d)
+	l.Lock()
+	defer l.Unlock()
+	return s.read(ctx, d)
+}
+
+// commitEnd writes the end of tokens, and forgets them, also where it is not known whether it was written.
+func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
+	defer s.meters.expire.Since(time.Now())
+	defer func() {
+		for _, d := range gone {
+			s.drop(d)
+		}
+	}()
+	return s.entries.Commit(ctx, storage.Batch{Ops: ops})
+}
+
+// marked handles every token with a mark, and then deletes the marks. Handling one may leave more.
+func (s *Store) marked(ctx context.Context, prefix string, handle func(context.Context, digest) error) error {
+	for {
+		names, err := s.entries.List(ctx, prefix, "", page)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		err = inParallel(names, maxOps, func(some []string) error {
+			var ops []storage.Op
+			for _, name := range some {
+				if d, ok := parseDigest(name); ok {
+					if err := s.forgetMarked(ctx, prefix+name); err != nil {
+						return err
+					}
+					if err := handle(ctx, d); err != nil {
+						return err
+					}
+				}
+				ops = append(ops, storage.Delete(prefix+name))
+			}
+			return s.entries.Commit(ctx, storage.Batch{Ops: ops})
+		})
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// forgetMarked has removed what others keep for a token with a mark.
+func (s *Store) forgetMarked(ctx context.Context, key string) error {
+	record, err := s.entries.Get(ctx, key)
+	switch {
+	case err != nil:
+		return err
+	case len(record) == 0 || record[0] != markVersion:
+		return fmt.Errorf("%w: the mark of a token that has ended", ErrRecord)
+	}
+	return s.forgetOf(ctx, string(record[1:]))
+}
+
+// forgetOf has removed what others keep for a token.
+func (s *Store) forgetOf(ctx context.Context, accessor string) error {
+	if s.ended == nil || accessor == "" {
+		return nil
+	}
+	return s.ended(ctx, accessor)
+}
+
+// children calls f with the hashes of a token's children, n at a time from several goroutines, until there are none. f deletes their
+// entries.
+func (s *Store) children(ctx context.Context, parent digest, n int, f func([]digest) error) error {
+	prefix := childPrefix + parent.String() + "/"
+	for {
+		names, err := s.entries.List(ctx, prefix, "", page)
+		if err != nil || len(names) == 0 {
+			return err
+		}
+		some := digestsOf(names, "")
+		if len(some) < len(names) {
+			return fmt.Errorf("%w: a key below %s", ErrRecord, prefix)
+		}
+		if err := inParallel(some, n, f); err != nil {
+			return err
+		}
+	}
+}
+
+// bury removes the children of a token that has ended. Those that have children themselves are marked in turn.
+func (s *Store) bury(ctx context.Context, parent digest) error {
+	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
+		var ops []storage.Op
+		for _, d := range some {
+			more, err := s.buryOne(ctx, parent, d)
+			if err != nil {
+				return err
+			}
+			ops = append(ops, more...)
+		}
+		return s.commitEnd(ctx, ops, some)
+	})
+}
+
+// buryOne gives the operations that remove a dead token: its traces, and one.
+func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
+	e, err := s.settled(ctx, d)
+	ops := []storage.Op{storage.Delete(childKey(parent, d))}
+	switch {
+	case errors.Is(err, errDenied):
+	case err != nil:
+		return nil, err
+	default:
+		if err := s.forgetOf(ctx, e.token.Accessor); err != nil {
+			return nil, err
+		}
+		ops = s.traces(e)
+	}
+	grandchildren, err := s.entries.List(ctx, childPrefix+d.String()+"/", "", 1)
+	if err != nil {
+		return nil, err
+	}
+	if len(grandchildren) > 0 {
+		ops = append(ops, storage.Put(endedKey(d), mark)) // with nothing else to be forgotten
+	}
+	return ops, nil
+}
+
+// adopt makes orphans of the children of a token that was revoked alone.
+func (s *Store) adopt(ctx context.Context, parent digest) error {
+	return s.children(ctx, parent, 1, func(some []digest) error {
+		for _, d := range some {
+			if err := s.adoptOne(ctx, parent, d); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (s *Store) adoptOne(ctx context.Context, parent, d digest) error {
+	l := s.lock(d)
+	l.Lock()
+	defer l.Unlock()
+	gone := storage.Delete(childKey(parent, d))
+	e, err := s.read(ctx, d)
+	if errors.Is(err, errDenied) {
+		return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{gone}})
+	}
+	if err != nil {
+		return err
+	}
+	t := *e.token
+	t.Parent = nil
+	return s.save(ctx, d, &t, gone)
+}
+
+// Tidy makes Run look at every token and accessor once, for what nothing else would find: entries that a damaged storage or a
+// restored backup left alone.
+func (s *Store) Tidy() {
+	s.tidying.Store(true)
+	s.poke()
+}
+
+func (s *Store) tidy(ctx context.Context) error {
+	err := s.each(ctx, tokenPrefix, func(name string) error {
+		d, ok := parseDigest(name)
+		if !ok {
+			return nil
+		}
+		e, err := s.read(ctx, d)
+		if err == nil {
+			if err = s.living(ctx, e); errors.Is(err, errDenied) && e.token.Uses == 0 { // the last use may be under way
+				err = s.revoke(ctx, d)
+			}
+		}
+		if errors.Is(err, errDenied) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return s.each(ctx, accessorPrefix, func(name string) error {
+		record, err := s.entries.Get(ctx, accessorPrefix+name)
+		if err == nil {
+			var d digest
+			if d, err = unmarshalAccessor(record); err == nil {
+				_, err = s.entries.Get(ctx, tokenKey(d))
+			}
+			if errors.Is(err, storage.ErrNotFound) || errors.Is(err, ErrRecord) {
+				return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(accessorPrefix + name)}})
+			}
+		}
+		if errors.Is(err, storage.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+}

@@ -1,0 +1,44 @@
+package token
+
+import (
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// TokenLen is the length of a service token's text.
+const TokenLen = len(tokenLead) + randomChars
+
+// MintRoot makes another root token, an orphan that does not expire, as a quorum of shares can. Nothing is written: the
+// operations go into the commit of what authorised it, and the text is shown once.
+func (s *Store) MintRoot(rnd io.Reader, now time.Time) (token string, ops []storage.Op, err error) {
+	if token, err = NewTokenText(rnd); err != nil {
+		return "", nil, err
+	}
+	h := s.hashers.Get().(*hasher)
+	defer s.hashers.Put(h)
+	ops, err = h.rootToken(rnd, now, token)
+	return token, ops, err
+}
+
+// rootToken gives the operations that make a text a root token.
+func (h *hasher) rootToken(rnd io.Reader, now time.Time, token string) ([]storage.Op, error) {
+	accessor, err := base62(rnd, randomChars)
+	if err != nil {
+		return nil, err
+	}
+	record, err := (&Token{
+		Type: TypeService, Accessor: accessor, DisplayName: "root", Path: "auth/token/root",
+		Policies: []string{"root"}, Created: now,
+	}).Marshal()
+	if err != nil {
+		return nil, fmt.Errorf("token: the root token's record: %w", err)
+	}
+	d, a := h.sum(purposeToken, token), h.sum(purposeAccessor, accessor)
+	return []storage.Op{
+		storage.Put(tokenKey(d), record),
+		storage.Put(accessorPrefix+a.String(), marshalAccessor(d)),
+	}, nil
+}

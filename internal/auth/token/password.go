@@ -1,0 +1,81 @@
+package token
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"unicode/utf8"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// passwordPrefix is where password policies are, by name, escaped:
+//
+//	version u8 = 1 | the policy's text
+const passwordPrefix = "core/password-policy/"
+
+const passwordVersion = 1
+
+var errNoPasswordPolicy = fault.New(fault.NotFound, "there is no password policy of this name")
+
+// PasswordPolicy reads the text of a password policy. There is none of an unknown name: [fault.NotFound].
+func (s *Store) PasswordPolicy(ctx context.Context, name string) (string, error) {
+	record, err := s.entries.Get(ctx, passwordPrefix+escape(name))
+	switch {
+	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrInvalidKey):
+		return "", errNoPasswordPolicy
+	case err != nil:
+		return "", err
+	case len(record) == 0 || record[0] != passwordVersion:
+		return "", fmt.Errorf("%w: a password policy's version must be %d", ErrRecord, passwordVersion)
+	}
+	return string(record[1:]), nil
+}
+
+// WritePasswordPolicy checks and stores a password policy, which may be in base64.
+func (s *Store) WritePasswordPolicy(ctx context.Context, name, text string) error {
+	if text == "" {
+		return invalid("missing policy: give the password policy's text as \"policy\"")
+	}
+	if raw, err := base64.StdEncoding.DecodeString(text); err == nil && utf8.Valid(raw) {
+		text = string(raw)
+	}
+	if _, err := policy.ParsePassword(text); err != nil {
+		return invalid("invalid password policy: %v", err)
+	}
+	if len(name) > maxPolicyName {
+		return invalid("the name of the policy has %d bytes; at most %d are accepted", len(name), maxPolicyName)
+	}
+	put := storage.Put(passwordPrefix+escape(name), append([]byte{passwordVersion}, text...))
+	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{put}})
+}
+
+// DeletePasswordPolicy removes a password policy. That there is none is no error.
+func (s *Store) DeletePasswordPolicy(ctx context.Context, name string) error {
+	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(passwordPrefix + escape(name))}})
+}
+
+// PasswordPolicies lists the names.
+func (s *Store) PasswordPolicies(ctx context.Context) (names []string, err error) {
+	err = s.each(ctx, passwordPrefix, func(name string) error {
+		names = append(names, unescape(name))
+		return nil
+	})
+	return names, err
+}
+
+// NewPassword makes a password by a policy.
+func (s *Store) NewPassword(ctx context.Context, name string) (string, error) {
+	text, err := s.PasswordPolicy(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	p, err := policy.ParsePassword(text)
+	if err != nil {
+		return "", fault.Wrap(err, fault.Internal, "the password policy %q cannot be read any more; write it again", name)
+	}
+	return p.Generate(s.rnd)
+}
