@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-const golden = "../../testdata/auth"
+const golden = "../../../testdata/auth"
 
 func sample() *Token {
 	return &Token{
