@@ -17,7 +17,6 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 	vault "github.com/hashicorp/vault/api"
-	bao "github.com/openbao/openbao/api/v2"
 )
 
 // authReply is what both libraries make of an answer.
@@ -41,110 +40,6 @@ type authSDK struct {
 	tuned           func(path string) (defaultTTL int, err error)
 	lookupLease     func(id string) error
 	revokePrefix    func(prefix string) error
-}
-
-func vaultAuth(t *testing.T, addr string, h *http.Client) authSDK {
-	t.Helper()
-	config := vault.DefaultConfig()
-	config.Address, config.HttpClient, config.MaxRetries = "https://"+addr, h, 0
-	c, err := vault.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ClearToken()
-	sys := c.Sys()
-	reply := func(s *vault.Secret, err error) (r authReply, _ error) {
-		if err != nil || s == nil {
-			return r, err
-		}
-		r.data = s.Data
-		if a := s.Auth; a != nil {
-			r.token, r.accessor, r.policies, r.meta = a.ClientToken, a.Accessor, a.Policies, a.Metadata
-		}
-		if s.WrapInfo != nil {
-			r.wrap, r.accessor = s.WrapInfo.Token, s.WrapInfo.WrappedAccessor
-		}
-		return r, nil
-	}
-	return authSDK{
-		token:    c.SetToken,
-		write:    func(path string, data map[string]any) (authReply, error) { return reply(c.Logical().Write(path, data)) },
-		read:     func(path string) (authReply, error) { return reply(c.Logical().Read(path)) },
-		wrapNext: func(ttl string) { c.SetWrappingLookupFunc(func(string, string) string { return ttl }) },
-		unwrap:   func(token string) (authReply, error) { return reply(c.Logical().Unwrap(token)) },
-		enable: func(path, kind string) error {
-			return sys.EnableAuthWithOptions(path, &vault.EnableAuthOptions{Type: kind, Description: "test"})
-		},
-		disable: func(path, _ string) error { return sys.DisableAuth(path) },
-		methods: func() ([]string, error) {
-			all, err := sys.ListAuth()
-			return names(all), err
-		},
-		tune: func(path, ttl string) error {
-			return sys.TuneMount("auth/"+path, vault.MountConfigInput{DefaultLeaseTTL: ttl})
-		},
-		tuned: func(path string) (int, error) {
-			out, err := sys.MountConfig("auth/" + path)
-			if err != nil {
-				return 0, err
-			}
-			return out.DefaultLeaseTTL, nil
-		},
-		lookupLease:  func(id string) error { _, err := sys.Lookup(id); return err },
-		revokePrefix: sys.RevokePrefix,
-	}
-}
-
-func baoAuth(t *testing.T, addr string, h *http.Client) authSDK {
-	t.Helper()
-	config := bao.DefaultConfig()
-	config.Address, config.HttpClient, config.MaxRetries = "https://"+addr, h, 0
-	c, err := bao.NewClient(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c.ClearToken()
-	sys := c.Sys()
-	reply := func(s *bao.Secret, err error) (r authReply, _ error) {
-		if err != nil || s == nil {
-			return r, err
-		}
-		r.data = s.Data
-		if a := s.Auth; a != nil {
-			r.token, r.accessor, r.policies, r.meta = a.ClientToken, a.Accessor, a.Policies, a.Metadata
-		}
-		if s.WrapInfo != nil {
-			r.wrap, r.accessor = s.WrapInfo.Token, s.WrapInfo.WrappedAccessor
-		}
-		return r, nil
-	}
-	return authSDK{
-		token:    c.SetToken,
-		write:    func(path string, data map[string]any) (authReply, error) { return reply(c.Logical().Write(path, data)) },
-		read:     func(path string) (authReply, error) { return reply(c.Logical().Read(path)) },
-		wrapNext: func(ttl string) { c.SetWrappingLookupFunc(func(string, string) string { return ttl }) },
-		unwrap:   func(token string) (authReply, error) { return reply(c.Logical().Unwrap(token)) },
-		enable: func(path, kind string) error {
-			return sys.EnableAuthWithOptions(path, &bao.EnableAuthOptions{Type: kind, Description: "test"})
-		},
-		disable: func(path, _ string) error { return sys.DisableAuth(path) },
-		methods: func() ([]string, error) {
-			all, err := sys.ListAuth()
-			return names(all), err
-		},
-		tune: func(path, ttl string) error {
-			return sys.TuneMount("auth/"+path, bao.MountConfigInput{DefaultLeaseTTL: ttl})
-		},
-		tuned: func(path string) (int, error) {
-			out, err := sys.MountConfig("auth/" + path)
-			if err != nil {
-				return 0, err
-			}
-			return out.DefaultLeaseTTL, nil
-		},
-		lookupLease:  func(id string) error { _, err := sys.Lookup(id); return err },
-		revokePrefix: sys.RevokePrefix,
-	}
 }
 
 func names[V any](m map[string]V) []string {
