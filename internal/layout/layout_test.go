@@ -48,6 +48,7 @@ var levels = map[string]int{
 	"cmd":                  100,
 	"internal/server":      85,
 	"internal/e2e":         90, // drives the real program from outside
+	"internal/lint":        90, // programs of make lint
 	"internal/layout":      90,
 	"internal/cli":         80,
 	"internal/api":         70,
