@@ -250,7 +250,7 @@ func TestSDKTable(t *testing.T) {
 			var parts map[string]any
 			for seal, rows := range map[string][]sdkRow{"shamir": sdkShamirRows, "auto": sdkMachineRows} {
 				r := newShamirHarness(t)
-				if seal == "machine" {
+				if seal == "auto" {
 					r = newStaticHarness(t)
 				}
 				a, _ := r.useTLS(t, "")

@@ -1,7 +1,7 @@
 """Drives a server through hvac, unmodified: initialisation, rekey of both targets with verification, PGP keys and backup,
 generate-root by both encodings, rotation of the encryption key.
 
-Reads {"url": ..., "seal": "people" or "machine", "pgp_key": ...} from standard input, on a server that is not initialised. Writes
+Reads {"url": ..., "seal": "shamir" or "auto", "pgp_key": ...} from standard input, on a server that is not initialised. Writes
 what only the holder of the PGP key can check as JSON to standard output. Any surprise is an exception, and exit status 1.
 """
 
@@ -35,10 +35,10 @@ def decoded(encoded, otp):
     return bytes(a ^ b for a, b in zip(raw, otp.encode(), strict=True)).decode()
 
 
-def initialize(client, people):
+def initialize(client, shamir):
     """Returns the shares that authorise; the client has the root token afterwards."""
     check("is_initialized", client.sys.is_initialized(), False)
-    if people:
+    if shamir:
         made = client.sys.initialize(secret_shares=3, secret_threshold=2)
         client.sys.submit_unseal_keys(made["keys"][:2])
         shares = made["keys_base64"]
@@ -149,12 +149,12 @@ def too_many(client, recovery):
 
 def main():
     order = json.load(sys.stdin)
-    people = order["seal"] == "people"
+    shamir = order["seal"] == "shamir"
     client = hvac.Client(url=order["url"])
-    shares = initialize(client, people)
+    shares = initialize(client, shamir)
     result = {"root_token": client.token}
     rotate(client)
-    if people:
+    if shamir:
         shares = rekey(client, shares, recovery=False)
         shares = rekey_verified(client, shares, order["pgp_key"])
         client.sys.seal()
@@ -166,7 +166,7 @@ def main():
         done = client.sys.rekey_multi(shares, nonce=begun["nonce"])
         check("a barrier rekey by recovery shares", (done["complete"], done["keys"]), (True, []))
     result["encoded_token"] = generate_root(client, shares, order["pgp_key"])
-    too_many(client, recovery=not people)
+    too_many(client, recovery=not shamir)
     result["shares"] = shares
     json.dump(result, sys.stdout)
 

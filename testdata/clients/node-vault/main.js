@@ -1,7 +1,7 @@
 // Drives a server through node-vault, unmodified, over TLS: its commands for the life of a server, mounts, key-value, policies, tokens, auth
 // methods, audit, wrapping and generate-root. What this server has not must be refused in a way that node-vault has a name for.
 //
-// Reads {"url", "ca", "audit"} from standard input, on a server with people's shares that is not initialised: ca is the file of
+// Reads {"url", "ca", "audit"} from standard input, on an uninitialised server under a Shamir seal: ca is the file of
 // the authority, audit a file that the server may write. Writes the secrets that were handed out to standard output.
 'use strict';
 

@@ -1,7 +1,7 @@
 //! Drives a server through vaultrs, unmodified, over TLS: the life of a server, mounts, both versions of key-value, cubbyhole, policies,
 //! tokens, AppRole, userpass, wrapping. What this server has not must be refused in a way that vaultrs has a name for.
 //!
-//! Reads {"url", "ca"} from standard input, on a server with people's shares that is not initialised. Writes the
+//! Reads {"url", "ca"} from standard input, on an uninitialised server under a Shamir seal. Writes the
 //! secrets that were handed out as JSON to standard output. Any surprise is a panic, and the exit status 101.
 
 use std::collections::HashMap;
