@@ -12,14 +12,22 @@ import (
 )
 
 var auditRoutes = []route{
-	{get, "sys/audit", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditDevices},
-	{write, "sys/audit/*", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).enableAudit},
-	{remove, "sys/audit/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).disableAudit},
-	{write, "sys/audit-hash/*", anyBody, withToken, policy.Update, false, doubleStyle, 0, (*handler).auditHash},
-	{get, "sys/config/auditing/request-headers", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditedHeaders},
-	{get, "sys/config/auditing/request-headers/*", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).auditedHeader},
-	{write, "sys/config/auditing/request-headers/*", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).auditHeader},
-	{remove, "sys/config/auditing/request-headers/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).unauditHeader},
+	{Methods: get, Path: "sys/audit", Capability: policy.Read, Sudo: true, Style: doubleStyle, Here: true,
+		Handle: (*handler).auditDevices},
+	{Methods: write, Path: "sys/audit/*", Body: smallBody, Capability: policy.Update, Sudo: true, Style: doubleStyle,
+		Audit: auditDevices, Handle: (*handler).enableAudit},
+	{Methods: remove, Path: "sys/audit/*", Capability: policy.Delete, Sudo: true, Style: doubleStyle,
+		Audit: auditDevices, Handle: (*handler).disableAudit},
+	{Methods: write, Path: "sys/audit-hash/*", Body: anyBody, Capability: policy.Update, Style: doubleStyle,
+		Guarded: true, Handle: (*handler).auditHash},
+	{Methods: get, Path: "sys/config/auditing/request-headers", Capability: policy.Read, Sudo: true,
+		Style: doubleStyle, Here: true, Handle: (*handler).auditedHeaders},
+	{Methods: get, Path: "sys/config/auditing/request-headers/*", Capability: policy.Read, Sudo: true,
+		Style: doubleStyle, Here: true, Handle: (*handler).auditedHeader},
+	{Methods: write, Path: "sys/config/auditing/request-headers/*", Body: smallBody, Capability: policy.Update,
+		Sudo: true, Style: doubleStyle, Handle: (*handler).auditHeader},
+	{Methods: remove, Path: "sys/config/auditing/request-headers/*", Capability: policy.Delete, Sudo: true,
+		Style: doubleStyle, Handle: (*handler).unauditHeader},
 }
 
 var errNoTrail = fault.New(fault.Unsupported, "this server was started without an audit trail")

@@ -25,25 +25,7 @@ func (q *request) unaudited() bool { return q.route.Access == anybodyAlways && q
 
 // onRecord reports whether a request is audited: where there is a device, or may be one when it is over.
 func (h *handler) onRecord(q *request) bool {
-	return h.Trail != nil && (h.Trail.Enabled() || strings.HasPrefix(q.path, "sys/audit/")) && !q.unaudited()
-}
-
-// requestOnly: the answer to what takes the node out of service cannot be written to devices that went with it.
-func (q *request) requestOnly() bool { return q.path == "sys/seal" || q.path == "sys/step-down" }
-
-// guarded are the paths below which bodies have shares, tokens, passwords or keys: no setting shows these in the trail.
-var guarded = []string{
-	"sys/init", "sys/unseal", "sys/rekey", "sys/rotate", "sys/generate-", "sys/recovery", "sys/decode-token", "sys/raw", "sys/wrapping",
-	"sys/capabilities", "sys/leases", "sys/audit-hash", "sys/mfa", "auth/",
-}
-
-func isGuarded(path string) bool {
-	for _, prefix := range guarded {
-		if strings.HasPrefix(path, prefix) {
-			return true
-		}
-	}
-	return false
+	return h.Trail != nil && (h.Trail.Enabled() || q.route.Audit == auditDevices) && !q.unaudited()
 }
 
 // audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
@@ -67,11 +49,11 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 		return nil, refused
 	}
 	var who node.Attribution
-	if isGuarded(q.path) {
+	if q.route.Guarded {
 		ctx = node.WithAttribution(ctx, &who)
 	}
 	a, err := h.handle(ctx, q)
-	if q.requestOnly() {
+	if q.route.Audit == auditRequest {
 		return a, err
 	}
 	reply, failed := q.auditResponse(a, &who)
@@ -94,7 +76,7 @@ var stores = map[string]bool{"kv": true, "cubbyhole": true}
 
 // onlyReads reports whether the answer is all there is to a request.
 func (q *request) onlyReads() bool {
-	if q.route != &mounted || q.wrapTTL != 0 || q.op != mount.Read && q.op != mount.List && q.op != mount.Scan {
+	if q.route.Access == asMethod || !q.route.Mount || q.wrapTTL != 0 || q.op != mount.Read && q.op != mount.List && q.op != mount.Scan {
 		return false
 	}
 	_, m, _, err := q.locate()
@@ -143,7 +125,7 @@ func (h *handler) auditText(q *request, err error) string {
 func (h *handler) auditRequest(q *request) *audit.Request {
 	r := &audit.Request{
 		ID: q.id(), Operation: q.op.String(), Path: q.path, Token: q.token, Accessor: q.identity.Accessor, ClientID: clientID(q.identity.Accessor),
-		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: isGuarded(q.path), WrapTTL: q.wrapTTL,
+		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: q.route.Guarded, WrapTTL: q.wrapTTL,
 	}
 	if rest, ok := strings.CutPrefix(q.url, "/v1/"); !ok || rest != q.path {
 		r.URI = q.url
@@ -272,7 +254,7 @@ func (q *request) auditResponse(a *answer, who *node.Attribution) (*audit.Respon
 	if who.Target != "" {
 		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}
 	}
-	if q.route.Marks&(rekeyEndpoint|rootEndpoint) != 0 {
+	if q.route.Switch == rekeySwitch || q.route.Switch == rootSwitch {
 		r.Headers = q.out.Header()
 	}
 	if a == nil {

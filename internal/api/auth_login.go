@@ -13,7 +13,7 @@ import (
 
 // authMounted is for whatever lies behind the table of auth methods. Their logins are open to anybody, the rest needs the capability that
 // follows from the operation.
-var authMounted = route{Body: keyBody, Access: asMethod, Style: envelopeStyle, handle: (*handler).method}
+var authMounted = route{Body: keyBody, Access: asMethod, Mount: true, Guarded: true, Handle: (*handler).method}
 
 // locate finds the backend of a path outside of the table of routes.
 func (q *request) locate() (mount.Backend, mount.Entry, string, error) {

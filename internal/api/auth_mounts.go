@@ -14,12 +14,16 @@ const authPath = "auth/"
 
 // authRoutes are the table of auth methods. To look at one of them takes sudo, as in Vault; the whole list does not.
 var authRoutes = []route{
-	{get, "sys/auth", noBody, withToken, policy.Read, false, doubleStyle, here, (*handler).authMethods},
-	{get, "sys/auth/*", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).authMethod},
-	{write, "sys/auth/*", smallBody, withToken, policy.Update | policy.Create, true, doubleStyle, 0, (*handler).enableAuth},
-	{remove, "sys/auth/*", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).disableAuth},
-	{get, "sys/locked-users", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).lockedUsers},
-	{write, "sys/locked-users/*", noBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).unlockUser},
+	{Methods: get, Path: "sys/auth", Capability: policy.Read, Style: doubleStyle, Here: true,
+		Handle: (*handler).authMethods},
+	{Methods: get, Path: "sys/auth/*", Capability: policy.Read, Sudo: true, Style: doubleStyle, Here: true,
+		Handle: (*handler).authMethod},
+	{Methods: write, Path: "sys/auth/*", Body: smallBody, Capability: policy.Update | policy.Create, Sudo: true,
+		Style: doubleStyle, Handle: (*handler).enableAuth},
+	{Methods: remove, Path: "sys/auth/*", Capability: policy.Delete, Sudo: true, Style: doubleStyle,
+		Handle: (*handler).disableAuth},
+	{Methods: get, Path: "sys/locked-users", Capability: policy.Read, Handle: (*handler).lockedUsers},
+	{Methods: write, Path: "sys/locked-users/*", Capability: policy.Update, Handle: (*handler).unlockUser},
 }
 
 var authDocs = map[string]doc{

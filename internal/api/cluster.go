@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
@@ -81,13 +80,13 @@ func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, e
 		return h.forward(ctx, q)
 	}
 	if err := role.Current(ctx); err != nil {
-		if q.route.Marks&own != 0 {
+		if q.route.Own {
 			return nil, false, err
 		}
 		return h.forward(ctx, q)
 	}
 	a, again, err = h.answerAs(ctx, q, role)
-	if again || !errors.Is(err, node.ErrStandby) || q.route.Marks&own != 0 {
+	if again || !errors.Is(err, node.ErrStandby) || q.route.Own {
 		return a, again, err
 	}
 	q.again() // it would have written
@@ -99,7 +98,7 @@ func (h *handler) standbyAnswers(q *request, role *node.RoleState) bool {
 	if q.wrapTTL != 0 {
 		return false
 	}
-	if q.route.Marks&here != 0 {
+	if q.route.Here {
 		return true
 	}
 	q.state = role
@@ -133,11 +132,11 @@ func (h *handler) answerAs(ctx context.Context, q *request, role *node.RoleState
 // lasting are requests that no change of role waits for, and that no change of role undoes: what makes the change, as a restore does, and what
 // has no end.
 func (q *request) lasting() bool {
-	return q.requestOnly() || q.path == "sys/monitor" || q.archive()
+	return q.route.Duration != usual
 }
 
 // archive reports whether a request carries a snapshot, either way.
-func (q *request) archive() bool { return strings.HasPrefix(q.path, "sys/storage/raft/snapshot") }
+func (q *request) archive() bool { return q.route.Duration == transfer }
 
 // roleOver reports whether an error comes of the end of a role.
 func roleOver(err error) bool {

@@ -23,7 +23,7 @@ type backupAnswer struct {
 
 // backup shows the encrypted shares that a rekey kept.
 func (h *handler) backup(ctx context.Context, q *request) (*answer, error) {
-	b, err := h.Node.Backup(ctx, q.target())
+	b, err := h.Node.Backup(ctx, q.route.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (h *handler) backup(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) deleteBackup(ctx context.Context, q *request) (*answer, error) {
-	if err := h.Node.DeleteBackup(ctx, q.target()); err != nil {
+	if err := h.Node.DeleteBackup(ctx, q.route.Target); err != nil {
 		return nil, err
 	}
 	return done()

@@ -26,7 +26,7 @@ func withRoute(w *harness, r route) http.Handler {
 
 func failing(err error) route {
 	return route{Methods: []string{"GET", "PUT", "POST"}, Path: "sys/test", Access: anybodyAlways, Body: smallBody,
-		handle: func(*handler, context.Context, *request) (*answer, error) { return nil, err }}
+		Handle: func(*handler, context.Context, *request) (*answer, error) { return nil, err }}
 }
 
 func TestErrorsReachTheClientWithCauseAndRemedy(t *testing.T) {
@@ -88,7 +88,7 @@ func TestPanicEndsOneRequest(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
 	h := withRoute(w, route{Methods: get, Path: "sys/test", Access: anybodyAlways,
-		handle: func(*handler, context.Context, *request) (*answer, error) { panic("the handler's secret") }})
+		Handle: func(*handler, context.Context, *request) (*answer, error) { panic("the handler's secret") }})
 	a := sendTo(h, w.request("GET", "/v1/sys/test", ""))
 	id := requestID.FindString(a.Body.String())
 	if a.Code != 500 || id == "" || strings.Contains(a.Body.String(), "secret") {
@@ -106,7 +106,7 @@ func TestAnAnswerThatCannotBeRendered(t *testing.T) {
 	for _, s := range []style{envelopeStyle, doubleStyle, bareStyle} {
 		r := failing(nil)
 		r.Style = s
-		r.handle = func(*handler, context.Context, *request) (*answer, error) { return shown(func() {}) }
+		r.Handle = func(*handler, context.Context, *request) (*answer, error) { return shown(func() {}) }
 		if a := sendTo(withRoute(w, r), w.request("GET", "/v1/sys/test", "")); a.Code != 500 || strings.Contains(a.Body.String(), "lease_id") {
 			t.Errorf("%s: %d %s", styleNames[s], a.Code, a.Body)
 		}
@@ -117,7 +117,7 @@ func TestDeadline(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t), func(c *Config) { c.Limits.Duration = time.Millisecond })
 	r := failing(nil)
-	r.handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {
+	r.Handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {
 		<-ctx.Done()
 		return nil, fmt.Errorf("waiting for storage: %w", ctx.Err())
 	}

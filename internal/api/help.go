@@ -10,7 +10,7 @@ import (
 )
 
 // helpRoute answers HELP, and GET with ?help=1, on every path: a token is looked at, and needs no capability.
-var helpRoute = route{get, "*", noBody, anybody, 0, false, bareStyle, here, (*handler).showHelp}
+var helpRoute = route{Methods: get, Path: "*", Access: anybody, Style: bareStyle, Here: true, Handle: (*handler).showHelp}
 
 type helpAnswer struct {
 	Help    string         `json:"help"`

@@ -8,20 +8,30 @@ import (
 
 // mountRoutes are those of the table of mounts, and of the storage below all of them.
 var mountRoutes = []route{
-	{get, "sys/mounts", noBody, withToken, policy.Read, false, doubleStyle, here, (*handler).mounts},
-	{get, "sys/mounts/*", noBody, withToken, policy.Read, false, doubleStyle, here, (*handler).mount},
-	{write, "sys/mounts/*", smallBody, withToken, policy.Update, false, doubleStyle, 0, (*handler).enableMount},
-	{remove, "sys/mounts/*", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).disableMount},
-	{write, "sys/remount", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).remount},
-	{get, "sys/remount/status/*", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).remountStatus},
-	{get, "sys/internal/ui/mounts", noBody, anybody, 0, false, envelopeStyle, here, (*handler).visibleMounts},
-	{get, "sys/internal/ui/mounts/*", noBody, anybody, 0, false, envelopeStyle, here, (*handler).preflight},
+	{Methods: get, Path: "sys/mounts", Capability: policy.Read, Style: doubleStyle, Here: true,
+		Handle: (*handler).mounts},
+	{Methods: get, Path: "sys/mounts/*", Capability: policy.Read, Style: doubleStyle, Here: true,
+		Handle: (*handler).mount},
+	{Methods: write, Path: "sys/mounts/*", Body: smallBody, Capability: policy.Update, Style: doubleStyle,
+		Handle: (*handler).enableMount},
+	{Methods: remove, Path: "sys/mounts/*", Capability: policy.Delete, Style: doubleStyle,
+		Handle: (*handler).disableMount},
+	{Methods: write, Path: "sys/remount", Body: smallBody, Capability: policy.Update, Sudo: true, Style: doubleStyle,
+		Handle: (*handler).remount},
+	{Methods: get, Path: "sys/remount/status/*", Capability: policy.Read, Handle: (*handler).remountStatus},
+	{Methods: get, Path: "sys/internal/ui/mounts", Access: anybody, Here: true, Handle: (*handler).visibleMounts},
+	{Methods: get, Path: "sys/internal/ui/mounts/*", Access: anybody, Here: true, Handle: (*handler).preflight},
 
-	{get, "sys/raw/*", noBody, withToken, policy.Read, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawRead)},
-	{listing, "sys/raw", noBody, withToken, policy.List, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawList)},
-	{listing, "sys/raw/*", noBody, withToken, policy.List, true, envelopeStyle, lifecycle | rawEndpoint, raw((*handler).rawList)},
-	{write, "sys/raw/*", anyBody, withToken, policy.Update, true, envelopeStyle, lifecycle | rawEndpoint, silent(raw((*handler).rawWrite))},
-	{remove, "sys/raw/*", noBody, withToken, policy.Delete, true, envelopeStyle, lifecycle | rawEndpoint, silent(raw((*handler).rawDelete))},
+	{Methods: get, Path: "sys/raw/*", Capability: policy.Read, Sudo: true, Lifecycle: true, Switch: rawSwitch,
+		Guarded: true, Handle: raw((*handler).rawRead)},
+	{Methods: listing, Path: "sys/raw", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: rawSwitch,
+		Guarded: true, Handle: raw((*handler).rawList)},
+	{Methods: listing, Path: "sys/raw/*", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: rawSwitch,
+		Guarded: true, Handle: raw((*handler).rawList)},
+	{Methods: write, Path: "sys/raw/*", Body: anyBody, Capability: policy.Update, Sudo: true, Lifecycle: true,
+		Switch: rawSwitch, Guarded: true, Handle: silent(raw((*handler).rawWrite))},
+	{Methods: remove, Path: "sys/raw/*", Capability: policy.Delete, Sudo: true, Lifecycle: true, Switch: rawSwitch,
+		Guarded: true, Handle: silent(raw((*handler).rawDelete))},
 }
 
 // raw has a handler of recovery mode work on the storage of a node that serves.

@@ -18,58 +18,50 @@ import (
 
 // operateRoutes are for those who run the server: what it does, how it is set, what it says.
 var operateRoutes = []route{
-	{get, "sys/metrics", noBody, withToken, policy.Read, false, bareStyle, lifecycle | own | here, (*handler).showMetrics},
-	{get, "sys/ha-status", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).haStatus},
-	{get, "sys/host-info", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).hostInfo},
-	{get, "sys/in-flight-req", noBody, withToken, policy.Read, false, bareStyle, lifecycle | own | here, (*handler).inFlight},
-	{get, "sys/config/state/sanitized", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).sanitized},
-	{listing, "sys/version-history", noBody, withToken, policy.List, false, envelopeStyle, 0, (*handler).versionHistory},
-	{get, "sys/loggers", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
-	{write, "sys/loggers", smallBody, withToken, policy.Update, false, envelopeStyle, own | here, (*handler).setLogger},
-	{remove, "sys/loggers", noBody, withToken, policy.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
-	{get, "sys/loggers/*", noBody, withToken, policy.Read, false, envelopeStyle, own | here, (*handler).readLoggers},
-	{write, "sys/loggers/*", smallBody, withToken, policy.Update, false, envelopeStyle, own | here, (*handler).setLogger},
-	{remove, "sys/loggers/*", noBody, withToken, policy.Delete, false, envelopeStyle, own | here, (*handler).resetLogger},
-	{get, "sys/monitor", noBody, withToken, policy.Read, false, bareStyle, own | here, (*handler).monitor},
-	{get, "sys/internal/specs/openapi", noBody, anybody, 0, false, bareStyle, here, (*handler).specification},
-	{get, "sys/replication/status", noBody, anybody, 0, false, envelopeStyle, 0, func(*handler, context.Context, *request) (*answer, error) {
+	{Methods: get, Path: "sys/metrics", Capability: policy.Read, Style: bareStyle, Lifecycle: true,
+		Switch: metricsSwitch, Own: true, Here: true, Handle: (*handler).showMetrics},
+	{Methods: get, Path: "sys/ha-status", Capability: policy.Read, Style: doubleStyle, Handle: (*handler).haStatus},
+	{Methods: get, Path: "sys/host-info", Capability: policy.Read, Own: true, Here: true, Handle: (*handler).hostInfo},
+	{Methods: get, Path: "sys/in-flight-req", Capability: policy.Read, Style: bareStyle, Lifecycle: true,
+		Switch: inFlightSwitch, Own: true, Here: true, Handle: (*handler).inFlight},
+	{Methods: get, Path: "sys/config/state/sanitized", Capability: policy.Read, Own: true, Here: true,
+		Handle: (*handler).sanitized},
+	{Methods: listing, Path: "sys/version-history", Capability: policy.List, Handle: (*handler).versionHistory},
+	{Methods: get, Path: "sys/loggers", Capability: policy.Read, Own: true, Here: true, Handle: (*handler).readLoggers},
+	{Methods: write, Path: "sys/loggers", Body: smallBody, Capability: policy.Update, Own: true, Here: true,
+		Handle: (*handler).setLogger},
+	{Methods: remove, Path: "sys/loggers", Capability: policy.Delete, Own: true, Here: true,
+		Handle: (*handler).resetLogger},
+	{Methods: get, Path: "sys/loggers/*", Capability: policy.Read, Own: true, Here: true,
+		Handle: (*handler).readLoggers},
+	{Methods: write, Path: "sys/loggers/*", Body: smallBody, Capability: policy.Update, Own: true, Here: true,
+		Handle: (*handler).setLogger},
+	{Methods: remove, Path: "sys/loggers/*", Capability: policy.Delete, Own: true, Here: true,
+		Handle: (*handler).resetLogger},
+	{Methods: get, Path: "sys/monitor", Capability: policy.Read, Style: bareStyle, Own: true, Here: true,
+		Duration: lasting, Handle: (*handler).monitor},
+	{Methods: get, Path: "sys/internal/specs/openapi", Access: anybody, Style: bareStyle, Here: true,
+		Handle: (*handler).specification},
+	{Methods: get, Path: "sys/replication/status", Access: anybody, Handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
 	}},
 
-	{get, "sys/config/cors", noBody, withToken, policy.Read, true, doubleStyle, here, (*handler).readCORS},
-	{write, "sys/config/cors", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).writeCORS},
-	{remove, "sys/config/cors", noBody, withToken, policy.Delete, true, doubleStyle, 0, (*handler).deleteCORS},
+	{Methods: get, Path: "sys/config/cors", Capability: policy.Read, Sudo: true, Style: doubleStyle, Here: true,
+		Handle: (*handler).readCORS},
+	{Methods: write, Path: "sys/config/cors", Body: smallBody, Capability: policy.Update, Sudo: true,
+		Style: doubleStyle, Handle: (*handler).writeCORS},
+	{Methods: remove, Path: "sys/config/cors", Capability: policy.Delete, Sudo: true, Style: doubleStyle,
+		Handle: (*handler).deleteCORS},
 
-	{get, "sys/quotas/config", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).readQuotaConfig},
-	{write, "sys/quotas/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writeQuotaConfig},
-	{listing, "sys/quotas/rate-limit", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).listQuotas},
-	{get, "sys/quotas/rate-limit/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).readQuota},
-	{write, "sys/quotas/rate-limit/*", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).writeQuota},
-	{remove, "sys/quotas/rate-limit/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deleteQuota},
-}
-
-// Routes that take the place of a line of the table where the listener says so.
-var (
-	openMetrics  = route{get, "sys/metrics", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | own | here, (*handler).showMetrics}
-	openInFlight = route{get, "sys/in-flight-req", noBody, anybodyAlways, 0, false, bareStyle, lifecycle | own | here, (*handler).inFlight}
-)
-
-// opened lets anybody see what the listener shows to all, and nobody what it shows to none.
-func (h *handler) opened(q *request) error {
-	switch {
-	case q.route.Path == "sys/pprof" && h.Front.OpenProfiles:
-		q.route = &openProfiles
-	case q.route.Path == "sys/pprof/*" && h.Front.OpenProfiles:
-		q.route = &openProfile
-	case q.route.Path != "sys/metrics" && q.route.Path != "sys/in-flight-req":
-	case q.route.Path == "sys/metrics" && h.Front.DisallowMetrics:
-		return errNoPath
-	case q.route.Path == "sys/metrics" && h.Front.OpenMetrics:
-		q.route = &openMetrics
-	case q.route.Path == "sys/in-flight-req" && h.Front.OpenInFlight:
-		q.route = &openInFlight
-	}
-	return nil
+	{Methods: get, Path: "sys/quotas/config", Capability: policy.Read, Here: true, Handle: (*handler).readQuotaConfig},
+	{Methods: write, Path: "sys/quotas/config", Body: smallBody, Capability: policy.Update,
+		Handle: (*handler).writeQuotaConfig},
+	{Methods: listing, Path: "sys/quotas/rate-limit", Capability: policy.List, Here: true,
+		Handle: (*handler).listQuotas},
+	{Methods: get, Path: "sys/quotas/rate-limit/*", Capability: policy.Read, Here: true, Handle: (*handler).readQuota},
+	{Methods: write, Path: "sys/quotas/rate-limit/*", Body: smallBody, Capability: policy.Update,
+		Handle: (*handler).writeQuota},
+	{Methods: remove, Path: "sys/quotas/rate-limit/*", Capability: policy.Delete, Handle: (*handler).deleteQuota},
 }
 
 func (h *handler) sanitized(context.Context, *request) (*answer, error) {

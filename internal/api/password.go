@@ -10,10 +10,14 @@ import (
 
 // passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
 var passwordRoutes = []route{
-	{listing, "sys/policies/password", noBody, withToken, policy.List, false, envelopeStyle, here, (*handler).passwordPolicies},
-	{get, "sys/policies/password/*", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).passwordPolicy},
-	{write, "sys/policies/password/*", policyBody, withToken, policy.Create | policy.Update, false, envelopeStyle, 0, (*handler).writePasswordPolicy},
-	{remove, "sys/policies/password/*", noBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).deletePasswordPolicy},
+	{Methods: listing, Path: "sys/policies/password", Capability: policy.List, Here: true,
+		Handle: (*handler).passwordPolicies},
+	{Methods: get, Path: "sys/policies/password/*", Capability: policy.Read, Here: true,
+		Handle: (*handler).passwordPolicy},
+	{Methods: write, Path: "sys/policies/password/*", Body: policyBody, Capability: policy.Create | policy.Update,
+		Handle: (*handler).writePasswordPolicy},
+	{Methods: remove, Path: "sys/policies/password/*", Capability: policy.Delete,
+		Handle: (*handler).deletePasswordPolicy},
 }
 
 func (h *handler) passwordPolicies(ctx context.Context, q *request) (*answer, error) {

@@ -56,14 +56,14 @@ func (h *handler) answerHere(ctx context.Context, q *request) (*answer, error) {
 // handle lets the route's handler answer. Where shares are taken from anybody, a refusal is counted afterwards, so that it is
 // the wrong ones that pay.
 func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
-	a, err := q.route.handle(h, ctx, q)
+	a, err := q.route.Handle(h, ctx, q)
 	if err := q.held(); err != nil {
 		return nil, err
 	}
 	if err == nil {
 		a, err = q.showList(ctx, a)
 	}
-	if err != nil && q.route.Marks&shares != 0 {
+	if err != nil && q.route.Shares {
 		err = h.Refusals.count(q, err)
 	}
 	if a != nil && q.data != nil {
@@ -87,21 +87,41 @@ func (h *handler) find(q *request) error {
 	if err := h.routes.find(q); err != nil {
 		return err
 	}
-	if err := h.opened(q); err != nil {
-		return err
-	}
-	return h.checkEndpoint(q)
+	return h.checkSwitch(q)
 }
 
-// checkEndpoint answers for paths that this listener does not have, as a server that never had them would.
-func (h *handler) checkEndpoint(q *request) error {
-	switch m := q.route.Marks; {
-	case m&rekeyEndpoint != 0 && h.DisableUnauthRekey && q.target() == recovery.Recovery:
-		return errNoPath
-	case m&rawEndpoint != 0 && !h.RawStorage:
-		q.route = &nothing
-	case m&rekeyEndpoint != 0 && h.DisableUnauthRekey, m&rootEndpoint != 0 && h.DisableUnauthRoot:
-		return errUnsupported
+// checkSwitch applies the settings of the listener and the server. A path that is switched off is answered as a
+// server without it would; one that is open needs no token.
+func (h *handler) checkSwitch(q *request) error {
+	open := false
+	switch q.route.Switch {
+	case rekeySwitch:
+		if h.DisableUnauthRekey && q.route.Target == recovery.Recovery {
+			return errNoPath
+		}
+		if h.DisableUnauthRekey {
+			return errUnsupported
+		}
+	case rootSwitch:
+		if h.DisableUnauthRoot {
+			return errUnsupported
+		}
+	case rawSwitch:
+		if !h.RawStorage {
+			q.route = &nothing
+		}
+	case metricsSwitch:
+		if h.Front.DisallowMetrics {
+			return errNoPath
+		}
+		open = h.Front.OpenMetrics
+	case inFlightSwitch:
+		open = h.Front.OpenInFlight
+	case profileSwitch:
+		open = h.Front.OpenProfiles
+	}
+	if open {
+		q.route = h.routes.open[q.route]
 	}
 	return nil
 }
@@ -124,7 +144,7 @@ func (h *handler) admit(ctx context.Context, q *request) error {
 	}
 	q.state = active
 	if q.route.Access == anybody || q.open() {
-		if err := q.readBody(); err != nil || q.route.Marks&unwraps == 0 {
+		if err := q.readBody(); err != nil || !q.route.Unwraps {
 			return err
 		}
 		return h.admitUnwrap(ctx, q)
@@ -176,7 +196,7 @@ func (q *request) recognise(ctx context.Context) error {
 }
 
 func (q *request) writesToMount() bool {
-	return (q.route == &mounted || q.route.Access == asMethod) && q.op == mount.Update
+	return q.route.Mount && q.op == mount.Update
 }
 
 // capabilities are those that the operations need.
@@ -185,15 +205,10 @@ var capabilities = [...]policy.Capability{
 	mount.Patch: policy.Patch, mount.Delete: policy.Delete, mount.Scan: policy.Scan,
 }
 
-// existence tells, for routes by their path, whether what a write is about is there: where it is not, the write is a create.
-var existence = map[string]func(ctx context.Context, q *request) (bool, error){
-	"auth/token/roles/*": tokenRoleExists,
-}
-
 // need is what the token must be allowed. A write becomes a create where the mount's backend says that nothing is there.
 func (q *request) need(ctx context.Context) (token.Need, error) {
 	need := token.Need{Path: q.path, Capability: q.route.Capability, Sudo: q.route.Sudo, Parameters: q, Remote: q.http.RemoteAddr, WrapTTL: q.wrapTTL}
-	if exists := existence[q.route.Path]; exists != nil && q.op == mount.Update {
+	if exists := q.route.Exists; exists != nil && q.op == mount.Update {
 		there, err := exists(ctx, q)
 		if err != nil {
 			return need, err

@@ -16,15 +16,11 @@ import (
 // pprofRoutes show the profiles of Go's runtime: functions and counts, never what memory holds. They need sudo, because a profile
 // costs, and tells what others do.
 var pprofRoutes = []route{
-	{get, "sys/pprof", noBody, withToken, policy.Read, true, bareStyle, lifecycle, (*handler).profiles},
-	{get, "sys/pprof/*", noBody, withToken, policy.Read, true, bareStyle, lifecycle, (*handler).profile},
+	{Methods: get, Path: "sys/pprof", Capability: policy.Read, Sudo: true, Style: bareStyle, Lifecycle: true,
+		Switch: profileSwitch, Handle: (*handler).profiles},
+	{Methods: get, Path: "sys/pprof/*", Capability: policy.Read, Sudo: true, Style: bareStyle, Lifecycle: true,
+		Switch: profileSwitch, Handle: (*handler).profile},
 }
-
-// Routes for listeners with unauthenticated_pprof_access.
-var (
-	openProfiles = route{get, "sys/pprof", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).profiles}
-	openProfile  = route{get, "sys/pprof/*", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).profile}
-)
 
 // profiles lists what there is.
 func (h *handler) profiles(context.Context, *request) (*answer, error) {

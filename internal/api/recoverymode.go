@@ -14,15 +14,24 @@ import (
 
 // recoveryRoutes are all that a server in recovery mode has.
 var recoveryRoutes = []route{
-	{get, "sys/generate-recovery-token/attempt", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).recoveryStatus},
-	{write, "sys/generate-recovery-token/attempt", keyBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).recoveryStart},
-	{remove, "sys/generate-recovery-token/attempt", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).recoveryCancel},
-	{write, "sys/generate-recovery-token/update", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).recoveryUpdate},
-	{get, "sys/raw/*", noBody, withRecoveryToken, 0, false, envelopeStyle, lifecycle, (*handler).rawRead},
-	{listing, "sys/raw", noBody, withRecoveryToken, 0, false, envelopeStyle, lifecycle, (*handler).rawList},
-	{listing, "sys/raw/*", noBody, withRecoveryToken, 0, false, envelopeStyle, lifecycle, (*handler).rawList},
-	{write, "sys/raw/*", anyBody, withRecoveryToken, 0, false, bareStyle, lifecycle, (*handler).rawWrite},
-	{remove, "sys/raw/*", noBody, withRecoveryToken, 0, false, bareStyle, lifecycle, (*handler).rawDelete},
+	{Methods: get, Path: "sys/generate-recovery-token/attempt", Access: anybodyAlways, Style: bareStyle,
+		Lifecycle: true, Guarded: true, Handle: (*handler).recoveryStatus},
+	{Methods: write, Path: "sys/generate-recovery-token/attempt", Body: keyBody, Access: anybodyAlways,
+		Style: bareStyle, Lifecycle: true, Guarded: true, Handle: (*handler).recoveryStart},
+	{Methods: remove, Path: "sys/generate-recovery-token/attempt", Body: smallBody, Access: anybodyAlways,
+		Style: bareStyle, Lifecycle: true, Guarded: true, Handle: (*handler).recoveryCancel},
+	{Methods: write, Path: "sys/generate-recovery-token/update", Body: smallBody, Access: anybodyAlways,
+		Style: bareStyle, Lifecycle: true, Shares: true, Guarded: true, Handle: (*handler).recoveryUpdate},
+	{Methods: get, Path: "sys/raw/*", Access: withRecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: (*handler).rawRead},
+	{Methods: listing, Path: "sys/raw", Access: withRecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: (*handler).rawList},
+	{Methods: listing, Path: "sys/raw/*", Access: withRecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: (*handler).rawList},
+	{Methods: write, Path: "sys/raw/*", Body: anyBody, Access: withRecoveryToken, Style: bareStyle,
+		Lifecycle: true, Guarded: true, Handle: (*handler).rawWrite},
+	{Methods: remove, Path: "sys/raw/*", Access: withRecoveryToken, Style: bareStyle, Lifecycle: true,
+		Guarded: true, Handle: (*handler).rawDelete},
 }
 
 // NewRecovery returns the API of a server in recovery mode: a token by a quorum of shares, and raw storage by that token. Every

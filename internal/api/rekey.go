@@ -13,16 +13,6 @@ import (
 // without one changes somebody else's work. On Vault's paths a share needs only the nonce, which whoever started the rekey
 // hands out, or GET .../init shows.
 
-// target is what a path is about.
-func (q *request) target() recovery.Target {
-	for _, prefix := range []string{"sys/rekey-recovery-key/", "sys/rotate/recovery/", "sys/rekey/recovery-key-backup"} {
-		if strings.HasPrefix(q.path, prefix) {
-			return recovery.Recovery
-		}
-	}
-	return recovery.Barrier
-}
-
 // rotationWords are the texts on OpenBao's paths for those on Vault's, which the node gives.
 var rotationWords = strings.NewReplacer(
 	"rekey already in progress", "rotation already in progress",
@@ -52,7 +42,7 @@ func (q *request) rekeyError(err error) error {
 	switch {
 	case !q.legacy():
 		text = rotationWords.Replace(text)
-	case q.target() == recovery.Recovery:
+	case q.route.Target == recovery.Recovery:
 		text = strings.Replace(text, "during this operation", "during this rekey operation", 1)
 	default:
 		text = strings.Replace(text, "during this operation", "during this generation operation", 1)
@@ -61,7 +51,7 @@ func (q *request) rekeyError(err error) error {
 }
 
 func (h *handler) rekeyStatus(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyStatus(ctx, q.target())
+	s, err := h.Node.RekeyStatus(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}
@@ -122,7 +112,7 @@ func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
 	if err := h.canShowShares(ctx, q); err != nil {
 		return nil, err
 	}
-	s, r, err := h.Node.RekeyStart(ctx, q.target(), recovery.Params{
+	s, r, err := h.Node.RekeyStart(ctx, q.route.Target, recovery.Params{
 		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
 		Holders: b.Holders,
 	}, q.starter())
@@ -144,7 +134,7 @@ func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
 // canShowShares refuses to start what would be complete at once, and its answer shown by nobody: where there are no
 // recovery shares yet nobody's are needed to make some, but clients of Vault's path look for shares only in the answer to one.
 func (h *handler) canShowShares(ctx context.Context, q *request) error {
-	if !q.legacy() || q.target() != recovery.Recovery {
+	if !q.legacy() || q.route.Target != recovery.Recovery {
 		return nil
 	}
 	s, err := h.Node.RekeyStatus(ctx, recovery.Recovery)
@@ -164,7 +154,7 @@ func (h *handler) rekeyCancel(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Node.RekeyCancel(ctx, q.target(), b.Nonce, q.starter()); err != nil {
+	if err := h.Node.RekeyCancel(ctx, q.route.Target, b.Nonce, q.starter()); err != nil {
 		return nil, q.rekeyError(err)
 	}
 	return done()
@@ -176,7 +166,7 @@ func (h *handler) rekeyUpdate(ctx context.Context, q *request) (*answer, error) 
 		return nil, err
 	}
 	defer share.Destroy()
-	s, r, err := h.Node.RekeyGive(ctx, q.target(), nonce, share)
+	s, r, err := h.Node.RekeyGive(ctx, q.route.Target, nonce, share)
 	switch {
 	case err != nil:
 		return nil, q.rekeyError(err)
@@ -195,7 +185,7 @@ func (h *handler) rekeyAcknowledge(ctx context.Context, q *request) (*answer, er
 		return nil, err
 	}
 	defer share.Destroy()
-	if err := h.Node.RekeyAcknowledge(ctx, q.target(), nonce, share); err != nil {
+	if err := h.Node.RekeyAcknowledge(ctx, q.route.Target, nonce, share); err != nil {
 		return nil, q.rekeyError(err)
 	}
 	return done()

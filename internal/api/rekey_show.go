@@ -24,7 +24,7 @@ type rekeyStatusAnswer struct {
 // rekeyShown is a status as the path's clients know it.
 func (q *request) rekeyShown(s node.RekeyStatus) (*answer, error) {
 	if !q.legacy() {
-		return shown(rotationStatus(s, q.target()))
+		return shown(rotationStatus(s, q.route.Target))
 	}
 	return shown(rekeyStatusAnswer{
 		Nonce: s.Nonce, Started: s.Started, T: s.Threshold, N: s.Shares, Progress: s.Progress, Required: s.Required,

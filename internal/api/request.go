@@ -246,10 +246,10 @@ func (q *request) checkNamespace() error {
 	if clean := strings.Trim(name, "/"); clean == "" || clean == "root" {
 		return nil
 	}
-	if q.route.Access == anybodyAlways && q.route.Marks&lifecycle == 0 {
+	if q.route.Access == anybodyAlways && !q.route.Lifecycle {
 		return nil
 	}
-	if q.route.Marks&lifecycle != 0 {
+	if q.route.Lifecycle {
 		return fault.New(fault.Invalid, "operation unavailable in namespaces")
 	}
 	return fault.New(fault.NotFound, "namespace not found")

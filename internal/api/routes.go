@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/recovery"
 )
 
 // access says whose request a route answers, and when.
@@ -32,32 +33,45 @@ const (
 
 var accessNames = [...]string{"token", "token unless sealed", "token if any", "anybody unsealed", "anybody", "as the auth method says", "recovery token"}
 
-// marks are what else is to be known of a route.
-type marks uint8
+// Switch is a setting of the listener, or of the server, that takes a route away or opens it.
+type Switch uint8
 
+// The switches. A route without one is always there.
 const (
-	lifecycle     marks = 1 << iota // refused in namespaces; a wrong method gets 405 with no text
-	rekeyEndpoint                   // not there where the listener has disable_unauthed_rekey_endpoints
-	rootEndpoint                    // not there where it has disable_unauthed_generate_root_endpoints
-	shares                          // takes shares from anybody: what is refused is counted, see [Refusals]
-	rawEndpoint                     // there only where the server has raw_storage_endpoint
-	unwraps                         // opens a wrapping token: see [handler.admitUnwrap]
-	own                             // is about the very node that is asked: never forwarded
-	here                            // changes nothing but this node: a standby answers it itself, see [handler.standbyAnswers]
+	noSwitch       Switch = iota
+	rekeySwitch           // not there with disable_unauthed_rekey_endpoints
+	rootSwitch            // not there with disable_unauthed_generate_root_endpoints
+	rawSwitch             // there with raw_storage_endpoint only
+	metricsSwitch         // open with unauthenticated_metrics_access, not there with disallow_metrics
+	inFlightSwitch        // open with unauthenticated_in_flight_requests_access
+	profileSwitch         // open with unauthenticated_pprof_access
 )
 
-var markNames = []string{"lifecycle", "rekey", "generate-root", "shares", "raw", "unwraps", "own", "here"}
+var switchNames = [...]string{"", "rekey", "generate-root", "raw", "metrics", "in-flight", "pprof"}
 
-// String lists the marks.
-func (m marks) String() string {
-	var names []string
-	for i, name := range markNames {
-		if m&(1<<i) != 0 {
-			names = append(names, name)
-		}
-	}
-	return strings.Join(names, " ")
-}
+// Audit is how a request is written to the audit trail.
+type Audit uint8
+
+// The ways to audit.
+const (
+	auditBoth    Audit = iota // request and response
+	auditRequest              // the request alone: it ends the role whose devices would take the response
+	auditDevices              // both, even where the first device is only made, or the last removed, by the request
+)
+
+var auditNames = [...]string{"", "request only", "devices"}
+
+// Duration is the class of a request's duration.
+type Duration uint8
+
+// The classes.
+const (
+	usual    Duration = iota // a change of role waits for it
+	lasting                  // no change of role waits for it: it makes the change, or has no end
+	transfer                 // lasting, and may take hours: a snapshot
+)
+
+var durationNames = [...]string{"", "lasting", "transfer"}
 
 // Sizes of bodies. Shares and settings are small; init may bring 255 PGP keys twice; a secret is bounded by the storage, and the listener's
 // own limit is what counts.
@@ -75,13 +89,25 @@ type handle func(h *handler, ctx context.Context, q *request) (*answer, error)
 type route struct {
 	Methods    []string // GET implies HEAD
 	Path       string   // below /v1/; "*" at its end stands for a rest that is not empty
-	Body       int64    // most bytes that are read
+	Body       int64    // most bytes that are read; 0: a body is ignored
 	Access     access
 	Capability policy.Capability // on the path; see [token.Need]
 	Sudo       bool
 	Style      style
-	Marks      marks
-	handle     handle
+
+	Lifecycle bool   // refused in namespaces; a wrong method gets 405 with no text
+	Switch    Switch // the setting that takes it away or opens it
+	Shares    bool   // takes shares from unauthenticated callers: what is refused is counted, see [limits.Refusals]
+	Unwraps   bool   // opens a wrapping token: see [handler.admitUnwrap]
+	Own       bool   // is about the very node that is asked: never forwarded
+	Here      bool   // changes nothing but this node: a standby answers it itself
+	Guarded   bool   // bodies have shares, tokens, passwords or keys: no setting shows them in the audit trail
+	Mount     bool   // of a mount
+	Audit     Audit
+	Duration  Duration
+	Target    recovery.Target                                     // of a rekey
+	Exists    func(ctx context.Context, q *request) (bool, error) // nil: a write is never a create
+	Handle    handle
 }
 
 var (
@@ -99,99 +125,156 @@ var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoute
 	policyRoutes, passwordRoutes, authRoutes, wrappingRoutes, leaseRoutes, snapshotRoutes)
 
 var lifecycleRoutes = []route{
-	{get, "sys/init", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).initStatus},
-	{write, "sys/init", initBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).init},
-	{get, "sys/seal-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealStatus},
-	{get, "sys/seal-backend-status", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).sealBackends},
-	{write, "sys/unseal", smallBody, anybodyAlways, 0, false, bareStyle, lifecycle | shares, (*handler).unseal},
-	{write, "sys/seal", smallBody, withTokenUnlessSealed, policy.Update, true, bareStyle, lifecycle | own | here, (*handler).seal},
-	{get, "sys/health", noBody, anybodyAlways, 0, false, bareStyle, lifecycle, (*handler).health},
-	{get, "sys/leader", noBody, anybodyAlways, 0, false, bareStyle, 0, (*handler).leader},
-	{write, "sys/step-down", smallBody, withToken, policy.Update, true, bareStyle, lifecycle, (*handler).stepDown},
+	{Methods: get, Path: "sys/init", Access: anybodyAlways, Style: bareStyle, Lifecycle: true, Guarded: true,
+		Handle: (*handler).initStatus},
+	{Methods: write, Path: "sys/init", Body: initBody, Access: anybodyAlways, Style: bareStyle, Lifecycle: true,
+		Guarded: true, Handle: (*handler).init},
+	{Methods: get, Path: "sys/seal-status", Access: anybodyAlways, Style: bareStyle, Handle: (*handler).sealStatus},
+	{Methods: get, Path: "sys/seal-backend-status", Access: anybodyAlways, Style: bareStyle,
+		Handle: (*handler).sealBackends},
+	{Methods: write, Path: "sys/unseal", Body: smallBody, Access: anybodyAlways, Style: bareStyle, Lifecycle: true,
+		Shares: true, Guarded: true, Handle: (*handler).unseal},
+	{Methods: write, Path: "sys/seal", Body: smallBody, Access: withTokenUnlessSealed, Capability: policy.Update,
+		Sudo: true, Style: bareStyle, Lifecycle: true, Own: true, Here: true, Audit: auditRequest,
+		Duration: lasting, Handle: (*handler).seal},
+	{Methods: get, Path: "sys/health", Access: anybodyAlways, Style: bareStyle, Lifecycle: true,
+		Handle: (*handler).health},
+	{Methods: get, Path: "sys/leader", Access: anybodyAlways, Style: bareStyle, Handle: (*handler).leader},
+	{Methods: write, Path: "sys/step-down", Body: smallBody, Capability: policy.Update, Sudo: true, Style: bareStyle,
+		Lifecycle: true, Audit: auditRequest, Duration: lasting, Handle: (*handler).stepDown},
 }
 
-var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/"), rekeyOf("sys/rekey-recovery-key/"), []route{
-	{get, "sys/rekey/backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
-	{remove, "sys/rekey/backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
-	{get, "sys/rekey/recovery-key-backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
-	{remove, "sys/rekey/recovery-key-backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/", recovery.Barrier), rekeyOf("sys/rekey-recovery-key/", recovery.Recovery), []route{
+	{Methods: get, Path: "sys/rekey/backup", Capability: policy.Read, Style: doubleStyle, Guarded: true,
+		Target: recovery.Barrier, Handle: (*handler).backup},
+	{Methods: remove, Path: "sys/rekey/backup", Capability: policy.Delete, Style: doubleStyle, Guarded: true,
+		Target: recovery.Barrier, Handle: (*handler).deleteBackup},
+	{Methods: get, Path: "sys/rekey/recovery-key-backup", Capability: policy.Read, Style: doubleStyle, Guarded: true,
+		Target: recovery.Recovery, Handle: (*handler).backup},
+	{Methods: remove, Path: "sys/rekey/recovery-key-backup", Capability: policy.Delete, Style: doubleStyle,
+		Guarded: true, Target: recovery.Recovery, Handle: (*handler).deleteBackup},
 })
 
-func rekeyOf(path string) []route {
-	const backend = lifecycle | rekeyEndpoint
+func rekeyOf(path string, target recovery.Target) []route {
 	return []route{
-		{get, path + "init", noBody, anybody, 0, false, bareStyle, backend, (*handler).rekeyStatus},
-		{write, path + "init", initBody, withToken, policy.Update, false, bareStyle, backend, (*handler).rekeyStart},
-		{remove, path + "init", smallBody, withToken, policy.Delete, false, bareStyle, backend, (*handler).rekeyCancel},
-		{write, path + "update", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyUpdate},
-		{get, path + "verify", noBody, anybody, 0, false, bareStyle, backend, (*handler).verifyStatus},
-		{write, path + "verify", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).verifyUpdate},
-		{remove, path + "verify", smallBody, withToken, policy.Delete, false, bareStyle, backend, (*handler).verifyRestart},
-		{write, path + "acknowledge", smallBody, anybody, 0, false, bareStyle, backend | shares, (*handler).rekeyAcknowledge},
+		{Methods: get, Path: path + "init", Access: anybody, Style: bareStyle, Lifecycle: true,
+			Switch: rekeySwitch, Guarded: true, Target: target, Handle: (*handler).rekeyStatus},
+		{Methods: write, Path: path + "init", Body: initBody, Capability: policy.Update, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Guarded: true, Target: target, Handle: (*handler).rekeyStart},
+		{Methods: remove, Path: path + "init", Body: smallBody, Capability: policy.Delete, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Guarded: true, Target: target, Handle: (*handler).rekeyCancel},
+		{Methods: write, Path: path + "update", Body: smallBody, Access: anybody, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Shares: true, Guarded: true, Target: target,
+			Handle: (*handler).rekeyUpdate},
+		{Methods: get, Path: path + "verify", Access: anybody, Style: bareStyle, Lifecycle: true,
+			Switch: rekeySwitch, Guarded: true, Target: target, Handle: (*handler).verifyStatus},
+		{Methods: write, Path: path + "verify", Body: smallBody, Access: anybody, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Shares: true, Guarded: true, Target: target,
+			Handle: (*handler).verifyUpdate},
+		{Methods: remove, Path: path + "verify", Body: smallBody, Capability: policy.Delete, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Guarded: true, Target: target, Handle: (*handler).verifyRestart},
+		{Methods: write, Path: path + "acknowledge", Body: smallBody, Access: anybody, Style: bareStyle,
+			Lifecycle: true, Switch: rekeySwitch, Shares: true, Guarded: true, Target: target,
+			Handle: (*handler).rekeyAcknowledge},
 	}
 }
 
 var rotateRoutes = slices.Concat([]route{
-	{write, "sys/rotate", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).rotate},
-	{write, "sys/rotate/keyring", smallBody, withToken, policy.Update, true, doubleStyle, 0, (*handler).rotate},
-	{write, "sys/rotate/root", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).rotateRoot},
-	{get, "sys/rotate/config", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
-	{write, "sys/rotate/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
-	{get, "sys/rotate/keyring/config", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rotationConfig},
-	{write, "sys/rotate/keyring/config", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).setRotationConfig},
-	{get, "sys/key-status", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).keyStatus},
-	{write, "sys/sealwrap/rewrap", smallBody, withToken, policy.Update, true, envelopeStyle, 0, (*handler).rewrapSeals},
-}, rotateOf("sys/rotate/root/"), rotateOf("sys/rotate/recovery/"))
+	{Methods: write, Path: "sys/rotate", Body: smallBody, Capability: policy.Update, Sudo: true, Style: doubleStyle,
+		Guarded: true, Handle: (*handler).rotate},
+	{Methods: write, Path: "sys/rotate/keyring", Body: smallBody, Capability: policy.Update, Sudo: true,
+		Style: doubleStyle, Guarded: true, Handle: (*handler).rotate},
+	{Methods: write, Path: "sys/rotate/root", Body: smallBody, Capability: policy.Update, Sudo: true, Guarded: true,
+		Handle: (*handler).rotateRoot},
+	{Methods: get, Path: "sys/rotate/config", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).rotationConfig},
+	{Methods: write, Path: "sys/rotate/config", Body: smallBody, Capability: policy.Update, Guarded: true,
+		Handle: (*handler).setRotationConfig},
+	{Methods: get, Path: "sys/rotate/keyring/config", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).rotationConfig},
+	{Methods: write, Path: "sys/rotate/keyring/config", Body: smallBody, Capability: policy.Update, Guarded: true,
+		Handle: (*handler).setRotationConfig},
+	{Methods: get, Path: "sys/key-status", Capability: policy.Read, Style: doubleStyle, Handle: (*handler).keyStatus},
+	{Methods: write, Path: "sys/sealwrap/rewrap", Body: smallBody, Capability: policy.Update, Sudo: true,
+		Handle: (*handler).rewrapSeals},
+}, rotateOf("sys/rotate/root/", recovery.Barrier), rotateOf("sys/rotate/recovery/", recovery.Recovery))
 
-func rotateOf(path string) []route {
+func rotateOf(path string, target recovery.Target) []route {
 	return []route{
-		{get, path + "init", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rekeyStatus},
-		{write, path + "init", initBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyStart},
-		{remove, path + "init", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).rekeyCancel},
-		{write, path + "update", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyUpdate},
-		{get, path + "verify", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).verifyStatus},
-		{write, path + "verify", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).verifyUpdate},
-		{remove, path + "verify", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).verifyRestart},
-		{write, path + "acknowledge", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rekeyAcknowledge},
-		{get, path + "backup", noBody, withToken, policy.Read, false, doubleStyle, 0, (*handler).backup},
-		{remove, path + "backup", noBody, withToken, policy.Delete, false, doubleStyle, 0, (*handler).deleteBackup},
+		{Methods: get, Path: path + "init", Capability: policy.Read, Guarded: true, Target: target,
+			Handle: (*handler).rekeyStatus},
+		{Methods: write, Path: path + "init", Body: initBody, Capability: policy.Update, Guarded: true,
+			Target: target, Handle: (*handler).rekeyStart},
+		{Methods: remove, Path: path + "init", Body: smallBody, Capability: policy.Delete, Guarded: true,
+			Target: target, Handle: (*handler).rekeyCancel},
+		{Methods: write, Path: path + "update", Body: smallBody, Capability: policy.Update, Guarded: true,
+			Target: target, Handle: (*handler).rekeyUpdate},
+		{Methods: get, Path: path + "verify", Capability: policy.Read, Guarded: true, Target: target,
+			Handle: (*handler).verifyStatus},
+		{Methods: write, Path: path + "verify", Body: smallBody, Capability: policy.Update, Guarded: true,
+			Target: target, Handle: (*handler).verifyUpdate},
+		{Methods: remove, Path: path + "verify", Body: smallBody, Capability: policy.Delete, Guarded: true,
+			Target: target, Handle: (*handler).verifyRestart},
+		{Methods: write, Path: path + "acknowledge", Body: smallBody, Capability: policy.Update, Guarded: true,
+			Target: target, Handle: (*handler).rekeyAcknowledge},
+		{Methods: get, Path: path + "backup", Capability: policy.Read, Style: doubleStyle, Guarded: true,
+			Target: target, Handle: (*handler).backup},
+		{Methods: remove, Path: path + "backup", Capability: policy.Delete, Style: doubleStyle, Guarded: true,
+			Target: target, Handle: (*handler).deleteBackup},
 	}
 }
 
 var rootRoutes = []route{
-	{get, "sys/generate-root/attempt", noBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStatus},
-	{write, "sys/generate-root/attempt", keyBody, tokenIfAny, policy.Update, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootStart},
-	{remove, "sys/generate-root/attempt", smallBody, tokenIfAny, policy.Delete, false, bareStyle, lifecycle | rootEndpoint, (*handler).rootCancel},
-	{write, "sys/generate-root/update", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootUpdate},
-	{write, "sys/generate-root/acknowledge", smallBody, anybody, 0, false, bareStyle, lifecycle | rootEndpoint | shares, (*handler).rootAcknowledge},
-	{get, "sys/generate-root-token/attempt", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).rootStatus},
-	{write, "sys/generate-root-token/attempt", keyBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootStart},
-	{remove, "sys/generate-root-token/attempt", smallBody, withToken, policy.Delete, false, envelopeStyle, 0, (*handler).rootCancel},
-	{write, "sys/generate-root-token/update", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootUpdate},
-	{write, "sys/generate-root-token/acknowledge", smallBody, withToken, policy.Update, false, envelopeStyle, 0, (*handler).rootAcknowledge},
-	{write, "sys/decode-token", smallBody, anybody, 0, false, envelopeStyle, here, (*handler).decodeToken},
+	{Methods: get, Path: "sys/generate-root/attempt", Access: anybody, Style: bareStyle, Lifecycle: true,
+		Switch: rootSwitch, Guarded: true, Handle: (*handler).rootStatus},
+	{Methods: write, Path: "sys/generate-root/attempt", Body: keyBody, Access: tokenIfAny, Capability: policy.Update,
+		Style: bareStyle, Lifecycle: true, Switch: rootSwitch, Guarded: true, Handle: (*handler).rootStart},
+	{Methods: remove, Path: "sys/generate-root/attempt", Body: smallBody, Access: tokenIfAny,
+		Capability: policy.Delete, Style: bareStyle, Lifecycle: true, Switch: rootSwitch, Guarded: true,
+		Handle: (*handler).rootCancel},
+	{Methods: write, Path: "sys/generate-root/update", Body: smallBody, Access: anybody, Style: bareStyle,
+		Lifecycle: true, Switch: rootSwitch, Shares: true, Guarded: true, Handle: (*handler).rootUpdate},
+	{Methods: write, Path: "sys/generate-root/acknowledge", Body: smallBody, Access: anybody, Style: bareStyle,
+		Lifecycle: true, Switch: rootSwitch, Shares: true, Guarded: true, Handle: (*handler).rootAcknowledge},
+	{Methods: get, Path: "sys/generate-root-token/attempt", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).rootStatus},
+	{Methods: write, Path: "sys/generate-root-token/attempt", Body: keyBody, Capability: policy.Update,
+		Guarded: true, Handle: (*handler).rootStart},
+	{Methods: remove, Path: "sys/generate-root-token/attempt", Body: smallBody, Capability: policy.Delete,
+		Guarded: true, Handle: (*handler).rootCancel},
+	{Methods: write, Path: "sys/generate-root-token/update", Body: smallBody, Capability: policy.Update,
+		Guarded: true, Handle: (*handler).rootUpdate},
+	{Methods: write, Path: "sys/generate-root-token/acknowledge", Body: smallBody, Capability: policy.Update,
+		Guarded: true, Handle: (*handler).rootAcknowledge},
+	{Methods: write, Path: "sys/decode-token", Body: smallBody, Access: anybody, Here: true, Guarded: true,
+		Handle: (*handler).decodeToken},
 }
 
 // custodianRoutes are ours: other servers have nothing like it.
 var custodianRoutes = []route{
-	{get, "sys/recovery/holders", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).holders},
-	{write, "sys/recovery/prove", smallBody, anybody, 0, false, bareStyle, shares, (*handler).prove},
-	{get, "sys/recovery/transcripts", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).transcripts},
-	{listing, "sys/recovery/transcripts", noBody, withToken, policy.List, false, envelopeStyle, 0, (*handler).transcripts},
-	{get, "sys/recovery/transcripts/*", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).transcript},
-	{get, "sys/recovery/transcript", noBody, withToken, policy.Read, false, envelopeStyle, 0, (*handler).exportTranscript},
+	{Methods: get, Path: "sys/recovery/holders", Capability: policy.Read, Guarded: true, Handle: (*handler).holders},
+	{Methods: write, Path: "sys/recovery/prove", Body: smallBody, Access: anybody, Style: bareStyle, Shares: true,
+		Guarded: true, Handle: (*handler).prove},
+	{Methods: get, Path: "sys/recovery/transcripts", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).transcripts},
+	{Methods: listing, Path: "sys/recovery/transcripts", Capability: policy.List, Guarded: true,
+		Handle: (*handler).transcripts},
+	{Methods: get, Path: "sys/recovery/transcripts/*", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).transcript},
+	{Methods: get, Path: "sys/recovery/transcript", Capability: policy.Read, Guarded: true,
+		Handle: (*handler).exportTranscript},
 }
 
 // Routes that are not in the table because their paths are not fixed.
 var (
 	// mounted is for whatever lies behind the table of mounts. The capability follows the operation.
-	mounted = route{Body: anyBody, Access: withToken, Style: envelopeStyle, handle: (*handler).backend}
+	mounted = route{Body: anyBody, Mount: true, Handle: (*handler).backend}
 	// nothing is for paths below sys/ and auth/ that are not there. A token is asked for first: who has none learns nothing.
-	nothing = route{Access: withToken, Style: envelopeStyle, Marks: here, handle: func(*handler, context.Context, *request) (*answer, error) {
+	nothing = route{Here: true, Guarded: true, Handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errNoPath
 	}}
 	// wrongMethod is for paths that are there, with another operation.
-	wrongMethod = route{Access: withToken, Style: envelopeStyle, Marks: here, handle: func(*handler, context.Context, *request) (*answer, error) {
+	wrongMethod = route{Here: true, Guarded: true, Handle: func(*handler, context.Context, *request) (*answer, error) {
 		return nil, errUnsupported
 	}}
 )
@@ -199,24 +282,47 @@ var (
 // table finds routes.
 type table struct {
 	exact  map[string]map[string]*route // path, method
-	prefix map[string]map[string]*route // path without the "*", method
+	prefix map[string]map[string]*route // path up to the slash before "*", method
+	open   map[*route]*route            // the routes that a listener may open, without authorisation
 }
 
 func newTable(all []route) *table {
-	t := &table{exact: map[string]map[string]*route{}, prefix: map[string]map[string]*route{}}
+	t := &table{exact: map[string]map[string]*route{}, prefix: map[string]map[string]*route{}, open: map[*route]*route{}}
 	for i := range all {
-		in, path := t.exact, all[i].Path
+		r := &all[i]
+		in, path := t.exact, r.Path
 		if before, star := strings.CutSuffix(path, "*"); star {
+			if !strings.HasSuffix(before, "/") {
+				panic("api: the route " + path + " has no slash before its *")
+			}
 			in, path = t.prefix, before
 		}
 		if in[path] == nil {
 			in[path] = map[string]*route{}
 		}
-		for _, method := range all[i].Methods {
-			in[path][method] = &all[i]
+		for _, method := range r.Methods {
+			in[path][method] = r
+		}
+		if r.Switch == metricsSwitch || r.Switch == inFlightSwitch || r.Switch == profileSwitch {
+			open := *r
+			open.Access, open.Capability, open.Sudo = anybodyAlways, 0, false
+			t.open[r] = &open
 		}
 	}
 	return t
+}
+
+// methods returns the routes of a path by method: those of the path itself, else those of its longest prefix.
+func (t *table) methods(path string) (methods map[string]*route, rest string) {
+	if m := t.exact[strings.TrimSuffix(path, "/")]; m != nil {
+		return m, ""
+	}
+	for end := strings.LastIndexByte(path, '/'); end > 0; end = strings.LastIndexByte(path[:end], '/') {
+		if m := t.prefix[path[:end+1]]; m != nil && end+1 < len(path) {
+			return m, path[end+1:]
+		}
+	}
+	return nil, ""
 }
 
 // find chooses the request's route. The error is that of a lifecycle path with a method that it does not have.
@@ -225,17 +331,8 @@ func (t *table) find(q *request) error {
 		q.route = &mounted
 		return nil
 	}
-	methods := t.exact[q.path]
-	if methods == nil {
-		methods = t.exact[strings.TrimSuffix(q.path, "/")]
-	}
-	if methods == nil {
-		for prefix, m := range t.prefix {
-			if rest, ok := strings.CutPrefix(q.path, prefix); ok && rest != "" {
-				methods, q.rest = m, rest
-			}
-		}
-	}
+	methods, rest := t.methods(q.path)
+	q.rest = rest
 	if methods == nil {
 		q.route = &nothing
 		if rest, ok := strings.CutPrefix(q.path, authPath); ok && rest != "" && !strings.HasPrefix(q.path, tokenPath) {
@@ -247,7 +344,7 @@ func (t *table) find(q *request) error {
 		return nil
 	}
 	q.route = slices.MinFunc(slices.Collect(maps.Values(methods)), func(a, b *route) int { return int(b.Access) - int(a.Access) })
-	if q.route.Marks&lifecycle != 0 || q.route.Access == anybodyAlways {
+	if q.route.Lifecycle || q.route.Access == anybodyAlways {
 		return errNoMethod
 	}
 	if q.route.Access == withToken {

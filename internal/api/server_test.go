@@ -266,7 +266,7 @@ func TestShutdownWaitsForRequests(t *testing.T) {
 	w := newHarness(t, autoSeal(t))
 	entered, leave := make(chan struct{}), make(chan struct{})
 	r := failing(nil)
-	r.Path, r.handle = "sys/test", func(*handler, context.Context, *request) (*answer, error) {
+	r.Path, r.Handle = "sys/test", func(*handler, context.Context, *request) (*answer, error) {
 		close(entered)
 		<-leave
 		return shown(struct{}{})
@@ -312,7 +312,7 @@ func TestShutdownCutsOffAtItsDeadline(t *testing.T) {
 	w := newHarness(t, autoSeal(t))
 	entered := make(chan struct{})
 	r := failing(nil)
-	r.handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {
+	r.Handle = func(_ *handler, ctx context.Context, _ *request) (*answer, error) {
 		close(entered)
 		<-ctx.Done() // the connection is cut
 		return nil, ctx.Err()

@@ -14,15 +14,24 @@ import (
 
 // snapshotRoutes copy the storage into a file and back, whatever storage it is. They have the paths that backup scripts know.
 var snapshotRoutes = []route{
-	{get, "sys/storage/raft/snapshot", noBody, withToken, policy.Read, false, bareStyle, 0, (*handler).saveSnapshot},
-	{write, "sys/storage/raft/snapshot", noBody, withToken, policy.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
-	{write, "sys/storage/raft/snapshot-force", noBody, withToken, policy.Update, false, bareStyle, 0, (*handler).restoreSnapshot},
-	{get, "sys/storage/raft/configuration", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
-	{write, "sys/storage/raft/join", smallBody, anybody, 0, false, bareStyle, here, (*handler).noRaft},
-	{write, "sys/storage/raft/remove-peer", smallBody, withToken, policy.Update, false, envelopeStyle, here, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/state", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
-	{get, "sys/storage/raft/autopilot/configuration", noBody, withToken, policy.Read, false, envelopeStyle, here, (*handler).noRaft},
-	{write, "sys/storage/raft/autopilot/configuration", smallBody, withToken, policy.Update, false, envelopeStyle, here, (*handler).noRaft},
+	{Methods: get, Path: "sys/storage/raft/snapshot", Capability: policy.Read, Style: bareStyle, Duration: transfer,
+		Handle: (*handler).saveSnapshot},
+	{Methods: write, Path: "sys/storage/raft/snapshot", Capability: policy.Update, Style: bareStyle,
+		Duration: transfer, Handle: (*handler).restoreSnapshot},
+	{Methods: write, Path: "sys/storage/raft/snapshot-force", Capability: policy.Update, Style: bareStyle,
+		Duration: transfer, Handle: (*handler).restoreSnapshot},
+	{Methods: get, Path: "sys/storage/raft/configuration", Capability: policy.Read, Here: true,
+		Handle: (*handler).noRaft},
+	{Methods: write, Path: "sys/storage/raft/join", Body: smallBody, Access: anybody, Style: bareStyle, Here: true,
+		Handle: (*handler).noRaft},
+	{Methods: write, Path: "sys/storage/raft/remove-peer", Body: smallBody, Capability: policy.Update, Here: true,
+		Handle: (*handler).noRaft},
+	{Methods: get, Path: "sys/storage/raft/autopilot/state", Capability: policy.Read, Here: true,
+		Handle: (*handler).noRaft},
+	{Methods: get, Path: "sys/storage/raft/autopilot/configuration", Capability: policy.Read, Here: true,
+		Handle: (*handler).noRaft},
+	{Methods: write, Path: "sys/storage/raft/autopilot/configuration", Body: smallBody, Capability: policy.Update,
+		Here: true, Handle: (*handler).noRaft},
 }
 
 const (

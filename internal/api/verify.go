@@ -32,7 +32,7 @@ func verifyShown(s node.VerifyStatus) (*answer, error) {
 }
 
 func (h *handler) verifyStatus(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyVerifyStatus(ctx, q.target())
+	s, err := h.Node.RekeyVerifyStatus(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}
@@ -45,7 +45,7 @@ func (h *handler) verifyUpdate(ctx context.Context, q *request) (*answer, error)
 		return nil, err
 	}
 	defer share.Destroy()
-	s, err := h.Node.RekeyVerify(ctx, q.target(), nonce, share)
+	s, err := h.Node.RekeyVerify(ctx, q.route.Target, nonce, share)
 	if err != nil {
 		return nil, q.rekeyError(verifyError(err))
 	}
@@ -63,7 +63,7 @@ func verifyError(err error) error {
 
 // verifyRestart forgets what was proven so far, and answers with the new nonce.
 func (h *handler) verifyRestart(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyVerifyRestart(ctx, q.target())
+	s, err := h.Node.RekeyVerifyRestart(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}

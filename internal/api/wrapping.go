@@ -16,12 +16,16 @@ import (
 
 // wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
 var wrappingRoutes = []route{
-	{write, "sys/wrapping/wrap", anyBody, withToken, policy.Update | policy.Create, false, doubleStyle, 0, (*handler).wrapData},
-	{get, "sys/wrapping/lookup", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
-	{write, "sys/wrapping/lookup", smallBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrapLookup},
-	{get, "sys/wrapping/pubkey", noBody, anybody, 0, false, envelopeStyle, 0, (*handler).wrappingKey},
-	{write, "sys/wrapping/unwrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).unwrap},
-	{write, "sys/wrapping/rewrap", smallBody, anybody, 0, false, envelopeStyle, unwraps, (*handler).rewrap},
+	{Methods: write, Path: "sys/wrapping/wrap", Body: anyBody, Capability: policy.Update | policy.Create,
+		Style: doubleStyle, Guarded: true, Handle: (*handler).wrapData},
+	{Methods: get, Path: "sys/wrapping/lookup", Access: anybody, Guarded: true, Handle: (*handler).wrapLookup},
+	{Methods: write, Path: "sys/wrapping/lookup", Body: smallBody, Access: anybody, Guarded: true,
+		Handle: (*handler).wrapLookup},
+	{Methods: get, Path: "sys/wrapping/pubkey", Access: anybody, Guarded: true, Handle: (*handler).wrappingKey},
+	{Methods: write, Path: "sys/wrapping/unwrap", Body: smallBody, Access: anybody, Unwraps: true, Guarded: true,
+		Handle: (*handler).unwrap},
+	{Methods: write, Path: "sys/wrapping/rewrap", Body: smallBody, Access: anybody, Unwraps: true, Guarded: true,
+		Handle: (*handler).rewrap},
 }
 
 var wrappingDocs = map[string]doc{
