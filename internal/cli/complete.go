@@ -3,7 +3,6 @@ package cli
 import (
 	"flag"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -60,8 +59,8 @@ func complete(line string, env Env) []string {
 	if len(words) > 0 {
 		words = words[1:] // the program
 	}
-	table := commands(env)
-	name, rest := longest(words, table)
+	all := commands(env)
+	name, rest := longest(words, all)
 	if flagName, value, pair := strings.Cut(last, "="); pair { // shells take = for the end of a word
 		return matching(flagValues(name, flagName, env), value)
 	}
@@ -76,39 +75,11 @@ func complete(line string, env Env) []string {
 	if len(rest) > 0 {
 		return nil
 	}
-	below := subcommands(name, table)
+	below := subcommands(name, all)
 	if len(below) == 0 {
 		below = argumentValues[name]
 	}
 	return matching(below, last)
-}
-
-// longest finds the command that the words name, and what follows it.
-func longest[T any](words []string, table map[string]T) (name string, rest []string) {
-	for i := range words {
-		next := strings.Join(words[:i+1], " ")
-		if _, ok := table[next]; !ok && len(subcommands(next, table)) == 0 {
-			return name, words[i:]
-		}
-		name = next
-	}
-	return name, nil
-}
-
-// subcommands are the words that can follow a command's name.
-func subcommands[T any](name string, table map[string]T) []string {
-	prefix := ""
-	if name != "" {
-		prefix = name + " "
-	}
-	found := map[string]bool{}
-	for full := range table {
-		if after, ok := strings.CutPrefix(full, prefix); ok {
-			word, _, _ := strings.Cut(after, " ")
-			found[word] = true
-		}
-	}
-	return slices.Sorted(maps.Keys(found))
 }
 
 // argumentValues are the first arguments that are known without a server.
@@ -125,11 +96,7 @@ func builtCommand(name string, env Env) *command {
 	if !ok {
 		return nil
 	}
-	made, err := factory()
-	if err != nil {
-		return nil
-	}
-	c, _ := made.(*command)
+	c, _ := factory().(*command)
 	return c
 }
 
