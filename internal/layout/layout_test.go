@@ -110,7 +110,6 @@ func TestImportsPointDownwards(t *testing.T) {
 var only = map[string][]string{
 	"github.com/miekg/pkcs11":                          {"hsm"},
 	"github.com/hashicorp/hcl":                         {"internal/config", "internal/cli", "internal/auth/policy"},
-	"github.com/hashicorp/cli":                         {"internal/cli", "internal/server"},
 	"github.com/openbao/openbao/api":                   {"internal/cli", "seals/transit"},
 	"github.com/hashicorp/vault/api":                   {}, // tests alone
 	"go.opentelemetry.io/otel":                         {"internal/tracing"},
