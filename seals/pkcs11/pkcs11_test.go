@@ -45,8 +45,8 @@ func must(t testing.TB, err error) {
 
 // without is why a fixture on SoftHSM lacks hooks.
 var without = map[string]string{
-	"Unresponsive":     "SoftHSM always answers; package hsm tests this with a token that does not",
-	"Schedule": "PKCS #11 destroys objects at once", "Unschedule": "PKCS #11 destroys objects at once",
+	"Unresponsive": "SoftHSM always answers; package hsm tests this with a token that does not",
+	"Schedule":     "PKCS #11 destroys objects at once", "Unschedule": "PKCS #11 destroys objects at once",
 	"Rotate": "keys on a token have no versions",
 	"Deny":   "a token knows one user",
 	"Expire": "a PIN does not expire", "Renew": "a PIN does not expire",
