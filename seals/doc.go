@@ -1,14 +1,23 @@
-// Package seals keeps the root key wrapped by a set of seals, and gets it back.
+// Package seals wraps a root key with a set of seals and unwraps it again.
 //
-// A seal is a [wrapping.Wrapper] of go-kms-wrapping with a name. The [Set] of
-// them, its [Policy] and the sealed [Record] are this package's; no SDK of any
-// provider is imported here, and each provider (seals/pkcs11, seals/shamir, ...) can be used without it.
+// A seal is a named [wrapping.Wrapper] of go-kms-wrapping. This package owns the [Set] of seals,
+// its policy and the sealed [Record]. It imports no provider SDK; each provider (seals/pkcs11,
+// seals/awskms, ...) is a package of its own that other programs can use without a set.
 //
-// It guarantees that a record it returns from [Set.Wrap] was decrypted again by every
-// seal that it names; that every blob is bound to the cluster, the seal's
-// name and the generation of the root key; that each failure carries a [Class] and a remedy; and
-// that no call to a seal lasts longer than the set's deadline.
+//	  Wrap                     Record                  Unwrap
+//	root key ─split by policy▶ part of seal "hsm" ─decrypt▶ any part, or k parts
+//	                           part of seal "kms" ─decrypt▶ combined ─▶ root key
 //
-// It does not guarantee that a seal will be able to decrypt tomorrow: that is what
-// [Set.Probe] measures, with the stored blob itself.
+// The package guarantees:
+//   - Every part of a record that [Set.Wrap] returns was decrypted again and compared.
+//   - Every part is bound to the cluster, the name of its seal and the generation of the root key.
+//   - Every failure carries a [Class] and a remedy, and contains no secret.
+//   - A call to a seal ends by its deadline: the provider's own where it is [Bounded], else the
+//     deadline of the set, even where the provider ignores its context.
+//   - [Set.Unwrap] returns as soon as the policy is met. It does not wait for other seals.
+//
+// The package does not guarantee that a seal can decrypt tomorrow. [Set.Probe] measures that, with
+// the stored part itself.
+//
+// The format of a [Record] and the JSON form of [Status] stay compatible between versions.
 package seals

@@ -6,32 +6,32 @@ import (
 	"fmt"
 )
 
-// Class says why a seal failed, as far as an operator must act differently.
+// Class is the reason why a seal failed. Retries, health and the remedy follow from it.
 type Class string
 
 // The classes.
 const (
-	Unreachable     Class = "unreachable"      // device or service away, or mute beyond the deadline: retried
-	Throttled       Class = "throttled"        // told to come back later: retried, slower
-	Denied          Class = "denied"           // wrong PIN, expired credentials, no permission: retried only where trying costs nothing
-	KeyDisabled     Class = "key disabled"     // the key exists and is switched off
-	PendingDeletion Class = "pending deletion" // the key is about to be destroyed
-	KeyGone         Class = "key gone"         // there is no such key, or no such token
-	Corrupt         Class = "corrupt"          // what came back, or was stored, fails its authentication
-	WrongKey        Class = "wrong key"        // another key than the one that wrapped the blob
-	Misconfigured   Class = "misconfigured"    // the configuration names what is not there or cannot serve
-	Unknown         Class = "unknown"          // unclassified: the cause is all there is
+	Unreachable     Class = "unreachable"      // device or service unavailable, or no answer by the deadline; retried
+	Throttled       Class = "throttled"        // rate limit; retried more slowly
+	Denied          Class = "denied"           // wrong PIN, expired credentials, no permission
+	KeyDisabled     Class = "key disabled"     // the key exists and is disabled
+	PendingDeletion Class = "pending deletion" // the key is scheduled for destruction
+	KeyGone         Class = "key gone"         // no such key, or no such token
+	Corrupt         Class = "corrupt"          // a stored blob or an answer fails its authentication
+	WrongKey        Class = "wrong key"        // the blob was wrapped by another key
+	Misconfigured   Class = "misconfigured"    // the configuration is wrong, or the key cannot be used for a seal
+	Unknown         Class = "unknown"          // not classified
 )
 
-// Transient reports whether the same call may succeed later with nobody's help.
+// Transient reports whether the same call may succeed later without an operator.
 func (c Class) Transient() bool { return c == Unreachable || c == Throttled }
 
 // Failure is a classified error of a seal. Providers return it; [ClassOf] finds it.
 type Failure struct {
 	Class  Class
-	Remedy string // one sentence for the operator: what to do; never empty
+	Remedy string // what the operator should do, in one sentence; never empty
 	Err    error  // the cause, without secrets
-	Final  bool   // trying again is harmful (a PIN counter) until the configuration changes
+	Final  bool   // a retry is harmful (PIN counter) until the configuration changes
 }
 
 // Fail returns a classified error with its remedy.
@@ -39,7 +39,7 @@ func Fail(c Class, err error, remedy string, args ...any) *Failure {
 	return &Failure{Class: c, Err: err, Remedy: fmt.Sprintf(remedy, args...)}
 }
 
-// Error gives the class, the cause and the remedy.
+// Error returns the class, the cause and the remedy.
 func (f *Failure) Error() string {
 	return fmt.Sprintf("%s: %v (%s)", f.Class, f.Err, f.Remedy)
 }
@@ -47,7 +47,18 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
-// Classify returns err's Failure; one is made where a provider did not classify: a deadline is
+// ConfigError returns the failure of a stanza that cannot be used. It returns err itself where that
+// is a Failure already.
+func ConfigError(sealType, name string, err error) error {
+	var f *Failure
+	if errors.As(err, &f) {
+		return f
+	}
+	return Fail(Misconfigured, fmt.Errorf("seal %q %q: %w", sealType, name, err),
+		"correct the stanza or the environment variable")
+}
+
+// Classify returns the Failure in err. For an error without one, it makes one: a deadline is
 // Unreachable, anything else Unknown. It returns nil for nil.
 func Classify(err error) *Failure {
 	if err == nil {
@@ -58,9 +69,9 @@ func Classify(err error) *Failure {
 		return f
 	}
 	if errors.Is(err, context.DeadlineExceeded) || errors.Is(err, context.Canceled) {
-		return Fail(Unreachable, err, "see whether the device or service answers at all")
+		return Fail(Unreachable, err, "check that the device or service answers")
 	}
-	return Fail(Unknown, err, "the cause above is all that the provider tells")
+	return Fail(Unknown, err, "see the cause; the provider gives no further information")
 }
 
 // ClassOf returns the class of err, "" for nil.

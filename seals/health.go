@@ -9,45 +9,42 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Pace is how often a seal is asked while nobody asks for it.
+// Pace is the interval between the health checks of a seal.
 type Pace struct {
-	Sound   time.Duration // between proofs that the seal would unseal
-	Failing time.Duration // the same while it would not
-	Look    time.Duration // between looks at its key: see [Describer]
+	Healthy  time.Duration // between proofs that the seal would unseal
+	Failing  time.Duration // the same while it would not
+	Describe time.Duration // between requests for the state of its key: see [Describer]
 
-	// Metered is set where calls cost money: waits are stretched by their jitter and never shortened, and a look takes the place of a
-	// proof, so that no more than one call is made in Sound while nothing changes.
+	// Metered is set where calls cost money: jitter only lengthens a wait, and a request for the
+	// key's state replaces a proof, so that at most one call is made in Healthy.
 	Metered bool
 }
 
-// Paced is implemented by providers that know better than [MeteredPace] how often they should be asked.
-type Paced interface {
-	Pace() Pace
+// MeteredPace is the pace of services that charge for every call: at most one call a minute.
+var MeteredPace = Pace{Healthy: time.Minute, Failing: 15 * time.Second, Describe: 10 * time.Minute, Metered: true}
+
+// metered are the types of seals whose pace is [MeteredPace].
+var metered = map[string]bool{
+	"awskms":        true,
+	"gcpckms":       true,
+	"azurekeyvault": true,
+	"ocikms":        true,
+	"alicloudkms":   true,
 }
 
-// MeteredPace is that of the services that take money for every call: at most one a minute.
-var MeteredPace = Pace{Sound: time.Minute, Failing: 15 * time.Second, Look: 10 * time.Minute, Metered: true}
-
-// metered are the types of seals whose pace is [MeteredPace] where their provider is not [Paced].
-var metered = map[string]bool{"awskms": true, "gcpckms": true, "azurekeyvault": true, "ocikms": true, "alicloudkms": true}
-
-// paceOf is a seal's own pace; that of the caller where the seal has none.
 func paceOf(m Seal, usual Pace) Pace {
-	if p, ok := m.Wrapper.(Paced); ok {
-		return p.Pace()
-	}
 	if metered[m.Type] {
 		return MeteredPace
 	}
 	return usual
 }
 
-// after is the jittered wait until a seal's next turn.
+// after returns the jittered wait until the next check.
 func (p Pace) after(failure Class) time.Duration {
-	d := p.Sound
+	d := p.Healthy
 	switch {
 	case failure == Throttled && p.Metered:
-		d = 2 * p.Sound
+		d = 2 * p.Healthy
 	case failure != "":
 		d = p.Failing
 	}
@@ -57,20 +54,21 @@ func (p Pace) after(failure Class) time.Duration {
 	return d*3/4 + rand.N(d/2+1)
 }
 
-// rhythm is when a seal's turn comes.
+// schedule is when a seal is checked next.
 type schedule struct {
-	next  time.Time // the next call
-	look  time.Time // the next look at its key
-	trial bool      // the last look brought no version: the next turn wraps something, to see which version does
-	class Class     // of the last proof
+	next     time.Time // the next call
+	describe time.Time // the next request for the state of its key
+	trial    bool      // the state had no version: the next check wraps random bytes to learn it
+	class    Class     // of the last proof
 }
 
-// RunHealthChecks gives every seal whose time has come its turn: a proof that it would unseal, and from time to time a look at its key. usual is the
-// pace of seals that have none of their own. It returns the wait until the next turn of any. One goroutine calls it.
+// RunHealthChecks checks every seal that is due: it proves that the seal would unseal and, less
+// often, asks for the state of its key. usual is the pace of seals that are not metered. It returns
+// the wait until the next check. Only one goroutine may call it.
 func (s *Set) RunHealthChecks(ctx context.Context, r *Record, usual Pace) time.Duration {
 	_ = s.each(func(i int, m Seal) error {
 		if t := &s.turns[i]; !s.opts.Now().Before(t.next) {
-			s.turn(ctx, r, i, t, paceOf(m, usual))
+			s.check(ctx, r, i, t, paceOf(m, usual))
 		}
 		return nil
 	})
@@ -82,68 +80,71 @@ func (s *Set) RunHealthChecks(ctx context.Context, r *Record, usual Pace) time.D
 	return max(0, wait)
 }
 
-func (s *Set) turn(ctx context.Context, r *Record, i int, t *schedule, pace Pace) {
+func (s *Set) check(ctx context.Context, r *Record, i int, t *schedule, pace Pace) {
 	m := s.seals[i]
-	// A seal that was never proven, because it was initialised just now, is proven first.
-	looked := (!pace.Metered || s.proven(m)) && s.lookIfDue(ctx, i, t, pace, r.part(m.Name))
-	if !looked || !pace.Metered {
+	// A seal that was never proven, because it was just initialised, is proven first.
+	described := (!pace.Metered || s.proven(m)) && s.describeIfDue(ctx, i, t, pace, r.part(m.Name))
+	if !described || !pace.Metered {
 		failure := s.probeOne(ctx, r, i)
-		if failure != t.class && failure != "" && !failure.Transient() && !looked {
-			t.look = time.Time{} // something became of the key: its state says what
-			s.lookIfDue(ctx, i, t, pace, r.part(m.Name))
+		if failure != t.class && failure != "" && !failure.Transient() && !described {
+			t.describe = time.Time{} // the key changed: its state says how
+			s.describeIfDue(ctx, i, t, pace, r.part(m.Name))
 		}
 		t.class = failure
 	}
 	wait := pace.after(t.class)
-	if looked && pace.Metered {
-		wait += pace.Sound // some services tell of a key in two calls
+	if described && pace.Metered {
+		wait += pace.Healthy // some services need two calls for the state of a key
 	}
 	t.next = s.opts.Now().Add(wait)
 }
 
-// lookIfDue makes at most one call and reports whether it did.
-func (s *Set) lookIfDue(ctx context.Context, i int, t *schedule, pace Pace, p *Part) bool {
+// describeIfDue makes at most one call and reports whether it did.
+func (s *Set) describeIfDue(ctx context.Context, i int, t *schedule, pace Pace, p *Part) bool {
 	m := s.seals[i]
 	_, describes := m.Wrapper.(Describer)
 	_, versioned := m.Wrapper.(Versioned)
-	if _, isQuorum := m.Wrapper.(Quorum); isQuorum || p == nil || !describes && !versioned || !t.trial && s.opts.Now().Before(t.look) {
+	_, isQuorum := m.Wrapper.(Quorum)
+	if isQuorum || p == nil || !describes && !versioned || !t.trial && s.opts.Now().Before(t.describe) {
 		return false
 	}
 	if t.trial || !describes {
 		s.tryVersion(ctx, i)
 		t.trial = false
 	} else {
-		t.trial = !s.look(ctx, i) && versioned && t.class == ""
+		t.trial = !s.describe(ctx, i) && versioned && t.class == ""
 	}
-	t.look = s.opts.Now().Add(pace.Look)
+	t.describe = s.opts.Now().Add(pace.Describe)
 	return true
 }
 
-// Look asks every seal that can tell for the state of its key, and returns the statuses with what was told.
-func (s *Set) Look(ctx context.Context) []Status {
+// DescribeKeys asks every [Describer] for the state of its key, and returns the updated status.
+func (s *Set) DescribeKeys(ctx context.Context) []Status {
 	_ = s.each(func(i int, _ Seal) error {
-		s.look(ctx, i)
+		s.describe(ctx, i)
 		return nil
 	})
 	return s.Status()
 }
 
-// look asks for the state of a key and reports whether it tells the version that wraps.
-func (s *Set) look(ctx context.Context, i int) bool {
+// describe asks for the state of a key, and reports whether the answer names the version that
+// wraps.
+func (s *Set) describe(ctx context.Context, i int) bool {
 	m := s.seals[i]
 	d, ok := m.Wrapper.(Describer)
 	if !ok {
 		return false
 	}
 	begun := time.Now()
-	k, err := bounded(ctx, s.calls[i], s.opts.Deadline, d.Describe, nil)
+	k, err := invoke(ctx, s, i, d.Describe, nil)
 	s.opts.Observe("describe", m.Type, time.Since(begun), err)
 	s.noteKey(m, k, err)
 	return err == nil && (k.Version != "" || k.Latest != "")
 }
 
-// tryVersion has a seal wrap random bytes that are thrown away, to see which version of its key does: some credentials may encrypt and
-// not ask. It is for providers whose keys have versions; others may make a key that is missing when they encrypt.
+// tryVersion wraps random bytes to learn the version of the key: some credentials may encrypt and
+// not read the key's state. It is for providers whose keys have versions; others may create a
+// missing key when they encrypt.
 func (s *Set) tryVersion(ctx context.Context, i int) {
 	m := s.seals[i]
 	waste, err := secret.Random(s.opts.Rand, RootKeyLen)
@@ -153,13 +154,14 @@ func (s *Set) tryVersion(ctx context.Context, i int) {
 	defer waste.Destroy()
 	p, err := s.wrapOne(ctx, &Record{Cluster: "none: thrown away to learn the key's version"}, i, m.Wrapper, waste)
 	if err != nil {
-		return // the next proof tells, if it matters
+		return // the next proof reports a failure that matters
 	}
 	s.noteVersion(m, p)
 }
 
-// Rewrap has one seal wrap its part of the root key again, by the version of its key that wraps now. No other seal is asked, and the part
-// is the same. moved is false where the key and the version turn out to be those that wrapped before: then there is nothing to store.
+// Rewrap wraps the part of one seal again, with the key version that wraps now. It calls no other
+// seal, and the part stays the same. moved is false where key and version are unchanged: there is
+// nothing to store then.
 func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record, moved bool, err error) {
 	for i, m := range s.seals {
 		p := r.part(name)
@@ -185,10 +187,15 @@ func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record,
 		s.noteVersion(m, fresh)
 		return r.with(*fresh), true, nil
 	}
-	return nil, false, Fail(Misconfigured, fmt.Errorf("no seal %q holds a part that a machine can wrap again", name), "name one of: %s", r.names())
+	return nil, false, Fail(
+		Misconfigured,
+		fmt.Errorf("no seal %q holds a part that can be rewrapped without shares", name),
+		"name one of: %s",
+		r.names(),
+	)
 }
 
-// with is a copy of the record with another part of a seal.
+// with returns a copy of the record with the given part in place of the one of the same name.
 func (r *Record) with(p Part) *Record {
 	next := *r
 	next.Parts = append([]Part(nil), r.Parts...)

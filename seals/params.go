@@ -7,16 +7,13 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Params reads the parameters of one stanza and remembers which names the provider knows, so that
-// [Params.Check] can tell a misspelt one.
+// Params reads the parameters of one stanza and records which names the provider knows, so that
+// [Params.Check] can refuse a misspelt one.
 //
-// A parameter's value is, in this order: the environment variable of the first prefix that has one
-// (prefix + name in capitals), then the stanza. An empty variable counts as not set, so that a
-// unit file that exports everything does not blank the configuration.
+// A value comes from the environment variable (prefix + name in capitals) of the first prefix that
+// has one, else from the stanza. An empty variable counts as not set.
 type Params struct {
 	config   Config
 	prefixes []string
@@ -24,11 +21,11 @@ type Params struct {
 	problems []error
 }
 
-// common are the names that any seal stanza may carry; the set reads them, not the provider.
+// common are the parameters that every seal stanza may have. The provider does not read them.
 var common = []string{"name", "priority", "disabled", "purpose"}
 
-// NewParams starts reading; prefixes are those of environment variables, the strongest first,
-// such as "SEALGATE_HSM_", "BAO_HSM_". A nil c.Getenv means that no environment is looked at.
+// NewParams starts reading a stanza. prefixes are those of environment variables, strongest first,
+// such as "SEALGATE_HSM_", "BAO_HSM_". With a nil c.Getenv the environment is not read.
 func NewParams(c Config, prefixes ...string) *Params {
 	p := &Params{config: c, prefixes: prefixes, known: map[string]bool{}}
 	for _, name := range common {
@@ -37,8 +34,8 @@ func NewParams(c Config, prefixes ...string) *Params {
 	return p
 }
 
-// Get returns the value of a parameter as it is written, "" where it is set nowhere. aliases are other names of the
-// same parameter; the stanza may use one of them.
+// Get returns the value of a parameter as written, "" where it is not set. aliases are other names
+// of the same parameter; the stanza may use one of them.
 func (p *Params) Get(name string, aliases ...string) string {
 	names := append([]string{name}, aliases...)
 	for _, n := range names {
@@ -63,24 +60,27 @@ func (p *Params) stanza(names []string) string {
 		case found == "":
 			found, value = n, v
 		case v != value:
-			p.problems = append(p.problems, fmt.Errorf("%q and %q are one parameter with two values; keep one of them", found, n))
+			p.problems = append(
+				p.problems,
+				fmt.Errorf("%q and %q name the same parameter and have different values; keep one", found, n),
+			)
 		}
 	}
 	return value
 }
 
-// Secret returns the value of a parameter with "env://" and "file://" resolved by [ResolveSecret]; nil
-// where the parameter is set nowhere. Errors name the parameter and where its value was looked for.
-func (p *Params) Secret(name string, aliases ...string) (*secret.Bytes, error) {
+// Secret returns the value of a parameter, resolved by [ResolveSecret]; nil where it is not set.
+// Errors name the parameter and the source of its value.
+func (p *Params) Secret(name string, aliases ...string) (*Secret, error) {
 	return p.resolve(ResolveSecret, name, aliases)
 }
 
-// Raw is [Params.Secret] by [ResolveRaw]: a file's bytes as they are, for keys in binary.
-func (p *Params) Raw(name string, aliases ...string) (*secret.Bytes, error) {
+// Raw is [Params.Secret] with [ResolveRaw]: the unchanged bytes of a file, for binary keys.
+func (p *Params) Raw(name string, aliases ...string) (*Secret, error) {
 	return p.resolve(ResolveRaw, name, aliases)
 }
 
-func (p *Params) resolve(by resolver, name string, aliases []string) (*secret.Bytes, error) {
+func (p *Params) resolve(by resolver, name string, aliases []string) (*Secret, error) {
 	value := p.Get(name, aliases...)
 	if value == "" {
 		return nil, nil
@@ -99,8 +99,9 @@ func (p *Params) getenv(name string) string {
 	return p.config.Getenv(name)
 }
 
-// Check reports, after all parameters were read, the names in the stanza that were never asked for - each
-// with the known name nearest to it - and aliases that contradict each other. The error is a [Failure].
+// Check refuses names in the stanza that were not read, each with the nearest known name, and
+// aliases that contradict each other. Call it after all parameters were read. The error is a
+// [Failure].
 func (p *Params) Check() error {
 	problems := slices.Clone(p.problems)
 	for _, name := range slices.Sorted(maps.Keys(p.config.Params)) {
@@ -125,7 +126,7 @@ func (p *Params) unknown(name string) error {
 	return fmt.Errorf("seal %q has no parameter %q; did you mean %q?", p.config.Name, name, nearest)
 }
 
-// distance is Levenshtein's: how many letters must be added, removed or replaced to make b of a.
+// distance is the Levenshtein distance of a and b.
 func distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -38,7 +38,7 @@ func TestParamsPrecedence(t *testing.T) {
 	}
 }
 
-func TestParamsTellUnknownNames(t *testing.T) {
+func TestParamsCheckSuggestsNames(t *testing.T) {
 	t.Parallel()
 	c := Config{Name: "hsm", Type: "pkcs11", Params: map[string]string{
 		"token_lable": "x", "qqqqqqqqqqqqqqqqqq": "y", "lib": "1", "module": "2", "prioriti": "1"}}
@@ -51,14 +51,14 @@ func TestParamsTellUnknownNames(t *testing.T) {
 	}
 	for _, want := range []string{
 		`"token_lable"; did you mean "token_label"?`, `"prioriti"; did you mean "priority"?`,
-		`"lib" and "module" are one parameter with two values`, "the parameters of a pkcs11 seal are: ",
+		`"lib" and "module" name the same parameter`, "the parameters of a pkcs11 seal are: ",
 	} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("no %s in: %v", want, err)
 		}
 	}
 	if strings.Contains(err.Error(), `"qqqqqqqqqqqqqqqqqq"; did`) {
-		t.Errorf("a name like none got a suggestion: %v", err)
+		t.Errorf("a name that resembles none got a suggestion: %v", err)
 	}
 }
 
@@ -84,6 +84,7 @@ func TestResolveSecret(t *testing.T) {
 		}
 		return "file://" + path
 	}
+	full := strings.Repeat("x", maxSecretFile)
 	getenv := envOf(map[string]string{"PIN": "1234", "LOOP": "env://PIN"})
 	for _, c := range []struct{ value, want, raw string }{
 		{"1234", "1234", "1234"},
@@ -91,7 +92,7 @@ func TestResolveSecret(t *testing.T) {
 		{"env://LOOP", "env://PIN", "env://PIN"},
 		{file("pin", "12 34\r\n\n"), "12 34", "12 34\r\n\n"},
 		{file("env", "env://PIN"), "env://PIN", "env://PIN"},
-		{file("full", strings.Repeat("x", maxSecretFile)), strings.Repeat("x", maxSecretFile), strings.Repeat("x", maxSecretFile)},
+		{file("full", full), full, full},
 	} {
 		if got, err := ResolveSecret(c.value, getenv); err != nil || string(got.Expose()) != c.want {
 			t.Errorf("%q gives %q, %v", c.value, got.Expose(), err)
@@ -120,7 +121,8 @@ func TestParamsSecretNamesTheParameter(t *testing.T) {
 	t.Parallel()
 	c := Config{Name: "hsm", Type: "pkcs11", Params: map[string]string{"pin": "env://NOT_SET"}}
 	p := NewParams(c)
-	if _, err := p.Secret("pin"); !errors.Is(err, ErrNoSecret) || !strings.Contains(err.Error(), `parameter "pin" of seal "hsm"`) {
+	if _, err := p.Secret("pin"); !errors.Is(err, ErrNoSecret) ||
+		!strings.Contains(err.Error(), `parameter "pin" of seal "hsm"`) {
 		t.Errorf("Secret: %v", err)
 	}
 	if s, err := p.Secret("other"); s != nil || err != nil {

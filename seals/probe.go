@@ -8,14 +8,14 @@ import (
 	"time"
 )
 
-// prober remembers the last proof of every seal.
+// prober keeps the status of every seal.
 type prober struct {
 	mu     sync.Mutex
 	status map[string]Status
 }
 
-// Probe decrypts the stored blob of every seal with the current credentials, remembers and returns what came of it. The quorum of
-// people cannot be probed: it would unseal, as far as a machine can tell.
+// Probe decrypts the stored part of every seal with the current credentials, and returns the
+// updated status. A [Quorum] seal cannot be probed without shares; it counts as able to unseal.
 func (s *Set) Probe(ctx context.Context, r *Record) []Status {
 	_ = s.each(func(i int, _ Seal) error {
 		s.probeOne(ctx, r, i)
@@ -24,13 +24,13 @@ func (s *Set) Probe(ctx context.Context, r *Record) []Status {
 	return s.Status()
 }
 
-// probeOne proves the part of one seal and returns how it failed, "" where it did not.
+// probeOne proves the part of one seal and returns the class of the failure, "" on success.
 func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 	m := s.seals[i]
 	p := r.part(m.Name)
 	if p == nil {
 		s.note(m, nil, Fail(Misconfigured, errors.New("the stored root key was not wrapped by this seal"),
-			"re-wrap the root key while the server is unsealed"))
+			"rewrap the root key while the server is unsealed"))
 		return Misconfigured
 	}
 	if _, isQuorum := m.Wrapper.(Quorum); isQuorum {
@@ -42,26 +42,30 @@ func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 	return ClassOf(err)
 }
 
-// mute is how long a proof may take before the status says so; it goes on up to its deadline, since it may be what brings the seal back.
+// unresponsive is how long a proof may take before the status reports it. The proof continues to
+// its deadline, because it may be the call that recovers the seal.
 const unresponsive = 2 * time.Second
 
-// watched runs a proof and tells of its silence while it lasts.
+// watched runs a proof, and reports the seal as unreachable while the proof takes too long.
 func (s *Set) watched(m Seal, p *Part, proof func() error) error {
-	done, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		timer := time.NewTimer(unresponsive)
-		defer timer.Stop()
-		select {
-		case <-done:
-		case <-timer.C:
-			s.note(m, p, named(m, "decrypt", Fail(Unreachable, fmt.Errorf("no answer within %s; the deadline of the call is not over yet", unresponsive),
-				"see whether the device or service answers at all")))
-		}
-	}()
+	noted := make(chan struct{})
+	timer := time.AfterFunc(unresponsive, func() {
+		defer close(noted)
+		s.note(
+			m,
+			p,
+			named(
+				m,
+				"decrypt",
+				Fail(Unreachable, fmt.Errorf("no answer within %s; the call is still running", unresponsive),
+					"check that the device or service answers"),
+			),
+		)
+	})
 	err := proof()
-	close(done)
-	<-ended
+	if !timer.Stop() {
+		<-noted // the caller's note must come last
+	}
 	return err
 }
 
@@ -86,8 +90,9 @@ func (s *Set) note(m Seal, p *Part, err error) {
 	})
 }
 
-// noteUnproven records that a seal could not wrap, where it has not decrypted anything yet: before the initialisation there is no blob whose
-// proof would tell what is wrong. Of a seal that has, the last proof tells more.
+// noteUnproven records that a seal could not wrap. It does so only for a seal that was never
+// proven: before the initialisation there is no stored part to probe, later the last proof says
+// more.
 func (s *Set) noteUnproven(m Seal, err error) {
 	if err == nil {
 		return

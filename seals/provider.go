@@ -6,37 +6,50 @@ import (
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Factory makes a provider's wrapper from a configuration stanza. It checks the
-// parameters (an error is a mistake in the configuration) and touches neither device nor network: those are met by the
-// first Encrypt, Decrypt or KeyId, so that a server starts while its HSM is away.
+// Secret holds bytes that are wiped by Destroy, compared in constant time and never printed or
+// marshalled.
+type Secret = secret.Bytes
+
+// NewSecret returns a Secret that owns b. The caller must not use b afterwards.
+func NewSecret(b []byte) *Secret { return secret.New(b) }
+
+// Factory makes a provider's wrapper from a configuration stanza. It checks the parameters: an
+// error is a mistake in the configuration. It touches neither device nor network, so that a server
+// starts while its HSM is unavailable; the first Encrypt, Decrypt or KeyId does.
 type Factory func(Config) (wrapping.Wrapper, error)
 
 // Config is one seal stanza.
 type Config struct {
-	Name   string            // the seal's name, unique in the set
+	Name   string            // unique in the set
 	Type   string            // "pkcs11", "awskms", ...
-	Params map[string]string // by the provider's names; values are as written: "env://X" and "file://P" are not resolved yet
+	Params map[string]string // as written in the stanza: "env://X" and "file://P" are not resolved
 	Getenv func(string) string
 	Log    *slog.Logger
 }
 
-// Versioned is implemented by providers whose key has versions: the one that Encrypt uses now.
+// Bounded is implemented by providers that end every call themselves, by the context's end or by
+// their own timeout, even where the device or library hangs. The set calls them directly; it calls
+// every other provider in a goroutine that it can abandon.
+type Bounded interface {
+	// Timeout returns the longest time that a call takes.
+	Timeout() time.Duration
+}
+
+// Versioned is implemented by providers whose key has versions.
 type Versioned interface {
+	// KeyVersion returns the version that Encrypt uses now.
 	KeyVersion(ctx context.Context) (string, error)
 }
 
-// Stamper is implemented by providers whose blobs tell the version that made them, "" where one does not. That is surer than to ask for the version
-// behind the encryption: the key may have been rotated in between.
+// Stamper is implemented by providers whose blobs name the key version that made them. It takes
+// precedence over [Versioned], whose answer may be newer than the blob.
 type Stamper interface {
+	// VersionOf returns the version that made the blob, "" where the blob does not name one.
 	VersionOf(blob *wrapping.BlobInfo) string
-}
-
-// Binder is implemented by providers that cannot bind additional data to a ciphertext, and say so at start.
-// A provider that does not implement it promises that it does.
-type Binder interface {
-	BindsAAD() bool
 }
 
 // Closer is implemented by providers that hold sessions, connections or goroutines.
@@ -44,35 +57,37 @@ type Closer interface {
 	Close() error
 }
 
-// Successor is implemented by providers that must know what became of the one that they replace when a configuration is read again, such
-// as a PIN that was refused.
+// Successor is implemented by providers that take over state from the wrapper that they replace
+// when the configuration is reloaded, such as a PIN that was refused.
 type Successor interface {
 	Succeed(old wrapping.Wrapper)
 }
 
-// Quorum is implemented by the provider behind which people stand (seals/shamir): Decrypt needs their key first.
+// Quorum is implemented by the seal of the unseal custodians (seals/shamir): Encrypt needs only
+// their public key, Decrypt the private key that their shares combine to.
 type Quorum interface {
-	// For returns the provider for the people with a public key, locked: Encrypt needs nobody.
+	// For returns a locked wrapper for the quorum with the given public key.
 	For(publicKey []byte) (wrapping.Wrapper, error)
-	// Unlock gives the combined key (32 bytes) that Decrypt uses until Lock; it is copied.
+	// Unlock sets the combined key (32 bytes) that Decrypt uses until Lock. It copies the key.
 	Unlock(key []byte) error
-	// Lock forgets it.
+	// Lock drops the key.
 	Lock()
 }
 
-// KeyState is what a device or service tells of a seal's key beyond whether it works.
+// KeyState is what a device or service reports about a seal's key.
 type KeyState struct {
-	ID, Version  string            // canonical id of the key; the version that Encrypt uses, "" where there are none
-	State        string            // "enabled", "disabled", "pending deletion", "destroyed", or the provider's own word; "" where it may not be asked
-	DeletionDate time.Time         // when the key will be destroyed; zero where it will not
-	Latest       string            // the newest version of the key, "" where that is not known
-	Protection   string            // "hsm", "software", "external", ...; "" where it is not told
+	ID, Version  string            // canonical id; the version that Encrypt uses, "" without versions
+	State        string            // "enabled", "disabled", "pending deletion", "destroyed", ...; "" if unknown
+	DeletionDate time.Time         // when the key will be destroyed; zero if it will not
+	Latest       string            // newest version, "" if unknown
+	Protection   string            // "hsm", "software", "external", ...; "" if unknown
 	Region       string            // where the key is
-	Detail       map[string]string // whatever else helps an operator, such as "rotation": "every 365 days"; no secrets
+	Detail       map[string]string // further facts, such as "rotation": "every 365 days"; no secrets
 }
 
-// Describer is implemented by providers that can tell the state of their key. It costs a call of its own, to which the
-// credentials may have no right although Encrypt and Decrypt work: then the state has what is known without it, and Detail's "degraded" says why.
+// Describer is implemented by providers that can report the state of their key. Describe costs a
+// call that the credentials may lack permission for even where Encrypt and Decrypt work: the state
+// then holds what is known without it, and Detail["degraded"] says why.
 type Describer interface {
 	Describe(ctx context.Context) (KeyState, error)
 }

@@ -11,10 +11,10 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RecordVersion is the format version of a sealed record that this program writes.
+// RecordVersion is the format version of the sealed records that this package writes.
 const RecordVersion = 1
 
-// Bounds of a sealed record: what lies beyond is refused before anything is allocated for it.
+// Bounds of a sealed record, checked before anything is allocated.
 const (
 	maxSeals  = 16
 	maxRecord = 256 << 10
@@ -22,44 +22,45 @@ const (
 	maxBlob   = 64 << 10
 )
 
-// ErrRecord is returned for bytes that are no sealed record of a known version.
+// ErrRecord is returned for bytes that are not a sealed record of a known version.
 var ErrRecord = errors.New("seals: not a sealed record")
 
-// Record is the root key as the seals hold it: one part for each seal, and what is needed to put the
-// parts together. It protects itself and is stored outside the barrier.
+// Record is the sealed root key: one part for each seal, and the policy that combines the parts. It
+// is stored outside the barrier.
 //
 //	version u8 = 1
 //	generation u64               of the root key
 //	cluster    u8-len text
 //	threshold  u8                seals needed: 1 = any
-//	people     u24-len bytes     custody of the quorum seal, empty without one
-//	former     u24-len bytes     custody of the people before, empty where none is left (see Former)
-//	           then, where it is not empty, one part
+//	share set  u24-len bytes     of the quorum seal, empty without one
+//	previous   u24-len bytes     the replaced share set, empty without one (see Previous);
+//	           if not empty, one part follows
 //	parts      u8 count, each:
 //	  name, type      u8-len text
 //	  key id          u16-len text     canonical id of the key that wrapped
 //	  key version     u16-len text     "" where the provider has no versions
-//	  digest          32 bytes         SHA-256 of the part, domain-separated
+//	  digest          32 bytes         domain-separated SHA-256 of the part
 //	  blob            u24-len bytes    wrapping.BlobInfo, protobuf
 //
-// All numbers are big-endian. The digests give nothing away: a part carries 256 bits of entropy.
+// All numbers are big-endian. The digests reveal nothing: a part has 256 bits of entropy.
 type Record struct {
 	Generation uint64
 	Cluster    string
 	Threshold  int
 	ShareSet   []byte
-	Previous   *Previous // nil but for the time until the new shares are known to have arrived
+	Previous   *Previous // set from a rekey until the new shares are known to have arrived
 	Parts      []Part
 }
 
-// Previous is the quorum of people that was replaced, kept able to unseal until the new shares are known to have reached
-// their holders: were the reply that carries them lost together with the server, nobody could open it again.
+// Previous is the quorum that was replaced. It can unseal until the new shares are known to have
+// reached their holders: if the reply with the new shares were lost together with the server, the
+// data could not be opened otherwise.
 type Previous struct {
 	ShareSet []byte
 	Part     Part
 }
 
-// Part is what one seal holds: the whole root key where any seal suffices, else one Shamir share of it.
+// Part is what one seal wraps: the root key where any seal suffices, else one Shamir share of it.
 type Part struct {
 	Name, Type        string
 	KeyID, KeyVersion string
@@ -67,7 +68,7 @@ type Part struct {
 	Blob              *wrapping.BlobInfo
 }
 
-// digest fingerprints a part, so that a probe can judge what a seal returned without keeping the key in memory.
+// digest identifies a part, so that a probe can check what a seal returned without the root key.
 func digest(part []byte) [sha256.Size]byte {
 	h := sha256.New()
 	h.Write([]byte("sealgate/seals/part/v1\x00"))
@@ -91,7 +92,7 @@ func (r *Record) part(name string) *Part {
 	return nil
 }
 
-// Marshal gives the record's bytes.
+// Marshal encodes the record.
 func (r *Record) Marshal() ([]byte, error) {
 	var b cryptobyte.Builder
 	b.AddUint8(RecordVersion)
@@ -147,8 +148,8 @@ func addText16(b *cryptobyte.Builder, s string) {
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) })
 }
 
-// UnmarshalRecord reads what Marshal wrote. It refuses trailing bytes, an unknown version, seals of one name, and a threshold
-// that the parts cannot meet.
+// UnmarshalRecord decodes a record. It refuses trailing bytes, an unknown version, two seals of one
+// name, and a threshold that the parts cannot meet.
 func UnmarshalRecord(data []byte) (*Record, error) {
 	if len(data) > maxRecord {
 		return nil, fmt.Errorf("%w: %d bytes; at most %d are allowed", ErrRecord, len(data), maxRecord)
@@ -159,11 +160,17 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: empty", ErrRecord)
 	}
 	if version != RecordVersion {
-		return nil, fmt.Errorf("%w: format version %d; this program reads version %d", ErrRecord, version, RecordVersion)
+		return nil, fmt.Errorf(
+			"%w: format version %d; this program reads version %d",
+			ErrRecord,
+			version,
+			RecordVersion,
+		)
 	}
 	r := &Record{}
 	var shareSet cryptobyte.String
-	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) || !s.ReadUint24LengthPrefixed(&shareSet) {
+	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) ||
+		!s.ReadUint24LengthPrefixed(&shareSet) {
 		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
 	if len(shareSet) > 0 {
@@ -190,7 +197,7 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		r.Parts = append(r.Parts, p)
 	}
 	if !s.Empty() {
-		return nil, fmt.Errorf("%w: %d bytes behind its end", ErrRecord, len(s))
+		return nil, fmt.Errorf("%w: %d trailing bytes", ErrRecord, len(s))
 	}
 	return r, nil
 }

@@ -13,11 +13,18 @@ import (
 func sampleRecord() *Record {
 	return &Record{
 		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, ShareSet: []byte("people"),
-		Previous: &Previous{ShareSet: []byte("those before"), Part: Part{Name: "quorum", Type: "shamir", KeyID: "shamir:00",
-			Digest: digest([]byte("part 0")), Blob: &wrapping.BlobInfo{Ciphertext: []byte("c0")}}},
+		Previous: &Previous{
+			ShareSet: []byte("those before"),
+			Part: Part{Name: "quorum", Type: "shamir", KeyID: "shamir:00",
+				Digest: digest([]byte("part 0")), Blob: &wrapping.BlobInfo{Ciphertext: []byte("c0")}},
+		},
 		Parts: []Part{
 			{Name: "hsm", Type: "pkcs11", KeyID: "serial=1;label=k", Digest: digest([]byte("part 1")),
-				Blob: &wrapping.BlobInfo{Ciphertext: []byte("c1"), Iv: []byte("iv"), KeyInfo: &wrapping.KeyInfo{KeyId: "k", Mechanism: 0x1087}}},
+				Blob: &wrapping.BlobInfo{
+					Ciphertext: []byte("c1"),
+					Iv:         []byte("iv"),
+					KeyInfo:    &wrapping.KeyInfo{KeyId: "k", Mechanism: 0x1087},
+				}},
 			{Name: "cloud", Type: "awskms", KeyID: "arn:aws:kms:x", KeyVersion: "3", Digest: digest([]byte("part 2")),
 				Blob: &wrapping.BlobInfo{Ciphertext: []byte("c2")}},
 			{Name: "empty", Type: "static", Digest: digest(nil), Blob: &wrapping.BlobInfo{}},
@@ -27,7 +34,8 @@ func sampleRecord() *Record {
 
 const golden = "../testdata/seals"
 
-// TestRecordGolden reads bytes that were written once and are never edited: a program that cannot read them locks people out.
+// TestRecordGolden reads bytes that were written once and are never edited: a program that cannot
+// read them locks its users out.
 func TestRecordGolden(t *testing.T) {
 	want, err := sampleRecord().Marshal()
 	if err != nil {
@@ -45,7 +53,8 @@ func TestRecordGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" || string(r.ShareSet) != "people" {
+	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" ||
+		string(r.ShareSet) != "people" {
 		t.Errorf("read back as %+v", r)
 	}
 }

@@ -7,24 +7,22 @@ import (
 	"io"
 	"os"
 	"strings"
-
-	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// maxSecretFile bounds what "file://" reads: PINs, tokens and keys are far smaller, and a mistaken
-// path may name a device or a disk image.
+// maxSecretFile bounds what "file://" reads. PINs, tokens and keys are far smaller; a wrong path
+// may name a device or a disk image.
 const maxSecretFile = 64 << 10
 
-// ErrNoSecret is returned where "env://" or "file://" leads to nothing: a variable that is not set, a
-// file that is missing, empty or not readable.
-var ErrNoSecret = errors.New("no secret there")
+// ErrNoSecret is returned where "env://" or "file://" names a variable that is not set, or a file
+// that is missing, empty, too large or not readable.
+var ErrNoSecret = errors.New("no secret found")
 
-type resolver func(value string, getenv func(string) string) (*secret.Bytes, error)
+type resolver func(value string, getenv func(string) string) (*Secret, error)
 
-// ResolveSecret gives the secret that a configuration value stands for: "env://NAME" is an environment variable,
-// "file://PATH" the content of a file without the newlines at its end, and anything else the value itself. What
-// it finds is not resolved again. No error contains the secret.
-func ResolveSecret(value string, getenv func(string) string) (*secret.Bytes, error) {
+// ResolveSecret returns the secret that a configuration value stands for: "env://NAME" is an
+// environment variable, "file://PATH" the content of a file without trailing newlines, anything
+// else the value itself. The result is not resolved again. No error contains the secret.
+func ResolveSecret(value string, getenv func(string) string) (*Secret, error) {
 	b, err := resolve(value, getenv)
 	if err != nil {
 		return nil, err
@@ -34,11 +32,11 @@ func ResolveSecret(value string, getenv func(string) string) (*secret.Bytes, err
 		clear(b)
 		return nil, fmt.Errorf("%w: %s is empty", ErrNoSecret, place(value))
 	}
-	return secret.New(trimmed), nil
+	return NewSecret(trimmed), nil
 }
 
-// ResolveRaw is [ResolveSecret] that keeps the newlines at a file's end: they may be bytes of a binary key.
-func ResolveRaw(value string, getenv func(string) string) (*secret.Bytes, error) {
+// ResolveRaw is [ResolveSecret] that keeps trailing newlines, which may be bytes of a binary key.
+func ResolveRaw(value string, getenv func(string) string) (*Secret, error) {
 	b, err := resolve(value, getenv)
 	if err != nil {
 		return nil, err
@@ -46,7 +44,7 @@ func ResolveRaw(value string, getenv func(string) string) (*secret.Bytes, error)
 	if len(b) == 0 {
 		return nil, fmt.Errorf("%w: %s is empty", ErrNoSecret, place(value))
 	}
-	return secret.New(b), nil
+	return NewSecret(b), nil
 }
 
 func resolve(value string, getenv func(string) string) ([]byte, error) {
@@ -68,7 +66,7 @@ func readSecretFile(path string) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoSecret, err)
 	}
 	defer f.Close()
-	// One buffer of the full size: growing would leave copies of the secret behind.
+	// A buffer of the full size: a growing one would leave copies of the secret behind.
 	buf := make([]byte, maxSecretFile+1)
 	n, err := io.ReadFull(f, buf)
 	switch {
@@ -85,7 +83,7 @@ func readSecretFile(path string) ([]byte, error) {
 	return out, nil
 }
 
-// place names where a value was looked for, without showing a value that is itself the secret.
+// place names the source of a value. It does not show a value that is itself the secret.
 func place(value string) string {
 	if strings.HasPrefix(value, "env://") || strings.HasPrefix(value, "file://") {
 		return value

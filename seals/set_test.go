@@ -15,23 +15,25 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// book is a wrapper that keeps plaintexts in a map: it shows what the set asks of a provider, and fails as told.
-type book struct {
+// memoryWrapper keeps plaintexts in a map and fails on demand.
+type memoryWrapper struct {
 	mu           sync.Mutex
-	pages        map[string][]byte // ciphertext + AAD -> plaintext
+	stored       map[string][]byte // ciphertext + AAD -> plaintext
 	fail         error
 	unresponsive bool
 	spoil        bool
 	plains       [][]byte
 }
 
-func (b *book) Type(context.Context) (wrapping.WrapperType, error) { return "book", nil }
-func (b *book) KeyId(context.Context) (string, error)              { return "page", nil }
-func (b *book) SetConfig(context.Context, ...wrapping.Option) (*wrapping.WrapperConfig, error) {
+func (b *memoryWrapper) Type(context.Context) (wrapping.WrapperType, error) {
+	return "memoryWrapper", nil
+}
+func (b *memoryWrapper) KeyId(context.Context) (string, error) { return "key", nil }
+func (b *memoryWrapper) SetConfig(context.Context, ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	return &wrapping.WrapperConfig{}, nil
 }
 
-func (b *book) Encrypt(ctx context.Context, plain []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
+func (b *memoryWrapper) Encrypt(ctx context.Context, plain []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
 	if err := b.answer(ctx); err != nil {
 		return nil, err
 	}
@@ -41,16 +43,16 @@ func (b *book) Encrypt(ctx context.Context, plain []byte, o ...wrapping.Option) 
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if b.pages == nil {
-		b.pages = map[string][]byte{}
+	if b.stored == nil {
+		b.stored = map[string][]byte{}
 	}
-	ct := []byte{byte(len(b.pages))}
-	b.pages[string(ct)+string(opts.WithAad)] = bytes.Clone(plain)
+	ct := []byte{byte(len(b.stored))}
+	b.stored[string(ct)+string(opts.WithAad)] = bytes.Clone(plain)
 	b.plains = append(b.plains, bytes.Clone(plain))
-	return &wrapping.BlobInfo{Ciphertext: ct, KeyInfo: &wrapping.KeyInfo{KeyId: "page"}}, nil
+	return &wrapping.BlobInfo{Ciphertext: ct, KeyInfo: &wrapping.KeyInfo{KeyId: "key"}}, nil
 }
 
-func (b *book) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+func (b *memoryWrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
 	if err := b.answer(ctx); err != nil {
 		return nil, err
 	}
@@ -60,9 +62,9 @@ func (b *book) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrappi
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	plain, ok := b.pages[string(blob.Ciphertext)+string(opts.WithAad)]
+	plain, ok := b.stored[string(blob.Ciphertext)+string(opts.WithAad)]
 	if !ok {
-		return nil, Fail(Corrupt, errors.New("no such page"), "look at another book")
+		return nil, Fail(Corrupt, errors.New("no such blob"), "use the wrapper that made it")
 	}
 	plain = bytes.Clone(plain)
 	if b.spoil {
@@ -71,7 +73,7 @@ func (b *book) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, o ...wrappi
 	return plain, nil
 }
 
-func (b *book) answer(ctx context.Context) error {
+func (b *memoryWrapper) answer(ctx context.Context) error {
 	b.mu.Lock()
 	fail, unresponsive := b.fail, b.unresponsive
 	b.mu.Unlock()
@@ -81,26 +83,26 @@ func (b *book) answer(ctx context.Context) error {
 	return fail
 }
 
-func (b *book) set(f func()) {
+func (b *memoryWrapper) set(f func()) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	f()
 }
 
-func newTestSet(t *testing.T, threshold int, names ...string) (*Set, []*book) {
+func newTestSet(t *testing.T, threshold int, names ...string) (*Set, []*memoryWrapper) {
 	t.Helper()
 	var members []Seal
-	var books []*book
+	var wrappers []*memoryWrapper
 	for _, n := range names {
-		b := &book{}
-		books = append(books, b)
-		members = append(members, Seal{Name: n, Type: "book", Wrapper: b})
+		b := &memoryWrapper{}
+		wrappers = append(wrappers, b)
+		members = append(members, Seal{Name: n, Type: "memoryWrapper", Wrapper: b})
 	}
 	s, err := NewSet(members, Options{Threshold: threshold})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return s, books
+	return s, wrappers
 }
 
 func newRoot(t *testing.T) *secret.Bytes {
@@ -113,48 +115,49 @@ func newRoot(t *testing.T) *secret.Bytes {
 }
 
 func TestAnySealUnseals(t *testing.T) {
-	s, books := newTestSet(t, 1, "a", "b", "c")
+	s, wrappers := newTestSet(t, 1, "a", "b", "c")
 	root := newRoot(t)
 	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	away := Fail(Unreachable, errors.New("cable"), "plug it in")
-	books[0].set(func() { books[0].fail = away })
-	books[2].set(func() { books[2].fail = away })
+	unavailable := Fail(Unreachable, errors.New("cable"), "plug it in")
+	wrappers[0].set(func() { wrappers[0].fail = unavailable })
+	wrappers[2].set(func() { wrappers[2].fail = unavailable })
 	got, err := s.Unwrap(t.Context(), r, nil)
 	if err != nil || !got.Equal(root) {
-		t.Fatalf("one seal of three is there: %v", err)
+		t.Fatalf("with one of three seals available: %v", err)
 	}
-	books[1].set(func() { books[1].fail = away })
-	if _, err = s.Unwrap(t.Context(), r, nil); ClassOf(err) != Unreachable || !strings.Contains(err.Error(), "plug it in") {
-		t.Fatalf("no seal is there: %v; want class unreachable and the remedy", err)
+	wrappers[1].set(func() { wrappers[1].fail = unavailable })
+	if _, err = s.Unwrap(t.Context(), r, nil); ClassOf(err) != Unreachable ||
+		!strings.Contains(err.Error(), "plug it in") {
+		t.Fatalf("with no seal available: %v; want class unreachable and the remedy", err)
 	}
 	if s.WouldUnseal() {
-		t.Error("no seal is there, and the set says that it would unseal")
+		t.Error("WouldUnseal is true with no seal available")
 	}
 }
 
 func TestThresholdOfSeals(t *testing.T) {
-	s, books := newTestSet(t, 2, "a", "b", "c")
+	s, wrappers := newTestSet(t, 2, "a", "b", "c")
 	root := newRoot(t)
 	r, err := s.Wrap(t.Context(), "cluster", 1, root, nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for i, b := range books {
+	for i, b := range wrappers {
 		if bytes.Contains(b.plains[0], root.Expose()) {
 			t.Errorf("seal %d holds the whole root key", i)
 		}
 	}
-	for i, b := range books {
-		b.set(func() { b.fail = errors.New("away") })
+	for i, b := range wrappers {
+		b.set(func() { b.fail = errors.New("unavailable") })
 		got, err := s.Unwrap(t.Context(), r, nil)
 		if err != nil || !got.Equal(root) {
 			t.Errorf("without seal %d: %v", i, err)
 		}
-		other := books[(i+1)%3]
-		other.set(func() { other.fail = errors.New("away too") })
+		other := wrappers[(i+1)%3]
+		other.set(func() { other.fail = errors.New("unavailable") })
 		if _, err := s.Unwrap(t.Context(), r, nil); err == nil {
 			t.Errorf("one seal alone unsealed")
 		}
@@ -179,8 +182,8 @@ func TestBlobIsBound(t *testing.T) {
 			t.Errorf("%s: %v, want class corrupt", name, err)
 		}
 	}
-	other, books := newTestSet(t, 1, "b")
-	books[0].pages = s.seals[0].Wrapper.(*book).pages
+	other, wrappers := newTestSet(t, 1, "b")
+	wrappers[0].stored = s.seals[0].Wrapper.(*memoryWrapper).stored
 	renamed := *r
 	renamed.Parts = []Part{r.Parts[0]}
 	renamed.Parts[0].Name = "b"
@@ -190,39 +193,44 @@ func TestBlobIsBound(t *testing.T) {
 }
 
 func TestWrapProvesEverySeal(t *testing.T) {
-	s, books := newTestSet(t, 1, "good", "liar")
-	books[1].spoil = true
-	if _, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil, nil); ClassOf(err) != Corrupt || !strings.Contains(err.Error(), `"liar"`) {
-		t.Errorf("a seal that gives back something else: %v", err)
+	s, wrappers := newTestSet(t, 1, "good", "wrong")
+	wrappers[1].spoil = true
+	if _, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil, nil); ClassOf(err) != Corrupt ||
+		!strings.Contains(err.Error(), `"wrong"`) {
+		t.Errorf("a seal that returns another plaintext: %v", err)
 	}
 }
 
-func TestProbeIsAFact(t *testing.T) {
-	s, books := newTestSet(t, 1, "a")
+func TestProbeDecryptsTheStoredPart(t *testing.T) {
+	s, wrappers := newTestSet(t, 1, "a")
 	r, err := s.Wrap(t.Context(), "c", 1, newRoot(t), nil, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if s.WouldUnseal() {
-		t.Error("nothing was proven yet")
+		t.Error("WouldUnseal is true before the first probe")
 	}
 	if st := s.Probe(t.Context(), r)[0]; !st.WouldUnseal || st.LastProof == nil || st.Class != "" {
-		t.Errorf("sound: %+v", st)
+		t.Errorf("after a successful probe: %+v", st)
 	}
 	proof := *s.Status()[0].LastProof
-	for _, c := range []Class{Unreachable, Throttled, Denied, KeyDisabled, PendingDeletion, KeyGone, Corrupt, WrongKey, Misconfigured} {
-		books[0].set(func() { books[0].fail = Fail(c, errors.New("cause"), "remedy") })
-		if st := s.Probe(t.Context(), r)[0]; st.WouldUnseal || st.Class != c || st.Remedy != "remedy" || !st.LastProof.Equal(proof) {
+	for _, c := range []Class{
+		Unreachable, Throttled, Denied, KeyDisabled, PendingDeletion, KeyGone, Corrupt, WrongKey, Misconfigured,
+	} {
+		wrappers[0].set(func() { wrappers[0].fail = Fail(c, errors.New("cause"), "remedy") })
+		if st := s.Probe(t.Context(), r)[0]; st.WouldUnseal || st.Class != c || st.Remedy != "remedy" ||
+			!st.LastProof.Equal(proof) {
 			t.Errorf("%s: %+v", c, st)
 		}
 	}
-	books[0].set(func() { books[0].fail, books[0].spoil = nil, true })
+	wrappers[0].set(func() { wrappers[0].fail, wrappers[0].spoil = nil, true })
 	if st := s.Probe(t.Context(), r)[0]; st.Class != Corrupt {
-		t.Errorf("another plaintext than was wrapped: %+v", st)
+		t.Errorf("a plaintext other than the wrapped one: %+v", st)
 	}
 }
 
-// TestUnresponsiveSeal shows that a seal which ignores its context costs a caller the deadline and the program a bounded number of goroutines.
+// TestUnresponsiveSeal: a seal that ignores its context costs the caller its deadline, and the
+// program a bounded number of goroutines.
 func TestUnresponsiveSeal(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -231,7 +239,7 @@ func TestUnresponsiveSeal(t *testing.T) {
 		call := func(context.Context) (int, error) { <-release; return 1, nil }
 		for range maxCalls + 3 {
 			start := time.Now()
-			_, err := bounded(t.Context(), g, time.Second, call, func(v int) { dropped <- v })
+			_, err := abandonable(t.Context(), g, time.Second, call, func(v int) { dropped <- v })
 			if ClassOf(err) != Unreachable || time.Since(start) != time.Second {
 				t.Fatalf("after %s: %v", time.Since(start), err)
 			}
@@ -241,24 +249,24 @@ func TestUnresponsiveSeal(t *testing.T) {
 		if len(dropped) != maxCalls {
 			t.Errorf("%d late results were dropped, want %d", len(dropped), maxCalls)
 		}
-		if v, err := bounded(t.Context(), g, time.Second, call, nil); v != 1 || err != nil {
-			t.Errorf("after the seal is back: %d, %v", v, err)
+		if v, err := abandonable(t.Context(), g, time.Second, call, nil); v != 1 || err != nil {
+			t.Errorf("after the seal answers again: %d, %v", v, err)
 		}
 	})
 }
 
 func TestNewSetRefuses(t *testing.T) {
-	w := &book{}
+	w := &memoryWrapper{}
 	for name, c := range map[string]struct {
 		members   []Seal
 		threshold int
 	}{
-		"no seal":        {nil, 1},
-		"unmet":          {[]Seal{{Name: "a", Wrapper: w}}, 2},
-		"two of a name":  {[]Seal{{Name: "a", Wrapper: w}, {Name: "a", Wrapper: w}}, 1},
-		"no name":        {[]Seal{{Wrapper: w}}, 1},
-		"no provider":    {[]Seal{{Name: "a"}}, 1},
-		"less than none": {[]Seal{{Name: "a", Wrapper: w}}, -1},
+		"no seal":                    {nil, 1},
+		"threshold above the number": {[]Seal{{Name: "a", Wrapper: w}}, 2},
+		"two seals of one name":      {[]Seal{{Name: "a", Wrapper: w}, {Name: "a", Wrapper: w}}, 1},
+		"no name":                    {[]Seal{{Wrapper: w}}, 1},
+		"no provider":                {[]Seal{{Name: "a"}}, 1},
+		"negative threshold":         {[]Seal{{Name: "a", Wrapper: w}}, -1},
 	} {
 		if _, err := NewSet(c.members, Options{Threshold: c.threshold}); err == nil {
 			t.Errorf("%s: accepted", name)

@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/seals/static"
 )
 
-// stamped is a provider whose key is rotated right behind every encryption.
+// stamped is a provider whose key is rotated right after every encryption.
 type stamped struct {
 	wrapping.Wrapper
 	stamp string
@@ -20,8 +20,8 @@ type stamped struct {
 func (s stamped) VersionOf(*wrapping.BlobInfo) string      { return s.stamp }
 func (stamped) KeyVersion(context.Context) (string, error) { return "8", nil }
 
-// TestBlobTellsItsVersion: the record has the version that wrapped, not the one that would wrap a moment later.
-func TestBlobTellsItsVersion(t *testing.T) {
+// TestBlobNamesItsVersion: the record holds the version that wrapped, not a later one.
+func TestBlobNamesItsVersion(t *testing.T) {
 	t.Parallel()
 	inner, err := static.New(seals.Config{Name: "s", Type: "static", Params: map[string]string{
 		"current_key": "000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f", "current_key_id": "k"}})
@@ -29,7 +29,10 @@ func TestBlobTellsItsVersion(t *testing.T) {
 		t.Fatal(err)
 	}
 	for stamp, want := range map[string]string{"7": "7", "": "8"} {
-		set, err := seals.NewSet([]seals.Seal{{Name: "s", Type: "test", Wrapper: stamped{inner, stamp}}}, seals.Options{})
+		set, err := seals.NewSet(
+			[]seals.Seal{{Name: "s", Type: "test", Wrapper: stamped{inner, stamp}}},
+			seals.Options{},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}

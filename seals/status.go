@@ -5,49 +5,49 @@ import (
 	"time"
 )
 
-// Status is what is known of one seal. The JSON form is part of the API.
+// Status is the state of one seal. Its JSON form is part of the API.
 type Status struct {
 	Name        string     `json:"name"`
 	Type        string     `json:"type"`
-	WouldUnseal bool       `json:"would_unseal"`            // the stored blob was decrypted by the last probe
-	LastProof   *time.Time `json:"last_proof,omitempty"`    // when the stored blob was last decrypted
-	LastProbe   *time.Time `json:"last_probe,omitempty"`    // when that was last tried
-	Failing     *time.Time `json:"failing_since,omitempty"` // when it first failed after that
-	Class       Class      `json:"failure_class,omitempty"` // of the last probe, "" where it succeeded
+	WouldUnseal bool       `json:"would_unseal"`            // the last probe decrypted the stored part
+	LastProof   *time.Time `json:"last_proof,omitempty"`    // last successful probe
+	LastProbe   *time.Time `json:"last_probe,omitempty"`    // last probe
+	Failing     *time.Time `json:"failing_since,omitempty"` // first failed probe after the last success
+	Class       Class      `json:"failure_class,omitempty"` // of the last probe, "" on success
 	Cause       string     `json:"failure,omitempty"`
 	Remedy      string     `json:"remedy,omitempty"`
-	KeyID       string     `json:"key_id,omitempty"`      // of the key that wrapped what is stored
-	KeyVersion  string     `json:"key_version,omitempty"` // the version of it that did
-	Final       bool       `json:"-"`                     // not tried again until the configuration changes
+	KeyID       string     `json:"key_id,omitempty"`      // the key that wrapped the stored part
+	KeyVersion  string     `json:"key_version,omitempty"` // the version of that key
+	Final       bool       `json:"-"`                     // not retried until the configuration changes
 
-	// What the device or service tells of the key, where its provider asks: see [KeyState].
+	// What the device or service reports about the key: see [KeyState].
 	KeyState   string     `json:"key_state,omitempty"`
 	KeyNewest  string     `json:"key_newest_version,omitempty"` // the version that wraps now
 	Deletion   *time.Time `json:"key_deletion,omitempty"`       // when the key will be destroyed
 	Protection string     `json:"key_protection,omitempty"`
 	Region     string     `json:"key_region,omitempty"`
 	KeyAsked   *time.Time `json:"key_asked,omitempty"`
-	KeyTrouble string     `json:"key_state_trouble,omitempty"` // why less is known of the key than could be
+	KeyTrouble string     `json:"key_state_trouble,omitempty"` // why the state of the key is not fully known
 
-	RewrapDue  bool     `json:"rewrap_due"`            // another version of the key, or another key, wraps now
-	Needed     []KeyUse `json:"needed_keys,omitempty"` // without these, what is stored cannot be opened by this seal
-	Configured bool     `json:"configured"`            // false for a seal that holds a part and is in the configuration no more
+	RewrapDue  bool     `json:"rewrap_due"`            // another key, or another version of it, wraps now
+	Needed     []KeyUse `json:"needed_keys,omitempty"` // this seal cannot decrypt the stored part without these
+	Configured bool     `json:"configured"`            // false: holds a part and is not in the configuration
 
-	wraps   wraps // what wraps now, "" where it is not known
-	settled wraps // what wraps now, when wrapping again changed nothing
+	wraps   wraps // what wraps now; zero if unknown
+	settled wraps // what wraps now, where a rewrap changed nothing
 }
 
-// KeyUse is a key version that something stored was wrapped by.
+// KeyUse is a key version that a stored part depends on.
 type KeyUse struct {
 	KeyID      string `json:"key_id,omitempty"`
 	KeyVersion string `json:"key_version,omitempty"`
-	For        string `json:"for"` // "root key", or "root key, by the people before the last rekey"
+	For        string `json:"for"` // "root key", or "root key, previous share set"
 }
 
-// wraps is the key and its version that a seal wraps by.
+// wraps is the key, and its version, that a seal wraps with.
 type wraps struct{ id, version string }
 
-// noteKey records what was told of a key.
+// noteKey records the reported state of a key.
 func (s *Set) noteKey(m Seal, k KeyState, err error) {
 	s.change(m, func(st *Status) {
 		now := s.opts.Now()
@@ -71,12 +71,12 @@ func (s *Set) noteKey(m Seal, k KeyState, err error) {
 	})
 }
 
-// noteVersion records what wrapped something just now.
+// noteVersion records the key and version that wrapped a part now.
 func (s *Set) noteVersion(m Seal, p *Part) {
 	s.change(m, func(st *Status) { st.KeyNewest, st.wraps = p.KeyVersion, wraps{p.KeyID, p.KeyVersion} })
 }
 
-// noteSettled keeps a part from being wrapped again and again where that changes nothing.
+// noteSettled records that a rewrap changed nothing, so that it is not repeated.
 func (s *Set) noteSettled(m Seal) {
 	s.change(m, func(st *Status) { st.settled = st.wraps })
 }
@@ -93,7 +93,8 @@ func (s *Set) change(m Seal, f func(*Status)) {
 	s.probe.status[m.Name] = st
 }
 
-// Status returns what the last probe, or the last attempt to unseal, found; a seal that was never tried has no times.
+// Status returns the result of the last probe or attempt to unseal. A seal that was never tried has
+// no times.
 func (s *Set) Status() []Status {
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
@@ -106,8 +107,9 @@ func (s *Set) Status() []Status {
 	return out
 }
 
-// StatusOf returns [Set.Status] held against a record: which keys it still needs, and which seals should wrap again. Seals that hold a
-// part of it and are not configured come last. A nil record needs nothing.
+// StatusOf returns [Set.Status] compared with a record: which keys the record needs, and which
+// seals are due for a rewrap. Seals that hold a part and are not configured come last. A nil record
+// needs no key.
 func (s *Set) StatusOf(r *Record) []Status {
 	all := s.Status()
 	if r == nil {
@@ -125,22 +127,25 @@ func (s *Set) StatusOf(r *Record) []Status {
 	for i := range r.Parts {
 		p := &r.Parts[i]
 		if !s.has(p.Name) {
-			all = append(all, Status{Name: p.Name, Type: p.Type, KeyID: p.KeyID, KeyVersion: p.KeyVersion, Needed: r.needed(p)})
+			all = append(
+				all,
+				Status{Name: p.Name, Type: p.Type, KeyID: p.KeyID, KeyVersion: p.KeyVersion, Needed: r.needed(p)},
+			)
 		}
 	}
 	return all
 }
 
-// other reports whether a part was wrapped by something else than what wraps now.
+// other reports whether a part was wrapped by another key or version than the one that wraps now.
 func (w wraps) other(p *Part) bool {
 	return w.id != "" && w.id != p.KeyID || w.version != "" && w.version != p.KeyVersion
 }
 
-// needed lists the key versions of a seal that the record cannot do without.
+// needed lists the key versions that the parts of a seal depend on.
 func (r *Record) needed(p *Part) []KeyUse {
 	uses := []KeyUse{{KeyID: p.KeyID, KeyVersion: p.KeyVersion, For: "root key"}}
 	if f := r.Previous; f != nil && f.Part.Name == p.Name {
-		uses = append(uses, KeyUse{f.Part.KeyID, f.Part.KeyVersion, "root key, by the people before the last rekey"})
+		uses = append(uses, KeyUse{f.Part.KeyID, f.Part.KeyVersion, "root key, previous share set"})
 	}
 	return uses
 }
@@ -154,7 +159,7 @@ func (s *Set) has(name string) bool {
 	return false
 }
 
-// WouldUnseal reports whether as many seals as the policy asks for passed their last probe.
+// WouldUnseal reports whether as many seals as the policy requires passed their last probe.
 func (s *Set) WouldUnseal() bool {
 	n := 0
 	for _, st := range s.Status() {
@@ -165,7 +170,8 @@ func (s *Set) WouldUnseal() bool {
 	return n >= s.opts.Threshold
 }
 
-// FirstDeletion is when the first of the seals' keys will be destroyed, as far as that was told; zero where none will.
+// FirstDeletion returns the earliest known date on which a key of the seals will be destroyed, zero
+// if none.
 func (s *Set) FirstDeletion() (first time.Time) {
 	s.probe.mu.Lock()
 	defer s.probe.mu.Unlock()
@@ -177,7 +183,8 @@ func (s *Set) FirstDeletion() (first time.Time) {
 	return first
 }
 
-// FullyWrapped reports whether every seal holds a part of the record, none is left of others, and no part should be wrapped again.
+// FullyWrapped reports whether exactly the configured seals hold a part of the record, and no part
+// is due for a rewrap.
 func (s *Set) FullyWrapped(r *Record) bool {
 	if r == nil {
 		return false

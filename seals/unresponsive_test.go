@@ -17,11 +17,11 @@ func TestUnresponsive(t *testing.T) {
 			err := s.watched(m, nil, func() error {
 				time.Sleep(unresponsive - time.Millisecond)
 				if !s.WouldUnseal() {
-					t.Error("the proof may still take its time")
+					t.Error("the seal is reported unresponsive too early")
 				}
 				time.Sleep(time.Hour)
 				if st := s.Status()[0]; st.WouldUnseal || st.Class != Unreachable || st.Remedy == "" {
-					t.Errorf("while the seal is mute: %+v", st)
+					t.Errorf("while the seal does not answer: %+v", st)
 				}
 				return end
 			})

@@ -259,11 +259,7 @@ func (e *exam) unwrap(ctx context.Context, w wrapping.Wrapper, blob *wrapping.Bl
 
 // binds looks whether other additional data are refused.
 func (e *exam) binds(ctx context.Context, on topic, w wrapping.Wrapper, blob *wrapping.BlobInfo) {
-	if b, ok := w.(seals.Binder); ok && !b.BindsAAD() {
-		on.warn("use a seal that can, where somebody else might write to the storage",
-			"it cannot bind what it wraps to the cluster, the seal and the generation")
-		return
-	}
+
 	other, err := e.unwrap(ctx, w, blob, []byte("sealgate.doctor=v1: other data"))
 	switch {
 	case err == nil:

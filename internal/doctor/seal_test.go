@@ -27,7 +27,6 @@ type patient struct {
 	unresponsive       chan struct{} // calls wait for it
 	deaf               bool          // ignores additional data
 	spoils             bool
-	honest             bool // says that it binds nothing
 	state              seals.KeyState
 	describeFails      error
 	slow               time.Duration
@@ -56,8 +55,6 @@ func (p *patient) KeyId(context.Context) (string, error) {
 func (p *patient) PINState(context.Context) (low, final, locked bool, err error) {
 	return p.low, p.final, p.locked, p.pinFails
 }
-
-func (p *patient) BindsAAD() bool { return !p.honest }
 
 func (p *patient) Describe(context.Context) (seals.KeyState, error) { return p.state, p.describeFails }
 
@@ -119,7 +116,6 @@ func TestSeals(t *testing.T) {
 		{"may not use", &patient{fails: denied}, Error, "it does not wrap", seals.Denied, 2},
 		{"spoils", &patient{spoils: true}, Error, "not what it wrapped", "", -1},
 		{"deaf", &patient{deaf: true}, Error, "other additional data", "", -1},
-		{"honest", &patient{honest: true, deaf: true}, Warning, "cannot bind", "", -1},
 		{"key goes", &patient{state: seals.KeyState{State: "pending deletion", DeletionDate: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}}, Error,
 			"will be destroyed at 2027-01-02T03:04:05Z", "", -1},
 		{"key is fine", &patient{state: seals.KeyState{State: "enabled", Latest: "7", Protection: "hsm"}}, OK, "state enabled, newest version 7, protection hsm", "", -1},

@@ -28,7 +28,7 @@ func (n *Node) probe(ctx context.Context) time.Duration {
 		before[st.Name] = st
 	}
 	t := n.cfg.Timing
-	wait := set.RunHealthChecks(ctx, n.state.Load().record, seals.Pace{Sound: t.Probe, Failing: t.ProbeFailing, Look: t.Look})
+	wait := set.RunHealthChecks(ctx, n.state.Load().record, seals.Pace{Healthy: t.Probe, Failing: t.ProbeFailing, Describe: t.Look})
 	if ctx.Err() != nil {
 		return 0
 	}

@@ -17,10 +17,10 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// aad is the additional data of tests that are not about it.
+// aad is the additional data of tests that do not vary it.
 var aad = []byte("sealtest: additional data")
 
-// patience bounds each call of a test that expects an answer: longer means that the provider hangs.
+// patience bounds a call that is expected to be answered.
 const patience = 30 * time.Second
 
 func random(n int) []byte {
@@ -43,7 +43,7 @@ func encrypt(t *testing.T, w wrapping.Wrapper, plain []byte) *wrapping.BlobInfo 
 		t.Fatalf("Encrypt: %v", err)
 	}
 	if blob == nil || bytes.Contains(blob.Ciphertext, plain) && len(plain) > 3 {
-		t.Fatal("Encrypt gave no blob, or the plaintext itself")
+		t.Fatal("Encrypt returned no blob, or the plaintext itself")
 	}
 	return blob
 }
@@ -55,13 +55,20 @@ func decrypt(t *testing.T, w wrapping.Wrapper, blob *wrapping.BlobInfo, plain []
 		t.Fatalf("Decrypt: %v", err)
 	}
 	if !bytes.Equal(got, plain) {
-		t.Fatalf("Decrypt gave %d other bytes", len(got))
+		t.Fatalf("Decrypt returned %d bytes that are not the plaintext", len(got))
 	}
 }
 
-// refuse decrypts what must not decrypt, and checks class, remedy and silence of the error. With several
-// classes, any of them is right.
-func refuse(t *testing.T, what string, w wrapping.Wrapper, blob *wrapping.BlobInfo, data, plain []byte, want ...seals.Class) {
+// refuse decrypts a blob that must be refused, and checks the error: one of the classes, a remedy,
+// and no plaintext.
+func refuse(
+	t *testing.T,
+	what string,
+	w wrapping.Wrapper,
+	blob *wrapping.BlobInfo,
+	data, plain []byte,
+	want ...seals.Class,
+) {
 	t.Helper()
 	got, err := w.Decrypt(within(t, patience), blob, wrapping.WithAad(data))
 	if err == nil {
@@ -69,12 +76,13 @@ func refuse(t *testing.T, what string, w wrapping.Wrapper, blob *wrapping.BlobIn
 		return
 	}
 	if got != nil {
-		t.Errorf("%s: an error, and %d bytes with it", what, len(got))
+		t.Errorf("%s: an error together with %d bytes", what, len(got))
 	}
 	checkFailure(t, what, err, plain, want...)
 }
 
-// checkFailure checks that err is classified as wanted, has a remedy, and does not show the plaintext.
+// checkFailure checks that err has one of the classes and a remedy, and does not show the
+// plaintext.
 func checkFailure(t *testing.T, what string, err error, plain []byte, want ...seals.Class) {
 	t.Helper()
 	var f *seals.Failure
@@ -93,7 +101,8 @@ func checkFailure(t *testing.T, what string, err error, plain []byte, want ...se
 	}
 }
 
-// Shows reports whether text contains a secret of at least 4 bytes as it is, in hexadecimal, or in base64.
+// Shows reports whether text contains a secret of at least 4 bytes, raw, in hexadecimal or in
+// base64.
 func Shows(text string, value []byte) bool {
 	if len(value) < 4 {
 		return false

@@ -10,7 +10,8 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
 
-// RoundTrip wraps and unwraps a key of 32 bytes with additional data: what [Compare] compares with the bare calls of an SDK.
+// RoundTrip returns a function for [Compare] that wraps and unwraps a key of 32 bytes with
+// additional data.
 func RoundTrip(b *testing.B, w wrapping.Wrapper) func(worker int) error {
 	plain := random(32)
 	return func(int) error {
@@ -23,13 +24,14 @@ func RoundTrip(b *testing.B, w wrapping.Wrapper) func(worker int) error {
 	}
 }
 
-// Compare runs a seal and the bare calls of its SDK in turns of 100 ms, each by so many workers at once, and takes the median of the turns' ratios:
-// what else the machine does then spoils some turns, not the result. ratio is the seal's rate to that of the bare calls.
+// Compare runs a seal and the bare calls of its SDK alternately for 100 ms each, with the given
+// number of workers, and reports the median of the ratios of their rates. Other load on the machine
+// affects single rounds, not the median.
 func Compare(b *testing.B, workers int, seal, bare func(worker int) error) {
 	var rates [2][]float64
 	var ratios []float64
 	var failed int64
-	for _, f := range []func(int) error{seal, bare} { // connections and credentials are not what is compared
+	for _, f := range []func(int) error{seal, bare} { // set up connections and credentials first
 		if err := f(0); err != nil {
 			b.Fatal(err)
 		}

@@ -32,18 +32,18 @@ func roundTrip(t *testing.T, _ Harness, f *Fixture) {
 			t.Error("the same plaintext gave the same ciphertext twice")
 		}
 	}
-	// Some devices refuse to encrypt nothing. That is no harm, as long as they say so.
+	// Some devices refuse an empty plaintext, which is fine if they return an error.
 	blob, err := f.Wrapper.Encrypt(within(t, patience), nil, wrapping.WithAad(aad))
 	if err != nil {
 		checkFailure(t, "empty plaintext", err, nil, seals.ClassOf(err))
 		return
 	}
 	if got, err := f.Wrapper.Decrypt(within(t, patience), blob, wrapping.WithAad(aad)); err != nil || len(got) != 0 {
-		t.Errorf("the empty plaintext came back as %d bytes, %v", len(got), err)
+		t.Errorf("the empty plaintext decrypts to %d bytes, %v", len(got), err)
 	}
 }
 
-// stored is the blob as it comes back from a record.
+// stored returns the blob as a record returns it.
 func stored(t *testing.T, blob *wrapping.BlobInfo) *wrapping.BlobInfo {
 	t.Helper()
 	raw, err := proto.Marshal(blob)
@@ -64,10 +64,10 @@ func keyID(t *testing.T, _ Harness, f *Fixture) {
 	id := keyIDOf(t, f.Wrapper)
 	blob := encrypt(t, f.Wrapper, random(32))
 	if blob.KeyInfo.GetKeyId() != id {
-		t.Errorf("KeyId is %q, and the blob's %q", id, blob.KeyInfo.GetKeyId())
+		t.Errorf("KeyId is %q, the id in the blob %q", id, blob.KeyInfo.GetKeyId())
 	}
 	if again := keyIDOf(t, f.Wrapper); again != id {
-		t.Errorf("KeyId changed from %q to %q by an encryption", id, again)
+		t.Errorf("an encryption changed KeyId from %q to %q", id, again)
 	}
 	if f.Other != nil && keyIDOf(t, f.Other) == id {
 		t.Errorf("two keys have the id %q", id)
@@ -89,7 +89,7 @@ func restart(t *testing.T, _ Harness, f *Fixture) {
 	again := f.Again()
 	decrypt(t, again, blob, plain)
 	if a, b := keyIDOf(t, again), keyIDOf(t, f.Wrapper); a != b {
-		t.Errorf("KeyId is %q after a restart, and was %q", a, b)
+		t.Errorf("KeyId is %q after a restart, %q before", a, b)
 	}
 }
 
@@ -103,13 +103,15 @@ func concurrent(t *testing.T, h Harness, f *Fixture) {
 			for range 4 {
 				blob, err := f.Wrapper.Encrypt(ctx, plain, wrapping.WithAad(aad))
 				if err != nil {
-					t.Errorf("Encrypt among others: %v", err)
+					t.Errorf("concurrent Encrypt: %v", err)
 					return
 				}
-				if got, err := f.Wrapper.Decrypt(ctx, blob, wrapping.WithAad(aad)); err != nil || !bytes.Equal(got, plain) {
-					t.Errorf("Decrypt among others: %q, %v", got, err)
+				if got, err := f.Wrapper.Decrypt(ctx, blob, wrapping.WithAad(aad)); err != nil ||
+					!bytes.Equal(got, plain) {
+					t.Errorf("concurrent Decrypt: %q, %v", got, err)
 				}
-				if got, err := f.Wrapper.Decrypt(ctx, shared, wrapping.WithAad(aad)); err != nil || !bytes.Equal(got, common) {
+				if got, err := f.Wrapper.Decrypt(ctx, shared, wrapping.WithAad(aad)); err != nil ||
+					!bytes.Equal(got, common) {
 					t.Errorf("Decrypt of a shared blob: %q, %v", got, err)
 				}
 			}
@@ -124,12 +126,12 @@ func cancelled(t *testing.T, _ Harness, f *Fixture) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := f.Wrapper.Encrypt(ctx, plain, wrapping.WithAad(aad)); err == nil {
-		t.Error("Encrypt worked with a context that is over")
+		t.Error("Encrypt succeeded with a cancelled context")
 	} else {
 		checkFailure(t, "Encrypt with a context that is over", err, plain, seals.Unreachable)
 	}
 	if _, err := f.Wrapper.Decrypt(ctx, blob, wrapping.WithAad(aad)); err == nil {
-		t.Error("Decrypt worked with a context that is over")
+		t.Error("Decrypt succeeded with a cancelled context")
 	} else {
 		checkFailure(t, "Decrypt with a context that is over", err, plain, seals.Unreachable)
 	}

@@ -33,7 +33,7 @@ func boundData(t *testing.T, _ Harness, f *Fixture) {
 	}
 }
 
-// part is one field of a blob that holds bytes which the provider authenticates.
+// part is a field of a blob that the provider authenticates.
 type part struct {
 	name  string
 	bytes func(*wrapping.BlobInfo) []byte
@@ -48,7 +48,7 @@ var parts = []part{
 		func(b *wrapping.BlobInfo, v []byte) { b.KeyInfo.WrappedKey = v }},
 }
 
-// changed is a copy of the blob with one part replaced.
+// changed returns a copy of the blob with one part replaced.
 func (p part) changed(blob *wrapping.BlobInfo, v []byte) *wrapping.BlobInfo {
 	out := proto.Clone(blob).(*wrapping.BlobInfo)
 	p.set(out, v)
@@ -83,7 +83,15 @@ func truncated(t *testing.T, h Harness, f *Fixture) {
 	for _, p := range parts {
 		whole := p.bytes(blob)
 		for n := 0; n < len(whole); n += max(1, h.Stride) {
-			refuse(t, fmt.Sprintf("%s cut to %d bytes", p.name, n), f.Wrapper, p.changed(blob, whole[:n]), aad, plain, seals.Corrupt)
+			refuse(
+				t,
+				fmt.Sprintf("%s cut to %d bytes", p.name, n),
+				f.Wrapper,
+				p.changed(blob, whole[:n]),
+				aad,
+				plain,
+				seals.Corrupt,
+			)
 		}
 		if len(whole) > 0 {
 			longer := append(bytes.Clone(whole), 0)
@@ -106,7 +114,7 @@ func otherKey(t *testing.T, _ Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Other, plain)
 	refuse(t, "blob of another key", f.Wrapper, blob, aad, plain, seals.WrongKey)
-	// A blob that claims to be of this key is damaged, as far as this key can tell.
+	// This key cannot distinguish a foreign blob under its own name from a damaged one.
 	blob.KeyInfo = proto.Clone(encrypt(t, f.Wrapper, plain)).(*wrapping.BlobInfo).KeyInfo
 	refuse(t, "blob of another key under this key's name", f.Wrapper, blob, aad, plain, seals.Corrupt, seals.WrongKey)
 	decrypt(t, f.Other, encrypt(t, f.Other, plain), plain)

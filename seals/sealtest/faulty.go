@@ -16,7 +16,7 @@ import (
 // ErrInjected is the cause of every failure that [Faulty] makes by class.
 var ErrInjected = errors.New("injected by a test")
 
-// Op is an operation of a wrapper that [Faulty] counts and disturbs.
+// Op is an operation of a wrapper that [Faulty] counts and makes fail.
 type Op string
 
 // The operations.
@@ -26,27 +26,28 @@ const (
 	KeyID   Op = "key id"
 )
 
-// Fault is one way to misbehave. Its fields combine: first the delay or the hang, then the error, else the inner wrapper's
-// answer, then the damage to it.
+// Fault is one way to fail. Its fields combine: first the delay or hang, then the error; without an
+// error the inner wrapper's answer, then the damage to it.
 type Fault struct {
-	Times int // how many calls it strikes, then it is gone; 0: all until Clear
+	Times int // how many calls fail; 0: all until Clear
 
-	Delay time.Duration // waits so long, or until the context ends
+	Delay time.Duration // waits, at most until the context ends
 	Hang  bool          // waits until the context ends
-	Deaf  bool          // waits for Release and does not look at the context, as a stuck C library
+	Deaf  bool          // waits for Release and ignores the context, as a hung C library does
 
-	Class seals.Class // fails with this class ...
-	Final bool        // ... for good
-	Err   error       // fails with just this error
+	Class seals.Class // fails with a Failure of this class
+	Final bool        // sets Final in that Failure
+	Err   error       // fails with exactly this error
 
-	CorruptCiphertext bool // Encrypt's blob comes back changed
-	CorruptPlaintext  bool // Decrypt's bytes come back changed
+	CorruptCiphertext bool // changes the blob that Encrypt returns
+	CorruptPlaintext  bool // changes the bytes that Decrypt returns
 }
 
-// Faulty is a wrapper that hands calls to another one, counts them, and misbehaves as told. It is safe for concurrent use.
+// Faulty passes calls to another wrapper, counts them, and fails on demand. It is safe for
+// concurrent use.
 //
-// It has the optional methods of package seals except those of [seals.Quorum]: a wrapper that has them is taken for
-// people. What the inner wrapper lacks answers as a provider without it would be treated.
+// It implements [seals.Versioned], [seals.Stamper] and [seals.Closer], with defaults where the
+// inner wrapper does not. It is never a [seals.Quorum].
 type Faulty struct {
 	inner wrapping.Wrapper
 
@@ -60,16 +61,16 @@ var (
 	_ wrapping.Wrapper = (*Faulty)(nil)
 	_ seals.Versioned  = (*Faulty)(nil)
 	_ seals.Stamper    = (*Faulty)(nil)
-	_ seals.Binder     = (*Faulty)(nil)
-	_ seals.Closer     = (*Faulty)(nil)
+
+	_ seals.Closer = (*Faulty)(nil)
 )
 
-// NewFaulty wraps w; it behaves until [Faulty.Inject].
+// NewFaulty wraps w. It fails no call until [Faulty.Inject].
 func NewFaulty(w wrapping.Wrapper) *Faulty {
 	return &Faulty{inner: w, faults: map[Op][]*Fault{}, calls: map[Op]int{}, release: make(chan struct{})}
 }
 
-// Inject makes calls of op misbehave, after the faults that op has already are spent.
+// Inject adds a fault to op. It takes effect when the faults injected before are used up.
 func (f *Faulty) Inject(op Op, fault Fault) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -83,7 +84,7 @@ func (f *Faulty) Break(fault Fault) {
 	}
 }
 
-// Clear removes all faults, and lets deaf calls go.
+// Clear removes all faults and releases Deaf calls.
 func (f *Faulty) Clear() {
 	f.mu.Lock()
 	clear(f.faults)
@@ -91,7 +92,7 @@ func (f *Faulty) Clear() {
 	f.Release()
 }
 
-// Release lets the calls go that a Deaf fault holds now.
+// Release ends the wait of the calls that a Deaf fault holds now.
 func (f *Faulty) Release() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -99,17 +100,17 @@ func (f *Faulty) Release() {
 	f.release = make(chan struct{})
 }
 
-// Calls is how often op was called, whether it worked or not.
+// Calls returns how often op was called, including failed calls.
 func (f *Faulty) Calls(op Op) int {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	return f.calls[op]
 }
 
-// Unwrap is the inner wrapper.
+// Unwrap returns the inner wrapper.
 func (f *Faulty) Unwrap() wrapping.Wrapper { return f.inner }
 
-// next counts a call and takes the fault that strikes it.
+// next counts a call and takes its fault.
 func (f *Faulty) next(op Op) (Fault, <-chan struct{}) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -127,7 +128,7 @@ func (f *Faulty) next(op Op) (Fault, <-chan struct{}) {
 	return fault, f.release
 }
 
-// strike waits and fails as the next fault says.
+// strike applies the next fault: it waits and fails.
 func (f *Faulty) strike(ctx context.Context, op Op) (Fault, error) {
 	fault, release := f.next(op)
 	if fault.Deaf {
@@ -165,7 +166,7 @@ func (fault *Fault) wait(ctx context.Context) error {
 	}
 }
 
-// Encrypt is the inner wrapper's, disturbed.
+// Encrypt calls the inner wrapper, with faults.
 func (f *Faulty) Encrypt(ctx context.Context, plain []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
 	fault, err := f.strike(ctx, Encrypt)
 	if err != nil {
@@ -180,7 +181,7 @@ func (f *Faulty) Encrypt(ctx context.Context, plain []byte, options ...wrapping.
 	return blob, nil
 }
 
-// Decrypt is the inner wrapper's, disturbed.
+// Decrypt calls the inner wrapper, with faults.
 func (f *Faulty) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	fault, err := f.strike(ctx, Decrypt)
 	if err != nil {
@@ -195,7 +196,7 @@ func (f *Faulty) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options .
 	return plain, nil
 }
 
-// KeyId is the inner wrapper's, disturbed.
+// KeyId calls the inner wrapper, with faults.
 func (f *Faulty) KeyId(ctx context.Context) (string, error) {
 	if _, err := f.strike(ctx, KeyID); err != nil {
 		return "", err
@@ -203,15 +204,16 @@ func (f *Faulty) KeyId(ctx context.Context) (string, error) {
 	return f.inner.KeyId(ctx)
 }
 
-// Type is the inner wrapper's.
+// Type calls the inner wrapper.
 func (f *Faulty) Type(ctx context.Context) (wrapping.WrapperType, error) { return f.inner.Type(ctx) }
 
-// SetConfig is the inner wrapper's.
+// SetConfig calls the inner wrapper.
 func (f *Faulty) SetConfig(ctx context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	return f.inner.SetConfig(ctx, options...)
 }
 
-// KeyVersion is the inner wrapper's version, or its key's id where it has none; it is disturbed as KeyId.
+// KeyVersion calls the inner wrapper, with the faults of KeyID. It returns the key's id where the
+// inner wrapper has no versions.
 func (f *Faulty) KeyVersion(ctx context.Context) (string, error) {
 	v, ok := f.inner.(seals.Versioned)
 	if !ok {
@@ -223,7 +225,7 @@ func (f *Faulty) KeyVersion(ctx context.Context) (string, error) {
 	return v.KeyVersion(ctx)
 }
 
-// VersionOf is the inner wrapper's answer, "" where it has none.
+// VersionOf calls the inner wrapper. It returns "" where that has no such method.
 func (f *Faulty) VersionOf(blob *wrapping.BlobInfo) string {
 	if v, ok := f.inner.(seals.Stamper); ok {
 		return v.VersionOf(blob)
@@ -231,15 +233,7 @@ func (f *Faulty) VersionOf(blob *wrapping.BlobInfo) string {
 	return ""
 }
 
-// BindsAAD is the inner wrapper's answer, true where it has none.
-func (f *Faulty) BindsAAD() bool {
-	if b, ok := f.inner.(seals.Binder); ok {
-		return b.BindsAAD()
-	}
-	return true
-}
-
-// Close lets deaf calls go and closes the inner wrapper where it can be closed.
+// Close clears all faults and closes the inner wrapper where it can be closed.
 func (f *Faulty) Close() error {
 	f.Clear()
 	if c, ok := f.inner.(seals.Closer); ok {

@@ -10,14 +10,14 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// State of a key that is in use, as KeyState.State has it.
+// Values of KeyState.State.
 const (
 	stateEnabled  = "enabled"
 	stateDisabled = "disabled"
 	statePending  = "pending deletion"
 )
 
-// describe is the key's state where the provider tells it, else nil.
+// describe returns the state of the key, nil where the provider is not a Describer.
 func describe(t *testing.T, w wrapping.Wrapper) *seals.KeyState {
 	t.Helper()
 	d, ok := w.(seals.Describer)
@@ -32,7 +32,7 @@ func describe(t *testing.T, w wrapping.Wrapper) *seals.KeyState {
 	return &state
 }
 
-// checkState compares the key's state where the provider tells it.
+// checkState compares the state of the key where the provider is a Describer.
 func checkState(t *testing.T, when string, w wrapping.Wrapper, want string) {
 	t.Helper()
 	state := describe(t, w)
@@ -40,13 +40,13 @@ func checkState(t *testing.T, when string, w wrapping.Wrapper, want string) {
 		return
 	}
 	if state.State != want {
-		t.Errorf("%s: Describe says %q, want %q", when, state.State, want)
+		t.Errorf("%s: Describe returns %q, want %q", when, state.State, want)
 	}
 	switch pending := want == statePending; {
 	case pending && !state.DeletionDate.After(time.Now()):
-		t.Errorf("%s: Describe says that the key will be destroyed at %v", when, state.DeletionDate)
+		t.Errorf("%s: the deletion date is %v, want one in the future", when, state.DeletionDate)
 	case !pending && !state.DeletionDate.IsZero():
-		t.Errorf("%s: Describe says that the key will be destroyed at %v, and it will not", when, state.DeletionDate)
+		t.Errorf("%s: the deletion date is %v, want none", when, state.DeletionDate)
 	}
 }
 
@@ -57,11 +57,11 @@ func keyState(t *testing.T, _ Harness, f *Fixture) {
 		return
 	}
 	if id := keyIDOf(t, f.Wrapper); state.ID != id {
-		t.Errorf("Describe says that the key is %q, and KeyId %q", state.ID, id)
+		t.Errorf("Describe returns key %q, KeyId %q", state.ID, id)
 	}
 	if v, ok := f.Wrapper.(seals.Versioned); ok {
 		if version, err := v.KeyVersion(within(t, patience)); err != nil || version != state.Version {
-			t.Errorf("Describe says that the version is %q, and KeyVersion %q, %v", state.Version, version, err)
+			t.Errorf("Describe returns version %q, KeyVersion %q, %v", state.Version, version, err)
 		}
 	}
 }
@@ -89,7 +89,7 @@ func scheduled(t *testing.T, h Harness, f *Fixture) {
 		f.Unschedule()
 		decrypt(t, f.Wrapper, blob, plain)
 		decrypt(t, f.Wrapper, encrypt(t, f.Wrapper, plain), plain)
-		checkState(t, "after its destruction was called off", f.Wrapper, stateEnabled)
+		checkState(t, "after its destruction was cancelled", f.Wrapper, stateEnabled)
 	}
 }
 
@@ -100,7 +100,7 @@ func destroyed(t *testing.T, h Harness, f *Fixture) {
 	both(t, "key destroyed", f, blob, plain, h.classes("Destroy", seals.KeyGone)...)
 }
 
-// rotated: what the old version wrapped still decrypts, and the version that wraps now is another.
+// rotated checks that blobs of the old version still decrypt, and that another version wraps now.
 func rotated(t *testing.T, _ Harness, f *Fixture) {
 	plain := random(32)
 	old := encrypt(t, f.Wrapper, plain)
@@ -115,14 +115,14 @@ func rotated(t *testing.T, _ Harness, f *Fixture) {
 	}
 	decrypt(t, f.Wrapper, old, plain)
 	if again := versionOf(t, f.Wrapper); again != after {
-		t.Errorf("the version was %q, and is %q after something old was decrypted", after, again)
+		t.Errorf("the version was %q, and is %q after an old blob was decrypted", after, again)
 	}
 	if state := describe(t, f.Wrapper); state != nil && state.Latest != "" && state.Latest != after {
-		t.Errorf("the newest version is %q by Describe, and what wraps is %q", state.Latest, after)
+		t.Errorf("Describe returns newest version %q, and %q wraps", state.Latest, after)
 	}
 }
 
-// versionOf is the key's version where the provider tells it, else the key's id.
+// versionOf returns the key's version, the key's id where the provider is not Versioned.
 func versionOf(t *testing.T, w wrapping.Wrapper) string {
 	t.Helper()
 	v, ok := w.(seals.Versioned)
@@ -156,7 +156,7 @@ func expired(t *testing.T, h Harness, f *Fixture) {
 	f.Renew()
 	var failure *seals.Failure
 	if errors.As(err, &failure) && failure.Final {
-		return // it told that only a new configuration helps
+		return // only a new configuration helps
 	}
 	decrypt(t, f.Wrapper, blob, plain)
 }

@@ -18,21 +18,22 @@ import (
 
 const (
 	deadline = 200 * time.Millisecond
-	overtime = 100 * time.Millisecond // how long after its deadline a call may return
+	overtime = 100 * time.Millisecond // tolerance after the deadline
 )
 
-// both runs Encrypt and Decrypt, which must fail with one of the classes.
+// both checks that Encrypt and Decrypt fail with one of the classes.
 func both(t *testing.T, what string, f *Fixture, blob *wrapping.BlobInfo, plain []byte, want ...seals.Class) {
 	t.Helper()
 	if _, err := f.Wrapper.Encrypt(within(t, patience), plain, wrapping.WithAad(aad)); err == nil {
-		t.Errorf("Encrypt, %s: worked", what)
+		t.Errorf("Encrypt, %s: succeeded", what)
 	} else {
 		checkFailure(t, "Encrypt, "+what, err, plain, want...)
 	}
 	refuse(t, "Decrypt, "+what, f.Wrapper, blob, aad, plain, want...)
 }
 
-// mute asks a peer that does not answer: each call ends by its deadline, and leaves nothing running.
+// unresponsive checks that each call to a peer that does not answer ends by its deadline, and
+// leaves nothing running.
 func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
@@ -50,13 +51,18 @@ func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 	}
 	for name, call := range calls {
 		if punctual(t, name, plain, call) == nil {
-			t.Errorf("%s worked although nobody answers", name)
+			t.Errorf("%s succeeded without an answer of the peer", name)
 		}
 	}
 	// These may answer from memory.
 	_ = punctual(t, "KeyId", plain, func(ctx context.Context) error { _, err := f.Wrapper.KeyId(ctx); return err })
 	if v, ok := f.Wrapper.(seals.Versioned); ok {
-		_ = punctual(t, "KeyVersion", plain, func(ctx context.Context) error { _, err := v.KeyVersion(ctx); return err })
+		_ = punctual(
+			t,
+			"KeyVersion",
+			plain,
+			func(ctx context.Context) error { _, err := v.KeyVersion(ctx); return err },
+		)
 	}
 	if d, ok := f.Wrapper.(seals.Describer); ok {
 		_ = punctual(t, "Describe", plain, func(ctx context.Context) error { _, err := d.Describe(ctx); return err })
@@ -67,10 +73,10 @@ func unresponsive(t *testing.T, _ Harness, f *Fixture) {
 	settle(t, idle)
 }
 
-// waiting is how many calls wait for a mute peer at once.
+// waiting is the number of concurrent calls to an unresponsive peer.
 const waiting = 64
 
-// crowd has many calls wait for a mute peer.
+// crowd checks concurrent calls to an unresponsive peer.
 func crowd(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
@@ -79,21 +85,23 @@ func crowd(t *testing.T, f *Fixture, blob *wrapping.BlobInfo, plain []byte) {
 	for range waiting {
 		wg.Go(func() {
 			if _, err := f.Wrapper.Decrypt(ctx, blob, wrapping.WithAad(aad)); err == nil {
-				t.Error("Decrypt among others worked although nobody answers")
+				t.Error("a concurrent Decrypt succeeded without an answer of the peer")
 			} else {
-				checkFailure(t, "Decrypt of a mute peer, among others", err, plain, seals.Unreachable)
+				checkFailure(t, "concurrent Decrypt, unresponsive peer", err, plain, seals.Unreachable)
 			}
 		})
 	}
 	wg.Wait()
 }
 
-// pooled are what connections that wait for a next call have running, here and in a peer of this process.
+// pooled are the functions of goroutines that serve idle connections, here and in a peer of this
+// process.
 var pooled = []string{
-	"net/http.(*persistConn).", "net/http.(*conn).serve", "net/http.(*connReader).backgroundRead", "net/http.(*http2ClientConn).",
+	"net/http.(*persistConn).", "net/http.(*http2ClientConn).",
+	"net/http.(*conn).serve", "net/http.(*connReader).backgroundRead",
 }
 
-// busy is how many goroutines do something else than to keep a connection.
+// busy counts the goroutines that do not serve an idle connection.
 func busy() int {
 	stacks := make([]byte, 4<<20)
 	stacks = stacks[:runtime.Stack(stacks, true)]
@@ -106,7 +114,8 @@ func busy() int {
 	return n
 }
 
-// settle waits until what the calls had running is gone. A few goroutines may be new; one for each call may not.
+// settle waits until the goroutines of the calls have ended. A few may be new, but not one for each
+// call.
 func settle(t *testing.T, idle int) {
 	t.Helper()
 	for until := time.Now().Add(patience / 6); ; time.Sleep(10 * time.Millisecond) {
@@ -115,24 +124,24 @@ func settle(t *testing.T, idle int) {
 			return
 		}
 		if time.Now().After(until) {
-			t.Errorf("%d goroutines ran before the peer fell mute, and %d long after it came back", idle, n)
+			t.Errorf("%d goroutines ran before the peer stopped answering, and %d after it answered again", idle, n)
 			return
 		}
 	}
 }
 
-// nothingLeft checks that f, which closes what it opened, leaves no goroutine behind.
+// nothingLeft checks that f leaks no goroutine.
 func nothingLeft(t *testing.T, f func()) {
 	t.Helper()
 	before := goleak.IgnoreCurrent()
 	f()
 	if err := goleak.Find(before); err != nil {
-		t.Errorf("after a peer was mute and everything was closed, something still runs: %v", err)
+		t.Errorf("goroutines leaked after calls to an unresponsive peer: %v", err)
 	}
 }
 
-// punctual checks that a call ends by its deadline, and gives its error. A busy machine may delay any single call, so the best of
-// three counts.
+// punctual checks that a call ends by its deadline, and returns its error. The best of three
+// attempts counts, because a busy machine may delay a single call.
 func punctual(t *testing.T, name string, plain []byte, call func(context.Context) error) error {
 	t.Helper()
 	best := time.Duration(1<<63 - 1)
@@ -143,7 +152,7 @@ func punctual(t *testing.T, name string, plain []byte, call func(context.Context
 		best = min(best, time.Since(start))
 		cancel()
 		if err != nil {
-			checkFailure(t, name+" of a mute peer", err, plain, seals.Unreachable)
+			checkFailure(t, name+", unresponsive peer", err, plain, seals.Unreachable)
 		}
 		if err == nil || best <= deadline+overtime {
 			return err
@@ -157,7 +166,7 @@ func away(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Away()
-	both(t, "peer away", f, blob, plain, h.classes("Away", seals.Unreachable)...)
+	both(t, "peer unavailable", f, blob, plain, h.classes("Away", seals.Unreachable)...)
 	restore()
 	decrypt(t, f.Wrapper, blob, plain)
 }
@@ -171,16 +180,16 @@ func throttled(t *testing.T, h Harness, f *Fixture) {
 	decrypt(t, f.Wrapper, blob, plain)
 }
 
-// garbled damages answers: no wrong plaintext is returned, and no set keeps a blob that cannot be decrypted.
+// garbled checks that a damaged answer neither becomes a plaintext nor a part of a record.
 func garbled(t *testing.T, h Harness, f *Fixture) {
 	plain := random(32)
 	blob := encrypt(t, f.Wrapper, plain)
 	restore := f.Garble()
 	refuse(t, "damaged answer", f.Wrapper, blob, aad, plain, h.classes("Garble", seals.Corrupt)...)
-	if _, people := f.Wrapper.(seals.Quorum); !people {
+	if _, isQuorum := f.Wrapper.(seals.Quorum); !isQuorum {
 		root := secret.New(random(seals.RootKeyLen))
 		if _, err := setOf(t, "main", f.Wrapper).Wrap(within(t, patience), "c", 1, root, nil, nil); err == nil {
-			t.Error("a set kept a blob that was damaged on its way")
+			t.Error("Wrap returned a record with a damaged blob")
 		} else {
 			checkFailure(t, "wrapping with damaged answers", err, root.Expose(), h.classes("Garble", seals.Corrupt)...)
 		}

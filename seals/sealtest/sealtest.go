@@ -1,11 +1,11 @@
 // Package sealtest tests providers of seals, and programs that depend on them.
 //
-// [Run] is the conformance suite: what package seals, and anyone else who takes a wrapping.Wrapper, may
-// rely on. A provider that passes it returns what it was given; keeps to the context; refuses a blob that was changed, moved
-// to other additional data, or wrapped by another key, with the right [seals.Class]; never panics on bad input; and shows
-// no plaintext in an error.
+// [Run] is the conformance suite: what package seals, and every other user of a wrapping.Wrapper,
+// may rely on. A provider that passes it returns what was wrapped; keeps the context's deadline;
+// refuses a blob that was changed, moved to other additional data or wrapped by another key, with
+// the right [seals.Class]; never panics on bad input; and shows no plaintext in an error.
 //
-// [Faulty] is a wrapper that misbehaves on demand: errors by class, delays, hangs, damaged bytes.
+// [Faulty] is a wrapper that fails on demand: errors by class, delays, hangs, damaged bytes.
 //
 // The package is for tests alone and is never linked into the program.
 package sealtest
@@ -22,54 +22,54 @@ import (
 
 // Harness describes a provider to the suite.
 type Harness struct {
-	// New makes a fixture for one test, with keys and peers of its own. What it opens it closes by t.Cleanup.
+	// New makes a fixture for one test, with its own keys and peers. It closes them by t.Cleanup.
 	New func(t *testing.T) *Fixture
-	// Without says for each hook of Fixture that is nil, by its name, why this provider has no such thing. A nil hook
-	// without a reason fails, and so does a reason for a hook that is there.
+	// Without maps the name of each nil hook of Fixture to the reason why the provider cannot have
+	// it. A nil hook without a reason fails the test, and so does a reason for a hook that is set.
 	Without map[string]string
-	// Also accepts, for a hook by its name, one class beside the one that the suite asks for: where the peer gives two
-	// causes the same answer.
+	// Also accepts, by the name of a hook, a second class where the peer answers two causes alike.
 	Also map[string]seals.Class
-	// Stride tries every Stride-th byte of a blob instead of each: for peers that take long. 0 is 1.
+	// Stride tests every Stride-th byte of a blob, for slow peers. 0 means 1.
 	Stride int
-	// Goroutines work at once in the test of concurrency. 0 is 64.
+	// Goroutines is the number of concurrent workers. 0 means 64.
 	Goroutines int
 }
 
-// Fixture is one wrapper on a key, and what its peer - the device or service behind it - can be made to do. A hook
-// that is nil leaves out the tests that need it. Every fixture of a harness has the same hooks.
+// Fixture is one wrapper on a key, with hooks that change the state of its peer: the device or
+// service behind it. Tests that need a nil hook are left out. Every fixture of a harness has the
+// same hooks.
 type Fixture struct {
 	Wrapper wrapping.Wrapper
-	// Other is on another key, of the same kind and peer.
+	// Other uses another key of the same kind at the same peer.
 	Other wrapping.Wrapper
-	// Again makes a second wrapper on the same key, as after a restart.
+	// Again makes a second wrapper on the same key, as a restart does.
 	Again func() wrapping.Wrapper
 
 	// Unresponsive makes the peer accept calls and not answer them until restore is called.
 	Unresponsive func() (restore func())
-	// Away makes the peer refuse connections, or vanish, until restore is called.
+	// Away makes the peer unavailable, so that connections are refused, until restore is called.
 	Away func() (restore func())
-	// Disable switches the key off; Enable on again.
+	// Disable disables the key, Enable enables it again.
 	Disable, Enable func()
-	// Schedule marks the key for destruction at a later date; Unschedule takes that back, and Encrypt works again.
+	// Schedule schedules the key for destruction; Unschedule cancels that, and Encrypt works again.
 	Schedule, Unschedule func()
 	// Destroy destroys the key at once.
 	Destroy func()
 	// Rotate gives the key a new version, which Encrypt uses from then on.
 	Rotate func()
-	// Deny takes the permission to use the key from good credentials until restore is called.
+	// Deny revokes the permission to use the key from valid credentials until restore is called.
 	Deny func() (restore func())
-	// Expire makes the wrapper's credentials useless; Renew puts good ones where the wrapper finds them.
+	// Expire invalidates the wrapper's credentials; Renew provides valid ones to the wrapper.
 	Expire, Renew func()
-	// Throttle makes the peer ask for patience until restore is called.
+	// Throttle makes the peer answer with its rate limit error until restore is called.
 	Throttle func() (restore func())
-	// Garble makes the peer damage what it answers until restore is called: well-formed, and other bytes.
+	// Garble makes the peer return well-formed answers with wrong bytes until restore is called.
 	Garble func() (restore func())
-	// Calls is how many requests the peer has been sent so far.
+	// Calls returns the number of requests that the peer received.
 	Calls func() int
 }
 
-// Run runs the suite. The test that calls it must not be parallel: one part looks for goroutines that were left behind.
+// Run runs the suite. The calling test must not be parallel: one part checks for leaked goroutines.
 func Run(t *testing.T, h Harness) {
 	var has *Fixture
 	t.Run("fixture", func(t *testing.T) {
@@ -80,11 +80,7 @@ func Run(t *testing.T, h Harness) {
 	if has == nil {
 		t.Fatal("the harness makes no fixture")
 	}
-	binds := true
-	if b, ok := has.Wrapper.(seals.Binder); ok {
-		binds = b.BindsAAD()
-	}
-	_, people := has.Wrapper.(seals.Quorum)
+	_, isQuorum := has.Wrapper.(seals.Quorum)
 	_, describes := has.Wrapper.(seals.Describer)
 	for _, part := range []struct {
 		name    string
@@ -97,16 +93,16 @@ func Run(t *testing.T, h Harness) {
 		{"after a restart", has.Again != nil, restart},
 		{"concurrent", true, concurrent},
 		{"cancelled", true, cancelled},
-		{"additional data", binds, boundData},
-		{"blob of another seal", binds && !people, otherSeal},
+		{"additional data", true, boundData},
+		{"blob of another seal", !isQuorum, otherSeal},
 		{"flipped bytes", true, flipped},
 		{"cut and empty blobs", true, truncated},
 		{"blob of another key", has.Other != nil, otherKey},
-		{"frugal probes", has.Calls != nil && !people, frugal},
-		{"peer away", has.Away != nil, away},
+		{"one request per probe", has.Calls != nil && !isQuorum, oneRequestPerProbe},
+		{"peer unavailable", has.Away != nil, away},
 		{"throttled", has.Throttle != nil, throttled},
 		{"garbled answers", has.Garble != nil, garbled},
-		{"permission taken", has.Deny != nil, forbidden},
+		{"permission revoked", has.Deny != nil, forbidden},
 		{"key disabled", has.Disable != nil, disabled},
 		{"key scheduled for destruction", has.Schedule != nil, scheduled},
 		{"key destroyed", has.Destroy != nil, destroyed},
@@ -119,12 +115,12 @@ func Run(t *testing.T, h Harness) {
 	}
 	if has.Unresponsive != nil {
 		nothingLeft(t, func() {
-			t.Run("mute peer", func(t *testing.T) { unresponsive(t, h, h.New(t)) })
+			t.Run("unresponsive peer", func(t *testing.T) { unresponsive(t, h, h.New(t)) })
 		})
 	}
 }
 
-// checkHooks compares the hooks that are nil with the reasons that the harness gives, and prints these.
+// checkHooks checks that exactly the nil hooks have a reason, and logs the reasons.
 func (h Harness) checkHooks(t *testing.T, f *Fixture) {
 	t.Helper()
 	fields := reflect.ValueOf(f).Elem()
@@ -133,26 +129,26 @@ func (h Harness) checkHooks(t *testing.T, f *Fixture) {
 		reason, excused := h.Without[name]
 		switch {
 		case fields.Field(i).IsNil() && reason == "":
-			t.Errorf("the fixture has no %s, and the harness does not say in Without why this provider has no such thing", name)
+			t.Errorf("hook %s is nil, and Without has no reason for it", name)
 		case fields.Field(i).IsNil():
 			t.Logf("not tested: %s: %s", name, reason)
 		case excused:
-			t.Errorf("Without gives a reason for %s, which the fixture has", name)
+			t.Errorf("Without has a reason for hook %s, which is set", name)
 		}
 	}
 	for name := range h.Without {
 		if _, ok := fields.Type().FieldByName(name); !ok {
-			t.Errorf("Without names %s; no hook is called so", name)
+			t.Errorf("Without names %s, which is not a hook", name)
 		}
 	}
 	for name, class := range h.Also {
 		if _, ok := fields.Type().FieldByName(name); !ok || class == "" {
-			t.Errorf("Also names %s (%q); no hook is called so, or no class is given", name, class)
+			t.Errorf("Also names %s (%q), which is not a hook or has no class", name, class)
 		}
 	}
 }
 
-// Unless gives one reason for all the hooks that a provider does not have: every one but those named, and the wrapper.
+// Unless returns one reason for every hook of Fixture except those named.
 func Unless(reason string, has ...string) map[string]string {
 	out := map[string]string{}
 	for _, f := range reflect.VisibleFields(reflect.TypeFor[Fixture]()) {
@@ -163,7 +159,7 @@ func Unless(reason string, has ...string) map[string]string {
 	return out
 }
 
-// classes are those that the test of a hook accepts.
+// classes returns the classes that the test of a hook accepts.
 func (h Harness) classes(hook string, want seals.Class) []seals.Class {
 	if also, ok := h.Also[hook]; ok {
 		return []seals.Class{want, also}

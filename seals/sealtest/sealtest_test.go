@@ -24,14 +24,16 @@ const (
 
 func newStatic(t *testing.T, key, id string) wrapping.Wrapper {
 	t.Helper()
-	w, err := static.New(seals.Config{Name: "s", Type: "static", Params: map[string]string{"current_key": key, "current_key_id": id}})
+	w, err := static.New(
+		seals.Config{Name: "s", Type: "static", Params: map[string]string{"current_key": key, "current_key_id": id}},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return w
 }
 
-// fixture is a good provider with every hook; what a peer would do is done by Faulty.
+// fixture returns a correct provider with every hook; Faulty acts as the peer.
 func fixture(t *testing.T) *sealtest.Fixture {
 	f := sealtest.NewFaulty(newStatic(t, keyA, "a"))
 	during := func(fault sealtest.Fault) func() func() {
@@ -64,11 +66,17 @@ func fixture(t *testing.T) *sealtest.Fixture {
 	}
 }
 
-func TestSuiteAcceptsAGoodProvider(t *testing.T) {
+func TestSuiteAcceptsCorrectProvider(t *testing.T) {
 	sealtest.Run(t, sealtest.Harness{New: fixture, Goroutines: 8})
 }
 
-// flawed changes one answer of a good provider.
+type (
+	wrapper  = wrapping.Wrapper
+	blobInfo = wrapping.BlobInfo
+	option   = wrapping.Option
+)
+
+// flawed changes one answer of a correct provider.
 type flawed struct {
 	wrapping.Wrapper
 	encrypt func(context.Context, wrapping.Wrapper, []byte, ...wrapping.Option) (*wrapping.BlobInfo, error)
@@ -89,23 +97,23 @@ func (f *flawed) Decrypt(ctx context.Context, b *wrapping.BlobInfo, o ...wrappin
 	return f.decrypt(ctx, f.Wrapper, b, o...)
 }
 
-var last []byte // what the provider that leaks was given last
+var last []byte // the last plaintext of the provider that leaks
 
-// flaws are providers that the suite has to refuse, and what it says about them.
+// flaws are providers that the suite must refuse, each with the expected message.
 var flaws = map[string]struct {
 	provider flawed
 	want     string
 }{
 	"ignores additional data": {flawed{
-		encrypt: func(ctx context.Context, w wrapping.Wrapper, p []byte, _ ...wrapping.Option) (*wrapping.BlobInfo, error) {
+		encrypt: func(ctx context.Context, w wrapper, p []byte, _ ...option) (*blobInfo, error) {
 			return w.Encrypt(ctx, p)
 		},
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, _ ...wrapping.Option) ([]byte, error) {
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, _ ...option) ([]byte, error) {
 			return w.Decrypt(ctx, b)
 		},
 	}, "other additional data: decrypted"},
 	"does not classify": {flawed{
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			p, err := w.Decrypt(ctx, b, o...)
 			if err != nil {
 				return nil, errors.New("bad")
@@ -114,7 +122,7 @@ var flaws = map[string]struct {
 		},
 	}, "not classified: bad"},
 	"classifies wrongly": {flawed{
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			p, err := w.Decrypt(ctx, b, o...)
 			if err != nil {
 				return nil, seals.Fail(seals.Denied, err, "ask")
@@ -123,16 +131,16 @@ var flaws = map[string]struct {
 		},
 	}, `class "denied", want ["corrupt"]`},
 	"ignores the context": {flawed{
-		decrypt: func(_ context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+		decrypt: func(_ context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			return w.Decrypt(context.Background(), b, o...)
 		},
-	}, "Decrypt worked with a context that is over"},
+	}, "Decrypt succeeded with a cancelled context"},
 	"leaks": {flawed{
-		encrypt: func(ctx context.Context, w wrapping.Wrapper, p []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
+		encrypt: func(ctx context.Context, w wrapper, p []byte, o ...option) (*blobInfo, error) {
 			last = bytes.Clone(p)
 			return w.Encrypt(ctx, p, o...)
 		},
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			p, err := w.Decrypt(ctx, b, o...)
 			if err != nil {
 				return nil, seals.Fail(seals.ClassOf(err), errors.New(string(last)), "ask")
@@ -140,34 +148,35 @@ var flaws = map[string]struct {
 			return p, nil
 		},
 	}, "the error shows the plaintext"},
-	"returns what it cannot vouch for": {flawed{
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+	"returns bytes with an error": {flawed{
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			p, err := w.Decrypt(ctx, b, o...)
 			if err != nil {
 				return []byte("half"), err
 			}
 			return p, nil
 		},
-	}, "an error, and 4 bytes with it"},
+	}, "an error together with 4 bytes"},
 	"does not encrypt": {flawed{
-		encrypt: func(_ context.Context, _ wrapping.Wrapper, p []byte, _ ...wrapping.Option) (*wrapping.BlobInfo, error) {
+		encrypt: func(_ context.Context, _ wrapper, p []byte, _ ...option) (*blobInfo, error) {
 			return &wrapping.BlobInfo{Ciphertext: p}, nil
 		},
 	}, "or the plaintext itself"},
-	noReasons: {flawed{}, "the fixture has no Throttle, and the harness does not say"},
+	noReasons: {flawed{}, "hook Throttle is nil, and Without has no reason for it"},
 	leaves: {flawed{
-		decrypt: func(ctx context.Context, w wrapping.Wrapper, b *wrapping.BlobInfo, o ...wrapping.Option) ([]byte, error) {
+		decrypt: func(ctx context.Context, w wrapper, b *blobInfo, o ...option) ([]byte, error) {
 			if _, ok := ctx.Deadline(); ok {
 				go func() { select {} }()
 			}
 			return w.Decrypt(ctx, b, o...)
 		},
-	}, "something still runs"},
+	}, "goroutines leaked"},
 }
 
 const noReasons, leaves = "gives no reasons", "leaves goroutines"
 
-// TestSuiteRefuses runs this program again for each flaw, because a test cannot watch itself fail.
+// TestSuiteRefuses runs this test binary for each flaw, because a test cannot catch its own
+// failure.
 func TestSuiteRefuses(t *testing.T) {
 	const variable = "SEALTEST_FLAW"
 	if name := os.Getenv(variable); name != "" {
@@ -180,7 +189,7 @@ func TestSuiteRefuses(t *testing.T) {
 				f.Unresponsive = func() func() { peer.Break(sealtest.Fault{Hang: true}); return peer.Clear }
 			}
 			return f
-		}, Without: sealtest.Unless("it is only there to be refused")}
+		}, Without: sealtest.Unless("this provider is meant to fail")}
 		switch name {
 		case noReasons:
 			h.Without = nil
@@ -197,13 +206,13 @@ func TestSuiteRefuses(t *testing.T) {
 			cmd.Env = append(os.Environ(), variable+"="+name)
 			out, err := cmd.CombinedOutput()
 			if err == nil || !strings.Contains(string(out), flaw.want) {
-				t.Errorf("the suite let it pass, or did not say %q: %v\n%s", flaw.want, err, out)
+				t.Errorf("the suite accepted the flaw, or did not report %q: %v\n%s", flaw.want, err, out)
 			}
 		})
 	}
 }
 
-func TestFaultyCountsAndFailsSoManyTimes(t *testing.T) {
+func TestFaultyCountsAndLimitsFailures(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()
 	f := sealtest.NewFaulty(newStatic(t, keyA, "a"))
@@ -241,8 +250,9 @@ func TestFaultyWaits(t *testing.T) {
 	f.Inject(sealtest.Encrypt, sealtest.Fault{Delay: time.Hour, Times: 1})
 	f.Inject(sealtest.Encrypt, sealtest.Fault{Delay: time.Millisecond, Times: 1})
 	for range 2 {
-		if _, err := f.Encrypt(ctx, []byte("p")); !errors.Is(err, context.DeadlineExceeded) || seals.ClassOf(err) != seals.Unreachable {
-			t.Errorf("beyond the deadline: %v", err)
+		if _, err := f.Encrypt(ctx, []byte("p")); !errors.Is(err, context.DeadlineExceeded) ||
+			seals.ClassOf(err) != seals.Unreachable {
+			t.Errorf("after the deadline: %v", err)
 		}
 	}
 	if _, err := f.Encrypt(t.Context(), []byte("p")); err != nil {
@@ -268,7 +278,7 @@ func TestFaultyDeafCallEndsByRelease(t *testing.T) {
 	for f.Calls(sealtest.Decrypt) == 0 {
 		select {
 		case err := <-done:
-			t.Fatalf("a deaf call heard that its context is over: %v", err)
+			t.Fatalf("a deaf call ended with its context: %v", err)
 		case <-time.After(time.Millisecond):
 		}
 	}
@@ -301,7 +311,7 @@ func TestFaultyDamages(t *testing.T) {
 	if got, err := f.Decrypt(ctx, blob); err != nil || !bytes.Equal(got, plain) {
 		t.Errorf("the next one: %q, %v", got, err)
 	}
-	if !f.BindsAAD() || f.Unwrap() == nil || f.Close() != nil {
-		t.Error("what the inner wrapper lacks is not answered as if it were plain")
+	if f.Unwrap() == nil || f.Close() != nil {
+		t.Error("Unwrap or Close of a wrapper without these methods")
 	}
 }

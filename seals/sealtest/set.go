@@ -9,21 +9,24 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// setOf is a set of one seal on the wrapper.
+// setOf returns a set with one seal.
 func setOf(t *testing.T, name string, w wrapping.Wrapper) *seals.Set {
 	t.Helper()
 	kind, err := w.Type(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	set, err := seals.NewSet([]seals.Seal{{Name: name, Type: kind.String(), Wrapper: w}}, seals.Options{Deadline: patience})
+	set, err := seals.NewSet(
+		[]seals.Seal{{Name: name, Type: kind.String(), Wrapper: w}},
+		seals.Options{Deadline: patience},
+	)
 	if err != nil {
 		t.Fatal(err)
 	}
 	return set
 }
 
-// wrapped is a root key and the record of it.
+// wrapped returns a root key and its record.
 func wrapped(t *testing.T, s *seals.Set, cluster string, generation uint64) (*secret.Bytes, *seals.Record) {
 	t.Helper()
 	root := secret.New(random(seals.RootKeyLen))
@@ -34,7 +37,8 @@ func wrapped(t *testing.T, s *seals.Set, cluster string, generation uint64) (*se
 	return root, r
 }
 
-// otherSeal moves what a set of seals has wrapped to another seal, cluster or generation of the same key.
+// otherSeal checks that a part cannot be moved to another seal, cluster or generation of the same
+// key.
 func otherSeal(t *testing.T, _ Harness, f *Fixture) {
 	const cluster, generation = "4f0c6a9e-cluster", 7
 	set := setOf(t, "main", f.Wrapper)
@@ -54,7 +58,7 @@ func otherSeal(t *testing.T, _ Harness, f *Fixture) {
 	refuseRecord(t, "another seal's blob", set, r, root)
 
 	if got, err := set.Unwrap(within(t, patience), good, nil); err != nil || !got.Equal(root) {
-		t.Errorf("what was not moved: %v", err)
+		t.Errorf("the unchanged record: %v", err)
 	}
 }
 
@@ -66,12 +70,12 @@ func refuseRecord(t *testing.T, what string, s *seals.Set, r *seals.Record, root
 		checkFailure(t, what, err, root.Expose(), seals.Corrupt)
 	}
 	if s.WouldUnseal() {
-		t.Errorf("%s: the seal is said to be able to unseal", what)
+		t.Errorf("%s: WouldUnseal is true", what)
 	}
 }
 
-// frugal: a proof of the stored blob costs one request at most.
-func frugal(t *testing.T, _ Harness, f *Fixture) {
+// oneRequestPerProbe checks that a probe costs one request.
+func oneRequestPerProbe(t *testing.T, _ Harness, f *Fixture) {
 	const proofs = 10
 	set := setOf(t, "main", f.Wrapper)
 	_, r := wrapped(t, set, "cluster", 1)
@@ -79,10 +83,10 @@ func frugal(t *testing.T, _ Harness, f *Fixture) {
 	before := f.Calls()
 	for range proofs {
 		if st := set.Probe(within(t, patience), r)[0]; !st.WouldUnseal {
-			t.Fatalf("the stored blob was not decrypted: %s", st.Cause)
+			t.Fatalf("the probe failed: %s", st.Cause)
 		}
 	}
 	if n := f.Calls() - before; n != proofs {
-		t.Errorf("%d proofs of the stored blob cost %d requests", proofs, n)
+		t.Errorf("%d probes cost %d requests", proofs, n)
 	}
 }

@@ -1,0 +1,169 @@
+package seals
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// Custodians is a quorum that a root key is wrapped to: its share set as stored in the record, and
+// its public key.
+type Custodians struct {
+	ShareSet  []byte
+	PublicKey []byte
+}
+
+// Wrap wraps a root key with every member. Each part is decrypted again and compared before the
+// record is returned. With a threshold above one, each seal gets one Shamir share of the key.
+// custodians is the quorum that a [Quorum] seal wraps to, nil where the set has no such seal;
+// previous, where it is not nil, stays able to unseal as well.
+func (s *Set) Wrap(
+	ctx context.Context, cluster string, generation uint64, root *Secret, custodians, previous *Custodians,
+) (*Record, error) {
+	if root.Len() != RootKeyLen {
+		return nil, fmt.Errorf("seals: the root key has %d bytes; want %d", root.Len(), RootKeyLen)
+	}
+	parts := make([]*Secret, len(s.seals))
+	for i := range parts {
+		parts[i] = root
+	}
+	if s.opts.Threshold > 1 {
+		shares, err := recovery.Split(root, len(s.seals), s.opts.Threshold, s.opts.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("seals: splitting the root key: %w", err)
+		}
+		defer destroyAll(shares)
+		parts = shares
+	}
+	r := &Record{
+		Generation: generation,
+		Cluster:    cluster,
+		Threshold:  s.opts.Threshold,
+		Parts:      make([]Part, len(s.seals)),
+	}
+	if custodians != nil {
+		r.ShareSet = custodians.ShareSet
+	}
+	if previous != nil {
+		r.Previous = &Previous{ShareSet: previous.ShareSet}
+	}
+	return r, s.each(func(i int, m Seal) error {
+		err := s.wrapMember(ctx, r, i, parts[i], custodians, previous)
+		s.noteUnproven(m, err)
+		return err
+	})
+}
+
+// wrapMember wraps one part with one seal, and proves it.
+func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *Secret, custodians, previous *Custodians) error {
+	m := s.seals[i]
+	if q, ok := m.Wrapper.(Quorum); ok {
+		return s.wrapToQuorums(ctx, r, i, q, part, custodians, previous)
+	}
+	p, err := s.wrapOne(ctx, r, i, m.Wrapper, part)
+	if err != nil {
+		return err
+	}
+	r.Parts[i] = *p
+	return s.prove(ctx, r, i, p)
+}
+
+// wrapToQuorums wraps one part to the custodians and to the previous ones. It cannot prove the
+// parts, because the shares are not at hand; the public key was checked when the shares were made.
+func (s *Set) wrapToQuorums(
+	ctx context.Context, r *Record, i int, q Quorum, part *Secret, custodians, previous *Custodians,
+) error {
+	m := s.seals[i]
+	if custodians == nil {
+		return named(m, "wrap", Fail(Misconfigured, errors.New("there are no unseal custodians to wrap to"),
+			"initialise the server with unseal shares"))
+	}
+	wrapTo := func(c *Custodians) (*Part, error) {
+		w, err := q.For(c.PublicKey)
+		if err != nil {
+			return nil, named(m, "wrap to its custodians", err)
+		}
+		return s.wrapOne(ctx, r, i, w, part)
+	}
+	p, err := wrapTo(custodians)
+	if err != nil {
+		return err
+	}
+	r.Parts[i] = *p
+	if previous == nil {
+		return nil
+	}
+	if p, err = wrapTo(previous); err != nil {
+		return err
+	}
+	r.Previous.Part = *p
+	return nil
+}
+
+func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper, part *Secret) (*Part, error) {
+	m := s.seals[i]
+	aad := binding(r, m.Name)
+	begun := time.Now()
+	plain := part.Clone() // an abandoned call outlives part
+	blob, err := invoke(ctx, s, i, func(ctx context.Context) (*wrapping.BlobInfo, error) {
+		defer plain.Destroy()
+		return w.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad))
+	}, nil)
+	s.opts.Observe("encrypt", m.Type, time.Since(begun), err)
+	if err != nil {
+		return nil, named(m, "encrypt", err)
+	}
+	p := &Part{
+		Name:   m.Name,
+		Type:   m.Type,
+		KeyID:  blob.GetKeyInfo().GetKeyId(),
+		Digest: digest(part.Expose()),
+		Blob:   blob,
+	}
+	if v, ok := w.(Stamper); ok {
+		p.KeyVersion = v.VersionOf(blob)
+	}
+	if v, ok := w.(Versioned); ok && p.KeyVersion == "" {
+		p.KeyVersion, err = invoke(ctx, s, i, v.KeyVersion, nil)
+		if err != nil {
+			return nil, named(m, "read the key version", err)
+		}
+	}
+	return p, nil
+}
+
+// prove decrypts a part and compares it with its digest.
+func (s *Set) prove(ctx context.Context, r *Record, i int, p *Part) error {
+	plain, err := s.decrypt(ctx, r, i, s.seals[i].Wrapper, p)
+	plain.Destroy()
+	return err
+}
+
+func (s *Set) decrypt(ctx context.Context, r *Record, i int, w wrapping.Wrapper, p *Part) (*Secret, error) {
+	m := s.seals[i]
+	aad, begun := binding(r, m.Name), time.Now()
+	plain, err := invoke(ctx, s, i, func(ctx context.Context) ([]byte, error) {
+		return w.Decrypt(ctx, p.Blob, wrapping.WithAad(aad))
+	}, func(late []byte) { clear(late) })
+	s.opts.Observe("decrypt", m.Type, time.Since(begun), err)
+	if err != nil {
+		return nil, named(m, "decrypt", err)
+	}
+	if !p.holds(plain) {
+		clear(plain)
+		return nil, named(m, "decrypt", Fail(Corrupt, errors.New("the decrypted part is not the part that was wrapped"),
+			"restore the sealed record from a backup; if the record is intact, check the device or service"))
+	}
+	return NewSecret(plain), nil
+}
+
+// binding is the additional authenticated data of one part: lines of name=value, readable in a
+// cloud's audit log. It holds ids and names that the operator chose, and no secret.
+func binding(r *Record, seal string) []byte {
+	return fmt.Appendf(nil, "sealgate.seal=v1\ncluster=%s\nseal=%s\ngeneration=%d\n", r.Cluster, seal, r.Generation)
+}
