@@ -12,7 +12,8 @@ import (
 // errAccessor is Vault's text, in its two-line shape.
 var errAccessor = fault.New(fault.Invalid, "1 error occurred:\n\t* invalid accessor\n\n")
 
-// marshalAccessor gives the record at "auth/accessor/<hex of the accessor's hash>": version u8 = 1 | the token's hash.
+// marshalAccessor returns the record at "auth/accessor/<hex of the accessor's hash>": version u8 =
+// 1 | the token's hash.
 func marshalAccessor(d digest) []byte { return append([]byte{accessVersion}, d[:]...) }
 
 func unmarshalAccessor(record []byte) (d digest, err error) {
@@ -26,7 +27,8 @@ func (s *Store) accessorKey(accessor string) string {
 	return accessorPrefix + s.hash(purposeAccessor, accessor).String()
 }
 
-// ByAccessor finds the token of an accessor. An unknown one is a [fault.Invalid] "invalid accessor".
+// ByAccessor finds the token with an accessor. An unknown one is a [fault.Invalid] "invalid
+// accessor".
 func (s *Store) ByAccessor(ctx context.Context, accessor string) (Identity, error) {
 	if accessor == "" || len(accessor) > maxToken {
 		return Identity{}, errAccessor
@@ -52,10 +54,10 @@ func (s *Store) ByAccessor(ctx context.Context, accessor string) (Identity, erro
 	return e.identity, nil
 }
 
-// page is how many names are listed at once.
+// page is how many names one list call returns.
 const page = 1000
 
-// each calls f with the names directly below a prefix, which may be deleted meanwhile.
+// each calls f with the names directly below a prefix. f may delete them.
 func (s *Store) each(ctx context.Context, prefix string, f func(name string) error) error {
 	for after := ""; ; {
 		names, err := s.entries.List(ctx, prefix, after, page)
@@ -74,7 +76,7 @@ func (s *Store) each(ctx context.Context, prefix string, f func(name string) err
 	}
 }
 
-// Accessors lists the accessors of all tokens that live. It reads every token: it is for operators.
+// Accessors lists the accessors of all valid tokens. It reads every token, so it is for operators.
 func (s *Store) Accessors(ctx context.Context) ([]string, error) {
 	var out []string
 	err := s.each(ctx, tokenPrefix, func(name string) error {
@@ -82,7 +84,7 @@ func (s *Store) Accessors(ctx context.Context) ([]string, error) {
 		if !ok {
 			return nil
 		}
-		e, err := s.read(ctx, d) // past the memory, which has better use
+		e, err := s.read(ctx, d) // bypasses the cache, which would lose its hot entries
 		if errors.Is(err, errDenied) {
 			return nil
 		}

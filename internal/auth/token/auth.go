@@ -1,16 +1,20 @@
-// Package auth knows who may do what: tokens, policies, and the one place where a request is allowed or refused.
+// Package token stores tokens and policies, and authorises requests.
 //
-// It guarantees that a token is on disk as a salted hash only (HMAC-SHA256 under a random salt that the
-// barrier keeps), and a batch token not at all; that neither a token nor its hash is in an error or a log; that the time a
-// lookup takes tells nothing about the tokens that exist, because they are compared by a keyed hash alone; that an expired or
-// unknown token, and one without the capability, are refused with the texts of Vault; that a token dies with its parent, of whatever
-// generation, in the one commit that removes the parent; that a token with a number of uses is never used more often, whatever
-// crashes; and that a changed policy counts for every request that begins after the change was answered.
+// It guarantees that a service token is on disk only as a salted hash (HMAC-SHA256 under a random
+// salt behind the barrier) and a batch token not at all; that neither a token nor its hash appears
+// in an error or a log; that the time of a lookup reveals nothing about the tokens that exist,
+// because they are compared by keyed hash; that an expired or unknown token, and one without the
+// capability, are refused with Vault's texts; that a token ends with any of its ancestors, in the
+// one commit that removes the ancestor; that a token with limited uses is never used more often,
+// even across crashes; and that a changed policy applies to every request that begins after the
+// change was acknowledged.
 //
-// It does not guarantee that what was changed by another node counts here before [Store.Forget] is called for it: who follows
-// the storage calls it. Nor that the entries of tokens that have ended are gone at once: [Store.Run] removes them.
+// It does not guarantee that a change by another node is visible here before [Store.Forget] is
+// called for it: the component that follows the storage calls it. Nor that the entries of ended
+// tokens are removed at once: [Store.Run] removes them.
 //
-// Stays compatible: the records' first byte is their version, and the keys below "auth/" and "core/policy/".
+// Stays compatible: the keys below "auth/" and "core/policy/", and the records, whose first byte is
+// their version.
 package token
 
 import (
@@ -30,27 +34,27 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Entries is where tokens lie: the barrier. Plaintext in, plaintext out, with the errors of package storage.
+// Entries is the barrier: plaintext in, plaintext out, with the errors of package storage.
 type Entries interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 	Commit(ctx context.Context, b storage.Batch) error
 }
 
-// Identity is who asks, as far as the rest of the program needs to know.
+// Identity is an authenticated client.
 type Identity struct {
-	Accessor    string   // names the token without being it: fit for logs; "" for a batch token
+	Accessor    string   // identifies the token without revealing it, so it may be logged; "" for a batch token
 	DisplayName string   // "root", "token-ci"
-	Policies    []string // sorted; shared with the cache, not to be changed
-	Root        bool     // the root policy is among them: nothing is refused
+	Policies    []string // sorted; shared with the cache, read-only
+	Root        bool     // has the root policy: nothing is refused
 
 	entry   *entry
-	grant   *policy.Grant // of the request
-	granted Capability    // that it asked for
+	grant   *policy.Grant // the rule that allowed the request
+	granted Capability    // the capability that the request needed
 }
 
-// Token is the record of the token, or nil for the zero Identity. It is shared and must not be changed. Of a token with a number of uses
-// it is as the request has left it.
+// Token returns the token's record, or nil for the zero Identity. It is shared and must not be
+// changed. The remaining uses of a limited token are those after the request.
 func (i Identity) Token() *Token {
 	if i.entry == nil {
 		return nil
@@ -58,26 +62,26 @@ func (i Identity) Token() *Token {
 	return i.entry.token
 }
 
-// Options are what a store is given from outside.
+// Options configure a store.
 type Options struct {
 	Now  func() time.Time // nil means time.Now
 	Log  *slog.Logger     // nil means that nothing is logged
 	Rand io.Reader        // nil means crypto/rand
 
-	// Ended is called by Run, at least once, with the accessor of each token that has ended, to remove what belongs to it. An error
-	// makes it be called again later. It may be nil.
+	// Run calls Ended, at least once, with the accessor of each token that has ended, to remove the
+	// token's data elsewhere. After an error it calls it again later. It may be nil.
 	Ended func(ctx context.Context, accessor string) error
 
 	Metrics *metrics.Registry // nil: nothing is counted
 
-	Sweep time.Duration // how often Run looks for expired tokens; 0 means every 10 s
+	Sweep time.Duration // the interval at which Run checks for expired tokens; 0 means 10 s
 }
 
-// MaxTTL is the longest that a token lives, and how long it does where nothing is said: 32 days. Periodic tokens and root tokens are
-// not bounded by it.
+// MaxTTL is the longest life of a token, and the default: 32 days. It does not bound periodic
+// tokens and root tokens.
 const MaxTTL = 768 * time.Hour
 
-// Store finds tokens. It is safe for concurrent use.
+// Store holds the tokens and policies. It is safe for concurrent use.
 type Store struct {
 	entries Entries
 	now     func() time.Time
@@ -89,43 +93,45 @@ type Store struct {
 	kick    chan struct{}
 	tidying atomic.Bool
 
-	// locks serialise what changes a token, by its hash: a creation holds its parent's for reading, everything else its own. Nobody
-	// holds two.
+	// locks serialise changes of a token, by its hash: a creation holds its parent's for reading,
+	// any other change holds the token's own. No goroutine holds two.
 	locks [256]sync.RWMutex
 
 	mu        sync.RWMutex
 	cache     map[digest]*entry
-	forgotten uint64 // how often an entry was dropped: what was read before is not remembered after it
+	forgotten uint64 // counts dropped entries: a read that began before a drop is not cached
 
-	// epoch grows with every token that ends before its time: whether the parents of a token still live is asked again after it.
+	// epoch grows with every token that ends early; cached lineages of an older epoch are checked
+	// again.
 	epoch atomic.Uint64
 
 	policies policyCache
 	batch    batchKey
 	wrapKey  wrappingKey
 	meters   meters
-	indexed  atomic.Bool // every token with a lease is known to be in the index
+	indexed  atomic.Bool // every token with a lease is in the index
 }
 
-// digest is a token's salted hash: its name on disk and in memory.
+// digest is a token's salted hash, by which it is stored and cached.
 type digest [sha256.Size]byte
 
-// hasher is an HMAC that is used again and again: making one costs more than using it.
+// hasher is a reusable HMAC: creating one costs more than using it.
 type hasher struct {
 	mac hash.Hash
 	in  []byte
 	out []byte
 }
 
-// Open reads the salt. [Format]'s operations must have been committed. Nothing else is read: however many tokens there are.
+// Open reads the salt, and nothing else, however many tokens there are. [Format]'s operations must
+// have been committed.
 func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 	record, err := entries.Get(ctx, saltKey)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the salt of the tokens cannot be read")
+		return nil, fault.Wrap(err, fault.Internal, "cannot read the salt of the token store")
 	}
 	salt, err := unmarshalSalt(record)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the salt of the tokens is damaged")
+		return nil, fault.Wrap(err, fault.Internal, "the salt of the token store is damaged; restore a backup")
 	}
 	s := &Store{
 		entries: entries, now: o.Now, log: o.Log, rnd: source(o.Rand), ended: o.Ended, sweep: o.Sweep,
@@ -148,7 +154,7 @@ func newHasher(salt []byte) *hasher {
 	return &hasher{mac: hmac.New(sha256.New, salt)}
 }
 
-// sum hashes text for a purpose, so that a token and an accessor of the same text have nothing in common.
+// sum hashes text under a purpose, so that equal texts of different purposes have unrelated hashes.
 func (h *hasher) sum(purpose, text string) (d digest) {
 	h.in = append(append(append(h.in[:0], purpose...), 0), text...)
 	h.mac.Reset()
@@ -167,11 +173,11 @@ func (s *Store) hash(purpose, text string) digest {
 	return h.sum(purpose, text)
 }
 
-// lock is the one that guards a token.
+// lock returns the lock that guards a token.
 func (s *Store) lock(d digest) *sync.RWMutex { return &s.locks[d[0]] }
 
-// errDenied is for who has no token, or one that is not, or no longer, known; errForbidden for who is
-// known and lacks the capability. The two texts are Vault's, to the byte: clients look for them.
+// errDenied refuses a missing, unknown or ended token; errForbidden refuses a known one that lacks
+// the capability. Both texts are Vault's, byte for byte: clients match them.
 var (
 	errDenied    = fault.New(fault.Denied, "permission denied")
 	errForbidden = fault.New(fault.Denied, "1 error occurred:\n\t* permission denied\n\n")

@@ -92,11 +92,13 @@ func TestRootTokenIsAllowedEverything(t *testing.T) {
 		t.Errorf("the root token has the shape %d %.2s; want s. and 24 characters", len(f.RootToken), f.RootToken)
 	}
 	who, err := s.Authorize(t.Context(), f.RootToken, Need{Path: "sys/rotate", Capability: Update, Sudo: true})
-	if err != nil || !who.Root || who.DisplayName != "root" || !slices.Equal(who.Policies, []string{"root"}) || len(who.Accessor) != 24 {
+	if err != nil || !who.Root || who.DisplayName != "root" || !slices.Equal(who.Policies, []string{"root"}) ||
+		len(who.Accessor) != 24 {
 		t.Errorf("Authorize = %+v, %v", who, err)
 	}
 	token, err := s.Lookup(t.Context(), f.RootToken)
-	if err != nil || token.Path != "auth/token/root" || !token.Orphan() || !token.Created.Equal(start) || !token.Expires.IsZero() {
+	if err != nil || token.Path != "auth/token/root" || !token.Orphan() || !token.Created.Equal(start) ||
+		!token.Expires.IsZero() {
 		t.Errorf("Lookup = %+v, %v", token, err)
 	}
 }
@@ -230,7 +232,8 @@ func TestAStorageErrorIsNoRefusal(t *testing.T) {
 	e, f := formatted(t)
 	s := opened(t, e, nil)
 	e.fail = errors.New("disk on fire")
-	if _, err := s.Identify(t.Context(), f.RootToken); err == nil || fault.Is(err, fault.Denied) || !errors.Is(err, e.fail) {
+	if _, err := s.Identify(t.Context(), f.RootToken); err == nil || fault.Is(err, fault.Denied) ||
+		!errors.Is(err, e.fail) {
 		t.Errorf("Identify = %v, want the storage's error", err)
 	}
 }
@@ -272,7 +275,8 @@ func TestFormatWithoutRandomness(t *testing.T) {
 
 func TestBase62IsFair(t *testing.T) {
 	t.Parallel()
-	// Every byte once: the 8 that would favour some characters are thrown away, each character comes 4 times.
+	// Every byte once: the 8 that would favour some characters are thrown away, each character
+	// comes 4 times.
 	all := make([]byte, 256)
 	for i := range all {
 		all[i] = byte(i)

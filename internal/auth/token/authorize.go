@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
-// Capability is a set of the things a policy can allow on a path.
+// Capability is a set of operations that a policy allows on a path.
 type Capability = policy.Capability
 
 // The capabilities, by Vault's names.
@@ -24,24 +24,26 @@ const (
 	Deny   = policy.Deny
 )
 
-// Parameters are the fields of a request, for policies that speak of them.
+// Parameters are the fields of a request, which policies can restrict.
 type Parameters = policy.Parameters
 
-// Need is what a request asks for.
+// Need describes the access that a request needs.
 type Need struct {
-	Path       string        // without "/v1/"; of a list or scan with the slash at its end
-	Capability Capability    // any one of these is enough
-	Sudo       bool          // Capability is not enough: the path is one of Vault's root paths
-	WrapTTL    time.Duration // how long the answer is to be wrapped; 0: not at all
+	Path       string        // without "/v1/"; with a trailing slash for list and scan
+	Capability Capability    // any one of these suffices
+	Sudo       bool          // sudo is needed too: the path is one of Vault's root-protected paths
+	WrapTTL    time.Duration // of the wrapped response; 0: not wrapped
 	Parameters Parameters    // nil: none
-	Remote     string        // who asks: "192.0.2.1:1234"; of a unix socket "@" or ""
+	Remote     string        // the client's address: "192.0.2.1:1234"; for a unix socket "@" or ""
 }
 
-// Authorize is the one point at which a request with a token is allowed or refused. It tells who asks, and counts as one use of the
-// token, refused or not. Who calls it calls [Store.Finish] when the request is over.
+// Authorize is the one point at which a request with a token is allowed or refused. It returns the
+// identity and counts as one use of the token, refused or not. The caller calls [Store.Finish] when
+// the request is over.
 //
-// An error is a [fault.Denied] with Vault's two texts: "permission denied" where the token is missing or
-// unknown, and the same in two lines where it is known and its policies do not allow what is needed.
+// An error is a [fault.Denied] with one of Vault's two texts: "permission denied" if the token is
+// missing or unknown, and the two-line form if it is known and its policies do not allow the
+// request.
 func (s *Store) Authorize(ctx context.Context, token string, need Need) (Identity, error) {
 	e, err := s.find(ctx, token)
 	if err != nil {
@@ -67,10 +69,11 @@ func (s *Store) Authorize(ctx context.Context, token string, need Need) (Identit
 	return who, err
 }
 
-// Grant is what allowed the request that the identity was authorised for; nil for root, for who was only identified, and where nothing did.
+// Grant returns the rule that allowed the authorised request; nil for root, for an identity that
+// was not authorised, and for a refusal.
 func (i Identity) Grant() *policy.Grant { return i.grant }
 
-// Granting lists the policies that allowed it.
+// Granting lists the policies that allowed the request.
 func (i Identity) Granting() []string {
 	if i.Root {
 		return rootOnly
@@ -80,7 +83,8 @@ func (i Identity) Granting() []string {
 
 var rootOnly = []string{rootPolicy}
 
-// Allows reports whether who was identified may do this. It is no use of the token.
+// Allows reports whether the identity has the needed access. It does not count as a use of the
+// token.
 func (s *Store) Allows(ctx context.Context, who Identity, need Need) (bool, error) {
 	if who.entry == nil {
 		return false, nil
@@ -89,7 +93,7 @@ func (s *Store) Allows(ctx context.Context, who Identity, need Need) (bool, erro
 	return ok, err
 }
 
-// HasSudo reports whether who was identified holds sudo on a path, or is root.
+// HasSudo reports whether the identity holds sudo on a path, or is root.
 func (s *Store) HasSudo(ctx context.Context, who Identity, path string) (bool, error) {
 	return s.Allows(ctx, who, Need{Path: path, Capability: Sudo})
 }
@@ -108,7 +112,8 @@ func (s *Store) allows(ctx context.Context, e *entry, need Need) (*policy.Grant,
 	return g, g != nil, err
 }
 
-// Capabilities gives what the bearer of a token may do on a path. Root has no bits: ask Identity.Root.
+// Capabilities returns the capabilities of an identity on a path. Root has none set: check
+// Identity.Root.
 func (s *Store) Capabilities(ctx context.Context, who Identity, path string) (Capability, error) {
 	acl, err := s.rules(ctx, who.entry)
 	if err != nil {
@@ -117,7 +122,7 @@ func (s *Store) Capabilities(ctx context.Context, who Identity, path string) (Ca
 	return acl.Capabilities(path), nil
 }
 
-// Paths lists what the policies of a token that is not root's allow: on paths, and on patterns without the "*" at their end.
+// Paths lists what the policies of a non-root token allow: on exact paths, and on prefixes.
 func (s *Store) Paths(ctx context.Context, who Identity) (exact, wild map[string]Capability, err error) {
 	acl, err := s.rules(ctx, who.entry)
 	if err != nil {
@@ -127,7 +132,8 @@ func (s *Store) Paths(ctx context.Context, who Identity) (exact, wild map[string
 	return exact, wild, nil
 }
 
-// within reports whether an address lies in one of the networks. Whoever cannot be placed is outside.
+// within reports whether an address is in one of the networks. An address that cannot be parsed is
+// outside.
 func within(networks []string, remote string) bool {
 	var addr netip.Addr
 	if ap, err := netip.ParseAddrPort(remote); err == nil {

@@ -21,8 +21,8 @@ import (
 //
 //	version u8 = 1 | nonce 12 | AES-256-GCM( record of [Token] ) | tag 16
 //
-// under the key at "auth/batch-key", with the text "sealgate/auth/batch/v1" as additional data. Nothing is stored of it, so it can not be
-// renewed or revoked, except by revoking its parent.
+// under the key at "auth/batch-key", with the text "sealgate/auth/batch/v1" as additional data.
+// Nothing is stored of it, so it can not be renewed or revoked, except by revoking its parent.
 
 const (
 	batchLead    = "b."
@@ -32,13 +32,13 @@ const (
 
 var batchAAD = []byte("sealgate/auth/batch/v1")
 
-// batchKey is the key, read or made when it is first needed.
+// batchKey caches the key, which is read or created on first use.
 type batchKey struct {
 	mu   sync.Mutex
 	aead atomic.Pointer[cipher.AEAD]
 }
 
-// sealer gives the key. Without create there may be none: then no batch token was ever made.
+// sealer returns the cipher. Without create it returns nil if no batch token was ever created.
 func (s *Store) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	if a := s.batch.aead.Load(); a != nil {
 		return *a, nil
@@ -57,7 +57,8 @@ func (s *Store) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	}
 	defer clear(record)
 	if len(record) != 1+batchKeySize || record[0] != batchVersion {
-		return nil, fault.Wrap(fmt.Errorf("%w: the key of batch tokens", ErrRecord), fault.Internal, "the key of batch tokens is damaged")
+		return nil, fault.Wrap(fmt.Errorf("%w: the key of batch tokens", ErrRecord), fault.Internal,
+			"the key of batch tokens is damaged; restore a backup")
 	}
 	block, err := aes.NewCipher(record[1:])
 	if err != nil {
@@ -71,7 +72,7 @@ func (s *Store) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	return aead, nil
 }
 
-// makeBatchKey stores a fresh key, unless there is one: version u8 = 1 | 32 random bytes.
+// makeBatchKey stores a new key unless one exists: version u8 = 1 | 32 random bytes.
 func (s *Store) makeBatchKey(ctx context.Context) ([]byte, error) {
 	record := make([]byte, 1+batchKeySize)
 	record[0] = batchVersion
@@ -88,7 +89,7 @@ func (s *Store) makeBatchKey(ctx context.Context) ([]byte, error) {
 	return record, nil
 }
 
-// sealBatch gives the text of a batch token.
+// sealBatch returns the text of a batch token.
 func (s *Store) sealBatch(ctx context.Context, t *Token) (string, error) {
 	record, err := t.Marshal()
 	if err != nil {
@@ -100,13 +101,13 @@ func (s *Store) sealBatch(ctx context.Context, t *Token) (string, error) {
 	}
 	text := batchLead + base64.RawURLEncoding.EncodeToString(aead.Seal([]byte{batchVersion}, nil, record, batchAAD))
 	if len(text) > maxBatch {
-		return "", fault.New(fault.Invalid, "the batch token would have %d characters; at most %d are accepted: give it fewer policies or "+
-			"metadata, or make a service token", len(text), maxBatch)
+		return "", fault.New(fault.Invalid, "the batch token would have %d characters; at most %d are accepted: use fewer "+
+			"policies or metadata, or create a service token", len(text), maxBatch)
 	}
 	return text, nil
 }
 
-// findBatch gives the entry of a batch token that lives.
+// findBatch returns the entry of a valid batch token.
 func (s *Store) findBatch(ctx context.Context, text string) (*entry, error) {
 	if len(text) > maxBatch {
 		return nil, errDenied
@@ -127,7 +128,7 @@ func (s *Store) findBatch(ctx context.Context, text string) (*entry, error) {
 	return e, s.living(ctx, e)
 }
 
-// openBatch is the inverse of sealBatch. Whatever is not right is "permission denied".
+// openBatch is the inverse of sealBatch. Any defect is "permission denied".
 func (s *Store) openBatch(ctx context.Context, text string) (*Token, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimPrefix(text, batchLead))
 	if err != nil || len(raw) < 1 || raw[0] != batchVersion {

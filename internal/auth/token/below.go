@@ -2,8 +2,8 @@ package token
 
 import "context"
 
-// AllowsBelow reports whether who was identified may do anything at all at a folder, named with the slash at its end, or below it. It is
-// no use of the token.
+// AllowsBelow reports whether the identity has any capability on a folder, named with a trailing
+// slash, or anywhere below it. It does not count as a use of the token.
 func (s *Store) AllowsBelow(ctx context.Context, who Identity, folder string) (bool, error) {
 	if who.entry == nil {
 		return false, nil

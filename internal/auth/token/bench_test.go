@@ -14,7 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
 )
 
-// BenchmarkAuthorizeByPolicies is one request with 50 policies of 200 rules: at most 1 us and no allocation.
+// BenchmarkAuthorizeByPolicies is one request with 50 policies of 200 rules: at most 1 us and no
+// allocation.
 func BenchmarkAuthorizeByPolicies(b *testing.B) {
 	h := newHarness(b)
 	var names []string
@@ -77,15 +78,17 @@ func crowd(b *testing.B, n int) (*harness, *barrier.Barrier, string) {
 	parent := h.mustIdentify(top.Text).entry.digest
 	var batch storage.Batch
 	for i := range n {
-		t := &Token{Type: TypeService, Accessor: fmt.Sprint("accessor", i), Path: "auth/token/create", Parent: parent[:], Policies: []string{"default"},
-			Created: start, TTL: time.Hour, Expires: start.Add(time.Hour + time.Duration(i)*time.Millisecond), Renewable: true}
+		t := &Token{Type: TypeService, Accessor: fmt.Sprint("accessor", i), Path: "auth/token/create", Parent: parent[:],
+			Policies: []string{"default"}, Created: start, TTL: time.Hour, Expires: start.Add(time.Hour + time.Duration(i)*time.Millisecond), Renewable: true}
 		record, err := t.Marshal()
 		if err != nil {
 			b.Fatal(err)
 		}
 		d := h.digest(fmt.Sprint("token", i))
-		batch.Ops = append(batch.Ops, storage.Put(tokenKey(d), record), storage.Put(h.accessorKey(t.Accessor), marshalAccessor(d)),
-			storage.Put(childKey(parent, d), mark), storage.Put(expiryKey(t.Expires, d), mark), storage.Put(leaseKey(t, d), mark))
+		batch.Ops = append(batch.Ops, storage.Put(tokenKey(d), record),
+			storage.Put(h.accessorKey(t.Accessor), marshalAccessor(d)),
+			storage.Put(childKey(parent, d), mark), storage.Put(expiryKey(t.Expires, d), mark),
+			storage.Put(leaseKey(t, d), mark))
 		if len(batch.Ops) > maxOps-5 || i == n-1 {
 			if err := wall.Commit(b.Context(), batch); err != nil {
 				b.Fatal(err)
@@ -96,8 +99,9 @@ func crowd(b *testing.B, n int) (*harness, *barrier.Barrier, string) {
 	return h, wall, top.Text
 }
 
-// BenchmarkRevokeTree revokes a token with 100,000 children: what the caller waits for, after which none of them can be used; and how long
-// the clean-up takes that removes what is left of them, while others ask for tokens all the time.
+// BenchmarkRevokeTree revokes a token with 100,000 children: what the caller waits for, after which
+// none of them can be used; and how long the clean-up takes that removes what is left of them,
+// while others ask for tokens all the time.
 func BenchmarkRevokeTree(b *testing.B) {
 	const n = 100_000
 	h, wall, top := crowd(b, n)

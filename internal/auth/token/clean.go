@@ -10,19 +10,20 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Clean-up: what is left of tokens that have ended. It can stop anywhere and go on later, here or on another node, because each
-// commit either leaves the mark by which it is found or needs none.
+// Clean-up removes the remains of tokens that have ended. It can stop at any point and resume
+// later, here or on another node, because each commit either leaves the mark that leads back to the
+// remains or needs none.
 
-// maxOps leaves the barrier room in each commit.
+// maxOps leaves room for the barrier's own operations in each commit.
 const maxOps = storage.MaxOps - 4
 
-// Run removes what has expired or was revoked, until ctx ends. It runs on the node that leads.
+// Run removes expired and revoked tokens until ctx ends. It runs on the leader.
 func (s *Store) Run(ctx context.Context) {
 	ticker := time.NewTicker(s.sweep)
 	defer ticker.Stop()
 	for {
 		if err := s.clean(ctx); err != nil && ctx.Err() == nil {
-			s.log.Warn("tokens that have ended are not all removed yet, although nobody can use them; trying again", "error", err)
+			s.log.Warn("some ended tokens are not removed from storage yet; they cannot be used; retrying", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -52,7 +53,7 @@ func (s *Store) clean(ctx context.Context) error {
 	return s.marked(ctx, endedPrefix, s.bury)
 }
 
-// expire ends the tokens whose time has come. It lists the seconds that are over, and nothing else.
+// expire ends the tokens that are due. It lists only the seconds that have passed.
 func (s *Store) expire(ctx context.Context) error {
 	for {
 		seconds, err := s.entries.List(ctx, expiryPrefix, "", page)
@@ -77,14 +78,16 @@ func (s *Store) expire(ctx context.Context) error {
 	}
 }
 
-// expireSecond ends what is listed under one second, a few tokens in one commit.
+// expireSecond ends the tokens listed under one second, a few in each commit.
 func (s *Store) expireSecond(ctx context.Context, prefix string) error {
 	for {
 		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
 			return err
 		}
-		if err := inParallel(names, maxOps/(mostTraces+2), func(some []string) error { return s.expireSome(ctx, prefix, some) }); err != nil {
+		if err := inParallel(names, maxOps/(mostTraces+2), func(some []string) error {
+			return s.expireSome(ctx, prefix, some)
+		}); err != nil {
 			return err
 		}
 	}
@@ -116,8 +119,8 @@ func (s *Store) expireSome(ctx context.Context, prefix string, names []string) e
 	return s.commitEnd(ctx, ops, gone)
 }
 
-// settled reads a token that is dead already, after whatever was changing it. The caller needs no lock then: whoever changes a token
-// looks first whether it lives.
+// settled reads a token that is already dead, after any change to it in progress has finished. The
+// caller then needs no lock: every change checks first that the token is valid.
 func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
 	l := s.lock(d)
 	l.Lock()
@@ -125,7 +128,8 @@ func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
 	return s.read(ctx, d)
 }
 
-// commitEnd writes the end of tokens, and forgets them, also where it is not known whether it was written.
+// commitEnd commits the end of tokens and drops them from the cache, even if the outcome is
+// unknown.
 func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
 	defer s.meters.expire.Since(time.Now())
 	defer func() {
@@ -136,7 +140,7 @@ func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) 
 	return s.entries.Commit(ctx, storage.Batch{Ops: ops})
 }
 
-// marked handles every token with a mark, and then deletes the marks. Handling one may leave more.
+// marked handles every token with a mark, then deletes the marks. Handling one may create more.
 func (s *Store) marked(ctx context.Context, prefix string, handle func(context.Context, digest) error) error {
 	for {
 		names, err := s.entries.List(ctx, prefix, "", page)
@@ -164,7 +168,7 @@ func (s *Store) marked(ctx context.Context, prefix string, handle func(context.C
 	}
 }
 
-// forgetMarked has removed what others keep for a token with a mark.
+// forgetMarked removes the data that other components keep for a marked token.
 func (s *Store) forgetMarked(ctx context.Context, key string) error {
 	record, err := s.entries.Get(ctx, key)
 	switch {
@@ -176,7 +180,7 @@ func (s *Store) forgetMarked(ctx context.Context, key string) error {
 	return s.forgetOf(ctx, string(record[1:]))
 }
 
-// forgetOf has removed what others keep for a token.
+// forgetOf removes the data that other components keep for a token.
 func (s *Store) forgetOf(ctx context.Context, accessor string) error {
 	if s.ended == nil || accessor == "" {
 		return nil
@@ -184,8 +188,8 @@ func (s *Store) forgetOf(ctx context.Context, accessor string) error {
 	return s.ended(ctx, accessor)
 }
 
-// children calls f with the hashes of a token's children, n at a time from several goroutines, until there are none. f deletes their
-// entries.
+// children calls f with the hashes of a token's children, n at a time from several goroutines,
+// until none is left. f deletes their entries.
 func (s *Store) children(ctx context.Context, parent digest, n int, f func([]digest) error) error {
 	prefix := childPrefix + parent.String() + "/"
 	for {
@@ -203,7 +207,8 @@ func (s *Store) children(ctx context.Context, parent digest, n int, f func([]dig
 	}
 }
 
-// bury removes the children of a token that has ended. Those that have children themselves are marked in turn.
+// bury removes the children of a token that has ended. Children that have children themselves are
+// marked in turn.
 func (s *Store) bury(ctx context.Context, parent digest) error {
 	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
 		var ops []storage.Op
@@ -218,7 +223,7 @@ func (s *Store) bury(ctx context.Context, parent digest) error {
 	})
 }
 
-// buryOne gives the operations that remove a dead token: its traces, and one.
+// buryOne returns the operations that remove a dead token: at most mostTraces, and one mark.
 func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
 	e, err := s.settled(ctx, d)
 	ops := []storage.Op{storage.Delete(childKey(parent, d))}
@@ -237,12 +242,12 @@ func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, er
 		return nil, err
 	}
 	if len(grandchildren) > 0 {
-		ops = append(ops, storage.Put(endedKey(d), mark)) // with nothing else to be forgotten
+		ops = append(ops, storage.Put(endedKey(d), mark)) // its own data is already removed
 	}
 	return ops, nil
 }
 
-// adopt makes orphans of the children of a token that was revoked alone.
+// adopt turns the children of a token that was revoked without them into orphans.
 func (s *Store) adopt(ctx context.Context, parent digest) error {
 	return s.children(ctx, parent, 1, func(some []digest) error {
 		for _, d := range some {
@@ -271,8 +276,8 @@ func (s *Store) adoptOne(ctx context.Context, parent, d digest) error {
 	return s.save(ctx, d, &t, gone)
 }
 
-// Tidy makes Run look at every token and accessor once, for what nothing else would find: entries that a damaged storage or a
-// restored backup left alone.
+// Tidy makes Run check every token and accessor once, for entries that nothing else would find
+// after a damaged storage or a restored backup.
 func (s *Store) Tidy() {
 	s.tidying.Store(true)
 	s.poke()
@@ -286,7 +291,7 @@ func (s *Store) tidy(ctx context.Context) error {
 		}
 		e, err := s.read(ctx, d)
 		if err == nil {
-			if err = s.living(ctx, e); errors.Is(err, errDenied) && e.token.Uses == 0 { // the last use may be under way
+			if err = s.living(ctx, e); errors.Is(err, errDenied) && e.token.Uses == 0 { // the last use may be in progress
 				err = s.revoke(ctx, d)
 			}
 		}

@@ -12,10 +12,10 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// CreateRequest is what a token is asked to be. Zero values are what Vault does where nothing is said.
+// CreateRequest describes a token to create. Zero values mean Vault's defaults.
 type CreateRequest struct {
-	Path         string // of the request: "auth/token/create"
-	ID           string // chosen; "" = random
+	Path         string // of the request, such as "auth/token/create"
+	ID           string // chosen by the caller; "" means random
 	Policies     []string
 	NoDefault    bool
 	TTL          time.Duration
@@ -26,13 +26,13 @@ type CreateRequest struct {
 	Type         string // "service", "batch", ""
 	DisplayName  string
 	Meta         map[string]string
-	NoParent     bool // asks for an orphan, which takes sudo
-	Orphan       bool // an orphan, by a way that takes none
+	NoParent     bool // requests an orphan, which needs sudo
+	Orphan       bool // an orphan, through an endpoint that needs no sudo
 	EntityAlias  string
 	Role         *Role
 }
 
-// Created is a token that was made; its text is nowhere else.
+// Created is a new token; its text is stored nowhere.
 type Created struct {
 	Text     string
 	Token    *Token
@@ -41,7 +41,7 @@ type Created struct {
 
 func invalid(format string, args ...any) error { return fault.New(fault.Invalid, format, args...) }
 
-// creation is one on its way.
+// creation is a token creation in progress.
 type creation struct {
 	s *Store
 	CreateRequest
@@ -51,7 +51,7 @@ type creation struct {
 	warn   []string
 }
 
-// CreateToken makes a token that descends from the one of who. Errors are of kind [fault.Invalid], with Vault's texts.
+// CreateToken creates a child of the token of who. Errors are [fault.Invalid], with Vault's texts.
 func (s *Store) CreateToken(ctx context.Context, who Identity, req CreateRequest) (*Created, error) {
 	if who.entry == nil {
 		return nil, errDenied
@@ -61,9 +61,11 @@ func (s *Store) CreateToken(ctx context.Context, who Identity, req CreateRequest
 	if err != nil {
 		return nil, err
 	}
-	c := &creation{s: s, CreateRequest: req, parent: who.entry, sudo: sudo, token: &Token{Path: req.Path, Created: s.now(), Meta: req.Meta}}
+	c := &creation{s: s, CreateRequest: req, parent: who.entry, sudo: sudo,
+		token: &Token{Path: req.Path, Created: s.now(), Meta: req.Meta}}
 	for _, step := range []func(context.Context) error{
-		c.checkParent, c.checkRights, c.chooseType, c.choosePolicies, c.chooseOrigin, c.chooseLife, c.checkBatch, c.checkPolicies,
+		c.checkParent, c.checkRights, c.chooseType, c.choosePolicies, c.chooseOrigin, c.chooseLife, c.checkBatch,
+		c.checkPolicies,
 	} {
 		if err := step(ctx); err != nil {
 			return nil, err
@@ -84,10 +86,11 @@ func (c *creation) checkParent(context.Context) error {
 
 func (c *creation) checkRights(context.Context) error {
 	switch {
-	case c.EntityAlias != "" && (c.Role == nil || !slices.Contains(c.Role.AllowedEntityAliases, strings.ToLower(c.EntityAlias))):
+	case c.EntityAlias != "" &&
+		(c.Role == nil || !slices.Contains(c.Role.AllowedEntityAliases, strings.ToLower(c.EntityAlias))):
 		return invalid("invalid 'entity_alias' value")
 	case c.EntityAlias != "":
-		return invalid("'entity_alias' cannot be honoured: this server keeps no entities; make the token without it")
+		return invalid("'entity_alias' cannot be honoured: this server keeps no entities; create the token without it")
 	case c.Uses < 0:
 		return invalid("number of uses cannot be negative")
 	case c.ID != "" && !c.sudo:
@@ -115,7 +118,7 @@ func (c *creation) checkRights(context.Context) error {
 	return nil
 }
 
-// chooseType lets the role decide, where it does; a "default-" of it can be overridden.
+// chooseType applies the role's type; a "default-" type can be overridden by the request.
 func (c *creation) chooseType(context.Context) error {
 	kind := c.Type
 	if c.Role != nil {
@@ -135,7 +138,7 @@ func (c *creation) chooseType(context.Context) error {
 	return nil
 }
 
-// chooseOrigin decides whose child it is and what it is called.
+// chooseOrigin sets the parent, the path and the display name.
 func (c *creation) chooseOrigin(context.Context) error {
 	orphan := c.NoParent || c.Orphan
 	if r := c.Role; r != nil {
@@ -158,7 +161,8 @@ func (c *creation) chooseOrigin(context.Context) error {
 	return nil
 }
 
-// displayName is "token", and behind a dash what was given, with a dash for everything but letters and digits.
+// displayName is "token", or "token-" and the given name in which everything but letters and digits
+// is a dash.
 func displayName(given string) string {
 	clean := strings.TrimSuffix(strings.Map(func(r rune) rune {
 		if r == '-' || r >= '0' && r <= '9' || r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' {
@@ -197,7 +201,7 @@ func (c *creation) checkBatch(context.Context) error {
 	return nil
 }
 
-// store makes the text and the accessor, and writes the token's entries in one commit.
+// store generates the text and the accessor, and writes the token's entries in one commit.
 func (c *creation) store(ctx context.Context) (*Created, error) {
 	var err error
 	text := c.ID
@@ -227,10 +231,11 @@ var errDuplicate = fault.New(fault.Invalid, "cannot create a token with a duplic
 func (c *creation) commit(ctx context.Context, d digest) error {
 	record, err := c.token.Marshal()
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the token's metadata, policies or names are too long to be stored")
+		return fault.Wrap(err, fault.Invalid, "the token's metadata, policies or names are too long to store; shorten them")
 	}
 	b := storage.Batch{
-		If: []storage.Condition{storage.IfAbsent(tokenKey(d)), storage.IfAbsent(endedKey(d)), storage.IfAbsent(releasedKey(d))},
+		If: []storage.Condition{storage.IfAbsent(tokenKey(d)), storage.IfAbsent(endedKey(d)),
+			storage.IfAbsent(releasedKey(d))},
 		Ops: []storage.Op{
 			storage.Put(tokenKey(d), record),
 			storage.Put(c.s.accessorKey(c.token.Accessor), marshalAccessor(d)),
@@ -241,7 +246,8 @@ func (c *creation) commit(ctx context.Context, d digest) error {
 	}
 	if !c.token.Orphan() {
 		b.Ops = append(b.Ops, storage.Put(childKey(c.parent.digest, d), mark))
-		// Between this look at the parent and the commit it must not end, or nobody would find the child.
+		// The parent must not end between this check and the commit: the clean-up would miss the
+		// child.
 		l := c.s.lock(c.parent.digest)
 		l.RLock()
 		defer l.RUnlock()
@@ -267,7 +273,7 @@ func (c *creation) commit(ctx context.Context, d digest) error {
 	return nil
 }
 
-// shortDuration writes whole hours without minutes and seconds: "768h".
+// shortDuration omits minutes and seconds from whole hours: "768h".
 func shortDuration(d time.Duration) string {
 	s := d.Round(time.Second).String()
 	s, cut := strings.CutSuffix(s, "m0s")
@@ -281,5 +287,6 @@ func shortDuration(d time.Duration) string {
 }
 
 func cappedTTL(asked, given time.Duration) string {
-	return fmt.Sprintf("TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly", shortDuration(asked), shortDuration(given))
+	return fmt.Sprintf("TTL of %q exceeded the effective max_ttl of %q; TTL value is capped accordingly",
+		shortDuration(asked), shortDuration(given))
 }

@@ -17,17 +17,18 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// policyPrefix is where the documents are: name, escaped.
+// policyPrefix is the key prefix of policy documents; the escaped name follows.
 const policyPrefix = "core/policy/"
 
-// Names with a meaning of their own.
+// Policy names with a meaning of their own.
 const (
-	rootPolicy    = "root"              // allows everything and has no document
-	defaultPolicy = "default"           // what every token has that is not made without
-	wrapPolicy    = "response-wrapping" // of tokens that hold one answer; nobody can assign it
+	rootPolicy    = "root"              // allows everything; it has no document
+	defaultPolicy = "default"           // every token has it unless created without
+	wrapPolicy    = "response-wrapping" // the policy of wrapping tokens; cannot be assigned
 )
 
-// defaultText is the default policy until somebody writes another: what a token may know and do about itself.
+// defaultText is the default policy until it is overwritten: what a token may read about itself and
+// do to itself.
 const defaultText = `# What every token may do about itself.
 path "auth/token/lookup-self" {
     capabilities = ["read"]
@@ -89,13 +90,14 @@ path "identity/oidc/provider/+/authorize" {
 }
 `
 
-// Document is a policy as it was written. In the barrier at "core/policy/<name, escaped>":
+// Document is a policy as it was written. It is stored behind the barrier at "core/policy/<name,
+// escaped>":
 //
 //	version u8 = 1 | JSON with the keys below
 type Document struct {
 	Name        string    `json:"-"`
 	Text        string    `json:"policy"`
-	Version     int       `json:"version"` // 1 at first, one more with every write
+	Version     int       `json:"version"` // starts at 1, incremented by every write
 	Modified    time.Time `json:"modified"`
 	CASRequired bool      `json:"cas_required,omitempty"`
 	Expiration  time.Time `json:"expiration,omitzero"`
@@ -117,9 +119,10 @@ func unmarshalDocument(record []byte) (*Document, error) {
 	return d, nil
 }
 
-var errNoPolicy = fault.New(fault.NotFound, "there is no policy of this name")
+var errNoPolicy = fault.New(fault.NotFound, "no policy has this name")
 
-// Policy reads a document. There is none of an unknown name, nor of one that has expired: [fault.NotFound]. The root policy's is empty.
+// Policy reads a document. An unknown or expired one is a [fault.NotFound]. The root policy's text
+// is empty.
 func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 	name = strings.ToLower(name)
 	if name == rootPolicy {
@@ -137,7 +140,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 	}
 	d, err := unmarshalDocument(record)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the record of the policy %q is damaged; write it again", name)
+		return nil, fault.Wrap(err, fault.Internal, "the record of the policy %q is damaged; overwrite or delete it", name)
 	}
 	d.Name = name
 	if !d.Expiration.IsZero() && !s.now().Before(d.Expiration) {
@@ -146,7 +149,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 	return d, nil
 }
 
-// PolicyNames lists all names in alphabetical order, and root last.
+// PolicyNames lists all names in alphabetical order, with root last.
 func (s *Store) PolicyNames(ctx context.Context) ([]string, error) {
 	defer s.meters.listPolicies.Since(time.Now())
 	names := []string{defaultPolicy}
@@ -158,13 +161,13 @@ func (s *Store) PolicyNames(ctx context.Context) ([]string, error) {
 	return append(slices.Compact(names), rootPolicy), err
 }
 
-// PolicyWrite is a document to be stored.
+// PolicyWrite is a document to store.
 type PolicyWrite struct {
-	Name, Text  string // the text may be in base64
-	CAS         *int   // the version that must be there; 0: none; -1 or nil: any
+	Name, Text  string // plain text or base64
+	CAS         *int   // the version that must exist; 0: none; -1 or nil: any
 	CASRequired *bool
 	Expiration  time.Time
-	Patch       bool // what is not given stays as it is, and there must be something: [fault.NotFound]
+	Patch       bool // keeps the fields that are not set; the policy must exist, else [fault.NotFound]
 }
 
 // Errors about policies, with Vault's texts.
@@ -175,7 +178,8 @@ var (
 	errDefaultDelete = fault.New(fault.Invalid, "cannot delete default policy")
 )
 
-// WritePolicy checks and stores a document. When it returns, it counts for every request that begins.
+// WritePolicy checks and stores a document. Every request that begins after it returns is judged by
+// the new text.
 func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	defer s.meters.setPolicy.Since(time.Now())
 	name := strings.ToLower(w.Name)
@@ -192,9 +196,11 @@ func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	case name == rootPolicy:
 		return errRootWrite
 	case len(name) > maxPolicyName:
-		return fault.New(fault.Invalid, "the name of the policy has %d bytes; at most %d are accepted", len(name), maxPolicyName)
+		return fault.New(fault.Invalid, "the name of the policy has %d bytes; at most %d are accepted", len(name),
+			maxPolicyName)
 	case name != strings.TrimSpace(name):
-		return fault.New(fault.Invalid, "the name of the policy has a space at its beginning or end; tokens could not name it")
+		return fault.New(fault.Invalid, "the name of the policy begins or ends with a space, so no token could reference "+
+			"it; remove the space")
 	}
 	s.policies.writing.Lock()
 	defer s.policies.writing.Unlock()
@@ -209,12 +215,13 @@ func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 		}
 	}
 	if err != nil && !fault.Is(err, fault.NotFound) {
-		now = &Document{} // damaged: writing mends it
+		now = &Document{} // a damaged record is replaced
 	}
 	if now == nil {
 		now = &Document{}
 	}
-	next := &Document{Text: w.Text, Version: now.Version + 1, Modified: s.now(), CASRequired: now.CASRequired, Expiration: w.Expiration}
+	next := &Document{Text: w.Text, Version: now.Version + 1, Modified: s.now(), CASRequired: now.CASRequired,
+		Expiration: w.Expiration}
 	if w.CASRequired != nil {
 		next.CASRequired = *w.CASRequired
 	}
@@ -231,21 +238,23 @@ func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
 func checkVersion(now, next *Document, cas *int) error {
 	switch {
 	case cas == nil && (now.CASRequired || next.CASRequired):
-		return fault.New(fault.Invalid, "check-and-set parameter required for this call: give cas, the version that you have read (now %d)",
+		return fault.New(fault.Invalid, "check-and-set parameter required for this call: set cas to the version that you "+
+			"read (now %d)",
 			now.Version)
 	case cas == nil, *cas == -1 && !now.CASRequired, *cas == now.Version:
 		return nil
 	}
-	return fault.New(fault.Invalid, "check-and-set parameter did not match the current version: it is %d; read the policy again", now.Version)
+	return fault.New(fault.Invalid, "check-and-set parameter did not match the current version: it is %d; read the "+
+		"policy again", now.Version)
 }
 
-// changePolicy commits one change and makes it count, also where its outcome is unknown.
+// changePolicy commits one change and invalidates the cache, even if the outcome is unknown.
 func (s *Store) changePolicy(ctx context.Context, name string, op storage.Op) error {
 	defer s.policies.forget(name)
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{op}})
 }
 
-// DeletePolicy removes a document. That there is none is no error.
+// DeletePolicy removes a document. A missing one is not an error.
 func (s *Store) DeletePolicy(ctx context.Context, name string) error {
 	defer s.meters.deletePolicy.Since(time.Now())
 	name = strings.ToLower(name)

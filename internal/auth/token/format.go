@@ -10,22 +10,23 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Lengths of what is made here.
+// Lengths of generated values.
 const (
 	saltSize      = 32
-	randomChars   = 24 // of base62: 142 bits
+	randomChars   = 24 // base62 characters: 142 bits
 	tokenLead     = "s."
 	saltVersion   = 1
 	accessVersion = 1
 )
 
-// Formatted is the beginning of a token store: what initialisation writes, and the root token that it shows once.
+// Formatted is a new token store: the operations that initialisation commits, and the root token
+// that it shows once.
 type Formatted struct {
-	Ops       []storage.Op // plaintext, for the barrier's transaction
+	Ops       []storage.Op // plaintext; committed through the barrier
 	RootToken string
 }
 
-// Format makes a fresh salt and a root token. A nil rnd means crypto/rand. Nothing is written.
+// Format creates a salt and a root token. A nil rnd means crypto/rand. It writes nothing.
 func Format(rnd io.Reader, now time.Time) (*Formatted, error) {
 	token, err := NewTokenText(rnd)
 	if err != nil {
@@ -34,7 +35,7 @@ func Format(rnd io.Reader, now time.Time) (*Formatted, error) {
 	return FormatWith(rnd, now, token)
 }
 
-// FormatWith is [Format] with a root token that was chosen by the caller, as development servers want it.
+// FormatWith is [Format] with a root token chosen by the caller, for development servers.
 func FormatWith(rnd io.Reader, now time.Time, rootToken string) (*Formatted, error) {
 	if err := CheckTokenText(rootToken); err != nil {
 		return nil, err
@@ -47,10 +48,11 @@ func FormatWith(rnd io.Reader, now time.Time, rootToken string) (*Formatted, err
 	if err != nil {
 		return nil, err
 	}
-	return &Formatted{RootToken: rootToken, Ops: append([]storage.Op{storage.Put(saltKey, marshalSalt(salt)), storage.Put(leaseIndexKey, mark)}, ops...)}, nil
+	return &Formatted{RootToken: rootToken, Ops: append([]storage.Op{storage.Put(saltKey, marshalSalt(salt)),
+		storage.Put(leaseIndexKey, mark)}, ops...)}, nil
 }
 
-// marshalSalt gives the record at "auth/salt": version u8 = 1 | 32 random bytes.
+// marshalSalt returns the record at "auth/salt": version u8 = 1 | 32 random bytes.
 func marshalSalt(salt []byte) []byte { return append([]byte{saltVersion}, salt...) }
 
 func unmarshalSalt(record []byte) ([]byte, error) {
@@ -60,20 +62,22 @@ func unmarshalSalt(record []byte) ([]byte, error) {
 	return record[1:], nil
 }
 
-// NewTokenText makes the text of a service token: "s." and 24 characters of base62. A nil rnd means crypto/rand.
+// NewTokenText generates the text of a service token: "s." and 24 base62 characters. A nil rnd
+// means crypto/rand.
 func NewTokenText(rnd io.Reader) (string, error) {
 	chars, err := base62(rnd, randomChars)
 	return tokenLead + chars, err
 }
 
-// CheckTokenText refuses a chosen token that could not be sent in a header or is absurdly long.
+// CheckTokenText refuses a chosen token that does not fit in an HTTP header or is too long.
 func CheckTokenText(token string) error {
 	if token == "" || len(token) > maxToken {
 		return fault.New(fault.Invalid, "a token has 1 to %d characters; this one has %d", maxToken, len(token))
 	}
 	for _, c := range []byte(token) {
 		if c <= ' ' || c > '~' {
-			return fault.New(fault.Invalid, "a token consists of printable ASCII characters without spaces; choose another one")
+			return fault.New(fault.Invalid, "a token must consist of printable ASCII characters without spaces; choose "+
+				"another one")
 		}
 	}
 	return nil
@@ -81,7 +85,8 @@ func CheckTokenText(token string) error {
 
 const alphabet = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// base62 gives n characters, each equally likely: bytes beyond the largest multiple of 62 are thrown away.
+// base62 returns n uniformly distributed characters: bytes beyond the largest multiple of 62 are
+// discarded.
 func base62(rnd io.Reader, n int) (string, error) {
 	const fair = 256 - 256%len(alphabet)
 	out := make([]byte, 0, n)

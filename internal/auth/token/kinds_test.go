@@ -16,7 +16,8 @@ func TestBatchTokens(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	before := h.keys("auth/")
-	made := h.make(h.root, CreateRequest{Type: "batch", TTL: time.Hour, Policies: []string{"p"}, Meta: map[string]string{"a": "b"}})
+	made := h.make(h.root, CreateRequest{Type: "batch", TTL: time.Hour, Policies: []string{"p"},
+		Meta: map[string]string{"a": "b"}})
 	if n := h.keys("auth/"); n != before+1 {
 		t.Errorf("%d entries more; the key alone was to be stored", n-before)
 	}
@@ -66,7 +67,8 @@ func TestNetworks(t *testing.T) {
 		t.Fatal(err)
 	}
 	made := h.make(h.root, CreateRequest{Role: role})
-	for remote, want := range map[string]bool{"192.0.2.7:1": true, "[::ffff:192.0.2.7]:1": true, "[2001:db8::1]:9": true, "192.0.3.1:1": false, "@": false, "": false} {
+	for remote, want := range map[string]bool{"192.0.2.7:1": true, "[::ffff:192.0.2.7]:1": true, "[2001:db8::1]:9": true,
+		"192.0.3.1:1": false, "@": false, "": false} {
 		_, err := h.Authorize(t.Context(), made.Text, Need{Path: "x", Capability: Read, Remote: remote})
 		if (err == nil) != want || err != nil && err.Error() != "permission denied" {
 			t.Errorf("from %q: %v", remote, err)
@@ -113,7 +115,8 @@ func TestPolicyChangesCountAtOnce(t *testing.T) {
 	}
 }
 
-// TestChangesDuringUse has policies, tokens and uses changed while others ask: for the race detector.
+// TestChangesDuringUse has policies, tokens and uses changed while others ask: for the race
+// detector.
 func TestChangesDuringUse(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
@@ -139,7 +142,8 @@ func TestChangesDuringUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := h.clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, released 0, lease 0, lease-far 1" {
+	if err := h.clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, "+
+		"released 0, lease 0, lease-far 1" {
 		t.Errorf("%v; left are %s", err, h.left())
 	}
 }

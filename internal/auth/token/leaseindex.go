@@ -9,13 +9,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Leases are found by their paths: each token with a lease has an entry that says so by being there,
+// Leases are found by their paths: each token with a lease has an entry that says so by being
+// there,
 //
 //	auth/lease/<path that made it>/h<token's hash>
-//	auth/lease-far/<token's hash>                    where that would be no key of the storage: it is too long, or ends in a slash
+//	auth/lease-far/<token's hash>                    if the key above would be too long, or end in a slash
 //
-// Stores that were made before there was this index have none for their tokens; "auth/lease-index" says that all have one. Until it is
-// there Run makes them, and whoever looks for leases reads every token.
+// Stores that were made before there was this index have none for their tokens; "auth/lease-index"
+// says that all have one. Until it is there Run makes them, and whoever looks for leases reads
+// every token.
 const (
 	leasePrefix    = "auth/lease/"
 	farLeasePrefix = "auth/lease-far/"
@@ -49,8 +51,8 @@ func (s *Store) isIndexed(ctx context.Context) (bool, error) {
 	return true, nil
 }
 
-// index makes the index of an older store. A token that is made meanwhile has its entry from the beginning; one that ends meanwhile may
-// leave an entry, which whoever finds it takes for a token that is gone.
+// index builds the index of an older store. A token created meanwhile is indexed at creation; one
+// that ends meanwhile may leave an entry, which readers treat as a token that is gone.
 func (s *Store) index(ctx context.Context) error {
 	if done, err := s.isIndexed(ctx); done || err != nil {
 		return err
@@ -89,11 +91,11 @@ func (s *Store) index(ctx context.Context) error {
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(leaseIndexKey, mark)}})
 }
 
-// leasesIn calls f with the hashes of the tokens whose leases are in a folder of the index, named with the slash at its end, or below it,
-// some at a time. Among them may be tokens that are gone. f may end them.
+// leasesIn calls f with the hashes of the tokens whose leases are in or below a folder of the
+// index, named with a trailing slash, in batches. Some of the tokens may be gone. f may end them.
 func (s *Store) leasesIn(ctx context.Context, folder string, f func([]digest) error) error {
 	if storage.CheckPrefix(leasePrefix+folder) != nil {
-		return nil // no key can begin so
+		return nil // no key can have this prefix
 	}
 	return s.pages(ctx, leasePrefix+folder, func(names []string) error {
 		for _, name := range names {
@@ -107,7 +109,7 @@ func (s *Store) leasesIn(ctx context.Context, folder string, f func([]digest) er
 	})
 }
 
-// digestsOf are those that names of entries tell.
+// digestsOf parses the hashes in entry names.
 func digestsOf(names []string, lead string) []digest {
 	var out []digest
 	for _, name := range names {
@@ -120,7 +122,7 @@ func digestsOf(names []string, lead string) []digest {
 	return out
 }
 
-// pages calls f with the names directly below a prefix, many at a time. They may be deleted meanwhile.
+// pages calls f with the names directly below a prefix, in batches. f may delete them.
 func (s *Store) pages(ctx context.Context, prefix string, f func(names []string) error) error {
 	for after := ""; ; {
 		names, err := s.entries.List(ctx, prefix, after, page)
@@ -134,10 +136,11 @@ func (s *Store) pages(ctx context.Context, prefix string, f func(names []string)
 	}
 }
 
-// atOnce is how many commits of clean-up are under way together: they share the storage's flushes.
+// atOnce is how many clean-up commits are in flight together: they share the storage's flushes.
 const atOnce = 32
 
-// inParallel calls f with items, n at a time, from several goroutines. It stops at the first error, which it returns.
+// inParallel calls f with n items at a time from several goroutines. It stops at the first error
+// and returns it.
 func inParallel[T any](items []T, n int, f func([]T) error) error {
 	switch {
 	case len(items) == 0:

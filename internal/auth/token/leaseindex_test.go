@@ -71,7 +71,8 @@ func TestLeasesAreFoundByTheirPaths(t *testing.T) {
 			limit  int
 			want   int
 			more   bool
-		}{{"", 9, 1, false}, {"auth/", 9, 2, false}, {"auth/a/login/", 9, 3, false}, {"auth/a/login/x/", 9, 1, false}, {"auth/", 1, 1, true}, {"auth/c/", 9, 0, false}} {
+		}{{"", 9, 1, false}, {"auth/", 9, 2, false}, {"auth/a/login/", 9, 3, false}, {"auth/a/login/x/", 9, 1, false},
+			{"auth/", 1, 1, true}, {"auth/c/", 9, 0, false}} {
 			if n, more := h.names(tc.prefix, tc.limit); n != tc.want || more != tc.more {
 				t.Errorf("%s: below %q there are %d (more: %v), want %d", old, tc.prefix, n, more, tc.want)
 			}
@@ -154,7 +155,8 @@ func TestInParallel(t *testing.T) {
 	}
 }
 
-// BenchmarkRevokePath ends a hundred of 20,000 tokens by their path: what others there are costs nothing.
+// BenchmarkRevokePath ends a hundred of 20,000 tokens by their path: what others there are costs
+// nothing.
 func BenchmarkRevokePath(b *testing.B) {
 	h, _, _ := crowd(b, 20_000)
 	for b.Loop() {

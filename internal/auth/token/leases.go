@@ -13,13 +13,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A lease is a service token that expires, by another name: the path that made it, and "h" with the token's hash in hex.
+// A lease is a service token that expires, by another name: the path that made it, and "h" with the
+// token's hash in hex.
 //
 //	auth/userpass/login/alice/h3b0c...
 
 const leaseLead = "h"
 
-// LeaseID names a token's lease; "" where it has none.
+// LeaseID returns a token's lease ID, or "" if it has none.
 func (s *Store) LeaseID(who Identity) string {
 	if who.entry == nil || who.entry.token.Type == TypeBatch || who.entry.token.Expires.IsZero() {
 		return ""
@@ -27,10 +28,10 @@ func (s *Store) LeaseID(who Identity) string {
 	return leaseID(who.entry.token, who.entry.digest)
 }
 
-// errLease is for a lease that is not there. Callers have texts of their own for it.
-var errLease = fault.New(fault.NotFound, "there is no such lease")
+// errLease means that a lease does not exist. Callers replace it with their own text.
+var errLease = fault.New(fault.NotFound, "the lease does not exist")
 
-// ByLease finds the token of a lease. What is none, or has ended, is a [fault.NotFound].
+// ByLease finds the token of a lease. An unknown or ended lease is a [fault.NotFound].
 func (s *Store) ByLease(ctx context.Context, id string) (Identity, error) {
 	id = strings.Trim(id, "/")
 	i := strings.LastIndexByte(id, '/')
@@ -49,8 +50,9 @@ func (s *Store) ByLease(ctx context.Context, id string) (Identity, error) {
 	return e.identity, nil
 }
 
-// LeaseNames lists, in order, what comes directly below a prefix ("auth/userpass/login/" or ""): names of leases, and beginnings of
-// longer paths with a slash behind. It gives at most limit names; more tells that there are others.
+// LeaseNames lists, in order, what is directly below a prefix ("auth/userpass/login/" or ""): lease
+// names, and folders with a trailing slash. It returns at most limit names; more reports whether
+// there are others.
 func (s *Store) LeaseNames(ctx context.Context, prefix string, limit int) (names []string, more bool, err error) {
 	indexed, err := s.isIndexed(ctx)
 	if err != nil {
@@ -81,8 +83,10 @@ func (s *Store) LeaseNames(ctx context.Context, prefix string, limit int) (names
 	return slices.Sorted(maps.Keys(seen)), more, err
 }
 
-// livingBelow looks into the index. Folders are shown as they are: all leases in one may have ended a moment ago.
-func (s *Store) livingBelow(ctx context.Context, prefix string, limit int, seen map[string]bool) (more bool, err error) {
+// livingBelow reads the index. Folders are listed without a check: all leases in one may just have
+// ended.
+func (s *Store) livingBelow(ctx context.Context, prefix string, limit int, seen map[string]bool) (more bool,
+	err error) {
 	errEnough := errors.New("enough")
 	err = s.pages(ctx, leasePrefix+prefix, func(names []string) error {
 		for _, name := range names {
@@ -106,14 +110,15 @@ func (s *Store) livingBelow(ctx context.Context, prefix string, limit int, seen 
 	return false, err
 }
 
-// eachLease reads the tokens whose hashes are below root, and calls f with those that live and whose lease begins with prefix.
+// eachLease reads the tokens whose hashes are below root, and calls f with each valid one whose
+// lease begins with prefix.
 func (s *Store) eachLease(ctx context.Context, root, prefix string, f func(*entry) error) error {
 	return s.each(ctx, root, func(name string) error {
 		d, ok := parseDigest(name)
 		if !ok {
 			return nil
 		}
-		e, err := s.read(ctx, d) // past the memory, which has better use
+		e, err := s.read(ctx, d) // bypasses the cache, which would lose its hot entries
 		if err == nil && strings.HasPrefix(s.LeaseID(e.identity), prefix) && e.token.hasLease() {
 			if err = s.living(ctx, e); err == nil {
 				err = f(e)
@@ -126,8 +131,9 @@ func (s *Store) eachLease(ctx context.Context, root, prefix string, f func(*entr
 	})
 }
 
-// RevokePath ends every token whose lease begins with prefix, which ends in a slash, and that was made before a moment; the zero time is
-// no bound. It can be cut off, and called again.
+// RevokePath ends every token whose lease begins with prefix, which ends in a slash, and that was
+// created before the given time; the zero time means no bound. It can be interrupted and called
+// again.
 func (s *Store) RevokePath(ctx context.Context, prefix string, before time.Time) error {
 	indexed, err := s.isIndexed(ctx)
 	if err != nil {

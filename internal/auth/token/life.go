@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// chooseLife decides how long a token lives and whether it can be renewed.
+// chooseLife sets the token's TTL and whether it is renewable.
 func (c *creation) chooseLife(context.Context) error {
 	t := c.token
 	t.Renewable = !c.NotRenewable
@@ -20,7 +20,8 @@ func (c *creation) chooseLife(context.Context) error {
 		}
 		if m := r.explicitMax(); m > 0 && (t.ExplicitMax == 0 || t.ExplicitMax > m) {
 			if t.ExplicitMax > m {
-				c.warn = append(c.warn, fmt.Sprintf("Explicit max TTL specified both during creation call and in role; using the lesser value of %d seconds",
+				c.warn = append(c.warn, fmt.Sprintf("Explicit max TTL specified both during creation call and in role; using the "+
+					"lesser value of %d seconds",
 					int64(m/time.Second)))
 			}
 			t.ExplicitMax = m
@@ -28,10 +29,12 @@ func (c *creation) chooseLife(context.Context) error {
 	}
 	if t.Period > MaxTTL {
 		t.Period = MaxTTL
-		c.warn = append(c.warn, fmt.Sprintf("Period is greater than the allowed value of %q; it is capped accordingly", shortDuration(MaxTTL)))
+		c.warn = append(c.warn, fmt.Sprintf("Period is greater than the allowed value of %q; it is capped accordingly",
+			shortDuration(MaxTTL)))
 	}
 	if t.ExplicitMax > MaxTTL && t.Period == 0 {
-		c.warn = append(c.warn, fmt.Sprintf("Explicit max TTL of %q is greater than system/mount allowed value; value is being capped to %q",
+		c.warn = append(c.warn, fmt.Sprintf("Explicit max TTL of %q is greater than system/mount allowed value; value is "+
+			"being capped to %q",
 			shortDuration(t.ExplicitMax), shortDuration(MaxTTL)))
 		t.ExplicitMax = MaxTTL
 	}
@@ -47,7 +50,7 @@ func (c *creation) chooseLife(context.Context) error {
 	return nil
 }
 
-// capped is the time to live within its bounds.
+// capped returns the TTL within its bounds.
 func (c *creation) capped() time.Duration {
 	t := c.token
 	ttl, limit := t.TTL, MaxTTL
@@ -70,7 +73,7 @@ func (c *creation) capped() time.Duration {
 	return ttl
 }
 
-// choosePolicies decides what the token may do. Without sudo it is not more than its parent may.
+// choosePolicies sets the token's policies. Without sudo they must be a subset of the parent's.
 func (c *creation) choosePolicies(context.Context) error {
 	parent := c.parent.token.Policies
 	asked := clean(c.Policies)
@@ -113,7 +116,7 @@ func (c *creation) choosePolicies(context.Context) error {
 	return nil
 }
 
-// clean gives names as they are compared: in lower case, without space around, each once, in order.
+// clean normalises policy names: lower case, trimmed, unique, sorted.
 func clean(names []string) []string {
 	out := make([]string, 0, len(names))
 	for _, n := range names {
@@ -135,13 +138,13 @@ func final(names []string, withDefault bool) []string {
 	return clean(names)
 }
 
-// checkPolicies warns of policies that do not exist, and bounds their number.
+// checkPolicies bounds the number of policies and warns of those that do not exist.
 func (c *creation) checkPolicies(ctx context.Context) error {
 	if len(c.token.Policies) > maxPolicies {
 		return invalid("the token would have %d policies; at most %d are accepted", len(c.token.Policies), maxPolicies)
 	}
 	if len(c.token.Meta) > maxMeta {
-		return invalid("the token would have %d metadata; at most %d are accepted", len(c.token.Meta), maxMeta)
+		return invalid("the token would have %d metadata entries; at most %d are accepted", len(c.token.Meta), maxMeta)
 	}
 	for _, name := range c.token.Policies {
 		ok, err := c.s.PolicyExists(ctx, name)

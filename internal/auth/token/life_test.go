@@ -105,7 +105,8 @@ func (h *harness) keys(prefix string) int {
 // left are the entries of tokens besides the root token's.
 func (h *harness) left() string {
 	out := ""
-	for _, p := range []string{tokenPrefix, accessorPrefix, childPrefix, expiryPrefix, endedPrefix, releasedPrefix, leasePrefix, farLeasePrefix} {
+	for _, p := range []string{tokenPrefix, accessorPrefix, childPrefix, expiryPrefix, endedPrefix, releasedPrefix,
+		leasePrefix, farLeasePrefix} {
 		out += fmt.Sprintf("%s %d, ", strings.Trim(strings.TrimPrefix(p, "auth/"), "/"), h.keys(p))
 	}
 	return strings.TrimSuffix(out, ", ")
@@ -184,10 +185,12 @@ func TestRenewal(t *testing.T) {
 		{"by what it had", CreateRequest{TTL: time.Hour}, 30 * time.Minute, 0, time.Hour, false},
 		{"by an increment", CreateRequest{TTL: time.Hour}, 30 * time.Minute, 2 * time.Hour, 2 * time.Hour, false},
 		{"by less", CreateRequest{TTL: time.Hour}, 30 * time.Minute, time.Minute, time.Minute, false},
-		{"not beyond its maximum", CreateRequest{TTL: time.Hour, ExplicitMax: 90 * time.Minute}, 50 * time.Minute, time.Hour, 40 * time.Minute, true},
+		{"not beyond its maximum", CreateRequest{TTL: time.Hour, ExplicitMax: 90 * time.Minute}, 50 * time.Minute, time.Hour,
+			40 * time.Minute, true},
 		{"not beyond the system's", CreateRequest{TTL: MaxTTL}, 700 * time.Hour, 100 * time.Hour, 68 * time.Hour, true},
 		{"always by its period", CreateRequest{Period: time.Hour}, 50 * time.Minute, time.Minute, time.Hour, false},
-		{"its period and maximum", CreateRequest{Period: time.Hour, ExplicitMax: 90 * time.Minute}, 50 * time.Minute, 0, 40 * time.Minute, true},
+		{"its period and maximum", CreateRequest{Period: time.Hour, ExplicitMax: 90 * time.Minute}, 50 * time.Minute, 0,
+			40 * time.Minute, true},
 	} {
 		h.clock.now = start
 		tc.req.Policies = []string{"p"}
@@ -270,7 +273,8 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 	return f.Entries.Commit(ctx, b)
 }
 
-// TestCleanUpGoesOnAfterACrash stops the clean-up before each of its commits, and goes on with a fresh store.
+// TestCleanUpGoesOnAfterACrash stops the clean-up before each of its commits, and goes on with a
+// fresh store.
 func TestCleanUpGoesOnAfterACrash(t *testing.T) {
 	t.Parallel()
 	for stop := 0; ; stop++ {

@@ -7,27 +7,28 @@ import (
 	"time"
 )
 
-// LoginRequest is a token for somebody who has proven to an auth method who he is. It has no parent. Zero values are what Vault does
-// where nothing is said.
+// LoginRequest describes the token of a client that an auth method has authenticated. It has no
+// parent. Zero values mean Vault's defaults.
 type LoginRequest struct {
-	Path        string // of the request: "auth/userpass/login/alice"
-	DisplayName string // as it is: "userpass-alice"
+	Path        string // of the request, such as "auth/userpass/login/alice"
+	DisplayName string // complete: "userpass-alice"
 	Policies    []string
 	NoDefault   bool
 	Meta        map[string]string
 	TTL         time.Duration
-	Max         time.Duration // renewals end there, unless it is periodic
-	ExplicitMax time.Duration // renewals end there
+	Max         time.Duration // limits renewals, unless the token is periodic
+	ExplicitMax time.Duration // limits renewals
 	Period      time.Duration
 	Uses        int64
 	Batch       bool
 	Networks    []string // CIDRs
 }
 
-// Login makes a token for a login. Errors are of kind [fault.Invalid].
+// Login creates a token for a login. Errors are [fault.Invalid].
 func (s *Store) Login(ctx context.Context, req LoginRequest) (*Created, error) {
 	t := &Token{
-		Type: TypeService, Path: req.Path, Created: s.now(), Meta: req.Meta, DisplayName: req.DisplayName, Networks: req.Networks,
+		Type: TypeService, Path: req.Path, Created: s.now(), Meta: req.Meta, DisplayName: req.DisplayName,
+		Networks:  req.Networks,
 		Renewable: true, Uses: req.Uses, Policies: final(clean(req.Policies), !req.NoDefault),
 	}
 	if slices.Contains(t.Policies, rootPolicy) {
@@ -44,7 +45,7 @@ func (s *Store) Login(ctx context.Context, req LoginRequest) (*Created, error) {
 	t.TTL = c.capped()
 	t.Expires = t.Created.Add(t.TTL)
 	if req.Batch {
-		t.Type, t.ExplicitMax = TypeBatch, 0 // it cannot be renewed, so nothing is lost
+		t.Type, t.ExplicitMax = TypeBatch, 0 // a batch token cannot be renewed, so the limit has no effect
 	}
 	for _, step := range []func(context.Context) error{c.checkBatch, c.checkPolicies} {
 		if err := step(ctx); err != nil {
@@ -54,7 +55,7 @@ func (s *Store) Login(ctx context.Context, req LoginRequest) (*Created, error) {
 	return c.store(ctx)
 }
 
-// DisplayName is what a token of an auth method is called: the mount's path and a name, joined by dashes.
+// DisplayName joins the mount's path and a name with dashes, as Vault does.
 func DisplayName(mount, name string) string {
 	mount = strings.ReplaceAll(strings.Trim(mount, "/"), "/", "-")
 	if name == "" {

@@ -11,25 +11,26 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// cacheSize bounds the tokens that are kept in memory, about 600 bytes each.
+// cacheSize bounds the cached tokens, about 600 bytes each.
 const cacheSize = 16384
 
-// Bounds of what is hashed at all; the service tokens that are made here have 26 characters.
+// Bounds on what is hashed; a generated service token has 26 characters.
 const (
 	maxToken = 512
 	maxBatch = 16 << 10
 )
 
-// entry is a token in memory.
+// entry is a cached token.
 type entry struct {
 	digest   digest
-	token    *Token // never changes
+	token    *Token // immutable
 	identity Identity
 	rules    atomic.Pointer[compiled]
 	lineage  atomic.Pointer[lineage]
 }
 
-// lineage is what was found when a token's parents were looked at: all lived, and the first of them ends then.
+// lineage is the result of checking a token's ancestors: all were valid, and the first of them
+// expires at ends.
 type lineage struct {
 	epoch uint64
 	ends  time.Time // zero: never
@@ -42,7 +43,8 @@ func newEntry(d digest, t *Token) *entry {
 	return e
 }
 
-// Lookup returns the record of a token, without using it up. It is shared and must not be changed.
+// Lookup returns the record of a token without using it. The record is shared and must not be
+// changed.
 func (s *Store) Lookup(ctx context.Context, token string) (*Token, error) {
 	e, err := s.find(ctx, token)
 	if err != nil {
@@ -51,8 +53,8 @@ func (s *Store) Lookup(ctx context.Context, token string) (*Token, error) {
 	return e.token, nil
 }
 
-// Identify tells whose token this is, without using it up. The error for an empty, unknown or expired token is a [fault.Denied]
-// "permission denied".
+// Identify returns the identity of a token without using it. The error for an empty, unknown or
+// expired token is a [fault.Denied] "permission denied".
 func (s *Store) Identify(ctx context.Context, token string) (Identity, error) {
 	e, err := s.find(ctx, token)
 	if err != nil {
@@ -61,7 +63,7 @@ func (s *Store) Identify(ctx context.Context, token string) (Identity, error) {
 	return e.identity, nil
 }
 
-// find gives the entry of a token that lives.
+// find returns the entry of a valid token.
 func (s *Store) find(ctx context.Context, token string) (*entry, error) {
 	if strings.HasPrefix(token, batchLead) {
 		return s.findBatch(ctx, token)
@@ -80,7 +82,7 @@ func (s *Store) findDigest(ctx context.Context, d digest) (*entry, error) {
 	if err = s.living(ctx, e); !errors.Is(err, errDenied) || e.token.Orphan() {
 		return e, err
 	}
-	// Its parent may have been revoked without it since it was read.
+	// The parent may have been revoked without this token since the entry was read.
 	s.drop(d)
 	if e, err = s.get(ctx, d); err != nil {
 		return nil, err
@@ -88,7 +90,7 @@ func (s *Store) findDigest(ctx context.Context, d digest) (*entry, error) {
 	return e, s.living(ctx, e)
 }
 
-// get gives an entry from memory or from the barrier, dead or alive.
+// get returns an entry from the cache or the barrier, valid or not.
 func (s *Store) get(ctx context.Context, d digest) (*entry, error) {
 	s.mu.RLock()
 	e, ok := s.cache[d]
@@ -104,7 +106,7 @@ func (s *Store) get(ctx context.Context, d digest) (*entry, error) {
 	return e, err
 }
 
-// read reads a token from the barrier. What is not there is not remembered: anybody could fill the memory with guesses.
+// read reads a token from the barrier. A missing one is not cached: guesses could fill the cache.
 func (s *Store) read(ctx context.Context, d digest) (*entry, error) {
 	defer s.meters.lookup.Since(time.Now())
 	record, err := s.entries.Get(ctx, tokenKey(d))
@@ -116,12 +118,12 @@ func (s *Store) read(ctx context.Context, d digest) (*entry, error) {
 	}
 	t, err := UnmarshalToken(record)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the record of the token is damaged")
+		return nil, fault.Wrap(err, fault.Internal, "the record of the token is damaged; create a new token")
 	}
 	return newEntry(d, t), nil
 }
 
-// living refuses a token that has expired or is used up, and one whose parent, or the parent's parent, has.
+// living refuses a token that has expired or has no uses left, or whose ancestors have.
 func (s *Store) living(ctx context.Context, e *entry) error {
 	t := e.token
 	if t.Uses < 0 || t.expired(s.now()) {
@@ -134,7 +136,7 @@ func (s *Store) living(ctx context.Context, e *entry) error {
 	return err
 }
 
-// trace tells until when all parents of a token live; zero: for ever.
+// trace returns the time until which all ancestors of a token are valid; zero means for ever.
 func (s *Store) trace(ctx context.Context, e *entry) (time.Time, error) {
 	epoch := s.epoch.Load()
 	if l := e.lineage.Load(); l != nil && l.epoch == epoch && (l.ends.IsZero() || s.now().Before(l.ends)) {
@@ -142,7 +144,7 @@ func (s *Store) trace(ctx context.Context, e *entry) (time.Time, error) {
 	}
 	parent, err := s.get(ctx, digest(e.token.Parent))
 	if errors.Is(err, errDenied) {
-		// Gone. Where it was revoked alone its children go on as orphans.
+		// The parent is gone. If it was revoked without its children, they live on as orphans.
 		if _, err := s.entries.Get(ctx, releasedKey(digest(e.token.Parent))); err == nil {
 			return time.Time{}, nil
 		} else if !errors.Is(err, storage.ErrNotFound) {
@@ -169,7 +171,7 @@ func (s *Store) trace(ctx context.Context, e *entry) (time.Time, error) {
 	return ends, nil
 }
 
-// remember keeps a token in memory; where there is no room any other goes (the order of a map is random enough).
+// remember caches a token. A full cache evicts an arbitrary entry (map order is random enough).
 func (s *Store) remember(e *entry, before uint64) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -185,7 +187,7 @@ func (s *Store) remember(e *entry, before uint64) {
 	s.cache[e.digest] = e
 }
 
-// drop forgets a token that was changed.
+// drop removes a changed token from the cache.
 func (s *Store) drop(d digest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -193,14 +195,14 @@ func (s *Store) drop(d digest) {
 	delete(s.cache, d)
 }
 
-// end forgets a token that is no more, and asks again whether those live that descend from it.
+// end removes an ended token from the cache and makes its descendants check their ancestors again.
 func (s *Store) end(d digest) {
 	s.drop(d)
 	s.epoch.Add(1)
 }
 
-// Forget drops what is known of the token or policy at a storage key, where it is one ("auth/token/...", "core/policy/..."): it was
-// changed or deleted elsewhere.
+// Forget drops the cached token or policy of a storage key ("auth/token/...", "core/policy/...")
+// that another node changed or deleted.
 func (s *Store) Forget(key string) {
 	if name, ok := policyOf(key); ok {
 		s.policies.forget(name)

@@ -16,7 +16,8 @@ func TestTokensAndPoliciesAreTimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	h.Store = s
-	if err := h.WritePolicy(t.Context(), PolicyWrite{Name: "p", Text: `path "a" { capabilities = ["read"] }`}); err != nil {
+	if err := h.WritePolicy(t.Context(),
+		PolicyWrite{Name: "p", Text: `path "a" { capabilities = ["read"] }`}); err != nil {
 		t.Fatal(err)
 	}
 	made := h.make(h.root, CreateRequest{Policies: []string{"p"}})
@@ -31,7 +32,8 @@ func TestTokensAndPoliciesAreTimed(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"vault_token_create_count 1", "vault_token_store_count 1", "vault_token_creation 1", "vault_expire_register_count 1", "vault_expire_renew_count 1",
+		"vault_token_create_count 1", "vault_token_store_count 1", "vault_token_creation 1", "vault_expire_register_count 1",
+		"vault_expire_renew_count 1",
 		"vault_token_revoke_tree_count 1", "vault_token_revoke_count 1", "vault_policy_set_policy_count 1",
 	} {
 		if !strings.Contains(b.String(), want+"\n") {

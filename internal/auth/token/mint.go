@@ -11,8 +11,9 @@ import (
 // TokenLen is the length of a service token's text.
 const TokenLen = len(tokenLead) + randomChars
 
-// MintRoot makes another root token, an orphan that does not expire, as a quorum of shares can. Nothing is written: the
-// operations go into the commit of what authorised it, and the text is shown once.
+// MintRoot creates another root token, an orphan that does not expire, as a quorum of shares may.
+// It writes nothing: the operations go into the commit of the ceremony that authorised it, and the
+// text is shown once.
 func (s *Store) MintRoot(rnd io.Reader, now time.Time) (token string, ops []storage.Op, err error) {
 	if token, err = NewTokenText(rnd); err != nil {
 		return "", nil, err
@@ -23,7 +24,7 @@ func (s *Store) MintRoot(rnd io.Reader, now time.Time) (token string, ops []stor
 	return token, ops, err
 }
 
-// rootToken gives the operations that make a text a root token.
+// rootToken returns the operations that create a root token with a given text.
 func (h *hasher) rootToken(rnd io.Reader, now time.Time, token string) ([]storage.Op, error) {
 	accessor, err := base62(rnd, randomChars)
 	if err != nil {

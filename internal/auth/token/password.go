@@ -19,9 +19,9 @@ const passwordPrefix = "core/password-policy/"
 
 const passwordVersion = 1
 
-var errNoPasswordPolicy = fault.New(fault.NotFound, "there is no password policy of this name")
+var errNoPasswordPolicy = fault.New(fault.NotFound, "no password policy has this name")
 
-// PasswordPolicy reads the text of a password policy. There is none of an unknown name: [fault.NotFound].
+// PasswordPolicy returns the text of a password policy. An unknown name is a [fault.NotFound].
 func (s *Store) PasswordPolicy(ctx context.Context, name string) (string, error) {
 	record, err := s.entries.Get(ctx, passwordPrefix+escape(name))
 	switch {
@@ -35,7 +35,7 @@ func (s *Store) PasswordPolicy(ctx context.Context, name string) (string, error)
 	return string(record[1:]), nil
 }
 
-// WritePasswordPolicy checks and stores a password policy, which may be in base64.
+// WritePasswordPolicy checks and stores a password policy, given as plain text or base64.
 func (s *Store) WritePasswordPolicy(ctx context.Context, name, text string) error {
 	if text == "" {
 		return invalid("missing policy: give the password policy's text as \"policy\"")
@@ -53,7 +53,7 @@ func (s *Store) WritePasswordPolicy(ctx context.Context, name, text string) erro
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{put}})
 }
 
-// DeletePasswordPolicy removes a password policy. That there is none is no error.
+// DeletePasswordPolicy removes a password policy. A missing one is not an error.
 func (s *Store) DeletePasswordPolicy(ctx context.Context, name string) error {
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(passwordPrefix + escape(name))}})
 }
@@ -67,7 +67,7 @@ func (s *Store) PasswordPolicies(ctx context.Context) (names []string, err error
 	return names, err
 }
 
-// NewPassword makes a password by a policy.
+// NewPassword generates a password that satisfies a policy.
 func (s *Store) NewPassword(ctx context.Context, name string) (string, error) {
 	text, err := s.PasswordPolicy(ctx, name)
 	if err != nil {
@@ -75,7 +75,7 @@ func (s *Store) NewPassword(ctx context.Context, name string) (string, error) {
 	}
 	p, err := policy.ParsePassword(text)
 	if err != nil {
-		return "", fault.Wrap(err, fault.Internal, "the password policy %q cannot be read any more; write it again", name)
+		return "", fault.Wrap(err, fault.Internal, "the password policy %q is not valid any more; overwrite it", name)
 	}
 	return p.Generate(s.rnd)
 }

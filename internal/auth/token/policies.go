@@ -14,23 +14,23 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Bounds of what is kept in memory. What does not fit is read again.
+// Bounds of the caches. Evicted entries are read again.
 const (
 	maxParsed   = 4096
 	maxCompiled = 512
 )
 
-// policyCache is the policies that were read, and the sets of them that tokens have, compiled.
+// policyCache holds parsed policies, and the compiled policy sets of tokens.
 type policyCache struct {
-	writing    sync.Mutex    // held by changes of documents
-	generation atomic.Uint64 // grows with every change; what was compiled before does not count
+	writing    sync.Mutex    // held while a document is changed
+	generation atomic.Uint64 // grows with every change and invalidates what was compiled before
 
 	mu     sync.Mutex
-	parsed map[string]*policy.Policy // nil: there is none of that name
+	parsed map[string]*policy.Policy // nil: no policy has this name
 	sets   map[string]*compiled
 }
 
-// compiled is a set of policies, compiled.
+// compiled is a compiled set of policies.
 type compiled struct {
 	acl        *policy.ACL
 	generation uint64
@@ -52,7 +52,7 @@ func (p *policyCache) forget(name string) {
 	p.generation.Add(1)
 }
 
-// rules gives what a token's policies allow. Tokens with the same policies share it.
+// rules returns the compiled policies of a token. Tokens with the same policies share it.
 func (s *Store) rules(ctx context.Context, e *entry) (*policy.ACL, error) {
 	p := &s.policies
 	if c := e.rules.Load(); c.fresh(p.generation.Load(), s.now) {
@@ -88,7 +88,8 @@ func makeRoom[V any](m *map[string]V, most int) {
 	}
 }
 
-// compile reads policies. Those that do not exist allow nothing; one that cannot be read refuses everything. The caller holds mu.
+// compile reads policies. Missing ones allow nothing; an unreadable one refuses everything. The
+// caller holds mu.
 func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error) {
 	p := &s.policies
 	var all []*policy.Policy
@@ -101,7 +102,7 @@ func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error
 			}
 			if err == nil {
 				if parsed, err = policy.Parse(document.Text); err != nil {
-					return nil, fault.Wrap(err, fault.Internal, "the policy %q cannot be read any more; write it again", name)
+					return nil, fault.Wrap(err, fault.Internal, "the policy %q is not valid any more; overwrite or delete it", name)
 				}
 				parsed = parsed.As(name)
 			}
@@ -115,7 +116,7 @@ func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error
 	return policy.Compile(s.now(), all...), nil
 }
 
-// policyKey gives the key of a policy's document.
+// policyKey returns the storage key of a policy's document.
 func policyKey(name string) string { return policyPrefix + escape(name) }
 
 func policyOf(key string) (string, bool) {
@@ -123,7 +124,8 @@ func policyOf(key string) (string, bool) {
 	return unescape(name), ok
 }
 
-// escape makes any name one segment of a key: of "/" and "%", and of "." at the beginning, the code in hex behind a "%".
+// escape turns any name into one key segment: "/", "%" and a leading "." become "%" and their code
+// in hex.
 func escape(name string) string {
 	var b strings.Builder
 	for i := range len(name) {
@@ -152,7 +154,7 @@ func unescape(name string) string {
 	return b.String()
 }
 
-// PolicyExists reports whether tokens with this policy are allowed anything by it.
+// PolicyExists reports whether a policy exists.
 func (s *Store) PolicyExists(ctx context.Context, name string) (bool, error) {
 	if name == rootPolicy || name == defaultPolicy {
 		return true, nil

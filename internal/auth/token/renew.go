@@ -15,8 +15,9 @@ var (
 	errNotRenewable = fault.New(fault.Invalid, "lease is not renewable")
 )
 
-// Renew prolongs a token: by its period, where it has one; else by the increment, or by what it had at first where that is 0, but
-// not beyond the longest life since its creation. It gives the token as it is now, and warnings where less was given.
+// Renew extends a token's life: by its period if it has one, otherwise by the increment, or by its
+// initial TTL if the increment is 0; never beyond the maximum TTL counted from its creation. It
+// returns the token as it is now, with warnings if it got less than it asked for.
 func (s *Store) Renew(ctx context.Context, who Identity, increment time.Duration) (Identity, []string, error) {
 	if who.entry == nil {
 		return who, nil, errDenied
@@ -54,12 +55,12 @@ func (s *Store) Renew(ctx context.Context, who Identity, increment time.Duration
 		return who, nil, err
 	}
 	if t.Expires.Before(e.token.Expires) {
-		s.end(d) // its children end earlier too
+		s.end(d) // its children may now expire earlier
 	}
 	return newEntry(d, &t).identity, warnings, nil
 }
 
-// renewal is how much longer a token lives.
+// renewal returns how much longer the token lives.
 func (t *Token) renewal(now time.Time, increment time.Duration) (time.Duration, []string) {
 	ttl, limit := increment, MaxTTL
 	if ttl <= 0 {

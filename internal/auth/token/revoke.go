@@ -9,19 +9,21 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Revoking is one commit that decides, however many tokens descend from the one that goes: its record is deleted, and a token lives as
-// long as the records of all its parents are there (see trace). The commit also leaves "auth/ended/<hash>", by which Run finds what
-// is left: see clean.go.
+// Revocation is one deciding commit, however many tokens descend from the revoked one: it deletes
+// the token's record, and a token is valid only while the records of all its parents exist (see
+// trace). The commit also writes "auth/ended/<hash>", from which Run finds the remains: see
+// clean.go.
 
 const markVersion = 1
 
-// mark is the record of "auth/child/..." and "auth/expiry/...", which say what they say by being there.
+// mark is the record of "auth/child/..." and "auth/expiry/...", whose keys carry the information.
 var mark = []byte{markVersion}
 
-// markOf gives the record of "auth/ended/..." and "auth/released/...": version u8 = 1 | the token's accessor.
+// markOf returns the record of "auth/ended/..." and "auth/released/...": version u8 = 1 | the
+// token's accessor.
 func markOf(e *entry) []byte { return append([]byte{markVersion}, e.token.Accessor...) }
 
-// Revoke ends a token and all that descend from it. An unknown token is an error of kind [fault.Denied].
+// Revoke ends a token and all its descendants. An unknown token is a [fault.Denied].
 func (s *Store) Revoke(ctx context.Context, token string) error {
 	e, err := s.find(ctx, token)
 	if err != nil {
@@ -33,7 +35,7 @@ func (s *Store) Revoke(ctx context.Context, token string) error {
 // errBatchRevoke is Vault's text.
 var errBatchRevoke = fault.New(fault.Invalid, "batch tokens cannot be revoked")
 
-// End is [Store.Revoke] for a token that was found before.
+// End is [Store.Revoke] for a token that is already identified.
 func (s *Store) End(ctx context.Context, who Identity) error {
 	if who.entry == nil {
 		return errDenied
@@ -47,13 +49,13 @@ func (s *Store) End(ctx context.Context, who Identity) error {
 	return nil
 }
 
-// revoke ends a token. errDenied: it is not there.
+// revoke ends a token. It returns errDenied if the token does not exist.
 func (s *Store) revoke(ctx context.Context, d digest) error {
 	defer s.meters.revokeTree.Since(time.Now())
 	return s.remove(ctx, d, endedKey(d))
 }
 
-// Release ends a token alone: those that it has made go on as orphans.
+// Release ends a token without its children, which become orphans.
 func (s *Store) Release(ctx context.Context, who Identity) error {
 	if who.entry == nil {
 		return errDenied
@@ -65,7 +67,7 @@ func (s *Store) Release(ctx context.Context, who Identity) error {
 	return s.remove(ctx, d, releasedKey(d))
 }
 
-// remove deletes a token's own entries in one commit, which also leaves a mark of what is to be done.
+// remove deletes a token's own entries in one commit, which also writes a mark for the clean-up.
 func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 	defer s.meters.revoke.Since(time.Now())
 	l := s.lock(d)
@@ -75,7 +77,7 @@ func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 	if err != nil {
 		return err
 	}
-	defer s.end(d) // after errors too: whether it was written may be unknown
+	defer s.end(d) // after an error too: the outcome may be unknown
 	if err := s.entries.Commit(ctx, storage.Batch{Ops: append(s.traces(e), storage.Put(markKey, markOf(e)))}); err != nil {
 		return err
 	}
@@ -83,10 +85,10 @@ func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 	return nil
 }
 
-// mostTraces is how many they are at most.
+// mostTraces is the most operations that traces returns.
 const mostTraces = 6
 
-// traces gives the deletions of all entries that a token has.
+// traces returns the deletions of all entries of a token.
 func (s *Store) traces(e *entry) []storage.Op {
 	ops := []storage.Op{storage.Delete(tokenKey(e.digest))}
 	if e.token.Accessor != "" {
@@ -104,7 +106,7 @@ func (s *Store) traces(e *entry) []storage.Op {
 	return ops
 }
 
-// poke makes Run look at once.
+// poke wakes Run.
 func (s *Store) poke() {
 	select {
 	case s.kick <- struct{}{}:

@@ -14,7 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Role is a mould for tokens: "auth/token/create/<name>". In the barrier at "auth/role/<name, escaped>":
+// Role is a mould for tokens: "auth/token/create/<name>". In the barrier at "auth/role/<name,
+// escaped>":
 //
 //	version u8 = 1 | JSON with the keys below; durations are nanoseconds
 type Role struct {
@@ -27,8 +28,8 @@ type Role struct {
 	Orphan                 bool          `json:"orphan,omitempty"`
 	PathSuffix             string        `json:"path_suffix,omitempty"`
 	Renewable              bool          `json:"renewable"`
-	Period                 time.Duration `json:"period,omitempty"`           // the old name of TokenPeriod
-	ExplicitMax            time.Duration `json:"explicit_max_ttl,omitempty"` // and of TokenExplicitMax
+	Period                 time.Duration `json:"period,omitempty"`           // deprecated name of TokenPeriod
+	ExplicitMax            time.Duration `json:"explicit_max_ttl,omitempty"` // deprecated name of TokenExplicitMax
 	TokenPeriod            time.Duration `json:"token_period,omitempty"`
 	TokenExplicitMax       time.Duration `json:"token_explicit_max_ttl,omitempty"`
 	TokenNoDefaultPolicy   bool          `json:"token_no_default_policy,omitempty"`
@@ -39,7 +40,7 @@ type Role struct {
 
 const roleVersion = 1
 
-// NewRole is a role that says nothing.
+// NewRole returns a role with Vault's defaults.
 func NewRole(name string) *Role {
 	return &Role{Name: name, Renewable: true, TokenType: "default-service"}
 }
@@ -54,12 +55,12 @@ func smallestSet(a, b time.Duration) time.Duration {
 	return min(a, b)
 }
 
-// restricts reports whether the role has any list of policies.
+// restricts reports whether the role limits the policies.
 func (r *Role) restricts() bool {
 	return len(r.AllowedPolicies)+len(r.AllowedPoliciesGlob)+len(r.DisallowedPolicies)+len(r.DisallowedPoliciesGlob) > 0
 }
 
-// presets are the policies of a token that asks for none.
+// presets returns the policies of a token that requests none.
 func (r *Role) presets(parent []string) []string {
 	if len(r.AllowedPolicies) > 0 {
 		return slices.Clone(r.AllowedPolicies)
@@ -98,7 +99,7 @@ func (r *Role) check(policies []string) error {
 	return nil
 }
 
-// globs reports whether a name matches one of the patterns, in which "*" stands for anything.
+// globs reports whether a name matches one of the patterns, in which "*" matches any text.
 func globs(patterns []string, name string) bool {
 	return slices.ContainsFunc(patterns, func(p string) bool { return glob(p, name) })
 }
@@ -125,7 +126,7 @@ func glob(pattern, name string) bool {
 	}
 }
 
-// Role reads a role; an unknown one is a [fault.NotFound].
+// Role reads a role. An unknown one is a [fault.NotFound].
 func (s *Store) Role(ctx context.Context, name string) (*Role, error) {
 	record, err := s.entries.Get(ctx, rolePrefix+escape(name))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
@@ -141,7 +142,7 @@ func (s *Store) Role(ctx context.Context, name string) (*Role, error) {
 		err = json.Unmarshal(record[1:], r)
 	}
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the record of the role %q is damaged; write it again", name)
+		return nil, fault.Wrap(err, fault.Internal, "the record of the role %q is damaged; overwrite or delete it", name)
 	}
 	return r, nil
 }
@@ -155,13 +156,14 @@ func (s *Store) WriteRole(ctx context.Context, r *Role) error {
 	case r.Name == "" || len(r.Name) > maxPolicyName:
 		return invalid("the name of a role has 1 to %d bytes", maxPolicyName)
 	case !slices.Contains([]string{"service", "batch", "default-service", "default-batch"}, r.TokenType):
-		return invalid("invalid 'token_type' value %q; there are service, batch, default-service, default-batch", r.TokenType)
+		return invalid("invalid 'token_type' value %q: use service, batch, default-service or default-batch", r.TokenType)
 	case r.TokenType == "batch" && (r.period() > 0 || r.explicitMax() > 0 || r.TokenNumUses > 0 || !r.Orphan):
 		return invalid("'token_type' batch needs an orphan role without period, explicit maximum or number of uses")
 	case min(r.Period, r.TokenPeriod, r.ExplicitMax, r.TokenExplicitMax) < 0 || r.TokenNumUses < 0:
 		return invalid("durations and numbers of uses must not be negative")
-	case strings.Trim(r.PathSuffix, "/") != r.PathSuffix || strings.ContainsFunc(r.PathSuffix, func(c rune) bool { return c <= ' ' || c == 0x7f }):
-		return invalid("path_suffix has a character that no path has, or a slash at its beginning or end")
+	case strings.Trim(r.PathSuffix, "/") != r.PathSuffix || strings.ContainsFunc(r.PathSuffix,
+		func(c rune) bool { return c <= ' ' || c == 0x7f }):
+		return invalid("path_suffix contains a character that is not allowed in a path, or begins or ends with a slash")
 	}
 	for i, n := range r.TokenBoundCIDRs {
 		p, err := parseNetwork(n)
@@ -174,7 +176,8 @@ func (s *Store) WriteRole(ctx context.Context, r *Role) error {
 	if err != nil {
 		return err
 	}
-	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(rolePrefix+escape(r.Name), append([]byte{roleVersion}, body...))}})
+	return s.entries.Commit(ctx,
+		storage.Batch{Ops: []storage.Op{storage.Put(rolePrefix+escape(r.Name), append([]byte{roleVersion}, body...))}})
 }
 
 func parseNetwork(text string) (netip.Prefix, error) {
@@ -185,7 +188,7 @@ func parseNetwork(text string) (netip.Prefix, error) {
 	return p.Masked(), err
 }
 
-// DeleteRole removes a role. That there is none is no error.
+// DeleteRole removes a role. A missing one is not an error.
 func (s *Store) DeleteRole(ctx context.Context, name string) error {
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(rolePrefix + escape(name))}})
 }

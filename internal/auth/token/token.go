@@ -12,36 +12,35 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Keys of the barrier.
+// Storage keys behind the barrier.
 const (
 	saltKey        = "auth/salt"
 	batchKeyKey    = "auth/batch-key"
 	tokenPrefix    = "auth/token/"    // + hex of the token's hash: the record
-	accessorPrefix = "auth/accessor/" // + hex of the accessor's hash: the token's hash
-	childPrefix    = "auth/child/"    // + the parent's hash + "/" + the child's: that there is one
-	expiryPrefix   = "auth/expiry/"   // + the second in 12 digits + "/" + the token's hash: when to look at it
-	endedPrefix    = "auth/ended/"    // + hash: a token that was revoked, whose children are still to be removed
-	releasedPrefix = "auth/released/" // + hash: one that was revoked alone, whose children are still to be made orphans
+	accessorPrefix = "auth/accessor/" // + hex of the accessor's hash: record is the token's hash
+	childPrefix    = "auth/child/"    // + the parent's hash + "/" + the child's: marks a parent-child link
+	expiryPrefix   = "auth/expiry/"   // + the second in 12 digits + "/" + the token's hash: when the token is due
+	endedPrefix    = "auth/ended/"    // + hash: a revoked token whose children are still to be removed
+	releasedPrefix = "auth/released/" // + hash: a token revoked without its children, which still must become orphans
 	rolePrefix     = "auth/role/"     // + the name, escaped
 )
 
-// Purposes that the salted hash tells apart.
+// Purposes separate the domains of the salted hash.
 const (
 	purposeToken    = "token"
 	purposeAccessor = "accessor"
 	purposeBatch    = "batch"
 )
 
-// Type says how a token lives.
+// Type is the kind of a token, which decides where its record is kept.
 type Type uint8
 
-// The types of tokens.
 const (
-	TypeService Type = 1 // has a record of its own
-	TypeBatch   Type = 2 // is its own record, encrypted
+	TypeService Type = 1 // stored in the barrier, and can be renewed and revoked
+	TypeBatch   Type = 2 // its text is its encrypted record; nothing is stored
 )
 
-// String gives Vault's name of the type.
+// String returns Vault's name of the type.
 func (t Type) String() string {
 	switch t {
 	case TypeService:
@@ -52,35 +51,37 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Token is what is known of a token. A service token's is stored in the barrier at "auth/token/<hex of its salted hash>":
+// Token is what is known of a token. A service token's is stored in the barrier at "auth/token/<hex
+// of its salted hash>":
 //
 //	version u8 = 2 | type u8 | accessor u8+n | display name u16+n | path u16+n |
 //	parent u8+n (0 or 32 bytes: the parent's hash) | policies u24( u16+n ... ) |
 //	created i64 | creation ttl i64 | expires i64 (0: never) |
-//	flags u8 (1: renewable) | explicit maximum i64 | period i64 | uses i64 (0: any number; -1: none left) | renewed i64 (0: never) |
+//	flags u8 (1: renewable) | explicit maximum i64 | period i64 |
+//	uses i64 (0: unlimited; -1: none left) | renewed i64 (0: never) |
 //	role u16+n | metadata u24( key u16+n | value u16+n ... ), by key | networks u16( u8+n ... )
 //
-// Times are nanoseconds since 1970 UTC, durations nanoseconds, integers big-endian; "u8+n" is a length and as many bytes.
-// Version 1 ends behind expires. A later version adds fields behind.
+// Times are nanoseconds since 1970 UTC, durations nanoseconds, integers big-endian; "u8+n" is a
+// length and as many bytes. Version 1 ends behind expires. A later version adds fields behind.
 type Token struct {
 	Type        Type
 	Accessor    string
 	DisplayName string
-	Path        string // the path that made it, "auth/token/root"
-	Parent      []byte // the hash of the token whose end is this one's too; empty for an orphan
+	Path        string // the request path that created it, such as "auth/token/root"
+	Parent      []byte // the hash of the token that this one ends with; empty for an orphan
 	Policies    []string
 	Created     time.Time
 	TTL         time.Duration // at creation; 0 where it does not expire
 	Expires     time.Time     // zero: never
 
 	Renewable   bool
-	ExplicitMax time.Duration // from its creation; 0: none
-	Period      time.Duration // what every renewal gives; 0: not periodic
-	Uses        int64         // left; 0: any number; -1: none, it is about to end
+	ExplicitMax time.Duration // counted from creation; 0: none
+	Period      time.Duration // the TTL after every renewal; 0: not periodic
+	Uses        int64         // remaining; 0: unlimited; -1: none, the token is about to end
 	Renewed     time.Time     // zero: never
 	Role        string
 	Meta        map[string]string
-	Networks    []string // CIDRs from which it may be used; empty: from anywhere
+	Networks    []string // CIDRs that may use it; empty: all
 }
 
 const (
@@ -91,18 +92,18 @@ const (
 	flagRenewable = 1
 )
 
-// ErrRecord is returned for stored bytes that are not a record of this package.
+// ErrRecord is returned for stored bytes that are not a valid record of this package.
 var ErrRecord = errors.New("token: not a valid record")
 
-// Orphan reports whether the token outlives every other.
+// Orphan reports whether the token has no parent.
 func (t *Token) Orphan() bool { return len(t.Parent) == 0 }
 
-// Root reports whether it has the root policy.
+// Root reports whether the token has the root policy.
 func (t *Token) Root() bool { return slices.Contains(t.Policies, rootPolicy) }
 
 func (t *Token) expired(now time.Time) bool { return !t.Expires.IsZero() && !now.Before(t.Expires) }
 
-// Left is how long it still lives; 0 where it does not expire.
+// Left returns the remaining life; 0 if the token does not expire.
 func (t *Token) Left(now time.Time) time.Duration {
 	if t.Expires.IsZero() {
 		return 0
@@ -158,7 +159,7 @@ func text(s string) cryptobyte.BuilderContinuation {
 	return func(b *cryptobyte.Builder) { b.AddBytes([]byte(s)) }
 }
 
-// instant is a time as it is stored; the zero time is 0.
+// instant converts a time for storage; the zero time is 0.
 func instant(t time.Time) int64 {
 	if t.IsZero() {
 		return 0
@@ -178,12 +179,12 @@ func releasedKey(d digest) string      { return releasedPrefix + d.String() }
 func endedKey(d digest) string         { return endedPrefix + d.String() }
 func childKey(parent, d digest) string { return childPrefix + parent.String() + "/" + d.String() }
 
-// expiryKey is where it is written down that a token is to be looked at: in the second after it has expired.
+// expiryKey is the key that schedules a token for expiry: in the second after it has expired.
 func expiryKey(at time.Time, d digest) string {
 	return fmt.Sprintf("%s%012d/%s", expiryPrefix, at.Unix()+1, d)
 }
 
-// String is the hash in hex.
+// String returns the hash in hex.
 func (d digest) String() string { return hex.EncodeToString(d[:]) }
 
 // digestOf is the inverse of tokenKey.

@@ -8,7 +8,8 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// UnmarshalToken is the inverse of [Token.Marshal], and reads version 1 too; it fails with [ErrRecord].
+// UnmarshalToken is the inverse of [Token.Marshal], and also reads version 1. It fails with
+// [ErrRecord].
 func UnmarshalToken(record []byte) (*Token, error) {
 	s := cryptobyte.String(record)
 	var version uint8
@@ -64,12 +65,13 @@ func (t *Token) readFirst(s *cryptobyte.String) error {
 	return nil
 }
 
-// readSecond reads the fields that version 2 has added.
+// readSecond reads the fields that version 2 added.
 func (t *Token) readSecond(s *cryptobyte.String) error {
 	var flags uint8
 	var limit, period, uses, renewed uint64
 	var role, meta, networks cryptobyte.String
-	if !s.ReadUint8(&flags) || !s.ReadUint64(&limit) || !s.ReadUint64(&period) || !s.ReadUint64(&uses) || !s.ReadUint64(&renewed) ||
+	if !s.ReadUint8(&flags) || !s.ReadUint64(&limit) || !s.ReadUint64(&period) || !s.ReadUint64(&uses) ||
+		!s.ReadUint64(&renewed) ||
 		!s.ReadUint16LengthPrefixed(&role) || !s.ReadUint24LengthPrefixed(&meta) || !s.ReadUint16LengthPrefixed(&networks) {
 		return errCut
 	}

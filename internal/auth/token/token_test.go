@@ -24,12 +24,14 @@ func sample() *Token {
 func fullSample() *Token {
 	t := sample()
 	t.ExplicitMax, t.Period, t.Uses, t.Renewed = 24*time.Hour, time.Hour, 3, start.Add(time.Minute)
-	t.Role, t.Meta, t.Networks = "ci", map[string]string{"team": "a", "job": "7"}, []string{"192.0.2.0/24", "2001:db8::/32"}
+	t.Role, t.Meta, t.Networks = "ci", map[string]string{"team": "a", "job": "7"}, []string{"192.0.2.0/24",
+		"2001:db8::/32"}
 	return t
 }
 
 func rootSample() *Token {
-	return &Token{Type: TypeService, Accessor: "A", DisplayName: "root", Path: "auth/token/root", Policies: []string{"root"}, Created: start}
+	return &Token{Type: TypeService, Accessor: "A", DisplayName: "root", Path: "auth/token/root",
+		Policies: []string{"root"}, Created: start}
 }
 
 func vector(t testing.TB, name string) []byte {

@@ -8,14 +8,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A token with a number of uses has the number in its record. Each request writes it, one less, before it has any effect; the last
-// writes -1, and the token ends when the request is over, so that what belongs to it is there until then. So a crash can take
-// a use without its effect, and never the other way round.
+// A token with limited uses keeps the remaining number in its record. Each request decrements it
+// before the request has any effect; the last one writes -1, and the token ends when that request
+// is over, so the token's data exists until then. A crash can therefore consume a use without its
+// effect, but never the reverse.
 
-// lastUse is how long the request of the last use has before Run ends the token, should nobody else.
+// lastUse is how long the last request may take before Run ends the token.
 const lastUse = 10 * time.Minute
 
-// use takes one use of a token and gives the entry that is left.
+// use takes one use of a token and returns the resulting entry.
 func (s *Store) use(ctx context.Context, d digest) (*entry, error) {
 	l := s.lock(d)
 	l.Lock()
@@ -42,18 +43,18 @@ func (s *Store) use(ctx context.Context, d digest) (*entry, error) {
 	return newEntry(d, &t), nil
 }
 
-// save writes a changed record. The caller holds its lock.
+// save writes a changed record. The caller holds the token's lock.
 func (s *Store) save(ctx context.Context, d digest, t *Token, more ...storage.Op) error {
 	record, err := t.Marshal()
 	if err != nil {
 		return err
 	}
-	defer s.drop(d) // after errors too: whether it was written may be unknown
+	defer s.drop(d) // after an error too: the outcome may be unknown
 	return s.entries.Commit(ctx, storage.Batch{Ops: append(more, storage.Put(tokenKey(d), record))})
 }
 
-// Finish ends the token whose last use a request was. It is called when the request is over, whatever came of it, and does nothing
-// for any other token.
+// Finish ends the token if the request was its last use. The caller calls it when the request is
+// over, whatever its result; for any other token it does nothing.
 func (s *Store) Finish(ctx context.Context, who Identity) {
 	if who.entry == nil || who.entry.token.Uses >= 0 {
 		return
@@ -61,6 +62,7 @@ func (s *Store) Finish(ctx context.Context, who Identity) {
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
 	if err := s.revoke(again, who.entry.digest); err != nil && !errors.Is(err, errDenied) {
-		s.log.Warn("a token that is used up could not be removed yet; nobody can use it, and it will be later", "error", err)
+		s.log.Warn("a token without remaining uses is not removed from storage yet; it cannot be used; the clean-up retries",
+			"error", err)
 	}
 }

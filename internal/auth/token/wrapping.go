@@ -12,20 +12,21 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A wrapping token holds one answer, which is handed out once. It is a service token of one use whose policy allows nothing, so that using it
-// for anything else ends it: whoever it was meant for notices. The answer lies beside the token's record and goes in the
-// same commit: of two that unwrap at the same time one gets it, and after a crash it is there with its token or gone with it.
+// A wrapping token holds one response, which can be unwrapped once. It is a service token with one
+// use whose policy allows nothing, so any other use ends it and the intended recipient notices. The
+// response is stored beside the token's record and deleted in the same commit: of two concurrent
+// unwraps one succeeds, and after a crash token and response are either both there or both gone.
 
-// wrappedPrefix is where answers lie: + the hash of the token.
+// wrappedPrefix is the key prefix of wrapped responses; the token's hash follows.
 const wrappedPrefix = "auth/wrapped/"
 
 const wrappedVersion = 1
 
-// Wrapping is an answer to be wrapped.
+// Wrapping is a response to wrap.
 type Wrapping struct {
-	Path     string        // of the request that it answers
+	Path     string        // of the request
 	TTL      time.Duration // at most [MaxTTL]
-	Accessor string        // of the token that the answer tells of; "" where it tells of none
+	Accessor string        // of the token in the response; "" if there is none
 	Answer   []byte
 }
 
@@ -55,14 +56,14 @@ func wrappedKey(d digest) string { return wrappedPrefix + d.String() }
 
 func (t *Token) wraps() bool { return len(t.Policies) == 1 && t.Policies[0] == wrapPolicy }
 
-// Wrap stores an answer under a new wrapping token, in one commit.
+// Wrap stores a response under a new wrapping token, in one commit.
 func (s *Store) Wrap(ctx context.Context, w Wrapping) (*Created, error) {
 	created, b, err := s.prepare(w)
 	if err != nil {
 		return nil, err
 	}
 	if err := s.entries.Commit(ctx, b); errors.Is(err, storage.ErrTooLarge) {
-		return nil, fault.Wrap(err, fault.TooLarge, "the answer is too large to be wrapped: storage holds at most %d bytes in one; "+
+		return nil, fault.Wrap(err, fault.TooLarge, "the response is too large to wrap: an entry holds at most %d bytes; "+
 			"send the request without wrapping", storage.MaxBytes)
 	} else if err != nil {
 		return nil, err
@@ -70,12 +71,13 @@ func (s *Store) Wrap(ctx context.Context, w Wrapping) (*Created, error) {
 	return created, nil
 }
 
-// prepare makes a wrapping token and the batch that stores it.
+// prepare creates a wrapping token and the batch that stores it.
 func (s *Store) prepare(w Wrapping) (*Created, storage.Batch, error) {
 	var b storage.Batch
 	ttl, now := min(w.TTL, MaxTTL), s.now()
 	t := &Token{
-		Type: TypeService, Path: w.Path, Policies: []string{wrapPolicy}, Created: now, TTL: ttl, Expires: now.Add(ttl), ExplicitMax: ttl, Uses: 1,
+		Type: TypeService, Path: w.Path, Policies: []string{wrapPolicy}, Created: now, TTL: ttl, Expires: now.Add(ttl),
+		ExplicitMax: ttl, Uses: 1,
 	}
 	name, err := NewTokenText(s.rnd)
 	if err != nil {
@@ -90,7 +92,7 @@ func (s *Store) prepare(w Wrapping) (*Created, storage.Batch, error) {
 	}
 	wrapped, err := marshalWrapped(w.Accessor, w.Answer)
 	if err != nil {
-		return nil, b, fault.Wrap(err, fault.TooLarge, "the answer is too large to be wrapped; send the request without wrapping")
+		return nil, b, fault.Wrap(err, fault.TooLarge, "the response is too large to wrap; send the request without wrapping")
 	}
 	d := s.digest(name)
 	b.If = []storage.Condition{storage.IfAbsent(tokenKey(d))}
@@ -107,7 +109,8 @@ func (s *Store) prepare(w Wrapping) (*Created, storage.Batch, error) {
 // errWrapping is Vault's text.
 var errWrapping = fault.New(fault.Invalid, "wrapping token is not valid or does not exist")
 
-// Wrapped tells of a wrapping token without using it. What is none, or none any more, is a [fault.Invalid].
+// Wrapped returns a wrapping token's record without using the token. An invalid or used one is a
+// [fault.Invalid].
 func (s *Store) Wrapped(ctx context.Context, token string) (*Token, error) {
 	token, err := s.wrappingID(ctx, token)
 	if err != nil {
@@ -123,20 +126,21 @@ func (s *Store) Wrapped(ctx context.Context, token string) (*Token, error) {
 	return e.token, nil
 }
 
-// Unwrapped is what a wrapping token held.
+// Unwrapped is the content of a wrapping token.
 type Unwrapped struct {
 	Token    *Token // the wrapping token's record
 	Accessor string // see [Wrapping]
-	Answer   []byte // to be cleared
+	Answer   []byte // the caller clears it
 }
 
-// Unwrap hands out what a wrapping token holds and ends the token, in one commit. What is none is a [fault.Invalid], and is not used up.
+// Unwrap returns the content of a wrapping token and ends the token, in one commit. Another kind of
+// token is a [fault.Invalid] and is not used.
 func (s *Store) Unwrap(ctx context.Context, token string) (*Unwrapped, error) {
 	return s.unwrap(ctx, token, nil)
 }
 
-// Rewrap moves what a wrapping token holds to a new one that lives as long as the old one did at first, in one commit. It also tells
-// the accessor: see [Wrapping].
+// Rewrap moves the content of a wrapping token to a new one with the same initial TTL, in one
+// commit. It also returns the accessor: see [Wrapping].
 func (s *Store) Rewrap(ctx context.Context, token string) (*Created, string, error) {
 	var created *Created
 	u, err := s.unwrap(ctx, token, func(u *Unwrapped) (b storage.Batch, err error) {
@@ -150,8 +154,9 @@ func (s *Store) Rewrap(ctx context.Context, token string) (*Created, string, err
 	return created, u.Accessor, nil
 }
 
-// unwrap ends a wrapping token; what more gives is part of the commit.
-func (s *Store) unwrap(ctx context.Context, token string, more func(*Unwrapped) (storage.Batch, error)) (*Unwrapped, error) {
+// unwrap ends a wrapping token; the operations that more returns are part of the commit.
+func (s *Store) unwrap(ctx context.Context, token string, more func(*Unwrapped) (storage.Batch, error)) (*Unwrapped,
+	error) {
 	token, err := s.wrappingID(ctx, token)
 	if err != nil {
 		return nil, err
@@ -174,7 +179,7 @@ func (s *Store) unwrap(ctx context.Context, token string, more func(*Unwrapped) 
 		}
 	}
 	b.Ops = append(b.Ops, s.traces(e)...)
-	defer s.end(d) // after errors too: whether it was written may be unknown
+	defer s.end(d) // after an error too: the outcome may be unknown
 	if err := s.entries.Commit(ctx, b); err != nil {
 		clear(u.Answer)
 		return nil, err
@@ -182,7 +187,7 @@ func (s *Store) unwrap(ctx context.Context, token string, more func(*Unwrapped) 
 	return u, nil
 }
 
-// readWrapped reads a wrapping token and what it holds. The caller holds its lock.
+// readWrapped reads a wrapping token and its content. The caller holds its lock.
 func (s *Store) readWrapped(ctx context.Context, d digest) (*entry, *Unwrapped, error) {
 	e, err := s.read(ctx, d)
 	if err == nil {
@@ -201,10 +206,10 @@ func (s *Store) readWrapped(ctx context.Context, d digest) (*entry, *Unwrapped, 
 	accessor, answer, err := unmarshalWrapped(record)
 	if err != nil {
 		clear(record)
-		return nil, nil, fault.Wrap(err, fault.Internal, "the wrapped answer is damaged")
+		return nil, nil, fault.Wrap(err, fault.Internal, "the wrapped response is damaged; send the original request again")
 	}
 	return e, &Unwrapped{e.token, accessor, answer}, nil
 }
 
-// Wraps reports whether who was identified is a wrapping token.
+// Wraps reports whether the identity is a wrapping token.
 func (i Identity) Wraps() bool { return i.entry != nil && i.entry.token.wraps() }

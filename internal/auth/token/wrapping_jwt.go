@@ -22,8 +22,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A wrapping token may be handed out as a JWT (RFC 7519) that names it, so that who gets it can see, with the public key, that this server has
-// wrapped something, for how long, and has been given it once: it opens what the token opens. The key is at
+// A wrapping token may be handed out as a JWT (RFC 7519) that names it, so that who gets it can
+// see, with the public key, that this server has wrapped something, for how long, and has been
+// given it once: it opens what the token opens. The key is at
 //
 //	auth/wrapping-key    version u8 = 1 | ECDSA P-521 private key in PKCS #8
 const wrappingKeyKey = "auth/wrapping-key"
@@ -31,10 +32,10 @@ const wrappingKeyKey = "auth/wrapping-key"
 const (
 	wrappingKeyVersion = 1
 	maxWrappingJWT     = 4 << 10
-	coordinate         = 66 // bytes of each half of a signature by P-521
+	coordinate         = 66 // bytes of r and of s in a P-521 signature
 )
 
-// wrappingKey is the key, read or made when it is first needed.
+// wrappingKey caches the key, which is read or created on first use.
 type wrappingKey struct {
 	mu  sync.Mutex
 	key atomic.Pointer[ecdsa.PrivateKey]
@@ -52,7 +53,7 @@ type wrappingClaims struct {
 // jwtHeader is {"alg":"ES512","typ":"JWT"}.
 const jwtHeader = "eyJhbGciOiJFUzUxMiIsInR5cCI6IkpXVCJ9"
 
-// SignWrapping gives a wrapping token's form as JWT.
+// SignWrapping returns a wrapping token in its JWT form.
 func (s *Store) SignWrapping(ctx context.Context, made *Created) (string, error) {
 	key, err := s.wrapSigner(ctx)
 	if err != nil {
@@ -60,8 +61,9 @@ func (s *Store) SignWrapping(ctx context.Context, made *Created) (string, error)
 	}
 	t := made.Token
 	body, err := json.Marshal(wrappingClaims{
-		Accessor: t.Accessor, Expires: t.Expires.Unix(), Issued: t.Created.Unix(), ID: made.Text, NotBefore: t.Created.Add(-5 * time.Second).Unix(),
-		Type: "wrapping",
+		Accessor: t.Accessor, Expires: t.Expires.Unix(), Issued: t.Created.Unix(), ID: made.Text,
+		NotBefore: t.Created.Add(-5 * time.Second).Unix(),
+		Type:      "wrapping",
 	})
 	if err != nil {
 		return "", err
@@ -78,7 +80,7 @@ func (s *Store) SignWrapping(ctx context.Context, made *Created) (string, error)
 	return text + "." + base64.RawURLEncoding.EncodeToString(sig[:]), nil
 }
 
-// WrappingPublicKey is the key by which the JWTs of wrapping tokens can be checked, in PEM.
+// WrappingPublicKey returns the public key that verifies the JWTs of wrapping tokens, in PEM.
 func (s *Store) WrappingPublicKey(ctx context.Context) (string, error) {
 	key, err := s.wrapSigner(ctx)
 	if err != nil {
@@ -91,7 +93,8 @@ func (s *Store) WrappingPublicKey(ctx context.Context) (string, error) {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})), nil
 }
 
-// wrappingID gives the wrapping token that a text is, or that a JWT of this server names. errWrapping: it is no such JWT.
+// wrappingID returns the wrapping token that a text is or that a JWT of this server names. It
+// returns errWrapping for an invalid JWT.
 func (s *Store) wrappingID(ctx context.Context, text string) (string, error) {
 	if strings.Count(text, ".") != 2 {
 		return text, nil
@@ -122,7 +125,7 @@ func (s *Store) wrappingID(ctx context.Context, text string) (string, error) {
 	if err := json.Unmarshal(body, &c); err != nil || c.Type != "wrapping" {
 		return "", errWrapping
 	}
-	return c.ID, nil // the token's own record says whether it still lives
+	return c.ID, nil // the token's record decides whether it is still valid
 }
 
 func (s *Store) wrapSigner(ctx context.Context) (*ecdsa.PrivateKey, error) {
@@ -142,7 +145,7 @@ func (s *Store) wrapSigner(ctx context.Context) (*ecdsa.PrivateKey, error) {
 	defer clear(record)
 	key, err := parseWrappingKey(record)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the key of wrapping tokens is damaged")
+		return nil, fault.Wrap(err, fault.Internal, "the signing key of wrapping tokens is damaged; restore a backup")
 	}
 	w.key.Store(key)
 	return key, nil
@@ -154,7 +157,7 @@ func parseWrappingKey(record []byte) (*ecdsa.PrivateKey, error) {
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(record[1:])
 	if err != nil {
-		return nil, fmt.Errorf("%w: the key of wrapping tokens", ErrRecord) // the cause could show some of it
+		return nil, fmt.Errorf("%w: the key of wrapping tokens", ErrRecord) // the cause could reveal key bytes
 	}
 	key, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || key.Curve != elliptic.P521() {
@@ -163,7 +166,7 @@ func parseWrappingKey(record []byte) (*ecdsa.PrivateKey, error) {
 	return key, nil
 }
 
-// makeWrappingKey stores a fresh key, unless there is one.
+// makeWrappingKey stores a new key unless one exists.
 func (s *Store) makeWrappingKey(ctx context.Context) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {

@@ -21,7 +21,8 @@ func TestUnwrapIsOneCommit(t *testing.T) {
 	s := opened(t, e, c.Now)
 	before := len(e.m)
 	wrap := func() string {
-		made, err := s.Wrap(t.Context(), Wrapping{Path: "secret/a", TTL: time.Minute, Accessor: "acc", Answer: []byte("answer")})
+		made, err := s.Wrap(t.Context(), Wrapping{Path: "secret/a", TTL: time.Minute, Accessor: "acc",
+			Answer: []byte("answer")})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -53,7 +54,8 @@ func TestUnwrapIsOneCommit(t *testing.T) {
 	}
 }
 
-// TestFailedUnwrapIsNoUnwrap: while the storage is away nobody sees the answer, and it can be had afterwards.
+// TestFailedUnwrapIsNoUnwrap: while the storage is away nobody sees the answer, and it can be had
+// afterwards.
 func TestFailedUnwrapIsNoUnwrap(t *testing.T) {
 	t.Parallel()
 	e, _ := formatted(t)
