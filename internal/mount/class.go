@@ -8,20 +8,20 @@ import (
 	"strings"
 )
 
-// class is what differs between the tables of secrets engines and of auth methods.
+// class holds the differences between the tables of secrets engines and of auth methods.
 type class struct {
-	table      string // key of the barrier: the table
-	tombstones string // + uuid: the mount is gone, its entries may not be
+	table      string // storage key of the table
+	tombstones string // + uuid: tombstone of an unmounted path whose entries are still to be removed
 	data       string // + uuid + "/": a mount's entries
-	accessor   string // what an accessor begins with
+	accessor   string // prefix of the accessors
 	builtin    []Entry
-	protected  []string // beginnings of paths at which nothing can be mounted
-	keep       string   // the text for who would unmount one of these
+	protected  []string // path prefixes at which nothing can be mounted
+	keep       string   // error text for an attempt to unmount one of these
 }
 
 var engines = class{
 	table: "core/mounts", tombstones: "core/unmounted/", data: "logical/",
-	// "system" is answered by the API itself.
+	// The API itself answers "system".
 	builtin: []Entry{
 		{Path: "cubbyhole/", Type: "cubbyhole", Description: "per-token private secret storage", Local: true},
 		{Path: "identity/", Type: "identity", Description: "identity store"},
@@ -31,13 +31,13 @@ var engines = class{
 	keep:      "cannot unmount %q",
 }
 
-// logins are the auth methods. Their paths are without the "auth/" in front.
+// authMethods is the class of auth methods. Their paths omit the leading "auth/".
 var authMethods = class{
 	table: "core/auth", tombstones: "core/auth-unmounted/", data: "credential/", accessor: "auth_",
-	// "token" is answered by the API itself.
+	// The API itself answers "token".
 	builtin:   []Entry{{Path: "token/", Type: "token", Description: "token based credentials"}},
 	protected: []string{"token/"},
-	keep:      "token credential backend cannot be disabled: %q is on every server",
+	keep:      "token credential backend cannot be disabled: %q is built in",
 }
 
 func (c *class) isProtected(path string) bool {
@@ -48,7 +48,7 @@ func (c *class) isBuiltin(name string) bool {
 	return slices.ContainsFunc(c.builtin, func(b Entry) bool { return b.Type == name })
 }
 
-// complete gives a mount the identifiers that it keeps for life.
+// complete sets the identifiers that a mount keeps for life.
 func (c *class) complete(m Entry, rnd io.Reader) (Entry, error) {
 	id := make([]byte, 20)
 	if _, err := io.ReadFull(rnd, id); err != nil {

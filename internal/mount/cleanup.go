@@ -15,7 +15,8 @@ import (
 //
 //	version u8 = 2 | when i64, ns since 1970 | the path that the mount had
 //
-// (version 1 has no time) which is deleted when nothing is left below "logical/<uuid>/". So a crash or a change of leader delays it and loses nothing.
+// (version 1 has no time) which is deleted when nothing is left below "logical/<uuid>/". So a crash
+// or a change of leader delays it and loses nothing.
 
 const (
 	tombstoneVersion1 = 1
@@ -35,16 +36,16 @@ func unmarshalTombstone(record []byte) (path string, at time.Time, err error) {
 	case len(record) > 9 && record[0] == tombstoneVersion:
 		return string(record[9:]), time.Unix(0, int64(binary.BigEndian.Uint64(record[1:]))), nil
 	}
-	return "", at, fmt.Errorf("%w: what is left of a mount", ErrRecord)
+	return "", at, fmt.Errorf("%w: the tombstone of a mount", ErrRecord)
 }
 
-// Run removes the entries of what was unmounted and has the backends do their own work (see [Maintainer]), now and whenever the table
-// changes, until ctx ends.
+// Run removes the entries of unmounted paths and runs the backends' maintenance (see [Maintainer]),
+// now and after each change of the table, until ctx ends.
 func (t *Table) Run(ctx context.Context) {
 	for {
 		var retry <-chan time.Time
 		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
-			t.log.Warn("the entries of an unmounted path are not removed yet; trying again", "error", err, "in", sweepPause)
+			t.log.Warn("cannot remove the entries of an unmounted path; retrying", "error", err, "in", sweepPause)
 			retry = time.After(sweepPause)
 		}
 		if !t.care(ctx) && retry == nil {
@@ -59,7 +60,7 @@ func (t *Table) Run(ctx context.Context) {
 	}
 }
 
-// care calls the backends that have work of their own, and reports whether all of it is done.
+// care runs the maintenance of the backends, and reports whether all of it is done.
 func (t *Table) care(ctx context.Context) bool {
 	done := true
 	for _, e := range t.now.Load().mounts {
@@ -68,15 +69,15 @@ func (t *Table) care(ctx context.Context) bool {
 			continue
 		}
 		if err := k.Maintain(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
-			t.log.Warn("a mount's own work is not done yet; trying again", "path", e.Path, "error", err, "in", sweepPause)
+			t.log.Warn("the maintenance of a mount failed; retrying", "path", e.Path, "error", err, "in", sweepPause)
 			done = false
 		}
 	}
 	return done
 }
 
-// cleanUp removes the entries of everything that was unmounted, in commits of at most 60 deletes. It can be stopped anywhere
-// and called again.
+// cleanUp removes the entries of all unmounted paths, in commits of at most 60 deletes. It can be
+// interrupted at any point and called again.
 func (t *Table) cleanUp(ctx context.Context) error {
 	for {
 		names, err := t.base.List(ctx, t.tombstones, "", sweepBatch)
@@ -84,7 +85,7 @@ func (t *Table) cleanUp(ctx context.Context) error {
 			return err
 		}
 		for _, id := range names {
-			if validUUID(id) { // anything else could lead the sweep out of "logical/<uuid>/"
+			if validUUID(id) { // anything else could make the sweep delete outside "logical/<uuid>/"
 				if err := t.bury(ctx, id); err != nil {
 					return err
 				}
@@ -96,7 +97,7 @@ func (t *Table) cleanUp(ctx context.Context) error {
 	}
 }
 
-// bury tells of a mount that is gone, and removes its entries.
+// bury reports an unmounted path to Gone, and removes its entries.
 func (t *Table) bury(ctx context.Context, id string) error {
 	if t.gone != nil {
 		record, err := t.base.Get(ctx, t.tombstones+id)
@@ -114,7 +115,7 @@ func (t *Table) bury(ctx context.Context, id string) error {
 	return t.sweep(ctx, t.data+id+"/")
 }
 
-// sweep deletes everything below prefix. A key is at most 2 KiB long, which bounds the depth.
+// sweep deletes everything below prefix. A key has at most 2 KiB, which bounds the depth.
 func (t *Table) sweep(ctx context.Context, prefix string) error {
 	for {
 		names, err := t.base.List(ctx, prefix, "", sweepBatch)

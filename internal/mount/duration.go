@@ -10,8 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// ParseDuration reads a duration as requests write it: a number of seconds (as number or text), or a text with a unit,
-// "90s", "1h30m", "7d".
+// ParseDuration parses a duration of a request: seconds as a number or text, or a text with units,
+// such as "90s", "1h30m" or "7d".
 func ParseDuration(v any) (time.Duration, error) {
 	switch v := v.(type) {
 	case nil:
@@ -28,7 +28,8 @@ func ParseDuration(v any) (time.Duration, error) {
 	return 0, errDuration
 }
 
-var errDuration = fault.New(fault.Invalid, `not a duration: give seconds as a number, or a text such as "90s", "1h30m" or "7d"`)
+var errDuration = fault.New(fault.Invalid,
+	`not a duration: give seconds as a number, or a text such as "90s", "1h30m" or "7d"`)
 
 func parseText(s string) (time.Duration, error) {
 	if s == "" {
@@ -51,7 +52,7 @@ func parseText(s string) (time.Duration, error) {
 	return d, nil
 }
 
-// seconds refuses what does not fit: a conversion would silently give another number.
+// seconds refuses values out of range, which a conversion would silently change.
 func seconds(n float64) (time.Duration, error) {
 	ns := n * float64(time.Second)
 	if math.IsNaN(ns) || ns >= math.MaxInt64 || ns <= math.MinInt64 {

@@ -6,32 +6,33 @@ import (
 	"time"
 )
 
-// Login is a proven identity: what the backend of an auth method answers to somebody who gets a token for it. Zero values are what the
-// mount and the server have.
+// Login is an authenticated client, as an auth method's backend returns it. Zero values mean the
+// defaults of the mount and the server.
 type Login struct {
-	DisplayName string // behind the mount's path: "alice" becomes "userpass-alice"
+	DisplayName string // without the mount's path: "alice" becomes "userpass-alice"
 	Policies    []string
-	NoDefault   bool // without the policy "default"
+	NoDefault   bool // omits the policy "default"
 	Meta        map[string]string
 	TTL         time.Duration
-	MaxTTL      time.Duration // renewals end there
-	ExplicitMax time.Duration // the same, and of periodic tokens too
+	MaxTTL      time.Duration // limits renewals
+	ExplicitMax time.Duration // limits renewals, of periodic tokens too
 	Period      time.Duration
 	Uses        int64
 	Type        string   // "", "service", "batch", "default-service", "default-batch"
 	Networks    []string // CIDRs from which the token may be used
 }
 
-// ErrCredentials is in the chain of an error that tells of wrong credentials: they count for lock-out.
+// ErrCredentials is in the chain of an error about wrong credentials, which counts for lock-out.
 var ErrCredentials = errors.New("mount: wrong credentials")
 
-// UnauthenticatedPaths is implemented by backends of which some paths are open to whoever has no token: the logins.
+// UnauthenticatedPaths is implemented by backends with paths that need no token: the logins.
 type UnauthenticatedPaths interface {
 	Open(o Operation, path string) bool
 }
 
-// AliasLookup is implemented by backends whose credentials could be guessed. Alias tells, without checking anything, whom a login claims to
-// be: failures are counted by it. It is empty where nobody could be locked out.
+// AliasLookup is implemented by backends whose credentials could be guessed. Alias returns, without
+// checking anything, whom a login claims to be: failures are counted by it. It is empty if lock-out
+// does not apply.
 type AliasLookup interface {
 	Alias(ctx context.Context, r *Request) (string, error)
 }

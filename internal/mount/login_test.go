@@ -38,7 +38,8 @@ func formattedAuth(t *testing.T) *inmem.Store {
 	return base
 }
 
-// TestTwoTables: auth methods have a table, types and places of their own, and token/ is always there.
+// TestTwoTables: auth methods have a table, types and places of their own, and token/ is always
+// there.
 func TestTwoTables(t *testing.T) {
 	t.Parallel()
 	base := formattedAuth(t)
@@ -47,7 +48,8 @@ func TestTwoTables(t *testing.T) {
 	if !ok || !strings.HasPrefix(token.Accessor, "auth_token_") {
 		t.Errorf("%+v, %v", token, ok)
 	}
-	if err := table.Unmount(t.Context(), "token"); !fault.Is(err, fault.Invalid) || !strings.HasPrefix(err.Error(), "token credential backend cannot be disabled") {
+	if err := table.Unmount(t.Context(), "token"); !fault.Is(err, fault.Invalid) ||
+		!strings.HasPrefix(err.Error(), "token credential backend cannot be disabled") {
 		t.Errorf("token/ disabled: %v", err)
 	}
 	if err := table.Mount(t.Context(), mount.Entry{Path: "x", Type: "kv"}); !fault.Is(err, fault.Invalid) {
@@ -68,8 +70,9 @@ func TestTwoTables(t *testing.T) {
 	}
 }
 
-// TestGoneIsToldUntilItWorks: whoever is to end what a method gave out is told of it, with the moment, before anything of the method is removed, again
-// after an error, and by the next process after a crash.
+// TestGoneIsToldUntilItWorks: whoever is to end what a method gave out is told of it, with the
+// moment, before anything of the method is removed, again after an error, and by the next process
+// after a crash.
 func TestGoneIsToldUntilItWorks(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

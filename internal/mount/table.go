@@ -19,21 +19,22 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Options are what a table is given from outside.
+// Options configure a table.
 type Options struct {
 	Factories map[string]Factory // by type
 	Rand      io.Reader          // nil means crypto/rand
 	Log       *slog.Logger       // nil means that nothing is logged
 	Now       func() time.Time   // nil means time.Now
 
-	// AuthMethods makes it the table of auth methods: see [FormatAuth].
+	// AuthMethods selects the table of auth methods: see [FormatAuth].
 	AuthMethods bool
-	// Gone is called by Run, at least once, for what was unmounted, with the moment of that, before its entries are removed. An error makes it
-	// be called again later. It may be nil.
+	// Run calls Gone, at least once, for each unmounted path, with the time of the unmount, before
+	// the entries are removed. After an error it calls it again later. It may be nil.
 	Gone func(ctx context.Context, path string, at time.Time) error
 }
 
-// Table is the mounts of a node. Routing takes no lock and waits for no change; changes come one after the other.
+// Table holds the mounts of a node. Routing takes no lock and never waits for a change; changes are
+// serialised.
 type Table struct {
 	*class
 	base      Storage
@@ -42,16 +43,16 @@ type Table struct {
 	clock     func() time.Time
 	rnd       io.Reader
 	log       *slog.Logger
-	kick      chan struct{} // tells Run that the table has changed
+	kick      chan struct{} // wakes Run
 
 	now atomic.Pointer[snapshot]
 
-	mu    sync.Mutex // held by changes
-	stale bool       // a commit's outcome is unknown and reading it back has failed
+	mu    sync.Mutex // held during a change
+	stale bool       // a commit's outcome is unknown and the table could not be read back
 	moves moves
 }
 
-// snapshot is the table as of one commit; it never changes.
+// snapshot is the table as of one commit; it is immutable.
 type snapshot struct {
 	mounts []*mounted // by path
 	byPath map[string]*mounted
@@ -60,18 +61,18 @@ type snapshot struct {
 // mounted is a mount with its backend.
 type mounted struct {
 	Entry
-	backend   Backend // nil for a type without one
+	backend   Backend // nil for a type that the API itself answers
 	broken    error
 	writeLock *writeLock
 }
 
-// Format gives the operations that make a fresh table: the mounts that are always there, and extra ones. A nil rnd
-// means crypto/rand. Nothing is written.
+// Format returns the operations that create a new table: the built-in mounts and extra ones. A nil
+// rnd means crypto/rand. It writes nothing.
 func Format(rnd io.Reader, extra ...Entry) ([]storage.Op, error) {
 	return engines.format(rnd, extra...)
 }
 
-// FormatAuth is [Format] for the table of auth methods, which lie below "auth/": token/ alone.
+// FormatAuth is [Format] for the table of auth methods, which are below "auth/": token/ alone.
 func FormatAuth(rnd io.Reader) ([]storage.Op, error) { return authMethods.format(rnd) }
 
 func (c *class) format(rnd io.Reader, extra ...Entry) ([]storage.Op, error) {
@@ -94,11 +95,12 @@ func sorted(mounts []Entry) []Entry {
 	return slices.SortedFunc(slices.Values(mounts), func(a, b Entry) int { return strings.Compare(a.Path, b.Path) })
 }
 
-// Open reads the table. A mount whose backend cannot be made does not stop the others: it answers with the reason. What was
-// unmounted is removed by [Table.Run], on the node that leads.
+// Open reads the table. A mount whose backend cannot be created does not affect the others: it
+// answers with the reason. [Table.Run] removes the entries of unmounted paths, on the leader.
 func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 	t := &Table{
-		class: &engines, base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log, kick: make(chan struct{}, 1),
+		class: &engines, base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log,
+		kick: make(chan struct{}, 1),
 		gone: o.Gone, clock: o.Now,
 	}
 	if o.AuthMethods {
@@ -117,10 +119,10 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 	return t, nil
 }
 
-// Holds reports whether this is the key of the table: what is in memory no longer counts once another node has changed it.
+// Holds reports whether key is the table's: after another node has changed it, memory is outdated.
 func (t *Table) Holds(key string) bool { return key == t.table }
 
-// Reload reads the table again: another node changed it, or a commit's outcome was unknown.
+// Reload reads the table again, after another node changed it or a commit's outcome was unknown.
 func (t *Table) Reload(ctx context.Context) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -130,7 +132,7 @@ func (t *Table) Reload(ctx context.Context) error {
 func (t *Table) reload(ctx context.Context) error {
 	value, err := t.base.Get(ctx, t.table)
 	if err != nil {
-		return fmt.Errorf("mount: reading the table of mounts: %w", err)
+		return fmt.Errorf("mount: cannot read the table of mounts: %w", err)
 	}
 	mounts, err := unmarshalTable(value)
 	if err != nil {
@@ -141,8 +143,7 @@ func (t *Table) reload(ctx context.Context) error {
 	return nil
 }
 
-// swap shows a table to the requests. Backends of mounts that did not change are kept; the gates of those that
-// are gone are closed.
+// swap publishes a table. Backends of unchanged mounts are kept; the others lose their write lock.
 func (t *Table) swap(mounts []Entry) {
 	old, s := t.now.Load(), &snapshot{byPath: map[string]*mounted{}}
 	kept := map[*mounted]bool{}
@@ -155,7 +156,8 @@ func (t *Table) swap(mounts []Entry) {
 		s.mounts = append(s.mounts, e)
 		s.byPath[m.Path] = e
 	}
-	// Closed first, shown then: two backends of one mount must never write at the same time, for each has locks of its own.
+	// Close before publishing: two backends of one mount must never write concurrently, because
+	// each has its own locks.
 	for _, e := range old.mounts {
 		if !kept[e] {
 			e.writeLock.close()
@@ -165,7 +167,7 @@ func (t *Table) swap(mounts []Entry) {
 	t.wake()
 }
 
-// wake has Run look for work.
+// wake makes Run check for work.
 func (t *Table) wake() {
 	select {
 	case t.kick <- struct{}{}:
@@ -173,13 +175,13 @@ func (t *Table) wake() {
 	}
 }
 
-// Settle waits for a change of the table that is under way: see [ErrChanged].
+// Settle waits for a change of the table in progress: see [ErrChanged].
 func (t *Table) Settle() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 }
 
-// build makes a mount's backend. What keeps it from working is told to those who come to it.
+// build creates a mount's backend. If it fails, requests to the mount get the reason.
 func (t *Table) build(m Entry) *mounted {
 	e := &mounted{Entry: m, writeLock: &writeLock{}}
 	factory := t.factories[m.Type]
@@ -199,8 +201,8 @@ func errUnknownType(name string) error {
 	return fault.New(fault.Invalid, "plugin not found in the catalog: %s", name)
 }
 
-// Route finds the mount that a path belongs to, and the rest of the path below it. Errors are [fault.NotFound] with
-// Vault's texts, or the reason for which a mount does not work.
+// Route finds the mount of a path, and the rest of the path below it. Errors are [fault.NotFound]
+// with Vault's texts, or the reason why a mount cannot be used.
 func (t *Table) Route(path string) (Backend, Entry, string, error) {
 	e := t.now.Load().find(path)
 	switch {
@@ -214,8 +216,8 @@ func (t *Table) Route(path string) (Backend, Entry, string, error) {
 	return e.backend, e.Entry, path[min(len(e.Path), len(path)):], nil
 }
 
-// find looks up each beginning of the path that ends in a slash. No two mounts lie inside each other, so the first is
-// the only one.
+// find looks up each prefix of the path that ends in a slash. Mounts never nest, so the first match
+// is the only one.
 func (s *snapshot) find(path string) *mounted {
 	for i := range len(path) {
 		if path[i] == '/' {
@@ -227,7 +229,7 @@ func (s *snapshot) find(path string) *mounted {
 	return s.byPath[path+"/"]
 }
 
-// List returns all mounts by path. Their maps are shared and must not be changed.
+// List returns all mounts, sorted by path. Their maps are shared and must not be changed.
 func (t *Table) List() []Entry {
 	var out []Entry
 	for _, e := range t.now.Load().mounts {
@@ -245,7 +247,7 @@ func (t *Table) Get(path string) (Entry, bool) {
 	return e.Entry, true
 }
 
-// Entry adds a mount in one commit; its identifiers are made here.
+// Mount adds a mount in one commit and generates its identifiers.
 func (t *Table) Mount(ctx context.Context, m Entry) error {
 	m, err := t.prepare(m)
 	if err != nil {
@@ -263,7 +265,7 @@ func (t *Table) Mount(ctx context.Context, m Entry) error {
 	return t.commit(ctx, sorted(append(current, m)))
 }
 
-// free refuses a path at, above or below that of another mount.
+// free refuses a path equal to, above or below that of another mount.
 func free(mounts []Entry, path string) error {
 	for _, other := range mounts {
 		if strings.HasPrefix(path, other.Path) || strings.HasPrefix(other.Path, path) {
@@ -273,7 +275,7 @@ func free(mounts []Entry, path string) error {
 	return nil
 }
 
-// prepare checks a new mount, down to whether its backend can be made.
+// prepare validates a new mount, including the creation of its backend.
 func (t *Table) prepare(m Entry) (Entry, error) {
 	path, err := CleanPath(m.Path)
 	if err != nil {
@@ -306,8 +308,8 @@ func (t *Table) prepare(m Entry) (Entry, error) {
 	return m, err
 }
 
-// Unmount takes a mount out of the table in one commit that decides; its entries are removed by [Table.Run]. To
-// unmount what is not mounted is no error.
+// Unmount removes a mount from the table in one commit; [Table.Run] removes its entries later. A
+// path that is not mounted is not an error.
 func (t *Table) Unmount(ctx context.Context, path string) error {
 	clean, err := CleanPath(path)
 	if err != nil {
@@ -327,11 +329,11 @@ func (t *Table) Unmount(ctx context.Context, path string) error {
 	}
 	rest := slices.DeleteFunc(t.List(), func(m Entry) bool { return m.Path == clean })
 	err = t.commit(ctx, rest, storage.Put(t.tombstones+gone.UUID, marshalTombstone(gone.Path, t.clock())))
-	t.wake() // also after an error: the commit may have happened
+	t.wake() // after an error too: the commit may have happened
 	return err
 }
 
-// fresh reads the table back where an earlier commit left memory and disk apart.
+// fresh reads the table back after a commit whose outcome is unknown.
 func (t *Table) fresh(ctx context.Context) error {
 	if !t.stale {
 		return nil
@@ -339,13 +341,16 @@ func (t *Table) fresh(ctx context.Context) error {
 	return t.reload(ctx)
 }
 
-// certain are the errors of a commit that wrote nothing.
-var certain = []error{storage.ErrConflict, storage.ErrFenced, storage.ErrTooLarge, storage.ErrInvalidKey, storage.ErrClosed, storage.ErrFull}
+// certain lists the errors of a commit that certainly wrote nothing.
+var certain = []error{storage.ErrConflict, storage.ErrFenced, storage.ErrTooLarge, storage.ErrInvalidKey,
+	storage.ErrClosed, storage.ErrFull}
 
-// readBack bounds the reading after a commit whose outcome is unknown; the caller's context may be the reason for it.
+// readBack bounds the read after a commit whose outcome is unknown; the caller's context may have
+// ended.
 const readBack = 10 * time.Second
 
-// commit writes the table and shows it. After an error whose outcome is unknown the table is read back.
+// commit writes the table and publishes it. After an error whose outcome is unknown it reads the
+// table back.
 func (t *Table) commit(ctx context.Context, mounts []Entry, more ...storage.Op) error {
 	value, err := marshalTable(mounts)
 	if err != nil {
@@ -353,7 +358,8 @@ func (t *Table) commit(ctx context.Context, mounts []Entry, more ...storage.Op) 
 	}
 	err = t.base.Commit(ctx, storage.Batch{Ops: append(more, storage.Put(t.table, value))})
 	if errors.Is(err, storage.ErrTooLarge) {
-		return fault.Wrap(err, fault.TooLarge, "the table of mounts would be larger than the %d bytes of one entry: unmount what is not used",
+		return fault.Wrap(err, fault.TooLarge, "the table of mounts would be larger than the %d bytes of one entry: "+
+			"unmount what is not needed",
 			storage.MaxBytes)
 	}
 	if err == nil {

@@ -31,7 +31,8 @@ func newShelf(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return shelf{store}, nil
 }
 
-// flaky lets commits fail, before or behind the write. Its lock is for tests in which Run is under way.
+// flaky lets commits fail, before or behind the write. Its lock is for tests in which Run is under
+// way.
 type flaky struct {
 	mount.Storage
 	mu                      sync.Mutex
@@ -172,10 +173,10 @@ func TestMountRefusals(t *testing.T) {
 		{"//", "kv", "the path of the mount is missing"},
 		{"a/../b", "kv", `has the segment ".."`},
 		{"a//b", "kv", `has the segment ""`},
-		{"a*", "kv", "which no policy could name"},
-		{"a\x00", "kv", "not printable"},
-		{"a b", "kv", "not printable or a space"},
-		{"\xff", "kv", "not printable"},
+		{"a*", "kv", "which no policy can match"},
+		{"a\x00", "kv", "unprintable"},
+		{"a b", "kv", "a space or an unprintable"},
+		{"\xff", "kv", "unprintable"},
 		{strings.Repeat("a", 257), "kv", "at most 256"},
 	} {
 		err := table.Mount(t.Context(), mount.Entry{Path: tc.path, Type: tc.kind})
@@ -214,7 +215,8 @@ func TestAMountThatCannotBeMadeAnswersWithTheReason(t *testing.T) {
 	t.Parallel()
 	table, _ := fresh(t, mount.Entry{Path: "old/", Type: "gone"},
 		mount.Entry{Path: "b/", Type: "kv", Options: map[string]string{"broken": "1"}}, mount.Entry{Path: "ok/", Type: "kv"})
-	for path, want := range map[string]string{"old/x": "plugin not found in the catalog: gone", "b/x": "this mount is broken"} {
+	for path, want := range map[string]string{"old/x": "plugin not found in the catalog: gone",
+		"b/x": "this mount is broken"} {
 		if _, _, _, err := table.Route(path); err == nil || err.Error() != want {
 			t.Errorf("Route(%q): %v, want %q", path, err, want)
 		}
@@ -261,7 +263,8 @@ func TestMemoryEqualsDiskAfterAFailedCommit(t *testing.T) {
 func TestTableTooLarge(t *testing.T) {
 	t.Parallel()
 	table, _ := fresh(t)
-	err := table.Mount(t.Context(), mount.Entry{Path: "kv", Type: "kv", Description: strings.Repeat("x", storage.MaxBytes)})
+	err := table.Mount(t.Context(),
+		mount.Entry{Path: "kv", Type: "kv", Description: strings.Repeat("x", storage.MaxBytes)})
 	if !fault.Is(err, fault.TooLarge) || !strings.Contains(err.Error(), "1048576") {
 		t.Errorf("a table beyond the limit: %v", err)
 	}

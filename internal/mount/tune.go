@@ -12,15 +12,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Tune changes a mount in one commit: change is given a copy and may alter Description, Options and Config of it. The mount's backend
-// may refuse, or add operations to the commit: see [Tuner].
+// Tune changes a mount in one commit: change may modify the Description, Options and Config of the
+// copy that it gets. The mount's backend may refuse, or add operations to the commit: see [Tuner].
 func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error) error {
 	clean, err := CleanPath(path)
 	if err != nil {
 		return err
 	}
 	if t.isProtected(clean) {
-		return fault.New(fault.Invalid, "cannot tune %q: it is the same on every server", clean)
+		return fault.New(fault.Invalid, "cannot tune %q: it is built in and has no settings", clean)
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -29,7 +29,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	}
 	e := t.now.Load().byPath[clean]
 	if e == nil {
-		return fault.New(fault.Invalid, "no mount at %q: sys/mounts lists them", clean)
+		return fault.New(fault.Invalid, "no mount at %q; sys/mounts lists the mounts", clean)
 	}
 	to := e.Entry
 	to.Options = maps.Clone(to.Options)
@@ -48,7 +48,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	return t.commit(ctx, mounts, more...)
 }
 
-// tuned asks the backend, as it is and as it would be.
+// tuned asks the current backend and the new one for consent.
 func (t *Table) tuned(ctx context.Context, e *mounted, to Entry) (more []storage.Op, err error) {
 	if err := to.Config.Check(); err != nil {
 		return nil, err
@@ -71,18 +71,19 @@ func (t *Table) tuned(ctx context.Context, e *mounted, to Entry) (more []storage
 	return more, nil
 }
 
-// Move is what became of a [Table.Remount].
+// Move is the result of a [Table.Remount].
 type Move struct {
 	ID       string // a UUID
 	From, To string
 }
 
-// moves remembers the latest of them; older ones are forgotten, and all of them when the process ends: a move is done when Remount returns.
+// moves keeps the latest moves in memory; it may forget them, because a move is complete when
+// Remount returns.
 type moves []Move
 
 const maxMoves = 64
 
-// Remount gives a mount another path in one commit; nothing of its entries is touched.
+// Remount changes a mount's path in one commit; its entries do not move.
 func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 	var m Move
 	var err error
@@ -94,7 +95,8 @@ func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 	}
 	for _, path := range []string{m.From, m.To} {
 		if t.isProtected(path) {
-			return m, fault.New(fault.Invalid, "cannot remount %q: secrets engines alone can be moved, and not to such a path", path)
+			return m, fault.New(fault.Invalid, "cannot remount %q: only secrets engines can be moved, and not to a reserved "+
+				"path", path)
 		}
 	}
 	id := make([]byte, 16)
@@ -109,7 +111,7 @@ func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 	}
 	moved, ok := t.Get(m.From)
 	if !ok {
-		return m, fault.New(fault.Invalid, "no matching mount at %q: sys/mounts lists them", m.From)
+		return m, fault.New(fault.Invalid, "no matching mount at %q; sys/mounts lists the mounts", m.From)
 	}
 	rest := slices.DeleteFunc(t.List(), func(o Entry) bool { return o.Path == m.From })
 	if err := free(rest, m.To); err != nil {
@@ -124,7 +126,7 @@ func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 	return m, nil
 }
 
-// Moved returns a move that was done since the node became active.
+// Moved returns a move made since the node became active.
 func (t *Table) Moved(id string) (Move, bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -135,8 +137,8 @@ func (t *Table) Moved(id string) (Move, bool) {
 	return t.moves[i], true
 }
 
-// RemoveTokenData removes what mounts keep for the token with this accessor: its cubbyhole. It is for whoever revokes tokens, and
-// can be called again.
+// RemoveTokenData removes the data that mounts keep for the token with this accessor: its
+// cubbyhole. It is called when a token is revoked, and can be repeated.
 func (t *Table) RemoveTokenData(ctx context.Context, accessor string) error {
 	for _, e := range t.now.Load().mounts {
 		if f, ok := e.backend.(TokenDataRemover); ok {

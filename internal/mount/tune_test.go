@@ -64,7 +64,8 @@ func TestTune(t *testing.T) {
 	for name, table := range map[string]*mount.Table{"memory": table, "disk": reopened(t, store)} {
 		m, _ := table.Get("secret")
 		lease, most := m.Config.Effective()
-		if m.Description != "new" || m.Options["a"] != "b" || m.Options["version"] != "1" || lease != 60 || most != 60 || m.Config.AuditNonHMACRequestKeys[0] != "x" {
+		if m.Description != "new" || m.Options["a"] != "b" || m.Options["version"] != "1" || lease != 60 || most != 60 ||
+			m.Config.AuditNonHMACRequestKeys[0] != "x" {
 			t.Errorf("%s has %+v", name, m)
 		}
 	}
@@ -79,7 +80,8 @@ func TestTune(t *testing.T) {
 		{"sys/", describe("x"), `cannot tune "sys/"`},
 		{"secret", func(*mount.Entry) error { return mine }, mine.Error()},
 		{"secret", func(m *mount.Entry) error { m.Config.DefaultLeaseTTL = -1; return nil }, "must not be negative"},
-		{"secret", func(m *mount.Entry) error { m.Config.ListingVisibility = "all"; return nil }, "invalid listing_visibility"},
+		{"secret", func(m *mount.Entry) error { m.Config.ListingVisibility = "all"; return nil },
+			"invalid listing_visibility"},
 		{"secret", func(m *mount.Entry) error { m.Options["broken"] = "1"; return nil }, "this mount is broken"},
 	} {
 		if err := table.Tune(t.Context(), tc.path, tc.change); err == nil || !strings.Contains(err.Error(), tc.want) {
@@ -94,7 +96,8 @@ func TestTune(t *testing.T) {
 func TestBackendsCanRefuseTuning(t *testing.T) {
 	t.Parallel()
 	kept, forgot := make(chan struct{}, 1), ""
-	o := mount.Options{Factories: map[string]mount.Factory{"kv": func(s mount.Storage, _ mount.Entry) (mount.Backend, error) {
+	o := mount.Options{Factories: map[string]mount.Factory{"kv": func(s mount.Storage, _ mount.Entry) (mount.Backend,
+		error) {
 		return tuner{shelf{s}, kept, &forgot}, nil
 	}}}
 	_, store := fresh(t, mount.DevMount("1"))
@@ -102,7 +105,8 @@ func TestBackendsCanRefuseTuning(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := table.Tune(t.Context(), "secret", describe("no")); err == nil || err.Error() != "this description is refused" {
+	if err := table.Tune(t.Context(), "secret", describe("no")); err == nil ||
+		err.Error() != "this description is refused" {
 		t.Errorf("a refusal of the backend: %v", err)
 	}
 	store.before = storage.ErrFull
@@ -142,7 +146,8 @@ func TestRemount(t *testing.T) {
 	}
 	put(t, table, "team/secret/b")
 	after, _ := table.Get("team/secret")
-	if after.UUID != before.UUID || after.Accessor != before.Accessor || len(keysBelow(t, store, "logical/"+before.UUID+"/")) != 2 {
+	if after.UUID != before.UUID || after.Accessor != before.Accessor ||
+		len(keysBelow(t, store, "logical/"+before.UUID+"/")) != 2 {
 		t.Errorf("moved from %+v to %+v: %v", before, after, keysBelow(t, store, "logical/"))
 	}
 	if got := paths(reopened(t, store)); got != "cubbyhole/ identity/ other/ sys/ team/secret/" {
@@ -155,14 +160,16 @@ func TestRemount(t *testing.T) {
 		t.Errorf("Moved = %+v, %v", got, ok)
 	}
 	for from, to := range map[string]string{
-		"nope": "x", "": "x", "other": "team", "sys": "x", "team/secret": "sys/x", "team/secret/": "other/below", "auth/token": "x", "other/": "a//b",
+		"nope": "x", "": "x", "other": "team", "sys": "x", "team/secret": "sys/x", "team/secret/": "other/below",
+		"auth/token": "x", "other/": "a//b",
 	} {
 		if _, err := table.Remount(t.Context(), from, to); !fault.Is(err, fault.Invalid) {
 			t.Errorf("from %q to %q: %v", from, to, err)
 		}
 	}
 	for i := range 80 {
-		if _, err := table.Remount(t.Context(), []string{"team/secret", "a"}[i%2], []string{"a", "team/secret"}[i%2]); err != nil {
+		if _, err := table.Remount(t.Context(), []string{"team/secret", "a"}[i%2],
+			[]string{"a", "team/secret"}[i%2]); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -8,19 +8,21 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// view is the part of the storage that a mount sees.
+// view is the part of the storage that a mount can access.
 type view struct {
 	base      Storage
 	prefix    string
 	writeLock *writeLock
 }
 
-// ErrChanged is returned for a write by way of a mount that was changed, moved or removed meanwhile. Nothing was written: whoever routes
-// the request again, after [Table.Settle], loses nothing.
-var ErrChanged = fault.New(fault.NotFound, "the mount was changed or removed while the request was under way; nothing was written: try again")
+// ErrChanged is returned for a write through a mount that was changed, moved or removed meanwhile.
+// Nothing was written, so a caller may route the request again after [Table.Settle].
+var ErrChanged = fault.New(fault.NotFound, "the mount was changed or removed during the request; nothing was "+
+	"written: try again")
 
-// gate stops the writes of a backend that is no longer in the table: the clean-up must be the last to write below a mount that is gone, and
-// what decides by what it has read must not write behind the back of the backend that follows it.
+// writeLock stops the writes of a backend that is no longer in the table. The clean-up must be the
+// last to write below a removed mount, and a backend that decides by what it read must not write
+// concurrently with its successor.
 type writeLock struct {
 	mu     sync.RWMutex // held for reading during a commit
 	closed bool

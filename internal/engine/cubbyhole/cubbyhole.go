@@ -1,7 +1,7 @@
 // Package cubbyhole is the secrets engine that gives each service token a private folder.
 //
-// No other token, root included, can read or name the folder, and it is removed with its token. Inside it
-// behaves like key-value version 1 without leases.
+// No other token, root included, can read or name the folder, and it is removed with its token.
+// Inside the folder the engine behaves like key-value version 1 without leases.
 package cubbyhole
 
 import (
@@ -23,7 +23,8 @@ type engine struct{ store mount.Storage }
 // New is the [mount.Factory] of the type "cubbyhole".
 func New(store mount.Storage, _ mount.Entry) (mount.Backend, error) { return &engine{store}, nil }
 
-// folderOf hashes the accessor, because storage keys are visible to storage readers, and an accessor can revoke its token.
+// folderOf hashes the accessor, because storage readers see the keys, and an accessor is enough to
+// revoke its token.
 func folderOf(accessor string) string {
 	sum := sha256.Sum256([]byte("sealgate/cubbyhole\x00" + accessor))
 	return hex.EncodeToString(sum[:]) + "/"
@@ -31,7 +32,8 @@ func folderOf(accessor string) string {
 
 func (e *engine) folder(who token.Identity) (mount.Backend, error) {
 	if who.Accessor == "" {
-		return nil, fault.New(fault.Invalid, "cubbyhole operations are only supported by service tokens: a batch token has no place of its own")
+		return nil, fault.New(fault.Invalid, "cubbyhole operations are only supported by service tokens: a batch token has "+
+			"no cubbyhole")
 	}
 	return kv.NewFolder(e.store, folderOf(who.Accessor)), nil
 }

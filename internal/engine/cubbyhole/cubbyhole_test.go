@@ -22,7 +22,8 @@ func TestCubbyhole(t *testing.T) {
 	}
 	ask := func(accessor string, op mount.Operation, path string, data map[string]any) string {
 		t.Helper()
-		r, err := d.Handle(t.Context(), &mount.Request{Operation: op, Path: path, Data: data, Identity: token.Identity{Accessor: accessor, Root: true}})
+		r, err := d.Handle(t.Context(), &mount.Request{Operation: op, Path: path, Data: data,
+			Identity: token.Identity{Accessor: accessor, Root: true}})
 		return shown(t, r, err)
 	}
 	for i := range 150 {
@@ -30,7 +31,8 @@ func TestCubbyhole(t *testing.T) {
 	}
 	ask("one", mount.Create, "top", map[string]any{"k": "one"})
 	ask("two", mount.Create, "top", map[string]any{"k": "two"})
-	for accessor, want := range map[string]string{"one": `{"k":"one"} lease 0`, "two": `{"k":"two"} lease 0`, "three": "nothing"} {
+	for accessor, want := range map[string]string{"one": `{"k":"one"} lease 0`, "two": `{"k":"two"} lease 0`,
+		"three": "nothing"} {
 		if got := ask(accessor, mount.Read, "top", nil); got != want {
 			t.Errorf("%s reads %s", accessor, got)
 		}

@@ -32,8 +32,10 @@ func (d *versioned) read(ctx context.Context, path string, r *mount.Request) (*m
 	return &mount.Response{Data: json.RawMessage(b), Status: statusOf(value)}, nil
 }
 
-// readVersion reads a version, 0 being the current one. Without a secret there is none; without a value it is deleted or destroyed.
-func (d *versioned) readVersion(ctx context.Context, path string, number uint64) (*secret, version, json.RawMessage, error) {
+// readVersion reads a version; 0 is the current one. It returns a nil secret if there is none, and
+// a nil value if the version is deleted or destroyed.
+func (d *versioned) readVersion(ctx context.Context, path string, number uint64) (*secret, version, json.RawMessage,
+	error) {
 	for {
 		s, err := d.load(ctx, path)
 		if s == nil || err != nil {
@@ -50,7 +52,8 @@ func (d *versioned) readVersion(ctx context.Context, path string, number uint64)
 		if err == nil {
 			return s, v, value, nil
 		}
-		// Two reads are no snapshot: the version may have been pushed out between them, or have moved out of the record.
+		// The two reads are not a snapshot: the version may have been evicted between them, or
+		// moved out of the record.
 		again, failed := d.load(ctx, path)
 		if failed != nil || again != nil && same(s, again) {
 			return nil, version{}, nil, err
@@ -58,12 +61,13 @@ func (d *versioned) readVersion(ctx context.Context, path string, number uint64)
 	}
 }
 
-// same reports whether two readings of a secret are one state of it.
+// same reports whether two reads of a secret returned the same state.
 func same(a, b *secret) bool {
 	return a.id == b.id && a.current == b.current && bytes.Equal(a.versions, b.versions) && bytes.Equal(a.value, b.value)
 }
 
-// statusOf is that of an answer about a version: without a value it is 404, and has the metadata all the same.
+// statusOf returns the status of a response about a version: without a value it is 404, with
+// metadata.
 func statusOf(value json.RawMessage) int {
 	if value == nil {
 		return 404
@@ -86,7 +90,7 @@ func appendTime(b []byte, nanos int64) []byte {
 	return append(b, '"')
 }
 
-// appendVersion writes what is told of a version with its value.
+// appendVersion writes the metadata of a version that is returned with its value.
 func appendVersion(b []byte, s *secret, v version) []byte {
 	b = appendTime(append(b, `{"created_time":`...), v.created)
 	b = appendRaw(append(b, `,"custom_metadata":`...), s.custom)
@@ -96,13 +100,13 @@ func appendVersion(b []byte, s *secret, v version) []byte {
 	return append(b, '}')
 }
 
-// written answers a write with what is told of the new version.
+// written is the response to a write: the metadata of the new version.
 func written(s *secret, warnings []string) *mount.Response {
 	v, _ := s.find(0)
 	return &mount.Response{Data: json.RawMessage(appendVersion(nil, s, v)), Warnings: warnings}
 }
 
-// ignored is the warning for fields that a request has and the path does not know.
+// ignored returns the warning about unknown fields of a request.
 func ignored(data map[string]any, known ...string) []string {
 	var extra []string
 	for _, name := range slices.Sorted(maps.Keys(data)) {
@@ -116,7 +120,7 @@ func ignored(data map[string]any, known ...string) []string {
 	return []string{"Endpoint ignored these unrecognized parameters: [" + strings.Join(extra, " ") + "]"}
 }
 
-// body is what a write of data brings.
+// body is the decoded body of a data write.
 type body struct {
 	data     map[string]any
 	cas      int64
@@ -130,7 +134,7 @@ func readBody(r *mount.Request) (b body, err error) {
 		return b, err
 	}
 	if b.data == nil {
-		return b, fault.New(fault.Invalid, `no data provided: put the secret's keys and values into an object "data"`)
+		return b, fault.New(fault.Invalid, `no data provided: put the secret's keys and values into the object "data"`)
 	}
 	options, err := f.object("options")
 	if err != nil {
@@ -141,12 +145,12 @@ func readBody(r *mount.Request) (b body, err error) {
 	return b, err
 }
 
-// check compares a check-and-set number with the current one.
+// check compares a check-and-set number with the current version.
 func (b *body) check(s *secret, c settings) error {
 	switch {
 	case !b.casGiven && (c.casRequired || s.flags&flagCAS != 0):
 		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
-			"give options.cas, the version that is to be replaced, 0 for none")
+			"set options.cas to the version to replace, or 0 for none")
 	case b.casGiven && (b.cas < 0 || uint64(b.cas) != s.current):
 		return fault.New(fault.Invalid, "check-and-set parameter did not match the current version")
 	}
@@ -185,7 +189,7 @@ func (d *versioned) write(ctx context.Context, path string, r *mount.Request) (*
 	return written(s, b.warnings), nil
 }
 
-// add makes value the current version and gives up the oldest ones; the caller holds the lock.
+// add makes value the current version and evicts the oldest ones; the caller holds the lock.
 func (d *versioned) add(ctx context.Context, path string, s *secret, value json.RawMessage, c settings) error {
 	now := d.now().UnixNano()
 	var ops []storage.Op
@@ -212,7 +216,7 @@ func (d *versioned) add(ctx context.Context, path string, s *secret, value json.
 	return d.save(ctx, path, s, gone, ops...)
 }
 
-// patch merges data into the current version, as RFC 7396 says, and makes a new one of it.
+// patch merges data into the current version (RFC 7396) and stores the result as a new version.
 func (d *versioned) patch(ctx context.Context, path string, r *mount.Request) (*mount.Response, error) {
 	b, err := readBody(r)
 	if err != nil {
@@ -287,7 +291,8 @@ func decode(raw json.RawMessage) (map[string]any, error) {
 	return m, err
 }
 
-// subkeys shows the shape of a version: its keys, with null for each value. "depth" stops at so many levels; 0 goes through all.
+// subkeys returns a version's keys with null for each value. "depth" limits the levels; 0 means
+// all.
 func (d *versioned) subkeys(ctx context.Context, path string, r *mount.Request) (*mount.Response, error) {
 	number, err := queryNumber(r, "version")
 	if err != nil {

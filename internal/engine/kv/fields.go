@@ -10,12 +10,15 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// fields are those of a request, converted as leniently as Vault does. One that is missing, or null, is not given.
+// fields are the fields of a request, converted as leniently as Vault does. A missing field and a
+// null one are the same.
 type fields map[string]any
 
-// badField is Vault's text for a value that cannot be converted; the value may be a secret and is not shown.
+// badField is Vault's error for a value that cannot be converted; it omits the value, which may be
+// a secret.
 func badField(name, want string) error {
-	return fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be %s", name, want)
+	return fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be %s", name,
+		want)
 }
 
 func (f fields) object(name string) (fields, error) {
@@ -77,7 +80,7 @@ func (f fields) duration(name string) (d time.Duration, given bool, err error) {
 	return d, true, nil
 }
 
-// numbers reads version numbers: a list, of numbers or texts, or one text with commas.
+// numbers reads version numbers: a list of numbers or texts, or one comma-separated text.
 func (f fields) numbers(name string) ([]uint64, error) {
 	var all []any
 	switch v := f[name].(type) {
@@ -98,14 +101,14 @@ func (f fields) numbers(name string) ([]uint64, error) {
 		if err != nil {
 			return nil, badField(name, "a list of version numbers")
 		}
-		if n > 0 { // no other number is one of a version
+		if n > 0 { // version numbers start at 1
 			out = append(out, uint64(n))
 		}
 	}
 	return out, nil
 }
 
-// queryNumber reads a parameter that is a number of 0 or more.
+// queryNumber reads a query parameter that is a number of at least 0.
 func queryNumber(r *mount.Request, name string) (uint64, error) {
 	if r.Query == nil {
 		return 0, nil
@@ -116,7 +119,7 @@ func queryNumber(r *mount.Request, name string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, badField(name, "a whole number, not below 0")
+		return 0, badField(name, "a whole number of at least 0")
 	}
 	return n, nil
 }

@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// garbagePrefix is where it is noted which values are still to be removed: "g/" + 8 random bytes in hex.
+// garbagePrefix is the key prefix of notes about values to remove: "g/" + 8 random bytes in hex.
 const garbagePrefix = "g/"
 
 // leftover is such a note:
@@ -33,36 +33,36 @@ func (l leftover) marshal() []byte {
 	for _, n := range l.numbers {
 		b.AddUint64(n)
 	}
-	return b.BytesOrPanic() // nothing of it has a length that could overflow
+	return b.BytesOrPanic() // no length prefix, so nothing can overflow
 }
 
 func parseLeftover(b []byte) (l leftover, err error) {
 	in := cryptobyte.String(b)
 	var kind uint8
 	if !in.ReadUint8(&kind) || kind != leftoverVersion || !in.CopyBytes(l.id[:]) || len(in)%8 != 0 {
-		return l, fmt.Errorf("%w: version %d of a note of what is to be removed is expected", errRecord, leftoverVersion)
+		return l, fmt.Errorf("%w: a note of values to remove must be version %d", errRecord, leftoverVersion)
 	}
 	for !in.Empty() {
 		var n uint64
-		in.ReadUint64(&n) // there are whole ones only
+		in.ReadUint64(&n) // the length is a multiple of 8
 		l.numbers = append(l.numbers, n)
 	}
 	return l, nil
 }
 
-// garbage is the operation that notes what is to be removed.
+// garbage returns the operation that notes values to remove.
 func (d *versioned) garbage(of id, numbers []uint64) (storage.Op, error) {
 	name := make([]byte, 8)
 	if _, err := io.ReadFull(d.rnd, name); err != nil {
-		return storage.Op{}, fmt.Errorf("kv: naming what is to be removed: %w", err)
+		return storage.Op{}, fmt.Errorf("kv: cannot name a note of values to remove: %w", err)
 	}
 	return storage.Put(garbagePrefix+hex.EncodeToString(name), leftover{of, numbers}.marshal()), nil
 }
 
-// sweep removes what a note lists, and the note last.
+// sweep removes the values that a note lists, then the note.
 func (d *versioned) sweep(ctx context.Context, key string) error {
 	b, err := d.store.Get(ctx, key)
-	if errors.Is(err, storage.ErrNotFound) { // another call did it
+	if errors.Is(err, storage.ErrNotFound) { // removed by a concurrent call
 		return nil
 	}
 	if err != nil {
@@ -88,7 +88,7 @@ func (d *versioned) sweep(ctx context.Context, key string) error {
 	return nil
 }
 
-// Maintain ends what was begun: an upgrade, and the removal of values.
+// Maintain finishes interrupted work: an upgrade, and the removal of values.
 func (d *versioned) Maintain(ctx context.Context) error {
 	if err := d.moveAll(ctx); err != nil {
 		return err

@@ -1,18 +1,22 @@
-// Package kv keeps secrets under paths: Vault's key-value engine, versions 1 and 2.
+// Package kv is Vault's key-value secrets engine, versions 1 and 2.
 //
-// It guarantees, of both versions, that a read gives the value of the last write that was acknowledged, with numbers as they were written
-// and the keys in sorted order, and that a read costs no decoding of the value. Of version 2 it guarantees besides that each change
-// of a secret, its data and its metadata together, is one commit; that changes of one secret come one after the other, so that of
-// two writers with the same check-and-set number one is refused; that a read of the current version costs one read of the barrier
-// where the value has at most 4 KiB, and two where it is larger; that a version that was destroyed, or pushed out by newer ones, can
-// never be read again; and that a mount serves all of its secrets while it is upgraded from version 1.
+// It guarantees, for both versions, that a read returns the value of the last acknowledged write,
+// with numbers as they were written and keys in sorted order, and that a read does not decode the
+// value. For version 2 it also guarantees that each change of a secret, data and metadata together,
+// is one commit; that changes of one secret are serialised, so of two writers with the same
+// check-and-set number one is refused; that a read of the current version costs one read of the
+// barrier for values of at most 4 KiB, and two for larger ones; that a destroyed or evicted version
+// can never be read again; and that a mount serves all its secrets during an upgrade from version
+// 1.
 //
-// It does not guarantee check-and-set between two nodes that both hold themselves for the leader: the fence of the storage does. What
-// does not fit into one commit (destroying hundreds of versions at once) is decided in one, and removed from storage in more.
+// It does not guarantee check-and-set between two nodes that both believe they lead: the storage's
+// fence does. A change that does not fit into one commit (destroying hundreds of versions at once)
+// is decided in one commit and removed from storage in several.
 //
-// Stays compatible: the records, whose first byte is their version, and where they lie: "v1/" before the path of a version 1
-// entry; "m/" before that of a version 2 secret, "d/<id>/<number>" for values outside of it, "g/" for what is still to be
-// removed, "config", and "upgrade" while one is under way.
+// Stays compatible: the records, whose first byte is their version, and their keys: "v1/" and the
+// path of a version 1 entry; "m/" and the path of a version 2 secret, "d/<id>/<number>" for values
+// outside its record, "g/" for values still to be removed, "config", and "upgrade" during an
+// upgrade.
 package kv
 
 import (
@@ -27,7 +31,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Options are what backends are given from outside.
+// Options configure the backends.
 type Options struct {
 	Now  func() time.Time // nil means time.Now
 	Rand io.Reader        // nil means crypto/rand
@@ -38,7 +42,7 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(Options{})(store, m)
 }
 
-// Factory returns the [mount.Factory] of the type "kv" with a clock and randomness of one's own.
+// Factory returns the [mount.Factory] of the type "kv" with a given clock and source of randomness.
 func Factory(o Options) mount.Factory {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -57,8 +61,8 @@ func Factory(o Options) mount.Factory {
 	}
 }
 
-// NewFolder returns a version 1 engine whose entries lie below a prefix of the store, without leases of its
-// own. The cubbyhole is made of these.
+// NewFolder returns a version 1 engine for the entries below a prefix of the store, without leases.
+// The cubbyhole uses it.
 func NewFolder(store mount.Storage, prefix string) mount.Backend {
 	return &plain{store: store, entries: prefix, now: time.Now}
 }
@@ -70,11 +74,12 @@ func versionOf(m mount.Entry) (int, error) {
 	case "2":
 		return 2, nil
 	default:
-		return 0, fault.New(fault.Invalid, `options.version of a kv mount is %q; it can be "1" or "2"`, v)
+		return 0, fault.New(fault.Invalid, `options.version of a kv mount is %q; it must be "1" or "2"`, v)
 	}
 }
 
-// Tune lets a mount become version 2: the mark that tells the new backend to look for entries of version 1 is written in the same commit.
+// Tune allows an upgrade to version 2: the same commit writes the mark that makes the new backend
+// look for entries of version 1.
 func (d *plain) Tune(_ context.Context, to mount.Entry) ([]storage.Op, error) {
 	version, err := versionOf(to)
 	if err != nil || version == 1 {
@@ -83,7 +88,7 @@ func (d *plain) Tune(_ context.Context, to mount.Entry) ([]storage.Op, error) {
 	return []storage.Op{storage.Put(upgradeKey, upgrade{started: d.now().UnixNano()}.marshal())}, nil
 }
 
-// Tune refuses the way back: there is no place in version 1 for what version 2 keeps.
+// Tune refuses a downgrade: version 1 has no place for versions and metadata.
 func (d *versioned) Tune(_ context.Context, to mount.Entry) ([]storage.Op, error) {
 	version, err := versionOf(to)
 	if err == nil && version == 1 {

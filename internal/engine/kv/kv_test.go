@@ -119,7 +119,7 @@ func TestListInPages(t *testing.T) {
 		"limit=2":         `{"keys":["a","b"]} lease 0`,
 		"limit=2&after=b": `{"keys":["c","d"]} lease 0`,
 		"after=d":         "nothing",
-		"limit=two":       `error: "limit" must be a number, the most names to be listed`,
+		"limit=two":       `error: "limit" must be a number: the maximum number of names to list`,
 	} {
 		q, err := url.ParseQuery(query)
 		if err != nil {
@@ -157,10 +157,12 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("a write to %.20q: %v", path, err)
 		}
 	}
-	if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(entries+"bad", []byte("nonsense"))}}); err != nil {
+	if err := store.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Put(entries+"bad", []byte("nonsense"))}}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := do(t, d, mount.Read, "bad", ""); !fault.Is(err, fault.Internal) || !strings.Contains(err.Error(), `"bad"`) {
+	if _, err := do(t, d, mount.Read, "bad", ""); !fault.Is(err, fault.Internal) ||
+		!strings.Contains(err.Error(), `"bad"`) {
 		t.Errorf("a damaged record: %v", err)
 	}
 	_ = store.Close()
@@ -176,7 +178,8 @@ func TestMountOptions(t *testing.T) {
 	t.Parallel()
 	for version, want := range map[string]string{"": "", "1": "", "2": "", "3": `is "3"`} {
 		_, err := New(nil, mount.Entry{Options: map[string]string{"version": version}})
-		if (want == "") != (err == nil) || err != nil && (!strings.Contains(err.Error(), want) || !fault.Is(err, fault.Invalid)) {
+		if (want == "") != (err == nil) || err != nil &&
+			(!strings.Contains(err.Error(), want) || !fault.Is(err, fault.Invalid)) {
 			t.Errorf("version %q: %v", version, err)
 		}
 	}
@@ -205,7 +208,8 @@ func TestRecord(t *testing.T) {
 	if got := hex.EncodeToString(b); got != strings.TrimSpace(string(file)) {
 		t.Errorf("the record is %s\n%q", got, b)
 	}
-	for _, bad := range []string{"", "\x01", "\x02\x00\x00\x00\x00\x00\x00\x00\x00{}", "\x01\x00\x00\x00\x00\x00\x00\x00\x00[]", "\x01\x80\x00\x00\x00\x00\x00\x00\x00{}"} {
+	for _, bad := range []string{"", "\x01", "\x02\x00\x00\x00\x00\x00\x00\x00\x00{}",
+		"\x01\x00\x00\x00\x00\x00\x00\x00\x00[]", "\x01\x80\x00\x00\x00\x00\x00\x00\x00{}"} {
 		if _, err := unmarshal([]byte(bad)); !errors.Is(err, errRecord) {
 			t.Errorf("%q was taken for a record", bad)
 		}

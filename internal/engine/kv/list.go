@@ -13,16 +13,16 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// keys is the answer to a list.
+// keys is the body of a list response.
 type keys struct {
 	KeyInfo map[string]json.RawMessage `json:"key_info,omitempty"`
 	Keys    []string                   `json:"keys"`
 }
 
-// page is what part of a list is asked for.
+// page is the requested part of a list.
 type page struct {
 	after string
-	limit int // 0 and below: no bound
+	limit int // unlimited if not positive
 }
 
 func readPage(r *mount.Request) (p page, err error) {
@@ -32,7 +32,7 @@ func readPage(r *mount.Request) (p page, err error) {
 	p.after = r.Query.Get("after")
 	if text := r.Query.Get("limit"); text != "" {
 		if p.limit, err = strconv.Atoi(text); err != nil {
-			return p, fault.New(fault.Invalid, `"limit" must be a number, the most names to be listed`)
+			return p, fault.New(fault.Invalid, `"limit" must be a number: the maximum number of names to list`)
 		}
 	}
 	return p, nil
@@ -50,7 +50,7 @@ func (l lister) names(ctx context.Context, folder string, p page) ([]string, err
 	return names, err
 }
 
-// tree lists everything below a folder, as paths from there on in byte order of folders and names.
+// tree lists everything below a folder, as relative paths in byte order of folders and names.
 func (l lister) tree(ctx context.Context, folder string, p page) (out []string, err error) {
 	var walk func(below string) error
 	walk = func(below string) error {
@@ -86,8 +86,8 @@ func shownKeys(names []string, err error) (*mount.Response, error) {
 	return &mount.Response{Data: keys{Keys: names}}, nil
 }
 
-// folder lists the secrets, also those that an upgrade has not reached yet. These are listed first: one that is moved meanwhile is
-// seen twice, and counted once, but never missed.
+// folder lists the secrets, including those that an upgrade has not moved yet. It lists the unmoved
+// ones first: one that is moved meanwhile is seen twice and merged, but never missed.
 func (d *versioned) folder(ctx context.Context, folder, after string, limit int) ([]string, error) {
 	up, err := d.upgrading(ctx)
 	if err != nil {
@@ -144,7 +144,7 @@ func (d *versioned) scanDetailed(ctx context.Context, folder string, r *mount.Re
 	return d.detailed(ctx, folder, names, err)
 }
 
-// detailed adds to names what metadata tell of them; folders have none.
+// detailed adds the secrets' metadata to names; folders have none.
 func (d *versioned) detailed(ctx context.Context, folder string, names []string, err error) (*mount.Response, error) {
 	if err != nil || len(names) == 0 {
 		return nil, err
@@ -158,7 +158,7 @@ func (d *versioned) detailed(ctx context.Context, folder string, names []string,
 		if err != nil {
 			return nil, err
 		}
-		if s != nil { // it was there when it was listed
+		if s != nil { // it may have been deleted since the list
 			out.KeyInfo[name] = appendMetadata(nil, s, true)
 		}
 	}

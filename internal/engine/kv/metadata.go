@@ -22,7 +22,8 @@ func (d *versioned) readMetadata(ctx context.Context, path string, _ *mount.Requ
 	return &mount.Response{Data: json.RawMessage(appendMetadata(b, s, true))}, nil
 }
 
-// appendMetadata writes all that is told of a secret, its keys in order. Oldest is 0 until a version was pushed out, as in Vault.
+// appendMetadata writes the metadata of a secret, in sorted order. Like Vault, oldest is 0 until a
+// version is evicted.
 func appendMetadata(b []byte, s *secret, all bool) []byte {
 	oldest := s.oldest()
 	if oldest == 1 {
@@ -59,7 +60,7 @@ func appendVersions(b []byte, s *secret) []byte {
 	return append(b, '}')
 }
 
-// change is what a write of metadata brings.
+// change is the decoded body of a metadata write.
 type change struct {
 	given
 	custom      fields // nil: not given
@@ -84,19 +85,19 @@ func readChange(r *mount.Request) (c change, err error) {
 	return c, err
 }
 
-// check compares a check-and-set number of metadata with the current one.
+// check compares a metadata check-and-set number with the current one.
 func (c *change) check(s *secret, of settings) error {
 	switch {
 	case !c.casGiven && (of.metaCASRequired || s.flags&flagMetaCAS != 0):
 		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
-			"give metadata_cas, the current_metadata_version, 0 for none")
+			"set metadata_cas to the current_metadata_version, or 0 for none")
 	case c.casGiven && (c.cas < 0 || uint64(c.cas) != s.metaVersion):
 		return fault.New(fault.Invalid, "metadata check-and-set parameter did not match the current version")
 	}
 	return nil
 }
 
-// warnings are for requirements that a secret gives up in vain.
+// warnings lists the settings of the secret that the mount overrides.
 func (c *change) warnings(of settings) (texts []string) {
 	for _, one := range []struct {
 		name     string
@@ -104,7 +105,8 @@ func (c *change) warnings(of settings) (texts []string) {
 		required bool
 	}{{"cas_required", c.given.cas, of.casRequired}, {"metadata_cas_required", c.metaCAS, of.metaCASRequired}} {
 		if one.want != nil && !*one.want && one.required {
-			texts = append(texts, strconv.Quote(one.name)+" set to false, but is mandated by backend config. This value will be ignored.")
+			texts = append(texts, strconv.Quote(one.name)+" set to false, but is mandated by backend config. This value will "+
+				"be ignored.")
 		}
 	}
 	return texts
@@ -135,7 +137,7 @@ func (d *versioned) patchMetadata(ctx context.Context, path string, r *mount.Req
 	if err != nil {
 		return nil, err
 	}
-	// A patch takes away what it sets to null: the setting falls back to its default.
+	// A patch that sets a field to null resets it to its default.
 	for name, reset := range map[string]func(){
 		"cas_required":          func() { c.given.cas = new(bool) },
 		"metadata_cas_required": func() { c.metaCAS = new(bool) },
@@ -149,7 +151,8 @@ func (d *versioned) patchMetadata(ctx context.Context, path string, r *mount.Req
 	return d.changeMetadata(ctx, path, &c, false)
 }
 
-// changeMetadata writes metadata: whole makes a secret that is not there yet, and replaces custom metadata instead of merging into them.
+// changeMetadata writes metadata. With whole it creates a missing secret, and replaces the custom
+// metadata instead of merging it.
 func (d *versioned) changeMetadata(ctx context.Context, path string, c *change, whole bool) (*mount.Response, error) {
 	defer d.lock(path)()
 	s, err := d.take(ctx, path)
@@ -197,13 +200,13 @@ const (
 	maxCustomValue = 512
 )
 
-// newCustom gives the custom metadata after a change, in which null takes an entry, or all of them, away.
+// newCustom returns the custom metadata after a change, in which null removes one entry, or all.
 func newCustom(old json.RawMessage, change fields, whole bool) (json.RawMessage, error) {
 	var next map[string]any
 	if !whole && old != nil && change != nil {
 		var err error
 		if next, err = decode(old); err != nil {
-			return nil, fault.Wrap(err, fault.Internal, "the custom metadata of the secret are damaged: write them anew")
+			return nil, fault.Wrap(err, fault.Internal, "the custom metadata of the secret is damaged: overwrite it")
 		}
 	}
 	next = mergeInto(next, change)
@@ -219,11 +222,12 @@ func newCustom(old json.RawMessage, change fields, whole bool) (json.RawMessage,
 		case !ok:
 			return nil, fault.New(fault.Invalid, "the value of %.128q in custom_metadata must be a string", key)
 		case len(key) == 0 || len(key) > maxCustomKey || !printable(key):
-			return nil, fault.New(fault.Invalid, "a key of custom_metadata has %d bytes or characters that do not print; it can have 1 to %d",
+			return nil, fault.New(fault.Invalid, "a key of custom_metadata has %d bytes or characters that do not print; use "+
+				"1 to %d printable bytes",
 				len(key), maxCustomKey)
 		case len(text) == 0 || len(text) > maxCustomValue || !printable(text):
 			return nil, fault.New(fault.Invalid,
-				"the value of %q in custom_metadata has %d bytes or characters that do not print; it can have 1 to %d",
+				"the value of %q in custom_metadata has %d bytes or characters that do not print; use 1 to %d printable bytes",
 				key, len(text), maxCustomValue)
 		}
 		next[key] = text
@@ -243,7 +247,7 @@ func printable(s string) bool {
 	return true
 }
 
-// deleteMetadata removes a secret with all its versions. A damaged record goes too: there is no other way to be rid of it.
+// deleteMetadata removes a secret with all its versions. It also removes a damaged record.
 func (d *versioned) deleteMetadata(ctx context.Context, path string, _ *mount.Request) (*mount.Response, error) {
 	defer d.lock(path)()
 	ops := []storage.Op{storage.Delete(secretsPrefix + path), storage.Delete(entries + path)}

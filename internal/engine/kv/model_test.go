@@ -25,7 +25,8 @@ type modelVersion struct {
 	destroyed bool
 }
 
-// TestVersionsAgainstAModel does at random what clients do to one secret, and compares every version after each step.
+// TestVersionsAgainstAModel does at random what clients do to one secret, and compares every
+// version after each step.
 func TestVersionsAgainstAModel(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(r *rapid.T) {
@@ -35,7 +36,8 @@ func TestVersionsAgainstAModel(t *testing.T) {
 		numbers := rapid.SliceOfNDistinct(rapid.IntRange(1, 14), 1, 4, rapid.ID[int])
 		var log []string
 		for i := range rapid.IntRange(1, 25).Draw(r, "steps") {
-			step := rapid.SampledFrom([]string{"put", "put", "put", "cas", "patch", "delete", "deleteVersions", "undelete", "destroy", "most", "wait", "again", "forget"}).Draw(r, "step")
+			step := rapid.SampledFrom([]string{"put", "put", "put", "cas", "patch", "delete", "deleteVersions", "undelete",
+				"destroy", "most", "wait", "again", "forget"}).Draw(r, "step")
 			log = append(log, step)
 			m.step(r, b, step, i, numbers)
 			m.compare(r, b, log)

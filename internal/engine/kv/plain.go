@@ -12,14 +12,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// entries is where version 1 keeps its values: an upgrade to version 2 finds both apart.
+// entries is the key prefix of version 1, distinct from version 2's, so an upgrade can tell them
+// apart.
 const entries = "v1/"
 
-// plain is version 1: one value at each path, replaced whole.
+// plain is version 1: one value for each path, replaced as a whole.
 type plain struct {
 	store   mount.Storage
-	entries string // prefix of its keys
-	lease   int    // seconds, where the value names none
+	entries string // key prefix
+	lease   int    // seconds, unless the value sets one
 	now     func() time.Time
 }
 
@@ -46,13 +47,13 @@ func (d *plain) Exists(ctx context.Context, path string) (bool, error) {
 	switch {
 	case errors.Is(err, storage.ErrNotFound):
 		return false, nil
-	case errors.Is(err, storage.ErrCorrupt): // a damaged entry is there, and writing it anew is what mends it
+	case errors.Is(err, storage.ErrCorrupt): // a damaged entry exists; a write overwrites it
 		return true, nil
 	}
 	return err == nil, err
 }
 
-// get reads a record. A path that cannot be a key holds nothing.
+// get reads a record. A path that cannot be a key has none.
 func (d *plain) get(ctx context.Context, path string) ([]byte, error) {
 	if path == "" {
 		return nil, storage.ErrNotFound
@@ -74,7 +75,8 @@ func (d *plain) read(ctx context.Context, path string) (*mount.Response, error) 
 	}
 	v, err := unmarshal(b)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the entry at %q cannot be read: its record is damaged", path)
+		return nil, fault.Wrap(err, fault.Internal, "the entry at %q cannot be read: its record is damaged; overwrite or "+
+			"delete it", path)
 	}
 	lease := v.lease
 	if lease == noLease {
@@ -87,7 +89,7 @@ func (d *plain) folder(ctx context.Context, folder, after string, limit int) ([]
 	return d.store.List(ctx, d.entries+folder, after, limit)
 }
 
-// list gives all names, or a page of them: "limit" names that come after "after".
+// list returns all names, or a page of them: at most "limit" names after "after".
 func (d *plain) list(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	p, err := readPage(r)
 	if err != nil {
@@ -96,7 +98,7 @@ func (d *plain) list(ctx context.Context, r *mount.Request) (*mount.Response, er
 	return shownKeys(lister(d.folder).names(ctx, r.Path, p))
 }
 
-// scan lists with everything below.
+// scan lists recursively.
 func (d *plain) scan(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	p, err := readPage(r)
 	if err != nil {
@@ -131,7 +133,8 @@ func (d *plain) commit(ctx context.Context, path string, op storage.Op) error {
 	switch {
 	case errors.Is(err, storage.ErrTooLarge):
 		return fault.Wrap(err, fault.TooLarge,
-			"the value has %d bytes and is too large: an entry with its path can hold at most %d bytes; write several smaller ones",
+			"the value has %d bytes and is too large: an entry with its path can hold at most %d bytes; write several smaller "+
+				"ones",
 			len(op.Value), storage.MaxBytes)
 	case errors.Is(err, storage.ErrInvalidKey):
 		return errPath(err, path)
@@ -139,7 +142,7 @@ func (d *plain) commit(ctx context.Context, path string, op storage.Op) error {
 	return err
 }
 
-// encode gives JSON with sorted keys and nothing escaped that need not be.
+// encode returns JSON with sorted keys and minimal escaping.
 func encode(data map[string]any) (json.RawMessage, error) {
 	var buf bytes.Buffer
 	e := json.NewEncoder(&buf)
@@ -150,7 +153,7 @@ func encode(data map[string]any) (json.RawMessage, error) {
 	return bytes.TrimRight(buf.Bytes(), "\n"), nil
 }
 
-// leaseOf is what the value itself says about how long it may be kept: its entry "ttl", else "lease", in seconds.
+// leaseOf returns the lease in seconds that the value sets in its entry "ttl", else "lease".
 func leaseOf(data map[string]any) int64 {
 	for _, name := range []string{"ttl", "lease"} {
 		if v, ok := data[name]; ok {

@@ -10,8 +10,8 @@ import (
 //
 //	version u8 = 1 | lease i64 | JSON object
 //
-// The lease is the number of seconds that the object names, big-endian, or -1 where it names none. The JSON is kept as
-// it goes out.
+// The lease is the number of seconds that the object names, big-endian, or -1 where it names none.
+// The JSON is kept as it goes out.
 type value struct {
 	lease int64
 	data  json.RawMessage
@@ -38,10 +38,10 @@ func (v value) marshal() []byte {
 	return append(b, v.data...)
 }
 
-// unmarshal does not look into the JSON: the barrier has authenticated what was written here.
+// unmarshal does not parse the JSON, which the barrier has authenticated.
 func unmarshal(b []byte) (value, error) {
 	if len(b) < headerSize+len("{}") || b[0] != recordVersion {
-		return value{}, fmt.Errorf("%w: version %d and an object are expected", errRecord, recordVersion)
+		return value{}, fmt.Errorf("%w: it must be version %d and hold an object", errRecord, recordVersion)
 	}
 	v := value{lease: int64(binary.BigEndian.Uint64(b[1:headerSize])), data: b[headerSize:]}
 	if v.lease < noLease || v.data[0] != '{' || v.data[len(v.data)-1] != '}' {

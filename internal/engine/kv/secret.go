@@ -16,21 +16,22 @@ import (
 //	max versions u32 | delete after i64 | custom u24-length JSON object, or nothing |
 //	versions u24-length: 17 bytes each, see [versions] | value of the current version, a JSON object, or nothing
 //
-// Numbers are big-endian, times nanoseconds since 1970, the duration nanoseconds. Flags: 1 check-and-set is required, 2 the same
-// for metadata. The value is here where it is small, so that one read gives all; it lies at "d/<id>/<number>" otherwise.
+// Numbers are big-endian, times nanoseconds since 1970, the duration nanoseconds. Flags: 1
+// check-and-set is required, 2 the same for metadata. The value is here where it is small, so that
+// one read gives all; it lies at "d/<id>/<number>" otherwise.
 //
 // A parsed secret shares the record's memory.
 type secret struct {
 	flags       byte
 	id          id
-	current     uint64 // 0: there are metadata alone
+	current     uint64 // 0: metadata only
 	created     int64
 	updated     int64
 	metaVersion uint64
 	maxVersions uint32
 	deleteAfter int64
 	custom      json.RawMessage
-	versions    versions // the kept ones, of which the last is the current
+	versions    versions // the kept ones; the last is the current one
 	value       json.RawMessage
 }
 
@@ -40,13 +41,13 @@ const (
 	flagCAS        = 1
 	flagMetaCAS    = 2
 	flagsKnown     = flagCAS | flagMetaCAS
-	maxVersionsCap = 10_000 // of one secret: its record must stay small
+	maxVersionsCap = 10_000 // bounds a secret's record
 )
 
-// id names a secret's values in storage: one that is removed and made again has another.
+// id names a secret's values in storage: a secret that is removed and created again has a new one.
 type id [16]byte
 
-// errRecord is returned for stored bytes that are no record of this package.
+// errRecord is returned for stored bytes that are not a record of this package.
 var errRecord = errors.New("kv: not a valid record")
 
 func (s *secret) marshal() ([]byte, error) {
@@ -65,10 +66,10 @@ func (s *secret) marshal() ([]byte, error) {
 	return b.Bytes()
 }
 
-// parseSecret looks at lengths and numbers, not into the JSON: the barrier has authenticated what was written here.
+// parseSecret checks lengths and numbers, not the JSON, which the barrier has authenticated.
 func parseSecret(b []byte) (s secret, err error) {
 	if len(b) < secretHeader || b[0] != secretVersion || b[1]&^flagsKnown != 0 {
-		return s, fmt.Errorf("%w: version %d of a secret is expected", errRecord, secretVersion)
+		return s, fmt.Errorf("%w: a secret must be version %d", errRecord, secretVersion)
 	}
 	s.flags = b[1]
 	copy(s.id[:], b[2:18])
@@ -93,7 +94,7 @@ func parseSecret(b []byte) (s secret, err error) {
 	return s, err
 }
 
-// object takes nothing, or what begins and ends like a JSON object.
+// object accepts nothing, or bytes that begin and end like a JSON object.
 func object(b []byte) (json.RawMessage, error) {
 	if len(b) == 0 {
 		return nil, nil
@@ -104,7 +105,7 @@ func object(b []byte) (json.RawMessage, error) {
 	return json.RawMessage(b), nil
 }
 
-// oldest is the number of the oldest version that is kept.
+// oldest returns the number of the oldest kept version.
 func (s *secret) oldest() uint64 { return s.current - uint64(s.versions.count()) + 1 }
 
 // find returns a version by its number; 0 is the current one.
@@ -123,7 +124,8 @@ func (s *secret) find(number uint64) (version, bool) {
 // update writes a version back.
 func (s *secret) update(v version) { s.versions.set(int(v.number-s.oldest()), v) }
 
-// version is one version of a secret. It is deleted from its deletion time on, which may lie ahead; 0 is never.
+// version is one version of a secret. It is deleted from its deletion time on, which may be in the
+// future; 0 is never.
 type version struct {
 	number    uint64
 	created   int64
@@ -174,7 +176,7 @@ func (v version) put(b []byte) []byte {
 	return append(b, 0)
 }
 
-// with returns the list with one more at its end; the old one's memory is not touched.
+// with returns the list with a version appended; it does not touch the old list's memory.
 func (v versions) with(one version) versions {
 	return one.put(append(make(versions, 0, len(v)+versionSize), v...))
 }

@@ -19,7 +19,8 @@ func sample() *secret {
 	for i := range s.id {
 		s.id[i] = byte(i)
 	}
-	s.versions = s.versions.with(version{created: 6, deletion: 7}).with(version{created: 8, destroyed: true}).with(version{created: 9})
+	s.versions = s.versions.with(version{created: 6, deletion: 7}).with(version{created: 8,
+		destroyed: true}).with(version{created: 9})
 	return s
 }
 

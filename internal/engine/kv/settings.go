@@ -14,13 +14,13 @@ import (
 
 const settingsKey = "config"
 
-// settings are those of a mount, for all secrets that have none of their own. Stored as
+// settings are a mount's defaults for its secrets. Stored as
 //
 //	version u8 = 1 | flags u8, as of a [secret] | max versions u32 | delete after i64
 type settings struct {
 	casRequired, metaCASRequired bool
 	maxVersions                  uint32
-	deleteAfter                  int64 // nanoseconds; 0: never; below: never, whatever a secret says
+	deleteAfter                  int64 // nanoseconds; 0: never; negative: never, and secrets cannot override it
 }
 
 const (
@@ -48,7 +48,7 @@ func flagsOf(cas, metaCAS bool) (f byte) {
 
 func parseSettings(b []byte) (settings, error) {
 	if len(b) != settingsSize || b[0] != settingsVersion || b[1]&^flagsKnown != 0 {
-		return settings{}, fmt.Errorf("%w: version %d of a mount's settings is expected", errRecord, settingsVersion)
+		return settings{}, fmt.Errorf("%w: a mount's settings must be version %d", errRecord, settingsVersion)
 	}
 	return settings{
 		casRequired: b[1]&flagCAS != 0, metaCASRequired: b[1]&flagMetaCAS != 0,
@@ -56,7 +56,8 @@ func parseSettings(b []byte) (settings, error) {
 	}, nil
 }
 
-// settings are read for each write, which costs little beside it, and holds for whatever node wrote them.
+// settings reads the mount's settings. Reading them for each write costs little beside the write,
+// and is right whichever node changed them.
 func (d *versioned) settings(ctx context.Context) (settings, error) {
 	b, err := d.store.Get(ctx, settingsKey)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -67,12 +68,12 @@ func (d *versioned) settings(ctx context.Context) (settings, error) {
 	}
 	c, err := parseSettings(b)
 	if err != nil {
-		return c, fault.Wrap(err, fault.Internal, "the mount's configuration is damaged: write it anew to its config path")
+		return c, fault.Wrap(err, fault.Internal, "the mount's configuration is damaged: overwrite it at its config path")
 	}
 	return c, nil
 }
 
-// keep is how many versions are kept of a secret: what it says itself, else the mount, else 10.
+// keep returns how many versions of a secret are kept: its own setting, else the mount's, else 10.
 func (c settings) keep(own uint32) int {
 	switch {
 	case own > 0:
@@ -83,7 +84,8 @@ func (c settings) keep(own uint32) int {
 	return defaultMaxVersions
 }
 
-// deletion is when a version that is made now is deleted: the sooner of what the secret and the mount say; 0 for never.
+// deletion returns when a version created now is deleted, by the shorter setting of secret and
+// mount; 0 means never.
 func (c settings) deletion(now, own int64) int64 {
 	after := own
 	if c.deleteAfter < 0 {
@@ -92,7 +94,7 @@ func (c settings) deletion(now, own int64) int64 {
 	if own == 0 || c.deleteAfter > 0 && c.deleteAfter < own {
 		after = c.deleteAfter
 	}
-	if after == 0 || now > now+after { // later than can be written is never
+	if after == 0 || now > now+after { // overflow means never
 		return 0
 	}
 	return now + after
@@ -101,7 +103,7 @@ func (c settings) deletion(now, own int64) int64 {
 // checkMost bounds max_versions.
 func checkMost(n int64) error {
 	if n < 0 || n > maxVersionsCap {
-		return fault.New(fault.Invalid, "max_versions is %d; it can be from 0, for the default, to %d", n, maxVersionsCap)
+		return fault.New(fault.Invalid, "max_versions is %d; it must be 0, for the default, to %d", n, maxVersionsCap)
 	}
 	return nil
 }
@@ -120,7 +122,8 @@ func (d *versioned) configure(ctx context.Context, op mount.Operation, r *mount.
 		if err != nil {
 			return nil, err
 		}
-		return &mount.Response{Data: settingsAnswer{c.casRequired, time.Duration(c.deleteAfter).String(), c.maxVersions, c.metaCASRequired}}, nil
+		return &mount.Response{Data: settingsAnswer{c.casRequired, time.Duration(c.deleteAfter).String(), c.maxVersions,
+			c.metaCASRequired}}, nil
 	case mount.Update:
 		return nil, d.writeSettings(ctx, r)
 	}
@@ -134,7 +137,7 @@ func (d *versioned) writeSettings(ctx context.Context, r *mount.Request) error {
 	}
 	defer d.lock(settingsKey)()
 	c, err := d.settings(ctx)
-	if err != nil && !errors.Is(err, errRecord) { // a damaged one is written anew
+	if err != nil && !errors.Is(err, errRecord) { // a damaged record is overwritten
 		return err
 	}
 	g.flags(&c.casRequired, &c.metaCASRequired)
@@ -147,7 +150,7 @@ func (d *versioned) writeSettings(ctx context.Context, r *mount.Request) error {
 	return d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(settingsKey, c.marshal())}})
 }
 
-// given are the fields that settings and metadata have in common; nil is not given.
+// given holds the fields that settings and metadata share; nil means not given.
 type given struct {
 	cas, metaCAS *bool
 	most         *int64

@@ -12,8 +12,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// upgradeKey is there while a mount becomes version 2. From the commit that decides it the mount answers as version 2: an entry
-// of version 1 is shown as version 1 of its secret until it is moved, by a write to it or by [versioned.Maintain], which goes through all.
+// upgradeKey exists while a mount is upgraded to version 2. From the commit that creates it the
+// mount answers as version 2: an entry of version 1 appears as version 1 of its secret until it is
+// moved, by a write to it or by [versioned.Maintain], which moves all.
 const upgradeKey = "upgrade"
 
 // upgrade is the mark:
@@ -36,10 +37,10 @@ func parseUpgrade(b []byte) (u upgrade, err error) {
 	return upgrade{int64(binary.BigEndian.Uint64(b[1:]))}, nil
 }
 
-// pending is what is known of an upgrade.
+// pending is the cached state of an upgrade.
 type pending struct {
 	upgrade
-	done bool // there is none: not to be looked for again
+	done bool // no upgrade; final
 }
 
 func (d *versioned) upgrading(ctx context.Context) (*pending, error) {
@@ -63,7 +64,7 @@ func (d *versioned) upgrading(ctx context.Context) (*pending, error) {
 	return d.pending.Load(), nil
 }
 
-// loadPlain shows an entry of version 1 as the secret that it will be; nil where there is none.
+// loadPlain returns an entry of version 1 as the secret that it will become; nil if there is none.
 func (d *versioned) loadPlain(ctx context.Context, path string, up *pending) (*secret, error) {
 	b, err := d.store.Get(ctx, entries+path)
 	switch {
@@ -81,15 +82,16 @@ func (d *versioned) loadPlain(ctx context.Context, path string, up *pending) (*s
 	return s, nil
 }
 
-// movedID is the id of a secret that was an entry of version 1. It is the same each time, so that a move in two commits that is cut
-// off between them leaves nothing behind when it is done again.
+// movedID is the id of a secret that was an entry of version 1. It is deterministic, so a move in
+// two commits that was interrupted between them leaves nothing behind when it is repeated.
 func movedID(path string) (of id) {
 	sum := sha256.Sum256([]byte("sealgate/kv/upgrade\x00" + path))
 	copy(of[:], sum[:])
 	return of
 }
 
-// take loads a secret to change it; the caller holds its lock. One of version 1 is moved first.
+// take loads a secret in order to change it; the caller holds its lock. It moves an entry of
+// version 1 first.
 func (d *versioned) take(ctx context.Context, path string) (*secret, error) {
 	s, err := d.loadMoved(ctx, path)
 	if s != nil || err != nil {
@@ -108,14 +110,14 @@ func (d *versioned) take(ctx context.Context, path string) (*secret, error) {
 	return s, nil
 }
 
-// move writes a secret of version 1 in its new place; afterwards s is what is there.
+// move writes a secret of version 1 in its new place and updates s.
 func (d *versioned) move(ctx context.Context, path string, s *secret) error {
 	ops, err := d.moved(path, s)
 	if err != nil {
 		return err
 	}
 	err = d.store.Commit(ctx, storage.Batch{Ops: ops})
-	if errors.Is(err, storage.ErrTooLarge) { // the value alone fits: it did before
+	if errors.Is(err, storage.ErrTooLarge) { // the value fits on its own, as it did before
 		if err = d.store.Commit(ctx, storage.Batch{Ops: ops[:1]}); err == nil {
 			err = d.store.Commit(ctx, storage.Batch{Ops: ops[1:]})
 		}
@@ -123,7 +125,8 @@ func (d *versioned) move(ctx context.Context, path string, s *secret) error {
 	return err
 }
 
-// moved are the operations of a move; the value is the first of three where it does not go into the record.
+// moved returns the operations of a move; the value is the first of three if it does not fit into
+// the record.
 func (d *versioned) moved(path string, s *secret) (ops []storage.Op, err error) {
 	if len(s.value) > inlineMost {
 		ops = append(ops, storage.Put(d.valueKey(s.id, 1), marshalValue(s.value)))
@@ -136,13 +139,14 @@ func (d *versioned) moved(path string, s *secret) (ops []storage.Op, err error) 
 	return append(ops, storage.Put(secretsPrefix+path, record), storage.Delete(entries+path)), nil
 }
 
-// Limits of a commit in which entries are moved: many small ones share its cost, and none waits long for the others.
+// Limits of a commit that moves entries: many small entries share a commit, and none delays the
+// others long.
 const (
 	moveMost  = 18        // entries, three operations each
-	moveBytes = 256 << 10 // of their values, beyond which nothing is added
+	moveBytes = 256 << 10 // of values, after which the commit is full
 )
 
-// moveAll moves everything that is left of version 1, then removes the mark.
+// moveAll moves all remaining entries of version 1, then removes the mark.
 func (d *versioned) moveAll(ctx context.Context) error {
 	up, err := d.upgrading(ctx)
 	if err != nil || up.done {
@@ -153,7 +157,8 @@ func (d *versioned) moveAll(ctx context.Context) error {
 		return err
 	}
 	if len(m.left) > 0 {
-		return fmt.Errorf("kv: %d entries of version 1 cannot be moved, such as %q: %w", len(m.left), m.left[0].path, m.left[0].err)
+		return fmt.Errorf("kv: %d entries of version 1 cannot be moved, such as %q: %w", len(m.left), m.left[0].path,
+			m.left[0].err)
 	}
 	if err := d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(upgradeKey)}}); err != nil {
 		return err
@@ -162,20 +167,21 @@ func (d *versioned) moveAll(ctx context.Context) error {
 	return nil
 }
 
-// mover goes through the entries of version 1.
+// mover walks the entries of version 1.
 type mover struct {
 	*versioned
 	up   *pending
 	left []unmoved
 }
 
-// unmoved is an entry that cannot be moved: it is damaged, or has no room in its new place. It must not keep the others from it.
+// unmoved is an entry that cannot be moved, because it is damaged or too large. It must not block
+// the others.
 type unmoved struct {
 	path string
 	err  error
 }
 
-// leave notes an error that is one entry's alone.
+// leave records an error that concerns one entry only.
 func (m *mover) leave(path string, err error) error {
 	if errors.Is(err, errRecord) || errors.Is(err, storage.ErrCorrupt) || errors.Is(err, storage.ErrTooLarge) {
 		m.left = append(m.left, unmoved{path, err})
@@ -184,7 +190,7 @@ func (m *mover) leave(path string, err error) error {
 	return err
 }
 
-// below moves what is below a folder.
+// below moves the entries below a folder.
 func (m *mover) below(ctx context.Context, folder string) error {
 	after := ""
 	for {
@@ -211,14 +217,14 @@ func (m *mover) below(ctx context.Context, folder string) error {
 	}
 }
 
-// some moves the first of the entries, as many as fit into one commit, and returns how many it dealt with.
+// some moves as many of the first entries as fit into one commit, and returns how many it handled.
 func (m *mover) some(ctx context.Context, paths []string) (int, error) {
 	var stripes []int
 	for _, path := range paths {
 		stripes = append(stripes, m.stripe(path))
 	}
 	slices.Sort(stripes)
-	for _, i := range slices.Compact(stripes) { // in order: nobody else holds one while he waits for another
+	for _, i := range slices.Compact(stripes) { // in order, to avoid a deadlock
 		m.locks[i].Lock()
 		defer m.locks[i].Unlock()
 	}
@@ -232,7 +238,7 @@ func (m *mover) some(ctx context.Context, paths []string) (int, error) {
 			}
 			continue
 		}
-		if s == nil { // somebody wrote to it, which moved it
+		if s == nil { // a concurrent write moved it
 			continue
 		}
 		if size += len(s.value); size > moveBytes && len(ops) > 0 {

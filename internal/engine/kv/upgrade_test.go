@@ -119,7 +119,8 @@ func TestChangesDuringAnUpgrade(t *testing.T) {
 func TestADamagedEntryDoesNotKeepTheOthersBack(t *testing.T) {
 	t.Parallel()
 	b := upgraded(t, map[string]string{"a": `{"v":1}`, "z": `{"v":2}`})
-	if err := b.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("v1/m", []byte("nonsense"))}}); err != nil {
+	if err := b.store.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Put("v1/m", []byte("nonsense"))}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.Maintain(t.Context()); !errors.Is(err, errRecord) || !strings.Contains(err.Error(), `"m"`) {
@@ -137,7 +138,8 @@ func TestADamagedEntryDoesNotKeepTheOthersBack(t *testing.T) {
 	}
 }
 
-// TestUpgradeUnderTraffic: nobody who reads or writes while entries are moved sees anything else than before.
+// TestUpgradeUnderTraffic: nobody who reads or writes while entries are moved sees anything else
+// than before.
 func TestUpgradeUnderTraffic(t *testing.T) {
 	t.Parallel()
 	values := map[string]string{}
@@ -170,7 +172,8 @@ func TestUpgradeUnderTraffic(t *testing.T) {
 func TestNoWayBack(t *testing.T) {
 	t.Parallel()
 	b := freshV2(t)
-	if _, err := b.Tune(t.Context(), mount.Entry{Options: map[string]string{"version": "1"}}); err == nil || !strings.Contains(err.Error(), "cannot downgrade") {
+	if _, err := b.Tune(t.Context(), mount.Entry{Options: map[string]string{"version": "1"}}); err == nil ||
+		!strings.Contains(err.Error(), "cannot downgrade") {
 		t.Errorf("from version 2 to 1: %v", err)
 	}
 	if ops, err := b.Tune(t.Context(), version2Mount); err != nil || ops != nil {

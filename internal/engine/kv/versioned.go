@@ -19,7 +19,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Where version 2 keeps what.
+// Key prefixes of version 2.
 const (
 	secretsPrefix = "m/" // + path
 	valuesPrefix  = "d/" // + id in hex + "/" + number
@@ -34,7 +34,7 @@ type versioned struct {
 	pending atomic.Pointer[pending] // nil: not read yet
 
 	seed  maphash.Seed
-	locks [256]sync.Mutex // a secret is changed under the one that its path falls to
+	locks [256]sync.Mutex // serialise changes; striped by path
 }
 
 func newVersioned(store mount.Storage, o Options) *versioned {
@@ -51,17 +51,18 @@ func (d *versioned) lock(path string) (unlock func()) {
 	return m.Unlock
 }
 
-// call is an operation on one of the paths below.
+// call handles an operation on one of the paths below.
 type call func(d *versioned, ctx context.Context, path string, r *mount.Request) (*mount.Response, error)
 
-// calls are the first segments of the paths, and what can be done there. A write is listed as an update.
+// calls maps the first path segment to its operations. A write is listed as an update.
 var calls = map[string]map[mount.Operation]call{
 	"data": {
 		mount.Read: (*versioned).read, mount.Update: (*versioned).write, mount.Patch: (*versioned).patch,
 		mount.Delete: (*versioned).deleteCurrent,
 	},
 	"metadata": {
-		mount.Read: (*versioned).readMetadata, mount.Update: (*versioned).writeMetadata, mount.Patch: (*versioned).patchMetadata,
+		mount.Read: (*versioned).readMetadata, mount.Update: (*versioned).writeMetadata,
+		mount.Patch:  (*versioned).patchMetadata,
 		mount.Delete: (*versioned).deleteMetadata, mount.List: (*versioned).list, mount.Scan: (*versioned).scan,
 	},
 	"detailed-metadata": {mount.List: (*versioned).listDetailed, mount.Scan: (*versioned).scanDetailed},
@@ -71,7 +72,7 @@ var calls = map[string]map[mount.Operation]call{
 	"subkeys":           {mount.Read: (*versioned).subkeys},
 }
 
-// Handle finds out which of the paths it is.
+// Handle dispatches by the first path segment.
 func (d *versioned) Handle(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	op := r.Operation
 	if op == mount.Create {
@@ -93,24 +94,27 @@ func (d *versioned) Handle(ctx context.Context, r *mount.Request) (*mount.Respon
 	return f(d, ctx, path, r)
 }
 
-// wrongPath tells who uses the paths of version 1 what to use instead. The beginning of the text is Vault's: scripts look for it.
+// wrongPath answers a client that uses the paths of version 1. The beginning of the text is
+// Vault's, because scripts match it.
 func wrongPath(r *mount.Request) (*mount.Response, error) {
-	text := "Invalid path for a versioned K/V secrets engine: values lie below data/, and metadata/, delete/, undelete/, destroy/ and " +
-		"config are the other paths here."
+	text := "Invalid path for a versioned K/V secrets engine: values are below data/; metadata/, delete/, undelete/, " +
+		"destroy/ and " +
+		"config are the other paths."
 	command := map[mount.Operation]string{
 		mount.Read: "kv get", mount.List: "kv list", mount.Create: "kv put", mount.Update: "kv put",
 		mount.Patch: "kv patch", mount.Delete: "kv delete",
 	}[r.Operation]
 	if command != "" {
-		text += " On the command line '" + command + "' finds the path by itself."
+		text += " On the command line '" + command + "' finds the path automatically."
 	}
 	return &mount.Response{Status: 404, Warnings: []string{text}}, nil
 }
 
-// nothing is the answer to a write where nothing is: 404 with an empty list of errors.
+// nothing is the response to a write to a missing secret: 404 with an empty list of errors.
 func nothing() *mount.Response { return &mount.Response{Status: 404} }
 
-// Exists reports whether a write to path is an update. It is a create for the first write to a secret or its metadata alone.
+// Exists reports whether a write to path is an update. The first write to a secret, or to its
+// metadata, is a create.
 func (d *versioned) Exists(ctx context.Context, full string) (bool, error) {
 	kind, path, _ := strings.Cut(full, "/")
 	if path == "" || kind != "data" && kind != "metadata" {
@@ -118,14 +122,14 @@ func (d *versioned) Exists(ctx context.Context, full string) (bool, error) {
 	}
 	s, err := d.load(ctx, path)
 	if fault.Is(err, fault.Internal) && errors.Is(err, errRecord) || errors.Is(err, storage.ErrCorrupt) {
-		return true, nil // a damaged entry is there
+		return true, nil // a damaged entry exists
 	}
 	return s != nil, err
 }
 
-// load reads a secret, also one that an upgrade has not reached yet; nil where there is none.
+// load reads a secret, including one that an upgrade has not moved yet; nil if there is none.
 func (d *versioned) load(ctx context.Context, path string) (*secret, error) {
-	up, err := d.upgrading(ctx) // before the first read: an upgrade that ends meanwhile has moved everything
+	up, err := d.upgrading(ctx) // before the read: an upgrade that ends in between has moved everything
 	if err != nil {
 		return nil, err
 	}
@@ -136,7 +140,7 @@ func (d *versioned) load(ctx context.Context, path string) (*secret, error) {
 	if s, err = d.loadPlain(ctx, path, up); s != nil || err != nil {
 		return s, err
 	}
-	return d.loadMoved(ctx, path) // it was moved between the two reads
+	return d.loadMoved(ctx, path) // moved between the two reads
 }
 
 func (d *versioned) loadMoved(ctx context.Context, path string) (*secret, error) {
@@ -155,14 +159,15 @@ func (d *versioned) loadMoved(ctx context.Context, path string) (*secret, error)
 }
 
 func damaged(err error, path string) error {
-	return fault.Wrap(err, fault.Internal, "the secret at %q cannot be read: its record is damaged", path)
+	return fault.Wrap(err, fault.Internal, "the secret at %q cannot be read: its record is damaged; overwrite it, or "+
+		"delete its metadata", path)
 }
 
 func (d *versioned) valueKey(of id, number uint64) string {
 	return valuesPrefix + hex.EncodeToString(of[:]) + "/" + strconv.FormatUint(number, 10)
 }
 
-// A value outside of its secret's record is stored as
+// A value outside its secret's record is stored as
 //
 //	version u8 = 1 | JSON object
 const valueVersion = 1
@@ -171,12 +176,12 @@ func marshalValue(data json.RawMessage) []byte { return append([]byte{valueVersi
 
 func parseValue(b []byte) (json.RawMessage, error) {
 	if len(b) < 1+len("{}") || b[0] != valueVersion {
-		return nil, fmt.Errorf("%w: version %d of a value is expected", errRecord, valueVersion)
+		return nil, fmt.Errorf("%w: a value must be version %d", errRecord, valueVersion)
 	}
 	return object(b[1:])
 }
 
-// value reads what a version holds, from its secret's record where it is there.
+// value returns the value of a version, from the secret's record if it is there.
 func (d *versioned) value(ctx context.Context, path string, s *secret, number uint64) (json.RawMessage, error) {
 	if number == s.current && s.value != nil {
 		return s.value, nil
@@ -195,8 +200,9 @@ func (d *versioned) value(ctx context.Context, path string, s *secret, number ui
 	return v, nil
 }
 
-// save writes a secret, and removes the values of the versions that are given up, in one commit. Where they are too many for one, it
-// says what is left to be removed, and that is removed before save returns, or by [versioned.Maintain] after a crash.
+// save writes a secret, and removes the values of evicted versions, in one commit. If they are too
+// many for one commit, it also commits a note of the rest, which it removes before it returns, or
+// [versioned.Maintain] does after a crash.
 func (d *versioned) save(ctx context.Context, path string, s *secret, gone []uint64, more ...storage.Op) error {
 	record, err := s.marshal()
 	if err != nil {
@@ -225,8 +231,10 @@ func (d *versioned) commit(ctx context.Context, path string, of id, gone []uint6
 	}
 	switch err = d.store.Commit(ctx, storage.Batch{Ops: ops}); {
 	case errors.Is(err, storage.ErrTooLarge):
-		return fault.Wrap(err, fault.TooLarge, "the value is too large: with its metadata, and the version before it where that is small, "+
-			"it takes %d bytes, and a commit can hold at most %d with its paths; write several smaller secrets", size, storage.MaxBytes)
+		return fault.Wrap(err, fault.TooLarge, "the value is too large: with its metadata, and the version before it where "+
+			"that is small, "+
+			"it takes %d bytes, and a commit can hold at most %d with its paths; write several smaller secrets", size,
+			storage.MaxBytes)
 	case errors.Is(err, storage.ErrInvalidKey):
 		return errPath(err, path)
 	case err != nil || left == "":
@@ -237,11 +245,12 @@ func (d *versioned) commit(ctx context.Context, path string, of id, gone []uint6
 
 func errPath(err error, path string) error {
 	return fault.Wrap(err, fault.Invalid,
-		"the path %q cannot be stored: no empty, \".\" or \"..\" segments, no NUL, UTF-8, and at most %d bytes with the mount's own",
+		"the path %q cannot be stored: no empty, \".\" or \"..\" segments, no NUL, UTF-8, and at most %d bytes with the "+
+			"mount's own",
 		path, storage.MaxKey)
 }
 
-// fresh is a secret that does not exist yet.
+// fresh returns a secret that does not exist yet.
 func (d *versioned) fresh() (*secret, error) {
 	now := d.now().UnixNano()
 	s := &secret{created: now, updated: now}

@@ -83,7 +83,8 @@ func freshV2(t testing.TB) *bench {
 func openV2(t testing.TB, store *counted) *bench {
 	t.Helper()
 	b := &bench{TB: t, store: store, clock: &clock{now: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}}
-	d, err := Factory(Options{Now: b.clock.Now})(store, mount.Entry{Path: "secret/", Type: "kv", Options: map[string]string{"version": "2"}})
+	d, err := Factory(Options{Now: b.clock.Now})(store,
+		mount.Entry{Path: "secret/", Type: "kv", Options: map[string]string{"version": "2"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -140,7 +141,8 @@ func shownV2(t testing.TB, r *mount.Response, err error) string {
 func (b *bench) expect(op mount.Operation, path, body, want string) {
 	b.Helper()
 	r, err := b.ask(op, path, body)
-	if got := shownV2(b, r, err); got != want && (!strings.HasSuffix(want, "...") || !strings.HasPrefix(got, strings.TrimSuffix(want, "..."))) {
+	if got := shownV2(b, r, err); got != want &&
+		(!strings.HasSuffix(want, "...") || !strings.HasPrefix(got, strings.TrimSuffix(want, "..."))) {
 		b.Errorf("%s %s %s\n got %s\nwant %s", op, path, body, got, want)
 	}
 }
@@ -151,7 +153,8 @@ const (
 )
 
 func version2(at, deleted, destroyed string, n int) string {
-	return fmt.Sprintf(`{%s,"custom_metadata":null,"deletion_time":%q,"destroyed":%s,"version":%d}`, at, deleted, destroyed, n)
+	return fmt.Sprintf(`{%s,"custom_metadata":null,"deletion_time":%q,"destroyed":%s,"version":%d}`, at, deleted,
+		destroyed, n)
 }
 
 func TestVersion2(t *testing.T) {
@@ -159,29 +162,40 @@ func TestVersion2(t *testing.T) {
 	b := freshV2(t)
 	b.expect(mount.Read, "data/a", "", "nothing")
 	b.expect(mount.List, "metadata/", "", "nothing")
-	b.expect(mount.Create, "data/a", `{"data":{"z":1,"a":{"y":[true,null,"<ü>"]}},"options":{"cas":0}}`, version2(at0, "", "false", 1))
+	b.expect(mount.Create, "data/a", `{"data":{"z":1,"a":{"y":[true,null,"<ü>"]}},"options":{"cas":0}}`,
+		version2(at0, "", "false", 1))
 	b.clock.pass(time.Second)
-	b.expect(mount.Update, "data/a", `{"data":{"big":12345678901234567890.123456789},"options":{}}`, version2(at1, "", "false", 2))
-	b.expect(mount.Read, "data/a", "", `{"data":{"big":12345678901234567890.123456789},"metadata":`+version2(at1, "", "false", 2)+`}`)
-	b.expect(mount.Read, "data/a?version=1", "", `{"data":{"a":{"y":[true,null,"<ü>"]},"z":1},"metadata":`+version2(at0, "", "false", 1)+`}`)
-	b.expect(mount.Read, "data/a?version=0", "", `{"data":{"big":12345678901234567890.123456789},"metadata":`+version2(at1, "", "false", 2)+`}`)
+	b.expect(mount.Update, "data/a", `{"data":{"big":12345678901234567890.123456789},"options":{}}`,
+		version2(at1, "", "false", 2))
+	b.expect(mount.Read, "data/a", "", `{"data":{"big":12345678901234567890.123456789},"metadata":`+version2(at1, "",
+		"false", 2)+`}`)
+	b.expect(mount.Read, "data/a?version=1", "", `{"data":{"a":{"y":[true,null,"<ü>"]},"z":1},"metadata":`+version2(at0,
+		"", "false", 1)+`}`)
+	b.expect(mount.Read, "data/a?version=0", "", `{"data":{"big":12345678901234567890.123456789},"metadata":`+version2(at1,
+		"", "false", 2)+`}`)
 	b.expect(mount.Read, "data/a?version=3", "", "nothing")
-	b.expect(mount.Read, "data/a?version=x", "", `error: Field validation failed: error converting input for field "version"...`)
+	b.expect(mount.Read, "data/a?version=x", "",
+		`error: Field validation failed: error converting input for field "version"...`)
 	b.expect(mount.Delete, "data/a", "", "nothing")
-	b.expect(mount.Read, "data/a", "", `404 {"data":null,"metadata":`+version2(at1, "2026-01-02T03:04:06Z", "false", 2)+`}`)
-	b.expect(mount.Read, "data/a?version=1", "", `{"data":{"a":{"y":[true,null,"<ü>"]},"z":1},"metadata":`+version2(at0, "", "false", 1)+`}`)
-	b.expect(mount.Patch, "data/a", `{"data":{"x":1}}`, `404 {"data":null,"metadata":`+version2(at1, "2026-01-02T03:04:06Z", "false", 2)+`}`)
+	b.expect(mount.Read, "data/a", "", `404 {"data":null,"metadata":`+version2(at1, "2026-01-02T03:04:06Z", "false",
+		2)+`}`)
+	b.expect(mount.Read, "data/a?version=1", "", `{"data":{"a":{"y":[true,null,"<ü>"]},"z":1},"metadata":`+version2(at0,
+		"", "false", 1)+`}`)
+	b.expect(mount.Patch, "data/a", `{"data":{"x":1}}`,
+		`404 {"data":null,"metadata":`+version2(at1, "2026-01-02T03:04:06Z", "false", 2)+`}`)
 	b.expect(mount.Update, "undelete/a", `{"versions":["2"]}`, "nothing")
-	b.expect(mount.Patch, "data/a", `{"data":{"x":{"y":1,"n":null},"big":null},"options":{"cas":"2"}}`, version2(at1, "", "false", 3))
+	b.expect(mount.Patch, "data/a", `{"data":{"x":{"y":1,"n":null},"big":null},"options":{"cas":"2"}}`,
+		version2(at1, "", "false", 3))
 	b.expect(mount.Read, "data/a", "", `{"data":{"x":{"y":1}},"metadata":`+version2(at1, "", "false", 3)+`}`)
 	b.expect(mount.Update, "destroy/a", `{"versions":"1,3,9"}`, "nothing")
 	b.expect(mount.Update, "undelete/a", `{"versions":[1,3]}`, "nothing")
 	b.expect(mount.Read, "data/a", "", `404 {"data":null,"metadata":`+version2(at1, "", "true", 3)+`}`)
 	b.expect(mount.Update, "delete/a", `{"versions":[2]}`, "nothing")
-	b.expect(mount.Read, "metadata/a", "", `{"cas_required":false,`+at0+`,"current_metadata_version":0,"current_version":3,"custom_metadata":null,`+
-		`"delete_version_after":"0s","max_versions":0,"metadata_cas_required":false,"oldest_version":0,"updated_time":"2026-01-02T03:04:06Z",`+
-		`"versions":{"1":{`+at0+`,"deletion_time":"","destroyed":true},"2":{`+at1+`,"deletion_time":"2026-01-02T03:04:06Z","destroyed":false},`+
-		`"3":{`+at1+`,"deletion_time":"","destroyed":true}}}`)
+	b.expect(mount.Read, "metadata/a", "",
+		`{"cas_required":false,`+at0+`,"current_metadata_version":0,"current_version":3,"custom_metadata":null,`+
+			`"delete_version_after":"0s","max_versions":0,"metadata_cas_required":false,"oldest_version":0,"updated_time":"2026-01-02T03:04:06Z",`+
+			`"versions":{"1":{`+at0+`,"deletion_time":"","destroyed":true},"2":{`+at1+`,"deletion_time":"2026-01-02T03:04:06Z","destroyed":false},`+
+			`"3":{`+at1+`,"deletion_time":"","destroyed":true}}}`)
 	b.expect(mount.Delete, "metadata/a", "", "nothing")
 	b.expect(mount.Read, "metadata/a", "", "nothing")
 	b.expect(mount.Create, "data/a", `{"data":{}}`, version2(at1, "", "false", 1))
@@ -202,9 +216,12 @@ func TestRefusalsOfVersion2(t *testing.T) {
 		{mount.Update, "data/a", `{"k":"v"}`, "error: no data provided..."},
 		{mount.Update, "data/a", ``, "error: no data provided..."},
 		{mount.Update, "data/a", `{"data":null}`, "error: no data provided..."},
-		{mount.Update, "data/a", `{"data":"x"}`, `error: Field validation failed: error converting input for field "data": it must be an object`},
-		{mount.Update, "data/a", `{"data":{},"options":[]}`, `error: Field validation failed: error converting input for field "options": it must be an object`},
-		{mount.Update, "data/a", `{"data":{},"options":{"cas":"x"}}`, `error: Field validation failed: error converting input for field "cas"...`},
+		{mount.Update, "data/a", `{"data":"x"}`,
+			`error: Field validation failed: error converting input for field "data": it must be an object`},
+		{mount.Update, "data/a", `{"data":{},"options":[]}`,
+			`error: Field validation failed: error converting input for field "options": it must be an object`},
+		{mount.Update, "data/a", `{"data":{},"options":{"cas":"x"}}`,
+			`error: Field validation failed: error converting input for field "cas"...`},
 		{mount.Update, "data/a", `{"data":{},"options":{"cas":0}}`, mismatch},
 		{mount.Update, "data/a", `{"data":{},"options":{"cas":2}}`, mismatch},
 		{mount.Update, "data/a", `{"data":{},"options":{"cas":-1}}`, mismatch},
@@ -213,7 +230,8 @@ func TestRefusalsOfVersion2(t *testing.T) {
 		{mount.Patch, "metadata/none", `{"max_versions":1}`, "404 null"},
 		{mount.Update, "delete/a", ``, "error: no version number provided..."},
 		{mount.Update, "destroy/a", `{"versions":[]}`, "error: no version number provided..."},
-		{mount.Update, "undelete/a", `{"versions":["x"]}`, `error: Field validation failed: error converting input for field "versions"...`},
+		{mount.Update, "undelete/a", `{"versions":["x"]}`,
+			`error: Field validation failed: error converting input for field "versions"...`},
 		{mount.Update, "destroy/none", `{"versions":[1]}`, "nothing"},
 		{mount.Delete, "data/none", ``, "nothing"},
 		{mount.Delete, "metadata/none", ``, "nothing"},
@@ -223,11 +241,15 @@ func TestRefusalsOfVersion2(t *testing.T) {
 		{mount.Update, "metadata/a", `{"max_versions":-1}`, "error: max_versions is -1..."},
 		{mount.Update, "metadata/a", `{"max_versions":10001}`, "error: max_versions is 10001..."},
 		{mount.Update, "metadata/a", `{"delete_version_after":"-1s"}`, "error: delete_version_after must not be negative..."},
-		{mount.Update, "metadata/a", `{"delete_version_after":"soon"}`, `error: Field validation failed: error converting input for field "delete_version_after"...`},
-		{mount.Update, "metadata/a", `{"custom_metadata":{"a":[1]}}`, `error: the value of "a" in custom_metadata must be a string`},
+		{mount.Update, "metadata/a", `{"delete_version_after":"soon"}`,
+			`error: Field validation failed: error converting input for field "delete_version_after"...`},
+		{mount.Update, "metadata/a", `{"custom_metadata":{"a":[1]}}`,
+			`error: the value of "a" in custom_metadata must be a string`},
 		{mount.Update, "metadata/a", `{"custom_metadata":{"":"x"}}`, `error: a key of custom_metadata has 0 bytes...`},
-		{mount.Update, "metadata/a", `{"custom_metadata":{"a":"` + strings.Repeat("x", 513) + `"}}`, `error: the value of "a" in custom_metadata has 513 bytes...`},
-		{mount.Update, "metadata/a", `{"custom_metadata":"x"}`, `error: Field validation failed: error converting input for field "custom_metadata"...`},
+		{mount.Update, "metadata/a", `{"custom_metadata":{"a":"` + strings.Repeat("x", 513) + `"}}`,
+			`error: the value of "a" in custom_metadata has 513 bytes...`},
+		{mount.Update, "metadata/a", `{"custom_metadata":"x"}`,
+			`error: Field validation failed: error converting input for field "custom_metadata"...`},
 		{mount.Read, "a", ``, "404 null ! Invalid path for a versioned K/V secrets engine..."},
 		{mount.Update, "a", `{"k":"v"}`, "404 null ! Invalid path for a versioned K/V secrets engine..."},
 		{mount.Read, "data", ``, "404 null ! Invalid path for a versioned K/V secrets engine..."},
@@ -271,14 +293,16 @@ func TestOldVersionsArePushedOut(t *testing.T) {
 	}
 	b.expect(mount.Update, "metadata/a", `{"max_versions":1}`, "nothing")
 	b.expect(mount.Update, "data/a", `{"data":{"v":"last"}}`, "{...")
-	b.expect(mount.Read, "metadata/a", "", `{"cas_required":false,`+at0+`,"current_metadata_version":1,"current_version":15,"custom_metadata":null,`+
-		`"delete_version_after":"0s","max_versions":1,"metadata_cas_required":false,"oldest_version":15,...`)
+	b.expect(mount.Read, "metadata/a", "",
+		`{"cas_required":false,`+at0+`,"current_metadata_version":1,"current_version":15,"custom_metadata":null,`+
+			`"delete_version_after":"0s","max_versions":1,"metadata_cas_required":false,"oldest_version":15,...`)
 	if left := keysBelow(t, b.store, "d/"); len(left) != 0 {
 		t.Errorf("values are left: %v", left)
 	}
 }
 
-// TestManyVersionsAtOnce: what does not fit into one commit is decided in one; a crash delays the rest and loses nothing.
+// TestManyVersionsAtOnce: what does not fit into one commit is decided in one; a crash delays the
+// rest and loses nothing.
 func TestManyVersionsAtOnce(t *testing.T) {
 	t.Parallel()
 	b := freshV2(t)
@@ -289,7 +313,8 @@ func TestManyVersionsAtOnce(t *testing.T) {
 		numbers = append(numbers, fmt.Sprint(i+1))
 	}
 	b.store.fail, b.store.spared = errors.New("the process is killed here"), 2
-	if _, err := b.ask(mount.Update, "destroy/a", `{"versions":[`+strings.Join(numbers[:199], ",")+`]}`); !errors.Is(err, b.store.fail) {
+	if _, err := b.ask(mount.Update, "destroy/a", `{"versions":[`+strings.Join(numbers[:199], ",")+`]}`); !errors.Is(err,
+		b.store.fail) {
 		t.Errorf("destroying 199 versions and dying: %v", err)
 	}
 	b.store.fail = nil
@@ -317,7 +342,8 @@ func TestVersionsAreDeletedByTheClock(t *testing.T) {
 		mount, own string
 		want       time.Duration // 0: never
 	}{
-		{"0s", "0s", 0}, {"10s", "0s", 10 * time.Second}, {"0s", "10s", 10 * time.Second}, {"10s", "5s", 5 * time.Second}, {"5s", "10s", 5 * time.Second},
+		{"0s", "0s", 0}, {"10s", "0s", 10 * time.Second}, {"0s", "10s", 10 * time.Second}, {"10s", "5s", 5 * time.Second},
+		{"5s", "10s", 5 * time.Second},
 		{"-1s", "5s", 0}, {"0s", "2562047h", 2562047 * time.Hour},
 	} {
 		b := freshV2(t)
@@ -340,10 +366,12 @@ func TestVersionsAreDeletedByTheClock(t *testing.T) {
 func TestSettings(t *testing.T) {
 	t.Parallel()
 	b := freshV2(t)
-	b.expect(mount.Read, "config", "", `{"cas_required":false,"delete_version_after":"0s","max_versions":0,"metadata_cas_required":false}`)
+	b.expect(mount.Read, "config", "",
+		`{"cas_required":false,"delete_version_after":"0s","max_versions":0,"metadata_cas_required":false}`)
 	b.expect(mount.Update, "config", `{"max_versions":"5","cas_required":"true","delete_version_after":90}`, "nothing")
 	b.expect(mount.Update, "config", `{"metadata_cas_required":true}`, "nothing")
-	b.expect(mount.Read, "config", "", `{"cas_required":true,"delete_version_after":"1m30s","max_versions":5,"metadata_cas_required":true}`)
+	b.expect(mount.Read, "config", "",
+		`{"cas_required":true,"delete_version_after":"1m30s","max_versions":5,"metadata_cas_required":true}`)
 	b.expect(mount.Update, "config", `{"max_versions":-5}`, "error: max_versions is -5...")
 	b.expect(mount.Update, "data/a", `{"data":{}}`, "error: check-and-set parameter required for this call...")
 	b.expect(mount.Update, "data/a", `{"data":{},"options":{"cas":0}}`, "{...")
@@ -365,24 +393,29 @@ func TestMetadata(t *testing.T) {
 	b.expect(mount.Create, "metadata/a", ``, "nothing")
 	b.expect(mount.Read, "data/a", "", "nothing")
 	custom("null")
-	b.expect(mount.Update, "metadata/a", `{"custom_metadata":{"owner":"me","team":"x","n":5},"cas_required":true}`, "nothing")
+	b.expect(mount.Update, "metadata/a", `{"custom_metadata":{"owner":"me","team":"x","n":5},"cas_required":true}`,
+		"nothing")
 	custom(`{"n":"5","owner":"me","team":"x"}`)
-	b.expect(mount.Patch, "metadata/a", `{"custom_metadata":{"owner":null,"x":"y"},"cas_required":null,"max_versions":3}`, "nothing")
+	b.expect(mount.Patch, "metadata/a", `{"custom_metadata":{"owner":null,"x":"y"},"cas_required":null,"max_versions":3}`,
+		"nothing")
 	custom(`{"n":"5","team":"x","x":"y"}`)
 	b.expect(mount.Update, "metadata/a", `{"max_versions":4}`, "nothing")
 	custom(`{"n":"5","team":"x","x":"y"}`)
 	b.expect(mount.Update, "metadata/a", `{}`, "nothing")
-	b.expect(mount.Update, "metadata/a", `{"metadata_cas":3,"custom_metadata":{"z":"1"}}`, "error: metadata check-and-set parameter did not match the current version")
+	b.expect(mount.Update, "metadata/a", `{"metadata_cas":3,"custom_metadata":{"z":"1"}}`,
+		"error: metadata check-and-set parameter did not match the current version")
 	b.expect(mount.Update, "metadata/a", `{"metadata_cas":4,"custom_metadata":{"z":"1"}}`, "nothing")
 	custom(`{"z":"1"}`)
-	b.expect(mount.Update, "data/a", `{"data":{"k":"v"}}`, `{`+at0+`,"custom_metadata":{"z":"1"},"deletion_time":"","destroyed":false,"version":1}`)
+	b.expect(mount.Update, "data/a", `{"data":{"k":"v"}}`,
+		`{`+at0+`,"custom_metadata":{"z":"1"},"deletion_time":"","destroyed":false,"version":1}`)
 	b.expect(mount.Patch, "metadata/a", `{"custom_metadata":null}`, "nothing")
 	custom("null")
 	var many []string
 	for i := range 65 {
 		many = append(many, fmt.Sprintf(`"k%d":"v"`, i))
 	}
-	b.expect(mount.Update, "metadata/a", `{"custom_metadata":{`+strings.Join(many, ",")+`}}`, "error: custom_metadata has 65 entries; at most 64 are allowed")
+	b.expect(mount.Update, "metadata/a", `{"custom_metadata":{`+strings.Join(many, ",")+`}}`,
+		"error: custom_metadata has 65 entries; at most 64 are allowed")
 }
 
 func TestListsOfVersion2(t *testing.T) {
@@ -414,7 +447,8 @@ func TestSubkeys(t *testing.T) {
 	b.expect(mount.Read, "subkeys/a?depth=2", "", meta+`,"subkeys":{"e":null,"k":null,"o":{"p":null}}}`)
 	b.expect(mount.Read, "subkeys/none", "", "nothing")
 	b.expect(mount.Delete, "data/a", "", "nothing")
-	b.expect(mount.Read, "subkeys/a", "", `404 {"metadata":`+version2(at0, "2026-01-02T03:04:05Z", "false", 1)+`,"subkeys":null}`)
+	b.expect(mount.Read, "subkeys/a", "", `404 {"metadata":`+version2(at0, "2026-01-02T03:04:05Z", "false",
+		1)+`,"subkeys":null}`)
 }
 
 func TestExistsInVersion2(t *testing.T) {
@@ -422,7 +456,8 @@ func TestExistsInVersion2(t *testing.T) {
 	b := freshV2(t)
 	b.expect(mount.Create, "data/there", `{"data":{}}`, "{...")
 	for path, want := range map[string]bool{
-		"data/there": true, "metadata/there": true, "data/not": false, "metadata/not": false, "delete/not": true, "config": true, "x": true, "data/": true, "data/a//b": false,
+		"data/there": true, "metadata/there": true, "data/not": false, "metadata/not": false, "delete/not": true,
+		"config": true, "x": true, "data/": true, "data/a//b": false,
 	} {
 		if got, err := b.Exists(t.Context(), path); got != want || err != nil {
 			t.Errorf("Exists(%q) = %v, %v", path, got, err)
@@ -493,7 +528,8 @@ func (b *bench) increment() bool {
 		b.Error(err)
 		return true
 	}
-	_, err = b.ask(mount.Update, "data/n", fmt.Sprintf(`{"data":{"n":%d},"options":{"cas":%d}}`, seen.Data.N+1, seen.Metadata.Version))
+	_, err = b.ask(mount.Update, "data/n", fmt.Sprintf(`{"data":{"n":%d},"options":{"cas":%d}}`, seen.Data.N+1,
+		seen.Metadata.Version))
 	if err != nil && !strings.Contains(err.Error(), "check-and-set") {
 		b.Error(err)
 		return true
@@ -510,11 +546,13 @@ func TestDamageToVersion2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.expect(mount.Read, "data/lost", "", `error: the secret at "lost" cannot be read: its record is damaged`)
-	if err := b.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("m/bad", []byte("nonsense")), storage.Put("config", []byte("x"))}}); err != nil {
+	b.expect(mount.Read, "data/lost", "", `error: the secret at "lost" cannot be read: its record is damaged; delete its metadata to remove it`)
+	if err := b.store.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Put("m/bad", []byte("nonsense")),
+			storage.Put("config", []byte("x"))}}); err != nil {
 		t.Fatal(err)
 	}
-	b.expect(mount.Read, "data/bad", "", `error: the secret at "bad" cannot be read: its record is damaged`)
+	b.expect(mount.Read, "data/bad", "", `error: the secret at "bad" cannot be read: its record is damaged; delete its metadata to remove it`)
 	if there, err := b.Exists(t.Context(), "data/bad"); !there || err != nil {
 		t.Errorf("a damaged secret is there: %v, %v", there, err)
 	}

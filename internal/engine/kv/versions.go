@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// deleteCurrent marks the current version as deleted; its value stays.
+// deleteCurrent marks the current version as deleted; its value is kept.
 func (d *versioned) deleteCurrent(ctx context.Context, path string, _ *mount.Request) (*mount.Response, error) {
 	return nil, d.mark(ctx, path, []uint64{0}, d.deleteOne)
 }
@@ -58,14 +58,14 @@ func (d *versioned) destroyVersions(ctx context.Context, path string, r *mount.R
 func givenVersions(r *mount.Request) ([]uint64, error) {
 	numbers, err := fields(r.Data).numbers("versions")
 	if err == nil && len(numbers) == 0 {
-		err = fault.New(fault.Invalid, `no version number provided: give them as a list, "versions": [1, 2]`)
+		err = fault.New(fault.Invalid, `no version number provided: send a list, such as "versions": [1, 2]`)
 	}
 	slices.Sort(numbers)
 	return slices.Compact(numbers), err
 }
 
-// mark changes versions in one commit. Those that are not there, or need no change, are passed over; where none is left nothing is
-// written. Values of versions that are destroyed go with it.
+// mark changes versions in one commit. It skips versions that do not exist or need no change, and
+// writes nothing if none is left. The values of destroyed versions are removed too.
 func (d *versioned) mark(ctx context.Context, path string, numbers []uint64, change func(*version) bool) error {
 	defer d.lock(path)()
 	s, err := d.take(ctx, path)
