@@ -14,9 +14,9 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
-	"github.com/sealgate/sealgate/internal/node"
 )
 
 // unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
@@ -48,9 +48,9 @@ func (h *handler) audited(ctx context.Context, q *request, refused error) (*answ
 		}
 		return nil, refused
 	}
-	var who node.Attribution
+	var who ceremony.Attribution
 	if q.route.Guarded {
-		ctx = node.WithAttribution(ctx, &who)
+		ctx = ceremony.WithAttribution(ctx, &who)
 	}
 	a, err := h.handle(ctx, q)
 	if q.route.Audit == auditRequest {
@@ -92,7 +92,7 @@ func (h *handler) readAudited(ctx context.Context, q *request, rec *audit.Record
 		}
 	}()
 	a, err := h.handle(ctx, q)
-	reply, failed := q.auditResponse(a, &node.Attribution{})
+	reply, failed := q.auditResponse(a, &ceremony.Attribution{})
 	if failed == nil {
 		failed = rec.Response(reply, h.auditText(q, err))
 	}
@@ -249,7 +249,7 @@ func (q *request) auditHeaders(shown []string) map[string][]string {
 }
 
 // auditResponse is what is about to be answered. Its data is rendered here, once for the trail and the client.
-func (q *request) auditResponse(a *answer, who *node.Attribution) (*audit.Response, error) {
+func (q *request) auditResponse(a *answer, who *ceremony.Attribution) (*audit.Response, error) {
 	r := &audit.Response{Listing: q.op == mount.List || q.op == mount.Scan, Plain: q.plainAnswer}
 	if who.Target != "" {
 		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}

@@ -23,7 +23,7 @@ type backupAnswer struct {
 
 // backup shows the encrypted shares that a rekey kept.
 func (h *handler) backup(ctx context.Context, q *request) (*answer, error) {
-	b, err := h.Node.Backup(ctx, q.route.Target)
+	b, err := h.Node.Ceremonies().Backup(ctx, q.route.Target)
 	if err != nil {
 		return nil, err
 	}
@@ -41,7 +41,7 @@ func (h *handler) backup(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) deleteBackup(ctx context.Context, q *request) (*answer, error) {
-	if err := h.Node.DeleteBackup(ctx, q.route.Target); err != nil {
+	if err := h.Node.Ceremonies().DeleteBackup(ctx, q.route.Target); err != nil {
 		return nil, err
 	}
 	return done()
@@ -64,7 +64,7 @@ type holderAnswer struct {
 
 // holders lists who has which share, below the name of what the shares are of.
 func (h *handler) holders(ctx context.Context, _ *request) (*answer, error) {
-	l, err := h.Node.Holders(ctx)
+	l, err := h.Node.Ceremonies().Holders(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +101,7 @@ func (h *handler) prove(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	defer share.Destroy()
-	p, err := h.Node.Prove(ctx, share)
+	p, err := h.Node.Ceremonies().Prove(ctx, share)
 	if err != nil {
 		return nil, err
 	}
@@ -114,7 +114,7 @@ type keysAnswer struct {
 
 // transcripts lists the records of ceremonies, oldest first.
 func (h *handler) transcripts(ctx context.Context, _ *request) (*answer, error) {
-	keys, err := h.Node.Transcripts(ctx)
+	keys, err := h.Node.Ceremonies().Transcripts(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -125,7 +125,7 @@ func (h *handler) transcripts(ctx context.Context, _ *request) (*answer, error) 
 }
 
 func (h *handler) transcript(ctx context.Context, q *request) (*answer, error) {
-	record, err := h.Node.Transcript(ctx, strings.TrimSuffix(q.rest, "/"))
+	record, err := h.Node.Ceremonies().Transcript(ctx, strings.TrimSuffix(q.rest, "/"))
 	if fault.Is(err, fault.NotFound) {
 		return done()
 	}
@@ -139,7 +139,7 @@ func (h *handler) transcript(ctx context.Context, q *request) (*answer, error) {
 
 // exportTranscript gives the whole chain, with the key to verify it.
 func (h *handler) exportTranscript(ctx context.Context, _ *request) (*answer, error) {
-	chain, err := h.Node.TranscriptExport(ctx)
+	chain, err := h.Node.Ceremonies().TranscriptExport(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"strings"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -27,7 +27,7 @@ type rootStatusAnswer struct {
 	HoldersGiven     []string `json:"holders_given,omitempty"` // ours
 }
 
-func rootAnswer(s node.GenerateRootStatus) rootStatusAnswer {
+func rootAnswer(s ceremony.GenerateRootStatus) rootStatusAnswer {
 	return rootStatusAnswer{
 		Nonce: s.Nonce, Started: s.Started, Progress: s.Progress, Required: s.Required, Complete: s.Complete,
 		EncodedToken: s.EncodedToken, EncodedRootToken: s.EncodedToken, PGPFingerprint: s.PGPFingerprint,
@@ -36,7 +36,7 @@ func rootAnswer(s node.GenerateRootStatus) rootStatusAnswer {
 }
 
 // rootShown is a status as the path's clients know it: on OpenBao's without what is not there yet.
-func (q *request) rootShown(s node.GenerateRootStatus) (*answer, error) {
+func (q *request) rootShown(s ceremony.GenerateRootStatus) (*answer, error) {
 	if q.legacy() {
 		return shown(rootAnswer(s))
 	}
@@ -72,7 +72,7 @@ func rootError(err error) error {
 }
 
 func (h *handler) rootStatus(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.GenerateRootStatus(ctx)
+	s, err := h.Node.Ceremonies().GenerateRootStatus(ctx)
 	if err != nil {
 		return nil, rootError(err)
 	}
@@ -102,7 +102,7 @@ func (h *handler) rootStart(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	s, err := h.Node.GenerateRootStart(ctx, b.OTP, b.PGPKey, q.starter())
+	s, err := h.Node.Ceremonies().GenerateRootStart(ctx, b.OTP, b.PGPKey, q.starter())
 	if err != nil {
 		return nil, rootError(err)
 	}
@@ -115,7 +115,7 @@ func (h *handler) rootCancel(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Node.GenerateRootCancel(ctx, b.Nonce, q.starter()); err != nil {
+	if err := h.Node.Ceremonies().GenerateRootCancel(ctx, b.Nonce, q.starter()); err != nil {
 		return nil, rootError(err)
 	}
 	return done()
@@ -127,7 +127,7 @@ func (h *handler) rootUpdate(ctx context.Context, q *request) (*answer, error) {
 		return nil, rootError(err)
 	}
 	defer share.Destroy()
-	s, err := h.Node.GenerateRootGive(ctx, nonce, share)
+	s, err := h.Node.Ceremonies().GenerateRootGive(ctx, nonce, share)
 	if err != nil {
 		return nil, rootError(err)
 	}
@@ -142,7 +142,7 @@ func (h *handler) rootAcknowledge(ctx context.Context, q *request) (*answer, err
 		return nil, rootError(err)
 	}
 	defer share.Destroy()
-	if err := h.Node.GenerateRootAcknowledge(ctx, nonce, share); err != nil {
+	if err := h.Node.Ceremonies().GenerateRootAcknowledge(ctx, nonce, share); err != nil {
 		return nil, rootError(err)
 	}
 	return done()

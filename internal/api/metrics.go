@@ -114,11 +114,11 @@ func observeCeremonies(ctx context.Context, m *metrics.Sample, n *node.Node) {
 		m.Gauge("sealgate.ceremony.required", float64(required), "ceremony", kind)
 	}
 	for target, kind := range map[recovery.Target]string{recovery.Barrier: "rekey-barrier", recovery.Recovery: "rekey-recovery"} {
-		if st, err := n.RekeyStatus(ctx, target); err == nil {
+		if st, err := n.Ceremonies().RekeyStatus(ctx, target); err == nil {
 			show(kind, st.Started, st.Progress, st.Required)
 		}
 	}
-	if st, err := n.GenerateRootStatus(ctx); err == nil {
+	if st, err := n.Ceremonies().GenerateRootStatus(ctx); err == nil {
 		show("generate-root", st.Started, st.Progress, st.Required)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"unicode/utf8"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -63,7 +64,7 @@ func (h *handler) admitRecovery(q *request) error {
 	return q.readBody()
 }
 
-func recoveryShown(s node.GenerateRootStatus) (*answer, error) {
+func recoveryShown(s ceremony.GenerateRootStatus) (*answer, error) {
 	a := rootAnswer(s)
 	a.EncodedRootToken = "" // this token is none of root
 	return shown(a)

@@ -51,7 +51,7 @@ func (q *request) rekeyError(err error) error {
 }
 
 func (h *handler) rekeyStatus(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyStatus(ctx, q.route.Target)
+	s, err := h.Node.Ceremonies().RekeyStatus(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}
@@ -112,7 +112,7 @@ func (h *handler) rekeyStart(ctx context.Context, q *request) (*answer, error) {
 	if err := h.canShowShares(ctx, q); err != nil {
 		return nil, err
 	}
-	s, r, err := h.Node.RekeyStart(ctx, q.route.Target, recovery.Params{
+	s, r, err := h.Node.Ceremonies().RekeyStart(ctx, q.route.Target, recovery.Params{
 		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
 		Holders: b.Holders,
 	}, q.starter())
@@ -137,7 +137,7 @@ func (h *handler) canShowShares(ctx context.Context, q *request) error {
 	if !q.legacy() || q.route.Target != recovery.Recovery {
 		return nil
 	}
-	s, err := h.Node.RekeyStatus(ctx, recovery.Recovery)
+	s, err := h.Node.Ceremonies().RekeyStatus(ctx, recovery.Recovery)
 	if err != nil {
 		return q.rekeyError(err)
 	}
@@ -154,7 +154,7 @@ func (h *handler) rekeyCancel(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	if err := h.Node.RekeyCancel(ctx, q.route.Target, b.Nonce, q.starter()); err != nil {
+	if err := h.Node.Ceremonies().RekeyCancel(ctx, q.route.Target, b.Nonce, q.starter()); err != nil {
 		return nil, q.rekeyError(err)
 	}
 	return done()
@@ -166,7 +166,7 @@ func (h *handler) rekeyUpdate(ctx context.Context, q *request) (*answer, error) 
 		return nil, err
 	}
 	defer share.Destroy()
-	s, r, err := h.Node.RekeyGive(ctx, q.route.Target, nonce, share)
+	s, r, err := h.Node.Ceremonies().RekeyGive(ctx, q.route.Target, nonce, share)
 	switch {
 	case err != nil:
 		return nil, q.rekeyError(err)
@@ -185,7 +185,7 @@ func (h *handler) rekeyAcknowledge(ctx context.Context, q *request) (*answer, er
 		return nil, err
 	}
 	defer share.Destroy()
-	if err := h.Node.RekeyAcknowledge(ctx, q.route.Target, nonce, share); err != nil {
+	if err := h.Node.Ceremonies().RekeyAcknowledge(ctx, q.route.Target, nonce, share); err != nil {
 		return nil, q.rekeyError(err)
 	}
 	return done()

@@ -3,7 +3,7 @@ package api
 import (
 	"cmp"
 
-	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -22,7 +22,7 @@ type rekeyStatusAnswer struct {
 }
 
 // rekeyShown is a status as the path's clients know it.
-func (q *request) rekeyShown(s node.RekeyStatus) (*answer, error) {
+func (q *request) rekeyShown(s ceremony.RekeyStatus) (*answer, error) {
 	if !q.legacy() {
 		return shown(rotationStatus(s, q.route.Target))
 	}
@@ -35,7 +35,7 @@ func (q *request) rekeyShown(s node.RekeyStatus) (*answer, error) {
 
 // rotationStatus has fewer members where nothing runs, and those of PGP only where it is used. A key without shares of its own counts
 // as one of one.
-func rotationStatus(s node.RekeyStatus, t recovery.Target) map[string]any {
+func rotationStatus(s ceremony.RekeyStatus, t recovery.Target) map[string]any {
 	m := map[string]any{"started": s.Started, "t": s.Threshold, "n": s.Shares, "required": s.Required}
 	if !s.Started {
 		return m
@@ -66,7 +66,7 @@ type rekeyDoneAnswer struct {
 }
 
 // rekeyDone is the answer to the last share on Vault's paths. It destroys the shares: the texts are all that is left.
-func rekeyDone(r *node.RekeyResult) (*answer, error) {
+func rekeyDone(r *ceremony.RekeyResult) (*answer, error) {
 	a := rekeyDoneAnswer{
 		Nonce: r.Nonce, Complete: true, PGPFingerprints: r.PGPFingerprints, Backup: r.Backup,
 		VerificationRequired: r.VerificationRequired, VerificationNonce: r.VerificationNonce,
@@ -76,7 +76,7 @@ func rekeyDone(r *node.RekeyResult) (*answer, error) {
 }
 
 // rotationDone is the same on OpenBao's paths. Where it answers a start there was no nonce to give shares with, and the numbers are told.
-func rotationDone(r *node.RekeyResult, atOnce bool) (*answer, error) {
+func rotationDone(r *ceremony.RekeyResult, atOnce bool) (*answer, error) {
 	m := map[string]any{
 		"complete": true, "pgp_fingerprints": r.PGPFingerprints, "backup": r.Backup,
 		"verification_required": r.VerificationRequired, "verification_nonce": r.VerificationNonce,

@@ -3,8 +3,8 @@ package api
 import (
 	"errors"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -16,8 +16,8 @@ import (
 func (q *request) legacy() bool { return q.route.Style == bareStyle }
 
 // starter is who asks, for the record.
-func (q *request) starter() node.Starter {
-	return node.Starter{Accessor: q.identity.Accessor, DisplayName: q.identity.DisplayName}
+func (q *request) starter() ceremony.Starter {
+	return ceremony.Starter{Accessor: q.identity.Accessor, DisplayName: q.identity.DisplayName}
 }
 
 type shareBody struct {

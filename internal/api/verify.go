@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -24,7 +24,7 @@ type verifyDoneAnswer struct {
 	Nonce    string `json:"nonce"`
 }
 
-func verifyShown(s node.VerifyStatus) (*answer, error) {
+func verifyShown(s ceremony.VerifyStatus) (*answer, error) {
 	if s.Complete {
 		return shown(verifyDoneAnswer{Complete: true, Nonce: s.Nonce})
 	}
@@ -32,7 +32,7 @@ func verifyShown(s node.VerifyStatus) (*answer, error) {
 }
 
 func (h *handler) verifyStatus(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyVerifyStatus(ctx, q.route.Target)
+	s, err := h.Node.Ceremonies().RekeyVerifyStatus(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}
@@ -45,7 +45,7 @@ func (h *handler) verifyUpdate(ctx context.Context, q *request) (*answer, error)
 		return nil, err
 	}
 	defer share.Destroy()
-	s, err := h.Node.RekeyVerify(ctx, q.route.Target, nonce, share)
+	s, err := h.Node.Ceremonies().RekeyVerify(ctx, q.route.Target, nonce, share)
 	if err != nil {
 		return nil, q.rekeyError(verifyError(err))
 	}
@@ -63,7 +63,7 @@ func verifyError(err error) error {
 
 // verifyRestart forgets what was proven so far, and answers with the new nonce.
 func (h *handler) verifyRestart(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Node.RekeyVerifyRestart(ctx, q.route.Target)
+	s, err := h.Node.Ceremonies().RekeyVerifyRestart(ctx, q.route.Target)
 	if err != nil {
 		return nil, q.rekeyError(err)
 	}

@@ -54,6 +54,8 @@ var levels = map[string]int{
 	"internal/api":         70,
 	"internal/doctor":      65,
 	"internal/node":        60,
+	"internal/ceremony":    55, // acts on a node through interfaces of its own
+	"internal/ha":          55,
 	"internal/config":      50,
 	"internal/barrier":     40,
 	"seals":                40,

@@ -26,12 +26,12 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	}
 	a, err := n.assemble(ctx, b, false)
 	if err != nil {
-		return errors.Join(storeFault(err, "the node could not become active"), b.Seal(ctx))
+		return errors.Join(barrier.Fault(err, "the node could not become active"), b.Seal(ctx))
 	}
 	if err := n.rotateRestored(ctx, b); err != nil { // the keys serve on; it is tried again when the node unseals next
 		n.log.Error("the data came from a snapshot, and the barrier key could not be rotated", "error", err)
 	}
-	n.answerStarts()
+	n.ceremonies.StartKeeping()
 	n.role.Store(a)
 	f := n.state.Load()
 	n.log.Info("unsealed and active", "cluster", f.clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -16,12 +17,12 @@ import (
 
 func (h *harness) rekey(n *Node, t recovery.Target, params recovery.Params, shares []*secret.Bytes) []*secret.Bytes {
 	h.t.Helper()
-	st, _, err := n.RekeyStart(h.t.Context(), t, params, admin)
+	st, _, err := n.Ceremonies().RekeyStart(h.t.Context(), t, params, admin)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	for i, s := range shares {
-		_, res, err := n.RekeyGive(h.t.Context(), t, st.Nonce, s)
+		_, res, err := n.Ceremonies().RekeyGive(h.t.Context(), t, st.Nonce, s)
 		if err != nil {
 			h.t.Fatal(err)
 		}
@@ -54,7 +55,7 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 	}
 	h.mustRead(n, "a", "1")
 	h.wait(11 * time.Minute) // the answer had its time: the old shares end
-	n.wipeAnswers(t.Context())
+	n.ceremonies.WipeAnswers(t.Context())
 	stop()
 	n2, _ := h.start(h.shamirSeals())
 	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil || !strings.Contains(err.Error(), "generation 1, which was replaced") {
@@ -66,7 +67,7 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 		}
 	}
 	h.mustRead(n2, "a", "1")
-	if _, _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin); !fault.Is(err, fault.Invalid) {
+	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin); !fault.Is(err, fault.Invalid) {
 		t.Errorf("recovery rekey under Shamir: %v", err)
 	}
 }
@@ -89,12 +90,12 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 	}
 	give(n, old[0], old[1])
 	h.write(n, "a", "1")
-	st, _, err := n.RekeyStart(t.Context(), recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, s := range old[:2] {
-		if _, _, err := n.RekeyGive(t.Context(), recovery.Barrier, st.Nonce, s); err != nil {
+		if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Barrier, st.Nonce, s); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -106,11 +107,11 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 		t.Fatal("nobody holds the new shares, and the old ones do not unseal")
 	}
 	h.wait(time.Hour)
-	n.wipeAnswers(t.Context())
+	n.ceremonies.WipeAnswers(t.Context())
 	if err := n.RotateRoot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	_, again, err := n.RekeyGive(t.Context(), recovery.Barrier, st.Nonce, old[1])
+	_, again, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Barrier, st.Nonce, old[1])
 	if err != nil || len(again.Keys) != 3 {
 		t.Fatalf("fetching the new shares: %v", err)
 	}
@@ -152,15 +153,15 @@ func TestRekeyRecoveryTouchesOnlyShares(t *testing.T) {
 	if len(fresh) != 7 || h.raw(keySealed) != record || h.raw(barrier.KeyringPath) != keyring {
 		t.Fatalf("%d shares; or the rekey touched the sealed root key or the keyring", len(fresh))
 	}
-	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
 	if err != nil || st.Required != 4 {
 		t.Fatalf("%+v, %v", st, err)
 	}
-	if _, _, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[0]); err == nil || !strings.Contains(err.Error(), "replaced") {
+	if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[0]); err == nil || !strings.Contains(err.Error(), "replaced") {
 		t.Errorf("an old share: %v", err)
 	}
 	for i, s := range fresh[:4] {
-		if _, _, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err != nil {
+		if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err != nil {
 			t.Errorf("new share %d: %v", i+1, err)
 		}
 	}
@@ -188,17 +189,17 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	h := newHarness(t)
 	n, _, shares := h.initAuto(3, 2)
 	give := func(nonce string, s *secret.Bytes) error {
-		_, _, err := n.RekeyGive(t.Context(), recovery.Recovery, nonce, s)
+		_, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, nonce, s)
 		return err
 	}
 	if err := give("x", shares[0]); err == nil || err.Error() != "no recovery rekey in progress" {
 		t.Errorf("nothing under way: %v", err)
 	}
-	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin); err == nil || err.Error() != "rekey already in progress" {
+	if _, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin); err == nil || err.Error() != "rekey already in progress" {
 		t.Errorf("twice: %v", err)
 	}
 	bad := shares[1].Clone()
@@ -214,13 +215,13 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 || now.Nonce != st.Nonce {
+	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 || now.Nonce != st.Nonce {
 		t.Errorf("the mistakes left %+v, %v", now, err)
 	}
-	if err := n.RekeyCancel(t.Context(), recovery.Recovery, "", admin); err != nil {
+	if err := n.Ceremonies().RekeyCancel(t.Context(), recovery.Recovery, "", admin); err != nil {
 		t.Fatal(err)
 	}
-	if now, err := n.RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started || now.Required != 2 {
+	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started || now.Required != 2 {
 		t.Errorf("after cancelling: %+v, %v", now, err)
 	}
 }
@@ -228,24 +229,24 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
-	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[0]); err != nil {
+	if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[0]); err != nil {
 		t.Fatal(err)
 	}
 	stop()
 	n2, _ := h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n2))
-	if _, res, err := n2.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[2]); err != nil || res == nil || len(res.Keys) != 2 {
+	if _, res, err := n2.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[2]); err != nil || res == nil || len(res.Keys) != 2 {
 		t.Fatalf("the second share after a restart: %v, %v", res, err)
 	}
-	if _, _, err := n2.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin); err != nil {
+	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(recovery.DefaultExpiry)
-	if st, err := n2.RekeyStatus(t.Context(), recovery.Recovery); err != nil || st.Started {
+	if st, err := n2.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || st.Started {
 		t.Errorf("a day later: %+v, %v", st, err)
 	}
 }
@@ -253,37 +254,37 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
-	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	var first *RekeyResult
+	var first *ceremony.RekeyResult
 	for _, s := range old[:2] {
-		if _, first, err = n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err != nil {
+		if _, first, err = n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err != nil {
 			t.Fatal(err)
 		}
 	}
 	stop()
 	n, _ = h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n))
-	_, again, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1])
+	_, again, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1])
 	if err != nil || len(again.Keys) != 2 || !again.Keys[0].Equal(first.Keys[0]) || !again.Keys[1].Equal(first.Keys[1]) {
 		t.Fatalf("asking again: %v, %v", again, err)
 	}
 	for name, s := range map[string]*secret.Bytes{"another old share": old[0], "a new share": first.Keys[0], "a share that took no part": old[2]} {
-		if _, res, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err == nil || res != nil {
+		if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err == nil || res != nil {
 			t.Errorf("%s fetched the answer", name)
 		}
 	}
-	if _, res, err := n.RekeyGive(t.Context(), recovery.Recovery, "other", old[1]); err == nil || res != nil {
+	if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, "other", old[1]); err == nil || res != nil {
 		t.Error("another nonce fetched the answer")
 	}
 	h.wait(11 * time.Minute)
-	if _, res, err := n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1]); err == nil || res != nil {
+	if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1]); err == nil || res != nil {
 		t.Error("the answer is given after its time")
 	}
-	n.wipeAnswers(t.Context())
-	if _, err := h.store.Get(t.Context(), answerPath(recovery.PurposeRekeyRecovery)); !errors.Is(err, storage.ErrNotFound) {
+	n.ceremonies.WipeAnswers(t.Context())
+	if _, err := h.store.Get(t.Context(), "core/answer/"+string(recovery.PurposeRekeyRecovery)); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("the answer is still stored: %v", err)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -36,26 +37,26 @@ func TestCommitsPerStep(t *testing.T) {
 			t.Errorf("%s: %d commits", what, d)
 		}
 	}
-	var st RekeyStatus
+	var st ceremony.RekeyStatus
 	step("start", func() (err error) {
-		st, _, err = n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 255, Threshold: 2, Verification: true}, admin)
+		st, _, err = n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 255, Threshold: 2, Verification: true}, admin)
 		return err
 	})
-	var res *RekeyResult
+	var res *ceremony.RekeyResult
 	for _, s := range old[:3] {
 		step("give", func() (err error) {
-			_, res, err = n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s)
+			_, res, err = n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s)
 			return err
 		})
 	}
 	for _, s := range res.Keys[:2] {
 		step("verify", func() error {
-			_, err := n.RekeyVerify(t.Context(), recovery.Recovery, res.VerificationNonce, s)
+			_, err := n.Ceremonies().RekeyVerify(t.Context(), recovery.Recovery, res.VerificationNonce, s)
 			return err
 		})
 	}
 	step("prove", func() error {
-		_, err := n.Prove(t.Context(), res.Keys[200])
+		_, err := n.Ceremonies().Prove(t.Context(), res.Keys[200])
 		return err
 	})
 	step("rotate", func() error { return n.Rotate(t.Context()) })

@@ -14,6 +14,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
@@ -81,14 +82,14 @@ func (r reader) share(t *testing.T, message *secret.Bytes) *secret.Bytes {
 }
 
 // rekeyTo starts a rekey and gives shares until new ones come out.
-func (h *harness) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string, res *RekeyResult) {
+func (h *harness) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string, res *ceremony.RekeyResult) {
 	h.t.Helper()
-	st, _, err := n.RekeyStart(h.t.Context(), t, p, admin)
+	st, _, err := n.Ceremonies().RekeyStart(h.t.Context(), t, p, admin)
 	if err != nil {
 		h.t.Fatal(err)
 	}
 	for _, s := range shares {
-		if _, res, err = n.RekeyGive(h.t.Context(), t, st.Nonce, s); err != nil {
+		if _, res, err = n.Ceremonies().RekeyGive(h.t.Context(), t, st.Nonce, s); err != nil {
 			h.t.Fatal(err)
 		}
 	}
@@ -145,7 +146,7 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 	n, stop, old := h.initAuto(3, 2)
 	alice, bob := newPGPReader(t, "alice"), newAgeReader(t)
 	p := recovery.Params{Shares: 2, Threshold: 2, Recipients: []string{alice.public, bob.public}, Backup: true}
-	if _, err := n.Backup(t.Context(), recovery.Recovery); err == nil || err.Error() != "no backed-up keys found" {
+	if _, err := n.Ceremonies().Backup(t.Context(), recovery.Recovery); err == nil || err.Error() != "no backed-up keys found" {
 		t.Errorf("no backup yet: %v", err)
 	}
 	_, res := h.rekeyTo(n, recovery.Recovery, p, old[:2])
@@ -155,22 +156,22 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 	stop()
 	n, _ = h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n))
-	b, err := n.Backup(t.Context(), recovery.Recovery)
+	b, err := n.Ceremonies().Backup(t.Context(), recovery.Recovery)
 	if err != nil || b.Keys[res.PGPFingerprints[0]][0] != hex.EncodeToString(res.Keys[0].Expose()) {
 		t.Errorf("backup %+v, %v", b, err)
 	}
 	h.rekey(n, recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, []*secret.Bytes{alice.share(t, res.Keys[0]), bob.share(t, res.Keys[1])})
-	if err := n.DeleteBackup(t.Context(), recovery.Recovery); err != nil {
+	if err := n.Ceremonies().DeleteBackup(t.Context(), recovery.Recovery); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Backup(t.Context(), recovery.Recovery); err == nil {
+	if _, err := n.Ceremonies().Backup(t.Context(), recovery.Recovery); err == nil {
 		t.Error("the backup is still there")
 	}
 	for name, p := range map[string]recovery.Params{
 		"backup in the clear": {Shares: 2, Threshold: 2, Backup: true},
 		"an unusable key":     {Shares: 1, Threshold: 1, Recipients: []string{"age1nonsense"}},
 	} {
-		if _, _, err := n.RekeyStart(t.Context(), recovery.Recovery, p, admin); !fault.Is(err, fault.Invalid) {
+		if _, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, p, admin); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -212,28 +213,28 @@ func TestVerification(t *testing.T) {
 				t.Fatal("no nonce for the verification")
 			}
 			back(old) // the old shares are still the ones that work
-			if _, err := n.Prove(t.Context(), made.Keys[0]); err == nil {
+			if _, err := n.Ceremonies().Prove(t.Context(), made.Keys[0]); err == nil {
 				t.Error("a new share counts before it is verified")
 			}
-			if _, again, err := n.RekeyGive(t.Context(), target, nonce, old[1]); err != nil || !again.Keys[0].Equal(made.Keys[0]) {
+			if _, again, err := n.Ceremonies().RekeyGive(t.Context(), target, nonce, old[1]); err != nil || !again.Keys[0].Equal(made.Keys[0]) {
 				t.Errorf("fetching the new shares again: %v", err)
 			}
-			if _, err := n.RekeyVerify(t.Context(), target, made.VerificationNonce, old[0]); !fault.Is(err, fault.Invalid) {
+			if _, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, old[0]); !fault.Is(err, fault.Invalid) {
 				t.Errorf("an old share as proof: %v", err)
 			}
-			if st, err := n.RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[2]); err != nil || st.Progress != 1 || st.Complete {
+			if st, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[2]); err != nil || st.Progress != 1 || st.Complete {
 				t.Fatalf("%+v, %v", st, err)
 			}
 			back(old)
-			st, err := n.RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[0])
+			st, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[0])
 			if err != nil || !st.Complete {
 				t.Fatalf("%+v, %v", st, err)
 			}
-			if _, err := n.Prove(t.Context(), old[2]); err == nil {
+			if _, err := n.Ceremonies().Prove(t.Context(), old[2]); err == nil {
 				t.Error("an old share still works")
 			}
 			back(made.Keys[1:])
-			if _, err := n.Prove(t.Context(), made.Keys[1]); err != nil {
+			if _, err := n.Ceremonies().Prove(t.Context(), made.Keys[1]); err != nil {
 				t.Error(err)
 			}
 			if target == recovery.Barrier {
@@ -256,14 +257,14 @@ func TestAcknowledge(t *testing.T) {
 		nonce string
 		share *secret.Bytes
 	}{"a new share": {nonce, res.Keys[0]}, "another old share": {nonce, old[0]}, "another nonce": {"x", old[1]}} {
-		if err := n.RekeyAcknowledge(t.Context(), recovery.Recovery, try.nonce, try.share); !fault.Is(err, fault.Invalid) {
+		if err := n.Ceremonies().RekeyAcknowledge(t.Context(), recovery.Recovery, try.nonce, try.share); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s threw the answer away: %v", name, err)
 		}
 	}
-	if err := n.RekeyAcknowledge(t.Context(), recovery.Recovery, nonce, old[1]); err != nil {
+	if err := n.Ceremonies().RekeyAcknowledge(t.Context(), recovery.Recovery, nonce, old[1]); err != nil {
 		t.Fatal(err)
 	}
-	if _, res, err := n.RekeyGive(t.Context(), recovery.Recovery, nonce, old[1]); err == nil || res != nil {
+	if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, nonce, old[1]); err == nil || res != nil {
 		t.Error("the answer is still there")
 	}
 }
@@ -272,27 +273,31 @@ func TestHolders(t *testing.T) {
 	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
 	res := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2, Holders: []string{"alice", "bob", "carol"}}, old[:2])
-	p, err := n.Prove(t.Context(), res[1])
-	if err != nil || *p != (Proof{"recovery", 2, 2, "bob"}) {
+	p, err := n.Ceremonies().Prove(t.Context(), res[1])
+	if err != nil || *p != (ceremony.Proof{Target: "recovery", Generation: 2, Number: 2, Name: "bob"}) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	at := h.clock()
 	h.wait(time.Hour)
-	st, _, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, _, err = n.RekeyGive(t.Context(), recovery.Recovery, st.Nonce, res[2]); err != nil || len(st.HoldersGiven) != 1 || st.HoldersGiven[0] != "carol" {
+	if st, _, err = n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, res[2]); err != nil || len(st.HoldersGiven) != 1 || st.HoldersGiven[0] != "carol" {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	stop()
 	n, _ = h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n))
-	list, err := n.Holders(t.Context())
+	list, err := n.Ceremonies().Holders(t.Context())
 	if err != nil || list.Generation != 2 || len(list.Holders) != 3 {
 		t.Fatalf("%+v, %v", list, err)
 	}
-	want := []HolderInfo{{1, "alice", time.Time{}}, {2, "bob", at}, {3, "carol", at.Add(time.Hour)}}
+	want := []ceremony.HolderInfo{
+		{Number: 1, Name: "alice"},
+		{Number: 2, Name: "bob", LastProven: at},
+		{Number: 3, Name: "carol", LastProven: at.Add(time.Hour)},
+	}
 	for i, w := range want {
 		if got := list.Holders[i]; got.Name != w.Name || !got.LastProven.Equal(w.LastProven) || got.Number != w.Number {
 			t.Errorf("holder %d: %+v, want %+v", i+1, got, w)
@@ -303,28 +308,28 @@ func TestHolders(t *testing.T) {
 func TestGenerateRoot(t *testing.T) {
 	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
-	st, err := n.GenerateRootStart(t.Context(), "", "", admin)
+	st, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin)
 	if err != nil || len(st.OTP) != 26 || st.OTPLength != 26 || st.Required != 2 {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	otp := st.OTP
-	if _, err := n.GenerateRootStart(t.Context(), "", "", admin); err == nil || !strings.Contains(err.Error(), "root generation already in progress") {
+	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin); err == nil || !strings.Contains(err.Error(), "root generation already in progress") {
 		t.Errorf("a second attempt: %v", err)
 	}
-	if _, err := n.GenerateRootGive(t.Context(), st.Nonce, shares[2]); err != nil {
+	if _, err := n.Ceremonies().GenerateRootGive(t.Context(), st.Nonce, shares[2]); err != nil {
 		t.Fatal(err)
 	}
 	stop()
 	n, _ = h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n))
-	if st, err := n.GenerateRootStatus(t.Context()); err != nil || st.Progress != 1 || st.OTP != "" {
+	if st, err := n.Ceremonies().GenerateRootStatus(t.Context()); err != nil || st.Progress != 1 || st.OTP != "" {
 		t.Fatalf("after a restart: %+v, %v", st, err)
 	}
-	done, err := n.GenerateRootGive(t.Context(), st.Nonce, shares[0])
+	done, err := n.Ceremonies().GenerateRootGive(t.Context(), st.Nonce, shares[0])
 	if err != nil || !done.Complete {
 		t.Fatalf("%+v, %v", done, err)
 	}
-	again, err := n.GenerateRootGive(t.Context(), st.Nonce, shares[0])
+	again, err := n.Ceremonies().GenerateRootGive(t.Context(), st.Nonce, shares[0])
 	if err != nil || again.EncodedToken != done.EncodedToken {
 		t.Errorf("the lost answer: %+v, %v", again, err)
 	}
@@ -337,14 +342,14 @@ func TestGenerateRoot(t *testing.T) {
 		t.Errorf("the token: %+v, %v", who, err)
 	}
 	boss := newPGPReader(t, "boss")
-	if st, err = n.GenerateRootStart(t.Context(), "", boss.public, Starter{}); err != nil || st.OTP != "" || len(st.PGPFingerprint) != 40 || !st.WithoutToken {
+	if st, err = n.Ceremonies().GenerateRootStart(t.Context(), "", boss.public, ceremony.Starter{}); err != nil || st.OTP != "" || len(st.PGPFingerprint) != 40 || !st.WithoutToken {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	h.wait(time.Hour)
-	if st, err := n.GenerateRootStatus(t.Context()); err != nil || st.Started {
+	if st, err := n.Ceremonies().GenerateRootStatus(t.Context()); err != nil || st.Started {
 		t.Errorf("an attempt without a token keeps others out for long: %+v, %v", st, err)
 	}
-	if _, err := n.GenerateRootStart(t.Context(), "short", "", admin); !fault.Is(err, fault.Invalid) {
+	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "short", "", admin); !fault.Is(err, fault.Invalid) {
 		t.Errorf("a short password: %v", err)
 	}
 }
@@ -398,7 +403,7 @@ func TestRecoveryMode(t *testing.T) {
 		if _, err := r.Raw(""); !fault.Is(err, fault.Denied) {
 			t.Errorf("without a token: %v", err)
 		}
-		var done GenerateRootStatus
+		var done ceremony.GenerateRootStatus
 		for _, s := range shares[:2] {
 			if done, err = r.Give(t.Context(), st.Nonce, s); err != nil {
 				t.Fatal(err)
@@ -442,10 +447,10 @@ func TestNoRecoveryKeys(t *testing.T) {
 	if _, err := n.Init(t.Context(), InitRequest{}); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.GenerateRootStart(t.Context(), "", "", admin); !fault.Is(err, fault.Invalid) {
+	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin); !fault.Is(err, fault.Invalid) {
 		t.Errorf("generate-root with nobody to ask: %v", err)
 	}
-	_, res, err := n.RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
+	_, res, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
 	if err != nil || res == nil || len(res.Keys) != 3 {
 		t.Fatalf("%v, %v", res, err)
 	}

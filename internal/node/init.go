@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -62,7 +63,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	}
 	// Before anything is made: one bad key must not leave half a store.
 	for what, keys := range map[string][]string{"seal": req.PGPKeys, "recovery": req.RecoveryPGPKeys, "root token": req.tokenRecipient()} {
-		if _, _, err := n.recipientsOf(keys); err != nil {
+		if _, _, err := ceremony.Recipients(keys, n.cfg.Now()); err != nil {
 			return nil, fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
 		}
 	}
@@ -128,7 +129,7 @@ func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (
 		if err = g.shareSet.NameHolders(req.Holders); err != nil {
 			return nil, err
 		}
-		if g.shares, _, err = enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares, n.cfg.Now()); err != nil {
+		if g.shares, _, err = ceremony.Enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares, n.cfg.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -178,7 +179,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	tx := g.tx
 	tx.IfAbsent(keySealed)
 	tx.PutRaw(keySealed, record)
-	signer, err := n.formatTranscript()
+	signer, err := ceremony.FormatTranscript(n.cfg.Rand)
 	if err != nil {
 		return err
 	}
@@ -199,7 +200,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		return fault.New(fault.Invalid, "Vault is already initialized")
 	}
 	if err != nil {
-		return storeFault(err, "initialisation could not be written")
+		return barrier.Fault(err, "initialisation could not be written")
 	}
 	return nil
 }
@@ -217,7 +218,7 @@ func (n *Node) handOver(token string, to []string) (string, error) {
 	if len(to) == 0 {
 		return token, nil
 	}
-	encoded, _, err := encryptToken(token, to[0], n.cfg.Now())
+	encoded, _, err := ceremony.EncryptToken(token, to[0], n.cfg.Now())
 	return encoded, err
 }
 

@@ -45,7 +45,7 @@ func is[T any](s storage.Store) bool {
 func (n *Node) join(ctx context.Context, b *barrier.Barrier) error {
 	core, err := n.admitted(ctx, b)
 	if err != nil {
-		return errors.Join(storeFault(err, "the node could not join its cluster"), b.Seal(ended))
+		return errors.Join(barrier.Fault(err, "the node could not join its cluster"), b.Seal(ended))
 	}
 	n.core.Store(core)
 	n.startRoles()

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -95,7 +96,7 @@ func (n *Node) recordLeader(ctx context.Context, a *RoleState) (*Leader, error) 
 	}
 	defer clear(raw)
 	if err := a.barrier.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(pathLeader, raw)}}); err != nil {
-		return nil, storeFault(err, "the term of office could not be written down")
+		return nil, barrier.Fault(err, "the term of office could not be written down")
 	}
 	return l, nil
 }

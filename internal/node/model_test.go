@@ -13,6 +13,7 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/recovery"
@@ -114,12 +115,12 @@ func play(t *testing.T, rt *rapid.T, target recovery.Target) {
 
 // transcriptIsWhole: every ceremony that ended has a record in an unbroken chain.
 func (m *model) transcriptIsWhole(rt *rapid.T) {
-	m.n.endLapsed(context.Background())
-	file, err := m.n.TranscriptExport(context.Background())
+	m.n.ceremonies.EndLapsed(context.Background())
+	file, err := m.n.Ceremonies().TranscriptExport(context.Background())
 	m.must(rt, err)
 	report, err := transcript.VerifyFile(bytes.NewReader(file), nil, nil)
 	m.must(rt, err)
-	names, err := m.n.Transcripts(context.Background())
+	names, err := m.n.Ceremonies().Transcripts(context.Background())
 	m.must(rt, err)
 	ended := m.started
 	if m.running {
@@ -167,7 +168,7 @@ func (m *model) refused(rt *rapid.T, err error, what string) {
 
 func (m *model) start(rt *rapid.T) {
 	params := recovery.Params{Shares: rapid.IntRange(2, 5).Draw(rt, "shares"), Threshold: 2, Verification: rapid.Bool().Draw(rt, "verify")}
-	st, _, err := m.n.RekeyStart(context.Background(), m.target, params, Starter{"acc", "root"})
+	st, _, err := m.n.Ceremonies().RekeyStart(context.Background(), m.target, params, ceremony.Starter{Accessor: "acc", DisplayName: "root"})
 	if m.running {
 		m.refused(rt, err, "a second rekey")
 		return
@@ -182,7 +183,7 @@ func (m *model) start(rt *rapid.T) {
 
 func (m *model) give(rt *rapid.T) {
 	i := rapid.IntRange(0, len(m.generations[m.current])-1).Draw(rt, "share")
-	_, res, err := m.n.RekeyGive(context.Background(), m.target, m.nonce, m.generations[m.current][i])
+	_, res, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, m.nonce, m.generations[m.current][i])
 	switch {
 	case !m.running:
 		if res != nil {
@@ -224,7 +225,7 @@ func (m *model) installed() {
 func (m *model) giveAgain(rt *rapid.T) {
 	for i := range m.given {
 		if m.running && !m.verifying {
-			_, _, err := m.n.RekeyGive(context.Background(), m.target, m.nonce, m.generations[m.current][i])
+			_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, m.nonce, m.generations[m.current][i])
 			m.refused(rt, err, "a share twice")
 		}
 		return
@@ -234,11 +235,11 @@ func (m *model) giveAgain(rt *rapid.T) {
 func (m *model) giveWrong(rt *rapid.T) {
 	bad := m.generations[m.current][0].Clone()
 	bad.Expose()[rapid.IntRange(0, 31).Draw(rt, "byte")] ^= 0x40
-	_, _, err := m.n.RekeyGive(context.Background(), m.target, m.nonce, bad)
+	_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, m.nonce, bad)
 	m.refused(rt, err, "a wrong share")
-	_, err = m.n.RekeyVerify(context.Background(), m.target, m.vnonce, bad)
+	_, err = m.n.Ceremonies().RekeyVerify(context.Background(), m.target, m.vnonce, bad)
 	m.refused(rt, err, "a wrong share, to verify")
-	_, err = m.n.Prove(context.Background(), bad)
+	_, err = m.n.Ceremonies().Prove(context.Background(), bad)
 	m.refused(rt, err, "a wrong share, to prove")
 }
 
@@ -248,12 +249,12 @@ func (m *model) givePrevious(rt *rapid.T) {
 	if k == m.current || !m.running || m.verifying {
 		return
 	}
-	_, _, err := m.n.RekeyGive(context.Background(), m.target, m.nonce, m.generations[k][0])
+	_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, m.nonce, m.generations[k][0])
 	m.refused(rt, err, "a share of another generation")
 }
 
 func (m *model) wrongNonce(rt *rapid.T) {
-	_, _, err := m.n.RekeyGive(context.Background(), m.target, "00000000-0000-4000-8000-000000000000", m.generations[m.current][0])
+	_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, "00000000-0000-4000-8000-000000000000", m.generations[m.current][0])
 	m.refused(rt, err, "a share with another nonce")
 }
 
@@ -263,7 +264,7 @@ func (m *model) proveNew(rt *rapid.T) {
 	}
 	fresh := m.generations[len(m.generations)-1]
 	i := rapid.IntRange(0, len(fresh)-1).Draw(rt, "new share")
-	st, err := m.n.RekeyVerify(context.Background(), m.target, m.vnonce, fresh[i])
+	st, err := m.n.Ceremonies().RekeyVerify(context.Background(), m.target, m.vnonce, fresh[i])
 	if m.proven[i] {
 		m.refused(rt, err, "a new share twice")
 		return
@@ -279,7 +280,7 @@ func (m *model) proveNew(rt *rapid.T) {
 }
 
 func (m *model) restartVerification(rt *rapid.T) {
-	st, err := m.n.RekeyVerifyRestart(context.Background(), m.target)
+	st, err := m.n.Ceremonies().RekeyVerifyRestart(context.Background(), m.target)
 	if !m.verifying {
 		m.refused(rt, err, "a restart of no verification")
 		return
@@ -291,10 +292,10 @@ func (m *model) restartVerification(rt *rapid.T) {
 
 func (m *model) cancel(rt *rapid.T) {
 	if m.running {
-		m.refused(rt, m.n.RekeyCancel(context.Background(), m.target, m.nonce, Starter{}), "a stranger who cancels")
-		m.refused(rt, m.n.RekeyCancel(context.Background(), m.target, "another", Starter{"acc", "root"}), "cancelling another one")
+		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, m.nonce, ceremony.Starter{}), "a stranger who cancels")
+		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "another", ceremony.Starter{Accessor: "acc", DisplayName: "root"}), "cancelling another one")
 	}
-	m.must(rt, m.n.RekeyCancel(context.Background(), m.target, "", Starter{"acc", "root"}))
+	m.must(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "", ceremony.Starter{Accessor: "acc", DisplayName: "root"}))
 	m.running, m.verifying = false, false
 }
 
@@ -314,9 +315,9 @@ func (m *model) sealUnseal(rt *rapid.T) {
 
 func (m *model) passTime(rt *rapid.T) {
 	m.h.wait(time.Duration(rapid.IntRange(1, 600).Draw(rt, "minutes")) * time.Minute)
-	m.n.wipeAnswers(context.Background())
+	m.n.ceremonies.WipeAnswers(context.Background())
 	if rapid.Bool().Draw(rt, "looked after") {
-		m.n.endLapsed(context.Background())
+		m.n.ceremonies.EndLapsed(context.Background())
 	}
 	if m.running && !m.h.clock().Before(m.ends) {
 		m.running, m.verifying = false, false
@@ -325,14 +326,14 @@ func (m *model) passTime(rt *rapid.T) {
 
 // check holds the node against the model: status, and which shares are good.
 func (m *model) check(rt *rapid.T) {
-	st, err := m.n.RekeyStatus(context.Background(), m.target)
+	st, err := m.n.Ceremonies().RekeyStatus(context.Background(), m.target)
 	m.must(rt, err)
 	if st.Started != m.running || m.running && !m.verifying && st.Progress != len(m.given) || (st.VerificationNonce != "") != m.verifying {
 		rt.Fatalf("the node says %+v; the model: running %v, given %v, verifying %v", st, m.running, m.given, m.verifying)
 	}
 	var works []int
 	for k, shares := range m.generations {
-		if _, err := m.n.Prove(context.Background(), shares[0]); err == nil {
+		if _, err := m.n.Ceremonies().Prove(context.Background(), shares[0]); err == nil {
 			works = append(works, k)
 		} else {
 			m.errors = append(m.errors, err.Error())

@@ -26,6 +26,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -43,11 +44,7 @@ const (
 // Paths of this package's entries behind the barrier.
 const (
 	pathCluster  = "core/cluster"
-	pathShareSet = "core/custody/"  // + target
-	pathCeremony = "core/ceremony/" // + purpose
-	pathAnswer   = "core/answer/"   // + purpose
-	pathBackup   = "core/backup/"   // + target
-	pathProven   = "core/proven/"   // + target
+	pathShareSet = "core/custody/" // + target
 )
 
 // Config is what a node is made of.
@@ -127,9 +124,9 @@ type Node struct {
 	role       atomic.Pointer[RoleState]      // nil while sealed, and between two roles
 	state      atomic.Pointer[nodeState]      // what is known without the barrier
 	unsealing  atomic.Pointer[unsealProgress] // shares given to sys/unseal; stored under transition
-	answerEnds atomic.Int64                   // Unix ns when kept answers are wiped; 0: not before they are known to have arrived; stored under transition
-	wake       chan struct{}                  // asks Run to look again at once
-	keys       keyCare                        // of Run alone
+	ceremonies *ceremony.Manager
+	wake       chan struct{} // asks Run to look again at once
+	keys       keyCare       // of Run alone
 
 	// Of a cluster; see office.go.
 	core              atomic.Pointer[barrier.Barrier] // the keys, nil while sealed; it never writes
@@ -180,6 +177,7 @@ func New(cfg Config) (*Node, error) {
 	cfg.Timing.defaults()
 	n := &Node{cfg: cfg, log: cfg.Log, wake: make(chan struct{}, 1), stepDownRequested: make(chan struct{}), retire: make(chan struct{})}
 	n.state.Store(&nodeState{})
+	n.ceremonies = newCeremonies(n)
 	n.seals.Store(cfg.Seals)
 	ctx, cancel := context.WithTimeout(context.Background(), firstLook)
 	defer cancel()
@@ -217,9 +215,6 @@ func (a *RoleState) Tokens() *token.Store { return a.tokens }
 // Mounts is the table of what lies behind which path.
 func (a *RoleState) Mounts() *mount.Table { return a.mounts }
 
-// errSealed has the words that command-line clients look for.
-var errSealed = fault.New(fault.Sealed, "Vault is sealed")
-
 // Role returns what a request needs, or a fault of kind Sealed.
 func (n *Node) Role() (*RoleState, error) {
 	if a := n.role.Load(); a != nil {
@@ -228,7 +223,7 @@ func (n *Node) Role() (*RoleState, error) {
 	if !n.sealed() {
 		return nil, errBetweenRoles
 	}
-	return nil, errSealed
+	return nil, barrier.FaultSealed
 }
 
 // sealed reports whether the node has no keys.

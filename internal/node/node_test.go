@@ -11,6 +11,7 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
 
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -22,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var admin = Starter{Accessor: "accessor", DisplayName: "root"}
+var admin = ceremony.Starter{Accessor: "accessor", DisplayName: "root"}
 
 // house is a storage and a seal that outlive the nodes of a test.
 type harness struct {

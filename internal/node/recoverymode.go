@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -52,17 +53,17 @@ func NewRecovery(cfg Config) (*RecoveryMode, error) {
 var errRecovered = fault.New(fault.Invalid, "attempted to generate recovery operation token when already unsealed")
 
 // Status tells where the attempt stands.
-func (r *RecoveryMode) Status(context.Context) (GenerateRootStatus, error) {
+func (r *RecoveryMode) Status(context.Context) (ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.token != nil {
-		return GenerateRootStatus{}, errRecovered
+		return ceremony.GenerateRootStatus{}, errRecovered
 	}
 	return r.describe(), nil
 }
 
-func (r *RecoveryMode) describe() GenerateRootStatus {
-	st := GenerateRootStatus{OTPLength: RecoveryTokenLen}
+func (r *RecoveryMode) describe() ceremony.GenerateRootStatus {
+	st := ceremony.GenerateRootStatus{OTPLength: RecoveryTokenLen}
 	if r.shareSet != nil {
 		st.Required = r.shareSet.Threshold
 	}
@@ -74,27 +75,27 @@ func (r *RecoveryMode) describe() GenerateRootStatus {
 }
 
 // Start begins an attempt; as GenerateRootStart, with a longer password.
-func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (GenerateRootStatus, error) {
+func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.token != nil {
-		return GenerateRootStatus{}, errRecovered
+		return ceremony.GenerateRootStatus{}, errRecovered
 	}
 	if r.attempt != nil && !r.attempt.Expired(r.node.cfg.Now()) {
-		return GenerateRootStatus{}, fault.New(fault.Invalid, "recovery token generation already in progress")
+		return ceremony.GenerateRootStatus{}, fault.New(fault.Invalid, "recovery token generation already in progress")
 	}
 	if err := r.meet(ctx); err != nil {
-		return GenerateRootStatus{}, err
+		return ceremony.GenerateRootStatus{}, err
 	}
-	params, made, err := r.node.tokenParams(otp, pgpKey, RecoveryTokenLen)
+	params, made, err := ceremony.TokenParams(otp, pgpKey, RecoveryTokenLen, r.node.cfg.Now(), r.node.cfg.Rand)
 	if err != nil {
-		return GenerateRootStatus{}, err
+		return ceremony.GenerateRootStatus{}, err
 	}
 	c, err := recovery.Start(recovery.PurposeRecoveryToken, r.shareSet, params, recovery.Origin{
 		Now: r.node.cfg.Now(), Rand: r.node.cfg.Rand,
 	})
 	if err != nil {
-		return GenerateRootStatus{}, startFault(recovery.PurposeRecoveryToken, err)
+		return ceremony.GenerateRootStatus{}, ceremony.StartFault(recovery.PurposeRecoveryToken, err)
 	}
 	r.attempt, r.shares = c, recovery.NewUnsealing(r.shareSet, r.node.cfg.Rand)
 	st := r.describe()
@@ -127,10 +128,10 @@ func (r *RecoveryMode) meet(ctx context.Context) error {
 	}
 	shareSet, err := n.trustedShareSet(ctx, r.open)
 	if err != nil {
-		return storeFault(err, "the record of who holds the shares could not be read")
+		return barrier.Fault(err, "the record of who holds the shares could not be read")
 	}
 	if shareSet == nil {
-		return errNoShares
+		return ceremony.ErrNoShares
 	}
 	r.shareSet = shareSet
 	return nil
@@ -145,7 +146,7 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	defer root.Destroy()
 	b := barrier.New(r.node.cfg.Store, r.node.barrierOptions())
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
-		return nil, storeFault(err, "the root key was unsealed, but the keyring could not be opened")
+		return nil, barrier.Fault(err, "the root key was unsealed, but the keyring could not be opened")
 	}
 	if err := r.becomeLeader(ctx, b); err != nil {
 		return nil, errors.Join(err, b.Seal(ended))
@@ -170,12 +171,12 @@ func (r *RecoveryMode) becomeLeader(ctx context.Context, b *barrier.Barrier) err
 			return fault.Wrap(err, fault.Unavailable, "another node of the cluster leads: stop all other servers on this storage before recovery mode is used")
 		}
 		if err != nil {
-			return storeFault(err, "the office of the cluster could not be had")
+			return barrier.Fault(err, "the office of the cluster could not be had")
 		}
 		r.leadership = l
 	}
 	b.Fence(r.leadership.Epoch())
-	return storeFault(b.Reload(ctx), "the keyring could not be read")
+	return barrier.Fault(b.Reload(ctx), "the keyring could not be read")
 }
 
 // Cancel ends the attempt and forgets its shares.
@@ -194,24 +195,24 @@ func (r *RecoveryMode) forget() {
 }
 
 // Give takes one share. With the last one the barrier is open, and the token is returned in its encoding.
-func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Bytes) (GenerateRootStatus, error) {
+func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Bytes) (ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
 	case r.token != nil:
-		return GenerateRootStatus{}, errRecovered
+		return ceremony.GenerateRootStatus{}, errRecovered
 	case r.attempt == nil:
-		return GenerateRootStatus{}, fault.New(fault.Invalid, "no recovery token generation in progress")
+		return ceremony.GenerateRootStatus{}, fault.New(fault.Invalid, "no recovery token generation in progress")
 	}
 	number, err := r.attempt.Give(r.shareSet, nonce, share, r.node.cfg.Now())
 	if err != nil {
-		return GenerateRootStatus{}, giveFault(err)
+		return ceremony.GenerateRootStatus{}, ceremony.ShareFault(err)
 	}
-	tell(ctx, r.shareSet, number)
+	ceremony.Attribute(ctx, r.shareSet, number)
 	key, err := r.shares.Give(share)
 	if err != nil {
 		r.forget()
-		return GenerateRootStatus{}, giveFault(err)
+		return ceremony.GenerateRootStatus{}, ceremony.ShareFault(err)
 	}
 	if key == nil {
 		return r.describe(), nil
@@ -220,7 +221,7 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	c := r.attempt
 	defer r.forget()
 	if err := r.openWith(ctx, key); err != nil {
-		return GenerateRootStatus{}, err
+		return ceremony.GenerateRootStatus{}, err
 	}
 	return r.mint(c)
 }
@@ -244,19 +245,19 @@ func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
 	return err
 }
 
-func (r *RecoveryMode) mint(c *recovery.Ceremony) (GenerateRootStatus, error) {
+func (r *RecoveryMode) mint(c *recovery.Ceremony) (ceremony.GenerateRootStatus, error) {
 	text, err := token.NewTokenText(r.node.cfg.Rand)
 	if err != nil {
-		return GenerateRootStatus{}, err
+		return ceremony.GenerateRootStatus{}, err
 	}
 	token := tokenPrefix + strings.TrimPrefix(text, "s.")
-	encoded, prints, err := encodeToken(token, c)
+	encoded, prints, err := ceremony.EncodeToken(token, c)
 	if err != nil {
-		return GenerateRootStatus{}, err
+		return ceremony.GenerateRootStatus{}, err
 	}
 	r.token = secret.New([]byte(token))
 	r.node.log.Warn("recovery mode: a quorum of shares made a token that reads and writes raw storage", "by_shares", c.Numbers())
-	st := GenerateRootStatus{
+	st := ceremony.GenerateRootStatus{
 		Nonce: c.Nonce, Started: true, Complete: true, Progress: c.Required, Required: c.Required, EncodedToken: encoded,
 	}
 	st.PGPFingerprint = strings.Join(prints, "")
@@ -320,7 +321,7 @@ func (r *Raw) Get(ctx context.Context, path string) ([]byte, error) {
 	case errors.Is(err, storage.ErrCorrupt):
 		return nil, fault.Wrap(err, fault.Internal, "the entry %q is damaged: %v", path, err)
 	}
-	return v, storeFault(err, fmt.Sprintf("%q could not be read", path))
+	return v, barrier.Fault(err, fmt.Sprintf("%q could not be read", path))
 }
 
 // List returns the names below a prefix.
@@ -329,7 +330,7 @@ func (r *Raw) List(ctx context.Context, prefix string) ([]string, error) {
 		return nil, fault.New(fault.Invalid, "%v", err)
 	}
 	names, err := r.b.List(ctx, prefix, "", 0)
-	return names, storeFault(err, fmt.Sprintf("%q could not be listed", prefix))
+	return names, barrier.Fault(err, fmt.Sprintf("%q could not be listed", prefix))
 }
 
 // Put writes an entry.
@@ -337,7 +338,7 @@ func (r *Raw) Put(ctx context.Context, path string, value []byte) error {
 	if err := checkRaw(path); err != nil {
 		return err
 	}
-	return storeFault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(path, value)}}), fmt.Sprintf("%q could not be written", path))
+	return barrier.Fault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(path, value)}}), fmt.Sprintf("%q could not be written", path))
 }
 
 // Delete removes an entry.
@@ -345,5 +346,5 @@ func (r *Raw) Delete(ctx context.Context, path string) error {
 	if err := checkRaw(path); err != nil {
 		return err
 	}
-	return storeFault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(path)}}), fmt.Sprintf("%q could not be deleted", path))
+	return barrier.Fault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(path)}}), fmt.Sprintf("%q could not be deleted", path))
 }

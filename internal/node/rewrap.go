@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 )
@@ -44,7 +45,7 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	tx.PutRaw(keySealed, raw)
 	failpoint.Point("rewrap.commit")
 	if err := tx.Commit(ctx); err != nil {
-		return storeFault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
+		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
 	n.change(func(f *nodeState) { f.record = record })
 	n.log.Info("the seals wrapped the root key again", "generation", record.Generation)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/seals"
@@ -83,7 +84,7 @@ func (n *Node) rewrapOne(ctx context.Context, a *RoleState, st seals.Status) err
 	tx.PutRaw(keySealed, raw)
 	failpoint.Point("rewrap.commit")
 	if err := tx.Commit(ctx); err != nil {
-		return storeFault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
+		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
 	n.change(func(f *nodeState) { f.record = record })
 	for _, p := range record.Parts {

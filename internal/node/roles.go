@@ -299,7 +299,7 @@ func (n *Node) becomeLeader(ctx context.Context, l storage.Leadership, closing *
 	if err := n.rotateRestored(ctx, b); err != nil {
 		return nil, errors.Join(err, a.close(ended))
 	}
-	n.answerStarts()
+	n.ceremonies.StartKeeping()
 	n.publish(a, closing)
 	n.setLeader(self)
 	n.poke() // what is due is done now
@@ -312,7 +312,7 @@ func (n *Node) becomeLeader(ctx context.Context, l storage.Leadership, closing *
 func (n *Node) enter(ctx context.Context, s *fencedStore) (*barrier.Barrier, error) {
 	keys := n.core.Load()
 	if keys == nil {
-		return nil, errSealed
+		return nil, barrier.FaultSealed
 	}
 	err := keys.Reload(ctx)
 	if errors.Is(err, barrier.ErrWrongRoot) && !n.seals.Load().NeedsShares() {

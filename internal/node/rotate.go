@@ -18,7 +18,7 @@ func (n *Node) Rotate(ctx context.Context) error {
 	failpoint.Point("rotate.commit")
 	term, err := a.barrier.Rotate(ctx)
 	if err != nil {
-		return storeFault(err, "the barrier key could not be rotated; the old one stays in use")
+		return barrier.Fault(err, "the barrier key could not be rotated; the old one stays in use")
 	}
 	n.log.Info("rotated the barrier key", "term", term)
 	return nil
@@ -33,7 +33,7 @@ func (n *Node) RotateRoot(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := n.renewRoot(ctx, a.barrier, a.barrier.Begin(), nil, false); err != nil {
+	if err := (ceremonyHost{n}).RenewRoot(ctx, a.barrier.Begin(), nil, false); err != nil {
 		return err
 	}
 	n.log.Info("rotated the root key", "generation", a.barrier.RootGeneration())
@@ -56,7 +56,7 @@ func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, erro
 		return barrier.RotationConfig{}, err
 	}
 	c, err := a.barrier.RotationConfig(ctx)
-	return c, storeFault(err, "the rotation configuration could not be read")
+	return c, barrier.Fault(err, "the rotation configuration could not be read")
 }
 
 // SetRotationConfig changes that.
@@ -70,7 +70,7 @@ func (n *Node) SetRotationConfig(ctx context.Context, c barrier.RotationConfig) 
 		return fault.New(fault.Invalid, "%v", err)
 	}
 	if err != nil {
-		return storeFault(err, "the rotation configuration could not be written")
+		return barrier.Fault(err, "the rotation configuration could not be written")
 	}
 	n.poke()
 	return nil

@@ -45,8 +45,8 @@ func (n *Node) Run(ctx context.Context) {
 		}
 		if !now.Before(nextCare) {
 			n.rotateIfDue(ctx)
-			n.wipeAnswers(ctx)
-			n.endLapsed(ctx)
+			n.ceremonies.WipeAnswers(ctx)
+			n.ceremonies.EndLapsed(ctx)
 			n.endHandOver(ctx)
 			nextCare = now.Add(jitter(n.cfg.Timing.Care))
 		}

@@ -36,7 +36,7 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, erro
 	if errors.Is(err, snapshot.ErrUnsupported) {
 		return totals, fault.Wrap(err, fault.Invalid, "the storage %q cannot make a consistent copy of itself", n.cfg.StorageType)
 	}
-	return totals, storeFault(err, "the snapshot could not be made")
+	return totals, barrier.Fault(err, "the snapshot could not be made")
 }
 
 // Restore replaces all that the storage holds by a snapshot. The archive is read three times: first to check it, so that what is damaged, is another
@@ -155,7 +155,7 @@ func restoreFault(err error) error {
 	case errors.Is(err, snapshot.ErrUnsupported):
 		return fault.Wrap(err, fault.Invalid, "this storage cannot be restored from a snapshot while it is served")
 	}
-	return storeFault(err, "the snapshot could not be restored")
+	return barrier.Fault(err, "the snapshot could not be restored")
 }
 
 // vacant finishes a restore that somebody left unfinished, and refuses a storage that is being copied to another: whoever unsealed
@@ -170,10 +170,10 @@ func (n *Node) vacant(ctx context.Context) error {
 	}
 	st, err := snapshot.Pending(ctx, n.cfg.Store)
 	if err != nil || st == nil {
-		return storeFault(err, "storage cannot be read")
+		return barrier.Fault(err, "storage cannot be read")
 	}
 	n.log.Warn("going on with the restore of a snapshot that was interrupted", "cluster", st.Meta.ClusterName, "taken", st.Meta.Created)
-	return storeFault(n.finishRestore(ctx), "the restore of a snapshot that was interrupted could not be finished; it is tried again")
+	return barrier.Fault(n.finishRestore(ctx), "the restore of a snapshot that was interrupted could not be finished; it is tried again")
 }
 
 // finishRestore does so in office, where there is one: of several nodes one does it.

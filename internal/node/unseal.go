@@ -7,6 +7,7 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
@@ -55,7 +56,7 @@ func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer root.Destroy()
 	b := barrier.New(n.cfg.Store, n.barrierOptions())
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
-		return storeFault(err, "the root key was unsealed, but the keyring could not be opened")
+		return barrier.Fault(err, "the root key was unsealed, but the keyring could not be opened")
 	}
 	return n.activate(ctx, b)
 }
@@ -92,7 +93,7 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 		return unsealFault(err)
 	}
 	if number, err := custodians.Identify(share); err == nil {
-		tell(ctx, custodians, number)
+		ceremony.Attribute(ctx, custodians, number)
 	}
 	if key == nil {
 		return nil
@@ -160,12 +161,12 @@ func (n *Node) unsealByShares(ctx context.Context, custodians *recovery.ShareSet
 // ones end. Where the former ones came, the reply with the new ones may be lost: it is kept until it was fetched and used.
 func (n *Node) settlePrevious(ctx context.Context, byPrevious bool) {
 	if byPrevious {
-		n.answerEnds.Store(0)
+		n.ceremonies.KeepUntilFetched()
 		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the new ones " +
 			"by giving that share again with the rekey's nonce")
 		return
 	}
-	if err := n.dropAnswers(ctx, n.role.Load().barrier, slots...); err != nil {
+	if err := n.ceremonies.DropAnswers(ctx); err != nil {
 		n.log.Warn("the shares that the last rekey replaced still unseal; it is tried again", "error", err)
 	}
 }

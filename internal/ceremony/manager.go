@@ -1,0 +1,82 @@
+package ceremony
+
+import (
+	"context"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/token"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// Unsealed is the part of an unsealed node that ceremonies read and write.
+type Unsealed struct {
+	Barrier *barrier.Barrier
+	Tokens  *token.Store
+	Standby bool // nothing can be written
+}
+
+// Custody is who holds shares of the node's keys.
+type Custody struct {
+	Cluster      string             // id
+	ShareSet     *recovery.ShareSet // nil: nobody holds shares
+	SharesUnseal bool               // the shares are of the root key: they decrypt, not only authorise
+}
+
+// Host is the node that ceremonies act on.
+type Host interface {
+	// Unsealed fails with a fault of kind Sealed while there is no open barrier.
+	Unsealed() (Unsealed, error)
+	Custody() Custody
+}
+
+// Keys changes the node's keys and share sets. Each method commits tx together with the records that
+// its change needs, and updates the node's memory to match. The caller holds the lock.
+type Keys interface {
+	// ReplaceRecovery makes next the recovery share set.
+	ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error
+	// RenewRoot replaces the root key, and the unseal share set by next where next is not nil. Unless
+	// the holders have proven their new shares, the replaced set can still unseal.
+	RenewRoot(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error
+	// EndPrevious ends the replaced unseal share set, where there is one.
+	EndPrevious(ctx context.Context, tx *barrier.Tx) error
+	// HasPrevious reports whether a replaced share set can still unseal.
+	HasPrevious() bool
+}
+
+// Config is what a [Manager] works with.
+type Config struct {
+	Host Host
+	Keys Keys
+	Lock sync.Locker // serialises every change of the node's keys, share sets and ceremonies
+
+	Expiry     time.Duration // of a ceremony that was started with a token
+	KeepAnswer time.Duration // how long the answer to a last share is kept; <= 0: not at all
+
+	Log  *slog.Logger
+	Now  func() time.Time
+	Rand io.Reader
+}
+
+// Manager carries out the ceremonies of one node. It is safe for concurrent use.
+type Manager struct {
+	Config
+
+	// answerEnds is the time at which kept answers are wiped, Unix ns; 0: not before they are known to
+	// have arrived. Stored under Lock.
+	answerEnds atomic.Int64
+}
+
+// New returns a Manager. Every field of c is required.
+func New(c Config) *Manager { return &Manager{Config: c} }
+
+func (m *Manager) shareSet() *recovery.ShareSet { return m.Host.Custody().ShareSet }
+
+// ErrNoShares is returned for a server that nobody holds shares of.
+var ErrNoShares = fault.New(fault.Invalid,
+	"nobody holds shares of this server: it was initialised without recovery shares")

@@ -1,0 +1,231 @@
+package ceremony
+
+import (
+	"context"
+	"crypto/ed25519"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
+)
+
+// Every ceremony that ends leaves a signed record, in the commit that ends it.
+const (
+	pathTranscriptKey  = "core/transcript/key"  // version u8 = 1 | seed 32 of the Ed25519 key
+	pathTranscriptHead = "core/transcript/head" // transcript.Head
+	pathTranscriptLog  = "core/transcript/log/" // + eight digits: transcript.Signed
+)
+
+func logPath(seq uint64) string { return fmt.Sprintf("%s%08d", pathTranscriptLog, seq) }
+
+// ending is what the record says of the end of a ceremony beyond the ceremony's own state.
+type ending struct {
+	outcome transcript.Outcome
+	by      Starter
+	reason  string
+	next    *recovery.ShareSet // the new shares
+}
+
+// FormatTranscript returns the entry that initialisation writes: the key that signs.
+func FormatTranscript(rnd io.Reader) (storage.Op, error) {
+	seed, err := secret.Random(rnd, ed25519.SeedSize)
+	if err != nil {
+		return storage.Op{}, err
+	}
+	defer seed.Destroy()
+	return storage.Put(pathTranscriptKey, append([]byte{1}, seed.Expose()...)), nil
+}
+
+func transcriptKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, error) {
+	raw, err := b.Get(ctx, pathTranscriptKey)
+	if err != nil {
+		return nil, barrier.Fault(err, "the key that signs transcripts could not be read")
+	}
+	defer clear(raw)
+	if len(raw) != 1+ed25519.SeedSize || raw[0] != 1 {
+		return nil, fmt.Errorf("ceremony: entry %s is not in a format that this program reads", pathTranscriptKey)
+	}
+	return ed25519.NewKeyFromSeed(raw[1:]), nil
+}
+
+func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, error) {
+	raw, err := b.Get(ctx, pathTranscriptHead)
+	if errors.Is(err, storage.ErrNotFound) {
+		return transcript.Head{}, nil
+	}
+	if err != nil {
+		return transcript.Head{}, barrier.Fault(err, "the head of the transcript could not be read")
+	}
+	return transcript.UnmarshalHead(raw)
+}
+
+// record adds the record of a ceremony that ends to the transaction that ends it. The caller holds the
+// lock, and adds one record to a transaction at most.
+func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
+	e ending) error {
+	key, err := transcriptKey(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
+	head, err := transcriptHead(ctx, b)
+	if err != nil {
+		return err
+	}
+	custody := m.Host.Custody()
+	r := transcript.Of(c, custody.ShareSet)
+	r.Cluster, r.Outcome, r.Reason, r.Finished = custody.Cluster, e.outcome, e.reason, m.Now()
+	r.EndedBy, r.EndedAccessor = e.by.DisplayName, e.by.Accessor
+	if e.next != nil {
+		r.GenerationAfter = e.next.Generation
+	}
+	signed, head, err := transcript.Append(key, head, r)
+	if err != nil {
+		return fmt.Errorf("ceremony: appending to the transcript: %w", err)
+	}
+	tx.Put(logPath(signed.Seq), signed.Marshal())
+	tx.Put(pathTranscriptHead, head.Marshal())
+	return nil
+}
+
+// recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that has
+// lapsed.
+func (m *Manager) recordLapsed(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, p recovery.Purpose) error {
+	old, err := readStored(ctx, b, p)
+	if err != nil || old == nil {
+		return err
+	}
+	return m.record(ctx, b, tx, old, m.lapse(old))
+}
+
+// lapse returns why a ceremony lapsed.
+func (m *Manager) lapse(c *recovery.Ceremony) ending {
+	if c.Expired(m.Now()) {
+		return ending{outcome: transcript.Expired}
+	}
+	return ending{outcome: transcript.Failed, reason: "the shares that were to authorise it were replaced meanwhile"}
+}
+
+// EndLapsed removes ceremonies that have lapsed, each with its record.
+func (m *Manager) EndLapsed(ctx context.Context) {
+	m.Lock.Lock()
+	defer m.Lock.Unlock()
+	u, err := m.Host.Unsealed()
+	if err != nil || u.Standby {
+		return
+	}
+	for _, p := range slots {
+		c, err := readStored(ctx, u.Barrier, p)
+		if err != nil || c == nil || !m.lapsed(c) {
+			continue // a client that asks for it gets the error
+		}
+		tx := u.Barrier.Begin()
+		tx.Delete(ceremonyPath(p))
+		if c.Phase == recovery.Verifying {
+			tx.Delete(answerPath(p)) // its shares never became valid
+		}
+		err = m.record(ctx, u.Barrier, tx, c, m.lapse(c))
+		if err == nil {
+			err = tx.Commit(ctx)
+		}
+		if err != nil {
+			m.Log.Warn("a lapsed ceremony could not be removed; it is tried again", "purpose", string(p), "error", err)
+			continue
+		}
+		m.Log.Info("ceremony lapsed", "purpose", string(p), "progress", c.Progress())
+	}
+}
+
+// Transcripts lists the names of the records, such as "00000001-rekey-recovery".
+func (m *Manager) Transcripts(ctx context.Context) ([]string, error) {
+	var out []string
+	err := m.eachTranscript(ctx, func(s *transcript.Signed) { out = append(out, transcriptName(s)) })
+	return out, err
+}
+
+func transcriptName(s *transcript.Signed) string {
+	return fmt.Sprintf("%08d-%s", s.Seq, s.Record.Purpose)
+}
+
+// Transcript returns one record, by the name that Transcripts returns or by its number.
+func (m *Manager) Transcript(ctx context.Context, name string) (json.RawMessage, error) {
+	u, err := m.Host.Unsealed()
+	if err != nil {
+		return nil, err
+	}
+	digits, _, _ := strings.Cut(name, "-")
+	seq, err := strconv.ParseUint(digits, 10, 32)
+	if err != nil {
+		return nil, fault.New(fault.NotFound, "")
+	}
+	s, err := readTranscript(ctx, u.Barrier, seq)
+	if err != nil {
+		return nil, err
+	}
+	if name != digits && name != transcriptName(s) {
+		return nil, fault.New(fault.NotFound, "")
+	}
+	return s.MarshalJSON()
+}
+
+// TranscriptExport returns the whole chain with the key that verifies it, as transcript.VerifyFile reads
+// it.
+func (m *Manager) TranscriptExport(ctx context.Context) (json.RawMessage, error) {
+	u, err := m.Host.Unsealed()
+	if err != nil {
+		return nil, err
+	}
+	key, err := transcriptKey(ctx, u.Barrier)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(key)
+	public := key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // always of this type
+	file := transcript.File{Records: []*transcript.Signed{}, PublicKey: slices.Clone(public)}
+	add := func(s *transcript.Signed) { file.Records = append(file.Records, s) }
+	if err := m.eachTranscript(ctx, add); err != nil {
+		return nil, err
+	}
+	return json.Marshal(file)
+}
+
+// eachTranscript reads the chain up to the head at the time of the call.
+func (m *Manager) eachTranscript(ctx context.Context, visit func(*transcript.Signed)) error {
+	u, err := m.Host.Unsealed()
+	if err != nil {
+		return err
+	}
+	head, err := transcriptHead(ctx, u.Barrier)
+	if err != nil {
+		return err
+	}
+	for seq := uint64(1); seq <= head.Seq; seq++ {
+		s, err := readTranscript(ctx, u.Barrier, seq)
+		if err != nil {
+			return err
+		}
+		visit(s)
+	}
+	return nil
+}
+
+func readTranscript(ctx context.Context, b *barrier.Barrier, seq uint64) (*transcript.Signed, error) {
+	raw, err := b.Get(ctx, logPath(seq))
+	if errors.Is(err, storage.ErrNotFound) {
+		return nil, fault.New(fault.NotFound, "")
+	}
+	if err != nil {
+		return nil, barrier.Fault(err, "a record of the transcript could not be read")
+	}
+	return transcript.Unmarshal(raw)
+}

@@ -1,0 +1,170 @@
+package node
+
+import (
+	"bytes"
+	"context"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// ceremonyHost shows the node to its ceremonies. It implements [ceremony.Host] and [ceremony.Keys].
+type ceremonyHost struct{ n *Node }
+
+func newCeremonies(n *Node) *ceremony.Manager {
+	h := ceremonyHost{n}
+	return ceremony.New(ceremony.Config{
+		Host: h, Keys: h, Lock: &n.transition, Log: n.log, Now: n.cfg.Now, Rand: n.cfg.Rand,
+		Expiry: n.cfg.Timing.Ceremony, KeepAnswer: n.cfg.Timing.Answer,
+	})
+}
+
+// Ceremonies returns the operations that share holders authorise.
+func (n *Node) Ceremonies() *ceremony.Manager { return n.ceremonies }
+
+// Unsealed implements ceremony.Host.
+func (h ceremonyHost) Unsealed() (ceremony.Unsealed, error) {
+	a, err := h.n.Role()
+	if err != nil {
+		return ceremony.Unsealed{}, err
+	}
+	return ceremony.Unsealed{Barrier: a.barrier, Tokens: a.tokens, Standby: a.Standby()}, nil
+}
+
+// Custody implements ceremony.Host.
+func (h ceremonyHost) Custody() ceremony.Custody {
+	f := h.n.state.Load()
+	c := ceremony.Custody{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
+	if f.record != nil {
+		c.Cluster = f.record.Cluster
+	}
+	return c
+}
+
+// HasPrevious implements ceremony.Keys.
+func (h ceremonyHost) HasPrevious() bool { return h.n.state.Load().record.Previous != nil }
+
+// ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of the
+// barrier, no part of a seal.
+func (h ceremonyHost) ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error {
+	counts := shareCounts{next.Shares, next.Threshold}
+	tx.Put(pathShareSet+next.Target.String(), next.Marshal())
+	tx.PutRaw(keyShareCounts, counts.marshal())
+	failpoint.Point("rekey.recovery.commit")
+	if err := h.commitShareSet(ctx, tx, next); err != nil {
+		return barrier.Fault(err, "the rekey could not be written; the old shares stay valid")
+	}
+	h.n.change(func(f *nodeState) { f.shareSet, f.shareCounts = next, counts })
+	return nil
+}
+
+// commitShareSet commits a transaction that makes c the share set. Where the storage reports a failure
+// it reads back whether the commit is there, since then the new shares are the only ones that work. (The
+// barrier does so itself for a commit that changes the keyring.)
+func (h ceremonyHost) commitShareSet(ctx context.Context, tx *barrier.Tx, c *recovery.ShareSet) error {
+	err := tx.Commit(ctx)
+	if err == nil || storage.NothingWritten(err) || !h.isCurrent(ctx, c) {
+		return err
+	}
+	h.n.log.Warn("the storage reported a failure, but the commit is there", "error", err)
+	return nil
+}
+
+// isCurrent reports whether c is the share set behind the barrier now.
+func (h ceremonyHost) isCurrent(ctx context.Context, c *recovery.ShareSet) bool {
+	a := h.n.role.Load()
+	if a == nil {
+		return false
+	}
+	got, err := a.barrier.Get(context.WithoutCancel(ctx), pathShareSet+c.Target.String())
+	return err == nil && bytes.Equal(got, c.Marshal())
+}
+
+// EndPrevious implements ceremony.Keys.
+func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
+	record := *h.n.state.Load().record
+	record.Previous = nil
+	raw, err := record.Marshal()
+	if err != nil {
+		return err
+	}
+	tx.PutRaw(keySealed, raw)
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	h.n.change(func(f *nodeState) { f.record, f.previous = &record, nil })
+	return nil
+}
+
+// RenewRoot implements ceremony.Keys: it makes a new root key, has every seal wrap it, and re-encrypts
+// the keyring under it, in one commit with the rest of tx. Holders of unseal shares are wrapped to by
+// their public key. A share set that next replaces can still unseal until the new shares are known to
+// have arrived; proven says that they have.
+func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error {
+	n := h.n
+	a, err := n.Role()
+	if err != nil {
+		return err
+	}
+	f := n.state.Load()
+	custodians, previous := h.afterRenewal(f, next, proven)
+	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
+	if err != nil {
+		return err
+	}
+	defer root.Destroy()
+	generation := a.barrier.RootGeneration() + 1
+	record, err := n.seals.Load().Wrap(ctx, f.record.Cluster, generation, root,
+		unsealShareSet(custodians), unsealShareSet(previous))
+	if err != nil {
+		return sealFault(err, "nothing was changed: a seal cannot wrap a new root key")
+	}
+	raw, err := record.Marshal()
+	if err != nil {
+		return err
+	}
+	if next != nil {
+		tx.Put(pathShareSet+next.Target.String(), next.Marshal())
+	}
+	tx.PutRaw(keySealed, raw)
+	tx.ReplaceRoot(root, generation)
+	failpoint.Point("root.commit")
+	if err := tx.Commit(ctx); err != nil {
+		return barrier.Fault(err, "the new root key could not be written; the old one stays")
+	}
+	n.change(func(f *nodeState) {
+		f.record, f.previous = record, previous
+		if next != nil {
+			f.shareSet = next
+		}
+	})
+	return nil
+}
+
+// afterRenewal returns the share sets that the new root key is wrapped to; nil where recovery shares
+// authorise, since no key is wrapped to those.
+func (h ceremonyHost) afterRenewal(f *nodeState, next *recovery.ShareSet, proven bool) (custodians,
+	previous *recovery.ShareSet) {
+	switch {
+	case next != nil && !proven && h.n.cfg.Timing.Answer > 0:
+		return next, f.shareSet
+	case next != nil:
+		return next, nil
+	case len(f.record.ShareSet) == 0:
+		return nil, nil
+	}
+	return f.shareSet, f.previous
+}
+
+// unsealShareSet returns a share set as the seals need it, nil for nil.
+func unsealShareSet(c *recovery.ShareSet) *seals.Custodians {
+	if c == nil {
+		return nil
+	}
+	return &seals.Custodians{ShareSet: c.Marshal(), PublicKey: c.PublicKey}
+}
