@@ -17,18 +17,18 @@ import (
 )
 
 // etcdCluster is a cluster on one etcd, to which each node has a way of its own.
-func etcdCluster(t *testing.T, count int) (*testCluster, []*etcdtest.Proxy) {
+func etcdCluster(t *testing.T, count int) (*Cluster, []*etcdtest.Proxy) {
 	c := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	var ways []*etcdtest.Proxy
 	for range count {
 		ways = append(ways, etcdtest.NewProxy(t, c.Direct[0]))
 	}
-	return newTestCluster(t, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
+	return NewCluster(t, binary, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
 }
 
 func TestClusterOnEtcd(t *testing.T) {
 	f, ways := etcdCluster(t, 3)
-	f.begin()
+	f.Begin()
 	f.lives(t)
 	t.Run("partitioned from the storage", func(t *testing.T) {
 		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Flow })
@@ -42,10 +42,10 @@ func TestClusterOnPostgres(t *testing.T) {
 	for range 3 {
 		ways = append(ways, pgtest.NewProxy(t, s.Addr()))
 	}
-	f := newTestCluster(t, func(i int) string {
+	f := NewCluster(t, binary, func(i int) string {
 		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(), ways[i].Addr(), 1))
 	}, 3)
-	f.begin()
+	f.Begin()
 	f.lives(t)
 	t.Run("partitioned from the storage", func(t *testing.T) {
 		f.testPartition(t, func(i int) (stall, flow func()) { return ways[i].Stall, ways[i].Resume })
@@ -53,7 +53,7 @@ func TestClusterOnPostgres(t *testing.T) {
 }
 
 // lives is what a cluster does on whichever storage.
-func (f *testCluster) lives(t *testing.T) {
+func (f *Cluster) lives(t *testing.T) {
 	t.Run("writes everywhere, reads everywhere", f.testEverywhere)
 	t.Run("step-down", f.testStepDown)
 	t.Run("kill -9", f.testKill)
@@ -63,28 +63,28 @@ func (f *testCluster) lives(t *testing.T) {
 	t.Run("commands", f.testCommands)
 }
 
-func (f *testCluster) testEverywhere(t *testing.T) {
+func (f *Cluster) testEverywhere(t *testing.T) {
 	ctx := t.Context()
-	for i := range f.nodes {
+	for i := range f.Nodes {
 		for n := range 10 {
 			value := fmt.Sprintf("%d-%d", i, n)
-			if !f.put(ctx, i, "shared", value) {
+			if !f.Put(ctx, i, "shared", value) {
 				t.Fatalf("node %d does not take a write", i)
 			}
-			for j := range f.nodes {
-				if got, code := f.get(ctx, j, "shared"); got != value {
+			for j := range f.Nodes {
+				if got, code := f.Get(ctx, j, "shared"); got != value {
 					t.Fatalf("node %d reads %q (%d) after %q was acknowledged", j, got, code, value)
 				}
 			}
 		}
 	}
 	before := time.Now()
-	f.must(1, "POST", "sys/rotate", "", nil)
-	for i := range f.nodes {
-		if !f.put(ctx, i, "rotated", "yes") {
+	f.Must(1, "POST", "sys/rotate", "", nil)
+	for i := range f.Nodes {
+		if !f.Put(ctx, i, "rotated", "yes") {
 			t.Errorf("node %d after a rotation", i)
 		}
-		if got, _ := f.get(ctx, i, "rotated"); got != "yes" {
+		if got, _ := f.Get(ctx, i, "rotated"); got != "yes" {
 			t.Errorf("node %d reads %q after a rotation", i, got)
 		}
 	}
@@ -92,7 +92,7 @@ func (f *testCluster) testEverywhere(t *testing.T) {
 }
 
 // load writes and reads through some nodes until stop is called, which returns how many requests were answered and how many of them failed.
-func (f *testCluster) load(nodes func() []int) (stop func() (done, failed int64)) {
+func (f *Cluster) load(nodes func() []int) (stop func() (done, failed int64)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ok, bad atomic.Int64
 	var wg sync.WaitGroup
@@ -104,9 +104,9 @@ func (f *testCluster) load(nodes func() []int) (stop func() (done, failed int64)
 				var good bool
 				key := fmt.Sprintf("load%d", w)
 				if n%2 == 0 {
-					good = f.put(context.Background(), i, key, fmt.Sprint(n))
+					good = f.Put(context.Background(), i, key, fmt.Sprint(n))
 				} else {
-					_, code := f.get(context.Background(), i, key)
+					_, code := f.Get(context.Background(), i, key)
 					good = code == http.StatusOK
 				}
 				if !good {
@@ -123,15 +123,15 @@ func (f *testCluster) load(nodes func() []int) (stop func() (done, failed int64)
 	}
 }
 
-func (f *testCluster) testStepDown(t *testing.T) {
+func (f *Cluster) testStepDown(t *testing.T) {
 	for range 3 {
-		leader := f.settled()
-		stop := f.load(func() []int { return f.others(leader) })
+		leader := f.Settled()
+		stop := f.load(func() []int { return f.Others(leader) })
 		begun := time.Now()
-		f.must(f.others(leader)[0], "PUT", "sys/step-down", "", nil)
-		next := f.leader(leader)
+		f.Must(f.Others(leader)[0], "PUT", "sys/step-down", "", nil)
+		next := f.Leader(leader)
 		took := time.Since(begun)
-		if !f.put(t.Context(), next, "after", "x") {
+		if !f.Put(t.Context(), next, "after", "x") {
 			t.Error("the next leader does not take a write")
 		}
 		if done, failed := stop(); failed > 0 {
@@ -141,46 +141,46 @@ func (f *testCluster) testStepDown(t *testing.T) {
 	}
 }
 
-func (f *testCluster) testKill(t *testing.T) {
+func (f *Cluster) testKill(t *testing.T) {
 	for round := range 3 {
-		leader := f.settled()
+		leader := f.Settled()
 		value := fmt.Sprintf("before-%d", round)
-		if !f.put(t.Context(), leader, "kill", value) {
+		if !f.Put(t.Context(), leader, "kill", value) {
 			t.Fatal("no write before")
 		}
 		begun := time.Now()
-		if err := f.nodes[leader].Kill(); err != nil {
+		if err := f.Nodes[leader].Kill(); err != nil {
 			t.Fatal(err)
 		}
-		survivor := f.others(leader)[0]
+		survivor := f.Others(leader)[0]
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		for !f.put(ctx, survivor, "after", value) && ctx.Err() == nil { //nolint:revive // until it is acknowledged
+		for !f.Put(ctx, survivor, "after", value) && ctx.Err() == nil { //nolint:revive // until it is acknowledged
 		}
 		cancel()
 		t.Logf("kill -9 of the leader to the first acknowledged write: %v", time.Since(begun))
-		if got, code := f.get(t.Context(), survivor, "kill"); got != value {
+		if got, code := f.Get(t.Context(), survivor, "kill"); got != value {
 			t.Errorf("what was acknowledged before the kill: %q (%d)", got, code)
 		}
-		if err := f.nodes[leader].Start(); err != nil {
+		if err := f.Nodes[leader].Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.nodes[leader].UntilUp(); err != nil {
+		if err := f.Nodes[leader].UntilUp(); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
 // testPause: a leader that was stopped for longer than its lease is a standby when it resumes, and never answers with stale data.
-func (f *testCluster) testPause(t *testing.T) {
-	leader := f.settled()
-	if !f.put(t.Context(), leader, "pause", "old") {
+func (f *Cluster) testPause(t *testing.T) {
+	leader := f.Settled()
+	if !f.Put(t.Context(), leader, "pause", "old") {
 		t.Fatal("no write before")
 	}
-	if err := f.nodes[leader].Signal(syscall.SIGSTOP); err != nil {
+	if err := f.Nodes[leader].Signal(syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	next := f.leader(leader)
-	if !f.put(t.Context(), next, "pause", "new") {
+	next := f.Leader(leader)
+	if !f.Put(t.Context(), next, "pause", "new") {
 		t.Error("the next leader does not take a write")
 	}
 	results := make(chan string, 8)
@@ -192,12 +192,12 @@ func (f *testCluster) testPause(t *testing.T) {
 			WroteRequest: func(httptrace.WroteRequestInfo) { wrote() },
 		})
 		wg.Go(func() {
-			got, code := f.get(ctx, leader, "pause")
+			got, code := f.Get(ctx, leader, "pause")
 			results <- fmt.Sprintf("%s (%d)", got, code)
 		})
 	}
 	written.Wait()
-	if err := f.nodes[leader].Signal(syscall.SIGCONT); err != nil {
+	if err := f.Nodes[leader].Signal(syscall.SIGCONT); err != nil {
 		t.Fatal(err)
 	}
 	wg.Wait()
@@ -207,32 +207,32 @@ func (f *testCluster) testPause(t *testing.T) {
 			t.Errorf("a leader that was stopped answers %s", r)
 		}
 	}
-	f.settled()
-	if got, code := f.get(t.Context(), leader, "pause"); got != "new" {
+	f.Settled()
+	if got, code := f.Get(t.Context(), leader, "pause"); got != "new" {
 		t.Errorf("as a standby it reads %q (%d)", got, code)
 	}
 }
 
 // testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the others fails.
-func (f *testCluster) testRollingRestart(t *testing.T) {
+func (f *Cluster) testRollingRestart(t *testing.T) {
 	var down atomic.Int64
 	down.Store(-1)
-	for i := range f.nodes {
-		f.settled()
+	for i := range f.Nodes {
+		f.Settled()
 		down.Store(int64(i))
-		stop := f.load(func() []int { return f.others(int(down.Load())) })
+		stop := f.load(func() []int { return f.Others(int(down.Load())) })
 		begun := time.Now()
-		if err := f.nodes[i].Stop(); err != nil {
+		if err := f.Nodes[i].Stop(); err != nil {
 			t.Error(err)
 		}
 		took := time.Since(begun)
-		if err := f.nodes[i].Start(); err != nil {
+		if err := f.Nodes[i].Start(); err != nil {
 			t.Fatal(err)
 		}
-		if err := f.nodes[i].UntilUp(); err != nil {
+		if err := f.Nodes[i].UntilUp(); err != nil {
 			t.Fatal(err)
 		}
-		f.settled()
+		f.Settled()
 		if done, failed := stop(); failed > 0 {
 			t.Errorf("node %d: %d of %d requests to the others failed", i, failed, done)
 		}
@@ -240,92 +240,92 @@ func (f *testCluster) testRollingRestart(t *testing.T) {
 	}
 }
 
-func (f *testCluster) testCommands(t *testing.T) {
-	leader := f.settled()
-	standby := f.others(leader)[0]
+func (f *Cluster) testCommands(t *testing.T) {
+	leader := f.Settled()
+	standby := f.Others(leader)[0]
 	run := func(i int, want string, args ...string) {
 		t.Helper()
-		r, err := f.nodes[i].CLI(t.Context(), f.root, "", args...)
+		r, err := f.Nodes[i].CLI(t.Context(), f.Root, "", args...)
 		if err != nil || r.Code != 0 || !strings.Contains(r.Out, want) {
 			t.Errorf("%v at node %d: %v, exit %d, %s%s", args, i, err, r.Code, r.Out, r.Err)
 		}
 	}
 	run(leader, "active", "status")
 	run(standby, "standby", "status")
-	run(standby, f.nodes[leader].Addr, "operator", "members")
+	run(standby, f.Nodes[leader].Addr, "operator", "members")
 	run(standby, "Stepped down", "operator", "step-down")
 }
 
 // testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and rejoins automatically. Where no
 // node has storage, all of them report it and recover automatically.
-func (f *testCluster) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
-	leader := f.settled()
-	if !f.put(t.Context(), leader, "cut", "old") {
+func (f *Cluster) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
+	leader := f.Settled()
+	if !f.Put(t.Context(), leader, "cut", "old") {
 		t.Fatal("no write before")
 	}
 	stall, flow := way(leader)
 	stall()
-	next := f.leader(leader)
-	for i := 0; !f.put(t.Context(), next, "cut", "new"); i++ {
+	next := f.Leader(leader)
+	for i := 0; !f.Put(t.Context(), next, "cut", "new"); i++ {
 		if i == 10 {
 			t.Fatal("the next leader does not take a write")
 		}
 	}
-	if got, code := f.get(t.Context(), leader, "cut"); code == http.StatusOK && got != "new" {
+	if got, code := f.Get(t.Context(), leader, "cut"); code == http.StatusOK && got != "new" {
 		t.Errorf("a leader that is cut off answers %q", got)
 	}
 	flow()
-	f.settled()
-	if got, code := f.get(t.Context(), leader, "cut"); got != "new" {
+	f.Settled()
+	if got, code := f.Get(t.Context(), leader, "cut"); got != "new" {
 		t.Errorf("after it is back: %q (%d)", got, code)
 	}
-	for i := range f.nodes {
+	for i := range f.Nodes {
 		stall, _ := way(i)
 		stall()
 	}
 	var wg sync.WaitGroup
-	for i := range f.nodes {
+	for i := range f.Nodes {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
 			defer cancel()
-			r, err := f.nodes[i].Do(ctx, "GET", "kv/data/cut", f.root, nil)
+			r, err := f.Nodes[i].Do(ctx, "GET", "kv/data/cut", f.Root, nil)
 			if err != nil || r.Code != http.StatusServiceUnavailable || r.Errors() == "" {
 				t.Errorf("node %d without storage: %d %s, %v", i, r.Code, r.Body, err)
 			}
 		})
 	}
 	wg.Wait()
-	for i := range f.nodes {
+	for i := range f.Nodes {
 		_, flow := way(i)
 		flow()
 	}
-	f.settled()
-	for i := range f.nodes {
-		if !f.put(t.Context(), i, "cut", fmt.Sprint(i)) {
+	f.Settled()
+	for i := range f.Nodes {
+		if !f.Put(t.Context(), i, "cut", fmt.Sprint(i)) {
 			t.Errorf("node %d, after the storage is back", i)
 		}
 	}
 }
 
 // killLeader kills the leader as kill -9 does, starts it again, and waits until the cluster is whole.
-func (f *testCluster) killLeader(t *testing.T) {
+func (f *Cluster) killLeader(t *testing.T) {
 	t.Helper()
-	leader := f.settled()
-	if err := f.nodes[leader].Kill(); err != nil {
+	leader := f.Settled()
+	if err := f.Nodes[leader].Kill(); err != nil {
 		t.Fatal(err)
 	}
-	f.leader(leader)
-	if err := f.nodes[leader].Start(); err != nil {
+	f.Leader(leader)
+	if err := f.Nodes[leader].Start(); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.nodes[leader].UntilUp(); err != nil {
+	if err := f.Nodes[leader].UntilUp(); err != nil {
 		t.Fatal(err)
 	}
-	f.settled()
+	f.Settled()
 }
 
 // testCeremony: a rekey of the recovery shares, with verification, whose leader is killed after each step.
-func (f *testCluster) testCeremony(t *testing.T) {
+func (f *Cluster) testCeremony(t *testing.T) {
 	var st struct {
 		Nonce             string   `json:"nonce"`
 		Progress          int      `json:"progress"`
@@ -334,13 +334,13 @@ func (f *testCluster) testCeremony(t *testing.T) {
 		VerificationNonce string   `json:"verification_nonce"`
 	}
 	at := 0
-	next := func() int { at++; return at % len(f.nodes) }
-	f.settled()
-	f.must(next(), "PUT", "sys/rekey-recovery-key/init", `{"secret_shares":3,"secret_threshold":2,"require_verification":true}`, &st)
+	next := func() int { at++; return at % len(f.Nodes) }
+	f.Settled()
+	f.Must(next(), "PUT", "sys/rekey-recovery-key/init", `{"secret_shares":3,"secret_threshold":2,"require_verification":true}`, &st)
 	nonce := st.Nonce
-	for i, key := range f.keys[:2] {
+	for i, key := range f.Keys[:2] {
 		f.killLeader(t)
-		f.must(next(), "PUT", "sys/rekey-recovery-key/update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, nonce), &st)
+		f.Must(next(), "PUT", "sys/rekey-recovery-key/update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, nonce), &st)
 		if st.Complete != (i == 1) {
 			t.Fatalf("after share %d: %+v", i+1, st)
 		}
@@ -349,16 +349,16 @@ func (f *testCluster) testCeremony(t *testing.T) {
 	for i, key := range made[:2] {
 		f.killLeader(t)
 		st.Complete = false
-		f.must(next(), "PUT", "sys/rekey-recovery-key/verify", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, verification), &st)
+		f.Must(next(), "PUT", "sys/rekey-recovery-key/verify", fmt.Sprintf(`{"key":%q,"nonce":%q}`, key, verification), &st)
 		if st.Complete != (i == 1) {
 			t.Fatalf("after new share %d: %+v", i+1, st)
 		}
 	}
 	f.killLeader(t)
-	r, err := f.nodes[0].Do(t.Context(), "POST", "sys/recovery/prove", f.root, fmt.Sprintf(`{"key":%q}`, f.keys[0]))
+	r, err := f.Nodes[0].Do(t.Context(), "POST", "sys/recovery/prove", f.Root, fmt.Sprintf(`{"key":%q}`, f.Keys[0]))
 	if err != nil || r.Code == http.StatusOK {
 		t.Errorf("a share of the previous set counts: %d, %v", r.Code, err)
 	}
-	f.keys = made
-	f.must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.keys[2]), nil)
+	f.Keys = made
+	f.Must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.Keys[2]), nil)
 }

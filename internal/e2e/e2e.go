@@ -57,6 +57,16 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
+// Build compiles the real program with the race detector and with failpoints, and returns its path below dir.
+func Build(dir string) (string, error) {
+	bin := filepath.Join(dir, "sealgate")
+	cmd := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", bin, "github.com/sealgate/sealgate/cmd/sealgate")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("e2e: building the program: %w\n%s", err, out)
+	}
+	return bin, nil
+}
+
 // FreeAddr returns an address on 127.0.0.1 that was free a moment ago.
 func FreeAddr() (string, error) {
 	l, err := net.Listen("tcp", "127.0.0.1:0")

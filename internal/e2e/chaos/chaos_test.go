@@ -34,7 +34,7 @@ type event struct {
 
 // victim is the leader three times out of four: faults there do the most damage.
 func victim(f *testCluster) *node {
-	if l := f.leader(); l != nil && rand.IntN(4) > 0 {
+	if l := f.leading(); l != nil && rand.IntN(4) > 0 {
 		return l
 	}
 	return f.nodes[rand.IntN(len(f.nodes))]
@@ -53,14 +53,14 @@ var events = []event{
 	}},
 	{"partitioned from the storage", func(f *testCluster) func() {
 		n := victim(f)
-		n.line.Stall()
-		n.line.Cut()
-		return n.line.Flow
+		n.link.Stall()
+		n.link.Cut()
+		return n.link.Flow
 	}},
 	{"storage unresponsive for one node", func(f *testCluster) func() {
 		n := victim(f)
-		n.line.Stall()
-		return n.line.Flow
+		n.link.Stall()
+		return n.link.Flow
 	}},
 	{"storage killed", func(f *testCluster) func() {
 		f.storage.restart()
@@ -68,13 +68,13 @@ var events = []event{
 	}},
 	{"connections reset", func(f *testCluster) func() {
 		for _, n := range f.nodes {
-			n.line.Cut()
+			n.link.Cut()
 		}
 		return func() {}
 	}},
 	{"step-down", func(f *testCluster) func() {
-		if l := f.leader(); l != nil {
-			_, _ = request(l.Server, f.root, "PUT", "sys/step-down", nil) // it may have lost leadership already
+		if l := f.leading(); l != nil {
+			_, _ = request(l.Server, f.Root, "PUT", "sys/step-down", nil) // it may have lost leadership already
 		}
 		return func() {}
 	}},
@@ -84,7 +84,7 @@ var events = []event{
 		return func() { f.must(n.Start()) }
 	}},
 	{"rotation", func(f *testCluster) func() {
-		if reply, err := request(victim(f).Server, f.root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
+		if reply, err := request(victim(f).Server, f.Root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
 			f.rotations++
 		}
 		return func() {}

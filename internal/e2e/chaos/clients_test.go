@@ -68,9 +68,9 @@ func (h *history) client(ctx context.Context, number int, f *testCluster) {
 		node := f.nodes[rand.IntN(len(f.nodes))]
 		var err error
 		if rand.IntN(2) == 0 {
-			last[k], err = h.read(node.Server, f.root, number, key, last[k])
+			last[k], err = h.read(node.Server, f.Root, number, key, last[k])
 		} else {
-			last[k], err = h.write(node.Server, f.root, number, input{key, true, last[k].version, fmt.Sprintf("c%d-%d", number, n)}, last[k])
+			last[k], err = h.write(node.Server, f.Root, number, input{key, true, last[k].version, fmt.Sprintf("c%d-%d", number, n)}, last[k])
 		}
 		pause := restTime
 		if err != nil {

@@ -2,11 +2,8 @@ package chaos
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
@@ -29,16 +26,15 @@ func buildAndRun(m *testing.M) int {
 		return 1
 	}
 	defer os.RemoveAll(dir)
-	binary = filepath.Join(dir, "sealgate")
-	if out, err := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", binary, "github.com/sealgate/sealgate/cmd/sealgate").CombinedOutput(); err != nil {
-		fmt.Fprintf(os.Stderr, "building the program: %v\n%s", err, out)
+	if binary, err = e2e.Build(dir); err != nil {
+		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
 	return m.Run()
 }
 
-// line is the way of one node to the storage.
-type line interface {
+// link is the connection of one node to the storage, with faults.
+type link interface {
 	Stall()
 	Flow()
 	Cut()
@@ -46,14 +42,14 @@ type line interface {
 
 // sharedStorage is the storage of a cluster, with faults that a test can cause.
 type sharedStorage struct {
-	stanza  func(t *testing.T) (string, line) // for one node
+	stanza  func(t *testing.T) (string, link) // for one node
 	restart func()                            // kill it, and bring it back with its data
 }
 
 func onEtcd(t *testing.T) *sharedStorage {
 	c := etcdtest.Start(t, etcdtest.Options{Members: 1})
 	return &sharedStorage{
-		stanza: func(t *testing.T) (string, line) {
+		stanza: func(t *testing.T) (string, link) {
 			p := etcdtest.NewProxy(t, c.Endpoints[0])
 			return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", p.Endpoint), p
 		},
@@ -61,35 +57,35 @@ func onEtcd(t *testing.T) *sharedStorage {
 	}
 }
 
-// pgLine gives PostgreSQL's proxy the same words.
-type pgLine struct{ *pgtest.Proxy }
+// pgLink names the methods of PostgreSQL's proxy as etcd's.
+type pgLink struct{ *pgtest.Proxy }
 
-func (p pgLine) Flow() { p.Resume() }
+func (p pgLink) Flow() { p.Resume() }
 
 func onPostgreSQL(t *testing.T) *sharedStorage {
 	s := pgtest.Start(t)
 	s.Exec(t, "postgres", "CREATE DATABASE chaos")
 	return &sharedStorage{
-		stanza: func(t *testing.T) (string, line) {
+		stanza: func(t *testing.T) (string, link) {
 			p := pgtest.NewProxy(t, s.Addr())
-			return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.URL(p.Addr(), "chaos")), pgLine{p}
+			return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.URL(p.Addr(), "chaos")), pgLink{p}
 		},
 		restart: func() { s.Kill(t); s.Restart(t) },
 	}
 }
 
-// node is a server and its way to the storage.
+// node is a server and its connection to the storage.
 type node struct {
 	*e2e.Server
-	line line
+	link link
 }
 
-// testCluster is a cluster of three nodes.
+// testCluster is a cluster of three nodes, each with a link of its own to the storage.
 type testCluster struct {
+	*e2e.Cluster
 	t       *testing.T
 	storage *sharedStorage
 	nodes   []*node
-	root    string
 
 	epochs    map[string]int // which node led in which epoch
 	rotations int            // that were acknowledged
@@ -98,67 +94,18 @@ type testCluster struct {
 func newTestCluster(t *testing.T, d *sharedStorage) *testCluster {
 	t.Helper()
 	f := &testCluster{t: t, storage: d, epochs: map[string]int{}}
-	for range 3 {
-		stanza, line := d.stanza(t)
-		f.nodes = append(f.nodes, &node{Server: f.server(stanza), line: line})
+	var links []link
+	f.Cluster = e2e.NewCluster(t, binary, func(int) string {
+		stanza, l := d.stanza(t)
+		links = append(links, l)
+		return stanza
+	}, 3)
+	for i, s := range f.Nodes {
+		f.nodes = append(f.nodes, &node{Server: s, link: links[i]})
 	}
-	for _, n := range f.nodes {
-		if err := n.Start(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	first := f.nodes[0]
-	f.must(first.UntilUp())
-	var out struct {
-		RootToken string `json:"root_token"`
-	}
-	reply := f.call(first, 200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1})
-	f.must(json.Unmarshal(reply.Body, &out))
-	f.root = out.RootToken
-	for _, n := range f.nodes {
-		f.must(n.Until(patience, "unsealed", func(h e2e.Health, code int) bool { return h.Initialized && !h.Sealed }))
-	}
-	f.untilLed()
-	f.call(first, 204, "POST", "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
+	f.Begin()
 	return f
 }
-
-// server prepares a node that unseals with a key that all of them have in a file.
-func (f *testCluster) server(storage string) *e2e.Server {
-	f.t.Helper()
-	addr, err := e2e.FreeAddr()
-	f.must(err)
-	peers, err := e2e.FreeAddr()
-	f.must(err)
-	s := &e2e.Server{Bin: binary, Dir: f.t.TempDir(), Addr: addr}
-	f.must(s.WriteConfig(fmt.Sprintf(`%s
-listener "tcp" {
-  address         = %q
-  cluster_address = %q
-  tls_disable     = true
-}
-api_addr     = "http://%[2]s"
-cluster_addr = "https://%[3]s"
-seal "static" {
-  current_key_id = "k1"
-  current_key    = "%[4]s"
-}
-`, storage, addr, peers, strings.Repeat("ab", 32))))
-	f.t.Cleanup(func() {
-		if err := s.Stop(); err != nil {
-			f.t.Errorf("%s: %v", addr, err)
-		}
-		if strings.Contains(s.Log(), "DATA RACE") {
-			f.t.Errorf("%s raced", addr)
-		}
-		if f.t.Failed() {
-			f.t.Logf("the end of the log of %s:\n%s", addr, tail(s.Log(), 12_000))
-		}
-	})
-	return s
-}
-
-func tail(text string, most int) string { return text[max(0, len(text)-most):] }
 
 func (f *testCluster) must(err error) {
 	f.t.Helper()
@@ -171,9 +118,9 @@ func (f *testCluster) call(n *node, code int, method, path string, body any) e2e
 	f.t.Helper()
 	ctx, cancel := context.WithTimeout(f.t.Context(), 30*time.Second)
 	defer cancel()
-	reply, err := n.Do(ctx, method, path, f.root, body)
+	reply, err := n.Do(ctx, method, path, f.Root, body)
 	if err != nil || reply.Code != code {
-		f.t.Fatalf("%s %s: %d, %v: %s\n%s", method, path, reply.Code, err, reply.Body, tail(n.Log(), 4000))
+		f.t.Fatalf("%s %s: %d, %v: %s", method, path, reply.Code, err, reply.Body)
 	}
 	return reply
 }
@@ -194,8 +141,8 @@ func (f *testCluster) leaderships() {
 	}
 }
 
-// leader is the node that says that it is active; nil: none does within the time that a question takes.
-func (f *testCluster) leader() *node {
+// leading returns the node that reports that it is active, nil where none does within a second.
+func (f *testCluster) leading() *node {
 	for _, n := range f.nodes {
 		ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 		_, code, err := n.Health(ctx)
@@ -214,7 +161,7 @@ const patience = 90 * time.Second
 func (f *testCluster) untilLed() *node {
 	f.t.Helper()
 	for end := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
-		if n := f.leader(); n != nil {
+		if n := f.leading(); n != nil {
 			return n
 		}
 		if time.Now().After(end) {
@@ -229,7 +176,7 @@ func (f *testCluster) untilWhole() {
 	for i, n := range f.nodes {
 		value := fmt.Sprint(i, time.Now().UnixNano())
 		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-			reply, err := request(n.Server, f.root, "POST", "kv/data/whole", map[string]any{"data": map[string]string{"v": value}})
+			reply, err := request(n.Server, f.Root, "POST", "kv/data/whole", map[string]any{"data": map[string]string{"v": value}})
 			if err == nil && reply.Code == 200 {
 				break
 			}
@@ -239,7 +186,7 @@ func (f *testCluster) untilWhole() {
 		}
 		for j, other := range f.nodes {
 			for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-				reply, err := request(other.Server, f.root, "GET", "kv/data/whole", nil)
+				reply, err := request(other.Server, f.Root, "GET", "kv/data/whole", nil)
 				if err == nil && reply.Code == 200 {
 					if !strings.Contains(string(reply.Body), value) {
 						f.t.Fatalf("node %d does not read what node %d wrote: %s", j, i, reply.Body)
