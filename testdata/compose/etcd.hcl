@@ -1,4 +1,4 @@
-# One of three Sealgates on etcd, for trials: without TLS for clients, since only this machine reaches it. Among themselves the nodes use TLS.
+# One of three Sealgates on etcd, for trials: without TLS for clients, because only this machine reaches it. Between nodes there is TLS.
 # SEALGATE_API_ADDR and SEALGATE_CLUSTER_ADDR say which of the three it is.
 storage "etcd" { address = "http://etcd:2379" }
 

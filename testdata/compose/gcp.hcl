@@ -1,4 +1,4 @@
-# Sealgate on Google Cloud KMS, as gcp-kms-standin stands in for it, for trials: without TLS, since only this machine reaches it.
+# Sealgate on the emulator of Google Cloud KMS, for trials: without TLS, because only this machine reaches it.
 storage "bbolt" { path = "/var/lib/sealgate" }
 
 listener "tcp" {

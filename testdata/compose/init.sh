@@ -1,6 +1,6 @@
 #!/bin/sh
 # init.sh NAME: initialises the server at SEALGATE_ADDR once it answers, and stores its recovery shares and root token in the volume /operator.
-# FOR TRIALS ONLY: whoever reads that volume has everything. In earnest each share goes to another person, by `operator init -pgp-keys=...`.
+# FOR TRIALS ONLY: a reader of that volume has everything. In production each share goes to its own holder: `operator init -pgp-keys=...`.
 set -eu
 umask 077
 out=/operator/$1.json
@@ -15,7 +15,7 @@ while :; do
   sleep 1
 done
 if [ ! -s "$out" ]; then
-  echo "$1 was initialised, and $out has not its shares: they were lost on the way. Start anew: docker compose down -v" >&2
+  echo "$1 is initialised, but $out does not have its shares: they were lost. Start over: docker compose down -v" >&2
   exit 1
 fi
 echo "$1 is initialised. Its recovery shares and root token, FOR TRIALS ONLY: docker compose --profile operator run --rm operator cat $1.json"

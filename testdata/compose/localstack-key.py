@@ -1,7 +1,7 @@
-# Makes the key of the trial in LocalStack, each time that it has become ready: its keys are gone when it ends.
+# Creates the trial's key in LocalStack each time it becomes ready, because LocalStack loses its keys when it stops.
 #
-# THIS IS A TRICK FOR TRIALS: LocalStack takes a key's material and id from tags, so that the key that is made anew is the one that was lost, and
-# what it wrapped can be opened. The material stands here for all to read. AWS has no such tags, and LocalStack protects nothing.
+# THIS IS A TRICK FOR TRIALS: LocalStack takes a key's material and id from tags, so the new key is the one that was lost,
+# and opens what that one wrapped. The material is public here. AWS has no such tags, and LocalStack protects nothing.
 import json
 import sys
 import urllib.error
@@ -18,7 +18,7 @@ def kms(operation, **arguments):
         headers={
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": "TrentService." + operation,
-            # Nobody verifies it: it tells service and region.
+            # LocalStack does not verify it; it only reads service and region.
             "Authorization": "AWS4-HMAC-SHA256 Credential=trial/20260101/us-east-1/kms/aws4_request, SignedHeaders=host, Signature=0",
         },
     )

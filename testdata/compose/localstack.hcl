@@ -1,4 +1,4 @@
-# Sealgate on AWS KMS, as LocalStack stands in for it, for trials: without TLS, since only this machine reaches it.
+# Sealgate on AWS KMS as emulated by LocalStack, for trials: without TLS, because only this machine reaches it.
 storage "bbolt" { path = "/var/lib/sealgate" }
 
 listener "tcp" {

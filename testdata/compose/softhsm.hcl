@@ -1,4 +1,4 @@
-# Sealgate on a SoftHSM token, for trials: without TLS, since only this machine reaches it.
+# Sealgate on a SoftHSM token, for trials: without TLS, because only this machine reaches it.
 storage "bbolt" { path = "/var/lib/sealgate" }
 
 listener "tcp" {
