@@ -1,12 +1,13 @@
 package seals
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sealgate/sealgate/internal/spelling"
 )
 
 // Params reads the parameters of one stanza and records which names the provider knows, so that
@@ -117,31 +118,9 @@ func (p *Params) Check() error {
 }
 
 func (p *Params) unknown(name string) error {
-	nearest := slices.MinFunc(slices.Sorted(maps.Keys(p.known)), func(a, b string) int {
-		return cmp.Compare(distance(name, a), distance(name, b))
-	})
-	if distance(name, nearest) > max(2, len(nearest)/2) {
+	nearest := spelling.Nearest(name, slices.Collect(maps.Keys(p.known)), max(2, len(name)/2))
+	if nearest == "" {
 		return fmt.Errorf("seal %q has no parameter %q", p.config.Name, name)
 	}
 	return fmt.Errorf("seal %q has no parameter %q; did you mean %q?", p.config.Name, name, nearest)
-}
-
-// distance is the Levenshtein distance of a and b.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			diagonal, row[j+1] = row[j+1], min(diagonal+cost, row[j]+1, row[j+1]+1)
-		}
-	}
-	return row[len(b)]
 }

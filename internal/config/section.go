@@ -2,11 +2,14 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/spelling"
 )
 
 // A section takes the known keys out of one body, collecting every mistake,
@@ -218,47 +221,18 @@ func (s *section) finish(tables ...map[string]foreign) {
 	}
 }
 
-// nearest proposes the known key that differs least, where one is near.
+// nearest proposes the known key with the least edit distance, if it is small.
 func (s *section) nearest(key string, tables []map[string]foreign) string {
-	best, least := "", min(max(2, len(key)/4), len(key)-1) // two swapped letters differ by 2
-	consider := func(k string) {
-		if d := distance(key, k); d < least || d == least && (best == "" || k < best) {
-			best, least = k, d
-		}
+	if len(key) > 64 {
+		return ""
 	}
-	if len(key) <= 64 {
-		for _, k := range s.known {
-			consider(k)
-		}
-		for _, t := range tables {
-			for k := range t {
-				consider(k)
-			}
-		}
+	known := slices.Clone(s.known)
+	for _, t := range tables {
+		known = slices.AppendSeq(known, maps.Keys(t))
 	}
+	best := spelling.Nearest(key, known, min(max(2, len(key)/4), len(key)-1)) // two swapped letters differ by 2
 	if best == "" {
 		return ""
 	}
 	return fmt.Sprintf("; did you mean %q?", best)
-}
-
-// distance is Levenshtein's.
-func distance(a, b string) int {
-	row := make([]int, len(b)+1)
-	for j := range row {
-		row[j] = j
-	}
-	for i := range len(a) {
-		diagonal := row[0]
-		row[0] = i + 1
-		for j := range len(b) {
-			cost := 1
-			if a[i] == b[j] {
-				cost = 0
-			}
-			next := min(row[j+1]+1, row[j]+1, diagonal+cost)
-			diagonal, row[j+1] = row[j+1], next
-		}
-	}
-	return row[len(b)]
 }

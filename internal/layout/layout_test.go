@@ -77,6 +77,7 @@ var levels = map[string]int{
 	"internal/metrics":     10,
 	"internal/tracing":     10,
 	"internal/kubernetes":  10,
+	"internal/spelling":    5,
 	"internal/version":     5,
 }
 

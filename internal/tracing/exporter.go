@@ -1,36 +1,32 @@
 package tracing
 
 import (
-	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net/http"
 	"net/url"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracehttp"
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporter sends spans by OTLP/HTTP in its JSON encoding.
+// exporter reports failures of OpenTelemetry's OTLP exporter to the server's log: the SDK reports them
+// to a global handler only.
 type exporter struct {
-	url    string
-	header http.Header
-	client *http.Client
+	sdk.SpanExporter
 	log    *slog.Logger
-	failed bool // the last sending; only what changes is logged
+	failed bool // the last export; only changes are logged
 }
 
-// newExporter reads OpenTelemetry's variables; nil means that traces are not asked for.
-func newExporter(getenv func(string) string) (*exporter, error) {
+// newExporter reads OpenTelemetry's variables; nil means that the environment asks for no traces.
+func newExporter(getenv func(string) string, log *slog.Logger) (*exporter, error) {
 	env := func(name string) string {
 		if v := getenv("OTEL_EXPORTER_OTLP_TRACES_" + name); v != "" {
 			return v
@@ -48,28 +44,53 @@ func newExporter(getenv func(string) string) (*exporter, error) {
 	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
 		return nil, errors.New("tracing: OTEL_EXPORTER_OTLP_ENDPOINT must be a URL, such as http://127.0.0.1:4318")
 	}
-	if p := env("PROTOCOL"); p == "grpc" {
-		return nil, errors.New("tracing: OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not offered: name the collector's HTTP port (4318), and unset the protocol")
+	options, err := exporterOptions(endpoint, env)
+	if err != nil {
+		return nil, err
 	}
-	e := &exporter{url: endpoint, header: http.Header{"Content-Type": {"application/json"}}}
-	for pair := range strings.SplitSeq(env("HEADERS"), ",") {
+	inner, err := otlptracehttp.New(context.Background(), options...)
+	if err != nil {
+		return nil, fmt.Errorf("tracing: %w", err)
+	}
+	return &exporter{SpanExporter: inner, log: log}, nil
+}
+
+func exporterOptions(endpoint string, env func(string) string) ([]otlptracehttp.Option, error) {
+	options := []otlptracehttp.Option{
+		otlptracehttp.WithEndpointURL(endpoint), otlptracehttp.WithEncoding(otlptracehttp.EncodingJSON),
+		otlptracehttp.WithHeaders(headers(env("HEADERS"))),
+		otlptracehttp.WithRetry(otlptracehttp.RetryConfig{
+			Enabled: true, InitialInterval: time.Second, MaxInterval: 5 * time.Second, MaxElapsedTime: 20 * time.Second,
+		}),
+	}
+	switch env("PROTOCOL") {
+	case "grpc":
+		return nil, errors.New("tracing: OTEL_EXPORTER_OTLP_PROTOCOL=grpc is not supported: " +
+			"unset it, and set the endpoint to the collector's HTTP port (4318)")
+	case "http/protobuf":
+		options = append(options, otlptracehttp.WithEncoding(otlptracehttp.EncodingProtobuf))
+	}
+	if ms, err := strconv.Atoi(env("TIMEOUT")); err == nil && ms > 0 {
+		options = append(options, otlptracehttp.WithTimeout(time.Duration(ms)*time.Millisecond))
+	}
+	conf, err := trust(env("CERTIFICATE"))
+	if conf != nil {
+		options = append(options, otlptracehttp.WithTLSClientConfig(conf))
+	}
+	return options, err
+}
+
+func headers(text string) map[string]string {
+	all := map[string]string{}
+	for pair := range strings.SplitSeq(text, ",") {
 		if name, value, ok := strings.Cut(pair, "="); ok {
 			if plain, err := url.PathUnescape(strings.TrimSpace(value)); err == nil {
 				value = plain
 			}
-			e.header.Set(strings.TrimSpace(name), value)
+			all[strings.TrimSpace(name)] = value
 		}
 	}
-	timeout := 10 * time.Second
-	if ms, err := strconv.Atoi(env("TIMEOUT")); err == nil && ms > 0 {
-		timeout = time.Duration(ms) * time.Millisecond
-	}
-	conf, err := trust(env("CERTIFICATE"))
-	if err != nil {
-		return nil, err
-	}
-	e.client = &http.Client{Timeout: timeout, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: conf, IdleConnTimeout: time.Minute}}
-	return e, nil
+	return all
 }
 
 func trust(file string) (*tls.Config, error) {
@@ -87,65 +108,15 @@ func trust(file string) (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
-// ExportSpans sends spans, up to three times where the collector asks for patience.
+// ExportSpans sends spans. It logs when spans begin to be lost and when the collector accepts them again.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
-	if len(spans) == 0 {
-		return nil
-	}
-	body, err := json.Marshal(encode(spans))
-	if err != nil {
-		return err
-	}
-	for wait := time.Second; ; wait *= 2 {
-		again, err := e.send(ctx, body)
-		if err == nil || !again || wait > 2*time.Second {
-			e.tell(err, len(spans))
-			return nil // the SDK would print it itself
-		}
-		select {
-		case <-ctx.Done():
-			e.tell(ctx.Err(), len(spans))
-			return nil
-		case <-time.After(wait):
-		}
-	}
-}
-
-// tell logs that spans begin to be lost, and that they arrive again.
-func (e *exporter) tell(err error, n int) {
+	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {
 	case err != nil && !e.failed:
-		e.log.Warn("spans are lost: the collector does not take them", "spans", n, "error", err)
+		e.log.Warn("spans are lost: the collector does not accept them", "spans", len(spans), "error", err)
 	case err == nil && e.failed:
-		e.log.Info("the collector takes spans again")
+		e.log.Info("the collector accepts spans again")
 	}
 	e.failed = err != nil
-}
-
-func (e *exporter) send(ctx context.Context, body []byte) (again bool, err error) {
-	r, err := http.NewRequestWithContext(ctx, http.MethodPost, e.url, bytes.NewReader(body))
-	if err != nil {
-		return false, err
-	}
-	r.Header = e.header.Clone()
-	a, err := e.client.Do(r)
-	if err != nil {
-		return true, err
-	}
-	defer a.Body.Close()
-	_, _ = io.Copy(io.Discard, io.LimitReader(a.Body, 64<<10))
-	switch a.StatusCode {
-	case http.StatusTooManyRequests, http.StatusBadGateway, http.StatusServiceUnavailable, http.StatusGatewayTimeout:
-		again = true
-	}
-	if a.StatusCode/100 != 2 {
-		return again, fmt.Errorf("the collector answered %s", a.Status)
-	}
-	return false, nil
-}
-
-// Shutdown lets go of the connections.
-func (e *exporter) Shutdown(context.Context) error {
-	e.client.CloseIdleConnections()
 	return nil
 }

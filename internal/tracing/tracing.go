@@ -1,12 +1,13 @@
-// Package tracing sends a span of each request to an OpenTelemetry collector, where the environment names one.
+// Package tracing sends a span of each request to an OpenTelemetry collector, if the environment names
+// one.
 //
-// It guarantees that without OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for traces) there is no tracer, no goroutine and no
-// cost; that a collector which is slow or away costs spans and never a request; and that spans hold the route, the status and the
-// request id, and no path behind a mount, no token and no body.
+// It guarantees that without OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for traces) there is no
+// tracer, no goroutine and no cost; that a slow or unreachable collector costs spans and never delays a
+// request; and that spans hold the route, the status and the request id, but no path below a mount, no
+// token and no body.
 //
-// The variables are OpenTelemetry's own: its SDK reads those of sampling, batching and the service's name; those of the
-// exporter are read here. The protocol is OTLP by HTTP with JSON (collectors take it at port 4318 as they take protobuf):
-// OpenTelemetry's exporter would bring gRPC with it, 8 MB of program and 6 MB of memory for those who do not trace.
+// The variables are OpenTelemetry's own. The protocol is OTLP over HTTP, with JSON unless
+// OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf.
 package tracing
 
 import (
@@ -30,13 +31,12 @@ type Tracer struct {
 	incoming propagation.TraceContext
 }
 
-// FromEnvironment returns a tracer where the environment asks for one, else nil.
+// FromEnvironment returns a tracer, or nil if the environment asks for none.
 func FromEnvironment(getenv func(string) string, version string, log *slog.Logger) (*Tracer, error) {
-	e, err := newExporter(getenv)
+	e, err := newExporter(getenv, log)
 	if e == nil || err != nil {
 		return nil, err
 	}
-	e.log = log
 	name := getenv("OTEL_SERVICE_NAME")
 	if name == "" {
 		name = "sealgate"
@@ -50,10 +50,10 @@ func FromEnvironment(getenv func(string) string, version string, log *slog.Logge
 	return &Tracer{provider: p, tracer: p.Tracer("github.com/sealgate/sealgate", trace.WithInstrumentationVersion(version))}, nil
 }
 
-// Span is a request under way. The zero Span is none.
+// Span is the span of one request. The zero Span records nothing.
 type Span struct{ span trace.Span }
 
-// Start begins the span of a request: a child of the one that its headers name.
+// Start begins the span of a request, a child of the span that its headers name.
 func (t *Tracer) Start(ctx context.Context, r *http.Request) (context.Context, Span) {
 	if t == nil {
 		return ctx, Span{}
@@ -63,7 +63,7 @@ func (t *Tracer) Start(ctx context.Context, r *http.Request) (context.Context, S
 	return ctx, Span{span}
 }
 
-// End ends it. route is a line of the table of routes, never what the client wrote.
+// End ends the span. route is an entry of the route table, never the path of the request.
 func (s Span) End(route, operation, requestID string, status int) {
 	if s.span == nil {
 		return
@@ -78,7 +78,7 @@ func (s Span) End(route, operation, requestID string, status int) {
 	s.span.End()
 }
 
-// Close sends what is left, as far as ctx allows, and ends everything.
+// Close sends the remaining spans until ctx ends, and stops the tracer.
 func (t *Tracer) Close(ctx context.Context) error {
 	if t == nil {
 		return nil
