@@ -25,6 +25,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -57,7 +58,7 @@ type Config struct {
 	Peer         bool // it answers other nodes: see [NewPeer]
 	NoForwarding bool // clients of a standby are told where the leader is (disable_clustering)
 
-	Refusals *Refusals // shared by all listeners of a server; nil: this one counts for itself
+	Refusals *limits.Refusals // shared by all listeners of a server; nil: this one counts for itself
 }
 
 // Limits of one request. A zero value is the default.
@@ -100,7 +101,7 @@ func newHandler(c Config, routes []route) *handler {
 		c.Now = time.Now
 	}
 	if c.Refusals == nil {
-		c.Refusals = NewRefusals(c.Now, c.Log)
+		c.Refusals = limits.NewRefusals(c.Now, c.Log)
 	}
 	if c.Shared == nil {
 		c.Shared = NewShared(nil, c.Log)

@@ -9,6 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 var auditRoutes = []route{
@@ -68,12 +69,12 @@ func (h *handler) enableAudit(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f := fields(data)
+	f := field.Map(data)
 	c := audit.Config{Path: q.rest}
-	if c.Options, err = f.texts("options"); err != nil {
+	if c.Options, err = f.Texts("options"); err != nil {
 		return nil, err
 	}
-	for _, err := range []error{f.text("type", &c.Type), f.text("description", &c.Description), f.flag("local", &c.Local)} {
+	for _, err := range []error{f.Text("type", &c.Type), f.Text("description", &c.Description), f.Flag("local", &c.Local)} {
 		if err != nil {
 			return nil, err
 		}
@@ -92,7 +93,7 @@ func (h *handler) auditHash(_ context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	var input string
-	if err := fields(data).text("input", &input); err != nil {
+	if err := field.Map(data).Text("input", &input); err != nil {
 		return nil, err
 	}
 	if input == "" {
@@ -143,7 +144,7 @@ func (h *handler) auditHeader(ctx context.Context, q *request) (*answer, error) 
 		return nil, err
 	}
 	var hmac bool
-	if err := fields(data).flag("hmac", &hmac); err != nil {
+	if err := field.Map(data).Flag("hmac", &hmac); err != nil {
 		return nil, err
 	}
 	return h.changeTrail(func(t *audit.Trail) error { return t.SetHeader(ctx, q.rest, hmac) })

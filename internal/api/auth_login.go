@@ -8,6 +8,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -85,22 +86,22 @@ func (h *handler) guarded(ctx context.Context, backend mount.Backend, m mount.En
 		return nil, err
 	}
 	l := &h.Shared.lockouts
-	limits := h.lockoutOf(m)
-	if limits.Disable || alias == "" {
+	settings := limits.EffectiveLockout(m.Config.Lockout, h.Lockout[m.Type], h.Lockout["all"])
+	if settings.Disable || alias == "" {
 		return backend.Handle(ctx, r)
 	}
-	if l.locked(m.Accessor, alias, h.Now()) {
-		return nil, errLocked
+	if l.Locked(m.Accessor, alias, h.Now()) {
+		return nil, fault.New(fault.Denied, "permission denied")
 	}
 	a, err := backend.Handle(ctx, r)
 	switch {
 	case errors.Is(err, mount.ErrCredentials):
-		if l.failed(m.Accessor, alias, limits, h.Now()) {
+		if l.Failed(m.Accessor, alias, settings, h.Now()) {
 			h.Log.Warn("somebody has given wrong credentials too often and is locked out",
-				"mount", m.Path, "for", time.Duration(limits.Duration)*time.Second)
+				"mount", m.Path, "for", time.Duration(settings.Duration)*time.Second)
 		}
 	case err == nil:
-		l.succeeded(m.Accessor, alias)
+		l.Clear(m.Accessor, alias)
 	}
 	return a, err
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -136,11 +137,11 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	config, err := fields(data).object("config")
+	config, err := field.Map(data).Object("config")
 	if err != nil {
 		return nil, err
 	}
-	if err := config.authConfig(&m.Config); err != nil {
+	if err := authConfig(config, &m.Config); err != nil {
 		return nil, err
 	}
 	m.Path = path
@@ -151,15 +152,15 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 }
 
 // tuneAuth changes what is given and leaves the rest; the path is without "auth/".
-func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f fields) (*answer, error) {
+func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f field.Map) (*answer, error) {
 	err := q.state.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
-		if err := f.text("description", &m.Description); err != nil {
+		if err := f.Text("description", &m.Description); err != nil {
 			return err
 		}
-		if err := f.mountConfig(&m.Config); err != nil {
+		if err := mountConfig(f, &m.Config); err != nil {
 			return err
 		}
-		return f.authConfig(&m.Config)
+		return authConfig(f, &m.Config)
 	})
 	if err != nil {
 		return nil, err
@@ -168,11 +169,11 @@ func (h *handler) tuneAuth(ctx context.Context, q *request, path string, f field
 }
 
 // authConfig reads the settings that auth methods alone have.
-func (f fields) authConfig(c *mount.Config) error {
-	if err := f.text("token_type", &c.TokenType); err != nil {
+func authConfig(f field.Map, c *mount.Config) error {
+	if err := f.Text("token_type", &c.TokenType); err != nil {
 		return err
 	}
-	o, err := f.object("user_lockout_config")
+	o, err := f.Object("user_lockout_config")
 	if err != nil {
 		return err
 	}
@@ -182,8 +183,8 @@ func (f fields) authConfig(c *mount.Config) error {
 			l = *c.Lockout
 		}
 		for _, err := range []error{
-			o.number("lockout_threshold", &l.Threshold), o.lease("lockout_duration", &l.Duration),
-			o.lease("lockout_counter_reset", &l.CounterReset), o.flag("lockout_disable", &l.Disable), o.flag("disable_lockout", &l.Disable),
+			o.Number("lockout_threshold", &l.Threshold), lease(o, "lockout_duration", &l.Duration),
+			lease(o, "lockout_counter_reset", &l.CounterReset), o.Flag("lockout_disable", &l.Disable), o.Flag("disable_lockout", &l.Disable),
 		} {
 			if err != nil {
 				return err

@@ -6,6 +6,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // capabilities tells what another token may do on paths.
@@ -49,7 +50,7 @@ func (q *request) askedPaths() (paths []string, err error) {
 		return nil, err
 	}
 	for _, name := range []string{"path", "paths"} {
-		if err := splitNames(fields(data), name, &paths); err != nil {
+		if err := field.Map(data).Names(name, &paths); err != nil {
 			return nil, err
 		}
 	}

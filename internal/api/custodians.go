@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -153,11 +154,11 @@ func (h *handler) decodeToken(_ context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	var encoded, otp string
-	f := fields(data)
-	if err := f.text("encoded_token", &encoded); err != nil {
+	f := field.Map(data)
+	if err := f.Text("encoded_token", &encoded); err != nil {
 		return nil, err
 	}
-	if err := f.text("otp", &otp); err != nil {
+	if err := f.Text("otp", &otp); err != nil {
 		return nil, err
 	}
 	if encoded == "" || otp == "" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -93,8 +94,8 @@ func (q *request) readRootBody() (b rootBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	f := fields(data)
-	return b, errors.Join(f.text("otp", &b.OTP), f.text("pgp_key", &b.PGPKey))
+	f := field.Map(data)
+	return b, errors.Join(f.Text("otp", &b.OTP), f.Text("pgp_key", &b.PGPKey))
 }
 
 func (h *handler) rootStart(ctx context.Context, q *request) (*answer, error) {

@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 func (h *handler) rotate(ctx context.Context, _ *request) (*answer, error) {
@@ -55,9 +57,9 @@ func (h *handler) setRotationConfig(ctx context.Context, q *request) (*answer, e
 	if err != nil {
 		return nil, err
 	}
-	f := fields(data)
+	f := field.Map(data)
 	for _, err := range []error{
-		f.flag("enabled", &c.Enabled), f.duration("interval", &c.Interval), f.number("max_operations", &c.MaxOperations),
+		f.Flag("enabled", &c.Enabled), f.Duration("interval", &c.Interval), f.Number("max_operations", &c.MaxOperations),
 	} {
 		if err != nil {
 			return nil, err

@@ -9,6 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // leaseRoutes are about leases, which here are the tokens that expire. The paths without "leases/" are older.
@@ -130,7 +131,7 @@ func (h *handler) leaseRenew(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	var increment time.Duration
-	if err := fields(data).duration("increment", &increment); err != nil {
+	if err := field.Map(data).Duration("increment", &increment); err != nil {
 		return nil, err
 	}
 	who, warnings, err := q.state.Tokens().Renew(ctx, who, increment)

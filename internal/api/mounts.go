@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -106,9 +107,9 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 		return h.tuneAuth(ctx, q, own, data)
 	}
 	if tune {
-		return h.tuneMount(ctx, q, path, fields(data))
+		return h.tuneMount(ctx, q, path, field.Map(data))
 	}
-	m, err := readMount(fields(data))
+	m, err := readMount(field.Map(data))
 	if err != nil {
 		return nil, err
 	}
@@ -119,18 +120,18 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 	return done()
 }
 
-func readMount(f fields) (m mount.Entry, err error) {
-	config, err := f.object("config")
+func readMount(f field.Map) (m mount.Entry, err error) {
+	config, err := f.Object("config")
 	if err != nil {
 		return m, err
 	}
-	if m.Options, err = f.texts("options"); err != nil {
+	if m.Options, err = f.Texts("options"); err != nil {
 		return m, err
 	}
 	var plugin string
 	for _, err := range []error{
-		f.text("type", &m.Type), f.text("plugin_name", &plugin), f.text("description", &m.Description), f.flag("local", &m.Local),
-		f.flag("seal_wrap", &m.SealWrap), config.mountConfig(&m.Config),
+		f.Text("type", &m.Type), f.Text("plugin_name", &plugin), f.Text("description", &m.Description), f.Flag("local", &m.Local),
+		f.Flag("seal_wrap", &m.SealWrap), mountConfig(config, &m.Config),
 	} {
 		if err != nil {
 			return m, err

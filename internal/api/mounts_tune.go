@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -35,13 +36,13 @@ func describeTuning(m mount.Entry) tuningAnswer {
 }
 
 // tuneMount changes what is given and leaves the rest. Options are changed one by one; an empty one is taken away.
-func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fields) (*answer, error) {
-	options, err := f.texts("options")
+func (h *handler) tuneMount(ctx context.Context, q *request, path string, f field.Map) (*answer, error) {
+	options, err := f.Texts("options")
 	if err != nil {
 		return nil, err
 	}
 	err = q.state.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
-		if err := f.text("description", &m.Description); err != nil {
+		if err := f.Text("description", &m.Description); err != nil {
 			return err
 		}
 		for name, v := range options {
@@ -52,7 +53,7 @@ func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fiel
 				delete(m.Options, name)
 			}
 		}
-		return f.mountConfig(&m.Config)
+		return mountConfig(f, &m.Config)
 	})
 	if err != nil {
 		return nil, err
@@ -61,12 +62,12 @@ func (h *handler) tuneMount(ctx context.Context, q *request, path string, f fiel
 }
 
 // mountConfig reads the settings of a mount; those that are not given stay as they are.
-func (f fields) mountConfig(c *mount.Config) error {
+func mountConfig(f field.Map, c *mount.Config) error {
 	for _, err := range []error{
-		f.lease("default_lease_ttl", &c.DefaultLeaseTTL), f.lease("max_lease_ttl", &c.MaxLeaseTTL),
-		f.flag("force_no_cache", &c.ForceNoCache), f.text("listing_visibility", &c.ListingVisibility),
-		f.names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.names("audit_non_hmac_response_keys", &c.AuditNonHMACResponseKeys),
-		f.names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.names("allowed_response_headers", &c.AllowedResponseHeaders),
+		lease(f, "default_lease_ttl", &c.DefaultLeaseTTL), lease(f, "max_lease_ttl", &c.MaxLeaseTTL),
+		f.Flag("force_no_cache", &c.ForceNoCache), f.Text("listing_visibility", &c.ListingVisibility),
+		f.Names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.Names("audit_non_hmac_response_keys", &c.AuditNonHMACResponseKeys),
+		f.Names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.Names("allowed_response_headers", &c.AllowedResponseHeaders),
 	} {
 		if err != nil {
 			return err
@@ -76,7 +77,7 @@ func (f fields) mountConfig(c *mount.Config) error {
 }
 
 // lease reads a time of leases in seconds: an empty text is not given, "system" is the system's own.
-func (f fields) lease(name string, into *int64) error {
+func lease(f field.Map, name string, into *int64) error {
 	switch f[name] {
 	case "":
 		return nil
@@ -85,25 +86,10 @@ func (f fields) lease(name string, into *int64) error {
 		return nil
 	}
 	d := time.Duration(*into) * time.Second
-	if err := f.duration(name, &d); err != nil {
+	if err := f.Duration(name, &d); err != nil {
 		return err
 	}
 	*into = int64(d / time.Second)
-	return nil
-}
-
-// names reads a list of texts, or one text with commas between them.
-func (f fields) names(name string, into *[]string) error {
-	text, ok := f[name].(string)
-	if !ok {
-		return f.list(name, into)
-	}
-	*into = nil
-	for part := range strings.SplitSeq(text, ",") {
-		if part = strings.TrimSpace(part); part != "" {
-			*into = append(*into, part)
-		}
-	}
 	return nil
 }
 
@@ -130,11 +116,11 @@ func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	var from, to string
-	f := fields(data)
-	if err := f.text("from", &from); err != nil {
+	f := field.Map(data)
+	if err := f.Text("from", &from); err != nil {
 		return nil, err
 	}
-	if err := f.text("to", &to); err != nil {
+	if err := f.Text("to", &to); err != nil {
 		return nil, err
 	}
 	for name, path := range map[string]string{"from": from, "to": to} {

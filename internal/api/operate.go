@@ -9,9 +9,11 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/api/settings"
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -88,17 +90,17 @@ func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, erro
 	if err := h.noteVersion(ctx, q); err != nil {
 		return nil, err
 	}
-	names, err := q.state.Store().List(ctx, pathVersions, "", 0)
+	names, err := q.state.Store().List(ctx, settings.PathVersions, "", 0)
 	if err != nil {
 		return nil, err
 	}
 	times := map[string]time.Time{}
 	for _, name := range names {
-		var v versionRecord
-		if err := readSetting(ctx, q.state, pathVersions+name, &v); err != nil {
+		var v settings.Installed
+		if err := settings.Read(ctx, q.state, settings.PathVersions+name, &v); err != nil {
 			return nil, err
 		}
-		times[name] = v.Installed
+		times[name] = v.At
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return times[a].Compare(times[b]) })
 	a := versionAnswer{Keys: names, Info: map[string]versionInfo{}}
@@ -116,11 +118,11 @@ func (h *handler) versionHistory(ctx context.Context, q *request) (*answer, erro
 }
 
 func (h *handler) noteVersion(ctx context.Context, q *request) error {
-	_, err := q.state.Store().Get(ctx, pathVersions+h.Version)
+	_, err := q.state.Store().Get(ctx, settings.PathVersions+h.Version)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	return h.Shared.settings.change(ctx, q.state, pathVersions+h.Version, versionRecord{settingsVersion, h.Now().UTC()})
+	return h.Shared.settings.Change(ctx, q.state, settings.PathVersions+h.Version, settings.Installed{Version: settings.Version, At: h.Now().UTC()})
 }
 
 var errNoLogs = fault.New(fault.Unsupported, "this server's log cannot be looked at or set from here")
@@ -155,7 +157,7 @@ func (h *handler) setLogger(_ context.Context, q *request) (*answer, error) {
 		return nil, err
 	}
 	var word string
-	if err := fields(data).text("level", &word); err != nil {
+	if err := field.Map(data).Text("level", &word); err != nil {
 		return nil, err
 	}
 	if word == "" {

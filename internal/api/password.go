@@ -6,6 +6,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
@@ -67,7 +68,7 @@ func (h *handler) writePasswordPolicy(ctx context.Context, q *request) (*answer,
 		return nil, err
 	}
 	var text string
-	if err := fields(data).text("policy", &text); err != nil {
+	if err := field.Map(data).Text("policy", &text); err != nil {
 		return nil, err
 	}
 	return nil, q.state.Tokens().WritePasswordPolicy(ctx, q.rest, text)

@@ -64,7 +64,7 @@ func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 		a, err = q.showList(ctx, a)
 	}
 	if err != nil && q.route.Shares {
-		err = h.Refusals.count(q, err)
+		err = h.countRefusal(q, err)
 	}
 	if a != nil && q.data != nil {
 		a.warnings = append(a.warnings, q.ignored()...)

@@ -9,6 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // policyRoutes are the policies twice, as they were called once and as they are now; and what follows from them for a token.
@@ -122,12 +123,12 @@ func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, w := fields(data), token.PolicyWrite{Name: q.rest}
-	if err := f.text("policy", &w.Text); err != nil {
+	f, w := field.Map(data), token.PolicyWrite{Name: q.rest}
+	if err := f.Text("policy", &w.Text); err != nil {
 		return nil, err
 	}
 	if w.Text == "" && strings.HasPrefix(q.path, "sys/policy/") {
-		if err := f.text("rules", &w.Text); err != nil {
+		if err := f.Text("rules", &w.Text); err != nil {
 			return nil, err
 		}
 	}
@@ -152,8 +153,8 @@ func (h *handler) patchPolicy(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	f, w := fields(data), token.PolicyWrite{Name: q.rest, Patch: true}
-	if err := f.text("policy", &w.Text); err != nil {
+	f, w := field.Map(data), token.PolicyWrite{Name: q.rest, Patch: true}
+	if err := f.Text("policy", &w.Text); err != nil {
 		return nil, err
 	}
 	if err := h.readPolicyOptions(f, &w); err != nil {
@@ -174,40 +175,40 @@ func orNothingThere(err error) (*answer, error) {
 }
 
 // readPolicyOptions reads what OpenBao has added.
-func (h *handler) readPolicyOptions(f fields, w *token.PolicyWrite) error {
+func (h *handler) readPolicyOptions(f field.Map, w *token.PolicyWrite) error {
 	var ttl time.Duration
-	if err := f.duration("ttl", &ttl); err != nil {
+	if err := f.Duration("ttl", &ttl); err != nil {
 		return err
 	}
 	if ttl < 0 {
-		return badField("ttl", "a duration that is not negative")
+		return field.Invalid("ttl", "a duration that is not negative")
 	}
 	if ttl > 0 {
 		w.Expiration = h.Now().Add(ttl)
 	}
 	var at string
-	if err := f.text("expiration", &at); err != nil {
+	if err := f.Text("expiration", &at); err != nil {
 		return err
 	}
 	if at != "" {
 		t, err := time.Parse(time.RFC3339Nano, at)
 		if err != nil {
-			return badField("expiration", `a time such as "2030-01-02T15:04:05Z"`)
+			return field.Invalid("expiration", `a time such as "2030-01-02T15:04:05Z"`)
 		}
 		w.Expiration = t
 	}
 	if !w.Expiration.IsZero() && !w.Expiration.After(h.Now()) {
-		return badField("expiration", "in the future")
+		return field.Invalid("expiration", "in the future")
 	}
 	if f["cas_required"] != nil {
 		w.CASRequired = new(bool)
-		if err := f.flag("cas_required", w.CASRequired); err != nil {
+		if err := f.Flag("cas_required", w.CASRequired); err != nil {
 			return err
 		}
 	}
 	if f["cas"] != nil {
 		var n int64
-		if err := f.number("cas", &n); err != nil {
+		if err := f.Number("cas", &n); err != nil {
 			return err
 		}
 		cas := int(n)

@@ -1,7 +1,6 @@
 package api
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -40,19 +39,6 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-func TestTheClosestQuotaCounts(t *testing.T) {
-	t.Parallel()
-	s := &settings{quotas: []quotaRecord{{Name: "all"}, {Name: "mount", Path: "secret/"}, {Name: "glob", Path: "secret/a*"}, {Name: "exact", Path: "secret/ab"}}}
-	for path, want := range map[string]string{"sys/x": "all", "secret/x": "mount", "secret/ax": "glob", "secret/ab": "exact", "secret": "all"} {
-		if got := s.quotaFor(path); got == nil || got.Name != want {
-			t.Errorf("%s: %+v", path, got)
-		}
-	}
-	if got := (&settings{quotas: s.quotas[1:]}).quotaFor("other/x"); got != nil {
-		t.Errorf("%+v", got)
-	}
-}
-
 func TestBadQuotas(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -71,22 +57,6 @@ func TestBadQuotas(t *testing.T) {
 	w.expect("changed", w.do("GET", "sys/quotas/rate-limit/none", ""), 404, empty)
 }
 
-// TestQuotasForgetOldClients bounds what a flood of addresses can take.
-func TestQuotasForgetOldClients(t *testing.T) {
-	t.Parallel()
-	var l limiters
-	s, quota := &settings{}, &quotaRecord{Name: "q", Rate: 1, Interval: 1}
-	for i := range maxClients + 100 {
-		l.take(s, quota, fmt.Sprint(i), moment)
-	}
-	if len(l.byKey) != maxClients || l.recent.Len() != maxClients {
-		t.Errorf("%d, %d", len(l.byKey), l.recent.Len())
-	}
-	if _, wait := l.take(s, quota, fmt.Sprint(maxClients+99), moment); wait != time.Second {
-		t.Errorf("the last one is forgotten: %s", wait)
-	}
-}
-
 func TestSettingsOutliveSealing(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -98,12 +68,4 @@ func TestSettingsOutliveSealing(t *testing.T) {
 	}
 	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
 	w.expect("sealed", w.do("GET", "secret/a", ""), 503, "")
-}
-
-func BenchmarkQuota(b *testing.B) {
-	var l limiters
-	s, quota := &settings{}, &quotaRecord{Name: "q", Rate: 1e9, Interval: 1}
-	for b.Loop() {
-		l.take(s, quota, "192.0.2.1", moment)
-	}
 }

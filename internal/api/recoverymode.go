@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -168,7 +169,7 @@ func (h *handler) rawWrite(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	value, err := readRawValue(fields(data))
+	value, err := readRawValue(field.Map(data))
 	if err != nil {
 		return nil, err
 	}
@@ -188,10 +189,10 @@ func (h *handler) rawWrite(ctx context.Context, q *request) (*answer, error) {
 	return nothingShown()
 }
 
-func readRawValue(f fields) ([]byte, error) {
+func readRawValue(f field.Map) ([]byte, error) {
 	var text, encoding, compression string
 	for name, into := range map[string]*string{"value": &text, "encoding": &encoding, "compression_type": &compression} {
-		if err := f.text(name, into); err != nil {
+		if err := f.Text(name, into); err != nil {
 			return nil, err
 		}
 	}

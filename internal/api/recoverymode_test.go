@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
@@ -179,7 +180,7 @@ func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
 	r := w.rescue(autoSeal(t))
 	nonce := r.ask("PUT", "sys/generate-recovery-token/attempt", `{}`).Nonce
 	var last *httptest.ResponseRecorder
-	for range addressBurst + 1 {
+	for range limits.AddressBurst + 1 {
 		last = r.from("198.51.100.7:1", "sys/generate-recovery-token/update", share(stranger, nonce))
 	}
 	r.expect("one too many", last, http.StatusTooManyRequests, "")

@@ -4,10 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
-	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,8 +13,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/internal/limits"
 )
 
 // from makes a request from an address, without a token.
@@ -40,7 +37,7 @@ func TestWrongSharesAreLimited(t *testing.T) {
 			keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
 			right := body("key", keys[0], "nonce", w.begin(path))
 			wrong := share(stranger, "x")
-			for i := range addressBurst {
+			for i := range limits.AddressBurst {
 				if a := w.from("198.51.100.7:1", path, wrong); a.Code != 400 {
 					t.Fatalf("wrong share %d: %d %s", i+1, a.Code, a.Body)
 				}
@@ -78,7 +75,7 @@ func TestWrongUnsealSharesAreLimited(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, shamirSeal(t))
 	keys := w.init(`{"secret_shares":2,"secret_threshold":2}`).Keys
-	for range addressBurst {
+	for range limits.AddressBurst {
 		w.expect("a wrong share", w.from("198.51.100.7:1", "sys/unseal", body("key", stranger)), 400, "")
 	}
 	w.expect("one too many", w.from("198.51.100.7:1", "sys/unseal", body("key", stranger)), 429, "")
@@ -95,11 +92,11 @@ func TestOthersMistakesDoNotCount(t *testing.T) {
 	const path = "sys/rekey-recovery-key/update"
 	nonce := w.begin(path)
 	w.expect("a right share", w.from("203.0.113.9:1", path, share(keys[0], nonce)), 200, "")
-	for range 3 * addressBurst {
+	for range 3 * limits.AddressBurst {
 		a := w.from("203.0.113.9:1", path, share(keys[0], nonce))
 		w.expect("the same again", a, 400, refusal("given key has already been provided during this rekey operation"))
 	}
-	for i := range pathBurst {
+	for i := range limits.PathBurst {
 		w.expect("a wrong share", w.from(fmt.Sprintf("198.51.100.%d:1", i), path, share(stranger, nonce)), 400, "")
 	}
 	w.expect("a wrong share from anywhere", w.from("192.0.2.77:1", path, share(stranger, nonce)), 429, "")
@@ -107,67 +104,6 @@ func TestOthersMistakesDoNotCount(t *testing.T) {
 	w.expect("a right share", w.from("192.0.2.77:1", path, share(keys[1], nonce)), 200, "")
 	if n := strings.Count(w.log.String(), "many shares are refused"); n != 1 {
 		t.Errorf("%d lines in the log for one moment", n)
-	}
-}
-
-// TestRefusalsAreForgottenInTime: a bucket fills again, and the table of addresses is bounded.
-func TestRefusalsAreForgottenInTime(t *testing.T) {
-	t.Parallel()
-	clock := moment
-	var log safeBuffer
-	r := NewRefusals(func() time.Time { return clock }, slog.New(slog.NewTextHandler(&log, nil)))
-	q := &request{
-		http: &http.Request{RemoteAddr: "[2001:db8::1]:443"}, out: httptest.NewRecorder(), route: &route{Path: "sys/unseal"}, path: "sys/unseal",
-	}
-	wrong := fault.Wrap(recovery.ErrShareUnknown, fault.Invalid, "no")
-	limited := func(n int) (count int) {
-		for range n {
-			if fault.Is(r.count(q, wrong), fault.Limited) {
-				count++
-			}
-		}
-		return count
-	}
-	if n := limited(addressBurst + 5); n != 5 {
-		t.Errorf("%d limited at first", n)
-	}
-	q.http.RemoteAddr = "[2001:db8:0:0:1::2]:9" // the same network
-	if n := limited(1); n != 1 {
-		t.Error("one network of IPv6 is one client")
-	}
-	clock = clock.Add(3 * time.Second)
-	if n := limited(4); n != 1 {
-		t.Errorf("%d limited after three seconds", n)
-	}
-	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "since_last_line=6") {
-		t.Errorf("the log: %s", log.String())
-	}
-	for i := range 2 * maxAddresses {
-		r.note(strconv.Itoa(i), "sys/unseal")
-	}
-	if len(r.addresses) != maxAddresses || r.recent.Len() != maxAddresses {
-		t.Errorf("%d addresses are kept", len(r.addresses))
-	}
-	for _, err := range []error{
-		fault.New(fault.Sealed, "sealed"), fault.New(fault.Internal, "x"), context.Canceled, fault.Wrap(recovery.ErrShareRepeated, fault.Invalid, "again"),
-	} {
-		for range pathBurst + 1 {
-			if got := r.count(q, err); got != err {
-				t.Fatalf("%v counts", err)
-			}
-		}
-	}
-}
-
-func TestClientAddress(t *testing.T) {
-	t.Parallel()
-	for remote, want := range map[string]string{
-		"192.0.2.1:1234": "192.0.2.1", "[::ffff:192.0.2.1]:1": "192.0.2.1", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64",
-		"@": "local", "": "local", "name:1": "local",
-	} {
-		if got := clientAddress(remote); got != want {
-			t.Errorf("%q is %q, want %q", remote, got, want)
-		}
 	}
 }
 
@@ -239,7 +175,7 @@ func (w *harness) flood(path, wrong string, right func(i int) string, n int) {
 		w.t.Errorf("a right share took %v", worst)
 	}
 	bad, limited := byStatus[400].Load(), byStatus[429].Load()
-	if limited == 0 || bad > pathBurst {
+	if limited == 0 || bad > limits.PathBurst {
 		w.t.Errorf("of the flood %d got 400, %d 429", bad, limited)
 	}
 	w.t.Logf("%d wrong shares; a right one took %v at most", total.Load(), worst)

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -76,11 +77,11 @@ func (q *request) readRekeyBody() (b rekeyBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	f := fields(data)
+	f := field.Map(data)
 	var shares, threshold int64
 	err = errors.Join(
-		f.number("secret_shares", &shares), f.number("secret_threshold", &threshold), f.list("pgp_keys", &b.PGPKeys),
-		f.flag("backup", &b.Backup), f.flag("require_verification", &b.RequireVerification), f.list("holders", &b.Holders))
+		f.Number("secret_shares", &shares), f.Number("secret_threshold", &threshold), f.List("pgp_keys", &b.PGPKeys),
+		f.Flag("backup", &b.Backup), f.Flag("require_verification", &b.RequireVerification), f.List("holders", &b.Holders))
 	b.SecretShares, b.SecretThreshold = int(shares), int(threshold)
 	return b, err
 }

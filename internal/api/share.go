@@ -5,6 +5,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -35,8 +36,8 @@ func (q *request) readShareBody() (b shareBody, err error) {
 	if err != nil {
 		return b, err
 	}
-	f := fields(data)
-	return b, errors.Join(f.text("key", &b.Key), f.text("nonce", &b.Nonce))
+	f := field.Map(data)
+	return b, errors.Join(f.Text("key", &b.Key), f.Text("nonce", &b.Nonce))
 }
 
 // missing are the words for a body without a key, or without a nonce, by the paths where each step needs a token.

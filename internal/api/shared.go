@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/api/settings"
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -28,9 +30,9 @@ type Shared struct {
 
 	log       *slog.Logger
 	profiling sync.Mutex // held by a profile that takes time: the runtime has one of each kind
-	settings  settingsCache
-	quotas    limiters
-	lockouts  lockouts
+	settings  settings.Cache
+	quotas    limits.Quotas
+	lockouts  limits.Lockouts
 
 	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times       [len(operations)]*metrics.Timer

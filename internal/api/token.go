@@ -7,6 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 const tokenPath = "auth/token/"
@@ -155,7 +156,7 @@ func (q *request) given(name string, into *string) error {
 	if err != nil {
 		return err
 	}
-	return fields(data).text(name, into)
+	return field.Map(data).Text(name, into)
 }
 
 // Fields are what policies may speak of: the body's, and of a read the query's.

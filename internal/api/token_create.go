@@ -2,10 +2,10 @@ package api
 
 import (
 	"context"
-	"strings"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 func (h *handler) createToken(ctx context.Context, q *request) (*answer, error) {
@@ -32,7 +32,7 @@ func (h *handler) create(ctx context.Context, q *request, c token.CreateRequest)
 	if err != nil {
 		return nil, err
 	}
-	if err := readCreate(fields(data), &c); err != nil {
+	if err := readCreate(field.Map(data), &c); err != nil {
 		return nil, err
 	}
 	c.Path = q.path
@@ -43,21 +43,21 @@ func (h *handler) create(ctx context.Context, q *request, c token.CreateRequest)
 	return h.granted(made.Token, made.Text, made.Warnings), nil
 }
 
-func readCreate(f fields, c *token.CreateRequest) (err error) {
-	if c.Meta, err = f.texts("meta"); err != nil {
+func readCreate(f field.Map, c *token.CreateRequest) (err error) {
+	if c.Meta, err = f.Texts("meta"); err != nil {
 		return err
 	}
 	if c.Meta == nil { // as the command line calls it
-		if c.Meta, err = f.texts("metadata"); err != nil {
+		if c.Meta, err = f.Texts("metadata"); err != nil {
 			return err
 		}
 	}
 	renewable := true
 	for _, err := range []error{
-		f.text("id", &c.ID), f.list("policies", &c.Policies), f.flag("no_default_policy", &c.NoDefault), f.flag("renewable", &renewable),
-		f.duration("lease", &c.TTL), f.duration("ttl", &c.TTL), f.duration("explicit_max_ttl", &c.ExplicitMax), f.duration("period", &c.Period),
-		f.number("num_uses", &c.Uses), f.text("type", &c.Type), f.text("display_name", &c.DisplayName), f.flag("no_parent", &c.NoParent),
-		f.text("entity_alias", &c.EntityAlias),
+		f.Text("id", &c.ID), f.List("policies", &c.Policies), f.Flag("no_default_policy", &c.NoDefault), f.Flag("renewable", &renewable),
+		f.Duration("lease", &c.TTL), f.Duration("ttl", &c.TTL), f.Duration("explicit_max_ttl", &c.ExplicitMax), f.Duration("period", &c.Period),
+		f.Number("num_uses", &c.Uses), f.Text("type", &c.Type), f.Text("display_name", &c.DisplayName), f.Flag("no_parent", &c.NoParent),
+		f.Text("entity_alias", &c.EntityAlias),
 	} {
 		if err != nil {
 			return err
@@ -112,20 +112,6 @@ func (h *handler) tokenRole(ctx context.Context, q *request) (*answer, error) {
 	})
 }
 
-// splitNames takes a list of names, or one text with commas: the lists of roles, unlike those of tokens, can be written so.
-func splitNames(f fields, name string, into *[]string) error {
-	if text, ok := f[name].(string); ok {
-		*into = nil
-		for part := range strings.SplitSeq(text, ",") {
-			if part = strings.TrimSpace(part); part != "" {
-				*into = append(*into, part)
-			}
-		}
-		return nil
-	}
-	return f.list(name, into)
-}
-
 func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, error) {
 	data, err := q.fields()
 	if err != nil {
@@ -139,15 +125,15 @@ func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, erro
 	if err != nil {
 		return nil, err
 	}
-	f := fields(data)
+	f := field.Map(data)
 	for _, err := range []error{
-		splitNames(f, "allowed_policies", &r.AllowedPolicies), splitNames(f, "allowed_policies_glob", &r.AllowedPoliciesGlob),
-		splitNames(f, "disallowed_policies", &r.DisallowedPolicies), splitNames(f, "disallowed_policies_glob", &r.DisallowedPoliciesGlob),
-		splitNames(f, "allowed_entity_aliases", &r.AllowedEntityAliases), f.flag("orphan", &r.Orphan), f.text("path_suffix", &r.PathSuffix),
-		f.flag("renewable", &r.Renewable), f.duration("period", &r.Period), f.duration("explicit_max_ttl", &r.ExplicitMax),
-		f.duration("token_period", &r.TokenPeriod), f.duration("token_explicit_max_ttl", &r.TokenExplicitMax),
-		f.flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.text("token_type", &r.TokenType), f.number("token_num_uses", &r.TokenNumUses),
-		splitNames(f, "bound_cidrs", &r.TokenBoundCIDRs), splitNames(f, "token_bound_cidrs", &r.TokenBoundCIDRs),
+		f.Names("allowed_policies", &r.AllowedPolicies), f.Names("allowed_policies_glob", &r.AllowedPoliciesGlob),
+		f.Names("disallowed_policies", &r.DisallowedPolicies), f.Names("disallowed_policies_glob", &r.DisallowedPoliciesGlob),
+		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan), f.Text("path_suffix", &r.PathSuffix),
+		f.Flag("renewable", &r.Renewable), f.Duration("period", &r.Period), f.Duration("explicit_max_ttl", &r.ExplicitMax),
+		f.Duration("token_period", &r.TokenPeriod), f.Duration("token_explicit_max_ttl", &r.TokenExplicitMax),
+		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType), f.Number("token_num_uses", &r.TokenNumUses),
+		f.Names("bound_cidrs", &r.TokenBoundCIDRs), f.Names("token_bound_cidrs", &r.TokenBoundCIDRs),
 	} {
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 var (
@@ -56,7 +57,7 @@ func (h *handler) renew(ctx context.Context, q *request, who token.Identity, tex
 		return nil, err
 	}
 	var increment time.Duration
-	if err := fields(data).duration("increment", &increment); err != nil {
+	if err := field.Map(data).Duration("increment", &increment); err != nil {
 		return nil, err
 	}
 	now, warnings, err := q.state.Tokens().Renew(ctx, who, increment)

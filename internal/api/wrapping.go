@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
@@ -44,7 +44,7 @@ func (q *request) readWrapTTL() error {
 	if text == "" || q.route.Style == bareStyle {
 		return nil
 	}
-	ttl, err := mount.ParseDuration(text)
+	ttl, err := field.ParseDuration(text)
 	if err != nil || ttl < 0 {
 		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
 	}

@@ -57,6 +57,7 @@ var levels = map[string]int{
 	"internal/ceremony":    55, // acts on a node through interfaces of its own
 	"internal/ha":          55,
 	"internal/config":      50,
+	"internal/limits":      50,
 	"internal/barrier":     40,
 	"seals":                40,
 	"internal/auth/policy": 40,
@@ -71,6 +72,7 @@ var levels = map[string]int{
 	"internal/cluster":     20, // how nodes talk; it knows nothing of what they say
 	"hsm":                  20,
 	"internal/failpoint":   10,
+	"internal/field":       15, // needs fault
 	"internal/fault":       10,
 	"internal/secret":      10,
 	"internal/logs":        10,

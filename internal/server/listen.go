@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/version"
 )
@@ -31,7 +32,7 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 			return nil, err
 		}
 	}
-	refusals := api.NewRefusals(time.Now, log)
+	refusals := limits.NewRefusals(time.Now, log)
 	for _, l := range cfg.Listeners {
 		duration := l.MaxRequestDuration
 		if duration == 0 {

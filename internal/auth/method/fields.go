@@ -7,7 +7,7 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // Fields are the body of a request. What is missing or null leaves the target of a conversion as it is.
@@ -76,7 +76,7 @@ func (f Fields) Seconds(name string, into *int64) error {
 	if f[name] == nil {
 		return nil
 	}
-	d, err := mount.ParseDuration(f[name])
+	d, err := field.ParseDuration(f[name])
 	if err != nil {
 		return badField(name, `a duration: seconds, or a text such as "90s" or "24h"`)
 	}

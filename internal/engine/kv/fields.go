@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -74,7 +75,7 @@ func (f fields) duration(name string) (d time.Duration, given bool, err error) {
 	if f[name] == nil {
 		return 0, false, nil
 	}
-	if d, err = mount.ParseDuration(f[name]); err != nil {
+	if d, err = field.ParseDuration(f[name]); err != nil {
 		return 0, true, badField(name, `a duration: seconds, or a text such as "90s" or "24h"`)
 	}
 	return d, true, nil

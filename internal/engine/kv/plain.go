@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -157,7 +158,7 @@ func encode(data map[string]any) (json.RawMessage, error) {
 func leaseOf(data map[string]any) int64 {
 	for _, name := range []string{"ttl", "lease"} {
 		if v, ok := data[name]; ok {
-			if lease, err := mount.ParseDuration(v); err == nil && lease >= 0 {
+			if lease, err := field.ParseDuration(v); err == nil && lease >= 0 {
 				return int64(lease / time.Second)
 			}
 			return noLease

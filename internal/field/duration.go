@@ -1,4 +1,4 @@
-package mount
+package field
 
 import (
 	"encoding/json"

@@ -1,0 +1,153 @@
+package limits
+
+import (
+	"bytes"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/mount"
+)
+
+// moment is the time of the tests.
+var moment = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+func TestClosestQuota(t *testing.T) {
+	t.Parallel()
+	quotas := []Quota{{Name: "all"}, {Name: "mount", Path: "secret/"}, {Name: "glob", Path: "secret/a*"}, {Name: "exact", Path: "secret/ab"}}
+	for path, want := range map[string]string{
+		"sys/x": "all", "secret/x": "mount", "secret/ax": "glob", "secret/ab": "exact", "secret": "all",
+	} {
+		if got := Closest(quotas, path); got == nil || got.Name != want {
+			t.Errorf("%s: %+v", path, got)
+		}
+	}
+	if got := Closest(quotas[1:], "other/x"); got != nil {
+		t.Errorf("a path that no quota covers: %+v", got)
+	}
+}
+
+// TestQuotasForgetIdleClients bounds the memory that a flood of addresses can take.
+func TestQuotasForgetIdleClients(t *testing.T) {
+	t.Parallel()
+	var q Quotas
+	quota := &Quota{Name: "q", Rate: 1, Interval: 1}
+	for i := range maxClients + 100 {
+		q.Take(1, quota, fmt.Sprint(i), moment)
+	}
+	if len(q.clients.byKey) != maxClients || q.clients.recent.Len() != maxClients {
+		t.Errorf("%d clients, %d in order of use", len(q.clients.byKey), q.clients.recent.Len())
+	}
+	if _, wait := q.Take(1, quota, fmt.Sprint(maxClients+99), moment); wait != time.Second {
+		t.Errorf("the latest client is forgotten: it waits %s", wait)
+	}
+	if _, wait := q.Take(2, quota, fmt.Sprint(maxClients+99), moment); wait != 0 {
+		t.Errorf("a changed set of quotas does not start at zero: %s", wait)
+	}
+}
+
+func TestBlockInterval(t *testing.T) {
+	t.Parallel()
+	var q Quotas
+	quota := &Quota{Name: "q", Rate: 1, Interval: 1, BlockInterval: 30}
+	now := moment
+	take := func() time.Duration { _, wait := q.Take(1, quota, "192.0.2.1", now); return wait }
+	if first, second := take(), take(); first != 0 || second != 30*time.Second {
+		t.Errorf("%s, %s", first, second)
+	}
+	now = now.Add(29 * time.Second)
+	if wait := take(); wait != time.Second {
+		t.Errorf("after 29 s: %s", wait)
+	}
+	now = now.Add(time.Second)
+	if wait := take(); wait != 0 {
+		t.Errorf("after 30 s: %s", wait)
+	}
+}
+
+// TestRefusalsRefill: a bucket fills again, and the memory for addresses is bounded.
+func TestRefusalsRefill(t *testing.T) {
+	t.Parallel()
+	clock := moment
+	var log bytes.Buffer
+	r := NewRefusals(func() time.Time { return clock }, slog.New(slog.NewTextHandler(&log, nil)))
+	limited := func(client string, n int) (count int) {
+		for range n {
+			if r.Count(client, "sys/unseal") != 0 {
+				count++
+			}
+		}
+		return count
+	}
+	if n := limited("2001:db8::/64", AddressBurst+5); n != 5 {
+		t.Errorf("%d limited at first, want 5", n)
+	}
+	if n := limited("2001:db8::/64", 1); n != 1 {
+		t.Error("the next refusal is not limited")
+	}
+	clock = clock.Add(3 * time.Second)
+	if n := limited("2001:db8::/64", 4); n != 1 {
+		t.Errorf("%d limited after three seconds, want 1", n)
+	}
+	if n := strings.Count(log.String(), "\n"); n != 2 || !strings.Contains(log.String(), "since_last_line=6") {
+		t.Errorf("the log: %s", log.String())
+	}
+	for i := range 2 * maxAddresses {
+		r.count(fmt.Sprint(i), "sys/unseal")
+	}
+	if len(r.addresses.byKey) != maxAddresses || r.addresses.recent.Len() != maxAddresses {
+		t.Errorf("%d addresses are kept, want %d", len(r.addresses.byKey), maxAddresses)
+	}
+}
+
+func TestClient(t *testing.T) {
+	t.Parallel()
+	for remote, want := range map[string]string{
+		"192.0.2.1:1234": "192.0.2.1", "[::ffff:192.0.2.1]:1": "192.0.2.1", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64",
+		"[2001:db8:1:2::5]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64", "@": "local", "": "local", "name:1": "local",
+	} {
+		if got := Client(remote); got != want {
+			t.Errorf("%q is %q, want %q", remote, got, want)
+		}
+	}
+}
+
+// TestLockoutsAreBounded: names that were tried once make room; a name that is locked stays.
+func TestLockoutsAreBounded(t *testing.T) {
+	t.Parallel()
+	var l Lockouts
+	s := EffectiveLockout(nil, &mount.Lockout{Threshold: 2})
+	if s.Threshold != 2 || s.Duration != DefaultLockout.Duration {
+		t.Fatalf("merged settings: %+v", s)
+	}
+	for i := range maxFailures + 10 {
+		l.Failed("m", fmt.Sprint("user", i), s, moment)
+	}
+	if len(l.of) > maxFailures {
+		t.Errorf("%d names are kept, want at most %d", len(l.of), maxFailures)
+	}
+	l.Failed("m", "admin", s, moment)
+	if locks := l.Failed("m", "admin", s, moment); !locks || !l.Locked("m", "admin", moment) {
+		t.Error("the second failure does not lock")
+	}
+	if l.Failed("m", strings.Repeat("x", maxAlias+1), s, moment) {
+		t.Error("a name that cannot exist is counted")
+	}
+	if got := l.List(moment); len(got) != 1 || got[0].Accessor != "m" || len(got[0].Aliases) != 1 {
+		t.Errorf("locked: %+v", got)
+	}
+	l.Clear("m", "admin")
+	if l.Locked("m", "admin", moment) {
+		t.Error("a cleared name is locked")
+	}
+}
+
+func BenchmarkTake(b *testing.B) {
+	var q Quotas
+	quota := &Quota{Name: "q", Rate: 1e9, Interval: 1}
+	for b.Loop() {
+		q.Take(1, quota, "192.0.2.1", moment)
+	}
+}
