@@ -39,8 +39,8 @@ type Server struct {
 	log bytes.Buffer
 }
 
-// program returns the path of the server's program and fetches it first where it is not there.
-func program(t testing.TB) string {
+// Program returns the path of the server's program and fetches it first where it is not there.
+func Program(t testing.TB) string {
 	t.Helper()
 	top, err := testkit.Root()
 	if err != nil {
@@ -57,7 +57,7 @@ func program(t testing.TB) string {
 // Start starts a server, initialises it, and waits until it serves.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	bin := program(t)
+	bin := Program(t)
 	s := &Server{t: t, dir: t.TempDir(), Addr: freeAddr(t)}
 	config := fmt.Sprintf("storage \"raft\" {\n  path = \"data\"\n  node_id = \"n\"\n}\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n"+
 		"api_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nseal \"static\" {\n  current_key_id = \"k\"\n  current_key = %q\n}\n",
@@ -125,7 +125,7 @@ func (s *Server) Stop() {
 // Restart starts the server that was stopped, at the same address and with the same storage, and waits until it serves.
 func (s *Server) Restart() {
 	s.t.Helper()
-	s.run(program(s.t))
+	s.run(Program(s.t))
 	s.untilActive()
 }
 
