@@ -30,6 +30,11 @@ lint:
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) tool staticcheck ./...
+	$(GO) run ./internal/lint/notices -check
+
+# The licences of what is linked, after a change of go.mod.
+.PHONY: notices
+notices: ; $(GO) run ./internal/lint/notices
 
 bench: setup localstack openbao build
 	$(GO) test -run '^$$' -bench . -benchmem ./...

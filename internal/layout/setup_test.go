@@ -17,7 +17,8 @@ var (
 		"gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "cargo-web")
 )
 
-// machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole of PATH.
+// machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole
+// of PATH.
 type machine struct{ root, bin string }
 
 func newMachine(t *testing.T) machine {
@@ -57,7 +58,8 @@ func (m machine) missing(t *testing.T, what string) []string {
 	return strings.Fields(string(out))
 }
 
-// TestSetupReportsEveryPackage runs the checks where nothing is installed: a check that answers for itself fails here.
+// TestSetupReportsEveryPackage runs the checks where nothing is installed: a check that answers for
+// itself fails here.
 func TestSetupReportsEveryPackage(t *testing.T) {
 	t.Parallel()
 	m := newMachine(t)
@@ -68,15 +70,20 @@ func TestSetupReportsEveryPackage(t *testing.T) {
 	}
 }
 
-// TestSetupChecksOneThingEach installs everything, and then takes one program or file away at a time.
+// TestSetupChecksOneThingEach installs everything, and then takes one program or file away at a
+// time.
 func TestSetupChecksOneThingEach(t *testing.T) {
 	t.Parallel()
-	programs := map[string]string{"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "p11-kit": "p11-kit",
-		"git": "git", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent", "python3": "python3-venv", "node": "nodejs", "npm": "npm", "cargo": "cargo-web"}
+	programs := map[string]string{
+		"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "p11-kit": "p11-kit",
+		"git": "git", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
+		"python3": "python3-venv", "node": "nodejs", "npm": "npm", "cargo": "cargo-web",
+	}
 	const lib, lib64, postgres = "usr/lib/x86_64-linux-gnu/", "usr/lib64/", "usr/lib/postgresql/15/bin/initdb"
 	// Each file is found in any one of its places, wherever the others are empty.
 	files := map[string][]string{
-		"softhsm2":        {lib + "softhsm/libsofthsm2.so", "usr/lib/softhsm/libsofthsm2.so", lib64 + "pkcs11/libsofthsm2.so"},
+		"softhsm2": {lib + "softhsm/libsofthsm2.so", "usr/lib/softhsm/libsofthsm2.so",
+			lib64 + "pkcs11/libsofthsm2.so"},
 		"opensc-pkcs11":   {lib + "pkcs11/pkcs11-spy.so", lib + "pkcs11-spy.so", lib64 + "pkcs11-spy.so"},
 		"p11-kit-modules": {lib + "pkcs11/p11-kit-client.so", lib64 + "pkcs11/p11-kit-client.so"},
 		"postgresql":      {postgres},

@@ -28,11 +28,14 @@ type marks struct {
 	free  map[int]bool // lines of any width
 }
 
-func check(src []byte) (found []problem) {
+func check(src []byte) []problem {
 	if generated.Match(src) {
 		return nil
 	}
-	m := mark(src)
+	return mark(src).check(src)
+}
+
+func (m marks) check(src []byte) (found []problem) {
 	number := 0
 	for text := range bytes.Lines(src) {
 		number++
@@ -48,7 +51,8 @@ func check(src []byte) (found []problem) {
 	return found
 }
 
-// mark reads the tokens of a file. A file with errors is marked as far as it can be read: the compiler reports them.
+// mark reads the tokens of a file. A file with errors is marked as far as it can be read: the
+// compiler reports them.
 func mark(src []byte) marks {
 	m := marks{limit: map[int]int{}, free: map[int]bool{}}
 	files := token.NewFileSet()
@@ -105,7 +109,8 @@ func mark(src []byte) marks {
 	}
 }
 
-// words marks the lines of a literal or comment that hold a word too long to go on a line of its own.
+// words marks the lines of a literal or comment that hold a word too long to go on a line of its
+// own.
 func (m marks) words(first int, text string) {
 	line := first
 	for part := range strings.Lines(text) {

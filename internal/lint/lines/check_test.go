@@ -14,17 +14,18 @@ func TestCheck(t *testing.T) {
 		src  string
 		want []problem
 	}{
-		"narrow":               {"package p\n\n// short\nvar x = 1\n", nil},
-		"code":                 {"package p\n\nvar x = \"" + wide + "\"\n", []problem{{3, 160, 120}}},
-		"code of 120 columns":  {"package p\n\nvar x = \"" + strings.Repeat("a ", 55) + "\"\n", nil},
-		"comment":              {"package p\n\n// " + strings.Repeat("a ", 50) + "\nvar x = 1\n", []problem{{3, 103, 100}}},
-		"comment behind code":  {"package p\n\nvar x = 1 // " + strings.Repeat("a ", 50) + "\n", nil},
-		"block comment":        {"package p\n\n/* a\n" + wide + "\n*/\nvar x = 1\n", []problem{{4, 150, 100}}},
-		"columns, not bytes":   {"package p\n\n// " + strings.Repeat("ä ", 48) + "\n", nil},
-		"word in a literal":    {"package p\n\nvar x, yyyyyyyyy = 1, \"" + word + "\"\n", nil},
-		"word in a comment":    {"package p\n\n// see " + word + "\nvar x = 1\n", nil},
-		"identifier":           {"package p\n\nvar x, " + word + " = 1, 2\n", []problem{{3, 124, 120}}},
-		"raw string":           {"package p\n\nvar x = `a\n" + wide + "\n" + wide + "`\nvar y = \"" + wide + "\"\n", []problem{{6, 160, 120}}},
+		"narrow":              {"package p\n\n// short\nvar x = 1\n", nil},
+		"code":                {"package p\n\nvar x = \"" + wide + "\"\n", []problem{{3, 160, 120}}},
+		"code of 120 columns": {"package p\n\nvar x = \"" + strings.Repeat("a ", 55) + "\"\n", nil},
+		"comment":             {"package p\n\n// " + strings.Repeat("a ", 50) + "\nvar x = 1\n", []problem{{3, 103, 100}}},
+		"comment behind code": {"package p\n\nvar x = 1 // " + strings.Repeat("a ", 50) + "\n", nil},
+		"block comment":       {"package p\n\n/* a\n" + wide + "\n*/\nvar x = 1\n", []problem{{4, 150, 100}}},
+		"columns, not bytes":  {"package p\n\n// " + strings.Repeat("ä ", 48) + "\n", nil},
+		"word in a literal":   {"package p\n\nvar x, yyyyyyyyy = 1, \"" + word + "\"\n", nil},
+		"word in a comment":   {"package p\n\n// see " + word + "\nvar x = 1\n", nil},
+		"identifier":          {"package p\n\nvar x, " + word + " = 1, 2\n", []problem{{3, 124, 120}}},
+		"raw string": {"package p\n\nvar x = `a\n" + wide + "\n" + wide + "`\nvar y = \"" + wide + "\"\n",
+			[]problem{{6, 160, 120}}},
 		"struct tag":           {"package p\n\ntype x struct {\n\ta []int `" + wide + "`\n}\n", nil},
 		"literal in a call":    {"package p\n\nvar _ = f(x, `" + wide + "`)\n", []problem{{3, 166, 120}}},
 		"directive":            {"package p\n\n//go:embed " + wide + "\nvar x string\n", nil},
@@ -34,6 +35,35 @@ func TestCheck(t *testing.T) {
 	} {
 		if got := check([]byte(c.src)); !reflect.DeepEqual(got, c.want) {
 			t.Errorf("%s: %v, want %v", name, got, c.want)
+		}
+	}
+}
+
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	ten := func(n int) string { return strings.TrimSpace(strings.Repeat("aaaaaaaaa ", n)) } // n*10-1 columns
+	for name, c := range map[string]struct{ src, want string }{
+		"a paragraph": {"// short\n// " + ten(12) + "\n// b\n//\n// c\nvar x = 1\n",
+			"// short\n// " + ten(9) + "\n// " + ten(3) + " b\n//\n// c\nvar x = 1\n"},
+		"indented": {"func f() {\n\t// " + ten(10) + "\n\tf()\n}\n",
+			"func f() {\n\t// " + ten(9) + "\n\t// " + ten(1) + "\n\tf()\n}\n"},
+		"a list": {"// List:\n//   - " + ten(11) + "\n//     more\n//   - b\nvar x = 1\n",
+			"// List:\n//   - " + ten(9) + "\n//     " + ten(2) + " more\n//   - b\nvar x = 1\n"},
+		"before a list": {"// " + ten(10) + "\n//   - b\nvar x = 1\n",
+			"// " + ten(9) + "\n// " + ten(1) + "\n//   - b\nvar x = 1\n"},
+		"a list's second line": {"// List:\n//   - a\n//     " + ten(11) + "\nvar x = 1\n",
+			"// List:\n//   - a\n//     " + ten(9) + "\n//     " + ten(2) + "\nvar x = 1\n"},
+		"indented by hand": {"// So:\n//\n//     " + ten(11) + "\nvar x = 1\n",
+			"// So:\n//\n//     " + ten(11) + "\nvar x = 1\n"},
+		"a heading":   {"// # " + ten(12) + "\nvar x = 1\n", "// # " + ten(12) + "\nvar x = 1\n"},
+		"a directive": {"//go:embed " + ten(12) + "\nvar x = 1\n", "//go:embed " + ten(12) + "\nvar x = 1\n"},
+		"before directive": {"// " + ten(10) + "\n//go:noinline\nvar x = 1\n",
+			"// " + ten(9) + "\n// " + ten(1) + "\n//go:noinline\nvar x = 1\n"},
+		"behind code": {"var x = 1 // " + ten(12) + "\n", "var x = 1 // " + ten(12) + "\n"},
+		"code":        {"var x = \"" + ten(12) + "\"\n", "var x = \"" + ten(12) + "\"\n"},
+	} {
+		if got := string(wrap([]byte("package p\n\n" + c.src))); got != "package p\n\n"+c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, c.want)
 		}
 	}
 }

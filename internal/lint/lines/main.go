@@ -1,5 +1,7 @@
-// Command lines reports Go lines that are too wide: more than 120 columns, or 100 for a line that is only a comment. It
-// checks the files of its arguments, or all that git knows, and fails if it reports one. A tab counts as one column.
+// Command lines reports Go lines that are too wide: more than 120 columns, or 100 for a line that
+// is only a comment. It checks the files of its arguments, or all that git knows, and fails if it
+// reports one. A tab counts as one column. With -w it first wraps the comments in the files, but
+// not those behind code and block comments.
 //
 // These lines may be wider, because they cannot be broken:
 //   - a line with a word of more than 60 columns in a literal or a comment: a URL, a key, a hash
@@ -9,6 +11,7 @@
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -16,7 +19,9 @@ import (
 )
 
 func main() {
-	found, err := run(os.Args[1:])
+	write := flag.Bool("w", false, "wrap the comments that are too wide")
+	flag.Parse()
+	found, err := run(flag.Args(), *write)
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "lines:", err)
 		os.Exit(2)
@@ -27,7 +32,7 @@ func main() {
 	}
 }
 
-func run(files []string) (found int, err error) {
+func run(files []string, write bool) (found int, err error) {
 	if len(files) == 0 {
 		out, err := exec.Command("git", "ls-files", "-z", "*.go").Output()
 		if err != nil {
@@ -41,6 +46,12 @@ func run(files []string) (found int, err error) {
 			continue // removed, and not yet committed
 		} else if err != nil {
 			return found, err
+		}
+		if write && len(check(src)) > 0 {
+			src = wrap(src)
+			if err := os.WriteFile(file, src, 0o644); err != nil { // which keeps its mode
+				return found, err
+			}
 		}
 		for _, p := range check(src) {
 			fmt.Printf("%s:%d: %d columns, at most %d\n", file, p.line, p.width, p.limit)
