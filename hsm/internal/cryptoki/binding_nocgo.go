@@ -2,5 +2,5 @@
 
 package cryptoki
 
-// Load always fails in this build: see [ErrNoCgo].
+// Load returns [ErrNoCgo]: this build cannot load a C library.
 func Load(string) (Library, error) { return nil, ErrNoCgo }

@@ -1,19 +1,18 @@
-// Package cryptoki is the floor under package hsm: the calls of a PKCS#11 library,
-// and the one thing about them that belongs to the whole process.
+// Package cryptoki calls a PKCS#11 library and guards what belongs to the whole process:
+// initialisation, login and restart.
 //
-// [Library] and [Session] are the seam between policy (pools, deadlines, recovery: package hsm)
-// and the C library. Their arguments and results are plain values, without callbacks or shared memory, so that
-// the library can be moved into a child process behind the same two interfaces. A test puts a
-// library of its own there.
+// [Library] and [Session] separate policy (pools, deadlines, recovery: package hsm) from the C
+// library. Their arguments and results are plain values, without callbacks or shared memory, so the
+// library can run in a child process behind the same two interfaces. Tests provide their own.
 //
-// C_Initialize and C_Finalize act on the process, not on their caller. A [Module] is
-// therefore shared by all who open the same file ([Acquire]), and it guarantees that the library is
-// never finalized while a call is inside it, that many who ask for a restart at once
-// get one, and that a session of before a restart is never used after it, not even
-// when its number is given out again.
+// C_Initialize and C_Finalize act on the process, not on their caller. All users of one file therefore
+// share a [Module] ([Acquire]). A Module guarantees that
+//   - the library is never finalized while a call is inside it;
+//   - callers that ask for a restart at the same time share one restart;
+//   - a session opened before a restart is never used after it, even if its number is issued again.
 //
-// It does not guarantee that a call returns: that is the caller's to watch. A call
-// that its caller gave up ([Module.Abandon]) forbids restarts until it comes back.
+// It does not guarantee that a call returns: the caller keeps the deadline. A call that its caller
+// abandoned ([Module.Abandon]) prevents restarts until it returns.
 //
 // A build without cgo, or for Windows, has the types and no library: [Load] returns [ErrNoCgo].
 package cryptoki

@@ -12,44 +12,45 @@ import (
 
 // Errors of a module.
 var (
-	// ErrStale: the library was restarted after the session was opened; its handle means nothing now.
-	ErrStale = errors.New("the PKCS#11 library was restarted meanwhile")
-	// ErrStuck: the library cannot be restarted, because calls that were given up are still inside it.
+	// ErrStale: the library was restarted after the session was opened, so its handle is invalid.
+	ErrStale = errors.New("the PKCS#11 library was restarted after the session was opened")
+	// ErrStuck: the library cannot be restarted, because abandoned calls are still inside it.
 	ErrStuck = errors.New("calls that passed their deadline are still inside the PKCS#11 library")
-	// ErrClosed: the module was released by its last user.
+	// ErrClosed: the module's last user released it.
 	ErrClosed = errors.New("the PKCS#11 library is closed")
 )
 
-// drain is how long a restart waits for calls that are inside; new ones wait outside meanwhile.
+// drain is how long a restart waits for the calls that are inside. New calls wait outside.
 const drain = 2 * time.Second
 
-// Module is an initialised library, shared by the process. Its methods may be called from any goroutine.
+// Module is an initialised library that the process shares. Any goroutine may call its methods.
 //
-// Around every call into the library stands Enter and Exit. The generation counts initialisations;
-// a session carries the one that it was opened under, and Enter refuses any other.
+// Every call into the library is enclosed by Enter and Exit. The generation counts initialisations. A
+// session keeps the generation that it was opened in, and Enter refuses any other.
 type Module struct {
 	lib Library
 
 	mu         sync.Mutex
 	refs       int
 	inside     int           // calls between Enter and Exit
-	abandoned  int           // of these, calls whose caller has left
+	abandoned  int           // of these, calls whose caller no longer waits
 	generation uint64        // 0: never initialised
 	ready      bool          // C_Initialize was successful and C_Finalize did not follow
-	owned      bool          // it was our C_Initialize, so C_Finalize is ours too
-	restarting chan struct{} // closed when the running restart ends; nil: none is running
-	idle       chan struct{} // closed when inside falls to 0; nil: nobody waits for that
-	failure    error         // what the last restart ended with
+	owned      bool          // this module called C_Initialize, so it calls C_Finalize
+	restarting chan struct{} // closed when the running restart ends; nil: no restart is running
+	idle       chan struct{} // closed when inside falls to 0; nil: no restart waits for that
+	failure    error         // the last restart's result
 }
 
-// modules is the one list of the process: C_Initialize and C_Finalize act on the process, whoever
-// calls them, so two users of one file must know of each other.
+// modules is the process's list of modules. C_Initialize and C_Finalize act on the process, so two
+// users of one file must share a module.
 var modules = struct {
 	sync.Mutex
 	byPath map[string]*Module
 }{byPath: map[string]*Module{}}
 
-// Acquire returns the process's module of that library file, loading it where it is the first. Each Acquire needs a Release.
+// Acquire returns the process's module of that library file and loads the file if it is the first
+// user. Each Acquire needs a Release.
 func Acquire(path string) (*Module, error) {
 	key := identity(path)
 	modules.Lock()
@@ -69,10 +70,11 @@ func Acquire(path string) (*Module, error) {
 	return m, nil
 }
 
-// NewModule makes a module of a library that is not in the process's list: a test's, or one in a child process.
+// NewModule returns a module that is not in the process's list: for a test's library, or one in a child
+// process.
 func NewModule(lib Library) *Module { return &Module{lib: lib} }
 
-// Retain counts one more user, as Acquire does.
+// Retain adds a user, as Acquire does.
 func (m *Module) Retain() *Module {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -80,7 +82,7 @@ func (m *Module) Retain() *Module {
 	return m
 }
 
-// identity names a file by where its links end, so that two names of a library are one module.
+// identity resolves links, so that two names of one library share a module.
 func identity(path string) string {
 	if !strings.Contains(path, "/") {
 		return path
@@ -94,8 +96,8 @@ func identity(path string) string {
 	return path
 }
 
-// Release gives an Acquire back. The last one finalizes the library, unless calls are stuck in it;
-// the next Acquire initialises it again.
+// Release ends the use that Acquire began. The last Release finalizes the library, unless calls are
+// stuck in it. The next Acquire initialises it again.
 func (m *Module) Release() error {
 	m.mu.Lock()
 	if m.refs--; m.refs > 0 || !m.ready && m.restarting == nil {
@@ -122,10 +124,10 @@ func (m *Module) Release() error {
 	}
 }
 
-// Library is the library itself, for use between Enter and Exit.
+// Library returns the library, for use between Enter and Exit.
 func (m *Module) Library() Library { return m.lib }
 
-// Enter announces a call of a session that was opened under this generation. It waits while a restart is running.
+// Enter begins a call of a session that was opened in this generation. It waits while a restart runs.
 func (m *Module) Enter(ctx context.Context, generation uint64) error {
 	for {
 		m.mu.Lock()
@@ -148,7 +150,7 @@ func (m *Module) Enter(ctx context.Context, generation uint64) error {
 	return nil
 }
 
-// Exit ends what Enter began.
+// Exit ends the call that Enter began.
 func (m *Module) Exit() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -159,11 +161,11 @@ func (m *Module) Exit() {
 	}
 }
 
-// Abandon says that the caller of a call no longer waits for it; Returned, that the call came back after all.
-// They may arrive in either order.
+// Abandon reports that a call's caller no longer waits. [Module.Returned] reports that the call ended
+// after all. They may arrive in either order.
 func (m *Module) Abandon() { m.left(1) }
 
-// Returned is Abandon's opposite.
+// Returned is the opposite of Abandon.
 func (m *Module) Returned() { m.left(-1) }
 
 func (m *Module) left(n int) {
@@ -172,14 +174,14 @@ func (m *Module) left(n int) {
 	m.abandoned += n
 }
 
-// Generation is the number of the present initialisation, 0 before the first.
+// Generation returns the number of the current initialisation, 0 before the first.
 func (m *Module) Generation() uint64 {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return m.generation
 }
 
-// Start initialises the library if that is still to be done, and returns the generation.
+// Start initialises the library if necessary and returns the generation.
 func (m *Module) Start(ctx context.Context) (uint64, error) {
 	m.mu.Lock()
 	ready, generation := m.ready && m.restarting == nil, m.generation
@@ -190,9 +192,9 @@ func (m *Module) Start(ctx context.Context) (uint64, error) {
 	return m.Restart(ctx, generation)
 }
 
-// Restart finalizes and initialises the library, unless that happened since the caller saw
-// the given generation. Callers at the same time share one restart and its error.
-// C_Finalize waits for the calls that are inside, for a while only, and never runs over one.
+// Restart finalizes and initialises the library, unless that happened since the caller saw the given
+// generation. Concurrent callers share one restart and its error. C_Finalize waits for a limited time
+// for the calls that are inside, and never runs during one.
 func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 	for shared := false; ; shared = true {
 		m.mu.Lock()
@@ -221,8 +223,8 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 	}
 }
 
-// run calls what must have the library to itself: the gate is shut, so nobody enters. It may hang, as any call may;
-// then the gate stays shut, and who waits for it leaves at their own deadline.
+// run calls f while no other call is inside and Enter waits. f may hang, as any call may: then Enter
+// waits on, and each caller leaves at its own deadline.
 func (m *Module) run(restarting chan struct{}, f func() error) {
 	err := ErrStuck
 	if m.drained() {
@@ -234,7 +236,7 @@ func (m *Module) run(restarting chan struct{}, f func() error) {
 	close(restarting)
 }
 
-// guard makes an error of a panic in the binding.
+// guard turns a panic of the binding into an error.
 func guard(f func() error) (err error) {
 	defer func() {
 		if p := recover(); p != nil {
@@ -244,7 +246,7 @@ func guard(f func() error) (err error) {
 	return f()
 }
 
-// stop finalizes a library that we initialised.
+// stop finalizes the library if this module initialised it.
 func (m *Module) stop() error {
 	m.mu.Lock()
 	ours := m.ready && m.owned
@@ -259,8 +261,8 @@ func (m *Module) stop() error {
 	return nil
 }
 
-// cycle finalizes and initialises. One that somebody else in this process initialised is finalized
-// too: there is no other way to get it back to work.
+// cycle finalizes and initialises. It also finalizes a library that other code in this process
+// initialised: a restart is the only recovery.
 func (m *Module) cycle() error {
 	m.mu.Lock()
 	was := m.ready
@@ -283,7 +285,7 @@ func (m *Module) cycle() error {
 	return nil
 }
 
-// drained waits until nobody is inside.
+// drained waits until no call is inside, and reports whether that is so.
 func (m *Module) drained() bool {
 	m.mu.Lock()
 	if m.inside == 0 {

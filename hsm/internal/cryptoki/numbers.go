@@ -1,7 +1,7 @@
 package cryptoki
 
-// Numbers of PKCS#11 v2.40 that the program uses. They stand here, and not in the
-// binding, because a build without cgo classifies and configures too.
+// Numbers of PKCS#11 v2.40. They are not part of the binding, because a build without cgo also
+// classifies errors and checks configurations.
 const (
 	ClassPublic  = 2
 	ClassPrivate = 3
@@ -74,12 +74,18 @@ const (
 	TokenPINFinalTry    = 0x00020000
 	TokenPINLocked      = 0x00040000
 	TokenPINToBeChanged = 0x00080000
-	unavailable         = ^uint(0) // CK_UNAVAILABLE_INFORMATION
-	maxAttributeValue   = 64 << 10 // no attribute that we read is larger
-	maxOutput           = 16 << 20
+
+	sessionWrite  = 0x2 // CKF_RW_SESSION
+	sessionSerial = 0x4 // CKF_SERIAL_SESSION
+
+	unavailable       = ^uint(0) // CK_UNAVAILABLE_INFORMATION
+	labelLen          = 32       // a token's label, padded with blanks
+	maxSlots          = 1 << 16
+	maxAttributeValue = 64 << 10 // no attribute that this program reads is larger
+	maxOutput         = 16 << 20
 )
 
-// Return values that policy names.
+// Return values that package hsm acts on.
 const (
 	HostMemory              CKR = 0x002
 	SlotIDInvalid           CKR = 0x003

@@ -6,31 +6,32 @@ import (
 	"strings"
 )
 
-// Library is a loaded PKCS#11 library. Every method blocks for as long as the library does; errors are a
-// [CKR] or wrap one.
+// Library is a loaded PKCS#11 library. Every method blocks for as long as the library does. Errors
+// are a [CKR] or wrap one.
 type Library interface {
 	Initialize() error
 	Finalize() error
-	// Slots lists the slots that hold a token. One that cannot be asked about its token is left out.
+	// Slots lists the slots with an initialised token. It leaves out a slot whose token gives no information.
 	Slots() ([]Slot, error)
-	// Open opens a session, for reading and writing objects if write is set.
+	// Open opens a session, which may change objects if write is set.
 	Open(slot uint, write bool) (Session, error)
 }
 
-// Session is one session of a token. It must be used by one goroutine at a time:
-// SoftHSM, for one, crashes the process otherwise.
+// Session is one session of a token. One goroutine at a time may use it: otherwise SoftHSM, for
+// example, crashes the process.
 type Session interface {
-	// Login logs the whole process in to the session's token. An empty pin means the token's own key pad.
+	// Login logs the whole process in to the session's token. An empty pin means the token's own
+	// keypad.
 	Login(user uint, pin []byte) error
-	// Find returns at most limit objects that match every attribute of the template, each with the wanted
-	// attributes. One that the library does not know, or keeps to itself, is absent from the object.
+	// Find returns at most limit objects that match every attribute of the template, each with the
+	// wanted attributes. An attribute that the token lacks or keeps secret is absent.
 	Find(template []Attribute, want []uint, limit int) ([]Object, error)
-	// Crypt does one whole operation, from its init call to its last byte.
+	// Crypt runs one whole operation, from its init call to its last byte.
 	Crypt(Call) ([]byte, error)
 	Close() error
 }
 
-// Prober is implemented by sessions that can tell which mechanisms their token claims to have.
+// Prober is implemented by sessions that report which mechanisms their token claims to have.
 type Prober interface {
 	// Mechanism returns the flags (CKF_ENCRYPT, ...) that the token states for a mechanism.
 	Mechanism(mechanism uint) (flags uint, err error)
@@ -38,23 +39,28 @@ type Prober interface {
 
 // KeyMaker is implemented by sessions that can create, change and destroy objects.
 type KeyMaker interface {
-	// Generate makes a secret key from the template, or a key pair where public is not nil, and
-	// returns the handle of the secret or private key.
+	// Generate makes a secret key from the template, or a key pair if public is not nil. It returns
+	// the handle of the secret or private key.
 	Generate(mechanism uint, template, public []Attribute) (handle uint, err error)
 	Alter(handle uint, a Attribute) error
 	Destroy(handle uint) error
 }
 
-// Initializer is implemented by libraries that can format a token (C_InitToken, C_InitPIN).
+// Creator is implemented by sessions that can import objects (C_CreateObject).
+type Creator interface {
+	Create(template []Attribute) (handle uint, err error)
+}
+
+// Initializer is implemented by libraries that can initialise a token (C_InitToken, C_InitPIN).
 type Initializer interface {
-	// FreeSlot returns a slot whose token is not initialised yet.
+	// FreeSlot returns a slot whose token is not initialised.
 	FreeSlot() (uint, error)
 	InitToken(slot uint, soPIN []byte, label string) error
-	// InitPIN sets the user's PIN as the security officer.
+	// InitPIN logs in as the security officer and sets the user's PIN.
 	InitPIN(slot uint, soPIN, pin []byte) error
 }
 
-// Slot is a slot and what its token says of itself, blanks trimmed.
+// Slot is a slot and its token's description of itself, without padding.
 type Slot struct {
 	ID           uint
 	Label        string
@@ -63,7 +69,7 @@ type Slot struct {
 	Model        string
 	Firmware     string
 	Flags        uint
-	MaxSessions  uint // 0: no limit, or none told
+	MaxSessions  uint // 0: no limit, or an unknown one
 }
 
 // Object is what Find returns.
@@ -72,7 +78,7 @@ type Object struct {
 	Attributes map[uint][]byte
 }
 
-// Bool reads a CK_BBOOL attribute; ok is false where it is absent or malformed.
+// Bool reads a CK_BBOOL attribute; ok is false if it is absent or malformed.
 func (o Object) Bool(t uint) (value, ok bool) {
 	v, present := o.Attributes[t]
 	if !present || len(v) != 1 {
@@ -96,7 +102,7 @@ func (o Object) Ulong(t uint) (uint, bool) {
 	return 0, false
 }
 
-// Attribute is a type and its value as the library wants it in memory.
+// Attribute is a type and its value in the library's memory format.
 type Attribute struct {
 	Type  uint
 	Value []byte
@@ -124,7 +130,8 @@ func Ulong(t, v uint) Attribute {
 // String makes an attribute of the bytes of a text.
 func String(t uint, v string) Attribute { return Attribute{t, []byte(v)} }
 
-const ulongSize = 4 << (^uint(0) >> 63) // CK_ULONG is as wide as a word on every platform that this package loads libraries on
+// ulongSize is the size of CK_ULONG: a machine word on every platform that this package supports.
+const ulongSize = 4 << (^uint(0) >> 63)
 
 // Operation is what a [Call] does.
 type Operation uint8
@@ -147,17 +154,18 @@ type Call struct {
 	Mechanism uint
 	Key       uint   // object handle
 	Input     []byte // at least one byte
-	Size      int    // how large the output may become; the library's own answer to that question is not trusted
+	Size      int    // the longest output; the library's own answer to that question is not trusted
 	IV        []byte // CKM_AES_GCM, CKM_AES_CBC_PAD; a library that makes its own GCM vector overwrites it
 	AAD       []byte // CKM_AES_GCM
-	Hash      uint   // CKM_RSA_PKCS_OAEP: CKM_SHA256, ...
-	MGF       uint   // CKM_RSA_PKCS_OAEP: CKG_MGF1_SHA256, ...
+	Hash      uint   // CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS: CKM_SHA256, ...
+	MGF       uint   // CKM_RSA_PKCS_OAEP, CKM_RSA_PKCS_PSS: CKG_MGF1_SHA256, ...
+	Salt      uint   // CKM_RSA_PKCS_PSS: the salt's length
 }
 
 // CKR is a return value of a PKCS#11 function.
 type CKR uint
 
-// Error gives the standard's name and the number.
+// Error returns the standard's name, or the number.
 func (c CKR) Error() string {
 	name, known := ckrNames[c]
 	switch {
@@ -172,10 +180,10 @@ func (c CKR) Error() string {
 // Errors of loading a library.
 var (
 	// ErrNoCgo: this build cannot load a C library.
-	ErrNoCgo = errors.New("this build of the program has no PKCS#11: it was made without cgo. " +
-		"Build it with CGO_ENABLED=1 and a C compiler, or take the release whose name ends in -hsm")
-	// ErrNotLibrary: the file is missing, or is no PKCS#11 library.
-	ErrNotLibrary = errors.New("no PKCS#11 library")
+	ErrNoCgo = errors.New("this build has no PKCS#11 support, because it was made without cgo: " +
+		"build it with CGO_ENABLED=1 and a C compiler, or use the release whose name ends in -hsm")
+	// ErrNotLibrary: the file is missing, or is not a PKCS#11 library.
+	ErrNotLibrary = errors.New("not a PKCS#11 library")
 )
 
 func hex(v uint) string {
