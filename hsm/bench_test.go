@@ -12,8 +12,9 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// BenchmarkWrapUnwrap compares wrapping and unwrapping 32 bytes through this package with a bare loop on
-// miekg/pkcs11, one session for each goroutine, by turns in the same run. ratio is ours to theirs in operations per second.
+// BenchmarkWrapUnwrap compares wrapping and unwrapping 32 bytes through this package with a bare
+// loop on miekg/pkcs11, one session for each goroutine, by turns in the same run. ratio is ours to
+// theirs in operations per second.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	tok := softhsm.New(b)
 	tok.Key(b, hsm.AES256, "wrap")

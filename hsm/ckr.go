@@ -7,24 +7,24 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// kind is what an error of the library asks us to do.
+// kind is the recovery that an error asks for.
 type kind uint8
 
 const (
-	kindDevice     kind = iota // anything may be wrong: climb the ladder rung by rung
-	kindSession                // this session is no good, others may be: a new session
-	kindLogin                  // the log-in is gone: find the token and log in
-	kindRestart                // the library itself is down: initialise it
-	kindMissing                // an object is not there; believed only when a restart does not bring it back
-	kindMechanism              // token or key cannot do this
+	kindDevice     kind = iota // the cause is unknown: escalate level by level
+	kindSession                // this session is damaged: open a new one
+	kindLogin                  // the login is lost: find the token and log in
+	kindRestart                // the library is not initialised, or does not see the token: restart it
+	kindMissing                // an object is missing; reported only if a restart does not find it either
+	kindMechanism              // the token or the key does not support the operation
 	kindPermission             // the key's attributes forbid it
 	kindData                   // the data are wrong
-	kindBusy                   // no session left
-	kindFinal                  // ours: not to be repeated
+	kindBusy                   // the token has no free session
+	kindFinal                  // this package's own error: not retried
 )
 
-// kinds is the one table of return values. What is not in it is kindDevice: an unknown code (vendors have
-// hundreds) is worth a climb, because the ladder ends.
+// kinds classifies the return values. A code that is not listed is kindDevice: vendors have
+// hundreds of codes, and escalation ends in any case.
 var kinds = map[ck.CKR]kind{
 	ck.SessionClosed:           kindSession,
 	ck.SessionHandleInvalid:    kindSession,
@@ -42,7 +42,7 @@ var kinds = map[ck.CKR]kind{
 	ck.FunctionNotSupported:  kindMechanism,
 	ck.KeyTypeInconsistent:   kindMechanism,
 	ck.KeySizeRange:          kindMechanism,
-	ck.ArgumentsBad:          kindMechanism, // SoftHSM's word for an OAEP hash that it does not know
+	ck.ArgumentsBad:          kindMechanism, // SoftHSM's answer to an OAEP hash that it lacks
 	ck.TemplateInconsistent:  kindMechanism,
 	ck.TemplateIncomplete:    kindMechanism,
 	ck.AttributeValueInvalid: kindMechanism,
@@ -56,23 +56,24 @@ var kinds = map[ck.CKR]kind{
 	ck.DataLenRange:          kindData,
 }
 
-// errMissing says that a lookup found nothing; it becomes ErrKeyNotFound at the end of the ladder.
+// errMissing: a lookup found nothing. It becomes ErrKeyNotFound at the last recovery level.
 var errMissing = errors.New("nothing found")
 
-// finals are our own verdicts: no rung changes them.
+// finals are this package's own errors, which no recovery level changes.
 var finals = []error{
 	ErrNoCgo, ErrNotLibrary, ErrConfig, ErrTokenAmbiguous, ErrPIN, ErrPINLocked, ErrPINFinalTry, ErrPINUnset,
-	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrMechanism, ErrCorrupt, ErrFormat, ErrTooLarge,
+	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrMechanism, ErrCorrupt, ErrFormat,
+	ErrTooLarge,
 	ErrDeadline, ErrStuck, ErrClosed,
 }
 
-// kindOf classifies an error of a call.
+// kindOf classifies a call's error.
 func kindOf(err error) kind {
 	if errors.Is(err, ck.ErrStale) {
 		return kindLogin
 	}
 	if errors.Is(err, ErrTokenNotFound) || errors.Is(err, ErrTokenGone) {
-		return kindRestart // libraries that list their tokens at C_Initialize only do not see one come back
+		return kindRestart // some libraries list tokens at C_Initialize only
 	}
 	if errors.Is(err, errMissing) {
 		return kindMissing
@@ -89,7 +90,7 @@ func kindOf(err error) kind {
 	return kindDevice
 }
 
-// verdict gives an error that ends a call its sentinel.
+// verdict adds the exported sentinel error to an error that ends a call.
 func verdict(err error) error {
 	if err == nil {
 		return nil

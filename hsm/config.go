@@ -17,37 +17,38 @@ const (
 	maxSessions     = 256
 )
 
-// Config names a token and how to use it.
+// Config selects a token and how to use it.
 type Config struct {
-	Lib string // path of the PKCS#11 library; a name without a slash is searched by the system's loader
+	Lib string // path of the PKCS#11 library; the system's loader searches for a name without a slash
 
-	// The token: at least one of these. Label and serial are what a token keeps; a slot's number is
-	// moved by some systems at every start, and is checked against the others where they are given.
+	// The token: at least one of these, and every one that is set must match. A token keeps its
+	// label and serial number, while some systems renumber their slots at every start.
 	Slot        *uint
 	TokenLabel  string
 	TokenSerial string
 
-	PIN      *secret.Bytes // copied; nil for a token that asks for none, or by its own key pad
-	FinalTry bool          // send the PIN even where the token has a single try left
+	PIN      *secret.Bytes // copied; nil for a token without a PIN, or with a keypad of its own
+	FinalTry bool          // send the PIN even if the token has a single try left
 
-	Sessions int           // at most so many at once, and no more than the token states; 0: DefaultSessions
-	Deadline time.Duration // of each call, ladder included; 0: DefaultDeadline
-	Log      *slog.Logger  // nil: nothing is logged
+	Sessions int           // the most sessions at once, further limited by the token; 0: DefaultSessions
+	Deadline time.Duration // of each call, recovery included; 0: DefaultDeadline
+	Log      *slog.Logger  // nil: no log
 
 	module *ck.Module // a test's library
 }
 
-// New checks the configuration and returns the token, which is not touched before its first use. Close it.
+// New checks the configuration and returns the token. It does not touch the device: the first call
+// does. The caller closes the token.
 func New(cfg Config) (*Token, error) {
 	switch {
 	case cfg.Lib == "" && cfg.module == nil:
-		return nil, fmt.Errorf("%w: the path of the PKCS#11 library is missing", ErrConfig)
+		return nil, fmt.Errorf("%w: Lib is empty: set it to the path of the PKCS#11 library", ErrConfig)
 	case cfg.Slot == nil && cfg.TokenLabel == "" && cfg.TokenSerial == "":
-		return nil, fmt.Errorf("%w: name the token by its label, its serial number or its slot", ErrConfig)
+		return nil, fmt.Errorf("%w: no token is selected: set its label, its serial number or its slot", ErrConfig)
 	case cfg.Sessions < 0 || cfg.Sessions > maxSessions:
-		return nil, fmt.Errorf("%w: %d sessions; 1 to %d are possible", ErrConfig, cfg.Sessions, maxSessions)
+		return nil, fmt.Errorf("%w: Sessions = %d: it must be 0 to %d", ErrConfig, cfg.Sessions, maxSessions)
 	case cfg.Deadline < 0:
-		return nil, fmt.Errorf("%w: a negative deadline", ErrConfig)
+		return nil, fmt.Errorf("%w: Deadline = %s: it must not be negative", ErrConfig, cfg.Deadline)
 	}
 	cfg.Sessions = cmp.Or(cfg.Sessions, DefaultSessions)
 	cfg.Deadline = cmp.Or(cfg.Deadline, DefaultDeadline)

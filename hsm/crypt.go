@@ -15,24 +15,26 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Bounds of what is encrypted: keys, not documents.
+// Bounds of a plaintext: the package encrypts keys, not documents.
 const (
 	MaxPlaintext = 16 << 10
 	maxAAD       = 16 << 10
-	slack        = 64 // what a token may add to a ciphertext: a tag, a padding, its own vector and a trailer
+	slack        = 64 // what a token may add to a ciphertext: tag, padding, its own vector, a trailer
 	gcmNonce     = 12
 	dataKey      = 32
 )
 
-// Sealed is a ciphertext. Which fields are set follows from the mechanism:
+// Sealed is a ciphertext. The mechanism decides which fields are set:
 //
-//	CKM_AES_GCM         IV (as the token used it) | Ciphertext (with the tag)
-//	CKM_AES_CBC_PAD     IV | Ciphertext | MAC = HMAC(macContext | length of AAD, 8 bytes | AAD | IV | Ciphertext); Hash is its mechanism
-//	CKM_RSA_PKCS_OAEP   WrappedKey = OAEP(32-byte data key), Hash is OAEP's | IV | Ciphertext = AES-256-GCM by the data key,
-//	                    additional data envelopeContext | AAD
+//	CKM_AES_GCM        IV (as the token used it) | Ciphertext (with the tag)
+//	CKM_AES_CBC_PAD    IV | Ciphertext
+//	                   | MAC = HMAC(macContext | length of AAD, 8 bytes | AAD | IV | Ciphertext)
+//	                   Hash is the HMAC's mechanism
+//	CKM_RSA_PKCS_OAEP  WrappedKey = OAEP(32-byte data key), Hash is OAEP's | IV
+//	                   | Ciphertext = AES-256-GCM by the data key, additional data envelopeContext | AAD
 type Sealed struct {
-	Key        string // URI of the key, as [Key.Describe] has it; Decrypt does not read it
-	MACKey     string // of the MAC's key
+	Key        string // the key's URI, as in [KeyInfo]; Decrypt ignores it
+	MACKey     string // URI of the MAC's key
 	Mechanism  uint
 	Hash       uint
 	IV         []byte
@@ -41,36 +43,38 @@ type Sealed struct {
 	WrappedKey []byte
 }
 
-// Domains of what is authenticated outside the token's own AES-GCM.
+// Domain separation of what is authenticated outside the token's own AES-GCM.
 const (
 	macContext      = "sealgate/hsm/cbc-hmac/v1\x00"
 	envelopeContext = "sealgate/hsm/oaep-envelope/v1\x00"
 )
 
-// Encrypt encrypts 1 to MaxPlaintext bytes and binds aad to them.
+// Encrypt encrypts 1 to MaxPlaintext bytes and binds aad to the ciphertext.
 func (k *Key) Encrypt(ctx context.Context, plain, aad []byte) (*Sealed, error) {
 	if len(plain) == 0 || len(plain) > MaxPlaintext || len(aad) > maxAAD {
-		return nil, fmt.Errorf("%w: %d bytes with %d of additional data; 1 to %d and at most %d are possible",
+		return nil, fmt.Errorf("%w: %d bytes with %d bytes of additional data; the limits are 1 to %d and 0 to %d",
 			ErrTooLarge, len(plain), len(aad), MaxPlaintext, maxAAD)
 	}
-	in := bytes.Clone(plain) // a call that hangs goes on reading when its caller has left
+	in := bytes.Clone(plain) // a call that hangs may still read it after its caller has left
 	aad = bytes.Clone(aad)
 	return result(k, ctx, func(c *call, f *found, s scheme) (*Sealed, error) {
 		return k.seal(c, f, s, in, aad)
 	}, func() { clear(in) })
 }
 
-// Decrypt gives back what Encrypt got with the same aad. A failed authentication is ErrCorrupt, and then the key was seen to work.
+// Decrypt returns the plaintext of a ciphertext that Encrypt returned for the same aad. If
+// authentication fails, it proves that the key works and returns ErrCorrupt.
 func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, error) {
 	if err := sealed.check(); err != nil {
 		return nil, err
 	}
 	if len(aad) > maxAAD {
-		return nil, fmt.Errorf("%w: %d bytes of additional data", ErrTooLarge, len(aad))
+		return nil, fmt.Errorf("%w: %d bytes of additional data; the limit is %d", ErrTooLarge, len(aad), maxAAD)
 	}
 	in := &Sealed{
-		Mechanism: sealed.Mechanism, Hash: sealed.Hash, IV: bytes.Clone(sealed.IV), Ciphertext: bytes.Clone(sealed.Ciphertext),
-		MAC: bytes.Clone(sealed.MAC), WrappedKey: bytes.Clone(sealed.WrappedKey),
+		Mechanism: sealed.Mechanism, Hash: sealed.Hash, IV: bytes.Clone(sealed.IV),
+		Ciphertext: bytes.Clone(sealed.Ciphertext),
+		MAC:        bytes.Clone(sealed.MAC), WrappedKey: bytes.Clone(sealed.WrappedKey),
 	}
 	aad = bytes.Clone(aad)
 	failed := false
@@ -78,12 +82,13 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 		plain, err := k.open(c, f, in, aad)
 		if err == nil || kindOf(err) != kindDevice {
 			if err != nil && kindOf(err) == kindMechanism && s.mechanism == in.Mechanism {
-				err = fmt.Errorf("%w: the token does this mechanism, but not with the ciphertext's vector: %w", ErrCorrupt, err)
+				err = fmt.Errorf("%w: the token supports the mechanism, but refuses the ciphertext's vector: %w",
+					ErrCorrupt, err)
 			}
 			return plain, err
 		}
-		// SoftHSM's CKR_GENERAL_ERROR for a wrong tag looks like a broken device. A second try in
-		// a new session tells them apart: when that fails too, and another round trip does not, it is the data.
+		// SoftHSM answers a wrong tag with CKR_GENERAL_ERROR, like a broken device. The data are
+		// damaged if a retry in a new session fails too and a round trip succeeds.
 		if !failed {
 			failed = true
 			return nil, err
@@ -91,12 +96,12 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 		if k.roundTrip(c, f, s) != nil {
 			return nil, err
 		}
-		return nil, fmt.Errorf("%w: the token answers %w, and decrypts its own", ErrCorrupt, err)
+		return nil, fmt.Errorf("%w: the token answers %w, and a round trip with the key succeeds", ErrCorrupt, err)
 	}, func() {})
 }
 
-// result carries a value out of the lane. It is read only where the work ended in time: work that was given up
-// may write it later, when nobody looks.
+// result returns a value from a session worker. It is read only if the work ended in time, because
+// an abandoned call may write it later.
 func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T, error), done func()) (T, error) {
 	var out, none T
 	err := k.use(ctx, func(c *call, fd *found, s scheme) (err error) {
@@ -104,7 +109,7 @@ func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T
 		return err
 	})
 	if !errors.Is(err, ErrDeadline) && ctx.Err() == nil {
-		done() // otherwise the library may be reading it still
+		done() // otherwise the library may still read it
 	}
 	if err != nil {
 		return none, err
@@ -112,7 +117,6 @@ func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T
 	return out, nil
 }
 
-// seal encrypts by a scheme.
 func (k *Key) seal(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
 	switch s.mechanism {
 	case ck.MechAESGCM:
@@ -129,7 +133,8 @@ func sealGCM(c *call, f *found, plain, aad []byte) (*Sealed, error) {
 		_, _ = rand.Read(iv)
 	}
 	ct, err := c.session.Crypt(ck.Call{
-		Operation: ck.Encrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: plain, Size: len(plain) + slack, IV: iv, AAD: aad,
+		Operation: ck.Encrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: plain, Size: len(plain) +
+			slack, IV: iv, AAD: aad,
 	})
 	if err != nil {
 		return nil, err
@@ -141,7 +146,8 @@ func sealCBC(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
 	iv := make([]byte, aes.BlockSize)
 	_, _ = rand.Read(iv)
 	ct, err := c.session.Crypt(ck.Call{
-		Operation: ck.Encrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: plain, Size: len(plain) + slack, IV: iv,
+		Operation: ck.Encrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: plain, Size: len(plain) +
+			slack, IV: iv,
 	})
 	if err != nil {
 		return nil, err
@@ -150,10 +156,12 @@ func sealCBC(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Sealed{Key: f.uri, MACKey: f.macURI, Mechanism: ck.MechAESCBCPad, Hash: s.mac, IV: iv, Ciphertext: ct, MAC: mac}, nil
+	return &Sealed{Key: f.uri, MACKey: f.macURI, Mechanism: ck.MechAESCBCPad, Hash: s.mac, IV: iv, Ciphertext: ct,
+		MAC: mac}, nil
 }
 
-// sign is the MAC of encrypt-then-MAC. The length before the additional data leaves one reading only.
+// sign computes the MAC of encrypt-then-MAC. The length in front of the additional data makes the
+// input unambiguous.
 func sign(c *call, f *found, mechanism uint, iv, ct, aad []byte) ([]byte, error) {
 	in := make([]byte, 0, len(macContext)+8+len(aad)+len(iv)+len(ct))
 	in = append(in, macContext...)
@@ -161,7 +169,8 @@ func sign(c *call, f *found, mechanism uint, iv, ct, aad []byte) ([]byte, error)
 	in = append(in, aad...)
 	in = append(in, iv...)
 	in = append(in, ct...)
-	return c.session.Crypt(ck.Call{Operation: ck.Sign, Mechanism: mechanism, Key: f.hmac.handle, Input: in, Size: macSize[mechanism] + slack})
+	return c.session.Crypt(ck.Call{Operation: ck.Sign, Mechanism: mechanism, Key: f.hmac.handle, Input: in,
+		Size: macSize[mechanism] + slack})
 }
 
 func (k *Key) sealEnvelope(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
@@ -185,12 +194,14 @@ func (k *Key) sealEnvelope(c *call, f *found, s scheme, plain, aad []byte) (*Sea
 	iv := make([]byte, gcmNonce)
 	_, _ = rand.Read(iv)
 	ct := gcm.Seal(nil, iv, plain, append([]byte(envelopeContext), aad...))
-	return &Sealed{Key: f.uri, Mechanism: ck.MechRSAOAEP, Hash: s.hash, IV: iv, Ciphertext: ct, WrappedKey: wrapped}, nil
+	return &Sealed{Key: f.uri, Mechanism: ck.MechRSAOAEP, Hash: s.hash, IV: iv, Ciphertext: ct,
+		WrappedKey: wrapped}, nil
 }
 
 func oaep(op ck.Operation, key, hash uint, in []byte, public *rsa.PublicKey) ck.Call {
 	return ck.Call{
-		Operation: op, Mechanism: ck.MechRSAOAEP, Key: key, Input: in, Size: public.Size() + slack, Hash: hash, MGF: oaepHashes[hash].mgf,
+		Operation: op, Mechanism: ck.MechRSAOAEP, Key: key, Input: in, Size: public.Size() +
+			slack, Hash: hash, MGF: oaepHashes[hash].mgf,
 	}
 }
 
@@ -202,41 +213,46 @@ func softwareGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// open decrypts what check has let through.
+// open decrypts a ciphertext that passed check.
 func (k *Key) open(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 	switch rsaKey := f.key.kind == ck.KeyRSA; {
 	case rsaKey != (s.Mechanism == ck.MechRSAOAEP):
-		return nil, fmt.Errorf("%w: the ciphertext is of %s, the key is %s", ErrKeyType, MechanismName(s.Mechanism), describe(f.key))
+		return nil, fmt.Errorf("%w: the ciphertext was made with %s, the key is %s", ErrKeyType,
+			MechanismName(s.Mechanism), describe(f.key))
 	case rsaKey:
 		return openEnvelope(c, f, s, aad)
 	case s.Mechanism == ck.MechAESCBCPad:
 		return openCBC(c, f, s, aad)
 	}
 	return c.session.Crypt(ck.Call{
-		Operation: ck.Decrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: s.Ciphertext, Size: len(s.Ciphertext) + slack,
-		IV: bytes.Clone(s.IV), AAD: aad,
+		Operation: ck.Decrypt, Mechanism: ck.MechAESGCM, Key: f.key.handle, Input: s.Ciphertext,
+		Size: len(s.Ciphertext) + slack,
+		IV:   bytes.Clone(s.IV), AAD: aad,
 	})
 }
 
 func openCBC(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 	if f.hmac.handle == 0 {
-		return nil, fmt.Errorf("%w: the ciphertext is of CKM_AES_CBC_PAD with an HMAC, whose key is not configured", ErrKeyType)
+		return nil, fmt.Errorf("%w: the ciphertext was made with CKM_AES_CBC_PAD and an HMAC, whose key is not "+
+			"configured", ErrKeyType)
 	}
 	mac, err := sign(c, f, s.Hash, s.IV, s.Ciphertext, aad)
 	if err != nil {
 		return nil, err
 	}
 	if !hmac.Equal(mac, s.MAC) {
-		return nil, fmt.Errorf("%w: wrong HMAC", ErrCorrupt)
+		return nil, fmt.Errorf("%w: the HMAC does not match", ErrCorrupt)
 	}
 	return c.session.Crypt(ck.Call{
-		Operation: ck.Decrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: s.Ciphertext, Size: len(s.Ciphertext) + slack, IV: s.IV,
+		Operation: ck.Decrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: s.Ciphertext,
+		Size: len(s.Ciphertext) + slack, IV: s.IV,
 	})
 }
 
 func openEnvelope(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 	if len(s.WrappedKey) != f.public.Size() {
-		return nil, fmt.Errorf("%w: a wrapped key of %d bytes, for a key of %d", ErrCorrupt, len(s.WrappedKey), f.public.Size())
+		return nil, fmt.Errorf("%w: the wrapped key has %d bytes, the RSA modulus %d", ErrCorrupt, len(s.WrappedKey),
+			f.public.Size())
 	}
 	dek, err := c.session.Crypt(oaep(ck.Decrypt, f.key.handle, s.Hash, s.WrappedKey, f.public))
 	if err != nil {
@@ -244,7 +260,7 @@ func openEnvelope(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 	}
 	defer clear(dek)
 	if len(dek) != dataKey {
-		return nil, fmt.Errorf("%w: a data key of %d bytes", ErrCorrupt, len(dek))
+		return nil, fmt.Errorf("%w: the data key has %d bytes, not 32", ErrCorrupt, len(dek))
 	}
 	gcm, err := softwareGCM(dek)
 	if err != nil {
@@ -252,46 +268,46 @@ func openEnvelope(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 	}
 	plain, err := gcm.Open(nil, s.IV, s.Ciphertext, append([]byte(envelopeContext), aad...))
 	if err != nil {
-		return nil, fmt.Errorf("%w: the envelope's AES-GCM", ErrCorrupt)
+		return nil, fmt.Errorf("%w: AES-GCM of the envelope", ErrCorrupt)
 	}
 	return plain, nil
 }
 
-// check bounds every length before anything is done with it.
+// check bounds every length before anything is decrypted.
 func (s *Sealed) check() error {
 	if s == nil {
-		return fmt.Errorf("%w: none", ErrFormat)
+		return fmt.Errorf("%w: the ciphertext is nil", ErrFormat)
 	}
 	var problem error
 	bound := func(name string, n, low, high int) {
 		if n < low || n > high {
-			problem = errors.Join(problem, fmt.Errorf("%w: %s of %d bytes", ErrFormat, name, n))
+			problem = errors.Join(problem, fmt.Errorf("%w: %s has %d bytes", ErrFormat, name, n))
 		}
 	}
 	most := MaxPlaintext + slack
 	switch s.Mechanism {
 	case ck.MechAESGCM:
-		bound("a vector", len(s.IV), gcmNonce, 16)
-		bound("a ciphertext", len(s.Ciphertext), 17, most)
-		bound("a MAC", len(s.MAC), 0, 0)
-		bound("a wrapped key", len(s.WrappedKey), 0, 0)
+		bound("the IV", len(s.IV), gcmNonce, 16)
+		bound("the ciphertext", len(s.Ciphertext), 17, most)
+		bound("the MAC", len(s.MAC), 0, 0)
+		bound("the wrapped key", len(s.WrappedKey), 0, 0)
 	case ck.MechAESCBCPad:
 		size, known := macSize[s.Hash]
 		if !known {
 			return fmt.Errorf("%w: unknown HMAC 0x%x", ErrFormat, s.Hash)
 		}
-		bound("a vector", len(s.IV), aes.BlockSize, aes.BlockSize)
-		bound("a ciphertext", len(s.Ciphertext), aes.BlockSize, most)
-		bound("a MAC", len(s.MAC), size, size)
-		bound("a wrapped key", len(s.WrappedKey), 0, 0)
+		bound("the IV", len(s.IV), aes.BlockSize, aes.BlockSize)
+		bound("the ciphertext", len(s.Ciphertext), aes.BlockSize, most)
+		bound("the MAC", len(s.MAC), size, size)
+		bound("the wrapped key", len(s.WrappedKey), 0, 0)
 	case ck.MechRSAOAEP:
 		if _, known := oaepHashes[s.Hash]; !known {
 			return fmt.Errorf("%w: unknown OAEP hash 0x%x", ErrFormat, s.Hash)
 		}
-		bound("a vector", len(s.IV), gcmNonce, gcmNonce)
-		bound("a ciphertext", len(s.Ciphertext), 17, most)
-		bound("a MAC", len(s.MAC), 0, 0)
-		bound("a wrapped key", len(s.WrappedKey), 256, 2048)
+		bound("the IV", len(s.IV), gcmNonce, gcmNonce)
+		bound("the ciphertext", len(s.Ciphertext), 17, most)
+		bound("the MAC", len(s.MAC), 0, 0)
+		bound("the wrapped key", len(s.WrappedKey), 256, 2048)
 	default:
 		return fmt.Errorf("%w: unknown mechanism 0x%x", ErrFormat, s.Mechanism)
 	}

@@ -16,7 +16,8 @@ func TestFallsBackToCBCWithHMAC(t *testing.T) {
 	f.mechanisms = []uint{ck.MechAESCBCPad, ck.MechSHA256HMAC}
 	tok := f.token(nil)
 	defer shut(t, tok)
-	if err := trip(t.Context(), f.key(tok, nil)); !errors.Is(err, ErrMechanism) || !strings.Contains(err.Error(), "CKM_AES_GCM") {
+	if err := trip(t.Context(), f.key(tok, nil)); !errors.Is(err, ErrMechanism) ||
+		!strings.Contains(err.Error(), "CKM_AES_GCM") {
 		t.Errorf("without an HMAC key: %v, want ErrMechanism", err)
 	}
 	k := f.key(tok, func(s *KeySpec) { s.HMACLabel = "mac" })
@@ -33,7 +34,8 @@ func TestMechanismsThatDoNotAuthenticate(t *testing.T) {
 	defer shut(t, tok)
 	for _, spec := range []KeySpec{
 		{Label: "wrap", Mechanism: ck.MechRSAPKCS}, {Label: "wrap", Mechanism: ck.MechAESCBC},
-		{Label: "wrap", Mechanism: ck.MechAESCBCPad}, {Label: "wrap", HMACMechanism: 1}, {Label: "wrap", OAEPHash: 1}, {},
+		{Label: "wrap", Mechanism: ck.MechAESCBCPad}, {Label: "wrap", HMACMechanism: 1},
+		{Label: "wrap", OAEPHash: 1}, {},
 	} {
 		if _, err := tok.Key(spec); !errors.Is(err, ErrConfig) {
 			t.Errorf("%+v: %v, want ErrConfig", spec, err)
@@ -68,8 +70,10 @@ func TestGeneratedKeyIsCheckedAndDestroyed(t *testing.T) {
 // no attempt of the ladder may be spent on what is malformed.
 func FuzzSealed(f *testing.F) {
 	f.Add(uint(ck.MechAESGCM), uint(0), make([]byte, 12), make([]byte, 48), []byte{}, []byte{}, []byte("aad"))
-	f.Add(uint(ck.MechAESCBCPad), uint(ck.MechSHA256HMAC), make([]byte, 16), make([]byte, 48), make([]byte, 32), []byte{}, []byte("aad"))
-	f.Add(uint(ck.MechRSAOAEP), uint(ck.MechSHA256), make([]byte, 12), make([]byte, 48), []byte{}, make([]byte, 256), []byte{})
+	f.Add(uint(ck.MechAESCBCPad), uint(ck.MechSHA256HMAC), make([]byte, 16), make([]byte, 48), make([]byte, 32),
+		[]byte{}, []byte("aad"))
+	f.Add(uint(ck.MechRSAOAEP), uint(ck.MechSHA256), make([]byte, 12), make([]byte, 48), []byte{}, make([]byte, 256),
+		[]byte{})
 	lib := newFake(&testing.T{})
 	lib.add(ck.KeyGeneric, "mac")
 	tok := lib.token(nil)
@@ -79,7 +83,8 @@ func FuzzSealed(f *testing.F) {
 		s := &Sealed{Mechanism: mechanism, Hash: hash, IV: iv, Ciphertext: ct, MAC: mac, WrappedKey: wrapped}
 		before := bytes.Clone(ct)
 		_, err := k.Decrypt(t.Context(), s, aad)
-		if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrKeyType) && !errors.Is(err, ErrTooLarge) {
+		if !errors.Is(err, ErrFormat) && !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrKeyType) &&
+			!errors.Is(err, ErrTooLarge) {
 			t.Errorf("%+v: %v", s, err)
 		}
 		if !bytes.Equal(before, ct) {

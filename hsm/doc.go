@@ -1,21 +1,49 @@
-// Package hsm encrypts small secrets with a key that never leaves a PKCS#11 token, and keeps doing so
-// through what tokens, networks and vendors' libraries do over months.
+// Package hsm encrypts small secrets with a key that never leaves a PKCS#11 token, and recovers
+// from the failures of tokens, networks and vendors' libraries without a restart of the program.
 //
 // It guarantees:
-//   - [New] touches nothing. The device is met at first use, so a program starts while its HSM is away.
-//   - No call lasts longer than [Config].Deadline, even if the library never returns. The call that hangs keeps
-//     one of the token's sessions until it does return; when all are taken so, calls fail at once with [ErrStuck].
-//   - No session is used by two goroutines, and none after an error that may have damaged it.
-//   - After an error of session or device a call climbs a ladder before it fails: a new session; the token
-//     looked for again by label and serial, with a new log-in; the library finalized and initialised. So a token
-//     that was away works again with the first call after its return. A key is called missing only at the end of the ladder.
-//   - A PIN that the token refused is never sent again by this [Token]; neither is one when the token has a single try left.
-//   - Every ciphertext is authenticated together with the caller's additional data, on every mechanism. The mechanism
-//     is one that was tried on that key with a round trip.
-//   - A name that fits two keys or two tokens is an error, and a generated key is read back and checked.
+//   - [New] does not touch the device. The first call does, so a program starts while its HSM is
+//     down.
+//   - No call lasts longer than [Config].Deadline, even if the library never returns. A call that
+//     hangs keeps one of the token's sessions until it returns. When all sessions hang, calls fail
+//     at once with [ErrStuck].
+//   - One goroutine at a time uses a session, and none uses it after an error that may have damaged
+//     it.
+//   - An error of the session or the device is retried at higher recovery levels, drawn below,
+//     until the deadline. So a token that was unavailable works again with the first call after its
+//     return.
+//   - A PIN that the token refused is never sent again by this [Token]. Nor is a PIN sent to a
+//     token with a single try left, unless [Config].FinalTry is set.
+//   - Every mechanism authenticates the ciphertext together with the caller's additional data. A
+//     round trip on the key proves the mechanism before its first use.
+//   - A name that matches two keys or two tokens is an error. A generated key is read back and
+//     checked.
 //
-// It does not guarantee that a hanging library can be brought back: C_Finalize must not run over a call, so that needs
-// the call to end, or the process. Nor does it hide the token: [ErrCorrupt] means that the token works, the data do not.
+// It does not guarantee that a hanging library recovers: C_Finalize must not run during a call, so
+// recovery waits for the call, or for the process, to end. It does not hide the token: [ErrCorrupt]
+// means that the token works and the data are damaged.
 //
-// Without cgo everything compiles, and what would load a library returns [ErrNoCgo].
+// # Recovery levels
+//
+// A call starts at level 0. An error raises the level by one, or to the level that its kind names.
+// The call ends with the error when the level is exhausted or the kind allows no retry.
+//
+//	            any error of session or device: one level up
+//	   ┌──────────┐      ┌───────────┐      ┌─────────────┐      ┌──────────────┐      ┌───────────┐
+//	──▶│ 0 none   │─────▶│ 1 session │─────▶│ 2 login     │─────▶│ 3 restart    │─────▶│ exhausted │
+//	   │ as it is │      │ a new one │      │ find token, │      │ C_Finalize,  │      │ returns   │
+//	   └──────────┘      └───────────┘      │ C_Login     │      │ C_Initialize │      │ the error │
+//	        │                               └─────────────┘      └──────────────┘      └───────────┘
+//	        │   login lost, key not found        ▲                      ▲
+//	        ├────────────────────────────────────┘                      │
+//	        │   library not initialised, token not found                │
+//	        └───────────────────────────────────────────────────────────┘
+//
+//	data, mechanism, permission, PIN, configuration: exhausted at once, from every level
+//	success: the call ends at every level, and the next call starts at level 0
+//
+// Concurrent calls share one login and one restart. A restart waits for the calls inside the
+// library, and fails with [ErrStuck] while a call that passed its deadline is inside.
+//
+// Without cgo the package compiles, and every call returns [ErrNoCgo].
 package hsm

@@ -6,68 +6,75 @@ import (
 	"github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Errors of the configuration: trying again does not help.
+// Errors of the configuration: a retry does not help.
 var (
-	// ErrNoCgo is returned by a build without cgo; its text says how to get one with it.
+	// ErrNoCgo is returned by a build without cgo. Its text says how to get one with cgo.
 	ErrNoCgo = cryptoki.ErrNoCgo
-	// ErrNotLibrary is returned where the library's path is missing, or names no PKCS#11 library.
+	// ErrNotLibrary is returned when the library's file is missing or is not a PKCS#11 library.
 	ErrNotLibrary = cryptoki.ErrNotLibrary
-	// ErrConfig is returned by New for a configuration that cannot be meant.
+	// ErrConfig is returned by New, Key and Generate for an invalid configuration.
 	ErrConfig = errors.New("hsm: invalid configuration")
-	// ErrTokenAmbiguous is returned where two tokens bear the label.
-	ErrTokenAmbiguous = errors.New("more than one token bears this label")
-	// ErrPIN is returned once the token has refused the PIN. It is kept: the PIN is not sent again.
+	// ErrTokenAmbiguous is returned when several tokens match.
+	ErrTokenAmbiguous = errors.New("more than one token matches")
+	// ErrPIN is returned once the token has refused the PIN. The Token keeps it and does not send
+	// the PIN again.
 	ErrPIN = errors.New("the token refuses the PIN")
-	// ErrPINLocked is returned where the token has locked the PIN.
+	// ErrPINLocked is returned when the token has locked the PIN.
 	ErrPINLocked = errors.New("the PIN is locked")
-	// ErrPINFinalTry is returned where the token has one try left, and the program will not be the one to use it up.
-	ErrPINFinalTry = errors.New("the token has one try for the PIN left, which is not used up unattended")
-	// ErrPINUnset is returned where the token needs a PIN and has none set, or none was configured.
-	ErrPINUnset = errors.New("no PIN")
+	// ErrPINFinalTry is returned when a single try for the PIN is left: the program does not use it
+	// unattended.
+	ErrPINFinalTry = errors.New("the token has a single try for the PIN left, which is not used unattended")
+	// ErrPINUnset is returned when the token needs a PIN and has none set, or the configuration has
+	// none.
+	ErrPINUnset = errors.New("a PIN is missing")
 )
 
 // Errors of keys.
 var (
-	// ErrKeyNotFound is returned where no key fits, and a restart of the library did not show one.
-	ErrKeyNotFound = errors.New("no such key on the token")
-	// ErrAmbiguousKey is returned where several keys fit: the text says how many.
-	ErrAmbiguousKey = errors.New("more than one key fits")
-	// ErrKeyType is returned where the name belongs to an object of another kind.
-	ErrKeyType = errors.New("the key is of another type")
-	// ErrKeyUse is returned where the key's attributes forbid what it is needed for.
-	ErrKeyUse = errors.New("the key may not be used for this")
-	// ErrKeyExists is returned by Generate where the name is taken.
-	ErrKeyExists = errors.New("a key of this name exists")
-	// ErrKeyAttributes is returned by Generate where the token made something else than it was asked for; the key was destroyed.
-	ErrKeyAttributes = errors.New("the token made a key of other attributes than asked for")
-	// ErrMechanism is returned where token and key have no mechanism that authenticates, or not the one configured.
-	ErrMechanism = errors.New("mechanism not available")
+	// ErrKeyNotFound is returned when no key matches, even after a restart of the library.
+	ErrKeyNotFound = errors.New("key not found on the token")
+	// ErrAmbiguousKey is returned when several keys match. The text says how many.
+	ErrAmbiguousKey = errors.New("more than one key matches")
+	// ErrKeyType is returned when the name belongs to an object of another type.
+	ErrKeyType = errors.New("the key has another type")
+	// ErrKeyUse is returned when the key's attributes forbid the operation.
+	ErrKeyUse = errors.New("the key's attributes forbid this use")
+	// ErrKeyExists is returned by Generate when the name is in use.
+	ErrKeyExists = errors.New("a key with this name exists")
+	// ErrKeyAttributes is returned by Generate when the new key differs from its template. The key
+	// was destroyed.
+	ErrKeyAttributes = errors.New("the new key has other attributes than requested")
+	// ErrMechanism is returned when the token and the key have no authenticating mechanism, or not
+	// the configured one.
+	ErrMechanism = errors.New("the mechanism is not available")
 )
 
 // Errors of data.
 var (
-	// ErrCorrupt is returned where the ciphertext or its additional data fail authentication, while the key works.
-	ErrCorrupt = errors.New("the ciphertext fails its authentication")
-	// ErrFormat is returned for a ciphertext that no Encrypt returns.
+	// ErrCorrupt is returned when the ciphertext or its additional data fail authentication and the
+	// key works.
+	ErrCorrupt = errors.New("the ciphertext fails authentication")
+	// ErrFormat is returned for a ciphertext that Encrypt cannot have returned.
 	ErrFormat = errors.New("malformed ciphertext")
-	// ErrTooLarge is returned for a plaintext that is empty, or larger than MaxPlaintext.
-	ErrTooLarge = errors.New("plaintext of unsupported length")
+	// ErrTooLarge is returned for a plaintext that is empty or longer than MaxPlaintext.
+	ErrTooLarge = errors.New("unsupported plaintext length")
 )
 
-// Errors that may pass by themselves.
+// Errors that may be temporary.
 var (
-	// ErrTokenNotFound is returned where no slot has the token; the text lists those that exist.
-	ErrTokenNotFound = errors.New("no such token")
-	// ErrTokenGone is returned where a token that was here is in no slot any more.
-	ErrTokenGone = errors.New("the token is gone")
-	// ErrDevice is returned for what library and device report otherwise, after the ladder.
-	ErrDevice = errors.New("the device fails")
-	// ErrDeadline is returned when the library did not return in time.
-	ErrDeadline = errors.New("the PKCS#11 library does not answer within the deadline")
-	// ErrStuck is returned at once while every session is in a call that passed its deadline.
+	// ErrTokenNotFound is returned when no slot has the token. The text lists the tokens that
+	// exist.
+	ErrTokenNotFound = errors.New("token not found")
+	// ErrTokenGone is returned when a token that was present is no longer in any slot.
+	ErrTokenGone = errors.New("the token was removed")
+	// ErrDevice is returned for other errors of library and device, after the last recovery level.
+	ErrDevice = errors.New("the device failed")
+	// ErrDeadline is returned when the library did not answer in time.
+	ErrDeadline = errors.New("the PKCS#11 library did not answer within the deadline")
+	// ErrStuck is returned at once while every session is in a call that has passed its deadline.
 	ErrStuck = cryptoki.ErrStuck
-	// ErrSessions is returned where the token has no session left: other programs have them.
-	ErrSessions = errors.New("the token has no session left")
+	// ErrSessions is returned when the token has no free session: other programs hold them.
+	ErrSessions = errors.New("the token has no free session")
 	// ErrClosed is returned after Close.
 	ErrClosed = errors.New("hsm: closed")
 )

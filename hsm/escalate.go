@@ -5,18 +5,23 @@ import (
 	"errors"
 )
 
-// rung is how much is made anew before an attempt.
+// recoveryLevel is what an attempt renews first. The package doc draws the transitions.
 type recoveryLevel uint8
 
 const (
-	levelNone      recoveryLevel = iota // nothing: what is open
-	levelSession                        // the session
-	levelLogin                          // the token is looked for, and logged in to
-	levelRestart                        // the library is finalized and initialised
-	levelExhausted                      // no attempt any more
+	levelNone      recoveryLevel = iota // nothing
+	levelSession                        // opens a new session
+	levelLogin                          // finds the token and logs in
+	levelRestart                        // finalizes and initialises the library
+	levelExhausted                      // no further attempt
 )
 
-// next is the rung after an error on this one.
+// String returns the level's name in the log.
+func (r recoveryLevel) String() string {
+	return [...]string{"none", "session", "login", "restart", "exhausted"}[min(r, levelExhausted)]
+}
+
+// next returns the level that follows an error at this level.
 func (r recoveryLevel) next(err error, q quirk) recoveryLevel {
 	up := r + 1
 	switch kindOf(err) {
@@ -35,12 +40,12 @@ func (r recoveryLevel) next(err error, q quirk) recoveryLevel {
 	return min(up, levelExhausted)
 }
 
-// do runs f in a session of its own and climbs the ladder while that may help, until the deadline.
+// do runs f in an exclusive session and escalates while that may help, until the deadline.
 func (t *Token) do(ctx context.Context, f func(*call) error) error {
 	return t.escalate(ctx, false, f)
 }
 
-// alter is do in a session that may change objects.
+// alter is do with a session that may change objects.
 func (t *Token) alter(ctx context.Context, f func(*call) error) error {
 	return t.escalate(ctx, true, f)
 }
@@ -55,7 +60,7 @@ func (t *Token) escalate(ctx context.Context, write bool, f func(*call) error) e
 	if err != nil {
 		return verdict(err)
 	}
-	seen := mod.Generation() // a restart after this moment serves this call, whoever asked for it
+	seen := mod.Generation() // a later restart serves this call, whichever call caused it
 	var at *loginSession
 	for r := levelNone; ; {
 		var err error
@@ -74,12 +79,13 @@ func (t *Token) escalate(ctx context.Context, write bool, f func(*call) error) e
 		if up == levelExhausted {
 			return verdict(err)
 		}
-		t.cfg.Log.Debug("the HSM call failed; trying again", "error", err, "rung", up)
+		t.cfg.Log.Debug("the HSM call failed; retrying at a higher recovery level", "error", err, "level", up.String())
 		r = up
 	}
 }
 
-// late is the error of a call that its deadline, or its caller's, ended; what went wrong before is kept in it.
+// late returns the error of a call that a deadline or its caller ended, together with the last
+// failure.
 func (t *Token) late(ctx context.Context, err error) error {
 	cause := context.Cause(ctx)
 	if errors.Is(err, cause) {
@@ -88,7 +94,7 @@ func (t *Token) late(ctx context.Context, err error) error {
 	return errors.Join(cause, err)
 }
 
-// attempt makes anew what the rung says, and runs the task. It returns the attachment that it used.
+// attempt renews what the level says and runs the task. It returns the login session that it used.
 func (t *Token) attempt(ctx context.Context, k task, r recoveryLevel, seen uint64) (*loginSession, error) {
 	least := uint64(0)
 	if r == levelRestart {

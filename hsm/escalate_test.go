@@ -144,7 +144,8 @@ func TestMissingKeyIsBelievedAfterARestartOnly(t *testing.T) {
 	defer shut(t, tok)
 	k := f.key(tok, nil)
 	works(t, k)
-	// As SoftHSM with its folder moved away and back: lookups succeed and find nothing until C_Initialize.
+	// As SoftHSM with its folder moved away and back: lookups succeed and find nothing until
+	// C_Initialize.
 	f.set(func() {
 		objects := f.objects
 		f.objects = map[uint]ck.Object{}
@@ -266,7 +267,8 @@ func TestTokenSelection(t *testing.T) {
 		want   error
 		text   string
 	}{
-		{"unknown label lists those that exist", func(c *Config) { c.TokenLabel = "nope" }, ErrTokenNotFound, `"tok" (serial s1, slot 7)`},
+		{"unknown label lists those that exist", func(c *Config) { c.TokenLabel = "nope" }, ErrTokenNotFound,
+			`"tok" (serial s1, slot 7)`},
 		{"two of one label", func(c *Config) { c.TokenLabel = "twin" }, ErrTokenAmbiguous, "s2, s3"},
 		{"serial tells twins apart", func(c *Config) { c.TokenLabel, c.TokenSerial = "twin", "s3" }, nil, ""},
 		{"slot tells twins apart", func(c *Config) { c.TokenLabel, c.Slot = "twin", slot(8) }, nil, ""},
@@ -354,7 +356,8 @@ func TestHangInLoginHoldsNobodyLonger(t *testing.T) {
 				for range 3 {
 					wg.Go(func() {
 						start := time.Now()
-						if err := trip(t.Context(), k); !errors.Is(err, ErrDeadline) || time.Since(start) != 5*time.Second {
+						if err := trip(t.Context(), k); !errors.Is(err, ErrDeadline) ||
+							time.Since(start) != 5*time.Second {
 							t.Errorf("%v after %s", err, time.Since(start))
 						}
 					})
@@ -412,7 +415,8 @@ func TestCloseWhileACallHangs(t *testing.T) {
 	})
 }
 
-// TestCloseWhileACallComesBack: a call that was given up and comes back while the token is being closed is waited for, and no longer.
+// TestCloseWhileACallComesBack: a call that was given up and comes back while the token is being
+// closed is waited for, and no longer.
 func TestCloseWhileACallComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
@@ -448,7 +452,8 @@ func TestPanicIsAnErrorOfOneCall(t *testing.T) {
 					return nil
 				}
 			})
-			if err := trip(t.Context(), k); !errors.Is(err, ErrDevice) || !strings.Contains(err.Error(), "bug in the binding") {
+			if err := trip(t.Context(), k); !errors.Is(err, ErrDevice) ||
+				!strings.Contains(err.Error(), "bug in the binding") {
 				t.Errorf("%v", err)
 			}
 			f.set(func() { f.hook = nil })

@@ -17,8 +17,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// fake is a PKCS#11 library in memory. It fails the test where a rule is broken that crashes real ones: a session in two
-// goroutines, C_Finalize over a call, a session of before C_Initialize.
+// fake is a PKCS#11 library in memory. It fails the test where a rule is broken that crashes real
+// ones: a session in two goroutines, C_Finalize over a call, a session of before C_Initialize.
 type fake struct {
 	t *testing.T
 
@@ -41,7 +41,8 @@ type fake struct {
 func newFake(t *testing.T) *fake {
 	f := &fake{
 		t: t, pin: "1234", objects: map[uint]ck.Object{}, keys: map[uint][]byte{}, count: map[string]int{},
-		slots: []ck.Slot{{ID: 7, Label: "tok", Serial: "s1", Flags: ck.TokenLoginRequired | ck.TokenPINInitialized | ck.TokenInitialized}},
+		slots: []ck.Slot{{ID: 7, Label: "tok", Serial: "s1",
+			Flags: ck.TokenLoginRequired | ck.TokenPINInitialized | ck.TokenInitialized}},
 	}
 	f.add(ck.KeyAES, "wrap")
 	return f
@@ -222,7 +223,10 @@ func (s *fakeSession) Find(template []ck.Attribute, want []uint, limit int) ([]c
 	var out []ck.Object
 	for _, h := range slices.Sorted(maps.Keys(s.f.objects)) {
 		o := s.f.objects[h]
-		fits := !slices.ContainsFunc(template, func(a ck.Attribute) bool { return !bytes.Equal(o.Attributes[a.Type], a.Value) })
+		fits := !slices.ContainsFunc(template, func(a ck.Attribute) bool {
+			return !bytes.Equal(o.Attributes[a.Type],
+				a.Value)
+		})
 		if fits && len(out) < limit {
 			out = append(out, o)
 		}
@@ -275,7 +279,8 @@ func fakeCrypt(key []byte, c ck.Call) ([]byte, error) {
 		if c.Operation == ck.Decrypt {
 			out = out[:len(c.Input)-16]
 		}
-		cipher.NewCTR(block, c.IV).XORKeyStream(out[:min(len(out), len(c.Input))], c.Input[:min(len(out), len(c.Input))])
+		cipher.NewCTR(block, c.IV).XORKeyStream(out[:min(len(out), len(c.Input))],
+			c.Input[:min(len(out), len(c.Input))])
 		return out, nil
 	case ck.MechAESGCM:
 		if len(c.IV) != 12 {
@@ -330,7 +335,8 @@ func (s *fakeSession) Close() error {
 
 // token opens a Token on the fake.
 func (f *fake) token(change func(*Config)) *Token {
-	cfg := Config{TokenLabel: "tok", PIN: secret.Copy([]byte("1234")), Sessions: 4, Deadline: 5 * time.Second, module: ck.NewModule(f)}
+	cfg := Config{TokenLabel: "tok", PIN: secret.Copy([]byte("1234")), Sessions: 4, Deadline: 5 * time.Second,
+		module: ck.NewModule(f)}
 	if change != nil {
 		change(&cfg)
 	}

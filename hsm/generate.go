@@ -11,7 +11,7 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Kind is what Generate makes.
+// Kind is a kind of key that Generate makes.
 type Kind uint8
 
 // The kinds of keys.
@@ -21,27 +21,28 @@ const (
 	RSA3072                 // a key pair that decrypts and encrypts
 )
 
-// String returns the kind in words.
+// String describes the kind.
 func (k Kind) String() string {
 	return [...]string{"key", "AES-256 key", "HMAC key", "RSA-3072 key pair"}[min(k, RSA3072)]
 }
 
-// Template is a key to be made.
+// Template describes a key for Generate.
 type Template struct {
 	Kind  Kind
 	Label string
 	ID    []byte // nil: 16 random bytes
 
-	// Duplicate makes the key where one of that label and id exists. Lookups by this name are ambiguous from then
-	// on: it is meant for tests of that.
+	// Duplicate makes the key even if its name is in use. Lookups by the name are ambiguous
+	// afterwards: it is for tests.
 	Duplicate bool
 }
 
-// Generate makes a key that stays on the token (token, private, sensitive, not extractable), reads it back and
-// checks it. One that differs from what was asked for is destroyed, and so is one of two that were made at the same time.
+// Generate makes a key that stays on the token (token, private, sensitive, not extractable), reads
+// it back and checks it. It destroys a key that differs from the template, and one of two keys made
+// at the same time.
 func (t *Token) Generate(ctx context.Context, k Template) error {
 	if k.Label == "" || k.Kind < AES256 || k.Kind > RSA3072 {
-		return fmt.Errorf("%w: a key to be made needs a kind and a label", ErrConfig)
+		return fmt.Errorf("%w: a new key needs a kind and a label", ErrConfig)
 	}
 	if k.ID == nil {
 		k.ID = make([]byte, 16)
@@ -53,7 +54,7 @@ func (t *Token) Generate(ctx context.Context, k Template) error {
 func (k Template) make(c *call) error {
 	maker, ok := c.session.(ck.KeyMaker)
 	if !ok {
-		return fmt.Errorf("%w: this library makes no keys", ErrMechanism)
+		return fmt.Errorf("%w: the library cannot make keys", ErrMechanism)
 	}
 	if n, err := k.count(c); err != nil {
 		return err
@@ -63,7 +64,7 @@ func (k Template) make(c *call) error {
 	mechanism, template, public := k.attributes()
 	handle, err := maker.Generate(mechanism, template, public)
 	if err != nil {
-		return fmt.Errorf("making the %s: %w", k.Kind, err)
+		return fmt.Errorf("generating the %s: %w", k.Kind, err)
 	}
 	if err := k.verify(c, handle); err != nil {
 		return errors.Join(err, maker.Destroy(handle))
@@ -90,17 +91,20 @@ func (k Template) want() want {
 	return map[Kind]want{AES256: wantAES, HMAC256: wantHMAC, RSA3072: wantRSA}[k.Kind]
 }
 
-// attributes is the template of the secret or private key, and of the public one.
+// attributes returns the templates of the secret or private key and of the public key.
 func (k Template) attributes() (mechanism uint, template, public []ck.Attribute) {
-	name := []ck.Attribute{ck.String(ck.AttrLabel, k.Label), {Type: ck.AttrID, Value: k.ID}, ck.Bool(ck.AttrToken, true)}
+	name := []ck.Attribute{ck.String(ck.AttrLabel, k.Label), {Type: ck.AttrID, Value: k.ID},
+		ck.Bool(ck.AttrToken, true)}
 	template = append(slices.Clone(name),
 		ck.Bool(ck.AttrPrivate, true), ck.Bool(ck.AttrSensitive, true), ck.Bool(ck.AttrExtractable, false))
 	switch k.Kind {
 	case AES256:
-		return ck.MechAESKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret), ck.Ulong(ck.AttrKeyType, ck.KeyAES),
+		return ck.MechAESKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret),
+			ck.Ulong(ck.AttrKeyType, ck.KeyAES),
 			ck.Ulong(ck.AttrValueLen, 32), ck.Bool(ck.AttrEncrypt, true), ck.Bool(ck.AttrDecrypt, true)), nil
 	case HMAC256:
-		return ck.MechGenericKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret), ck.Ulong(ck.AttrKeyType, ck.KeyGeneric),
+		return ck.MechGenericKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret),
+			ck.Ulong(ck.AttrKeyType, ck.KeyGeneric),
 			ck.Ulong(ck.AttrValueLen, 32), ck.Bool(ck.AttrSign, true), ck.Bool(ck.AttrVerify, true)), nil
 	}
 	public = append(slices.Clone(name), ck.Bool(ck.AttrEncrypt, true), ck.Ulong(ck.AttrModulusBits, 3072),
@@ -127,9 +131,9 @@ func (k Template) verify(c *call, handle uint) error {
 	}
 	switch {
 	case made == nil:
-		return fmt.Errorf("%w: it is not found again", ErrKeyAttributes)
+		return fmt.Errorf("%w: a lookup does not find it", ErrKeyAttributes)
 	case twins > 1 && !k.Duplicate:
-		return fmt.Errorf("%w: another was made at the same time", ErrKeyExists)
+		return fmt.Errorf("%w: another caller made one at the same time", ErrKeyExists)
 	case made.label != k.Label || !bytes.Equal(made.id, k.ID):
 		return fmt.Errorf("%w: label %q, id %x", ErrKeyAttributes, made.label, made.id)
 	}
@@ -148,7 +152,7 @@ func (k Template) verify(c *call, handle uint) error {
 		}
 	}
 	if n, known := made.raw.Ulong(ck.AttrValueLen); k.Kind != RSA3072 && known && n != 32 {
-		return fmt.Errorf("%w: %d bytes", ErrKeyAttributes, n)
+		return fmt.Errorf("%w: it has %d bytes", ErrKeyAttributes, n)
 	}
 	return nil
 }

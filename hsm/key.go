@@ -14,33 +14,35 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// KeySpec names the key to wrap with, and how. Its label, its id, or both are needed.
+// KeySpec selects a wrapping key and its mechanism. It needs the key's label, its id, or both.
 type KeySpec struct {
 	Label string
 	ID    []byte // CKA_ID
 
-	// Mechanism is CKM_AES_GCM, CKM_AES_CBC_PAD or CKM_RSA_PKCS_OAEP; 0 chooses what works with the key.
+	// Mechanism is CKM_AES_GCM, CKM_AES_CBC_PAD or CKM_RSA_PKCS_OAEP; 0 selects one that works with
+	// the key.
 	Mechanism uint
 
-	// The key of the MAC that CKM_AES_CBC_PAD needs.
+	// The MAC's key, which CKM_AES_CBC_PAD needs.
 	HMACLabel     string
 	HMACID        []byte
-	HMACMechanism uint // CKM_SHA256_HMAC, ...; 0: that one
+	HMACMechanism uint // 0: CKM_SHA256_HMAC
 
-	OAEPHash    uint // CKM_SHA256, ...; 0: the strongest of those that the token has
-	OAEPOnToken bool // encrypt by the token's public key object, too; otherwise that is done in software
+	OAEPHash    uint // CKM_SHA256, ...; 0: the first that the token has
+	OAEPOnToken bool // encrypt on the token too, with its public key object, instead of in software
 }
 
-// Key is a key on a token, found at first use and again after each new log-in. It is safe for use by many goroutines.
+// Key is a key on a token. Its first use finds it, and the first use after each login finds it
+// again. It is safe for concurrent use.
 type Key struct {
 	t    *Token
 	spec KeySpec
 
 	found  atomic.Pointer[found]
-	scheme atomic.Pointer[scheme] // what a round trip has proven; kept for good
+	scheme atomic.Pointer[scheme] // proven by a round trip; never changes
 }
 
-// found is a key as one log-in sees it: handles die with it.
+// found is a key as one login session sees it. Its handles are valid as long as that session.
 type found struct {
 	at     *loginSession
 	key    object
@@ -48,10 +50,10 @@ type found struct {
 	uri    string
 	macURI string
 	public *rsa.PublicKey
-	pubKey uint // handle of the public key object, where encryption is the token's
+	pubKey uint // handle of the public key object, if the token encrypts
 }
 
-// object is what we know of a key object.
+// object is a key object and its attributes.
 type object struct {
 	handle uint
 	class  uint
@@ -61,47 +63,49 @@ type object struct {
 	raw    ck.Object
 }
 
-// KeyInfo describes a key that was found and tried.
+// KeyInfo describes a key after a successful round trip.
 type KeyInfo struct {
-	URI           string // canonical: see [Key.Describe]
-	HMACURI       string // of the MAC's key, where there is one
+	URI           string // canonical, see [Key.Describe]
+	HMACURI       string // of the MAC's key, if there is one
 	Mechanism     uint
 	HMACMechanism uint
 	OAEPHash      uint
 	Bits          int
-	Extractable   bool // the token would hand the key out: it should not
+	Extractable   bool // the token may reveal the key
 }
 
-// Key returns a handle on a key; nothing is looked for yet.
+// Key returns a key. It checks the specification and does not touch the token.
 func (t *Token) Key(spec KeySpec) (*Key, error) {
 	if spec.Label == "" && len(spec.ID) == 0 {
-		return nil, fmt.Errorf("%w: name the key by its label or its id", ErrConfig)
+		return nil, fmt.Errorf("%w: no key is selected: set its label or its id", ErrConfig)
 	}
 	switch spec.Mechanism {
 	case 0, ck.MechAESGCM, ck.MechRSAOAEP:
 	case ck.MechAESCBCPad:
 		if spec.HMACLabel == "" && len(spec.HMACID) == 0 {
-			return nil, fmt.Errorf("%w: CKM_AES_CBC_PAD authenticates nothing by itself: name the key of its HMAC", ErrConfig)
+			return nil, fmt.Errorf("%w: CKM_AES_CBC_PAD does not authenticate: select the key of its HMAC, too",
+				ErrConfig)
 		}
 	default:
-		return nil, fmt.Errorf("%w: mechanism %s does not authenticate, or is not known here", ErrConfig, MechanismName(spec.Mechanism))
+		return nil, fmt.Errorf("%w: mechanism %s does not authenticate, or is not supported", ErrConfig,
+			MechanismName(spec.Mechanism))
 	}
 	if spec.HMACMechanism == 0 {
 		spec.HMACMechanism = ck.MechSHA256HMAC
 	}
 	if _, known := macSize[spec.HMACMechanism]; !known {
-		return nil, fmt.Errorf("%w: %s is no HMAC mechanism known here", ErrConfig, MechanismName(spec.HMACMechanism))
+		return nil, fmt.Errorf("%w: %s is not a supported HMAC mechanism", ErrConfig, MechanismName(spec.HMACMechanism))
 	}
 	if _, known := oaepHashes[spec.OAEPHash]; !known && spec.OAEPHash != 0 {
-		return nil, fmt.Errorf("%w: %s is no hash for OAEP known here", ErrConfig, MechanismName(spec.OAEPHash))
+		return nil, fmt.Errorf("%w: %s is not a supported hash for OAEP", ErrConfig, MechanismName(spec.OAEPHash))
 	}
 	spec.ID, spec.HMACID = bytes.Clone(spec.ID), bytes.Clone(spec.HMACID)
 	return &Key{t: t, spec: spec}, nil
 }
 
-// Describe looks for the key, tries it with a round trip where that was not done yet, and tells about it. The URI is
-// that of RFC 7512 with the token's serial number and the key's label and id: it does not change with slots,
-// restarts or paths.
+// Describe finds the key, proves its mechanism with a round trip if that was not done before, and
+// describes it. The URI is that of RFC 7512 with the token's serial number and the key's label and
+// id. It does not depend on slots, restarts or paths.
 func (k *Key) Describe(ctx context.Context) (KeyInfo, error) {
 	var info KeyInfo
 	k.found.Store(nil)
@@ -112,8 +116,7 @@ func (k *Key) Describe(ctx context.Context) (KeyInfo, error) {
 	return info, err
 }
 
-// Known is what Describe would tell, as far as it is known without the token: from the last time that
-// the key was looked for.
+// Known returns the last description without asking the token. ok is false before the first use.
 func (k *Key) Known() (info KeyInfo, ok bool) {
 	f, s := k.found.Load(), k.scheme.Load()
 	if f == nil || s == nil {
@@ -136,7 +139,7 @@ func (f *found) info(s scheme) KeyInfo {
 	return info
 }
 
-// uri is the canonical name (RFC 7512).
+// uri returns the canonical name (RFC 7512).
 func uri(s ck.Slot, o object) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "pkcs11:serial=%s;object=%s;id=", url.PathEscape(s.Serial), url.PathEscape(o.label))
@@ -146,7 +149,7 @@ func uri(s ck.Slot, o object) string {
 	return b.String()
 }
 
-// use runs f with the key found and its scheme proven.
+// use finds the key, proves its scheme and runs f.
 func (k *Key) use(ctx context.Context, f func(*call, *found, scheme) error) error {
 	return k.t.do(ctx, func(c *call) error {
 		fd, err := k.lookup(c)
@@ -158,13 +161,13 @@ func (k *Key) use(ctx context.Context, f func(*call, *found, scheme) error) erro
 			return err
 		}
 		if err = f(c, fd, s); err != nil && spoils(err) {
-			k.found.CompareAndSwap(fd, nil) // the handle may be what was wrong
+			k.found.CompareAndSwap(fd, nil) // the handle may be the cause
 		}
 		return err
 	})
 }
 
-// lookup finds the key's objects once for each attachment.
+// lookup finds the key's objects once for each login session.
 func (k *Key) lookup(c *call) (*found, error) {
 	if f := k.found.Load(); f != nil && f.at == c.at {
 		return f, nil
@@ -180,7 +183,7 @@ func (k *Key) lookup(c *call) (*found, error) {
 		}
 	} else if k.spec.HMACLabel != "" || len(k.spec.HMACID) > 0 {
 		if f.hmac, err = findKey(c.session, k.spec.HMACLabel, k.spec.HMACID, wantHMAC); err != nil {
-			return nil, fmt.Errorf("the key of the HMAC: %w", err)
+			return nil, fmt.Errorf("the HMAC key: %w", err)
 		}
 		f.macURI = uri(c.at.slot, f.hmac)
 	}
@@ -199,7 +202,7 @@ func (k *Key) wants() want {
 	return wantAny
 }
 
-// want is what a lookup is for.
+// want describes the key that a lookup needs.
 type want struct {
 	name string
 	fits func(object) bool
@@ -213,22 +216,25 @@ func isHMAC(o object) bool {
 }
 
 var (
-	wantAES  = want{"an AES key", isAES, []uint{ck.AttrEncrypt, ck.AttrDecrypt}}
-	wantRSA  = want{"an RSA private key", isRSA, []uint{ck.AttrDecrypt}}
-	wantAny  = want{"an AES key or an RSA private key", func(o object) bool { return isAES(o) || isRSA(o) }, []uint{ck.AttrDecrypt}}
+	wantAES = want{"an AES key", isAES, []uint{ck.AttrEncrypt, ck.AttrDecrypt}}
+	wantRSA = want{"an RSA private key", isRSA, []uint{ck.AttrDecrypt}}
+	wantAny = want{"an AES key or an RSA private key", func(o object) bool { return isAES(o) || isRSA(o) },
+		[]uint{ck.AttrDecrypt}}
 	wantHMAC = want{"a generic secret or HMAC key", isHMAC, []uint{ck.AttrSign}}
 )
 
-// read are the attributes that a lookup reads of each object.
+// read lists the attributes that a lookup reads.
 var read = []uint{
-	ck.AttrClass, ck.AttrKeyType, ck.AttrLabel, ck.AttrID, ck.AttrEncrypt, ck.AttrDecrypt, ck.AttrSign, ck.AttrVerify, ck.AttrToken,
-	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrModulus, ck.AttrPublicExponent, ck.AttrValueLen, ck.AttrAlwaysAuthenticate,
+	ck.AttrClass, ck.AttrKeyType, ck.AttrLabel, ck.AttrID, ck.AttrEncrypt, ck.AttrDecrypt, ck.AttrSign, ck.AttrVerify,
+	ck.AttrToken,
+	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrModulus, ck.AttrPublicExponent, ck.AttrValueLen,
+	ck.AttrAlwaysAuthenticate,
 }
 
-// maxMatches is how many objects of one name are looked at: it only serves the messages.
+// maxMatches bounds the objects of one name that a lookup reads.
 const maxMatches = 64
 
-// matches returns the objects of that label and id.
+// matches returns the key objects with the label and id.
 func matches(s ck.Session, label string, id []byte) ([]object, error) {
 	var template []ck.Attribute
 	if label != "" {
@@ -239,7 +245,7 @@ func matches(s ck.Session, label string, id []byte) ([]object, error) {
 	}
 	raw, err := s.Find(template, read, maxMatches)
 	if err != nil {
-		return nil, fmt.Errorf("looking for the key: %w", err)
+		return nil, fmt.Errorf("searching for the key: %w", err)
 	}
 	objects := make([]object, 0, len(raw))
 	for _, r := range raw {
@@ -254,7 +260,7 @@ func matches(s ck.Session, label string, id []byte) ([]object, error) {
 	return objects, nil
 }
 
-// findKey returns the one key that fits, or says why there is not exactly one.
+// findKey returns the only key that fits, or an error that says why there is not exactly one.
 func findKey(s ck.Session, label string, id []byte, w want) (object, error) {
 	all, err := matches(s, label, id)
 	if err != nil {
@@ -273,7 +279,7 @@ func findKey(s ck.Session, label string, id []byte, w want) (object, error) {
 	case len(fit) == 0 && len(all) == 0:
 		return object{}, fmt.Errorf("%w: %s", errMissing, name)
 	case len(fit) == 0:
-		return object{}, fmt.Errorf("%w: %s belongs to %s; needed is %s", ErrKeyType, name, describe(all[0]), w.name)
+		return object{}, fmt.Errorf("%w: %s belongs to %s, not to %s", ErrKeyType, name, describe(all[0]), w.name)
 	}
 	for _, a := range w.uses {
 		if allowed, known := fit[0].raw.Bool(a); known && !allowed && !(a == ck.AttrEncrypt && isRSA(fit[0])) {
@@ -281,14 +287,16 @@ func findKey(s ck.Session, label string, id []byte, w want) (object, error) {
 		}
 	}
 	if again, _ := fit[0].raw.Bool(ck.AttrAlwaysAuthenticate); again {
-		return object{}, fmt.Errorf("%w: the key with %s wants the PIN at every use (CKA_ALWAYS_AUTHENTICATE)", ErrKeyUse, name)
+		return object{}, fmt.Errorf("%w: the key with %s needs the PIN at every use (CKA_ALWAYS_AUTHENTICATE)",
+			ErrKeyUse, name)
 	}
 	return fit[0], nil
 }
 
 var attrNames = map[uint]string{
 	ck.AttrEncrypt: "CKA_ENCRYPT", ck.AttrDecrypt: "CKA_DECRYPT", ck.AttrSign: "CKA_SIGN", ck.AttrVerify: "CKA_VERIFY",
-	ck.AttrToken: "CKA_TOKEN", ck.AttrPrivate: "CKA_PRIVATE", ck.AttrSensitive: "CKA_SENSITIVE", ck.AttrExtractable: "CKA_EXTRACTABLE",
+	ck.AttrToken: "CKA_TOKEN", ck.AttrPrivate: "CKA_PRIVATE", ck.AttrSensitive: "CKA_SENSITIVE",
+	ck.AttrExtractable: "CKA_EXTRACTABLE",
 }
 
 func nameOf(label string, id []byte) string {
@@ -315,8 +323,8 @@ func describe(o object) string {
 	return fmt.Sprintf("a %s key of type 0x%x", class, o.kind)
 }
 
-// findPublic reads the public half: from the private key, or from the public key object where
-// the token does not tell it there or has to encrypt itself.
+// findPublic reads the public half from the private key, or from the public key object if the
+// private key lacks it or the token encrypts.
 func (k *Key) findPublic(s ck.Session, f *found) error {
 	var err error
 	f.public, err = publicOf(f.key)
@@ -335,13 +343,15 @@ func (k *Key) findPublic(s ck.Session, f *found) error {
 		f.public, f.pubKey = p, o.handle
 		return nil
 	}
-	return fmt.Errorf("%w: the token has no public key beside the private key with %s", ErrKeyUse, nameOf(k.spec.Label, k.spec.ID))
+	return fmt.Errorf("%w: the token has no public key object for the private key with %s", ErrKeyUse,
+		nameOf(k.spec.Label, k.spec.ID))
 }
 
 func publicOf(o object) (*rsa.PublicKey, error) {
-	n, e := new(big.Int).SetBytes(o.raw.Attributes[ck.AttrModulus]), new(big.Int).SetBytes(o.raw.Attributes[ck.AttrPublicExponent])
+	n, e := new(big.Int).SetBytes(o.raw.Attributes[ck.AttrModulus]),
+		new(big.Int).SetBytes(o.raw.Attributes[ck.AttrPublicExponent])
 	if n.BitLen() < 2048 || n.BitLen() > 16384 || e.BitLen() < 2 || e.BitLen() > 31 {
-		return nil, errors.New("no usable modulus and exponent")
+		return nil, errors.New("the modulus or the exponent is missing or out of range")
 	}
 	return &rsa.PublicKey{N: n, E: int(e.Int64())}, nil
 }

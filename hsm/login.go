@@ -7,7 +7,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// login logs in on a session of the slot. What it returns of the PIN is kept by the caller and never tried again.
+// login logs in on a session of the slot. The caller keeps an error about the PIN and never sends
+// that PIN again.
 func (t *Token) login(s ck.Session, slot ck.Slot) error {
 	if slot.Flags&ck.TokenLoginRequired == 0 {
 		return nil
@@ -16,13 +17,13 @@ func (t *Token) login(s ck.Session, slot ck.Slot) error {
 	name := fmt.Sprintf("token %q (serial %s)", slot.Label, slot.Serial)
 	switch {
 	case slot.Flags&ck.TokenPINLocked != 0:
-		return fmt.Errorf("%w: %s says so before any log-in", ErrPINLocked, name)
+		return fmt.Errorf("%w: %s reports it before any login", ErrPINLocked, name)
 	case slot.Flags&ck.TokenPINFinalTry != 0 && !t.cfg.FinalTry:
 		return fmt.Errorf("%w: %s", ErrPINFinalTry, name)
 	case slot.Flags&ck.TokenPINInitialized == 0:
-		return fmt.Errorf("%w: the user's PIN of %s was never set", ErrPINUnset, name)
+		return fmt.Errorf("%w: the user PIN of %s was never set", ErrPINUnset, name)
 	case t.cfg.PIN.Len() == 0 && !keypad:
-		return fmt.Errorf("%w: %s needs one, and the configuration has none", ErrPINUnset, name)
+		return fmt.Errorf("%w: %s needs one, and none is configured", ErrPINUnset, name)
 	}
 	t.mu.Lock()
 	t.stats.Logins++
@@ -40,11 +41,12 @@ func (t *Token) login(s ck.Session, slot ck.Slot) error {
 	case code == ck.PINNotInitialized:
 		return fmt.Errorf("%w: %s answers %w", ErrPINUnset, name, err)
 	}
-	return fmt.Errorf("logging in to %s: %w", name, err)
+	return fmt.Errorf("login to %s: %w", name, err)
 }
 
-// Succeed keeps what an old Token, which this one replaces, was told of the same PIN: one that the token refused is not sent again because
-// somebody reloaded a configuration that did not change. A locked PIN is asked about anew: that costs no try.
+// Succeed copies the PIN's state from the Token that this one replaces. A PIN that the token
+// refused is not sent again because a reload made a new Token with the same PIN. A locked PIN is
+// tried again: that costs no try.
 func (t *Token) Succeed(old *Token) {
 	old.mu.Lock()
 	refused, same := old.refused, !old.closed && old.cfg.PIN.Equal(t.cfg.PIN) && old.names() == t.names()
@@ -57,7 +59,7 @@ func (t *Token) Succeed(old *Token) {
 	t.refused = refused
 }
 
-// names is which token of which library the configuration means.
+// names identifies the configured token and library.
 func (t *Token) names() string {
 	slot := "any"
 	if t.cfg.Slot != nil {
@@ -66,13 +68,15 @@ func (t *Token) names() string {
 	return fmt.Sprintf("%q %q %q %s", t.cfg.Lib, t.cfg.TokenLabel, t.cfg.TokenSerial, slot)
 }
 
-// warn tells the log what an operator should know of the PIN. The flags are those of before the log-in: a successful
-// one resets the token's counter.
+// warn logs what an operator should know about the PIN. The flags are from before the login, which
+// resets the token's counter.
 func (t *Token) warn(slot ck.Slot) {
 	if slot.Flags&(ck.TokenPINCountLow|ck.TokenPINFinalTry) != 0 {
-		t.cfg.Log.Warn("somebody entered a wrong PIN on the HSM token since the last log-in", "token", slot.Label, "serial", slot.Serial)
+		t.cfg.Log.Warn("a wrong PIN was sent to the HSM token since the last login", "token", slot.Label, "serial",
+			slot.Serial)
 	}
 	if slot.Flags&ck.TokenPINToBeChanged != 0 {
-		t.cfg.Log.Warn("the HSM token asks for its PIN to be changed", "token", slot.Label, "serial", slot.Serial)
+		t.cfg.Log.Warn("the HSM token asks for a new PIN; change it with the vendor's tools", "token", slot.Label,
+			"serial", slot.Serial)
 	}
 }

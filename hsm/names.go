@@ -10,7 +10,7 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// The mechanisms that a KeySpec takes.
+// The mechanisms for a KeySpec.
 const (
 	AESGCM     = ck.MechAESGCM
 	AESCBCPad  = ck.MechAESCBCPad
@@ -22,10 +22,11 @@ var mechanismNames = map[uint]string{
 	ck.MechAESGCM: "CKM_AES_GCM", ck.MechAESCBCPad: "CKM_AES_CBC_PAD", ck.MechAESCBC: "CKM_AES_CBC",
 	ck.MechRSAOAEP: "CKM_RSA_PKCS_OAEP", ck.MechRSAPKCS: "CKM_RSA_PKCS",
 	ck.MechSHA256HMAC: "CKM_SHA256_HMAC", ck.MechSHA384HMAC: "CKM_SHA384_HMAC", ck.MechSHA512HMAC: "CKM_SHA512_HMAC",
-	ck.MechSHA1: "CKM_SHA_1", ck.MechSHA224: "CKM_SHA224", ck.MechSHA256: "CKM_SHA256", ck.MechSHA384: "CKM_SHA384", ck.MechSHA512: "CKM_SHA512",
+	ck.MechSHA1: "CKM_SHA_1", ck.MechSHA224: "CKM_SHA224", ck.MechSHA256: "CKM_SHA256", ck.MechSHA384: "CKM_SHA384",
+	ck.MechSHA512: "CKM_SHA512",
 }
 
-// MechanismName returns the standard's name of a mechanism, or its number.
+// MechanismName returns the mechanism's name in the standard, or its number.
 func MechanismName(m uint) string {
 	if name, known := mechanismNames[m]; known {
 		return name
@@ -33,7 +34,7 @@ func MechanismName(m uint) string {
 	return fmt.Sprintf("0x%x", m)
 }
 
-// ParseMechanism reads a mechanism's name, with or without CKM_, or its number.
+// ParseMechanism parses a mechanism's name, with or without CKM_, or its number.
 func ParseMechanism(text string) (uint, error) {
 	name := strings.ToUpper(strings.TrimSpace(text))
 	for _, m := range slices.Sorted(maps.Keys(mechanismNames)) {
@@ -43,12 +44,12 @@ func ParseMechanism(text string) (uint, error) {
 	}
 	n, err := strconv.ParseUint(name, 0, 32)
 	if err != nil {
-		return 0, fmt.Errorf("%w: %q is no mechanism known here, and no number", ErrConfig, text)
+		return 0, fmt.Errorf("%w: %q is neither a supported mechanism nor a number", ErrConfig, text)
 	}
 	return uint(n), nil
 }
 
-// ParseHash reads the name of a hash as OAEP's parameter has it: sha256, ...
+// ParseHash parses the name of an OAEP hash: sha256, ...
 func ParseHash(text string) (uint, error) {
 	switch strings.ToLower(strings.ReplaceAll(text, "-", "")) {
 	case "sha1":
@@ -62,5 +63,5 @@ func ParseHash(text string) (uint, error) {
 	case "sha512":
 		return ck.MechSHA512, nil
 	}
-	return 0, fmt.Errorf("%w: %q is no hash for OAEP; sha1, sha224, sha256, sha384 and sha512 are", ErrConfig, text)
+	return 0, fmt.Errorf("%w: %q is not a hash for OAEP: use sha256, sha384, sha512, sha224 or sha1", ErrConfig, text)
 }

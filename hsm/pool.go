@@ -6,27 +6,27 @@ import (
 	"sync"
 )
 
-// pool keeps the lanes that are free. The one that came back last goes out first: its session, and what the library keeps
-// for it, are still in the processor's caches. Who waits is served in turn.
+// pool holds the idle session workers. The last one in is the first one out: its session is still
+// in the processor's caches. Waiting callers are served in order.
 type pool struct {
 	mu      sync.Mutex
 	free    []*sessionWorker
 	waiting []chan *sessionWorker
 }
 
-// put gives a lane back, or on to who waits longest.
-func (p *pool) put(l *sessionWorker) {
+// put returns a worker to the pool, or passes it to the caller that waits longest.
+func (p *pool) put(w *sessionWorker) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if len(p.waiting) > 0 {
-		p.waiting[0] <- l // has room for one
+		p.waiting[0] <- w // buffered
 		p.waiting = slices.Delete(p.waiting, 0, 1)
 		return
 	}
-	p.free = append(p.free, l)
+	p.free = append(p.free, w)
 }
 
-// take returns a free lane, or nil.
+// take returns an idle worker, or nil.
 func (p *pool) take() *sessionWorker {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -38,24 +38,24 @@ func (p *pool) pop() *sessionWorker {
 	if n < 0 {
 		return nil
 	}
-	l := p.free[n]
+	w := p.free[n]
 	p.free = p.free[:n]
-	return l
+	return w
 }
 
-// wait returns the next lane that comes free.
+// wait returns the next idle worker.
 func (p *pool) wait(ctx context.Context) (*sessionWorker, error) {
 	p.mu.Lock()
-	if l := p.pop(); l != nil {
+	if w := p.pop(); w != nil {
 		p.mu.Unlock()
-		return l, nil
+		return w, nil
 	}
 	ch := make(chan *sessionWorker, 1)
 	p.waiting = append(p.waiting, ch)
 	p.mu.Unlock()
 	select {
-	case l := <-ch:
-		return l, nil
+	case w := <-ch:
+		return w, nil
 	case <-ctx.Done():
 	}
 	p.mu.Lock()
@@ -65,7 +65,7 @@ func (p *pool) wait(ctx context.Context) (*sessionWorker, error) {
 	}
 	p.mu.Unlock()
 	if i < 0 {
-		p.put(<-ch) // it came at the last moment
+		p.put(<-ch) // it arrived at the last moment
 	}
 	return nil, context.Cause(ctx)
 }

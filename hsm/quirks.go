@@ -6,25 +6,27 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// quirk is how a vendor's token differs from what the standard says, as far as this package acts on it.
+// quirk is a vendor's deviation from the standard that this package acts on.
 type quirk struct {
-	vendor string // a manufacturer that starts so, in any case
-	// restartOnly: after the device was away only C_Finalize and C_Initialize help; the rungs between are a waste of time.
+	vendor string // prefix of the manufacturer, in lower case
+	// restartOnly: after an outage of the device only C_Finalize and C_Initialize help, so the
+	// levels between are skipped.
 	restartOnly bool
-	// ownIV: the token chooses the GCM vector and writes it over ours, which must be all zero.
+	// ownIV: the token generates the GCM IV and writes it over the caller's, which must be all
+	// zero.
 	ownIV bool
 }
 
-// quirks is the one table. What other tokens do differently needs no entry, since it
-// is met for all: output buffers are sized by us (NSS), a vector or a trailer that the
-// token adds to a GCM ciphertext is kept with it (Luna in FIPS mode), attributes are read one by
-// one, and a failed tag by any return value is told from a failed device by trying the key.
+// quirks is the only vendor table. Other deviations need no entry, because every token gets the
+// same treatment: the caller sizes output buffers (NSS), an IV or a trailer that the token adds to
+// a GCM ciphertext is stored with it (Luna in FIPS mode), attributes are read one by one, and a
+// round trip tells a wrong tag from a failed device.
 var quirks = []quirk{
 	{vendor: "softhsm", restartOnly: true},
 	{vendor: "cavium", ownIV: true},  // AWS CloudHSM, client 3
-	{vendor: "marvell", ownIV: true}, // the same cards, later name
+	{vendor: "marvell", ownIV: true}, // Cavium's later name
 	{vendor: "amazon", ownIV: true},  // AWS CloudHSM, client 5
-	{vendor: "aws", ownIV: true},     // the same
+	{vendor: "aws", ownIV: true},     // the same client
 }
 
 // quirkOf returns the token's entry, or the zero one.

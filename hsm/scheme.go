@@ -4,7 +4,7 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/rand"
-	_ "crypto/sha1" // OAEP's hash on SoftHSM, which has no other
+	_ "crypto/sha1" // the only OAEP hash of SoftHSM
 	_ "crypto/sha256"
 	_ "crypto/sha512"
 	"errors"
@@ -13,7 +13,7 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// scheme is a way to encrypt and authenticate with a key.
+// scheme is a mechanism with the parameters that make it authenticate.
 type scheme struct {
 	mechanism uint
 	mac       uint // of CKM_AES_CBC_PAD
@@ -30,10 +30,10 @@ func (s scheme) String() string {
 	return MechanismName(s.mechanism)
 }
 
-// macSize is the length of each HMAC that we use.
+// macSize is the length of each supported HMAC.
 var macSize = map[uint]int{ck.MechSHA256HMAC: 32, ck.MechSHA384HMAC: 48, ck.MechSHA512HMAC: 64}
 
-// oaepHashes are OAEP's hashes, each with its mask function.
+// oaepHashes maps each hash for OAEP to its mask generation function.
 var oaepHashes = map[uint]struct {
 	mgf  uint
 	hash crypto.Hash
@@ -45,7 +45,7 @@ var oaepHashes = map[uint]struct {
 	ck.MechSHA512: {ck.MGF1SHA512, crypto.SHA512},
 }
 
-// candidates are the schemes to try, best first.
+// candidates returns the schemes to try, best first.
 func (k *Key) candidates(f *found) []scheme {
 	if f.key.kind == ck.KeyRSA {
 		hashes := []uint{ck.MechSHA256, ck.MechSHA384, ck.MechSHA512, ck.MechSHA1}
@@ -68,8 +68,8 @@ func (k *Key) candidates(f *found) []scheme {
 	return out
 }
 
-// proven returns the scheme that a round trip has shown to work, trying the candidates at first use. Several
-// calls may do so at the same time: a lock would have the others wait for one that hangs.
+// proven returns the scheme that a round trip has proven. The first use tries the candidates.
+// Concurrent calls may do so at the same time: with a lock they would wait for a call that hangs.
 func (k *Key) proven(c *call, f *found) (scheme, error) {
 	if s := k.scheme.Load(); s != nil {
 		return *s, nil
@@ -88,17 +88,18 @@ func (k *Key) proven(c *call, f *found) (scheme, error) {
 		}
 		refusals = append(refusals, fmt.Errorf("%s: %w", s, err))
 	}
-	return scheme{}, fmt.Errorf("%w: the key with %s: %w", ErrMechanism, nameOf(k.spec.Label, k.spec.ID), errors.Join(refusals...))
+	return scheme{}, fmt.Errorf("%w: the key with %s: %w", ErrMechanism, nameOf(k.spec.Label, k.spec.ID),
+		errors.Join(refusals...))
 }
 
 func (k *Key) announce(s scheme) {
-	k.t.cfg.Log.Debug("the HSM key works", "key", k.spec.Label, "mechanism", s.String())
+	k.t.cfg.Log.Debug("the HSM key passed a round trip", "key", k.spec.Label, "mechanism", s.String())
 	if s.hash == ck.MechSHA1 && k.spec.OAEPHash == 0 {
-		k.t.cfg.Log.Warn("the HSM token does RSA-OAEP with SHA-1 only; set rsa_oaep_hash = \"sha1\" to say that this is meant")
+		k.t.cfg.Log.Warn("the HSM token supports RSA-OAEP with SHA-1 only; set rsa_oaep_hash = \"sha1\" to confirm it")
 	}
 }
 
-// probe asks the token whether it has the scheme's mechanisms, and then tries.
+// probe asks the token for the scheme's mechanisms, then runs a round trip.
 func (k *Key) probe(c *call, f *found, s scheme) error {
 	if p, ok := c.session.(ck.Prober); ok {
 		needs := map[uint]uint{s.mechanism: ck.FlagEncrypt | ck.FlagDecrypt}
@@ -120,7 +121,7 @@ func (k *Key) probe(c *call, f *found, s scheme) error {
 	return k.roundTrip(c, f, s)
 }
 
-// roundTrip encrypts something and decrypts it again.
+// roundTrip encrypts random bytes and decrypts them.
 func (k *Key) roundTrip(c *call, f *found, s scheme) error {
 	plain, aad := make([]byte, 32), make([]byte, 16)
 	_, _ = rand.Read(plain)
@@ -134,7 +135,7 @@ func (k *Key) roundTrip(c *call, f *found, s scheme) error {
 		return err
 	}
 	if !bytes.Equal(back, plain) {
-		return fmt.Errorf("%w: the round trip gave other bytes", ck.FunctionFailed)
+		return fmt.Errorf("%w: the round trip returned other bytes", ck.FunctionFailed)
 	}
 	return nil
 }

@@ -8,60 +8,60 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// call is what a piece of work gets: a session of its own, valid until it returns.
+// call is the exclusive session of one piece of work. It is valid until the work returns.
 type call struct {
 	session ck.Session
 	library ck.Library
 	at      *loginSession
 }
 
-// task is one piece of work on its way through a lane.
+// task is one piece of work for a session worker.
 type task struct {
 	ctx   context.Context
 	mod   *ck.Module
 	at    *loginSession
-	fresh bool // not in a session that did other work
-	write bool // in a session that may change objects, opened for this task alone
-	last  bool // no work: close the lane's session
+	fresh bool // needs a new session
+	write bool // needs a session that may change objects, opened for this task alone
+	last  bool // no work: close the worker's session
 	f     func(*call) error
 }
 
-// lane is a place for one session, and the goroutine that alone calls the library for
-// it. A caller can so leave a call that hangs; the lane is missing from the pool until that call returns.
+// sessionWorker owns one session and the goroutine that calls the library for it. A caller can
+// therefore abandon a call that hangs. The worker is missing from the pool until that call returns.
 type sessionWorker struct {
 	t     *Token
-	tasks chan task  // nil: the goroutine is not started yet
-	reply chan error // one answer for each task whose caller still waits
+	tasks chan task  // nil: the goroutine has not started
+	reply chan error // one for each task whose caller still waits
 	state atomic.Uint32
 	at    *loginSession
-	raw   ck.Session // nil: none is open
+	raw   ck.Session // nil: no session is open
 }
 
-// States of a lane.
+// States of a session worker.
 const (
 	idle      uint32 = iota
 	working          // the caller waits
-	abandoned        // the caller has left
+	abandoned        // the caller no longer waits
 )
 
-// run gives the work to a free lane, and leaves it there at the deadline.
+// run passes the work to an idle session worker and abandons it at the deadline.
 func (t *Token) run(ctx context.Context, k task) error {
-	l, err := t.borrow(ctx)
+	w, err := t.borrow(ctx)
 	if err != nil {
 		return err
 	}
 	k.ctx = ctx
-	l.state.Store(working)
-	l.tasks <- k
+	w.state.Store(working)
+	w.tasks <- k
 	select {
-	case err := <-l.reply:
-		t.workers.put(l)
+	case err := <-w.reply:
+		t.workers.put(w)
 		return err
 	case <-ctx.Done():
 	}
-	if !l.state.CompareAndSwap(working, abandoned) {
-		err := <-l.reply // it ended this very moment
-		t.workers.put(l)
+	if !w.state.CompareAndSwap(working, abandoned) {
+		err := <-w.reply // it has just ended
+		t.workers.put(w)
 		return err
 	}
 	k.mod.Abandon()
@@ -75,10 +75,10 @@ func (t *Token) count(f func(*Stats)) {
 	f(&t.stats)
 }
 
-// borrow takes a lane from the pool, waiting while all are at work, but not while all hang.
+// borrow takes a worker from the pool. It waits while all are busy, but not while all hang.
 func (t *Token) borrow(ctx context.Context) (*sessionWorker, error) {
-	if l := t.workers.take(); l != nil {
-		return t.awake(l)
+	if w := t.workers.take(); w != nil {
+		return t.started(w)
 	}
 	t.mu.Lock()
 	stuck := t.stats.Stuck >= t.granted
@@ -86,78 +86,78 @@ func (t *Token) borrow(ctx context.Context) (*sessionWorker, error) {
 	if stuck {
 		return nil, ErrStuck
 	}
-	l, err := t.workers.wait(ctx)
+	w, err := t.workers.wait(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return t.awake(l)
+	return t.started(w)
 }
 
-// awake starts the lane's goroutine at its first use.
-func (t *Token) awake(l *sessionWorker) (*sessionWorker, error) {
-	if l.tasks != nil {
-		return l, nil
+// started starts the worker's goroutine at its first use.
+func (t *Token) started(w *sessionWorker) (*sessionWorker, error) {
+	if w.tasks != nil {
+		return w, nil
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.closed {
 		return nil, ErrClosed
 	}
-	l.tasks, l.reply = make(chan task), make(chan error, 1)
-	go l.work()
-	return l, nil
+	w.tasks, w.reply = make(chan task), make(chan error, 1)
+	go w.work()
+	return w, nil
 }
 
-// work is the lane's goroutine.
-func (l *sessionWorker) work() {
-	for k := range l.tasks {
-		err := l.serve(k)
-		if l.state.CompareAndSwap(working, idle) {
-			l.reply <- err
+// work is the worker's goroutine.
+func (w *sessionWorker) work() {
+	for k := range w.tasks {
+		err := w.serve(k)
+		if w.state.CompareAndSwap(working, idle) {
+			w.reply <- err
 			continue
 		}
 		k.mod.Returned()
-		l.state.Store(idle)
-		if !l.t.returned(l) {
+		w.state.Store(idle)
+		if !w.t.returned(w) {
 			return
 		}
 	}
 }
 
-// returned counts a call that came back late, and puts its lane back; it reports whether that is wanted. While a token is being closed it is: who
-// closes waits for every lane. Once they were collected it is not.
-func (t *Token) returned(l *sessionWorker) bool {
+// returned counts a call that ended after its deadline and puts its worker back. It reports whether
+// the worker is still needed: not after dismiss has collected the workers.
+func (t *Token) returned(w *sessionWorker) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.stats.Stuck--
 	if t.dismissed {
 		return false
 	}
-	t.workers.put(l)
+	t.workers.put(w)
 	return true
 }
 
-// serve does one task, in the lane's session or a new one.
-func (l *sessionWorker) serve(k task) error {
+// serve runs one task in the worker's session or a new one.
+func (w *sessionWorker) serve(k task) error {
 	if err := k.mod.Enter(k.ctx, k.at.generation); err != nil {
 		return err
 	}
 	defer k.mod.Exit()
-	if l.raw != nil && (k.fresh || k.last || l.at != k.at) {
-		l.discard(k.at)
+	if w.raw != nil && (k.fresh || k.last || w.at != k.at) {
+		w.discard(k.at)
 	}
 	if k.last {
 		return nil
 	}
-	err := l.perform(k)
-	if late := k.ctx.Err() != nil; l.raw != nil && (late || err != nil && spoils(err)) {
-		l.discard(k.at)
+	err := w.perform(k)
+	if late := k.ctx.Err() != nil; w.raw != nil && (late || err != nil && spoils(err)) {
+		w.discard(k.at)
 	}
 	return err
 }
 
-// perform runs the work; a panic in it is an error, and costs the session.
-func (l *sessionWorker) perform(k task) (err error) {
+// perform runs the work. A panic becomes an error and costs the session.
+func (w *sessionWorker) perform(k task) (err error) {
 	defer recovered(&err)
 	lib := k.mod.Library()
 	if k.write {
@@ -168,18 +168,18 @@ func (l *sessionWorker) perform(k task) (err error) {
 		defer s.Close()
 		return k.f(&call{session: s, library: lib, at: k.at})
 	}
-	if l.raw == nil {
+	if w.raw == nil {
 		s, err := lib.Open(k.at.slot.ID, false)
 		if err != nil {
 			return err
 		}
-		l.raw, l.at = s, k.at
-		l.t.count(func(s *Stats) { s.Opened++ })
+		w.raw, w.at = s, k.at
+		w.t.count(func(s *Stats) { s.Opened++ })
 	}
-	return k.f(&call{session: l.raw, library: lib, at: k.at})
+	return k.f(&call{session: w.raw, library: lib, at: k.at})
 }
 
-// spoils tells whether the session may be damaged after the error.
+// spoils reports whether the error may have damaged the session.
 func spoils(err error) bool {
 	switch kindOf(err) {
 	case kindMissing, kindPermission, kindMechanism, kindData:
@@ -190,49 +190,50 @@ func spoils(err error) bool {
 	return true
 }
 
-// discard closes the session, unless the library was restarted since: then there is nothing to close, and its
-// number may be another's.
-func (l *sessionWorker) discard(at *loginSession) {
+// discard closes the session, unless the library was restarted since: then it is closed already,
+// and its number may belong to another session.
+func (w *sessionWorker) discard(at *loginSession) {
 	var err error
 	defer recovered(&err)
-	if l.at.generation == at.generation {
-		_ = l.raw.Close() // it is given up either way
+	if w.at.generation == at.generation {
+		_ = w.raw.Close() // the session is unusable either way
 	}
-	l.raw, l.at = nil, nil
+	w.raw, w.at = nil, nil
 }
 
-// retire ends a free lane that has done no work or is being closed.
-func (l *sessionWorker) retire() {
-	if l.tasks != nil {
-		close(l.tasks)
-		l.tasks = nil
+// retire ends an idle worker's goroutine.
+func (w *sessionWorker) retire() {
+	if w.tasks != nil {
+		close(w.tasks)
+		w.tasks = nil
 	}
 }
 
-// dismiss collects every lane, closes its session and ends its goroutine. It reports whether one did not come in time.
+// dismiss closes every worker's session and ends its goroutine. It reports whether a call still
+// hangs when ctx ends.
 func (t *Token) dismiss(ctx context.Context, mod *ck.Module) (stuck bool) {
 	t.mu.Lock()
 	n, at := t.granted, t.current
 	t.mu.Unlock()
 	defer t.endDismissal()
 	for range n {
-		l, err := t.borrow(ctx)
+		w, err := t.borrow(ctx)
 		if errors.Is(err, ErrClosed) {
-			continue // a lane that never worked
+			continue // a worker that never started
 		}
 		if err != nil {
 			return true
 		}
-		if l.raw == nil || at == nil {
-			l.retire()
+		if w.raw == nil || at == nil {
+			w.retire()
 			continue
 		}
 		k := task{ctx: ctx, mod: mod, at: at, last: true}
-		l.state.Store(working)
-		l.tasks <- k
+		w.state.Store(working)
+		w.tasks <- k
 		select {
-		case <-l.reply:
-			l.retire()
+		case <-w.reply:
+			w.retire()
 		case <-ctx.Done():
 			return true
 		}
@@ -240,12 +241,12 @@ func (t *Token) dismiss(ctx context.Context, mod *ck.Module) (stuck bool) {
 	return false
 }
 
-// endDismissal ends the lanes that came back after their collector had given up.
+// endDismissal ends the workers that returned after dismiss had stopped waiting.
 func (t *Token) endDismissal() {
 	t.mu.Lock()
 	t.dismissed = true
 	t.mu.Unlock()
-	for l := t.workers.take(); l != nil; l = t.workers.take() {
-		l.retire()
+	for w := t.workers.take(); w != nil; w = t.workers.take() {
+		w.retire()
 	}
 }

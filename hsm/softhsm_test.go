@@ -83,7 +83,8 @@ func TestEveryMechanismOnSoftHSM(t *testing.T) {
 			}
 		}
 		info, err := k.Describe(t.Context())
-		if err != nil || info.Extractable || !strings.Contains(info.URI, "serial="+tok.Serial+";object="+spec.Label+";id=%") {
+		if err != nil || info.Extractable || !strings.Contains(info.URI,
+			"serial="+tok.Serial+";object="+spec.Label+";id=%") {
 			t.Errorf("%s: %+v, %v", name, info, err)
 		}
 	}
@@ -114,10 +115,11 @@ func TestKeysThatDoNotFit(t *testing.T) {
 		{"missing id", hsm.KeySpec{Label: "aes", ID: []byte{9}}, hsm.ErrKeyNotFound, "id 09"},
 		{"two", hsm.KeySpec{Label: "twin"}, hsm.ErrAmbiguousKey, "2 keys"},
 		{"an HMAC key to encrypt with", hsm.KeySpec{Label: "mac"}, hsm.ErrKeyType, "a generic secret"},
-		{"RSA for GCM", hsm.KeySpec{Label: "rsa", Mechanism: hsm.AESGCM}, hsm.ErrKeyType, "needed is an AES key"},
+		{"RSA for GCM", hsm.KeySpec{Label: "rsa", Mechanism: hsm.AESGCM}, hsm.ErrKeyType, "not to an AES key"},
 		{"AES for OAEP", hsm.KeySpec{Label: "aes", Mechanism: hsm.RSAOAEP}, hsm.ErrKeyType, "an AES key"},
 		{"not allowed", hsm.KeySpec{Label: "off"}, hsm.ErrKeyUse, "CKA_DECRYPT=false"},
-		{"no HMAC key", hsm.KeySpec{Label: "aes", Mechanism: hsm.AESCBCPad, HMACLabel: "nope"}, hsm.ErrKeyNotFound, "HMAC"},
+		{"no HMAC key", hsm.KeySpec{Label: "aes", Mechanism: hsm.AESCBCPad, HMACLabel: "nope"}, hsm.ErrKeyNotFound,
+			"HMAC"},
 		{"OAEP hash that SoftHSM has not", hsm.KeySpec{Label: "rsa", OAEPHash: 0x250}, hsm.ErrMechanism, "CKM_SHA256"},
 	} {
 		err := trip(t.Context(), keyOf(t, token, c.spec))
@@ -143,7 +145,8 @@ func TestLibrariesThatAreNone(t *testing.T) {
 	for path, want := range cases {
 		token := open(t, hsm.Config{Lib: path, TokenLabel: "x"})
 		_, err := token.Info(t.Context())
-		if !errors.Is(err, hsm.ErrNotLibrary) || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), filepath.Base(path)) {
+		if !errors.Is(err, hsm.ErrNotLibrary) || !strings.Contains(err.Error(), want) ||
+			!strings.Contains(err.Error(), filepath.Base(path)) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}
@@ -222,7 +225,8 @@ func TestManyGoroutinesWhileTheTokenComesAndGoes(t *testing.T) {
 		})
 	}
 	until := func(n *atomic.Int64, more int64) {
-		for start, deadline := n.Load(), time.Now().Add(20*time.Second); n.Load() < start+more; time.Sleep(time.Millisecond) {
+		start, deadline := n.Load(), time.Now().Add(20*time.Second)
+		for ; n.Load() < start+more; time.Sleep(time.Millisecond) {
 			if time.Now().After(deadline) {
 				t.Error("no progress")
 				return
@@ -258,7 +262,8 @@ func TestWrongPINOnSoftHSM(t *testing.T) {
 	token := open(t, cfg)
 	k := keyOf(t, token, hsm.KeySpec{Label: "wrap"})
 	for range 5 {
-		if err := trip(t.Context(), k); !errors.Is(err, hsm.ErrPIN) || !strings.Contains(err.Error(), "CKR_PIN_INCORRECT") {
+		if err := trip(t.Context(), k); !errors.Is(err, hsm.ErrPIN) ||
+			!strings.Contains(err.Error(), "CKR_PIN_INCORRECT") {
 			t.Errorf("%v, want ErrPIN", err)
 		}
 	}
@@ -277,7 +282,8 @@ func TestTwoTokensOfOneLabel(t *testing.T) {
 	b := softhsm.NewLabelled(t, "same-label")
 	cfg := a.Config()
 	cfg.TokenSerial = ""
-	if _, err := open(t, cfg).Info(t.Context()); !errors.Is(err, hsm.ErrTokenAmbiguous) || !strings.Contains(err.Error(), b.Serial) {
+	if _, err := open(t, cfg).Info(t.Context()); !errors.Is(err, hsm.ErrTokenAmbiguous) ||
+		!strings.Contains(err.Error(), b.Serial) {
 		t.Errorf("%v, want ErrTokenAmbiguous with both serial numbers", err)
 	}
 	if info, err := open(t, b.Config()).Info(t.Context()); err != nil || info.Serial != b.Serial {

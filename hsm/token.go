@@ -10,7 +10,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Token is one token of one library, logged in to once, with a bounded pool of sessions. It is safe for use by many goroutines.
+// Token is one token of one library, with one login and a bounded pool of sessions. It is safe for
+// concurrent use.
 type Token struct {
 	cfg     Config
 	workers pool
@@ -18,25 +19,25 @@ type Token struct {
 	mu        sync.Mutex
 	mod       *ck.Module    // nil before first use
 	current   *loginSession // nil before first use, and after Close
-	flight    *flight       // the attachment being made
-	granted   int           // lanes that exist
-	known     *ck.Slot      // the token as it was last seen
-	refused   error         // a PIN that must not be sent again
+	flight    *flight       // the login in progress
+	granted   int           // session workers that exist
+	known     *ck.Slot      // the token's last description
+	refused   error         // why the PIN must not be sent again
 	closed    bool
-	dismissed bool // the lanes were collected: see dismiss
+	dismissed bool // dismiss has collected the workers
 	stats     Stats
 }
 
-// Stats counts what a Token did since New.
+// Stats counts what a Token has done since New.
 type Stats struct {
 	Logins   int // C_Login calls, successful or not
 	Attached int // times that the token was found and logged in to
-	Opened   int // working sessions opened
-	Stuck    int // sessions whose call passed its deadline and has not returned
+	Opened   int // sessions opened for work
+	Stuck    int // sessions in a call that has passed its deadline
 }
 
-// attachment is one log-in: a slot found by label and serial, and a session that is never worked with,
-// because the log-in ends with the last session.
+// loginSession is one login: a slot found by label and serial number, and a session that does no
+// work, because the login ends with the last session.
 type loginSession struct {
 	generation uint64
 	slot       ck.Slot
@@ -44,7 +45,7 @@ type loginSession struct {
 	anchor     ck.Session
 }
 
-// flight is an attachment being made; the same one for all who need it.
+// flight is a login in progress, which all callers that need it share.
 type flight struct {
 	done chan struct{}
 	err  error
@@ -58,26 +59,27 @@ func newToken(cfg Config) *Token {
 	return t
 }
 
-// Info is what the token says of itself.
+// Info is the token's description of itself.
 type Info struct {
 	Slot                                uint
 	Label, Serial, Manufacturer, Model  string
 	Firmware                            string
 	PINCountLow, PINFinalTry, PINLocked bool
 	PINToBeChanged                      bool
-	MaxSessions                         uint // 0: no limit, or none told
+	MaxSessions                         uint // 0: no limit, or an unknown one
 }
 
 func infoOf(s ck.Slot) Info {
 	return Info{
-		Slot: s.ID, Label: s.Label, Serial: s.Serial, Manufacturer: s.Manufacturer, Model: s.Model, Firmware: s.Firmware,
+		Slot: s.ID, Label: s.Label, Serial: s.Serial, Manufacturer: s.Manufacturer, Model: s.Model,
+		Firmware:    s.Firmware,
 		PINCountLow: s.Flags&ck.TokenPINCountLow != 0, PINFinalTry: s.Flags&ck.TokenPINFinalTry != 0,
 		PINLocked: s.Flags&ck.TokenPINLocked != 0, PINToBeChanged: s.Flags&ck.TokenPINToBeChanged != 0,
 		MaxSessions: s.MaxSessions,
 	}
 }
 
-// Info asks the token for its present flags; it finds the token and logs in where that is still to be done.
+// Info reads the token's current flags. It finds the token and logs in if necessary.
 func (t *Token) Info(ctx context.Context) (Info, error) {
 	var now ck.Slot
 	err := t.do(ctx, func(c *call) error {
@@ -99,15 +101,15 @@ func (t *Token) Info(ctx context.Context) (Info, error) {
 	return infoOf(now), nil
 }
 
-// Stats returns the counts.
+// Stats returns the counters.
 func (t *Token) Stats() Stats {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	return t.stats
 }
 
-// Close ends every session and the log-in. A call that hangs in the library is left to itself, and the
-// error says so.
+// Close closes every session and logs out. If a call hangs in the library, Close leaves it there
+// and returns ErrStuck.
 func (t *Token) Close() error {
 	t.mu.Lock()
 	if t.closed {
@@ -140,12 +142,12 @@ func (t *Token) Close() error {
 
 func (t *Token) stuckError(stuck bool) error {
 	if stuck {
-		return fmt.Errorf("hsm: closing: %w", ErrStuck)
+		return fmt.Errorf("hsm: close: %w", ErrStuck)
 	}
 	return nil
 }
 
-// detach closes the anchor, which logs out.
+// detach closes the anchor session, which logs out.
 func (t *Token) detach(ctx context.Context, mod *ck.Module) {
 	t.mu.Lock()
 	at := t.current
@@ -188,8 +190,8 @@ func (t *Token) module() (*ck.Module, error) {
 	return mod, nil
 }
 
-// attach returns a log-in other than bad, made under at least the given generation: the
-// present one, or one made now, by one goroutine for all who ask.
+// logIn returns a login session other than bad, made in at least the given generation: the current
+// one, or a new one that concurrent callers share.
 func (t *Token) logIn(ctx context.Context, mod *ck.Module, bad *loginSession, least uint64) (*loginSession, error) {
 	for own := false; ; {
 		t.mu.Lock()
@@ -218,12 +220,13 @@ func (t *Token) logIn(ctx context.Context, mod *ck.Module, bad *loginSession, le
 			return nil, context.Cause(ctx)
 		}
 		if fl.err != nil && own {
-			return nil, fl.err // another's may have begun before what this caller did to mend things
+			return nil, fl.err // a login that another caller started may predate this caller's recovery
 		}
 	}
 }
 
-// fly makes an attachment. It runs by itself, so that one that hangs holds up its callers for their deadline only.
+// fly runs a login in a goroutine of its own, so that one that hangs costs its callers no more than
+// their deadline.
 func (t *Token) fly(mod *ck.Module, fl *flight) {
 	at, err := t.enter(mod)
 	t.mu.Lock()
@@ -238,21 +241,22 @@ func (t *Token) fly(mod *ck.Module, fl *flight) {
 	}
 	t.flight, fl.err = nil, err
 	t.mu.Unlock()
-	if err == nil && old != nil && old.generation == at.generation && mod.Enter(context.Background(), old.generation) == nil {
+	if err == nil && old != nil && old.generation == at.generation &&
+		mod.Enter(context.Background(), old.generation) == nil {
 		hangUp(old.anchor)
 		mod.Exit()
 	}
 	close(fl.done)
 }
 
-// hangUp closes a session. There is nothing to be done where that fails: it ends with the library at the latest.
+// hangUp closes a session. An error is ignored: the session ends with the library at the latest.
 func hangUp(s ck.Session) {
 	var err error
 	defer recovered(&err)
 	_ = s.Close()
 }
 
-// enter starts the library, finds the token, opens the anchor and logs in.
+// enter starts the library, finds the token, opens the anchor session and logs in.
 func (t *Token) enter(mod *ck.Module) (at *loginSession, err error) {
 	ctx, cancel := context.WithTimeoutCause(context.Background(), t.cfg.Deadline, ErrDeadline)
 	defer cancel()
@@ -284,14 +288,14 @@ func (t *Token) enter(mod *ck.Module) (at *loginSession, err error) {
 	return &loginSession{generation: generation, slot: slot, quirk: quirkOf(slot), anchor: anchor}, nil
 }
 
-// recovered makes an error of a panic in the binding.
+// recovered turns a panic of the binding into an error.
 func recovered(err *error) {
 	if p := recover(); p != nil {
 		*err = fmt.Errorf("the PKCS#11 library panicked: %v", p)
 	}
 }
 
-// choose finds the configured token among the slots.
+// choose selects the configured token.
 func (t *Token) choose(slots []ck.Slot) (ck.Slot, error) {
 	var fits []ck.Slot
 	for _, s := range slots {
@@ -309,11 +313,12 @@ func (t *Token) choose(slots []ck.Slot) (ck.Slot, error) {
 	for _, s := range fits {
 		serials = append(serials, s.Serial)
 	}
-	return ck.Slot{}, fmt.Errorf("%w: %s; their serial numbers are %s", ErrTokenAmbiguous, t.wanted(), strings.Join(serials, ", "))
+	return ck.Slot{}, fmt.Errorf("%w: %s; the serial numbers are %s", ErrTokenAmbiguous, t.wanted(),
+		strings.Join(serials, ", "))
 }
 
-// fits compares with the configuration and, once the token was seen, with its serial number: a slot
-// that holds another token today is not ours.
+// fits compares a slot with the configuration and, once the token was seen, with its serial number:
+// a slot that now holds another token does not fit.
 func (t *Token) fits(s ck.Slot) bool {
 	t.mu.Lock()
 	known := t.known
@@ -346,28 +351,29 @@ func (t *Token) absent(slots []ck.Slot) error {
 	t.mu.Lock()
 	known := t.known
 	t.mu.Unlock()
-	there := "the library shows no token at all"
+	present := "the library lists no token"
 	if len(slots) > 0 {
 		var names []string
 		for _, s := range slots {
 			names = append(names, fmt.Sprintf("%q (serial %s, slot %d)", s.Label, s.Serial, s.ID))
 		}
-		there = "there are " + strings.Join(names, ", ")
+		present = "the library lists " + strings.Join(names, ", ")
 	}
 	if known != nil {
-		return fmt.Errorf("%w: %q, serial number %s, was here; %s", ErrTokenGone, known.Label, known.Serial, there)
+		return fmt.Errorf("%w: %q, serial number %s; %s", ErrTokenGone, known.Label, known.Serial, present)
 	}
-	return fmt.Errorf("%w: %s; %s", ErrTokenNotFound, t.wanted(), there)
+	return fmt.Errorf("%w: %s; %s", ErrTokenNotFound, t.wanted(), present)
 }
 
-// limit takes lanes away where the token states fewer sessions than configured. One is the anchor's. It needs t.mu.
+// limit removes workers if the token allows fewer sessions than configured. The anchor session
+// counts. The caller holds t.mu.
 func (t *Token) limit(most uint) {
 	for most != 0 && t.granted > 1 && uint(t.granted)+1 > most {
-		l := t.workers.take()
-		if l == nil {
-			return // all are at work: the next attachment tries again
+		w := t.workers.take()
+		if w == nil {
+			return // all are busy: the next login tries again
 		}
-		l.retire()
+		w.retire()
 		t.granted--
 	}
 }

@@ -15,8 +15,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// Compare runs ours and theirs in turns of 50 ms and takes the median of the turns' ratios: what else the machine does then spoils
-// some turns, not the result.
+// Compare alternates between ours and theirs every 50 ms and reports the median of the ratios, so
+// that other load on the machine distorts single turns and not the result.
 func Compare(b *testing.B, workers int, ours, theirs func(worker int) error) {
 	var rates [2][]float64
 	var ratios []float64
@@ -60,13 +60,14 @@ func turn(workers int, f func(int) error) (ops, failed int64, took time.Duration
 	return done.Load(), bad.Load(), time.Since(start)
 }
 
-// Bare is the loop to compare with.
+// Bare is the loop that Compare runs as theirs.
 type Bare struct {
 	ctx  *pkcs11.Ctx
 	slot uint
 }
 
-// NewBare relies on the library being initialised and logged in to by the package under test: both belong to the process.
+// NewBare expects that the package under test has initialised the library and logged in: both
+// belong to the process.
 func NewBare(b *testing.B, tok *softhsm.Token) *Bare {
 	ctx := pkcs11.New(tok.Lib)
 	slots, err := ctx.GetSlotList(true)
@@ -78,17 +79,17 @@ func NewBare(b *testing.B, tok *softhsm.Token) *Bare {
 			return &Bare{ctx, s}
 		}
 	}
-	b.Fatal("the token is not there")
+	b.Fatal("no slot has the token")
 	return nil
 }
 
-// Session is a session with the handle of the key that it works with.
+// Session is a session and its key's handle.
 type Session struct {
 	h   pkcs11.SessionHandle
 	key pkcs11.ObjectHandle
 }
 
-// Open opens n sessions, each with the key of that label.
+// Open opens n sessions and finds the key with the label in each.
 func (p *Bare) Open(b *testing.B, n int, label string) []Session {
 	var list []Session
 	for range n {
@@ -97,7 +98,8 @@ func (p *Bare) Open(b *testing.B, n int, label string) []Session {
 			b.Fatal(err)
 		}
 		b.Cleanup(func() { p.ctx.CloseSession(h) })
-		if err := p.ctx.FindObjectsInit(h, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL, label)}); err != nil {
+		if err := p.ctx.FindObjectsInit(h, []*pkcs11.Attribute{pkcs11.NewAttribute(pkcs11.CKA_LABEL,
+			label)}); err != nil {
 			b.Fatal(err)
 		}
 		found, _, err := p.ctx.FindObjects(h, 1)

@@ -8,13 +8,14 @@ import (
 	"path/filepath"
 )
 
-// ErrNotInstalled is returned where SoftHSM is not found. Its text says what to install.
+// ErrNotInstalled is returned when SoftHSM is not found. Its text says what to install.
 var ErrNotInstalled = errors.New("SoftHSM 2 is not installed")
 
-const howTo = "install it (Debian, Ubuntu: apt-get install softhsm2; Fedora, RHEL: dnf install softhsm; Alpine: apk add softhsm; " +
+const howTo = "install it (Debian, Ubuntu: apt-get install softhsm2; Fedora, RHEL: dnf install softhsm; Alpine: apk " +
+	"add softhsm; " +
 	"macOS: brew install softhsm)"
 
-// places are where distributions put the library.
+// places lists the library's paths in common distributions.
 var places = []string{
 	"/usr/lib/softhsm/libsofthsm2.so", // Debian, Ubuntu, Alpine
 	"/usr/lib/*-linux-gnu*/softhsm/libsofthsm2.so",
@@ -28,11 +29,12 @@ var places = []string{
 	"/opt/homebrew/lib/libsofthsm2.so",
 }
 
-// Lib returns the path of SoftHSM's library: that of the environment variable SOFTHSM2_LIB, or a usual place.
+// Lib returns the path of SoftHSM's library: the environment variable SOFTHSM2_LIB, or a usual
+// path.
 func Lib() (string, error) {
 	if path := os.Getenv("SOFTHSM2_LIB"); path != "" {
 		if _, err := os.Stat(path); err != nil {
-			return "", fmt.Errorf("%w where SOFTHSM2_LIB says: %w", ErrNotInstalled, err)
+			return "", fmt.Errorf("%w at the path in SOFTHSM2_LIB: %w", ErrNotInstalled, err)
 		}
 		return path, nil
 	}
@@ -49,7 +51,7 @@ func Lib() (string, error) {
 func util() (string, error) {
 	path, err := exec.LookPath("softhsm2-util")
 	if err != nil {
-		return "", fmt.Errorf("%w: no softhsm2-util in the search path: %s", ErrNotInstalled, howTo)
+		return "", fmt.Errorf("%w: softhsm2-util is not in the search path: %s", ErrNotInstalled, howTo)
 	}
 	return path, nil
 }

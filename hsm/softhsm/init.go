@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// Options of Init. Empty fields are chosen at random.
+// Options of Init. An empty field gets a random value.
 type Options struct {
 	Label string
 	PIN   string
@@ -21,8 +21,9 @@ type Options struct {
 // ErrInUse is returned by Init for a folder that is not empty.
 var ErrInUse = errors.New("the folder is not empty")
 
-// Init makes a token with a configuration of its own in a new or empty folder, which the caller deletes in the end. It
-// changes nothing in this process, whose own PKCS#11 code may be using another token: softhsm2-util does the work.
+// Init creates a token with its own configuration in a new or empty folder, which the caller
+// deletes. It runs softhsm2-util and changes nothing in this process, whose PKCS#11 code may be
+// using another token.
 func Init(dir string, o Options) (*Token, error) {
 	lib, err := Lib()
 	if err != nil {
@@ -36,10 +37,10 @@ func Init(dir string, o Options) (*Token, error) {
 		return nil, err
 	}
 	if strings.ContainsAny(dir, "\n\r") {
-		return nil, fmt.Errorf("softhsm: a line break in the name of the folder %q", dir)
+		return nil, fmt.Errorf("softhsm: the folder name %q contains a line break", dir)
 	}
 	if entries, err := os.ReadDir(dir); err == nil && len(entries) > 0 {
-		return nil, fmt.Errorf("softhsm: %w: %s; give a new one", ErrInUse, dir)
+		return nil, fmt.Errorf("softhsm: %w: %s; choose a new one", ErrInUse, dir)
 	}
 	k := &Token{
 		Lib: lib, Dir: dir, Label: cmp.Or(o.Label, "sealgate-"+digits(8)),
@@ -48,7 +49,8 @@ func Init(dir string, o Options) (*Token, error) {
 	if k.ConfigPath, err = prepare(dir); err != nil {
 		return nil, err
 	}
-	cmd := exec.Command(tool, "--init-token", "--free", "--module", lib, "--label", k.Label, "--pin", k.PIN, "--so-pin", k.SOPIN)
+	cmd := exec.Command(tool, "--init-token", "--free", "--module", lib, "--label", k.Label, "--pin", k.PIN,
+		"--so-pin", k.SOPIN)
 	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+k.ConfigPath)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return nil, fmt.Errorf("softhsm: softhsm2-util: %w: %s", err, bytes.TrimSpace(out))

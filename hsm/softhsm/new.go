@@ -11,20 +11,20 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// shared is the one SoftHSM configuration of this process. It has to be a global: SOFTHSM2_CONF is one.
+// shared is this process's SoftHSM configuration. It is global because SOFTHSM2_CONF is.
 var shared struct {
 	sync.Mutex
 	users int
-	dir   string // made at first use; its name stays, since parallel code may have read it
+	dir   string // made at first use; the name stays, because parallel code may have read it
 }
 
-// New makes a token in this process's shared token folder, and deletes it when the test ends.
+// New creates a token in this process's shared token folder and deletes it when the test ends.
 func New(t TB) *Token {
 	t.Helper()
 	return NewLabelled(t, "sealgate-"+digits(8))
 }
 
-// NewLabelled is New with a label of the caller's, which may be another token's too.
+// NewLabelled is New with the caller's label, which other tokens may share.
 func NewLabelled(t TB, label string) *Token {
 	t.Helper()
 	k, drop, err := create(label)
@@ -60,7 +60,8 @@ func create(label string) (_ *Token, drop func(), err error) {
 	return k, drop, nil
 }
 
-// enterShared counts a user of the shared folder; the first makes it, and has the library read its configuration.
+// enterShared adds a user of the shared folder. The first user makes it and restarts the library
+// with its configuration.
 func enterShared(mod *ck.Module, k *Token) (err error) {
 	if shared.users == 0 {
 		if shared.dir == "" {
@@ -86,8 +87,8 @@ func enterShared(mod *ck.Module, k *Token) (err error) {
 	return nil
 }
 
-// initialise formats the library's free slot. It is done in this process, not by
-// softhsm2-util, because a library that is running does not notice a token that another process made.
+// initialise initialises the token in the library's free slot. It runs in this process, because a
+// running library does not notice a token that softhsm2-util makes in another.
 func (k *Token) initialise(mod *ck.Module) error {
 	before, err := folders(k.Dir)
 	if err != nil {
@@ -129,7 +130,7 @@ func (k *Token) initialise(mod *ck.Module) error {
 	return ck.TokenNotPresent
 }
 
-// drop deletes the token, and with the last one the shared folder.
+// drop deletes the token. The last drop deletes the shared folder.
 func (k *Token) drop(mod *ck.Module) {
 	shared.Lock()
 	defer shared.Unlock()
@@ -138,7 +139,7 @@ func (k *Token) drop(mod *ck.Module) {
 			_ = os.RemoveAll(filepath.Join(k.Dir, place, filepath.Base(k.folder)))
 		}
 	}
-	_ = mod.Release() // stuck calls: the test that made them says so
+	_ = mod.Release() // the test that left calls stuck reports them
 	if shared.users--; shared.users == 0 {
 		_ = os.RemoveAll(shared.dir)
 	}

@@ -10,8 +10,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Permit sets whether the keys with the label may encrypt and decrypt: what an administrator does who
-// switches a key off and on.
+// Permit sets whether the keys with the label may encrypt and decrypt, as an administrator does to
+// disable or enable a key.
 func (k *Token) Permit(label string, allowed bool) error {
 	return k.each(label, func(m ck.KeyMaker, o ck.Object) error {
 		class, _ := o.Ulong(ck.AttrClass)
@@ -32,7 +32,7 @@ func (k *Token) Delete(label string) error {
 	return k.each(label, func(m ck.KeyMaker, o ck.Object) error { return m.Destroy(o.Handle) })
 }
 
-// each calls f for every key with the label.
+// each calls f for every object with the label.
 func (k *Token) each(label string, f func(ck.KeyMaker, ck.Object) error) error {
 	if conf := os.Getenv("SOFTHSM2_CONF"); conf != k.ConfigPath {
 		return errOtherConfig
@@ -49,7 +49,7 @@ func (k *Token) each(label string, f func(ck.KeyMaker, ck.Object) error) error {
 			return err
 		}
 		if len(objects) == 0 {
-			return fmt.Errorf("softhsm: no key %q on the token", label)
+			return fmt.Errorf("softhsm: the token has no key %q", label)
 		}
 		for _, o := range objects {
 			if err := f(s.(ck.KeyMaker), o); err != nil {
@@ -61,7 +61,7 @@ func (k *Token) each(label string, f func(ck.KeyMaker, ck.Object) error) error {
 	return errors.Join(err, mod.Release())
 }
 
-// within runs f in a session of its own, logged in.
+// within runs f in a new session that is logged in.
 func (k *Token) within(ctx context.Context, mod *ck.Module, f func(ck.Session) error) error {
 	generation, err := mod.Start(ctx)
 	if err != nil {

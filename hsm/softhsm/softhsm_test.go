@@ -16,7 +16,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// With SOFTHSM_TEST_DIR the test binary is a program that uses a token of Init: its configuration is a matter of the whole process.
+// With SOFTHSM_TEST_DIR the test binary is a program that uses a token of Init: its configuration
+// is a matter of the whole process.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("SOFTHSM_TEST_DIR"); dir != "" {
 		if err := initAndUse(dir); err != nil {
@@ -117,7 +118,8 @@ func TestInitInAProgram(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf"), "SEALGATE_HSM_TOKEN_LABEL=child", "SEALGATE_HSM_PIN=12345678"} {
+	for _, want := range []string{"SOFTHSM2_CONF=" + filepath.Join(dir, "softhsm2.conf"),
+		"SEALGATE_HSM_TOKEN_LABEL=child", "SEALGATE_HSM_PIN=12345678"} {
 		if !strings.Contains(string(out), want) {
 			t.Errorf("the environment lacks %s:\n%s", want, out)
 		}
@@ -137,12 +139,14 @@ func TestInitLeavesAFolderInUseAlone(t *testing.T) {
 
 func TestSaysWhatToInstall(t *testing.T) {
 	t.Setenv("SOFTHSM2_LIB", "/no/such/libsofthsm2.so")
-	if _, err := softhsm.Lib(); !errors.Is(err, softhsm.ErrNotInstalled) || !strings.Contains(err.Error(), "SOFTHSM2_LIB") {
+	if _, err := softhsm.Lib(); !errors.Is(err, softhsm.ErrNotInstalled) ||
+		!strings.Contains(err.Error(), "SOFTHSM2_LIB") {
 		t.Errorf("%v", err)
 	}
 	t.Setenv("SOFTHSM2_LIB", "")
 	t.Setenv("PATH", t.TempDir())
-	if _, err := softhsm.Init(filepath.Join(t.TempDir(), "d"), softhsm.Options{}); !errors.Is(err, softhsm.ErrNotInstalled) ||
+	if _, err := softhsm.Init(filepath.Join(t.TempDir(), "d"), softhsm.Options{}); !errors.Is(err,
+		softhsm.ErrNotInstalled) ||
 		!strings.Contains(err.Error(), "apt-get install softhsm2") {
 		t.Errorf("%v", err)
 	}

@@ -27,15 +27,15 @@ type Token struct {
 	folder string // the token's own, below Dir/tokens
 }
 
-// TB is what New uses of *testing.T and *testing.B.
+// TB is the part of *testing.T and *testing.B that New uses.
 type TB interface {
 	Helper()
 	Fatalf(format string, args ...any)
 	Cleanup(func())
 }
 
-// Environ is the environment of a program that is to use the token: SoftHSM's configuration, and
-// the variables that sealgate reads for its pkcs11 seal.
+// Environ returns the environment for a program that uses the token: SoftHSM's configuration and
+// the variables of sealgate's pkcs11 seal.
 func (k *Token) Environ() []string {
 	return []string{
 		"SOFTHSM2_CONF=" + k.ConfigPath,
@@ -45,19 +45,19 @@ func (k *Token) Environ() []string {
 	}
 }
 
-// Use makes this process's SoftHSM use the token's configuration. SoftHSM reads it
-// when it is initialised: call Use before anything opens the library.
+// Use selects the token's configuration for SoftHSM in this process. SoftHSM reads it at
+// initialisation, so call Use before any code opens the library.
 func (k *Token) Use() error { return os.Setenv("SOFTHSM2_CONF", k.ConfigPath) }
 
-var errOtherConfig = errors.New("softhsm: this process uses another SoftHSM configuration than the token's: call Use first")
+var errOtherConfig = errors.New("softhsm: this process uses another SoftHSM configuration: call Use first")
 
-// Config is the configuration of package hsm for the token.
+// Config returns the token's configuration for package hsm.
 func (k *Token) Config() hsm.Config {
 	return hsm.Config{Lib: k.Lib, TokenLabel: k.Label, TokenSerial: k.Serial, PIN: secret.Copy([]byte(k.PIN))}
 }
 
-// MakeKey makes a key on the token. With one of that name there already, the name becomes ambiguous.
-// Of a token made by Init, Use must have been called.
+// MakeKey generates a key on the token. If the label is in use, it becomes ambiguous. For a token
+// of Init, call Use first.
 func (k *Token) MakeKey(kind hsm.Kind, label string) error {
 	if conf := os.Getenv("SOFTHSM2_CONF"); conf != k.ConfigPath {
 		return errOtherConfig
@@ -70,16 +70,16 @@ func (k *Token) MakeKey(kind hsm.Kind, label string) error {
 	return errors.Join(err, t.Close())
 }
 
-// Key is MakeKey for tests: an error ends the test. It returns the label.
+// Key is MakeKey for tests: an error fails the test. It returns the label.
 func (k *Token) Key(t TB, kind hsm.Kind, label string) string {
 	t.Helper()
 	if err := k.MakeKey(kind, label); err != nil {
-		t.Fatalf("softhsm: making the key %s: %v", label, err)
+		t.Fatalf("softhsm: generating the key %s: %v", label, err)
 	}
 	return label
 }
 
-// Away takes the token out of its slot, as far as SoftHSM can tell: its folder is moved out of the token folder.
+// Away removes the token from its slot: it moves the token's folder out of the token folder.
 func (k *Token) Away() error { return k.move("tokens", "away") }
 
 // Back undoes Away.
@@ -99,7 +99,8 @@ func prepare(dir string) (conf string, err error) {
 		return "", err
 	}
 	conf = filepath.Join(dir, "softhsm2.conf")
-	text := "directories.tokendir = " + filepath.Join(dir, "tokens") + "\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
+	text := "directories.tokendir = " + filepath.Join(dir, "tokens") +
+		"\nobjectstore.backend = file\nlog.level = ERROR\nslots.removable = false\n"
 	return conf, os.WriteFile(conf, []byte(text), 0o600)
 }
 
@@ -116,8 +117,8 @@ func folders(dir string) (map[string]bool, error) {
 	return names, nil
 }
 
-// settle fills in what only the new token's folder tells: SoftHSM names it by
-// a UUID, of which the serial number is the second half.
+// settle finds the new token's folder and derives the serial number: SoftHSM names the folder by a
+// UUID whose second half is the serial number.
 func (k *Token) settle(before map[string]bool) error {
 	after, err := folders(k.Dir)
 	if err != nil {
@@ -130,7 +131,7 @@ func (k *Token) settle(before map[string]bool) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("softhsm: no new token in %s", k.Dir)
+	return fmt.Errorf("softhsm: %s has no new token", k.Dir)
 }
 
 // digits returns n random hexadecimal digits.

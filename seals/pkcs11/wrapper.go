@@ -206,7 +206,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 
 // PINState is what the token says of the PIN's counter now. It sends no PIN.
 func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err error) {
-	info, err := w.token.Look(ctx)
+	info, err := w.token.Inspect(ctx)
 	if err != nil {
 		return false, false, false, w.failure(err)
 	}

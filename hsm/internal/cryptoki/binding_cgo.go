@@ -24,7 +24,8 @@ type binding struct {
 }
 
 // Load loads the library and does not initialise it. The file stays loaded until the process ends.
-// Where the file is not a PKCS#11 library, the error wraps [ErrNotLibrary] and says what the file is.
+// Where the file is not a PKCS#11 library, the error wraps [ErrNotLibrary] and says what the file
+// is.
 func Load(path string) (Library, error) {
 	if err := checkFile(path); err != nil {
 		return nil, err
@@ -39,8 +40,8 @@ func Load(path string) (Library, error) {
 	return b, nil
 }
 
-// checkFile reports the usual mistakes in plainer words than the loader's. The loader searches for a
-// name without a slash.
+// checkFile reports the usual mistakes in plainer words than the loader's. The loader searches for
+// a name without a slash.
 func checkFile(path string) error {
 	if !strings.Contains(path, "/") {
 		return nil
@@ -61,8 +62,8 @@ func (b *binding) Initialize() error { return result(C.sg_initialize(b.list)) }
 
 func (b *binding) Finalize() error { return result(C.sg_finalize(b.list)) }
 
-// slotIDs lists the slots that hold a token. The list may grow between the question for its length and
-// the list itself.
+// slotIDs lists the slots that hold a token. The list may grow between the question for its length
+// and the list itself.
 func (b *binding) slotIDs() ([]C.sg_ulong, error) {
 	for {
 		var n C.sg_ulong

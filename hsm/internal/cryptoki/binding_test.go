@@ -93,7 +93,8 @@ func TestKeyLifeCycle(t *testing.T) {
 	maker := s.(ck.KeyMaker)
 	handle, err := maker.Generate(ck.MechAESKeyGen, append(aesTemplate("life"), ck.Ulong(ck.AttrValueLen, 32)), nil)
 	must(t, err)
-	// CKA_VALUE (0x11) is sensitive and CKA_MODULUS does not apply: both are absent, and nothing fails.
+	// CKA_VALUE (0x11) is sensitive and CKA_MODULUS does not apply: both are absent, and nothing
+	// fails.
 	const value = 0x11
 	found, err := s.Find([]ck.Attribute{ck.String(ck.AttrLabel, "life")},
 		[]uint{ck.AttrLabel, ck.AttrExtractable, ck.AttrValueLen, ck.AttrModulus, value}, 4)
@@ -125,7 +126,8 @@ func TestKeyLifeCycle(t *testing.T) {
 func TestFindStopsAtItsLimit(t *testing.T) {
 	_, _, s := openSession(t)
 	for range 5 {
-		_, err := s.(ck.KeyMaker).Generate(ck.MechAESKeyGen, append(aesTemplate("many"), ck.Ulong(ck.AttrValueLen, 16)), nil)
+		_, err := s.(ck.KeyMaker).Generate(ck.MechAESKeyGen,
+			append(aesTemplate("many"), ck.Ulong(ck.AttrValueLen, 16)), nil)
 		must(t, err)
 	}
 	for limit, want := range map[int]int{1: 1, 4: 4, 5: 5, 64: 5} {
@@ -136,7 +138,8 @@ func TestFindStopsAtItsLimit(t *testing.T) {
 	}
 }
 
-// TestKnownAnswerAESGCM imports the key of test case 16 of the GCM specification (McGrew and Viega).
+// TestKnownAnswerAESGCM imports the key of test case 16 of the GCM specification (McGrew and
+// Viega).
 func TestKnownAnswerAESGCM(t *testing.T) {
 	_, _, s := openSession(t)
 	hexBytes := func(text string) []byte {
@@ -147,10 +150,12 @@ func TestKnownAnswerAESGCM(t *testing.T) {
 		return out
 	}
 	key := hexBytes("feffe9928665731c6d6a8f9467308308feffe9928665731c6d6a8f9467308308")
-	plain := hexBytes("d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39")
+	plain := hexBytes("d9313225f88406e5a55909c5aff5269a86a7a9531534f7da2e4c303d8a318a721c" +
+		"3c0c95956809532fcf0e2449a6b525b16aedf5aa0de657ba637b39")
 	aad := hexBytes("feedfacedeadbeeffeedfacedeadbeefabaddad2")
 	iv := hexBytes("cafebabefacedbaddecaf888")
-	want := hexBytes("522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662" +
+	want := hexBytes("522dc1f099567d07f47f37a32a84427d643a8cdcbfe5c0c97598a2bd2555d1aa" +
+		"8cb08e48590dbb3da7b08b1056828838c5f61e6393ba7a0abcc9f662" +
 		"76fc6ece0f4e1768cddf8853bb2d551b")
 	handle, err := s.(ck.Creator).Create(append(aesTemplate("known"), ck.Attribute{Type: 0x11, Value: key}))
 	must(t, err)
@@ -168,7 +173,8 @@ func TestKnownAnswerAESGCM(t *testing.T) {
 		t.Errorf("decrypted %x, %v", back, err)
 	}
 	if _, err := s.Crypt(ck.Call{
-		Operation: ck.Decrypt, Mechanism: ck.MechAESGCM, Key: handle, Input: want, Size: len(want), IV: iv, AAD: aad[1:],
+		Operation: ck.Decrypt, Mechanism: ck.MechAESGCM, Key: handle, Input: want, Size: len(want), IV: iv,
+		AAD: aad[1:],
 	}); err == nil {
 		t.Error("decrypted with other additional data")
 	}
@@ -193,7 +199,8 @@ func TestCryptRefusesImpossibleCalls(t *testing.T) {
 			t.Errorf("%s: %v; want CKR_ARGUMENTS_BAD", name, err)
 		}
 	}
-	if _, err := s.Crypt(ck.Call{Operation: ck.Sign, Mechanism: ck.MechSHA256HMAC, Key: 99, Input: []byte{1}, Size: 64}); err == nil {
+	if _, err := s.Crypt(ck.Call{Operation: ck.Sign, Mechanism: ck.MechSHA256HMAC, Key: 99, Input: []byte{1},
+		Size: 64}); err == nil {
 		t.Error("signed with a key that does not exist")
 	}
 }

@@ -22,8 +22,8 @@ typedef struct { ul hash, mgf, salt; } pss;
 typedef ul (*init_fn)(ul, mechanism *, ul);
 typedef ul (*work_fn)(ul, by *, ul, by *, ul *);
 
-// sg_list is CK_FUNCTION_LIST in the standard's order. A function that this package does not call is a
-// plain pointer.
+// sg_list is CK_FUNCTION_LIST in the standard's order. A function that this package does not call
+// is a plain pointer.
 struct sg_list {
 	sg_version version;
 	ul (*initialize)(init_args *);
@@ -71,9 +71,9 @@ struct sg_list {
 // A library may leave a function out of its list.
 #define NEED(f) do { if ((f) == NULL) return RV_NOT_SUPPORTED; } while (0)
 
-// sg_load returns NULL where the file is a PKCS#11 library, else a text that the caller frees. The
-// library stays loaded until the process ends: several crash when they are unloaded. The function list
-// is read once, because p11-kit's client answers each C_GetFunctionList with a new instance of itself.
+// sg_load returns NULL if the file is a PKCS#11 library, else a text that the caller frees. The
+// library stays loaded until the process ends: several crash when they are unloaded. The function
+// list is read once, because p11-kit's client answers each C_GetFunctionList with a new instance.
 char *sg_load(const char *path, sg_list **list)
 {
 	void *handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);

@@ -36,7 +36,7 @@ sg_ulong sg_logout(sg_list *l, sg_ulong session);
 sg_ulong sg_find(sg_list *l, sg_ulong session, sg_ulong *types, sg_ulong *lengths, sg_byte *values, sg_ulong count,
 		 sg_ulong *handles, sg_ulong *n);
 
-// sg_attribute reads one attribute into out, which holds *n bytes. Where that is too small it returns
+// sg_attribute reads one attribute into out, which holds *n bytes. If that is too small, it returns
 // CKR_BUFFER_TOO_SMALL and sets *n to the length.
 sg_ulong sg_attribute(sg_list *l, sg_ulong session, sg_ulong object, sg_ulong type, sg_byte *out, sg_ulong *n);
 
@@ -48,12 +48,13 @@ sg_ulong sg_destroy(sg_list *l, sg_ulong session, sg_ulong object);
 sg_ulong sg_generate_key(sg_list *l, sg_ulong session, sg_ulong mechanism, sg_ulong *types, sg_ulong *lengths,
 			 sg_byte *values, sg_ulong count, sg_ulong *key);
 
-// sg_generate_pair takes one array for both templates: the first count_public attributes are the public key's.
+// sg_generate_pair takes one array for both templates: the first count_public attributes belong to
+// the public key.
 sg_ulong sg_generate_pair(sg_list *l, sg_ulong session, sg_ulong mechanism, sg_ulong *types, sg_ulong *lengths,
 			  sg_byte *values, sg_ulong count_public, sg_ulong count, sg_ulong *private_key);
 
-// sg_crypt runs one whole operation: 1 encrypt, 2 decrypt, 3 sign. The caller sizes the output, because
-// a library's answer to the length query is not always right (NSS omits the GCM tag).
+// sg_crypt runs one whole operation: 1 encrypt, 2 decrypt, 3 sign. The caller sizes the output,
+// because a library's answer to the length query is not always right (NSS omits the GCM tag).
 sg_ulong sg_crypt(sg_list *l, sg_ulong session, sg_ulong operation, sg_ulong mechanism, sg_ulong key, sg_ulong hash,
 		  sg_ulong mgf, sg_ulong salt, sg_byte *iv, sg_ulong ivn, sg_byte *aad, sg_ulong aadn, sg_byte *in,
 		  sg_ulong inn, sg_byte *out, sg_ulong *outn);

@@ -25,8 +25,8 @@ const drain = 2 * time.Second
 
 // Module is an initialised library that the process shares. Any goroutine may call its methods.
 //
-// Every call into the library is enclosed by Enter and Exit. The generation counts initialisations. A
-// session keeps the generation that it was opened in, and Enter refuses any other.
+// Every call into the library is enclosed by Enter and Exit. The generation counts initialisations.
+// A session keeps the generation that it was opened in, and Enter refuses any other.
 type Module struct {
 	lib Library
 
@@ -70,8 +70,8 @@ func Acquire(path string) (*Module, error) {
 	return m, nil
 }
 
-// NewModule returns a module that is not in the process's list: for a test's library, or one in a child
-// process.
+// NewModule returns a module that is not in the process's list: for a test's library, or one in a
+// child process.
 func NewModule(lib Library) *Module { return &Module{lib: lib} }
 
 // Retain adds a user, as Acquire does.
@@ -127,7 +127,8 @@ func (m *Module) Release() error {
 // Library returns the library, for use between Enter and Exit.
 func (m *Module) Library() Library { return m.lib }
 
-// Enter begins a call of a session that was opened in this generation. It waits while a restart runs.
+// Enter begins a call of a session that was opened in this generation. It waits while a restart
+// runs.
 func (m *Module) Enter(ctx context.Context, generation uint64) error {
 	for {
 		m.mu.Lock()
@@ -161,8 +162,8 @@ func (m *Module) Exit() {
 	}
 }
 
-// Abandon reports that a call's caller no longer waits. [Module.Returned] reports that the call ended
-// after all. They may arrive in either order.
+// Abandon reports that a call's caller no longer waits. [Module.Returned] reports that the call
+// ended after all. They may arrive in either order.
 func (m *Module) Abandon() { m.left(1) }
 
 // Returned is the opposite of Abandon.
@@ -192,9 +193,9 @@ func (m *Module) Start(ctx context.Context) (uint64, error) {
 	return m.Restart(ctx, generation)
 }
 
-// Restart finalizes and initialises the library, unless that happened since the caller saw the given
-// generation. Concurrent callers share one restart and its error. C_Finalize waits for a limited time
-// for the calls that are inside, and never runs during one.
+// Restart finalizes and initialises the library, unless that happened since the caller saw the
+// given generation. Concurrent callers share one restart and its error. C_Finalize waits for a
+// limited time for the calls that are inside, and never runs during one.
 func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 	for shared := false; ; shared = true {
 		m.mu.Lock()
@@ -223,8 +224,8 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 	}
 }
 
-// run calls f while no other call is inside and Enter waits. f may hang, as any call may: then Enter
-// waits on, and each caller leaves at its own deadline.
+// run calls f while no other call is inside and Enter waits. f may hang, as any call may: then
+// Enter waits on, and each caller leaves at its own deadline.
 func (m *Module) run(restarting chan struct{}, f func() error) {
 	err := ErrStuck
 	if m.drained() {

@@ -11,7 +11,8 @@ import (
 type Library interface {
 	Initialize() error
 	Finalize() error
-	// Slots lists the slots with an initialised token. It leaves out a slot whose token gives no information.
+	// Slots lists the slots with an initialised token. It leaves out a slot whose token gives no
+	// information.
 	Slots() ([]Slot, error)
 	// Open opens a session, which may change objects if write is set.
 	Open(slot uint, write bool) (Session, error)

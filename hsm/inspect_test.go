@@ -7,7 +7,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// TestLookSendsNoPIN: the token's flags are seen without a session and without a log-in, whatever the PIN.
+// TestLookSendsNoPIN: the token's flags are seen without a session and without a log-in, whatever
+// the PIN.
 func TestLookSendsNoPIN(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
@@ -15,7 +16,7 @@ func TestLookSendsNoPIN(t *testing.T) {
 	tok := f.token(nil)
 	defer shut(t, tok)
 	for range 3 {
-		info, err := tok.Look(t.Context())
+		info, err := tok.Inspect(t.Context())
 		if err != nil || !info.PINFinalTry || info.PINLocked || info.Serial == "" {
 			t.Errorf("%+v, %v", info, err)
 		}
@@ -24,7 +25,7 @@ func TestLookSendsNoPIN(t *testing.T) {
 		t.Errorf("%d log-ins, %d sessions", f.counted("login"), f.counted("open"))
 	}
 	f.set(func() { f.slots = nil })
-	if _, err := tok.Look(t.Context()); !errors.Is(err, ErrTokenNotFound) {
+	if _, err := tok.Inspect(t.Context()); !errors.Is(err, ErrTokenNotFound) {
 		t.Errorf("no token: %v", err)
 	}
 }

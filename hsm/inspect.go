@@ -7,9 +7,9 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Look finds the token and returns what it says of itself without a session and without a log-in, so that the PIN's counter can be seen
-// before a PIN is sent.
-func (t *Token) Look(ctx context.Context) (Info, error) {
+// Inspect finds the token and returns its description without a session or a login, so that the
+// PIN's counter can be read before a PIN is sent.
+func (t *Token) Inspect(ctx context.Context) (Info, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, t.cfg.Deadline, ErrDeadline)
 	defer cancel()
 	mod, err := t.module()
@@ -22,7 +22,7 @@ func (t *Token) Look(ctx context.Context) (Info, error) {
 	}
 	answer := make(chan result, 1)
 	go func() {
-		info, err := t.glance(ctx, mod)
+		info, err := t.readInfo(ctx, mod)
 		answer <- result{info, err}
 	}()
 	select {
@@ -36,8 +36,8 @@ func (t *Token) Look(ctx context.Context) (Info, error) {
 	}
 }
 
-// glance lists the slots and chooses among them.
-func (t *Token) glance(ctx context.Context, mod *ck.Module) (info Info, err error) {
+// readInfo lists the slots and selects the token.
+func (t *Token) readInfo(ctx context.Context, mod *ck.Module) (info Info, err error) {
 	generation, err := mod.Start(ctx)
 	if err != nil {
 		return Info{}, err
