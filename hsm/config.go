@@ -17,6 +17,13 @@ const (
 	maxSessions     = 256
 )
 
+// Secret is a PIN or key bytes: it refuses to print or marshal, compares in constant time and can be
+// destroyed.
+type Secret = secret.Bytes
+
+// NewSecret returns a secret of a copy of b, which stays the caller's.
+func NewSecret(b []byte) *Secret { return secret.Copy(b) }
+
 // Config selects a token and how to use it.
 type Config struct {
 	Lib string // path of the PKCS#11 library; the system's loader searches for a name without a slash
@@ -27,8 +34,8 @@ type Config struct {
 	TokenLabel  string
 	TokenSerial string
 
-	PIN      *secret.Bytes // copied; nil for a token without a PIN, or with a keypad of its own
-	FinalTry bool          // send the PIN even if the token has a single try left
+	PIN      *Secret // copied; nil for a token without a PIN, or with a keypad of its own
+	FinalTry bool    // send the PIN even if the token has a single try left
 
 	Sessions int           // the most sessions at once, further limited by the token; 0: DefaultSessions
 	Deadline time.Duration // of each call, recovery included; 0: DefaultDeadline

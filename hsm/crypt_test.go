@@ -67,7 +67,7 @@ func TestGeneratedKeyIsCheckedAndDestroyed(t *testing.T) {
 }
 
 // FuzzSealed gives Decrypt every shape of ciphertext: it must answer with an error of its own, and
-// no attempt of the ladder may be spent on what is malformed.
+// malformed input must not cause a retry.
 func FuzzSealed(f *testing.F) {
 	f.Add(uint(ck.MechAESGCM), uint(0), make([]byte, 12), make([]byte, 48), []byte{}, []byte{}, []byte("aad"))
 	f.Add(uint(ck.MechAESCBCPad), uint(ck.MechSHA256HMAC), make([]byte, 16), make([]byte, 48), make([]byte, 32),
@@ -91,7 +91,7 @@ func FuzzSealed(f *testing.F) {
 			t.Error("Decrypt changed its input")
 		}
 		if n := tok.Stats().Attached; n > 1 {
-			t.Errorf("%d log-ins: the ladder was climbed for bad data", n)
+			t.Errorf("%d logins: bad data caused a retry", n)
 		}
 	})
 }

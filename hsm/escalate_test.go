@@ -44,7 +44,7 @@ func shut(t *testing.T, tok *Token) {
 	}
 }
 
-func TestEachErrorIsHealedByItsRecoveryLevel(t *testing.T) {
+func TestEachErrorRecoversAtItsLevel(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name                    string
@@ -71,7 +71,7 @@ func TestEachErrorIsHealedByItsRecoveryLevel(t *testing.T) {
 			f.set(func() { f.hook = once("encrypt", c.times, c.err) })
 			works(t, k)
 			if d := f.counted("login") - logins; d != c.logins {
-				t.Errorf("%d log-ins, want %d", d, c.logins)
+				t.Errorf("%d logins, want %d", d, c.logins)
 			}
 			if d := f.counted("finalize") - restarts; d != c.restarts {
 				t.Errorf("%d restarts, want %d", d, c.restarts)
@@ -97,7 +97,7 @@ func TestRecoveryEnds(t *testing.T) {
 		t.Fatalf("%v, want ErrDevice and the library's own", err)
 	}
 	if n := f.counted("encrypt") - before; n != 4 {
-		t.Errorf("%d attempts, want one for each rung: 4", n)
+		t.Errorf("%d attempts, want one for each recovery level: 4", n)
 	}
 	f.set(func() { f.hook = nil })
 	works(t, k)
@@ -113,7 +113,7 @@ func TestLogsInAgainWhenLoggedOut(t *testing.T) {
 	f.set(func() { f.loggedIn = false })
 	works(t, k)
 	if n := f.counted("login"); n != 2 {
-		t.Errorf("%d log-ins, want 2", n)
+		t.Errorf("%d logins, want 2", n)
 	}
 }
 
@@ -137,7 +137,7 @@ func TestFindsTheTokenInAnotherSlot(t *testing.T) {
 	}
 }
 
-func TestMissingKeyIsBelievedAfterARestartOnly(t *testing.T) {
+func TestMissingKeyIsReportedAfterARestart(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	tok := f.token(nil)
@@ -216,7 +216,7 @@ func TestWrongPINIsSentOnce(t *testing.T) {
 	}
 	wg.Wait()
 	if n, s := f.counted("login"), tok.Stats().Logins; n != 1 || s != 1 {
-		t.Errorf("%d log-ins, %d by Stats: want one", n, s)
+		t.Errorf("%d logins, %d by Stats: want one", n, s)
 	}
 }
 
@@ -243,7 +243,7 @@ func TestPINFlags(t *testing.T) {
 				t.Errorf("%v, want %v", err, c.want)
 			}
 			if n := f.counted("login"); c.want != nil && n != 0 {
-				t.Errorf("%d log-ins", n)
+				t.Errorf("%d logins", n)
 			}
 		})
 	}
@@ -270,8 +270,8 @@ func TestTokenSelection(t *testing.T) {
 		{"unknown label lists those that exist", func(c *Config) { c.TokenLabel = "nope" }, ErrTokenNotFound,
 			`"tok" (serial s1, slot 7)`},
 		{"two of one label", func(c *Config) { c.TokenLabel = "twin" }, ErrTokenAmbiguous, "s2, s3"},
-		{"serial tells twins apart", func(c *Config) { c.TokenLabel, c.TokenSerial = "twin", "s3" }, nil, ""},
-		{"slot tells twins apart", func(c *Config) { c.TokenLabel, c.Slot = "twin", slot(8) }, nil, ""},
+		{"the serial number selects one of two tokens", func(c *Config) { c.TokenLabel, c.TokenSerial = "twin", "s3" }, nil, ""},
+		{"the slot selects one of two tokens", func(c *Config) { c.TokenLabel, c.Slot = "twin", slot(8) }, nil, ""},
 		{"slot alone", func(c *Config) { c.TokenLabel, c.Slot = "", slot(7) }, nil, ""},
 		{"slot of another label", func(c *Config) { c.Slot = slot(8) }, ErrTokenNotFound, "slot 8"},
 	} {
@@ -295,18 +295,18 @@ func TestTokenSelection(t *testing.T) {
 
 // hang makes calls of op block until the returned function is called.
 func (f *fake) hang(op string) (release func()) {
-	gate := make(chan struct{})
+	release := make(chan struct{})
 	f.set(func() {
 		f.hook = func(got string) error {
 			if got == op {
-				<-gate
+				<-release
 			}
 			return nil
 		}
 	})
 	return func() {
 		f.set(func() { f.hook = nil })
-		close(gate)
+		close(release)
 	}
 }
 
@@ -330,7 +330,7 @@ func TestHangCostsTheDeadlineAndASession(t *testing.T) {
 		if err := trip(t.Context(), k); !errors.Is(err, ErrStuck) || time.Since(start) != 0 {
 			t.Fatalf("%v after %s: want ErrStuck at once", err, time.Since(start))
 		}
-		// While calls are inside, nothing is finalized over them.
+		// No restart runs while calls are inside.
 		if _, err := tok.mod.Restart(t.Context(), tok.mod.Generation()); !errors.Is(err, ErrStuck) {
 			t.Fatalf("Restart: %v", err)
 		}
@@ -344,7 +344,7 @@ func TestHangCostsTheDeadlineAndASession(t *testing.T) {
 	})
 }
 
-func TestHangInLoginHoldsNobodyLonger(t *testing.T) {
+func TestHangingLoginCostsTheDeadline(t *testing.T) {
 	for _, op := range []string{"slots", "open", "login", "initialize", "find", "mechanism"} {
 		t.Run(op, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -367,7 +367,7 @@ func TestHangInLoginHoldsNobodyLonger(t *testing.T) {
 				synctest.Wait()
 				works(t, k)
 				if n := f.counted("login"); n != 1 {
-					t.Errorf("%d log-ins", n)
+					t.Errorf("%d logins", n)
 				}
 				shut(t, tok)
 			})
@@ -415,9 +415,9 @@ func TestCloseWhileACallHangs(t *testing.T) {
 	})
 }
 
-// TestCloseWhileACallComesBack: a call that was given up and comes back while the token is being
-// closed is waited for, and no longer.
-func TestCloseWhileACallComesBack(t *testing.T) {
+// TestCloseWhileACallReturns: Close waits for an abandoned call that returns, and no longer than
+// that.
+func TestCloseWhileACallReturns(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		f := newFake(t)
 		tok := f.token(nil)

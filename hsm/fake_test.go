@@ -17,8 +17,9 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// fake is a PKCS#11 library in memory. It fails the test where a rule is broken that crashes real
-// ones: a session in two goroutines, C_Finalize over a call, a session of before C_Initialize.
+// fake is a PKCS#11 library in memory. It fails the test if a caller breaks a rule that crashes
+// real libraries: a session in two goroutines, C_Finalize during a call, a session from before
+// C_Initialize.
 type fake struct {
 	t *testing.T
 
@@ -78,7 +79,7 @@ func (f *fake) counted(op string) int {
 	return f.count[op]
 }
 
-// enter counts a call, runs the hook, and holds the rules that every call is under.
+// enter counts a call, runs the hook and checks the rules for every call.
 func (f *fake) enter(op string) (leave func(), err error) {
 	f.mu.Lock()
 	f.count[op]++

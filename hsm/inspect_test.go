@@ -7,9 +7,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// TestLookSendsNoPIN: the token's flags are seen without a session and without a log-in, whatever
-// the PIN.
-func TestLookSendsNoPIN(t *testing.T) {
+// TestInspectSendsNoPIN: Inspect reads the token's flags without a session and without a login.
+func TestInspectSendsNoPIN(t *testing.T) {
 	t.Parallel()
 	f := newFake(t)
 	f.slots[0].Flags |= ck.TokenPINFinalTry
@@ -22,7 +21,7 @@ func TestLookSendsNoPIN(t *testing.T) {
 		}
 	}
 	if f.counted("login") != 0 || f.counted("open") != 0 {
-		t.Errorf("%d log-ins, %d sessions", f.counted("login"), f.counted("open"))
+		t.Errorf("%d logins, %d sessions", f.counted("login"), f.counted("open"))
 	}
 	f.set(func() { f.slots = nil })
 	if _, err := tok.Inspect(t.Context()); !errors.Is(err, ErrTokenNotFound) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-func TestSaysThatThisBuildHasNoPKCS11(t *testing.T) {
+func TestBuildWithoutCgo(t *testing.T) {
 	tok, err := New(Config{Lib: "/usr/lib/any.so", TokenLabel: "t"})
 	if err != nil {
 		t.Fatal(err)

@@ -17,8 +17,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// remote is SoftHSM behind p11-kit's remoting: a library whose calls can be made to hang, and whose
-// device can be made to fail.
+// remote is SoftHSM behind p11-kit's remoting: a library whose calls can hang and whose device can
+// fail.
 type remote struct {
 	t      *testing.T
 	tok    *softhsm.Token
@@ -131,8 +131,8 @@ func TestRemoteHangAndDeath(t *testing.T) {
 	r.start()
 	decrypts("after the server was started again")
 
-	// The protocol carries no AES-GCM parameters: that is a mechanism that is not there, not a
-	// broken device.
+	// The protocol carries no AES-GCM parameters: the mechanism is missing, the device is not
+	// broken.
 	tok.Key(t, hsm.AES256, "aes")
 	gcm, err := token.Key(hsm.KeySpec{Label: "aes"})
 	if err != nil {

@@ -129,7 +129,7 @@ func TestKeysThatDoNotFit(t *testing.T) {
 	}
 }
 
-func TestLibrariesThatAreNone(t *testing.T) {
+func TestFilesThatAreNotLibraries(t *testing.T) {
 	dir := t.TempDir()
 	text := filepath.Join(dir, "text.so")
 	if err := os.WriteFile(text, []byte("not a library\n"), 0o600); err != nil {
@@ -181,7 +181,7 @@ func TestTokenGoneAndBack(t *testing.T) {
 	}
 }
 
-func TestMeetsATokenThatComesLater(t *testing.T) {
+func TestTokenThatAppearsLater(t *testing.T) {
 	tok := softhsm.New(t)
 	tok.Key(t, hsm.AES256, "wrap")
 	if err := tok.Away(); err != nil {
@@ -268,7 +268,7 @@ func TestWrongPINOnSoftHSM(t *testing.T) {
 		}
 	}
 	if s := token.Stats(); s.Logins != 1 {
-		t.Errorf("%d log-ins, want one", s.Logins)
+		t.Errorf("%d logins, want one", s.Logins)
 	}
 	right := open(t, tok.Config())
 	info, err := right.Info(t.Context())

@@ -16,8 +16,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// With SOFTHSM_TEST_DIR the test binary is a program that uses a token of Init: its configuration
-// is a matter of the whole process.
+// With SOFTHSM_TEST_DIR the test binary is a program that uses a token of Init, whose configuration
+// applies to a whole process.
 func TestMain(m *testing.M) {
 	if dir := os.Getenv("SOFTHSM_TEST_DIR"); dir != "" {
 		if err := initAndUse(dir); err != nil {
@@ -72,7 +72,7 @@ func trip(ctx context.Context, tok *softhsm.Token) error {
 	return err
 }
 
-func TestThreeLines(t *testing.T) {
+func TestRoundTripOnANewToken(t *testing.T) {
 	tok := softhsm.New(t)
 	tok.Key(t, hsm.AES256, "wrap")
 	if err := trip(t.Context(), tok); err != nil {
@@ -95,7 +95,7 @@ func TestNewInParallel(t *testing.T) {
 	}
 }
 
-func TestNothingIsLeft(t *testing.T) {
+func TestTokenIsDeletedWithItsTest(t *testing.T) {
 	var dir string
 	t.Run("use", func(t *testing.T) {
 		tok := softhsm.New(t)
@@ -137,7 +137,7 @@ func TestInitLeavesAFolderInUseAlone(t *testing.T) {
 	}
 }
 
-func TestSaysWhatToInstall(t *testing.T) {
+func TestErrorNamesThePackage(t *testing.T) {
 	t.Setenv("SOFTHSM2_LIB", "/no/such/libsofthsm2.so")
 	if _, err := softhsm.Lib(); !errors.Is(err, softhsm.ErrNotInstalled) ||
 		!strings.Contains(err.Error(), "SOFTHSM2_LIB") {
