@@ -295,18 +295,18 @@ func TestTokenSelection(t *testing.T) {
 
 // hang makes calls of op block until the returned function is called.
 func (f *fake) hang(op string) (release func()) {
-	release := make(chan struct{})
+	opened := make(chan struct{})
 	f.set(func() {
 		f.hook = func(got string) error {
 			if got == op {
-				<-release
+				<-opened
 			}
 			return nil
 		}
 	})
 	return func() {
 		f.set(func() { f.hook = nil })
-		close(release)
+		close(opened)
 	}
 }
 

@@ -58,5 +58,7 @@ func Example() {
 	_, err = key.Decrypt(ctx, sealed, []byte("database 8"))
 	fmt.Println(err != nil)
 	// Output:
-	// CKM_AES_GCM a 32-byte data key of a database true
+	// CKM_AES_GCM
+	// a 32-byte data key of a database
+	// true
 }
