@@ -83,16 +83,24 @@ func (l Limits) withDefaults() Limits {
 type handler struct {
 	Config
 	routes *table
-	lines  []route            // of the table, in order
+	lines  []route // of the table, in order
+	docs   map[string]doc
+	login  *route
+	help   *route
 	mode   *node.RecoveryMode // of recovery mode alone; then there is no Node
 
 	running string // the version of what is mounted, as the audit trail has it
 }
 
-// New returns the API as a handler.
-func New(c Config) http.Handler { return newHandler(c, routes) }
+// Table is what a handler answers.
+type Table struct {
+	Routes []route
+	Docs   map[string]doc // by path
+	Login  route          // paths of auth methods
+	Help   route          // HELP, and GET with ?help=1, on every path
+}
 
-func newHandler(c Config, routes []route) *handler {
+func newHandler(c Config, t Table) *handler {
 	c.Limits = c.Limits.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -106,7 +114,7 @@ func newHandler(c Config, routes []route) *handler {
 	if c.Shared == nil {
 		c.Shared = NewShared(nil, c.Log)
 	}
-	return &handler{Config: c, routes: newTable(routes), lines: routes, running: "v" + c.Version + "+builtin"}
+	return &handler{Config: c, routes: newTable(t.Routes), lines: t.Routes, docs: t.Docs, login: &t.Login, help: &t.Help, running: "v" + c.Version + "+builtin"}
 }
 
 // ServeHTTP answers one request.

@@ -65,7 +65,7 @@ func (h *handler) auditDevices(context.Context, *request) (*answer, error) {
 }
 
 func (h *handler) enableAudit(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -88,7 +88,7 @@ func (h *handler) disableAudit(ctx context.Context, q *request) (*answer, error)
 
 // auditHash tells by which name a device's entries have a value.
 func (h *handler) auditHash(_ context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -139,7 +139,7 @@ func (h *handler) auditedHeader(_ context.Context, q *request) (*answer, error) 
 }
 
 func (h *handler) auditHeader(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -173,7 +173,7 @@ func TestWhatCannotBeAuditedDoesNotHappen(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.contents("")
-	lines := append(slices.Clone(routes),
+	lines := append(slices.Clone(table1.Routes),
 		route{Methods: []string{"GET", "PUT", "DELETE", "LIST", "PATCH", "SCAN"}, Path: "secret/*"},
 		route{Methods: []string{"GET", "PUT"}, Path: "sys/nowhere"})
 	for _, r := range lines {

@@ -50,7 +50,7 @@ func (h *handler) method(ctx context.Context, q *request) (*answer, error) {
 	var data map[string]any
 	if q.op == mount.Create || q.op == mount.Update || q.op == mount.Delete {
 		var err error
-		if data, err = q.fields(); err != nil {
+		if data, err = q.object(); err != nil {
 			return nil, err
 		}
 	}
@@ -135,7 +135,9 @@ func (h *handler) loggedIn(ctx context.Context, q *request, m mount.Entry, a *mo
 		}
 		return nil, mount.ErrChanged
 	}
-	return h.granted(made.Token, made.Text, append(a.Warnings, made.Warnings...)), nil
+	out := h.granted(made.Token, made.Text, append(a.Warnings, made.Warnings...))
+	out.created = true
+	return out, nil
 }
 
 // isBatch decides the type of a token: a mount that says "service" or "batch" decides for all, then its role does.

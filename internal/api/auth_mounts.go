@@ -23,8 +23,6 @@ var authRoutes = []route{
 		Style: doubleStyle, Handle: (*handler).enableAuth},
 	{Methods: remove, Path: "sys/auth/*", Capability: policy.Delete, Sudo: true, Style: doubleStyle,
 		Handle: (*handler).disableAuth},
-	{Methods: get, Path: "sys/locked-users", Capability: policy.Read, Handle: (*handler).lockedUsers},
-	{Methods: write, Path: "sys/locked-users/*", Capability: policy.Update, Handle: (*handler).unlockUser},
 }
 
 var authDocs = map[string]doc{
@@ -39,8 +37,6 @@ var authDocs = map[string]doc{
 		{"listing_visibility", "string", "To tune: unauth shows the method to anybody."},
 		{"user_lockout_config", "any", "To tune: when guessing is stopped."},
 	}},
-	"sys/locked-users":   {Text: "Lists who has given wrong credentials too often."},
-	"sys/locked-users/*": {Text: "Lets somebody try again: <accessor of the method>/unlock/<name>.", Empty: true},
 }
 
 // authAnswer of a mount is the same as that of a secrets engine, with the type of its tokens.
@@ -126,7 +122,7 @@ func (h *handler) enableAuth(ctx context.Context, q *request) (*answer, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

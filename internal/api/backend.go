@@ -20,7 +20,7 @@ func (h *handler) backend(ctx context.Context, q *request) (*answer, error) {
 		}
 		fallthrough
 	case mount.Create, mount.Update:
-		if data, err = q.fields(); err != nil {
+		if data, err = q.object(); err != nil {
 			return nil, err
 		}
 	}

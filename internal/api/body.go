@@ -112,7 +112,7 @@ func (q *request) strict(into any) error {
 }
 
 // fields decodes the body, JSON or a form, into a map; numbers stay as they are written. No body is an empty map.
-func (q *request) fields() (map[string]any, error) {
+func (q *request) object() (map[string]any, error) {
 	body := bytes.TrimSpace(q.body)
 	if len(body) == 0 {
 		return nil, nil

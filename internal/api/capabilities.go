@@ -12,7 +12,7 @@ import (
 // capabilities tells what another token may do on paths.
 func (h *handler) capabilities(ctx context.Context, q *request) (*answer, error) {
 	var text string
-	if err := q.given("token", &text); err != nil {
+	if err := q.param("token", &text); err != nil {
 		return nil, err
 	}
 	if _, err := q.askedPaths(); err != nil {
@@ -45,7 +45,7 @@ func (h *handler) capabilitiesAccessor(ctx context.Context, q *request) (*answer
 
 // askedPaths are those of the body: "paths", or "path", a list or one text.
 func (q *request) askedPaths() (paths []string, err error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -35,7 +35,7 @@ func (h *handler) readCORS(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) writeCORS(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

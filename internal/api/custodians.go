@@ -149,7 +149,7 @@ func (h *handler) exportTranscript(ctx context.Context, _ *request) (*answer, er
 
 // decodeToken undoes the encoding of generate-root. It knows no token: whoever has both parts could do it alone.
 func (h *handler) decodeToken(_ context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

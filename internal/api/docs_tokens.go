@@ -26,16 +26,9 @@ var (
 	tokenField    = docField{"token", "string", "The token."}
 	accessorField = docField{"accessor", "string", "The token's accessor."}
 	increment     = docField{"increment", "duration", "How long it is to live from now on."}
-	policyFields  = []docField{
-		{"policy", "string", "The policy, in HCL or JSON, or in base64."}, {"rules", "string", "Another name of policy."},
-		{"ttl", "duration", "How long the policy is there."}, {"expiration", "string", "When it goes (RFC 3339)."},
-		{"cas", "integer", "The version that it must have now; -1: it must not be there."},
-		{"cas_required", "boolean", "Whether writes must give cas."},
-	}
-	pathFields = []docField{{"path", "list", "Paths."}, {"paths", "list", "Paths."}}
 )
 
-// tokenDocs are those of tokens and policies.
+// tokenDocs describe the routes of tokens.
 var tokenDocs = map[string]doc{
 	"auth/token/create":          {Text: "Makes a token, a child of the one that asks.", Read: true, Body: tokenFields},
 	"auth/token/create-orphan":   {Text: "Makes a token without a parent.", Read: true, Body: tokenFields},
@@ -54,24 +47,4 @@ var tokenDocs = map[string]doc{
 	"auth/token/tidy":            {Text: "Cleans up what is left of tokens.", Later: true},
 	"auth/token/roles":           {Text: "Lists the roles of tokens."},
 	"auth/token/roles/*":         {Text: "A role of tokens.", Param: "role_name", Body: roleFields},
-
-	"sys/policy":                  {Text: "Lists the policies.", Query: listFields},
-	"sys/policy/*":                {Text: "A policy.", Param: "name", Body: policyFields},
-	"sys/policies/acl":            {Text: "Lists the policies.", Query: listFields},
-	"sys/policies/acl/*":          {Text: "A policy.", Param: "name", Body: policyFields},
-	"sys/policies/detailed/acl":   {Text: "Lists the policies with their versions."},
-	"sys/policies/detailed/acl/*": {Text: "A policy with its version.", Param: "name"},
-	"sys/policies/password":       {Text: "Lists the password policies.", Query: listFields},
-	"sys/policies/password/*": {Text: "A password policy; <name>/generate makes a password by it.", Param: "name", Body: []docField{
-		{"policy", "string", "length, and rules \"charset\" with charset and min-chars, in HCL or JSON, or that in base64."},
-	}},
-	"sys/capabilities":              {Text: "What a token may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
-	"sys/capabilities-self":         {Text: "What the token itself may do on paths.", Read: true, Body: append([]docField{tokenField}, pathFields...)},
-	"sys/capabilities-accessor":     {Text: "What a token may do on paths, by its accessor.", Read: true, Body: append([]docField{accessorField}, pathFields...)},
-	"sys/internal/ui/resultant-acl": {Text: "All that the token may do."},
-
-	"sys/remount": {Text: "Moves a mount.", Read: true, Body: []docField{
-		{"from", "string", "Where it is."}, {"to", "string", "Where it is to be."},
-	}},
-	"sys/remount/status/*": {Text: "How far moving a mount has come.", Param: "migration_id"},
 }

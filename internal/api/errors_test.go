@@ -19,9 +19,7 @@ import (
 
 // withRoute gives an API one more route, for handlers that no real path has.
 func withRoute(w *harness, r route) http.Handler {
-	h := *w.api.(*handler)
-	h.routes = newTable(append([]route{r}, routes...))
-	return &h
+	return newHandler(w.config, Table{Routes: append([]route{r}, table1.Routes...)})
 }
 
 func failing(err error) route {
@@ -108,7 +106,7 @@ func TestAnAnswerThatCannotBeRendered(t *testing.T) {
 		r.Style = s
 		r.Handle = func(*handler, context.Context, *request) (*answer, error) { return shown(func() {}) }
 		if a := sendTo(withRoute(w, r), w.request("GET", "/v1/sys/test", "")); a.Code != 500 || strings.Contains(a.Body.String(), "lease_id") {
-			t.Errorf("%s: %d %s", styleNames[s], a.Code, a.Body)
+			t.Errorf("%s: %d %s", s, a.Code, a.Body)
 		}
 	}
 }

@@ -12,7 +12,6 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/cluster"
-	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/node"
 )
@@ -203,31 +202,4 @@ func (h *handler) relay(q *request, resp *http.Response) (*answer, bool, error) 
 			panic(http.ErrAbortHandler) // half an answer must not look whole
 		}
 	}
-}
-
-// NewPeer returns what a node answers to the other nodes, on its listener for them: the API, for requests that they forward, and the place
-// where they announce themselves. Only a leader answers; it forwards nothing, so that nothing goes in circles.
-func NewPeer(c Config) http.Handler {
-	// What a listener shows to whom was decided where the client came in.
-	c.Peer, c.Front, c.Hostname, c.DisableUnauthRekey, c.DisableUnauthRoot = true, config.Front{}, "", false, false
-	api := New(c)
-	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+node.PathEcho, func(w http.ResponseWriter, r *http.Request) { echo(c.Node, w, r) })
-	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
-		origin, err := cluster.ReadOrigin(r.Header)
-		if err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
-			return
-		}
-		ctx := r.Context()
-		if origin.Left > 0 {
-			var cancel context.CancelFunc
-			ctx, cancel = context.WithTimeout(ctx, origin.Left)
-			defer cancel()
-		}
-		r = r.WithContext(ctx)
-		r.RemoteAddr, r.TLS = origin.Remote, origin.TLS
-		api.ServeHTTP(w, r)
-	})
-	return mux
 }

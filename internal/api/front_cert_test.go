@@ -32,7 +32,7 @@ func TestForwardedCertificates(t *testing.T) {
 		{"not base64", "192.0.2.1:1", "?", []string{"BASE64"}, 400},
 		{"not PEM", "192.0.2.1:1", "x", []string{"DER"}, 400},
 		{"not a certificate", "192.0.2.1:1", "eA==", []string{"BASE64"}, 400},
-		{"too long", "192.0.2.1:1", strings.Repeat("A", maxCertHeader+1), []string{"BASE64"}, 400},
+		{"too long", "192.0.2.1:1", strings.Repeat("A", 32<<10+1), []string{"BASE64"}, 400},
 	} {
 		w := unsealed(t, func(c *Config) {
 			c.Front.Forwarded = config.ForwardedFor{Authorized: prefixes(t, "192.0.2.0/24"), CertHeader: "X-Client-Cert", CertDecoders: tc.decoders}

@@ -158,7 +158,7 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 	w := unsealed(t)
 	const path = "sys/internal/specs/openapi"
 	plain := w.do("GET", path, "")
-	if plain.Header().Get("Content-Encoding") != "" || plain.Header().Get("Vary") != "Accept-Encoding" || plain.Body.Len() < compressFrom {
+	if plain.Header().Get("Content-Encoding") != "" || plain.Header().Get("Vary") != "Accept-Encoding" || plain.Body.Len() < 32<<10 {
 		t.Errorf("without asking: %v, %d bytes", plain.Header(), plain.Body.Len())
 	}
 	for accept, packed := range map[string]bool{"gzip": true, "br, gzip;q=0.5": true, "GZIP": true, "gzip;q=0": false, "identity": false, "gzip; q=x": false} {

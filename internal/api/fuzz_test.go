@@ -25,7 +25,7 @@ func fuzzOne(t *testing.T, w *harness, method, url, body, header, value string) 
 }
 
 func FuzzRequest(f *testing.F) {
-	for _, r := range routes {
+	for _, r := range table1.Routes {
 		for _, method := range append(r.Methods, "LIST") {
 			f.Add(method, "/v1/"+strings.ReplaceAll(r.Path, "*", "x"), `{"key":"ab","nonce":"c","secret_shares":1}`, "", "")
 		}
@@ -68,11 +68,11 @@ func FuzzCheckJSON(f *testing.F) {
 	f.Add([]byte(`{"a":["b\"",{"c":1}]}`))
 	f.Add([]byte(`[[[[`))
 	f.Add([]byte(`"\`))
-	limits := Limits{JSONDepth: 8}.withDefaults()
+	limits := Limits{Body: 1 << 20, JSONMemory: 1 << 20, JSONStrings: 1000, JSONDepth: 8}
 	f.Fuzz(func(t *testing.T, body []byte) {
 		err := checkJSON(body, &limits)
 		q := &request{body: body, limits: &limits, http: httptest.NewRequest("PUT", "/", nil)}
-		data, failed := q.fields()
+		data, failed := q.object()
 		if err != nil && failed == nil && len(data) > 0 {
 			t.Errorf("%q was refused (%v) and decoded", body, err)
 		}

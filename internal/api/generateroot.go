@@ -90,7 +90,7 @@ func (q *request) readRootBody() (b rootBody, err error) {
 		err = q.strict(&b)
 		return b, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return b, err
 	}

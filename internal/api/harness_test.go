@@ -112,6 +112,8 @@ type harness struct {
 	log   *safeBuffer
 	token string // the root token, once initialised
 
+	config Config // of api
+
 	refusals safeBuffer // the bodies of the answers from 400 on
 }
 
@@ -190,7 +192,7 @@ func newHarness(t testing.TB, seal seals.Seal, change ...func(*Config)) *harness
 	for _, f := range change {
 		f(&c)
 	}
-	w.api = New(c)
+	w.api, w.config = New(c), c
 	return w
 }
 

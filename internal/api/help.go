@@ -43,7 +43,7 @@ func (h *handler) showHelp(ctx context.Context, q *request) (*answer, error) {
 	if len(found) == 0 {
 		return nil, errNoPath
 	}
-	d := docs[found[0].Path]
+	d := h.docs[found[0].Path]
 	var b strings.Builder
 	fmt.Fprintf(&b, "Request:        %s\nMatching Route: /%s\n\n%s\n", path, found[0].Path, d.text(found[0].Path))
 	writeFields(&b, "PARAMETERS", d.Body)
@@ -61,14 +61,14 @@ func writeFields(b *strings.Builder, title string, fields []docField) {
 	}
 	fmt.Fprintf(b, "\n## %s\n\n", title)
 	for _, f := range fields {
-		fmt.Fprintf(b, "    %s (%s)\n        %s\n", f.Name, f.Type, f.Text)
+		fmt.Fprintf(b, "    %s (%s)\n        %s\n", f[0], f[1], f[2])
 	}
 }
 
 // needs says who may.
 func needs(r *route) string {
 	if r.Capability == 0 {
-		return accessNames[r.Access]
+		return r.Access.String()
 	}
 	out := "a token with " + r.Capability.String()
 	if r.Sudo {
@@ -101,8 +101,8 @@ func (h *handler) helpOfMount(q *request) (*answer, error) {
 }
 
 // ignored are the warnings of fields that have no meaning on this path, and of those whose value the path itself gives.
-func (q *request) ignored() []string {
-	d, ok := docs[q.route.Path]
+func (h *handler) ignored(q *request) []string {
+	d, ok := h.docs[q.route.Path]
 	if !ok || d.Open || q.route.Style == bareStyle || q.op != mount.Update && q.op != mount.Create {
 		return nil
 	}
@@ -112,7 +112,7 @@ func (q *request) ignored() []string {
 		switch {
 		case star && name == d.param():
 			replaced = append(replaced, name)
-		case !slices.ContainsFunc(d.Body, func(f docField) bool { return f.Name == name }):
+		case !slices.ContainsFunc(d.Body, func(f docField) bool { return f[0] == name }):
 			unknown = append(unknown, name)
 		}
 	}

@@ -49,7 +49,7 @@ func (h *handler) rotationConfig(ctx context.Context, _ *request) (*answer, erro
 
 // setRotationConfig changes the fields that are given.
 func (h *handler) setRotationConfig(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -80,7 +80,7 @@ type leaseAnswer struct {
 func (q *request) lease(ctx context.Context) (who token.Identity, id string, ok bool, err error) {
 	for _, name := range []string{"lease_id", "url_lease_id"} {
 		if id == "" {
-			if err := q.given(name, &id); err != nil {
+			if err := q.param(name, &id); err != nil {
 				return who, "", false, err
 			}
 		}
@@ -126,7 +126,7 @@ func (h *handler) leaseRenew(ctx context.Context, q *request) (*answer, error) {
 	if !ok {
 		return nil, fault.New(fault.Invalid, "lease not found")
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,19 @@ package api
 import (
 	"context"
 	"strings"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
 )
+
+var lockedRoutes = []route{
+	{Methods: get, Path: "sys/locked-users", Capability: policy.Read, Handle: (*handler).lockedUsers},
+	{Methods: write, Path: "sys/locked-users/*", Capability: policy.Update, Handle: (*handler).unlockUser},
+}
+
+var lockedDocs = map[string]doc{
+	"sys/locked-users":   {Text: "Lists who has given wrong credentials too often."},
+	"sys/locked-users/*": {Text: "Lets somebody try again: <accessor of the method>/unlock/<name>.", Empty: true},
+}
 
 type lockedAnswer struct {
 	ByMount []lockedMountAnswer `json:"by_mount_accessor"`

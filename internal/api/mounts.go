@@ -99,7 +99,7 @@ func (h *handler) enableMount(ctx context.Context, q *request) (*answer, error) 
 	if err != nil {
 		return nil, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

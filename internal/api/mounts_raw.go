@@ -21,7 +21,10 @@ var mountRoutes = []route{
 	{Methods: get, Path: "sys/remount/status/*", Capability: policy.Read, Handle: (*handler).remountStatus},
 	{Methods: get, Path: "sys/internal/ui/mounts", Access: anybody, Here: true, Handle: (*handler).visibleMounts},
 	{Methods: get, Path: "sys/internal/ui/mounts/*", Access: anybody, Here: true, Handle: (*handler).preflight},
+}
 
+// rawRoutes open the storage below all mounts.
+var rawRoutes = []route{
 	{Methods: get, Path: "sys/raw/*", Capability: policy.Read, Sudo: true, Lifecycle: true, Switch: rawSwitch,
 		Guarded: true, Handle: raw((*handler).rawRead)},
 	{Methods: listing, Path: "sys/raw", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: rawSwitch,

@@ -111,7 +111,7 @@ type moveInfoAnswer struct {
 // remount moves a mount. Other servers take their time for it, and clients ask again and again whether it is done: here it is, when the
 // answer is sent.
 func (h *handler) remount(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,14 @@ import (
 	"strings"
 )
 
+var specRoutes = []route{
+	{Methods: get, Path: "sys/internal/specs/openapi", Access: anybody, Style: bareStyle, Here: true,
+		Handle: (*handler).specification},
+	{Methods: get, Path: "sys/replication/status", Access: anybody, Handle: func(*handler, context.Context, *request) (*answer, error) {
+		return nil, errNoPath
+	}},
+}
+
 // specification is the API as an OpenAPI document, made from the table of routes: what is not in the table is not in it, and the
 // other way round.
 func (h *handler) specification(context.Context, *request) (*answer, error) {
@@ -27,7 +35,7 @@ func (h *handler) document(lines []*route) map[string]any {
 		return paths[path]
 	}
 	for _, r := range lines {
-		d := docs[r.Path]
+		d := h.docs[r.Path]
 		path, item := describePath(r.Path, d, at)
 		for _, method := range r.Methods {
 			name := strings.ToLower(method)
@@ -105,7 +113,7 @@ func describeOperation(r *route, d doc, method, path string) map[string]any {
 	if method == "GET" || method == "LIST" {
 		var parameters []any
 		for _, f := range d.Query {
-			parameters = append(parameters, map[string]any{"name": f.Name, "in": "query", "description": f.Text, "schema": schemaOf(f.Type)})
+			parameters = append(parameters, map[string]any{"name": f[0], "in": "query", "description": f[2], "schema": schemaOf(f[1])})
 		}
 		if parameters != nil {
 			o["parameters"] = parameters
@@ -114,9 +122,9 @@ func describeOperation(r *route, d doc, method, path string) map[string]any {
 	if r.Body != noBody && len(d.Body) > 0 && (method == "POST" || method == "PATCH") {
 		properties := map[string]any{}
 		for _, f := range d.Body {
-			s := schemaOf(f.Type)
-			s["description"] = f.Text
-			properties[f.Name] = s
+			s := schemaOf(f[1])
+			s["description"] = f[2]
+			properties[f[0]] = s
 		}
 		kind := "application/json"
 		if method == "PATCH" {

@@ -22,7 +22,6 @@ import (
 var operateRoutes = []route{
 	{Methods: get, Path: "sys/metrics", Capability: policy.Read, Style: bareStyle, Lifecycle: true,
 		Switch: metricsSwitch, Own: true, Here: true, Handle: (*handler).showMetrics},
-	{Methods: get, Path: "sys/ha-status", Capability: policy.Read, Style: doubleStyle, Handle: (*handler).haStatus},
 	{Methods: get, Path: "sys/host-info", Capability: policy.Read, Own: true, Here: true, Handle: (*handler).hostInfo},
 	{Methods: get, Path: "sys/in-flight-req", Capability: policy.Read, Style: bareStyle, Lifecycle: true,
 		Switch: inFlightSwitch, Own: true, Here: true, Handle: (*handler).inFlight},
@@ -42,11 +41,6 @@ var operateRoutes = []route{
 		Handle: (*handler).resetLogger},
 	{Methods: get, Path: "sys/monitor", Capability: policy.Read, Style: bareStyle, Own: true, Here: true,
 		Duration: lasting, Handle: (*handler).monitor},
-	{Methods: get, Path: "sys/internal/specs/openapi", Access: anybody, Style: bareStyle, Here: true,
-		Handle: (*handler).specification},
-	{Methods: get, Path: "sys/replication/status", Access: anybody, Handle: func(*handler, context.Context, *request) (*answer, error) {
-		return nil, errNoPath
-	}},
 
 	{Methods: get, Path: "sys/config/cors", Capability: policy.Read, Sudo: true, Style: doubleStyle, Here: true,
 		Handle: (*handler).readCORS},
@@ -152,7 +146,7 @@ func (h *handler) setLogger(_ context.Context, q *request) (*answer, error) {
 	if h.Shared.Logs == nil {
 		return nil, errNoLogs
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (h *handler) writePasswordPolicy(ctx context.Context, q *request) (*answer,
 	if err := checkPasswordName(q.rest); err != nil {
 		return nil, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

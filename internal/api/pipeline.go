@@ -67,7 +67,7 @@ func (h *handler) handle(ctx context.Context, q *request) (*answer, error) {
 		err = h.countRefusal(q, err)
 	}
 	if a != nil && q.data != nil {
-		a.warnings = append(a.warnings, q.ignored()...)
+		a.warnings = append(a.warnings, h.ignored(q)...)
 	}
 	if err != nil || q.wrapTTL == 0 {
 		return a, err
@@ -81,10 +81,10 @@ func (h *handler) find(q *request) error {
 		return err
 	}
 	if q.help {
-		q.route = &helpRoute
+		q.route = h.help
 		return nil
 	}
-	if err := h.routes.find(q); err != nil {
+	if err := h.routes.find(q, h.login); err != nil {
 		return err
 	}
 	return h.checkSwitch(q)

@@ -119,7 +119,7 @@ func describePolicy(d *token.Document) policyAnswer {
 }
 
 func (h *handler) writePolicy(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -149,7 +149,7 @@ func (h *handler) patchPolicy(ctx context.Context, q *request) (*answer, error) 
 	if err := q.checkPatchType(); err != nil {
 		return nil, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

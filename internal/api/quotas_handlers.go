@@ -66,7 +66,7 @@ func (h *handler) writeQuota(ctx context.Context, q *request) (*answer, error) {
 			record = old
 		}
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -177,7 +177,7 @@ func (h *handler) writeQuotaConfig(ctx context.Context, q *request) (*answer, er
 	if err != nil {
 		return nil, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

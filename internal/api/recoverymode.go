@@ -39,7 +39,7 @@ var recoveryRoutes = []route{
 // NewRecovery returns the API of a server in recovery mode: a token by a quorum of shares, and raw storage by that token. Every
 // other path is not there, not even health. c has no Node.
 func NewRecovery(c Config, mode *node.RecoveryMode) http.Handler {
-	h := newHandler(c, recoveryRoutes)
+	h := newHandler(c, Table{Routes: recoveryRoutes})
 	h.mode = mode
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		path := strings.TrimPrefix(r.URL.Path, "/v1/")
@@ -165,7 +165,7 @@ func nothingShown() (*answer, error) { return shown(json.RawMessage("null")) }
 // rawWrite overwrites an entry. One that is not there is made only where the client says how it is to be stored: so a
 // mistyped path is noticed.
 func (h *handler) rawWrite(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

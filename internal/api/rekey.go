@@ -73,7 +73,7 @@ func (q *request) readRekeyBody() (b rekeyBody, err error) {
 		err = q.strict(&b)
 		return b, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return b, err
 	}

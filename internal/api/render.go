@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -26,6 +27,9 @@ const (
 
 var styleNames = [...]string{"envelope", "double", "bare"}
 
+// String returns the name in the pinned table.
+func (s style) String() string { return styleNames[s] }
+
 // answer is what a handler gives back. A nil answer is 404 to a read or list and 204 to a write.
 type answer struct {
 	status   int // 0: 200
@@ -36,6 +40,7 @@ type answer struct {
 	leaseID   string
 	renewable bool        // the lease
 	auth      *authAnswer // a token that was made or renewed
+	created   bool        // auth is a new token, which nobody else knows
 	wrap      *wrapAnswer // the answer itself lies in a wrapping token
 }
 
@@ -236,3 +241,6 @@ func (q *request) sendErrors(status int, texts ...string) {
 	}
 	q.send(status, append(body, '\n'))
 }
+
+// inSeconds renders a duration as answers have it.
+func inSeconds(d time.Duration) int64 { return int64(d / time.Second) }

@@ -33,6 +33,9 @@ const (
 
 var accessNames = [...]string{"token", "token unless sealed", "token if any", "anybody unsealed", "anybody", "as the auth method says", "recovery token"}
 
+// String returns the name in the pinned table.
+func (a access) String() string { return accessNames[a] }
+
 // Switch is a setting of the listener, or of the server, that takes a route away or opens it.
 type Switch uint8
 
@@ -49,6 +52,9 @@ const (
 
 var switchNames = [...]string{"", "rekey", "generate-root", "raw", "metrics", "in-flight", "pprof"}
 
+// String returns the name in the pinned table.
+func (s Switch) String() string { return switchNames[s] }
+
 // Audit is how a request is written to the audit trail.
 type Audit uint8
 
@@ -61,6 +67,9 @@ const (
 
 var auditNames = [...]string{"", "request only", "devices"}
 
+// String returns the name in the pinned table.
+func (a Audit) String() string { return auditNames[a] }
+
 // Duration is the class of a request's duration.
 type Duration uint8
 
@@ -72,6 +81,9 @@ const (
 )
 
 var durationNames = [...]string{"", "lasting", "transfer"}
+
+// String returns the name in the pinned table.
+func (d Duration) String() string { return durationNames[d] }
 
 // Sizes of bodies. Shares and settings are small; init may bring 255 PGP keys twice; a secret is bounded by the storage, and the listener's
 // own limit is what counts.
@@ -117,13 +129,6 @@ var (
 	listing = []string{"LIST"}
 )
 
-// routes is the table. A test pins it, and another makes every request to every line with every kind of token.
-//
-// Rekey and generate-root are there twice: as every Vault has them, where a share needs no token, and as OpenBao has
-// them, where each step needs one. Below is one machine: what one begins the other goes on with.
-var routes = slices.Concat(lifecycleRoutes, rekeyRoutes, rotateRoutes, rootRoutes, custodianRoutes, auditRoutes, mountRoutes, operateRoutes, pprofRoutes, tokenRoutes,
-	policyRoutes, passwordRoutes, authRoutes, wrappingRoutes, leaseRoutes, snapshotRoutes)
-
 var lifecycleRoutes = []route{
 	{Methods: get, Path: "sys/init", Access: anybodyAlways, Style: bareStyle, Lifecycle: true, Guarded: true,
 		Handle: (*handler).initStatus},
@@ -142,6 +147,7 @@ var lifecycleRoutes = []route{
 	{Methods: get, Path: "sys/leader", Access: anybodyAlways, Style: bareStyle, Handle: (*handler).leader},
 	{Methods: write, Path: "sys/step-down", Body: smallBody, Capability: policy.Update, Sudo: true, Style: bareStyle,
 		Lifecycle: true, Audit: auditRequest, Duration: lasting, Handle: (*handler).stepDown},
+	{Methods: get, Path: "sys/ha-status", Capability: policy.Read, Style: doubleStyle, Handle: (*handler).haStatus},
 }
 
 var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/", recovery.Barrier), rekeyOf("sys/rekey-recovery-key/", recovery.Recovery), []route{
@@ -179,7 +185,7 @@ func rekeyOf(path string, target recovery.Target) []route {
 	}
 }
 
-var rotateRoutes = slices.Concat([]route{
+var keyringRoutes = []route{
 	{Methods: write, Path: "sys/rotate", Body: smallBody, Capability: policy.Update, Sudo: true, Style: doubleStyle,
 		Guarded: true, Handle: (*handler).rotate},
 	{Methods: write, Path: "sys/rotate/keyring", Body: smallBody, Capability: policy.Update, Sudo: true,
@@ -197,7 +203,9 @@ var rotateRoutes = slices.Concat([]route{
 	{Methods: get, Path: "sys/key-status", Capability: policy.Read, Style: doubleStyle, Handle: (*handler).keyStatus},
 	{Methods: write, Path: "sys/sealwrap/rewrap", Body: smallBody, Capability: policy.Update, Sudo: true,
 		Handle: (*handler).rewrapSeals},
-}, rotateOf("sys/rotate/root/", recovery.Barrier), rotateOf("sys/rotate/recovery/", recovery.Recovery))
+}
+
+var rotateRoutes = slices.Concat(rotateOf("sys/rotate/root/", recovery.Barrier), rotateOf("sys/rotate/recovery/", recovery.Recovery))
 
 func rotateOf(path string, target recovery.Target) []route {
 	return []route{
@@ -326,7 +334,7 @@ func (t *table) methods(path string) (methods map[string]*route, rest string) {
 }
 
 // find chooses the request's route. The error is that of a lifecycle path with a method that it does not have.
-func (t *table) find(q *request) error {
+func (t *table) find(q *request, login *route) error {
 	if !ours(q.path) {
 		q.route = &mounted
 		return nil
@@ -336,7 +344,7 @@ func (t *table) find(q *request) error {
 	if methods == nil {
 		q.route = &nothing
 		if rest, ok := strings.CutPrefix(q.path, authPath); ok && rest != "" && !strings.HasPrefix(q.path, tokenPath) {
-			q.route = &authMounted
+			q.route = login
 		}
 		return nil
 	}

@@ -15,15 +15,15 @@ import (
 func TestRouteTable(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
-	for _, r := range slices.Concat(routes, recoveryRoutes) {
-		needs := accessNames[r.Access]
+	for _, r := range slices.Concat(table1.Routes, recoveryRoutes) {
+		needs := r.Access.String()
 		if r.Capability != 0 {
 			needs += ", " + r.Capability.String()
 		}
 		if r.Sudo {
 			needs += " and sudo"
 		}
-		fmt.Fprintf(&b, "%-13s %-36s %-9s %14d  %s%s\n", strings.Join(r.Methods, ","), r.Path, styleNames[r.Style], r.Body, needs, marked(r))
+		fmt.Fprintf(&b, "%-13s %-36s %-9s %14d  %s%s\n", strings.Join(r.Methods, ","), r.Path, r.Style, r.Body, needs, marked(r))
 	}
 	golden(t, "routes.txt", b.String())
 }
@@ -35,9 +35,9 @@ func marked(r route) string {
 		set  bool
 		name string
 	}{
-		{r.Lifecycle, "lifecycle"}, {r.Switch != noSwitch, "switch " + switchNames[r.Switch]}, {r.Shares, "shares"}, {r.Unwraps, "unwraps"},
-		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Audit != auditBoth, "audit " + auditNames[r.Audit]},
-		{r.Duration != usual, durationNames[r.Duration]}, {r.Target != 0, "target " + r.Target.String()}, {r.Exists != nil, "create or update"},
+		{r.Lifecycle, "lifecycle"}, {r.Switch != noSwitch, "switch " + r.Switch.String()}, {r.Shares, "shares"}, {r.Unwraps, "unwraps"},
+		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Audit != auditBoth, "audit " + r.Audit.String()},
+		{r.Duration != usual, r.Duration.String()}, {r.Target != 0, "target " + r.Target.String()}, {r.Exists != nil, "create or update"},
 	} {
 		if m.set {
 			marks = append(marks, m.name)
@@ -52,7 +52,7 @@ func marked(r route) string {
 func TestRouteTableIsSound(t *testing.T) {
 	t.Parallel()
 	seen := map[string]bool{}
-	for _, r := range routes {
+	for _, r := range table1.Routes {
 		for _, m := range r.Methods {
 			if seen[m+r.Path] {
 				t.Errorf("%s %s is there twice", m, r.Path)
@@ -142,7 +142,7 @@ func (w *harness) bearer(kind string, r route, method, path string) string {
 func TestAuthorisationMatrix(t *testing.T) {
 	t.Parallel()
 	every := []string{"GET", "PUT", "DELETE", "LIST", "PATCH", "SCAN"}
-	lines := append(slices.Clone(routes),
+	lines := append(slices.Clone(table1.Routes),
 		route{Methods: every, Path: "secret/matrix"}, route{Methods: every, Path: "nowhere/matrix"}, route{Methods: every, Path: "sys/nowhere"},
 		route{Methods: []string{"PATCH", "LIST", "DELETE"}, Path: "sys/mounts"})
 	w := unsealed(t)
@@ -166,7 +166,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 
 // matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to everybody.
 func matrixSealed(t *testing.T, w *harness, lines []route) {
-	seal := routes[slices.IndexFunc(routes, func(r route) bool { return r.Path == "sys/seal" })]
+	seal := table1.Routes[slices.IndexFunc(table1.Routes, func(r route) bool { return r.Path == "sys/seal" })]
 	tokens := map[string]string{}
 	for _, kind := range bearers {
 		tokens[kind] = w.bearer(kind, seal, "PUT", "sys/seal")

@@ -32,7 +32,7 @@ func (q *request) readShareBody() (b shareBody, err error) {
 		err = q.strict(&b)
 		return b, err
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return b, err
 	}

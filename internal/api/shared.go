@@ -1,7 +1,6 @@
 package api
 
 import (
-	"context"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -163,8 +162,8 @@ func (q *request) mountOf() string {
 	return m.Path
 }
 
-// flightAnswer is a request in flight.
-type flightAnswer struct {
+// Flight is a request in flight. Its path is shown without the query.
+type Flight struct {
 	StartTime time.Time `json:"start_time"`
 	Address   string    `json:"client_remote_address"`
 	Path      string    `json:"request_path"`
@@ -173,22 +172,19 @@ type flightAnswer struct {
 	Elapsed   int64     `json:"elapsed_ms"`
 }
 
-// inFlight lists the requests that are not answered yet, the one that asks among them. Paths are shown without their queries.
-func (h *handler) inFlight(_ context.Context, _ *request) (*answer, error) {
-	s := h.Shared
+// InFlight returns at most so many of the requests that are not answered yet, by their ids.
+func (s *Shared) InFlight(most int) map[string]Flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	all := map[string]flightAnswer{}
-	for q := s.flight.next; q != &s.flight && len(all) < maxShown; q = q.next {
-		all[q.uuid] = flightAnswer{
-			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.http.Method, Elapsed: time.Since(q.began).Milliseconds(),
+	all := map[string]Flight{}
+	for q := s.flight.next; q != &s.flight && len(all) < most; q = q.next {
+		all[q.uuid] = Flight{
+			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.http.Method,
+			Elapsed: time.Since(q.began).Milliseconds(),
 		}
 	}
-	return shown(all)
+	return all
 }
-
-// maxShown bounds the answer of sys/in-flight-req.
-const maxShown = 10_000
 
 // started makes the request's own record of what was asked, before anything may change it.
 func started(w http.ResponseWriter, r *http.Request, h *handler) *request {

@@ -83,8 +83,6 @@ type tokenAnswer struct {
 	Type            string            `json:"type"`
 }
 
-func inSeconds(d time.Duration) int64 { return int64(d / time.Second) }
-
 // describeToken tells about a token; its text is told to whoever had it.
 func (h *handler) describeToken(t *token.Token, text string) (*answer, error) {
 	a := tokenAnswer{
@@ -134,7 +132,7 @@ var errBadToken = fault.New(fault.Denied, "bad token")
 
 func (h *handler) lookupToken(ctx context.Context, q *request) (*answer, error) {
 	var text string
-	if err := q.given("token", &text); err != nil {
+	if err := q.param("token", &text); err != nil {
 		return nil, err
 	}
 	if text == "" {
@@ -151,7 +149,7 @@ func (h *handler) lookupToken(ctx context.Context, q *request) (*answer, error) 
 }
 
 // given reads one text out of the body, or of the query of a read.
-func (q *request) given(name string, into *string) error {
+func (q *request) param(name string, into *string) error {
 	data, err := q.Fields()
 	if err != nil {
 		return err
@@ -162,7 +160,7 @@ func (q *request) given(name string, into *string) error {
 // Fields are what policies may speak of: the body's, and of a read the query's.
 func (q *request) Fields() (map[string]any, error) {
 	if q.method() != "GET" {
-		return q.fields()
+		return q.object()
 	}
 	data := make(map[string]any, len(q.query))
 	for name, values := range q.query {
@@ -178,7 +176,7 @@ var errMissingAccessor = fault.New(fault.Invalid, "%s", twoLines("missing access
 // byAccessor finds the token whose accessor the body names.
 func (q *request) byAccessor(ctx context.Context) (token.Identity, error) {
 	var accessor string
-	if err := q.given("accessor", &accessor); err != nil {
+	if err := q.param("accessor", &accessor); err != nil {
 		return token.Identity{}, err
 	}
 	if accessor == "" {

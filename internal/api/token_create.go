@@ -28,7 +28,7 @@ func (h *handler) createByRole(ctx context.Context, q *request) (*answer, error)
 }
 
 func (h *handler) create(ctx context.Context, q *request, c token.CreateRequest) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -40,7 +40,9 @@ func (h *handler) create(ctx context.Context, q *request, c token.CreateRequest)
 	if err != nil {
 		return nil, err
 	}
-	return h.granted(made.Token, made.Text, made.Warnings), nil
+	a := h.granted(made.Token, made.Text, made.Warnings)
+	a.created = true
+	return a, nil
 }
 
 func readCreate(f field.Map, c *token.CreateRequest) (err error) {
@@ -113,7 +115,7 @@ func (h *handler) tokenRole(ctx context.Context, q *request) (*answer, error) {
 }
 
 func (h *handler) writeTokenRole(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

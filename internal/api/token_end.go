@@ -18,7 +18,7 @@ var (
 // named finds the token that the body names; absent is what an unknown one is answered with.
 func (q *request) named(ctx context.Context, absent error) (token.Identity, string, error) {
 	var text string
-	if err := q.given("token", &text); err != nil {
+	if err := q.param("token", &text); err != nil {
 		return token.Identity{}, "", err
 	}
 	if text == "" {
@@ -52,7 +52,7 @@ func (h *handler) renewAccessor(ctx context.Context, q *request) (*answer, error
 }
 
 func (h *handler) renew(ctx context.Context, q *request, who token.Identity, text string) (*answer, error) {
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}

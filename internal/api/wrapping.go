@@ -112,7 +112,7 @@ func (h *handler) wrappingKey(ctx context.Context, q *request) (*answer, error) 
 
 // abandon ends the token that an answer would have handed out. One that was renewed is known already, and goes on.
 func (h *handler) abandon(ctx context.Context, q *request, a *answer) {
-	if a.auth == nil || q.route.Access != asMethod && !strings.HasPrefix(q.path, tokenPath+"create") {
+	if a.auth == nil || !a.created {
 		return
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
@@ -158,7 +158,7 @@ func describeWrap(made *token.Created, accessor string) *wrapAnswer {
 // token that allows it.
 func (h *handler) admitUnwrap(ctx context.Context, q *request) error {
 	q.readToken()
-	if err := q.given("token", &q.wrapping); err != nil {
+	if err := q.param("token", &q.wrapping); err != nil {
 		return err
 	}
 	if q.wrapping == "" || q.wrapping == q.token {
@@ -180,7 +180,7 @@ func (h *handler) wrapData(_ context.Context, q *request) (*answer, error) {
 	if q.wrapTTL == 0 {
 		return nil, errNotWrapped
 	}
-	data, err := q.fields()
+	data, err := q.object()
 	if err != nil {
 		return nil, err
 	}
@@ -200,7 +200,7 @@ type wrapLookupAnswer struct {
 // wrapLookup tells of a wrapping token to anybody who has it, and leaves it as it is.
 func (h *handler) wrapLookup(ctx context.Context, q *request) (*answer, error) {
 	token := ""
-	if err := q.given("token", &token); err != nil {
+	if err := q.param("token", &token); err != nil {
 		return nil, err
 	}
 	if token == "" {
