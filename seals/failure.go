@@ -47,6 +47,9 @@ func (f *Failure) Error() string {
 // Unwrap returns the cause.
 func (f *Failure) Unwrap() error { return f.Err }
 
+// ErrSetConfig is the cause of Misconfigured where SetConfig is called with a configuration.
+var ErrSetConfig = errors.New("SetConfig cannot change the configuration: it is set when the seal is made")
+
 // ConfigError returns the failure of a stanza that cannot be used. It returns err itself where that
 // is a Failure already.
 func ConfigError(sealType, name string, err error) error {

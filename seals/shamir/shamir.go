@@ -1,13 +1,20 @@
-// Package shamir is the seal behind which people stand.
+// Package shamir is the seal that a quorum of unseal custodians unlocks with their shares.
 //
-// Encrypt needs nobody: it seals to the quorum's public key (HPKE, RFC 9180, with MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM).
-// Decrypt needs the private key, whose seed is what the people's shares combine to: it is given by
-// Unlock and forgotten by Lock. So a new root key can be wrapped to the quorum without its shares.
+// Encrypt needs no shares: it encrypts to the quorum's public key (HPKE, RFC 9180, with
+// MLKEM768-X25519, HKDF-SHA256 and AES-256-GCM). Decrypt needs the private key, which is derived
+// from the seed that the shares combine to: Unlock sets it, Lock drops it. So a new root key can be
+// wrapped to the quorum without its shares.
 //
-// It guarantees that a blob opens only under the key named in it and with the same additional data, and that a
-// seed of another quorum is refused by Unlock, not by the first Decrypt. It does not guarantee that the public key is the right
-// one: whoever sets it has to have it from an authenticated record. Forgetting the private key drops it; crypto/hpke has
-// no way to overwrite it.
+//	shares ─combine▶ seed ─derive▶ private key ─▶ Decrypt
+//	                                    │
+//	                               public key ─▶ Encrypt
+//
+// The package guarantees that a blob decrypts only with the key named in it and with the same
+// additional data, and that Unlock refuses the seed of another quorum. It does not guarantee that
+// the public key is the right one: the caller must take it from an authenticated record. Lock drops
+// the private key without wiping it, because crypto/hpke cannot.
+//
+// The blob format stays compatible: see [Wrapper].
 package shamir
 
 import (
@@ -30,13 +37,13 @@ import (
 
 // Causes of the failures of this seal.
 var (
-	// ErrLocked is the cause of Denied: the shares were not given since the start, or since Lock.
+	// ErrLocked is the cause of Denied before Unlock and after Lock.
 	ErrLocked = errors.New("needs the quorum's shares")
-	// ErrNoPublicKey is the cause of Misconfigured: no public key was set yet.
+	// ErrNoPublicKey is the cause of Misconfigured before a public key was set.
 	ErrNoPublicKey = errors.New("no public key of a quorum is known")
-	// ErrOtherQuorum is the cause of WrongKey: the blob or the seed is of another public key.
-	ErrOtherQuorum = errors.New("it is of another quorum")
-	// ErrBlob is the cause of Corrupt: the blob is malformed, or fails its authentication.
+	// ErrOtherQuorum is the cause of WrongKey for a blob or seed of another quorum.
+	ErrOtherQuorum = errors.New("it belongs to another quorum")
+	// ErrBlob is the cause of Corrupt for a blob that is malformed or fails its authentication.
 	ErrBlob = errors.New("the wrapped key fails its authentication")
 )
 
@@ -55,8 +62,8 @@ const (
 //
 //	version u8 = 1 | encapsulated key 1120 | AES-256-GCM ciphertext and tag
 //
-// under the HPKE info "sealgate/seals/shamir/v1" 00 | length u32, additional data; the blob's key id is
-// "shamir:" and the first 16 bytes of the public key's SHA-256 in hexadecimal.
+// under the HPKE info "sealgate/seals/shamir/v1" 00 | length u32, additional data; the blob's key
+// id is "shamir:" and the first 16 bytes of the public key's SHA-256 in hexadecimal.
 type Wrapper struct {
 	mu      sync.RWMutex
 	public  hpke.PublicKey // nil: not set
@@ -70,7 +77,7 @@ var (
 	_ seals.Factory    = New
 )
 
-// New makes a seal that knows no quorum yet; the stanza has no parameters. The result is a *[Wrapper].
+// New makes a seal without a quorum. The stanza has no parameters. The result is a *[Wrapper].
 func New(c seals.Config) (wrapping.Wrapper, error) {
 	if err := seals.NewParams(c).Check(); err != nil {
 		return nil, err
@@ -78,17 +85,22 @@ func New(c seals.Config) (wrapping.Wrapper, error) {
 	return new(Wrapper), nil
 }
 
-// KeyIDOf is the key id of blobs for a public key.
+// KeyIDOf returns the key id of blobs for a public key.
 func KeyIDOf(public []byte) string {
 	sum := sha256.Sum256(public)
 	return "shamir:" + hex.EncodeToString(sum[:16])
 }
 
-// SetPublicKey says to whom Encrypt wraps from now on. A private key of another quorum is forgotten.
+// SetPublicKey sets the quorum that Encrypt encrypts to. It drops the private key of another
+// quorum.
 func (w *Wrapper) SetPublicKey(public []byte) error {
 	key, err := hpke.MLKEM768X25519().NewPublicKey(public)
 	if err != nil {
-		return seals.Fail(seals.Corrupt, fmt.Errorf("the quorum's public key: %w", err), "restore the custody record from a backup")
+		return seals.Fail(
+			seals.Corrupt,
+			fmt.Errorf("the quorum's public key: %w", err),
+			"restore the sealed record from a backup",
+		)
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -108,13 +120,14 @@ func (w *Wrapper) For(public []byte) (wrapping.Wrapper, error) {
 	return other, nil
 }
 
-// Unlock gives the seed that the shares combined to. It sets the public key where none is set yet.
+// Unlock sets the private key from the seed that the shares combined to. It also sets the public
+// key where none is set.
 func (w *Wrapper) Unlock(key []byte) error {
 	seed := secret.Copy(key)
 	defer seed.Destroy()
 	private, err := recovery.PrivateKey(seed)
 	if err != nil {
-		return seals.Fail(seals.WrongKey, err, "give the shares of this server's quorum")
+		return seals.Fail(seals.WrongKey, err, "enter the shares of this server's quorum")
 	}
 	public := private.PublicKey().Bytes()
 	w.mu.Lock()
@@ -123,20 +136,20 @@ func (w *Wrapper) Unlock(key []byte) error {
 		w.public, w.id = private.PublicKey(), KeyIDOf(public)
 	}
 	if !bytes.Equal(w.public.Bytes(), public) {
-		return seals.Fail(seals.WrongKey, ErrOtherQuorum, "give the shares of this server's quorum")
+		return seals.Fail(seals.WrongKey, ErrOtherQuorum, "enter the shares of this server's quorum")
 	}
 	w.private = private
 	return nil
 }
 
-// Lock forgets the private key.
+// Lock drops the private key.
 func (w *Wrapper) Lock() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.private = nil
 }
 
-// Encrypt seals to the quorum's public key.
+// Encrypt encrypts to the quorum's public key.
 func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
 	info, err := begin(ctx, options)
 	if err != nil {
@@ -150,7 +163,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping
 	}
 	sealed, err := hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), info, plain)
 	if err != nil {
-		return nil, seals.Fail(seals.Unknown, err, "the cause above is all that is known")
+		return nil, seals.Fail(seals.Unknown, err, "report this as a bug")
 	}
 	return &wrapping.BlobInfo{
 		Ciphertext: append([]byte{blobVersion}, sealed...),
@@ -158,7 +171,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping
 	}, nil
 }
 
-// Decrypt opens a blob with the private key that Unlock gave.
+// Decrypt decrypts a blob with the private key that Unlock set.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	info, err := begin(ctx, options)
 	if err != nil {
@@ -175,9 +188,10 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	case public == nil:
 		return nil, noPublicKey()
 	case blob.KeyInfo.GetKeyId() != id:
-		return nil, seals.Fail(seals.WrongKey, ErrOtherQuorum, "the shares were replaced since this blob was written; restore a backup of one time")
+		return nil, seals.Fail(seals.WrongKey, ErrOtherQuorum,
+			"the shares were replaced after this blob was written; restore a backup whose parts are all of one time")
 	case private == nil:
-		return nil, seals.Fail(seals.Denied, ErrLocked, "have a threshold of holders give their shares with 'operator unseal'")
+		return nil, seals.Fail(seals.Denied, ErrLocked, "have a threshold of share holders run 'operator unseal'")
 	}
 	plain, err := hpke.Open(private, hpke.HKDFSHA256(), hpke.AES256GCM(), info, sealed[1:])
 	if err != nil {
@@ -186,7 +200,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	return plain, nil
 }
 
-// KeyId names the quorum's public key.
+// KeyId returns the id of the quorum's public key.
 func (w *Wrapper) KeyId(context.Context) (string, error) {
 	w.mu.RLock()
 	defer w.mu.RUnlock()
@@ -196,10 +210,11 @@ func (w *Wrapper) KeyId(context.Context) (string, error) {
 	return w.id, nil
 }
 
-// Type is "shamir".
+// Type returns "shamir".
 func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) { return Type, nil }
 
-// SetConfig refuses parameters: there are none. What it returns names the key, where one is set.
+// SetConfig refuses parameters, because the seal has none. It returns the key id, "" without a
+// quorum.
 func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	opts, err := wrapping.GetOpts(options...)
 	if err != nil {
@@ -213,18 +228,25 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 	return &wrapping.WrapperConfig{Metadata: map[string]string{"key_id": w.id}}, nil
 }
 
-// begin looks at the context and makes HPKE's info of the additional data.
+// begin checks the context and encodes the additional data as the info parameter of HPKE.
 func begin(ctx context.Context, options []wrapping.Option) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, seals.Fail(seals.Unreachable, err, "the request was given up before it began; try again")
+		return nil, seals.Fail(seals.Unreachable, err, "the request was cancelled before it began; try again")
 	}
 	opts, err := wrapping.GetOpts(options...)
 	if err != nil {
-		return nil, seals.Fail(seals.Unknown, err, "the caller passed an option of another wrapper; this is a defect of the program")
+		return nil, seals.Fail(
+			seals.Unknown,
+			err,
+			"the caller passed an option of another wrapper; report this as a bug",
+		)
 	}
 	if len(opts.WithAad) > maxAAD {
-		return nil, seals.Fail(seals.Unknown, fmt.Errorf("%d bytes of additional data are more than %d", len(opts.WithAad), maxAAD),
-			"this is a defect of the program")
+		return nil, seals.Fail(
+			seals.Unknown,
+			fmt.Errorf("%d bytes of additional data exceed %d", len(opts.WithAad), maxAAD),
+			"report this as a bug",
+		)
 	}
 	b := cryptobyte.NewBuilder([]byte(infoDomain))
 	b.AddUint32(uint32(len(opts.WithAad)))
@@ -233,9 +255,14 @@ func begin(ctx context.Context, options []wrapping.Option) ([]byte, error) {
 }
 
 func corrupt(err error) error {
-	return seals.Fail(seals.Corrupt, err, "the stored seal record is damaged, or was moved here from elsewhere; restore it from a backup")
+	return seals.Fail(seals.Corrupt, err,
+		"the stored seal record is damaged or belongs to another server; restore it from a backup")
 }
 
 func noPublicKey() error {
-	return seals.Fail(seals.Misconfigured, ErrNoPublicKey, "initialise the server first: 'operator init' makes the quorum")
+	return seals.Fail(
+		seals.Misconfigured,
+		ErrNoPublicKey,
+		"initialise the server first: 'operator init' creates the quorum",
+	)
 }

@@ -63,7 +63,7 @@ func TestConforms(t *testing.T) {
 			Other:   unlocked(t, newSeed(t)),
 			Again:   func() wrapping.Wrapper { return unlocked(t, seed) },
 		}
-	}, Without: sealtest.Unless("people hold the key: there is neither a peer nor a state of the key", "Other", "Again")})
+	}, Without: sealtest.Unless("custodians hold the key: no peer, no key state", "Other", "Again")})
 }
 
 func TestWrapsWithoutTheQuorumAndUnwrapsWithIt(t *testing.T) {
@@ -95,7 +95,8 @@ func TestUnlockRefusesAnotherQuorum(t *testing.T) {
 	t.Parallel()
 	w := locked(t, newSeed(t))
 	for what, key := range map[string][]byte{
-		"another seed": newSeed(t).Expose(), "a short one": make([]byte, 31), "a long one": make([]byte, 33), "nothing": nil,
+		"another seed": newSeed(t).Expose(), "a short seed": make([]byte, 31), "a long seed": make([]byte, 33),
+		"no seed": nil,
 	} {
 		if err := w.Unlock(key); seals.ClassOf(err) != seals.WrongKey {
 			t.Errorf("Unlock with %s: %v", what, err)
@@ -129,7 +130,7 @@ func TestSharesOfAShareSetUnlock(t *testing.T) {
 	}
 }
 
-func TestAnotherPublicKeyForgetsThePrivateOne(t *testing.T) {
+func TestAnotherPublicKeyDropsThePrivateKey(t *testing.T) {
 	t.Parallel()
 	seed, next := newSeed(t), newSeed(t)
 	w := unlocked(t, seed)
@@ -149,7 +150,7 @@ func TestAnotherPublicKeyForgetsThePrivateOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := w.Decrypt(t.Context(), old); seals.ClassOf(err) != seals.WrongKey {
-		t.Errorf("a blob of the quorum before: %v", err)
+		t.Errorf("a blob of the previous quorum: %v", err)
 	}
 	fresh, err := w.Encrypt(t.Context(), []byte("k"))
 	if err != nil {
@@ -160,7 +161,7 @@ func TestAnotherPublicKeyForgetsThePrivateOne(t *testing.T) {
 	}
 }
 
-func TestKnowsNoQuorumAtFirst(t *testing.T) {
+func TestNoQuorumBeforeInit(t *testing.T) {
 	t.Parallel()
 	ctx := context.Background()
 	w := new(Wrapper)
@@ -193,15 +194,19 @@ func TestKnowsNoQuorumAtFirst(t *testing.T) {
 func TestTakesNoParameters(t *testing.T) {
 	t.Parallel()
 	params := map[string]string{"key_shares": "5"}
-	if _, err := New(seals.Config{Name: "people", Type: "shamir", Params: params}); seals.ClassOf(err) != seals.Misconfigured {
+	if _, err := New(seals.Config{Name: "people", Type: "shamir", Params: params}); seals.ClassOf(
+		err,
+	) != seals.Misconfigured {
 		t.Errorf("New: %v", err)
 	}
-	if _, err := new(Wrapper).SetConfig(t.Context(), wrapping.WithConfigMap(params)); seals.ClassOf(err) != seals.Misconfigured {
+	if _, err := new(Wrapper).SetConfig(t.Context(), wrapping.WithConfigMap(params)); seals.ClassOf(
+		err,
+	) != seals.Misconfigured {
 		t.Errorf("SetConfig: %v", err)
 	}
 }
 
-// TestGoldenBlobs pins the format: every blob that was ever written has to open.
+// TestGoldenBlobs pins the format: every blob ever written must decrypt.
 func TestGoldenBlobs(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join("..", "..", "testdata", "seals", "shamir-v1.json"))
@@ -226,7 +231,7 @@ func TestGoldenBlobs(t *testing.T) {
 	}
 }
 
-// FuzzDecrypt: whatever the blob, an error or the plaintext that was wrapped, and no panic.
+// FuzzDecrypt: every blob gives an error or the wrapped plaintext, never a panic.
 func FuzzDecrypt(f *testing.F) {
 	seed := secret.New(make([]byte, recovery.SeedLen))
 	w := new(Wrapper)
@@ -244,7 +249,7 @@ func FuzzDecrypt(f *testing.F) {
 		bad := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: id}}
 		got, err := w.Decrypt(t.Context(), bad, wrapping.WithAad(aad))
 		if err == nil && (string(got) != "plain" || string(aad) != "aad") {
-			t.Fatal("a blob that was never made opened")
+			t.Fatal("a blob that was never created was decrypted")
 		}
 		if class := seals.ClassOf(err); err != nil && class != seals.Corrupt && class != seals.WrongKey {
 			t.Fatalf("class %q: %v", class, err)

@@ -57,13 +57,14 @@ func TestConforms(t *testing.T) {
 				}
 			},
 		}
-	}, Without: sealtest.Unless("the key is in the configuration: there is neither a peer nor a state of the key", "Other", "Again", "Rotate")})
+	}, Without: sealtest.Unless("the key is in the configuration: no peer, no key state",
+		"Other", "Again", "Rotate")})
 }
 
 func TestKeyInEveryForm(t *testing.T) {
 	t.Parallel()
 	raw, _ := hex.DecodeString(hexA)
-	withNewline := append(raw[:31:31], '\n') // a key whose last byte looks like the end of a line
+	withNewline := append(raw[:31:31], '\n') // a key whose last byte is a newline
 	dir := t.TempDir()
 	file := func(name string, content []byte) string {
 		path := filepath.Join(dir, name)
@@ -83,7 +84,7 @@ func TestKeyInEveryForm(t *testing.T) {
 		"base64":                    {std, raw},
 		"base64url without padding": {base64.RawURLEncoding.EncodeToString(raw), raw},
 		"raw in a file":             {file("raw", raw), raw},
-		"raw, ends like a line":     {file("newline", withNewline), withNewline},
+		"raw, ends with a newline":  {file("newline", withNewline), withNewline},
 		"base64 in a file":          {file("base64", []byte(std+"\n")), raw},
 		"variable":                  {"env://KEY_OF_TEST", raw},
 	} {
@@ -96,7 +97,7 @@ func TestKeyInEveryForm(t *testing.T) {
 		}
 		plain := mustNew(t, stanza("current_key", hex.EncodeToString(form.key), "current_key_id", "k"))
 		if got, err := plain.Decrypt(t.Context(), blob); err != nil || string(got) != "plain" {
-			t.Errorf("%s: not the key that was meant: %v", name, err)
+			t.Errorf("%s: another key was read: %v", name, err)
 		}
 	}
 }
@@ -105,7 +106,7 @@ func getenv(env map[string]string) func(string) string {
 	return func(name string) string { return env[name] }
 }
 
-func TestEnvironmentWins(t *testing.T) {
+func TestEnvironmentTakesPrecedence(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{}
 	c := stanza("current_key", hexA, "current_key_id", "stanza")
@@ -134,42 +135,46 @@ func TestPreviousKeyStillUnwraps(t *testing.T) {
 		t.Fatal(err)
 	}
 	both := mustNew(t, stanza("current_key", hexB, "current_key_id", "b", "previous_key", hexA, "previous_key_id", "a"))
-	if got, err := both.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad"))); err != nil || string(got) != "plain" {
+	if got, err := both.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad"))); err != nil ||
+		string(got) != "plain" {
 		t.Errorf("%q, %v", got, err)
 	}
 	alone := mustNew(t, stanza("current_key", hexB, "current_key_id", "b"))
 	_, err = alone.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad")))
-	if seals.ClassOf(err) != seals.WrongKey || !strings.Contains(err.Error(), `previous_key_id "a"`) {
+	if seals.ClassOf(err) != seals.WrongKey || !strings.Contains(err.Error(), `previous_key_id = "a"`) {
 		t.Errorf("without the previous key: %v", err)
 	}
 	mixed := mustNew(t, stanza("current_key", hexB, "current_key_id", "a"))
-	if _, err := mixed.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad"))); seals.ClassOf(err) != seals.Corrupt {
+	if _, err := mixed.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("aad"))); seals.ClassOf(
+		err,
+	) != seals.Corrupt {
 		t.Errorf("another key under the same id: %v", err)
 	}
 }
 
-func TestMistakesInTheStanza(t *testing.T) {
+func TestInvalidStanza(t *testing.T) {
 	t.Parallel()
+	type params = map[string]string
 	good := map[string]string{"current_key": hexA, "current_key_id": "a"}
 	for name, bad := range map[string]struct {
-		change map[string]string
+		change params
 		want   string
 	}{
-		"nothing":                {map[string]string{"current_key": "", "current_key_id": ""}, "current_key is required"},
-		"no id":                  {map[string]string{"current_key_id": ""}, "current_key and current_key_id belong together"},
-		"no key":                 {map[string]string{"current_key": ""}, "current_key and current_key_id belong together"},
-		"half a previous":        {map[string]string{"previous_key": hexB}, "previous_key and previous_key_id belong together"},
-		"one id twice":           {map[string]string{"previous_key": hexB, "previous_key_id": "a"}, `both keys have the id "a"`},
-		"short":                  {map[string]string{"current_key": hexA[:62]}, "this one has 62 characters"},
-		"not hexadecimal":        {map[string]string{"current_key": "x" + hexA[1:]}, "a wrong one among them"},
-		"not base64":             {map[string]string{"current_key": strings.Repeat("!", 44)}, "a wrong one among them"},
-		"base64 of 33 bytes":     {map[string]string{"current_key": strings.Repeat("A", 44)}, "a wrong one among them"},
-		"misspelt":               {map[string]string{"curent_key": hexB}, `no parameter "curent_key"; did you mean "current_key"?`},
-		"of another seal":        {map[string]string{"kms_region": "x"}, `no parameter "kms_region"`},
-		"variable not set":       {map[string]string{"current_key": "env://NOT_SET_IN_TEST"}, "environment variable NOT_SET_IN_TEST is not set"},
-		"file missing":           {map[string]string{"current_key": "file:///nonexistent/key"}, "/nonexistent/key"},
-		"id without end":         {map[string]string{"current_key_id": strings.Repeat("k", 256)}, "longer than 255 bytes"},
-		"newline in a short key": {map[string]string{"current_key": "file:///dev/null"}, "file:///dev/null is empty"},
+		"nothing":                {params{"current_key": "", "current_key_id": ""}, "current_key is required"},
+		"no id":                  {params{"current_key_id": ""}, "current_key requires current_key_id"},
+		"no key":                 {params{"current_key": ""}, "current_key requires current_key_id"},
+		"previous without id":    {params{"previous_key": hexB}, "previous_key requires previous_key_id"},
+		"one id twice":           {params{"previous_key": hexB, "previous_key_id": "a"}, `both keys have the id "a"`},
+		"short":                  {params{"current_key": hexA[:62]}, "this one has 62 characters"},
+		"not hexadecimal":        {params{"current_key": "x" + hexA[1:]}, "an invalid character"},
+		"not base64":             {params{"current_key": strings.Repeat("!", 44)}, "an invalid character"},
+		"base64 of 33 bytes":     {params{"current_key": strings.Repeat("A", 44)}, "an invalid character"},
+		"misspelled":             {params{"curent_key": hexB}, `did you mean "current_key"?`},
+		"of another seal":        {params{"kms_region": "x"}, `no parameter "kms_region"`},
+		"variable not set":       {params{"current_key": "env://NOT_SET_IN_TEST"}, "NOT_SET_IN_TEST is not set"},
+		"file missing":           {params{"current_key": "file:///nonexistent/key"}, "/nonexistent/key"},
+		"id too long":            {params{"current_key_id": strings.Repeat("k", 256)}, "longer than 255 bytes"},
+		"newline in a short key": {params{"current_key": "file:///dev/null"}, "file:///dev/null is empty"},
 	} {
 		c := seals.Config{Name: "s", Type: "static", Params: maps.Clone(good)}
 		maps.Copy(c.Params, bad.change)
@@ -183,17 +188,18 @@ func TestMistakesInTheStanza(t *testing.T) {
 	}
 }
 
-func TestSetConfigKeepsTheKeysOnAMistake(t *testing.T) {
+func TestSetConfigKeepsTheKeysOnError(t *testing.T) {
 	t.Parallel()
 	c := stanza("current_key", hexA, "current_key_id", "a")
 	c.Getenv = getenv(map[string]string{"BAO_STATIC_SEAL_CURRENT_KEY_ID": "env"})
 	w := mustNew(t, c)
-	if _, err := w.SetConfig(t.Context(), wrapping.WithConfigMap(map[string]string{"current_key": "short"})); !errors.Is(err, ErrKey) {
+	_, err := w.SetConfig(t.Context(), wrapping.WithConfigMap(map[string]string{"current_key": "short"}))
+	if !errors.Is(err, ErrKey) {
 		t.Errorf("a bad key: %v", err)
 	}
 	info, err := w.SetConfig(t.Context())
 	if err != nil || info.Metadata["current_key_id"] != "env" {
-		t.Errorf("after the mistake: %v, %v", info, err)
+		t.Errorf("after the error: %v, %v", info, err)
 	}
 	info, err = w.SetConfig(t.Context(), wrapping.WithDisallowEnvVars(true),
 		wrapping.WithConfigMap(map[string]string{"current_key": hexB, "current_key_id": "b"}))
@@ -202,7 +208,7 @@ func TestSetConfigKeepsTheKeysOnAMistake(t *testing.T) {
 	}
 }
 
-// TestGoldenBlobs pins the format: every blob that was ever written has to open.
+// TestGoldenBlobs pins the format: every blob ever written must decrypt.
 func TestGoldenBlobs(t *testing.T) {
 	t.Parallel()
 	raw, err := os.ReadFile(filepath.Join("..", "..", "testdata", "seals", "static-v1.json"))
@@ -227,7 +233,7 @@ func TestGoldenBlobs(t *testing.T) {
 	}
 }
 
-// FuzzDecrypt: whatever the blob, an error or the plaintext that was wrapped, and no panic.
+// FuzzDecrypt: every blob gives an error or the wrapped plaintext, never a panic.
 func FuzzDecrypt(f *testing.F) {
 	made, err := New(stanza("current_key", hexA, "current_key_id", "a"))
 	if err != nil {
@@ -244,7 +250,7 @@ func FuzzDecrypt(f *testing.F) {
 		bad := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: id}}
 		got, err := made.Decrypt(t.Context(), bad, wrapping.WithAad(aad))
 		if err == nil && (string(got) != "plain" || string(aad) != "aad") {
-			t.Fatal("a blob that was never made opened")
+			t.Fatal("a blob that was never created was decrypted")
 		}
 		if class := seals.ClassOf(err); err != nil && class != seals.Corrupt && class != seals.WrongKey {
 			t.Fatalf("class %q: %v", class, err)
@@ -254,7 +260,9 @@ func FuzzDecrypt(f *testing.F) {
 
 // FuzzParseKey: a key of 32 bytes or an error that does not show it.
 func FuzzParseKey(f *testing.F) {
-	for _, seed := range []string{hexA, strings.Repeat("A", 43), strings.Repeat("A", 43) + "=", strings.Repeat("k", 32), "", hexA + "\n"} {
+	for _, seed := range []string{
+		hexA, strings.Repeat("A", 43), strings.Repeat("A", 43) + "=", strings.Repeat("k", 32), "", hexA + "\n",
+	} {
 		f.Add([]byte(seed))
 	}
 	f.Fuzz(func(t *testing.T, value []byte) {

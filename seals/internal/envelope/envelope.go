@@ -1,11 +1,19 @@
-// Package envelope is how seals wrap whose service binds no additional data to a ciphertext, or cannot be trusted to return what it was given:
-// the secret is encrypted here, by AES-256-GCM under a data key of its own, and the service wraps the data key.
+// Package envelope implements envelope encryption for seals whose service binds no additional data
+// or has no integrity check: the secret is encrypted here by AES-256-GCM with a random data key,
+// and the service wraps the data key.
 //
-// It guarantees that a blob opens only with the same additional data, under the same key and version of the service; that an answer of the
-// service that was damaged on its way is noticed; and that a blob which was damaged itself is told as corrupt before the
-// service is asked. The service never sees the secret.
+//	secret ──AES-256-GCM──▶ Ciphertext
+//	             ▲ data key ──service──▶ KeyInfo.WrappedKey
 //
-// It does not guarantee who made a blob: whoever can have a data key wrapped can make one.
+// The package guarantees that a blob decrypts only with the same additional data and with the same
+// key and key version of the service; that a damaged answer of the service is detected; and that a
+// damaged blob is reported as corrupt without a call to the service. The service never sees the
+// secret.
+//
+// It does not authenticate the creator of a blob: everybody who can have a data key wrapped can
+// create one.
+//
+// The formats of [Wrapped] and of the ciphertext (see [Encrypt]) stay compatible.
 package envelope
 
 import (
@@ -26,9 +34,9 @@ import (
 
 // Causes of the failures of this package.
 var (
-	// ErrBlob is the cause of Corrupt for a blob that is malformed, or fails its authentication.
+	// ErrBlob is the cause of Corrupt for a blob that is malformed or fails its authentication.
 	ErrBlob = errors.New("the wrapped key fails its authentication")
-	// ErrOtherKey is the cause of WrongKey: the blob names another key than the seal's.
+	// ErrOtherKey is the cause of WrongKey for a blob that names another key than the seal's.
 	ErrOtherKey = errors.New("the blob was wrapped by another key")
 )
 
@@ -42,13 +50,14 @@ const (
 	sumDomain  = "sealgate/seals/envelope/wrapped/v1\x00"
 )
 
-// Wrapped is a data key as the service wrapped it. It is the WrappedKey of a blob's KeyInfo:
+// Wrapped is a data key wrapped by the service. It is stored in the WrappedKey of a blob's KeyInfo:
 //
 //	format  u8 = 1
-//	check   8 bytes          the first of SHA-256 over a domain and what follows: it tells damage from a key version that is gone
+//	check   8 bytes          prefix of SHA-256 over a domain and the following fields;
+//	                         it distinguishes damage from a missing key version
 //	flags   u8               bit 0: the service bound the additional data as well
-//	version u8-len text      the version of the key
-//	key     u16-len bytes    as the service gave it
+//	version u8-len text      version of the service's key
+//	key     u16-len bytes    wrapped data key, as the service returned it
 type Wrapped struct {
 	Version string
 	Bound   bool
@@ -68,7 +77,12 @@ func (w Wrapped) marshal() ([]byte, error) {
 		flags = 1
 	}
 	if len(w.Version) > maxVersion || len(w.Key) == 0 || len(w.Key) > maxWrapped {
-		return nil, fmt.Errorf("%w: a key version of %d bytes and a wrapped key of %d", ErrBlob, len(w.Version), len(w.Key))
+		return nil, fmt.Errorf(
+			"%w: a key version of %d bytes and a wrapped key of %d",
+			ErrBlob,
+			len(w.Version),
+			len(w.Key),
+		)
 	}
 	rest := cryptobyte.NewBuilder(nil)
 	rest.AddUint8(flags)
@@ -97,7 +111,7 @@ func Parse(raw []byte) (Wrapped, error) {
 	return Wrapped{Version: string(text), Bound: flags == 1, Key: key}, nil
 }
 
-// VersionOf is the version of the key that made a blob, "" where the blob does not tell.
+// VersionOf returns the version of the key that made a blob, "" where the blob has none.
 func VersionOf(blob *wrapping.BlobInfo) string {
 	w, err := Parse(blob.GetKeyInfo().GetWrappedKey())
 	if err != nil {
@@ -106,18 +120,26 @@ func VersionOf(blob *wrapping.BlobInfo) string {
 	return w.Version
 }
 
-// Wrap has a data key of 32 bytes wrapped by the service; it must not keep it. aad is the caller's, for services that bind it.
+// Wrap has the service wrap a data key of 32 bytes. It must not retain the key. aad is the caller's
+// additional data, for services that bind it.
 type Wrap func(ctx context.Context, dataKey, aad []byte) (Wrapped, error)
 
-// Unwrap gives a data key back; the result is cleared after use.
+// Unwrap has the service unwrap a data key. The result is wiped after use.
 type Unwrap func(ctx context.Context, w Wrapped, aad []byte) ([]byte, error)
 
 // Encrypt encrypts plain for the key named id. The blob's Ciphertext is
 //
 //	format u8 = 1 | nonce 12, random | ciphertext | tag 16
 //
-// with the additional data "sealgate/seals/envelope/v1" 00 | u16-len id | u8-len version | the caller's additional data.
-func Encrypt(ctx context.Context, id string, plain []byte, options []wrapping.Option, wrap Wrap) (*wrapping.BlobInfo, error) {
+// with the additional data "sealgate/seals/envelope/v1" 00 | u16-len id | u8-len version | the
+// caller's additional data.
+func Encrypt(
+	ctx context.Context,
+	id string,
+	plain []byte,
+	options []wrapping.Option,
+	wrap Wrap,
+) (*wrapping.BlobInfo, error) {
 	aad, err := begin(ctx, options)
 	if err != nil {
 		return nil, err
@@ -131,11 +153,15 @@ func Encrypt(ctx context.Context, id string, plain []byte, options []wrapping.Op
 	}
 	raw, err := wrapped.marshal()
 	if err != nil {
-		return nil, seals.Fail(seals.Corrupt, err, "the service answered with something else than a wrapped key; see what stands at its address")
+		return nil, seals.Fail(
+			seals.Corrupt,
+			err,
+			"the service returned no wrapped key; check that its address is correct and no proxy answers in its place",
+		)
 	}
 	aead, err := newAEAD(dataKey)
 	if err != nil {
-		return nil, seals.Fail(seals.Unknown, err, "this is a defect of the program")
+		return nil, seals.Fail(seals.Unknown, err, "report this as a bug")
 	}
 	return &wrapping.BlobInfo{
 		Ciphertext: aead.Seal([]byte{format}, nil, plain, bind(id, wrapped.Version, aad)),
@@ -143,8 +169,14 @@ func Encrypt(ctx context.Context, id string, plain []byte, options []wrapping.Op
 	}, nil
 }
 
-// Decrypt opens what Encrypt made for the key named id.
-func Decrypt(ctx context.Context, id string, blob *wrapping.BlobInfo, options []wrapping.Option, unwrap Unwrap) ([]byte, error) {
+// Decrypt decrypts a blob of Encrypt for the key named id.
+func Decrypt(
+	ctx context.Context,
+	id string,
+	blob *wrapping.BlobInfo,
+	options []wrapping.Option,
+	unwrap Unwrap,
+) ([]byte, error) {
 	aad, err := begin(ctx, options)
 	if err != nil {
 		return nil, err
@@ -156,7 +188,7 @@ func Decrypt(ctx context.Context, id string, blob *wrapping.BlobInfo, options []
 	}
 	if named != id {
 		return nil, seals.Fail(seals.WrongKey, fmt.Errorf("%w: %.300q; this seal has %q", ErrOtherKey, named, id),
-			"point the stanza at the key that the blob names")
+			"configure the key that the blob names")
 	}
 	dataKey, err := unwrap(ctx, wrapped, aad)
 	defer clear(dataKey)
@@ -176,7 +208,7 @@ func Decrypt(ctx context.Context, id string, blob *wrapping.BlobInfo, options []
 
 func newAEAD(key []byte) (cipher.AEAD, error) {
 	if len(key) != keyLen {
-		return nil, fmt.Errorf("%w: the service gave back a data key of %d bytes", ErrBlob, len(key))
+		return nil, fmt.Errorf("%w: the service returned a data key of %d bytes", ErrBlob, len(key))
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -190,21 +222,26 @@ func bind(id, version string, aad []byte) []byte {
 	b.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(id)) })
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(version)) })
 	b.AddBytes(aad)
-	return b.BytesOrPanic() // ids and versions are bounded before
+	return b.BytesOrPanic() // ids and versions were bounded before
 }
 
 func begin(ctx context.Context, options []wrapping.Option) ([]byte, error) {
 	if err := ctx.Err(); err != nil {
-		return nil, seals.Fail(seals.Unreachable, err, "the request was given up before it began; try again")
+		return nil, seals.Fail(seals.Unreachable, err, "the request was cancelled before it began; try again")
 	}
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
-		return nil, seals.Fail(seals.Unknown, err, "the caller passed an option of another wrapper; this is a defect of the program")
+		return nil, seals.Fail(
+			seals.Unknown,
+			err,
+			"the caller passed an option of another wrapper; report this as a bug",
+		)
 	}
 	return o.WithAad, nil
 }
 
-// Corrupt is the failure of a blob, or of an answer, that fails its authentication.
+// Corrupt returns the failure of a blob or answer that fails its authentication.
 func Corrupt(cause error) *seals.Failure {
-	return seals.Fail(seals.Corrupt, cause, "the stored seal record is damaged, or was moved here from elsewhere; restore it from a backup")
+	return seals.Fail(seals.Corrupt, cause,
+		"the stored seal record is damaged or belongs to another server; restore it from a backup")
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// plainly is a service that does not encrypt: what is tested is what the package does around it.
+// plainly is a service that does not encrypt, which isolates what the package itself does.
 func plainly(_ context.Context, dataKey, aad []byte) (Wrapped, error) {
 	return Wrapped{Version: "v1", Bound: true, Key: append(bytes.Clone(dataKey), aad...)}, nil
 }
@@ -47,10 +47,10 @@ func TestEnvelopeIsBound(t *testing.T) {
 		unwrap Unwrap
 		want   seals.Class
 	}{
-		"another key's name":       {func(b *wrapping.BlobInfo) { b.KeyInfo.KeyId = "other" }, back, seals.WrongKey},
-		"no key's name":            {func(b *wrapping.BlobInfo) { b.KeyInfo.KeyId = "" }, back, seals.Corrupt},
-		"another version":          {version(Wrapped{Version: "v2", Bound: true, Key: w.Key}), back, seals.Corrupt},
-		"a bit of the wrapped key": {func(b *wrapping.BlobInfo) { b.KeyInfo.WrappedKey[20] ^= 1 }, never(t), seals.Corrupt},
+		"another key's name":  {func(b *wrapping.BlobInfo) { b.KeyInfo.KeyId = "other" }, back, seals.WrongKey},
+		"no key's name":       {func(b *wrapping.BlobInfo) { b.KeyInfo.KeyId = "" }, back, seals.Corrupt},
+		"another version":     {version(Wrapped{Version: "v2", Bound: true, Key: w.Key}), back, seals.Corrupt},
+		"damaged wrapped key": {func(b *wrapping.BlobInfo) { b.KeyInfo.WrappedKey[20] ^= 1 }, never(t), seals.Corrupt},
 		"a short data key": {nil, func(context.Context, Wrapped, []byte) ([]byte, error) {
 			return make([]byte, 16), nil
 		}, seals.Corrupt},
@@ -66,17 +66,18 @@ func TestEnvelopeIsBound(t *testing.T) {
 			t.Errorf("%s: %q, %v; want class %q", name, got, err, c.want)
 		}
 	}
-	// Data that the service does not bind is bound all the same.
+	// Additional data that the service does not bind is bound by the envelope.
 	ignores := func(_ context.Context, w Wrapped, _ []byte) ([]byte, error) { return bytes.Clone(w.Key[:32]), nil }
-	if _, err := Decrypt(t.Context(), "key", blob, []wrapping.Option{wrapping.WithAad([]byte("b"))}, ignores); seals.ClassOf(err) != seals.Corrupt {
+	_, err = Decrypt(t.Context(), "key", blob, []wrapping.Option{wrapping.WithAad([]byte("b"))}, ignores)
+	if seals.ClassOf(err) != seals.Corrupt {
 		t.Errorf("other additional data: %v", err)
 	}
 }
 
-// never fails the test where the service is asked about a blob that is visibly damaged.
+// never fails the test when the service is called for a visibly damaged blob.
 func never(t *testing.T) Unwrap {
 	return func(context.Context, Wrapped, []byte) ([]byte, error) {
-		t.Error("the service was asked")
+		t.Error("the service was called")
 		return nil, errors.New("asked")
 	}
 }
@@ -84,7 +85,8 @@ func never(t *testing.T) Unwrap {
 func TestBadAnswerOfTheService(t *testing.T) {
 	t.Parallel()
 	for name, w := range map[string]Wrapped{
-		"nothing": {}, "too much": {Key: make([]byte, maxWrapped+1)}, "a long version": {Version: string(make([]byte, 256)), Key: []byte{1}},
+		"no key": {}, "long key": {Key: make([]byte, maxWrapped+1)},
+		"long version": {Version: string(make([]byte, 256)), Key: []byte{1}},
 	} {
 		answer := func(context.Context, []byte, []byte) (Wrapped, error) { return w, nil }
 		if _, err := Encrypt(t.Context(), "key", []byte("x"), nil, answer); seals.ClassOf(err) != seals.Corrupt {
@@ -104,7 +106,7 @@ func FuzzParse(f *testing.F) {
 	}
 	f.Add([]byte{})
 	f.Fuzz(func(t *testing.T, raw []byte) {
-		// A fuzzer finds no hash: as it came, and with the check that it would need.
+		// A fuzzer cannot find the check value: try the input as it is, and with its check value.
 		for _, in := range [][]byte{raw, append(append([]byte{format}, check(raw)...), raw...)} {
 			w, err := Parse(in)
 			if err != nil {

@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/envelope"
 )
 
-// inner is a wrapper that keeps what it is given, and fails as told.
+// inner is a wrapper that records its arguments and fails on demand.
 type inner struct {
 	wrapping.Wrapper
 	id   string
@@ -29,7 +29,11 @@ func (i *inner) Encrypt(_ context.Context, plain []byte, _ ...wrapping.Option) (
 		return nil, err
 	}
 	*i.seen = append(*i.seen, bytes.Clone(plain))
-	return &wrapping.BlobInfo{Ciphertext: bytes.Clone(plain), Iv: make([]byte, 12), KeyInfo: &wrapping.KeyInfo{KeyId: i.id}}, nil
+	return &wrapping.BlobInfo{
+		Ciphertext: bytes.Clone(plain),
+		Iv:         make([]byte, 12),
+		KeyInfo:    &wrapping.KeyInfo{KeyId: i.id},
+	}, nil
 }
 
 func (i *inner) Decrypt(_ context.Context, blob *wrapping.BlobInfo, _ ...wrapping.Option) ([]byte, error) {
@@ -69,7 +73,7 @@ func TestInstances(t *testing.T) {
 		opened int
 	}{
 		{func() error { return errors.New(string(seals.Throttled)) }, seals.Throttled, 1}, // the instance is kept
-		{func() error { return errors.New(string(seals.Denied)) }, seals.Denied, 1},       // it is dropped, and another made
+		{func() error { return errors.New(string(seals.Denied)) }, seals.Denied, 1},       // it is replaced
 		{func() error { return nil }, "", 2},
 		{func() error { panic("at what came back") }, seals.Corrupt, 2},
 		{func() error { return nil }, "", 3},
@@ -81,24 +85,40 @@ func TestInstances(t *testing.T) {
 	}
 }
 
-// TestPoisonedBlob: HashiCorp's envelope panics on an IV of another length; such a blob does not get there.
-func TestPoisonedBlob(t *testing.T) {
+// TestMalformedIV: HashiCorp's envelope panics on an IV of another length. Such a blob is refused
+// before.
+func TestMalformedIV(t *testing.T) {
 	t.Parallel()
-	for name, iv := range map[string][]byte{"no iv": nil, "a short iv": make([]byte, 11), "a long iv": make([]byte, 13)} {
-		raw, err := proto.Marshal(&wrapping.BlobInfo{Ciphertext: []byte{1}, Iv: iv, KeyInfo: &wrapping.KeyInfo{KeyId: "key"}})
+	for name, iv := range map[string][]byte{"no IV": nil, "short IV": make([]byte, 11), "long IV": make([]byte, 13)} {
+		raw, err := proto.Marshal(
+			&wrapping.BlobInfo{Ciphertext: []byte{1}, Iv: iv, KeyInfo: &wrapping.KeyInfo{KeyId: "key"}},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		blob, err := envelope.Encrypt(t.Context(), "key", []byte("x"), nil, func(context.Context, []byte, []byte) (envelope.Wrapped, error) {
-			return envelope.Wrapped{Key: raw}, nil
-		})
+		blob, err := envelope.Encrypt(
+			t.Context(),
+			"key",
+			[]byte("x"),
+			nil,
+			func(context.Context, []byte, []byte) (envelope.Wrapped, error) {
+				return envelope.Wrapped{Key: raw}, nil
+			},
+		)
 		if err != nil {
 			t.Fatal(err)
 		}
-		w := New(Options{ID: "key", Timeout: time.Second, MaxCalls: 1, Open: func(context.Context) (wrapping.Wrapper, error) {
-			t.Error("the wrapper was opened")
-			return nil, errors.New("opened")
-		}})
+		w := New(
+			Options{
+				ID:       "key",
+				Timeout:  time.Second,
+				MaxCalls: 1,
+				Open: func(context.Context) (wrapping.Wrapper, error) {
+					t.Error("the wrapper was opened")
+					return nil, errors.New("opened")
+				},
+			},
+		)
 		if _, err := w.Decrypt(t.Context(), blob); seals.ClassOf(err) != seals.Corrupt {
 			t.Errorf("%s: %v", name, err)
 		}

@@ -1,7 +1,7 @@
-// Package fresh holds a secret of a seal's configuration as it is now: one that stands in a file may be replaced while the program runs.
+// Package fresh reads a secret of a seal's configuration again when its file changes.
 //
-// It guarantees that a file which was replaced is read before the next use, and that a file which is gone, empty or half there does
-// not take away the secret that was read before.
+// It guarantees that a replaced file is read before the next use, and that the last secret stays in
+// use while the file is missing, empty or unreadable.
 package fresh
 
 import (
@@ -13,18 +13,18 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Secret is a value of the configuration: itself, env://NAME or file://PATH. It is safe for concurrent use.
+// Secret is a secret parameter: a value, env://NAME or file://PATH. It is safe for concurrent use.
 type Secret struct {
 	value  string // as configured
-	path   string // of the file, "" where the token stands elsewhere
+	path   string // of the file, "" where the value names none
 	getenv func(string) string
 
 	mu    sync.Mutex
 	now   *secret.Bytes
-	stamp os.FileInfo // of the file as it was last read
+	stamp os.FileInfo // of the file when it was last read
 }
 
-// New prepares a secret; nothing is read yet.
+// New prepares a secret. It reads nothing.
 func New(value string, getenv func(string) string) *Secret {
 	t := &Secret{value: value, getenv: getenv}
 	t.path, _ = strings.CutPrefix(value, "file://")
@@ -34,7 +34,8 @@ func New(value string, getenv func(string) string) *Secret {
 	return t
 }
 
-// Get returns the secret, read again where its file has changed, and whether it is another one than before; "" where none is configured.
+// Get returns the secret and whether it changed since the last call. It reads the file again where
+// that has changed. It returns "" where no secret is configured.
 func (t *Secret) Get() (value string, changed bool, err error) {
 	if t.value == "" {
 		return "", false, nil
@@ -52,7 +53,7 @@ func (t *Secret) Get() (value string, changed bool, err error) {
 	return t.read(stamp)
 }
 
-// Reread reads the file whether it seems to have changed or not: clocks and file systems are coarse.
+// Reread reads the file even where its time and size are unchanged, because file times are coarse.
 func (t *Secret) Reread() (value string, changed bool, err error) {
 	if t.path == "" {
 		return "", false, nil
@@ -63,14 +64,16 @@ func (t *Secret) Reread() (value string, changed bool, err error) {
 	return t.read(stamp)
 }
 
-// read is called with the lock held. A file that cannot be read leaves the token that was read before.
+// read must be called with the lock held. Where the file cannot be read, it returns the last
+// secret.
 func (t *Secret) read(stamp os.FileInfo) (string, bool, error) {
 	fresh, err := seals.ResolveSecret(t.value, t.getenv)
 	if err != nil {
 		if t.now != nil {
 			return string(t.now.Expose()), false, nil
 		}
-		return "", false, seals.Fail(seals.Denied, err, "put the secret where the stanza says; it is looked for at every call")
+		return "", false, seals.Fail(seals.Denied, err,
+			"store the secret where the stanza points; it is read again at the next call")
 	}
 	t.stamp = stamp
 	if t.now != nil && t.now.Equal(fresh) {
@@ -86,7 +89,7 @@ func sameFile(a, b os.FileInfo) bool {
 	return b != nil && os.SameFile(a, b) && a.ModTime().Equal(b.ModTime()) && a.Size() == b.Size()
 }
 
-// Close forgets it.
+// Close wipes the secret.
 func (t *Secret) Close() {
 	t.mu.Lock()
 	defer t.mu.Unlock()

@@ -8,12 +8,12 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-func TestSecretOfAFile(t *testing.T) {
+func TestSecretInFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "token")
 	tok := New("file://"+path, nil)
 	if _, _, err := tok.Get(); seals.ClassOf(err) != seals.Denied {
-		t.Errorf("before the file is there: %v", err)
+		t.Errorf("before the file exists: %v", err)
 	}
 	write := func(text string) {
 		t.Helper()
@@ -54,7 +54,7 @@ func TestSecretOfAFile(t *testing.T) {
 	tok.Close()
 }
 
-func TestSecretElsewhere(t *testing.T) {
+func TestSecretInEnvironmentOrStanza(t *testing.T) {
 	t.Parallel()
 	env := New("env://T", func(string) string { return "from env" })
 	if got, changed, err := env.Get(); got != "from env" || !changed || err != nil {

@@ -1,7 +1,8 @@
-// Package remote is what providers share whose key is in somebody else's service.
+// Package remote calls the client libraries of remote services.
 //
-// It guarantees that a call returns by its deadline even where the library below ignores its context, and that a panic of that library is an
-// error of the call. A call that was left behind goes on until the library returns; [Limiter] bounds how many do.
+// It guarantees that a call returns by its deadline even where the library ignores its context, and
+// that a panic of the library becomes an error of the call. An abandoned call runs until the
+// library returns; [Limiter] bounds the number of such calls.
 package remote
 
 import (
@@ -16,20 +17,20 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// ErrPanic is the cause of the failure of a call in which the library panicked.
-var ErrPanic = errors.New("the service's library broke down")
+// ErrPanic is the cause of a failure for a call in which the library panicked.
+var ErrPanic = errors.New("the service's client library panicked")
 
-// Limiter bounds the calls under way, those that nobody waits for any more among them. Its goroutines serve call after call, with
-// the stacks that libraries have grown in them, and end when there is nothing to do.
+// Limiter bounds the calls in progress, including abandoned ones. Its goroutines serve many calls,
+// which saves growing their stacks again, and end when idle.
 type Limiter struct {
 	slots chan struct{}
 	work  chan func()
 }
 
-// rest is how long a goroutine waits for another call.
-const rest = 100 * time.Millisecond
+// idle is how long a goroutine waits for another call.
+const idle = 100 * time.Millisecond
 
-// NewLimiter lets n calls through at once.
+// NewLimiter allows n calls at once.
 func NewLimiter(n int) *Limiter {
 	return &Limiter{slots: make(chan struct{}, n), work: make(chan func())}
 }
@@ -43,11 +44,11 @@ func (g *Limiter) run(f func()) {
 }
 
 func (g *Limiter) serve(f func()) {
-	timer := time.NewTimer(rest)
+	timer := time.NewTimer(idle)
 	defer timer.Stop()
 	for {
 		f()
-		timer.Reset(rest)
+		timer.Reset(idle)
 		select {
 		case f = <-g.work:
 		case <-timer.C:
@@ -56,9 +57,9 @@ func (g *Limiter) serve(f func()) {
 	}
 }
 
-// Call runs f and returns what it returns, or a failure when the context ends first; then f goes on by itself, and what it
-// returns late goes to drop.
-func Call[T any](ctx context.Context, g *Limiter, f func(context.Context) (T, error), drop func(T)) (T, error) {
+// Call runs f and returns its result, or a failure when the context ends first. f is then
+// abandoned, and its late result goes to discard.
+func Call[T any](ctx context.Context, g *Limiter, f func(context.Context) (T, error), discard func(T)) (T, error) {
 	var none T
 	if ctx.Err() != nil {
 		return none, Over(ctx, ctx.Err())
@@ -78,9 +79,9 @@ func Call[T any](ctx context.Context, g *Limiter, f func(context.Context) (T, er
 		<-g.slots
 		select {
 		case answer <- result{v, err}:
-		case <-ctx.Done(): // nobody waits any more
-			if drop != nil {
-				drop(v)
+		case <-ctx.Done():
+			if discard != nil {
+				discard(v)
 			}
 		}
 	})
@@ -95,22 +96,24 @@ func Call[T any](ctx context.Context, g *Limiter, f func(context.Context) (T, er
 func guarded[T any](ctx context.Context, f func(context.Context) (T, error)) (v T, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			// What it panicked with may quote what it was given: the kind is enough.
-			err = seals.Fail(seals.Corrupt, fmt.Errorf("%w: %T", ErrPanic, r), "see what stands at the service's address: its answer is not one of the service's")
+			// The value of the panic may contain the arguments of the call.
+			err = seals.Fail(seals.Corrupt, fmt.Errorf("%w: %T", ErrPanic, r),
+				"check that the service's address is correct and no proxy answers in its place")
 		}
 	}()
 	return f(ctx)
 }
 
-// Over tells a deadline from a caller that went away.
+// Over classifies the end of ctx: a missed deadline or a cancelled request.
 func Over(ctx context.Context, err error) *seals.Failure {
 	if errors.Is(ctx.Err(), context.Canceled) {
-		return seals.Fail(seals.Unreachable, err, "the request was given up before the service answered; try again")
+		return seals.Fail(seals.Unreachable, err, "the request was cancelled before the service answered; try again")
 	}
-	return seals.Fail(seals.Unreachable, err, "see whether the service is up and reachable from this host; raise timeout if it is only slow")
+	return seals.Fail(seals.Unreachable, err,
+		"check that the service is up and reachable from this host; raise timeout if it is only slow")
 }
 
-// Limit cuts answers that are longer than n bytes.
+// Limit truncates responses that are longer than n bytes.
 func Limit(inner http.RoundTripper, n int64) http.RoundTripper { return limited{inner, n} }
 
 type limited struct {
@@ -130,7 +133,7 @@ func (l limited) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, err
 }
 
-// Timeout reads the parameter of that name: a duration, or a number of seconds; "" is the usual one.
+// Timeout parses the parameter timeout: a duration, or a number of seconds; "" means the default.
 func Timeout(v string) (time.Duration, error) {
 	if v == "" {
 		return seals.DefaultDeadline, nil
@@ -140,7 +143,10 @@ func Timeout(v string) (time.Duration, error) {
 		d, err = time.Duration(min(n, 1<<20))*time.Second, nil
 	}
 	if err != nil || d < 100*time.Millisecond || d > 10*time.Minute {
-		return 0, fmt.Errorf("timeout = %q: it must be a duration from 100ms to 10m, like 10s, or a number of seconds", v)
+		return 0, fmt.Errorf(
+			"timeout = %q: it must be a duration from 100ms to 10m, like 10s, or a number of seconds",
+			v,
+		)
 	}
 	return d, nil
 }

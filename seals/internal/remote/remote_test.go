@@ -14,8 +14,9 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// TestCallLeavesDeafLibraries shows that a library that ignores its context costs the deadline, and a bounded number of goroutines.
-func TestCallLeavesDeafLibraries(t *testing.T) {
+// TestCallAbandonsUnresponsiveLibrary: a library that ignores its context costs the caller its
+// deadline, and the program a bounded number of goroutines.
+func TestCallAbandonsUnresponsiveLibrary(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		release := make(chan struct{})
@@ -34,12 +35,12 @@ func TestCallLeavesDeafLibraries(t *testing.T) {
 		close(release)
 		synctest.Wait()
 		if dropped.Load() != 3 || len(g.slots) != 0 {
-			t.Errorf("%d late answers were dropped, %d calls are under way", dropped.Load(), len(g.slots))
+			t.Errorf("%d late answers were discarded, %d calls are in progress", dropped.Load(), len(g.slots))
 		}
 		if v, err := Call(t.Context(), g, deaf, nil); v != 1 || err != nil {
 			t.Errorf("%d, %v", v, err)
 		}
-		time.Sleep(rest) // the bubble sees to it that the goroutines end then
+		time.Sleep(idle) // synctest checks that the goroutines end then
 	})
 }
 
@@ -84,7 +85,8 @@ func TestLimit(t *testing.T) {
 func TestTimeout(t *testing.T) {
 	t.Parallel()
 	for v, want := range map[string]time.Duration{
-		"": seals.DefaultDeadline, "3": 3 * time.Second, "250ms": 250 * time.Millisecond, "1ms": 0, "-1": 0, "1h": 0, "soon": 0, "99999999999": 0,
+		"": seals.DefaultDeadline, "3": 3 * time.Second, "250ms": 250 * time.Millisecond,
+		"1ms": 0, "-1": 0, "1h": 0, "soon": 0, "99999999999": 0,
 	} {
 		if got, err := Timeout(v); got != want || (err != nil) != (want == 0) {
 			t.Errorf("%q: %s, %v", v, got, err)
