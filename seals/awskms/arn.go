@@ -5,13 +5,13 @@ import (
 	"strings"
 )
 
-// keyARN is an ARN of a key or an alias: arn:PARTITION:kms:REGION:ACCOUNT:key/ID, or ...:alias/NAME.
+// keyARN is the ARN of a key or alias: arn:PARTITION:kms:REGION:ACCOUNT:key/ID, or ...:alias/NAME.
 type keyARN struct {
 	partition, region, account string
 	resource                   string // "key/ID" or "alias/NAME"
 }
 
-// parseARN reads an ARN; ok is false for what is none of a KMS key or alias.
+// parseARN parses an ARN; ok is false where it is not the ARN of a KMS key or alias.
 func parseARN(s string) (a keyARN, ok bool) {
 	p := strings.Split(s, ":")
 	if len(p) != 6 || p[0] != "arn" || p[2] != "kms" || p[1] == "" || p[3] == "" || p[4] == "" || len(s) > 2048 {
@@ -28,16 +28,17 @@ func (a keyARN) String() string {
 
 func (a keyARN) alias() bool { return strings.HasPrefix(a.resource, "alias/") }
 
-// multiRegion reports a multi-Region key: its replicas have its id, in other regions, and the same material.
+// multiRegion reports a multi-Region key: its replicas in other regions have the same id and
+// material.
 func (a keyARN) multiRegion() bool { return strings.HasPrefix(a.resource, "key/mrk-") }
 
-// in is the ARN of the replica in a region.
+// in returns the ARN of the replica in a region.
 func (a keyARN) in(region string) keyARN {
 	a.region = region
 	return a
 }
 
-// sameKey reports whether two ARNs are of one key, or of replicas of one.
+// sameKey reports whether two ARNs name the same key, or replicas of it.
 func (a keyARN) sameKey(b keyARN) bool {
 	return a == b || a.multiRegion() && a.in(b.region) == b
 }

@@ -27,10 +27,11 @@ func must(t testing.TB, err error) {
 	}
 }
 
-// open makes a wrapper of a stanza; more are its parameters, in pairs. Nothing is taken from the environment.
+// open makes a wrapper from a stanza of name-value pairs. It ignores the environment.
 func open(t testing.TB, more ...string) *awskms.Wrapper {
 	t.Helper()
-	params := map[string]string{"disallow_env_vars": "true", "access_key": "test", "secret_key": "test", "region": localstack.Region}
+	params := map[string]string{"disallow_env_vars": "true", "access_key": "test", "secret_key": "test",
+		"region": localstack.Region}
 	for i := 0; i < len(more); i += 2 {
 		params[more[i]] = more[i+1]
 	}
@@ -40,7 +41,7 @@ func open(t testing.TB, more ...string) *awskms.Wrapper {
 	return w.(*awskms.Wrapper)
 }
 
-// secretFiles are files with an access key's id and secret, which can be replaced.
+// secretFiles are replaceable files with the id and secret of an access key.
 type secretFiles struct {
 	t       *testing.T
 	id, key string
@@ -57,8 +58,8 @@ func (f *secretFiles) write(id string) {
 	must(f.t, os.WriteFile(f.key, []byte("secret of "+id+"\n"), 0o600))
 }
 
-// onLocalStack makes a fixture on a fresh key, behind a proxy for what LocalStack does not do. name is how the stanza names the
-// key, by its ARN.
+// onLocalStack makes a fixture on a new key, behind a proxy that adds what LocalStack lacks. name
+// maps the ARN of the key to kms_key_id.
 func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) string) *sealtest.Fixture {
 	s := localstack.Shared(t)
 	p := localstack.NewProxy(t, s)
@@ -69,10 +70,12 @@ func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) stri
 		return func() func() { p.Refuse("", f); return func() { p.Allow("") } }
 	}
 	wrapper := func(arn string) *awskms.Wrapper {
-		return open(t, "kms_key_id", arn, "endpoint", p.URL, "access_key", "file://"+files.id, "secret_key", "file://"+files.key)
+		return open(t, "kms_key_id", arn, "endpoint", p.URL, "access_key", "file://"+files.id, "secret_key",
+			"file://"+files.key)
 	}
 	return &sealtest.Fixture{
-		Wrapper: wrapper(name(s, key)), Other: wrapper(other), Again: func() wrapping.Wrapper { return wrapper(name(s, key)) },
+		Wrapper: wrapper(name(s, key)), Other: wrapper(other),
+		Again:        func() wrapping.Wrapper { return wrapper(name(s, key)) },
 		Unresponsive: func() func() { p.Unresponsive(true); return func() { p.Unresponsive(false) } },
 		Away:         func() func() { must(t, p.Away()); return func() { must(t, p.Back()) } },
 		Disable:      do("DisableKey"), Enable: do("EnableKey"),
@@ -91,5 +94,8 @@ func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) stri
 func byARN(_ *localstack.Server, arn string) string { return arn }
 
 func TestConforms(t *testing.T) {
-	sealtest.Run(t, sealtest.Harness{Stride: 3, New: func(t *testing.T) *sealtest.Fixture { return onLocalStack(t, byARN) }})
+	sealtest.Run(t, sealtest.Harness{Stride: 3, New: func(t *testing.T) *sealtest.Fixture {
+		return onLocalStack(t,
+			byARN)
+	}})
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the SDK's own Encrypt and Decrypt of 32 bytes, by turns in the same run, on LocalStack.
-// ratio is the seal's operations per second to the SDK's.
+// BenchmarkWrapUnwrap compares the seal with Encrypt and Decrypt of the SDK for 32 bytes,
+// alternately in the same run, on LocalStack. ratio is the seal's rate divided by the SDK's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	s := localstack.Shared(b)
 	key := s.CreateKey(b)
@@ -41,7 +41,8 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 		if err != nil {
 			return err
 		}
-		_, err = bare.Decrypt(ctx, &kms.DecryptInput{KeyId: &key, CiphertextBlob: out.CiphertextBlob, EncryptionContext: pairs})
+		_, err = bare.Decrypt(ctx, &kms.DecryptInput{KeyId: &key, CiphertextBlob: out.CiphertextBlob,
+			EncryptionContext: pairs})
 		return err
 	}
 	for _, workers := range []int{1, 16} {
@@ -49,7 +50,7 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 	}
 }
 
-// compare runs both in rounds by turns, so that a busy moment of the machine strikes both.
+// compare runs both alternately, so that other load affects both.
 func compare(b *testing.B, workers int, ours, theirs func(context.Context) error) {
 	const rounds = 10
 	var spent [2]time.Duration

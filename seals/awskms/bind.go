@@ -7,15 +7,17 @@ import (
 	"unicode"
 )
 
-// maxContext bounds what goes into an encryption context as it is; AWS takes a little more.
+// maxContext bounds an encryption context of pairs, below the limit of AWS.
 const maxContext = 4096
 
-// digestName is the one pair of the context of additional data that are not lines of name=value.
+// digestName is the name in the encryption context of additional data that is not lines of
+// name=value.
 const digestName = "aad-sha256"
 
-// encryptionContext is additional data as the KMS takes it: the pairs of lines "name=value", so that they can be read in CloudTrail
-// and asked for in a key policy; a digest of anything else; nil of nothing. It need not tell all additional data
-// apart, since the secret is bound to every byte of them.
+// encryptionContext converts additional data for the KMS: lines of name=value become pairs,
+// readable in CloudTrail and usable in a key policy; anything else becomes a digest; no data
+// becomes nil. The result need not be unique for the data, because the secret is bound to every
+// byte of it.
 func encryptionContext(aad []byte) map[string]string {
 	if len(aad) == 0 {
 		return nil
@@ -27,7 +29,7 @@ func encryptionContext(aad []byte) map[string]string {
 	return map[string]string{digestName: base64.StdEncoding.EncodeToString(sum[:])}
 }
 
-// pairsOf reads lines of name=value, each name once; nil for anything else.
+// pairsOf parses lines of name=value with unique names. It returns nil for anything else.
 func pairsOf(text string) map[string]string {
 	body, ended := strings.CutSuffix(text, "\n")
 	if !ended || len(text) > maxContext {
@@ -46,7 +48,7 @@ func pairsOf(text string) map[string]string {
 	return pairs
 }
 
-// plain reports text that JSON, CloudTrail and a policy show as it is.
+// plain reports whether JSON, CloudTrail and a policy show the text unchanged.
 func plain(s string) bool {
 	return s != "" && !strings.ContainsFunc(s, func(r rune) bool { return r > unicode.MaxASCII || !unicode.IsPrint(r) })
 }

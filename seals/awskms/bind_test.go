@@ -18,7 +18,7 @@ func TestEncryptionContext(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	if encryptionContext(nil) != nil {
-		t.Error("nothing has a context")
+		t.Error("empty data has a context")
 	}
 	seen := map[string]bool{}
 	for _, aad := range []string{
@@ -34,7 +34,7 @@ func TestEncryptionContext(t *testing.T) {
 	}
 }
 
-// FuzzContext: a context is nil, one digest, or exactly the lines that were given.
+// FuzzContext: a context is nil, one digest, or exactly the given lines.
 func FuzzContext(f *testing.F) {
 	f.Add([]byte("cluster=c\nseal=s\n"))
 	f.Add([]byte("a=b\na=c\n"))
@@ -72,14 +72,15 @@ func TestSealAndOpen(t *testing.T) {
 	if _, err := open(key, b, []byte("aae")); err != errUnbound {
 		t.Errorf("other data: %v", err)
 	}
-	// The border between the ARN and the data is part of what is bound.
+	// The boundary between the ARN and the data is bound, too.
 	b.KeyInfo.KeyId = keyA + "a"
 	if _, err := open(key, b, []byte("ad")); err != errUnbound {
-		t.Errorf("a moved border: %v", err)
+		t.Errorf("a moved boundary: %v", err)
 	}
 }
 
-// FuzzIntact: what is not as seal made it is refused without a panic.
+// FuzzIntact: intact accepts only a blob whose checksum covers all its bytes, and open decrypts
+// only what seal made.
 func FuzzIntact(f *testing.F) {
 	b, err := seal(make([]byte, 32), []byte("wrapped"), keyA, []byte("secret"), nil)
 	if err != nil {
@@ -89,8 +90,21 @@ func FuzzIntact(f *testing.F) {
 	f.Fuzz(func(t *testing.T, ciphertext, iv, sum, wrapped []byte, mechanism uint64) {
 		k := &wrapping.KeyInfo{KeyId: keyA, WrappedKey: wrapped, Mechanism: mechanism}
 		x := &wrapping.BlobInfo{Ciphertext: ciphertext, Iv: iv, Hmac: sum, KeyInfo: k}
-		if intact(x) == nil {
-			_, _ = open(make([]byte, 32), x, nil) // whatever it is, it must not panic
+		if intact(x) != nil {
+			return
+		}
+		if mechanism != 1 || len(iv) != ivLen || len(ciphertext) < tagLen || !bytes.Equal(sum, checksum(x)) {
+			t.Errorf("accepted a blob that seal cannot make: %v", x)
+		}
+		if plain, err := open(make([]byte, 32), x, nil); err == nil && string(plain) != "secret" {
+			t.Errorf("a blob that was never made opens to %q", plain)
+		}
+		for _, field := range [][]byte{x.Ciphertext, x.Iv, x.Hmac, x.KeyInfo.WrappedKey} {
+			field[len(field)-1] ^= 1
+			if intact(x) == nil {
+				t.Errorf("a changed bit was not noticed: %v", x)
+			}
+			field[len(field)-1] ^= 1
 		}
 	})
 }
@@ -98,7 +112,8 @@ func FuzzIntact(f *testing.F) {
 func TestARNs(t *testing.T) {
 	t.Parallel()
 	for _, bad := range []string{
-		"", "alias/a", "arn:aws:kms:r:1:key/", "arn:aws:kms::1:key/a", "arn:aws:kms:r::key/a", "arn::kms:r:1:key/a", "arn:aws:kms:r:1:key/a:b",
+		"", "alias/a", "arn:aws:kms:r:1:key/", "arn:aws:kms::1:key/a", "arn:aws:kms:r::key/a", "arn::kms:r:1:key/a",
+		"arn:aws:kms:r:1:key/a:b",
 	} {
 		if a, ok := parseARN(bad); ok {
 			t.Errorf("%q was read as %v", bad, a)
@@ -107,6 +122,6 @@ func TestARNs(t *testing.T) {
 	a, _ := parseARN(keyA)
 	m, ok := parseARN(many)
 	if !ok || a.String() != keyA || a.sameKey(m) || !m.sameKey(m.in("us-east-1")) || a.sameKey(a.in("us-east-1")) {
-		t.Error("ARNs are compared wrongly")
+		t.Error("wrong comparison of ARNs")
 	}
 }

@@ -12,10 +12,10 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
 
-// mechanism is the version of the blob's format: envelope, AES-256-GCM under a data key.
+// mechanism is the version of the blob format: an envelope, AES-256-GCM with a data key.
 const mechanism = 1
 
-// Bounds of a blob. AWS's limit for what it encrypted is 6144 bytes.
+// Bounds of a blob. AWS limits a ciphertext to 6144 bytes.
 const (
 	maxPlain   = 60 << 10
 	maxWrapped = 6144
@@ -24,19 +24,20 @@ const (
 	tagLen     = 16
 )
 
-// Causes of a blob that is refused before the KMS is asked, or after.
+// Causes of refused blobs and secrets.
 var (
-	errNoBlob  = errors.New("there is no blob of this seal's format")
+	errNoBlob  = errors.New("the blob does not have this seal's format")
 	errDamaged = errors.New("the blob is damaged: its checksum is wrong")
-	errUnbound = errors.New("the blob does not authenticate: it is damaged, or was wrapped for another cluster, seal or generation")
+	errUnbound = errors.New("the blob does not authenticate: " +
+		"it is damaged, or was wrapped for another cluster, seal or generation")
 	errTooLong = errors.New("the secret is longer than 60 KiB")
 )
 
 // seal makes a blob:
 //
-//	Ciphertext          AES-256-GCM of the secret, the tag behind it
+//	Ciphertext          AES-256-GCM of the secret, followed by the tag
 //	Iv                  12 bytes
-//	Hmac                SHA-256 of all the other fields; a checksum: it tells damage from malice, and saves a request
+//	Hmac                SHA-256 checksum of the other fields: it detects damage without a request
 //	KeyInfo.Mechanism   1
 //	KeyInfo.KeyId       the canonical ARN of the key that encrypted the data key
 //	KeyInfo.WrappedKey  CiphertextBlob of the KMS: the data key
@@ -53,7 +54,7 @@ func seal(dataKey, wrapped []byte, arn string, secret, aad []byte) (*wrapping.Bl
 	return b, nil
 }
 
-// open decrypts a blob's secret by its data key.
+// open decrypts a blob's secret with its data key.
 func open(dataKey []byte, b *wrapping.BlobInfo, aad []byte) ([]byte, error) {
 	gcm, err := newGCM(dataKey)
 	if err != nil {
@@ -66,10 +67,11 @@ func open(dataKey []byte, b *wrapping.BlobInfo, aad []byte) ([]byte, error) {
 	return secret, nil
 }
 
-// intact checks all that can be checked of a blob without its key.
+// intact checks a blob as far as possible without its key.
 func intact(b *wrapping.BlobInfo) error {
 	k := b.GetKeyInfo()
-	if k == nil || k.Mechanism != mechanism || len(b.Iv) != ivLen || len(b.Ciphertext) < tagLen || len(b.Ciphertext) > maxPlain+tagLen ||
+	if k == nil || k.Mechanism != mechanism || len(b.Iv) != ivLen || len(b.Ciphertext) < tagLen ||
+		len(b.Ciphertext) > maxPlain+tagLen ||
 		len(k.WrappedKey) == 0 || len(k.WrappedKey) > maxWrapped {
 		return errNoBlob
 	}
@@ -87,13 +89,15 @@ func newGCM(key []byte) (cipher.AEAD, error) {
 	return cipher.NewGCM(block)
 }
 
-// bound is what the secret is bound to: purpose and version, the key's ARN, the caller's additional data.
+// bound returns the additional data of the secret: purpose and version, the key's ARN, the caller's
+// additional data.
 func bound(arn string, aad []byte) []byte {
 	out := append([]byte("sealgate/seals/awskms/v1\x00"), binary.BigEndian.AppendUint16(nil, uint16(len(arn)))...)
 	return append(append(out, arn...), aad...)
 }
 
-// checksum is that of every field but Hmac. The key's id is left out: a blob of another key is told apart from a damaged one.
+// checksum covers every field except Hmac and the key's id: a blob of another key is not reported
+// as damaged.
 func checksum(b *wrapping.BlobInfo) []byte {
 	h := sha256.New()
 	h.Write([]byte("sealgate/seals/awskms/checksum/v1\x00"))

@@ -24,7 +24,8 @@ import (
 	"github.com/sealgate/sealgate/seals/awskms"
 )
 
-// giver is everything that AWS gives credentials by, over HTTP: STS, the container's agent, the instance's metadata, SSO.
+// giver serves all HTTP sources of credentials: STS, the container's agent, the instance's
+// metadata, SSO.
 type giver struct {
 	*httptest.Server
 	unresponsive atomic.Bool
@@ -44,7 +45,7 @@ const soon = "2099-01-01T00:00:00Z"
 
 func (g *giver) serve(w http.ResponseWriter, r *http.Request) {
 	g.requests.Add(1)
-	_ = r.ParseForm() // reads the body: before that, a server does not see that its client has gone
+	_ = r.ParseForm() // reads the body, so that the server notices a closed connection
 	if g.unresponsive.Load() {
 		<-r.Context().Done()
 		return
@@ -54,12 +55,15 @@ func (g *giver) serve(w http.ResponseWriter, r *http.Request) {
 		g.seen.Store(r.PostForm.Encode() + " " + r.Header.Get("Authorization"))
 		if g.refuse.Load() {
 			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code><Message>not you</Message></Error></ErrorResponse>`)
+			fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>AccessDenied</Code>`+
+				`<Message>not you</Message></Error></ErrorResponse>`)
 			return
 		}
 		action := r.PostForm.Get("Action")
-		fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult><Credentials><AccessKeyId>ID-%[1]s</AccessKeyId><SecretAccessKey>s</SecretAccessKey>`+
-			`<SessionToken>t</SessionToken><Expiration>%[2]s</Expiration></Credentials></%[1]sResult></%[1]sResponse>`, action, soon)
+		fmt.Fprintf(w, `<%[1]sResponse><%[1]sResult><Credentials><AccessKeyId>ID-%[1]s</AccessKeyId>`+
+			`<SecretAccessKey>s</SecretAccessKey>`+
+			`<SessionToken>t</SessionToken><Expiration>%[2]s</Expiration></Credentials></%[1]sResult></%[1]sResponse>`,
+			action, soon)
 	case "/agent": // the container's agent
 		fmt.Fprintf(w, `{"AccessKeyId":"ID-agent","SecretAccessKey":"s","Token":"t","Expiration":%q}`, soon)
 	case "/latest/api/token":
@@ -68,16 +72,18 @@ func (g *giver) serve(w http.ResponseWriter, r *http.Request) {
 	case "/latest/meta-data/iam/security-credentials/":
 		fmt.Fprint(w, "role")
 	case "/latest/meta-data/iam/security-credentials/role":
-		fmt.Fprintf(w, `{"Code":"Success","AccessKeyId":"ID-instance","SecretAccessKey":"s","Token":"t","Expiration":%q}`, soon)
+		fmt.Fprintf(w, `{"Code":"Success","AccessKeyId":"ID-instance","SecretAccessKey":"s","Token":"t",`+
+			`"Expiration":%q}`, soon)
 	case "/federation/credentials": // SSO
-		fmt.Fprintf(w, `{"roleCredentials":{"accessKeyId":"ID-sso","secretAccessKey":"s","sessionToken":"t","expiration":%d}}`,
+		fmt.Fprintf(w, `{"roleCredentials":{"accessKeyId":"ID-sso","secretAccessKey":"s","sessionToken":"t",`+
+			`"expiration":%d}}`,
 			time.Now().Add(time.Hour).UnixMilli())
 	default:
 		http.NotFound(w, r)
 	}
 }
 
-// bare takes all variables of AWS away, and the user's folder.
+// bare unsets all variables of AWS and replaces the home directory.
 func bare(t *testing.T) (home string) {
 	t.Helper()
 	for _, v := range os.Environ() {
@@ -87,7 +93,8 @@ func bare(t *testing.T) (home string) {
 	}
 	home = t.TempDir()
 	t.Setenv("HOME", home)
-	t.Setenv("AWS_CONFIG_FILE", filepath.Join(home, ".aws", "config")) // the SDK has looked at HOME when the program began
+	// the SDK read HOME when the program started
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(home, ".aws", "config"))
 	t.Setenv("AWS_SHARED_CREDENTIALS_FILE", filepath.Join(home, ".aws", "credentials"))
 	return home
 }
@@ -99,7 +106,7 @@ func write(t *testing.T, path, text string) string {
 	return path
 }
 
-// TestChain: each way to credentials, told by the access key that signed.
+// TestChain: each source of credentials, identified by the access key of the signature.
 func TestChain(t *testing.T) {
 	s := localstack.Shared(t)
 	key := s.CreateKey(t)
@@ -118,12 +125,13 @@ func TestChain(t *testing.T) {
 			return nil
 		}, "ID-variable"},
 		{"profile", func(t *testing.T, home string, _ *giver) []string {
-			write(t, filepath.Join(home, ".aws", "credentials"), "[ops]\naws_access_key_id = ID-profile\naws_secret_access_key = s\n")
+			write(t, filepath.Join(home, ".aws", "credentials"),
+				"[ops]\naws_access_key_id = ID-profile\naws_secret_access_key = s\n")
 			t.Setenv("AWS_PROFILE", "ops")
 			return nil
 		}, "ID-profile"},
 		{"file and profile of the stanza", func(t *testing.T, home string, _ *giver) []string {
-			t.Setenv("AWS_ACCESS_KEY_ID", "ID-variable") // which would win without the stanza
+			t.Setenv("AWS_ACCESS_KEY_ID", "ID-variable") // takes precedence without the stanza
 			t.Setenv("AWS_SECRET_ACCESS_KEY", "s")
 			f := write(t, filepath.Join(home, "mine"), "[two]\naws_access_key_id = ID-two\naws_secret_access_key = s\n")
 			return []string{"shared_creds_filename", f, "shared_creds_profile", "two"}
@@ -135,7 +143,8 @@ func TestChain(t *testing.T) {
 		}, "ID-process"},
 		{"SSO's cache", func(t *testing.T, home string, g *giver) []string {
 			write(t, filepath.Join(home, ".aws", "config"),
-				"[default]\nsso_start_url = "+start+"\nsso_region = eu-central-1\nsso_account_id = 1\nsso_role_name = r\n")
+				"[default]\nsso_start_url = "+start+"\nsso_region = eu-central-1\nsso_account_id = 1\nsso_role_name "+
+					"= r\n")
 			write(t, filepath.Join(home, ".aws", "sso", "cache", fmt.Sprintf("%x.json", sha1.Sum([]byte(start)))),
 				fmt.Sprintf(`{"accessToken":"a","expiresAt":%q,"region":"eu-central-1","startUrl":%q}`, soon, start))
 			t.Setenv("AWS_ENDPOINT_URL_SSO", g.URL)
@@ -143,7 +152,8 @@ func TestChain(t *testing.T) {
 		}, "ID-sso"},
 		{"web identity", func(t *testing.T, home string, g *giver) []string {
 			token := write(t, filepath.Join(home, "token"), "jwt")
-			return []string{"web_identity_token_file", token, "role_arn", "arn:aws:iam::1:role/web", "sts_endpoint", g.URL}
+			return []string{"web_identity_token_file", token, "role_arn", "arn:aws:iam::1:role/web", "sts_endpoint",
+				g.URL}
 		}, "ID-AssumeRoleWithWebIdentity"},
 		{"web identity by variables", func(t *testing.T, home string, g *giver) []string {
 			t.Setenv("AWS_WEB_IDENTITY_TOKEN_FILE", write(t, filepath.Join(home, "token"), "jwt"))
@@ -177,14 +187,15 @@ func TestChain(t *testing.T) {
 			if call.AccessKey != c.id || call.Region != localstack.Region || p.Calls("") != 2 {
 				t.Errorf("signed by %q for %q, %d calls; want %q", call.AccessKey, call.Region, p.Calls(""), c.id)
 			}
-			if seen, _ := g.seen.Load().(string); strings.Contains(c.id, "AssumeRole") && !strings.Contains(seen, "RoleSessionName") {
-				t.Errorf("STS was asked %q", seen)
+			if seen, _ := g.seen.Load().(string); strings.Contains(c.id, "AssumeRole") &&
+				!strings.Contains(seen, "RoleSessionName") {
+				t.Errorf("STS received %q", seen)
 			}
 		})
 	}
 }
 
-// ambient makes a wrapper that looks at the environment.
+// ambient makes a wrapper that reads the environment.
 func ambient(t *testing.T, pairs ...string) *awskms.Wrapper {
 	t.Helper()
 	params := map[string]string{}
@@ -197,8 +208,8 @@ func ambient(t *testing.T, pairs ...string) *awskms.Wrapper {
 	return w.(*awskms.Wrapper)
 }
 
-// TestNothingFromTheEnvironment: with disallow_env_vars, variables that would do are not looked at.
-func TestNothingFromTheEnvironment(t *testing.T) {
+// TestDisallowEnvVars: with disallow_env_vars, valid variables are ignored.
+func TestDisallowEnvVars(t *testing.T) {
 	home := bare(t)
 	s, g := localstack.Shared(t), newGiver(t)
 	p := localstack.NewProxy(t, s)
@@ -213,12 +224,13 @@ func TestNothingFromTheEnvironment(t *testing.T) {
 	_, err := w.Encrypt(t.Context(), nil)
 	must(t, err)
 	call, err := p.Last("Encrypt")
-	if err != nil || call.AccessKey != "ID-file" || call.Region != localstack.Region || call.Body["KeyId"] != key || g.requests.Load() != 0 {
+	if err != nil || call.AccessKey != "ID-file" || call.Region != localstack.Region || call.Body["KeyId"] != key ||
+		g.requests.Load() != 0 {
 		t.Errorf("%+v, %v", call, err)
 	}
 }
 
-// TestNoCredentials: what is told where there are none, where STS refuses, and where it is mute.
+// TestNoCredentials: the errors without credentials, and where STS refuses or is unavailable.
 func TestNoCredentials(t *testing.T) {
 	home := bare(t)
 	s, g := localstack.Shared(t), newGiver(t)
@@ -226,7 +238,8 @@ func TestNoCredentials(t *testing.T) {
 	key := s.CreateKey(t)
 	t.Setenv("AWS_EC2_METADATA_DISABLED", "true")
 	kms := []string{"kms_key_id", key, "endpoint", p.URL}
-	role := append(kms, "access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint", g.URL)
+	role := append(kms, "access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint",
+		g.URL)
 	check := func(what string, w *awskms.Wrapper, class seals.Class, word string) {
 		t.Helper()
 		_, err := w.Encrypt(t.Context(), []byte("root"))
@@ -235,21 +248,24 @@ func TestNoCredentials(t *testing.T) {
 			t.Errorf("%s: %v; want %s with %q", what, err, class, word)
 		}
 	}
-	check("none", ambient(t, kms...), seals.Denied, "give the server credentials")
+	check("none", ambient(t, kms...), seals.Denied, "configure credentials")
 	check("no such profile", ambient(t, append(kms, "shared_creds_profile", "nope")...), seals.Denied, "nope")
 	lost := append(kms, "web_identity_token_file", filepath.Join(home, "none"), "role_arn", "r", "sts_endpoint", g.URL)
 	check("no token", ambient(t, lost...), seals.Denied, "none")
-	check("no region", ambient(t, "kms_key_id", "alias/a", "access_key", "a", "secret_key", "b"), seals.Misconfigured, "AWS_REGION")
+	check("no region", ambient(t, "kms_key_id", "alias/a", "access_key", "a", "secret_key", "b"), seals.Misconfigured,
+		"AWS_REGION")
 	g.refuse.Store(true)
-	check("STS refuses", ambient(t, role...), seals.Denied, "assume the role")
+	check("STS refuses", ambient(t, role...), seals.Denied, "to assume the role")
 	g.refuse.Store(false)
-	check("STS is away", ambient(t, append(role, "sts_endpoint", "http://127.0.0.1:1")...), seals.Unreachable, "STS")
+	check("STS unavailable", ambient(t, append(role, "sts_endpoint", "http://127.0.0.1:1")...), seals.Unreachable,
+		"STS")
 	if p.Calls("") != 0 {
-		t.Errorf("KMS was asked %d times without credentials", p.Calls(""))
+		t.Errorf("%d requests to KMS without credentials", p.Calls(""))
 	}
 }
 
-// TestUnresponsiveSTS: the search for credentials ends by the deadline of the call, and nothing of it is left.
+// TestUnresponsiveSTS: the search for credentials ends by the deadline of the call and leaves
+// nothing running.
 func TestUnresponsiveSTS(t *testing.T) {
 	bare(t)
 	s, g := localstack.Shared(t), newGiver(t)
@@ -258,9 +274,11 @@ func TestUnresponsiveSTS(t *testing.T) {
 	g.unresponsive.Store(true)
 	t.Setenv("AWS_EC2_METADATA_SERVICE_ENDPOINT", g.URL)
 	for what, params := range map[string][]string{
-		"role":         {"access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint", g.URL},
-		"web identity": {"web_identity_token_file", write(t, filepath.Join(t.TempDir(), "t"), "jwt"), "role_arn", "r", "sts_endpoint", g.URL},
-		"instance":     {},
+		"role": {"access_key", "a", "secret_key", "b", "role_arn", "arn:aws:iam::1:role/r", "sts_endpoint",
+			g.URL},
+		"web identity": {"web_identity_token_file", write(t, filepath.Join(t.TempDir(), "t"), "jwt"), "role_arn", "r",
+			"sts_endpoint", g.URL},
+		"instance": {},
 	} {
 		before := goleak.IgnoreCurrent()
 		w := ambient(t, append(params, "kms_key_id", key, "endpoint", p.URL)...)
@@ -285,7 +303,8 @@ func TestUnresponsiveSTS(t *testing.T) {
 	}
 }
 
-// nothingRuns waits until no goroutine is in the SDK. goleak alone would not do: it cannot read stacks as deep as the SDK's.
+// nothingRuns waits until no goroutine is in the SDK. goleak cannot read stacks as deep as the
+// SDK's.
 func nothingRuns(t *testing.T, what string) {
 	t.Helper()
 	for until := time.Now().Add(5 * time.Second); ; time.Sleep(5 * time.Millisecond) {
@@ -300,7 +319,8 @@ func nothingRuns(t *testing.T, what string) {
 	}
 }
 
-// TestReplacedCredentials: a file of profiles is replaced, and the next call that AWS refuses for it finds the new ones.
+// TestReplacedCredentials: after a credentials file is replaced, the call that AWS refuses reads
+// the new credentials.
 func TestReplacedCredentials(t *testing.T) {
 	home := bare(t)
 	s := localstack.Shared(t)

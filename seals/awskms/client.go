@@ -12,20 +12,22 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// API is what this package asks of a KMS; a *kms.Client has it.
+// API is the part of *kms.Client that this package calls.
 type API interface {
 	Encrypt(context.Context, *kms.EncryptInput, ...func(*kms.Options)) (*kms.EncryptOutput, error)
 	Decrypt(context.Context, *kms.DecryptInput, ...func(*kms.Options)) (*kms.DecryptOutput, error)
 	DescribeKey(context.Context, *kms.DescribeKeyInput, ...func(*kms.Options)) (*kms.DescribeKeyOutput, error)
-	GetKeyRotationStatus(context.Context, *kms.GetKeyRotationStatusInput, ...func(*kms.Options)) (*kms.GetKeyRotationStatusOutput, error)
+	GetKeyRotationStatus(context.Context, *kms.GetKeyRotationStatusInput,
+		...func(*kms.Options)) (*kms.GetKeyRotationStatusOutput, error)
 }
 
-// connection is the client, made by the first call: a region may have to be looked up.
+// connection holds the client. The first call makes it, because that may have to look up the
+// region.
 type connection struct {
 	mu     sync.Mutex
 	api    API
 	region string
-	keeper *keeper // nil where the client is the caller's
+	keeper *keeper // nil with NewWithClient
 	source *source
 	closed bool
 }
@@ -38,7 +40,7 @@ func (c *connection) get(ctx context.Context) (API, error) {
 	defer c.mu.Unlock()
 	switch {
 	case c.closed:
-		return nil, seals.Fail(seals.Unreachable, errClosed, "the server is stopping, or was configured anew")
+		return nil, seals.Fail(seals.Unreachable, errClosed, "the server is stopping or was reconfigured")
 	case c.api != nil:
 		return c.api, nil
 	}
@@ -66,8 +68,8 @@ func (c *connection) close() {
 	}
 }
 
-// ask makes a call to the KMS within the seal's timeout. Where AWS says that the credentials are no good, it looks for others and
-// tries once more.
+// ask calls the KMS within the seal's timeout. Where AWS refuses the credentials, it renews them
+// and tries once more.
 func ask[In, Out any](
 	ctx context.Context, w *Wrapper, doing, key string, call func(context.Context, API, In) (Out, error), in In,
 ) (Out, error) {
@@ -112,6 +114,7 @@ func describeCall(ctx context.Context, a API, in *kms.DescribeKeyInput) (*kms.De
 	return a.DescribeKey(ctx, in)
 }
 
-func rotationCall(ctx context.Context, a API, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
+func rotationCall(ctx context.Context, a API, in *kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput,
+	error) {
 	return a.GetKeyRotationStatus(ctx, in)
 }

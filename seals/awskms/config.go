@@ -29,14 +29,15 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// source finds regions and credentials as the stanza says. Each search starts anew, so that it sees what has changed.
+// source finds regions and credentials as the stanza says. It caches nothing, so that it sees
+// changes.
 type source struct {
 	settings
-	http *http.Client             // to the KMS: keeps connections, until close
-	once *awshttp.BuildableClient // to where credentials come from, once an hour: keeps none
+	http *http.Client             // for the KMS: keeps connections until close
+	once *awshttp.BuildableClient // for sources of credentials, used once an hour: keeps no connection
 }
 
-// maxIdle is how many connections to the KMS are kept for the next calls.
+// maxIdle bounds the idle connections to the KMS.
 const maxIdle = 64
 
 func newSource(s settings) (*source, error) {
@@ -49,15 +50,21 @@ func newSource(s settings) (*source, error) {
 		proxy = nil
 	}
 	out := &source{settings: s}
-	out.once = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) { t.Proxy, t.DisableKeepAlives = proxy, true })
+	out.once = awshttp.NewBuildableClient().WithTransportOptions(func(t *http.Transport) {
+		t.Proxy,
+			t.DisableKeepAlives = proxy, true
+	})
 	transport := awshttp.NewBuildableClient().GetTransport()
 	transport.Proxy, transport.MaxIdleConns, transport.MaxIdleConnsPerHost = proxy, maxIdle, maxIdle
 	transport.TLSClientConfig.RootCAs = roots
-	out.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	out.http = &http.Client{Transport: transport, CheckRedirect: func(*http.Request,
+		[]*http.Request) error {
+		return http.ErrUseLastResponse
+	}}
 	return out, nil
 }
 
-// roots are the system's, or those of the variable AWS_CA_BUNDLE.
+// roots returns the certificates of AWS_CA_BUNDLE, nil for the system's.
 func roots(path string) (*x509.CertPool, error) {
 	if path == "" {
 		return nil, nil
@@ -68,25 +75,26 @@ func roots(path string) (*x509.CertPool, error) {
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("AWS_CA_BUNDLE: no certificate in %s", path)
+		return nil, fmt.Errorf("AWS_CA_BUNDLE: %s contains no certificate in PEM", path)
 	}
 	return pool, nil
 }
 
-// retryer retries a few times within the deadline of a call. It keeps no account of retries: calls to a seal are rare.
+// retryer retries within the deadline of a call. It has no retry quota, because calls to a seal are
+// rare.
 func retryer() aws.Retryer {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts, o.MaxBackoff, o.RateLimiter = 3, time.Second, ratelimit.None
 	})
 }
 
-// callKey finds the context of the call in one that the SDK has stripped of it.
+// callKey is the key of the call's context in its values. The SDK's caches pass values on, but no
+// deadlines.
 type callKey struct{}
 
-// withCall remembers ctx, as the SDK's caches hand on values and no deadlines.
 func withCall(ctx context.Context) context.Context { return context.WithValue(ctx, callKey{}, ctx) }
 
-// tied has the values of one context and the end of another.
+// tied has the values of one context, and ends with another.
 type tied struct {
 	context.Context
 	call context.Context
@@ -96,7 +104,7 @@ func (t tied) Deadline() (time.Time, bool) { return t.call.Deadline() }
 func (t tied) Done() <-chan struct{}       { return t.call.Done() }
 func (t tied) Err() error                  { return t.call.Err() }
 
-// tie ends every request of every client by the context of the call that it is made for.
+// tie ends every request of every client with the context of the call that it belongs to.
 func tie(stack *middleware.Stack) error {
 	return stack.Initialize.Add(middleware.InitializeMiddlewareFunc("SealgateDeadline",
 		func(ctx context.Context, in middleware.InitializeInput, next middleware.InitializeHandler) (
@@ -109,15 +117,17 @@ func tie(stack *middleware.Stack) error {
 		}), middleware.Before)
 }
 
-// base is the SDK's configuration without anything of the environment.
+// base returns the SDK's configuration without the environment.
 func (s *source) base() aws.Config {
-	return aws.Config{Region: s.region, HTTPClient: s.once, Retryer: retryer, APIOptions: []func(*middleware.Stack) error{tie}}
+	return aws.Config{Region: s.region, HTTPClient: s.once, Retryer: retryer,
+		APIOptions: []func(*middleware.Stack) error{tie}}
 }
 
-// ambient is the SDK's configuration by its own rules: variables, profiles, and what they lead to.
+// ambient returns the SDK's default configuration: variables and profiles, and what these refer to.
 func (s *source) ambient(ctx context.Context) (aws.Config, error) {
 	o := []func(*config.LoadOptions) error{
-		config.WithHTTPClient(s.once), config.WithRetryer(retryer), config.WithAPIOptions([]func(*middleware.Stack) error{tie}),
+		config.WithHTTPClient(s.once), config.WithRetryer(retryer),
+		config.WithAPIOptions([]func(*middleware.Stack) error{tie}),
 		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = s.timeout }),
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = s.once }),
 	}
@@ -139,10 +149,10 @@ func (s *source) ambient(ctx context.Context) (aws.Config, error) {
 	return config.LoadDefaultConfig(ctx, o...)
 }
 
-// named reports whether the stanza names files or a profile with credentials.
+// named reports whether the stanza names a file or profile with credentials.
 func (s *source) named() bool { return s.credsFile != "" || s.profile != "" }
 
-// first is the configuration that the KMS's client is made of.
+// first returns the configuration of the KMS client.
 func (s *source) first(ctx context.Context) (cfg aws.Config, err error) {
 	if cfg = s.base(); !s.noEnv {
 		cfg, err = s.ambient(ctx)
@@ -151,14 +161,15 @@ func (s *source) first(ctx context.Context) (cfg aws.Config, err error) {
 		return aws.Config{}, noCredentials(ctx, err)
 	}
 	if cfg.Region == "" {
-		return aws.Config{}, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"awskms\" %q: the region of the key is not known", s.name),
-			"set region, or AWS_REGION, or give kms_key_id as an ARN")
+		return aws.Config{}, seals.Fail(seals.Misconfigured,
+			fmt.Errorf("seal \"awskms\" %q: the region of the key is unknown", s.name),
+			"set region or AWS_REGION, or set kms_key_id to an ARN")
 	}
 	cfg.HTTPClient = s.http
 	return cfg, nil
 }
 
-// client makes the KMS's client.
+// client makes the KMS client.
 func (s *source) client(cfg aws.Config) *kms.Client {
 	return kms.NewFromConfig(cfg, func(o *kms.Options) {
 		if s.endpoint != "" {
@@ -179,7 +190,8 @@ func (s *source) client(cfg aws.Config) *kms.Client {
 	})
 }
 
-// credentials finds some: those of the stanza, else those of the SDK's chain; then it assumes the role, where one is named.
+// credentials returns those of the stanza, else those of the SDK's chain. Where a role is named, it
+// assumes that role with them.
 func (s *source) credentials(ctx context.Context) (aws.Credentials, error) {
 	ctx = withCall(ctx)
 	cfg, err := s.login(ctx)
@@ -197,7 +209,7 @@ func (s *source) credentials(ctx context.Context) (aws.Credentials, error) {
 	return v, nil
 }
 
-// login is a configuration with credentials that are not asked for yet.
+// login returns a configuration with a provider of credentials. It requests no credentials.
 func (s *source) login(ctx context.Context) (cfg aws.Config, err error) {
 	if cfg = s.base(); !s.noEnv || s.named() {
 		if cfg, err = s.ambient(ctx); err != nil {
@@ -208,7 +220,8 @@ func (s *source) login(ctx context.Context) (cfg aws.Config, err error) {
 	case s.accessKey != "":
 		cfg.Credentials, err = s.static()
 	case s.tokenFile != "":
-		cfg.Credentials = stscreds.NewWebIdentityRoleProvider(s.sts(cfg), s.role, stscreds.IdentityTokenFile(s.tokenFile),
+		cfg.Credentials = stscreds.NewWebIdentityRoleProvider(s.sts(cfg), s.role,
+			stscreds.IdentityTokenFile(s.tokenFile),
 			func(o *stscreds.WebIdentityRoleOptions) { o.RoleSessionName = s.sessionName() })
 	case cfg.Credentials == nil:
 		cfg.Credentials = ec2rolecreds.New(func(o *ec2rolecreds.Options) { o.Client = imds.NewFromConfig(cfg) })
@@ -226,7 +239,7 @@ func (s *source) sts(cfg aws.Config) *sts.Client {
 
 func (s *source) sessionName() string { return cmp.Or(s.session, "sealgate") }
 
-// static reads the stanza's own keys, from their files and variables again each time.
+// static reads the keys of the stanza. It reads their files and variables each time.
 func (s *source) static() (aws.CredentialsProvider, error) {
 	var errs []error
 	read := func(name, value string) string {
@@ -241,10 +254,11 @@ func (s *source) static() (aws.CredentialsProvider, error) {
 		defer func(b *secret.Bytes) { b.Destroy() }(b)
 		return string(b.Expose())
 	}
-	id, key, token := read("access_key", s.accessKey), read("secret_key", s.secretKey), read("session_token", s.sessionToken)
+	id, key, token := read("access_key", s.accessKey), read("secret_key", s.secretKey),
+		read("session_token", s.sessionToken)
 	p := credentials.NewStaticCredentialsProvider(id, key, token)
 	return p, errors.Join(errs...)
 }
 
-// close ends the connections that wait for a next call.
+// close closes idle connections.
 func (s *source) close() { s.http.CloseIdleConnections() }

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// wallet hands out credentials, and counts.
+// wallet provides credentials and counts requests.
 type wallet struct {
 	given int
 	next  aws.Credentials
@@ -39,7 +39,8 @@ func TestKeeper(t *testing.T) {
 			t.Helper()
 			got, err := k.Retrieve(t.Context())
 			if err != nil || got.AccessKeyID != id || w.given != given {
-				t.Errorf("%s: %q after %d searches, %v; want %q after %d", when, got.AccessKeyID, w.given, err, id, given)
+				t.Errorf("%s: %q after %d searches, %v; want %q after %d", when, got.AccessKeyID, w.given, err, id,
+					given)
 			}
 		}
 		want("at first", "a", 1)
@@ -48,7 +49,8 @@ func TestKeeper(t *testing.T) {
 		time.Sleep(unread + time.Second)
 		want("after a minute, since a file may have been replaced", "b", 2)
 
-		w.next = aws.Credentials{AccessKeyID: "c", SecretAccessKey: "s", CanExpire: true, Expires: time.Now().Add(time.Hour)}
+		w.next = aws.Credentials{AccessKeyID: "c", SecretAccessKey: "s", CanExpire: true,
+			Expires: time.Now().Add(time.Hour)}
 		k.forget(aws.Credentials{AccessKeyID: "a"})
 		want("others were refused", "b", 2)
 		k.forget(aws.Credentials{AccessKeyID: "b"})
@@ -68,7 +70,7 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
-func TestKeeperKeepsToTheContext(t *testing.T) {
+func TestKeeperEndsWithTheContext(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		w := &wallet{slow: time.Hour}
@@ -91,7 +93,7 @@ func TestKeeperKeepsToTheContext(t *testing.T) {
 		}
 		for range 3 {
 			if err := <-done; err == nil {
-				t.Error("no source, and credentials")
+				t.Error("credentials without a source")
 			} else if c := seals.ClassOf(err); c != seals.Unreachable {
 				t.Errorf("%s: %v", c, err)
 			}

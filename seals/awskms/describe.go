@@ -15,18 +15,17 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// statePending is the state of a key that will be destroyed.
 const statePending = "pending deletion"
 
-// states are AWS's states of a key in the words of seals.KeyState.
+// states maps AWS's states of a key to those of seals.KeyState.
 var states = map[types.KeyState]string{
 	types.KeyStateEnabled: "enabled", types.KeyStateDisabled: "disabled", types.KeyStatePendingDeletion: statePending,
 	types.KeyStatePendingReplicaDeletion: statePending, types.KeyStatePendingImport: "pending import",
 	types.KeyStateUnavailable: "unavailable", types.KeyStateCreating: "creating", types.KeyStateUpdating: "updating",
 }
 
-// KeyId returns the canonical ARN of the key that encrypts. Where kms_key_id is that ARN, nobody is asked; of an alias it is where
-// the alias points now.
+// KeyId returns the canonical ARN of the key that encrypts. It makes no request where kms_key_id is
+// that ARN; for an alias it returns the key that the alias names now.
 func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	if arn := w.known(); arn != "" && !isAlias(w.set.key) {
 		return arn, nil
@@ -46,8 +45,8 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	return out.arn, nil
 }
 
-// KeyVersion returns the id of the key material that Encrypt uses now, "" where AWS does not tell it. It asks
-// DescribeKey; where that is not allowed, it decrypts what was encrypted last.
+// KeyVersion returns the id of the key material that Encrypt uses now, "" where AWS does not report
+// it. It calls DescribeKey; where that is not allowed, it decrypts the last ciphertext.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	meta, err := w.describe(ctx, false)
 	if err == nil {
@@ -71,22 +70,22 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	return aws.ToString(back.KeyMaterialId), nil
 }
 
-// trial encrypts random bytes, for what AWS tells with it.
+// trial encrypts random bytes to learn the key's ARN.
 func (w *Wrapper) trial(ctx context.Context) (*wrapped, error) {
 	noise := make([]byte, dataKeyLen)
 	_, _ = rand.Read(noise) // never fails
 	return w.wrap(ctx, noise, map[string]string{"sealgate": "trial"})
 }
 
-// askAgain is how long a refusal of DescribeKey is believed by those who can do without it.
+// askAgain is how long a refusal of DescribeKey is remembered where it can be avoided.
 const askAgain = 30 * time.Minute
 
-// describe asks AWS about the key, even where it has refused a while ago.
-func (w *Wrapper) describe(ctx context.Context, even bool) (*types.KeyMetadata, error) {
+// describe calls DescribeKey. Without force it returns a remembered refusal.
+func (w *Wrapper) describe(ctx context.Context, force bool) (*types.KeyMetadata, error) {
 	w.mu.Lock()
 	refused := w.refused
 	w.mu.Unlock()
-	if !even && refused.err != nil && time.Now().Before(refused.until) {
+	if !force && refused.err != nil && time.Now().Before(refused.until) {
 		return nil, refused.err
 	}
 	out, err := ask(ctx, w, "describe", w.set.key, describeCall, &kms.DescribeKeyInput{KeyId: &w.set.key})
@@ -100,16 +99,16 @@ func (w *Wrapper) describe(ctx context.Context, even bool) (*types.KeyMetadata, 
 	}
 	if a, ok := parseARN(aws.ToString(out.KeyMetadata.Arn)); !ok || a.alias() {
 		return nil, seals.Fail(seals.Corrupt, w.caused("describe", errors.New("the answer has no canonical ARN")),
-			"see whether endpoint is that of AWS KMS, and what stands in between")
+			"%s", checkEndpoint)
 	}
 	return out.KeyMetadata, nil
 }
 
-// forbidden reports that the credentials are good, and not allowed to do this.
+// forbidden reports that the credentials are valid and lack a permission.
 func forbidden(err error) bool { return strings.HasPrefix(code(err), "AccessDenied") }
 
-// Describe tells what DescribeKey tells, in one call, and what GetKeyRotationStatus told when the key's material was last
-// seen to be new; each as far as it is allowed.
+// Describe calls DescribeKey, and GetKeyRotationStatus when the key's material changed. Both are
+// optional permissions.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	meta, err := w.describe(ctx, true)
 	if forbidden(err) {
@@ -120,8 +119,10 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	}
 	arn, _ := parseARN(aws.ToString(meta.Arn))
 	s := seals.KeyState{
-		ID: arn.String(), Version: aws.ToString(meta.CurrentKeyMaterialId), Latest: aws.ToString(meta.CurrentKeyMaterialId),
-		State: states[meta.KeyState], Region: arn.region, Protection: "hsm", Detail: map[string]string{"origin": string(meta.Origin)},
+		ID: arn.String(), Version: aws.ToString(meta.CurrentKeyMaterialId),
+		Latest: aws.ToString(meta.CurrentKeyMaterialId),
+		State:  states[meta.KeyState], Region: arn.region, Protection: "hsm",
+		Detail: map[string]string{"origin": string(meta.Origin)},
 	}
 	if s.State == "" {
 		s.State = string(meta.KeyState)
@@ -133,7 +134,8 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		s.Protection = "external"
 	}
 	if meta.KeySpec != types.KeySpecSymmetricDefault || meta.KeyUsage != types.KeyUsageTypeEncryptDecrypt {
-		s.Detail["problem"] = fmt.Sprintf("a seal needs a symmetric key for encryption; this one is %s for %s", meta.KeySpec, meta.KeyUsage)
+		s.Detail["problem"] = fmt.Sprintf("a seal needs a symmetric key for encryption; this one is %s for %s",
+			meta.KeySpec, meta.KeyUsage)
 	}
 	if days := aws.ToInt32(meta.PendingDeletionWindowInDays); s.State == statePending && days > 0 {
 		s.Detail["deletion"] = fmt.Sprintf("%d days after its last replica is gone", days)
@@ -156,10 +158,11 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	return s, nil
 }
 
-// degraded is what is known without DescribeKey.
+// degraded returns what is known without DescribeKey.
 func (w *Wrapper) degraded() seals.KeyState {
 	s := seals.KeyState{ID: w.known(), Region: w.conn.where(), Detail: map[string]string{
-		"degraded": "state, deletion date and rotation of the key are unknown: allow kms:DescribeKey and kms:GetKeyRotationStatus",
+		"degraded": "state, deletion date and rotation of the key are unknown: allow kms:DescribeKey and " +
+			"kms:GetKeyRotationStatus",
 	}}
 	if s.ID == "" {
 		s.ID = w.set.key
@@ -167,12 +170,12 @@ func (w *Wrapper) degraded() seals.KeyState {
 	return s
 }
 
-// schedule is what was learnt of a key's rotation, for as long as its material stays the same.
+// schedule caches the rotation of a key while its material stays the same.
 type schedule struct {
 	arn, material, text string
 }
 
-// rotation tells of the key's rotation, in a sentence; what may not be asked is said so.
+// rotation returns a short description of the key's rotation.
 func (w *Wrapper) rotation(ctx context.Context, key seals.KeyState) string {
 	w.mu.Lock()
 	kept := w.schedule
@@ -180,7 +183,8 @@ func (w *Wrapper) rotation(ctx context.Context, key seals.KeyState) string {
 	if kept.text != "" && kept.arn == key.ID && kept.material == key.Version {
 		return kept.text
 	}
-	out, err := ask(ctx, w, "ask for the rotation of", key.ID, rotationCall, &kms.GetKeyRotationStatusInput{KeyId: &key.ID})
+	out, err := ask(ctx, w, "read the rotation of", key.ID, rotationCall,
+		&kms.GetKeyRotationStatusInput{KeyId: &key.ID})
 	text := "on demand only"
 	switch {
 	case forbidden(err):

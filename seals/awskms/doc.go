@@ -1,31 +1,30 @@
-// Package awskms is the seal on a key of AWS KMS, on AWS's current SDK. Any Go program that takes a go-kms-wrapping/v2 Wrapper can use it:
+// Package awskms is the seal on a key of AWS KMS. It uses version 2 of the AWS SDK. Every Go
+// program that takes a go-kms-wrapping/v2 Wrapper can use it, by [New] or with its own client by
+// [NewWithClient]. The parameters and environment variables are those of Vault and OpenBao; see
+// [New].
 //
-//	w, err := awskms.New(seals.Config{Name: "main", Type: "awskms", Getenv: os.Getenv, Params: map[string]string{
-//		"kms_key_id": "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab",
-//	}})
-//	defer w.(*awskms.Wrapper).Close()
-//	blob, err := w.Encrypt(ctx, secret, wrapping.WithAad(context))
-//	again, err := w.Decrypt(ctx, blob, wrapping.WithAad(context))
+// Secrets are encrypted here by AES-256-GCM with a random data key, and the data key by the KMS. So
+// a secret of any length costs one request, the KMS never sees the secret, and a damaged answer is
+// detected although AWS sends no checksums.
 //
-// Or with a client of its own: [NewWithClient]. The parameters and environment variables are those of Vault and OpenBao; see [New].
+// The package guarantees:
+//   - The additional data is bound twice: to the secret, byte by byte, and to the data key as the
+//     KMS encryption context. Lines of name=value become pairs of that context, which appear in
+//     CloudTrail and can be required by a key policy.
+//   - Decrypt names the key by its canonical ARN, and refuses a blob of a foreign key without a
+//     request. With an alias, keys of the alias's account and region are accepted, so that the
+//     alias can be moved to a new key.
+//   - Encrypt and Decrypt are one request each while credentials are valid and AWS answers. With
+//     retries and the search for credentials, a call ends by the context's deadline and by the
+//     seal's timeout, and leaves nothing running.
+//   - Credentials are renewed before they expire; files and variables are read again within a
+//     minute, and at once when AWS refuses the credentials.
+//   - Every error is a *seals.Failure with a remedy and without secrets.
 //
-// A secret is encrypted here, by AES-256-GCM under a random data key, and the data key by the KMS. So a secret of any length costs
-// one request, the KMS never sees the secret, and an answer that was damaged on its way is found although AWS sends no checksums.
+// It needs kms:Encrypt and kms:Decrypt. It uses kms:DescribeKey and kms:GetKeyRotationStatus where
+// they are allowed; without them it does not know the date of a pending deletion, and encrypts
+// random bytes to learn the key's version.
 //
-// It guarantees that
-//
-//   - the additional data is bound twice: to the secret, byte for byte, and to the data key as the KMS's encryption context, where
-//     lines of name=value are pairs of it: they appear in CloudTrail, and a key policy may ask for them;
-//   - Decrypt names the key, by the canonical ARN of the one that encrypted, and a blob of a foreign key is refused before AWS is
-//     asked: by an alias, keys of the alias's own account and region count, so that the alias may be pointed at a new key;
-//   - each Encrypt or Decrypt is one request where the credentials are at hand and AWS answers; with its retries, and with the
-//     search for credentials, it ends by the context's deadline and by the seal's timeout, and leaves nothing running;
-//   - credentials are asked for again before they expire, files and variables that hold some within a minute of their change, and
-//     at once when AWS says that they are no good;
-//   - every error is a *seals.Failure with a remedy and without secrets.
-//
-// kms:Encrypt and kms:Decrypt are needed. kms:DescribeKey and kms:GetKeyRotationStatus are used where they are allowed: without them
-// the seal works, cannot tell the date of a pending deletion, and has to encrypt something to learn the key's version.
-//
-// It does not read blobs of other programs, and it does not create or change keys.
+// It does not read blobs of other programs, and it does not create or change keys. The blob format
+// stays compatible.
 package awskms

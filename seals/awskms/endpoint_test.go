@@ -12,15 +12,16 @@ type roundTripper func(*http.Request) (*http.Response, error)
 
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestEndpoints: which of AWS's hosts are asked. Nobody is: the transport only looks at the request.
+// TestEndpoints checks the host of the requests. The transport records it and sends nothing.
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ fips, dual, host string }{
 		{"false", "false", "kms.eu-central-1.amazonaws.com"}, {"true", "false", "kms-fips.eu-central-1.amazonaws.com"},
 		{"false", "true", "kms.eu-central-1.api.aws"}, {"true", "true", "kms-fips.eu-central-1.api.aws"},
 	} {
-		made, err := New(seals.Config{Name: "n", Type: "awskms", Params: stanza("access_key", "a", "secret_key", "b", "disallow_env_vars", "true",
-			"timeout", "200ms", "use_fips_endpoint", c.fips, "use_dual_stack_endpoint", c.dual)})
+		made, err := New(seals.Config{Name: "n", Type: "awskms",
+			Params: stanza("access_key", "a", "secret_key", "b", "disallow_env_vars", "true",
+				"timeout", "200ms", "use_fips_endpoint", c.fips, "use_dual_stack_endpoint", c.dual)})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -30,8 +31,9 @@ func TestEndpoints(t *testing.T) {
 			asked = r.URL.Scheme + "://" + r.URL.Host
 			return nil, errors.New("nobody is asked")
 		})
-		if _, err := w.Encrypt(t.Context(), nil); seals.ClassOf(err) != seals.Unreachable || asked != "https://"+c.host {
-			t.Errorf("%s was asked, want %s: %v", asked, c.host, err)
+		if _, err := w.Encrypt(t.Context(), nil); seals.ClassOf(err) != seals.Unreachable ||
+			asked != "https://"+c.host {
+			t.Errorf("request to %s, want %s: %v", asked, c.host, err)
 		}
 		if err := w.Close(); err != nil {
 			t.Error(err)

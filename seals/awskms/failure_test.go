@@ -19,7 +19,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// fake is a KMS that says what a test wants.
+// fake is a KMS with scripted answers.
 type fake struct {
 	mu       sync.Mutex
 	asked    []string
@@ -35,7 +35,7 @@ func (f *fake) note(action string) {
 	f.asked = append(f.asked, action)
 }
 
-// since is what was asked since the last time.
+// since returns the calls since the last call of since.
 func (f *fake) since() []string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -54,7 +54,8 @@ func (f *fake) Decrypt(_ context.Context, in *kms.DecryptInput, _ ...func(*kms.O
 	return f.decrypt(in)
 }
 
-func (f *fake) DescribeKey(_ context.Context, in *kms.DescribeKeyInput, _ ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
+func (f *fake) DescribeKey(_ context.Context, in *kms.DescribeKeyInput,
+	_ ...func(*kms.Options)) (*kms.DescribeKeyOutput, error) {
 	f.note("DescribeKey")
 	return f.describe(in)
 }
@@ -68,18 +69,22 @@ func (f *fake) GetKeyRotationStatus(
 
 func ptr[T any](v T) *T { return &v }
 
-// good is a KMS that has keyA, with the ciphertext in the clear, and tells its material.
+// good is a KMS with keyA that does not encrypt and reports its key material.
 func good() *fake {
 	return &fake{
 		encrypt: func(in *kms.EncryptInput) (*kms.EncryptOutput, error) {
-			return &kms.EncryptOutput{KeyId: ptr(keyA), CiphertextBlob: append([]byte("wrapped "), in.Plaintext...)}, nil
+			return &kms.EncryptOutput{KeyId: ptr(keyA), CiphertextBlob: append([]byte("wrapped "), in.Plaintext...)},
+				nil
 		},
 		decrypt: func(in *kms.DecryptInput) (*kms.DecryptOutput, error) {
-			return &kms.DecryptOutput{KeyId: in.KeyId, Plaintext: slices.Clone(in.CiphertextBlob[len("wrapped "):]), KeyMaterialId: ptr("material")}, nil
+			return &kms.DecryptOutput{KeyId: in.KeyId, Plaintext: slices.Clone(in.CiphertextBlob[len("wrapped "):]),
+				KeyMaterialId: ptr("material")}, nil
 		},
 		describe: func(*kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
-			return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{Arn: ptr(keyA), KeyState: types.KeyStateEnabled, Origin: types.OriginTypeAwsKms,
-				CurrentKeyMaterialId: ptr("material"), KeySpec: types.KeySpecSymmetricDefault, KeyUsage: types.KeyUsageTypeEncryptDecrypt}}, nil
+			return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{Arn: ptr(keyA),
+				KeyState: types.KeyStateEnabled, Origin: types.OriginTypeAwsKms,
+				CurrentKeyMaterialId: ptr("material"), KeySpec: types.KeySpecSymmetricDefault,
+				KeyUsage: types.KeyUsageTypeEncryptDecrypt}}, nil
 		},
 		rotation: func(*kms.GetKeyRotationStatusInput) (*kms.GetKeyRotationStatusOutput, error) {
 			return &kms.GetKeyRotationStatusOutput{KeyRotationEnabled: true, RotationPeriodInDays: ptr(int32(365)),
@@ -98,7 +103,8 @@ func on1(t *testing.T, f *fake, key string) *Wrapper {
 }
 
 func refusedWith(code, message string) error {
-	return &smithy.OperationError{ServiceID: "KMS", OperationName: "Encrypt", Err: &smithy.GenericAPIError{Code: code, Message: message}}
+	return &smithy.OperationError{ServiceID: "KMS", OperationName: "Encrypt",
+		Err: &smithy.GenericAPIError{Code: code, Message: message}}
 }
 
 func status(code int) error {
@@ -114,12 +120,15 @@ func TestClasses(t *testing.T) {
 		remedy string
 	}
 	rows := []row{
-		{refusedWith("KMSInvalidStateException", keyA+" is pending deletion."), seals.PendingDeletion, "cancel-key-deletion"},
+		{refusedWith("KMSInvalidStateException", keyA+" is pending deletion."), seals.PendingDeletion,
+			"cancel-key-deletion"},
 		{refusedWith("KMSInvalidStateException", keyA+" is pending import."), seals.KeyDisabled, "import"},
 		{refusedWith("KMSInvalidStateException", keyA+" is unavailable."), seals.Unreachable, "key store"},
-		{status(429), seals.Throttled, "quota"}, {status(404), seals.Misconfigured, "endpoint"}, {status(502), seals.Unreachable, "reaches"},
-		{&smithy.DeserializationError{Err: errors.New("bad")}, seals.Corrupt, "in between"},
-		{errors.New("endpoint rule error, Invalid Configuration: FIPS and custom endpoint are not supported"), seals.Misconfigured, "use_fips_endpoint"},
+		{status(429), seals.Throttled, "quota"}, {status(404), seals.Misconfigured, "endpoint"},
+		{status(502), seals.Unreachable, "reaches"},
+		{&smithy.DeserializationError{Err: errors.New("bad")}, seals.Corrupt, "no proxy changes"},
+		{errors.New("endpoint rule error, Invalid Configuration: FIPS and custom endpoint are not supported"),
+			seals.Misconfigured, "use_fips_endpoint"},
 		{errors.New("dial tcp: refused"), seals.Unreachable, "DNS"},
 	}
 	for _, a := range answers {
@@ -135,13 +144,14 @@ func TestClasses(t *testing.T) {
 		}
 		_, err := on1(t, f, keyA).Encrypt(t.Context(), []byte("secret"))
 		var got *seals.Failure
-		if !errors.As(err, &got) || got.Class != r.class || !strings.Contains(got.Remedy, r.remedy) || !strings.Contains(err.Error(), `seal "awskms" "n"`) {
+		if !errors.As(err, &got) || got.Class != r.class || !strings.Contains(got.Remedy, r.remedy) ||
+			!strings.Contains(err.Error(), `seal "awskms" "n"`) {
 			t.Errorf("%v: %v; want %s and %q", r.err, err, r.class, r.remedy)
 		}
 	}
 }
 
-// TestDeletionDate: the date of a deletion is told by the failure itself.
+// TestDeletionDate: the failure contains the date of the deletion.
 func TestDeletionDate(t *testing.T) {
 	t.Parallel()
 	f := good()
@@ -149,7 +159,8 @@ func TestDeletionDate(t *testing.T) {
 		return nil, refusedWith("KMSInvalidStateException", "state")
 	}
 	f.describe = func(*kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
-		return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{Arn: ptr(keyA), KeyState: types.KeyStatePendingDeletion,
+		return &kms.DescribeKeyOutput{KeyMetadata: &types.KeyMetadata{Arn: ptr(keyA),
+			KeyState:     types.KeyStatePendingDeletion,
 			DeletionDate: ptr(time.Date(2031, 4, 5, 6, 7, 0, 0, time.UTC))}}, nil
 	}
 	_, err := on1(t, f, keyA).Encrypt(t.Context(), nil)
@@ -158,22 +169,22 @@ func TestDeletionDate(t *testing.T) {
 	}
 }
 
-// TestAnswersThatCannotBe: what a KMS would never say is not believed.
-func TestAnswersThatCannotBe(t *testing.T) {
+// TestImpossibleAnswers: answers that a KMS never gives are refused.
+func TestImpossibleAnswers(t *testing.T) {
 	t.Parallel()
 	for what, out := range map[string]*kms.EncryptOutput{
 		"no ARN":        {CiphertextBlob: []byte("x")},
 		"an alias":      {KeyId: ptr(alias), CiphertextBlob: []byte("x")},
 		"no blob":       {KeyId: ptr(keyA)},
 		"a long blob":   {KeyId: ptr(keyA), CiphertextBlob: make([]byte, maxWrapped+1)},
-		"another's":     {KeyId: ptr(keyB), CiphertextBlob: []byte("x")},
+		"another key's": {KeyId: ptr(keyB), CiphertextBlob: []byte("x")},
 		"nothing known": {KeyId: ptr("arn:aws:kms"), CiphertextBlob: []byte("x")},
 	} {
 		f := good()
 		f.encrypt = func(*kms.EncryptInput) (*kms.EncryptOutput, error) { return out, nil }
 		_, err := on1(t, f, keyA).Encrypt(t.Context(), []byte("secret"))
 		want := seals.Corrupt
-		if what == "another's" {
+		if what == "another key's" {
 			want = seals.WrongKey
 		}
 		if seals.ClassOf(err) != want {
@@ -181,7 +192,7 @@ func TestAnswersThatCannotBe(t *testing.T) {
 		}
 	}
 	for what, out := range map[string]*kms.DecryptOutput{
-		"another's":      {KeyId: ptr(keyB), Plaintext: make([]byte, 32)},
+		"another key's":  {KeyId: ptr(keyB), Plaintext: make([]byte, 32)},
 		"a short key":    {KeyId: ptr(keyA), Plaintext: make([]byte, 31)},
 		"another key":    {KeyId: ptr(keyA), Plaintext: make([]byte, 32)},
 		"nothing at all": {},
@@ -197,12 +208,13 @@ func TestAnswersThatCannotBe(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if _, err := on1(t, good(), keyA).Encrypt(t.Context(), make([]byte, maxPlain+1)); seals.ClassOf(err) != seals.Misconfigured {
+	if _, err := on1(t, good(), keyA).Encrypt(t.Context(), make([]byte,
+		maxPlain+1)); seals.ClassOf(err) != seals.Misconfigured {
 		t.Errorf("a secret that is too long: %v", err)
 	}
 }
 
-// TestPins: which keys a blob may be of, and which ARN AWS is asked to decrypt with.
+// TestPins: which keys a blob may name, and which ARN Decrypt uses.
 func TestPins(t *testing.T) {
 	t.Parallel()
 	replica := strings.Replace(many, "eu-central-1", "us-east-1", 1)
@@ -210,8 +222,9 @@ func TestPins(t *testing.T) {
 		{keyA, keyA, keyA}, {keyA, keyB, ""}, {keyA, alias, ""}, {keyA, "", ""},
 		{many, replica, many}, {many, keyA, ""},
 		{"1234abcd-12ab-34cd-56ef-1234567890ab", keyA, keyA}, {"1234abcd-12ab-34cd-56ef-1234567890ab", keyB, ""},
-		{alias, keyA, keyA}, {alias, keyB, keyB}, // the alias was pointed elsewhere since
-		{alias, strings.Replace(keyB, "1111", "6666", 1), ""}, {alias, strings.Replace(keyB, "eu-central", "us-east", 1), ""},
+		{alias, keyA, keyA}, {alias, keyB, keyB}, // the alias was moved since
+		{alias, strings.Replace(keyB, "1111", "6666", 1), ""},
+		{alias, strings.Replace(keyB, "eu-central", "us-east", 1), ""},
 		{"alias/root", keyB, keyB}, {"alias/root", strings.Replace(keyB, "aws:", "aws-cn:", 1), ""},
 	} {
 		pin, err := on1(t, good(), c.key).pin(t.Context(), c.blob)
@@ -224,7 +237,7 @@ func TestPins(t *testing.T) {
 	}
 }
 
-// TestWithoutDescribeKey: what the seal can tell, and what it asks, where only kms:Encrypt and kms:Decrypt are allowed.
+// TestWithoutDescribeKey: results and requests where only kms:Encrypt and kms:Decrypt are allowed.
 func TestWithoutDescribeKey(t *testing.T) {
 	t.Parallel()
 	f := good()
@@ -239,7 +252,8 @@ func TestWithoutDescribeKey(t *testing.T) {
 		t.Errorf("KeyVersion: %q, %v", v, err)
 	}
 	state, err := w.Describe(t.Context())
-	if err != nil || state.ID != keyA || state.State != "" || !strings.Contains(state.Detail["degraded"], "kms:DescribeKey") ||
+	if err != nil || state.ID != keyA || state.State != "" ||
+		!strings.Contains(state.Detail["degraded"], "kms:DescribeKey") ||
 		fmt.Sprint(f.since()) != "[DescribeKey]" {
 		t.Errorf("Describe: %+v, %v", state, err)
 	}
@@ -249,12 +263,13 @@ func TestWithoutDescribeKey(t *testing.T) {
 	}
 }
 
-// TestOneCall: once its rotation is known, a look at a key is one call, until its material is new.
+// TestOneCall: Describe is one call once the rotation is known, until the key material changes.
 func TestOneCall(t *testing.T) {
 	t.Parallel()
 	f := good()
 	w := on1(t, f, keyA)
-	for i, want := range []string{"[DescribeKey GetKeyRotationStatus]", "[DescribeKey]", "[DescribeKey GetKeyRotationStatus]", "[DescribeKey]"} {
+	for i, want := range []string{"[DescribeKey GetKeyRotationStatus]", "[DescribeKey]",
+		"[DescribeKey GetKeyRotationStatus]", "[DescribeKey]"} {
 		if i == 2 {
 			old := f.describe
 			f.describe = func(in *kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
@@ -264,13 +279,14 @@ func TestOneCall(t *testing.T) {
 			}
 		}
 		state, err := w.Describe(t.Context())
-		if err != nil || state.Detail["rotation"] != "every 365 days, next on 2027-01-02" || fmt.Sprint(f.since()) != want {
-			t.Errorf("look %d: %+v, %v", i, state, err)
+		if err != nil || state.Detail["rotation"] != "every 365 days, next on 2027-01-02" ||
+			fmt.Sprint(f.since()) != want {
+			t.Errorf("Describe %d: %+v, %v", i, state, err)
 		}
 	}
 }
 
-func TestDescribesOddKeys(t *testing.T) {
+func TestDescribeUnusualKeys(t *testing.T) {
 	t.Parallel()
 	f := good()
 	f.describe = func(*kms.DescribeKeyInput) (*kms.DescribeKeyOutput, error) {
@@ -284,15 +300,18 @@ func TestDescribesOddKeys(t *testing.T) {
 		}}, nil
 	}
 	s, err := on1(t, f, alias).Describe(t.Context())
-	if err != nil || s.State != statePending || s.Protection != "external" || s.Region != "eu-central-1" || s.Detail["multi-Region"] != "primary" ||
-		!strings.Contains(s.Detail["problem"], "RSA_2048 for SIGN_VERIFY") || s.Detail["material expires"] != "1970-01-01 00:00 UTC" ||
+	if err != nil || s.State != statePending || s.Protection != "external" || s.Region != "eu-central-1" ||
+		s.Detail["multi-Region"] != "primary" ||
+		!strings.Contains(s.Detail["problem"], "RSA_2048 for SIGN_VERIFY") ||
+		s.Detail["material expires"] != "1970-01-01 00:00 UTC" ||
 		!strings.HasPrefix(s.Detail["deletion"], "7 days") || s.Detail["alias"] != alias {
 		t.Errorf("%+v, %v", s, err)
 	}
 }
 
-// TestDamageThatHasAChecksum changes the blob and corrects its checksum: then the data key's encryption and the secret's refuse it.
-func TestDamageThatHasAChecksum(t *testing.T) {
+// TestDamageWithValidChecksum changes a blob and corrects its checksum: the encryption of the data
+// key or of the secret refuses it.
+func TestDamageWithValidChecksum(t *testing.T) {
 	t.Parallel()
 	w := on1(t, good(), keyA)
 	for _, field := range []string{"ciphertext", "iv", "wrapped"} {

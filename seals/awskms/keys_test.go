@@ -11,10 +11,11 @@ import (
 	"github.com/sealgate/sealgate/seals/awskms"
 )
 
-// id is the last part of an ARN.
+// id returns the last part of an ARN.
 func id(arn string) string { return arn[strings.LastIndex(arn, "/")+1:] }
 
-// TestNamesOfOneKey: by id, by ARN, by alias and by the alias's ARN, a key has one canonical name, and each opens what another has sealed.
+// TestNamesOfOneKey: id, ARN, alias and alias ARN of a key have one canonical name, and each
+// decrypts what another encrypted.
 func TestNamesOfOneKey(t *testing.T) {
 	t.Parallel()
 	s := localstack.Shared(t)
@@ -29,10 +30,10 @@ func TestNamesOfOneKey(t *testing.T) {
 		for _, to := range names {
 			w := open(t, "kms_key_id", to, "endpoint", p.URL)
 			if got, err := w.Decrypt(t.Context(), blob); err != nil || string(got) != "root" {
-				t.Errorf("sealed by %s, opened by %s: %q, %v", from, to, got, err)
+				t.Errorf("encrypted by %s, decrypted by %s: %q, %v", from, to, got, err)
 			}
 			if call, err := p.Last("Decrypt"); err != nil || call.Body["KeyId"] != key {
-				t.Errorf("opened by %s, AWS was asked for %v, %v", to, call.Body["KeyId"], err)
+				t.Errorf("decrypted by %s with key %v, %v", to, call.Body["KeyId"], err)
 			}
 			if got, err := w.KeyId(t.Context()); err != nil || got != key {
 				t.Errorf("KeyId by %s: %q, %v", to, got, err)
@@ -41,7 +42,8 @@ func TestNamesOfOneKey(t *testing.T) {
 	}
 }
 
-// TestAliasIsMoved: an alias is pointed at a new key. What the old one sealed opens, new blobs are of the new one, and KeyId tells.
+// TestAliasIsMoved: after an alias is moved to a new key, old blobs decrypt, new blobs are of the
+// new key, and KeyId returns the new key.
 func TestAliasIsMoved(t *testing.T) {
 	t.Parallel()
 	s := localstack.Shared(t)
@@ -54,9 +56,10 @@ func TestAliasIsMoved(t *testing.T) {
 	s.Must(t, "UpdateAlias", map[string]any{"AliasName": "alias/moved", "TargetKeyId": id(second)})
 	for _, w := range []*awskms.Wrapper{w, open(t, "kms_key_id", "alias/moved", "endpoint", p.URL)} {
 		if got, err := w.Decrypt(t.Context(), blob); err != nil || string(got) != "root" {
-			t.Errorf("what the old key sealed: %q, %v", got, err)
+			t.Errorf("a blob of the old key: %q, %v", got, err)
 		}
-		if state, err := w.Describe(t.Context()); err != nil || state.ID != second || state.Detail["alias"] != "alias/moved" {
+		if state, err := w.Describe(t.Context()); err != nil || state.ID != second ||
+			state.Detail["alias"] != "alias/moved" {
 			t.Errorf("Describe: %+v, %v", state, err)
 		}
 		if got, err := w.KeyId(t.Context()); err != nil || got != second {
@@ -73,11 +76,12 @@ func TestAliasIsMoved(t *testing.T) {
 		must(t, err)
 	}
 	if n := p.Calls("") - calls; n != 5 {
-		t.Errorf("by an alias, 5 decryptions cost %d calls", n)
+		t.Errorf("5 decryptions by an alias cost %d calls", n)
 	}
 }
 
-// TestReplica: what a multi-Region key sealed opens with its replica in another region, which is asked by the replica's own ARN.
+// TestReplica: a blob of a multi-Region key decrypts with its replica in another region, by the
+// replica's own ARN.
 func TestReplica(t *testing.T) {
 	t.Parallel()
 	s := localstack.Shared(t)
@@ -85,7 +89,7 @@ func TestReplica(t *testing.T) {
 	primary, replica := s.CreateMultiRegionKey(t, "us-west-2")
 	blob, err := open(t, "kms_key_id", primary, "endpoint", p.URL).Encrypt(t.Context(), []byte("root"))
 	must(t, err)
-	for _, name := range []string{primary, replica} { // in the region of the stanza, whatever the ARN's
+	for _, name := range []string{primary, replica} { // the region of the stanza counts, not that of the ARN
 		w := open(t, "kms_key_id", name, "region", "us-west-2", "endpoint", p.URL)
 		got, err := w.Decrypt(t.Context(), blob)
 		call, cerr := p.Last("Decrypt")
@@ -96,8 +100,8 @@ func TestReplica(t *testing.T) {
 	}
 }
 
-// TestKeysThatCannotSeal: names of nothing, and keys for other purposes.
-func TestKeysThatCannotSeal(t *testing.T) {
+// TestUnusableKeys: keys that do not exist, and keys for other purposes.
+func TestUnusableKeys(t *testing.T) {
 	t.Parallel()
 	s := localstack.Shared(t)
 	made := s.Must(t, "CreateKey", map[string]any{"KeyUsage": "GENERATE_VERIFY_MAC", "KeySpec": "HMAC_256"})

@@ -22,7 +22,8 @@ const (
 	maxTimeout     = 10 * time.Minute
 )
 
-// settings is a stanza that was understood. Secrets are as written: env:// and file:// are resolved when credentials are asked for.
+// settings is a parsed stanza. Secrets are as written: env:// and file:// are resolved when
+// credentials are needed.
 type settings struct {
 	name                               string
 	key                                string // key id, ARN, alias or alias ARN
@@ -34,7 +35,7 @@ type settings struct {
 	tokenFile, role, session           string
 	timeout                            time.Duration
 	noEnv                              bool
-	getenv                             func(string) string // nil where the environment is not to be looked at
+	getenv                             func(string) string // nil where the environment must not be read
 }
 
 func parse(cfg seals.Config) (settings, error) {
@@ -46,7 +47,7 @@ func parse(cfg seals.Config) (settings, error) {
 	source.Getenv = s.getenv
 	p := seals.NewParams(source, prefixes...)
 	p.Get("disallow_env_vars")
-	p.Get("key_not_required") // a knob of Vault's for what is not done here
+	p.Get("key_not_required") // accepted for Vault's sake; New never looks up the key
 	s.key = p.Get("kms_key_id", "key_id")
 	region := p.Get("region")
 	s.endpoint = cmp.Or(s.env("AWS_KMS_ENDPOINT"), p.Get("endpoint"))
@@ -62,7 +63,7 @@ func parse(cfg seals.Config) (settings, error) {
 	return s, errors.Join(err, s.resolveRegion(region), s.check())
 }
 
-// readEnvRule finds whether the environment may be looked at, before anything is looked for there.
+// readEnvRule reads disallow_env_vars, before any variable is read.
 func (s *settings) readEnvRule(cfg seals.Config) error {
 	v := cfg.Params["disallow_env_vars"]
 	if v == "" {
@@ -85,8 +86,8 @@ func (s *settings) env(name string) string {
 	return s.getenv(name)
 }
 
-// resolveRegion decides between the variables, the stanza and the key's ARN. A key exists in the region that its ARN names; only
-// a multi-Region key can be used by its ARN of another one.
+// resolveRegion chooses among the variables, the stanza and the key's ARN. A key exists in the
+// region of its ARN; only a multi-Region key can be used in another region.
 func (s *settings) resolveRegion(stanza string) error {
 	s.region = cmp.Or(s.env("AWS_REGION"), s.env("AWS_DEFAULT_REGION"), stanza)
 	a, ok := parseARN(s.key)
@@ -99,7 +100,8 @@ func (s *settings) resolveRegion(stanza string) error {
 		s.region = cmp.Or(s.region, a.region)
 		s.key = a.in(s.region).String()
 	case stanza != "" && stanza != a.region:
-		return fmt.Errorf("region = %q, and kms_key_id is the ARN of a key in %s; keep one of them", stanza, a.region)
+		return fmt.Errorf("region = %q, but kms_key_id is the ARN of a key in %s; correct or remove region", stanza,
+			a.region)
 	default:
 		s.region = a.region
 	}
@@ -109,22 +111,22 @@ func (s *settings) resolveRegion(stanza string) error {
 func (s *settings) check() error {
 	switch {
 	case s.key == "":
-		return errors.New("kms_key_id is required: the id or ARN of the key, or of an alias")
+		return errors.New("kms_key_id is required: the id or ARN of the key, or an alias")
 	case strings.Trim(s.region, "abcdefghijklmnopqrstuvwxyz0123456789-") != "":
-		return invalid("region", s.region, "a region of AWS, like eu-central-1")
+		return invalid("region", s.region, "a region of AWS, such as eu-central-1")
 	case len(s.key) > 2048 || strings.ContainsAny(s.key, " \t\n"):
 		return invalid("kms_key_id", s.key, "the id or ARN of a key, alias/NAME, or the ARN of an alias")
 	case (s.accessKey == "") != (s.secretKey == ""):
-		return errors.New("access_key and secret_key are needed together")
+		return errors.New("access_key requires secret_key, and vice versa")
 	case s.sessionToken != "" && s.accessKey == "":
-		return errors.New("session_token needs access_key and secret_key")
+		return errors.New("session_token requires access_key and secret_key")
 	case s.tokenFile != "" && s.role == "":
-		return errors.New("web_identity_token_file needs role_arn: the role that the token stands for")
+		return errors.New("web_identity_token_file requires role_arn: the role to assume with the token")
 	case s.tokenFile != "" && s.accessKey != "":
-		return errors.New("web_identity_token_file and access_key are two ways to log in; keep one of them")
+		return errors.New("web_identity_token_file and access_key exclude each other; remove one")
 	case s.endpoint != "" && (on(s.fips) || on(s.dualStack)):
-		return errors.New("use_fips_endpoint and use_dual_stack_endpoint choose among AWS's endpoints; " +
-			"name such a one as endpoint, or leave endpoint out")
+		return errors.New("use_fips_endpoint and use_dual_stack_endpoint cannot be combined with endpoint; " +
+			"set endpoint to the FIPS or dual-stack endpoint, or remove it")
 	}
 	return errors.Join(checkURL("endpoint", s.endpoint), checkURL("sts_endpoint", s.stsEndpoint))
 }
@@ -148,7 +150,7 @@ func (s *settings) readTimeout(v string) (err error) {
 		v = fmt.Sprint(n, "s")
 	}
 	if s.timeout, err = time.ParseDuration(v); err != nil || s.timeout < minTimeout || s.timeout > maxTimeout {
-		return invalid("timeout", v, "a duration from 100ms to 10m, like 10s, or a number of seconds")
+		return invalid("timeout", v, "a duration from 100ms to 10m, such as 10s, or a number of seconds")
 	}
 	return nil
 }

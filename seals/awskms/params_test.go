@@ -37,7 +37,7 @@ func stanza(pairs ...string) map[string]string {
 	return m
 }
 
-func TestStanzasThatCannotBeMeant(t *testing.T) {
+func TestInvalidStanzas(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		params map[string]string
@@ -50,16 +50,17 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 		{stanza("kms_key", "k"), `did you mean "kms_key_id"?`},
 		{stanza("region", "us-east-1"), "ARN of a key in eu-central-1"},
 		{stanza("kms_key_id", "alias/a", "region", "us east"), "a region of AWS"},
-		{stanza("access_key", "AKIA"), "needed together"},
-		{stanza("secret_key", "s"), "needed together"},
-		{stanza("session_token", "s"), "needs access_key"},
-		{stanza("web_identity_token_file", "/t"), "needs role_arn"},
-		{stanza("web_identity_token_file", "/t", "role_arn", "r", "access_key", "a", "secret_key", "s"), "two ways"},
+		{stanza("access_key", "AKIA"), "requires secret_key"},
+		{stanza("secret_key", "s"), "requires secret_key"},
+		{stanza("session_token", "s"), "requires access_key"},
+		{stanza("web_identity_token_file", "/t"), "requires role_arn"},
+		{stanza("web_identity_token_file", "/t", "role_arn", "r", "access_key", "a", "secret_key", "s"),
+			"exclude each other"},
 		{stanza("endpoint", "localhost:4566"), "https://"},
 		{stanza("endpoint", "ftp://x"), "https://"},
 		{stanza("endpoint", "https://user:word@x"), "https://"},
 		{stanza("sts_endpoint", "x"), "sts_endpoint"},
-		{stanza("endpoint", "https://x", "use_fips_endpoint", "true"), "leave endpoint out"},
+		{stanza("endpoint", "https://x", "use_fips_endpoint", "true"), "FIPS or dual-stack endpoint"},
 		{stanza("use_fips_endpoint", "perhaps"), "true or false"},
 		{stanza("use_dual_stack_endpoint", "perhaps"), "true or false"},
 		{stanza("disallow_env_vars", "perhaps"), "true or false"},
@@ -69,7 +70,8 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 	} {
 		_, err := New(seals.Config{Name: "n", Type: "awskms", Params: c.params})
 		var f *seals.Failure
-		if !errors.As(err, &f) || f.Class != seals.Misconfigured || f.Remedy == "" || !strings.Contains(err.Error(), c.want) {
+		if !errors.As(err, &f) || f.Class != seals.Misconfigured || f.Remedy == "" ||
+			!strings.Contains(err.Error(), c.want) {
 			t.Errorf("%v: %v; want %q", c.params, err, c.want)
 		}
 	}
@@ -78,7 +80,7 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-func TestWhereParametersComeFrom(t *testing.T) {
+func TestPrecedenceOfParameters(t *testing.T) {
 	t.Parallel()
 	for what, c := range map[string]struct {
 		params      map[string]string
@@ -86,20 +88,26 @@ func TestWhereParametersComeFrom(t *testing.T) {
 		key, region string
 		endpoint    string
 	}{
-		"the ARN's region":        {stanza(), nil, keyA, "eu-central-1", ""},
-		"the variable's region":   {stanza("kms_key_id", "alias/a", "region", "eu-west-1"), env("AWS_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
-		"the older variable":      {stanza("kms_key_id", "alias/a"), env("AWS_DEFAULT_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
+		"the ARN's region": {stanza(), nil, keyA, "eu-central-1", ""},
+		"the variable's region": {stanza("kms_key_id", "alias/a", "region", "eu-west-1"),
+			env("AWS_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
+		"the older variable": {stanza("kms_key_id", "alias/a"), env("AWS_DEFAULT_REGION", "us-east-1"), "alias/a",
+			"us-east-1", ""},
 		"an ARN is where it says": {stanza(), env("AWS_REGION", "us-east-1"), keyA, "eu-central-1", ""},
 		"a multi-Region key's replica": {stanza("kms_key_id", many),
 			env("AWS_REGION", "us-east-1"), strings.Replace(many, "eu-central", "us-east", 1), "us-east-1", ""},
-		"Vault's variable":           {stanza("kms_key_id", "-"), env("VAULT_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"OpenBao's variable wins":    {stanza(), env("VAULT_AWSKMS_SEAL_KEY_ID", keyA, "BAO_AWSKMS_SEAL_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"go-kms-wrapping's variable": {stanza("kms_key_id", "-"), env("AWSKMS_WRAPPER_KEY_ID", keyB), keyB, "eu-central-1", ""},
-		"the endpoint's variable":    {stanza("endpoint", "https://a"), env("AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", "https://b"},
+		"Vault's variable": {stanza("kms_key_id", "-"), env("VAULT_AWSKMS_SEAL_KEY_ID", keyB), keyB,
+			"eu-central-1", ""},
+		"OpenBao's variable wins": {stanza(), env("VAULT_AWSKMS_SEAL_KEY_ID", keyA, "BAO_AWSKMS_SEAL_KEY_ID", keyB),
+			keyB, "eu-central-1", ""},
+		"go-kms-wrapping's variable": {stanza("kms_key_id", "-"), env("AWSKMS_WRAPPER_KEY_ID", keyB), keyB,
+			"eu-central-1", ""},
+		"the endpoint's variable": {stanza("endpoint", "https://a"), env("AWS_KMS_ENDPOINT", "https://b"), keyA,
+			"eu-central-1", "https://b"},
 		"no variables": {stanza("disallow_env_vars", "true"),
 			env("VAULT_AWSKMS_SEAL_KEY_ID", keyB, "AWS_KMS_ENDPOINT", "https://b"), keyA, "eu-central-1", ""},
-		"an alias's ARN":                  {stanza("kms_key_id", alias), nil, alias, "eu-central-1", ""},
-		"what the profile is to be asked": {stanza("kms_key_id", "alias/a"), nil, "alias/a", "", ""},
+		"an alias's ARN":        {stanza("kms_key_id", alias), nil, alias, "eu-central-1", ""},
+		"region of the profile": {stanza("kms_key_id", "alias/a"), nil, "alias/a", "", ""},
 	} {
 		s, err := parse(seals.Config{Name: "n", Type: "awskms", Params: c.params, Getenv: c.getenv})
 		if err != nil || s.key != c.key || s.region != c.region || s.endpoint != c.endpoint {
@@ -117,7 +125,8 @@ func TestShowsNoSecrets(t *testing.T) {
 	var log strings.Builder
 	params := stanza("access_key", "AKIA", "secret_key", "file://"+file, "session_token", "token-value",
 		"endpoint", "http://127.0.0.1:1", "disallow_env_vars", "true", "role_arn", "arn:aws:iam::1:role/r")
-	w, err := New(seals.Config{Name: "n", Type: "awskms", Log: slog.New(slog.NewTextHandler(&log, nil)), Params: params})
+	w, err := New(seals.Config{Name: "n", Type: "awskms", Log: slog.New(slog.NewTextHandler(&log, nil)),
+		Params: params})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	set  settings
 	log  *slog.Logger
@@ -25,7 +25,7 @@ type Wrapper struct {
 
 	mu       sync.Mutex
 	arn      string   // canonical ARN of the key that encrypts, "" until it is known
-	last     *wrapped // what was encrypted last
+	last     *wrapped // the last data key that was encrypted
 	schedule schedule
 	refused  struct { // of DescribeKey
 		err   error
@@ -33,7 +33,7 @@ type Wrapper struct {
 	}
 }
 
-// wrapped is what the KMS made of a data key.
+// wrapped is a data key encrypted by the KMS.
 type wrapped struct {
 	arn   string // canonical
 	blob  []byte
@@ -45,6 +45,7 @@ var (
 	_ seals.Factory    = New
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 	_ API              = (*kms.Client)(nil)
 )
@@ -52,55 +53,60 @@ var (
 // New reads a stanza:
 //
 //	kms_key_id                  id or ARN of the key, alias/NAME, or the ARN of an alias; required
-//	region                      default: that of the ARN, else the profile's
-//	endpoint                    of the KMS, such as a VPC endpoint or https://kms-fips.REGION.amazonaws.com
-//	use_fips_endpoint           AWS's own endpoints of these kinds
-//	use_dual_stack_endpoint
-//	access_key, secret_key      credentials; env://NAME or file://PATH keep them out of the file, and are read again
-//	session_token
-//	shared_creds_filename       a file of profiles, and which of them
-//	shared_creds_profile
-//	web_identity_token_file     a token that role_arn is assumed with
-//	role_arn                    a role that is assumed with whatever credentials are found
-//	role_session_name           sealgate
-//	sts_endpoint                where roles are assumed
-//	disallow_env_vars           nothing is taken from the environment
-//	timeout                     of each call with its retries: 10s
+//	region                      default: that of the ARN, else that of the profile
+//	endpoint                    of the KMS, such as that of a VPC endpoint
+//	use_fips_endpoint           use AWS's FIPS endpoint
+//	use_dual_stack_endpoint     use AWS's dual-stack endpoint
+//	access_key, secret_key      credentials; env://NAME or file://PATH keep them out of it, and
+//	                            are read again when they change
+//	session_token               of temporary credentials
+//	shared_creds_filename       a credentials file with profiles
+//	shared_creds_profile        the profile in it
+//	web_identity_token_file     a file with a token to assume role_arn with
+//	role_arn                    a role to assume with the other credentials
+//	role_session_name           default: sealgate
+//	sts_endpoint                of the service that assumes roles
+//	disallow_env_vars           ignore the environment
+//	timeout                     of each call, retries included; default: 10s
 //
-// Each may be given by the environment, as VAULT_AWSKMS_SEAL_KEY_ID or BAO_AWSKMS_SEAL_REGION; AWS_REGION, AWS_DEFAULT_REGION and
-// AWS_KMS_ENDPOINT win over the stanza. Where the stanza has no credentials, the SDK's chain finds them: variables, web
-// identity, profile (SSO, process and source profiles among them), the container's agent (ECS, EKS), the instance's metadata.
+// Each can be set in the environment, such as VAULT_AWSKMS_SEAL_KEY_ID or BAO_AWSKMS_SEAL_REGION.
+// AWS_REGION, AWS_DEFAULT_REGION and AWS_KMS_ENDPOINT take precedence over the stanza. Without
+// credentials in the stanza, the SDK's chain finds them: variables, web identity, profile
+// (including SSO, process and source profiles), the container's agent (ECS, EKS), the instance's
+// metadata.
 //
-// An error is a mistake in the stanza. Nothing is asked yet.
+// An error is a mistake in the stanza. New makes no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	s, err := parse(cfg)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("awskms", cfg.Name, err)
 	}
 	src, err := newSource(s)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("awskms", cfg.Name, err)
 	}
 	if s.accessKey != "" {
 		if _, err := src.static(); err != nil {
-			return nil, misconfigured(cfg.Name, err)
+			return nil, seals.ConfigError("awskms", cfg.Name, err)
 		}
 	}
 	w := newWrapper(s, cfg.Log)
 	w.conn.source, w.conn.keeper = src, newKeeper(src.credentials, time.Now)
 	for name, endpoint := range map[string]string{"endpoint": s.endpoint, "sts_endpoint": s.stsEndpoint} {
 		if strings.HasPrefix(endpoint, "http:") {
-			w.log.Warn("AWS KMS is asked without TLS: whoever listens can unseal", "seal", s.name, name, endpoint)
+			w.log.Warn("AWS KMS is called without TLS: anybody on the network path can read data keys",
+				"seal", s.name, name, endpoint)
 		}
 	}
 	return w, nil
 }
 
-// NewWithClient makes the seal of a client of the caller's, which has region, credentials and retries; keyID is as kms_key_id.
+// NewWithClient makes a seal with the caller's client, which brings region, credentials and
+// retries. keyID has the forms of kms_key_id.
 func NewWithClient(name, keyID string, client API) (*Wrapper, error) {
 	s := settings{name: name, key: keyID, timeout: defaultTimeout}
 	if err := errors.Join(s.resolveRegion(""), s.check()); err != nil {
-		return nil, misconfigured(name, err)
+		return nil, seals.ConfigError("awskms", name, err)
 	}
 	w := newWrapper(s, nil)
 	w.conn.api, w.conn.region = client, s.region
@@ -123,18 +129,23 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 	return wrapping.WrapperTypeAwsKms, nil
 }
 
-// SetConfig returns what the seal is configured with, without secrets. The configuration itself is New's: one in the options is refused.
+// Timeout implements [seals.Bounded].
+func (w *Wrapper) Timeout() time.Duration { return w.set.timeout }
+
+// SetConfig returns the configuration without secrets. It refuses a configuration in the options:
+// the seal is configured by New.
 func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if len(o.WithConfigMap) > 0 {
-		return nil, misconfigured(w.set.name, errors.New("the seal is configured when it is made"))
+		return nil, seals.ConfigError("awskms", w.set.name, seals.ErrSetConfig)
 	}
 	meta := map[string]string{"kms_key_id": w.set.key}
 	for name, v := range map[string]string{
-		"region": w.set.region, "endpoint": w.set.endpoint, "role_arn": w.set.role, "shared_creds_profile": w.set.profile,
+		"region": w.set.region, "endpoint": w.set.endpoint, "role_arn": w.set.role,
+		"shared_creds_profile": w.set.profile,
 	} {
 		if v != "" {
 			meta[name] = v
@@ -144,13 +155,15 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 }
 
 // Encrypt encrypts a secret of at most 60 KiB; wrapping.WithAad binds additional data.
-func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
+func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo,
+	error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if len(plaintext) > maxPlain {
-		return nil, seals.Fail(seals.Misconfigured, w.caused("encrypt", errTooLong), "a seal encrypts keys, not data")
+		return nil, seals.Fail(seals.Misconfigured, w.caused("encrypt", errTooLong),
+			"use the seal for keys, not for data")
 	}
 	dataKey := make([]byte, dataKeyLen)
 	defer clear(dataKey)
@@ -166,7 +179,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 	return blob, nil
 }
 
-// wrap encrypts a data key, and checks what AWS says about it.
+// wrap encrypts a data key and checks the answer.
 func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]string) (*wrapped, error) {
 	out, err := ask(ctx, w, "encrypt", w.set.key, encryptCall,
 		&kms.EncryptInput{KeyId: &w.set.key, Plaintext: dataKey, EncryptionContext: pairs})
@@ -177,19 +190,20 @@ func (w *Wrapper) wrap(ctx context.Context, dataKey []byte, pairs map[string]str
 	a, ok := parseARN(arn)
 	if !ok || a.alias() || len(out.CiphertextBlob) == 0 || len(out.CiphertextBlob) > maxWrapped {
 		return nil, seals.Fail(seals.Corrupt,
-			w.caused("encrypt", errors.New("the answer has no canonical ARN, or no ciphertext of a usual length")),
-			"see whether endpoint is that of AWS KMS, and what stands in between")
+			w.caused("encrypt", errors.New("the answer has no canonical ARN, or a ciphertext of unusual length")),
+			"%s", checkEndpoint)
 	}
 	if want, ok := parseARN(w.set.key); ok && !want.alias() && want != a {
-		return nil, seals.Fail(seals.WrongKey, w.caused("encrypt", fmt.Errorf("%s encrypted, and %s was asked to", arn, w.set.key)),
-			"see whether endpoint is that of AWS KMS, and what stands in between")
+		return nil, seals.Fail(seals.WrongKey, w.caused("encrypt",
+			fmt.Errorf("the key %s encrypted instead of %s", arn, w.set.key)),
+			"%s", checkEndpoint)
 	}
 	last := &wrapped{arn, out.CiphertextBlob, pairs}
 	w.learn(arn, last)
 	return last, nil
 }
 
-// learn remembers which key encrypts, and what it encrypted last.
+// learn records which key encrypts, and the last data key.
 func (w *Wrapper) learn(arn string, last *wrapped) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -211,7 +225,7 @@ func (w *Wrapper) known() string {
 	return w.arn
 }
 
-// Decrypt decrypts what Encrypt returned, with the same additional data.
+// Decrypt decrypts a blob of Encrypt with the same additional data.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
@@ -225,16 +239,19 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 		return nil, err
 	}
 	out, err := ask(ctx, w, "decrypt", pin, decryptCall,
-		&kms.DecryptInput{KeyId: &pin, CiphertextBlob: blob.KeyInfo.WrappedKey, EncryptionContext: encryptionContext(o.WithAad)})
+		&kms.DecryptInput{KeyId: &pin, CiphertextBlob: blob.KeyInfo.WrappedKey,
+			EncryptionContext: encryptionContext(o.WithAad)})
 	if err != nil {
 		if code(err) == "IncorrectKeyException" {
-			return nil, w.corrupt(fmt.Errorf("the blob says that it is of %s, and AWS says that it is not: %w", pin, seals.Classify(err).Err))
+			return nil, w.corrupt(fmt.Errorf("the blob names the key %s, which did not encrypt it: %w", pin,
+				seals.Classify(err).Err))
 		}
 		return nil, err
 	}
 	defer clear(out.Plaintext)
 	if len(out.Plaintext) != dataKeyLen || aws.ToString(out.KeyId) != pin {
-		return nil, w.corrupt(fmt.Errorf("AWS answered with %d bytes of the key %.300q", len(out.Plaintext), aws.ToString(out.KeyId)))
+		return nil, w.corrupt(fmt.Errorf("AWS returned %d bytes of the key %.300q", len(out.Plaintext),
+			aws.ToString(out.KeyId)))
 	}
 	plain, err := open(out.Plaintext, blob, o.WithAad)
 	if err != nil {
@@ -245,15 +262,16 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 
 func (w *Wrapper) corrupt(err error) error {
 	return seals.Fail(seals.Corrupt, w.caused("decrypt", err),
-		"restore the stored record from a backup, or see what changes the answers between here and AWS")
+		"restore the stored record from a backup; if it is intact, check that no proxy changes the answers of AWS")
 }
 
-// pin is the key that a blob is decrypted with: the one that it names, where this seal is allowed to use it. Without this, whoever
-// can write the storage could have a blob accepted that a key of theirs has encrypted.
+// pin returns the key to decrypt a blob with: the key that it names, if this seal may use that key.
+// Otherwise an attacker who can write the storage could substitute a blob encrypted by a key of his
+// own.
 func (w *Wrapper) pin(ctx context.Context, named string) (string, error) {
 	of, ok := parseARN(named)
 	if !ok || of.alias() {
-		return "", w.corrupt(fmt.Errorf("the blob names %.300q, which is no key's canonical ARN", named))
+		return "", w.corrupt(fmt.Errorf("the blob names %.300q, which is not the canonical ARN of a key", named))
 	}
 	id := w.set.key
 	want, isARN := parseARN(id)
@@ -262,7 +280,7 @@ func (w *Wrapper) pin(ctx context.Context, named string) (string, error) {
 		return w.pinByAlias(ctx, of)
 	case isARN && want.sameKey(of):
 		return id, nil
-	case !isARN && of.resource == "key/"+id: // AWS sees whether it is of this account
+	case !isARN && of.resource == "key/"+id: // AWS checks the account
 		if region := w.conn.where(); region == "" || of.region == region {
 			return named, nil
 		} else if of.multiRegion() {
@@ -272,7 +290,7 @@ func (w *Wrapper) pin(ctx context.Context, named string) (string, error) {
 	return "", w.wrongKey(of, id)
 }
 
-// pinByAlias takes keys of the account and region of the key that the alias points to.
+// pinByAlias accepts keys of the account and region of the key that the alias names.
 func (w *Wrapper) pinByAlias(ctx context.Context, of keyARN) (string, error) {
 	now, known := parseARN(w.known())
 	if !known {
@@ -292,11 +310,12 @@ func (w *Wrapper) pinByAlias(ctx context.Context, of keyARN) (string, error) {
 }
 
 func (w *Wrapper) wrongKey(of keyARN, has string) error {
-	return seals.Fail(seals.WrongKey, w.caused("decrypt", fmt.Errorf("the blob is of the key %s, this seal has %s", of, has)),
+	return seals.Fail(seals.WrongKey, w.caused("decrypt",
+		fmt.Errorf("the blob was wrapped by the key %s, and this seal uses %s", of, has)),
 		"set kms_key_id to the key that the blob names")
 }
 
-// Close ends the connections that are kept for the next call.
+// Close closes idle connections.
 func (w *Wrapper) Close() error {
 	w.conn.close()
 	return nil
