@@ -26,7 +26,8 @@ func NewSecret(b []byte) *Secret { return secret.Copy(b) }
 
 // Config selects a token and how to use it.
 type Config struct {
-	Lib string // path of the PKCS#11 library; the system's loader searches for a name without a slash
+	// Lib is the path of the PKCS#11 library. The system's loader searches for a name without a slash.
+	Lib string
 
 	// The token: at least one of these, and every one that is set must match. A token keeps its
 	// label and serial number, while some systems renumber their slots at every start.

@@ -31,7 +31,8 @@ const (
 //	                   | MAC = HMAC(macContext | length of AAD, 8 bytes | AAD | IV | Ciphertext)
 //	                   Hash is the HMAC's mechanism
 //	CKM_RSA_PKCS_OAEP  WrappedKey = OAEP(32-byte data key), Hash is OAEP's | IV
-//	                   | Ciphertext = AES-256-GCM by the data key, additional data envelopeContext | AAD
+//	                   | Ciphertext = AES-256-GCM by the data key, additional data
+//	                     envelopeContext | AAD
 type Sealed struct {
 	Key        string // the key's URI, as in [KeyInfo]; Decrypt ignores it
 	MACKey     string // URI of the MAC's key

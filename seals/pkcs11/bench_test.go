@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// BenchmarkWrapUnwrap compares the seal with a bare loop on miekg/pkcs11, one session for each goroutine, by turns in
-// the same run. ratio is the seal's operations per second to the loop's.
+// BenchmarkWrapUnwrap compares the seal with a bare loop on miekg/pkcs11, one session for each
+// goroutine, by turns in the same run. ratio is the seal's operations per second to the loop's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	tok := softhsm.New(b)
 	tok.Key(b, hsm.AES256, "wrap")

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// remedy is what an operator does about an error of package hsm.
+// remedy maps an error of package hsm to its class and to what an operator does about it.
 type remedy struct {
 	cause error
 	class seals.Class
@@ -20,35 +20,50 @@ type remedy struct {
 	final bool
 }
 
-// remedies are looked through in this order.
+// remedies is searched in this order.
 var remedies = []remedy{
-	{hsm.ErrNoCgo, seals.Misconfigured, "use a build with PKCS#11", true},
-	{hsm.ErrNotLibrary, seals.Misconfigured, "set lib to the PKCS#11 library of the HSM's vendor, and see that this user may read it", false},
-	{hsm.ErrPINFinalTry, seals.Denied, "check the PIN, then log in once by other means (pkcs11-tool --login --list-objects), " +
-		"which resets the token's counter, or set pin_final_try = true; then restart or reload", true},
-	{hsm.ErrPINLocked, seals.Denied, "have the security officer unlock or reset the PIN, correct pin, then restart or reload", true},
-	{hsm.ErrPINUnset, seals.Misconfigured, "set pin to env://NAME or file://PATH; if the token has no PIN, have the security officer set one", false},
-	{hsm.ErrPIN, seals.Denied, "correct pin and reload, or set the token's PIN right and restart; it is not tried again before, " +
-		"because the token counts wrong PINs", true},
+	{hsm.ErrNoCgo, seals.Misconfigured, "use a build with PKCS#11 support", true},
+	{hsm.ErrNotLibrary, seals.Misconfigured,
+		"set lib to the PKCS#11 library of the HSM's vendor, and check that this user may read it", false},
+	{hsm.ErrPINFinalTry, seals.Denied,
+		"check the PIN, then log in once with another tool (pkcs11-tool --login --list-objects), which resets the " +
+			"token's counter, or set pin_final_try = true; then restart or reload", true},
+	{hsm.ErrPINLocked, seals.Denied,
+		"have the security officer unlock or reset the PIN, correct pin, then restart or reload", true},
+	{hsm.ErrPINUnset, seals.Misconfigured,
+		"set pin to env://NAME or file://PATH; if the token has no PIN, have the security officer set one", false},
+	{hsm.ErrPIN, seals.Denied,
+		"correct pin and reload, or correct the token's PIN and restart; it is not tried again before that, because " +
+			"the token counts wrong PINs", true},
 	{hsm.ErrTokenAmbiguous, seals.Misconfigured, "add token_serial", false},
-	{hsm.ErrTokenGone, seals.Unreachable, "see whether the HSM is connected and powered; it is used again as soon as it is back", false},
-	{hsm.ErrTokenNotFound, seals.KeyGone, "correct token_label, token_serial or slot; or, if the token is away for now, bring it back", false},
-	{hsm.ErrAmbiguousKey, seals.Misconfigured, "name the key by key_id, or by key_label and key_id; remove the other if it is not needed", false},
+	{hsm.ErrTokenGone, seals.Unreachable,
+		"check the HSM's connection and power; the seal uses it again as soon as it is available", false},
+	{hsm.ErrTokenNotFound, seals.KeyGone,
+		"correct token_label, token_serial or slot; if the token is only disconnected, connect it", false},
+	{hsm.ErrAmbiguousKey, seals.Misconfigured,
+		"select the key by key_id, or by key_label and key_id; delete the other key if it is not needed", false},
 	{hsm.ErrKeyType, seals.Misconfigured, "correct key_label, key_id or mechanism", false},
 	{hsm.ErrKeyUse, seals.KeyDisabled, "have the key's attribute changed on the HSM, or use another key", false},
-	{hsm.ErrKeyAttributes, seals.Misconfigured, "make the key with the vendor's tools and leave generate_key out", false},
-	{hsm.ErrKeyExists, seals.Misconfigured, "name the key by its id, or choose another label", false},
-	{hsm.ErrKeyNotFound, seals.KeyGone, "correct key_label or key_id; if the key was deleted, restore it from the HSM's backup", false},
-	{hsm.ErrMechanism, seals.Misconfigured, "choose another mechanism: an AES key with CKM_AES_GCM, an AES and an HMAC key with CKM_AES_CBC_PAD, " +
-		"or an RSA key with CKM_RSA_PKCS_OAEP", false},
+	{hsm.ErrKeyAttributes, seals.Misconfigured,
+		"generate the key with the vendor's tools and remove generate_key", false},
+	{hsm.ErrKeyExists, seals.Misconfigured, "select the key by its id, or choose another label", false},
+	{hsm.ErrKeyNotFound, seals.KeyGone,
+		"correct key_label or key_id; if the key was deleted, restore it from the HSM's backup", false},
+	{hsm.ErrMechanism, seals.Misconfigured,
+		"choose another mechanism: an AES key with CKM_AES_GCM, an AES and an HMAC key with CKM_AES_CBC_PAD, " +
+			"or an RSA key with CKM_RSA_PKCS_OAEP", false},
 	{hsm.ErrFormat, seals.Corrupt, "restore the stored seal record from a backup", false},
 	{hsm.ErrCorrupt, seals.Corrupt, "restore the stored seal record from a backup", false},
-	{hsm.ErrTooLarge, seals.Misconfigured, "a seal encrypts keys, not data", false},
-	{hsm.ErrSessions, seals.Throttled, "lower max_parallel here, or end other programs' sessions on the token", false},
-	{hsm.ErrStuck, seals.Unreachable, "see whether the HSM answers; if it does and this stays, restart this process: its PKCS#11 library hangs", false},
-	{hsm.ErrDeadline, seals.Unreachable, "see whether the HSM answers; raise timeout if it is only slow", false},
-	{hsm.ErrClosed, seals.Unreachable, "the seal was closed: the server is stopping or was reconfigured", false},
-	{hsm.ErrDevice, seals.Unreachable, "see the HSM's own log, its network and its power; the call is tried again", false},
+	{hsm.ErrTooLarge, seals.Misconfigured, "use the seal for keys; it does not encrypt larger data", false},
+	{hsm.ErrSessions, seals.Throttled,
+		"lower max_parallel, or end other programs' sessions on the token", false},
+	{hsm.ErrStuck, seals.Unreachable,
+		"check that the HSM answers; if it does and the error remains, its PKCS#11 library hangs: restart this process",
+		false},
+	{hsm.ErrDeadline, seals.Unreachable, "check that the HSM answers; raise timeout if it is only slow", false},
+	{hsm.ErrClosed, seals.Unreachable, "none: the server is stopping, or replaced the seal", false},
+	{hsm.ErrDevice, seals.Unreachable,
+		"check the HSM's log, its network and its power; the call is retried", false},
 	{hsm.ErrConfig, seals.Misconfigured, "correct the stanza or the environment variable", false},
 }
 
@@ -61,7 +76,8 @@ func (w *Wrapper) failure(err error) error {
 		}
 		text := r.text
 		if r.cause == hsm.ErrKeyNotFound && w.settings.generate {
-			text = "generate_key makes the key at the first encryption; if it existed before, restore it from the HSM's backup"
+			text = "generate_key makes the key at the first encryption; if the key existed before, restore it from " +
+				"the HSM's backup"
 		}
 		f := seals.Fail(r.class, named, "%s", text)
 		f.Final = r.final
@@ -70,8 +86,8 @@ func (w *Wrapper) failure(err error) error {
 	return seals.Classify(named)
 }
 
-// ours compares the key that a blob names with the seal's, apart from the token's serial number. Only a
-// difference is worth asking the token again.
+// ours compares the key that a blob names with the seal's, without the token's serial number. It
+// asks the token only if they differ.
 func (w *Wrapper) ours(ctx context.Context, blob *wrapping.KeyInfo) error {
 	now, known := w.key.Known()
 	if known && same(blob, now) {
@@ -93,7 +109,7 @@ func same(blob *wrapping.KeyInfo, now hsm.KeyInfo) bool {
 	return key && mac
 }
 
-// onToken is a key's name without the token's.
+// onToken returns a key's name without the token's serial number.
 func onToken(uri string) string {
 	_, name, found := strings.Cut(uri, ";")
 	if !found {
@@ -103,11 +119,13 @@ func onToken(uri string) string {
 }
 
 func (w *Wrapper) wrongKey(blob, now string) error {
-	return seals.Fail(seals.WrongKey, fmt.Errorf("seal \"pkcs11\" %q: the blob is of the key %.300q, this seal has %q", w.name, blob, now),
-		"point the stanza at the key that the blob names")
+	return seals.Fail(seals.WrongKey, fmt.Errorf("seal \"pkcs11\" %q: the blob was wrapped by the key %.300q, this "+
+		"seal has %q", w.name, blob, now),
+		"select the key that the blob names in the stanza")
 }
 
-// judge classifies an error of Decrypt: what does not authenticate, and names another token's key, was that one's.
+// judge classifies an error of Decrypt. A blob that fails authentication and names another token's
+// key was wrapped by that key.
 func (w *Wrapper) judge(ctx context.Context, blob *wrapping.KeyInfo, err error) error {
 	if !errors.Is(err, hsm.ErrCorrupt) && !errors.Is(err, hsm.ErrKeyType) {
 		return w.failure(err)

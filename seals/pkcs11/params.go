@@ -14,24 +14,27 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// prefixes of the environment variables, strongest first: each with a parameter's name in capitals wins over the stanza.
+// prefixes of the environment variables, strongest first. A variable with a prefix and a
+// parameter's name in upper case overrides the stanza.
 var prefixes = []string{"SEALGATE_HSM_", "BAO_HSM_", "VAULT_HSM_"}
 
-// ignored are knobs of Vault's for what is not done here.
+// ignored lists parameters of Vault without a meaning here.
 var ignored = []string{"default_key_label", "default_hmac_key_label", "force_rw_session"}
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	token    hsm.Config
 	key      hsm.KeySpec
 	generate bool
 }
 
-// parse reads every parameter. The PIN's file or variable is read last, when all else is right.
+// parse reads every parameter. It reads the PIN's file or variable last, if everything else is
+// right.
 func parse(cfg seals.Config) (settings, error) {
 	p := seals.NewParams(cfg, prefixes...)
 	var o settings
-	o.token = hsm.Config{Lib: p.Get("lib", "module"), TokenLabel: p.Get("token_label", "token"), TokenSerial: p.Get("token_serial"), Log: cfg.Log}
+	o.token = hsm.Config{Lib: p.Get("lib", "module"), TokenLabel: p.Get("token_label", "token"),
+		TokenSerial: p.Get("token_serial"), Log: cfg.Log}
 	o.key = hsm.KeySpec{Label: p.Get("key_label", "label"), HMACLabel: p.Get("hmac_key_label")}
 	err := errors.Join(o.readToken(p), o.readKey(p), o.readMechanisms(p))
 	pin := p.Get("pin")
@@ -51,11 +54,11 @@ func parse(cfg seals.Config) (settings, error) {
 	return o, err
 }
 
-// warnIfOpen tells the log of a PIN's file that other users can read.
+// warnIfOpen logs a warning if other users can read the PIN's file.
 func warnIfOpen(path string, cfg seals.Config) {
 	info, err := os.Stat(path)
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		cfg.Log.Warn("the file with the HSM's PIN is open to other users of this machine; chmod 600 it",
+		cfg.Log.Warn("other users of this machine can read the file with the HSM's PIN; run chmod 600 on it",
 			slog.String("seal", cfg.Name), slog.String("file", path), slog.String("mode", info.Mode().Perm().String()))
 	}
 }
@@ -150,7 +153,7 @@ func boolean(p *seals.Params, name string, to *bool) error {
 	return nil
 }
 
-// keyID reads a CKA_ID in hexadecimal, with the decorations that tools print it with.
+// keyID parses a CKA_ID in hexadecimal, with the prefix and colons that tools print.
 func keyID(p *seals.Params, name string) ([]byte, error) {
 	v := p.Get(name)
 	if v == "" {
@@ -163,7 +166,7 @@ func keyID(p *seals.Params, name string) ([]byte, error) {
 	return b, nil
 }
 
-// duration reads "10s", and "10" as seconds.
+// duration parses "10s", and "10" as seconds.
 func duration(v string) (time.Duration, error) {
 	if n, err := strconv.Atoi(v); err == nil {
 		return time.Duration(min(n, 1<<20)) * time.Second, nil

@@ -19,7 +19,7 @@ import (
 	"github.com/sealgate/sealgate/seals/pkcs11"
 )
 
-func TestStanzasThatCannotBeMeant(t *testing.T) {
+func TestInvalidStanzas(t *testing.T) {
 	t.Parallel()
 	good := map[string]string{"lib": "/nowhere.so", "token_label": "t", "pin": "1234567", "key_label": "k"}
 	for _, c := range []struct {
@@ -46,7 +46,8 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 		{"timeout", map[string]string{"timeout": "1h"}, "timeout"},
 		{"PIN's variable", map[string]string{"pin": "env://NOT_SET"}, "NOT_SET"},
 		{"PIN's file", map[string]string{"pin": "file:///no/such/file"}, "/no/such/file"},
-		{"making a key without a label", map[string]string{"key_label": "-", "key_id": "01", "generate_key": "true"}, "generate_key"},
+		{"making a key without a label", map[string]string{"key_label": "-", "key_id": "01", "generate_key": "true"},
+			"generate_key"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -73,21 +74,28 @@ func TestEveryNameOfAParameter(t *testing.T) {
 	pin := filepath.Join(t.TempDir(), "pin")
 	must(t, os.WriteFile(pin, []byte(tok.PIN+"\n"), 0o644))
 	for name, c := range map[string]struct{ params, env map[string]string }{
-		"short names": {params: map[string]string{"module": tok.Lib, "token": tok.Label, "pin": tok.PIN, "label": "wrap"}},
+		"short names": {params: map[string]string{"module": tok.Lib, "token": tok.Label, "pin": tok.PIN,
+			"label": "wrap"}},
 		"environment alone": {env: map[string]string{
-			"SEALGATE_HSM_LIB": tok.Lib, "BAO_HSM_TOKEN_LABEL": tok.Label, "VAULT_HSM_PIN": tok.PIN, "BAO_HSM_KEY_LABEL": "wrap",
+			"SEALGATE_HSM_LIB": tok.Lib, "BAO_HSM_TOKEN_LABEL": tok.Label, "VAULT_HSM_PIN": tok.PIN,
+			"BAO_HSM_KEY_LABEL": "wrap",
 		}},
 		"environment wins, ours first": {
-			params: map[string]string{"lib": "/x", "token_label": "x", "pin": "x", "key_label": "x", "mechanism": "CKM_AES_GCM"},
+			params: map[string]string{"lib": "/x", "token_label": "x", "pin": "x", "key_label": "x",
+				"mechanism": "CKM_AES_GCM"},
 			env: map[string]string{
 				"VAULT_HSM_LIB": "/y", "BAO_HSM_LIB": "/z", "SEALGATE_HSM_LIB": tok.Lib,
-				"BAO_HSM_TOKEN_LABEL": tok.Label, "VAULT_HSM_TOKEN_LABEL": "y", "BAO_HSM_PIN": tok.PIN, "VAULT_HSM_KEY_LABEL": "wrap",
+				"BAO_HSM_TOKEN_LABEL": tok.Label, "VAULT_HSM_TOKEN_LABEL": "y", "BAO_HSM_PIN": tok.PIN,
+				"VAULT_HSM_KEY_LABEL": "wrap",
 			}},
-		"PIN from a file": {params: map[string]string{"lib": tok.Lib, "token_label": tok.Label, "pin": "file://" + pin, "key_label": "wrap"}},
+		"PIN from a file": {params: map[string]string{"lib": tok.Lib, "token_label": tok.Label,
+			"pin": "file://" + pin, "key_label": "wrap"}},
 		"PIN from a variable, and all that is ignored": {
 			params: map[string]string{
-				"lib": tok.Lib, "token_label": tok.Label, "pin": "env://MY_PIN", "key_label": "wrap", "max_parallel": "2", "timeout": "5",
-				"purpose": "x", "priority": "1", "name": "n", "disabled": "false", "force_rw_session": "true", "default_key_label": "old",
+				"lib": tok.Lib, "token_label": tok.Label, "pin": "env://MY_PIN", "key_label": "wrap",
+				"max_parallel": "2", "timeout": "5",
+				"purpose": "x", "priority": "1", "name": "n", "disabled": "false", "force_rw_session": "true",
+				"default_key_label": "old",
 			},
 			env: map[string]string{"MY_PIN": tok.PIN}},
 	} {
@@ -119,7 +127,7 @@ func TestEveryNameOfAParameter(t *testing.T) {
 	}
 }
 
-func TestFailuresTellWhatToDo(t *testing.T) {
+func TestFailuresNameARemedy(t *testing.T) {
 	tok := softhsm.New(t)
 	tok.Key(t, hsm.AES256, "wrap")
 	tok.Key(t, hsm.AES256, "twin")
@@ -134,7 +142,8 @@ func TestFailuresTellWhatToDo(t *testing.T) {
 	}{
 		{"wrong PIN", []string{"key_label", "wrap", "pin", "99999999"}, seals.Denied, true, "not tried again"},
 		{"no PIN", []string{"key_label", "wrap", "pin", ""}, seals.Misconfigured, false, "env://"},
-		{"library", []string{"key_label", "wrap", "lib", "/no/lib.so"}, seals.Misconfigured, false, "/no/lib.so does not exist"},
+		{"library", []string{"key_label", "wrap", "lib", "/no/lib.so"}, seals.Misconfigured, false,
+			"/no/lib.so does not exist"},
 		{"token", []string{"key_label", "wrap", "token_label", "nope"}, seals.KeyGone, false, tok.Label},
 		{"key", []string{"key_label", "nope"}, seals.KeyGone, false, "nope"},
 		{"ambiguous", []string{"key_label", "twin"}, seals.Misconfigured, false, "2 keys"},
@@ -145,7 +154,8 @@ func TestFailuresTellWhatToDo(t *testing.T) {
 			for range 2 {
 				_, err := w.Encrypt(t.Context(), []byte("root"))
 				var f *seals.Failure
-				if !errors.As(err, &f) || f.Class != c.class || f.Final != c.final || f.Remedy == "" || !strings.Contains(err.Error(), c.text) {
+				if !errors.As(err, &f) || f.Class != c.class || f.Final != c.final || f.Remedy == "" ||
+					!strings.Contains(err.Error(), c.text) {
 					t.Errorf("%v; want %s, final %t, with %q", err, c.class, c.final, c.text)
 				}
 				if err != nil && strings.Contains(err.Error(), "99999999") {
@@ -160,7 +170,8 @@ func TestGeneratesMissingKeysOnce(t *testing.T) {
 	tok := softhsm.New(t)
 	for _, params := range [][]string{
 		{"key_label", "gcm", "generate_key", "true"},
-		{"key_label", "cbc", "hmac_key_label", "cbc-mac", "mechanism", "AES_CBC_PAD", "generate_key", "true", "key_id", "0x0a:0b"},
+		{"key_label", "cbc", "hmac_key_label", "cbc-mac", "mechanism", "AES_CBC_PAD", "generate_key", "true",
+			"key_id", "0x0a:0b"},
 	} {
 		w := open(t, tok, params...)
 		if _, err := w.KeyId(t.Context()); seals.ClassOf(err) != seals.KeyGone {

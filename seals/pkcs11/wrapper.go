@@ -1,10 +1,12 @@
 package pkcs11
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
@@ -12,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	name     string
 	log      *slog.Logger
@@ -26,60 +28,65 @@ var (
 	_ seals.Factory    = New
 	_ seals.Closer     = (*Wrapper)(nil)
 	_ seals.Successor  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 )
 
-// New reads a stanza:
+// New parses a stanza:
 //
 //	lib (module)                    path of the PKCS#11 library; required
-//	token_label (token)             the token: one of these is required, and all that are given must fit
+//	token_label (token)             the token: one of these is required, and all must match
 //	token_serial, slot
-//	pin                             the user's PIN; env://NAME or file://PATH keep it out of the file
+//	pin                             the user PIN; env://NAME or file://PATH keep it out of the stanza
 //	key_label (label), key_id       the key: one is required; the id in hexadecimal
-//	mechanism                       CKM_AES_GCM, CKM_AES_CBC_PAD, CKM_RSA_PKCS_OAEP; default: what works with the key
-//	hmac_key_label, hmac_key_id     the key that authenticates where the mechanism is CKM_AES_CBC_PAD
-//	hmac_mechanism                  CKM_SHA256_HMAC
-//	rsa_oaep_hash                   sha256, ...; default: the best that the token has
-//	disable_software_encryption     RSA: the token encrypts, too, with its public key object
+//	mechanism                       CKM_AES_GCM, CKM_AES_CBC_PAD, CKM_RSA_PKCS_OAEP;
+//	                                default: one that works with the key
+//	hmac_key_label, hmac_key_id     the key that authenticates for CKM_AES_CBC_PAD
+//	hmac_mechanism                  default: CKM_SHA256_HMAC
+//	rsa_oaep_hash                   sha256, ...; default: the first that the token has
+//	disable_software_encryption     RSA: the token also encrypts, with its public key object
 //	generate_key                    make missing keys at the first encryption
-//	max_parallel                    sessions at most: 8
-//	timeout                         of each call: 10s
-//	pin_final_try                   send the PIN even where the token has a single try left
+//	max_parallel                    the most sessions; default: 8
+//	timeout                         of each call; default: 10s
+//	pin_final_try                   send the PIN even if the token has a single try left
 //
-// An error is a mistake in the stanza. The library is not loaded yet.
+// An error is a mistake in the stanza. New does not load the library.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := parse(cfg)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("pkcs11", cfg.Name, err)
 	}
 	defer s.token.PIN.Destroy() // hsm.New keeps a copy
 	token, err := hsm.New(s.token)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("pkcs11", cfg.Name, err)
 	}
 	key, err := token.Key(s.key)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, errors.Join(err, token.Close()))
+		return nil, seals.ConfigError("pkcs11", cfg.Name, errors.Join(err, token.Close()))
 	}
 	s.token.PIN = nil
 	return &Wrapper{name: cfg.Name, log: cfg.Log, token: token, key: key, settings: s}, nil
 }
 
-// Succeed keeps a PIN that the token refused from being sent again by the wrapper that a reload has made.
+// Succeed takes over a refused PIN's state from the wrapper that this one replaces, so that a
+// reload does not send it again.
 func (w *Wrapper) Succeed(old wrapping.Wrapper) {
 	if o, ok := old.(*Wrapper); ok {
 		w.token.Succeed(o.token)
 	}
 }
 
-func misconfigured(name string, err error) error {
-	var f *seals.Failure
-	if errors.As(err, &f) {
-		return f
-	}
-	return seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"pkcs11\" %q: %w", name, err), "correct the stanza or the environment variable")
+// Timeout returns the deadline of every call.
+func (w *Wrapper) Timeout() time.Duration {
+	return cmp.Or(w.settings.token.Deadline, hsm.DefaultDeadline)
+}
+
+// within sets one deadline for all HSM calls of an operation.
+func (w *Wrapper) within(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeoutCause(ctx, w.Timeout(), hsm.ErrDeadline)
 }
 
 // Type returns "pkcs11".
@@ -87,8 +94,11 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 	return wrapping.WrapperTypePkcs11, nil
 }
 
-// KeyId returns the canonical name of the key: the token's serial number, the key's label and its id, as an RFC 7512 URI.
+// KeyId returns the key's canonical name: an RFC 7512 URI of the token's serial number and the
+// key's label and id.
 func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	info, err := w.key.Describe(ctx)
 	if err != nil {
 		return "", w.failure(err)
@@ -96,20 +106,23 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	return info.URI, nil
 }
 
-// SetConfig returns what the seal is configured with, without secrets. The configuration itself is New's: one in the options is refused.
+// SetConfig returns the configuration without secrets. It refuses a configuration in the options:
+// New has set it.
 func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if len(o.WithConfigMap) > 0 {
-		return nil, misconfigured(w.name, errors.New("the seal is configured when it is made"))
+		return nil, seals.ConfigError("pkcs11", w.name,
+			errors.New("a seal takes its configuration from its stanza only"))
 	}
 	s := w.settings
 	meta := map[string]string{"lib": s.token.Lib}
 	for name, v := range map[string]string{
-		"token_label": s.token.TokenLabel, "token_serial": s.token.TokenSerial, "key_label": s.key.Label, "hmac_key_label": s.key.HMACLabel,
-		"key_id": fmt.Sprintf("%x", s.key.ID), "hmac_key_id": fmt.Sprintf("%x", s.key.HMACID),
+		"token_label": s.token.TokenLabel, "token_serial": s.token.TokenSerial, "key_label": s.key.Label,
+		"hmac_key_label": s.key.HMACLabel,
+		"key_id":         fmt.Sprintf("%x", s.key.ID), "hmac_key_id": fmt.Sprintf("%x", s.key.HMACID),
 	} {
 		if v != "" {
 			meta[name] = v
@@ -124,19 +137,23 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 	return &wrapping.WrapperConfig{Metadata: meta}, nil
 }
 
-// Encrypt encrypts a secret of at most hsm.MaxPlaintext bytes; wrapping.WithAad binds additional data. The blob:
+// Encrypt encrypts a secret of at most hsm.MaxPlaintext bytes. wrapping.WithAad binds additional
+// data. The blob has these fields:
 //
-//	Ciphertext, Iv           as hsm.Sealed has them
-//	Hmac                     CKM_AES_CBC_PAD only
-//	KeyInfo.Mechanism        the mechanism's number
-//	KeyInfo.HmacMechanism    the HMAC's, and for CKM_RSA_PKCS_OAEP that of the hash
-//	KeyInfo.KeyId, HmacKeyId as KeyId returns it
-//	KeyInfo.WrappedKey       CKM_RSA_PKCS_OAEP only: the data key under the token's key
-func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
+//	Ciphertext, Iv            as in hsm.Sealed
+//	Hmac                      CKM_AES_CBC_PAD only
+//	KeyInfo.Mechanism         the mechanism's number
+//	KeyInfo.HmacMechanism     the HMAC's, or the hash's for CKM_RSA_PKCS_OAEP
+//	KeyInfo.KeyId, HmacKeyId  as KeyId returns them
+//	KeyInfo.WrappedKey        CKM_RSA_PKCS_OAEP only: the data key under the token's key
+func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo,
+	error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	sealed, err := w.key.Encrypt(ctx, plaintext, o.WithAad)
 	if errors.Is(err, hsm.ErrKeyNotFound) && w.settings.generate {
 		if err := w.generate(ctx); err != nil {
@@ -156,8 +173,8 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 	}, nil
 }
 
-// generate makes what is missing. It is Encrypt's alone: a key that is gone when something is to be decrypted must be
-// restored, and a new one of its name would be in the way.
+// generate makes the missing keys. Only Encrypt calls it: a key that is missing when data are to be
+// decrypted must be restored, and a new key with its name would be in the way.
 func (w *Wrapper) generate(ctx context.Context) error {
 	s := w.settings.key
 	kind := hsm.AES256
@@ -171,7 +188,8 @@ func (w *Wrapper) generate(ctx context.Context) error {
 	for _, k := range wanted {
 		switch err := w.token.Generate(ctx, k); {
 		case err == nil:
-			w.log.Warn("made a new key on the HSM, because generate_key is set", "seal", w.name, "kind", k.Kind.String(), "label", k.Label)
+			w.log.Warn("generated a key on the HSM, because generate_key is set", "seal", w.name, "kind",
+				k.Kind.String(), "label", k.Label)
 		case !errors.Is(err, hsm.ErrKeyExists):
 			return fmt.Errorf("generate_key: %w", err)
 		}
@@ -179,17 +197,19 @@ func (w *Wrapper) generate(ctx context.Context) error {
 	return nil
 }
 
-// Decrypt decrypts what Encrypt returned, with the same additional data. A blob that names a key of another label or
-// id is refused. One that names another token only is tried: a token restored from its backup has
-// another serial number and the same keys.
+// Decrypt decrypts what Encrypt returned for the same additional data. It refuses a blob that names
+// a key with another label or id. It tries a blob that names only another token: a token restored
+// from its backup has another serial number and the same keys.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if blob == nil || blob.KeyInfo == nil {
-		return nil, w.failure(fmt.Errorf("%w: no key information", hsm.ErrFormat))
+		return nil, w.failure(fmt.Errorf("%w: the blob has no key information", hsm.ErrFormat))
 	}
+	ctx, cancel := w.within(ctx)
+	defer cancel()
 	if err := w.ours(ctx, blob.KeyInfo); err != nil {
 		return nil, err
 	}
@@ -204,7 +224,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	return plain, nil
 }
 
-// PINState is what the token says of the PIN's counter now. It sends no PIN.
+// PINState returns the current state of the token's PIN counter. It sends no PIN.
 func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err error) {
 	info, err := w.token.Inspect(ctx)
 	if err != nil {
