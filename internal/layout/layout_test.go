@@ -66,6 +66,7 @@ var levels = map[string]int{
 	"internal/auth/method": 46, // auth methods are mount backends
 	"internal/mount":       45, // a backend is handed the identity that auth established
 	"internal/engine":      46,
+	"internal/keys":        40, // named keys; engines and gateways serve them
 	"recovery":             30, // pure; the set of seals splits keys with it
 	"internal/storage":     20,
 	"internal/testkit":     20, // emulators and peers for tests; never linked into the program
@@ -140,6 +141,7 @@ var only = map[string][]string{
 	"github.com/sealgate/sealgate/seals/azurekeyvault": {"internal/server"},
 	"github.com/Azure/azure-sdk-for-go":                {"seals/azurekeyvault"},
 	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
+	"github.com/cloudflare/circl":                      {"internal/keys"}, // ML-DSA
 	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt"},
 }
 
