@@ -23,6 +23,7 @@ const (
 	tombstoneVersion  = 2
 	sweepBatch        = 60               // deletes in one commit
 	sweepPause        = 30 * time.Second // after an error
+	tickEvery         = time.Minute
 )
 
 func marshalTombstone(path string, at time.Time) []byte {
@@ -40,8 +41,10 @@ func unmarshalTombstone(record []byte) (path string, at time.Time, err error) {
 }
 
 // Run removes the entries of unmounted paths and runs the backends' maintenance (see [Maintainer]),
-// now and after each change of the table, until ctx ends.
+// now and after each change of the table, and their periodic work (see [Ticker]), until ctx ends.
 func (t *Table) Run(ctx context.Context) {
+	ticks := time.NewTicker(tickEvery)
+	defer ticks.Stop()
 	for {
 		var retry <-chan time.Time
 		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
@@ -51,11 +54,37 @@ func (t *Table) Run(ctx context.Context) {
 		if !t.care(ctx) && retry == nil {
 			retry = time.After(sweepPause)
 		}
+		if !t.pause(ctx, retry, ticks.C) {
+			return
+		}
+	}
+}
+
+// pause runs the backends' ticks until there is something else to do. It returns false when ctx has ended.
+func (t *Table) pause(ctx context.Context, retry, ticks <-chan time.Time) bool {
+	for {
 		select {
 		case <-ctx.Done():
-			return
+			return false
 		case <-t.kick:
+			return true
 		case <-retry:
+			return true
+		case <-ticks:
+			t.tick(ctx)
+		}
+	}
+}
+
+// tick lets the backends do their periodic work.
+func (t *Table) tick(ctx context.Context) {
+	for _, e := range t.now.Load().mounts {
+		k, ok := e.backend.(Ticker)
+		if !ok || ctx.Err() != nil {
+			continue
+		}
+		if err := k.Tick(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
+			t.log.Warn("the periodic work of a mount failed; retrying", "path", e.Path, "error", err, "in", tickEvery)
 		}
 	}
 }

@@ -122,6 +122,23 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 // Holds reports whether key is the table's: after another node has changed it, memory is outdated.
 func (t *Table) Holds(key string) bool { return key == t.table }
 
+// Invalidate reports a changed entry to the backend of the mount that holds it: another node wrote it.
+func (t *Table) Invalidate(key string) {
+	rest, ok := strings.CutPrefix(key, t.data)
+	if !ok {
+		return
+	}
+	id, name, _ := strings.Cut(rest, "/")
+	for _, e := range t.now.Load().mounts {
+		if e.UUID != id {
+			continue
+		}
+		if i, ok := e.backend.(Invalidator); ok {
+			i.Invalidate(name)
+		}
+	}
+}
+
 // Reload reads the table again, after another node changed it or a commit's outcome was unknown.
 func (t *Table) Reload(ctx context.Context) error {
 	t.mu.Lock()

@@ -245,6 +245,8 @@ func (f *follower) drop(ctx context.Context, key string) error {
 		return f.dropCore(ctx, key)
 	case strings.HasPrefix(key, "auth/"):
 		a.tokens.Forget(key)
+	default:
+		a.mounts.Invalidate(key)
 	}
 	return nil
 }
