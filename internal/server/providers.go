@@ -15,6 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
+	transitengine "github.com/sealgate/sealgate/internal/engine/transit"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/alicloudkms"
@@ -45,6 +46,7 @@ var providers = map[string]seals.Factory{
 var engineFactories = map[string]mount.Factory{
 	"cubbyhole": cubbyhole.New,
 	"kv":        kv.New,
+	"transit":   transitengine.New,
 }
 
 // authMethodFactories are the auth methods that can be enabled, by type.
