@@ -1,24 +1,10 @@
-// Package api answers HTTP in Vault's shape: the routes below /v1/, their bodies, statuses and texts.
-//
-// It guarantees that every request goes one way - route, limits, one point of authorisation (auth.Store.Authorize),
-// the audit hook, handler, rendering - and that the table of routes (routes.go) says for each what it needs; that no
-// bad input is answered with a 5xx; that an internal error shows the client its class and a request id and nothing more, and
-// the log the cause under the same id; that no error tells a nonce; that a request ends by its deadline; and that a panic ends
-// one request alone.
-//
-// In a cluster a standby answers what its route marks "here", and reads of secrets, once they are proven current; all else the leader answers, to
-// whom it is forwarded ([NewPeer]). A request that falls between two leaders waits for the next, as long as nothing of it was carried out.
-//
-// It does not guarantee the wire shape beyond what clients of Vault and OpenBao decode: members may be added.
-//
-// Stays compatible: paths, members and texts of Vault's API as far as they are there. What is not there yet is
-// answered "unsupported path" with 404, as Vault does.
 package api
 
 import (
 	"cmp"
 	"context"
 	"log/slog"
+	"maps"
 	"net/http"
 	"runtime/debug"
 	"time"
@@ -33,8 +19,9 @@ import (
 // Config is what a handler is made of.
 type Config struct {
 	Node       *node.Node
-	Version    string // "1.0.0"
-	CommitDate string // RFC 3339, or ""
+	Recovery   *node.RecoveryMode // in recovery mode, in place of Node
+	Version    string             // "1.0.0"
+	CommitDate string             // RFC 3339, or ""
 	Limits     Limits
 	Trail      *audit.Trail // nil: nothing is audited
 	Log        *slog.Logger // nil: nothing is logged
@@ -80,27 +67,42 @@ func (l Limits) withDefaults() Limits {
 }
 
 // handler is the whole API on one listener.
-type handler struct {
+type Handler struct {
 	Config
 	routes *table
-	lines  []route // of the table, in order
-	docs   map[string]doc
-	login  *route
-	help   *route
-	mode   *node.RecoveryMode // of recovery mode alone; then there is no Node
+	Lines  []Route // of the table, in order
+	Docs   map[string]Doc
+	login  *Route
+	help   *Route
 
 	running string // the version of what is mounted, as the audit trail has it
 }
 
-// Table is what a handler answers.
-type Table struct {
-	Routes []route
-	Docs   map[string]doc // by path
-	Login  route          // paths of auth methods
-	Help   route          // HELP, and GET with ?help=1, on every path
+// Area is one part of the API: its routes, and what is documented of their paths.
+type Area struct {
+	Routes []Route
+	Docs   map[string]Doc // by path
 }
 
-func newHandler(c Config, t Table) *handler {
+// Table is what a handler answers.
+type Table struct {
+	Area
+	Login Route // paths of auth methods
+	Help  Route // HELP, and GET with ?help=1, on every path
+}
+
+// Join makes a table of areas.
+func Join(areas []Area, login, help Route) Table {
+	t := Table{Login: login, Help: help, Area: Area{Docs: map[string]Doc{}}}
+	for _, a := range areas {
+		t.Routes = append(t.Routes, a.Routes...)
+		maps.Copy(t.Docs, a.Docs)
+	}
+	return t
+}
+
+// NewHandler returns the API of a listener.
+func NewHandler(c Config, t Table) *Handler {
 	c.Limits = c.Limits.withDefaults()
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
@@ -114,11 +116,17 @@ func newHandler(c Config, t Table) *handler {
 	if c.Shared == nil {
 		c.Shared = NewShared(nil, c.Log)
 	}
-	return &handler{Config: c, routes: newTable(t.Routes), lines: t.Routes, docs: t.Docs, login: &t.Login, help: &t.Help, running: "v" + c.Version + "+builtin"}
+	return &Handler{Config: c, routes: newTable(t.Routes), Lines: t.Routes, Docs: t.Docs, login: &t.Login, help: &t.Help, running: "v" + c.Version + "+builtin"}
+}
+
+// Has reports whether a path is in the table.
+func (h *Handler) Has(path string) bool {
+	methods, _ := h.routes.methods(path)
+	return methods != nil
 }
 
 // ServeHTTP answers one request.
-func (h *handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := started(w, r, h)
 	defer q.deadline.end()
 	var ctx context.Context = q.deadline.begin(r.Context(), h.Limits.Duration)
@@ -149,7 +157,7 @@ var (
 )
 
 // recovered turns a handler's panic into a 500, as far as nothing was sent yet.
-func (h *handler) recovered(q *request) {
+func (h *Handler) recovered(q *Request) {
 	p := recover()
 	if p == nil {
 		return
@@ -157,8 +165,8 @@ func (h *handler) recovered(q *request) {
 	if p == http.ErrAbortHandler {
 		panic(p)
 	}
-	h.Log.Error("a handler panicked", "request_id", q.id(), "path", q.path, "panic", p, "stack", string(debug.Stack()))
-	if !q.sent {
-		q.sendErrors(http.StatusInternalServerError, twoLines(internalText(q)))
+	h.Log.Error("a handler panicked", "request_id", q.ID(), "path", q.Path, "panic", p, "stack", string(debug.Stack()))
+	if !q.Sent {
+		q.sendErrors(http.StatusInternalServerError, Bulleted(internalText(q)))
 	}
 }

@@ -3,153 +3,99 @@ package api
 import (
 	"context"
 	"errors"
-	"net/http"
-	"strings"
 
 	"github.com/sealgate/sealgate/internal/audit"
-	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/internal/mount"
 )
 
-var auditRoutes = []route{
-	{Methods: get, Path: "sys/audit", Capability: policy.Read, Sudo: true, Style: doubleStyle, Here: true,
-		Handle: (*handler).auditDevices},
-	{Methods: write, Path: "sys/audit/*", Body: smallBody, Capability: policy.Update, Sudo: true, Style: doubleStyle,
-		Audit: auditDevices, Handle: (*handler).enableAudit},
-	{Methods: remove, Path: "sys/audit/*", Capability: policy.Delete, Sudo: true, Style: doubleStyle,
-		Audit: auditDevices, Handle: (*handler).disableAudit},
-	{Methods: write, Path: "sys/audit-hash/*", Body: anyBody, Capability: policy.Update, Style: doubleStyle,
-		Guarded: true, Handle: (*handler).auditHash},
-	{Methods: get, Path: "sys/config/auditing/request-headers", Capability: policy.Read, Sudo: true,
-		Style: doubleStyle, Here: true, Handle: (*handler).auditedHeaders},
-	{Methods: get, Path: "sys/config/auditing/request-headers/*", Capability: policy.Read, Sudo: true,
-		Style: doubleStyle, Here: true, Handle: (*handler).auditedHeader},
-	{Methods: write, Path: "sys/config/auditing/request-headers/*", Body: smallBody, Capability: policy.Update,
-		Sudo: true, Style: doubleStyle, Handle: (*handler).auditHeader},
-	{Methods: remove, Path: "sys/config/auditing/request-headers/*", Capability: policy.Delete, Sudo: true,
-		Style: doubleStyle, Handle: (*handler).unauditHeader},
+// unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
+// shown to monitoring. Contract 9.2.
+func (q *Request) unaudited() bool { return q.Route.Access == AlwaysOpen && q.Op == mount.Read }
+
+// onRecord reports whether a request is audited: where there is a device, or may be one when it is over.
+func (h *Handler) onRecord(q *Request) bool {
+	return h.Trail != nil && (h.Trail.Enabled() || q.Route.Audit == AuditDevices) && !q.unaudited()
 }
 
-var errNoTrail = fault.New(fault.Unsupported, "this server was started without an audit trail")
-
-// change makes a change of the trail, and gives its errors the words that clients know.
-func (h *handler) changeTrail(f func(*audit.Trail) error) (*answer, error) {
-	if h.Trail == nil {
-		return nil, errNoTrail
+// audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
+// second cannot, the client does not learn what happened. refused is why the request was not let in, or nil: that somebody tried
+// is on record too.
+func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answer, error) {
+	if refused != nil && !fault.Is(refused, fault.Denied) && !fault.Is(refused, fault.Limited) {
+		return nil, refused // it was not looked at, and did nothing: the node is sealed, or the body broken
 	}
-	err := f(h.Trail)
+	rec := h.Trail.Begin(h.auditRequest(q), h.auditAuth(q, refused))
+	if refused == nil && q.onlyReads() {
+		return h.readAudited(ctx, q, rec)
+	}
+	if err := rec.Request(h.auditText(q, refused)); err != nil {
+		return nil, auditFault(err, nothingDone)
+	}
+	if refused != nil {
+		if err := rec.Response(nil, h.auditText(q, refused)); err != nil {
+			return nil, auditFault(err, nothingDone)
+		}
+		return nil, refused
+	}
+	var who ceremony.Attribution
+	if q.Route.Guarded {
+		ctx = ceremony.WithAttribution(ctx, &who)
+	}
+	a, err := h.handle(ctx, q)
+	if q.Route.Audit == AuditRequest {
+		return a, err
+	}
+	reply, failed := q.auditResponse(a, &who)
+	if failed == nil {
+		failed = rec.Response(reply, h.auditText(q, err))
+	}
+	switch {
+	case failed != nil && q.Sent: // it went out as it came: the log of the server itself
+		h.Log.Error("an answer that was sent could not be audited", "request_id", q.ID(), "path", q.Path, "error", failed)
+	case failed != nil:
+		return nil, auditFault(failed, "the answer cannot be audited, so it is withheld; the request may have taken effect")
+	}
+	return a, err
+}
+
+const nothingDone = "the request cannot be audited, so nothing was done"
+
+// stores are the mounts whose reads change nothing.
+var stores = map[string]bool{"kv": true, "cubbyhole": true}
+
+// onlyReads reports whether the answer is all there is to a request.
+func (q *Request) onlyReads() bool {
+	if q.Route.Access == ByMethod || !q.Route.Mount || q.WrapTTL != 0 || q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan {
+		return false
+	}
+	_, m, _, err := q.Locate()
+	return err == nil && stores[m.Type]
+}
+
+// readAudited reads what has no effect but its answer: both entries are written before that, at once.
+func (h *Handler) readAudited(ctx context.Context, q *Request, rec *audit.Record) (*Answer, error) {
+	rec.Defer()
+	defer func() {
+		if err := rec.Abandon(); err != nil {
+			h.Log.Error("a request that failed could not be audited", "request_id", q.ID(), "path", q.Path, "error", err)
+		}
+	}()
+	a, err := h.handle(ctx, q)
+	reply, failed := q.auditResponse(a, &ceremony.Attribution{})
+	if failed == nil {
+		failed = rec.Response(reply, h.auditText(q, err))
+	}
+	if failed != nil {
+		return nil, auditFault(failed, nothingDone)
+	}
+	return a, err
+}
+
+func auditFault(err error, text string) error {
 	if errors.Is(err, audit.ErrSealed) {
-		return nil, fault.Wrap(err, fault.Sealed, textSealed)
+		return fault.Wrap(err, fault.Sealed, TextSealed)
 	}
-	return nil, err
-}
-
-type deviceAnswer struct {
-	Description string            `json:"description"`
-	Local       bool              `json:"local"`
-	Options     map[string]string `json:"options"`
-	Path        string            `json:"path"`
-	Type        string            `json:"type"`
-}
-
-// auditDevices lists the devices by path.
-func (h *handler) auditDevices(context.Context, *request) (*answer, error) {
-	all := map[string]deviceAnswer{}
-	if h.Trail != nil {
-		for _, c := range h.Trail.List() {
-			all[c.Path] = deviceAnswer{c.Description, c.Local, c.Options, c.Path, c.Type}
-		}
-	}
-	return shown(all)
-}
-
-func (h *handler) enableAudit(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.object()
-	if err != nil {
-		return nil, err
-	}
-	f := field.Map(data)
-	c := audit.Config{Path: q.rest}
-	if c.Options, err = f.Texts("options"); err != nil {
-		return nil, err
-	}
-	for _, err := range []error{f.Text("type", &c.Type), f.Text("description", &c.Description), f.Flag("local", &c.Local)} {
-		if err != nil {
-			return nil, err
-		}
-	}
-	return h.changeTrail(func(t *audit.Trail) error { return t.Enable(ctx, c) })
-}
-
-func (h *handler) disableAudit(ctx context.Context, q *request) (*answer, error) {
-	return h.changeTrail(func(t *audit.Trail) error { return t.Disable(ctx, q.rest) })
-}
-
-// auditHash tells by which name a device's entries have a value.
-func (h *handler) auditHash(_ context.Context, q *request) (*answer, error) {
-	data, err := q.object()
-	if err != nil {
-		return nil, err
-	}
-	var input string
-	if err := field.Map(data).Text("input", &input); err != nil {
-		return nil, err
-	}
-	if input == "" {
-		return nil, fault.New(fault.Invalid, "the \"input\" parameter is empty")
-	}
-	path, err := audit.CleanPath(q.rest)
-	if err != nil {
-		return nil, err
-	}
-	if h.Trail != nil {
-		if hash, ok := h.Trail.Hash(path, input); ok {
-			return shown(map[string]string{"hash": hash})
-		}
-	}
-	return nil, fault.New(fault.Invalid, "unknown audit backend %q", path)
-}
-
-type headerAnswer struct {
-	HMAC bool `json:"hmac"`
-}
-
-func (h *handler) headerConfig() map[string]headerAnswer {
-	all := map[string]headerAnswer{}
-	if h.Trail != nil {
-		for name, hmac := range h.Trail.HeaderConfig() {
-			all[name] = headerAnswer{hmac}
-		}
-	}
-	return all
-}
-
-func (h *handler) auditedHeaders(context.Context, *request) (*answer, error) {
-	return shown(map[string]any{"headers": h.headerConfig()})
-}
-
-func (h *handler) auditedHeader(_ context.Context, q *request) (*answer, error) {
-	name := strings.ToLower(q.rest)
-	one, ok := h.headerConfig()[name]
-	if !ok {
-		return nil, fault.New(fault.Invalid, "Could not find header in config")
-	}
-	return shown(map[string]headerAnswer{http.CanonicalHeaderKey(name): one})
-}
-
-func (h *handler) auditHeader(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.object()
-	if err != nil {
-		return nil, err
-	}
-	var hmac bool
-	if err := field.Map(data).Flag("hmac", &hmac); err != nil {
-		return nil, err
-	}
-	return h.changeTrail(func(t *audit.Trail) error { return t.SetHeader(ctx, q.rest, hmac) })
-}
-
-func (h *handler) unauditHeader(ctx context.Context, q *request) (*answer, error) {
-	return h.changeTrail(func(t *audit.Trail) error { return t.RemoveHeader(ctx, q.rest) })
+	return fault.Wrap(err, fault.Internal, "%s", text)
 }

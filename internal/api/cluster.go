@@ -21,15 +21,15 @@ import (
 // Errors of a cluster, with Vault's texts where it has them.
 var (
 	errNoLeader  = fault.New(fault.Unavailable, "no active Vault instance found")
-	errNoAddress = &status{http.StatusInternalServerError, "local node not active but active cluster node not found"}
+	errNoAddress = &Status{http.StatusInternalServerError, "local node not active but active cluster node not found"}
 	errUndone    = fault.New(fault.Unavailable, "this node does not lead, and nothing was done")
 	errInDoubt   = fault.New(fault.Unavailable,
 		"the active node changed while the request was under way: it may have taken effect; look, then try again")
 )
 
 // inCluster has a request answered by who may.
-func (h *handler) inCluster(ctx context.Context, q *request) (*answer, error) {
-	q.parsed = q.op
+func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
+	q.parsed = q.Op
 	ctx = node.WithTrace(ctx, &q.trace)
 	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
 	defer cancel()
@@ -55,7 +55,7 @@ func (h *handler) inCluster(ctx context.Context, q *request) (*answer, error) {
 }
 
 // noLeader tells why nobody answers, as far as this node knows.
-func (h *handler) noLeader() error {
+func (h *Handler) noLeader() error {
 	err := h.Node.Degraded()
 	if err == nil {
 		return errNoLeader
@@ -64,7 +64,7 @@ func (h *handler) noLeader() error {
 }
 
 // try lets this node answer, or the leader. again: nothing was done, and somebody else will be there to ask.
-func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, err error) {
+func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, err error) {
 	role, err := h.Node.Role()
 	switch {
 	case fault.Is(err, fault.Sealed) && !h.Peer:
@@ -80,13 +80,13 @@ func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, e
 		return h.forward(ctx, q)
 	}
 	if err := role.Current(ctx); err != nil {
-		if q.route.Own {
+		if q.Route.Own {
 			return nil, false, err
 		}
 		return h.forward(ctx, q)
 	}
 	a, again, err = h.answerAs(ctx, q, role)
-	if again || !errors.Is(err, node.ErrStandby) || q.route.Own {
+	if again || !errors.Is(err, node.ErrStandby) || q.Route.Own {
 		return a, again, err
 	}
 	q.again() // it would have written
@@ -94,20 +94,20 @@ func (h *handler) try(ctx context.Context, q *request) (a *answer, again bool, e
 }
 
 // standbyAnswers reports whether a request is one that a standby may answer.
-func (h *handler) standbyAnswers(q *request, role *node.RoleState) bool {
-	if q.wrapTTL != 0 {
+func (h *Handler) standbyAnswers(q *Request, role *node.RoleState) bool {
+	if q.WrapTTL != 0 {
 		return false
 	}
-	if q.route.Here {
+	if q.Route.Here {
 		return true
 	}
-	q.state = role
-	defer func() { q.state = nil }()
+	q.State = role
+	defer func() { q.State = nil }()
 	return q.onlyReads()
 }
 
 // answerAs lets this node answer in a role. again: the role ended meanwhile, and nothing was done.
-func (h *handler) answerAs(ctx context.Context, q *request, role *node.RoleState) (a *answer, again bool, err error) {
+func (h *Handler) answerAs(ctx context.Context, q *Request, role *node.RoleState) (a *Answer, again bool, err error) {
 	if !q.lasting() {
 		if !role.Enter() {
 			return nil, true, nil
@@ -117,7 +117,7 @@ func (h *handler) answerAs(ctx context.Context, q *request, role *node.RoleState
 	q.again()
 	q.role = role
 	a, err = h.answerHere(ctx, q)
-	if q.sent || q.lasting() {
+	if q.Sent || q.lasting() {
 		return a, false, err
 	}
 	if held := role.Held(); held != nil || roleOver(err) {
@@ -131,12 +131,12 @@ func (h *handler) answerAs(ctx context.Context, q *request, role *node.RoleState
 
 // lasting are requests that no change of role waits for, and that no change of role undoes: what makes the change, as a restore does, and what
 // has no end.
-func (q *request) lasting() bool {
-	return q.route.Duration != usual
+func (q *Request) lasting() bool {
+	return q.Route.Duration != Usual
 }
 
 // archive reports whether a request carries a snapshot, either way.
-func (q *request) archive() bool { return q.route.Duration == transfer }
+func (q *Request) archive() bool { return q.Route.Duration == Transfer }
 
 // roleOver reports whether an error comes of the end of a role.
 func roleOver(err error) bool {
@@ -145,7 +145,7 @@ func roleOver(err error) bool {
 }
 
 // held is an error where this node can no longer prove that what it has read is current.
-func (q *request) held() error {
+func (q *Request) held() error {
 	if q.role == nil || q.lasting() {
 		return nil
 	}
@@ -153,7 +153,7 @@ func (q *request) held() error {
 }
 
 // roleFor is what a request is answered with.
-func (h *handler) roleFor(q *request) (*node.RoleState, error) {
+func (h *Handler) roleFor(q *Request) (*node.RoleState, error) {
 	if q.role != nil {
 		return q.role, nil
 	}
@@ -161,12 +161,12 @@ func (h *handler) roleFor(q *request) (*node.RoleState, error) {
 }
 
 // again makes a request as it was when it came, but for its body, which is kept.
-func (q *request) again() {
-	q.op, q.token, q.authentic, q.data, q.wrapping, q.plainAnswer = q.parsed, "", false, nil, "", nil
-	q.identity, q.state, q.role = zeroIdentity, nil, nil
+func (q *Request) again() {
+	q.Op, q.Token, q.authentic, q.Data, q.Wrapping, q.plainAnswer = q.parsed, "", false, nil, "", nil
+	q.Identity, q.State, q.role = zeroIdentity, nil, nil
 }
 
 // changes reports whether a request is more than a look.
-func (q *request) changes() bool {
-	return q.op != mount.Read && q.op != mount.List && q.op != mount.Scan
+func (q *Request) changes() bool {
+	return q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan
 }

@@ -1,78 +1,23 @@
 package api
 
 import (
-	"context"
 	"net/http"
 	"strings"
-
-	"github.com/sealgate/sealgate/internal/api/settings"
-	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/field"
 )
 
-type corsAnswer struct {
-	Enabled bool     `json:"enabled"`
-	Origins []string `json:"allowed_origins,omitempty"`
-	Headers []string `json:"allowed_headers,omitempty"`
-}
-
 // corsHeaders are those that clients of the API send; a page may send them.
-var corsHeaders = []string{
+var CORSHeaders = []string{
 	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding", "X-Vault-Wrap-Format",
 	"X-Vault-Wrap-TTL", "X-Vault-Policy-Override", "Authorization", "X-Vault-Token", "X-Vault-Namespace", "X-Vault-Request",
 }
 
-func (h *handler) readCORS(ctx context.Context, q *request) (*answer, error) {
-	s, err := h.Shared.settings.Get(ctx, q.state)
-	if err != nil {
-		return nil, err
-	}
-	a := corsAnswer{Enabled: s.CORS.Enabled}
-	if s.CORS.Enabled {
-		a.Origins, a.Headers = s.CORS.Origins, append(append([]string{}, corsHeaders...), s.CORS.Headers...)
-	}
-	return shown(a)
-}
-
-func (h *handler) writeCORS(ctx context.Context, q *request) (*answer, error) {
-	data, err := q.object()
-	if err != nil {
-		return nil, err
-	}
-	c, f := settings.CORS{Version: settings.Version, Enabled: true}, field.Map(data)
-	for _, err := range []error{f.Names("allowed_origins", &c.Origins), f.Names("allowed_headers", &c.Headers), f.Flag("enabled", &c.Enabled)} {
-		if err != nil {
-			return nil, err
-		}
-	}
-	if len(c.Origins) == 0 {
-		return nil, fault.New(fault.Invalid, "at least one origin or the wildcard must be provided")
-	}
-	for _, o := range c.Origins {
-		if o == "*" && len(c.Origins) > 1 {
-			return nil, fault.New(fault.Invalid, "to allow all origins the '*' must be the only value for allowed_origins")
-		}
-	}
-	if err := h.Shared.settings.Change(ctx, q.state, settings.PathCORS, c); err != nil {
-		return nil, err
-	}
-	return done()
-}
-
-func (h *handler) deleteCORS(ctx context.Context, q *request) (*answer, error) {
-	if err := h.Shared.settings.Change(ctx, q.state, settings.PathCORS, nil); err != nil {
-		return nil, err
-	}
-	return done()
-}
-
 // crossOrigin answers what a browser asks before a page's request, and lets a page's request through where its origin may.
 // Without CORS an Origin means nothing: command lines and proxies send one as well.
-func (h *handler) crossOrigin(q *request) (*answer, error) {
+func (h *Handler) crossOrigin(q *Request) (*Answer, error) {
 	c := h.Front.CORS
 	if !c.Enabled && h.Node != nil {
 		if active, err := h.Node.Role(); err == nil {
-			if s, err := h.Shared.settings.Get(q.http.Context(), active); err == nil {
+			if s, err := h.Shared.Settings.Get(q.HTTP.Context(), active); err == nil {
 				c.Enabled, c.Origins, c.Headers = s.CORS.Enabled, s.CORS.Origins, s.CORS.Headers
 			}
 		}
@@ -80,7 +25,7 @@ func (h *handler) crossOrigin(q *request) (*answer, error) {
 	if !c.Enabled {
 		return nil, nil
 	}
-	origin, header := q.http.Header.Get("Origin"), q.out.Header()
+	origin, header := q.HTTP.Header.Get("Origin"), q.Out.Header()
 	header.Add("Vary", "Origin")
 	allowed := false
 	for _, o := range c.Origins {
@@ -93,11 +38,14 @@ func (h *handler) crossOrigin(q *request) (*answer, error) {
 	if c.AllowCredentials {
 		header.Set("Access-Control-Allow-Credentials", "true")
 	}
-	if q.http.Method != http.MethodOptions {
+	if q.HTTP.Method != http.MethodOptions {
 		return nil, nil
 	}
 	header.Set("Access-Control-Allow-Methods", "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH, SCAN")
-	header.Set("Access-Control-Allow-Headers", strings.Join(append(append([]string{}, corsHeaders...), c.Headers...), ", "))
+	header.Set("Access-Control-Allow-Headers", strings.Join(append(append([]string{}, CORSHeaders...), c.Headers...), ", "))
 	header.Set("Access-Control-Max-Age", "300")
-	return &answer{status: http.StatusNoContent}, nil
+	return &Answer{Status: http.StatusNoContent}, nil
 }
+
+// errOrigin is for pages of origins that are not allowed.
+var errOrigin = &Status{http.StatusForbidden, "origin not allowed"}

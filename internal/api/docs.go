@@ -1,13 +1,19 @@
 package api
 
-import "strings"
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/mount"
+)
 
 // doc is what is known of a path beside its lines in the table of routes: what it is for, and the fields that it takes.
-type doc struct {
+type Doc struct {
 	Text  string
 	Param string     // what the "*" at the end stands for; "path"
-	Body  []docField // of writes
-	Query []docField // of reads
+	Body  []DocField // of writes
+	Query []DocField // of reads
 	Empty bool       // a write answers 204
 	Read  bool       // a write answers 200 always
 	Open  bool       // any field has a meaning
@@ -15,9 +21,9 @@ type doc struct {
 }
 
 // docField is one field. Type is one of JSON Schema's, or "list" (of strings), "duration" (seconds, or a text such as "90s"), or "any".
-type docField [3]string
+type DocField [3]string
 
-func (d doc) param() string {
+func (d Doc) PathParam() string {
 	if d.Param == "" {
 		return "path"
 	}
@@ -25,19 +31,46 @@ func (d doc) param() string {
 }
 
 // text is what a path is for; one without a doc is named by its words.
-func (d doc) text(path string) string {
+func (d Doc) Summary(path string) string {
 	if d.Text != "" {
 		return d.Text
 	}
 	return strings.NewReplacer("/", " ", "-", " ", "*", "").Replace(path)
 }
 
-func merged(all ...map[string]doc) map[string]doc {
-	out := map[string]doc{}
+func Merged(all ...map[string]Doc) map[string]Doc {
+	out := map[string]Doc{}
 	for _, m := range all {
 		for path, d := range m {
 			out[path] = d
 		}
+	}
+	return out
+}
+
+// ignored are the warnings of fields that have no meaning on this path, and of those whose value the path itself gives.
+func (h *Handler) ignored(q *Request) []string {
+	d, ok := h.Docs[q.Route.Path]
+	if !ok || d.Open || q.Route.Style == BareStyle || q.Op != mount.Update && q.Op != mount.Create {
+		return nil
+	}
+	var unknown, replaced []string
+	_, star := strings.CutSuffix(q.Route.Path, "*")
+	for name := range q.Data {
+		switch {
+		case star && name == d.PathParam():
+			replaced = append(replaced, name)
+		case !slices.ContainsFunc(d.Body, func(f DocField) bool { return f[0] == name }):
+			unknown = append(unknown, name)
+		}
+	}
+	slices.Sort(unknown)
+	var out []string
+	if len(unknown) > 0 {
+		out = append(out, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
+	}
+	if len(replaced) > 0 {
+		out = append(out, fmt.Sprintf("Endpoint replaced the value of these parameters with the values captured from the endpoint's path: %v", replaced))
 	}
 	return out
 }

@@ -20,12 +20,15 @@ type bare int
 func (b bare) Error() string { return http.StatusText(int(b)) }
 
 // status is an error with a status of its own, for what package fault has no kind.
-type status struct {
+type Status struct {
 	code int
 	text string
 }
 
-func (s *status) Error() string { return s.text }
+func (s *Status) Error() string { return s.text }
+
+// NewStatus returns an error with a status of its own.
+func NewStatus(code int, text string) error { return &Status{code, text} }
 
 var kinds = map[fault.Kind]int{
 	fault.Internal:    http.StatusInternalServerError,
@@ -40,53 +43,53 @@ var kinds = map[fault.Kind]int{
 }
 
 // textSealed is looked for, to the byte, by command-line clients.
-const textSealed = "Vault is sealed"
+const TextSealed = "Vault is sealed"
 
 // refuse answers with an error and logs what is not the client's doing.
-func (h *handler) refuse(q *request, err error) {
+func (h *Handler) refuse(q *Request, err error) {
 	var empty bare
 	if errors.As(err, &empty) {
 		q.sendErrors(int(empty))
 		return
 	}
 	if errors.Is(err, errUndone) {
-		cluster.Undone(q.out.Header())
+		cluster.Undone(q.Out.Header())
 	}
 	code, text := h.judge(q, err)
 	switch {
 	case code == http.StatusInternalServerError:
-		text = twoLines(text)
+		text = Bulleted(text)
 	case q.authentic && (text == "unsupported path" || text == "unsupported operation"):
-		text = twoLines(text)
+		text = Bulleted(text)
 	}
 	switch {
 	case code == http.StatusInternalServerError:
-		h.Log.Error("internal error", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "error", cause(err))
-	case code >= 500 && text != textSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
-		h.Log.Warn("request failed", "request_id", q.id(), "operation", q.op.String(), "path", q.path, "status", code, "error", cause(err))
+		h.Log.Error("internal error", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "error", cause(err))
+	case code >= 500 && text != TextSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
+		h.Log.Warn("request failed", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "status", code, "error", cause(err))
 	}
 	q.sendErrors(code, text)
 }
 
 // judge gives an error its status and the text for the client.
-func (h *handler) judge(q *request, err error) (int, string) {
-	var own *status
+func (h *Handler) judge(q *Request, err error) (int, string) {
+	var own *Status
 	var client *fault.Error
 	switch {
 	case errors.As(err, &own):
 		return own.code, own.text
 	case errors.As(err, &client) && client.Kind == fault.Internal:
-		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, by which the server's log tells the cause)", client.Message, q.id())
+		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, by which the server's log tells the cause)", client.Message, q.ID())
 	case errors.As(err, &client):
 		return kinds[client.Kind], client.Message
 	case errors.Is(err, barrier.ErrSealed):
-		return http.StatusServiceUnavailable, textSealed
+		return http.StatusServiceUnavailable, TextSealed
 	case errors.Is(err, storage.ErrCorrupt):
 		remedy := "; restore it from a backup"
 		if strings.Contains(err.Error(), "restore it") {
 			remedy = "" // the storage said it
 		}
-		return http.StatusInternalServerError, fmt.Sprintf("%v%s (request id %s)", err, remedy, q.id())
+		return http.StatusInternalServerError, fmt.Sprintf("%v%s (request id %s)", err, remedy, q.ID())
 	case errors.Is(err, barrier.ErrUncertain):
 		return http.StatusServiceUnavailable, "writes are refused until storage can be read again; see whether it works, then try again"
 	case errors.Is(err, storage.ErrFull):
@@ -115,8 +118,8 @@ func (h *handler) judge(q *request, err error) (int, string) {
 }
 
 // internalText is all that a client learns of an internal error.
-func internalText(q *request) string {
-	return fmt.Sprintf("internal error; the server's log tells the cause under request id %s", q.id())
+func internalText(q *Request) string {
+	return fmt.Sprintf("internal error; the server's log tells the cause under request id %s", q.ID())
 }
 
 // cause is the error with what is kept from the client.
@@ -134,4 +137,4 @@ func cause(err error) string {
 }
 
 // twoLines is Vault's other shape of an error text: that of errors from behind its router.
-func twoLines(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }
+func Bulleted(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }

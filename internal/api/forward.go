@@ -22,20 +22,20 @@ var zeroIdentity token.Identity
 const replayMost = 2 << 20
 
 // noForwarding is the header of clients that want to be told where the leader is instead.
-const noForwarding = "X-Vault-No-Request-Forwarding"
+const NoForwarding = "X-Vault-No-Request-Forwarding"
 
 // forward has the leader answer. again: nothing was carried out, and there will be a leader to ask.
-func (h *handler) forward(ctx context.Context, q *request) (a *answer, again bool, err error) {
+func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again bool, err error) {
 	l := h.Node.Leader()
 	if l == nil || l.Self {
 		return nil, true, nil
 	}
-	if q.http.Header[noForwarding] != nil || h.NoForwarding || !l.Reachable() {
+	if q.HTTP.Header[NoForwarding] != nil || h.NoForwarding || !l.Reachable() {
 		return h.redirect(q, l)
 	}
 	if q.archive() {
 		var cancel context.CancelFunc
-		ctx, cancel = q.transfer(ctx)
+		ctx, cancel = q.Transfer(ctx)
 		defer cancel()
 	}
 	if err := h.keepBody(ctx, q); err != nil {
@@ -61,7 +61,7 @@ func (h *handler) forward(ctx context.Context, q *request) (a *answer, again boo
 }
 
 // untilNext gives up a look that is under way at a leader once another one leads: it will be asked instead.
-func (h *handler) untilNext(r *http.Request, q *request, l *node.Leader) (*http.Request, context.CancelFunc) {
+func (h *Handler) untilNext(r *http.Request, q *Request, l *node.Leader) (*http.Request, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
 	if !q.changes() && !q.lasting() {
 		go func() {
@@ -82,18 +82,18 @@ func (h *handler) untilNext(r *http.Request, q *request, l *node.Leader) (*http.
 }
 
 // redirect tells the client where the leader is.
-func (h *handler) redirect(q *request, l *node.Leader) (*answer, bool, error) {
+func (h *Handler) redirect(q *Request, l *node.Leader) (*Answer, bool, error) {
 	if l.APIAddr == "" {
 		return nil, false, errNoAddress
 	}
-	to := strings.TrimSuffix(l.APIAddr, "/") + q.http.URL.EscapedPath()
-	if q.http.URL.RawQuery != "" {
-		to += "?" + q.http.URL.RawQuery
+	to := strings.TrimSuffix(l.APIAddr, "/") + q.HTTP.URL.EscapedPath()
+	if q.HTTP.URL.RawQuery != "" {
+		to += "?" + q.HTTP.URL.RawQuery
 	}
-	q.out.Header()["Location"] = []string{to}
-	delete(q.out.Header(), "Content-Type")
+	q.Out.Header()["Location"] = []string{to}
+	delete(q.Out.Header(), "Content-Type")
 	q.send(http.StatusTemporaryRedirect, nil)
-	return &answer{}, false, nil
+	return &Answer{}, false, nil
 }
 
 // hopByHop are the headers that speak of one connection (RFC 9110, 7.6.1).
@@ -102,12 +102,12 @@ var hopByHop = []string{
 }
 
 // toLeader is the request as the leader gets it. whole: its body is kept, and it can be sent again.
-func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
-	r = q.http.Clone(ctx)
+func (q *Request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
+	r = q.HTTP.Clone(ctx)
 	for _, name := range hopByHop {
 		r.Header.Del(name)
 	}
-	origin := cluster.Origin{Remote: cmp.Or(q.http.RemoteAddr, "@"), TLS: q.http.TLS}
+	origin := cluster.Origin{Remote: cmp.Or(q.HTTP.RemoteAddr, "@"), TLS: q.HTTP.TLS}
 	if deadline, ok := ctx.Deadline(); ok {
 		origin.Left = max(time.Until(deadline), time.Millisecond)
 	}
@@ -124,52 +124,52 @@ func (q *request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 		}
 		return r, true
 	case q.archive() && q.changes():
-		r.Body = q.http.Body // its route leaves it to the handler, and so does this
+		r.Body = q.HTTP.Body // its route leaves it to the handler, and so does this
 		return r, false
 	case !q.hasBody():
 		r.Body, r.ContentLength = http.NoBody, 0
 		return r, true
 	}
-	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(q.body), q.http.Body))
+	r.Body = io.NopCloser(io.MultiReader(bytes.NewReader(q.body), q.HTTP.Body))
 	return r, false
 }
 
 // keepBody reads a body into memory, as far as it is small enough for that, and from somebody who is known, or where little is expected: nobody
 // fills our memory without a token. What is not kept is sent as it comes.
-func (h *handler) keepBody(ctx context.Context, q *request) error {
-	if q.bodyRead || !q.hasBody() || q.http.ContentLength > replayMost || q.body != nil || !h.mayFill(ctx, q) {
+func (h *Handler) keepBody(ctx context.Context, q *Request) error {
+	if q.bodyRead || !q.hasBody() || q.HTTP.ContentLength > replayMost || q.body != nil || !h.mayFill(ctx, q) {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(q.http.Body, min(q.bodyLimit(), replayMost)+1))
+	body, err := io.ReadAll(io.LimitReader(q.HTTP.Body, min(q.bodyLimit(), replayMost)+1))
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly")
 	}
 	q.body = body
 	if int64(len(body)) > q.bodyLimit() {
-		return tooLarge(q.bodyLimit())
+		return TooLarge(q.bodyLimit())
 	}
 	q.bodyRead = int64(len(body)) <= replayMost
 	return nil
 }
 
 // mayFill reports whether a body may be read before the leader has said who asks.
-func (h *handler) mayFill(ctx context.Context, q *request) bool {
-	if q.bodyLimit() <= keyBody {
+func (h *Handler) mayFill(ctx context.Context, q *Request) bool {
+	if q.bodyLimit() <= KeyBody {
 		return true
 	}
 	role, err := h.Node.Role()
 	if err != nil {
 		return false
 	}
-	q.readToken()
-	defer func() { q.token = "" }()
-	_, err = role.Tokens().Identify(ctx, q.token)
+	q.ReadToken()
+	defer func() { q.Token = "" }()
+	_, err = role.Tokens().Identify(ctx, q.Token)
 	return err == nil
 }
 
 // relay sends the leader's answer to the client as it comes.
-func (h *handler) relay(q *request, resp *http.Response) (*answer, bool, error) {
-	header := q.out.Header()
+func (h *Handler) relay(q *Request, resp *http.Response) (*Answer, bool, error) {
+	header := q.Out.Header()
 	cluster.Strip(resp.Header)
 	for _, name := range hopByHop {
 		resp.Header.Del(name)
@@ -180,23 +180,23 @@ func (h *handler) relay(q *request, resp *http.Response) (*answer, bool, error) 
 	if resp.Header["Content-Type"] == nil {
 		delete(header, "Content-Type")
 	}
-	dress(header, q.front, resp.StatusCode)
-	q.sent, q.status = true, resp.StatusCode
-	q.out.WriteHeader(resp.StatusCode)
-	out := http.NewResponseController(q.out)
+	SetHeaders(header, q.Front, resp.StatusCode)
+	q.Sent, q.Status = true, resp.StatusCode
+	q.Out.WriteHeader(resp.StatusCode)
+	out := http.NewResponseController(q.Out)
 	buf := make([]byte, 32<<10)
 	for {
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
-			if _, err := q.out.Write(buf[:n]); err != nil {
-				return &answer{}, false, nil // a client that has gone away is nobody to tell
+			if _, err := q.Out.Write(buf[:n]); err != nil {
+				return &Answer{}, false, nil // a client that has gone away is nobody to tell
 			}
 			if resp.ContentLength < 0 {
 				_ = out.Flush() // the client has gone away: the next write tells
 			}
 		}
 		if errors.Is(err, io.EOF) {
-			return &answer{}, false, nil
+			return &Answer{}, false, nil
 		}
 		if err != nil {
 			panic(http.ErrAbortHandler) // half an answer must not look whole

@@ -13,6 +13,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/listener"
 )
 
 // maxCertHeader bounds what is decoded.
@@ -26,7 +27,7 @@ func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
 	}
 	value := r.Header.Get(f.CertHeader)
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if value == "" || err != nil || !within(f.Authorized, peer.Addr()) {
+	if value == "" || err != nil || !listener.Within(f.Authorized, peer.Addr()) {
 		return nil
 	}
 	cert, err := decodeCert(value, f.CertDecoders)

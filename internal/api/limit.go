@@ -14,7 +14,7 @@ import (
 
 // limit refuses requests of clients that exceed a quota, with a token or without. It fails closed: where the quotas
 // cannot be read, only paths that are exempt by default are answered.
-func (h *handler) limit(ctx context.Context, q *request) error {
+func (h *Handler) limit(ctx context.Context, q *Request) error {
 	if h.Node == nil {
 		return nil
 	}
@@ -22,23 +22,23 @@ func (h *handler) limit(ctx context.Context, q *request) error {
 	if err != nil {
 		return nil // a sealed node has no quotas; its answers are cheap
 	}
-	s, err := h.Shared.settings.Get(ctx, role)
+	s, err := h.Shared.Settings.Get(ctx, role)
 	if err != nil {
-		if limits.Exempts(limits.DefaultExempt(), q.path) {
+		if limits.Exempts(limits.DefaultExempt(), q.Path) {
 			return nil
 		}
 		return fault.Wrap(err, fault.Unavailable,
-			"the quotas cannot be read, so the request is refused; the server's log shows the cause under request id %s", q.id())
+			"the quotas cannot be read, so the request is refused; the server's log shows the cause under request id %s", q.ID())
 	}
-	if len(s.Quotas) == 0 || limits.Exempts(s.QuotaConfig.Exempt, q.path) {
+	if len(s.Quotas) == 0 || limits.Exempts(s.QuotaConfig.Exempt, q.Path) {
 		return nil
 	}
-	quota := limits.Closest(s.Quotas, q.path)
+	quota := limits.Closest(s.Quotas, q.Path)
 	if quota == nil {
 		return nil
 	}
-	left, wait := h.Shared.quotas.Take(s, quota, limits.Client(q.http.RemoteAddr), h.Now())
-	if header := q.out.Header(); s.QuotaConfig.Headers {
+	left, wait := h.Shared.quotas.Take(s, quota, limits.Client(q.HTTP.RemoteAddr), h.Now())
+	if header := q.Out.Header(); s.QuotaConfig.Headers {
 		header.Set("X-Ratelimit-Limit", strconv.FormatFloat(quota.Rate, 'f', -1, 64))
 		header.Set("X-Ratelimit-Remaining", strconv.Itoa(left))
 		header.Set("X-Ratelimit-Reset", strconv.Itoa(wholeSeconds(wait)))
@@ -48,8 +48,8 @@ func (h *handler) limit(ctx context.Context, q *request) error {
 	}
 	h.Shared.refused.Inc()
 	q.limitOnRecord = s.QuotaConfig.Audit && h.Trail != nil && h.Trail.Enabled()
-	q.out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
-	return fault.New(fault.Limited, "request path %q: rate limit quota exceeded", q.path)
+	q.Out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
+	return fault.New(fault.Limited, "request path %q: rate limit quota exceeded", q.Path)
 }
 
 // wholeSeconds rounds up, as Retry-After needs it.
@@ -57,16 +57,16 @@ func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
 // countRefusal counts a refused share, and returns what the client gets. Errors that are not the request's fault do not
 // count, nor does a right share that was given twice.
-func (h *handler) countRefusal(q *request, err error) error {
+func (h *Handler) countRefusal(q *Request, err error) error {
 	var refusal *fault.Error
 	if !errors.As(err, &refusal) || refusal.Kind != fault.Invalid || errors.Is(err, recovery.ErrShareRepeated) {
 		return err
 	}
-	wait := h.Refusals.Count(limits.Client(q.http.RemoteAddr), q.route.Path)
+	wait := h.Refusals.Count(limits.Client(q.HTTP.RemoteAddr), q.Route.Path)
 	if wait == 0 {
 		return err
 	}
-	q.out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
+	q.Out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
 	return fault.Wrap(err, fault.Limited, "%s; too many shares were refused here: wait %d s before the next try. "+
 		"A right share is accepted at any time", refusal.Message, wholeSeconds(wait))
 }

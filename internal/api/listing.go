@@ -14,20 +14,20 @@ import (
 
 // Policies may say how much of a list is shown: pagination_limit, and list_scan_response_keys_filter_path.
 
-func (q *request) lists() bool { return q.op == mount.List || q.op == mount.Scan }
+func (q *Request) lists() bool { return q.Op == mount.List || q.Op == mount.Scan }
 
 // boundList takes the policy's bound into the request: where no limit is given it is the limit, and a larger one is refused.
-func (q *request) boundList() error {
-	most := q.identity.Grant().Limit()
+func (q *Request) boundList() error {
+	most := q.Identity.Grant().Limit()
 	if most == 0 || !q.lists() {
 		return nil
 	}
-	given := q.query.Get("limit")
+	given := q.Query.Get("limit")
 	if given == "" {
-		if q.query == nil {
-			q.query = map[string][]string{}
+		if q.Query == nil {
+			q.Query = map[string][]string{}
 		}
-		q.query.Set("limit", strconv.Itoa(most))
+		q.Query.Set("limit", strconv.Itoa(most))
 		return nil
 	}
 	if n, err := strconv.Atoi(given); err == nil && (n <= 0 || n > most) {
@@ -37,12 +37,12 @@ func (q *request) boundList() error {
 }
 
 // showList leaves of a list what the policy shows: the names whose paths the token may do anything on, and no more than its bound.
-func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
-	g := q.identity.Grant()
+func (q *Request) showList(ctx context.Context, a *Answer) (*Answer, error) {
+	g := q.Identity.Grant()
 	if a == nil || !q.lists() || g.Limit() == 0 && !g.Filters() {
 		return a, nil
 	}
-	raw, err := json.Marshal(a.data)
+	raw, err := json.Marshal(a.Data)
 	if err != nil {
 		return nil, err
 	}
@@ -60,7 +60,7 @@ func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
 		}
 		ok := true
 		if g.Filters() {
-			if ok, err = q.mayTouch(ctx, g.PathOf(q.path, name)); err != nil {
+			if ok, err = q.mayTouch(ctx, g.PathOf(q.Path, name)); err != nil {
 				return nil, err
 			}
 		}
@@ -78,15 +78,15 @@ func (q *request) showList(ctx context.Context, a *answer) (*answer, error) {
 	}
 	list.Keys = shown
 	b := *a
-	b.data = list
+	b.Data = list
 	return &b, nil
 }
 
 // mayTouch reports whether the token may do anything on a path; of a folder, on or below it.
-func (q *request) mayTouch(ctx context.Context, path string) (bool, error) {
-	c, err := q.state.Tokens().Capabilities(ctx, q.identity, path)
+func (q *Request) mayTouch(ctx context.Context, path string) (bool, error) {
+	c, err := q.State.Tokens().Capabilities(ctx, q.Identity, path)
 	if err != nil || c != 0 || !strings.HasSuffix(path, "/") {
 		return c&^policy.Deny != 0, err
 	}
-	return q.state.Tokens().AllowsBelow(ctx, q.identity, path)
+	return q.State.Tokens().AllowsBelow(ctx, q.Identity, path)
 }

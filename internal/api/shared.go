@@ -28,10 +28,10 @@ type Shared struct {
 	Requests *slog.Level
 
 	log       *slog.Logger
-	profiling sync.Mutex // held by a profile that takes time: the runtime has one of each kind
-	settings  settings.Cache
+	Profiling sync.Mutex // held by a profile that takes time: the runtime has one of each kind
+	Settings  settings.Cache
 	quotas    limits.Quotas
-	lockouts  limits.Lockouts
+	Lockouts  limits.Lockouts
 
 	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times       [len(operations)]*metrics.Timer
@@ -43,7 +43,7 @@ type Shared struct {
 	routes      sync.Map // routeKey to *metrics.Timer: one for each mount and operation
 
 	mu     sync.Mutex
-	flight request // the ring of requests in flight hangs here
+	flight Request // the ring of requests in flight hangs here
 	flying int
 }
 
@@ -84,8 +84,8 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 }
 
 // begin takes note of a request that has come.
-func (s *Shared) begin(q *request) {
-	q.began, q.uuid = time.Now(), newUUID()
+func (s *Shared) begin(q *Request) {
+	q.began, q.uuid = time.Now(), NewUUID()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q.next, q.prev = s.flight.next, &s.flight
@@ -94,44 +94,44 @@ func (s *Shared) begin(q *request) {
 }
 
 // finish takes note that it was answered.
-func (s *Shared) finish(q *request) {
+func (s *Shared) finish(q *Request) {
 	s.mu.Lock()
 	q.prev.next, q.next.prev = q.next, q.prev
 	q.next, q.prev = nil, nil
 	s.flying--
 	s.mu.Unlock()
 	took := time.Since(q.began)
-	if digit := q.status / 100; digit >= 2 && digit <= 5 {
-		s.requests[q.op][digit].Inc()
+	if digit := q.Status / 100; digit >= 2 && digit <= 5 {
+		s.requests[q.Op][digit].Inc()
 	}
-	s.times[q.op].Observe(took)
+	s.times[q.Op].Observe(took)
 	route := "none"
-	if q.route != nil {
-		route = q.route.Path
+	if q.Route != nil {
+		route = q.Route.Path
 	}
-	if q.state != nil {
-		if s.handled.Observe(took); strings.HasSuffix(q.path, "/login") {
+	if q.State != nil {
+		if s.handled.Observe(took); strings.HasSuffix(q.Path, "/login") {
 			s.authMethods.Observe(took)
 		}
 		if mount := q.mountOf(); mount != "" {
-			s.ofMount(q.op, mount).Observe(took)
+			s.ofMount(q.Op, mount).Observe(took)
 			if route == "" {
 				route = mount
 			}
 		}
 	}
 	s.logRequest(q, took)
-	q.span.End(route, q.op.String(), q.uuid, q.status)
+	q.span.End(route, q.Op.String(), q.uuid, q.Status)
 }
 
 // logRequest tells of a request that was answered, without its query, which may bear a token.
-func (s *Shared) logRequest(q *request, took time.Duration) {
-	if s.Requests == nil || !s.log.Enabled(q.http.Context(), *s.Requests) {
+func (s *Shared) logRequest(q *Request, took time.Duration) {
+	if s.Requests == nil || !s.log.Enabled(q.HTTP.Context(), *s.Requests) {
 		return
 	}
-	s.log.Log(q.http.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote, "request_method", q.http.Method,
-		"request_path", q.url, "status_code", q.status, "start_time", q.began.UTC().Format(time.RFC3339Nano), "duration", took.String(),
-		"accessor", q.identity.Accessor)
+	s.log.Log(q.HTTP.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote, "request_method", q.HTTP.Method,
+		"request_path", q.url, "status_code", q.Status, "start_time", q.began.UTC().Format(time.RFC3339Nano), "duration", took.String(),
+		"accessor", q.Identity.Accessor)
 }
 
 type routeKey struct {
@@ -151,11 +151,11 @@ func (s *Shared) ofMount(op mount.Operation, mount string) *metrics.Timer {
 }
 
 // mountOf is the mount that the request's path is in, with its slash; "" for none.
-func (q *request) mountOf() string {
-	if ours(q.path) && q.route.Access != asMethod {
+func (q *Request) mountOf() string {
+	if InTable(q.Path) && q.Route.Access != ByMethod {
 		return "sys/"
 	}
-	_, m, _, err := q.locate()
+	_, m, _, err := q.Locate()
 	if err != nil {
 		return ""
 	}
@@ -179,7 +179,7 @@ func (s *Shared) InFlight(most int) map[string]Flight {
 	all := map[string]Flight{}
 	for q := s.flight.next; q != &s.flight && len(all) < most; q = q.next {
 		all[q.uuid] = Flight{
-			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.http.Method,
+			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.HTTP.Method,
 			Elapsed: time.Since(q.began).Milliseconds(),
 		}
 	}
@@ -187,6 +187,6 @@ func (s *Shared) InFlight(most int) map[string]Flight {
 }
 
 // started makes the request's own record of what was asked, before anything may change it.
-func started(w http.ResponseWriter, r *http.Request, h *handler) *request {
-	return &request{http: r, out: w, limits: &h.Limits, front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path}
+func started(w http.ResponseWriter, r *http.Request, h *Handler) *Request {
+	return &Request{HTTP: r, Out: w, Limits: &h.Limits, Front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path}
 }

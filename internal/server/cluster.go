@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
+	v1 "github.com/sealgate/sealgate/internal/api/v1"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
@@ -96,7 +97,7 @@ func nextPort(host, port string) (string, error) {
 // servePeers makes the server for the other nodes, where there is a listener for them.
 func (p *process) servePeers(c api.Config) {
 	if p.peers != nil {
-		p.cluster = cluster.NewServer(p.peers, p.node.ClusterIdentity, api.NewPeer(c), p.hub.Logger("cluster"))
+		p.cluster = cluster.NewServer(p.peers, p.node.ClusterIdentity, v1.NewPeer(c), p.hub.Logger("cluster"))
 	}
 }
 

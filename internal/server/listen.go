@@ -8,14 +8,16 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
+	v1 "github.com/sealgate/sealgate/internal/api/v1"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/limits"
+	"github.com/sealgate/sealgate/internal/listener"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/version"
 )
 
 // listeners are all the backends through which the API is reached.
-type listeners []*api.Server
+type listeners []*listener.Server
 
 // listen opens every listener of the configuration, or none.
 func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
@@ -48,11 +50,11 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 		}
 		var h http.Handler
 		if p.mode != nil {
-			h = api.NewRecovery(c, p.mode)
+			h = v1.NewRecovery(c, p.mode)
 		} else {
-			h = api.New(c)
+			h = v1.New(c)
 		}
-		s, err := api.Listen(context.Background(), l, h, log)
+		s, err := listener.Listen(context.Background(), l, h, log)
 		if err != nil {
 			return all, err
 		}

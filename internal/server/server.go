@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/api/operate"
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
@@ -134,7 +135,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 		return nil, err
 	}
 	if p.node != nil {
-		p.shared.Observe(p.node)
+		operate.Observe(p.shared, p.node)
 	}
 	if p.labels, err = newLabels(cfg.Kubernetes, p.node, c.env.Getenv, p.hub.Logger("kubernetes")); err != nil {
 		return nil, err

@@ -1,0 +1,137 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/mount"
+)
+
+// admit lets a request in, or not, and reads its body. Nothing is read for who has no token where one is needed: nobody fills our
+// memory without one.
+func (h *Handler) admit(ctx context.Context, q *Request) error {
+	switch q.Route.Access {
+	case AlwaysOpen:
+		return q.readBody()
+	case RecoveryToken:
+		return h.admitRecovery(q)
+	}
+	active, err := h.roleFor(q)
+	if err != nil {
+		if q.Route.Access == TokenUnlessSealed && fault.Is(err, fault.Sealed) {
+			return nil
+		}
+		return err
+	}
+	q.State = active
+	if q.Route.Access == Open || q.Open() {
+		if err := q.readBody(); err != nil || !q.Route.Unwraps {
+			return err
+		}
+		return h.admitUnwrap(ctx, q)
+	}
+	q.ReadToken()
+	begun := time.Now()
+	defer func() { h.Shared.checked.Observe(time.Since(begun)) }()
+	if q.Route.Access == OptionalToken {
+		if err := q.recognise(ctx); err != nil {
+			return err
+		}
+		return q.readBody()
+	}
+	if q.hasBody() || q.writesToMount() {
+		// The full answer needs the body, and whether the entry exists: known tokens only get that far.
+		if _, err := active.Tokens().Identify(ctx, q.Token); err != nil {
+			return err
+		}
+		q.authentic = true
+		if err := q.readBody(); err != nil {
+			return err
+		}
+	}
+	need, err := q.need(ctx)
+	if err != nil {
+		return err
+	}
+	asked := time.Now()
+	q.Identity, err = active.Tokens().Authorize(ctx, q.Token, need)
+	h.Shared.fetched.Observe(time.Since(asked))
+	q.authentic = err == nil
+	if err != nil {
+		return err
+	}
+	return q.boundList()
+}
+
+// recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
+// that they find in a file, however old it is.
+func (q *Request) recognise(ctx context.Context) error {
+	who, err := q.State.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability, Remote: q.HTTP.RemoteAddr})
+	switch {
+	case err == nil:
+		q.Identity, q.authentic = who, true
+	case !fault.Is(err, fault.Denied):
+		return err
+	}
+	return nil
+}
+
+func (q *Request) writesToMount() bool {
+	return q.Route.Mount && q.Op == mount.Update
+}
+
+// capabilities are those that the operations need.
+var capabilities = [...]policy.Capability{
+	mount.Read: policy.Read, mount.List: policy.List, mount.Create: policy.Create, mount.Update: policy.Update,
+	mount.Patch: policy.Patch, mount.Delete: policy.Delete, mount.Scan: policy.Scan,
+}
+
+// need is what the token must be allowed. A write becomes a create where the mount's backend says that nothing is there.
+func (q *Request) need(ctx context.Context) (token.Need, error) {
+	need := token.Need{Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q, Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL}
+	if exists := q.Route.Exists; exists != nil && q.Op == mount.Update {
+		there, err := exists(ctx, q)
+		if err != nil {
+			return need, err
+		}
+		if !there {
+			need.Capability = policy.Create
+		}
+	}
+	if need.Capability != 0 {
+		return need, nil
+	}
+	if q.writesToMount() {
+		if backend, _, rest, err := q.Locate(); err == nil {
+			if e, ok := backend.(mount.ExistenceChecker); ok {
+				exists, err := e.Exists(ctx, rest)
+				if err != nil {
+					return need, err
+				}
+				if !exists {
+					q.Op = mount.Create
+				}
+			}
+		}
+	}
+	need.Capability = capabilities[q.Op]
+	return need, nil
+}
+
+// admitRecovery compares the token before anything of the body is read.
+func (h *Handler) admitRecovery(q *Request) error {
+	q.ReadToken()
+	raw, err := h.Recovery.Raw(q.Token)
+	if fault.Is(err, fault.Denied) {
+		return bare(http.StatusForbidden)
+	}
+	if err != nil {
+		return err
+	}
+	q.Raw = raw
+	return q.readBody()
+}

@@ -1,0 +1,163 @@
+package authn
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/auth/token"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+)
+
+func createToken(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	return create(ctx, h, q, token.CreateRequest{})
+}
+
+func createOrphan(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	return create(ctx, h, q, token.CreateRequest{Orphan: true})
+}
+
+func createByRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	role, err := q.State.Tokens().Role(ctx, q.Rest)
+	if fault.Is(err, fault.NotFound) {
+		return nil, fault.New(fault.Invalid, "unknown role %s", q.Rest)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return create(ctx, h, q, token.CreateRequest{Role: role})
+}
+
+func create(ctx context.Context, h *api.Handler, q *api.Request, c token.CreateRequest) (*api.Answer, error) {
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	if err := readCreate(field.Map(data), &c); err != nil {
+		return nil, err
+	}
+	c.Path = q.Path
+	made, err := q.State.Tokens().CreateToken(ctx, q.Identity, c)
+	if err != nil {
+		return nil, err
+	}
+	a := granted(h, made.Token, made.Text, made.Warnings)
+	a.Created = true
+	return a, nil
+}
+
+func readCreate(f field.Map, c *token.CreateRequest) (err error) {
+	if c.Meta, err = f.Texts("meta"); err != nil {
+		return err
+	}
+	if c.Meta == nil { // as the command line calls it
+		if c.Meta, err = f.Texts("metadata"); err != nil {
+			return err
+		}
+	}
+	renewable := true
+	for _, err := range []error{
+		f.Text("id", &c.ID), f.List("policies", &c.Policies), f.Flag("no_default_policy", &c.NoDefault), f.Flag("renewable", &renewable),
+		f.Duration("lease", &c.TTL), f.Duration("ttl", &c.TTL), f.Duration("explicit_max_ttl", &c.ExplicitMax), f.Duration("period", &c.Period),
+		f.Number("num_uses", &c.Uses), f.Text("type", &c.Type), f.Text("display_name", &c.DisplayName), f.Flag("no_parent", &c.NoParent),
+		f.Text("entity_alias", &c.EntityAlias),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	c.NotRenewable = !renewable
+	if len(c.Meta) == 0 {
+		c.Meta = nil
+	}
+	return nil
+}
+
+// roleAnswer is a role as clients know it.
+type roleAnswer struct {
+	AllowedEntityAliases   []string `json:"allowed_entity_aliases"`
+	AllowedPolicies        []string `json:"allowed_policies"`
+	AllowedPoliciesGlob    []string `json:"allowed_policies_glob"`
+	BoundCIDRs             []string `json:"bound_cidrs,omitempty"`
+	DisallowedPolicies     []string `json:"disallowed_policies"`
+	DisallowedPoliciesGlob []string `json:"disallowed_policies_glob"`
+	ExplicitMaxTTL         int64    `json:"explicit_max_ttl"`
+	Name                   string   `json:"name"`
+	Orphan                 bool     `json:"orphan"`
+	PathSuffix             string   `json:"path_suffix"`
+	Period                 int64    `json:"period"`
+	Renewable              bool     `json:"renewable"`
+	TokenBoundCIDRs        []string `json:"token_bound_cidrs,omitempty"`
+	TokenExplicitMaxTTL    int64    `json:"token_explicit_max_ttl"`
+	TokenNoDefaultPolicy   bool     `json:"token_no_default_policy"`
+	TokenNumUses           int64    `json:"token_num_uses,omitempty"`
+	TokenPeriod            int64    `json:"token_period"`
+	TokenType              string   `json:"token_type"`
+}
+
+func notNil(s []string) []string { return append([]string{}, s...) }
+
+func tokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	r, err := q.State.Tokens().Role(ctx, q.Rest)
+	if fault.Is(err, fault.NotFound) {
+		return api.Done()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return api.Show(roleAnswer{
+		AllowedEntityAliases: notNil(r.AllowedEntityAliases), AllowedPolicies: notNil(r.AllowedPolicies),
+		AllowedPoliciesGlob: notNil(r.AllowedPoliciesGlob), BoundCIDRs: r.TokenBoundCIDRs, DisallowedPolicies: notNil(r.DisallowedPolicies),
+		DisallowedPoliciesGlob: notNil(r.DisallowedPoliciesGlob), ExplicitMaxTTL: api.InSeconds(r.ExplicitMax), Name: r.Name, Orphan: r.Orphan,
+		PathSuffix: r.PathSuffix, Period: api.InSeconds(r.Period), Renewable: r.Renewable, TokenBoundCIDRs: r.TokenBoundCIDRs,
+		TokenExplicitMaxTTL: api.InSeconds(r.TokenExplicitMax), TokenNoDefaultPolicy: r.TokenNoDefaultPolicy, TokenNumUses: r.TokenNumUses,
+		TokenPeriod: api.InSeconds(r.TokenPeriod), TokenType: r.TokenType,
+	})
+}
+
+func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	tokens := q.State.Tokens()
+	r, err := tokens.Role(ctx, q.Rest)
+	if fault.Is(err, fault.NotFound) {
+		r, err = token.NewRole(q.Rest), nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	f := field.Map(data)
+	for _, err := range []error{
+		f.Names("allowed_policies", &r.AllowedPolicies), f.Names("allowed_policies_glob", &r.AllowedPoliciesGlob),
+		f.Names("disallowed_policies", &r.DisallowedPolicies), f.Names("disallowed_policies_glob", &r.DisallowedPoliciesGlob),
+		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan), f.Text("path_suffix", &r.PathSuffix),
+		f.Flag("renewable", &r.Renewable), f.Duration("period", &r.Period), f.Duration("explicit_max_ttl", &r.ExplicitMax),
+		f.Duration("token_period", &r.TokenPeriod), f.Duration("token_explicit_max_ttl", &r.TokenExplicitMax),
+		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType), f.Number("token_num_uses", &r.TokenNumUses),
+		f.Names("bound_cidrs", &r.TokenBoundCIDRs), f.Names("token_bound_cidrs", &r.TokenBoundCIDRs),
+	} {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return nil, tokens.WriteRole(ctx, r)
+}
+
+func deleteTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	return nil, q.State.Tokens().DeleteRole(ctx, q.Rest)
+}
+
+func tokenRoles(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	return api.List(q.State.Tokens().Roles(ctx))
+}
+
+// tokenRoleExists tells a create from an update.
+func tokenRoleExists(ctx context.Context, q *api.Request) (bool, error) {
+	_, err := q.State.Tokens().Role(ctx, q.Rest)
+	if fault.Is(err, fault.NotFound) {
+		return false, nil
+	}
+	return true, nil // one that is damaged is there too
+}

@@ -1,0 +1,151 @@
+package ceremonies
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// A root token by a quorum of shares. All tokens may be lost, so an attempt can be started by anybody; one that was started with
+// a token can be cancelled only with one.
+
+type rootStatusAnswer struct {
+	Nonce            string   `json:"nonce"`
+	Started          bool     `json:"started"`
+	Progress         int      `json:"progress"`
+	Required         int      `json:"required"`
+	Complete         bool     `json:"complete"`
+	EncodedToken     string   `json:"encoded_token"`
+	EncodedRootToken string   `json:"encoded_root_token"` // the same; empty in recovery mode
+	PGPFingerprint   string   `json:"pgp_fingerprint"`
+	OTP              string   `json:"otp"`
+	OTPLength        int      `json:"otp_length"`
+	HoldersGiven     []string `json:"holders_given,omitempty"` // ours
+}
+
+func rootAnswer(s ceremony.GenerateRootStatus) rootStatusAnswer {
+	return rootStatusAnswer{
+		Nonce: s.Nonce, Started: s.Started, Progress: s.Progress, Required: s.Required, Complete: s.Complete,
+		EncodedToken: s.EncodedToken, EncodedRootToken: s.EncodedToken, PGPFingerprint: s.PGPFingerprint,
+		OTP: s.OTP, OTPLength: s.OTPLength, HoldersGiven: s.HoldersGiven,
+	}
+}
+
+// rootShown is a status as the path's clients know it: on OpenBao's without what is not there yet.
+func rootShown(q *api.Request, s ceremony.GenerateRootStatus) (*api.Answer, error) {
+	if legacy(q) {
+		return api.Show(rootAnswer(s))
+	}
+	m := map[string]any{
+		"started": s.Started, "progress": s.Progress, "required": s.Required, "complete": s.Complete,
+		"encoded_token": s.EncodedToken, "otp": s.OTP, "otp_length": s.OTPLength,
+	}
+	if s.Started {
+		m["nonce"], m["pgp_fingerprint"] = s.Nonce, s.PGPFingerprint
+	}
+	if len(s.HoldersGiven) > 0 {
+		m["holders_given"] = s.HoldersGiven
+	}
+	return api.Show(m)
+}
+
+// rootWords are the texts that clients know for those that the node gives.
+var rootWords = strings.NewReplacer(
+	"during this operation", "during this generation operation",
+	"root generation already in progress", "root generation already in progress for this namespace",
+)
+
+// rootError gives a refusal the words that clients know. By OpenBao's path, too, a mistake of the user's is a 400 and no 500.
+func rootError(err error) error {
+	var client *fault.Error
+	if !errors.As(err, &client) {
+		return err
+	}
+	if errors.Is(err, recovery.ErrShareLength) {
+		return reworded(err, "invalid key: "+client.Message)
+	}
+	return reworded(err, rootWords.Replace(client.Message))
+}
+
+func rootStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	s, err := h.Node.Ceremonies().GenerateRootStatus(ctx)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	return rootShown(q, s)
+}
+
+type rootBody struct {
+	OTP    string `json:"otp"`
+	PGPKey string `json:"pgp_key"`
+}
+
+func readRootBody(q *api.Request) (b rootBody, err error) {
+	if legacy(q) {
+		err = q.Strict(&b)
+		return b, err
+	}
+	data, err := q.Object()
+	if err != nil {
+		return b, err
+	}
+	f := field.Map(data)
+	return b, errors.Join(f.Text("otp", &b.OTP), f.Text("pgp_key", &b.PGPKey))
+}
+
+func rootStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	b, err := readRootBody(q)
+	if err != nil {
+		return nil, err
+	}
+	s, err := h.Node.Ceremonies().GenerateRootStart(ctx, b.OTP, b.PGPKey, starter(q))
+	if err != nil {
+		return nil, rootError(err)
+	}
+	return rootShown(q, s)
+}
+
+// rootCancel ends the attempt. Without a token only one that was started without, by who knows its nonce.
+func rootCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	b, err := readShareBody(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Node.Ceremonies().GenerateRootCancel(ctx, b.Nonce, starter(q)); err != nil {
+		return nil, rootError(err)
+	}
+	return api.Done()
+}
+
+func rootUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	nonce, share, err := givenShare(q, missingInRoot)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	defer share.Destroy()
+	s, err := h.Node.Ceremonies().GenerateRootGive(ctx, nonce, share)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	s.OTPLength = 0 // so Vault has it in this answer
+	return rootShown(q, s)
+}
+
+// rootAcknowledge wipes the encoded token that is kept for whoever gave the last share, now that it has arrived.
+func rootAcknowledge(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	nonce, share, err := givenShare(q, missingInRoot)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	defer share.Destroy()
+	if err := h.Node.Ceremonies().GenerateRootAcknowledge(ctx, nonce, share); err != nil {
+		return nil, rootError(err)
+	}
+	return api.Done()
+}

@@ -1,0 +1,194 @@
+package ceremonies
+
+import (
+	"context"
+	"errors"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// Rekey of both targets, by Vault's paths and by OpenBao's, with one mend: starting and cancelling need a token on both, so that nobody
+// without one changes somebody else's work. On Vault's paths a share needs only the nonce, which whoever started the rekey
+// hands out, or GET .../init shows.
+
+// rotationWords are the texts on OpenBao's paths for those on Vault's, which the node gives.
+var rotationWords = strings.NewReplacer(
+	"rekey already in progress", "rotation already in progress",
+	"no barrier rekey in progress", "no rotation in progress",
+	"no recovery rekey in progress", "no rotation in progress",
+	"no rekey in progress", "no rotation in progress",
+	"no rekey configuration found", "no rotation configuration found",
+	"no rekey verification in progress", "no rotation verification in progress",
+	"rekey verification failed", "rotation verification failed",
+	"rekey operation already finished", "rotation already finished",
+	"recovery rekeying not supported", "recovery keys not supported",
+	"invalid rekey seal configuration", "invalid rotate seal configuration",
+	"invalid recovery configuration", "invalid rotate seal configuration",
+	"PGP key encryption not supported when rekeying the barrier key with recovery keys", "PGP key encryption not supported when using stored keys",
+	"key backup not supported when rekeying the barrier key with recovery keys", "key backup not supported when using stored keys",
+	"when rekeying the barrier key with recovery keys", "when rotating the barrier key with recovery keys",
+	"during this operation", "during this rotation",
+)
+
+// rekeyError gives a refusal the words of the path it came by. None of them tells a nonce.
+func rekeyError(q *api.Request, err error) error {
+	var client *fault.Error
+	if !errors.As(err, &client) {
+		return err
+	}
+	text := client.Message
+	switch {
+	case !legacy(q):
+		text = rotationWords.Replace(text)
+	case q.Route.Target == recovery.Recovery:
+		text = strings.Replace(text, "during this operation", "during this rekey operation", 1)
+	default:
+		text = strings.Replace(text, "during this operation", "during this generation operation", 1)
+	}
+	return reworded(err, text)
+}
+
+func rekeyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	s, err := h.Node.Ceremonies().RekeyStatus(ctx, q.Route.Target)
+	if err != nil {
+		return nil, rekeyError(q, err)
+	}
+	return rekeyShown(q, s)
+}
+
+type rekeyBody struct {
+	SecretShares        int      `json:"secret_shares"`
+	SecretThreshold     int      `json:"secret_threshold"`
+	PGPKeys             []string `json:"pgp_keys"`
+	Backup              bool     `json:"backup"`
+	RequireVerification bool     `json:"require_verification"`
+	Holders             []string `json:"holders"` // ours: the names of those who will have the shares
+}
+
+func readRekeyBody(q *api.Request) (b rekeyBody, err error) {
+	if legacy(q) {
+		err = q.Strict(&b)
+		return b, err
+	}
+	data, err := q.Object()
+	if err != nil {
+		return b, err
+	}
+	f := field.Map(data)
+	var shares, threshold int64
+	err = errors.Join(
+		f.Number("secret_shares", &shares), f.Number("secret_threshold", &threshold), f.List("pgp_keys", &b.PGPKeys),
+		f.Flag("backup", &b.Backup), f.Flag("require_verification", &b.RequireVerification), f.List("holders", &b.Holders))
+	b.SecretShares, b.SecretThreshold = int(shares), int(threshold)
+	return b, err
+}
+
+// check finds what can be told before the node looks at the whole.
+func (b *rekeyBody) check(q *api.Request) (warnings []string, err error) {
+	if b.Backup && len(b.PGPKeys) == 0 {
+		if legacy(q) {
+			return nil, fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
+		}
+		b.Backup = false // OpenBao takes it and does nothing; here the client is told
+		warnings = []string{"no backup will be made: only encrypted shares are kept, and no PGP keys were given"}
+	}
+	if len(b.PGPKeys) > 0 && len(b.PGPKeys) != b.SecretShares {
+		return nil, fault.New(fault.Invalid, "incorrect number of PGP keys for rekey: %d keys for %d shares", len(b.PGPKeys), b.SecretShares)
+	}
+	return warnings, nil
+}
+
+func rekeyStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	b, err := readRekeyBody(q)
+	if err != nil {
+		return nil, err
+	}
+	warnings, err := b.check(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := canShowShares(ctx, h, q); err != nil {
+		return nil, err
+	}
+	s, r, err := h.Node.Ceremonies().RekeyStart(ctx, q.Route.Target, recovery.Params{
+		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
+		Holders: b.Holders,
+	}, starter(q))
+	if err != nil {
+		return nil, rekeyError(q, err)
+	}
+	var a *api.Answer
+	if r != nil {
+		a, err = rotationDone(r, true)
+	} else {
+		a, err = rekeyShown(q, s)
+	}
+	if a != nil {
+		a.Warnings = warnings
+	}
+	return a, err
+}
+
+// canShowShares refuses to start what would be complete at once, and its answer shown by nobody: where there are no
+// recovery shares yet nobody's are needed to make some, but clients of Vault's path look for shares only in the answer to one.
+func canShowShares(ctx context.Context, h *api.Handler, q *api.Request) error {
+	if !legacy(q) || q.Route.Target != recovery.Recovery {
+		return nil
+	}
+	s, err := h.Node.Ceremonies().RekeyStatus(ctx, recovery.Recovery)
+	if err != nil {
+		return rekeyError(q, err)
+	}
+	if s.Required == 0 && !s.Started {
+		return fault.New(fault.Invalid, "there are no recovery keys yet that could authorise this, and none are needed to make the first: "+
+			"use sys/rotate/recovery/init (operator rotate-keys), which answers with them at once; clients of this path would not show them")
+	}
+	return nil
+}
+
+// rekeyCancel ends a rekey. Clients of later Vaults name the nonce of the one they mean: then no other is ended.
+func rekeyCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	b, err := readShareBody(q)
+	if err != nil {
+		return nil, err
+	}
+	if err := h.Node.Ceremonies().RekeyCancel(ctx, q.Route.Target, b.Nonce, starter(q)); err != nil {
+		return nil, rekeyError(q, err)
+	}
+	return api.Done()
+}
+
+func rekeyUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	nonce, share, err := givenShare(q, missingInRotation)
+	if err != nil {
+		return nil, err
+	}
+	defer share.Destroy()
+	s, r, err := h.Node.Ceremonies().RekeyGive(ctx, q.Route.Target, nonce, share)
+	switch {
+	case err != nil:
+		return nil, rekeyError(q, err)
+	case r == nil:
+		return rekeyShown(q, s)
+	case legacy(q):
+		return rekeyDone(r)
+	}
+	return rotationDone(r, false)
+}
+
+// rekeyAcknowledge wipes the answer that is kept for whoever gave the last share, now that the new shares have arrived.
+func rekeyAcknowledge(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	nonce, share, err := givenShare(q, missingInRotation)
+	if err != nil {
+		return nil, err
+	}
+	defer share.Destroy()
+	if err := h.Node.Ceremonies().RekeyAcknowledge(ctx, q.Route.Target, nonce, share); err != nil {
+		return nil, rekeyError(q, err)
+	}
+	return api.Done()
+}

@@ -1,0 +1,92 @@
+package ceremonies
+
+import (
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// handOut gives shares, or the messages that they were encrypted to, the two forms in which people get them. It destroys
+// them: the texts are all that is left.
+func HandOut(shares []*secret.Bytes) (asHex, asBase64 []string) {
+	asHex, asBase64 = []string{}, []string{}
+	for _, s := range shares {
+		asHex = append(asHex, hex.EncodeToString(s.Expose()))
+		asBase64 = append(asBase64, base64.StdEncoding.EncodeToString(s.Expose()))
+		s.Destroy()
+	}
+	return asHex, asBase64
+}
+
+// What rekey, verification and generate-root have in common: somebody starts, holders give shares with a nonce, and
+// the texts of refusals differ between the paths of Vault and those of OpenBao.
+
+// legacy reports whether the request came by the paths that every Vault has: bare bodies, decoded strictly.
+func legacy(q *api.Request) bool { return q.Route.Style == api.BareStyle }
+
+// starter is who asks, for the record.
+func starter(q *api.Request) ceremony.Starter {
+	return ceremony.Starter{Accessor: q.Identity.Accessor, DisplayName: q.Identity.DisplayName}
+}
+
+type shareBody struct {
+	Key   string `json:"key"`
+	Nonce string `json:"nonce"`
+}
+
+// readShareBody decodes the body, as strictly as the path's kind does.
+func readShareBody(q *api.Request) (b shareBody, err error) {
+	if legacy(q) {
+		err = q.Strict(&b)
+		return b, err
+	}
+	data, err := q.Object()
+	if err != nil {
+		return b, err
+	}
+	f := field.Map(data)
+	return b, errors.Join(f.Text("key", &b.Key), f.Text("nonce", &b.Nonce))
+}
+
+// missing are the words for a body without a key, or without a nonce, by the paths where each step needs a token.
+type missing struct{ key, nonce string }
+
+var (
+	missingInRotation = missing{"missing required field 'key'", "missing required field 'nonce'"}
+	missingInRoot     = missing{"key is required", "nonce is required"}
+)
+
+// givenShare reads the share and the nonce. Whoever calls it destroys the share.
+func givenShare(q *api.Request, m missing) (nonce string, share *secret.Bytes, err error) {
+	b, err := readShareBody(q)
+	switch {
+	case err != nil:
+		return "", nil, err
+	case b.Key == "" && legacy(q):
+		return "", nil, fault.New(fault.Invalid, "'key' must be specified in request body as JSON")
+	case b.Key == "":
+		return "", nil, fault.New(fault.Invalid, "%s", m.key)
+	case b.Nonce == "" && !legacy(q):
+		return "", nil, fault.New(fault.Invalid, "%s", m.nonce)
+	}
+	if share, err = recovery.ParseShare(b.Key); err != nil {
+		return "", nil, fault.Wrap(err, fault.Invalid, "%v", err)
+	}
+	return b.Nonce, share, nil
+}
+
+// reworded is a refusal with another text; its cause stays.
+func reworded(err error, text string) error {
+	var client *fault.Error
+	if !errors.As(err, &client) || client.Kind != fault.Invalid || client.Message == text {
+		return err
+	}
+	return &fault.Error{Kind: client.Kind, Message: text, Cause: client.Cause}
+}

@@ -1,0 +1,72 @@
+package ceremonies
+
+import (
+	"context"
+	"errors"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// Verification of new shares, which replace the old ones only when a threshold of them was proven.
+
+type verifyStatusAnswer struct {
+	N        int    `json:"n"`
+	Nonce    string `json:"nonce"`
+	Progress int    `json:"progress"`
+	Started  bool   `json:"started"`
+	T        int    `json:"t"`
+}
+
+type verifyDoneAnswer struct {
+	Complete bool   `json:"complete"`
+	Nonce    string `json:"nonce"`
+}
+
+func verifyShown(s ceremony.VerifyStatus) (*api.Answer, error) {
+	if s.Complete {
+		return api.Show(verifyDoneAnswer{Complete: true, Nonce: s.Nonce})
+	}
+	return api.Show(verifyStatusAnswer{N: s.Shares, Nonce: s.Nonce, Progress: s.Progress, Started: s.Started, T: s.Threshold})
+}
+
+func verifyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	s, err := h.Node.Ceremonies().RekeyVerifyStatus(ctx, q.Route.Target)
+	if err != nil {
+		return nil, rekeyError(q, err)
+	}
+	return verifyShown(s)
+}
+
+func verifyUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	nonce, share, err := givenShare(q, missingInRotation)
+	if err != nil {
+		return nil, err
+	}
+	defer share.Destroy()
+	s, err := h.Node.Ceremonies().RekeyVerify(ctx, q.Route.Target, nonce, share)
+	if err != nil {
+		return nil, rekeyError(q, verifyError(err))
+	}
+	return verifyShown(s)
+}
+
+// verifyError puts the text that clients know before the one that tells which share was wrong.
+func verifyError(err error) error {
+	var client *fault.Error
+	if errors.As(err, &client) && (errors.Is(err, recovery.ErrShareUnknown) || errors.Is(err, recovery.ErrShareReplaced)) {
+		return reworded(err, "rekey verification failed; incorrect key shares supplied: "+client.Message)
+	}
+	return err
+}
+
+// verifyRestart forgets what was proven so far, and answers with the new nonce.
+func verifyRestart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	s, err := h.Node.Ceremonies().RekeyVerifyRestart(ctx, q.Route.Target)
+	if err != nil {
+		return nil, rekeyError(q, err)
+	}
+	return verifyShown(s)
+}

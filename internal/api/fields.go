@@ -1,0 +1,121 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"mime"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+)
+
+// strict decodes the body into a structure as the lifecycle endpoints do: no value is converted. An empty body leaves it as it is.
+func (q *Request) Strict(into any) error {
+	body := bytes.TrimSpace(q.body)
+	if len(body) == 0 {
+		return nil
+	}
+	if err := checkJSON(body, q.Limits); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(body, into); err != nil {
+		return errDecode(err)
+	}
+	return nil
+}
+
+// fields decodes the body, JSON or a form, into a map; numbers stay as they are written. No body is an empty map.
+func (q *Request) Object() (map[string]any, error) {
+	body := bytes.TrimSpace(q.body)
+	if len(body) == 0 {
+		return nil, nil
+	}
+	if q.isForm(body) {
+		data, err := parseForm(body, q.Limits)
+		q.Data = data
+		return data, err
+	}
+	if err := checkJSON(body, q.Limits); err != nil {
+		return nil, err
+	}
+	d := json.NewDecoder(bytes.NewReader(body))
+	d.UseNumber()
+	var data map[string]any
+	if err := d.Decode(&data); err != nil {
+		return nil, errDecode(err)
+	}
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
+		return nil, errDecode(errors.New("more behind it"))
+	}
+	q.Data = data
+	return data, nil
+}
+
+// isForm tells a form from JSON that curl sends as one.
+func (q *Request) isForm(body []byte) bool {
+	kind, _, err := mime.ParseMediaType(q.HTTP.Header.Get("Content-Type"))
+	return err == nil && kind == "application/x-www-form-urlencoded" && body[0] != '{' && body[0] != '['
+}
+
+func parseForm(body []byte, l *Limits) (map[string]any, error) {
+	if n := int64(bytes.Count(body, []byte("&"))) + 1; n > l.JSONStrings {
+		return nil, errComplex("%d parameters; at most %d are accepted", n, l.JSONStrings)
+	}
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "failed to decode the form: escape its parameters as in application/x-www-form-urlencoded")
+	}
+	data := map[string]any{}
+	for name, v := range values {
+		if len(v) == 1 {
+			data[name] = v[0]
+			continue
+		}
+		list := make([]any, len(v))
+		for i := range v {
+			list[i] = v[i]
+		}
+		data[name] = list
+	}
+	return data, nil
+}
+
+// checkPatchType refuses a patch that does not say what kind it is.
+func (q *Request) CheckPatchType() error {
+	given := q.HTTP.Header.Get("Content-Type")
+	kind, _, err := mime.ParseMediaType(given)
+	if err == nil && strings.EqualFold(kind, "application/merge-patch+json") {
+		return nil
+	}
+	return &Status{http.StatusUnsupportedMediaType,
+		fmt.Sprintf("PATCH requires Content-Type application/merge-patch+json; %q was given", given)}
+}
+
+// given reads one text out of the body, or of the query of a read.
+func (q *Request) Param(name string, into *string) error {
+	data, err := q.Fields()
+	if err != nil {
+		return err
+	}
+	return field.Map(data).Text(name, into)
+}
+
+// Fields are what policies may speak of: the body's, and of a read the query's.
+func (q *Request) Fields() (map[string]any, error) {
+	if q.method() != "GET" {
+		return q.Object()
+	}
+	data := make(map[string]any, len(q.Query))
+	for name, values := range q.Query {
+		if len(values) > 0 {
+			data[name] = values[0]
+		}
+	}
+	return data, nil
+}

@@ -1,0 +1,71 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+)
+
+// appendString appends a JSON string; those of letters, digits and the like need no encoder.
+func AppendString(b []byte, s string) []byte {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			quoted, err := json.Marshal(s)
+			if err != nil { // strings always encode
+				panic(err)
+			}
+			return append(b, quoted...)
+		}
+	}
+	return append(append(append(b, '"'), s...), '"')
+}
+
+func writeOrNull(buf *bytes.Buffer, v any, there bool) error {
+	if !there {
+		buf.WriteString("null")
+		return nil
+	}
+	return writeJSON(buf, v)
+}
+
+// writeJSON writes a value without a newline behind it.
+func writeJSON(buf *bytes.Buffer, v any) error {
+	switch v := v.(type) {
+	case json.RawMessage:
+		buf.Write(v)
+		return nil
+	case Opaque:
+		buf.Write(v)
+		return nil
+	case []string:
+		if v == nil {
+			buf.WriteString("null")
+			return nil
+		}
+	}
+	e := json.NewEncoder(buf)
+	e.SetEscapeHTML(false)
+	if err := e.Encode(v); err != nil {
+		return err
+	}
+	buf.Truncate(buf.Len() - 1)
+	return nil
+}
+
+// writeMembers writes an object without its braces, and a comma behind where there is any member.
+func writeMembers(buf *bytes.Buffer, v any) error {
+	start := buf.Len()
+	if err := writeJSON(buf, v); err != nil {
+		return err
+	}
+	object := buf.Bytes()[start:]
+	if len(object) < 2 || object[0] != '{' || object[len(object)-1] != '}' {
+		return fmt.Errorf("api: %T is no object", v)
+	}
+	n := copy(object, object[1:len(object)-1])
+	buf.Truncate(start + n)
+	if n > 0 {
+		buf.WriteByte(',')
+	}
+	return nil
+}

@@ -1,0 +1,173 @@
+package mounts
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/internal/mount"
+)
+
+// tuningAnswer is how a mount is set, with the lease times that count.
+type tuningAnswer struct {
+	AllowedResponseHeaders    []string          `json:"allowed_response_headers,omitempty"`
+	AuditNonHMACRequestKeys   []string          `json:"audit_non_hmac_request_keys,omitempty"`
+	AuditNonHMACResponseKeys  []string          `json:"audit_non_hmac_response_keys,omitempty"`
+	DefaultLeaseTTL           int64             `json:"default_lease_ttl"`
+	Description               string            `json:"description"`
+	ForceNoCache              bool              `json:"force_no_cache"`
+	ListingVisibility         string            `json:"listing_visibility,omitempty"`
+	MaxLeaseTTL               int64             `json:"max_lease_ttl"`
+	Options                   map[string]string `json:"options,omitempty"`
+	PassthroughRequestHeaders []string          `json:"passthrough_request_headers,omitempty"`
+}
+
+func describeTuning(m mount.Entry) tuningAnswer {
+	c := m.Config
+	a := tuningAnswer{
+		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
+		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, Description: m.Description, ForceNoCache: c.ForceNoCache,
+		ListingVisibility: c.ListingVisibility, Options: m.Options, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
+	}
+	a.DefaultLeaseTTL, a.MaxLeaseTTL = c.Effective()
+	return a
+}
+
+// tuneMount changes what is given and leaves the rest. Options are changed one by one; an empty one is taken away.
+func tuneMount(ctx context.Context, h *api.Handler, q *api.Request, path string, f field.Map) (*api.Answer, error) {
+	options, err := f.Texts("options")
+	if err != nil {
+		return nil, err
+	}
+	err = q.State.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
+		if err := f.Text("description", &m.Description); err != nil {
+			return err
+		}
+		for name, v := range options {
+			if m.Options == nil {
+				m.Options = map[string]string{}
+			}
+			if m.Options[name] = v; v == "" {
+				delete(m.Options, name)
+			}
+		}
+		return mountConfig(f, &m.Config)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return api.Done()
+}
+
+// mountConfig reads the settings of a mount; those that are not given stay as they are.
+func mountConfig(f field.Map, c *mount.Config) error {
+	for _, err := range []error{
+		lease(f, "default_lease_ttl", &c.DefaultLeaseTTL), lease(f, "max_lease_ttl", &c.MaxLeaseTTL),
+		f.Flag("force_no_cache", &c.ForceNoCache), f.Text("listing_visibility", &c.ListingVisibility),
+		f.Names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.Names("audit_non_hmac_response_keys", &c.AuditNonHMACResponseKeys),
+		f.Names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.Names("allowed_response_headers", &c.AllowedResponseHeaders),
+	} {
+		if err != nil {
+			return err
+		}
+	}
+	return c.Check()
+}
+
+// lease reads a time of leases in seconds: an empty text is not given, "system" is the system's own.
+func lease(f field.Map, name string, into *int64) error {
+	switch f[name] {
+	case "":
+		return nil
+	case "system":
+		*into = 0
+		return nil
+	}
+	d := time.Duration(*into) * time.Second
+	if err := f.Duration(name, &d); err != nil {
+		return err
+	}
+	*into = int64(d / time.Second)
+	return nil
+}
+
+type moveAnswer struct {
+	MigrationID string `json:"migration_id"`
+}
+
+type moveStatusAnswer struct {
+	MigrationID   string         `json:"migration_id"`
+	MigrationInfo moveInfoAnswer `json:"migration_info"`
+}
+
+type moveInfoAnswer struct {
+	SourceMount string `json:"source_mount"`
+	Status      string `json:"status"`
+	TargetMount string `json:"target_mount"`
+}
+
+// remount moves a mount. Other servers take their time for it, and clients ask again and again whether it is done: here it is, when the
+// answer is sent.
+func remount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	var from, to string
+	f := field.Map(data)
+	if err := f.Text("from", &from); err != nil {
+		return nil, err
+	}
+	if err := f.Text("to", &to); err != nil {
+		return nil, err
+	}
+	for name, path := range map[string]string{"from": from, "to": to} {
+		if strings.Trim(path, "/") == "" {
+			return nil, fault.New(fault.Invalid, "the path %q is missing: give from, where the mount is, and to, where it is to be", name)
+		}
+	}
+	m, err := move(ctx, q, strings.TrimPrefix(from, "/"), strings.TrimPrefix(to, "/"))
+	if err != nil {
+		return nil, err
+	}
+	return &api.Answer{Data: moveAnswer{m.ID}, Warnings: []string{
+		"The mount was moved. Policies and clients that name " + m.From + " must name " + m.To + " from now on.",
+	}}, nil
+}
+
+// move moves a secrets engine or an auth method; the tokens that the method gave out end, as they are known by its path.
+func move(ctx context.Context, q *api.Request, from, to string) (mount.Move, error) {
+	fromLogin, isLogin := strings.CutPrefix(from, api.AuthPath)
+	toLogin, staysLogin := strings.CutPrefix(to, api.AuthPath)
+	if isLogin != staysLogin {
+		return mount.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
+	}
+	if !isLogin {
+		return q.State.Mounts().Remount(ctx, from, to)
+	}
+	m, err := q.State.AuthMethods().Remount(ctx, fromLogin, toLogin)
+	if err != nil {
+		return m, err
+	}
+	m.From, m.To = api.AuthPath+m.From, api.AuthPath+m.To
+	if err := q.State.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
+		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke the prefix %q", m.From)
+	}
+	return m, nil
+}
+
+func remountStatus(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	m, ok := q.State.Mounts().Moved(q.Rest)
+	if !ok {
+		if m, ok = q.State.AuthMethods().Moved(q.Rest); ok {
+			m.From, m.To = api.AuthPath+m.From, api.AuthPath+m.To
+		}
+	}
+	if !ok {
+		return api.Done()
+	}
+	return api.Show(moveStatusAnswer{m.ID, moveInfoAnswer{m.From, "success", m.To}})
+}

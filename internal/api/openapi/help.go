@@ -1,0 +1,101 @@
+package openapi
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/api"
+)
+
+// helpRoute answers HELP, and GET with ?help=1, on every path: a token is looked at, and needs no capability.
+var HelpRoute = api.Route{Methods: api.Get, Path: "*", Access: api.Open, Style: api.BareStyle, Here: true, Handle: showHelp}
+
+type HelpAnswer struct {
+	Help    string         `json:"help"`
+	SeeAlso []string       `json:"see_also"`
+	OpenAPI map[string]any `json:"openapi"`
+}
+
+// showHelp tells what a path is for, from the table of routes.
+func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	q.ReadToken()
+	if _, err := q.State.Tokens().Identify(ctx, q.Token); err != nil {
+		return nil, err
+	}
+	if !api.InTable(q.Path) {
+		return helpOfMount(h, q)
+	}
+	path := strings.TrimSuffix(q.Path, "/")
+	var found []*api.Route
+	for i := range h.Lines {
+		line := &h.Lines[i]
+		before, star := strings.CutSuffix(line.Path, "*")
+		if line.Path == path || star && strings.HasPrefix(path, before) && len(path) > len(before) {
+			found = append(found, line)
+		}
+	}
+	// An exact path is meant before one that ends in "*".
+	if slices.ContainsFunc(found, func(r *api.Route) bool { return r.Path == path }) {
+		found = slices.DeleteFunc(found, func(r *api.Route) bool { return r.Path != path })
+	}
+	if len(found) == 0 {
+		return nil, api.ErrNoPath
+	}
+	d := h.Docs[found[0].Path]
+	var b strings.Builder
+	fmt.Fprintf(&b, "Request:        %s\nMatching Route: /%s\n\n%s\n", path, found[0].Path, d.Summary(found[0].Path))
+	writeFields(&b, "PARAMETERS", d.Body)
+	writeFields(&b, "QUERY", d.Query)
+	b.WriteString("\n## OPERATIONS\n\n")
+	for _, line := range found {
+		fmt.Fprintf(&b, "    %s: %s\n", strings.Join(line.Methods, ", "), needs(line))
+	}
+	return api.Show(HelpAnswer{b.String(), []string{}, document(h, found)})
+}
+
+func writeFields(b *strings.Builder, title string, fields []api.DocField) {
+	if len(fields) == 0 {
+		return
+	}
+	fmt.Fprintf(b, "\n## %s\n\n", title)
+	for _, f := range fields {
+		fmt.Fprintf(b, "    %s (%s)\n        %s\n", f[0], f[1], f[2])
+	}
+}
+
+// needs says who may.
+func needs(r *api.Route) string {
+	if r.Capability == 0 {
+		return r.Access.String()
+	}
+	out := "a token with " + r.Capability.String()
+	if r.Sudo {
+		out += " and sudo"
+	}
+	if r.Access == api.OptionalToken {
+		out += ", or none"
+	}
+	return out
+}
+
+// mountHelp is what the backends are for, by type.
+var mountHelp = map[string]string{
+	"kv":        "Key-value: secrets at paths of your own choosing. Version 2 keeps former versions, below data/, metadata/, delete/, undelete/ and destroy/.",
+	"cubbyhole": "Cubbyhole: each token's own secrets, which nobody else can read and which go with the token.",
+}
+
+func helpOfMount(h *api.Handler, q *api.Request) (*api.Answer, error) {
+	_, m, rest, err := q.State.Mounts().Route(q.Path)
+	if err != nil {
+		return nil, err
+	}
+	text := mountHelp[m.Type]
+	if text == "" {
+		text = "A mount of type " + m.Type + "."
+	}
+	return api.Show(HelpAnswer{
+		fmt.Sprintf("Request:        %s\nMatching Route: %s*\n\n%s\n", rest, m.Path, text), []string{}, map[string]any{},
+	})
+}

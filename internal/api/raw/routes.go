@@ -1,0 +1,61 @@
+package raw
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/api/ceremonies"
+	"github.com/sealgate/sealgate/internal/auth/policy"
+)
+
+// rawRoutes open the storage below all mounts.
+var rawRoutes = []api.Route{
+	{Methods: api.Get, Path: "sys/raw/*", Capability: policy.Read, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
+		Guarded: true, Handle: raw(rawRead)},
+	{Methods: api.Listing, Path: "sys/raw", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
+		Guarded: true, Handle: raw(rawList)},
+	{Methods: api.Listing, Path: "sys/raw/*", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
+		Guarded: true, Handle: raw(rawList)},
+	{Methods: api.Write, Path: "sys/raw/*", Body: api.AnyBody, Capability: policy.Update, Sudo: true, Lifecycle: true,
+		Switch: api.RawSwitch, Guarded: true, Handle: silent(raw(rawWrite))},
+	{Methods: api.Remove, Path: "sys/raw/*", Capability: policy.Delete, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
+		Guarded: true, Handle: silent(raw(rawDelete))},
+}
+
+// raw has a handler of recovery mode work on the storage of a node that serves.
+func raw(f api.Handle) api.Handle {
+	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+		q.Raw = q.State.Raw()
+		return f(ctx, h, q)
+	}
+}
+
+// silent is for writes of which nothing is told: 204.
+func silent(f api.Handle) api.Handle {
+	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+		_, err := f(ctx, h, q)
+		return nil, err
+	}
+}
+
+// recoveryRoutes are all that a server in recovery mode has.
+var RecoveryRoutes = []api.Route{
+	{Methods: api.Get, Path: "sys/generate-recovery-token/attempt", Access: api.AlwaysOpen, Style: api.BareStyle,
+		Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryStatus},
+	{Methods: api.Write, Path: "sys/generate-recovery-token/attempt", Body: api.KeyBody, Access: api.AlwaysOpen,
+		Style: api.BareStyle, Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryStart},
+	{Methods: api.Remove, Path: "sys/generate-recovery-token/attempt", Body: api.SmallBody, Access: api.AlwaysOpen,
+		Style: api.BareStyle, Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryCancel},
+	{Methods: api.Write, Path: "sys/generate-recovery-token/update", Body: api.SmallBody, Access: api.AlwaysOpen,
+		Style: api.BareStyle, Lifecycle: true, Shares: true, Guarded: true, Handle: ceremonies.RecoveryUpdate},
+	{Methods: api.Get, Path: "sys/raw/*", Access: api.RecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: rawRead},
+	{Methods: api.Listing, Path: "sys/raw", Access: api.RecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: rawList},
+	{Methods: api.Listing, Path: "sys/raw/*", Access: api.RecoveryToken, Lifecycle: true, Guarded: true,
+		Handle: rawList},
+	{Methods: api.Write, Path: "sys/raw/*", Body: api.AnyBody, Access: api.RecoveryToken, Style: api.BareStyle,
+		Lifecycle: true, Guarded: true, Handle: rawWrite},
+	{Methods: api.Remove, Path: "sys/raw/*", Access: api.RecoveryToken, Style: api.BareStyle, Lifecycle: true,
+		Guarded: true, Handle: rawDelete},
+}

@@ -1,0 +1,20 @@
+// Package sys answers for the node itself: initialising, unsealing and sealing it, its health and leadership, the
+// barrier's keys, and snapshots.
+//
+// It guarantees that what is shown without a token needs no look at a token, and that sys/health touches memory alone:
+// load balancers ask every second.
+//
+// Stays compatible: paths, members and statuses of Vault's API (contract 1 and 9).
+package sys
+
+import (
+	"slices"
+
+	"github.com/sealgate/sealgate/internal/api"
+)
+
+// Area holds the routes of this package.
+var Area = api.Area{
+	Routes: slices.Concat(lifecycleRoutes, keyringRoutes, snapshotRoutes),
+	Docs:   lifecycleDocs,
+}

@@ -1,0 +1,89 @@
+package sys
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+	"strconv"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/node"
+)
+
+// health is asked every second by every load balancer: it touches memory alone, and its body is put together by hand.
+func health(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	s := h.Node.Health()
+	code, err := healthCode(q, s)
+	if err != nil {
+		return nil, err
+	}
+	return &api.Answer{Status: code, Data: json.RawMessage(healthBody(h, s))}, nil
+}
+
+// healthCode is the status of the answer: that of the state, or what the query wants for it. Sealed and uninitialised count before standby.
+func healthCode(q *api.Request, s node.Health) (int, error) {
+	active, err1 := code(q, "activecode", http.StatusOK)
+	standby, err2 := code(q, "standbycode", http.StatusTooManyRequests)
+	sealed, err3 := code(q, "sealedcode", http.StatusServiceUnavailable)
+	uninit, err4 := code(q, "uninitcode", http.StatusNotImplemented)
+	standbyOK, err5 := q.Flag("standbyok")
+	for _, err := range []error{err1, err2, err3, err4, err5} {
+		if err != nil {
+			return 0, err
+		}
+	}
+	switch {
+	case !s.Initialized:
+		return uninit, nil
+	case s.Sealed:
+		return sealed, nil
+	case s.Standby && !standbyOK:
+		return standby, nil
+	}
+	return active, nil
+}
+
+// code reads a status from the query. What is not a final status of HTTP is refused: it could not be sent.
+func code(q *api.Request, name string, fallback int) (int, error) {
+	if q.Query == nil || !q.Query.Has(name) {
+		return fallback, nil
+	}
+	n, err := strconv.Atoi(q.Query.Get(name))
+	if err != nil || n < 200 || n > 599 {
+		return 0, api.ErrBadParam
+	}
+	return n, nil
+}
+
+// healthBody has every member that clients decode without asking whether it is there.
+func healthBody(h *api.Handler, s node.Health) []byte {
+	performance, dr := "disabled", "disabled"
+	if s.Sealed {
+		performance, dr = "unknown", "unknown"
+	} else if s.Clustered {
+		performance = "primary"
+	}
+	b := make([]byte, 0, 512)
+	b = strconv.AppendBool(append(b, `{"initialized":`...), s.Initialized)
+	b = strconv.AppendBool(append(b, `,"sealed":`...), s.Sealed)
+	b = strconv.AppendBool(append(b, `,"standby":`...), s.Standby || s.Sealed)
+	b = append(b, `,"performance_standby":false,"replication_performance_mode":"`...)
+	b = append(append(b, performance...), `","replication_dr_mode":"`...)
+	b = append(append(b, dr...), `","server_time_utc":`...)
+	b = strconv.AppendInt(b, h.Now().Unix(), 10)
+	b = api.AppendString(append(b, `,"version":`...), h.Version)
+	if !s.Sealed { // ours: a sealed node has said all there is to say
+		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
+	}
+	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date
+		b = api.AppendString(append(b, `,"seal_key_deletion":`...), s.KeyDeletion.UTC().Format(time.RFC3339))
+	}
+	if s.ClusterName != "" {
+		b = api.AppendString(append(b, `,"cluster_name":`...), s.ClusterName)
+	}
+	if s.ClusterID != "" {
+		b = api.AppendString(append(b, `,"cluster_id":`...), s.ClusterID)
+	}
+	return append(b, '}')
+}

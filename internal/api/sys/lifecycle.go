@@ -1,0 +1,97 @@
+package sys
+
+import (
+	"context"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/api/ceremonies"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/seals"
+)
+
+func initStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
+	initialized, err := h.Node.Initialized(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.Show(struct {
+		Initialized bool `json:"initialized"`
+	}{initialized})
+}
+
+type initBodyFields struct {
+	SecretShares      int      `json:"secret_shares"`
+	SecretThreshold   int      `json:"secret_threshold"`
+	PGPKeys           []string `json:"pgp_keys"`
+	RecoveryShares    int      `json:"recovery_shares"`
+	RecoveryThreshold int      `json:"recovery_threshold"`
+	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
+	RootTokenPGPKey   string   `json:"root_token_pgp_key"`
+	Holders           []string `json:"holders"` // ours: the names of those who will have the shares
+}
+
+type initAnswer struct {
+	Keys               []string `json:"keys"`
+	KeysBase64         []string `json:"keys_base64"`
+	RecoveryKeys       []string `json:"recovery_keys,omitempty"`
+	RecoveryKeysBase64 []string `json:"recovery_keys_base64,omitempty"`
+	RootToken          string   `json:"root_token"`
+}
+
+func initialize(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	var b initBodyFields
+	if err := q.Strict(&b); err != nil {
+		return nil, err
+	}
+	r, err := h.Node.Init(ctx, node.InitRequest{
+		SecretShares: b.SecretShares, SecretThreshold: b.SecretThreshold, PGPKeys: b.PGPKeys,
+		RecoveryShares: b.RecoveryShares, RecoveryThreshold: b.RecoveryThreshold, RecoveryPGPKeys: b.RecoveryPGPKeys,
+		RootTokenPGPKey: b.RootTokenPGPKey, Holders: b.Holders,
+	})
+	if err != nil {
+		return nil, err
+	}
+	a := initAnswer{RootToken: r.RootToken}
+	a.Keys, a.KeysBase64 = ceremonies.HandOut(r.Keys)
+	a.RecoveryKeys, a.RecoveryKeysBase64 = ceremonies.HandOut(r.RecoveryKeys)
+	return api.Show(a)
+}
+
+type sealStatusAnswer struct {
+	Type             string         `json:"type"`
+	Initialized      bool           `json:"initialized"`
+	Sealed           bool           `json:"sealed"`
+	Threshold        int            `json:"t"`
+	Shares           int            `json:"n"`
+	Progress         int            `json:"progress"`
+	Nonce            string         `json:"nonce"`
+	RecoverySeal     bool           `json:"recovery_seal"`
+	RecoverySealType string         `json:"recovery_seal_type,omitempty"`
+	Version          string         `json:"version"`
+	BuildDate        string         `json:"build_date"`  // Vault's name
+	CommitDate       string         `json:"commit_date"` // OpenBao's
+	Migration        bool           `json:"migration"`
+	ClusterName      string         `json:"cluster_name,omitempty"`
+	ClusterID        string         `json:"cluster_id,omitempty"`
+	StorageType      string         `json:"storage_type"`
+	Seals            []seals.Status `json:"seals,omitempty"` // ours
+	Warnings         []string       `json:"warnings,omitempty"`
+}
+
+func sealStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
+	s, err := h.Node.SealStatus(ctx)
+	if err != nil {
+		return nil, err
+	}
+	a := sealStatusAnswer{
+		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed,
+		Threshold: s.Threshold, Shares: s.Shares, Progress: s.Progress, Nonce: s.Nonce,
+		RecoverySeal: s.RecoverySeal, Version: h.Version, BuildDate: h.CommitDate, CommitDate: h.CommitDate,
+		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
+		Seals: s.Seals, Warnings: s.Warnings,
+	}
+	if s.RecoverySeal {
+		a.RecoverySealType = "shamir" // how the recovery key is shared out
+	}
+	return api.Show(a)
+}

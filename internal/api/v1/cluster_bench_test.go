@@ -1,0 +1,74 @@
+package v1
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/etcd"
+	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+)
+
+// BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby that answers itself (reads), and from one that forwards (writes).
+func BenchmarkCluster(b *testing.B) {
+	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
+	f := federateOn(b, 2, func() storage.Store {
+		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	})
+	leader, standbys := f.settled()
+	leader.answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
+	for _, clients := range []int{1, 16} {
+		for _, kind := range []struct {
+			name, path string
+			at         *testNode
+		}{
+			{"read/leader", "secret/data/x", leader}, {"read/standby", "secret/data/x", standbys[0]},
+			{"write/leader", "secret/data/x", leader}, {"write/standby", "secret/data/x", standbys[0]},
+		} {
+			b.Run(fmt.Sprintf("%s/%d", kind.name, clients), func(b *testing.B) {
+				hammer(b, kind.at, kind.path, strings.HasPrefix(kind.name, "write"), clients)
+			})
+		}
+	}
+}
+
+func hammer(b *testing.B, n *testNode, path string, write bool, clients int) {
+	work := make(chan struct{}, clients)
+	var wg sync.WaitGroup
+	begun := time.Now()
+	for i := range clients {
+		wg.Go(func() {
+			method, path, body := "GET", path, ""
+			if write {
+				method, path, body = "POST", fmt.Sprintf("%s%d", path, i), `{"data":{"k":"v"}}`
+			}
+			for range work {
+				a, err := n.send(method, path, body)
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				_, _ = io.Copy(io.Discard, a.Body)
+				if _ = a.Body.Close(); a.StatusCode != http.StatusOK {
+					b.Error(a.StatusCode)
+				}
+			}
+		})
+	}
+	for range b.N {
+		work <- struct{}{}
+	}
+	close(work)
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/time.Since(begun).Seconds(), "requests/s")
+}

@@ -1,0 +1,189 @@
+package v1
+
+import (
+	"encoding/base64"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/limits"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// rescue starts a server in recovery mode on a world's storage.
+func (w *harness) rescue(seal seals.Seal) *harness {
+	w.t.Helper()
+	set, err := seals.NewSet([]seals.Seal{seal}, seals.Options{Now: now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	mode, err := node.NewRecovery(node.Config{Store: w.store, StorageType: "inmem", Seals: set, Now: now})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	r := &harness{t: w.t, store: w.store, log: &safeBuffer{}}
+	r.api = NewRecovery(api.Config{Now: now, Log: slog.New(slog.NewTextHandler(r.log, nil))}, mode)
+	w.t.Cleanup(func() {
+		if err := mode.Close(w.t.Context()); err != nil {
+			w.t.Log(err) // the test's context has ended
+		}
+	})
+	return r
+}
+
+// recover gives shares until there is a token, and uses it from then on.
+func (w *harness) recover(keys ...string) {
+	w.t.Helper()
+	begun := w.ask("PUT", "sys/generate-recovery-token/attempt", `{}`)
+	if len(begun.OTP) != 28 || begun.OTPLength != 28 {
+		w.t.Fatalf("the one-time password: %+v", begun)
+	}
+	var done reply
+	for _, k := range keys {
+		done = w.ask("PUT", "sys/generate-recovery-token/update", share(k, begun.Nonce))
+	}
+	token, err := recovery.DecodeToken(done.EncodedToken, begun.OTP)
+	if err != nil || !done.Complete || !strings.HasPrefix(token, "hvr.") {
+		w.t.Fatalf("%+v, %v", done, err)
+	}
+	w.token = token
+}
+
+func TestRecoveryModeServesNothingElse(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	r := w.rescue(autoSeal(t))
+	for _, path := range []string{
+		"sys/health", "sys/seal-status", "sys/init", "sys/unseal", "sys/leader", "sys/mounts", "secret/a", "sys", "", "sys/rekey/init", "sys/raw/",
+		"sys/generate-recovery-token", "sys/generate-recovery-token/attempt/x", "sys/generate-root/attempt", "sys/rawx", "auth/token/lookup-self",
+	} {
+		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
+			if path == "sys/raw/" {
+				continue
+			}
+			a := r.do(method, path, "{}")
+			if a.Code != 404 || a.Body.String() != "404 page not found\n" {
+				t.Errorf("%s %s: %d %q", method, path, a.Code, a.Body)
+			}
+		}
+	}
+	if a := r.send(r.request("GET", "/", "")); a.Code != 404 || a.Body.String() != "404 page not found\n" {
+		t.Errorf("/: %d %q", a.Code, a.Body)
+	}
+}
+
+func TestRecoveryModeNeedsItsToken(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	r := w.rescue(autoSeal(t))
+	refused := func(when string, tokens ...string) {
+		for _, token := range tokens {
+			for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
+				a := r.do(method, "sys/raw/core/mounts", `{"value":"x"}`, "X-Vault-Token", token)
+				r.expect(when+": "+method+" with "+token, a, 403, empty)
+			}
+		}
+	}
+	refused("before there is a token", "", "hvr.", w.token, "hvr.000000000000000000000000")
+	begun := r.ask("PUT", "sys/generate-recovery-token/attempt", `{}`)
+	refused("while it is made", "", begun.Nonce)
+	r.ask("DELETE", "sys/generate-recovery-token/attempt", "")
+	r.recover(keys...)
+	refused("after", "", w.token, r.token[:27], r.token+"0", strings.ToLower(r.token)+"x")
+	r.expect("a read", r.do("GET", "sys/raw/core/mounts?encoding=base64", ""), 200, "")
+	r.expect("by the other header", r.do("LIST", "sys/raw", "", "X-Vault-Token", "", "Authorization", "Bearer "+r.token), 200, "")
+	for method, path := range map[string]string{"GET": "attempt", "PUT": "attempt"} {
+		a := r.do(method, "sys/generate-recovery-token/"+path, "")
+		r.expect("another attempt", a, 400, refusal("attempted to generate recovery operation token when already unsealed"))
+	}
+	r.discreet(append(keys, r.token, begun.Nonce)...)
+}
+
+func TestRecoveryModeBodies(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	w.expect("write", w.do("PUT", "secret/a", `{"x":"y"}`), 204, "")
+	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
+	r := w.rescue(autoSeal(t))
+	s := &transcript{w: r}
+	const path = "sys/generate-recovery-token/"
+	s.do("GET", path+"attempt", "")
+	s.do("PUT", path+"update", share(keys[0], "x"))
+	s.do("PUT", path+"attempt", `{"otp":"short"}`)
+	s.do("POST", path+"attempt", `{"otp":"`+strings.Repeat("o", 28)+`"}`)
+	nonce := r.nonce(path + "attempt")
+	s.do("PUT", path+"attempt", `{}`)
+	s.do("PUT", path+"update", share("abcd", nonce))
+	s.do("PUT", path+"update", share(keys[0], "x"))
+	s.do("PUT", path+"update", share(stranger, nonce))
+	s.do("PUT", path+"update", share(keys[0], nonce))
+	s.do("PUT", path+"update", share(keys[0], nonce))
+	done := s.ask("PUT", path+"update", share(keys[1], nonce))
+	token, err := recovery.DecodeToken(done.EncodedToken, strings.Repeat("o", 28))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.token = token
+	s.do("GET", path+"attempt", "")
+	s.do("LIST", "sys/raw", "")
+	s.do("GET", "sys/raw?list=true", "")
+	s.do("LIST", "sys/raw/core", "")
+	s.do("LIST", "sys/raw/nowhere", "")
+	s.do("GET", "sys/raw/nowhere", "")
+	s.do("GET", "sys/raw/core/mounts", "")
+	s.do("GET", "sys/raw/core/mounts?encoding=rot13", "")
+	s.do("GET", "sys/raw/core/keyring", "")
+	s.do("PUT", "sys/raw/core/keyring", `{"value":"x"}`)
+	s.do("DELETE", "sys/raw/core/keyring", "")
+	s.do("PUT", "sys/raw/mended", `{"value":"x"}`)
+	s.do("PUT", "sys/raw/mended", `{"value":"x","compression_type":"gzip"}`)
+	s.do("PUT", "sys/raw/mended", `{"compression_type":""}`)
+	s.do("PUT", "sys/raw/mended", `{"value":"***","encoding":"base64","compression_type":""}`)
+	s.do("PUT", "sys/raw/mended", `{"value":"x","compression_type":"none"}`)
+	s.do("PUT", "sys/raw/mended", `{"value":"`+base64.StdEncoding.EncodeToString([]byte("\xff\x00"))+`","encoding":"base64"}`)
+	s.do("GET", "sys/raw/mended", "")
+	s.do("GET", "sys/raw/mended?encoding=base64", "")
+	s.do("PUT", "sys/raw/mended", `{"value":"text"}`)
+	s.do("GET", "sys/raw/mended", "")
+	s.do("DELETE", "sys/raw/mended", "")
+	s.do("GET", "sys/raw/mended", "")
+	s.do("DELETE", "sys/raw/mended", "")
+	s.do("PATCH", "sys/raw/mended", "")
+	s.do("GET", "sys/raw/../x", "")
+	golden(t, "recovery-mode.txt", s.b.String())
+}
+
+// TestRecoveryModeUnderShamir: under a Shamir seal the unseal shares give the token, and open the storage with it.
+func TestRecoveryModeUnderShamir(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, shamirSeal(t))
+	keys := w.init(`{"secret_shares":3,"secret_threshold":2}`).Keys
+	r := w.rescue(shamirSeal(t))
+	r.recover(keys[2], keys[0])
+	a := r.do("LIST", "sys/raw/core", "")
+	if a.Code != 200 || !strings.Contains(a.Body.String(), `"mounts"`) {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
+}
+
+// TestWrongSharesAreLimitedInRecoveryMode, too.
+func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	r := w.rescue(autoSeal(t))
+	nonce := r.ask("PUT", "sys/generate-recovery-token/attempt", `{}`).Nonce
+	var last *httptest.ResponseRecorder
+	for range limits.AddressBurst + 1 {
+		last = r.from("198.51.100.7:1", "sys/generate-recovery-token/update", share(stranger, nonce))
+	}
+	r.expect("one too many", last, http.StatusTooManyRequests, "")
+	r.expect("a right one", r.from("198.51.100.7:1", "sys/generate-recovery-token/update", share(keys[0], nonce)), 200, "")
+}

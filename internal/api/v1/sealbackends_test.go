@@ -1,0 +1,114 @@
+package v1
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/api/operate"
+	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/seals"
+
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+)
+
+// TestSealBackends: Vault's members are there by their names and types, sealed or not, without a token; the rest is ours.
+func TestSealBackends(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	var a struct {
+		Healthy      *bool `json:"healthy"`
+		FullyWrapped *bool `json:"fully_wrapped"`
+		Backends     []struct {
+			Name        string `json:"name"`
+			Healthy     *bool  `json:"healthy"`
+			Configured  *bool  `json:"configured"`
+			Disabled    *bool  `json:"disabled"`
+			WouldUnseal *bool  `json:"would_unseal"`
+			Needed      []struct {
+				KeyID string `json:"key_id"`
+				For   string `json:"for"`
+			} `json:"needed_keys"`
+		} `json:"backends"`
+	}
+	read := func() {
+		t.Helper()
+		got := w.do("GET", "sys/seal-backend-status", "", "X-Vault-Token", "")
+		if got.Code != 200 {
+			t.Fatalf("%d %s", got.Code, got.Body)
+		}
+		a.Backends = nil
+		if err := json.Unmarshal(got.Body.Bytes(), &a); err != nil {
+			t.Fatal(err)
+		}
+		if len(a.Backends) != 1 || a.Healthy == nil || a.FullyWrapped == nil {
+			t.Fatalf("%s", got.Body)
+		}
+		b := a.Backends[0]
+		if b.Name != "box" || b.Healthy == nil || b.Configured == nil || !*b.Configured || b.Disabled == nil || *b.Disabled || b.WouldUnseal == nil {
+			t.Fatalf("%s", got.Body)
+		}
+	}
+	read()
+	if *a.FullyWrapped || len(a.Backends[0].Needed) != 0 {
+		t.Error("before the initialisation nothing is wrapped, and nothing needed")
+	}
+	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
+	read()
+	if !*a.FullyWrapped || len(a.Backends[0].Needed) != 1 || a.Backends[0].Needed[0].KeyID != "k1" || a.Backends[0].Needed[0].For != "root key" {
+		t.Errorf("%+v", a)
+	}
+}
+
+// doomed is a seal whose key is going to be destroyed.
+type doomed struct{ wrapping.Wrapper }
+
+var doom = time.Date(2031, 2, 3, 4, 5, 6, 0, time.UTC)
+
+func (doomed) Describe(context.Context) (seals.KeyState, error) {
+	return seals.KeyState{State: "pending deletion", DeletionDate: doom}, nil
+}
+
+// TestDoomedKey: the alarm is in health, in the seal's status and in the metrics, with the date.
+func TestDoomedKey(t *testing.T) {
+	t.Parallel()
+	seal := autoSeal(t)
+	seal.Wrapper = doomed{seal.Wrapper}
+	w := newHarness(t, seal)
+	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(), `"seal_key_deletion":"2031-02-03T04:05:06Z"`); {
+		if time.Now().After(deadline) {
+			t.Fatal(w.do("GET", "sys/health", "").Body)
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	for path, text := range map[string]string{
+		"sys/seal-status":         `will be destroyed at 2031-02-03T04:05:06Z`,
+		"sys/seal-backend-status": `"key_deletion":"2031-02-03T04:05:06Z"`,
+	} {
+		if a := w.do("GET", path, ""); a.Code != 200 || !strings.Contains(a.Body.String(), text) {
+			t.Errorf("%s: %d %s", path, a.Code, a.Body)
+		}
+	}
+	shared := api.NewShared(metrics.New("vault", nil), nil)
+	operate.Observe(shared, w.node)
+	var b strings.Builder
+	if err := shared.Metrics.WritePrometheus(&b); err != nil {
+		t.Fatal(err)
+	}
+	var value float64
+	for line := range strings.Lines(b.String()) {
+		if rest, ok := strings.CutPrefix(line, `sealgate_seal_key_deletion_timestamp_seconds{seal="box",type="static"} `); ok {
+			if _, err := fmt.Sscan(rest, &value); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	if int64(value) != doom.Unix() {
+		t.Errorf("the metric tells %v", value)
+	}
+}

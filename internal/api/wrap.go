@@ -1,0 +1,141 @@
+package api
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/internal/auth/token"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
+)
+
+// readWrapTTL reads the headers by which an answer is to be wrapped.
+func (q *Request) readWrapTTL() error {
+	text := q.HTTP.Header.Get("X-Vault-Wrap-Ttl")
+	if text == "" || q.Route.Style == BareStyle {
+		return nil
+	}
+	ttl, err := field.ParseDuration(text)
+	if err != nil || ttl < 0 {
+		return fault.New(fault.Invalid, "error parsing X-Vault-Wrap-TTL header: %v", errDurationHeader)
+	}
+	q.WrapTTL, q.WrapJWT = ttl, ttl > 0 && strings.EqualFold(q.HTTP.Header.Get("X-Vault-Wrap-Format"), "jwt")
+	return nil
+}
+
+const errDurationHeader = `give seconds, or a duration such as "90s"`
+
+// wrapped is an answer as a wrapping token holds it.
+type Wrapped struct {
+	LeaseID   string          `json:"lease_id,omitempty"`
+	Renewable bool            `json:"renewable,omitempty"`
+	Lease     int             `json:"lease_duration,omitempty"`
+	Data      json.RawMessage `json:"data,omitempty"`
+	Warnings  []string        `json:"warnings,omitempty"`
+	Auth      *AuthAnswer     `json:"auth,omitempty"`
+}
+
+// wrap puts an answer into a wrapping token, where that was asked for. What has nothing in it, and errors, are not wrapped. Where it
+// fails a token that the answer would have handed out is ended: nobody would know it.
+func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, error) {
+	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices || q.State == nil || q.Sent {
+		return a, nil
+	}
+	var err error
+	if q.WrapJWT { // what cannot be signed is not wrapped either
+		_, err = q.State.Tokens().WrappingPublicKey(ctx)
+	}
+	var made *token.Created
+	if err == nil {
+		made, err = h.enclose(ctx, q, a)
+	}
+	if err != nil {
+		h.abandon(ctx, q, a)
+		return nil, err
+	}
+	accessor := ""
+	if a.Auth != nil {
+		accessor = a.Auth.Accessor
+	}
+	return q.Wrapped(ctx, made, accessor)
+}
+
+// wrapped is the answer that tells of a wrapping token, in the form that was asked for.
+func (q *Request) Wrapped(ctx context.Context, made *token.Created, accessor string) (*Answer, error) {
+	w := describeWrap(made, accessor)
+	if q.WrapJWT {
+		var err error
+		if w.Token, err = q.State.Tokens().SignWrapping(ctx, made); err != nil {
+			return nil, err
+		}
+	}
+	return &Answer{wrap: w}, nil
+}
+
+// abandon ends the token that an answer would have handed out. One that was renewed is known already, and goes on.
+func (h *Handler) abandon(ctx context.Context, q *Request, a *Answer) {
+	if a.Auth == nil || !a.Created {
+		return
+	}
+	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
+	defer cancel()
+	err := q.State.Tokens().Revoke(again, a.Auth.ClientToken)
+	if err != nil && !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
+		h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself",
+			"accessor", a.Auth.Accessor, "error", err)
+	}
+}
+
+func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Created, error) {
+	w := Wrapped{LeaseID: a.LeaseID, Renewable: a.Renewable, Lease: a.Lease, Warnings: a.Warnings, Auth: a.Auth}
+	var buf bytes.Buffer
+	defer func() { clear(buf.Bytes()) }()
+	if a.Data != nil {
+		if err := writeJSON(&buf, a.Data); err != nil {
+			return nil, err
+		}
+		w.Data = buf.Bytes()
+	}
+	body, err := json.Marshal(w)
+	if err != nil {
+		return nil, err
+	}
+	defer clear(body)
+	accessor := ""
+	if a.Auth != nil {
+		accessor = a.Auth.Accessor
+	}
+	return q.State.Tokens().Wrap(ctx, token.Wrapping{Path: q.Path, TTL: q.WrapTTL, Accessor: accessor, Answer: body})
+}
+
+func describeWrap(made *token.Created, accessor string) *WrapAnswer {
+	t := made.Token
+	return &WrapAnswer{
+		Token: made.Text, Accessor: t.Accessor, TTL: InSeconds(t.TTL), CreationTime: t.Created.Format(time.RFC3339Nano), CreationPath: t.Path,
+		WrappedAccessor: accessor,
+	}
+}
+
+// admitUnwrap lets those in who open a wrapping token: who comes with it as his own needs nothing else; who names another one needs a
+// token that allows it.
+func (h *Handler) admitUnwrap(ctx context.Context, q *Request) error {
+	q.ReadToken()
+	if err := q.Param("token", &q.Wrapping); err != nil {
+		return err
+	}
+	if q.Wrapping == "" || q.Wrapping == q.Token {
+		q.Wrapping = q.Token
+		return nil
+	}
+	var err error
+	q.Identity, err = q.State.Tokens().Authorize(ctx, q.Token, token.Need{
+		Path: q.Path, Capability: policy.Update, Parameters: q, Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL,
+	})
+	q.authentic = err == nil
+	return err
+}
