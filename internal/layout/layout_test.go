@@ -67,6 +67,7 @@ var levels = map[string]int{
 	"internal/auth/method": 46, // auth methods are mount backends
 	"internal/mount":       45, // a backend is handed the identity that auth established
 	"internal/engine":      46,
+	"internal/gateway":     46, // protocols of other systems, over internal/keys
 	"internal/keys":        40, // named keys; engines and gateways serve them
 	"recovery":             30, // pure; the set of seals splits keys with it
 	"internal/storage":     20,
