@@ -9,6 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -30,11 +31,11 @@ var (
 // inCluster has a request answered by who may.
 func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	q.parsed = q.Op
-	ctx = node.WithTrace(ctx, &q.trace)
+	ctx = ha.WithTrace(ctx, &q.trace)
 	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
-		changed := h.Node.Changed()
+		changed := h.Node.Cluster().Changed()
 		if a, again, err := h.try(ctx, q); !again {
 			return a, err
 		}
@@ -56,7 +57,7 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 
 // noLeader tells why nobody answers, as far as this node knows.
 func (h *Handler) noLeader() error {
-	err := h.Node.Degraded()
+	err := h.Node.Cluster().Degraded()
 	if err == nil {
 		return errNoLeader
 	}
@@ -86,7 +87,7 @@ func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, e
 		return h.forward(ctx, q)
 	}
 	a, again, err = h.answerAs(ctx, q, role)
-	if again || !errors.Is(err, node.ErrStandby) || q.Route.Own {
+	if again || !errors.Is(err, ha.ErrStandby) || q.Route.Own {
 		return a, again, err
 	}
 	q.again() // it would have written

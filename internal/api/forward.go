@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/ha"
 )
 
 var zeroIdentity token.Identity
@@ -26,7 +26,7 @@ const NoForwarding = "X-Vault-No-Request-Forwarding"
 
 // forward has the leader answer. again: nothing was carried out, and there will be a leader to ask.
 func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again bool, err error) {
-	l := h.Node.Leader()
+	l := h.Node.Cluster().Leader()
 	if l == nil || l.Self {
 		return nil, true, nil
 	}
@@ -61,13 +61,13 @@ func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again boo
 }
 
 // untilNext gives up a look that is under way at a leader once another one leads: it will be asked instead.
-func (h *Handler) untilNext(r *http.Request, q *Request, l *node.Leader) (*http.Request, context.CancelFunc) {
+func (h *Handler) untilNext(r *http.Request, q *Request, l *ha.Leader) (*http.Request, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
 	if !q.changes() && !q.lasting() {
 		go func() {
 			for {
-				changed := h.Node.Changed()
-				if now := h.Node.Leader(); now != nil && now != l {
+				changed := h.Node.Cluster().Changed()
+				if now := h.Node.Cluster().Leader(); now != nil && now != l {
 					cancel()
 				}
 				select {
@@ -82,7 +82,7 @@ func (h *Handler) untilNext(r *http.Request, q *Request, l *node.Leader) (*http.
 }
 
 // redirect tells the client where the leader is.
-func (h *Handler) redirect(q *Request, l *node.Leader) (*Answer, bool, error) {
+func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
 	if l.APIAddr == "" {
 		return nil, false, errNoAddress
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -15,12 +16,12 @@ const maxEcho = 16 << 10
 
 // echo takes note of a standby.
 func echo(n *node.Node, w http.ResponseWriter, r *http.Request) {
-	var m node.Member
+	var m ha.Member
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxEcho)).Decode(&m); err != nil {
 		http.Error(w, "not a node's announcement", http.StatusBadRequest)
 		return
 	}
-	if err := n.Echo(m); err != nil {
+	if err := n.Cluster().Echo(m); err != nil {
 		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
 	}
@@ -34,7 +35,7 @@ func NewPeer(c Config, t Table) http.Handler {
 	c.Peer, c.Front, c.Hostname, c.DisableUnauthRekey, c.DisableUnauthRoot = true, config.Front{}, "", false, false
 	serve := NewHandler(c, t)
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST "+node.PathEcho, func(w http.ResponseWriter, r *http.Request) { echo(c.Node, w, r) })
+	mux.HandleFunc("POST "+ha.PathEcho, func(w http.ResponseWriter, r *http.Request) { echo(c.Node, w, r) })
 	mux.HandleFunc("/v1/", func(w http.ResponseWriter, r *http.Request) {
 		origin, err := cluster.ReadOrigin(r.Header)
 		if err != nil {

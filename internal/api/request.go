@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/tracing"
@@ -60,7 +61,7 @@ type Request struct {
 	// Of a cluster, see [handler.inCluster].
 	bodyRead bool
 	role     *node.RoleState // the one that answers
-	trace    node.Trace
+	trace    ha.Trace
 	parsed   mount.Operation
 
 	plainAnswer []string // keys of the answer whose values the audit trail may show

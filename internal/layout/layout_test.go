@@ -83,6 +83,8 @@ var levels = map[string]int{
 	"internal/tracing":     10,
 	"internal/kubernetes":  10,
 	"internal/spelling":    5,
+	"internal/clock":       10,
+	"internal/uuid":        10,
 	"internal/version":     5,
 }
 

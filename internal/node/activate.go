@@ -15,49 +15,43 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// errShareSet is returned when the plain copy of the custody is not the one behind the barrier.
+// errShareSet is returned when the share set in the sealed record is not the one behind the barrier.
 var errShareSet = errors.New("node: the record of who holds the unseal shares was changed outside this program")
 
-// activate builds what requests need on an open barrier and publishes it. The caller holds transition. Where it
-// fails the barrier is closed again and the node stays sealed.
+// activate builds what requests need on an open barrier and publishes it. The caller holds transition. On
+// failure the barrier is closed again and the node stays sealed.
 func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	if n.Clustered() {
-		return n.join(ctx, b)
+		return (replicaHost{n}).join(ctx, b)
 	}
 	a, err := n.assemble(ctx, b, false)
 	if err != nil {
 		return errors.Join(barrier.Fault(err, "the node could not become active"), b.Seal(ctx))
 	}
-	if err := n.rotateRestored(ctx, b); err != nil { // the keys serve on; it is tried again when the node unseals next
-		n.log.Error("the data came from a snapshot, and the barrier key could not be rotated", "error", err)
+	if err := (restorer{n}).rotate(ctx, b); err != nil {
+		n.log.Error("the data came from a snapshot, and the barrier key could not be rotated; "+
+			"it is tried again at the next unseal", "error", err)
 	}
 	n.ceremonies.StartKeeping()
 	n.role.Store(a)
-	f := n.state.Load()
-	n.log.Info("unsealed and active", "cluster", f.clusterName, "term", b.KeyStatus().Term, "generation", b.RootGeneration())
+	n.log.Info("unsealed and active", "cluster", n.state.Load().clusterName,
+		"term", b.KeyStatus().Term, "generation", b.RootGeneration())
 	return nil
 }
 
-// assemble opens everything that lies behind the barrier. A standby's has no workers, and writes nothing.
+// assemble opens everything behind the barrier. A standby's role has no workers and writes nothing.
 func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*RoleState, error) {
 	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
-	raw, err := b.Get(ctx, pathCluster)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", pathCluster, err)
-	}
-	c, err := unmarshalCluster(raw)
-	if err != nil {
-		return nil, err
-	}
-	shareSet, err := n.trustedShareSet(ctx, b)
-	if err != nil {
+	if err := n.identify(ctx, b); err != nil {
 		return nil, err
 	}
 	mounts, err := mount.Open(ctx, b, mount.Options{Factories: n.cfg.Engines, Rand: n.cfg.Rand, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
-	tokens, err := token.Open(ctx, b, token.Options{Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.RemoveTokenData, Metrics: n.cfg.Metrics})
+	tokens, err := token.Open(ctx, b, token.Options{
+		Now: n.cfg.Now, Log: n.log, Rand: n.cfg.Rand, Ended: mounts.RemoveTokenData, Metrics: n.cfg.Metrics,
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -66,15 +60,14 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		return nil, err
 	}
 	if n.cfg.Trail != nil {
-		attach := n.cfg.Trail.Activate
+		open := n.cfg.Trail.Activate
 		if standby {
-			attach = n.cfg.Trail.Follow
+			open = n.cfg.Trail.Follow
 		}
-		if err := attach(ctx, b); err != nil {
+		if err := open(ctx, b); err != nil {
 			return nil, err
 		}
 	}
-	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
 	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
 	if !standby {
 		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
@@ -82,7 +75,25 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	return a, nil
 }
 
-// start runs each of these in a goroutine of its own and returns what ends them and waits for them.
+// identify reads what the store says of itself behind the barrier.
+func (n *Node) identify(ctx context.Context, b *barrier.Barrier) error {
+	raw, err := b.Get(ctx, pathCluster)
+	if err != nil {
+		return fmt.Errorf("reading %s: %w", pathCluster, err)
+	}
+	c, err := unmarshalCluster(raw)
+	if err != nil {
+		return err
+	}
+	shareSet, err := n.trustedShareSet(ctx, b)
+	if err != nil {
+		return err
+	}
+	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
+	return nil
+}
+
+// start runs each function in a goroutine of its own. stop ends them and waits for them.
 func start(all ...func(context.Context)) (stop func()) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
@@ -95,8 +106,9 @@ func start(all ...func(context.Context)) (stop func()) {
 	}
 }
 
-// trustedShareSet reads who holds the shares from behind the barrier, where nobody can forge it, and holds the plain
-// copy in the sealed record against it: whoever could change that copy could have the next root key sealed to himself.
+// trustedShareSet reads who holds the shares from behind the barrier, and compares it with the copy in
+// the sealed record: an attacker who could change that copy could have the next root key wrapped to
+// himself.
 func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
 	target := recovery.Recovery
 	plain := n.state.Load().record.ShareSet
@@ -113,4 +125,27 @@ func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recove
 		return nil, fmt.Errorf("%w; restore storage entry %s from a backup", errShareSet, keySealed)
 	}
 	return recovery.UnmarshalShareSet(raw)
+}
+
+// openAuthMethods opens the table of auth methods, and makes it in a store that was initialised before
+// there was one. When a method is disabled, its tokens are revoked, also after a crash in between.
+func (n *Node) openAuthMethods(ctx context.Context, b *barrier.Barrier, tokens *token.Store) (*mount.Table, error) {
+	o := mount.Options{
+		Factories: n.cfg.AuthMethods, Rand: n.cfg.Rand, Log: n.log, Now: n.cfg.Now, AuthMethods: true,
+		Gone: func(ctx context.Context, path string, at time.Time) error {
+			return tokens.RevokePath(ctx, "auth/"+path, at)
+		},
+	}
+	t, err := mount.Open(ctx, b, o)
+	if !errors.Is(err, storage.ErrNotFound) {
+		return t, err
+	}
+	ops, err := mount.FormatAuth(n.cfg.Rand)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.Commit(ctx, storage.Batch{Ops: ops}); err != nil {
+		return nil, err
+	}
+	return mount.Open(ctx, b, o)
 }

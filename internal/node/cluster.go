@@ -6,16 +6,18 @@ import (
 	"time"
 )
 
-// clusterRecord is what the store knows of itself behind the barrier (entry core/cluster, JSON, version in "v"). The
-// cluster's id stands in the sealed record, since the seals' blobs are bound to it.
+// clusterRecord is what the store says of itself behind the barrier: the entry core/cluster, JSON, with
+// the version in "v". The cluster's id is in the sealed record, since the seals' blobs are bound to it.
 type clusterRecord struct {
 	Version int       `json:"v"`
 	Name    string    `json:"name"`
 	Created time.Time `json:"created"`
 }
 
+const clusterVersion = 1
+
 func (c clusterRecord) marshal() []byte {
-	c.Version = 1
+	c.Version = clusterVersion
 	b, err := json.Marshal(c)
 	if err != nil {
 		panic(err) // a string and a time always encode
@@ -28,8 +30,9 @@ func unmarshalCluster(b []byte) (clusterRecord, error) {
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("node: entry %s: %w", pathCluster, err)
 	}
-	if c.Version != 1 {
-		return c, fmt.Errorf("node: entry %s has format version %d; this program reads version 1", pathCluster, c.Version)
+	if c.Version != clusterVersion {
+		return c, fmt.Errorf("node: entry %s has format version %d; this program reads version %d",
+			pathCluster, c.Version, clusterVersion)
 	}
 	return c, nil
 }

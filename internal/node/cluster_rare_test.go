@@ -3,7 +3,6 @@ package node
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -92,25 +91,6 @@ func (b *brittle) snap() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.end()
-}
-
-func FuzzLeaderRecord(f *testing.F) {
-	f.Add([]byte(`{"v":1,"id":"n","epoch":3,"ca_cert":"AA==","ca_key":"AA=="}`))
-	f.Add([]byte(`{"v":2}`))
-	f.Add([]byte(`{`))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		r, err := unmarshalLeader(b)
-		if err != nil {
-			return
-		}
-		again, err := json.Marshal(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if s, err := unmarshalLeader(again); err != nil || s.Member != r.Member || s.Epoch != r.Epoch {
-			t.Errorf("%+v became %+v, %v", r, s, err)
-		}
-	})
 }
 
 // TestRestoreInACluster: the leader restores in its office, and every standby follows to what was restored.

@@ -13,6 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
@@ -56,10 +57,10 @@ func (e *estate) addOn(store storage.Store, custodians bool) *Node {
 	n, err := New(Config{
 		Store: store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: e.clock,
 		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
-		Cluster: &Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
+		Cluster: &ha.Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
 		Timing: Timing{
 			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond, Pause: 50 * time.Millisecond,
-			Drain: time.Second, Care: 5 * time.Millisecond, Echo: time.Hour,
+			Drain: time.Second, Maintain: 5 * time.Millisecond, Echo: time.Hour,
 		},
 	})
 	if err != nil {
@@ -106,7 +107,7 @@ func (e *estate) settled() (*Node, *RoleState) {
 		}
 		eventually(e.t, "standbys", func() bool {
 			s := other.role.Load()
-			l := other.leader.Load()
+			l := other.replica.Leader()
 			return s != nil && s.Standby() && s.Current(e.t.Context()) == nil && l != nil && l.ID == n.cfg.Cluster.ID
 		})
 	}
@@ -153,7 +154,7 @@ func TestElectionAndTakeOver(t *testing.T) {
 	}
 	for _, s := range e.standbys(n) {
 		e.reads(s, "x/1", "one")
-		if err := e.put(s.role.Load(), "x/2", "two"); !errors.Is(err, ErrStandby) {
+		if err := e.put(s.role.Load(), "x/2", "two"); !errors.Is(err, ha.ErrStandby) {
 			t.Errorf("a standby wrote: %v", err)
 		}
 		if h := s.Health(); h.Sealed || !h.Standby {
@@ -188,7 +189,7 @@ func TestStepDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	counted := a.barrier.KeyStatus().Encryptions
-	if err := n.StepDown(t.Context()); err != nil {
+	if err := n.replica.StepDown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	m, b := e.settled()
@@ -198,7 +199,7 @@ func TestStepDown(t *testing.T) {
 	if got := b.barrier.KeyStatus().Encryptions; got < counted || got > counted+100 {
 		t.Errorf("%d encryptions after an orderly change, %d before", got, counted)
 	}
-	if err := m.StepDown(t.Context()); err != nil {
+	if err := m.replica.StepDown(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if l, _ := e.settled(); l != n {
@@ -396,7 +397,7 @@ func TestRotationsUnderDeposition(t *testing.T) {
 func TestAClusterNeedsASharedStore(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
-	_, err := New(Config{Store: struct{ storage.Store }{h.store}, Seals: h.autoSeals(), Cluster: &Member{}})
+	_, err := New(Config{Store: struct{ storage.Store }{h.store}, Seals: h.autoSeals(), Cluster: &ha.Member{}})
 	if err == nil || !strings.Contains(err.Error(), "share") {
 		t.Error(err)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// sealFault tells a client why a seal failed: class, cause and remedy, which name no secret.
+// sealFault returns to a client why a seal failed: class, cause and remedy, which contain no secret.
 func sealFault(err error, what string) error {
 	var client *fault.Error
 	if errors.As(err, &client) {
@@ -24,7 +24,7 @@ func sealFault(err error, what string) error {
 
 const remedyCorrupt = "restore the storage from a backup"
 
-// diagnosis says why the node is not unsealed: a seal's failure with its class, or what is wrong with the storage.
+// diagnosis returns why the node is not unsealed: a seal's failure with its class, or the storage's.
 func diagnosis(err error) (class seals.Class, cause, remedy string) {
 	var f *seals.Failure
 	switch {
@@ -33,7 +33,7 @@ func diagnosis(err error) (class seals.Class, cause, remedy string) {
 	case errors.Is(err, storage.ErrCorrupt):
 		return seals.Corrupt, err.Error(), remedyCorrupt
 	case fault.Is(err, fault.Unavailable):
-		return seals.Unreachable, err.Error(), "see whether the storage answers"
+		return seals.Unreachable, err.Error(), "check that the storage answers"
 	}
 	f = seals.Classify(err)
 	return f.Class, f.Err.Error(), f.Remedy

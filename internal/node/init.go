@@ -6,8 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-
-	"github.com/google/uuid"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
@@ -17,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -27,13 +27,13 @@ type InitRequest struct {
 	RecoveryShares, RecoveryThreshold int
 	PGPKeys, RecoveryPGPKeys          []string
 	RootTokenPGPKey                   string
-	Holders                           []string // names of those who will have the shares, one for each
+	Holders                           []string // names of the share holders, one for each share
 }
 
-// InitResult is what nobody will see again.
+// InitResult is what initialisation makes. It is shown once.
 type InitResult struct {
 	Keys         []*secret.Bytes // unseal shares, under a Shamir seal
-	RecoveryKeys []*secret.Bytes // recovery shares, under a seal that unseals by itself
+	RecoveryKeys []*secret.Bytes // recovery shares, under seals that unseal automatically
 	RootToken    string
 }
 
@@ -46,8 +46,9 @@ func (n *Node) Initialized(ctx context.Context) (bool, error) {
 	return record != nil, err
 }
 
-// Init makes the keys, proves that every seal gives the root key back, and writes everything in one commit. Under
-// a seal that unseals by itself the node is active when Init returns; under Shamir it waits for its shares, as in Vault.
+// Init makes the keys, proves that every seal unwraps the root key, and writes everything in one commit.
+// Under seals that unseal automatically the node is active when Init returns; under a Shamir seal it waits
+// for its shares, as Vault does.
 func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	custodians := n.seals.Load().NeedsShares()
 	if err := req.check(n.seals.Load().Type(), custodians); err != nil {
@@ -61,11 +62,8 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if n.state.Load().record != nil {
 		return nil, fault.New(fault.Invalid, "Vault is already initialized")
 	}
-	// Before anything is made: one bad key must not leave half a store.
-	for what, keys := range map[string][]string{"seal": req.PGPKeys, "recovery": req.RecoveryPGPKeys, "root token": req.tokenRecipient()} {
-		if _, _, err := ceremony.Recipients(keys, n.cfg.Now()); err != nil {
-			return nil, fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
-		}
+	if err := req.checkRecipients(n.cfg.Now()); err != nil {
+		return nil, err
 	}
 	g, err := n.generate(ctx, req, custodians)
 	if err != nil {
@@ -81,7 +79,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	}
 	if !custodians {
 		if err := n.activate(ctx, g.barrier); err != nil {
-			n.log.Error("initialised, but not active yet; it is tried again", "error", err)
+			n.log.Error("initialised, but not active yet; activating is tried again", "error", err)
 		}
 	} else if err := g.barrier.Seal(ctx); err != nil {
 		n.log.Warn("sealing after initialisation", "error", err)
@@ -90,17 +88,17 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	return g.result(), nil
 }
 
-// genesis is everything that initialisation makes before it writes anything.
+// genesis is what initialisation makes before it writes.
 type genesis struct {
 	root       *secret.Bytes
 	record     *seals.Record
-	shareSet   *recovery.ShareSet // nil: nobody holds recovery shares
-	shares     []*secret.Bytes    // or the messages that they are enclosed in
-	custodians bool               // the shares unseal, rather than authorise
+	shareSet   *recovery.ShareSet // nil: there are no recovery shares
+	shares     []*secret.Bytes    // or the messages that they are encrypted in
+	custodians bool               // the shares unseal, not only authorise
 	barrier    *barrier.Barrier
 	tx         *barrier.Tx
-	token      string   // as it is handed over
-	tokenTo    []string // its recipient, or nobody
+	token      string   // as it is returned
+	tokenTo    []string // its recipient, or none
 }
 
 func (g *genesis) result() *InitResult {
@@ -121,15 +119,15 @@ func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (
 	}
 	var err error
 	if shares > 0 {
-		if g.shareSet, g.shares, err = recovery.NewShareSet(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now()); err != nil {
+		g.shareSet, g.shares, err = recovery.NewShareSet(target, nil, shares, threshold, n.cfg.Rand, n.cfg.Now())
+		if err != nil {
 			return nil, fmt.Errorf("node: making the shares: %w", err)
 		}
-	}
-	if g.shareSet != nil {
 		if err = g.shareSet.NameHolders(req.Holders); err != nil {
 			return nil, err
 		}
-		if g.shares, _, err = ceremony.Enclose(slices.Concat(req.PGPKeys, req.RecoveryPGPKeys), g.shares, n.cfg.Now()); err != nil {
+		recipients := slices.Concat(req.PGPKeys, req.RecoveryPGPKeys)
+		if g.shares, _, err = ceremony.Enclose(recipients, g.shares, n.cfg.Now()); err != nil {
 			return nil, err
 		}
 	}
@@ -140,18 +138,18 @@ func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (
 	if g.root, err = secret.Random(n.cfg.Rand, seals.RootKeyLen); err != nil {
 		return nil, err
 	}
-	id, err := uuid.NewRandomFromReader(n.cfg.Rand)
+	id, err := uuid.New(n.cfg.Rand)
 	if err != nil {
 		return nil, err
 	}
-	if g.record, err = n.seals.Load().Wrap(ctx, id.String(), 1, g.root, quorum, nil); err != nil {
-		return nil, sealFault(err, "nothing was written: a seal cannot keep the root key")
+	if g.record, err = n.seals.Load().Wrap(ctx, id, 1, g.root, quorum, nil); err != nil {
+		return nil, sealFault(err, "nothing was written: a seal cannot wrap the root key")
 	}
 	g.barrier, g.tx, err = barrier.Format(n.cfg.Store, g.root, 1, n.barrierOptions())
 	return g, err
 }
 
-// commitInit writes all of it, or nothing.
+// commitInit writes everything in one commit.
 func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	record, err := g.record.Marshal()
 	if err != nil {
@@ -161,7 +159,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	if err != nil {
 		return err
 	}
-	if g.token, err = n.handOver(tokens.RootToken, g.tokenTo); err != nil {
+	if g.token, err = n.encloseToken(tokens.RootToken, g.tokenTo); err != nil {
 		return err
 	}
 	mounts, err := mount.Format(n.cfg.Rand, n.cfg.Mounts...)
@@ -205,7 +203,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	return nil
 }
 
-// tokenRecipient is whom the root token is encrypted to: one or nobody.
+// tokenRecipient is the recipient that the root token is encrypted to, or none.
 func (r InitRequest) tokenRecipient() []string {
 	if r.RootTokenPGPKey == "" {
 		return nil
@@ -213,8 +211,8 @@ func (r InitRequest) tokenRecipient() []string {
 	return []string{r.RootTokenPGPKey}
 }
 
-// handOver encrypts the root token, where it has a recipient.
-func (n *Node) handOver(token string, to []string) (string, error) {
+// encloseToken encrypts the root token, where it has a recipient.
+func (n *Node) encloseToken(token string, to []string) (string, error) {
 	if len(to) == 0 {
 		return token, nil
 	}
@@ -222,7 +220,7 @@ func (n *Node) handOver(token string, to []string) (string, error) {
 	return encoded, err
 }
 
-// firstToken makes the root token, or takes the one that a development server was given.
+// firstToken makes the root token, or uses the configured one of a development server.
 func (n *Node) firstToken() (*token.Formatted, error) {
 	if n.cfg.RootToken != "" {
 		return token.FormatWith(n.cfg.Rand, n.cfg.Now(), n.cfg.RootToken)
@@ -230,7 +228,19 @@ func (n *Node) firstToken() (*token.Formatted, error) {
 	return token.Format(n.cfg.Rand, n.cfg.Now())
 }
 
-// check refuses what contract and mathematics do, in the words that clients know.
+// checkRecipients refuses a key that cannot be encrypted to, before anything is made.
+func (r InitRequest) checkRecipients(now time.Time) error {
+	for what, keys := range map[string][]string{
+		"seal": r.PGPKeys, "recovery": r.RecoveryPGPKeys, "root token": r.tokenRecipient(),
+	} {
+		if _, _, err := ceremony.Recipients(keys, now); err != nil {
+			return fault.New(fault.Invalid, "invalid %s configuration: %v", what, err)
+		}
+	}
+	return nil
+}
+
+// check refuses counts and names that cannot be, in the contract's words.
 func (r InitRequest) check(sealType string, custodians bool) error {
 	secretFields := []string{"secret_shares", "secret_threshold", "pgp_keys"}
 	recoveryFields := []string{"recovery_shares", "recovery_threshold", "recovery_pgp_keys"}
@@ -264,7 +274,8 @@ func (r InitRequest) check(sealType string, custodians bool) error {
 // given lists the fields that the client set to something.
 func (r InitRequest) given(fields []string) []string {
 	set := map[string]bool{
-		"secret_shares": r.SecretShares != 0, "secret_threshold": r.SecretThreshold != 0, "pgp_keys": len(r.PGPKeys) > 0,
+		"secret_shares": r.SecretShares != 0, "secret_threshold": r.SecretThreshold != 0,
+		"pgp_keys":        len(r.PGPKeys) > 0,
 		"recovery_shares": r.RecoveryShares != 0, "recovery_threshold": r.RecoveryThreshold != 0,
 		"recovery_pgp_keys": len(r.RecoveryPGPKeys) > 0,
 	}

@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/subtle"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -21,25 +20,26 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// RecoveryMode is a server that was started to mend its storage by hand: a quorum of shares gives a token, and the token reads and
-// writes raw entries behind the barrier. Nothing else is served, nothing is mounted, and nothing of an attempt is stored.
+// RecoveryMode is a server that was started to repair its storage by hand: a quorum of shares makes a token,
+// and the token reads and writes raw entries behind the barrier. Nothing else is served, nothing is
+// mounted, and attempts are not stored.
 type RecoveryMode struct {
-	node *Node // for what it knows of seals and storage; never runs
+	node *Node // for its seals and storage; it never runs
 
 	mu         sync.Mutex
 	attempt    *recovery.Ceremony
 	shareSet   *recovery.ShareSet
 	shares     *recovery.Unsealing
-	open       *barrier.Barrier   // not nil once the barrier is open; nobody reads through it before there is a token
-	token      *secret.Bytes      // not nil once a quorum has made one
-	leadership storage.Leadership // of a store that several nodes share: nobody else writes meanwhile
+	open       *barrier.Barrier   // nil until the barrier is open; unreadable before there is a token
+	token      *secret.Bytes      // nil until a quorum has made one
+	leadership storage.Leadership // of a store that several nodes share: no other node writes meanwhile
 }
 
-// tokenPrefix marks a token of recovery mode. recoveryTokenLen is its length, and that of the one-time password for it.
-const (
-	tokenPrefix      = "hvr."
-	RecoveryTokenLen = len(tokenPrefix) + 24
-)
+// tokenPrefix marks a token of recovery mode.
+const tokenPrefix = "hvr."
+
+// RecoveryTokenLen is the length of a token of recovery mode, and of the one-time password for it.
+const RecoveryTokenLen = len(tokenPrefix) + 24
 
 // NewRecovery returns a server in recovery mode. Nothing is read before the first attempt.
 func NewRecovery(cfg Config) (*RecoveryMode, error) {
@@ -52,17 +52,17 @@ func NewRecovery(cfg Config) (*RecoveryMode, error) {
 
 var errRecovered = fault.New(fault.Invalid, "attempted to generate recovery operation token when already unsealed")
 
-// Status tells where the attempt stands.
+// Status returns the state of the attempt.
 func (r *RecoveryMode) Status(context.Context) (ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.token != nil {
 		return ceremony.GenerateRootStatus{}, errRecovered
 	}
-	return r.describe(), nil
+	return r.status(), nil
 }
 
-func (r *RecoveryMode) describe() ceremony.GenerateRootStatus {
+func (r *RecoveryMode) status() ceremony.GenerateRootStatus {
 	st := ceremony.GenerateRootStatus{OTPLength: RecoveryTokenLen}
 	if r.shareSet != nil {
 		st.Required = r.shareSet.Threshold
@@ -74,7 +74,7 @@ func (r *RecoveryMode) describe() ceremony.GenerateRootStatus {
 	return st
 }
 
-// Start begins an attempt; as GenerateRootStart, with a longer password.
+// Start begins an attempt, like GenerateRootStart, with a one-time password of [RecoveryTokenLen].
 func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -84,7 +84,7 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.
 	if r.attempt != nil && !r.attempt.Expired(r.node.cfg.Now()) {
 		return ceremony.GenerateRootStatus{}, fault.New(fault.Invalid, "recovery token generation already in progress")
 	}
-	if err := r.meet(ctx); err != nil {
+	if err := r.readShareSet(ctx); err != nil {
 		return ceremony.GenerateRootStatus{}, err
 	}
 	params, made, err := ceremony.TokenParams(otp, pgpKey, RecoveryTokenLen, r.node.cfg.Now(), r.node.cfg.Rand)
@@ -98,13 +98,14 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.
 		return ceremony.GenerateRootStatus{}, ceremony.StartFault(recovery.PurposeRecoveryToken, err)
 	}
 	r.attempt, r.shares = c, recovery.NewUnsealing(r.shareSet, r.node.cfg.Rand)
-	st := r.describe()
+	st := r.status()
 	st.OTP = made
 	return st, nil
 }
 
-// meet learns whose shares count. Under a seal that unseals by itself that stands behind the barrier: it is opened, for that alone.
-func (r *RecoveryMode) meet(ctx context.Context) error {
+// readShareSet reads which shares count. Under seals that unseal automatically that is behind the barrier,
+// which is opened for that alone.
+func (r *RecoveryMode) readShareSet(ctx context.Context) error {
 	n := r.node
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -141,12 +142,12 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	record := r.node.state.Load().record
 	root, err := r.node.seals.Load().Unwrap(ctx, record, quorum)
 	if err != nil {
-		return nil, sealFault(err, "the root key could not be unsealed")
+		return nil, sealFault(err, "the root key could not be unwrapped")
 	}
 	defer root.Destroy()
 	b := barrier.New(r.node.cfg.Store, r.node.barrierOptions())
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
-		return nil, barrier.Fault(err, "the root key was unsealed, but the keyring could not be opened")
+		return nil, barrier.Fault(err, "the root key was unwrapped, but the keyring could not be opened")
 	}
 	if err := r.becomeLeader(ctx, b); err != nil {
 		return nil, errors.Join(err, b.Seal(ended))
@@ -154,24 +155,26 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	return b, nil
 }
 
-// leaderMaxAge is how long recovery mode waits for the office of a cluster: longer than that of a leader which is gone lasts.
-const leaderMaxAge = 10 * time.Second
+// campaignTime is how long recovery mode waits to be elected: longer than the lease of a leader that has
+// stopped.
+const campaignTime = 10 * time.Second
 
-// becomeLeader has nobody else write to a store that several nodes share, and fences what is written here.
+// becomeLeader keeps other nodes from writing to a shared store, and fences what recovery mode writes.
 func (r *RecoveryMode) becomeLeader(ctx context.Context, b *barrier.Barrier) error {
 	elector, ok := r.node.cfg.Store.(storage.Elector)
 	if !ok {
 		return nil
 	}
 	if r.leadership == nil {
-		within, cancel := context.WithTimeout(ctx, leaderMaxAge)
+		within, cancel := context.WithTimeout(ctx, campaignTime)
 		defer cancel()
 		l, err := elector.Campaign(within, []byte("{}"))
 		if errors.Is(err, context.DeadlineExceeded) {
-			return fault.Wrap(err, fault.Unavailable, "another node of the cluster leads: stop all other servers on this storage before recovery mode is used")
+			return fault.Wrap(err, fault.Unavailable, "another node of the cluster leads: "+
+				"stop all other servers on this storage before you use recovery mode")
 		}
 		if err != nil {
-			return barrier.Fault(err, "the office of the cluster could not be had")
+			return barrier.Fault(err, "recovery mode could not be elected as the leader of the cluster")
 		}
 		r.leadership = l
 	}
@@ -194,8 +197,9 @@ func (r *RecoveryMode) forget() {
 	r.attempt, r.shares = nil, nil
 }
 
-// Give takes one share. With the last one the barrier is open, and the token is returned in its encoding.
-func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Bytes) (ceremony.GenerateRootStatus, error) {
+// Give takes one share. With the last share it opens the barrier and returns the token, encoded.
+func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Bytes) (
+	ceremony.GenerateRootStatus, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	switch {
@@ -215,7 +219,7 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 		return ceremony.GenerateRootStatus{}, ceremony.ShareFault(err)
 	}
 	if key == nil {
-		return r.describe(), nil
+		return r.status(), nil
 	}
 	defer key.Destroy()
 	c := r.attempt
@@ -226,7 +230,7 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	return r.mint(c)
 }
 
-// openWith opens the barrier with the quorum's key, where that is what opens it.
+// openWith opens the barrier with the quorum's key, under a Shamir seal.
 func (r *RecoveryMode) openWith(ctx context.Context, key *secret.Bytes) error {
 	q := r.node.seals.Load().Quorum()
 	if r.open != nil || q == nil {
@@ -256,15 +260,15 @@ func (r *RecoveryMode) mint(c *recovery.Ceremony) (ceremony.GenerateRootStatus, 
 		return ceremony.GenerateRootStatus{}, err
 	}
 	r.token = secret.New([]byte(token))
-	r.node.log.Warn("recovery mode: a quorum of shares made a token that reads and writes raw storage", "by_shares", c.Numbers())
-	st := ceremony.GenerateRootStatus{
-		Nonce: c.Nonce, Started: true, Complete: true, Progress: c.Required, Required: c.Required, EncodedToken: encoded,
-	}
-	st.PGPFingerprint = strings.Join(prints, "")
-	return st, nil
+	r.node.log.Warn("recovery mode: a quorum of shares made a token that reads and writes raw storage",
+		"by_shares", c.Numbers())
+	return ceremony.GenerateRootStatus{
+		Nonce: c.Nonce, Started: true, Complete: true, Progress: c.Required, Required: c.Required,
+		EncodedToken: encoded, PGPFingerprint: strings.Join(prints, ""),
+	}, nil
 }
 
-// Raw returns the entries behind the barrier for the holder of the token; anybody else is denied.
+// Raw returns the entries behind the barrier to the holder of the token; other clients are denied.
 func (r *RecoveryMode) Raw(token string) (*Raw, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -291,60 +295,4 @@ func (r *RecoveryMode) Close(ctx context.Context) error {
 		err = errors.Join(err, r.leadership.Resign(ctx))
 	}
 	return err
-}
-
-// Raw reads and writes entries behind the barrier by their path.
-type Raw struct{ b *barrier.Barrier }
-
-// protected are the records that carry their own sealing: there is nothing to read in them, and everything to break.
-var protected = map[string]bool{keySealed: true, keyShareCounts: true, barrier.KeyringPath: true, pathLeader: true}
-
-func checkRaw(path string) error {
-	if protected[path] {
-		return fault.New(fault.Invalid, "cannot access %q", path)
-	}
-	if err := storage.CheckKey(path); err != nil {
-		return fault.New(fault.Invalid, "%v", err)
-	}
-	return nil
-}
-
-// Get returns the entry at a path, or a fault of kind NotFound.
-func (r *Raw) Get(ctx context.Context, path string) ([]byte, error) {
-	if err := checkRaw(path); err != nil {
-		return nil, err
-	}
-	v, err := r.b.Get(ctx, path)
-	switch {
-	case errors.Is(err, storage.ErrNotFound):
-		return nil, fault.New(fault.NotFound, "")
-	case errors.Is(err, storage.ErrCorrupt):
-		return nil, fault.Wrap(err, fault.Internal, "the entry %q is damaged: %v", path, err)
-	}
-	return v, barrier.Fault(err, fmt.Sprintf("%q could not be read", path))
-}
-
-// List returns the names below a prefix.
-func (r *Raw) List(ctx context.Context, prefix string) ([]string, error) {
-	if err := storage.CheckPrefix(prefix); err != nil {
-		return nil, fault.New(fault.Invalid, "%v", err)
-	}
-	names, err := r.b.List(ctx, prefix, "", 0)
-	return names, barrier.Fault(err, fmt.Sprintf("%q could not be listed", prefix))
-}
-
-// Put writes an entry.
-func (r *Raw) Put(ctx context.Context, path string, value []byte) error {
-	if err := checkRaw(path); err != nil {
-		return err
-	}
-	return barrier.Fault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(path, value)}}), fmt.Sprintf("%q could not be written", path))
-}
-
-// Delete removes an entry.
-func (r *Raw) Delete(ctx context.Context, path string) error {
-	if err := checkRaw(path); err != nil {
-		return err
-	}
-	return barrier.Fault(r.b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(path)}}), fmt.Sprintf("%q could not be deleted", path))
 }

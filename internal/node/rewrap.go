@@ -2,14 +2,20 @@ package node
 
 import (
 	"context"
+	"encoding/json"
 
+	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/seals"
 )
 
-// RewrapSeals has every seal wrap the same root key again, by the newest version of its key. The root key comes from the seals
-// themselves, so that what is wrapped again is what they would unseal with. One commit; people are wrapped to by their public key.
+// pathRewrap names the re-wrap in the audit trail, whether an operator or the node itself does it.
+const pathRewrap = "sys/sealwrap/rewrap"
+
+// RewrapSeals makes every seal wrap the same root key again, by the newest version of its key. The root
+// key comes from the seals themselves, so that what is wrapped is what they would unseal with.
 func (n *Node) RewrapSeals(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -19,24 +25,36 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	}
 	f, set := n.state.Load(), n.seals.Load()
 	if set.NeedsShares() {
-		return fault.New(fault.Invalid, "the root key is sealed to people, and only their shares open it; rotate the root key instead: that needs nobody's shares")
+		return fault.New(fault.Invalid, "the root key is wrapped to the unseal custodians, and only their shares open it; "+
+			"rotate the root key instead: that needs no shares")
 	}
 	root, err := set.Unwrap(ctx, f.record, nil)
 	if err != nil {
-		return sealFault(err, "nothing was changed: the seals do not give the root key")
+		return sealFault(err, "nothing was changed: the seals do not unwrap the root key")
 	}
 	defer root.Destroy()
 	if !a.barrier.VerifyRoot(root) {
-		return fault.New(fault.Internal, "nothing was changed: the seals hold another root key than the one in use")
+		return fault.New(fault.Internal, "nothing was changed: the seals hold another root key than the one in use; "+
+			"rotate the root key")
 	}
 	custodians := f.shareSet
 	if len(f.record.ShareSet) == 0 {
 		custodians = nil
 	}
-	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root, unsealShareSet(custodians), unsealShareSet(f.previous))
+	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root,
+		unsealShareSet(custodians), unsealShareSet(f.previous))
 	if err != nil {
-		return sealFault(err, "nothing was changed: a seal cannot keep the root key")
+		return sealFault(err, "nothing was changed: a seal cannot wrap the root key")
 	}
+	if err := n.commitRewrap(ctx, a, record); err != nil {
+		return err
+	}
+	n.log.Info("the seals wrapped the root key again", "generation", record.Generation)
+	return nil
+}
+
+// commitRewrap stores a record of the same root key. The caller holds transition.
+func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Record) error {
 	raw, err := record.Marshal()
 	if err != nil {
 		return err
@@ -48,6 +66,65 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
 	n.change(func(f *nodeState) { f.record = record })
-	n.log.Info("the seals wrapped the root key again", "generation", record.Generation)
 	return nil
+}
+
+// rewrapAudited audits a re-wrap before and after. Where the audit trail fails, nothing is done.
+func (k *sealKeeper) rewrapAudited(ctx context.Context, a *RoleState, st seals.Status) error {
+	n := k.n
+	if n.cfg.Trail == nil {
+		return k.rewrapOne(ctx, a, st)
+	}
+	rec := n.cfg.Trail.Begin(&audit.Request{
+		Operation: "update", Path: pathRewrap, Plain: []string{"seal", "old_version", "new_version"},
+		Data: auditData(map[string]string{
+			"seal": st.Name, "old_version": st.KeyVersion, "new_version": st.KeyNewest,
+		}),
+	}, &audit.Auth{DisplayName: "the server itself", NoDefault: true})
+	if err := rec.Request(""); err != nil {
+		return fault.Wrap(err, fault.Unavailable, "the re-wrap cannot be audited, so nothing was done")
+	}
+	err := k.rewrapOne(ctx, a, st)
+	text := ""
+	if err != nil {
+		text = err.Error()
+	}
+	if failed := rec.Response(nil, text); failed != nil && err == nil {
+		n.log.Error("a re-wrap was done and could not be audited", "seal", st.Name, "error", failed)
+	}
+	return err
+}
+
+// rewrapOne asks the seal without a lock, and commits only where the record has not changed meanwhile.
+func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Status) error {
+	n := k.n
+	before := n.state.Load().record
+	record, moved, err := n.seals.Load().Rewrap(ctx, before, st.Name)
+	if err != nil || !moved {
+		return err
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.role.Load() != a || n.state.Load().record != before {
+		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
+	}
+	if err := n.commitRewrap(ctx, a, record); err != nil {
+		return err
+	}
+	for _, p := range record.Parts {
+		if p.Name == st.Name {
+			n.log.Info("a seal wrapped the root key by the newest version of its key; nothing stored needs the old one",
+				"seal", p.Name, "type", p.Type, "old_key", st.KeyID, "old_version", st.KeyVersion,
+				"new_key", p.KeyID, "new_version", p.KeyVersion)
+		}
+	}
+	return nil
+}
+
+func auditData(m map[string]string) json.RawMessage {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // strings always encode
+	}
+	return b
 }

@@ -74,7 +74,7 @@ func oldAge(t *testing.T, trail bool) (*harness, *aging, *Node, *journal, string
 	cfg := Config{
 		Store: h.store, StorageType: "inmem", Seals: h.set(seals.Seal{Name: "box", Type: "static", Wrapper: a}), Now: h.clock,
 		Log: slog.New(slog.NewTextHandler(log, nil)),
-		Timing: Timing{Probe: 5 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, Look: 10 * time.Millisecond, RetryMin: time.Millisecond,
+		Timing: Timing{Probe: 5 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, Describe: 10 * time.Millisecond, RetryMin: time.Millisecond,
 			RetryMax: 4 * time.Millisecond},
 	}
 	if trail {
@@ -174,8 +174,8 @@ func TestRewrapThatFails(t *testing.T) {
 	}
 	h.wrap.set(seals.Fail(seals.Denied, errors.New("no kms:Encrypt"), "grant kms:Encrypt"))
 	a.change(func() { a.version = 2 })
-	n.rewrapByItself(t.Context(), st.Seals[0])
-	n.rewrapByItself(t.Context(), st.Seals[0])
+	n.keeper.rewrap(t.Context(), st.Seals[0])
+	n.keeper.rewrap(t.Context(), st.Seals[0])
 	if n.state.Load().record != old || h.version() != "1" {
 		t.Error("the record changed although the seal refused")
 	}
@@ -184,7 +184,7 @@ func TestRewrapThatFails(t *testing.T) {
 	}
 	h.wrap.set(nil)
 	eventually(t, "the seal would unseal again", func() bool { return n.Health().WouldUnseal })
-	if err := n.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]); err != nil || h.version() != "2" {
+	if err := n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]); err != nil || h.version() != "2" {
 		t.Errorf("%v, version %s", err, h.version())
 	}
 }
@@ -200,7 +200,7 @@ func TestRewrapMeetsRotation(t *testing.T) {
 	a.change(func() { a.version = 2 })
 	n.transition.Lock()
 	failed := make(chan error)
-	go func() { failed <- n.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]) }()
+	go func() { failed <- n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]) }()
 	next := *n.state.Load().record
 	n.change(func(f *nodeState) { f.record = &next })
 	n.transition.Unlock()
@@ -233,7 +233,7 @@ func TestDeletionAlarm(t *testing.T) {
 	a.change(func() { a.deletion = at.Add(24 * time.Hour) })
 	eventually(t, "the log tells of another date", func() bool { return log.count("2026-02-04T04:05:06Z") > 0 })
 	a.change(func() { a.deletion = time.Time{} })
-	eventually(t, "the log tells that it is over", func() bool { return log.count("no longer going to be destroyed") == 1 })
+	eventually(t, "the log tells that it is over", func() bool { return log.count("no longer scheduled for deletion") == 1 })
 	if !n.Health().KeyDeletion.IsZero() {
 		t.Error("health still tells of it")
 	}

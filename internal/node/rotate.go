@@ -9,7 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// Rotate adds a term to the keyring. What was written before stays readable; nobody's shares and no seal are involved.
+// Rotate adds a term to the keyring. Entries of older terms stay readable; it needs no shares and no seal.
 func (n *Node) Rotate(ctx context.Context) error {
 	a, err := n.Role()
 	if err != nil {
@@ -24,8 +24,8 @@ func (n *Node) Rotate(ctx context.Context) error {
 	return nil
 }
 
-// RotateRoot replaces the root key, needing nobody's shares: the seals wrap the new one, and the keyring is
-// encrypted with it, in one commit.
+// RotateRoot replaces the root key without shares: the seals wrap the new one, and the keyring is
+// re-encrypted under it, in one commit.
 func (n *Node) RotateRoot(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -40,7 +40,7 @@ func (n *Node) RotateRoot(ctx context.Context) error {
 	return nil
 }
 
-// KeyStatus tells the newest term, its age and how much was encrypted with it.
+// KeyStatus returns the newest term, its age and its number of encryptions.
 func (n *Node) KeyStatus() (barrier.KeyStatus, error) {
 	a, err := n.Role()
 	if err != nil {
@@ -49,7 +49,7 @@ func (n *Node) KeyStatus() (barrier.KeyStatus, error) {
 	return a.barrier.KeyStatus(), nil
 }
 
-// RotationConfig tells when the barrier key is rotated by itself.
+// RotationConfig returns when the barrier key is rotated automatically.
 func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, error) {
 	a, err := n.Role()
 	if err != nil {
@@ -59,7 +59,7 @@ func (n *Node) RotationConfig(ctx context.Context) (barrier.RotationConfig, erro
 	return c, barrier.Fault(err, "the rotation configuration could not be read")
 }
 
-// SetRotationConfig changes that.
+// SetRotationConfig changes when the barrier key is rotated automatically.
 func (n *Node) SetRotationConfig(ctx context.Context, c barrier.RotationConfig) error {
 	a, err := n.Role()
 	if err != nil {

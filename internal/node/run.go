@@ -6,16 +6,21 @@ import (
 	"math/rand/v2"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/clock"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Run looks after the node until ctx ends: it unseals by itself, proves that the seals would do so again, and rotates the barrier
-// key when that is due. When ctx ends it seals, which writes the exact encryption counts, and returns. It is called once.
+// shutdownTime bounds the sealing of a node that stops.
+const shutdownTime = 5 * time.Second
+
+// Run operates the node until ctx ends: it unseals automatically, proves that the seals would do so again,
+// and does what is due. When ctx ends it seals, which writes the exact encryption counts, and returns. It
+// is called once.
 func (n *Node) Run(ctx context.Context) {
 	wait := n.firstWait()
 	backoff := n.cfg.Timing.RetryMin
-	var nextProbe, nextCare time.Time
+	var nextProbe, nextMaintenance time.Time
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -29,33 +34,54 @@ func (n *Node) Run(ctx context.Context) {
 		timer.Stop()
 		if n.sealed() {
 			if err := n.tryUnseal(ctx); err != nil {
-				wait = jitter(n.retryAfter(err, backoff))
+				wait = clock.Jitter(n.retryAfter(err, backoff))
 				backoff = min(2*backoff, n.cfg.Timing.RetryMax)
 				continue
 			}
 		}
 		backoff = n.cfg.Timing.RetryMin
 		now := time.Now()
-		if n.sealed() { // uninitialised, or waiting for people
-			wait, nextProbe, nextCare = n.idleWait(), time.Time{}, time.Time{}
+		if n.sealed() { // uninitialised, or waiting for shares
+			wait, nextProbe, nextMaintenance = n.idleWait(), time.Time{}, time.Time{}
 			continue
 		}
 		if !now.Before(nextProbe) {
-			nextProbe = now.Add(n.probe(ctx))
+			nextProbe = now.Add(n.keeper.probe(ctx))
 		}
-		if !now.Before(nextCare) {
-			n.rotateIfDue(ctx)
-			n.ceremonies.WipeAnswers(ctx)
-			n.ceremonies.EndLapsed(ctx)
-			n.endHandOver(ctx)
-			nextCare = now.Add(jitter(n.cfg.Timing.Care))
+		if !now.Before(nextMaintenance) {
+			n.maintain(ctx)
+			nextMaintenance = now.Add(clock.Jitter(n.cfg.Timing.Maintain))
 		}
 		now = time.Now()
-		wait = max(0, min(nextProbe.Sub(now), nextCare.Sub(now)))
+		wait = max(0, min(nextProbe.Sub(now), nextMaintenance.Sub(now)))
 	}
 }
 
-// retryAfter is the wait after a failed attempt: what was throttled waits longer.
+// maintain does what is due on the node that writes.
+func (n *Node) maintain(ctx context.Context) {
+	n.rotateIfDue(ctx)
+	n.ceremonies.WipeAnswers(ctx)
+	n.ceremonies.EndLapsed(ctx)
+	n.endHandOver(ctx)
+}
+
+// firstWait keeps the nodes of a cluster that start together from asking their seals together.
+func (n *Node) firstWait() time.Duration {
+	if n.Clustered() {
+		return rand.N(n.cfg.Timing.Stagger)
+	}
+	return 0
+}
+
+// idleWait is the time between reads of a store that is not initialised, or that waits for shares.
+func (n *Node) idleWait() time.Duration {
+	if n.Clustered() {
+		return clock.Jitter(n.cfg.Timing.RetryMin) // another node may initialise it
+	}
+	return n.cfg.Timing.RetryMax
+}
+
+// retryAfter is the wait after a failed attempt to unseal. A throttled seal is given more time.
 func (n *Node) retryAfter(err error, backoff time.Duration) time.Duration {
 	if seals.ClassOf(err) == seals.Throttled {
 		return 5 * n.cfg.Timing.RetryMax
@@ -63,12 +89,7 @@ func (n *Node) retryAfter(err error, backoff time.Duration) time.Duration {
 	return backoff
 }
 
-// jitter moves d by up to a quarter either way, so that the nodes of a cluster do not all ask at once.
-func jitter(d time.Duration) time.Duration {
-	return d*3/4 + rand.N(d/2+1)
-}
-
-// rotateIfDue rotates the barrier key when its count or its age says so.
+// rotateIfDue rotates the barrier key when its count or its age requires it.
 func (n *Node) rotateIfDue(ctx context.Context) {
 	a := n.writer()
 	if a == nil {
@@ -84,13 +105,28 @@ func (n *Node) rotateIfDue(ctx context.Context) {
 	}
 }
 
-// shutdown seals without holding the node back from a restart: it will unseal by itself.
+// endHandOver removes root keys that were handed over for long enough.
+func (n *Node) endHandOver(ctx context.Context) {
+	a := n.writer()
+	if a == nil || a.leadership == nil {
+		return
+	}
+	before := n.cfg.Now().Add(-n.cfg.Timing.HandOver).UnixNano()
+	if err := a.barrier.EndHandOver(ctx, before); err != nil && ctx.Err() == nil {
+		n.log.Warn("a root key that was handed over to the standbys could not be removed; it is tried again",
+			"error", err)
+	}
+}
+
+// shutdown seals, and leaves the node free to unseal automatically when it is started again.
 func (n *Node) shutdown() {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), shutdownTime)
 	defer cancel()
 	n.lockWithoutRole()
 	defer n.transition.Unlock()
-	if err := n.deactivate(ctx); err != nil && !fault.Is(err, fault.Sealed) && !errors.Is(err, context.Canceled) {
-		n.log.Warn("the encryption counts could not be written; the next start assumes the higher, reserved ones", "error", err)
+	err := n.deactivate(ctx)
+	if err != nil && !fault.Is(err, fault.Sealed) && !errors.Is(err, context.Canceled) {
+		n.log.Warn("the encryption counts could not be written; the next start assumes the higher, reserved counts",
+			"error", err)
 	}
 }

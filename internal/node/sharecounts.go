@@ -8,8 +8,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// shape is how many recovery shares there are and how many are asked for. It stands outside the barrier so that sys/seal-status can tell
-// it while sealed. It decides nothing: the custody behind the barrier does.
+// shareCounts is how many recovery shares there are and how many are needed. It is outside the barrier so
+// that sys/seal-status can report it while sealed. It decides nothing: the share set behind the barrier
+// does.
 //
 //	version u8 = 1 | shares u8 | threshold u8
 type shareCounts struct{ shares, threshold int }

@@ -7,7 +7,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// SealStatus is what anybody may know of the node.
+// SealStatus is what an unauthenticated client may know of the node.
 type SealStatus struct {
 	Type                        string
 	Initialized, Sealed         bool
@@ -21,8 +21,8 @@ type SealStatus struct {
 	Warnings                    []string
 }
 
-// SealStatus tells the state of the node and of its seals. It waits for no seal and for no operation that is under way, and
-// reads storage only while no sealed root key was ever seen there.
+// SealStatus returns the state of the node and of its seals. It waits for no seal and for no operation, and
+// reads the storage only until a sealed root key was found there.
 func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	initialized, err := n.Initialized(ctx)
 	f := n.state.Load()
@@ -48,14 +48,12 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 			st.Progress, st.Nonce = u.progress()
 		}
 		if f.trouble != nil {
-			class, cause, remedy := diagnosis(f.trouble)
-			st.Warnings = append(st.Warnings, "not unsealed: "+string(class)+": "+cause+"; "+remedy)
+			st.Warnings = append(st.Warnings, "not unsealed: "+explain(f.trouble))
 		}
 	} else {
 		st.ClusterName, st.ClusterID = f.clusterName, f.record.Cluster
-		if err := n.Degraded(); err != nil {
-			class, cause, remedy := diagnosis(err)
-			st.Warnings = append(st.Warnings, "this node does not do its part in the cluster: "+string(class)+": "+cause+"; "+remedy)
+		if err := n.replica.Degraded(); err != nil {
+			st.Warnings = append(st.Warnings, "this node cannot take its role in the cluster: "+explain(err))
 		}
 	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
@@ -67,21 +65,29 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	return st, nil
 }
 
-// Health is the little that load balancers ask for, from memory alone.
+// explain returns class, cause and remedy of an error in one text.
+func explain(err error) string {
+	class, cause, remedy := diagnosis(err)
+	return string(class) + ": " + cause + "; " + remedy
+}
+
+// Health is what load balancers ask for, from memory alone.
 type Health struct {
 	Initialized, Sealed, Standby bool
 	Clustered                    bool
-	KeyDeletion                  time.Time // when the first of the seals' keys will be destroyed; zero: none that is known
-	WouldUnseal                  bool      // the seals gave the stored root key back when last asked
+	KeyDeletion                  time.Time // when the first of the seals' keys will be destroyed; zero: none is known
+	WouldUnseal                  bool      // the seals unwrapped the stored root key when last asked
 	ClusterName, ClusterID       string
 }
 
-// Health answers at once, whatever storage and seals do.
+// Health answers at once, whatever the storage and the seals do.
 func (n *Node) Health() Health {
 	f := n.state.Load()
-	h := Health{Initialized: f.record != nil || !f.known, Sealed: n.sealed(), WouldUnseal: n.seals.Load().WouldUnseal()}
-	h.Clustered = n.Clustered()
-	h.Standby, h.KeyDeletion = h.Sealed || n.writer() == nil, n.seals.Load().FirstDeletion()
+	h := Health{
+		Initialized: f.record != nil || !f.known, Sealed: n.sealed(), Clustered: n.Clustered(),
+		KeyDeletion: n.seals.Load().FirstDeletion(), WouldUnseal: n.seals.Load().WouldUnseal(),
+	}
+	h.Standby = h.Sealed || n.writer() == nil
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

@@ -14,8 +14,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// tryUnseal unseals with what the machine has. It returns nil where there is nothing to try: the store is not
-// initialised, an operator sealed the node, or people must come.
+// tryUnseal unseals with the seals alone. It returns nil where there is nothing to try: the store is not
+// initialised, an operator sealed the node, or it needs shares.
 func (n *Node) tryUnseal(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -25,14 +25,13 @@ func (n *Node) tryUnseal(ctx context.Context) error {
 	before := n.state.Load().trouble
 	err := n.unsealBySeals(ctx)
 	n.change(func(f *nodeState) { f.trouble = err })
-	if err != nil && ctx.Err() == nil && !sameText(err, before) {
+	if err != nil && ctx.Err() == nil && !sameText(err, before) { // else the log has it already
 		class, cause, remedy := diagnosis(err)
 		n.log.Warn("not unsealed; it is tried again", "class", string(class), "cause", cause, "remedy", remedy)
 	}
 	return err
 }
 
-// sameText reports whether two failures say the same: then the log has it already.
 func sameText(a, b error) bool { return a != nil && b != nil && a.Error() == b.Error() }
 
 func (n *Node) unsealBySeals(ctx context.Context) error {
@@ -45,7 +44,8 @@ func (n *Node) unsealBySeals(ctx context.Context) error {
 	return n.open(ctx, nil)
 }
 
-// open gets the root key from the seals, opens the barrier and goes active. quorum is the unlocked seal of people who came, or nil.
+// open gets the root key from the seals, opens the barrier and activates the node. quorum is the Shamir
+// seal that a quorum of shares has unlocked, or nil.
 func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer n.cfg.Metrics.Timer("core.unseal").Since(time.Now())
 	record := n.state.Load().record
@@ -56,19 +56,23 @@ func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer root.Destroy()
 	b := barrier.New(n.cfg.Store, n.barrierOptions())
 	if err := b.Unseal(ctx, root, record.Generation); err != nil {
-		return barrier.Fault(err, "the root key was unsealed, but the keyring could not be opened")
+		return barrier.Fault(err, "the root key was unwrapped, but the keyring could not be opened")
 	}
 	return n.activate(ctx, b)
 }
 
-// Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an operator sealed a node that
-// would unseal by itself. A wrong share is refused at once and leaves the others as they are.
+// Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an operator
+// sealed a node that would unseal automatically. A wrong share is refused at once and leaves the others as
+// they are.
 func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) error {
-	if err := n.lookAtUnseal(share); err != nil {
+	if err := n.checkUnsealShare(share); err != nil {
 		return err
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
+	if !n.sealed() {
+		return nil
+	}
 	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
@@ -76,8 +80,6 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	switch {
 	case f.record == nil:
 		return fault.New(fault.Invalid, "Vault is not initialized")
-	case !n.sealed():
-		return nil
 	case migrate:
 		return fault.New(fault.Invalid, "can't perform a seal migration, no migration seal found")
 	case f.shareSet == nil:
@@ -102,8 +104,9 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	return n.unsealByShares(ctx, custodians, key)
 }
 
-// lookAtUnseal refuses a wrong share without a lock, as far as it is known whose shares count: see look.
-func (n *Node) lookAtUnseal(share *secret.Bytes) error {
+// checkUnsealShare refuses a wrong share without a lock, as far as the share sets are known: a flood of
+// wrong shares cannot delay a right one.
+func (n *Node) checkUnsealShare(share *secret.Bytes) error {
 	f := n.state.Load()
 	if f.shareSet == nil || !n.sealed() {
 		return nil
@@ -122,15 +125,15 @@ func (n *Node) lookAtUnseal(share *secret.Bytes) error {
 
 func unsealFault(err error) error { return fault.Wrap(err, fault.Invalid, "invalid key: %v", err) }
 
-// cannotTakeShares explains to someone with shares in hand why they do not help.
+// cannotTakeShares explains why a share does not help.
 func (n *Node) cannotTakeShares() error {
 	if err := n.state.Load().trouble; err != nil {
-		return sealFault(err, "the root key is protected by a seal, and recovery shares authorise but do not decrypt; the seal fails")
+		return sealFault(err, "the root key is wrapped by a seal, which fails; recovery shares authorise but do not decrypt")
 	}
-	return fault.New(fault.Invalid, "there are no shares for this node to take; it unseals by itself: restart it")
+	return fault.New(fault.Invalid, "this node takes no shares: it unseals automatically; restart it")
 }
 
-// unsealByShares opens the barrier with the key that a quorum put together.
+// unsealByShares opens the barrier with the key that a quorum combined.
 func (n *Node) unsealByShares(ctx context.Context, custodians *recovery.ShareSet, key *secret.Bytes) error {
 	n.forgetShares()
 	var quorum wrapping.Wrapper
@@ -150,28 +153,29 @@ func (n *Node) unsealByShares(ctx context.Context, custodians *recovery.ShareSet
 		return sealFault(err, "the shares are right, but the node could not be unsealed")
 	}
 	n.held = false
-	if previous != nil && !n.Clustered() { // in a cluster the leader ends the former shares, after a time
+	if previous != nil && !n.Clustered() { // in a cluster the leader ends the previous share set, after a time
 		n.settlePrevious(ctx, custodians.ID == previous.ID)
 	}
 	n.poke()
 	return nil
 }
 
-// settlePrevious is called after an unseal while two generations of unseal shares could do it. New shares that came have arrived: the former
-// ones end. Where the former ones came, the reply with the new ones may be lost: it is kept until it was fetched and used.
+// settlePrevious follows an unseal while two share sets could do it. New shares that unseal have arrived,
+// so the previous set ends. Where the previous shares unsealed, the reply with the new ones may be lost: it
+// is kept until it was fetched and used.
 func (n *Node) settlePrevious(ctx context.Context, byPrevious bool) {
 	if byPrevious {
 		n.ceremonies.KeepUntilFetched()
-		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the new ones " +
-			"by giving that share again with the rekey's nonce")
+		n.log.Warn("unsealed with the shares that the last rekey replaced: the holder of its last share gets the " +
+			"new ones by giving that share again with the rekey's nonce")
 		return
 	}
 	if err := n.ceremonies.DropAnswers(ctx); err != nil {
-		n.log.Warn("the shares that the last rekey replaced still unseal; it is tried again", "error", err)
+		n.log.Warn("the shares that the last rekey replaced still unseal; ending them is tried again", "error", err)
 	}
 }
 
-// forgetShares drops what was given to sys/unseal. The caller holds transition.
+// forgetShares drops the shares given to sys/unseal. The caller holds transition.
 func (n *Node) forgetShares() {
 	if g := n.unsealing.Swap(nil); g != nil {
 		g.reset()

@@ -7,10 +7,10 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// gathering is the shares given to sys/unseal. After a rekey whose reply may be lost, the shares of the people before count
-// too, on their own: a quorum is of one generation.
+// unsealProgress is the shares given to sys/unseal. After a rekey whose reply may be lost, shares of the
+// previous set count too, separately: a quorum is of one set.
 type unsealProgress struct {
-	quorums []quorum // the people, and the former ones where there are any
+	quorums []quorum // the share set, and the previous one where there is one
 }
 
 type quorum struct {
@@ -28,7 +28,8 @@ func newUnsealProgress(custodians, previous *recovery.ShareSet, rnd io.Reader) *
 	return g
 }
 
-// give takes one share and returns the key, and whose it is, once a quorum is there. The error is that of the current people.
+// give takes one share. Once a quorum is complete it returns the key and its share set. The error is that
+// of the current share set.
 func (g *unsealProgress) give(share *secret.Bytes) (*recovery.ShareSet, *secret.Bytes, error) {
 	var first error
 	for _, q := range g.quorums {
@@ -43,7 +44,7 @@ func (g *unsealProgress) give(share *secret.Bytes) (*recovery.ShareSet, *secret.
 	return nil, nil, first
 }
 
-// progress is that of the quorum that has come furthest.
+// progress is that of the quorum with the most shares.
 func (g *unsealProgress) progress() (n int, nonce string) {
 	for _, q := range g.quorums {
 		if p := q.shares.Progress(); p > n {

@@ -14,12 +14,12 @@ import (
 	v1 "github.com/sealgate/sealgate/internal/api/v1"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
-	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/version"
 )
 
 // joinCluster opens the listener for the other nodes and gives what they are told of this one; nil for a store that one node has to itself.
-func (p *process) joinCluster(cfg *config.Config, recovery bool) (*node.Member, error) {
+func (p *process) joinCluster(cfg *config.Config, recovery bool) (*ha.Member, error) {
 	if _, ok := p.store.(shared); !ok || recovery || cfg.Storage.Type == "inmem" {
 		return nil, nil
 	}
@@ -27,7 +27,7 @@ func (p *process) joinCluster(cfg *config.Config, recovery bool) (*node.Member, 
 	if err != nil {
 		return nil, fmt.Errorf("this machine has no name to show to the other nodes: %w", err)
 	}
-	m := &node.Member{Hostname: hostname, Version: version.Release, APIAddr: cfg.APIAddr, ClusterAddr: cfg.ClusterAddr}
+	m := &ha.Member{Hostname: hostname, Version: version.Release, APIAddr: cfg.APIAddr, ClusterAddr: cfg.ClusterAddr}
 	l := firstTCP(cfg)
 	if l == nil {
 		if m.APIAddr == "" {
@@ -97,7 +97,7 @@ func nextPort(host, port string) (string, error) {
 // servePeers makes the server for the other nodes, where there is a listener for them.
 func (p *process) servePeers(c api.Config) {
 	if p.peers != nil {
-		p.cluster = cluster.NewServer(p.peers, p.node.ClusterIdentity, v1.NewPeer(c), p.hub.Logger("cluster"))
+		p.cluster = cluster.NewServer(p.peers, p.node.Cluster().ClusterIdentity, v1.NewPeer(c), p.hub.Logger("cluster"))
 	}
 }
 
@@ -111,7 +111,7 @@ const closeWithin = time.Second
 func (p *process) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retireWithin)
 	defer cancel()
-	p.node.Retire(ctx)
+	p.node.Cluster().Retire(ctx)
 }
 
 // closeCluster ends the server for the other nodes.

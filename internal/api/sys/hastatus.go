@@ -38,7 +38,7 @@ func haStatus(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, e
 
 func clusterStatus(h *api.Handler) (*api.Answer, error) {
 	var a haStatusAnswer
-	for _, m := range h.Node.Members() {
+	for _, m := range h.Node.Cluster().Members() {
 		version, _, _ := strings.Cut(m.Version, "-")
 		n := haNode{Hostname: m.Hostname, APIAddress: m.APIAddr, ClusterAddress: m.ClusterAddr, Active: m.Active, Version: version}
 		if !m.Active {

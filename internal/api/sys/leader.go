@@ -11,7 +11,7 @@ import (
 // stepDown has nobody to step down for in a node without a cluster.
 func stepDown(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	if h.Node.Clustered() {
-		if err := h.Node.StepDown(ctx); err != nil {
+		if err := h.Node.Cluster().StepDown(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -35,7 +35,7 @@ func leader(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, e
 	if h.Node.Health().Sealed {
 		return nil, fault.New(fault.Sealed, api.TextSealed)
 	}
-	l, err := h.Node.CurrentLeader(ctx)
+	l, err := h.Node.Cluster().CurrentLeader(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,6 +21,7 @@ import (
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -109,7 +110,7 @@ func (f *testCluster) add(store storage.Store, change ...func(*api.Config)) *tes
 		Store: store, StorageType: "inmem", Seals: set, Log: log, Trail: trail, AuthMethods: authMethodsOf(time.Now),
 		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{}), "cubbyhole": cubbyhole.New},
 		Mounts:  []mount.Entry{mount.DevMount("2")},
-		Cluster: &node.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url, ClusterAddr: "https://" + listener.Addr().String()},
+		Cluster: &ha.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url, ClusterAddr: "https://" + listener.Addr().String()},
 		Timing: node.Timing{
 			Probe: time.Hour, RetryMin: 2 * time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,
 			Pause: 50 * time.Millisecond, Echo: 10 * time.Millisecond,
@@ -125,7 +126,7 @@ func (f *testCluster) add(store storage.Store, change ...func(*api.Config)) *tes
 	}
 	h = New(c)
 	n.api = h
-	peers := cluster.NewServer(listener, n.node.ClusterIdentity, NewPeer(c), log)
+	peers := cluster.NewServer(listener, n.node.Cluster().ClusterIdentity, NewPeer(c), log)
 	ctx, cancel := context.WithCancel(context.Background())
 	var wg sync.WaitGroup
 	wg.Go(func() { n.node.Run(ctx) })
@@ -157,7 +158,7 @@ func (f *testCluster) leader() *testNode {
 	f.t.Helper()
 	for range 4000 {
 		for _, n := range f.nodes {
-			if l := n.node.Leader(); l != nil && l.Self {
+			if l := n.node.Cluster().Leader(); l != nil && l.Self {
 				if a, err := n.node.Role(); err == nil && !a.Standby() && a.Held() == nil {
 					return n
 				}
@@ -175,7 +176,7 @@ func (f *testCluster) settled() (leader *testNode, standbys []*testNode) {
 	for range 4000 {
 		leader, standbys = f.leader(), nil
 		for _, n := range f.nodes {
-			l := n.node.Leader()
+			l := n.node.Cluster().Leader()
 			if a, err := n.node.Role(); n != leader && err == nil && a.Standby() && l != nil && l.ID == leader.name && a.Current(f.t.Context()) == nil {
 				standbys = append(standbys, n)
 			}

@@ -228,7 +228,7 @@ func TestSnapshotsInACluster(t *testing.T) {
 		if got := n.answer("GET", "secret/data/x", "")["data"].(map[string]any)["data"].(map[string]any)["k"]; got != "then" {
 			t.Errorf("%s reads %v", n.name, got)
 		}
-		restores += strings.Count(n.log.String(), "the data was replaced by a snapshot")
+		restores += strings.Count(n.log.String(), "a snapshot replaced the data")
 	}
 	if restores != 1 {
 		t.Errorf("%d restores", restores)

@@ -18,7 +18,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
-	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/ha"
 )
 
 func TestStandbyAnswersReadsAndForwardsTheRest(t *testing.T) {
@@ -183,7 +183,7 @@ func TestSpoof(t *testing.T) {
 			t.Errorf("the trail of %s has a client's word for its address", n.name)
 		}
 	}
-	announced, err := f.client.Post(leader.url+node.PathEcho, "application/json", strings.NewReader(`{"id":"x"}`))
+	announced, err := f.client.Post(leader.url+ha.PathEcho, "application/json", strings.NewReader(`{"id":"x"}`))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestSpoof(t *testing.T) {
 	tr := f.client.Transport.(*http.Transport).Clone()
 	tr.TLSClientConfig = insecure()
 	defer tr.CloseIdleConnections()
-	_, err = (&http.Client{Transport: tr}).Get(leader.node.Leader().ClusterAddr + "/v1/sys/health")
+	_, err = (&http.Client{Transport: tr}).Get(leader.node.Cluster().Leader().ClusterAddr + "/v1/sys/health")
 	if err == nil {
 		t.Error("the listener for nodes answers anybody")
 	}

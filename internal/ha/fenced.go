@@ -1,4 +1,4 @@
-package node
+package ha
 
 import (
 	"context"
@@ -8,18 +8,22 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// ErrStandby is returned for whatever would write on a node that does not lead. Nothing was written: the request is for the leader.
+// ErrStandby is returned for a write on a node that does not lead. Nothing was written: the request is
+// for the leader.
 var ErrStandby = fault.New(fault.Unavailable, "this node is a standby; nothing was written: ask the active node")
 
-// seat is the storage as one role of this node sees it. Whoever holds one keeps its epoch for good: a commit that was prepared in a term of
-// office goes out in that term's name, and is refused by the storage in any other, also in a later one of the same node.
-type fencedStore struct {
+// Fenced is the storage as one role of this node uses it. Its epoch never changes: the storage refuses a
+// commit that was prepared under one leadership in any other, also in a later one of the same node.
+type Fenced struct {
 	storage.Store
-	epoch uint64 // of the leader's office; 0: a standby's, and nothing can be written
+	epoch uint64 // 0: a standby's
 }
 
+// Fence returns store for a leader with an epoch; 0: for a standby, which cannot write.
+func Fence(store storage.Store, epoch uint64) *Fenced { return &Fenced{Store: store, epoch: epoch} }
+
 // Commit implements storage.Store.
-func (s *fencedStore) Commit(ctx context.Context, b storage.Batch) error {
+func (s *Fenced) Commit(ctx context.Context, b storage.Batch) error {
 	if s.epoch == 0 {
 		return ErrStandby
 	}
@@ -35,7 +39,7 @@ func (s *fencedStore) Commit(ctx context.Context, b storage.Batch) error {
 	return err
 }
 
-// Trace tells whether a request may have changed the storage.
+// Trace records whether a request may have changed the storage.
 type Trace struct{ sent atomic.Int64 }
 
 // Wrote reports whether a commit was made, or may have been.
@@ -43,7 +47,7 @@ func (t *Trace) Wrote() bool { return t != nil && t.sent.Load() > 0 }
 
 type traceKey struct{}
 
-// WithTrace makes commits with this context known to t. Only nodes of a cluster keep it.
+// WithTrace makes commits with this context known to t. Only nodes of a cluster record them.
 func WithTrace(ctx context.Context, t *Trace) context.Context {
 	return context.WithValue(ctx, traceKey{}, t)
 }

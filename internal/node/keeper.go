@@ -1,0 +1,119 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/clock"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// sealKeeper watches the seals while the node is unsealed: it proves that they would unseal, logs what
+// changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it.
+type sealKeeper struct {
+	n        *Node
+	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
+	postpone map[string]time.Time // by the seal's name: when a re-wrap that failed is tried again
+}
+
+type alarm struct{ deletion, at time.Time }
+
+const (
+	repeatAlarm = 24 * time.Hour // how often the log repeats that a key will be destroyed
+	rewrapAgain = time.Minute    // how long a seal that could not re-wrap is left alone
+)
+
+// probe checks the seals whose turn it is and returns the wait until the next turn.
+func (k *sealKeeper) probe(ctx context.Context) time.Duration {
+	n := k.n
+	set := n.seals.Load()
+	before := map[string]seals.Status{}
+	for _, st := range set.Status() {
+		before[st.Name] = st
+	}
+	t := n.cfg.Timing
+	wait := set.RunHealthChecks(ctx, n.state.Load().record,
+		seals.Pace{Healthy: t.Probe, Failing: t.ProbeFailing, Describe: t.Describe})
+	if ctx.Err() != nil {
+		return 0
+	}
+	for _, st := range set.StatusOf(n.state.Load().record) {
+		k.logProof(before[st.Name], st)
+		k.logKey(before[st.Name], st)
+		if st.RewrapDue {
+			k.rewrap(ctx, st)
+		}
+	}
+	return wait
+}
+
+// logProof logs when a seal would no longer unseal, or would again.
+func (k *sealKeeper) logProof(before, now seals.Status) {
+	switch {
+	case now.Class == before.Class:
+	case now.WouldUnseal:
+		k.n.log.Info("this seal would unseal the server again", "seal", now.Name, "type", now.Type)
+	default:
+		k.n.log.Warn("this seal would not unseal the server", "seal", now.Name, "type", now.Type,
+			"class", string(now.Class), "cause", now.Cause, "remedy", now.Remedy)
+	}
+}
+
+// logKey logs the state of a seal's key: when it changes, and once a day while the key is scheduled for
+// deletion.
+func (k *sealKeeper) logKey(before, now seals.Status) {
+	log := k.n.log
+	if now.KeyState != before.KeyState && before.KeyState != "" {
+		log.Info("the state of a seal's key changed", "seal", now.Name, "type", now.Type,
+			"from", before.KeyState, "to", now.KeyState)
+	}
+	if now.KeyTrouble != before.KeyTrouble && now.KeyTrouble != "" {
+		log.Info("the state of this seal's key cannot be read", "seal", now.Name, "type", now.Type,
+			"cause", now.KeyTrouble)
+	}
+	last, ever := k.alarms[now.Name]
+	switch {
+	case now.Deletion == nil && ever:
+		delete(k.alarms, now.Name)
+		log.Info("this seal's key is no longer scheduled for deletion", "seal", now.Name, "type", now.Type)
+	case now.Deletion == nil:
+	case !ever || !last.deletion.Equal(*now.Deletion) || k.n.cfg.Now().Sub(last.at) >= repeatAlarm:
+		if k.alarms == nil {
+			k.alarms = map[string]alarm{}
+		}
+		k.alarms[now.Name] = alarm{*now.Deletion, k.n.cfg.Now()}
+		log.Warn("ALARM: "+deletionText(now), "seal", now.Name, "type", now.Type,
+			"deletion", now.Deletion.UTC().Format(time.RFC3339))
+	}
+}
+
+func deletionText(st seals.Status) string {
+	return fmt.Sprintf("the key of seal %q (%s, %s) will be destroyed at %s, and then nothing that it wrapped can be "+
+		"opened: cancel the deletion, or make another seal hold the root key before that",
+		st.Name, st.Type, st.KeyID, st.Deletion.UTC().Format(time.RFC3339))
+}
+
+// rewrap makes one seal wrap its part of the root key by the newest version of its key, so that nothing
+// needs the old version. Only the node that writes does so.
+func (k *sealKeeper) rewrap(ctx context.Context, st seals.Status) {
+	now := time.Now()
+	if now.Before(k.postpone[st.Name]) {
+		return
+	}
+	a := k.n.writer()
+	if a == nil {
+		return
+	}
+	if err := k.rewrapAudited(ctx, a, st); err != nil && ctx.Err() == nil {
+		if k.postpone == nil {
+			k.postpone = map[string]time.Time{}
+		}
+		k.postpone[st.Name] = now.Add(clock.Jitter(rewrapAgain))
+		class, cause, remedy := diagnosis(err)
+		k.n.log.Warn("a seal's key has a newer version, and the root key could not be wrapped by it; "+
+			"the old version is still needed, and it is tried again",
+			"seal", st.Name, "type", st.Type, "needed", st.KeyVersion, "newest", st.KeyNewest,
+			"class", string(class), "cause", cause, "remedy", remedy)
+	}
+}
