@@ -13,7 +13,7 @@ import (
 func auditListCommand(b *base) *command {
 	b.formatted()
 	var detailed bool
-	b.flags.BoolVar(&detailed, "detailed", false, "show all there is to a device [DETAILED]")
+	b.flags.BoolVar(&detailed, "detailed", false, "show all columns [DETAILED]")
 	b.own("detailed")
 	return &command{base: b, name: "audit list", synopsis: "List the audit devices", about: "Lists the audit devices.",
 		run: func([]string) int {
@@ -68,12 +68,13 @@ func auditTable(devices map[string]*api.Audit, detailed bool) string {
 func auditEnableCommand(b *base) *command {
 	in := &api.EnableAuditOptions{Options: map[string]string{}}
 	var path string
-	b.flags.StringVar(&in.Description, "description", "", "`text` for people")
-	b.flags.StringVar(&path, "path", "", "`where` to enable it; the type by default")
-	b.flags.BoolVar(&in.Local, "local", false, "not replicated")
+	b.flags.StringVar(&in.Description, "description", "", "`text` that describes it")
+	b.flags.StringVar(&path, "path", "", "`path` to enable it at; the type by default")
+	b.flags.BoolVar(&in.Local, "local", false, "do not replicate it")
 	b.own("description", "path", "local")
-	return &command{base: b, name: "audit enable", args: "TYPE [k=v...]", least: 1, most: -1, synopsis: "Enable an audit device",
-		about: `Enables an audit device: file, socket or syslog. What follows as k=v are its options, such as
+	return &command{base: b, name: "audit enable", args: "TYPE [k=v...]", least: 1, most: -1,
+		synopsis: "Enable an audit device",
+		about: `Enables an audit device: file, socket or syslog. Arguments k=v are its options, such as
 file_path=/var/log/audit.log.`,
 		run: func(args []string) int {
 			in.Type = strings.TrimSpace(args[0])
@@ -84,7 +85,7 @@ file_path=/var/log/audit.log.`,
 			}
 			for k, v := range data {
 				if _, many := v.([]any); many {
-					b.errorf("Failed to parse K=V data: %s stands there more than once", k)
+					b.errorf("Failed to parse K=V data: %s is given more than once", k)
 					return exitLocal
 				}
 				in.Options[k] = fmt.Sprint(v)
@@ -102,11 +103,12 @@ file_path=/var/log/audit.log.`,
 
 func auditDisableCommand(b *base) *command {
 	return &command{base: b, name: "audit disable", args: "PATH", least: 1, most: 1, synopsis: "Disable an audit device",
-		about: "Disables an audit device. What it wrote stays, but hashes in it can no longer be compared once it is enabled anew.",
+		about: "Disables an audit device. Its log stays, but once the device is enabled again, hashes in the old log " +
+			"cannot be compared any more.",
 		run: func(args []string) int {
 			where := sanitize(args[0])
 			if where == "" {
-				b.errorf("Error: the path of an audit device is needed")
+				b.errorf("Error: the path of the audit device is missing")
 				return exitLocal
 			}
 			return b.withClient(func(client *api.Client) int {

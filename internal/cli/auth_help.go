@@ -9,9 +9,10 @@ import (
 )
 
 func authHelpCommand(b *base) *command {
-	return &command{base: b, name: "auth help", args: "TYPE|PATH", least: 1, most: 1, synopsis: "Show how to log in with an auth method",
-		about: `Shows the parameters of a login: by the type of the method, or by the path where one is enabled.
-Types: ` + strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", ") + ".",
+	return &command{base: b, name: "auth help", args: "TYPE|PATH", least: 1, most: 1,
+		synopsis: "Show how to log in with an auth method",
+		about: `Shows the login parameters of an auth method, by its type or the path where it is enabled. Types: ` +
+			strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", ") + ".",
 		run: func(args []string) int {
 			kind := strings.TrimSpace(args[0])
 			if m, ok := loginMethods[kind]; ok {
@@ -30,7 +31,7 @@ Types: ` + strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", ") + ".",
 				}
 				m, ok := loginMethods[found.Type]
 				if !ok {
-					b.errorf("Of the auth method %q this client knows nothing: use its API", found.Type)
+					b.errorf("This client has no help for the auth method %q: use sealgate path-help", found.Type)
 					return exitServer
 				}
 				b.printf("%s\n", m.help)

@@ -7,37 +7,38 @@ import (
 	"time"
 )
 
-// Exit codes of the commands; status has its own reading of 2.
+// Exit codes of the commands. `status` uses 2 for a sealed server.
 const (
 	exitOK     = 0
-	exitLocal  = 1 // usage, a missing nonce, no terminal, an unreadable file
-	exitServer = 2 // the server's answer, no connection, nothing found
+	exitLocal  = 1 // local: usage, a missing nonce, no terminal, an unreadable file
+	exitServer = 2 // remote: an error response, no connection, nothing found
 )
 
-// Env is what a run may touch of the world around it.
+// Env is the environment of one run: everything outside the package that it may use.
 type Env struct {
 	Stdin    io.Reader
 	Stdout   io.Writer
 	Stderr   io.Writer
 	Getenv   func(string) string
-	Home     string   // folder of .vault-token; "" for none
+	Home     string   // home folder, with .vault-token; "" for none
 	Version  string   // "1.2.3"
 	Revision string   // of the source, may be empty
-	Terminal Terminal // nil: Stdin, where it is one
+	Terminal Terminal // nil: Stdin, if it is a terminal
 
-	Pause func(time.Duration) // waits before a request is sent anew; nil: time.Sleep
-	Rand  io.Reader           // nil: the operating system's
+	Pause func(time.Duration) // waits before a retry; nil: time.Sleep
+	Rand  io.Reader           // nil: crypto/rand
 	Now   func() time.Time    // nil: time.Now
 
-	Browse func(address string) error // opens a browser; nil: as the desktop does
+	Browse func(address string) error // opens a browser; nil: the desktop's
 
-	Program string // path of this program, for shells to call it; "": what the operating system says
+	Program string // path of this program, for shell completion; "": os.Executable
 
 	// Extra are the commands of the program that need more than a client: "server", "softhsm init".
 	Extra map[string]func() Command
 }
 
-// clientCommands are the commands of a client; kvCommands and snapshotCommands are beside their code.
+// clientCommands are the commands of a client; kvCommands and snapshotCommands are beside their
+// code.
 var clientCommands = []func(*base) *command{
 	statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
@@ -54,7 +55,7 @@ var clientCommands = []func(*base) *command{
 	printTokenCommand, versionCommand,
 }
 
-// command is one command: its help is made of its parts.
+// command is a client command. Its help is built from its fields.
 type command struct {
 	*base
 	name     string
@@ -66,7 +67,7 @@ type command struct {
 	run      func(args []string) int
 }
 
-// Run parses the flags, wherever they stand, and runs the command.
+// Run parses the flags, which may stand anywhere, and runs the command.
 func (c *command) Run(args []string) int {
 	rest, err := c.parse(args)
 	if err != nil {
@@ -74,7 +75,8 @@ func (c *command) Run(args []string) int {
 		return exitLocal
 	}
 	if len(rest) < c.least {
-		c.errorf("Not enough arguments (expected %d, got %d)\nUsage: sealgate %s [flags] %s", c.least, len(rest), c.name, c.args)
+		c.errorf("Not enough arguments (expected %d, got %d)\nUsage: sealgate %s [flags] %s", c.least, len(rest), c.name,
+			c.args)
 		return exitLocal
 	}
 	if c.most >= 0 && len(rest) > c.most {
@@ -84,13 +86,36 @@ func (c *command) Run(args []string) int {
 	return c.run(rest)
 }
 
-// Help is the whole help text.
+// Help is the help text with all flags.
 func (c *command) Help() string {
 	var b strings.Builder
-	fmt.Fprintf(&b, "Usage: sealgate %s\n\n%s\n", strings.TrimSpace(c.name+" [flags] "+c.args), strings.TrimSpace(c.about))
+	fmt.Fprintf(&b, "Usage: sealgate %s\n\n%s\n", strings.TrimSpace(c.name+" [flags] "+c.args), reflow(c.about))
 	c.flagHelp(&b)
 	return strings.TrimRight(b.String(), "\n")
 }
 
-// Synopsis is the line in the list of commands.
+// helpWidth is the width of prose in help texts.
+const helpWidth = 100
+
+// reflow wraps the paragraphs of a help text; indented lines stay as they are.
+func reflow(text string) string {
+	var out []string
+	for paragraph := range strings.SplitSeq(strings.TrimSpace(text), "\n\n") {
+		if strings.HasPrefix(paragraph, " ") {
+			out = append(out, paragraph)
+			continue
+		}
+		line, lines := "", []string{}
+		for word := range strings.FieldsSeq(paragraph) {
+			if line != "" && len(line)+1+len(word) > helpWidth {
+				lines, line = append(lines, line), ""
+			}
+			line = strings.TrimSpace(line + " " + word)
+		}
+		out = append(out, strings.Join(append(lines, line), "\n"))
+	}
+	return strings.Join(out, "\n\n")
+}
+
+// Synopsis is the command's line in a list of commands.
 func (c *command) Synopsis() string { return c.synopsis }

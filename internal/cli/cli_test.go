@@ -19,7 +19,7 @@ import (
 	"go.uber.org/goleak"
 )
 
-var update = flag.Bool("update", false, "write the golden files anew")
+var update = flag.Bool("update", false, "rewrite the golden files")
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) != "" {
@@ -28,12 +28,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// scripted is a server that answers as the contract says: for each "METHOD path" its answers in turn, the last one for ever.
+// scripted is a server with canned responses: for each "METHOD path" a sequence, whose last one
+// repeats.
 type scripted struct {
 	t       *testing.T
 	mu      sync.Mutex
 	answers map[string][]answer
-	log     strings.Builder // what was asked, for the golden file
+	log     strings.Builder // the requests, for the golden file
 }
 
 type answer struct {
@@ -41,7 +42,7 @@ type answer struct {
 	body string
 }
 
-// Answers that do not arrive: the connection breaks before, or within.
+// Responses that do not arrive: the connection breaks before them or within.
 var (
 	lost = answer{0, ""}
 	torn = answer{-200, `{"nonce":"7d0b3c4e-0000`}
@@ -54,7 +55,7 @@ func refusal(code int, text string) answer {
 }
 
 func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.Header.Get("X-Vault-Request") == "" { // not this package's: somebody who polls a port that was his before
+	if r.Header.Get("X-Vault-Request") == "" { // not from this package: another process polls a port that it had before
 		w.WriteHeader(http.StatusTeapot)
 		return
 	}
@@ -91,12 +92,12 @@ func (s *scripted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(w, turn[0].body)
 }
 
-// unread is a standard output that nobody reads.
+// unread is a standard output whose reader has exited.
 type unread struct{}
 
 func (unread) Write([]byte) (int, error) { return 0, syscall.EPIPE }
 
-// typist is a terminal whose user types these lines.
+// typist is a terminal with a user who types these lines.
 type typist struct{ lines []string }
 
 func (t *typist) ReadSecret() ([]byte, error) {
@@ -108,7 +109,8 @@ func (t *typist) ReadSecret() ([]byte, error) {
 	return []byte(line), nil
 }
 
-// run is one command line against a scripted server; the golden file shows what it printed, asked and returned.
+// run is one command line against a scripted server. The golden file has its output, requests and
+// exit code.
 type run struct {
 	name    string
 	args    []string
@@ -118,8 +120,8 @@ type run struct {
 	files   map[string]string
 	answers map[string][]answer
 	want    int
-	unread  bool   // nobody reads standard output
-	secret  string // must not show in anything that is printed
+	unread  bool   // standard output is a broken pipe
+	secret  string // must not appear in the output
 }
 
 func (c run) exec(t *testing.T) {
@@ -142,25 +144,27 @@ func (c run) exec(t *testing.T) {
 		args[i] = strings.ReplaceAll(strings.ReplaceAll(a, "HOME", home), "SERVER", srv.URL)
 	}
 	var stdout, stderr bytes.Buffer
-	world := Env{Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr, Home: home, Version: "1.2.3",
-		Getenv: func(k string) string { return env[k] }, Pause: func(d time.Duration) { fmt.Fprintf(&stderr, "(a pause of %v)\n", d) },
-		Now: func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }, Program: "/usr/bin/sealgate",
+	runEnv := Env{Stdin: strings.NewReader(c.stdin), Stdout: &stdout, Stderr: &stderr, Home: home, Version: "1.2.3",
+		Getenv: func(k string) string { return env[k] },
+		Pause:  func(d time.Duration) { fmt.Fprintf(&stderr, "(a pause of %v)\n", d) },
+		Now:    func() time.Time { return time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC) }, Program: "/usr/bin/sealgate",
 		Rand: strings.NewReader(strings.Repeat("\x00\xff\x01\x3d\x3e\xf8", 16))}
 	if c.unread {
-		world.Stdout = unread{}
+		runEnv.Stdout = unread{}
 	}
 	if c.typed != nil {
-		world.Terminal = &typist{lines: c.typed}
+		runEnv.Terminal = &typist{lines: c.typed}
 	}
-	code := Run(args, world)
-	srv.Close() // what it noted is read below
+	code := Run(args, runEnv)
+	srv.Close() // its log is read below
 	if code != c.want {
 		t.Errorf("exit code %d, want %d\n%s%s", code, c.want, stdout.String(), stderr.String())
 	}
 	if c.secret != "" && strings.Contains(stdout.String()+stderr.String(), c.secret) {
-		t.Errorf("the secret shows:\n%s%s", stdout.String(), stderr.String())
+		t.Errorf("the output contains the secret:\n%s%s", stdout.String(), stderr.String())
 	}
-	text := fmt.Sprintf("$ sealgate %s\n%s--- stderr\n%s--- exit %d\n%s", strings.Join(c.args, " "), stdout.String(), stderr.String(), code, script.log.String())
+	text := fmt.Sprintf("$ sealgate %s\n%s--- stderr\n%s--- exit %d\n%s", strings.Join(c.args, " "), stdout.String(),
+		stderr.String(), code, script.log.String())
 	text = strings.NewReplacer(srv.URL, "http://SERVER", home, "HOME").Replace(text)
 	golden(t, c.name, text)
 }
@@ -207,15 +211,17 @@ func TestStatus(t *testing.T) {
 	}
 	runAll(t, []run{
 		{name: "status-hsm", args: []string{"status"}, answers: leader(unsealedHSM, ok(noHA))},
-		{name: "status-hsm-away", args: []string{"status"}, want: 2, answers: leader(sealedHSM, ok(noHA))},
+		{name: "status-hsm-unavailable", args: []string{"status"}, want: 2, answers: leader(sealedHSM, ok(noHA))},
 		{name: "status-sealed", args: []string{"status"}, want: 2, answers: leader(sealedOne, ok(noHA))},
-		{name: "status-sealed-cluster", args: []string{"status"}, want: 2, env: map[string]string{"SEALGATE_MAX_RETRIES": "2"},
+		{name: "status-sealed-cluster", args: []string{"status"}, want: 2,
+			env:     map[string]string{"SEALGATE_MAX_RETRIES": "2"},
 			answers: leader(sealedOne, refusal(503, "Vault is sealed"))},
 		{name: "status-active", args: []string{"status", "-ns", "team"}, answers: leader(unsealed, ok(active))},
 		{name: "status-standby", args: []string{"status"}, answers: leader(unsealed, ok(standby))},
 		{name: "status-json", args: []string{"status", "-format=json"}, answers: leader(unsealed, ok(active))},
 		{name: "status-yaml", args: []string{"status", "-format", "yaml"}, want: 2, answers: leader(sealedHSM, ok(noHA))},
-		{name: "status-error", args: []string{"status"}, want: 1, answers: map[string][]answer{"GET sys/seal-status": {refusal(500, "broken")}}},
+		{name: "status-error", args: []string{"status"}, want: 1,
+			answers: map[string][]answer{"GET sys/seal-status": {refusal(500, "broken")}}},
 		{name: "status-leader-error", args: []string{"status"}, want: 1, answers: leader(unsealed, refusal(500, "broken"))},
 		{name: "status-format-unknown", args: []string{"status", "-format=xml"}, want: 1},
 		{name: "status-flag-unknown", args: []string{"status", "-fromat=json"}, want: 1},
@@ -230,17 +236,24 @@ func TestGlobal(t *testing.T) {
 		{name: "no-arguments", args: nil, want: 127},
 		{name: "unknown-command", args: []string{"nosuch"}, want: 127},
 		{name: "group-alone", args: []string{"operator"}, want: 1},
-		{name: "flags-anywhere", args: []string{"read", "-address", "SERVER", "secret/app", "-tls-skip-verify", "-format", "json"},
-			env:     map[string]string{"VAULT_ADDR": "https://127.0.0.1:1"},
-			answers: map[string][]answer{"GET secret/app": {ok(`{"request_id":"r","lease_id":"","renewable":false,"lease_duration":0,"data":{"a":"b"},"warnings":null}`)}}},
+		{name: "flags-anywhere", args: []string{"read", "-address", "SERVER", "secret/app", "-tls-skip-verify", "-format",
+			"json"},
+			env: map[string]string{"VAULT_ADDR": "https://127.0.0.1:1"},
+			answers: map[string][]answer{
+				"GET secret/app": {ok(
+					`{"request_id":"r","lease_id":"","renewable":false,"lease_duration":0,"data":{"a":"b"},"warnings":null}`)}}},
 		{name: "headers", args: []string{"delete", "-header", "X-Extra=1", "-namespace=team", "-wrap-ttl=60", "secret/app"},
 			answers: map[string][]answer{"DELETE secret/app": {{204, ""}}}},
 		{name: "header-refused", args: []string{"delete", "-header", "x-vault-token=1", "secret/app"}, want: 1},
 		{name: "curl", args: []string{"write", "-output-curl-string", "secret/app", "a=b"}},
-		{name: "token-from-file", args: []string{"print", "token"}, env: map[string]string{"BAO_TOKEN": ""}, files: map[string]string{".vault-token": "s.fromfile\n"}},
-		{name: "token-path", args: []string{"print", "token"}, env: map[string]string{"BAO_TOKEN": "", "VAULT_TOKEN_PATH": "HOME/t"}, files: map[string]string{"t": "s.elsewhere"}},
-		{name: "token-precedence", args: []string{"print", "token"}, env: map[string]string{"SEALGATE_TOKEN": "s.first", "VAULT_TOKEN": "s.last"}},
-		{name: "environment-wrong", args: []string{"read", "x"}, env: map[string]string{"VAULT_SKIP_VERIFY": "perhaps"}, want: 1},
+		{name: "token-from-file", args: []string{"print", "token"}, env: map[string]string{"BAO_TOKEN": ""},
+			files: map[string]string{".vault-token": "s.fromfile\n"}},
+		{name: "token-path", args: []string{"print", "token"},
+			env: map[string]string{"BAO_TOKEN": "", "VAULT_TOKEN_PATH": "HOME/t"}, files: map[string]string{"t": "s.elsewhere"}},
+		{name: "token-precedence", args: []string{"print", "token"},
+			env: map[string]string{"SEALGATE_TOKEN": "s.first", "VAULT_TOKEN": "s.last"}},
+		{name: "environment-wrong", args: []string{"read", "x"}, env: map[string]string{"VAULT_SKIP_VERIFY": "perhaps"},
+			want: 1},
 		{name: "timeout-wrong", args: []string{"read", "x"}, env: map[string]string{"VAULT_CLIENT_TIMEOUT": "soon"}, want: 1},
 	})
 }

@@ -35,7 +35,7 @@ func (b *base) getenv(x string) string {
 	return ""
 }
 
-// envFlag is a boolean of the environment that a flag may also switch on.
+// envFlag is a boolean flag that the environment may switch on.
 func (b *base) envFlag(set bool, x string) (bool, error) {
 	v := b.getenv(x)
 	if set || v == "" {
@@ -48,7 +48,7 @@ func (b *base) envFlag(set bool, x string) (bool, error) {
 	return on, nil
 }
 
-// client makes the client of this command line. Nothing of the process's environment is read but by way of Env.
+// client makes the API client of this command line. It reads the environment through Env only.
 func (b *base) client() (*api.Client, error) {
 	cfg := api.NewConfig()
 	if cfg.Error != nil {
@@ -63,7 +63,7 @@ func (b *base) client() (*api.Client, error) {
 	}
 	client, err := api.NewClient(cfg)
 	if err != nil {
-		return nil, errors.New("the server's address is not a URL, such as https://127.0.0.1:8200")
+		return nil, errors.New("the server's address is not a URL: the form is https://127.0.0.1:8200")
 	}
 	token, err := b.token()
 	if err != nil {
@@ -100,17 +100,17 @@ func (b *base) addHeaders(client *api.Client) error {
 	for _, h := range b.conn.headers {
 		name, value, ok := strings.Cut(h, "=")
 		if !ok || name == "" {
-			return errors.New("-header needs name=value")
+			return errors.New("-header: the form is name=value")
 		}
 		if strings.HasPrefix(strings.ToLower(name), "x-vault-") {
-			return errors.New("-header cannot set headers that begin with X-Vault-: they have flags of their own")
+			return errors.New("-header cannot set X-Vault- headers: use the flag for it, such as -namespace")
 		}
 		client.AddHeader(name, value)
 	}
 	return nil
 }
 
-// configure sets what concerns the connection.
+// configure sets TLS, redirects, retries, timeout, rate limit and proxy.
 func (b *base) configure(cfg *api.Config) error {
 	c := &b.conn
 	var err error
@@ -124,8 +124,9 @@ func (b *base) configure(cfg *api.Config) error {
 		return err
 	}
 	err = cfg.ConfigureTLS(&api.TLSConfig{
-		CACert: cmp.Or(c.caCert, b.getenv("CACERT")), CAPath: cmp.Or(c.caPath, b.getenv("CAPATH")), CACertBytes: []byte(b.getenv("CACERT_BYTES")),
-		ClientCert: cmp.Or(c.clientCert, b.getenv("CLIENT_CERT")), ClientKey: cmp.Or(c.clientKey, b.getenv("CLIENT_KEY")),
+		CACert: cmp.Or(c.caCert, b.getenv("CACERT")), CAPath: cmp.Or(c.caPath, b.getenv("CAPATH")),
+		CACertBytes: []byte(b.getenv("CACERT_BYTES")),
+		ClientCert:  cmp.Or(c.clientCert, b.getenv("CLIENT_CERT")), ClientKey: cmp.Or(c.clientKey, b.getenv("CLIENT_KEY")),
 		ClientCertBytes: []byte(b.getenv("CLIENT_CERT_BYTES")), ClientKeyBytes: []byte(b.getenv("CLIENT_KEY_BYTES")),
 		TLSServerName: cmp.Or(c.serverName, b.getenv("TLS_SERVER_NAME")), Insecure: c.skipVerify,
 	})
@@ -158,7 +159,7 @@ func (b *base) limits(cfg *api.Config) error {
 		perSecond, err := strconv.ParseFloat(each, 64)
 		size, err2 := strconv.Atoi(cmp.Or(burst, strconv.Itoa(int(perSecond))))
 		if err != nil || err2 != nil || perSecond <= 0 {
-			return errors.New("RATE_LIMIT must be requests per second, or rate:burst")
+			return errors.New("RATE_LIMIT: the form is requests per second, or rate:burst")
 		}
 		cfg.Limiter = rate.NewLimiter(rate.Limit(perSecond), max(1, size))
 	}
@@ -174,8 +175,9 @@ func (b *base) limits(cfg *api.Config) error {
 	return nil
 }
 
-// retry is the SDK's policy, but a sealed server is not asked again: only people or its HSM change that.
-// What carries a share is not sent anew behind the command's back either, see [base.sendShare].
+// retry is the SDK's policy, except that a sealed server is not retried, because it stays sealed
+// until custodians or its seal unseal it. [base.sendShare] handles retries of requests that carry a
+// share.
 func retry(ctx context.Context, resp *http.Response, err error) (bool, error) {
 	if sent, ok := ctx.Value(sendingKey{}).(*sending); ok {
 		return sent.retry(ctx, resp, err)
@@ -198,7 +200,7 @@ func retryOthers(ctx context.Context, resp *http.Response, err error) (bool, err
 	return api.DefaultRetryPolicy(ctx, resp, err)
 }
 
-// tokenFile is where login keeps the token: the file of Vault's and OpenBao's clients too.
+// tokenFile is the file that login writes; Vault's and OpenBao's clients use the same one.
 func (b *base) tokenFile() string {
 	if p := b.getenv("TOKEN_PATH"); p != "" {
 		return p
@@ -209,7 +211,7 @@ func (b *base) tokenFile() string {
 	return filepath.Join(b.env.Home, ".vault-token")
 }
 
-// envToken names the variable of the environment that holds a token; "" for none.
+// envToken is the name of the environment variable that holds a token; "" for none.
 func (b *base) envToken() string {
 	for _, prefix := range prefixes {
 		if b.env.Getenv != nil && b.env.Getenv(prefix+"TOKEN") != "" {
@@ -233,12 +235,12 @@ func (b *base) token() (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", fmt.Errorf("the token file cannot be read: %w", err)
+		return "", fmt.Errorf("reading the token file: %w", err)
 	}
 	return strings.TrimSpace(string(data)), nil
 }
 
-// call sends one request whose answer is plain JSON; out may be nil.
+// call sends one request and decodes its JSON response; out may be nil.
 func call(client *api.Client, method, path string, in, out any) error {
 	return callWith(context.Background(), client, method, path, in, out)
 }
@@ -261,12 +263,12 @@ func callWith(ctx context.Context, client *api.Client, method, path string, in, 
 		return nil
 	}
 	if err := resp.DecodeJSON(out); err != nil {
-		return fmt.Errorf("the answer is not what a server of this kind gives: %w", err)
+		return fmt.Errorf("unexpected response: %w", err)
 	}
 	return nil
 }
 
-// callData is callWith for an answer that lies in the envelope's data.
+// callData is callWith for a response whose content is in "data".
 func callData(ctx context.Context, client *api.Client, method, path string, in, out any) error {
 	if out == nil {
 		return callWith(ctx, client, method, path, in, nil)
@@ -278,15 +280,15 @@ func callData(ctx context.Context, client *api.Client, method, path string, in, 
 		return err
 	}
 	if len(envelope.Data) == 0 {
-		return errors.New("the answer is not what a server of this kind gives: it has no data")
+		return errors.New("unexpected response: it has no data")
 	}
 	if err := json.Unmarshal(envelope.Data, out); err != nil {
-		return fmt.Errorf("the answer is not what a server of this kind gives: %w", err)
+		return fmt.Errorf("unexpected response: %w", err)
 	}
 	return nil
 }
 
-// unserved reports whether the server does not have an endpoint, or has it switched off.
+// unserved reports whether the server lacks the endpoint or has it disabled.
 func unserved(err error) bool {
 	var re *api.ResponseError
 	return errors.As(err, &re) && (re.StatusCode == http.StatusNotFound || re.StatusCode == http.StatusMethodNotAllowed)

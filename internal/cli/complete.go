@@ -9,14 +9,15 @@ import (
 	"strings"
 )
 
-// Flags of the program itself, as hashicorp/cli names them.
+// Flags of the program itself, by the names that Vault's have.
 const (
 	installFlag   = "autocomplete-install"
 	uninstallFlag = "autocomplete-uninstall"
 )
 
-// completions answers a shell that asks how a line may go on, and the flags that make it ask. meant is false for any other command line.
-func completions(args []string, env Env) (code int, meant bool) {
+// completions handles a shell's request for completions (COMP_LINE) and the flags that install
+// completion. ok is false for any other command line.
+func completions(args []string, env Env) (code int, ok bool) {
 	if env.Getenv != nil && env.Getenv("COMP_LINE") != "" {
 		line := env.Getenv("COMP_LINE")
 		if point, err := strconv.Atoi(env.Getenv("COMP_POINT")); err == nil && point >= 0 && point < len(line) {
@@ -48,8 +49,8 @@ func completions(args []string, env Env) (code int, meant bool) {
 	return exitOK, true
 }
 
-// complete returns the words that can stand at the end of the line. It looks at nothing but the table of commands: to ask a
-// server at each key would be slow, and be audited.
+// complete returns the words that complete the line. It uses the table of commands alone: a request
+// at each key press would be slow, and audited.
 func complete(line string, env Env) []string {
 	words := strings.Fields(line)
 	last := ""
@@ -61,7 +62,7 @@ func complete(line string, env Env) []string {
 	}
 	all := commands(env)
 	name, rest := longest(words, all)
-	if flagName, value, pair := strings.Cut(last, "="); pair { // shells take = for the end of a word
+	if flagName, value, pair := strings.Cut(last, "="); pair { // for shells, = ends a word
 		return matching(flagValues(name, flagName, env), value)
 	}
 	if len(rest) > 0 {
@@ -82,7 +83,8 @@ func complete(line string, env Env) []string {
 	return matching(below, last)
 }
 
-// argumentValues are the first arguments that are known without a server.
+// argumentValues are the possible first arguments of commands, as far as they are known without a
+// server.
 var argumentValues = map[string][]string{
 	"audit enable": {"file", "socket", "syslog"},
 	"auth enable":  {"approle", "cert", "jwt", "userpass"},
@@ -90,7 +92,7 @@ var argumentValues = map[string][]string{
 	"completion":   shellNames,
 }
 
-// builtCommand returns the command of a name, nil for one that is not this package's.
+// builtCommand returns a client command by its name, or nil.
 func builtCommand(name string, env Env) *command {
 	factory, ok := commands(env)[name]
 	if !ok {
@@ -115,7 +117,8 @@ func flagNames(name string, env Env) []string {
 
 var oneOf = regexp.MustCompile(`[:;] ([a-z0-9-]+(?:, [a-z0-9-]+)+)`)
 
-// flagValues are the values of a flag whose usage lists them, such as "format: table, json, yaml". Nil where there are none.
+// flagValues are the values of a flag whose usage lists them, such as "format: table, json, yaml";
+// nil if the word is no flag that takes a value.
 func flagValues(name, word string, env Env) []string {
 	c := builtCommand(name, env)
 	if c == nil || !strings.HasPrefix(word, "-") {
@@ -136,5 +139,6 @@ func flagValues(name, word string, env Env) []string {
 }
 
 func matching(words []string, prefix string) []string {
-	return slices.DeleteFunc(slices.Sorted(slices.Values(words)), func(w string) bool { return !strings.HasPrefix(w, prefix) })
+	return slices.DeleteFunc(slices.Sorted(slices.Values(words)),
+		func(w string) bool { return !strings.HasPrefix(w, prefix) })
 }

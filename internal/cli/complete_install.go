@@ -12,7 +12,8 @@ import (
 
 var shellNames = []string{"bash", "fish", "zsh"}
 
-// shellScript is what makes a shell ask this program how a line may go on. The forms are those that hashicorp/cli's own installer writes.
+// shellScript makes a shell call this program for completions. The lines are those that Vault's
+// installer writes.
 func shellScript(shell, program string) []string {
 	switch shell {
 	case "bash":
@@ -20,21 +21,22 @@ func shellScript(shell, program string) []string {
 	case "zsh":
 		return []string{"autoload -U +X bashcompinit && bashcompinit", "complete -o nospace -C " + program + " sealgate"}
 	}
-	return []string{"function __complete_sealgate", "    set -lx COMP_LINE (commandline -cp)", "    test -z (commandline -ct)",
+	return []string{"function __complete_sealgate", "    set -lx COMP_LINE (commandline -cp)",
+		"    test -z (commandline -ct)",
 		`    and set COMP_LINE "$COMP_LINE "`, "    " + program, "end", `complete -f -c sealgate -a "(__complete_sealgate)"`}
 }
 
 func completionCommand(b *base) *command {
 	return &command{base: b, name: "completion", args: strings.Join(shellNames, "|"), least: 1, most: 1,
-		synopsis: "Print what makes a shell complete commands",
-		about: `Prints lines for the start-up file of a shell, which then completes the commands and flags of this program:
+		synopsis: "Print the completion script of a shell",
+		about: `Prints lines for a shell's start-up file that complete the commands and flags of this program:
 
   $ source <(sealgate completion bash)
 
-"sealgate -autocomplete-install" writes them to the start-up files itself, "-autocomplete-uninstall" takes them out.`,
+"sealgate -autocomplete-install" adds them to the start-up files, "-autocomplete-uninstall" removes them.`,
 		run: func(args []string) int {
 			if !slices.Contains(shellNames, args[0]) {
-				b.errorf("Error: unknown shell: %s; there are %s", args[0], strings.Join(shellNames, ", "))
+				b.errorf("Error: unknown shell %s: use one of %s", args[0], strings.Join(shellNames, ", "))
 				return exitLocal
 			}
 			program, err := programOf(b.env)
@@ -47,7 +49,7 @@ func completionCommand(b *base) *command {
 		}}
 }
 
-// programOf is the path by which a shell calls this program.
+// programOf is the path at which a shell finds this program.
 func programOf(env Env) (string, error) {
 	program := env.Program
 	if program == "" {
@@ -57,12 +59,13 @@ func programOf(env Env) (string, error) {
 		}
 	}
 	if strings.ContainsAny(program, " \t\n'\"\\$`;&|<>()*?[]{}~#") {
-		return "", fmt.Errorf("shells cannot call a program by this path: %q", program)
+		return "", fmt.Errorf("the path of this program has characters that shells interpret: %q; move it to another path",
+			program)
 	}
 	return program, nil
 }
 
-// startupFiles are the files of the shells that the user has: of bash the first that is there.
+// startupFiles are the start-up files of the user's shells; for bash, the first that exists.
 func startupFiles(home string) map[string]string {
 	files := map[string]string{}
 	there := func(name string) bool { _, err := os.Stat(filepath.Join(home, name)); return err == nil }
@@ -81,18 +84,19 @@ func startupFiles(home string) map[string]string {
 	return files
 }
 
-// eachShell runs change for the start-up file of every shell, and writes back what it returns; nil takes the file away.
+// eachShell passes the start-up file of each shell to change and writes back the result; nil
+// removes the file.
 func eachShell(env Env, change func(shell, program string, lines []string) ([]string, error)) error {
 	program, err := programOf(env)
 	if err != nil {
 		return err
 	}
 	if env.Home == "" {
-		return errors.New("there is no home folder")
+		return errors.New("no home folder: set HOME")
 	}
 	files := startupFiles(env.Home)
 	if len(files) == 0 {
-		return errors.New("there is no start-up file of bash, zsh or fish in the home folder; see: sealgate completion -help")
+		return errors.New("found no start-up file of bash, zsh or fish in the home folder; see: sealgate completion -help")
 	}
 	var errs []error
 	for _, shell := range shellNames {
@@ -137,7 +141,7 @@ func writeStartup(file string, before []byte, lines []string) error {
 }
 
 var (
-	errInstalled    = errors.New("completion is installed already")
+	errInstalled    = errors.New("completion is already installed")
 	errNotInstalled = errors.New("completion is not installed")
 )
 
@@ -163,9 +167,9 @@ func uninstall(env Env) error {
 		if !slices.Contains(lines, call) {
 			return nil, errNotInstalled
 		}
-		if shell == "fish" { // the file is this program's alone
+		if shell == "fish" { // the file holds nothing else
 			return nil, nil
 		}
-		return slices.DeleteFunc(lines, func(l string) bool { return l == call }), nil // bashcompinit may serve others
+		return slices.DeleteFunc(lines, func(l string) bool { return l == call }), nil // other programs may need bashcompinit
 	})
 }

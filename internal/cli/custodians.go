@@ -15,7 +15,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// custody is who holds the shares of one target: names and dates, never a value.
+// shareSet is the share set of one target: names and dates, never a value.
 type shareSet struct {
 	Generation uint64      `json:"generation"`
 	Shares     int         `json:"shares"`
@@ -32,9 +32,9 @@ type custodian struct {
 
 func custodiansCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator custodians", synopsis: "Show who holds the shares",
-		about: `Shows the holders of the unseal or recovery shares: the number of each share, the name that was given
-to it, and when somebody last proved to have it, by "operator prove" or by giving it to anything.`,
+	return &command{base: b, name: "operator custodians", synopsis: "Show the holders of the shares",
+		about: `Shows the holders of the unseal or recovery shares: the number and holder of each share, and when the share
+was last given, to "operator prove" or to any ceremony.`,
 		run: func([]string) int { return b.withClient(b.custodians) }}
 }
 
@@ -54,7 +54,7 @@ func (b *base) custodians(client *api.Client) int {
 	}
 	var targets map[string]shareSet
 	if err := json.Unmarshal(data, &targets); err != nil {
-		return b.fail("reading the holders of shares", fmt.Errorf("the answer is not what a server of this kind gives: %w", err))
+		return b.fail("reading the holders of shares", fmt.Errorf("unexpected response: %w", err))
 	}
 	for i, target := range slices.Sorted(maps.Keys(targets)) {
 		if i > 0 {
@@ -72,7 +72,7 @@ func (b *base) custodians(client *api.Client) int {
 	return exitOK
 }
 
-// day shortens a time to what people read; none, and the zero time, are otherwise.
+// day formats a time to the minute; an invalid or zero time becomes otherwise.
 func day(text, otherwise string) string {
 	t, err := time.Parse(time.RFC3339Nano, text)
 	if err != nil || t.IsZero() {

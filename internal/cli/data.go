@@ -9,9 +9,9 @@ import (
 	"strings"
 )
 
-// data reads k=v arguments: k=@file and k=- (standard input) take the value from there,
-// "@file" and "-" alone are JSON objects, a value that begins with an escaped \@ is meant as it is, and a
-// key given more than once becomes a list. No error repeats a value.
+// data reads k=v arguments. k=@file and k=- read the value from a file or standard input; "@file"
+// and "-" alone are JSON objects; \@ at the start of a value stands for @; a repeated key becomes a
+// list. No error contains a value.
 func (b *base) data(args []string) (map[string]any, error) {
 	data := map[string]any{}
 	stdin := false
@@ -23,13 +23,13 @@ func (b *base) data(args []string) (map[string]any, error) {
 		}
 		if source == "-" {
 			if stdin {
-				return nil, errors.New("standard input can be read once only")
+				return nil, errors.New("standard input can be read only once: use - for one value")
 			}
 			stdin = true
 		}
 		switch {
 		case pair && key == "":
-			return nil, errors.New("a value stands without a key: k=v is expected")
+			return nil, errors.New("a value has no key: the form is k=v")
 		case pair:
 			text, err := b.valueOf(key, value)
 			if err != nil {
@@ -41,7 +41,7 @@ func (b *base) data(args []string) (map[string]any, error) {
 				return nil, err
 			}
 		default:
-			return nil, errors.New("an argument is neither k=v, nor -, nor @file")
+			return nil, errors.New("an argument is not of the form k=v, - or @file")
 		}
 	}
 	return data, nil
@@ -68,7 +68,7 @@ func (b *base) valueOf(key, value string) (string, error) {
 	}
 	text, err := b.readAll(name)
 	if err != nil {
-		return "", fmt.Errorf("the value of %s cannot be read: %w", key, err)
+		return "", fmt.Errorf("reading the value of %s: %w", key, err)
 	}
 	return string(text), nil
 }
@@ -82,10 +82,10 @@ func (b *base) object(data map[string]any, name string) error {
 	dec.UseNumber()
 	var object map[string]any
 	if err := dec.Decode(&object); err != nil {
-		return errors.New("a JSON object is expected: {\"key\": \"value\", ...}")
+		return errors.New("not a JSON object: the form is {\"key\": \"value\", ...}")
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		return errors.New("there is more behind the JSON object")
+		return errors.New("unexpected text after the JSON object")
 	}
 	for k, v := range object {
 		add(data, k, v)

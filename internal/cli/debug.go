@@ -12,7 +12,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// Names of files and folders in a bundle, and how often it is looked at least.
+// bundleTime is the time format of names in a bundle; leastPeriod is the shortest interval.
 const (
 	bundleTime  = "2006-01-02T15-04-05Z"
 	leastPeriod = 5 * time.Second
@@ -28,19 +28,20 @@ type debugFlags struct {
 func debugCommand(b *base) *command {
 	f := &debugFlags{duration: 2 * time.Minute, interval: 30 * time.Second, metrics: 10 * time.Second}
 	b.flags.BoolVar(&f.compress, "compress", true, "write one .tar.gz instead of a folder")
-	b.flags.Var((*seconds)(&f.duration), "duration", "`time` to watch; 2m by default")
-	b.flags.Var((*seconds)(&f.interval), "interval", "`time` between two looks; 30s by default")
-	b.flags.Var((*seconds)(&f.metrics), "metrics-interval", "`time` between two looks at the metrics; 10s by default")
+	b.flags.Var((*seconds)(&f.duration), "duration", "`time` to collect; 2m by default")
+	b.flags.Var((*seconds)(&f.interval), "interval", "`time` between two samples; 30s by default")
+	b.flags.Var((*seconds)(&f.metrics), "metrics-interval", "`time` between two samples of the metrics; 10s by default")
 	b.flags.StringVar(&f.output, "output", "", "`path` to write to; sealgate-debug-<time> in this folder by default")
-	b.flags.Var(&f.targets, "target", "`what` to look at, all by default; may be repeated: "+strings.Join(allTargets(), ", "))
+	b.flags.Var(&f.targets, "target", "`target` to collect, all by default; may be repeated: "+strings.Join(allTargets(),
+		", "))
 	b.flags.StringVar(&f.logFormat, "log-format", "standard", "`format` of the log: "+strings.Join(logFormats, ", "))
 	b.own("compress", "duration", "interval", "metrics-interval", "output", "target", "log-format")
-	return &command{base: b, name: "debug", synopsis: "Watch a server and make a bundle of what it tells",
-		about: `Watches one server for a while, and writes what it tells of its state to one file, for those who help to find
-a fault. What the token may not see, or the server does not have, is left out and noted.
+	return &command{base: b, name: "debug", synopsis: "Collect diagnostics of a server in a bundle",
+		about: `Collects the state of one server over some time and writes it to one file, to help diagnose a problem.
+Anything that the token may not read or the server does not have is left out and noted.
 
-There are no secrets in it: values that stand behind names of secrets, or look like tokens, keys or passwords, are
-replaced. Names of hosts, mounts, paths and people remain: look at it before it leaves your hands.`,
+Secrets are redacted: values whose names are those of secrets, or that look like tokens, keys or passwords.
+Names of hosts, mounts, paths and users remain: review the bundle before you pass it on.`,
 		run: func([]string) int {
 			if problem := b.settle(f); problem != "" {
 				b.errorf("Error during validation: %s", problem)
@@ -50,7 +51,7 @@ replaced. Names of hosts, mounts, paths and people remain: look at it before it 
 		}}
 }
 
-// settle makes the flags fit each other, and tells what it changed.
+// settle adjusts flags that contradict each other and prints what it changed.
 func (b *base) settle(f *debugFlags) string {
 	for _, t := range []struct {
 		name        string
@@ -80,7 +81,7 @@ func (b *base) settle(f *debugFlags) string {
 	if len(unknown) > 0 {
 		b.errorf("Ignoring invalid targets: %s", strings.Join(unknown, ", "))
 		if len(f.targets) == 0 {
-			return "there is no target left"
+			return "no valid target"
 		}
 	}
 	if len(f.targets) == 0 {
@@ -103,8 +104,9 @@ func (b *base) debug(client *api.Client, f *debugFlags) int {
 		f.output = "sealgate-debug-" + started.Format(bundleTime)
 	}
 	f.output = strings.TrimSuffix(strings.TrimSuffix(filepath.Clean(f.output), ".tar.gz"), ".tgz")
-	w := &watch{base: b, client: client, flags: f, clean: newRedactor(client.Token()), bundle: newBundle(f.output, f.compress, started),
-		gone: map[string]bool{}, noted: map[string]string{}, frames: map[string][]map[string]any{}}
+	w := &watch{base: b, client: client, flags: f, clean: newRedactor(client.Token()),
+		bundle: newBundle(f.output, f.compress, started),
+		gone:   map[string]bool{}, noted: map[string]string{}, frames: map[string][]map[string]any{}}
 	if err := w.bundle.free(); err != nil {
 		b.errorf("Error during validation: %v", err)
 		return exitLocal
@@ -116,10 +118,12 @@ func (b *base) debug(client *api.Client, f *debugFlags) int {
 	var health struct {
 		Version string `json:"version"`
 	}
-	_ = json.Unmarshal(answer, &health) // a server that speaks otherwise is what somebody may want to look at
+	_ = json.Unmarshal(answer, &health) // a server with another response is worth diagnosing, too
 	var head pairs
-	head = append(head, []string{"Address", client.Address()}, []string{"Client Version", b.env.Version}, []string{"Server Version", health.Version},
-		[]string{"Duration", f.duration.String()}, []string{"Interval", f.interval.String()}, []string{"Metrics Interval", f.metrics.String()},
+	head = append(head, []string{"Address", client.Address()}, []string{"Client Version", b.env.Version},
+		[]string{"Server Version", health.Version},
+		[]string{"Duration", f.duration.String()}, []string{"Interval", f.interval.String()},
+		[]string{"Metrics Interval", f.metrics.String()},
 		[]string{"Targets", strings.Join(f.targets, ", ")}, []string{"Output", w.bundle.name()})
 	b.printf("==> Starting debug capture...\n%s\n", columns(head))
 	w.run()
@@ -133,13 +137,16 @@ func (b *base) debug(client *api.Client, f *debugFlags) int {
 	return exitOK
 }
 
-// index adds index.json: how the bundle was made, what is in it, and what went wrong. Not the command line, which may hold secrets.
+// index adds index.json: how the bundle was made, its content, and errors; not the command line,
+// which may hold secrets.
 func (w *watch) index(started time.Time, serverVersion string) {
 	f := w.flags
 	names := w.bundle.names()
 	w.store("index.json", map[string]any{
-		"version": 1, "vault_address": w.clean.text(w.client.Address()), "client_version": w.env.Version, "server_version": serverVersion,
-		"timestamp": started.Format(time.RFC3339), "duration_seconds": int(f.duration.Seconds()), "interval_seconds": int(f.interval.Seconds()),
+		"version": 1, "vault_address": w.clean.text(w.client.Address()), "client_version": w.env.Version,
+		"server_version": serverVersion,
+		"timestamp":      started.Format(time.RFC3339), "duration_seconds": int(f.duration.Seconds()),
+		"interval_seconds":         int(f.interval.Seconds()),
 		"metrics_interval_seconds": int(f.metrics.Seconds()), "compress": f.compress, "targets": f.targets,
 		"output": map[string]any{"files": names}, "errors": w.errors,
 	})
@@ -154,7 +161,7 @@ func (w *watch) store(name string, v any) {
 	w.bundle.add(name, append(text, '\n'))
 }
 
-// wait lasts until the time is over or somebody interrupts.
+// wait returns after d or when ctx ends.
 func (b *base) wait(ctx context.Context, d time.Duration) {
 	if b.env.Pause != nil {
 		b.env.Pause(d)

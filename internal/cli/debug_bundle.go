@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// bundle is a folder, or an archive of one, that is written at the end. Nobody but its owner can read it.
+// bundle is a folder, or an archive of one, that is written at the end, readable by its owner only.
 type bundle struct {
 	folder   string
 	compress bool
@@ -23,7 +23,7 @@ func newBundle(folder string, compress bool, made time.Time) *bundle {
 	return &bundle{folder: folder, compress: compress, made: made, files: map[string][]byte{}}
 }
 
-// name is what is going to be there.
+// name is the path of the bundle.
 func (u *bundle) name() string {
 	if u.compress {
 		return u.folder + ".tar.gz"
@@ -31,10 +31,10 @@ func (u *bundle) name() string {
 	return u.folder
 }
 
-// free reports an error where there is something of that name already.
+// free returns an error if the path of the bundle exists.
 func (u *bundle) free() error {
 	if _, err := os.Lstat(u.name()); err == nil {
-		return fmt.Errorf("the output exists already: %s", u.name())
+		return fmt.Errorf("the output already exists: %s", u.name())
 	}
 	return nil
 }
@@ -84,7 +84,8 @@ func (u *bundle) archive() (err error) {
 	all := tar.NewWriter(zip)
 	for _, name := range u.names() {
 		data := u.files[name]
-		head := &tar.Header{Name: filepath.Base(u.folder) + "/" + name, Mode: 0o600, Size: int64(len(data)), ModTime: u.made, Format: tar.FormatPAX}
+		head := &tar.Header{Name: filepath.Base(u.folder) + "/" + name, Mode: 0o600, Size: int64(len(data)), ModTime: u.made,
+			Format: tar.FormatPAX}
 		if err := all.WriteHeader(head); err != nil {
 			return err
 		}

@@ -20,18 +20,23 @@ import (
 	"time"
 )
 
-// debugged is a server that tells secrets wherever it can.
+// debugged is a server with secrets in all its responses.
 func debugged() map[string][]answer {
 	return map[string][]answer{
-		"GET sys/health":                  {ok(`{"initialized":true,"sealed":false,"version":"1.2.3"}`)},
-		"GET sys/seal-status":             {ok(unsealedHSM)},
-		"GET sys/leader":                  {ok(noHA)},
-		"GET sys/config/state/sanitized":  {ok(`{"request_id":"r","data":{"seals":[{"type":"pkcs11","config":{"pin":1234,"token_label":"ours","lib":"/l.so"}}],"storage":{"connection_url":"postgres://u:hunter2@db/x"},"api_addr":"https://a:8200"}}`)},
-		"GET sys/host-info":               {refusal(403, "permission denied")},
-		"GET sys/in-flight-req":           {ok(`{"u-1":{"request_path":"/v1/auth/token/lookup?token=s.hunter2","request_method":"GET","client_remote_address":"10.0.0.1:1"}}`)},
-		"GET sys/replication/status":      {refusal(404, "")},
-		"GET sys/metrics":                 {ok(`{"Gauges":[{"Name":"vault.token.count","Value":3,"Labels":{"auth_method":"token"}}]}`), {200, "vault_core_unsealed 1\n"}},
-		"GET sys/monitor":                 {ok("2026-01-02 [INFO] started password=hunter2\n2026-01-02 [INFO] s.hunter2hunter2hunter2hun\n")},
+		"GET sys/health":      {ok(`{"initialized":true,"sealed":false,"version":"1.2.3"}`)},
+		"GET sys/seal-status": {ok(unsealedHSM)},
+		"GET sys/leader":      {ok(noHA)},
+		"GET sys/config/state/sanitized": {
+			ok(`{"request_id":"r","data":{"seals":[{"type":"pkcs11","config":{"pin":1234,"token_label":"ours","lib":"/l.so"}}],"storage":{"connection_url":"postgres://u:hunter2@db/x"},"api_addr":"https://a:8200"}}`)},
+		"GET sys/host-info": {refusal(403, "permission denied")},
+		"GET sys/in-flight-req": {
+			ok(`{"u-1":{"request_path":"/v1/auth/token/lookup?token=s.hunter2","request_method":"GET","client_remote_address":"10.0.0.1:1"}}`)},
+		"GET sys/replication/status": {refusal(404, "")},
+		"GET sys/metrics": {
+			ok(`{"Gauges":[{"Name":"vault.token.count","Value":3,"Labels":{"auth_method":"token"}}]}`),
+			{200, "vault_core_unsealed 1\n"}},
+		"GET sys/monitor": {
+			ok("2026-01-02 [INFO] started password=hunter2\n2026-01-02 [INFO] s.hunter2hunter2hunter2hun\n")},
 		"GET sys/pprof/goroutine":         {ok("goroutines")},
 		"GET sys/pprof/heap":              {refusal(500, "1 error occurred:\n\t* broken s.hunter2hunter2hunter2hun\n\n")},
 		"GET sys/pprof/allocs":            {ok("a"), refusal(404, "")}, // later it has none
@@ -43,22 +48,28 @@ func debugged() map[string][]answer {
 }
 
 func TestDebug(t *testing.T) {
-	short := []string{"debug", "-duration=10s", "-interval=5s", "-metrics-interval=10s", "-output=HOME/b.tar.gz", "-target=metrics", "-target=server-status,host"}
+	short := []string{"debug", "-duration=10s", "-interval=5s", "-metrics-interval=10s", "-output=HOME/b.tar.gz",
+		"-target=metrics", "-target=server-status,host"}
 	runAll(t, []run{
 		{name: "debug", args: short, answers: debugged()},
-		{name: "debug-static-only", args: []string{"debug", "-target=config", "-compress=false", "-output=HOME/b/"}, answers: debugged()},
-		{name: "debug-times", args: []string{"debug", "-duration=1s", "-interval=1m", "-metrics-interval=2s", "-target=config,what", "-output=HOME/b"}, answers: debugged()},
+		{name: "debug-static-only", args: []string{"debug", "-target=config", "-compress=false", "-output=HOME/b/"},
+			answers: debugged()},
+		{name: "debug-times", args: []string{"debug", "-duration=1s", "-interval=1m", "-metrics-interval=2s",
+			"-target=config,what", "-output=HOME/b"}, answers: debugged()},
 		{name: "debug-no-target", args: []string{"debug", "-target=what"}, want: 1},
 		{name: "debug-exists", args: []string{"debug", "-output=HOME/b"}, files: map[string]string{"b.tar.gz": ""}, want: 1},
-		{name: "debug-nobody-listens", args: []string{"debug", "-output=HOME/b"}, env: map[string]string{"SEALGATE_MAX_RETRIES": "0"}, want: 2,
+		{name: "debug-connection-refused", args: []string{"debug", "-output=HOME/b"},
+			env: map[string]string{"SEALGATE_MAX_RETRIES": "0"}, want: 2,
 			answers: map[string][]answer{"GET sys/health": {lost}}},
-		{name: "debug-sealed", args: []string{"debug", "-duration=5s", "-interval=5s", "-metrics-interval=5s", "-target=server-status,config", "-output=HOME/b"}, answers: map[string][]answer{
+		{name: "debug-sealed", args: []string{"debug", "-duration=5s", "-interval=5s", "-metrics-interval=5s",
+			"-target=server-status,config", "-output=HOME/b"}, answers: map[string][]answer{
 			"GET sys/health": {ok(`{"sealed":true,"version":"1.2.3"}`)}, "GET sys/seal-status": {ok(sealedOne)},
-			"GET sys/leader": {refusal(503, "Vault is sealed")}, "GET sys/config/state/sanitized": {refusal(503, "Vault is sealed")}}},
+			"GET sys/leader":                 {refusal(503, "Vault is sealed")},
+			"GET sys/config/state/sanitized": {refusal(503, "Vault is sealed")}}},
 	})
 }
 
-// TestDebugBundleHoldsNoSecret looks at everything, and into everything that was written.
+// TestDebugBundleHoldsNoSecret collects all targets and searches every file of the bundle.
 func TestDebugBundleHoldsNoSecret(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(&scripted{t: t, answers: debugged()})
@@ -68,7 +79,8 @@ func TestDebugBundleHoldsNoSecret(t *testing.T) {
 	env := Env{Stdout: &out, Stderr: &out, Getenv: func(k string) string {
 		return map[string]string{"SEALGATE_ADDR": srv.URL, "SEALGATE_TOKEN": "hunter2-by-id", "SEALGATE_MAX_RETRIES": "0"}[k]
 	}, Pause: func(time.Duration) {}}
-	for _, args := range [][]string{{"debug", "-output=" + folder}, {"debug", "-compress=false", "-log-format=json", "-output=" + folder}} {
+	for _, args := range [][]string{{"debug", "-output=" + folder},
+		{"debug", "-compress=false", "-log-format=json", "-output=" + folder}} {
 		if code := Run(args, env); code != exitOK {
 			t.Fatalf("exit code %d: %s", code, &out)
 		}
@@ -87,8 +99,10 @@ func TestDebugBundleHoldsNoSecret(t *testing.T) {
 	if slices.Sort(plain); !slices.Equal(plain, want) {
 		t.Errorf("files %v, want %v", plain, want)
 	}
-	for name, part := range map[string]string{"config.json": `"token_label": "ours"`, "metrics.json": "vault_core_unsealed 1", "requests.json": "10.0.0.1:1",
-		"server_status.json": "11111111-1111", "sealgate.log": "started password=(redacted)", "index.json": "the server answers 403: permission denied"} {
+	for name, part := range map[string]string{"config.json": `"token_label": "ours"`,
+		"metrics.json": "vault_core_unsealed 1", "requests.json": "10.0.0.1:1",
+		"server_status.json": "11111111-1111", "sealgate.log": "started password=(redacted)",
+		"index.json": "the server returned status 403: permission denied"} {
 		if !strings.Contains(files[name], part) {
 			t.Errorf("%s lacks %q:\n%s", name, part, files[name])
 		}
@@ -173,7 +187,8 @@ func TestRedact(t *testing.T) {
 			t.Errorf("%q: %q, want %q", in, got, want)
 		}
 	}
-	dec := json.NewDecoder(strings.NewReader(`{"token":"a","secret_id":"a","clientSecret":"a","Api-Key":"a","keys":["a"],"auth":{"deep":["a",1,true,null]},"pin":1,
+	dec := json.NewDecoder(strings.NewReader(`{"token":"a","secret_id":"a","clientSecret":"a","Api-Key":"a","keys":["a"],"auth":{"deep":["a",1,true,null]},
+		"pin":1,
 		"key_id":"b","token_label":"b","tls_key_file":"b","tokens":5,"t":3,"empty":{"token":""},"disable_token":true}`))
 	dec.UseNumber()
 	var tree any
@@ -192,7 +207,8 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestMonitorFollows: lines come as the server writes them, and to be interrupted is a good end.
+// TestMonitorFollows checks that lines arrive as the server writes them, and that an interrupt
+// exits with 0.
 func TestMonitorFollows(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -243,15 +259,18 @@ func TestCompletion(t *testing.T) {
 		{name: "completion-other", args: []string{"completion", "ksh"}, want: 1},
 		{name: "completion-install-nowhere", args: []string{"-autocomplete-install"}, want: 1},
 		{name: "completion-install", args: []string{"-autocomplete-install"}, files: map[string]string{".bashrc": "a\n"}},
-		{name: "completion-install-twice", args: []string{"-autocomplete-install"}, want: 1, files: map[string]string{".bashrc": "complete -C /usr/bin/sealgate sealgate\n"}},
-		{name: "completion-uninstall-nothing", args: []string{"-autocomplete-uninstall"}, want: 1, files: map[string]string{".bashrc": "a\n"}},
+		{name: "completion-install-twice", args: []string{"-autocomplete-install"}, want: 1,
+			files: map[string]string{".bashrc": "complete -C /usr/bin/sealgate sealgate\n"}},
+		{name: "completion-uninstall-nothing", args: []string{"-autocomplete-uninstall"}, want: 1,
+			files: map[string]string{".bashrc": "a\n"}},
 	})
 }
 
 func TestInstallAndUninstall(t *testing.T) {
 	t.Parallel()
 	home := t.TempDir()
-	before := map[string]string{".bashrc": "", ".profile": "b\n", ".zshrc": "autoload -U +X bashcompinit && bashcompinit\n"}
+	before := map[string]string{".bashrc": "", ".profile": "b\n", ".zshrc": "autoload -U +X bashcompinit && " +
+		"bashcompinit\n"}
 	for name, text := range before {
 		if err := os.WriteFile(filepath.Join(home, name), []byte(text), 0o640); err != nil {
 			t.Fatal(err)

@@ -17,13 +17,13 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// healthPath answers with 299 where a load balancer would see trouble.
+// healthPath responds with 299 instead of an error status.
 const healthPath = "sys/health?uninitcode=299&sealedcode=299&standbycode=299&drsecondarycode=299&performancestandbycode=299"
 
-// source is one thing to ask a server: where, and in which file and under which name it is kept.
+// source is one endpoint, and the file and key under which its response is stored.
 type source struct{ target, path, file, key string }
 
-// Those that are asked once, at each interval, and at each interval of the metrics.
+// Sources that are read once, at each interval, and at each metrics interval.
 var (
 	onceSources = []source{{"config", "sys/config/state/sanitized", "config.json", "config"}}
 	eachSources = []source{
@@ -42,16 +42,16 @@ func allTargets() []string {
 	return []string{"config", "host", "requests", "metrics", "pprof", "replication-status", "server-status", "log"}
 }
 
-// watch asks a server for a while.
+// watch collects the state of a server.
 type watch struct {
 	*base
 	client *api.Client
 	flags  *debugFlags
 	clean  redactor
 	bundle *bundle
-	gone   map[string]bool             // what is not asked for again
-	frames map[string][]map[string]any // of each file
-	noted  map[string]string           // of each target, what was noted last
+	gone   map[string]bool             // paths that are not read again
+	frames map[string][]map[string]any // by file
+	noted  map[string]string           // last note, by target
 	errors []map[string]string
 }
 
@@ -59,12 +59,12 @@ func (w *watch) wants(targets ...string) bool {
 	return slices.ContainsFunc(targets, func(t string) bool { return slices.Contains(w.flags.targets, t) })
 }
 
-// note keeps what went wrong, once as long as it stays the same. None of it ends the watch.
+// note records an error of a target unless it repeats the last one. No error stops the collection.
 func (w *watch) note(target string, err error) {
 	text := w.clean.text(err.Error())
 	var re *api.ResponseError
 	if errors.As(err, &re) {
-		text = fmt.Sprintf("the server answers %d", re.StatusCode)
+		text = fmt.Sprintf("the server returned status %d", re.StatusCode)
 		for _, e := range re.Errors {
 			e = strings.Join(strings.Fields(strings.TrimPrefix(e, "1 error occurred:")), " ")
 			text += ": " + w.clean.text(strings.TrimPrefix(e, "* "))
@@ -75,22 +75,23 @@ func (w *watch) note(target string, err error) {
 	}
 	w.noted[target] = text
 	w.errorf("  %s: %s", target, text)
-	w.errors = append(w.errors, map[string]string{"target": target, "error": text, "timestamp": w.now().Format(time.RFC3339)})
+	w.errors = append(w.errors,
+		map[string]string{"target": target, "error": text, "timestamp": w.now().Format(time.RFC3339)})
 }
 
-// run looks at everything at the times that the flags say.
+// run collects all targets at their intervals.
 func (w *watch) run() {
 	ctx, stop := interruptible()
 	defer stop()
 	w.printf("==> Capturing static information...\n")
-	w.look(ctx, onceSources)
+	w.collect(ctx, onceSources)
 	w.dynamic(ctx)
 	for file, frames := range w.frames {
 		w.store(file, frames)
 	}
 }
 
-// dynamic looks at what changes, and follows the log beside that.
+// dynamic collects the targets that change, and follows the log at the same time.
 func (w *watch) dynamic(ctx context.Context) {
 	if !w.wants("host", "requests", "metrics", "pprof", "replication-status", "server-status", "log") {
 		return
@@ -107,12 +108,12 @@ func (w *watch) dynamic(ctx context.Context) {
 	for at, next, nextMetrics := time.Duration(0), time.Duration(0), time.Duration(0); ctx.Err() == nil; {
 		if at >= next {
 			next += w.flags.interval
-			w.look(ctx, eachSources)
+			w.collect(ctx, eachSources)
 			w.profile(ctx)
 		}
 		if at >= nextMetrics {
 			nextMetrics += w.flags.metrics
-			w.look(ctx, metricSources)
+			w.collect(ctx, metricSources)
 		}
 		soonest := min(next, nextMetrics)
 		if soonest > w.flags.duration {
@@ -131,8 +132,8 @@ func (w *watch) dynamic(ctx context.Context) {
 	}
 }
 
-// look asks for some sources, and keeps the answers of one file as one frame.
-func (w *watch) look(ctx context.Context, sources []source) {
+// collect reads sources and stores the responses of each file as one frame.
+func (w *watch) collect(ctx context.Context, sources []source) {
 	frames := map[string]map[string]any{}
 	for _, s := range sources {
 		if !w.wants(s.target) || w.gone[s.path] || ctx.Err() != nil {
@@ -155,7 +156,7 @@ func (w *watch) look(ctx context.Context, sources []source) {
 	}
 }
 
-// failed notes an error; what the server does not have, or does not show to this token, is not asked for again.
+// failed notes an error. A source that the server lacks or refuses to this token is not read again.
 func (w *watch) failed(target, path string, err error) {
 	w.note(target, err)
 	var re *api.ResponseError
@@ -164,8 +165,8 @@ func (w *watch) failed(target, path string, err error) {
 	}
 }
 
-// maxAnswer bounds one answer.
-const maxAnswer = 64 << 20
+// maxResponse bounds one response.
+const maxResponse = 64 << 20
 
 func (w *watch) get(ctx context.Context, path string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.client.ClientTimeout())
@@ -181,21 +182,21 @@ func (w *watch) get(ctx context.Context, path string) ([]byte, error) {
 		return nil, err
 	}
 	defer resp.Body.Close()
-	data, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer+1))
-	if err == nil && len(data) > maxAnswer {
-		err = fmt.Errorf("the answer is longer than %d bytes", maxAnswer)
+	data, err := io.ReadAll(io.LimitReader(resp.Body, maxResponse+1))
+	if err == nil && len(data) > maxResponse {
+		err = fmt.Errorf("the response is larger than %d bytes", maxResponse)
 	}
 	return data, err
 }
 
-// redactedJSON takes an answer out of its envelope, where it has one. Metrics may come as text.
+// redactedJSON redacts a response, without its envelope. Metrics may be text.
 func (w *watch) redactedJSON(data []byte) (any, error) {
 	dec := json.NewDecoder(bytes.NewReader(data))
 	dec.UseNumber()
 	var answer any
 	if err := dec.Decode(&answer); err != nil {
 		if len(bytes.TrimSpace(data)) == 0 {
-			return nil, errors.New("the answer is empty")
+			return nil, errors.New("the response is empty")
 		}
 		return w.clean.text(string(data)), nil
 	}
@@ -207,15 +208,15 @@ func (w *watch) redactedJSON(data []byte) (any, error) {
 	return w.clean.tree(answer), nil
 }
 
-// profile keeps the runtime's profiles: names of functions and counts. The texts of goroutines are left out, as they
-// show arguments.
+// profile stores the runtime's profiles: names of functions and counts. It leaves out goroutine
+// dumps as text, because they show arguments.
 func (w *watch) profile(ctx context.Context) {
 	if !w.wants("pprof") {
 		return
 	}
 	at := w.now().Format(bundleTime)
 	for _, p := range profiles {
-		if w.gone["pprof"] || ctx.Err() != nil { // a server has all of them, or none
+		if w.gone["pprof"] || ctx.Err() != nil { // a server has all profiles or none
 			return
 		}
 		data, err := w.get(ctx, "sys/pprof/"+p)
@@ -227,10 +228,10 @@ func (w *watch) profile(ctx context.Context) {
 	}
 }
 
-// maxLog bounds what is kept of the log.
+// maxLog bounds the size of the stored log.
 const maxLog = 64 << 20
 
-// log follows the server's log until ctx ends. It has a client of its own, which knows no timeout.
+// log follows the server's log until ctx ends, with a client of its own that has no timeout.
 func (w *watch) log(ctx context.Context) ([]byte, error) {
 	client, err := w.base.client()
 	if err != nil {
@@ -239,7 +240,7 @@ func (w *watch) log(ctx context.Context) ([]byte, error) {
 	var kept bytes.Buffer
 	err = follow(ctx, client, "trace", w.flags.logFormat, func(line string) error {
 		if kept.Len()+len(line) > maxLog {
-			return fmt.Errorf("the log is longer than %d bytes; the rest is left out", maxLog)
+			return fmt.Errorf("the log is larger than %d bytes; the rest is left out", maxLog)
 		}
 		kept.WriteString(w.clean.text(line) + "\n")
 		return nil

@@ -14,15 +14,17 @@ import (
 const childVariable = "SEALGATE_CLI_TEST_CHILD"
 
 func child() {
-	os.Exit(Run(os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Home: os.TempDir()}))
+	os.Exit(Run(os.Args[1:], Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv,
+		Home: os.TempDir()}))
 }
 
-// TestNobodyReadsTheNewShares runs a process whose standard output is a pipe without a reader: it must not die of that silently, as
-// processes do, but tell, and must not tell the server that the shares arrived.
-func TestNobodyReadsTheNewShares(t *testing.T) {
+// TestNewSharesIntoBrokenPipe runs a process whose standard output is a pipe without a reader. It
+// must survive SIGPIPE, report the error, and not acknowledge the shares to the server.
+func TestNewSharesIntoBrokenPipe(t *testing.T) {
 	t.Parallel()
 	script := &scripted{t: t, answers: map[string][]answer{
-		"GET sys/rekey-recovery-key/init": {ok(givenBy("alice", "bob"))}, "PUT sys/rekey-recovery-key/update": {ok(rekeyDone)}}}
+		"GET sys/rekey-recovery-key/init":   {ok(givenBy("alice", "bob"))},
+		"PUT sys/rekey-recovery-key/update": {ok(rekeyDone)}}}
 	srv := httptest.NewServer(script)
 	defer srv.Close()
 	unread, stdout, err := os.Pipe()
@@ -39,7 +41,8 @@ func TestNobodyReadsTheNewShares(t *testing.T) {
 	if code := cmd.ProcessState.ExitCode(); code != exitLocal {
 		t.Errorf("exit code %d: %s", code, stderr.String())
 	}
-	if !strings.Contains(stderr.String(), "operator rekey -target=recovery "+nonceFlag) || strings.Contains(stderr.String(), "hunter2") {
+	if !strings.Contains(stderr.String(), "operator rekey -target=recovery "+nonceFlag) ||
+		strings.Contains(stderr.String(), "hunter2") {
 		t.Errorf("it says %q", stderr.String())
 	}
 }

@@ -1,28 +1,29 @@
-// Package cli is the command line of a client: `operator`, `status`, `read` and
-// the rest, with the flags, texts, tables and exit codes that Vault's and OpenBao's
-// commands have, so that scripts written for those go on working.
+// Package cli is the command-line client: `operator`, `status`, `read` and the rest. Flags, texts,
+// tables and exit codes are those of Vault's and OpenBao's commands, so that scripts written for
+// those keep working.
 //
-// It guarantees: exit code 0 for success, 1 for a mistake on this side of the wire, 2 for
-// an answer of the server or nothing found (`status`: 0 unsealed, 2 sealed, 1 error);
-// results on standard output and all else on standard error, so that output can be piped;
-// flags before, between or behind the arguments; that a secret typed at a prompt is not echoed, and that no
-// error repeats one.
+// It guarantees:
+//   - exit code 0 for success, 1 for a local error, 2 for an error of the server or an empty result
+//     (`status`: 0 unsealed, 2 sealed, 1 error);
+//   - results on standard output and everything else on standard error;
+//   - flags before, between or after the arguments;
+//   - a secret typed at a prompt is not echoed, and no error contains one;
+//   - a share that is typed, piped or read from a file is never an argument of a process (one that
+//     the user gives as an argument is).
 //
-// `debug` writes nothing that stands behind the name of a secret or looks like one. That is a net, not a proof: what a server
-// tells under a name that is not a secret's stays in the bundle.
+// `debug` removes values whose name is that of a secret, and text that looks like a secret. This is
+// best effort: a secret that the server shows under another name stays in the bundle.
 //
-// Settings come from flags, then from SEALGATE_x, BAO_x and VAULT_x of the environment, in this order; a
-// token from SEALGATE_TOKEN and so on, then from the file that SEALGATE_TOKEN_PATH names, then from ~/.vault-token.
-// External token helpers are not run.
+// Settings come from flags, then from SEALGATE_x, BAO_x and VAULT_x of the environment, in this
+// order. The token comes from SEALGATE_TOKEN, BAO_TOKEN or VAULT_TOKEN, then from the file in
+// SEALGATE_TOKEN_PATH, then from ~/.vault-token. External token helpers are not run.
 //
-// Where this program differs from the others on purpose: `operator rekey` without -target
-// asks the server which seal it has, and means the recovery shares under one that unseals itself (it says so); it can take
-// several shares at once, and start and finish a rekey in one call. `token create -orphan` asks for auth/token/create-orphan, which needs no
-// sudo. Completion asks no server.
+// Deliberate differences from Vault: `operator rekey` without -target asks the server for its seal,
+// and means the recovery shares if the seal is an auto-unseal seal (it says so); it accepts several
+// shares at once, and can start and finish a rekey in one call. `token create -orphan` uses
+// auth/token/create-orphan, which needs no sudo. Completion makes no request.
 //
-// Where a connection breaks behind a share, the share is sent once more by itself. The server is told that new shares arrived only when they were
-// written to standard output, and to the disk where that is a file; otherwise the command says how to fetch them.
-//
-// A share that is typed, piped or read from a file is never an argument of any process. This does not hold for
-// one that the user gives as an argument.
+// If the connection breaks after a share was sent, the command sends the share once more. It
+// acknowledges new shares to the server only after they were written to standard output, and synced
+// if that is a file; otherwise it prints how to fetch them again.
 package cli

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// connection are the flags that every client command has.
+// connection holds the flags of every client command.
 type connection struct {
 	address, agentAddress        string
 	caCert, caPath               string
@@ -28,12 +28,12 @@ type connection struct {
 	format, field                string
 }
 
-// base is what a command is built on: its flags, its world.
+// base holds a command's flags and environment.
 type base struct {
 	env   Env
 	flags *flag.FlagSet
 	conn  connection
-	local []string // names of the command's own flags, for the help
+	local []string // names of the command's own flags, which its help lists first
 }
 
 func newBase(env Env) *base {
@@ -42,24 +42,24 @@ func newBase(env Env) *base {
 	c := &b.conn
 	f := b.flags
 	f.StringVar(&c.address, "address", "", "`URL` of the server [ADDR], https://127.0.0.1:8200 by default")
-	f.StringVar(&c.agentAddress, "agent-address", "", "`URL` of an agent to go through [AGENT_ADDR]")
-	f.StringVar(&c.caCert, "ca-cert", "", "`file` of the CA certificates to trust [CACERT]")
-	f.StringVar(&c.caPath, "ca-path", "", "`folder` of CA certificates to trust [CAPATH]")
-	f.StringVar(&c.clientCert, "client-cert", "", "`file` of the client certificate [CLIENT_CERT]")
-	f.StringVar(&c.clientKey, "client-key", "", "`file` of the client certificate's key [CLIENT_KEY]")
+	f.StringVar(&c.agentAddress, "agent-address", "", "`URL` of an agent to use as proxy [AGENT_ADDR]")
+	f.StringVar(&c.caCert, "ca-cert", "", "`file` with the CA certificates to trust [CACERT]")
+	f.StringVar(&c.caPath, "ca-path", "", "`folder` with CA certificates to trust [CAPATH]")
+	f.StringVar(&c.clientCert, "client-cert", "", "`file` with the client certificate [CLIENT_CERT]")
+	f.StringVar(&c.clientKey, "client-key", "", "`file` with the client certificate's key [CLIENT_KEY]")
 	f.StringVar(&c.serverName, "tls-server-name", "", "`name` to expect in the server's certificate [TLS_SERVER_NAME]")
-	f.BoolVar(&c.skipVerify, "tls-skip-verify", false, "do not verify the server's certificate: anyone may answer [SKIP_VERIFY]")
+	f.BoolVar(&c.skipVerify, "tls-skip-verify", false, "do not verify the server's certificate; insecure [SKIP_VERIFY]")
 	f.BoolVar(&c.disableRedirects, "disable-redirects", false, "do not follow a standby's redirect [DISABLE_REDIRECTS]")
-	f.Var(&c.headers, "header", "`name=value` of a header to send; may be repeated")
-	f.Var(&c.mfa, "mfa", "`method:code` for a second factor [MFA]; may be repeated")
+	f.Var(&c.headers, "header", "additional header `name=value`; may be repeated")
+	f.Var(&c.mfa, "mfa", "second factor `method:code` [MFA]; may be repeated")
 	f.StringVar(&c.namespace, "namespace", "", "`path` of the namespace [NAMESPACE]")
 	f.StringVar(&c.ns, "ns", "", "the same as -namespace")
 	f.BoolVar(&c.nonInteractive, "non-interactive", false, "never prompt")
 	f.BoolVar(&c.outputCurl, "output-curl-string", false, "print the request as a curl command instead of sending it")
 	f.BoolVar(&c.outputPolicy, "output-policy", false, "print the policy that the request needs instead of sending it")
-	f.BoolVar(&c.policyOverride, "policy-override", false, "send the header of that name; servers here ignore it")
-	f.StringVar(&c.unlockKey, "unlock-key", "", "accepted for scripts; namespaces here have no locks")
-	f.Var((*seconds)(&c.wrapTTL), "wrap-ttl", "`time` for which the answer is kept in a wrapping token [WRAP_TTL]")
+	f.BoolVar(&c.policyOverride, "policy-override", false, "send the X-Vault-Policy-Override header; Sealgate ignores it")
+	f.StringVar(&c.unlockKey, "unlock-key", "", "accepted for compatibility; Sealgate has no namespace locks")
+	f.Var((*seconds)(&c.wrapTTL), "wrap-ttl", "wrap the response in a token that is valid for this `time` [WRAP_TTL]")
 	return b
 }
 
@@ -71,23 +71,24 @@ func (b *base) formatted(more ...string) *base {
 	return b
 }
 
-// fielded adds -field.
+// fielded adds -field and returns b.
 func (b *base) fielded() *base {
-	b.flags.StringVar(&b.conn.field, "field", "", "print this `field` alone, without a newline")
+	b.flags.StringVar(&b.conn.field, "field", "", "print only this `field`, without a newline")
 	b.local = append(b.local, "field")
 	return b
 }
 
-// own notes the names of a command's own flags, so that its help shows them first.
+// own marks a command's own flags, which its help lists first.
 func (b *base) own(names ...string) { b.local = append(b.local, names...) }
 
-// parse takes flags before, between and behind the arguments, and everything behind "--" as arguments.
+// parse accepts flags before, between and after the arguments. Everything after "--" is an
+// argument.
 func (b *base) parse(args []string) ([]string, error) {
 	var rest []string
 	for {
 		if err := b.flags.Parse(args); err != nil {
 			if errors.Is(err, flag.ErrHelp) {
-				return nil, errors.New("help was asked for")
+				return nil, errors.New("help requested")
 			}
 			return nil, err
 		}
@@ -100,7 +101,7 @@ func (b *base) parse(args []string) ([]string, error) {
 	}
 }
 
-// given reports whether a flag stood on the command line.
+// given reports whether the command line has one of the flags.
 func (b *base) given(names ...string) bool {
 	found := false
 	b.flags.Visit(func(f *flag.Flag) { found = found || slices.Contains(names, f.Name) })
@@ -119,7 +120,7 @@ func (b *base) flagHelp(w io.Writer) {
 	for _, part := range []struct {
 		title string
 		flags []*flag.Flag
-	}{{"Flags", own}, {"Flags of every client command; [X] can be set as SEALGATE_X, BAO_X or VAULT_X", common}} {
+	}{{"Flags", own}, {"Flags of every client command; [X] is also read from SEALGATE_X, BAO_X or VAULT_X", common}} {
 		if len(part.flags) == 0 {
 			continue
 		}
@@ -134,13 +135,13 @@ func (b *base) flagHelp(w io.Writer) {
 	}
 }
 
-// multi is a flag that may be repeated.
+// multi is a repeatable flag.
 type multi []string
 
 func (m *multi) String() string     { return strings.Join(*m, ",") }
 func (m *multi) Set(v string) error { *m = append(*m, v); return nil }
 
-// list is a flag of comma-separated values that may be repeated as well.
+// list is a repeatable flag of comma-separated values.
 type list []string
 
 func (l *list) String() string { return strings.Join(*l, ",") }
@@ -154,7 +155,7 @@ func (l *list) Set(v string) error {
 	return nil
 }
 
-// seconds is a duration that may be given as a bare number of seconds.
+// seconds is a duration; a bare number means seconds.
 type seconds time.Duration
 
 func (s *seconds) String() string { return time.Duration(*s).String() }
@@ -165,7 +166,7 @@ func (s *seconds) Set(v string) error {
 	}
 	d, err := time.ParseDuration(v)
 	if err != nil || d < 0 {
-		return errors.New(`a time is needed, such as "60" or "5m"`)
+		return errors.New(`the form is "60" or "5m"`)
 	}
 	*s = seconds(d)
 	return nil

@@ -10,40 +10,41 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// quorum is a collection of shares, one after the other.
+// quorum describes how to collect shares for one operation.
 type quorum struct {
 	command  string   // for hints: "operator rekey"
-	question string   // of the hidden prompt
+	question string   // of the prompt
 	args     []string // KEY, "-", "@file" or nothing
-	shares   []string // what args gave, where it was read before
-	all      bool     // ask until it is complete, not once
+	shares   []string // the shares in args, if they were already read
+	all      bool     // prompt until it is complete, not once
 	doing    string   // for errors: "posting unseal key"
-	result   string   // what the last share brings, for the case that it is lost: "the new shares"
+	result   string   // of the last share, for hints: "the new shares"
 	give     func(ctx context.Context, share string) (progress, error)
-	status   func() (progress, error) // asked where a share arrived but its reply did not
+	status   func() (progress, error) // called if the response to a share was lost
 }
 
-// progress is where a collection stands.
+// progress is the number of shares given and needed.
 type progress struct {
 	done          bool
 	given, needed int
-	holders       []string // who has given, where the server tells
+	holders       []string // of the shares given, if the server shows them
 }
 
-// words is "2 of 3 shares given, 1 to go: alice, bob have given."
+// words is "2 of 3 shares given, 1 to go: alice, bob have given theirs."
 func (p progress) words() string {
 	text := fmt.Sprintf("%d of %d shares given, %d to go", p.given, p.needed, max(0, p.needed-p.given))
 	switch len(p.holders) {
 	case 0:
 		return text + "."
 	case 1:
-		return text + ": " + p.holders[0] + " has given."
+		return text + ": " + p.holders[0] + " has given theirs."
 	}
-	return text + ": " + strings.Join(p.holders, ", ") + " have given."
+	return text + ": " + strings.Join(p.holders, ", ") + " have given theirs."
 }
 
-// gather gives shares until there are no more, or enough of them. A share that the server refuses spoils nothing: it
-// is told, the next one is given, and a person is asked again. done reports that the server had enough.
+// gather gives shares until there are no more or the operation is complete. After a refused share
+// it prints the error and continues with the next share or prompt. done reports that the operation
+// is complete.
 func (b *base) gather(q quorum) (done bool, code int) {
 	for {
 		shares := q.shares
@@ -74,7 +75,7 @@ func (b *base) gather(q quorum) (done bool, code int) {
 	}
 }
 
-// giveOne gives one share, and explains what is open where the connection broke.
+// giveOne gives one share. If the connection broke, it explains what to do.
 func (b *base) giveOne(q quorum, share string) (p progress, err error) {
 	again, err := b.sendShare(func(ctx context.Context) (err error) {
 		p, err = q.give(ctx, share)
@@ -86,16 +87,18 @@ func (b *base) giveOne(q quorum, share string) (p progress, err error) {
 	var lost *lostError
 	switch {
 	case errors.As(err, &lost):
-		b.errorf("\nWhether the share was counted is open. Give the same share again, with the same nonce:\n\n    sealgate %s\n\n"+
-			"Where it was the last one, that fetches %s, as long as the server keeps the answer.\n", q.command, q.result)
+		b.errorf("\nIt is unknown whether the server counted the share. Give the same share again, with the same nonce:\n\n"+
+			"    sealgate %s\n\nIf it was the last one, this fetches %s as long as the server keeps its response.\n", q.command,
+			q.result)
 	case again && refused(err):
-		b.errorf("Note: the share was sent twice, since the reply was lost. Where it was the last one that was needed,\n"+
-			"this server has finished and does not repeat its answer: %s cannot be had any more.\n", q.result)
+		b.errorf("Note: the share was sent twice, because the first response was lost. If it was the last share, the\n"+
+			"operation is complete, and this server does not repeat its response: %s cannot be shown any more.\n", q.result)
 	}
 	return p, err
 }
 
-// refused tells the server's judgement of one share from anything that makes further ones pointless.
+// refused reports whether the server refused one share; any other error makes further shares
+// pointless.
 func refused(err error) bool {
 	var re *api.ResponseError
 	return errors.As(err, &re) && re.StatusCode == http.StatusBadRequest

@@ -22,26 +22,26 @@ type rootToken struct {
 	route  *rootRoute
 }
 
-// rootRoute is one of the ways to the same state of a server.
+// rootRoute is one of the API's paths for a root generation.
 type rootRoute struct {
 	path   string
-	inData bool       // answers lie in an envelope's data
-	other  *rootRoute // for servers that do not have this one
+	inData bool       // responses are in the envelope's data
+	other  *rootRoute // for servers without this one
 }
 
-// Vault has one way, where a share needs no token; OpenBao has another, where each step needs one, and
-// the first only where its operator allows it. This project's server has both. A server in recovery mode has a third.
+// Vault's path, where a share needs no token; OpenBao's, where each step needs one (OpenBao serves
+// the first only if its operator allows it); and the path of recovery mode. Sealgate has all three.
 var (
 	rootWithToken = rootRoute{path: "sys/generate-root-token", inData: true}
 	rootByShares  = rootRoute{path: "sys/generate-root", other: &rootWithToken}
 	rootRecovery  = rootRoute{path: "sys/generate-recovery-token"}
 )
 
-// rootStatus is contract 3.2's object.
+// rootStatus is the response of .../attempt and .../update.
 type rootStatus struct {
 	Nonce            string   `json:"nonce"`
 	Started          bool     `json:"started"`
-	Progress         int      `json:"progress"`
+	Given            int      `json:"progress"`
 	Required         int      `json:"required"`
 	Complete         bool     `json:"complete"`
 	EncodedToken     string   `json:"encoded_token"`
@@ -52,38 +52,41 @@ type rootStatus struct {
 	HoldersGiven     []string `json:"holders_given,omitempty"`
 }
 
-func (s *rootStatus) standing() progress {
-	return progress{s.Complete, s.Progress, s.Required, s.HoldersGiven}
+func (s *rootStatus) progress() progress {
+	return progress{s.Complete, s.Given, s.Required, s.HoldersGiven}
 }
 
-// token is the encoded token, by the name that there is.
+// token is the encoded token, from whichever field the server uses.
 func (s *rootStatus) token() string { return cmp.Or(s.EncodedToken, s.EncodedRootToken) }
 
 func generateRootCommand(b *base) *command {
 	b.formatted()
 	f := &rootFlags{}
-	b.flags.BoolVar(&f.init, "init", false, "start; may be without a token, should all be lost")
-	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; without a token, give -nonce, which works where none was used to start")
-	b.flags.BoolVar(&f.status, "status", false, "show what runs")
+	b.flags.BoolVar(&f.init, "init", false, "start; works without a token, in case all are lost")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; without a token it needs -nonce, and works only if it was "+
+		"started without one")
+	b.flags.BoolVar(&f.status, "status", false, "show the status")
 	b.flags.StringVar(&f.decode, "decode", "",
-		"decode this `encoded token` by the one-time password, without any server; - reads it from standard input")
-	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "make a one-time password for -init -otp, and do nothing else")
+		"decode this `encoded token` with the one-time password, offline; - reads it from standard input")
+	b.flags.BoolVar(&f.generateOTP, "generate-otp", false, "only generate a one-time password for -init -otp")
 	b.flags.StringVar(&f.otp, "otp", "",
-		"one-time `password` for -init or -decode, or @file; by default the server makes one, and -decode asks for it")
+		"one-time `password` for -init or -decode, or @file; by default the server generates one and -decode prompts for it")
 	b.flags.StringVar(&f.pgpKey, "pgp-key", "",
-		"with -init: public key that encrypts the token instead: `file` of a PGP key, or an age recipient")
-	b.flags.StringVar(&f.nonce, "nonce", "", "`id` of the operation that the share is meant for")
-	b.flags.BoolVar(&f.recoveryToken, "recovery-token", false, "make a recovery token, on a server in recovery mode")
+		"with -init: public key that encrypts the token instead: a `file` with a PGP key, or an age recipient")
+	b.flags.StringVar(&f.nonce, "nonce", "", "`nonce` of the operation")
+	b.flags.BoolVar(&f.recoveryToken, "recovery-token", false, "generate a recovery token, on a server in recovery mode")
 	b.own("init", "cancel", "status", "decode", "generate-otp", "otp", "pgp-key", "nonce", "recovery-token")
-	return &command{base: b, name: "operator generate-root", args: "[KEY | - | @file]", most: 1, synopsis: "Make a new root token by a quorum of shares",
-		about: `Makes a new root token, authorised by a threshold of the unseal or recovery shares. It leaves the server only
-in a form that whoever started can read: XORed with a one-time password, or encrypted to a public key.
+	return &command{base: b, name: "operator generate-root", args: "[KEY | - | @file]", most: 1,
+		synopsis: "Generate a root token with a quorum of shares",
+		about: `Generates a new root token, authorised by a quorum of the unseal or recovery shares. Only the client that
+started can read it: it is XORed with a one-time password, or encrypted to a public key.
 
     $ sealgate operator generate-root -init                    (shows the nonce and the one-time password)
     $ sealgate operator generate-root -nonce=...               (each holder of a share)
-    $ sealgate operator generate-root -decode=... -otp=@file   (without any server)
+    $ sealgate operator generate-root -decode=... -otp=@file   (offline)
 
-Shares are asked for, hidden; "-" reads them from standard input and "@file" from a file, one a line.`,
+The command prompts for a share and does not echo it; "-" reads shares from standard input and "@file" from a
+file, one per line.`,
 		run: func(args []string) int { return runGenerateRoot(b, f, args) }}
 }
 
@@ -123,7 +126,8 @@ func runGenerateRoot(b *base, f *rootFlags, args []string) int {
 	})
 }
 
-// ask sends one request: what is "attempt" or "update". A server without the first route is asked by the other, from then on.
+// ask sends one request. what is "attempt" or "update". If the server lacks the route, ask switches
+// to the other one.
 func (g *rootToken) ask(ctx context.Context, method, what string, in, out any) error {
 	err := g.askHere(ctx, method, what, in, out)
 	if unserved(err) && g.route.other != nil {
@@ -156,7 +160,7 @@ func (g *rootToken) showStatus() int {
 
 func (g *rootToken) stop() int {
 	var body any
-	if g.nonce != "" { // what nobody with a token started, its nonce cancels
+	if g.nonce != "" { // cancels an attempt that was started without a token
 		body = map[string]string{"nonce": g.nonce}
 	}
 	if err := g.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
@@ -186,15 +190,15 @@ func (g *rootToken) start() int {
 		return g.fail("initializing root generation", err)
 	}
 	if g.format() == "table" && s.OTP != "" {
-		g.printf("The server made a one-time password, shown as OTP below, this once. It turns the encoded\n" +
-			"token into the root token: keep it, and keep it from those who see the encoded one.\n\n")
+		g.printf("The server generated the one-time password (OTP below) and shows it only now. It decodes the\n" +
+			"encoded token: keep it secret from everybody who can see the encoded token.\n\n")
 	}
 	return g.show(s)
 }
 
 // show prints a status.
 func (g *rootToken) show(s *rootStatus) int {
-	text, err := g.shown(s)
+	text, err := g.statusText(s)
 	if err != nil {
 		g.errorf("Error formatting the answer: %v", err)
 		return exitLocal
@@ -203,15 +207,15 @@ func (g *rootToken) show(s *rootStatus) int {
 	return exitOK
 }
 
-// shown is the text of a status; this table has no header.
-func (g *rootToken) shown(s *rootStatus) (string, error) {
+// statusText is the text of a status; Vault's table of it has no header.
+func (g *rootToken) statusText(s *rootStatus) (string, error) {
 	if g.format() != "table" {
 		return g.encoded(s)
 	}
 	var p pairs
 	p.add("Nonce", s.Nonce)
 	p.add("Started", s.Started)
-	p.add("Progress", fmt.Sprintf("%d/%d", s.Progress, s.Required))
+	p.add("Progress", fmt.Sprintf("%d/%d", s.Given, s.Required))
 	p.add("Complete", s.Complete)
 	if s.PGPFingerprint != "" {
 		p.add("PGP Fingerprint", s.PGPFingerprint)

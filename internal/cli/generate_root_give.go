@@ -7,7 +7,7 @@ import (
 	"net/http"
 )
 
-// give gives shares to the root generation that runs.
+// give gives shares to the root generation in progress.
 func (g *rootToken) give(args []string) int {
 	s, err := g.current()
 	if err != nil {
@@ -16,7 +16,7 @@ func (g *rootToken) give(args []string) int {
 	switch {
 	case !s.Started && g.nonce == "":
 		g.errorf("No root generation is in progress. Start one with:\n\n    sealgate %s -init\n\n"+
-			"It shows a nonce, which each holder of a share needs.", g.again(""))
+			"It shows the nonce that each holder of a share needs.", g.again(""))
 		return exitLocal
 	case len(args) > 0 && g.nonce == "":
 		g.errorf("Missing nonce value: specify it via the -nonce flag")
@@ -36,7 +36,7 @@ func (g *rootToken) give(args []string) int {
 				return progress{}, err
 			}
 			last, lastShare = answer, share
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 		status: func() (progress, error) {
 			answer, err := g.current()
@@ -44,43 +44,45 @@ func (g *rootToken) give(args []string) int {
 				return progress{}, err
 			}
 			last = answer
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 	})
-	last.OTPLength = cmp.Or(last.OTPLength, s.OTPLength) // answers to shares leave it out
+	last.OTPLength = cmp.Or(last.OTPLength, s.OTPLength) // responses to shares lack it
 	switch {
 	case code != exitOK:
 		return code
 	case !done:
 		return g.show(last)
 	}
-	return g.handOver(last, lastShare, nonce)
+	return g.printToken(last, lastShare, nonce)
 }
 
-// handOver prints the encoded token, and tells the server when it is out.
-func (g *rootToken) handOver(s *rootStatus, share, nonce string) int {
-	text, err := g.shown(s)
+// printToken prints the encoded token and then acknowledges it to the server.
+func (g *rootToken) printToken(s *rootStatus, share, nonce string) int {
+	text, err := g.statusText(s)
 	if err == nil {
 		err = g.deliver(text)
 	}
 	if err != nil {
-		g.errorf("Error printing the encoded token: %v\n\nThe server has not been told that it arrived. As long as it keeps it, "+
-			"this fetches it, with the same share:\n\n    sealgate %s\n", err, g.again(nonce))
+		g.errorf("Error printing the encoded token: %v\n\nThe server still keeps it for a few minutes. Fetch it with "+
+			"the same "+
+			"share:\n\n    sealgate %s\n", err, g.again(nonce))
 		return exitLocal
 	}
-	err = g.askHere(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce}, nil)
+	err = g.askHere(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce},
+		nil)
 	if err != nil && !unserved(err) {
-		g.errorf("Note: the server could not be told that the encoded token arrived. "+
-			"It keeps its copy, sealed, until its time is over.\n%s", errorText(err))
+		g.errorf("Note: acknowledging the encoded token failed. The server keeps its encrypted copy until it "+
+			"expires.\n%s", errorText(err))
 	}
 	if g.format() == "table" && s.PGPFingerprint == "" {
-		g.errorf("\nWhoever started has the one-time password, and gets the token, without any server, by:\n\n"+
+		g.errorf("\nThe client that started has the one-time password and decodes the token offline with:\n\n"+
 			"    sealgate operator generate-root -decode=%s\n", s.token())
 	}
 	return exitOK
 }
 
-// again is the command that goes on with this root generation.
+// again is the command line that continues this root generation.
 func (g *rootToken) again(nonce string) string {
 	text := "operator generate-root"
 	if g.recoveryToken {

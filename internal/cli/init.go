@@ -8,7 +8,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// What init asks for where nothing else is said, as everywhere.
+// Default numbers of shares; Vault has the same.
 const (
 	defaultShares    = 5
 	defaultThreshold = 3
@@ -25,24 +25,25 @@ type initFlags struct {
 func initCommand(b *base) *command {
 	b.formatted()
 	f := &initFlags{}
-	b.flags.BoolVar(&f.status, "status", false, "only tell whether the server is initialised: exit code 0, or 2 if not")
+	b.flags.BoolVar(&f.status, "status", false, "only show whether the server is initialised: exit code 0, or 2 if not")
 	b.flags.IntVar(&f.shares, "key-shares", 0, "`number` of unseal shares, 5 by default (Shamir seal)")
 	b.flags.IntVar(&f.shares, "n", 0, "the same as -key-shares")
 	b.flags.IntVar(&f.threshold, "key-threshold", 0, "`number` of unseal shares needed, 3 by default (Shamir seal)")
 	b.flags.IntVar(&f.threshold, "t", 0, "the same as -key-threshold")
-	b.flags.IntVar(&f.recoveryShares, "recovery-shares", 0, "`number` of recovery shares, 5 by default (a seal that unseals itself)")
+	b.flags.IntVar(&f.recoveryShares, "recovery-shares", 0, "`number` of recovery shares, 5 by default (auto-unseal seal)")
 	b.flags.IntVar(&f.recoveryThreshold, "recovery-threshold", 0, "`number` of recovery shares needed, 3 by default")
 	b.flags.Var(&f.pgpKeys, "pgp-keys", recipientsHelp("unseal"))
 	b.flags.Var(&f.recoveryPGPKeys, "recovery-pgp-keys", recipientsHelp("recovery"))
-	b.flags.StringVar(&f.rootPGPKey, "root-token-pgp-key", "", "public key that encrypts the root token: `file` of a PGP key, or an age recipient")
-	b.flags.Var(&f.holders, "holders", "`names` of the people who get the shares, in their order, with commas")
+	b.flags.StringVar(&f.rootPGPKey, "root-token-pgp-key", "", "public key that encrypts the root token: a `file` with "+
+		"a PGP key, or an age recipient")
+	b.flags.Var(&f.holders, "holders", "comma-separated `names` of the shares' holders, in the order of the shares")
 	b.own("status", "key-shares", "n", "key-threshold", "t",
 		"recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key", "holders")
 	return &command{base: b, name: "operator init", synopsis: "Initialise a server",
-		about: `Initialises a server: makes its keys, and prints the shares and the first root token, once.
+		about: `Initialises a server: creates its keys, and prints the shares and the first root token once.
 
-Under a Shamir seal the shares unseal the server. Under a seal that unseals itself (an HSM or KMS) they
-are recovery shares: they authorise rekeying and the like.`,
+With a Shamir seal the shares unseal the server. With an auto-unseal seal (an HSM or KMS) they are recovery
+shares, which authorise a rekey and other ceremonies.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if f.status {
@@ -74,8 +75,9 @@ func (b *base) initStatus(client *api.Client) int {
 }
 
 func (b *base) initialize(client *api.Client, f *initFlags) int {
-	req := &initRequest{Holders: f.holders, InitRequest: api.InitRequest{SecretShares: f.shares, SecretThreshold: f.threshold,
-		RecoveryShares: f.recoveryShares, RecoveryThreshold: f.recoveryThreshold}}
+	req := &initRequest{Holders: f.holders,
+		InitRequest: api.InitRequest{SecretShares: f.shares, SecretThreshold: f.threshold,
+			RecoveryShares: f.recoveryShares, RecoveryThreshold: f.recoveryThreshold}}
 	var err error
 	if req.PGPKeys, err = b.publicKeys(f.pgpKeys); err == nil {
 		req.RecoveryPGPKeys, err = b.publicKeys(f.recoveryPGPKeys)
@@ -106,20 +108,20 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 	}
 	if err != nil {
 		b.errorf("Error printing the shares and the root token: %v\n\n"+
-			"The server is initialised, and they cannot be had again: empty its storage, and initialise it anew.", err)
+			"The server is initialised, and they cannot be shown again: empty its storage and initialise it again.", err)
 		return exitLocal
 	}
 	return exitOK
 }
 
-// initRequest is everybody's and the names of holders, which other servers ignore.
+// initRequest is Vault's request and the names of holders, which other servers ignore.
 type initRequest struct {
 	api.InitRequest
 	Holders []string `json:"holders,omitempty"`
 }
 
-// fillIn puts the defaults where nothing was given, for the kind of seal that is there, and returns the number of shares. What was
-// given for the other kind is sent as well: the server's refusal explains it best.
+// fillIn sets the defaults for the server's kind of seal and returns the number of shares. Values
+// for the other kind are sent as well: the server's refusal explains them.
 func fillIn(req *api.InitRequest, auto bool) int {
 	shares, threshold := &req.SecretShares, &req.SecretThreshold
 	if auto {
@@ -155,7 +157,7 @@ func machineInit(req *initRequest, a *api.InitResponse) machineReadableInit {
 	}
 }
 
-// initText is what is printed, once.
+// initText is the text with the shares, which is printed once.
 func (b *base) initText(req *initRequest, a *api.InitResponse, auto bool) (string, error) {
 	if b.format() != "table" {
 		return b.encoded(machineInit(req, a))
@@ -178,20 +180,20 @@ func (b *base) initText(req *initRequest, a *api.InitResponse, auto bool) (strin
 		w.WriteString("Success! Vault is initialized\n")
 		if len(a.RecoveryKeysB64) > 0 {
 			fmt.Fprintf(&w, `
-The recovery key was split into %d key shares, and any %d of them authorise what needs
-a quorum. Give each share to another person now: it is not shown again.
+The recovery key was split into %d key shares; any %d of them form a quorum. Give each
+share to a different custodian now: it is not shown again.
 `, req.RecoveryShares, req.RecoveryThreshold)
 		}
 		return w.String(), nil
 	}
-	fmt.Fprintf(&w, `Vault initialized with %d key shares and a key threshold of %d. Give each share to
-another person now: it is not shown again.
+	fmt.Fprintf(&w, `Vault initialized with %d key shares and a key threshold of %d. Give each share to a
+different custodian now: it is not shown again.
 
-The server is sealed now and after every start: %d of these shares unseal it, given
-to "sealgate operator unseal" one by one, in any order.
+The server is sealed now and after every start. To unseal it, give %d of these shares to
+"sealgate operator unseal", one by one, in any order.
 
-The root key behind the shares is stored nowhere in clear. With fewer than %d shares left, the
-data cannot be read by anyone. "sealgate operator rekey" makes a new set of shares.
+The root key is not stored unencrypted anywhere. If fewer than %d shares are left, the data
+is lost. "sealgate operator rekey" makes a new set of shares.
 `, req.SecretShares, req.SecretThreshold, req.SecretThreshold, req.SecretThreshold)
 	return w.String(), nil
 }

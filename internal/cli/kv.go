@@ -13,28 +13,30 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// kvCommands are those of the key-value engine. They find out by themselves which of its two versions they talk to.
+// kvCommands are the commands of the kv engine. They detect the version of the mount.
 var kvCommands = []func(*base) *command{
-	kvGetCommand, kvPutCommand, kvPatchCommand, kvDeleteCommand, kvUndeleteCommand, kvDestroyCommand, kvRollbackCommand, kvListCommand,
+	kvGetCommand, kvPutCommand, kvPatchCommand, kvDeleteCommand, kvUndeleteCommand, kvDestroyCommand, kvRollbackCommand,
+	kvListCommand,
 	kvMetadataGetCommand, kvMetadataPutCommand, kvMetadataPatchCommand, kvMetadataDeleteCommand, kvEnableVersioningCommand,
 }
 
-// kvPlace is where a secret lies.
-type kvPlace struct {
+// kvPath is the location of a secret.
+type kvPath struct {
 	mount     string // "secret/"
 	path      string // below it
 	versioned bool   // the mount is version 2
 }
 
-// at is the secret's path in the API; kind is what version 2 has between mount and path: "data", "metadata".
-func (p kvPlace) at(kind string) string {
+// at is the secret's API path; kind is the segment of version 2 between mount and path: "data",
+// "metadata".
+func (p kvPath) at(kind string) string {
 	if !p.versioned {
 		return p.mount + p.path
 	}
 	return strings.TrimSuffix(p.mount+kind+"/"+p.path, "/")
 }
 
-// kv is what these commands have in common.
+// kv holds the flags that the kv commands share.
 type kv struct {
 	*base
 	mount string
@@ -43,20 +45,20 @@ type kv struct {
 
 func newKV(b *base) *kv {
 	k := &kv{base: b, cas: -1}
-	b.flags.StringVar(&k.mount, "mount", "", "`path` of the mount; the arguments' paths are below it then")
+	b.flags.StringVar(&k.mount, "mount", "", "`path` of the mount; PATH is then relative to it")
 	b.own("mount")
 	return k
 }
 
 func (k *kv) casFlag() {
-	k.flags.IntVar(&k.cas, "cas", -1, "write only if this `version` is the current one; 0: only if there is none")
+	k.flags.IntVar(&k.cas, "cas", -1, "write only if this is the current `version`; 0: only if the secret does not exist")
 	k.own("cas")
 }
 
-// kvRun is the part of a command that knows the place.
-type kvRun func(client *api.Client, p kvPlace) int
+// kvRun is the part of a command that runs after the mount was found.
+type kvRun func(client *api.Client, p kvPath) int
 
-// run finds the place and goes on there.
+// run finds the mount of a path and calls f.
 func (k *kv) run(path string, f kvRun) int {
 	return k.withClient(func(client *api.Client) int {
 		p, err := k.find(client, path)
@@ -67,9 +69,9 @@ func (k *kv) run(path string, f kvRun) int {
 	})
 }
 
-// runVersioned is run for what version 1 does not have.
+// runVersioned is run for operations that version 1 lacks.
 func (k *kv) runVersioned(path, what string, f kvRun) int {
-	return k.run(path, func(client *api.Client, p kvPlace) int {
+	return k.run(path, func(client *api.Client, p kvPath) int {
 		if !p.versioned {
 			k.errorf("%s not supported on KV Version 1: see sealgate kv enable-versioning -help", what)
 			return exitLocal
@@ -78,8 +80,9 @@ func (k *kv) runVersioned(path, what string, f kvRun) int {
 	})
 }
 
-// find asks the server which mount a path is in. A server of old that cannot tell has version 1 only.
-func (k *kv) find(client *api.Client, path string) (kvPlace, error) {
+// find asks the server for the mount of a path. Old servers without this endpoint have version 1
+// only.
+func (k *kv) find(client *api.Client, path string) (kvPath, error) {
 	path = strings.Trim(strings.TrimSpace(path), "/")
 	ask := path
 	if k.mount != "" {
@@ -92,18 +95,18 @@ func (k *kv) find(client *api.Client, path string) (kvPlace, error) {
 		if k.mount != "" {
 			path = ask + "/" + path
 		}
-		return kvPlace{path: path}, nil
+		return kvPath{path: path}, nil
 	case err != nil:
-		return kvPlace{}, err
+		return kvPath{}, err
 	}
-	var p kvPlace
+	var p kvPath
 	if s != nil {
 		p.mount, _ = s.Data["path"].(string)
 		options, _ := s.Data["options"].(map[string]any)
 		p.versioned = options["version"] == "2"
 	}
 	if p.mount == "" {
-		return p, errors.New("the answer is not what a server of this kind gives: it names no mount")
+		return p, errors.New("unexpected response: it names no mount")
 	}
 	if p.path = path; k.mount == "" {
 		p.path = strings.TrimPrefix(strings.TrimPrefix(path, strings.TrimSuffix(p.mount, "/")), "/")
@@ -111,7 +114,8 @@ func (k *kv) find(client *api.Client, path string) (kvPlace, error) {
 	return p, nil
 }
 
-// sendPlain sends a request that is not the command's own: it is sent, whatever is to be shown, or wrapped, of that one.
+// sendPlain sends an auxiliary request: -output-curl-string, -output-policy and -wrap-ttl do not
+// apply to it.
 func sendPlain(client *api.Client, method, path string) (*api.Secret, error) {
 	curl, policy, wrap := client.OutputCurlString(), client.OutputPolicy(), client.CurrentWrappingLookupFunc()
 	defer func() {
@@ -125,7 +129,7 @@ func sendPlain(client *api.Client, method, path string) (*api.Secret, error) {
 	return send(client, method, path, nil)
 }
 
-// heading pads a title with "=" to a width, two on each side at least.
+// heading pads a title with "=" to a width, with at least two on each side.
 func heading(title string, width int) string {
 	n := width - len(title) - 2
 	if n <= 0 {
@@ -135,7 +139,8 @@ func heading(title string, width int) string {
 	return pad + " " + title + " " + pad + "\n"
 }
 
-// headed is a table of keys and values under its heading. Its width is that of the longest key and the word Value.
+// headed is a table of keys and values under a heading, which is as wide as the longest key and
+// "Value".
 func headed(title string, data map[string]any) string {
 	var p pairs
 	width := 0
@@ -148,7 +153,7 @@ func headed(title string, data map[string]any) string {
 
 func (k *kv) showPath(title, path string) { k.printf("%s%s\n\n", heading(title, len(path)), path) }
 
-// showNewVersion prints what the server tells of a version that was written.
+// showNewVersion prints the metadata of a version that was written.
 func (k *kv) showNewVersion(s *api.Secret, path string) int {
 	switch {
 	case s == nil:
@@ -167,13 +172,13 @@ func (k *kv) showNewVersion(s *api.Secret, path string) int {
 	return exitOK
 }
 
-// nothingAt says that nothing is at a path.
+// nothingAt prints that a path has no value.
 func (k *kv) nothingAt(path string) int {
 	k.errorf("No value found at %s", path)
 	return exitServer
 }
 
-// options are those of a write.
+// options are the options of a write.
 func (k *kv) options() map[string]any {
 	if k.cas < 0 {
 		return map[string]any{}
@@ -181,25 +186,26 @@ func (k *kv) options() map[string]any {
 	return map[string]any{"cas": k.cas}
 }
 
-// versionOf is the number of the version that metadata are about.
+// versionOf is the version number in metadata.
 func versionOf(metadata map[string]any) (int, error) {
 	n, ok := metadata["version"].(json.Number)
 	if !ok {
-		return 0, errors.New("the answer is not what a server of this kind gives: it has no version")
+		return 0, errors.New("unexpected response: it has no version")
 	}
 	return strconv.Atoi(n.String())
 }
 
 func kvEnableVersioningCommand(b *base) *command {
 	return &command{base: b, name: "kv enable-versioning", args: "MOUNT", least: 1, most: 1,
-		synopsis: "Make a mount of version 1 keep versions",
-		about: `Makes a mount of version 1 one of version 2. Its secrets stay, as their first versions, and can be read all the while, at
-the paths of version 2: clients that use those of version 1 must change with it. There is no way back.`,
+		synopsis: "Upgrade a mount from version 1 to version 2",
+		about: `Upgrades a mount of kv version 1 to version 2. Its secrets become their first versions and stay readable, at
+the paths of version 2: clients that use the paths of version 1 must change at the same time. This cannot be undone.`,
 		run: func(args []string) int {
 			where := sanitize(args[0])
 			return b.withClient(func(client *api.Client) int {
 				in := map[string]any{"options": map[string]string{"version": "2"}}
-				return b.done(client, http.MethodPost, "sys/mounts/"+where+"/tune", in, fmt.Sprintf("tuning secrets engine %s/", where),
+				return b.done(client, http.MethodPost, "sys/mounts/"+where+"/tune", in,
+					fmt.Sprintf("tuning secrets engine %s/", where),
 					"Success! Tuned the secrets engine at: "+folder(where))
 			})
 		}}

@@ -14,9 +14,9 @@ func kvGetCommand(b *base) *command {
 	b.flags.IntVar(&version, "version", 0, "`number` of the version; the current one by default")
 	b.own("version")
 	return &command{base: b, name: "kv get", args: "PATH", least: 1, most: 1, synopsis: "Show a secret",
-		about: "Shows a secret, and what is known of its version. Of a version that was deleted there is the latter alone.",
+		about: "Shows a secret and the metadata of its version. A deleted version has only metadata.",
 		run: func(args []string) int {
-			return k.run(args[0], func(client *api.Client, p kvPlace) int {
+			return k.run(args[0], func(client *api.Client, p kvPath) int {
 				var q url.Values
 				if p.versioned && version > 0 {
 					q = url.Values{"version": {strconv.Itoa(version)}}
@@ -30,7 +30,7 @@ func kvGetCommand(b *base) *command {
 		}}
 }
 
-func (k *kv) showGot(s *api.Secret, p kvPlace) int {
+func (k *kv) showGot(s *api.Secret, p kvPath) int {
 	at := p.at("data")
 	switch {
 	case s == nil || s.Data == nil && s.WrapInfo == nil:
@@ -76,14 +76,15 @@ func kvPutCommand(b *base) *command {
 	k.casFlag()
 	return &command{base: b, name: "kv put", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
 		synopsis: "Write a secret",
-		about: `Writes a secret, as a new version where the mount is of version 2. What is not given is not in it. A value can be given as
-k=v, read from a file (k=@file) or from standard input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.`,
+		about: `Writes a secret; on a mount of version 2, as a new version. It replaces all data of the secret. A value is
+given as k=v, read from a file (k=@file) or from standard input (k=-). "-" and "@file" alone read all the data as a
+JSON object.`,
 		run: func(args []string) int {
 			data, code := k.needData(args)
 			if code != exitOK {
 				return code
 			}
-			return k.run(args[0], func(client *api.Client, p kvPlace) int {
+			return k.run(args[0], func(client *api.Client, p kvPath) int {
 				if p.versioned {
 					data = map[string]any{"data": data, "options": k.options()}
 				}
@@ -96,7 +97,7 @@ k=v, read from a file (k=@file) or from standard input (k=-). "-" and "@file" al
 		}}
 }
 
-// needData reads the data behind a path; the code is that of what is wrong with them.
+// needData reads the data arguments; on an error it returns the exit code.
 func (k *kv) needData(args []string) (map[string]any, int) {
 	if len(args) == 1 {
 		k.errorf("Must supply data")
@@ -114,13 +115,14 @@ func kvDeleteCommand(b *base) *command {
 	b.formatted().fielded()
 	k := newKV(b)
 	var versions list
-	b.flags.Var(&versions, "versions", "`numbers` of the versions, with commas or repeated; the current one by default")
+	b.flags.Var(&versions, "versions", "comma-separated `numbers` of the versions; by default the current one")
 	b.own("versions")
-	return &command{base: b, name: "kv delete", args: "PATH", least: 1, most: 1, synopsis: "Delete a secret, or versions of it",
-		about: `Deletes a secret. Of version 2, its versions, which "kv undelete" brings back;
-"kv destroy" and "kv metadata delete" are for good.`,
+	return &command{base: b, name: "kv delete", args: "PATH", least: 1, most: 1,
+		synopsis: "Delete a secret, or versions of it",
+		about: `Deletes a secret; on a mount of version 2, versions of it, which "kv undelete" restores. "kv destroy" and
+"kv metadata delete" are permanent.`,
 		run: func(args []string) int {
-			return k.run(args[0], func(client *api.Client, p kvPlace) int {
+			return k.run(args[0], func(client *api.Client, p kvPath) int {
 				var s *api.Secret
 				var err error
 				if p.versioned && len(versions) > 0 {
@@ -136,8 +138,8 @@ func kvDeleteCommand(b *base) *command {
 func kvListCommand(b *base) *command {
 	k := newKV(b)
 	l := &listing{base: b, doing: "listing", all: (*api.Logical).List, page: (*api.Logical).ListPage}
-	c := l.command("kv list", "List secrets", `Lists the secrets under a path; a name that ends in / is a folder. With -detailed, of version 2,
-what is known of each.`)
+	c := l.command("kv list", "List secrets", `Lists the secrets under a path; a name that ends in / is a folder. With
+-detailed it shows the metadata of each (version 2 only).`)
 	c.least = 0
 	c.run = func(args []string) int {
 		var err error
@@ -153,7 +155,7 @@ what is known of each.`)
 			b.errorf("Not enough arguments (expected 1, got 0)\nUsage: sealgate kv list [flags] PATH")
 			return exitLocal
 		}
-		return k.run(path, func(client *api.Client, p kvPlace) int {
+		return k.run(path, func(client *api.Client, p kvPath) int {
 			kind := "metadata"
 			if l.detailed {
 				kind = "detailed-metadata"

@@ -15,10 +15,11 @@ import (
 func kvMetadataGetCommand(b *base) *command {
 	b.formatted().fielded()
 	k := newKV(b)
-	return &command{base: b, name: "kv metadata get", args: "PATH", least: 1, most: 1, synopsis: "Show what is known of a secret",
-		about: "Shows a secret's settings and its versions, and nothing of their data.",
+	return &command{base: b, name: "kv metadata get", args: "PATH", least: 1, most: 1,
+		synopsis: "Show the metadata of a secret",
+		about:    "Shows the settings and versions of a secret, without data.",
 		run: func(args []string) int {
-			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPlace) int {
+			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPath) int {
 				at := p.at("metadata")
 				s, err := client.Logical().Read(at)
 				switch {
@@ -65,16 +66,19 @@ type kvSettings struct {
 
 func (m *kvSettings) define(b *base) {
 	m.custom = pairsFlag{}
-	b.flags.IntVar(&m.maxVersions, "max-versions", -1, "`number` of versions to keep; 0: as the mount says")
-	b.flags.BoolVar(&m.casRequired, "cas-required", false, "no write without -cas")
-	b.flags.BoolVar(&m.metaCASRequired, "metadata-cas-required", false, "no change of metadata without -metadata-cas")
-	b.flags.Var(&m.deleteAfter, "delete-version-after", "`time` after which versions written from now on are deleted; 0s: as the mount says")
-	b.flags.Var(m.custom, "custom-metadata", "`k=v` to be kept beside the versions; may be repeated")
-	b.flags.IntVar(&m.metaCAS, "metadata-cas", -1, "change only if this `number` is current_metadata_version")
-	b.own("max-versions", "cas-required", "metadata-cas-required", "delete-version-after", "custom-metadata", "metadata-cas")
+	b.flags.IntVar(&m.maxVersions, "max-versions", -1, "`number` of versions to keep; 0: the mount's setting")
+	b.flags.BoolVar(&m.casRequired, "cas-required", false, "require -cas on every write")
+	b.flags.BoolVar(&m.metaCASRequired, "metadata-cas-required", false, "require -metadata-cas on every change of "+
+		"metadata")
+	b.flags.Var(&m.deleteAfter, "delete-version-after", "`time` after which new versions are deleted; 0s: the "+
+		"mount's setting")
+	b.flags.Var(m.custom, "custom-metadata", "custom metadata `k=v`; may be repeated")
+	b.flags.IntVar(&m.metaCAS, "metadata-cas", -1, "change only if this `number` equals current_metadata_version")
+	b.own("max-versions", "cas-required", "metadata-cas-required", "delete-version-after", "custom-metadata",
+		"metadata-cas")
 }
 
-// input is what was given.
+// input holds the settings of the flags that were given.
 func (m *kvSettings) input(b *base) map[string]any {
 	in := map[string]any{}
 	if m.maxVersions >= 0 {
@@ -110,10 +114,12 @@ func kvMetadataPutCommand(b *base) *command {
 	k := newKV(b)
 	m := &kvSettings{}
 	m.define(b)
-	return &command{base: b, name: "kv metadata put", args: "PATH", least: 1, most: 1, synopsis: "Set what is to hold for a secret",
-		about: "Sets what is to hold for a secret, and makes one without data where there is none. Custom metadata are replaced as a whole.",
+	return &command{base: b, name: "kv metadata put", args: "PATH", least: 1, most: 1,
+		synopsis: "Set the metadata of a secret",
+		about: "Sets the settings of a secret; creates it without data if it does not exist. Custom metadata is replaced " +
+			"as a whole.",
 		run: func(args []string) int {
-			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPlace) int {
+			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPath) int {
 				at := p.at("metadata")
 				s, err := client.Logical().Write(at, m.input(b))
 				return k.showChanged(s, err, at)
@@ -126,12 +132,13 @@ func kvMetadataPatchCommand(b *base) *command {
 	k := newKV(b)
 	m := &kvSettings{}
 	m.define(b)
-	b.flags.Var(&m.gone, "remove-custom-metadata", "`key` to take away; may be repeated")
+	b.flags.Var(&m.gone, "remove-custom-metadata", "`key` to remove; may be repeated")
 	b.own("remove-custom-metadata")
-	return &command{base: b, name: "kv metadata patch", args: "PATH", least: 1, most: 1, synopsis: "Change some of what holds for a secret",
-		about: "Changes what is given, custom metadata one by one, and leaves the rest.",
+	return &command{base: b, name: "kv metadata patch", args: "PATH", least: 1, most: 1,
+		synopsis: "Change some metadata of a secret",
+		about:    "Changes the given settings and keys of custom metadata, and keeps the others.",
 		run: func(args []string) int {
-			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPlace) int {
+			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPath) int {
 				at := p.at("metadata")
 				s, err := client.Logical().JSONMergePatch(context.Background(), at, m.input(b))
 				var re *api.ResponseError
@@ -143,7 +150,7 @@ func kvMetadataPatchCommand(b *base) *command {
 		}}
 }
 
-// showChanged prints that a change was made, and warnings before it.
+// showChanged prints the warnings of a change and that it succeeded.
 func (k *kv) showChanged(s *api.Secret, err error, at string) int {
 	switch {
 	case err != nil:
@@ -162,10 +169,11 @@ func (k *kv) showChanged(s *api.Secret, err error, at string) int {
 
 func kvMetadataDeleteCommand(b *base) *command {
 	k := newKV(b)
-	return &command{base: b, name: "kv metadata delete", args: "PATH", least: 1, most: 1, synopsis: "Remove a secret with all its versions",
-		about: "Removes a secret with all its versions and settings, for good.",
+	return &command{base: b, name: "kv metadata delete", args: "PATH", least: 1, most: 1,
+		synopsis: "Delete a secret with all its versions",
+		about:    "Deletes a secret with all its versions and settings permanently.",
 		run: func(args []string) int {
-			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPlace) int {
+			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPath) int {
 				at := p.at("metadata")
 				s, err := client.Logical().Delete(at)
 				return b.showWritten(s, err, "deleting "+at, fmt.Sprintf("Success! Data deleted (if it existed) at: %s", at))

@@ -12,20 +12,20 @@ import (
 )
 
 func kvUndeleteCommand(b *base) *command {
-	return kvVersionsCommand(b, "undelete", "Undelete", "Bring deleted versions back",
-		"Brings deleted versions of a secret back. Those that were destroyed are gone for good.")
+	return kvVersionsCommand(b, "undelete", "Undelete", "Restore deleted versions",
+		"Restores deleted versions of a secret. Destroyed versions cannot be restored.")
 }
 
 func kvDestroyCommand(b *base) *command {
-	return kvVersionsCommand(b, "destroy", "Destroy", "Destroy versions for good",
-		"Destroys versions of a secret: their data are removed, and nothing brings them back.")
+	return kvVersionsCommand(b, "destroy", "Destroy", "Destroy versions permanently",
+		"Destroys versions of a secret: their data is removed and cannot be restored.")
 }
 
 func kvVersionsCommand(b *base, verb, what, synopsis, about string) *command {
 	b.formatted()
 	k := newKV(b)
 	var versions list
-	b.flags.Var(&versions, "versions", "`numbers` of the versions, with commas or repeated")
+	b.flags.Var(&versions, "versions", "comma-separated `numbers` of the versions")
 	b.own("versions")
 	return &command{base: b, name: "kv " + verb, args: "PATH", least: 1, most: 1, synopsis: synopsis, about: about,
 		run: func(args []string) int {
@@ -33,7 +33,7 @@ func kvVersionsCommand(b *base, verb, what, synopsis, about string) *command {
 				b.errorf("No versions provided, use the -versions flag to specify the versions to %s", verb)
 				return exitLocal
 			}
-			return k.runVersioned(args[0], what, func(client *api.Client, p kvPlace) int {
+			return k.runVersioned(args[0], what, func(client *api.Client, p kvPath) int {
 				s, err := client.Logical().Write(p.at(verb), map[string]any{"versions": versions})
 				return b.showWritten(s, err, "writing data to "+p.at(verb), "Success! Data written to: "+p.at(verb))
 			})
@@ -44,20 +44,22 @@ func kvRollbackCommand(b *base) *command {
 	b.formatted().fielded()
 	k := newKV(b)
 	var version int
-	b.flags.IntVar(&version, "version", 0, "`number` of the version whose data are to be the current ones")
+	b.flags.IntVar(&version, "version", 0, "`number` of the version to restore")
 	b.own("version")
-	return &command{base: b, name: "kv rollback", args: "PATH", least: 1, most: 1, synopsis: "Make an older version the current one",
-		about: "Writes the data of an older version as a new one, unless somebody else writes one meanwhile.",
+	return &command{base: b, name: "kv rollback", args: "PATH", least: 1, most: 1, synopsis: "Make an older version the " +
+		"current one",
+		about: "Writes the data of an older version as a new version, unless another client writes one in the meantime.",
 		run: func(args []string) int {
 			if version <= 0 {
 				b.errorf("No version provided, use the -version flag to specify the version to roll back to")
 				return exitLocal
 			}
-			return k.runVersioned(args[0], "Rollback", func(client *api.Client, p kvPlace) int { return k.rollback(client, p, version) })
+			return k.runVersioned(args[0], "Rollback",
+				func(client *api.Client, p kvPath) int { return k.rollback(client, p, version) })
 		}}
 }
 
-func (k *kv) rollback(client *api.Client, p kvPlace, version int) int {
+func (k *kv) rollback(client *api.Client, p kvPath, version int) int {
 	_, current, err := readVersion(client, p, 0)
 	if err != nil {
 		return k.failRead(p, err)
@@ -74,18 +76,18 @@ func (k *kv) rollback(client *api.Client, p kvPlace, version int) int {
 	return k.putVersion(client, p, data)
 }
 
-// errNothing is a secret, or a version, that is not there.
-var errNothing = errors.New("nothing there")
+// errNothing means that a secret or version does not exist.
+var errNothing = errors.New("not found")
 
-func (k *kv) failRead(p kvPlace, err error) int {
+func (k *kv) failRead(p kvPath, err error) int {
 	if errors.Is(err, errNothing) {
 		return k.nothingAt(p.at("data"))
 	}
 	return k.fail("reading "+p.at("data"), err)
 }
 
-// readVersion reads a version, 0 being the current one; without data it is deleted or destroyed.
-func readVersion(client *api.Client, p kvPlace, number int) (data map[string]any, version int, err error) {
+// readVersion reads a version, 0 for the current one; data is nil if it is deleted or destroyed.
+func readVersion(client *api.Client, p kvPath, number int) (data map[string]any, version int, err error) {
 	var q url.Values
 	if number > 0 {
 		q = url.Values{"version": {strconv.Itoa(number)}}
@@ -103,7 +105,7 @@ func readVersion(client *api.Client, p kvPlace, number int) (data map[string]any
 	return data, version, err
 }
 
-func (k *kv) putVersion(client *api.Client, p kvPlace, data map[string]any) int {
+func (k *kv) putVersion(client *api.Client, p kvPath, data map[string]any) int {
 	s, err := client.Logical().Write(p.at("data"), map[string]any{"data": data, "options": k.options()})
 	if err != nil {
 		return k.fail("writing data to "+p.at("data"), err)
@@ -117,15 +119,17 @@ func kvPatchCommand(b *base) *command {
 	k.casFlag()
 	var method string
 	var gone list
-	b.flags.StringVar(&method, "method", "", "`way` to do it: patch, or rw for a read and a write; the first that is allowed by default")
-	b.flags.Var(&gone, "remove-data", "`key` to take away; may be repeated")
+	b.flags.StringVar(&method, "method", "", "`method`: patch, or rw for a read and a write; by default the first that "+
+		"is allowed")
+	b.flags.Var(&gone, "remove-data", "`key` to remove; may be repeated")
 	b.own("method", "remove-data")
 	return &command{base: b, name: "kv patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
-		synopsis: "Change some of a secret",
-		about:    "Writes a new version of a secret in which the given values have changed and the others have not. Data is given as for kv put.",
+		synopsis: "Change some fields of a secret",
+		about: "Writes a new version of a secret with the given values changed and the others kept. Data is given as " +
+			"for kv put.",
 		run: func(args []string) int {
 			if method != "" && method != "patch" && method != "rw" {
-				b.errorf("Unsupported method %q: give patch or rw", method)
+				b.errorf("Unsupported method %q: use patch or rw", method)
 				return exitLocal
 			}
 			data := map[string]any{}
@@ -138,7 +142,7 @@ func kvPatchCommand(b *base) *command {
 			for _, key := range gone {
 				data[key] = nil
 			}
-			return k.run(args[0], func(client *api.Client, p kvPlace) int {
+			return k.run(args[0], func(client *api.Client, p kvPath) int {
 				if !p.versioned {
 					b.errorf("KV engine mount must be version 2 for patch support")
 					return exitServer
@@ -151,10 +155,12 @@ func kvPatchCommand(b *base) *command {
 		}}
 }
 
-// patch sends the change alone; where a server does not know how, or a policy does not know that it may, it is read and written.
-func (k *kv) patch(client *api.Client, p kvPlace, data map[string]any, fallBack bool) int {
+// patch sends only the change. With fallBack it reads and writes the secret instead if the server
+// or the policy does not allow PATCH.
+func (k *kv) patch(client *api.Client, p kvPath, data map[string]any, fallBack bool) int {
 	at := p.at("data")
-	s, err := client.Logical().JSONMergePatch(context.Background(), at, map[string]any{"data": data, "options": k.options()})
+	s, err := client.Logical().JSONMergePatch(context.Background(), at,
+		map[string]any{"data": data, "options": k.options()})
 	var re *api.ResponseError
 	if !errors.As(err, &re) {
 		if err != nil {
@@ -166,15 +172,17 @@ func (k *kv) patch(client *api.Client, p kvPlace, data map[string]any, fallBack 
 	case re.StatusCode == http.StatusNotFound:
 		return k.nothingAt(at)
 	case fallBack && re.StatusCode == http.StatusForbidden:
-		k.errorf("The token may not patch %s: trying to read and to write it. Add the capability \"patch\" to its policy.", at)
+		k.errorf("The token may not patch %s: reading and writing it instead. Add the capability \"patch\" to its policy.",
+			at)
 	case !fallBack || re.StatusCode != http.StatusMethodNotAllowed:
 		return k.fail("writing data to "+at, err)
 	}
 	return k.patchByWrite(client, p, data)
 }
 
-// patchByWrite reads the current version and writes it changed, unless it is no longer the current one then.
-func (k *kv) patchByWrite(client *api.Client, p kvPlace, change map[string]any) int {
+// patchByWrite reads the current version and writes it with the change, unless another version was
+// written in the meantime.
+func (k *kv) patchByWrite(client *api.Client, p kvPath, change map[string]any) int {
 	data, current, err := readVersion(client, p, 0)
 	if err != nil {
 		return k.failRead(p, err)

@@ -7,14 +7,14 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// leaseID refuses what is no ID.
+// leaseID checks the ID of a lease.
 func (b *base) leaseID(arg string) (string, bool) {
 	id := strings.TrimSpace(arg)
 	switch {
 	case sanitize(id) == "":
 		b.errorf("Missing ID!")
 	case strings.Contains("/"+id+"/", "/../"):
-		b.errorf("Error: this ID would lead to another path")
+		b.errorf("Error: the ID must not contain ..")
 	default:
 		return id, true
 	}
@@ -23,7 +23,8 @@ func (b *base) leaseID(arg string) (string, bool) {
 
 func leaseLookupCommand(b *base) *command {
 	b.formatted().fielded()
-	return &command{base: b, name: "lease lookup", args: "ID", least: 1, most: 1, synopsis: "Show a lease", about: "Shows a lease by its whole ID.",
+	return &command{base: b, name: "lease lookup", args: "ID", least: 1, most: 1, synopsis: "Show a lease",
+		about: "Shows a lease. ID is its full ID.",
 		run: func(args []string) int {
 			id, ok := b.leaseID(args[0])
 			if !ok {
@@ -39,34 +40,35 @@ func leaseLookupCommand(b *base) *command {
 func leaseRenewCommand(b *base) *command {
 	b.formatted().fielded()
 	var increment time.Duration
-	b.flags.Var((*seconds)(&increment), "increment", "`time` to ask for; the server may grant another")
+	b.flags.Var((*seconds)(&increment), "increment", "`TTL` to request; the server may grant another")
 	b.own("increment")
-	return &command{base: b, name: "lease renew", args: "ID", least: 1, most: 1, synopsis: "Make a lease last longer",
-		about: "Renews a lease by its whole ID.",
+	return &command{base: b, name: "lease renew", args: "ID", least: 1, most: 1, synopsis: "Renew a lease",
+		about: "Renews a lease. ID is its full ID.",
 		run: func(args []string) int {
 			id, ok := b.leaseID(args[0])
 			if !ok {
 				return exitLocal
 			}
 			return b.withClient(func(client *api.Client) int {
-				s, err := send(client, put, "sys/leases/renew", map[string]any{"lease_id": id, "increment": int(increment.Seconds())})
+				s, err := send(client, put, "sys/leases/renew",
+					map[string]any{"lease_id": id, "increment": int(increment.Seconds())})
 				return b.showAnswer(s, err, "renewing "+id)
 			})
 		}}
 }
 
-// leaseRevocation is what `lease revoke` was asked for.
+// leaseRevocation holds the flags of `lease revoke`.
 type leaseRevocation struct{ force, prefix, sync bool }
 
 func leaseRevokeCommand(b *base) *command {
 	r := &leaseRevocation{}
-	b.flags.BoolVar(&r.force, "force", false, "forget the leases even where what they stand for cannot be taken back; needs -prefix")
+	b.flags.BoolVar(&r.force, "force", false, "remove the leases even if revoking their secrets fails; needs -prefix")
 	b.flags.BoolVar(&r.force, "f", false, "the same as -force")
-	b.flags.BoolVar(&r.prefix, "prefix", false, "ID is the beginning of the IDs to revoke")
-	b.flags.BoolVar(&r.sync, "sync", false, "wait until it is done")
+	b.flags.BoolVar(&r.prefix, "prefix", false, "ID is a prefix of the IDs to revoke")
+	b.flags.BoolVar(&r.sync, "sync", false, "wait until the leases are revoked")
 	b.own("force", "f", "prefix", "sync")
 	return &command{base: b, name: "lease revoke", args: "ID", least: 1, most: 1, synopsis: "Revoke leases",
-		about: "Revokes a lease by its whole ID or, with -prefix, all that begin so.",
+		about: "Revokes a lease by its full ID or, with -prefix, all leases whose IDs begin with ID.",
 		run: func(args []string) int {
 			id, ok := b.leaseID(args[0])
 			if !ok {

@@ -8,7 +8,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// listing is list or scan: the same but for the request.
+// listing is `list` or `scan`, which differ only in the request.
 type listing struct {
 	*base
 	doing    string // "listing"
@@ -21,19 +21,19 @@ type listing struct {
 
 func listCommand(b *base) *command {
 	l := &listing{base: b, doing: "listing", all: (*api.Logical).List, page: (*api.Logical).ListPage}
-	return l.command("list", "List names", "Lists the names under a path; a name that ends in / is a folder.")
+	return l.command("list", "List keys", "Lists the keys under a path; a key that ends in / is a folder.")
 }
 
 func scanCommand(b *base) *command {
 	l := &listing{base: b, doing: "scanning", all: (*api.Logical).Scan, page: (*api.Logical).ScanPage}
-	return l.command("scan", "List names, and those of folders below", "Lists the names under a path and in all folders below it.")
+	return l.command("scan", "List keys recursively", "Lists the keys under a path and in all folders below it.")
 }
 
 func (l *listing) command(name, synopsis, about string) *command {
 	l.formatted()
-	l.flags.StringVar(&l.after, "after", "", "list what comes after this `name`")
-	l.flags.IntVar(&l.limit, "limit", -1, "list at most this `number` of names")
-	l.flags.BoolVar(&l.detailed, "detailed", false, "show what the server tells about each name [DETAILED]")
+	l.flags.StringVar(&l.after, "after", "", "list the keys after this `key`")
+	l.flags.IntVar(&l.limit, "limit", -1, "list at most this `number` of keys")
+	l.flags.BoolVar(&l.detailed, "detailed", false, "show the details of each key [DETAILED]")
 	l.own("after", "limit", "detailed")
 	return &command{base: l.base, name: name, args: "PATH", least: 1, most: 1, synopsis: synopsis, about: about,
 		run: func(args []string) int {
@@ -46,7 +46,7 @@ func (l *listing) command(name, synopsis, about string) *command {
 		}}
 }
 
-// show asks without a page where no flag wants one: an endpoint that knows no pages would warn.
+// show requests a page only if a flag asks for one: an endpoint without pages would warn.
 func (l *listing) show(client *api.Client, path string) int {
 	var s *api.Secret
 	var err error

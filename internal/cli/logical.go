@@ -10,7 +10,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// withClient runs what needs a client; a mistake in flags or environment is a local one.
+// withClient calls run with a client; an error in flags or environment is a local error.
 func (b *base) withClient(run func(*api.Client) int) int {
 	client, err := b.client()
 	if err != nil {
@@ -44,7 +44,7 @@ func (b *base) query(args []string) (url.Values, error) {
 func readCommand(b *base) *command {
 	b.formatted("raw").fielded()
 	return &command{base: b, name: "read", args: "PATH [k=v...]", least: 1, most: -1, synopsis: "Read data",
-		about: "Reads the data at a path, such as secret/app. What follows as k=v goes into the query.",
+		about: "Reads the data at a path, such as secret/app. Arguments k=v become query parameters.",
 		run: func(args []string) int {
 			path := sanitize(args[0])
 			q, err := b.query(args[1:])
@@ -84,12 +84,13 @@ func (b *base) readRaw(client *api.Client, path string, q url.Values) int {
 func writeCommand(b *base) *command {
 	b.formatted().fielded()
 	var force bool
-	b.flags.BoolVar(&force, "force", false, "write without data")
+	b.flags.BoolVar(&force, "force", false, "write even without data")
 	b.flags.BoolVar(&force, "f", false, "the same as -force")
 	b.own("force", "f")
-	return &command{base: b, name: "write", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Write data",
-		about: `Writes data to a path. A value can be given as k=v, read from a file (k=@file) or from standard
-input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.`,
+	return &command{base: b, name: "write", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
+		synopsis: "Write data",
+		about: `Writes data to a path. A value is given as k=v, read from a file (k=@file) or from standard input (k=-). "-"
+and "@file" alone read all the data as a JSON object.`,
 		run: func(args []string) int {
 			if len(args) == 1 && !force {
 				b.errorf("Must supply data or use -force")
@@ -108,7 +109,8 @@ input (k=-). "-" and "@file" alone stand for a JSON object with all of the data.
 		}}
 }
 
-// showWritten prints what a change answered. An error may come with an answer, of a batch for instance.
+// showWritten prints the response of a write. An error may come with a response, for example of a
+// batch.
 func (b *base) showWritten(s *api.Secret, err error, doing, success string) int {
 	if err != nil {
 		if s != nil {
@@ -128,12 +130,13 @@ func (b *base) showWritten(s *api.Secret, err error, doing, success string) int 
 func patchCommand(b *base) *command {
 	b.formatted().fielded()
 	var force bool
-	b.flags.BoolVar(&force, "force", false, "patch without data")
+	b.flags.BoolVar(&force, "force", false, "patch even without data")
 	b.flags.BoolVar(&force, "f", false, "the same as -force")
 	b.own("force", "f")
-	return &command{base: b, name: "patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1, synopsis: "Change some of the data",
-		about: `Changes the fields that are given, and leaves the others as they are. Data is given as for write; a JSON
-object can hold null for a field that is to go.`,
+	return &command{base: b, name: "patch", args: "PATH [k=v | k=@file | k=- | - | @file ...]", least: 1, most: -1,
+		synopsis: "Change some fields of the data",
+		about: `Changes the given fields and leaves the others as they are. Data is given as for write; null in a JSON
+object removes a field.`,
 		run: func(args []string) int {
 			if len(args) == 1 && !force {
 				b.errorf("Must supply data or use -force")
@@ -155,7 +158,7 @@ object can hold null for a field that is to go.`,
 func deleteCommand(b *base) *command {
 	b.formatted().fielded()
 	return &command{base: b, name: "delete", args: "PATH [k=v...]", least: 1, most: -1, synopsis: "Delete data",
-		about: "Deletes the data at a path. What follows as k=v goes into the query.",
+		about: "Deletes the data at a path. Arguments k=v become query parameters.",
 		run: func(args []string) int {
 			path := sanitize(args[0])
 			q, err := b.query(args[1:])

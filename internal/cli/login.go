@@ -21,20 +21,23 @@ type loginFlags struct {
 func loginCommand(b *base) *command {
 	b.formatted().fielded()
 	f := &loginFlags{}
-	b.flags.StringVar(&f.method, "method", "token", "`kind` of login: "+strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", "))
-	b.flags.StringVar(&f.path, "path", "", "`where` the method is enabled; its kind by default")
-	b.flags.BoolVar(&f.noStore, "no-store", false, "do not keep the token in a file")
+	b.flags.StringVar(&f.method, "method", "token", "auth `method`: "+strings.Join(slices.Sorted(maps.Keys(loginMethods)),
+		", "))
+	b.flags.StringVar(&f.path, "path", "", "`path` of the auth method; its type by default")
+	b.flags.BoolVar(&f.noStore, "no-store", false, "do not store the token in a file")
 	b.flags.BoolVar(&f.noPrint, "no-print", false, "do not show the token")
-	b.flags.BoolVar(&f.tokenOnly, "token-only", false, "print the token alone, and keep it nowhere")
+	b.flags.BoolVar(&f.tokenOnly, "token-only", false, "print only the token, and do not store it")
 	b.own("method", "path", "no-store", "no-print", "token-only")
-	return &command{base: b, name: "login", args: "[TOKEN | - | @file] [k=v...]", most: -1, synopsis: "Log in, and keep the token for later commands",
-		about: `Logs in and keeps the token in ~/.vault-token, where later commands find it. Without -method a token
-that exists already is looked up: it is asked for, hidden, or read from standard input for "-".
+	return &command{base: b, name: "login", args: "[TOKEN | - | @file] [k=v...]", most: -1,
+		synopsis: "Log in and store the token for later commands",
+		about: `Logs in and stores the token in ~/.vault-token, where later commands find it. Without -method it checks an
+existing token, which it prompts for, or reads from standard input for "-".
 
-The other methods take their parameters as k=v; "sealgate auth help METHOD" names them. What is secret
-is better piped (password=-), read from a file (secret_id=@file) or asked for than given as it is.
+The other methods take their parameters as k=v; "sealgate auth help METHOD" lists them. Pipe secrets in
+(password=-), read them from a file (secret_id=@file) or let the command prompt for them: arguments are
+visible in the process list.
 
-With -wrap-ttl the wrapped token is unwrapped at once, but for -token-only and -no-store.`,
+With -wrap-ttl the command unwraps the token at once, unless -token-only or -no-store is given.`,
 		run: func(args []string) int { return b.login(f, args) }}
 }
 
@@ -43,13 +46,14 @@ func (b *base) login(f *loginFlags, args []string) int {
 		f.noStore, b.conn.field = true, "token"
 	}
 	if f.noStore && f.noPrint {
-		b.errorf("Error: -no-store and -no-print together do nothing")
+		b.errorf("Error: -no-store and -no-print together would discard the token")
 		return exitLocal
 	}
 	kind := cmp.Or(sanitize(f.method), "token")
 	method, ok := loginMethods[kind]
 	if !ok {
-		b.errorf("Error: unknown method of login: %s; there are %s. Others can be used by the API alone: sealgate write auth/PATH/login k=v...",
+		b.errorf("Error: unknown auth method %s: login supports %s. For any other, use: sealgate write "+
+			"auth/PATH/login k=v...",
 			kind, strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", "))
 		return exitLocal
 	}
@@ -69,7 +73,7 @@ func (b *base) login(f *loginFlags, args []string) int {
 	l := &loginRun{base: b, mount: sanitize(cmp.Or(mount, f.path, kind)), data: data}
 	return b.withClient(func(client *api.Client) int {
 		if kind != "token" {
-			client.SetToken("") // an old one must not spoil the login
+			client.SetToken("") // an old token must not make the login fail
 		}
 		s, err := method.login(l, client)
 		var local *localError
@@ -84,9 +88,9 @@ func (b *base) login(f *loginFlags, args []string) int {
 	})
 }
 
-// loggedIn unwraps, keeps and prints what a login answered.
+// loggedIn unwraps, stores and prints the token of a login.
 func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
-	client.SetWrappingLookupFunc(unwrapped) // only the login itself was to be wrapped
+	client.SetWrappingLookupFunc(unwrapped) // -wrap-ttl is for the login itself
 	if s != nil && s.Auth == nil && s.WrapInfo != nil {
 		switch {
 		case f.tokenOnly:
@@ -101,21 +105,22 @@ func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
 		}
 	}
 	if s == nil || s.Auth == nil || s.Auth.ClientToken == "" {
-		b.errorf("Error authenticating: there is no token in the server's answer")
+		b.errorf("Error authenticating: the server's response has no token")
 		return exitServer
 	}
 	switch {
 	case !f.noStore:
 		if err := b.storeToken(s.Auth.ClientToken); err != nil {
-			b.errorf("Error storing token: %v\nThe login itself went well; the token is shown for you to keep.\n", err)
+			b.errorf("Error storing token: %v\nThe login itself succeeded; here is the token.\n", err)
 			_ = b.showSecret(s)
 			return exitLocal
 		}
 		if name := b.envToken(); name != "" {
-			b.errorf("WARNING! %s is set in the environment: commands use that token, not this one, until it is unset.\n", name)
+			b.errorf("WARNING! %s is set in the environment: commands use that token instead of this one until you unset it.\n",
+				name)
 		}
 	case !f.tokenOnly:
-		b.errorf("The token is not kept anywhere: set SEALGATE_TOKEN to it for later commands.\n")
+		b.errorf("The token is not stored: set SEALGATE_TOKEN to it for later commands.\n")
 	}
 	if f.noPrint {
 		return exitOK
@@ -123,26 +128,26 @@ func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
 	if b.conn.field == "" && b.format() == "table" {
 		b.printf("Success! You are now authenticated.")
 		if !f.noStore {
-			b.printf(" The token is kept in %s: later commands use it.", b.tokenFile())
+			b.printf(" The token is stored in %s; later commands use it.", b.tokenFile())
 		}
 		b.printf("\n\n")
 	}
 	return b.showSecret(s)
 }
 
-// unwrapped asks for an answer as it is.
+// unwrapped asks for a response without wrapping.
 func unwrapped(string, string) string { return "" }
 
 // storeToken replaces the token file in one step, readable by its owner alone.
 func (b *base) storeToken(token string) error {
 	file := b.tokenFile()
 	if file == "" {
-		return fmt.Errorf("there is no home folder; set SEALGATE_TOKEN_PATH or use -no-store")
+		return errors.New("no home folder: set SEALGATE_TOKEN_PATH or use -no-store")
 	}
 	tmp, err := os.CreateTemp(filepath.Dir(file), ".vault-token-*") // mode 0600
 	if err != nil {
 		var at *os.PathError
-		if errors.As(err, &at) { // its name means nothing to anybody
+		if errors.As(err, &at) { // the name of the temporary file would only confuse
 			err = at.Err
 		}
 		return fmt.Errorf("%s: %w", file, err)

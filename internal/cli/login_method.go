@@ -8,20 +8,20 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// loginMethod is one way to log in.
+// loginMethod is an auth method that `login` supports.
 type loginMethod struct {
 	login func(*loginRun, *api.Client) (*api.Secret, error)
 	help  string // what `auth help` prints
 }
 
-// loginRun is one login: where it goes, and what the command line gave for it.
+// loginRun is one login: its mount and its parameters.
 type loginRun struct {
 	*base
 	mount string
 	data  map[string]any
 }
 
-// localError is a mistake that was found before anything was sent.
+// localError is an error that was found before a request was sent.
 type localError struct{ text string }
 
 func (e *localError) Error() string { return e.text }
@@ -29,13 +29,13 @@ func (e *localError) Error() string { return e.text }
 var loginMethods = map[string]loginMethod{
 	"token": {loginToken, `Usage: sealgate login [TOKEN | - | @file] [lookup=false]
 
-  Checks a token that exists already, and keeps it for later commands. Without an argument it is asked for, hidden.
+  Checks an existing token and stores it for later commands. Without an argument the command prompts for it.
 
   lookup=false
-      Keep the token unchecked.`},
+      Store the token without checking it.`},
 	"userpass": {loginUserpass, `Usage: sealgate login -method=userpass username=NAME [password=...]
 
-  Logs in by a name and a password. Without password= it is asked for, hidden.
+  Logs in with a username and a password. Without password= the command prompts for it.
 
   username=<string>
       Name of the user.
@@ -43,7 +43,7 @@ var loginMethods = map[string]loginMethod{
       Password of the user; password=- reads it from standard input, password=@file from a file.`},
 	"approle": {loginAppRole, `Usage: sealgate login -method=approle role_id=ID [secret_id=...]
 
-  Logs in as a machine, by the ID of a role and, where the role asks for one, a secret ID.
+  Logs in with the ID of a role and, if the role requires one, a secret ID.
 
   role_id=<string>
       ID of the role.
@@ -51,35 +51,35 @@ var loginMethods = map[string]loginMethod{
       Secret ID; secret_id=- reads it from standard input, secret_id=@file from a file.`},
 	"cert": {loginCert, `Usage: sealgate login -method=cert -client-cert=FILE -client-key=FILE [name=ROLE]
 
-  Logs in by the TLS client certificate of the connection.
+  Logs in with the TLS client certificate of the connection.
 
   name=<string>
-      Role to log in with; without it, every role that trusts the certificate is tried.`},
-	"oidc": {loginOIDC, `Usage: sealgate login -method=oidc [role=ROLE] [port=8250] [listenaddress=localhost] [callbackhost=localhost]
-           [callbackport=PORT] [callbackmethod=http] [skip_browser=false]
+      Role to log in with; without it, the server tries every role that trusts the certificate.`},
+	"oidc": {loginOIDC, `Usage: sealgate login -method=oidc [role=ROLE] [port=8250] [listenaddress=localhost]
+           [callbackhost=localhost] [callbackport=PORT] [callbackmethod=http] [skip_browser=false]
 
-  Logs in by a browser: it is sent to an OpenID Connect provider, which sends it back to a listener of this
-  command. The role's allowed_redirect_uris must have http://localhost:8250/oidc/callback.
+  Logs in with a browser: an OpenID Connect provider authenticates the user and redirects the browser to a
+  listener of this command. The role's allowed_redirect_uris must contain http://localhost:8250/oidc/callback.
 
   role=<string>
-      Role to log in with; the method's default role without it.
+      Role to log in with; by default the method's default role.
   port=<number>, listenaddress=<string>
-      Where this command listens; port=0 takes any that is free.
+      Address of the listener; port=0 uses any free port.
   callbackhost=<string>, callbackport=<number>, callbackmethod=<http or https>
-      Where the browser finds the listener, if that is elsewhere.
+      Address of the listener as the browser reaches it, if that differs.
   skip_browser=<bool>
-      Print the address alone, and open no browser.`},
+      Only print the address, and open no browser.`},
 	"jwt": {loginJWT, `Usage: sealgate login -method=jwt [role=ROLE] [jwt=...]
 
-  Logs in by a signed JSON web token. Without jwt= it is asked for, hidden.
+  Logs in with a signed JSON web token. Without jwt= the command prompts for it.
 
   role=<string>
-      Role to log in with; the method's default role without it.
+      Role to log in with; by default the method's default role.
   jwt=<string>
       The token; jwt=- reads it from standard input, jwt=@file from a file.`},
 }
 
-// take removes a parameter from the data; "" where it is not there.
+// take removes a parameter from the data and returns it; "" if there is none.
 func take(data map[string]any, name string) (string, error) {
 	v, ok := data[name]
 	if !ok {
@@ -92,22 +92,22 @@ func take(data map[string]any, name string) (string, error) {
 	case fmt.Stringer: // a JSON number
 		return v.String(), nil
 	}
-	return "", &localError{fmt.Sprintf("there must be one %s, and it must be text", name)}
+	return "", &localError{fmt.Sprintf("%s must be given once, as text", name)}
 }
 
-// secret takes a parameter, or asks for it where there is somebody to ask.
+// secret takes a parameter, or prompts for it.
 func (l *loginRun) secret(name, question string) (string, error) {
 	v, err := take(l.data, name)
 	if err != nil || v != "" {
 		return v, err
 	}
 	if v, err = l.prompt(question); err != nil {
-		return "", &localError{fmt.Sprintf("%s is needed: %v. Pipe it in: %s=-", name, err, name)}
+		return "", &localError{fmt.Sprintf("%s is missing: %v. Pipe it in: %s=-", name, err, name)}
 	}
 	return v, nil
 }
 
-// post sends the login. What the method does not know by name goes along: the server may.
+// post sends the login with all parameters: the server may know more of them than this client.
 func (l *loginRun) post(client *api.Client, path string) (*api.Secret, error) {
 	return send(client, put, "auth/"+l.mount+path, l.data)
 }
@@ -118,13 +118,13 @@ func loginUserpass(l *loginRun, client *api.Client) (*api.Secret, error) {
 		return nil, err
 	}
 	if name == "" {
-		return nil, &localError{"username is needed: username=NAME"}
+		return nil, &localError{"username is missing: username=NAME"}
 	}
 	if l.data["password"], err = l.secret("password", "Password (will be hidden): "); err != nil {
 		return nil, err
 	}
 	if name == "." || name == ".." || strings.Contains(name, "/") {
-		return nil, &localError{"this username would lead to another path"}
+		return nil, &localError{"a username must not contain a slash"}
 	}
 	return l.post(client, "/login/"+name)
 }
@@ -135,14 +135,14 @@ func loginAppRole(l *loginRun, client *api.Client) (*api.Secret, error) {
 		return nil, err
 	}
 	if id == "" {
-		return nil, &localError{"role_id is needed: role_id=ID"}
+		return nil, &localError{"role_id is missing: role_id=ID"}
 	}
 	l.data["role_id"] = id
 	secret, err := take(l.data, "secret_id")
 	if err != nil {
 		return nil, err
 	}
-	if secret != "" { // a role may do without
+	if secret != "" { // a role may not require one
 		l.data["secret_id"] = secret
 	}
 	return l.post(client, "/login")
@@ -183,7 +183,7 @@ func loginToken(l *loginRun, client *api.Client) (*api.Secret, error) {
 	return authOf(token, s), nil
 }
 
-// authOf shows a looked-up token as other logins answer.
+// authOf gives a looked-up token the form of a login's response.
 func authOf(token string, s *api.Secret) *api.Secret {
 	a := &api.SecretAuth{ClientToken: token}
 	a.Accessor, _ = s.TokenAccessor()

@@ -19,13 +19,14 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// oidcWait is how long somebody may take to log in at the provider: the server's own bound.
+// oidcWait bounds the login at the provider; the server has the same bound.
 const oidcWait = 5 * time.Minute
 
-// callbackPath is where browsers are sent back to, by all clients of this method.
+// callbackPath is the path of the redirect URI; all clients of this method use it.
 const callbackPath = "/oidc/callback"
 
-// loginOIDC lets somebody log in with his browser, which brings the provider's answer to a listener of this program.
+// loginOIDC logs in with a browser, which passes the provider's response to a listener of this
+// program.
 func loginOIDC(l *loginRun, client *api.Client) (*api.Secret, error) {
 	o, err := l.oidcOptions()
 	if err != nil {
@@ -37,7 +38,7 @@ func loginOIDC(l *loginRun, client *api.Client) (*api.Secret, error) {
 	}
 	listener, err := net.Listen("tcp", net.JoinHostPort(o.listen, o.port))
 	if err != nil {
-		return nil, &localError{fmt.Sprintf("cannot listen for the browser: %v. Another port may do: port=NUMBER", err)}
+		return nil, &localError{fmt.Sprintf("cannot listen for the browser: %v. Choose another port: port=NUMBER", err)}
 	}
 	if o.port == "0" {
 		_, o.port, _ = net.SplitHostPort(listener.Addr().String())
@@ -52,7 +53,7 @@ func loginOIDC(l *loginRun, client *api.Client) (*api.Secret, error) {
 	l.errorf("Complete the login via your OIDC provider. %s:\n\n    %s\n", o.advice(), at)
 	if !o.skipBrowser {
 		if err := l.browse(at); err != nil {
-			l.errorf("The browser could not be opened (%v): open the address above in one yourself.\n", err)
+			l.errorf("Cannot open a browser (%v): open the address above yourself.\n", err)
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), oidcWait)
@@ -65,7 +66,7 @@ func loginOIDC(l *loginRun, client *api.Client) (*api.Secret, error) {
 	return ask(client, "auth/"+l.mount+callbackPath, answer)
 }
 
-// oidcOptions are where the browser is to come back to.
+// oidcOptions are the parameters of an OIDC login: the role and the redirect URI.
 type oidcOptions struct {
 	role, listen, port, host, outer, scheme string
 	skipBrowser                             bool
@@ -78,7 +79,8 @@ func (l *loginRun) oidcOptions() (*oidcOptions, error) {
 		name, unset string
 		into        *string
 	}{
-		{"role", "", &o.role}, {"listenaddress", "localhost", &o.listen}, {"port", "8250", &o.port}, {"callbackhost", "localhost", &o.host},
+		{"role", "", &o.role}, {"listenaddress", "localhost", &o.listen}, {"port", "8250", &o.port},
+		{"callbackhost", "localhost", &o.host},
 		{"callbackport", "", &o.outer}, {"callbackmethod", "http", &o.scheme}, {"skip_browser", "false", &skip},
 	} {
 		v, err := take(l.data, p.name)
@@ -113,11 +115,11 @@ func (o *oidcOptions) advice() string {
 	return "Launching browser to"
 }
 
-// authURL asks the server where to send the browser.
+// authURL requests the provider's URL from the server.
 func (l *loginRun) authURL(client *api.Client, o *oidcOptions, nonce string) (string, error) {
 	data := map[string]any{"role": o.role, "redirect_uri": o.redirect(), "client_nonce": nonce}
 	wrap := client.CurrentWrappingLookupFunc()
-	client.SetWrappingLookupFunc(unwrapped) // only the login itself is to be wrapped
+	client.SetWrappingLookupFunc(unwrapped) // -wrap-ttl is for the login itself
 	defer client.SetWrappingLookupFunc(wrap)
 	s, err := send(client, put, "auth/"+l.mount+"/oidc/auth_url", data)
 	if err != nil {
@@ -128,8 +130,9 @@ func (l *loginRun) authURL(client *api.Client, o *oidcOptions, nonce string) (st
 		at, _ = s.Data["auth_url"].(string)
 	}
 	if at == "" {
-		return "", &localError{fmt.Sprintf("unable to authorize role %q with redirect_uri %q: check that the role exists, and that its "+
-			"allowed_redirect_uris has this address", o.role, o.redirect())}
+		return "", &localError{fmt.Sprintf("unable to authorize role %q with redirect_uri %q: check that the role exists, "+
+			"and that its "+
+			"allowed_redirect_uris contains this address", o.role, o.redirect())}
 	}
 	return at, nil
 }
@@ -140,7 +143,7 @@ func (l *loginRun) browse(at string) error {
 		return l.env.Browse(at)
 	}
 	if u, err := url.Parse(at); err != nil || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("it is no web address")
+		return errors.New("it is not a web address")
 	}
 	name, args := "xdg-open", []string{at}
 	switch runtime.GOOS {
@@ -151,13 +154,13 @@ func (l *loginRun) browse(at string) error {
 	}
 	cmd := exec.Command(name, args...)
 	if err := cmd.Start(); err != nil {
-		return errors.New("there is no " + name)
+		return errors.New(name + " not found")
 	}
-	go func() { _ = cmd.Wait() }() // what became of it shows in the browser
+	go func() { _ = cmd.Wait() }() // its exit code says nothing about the login
 	return nil
 }
 
-// visit is the listener that waits for a browser to come back from the provider.
+// visit is the listener that waits for the redirected browser.
 type visit struct {
 	server *http.Server
 	came   chan url.Values
@@ -170,7 +173,7 @@ func serveBrowser(listener net.Listener) *visit {
 	mux.HandleFunc(callbackPath, func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 64<<10)
 		if err := r.ParseForm(); err != nil || r.Form.Get("state") == "" { // not from the provider
-			http.Error(w, "This is not the end of a login.", http.StatusBadRequest)
+			http.Error(w, "This request is not the redirect of a login.", http.StatusBadRequest)
 			return
 		}
 		got := url.Values{}
@@ -180,10 +183,10 @@ func serveBrowser(listener net.Listener) *visit {
 			}
 		}
 		w.Header().Set("Content-Type", "text/plain; charset=utf-8")
-		fmt.Fprintln(w, "Back to the command line: it ends the login, and tells what came of it. This window can be closed.")
+		fmt.Fprintln(w, "Return to the command line, which completes the login. You can close this window.")
 		select {
 		case came <- got:
-		default: // a second visit
+		default: // a second request
 		}
 	})
 	v := &visit{&http.Server{Handler: mux, ReadHeaderTimeout: 10 * time.Second}, came, make(chan error, 1)}
@@ -191,16 +194,16 @@ func serveBrowser(listener net.Listener) *visit {
 	return v
 }
 
-// close ends the listener; a browser that still reads has a second.
+// close stops the listener; a browser that is still reading gets one second.
 func (v *visit) close() {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	if err := v.server.Shutdown(ctx); err != nil {
-		_ = v.server.Close() // nothing more to be done
+		_ = v.server.Close() // the process is about to end
 	}
 }
 
-// wait gives what the browser brings.
+// wait returns the parameters of the redirect.
 func (v *visit) wait(ctx context.Context) (url.Values, error) {
 	select {
 	case got := <-v.came:
@@ -208,6 +211,6 @@ func (v *visit) wait(ctx context.Context) (url.Values, error) {
 	case err := <-v.ended:
 		return nil, err
 	case <-ctx.Done():
-		return nil, &localError{fmt.Sprintf("nobody came back from the provider within %s", oidcWait)}
+		return nil, &localError{fmt.Sprintf("the provider did not redirect the browser within %s", oidcWait)}
 	}
 }

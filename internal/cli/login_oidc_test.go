@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// oidcServer answers as a server with the method oidc; the address that it gives out is the redirect URI itself, with a state and a code.
+// oidcServer is a server with the auth method oidc. Its auth URL is the redirect URI with a state
+// and a code.
 type oidcServer struct {
 	mu    sync.Mutex
 	nonce string
@@ -41,7 +42,8 @@ func (o *oidcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		fmt.Fprintf(w, `{"data":{"auth_url":%q}}`, at)
 	case "/v1/auth/oidc/oidc/callback":
 		q := r.URL.Query()
-		if q.Get("state") != "S" || q.Get("code") != "C" || q.Get("client_nonce") != o.nonce || len(o.nonce) < 20 || q.Has("scope") {
+		if q.Get("state") != "S" || q.Get("code") != "C" || q.Get("client_nonce") != o.nonce || len(o.nonce) < 20 ||
+			q.Has("scope") {
 			w.WriteHeader(http.StatusBadRequest)
 			return
 		}
@@ -49,7 +51,7 @@ func (o *oidcServer) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// browser visits an address as the provider sends it, after somebody else came by.
+// browser follows the provider's redirect, after an unrelated request.
 func browser(t *testing.T) func(string) error {
 	client := &http.Client{Timeout: 10 * time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	return func(at string) error {
@@ -70,7 +72,8 @@ func browser(t *testing.T) func(string) error {
 			if err != nil {
 				return err
 			}
-			if want := map[bool]int{true: 200, false: 400}[address == at]; a.StatusCode != want || strings.Contains(string(body), "code") {
+			if want := map[bool]int{true: 200, false: 400}[address == at]; a.StatusCode != want ||
+				strings.Contains(string(body), "code") {
 				t.Errorf("%s: %d %s", address, a.StatusCode, body)
 			}
 		}
@@ -86,17 +89,21 @@ func TestLoginByBrowser(t *testing.T) {
 	login := func(args ...string) (int, string, string) {
 		var out, errs bytes.Buffer
 		code := Run(append([]string{"login", "-method=oidc", "-address=" + s.URL, "-token-only"}, args...), Env{
-			Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" }, Home: t.TempDir(), Browse: browser(t),
+			Stdin: strings.NewReader(""), Stdout: &out, Stderr: &errs, Getenv: func(string) string { return "" },
+			Home: t.TempDir(), Browse: browser(t),
 		})
 		return code, out.String(), errs.String()
 	}
-	if code, out, errs := login("role=dev", "port=0", "listenaddress=127.0.0.1", "callbackhost=127.0.0.1"); code != 0 || out != "s.CREATED" || !strings.Contains(errs, "Launching browser to") {
+	if code, out, errs := login("role=dev", "port=0", "listenaddress=127.0.0.1", "callbackhost=127.0.0.1"); code != 0 ||
+		out != "s.CREATED" || !strings.Contains(errs, "Launching browser to") {
 		t.Errorf("%d %q %q", code, out, errs)
 	}
-	if code, _, errs := login("role=other", "port=0", "listenaddress=127.0.0.1"); code != 1 || !strings.Contains(errs, `unable to authorize role "other"`) {
+	if code, _, errs := login("role=other", "port=0", "listenaddress=127.0.0.1"); code != 1 ||
+		!strings.Contains(errs, `unable to authorize role "other"`) {
 		t.Errorf("an unknown role: %d %q", code, errs)
 	}
-	for _, bad := range []string{"port=x", "port=70000", "callbackport=-1", "callbackmethod=ftp", "skip_browser=perhaps", "listenaddress=256.0.0.1:1"} {
+	for _, bad := range []string{"port=x", "port=70000", "callbackport=-1", "callbackmethod=ftp", "skip_browser=perhaps",
+		"listenaddress=256.0.0.1:1"} {
 		if code, _, errs := login("role=dev", bad); code != 1 || !strings.Contains(errs, "Error authenticating") {
 			t.Errorf("%s: %d %q", bad, code, errs)
 		}

@@ -9,7 +9,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// member is a node in sys/ha-status.
+// member is a node of the cluster in sys/ha-status.
 type member struct {
 	Hostname       string  `json:"hostname"`
 	APIAddress     string  `json:"api_address"`
@@ -23,14 +23,15 @@ type member struct {
 func membersCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator members", synopsis: "List the nodes of a cluster",
-		about: `Lists the active node and the standbys that it has heard of lately, each with its addresses and when it was last heard of.`,
-		run:   func([]string) int { return b.withClient(b.members) }}
+		about: `Lists the active node and the standbys that it recently heard from, with their addresses and the last echo
+of each.`,
+		run: func([]string) int { return b.withClient(b.members) }}
 }
 
 func (b *base) members(client *api.Client) int {
 	var data struct{ Nodes []member }
 	if err := callData(context.Background(), client, http.MethodGet, "sys/ha-status", nil, &data); err != nil {
-		return b.fail("reading the nodes of the cluster", err)
+		return b.fail("reading the cluster's nodes", err)
 	}
 	if b.format() != "table" {
 		return b.encode(data)
@@ -42,9 +43,11 @@ func (b *base) members(client *api.Client) int {
 			echo = *m.LastEcho
 		}
 		rows = append(rows, []string{
-			m.Hostname, m.APIAddress, m.ClusterAddress, strconv.FormatBool(m.Active), m.Version, cmp.Or(m.UpgradeVersion, m.Version), echo,
+			m.Hostname, m.APIAddress, m.ClusterAddress, strconv.FormatBool(m.Active), m.Version,
+			cmp.Or(m.UpgradeVersion, m.Version), echo,
 		})
 	}
-	b.printf("%s", table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version", "Upgrade Version", "Last Echo"}, rows))
+	b.printf("%s", table([]string{"Host Name", "API Address", "Cluster Address", "Active Node", "Version",
+		"Upgrade Version", "Last Echo"}, rows))
 	return exitOK
 }

@@ -10,7 +10,8 @@ func TestMembers(t *testing.T) {
 	runAll(t, []run{
 		{name: "members", args: []string{"operator", "members"}, answers: get(ok(inData(nodes)))},
 		{name: "members-json", args: []string{"operator", "members", "-format=json"}, answers: get(ok(inData(nodes)))},
-		{name: "members-denied", args: []string{"operator", "members"}, want: 2, answers: get(refusal(403, "permission denied"))},
+		{name: "members-denied", args: []string{"operator", "members"}, want: 2,
+			answers: get(refusal(403, "permission denied"))},
 		{name: "members-arguments", args: []string{"operator", "members", "x"}, want: 1},
 	})
 }

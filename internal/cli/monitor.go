@@ -25,7 +25,8 @@ func monitorCommand(b *base) *command {
 	b.flags.StringVar(&format, "log-format", "standard", "`format` of the lines: "+strings.Join(logFormats, ", "))
 	b.own("log-level", "log-format")
 	return &command{base: b, name: "monitor", synopsis: "Follow the server's log",
-		about: "Prints what the server logs from now on, until it is interrupted. The level does not change what the server itself logs.",
+		about: "Prints the server's log from now on, until interrupted. The level does not change the server's own " +
+			"log level.",
 		run: func([]string) int {
 			level, format = strings.ToLower(level), strings.ToLower(format)
 			if !slices.Contains(logLevels, level) {
@@ -51,7 +52,7 @@ func monitorCommand(b *base) *command {
 		}}
 }
 
-// interruptible ends with the signals by which users and supervisors end a program.
+// interruptible is a context that SIGINT and SIGTERM cancel.
 func interruptible() (context.Context, context.CancelFunc) {
 	return signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 }
@@ -59,7 +60,8 @@ func interruptible() (context.Context, context.CancelFunc) {
 // maxLogLine bounds one line of a server's log.
 const maxLogLine = 1 << 20
 
-// follow hands on the lines that a server logs, until it ends them or ctx does. The client must be follow's own.
+// follow passes the lines of a server's log to line, until the server or ctx ends. It changes the
+// client's timeout.
 func follow(ctx context.Context, client *api.Client, level, format string, line func(string) error) error {
 	client.SetClientTimeout(0) // a log has no end
 	req := client.NewRequest(http.MethodGet, "/v1/sys/monitor")

@@ -49,7 +49,8 @@ func (m *mountFlags) define(b *base) {
 	f.Var(&m.lease, "default-lease-ttl", "default `TTL` of leases; system for the server's default")
 	f.Var(&m.most, "max-lease-ttl", "longest `TTL` of leases; system for the server's default")
 	f.Var(&m.requestKeys, "audit-non-hmac-request-keys", "request `key` that audit devices do not hash; may be repeated")
-	f.Var(&m.responseKeys, "audit-non-hmac-response-keys", "response `key` that audit devices do not hash; may be repeated")
+	f.Var(&m.responseKeys, "audit-non-hmac-response-keys", "response `key` that audit devices do not hash; may be "+
+		"repeated")
 	f.Var(&m.passthrough, "passthrough-request-headers", "request `header` to pass on; may be repeated")
 	f.Var(&m.allowed, "allowed-response-headers", "`header` that responses may set; may be repeated")
 	f.StringVar(&m.visibility, "listing-visibility", "", "`visibility` in listings without a token: unauth, hidden")
@@ -57,13 +58,15 @@ func (m *mountFlags) define(b *base) {
 	f.StringVar(&m.pluginVersion, "plugin-version", "", "`version` of the plugin")
 	f.IntVar(&m.version, "version", 0, "`number` of the engine's version, such as 1 or 2 of kv")
 	f.Var(m.options, "options", "option `k=v`; may be repeated")
-	b.own("default-lease-ttl", "max-lease-ttl", "audit-non-hmac-request-keys", "audit-non-hmac-response-keys", "passthrough-request-headers",
+	b.own("default-lease-ttl", "max-lease-ttl", "audit-non-hmac-request-keys", "audit-non-hmac-response-keys",
+		"passthrough-request-headers",
 		"allowed-response-headers", "listing-visibility", "description", "plugin-version", "version", "options")
 }
 
 // forAuth adds the settings of auth methods alone.
 func (m *mountFlags) forAuth(b *base) {
-	b.flags.StringVar(&m.tokenType, "token-type", "", "`type` of the tokens: default-service, default-batch, service, batch")
+	b.flags.StringVar(&m.tokenType, "token-type", "", "`type` of the tokens: default-service, default-batch, "+
+		"service, batch")
 	b.own("token-type")
 }
 
@@ -80,7 +83,8 @@ func (m *mountFlags) input() api.MountConfigInput {
 	}
 }
 
-// tuning is input for an existing mount: without flags, options and description are nil and stay as they are.
+// tuning is input for an existing mount: without flags, options and description are nil and stay as
+// they are.
 func (m *mountFlags) tuning(b *base) api.MountConfigInput {
 	in := m.input()
 	if len(m.options) > 0 {
@@ -100,16 +104,19 @@ type lockoutFlags struct {
 }
 
 func (l *lockoutFlags) define(b *base) {
-	b.flags.UintVar(&l.threshold, "user-lockout-threshold", 0, "`number` of failed logins after which a user is locked out")
+	b.flags.UintVar(&l.threshold, "user-lockout-threshold", 0, "`number` of failed logins after which a user is "+
+		"locked out")
 	b.flags.Var(&l.duration, "user-lockout-duration", "`time` for which a user is locked out")
-	b.flags.Var(&l.reset, "user-lockout-counter-reset-duration", "`time` without a failed login after which the count is reset")
+	b.flags.Var(&l.reset, "user-lockout-counter-reset-duration", "`time` without a failed login after which the count "+
+		"is reset")
 	b.flags.BoolVar(&l.disable, "user-lockout-disable", false, "do not lock users out")
 	b.own("user-lockout-threshold", "user-lockout-duration", "user-lockout-counter-reset-duration", "user-lockout-disable")
 }
 
 // input is nil without any of the flags.
 func (l *lockoutFlags) input(b *base) *api.UserLockoutConfigInput {
-	if !b.given("user-lockout-threshold", "user-lockout-duration", "user-lockout-counter-reset-duration", "user-lockout-disable") {
+	if !b.given("user-lockout-threshold", "user-lockout-duration", "user-lockout-counter-reset-duration",
+		"user-lockout-disable") {
 		return nil
 	}
 	in := &api.UserLockoutConfigInput{LockoutDuration: string(l.duration), LockoutCounterResetDuration: string(l.reset)}

@@ -10,8 +10,8 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// mountKind is secrets engines or auth methods: each has the commands list, enable, disable, tune and
-// move, which differ in API paths and in texts that scripts know from Vault.
+// mountKind is secrets engines or auth methods: each has the commands list, enable, disable, tune
+// and move, which differ in API paths and in texts that scripts know from Vault.
 type mountKind struct {
 	command string // "secrets"
 	noun    string // "secrets engine"
@@ -101,7 +101,8 @@ func (k *mountKind) listCommand(b *base) *command {
 		}}
 }
 
-// table shows mounts as Vault's commands do: the columns of secrets engines and auth methods differ.
+// table shows mounts as Vault's commands do: the columns of secrets engines and auth methods
+// differ.
 func (k *mountKind) table(mounts map[string]*api.MountOutput, detailed bool) string {
 	header := []string{"Path", "Type", "Accessor", "Description"}
 	switch {
@@ -110,9 +111,10 @@ func (k *mountKind) table(mounts map[string]*api.MountOutput, detailed bool) str
 		if k.auth {
 			special = "Token Type"
 		}
-		header = slices.Concat([]string{"Path", "Plugin", "Accessor", "Default TTL", "Max TTL", special}, []string{"Replication",
-			"Seal Wrap", "External Entropy Access", "Options", "Description", "UUID", "Version", "Running Version",
-			"Running SHA256", "Deprecation Status"})
+		header = slices.Concat([]string{"Path", "Plugin", "Accessor", "Default TTL", "Max TTL", special},
+			[]string{"Replication",
+				"Seal Wrap", "External Entropy Access", "Options", "Description", "UUID", "Version", "Running Version",
+				"Running SHA256", "Deprecation Status"})
 	case k.auth:
 		header = append(header, "Version")
 	}
@@ -164,13 +166,15 @@ func (k *mountKind) enableCommand(b *base) *command {
 	b.flags.StringVar(&plugin, "plugin-name", "", "`type`, where TYPE is the word plugin")
 	b.flags.BoolVar(&in.Local, "local", false, "do not replicate it")
 	b.flags.BoolVar(&in.SealWrap, "seal-wrap", false, "also wrap critical values with the seal")
-	b.flags.BoolVar(&in.ExternalEntropyAccess, "external-entropy-access", false, "accepted for scripts; servers here ignore it")
+	b.flags.BoolVar(&in.ExternalEntropyAccess, "external-entropy-access", false,
+		"accepted for scripts; servers here ignore it")
 	b.own("path", "plugin-name", "local", "seal-wrap", "external-entropy-access")
 	if !k.auth {
 		b.flags.BoolVar(&forceNoCache, "force-no-cache", false, "do not cache")
 		b.own("force-no-cache")
 	}
-	return &command{base: b, name: k.command + " enable", args: "TYPE", least: 1, most: 1, synopsis: "Enable " + article(k.noun),
+	return &command{base: b, name: k.command + " enable", args: "TYPE", least: 1, most: 1, synopsis: "Enable " +
+		article(k.noun),
 		about: k.about,
 		run: func(args []string) int {
 			in.Type = strings.TrimSpace(args[0])

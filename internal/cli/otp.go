@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// makeOTP prints a one-time password as long as the server's tokens are.
+// makeOTP prints a one-time password of the length of the server's tokens.
 func (g *rootToken) makeOTP() int {
 	s, err := g.current()
 	if err != nil {
@@ -16,7 +16,7 @@ func (g *rootToken) makeOTP() int {
 	}
 	otp, err := recovery.NewOTP(s.OTPLength, g.env.Rand)
 	if errors.Is(err, recovery.ErrOTPLength) {
-		g.errorf("Error: the server asks for a one-time password of %d characters, which cannot be", s.OTPLength)
+		g.errorf("Error: the server asks for a one-time password of %d characters, which is not a valid length", s.OTPLength)
 		return exitServer
 	}
 	if err != nil {
@@ -30,7 +30,7 @@ func (g *rootToken) makeOTP() int {
 	return exitOK
 }
 
-// decodeToken prints the token that an encoded one and its one-time password make. It asks no server.
+// decodeToken decodes a token with its one-time password and prints it. It makes no request.
 func (b *base) decodeToken(encoded, otp string) int {
 	encoded, err := b.oneSecret(encoded)
 	if err == nil && otp == "" {
@@ -39,7 +39,7 @@ func (b *base) decodeToken(encoded, otp string) int {
 		otp, err = b.oneSecret(otp)
 	}
 	if errors.Is(err, errNoTerminal) || errors.Is(err, errNonInteractive) {
-		b.errorf("Error: the one-time password is needed, and %v. Give it as -otp=@file or -otp=...", err)
+		b.errorf("Error: the one-time password is missing, and %v. Use -otp=@file or -otp=...", err)
 		return exitLocal
 	}
 	var token string
@@ -57,17 +57,17 @@ func (b *base) decodeToken(encoded, otp string) int {
 	return exitOK
 }
 
-// decoded notices most wrong passwords: what they make is no text.
+// decoded detects most wrong passwords: their result is not printable.
 func decoded(encoded, otp string) (string, error) {
 	token, err := recovery.DecodeToken(encoded, otp)
 	switch {
 	case errors.Is(err, recovery.ErrOTPLength):
 		return "", fmt.Errorf("the one-time password has %d characters, which is not the length of the encoded token; "+
-			"was that encrypted to a public key? Then the holder of that key decrypts it", len(otp))
+			"if the token was encrypted to a public key, decrypt it with the private key instead", len(otp))
 	case err != nil:
 		return "", err
 	case strings.ContainsFunc(token, func(c rune) bool { return c <= ' ' || c > '~' }):
-		return "", errors.New("the one-time password is not the one that belongs to this encoded token")
+		return "", errors.New("the one-time password does not belong to this encoded token")
 	}
 	return token, nil
 }

@@ -15,11 +15,11 @@ import (
 
 func (b *base) printf(format string, args ...any) { fmt.Fprintf(b.env.Stdout, format, args...) }
 
-// errorf prints a line for people on standard error.
+// errorf prints a line to standard error.
 func (b *base) errorf(format string, args ...any) { fmt.Fprintf(b.env.Stderr, format+"\n", args...) }
 
-// fail prints an error of the server or of the way to it, and returns the exit code. A
-// request that was only to be shown is no error.
+// fail prints an error of the server or the connection and returns the exit code. With
+// -output-curl-string or -output-policy it prints what those ask for.
 func (b *base) fail(doing string, err error) int {
 	var curl *api.OutputStringError
 	if errors.As(err, &curl) {
@@ -41,7 +41,7 @@ func (b *base) fail(doing string, err error) int {
 
 var curlHeader = regexp.MustCompile(`-H "[^"]*" `)
 
-// sortHeaders puts the headers of a curl command in order: the SDK takes them from a map.
+// sortHeaders sorts the headers of a curl command: the SDK takes them from a map.
 func sortHeaders(curl string) string {
 	headers := curlHeader.FindAllString(curl, -1)
 	slices.Sort(headers)
@@ -52,7 +52,7 @@ func sortHeaders(curl string) string {
 	})
 }
 
-// errorText is the error, and for an answer of the server one line for each of its errors.
+// errorText is the error; for an error response it has one line for each of its errors.
 func errorText(err error) string {
 	var re *api.ResponseError
 	if !errors.As(err, &re) {
@@ -92,7 +92,7 @@ func (b *base) checkFormat() error {
 		if u := b.flags.Lookup("format"); u != nil && strings.Contains(u.Usage, "raw") {
 			return nil
 		}
-		return errors.New("invalid output format: raw: only read has it")
+		return errors.New("invalid output format: raw: only read supports it")
 	default:
 		return fmt.Errorf("invalid output format: %s", f)
 	}
@@ -103,7 +103,7 @@ func (b *base) checkFormat() error {
 func (b *base) encode(v any) int {
 	text, err := b.encoded(v)
 	if err != nil {
-		b.errorf("Error formatting the answer: %v", err)
+		b.errorf("Error formatting the response: %v", err)
 		return exitLocal
 	}
 	b.printf("%s", text)
@@ -126,7 +126,7 @@ func (b *base) encoded(v any) (string, error) {
 
 const gap = "    "
 
-// columns lays rows out, each cell but the last padded; "" is shown as n/a.
+// columns formats rows in columns; an empty cell becomes n/a.
 func columns(rows [][]string) string {
 	var width []int
 	for _, r := range rows {
@@ -151,7 +151,7 @@ func columns(rows [][]string) string {
 	return s.String()
 }
 
-// table lays out rows under a header and its dashes.
+// table formats rows under a header and a line of dashes.
 func table(header []string, rows [][]string) string {
 	dashes := make([]string, len(header))
 	for i, h := range header {
@@ -160,7 +160,7 @@ func table(header []string, rows [][]string) string {
 	return columns(append([][]string{header, dashes}, rows...))
 }
 
-// pairs is a table of keys and values that grows row by row.
+// pairs is a table of keys and values.
 type pairs [][]string
 
 func (p *pairs) add(key string, value any) { *p = append(*p, []string{key, fmt.Sprint(value)}) }

@@ -10,7 +10,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 )
 
-// publicKeys reads the recipients that shares are encrypted to; nil for none.
+// publicKeys reads the public keys that shares are encrypted to; nil for none.
 func (b *base) publicKeys(names []string) ([]string, error) {
 	var all []string
 	for _, name := range names {
@@ -23,18 +23,20 @@ func (b *base) publicKeys(names []string) ([]string, error) {
 	return all, nil
 }
 
-// publicKey returns an age recipient as it is, or the base64 of a binary PGP key. name is the recipient itself, or a file that
-// holds it, or that holds a PGP key armored, in base64 or binary. Whether it is a key that can encrypt is the server's to judge.
+// publicKey returns an age recipient, or the base64 form of a binary PGP key. name is the recipient
+// itself, or a file that holds the recipient or a PGP key (armored, base64 or binary). The server
+// checks that it can encrypt.
 func (b *base) publicKey(name string) (string, error) {
 	if strings.HasPrefix(name, agePrefix) {
 		return name, nil
 	}
 	if user, ok := strings.CutPrefix(name, "keybase:"); ok {
-		return "", fmt.Errorf("keybase:%s: keys are not fetched from Keybase; export the public key into a file and name that", user)
+		return "", fmt.Errorf("keybase:%s: keys are not fetched from Keybase; export the public key to a file and use that",
+			user)
 	}
 	data, err := b.readAll(strings.TrimPrefix(name, "@"))
 	if err != nil {
-		return "", fmt.Errorf("the public key cannot be read: %w", err)
+		return "", fmt.Errorf("reading the public key: %w", err)
 	}
 	if len(data) == 0 {
 		return "", fmt.Errorf("the key file %s is empty", name)
@@ -44,7 +46,7 @@ func (b *base) publicKey(name string) (string, error) {
 	}
 	if block, err := armor.Decode(bytes.NewReader(data)); err == nil {
 		if strings.Contains(block.Type, "PRIVATE") {
-			return "", fmt.Errorf("%s holds a PRIVATE key: export the public key alone, and never send this file anywhere", name)
+			return "", fmt.Errorf("%s holds a PRIVATE key: export the public key only, and never send this file anywhere", name)
 		}
 		if data, err = io.ReadAll(block.Body); err != nil {
 			return "", fmt.Errorf("the armor of the PGP key in %s is damaged", name)
@@ -62,16 +64,18 @@ func isBase64(text string) bool {
 	return err == nil
 }
 
-// What age's public and secret keys begin with.
+// Prefixes of age's public and secret keys.
 const (
 	agePrefix = "age1"
 	ageSecret = "AGE-SECRET-KEY-"
 )
 
-// ageRecipient finds the recipient in a file of age: one line, beside comments. A file of anything else has none.
+// ageRecipient finds the recipient in an age recipients file: one line besides comments. Any other
+// file has none.
 func ageRecipient(name string, data []byte) (string, error) {
 	if bytes.Contains(data, []byte(ageSecret)) {
-		return "", fmt.Errorf("%s holds a SECRET key of age: name its public key alone (age1...), and never send this file anywhere", name)
+		return "", fmt.Errorf("%s holds an age SECRET key: use its public key (age1...), and never send this file anywhere",
+			name)
 	}
 	found := ""
 	for line := range bytes.Lines(data) {
@@ -81,7 +85,8 @@ func ageRecipient(name string, data []byte) (string, error) {
 		case !strings.HasPrefix(text, agePrefix):
 			return "", nil
 		case found != "":
-			return "", fmt.Errorf("%s holds more than one age recipient: a share is for one person, so name each of its own", name)
+			return "", fmt.Errorf("%s holds more than one age recipient: each share has one holder, so use one file for each",
+				name)
 		default:
 			found = text
 		}

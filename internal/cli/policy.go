@@ -23,7 +23,7 @@ func policyListCommand(b *base) *command {
 				}
 				keys, ok := keysOf(s)
 				if !ok {
-					b.errorf("Error listing policies: there are none in the server's answer")
+					b.errorf("Error listing policies: the server's response has none")
 					return exitServer
 				}
 				if b.format() != "table" {
@@ -38,11 +38,12 @@ func policyListCommand(b *base) *command {
 		}}
 }
 
-// policyName is how servers know a policy: lower case. It must not lead to another path.
+// policyName is a policy's name as servers store it: in lower case. It must not lead to another
+// path.
 func (b *base) policyName(arg string) (string, bool) {
 	name := strings.ToLower(strings.TrimSpace(arg))
 	if name == "" || name == "." || name == ".." {
-		b.errorf("Error: the name of a policy is needed")
+		b.errorf("Error: the name of the policy is missing")
 		return "", false
 	}
 	return name, true
@@ -50,7 +51,8 @@ func (b *base) policyName(arg string) (string, bool) {
 
 func policyReadCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "policy read", args: "NAME", least: 1, most: 1, synopsis: "Print a policy", about: "Prints the text of a policy.",
+	return &command{base: b, name: "policy read", args: "NAME", least: 1, most: 1, synopsis: "Print a policy",
+		about: "Prints the text of a policy.",
 		run: func(args []string) int {
 			name, ok := b.policyName(args[0])
 			if !ok {
@@ -84,7 +86,7 @@ func policyReadCommand(b *base) *command {
 
 func policyWriteCommand(b *base) *command {
 	return &command{base: b, name: "policy write", args: "NAME FILE|-", least: 2, most: 2, synopsis: "Upload a policy",
-		about: `Uploads a policy from a file, or from standard input ("-"). One of the same name is replaced.`,
+		about: `Uploads a policy from a file, or from standard input ("-"). It replaces a policy of the same name.`,
 		run: func(args []string) int {
 			name, ok := b.policyName(args[0])
 			if !ok {
@@ -108,14 +110,15 @@ func policyWriteCommand(b *base) *command {
 
 func policyDeleteCommand(b *base) *command {
 	return &command{base: b, name: "policy delete", args: "NAME", least: 1, most: 1, synopsis: "Delete a policy",
-		about: "Deletes a policy. Tokens that have it lose what it allows at once.",
+		about: "Deletes a policy. Tokens with this policy lose its capabilities immediately.",
 		run: func(args []string) int {
 			name, ok := b.policyName(args[0])
 			if !ok {
 				return exitLocal
 			}
 			return b.withClient(func(client *api.Client) int {
-				return b.done(client, http.MethodDelete, policiesPath+"/"+name, nil, "deleting "+name, "Success! Deleted policy: "+name)
+				return b.done(client, http.MethodDelete, policiesPath+"/"+name, nil, "deleting "+name,
+					"Success! Deleted policy: "+name)
 			})
 		}}
 }

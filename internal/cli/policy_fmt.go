@@ -11,9 +11,9 @@ import (
 )
 
 func policyFmtCommand(b *base) *command {
-	return &command{base: b, name: "policy fmt", args: "FILE|-", least: 1, most: 1, synopsis: "Lay out a policy file anew",
-		about: `Checks a policy in a local file, as the server would, and lays it out anew, in place; "-" goes from standard
-input to standard output. No server is asked.`,
+	return &command{base: b, name: "policy fmt", args: "FILE|-", least: 1, most: 1, synopsis: "Format a policy file",
+		about: `Checks a policy in a local file, as the server would, and formats the file in place; "-" reads standard
+input and writes standard output. It makes no request.`,
 		run: func(args []string) int {
 			name := strings.TrimSpace(args[0])
 			before, err := b.readAll(name)
@@ -42,7 +42,7 @@ input to standard output. No server is asked.`,
 		}}
 }
 
-// replaceFile writes a file anew in one step; its mode stays.
+// replaceFile replaces the content of a file atomically and keeps its mode.
 func replaceFile(name string, data []byte) error {
 	name, err := filepath.EvalSymlinks(name)
 	if err != nil {

@@ -9,38 +9,42 @@ import (
 
 const redacted = "(redacted)"
 
-// secretWords are the last words of names behind which secrets stand. A name such as token_label, key_id or pin_file ends otherwise.
-var secretWords = []string{"auth", "authorization", "cookie", "credential", "credentials", "jwt", "key", "keys", "otp", "passcode", "passphrase",
+// secretWords are the last words of names of secrets. A name such as token_label, key_id or
+// pin_file ends with another word.
+var secretWords = []string{"auth", "authorization", "cookie", "credential", "credentials", "jwt", "key", "keys", "otp",
+	"passcode", "passphrase",
 	"passwd", "password", "pin", "secret", "seed", "share", "shares", "token"}
 
-// numberWords are those of them that can be numbers; the number of keys is no secret.
+// numberWords are the words for secrets that can be numbers; a number of keys is no secret.
 var numberWords = []string{"otp", "passcode", "passphrase", "passwd", "password", "pin"}
 
-// secretTexts are what secrets look like wherever they stand, and what is put in their place.
+// secretTexts are patterns of secrets in any text, and their replacements.
 var secretTexts = []struct {
 	form *regexp.Regexp
 	by   string
 }{
-	{regexp.MustCompile(`\b(?:hv)?[sbr]\.[A-Za-z0-9_-]{20,}(?:\.[A-Za-z0-9]+)?`), redacted},                // tokens
-	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`), redacted},              // JSON web tokens
-	{regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`), redacted},                                        // access keys
-	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:END [A-Z ]*-----|$)`), redacted},           // PEM and PGP keys
+	{regexp.MustCompile(`\b(?:hv)?[sbr]\.[A-Za-z0-9_-]{20,}(?:\.[A-Za-z0-9]+)?`), redacted}, // tokens
+	// JSON web tokens
+	{regexp.MustCompile(`\beyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]*`), redacted},
+	{regexp.MustCompile(`\b(?:AKIA|ASIA)[A-Z0-9]{16}\b`), redacted}, // access keys
+	// PEM and PGP keys
+	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:END [A-Z ]*-----|$)`), redacted},
 	{regexp.MustCompile(`AGE-SECRET-KEY-[A-Z0-9-]+`), redacted},                                            // keys
 	{regexp.MustCompile(`(?i)\b(Bearer|Basic) [A-Za-z0-9+/=._~-]{8,}`), "${1} " + redacted},                // headers
-	{regexp.MustCompile(`(?i)(\b(?:\w+[_-])?` + secretPair + `=)"?[^\s&"',;]+"?`), "${1}" + redacted},      // queries, lines of a log, PKCS#11 URIs
-	{regexp.MustCompile(`(?i)("(?:\w+[_-])?` + secretPair + `"\s*:\s*)"[^"]*"`), `${1}"` + redacted + `"`}, // JSON within text
-	{regexp.MustCompile(`(://)[^/\s:@"]*:[^/\s@"]+@`), "${1}" + redacted + "@"},                            // passwords in URLs
+	{regexp.MustCompile(`(?i)(\b(?:\w+[_-])?` + secretPair + `=)"?[^\s&"',;]+"?`), "${1}" + redacted},      // queries, logs, PKCS#11 URIs
+	{regexp.MustCompile(`(?i)("(?:\w+[_-])?` + secretPair + `"\s*:\s*)"[^"]*"`), `${1}"` + redacted + `"`}, // JSON
+	{regexp.MustCompile(`(://)[^/\s:@"]*:[^/\s@"]+@`), "${1}" + redacted + "@"},                            // URLs
 }
 
 const secretPair = `(?:token|password|passwd|passphrase|passcode|pin|pin-value|secret|secret_id|otp|jwt|api_key|private_key|access_key|secret_key)`
 
-// redactor takes out what must not leave a site. It errs on the side of taking out too much.
+// redactor redacts secrets. It prefers to redact too much.
 type redactor struct {
-	known []string // secrets that are known as such: this client's token
+	known []string // known secrets, such as this client's token
 }
 
 func newRedactor(known ...string) redactor {
-	const least = 4 // a shorter one would hit anything
+	const least = 4 // a shorter one would match anywhere
 	return redactor{slices.DeleteFunc(known, func(s string) bool { return len(s) < least })}
 }
 
@@ -55,7 +59,8 @@ func (r redactor) text(s string) string {
 	return s
 }
 
-// tree redacts what JSON was decoded to, in place: all text behind the name of a secret, and what looks like one elsewhere.
+// tree redacts decoded JSON in place: every text under the name of a secret, and text that looks
+// like one elsewhere.
 func (r redactor) tree(v any) any { return r.node(v, false) }
 
 func (r redactor) node(v any, secret bool) any {
@@ -82,12 +87,13 @@ func (r redactor) node(v any, secret bool) any {
 
 var wordBreak = regexp.MustCompile(`[a-z][A-Z]`)
 
-// secretName looks at the last word of secret_id, clientSecret, Api-Key.
+// secretName reports whether the last word of a name, such as clientSecret or Api-Key, is one of
+// words.
 func secretName(name string, words []string) bool {
 	name = wordBreak.ReplaceAllStringFunc(name, func(s string) string { return s[:1] + "_" + s[1:] })
 	parts := strings.FieldsFunc(strings.ToLower(name), func(r rune) bool { return strings.ContainsRune("_-. ", r) })
 	if len(parts) > 1 && parts[len(parts)-1] == "id" && parts[len(parts)-2] == "secret" {
-		return true // an AppRole's secret ID is one
+		return true // an AppRole's secret ID is a secret
 	}
 	return len(parts) > 0 && slices.Contains(words, parts[len(parts)-1])
 }

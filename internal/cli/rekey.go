@@ -15,24 +15,24 @@ type rekeyFlags struct {
 	pgpKeys, holders                     list
 }
 
-// rekey is one run of either command, when flags are parsed and the target is known.
+// rekey is one run of `operator rekey` or `operator rotate-keys`, after flags were parsed.
 type rekey struct {
 	*base
 	*rekeyFlags
-	face   *face
-	client *api.Client
-	path   string // "sys/rekey", "sys/rotate/recovery" and so on
-	auto   bool   // recovery shares authorise, whatever the target is
-	known  bool   // auto was learned from the server
+	variant *rekeyVariant
+	client  *api.Client
+	path    string // "sys/rekey", "sys/rotate/recovery" and so on
+	auto    bool   // recovery shares authorise, whatever the target is
+	known   bool   // auto is valid
 }
 
-// rekeyStatus is contract 2.2's object, and 2.3's when it is complete.
+// rekeyStatus is the response of .../init and, when complete, of .../update.
 type rekeyStatus struct {
 	Nonce                string   `json:"nonce"`
 	Started              bool     `json:"started"`
 	T                    int      `json:"t"`
 	N                    int      `json:"n"`
-	Progress             int      `json:"progress"`
+	Given                int      `json:"progress"`
 	Required             int      `json:"required"`
 	PGPFingerprints      []string `json:"pgp_fingerprints"`
 	Backup               bool     `json:"backup"`
@@ -44,43 +44,46 @@ type rekeyStatus struct {
 	KeysB64              []string `json:"keys_base64,omitempty"`
 }
 
-// flags are the same for both commands.
+// define defines the flags of both commands.
 func (f *rekeyFlags) define(b *base) {
 	b.formatted()
-	b.flags.BoolVar(&f.init, "init", false, "start, with -key-shares and -key-threshold of the new shares; needs a token")
-	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; needs a token. With -verify: start the verification anew")
-	b.flags.BoolVar(&f.status, "status", false, "show what runs")
-	b.flags.BoolVar(&f.verify, "verify", false, "with -init: the new shares must be proven before they count. Otherwise: act on that proof")
-	b.flags.StringVar(&f.nonce, "nonce", "", "`id` of the operation that the share is meant for")
+	b.flags.BoolVar(&f.init, "init", false, "start, with -key-shares and -key-threshold for the new shares; needs a token")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel; needs a token. With -verify: restart the verification")
+	b.flags.BoolVar(&f.status, "status", false, "show the status")
+	b.flags.BoolVar(&f.verify, "verify", false, "with -init: require a verification of the new shares. Otherwise: "+
+		"verify new shares")
+	b.flags.StringVar(&f.nonce, "nonce", "", "`nonce` of the operation")
 	b.flags.StringVar(&f.target, "target", "",
-		"`what` gets new shares: barrier, recovery (hsm is the same); by default what the server's seal has")
+		"`target` of the new shares: barrier, recovery (or hsm); by default the one that fits the server's seal")
 	b.flags.IntVar(&f.shares, "key-shares", defaultShares, "`number` of new shares")
 	b.flags.IntVar(&f.shares, "n", defaultShares, "the same as -key-shares")
-	b.flags.IntVar(&f.threshold, "key-threshold", defaultThreshold, "`number` of new shares needed")
+	b.flags.IntVar(&f.threshold, "key-threshold", defaultThreshold, "`number` of new shares that form a quorum")
 	b.flags.IntVar(&f.threshold, "t", defaultThreshold, "the same as -key-threshold")
 	b.flags.Var(&f.pgpKeys, "pgp-keys", recipientsHelp("new"))
-	b.flags.Var(&f.holders, "holders", "`names` of the people who get the new shares, in their order, with commas")
-	b.flags.BoolVar(&f.backup, "backup", false, "with -pgp-keys: the server keeps a copy of the encrypted shares")
+	b.flags.Var(&f.holders, "holders", "comma-separated `names` of the new shares' holders, in the order of the shares")
+	b.flags.BoolVar(&f.backup, "backup", false, "with -pgp-keys: keep a copy of the encrypted shares on the server")
 	b.flags.BoolVar(&f.backupRetrieve, "backup-retrieve", false, "show that copy; needs a token")
 	b.flags.BoolVar(&f.backupDelete, "backup-delete", false, "delete that copy; needs a token")
-	b.own("init", "cancel", "status", "verify", "nonce", "target", "key-shares", "n", "key-threshold", "t", "pgp-keys", "holders",
+	b.own("init", "cancel", "status", "verify", "nonce", "target", "key-shares", "n", "key-threshold", "t", "pgp-keys",
+		"holders",
 		"backup", "backup-retrieve", "backup-delete")
 }
 
-func rekeyCommand(b *base) *command      { return newSharesCommand(b, &rekeyFace) }
-func rotateKeysCommand(b *base) *command { return newSharesCommand(b, &rotateFace) }
+func rekeyCommand(b *base) *command      { return newSharesCommand(b, &rekeyByVault) }
+func rotateKeysCommand(b *base) *command { return newSharesCommand(b, &rekeyByOpenBao) }
 func recipientsHelp(which string) string {
-	return "public keys that encrypt, one for each " + which + " share: `files` of PGP keys or age recipients (age1...), with commas"
+	return "comma-separated public keys, one for each " + which + " share: `files` with PGP keys, or age recipients " +
+		"(age1...)"
 }
 
-func newSharesCommand(b *base, face *face) *command {
+func newSharesCommand(b *base, v *rekeyVariant) *command {
 	f := &rekeyFlags{}
 	f.define(b)
-	return &command{base: b, name: face.command, args: "[KEY | - | @file]", most: 1,
-		synopsis: "Make new unseal or recovery shares", about: face.about(),
+	return &command{base: b, name: v.command, args: "[KEY | - | @file]", most: 1,
+		synopsis: "Make new unseal or recovery shares", about: v.about(),
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int {
-				return (&rekey{base: b, rekeyFlags: f, face: face, client: client}).run(args)
+				return (&rekey{base: b, rekeyFlags: f, variant: v, client: client}).run(args)
 			})
 		}}
 }
@@ -114,19 +117,19 @@ func (r *rekey) run(args []string) int {
 		return r.showVerification()
 	case r.status:
 		return r.showStatus()
-	case r.verify && !r.wanted(): // with -key-shares it is the wish of one who starts
-		return r.proveAll(args)
+	case r.verify && !r.startFlags(): // with -key-shares, -verify belongs to the start
+		return r.verifyShares(args)
 	}
 	return r.give(args)
 }
 
-// wanted reports whether flags stand there that only make sense for a start.
-func (r *rekey) wanted() bool {
+// startFlags reports whether the command line has flags that only a start uses.
+func (r *rekey) startFlags() bool {
 	return r.given("key-shares", "n", "key-threshold", "t", "pgp-keys", "backup", "holders")
 }
 
-// chooseTarget settles -target. Where it is missing, the server's seal decides: under one that
-// unseals itself, people hold recovery shares, and new shares can only mean those.
+// chooseTarget determines the target. Without -target the server's seal decides: with an
+// auto-unseal seal, custodians hold recovery shares, so that new shares are recovery shares.
 func (r *rekey) chooseTarget() int {
 	switch r.target {
 	case "barrier", "recovery":
@@ -140,21 +143,21 @@ func (r *rekey) chooseTarget() int {
 		r.target = "barrier"
 		if r.auto, r.known = status.auto(), true; r.auto {
 			r.target = "recovery"
-			r.errorf("Note: the seal of this server (%s) unseals it without people, so this is about the recovery shares,\n"+
-				"as if -target=recovery stood here. To replace the root key instead: -target=barrier.\n", status.Type)
+			r.errorf("Note: this server has an auto-unseal seal (%s), so the target is recovery (the recovery shares).\n"+
+				"To replace the root key instead: -target=barrier.\n", status.Type)
 		}
 	default:
 		r.errorf("Unknown target: %s", r.target)
 		return exitLocal
 	}
-	r.path = r.face.paths[r.target]
+	r.path = r.variant.paths[r.target]
 	if r.target == "recovery" {
 		r.auto, r.known = true, true
 	}
 	return exitOK
 }
 
-// authority learns, for the words of a prompt, which shares authorise.
+// authority is the kind of shares that authorise, for a prompt.
 func (r *rekey) authority() string {
 	if !r.known {
 		status := &sealState{}
@@ -176,19 +179,19 @@ func (r *rekey) current() (*rekeyStatus, error) {
 func (r *rekey) showStatus() int {
 	s, err := r.current()
 	if err != nil {
-		return r.fail("reading "+r.face.noun+" status", err)
+		return r.fail("reading "+r.variant.noun+" status", err)
 	}
 	return r.show(s)
 }
 
 func (r *rekey) stop() int {
 	var body any
-	if r.nonce != "" { // servers that look at it end no other operation than the one that is meant
+	if r.nonce != "" { // servers that check it cancel only this operation
 		body = map[string]string{"nonce": r.nonce}
 	}
 	if err := r.ask(context.Background(), http.MethodDelete, "init", body, nil); err != nil {
-		return r.fail("canceling "+r.face.noun, err)
+		return r.fail("canceling "+r.variant.noun, err)
 	}
-	r.printf("Success! Canceled %s (if it was started)\n", r.face.gerund)
+	r.printf("Success! Canceled %s (if it was started)\n", r.variant.gerund)
 	return exitOK
 }

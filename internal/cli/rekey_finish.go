@@ -13,10 +13,10 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// handOver prints the new shares, before anything else that could fail. Only when they are out is the server told
-// to forget them; otherwise it is said how to fetch them.
-func (r *rekey) handOver(s *rekeyStatus, share, nonce string, threshold int) int {
-	text, err := r.handedOut(s, threshold)
+// printShares prints the new shares before anything else that could fail. It acknowledges them to
+// the server only after they were written; otherwise it explains how to fetch them again.
+func (r *rekey) printShares(s *rekeyStatus, share, nonce string, threshold int) int {
+	text, err := r.sharesText(s, threshold)
 	if err == nil {
 		err = r.deliver(text)
 	}
@@ -37,27 +37,29 @@ func (r *rekey) handOver(s *rekeyStatus, share, nonce string, threshold int) int
 func (r *rekey) explainFetching(s *rekeyStatus, nonce string) {
 	switch {
 	case len(s.Keys)+len(s.KeysB64) == 0:
-		r.errorf("The root key was replaced all the same; there were no new shares to print.")
+		r.errorf("The root key was replaced nevertheless; there were no new shares to print.")
 	case nonce != "":
-		r.errorf("The server has not been told that they arrived. As long as it keeps them, "+
-			"this fetches them, with the same share:\n\n    sealgate %s\n", r.again(nonce))
+		r.errorf("The server still keeps them for a few minutes. Fetch them with the same share:\n\n    sealgate %s\n",
+			r.again(nonce))
 	case s.VerificationRequired:
-		r.errorf("They cannot be fetched again, and do not count yet: cancel with -cancel, and start anew.")
+		r.errorf("They cannot be fetched again, and are not in force yet: cancel with -cancel and start again.")
 	default:
-		r.errorf("They cannot be fetched again: start anew.")
+		r.errorf("They cannot be fetched again: start another rekey.")
 	}
 }
 
-// acknowledge tells the server that the new shares have arrived, so that it wipes its copy. Other servers keep none.
+// acknowledge confirms to the server that the new shares arrived, so that it wipes its copy. Other
+// servers keep none.
 func (r *rekey) acknowledge(share, nonce string) {
 	err := r.ask(context.Background(), http.MethodPut, "acknowledge", map[string]string{"key": share, "nonce": nonce}, nil)
 	if err != nil && !unserved(err) {
-		r.errorf("Note: the server could not be told that the new shares arrived. It keeps its copy, sealed, until its time is over.\n%s", errorText(err))
+		r.errorf("Note: acknowledging the new shares failed. The server keeps its encrypted copy until it expires.\n%s",
+			errorText(err))
 	}
 }
 
-// deliver prints text that must not be lost, and reports whether it went out: also to the disk, where
-// standard output is a file, and without dying where it is a pipe that nobody reads.
+// deliver prints text that must not be lost and reports whether it was written. It syncs standard
+// output if that is a file, and survives SIGPIPE.
 func (b *base) deliver(text string) error {
 	broken := make(chan os.Signal, 1)
 	signal.Notify(broken, syscall.SIGPIPE)
@@ -70,14 +72,15 @@ func (b *base) deliver(text string) error {
 		return nil
 	}
 	// Pipes and terminals cannot be synced.
-	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) && !errors.Is(err, syscall.EROFS) {
+	if err := f.Sync(); err != nil && !errors.Is(err, syscall.EINVAL) && !errors.Is(err, syscall.ENOTSUP) &&
+		!errors.Is(err, syscall.EROFS) {
 		return err
 	}
 	return nil
 }
 
-// handedOut is what is printed when an operation is complete.
-func (r *rekey) handedOut(s *rekeyStatus, threshold int) (string, error) {
+// sharesText is the output of a complete operation.
+func (r *rekey) sharesText(s *rekeyStatus, threshold int) (string, error) {
 	if r.format() != "table" {
 		return r.encoded(api.RotateUpdateResponse{
 			Nonce: s.Nonce, Complete: true, Keys: s.Keys, KeysB64: s.KeysB64, PGPFingerprints: s.PGPFingerprints,
@@ -95,7 +98,7 @@ func (r *rekey) handedOut(s *rekeyStatus, threshold int) (string, error) {
 		parts = append(parts, "Operation nonce: "+s.Nonce+"\n")
 	}
 	if s.Backup {
-		parts = append(parts, "The encrypted shares are kept on the server: see -backup-retrieve and -backup-delete.\n")
+		parts = append(parts, "The server keeps the encrypted shares: see -backup-retrieve and -backup-delete.\n")
 	}
 	return strings.Join(append(parts, r.consequence(s, threshold)), "\n"), nil
 }
@@ -112,19 +115,21 @@ func keyLines(s *rekeyStatus) string {
 	return w.String()
 }
 
-// consequence says what is in force now.
+// consequence describes which shares are valid now.
 func (r *rekey) consequence(s *rekeyStatus, threshold int) string {
 	switch {
 	case s.VerificationRequired:
-		return fmt.Sprintf("The new shares do not count yet: the old ones stay valid until enough of the new ones have\n"+
-			"been given once, each by\n\n    sealgate %s -verify -target=%s -nonce=%s\n\n", r.face.command, r.target, s.VerificationNonce)
+		return fmt.Sprintf("The new shares are not in force yet: the old ones stay valid until a quorum of the new ones\n"+
+			"was verified, each with\n\n    sealgate %s -verify -target=%s -nonce=%s\n\n", r.variant.command, r.target,
+			s.VerificationNonce)
 	case len(s.KeysB64) == 0:
 		return "The root key was replaced. The recovery shares are the same as before.\n"
 	}
 	needed := ""
-	if threshold > 0 { // an answer that is fetched again does not tell
+	if threshold > 0 { // a response that is fetched again does not have it
 		needed = fmt.Sprintf(" and a key threshold of %d", threshold)
 	}
-	return fmt.Sprintf("%s with %d key shares%s. Give each share to another\n"+
-		"person now: they are not shown again, and the old ones are void.\n", r.face.done, len(s.KeysB64), needed)
+	return fmt.Sprintf("%s with %d key shares%s. Give each share to a\n"+
+		"different custodian now: they are not shown again, and the old ones are invalid.\n", r.variant.done, len(s.KeysB64),
+		needed)
 }

@@ -7,17 +7,17 @@ import (
 	"net/http"
 )
 
-// give gives shares to an operation: one that runs, one that this call starts (see the help), or one that has finished and whose
-// answer was lost.
+// give gives shares to an operation: the one in progress, one that this call starts (see the help),
+// or one that is complete and whose response was lost.
 func (r *rekey) give(args []string) int {
 	s, err := r.current()
 	if err != nil {
-		return r.fail("reading "+r.face.noun+" status", err)
+		return r.fail("reading "+r.variant.noun+" status", err)
 	}
 	var shares []string
-	if len(args) > 0 { // read now: nothing is started that cannot go on
+	if len(args) > 0 { // before an operation is started that could not continue
 		var code int
-		if shares, code = r.askShares(args, "", r.face.command); code != exitOK {
+		if shares, code = r.askShares(args, "", r.variant.command); code != exitOK {
 			return code
 		}
 	}
@@ -26,9 +26,9 @@ func (r *rekey) give(args []string) int {
 	case code != exitOK:
 		return code
 	case s.Complete:
-		return r.handOver(s, "", "", s.T)
+		return r.printShares(s, "", "", s.T)
 	case len(args) == 0:
-		r.errorf("%s operation nonce: %s", title(r.face.noun), nonce)
+		r.errorf("%s operation nonce: %s", title(r.variant.noun), nonce)
 	}
 	last, lastShare := s, ""
 	done, code := r.gather(quorum{
@@ -40,7 +40,7 @@ func (r *rekey) give(args []string) int {
 				return progress{}, err
 			}
 			last, lastShare = answer, share
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 		status: func() (progress, error) {
 			answer, err := r.current()
@@ -48,52 +48,56 @@ func (r *rekey) give(args []string) int {
 				return progress{}, err
 			}
 			last = answer
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 	})
 	switch {
 	case done:
-		return r.handOver(last, lastShare, nonce, cmp.Or(last.T, s.T))
+		return r.printShares(last, lastShare, nonce, cmp.Or(last.T, s.T))
 	case started:
-		r.errorf("\nThe %s runs on, with the nonce %s. Go on with:\n\n    sealgate %s\n", r.face.noun, nonce, r.again(nonce))
-		code = cmp.Or(code, exitServer) // the one call that was to do it all did not
+		r.errorf("\nThe %s is still in progress, with the nonce %s. Continue with:\n\n    sealgate %s\n", r.variant.noun,
+			nonce, r.again(nonce))
+		code = cmp.Or(code, exitServer) // a call that should do everything did not
 	case code == exitOK:
 		return r.show(last)
 	}
 	return code
 }
 
-func (s *rekeyStatus) standing() progress {
-	return progress{s.Complete, s.Progress, s.Required, s.HoldersGiven}
+func (s *rekeyStatus) progress() progress {
+	return progress{s.Complete, s.Given, s.Required, s.HoldersGiven}
 }
 
-// again is the command that gives a share to this operation.
+// again is the command line that gives a share to this operation.
 func (r *rekey) again(nonce string) string {
-	return fmt.Sprintf("%s -target=%s -nonce=%s", r.face.command, r.target, nonce)
+	return fmt.Sprintf("%s -target=%s -nonce=%s", r.variant.command, r.target, nonce)
 }
 
-// join settles which operation the shares are meant for, and starts one where the flags say so. Where that
-// cannot be, it has told why, and the code is not exitOK.
+// join determines the operation that the shares are for, and starts one if the flags say so. If
+// there is none, it prints why and code is not exitOK.
 func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce string, started bool, code int) {
-	wanted := r.wanted()
+	starting := r.startFlags()
 	switch {
-	case s.Started && wanted && s.N > 0 && (s.N != r.shares || s.T != r.threshold):
-		r.errorf("Error: a %s to %d shares with threshold %d runs already, with the nonce %s.\n"+
-			"Leave -key-shares and -key-threshold out to give a share to it, or end it with -cancel.", r.face.noun, s.N, s.T, s.Nonce)
+	case s.Started && starting && s.N > 0 && (s.N != r.shares || s.T != r.threshold):
+		r.errorf("Error: a %s to %d shares with threshold %d is already in progress, with the nonce %s.\n"+
+			"Omit -key-shares and -key-threshold to give a share to it, or end it with -cancel.", r.variant.noun, s.N, s.T,
+			s.Nonce)
 		return nil, "", false, exitLocal
 	case s.Started && r.nonce == "" && len(args) > 0:
 		r.errorf("Missing nonce value: specify it via the -nonce flag")
 		return nil, "", false, exitLocal
 	case s.Started:
 		return s, cmp.Or(r.nonce, s.Nonce), false, exitOK
-	case !wanted && r.nonce != "": // it may have finished, and its answer be kept
+	case !starting && r.nonce != "": // it may be complete, with its response still kept
 		return s, r.nonce, false, exitOK
-	case !wanted:
-		r.errorf("Error: no %s is in progress. Start one with -init, or give -key-shares and -key-threshold to do it all in one call.", r.face.noun)
+	case !starting:
+		r.errorf("Error: no %s is in progress. Start one with -init, or use -key-shares and -key-threshold to do it all in "+
+			"one call.", r.variant.noun)
 		return nil, "", false, exitLocal
 	}
-	if len(args) == 0 && r.terminal() == nil { // nor without somebody to ask
-		same := fmt.Sprintf("%s -target=%s -key-shares=%d -key-threshold=%d", r.face.command, r.target, r.shares, r.threshold)
+	if len(args) == 0 && r.terminal() == nil {
+		same := fmt.Sprintf("%s -target=%s -key-shares=%d -key-threshold=%d", r.variant.command, r.target, r.shares,
+			r.threshold)
 		_, code := r.askShares(nil, "", same)
 		return nil, "", false, code
 	}
@@ -103,7 +107,7 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 	return s, s.Nonce, true, exitOK
 }
 
-// update gives one share. Where the answer does not tell how far the operation is, the status does.
+// update gives one share. If the response has no progress, it reads the status.
 func (r *rekey) update(ctx context.Context, share, nonce string) (*rekeyStatus, error) {
 	answer := &rekeyStatus{}
 	if err := r.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer); err != nil {

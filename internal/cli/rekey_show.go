@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// show prints where an operation stands.
+// show prints the status of an operation.
 func (r *rekey) show(s *rekeyStatus) int {
 	if r.format() != "table" {
-		if r.face.inData { // OpenBao's command has this field always
+		if r.variant.inData { // OpenBao's command always has this field
 			return r.encode(struct {
 				*rekeyStatus
 				VerificationNonce string `json:"verification_nonce"`
@@ -20,7 +20,7 @@ func (r *rekey) show(s *rekeyStatus) int {
 	p.add("Nonce", s.Nonce)
 	p.add("Started", s.Started)
 	if s.Started {
-		p.add("Progress", fmt.Sprintf("%d/%d", s.Progress, s.Required))
+		p.add("Progress", fmt.Sprintf("%d/%d", s.Given, s.Required))
 		p.add("New Shares", s.N)
 		p.add("New Threshold", s.T)
 		p.add("Verification Required", s.VerificationRequired)
@@ -39,7 +39,7 @@ func (r *rekey) show(s *rekeyStatus) int {
 	return exitOK
 }
 
-// title begins a line with a word.
+// title is a word with a capital first letter.
 func title(word string) string {
 	return strings.ToUpper(word[:min(1, len(word))]) + word[min(1, len(word)):]
 }

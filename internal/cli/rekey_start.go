@@ -5,7 +5,7 @@ import (
 	"net/http"
 )
 
-// rekeyRequest starts an operation; the names of holders are this project's, other servers ignore them.
+// rekeyRequest starts an operation. Other servers ignore the names of holders.
 type rekeyRequest struct {
 	SecretShares        int      `json:"secret_shares"`
 	SecretThreshold     int      `json:"secret_threshold"`
@@ -15,7 +15,7 @@ type rekeyRequest struct {
 	Holders             []string `json:"holders,omitempty"`
 }
 
-// begin starts an operation; where it cannot, it has told why, and the status is nil.
+// begin starts an operation. If it fails, it prints why and returns nil.
 func (r *rekey) begin() (*rekeyStatus, int) {
 	keys, err := r.publicKeys(r.pgpKeys)
 	if err == nil {
@@ -26,18 +26,19 @@ func (r *rekey) begin() (*rekeyStatus, int) {
 		return nil, exitLocal
 	}
 	req := rekeyRequest{
-		SecretShares: r.shares, SecretThreshold: r.threshold, PGPKeys: keys, Backup: r.backup, RequireVerification: r.verify, Holders: r.holders,
+		SecretShares: r.shares, SecretThreshold: r.threshold, PGPKeys: keys, Backup: r.backup, RequireVerification: r.verify,
+		Holders: r.holders,
 	}
 	s := &rekeyStatus{}
 	if err := r.ask(context.Background(), http.MethodPut, "init", req, s); err != nil {
-		return nil, r.fail("initializing "+r.face.noun, err)
+		return nil, r.fail("initializing "+r.variant.noun, err)
 	}
-	// The barrier under a seal that unseals itself has no new shares to lose.
+	// A rekey of the barrier with an auto-unseal seal makes no new shares.
 	if len(keys) == 0 && s.N > 0 && !s.Complete && (r.target == "recovery" || !r.auto) {
-		r.errorf(`WARNING! The new shares will be shown once, and in clear, to whoever gives the last share. Should that terminal die,
-the same share given again fetches them for some minutes, from a server of Sealgate; others lose them. -pgp-keys
-encrypts each for its holder, and -backup keeps the encrypted ones on the server. To go back: -cancel.
-`)
+		r.errorf(`WARNING! The command that gives the last share prints the new shares once, unencrypted. If its output is
+lost, the same share fetches them again for some minutes from a Sealgate server; other servers lose them. Use
+-pgp-keys to encrypt each share for its holder, and -backup to keep the encrypted shares on the server. To abort:
+-cancel.`)
 	}
 	return s, exitOK
 }
@@ -47,8 +48,8 @@ func (r *rekey) start() int {
 	switch {
 	case s == nil:
 		return code
-	case s.Complete: // where there were no recovery shares, nobody had to agree
-		return r.handOver(s, "", "", s.T)
+	case s.Complete: // there were no recovery shares that had to authorise it
+		return r.printShares(s, "", "", s.T)
 	}
 	return r.show(s)
 }

@@ -8,19 +8,19 @@ import (
 	"strings"
 )
 
-// verification is contract 2.4's object.
+// verification is the response of .../verify.
 type verification struct {
 	Nonce        string   `json:"nonce"`
 	Started      bool     `json:"started"`
 	T            int      `json:"t"`
 	N            int      `json:"n"`
-	Progress     int      `json:"progress"`
+	Given        int      `json:"progress"`
 	HoldersGiven []string `json:"holders_given,omitempty"`
 	Complete     bool     `json:"complete,omitempty"`
 }
 
-func (v *verification) standing() progress {
-	return progress{v.Complete, v.Progress, v.T, v.HoldersGiven}
+func (v *verification) progress() progress {
+	return progress{v.Complete, v.Given, v.T, v.HoldersGiven}
 }
 
 func (r *rekey) verification(ctx context.Context, method string, in any) (*verification, error) {
@@ -31,7 +31,7 @@ func (r *rekey) verification(ctx context.Context, method string, in any) (*verif
 func (r *rekey) showVerification() int {
 	v, err := r.verification(context.Background(), http.MethodGet, nil)
 	if err != nil {
-		return r.fail("reading "+r.face.noun+" verification status", err)
+		return r.fail("reading "+r.variant.noun+" verification status", err)
 	}
 	return r.printVerification(v)
 }
@@ -45,7 +45,7 @@ func (r *rekey) printVerification(v *verification) int {
 	p.add("New Shares", v.N)
 	p.add("New Threshold", v.T)
 	p.add("Verification Nonce", v.Nonce)
-	p.add("Verification Progress", fmt.Sprintf("%d/%d", v.Progress, v.T))
+	p.add("Verification Progress", fmt.Sprintf("%d/%d", v.Given, v.T))
 	if len(v.HoldersGiven) > 0 {
 		p.add("Given By", strings.Join(v.HoldersGiven, ", "))
 	}
@@ -56,23 +56,23 @@ func (r *rekey) printVerification(v *verification) int {
 func (r *rekey) restartVerification() int {
 	v, err := r.verification(context.Background(), http.MethodDelete, nil)
 	if err != nil {
-		return r.fail("canceling "+r.face.noun+" verification", err)
+		return r.fail("canceling "+r.variant.noun+" verification", err)
 	}
 	if r.format() != "table" {
 		return r.encode(v)
 	}
-	r.printf("Success! Canceled %s verification progress; the new shares must be given anew, with a new nonce\n", r.face.noun)
+	r.printf("Success! Canceled %s verification progress; give the new shares again, with a new nonce\n", r.variant.noun)
 	if v.Nonce != "" {
 		r.printf("\n    sealgate %s -verify\n", r.again(v.Nonce))
 	}
 	return exitOK
 }
 
-// proveAll gives new shares, to prove that their holders have them.
-func (r *rekey) proveAll(args []string) int {
+// verifyShares gives new shares, which proves that their holders have them.
+func (r *rekey) verifyShares(args []string) int {
 	v, err := r.verification(context.Background(), http.MethodGet, nil)
 	if err != nil {
-		return r.fail("reading "+r.face.noun+" verification status", err)
+		return r.fail("reading "+r.variant.noun+" verification status", err)
 	}
 	if len(args) > 0 && r.nonce == "" {
 		r.errorf("Missing nonce value: specify it via the -nonce flag")
@@ -80,7 +80,7 @@ func (r *rekey) proveAll(args []string) int {
 	}
 	nonce := cmp.Or(r.nonce, v.Nonce)
 	if len(args) == 0 {
-		r.errorf("%s verification nonce: %s", title(r.face.noun), nonce)
+		r.errorf("%s verification nonce: %s", title(r.variant.noun), nonce)
 	}
 	last := v
 	done, code := r.gather(quorum{
@@ -92,7 +92,7 @@ func (r *rekey) proveAll(args []string) int {
 				return progress{}, err
 			}
 			last = answer
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 		status: func() (progress, error) {
 			answer, err := r.verification(context.Background(), http.MethodGet, nil)
@@ -100,7 +100,7 @@ func (r *rekey) proveAll(args []string) int {
 				return progress{}, err
 			}
 			last = answer
-			return answer.standing(), nil
+			return answer.progress(), nil
 		},
 	})
 	switch {
@@ -111,7 +111,8 @@ func (r *rekey) proveAll(args []string) int {
 	case r.format() != "table":
 		return r.encode(last)
 	}
-	r.printf("Success! %s verification completed; the new shares are in force, and the\nold ones are void. The nonce was %s.\n",
-		title(r.face.noun), nonce)
+	r.printf("Success! %s verification completed; the new shares are in force, and the\nold ones are invalid. The nonce "+
+		"was %s.\n",
+		title(r.variant.noun), nonce)
 	return exitOK
 }

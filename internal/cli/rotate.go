@@ -10,14 +10,14 @@ import (
 func rotateCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator rotate", synopsis: "Make a new data encryption key",
-		about: `Adds a term to the keyring: what is written from now on is encrypted by a new key, and what was
-written stays readable. The shares and the root key stay as they are.`,
+		about: `Adds a term to the keyring: new writes are encrypted with a new key, and existing data stays readable. The
+shares and the root key do not change.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if err := call(client, http.MethodPost, "sys/rotate", nil, nil); err != nil {
 					return b.fail("rotating key", err)
 				}
-				if b.format() == "table" { // said before the next call, which may be denied
+				if b.format() == "table" { // before the next request, which may be denied
 					b.printf("Success! Rotated key\n\n")
 				}
 				return b.keyStatus(client)
@@ -28,7 +28,7 @@ written stays readable. The shares and the root key stay as they are.`,
 func keyStatusCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator key-status", synopsis: "Show the data encryption key's term",
-		about: "Shows the term of the data encryption key in use, since when, and how often it encrypted.",
+		about: "Shows the term of the current data encryption key, its install time and its count of encryptions.",
 		run:   func([]string) int { return b.withClient(b.keyStatus) }}
 }
 

@@ -11,11 +11,11 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// backendStatus is the answer of sys/seal-backend-status: Vault's members, and those of servers of this kind.
+// backendStatus is the response of sys/seal-backend-status: Vault's fields and Sealgate's.
 type backendStatus struct {
 	Healthy      bool          `json:"healthy"`
 	FullyWrapped bool          `json:"fully_wrapped"`
-	WouldUnseal  *bool         `json:"would_unseal"` // not there: another server's
+	WouldUnseal  *bool         `json:"would_unseal"` // nil: the server is not Sealgate
 	Backends     []backendSeal `json:"backends"`
 	Warnings     []string      `json:"warnings"`
 }
@@ -48,11 +48,14 @@ type needed struct {
 
 func sealStatusCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator seal-status", synopsis: "Show whether each seal would unseal the server, and which keys are needed",
-		about: `Shows for each seal whether it gave the stored root key back when it was last asked, and when; what became of its
-key; and which versions of its key are still needed: every other version may be disabled or destroyed. It needs no token.
+	return &command{base: b, name: "operator seal-status", synopsis: "Show the health of each seal and the keys that " +
+		"are still needed",
+		about: `Shows for each seal whether its last attempt to decrypt the stored root key succeeded, and when; the state
+of its key; and which versions of the key are still needed. All other versions may be disabled or destroyed. It needs
+no token.
 
-The exit code is 0 where every seal would unseal the server and no key is going to be destroyed, 2 otherwise, and 1 on an error.`,
+The exit code is 0 if every seal would unseal the server and no key is scheduled for deletion, 2 otherwise,
+and 1 on an error.`,
 		run: func([]string) int { return b.withClient(b.sealBackends) }}
 }
 
@@ -64,7 +67,8 @@ func (b *base) sealBackends(client *api.Client) int {
 	}
 	var st backendStatus
 	if err := json.Unmarshal(raw, &st); err != nil || st.WouldUnseal == nil {
-		return min(b.fail("checking the seals", errors.Join(errors.New("the answer is not what a server of this kind gives"), err)), exitLocal)
+		return min(b.fail("checking the seals", errors.Join(errors.New("unexpected response: this is not a Sealgate server"),
+			err)), exitLocal)
 	}
 	if b.format() != "table" {
 		var all any
@@ -117,18 +121,19 @@ func (b *base) showBackends(st *backendStatus) {
 	}
 }
 
-// showTrouble tells of one seal what an operator should know and do.
+// showTrouble prints the problems of one seal and their remedies.
 func (b *base) showTrouble(s backendSeal) {
 	if s.Class != "" {
-		b.printf("\n%s: %s: %s\n  what to do: %s\n", s.Name, s.Class, s.Cause, s.Remedy)
+		b.printf("\n%s: %s: %s\n  remedy: %s\n", s.Name, s.Class, s.Cause, s.Remedy)
 	}
 	if !s.Configured {
-		b.printf("\n%s: it holds a part of the root key and is configured no more; sys/sealwrap/rewrap makes its key unneeded\n", s.Name)
+		b.printf("\n%s: this seal still wraps the root key but is no longer configured; write to sys/sealwrap/rewrap to "+
+			"remove it\n", s.Name)
 	}
 	if s.RewrapDue {
-		b.printf("\n%s: its key has a newer version, by which the server will wrap the root key by itself\n", s.Name)
+		b.printf("\n%s: its key has a newer version; the server will rewrap the root key with it automatically\n", s.Name)
 	}
 	if s.KeyTrouble != "" {
-		b.printf("\n%s: the state of its key is not fully known: %s\n", s.Name, strings.TrimSpace(s.KeyTrouble))
+		b.printf("\n%s: the state of its key is only partly known: %s\n", s.Name, strings.TrimSpace(s.KeyTrouble))
 	}
 }

@@ -12,7 +12,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// showSecret prints an answer of the server in the format, or the field, that was asked for.
+// showSecret prints a response in the requested format, or the requested field of it.
 func (b *base) showSecret(s *api.Secret) int {
 	if b.conn.field != "" {
 		return b.showField(s, b.conn.field)
@@ -39,7 +39,7 @@ func (b *base) warnings(texts []string) {
 	}
 }
 
-// secretRows orders an answer as the other clients do: wrapping, lease, auth, then data by name.
+// secretRows orders a response as Vault's client does: wrapping, lease, auth, then data by name.
 func secretRows(s *api.Secret) pairs {
 	var p pairs
 	if w := s.WrapInfo; w != nil {
@@ -88,7 +88,7 @@ func authRows(p *pairs, a *api.SecretAuth) {
 	}
 }
 
-// cell shows a value of data; numbers of seconds become durations where the name says that they are.
+// cell formats a value of data. A number becomes a duration if the key is that of a duration.
 func cell(key string, v any) string {
 	if n, err := strconv.ParseInt(fmt.Sprint(v), 10, 64); err == nil && isDuration(key) {
 		if _, text := v.(string); !text {
@@ -106,7 +106,7 @@ func isDuration(key string) bool {
 	return strings.HasSuffix(key, "_ttl") || strings.HasSuffix(key, "_period") || strings.HasSuffix(key, "_duration")
 }
 
-// human shortens Go's notation: 768h, not 768h0m0s.
+// human formats seconds without trailing zero units: 768h, not 768h0m0s.
 func human(n int64) string {
 	const most = int64(1<<63-1) / int64(time.Second)
 	if n == 0 || n > most || n < -most {
@@ -122,7 +122,7 @@ func human(n int64) string {
 	return text
 }
 
-// showField prints one field alone, without a newline, for scripts.
+// showField prints one field without a newline.
 func (b *base) showField(s *api.Secret, name string) int {
 	v, ok := fieldOf(s, name)
 	if !ok {

@@ -9,7 +9,8 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// send sends one request and returns what came back, nil for an empty answer. The SDK's own calls throw the warnings away.
+// send sends one request and returns its response, nil for an empty one. The SDK's own calls drop
+// the warnings.
 func send(client *api.Client, method, path string, in any) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
 	defer cancel()
@@ -22,7 +23,7 @@ func send(client *api.Client, method, path string, in any) (*api.Secret, error) 
 	return exchange(ctx, client, req)
 }
 
-// ask reads a path with parameters.
+// ask reads a path with query parameters.
 func ask(client *api.Client, path string, q url.Values) (*api.Secret, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), client.ClientTimeout())
 	defer cancel()
@@ -40,7 +41,7 @@ func exchange(ctx context.Context, client *api.Client, req *api.Request) (*api.S
 	return api.ParseSecret(resp.Body)
 }
 
-// done sends a request that answers with nothing but perhaps warnings, and prints a line where it went well.
+// done sends a request whose response has at most warnings, and prints a line on success.
 func (b *base) done(client *api.Client, method, path string, in any, doing, success string) int {
 	s, err := send(client, method, path, in)
 	if err != nil {
@@ -53,23 +54,23 @@ func (b *base) done(client *api.Client, method, path string, in any, doing, succ
 	return exitOK
 }
 
-// put is the method that the other clients write with.
+// put is the method that Vault's client uses for writes.
 const put = http.MethodPut
 
-// folder ends a path with the slash by which mounts are named.
+// folder ends a path with a slash, as mounts are named.
 func folder(path string) string { return strings.TrimSuffix(strings.TrimSpace(path), "/") + "/" }
 
-// showAnswer prints an answer that a server of this kind never leaves out.
+// showAnswer prints a response that must not be empty.
 func (b *base) showAnswer(s *api.Secret, err error, doing string) int {
 	if err != nil {
 		return b.fail(doing, err)
 	}
 	if s == nil {
-		b.errorf("Error %s: the server's answer is empty", doing)
+		b.errorf("Error %s: the server's response is empty", doing)
 		return exitServer
 	}
 	return b.showSecret(s)
 }
 
-// sealed reports whether it is for its seal that a server refuses.
+// sealed reports whether a request failed because the server is sealed.
 func sealed(err error) bool { return strings.Contains(err.Error(), "Vault is sealed") }

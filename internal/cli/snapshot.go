@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
 )
 
-// snapshotCommands are there under two names: ours, and the one that backup scripts use.
+// snapshotCommands have two names each: ours, and Vault's, which backup scripts use.
 var snapshotCommands = []func(*base) *command{
 	snapshotSave("operator snapshot save"), snapshotSave("operator raft snapshot save"),
 	snapshotRestore("operator snapshot restore"), snapshotRestore("operator raft snapshot restore"),
@@ -24,9 +24,9 @@ var snapshotCommands = []func(*base) *command{
 func snapshotSave(name string) func(*base) *command {
 	return func(b *base) *command {
 		return &command{base: b, name: name, args: "FILE", least: 1, most: 1, synopsis: "Save all data to a file",
-			about: `Saves all that the server's storage holds to FILE, as of one moment and as encrypted as it lies there: who has the file
-needs the seal, or the shares, of that time to read it. The file is checked to its end, and takes its name only when it
-is whole. It works with every storage. Needs "read" on sys/storage/raft/snapshot.`,
+			about: `Saves a consistent copy of the server's storage to FILE. Its content stays encrypted: reading it takes the
+seal or the shares of that time. The command verifies the snapshot before it gives the file its name. It works with
+every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int {
 					if err := saveTo(client, args[0]); err != nil {
@@ -38,7 +38,8 @@ is whole. It works with every storage. Needs "read" on sys/storage/raft/snapshot
 	}
 }
 
-// saveTo writes beside the file and renames: a snapshot of yesterday is not lost to one that fails today.
+// saveTo writes to a temporary file and renames it, so that a failed save keeps the previous
+// snapshot.
 func saveTo(client *api.Client, name string) (err error) {
 	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
 	if err != nil {
@@ -51,14 +52,15 @@ func saveTo(client *api.Client, name string) (err error) {
 	}()
 	ctx, stop := interruptible()
 	defer stop()
-	client.SetClientTimeout(0) // as long as it comes
+	client.SetClientTimeout(0) // the size is unknown
 	if err := client.Sys().RaftSnapshotWithContext(ctx, f); err != nil {
 		return err
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return err
 	}
-	if _, err := snapshot.Read(ctx, f, nil); err != nil && !errors.Is(err, snapshot.ErrForeign) { // the library checked other servers' archives
+	// the SDK verifies archives of other servers
+	if _, err := snapshot.Read(ctx, f, nil); err != nil && !errors.Is(err, snapshot.ErrForeign) {
 		return err
 	}
 	if err := f.Sync(); err != nil {
@@ -73,12 +75,13 @@ func saveTo(client *api.Client, name string) (err error) {
 func snapshotRestore(name string) func(*base) *command {
 	return func(b *base) *command {
 		force := false
-		b.flags.BoolVar(&force, "force", false, "take the snapshot of another cluster, or of one whose keys were replaced since")
+		b.flags.BoolVar(&force, "force", false, "accept a snapshot of another cluster, or one from before the keys were "+
+			"replaced")
 		b.own("force")
-		return &command{base: b, name: name, args: "FILE", least: 1, most: 1, synopsis: "Replace all data by what a file holds",
-			about: `Replaces everything in the server's storage by a snapshot: secrets, tokens, policies, and who holds shares are those of the day
-it was taken. The file is checked here and again by the server before anything is changed, and a restore that is
-interrupted is finished when the server comes back. The server then unseals as it did on that day. Needs "update" on
+		return &command{base: b, name: name, args: "FILE", least: 1, most: 1, synopsis: "Replace all data with a snapshot",
+			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share sets are
+those of the time it was taken. The command and the server verify the snapshot before anything is changed; an
+interrupted restore is completed at the next start. The server then unseals as it did at that time. Needs "update" on
 sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force) })
@@ -89,11 +92,12 @@ sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force.`,
 func (b *base) restore(client *api.Client, name string, force bool) int {
 	info, err := inspect(name)
 	switch {
-	case err != nil && !errors.Is(err, snapshot.ErrForeign): // what is another program's is for its server to judge
-		b.errorf("Error reading the snapshot, and nothing was sent: %v", err)
+	case err != nil && !errors.Is(err, snapshot.ErrForeign): // another server verifies its own format
+		b.errorf("Error reading the snapshot; nothing was sent: %v", err)
 		return exitLocal
 	case err == nil:
-		b.errorf("Replacing everything at %s by the snapshot of cluster %q taken %s (%d entries, %d bytes) ...", client.Address(),
+		b.errorf("Replacing everything at %s with the snapshot of cluster %q taken %s (%d entries, %d bytes) ...",
+			client.Address(),
 			info.ClusterName, info.Created.UTC().Format(time.RFC3339), info.Entries, info.Bytes)
 	}
 	f, err := os.Open(name)
@@ -122,9 +126,10 @@ func inspect(name string) (*snapshot.Info, error) {
 
 func snapshotInspectCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator snapshot inspect", args: "FILE", least: 1, most: 1, synopsis: "Check a snapshot and show what it is of",
-		about: `Reads a snapshot to its end, checks every checksum, and shows what it was taken of. No server is asked, and no key is needed. That
-it was not made by somebody else only a server with its keys can tell.`,
+	return &command{base: b, name: "operator snapshot inspect", args: "FILE", least: 1, most: 1,
+		synopsis: "Verify a snapshot and show its origin",
+		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time and size. It makes no
+request and needs no key; only a server with the cluster's keys can prove the origin of a snapshot.`,
 		run: func(args []string) int {
 			info, err := inspect(args[0])
 			if err != nil {
@@ -139,8 +144,10 @@ it was not made by somebody else only a server with its keys can tell.`,
 			}
 			b.printf("%s", columns([][]string{
 				{"Key", "Value"}, {"---", "-----"},
-				{"Cluster Name", info.ClusterName}, {"Cluster ID", info.ClusterID}, {"Created", info.Created.UTC().Format(time.RFC3339Nano)},
-				{"Storage Type", info.Storage}, {"Made By", info.Program}, {"Entries", fmt.Sprint(info.Entries)}, {"Bytes", fmt.Sprint(info.Bytes)},
+				{"Cluster Name", info.ClusterName}, {"Cluster ID", info.ClusterID},
+				{"Created", info.Created.UTC().Format(time.RFC3339Nano)},
+				{"Storage Type", info.Storage}, {"Made By", info.Program}, {"Entries", fmt.Sprint(info.Entries)},
+				{"Bytes", fmt.Sprint(info.Bytes)},
 			}))
 			return exitOK
 		}}

@@ -13,7 +13,7 @@ func statusCommand(b *base) *command {
 	return &command{base: b, name: "status", synopsis: "Show whether the server is sealed",
 		about: `Shows the seal, the state and the cluster of the server. It needs no token.
 
-The exit code is 0 where the server is unsealed, 2 where it is sealed, and 1 on an error.`,
+The exit code is 0 if the server is unsealed, 2 if it is sealed, and 1 on an error.`,
 		run: func([]string) int {
 			client, err := b.client()
 			if err != nil {
@@ -23,7 +23,7 @@ The exit code is 0 where the server is unsealed, 2 where it is sealed, and 1 on 
 			client.ClearNamespace()
 			status, code := b.sealStatus(client)
 			if status == nil {
-				return min(code, exitLocal) // an error is 1 here, as 2 means sealed
+				return min(code, exitLocal) // an error is 1 here, because 2 means sealed
 			}
 			if code := b.showStatus(client, status); code != exitOK {
 				return exitLocal
@@ -35,7 +35,7 @@ The exit code is 0 where the server is unsealed, 2 where it is sealed, and 1 on 
 		}}
 }
 
-// sealState is contract 1.2's object. Vault names a build date where OpenBao names a commit's.
+// sealState is the response of sys/seal-status. Vault reports a build date, OpenBao a commit date.
 type sealState struct {
 	Type             string   `json:"type"`
 	Initialized      bool     `json:"initialized"`
@@ -56,10 +56,11 @@ type sealState struct {
 	Warnings         []string `json:"warnings,omitempty"`
 }
 
-// auto reports whether the server unseals itself, so that its shares are recovery shares.
+// auto reports whether the server has an auto-unseal seal, so that its shares are recovery shares.
 func (s *sealState) auto() bool { return s.RecoverySeal || s.Type != "" && s.Type != "shamir" }
 
-// sealStatus asks for the seal's state; where that fails, it has told why, and the code is not for nothing.
+// sealStatus reads the state of the seal. If that fails, it prints why and returns nil and the exit
+// code.
 func (b *base) sealStatus(client *api.Client) (*sealState, int) {
 	status := &sealState{}
 	if err := call(client, http.MethodGet, "sys/seal-status", nil, status); err != nil {
@@ -68,7 +69,7 @@ func (b *base) sealStatus(client *api.Client) (*sealState, int) {
 	return status, exitOK
 }
 
-// fullStatus is the seal's state and the cluster's as one object.
+// fullStatus is the state of the seal and of the cluster as one object.
 type fullStatus struct {
 	*sealState
 	HAEnabled            bool       `json:"ha_enabled"`
@@ -80,14 +81,14 @@ type fullStatus struct {
 	RaftAppliedIndex     uint64     `json:"raft_applied_index,omitempty"`
 }
 
-// showStatus adds the leader to the seal's state and prints both.
+// showStatus adds the leader to the state of the seal and prints both.
 func (b *base) showStatus(client *api.Client, status *sealState) int {
 	full := fullStatus{sealState: status}
 	leader := &api.LeaderResponse{}
 	err := call(client, http.MethodGet, "sys/leader", nil, leader)
 	switch {
 	case err != nil && sealed(err):
-		full.HAEnabled = true // only a sealed node of a cluster answers so
+		full.HAEnabled = true // only a sealed node of a cluster responds with this error
 	case err != nil:
 		return b.fail("checking leader status", err)
 	default:

@@ -13,17 +13,18 @@ import (
 	"golang.org/x/term"
 )
 
-// Terminal asks a person.
+// Terminal reads secrets from a user.
 type Terminal interface {
 	// ReadSecret reads one line without echoing it.
 	ReadSecret() ([]byte, error)
 }
 
-// ttyTerminal is a real one.
+// ttyTerminal is the terminal of the process.
 type ttyTerminal struct{ file *os.File }
 
-// ReadSecret reads a line in raw mode: the library's own prompt spins for ever where a user types control-D at once.
-// A signal from outside puts the terminal back before it ends the process, or the user's shell would go on blindly.
+// ReadSecret reads a line in raw mode: the library's own prompt loops for ever if the first key is
+// control-D. A signal restores the terminal before it ends the process; otherwise the user's shell
+// would not echo any more.
 func (t ttyTerminal) ReadSecret() ([]byte, error) {
 	fd := int(t.file.Fd())
 	before, err := term.MakeRaw(fd)
@@ -53,7 +54,7 @@ func (t ttyTerminal) ReadSecret() ([]byte, error) {
 	return line, err
 }
 
-// die ends the process the way that a signal does, so that scripts see it.
+// die ends the process by the signal, so that the parent process sees it.
 func die(s os.Signal) {
 	signal.Reset()
 	if number, ok := s.(syscall.Signal); ok {
@@ -69,7 +70,7 @@ var (
 // maxLine bounds what is typed or pasted at a prompt.
 const maxLine = 4096
 
-// hiddenLine reads what a terminal in raw mode sends up to the end of the line, and obeys the keys that a user may press.
+// hiddenLine reads a line from a terminal in raw mode and handles the editing keys.
 func hiddenLine(r io.Reader) ([]byte, error) {
 	line := make([]byte, 0, maxLine) // never moved, so that no copy of a secret is left behind
 	var one [1]byte
@@ -77,7 +78,7 @@ func hiddenLine(r io.Reader) ([]byte, error) {
 		n, err := r.Read(one[:])
 		if n == 0 {
 			if err == nil {
-				err = io.EOF // a terminal that hung up
+				err = io.EOF // the terminal hung up
 			}
 			return line, err
 		}
@@ -105,7 +106,7 @@ func hiddenLine(r io.Reader) ([]byte, error) {
 	}
 }
 
-// terminal returns the terminal that standard input is, nil where it is none or prompts are forbidden.
+// terminal returns the terminal on standard input; nil if it is none or prompts are forbidden.
 func (b *base) terminal() Terminal {
 	if b.conn.nonInteractive {
 		return nil
@@ -120,13 +121,13 @@ func (b *base) terminal() Terminal {
 	return ttyTerminal{f}
 }
 
-// Returned where a prompt is needed and nobody can, or may, be asked.
+// Returned when a prompt is needed but not possible or not allowed.
 var (
-	errNoTerminal     = errors.New("standard input is not a terminal, so nothing can be asked for")
-	errNonInteractive = errors.New("-non-interactive forbids to ask for it")
+	errNoTerminal     = errors.New("standard input is not a terminal, so that no prompt is possible")
+	errNonInteractive = errors.New("-non-interactive forbids the prompt")
 )
 
-// prompt asks for a secret on standard error, so that piped output stays clean.
+// prompt asks for a secret on standard error, so that standard output can be piped.
 func (b *base) prompt(question string) (string, error) {
 	if b.conn.nonInteractive {
 		return "", errNonInteractive
@@ -140,16 +141,16 @@ func (b *base) prompt(question string) (string, error) {
 	fmt.Fprintln(b.env.Stderr)
 	defer clear(data)
 	if err != nil {
-		return "", fmt.Errorf("nothing was typed: %w", err)
+		return "", fmt.Errorf("nothing was entered: %w", err)
 	}
 	text := strings.TrimSpace(string(data))
 	if text == "" {
-		return "", errors.New("nothing was typed")
+		return "", errors.New("nothing was entered")
 	}
 	return text, nil
 }
 
-// maxInput bounds what is read of a file or standard input.
+// maxInput bounds the size of a file or standard input.
 const maxInput = 32 << 20
 
 // readAll reads "-" from standard input and anything else as a file.
@@ -163,7 +164,7 @@ func (b *base) readAll(name string) ([]byte, error) {
 		defer f.Close()
 		in = f
 	} else if in == nil {
-		return nil, errors.New("there is no standard input")
+		return nil, errors.New("standard input is closed")
 	}
 	data, err := io.ReadAll(io.LimitReader(in, maxInput+1))
 	if err == nil && len(data) > maxInput {
@@ -172,8 +173,8 @@ func (b *base) readAll(name string) ([]byte, error) {
 	return data, err
 }
 
-// secretsFrom turns an argument into secrets: "-" is standard input and "@file" a file, one
-// secret a line; anything else is the secret itself, which then stood in the process list.
+// secretsFrom reads secrets from standard input for "-" or from a file for "@file", one per line.
+// Any other argument is the secret itself.
 func (b *base) secretsFrom(arg string) ([]string, error) {
 	name, isFile := strings.CutPrefix(arg, "@")
 	if arg != "-" && !isFile {
@@ -192,19 +193,19 @@ func (b *base) secretsFrom(arg string) ([]string, error) {
 		}
 	}
 	if err := lines.Err(); err != nil || len(all) == 0 {
-		return nil, errors.New("there is no secret in it: one is expected on each line")
+		return nil, errors.New("it is empty: one secret per line is expected")
 	}
 	return all, nil
 }
 
-// oneSecret is secretsFrom for what there can only be one of.
+// oneSecret is secretsFrom for exactly one secret.
 func (b *base) oneSecret(arg string) (string, error) {
 	all, err := b.secretsFrom(arg)
 	switch {
 	case err != nil:
 		return "", err
 	case len(all) > 1:
-		return "", errors.New("there is more than one line in it")
+		return "", errors.New("it has more than one line")
 	}
 	return all[0], nil
 }

@@ -14,7 +14,8 @@ import (
 	"testing"
 )
 
-// TestTLS: a server is trusted by -ca-cert, its variable, or on request by nothing at all; never by default.
+// TestTLS checks that a server's certificate is trusted with -ca-cert, its variable, or
+// -tls-skip-verify only.
 func TestTLS(t *testing.T) {
 	t.Parallel()
 	srv := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {

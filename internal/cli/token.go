@@ -16,25 +16,26 @@ func tokenCreateCommand(b *base) *command {
 	var role string
 	metadata := pairsFlag{}
 	f := b.flags
-	f.StringVar(&req.ID, "id", "", "`token` to create; random by default. Needs sudo")
-	f.StringVar(&req.DisplayName, "display-name", "", "`name` for people")
-	f.Var((*seconds)(&ttl), "ttl", "`time` that it lasts; renewing makes it longer")
-	f.Var((*seconds)(&most), "explicit-max-ttl", "`time` that it lasts at most, however often it is renewed")
-	f.Var((*seconds)(&period), "period", "`time` that every renewal adds, without an end. Needs sudo")
+	f.StringVar(&req.ID, "id", "", "the `token` to create, random by default; needs sudo")
+	f.StringVar(&req.DisplayName, "display-name", "", "`name` to show in the audit log")
+	f.Var((*seconds)(&ttl), "ttl", "initial `TTL`, which a renewal extends")
+	f.Var((*seconds)(&most), "explicit-max-ttl", "longest lifetime (`TTL`), which no renewal extends")
+	f.Var((*seconds)(&period), "period", "`TTL` that each renewal sets again, without an end; needs sudo")
 	f.BoolVar(req.Renewable, "renewable", true, "whether it can be renewed")
-	f.BoolVar(&req.NoParent, "orphan", false, "without a parent: it outlives the token that creates it")
+	f.BoolVar(&req.NoParent, "orphan", false, "without a parent: it outlives the token that created it")
 	f.BoolVar(&req.NoDefaultPolicy, "no-default-policy", false, "without the policy named default")
-	f.IntVar(&req.NumUses, "use-limit", 0, "`number` of requests it is good for; 0 for any")
-	f.StringVar(&role, "role", "", "`name` of the role to create it by, which may overrule other flags")
+	f.IntVar(&req.NumUses, "use-limit", 0, "`number` of requests that it allows; 0: no limit")
+	f.StringVar(&role, "role", "", "`name` of the token role, whose settings may override other flags")
 	f.StringVar(&req.Type, "type", "service", "`kind` of token: service or batch")
-	f.Var(metadata, "metadata", "`k=v` to note with it; may be repeated")
+	f.Var(metadata, "metadata", "metadata `k=v`; may be repeated")
 	f.Var((*list)(&req.Policies), "policy", "`name` of a policy; may be repeated")
 	f.StringVar(&req.EntityAlias, "entity-alias", "", "`name` of the entity alias; only with -role")
-	b.own("id", "display-name", "ttl", "explicit-max-ttl", "period", "renewable", "orphan", "no-default-policy", "use-limit", "role",
+	b.own("id", "display-name", "ttl", "explicit-max-ttl", "period", "renewable", "orphan", "no-default-policy",
+		"use-limit", "role",
 		"type", "metadata", "policy", "entity-alias")
 	return &command{base: b, name: "token create", synopsis: "Create a token",
-		about: `Creates a token. It is a child of the token that creates it: it has its policies unless -policy names some of
-them, and is revoked with it.`,
+		about: `Creates a token. It is a child of the token that creates it: it inherits its policies unless -policy names
+some of them, and is revoked together with it.`,
 		run: func([]string) int {
 			req.TTL, req.ExplicitMaxTTL, req.Period, req.Metadata = ttl.String(), most.String(), period.String(), metadata
 			if req.Type == "batch" {
@@ -62,8 +63,9 @@ func tokenLookupCommand(b *base) *command {
 	var accessor bool
 	b.flags.BoolVar(&accessor, "accessor", false, "the argument is an accessor")
 	b.own("accessor")
-	return &command{base: b, name: "token lookup", args: "[TOKEN | ACCESSOR | - | @file]", most: 1, synopsis: "Show what a token is",
-		about: "Shows what is known of a token: this client's own without an argument.",
+	return &command{base: b, name: "token lookup", args: "[TOKEN | ACCESSOR | - | @file]", most: 1,
+		synopsis: "Show the properties of a token",
+		about:    "Shows the properties of a token; without an argument, of this client's own token.",
 		run: func(args []string) int {
 			token, code := b.tokenArgument(args, accessor)
 			if code != exitOK {
@@ -85,7 +87,7 @@ func tokenLookupCommand(b *base) *command {
 		}}
 }
 
-// tokenArgument reads the token, or the accessor, that a command is about; "" for the client's own token.
+// tokenArgument reads the token or accessor of a command; "" means the client's own token.
 func (b *base) tokenArgument(args []string, accessor bool) (string, int) {
 	if len(args) == 0 {
 		if accessor {
@@ -111,11 +113,12 @@ func tokenRenewCommand(b *base) *command {
 	var accessor bool
 	var increment time.Duration
 	b.flags.BoolVar(&accessor, "accessor", false, "the argument is an accessor")
-	b.flags.Var((*seconds)(&increment), "increment", "`time` to ask for; the server may grant another")
+	b.flags.Var((*seconds)(&increment), "increment", "`TTL` to request; the server may grant another")
 	b.flags.Var((*seconds)(&increment), "i", "the same as -increment")
 	b.own("accessor", "increment", "i")
-	return &command{base: b, name: "token renew", args: "[TOKEN | ACCESSOR | - | @file]", most: 1, synopsis: "Make a token last longer",
-		about: "Renews a token: this client's own without an argument.",
+	return &command{base: b, name: "token renew", args: "[TOKEN | ACCESSOR | - | @file]", most: 1,
+		synopsis: "Renew a token",
+		about:    "Renews a token; without an argument, this client's own token.",
 		run: func(args []string) int {
 			token, code := b.tokenArgument(args, accessor)
 			if code != exitOK {
@@ -136,13 +139,13 @@ func tokenRenewCommand(b *base) *command {
 		}}
 }
 
-// revocation is what `token revoke` was asked for.
+// revocation holds the flags of `token revoke`.
 type revocation struct {
 	accessor, self bool
 	mode           string
 }
 
-// problem says what does not go together; "" where all does.
+// problem describes flags that exclude each other; "" if there are none.
 func (r *revocation) problem(args int) string {
 	switch {
 	case r.mode != "" && r.mode != "orphan" && r.mode != "path":
@@ -165,10 +168,12 @@ func tokenRevokeCommand(b *base) *command {
 	r := &revocation{}
 	b.flags.BoolVar(&r.accessor, "accessor", false, "the argument is an accessor")
 	b.flags.BoolVar(&r.self, "self", false, "revoke this client's own token")
-	b.flags.StringVar(&r.mode, "mode", "", "`orphan`: leave its children alone; path: the argument is a path of auth methods, and all their tokens go")
+	b.flags.StringVar(&r.mode, "mode", "", "`mode`: orphan keeps its children; path revokes all tokens of the auth "+
+		"methods at the path")
 	b.own("accessor", "self", "mode")
-	return &command{base: b, name: "token revoke", args: "[TOKEN | ACCESSOR | PATH | - | @file]", most: 1, synopsis: "Revoke a token and its children",
-		about: "Revokes a token and all the tokens that were created with it.",
+	return &command{base: b, name: "token revoke", args: "[TOKEN | ACCESSOR | PATH | - | @file]", most: 1,
+		synopsis: "Revoke a token and its children",
+		about:    "Revokes a token and all its children.",
 		run: func(args []string) int {
 			if problem := r.problem(len(args)); problem != "" {
 				b.errorf("%s", problem)
@@ -202,8 +207,8 @@ func tokenCapabilitiesCommand(b *base) *command {
 	b.flags.BoolVar(&accessor, "accessor", false, "the first argument is an accessor")
 	b.own("accessor")
 	return &command{base: b, name: "token capabilities", args: "[TOKEN | ACCESSOR | - | @file] PATH", least: 1, most: 2,
-		synopsis: "Show what a token may do with a path",
-		about:    "Shows what a token may do with a path: this client's own without TOKEN.",
+		synopsis: "Show the capabilities of a token on a path",
+		about:    "Shows the capabilities of a token on a path; without TOKEN, of this client's own token.",
 		run: func(args []string) int {
 			path := args[len(args)-1]
 			token, code := b.tokenArgument(args[:len(args)-1], accessor)

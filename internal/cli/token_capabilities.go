@@ -9,7 +9,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// showCapabilities asks for the capabilities on one path and prints them, in order.
+// showCapabilities reads the capabilities on one path and prints them sorted.
 func (b *base) showCapabilities(client *api.Client, where, path string, body any) int {
 	s, err := send(client, http.MethodPost, where, body)
 	if err != nil {
@@ -22,7 +22,7 @@ func (b *base) showCapabilities(client *api.Client, where, path string, body any
 		}
 		all, ok := s.Data[path].([]any)
 		if !ok {
-			all, _ = s.Data["capabilities"].([]any) // where one path was asked for, its name does not matter
+			all, _ = s.Data["capabilities"].([]any) // the form for a single path
 		}
 		for _, one := range all {
 			names = append(names, fmt.Sprint(one))

@@ -18,8 +18,8 @@ import (
 
 func transcriptListCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator transcript list", synopsis: "List the records of ceremonies",
-		about: "Lists the records that ceremonies left, oldest first: rekeys, root tokens, and what else shares authorised.",
+	return &command{base: b, name: "operator transcript list", synopsis: "List the records of the transcript",
+		about: "Lists the records of ceremonies, oldest first: rekeys, root generations and whatever else shares authorised.",
 		run:   func([]string) int { return b.withClient(b.listTranscripts) }}
 }
 
@@ -35,7 +35,7 @@ func (b *base) listTranscripts(client *api.Client) int {
 		return b.fail("listing the transcript", err)
 	}
 	if len(keys) == 0 {
-		b.errorf("No ceremony has left a record yet")
+		b.errorf("The transcript has no records yet")
 		return exitServer
 	}
 	return b.showList(s, keys, false)
@@ -43,9 +43,10 @@ func (b *base) listTranscripts(client *api.Client) int {
 
 func transcriptShowCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator transcript show", args: "RECORD", least: 1, most: 1, synopsis: "Show the record of a ceremony",
-		about: `Shows who started a ceremony, whose shares were given when, and how it ended. RECORD is a name that
-"operator transcript list" shows, or its number alone. Signature and chain are not checked: see "transcript verify".`,
+	return &command{base: b, name: "operator transcript show", args: "RECORD", least: 1, most: 1,
+		synopsis: "Show the record of a ceremony",
+		about: `Shows who started a ceremony, which shares were given and when, and its outcome. RECORD is a name from
+"operator transcript list", or just its number. It does not verify signature and chain: see "transcript verify".`,
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int { return b.showTranscript(client, args[0]) })
 		}}
@@ -66,7 +67,7 @@ func (b *base) transcriptKey(client *api.Client, name string) (string, error) {
 			return full, nil
 		}
 	}
-	return "", fmt.Errorf("there is no record of the number %s", name)
+	return "", fmt.Errorf("there is no record number %s", name)
 }
 
 func (b *base) showTranscript(client *api.Client, name string) int {
@@ -77,7 +78,8 @@ func (b *base) showTranscript(client *api.Client, name string) int {
 	var data struct {
 		Record json.RawMessage `json:"record"`
 	}
-	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcripts/"+url.PathEscape(key), nil, &data); err != nil {
+	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcripts/"+url.PathEscape(key), nil,
+		&data); err != nil {
 		return b.fail("reading the record", err)
 	}
 	if b.format() != "table" {
@@ -91,7 +93,8 @@ func (b *base) showTranscript(client *api.Client, name string) int {
 	return exitOK
 }
 
-// encodeRaw prints JSON of the server without giving its fields another order, as far as the format allows.
+// encodeRaw prints JSON of the server and keeps the order of its fields, as far as the format
+// allows.
 func (b *base) encodeRaw(raw json.RawMessage) int {
 	var out bytes.Buffer
 	if b.format() == "json" && json.Indent(&out, raw, "", "  ") == nil {
@@ -101,7 +104,7 @@ func (b *base) encodeRaw(raw json.RawMessage) int {
 	return b.encode(raw)
 }
 
-// recordRows shows a record to people: what does not apply is left out.
+// recordRows is a record as a table, without fields that do not apply.
 func recordRows(s *transcript.Signed) pairs {
 	r := &s.Record
 	var p pairs
@@ -169,9 +172,10 @@ func by(at time.Time, name, accessor string) string {
 }
 
 func transcriptExportCommand(b *base) *command {
-	return &command{base: b, name: "operator transcript export", args: "[FILE]", most: 1, synopsis: "Write all records to a file",
-		about: `Writes the whole chain of records, and the public key that verifies it, as JSON to a new file, or to standard
-output. Anybody can check it, without a server: see "transcript verify". It contains no secrets.`,
+	return &command{base: b, name: "operator transcript export", args: "[FILE]", most: 1,
+		synopsis: "Write all records to a file",
+		about: `Writes the whole chain of records and the public key that verifies it as JSON to a new file, or to standard
+output. Anybody can verify it offline: see "transcript verify". It contains no secrets.`,
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int { return b.exportTranscript(client, args) })
 		}}
@@ -198,11 +202,12 @@ func (b *base) exportTranscript(client *api.Client, args []string) int {
 		b.errorf("Error writing the transcript: %v", err)
 		return exitLocal
 	}
-	b.printf("Success! Exported to %s. To check it:\n\n    sealgate transcript verify %s\n", args[0], args[0])
+	b.printf("Success! Exported to %s. To verify it:\n\n    sealgate transcript verify %s\n", args[0], args[0])
 	return exitOK
 }
 
-// writeNew writes a file that must not exist yet: an export made earlier may be what the next one is compared with.
+// writeNew writes a file that must not exist yet: an earlier export is worth keeping for
+// comparison.
 func writeNew(name string, data []byte) (err error) {
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {

@@ -14,25 +14,28 @@ import (
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
-// testKey signs the transcripts of these tests.
+// testKey signs the transcripts of the tests.
 func testKey() ed25519.PrivateKey {
 	return ed25519.NewKeyFromSeed([]byte("a seed of exactly 32 bytes here."))
 }
 
-// chain is a transcript of two ceremonies: its file, and its records each.
+// chain is a transcript of two ceremonies, as a file and as records.
 func chain(t *testing.T) (file string, records []string) {
 	t.Helper()
 	at := func(minute int) time.Time { return time.Date(2026, 11, 22, 18, minute, 5, 0, time.UTC) }
 	f := transcript.File{PublicKey: testKey().Public().(ed25519.PublicKey)}
 	var head transcript.Head
 	for _, r := range []transcript.Record{
-		{Cluster: "vault-cluster-0a1b2c3d", Purpose: "rekey-recovery", Nonce: theNonce, Started: at(1), StartedBy: "root", StartedAccessor: "acc0",
-			Required: 2, Shares: 3, Threshold: 2, Verification: true, Holders: []string{"dora", "emil", "fay"}, Fingerprints: []string{"e9286d"},
-			Given:   []transcript.Share{{Number: 1, Name: "alice", At: at(2)}, {Number: 3, At: at(3)}},
-			Proven:  []transcript.Share{{Number: 2, Name: "emil", At: at(4)}},
-			Outcome: transcript.Completed, Finished: at(5), GenerationBefore: 1, GenerationAfter: 2},
+		{Cluster: "vault-cluster-0a1b2c3d", Purpose: "rekey-recovery", Nonce: theNonce, Started: at(1), StartedBy: "root",
+			StartedAccessor: "acc0",
+			Required:        2, Shares: 3, Threshold: 2, Verification: true, Holders: []string{"dora", "emil", "fay"},
+			Fingerprints: []string{"e9286d"},
+			Given:        []transcript.Share{{Number: 1, Name: "alice", At: at(2)}, {Number: 3, At: at(3)}},
+			Proven:       []transcript.Share{{Number: 2, Name: "emil", At: at(4)}},
+			Outcome:      transcript.Completed, Finished: at(5), GenerationBefore: 1, GenerationAfter: 2},
 		{Cluster: "vault-cluster-0a1b2c3d", Purpose: "generate-root", Nonce: theNonce, Started: at(6), Required: 2,
-			Outcome: transcript.Cancelled, Reason: "not needed", Finished: at(7), EndedBy: "root", EndedAccessor: "acc0", GenerationBefore: 2, GenerationAfter: 2},
+			Outcome: transcript.Cancelled, Reason: "not needed", Finished: at(7), EndedBy: "root", EndedAccessor: "acc0",
+			GenerationBefore: 2, GenerationAfter: 2},
 	} {
 		s, next, err := transcript.Append(testKey(), head, r)
 		if err != nil {
@@ -54,21 +57,25 @@ func chain(t *testing.T) (file string, records []string) {
 func TestTranscript(t *testing.T) {
 	_, records := chain(t)
 	const key = "00000001-rekey-recovery"
-	keys := map[string][]answer{"GET sys/recovery/transcripts": {ok(inData(`{"keys":["` + key + `","00000002-generate-root"]}`))},
+	keys := map[string][]answer{
+		"GET sys/recovery/transcripts":                        {ok(inData(`{"keys":["` + key + `","00000002-generate-root"]}`))},
 		"GET sys/recovery/transcripts/" + key:                 {ok(inData(`{"record":` + records[0] + `}`))},
 		"GET sys/recovery/transcripts/00000002-generate-root": {ok(inData(`{"record":` + records[1] + `}`))}}
 	args := func(more ...string) []string { return append([]string{"operator", "transcript"}, more...) }
 	runAll(t, []run{
 		{name: "transcript-list", args: args("list"), answers: keys},
 		{name: "transcript-list-json", args: args("list", "-format=json"), answers: keys},
-		{name: "transcript-list-empty", args: args("list"), want: 2, answers: map[string][]answer{"GET sys/recovery/transcripts": {{204, ""}}}},
-		{name: "transcript-list-denied", args: args("list"), want: 2, answers: map[string][]answer{"GET sys/recovery/transcripts": {refusal(403, "permission denied")}}},
+		{name: "transcript-list-empty", args: args("list"), want: 2,
+			answers: map[string][]answer{"GET sys/recovery/transcripts": {{204, ""}}}},
+		{name: "transcript-list-denied", args: args("list"), want: 2,
+			answers: map[string][]answer{"GET sys/recovery/transcripts": {refusal(403, "permission denied")}}},
 		{name: "transcript-show", args: args("show", key), answers: keys},
 		{name: "transcript-show-number", args: args("show", "2"), answers: keys},
 		{name: "transcript-show-json", args: args("show", key, "-format=json"), answers: keys},
 		{name: "transcript-show-yaml", args: args("show", "2", "-format=yaml"), answers: keys},
 		{name: "transcript-show-none", args: args("show", "3"), want: 2, answers: keys},
-		{name: "transcript-show-strange", args: args("show", "x"), want: 2, answers: map[string][]answer{"GET sys/recovery/transcripts/x": {ok(inData(`{"record":{}}`))}}},
+		{name: "transcript-show-strange", args: args("show", "x"), want: 2,
+			answers: map[string][]answer{"GET sys/recovery/transcripts/x": {ok(inData(`{"record":{}}`))}}},
 		{name: "transcript-group", args: args(), want: 1},
 	})
 }
@@ -77,13 +84,16 @@ func TestTranscriptExport(t *testing.T) {
 	file, _ := chain(t)
 	script := map[string][]answer{"GET sys/recovery/transcript": {ok(inData(file))}}
 	runAll(t, []run{
-		{name: "transcript-export-file", args: []string{"operator", "transcript", "export", "HOME/export.json"}, answers: script},
-		{name: "transcript-export-exists", args: []string{"operator", "transcript", "export", "HOME/export.json"}, want: 1, files: map[string]string{"export.json": "earlier"}, answers: script},
-		{name: "transcript-export-unread", args: []string{"operator", "transcript", "export"}, unread: true, want: 1, answers: script},
+		{name: "transcript-export-file", args: []string{"operator", "transcript", "export", "HOME/export.json"},
+			answers: script},
+		{name: "transcript-export-exists", args: []string{"operator", "transcript", "export", "HOME/export.json"}, want: 1,
+			files: map[string]string{"export.json": "earlier"}, answers: script},
+		{name: "transcript-export-unread", args: []string{"operator", "transcript", "export"}, unread: true, want: 1,
+			answers: script},
 	})
 }
 
-// TestTranscriptExportVerifies: what export prints, verify takes.
+// TestTranscriptExportVerifies passes the output of export to verify.
 func TestTranscriptExportVerifies(t *testing.T) {
 	t.Parallel()
 	file, _ := chain(t)
@@ -116,7 +126,8 @@ func TestTranscriptVerify(t *testing.T) {
 	}
 	head := last.Head().String()
 	verify := func(text string, more ...string) run {
-		return run{args: append([]string{"transcript", "verify", "HOME/t.json"}, more...), files: map[string]string{"t.json": text, "key": public + "\n"}}
+		return run{args: append([]string{"transcript", "verify", "HOME/t.json"}, more...),
+			files: map[string]string{"t.json": text, "key": public + "\n"}}
 	}
 	named := func(name string, want int, r run) run {
 		r.name, r.want = name, want
@@ -129,7 +140,8 @@ func TestTranscriptVerify(t *testing.T) {
 		named("verify-genuine-key-file", 0, verify(file, "-public-key=@HOME/key", "-head="+head, "-format=json")),
 		named("verify-stdin", 0, run{args: []string{"transcript", "verify", "-"}, stdin: file}),
 		named("verify-holder-altered", 2, verify(strings.Replace(file, `"alice"`, `"mallory"`, 1), "-public-key="+public)),
-		named("verify-holder-altered-json", 2, verify(strings.Replace(file, `"alice"`, `"mallory"`, 1), "-public-key="+public, "-format=json")),
+		named("verify-holder-altered-json", 2,
+			verify(strings.Replace(file, `"alice"`, `"mallory"`, 1), "-public-key="+public, "-format=json")),
 		named("verify-first-missing", 2, verify(strings.Replace(file, records[0]+",", "", 1), "-public-key="+public)),
 		named("verify-last-cut-off", 2, verify(cut, "-head="+head)),
 		named("verify-other-key", 2, verify(file, "-public-key="+other)),

@@ -17,15 +17,16 @@ func transcriptVerifyCommand(b *base) *command {
 	b.formatted()
 	f := &transcriptFlags{}
 	b.flags.StringVar(&f.publicKey, "public-key", "",
-		"`key` that has to have signed it, in base64, or @file; by default the one that the file names, which proves less")
+		"expected signing `key` in base64, or @file; by default the key in the file, which proves less")
 	b.flags.StringVar(&f.head, "head", "",
-		"`head` that an earlier check printed: proves that nothing up to it was cut off or rewritten since")
+		"`head` from an earlier verification: proves that no record up to it was removed or rewritten since")
 	b.own("public-key", "head")
-	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1, synopsis: "Check an exported transcript, without a server",
-		about: `Checks the signatures and the chain of records that "operator transcript export" wrote, and says exactly what
-was altered, left out, moved or put in. It asks no server.
+	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1,
+		synopsis: "Verify an exported transcript offline",
+		about: `Verifies the signatures and the chain of an export of "operator transcript export", and reports which
+records were altered, removed, moved or inserted. It makes no request.
 
-The exit code is 0 where all is genuine, 2 where anything was altered, and 1 where the file cannot be read.`,
+The exit code is 0 if the transcript is genuine, 2 if it was altered, and 1 if it cannot be read.`,
 		run: func(args []string) int { return b.verifyTranscript(args[0], f) }}
 }
 
@@ -50,7 +51,7 @@ func (b *base) verifyTranscript(name string, f *transcriptFlags) int {
 func (b *base) checkTranscript(name string, f *transcriptFlags) (*transcript.Report, error) {
 	var public ed25519.PublicKey
 	if f.publicKey != "" {
-		text, err := b.oneSecret(f.publicKey) // no secret, but read from the same places
+		text, err := b.oneSecret(f.publicKey) // not a secret, but read from the same sources
 		if err == nil {
 			public, err = parsePublicKey(text)
 		}
@@ -73,20 +74,20 @@ func (b *base) checkTranscript(name string, f *transcriptFlags) (*transcript.Rep
 	return transcript.VerifyFile(bytes.NewReader(data), public, head)
 }
 
-// parsePublicKey reads an Ed25519 key in base64, as exports have it, or in hexadecimal.
+// parsePublicKey reads an Ed25519 key in base64, as in exports, or in hexadecimal.
 func parsePublicKey(text string) (ed25519.PublicKey, error) {
 	for _, decode := range []func(string) ([]byte, error){base64.StdEncoding.DecodeString, hex.DecodeString} {
 		if key, err := decode(text); err == nil && len(key) == ed25519.PublicKeySize {
 			return key, nil
 		}
 	}
-	return nil, errors.New("not an Ed25519 key: 32 bytes in base64 are expected, as public_key of an export has them")
+	return nil, errors.New("not an Ed25519 key: the form is 32 bytes in base64, as in public_key of an export")
 }
 
 func (b *base) showReport(r *transcript.Report) {
 	key := base64.StdEncoding.EncodeToString(r.PublicKey)
 	if r.OK() {
-		b.printf("Success! All is genuine, and nothing is missing between the first record and the last.\n\n")
+		b.printf("Success! All records are genuine, and none is missing between the first and the last.\n\n")
 	} else {
 		b.printf("ALTERED! This is not what the server signed:\n\n")
 		for _, p := range r.Problems {
@@ -102,11 +103,13 @@ func (b *base) showReport(r *transcript.Report) {
 	}
 	b.printf("%s", columns(p))
 	if r.KeyFromFile {
-		b.errorf("\nNote: the public key is the file's own. That proves that the file is whole, not whose it is: whoever rewrote\n" +
-			"all of it may have put another key there. Compare the key with one that you have from elsewhere, by -public-key.")
+		b.errorf("\nNote: the public key comes from the file itself. This proves that the file is intact, but not its " +
+			"origin: an\n" +
+			"attacker who rewrote all of it would have replaced the key too. Use -public-key with a key from another source.")
 	}
 	if r.OK() && r.Records > 0 {
-		b.errorf("\nRecords that were cut off at the end leave no trace. Note the head, and give it to the next check as -head.")
+		b.errorf("\nA truncation at the end is not detectable from the file alone. Keep the head and use it as -head " +
+			"next time.")
 	}
 }
 

@@ -10,13 +10,14 @@ import (
 func unsealCommand(b *base) *command {
 	b.formatted()
 	var reset, migrate bool
-	b.flags.BoolVar(&reset, "reset", false, "forget the shares given so far")
+	b.flags.BoolVar(&reset, "reset", false, "discard the shares given so far")
 	b.flags.BoolVar(&migrate, "migrate", false, "give the share for a migration to another seal")
 	b.own("reset", "migrate")
-	return &command{base: b, name: "operator unseal", args: "[KEY | - | @file]", most: 1, synopsis: "Give a share to unseal the server",
-		about: `Gives one share of the unseal key, and shows the state of the server. Without an argument the share
-is asked for, hidden. "-" takes it from standard input and "@file" from a file, and of several lines
-each is given, until the server is unsealed. A share as an argument shows in the process list.`,
+	return &command{base: b, name: "operator unseal", args: "[KEY | - | @file]", most: 1,
+		synopsis: "Give a share to unseal the server",
+		about: `Gives one share of the unseal key and shows the state of the server. Without an argument it prompts for the
+share and does not echo it. "-" reads shares from standard input and "@file" from a file, one per line, until the
+server is unsealed. A share given as an argument is visible in the process list.`,
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int {
 				if reset {
@@ -49,7 +50,8 @@ func (b *base) unseal(client *api.Client, body map[string]any) int {
 	return b.showStatus(client, status)
 }
 
-// askShares takes shares from the argument, or asks for one. Without any it has told why, and the code is exitLocal.
+// askShares reads shares from the argument or prompts for one. If it gets none, it prints why and
+// returns exitLocal.
 func (b *base) askShares(args []string, question, command string) ([]string, int) {
 	var keys []string
 	var err error
@@ -68,7 +70,7 @@ Pipe it in, or name a file:
     sealgate %s - < share.txt
     sealgate %s @share.txt
 
-or give it as the argument, where everybody on this machine can see it in the process list.`, err, command, command)
+or give it as the argument, where every user of this machine can see it in the process list.`, err, command, command)
 		return nil, exitLocal
 	}
 	if err != nil {
@@ -80,8 +82,8 @@ or give it as the argument, where everybody on this machine can see it in the pr
 
 func sealCommand(b *base) *command {
 	return &command{base: b, name: "operator seal", synopsis: "Seal the server",
-		about: `Seals the server: it forgets its keys and serves no data until it is unsealed again, for which
-shares are needed, also under a seal that unseals itself.`,
+		about: `Seals the server: it wipes its keys and serves no data until it is unsealed again. That takes shares, or a
+restart with an auto-unseal seal.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if err := call(client, http.MethodPut, "sys/seal", nil, nil); err != nil {
@@ -95,7 +97,7 @@ shares are needed, also under a seal that unseals itself.`,
 
 func stepDownCommand(b *base) *command {
 	return &command{base: b, name: "operator step-down", synopsis: "Make the active node a standby",
-		about: "Makes the active node of a cluster step down, so that another takes over.",
+		about: "Makes the active node of a cluster give up leadership, so that another node becomes active.",
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if err := call(client, http.MethodPut, "sys/step-down", nil, nil); err != nil {

@@ -6,9 +6,9 @@ import (
 
 func unwrapCommand(b *base) *command {
 	b.formatted().fielded()
-	return &command{base: b, name: "unwrap", args: "[TOKEN | - | @file]", most: 1, synopsis: "Open a wrapping token",
-		about: `Shows what a wrapping token holds, once: it is void afterwards. Without an argument the token that commands use
-is taken for the wrapping token.`,
+	return &command{base: b, name: "unwrap", args: "[TOKEN | - | @file]", most: 1, synopsis: "Unwrap a wrapping token",
+		about: `Shows the wrapped response of a wrapping token; a wrapping token can be used only once. Without an argument
+it unwraps the token that commands use.`,
 		run: func(args []string) int {
 			token, code := b.tokenArgument(args, false)
 			if code != exitOK {
@@ -36,13 +36,13 @@ is taken for the wrapping token.`,
 func pathHelpCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "path-help", args: "PATH", least: 1, most: 1, synopsis: "Show the help of an API path",
-		about: "Shows what the server says about a path of its API. With -format=json or yaml it is a document of OpenAPI.",
+		about: "Shows the server's help for an API path. With -format=json or yaml it is an OpenAPI document.",
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int {
 				help, err := client.Help(sanitize(args[0]))
 				switch {
 				case err != nil && sealed(err):
-					b.errorf("Error: Vault is sealed.\n\nOnly an unsealed server knows what is mounted where, and so whose help to give.")
+					b.errorf("Error: Vault is sealed.\n\nOnly an unsealed server knows its mounts and can show their help.")
 					return exitServer
 				case err != nil:
 					return b.fail("retrieving help", err)

@@ -9,8 +9,9 @@ import (
 	"strings"
 )
 
-// yaml writes v, as its JSON has it, in YAML's block style. Strings and keys are double-quoted as in JSON, of
-// which YAML 1.2 is a superset, unless they are plain words that YAML cannot take for anything else.
+// yaml writes the JSON form of v in YAML's block style. Strings and keys are double-quoted as in
+// JSON, of which YAML 1.2 is a superset, unless they are plain words without another meaning in
+// YAML.
 func yaml(v any) (string, error) {
 	var data bytes.Buffer
 	if err := json.NewEncoder(&data).Encode(v); err != nil {
@@ -27,7 +28,8 @@ func yaml(v any) (string, error) {
 	return strings.TrimLeft(s.String(), "\n "), nil
 }
 
-// yamlNode writes what follows a "key:" or "-": a scalar on the same line, or a block on the next ones.
+// yamlNode writes the value after a "key:" or "-": a scalar on the same line, or a block on the
+// next ones.
 func yamlNode(s *strings.Builder, v any, depth int) {
 	indent := strings.Repeat("  ", depth)
 	switch v := v.(type) {
@@ -73,7 +75,8 @@ func yamlString(v string) string {
 	return strings.TrimSpace(quoted.String())
 }
 
-// plainWord: begins with a letter, goes on with letters, digits and _-./, and is none of YAML's words.
+// plainWord reports whether v is a letter followed by letters, digits and _-./, and no keyword of
+// YAML.
 func plainWord(v string) bool {
 	for i, r := range v {
 		letter := r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z'
