@@ -27,8 +27,8 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 		}
 		return err
 	}
-	q.State = active
-	if q.Route.Access == Open || q.Open() {
+	q.Role = active
+	if q.Route.Access == Open || q.IsLogin() {
 		if err := q.readBody(); err != nil || !q.Route.Unwraps {
 			return err
 		}
@@ -70,7 +70,7 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 // recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
 // that they find in a file, however old it is.
 func (q *Request) recognise(ctx context.Context) error {
-	who, err := q.State.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability, Remote: q.HTTP.RemoteAddr})
+	who, err := q.Role.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability, Remote: q.HTTP.RemoteAddr})
 	switch {
 	case err == nil:
 		q.Identity, q.authentic = who, true

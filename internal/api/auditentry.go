@@ -46,7 +46,7 @@ func (h *Handler) auditRequest(q *Request) *audit.Request {
 	if tls := q.HTTP.TLS; tls != nil && len(tls.VerifiedChains) > 0 {
 		r.Certificate = tls.VerifiedChains[0][0].SerialNumber.String()
 	}
-	if q.State == nil {
+	if q.Role == nil {
 		return r
 	}
 	if _, m, _, _ := q.Locate(); m.Path != "" {

@@ -30,7 +30,6 @@ var (
 
 // inCluster has a request answered by who may.
 func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
-	q.parsed = q.Op
 	ctx = ha.WithTrace(ctx, &q.trace)
 	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
 	defer cancel()
@@ -90,7 +89,7 @@ func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, e
 	if again || !errors.Is(err, ha.ErrStandby) || q.Route.Own {
 		return a, again, err
 	}
-	q.again() // it would have written
+	q.reset() // it would have written
 	return h.forward(ctx, q)
 }
 
@@ -102,8 +101,8 @@ func (h *Handler) standbyAnswers(q *Request, role *node.RoleState) bool {
 	if q.Route.Here {
 		return true
 	}
-	q.State = role
-	defer func() { q.State = nil }()
+	q.Role = role
+	defer func() { q.Role = nil }()
 	return q.onlyReads()
 }
 
@@ -115,8 +114,8 @@ func (h *Handler) answerAs(ctx context.Context, q *Request, role *node.RoleState
 		}
 		defer role.Leave()
 	}
-	q.again()
-	q.role = role
+	q.reset()
+	q.assigned = role
 	a, err = h.answerHere(ctx, q)
 	if q.Sent || q.lasting() {
 		return a, false, err
@@ -147,24 +146,18 @@ func roleOver(err error) bool {
 
 // held is an error where this node can no longer prove that what it has read is current.
 func (q *Request) held() error {
-	if q.role == nil || q.lasting() {
+	if q.assigned == nil || q.lasting() {
 		return nil
 	}
-	return q.role.Held()
+	return q.assigned.Held()
 }
 
 // roleFor is what a request is answered with.
 func (h *Handler) roleFor(q *Request) (*node.RoleState, error) {
-	if q.role != nil {
-		return q.role, nil
+	if q.assigned != nil {
+		return q.assigned, nil
 	}
 	return h.Node.Role()
-}
-
-// again makes a request as it was when it came, but for its body, which is kept.
-func (q *Request) again() {
-	q.Op, q.Token, q.authentic, q.Data, q.Wrapping, q.plainAnswer = q.parsed, "", false, nil, "", nil
-	q.Identity, q.State, q.role = zeroIdentity, nil, nil
 }
 
 // changes reports whether a request is more than a look.

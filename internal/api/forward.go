@@ -10,13 +10,10 @@ import (
 	"strings"
 	"time"
 
-	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/ha"
 )
-
-var zeroIdentity token.Identity
 
 // replayMost is the largest body that is kept, so that a request that the leader did not carry out can be sent to the next one.
 const replayMost = 2 << 20

@@ -47,7 +47,7 @@ func (h *Handler) limit(ctx context.Context, q *Request) error {
 		return nil
 	}
 	h.Shared.refused.Inc()
-	q.limitOnRecord = s.QuotaConfig.Audit && h.Trail != nil && h.Trail.Enabled()
+	q.auditRefusal = s.QuotaConfig.Audit && h.Trail != nil && h.Trail.Enabled()
 	q.Out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
 	return fault.New(fault.Limited, "request path %q: rate limit quota exceeded", q.Path)
 }

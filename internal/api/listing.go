@@ -3,6 +3,8 @@ package api
 import (
 	"context"
 	"encoding/json"
+	"maps"
+	"net/url"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,10 +26,10 @@ func (q *Request) boundList() error {
 	}
 	given := q.Query.Get("limit")
 	if given == "" {
-		if q.Query == nil {
-			q.Query = map[string][]string{}
-		}
-		q.Query.Set("limit", strconv.Itoa(most))
+		query := url.Values{}
+		maps.Copy(query, q.Query) // the parsed one stays as it is
+		query.Set("limit", strconv.Itoa(most))
+		q.Query = query
 		return nil
 	}
 	if n, err := strconv.Atoi(given); err == nil && (n <= 0 || n > most) {
@@ -84,9 +86,9 @@ func (q *Request) showList(ctx context.Context, a *Answer) (*Answer, error) {
 
 // mayTouch reports whether the token may do anything on a path; of a folder, on or below it.
 func (q *Request) mayTouch(ctx context.Context, path string) (bool, error) {
-	c, err := q.State.Tokens().Capabilities(ctx, q.Identity, path)
+	c, err := q.Role.Tokens().Capabilities(ctx, q.Identity, path)
 	if err != nil || c != 0 || !strings.HasSuffix(path, "/") {
 		return c&^policy.Deny != 0, err
 	}
-	return q.State.Tokens().AllowsBelow(ctx, q.Identity, path)
+	return q.Role.Tokens().AllowsBelow(ctx, q.Identity, path)
 }

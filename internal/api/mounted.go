@@ -10,24 +10,57 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// locate finds the backend of a path outside of the table of routes.
-func (q *Request) Locate() (mount.Backend, mount.Entry, string, error) {
-	rest, ok := strings.CutPrefix(q.Path, AuthPath)
-	if !ok {
-		return q.State.Mounts().Route(q.Path)
-	}
-	backend, m, rest, err := q.State.AuthMethods().Route(rest)
-	if fault.Is(err, fault.NotFound) && m.Path == "" {
-		err = fault.New(fault.NotFound, "no handler for route %q. route entry not found.", q.Path)
-	}
-	if m.Path != "" {
-		m.Path = AuthPath + m.Path
-	}
-	return backend, m, rest, err
+// Prefixes of paths that have a table of their own.
+const (
+	AuthPath  = "auth/"
+	tokenPath = "auth/token/" // a built-in auth method, whose paths are routes
+)
+
+// mounted says where a path is mounted.
+type mounted struct {
+	backend mount.Backend
+	entry   mount.Entry // its path starts with "auth/" for an auth method
+	rest    string      // of the path, below the mount
+	err     error
 }
 
-// open reports whether a request is a login: no token is looked at.
-func (q *Request) Open() bool {
+// Locate returns the mount of a path that is not in the table of routes. An attempt looks it up once, so that all of
+// its steps speak of the same mount; [Request.Relocate] looks it up again.
+func (q *Request) Locate() (mount.Backend, mount.Entry, string, error) {
+	if q.mounted == nil {
+		q.mounted = q.lookUp()
+	}
+	return q.mounted.backend, q.mounted.entry, q.mounted.rest, q.mounted.err
+}
+
+// Relocate waits for a change of the mounts to end, and forgets what [Request.Locate] has found.
+func (q *Request) Relocate() {
+	if q.mounted = nil; strings.HasPrefix(q.Path, AuthPath) {
+		q.Role.AuthMethods().Settle()
+		return
+	}
+	q.Role.Mounts().Settle()
+}
+
+func (q *Request) lookUp() *mounted {
+	var m mounted
+	rest, ok := strings.CutPrefix(q.Path, AuthPath)
+	if !ok {
+		m.backend, m.entry, m.rest, m.err = q.Role.Mounts().Route(q.Path)
+		return &m
+	}
+	m.backend, m.entry, m.rest, m.err = q.Role.AuthMethods().Route(rest)
+	if fault.Is(m.err, fault.NotFound) && m.entry.Path == "" {
+		m.err = fault.New(fault.NotFound, "no handler for route %q. route entry not found.", q.Path)
+	}
+	if m.entry.Path != "" {
+		m.entry.Path = AuthPath + m.entry.Path
+	}
+	return &m
+}
+
+// IsLogin reports whether the auth method answers the path without a token.
+func (q *Request) IsLogin() bool {
 	if q.Route.Access != ByMethod {
 		return false
 	}
@@ -39,11 +72,9 @@ func (q *Request) Open() bool {
 	return ok && o.Open(q.Op, rest)
 }
 
-const AuthPath = "auth/"
-
-// backend hands a request to the mount that its path is in. Where the mount was changed while the request was under way, it is routed
-// again: a client never learns that somebody tuned a mount.
-func backend(ctx context.Context, h *Handler, q *Request) (*Answer, error) {
+// backend lets the path's secrets engine answer. Where its mount changed meanwhile, the request is routed again: a
+// client never notices that a mount is tuned.
+func backend(ctx context.Context, _ *Handler, q *Request) (*Answer, error) {
 	var data map[string]any
 	var err error
 	switch q.Op {
@@ -58,22 +89,23 @@ func backend(ctx context.Context, h *Handler, q *Request) (*Answer, error) {
 		}
 	}
 	for {
-		backend, _, rest, err := q.State.Mounts().Route(q.Path)
+		backend, _, rest, err := q.Locate()
 		if err != nil {
 			return nil, err
 		}
-		a, err := backend.Handle(ctx, &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity})
+		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity}
+		a, err := backend.Handle(ctx, r)
 		if err == nil {
 			return BackendAnswer(a)
 		}
 		if !errors.Is(err, mount.ErrChanged) || ctx.Err() != nil {
 			return nil, err
 		}
-		q.State.Mounts().Settle()
+		q.Relocate()
 	}
 }
 
-// backendAnswer gives what a backend answers its form.
+// BackendAnswer converts what a backend answers.
 func BackendAnswer(a *mount.Response) (*Answer, error) {
 	switch {
 	case a == nil:
@@ -84,10 +116,8 @@ func BackendAnswer(a *mount.Response) (*Answer, error) {
 	return &Answer{Status: a.Status, Data: a.Data, Lease: a.LeaseDuration, Warnings: a.Warnings}, nil
 }
 
-// ours reports whether a path is in the table or nowhere, rather than behind a mount.
+// InTable reports whether a path is in the table of routes or unsupported, rather than in a secrets engine.
 func InTable(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return first == "sys" || first == "auth"
 }
-
-const tokenPath = "auth/token/"

@@ -10,7 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// parse reads path, operation and query of a request.
+// parse reads path, query and operation of a request.
 func (q *Request) parse() error {
 	path, ok := strings.CutPrefix(q.HTTP.URL.Path, "/v1/")
 	if !ok {
@@ -23,13 +23,14 @@ func (q *Request) parse() error {
 	if q.HTTP.URL.RawQuery != "" {
 		query, err := url.ParseQuery(q.HTTP.URL.RawQuery)
 		if err != nil {
-			return fault.New(fault.Invalid, "the query behind the ? cannot be read: escape its parameters as in application/x-www-form-urlencoded")
+			return fault.New(fault.Invalid, "the query after the ? cannot be read: escape its parameters as in application/x-www-form-urlencoded")
 		}
-		q.Query = query
+		q.parsed.query, q.Query = query, query
 	}
 	if err := q.operation(); err != nil {
 		return err
 	}
+	q.parsed.op = q.Op
 	switch q.Op {
 	case mount.List, mount.Scan:
 		if !strings.HasSuffix(q.Path, "/") {

@@ -30,14 +30,14 @@ func (h *Handler) answer(ctx context.Context, q *Request) (*Answer, error) {
 // answerHere lets this node answer.
 func (h *Handler) answerHere(ctx context.Context, q *Request) (*Answer, error) {
 	refused := h.limit(ctx, q)
-	if refused != nil && !q.limitOnRecord {
+	if refused != nil && !q.auditRefusal {
 		return nil, refused
 	}
 	if refused == nil {
 		refused = h.admit(ctx, q)
 	}
 	if q.Identity.Token() != nil {
-		defer q.State.Tokens().Finish(ctx, q.Identity)
+		defer q.Role.Tokens().Finish(ctx, q.Identity)
 	}
 	switch {
 	case h.onRecord(q):

@@ -18,56 +18,71 @@ import (
 	"github.com/sealgate/sealgate/internal/tracing"
 )
 
-// request is one request on its way.
+// Request is one request on its way through the pipeline.
 type Request struct {
 	HTTP   *http.Request
 	Out    http.ResponseWriter
 	Limits *Limits
+	Front  *config.Front
 
-	uuid      string // see id
-	Op        mount.Operation
-	Path      string // without "/v1/"; of a list with a slash at its end
-	Rest      string // of the path: what a route's "*" stands for
-	Route     *Route
-	Token     string
-	Identity  token.Identity
-	State     *node.RoleState // nil where the route does without
-	Raw       *node.Raw       // of recovery mode
-	Query     url.Values
-	body      []byte
-	authentic bool // the token is known; see refuse
-	Sent      bool
-	Truncated bool           // what was sent is not whole: the connection is cut
-	Status    int            // that was sent
-	Data      map[string]any // the body, where it was read as an object
-	help      bool           // what the path is for is asked, and nothing else
+	// As the request came.
+	uuid     string
+	remote   string // the address of the connection
+	url      string // the path, before it was parsed
+	began    time.Time
+	deadline deadline
+	span     tracing.Span
 
-	deadline deadline // by which it ends
+	next, prev *Request // in the ring of requests in flight, see [Shared]
 
-	// For the requests in flight, see [Shared].
-	began      time.Time
-	span       tracing.Span
-	Front      *config.Front
-	remote     string // the address that the connection came from
-	url        string // the path as it came
-	next, prev *Request
+	// As it was parsed.
+	Path    string // without "/v1/"; a list's ends in a slash
+	Rest    string // what the "*" of the route's path stands for
+	Route   *Route
+	WrapTTL time.Duration // how long the answer is to be wrapped; 0: not at all
+	WrapJWT bool          // its wrapping token is to be a JWT
+	help    bool          // HELP, or ?help=1
+	parsed  struct {
+		op    mount.Operation
+		query url.Values
+	}
 
-	WrapTTL  time.Duration // how long the answer is to be wrapped; 0: not at all
-	WrapJWT  bool          // its token is to be a JWT
-	Wrapping string        // the wrapping token that is to be opened
-
-	limitOnRecord bool // it exceeded a quota, and such requests are audited
-
-	// Of a cluster, see [handler.inCluster].
+	// The body, as far as it was read. It is kept for the next attempt.
+	body     []byte
 	bodyRead bool
-	role     *node.RoleState // the one that answers
-	trace    ha.Trace
-	parsed   mount.Operation
 
-	plainAnswer []string // keys of the answer whose values the audit trail may show
+	// What was sent.
+	Sent      bool
+	Truncated bool // the body is not complete: the connection is cut
+	Status    int
+
+	trace ha.Trace // what the node did for it, in all attempts
+	attempt
 }
 
-// id is the request's UUID (version 4), made when it is first asked for. It need not be secret, only unlike any other.
+// attempt is the state of a request that changes while it is answered. In a cluster a request is answered again by
+// another role, or forwarded, where its role ended before anything was done: then all of this starts anew.
+type attempt struct {
+	Op       mount.Operation
+	Query    url.Values
+	Data     map[string]any // the body, once it was read as an object
+	Token    string
+	Identity token.Identity
+	Role     *node.RoleState // nil where the route needs none
+	Raw      *node.Raw       // in recovery mode
+	Wrapping string          // the wrapping token to be opened
+
+	authentic    bool            // the token is known: refusals have another form
+	assigned     *node.RoleState // the role that answers, where it was chosen before authorisation
+	auditRefusal bool            // it exceeds a quota, and such requests are audited
+	plainAnswer  []string        // keys of the answer whose values the audit trail may show
+	mounted      *mounted        // where its path is mounted, once it was looked up
+}
+
+// reset starts an attempt.
+func (q *Request) reset() { q.attempt = attempt{Op: q.parsed.op, Query: q.parsed.query} }
+
+// ID returns the request's UUID (version 4). It is unique, and need not be secret.
 func (q *Request) ID() string {
 	if q.uuid == "" {
 		q.uuid = NewUUID()
@@ -75,6 +90,7 @@ func (q *Request) ID() string {
 	return q.uuid
 }
 
+// NewUUID returns a random UUID (version 4) that is unique and not secret.
 func NewUUID() string {
 	var b [16]byte
 	hi, lo := rand.Uint64(), rand.Uint64()

@@ -109,7 +109,7 @@ func (s *Shared) finish(q *Request) {
 	if q.Route != nil {
 		route = q.Route.Path
 	}
-	if q.State != nil {
+	if q.Role != nil {
 		if s.handled.Observe(took); strings.HasSuffix(q.Path, "/login") {
 			s.authMethods.Observe(took)
 		}

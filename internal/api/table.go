@@ -11,8 +11,8 @@ import (
 
 // Routes that are not in the table because their paths are not fixed.
 var (
-	// mounted is for whatever lies behind the table of mounts. The capability follows the operation.
-	mounted = Route{Body: AnyBody, Mount: true, Handle: backend}
+	// inEngine is for whatever lies behind the table of mounts. The capability follows the operation.
+	inEngine = Route{Body: AnyBody, Mount: true, Handle: backend}
 	// nothing is for paths below sys/ and auth/ that are not there. A token is asked for first: who has none learns nothing.
 	nothing = Route{Here: true, Guarded: true, Handle: func(context.Context, *Handler, *Request) (*Answer, error) {
 		return nil, ErrNoPath
@@ -72,7 +72,7 @@ func (t *table) methods(path string) (methods map[string]*Route, rest string) {
 // find chooses the request's route. The error is that of a lifecycle path with a method that it does not have.
 func (t *table) find(q *Request, login *Route) error {
 	if !InTable(q.Path) {
-		q.Route = &mounted
+		q.Route = &inEngine
 		return nil
 	}
 	methods, rest := t.methods(q.Path)

@@ -43,12 +43,12 @@ type Wrapped struct {
 // wrap puts an answer into a wrapping token, where that was asked for. What has nothing in it, and errors, are not wrapped. Where it
 // fails a token that the answer would have handed out is ended: nobody would know it.
 func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, error) {
-	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices || q.State == nil || q.Sent {
+	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices || q.Role == nil || q.Sent {
 		return a, nil
 	}
 	var err error
 	if q.WrapJWT { // what cannot be signed is not wrapped either
-		_, err = q.State.Tokens().WrappingPublicKey(ctx)
+		_, err = q.Role.Tokens().WrappingPublicKey(ctx)
 	}
 	var made *token.Created
 	if err == nil {
@@ -70,7 +70,7 @@ func (q *Request) Wrapped(ctx context.Context, made *token.Created, accessor str
 	w := describeWrap(made, accessor)
 	if q.WrapJWT {
 		var err error
-		if w.Token, err = q.State.Tokens().SignWrapping(ctx, made); err != nil {
+		if w.Token, err = q.Role.Tokens().SignWrapping(ctx, made); err != nil {
 			return nil, err
 		}
 	}
@@ -84,7 +84,7 @@ func (h *Handler) abandon(ctx context.Context, q *Request, a *Answer) {
 	}
 	again, cancel := context.WithTimeout(context.WithoutCancel(ctx), 10*time.Second)
 	defer cancel()
-	err := q.State.Tokens().Revoke(again, a.Auth.ClientToken)
+	err := q.Role.Tokens().Revoke(again, a.Auth.ClientToken)
 	if err != nil && !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
 		h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself",
 			"accessor", a.Auth.Accessor, "error", err)
@@ -110,7 +110,7 @@ func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Cr
 	if a.Auth != nil {
 		accessor = a.Auth.Accessor
 	}
-	return q.State.Tokens().Wrap(ctx, token.Wrapping{Path: q.Path, TTL: q.WrapTTL, Accessor: accessor, Answer: body})
+	return q.Role.Tokens().Wrap(ctx, token.Wrapping{Path: q.Path, TTL: q.WrapTTL, Accessor: accessor, Answer: body})
 }
 
 func describeWrap(made *token.Created, accessor string) *WrapAnswer {
@@ -133,7 +133,7 @@ func (h *Handler) admitUnwrap(ctx context.Context, q *Request) error {
 		return nil
 	}
 	var err error
-	q.Identity, err = q.State.Tokens().Authorize(ctx, q.Token, token.Need{
+	q.Identity, err = q.Role.Tokens().Authorize(ctx, q.Token, token.Need{
 		Path: q.Path, Capability: policy.Update, Parameters: q, Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL,
 	})
 	q.authentic = err == nil

@@ -92,7 +92,7 @@ func lease(ctx context.Context, q *api.Request) (who token.Identity, id string, 
 	if id == "" {
 		return who, "", false, fault.New(fault.Invalid, "lease_id must be specified")
 	}
-	who, err = q.State.Tokens().ByLease(ctx, id)
+	who, err = q.Role.Tokens().ByLease(ctx, id)
 	if fault.Is(err, fault.NotFound) {
 		return who, id, false, nil
 	}
@@ -135,7 +135,7 @@ func leaseRenew(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err := field.Map(data).Duration("increment", &increment); err != nil {
 		return nil, err
 	}
-	who, warnings, err := q.State.Tokens().Renew(ctx, who, increment)
+	who, warnings, err := q.Role.Tokens().Renew(ctx, who, increment)
 	if err != nil {
 		return nil, err
 	}
@@ -149,14 +149,14 @@ func leaseRevoke(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err != nil || !ok {
 		return nil, err
 	}
-	if err := q.State.Tokens().End(ctx, who); err != nil {
+	if err := q.Role.Tokens().End(ctx, who); err != nil {
 		return nil, err
 	}
 	return api.Done()
 }
 
 func leaseRevokePrefix(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	if err := q.State.Tokens().RevokePath(ctx, strings.Trim(q.Rest, "/")+"/", time.Time{}); err != nil {
+	if err := q.Role.Tokens().RevokePath(ctx, strings.Trim(q.Rest, "/")+"/", time.Time{}); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -170,7 +170,7 @@ func leaseNames(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if prefix != "" {
 		prefix += "/"
 	}
-	names, more, err := q.State.Tokens().LeaseNames(ctx, prefix, maxLeases)
+	names, more, err := q.Role.Tokens().LeaseNames(ctx, prefix, maxLeases)
 	if err != nil || len(names) == 0 {
 		return nil, err
 	}
@@ -182,7 +182,7 @@ func leaseNames(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 }
 
 func leaseTidy(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	q.State.Tokens().Tidy()
+	q.Role.Tokens().Tidy()
 	return &api.Answer{Status: http.StatusAccepted, Warnings: []string{
 		"Tidy operation successfully started. Any information from the operation will be printed to the server logs.",
 	}}, nil

@@ -34,7 +34,7 @@ func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 		r := &mount.Request{
 			Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity, Remote: q.HTTP.RemoteAddr, TLS: q.HTTP.TLS,
 		}
-		a, err := guarded(ctx, h, backend, m, r, q.Open())
+		a, err := guarded(ctx, h, backend, m, r, q.IsLogin())
 		switch {
 		case err == nil && a != nil && a.Login != nil:
 			return loggedIn(ctx, h, q, m, a)
@@ -43,7 +43,7 @@ func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 		case !errors.Is(err, mount.ErrChanged) || ctx.Err() != nil:
 			return nil, err
 		}
-		q.State.AuthMethods().Settle()
+		q.Relocate()
 	}
 }
 
@@ -96,13 +96,13 @@ func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry
 	if in.MaxTTL > 0 {
 		req.Max = min(req.Max, in.MaxTTL)
 	}
-	made, err := q.State.Tokens().Login(ctx, req)
+	made, err := q.Role.Tokens().Login(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	// Whoever disables a method ends the tokens that are there then. This one may have come too late for that.
-	if still, ok := q.State.AuthMethods().Get(strings.TrimPrefix(m.Path, api.AuthPath)); !ok || still.UUID != m.UUID {
-		if err := q.State.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
+	if still, ok := q.Role.AuthMethods().Get(strings.TrimPrefix(m.Path, api.AuthPath)); !ok || still.UUID != m.UUID {
+		if err := q.Role.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
 			return nil, err
 		}
 		return nil, mount.ErrChanged

@@ -136,7 +136,7 @@ func lookupToken(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if text == "" {
 		return lookupSelf(ctx, h, q)
 	}
-	t, err := q.State.Tokens().Lookup(ctx, text)
+	t, err := q.Role.Tokens().Lookup(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		return nil, errBadToken
 	}
@@ -157,7 +157,7 @@ func ByAccessor(ctx context.Context, q *api.Request) (token.Identity, error) {
 	if accessor == "" {
 		return token.Identity{}, errMissingAccessor
 	}
-	return q.State.Tokens().ByAccessor(ctx, accessor)
+	return q.Role.Tokens().ByAccessor(ctx, accessor)
 }
 
 func lookupAccessor(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -169,5 +169,5 @@ func lookupAccessor(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 }
 
 func accessors(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return api.List(q.State.Tokens().Accessors(ctx))
+	return api.List(q.Role.Tokens().Accessors(ctx))
 }

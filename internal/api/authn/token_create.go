@@ -18,7 +18,7 @@ func createOrphan(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 }
 
 func createByRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	role, err := q.State.Tokens().Role(ctx, q.Rest)
+	role, err := q.Role.Tokens().Role(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		return nil, fault.New(fault.Invalid, "unknown role %s", q.Rest)
 	}
@@ -37,7 +37,7 @@ func create(ctx context.Context, h *api.Handler, q *api.Request, c token.CreateR
 		return nil, err
 	}
 	c.Path = q.Path
-	made, err := q.State.Tokens().CreateToken(ctx, q.Identity, c)
+	made, err := q.Role.Tokens().CreateToken(ctx, q.Identity, c)
 	if err != nil {
 		return nil, err
 	}
@@ -98,7 +98,7 @@ type roleAnswer struct {
 func notNil(s []string) []string { return append([]string{}, s...) }
 
 func tokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	r, err := q.State.Tokens().Role(ctx, q.Rest)
+	r, err := q.Role.Tokens().Role(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		return api.Done()
 	}
@@ -120,7 +120,7 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	if err != nil {
 		return nil, err
 	}
-	tokens := q.State.Tokens()
+	tokens := q.Role.Tokens()
 	r, err := tokens.Role(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		r, err = token.NewRole(q.Rest), nil
@@ -146,16 +146,16 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 }
 
 func deleteTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return nil, q.State.Tokens().DeleteRole(ctx, q.Rest)
+	return nil, q.Role.Tokens().DeleteRole(ctx, q.Rest)
 }
 
 func tokenRoles(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return api.List(q.State.Tokens().Roles(ctx))
+	return api.List(q.Role.Tokens().Roles(ctx))
 }
 
 // tokenRoleExists tells a create from an update.
 func tokenRoleExists(ctx context.Context, q *api.Request) (bool, error) {
-	_, err := q.State.Tokens().Role(ctx, q.Rest)
+	_, err := q.Role.Tokens().Role(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		return false, nil
 	}

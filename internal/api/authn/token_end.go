@@ -25,7 +25,7 @@ func named(ctx context.Context, q *api.Request, absent error) (token.Identity, s
 	if text == "" {
 		return token.Identity{}, "", errMissingToken
 	}
-	who, err := q.State.Tokens().Identify(ctx, text)
+	who, err := q.Role.Tokens().Identify(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		err = absent
 	}
@@ -61,7 +61,7 @@ func renew(ctx context.Context, h *api.Handler, q *api.Request, who token.Identi
 	if err := field.Map(data).Duration("increment", &increment); err != nil {
 		return nil, err
 	}
-	now, warnings, err := q.State.Tokens().Renew(ctx, who, increment)
+	now, warnings, err := q.Role.Tokens().Renew(ctx, who, increment)
 	if err != nil {
 		return nil, err
 	}
@@ -74,11 +74,11 @@ func revokeToken(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err != nil || who.Token() == nil {
 		return nil, err
 	}
-	return nil, q.State.Tokens().End(ctx, who)
+	return nil, q.Role.Tokens().End(ctx, who)
 }
 
 func revokeSelf(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return nil, q.State.Tokens().End(ctx, q.Identity)
+	return nil, q.Role.Tokens().End(ctx, q.Identity)
 }
 
 func revokeAccessor(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -89,7 +89,7 @@ func revokeAccessor(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	case err != nil:
 		return nil, err
 	}
-	return nil, q.State.Tokens().End(ctx, who)
+	return nil, q.Role.Tokens().End(ctx, who)
 }
 
 // revokeOrphan ends a token alone.
@@ -98,18 +98,18 @@ func revokeOrphan(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	if err != nil {
 		return nil, err
 	}
-	sudo, err := q.State.Tokens().HasSudo(ctx, q.Identity, q.Path)
+	sudo, err := q.Role.Tokens().HasSudo(ctx, q.Identity, q.Path)
 	if err != nil {
 		return nil, err
 	}
 	if !sudo {
 		return nil, fault.New(fault.Invalid, "root or sudo privileges required to revoke and orphan")
 	}
-	return nil, q.State.Tokens().Release(ctx, who)
+	return nil, q.Role.Tokens().Release(ctx, who)
 }
 
 func tidyTokens(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	q.State.Tokens().Tidy()
+	q.Role.Tokens().Tidy()
 	return &api.Answer{Status: http.StatusAccepted, Warnings: []string{
 		"Tidy operation successfully started. Any information from the operation will be printed to the server's log."}}, nil
 }

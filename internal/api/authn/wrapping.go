@@ -37,7 +37,7 @@ var wrapFields = []api.DocField{{"token", "string", "The wrapping token, where i
 
 // wrappingKey shows the key by which wrapping tokens in the form of a JWT can be checked.
 func wrappingKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	key, err := q.State.Tokens().WrappingPublicKey(ctx)
+	key, err := q.Role.Tokens().WrappingPublicKey(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -78,7 +78,7 @@ func wrapLookup(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		q.ReadToken()
 		token = q.Token
 	}
-	t, err := q.State.Tokens().Wrapped(ctx, token)
+	t, err := q.Role.Tokens().Wrapped(ctx, token)
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +87,7 @@ func wrapLookup(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 
 // unwrap gives the answer as it was.
 func unwrap(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	u, err := q.State.Tokens().Unwrap(ctx, q.Wrapping)
+	u, err := q.Role.Tokens().Unwrap(ctx, q.Wrapping)
 	if err != nil {
 		return nil, err
 	}
@@ -105,7 +105,7 @@ func unwrap(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 
 func rewrap(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.WrapJWT = q.WrapJWT || strings.EqualFold(q.HTTP.Header.Get("X-Vault-Wrap-Format"), "jwt")
-	made, accessor, err := q.State.Tokens().Rewrap(ctx, q.Wrapping)
+	made, accessor, err := q.Role.Tokens().Rewrap(ctx, q.Wrapping)
 	if err != nil {
 		return nil, err
 	}

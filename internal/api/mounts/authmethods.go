@@ -80,7 +80,7 @@ func describeAuth(h *api.Handler, m mount.Entry) authMountAnswer {
 
 func authMethods(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	all := map[string]authMountAnswer{}
-	for _, m := range q.State.AuthMethods().List() {
+	for _, m := range q.Role.AuthMethods().List() {
 		all[m.Path] = describeAuth(h, m)
 	}
 	return api.Show(all)
@@ -94,7 +94,7 @@ func authMethod(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 	if tune {
 		return authTuning(h, q, path)
 	}
-	m, ok := q.State.AuthMethods().Get(path)
+	m, ok := q.Role.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "No auth engine at %s", path)
 	}
@@ -109,7 +109,7 @@ type authTuningAnswer struct {
 
 // authTuning tells how an auth method is set; the path is without "auth/".
 func authTuning(h *api.Handler, q *api.Request, path string) (*api.Answer, error) {
-	m, ok := q.State.AuthMethods().Get(path)
+	m, ok := q.Role.AuthMethods().Get(path)
 	if !ok {
 		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", api.AuthPath+path)
 	}
@@ -140,7 +140,7 @@ func enableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	m.Path = path
-	if err := q.State.AuthMethods().Mount(ctx, m); err != nil {
+	if err := q.Role.AuthMethods().Mount(ctx, m); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -148,7 +148,7 @@ func enableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 
 // tuneAuth changes what is given and leaves the rest; the path is without "auth/".
 func tuneAuth(ctx context.Context, h *api.Handler, q *api.Request, path string, f field.Map) (*api.Answer, error) {
-	err := q.State.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
+	err := q.Role.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.Text("description", &m.Description); err != nil {
 			return err
 		}
@@ -200,10 +200,10 @@ func disableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if tune {
 		return nil, api.ErrUnsupported
 	}
-	if err := q.State.AuthMethods().Unmount(ctx, path); err != nil {
+	if err := q.Role.AuthMethods().Unmount(ctx, path); err != nil {
 		return nil, err
 	}
-	if err := q.State.Tokens().RevokePath(ctx, api.AuthPath+path, time.Time{}); err != nil {
+	if err := q.Role.Tokens().RevokePath(ctx, api.AuthPath+path, time.Time{}); err != nil {
 		return nil, err
 	}
 	return api.Done()

@@ -58,7 +58,7 @@ func describeMount(h *api.Handler, m mount.Entry) mountAnswer {
 
 func listMounts(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	all := map[string]mountAnswer{}
-	for _, m := range q.State.Mounts().List() {
+	for _, m := range q.Role.Mounts().List() {
 		all[m.Path] = describeMount(h, m)
 	}
 	return api.Show(all)
@@ -80,11 +80,11 @@ func showMount(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 		return authTuning(h, q, own)
 	}
 	if own, ok := strings.CutPrefix(path, api.AuthPath); ok { // so Vault's library asks for an auth method
-		if m, ok := q.State.AuthMethods().Get(own); ok {
+		if m, ok := q.Role.AuthMethods().Get(own); ok {
 			return api.Show(describeAuth(h, m))
 		}
 	}
-	m, ok := q.State.Mounts().Get(path)
+	m, ok := q.Role.Mounts().Get(path)
 	switch {
 	case !ok && tune:
 		return nil, fault.New(fault.Invalid, "cannot fetch sysview for path %q", path)
@@ -116,7 +116,7 @@ func enableMount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 		return nil, err
 	}
 	m.Path = path
-	if err := q.State.Mounts().Mount(ctx, m); err != nil {
+	if err := q.Role.Mounts().Mount(ctx, m); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -153,7 +153,7 @@ func disableMount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	if tune {
 		return nil, api.ErrUnsupported
 	}
-	if err := q.State.Mounts().Unmount(ctx, path); err != nil {
+	if err := q.Role.Mounts().Unmount(ctx, path); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -174,12 +174,12 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 		Secret map[string]any `json:"secret"`
 	}
 	seen.Auth, seen.Secret = map[string]any{}, map[string]any{}
-	who, err := q.State.Tokens().Identify(ctx, q.Token)
+	who, err := q.Role.Tokens().Identify(ctx, q.Token)
 	if err != nil && !fault.Is(err, fault.Denied) {
 		return nil, err
 	}
-	for _, m := range q.State.Mounts().List() {
-		switch ok, err := q.State.Tokens().AllowsBelow(ctx, who, m.Path); {
+	for _, m := range q.Role.Mounts().List() {
+		switch ok, err := q.Role.Tokens().AllowsBelow(ctx, who, m.Path); {
 		case err != nil:
 			return nil, err
 		case ok:
@@ -188,8 +188,8 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 			seen.Secret[m.Path] = mountNames{m.Description, m.Options, m.Type}
 		}
 	}
-	for _, m := range q.State.AuthMethods().List() {
-		switch ok, err := q.State.Tokens().AllowsBelow(ctx, who, api.AuthPath+m.Path); {
+	for _, m := range q.Role.AuthMethods().List() {
+		switch ok, err := q.Role.Tokens().AllowsBelow(ctx, who, api.AuthPath+m.Path); {
 		case err != nil:
 			return nil, err
 		case ok:
@@ -205,15 +205,15 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 // the same as for a mount that does not exist.
 func preflight(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()
-	who, err := q.State.Tokens().Identify(ctx, q.Token)
+	who, err := q.Role.Tokens().Identify(ctx, q.Token)
 	if err != nil {
 		return nil, err
 	}
-	for _, m := range q.State.Mounts().List() {
+	for _, m := range q.Role.Mounts().List() {
 		if !strings.HasPrefix(q.Rest+"/", m.Path) {
 			continue
 		}
-		ok, err := q.State.Tokens().AllowsBelow(ctx, who, m.Path)
+		ok, err := q.Role.Tokens().AllowsBelow(ctx, who, m.Path)
 		if err != nil {
 			return nil, err
 		}

@@ -42,7 +42,7 @@ func tuneMount(ctx context.Context, h *api.Handler, q *api.Request, path string,
 	if err != nil {
 		return nil, err
 	}
-	err = q.State.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
+	err = q.Role.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.Text("description", &m.Description); err != nil {
 			return err
 		}
@@ -146,23 +146,23 @@ func move(ctx context.Context, q *api.Request, from, to string) (mount.Move, err
 		return mount.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
 	}
 	if !isLogin {
-		return q.State.Mounts().Remount(ctx, from, to)
+		return q.Role.Mounts().Remount(ctx, from, to)
 	}
-	m, err := q.State.AuthMethods().Remount(ctx, fromLogin, toLogin)
+	m, err := q.Role.AuthMethods().Remount(ctx, fromLogin, toLogin)
 	if err != nil {
 		return m, err
 	}
 	m.From, m.To = api.AuthPath+m.From, api.AuthPath+m.To
-	if err := q.State.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
+	if err := q.Role.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
 		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke the prefix %q", m.From)
 	}
 	return m, nil
 }
 
 func remountStatus(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	m, ok := q.State.Mounts().Moved(q.Rest)
+	m, ok := q.Role.Mounts().Moved(q.Rest)
 	if !ok {
-		if m, ok = q.State.AuthMethods().Moved(q.Rest); ok {
+		if m, ok = q.Role.AuthMethods().Moved(q.Rest); ok {
 			m.From, m.To = api.AuthPath+m.From, api.AuthPath+m.To
 		}
 	}

@@ -21,7 +21,7 @@ type HelpAnswer struct {
 // showHelp tells what a path is for, from the table of routes.
 func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()
-	if _, err := q.State.Tokens().Identify(ctx, q.Token); err != nil {
+	if _, err := q.Role.Tokens().Identify(ctx, q.Token); err != nil {
 		return nil, err
 	}
 	if !api.InTable(q.Path) {
@@ -87,7 +87,7 @@ var mountHelp = map[string]string{
 }
 
 func helpOfMount(h *api.Handler, q *api.Request) (*api.Answer, error) {
-	_, m, rest, err := q.State.Mounts().Route(q.Path)
+	_, m, rest, err := q.Role.Mounts().Route(q.Path)
 	if err != nil {
 		return nil, err
 	}

@@ -16,7 +16,7 @@ type corsAnswer struct {
 }
 
 func readCORS(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -46,14 +46,14 @@ func writeCORS(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 			return nil, fault.New(fault.Invalid, "to allow all origins the '*' must be the only value for allowed_origins")
 		}
 	}
-	if err := h.Shared.Settings.Change(ctx, q.State, settings.PathCORS, c); err != nil {
+	if err := h.Shared.Settings.Change(ctx, q.Role, settings.PathCORS, c); err != nil {
 		return nil, err
 	}
 	return api.Done()
 }
 
 func deleteCORS(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	if err := h.Shared.Settings.Change(ctx, q.State, settings.PathCORS, nil); err != nil {
+	if err := h.Shared.Settings.Change(ctx, q.Role, settings.PathCORS, nil); err != nil {
 		return nil, err
 	}
 	return api.Done()

@@ -78,14 +78,14 @@ func versionHistory(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	if err := noteVersion(ctx, h, q); err != nil {
 		return nil, err
 	}
-	names, err := q.State.Store().List(ctx, settings.PathVersions, "", 0)
+	names, err := q.Role.Store().List(ctx, settings.PathVersions, "", 0)
 	if err != nil {
 		return nil, err
 	}
 	times := map[string]time.Time{}
 	for _, name := range names {
 		var v settings.Installed
-		if err := settings.Read(ctx, q.State, settings.PathVersions+name, &v); err != nil {
+		if err := settings.Read(ctx, q.Role, settings.PathVersions+name, &v); err != nil {
 			return nil, err
 		}
 		times[name] = v.At
@@ -106,9 +106,9 @@ func versionHistory(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 }
 
 func noteVersion(ctx context.Context, h *api.Handler, q *api.Request) error {
-	_, err := q.State.Store().Get(ctx, settings.PathVersions+h.Version)
+	_, err := q.Role.Store().Get(ctx, settings.PathVersions+h.Version)
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	return h.Shared.Settings.Change(ctx, q.State, settings.PathVersions+h.Version, settings.Installed{Version: settings.Version, At: h.Now().UTC()})
+	return h.Shared.Settings.Change(ctx, q.Role, settings.PathVersions+h.Version, settings.Installed{Version: settings.Version, At: h.Now().UTC()})
 }

@@ -27,7 +27,7 @@ type quotaAnswer struct {
 }
 
 func listQuotas(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil || len(s.Quotas) == 0 {
 		return nil, err
 	}
@@ -39,7 +39,7 @@ func listQuotas(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 }
 
 func readQuota(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func writeQuota(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err := checkQuotaName(q.Rest); err != nil {
 		return nil, err
 	}
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -75,10 +75,10 @@ func writeQuota(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	record.Version, record.Name = settings.Version, q.Rest
-	if err := checkQuota(q.State, s, &record); err != nil {
+	if err := checkQuota(q.Role, s, &record); err != nil {
 		return nil, err
 	}
-	if err := h.Shared.Settings.Change(ctx, q.State, settings.PathQuotas+q.Rest, record); err != nil {
+	if err := h.Shared.Settings.Change(ctx, q.Role, settings.PathQuotas+q.Rest, record); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -152,7 +152,7 @@ func deleteQuota(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err := checkQuotaName(q.Rest); err != nil {
 		return nil, err
 	}
-	if err := h.Shared.Settings.Change(ctx, q.State, settings.PathQuotas+q.Rest, nil); err != nil {
+	if err := h.Shared.Settings.Change(ctx, q.Role, settings.PathQuotas+q.Rest, nil); err != nil {
 		return nil, err
 	}
 	return api.Done()
@@ -166,7 +166,7 @@ type quotaConfigAnswer struct {
 }
 
 func readQuotaConfig(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +174,7 @@ func readQuotaConfig(ctx context.Context, h *api.Handler, q *api.Request) (*api.
 }
 
 func writeQuotaConfig(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s, err := h.Shared.Settings.Get(ctx, q.State)
+	s, err := h.Shared.Settings.Get(ctx, q.Role)
 	if err != nil {
 		return nil, err
 	}
@@ -195,7 +195,7 @@ func writeQuotaConfig(ctx context.Context, h *api.Handler, q *api.Request) (*api
 		return nil, api.NewStatus(http.StatusBadRequest, "at most 1000 paths can be exempt")
 	}
 	c.Version = settings.Version
-	if err := h.Shared.Settings.Change(ctx, q.State, settings.PathQuotaConfig, c); err != nil {
+	if err := h.Shared.Settings.Change(ctx, q.Role, settings.PathQuotaConfig, c); err != nil {
 		return nil, err
 	}
 	return api.Done()

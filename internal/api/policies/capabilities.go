@@ -23,7 +23,7 @@ func tokenCapabilities(ctx context.Context, h *api.Handler, q *api.Request) (*ap
 	if text == "" {
 		return nil, fault.New(fault.Invalid, "no token found")
 	}
-	who, err := q.State.Tokens().Identify(ctx, text)
+	who, err := q.Role.Tokens().Identify(ctx, text)
 	if fault.Is(err, fault.Denied) {
 		return nil, fault.New(fault.Invalid, "%s", api.Bulleted("invalid token"))
 	}
@@ -71,7 +71,7 @@ func capable(ctx context.Context, q *api.Request, who token.Identity) (*api.Answ
 	for _, path := range paths {
 		names := []string{"root"}
 		if !who.Root {
-			c, err := q.State.Tokens().Capabilities(ctx, who, path)
+			c, err := q.Role.Tokens().Capabilities(ctx, who, path)
 			if err != nil {
 				return nil, err
 			}
@@ -96,7 +96,7 @@ func resultantACL(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	if q.Identity.Root {
 		return api.Show(map[string]bool{"root": true})
 	}
-	exact, wild, err := q.State.Tokens().Paths(ctx, q.Identity)
+	exact, wild, err := q.Role.Tokens().Paths(ctx, q.Identity)
 	if err != nil {
 		return nil, err
 	}

@@ -23,12 +23,12 @@ var passwordRoutes = []api.Route{
 }
 
 func passwordPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return api.List(q.State.Tokens().PasswordPolicies(ctx))
+	return api.List(q.Role.Tokens().PasswordPolicies(ctx))
 }
 
 func passwordPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if name, ok := strings.CutSuffix(q.Rest, "/generate"); ok && checkPasswordName(name) == nil {
-		password, err := q.State.Tokens().NewPassword(ctx, name)
+		password, err := q.Role.Tokens().NewPassword(ctx, name)
 		if err != nil {
 			return api.OrNotFound(err)
 		}
@@ -36,7 +36,7 @@ func passwordPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 			Password string `json:"password"`
 		}{password})
 	}
-	text, err := q.State.Tokens().PasswordPolicy(ctx, q.Rest)
+	text, err := q.Role.Tokens().PasswordPolicy(ctx, q.Rest)
 	if err != nil {
 		return api.OrNotFound(err)
 	}
@@ -64,9 +64,9 @@ func writePasswordPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*
 	if err := field.Map(data).Text("policy", &text); err != nil {
 		return nil, err
 	}
-	return nil, q.State.Tokens().WritePasswordPolicy(ctx, q.Rest, text)
+	return nil, q.Role.Tokens().WritePasswordPolicy(ctx, q.Rest, text)
 }
 
 func deletePasswordPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return nil, q.State.Tokens().DeletePasswordPolicy(ctx, q.Rest)
+	return nil, q.Role.Tokens().DeletePasswordPolicy(ctx, q.Rest)
 }

@@ -50,11 +50,11 @@ var policyRoutes = []api.Route{
 const policyBody = 1 << 20
 
 func listPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return api.List(q.State.Tokens().PolicyNames(ctx))
+	return api.List(q.Role.Tokens().PolicyNames(ctx))
 }
 
 func legacyPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	names, err := q.State.Tokens().PolicyNames(ctx)
+	names, err := q.Role.Tokens().PolicyNames(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func legacyPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 
 // document reads the policy of the path; nil: there is none.
 func document(ctx context.Context, q *api.Request) (*token.Document, error) {
-	d, err := q.State.Tokens().Policy(ctx, q.Rest)
+	d, err := q.Role.Tokens().Policy(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
 	}
@@ -137,7 +137,7 @@ func writePolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err := readPolicyOptions(h, f, &w); err != nil {
 		return nil, err
 	}
-	if err := q.State.Tokens().WritePolicy(ctx, w); err != nil {
+	if err := q.Role.Tokens().WritePolicy(ctx, w); err != nil {
 		return nil, err
 	}
 	if lower := strings.ToLower(q.Rest); lower != q.Rest {
@@ -162,7 +162,7 @@ func patchPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err := readPolicyOptions(h, f, &w); err != nil {
 		return nil, err
 	}
-	if err := q.State.Tokens().WritePolicy(ctx, w); err != nil {
+	if err := q.Role.Tokens().WritePolicy(ctx, w); err != nil {
 		return api.OrBareNotFound(err)
 	}
 	return api.Done()
@@ -212,5 +212,5 @@ func readPolicyOptions(h *api.Handler, f field.Map, w *token.PolicyWrite) error 
 }
 
 func deletePolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	return nil, q.State.Tokens().DeletePolicy(ctx, q.Rest)
+	return nil, q.Role.Tokens().DeletePolicy(ctx, q.Rest)
 }

@@ -25,7 +25,7 @@ var rawRoutes = []api.Route{
 // raw has a handler of recovery mode work on the storage of a node that serves.
 func raw(f api.Handle) api.Handle {
 	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-		q.Raw = q.State.Raw()
+		q.Raw = q.Role.Raw()
 		return f(ctx, h, q)
 	}
 }

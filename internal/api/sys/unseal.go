@@ -57,7 +57,7 @@ func giveUnsealShare(ctx context.Context, h *api.Handler, b unsealBody) error {
 }
 
 func seal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	if q.State == nil { // sealed already; no token was looked at
+	if q.Role == nil { // sealed already; no token was looked at
 		return api.Done()
 	}
 	if err := h.Node.Seal(ctx); err != nil {
