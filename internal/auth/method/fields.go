@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// Fields are the body of a request. What is missing or null leaves the target of a conversion as it is.
+// Fields are the body of a request. What is missing or null leaves the target of a conversion as it
+// is.
 type Fields map[string]any
 
 // badField is Vault's text. The value is not shown: it may be a secret.
@@ -116,7 +117,8 @@ func split(s string) []string {
 	return out
 }
 
-// Texts reads an object whose values are texts. It may also be given as JSON in a text, or as a list of "name=value".
+// Texts reads an object whose values are texts. It may also be given as JSON in a text, or as a
+// list of "name=value".
 func (f Fields) Texts(name string, into *map[string]string) error {
 	bad := badField(name, "an object whose values are strings")
 	out := map[string]string{}

@@ -51,8 +51,10 @@ func TestGlob(t *testing.T) {
 		pattern, text string
 		want          bool
 	}{
-		{"a", "a", true}, {"a", "ab", false}, {"*", "", true}, {"*", "x", true}, {"a*", "ab", true}, {"a*", "ba", false}, {"*a", "ba", true},
-		{"a*b", "ab", true}, {"a*b", "a", false}, {"a*a", "a", false}, {"a*b*c", "axbyc", true}, {"a*b*c", "acb", false}, {"**", "x", true},
+		{"a", "a", true}, {"a", "ab", false}, {"*", "", true}, {"*", "x", true}, {"a*", "ab", true}, {"a*", "ba", false},
+		{"*a", "ba", true},
+		{"a*b", "ab", true}, {"a*b", "a", false}, {"a*a", "a", false}, {"a*b*c", "axbyc", true}, {"a*b*c", "acb", false},
+		{"**", "x", true},
 		{"", "", true}, {"", "x", false}, {"*.example.org", "example.org", false},
 	} {
 		if Glob(tc.pattern, tc.text) != tc.want {
@@ -71,15 +73,18 @@ func TestFields(t *testing.T) {
 	var b bool
 	var l, list []string
 	m, mj, ml := map[string]string{}, map[string]string{}, map[string]string{}
-	err := Each(f.Number("n", &n), f.Number("s", &s), f.Flag("b", &b), f.Seconds("d", &d), f.List("l", &l), f.List("list", &list),
+	err := Each(f.Number("n", &n), f.Number("s", &s), f.Flag("b", &b), f.Seconds("d", &d), f.List("l", &l),
+		f.List("list", &list),
 		f.Texts("m", &m), f.Texts("mj", &mj), f.Texts("ml", &ml), f.Text("null", new(string)))
-	if err != nil || n != 5 || s != 7 || !b || d != 5400 || strings.Join(l, "|") != "a|b|c" || strings.Join(list, "|") != "x|1" ||
+	if err != nil || n != 5 || s != 7 || !b || d != 5400 || strings.Join(l, "|") != "a|b|c" ||
+		strings.Join(list, "|") != "x|1" ||
 		m["a"] != "1" || mj["a"] != "b" || ml["k"] != "v=w" {
 		t.Errorf("%v %v %v %v %v %v %v %v %v %v", err, n, s, b, d, l, list, m, mj, ml)
 	}
 	secret := Fields{"x": map[string]any{"hunter2": "hunter2"}, "y": "hunter2"}
 	for _, err := range []error{
-		secret.Text("x", new(string)), secret.Flag("y", new(bool)), secret.Number("y", new(int64)), secret.Seconds("y", new(int64)),
+		secret.Text("x", new(string)), secret.Flag("y", new(bool)), secret.Number("y", new(int64)),
+		secret.Seconds("y", new(int64)),
 		secret.List("x", new([]string)), secret.Texts("y", new(map[string]string)),
 	} {
 		if err == nil || strings.Contains(err.Error(), "hunter2") {

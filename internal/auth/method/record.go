@@ -19,8 +19,8 @@ var ErrRecord = errors.New("method: not a valid record")
 
 const recordVersion = 1
 
-// Marshal gives the stored form of a record: version u8 = 1 | JSON. Unknown keys are refused when it is read: a later version says so
-// in its first byte.
+// Marshal returns the stored form of a record: version u8 = 1 | JSON. Unmarshal refuses unknown
+// keys: a later version changes the first byte.
 func Marshal(v any) ([]byte, error) {
 	body, err := json.Marshal(v)
 	if err != nil {
@@ -40,12 +40,12 @@ func Unmarshal(record []byte, into any) error {
 		return fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: bytes behind its end", ErrRecord)
+		return fmt.Errorf("%w: trailing bytes", ErrRecord)
 	}
 	return nil
 }
 
-// Load reads the record at a key; nil where there is none.
+// Load reads the record at a key; nil if there is none.
 func Load[T any](ctx context.Context, store mount.Storage, key string) (*T, error) {
 	record, err := store.Get(ctx, key)
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
@@ -56,7 +56,7 @@ func Load[T any](ctx context.Context, store mount.Storage, key string) (*T, erro
 	}
 	v := new(T)
 	if err := Unmarshal(record, v); err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the record is damaged; write it again")
+		return nil, fault.Wrap(err, fault.Internal, "the record is damaged; overwrite or delete it")
 	}
 	return v, nil
 }
@@ -70,7 +70,7 @@ func Save(ctx context.Context, store mount.Storage, key string, v any) error {
 	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{op}})
 }
 
-// Put gives the operation that writes a record.
+// Put returns the operation that writes a record.
 func Put(key string, v any) (storage.Op, error) {
 	record, err := Marshal(v)
 	return storage.Put(key, record), err
@@ -81,7 +81,7 @@ func Remove(ctx context.Context, store mount.Storage, key string) error {
 	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key)}})
 }
 
-// Keys answers a list of the names below a prefix; nil where there is none.
+// Keys answers a list of the names below a prefix; nil if there are none.
 func Keys(ctx context.Context, store mount.Storage, prefix string) (*mount.Response, error) {
 	names, err := store.List(ctx, prefix, "", 0)
 	if err != nil || len(names) == 0 {

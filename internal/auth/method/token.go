@@ -7,7 +7,8 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// TokenParams are the parameters of tokens that every method's roles have. Durations are seconds; 0 means that nothing is said.
+// TokenParams are the token parameters that the roles of every method have. Durations are seconds;
+// 0 means not set.
 type TokenParams struct {
 	TTL         int64    `json:"token_ttl,omitempty"`
 	MaxTTL      int64    `json:"token_max_ttl,omitempty"`
@@ -20,13 +21,15 @@ type TokenParams struct {
 	BoundCIDRs  []string `json:"token_bound_cidrs,omitempty"`
 }
 
-// older are names of the parameters from before they began with "token_".
+// older maps parameter names to their deprecated names without "token_".
 var older = map[string]string{
-	"policies": "token_policies", "ttl": "token_ttl", "lease": "token_ttl", "max_ttl": "token_max_ttl", "period": "token_period",
+	"policies": "token_policies", "ttl": "token_ttl", "lease": "token_ttl", "max_ttl": "token_max_ttl",
+	"period":   "token_period",
 	"num_uses": "token_num_uses", "bound_cidrs": "token_bound_cidrs",
 }
 
-// Read takes what a request gives. The older names are understood where the new ones are not given.
+// Read reads the parameters of a request. A deprecated name is used if the current one is not
+// given.
 func (p *TokenParams) Read(f Fields) error {
 	g := Fields{}
 	for old, name := range older {
@@ -41,9 +44,12 @@ func (p *TokenParams) Read(f Fields) error {
 	}
 	next := *p
 	err := Each(
-		g.Seconds("token_ttl", &next.TTL), g.Seconds("token_max_ttl", &next.MaxTTL), g.Seconds("token_explicit_max_ttl", &next.ExplicitMax),
-		g.Seconds("token_period", &next.Period), g.Number("token_num_uses", &next.NumUses), g.List("token_policies", &next.Policies),
-		g.Flag("token_no_default_policy", &next.NoDefault), g.Text("token_type", &next.Type), g.List("token_bound_cidrs", &next.BoundCIDRs),
+		g.Seconds("token_ttl", &next.TTL), g.Seconds("token_max_ttl", &next.MaxTTL),
+		g.Seconds("token_explicit_max_ttl", &next.ExplicitMax),
+		g.Seconds("token_period", &next.Period), g.Number("token_num_uses", &next.NumUses),
+		g.List("token_policies", &next.Policies),
+		g.Flag("token_no_default_policy", &next.NoDefault), g.Text("token_type", &next.Type),
+		g.List("token_bound_cidrs", &next.BoundCIDRs),
 	)
 	if err != nil {
 		return err
@@ -77,20 +83,21 @@ func (p *TokenParams) check() error {
 		return Invalid("invalid 'token_type' value %q", p.Type)
 	}
 	if slices.Contains(p.Policies, "root") {
-		return Invalid("auth methods cannot create root tokens: leave the policy \"root\" out")
+		return Invalid("auth methods cannot create root tokens: remove the policy \"root\"")
 	}
 	if p.Type == "batch" || p.Type == "default-batch" {
 		switch {
 		case p.Period != 0:
 			return Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate periodic tokens")
 		case p.NumUses != 0:
-			return Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use count")
+			return Invalid("'token_type' cannot be 'batch' or 'default_batch' when set to generate tokens with limited use " +
+				"count")
 		}
 	}
 	return nil
 }
 
-// Show adds the parameters to an answer.
+// Show adds the parameters to a response.
 func (p *TokenParams) Show(data map[string]any) map[string]any {
 	kind := p.Type
 	if kind == "" {
@@ -99,14 +106,15 @@ func (p *TokenParams) Show(data map[string]any) map[string]any {
 	for name, v := range map[string]any{
 		"token_ttl": p.TTL, "token_max_ttl": p.MaxTTL, "token_explicit_max_ttl": p.ExplicitMax, "token_period": p.Period,
 		"token_num_uses": p.NumUses,
-		"token_policies": NotNil(p.Policies), "token_no_default_policy": p.NoDefault, "token_type": kind, "token_bound_cidrs": NotNil(p.BoundCIDRs),
+		"token_policies": NotNil(p.Policies), "token_no_default_policy": p.NoDefault, "token_type": kind,
+		"token_bound_cidrs": NotNil(p.BoundCIDRs),
 	} {
 		data[name] = v
 	}
 	return data
 }
 
-// NotNil makes an empty list out of none: clients expect [] rather than null.
+// NotNil returns an empty list for nil: clients expect [] rather than null.
 func NotNil(list []string) []string {
 	if list == nil {
 		return []string{}
@@ -114,7 +122,7 @@ func NotNil(list []string) []string {
 	return list
 }
 
-// Login begins the answer to a login.
+// Login starts the response to a login.
 func (p *TokenParams) Login(name string, meta map[string]string) *mount.Response {
 	s := func(n int64) time.Duration { return time.Duration(n) * time.Second }
 	return &mount.Response{Login: &mount.Login{

@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// ACL is several policies, compiled into what answers for a path. It never changes.
+// ACL is a compiled set of policies. It is immutable.
 //
-// The pattern that counts is
+// The pattern that applies to a path is the first of
 //
 //  1. the path itself;
-//  2. of a list or scan: the path without the slash at its end;
-//  3. of the patterns with "*" at their end (any rest) or "+" (one segment) that match: the one whose first wildcard is further
-//     right; then one without "*" at its end; then one with fewer "+"; then the longer; then the one later in the alphabet;
-//  4. of a list or scan: the same without the slash at the path's end.
+//  2. for a list or scan, the path without its trailing slash;
+//  3. of the matching patterns with a trailing "*" (any rest) or "+" (one segment), the one whose
+//     first wildcard is further right; then one without a trailing "*"; then one with fewer "+";
+//     then the longer one; then the last one in byte order;
+//  4. for a list or scan, the same for the path without its trailing slash.
 type ACL struct {
 	exact    map[string]*Grant
 	prefixes radix  // "*" at the end and no "+"
-	segments *level // patterns with "+"; nil where there are none
+	segments *level // patterns with "+"; nil if there are none
 	patterns []*candidate
 	until    time.Time
 }
 
-// Compile makes an ACL of policies, as of a time: what has expired is left out.
+// Compile compiles policies as of a time; it omits expired rules.
 func Compile(now time.Time, policies ...*Policy) *ACL {
 	a := &ACL{exact: map[string]*Grant{}}
 	patterns := map[string]*Grant{}
@@ -64,7 +65,7 @@ func Compile(now time.Time, policies ...*Policy) *ACL {
 	return a
 }
 
-// expired reports whether a rule is over, and remembers the next one's end.
+// expired reports whether a rule has expired, and tracks the next expiry.
 func (a *ACL) expired(now time.Time, r rule) bool {
 	if r.expires.IsZero() {
 		return false
@@ -78,20 +79,22 @@ func (a *ACL) expired(now time.Time, r rule) bool {
 	return false
 }
 
-// Until is when a rule expires, so that the policies must be compiled again; zero: never.
+// Until returns when a rule expires, after which the policies must be compiled again; zero means
+// never.
 func (a *ACL) Until() time.Time { return a.until }
 
 // candidate is a pattern with wildcards.
 type candidate struct {
 	text  string // without "*"
-	first int    // where the first wildcard is
+	first int    // position of the first wildcard
 	glob  bool   // "*" at the end
-	plus  int    // segments that are "+"
-	rank  int    // from 1; the highest that matches counts
+	plus  int    // number of "+" segments
+	rank  int    // from 1; the highest matching rank applies
 	grant *Grant
 }
 
-// newCandidate gives nil for a pattern without wildcards. "+" is one as a whole segment, "*" at the end alone.
+// newCandidate returns nil for a pattern without wildcards. "+" is a wildcard only as a whole
+// segment, "*" only at the end.
 func newCandidate(pattern string, g *Grant) *candidate {
 	c := &candidate{grant: g}
 	c.text, c.glob = strings.CutSuffix(pattern, "*")
@@ -111,7 +114,7 @@ func newCandidate(pattern string, g *Grant) *candidate {
 	return c
 }
 
-// compare puts the one that counts behind the other.
+// compare orders patterns by precedence, the one that applies last.
 func (c *candidate) compare(o *candidate) int {
 	return cmp.Or(
 		cmp.Compare(c.first, o.first),
@@ -132,7 +135,7 @@ func compareBool(a, b bool) int {
 	return -1
 }
 
-// better is the one of two, either of which may be nil, that counts.
+// better returns the one of two candidates, either of which may be nil, that applies.
 func better(a, b *candidate) *candidate {
 	if a == nil || b != nil && b.rank > a.rank {
 		return b
@@ -140,7 +143,7 @@ func better(a, b *candidate) *candidate {
 	return a
 }
 
-// find gives what holds for a path; nil where nothing is said.
+// find returns the grant for a path; nil if no pattern matches.
 func (a *ACL) find(path string, listing bool) *Grant {
 	if g := a.exact[path]; g != nil {
 		return g
@@ -170,10 +173,10 @@ func (a *ACL) wild(path string) *candidate {
 	return better(best, a.segments.find(path))
 }
 
-// level is the patterns with "+" after a number of segments.
+// level holds the patterns with "+" after a number of segments.
 type level struct {
 	fixed map[string]*level
-	any   *level     // behind a "+"
+	any   *level     // after a "+"
 	end   *candidate // a pattern that ends here
 	globs radix      // patterns that end in "*" within the next segment
 }
@@ -211,7 +214,7 @@ func (l *level) child(segment string) *level {
 	return l.fixed[segment]
 }
 
-// find looks at the rest of a path. It descends at most as far as the patterns do.
+// find matches the rest of a path. It descends at most as deep as the patterns do.
 func (l *level) find(rest string) *candidate {
 	segment, next, more := strings.Cut(rest, "/")
 	best := l.globs.longest(segment)
@@ -227,7 +230,8 @@ func (l *level) find(rest string) *candidate {
 	return best
 }
 
-// Paths lists the patterns with what they allow: those that are paths, and those with wildcards, without "*" at their end.
+// Paths lists the patterns and their capabilities: exact paths, and patterns with wildcards without
+// a trailing "*".
 func (a *ACL) Paths() (exact, wild map[string]Capability) {
 	exact, wild = map[string]Capability{}, map[string]Capability{}
 	for path, g := range a.exact {

@@ -6,26 +6,27 @@ import (
 	"time"
 )
 
-// Ask is what a request wants.
+// Ask describes the access that a request needs.
 type Ask struct {
 	Path       string
-	Capability Capability    // any one of these is enough
-	Sudo       bool          // it is not enough without sudo
-	WrapTTL    time.Duration // how long the answer is to be wrapped; 0: not at all
-	Parameters Parameters    // nil: there are none
+	Capability Capability    // any one of these suffices
+	Sudo       bool          // sudo is needed too
+	WrapTTL    time.Duration // of the wrapped response; 0: not wrapped
+	Parameters Parameters    // nil: none
 }
 
-// Parameters are the fields of a request. They are asked for only where a policy speaks of them.
+// Parameters returns the fields of a request. It is called only if a policy restricts them.
 type Parameters interface {
 	Fields() (map[string]any, error)
 }
 
 const listings = List | Scan
 
-// withParameters are the operations whose fields are judged.
+// withParameters are the operations whose fields are checked.
 const withParameters = Create | Read | Update | Patch
 
-// Allow gives what allows it; nil: nothing does. The error is that of reading the parameters.
+// Allow returns the grant that allows the request, or nil. The error is that of reading the
+// parameters.
 func (a *ACL) Allow(q Ask) (*Grant, error) {
 	g := a.find(q.Path, q.Capability&listings != 0)
 	if g == nil || g.capabilities&Deny != 0 || g.capabilities&q.Capability == 0 || q.Sudo && g.capabilities&Sudo == 0 {
@@ -34,7 +35,7 @@ func (a *ACL) Allow(q Ask) (*Grant, error) {
 	if g.maxWrap > 0 && (q.WrapTTL == 0 || q.WrapTTL > g.maxWrap) || g.minWrap > 0 && q.WrapTTL < g.minWrap {
 		return nil, nil
 	}
-	if g.maxWrap > 0 && g.minWrap > g.maxWrap { // of two policies
+	if g.maxWrap > 0 && g.minWrap > g.maxWrap { // merged from two policies
 		return nil, nil
 	}
 	if q.Capability&withParameters == 0 || len(g.required) == 0 && len(g.denied) == 0 && len(g.allowed) == 0 {
@@ -53,7 +54,7 @@ func (a *ACL) Allow(q Ask) (*Grant, error) {
 	return g, nil
 }
 
-// Capabilities gives what is allowed on a path; 0 and Deny are both nothing.
+// Capabilities returns the capabilities on a path; 0 and Deny both mean none.
 func (a *ACL) Capabilities(path string) Capability {
 	g := a.find(path, true)
 	if g == nil {
@@ -62,7 +63,7 @@ func (a *ACL) Capabilities(path string) Capability {
 	return g.capabilities
 }
 
-// allowsFields judges the fields: first what is required, then what is denied, then what is allowed.
+// allowsFields checks the fields: first required, then denied, then allowed parameters.
 func (g *Grant) allowsFields(fields map[string]any) bool {
 	for _, name := range g.required {
 		if !has(fields, name) {
@@ -104,7 +105,7 @@ func has(fields map[string]any, name string) bool {
 	return false
 }
 
-// matchesElement looks into a list: a value that is denied is denied in company too.
+// matchesElement checks a list's elements: a denied value is also denied inside a list.
 func matchesElement(v any, values []any) bool {
 	list, ok := v.([]any)
 	if !ok {
@@ -118,8 +119,9 @@ func matchesElement(v any, values []any) bool {
 	return false
 }
 
-// matches reports whether a value is among those of a policy; none at all stand for any. A number and its text are the same, because
-// requests may write either. A text may have "*" at its beginning or end, or alone.
+// matches reports whether a value is among those of a policy; an empty list means any value. A
+// number equals its text, because requests may send either. A text may have "*" at its beginning or
+// end.
 func matches(v any, values []any) bool {
 	if len(values) == 0 {
 		return true
@@ -137,7 +139,7 @@ func matches(v any, values []any) bool {
 	return false
 }
 
-// globMatch knows "*" at the beginning, at the end and alone.
+// globMatch supports "*" at the beginning, at the end and alone.
 func globMatch(pattern, text string) bool {
 	if pattern == "*" {
 		return true
@@ -155,7 +157,7 @@ func globMatch(pattern, text string) bool {
 	return pattern == text
 }
 
-// sameShape compares lists and objects; their scalars by their texts.
+// sameShape compares lists and objects; scalars by their texts.
 func sameShape(a, b any) bool {
 	switch a := a.(type) {
 	case []any:

@@ -2,8 +2,8 @@ package policy
 
 import "strings"
 
-// Below reports whether anything at all is allowed at a folder, named with the slash at its end, or below it. It walks through the
-// patterns and is not for every request.
+// Below reports whether anything is allowed on a folder, named with a trailing slash, or below it.
+// It walks all patterns, so it is not for every request.
 func (a *ACL) Below(folder string) bool {
 	for pattern, g := range a.exact {
 		if g.gives() && (strings.HasPrefix(pattern, folder) || pattern+"/" == folder) {
@@ -15,7 +15,7 @@ func (a *ACL) Below(folder string) bool {
 
 func (g *Grant) gives() bool { return g.capabilities&Deny == 0 && g.capabilities != 0 }
 
-// below looks at the texts from a node on: those with which the folder begins, and those that begin with it.
+// below checks the texts from a node on: those that are a prefix of the folder, and those below it.
 func (r *radix) below(text, folder string) bool {
 	if r.here != nil && r.here.grant.gives() {
 		return true
@@ -29,7 +29,8 @@ func (r *radix) below(text, folder string) bool {
 	return false
 }
 
-// below follows the folder's segments; what a level holds behind the last of them is below it.
+// below follows the folder's segments; whatever the level after the last segment holds is below the
+// folder.
 func (l *level) below(folder string) bool {
 	segment, rest, more := strings.Cut(folder, "/")
 	if !more {

@@ -5,12 +5,13 @@ import (
 	"strings"
 )
 
-// filter makes, of a list's folder and a name in it, the path that decides whether the name is shown. It is written as OpenBao's
-// templates are, of which it knows
+// filter builds, from a list's folder and a name in it, the path that decides whether the name is
+// shown. It accepts this subset of OpenBao's templates,
 //
 //	{{ .path }}  {{ .key }}  {{ .path | replace "a" "b" }}
 //
-// and text around them. What else such a template could say is refused: it would be a program, run for each name.
+// with text around them, and refuses the rest: a full template would be a program that runs for
+// each name.
 type filter struct {
 	parts []part
 }
@@ -18,13 +19,13 @@ type filter struct {
 // part is a text, or a field with its replacements.
 type part struct {
 	text    string
-	field   byte // 'p' the folder, 'k' the name; 0 the text alone
+	field   byte // 'p' the folder, 'k' the name; 0 only text
 	replace []string
 }
 
 const maxFilter = 4096
 
-// filter reads a template.
+// filter parses a template.
 func (f field) filter() (*filter, error) {
 	text, err := f.value.text(f)
 	if err != nil {
@@ -45,7 +46,8 @@ func (f field) filter() (*filter, error) {
 		action, after, ended := cutAction(rest)
 		p, ok := parseAction(action)
 		if !ended || !ok {
-			return nil, f.bad(`%s may have {{ .path }}, {{ .key }}, and behind either | replace "old" "new", and nothing else`, f.name)
+			return nil, f.bad(`%s may contain only {{ .path }} and {{ .key }}, each optionally with | replace "old" "new"`,
+				f.name)
 		}
 		out.parts = append(out.parts, p)
 		text = after
@@ -56,7 +58,7 @@ func (f field) filter() (*filter, error) {
 	return out, nil
 }
 
-// cutAction cuts at the "}}" that is not within a quoted text.
+// cutAction cuts at the "}}" that is not inside a quoted text.
 func cutAction(text string) (action, after string, ok bool) {
 	quoted := false
 	for i := 0; i < len(text); i++ {
@@ -72,7 +74,7 @@ func cutAction(text string) (action, after string, ok bool) {
 	return "", "", false
 }
 
-// parseAction reads what is between the braces.
+// parseAction parses the text between the braces.
 func parseAction(action string) (p part, ok bool) {
 	action = strings.TrimSpace(action)
 	rest, isPath := strings.CutPrefix(action, ".path")
@@ -102,7 +104,7 @@ func parseAction(action string) (p part, ok bool) {
 			}
 			p.replace = append(p.replace, text)
 		}
-		if p.replace[len(p.replace)-2] == "" { // it would be put between all letters
+		if p.replace[len(p.replace)-2] == "" { // an empty text would match between all characters
 			return p, false
 		}
 		rest = strings.TrimSpace(rest)
@@ -110,7 +112,7 @@ func parseAction(action string) (p part, ok bool) {
 	return p, true
 }
 
-// maxFiltered bounds what a path can grow to.
+// maxFiltered bounds the length of a resulting path.
 const maxFiltered = 64 << 10
 
 func (f *filter) path(folder, name string) string {
@@ -125,7 +127,7 @@ func (f *filter) path(folder, name string) string {
 		}
 		for i := 0; i < len(p.replace); i += 2 {
 			if len(text)+strings.Count(text, p.replace[i])*len(p.replace[i+1]) > maxFiltered {
-				return "" // on which nobody may do anything
+				return "" // no policy allows anything on ""
 			}
 			text = strings.ReplaceAll(text, p.replace[i], p.replace[i+1])
 		}

@@ -6,24 +6,24 @@ import (
 	"time"
 )
 
-// Grant is what holds where a pattern matches. It never changes.
+// Grant is what the policies say about one pattern. It is immutable.
 type Grant struct {
-	capabilities     Capability // Deny stands alone
+	capabilities     Capability // Deny excludes all others
 	allowed, denied  map[string][]any
 	required         []string // in lower case
 	minWrap, maxWrap time.Duration
-	limit            int     // most names of a list; 0: any number
-	filter           *filter // nil: lists are shown whole
-	by               []giver // whose capabilities these are, by name
+	limit            int     // maximum names in a list; 0: unlimited
+	filter           *filter // nil: lists are not filtered
+	by               []giver // the policies that contribute, sorted by name
 }
 
-// giver is a policy that gives capabilities.
+// giver is a policy and the capabilities that it contributes.
 type giver struct {
 	name         string
 	capabilities Capability
 }
 
-// Granting lists the policies that give any of the capabilities.
+// Granting lists the policies that grant any of the capabilities.
 func (g *Grant) Granting(c Capability) []string {
 	if g == nil {
 		return nil
@@ -37,7 +37,7 @@ func (g *Grant) Granting(c Capability) []string {
 	return names
 }
 
-// Limit is how many names of a list are shown at most (pagination_limit); 0: any number.
+// Limit returns the maximum number of names in a list (pagination_limit); 0 means unlimited.
 func (g *Grant) Limit() int {
 	if g == nil {
 		return 0
@@ -45,14 +45,14 @@ func (g *Grant) Limit() int {
 	return g.limit
 }
 
-// Filters reports whether of a list only the names are shown whose paths, by [Grant.PathOf], the token may do anything on
-// (list_scan_response_keys_filter_path).
+// Filters reports whether lists are filtered (list_scan_response_keys_filter_path): a name is shown
+// only if the token has any capability on its [Grant.PathOf].
 func (g *Grant) Filters() bool { return g != nil && g.filter != nil }
 
-// PathOf is the path that decides whether a name in the list of a folder is shown.
+// PathOf returns the path that decides whether a name in a folder's list is shown.
 func (g *Grant) PathOf(folder, name string) string { return g.filter.path(folder, name) }
 
-// As gives the policy as one of this name, to which [Grant.Granting] refers.
+// As returns the policy under a name, which [Grant.Granting] reports.
 func (p *Policy) As(name string) *Policy {
 	named := &Policy{Name: p.Name, rules: slices.Clone(p.rules)}
 	for i := range named.rules {
@@ -63,7 +63,7 @@ func (p *Policy) As(name string) *Policy {
 	return named
 }
 
-// merge joins what two policies say of the same pattern.
+// merge combines what two policies say about the same pattern.
 func (g *Grant) merge(o *Grant) *Grant {
 	if g.capabilities&Deny != 0 {
 		return g
@@ -84,7 +84,7 @@ func (g *Grant) merge(o *Grant) *Grant {
 	}
 }
 
-// mergeParameters appends the lists of values; an empty list, any value, stays empty.
+// mergeParameters appends the lists of values; an empty list, which means any value, stays empty.
 func mergeParameters(a, b map[string][]any) map[string][]any {
 	if len(a) == 0 || len(b) == 0 {
 		if len(a) == 0 {
@@ -110,7 +110,7 @@ func mergeParameters(a, b map[string][]any) map[string][]any {
 	return out
 }
 
-// smallest is the smaller of two of which 0 is none.
+// smallest returns the smaller of two values of which 0 means none.
 func smallest[N int | time.Duration](a, b N) N {
 	if a == 0 || b == 0 {
 		return max(a, b)

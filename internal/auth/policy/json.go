@@ -9,7 +9,7 @@ import (
 	"strings"
 )
 
-// JSON is read here and not by HCL's parser for it, which misreads lists in lists.
+// JSON is parsed here, because HCL's JSON parser misreads nested lists.
 
 func parseJSON(text string) ([]field, error) {
 	d := json.NewDecoder(strings.NewReader(text))
@@ -17,11 +17,12 @@ func parseJSON(text string) ([]field, error) {
 	v, err := readJSON(d)
 	if err == nil {
 		if _, more := d.Token(); !errors.Is(more, io.EOF) {
-			err = errors.New("there is more behind its end")
+			err = errors.New("trailing data")
 		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("%w: it begins with a brace, so it must be JSON: %w (line %d)", ErrSyntax, err, lineOf(text, d))
+		return nil, fmt.Errorf("%w: it begins with a brace, so it must be JSON: %w (line %d)", ErrSyntax, err,
+			lineOf(text, d))
 	}
 	return v.fields, nil
 }
@@ -30,7 +31,7 @@ func lineOf(text string, d *json.Decoder) int {
 	return 1 + bytes.Count([]byte(text[:min(int(d.InputOffset()), len(text))]), []byte("\n"))
 }
 
-// readJSON reads one value. A key that is there twice stays so, as a block that is repeated.
+// readJSON reads one value. A repeated key is kept, as a repeated block.
 func readJSON(d *json.Decoder) (v value, err error) {
 	t, err := d.Token()
 	if err != nil {
@@ -72,6 +73,6 @@ func readJSON(d *json.Decoder) (v value, err error) {
 			v.fields = append(v.fields, f)
 		}
 	}
-	_, err = d.Token() // what closes it
+	_, err = d.Token() // the closing bracket
 	return v, err
 }

@@ -10,13 +10,14 @@ import (
 	"unicode/utf8"
 )
 
-// Bounds of a document.
+// Bounds of a policy's text.
 const (
 	MaxText    = 512 << 10 // bytes
 	maxPattern = 2048
 )
 
-// Parse reads a document in HCL, or in JSON where it begins with a brace. The error says what is wrong, and in which line or path.
+// Parse parses a policy in HCL, or in JSON if it begins with a brace. The error names the line or
+// path.
 func Parse(text string) (*Policy, error) {
 	switch {
 	case len(text) > MaxText:
@@ -46,7 +47,8 @@ func Parse(text string) (*Policy, error) {
 	return p, nil
 }
 
-// addPaths reads path "a" { ... }, whose block stands in a tree under the path, or several of them as JSON has them.
+// addPaths reads path "a" { ... }; its block is in the tree under the path, or several times in
+// JSON.
 func (p *Policy) addPaths(f field) error {
 	for _, block := range f.value.object() {
 		if f.value.kind != isObject || block.value.kind != isObject {
@@ -77,7 +79,7 @@ func checkPattern(pattern string) error {
 	return nil
 }
 
-// read takes the keys of a path's block.
+// read reads the keys of a path's block.
 func (r *rule) read(fields []field) (err error) {
 	g := &Grant{}
 	r.grant = g
@@ -106,7 +108,7 @@ func (r *rule) read(fields []field) (err error) {
 		case "list_scan_response_keys_filter_path":
 			g.filter, err = f.filter()
 		case "mfa_methods", "control_group":
-			err = f.bad("%s is not supported here; remove it, or the path would allow more than it says", f.name)
+			err = f.bad("%s is not supported, and ignoring it would allow more than the policy says; remove it", f.name)
 		default:
 			err = f.bad("invalid key %q", f.name)
 		}
@@ -131,7 +133,7 @@ func (g *Grant) readCapabilities(f field) error {
 	for _, name := range names {
 		c, ok := capabilityOf(name)
 		if !ok {
-			return f.bad("invalid capability %q; there are %s", name, strings.Join(capabilityNames, ", "))
+			return f.bad("invalid capability %q; use one of %s", name, strings.Join(capabilityNames, ", "))
 		}
 		g.capabilities |= c
 	}
@@ -145,13 +147,13 @@ func (g *Grant) readShorthand(f field) error {
 	}
 	c, ok := shorthands[name]
 	if !ok {
-		return f.bad("invalid policy %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(shorthands)), ", "))
+		return f.bad("invalid policy %q; use one of %s", name, strings.Join(slices.Sorted(maps.Keys(shorthands)), ", "))
 	}
 	g.capabilities |= c
 	return nil
 }
 
-// names reads a list of the names of parameters, which have no case.
+// names reads a list of parameter names, which are case-insensitive.
 func (f field) names() ([]string, error) {
 	names, err := f.texts()
 	for i := range names {
@@ -169,7 +171,7 @@ func (f field) parameters() (map[string][]any, error) {
 	out := make(map[string][]any, len(f.value.fields))
 	for _, p := range f.value.fields {
 		if p.value.kind != isList {
-			return nil, p.bad("%s: the values of %q must be a list; [] stands for any value", f.name, p.name)
+			return nil, p.bad("%s: the values of %q must be a list; [] means any value", f.name, p.name)
 		}
 		name := strings.ToLower(p.name)
 		values := make([]any, len(p.value.list))
@@ -194,7 +196,7 @@ func (f field) duration() (time.Duration, error) {
 	return d, nil
 }
 
-const maxSeconds = 1 << 33 // 272 years: what fits a duration
+const maxSeconds = 1 << 33 // 272 years: fits a time.Duration
 
 func parseDuration(text string) (time.Duration, error) {
 	unit := time.Second
@@ -210,7 +212,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return time.ParseDuration(text)
 }
 
-// count reads a number that is not negative.
+// count reads a whole number of at least 0.
 func (f field) count() (int, error) {
 	text, err := f.value.text(f)
 	if err != nil {
@@ -218,7 +220,7 @@ func (f field) count() (int, error) {
 	}
 	n, err := strconv.Atoi(text)
 	if err != nil || n < 0 {
-		return 0, f.bad("%s must be a whole number that is not negative", f.name)
+		return 0, f.bad("%s must be a whole number of at least 0", f.name)
 	}
 	return n, nil
 }

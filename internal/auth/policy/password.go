@@ -9,7 +9,7 @@ import (
 	"unicode"
 )
 
-// Password is how passwords are made, in the language of Vault's password policies:
+// Password is a parsed password policy, in Vault's language:
 //
 //	length = 20
 //	rule "charset" {
@@ -19,23 +19,23 @@ import (
 type Password struct {
 	length int
 	rules  []charset
-	all    []rune // of all rules, each once
+	all    []rune // of all rules, deduplicated
 }
 
-// charset is letters, and how many of them there are at least.
+// charset is a set of characters, and the minimum number of them in a password.
 type charset struct {
 	letters []rune
 	least   int
 }
 
-// Bounds of passwords, Vault's.
+// Bounds of passwords, as in Vault.
 const (
 	minPassword = 4
 	maxPassword = 100
 	maxCharset  = 4096
 )
 
-// ParsePassword reads a password policy. Its errors wrap [ErrSyntax].
+// ParsePassword parses a password policy. Its errors wrap [ErrSyntax].
 func ParsePassword(text string) (*Password, error) {
 	if len(text) > MaxText {
 		return nil, fmt.Errorf("%w: it has %d bytes; at most %d are accepted", ErrSyntax, len(text), MaxText)
@@ -52,7 +52,7 @@ func ParsePassword(text string) (*Password, error) {
 		case "rule":
 			err = p.addRules(f)
 		default:
-			err = f.bad("invalid key %q: there are length and rule \"charset\" { charset = \"...\" min-chars = 1 }", f.name)
+			err = f.bad("invalid key %q: use length and rule \"charset\" { charset = \"...\" min-chars = 1 }", f.name)
 		}
 		if err != nil {
 			return nil, err
@@ -61,11 +61,11 @@ func ParsePassword(text string) (*Password, error) {
 	return p, p.check()
 }
 
-// addRules reads rule "charset" { ... }, or several of them as JSON has them.
+// addRules reads rule "charset" { ... }, or several of them in JSON.
 func (p *Password) addRules(f field) error {
 	for _, kind := range f.value.object() {
 		if kind.name != "charset" {
-			return kind.bad("unknown rule %q; there is \"charset\"", kind.name)
+			return kind.bad("unknown rule %q; use \"charset\"", kind.name)
 		}
 		blocks := []value{kind.value}
 		if kind.value.kind == isList {
@@ -114,10 +114,10 @@ func (p *Password) addCharset(fields []field) error {
 		p.rules = append(p.rules, c)
 		return nil
 	}
-	return fmt.Errorf("%w: a charset has letters that cannot be printed", ErrSyntax)
+	return fmt.Errorf("%w: a charset contains unprintable characters", ErrSyntax)
 }
 
-// letters are those of a text, each once.
+// letters returns the distinct characters of a text.
 func letters(text string) []rune {
 	all := []rune(text)
 	slices.Sort(all)
@@ -127,7 +127,7 @@ func letters(text string) []rune {
 func (p *Password) check() error {
 	least := 0
 	for _, c := range p.rules {
-		least += min(c.least, maxPassword+1) // so that no sum overflows: there are less rules than bytes
+		least += min(c.least, maxPassword+1) // cannot overflow: there are fewer rules than bytes
 		p.all = append(p.all, c.letters...)
 	}
 	p.all = letters(string(p.all))
@@ -135,14 +135,15 @@ func (p *Password) check() error {
 	case p.length < minPassword || p.length > maxPassword:
 		return fmt.Errorf("%w: the length must be from %d to %d", ErrSyntax, minPassword, maxPassword)
 	case len(p.rules) == 0:
-		return fmt.Errorf("%w: it has no rule, so there are no letters", ErrSyntax)
+		return fmt.Errorf("%w: it has no rule, so no characters", ErrSyntax)
 	case least > p.length:
-		return fmt.Errorf("%w: the rules ask for %d letters at least, and the length is %d", ErrSyntax, least, p.length)
+		return fmt.Errorf("%w: the rules need at least %d characters, but the length is %d", ErrSyntax, least, p.length)
 	}
 	return nil
 }
 
-// Generate makes a password: of each rule's letters as many as it asks for, the rest of all of them, in random order.
+// Generate generates a password: each rule's minimum from its charset, the rest from all charsets,
+// shuffled.
 func (p *Password) Generate(rnd io.Reader) (string, error) {
 	out := make([]rune, 0, p.length)
 	for _, c := range p.rules {
@@ -179,7 +180,7 @@ func pick(rnd io.Reader, from []rune) (rune, error) {
 	return from[i], nil
 }
 
-// below gives a number from 0 to n-1, each as likely as the others.
+// below returns a uniformly distributed number from 0 to n-1.
 func below(rnd io.Reader, n int) (int, error) {
 	i, err := rand.Int(rnd, big.NewInt(int64(n)))
 	if err != nil {

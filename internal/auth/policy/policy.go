@@ -1,13 +1,16 @@
-// Package policy is the language in which it is written who may do what on which path, and the matcher that answers by it.
+// Package policy parses policies, which say who may do what on which path, and matches requests
+// against them.
 //
-// It guarantees that the language and its precedence are Vault's: an exact path before every pattern, then the pattern whose
-// first wildcard is further right, and so on (see [ACL]); that the one best pattern counts alone; that "deny" wins over
-// everything that other policies say of the same pattern; that an answer takes no lock and allocates nothing; and that
-// no text makes it panic or takes more memory than its own size explains.
+// It guarantees that the language and its precedence are Vault's: an exact path before every
+// pattern, then the pattern whose first wildcard is further right, and so on (see [ACL]); that only
+// the best pattern applies; that "deny" overrides everything that other policies say about the same
+// pattern; that a decision takes no lock and allocates nothing; and that no text makes it panic or
+// use more memory than the text's size explains.
 //
-// What it does not know it refuses, naming it, rather than letting a policy mean less than its author thinks: mfa_methods and
-// control_group, and templates in list_scan_response_keys_filter_path that say more than [Grant.PathOf] can. A path with a template
-// ("{{identity.entity.id}}") is checked and matches nothing, as in Vault for a token without an entity.
+// It refuses what it does not support by name, so that a policy never means less than its author
+// thinks: mfa_methods, control_group, and templates in list_scan_response_keys_filter_path beyond
+// [Grant.PathOf]. A path with a template ("{{identity.entity.id}}") is validated and matches
+// nothing, as in Vault for a token without an entity.
 package policy
 
 import (
@@ -17,7 +20,7 @@ import (
 	"time"
 )
 
-// Capability is a set of the things a policy can allow on a path.
+// Capability is a set of operations that a policy allows on a path.
 type Capability uint16
 
 // The capabilities, by Vault's names.
@@ -35,7 +38,7 @@ const (
 
 var capabilityNames = []string{"create", "read", "update", "delete", "list", "patch", "scan", "sudo", "deny"}
 
-// Names lists the names in alphabetical order, as Vault's capabilities endpoints do.
+// Names returns the names in alphabetical order, as Vault's capabilities endpoints do.
 func (c Capability) Names() []string {
 	var names []string
 	for i, name := range capabilityNames {
@@ -56,7 +59,7 @@ func capabilityOf(name string) (Capability, bool) {
 	return 1 << max(i, 0), i >= 0
 }
 
-// shorthands are what the old key "policy" of a path stands for.
+// shorthands are the values of the deprecated key "policy" of a path.
 var shorthands = map[string]Capability{
 	"deny":  Deny,
 	"read":  Read | List,
@@ -67,18 +70,18 @@ var shorthands = map[string]Capability{
 // ErrSyntax is wrapped by every error of [Parse].
 var ErrSyntax = errors.New("not a policy")
 
-// Policy is one parsed document. It never changes.
+// Policy is one parsed policy. It is immutable.
 type Policy struct {
-	Name  string // as the document names itself; usually ""
+	Name  string // the name in the document; usually ""
 	rules []rule
 }
 
-// Len is the number of the paths that it has rules for.
+// Len returns the number of path rules.
 func (p *Policy) Len() int { return len(p.rules) }
 
 // rule is one path block.
 type rule struct {
-	pattern string // without a slash in front
+	pattern string // without a leading slash
 	grant   *Grant
 	expires time.Time // zero: never
 }

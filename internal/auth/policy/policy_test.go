@@ -47,14 +47,18 @@ func TestPrecedence(t *testing.T) {
 		name, path, want string
 		patterns         map[string]string
 	}{
-		{"exact before all", "kv/a", "read", map[string]string{"kv/a": "read", "kv/a*": "update", "kv/+": "delete", "*": "list"}},
+		{"exact before all", "kv/a", "read", map[string]string{"kv/a": "read", "kv/a*": "update", "kv/+": "delete",
+			"*": "list"}},
 		{"the longer prefix", "kv/a/b/c", "read", map[string]string{"kv/a/b*": "read", "kv/a/*": "update", "kv/*": "delete"}},
-		{"a wildcard further right, although the other has no star", "kv/a/d", "read", map[string]string{"kv/a/*": "read", "kv/+/d": "update"}},
+		{"a wildcard further right, although the other has no star", "kv/a/d", "read",
+			map[string]string{"kv/a/*": "read", "kv/+/d": "update"}},
 		{"no star at the end", "kv/q/x", "read", map[string]string{"kv/q/+": "read", "kv/q/*": "update"}},
 		{"a plus is one segment", "kv/q/x/y", "update", map[string]string{"kv/q/+": "read", "kv/q/*": "update"}},
 		{"fewer plus", "kv/a/b/c", "read", map[string]string{"kv/+/b/c": "read", "kv/+/+/c": "update"}},
-		{"the longer of patterns with plus", "kv/a/bcd", "read", map[string]string{"kv/+/bc*": "read", "kv/+/b*": "update", "kv/+/*": "list"}},
-		{"the later in the alphabet", "kv/a/b/c/d", "read", map[string]string{"kv/+/b/+/d": "update", "kv/+/+/c/d": "delete", "kv/+/b/c/+": "read"}},
+		{"the longer of patterns with plus", "kv/a/bcd", "read", map[string]string{"kv/+/bc*": "read", "kv/+/b*": "update",
+			"kv/+/*": "list"}},
+		{"the later in the alphabet", "kv/a/b/c/d", "read", map[string]string{"kv/+/b/+/d": "update", "kv/+/+/c/d": "delete",
+			"kv/+/b/c/+": "read"}},
 		{"plus first", "a/b", "read", map[string]string{"+/b": "read", "*": "update"}},
 		{"plus alone", "a", "read", map[string]string{"+": "read"}},
 		{"plus in a word is a letter", "a+b", "read", map[string]string{"a+b": "read", "a*": "update"}},
@@ -110,7 +114,8 @@ func TestMerging(t *testing.T) {
 	if g := a.exact["w"]; g.minWrap != 30*time.Second || g.maxWrap != time.Hour {
 		t.Errorf("wrapping: %v to %v", g.minWrap, g.maxWrap)
 	}
-	for ttl, want := range map[time.Duration]bool{0: false, 29 * time.Second: false, 30 * time.Second: true, time.Hour: true, time.Hour + 1: false} {
+	for ttl, want := range map[time.Duration]bool{0: false, 29 * time.Second: false, 30 * time.Second: true,
+		time.Hour: true, time.Hour + 1: false} {
 		if got, _ := a.Allow(Ask{Path: "w", Capability: Read, WrapTTL: ttl}); (got != nil) != want {
 			t.Errorf("wrapped for %v: %v", ttl, got)
 		}
@@ -230,7 +235,9 @@ func reference(patterns map[string]string, path string, listing bool) (string, b
 			}
 		}
 		if len(matching) > 0 {
-			return slices.MaxFunc(matching, func(a, b string) int { return newCandidate(a, nil).compare(newCandidate(b, nil)) }), true
+			return slices.MaxFunc(matching, func(a, b string) int {
+				return newCandidate(a, nil).compare(newCandidate(b, nil))
+			}), true
 		}
 	}
 	return "", false
@@ -277,16 +284,20 @@ func TestFindAgainstReference(t *testing.T) {
 		want, some := reference(patterns, path, listing)
 		g := a.find(path, listing)
 		if some != (g != nil) || some && g.required[0] != want {
-			t.Fatalf("%q (listing %v) finds %+v, want %v %q of %q", path, listing, g, some, want, slices.Sorted(maps.Keys(patterns)))
+			t.Fatalf("%q (listing %v) finds %+v, want %v %q of %q", path, listing, g, some, want,
+				slices.Sorted(maps.Keys(patterns)))
 		}
 	})
 }
 
 func FuzzParse(f *testing.F) {
 	for _, s := range []string{
-		`path "secret/*" { capabilities = ["read", "list"] }`, `path "a" { policy = "sudo" allowed_parameters = { "x" = ["*a", 1] } }`,
-		`{"path":{"a":{"capabilities":["deny"],"required_parameters":["x"]}}}`, "path \"a\" { comment = <<EOT\nx\nEOT\n}", `path "a" "b" {}`,
-		`{"path":[{"a":[{"policy":"read"}]}]}`, `path "+/+/a*" { min_wrapping_ttl = "1d" }`, `path "a" { expiration = "2026-01-02T04:00:00Z" }`,
+		`path "secret/*" { capabilities = ["read", "list"] }`,
+		`path "a" { policy = "sudo" allowed_parameters = { "x" = ["*a", 1] } }`,
+		`{"path":{"a":{"capabilities":["deny"],"required_parameters":["x"]}}}`, "path \"a\" { comment = <<EOT\nx\nEOT\n}",
+		`path "a" "b" {}`,
+		`{"path":[{"a":[{"policy":"read"}]}]}`, `path "+/+/a*" { min_wrapping_ttl = "1d" }`,
+		`path "a" { expiration = "2026-01-02T04:00:00Z" }`,
 		`path "a" { pagination_limit = 3 list_scan_response_keys_filter_path = "{{ .path | replace \"a\" \"b\" }}{{ .key }}" }`,
 	} {
 		f.Add(s, "a/b/c")
@@ -335,7 +346,8 @@ func fifty(t testing.TB) *ACL {
 
 func TestLookupsAllocateNothing(t *testing.T) {
 	a := fifty(t)
-	for _, path := range []string{"kv/team-7/app-9", "kv/team-7/app-9/a/b", "kv/team-7/x/config-3", "kv/any/team-3/shared-44x", "nowhere/at/all"} {
+	for _, path := range []string{"kv/team-7/app-9", "kv/team-7/app-9/a/b", "kv/team-7/x/config-3",
+		"kv/any/team-3/shared-44x", "nowhere/at/all"} {
 		if n := testing.AllocsPerRun(100, func() { _, _ = a.Allow(Ask{Path: path, Capability: Read}) }); n != 0 {
 			t.Errorf("%s: %v allocations", path, n)
 		}
@@ -344,7 +356,8 @@ func TestLookupsAllocateNothing(t *testing.T) {
 
 func BenchmarkAllow(b *testing.B) {
 	a := fifty(b)
-	for name, path := range map[string]string{"exact": "kv/team-31/app-17", "prefix": "kv/team-31/app-17/db/password", "plus": "kv/team-31/x/config-3",
+	for name, path := range map[string]string{"exact": "kv/team-31/app-17", "prefix": "kv/team-31/app-17/db/password",
+		"plus":          "kv/team-31/x/config-3",
 		"plus and star": "kv/any/team-31/shared-44x", "nothing": "nowhere/at/all/of/it"} {
 		b.Run(name, func(b *testing.B) {
 			b.ReportAllocs()

@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// radix finds, of the texts in it, the longest with which another begins. The zero value is empty.
+// radix finds the longest of its texts that is a prefix of another text. The zero value is empty.
 type radix struct {
-	here  *candidate // for the text up to this node
-	first []byte     // of the edges, which differ: looked through at once, without a look at the kids
-	kids  []*branch  // in the order of first
+	here  *candidate // of the text that ends at this node
+	first []byte     // the distinct first bytes of the edges, searched without following the edges
+	kids  []*branch  // in the same order as first
 }
 
 type branch struct {
@@ -18,7 +18,7 @@ type branch struct {
 	radix
 }
 
-// insert adds a text; the same text again replaces it.
+// insert adds a text, or replaces its candidate.
 func (r *radix) insert(text string, c *candidate) {
 	for text != "" {
 		i := bytes.IndexByte(r.first, text[0])
@@ -47,7 +47,7 @@ func common(a, b string) int {
 	return n
 }
 
-// longest gives the candidate of the longest text with which path begins.
+// longest returns the candidate of the longest text that is a prefix of path.
 func (r *radix) longest(path string) *candidate {
 	best := r.here
 	for path != "" {

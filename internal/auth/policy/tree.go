@@ -10,7 +10,8 @@ import (
 	"github.com/hashicorp/hcl/hcl/token"
 )
 
-// HCL's tree is turned into one in which a block with labels is an object in an object, as in JSON.
+// HCL's tree is converted into one in which a block with labels is an object inside an object, as
+// in JSON.
 
 type kind uint8
 
@@ -33,15 +34,15 @@ type field struct {
 	value value
 }
 
-// bad is an error at a field.
+// bad returns an error at a field.
 func (f field) bad(format string, args ...any) error {
 	return fmt.Errorf("%w: %s (line %d)", ErrSyntax, fmt.Sprintf(format, args...), f.line)
 }
 
-// maxDepth bounds recursion. A document has four levels at most, before lists in lists.
+// maxDepth bounds recursion. A policy has four levels at most, plus lists in lists.
 const maxDepth = 32
 
-// tooDeep counts brackets, those in strings and comments too: none has so many.
+// tooDeep counts brackets, including those in strings and comments: no valid policy has so many.
 func tooDeep(text string) bool {
 	depth := 0
 	for i := range len(text) {
@@ -58,7 +59,8 @@ func tooDeep(text string) bool {
 	return false
 }
 
-// parseTree reads HCL or JSON. The parser panics on some broken literals; that is an error like others.
+// parseTree parses HCL or JSON. The HCL parser panics on some broken literals, which becomes an
+// error.
 func parseTree(text string) (fields []field, err error) {
 	if tooDeep(text) {
 		return nil, fmt.Errorf("%w: blocks and lists are nested more than %d deep", ErrSyntax, maxDepth)
@@ -68,7 +70,7 @@ func parseTree(text string) (fields []field, err error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			fields, err = nil, fmt.Errorf("%w: a literal in it cannot be read", ErrSyntax)
+			fields, err = nil, fmt.Errorf("%w: it contains an invalid literal", ErrSyntax)
 		}
 	}()
 	file, err := hcl.ParseString(text)
@@ -91,7 +93,7 @@ func readFields(list *ast.ObjectList) ([]field, error) {
 		}
 		line := max(1, item.Pos().Line)
 		if len(item.Keys) == 0 {
-			return nil, field{line: line}.bad("a value stands without a key")
+			return nil, field{line: line}.bad("a value has no key")
 		}
 		for i := len(item.Keys) - 1; i > 0; i-- {
 			v = value{kind: isObject, fields: []field{{keyText(item.Keys[i]), line, v}}}
@@ -130,7 +132,8 @@ func readValue(n ast.Node) (value, error) {
 	return value{}, fmt.Errorf("%w: a value is missing", ErrSyntax)
 }
 
-// object is the fields of an object, and of the objects in a list, which is how JSON repeats a block.
+// object returns the fields of an object, or of all objects in a list, which is how JSON repeats a
+// block.
 func (v *value) object() []field {
 	if v.kind != isList {
 		return v.fields
@@ -146,7 +149,7 @@ func (v *value) object() []field {
 	return v.fields
 }
 
-// text is a string, or a number as it would be written.
+// text returns a string, or a number in its text form.
 func (v value) text(f field) (string, error) {
 	if v.kind == isScalar {
 		if s, ok := scalarText(v.scalar); ok {
@@ -156,7 +159,7 @@ func (v value) text(f field) (string, error) {
 	return "", f.bad("%s must be a string", f.name)
 }
 
-// scalarText is what a scalar of a policy or of a request looks like.
+// scalarText returns the text form of a scalar of a policy or a request.
 func scalarText(v any) (string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -188,7 +191,7 @@ func (f field) texts() ([]string, error) {
 	return out, nil
 }
 
-// plain is the value as encoding/json would give it.
+// plain returns the value as encoding/json would decode it.
 func (v value) plain() any {
 	switch v.kind {
 	case isList:
@@ -205,7 +208,7 @@ func (v value) plain() any {
 		return out
 	}
 	if s, ok := v.scalar.(string); ok {
-		return strings.Clone(s) // not the whole document
+		return strings.Clone(s) // does not retain the whole document
 	}
 	return v.scalar
 }

@@ -79,7 +79,8 @@ func crowd(b *testing.B, n int) (*harness, *barrier.Barrier, string) {
 	var batch storage.Batch
 	for i := range n {
 		t := &Token{Type: TypeService, Accessor: fmt.Sprint("accessor", i), Path: "auth/token/create", Parent: parent[:],
-			Policies: []string{"default"}, Created: start, TTL: time.Hour, Expires: start.Add(time.Hour + time.Duration(i)*time.Millisecond), Renewable: true}
+			Policies: []string{"default"}, Created: start, TTL: time.Hour,
+			Expires: start.Add(time.Hour + time.Duration(i)*time.Millisecond), Renewable: true}
 		record, err := t.Marshal()
 		if err != nil {
 			b.Fatal(err)

@@ -1,15 +1,16 @@
-// Package approle is the auth method of machines: a role identifier, and a secret that is handed out for it.
+// Package approle is the auth method for machines, which log in with a role id and a secret id.
 //
-// It guarantees that a secret identifier is stored as a salted hash alone (HMAC-SHA256 under a salt that the barrier keeps), so that
-// nobody can read one back; that one with a number of uses is never used more often, whatever crashes or runs at the same time; that
-// one that was destroyed, or whose role was deleted, is of no use from the moment that the request was answered, also where a role of
-// the same name is made anew; and that a login tells nobody which of its two parts was wrong.
+// It guarantees that a secret id is stored only as a salted hash (HMAC-SHA256 under a salt behind
+// the barrier), so it cannot be read back; that one with limited uses is never used more often,
+// even across crashes and concurrent logins; that a destroyed secret id, or one of a deleted role,
+// is useless from the moment that the request is answered, even if a role of the same name is
+// created again; and that a failed login does not reveal which of its two parts was wrong.
 //
-// It does not guarantee that the entries of expired secret identifiers are gone at once: logins, "tidy/secret-id" and the deletion of
-// their role remove them.
+// It does not guarantee that expired secret ids are removed from storage at once: logins,
+// "tidy/secret-id" and the deletion of their role remove them.
 //
-// Stays compatible: the records, and where they lie: "role/<name>", "id/<hash of the role identifier>", "secret/<role's UUID>/<hash>",
-// "accessor/<hash>", "gone/<role's UUID>" and "salt".
+// Stays compatible: the records and their keys: "role/<name>", "id/<hash of the role id>",
+// "secret/<role's UUID>/<hash>", "accessor/<hash>", "gone/<role's UUID>" and "salt".
 package approle
 
 import (
@@ -29,13 +30,13 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Keys of the mount's entries.
+// Storage keys of the mount's entries.
 const (
 	rolePrefix     = "role/"     // + name
-	idPrefix       = "id/"       // + hash of the role identifier: the role's name
-	secretPrefix   = "secret/"   // + the role's UUID + "/" + hash of the secret identifier
-	accessorPrefix = "accessor/" // + hash of the accessor: where its secret identifier is
-	gonePrefix     = "gone/"     // + the UUID of a role that was deleted, as long as there is anything of it
+	idPrefix       = "id/"       // + hash of the role id: the role's name
+	secretPrefix   = "secret/"   // + the role's UUID + "/" + hash of the secret id
+	accessorPrefix = "accessor/" // + hash of the accessor: a pointer to its secret id
+	gonePrefix     = "gone/"     // + the UUID of a deleted role whose secrets are still to be removed
 	saltKey        = "salt"      // version u8 = 1 | 32 random bytes
 )
 
@@ -49,7 +50,8 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [mount.Factory] of the type "approle" with a clock and randomness of one's own.
+// Factory returns the [mount.Factory] of the type "approle" with a given clock and source of
+// randomness.
 func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
@@ -65,14 +67,14 @@ type backend struct {
 	salting sync.Mutex
 	salt    []byte
 
-	// locks serialise what changes a role or its secrets, by the first byte of the hash of its name.
+	// locks serialise changes of a role and its secrets, by the first byte of its name's hash.
 	locks [64]sync.Mutex
 }
 
 // Open implements [mount.UnauthenticatedPaths].
 func (d *backend) Open(_ mount.Operation, path string) bool { return path == "login" }
 
-// Alias implements [mount.AliasLookup]: the role identifier.
+// Alias implements [mount.AliasLookup] with the role id.
 func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	var id string
 	err := method.Fields(r.Data).Text("role_id", &id)
@@ -116,7 +118,7 @@ func (d *backend) lock(name string) *sync.Mutex {
 	return &d.locks[int(sum[0])%len(d.locks)]
 }
 
-// hash gives the name under which something secret is stored.
+// hash returns the storage name of a secret value.
 func (d *backend) hash(ctx context.Context, purpose, text string) (string, error) {
 	salt, err := d.salted(ctx)
 	if err != nil {
@@ -127,7 +129,7 @@ func (d *backend) hash(ctx context.Context, purpose, text string) (string, error
 	return hex.EncodeToString(mac.Sum(nil)), nil
 }
 
-// salted reads the salt, or makes it when it is first needed.
+// salted returns the salt, which is created on first use.
 func (d *backend) salted(ctx context.Context) ([]byte, error) {
 	d.salting.Lock()
 	defer d.salting.Unlock()
@@ -141,7 +143,8 @@ func (d *backend) salted(ctx context.Context) ([]byte, error) {
 		if _, err := io.ReadFull(d.rnd, record[1:]); err != nil {
 			return nil, err
 		}
-		b := storage.Batch{If: []storage.Condition{storage.IfAbsent(saltKey)}, Ops: []storage.Op{storage.Put(saltKey, record)}}
+		b := storage.Batch{If: []storage.Condition{storage.IfAbsent(saltKey)},
+			Ops: []storage.Op{storage.Put(saltKey, record)}}
 		err = d.store.Commit(ctx, b)
 	}
 	if err != nil {

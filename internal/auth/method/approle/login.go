@@ -12,7 +12,7 @@ import (
 
 var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, "invalid role or secret ID")
 
-// subset reports whether every network lies within one of the others; where there are none, all do.
+// subset reports whether every network is within one of the others; without others all are.
 func subset(inner, outer []string) bool {
 	if len(outer) == 0 {
 		return true
@@ -31,7 +31,7 @@ func subset(inner, outer []string) bool {
 	return true
 }
 
-// login takes a role identifier and, where the role asks for one, a secret identifier.
+// login authenticates a client by role id and, if the role requires one, secret id.
 func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
@@ -68,8 +68,9 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 	return d.admit(ctx, r, *name, x, secretID)
 }
 
-// admit checks what the role asks for. The caller holds its lock.
-func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *role, secretID string) (*mount.Response, error) {
+// admit checks the role's constraints. The caller holds its lock.
+func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *role, secretID string) (*mount.Response,
+	error) {
 	meta := map[string]string{"role_name": name}
 	networks := x.BoundCIDRs
 	if x.BindSecretID {
@@ -105,7 +106,7 @@ func errOutside(remote string) error {
 	return method.Invalid("source address %q unauthorized through CIDR restrictions on the secret ID", host)
 }
 
-// spend takes one use of a secret identifier, in a commit before anything comes of it.
+// spend takes one use of a secret id, in a commit before it has any effect.
 func (d *backend) spend(ctx context.Context, r *mount.Request, x *role, id string) (*secret, error) {
 	if len(id) > maxSecretID {
 		return nil, errLogin

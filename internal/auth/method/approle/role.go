@@ -11,7 +11,7 @@ import (
 
 // role is a record: see [method.Marshal]. Durations are seconds.
 type role struct {
-	UUID         string   `json:"uuid"` // its secrets lie below it: a role of the same name is another one
+	UUID         string   `json:"uuid"` // prefix of its secrets; a new role of the same name gets another
 	RoleID       string   `json:"role_id"`
 	BindSecretID bool     `json:"bind_secret_id"`
 	SecretUses   int64    `json:"secret_id_num_uses,omitempty"`
@@ -20,25 +20,28 @@ type role struct {
 	method.TokenParams
 }
 
-// parts are the paths below a role that show and change one of its fields.
+// parts maps the paths below a role to the field that each shows and changes.
 var parts = map[string]string{
 	"bind-secret-id": "bind_secret_id", "secret-id-num-uses": "secret_id_num_uses", "secret-id-ttl": "secret_id_ttl",
-	"secret-id-bound-cidrs": "secret_id_bound_cidrs", "bound-cidr-list": "secret_id_bound_cidrs", "token-bound-cidrs": "token_bound_cidrs",
-	"policies": "token_policies", "period": "token_period", "token-ttl": "token_ttl", "token-max-ttl": "token_max_ttl",
+	"secret-id-bound-cidrs": "secret_id_bound_cidrs", "bound-cidr-list": "secret_id_bound_cidrs",
+	"token-bound-cidrs": "token_bound_cidrs",
+	"policies":          "token_policies", "period": "token_period", "token-ttl": "token_ttl", "token-max-ttl": "token_max_ttl",
 	"token-num-uses": "token_num_uses",
 }
 
-// aliases are older names of fields.
-var aliases = map[string]string{"policies": "token_policies", "period": "token_period", "bound_cidr_list": "secret_id_bound_cidrs"}
+// aliases maps deprecated field names to current ones.
+var aliases = map[string]string{"policies": "token_policies", "period": "token_period",
+	"bound_cidr_list": "secret_id_bound_cidrs"}
 
 func (x *role) show() map[string]any {
 	return x.Show(map[string]any{
-		"bind_secret_id": x.BindSecretID, "local_secret_ids": false, "secret_id_num_uses": x.SecretUses, "secret_id_ttl": x.SecretTTL,
+		"bind_secret_id": x.BindSecretID, "local_secret_ids": false, "secret_id_num_uses": x.SecretUses,
+		"secret_id_ttl":         x.SecretTTL,
 		"secret_id_bound_cidrs": method.NotNil(x.SecretCIDRs),
 	})
 }
 
-// read takes what a request gives.
+// read reads the fields of a request.
 func (x *role) read(f method.Fields) error {
 	if f.Has("bound_cidr_list") && !f.Has("secret_id_bound_cidrs") {
 		g := method.Fields{"secret_id_bound_cidrs": f["bound_cidr_list"]}
@@ -50,7 +53,8 @@ func (x *role) read(f method.Fields) error {
 		f = g
 	}
 	err := method.Each(
-		f.Text("role_id", &x.RoleID), f.Flag("bind_secret_id", &x.BindSecretID), f.Number("secret_id_num_uses", &x.SecretUses),
+		f.Text("role_id", &x.RoleID), f.Flag("bind_secret_id", &x.BindSecretID),
+		f.Number("secret_id_num_uses", &x.SecretUses),
 		f.Seconds("secret_id_ttl", &x.SecretTTL), f.List("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
 	)
 	if err != nil {
@@ -71,7 +75,8 @@ const maxRoleID = 512
 func (x *role) check(local bool) error {
 	switch {
 	case local:
-		return method.Invalid("local_secret_ids is not there: there is no replication between clusters that would make a difference")
+		return method.Invalid("local_secret_ids is not supported: this server has no replication between clusters; leave " +
+			"it out")
 	case x.SecretUses < 0:
 		return method.Invalid("secret_id_num_uses cannot be negative")
 	case x.SecretTTL < 0:
@@ -79,12 +84,12 @@ func (x *role) check(local bool) error {
 	case x.RoleID == "" || len(x.RoleID) > maxRoleID:
 		return method.Invalid("role_id must have 1 to %d bytes", maxRoleID)
 	case !x.BindSecretID && len(x.SecretCIDRs) == 0 && len(x.BoundCIDRs) == 0:
-		return method.Invalid("at least one constraint should be enabled on the role: bind_secret_id, or a list of networks")
+		return method.Invalid("at least one constraint should be enabled on the role: bind_secret_id, or a CIDR list")
 	}
 	return nil
 }
 
-// role answers "role/<name>" and what is below it.
+// role handles "role/<name>" and the paths below it.
 func (d *backend) role(ctx context.Context, r *mount.Request, rest string) (*mount.Response, error) {
 	name, part, _ := strings.Cut(rest, "/")
 	name, err := method.Name("role name", name)
@@ -138,7 +143,7 @@ func (d *backend) writeRole(ctx context.Context, name string, old *role, f metho
 	return d.saveRole(ctx, name, old, x)
 }
 
-// saveRole writes a role and, where its identifier is a new one, the way to it.
+// saveRole writes a role and, if its role id is new, the index entry for it.
 func (d *backend) saveRole(ctx context.Context, name string, old, x *role) error {
 	op, err := method.Put(rolePrefix+name, x)
 	if err != nil {
@@ -174,7 +179,8 @@ func (d *backend) saveRole(ctx context.Context, name string, old, x *role) error
 	return d.store.Commit(ctx, b)
 }
 
-// deleteRole decides in one commit; what is left of its secrets is removed then, now or by Keep.
+// deleteRole deletes a role in one commit; its secrets are removed afterwards, or by Maintain after
+// a crash.
 func (d *backend) deleteRole(ctx context.Context, name string, x *role) error {
 	if x == nil {
 		return nil
@@ -187,14 +193,15 @@ func (d *backend) deleteRole(ctx context.Context, name string, x *role) error {
 	if err != nil {
 		return err
 	}
-	err = d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(rolePrefix + name), storage.Delete(idPrefix + key), gone}})
+	err = d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(rolePrefix + name),
+		storage.Delete(idPrefix + key), gone}})
 	if err != nil {
 		return err
 	}
 	return d.bury(ctx, x.UUID)
 }
 
-// Maintain implements [mount.Maintainer]: it removes what a crash has left of roles that were deleted.
+// Maintain implements [mount.Maintainer]: it removes the remains of deleted roles.
 func (d *backend) Maintain(ctx context.Context) error {
 	uuids, err := d.store.List(ctx, gonePrefix, "", 0)
 	if err != nil {
@@ -208,7 +215,7 @@ func (d *backend) Maintain(ctx context.Context) error {
 	return nil
 }
 
-// bury removes the secrets of a role that is no more.
+// bury removes the secrets of a deleted role.
 func (d *backend) bury(ctx context.Context, uuid string) error {
 	for {
 		names, err := d.store.List(ctx, secretPrefix+uuid+"/", "", mount.MaxOps/2)
@@ -236,7 +243,7 @@ func (d *backend) bury(ctx context.Context, uuid string) error {
 	}
 }
 
-// roleID shows or sets the identifier of a role.
+// roleID shows or sets a role's role id.
 func (d *backend) roleID(ctx context.Context, r *mount.Request, name string, old *role) (*mount.Response, error) {
 	if r.Operation == mount.Read {
 		return &mount.Response{Data: map[string]any{"role_id": old.RoleID}}, nil
@@ -259,7 +266,8 @@ func (d *backend) roleID(ctx context.Context, r *mount.Request, name string, old
 }
 
 // field shows, sets or resets one field of a role.
-func (d *backend) field(ctx context.Context, r *mount.Request, name string, old *role, field string) (*mount.Response, error) {
+func (d *backend) field(ctx context.Context, r *mount.Request, name string, old *role, field string) (*mount.Response,
+	error) {
 	given := method.Fields{}
 	switch {
 	case r.Operation == mount.Read:
@@ -288,7 +296,7 @@ func (d *backend) field(ctx context.Context, r *mount.Request, name string, old 
 	return nil, d.saveRole(ctx, name, old, &x)
 }
 
-// initial is the value of a field that nothing was said about, as a request would give it.
+// initial returns the default of a field, as a request would give it.
 func initial(field string) any {
 	switch v := (&role{BindSecretID: true}).show()[field].(type) {
 	case []string:

@@ -14,11 +14,11 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// secret is the record of a secret identifier, which itself is in the key as a hash. See [method.Marshal].
+// secret is the record of a secret id, whose hash is in the key. See [method.Marshal].
 type secret struct {
 	Accessor     string            `json:"accessor"`
 	AccessorHash string            `json:"accessor_hash"`
-	Uses         int64             `json:"uses,omitempty"` // left; 0: any number
+	Uses         int64             `json:"uses,omitempty"` // remaining; 0: unlimited
 	TTL          int64             `json:"ttl,omitempty"`  // seconds
 	Created      time.Time         `json:"created"`
 	Updated      time.Time         `json:"updated"`
@@ -31,7 +31,7 @@ type secret struct {
 // pointer is the record of an accessor.
 type pointer struct {
 	Role string `json:"role"` // its UUID
-	Hash string `json:"hash"` // of the secret identifier
+	Hash string `json:"hash"` // of the secret id
 }
 
 func (s *secret) expired(now time.Time) bool { return !s.Expires.IsZero() && !now.Before(s.Expires) }
@@ -47,13 +47,16 @@ func (s *secret) show() map[string]any {
 	}
 	return map[string]any{
 		"secret_id_accessor": s.Accessor, "secret_id_num_uses": s.Uses, "secret_id_ttl": s.TTL, "metadata": meta,
-		"creation_time": s.Created.Format(time.RFC3339Nano), "last_updated_time": s.Updated.Format(time.RFC3339Nano), "expiration_time": expires,
-		"cidr_list": method.NotNil(s.CIDRs), "token_bound_cidrs": method.NotNil(s.TokenCIDRs),
+		"creation_time": s.Created.Format(time.RFC3339Nano), "last_updated_time": s.Updated.Format(time.RFC3339Nano),
+		"expiration_time": expires,
+		"cidr_list":       method.NotNil(s.CIDRs), "token_bound_cidrs": method.NotNil(s.TokenCIDRs),
 	}
 }
 
-// secrets answers what is below a role and about its secret identifiers. The caller holds the role's lock.
-func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x *role, part string) (*mount.Response, error) {
+// secrets handles the paths below a role that concern its secret ids. The caller holds the role's
+// lock.
+func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x *role, part string) (*mount.Response,
+	error) {
 	writes := method.IsWrite(r.Operation)
 	switch {
 	case part == "secret-id" && r.Operation == mount.List:
@@ -75,14 +78,15 @@ func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x 
 		part == "secret-id-accessor/destroy" && (writes || r.Operation == mount.Delete):
 		return d.oneSecret(ctx, r, x, part)
 	}
-	if known := []string{"secret-id", "custom-secret-id", "secret-id/lookup", "secret-id/destroy", "secret-id-accessor/lookup",
+	if known := []string{"secret-id", "custom-secret-id", "secret-id/lookup", "secret-id/destroy",
+		"secret-id-accessor/lookup",
 		"secret-id-accessor/destroy"}; slices.Contains(known, part) {
 		return nil, method.ErrUnsupported
 	}
 	return nil, method.ErrNoPath
 }
 
-// accessors lists those of the secrets that live.
+// accessors lists the accessors of valid secret ids.
 func (d *backend) accessors(ctx context.Context, x *role) (*mount.Response, error) {
 	prefix := secretPrefix + x.UUID + "/"
 	names, err := d.store.List(ctx, prefix, "", 0)
@@ -111,7 +115,7 @@ const (
 	maxMeta     = 64
 )
 
-// newSecret takes what a request for a secret identifier gives, within what the role allows.
+// newSecret builds a secret id from a request, within the role's limits.
 func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 	s := &secret{Uses: x.SecretUses, TTL: x.SecretTTL, Created: d.now()}
 	err := method.Each(
@@ -129,7 +133,7 @@ func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 	}
 	switch {
 	case !x.BindSecretID:
-		return nil, method.Invalid("bind_secret_id is not set on the role: it takes no secret_id")
+		return nil, method.Invalid("bind_secret_id is not set on the role: it has no secret_ids")
 	case s.Uses < 0:
 		return nil, method.Invalid("num_uses cannot be negative")
 	case x.SecretUses > 0 && (s.Uses == 0 || s.Uses > x.SecretUses):
@@ -139,11 +143,11 @@ func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 	case x.SecretTTL > 0 && (s.TTL == 0 || s.TTL > x.SecretTTL):
 		return nil, method.Invalid("ttl cannot be longer than the role's secret_id_ttl")
 	case len(s.Meta) > maxMeta:
-		return nil, method.Invalid("metadata has %d members; at most %d are allowed", len(s.Meta), maxMeta)
+		return nil, method.Invalid("metadata has %d entries; at most %d are allowed", len(s.Meta), maxMeta)
 	case !subset(s.CIDRs, x.SecretCIDRs):
-		return nil, method.Invalid("cidr_list has a network outside of the role's secret_id_bound_cidrs")
+		return nil, method.Invalid("cidr_list contains a network outside the role's secret_id_bound_cidrs")
 	case !subset(s.TokenCIDRs, x.BoundCIDRs):
-		return nil, method.Invalid("token_bound_cidrs has a network outside of the role's token_bound_cidrs")
+		return nil, method.Invalid("token_bound_cidrs contains a network outside the role's token_bound_cidrs")
 	}
 	s.Updated = s.Created
 	if s.TTL > 0 {
@@ -152,7 +156,7 @@ func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 	return s, nil
 }
 
-// addSecret stores a secret identifier. This answer is the only place where it is seen.
+// addSecret stores a secret id. Its response is the only place where the secret id is shown.
 func (d *backend) addSecret(ctx context.Context, x *role, id string, f method.Fields) (*mount.Response, error) {
 	if id == "" || len(id) > maxSecretID {
 		return nil, method.Invalid("secret_id must have 1 to %d bytes", maxSecretID)
@@ -195,7 +199,7 @@ func (d *backend) secretHash(ctx context.Context, x *role, id string) (string, e
 	return d.hash(ctx, "secret\x00"+x.UUID, id)
 }
 
-// oneSecret shows or destroys a secret identifier, which is given itself or by its accessor.
+// oneSecret shows or destroys a secret id, given by itself or by its accessor.
 func (d *backend) oneSecret(ctx context.Context, r *mount.Request, x *role, part string) (*mount.Response, error) {
 	var id, accessor, key string
 	f := method.Fields{}
@@ -258,10 +262,11 @@ func (d *backend) byAccessor(ctx context.Context, x *role, accessor string) (str
 }
 
 func (d *backend) removeSecret(ctx context.Context, key string, s *secret) error {
-	return d.store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key), storage.Delete(accessorPrefix + s.AccessorHash)}})
+	return d.store.Commit(ctx,
+		storage.Batch{Ops: []storage.Op{storage.Delete(key), storage.Delete(accessorPrefix + s.AccessorHash)}})
 }
 
-// tidy removes the secret identifiers that have expired, and accessors that lead nowhere.
+// tidy removes expired secret ids, and accessors without one.
 func (d *backend) tidy(ctx context.Context) (*mount.Response, error) {
 	names, err := d.store.List(ctx, rolePrefix, "", 0)
 	if err != nil {

@@ -1,12 +1,14 @@
-// Package cert is the auth method of TLS client certificates.
+// Package cert is the auth method for TLS client certificates.
 //
-// It guarantees that only the certificate counts by which the connection itself was opened: its holder has proven during the handshake
-// that he has the private key. It is held against certificates that were stored under names: one that is no authority must be the very
-// same; one that is an authority must have signed it, over intermediates that the client sent, for client authentication, now.
-// Names are then held against the lists of the entry that fits, all of which must agree.
+// It guarantees that only the certificate of the connection itself is used, whose private key the
+// client proved to have during the handshake. It is compared with the stored certificates: one that
+// is not a CA must be identical; a CA must have signed it, over intermediates that the client sent,
+// for client authentication, and be valid now. All lists of the matching entry must match the
+// certificate's names.
 //
-// It does not ask whether a certificate was revoked: there are no revocation lists. Short lives are the remedy, or taking the
-// authority away. Behind a proxy that ends TLS there is one only where the listener takes it from the proxy.
+// It does not check revocation: there are no revocation lists. Use short lives, or remove the CA.
+// Behind a proxy that terminates TLS there is a certificate only if the listener takes it from the
+// proxy.
 //
 // Stays compatible: the records below "cert/".
 package cert
@@ -31,7 +33,7 @@ const certPrefix = "cert/"
 type entry struct {
 	Certificate string   `json:"certificate"` // PEM; one or more
 	DisplayName string   `json:"display_name,omitempty"`
-	Names       []string `json:"allowed_names,omitempty"` // of any kind
+	Names       []string `json:"allowed_names,omitempty"` // of any kind of name
 	CommonNames []string `json:"allowed_common_names,omitempty"`
 	DNS         []string `json:"allowed_dns_sans,omitempty"`
 	Emails      []string `json:"allowed_email_sans,omitempty"`
@@ -42,11 +44,12 @@ type entry struct {
 	method.TokenParams
 }
 
-// lists are the fields that are lists of texts.
+// lists returns the fields that are lists of texts.
 func (e *entry) lists() map[string]*[]string {
 	return map[string]*[]string{
-		"allowed_names": &e.Names, "allowed_common_names": &e.CommonNames, "allowed_dns_sans": &e.DNS, "allowed_email_sans": &e.Emails,
-		"allowed_uri_sans": &e.URIs, "allowed_organizational_units": &e.Units, "required_extensions": &e.Extensions,
+		"allowed_names": &e.Names, "allowed_common_names": &e.CommonNames, "allowed_dns_sans": &e.DNS,
+		"allowed_email_sans": &e.Emails,
+		"allowed_uri_sans":   &e.URIs, "allowed_organizational_units": &e.Units, "required_extensions": &e.Extensions,
 		"allowed_metadata_extensions": &e.Metadata,
 	}
 }
@@ -56,7 +59,7 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [mount.Factory] of the type "cert" with a clock of one's own.
+// Factory returns the [mount.Factory] of the type "cert" with a given clock.
 func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
@@ -100,7 +103,8 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 	case first == "certs":
 		return d.entry(ctx, r, rest)
 	case first == "crls":
-		return nil, method.Invalid("revocation lists are not there: use certificates with a short life, or take the authority away")
+		return nil, method.Invalid("revocation lists are not there: use certificates with a short life, or take the " +
+			"authority away")
 	}
 	return nil, method.ErrNoPath
 }
@@ -146,7 +150,8 @@ func (e *entry) show() map[string]any {
 }
 
 func (e *entry) read(f method.Fields) error {
-	if err := method.Each(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName), e.Read(f)); err != nil {
+	if err := method.Each(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName),
+		e.Read(f)); err != nil {
 		return err
 	}
 	for name, list := range e.lists() {
@@ -162,18 +167,19 @@ func (e *entry) read(f method.Fields) error {
 		if !c.IsCA && len(c.ExtKeyUsage) > 0 && !slices.ContainsFunc(c.ExtKeyUsage, func(u x509.ExtKeyUsage) bool {
 			return u == x509.ExtKeyUsageClientAuth || u == x509.ExtKeyUsageAny
 		}) {
-			return method.Invalid("certificate is not for client authentication: no login by it would be accepted")
+			return method.Invalid("the certificate is not for client authentication, so no login with it could succeed; use " +
+				"one with that extended key usage")
 		}
 	}
 	for _, x := range e.Extensions {
 		if oid, _, ok := strings.Cut(x, ":"); !ok || oid == "" {
-			return method.Invalid(`required_extensions: write an object identifier, a colon and a value, such as "1.2.3.4:ops*"`)
+			return method.Invalid(`required_extensions: use an object identifier, a colon and a value, such as "1.2.3.4:ops*"`)
 		}
 	}
 	return nil
 }
 
-// parse reads certificates in PEM.
+// parse parses PEM certificates.
 func parse(text string) ([]*x509.Certificate, error) {
 	var out []*x509.Certificate
 	for rest := []byte(strings.TrimSpace(text)); len(rest) > 0; {
@@ -197,11 +203,11 @@ func parse(text string) ([]*x509.Certificate, error) {
 var errPEM = method.Invalid("failed to parse certificate: give one or more X.509 certificates in PEM")
 
 var (
-	errNone    = method.Invalid("client certificate must be supplied: open the connection with one")
+	errNone    = method.Invalid("client certificate must be supplied: connect with one")
 	errNoMatch = method.Invalid("invalid certificate or no client certificate supplied")
 )
 
-// login finds the first entry, in order of their names, that the connection's certificate fits.
+// login finds the first entry, in order of names, that matches the connection's certificate.
 func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if r.TLS == nil || len(r.TLS.PeerCertificates) == 0 {
 		return nil, errNone
@@ -234,7 +240,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 	return nil, errNoMatch
 }
 
-// meta is what the token tells of the certificate.
+// meta returns the token's metadata about the certificate.
 func (e *entry) meta(name string, c *x509.Certificate) map[string]string {
 	meta := map[string]string{
 		"cert_name": name, "common_name": c.Subject.CommonName, "serial_number": c.SerialNumber.String(),

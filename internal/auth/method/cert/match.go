@@ -10,8 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method"
 )
 
-// trusts reports whether the entry vouches for the certificate that a connection was opened with; behind it come those that the client sent
-// along.
+// trusts reports whether the entry trusts the connection's client certificate, the first of the
+// chain; the client sent the others as intermediates.
 func (e *entry) trusts(chain []*x509.Certificate, now time.Time) bool {
 	known, err := parse(e.Certificate)
 	if err != nil {
@@ -45,15 +45,17 @@ func (e *entry) trusts(chain []*x509.Certificate, now time.Time) bool {
 	return err == nil
 }
 
-// names reports whether all lists of the entry agree to a certificate. An empty list agrees to any.
+// names reports whether the certificate matches all lists of the entry. An empty list matches any.
 func (e *entry) names(c *x509.Certificate) bool {
 	uris := make([]string, len(c.URIs))
 	for i, u := range c.URIs {
 		uris[i] = u.String()
 	}
 	common := []string{c.Subject.CommonName}
-	return agree(e.Names, slices.Concat(common, c.DNSNames, c.EmailAddresses)) && agree(e.CommonNames, common) && agree(e.DNS, c.DNSNames) &&
-		agree(e.Emails, c.EmailAddresses) && agree(e.URIs, uris) && agree(e.Units, c.Subject.OrganizationalUnit) && e.extended(c)
+	return agree(e.Names, slices.Concat(common, c.DNSNames, c.EmailAddresses)) && agree(e.CommonNames, common) &&
+		agree(e.DNS, c.DNSNames) &&
+		agree(e.Emails, c.EmailAddresses) && agree(e.URIs, uris) && agree(e.Units, c.Subject.OrganizationalUnit) &&
+		e.extended(c)
 }
 
 func agree(allowed, have []string) bool {
@@ -62,7 +64,7 @@ func agree(allowed, have []string) bool {
 	})
 }
 
-// extended reports whether the certificate has all extensions that are required.
+// extended reports whether the certificate has all required extensions.
 func (e *entry) extended(c *x509.Certificate) bool {
 	for _, want := range e.Extensions {
 		oid, pattern, _ := strings.Cut(want, ":")
@@ -73,7 +75,7 @@ func (e *entry) extended(c *x509.Certificate) bool {
 	return true
 }
 
-// extension gives the value of an extension that is a text.
+// extension returns the value of a text extension.
 func extension(c *x509.Certificate, oid string) (string, bool) {
 	for _, x := range c.Extensions {
 		if x.Id.String() != oid {

@@ -18,7 +18,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// settings are the record at "config": see [method.Marshal].
+// settings is the record at "config": see [method.Marshal].
 type settings struct {
 	PublicKeys   []string `json:"jwt_validation_pubkeys,omitempty"` // PEM
 	JWKS         string   `json:"jwks_url,omitempty"`
@@ -29,12 +29,12 @@ type settings struct {
 	Algorithms   []string `json:"jwt_supported_algs,omitempty"`
 	DefaultRole  string   `json:"default_role,omitempty"`
 	ClientID     string   `json:"oidc_client_id,omitempty"`
-	ClientSecret string   `json:"oidc_client_secret,omitempty"` // shown to nobody but the provider
+	ClientSecret string   `json:"oidc_client_secret,omitempty"` // sent only to the provider
 	ResponseMode string   `json:"oidc_response_mode,omitempty"`
 	skipFetching bool
 }
 
-// asymmetric are the algorithms that can count: under a shared secret whoever checks tokens could make them.
+// asymmetric lists the accepted algorithms: with a shared secret every verifier could forge tokens.
 var asymmetric = []jose.SignatureAlgorithm{
 	jose.RS256, jose.RS384, jose.RS512, jose.PS256, jose.PS384, jose.PS512, jose.ES256, jose.ES384, jose.ES512, jose.EdDSA,
 }
@@ -60,9 +60,11 @@ func (d *backend) config(ctx context.Context, r *mount.Request) (*mount.Response
 			return nil, err
 		}
 		return &mount.Response{Data: map[string]any{
-			"jwt_validation_pubkeys": method.NotNil(c.PublicKeys), "jwks_url": c.JWKS, "jwks_ca_pem": c.JWKSCA, "oidc_discovery_url": c.Discovery,
+			"jwt_validation_pubkeys": method.NotNil(c.PublicKeys), "jwks_url": c.JWKS, "jwks_ca_pem": c.JWKSCA,
+			"oidc_discovery_url":    c.Discovery,
 			"oidc_discovery_ca_pem": c.DiscoveryCA, "bound_issuer": c.Issuer, "jwt_supported_algs": method.NotNil(c.Algorithms),
-			"default_role": c.DefaultRole, "oidc_client_id": c.ClientID, "oidc_response_mode": c.ResponseMode, "oidc_response_types": []string{},
+			"default_role": c.DefaultRole, "oidc_client_id": c.ClientID, "oidc_response_mode": c.ResponseMode,
+			"oidc_response_types": []string{},
 		}}, nil
 	case !method.IsWrite(r.Operation):
 		return nil, method.ErrUnsupported
@@ -73,20 +75,24 @@ func (d *backend) config(ctx context.Context, r *mount.Request) (*mount.Response
 	}
 	if source := c.source(); source != "" && !c.skipFetching {
 		if err := newFetcher(source, c).test(ctx); err != nil {
-			return nil, method.Invalid("the keys cannot be fetched: %v; mend the URL or its CA, or give skip_jwks_validation=true", err)
+			return nil, method.Invalid("cannot fetch the keys: %v; correct the URL or its CA, or set skip_jwks_validation=true",
+				err)
 		}
 	}
 	return nil, method.Save(ctx, d.store, configKey, c)
 }
 
-// read takes all of a configuration from a request: what is not given is not there.
+// read reads a whole configuration from a request: fields that are not given are unset.
 func (c *settings) read(f method.Fields) error {
 	var responses []string
 	err := method.Each(
 		keys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
-		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA), f.Text("bound_issuer", &c.Issuer),
-		f.List("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole), f.Flag("skip_jwks_validation", &c.skipFetching),
-		f.Text("oidc_client_id", &c.ClientID), f.Text("oidc_client_secret", &c.ClientSecret), f.Text("oidc_response_mode", &c.ResponseMode),
+		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA),
+		f.Text("bound_issuer", &c.Issuer),
+		f.List("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole),
+		f.Flag("skip_jwks_validation", &c.skipFetching),
+		f.Text("oidc_client_id", &c.ClientID), f.Text("oidc_client_secret", &c.ClientSecret),
+		f.Text("oidc_response_mode", &c.ResponseMode),
 		f.List("oidc_response_types", &responses),
 	)
 	if err != nil {
@@ -106,7 +112,7 @@ func (c *settings) read(f method.Fields) error {
 	}
 	for i, a := range c.Algorithms {
 		if !slices.Contains(asymmetric, jose.SignatureAlgorithm(a)) {
-			return method.Invalid("jwt_supported_algs: %q is none of %v", a, asymmetric)
+			return method.Invalid("jwt_supported_algs: %q is not supported; use one of %v", a, asymmetric)
 		}
 		c.Algorithms[i] = a
 	}
@@ -116,18 +122,18 @@ func (c *settings) read(f method.Fields) error {
 	if source := c.source(); source != "" {
 		u, err := url.Parse(source)
 		if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" {
-			return method.Invalid("the URL of the keys is not one of https://")
+			return method.Invalid("the URL of the keys must begin with https://")
 		}
 	}
 	for _, ca := range []string{c.JWKSCA, c.DiscoveryCA} {
 		if ca != "" && !x509.NewCertPool().AppendCertsFromPEM([]byte(ca)) {
-			return method.Invalid("the CA for the URL of the keys is not a certificate in PEM")
+			return method.Invalid("the CA for the URL of the keys is not a PEM certificate")
 		}
 	}
 	return nil
 }
 
-// checkBrowser checks what the login by browser needs.
+// checkBrowser validates the settings for login by browser.
 func (c *settings) checkBrowser(responses []string) error {
 	switch {
 	case c.ClientSecret != "" && c.ClientID == "":
@@ -137,12 +143,12 @@ func (c *settings) checkBrowser(responses []string) error {
 	case !slices.Contains([]string{"", "query", "form_post"}, c.ResponseMode):
 		return method.Invalid("invalid 'oidc_response_mode': give query or form_post")
 	case len(responses) > 0 && !slices.Equal(responses, []string{"code"}):
-		return method.Invalid("'oidc_response_types' can be code alone: with the others tokens pass through the browser")
+		return method.Invalid("'oidc_response_types' must be code: with the others tokens pass through the browser")
 	}
 	return nil
 }
 
-// source is where keys are fetched; "" where they stand in the configuration.
+// source returns the URL of the keys; "" if they are in the configuration.
 func (c *settings) source() string {
 	if c.Discovery != "" {
 		return strings.TrimSuffix(c.Discovery, "/") + "/.well-known/openid-configuration"
@@ -150,13 +156,13 @@ func (c *settings) source() string {
 	return c.JWKS
 }
 
-// publicKeys reads the keys of the configuration itself.
+// publicKeys parses the keys of the configuration.
 func (c *settings) publicKeys() ([]crypto.PublicKey, error) {
 	out := make([]crypto.PublicKey, 0, len(c.PublicKeys))
 	for i, text := range c.PublicKeys {
 		key, err := publicKey(text)
 		if err != nil {
-			return nil, method.Invalid("jwt_validation_pubkeys: entry %d is not the public key of RSA, ECDSA or Ed25519 in PEM", i+1)
+			return nil, method.Invalid("jwt_validation_pubkeys: entry %d is not an RSA, ECDSA or Ed25519 public key in PEM", i+1)
 		}
 		out = append(out, key)
 	}
@@ -191,14 +197,15 @@ func publicKey(text string) (crypto.PublicKey, error) {
 	return nil, x509.ErrUnsupportedAlgorithm
 }
 
-// keys reads keys in PEM: a list, or one text with one or more.
+// keys reads PEM keys: a list, or one text with one or more.
 func keys(f method.Fields, name string, into *[]string) error {
 	text, ok := f[name].(string)
 	if !ok {
 		return f.List(name, into)
 	}
 	*into = nil
-	for rest := []byte(strings.ReplaceAll(text, "-----,-----", "-----\n-----")); len(strings.TrimSpace(string(rest))) > 0; {
+	for rest := []byte(strings.ReplaceAll(text, "-----,-----",
+		"-----\n-----")); len(strings.TrimSpace(string(rest))) > 0; {
 		var block *pem.Block
 		if block, rest = pem.Decode(rest); block == nil {
 			return method.Invalid("%s is not in PEM", name)

@@ -1,15 +1,17 @@
-// Package jwt is the auth method of signed JSON web tokens (RFC 7519), such as platforms give to what runs on them.
+// Package jwt is the auth method for signed JSON web tokens (RFC 7519), such as platforms issue to
+// workloads, and for login by browser with OpenID Connect.
 //
-// It guarantees that a token counts only with a valid signature by an asymmetric algorithm under a key of the configuration, within
-// its times, from the issuer and for the audience that are bound, with all claims that the role binds; that a token for some audience
-// is refused by a role that names none; that fetching keys ends by a deadline, reads a bounded answer and follows no redirect; and that
-// keys that were fetched are asked for again when they are old, and when a token names one that is not among them, but not more
-// often than every ten seconds.
+// It guarantees that a token is accepted only with a valid signature by an asymmetric algorithm
+// under a configured key, within its times, with the bound issuer and audience and all bound
+// claims; that a role without a bound audience refuses a token with one; that fetching keys has a
+// deadline, reads a bounded response and follows no redirect; and that keys are fetched again when
+// they are old, and when a token names an unknown key, but not more often than every ten seconds.
 //
-// The login by browser (OpenID Connect's code flow) takes PKCE, a nonce, and an ID token for this client alone; who ends it must be who
-// began it, where that gave a client_nonce; and a browser is sent back to the addresses of the role alone.
+// Login by browser (the authorization code flow) uses PKCE, a nonce, and an ID token for this
+// client only; the client that started a login with a client_nonce must finish it; and a browser is
+// redirected only to the role's redirect URIs.
 //
-// It does not remember tokens: one can log in again until it expires.
+// It does not remember tokens: a client can log in with one until it expires.
 //
 // Stays compatible: the records at "config", "state-key" and below "role/".
 package jwt
@@ -35,7 +37,7 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(method.Options{})(store, m)
 }
 
-// Factory returns the [mount.Factory] of the type "jwt" with a clock of one's own.
+// Factory returns the [mount.Factory] of the type "jwt" with a given clock.
 func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
@@ -49,8 +51,8 @@ type backend struct {
 	writing sync.Mutex
 
 	mu      sync.Mutex
-	fetched *fetcher                    // of the configuration that it was made for
-	used    map[[sha256.Size]byte]int64 // states that were used, and when they expire
+	fetched *fetcher                    // belongs to one configuration
+	used    map[[sha256.Size]byte]int64 // used states and their expiry
 }
 
 // Open implements [mount.UnauthenticatedPaths].
@@ -143,7 +145,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 		return nil, err
 	}
 	if c == nil {
-		return nil, method.Invalid("could not load configuration: write config first, with the keys that tokens are signed with")
+		return nil, method.Invalid("could not load configuration: write config first, with the signing keys")
 	}
 	if name == "" {
 		name = c.DefaultRole
@@ -165,7 +167,8 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 		return nil, method.Invalid("role %q could not be found", name)
 	}
 	if x.Browser {
-		return nil, method.Invalid("role with oidc role_type is not allowed: log in with a browser, or write the role with role_type=jwt")
+		return nil, method.Invalid("role with oidc role_type is not allowed: log in by browser, or write the role with " +
+			"role_type=jwt")
 	}
 	if !method.Within(x.BoundCIDRs, r.Remote) {
 		return nil, method.ErrOutside

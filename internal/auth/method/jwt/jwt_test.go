@@ -38,7 +38,8 @@ func FuzzLogin(f *testing.F) {
 	for path, data := range map[string]map[string]any{
 		"config": {"jwt_validation_pubkeys": public}, "role/a": {"user_claim": "sub", "bound_subject": "x"},
 	} {
-		if _, err := backend.Handle(context.Background(), &mount.Request{Operation: mount.Update, Path: path, Data: data}); err != nil {
+		if _, err := backend.Handle(context.Background(), &mount.Request{Operation: mount.Update, Path: path,
+			Data: data}); err != nil {
 			f.Fatal(err)
 		}
 	}
@@ -48,18 +49,21 @@ func FuzzLogin(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		a, err := backend.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login", Data: map[string]any{"role": "a", "jwt": token}})
+		a, err := backend.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login",
+			Data: map[string]any{"role": "a", "jwt": token}})
 		if a != nil || !fault.Is(err, fault.Invalid) {
 			t.Errorf("%q: %+v, %v", token, a, err)
 		}
 	})
 }
 
-// FuzzClaims: whatever claims a signed token has, the answer is a refusal or a text, and nothing panics.
+// FuzzClaims: whatever claims a signed token has, the answer is a refusal or a text, and nothing
+// panics.
 func FuzzClaims(f *testing.F) {
 	f.Add(`{"sub":"x","exp":9999999999,"aud":["a"],"n":{"/":1}}`)
 	f.Add(`{"exp":1e300,"iat":-1e300}`)
-	x := &role{UserClaim: "/sub", UserPointer: true, Claims: map[string][]string{"/n/~1": {"1"}}, Globs: true, Audiences: []string{"a"}}
+	x := &role{UserClaim: "/sub", UserPointer: true, Claims: map[string][]string{"/n/~1": {"1"}}, Globs: true,
+		Audiences: []string{"a"}}
 	f.Fuzz(func(t *testing.T, text string) {
 		var claims map[string]any
 		d := json.NewDecoder(strings.NewReader(text))

@@ -18,36 +18,37 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// Bounds of fetching keys.
+// Bounds of key fetching.
 const (
 	fetchTimeout = 10 * time.Second
 	maxKeySet    = 1 << 20
-	freshFor     = 10 * time.Minute // then keys are asked for again
-	usableFor    = time.Hour        // and used for so long where nobody answers
+	freshFor     = 10 * time.Minute // after which keys are fetched again
+	usableFor    = time.Hour        // keys stay in use if the source is unavailable
 	pause        = 10 * time.Second // between two attempts
 )
 
-// fetcher keeps the keys of one source.
+// fetcher fetches and caches the keys of one source.
 type fetcher struct {
 	source    string
-	discovers bool   // the source is a document that names the issuer, and where the keys are
-	issuer    string // that it must name
+	discovers bool   // the source is a discovery document
+	issuer    string // that the document must name
 	ca        string
 	client    *http.Client
 
-	busy    chan struct{} // held while fetching, and to look at what follows
+	busy    chan struct{} // held while fetching; guards the fields below
 	keys    *jose.JSONWebKeySet
-	found   provider // what the document of discovery says
+	found   provider // from the discovery document
 	fetched time.Time
 	tried   time.Time
 }
 
 func newFetcher(source string, c *settings) *fetcher {
-	f := &fetcher{source: source, discovers: c.Discovery != "", issuer: c.Discovery, ca: c.JWKSCA + c.DiscoveryCA, busy: make(chan struct{}, 1)}
+	f := &fetcher{source: source, discovers: c.Discovery != "", issuer: c.Discovery, ca: c.JWKSCA + c.DiscoveryCA,
+		busy: make(chan struct{}, 1)}
 	t := &tls.Config{MinVersion: tls.VersionTLS12}
 	if f.ca != "" {
 		t.RootCAs = x509.NewCertPool()
-		t.RootCAs.AppendCertsFromPEM([]byte(f.ca)) // it was checked when it was written
+		t.RootCAs.AppendCertsFromPEM([]byte(f.ca)) // validated when it was written
 	}
 	f.client = &http.Client{
 		Timeout: fetchTimeout,
@@ -59,13 +60,13 @@ func newFetcher(source string, c *settings) *fetcher {
 	return f
 }
 
-// test fetches once.
+// test fetches once, to validate a configuration.
 func (f *fetcher) test(ctx context.Context) error {
 	_, err := f.fetch(ctx)
 	return err
 }
 
-// get gives the keys that a token may be signed with; want is the name of its key, or "".
+// get returns the keys that may have signed a token; want is the token's key id, or "".
 func (f *fetcher) get(ctx context.Context, want string, now time.Time) ([]jose.JSONWebKey, error) {
 	select {
 	case f.busy <- struct{}{}:
@@ -86,11 +87,12 @@ func (f *fetcher) get(ctx context.Context, want string, now time.Time) ([]jose.J
 			return f.fitting(want), nil
 		}
 		if f.keys == nil || age >= usableFor {
-			return nil, fault.Wrap(err, fault.Unavailable, "the keys that tokens are checked with cannot be fetched; try again")
+			return nil, fault.Wrap(err, fault.Unavailable, "cannot fetch the signing keys; check the source's availability "+
+				"and try again")
 		}
 	}
 	if f.keys == nil || age >= usableFor {
-		return nil, fault.New(fault.Unavailable, "the keys that tokens are checked with could not be fetched a moment ago; try again")
+		return nil, fault.New(fault.Unavailable, "fetching the signing keys failed less than 10 s ago; try again later")
 	}
 	return fits, nil
 }
@@ -115,7 +117,7 @@ func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 			return nil, err
 		}
 		if found.Issuer != f.issuer {
-			return nil, errors.New("the issuer that the document names is not oidc_discovery_url")
+			return nil, errors.New("the discovery document's issuer differs from oidc_discovery_url")
 		}
 		at, f.found = found.JWKS, found
 	}
@@ -124,12 +126,12 @@ func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
 		return nil, err
 	}
 	if len(keys.Keys) == 0 {
-		return nil, errors.New("there are no keys at the URL")
+		return nil, errors.New("the key set is empty")
 	}
 	return keys, nil
 }
 
-// provider is what a provider says of itself (OpenID Connect Discovery 1.0, 3).
+// provider is a provider's metadata (OpenID Connect Discovery 1.0, 3).
 type provider struct {
 	Issuer        string   `json:"issuer"`
 	JWKS          string   `json:"jwks_uri"`
@@ -139,7 +141,7 @@ type provider struct {
 	TokenAuth     []string `json:"token_endpoint_auth_methods_supported"`
 }
 
-// provider gives what the document of discovery says, which is fetched with the keys.
+// provider returns the provider's metadata, which is fetched with the keys.
 func (f *fetcher) provider(ctx context.Context, now time.Time) (*provider, error) {
 	if _, err := f.get(ctx, "", now); err != nil {
 		return nil, err
@@ -152,7 +154,8 @@ func (f *fetcher) provider(ctx context.Context, now time.Time) (*provider, error
 	defer func() { <-f.busy }()
 	p := f.found
 	if p.Authorization == "" || p.Token == "" {
-		return nil, fault.New(fault.Unavailable, "the provider's document of discovery names no authorization_endpoint or token_endpoint")
+		return nil, fault.New(fault.Unavailable, "the provider's discovery document lacks the authorization_endpoint or "+
+			"token_endpoint")
 	}
 	return &p, nil
 }
@@ -165,7 +168,7 @@ func (f *fetcher) read(ctx context.Context, at string, into any) error {
 	return f.send(r, into)
 }
 
-// send reads a bounded answer in JSON.
+// send reads a bounded JSON response.
 func (f *fetcher) send(r *http.Request, into any) error {
 	a, err := f.client.Do(r)
 	if err != nil {
@@ -180,12 +183,12 @@ func (f *fetcher) send(r *http.Request, into any) error {
 		return err
 	}
 	if len(body) > maxKeySet {
-		return fmt.Errorf("the answer has more than %d bytes", maxKeySet)
+		return fmt.Errorf("the response has more than %d bytes", maxKeySet)
 	}
 	return json.Unmarshal(body, into)
 }
 
-// fetcher gives the one for a configuration; another configuration begins with no keys.
+// fetcher returns the fetcher of a configuration; a changed configuration starts without keys.
 func (d *backend) fetcher(c *settings) *fetcher {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -195,13 +198,14 @@ func (d *backend) fetcher(c *settings) *fetcher {
 	return d.fetched
 }
 
-var errSignature = method.Invalid("error validating token: no known key has signed it, or not with an algorithm that is accepted")
+var errSignature = method.Invalid("error validating token: it is not signed by a known key with an accepted algorithm")
 
-// verify checks a token's signature and gives its claims; numbers are json.Number.
+// verify checks a token's signature and returns its claims; numbers are json.Number.
 func (d *backend) verify(ctx context.Context, c *settings, token string) (map[string]any, error) {
 	signed, err := jose.ParseSignedCompact(token, c.algorithms())
 	if err != nil || len(signed.Signatures) != 1 {
-		return nil, method.Invalid("error validating token: it is not a signed JWT in compact form, or its algorithm is not accepted")
+		return nil, method.Invalid("error validating token: it is not a signed JWT in compact form, or its algorithm is " +
+			"not accepted")
 	}
 	var keys []any
 	if source := c.source(); source != "" {

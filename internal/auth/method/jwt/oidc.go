@@ -20,25 +20,27 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// The login by browser: OpenID Connect's authorization code flow with PKCE (OpenID Connect Core 1.0, 3.1; RFC 7636).
+// The login by browser: OpenID Connect's authorization code flow with PKCE (OpenID Connect Core
+// 1.0, 3.1; RFC 7636).
 //
-//	oidc/auth_url   who wants in asks where to send his browser, and says where it is to come back
-//	oidc/callback   he brings what the provider has given to the browser; it is redeemed for an ID token, which is checked
+//	oidc/auth_url   the client asks for the provider's URL, and names the redirect URI
+//	oidc/callback   the client sends the code that the browser got; it is redeemed for an ID token
 //
-// What lies between the two is in the state itself, sealed: see state.go.
+// The state parameter itself carries the encrypted state of the login: see state.go.
 
 // stateFor is how long a login may take.
 const stateFor = 5 * time.Minute
 
-// authURL answers with where the browser is to go. As in Vault the address is empty where the role does not take the redirect URI, so that
-// nobody learns which roles there are.
+// authURL returns the provider's URL. As in Vault the URL is empty if the role does not allow the
+// redirect URI, so that clients cannot probe for roles.
 func (d *backend) authURL(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported
 	}
 	var name, redirect, nonce string
 	f := method.Fields(r.Data)
-	if err := method.Each(f.Text("role", &name), f.Text("redirect_uri", &redirect), f.Text("client_nonce", &nonce)); err != nil {
+	if err := method.Each(f.Text("role", &name), f.Text("redirect_uri", &redirect),
+		f.Text("client_nonce", &nonce)); err != nil {
 		return nil, err
 	}
 	c, x, name, err := d.browserRole(ctx, name)
@@ -87,7 +89,7 @@ func (d *backend) random() (string, error) {
 	return base64.RawURLEncoding.EncodeToString(b[:]), nil
 }
 
-// authorization is the provider's address with all that is asked of it.
+// authorization returns the provider's authorization URL with all parameters.
 func (c *settings) authorization(endpoint string, x *role, s *state, sealed string) (string, error) {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Host == "" {
@@ -111,14 +113,16 @@ func (c *settings) authorization(endpoint string, x *role, s *state, sealed stri
 	return u.String(), nil
 }
 
-// browserRole gives the configuration and a role by which one may log in with a browser; no role where there is none of that name.
+// browserRole returns the configuration and a role for login by browser; a nil role if there is
+// none of that name.
 func (d *backend) browserRole(ctx context.Context, name string) (*settings, *role, string, error) {
 	c, err := method.Load[settings](ctx, d.store, configKey)
 	if err != nil {
 		return nil, nil, "", err
 	}
 	if c == nil || c.ClientID == "" {
-		return nil, nil, "", method.Invalid("the login by browser is not configured: write config with oidc_discovery_url and oidc_client_id")
+		return nil, nil, "", method.Invalid("login by browser is not configured: write config with oidc_discovery_url and " +
+			"oidc_client_id")
 	}
 	if name == "" {
 		name = c.DefaultRole
@@ -134,7 +138,8 @@ func (d *backend) browserRole(ctx context.Context, name string) (*settings, *rol
 	return c, x, name, nil
 }
 
-// redirects reports whether a browser may be sent back to an address. On the machine itself any port is as good (RFC 8252, 7.3).
+// redirects reports whether a redirect URI is allowed. On a loopback address any port is allowed
+// (RFC 8252, 7.3).
 func (x *role) redirects(uri string) bool {
 	if slices.Contains(x.Redirects, uri) {
 		return true
@@ -145,7 +150,8 @@ func (x *role) redirects(uri string) bool {
 	}
 	return slices.ContainsFunc(x.Redirects, func(allowed string) bool {
 		u, err := url.Parse(allowed)
-		return err == nil && loopback(u) && u.Scheme == want.Scheme && u.Hostname() == want.Hostname() && u.Path == want.Path &&
+		return err == nil && loopback(u) && u.Scheme == want.Scheme && u.Hostname() == want.Hostname() &&
+			u.Path == want.Path &&
 			u.RawQuery == want.RawQuery && u.Fragment == want.Fragment && want.User == nil
 	})
 }
@@ -155,9 +161,9 @@ func loopback(u *url.URL) bool {
 	return (u.Scheme == "http" || u.Scheme == "https") && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
-var errState = method.Invalid("expired or missing OAuth state: begin the login again")
+var errState = method.Invalid("expired or missing OAuth state: start the login again")
 
-// callback redeems what the provider has given to the browser.
+// callback redeems the code that the browser got.
 func (d *backend) callback(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	given := func(name string) string {
 		if v := r.Query.Get(name); v != "" {
@@ -171,14 +177,14 @@ func (d *backend) callback(ctx context.Context, r *mount.Request) (*mount.Respon
 		return nil, err
 	}
 	if subtle.ConstantTimeCompare([]byte(s.ClientNonce), []byte(given("client_nonce"))) != 1 {
-		return nil, method.Invalid("invalid client_nonce: the login must be ended by who began it")
+		return nil, method.Invalid("invalid client_nonce: the client that started the login must finish it")
 	}
 	if refused := given("error"); refused != "" {
 		return nil, method.Invalid("the provider has refused the login (%q)", clip(refused))
 	}
 	code := given("code")
 	if code == "" || len(code) > maxToken {
-		return nil, method.Invalid("no code was given: the provider has refused the login, or was not asked")
+		return nil, method.Invalid("the code is missing: the provider refused the login, or was not asked")
 	}
 	c, x, name, err := d.browserRole(ctx, s.Role)
 	if err != nil {
@@ -204,26 +210,29 @@ func (d *backend) callback(ctx context.Context, r *mount.Request) (*mount.Respon
 	return x.Login(user, meta), nil
 }
 
-// clip bounds a text of somebody else's for an error.
+// clip bounds a foreign text for an error.
 func clip(text string) string { return text[:min(len(text), 64)] }
 
-// redeem exchanges the code for an ID token, and gives its claims with those of the provider's userinfo.
+// redeem exchanges the code for an ID token, and returns its claims with those of the provider's
+// userinfo.
 func (d *backend) redeem(ctx context.Context, c *settings, x *role, s *state, code string) (map[string]any, error) {
 	f := d.fetcher(c)
 	provider, err := f.provider(ctx, d.now())
 	if err != nil {
 		return nil, err
 	}
-	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {s.Redirect}, "code_verifier": {s.Verifier}}
+	form := url.Values{"grant_type": {"authorization_code"}, "code": {code}, "redirect_uri": {s.Redirect},
+		"code_verifier": {s.Verifier}}
 	var got struct {
 		IDToken     string `json:"id_token"`
 		AccessToken string `json:"access_token"`
 	}
 	if err := f.exchange(ctx, provider, c, form, &got); err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "error exchanging oidc code: the provider does not take it; begin the login again")
+		return nil, fault.Wrap(err, fault.Invalid, "error exchanging oidc code: the provider refused it; start the login "+
+			"again")
 	}
 	if got.IDToken == "" || len(got.IDToken) > maxToken {
-		return nil, method.Invalid("no id_token found in the provider's answer: it must take the scope openid")
+		return nil, method.Invalid("no id_token found in the provider's response: it must support the scope openid")
 	}
 	claims, err := d.verify(ctx, c, got.IDToken)
 	if err != nil {
@@ -237,20 +246,20 @@ func (d *backend) redeem(ctx context.Context, c *settings, x *role, s *state, co
 	}
 	var more map[string]any
 	if err := f.userinfo(ctx, provider.Userinfo, got.AccessToken, &more); err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "the provider's userinfo cannot be read; try again")
+		return nil, fault.Wrap(err, fault.Unavailable, "cannot read the provider's userinfo; try again")
 	}
 	if more["sub"] != claims["sub"] {
 		return nil, method.Invalid("sub in the ID token and the provider's userinfo differ")
 	}
 	for name, v := range more {
-		if _, there := claims[name]; !there { // what is signed counts
+		if _, there := claims[name]; !there { // signed claims take precedence
 			claims[name] = v
 		}
 	}
 	return claims, nil
 }
 
-// checkIDToken checks what makes a signed token the answer to this login (OpenID Connect Core, 3.1.3.7).
+// checkIDToken checks that a signed token belongs to this login (OpenID Connect Core, 3.1.3.7).
 func (c *settings) checkIDToken(claims map[string]any, x *role, nonce string, now time.Time) error {
 	audience, _ := texts(claims["aud"])
 	party, named := claims["azp"]
@@ -263,14 +272,14 @@ func (c *settings) checkIDToken(claims map[string]any, x *role, nonce string, no
 	case !slices.Contains(audience, c.ClientID):
 		return method.Invalid("error validating token: it is not for this client (aud)")
 	case named && party != c.ClientID, !named && len(audience) > 1:
-		return method.Invalid("error validating token: it was given to another client (azp)")
+		return method.Invalid("error validating token: it was issued to another client (azp)")
 	case subtle.ConstantTimeCompare([]byte(given), []byte(nonce)) != 1:
 		return method.Invalid("invalid ID token nonce")
 	case claims["exp"] == nil || claims["iat"] == nil:
-		return method.Invalid("error validating token: it has no time (exp, iat)")
+		return method.Invalid("error validating token: it lacks a time (exp, iat)")
 	case x.MaxAge > 0 && (!isTime || authenticated.IsZero() ||
 		now.After(authenticated.Add(time.Duration(x.MaxAge)*time.Second+leeway(x.ClockSkew, defaultSkew)))):
-		return method.Invalid("error validating token: the provider has asked who it is too long ago (auth_time)")
+		return method.Invalid("error validating token: the provider authenticated the user too long ago (auth_time)")
 	}
 	return nil
 }

@@ -15,22 +15,22 @@ import (
 type role struct {
 	Audiences    []string            `json:"bound_audiences,omitempty"`
 	Subject      string              `json:"bound_subject,omitempty"`
-	Claims       map[string][]string `json:"bound_claims,omitempty"`      // any of the values
-	Globs        bool                `json:"bound_claims_glob,omitempty"` // their values are patterns
+	Claims       map[string][]string `json:"bound_claims,omitempty"`      // any of the values suffices
+	Globs        bool                `json:"bound_claims_glob,omitempty"` // the values are patterns
 	UserClaim    string              `json:"user_claim"`
 	UserPointer  bool                `json:"user_claim_json_pointer,omitempty"`
 	Mappings     map[string]string   `json:"claim_mappings,omitempty"` // claim to metadata
 	ExpiryLeeway int64               `json:"expiration_leeway,omitempty"`
 	BeforeLeeway int64               `json:"not_before_leeway,omitempty"`
 	ClockSkew    int64               `json:"clock_skew_leeway,omitempty"`
-	Browser      bool                `json:"oidc,omitempty"` // one logs in with a browser
+	Browser      bool                `json:"oidc,omitempty"` // login by browser
 	Redirects    []string            `json:"allowed_redirect_uris,omitempty"`
 	Scopes       []string            `json:"oidc_scopes,omitempty"`
-	MaxAge       int64               `json:"max_age,omitempty"` // since the provider has asked who it is
+	MaxAge       int64               `json:"max_age,omitempty"` // since the provider authenticated the user
 	method.TokenParams
 }
 
-// What leeways are where they are 0; negative ones are none.
+// Leeways used for 0; a negative leeway means none.
 const (
 	defaultLeeway = 150 * time.Second
 	defaultSkew   = 60 * time.Second
@@ -66,9 +66,13 @@ func (x *role) show() map[string]any {
 		roleType = "oidc"
 	}
 	return x.Show(map[string]any{
-		"role_type": roleType, "allowed_redirect_uris": method.NotNil(x.Redirects), "oidc_scopes": method.NotNil(x.Scopes), "max_age": x.MaxAge, "bound_audiences": method.NotNil(x.Audiences), "bound_subject": x.Subject, "bound_claims": claims,
-		"bound_claims_type": kind, "user_claim": x.UserClaim, "user_claim_json_pointer": x.UserPointer, "claim_mappings": mappings,
-		"expiration_leeway": x.ExpiryLeeway, "not_before_leeway": x.BeforeLeeway, "clock_skew_leeway": x.ClockSkew, "groups_claim": "",
+		"role_type": roleType, "allowed_redirect_uris": method.NotNil(x.Redirects), "oidc_scopes": method.NotNil(x.Scopes),
+		"max_age": x.MaxAge, "bound_audiences": method.NotNil(x.Audiences), "bound_subject": x.Subject,
+		"bound_claims":      claims,
+		"bound_claims_type": kind, "user_claim": x.UserClaim, "user_claim_json_pointer": x.UserPointer,
+		"claim_mappings":    mappings,
+		"expiration_leeway": x.ExpiryLeeway, "not_before_leeway": x.BeforeLeeway, "clock_skew_leeway": x.ClockSkew,
+		"groups_claim": "",
 	})
 }
 
@@ -78,8 +82,10 @@ func (x *role) read(f method.Fields) error {
 	kind, groups, claimKind := "", "", ""
 	err := method.Each(
 		f.Text("role_type", &kind), f.Text("groups_claim", &groups), f.Text("bound_claims_type", &claimKind),
-		f.List("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f), f.Text("user_claim", &x.UserClaim),
-		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Texts("claim_mappings", &x.Mappings), f.Seconds("expiration_leeway", &x.ExpiryLeeway),
+		f.List("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f),
+		f.Text("user_claim", &x.UserClaim),
+		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Texts("claim_mappings", &x.Mappings),
+		f.Seconds("expiration_leeway", &x.ExpiryLeeway),
 		f.Seconds("not_before_leeway", &x.BeforeLeeway), f.Seconds("clock_skew_leeway", &x.ClockSkew), x.Read(f),
 		f.List("allowed_redirect_uris", &x.Redirects), f.List("oidc_scopes", &x.Scopes), f.Seconds("max_age", &x.MaxAge),
 	)
@@ -96,7 +102,7 @@ func (x *role) read(f method.Fields) error {
 	switch kind {
 	case "jwt", "oidc":
 		x.Browser = kind == "oidc"
-	case "": // Vault takes it for "oidc", which has redirect URIs always
+	case "": // Vault's default is "oidc", which needs redirect URIs
 		x.Browser = len(x.Redirects) > 0
 	default:
 		return method.Invalid(`invalid 'role_type': give "jwt" or "oidc"`)
@@ -107,7 +113,8 @@ func (x *role) read(f method.Fields) error {
 	case x.MaxAge < 0:
 		return method.Invalid("max_age must not be negative")
 	case groups != "":
-		return method.Invalid("groups_claim cannot be honoured: this server keeps no groups; bind claims and give policies by role")
+		return method.Invalid("groups_claim is not supported, because this server has no groups; bind claims and assign " +
+			"policies by role")
 	case x.UserClaim == "":
 		return method.Invalid("a user claim must be defined on the role")
 	case !x.Browser && len(x.Audiences) == 0 && x.Subject == "" && len(x.Claims) == 0 && len(x.BoundCIDRs) == 0:
@@ -118,14 +125,15 @@ func (x *role) read(f method.Fields) error {
 	seen := map[string]bool{}
 	for _, to := range x.Mappings {
 		if to == "role" || seen[to] {
-			return method.Invalid("claim_mappings: the metadata key %q is reserved, or there twice", to)
+			return method.Invalid("claim_mappings: the metadata key %q is reserved or a duplicate", to)
 		}
 		seen[to] = true
 	}
 	return nil
 }
 
-// readClaims reads bound_claims: an object whose values are texts, numbers, booleans, or lists of these.
+// readClaims reads bound_claims: an object whose values are texts, numbers, booleans, or lists of
+// these.
 func (x *role) readClaims(f method.Fields) error {
 	given := f["bound_claims"]
 	if text, ok := given.(string); ok {
@@ -154,7 +162,7 @@ func (x *role) readClaims(f method.Fields) error {
 	return method.Invalid("bound_claims must be an object")
 }
 
-// texts gives the values of a claim, or of what it is bound to, as texts.
+// texts returns the values of a claim or of a bound claim as texts.
 func texts(v any) ([]string, bool) {
 	switch v := v.(type) {
 	case string:
@@ -177,7 +185,7 @@ func texts(v any) ([]string, bool) {
 	return nil, false
 }
 
-// admit checks the claims of a token whose signature is valid.
+// admit checks the claims of a token with a valid signature.
 func (x *role) admit(c *settings, claims map[string]any, now time.Time) error {
 	if err := x.inTime(claims, now); err != nil {
 		return err
@@ -192,10 +200,12 @@ func (x *role) admit(c *settings, claims map[string]any, now time.Time) error {
 	switch {
 	case !ok && claims["aud"] != nil:
 		return method.Invalid("error validating token: invalid audience (aud) claim")
-	case len(x.Audiences) == 0 && x.Browser: // the ID token is for this client, see checkIDToken
+	case len(x.Audiences) == 0 && x.Browser: // checkIDToken checks the audience of an ID token
 	case len(x.Audiences) == 0 && len(audience) > 0:
 		return method.Invalid("error validating token: audience claim found in JWT but no audiences bound to the role")
-	case len(x.Audiences) > 0 && !slices.ContainsFunc(audience, func(a string) bool { return slices.Contains(x.Audiences, a) }):
+	case len(x.Audiences) > 0 && !slices.ContainsFunc(audience, func(a string) bool {
+		return slices.Contains(x.Audiences, a)
+	}):
 		return method.Invalid("error validating token: invalid audience (aud) claim")
 	}
 	for name, values := range x.Claims {
@@ -212,7 +222,8 @@ func (x *role) accepts(values []string, have string) bool {
 	return slices.ContainsFunc(values, func(v string) bool { return v == have || x.Globs && method.Glob(v, have) })
 }
 
-// inTime holds a token's times against the clock, with the role's leeways. What a token does not say follows from what it does.
+// inTime checks a token's times against the clock, with the role's leeways. Missing times are
+// derived from the others.
 func (x *role) inTime(claims map[string]any, now time.Time) error {
 	var times [3]time.Time // iat, nbf, exp
 	for i, name := range []string{"iat", "nbf", "exp"} {
@@ -223,7 +234,8 @@ func (x *role) inTime(claims map[string]any, now time.Time) error {
 	}
 	issued, before, expires := times[0], times[1], times[2]
 	if issued.IsZero() && before.IsZero() && expires.IsZero() {
-		return method.Invalid("error validating token: no issued at (iat), not before (nbf), or expiration time (exp) claims in token")
+		return method.Invalid("error validating token: no issued at (iat), not before (nbf), or expiration time (exp) " +
+			"claims in token")
 	}
 	if before.IsZero() {
 		if before = issued; issued.IsZero() {
@@ -249,7 +261,7 @@ func (x *role) inTime(claims map[string]any, now time.Time) error {
 	return nil
 }
 
-// moment reads a NumericDate (RFC 7519, section 2). What is missing is the zero time.
+// moment parses a NumericDate (RFC 7519, section 2). A missing one is the zero time.
 func moment(v any) (time.Time, bool) {
 	switch v := v.(type) {
 	case nil:
@@ -265,7 +277,7 @@ func moment(v any) (time.Time, bool) {
 	return time.Time{}, false
 }
 
-// find gives a claim by its name, or by a JSON pointer ("/kubernetes.io/namespace", RFC 6901).
+// find returns a claim by name, or by JSON pointer ("/kubernetes.io/namespace", RFC 6901).
 func find(claims map[string]any, name string) (any, bool) {
 	if !strings.HasPrefix(name, "/") {
 		v, ok := claims[name]
@@ -284,7 +296,7 @@ func find(claims map[string]any, name string) (any, bool) {
 	return at, true
 }
 
-// describe gives who the token is about, and the metadata of the token that he gets.
+// describe returns the subject of the token, and the metadata of the login token.
 func (x *role) describe(name string, claims map[string]any) (string, map[string]string, error) {
 	v, ok := claims[x.UserClaim]
 	if x.UserPointer {
@@ -292,7 +304,7 @@ func (x *role) describe(name string, claims map[string]any) (string, map[string]
 	}
 	user, text := v.(string)
 	if !ok || !text || user == "" || len(user) > 512 {
-		return "", nil, method.Invalid("claim %q not found in token, or not a text", x.UserClaim)
+		return "", nil, method.Invalid("claim %q not found in token, or not a string", x.UserClaim)
 	}
 	meta := map[string]string{"role": name}
 	for claim, to := range x.Mappings {
@@ -302,7 +314,7 @@ func (x *role) describe(name string, claims map[string]any) (string, map[string]
 		}
 		values, fits := texts(v)
 		if !fits {
-			return "", nil, method.Invalid("error converting claim %q to a text", claim)
+			return "", nil, method.Invalid("error converting claim %q to a string", claim)
 		}
 		meta[to] = strings.Join(values, ",")
 	}

@@ -16,16 +16,17 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// state is a login by browser on its way. It travels with the browser, as base64url of
+// state is a login by browser in progress. It travels with the browser, as base64url of
 //
 //	nonce 12 | AES-256-GCM( JSON ) | tag 16
 //
-// under a key of the mount, so that any node can end what another began, and nobody who asks for addresses fills a memory.
+// under a key of the mount, so that any node can finish the login, and unfinished logins use no
+// memory.
 type state struct {
 	Role        string `json:"r"`
 	Redirect    string `json:"u"`
-	Nonce       string `json:"n"` // that the ID token must have
-	Verifier    string `json:"v"` // of PKCE
+	Nonce       string `json:"n"` // the nonce that the ID token must have
+	Verifier    string `json:"v"` // the PKCE verifier
 	ClientNonce string `json:"c,omitempty"`
 	Expires     int64  `json:"e"` // Unix seconds
 }
@@ -43,7 +44,7 @@ const (
 
 var stateAAD = []byte("sealgate/auth/oidc/state/v1")
 
-// sealer gives the key; without create there may be none.
+// sealer returns the cipher. Without create it returns nil if there is no key.
 func (d *backend) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
 	k, err := method.Load[stateKey](ctx, d.store, stateKeyName)
 	switch {
@@ -59,7 +60,8 @@ func (d *backend) sealer(ctx context.Context, create bool) (cipher.AEAD, error) 
 	defer clear(k.Key)
 	block, err := aes.NewCipher(k.Key)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal, "the key of logins by browser is damaged")
+		return nil, fault.Wrap(err, fault.Internal, "the key for logins by browser is damaged; enable the method again at "+
+			"another path")
 	}
 	return cipher.NewGCMWithRandomNonce(block)
 }
@@ -73,7 +75,8 @@ func (d *backend) makeStateKey(ctx context.Context) (*stateKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = d.store.Commit(ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent(stateKeyName)}, Ops: []storage.Op{op}})
+	err = d.store.Commit(ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent(stateKeyName)},
+		Ops: []storage.Op{op}})
 	if errors.Is(err, storage.ErrConflict) {
 		return method.Load[stateKey](ctx, d.store, stateKeyName)
 	}
@@ -92,7 +95,7 @@ func (d *backend) seal(ctx context.Context, s *state) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(aead.Seal(nil, nil, body, stateAAD)), nil
 }
 
-// unseal opens a state, once on this node: the provider takes its code once everywhere.
+// unseal opens a state once on this node; the provider accepts its code once overall.
 func (d *backend) unseal(ctx context.Context, text string) (*state, error) {
 	raw, err := base64.RawURLEncoding.DecodeString(text)
 	if err != nil || len(text) > maxState || text == "" {
@@ -107,13 +110,14 @@ func (d *backend) unseal(ctx context.Context, text string) (*state, error) {
 		return nil, errState
 	}
 	s := &state{}
-	if err := json.Unmarshal(body, s); err != nil || !d.now().Before(time.Unix(s.Expires, 0)) || !d.firstUse(raw, s.Expires) {
+	if err := json.Unmarshal(body, s); err != nil || !d.now().Before(time.Unix(s.Expires, 0)) ||
+		!d.firstUse(raw, s.Expires) {
 		return nil, errState
 	}
 	return s, nil
 }
 
-// firstUse remembers the states that were used until they expire. Where there is no room the one that expires first is forgotten.
+// firstUse remembers used states until they expire. A full table evicts the one that expires first.
 func (d *backend) firstUse(raw []byte, expires int64) bool {
 	sum := sha256.Sum256(raw)
 	d.mu.Lock()

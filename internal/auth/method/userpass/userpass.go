@@ -1,12 +1,13 @@
-// Package userpass is the auth method of names and passwords.
+// Package userpass is the auth method with user names and passwords.
 //
-// It guarantees that a password is stored as bcrypt hash alone; that a login for a name that does not exist takes the
-// work of one for a name that does, and is refused in the same words; and that no more passwords are hashed at once than there
-// are processors, so that a flood of logins leaves the rest of the program alive.
+// It guarantees that a password is stored only as a bcrypt hash; that a login with an unknown name
+// takes as much work as one with a known name, and is refused with the same text; and that at most
+// as many passwords are hashed concurrently as there are processors, so a flood of logins does not
+// starve the rest of the program.
 //
-// It does not guarantee anything about weak passwords; [mount.AliasLookup] lets whoever routes logins stop guessing.
+// It does not protect weak passwords; [mount.AliasLookup] lets the caller lock users out.
 //
-// Stays compatible: the records below "user/", and the passwords' hashes in bcrypt's usual form.
+// Stays compatible: the records below "user/", and password hashes in bcrypt's usual form.
 package userpass
 
 import (
@@ -27,13 +28,13 @@ import (
 const (
 	userPrefix = "user/"
 	cost       = 10 // of bcrypt: 1,024 rounds, some 50 ms
-	maxCost    = 14 // of hashes that are brought along
+	maxCost    = 14 // of a given password_hash
 
-	// Salt and hash of nobody's password, in bcrypt's base64: whether one fits does not matter.
+	// Salt and hash for unknown users, in bcrypt's base64; they match no password in practice.
 	noSalt = "nobodynobodynobodynobu"
 	noHash = "nobodynobodynobodynobodynobodyu"
 
-	maxPassword = 72 // bytes: bcrypt does not see what comes behind
+	maxPassword = 72 // bytes: bcrypt ignores the rest
 )
 
 // user is a record: see [method.Marshal].
@@ -42,20 +43,21 @@ type user struct {
 	method.TokenParams
 }
 
-// Options are what backends are given from outside.
+// Options configure the backends.
 type Options struct {
 	Cost int // of bcrypt; 0 means 10
 }
 
-// Factory returns the [mount.Factory] of the type "userpass". All mounts that it makes share the bound on passwords that
-// are hashed at once: a program needs one.
+// Factory returns the [mount.Factory] of the type "userpass". All its mounts share the bound on
+// concurrent hashing, so a program needs one.
 func Factory(o Options) mount.Factory {
 	if o.Cost == 0 {
 		o.Cost = cost
 	}
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
-		d := &backend{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt, noHash)}
+		d := &backend{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt,
+			noHash)}
 		return d, nil
 	}
 }
@@ -63,8 +65,8 @@ func Factory(o Options) mount.Factory {
 type backend struct {
 	store  mount.Storage
 	cost   int
-	slots  chan struct{} // held while a password is hashed
-	nobody []byte        // the hash that names without a user are compared with
+	slots  chan struct{} // semaphore, held while a password is hashed
+	nobody []byte        // the hash that passwords of unknown users are compared with
 
 	writing sync.Mutex
 }
@@ -75,7 +77,7 @@ func (d *backend) Open(_ mount.Operation, path string) bool {
 	return ok && name != ""
 }
 
-// Alias implements [mount.AliasLookup]: the user's name.
+// Alias implements [mount.AliasLookup] with the user's name.
 func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	name, _ := strings.CutPrefix(r.Path, "login/")
 	return strings.ToLower(name), nil
@@ -108,7 +110,7 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 	return nil, method.ErrNoPath
 }
 
-// user answers "users/<name>" and what is below it.
+// user handles "users/<name>" and the paths below it.
 func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mount.Response, error) {
 	name, part, _ := strings.Cut(rest, "/")
 	name, err := method.Name("username", name)
@@ -136,7 +138,7 @@ func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mou
 	return nil, method.ErrUnsupported
 }
 
-// write creates or changes a user; part is "password" or "policies" where nothing else is to change.
+// write creates or changes a user; part limits the change to "password" or "policies".
 func (d *backend) write(ctx context.Context, name, part string, f method.Fields) error {
 	hash, err := d.newHash(ctx, f)
 	if err != nil {
@@ -171,7 +173,7 @@ func (d *backend) write(ctx context.Context, name, part string, f method.Fields)
 	return method.Save(ctx, d.store, userPrefix+name, u)
 }
 
-// newHash hashes the password of a request, or takes the hash that was brought along; nil where there is neither.
+// newHash hashes the password of a request or returns its password_hash; nil if it has neither.
 func (d *backend) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
 	var password, hash string
 	if err := method.Each(f.Text("password", &password), f.Text("password_hash", &hash)); err != nil {
@@ -182,7 +184,7 @@ func (d *backend) newHash(ctx context.Context, f method.Fields) ([]byte, error) 
 		return nil, method.Invalid("give password or password_hash, not both")
 	case hash != "":
 		if c, err := bcrypt.Cost([]byte(hash)); err != nil || c > maxCost || len(hash) > 60 {
-			return nil, method.Invalid("password_hash is not a bcrypt hash of cost %d at most", maxCost)
+			return nil, method.Invalid("password_hash is not a bcrypt hash with a cost of at most %d", maxCost)
 		}
 		return []byte(hash), nil
 	case password == "":
@@ -194,7 +196,8 @@ func (d *backend) newHash(ctx context.Context, f method.Fields) ([]byte, error) 
 	defer d.release()
 	out, err := bcrypt.GenerateFromPassword([]byte(password), d.cost)
 	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
-		return nil, method.Invalid("the password has %d bytes; bcrypt takes at most %d", len(password), maxPassword)
+		return nil, method.Invalid("the password has %d bytes; bcrypt uses at most %d; choose a shorter one", len(password),
+			maxPassword)
 	}
 	return out, err
 }
@@ -212,7 +215,7 @@ func (d *backend) release() { <-d.slots }
 
 var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, "invalid username or password")
 
-// login compares a password.
+// login checks a password.
 func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
 	if !method.IsWrite(r.Operation) {
 		return nil, method.ErrUnsupported

@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// TestNobodyTakesTheWorkOfSomebody: a name without a user is compared with a hash that bcrypt takes for one of the same cost.
+// TestNobodyTakesTheWorkOfSomebody: a name without a user is compared with a hash that bcrypt takes
+// for one of the same cost.
 func TestNobodyTakesTheWorkOfSomebody(t *testing.T) {
 	t.Parallel()
 	for _, cost := range []int{bcrypt.MinCost, cost} {
@@ -26,7 +27,8 @@ func TestNobodyTakesTheWorkOfSomebody(t *testing.T) {
 		if c, err := bcrypt.Cost(d.nobody); err != nil || c != cost {
 			t.Errorf("cost %d: %d, %v", cost, c, err)
 		}
-		_, err = d.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login/nobody", Data: map[string]any{"password": "x"}})
+		_, err = d.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login/nobody",
+			Data: map[string]any{"password": "x"}})
 		if !errors.Is(err, mount.ErrCredentials) {
 			t.Errorf("cost %d: %v", cost, err)
 		}
