@@ -1,20 +1,24 @@
-// Package audit is the fail-closed log: who asked for what, before it takes effect and after, on devices that cannot be talked around.
+// Package audit is the fail-closed audit log: it records who requested what, before the request
+// takes effect and after.
 //
-// It guarantees that [Record.Request] and [Record.Response] return nil only when at least one device has accepted the entry, or there is no
-// device; that a device that hangs costs at most its deadline, once, and is then not waited for until it takes entries again; that
-// every entry is one line of JSON in the format of Vault and OpenBao; that values are there as keyed hashes alone, under a salt that each
-// device has to itself behind the barrier, so that [Trail.Hash] and the log agree; and that tokens, shares, and
-// what ceremonies hand out are hashed even where a device was told to log values (log_raw).
+// It guarantees that [Record.Request] and [Record.Response] return nil only if at least one device
+// has accepted the entry, or there is no device; that a hung device delays requests by its deadline
+// at most, once, and is then not waited for until it accepts entries again; that every entry is one
+// line of JSON in the format of Vault and OpenBao; that values appear only as keyed hashes, under a
+// salt of each device behind the barrier, so that [Trail.Hash] and the log agree; and that tokens,
+// shares, and the results of ceremonies are hashed even on a device that logs values (log_raw).
 //
-// "Accepted" means: written to the file, to the socket or to the system's log. It does not mean that the disk was flushed, or that the other end
-// of a socket has read it. An entry may be there although the request it tells of was refused: then its write ended after the
-// deadline. A request may be there twice where a connection broke within a write.
+// "Accepted" means written to the file, the socket or syslog. It does not mean that the disk was
+// flushed, or that the peer of a socket has read the entry. An entry may exist although its request
+// was refused: its write then ended after the deadline. A request may appear twice if a connection
+// broke during a write.
 //
-// While the node is sealed there are no salts, and of devices only those that the configuration names: entries are written to these
-// with every text left out. What happens meanwhile without such a device is kept in memory, bounded, and written before the node
-// becomes active.
+// While the node is sealed there are no salts, and only the devices of the configuration: entries
+// are written to these with all texts withheld. Without such a device, requests are kept in memory,
+// up to a bound, and written before the node becomes active.
 //
-// Stays compatible: the members of entries, the options of devices, "core/audit" and "audit/<uuid>/salt" behind the barrier.
+// Stays compatible: the members of entries, the options of devices, "core/audit" and
+// "audit/<uuid>/salt" behind the barrier.
 package audit
 
 import (
@@ -34,40 +38,41 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Errors of writing entries. They are for logs and causes; a client is told that nothing was done.
+// Errors of writing entries, for logs and causes; a client only learns that nothing was done.
 var (
-	// ErrUnwritten is returned when there are devices and none took the entry.
-	ErrUnwritten = errors.New("audit: no device took the entry")
-	// ErrSealed is returned for the second entry of a request during which the node was sealed, and for changes while it is.
+	// ErrUnwritten is returned if there are devices and none accepted the entry.
+	ErrUnwritten = errors.New("audit: no device accepted the entry")
+	// ErrSealed is returned for the second entry of a request if the node was sealed meanwhile, and
+	// for changes while it is sealed.
 	ErrSealed = errors.New("audit: sealed")
 )
 
-// Entries is where the table of devices and their salts lie: the barrier.
+// Entries is the barrier, which stores the table of devices and their salts.
 type Entries interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Commit(ctx context.Context, b storage.Batch) error
 }
 
-// Config is one device.
+// Config is the configuration of one device.
 type Config struct {
 	Path        string // "file/"
 	Type        string // "file", "socket" or "syslog"
 	Description string
 	Options     map[string]string
 	Local       bool
-	Declared    bool // by the configuration, not by a request: requests cannot remove it
+	Declared    bool // from the configuration; requests cannot remove it
 }
 
-// Options are what a trail is given from outside. Zero values are the defaults.
+// Options configure a trail. Zero values are the defaults.
 type Options struct {
-	Declared    []Config // devices of the configuration
-	ForbidAPI   bool     // devices come from the configuration alone
-	AllowPrefix bool     // the option "prefix" is honoured
+	Declared    []Config // devices from the configuration
+	ForbidAPI   bool     // requests cannot enable devices
+	AllowPrefix bool     // devices may have the option "prefix"
 	Stdout      io.Writer
 	Now         func() time.Time
 	Rand        io.Reader
 	Log         *slog.Logger
-	Deadline    time.Duration // within which a file or the system's log must take an entry: 2 s
+	Deadline    time.Duration // of a file or syslog to accept an entry; 0 means 2 s
 	Syslog      func(facility, tag string) (io.WriteCloser, error)
 	Metrics     *metrics.Registry // nil: nothing is counted
 }
@@ -89,41 +94,41 @@ func (o *Options) defaults() {
 // defaultDeadline is Vault's for sockets.
 const defaultDeadline = 2 * time.Second
 
-// Trail is the devices of a node. It is safe for concurrent use.
+// Trail holds the devices of a node. It is safe for concurrent use.
 type Trail struct {
 	o   Options
-	all [2]meter // of all devices together: requests, responses
+	all [2]meter // over all devices: requests, responses
 	now atomic.Pointer[set]
 
-	mu      sync.Mutex // held by changes
+	mu      sync.Mutex // held during a change
 	entries Entries    // nil while sealed
 	table   table
-	kept    []*kept // what happened without a device while sealed
-	lost    int     // what there was no room for among them
+	kept    []*kept // requests received without a device while sealed
+	lost    int     // requests that did not fit in kept
 }
 
-// set is the devices as of one change; it never changes.
+// set is the devices as of one change; it is immutable.
 type set struct {
 	devices []*attached
-	headers []header // of requests, that entries show
-	active  bool     // the node is unsealed: there are salts
+	headers []header // request headers that entries show
+	active  bool     // unsealed: there are salts
 }
 
-// attached is a device with how entries are written for it.
+// attached is a device and the format of its entries.
 type attached struct {
 	Config
 	*formatter
 	device *device
-	took   [2]*metrics.Timer // by the device for an entry: requests, responses
+	took   [2]*metrics.Timer // time to accept an entry: requests, responses
 }
 
 // meter counts entries.
 type meter struct {
 	took   *metrics.Timer
-	failed *metrics.Counter // those that no device took
+	failed *metrics.Counter // accepted by no device
 }
 
-// entryOf is the place of an entry's kind among meters.
+// entryOf returns the index of an entry's kind in the meters.
 func entryOf(kind string) int {
 	if kind == kindRequest {
 		return 0
@@ -131,7 +136,8 @@ func entryOf(kind string) int {
 	return 1
 }
 
-// New starts the devices that the configuration names. Their entries have no texts before [Trail.Activate].
+// New starts the devices of the configuration. Their entries withhold all texts before
+// [Trail.Activate].
 func New(o Options) (*Trail, error) {
 	o.defaults()
 	t := &Trail{o: o}
@@ -150,27 +156,28 @@ func New(o Options) (*Trail, error) {
 	return t, nil
 }
 
-// start makes a device without a salt. Its goroutine opens it at once.
+// start creates a device without a salt. Its goroutine opens it at once.
 func (t *Trail) start(c Config) (*attached, error) {
 	st, err := parse(c, t.o.AllowPrefix)
 	if err != nil {
 		return nil, err
 	}
 	if st.raw {
-		t.o.Log.Warn("this audit device logs values as they are (log_raw): who reads it reads secrets", "device", c.Path)
+		t.o.Log.Warn("this audit device logs values in plain text (log_raw): its readers see secrets", "device", c.Path)
 	}
 	sink, deadline := t.sink(c.Type, st)
 	a := &attached{Config: c, formatter: &formatter{settings: st}, device: newDevice(c.Path, sink, deadline, t.o.Log)}
-	a.took = [2]*metrics.Timer{t.o.Metrics.Timer("audit." + c.Path + ".log_request"), t.o.Metrics.Timer("audit." + c.Path + ".log_response")}
+	a.took = [2]*metrics.Timer{t.o.Metrics.Timer("audit." + c.Path + ".log_request"),
+		t.o.Metrics.Timer("audit." + c.Path + ".log_response")}
 	return a, nil
 }
 
-// Begin takes note of a request. auth is nil for one without a token that is known.
+// Begin starts the record of a request. auth is nil without a known token.
 func (t *Trail) Begin(r *Request, auth *Auth) *Record {
 	return &Record{trail: t, request: r, auth: auth, set: t.now.Load()}
 }
 
-// Headers are the request headers that entries show, in lower case.
+// Headers returns the request headers that entries show, in lower case.
 func (t *Trail) Headers() []string {
 	s := t.now.Load()
 	if s.headers == nil {
@@ -189,14 +196,14 @@ func (t *Trail) Enabled() bool {
 	return len(s.devices) > 0 || !s.active
 }
 
-// Reopen makes files be opened anew by their names: what a rotation has moved away is left alone. It does not wait.
+// Reopen makes devices open their files again by name, after a log rotation. It does not wait.
 func (t *Trail) Reopen() {
 	for _, a := range t.now.Load().devices {
 		a.device.reopen()
 	}
 }
 
-// Close ends the devices; what waits to be written gets its deadline.
+// Close closes the devices, which write their queues within their deadlines.
 func (t *Trail) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -215,7 +222,7 @@ func (s *set) close() error {
 	return errors.Join(all...)
 }
 
-// List returns the devices by path.
+// List returns the devices, sorted by path.
 func (t *Trail) List() []Config {
 	var out []Config
 	for _, a := range t.now.Load().devices {

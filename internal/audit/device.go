@@ -11,31 +11,31 @@ import (
 
 // Errors of one device.
 var (
-	errLate   = errors.New("audit: the device did not take the entry within its deadline")
-	errFull   = errors.New("audit: too many entries wait for the device")
+	errLate   = errors.New("audit: the device did not accept the entry within its deadline")
+	errFull   = errors.New("audit: the device's queue is full")
 	errClosed = errors.New("audit: the device was removed")
 )
 
-// Bounds of what waits for a device. One entry alone may be larger.
+// Bounds of a device's queue. A single entry may be larger.
 const (
 	maxWaiting      = 8192
 	maxWaitingBytes = 8 << 20
 )
 
-// sink is where a device's entries go. It is used by one goroutine.
+// sink is the destination of a device's entries. One goroutine uses it.
 type sink interface {
-	// write writes lines that end at ends, and returns how many of them are wholly written.
+	// write writes lines, whose ends are given, and returns how many of them are complete.
 	write(lines []byte, ends []int) (int, error)
-	// reopen makes the next write open anew, and opens now if it can.
+	// reopen makes the next write open the destination again, and opens it now if it can.
 	reopen() error
 	close() error
 }
 
-// aborter is implemented by sinks whose writes can be ended from outside.
+// aborter is implemented by sinks whose writes can be interrupted.
 type aborter interface{ abort() }
 
-// device writes entries in a goroutine of its own: all that wait, in one write. So concurrent requests share it, and one that hangs
-// holds nobody for longer than its deadline.
+// device writes entries in its own goroutine: all queued entries in one write. Concurrent requests
+// share the write, and a hung device delays a request by its deadline at most.
 type device struct {
 	path     string
 	sink     sink
@@ -46,17 +46,17 @@ type device struct {
 	watch    *time.Timer
 
 	mu      sync.Mutex
-	queue   batch // what is written next
-	current batch // what is being written
+	queue   batch // written next
+	current batch // being written
 	writing bool
-	late    bool // what is being written has taken longer than the deadline
-	failed  bool // the last write did not succeed: nobody waits for this device where another takes the entry
-	anew    bool // open anew before the next write
+	late    bool // the write in progress has exceeded the deadline
+	failed  bool // the last write failed: requests wait for this device only if no other accepts the entry
+	anew    bool // reopen before the next write
 	closed  bool
-	missing int // entries that it did not take since it failed
+	missing int // entries missing since it failed
 }
 
-// batch is lines, one behind the other, and who waits for each (nil: nobody any more).
+// batch holds consecutive lines and a waiter for each (nil: no caller waits any more).
 type batch struct {
 	lines   []byte
 	ends    []int
@@ -67,7 +67,7 @@ type waiter struct{ done chan error }
 
 var waiters = sync.Pool{New: func() any { return &waiter{make(chan error, 1)} }}
 
-// wait returns how the write ended, and gives the waiter back.
+// wait returns the result of the write, and releases the waiter.
 func (w *waiter) wait() error {
 	err := <-w.done
 	waiters.Put(w)
@@ -76,7 +76,8 @@ func (w *waiter) wait() error {
 
 func newDevice(path string, s sink, deadline time.Duration, log *slog.Logger) *device {
 	d := &device{
-		path: path, sink: s, deadline: deadline, log: log, wake: make(chan struct{}, 1), done: make(chan struct{}), anew: true,
+		path: path, sink: s, deadline: deadline, log: log, wake: make(chan struct{}, 1), done: make(chan struct{}),
+		anew: true,
 	}
 	d.watch = time.AfterFunc(time.Hour, d.overdue)
 	d.watch.Stop()
@@ -92,7 +93,7 @@ func (d *device) poke() {
 	}
 }
 
-// reopen makes the next write open anew. One that hangs is given up, where that is possible.
+// reopen makes the next write open the destination again. It interrupts a hung write if it can.
 func (d *device) reopen() {
 	d.mu.Lock()
 	d.anew = true
@@ -104,15 +105,15 @@ func (d *device) reopen() {
 	d.poke()
 }
 
-// healthy reports whether the last write succeeded, as far as is known.
+// healthy reports whether the last write succeeded, as far as known.
 func (d *device) healthy() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	return !d.failed
 }
 
-// put queues one line or, where split is not 0, two of which the first ends there; the waiter is for both. A device that is late takes them
-// too, as long as there is room, but nobody is to wait for that.
+// put queues one line, or two if split is not 0, which is the end of the first; one waiter serves
+// both. A late device also queues them, while there is room, but no caller waits for it.
 func (d *device) put(line []byte, split int) (*waiter, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -142,7 +143,7 @@ func (d *device) put(line []byte, split int) (*waiter, error) {
 	return w, nil
 }
 
-// run writes until the device is closed and nothing waits.
+// run writes until the device is closed and its queue is empty.
 func (d *device) run() {
 	defer close(d.done)
 	for range d.wake {
@@ -158,11 +159,12 @@ func (d *device) run() {
 		}
 	}
 	if err := d.sink.close(); err != nil {
-		d.log.Warn("closing an audit device", "device", d.path, "error", err)
+		d.log.Warn("an audit device failed to close", "device", d.path, "error", err)
 	}
 }
 
-// letArrive gives way while more arrive: whom the last write has answered often comes back at once.
+// letArrive yields while more entries arrive: callers answered by the last write often come back at
+// once.
 func (d *device) letArrive() {
 	for last := -1; ; {
 		d.mu.Lock()
@@ -176,7 +178,7 @@ func (d *device) letArrive() {
 	}
 }
 
-// take moves what waits to what is written. It reports whether there is anything to do.
+// take moves the queue to the current batch. It reports whether there is anything to do.
 func (d *device) take() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -188,10 +190,10 @@ func (d *device) take() bool {
 	return true
 }
 
-// maxKept is the size beyond which a buffer is left to the garbage collector.
+// maxKept is the size above which a buffer is not reused.
 const maxKept = 256 << 10
 
-// write writes the current batch, with the watch running, and answers who waits.
+// write writes the current batch under the deadline timer, and answers the waiters.
 func (d *device) write() {
 	d.watch.Reset(d.deadline)
 	d.mu.Lock()
@@ -219,11 +221,11 @@ func (d *device) write() {
 	d.current = batch{d.current.lines[:0], d.current.ends[:0], d.current.waiters[:0]}
 }
 
-// settle answers those whose lines were written, or not, and remembers how the device does.
+// settle answers the waiters of complete and incomplete lines, and records the device's health.
 func (d *device) settle(n int, err error) {
 	for i, w := range d.current.waiters {
 		switch {
-		case i >= n && err == nil: // a sink that lies
+		case i >= n && err == nil: // the sink miscounts
 			err = fmt.Errorf("audit: only %d of %d entries were written", n, len(d.current.ends))
 			fallthrough
 		case i >= n:
@@ -240,15 +242,15 @@ func (d *device) settle(n int, err error) {
 	}
 	switch {
 	case err != nil && !d.failed:
-		d.log.Error("an audit device fails", "device", d.path, "error", err)
+		d.log.Error("an audit device failed", "device", d.path, "error", err)
 	case err == nil && d.failed:
-		d.log.Info("an audit device takes entries again", "device", d.path, "entries_missing_from_it", d.missing)
+		d.log.Info("an audit device recovered", "device", d.path, "entries_missing_from_it", d.missing)
 		d.missing = 0
 	}
 	d.failed = err != nil
 }
 
-// overdue is called when a write has taken longer than the deadline: all who wait are answered.
+// overdue is called when a write exceeds the deadline: it answers all waiters.
 func (d *device) overdue() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -256,7 +258,7 @@ func (d *device) overdue() {
 		return
 	}
 	if !d.failed {
-		d.log.Error("an audit device hangs", "device", d.path, "deadline", d.deadline.String())
+		d.log.Error("an audit device does not respond", "device", d.path, "deadline", d.deadline.String())
 	}
 	d.late, d.failed = true, true
 	for _, all := range [][]*waiter{d.current.waiters, d.queue.waiters} {
@@ -269,7 +271,8 @@ func (d *device) overdue() {
 	}
 }
 
-// close writes what waits and ends the goroutine; one that hangs is left behind after the deadline, where it cannot be ended.
+// close writes the queue and ends the goroutine. A hung write that cannot be interrupted is
+// abandoned after the deadline.
 func (d *device) close() error {
 	d.mu.Lock()
 	d.closed = true

@@ -114,7 +114,8 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-// TestOneIsEnough: with two devices a request passes as long as one takes its entries; with none it does not.
+// TestOneIsEnough: with two devices a request passes as long as one takes its entries; with none it
+// does not.
 func TestOneIsEnough(t *testing.T) {
 	t.Parallel()
 	b, one, two := active(t), newBlockingSink(), newBlockingSink()
@@ -137,8 +138,9 @@ func TestOneIsEnough(t *testing.T) {
 	}
 }
 
-// TestHanging: a device that hangs costs its deadline once. Then nobody waits for it where there is another; where there is none requests are
-// refused at once. When it goes on, it takes entries again.
+// TestHanging: a device that hangs costs its deadline once. Then nobody waits for it where there is
+// another; where there is none requests are refused at once. When it goes on, it takes entries
+// again.
 func TestHanging(t *testing.T) {
 	t.Parallel()
 	b, g := active(t), newBlockingSink()
@@ -197,7 +199,8 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestRemovedFile: a file that was removed is made anew, and no entry is lost; where its folder is gone too, nothing happens.
+// TestRemovedFile: a file that was removed is made anew, and no entry is lost; where its folder is
+// gone too, nothing happens.
 func TestRemovedFile(t *testing.T) {
 	t.Parallel()
 	b := active(t)
@@ -226,7 +229,8 @@ func TestRemovedFile(t *testing.T) {
 	b.must("4")
 }
 
-// TestTornLine: behind half a line of a process that was killed the log goes on with a line of its own.
+// TestTornLine: behind half a line of a process that was killed the log goes on with a line of its
+// own.
 func TestTornLine(t *testing.T) {
 	t.Parallel()
 	b := active(t)

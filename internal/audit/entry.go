@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// Auth is who asks, or, in a response, whom a token was made for.
+// Auth is the client, or, in a response, the subject of a new token.
 type Auth struct {
 	Token, Accessor string // hashed
 	DisplayName     string
@@ -20,31 +20,31 @@ type Auth struct {
 	EntityID        string
 	TokenType       string // "service", "batch"; "" is written as "default"
 	TTL             time.Duration
-	Issued          time.Time // zero: not there
+	Issued          time.Time // zero: omitted
 	RemainingUses   int
 	NumUses         int
-	Results         *PolicyResults // nil: not there
+	Results         *PolicyResults // nil: omitted
 }
 
-// PolicyResults is what the policies said.
+// PolicyResults is the result of the policy check.
 type PolicyResults struct {
 	Allowed  bool
-	Granting []string // names of the policies that allowed it; "" where a default did
+	Granting []string // names of the policies that allowed it; "" for the built-in default
 }
 
-// Mount is where a request went.
+// Mount is the mount that handled a request.
 type Mount struct {
 	Point, Type, Accessor, Version string
 	Class                          string // "secret", "auth"
 }
 
-// Request is what was asked.
+// Request is the content of a request entry.
 type Request struct {
 	ID            string
 	ClientID      string
 	Operation     string
 	Mount         *Mount // nil: none
-	Token         string // as it was sent, known or not; hashed
+	Token         string // as sent, valid or not; hashed
 	Accessor      string // hashed
 	Path          string
 	Data          json.RawMessage // nil: none; strings are hashed
@@ -54,27 +54,28 @@ type Request struct {
 	Certificate   string              // serial number of the client's
 	RemoteAddress string
 	RemotePort    int
-	// Guarded is set where Data, or the data of the response, has tokens, shares or keys: log_raw does not show these.
+	// Guarded says that the data of the request or response contains tokens, shares or keys, which
+	// log_raw does not show.
 	Guarded bool
 
-	URI           string // as it came, without the query, where Path does not tell it; "" otherwise
-	ForwardedFrom string // the node that it came to first, host:port; "": this one
+	URI           string // as received, without the query, if it differs from Path
+	ForwardedFrom string // the node that received and forwarded it, host:port; "": this one
 }
 
-// Response is what was answered.
+// Response is the content of a response entry.
 type Response struct {
 	Data     json.RawMessage // nil: none; strings are hashed
 	Plain    []string        // keys whose strings in Data are not
-	Listing  bool            // the answer to a list, which elide_list_responses counts
+	Listing  bool            // a list response, which elide_list_responses shortens
 	Auth     *Auth
 	Wrap     *WrapInfo
 	LeaseID  string
 	Warnings []string
 	Headers  map[string][]string
-	Share    *Share // ours: whose share was given
+	Share    *Share // extension: whose share was submitted
 }
 
-// WrapInfo is a token that holds a response.
+// WrapInfo describes the wrapping token of a response.
 type WrapInfo struct {
 	Token, Accessor string // hashed
 	TTL             time.Duration
@@ -83,21 +84,21 @@ type WrapInfo struct {
 	WrappedAccessor string // hashed
 }
 
-// Share names a share that was given, never its value.
+// Share identifies a submitted share, without its value.
 type Share struct {
 	Target string // "barrier", "recovery"
 	Number int
-	Holder string // "" where holders have no names
+	Holder string // "" if holders have no names
 }
 
 // formatter writes entries for one device.
 type formatter struct {
 	settings
-	hash *hasher // nil while sealed: texts that are to be hashed are left out
+	hash *hasher // nil while sealed: texts are withheld
 	memo *memo   // nil: none
 }
 
-// memo remembers the hashes of one entry: a token and its accessor stand in it twice.
+// memo caches the hashes within one entry, in which a token and its accessor appear twice.
 type memo struct {
 	texts  [2]string
 	hashes [2][hashLen]byte // with quotes
@@ -106,10 +107,10 @@ type memo struct {
 
 const hashLen = 2 + len(hashPrefix) + 2*sha256.Size
 
-// withheld stands in the place of a text while there is no salt to hash it with.
+// withheld replaces a text while there is no salt to hash it with.
 const withheld = "[withheld: sealed]"
 
-// hashed appends a token or accessor.
+// hashed appends a hashed token or accessor.
 func (f *formatter) hashed(dst []byte, text string) []byte {
 	if f.hash == nil {
 		return appendString(dst, withheld)
@@ -133,7 +134,7 @@ func (f *formatter) hashed(dst []byte, text string) []byte {
 	return dst
 }
 
-// member appends a key behind whatever is there.
+// member appends the key of the next member.
 func member(dst []byte, key string) []byte {
 	if last := dst[len(dst)-1]; last != '{' {
 		dst = append(dst, ',')
@@ -143,7 +144,7 @@ func member(dst []byte, key string) []byte {
 	return append(dst, '"', ':')
 }
 
-// text appends a member unless it is empty.
+// text appends a member unless the value is empty.
 func text(dst []byte, key, value string) []byte {
 	if value == "" {
 		return dst
@@ -179,7 +180,7 @@ func (f *formatter) secret(dst []byte, key, value string) []byte {
 	return f.hashed(member(dst, key), value)
 }
 
-// accessor appends an accessor, which one can choose to show.
+// accessor appends an accessor, which the device hashes or shows.
 func (f *formatter) accessor(dst []byte, key, value string) []byte {
 	if !f.hmacAccessor || f.raw {
 		return text(dst, key, value)
@@ -187,8 +188,9 @@ func (f *formatter) accessor(dst []byte, key, value string) []byte {
 	return f.secret(dst, key, value)
 }
 
-// data appends JSON with its strings hashed, or not.
-func (f *formatter) data(dst []byte, key string, data json.RawMessage, plain []string, guarded, elide bool) ([]byte, error) {
+// data appends JSON, with its strings hashed or not.
+func (f *formatter) data(dst []byte, key string, data json.RawMessage, plain []string, guarded, elide bool) ([]byte,
+	error) {
 	if data == nil {
 		return dst, nil
 	}
@@ -233,7 +235,7 @@ func headers(dst []byte, all map[string][]string, value func(dst []byte, name, v
 	return append(dst, '}')
 }
 
-// appendKey appends a key that may have any characters.
+// appendKey appends a key that may contain any characters.
 func appendKey(dst []byte, key string) []byte {
 	if dst[len(dst)-1] != '{' {
 		dst = append(dst, ',')
@@ -241,12 +243,12 @@ func appendKey(dst []byte, key string) []byte {
 	return append(appendString(dst, key), ':')
 }
 
-var errNoRoom = errors.New("audit: the entry is larger than a device takes")
+var errNoRoom = errors.New("audit: the entry exceeds the maximum size")
 
 // maxEntry bounds one entry.
 const maxEntry = 1 << 30
 
-// auth appends who asks.
+// auth appends the client.
 func (f *formatter) auth(dst []byte, a *Auth) []byte {
 	dst = append(member(dst, "auth"), '{')
 	if a == nil {
@@ -318,7 +320,7 @@ func moment(dst []byte, t time.Time, layout string) []byte {
 	return append(t.UTC().AppendFormat(append(dst, '"'), layout), '"')
 }
 
-// request appends what was asked.
+// request appends the request.
 func (f *formatter) request(dst []byte, r *Request, shown []header) ([]byte, error) {
 	dst = append(member(dst, "request"), '{')
 	dst = text(dst, "id", r.ID)
@@ -352,7 +354,7 @@ func (f *formatter) request(dst []byte, r *Request, shown []header) ([]byte, err
 	return append(dst, '}'), nil
 }
 
-// mount appends where the request went. The name of the version differs between request and response.
+// mount appends the mount. The key of its version differs between request and response.
 func mount(dst []byte, m *Mount, version string) []byte {
 	if m == nil {
 		return dst
@@ -364,7 +366,7 @@ func mount(dst []byte, m *Mount, version string) []byte {
 	return text(dst, "mount_class", m.Class)
 }
 
-// response appends what was answered.
+// response appends the response.
 func (f *formatter) response(dst []byte, r *Response, q *Request) ([]byte, error) {
 	dst = append(member(dst, "response"), '{')
 	if r.Auth != nil {

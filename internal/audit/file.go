@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// sink makes what a device of this type writes to, and says within how long it must.
+// sink creates the destination of a device, and returns its deadline.
 func (t *Trail) sink(kind string, s settings) (sink, time.Duration) {
 	switch {
 	case s.file == "stdout":
@@ -24,12 +24,12 @@ func (t *Trail) sink(kind string, s settings) (sink, time.Duration) {
 	return &logSink{open: func() (io.WriteCloser, error) { return t.o.Syslog(s.facility, s.tag) }}, t.o.Deadline
 }
 
-// whole is how many lines lie within the first n bytes.
+// whole returns how many lines are complete within the first n bytes.
 func whole(ends []int, n int) int {
 	return sort.SearchInts(ends, n+1)
 }
 
-// streamSink writes to what is open anyway.
+// streamSink writes to an already open stream.
 type streamSink struct{ w io.Writer }
 
 func (s *streamSink) write(lines []byte, ends []int) (int, error) {
@@ -40,21 +40,22 @@ func (s *streamSink) write(lines []byte, ends []int) (int, error) {
 func (s *streamSink) reopen() error { return nil }
 func (s *streamSink) close() error  { return nil }
 
-// fileSink appends to a file. Of an entry that was written in part, because the disk is full, nothing stays where that can be helped; else
-// the next one begins on a line of its own.
+// fileSink appends to a file. It removes a partially written entry, for example on a full disk, if
+// it can; otherwise it starts the next entry on a new line.
 type fileSink struct {
 	path string
-	mode os.FileMode // 0: as it is
+	mode os.FileMode // 0: unchanged
 	f    *os.File    // nil: not open
 	size int64       // as far as this sink knows; -1: not a regular file
-	torn bool        // the file does not end with a whole line
+	torn bool        // the file ends with an incomplete line
 }
 
 func (s *fileSink) reopen() error {
 	old := s.f
 	s.f = nil
 	if err := s.open(); err != nil {
-		// What was opened before is gone from its place, or was told to be: what cannot be opened by its name is not written to.
+		// The open file was moved, removed or asked to be reopened. If its name cannot be opened,
+		// it is not written to either.
 		return errors.Join(err, closeFile(old))
 	}
 	return closeFile(old)
@@ -73,7 +74,7 @@ func (s *fileSink) close() error {
 	return closeFile(f)
 }
 
-// open opens the file for appending, and makes it where it is not there. Its folder must be.
+// open opens the file for appending and creates it if it does not exist. Its folder must exist.
 func (s *fileSink) open() error {
 	mode := s.mode
 	if mode == 0 {
@@ -81,7 +82,7 @@ func (s *fileSink) open() error {
 	}
 	flags := os.O_WRONLY | os.O_APPEND | os.O_CREATE
 	if info, err := os.Stat(s.path); err == nil && info.Mode().IsRegular() {
-		flags = os.O_RDWR | os.O_APPEND | os.O_CREATE // to see how it ends
+		flags = os.O_RDWR | os.O_APPEND | os.O_CREATE // readable, to check its last byte
 	}
 	f, err := os.OpenFile(s.path, flags, mode)
 	if errors.Is(err, os.ErrPermission) && flags&os.O_RDWR != 0 {
@@ -111,7 +112,8 @@ func (s *fileSink) open() error {
 	return nil
 }
 
-// write appends the lines. Where the file was removed meanwhile they would be lost: then it is made anew, if its folder is still there.
+// write appends the lines. If the file was removed meanwhile, it is created again, provided that
+// its folder exists.
 func (s *fileSink) write(lines []byte, ends []int) (int, error) {
 	for range 2 {
 		if s.f == nil {
@@ -134,7 +136,7 @@ func (s *fileSink) write(lines []byte, ends []int) (int, error) {
 			return 0, err
 		}
 	}
-	return 0, fmt.Errorf("audit: %s is removed as fast as it is made", s.path)
+	return 0, fmt.Errorf("audit: %s is removed each time it is created; find the process that removes it", s.path)
 }
 
 func (s *fileSink) append(lines []byte, ends []int) (int, error) {
@@ -158,13 +160,13 @@ func (s *fileSink) append(lines []byte, ends []int) (int, error) {
 	}
 	if n > keep {
 		s.torn = true
-		s.mend(int64(n), int64(keep))
+		s.repair(int64(n), int64(keep))
 	}
 	return done, err
 }
 
-// mend cuts off the part of a line, unless somebody else writes to the file as well.
-func (s *fileSink) mend(wrote, keep int64) {
+// repair truncates an incomplete line, unless another process writes to the file too.
+func (s *fileSink) repair(wrote, keep int64) {
 	info, err := s.f.Stat()
 	if s.size < 0 || err != nil || info.Size() != s.size+wrote {
 		return

@@ -7,15 +7,18 @@ import (
 	"slices"
 )
 
-// ErrUndeclared is returned by [Trail.Follow] while the table lacks a device that this node's configuration names: the node that leads has
-// another configuration, or has not written it down yet. Such a node must not answer by itself, because the device would miss it.
-var ErrUndeclared = errors.New("audit: the active node does not have an audit device that this node's configuration names")
+// ErrUndeclared is returned by [Trail.Follow] while the table lacks a device of this node's
+// configuration: the leader has another configuration, or has not stored it yet. This node must
+// then forward all requests, because the device would miss its answers.
+var ErrUndeclared = errors.New("audit: the active node lacks an audit device of this node's configuration; give all " +
+	"nodes the same audit stanzas")
 
-// Holds reports whether this is a key whose change concerns the trail.
+// Holds reports whether a change of this key concerns the trail.
 func (t *Trail) Holds(key string) bool { return key == tableKey }
 
-// Follow is [Trail.Activate] on a node that must not write: it takes the table as the active node has left it. Devices that a configuration
-// declares are those of this node's own. It is called again when the table has changed; where it fails, what was in force stays.
+// Follow is [Trail.Activate] on a node that must not write: it adopts the table that the active
+// node stored. Devices in the configuration are this node's own. It is called again when the table
+// has changed; if it fails, the previous devices stay in use.
 func (t *Trail) Follow(ctx context.Context, e Entries) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()

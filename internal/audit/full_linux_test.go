@@ -9,7 +9,8 @@ import (
 	"testing"
 )
 
-// TestFullDisk: what has no room is refused, leaves no half of a line, and when there is room the log goes on.
+// TestFullDisk: what has no room is refused, leaves no half of a line, and when there is room the
+// log goes on.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

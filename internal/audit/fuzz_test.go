@@ -26,10 +26,12 @@ func leaves(v any, into *[]string) any {
 	return v
 }
 
-// FuzzRedact: whatever comes, nothing panics; of JSON the shape stays, every string becomes a hash, and no line has a second one.
+// FuzzRedact: whatever comes, nothing panics; of JSON the shape stays, every string becomes a hash,
+// and no line has a second one.
 func FuzzRedact(f *testing.F) {
 	for _, s := range []string{
-		`{"a":"b","c":[1,-2.5e3,true,false,null,"d",{"e":"\u00e9\n"}],"":{}}`, `[]`, `"x"`, `{"keys":["a"],"key_info":{"a":1}}`, "{\"\u2028\":\"\xff\"}",
+		`{"a":"b","c":[1,-2.5e3,true,false,null,"d",{"e":"\u00e9\n"}],"":{}}`, `[]`, `"x"`,
+		`{"keys":["a"],"key_info":{"a":1}}`, "{\"\u2028\":\"\xff\"}",
 		`{"a":"\ud800"}`, `{`, `{"a"}`, `[1,]`, `nul`, `01`, strings.Repeat("[", 2000), ` { "a" : [ ] } `, `0.02E2200`,
 	} {
 		f.Add([]byte(s), true)
@@ -80,7 +82,8 @@ func depth(src []byte) int { return bytes.Count(src, []byte("[")) + bytes.Count(
 // FuzzTable: what decodes encodes to the same, and nothing panics.
 func FuzzTable(f *testing.F) {
 	full := table{
-		Devices: []stored{newStored(Config{Path: "file/", Type: "file", Options: map[string]string{"file_path": "x"}}, "0f0f0f0f-0000-4000-8000-000000000001")},
+		Devices: []stored{newStored(Config{Path: "file/", Type: "file", Options: map[string]string{"file_path": "x"}},
+			"0f0f0f0f-0000-4000-8000-000000000001")},
 		Headers: []header{{"x-a", true}},
 	}
 	value, err := full.marshal()
@@ -113,7 +116,8 @@ func FuzzTable(f *testing.F) {
 func TestStoredForms(t *testing.T) {
 	t.Parallel()
 	b := active(t)
-	if err := b.trail.Enable(t.Context(), Config{Path: "file", Type: "file", Description: "main", Options: map[string]string{"file_path": "discard"}}); err != nil {
+	if err := b.trail.Enable(t.Context(), Config{Path: "file", Type: "file", Description: "main",
+		Options: map[string]string{"file_path": "discard"}}); err != nil {
 		t.Fatal(err)
 	}
 	if err := b.trail.SetHeader(t.Context(), "X-Trace", true); err != nil {
@@ -125,7 +129,8 @@ func TestStoredForms(t *testing.T) {
 	}
 	golden(t, "table.txt", strings.ReplaceAll(string(value), "\x01", "version 1 ")+"\n")
 	for _, bad := range []string{
-		"", "\x02{}", "\x01", "\x01{}x", `{}`, "\x01" + `{"devices":[{"path":"a","type":"file","uuid":"x"}]}`, "\x01" + `{"other":1}`,
+		"", "\x02{}", "\x01", "\x01{}x", `{}`, "\x01" + `{"devices":[{"path":"a","type":"file","uuid":"x"}]}`, "\x01" +
+			`{"other":1}`,
 		"\x01" + `{"headers":[{"name":"b"},{"name":"a"}]}`, "\x01" + `{"headers":[{"name":"X-Vault-Token"}]}`,
 	} {
 		if _, err := unmarshalTable([]byte(bad)); err == nil {

@@ -8,10 +8,11 @@ import (
 	"sync"
 )
 
-// hashPrefix stands before every hash.
+// hashPrefix precedes every hash.
 const hashPrefix = "hmac-sha256:"
 
-// hasher gives values a name that only who has the salt can compute. HMACs are used again and again: making one costs more than using it.
+// hasher computes HMACs under a device's salt. It reuses them, because creating one costs more than
+// using it.
 type hasher struct{ pool sync.Pool }
 
 type mac struct {
@@ -19,14 +20,14 @@ type mac struct {
 	in, out []byte
 }
 
-// newHasher makes one whose key is the text of the salt.
+// newHasher returns a hasher keyed with the text of the salt.
 func newHasher(salt string) *hasher {
 	h := &hasher{}
 	h.pool.New = func() any { return &mac{Hash: hmac.New(sha256.New, []byte(salt))} }
 	return h
 }
 
-// appendHash appends the name of a value.
+// appendHash appends the hash of a value.
 func appendHash[T string | []byte](h *hasher, dst []byte, value T) []byte {
 	m := h.pool.Get().(*mac)
 	defer h.pool.Put(m)
@@ -38,7 +39,7 @@ func appendHash[T string | []byte](h *hasher, dst []byte, value T) []byte {
 	return hex.AppendEncode(append(dst, hashPrefix...), m.out)
 }
 
-// Hash gives the name that a device's entries have for a value. Reports whether there is such a device.
+// Hash returns the hash of a value as a device's entries show it, and whether the device exists.
 func (t *Trail) Hash(path, value string) (string, bool) {
 	for _, a := range t.now.Load().devices {
 		if a.Path == path && a.hash != nil {

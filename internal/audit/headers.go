@@ -8,10 +8,10 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// maxHeaders bounds what every entry may have of a request's headers.
+// maxHeaders bounds the request headers that entries show.
 const maxHeaders = 64
 
-// never are the headers that no entry shows, hashed or not: they are tokens.
+// never lists the headers that no entry shows, hashed or not: they hold tokens.
 var never = []string{"x-vault-token", "authorization", "cookie"}
 
 func validHeader(name string) bool {
@@ -23,7 +23,7 @@ func validHeader(name string) bool {
 	})
 }
 
-// HeaderConfig says for each request header that entries show whether its value is hashed.
+// HeaderConfig returns the request headers that entries show, and whether their values are hashed.
 func (t *Trail) HeaderConfig() map[string]bool {
 	out := map[string]bool{}
 	for _, h := range t.now.Load().headers {
@@ -32,22 +32,23 @@ func (t *Trail) HeaderConfig() map[string]bool {
 	return out
 }
 
-// SetHeader makes entries show a request header, hashed or as it is.
+// SetHeader adds a request header to the entries, hashed or in plain text.
 func (t *Trail) SetHeader(ctx context.Context, name string, hmac bool) error {
 	name = strings.ToLower(name)
 	if !validHeader(name) {
-		return fault.New(fault.Invalid, "%q cannot be shown: it is no name of a header, or of one that holds a token", name)
+		return fault.New(fault.Invalid, "%q cannot be audited: it is not a valid header name, or the header holds a token",
+			name)
 	}
 	return t.changeHeaders(ctx, func(all []header) ([]header, error) {
 		all = slices.DeleteFunc(all, func(h header) bool { return h.Name == name })
 		if len(all) >= maxHeaders {
-			return nil, fault.New(fault.Invalid, "at most %d headers can be shown", maxHeaders)
+			return nil, fault.New(fault.Invalid, "at most %d headers can be audited; remove one first", maxHeaders)
 		}
 		return append(all, header{name, hmac}), nil
 	})
 }
 
-// RemoveHeader makes entries not show a request header any more.
+// RemoveHeader removes a request header from the entries.
 func (t *Trail) RemoveHeader(ctx context.Context, name string) error {
 	name = strings.ToLower(name)
 	return t.changeHeaders(ctx, func(all []header) ([]header, error) {

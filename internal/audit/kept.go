@@ -5,23 +5,24 @@ import (
 	"time"
 )
 
-// Bounds of what is kept in memory while the node is sealed and no device is known: who unseals, and who tries to.
+// Bounds of the requests kept in memory while the node is sealed and no device is known: unsealing,
+// and attempts at it.
 const (
 	maxRecords  = 256
 	maxKeptData = 4 << 10
 )
 
-// kept is a request of that time, without any text that would have to be hashed.
+// kept is such a request, without the texts that would have to be hashed.
 type kept struct {
 	request         Request
 	failure         string
 	at              time.Time
-	response        *Response // nil: not answered
+	response        *Response // nil: no response
 	responseFailure string
 	answeredAt      time.Time
 }
 
-// keep remembers a request. What there is no room for is counted, and told when the node is active.
+// keep stores a request. If there is no room it counts the request, and flush reports the count.
 func (t *Trail) keep(r *Record, failure string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -38,7 +39,7 @@ func (t *Trail) keep(r *Record, failure string) {
 	t.kept = append(t.kept, k)
 }
 
-// complete adds how a request ended that is kept.
+// complete adds the response of a kept request.
 func (t *Trail) complete(k *kept, a *Response, failure string) {
 	if k == nil {
 		return
@@ -52,7 +53,7 @@ func (t *Trail) complete(k *kept, a *Response, failure string) {
 	k.response, k.responseFailure, k.answeredAt = only, failure, t.o.Now()
 }
 
-// blanked is data without its strings; nil where it is too large to be kept.
+// blanked returns data without its strings; nil if it is too large to keep.
 func blanked(data []byte) []byte {
 	if data == nil || len(data) > maxKeptData {
 		return nil
@@ -64,7 +65,7 @@ func blanked(data []byte) []byte {
 	return b[len(`{"d":`):]
 }
 
-// flush writes what is kept to the devices that are about to be used. The caller holds mu.
+// flush writes the kept requests to the devices that are about to be used. The caller holds mu.
 func (t *Trail) flush(s *set) error {
 	if len(s.devices) == 0 {
 		t.kept, t.lost = nil, 0
@@ -77,7 +78,7 @@ func (t *Trail) flush(s *set) error {
 	for _, k := range t.kept {
 		r := &Record{trail: t, request: &k.request, set: blank}
 		if err := r.offer(blank, "request", nil, k.failure, k.at); err != nil {
-			return fmt.Errorf("what happened while sealed: %w", err)
+			return fmt.Errorf("writing the requests received while sealed: %w", err)
 		}
 		if k.response == nil {
 			continue
@@ -87,7 +88,8 @@ func (t *Trail) flush(s *set) error {
 		}
 	}
 	if t.lost > 0 {
-		t.o.Log.Warn("requests while sealed were too many to be kept for the audit trail", "missing", t.lost)
+		t.o.Log.Warn("the audit trail misses requests received while sealed: there were too many to keep in memory",
+			"missing", t.lost)
 	}
 	t.kept, t.lost = nil, 0
 	return nil

@@ -15,8 +15,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Activate reads the devices and their salts from behind the barrier, and brings the table in line with the configuration. It is called
-// before the first request that needs an unsealed node; where it fails the node must stay sealed.
+// Activate reads the devices and their salts from the barrier, and reconciles the table with the
+// configuration. It is called before the first request that needs an unsealed node; if it fails,
+// the node must stay sealed.
 func (t *Trail) Activate(ctx context.Context, e Entries) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -46,7 +47,8 @@ func (t *Trail) Activate(ctx context.Context, e Entries) error {
 	return without(before, next).close()
 }
 
-// reconcile makes the table say what the configuration does. Devices that requests enabled stay, unless the configuration has their path.
+// reconcile updates the table to the configuration. Devices enabled by request stay, unless the
+// configuration uses their path.
 func (t *Trail) reconcile(old table) (tab table, ops []storage.Op, err error) {
 	tab.Headers = old.Headers
 	changed := false
@@ -55,7 +57,7 @@ func (t *Trail) reconcile(old table) (tab table, ops []storage.Op, err error) {
 		switch {
 		case named:
 		case s.Declared:
-			t.o.Log.Info("an audit device is no longer in the configuration", "device", s.Path)
+			t.o.Log.Info("an audit device was removed from the configuration", "device", s.Path)
 			ops = append(ops, storage.Delete(saltKey(s.UUID)))
 			changed = true
 		default:
@@ -85,11 +87,12 @@ func (t *Trail) reconcile(old table) (tab table, ops []storage.Op, err error) {
 }
 
 func same(a, b Config) bool {
-	return a.Path == b.Path && a.Type == b.Type && a.Description == b.Description && a.Local == b.Local && a.Declared == b.Declared &&
+	return a.Path == b.Path && a.Type == b.Type && a.Description == b.Description && a.Local == b.Local &&
+		a.Declared == b.Declared &&
 		maps.Equal(a.Options, b.Options)
 }
 
-// register gives a device its id and its salt.
+// register gives a device its id and salt.
 func (t *Trail) register(c Config) (stored, storage.Op, error) {
 	rnd := t.o.Rand
 	if rnd == nil {
@@ -114,8 +117,8 @@ func newUUIDs(rnd io.Reader, n int) ([]string, error) {
 	return out, nil
 }
 
-// assemble makes the devices of a table. Those that run already, with the same options, go on. The set is returned with an error, too: it
-// may have devices that were started.
+// assemble creates the devices of a table. Running devices with the same options are kept. It
+// returns the set even with an error: it may contain devices that were started.
 func (t *Trail) assemble(ctx context.Context, e Entries, tab table, before *set) (*set, error) {
 	next := &set{headers: tab.Headers, active: true}
 	for _, s := range tab.Devices {
@@ -133,7 +136,7 @@ func (t *Trail) assemble(ctx context.Context, e Entries, tab table, before *set)
 	return next, nil
 }
 
-// attach finds the device among those that run, or starts it.
+// attach finds the device among the running ones, or starts it.
 func (t *Trail) attach(c Config, before *set) (*attached, error) {
 	for _, a := range before.devices {
 		if same(a.Config, c) {
@@ -147,7 +150,7 @@ func (t *Trail) attach(c Config, before *set) (*attached, error) {
 	return a, nil
 }
 
-// without is the devices of s that other does not have.
+// without returns the devices of s that are not in other.
 func without(s, other *set) *set {
 	out := &set{}
 	for _, a := range s.devices {
@@ -158,7 +161,8 @@ func without(s, other *set) *set {
 	return out
 }
 
-// Deactivate forgets the salts and ends the devices that the configuration does not name. It is called once nothing can take effect any more.
+// Deactivate forgets the salts and closes the devices that are not in the configuration. It is
+// called when no request can take effect any more.
 func (t *Trail) Deactivate() {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -171,11 +175,12 @@ func (t *Trail) Deactivate() {
 	t.entries, t.table = nil, table{}
 	t.now.Store(next)
 	if err := without(before, next).close(); err != nil {
-		t.o.Log.Warn("closing audit devices", "error", err)
+		t.o.Log.Warn("an audit device failed to close", "error", err)
 	}
 }
 
-// Enable adds a device. It writes a probe entry first, unless the option skip_test says not to: a device that cannot be written is refused.
+// Enable adds a device. Unless the option skip_test is set it first writes a test entry, and
+// refuses a device that cannot be written.
 func (t *Trail) Enable(ctx context.Context, c Config) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -189,12 +194,13 @@ func (t *Trail) Enable(ctx context.Context, c Config) error {
 	c.Path, c.Declared, c.Options = path, false, maps.Clone(c.Options)
 	switch {
 	case t.o.ForbidAPI:
-		return fault.New(fault.Invalid, "cannot enable audit device via API; the server's configuration has unsafe_allow_api_audit_creation = false: "+
+		return fault.New(fault.Invalid, "cannot enable audit device via API; the server's configuration has "+
+			"unsafe_allow_api_audit_creation = false: "+
 			"use an audit stanza there")
 	case t.taken(path):
 		return fault.New(fault.Invalid, "path already in use")
 	case len(t.table.Devices) >= maxDevices:
-		return fault.New(fault.Invalid, "there are %d audit devices, and there can be no more", maxDevices)
+		return fault.New(fault.Invalid, "there are already %d audit devices, the maximum; disable one first", maxDevices)
 	}
 	a, err := t.start(c)
 	if err != nil {
@@ -207,10 +213,11 @@ func (t *Trail) Enable(ctx context.Context, c Config) error {
 	return nil
 }
 
-// taken reports whether one of the paths would be inside the other.
+// taken reports whether a path equals, contains or is inside that of another device.
 func (t *Trail) taken(path string) bool {
 	return slices.ContainsFunc(t.table.Devices, func(s stored) bool {
-		return len(s.Path) <= len(path) && path[:len(s.Path)] == s.Path || len(path) < len(s.Path) && s.Path[:len(path)] == path
+		return len(s.Path) <= len(path) && path[:len(s.Path)] == s.Path || len(path) < len(s.Path) &&
+			s.Path[:len(path)] == path
 	})
 }
 
@@ -234,7 +241,7 @@ func (t *Trail) enable(ctx context.Context, c Config, a *attached) error {
 	return nil
 }
 
-// probe writes the entry by which a device shows that it works.
+// probe writes a test entry.
 func (t *Trail) probe(a *attached) error {
 	ids, err := newUUIDs(rand.Reader, 1)
 	if err != nil {
@@ -245,7 +252,7 @@ func (t *Trail) probe(a *attached) error {
 	return r.offer(only, "request", nil, "", t.o.Now())
 }
 
-// commit writes a table, and remembers it. Where the outcome is not known what is there is read back: what is in memory follows.
+// commit writes a table and keeps it in memory. If the outcome is unknown it reads the table back.
 func (t *Trail) commit(ctx context.Context, next table, ops ...storage.Op) error {
 	value, err := next.marshal()
 	if err != nil {
@@ -270,7 +277,7 @@ func (t *Trail) commit(ctx context.Context, next table, ops ...storage.Op) error
 	return err
 }
 
-// Disable removes a device. One that is not there is no error.
+// Disable removes a device. A missing one is not an error.
 func (t *Trail) Disable(ctx context.Context, path string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -287,7 +294,8 @@ func (t *Trail) Disable(ctx context.Context, path string) error {
 	}
 	gone := t.table.Devices[i]
 	if gone.Declared {
-		return fault.New(fault.Invalid, "the audit device %q is declared in the server's configuration: remove its stanza there", clean)
+		return fault.New(fault.Invalid, "the audit device %q is declared in the server's configuration: remove its stanza "+
+			"there", clean)
 	}
 	next := table{Devices: slices.Delete(slices.Clone(t.table.Devices), i, i+1), Headers: t.table.Headers}
 	if err := t.commit(ctx, next, storage.Delete(saltKey(gone.UUID))); err != nil {
@@ -302,7 +310,7 @@ func (t *Trail) Disable(ctx context.Context, path string) error {
 	}
 	t.now.Store(after)
 	if err := without(before, after).close(); err != nil {
-		t.o.Log.Warn("closing an audit device", "device", clean, "error", err)
+		t.o.Log.Warn("an audit device failed to close", "device", clean, "error", err)
 	}
 	t.o.Log.Info("audit device disabled", "device", clean)
 	return nil

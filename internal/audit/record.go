@@ -9,16 +9,16 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 )
 
-// Record is one request on its way through the trail. It is used by one goroutine.
+// Record is the audit record of one request. One goroutine uses it.
 type Record struct {
 	trail   *Trail
 	request *Request
 	auth    *Auth
-	set     *set     // whose devices the parts are of
-	parts   [][]byte // by device: what both entries share
+	set     *set     // the devices that parts belong to
+	parts   [][]byte // by device: the common part of both entries
 	kept    *kept    // its first entry is in memory: see Trail.keep
 
-	// Most trails have one device: what it needs is here, and not allocated one by one.
+	// Most trails have one device: its buffers are here, to save allocations.
 	one  [1][]byte
 	memo memo
 	f    formatter
@@ -33,8 +33,8 @@ const (
 	kindResponse = "response"
 )
 
-// Request writes the first entry: nothing may take effect before it has returned nil. failure is why the request is refused, "" for one
-// that is not.
+// Request writes the request entry. Nothing may take effect before it returns nil. failure says why
+// the request is refused; "" if it is not.
 func (r *Record) Request(failure string) error {
 	s := r.trail.now.Load()
 	if len(s.devices) == 0 && !s.active {
@@ -44,11 +44,11 @@ func (r *Record) Request(failure string) error {
 	return r.write(s, kindRequest, nil, failure, r.trail.o.Now())
 }
 
-// Defer is Request for a request that changes nothing: its only effect is its answer, so both entries are written before that, in one write.
-// The caller calls Response, or [Record.Abandon].
+// Defer replaces Request for a request without side effects: both entries are written in one write
+// before the response is sent. The caller then calls Response or [Record.Abandon].
 func (r *Record) Defer() { r.deferred, r.began = true, r.trail.o.Now() }
 
-// Abandon writes the first entry of a request that has no answer, where that was deferred and is not written yet.
+// Abandon writes the deferred request entry of a request without a response.
 func (r *Record) Abandon() error {
 	if !r.deferred {
 		return nil
@@ -57,7 +57,7 @@ func (r *Record) Abandon() error {
 	return r.Request("")
 }
 
-// Response writes the second entry: nothing may be answered before it has returned nil.
+// Response writes the response entry. The response may not be sent before it returns nil.
 func (r *Record) Response(a *Response, failure string) error {
 	s := r.trail.now.Load()
 	switch {
@@ -73,7 +73,8 @@ func (r *Record) Response(a *Response, failure string) error {
 
 var lines = sync.Pool{New: func() any { return new([]byte) }}
 
-// write offers an entry to every device and waits for those that work; for the others only where none of those took it.
+// write offers an entry to every device and waits for the healthy ones; it waits for the others
+// only if no healthy one accepts the entry.
 func (r *Record) write(s *set, kind string, a *Response, failure string, at time.Time) error {
 	for {
 		err := r.offer(s, kind, a, failure, at)
@@ -84,7 +85,7 @@ func (r *Record) write(s *set, kind string, a *Response, failure string, at time
 		if s.active && !next.active {
 			return ErrSealed
 		}
-		s = next // a device was removed at that moment
+		s = next // a device was removed meanwhile
 	}
 }
 
@@ -99,8 +100,8 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 			lines.Put(buf)
 		}
 	}()
-	var some [2][4]pending                            // room for as many devices as most have
-	waiting := [2][]pending{some[0][:0], some[1][:0]} // for devices that work, for those that failed before
+	var some [2][4]pending                            // avoids an allocation for up to 4 devices
+	waiting := [2][]pending{some[0][:0], some[1][:0]} // healthy devices, failed ones
 	var errs []error
 	for i, d := range s.devices {
 		line, split := (*buf)[:0], 0
@@ -113,7 +114,7 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 			line, err = r.line(line, s, i, kind, a, failure, at)
 		}
 		if err != nil {
-			return err // it is the entry's fault, not the device's
+			return err // the entry is invalid; the device is not at fault
 		}
 		*buf = line
 		group := 0
@@ -151,7 +152,7 @@ func (r *Record) offer(s *set, kind string, a *Response, failure string, at time
 	return fmt.Errorf("%w: %w", ErrUnwritten, errors.Join(errs...))
 }
 
-// pending is an entry that a device has not written yet.
+// pending is an entry queued at a device.
 type pending struct {
 	*waiter
 	took *metrics.Timer
@@ -169,7 +170,8 @@ func (p pending) wait(begun time.Time) error {
 //
 //	prefix {"time":...,"type":"request","auth":{...},"request":{...},"error":"..."} newline
 //	prefix {"time":...,"type":"response","auth":{...},"request":{...},"response":{...},"error":"..."} newline
-func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failure string, at time.Time) ([]byte, error) {
+func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failure string, at time.Time) ([]byte,
+	error) {
 	f := s.devices[i].formatter
 	part, err := r.part(s, i)
 	if err != nil {
@@ -191,7 +193,7 @@ func (r *Record) line(dst []byte, s *set, i int, kind string, a *Response, failu
 	return append(dst, '}', '\n'), nil
 }
 
-// part is what both entries of a request share. It is made once for each device.
+// part returns the common part of both entries of a request. It is built once for each device.
 func (r *Record) part(s *set, i int) ([]byte, error) {
 	if r.set != s || r.parts == nil {
 		if r.set, r.parts = s, r.one[:]; len(s.devices) != 1 {

@@ -12,17 +12,19 @@ import (
 // errJSON is returned for data that is not JSON, or nested too deeply.
 var errJSON = errors.New("audit: the data is not JSON")
 
-// maxDepth bounds the recursion. Bodies are refused long before.
+// maxDepth bounds recursion. Such bodies are refused earlier.
 const maxDepth = 1024
 
-// redactor copies JSON without white space and puts a hash in the place of every string that is a value. Keys, numbers, booleans and null stay.
+// redactor copies JSON without white space and replaces every string value by a hash. Keys,
+// numbers, booleans and null stay.
 type redactor struct {
 	src   []byte
 	at    int
 	dst   []byte
 	value func(dst []byte, quoted []byte, plain bool) ([]byte, error) // writes one string, given with its quotes
-	plain []string                                                    // keys whose strings stay as they are
-	elide bool                                                        // "keys" and "key_info" at the top become their counts
+	plain []string                                                    // keys whose strings stay in plain text
+	// top-level "keys" and "key_info" become their counts
+	elide bool
 }
 
 // run copies all of src.
@@ -42,7 +44,7 @@ func (r *redactor) space() {
 	}
 }
 
-// next skips white space and shows the byte behind; 0 at the end.
+// next skips white space and returns the next byte without consuming it; 0 at the end.
 func (r *redactor) next() byte {
 	if r.space(); r.at < len(r.src) {
 		return r.src[r.at]
@@ -88,7 +90,7 @@ func (r *redactor) literal() error {
 	return nil
 }
 
-// quoted takes a string with its quotes.
+// quoted consumes a string and returns it with its quotes.
 func (r *redactor) quoted() ([]byte, error) {
 	begin := r.at
 	for r.at++; r.at < len(r.src); r.at++ {
@@ -179,7 +181,7 @@ func (r *redactor) member(depth int) error {
 	return r.any(depth+1, len(r.plain) > 0 && slices.Contains(r.plain, string(text)))
 }
 
-// count writes how many elements a list or object has, and any other value as usual.
+// count writes the number of elements of a list or object, and copies any other value.
 func (r *redactor) count(depth int) error {
 	if c := r.next(); c != '[' && c != '{' {
 		return r.any(depth, false)
@@ -200,7 +202,7 @@ func (r *redactor) count(depth int) error {
 	return nil
 }
 
-// unquote gives the text of a JSON string, as encoding/json reads it.
+// unquote decodes a JSON string like encoding/json.
 func unquote(quoted []byte) ([]byte, error) {
 	inner := quoted[1 : len(quoted)-1]
 	if bytes.IndexByte(inner, '\\') < 0 && utf8.Valid(inner) {
@@ -215,7 +217,7 @@ func unquote(quoted []byte) ([]byte, error) {
 
 const hexDigits = "0123456789abcdef"
 
-// appendString appends a text as a JSON string: valid UTF-8, on one line.
+// appendString appends a text as a JSON string in valid UTF-8 on one line.
 func appendString[T string | []byte](dst []byte, text T) []byte {
 	dst = append(dst, '"')
 	begin := 0
@@ -227,7 +229,7 @@ func appendString[T string | []byte](dst []byte, text T) []byte {
 		}
 		if c >= utf8.RuneSelf {
 			r, n := utf8.DecodeRuneInString(string(text[i:min(len(text), i+utf8.UTFMax)]))
-			if r == '\u2028' || r == '\u2029' { // some readers take these for ends of lines
+			if r == '\u2028' || r == '\u2029' { // some readers treat these as line ends
 				dst = append(append(dst, text[begin:i]...), '\\', 'u', '2', '0', '2', hexDigits[r&15])
 				i += n
 				begin = i

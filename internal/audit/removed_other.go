@@ -4,5 +4,5 @@ package audit
 
 import "os"
 
-// removed: an open file cannot be removed here.
+// removed is always false: an open file cannot be removed on this system.
 func removed(os.FileInfo) bool { return false }

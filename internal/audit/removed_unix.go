@@ -7,7 +7,8 @@ import (
 	"syscall"
 )
 
-// removed reports whether an open file has no name any more: what is written to it is gone with the process.
+// removed reports whether an open file has no name any more: writes to it are lost when the process
+// ends.
 func removed(info os.FileInfo) bool {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	return ok && info.Mode().IsRegular() && st.Nlink == 0

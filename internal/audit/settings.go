@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// settings are a device's options, read.
+// settings are a device's parsed options.
 type settings struct {
 	raw          bool // log_raw
 	hmacAccessor bool
@@ -22,22 +22,22 @@ type settings struct {
 	prefix       string
 	skipTest     bool
 
-	file    string      // path; "" where it is not a file
-	mode    os.FileMode // of a file; 0: as it is
+	file    string      // path; "" for other types
+	mode    os.FileMode // of a file; 0: unchanged
 	network string      // of a socket
 	address string
 	timeout time.Duration
 
-	facility, tag string // of the system's log
+	facility, tag string // of syslog
 }
 
-// Types are the kinds of devices there are.
+// Types lists the device types.
 var Types = []string{"file", "socket", "syslog"}
 
-// maxDevices bounds the table: each device costs every request.
+// maxDevices bounds the table, because every request writes to each device.
 const maxDevices = 16
 
-// optionsOf lists, by type, the options that are known beside the common ones.
+// optionsOf lists, by type, the known options beside the common ones.
 var optionsOf = map[string][]string{
 	"":       {"format", "log_raw", "hmac_accessor", "elide_list_responses", "prefix", "skip_test"},
 	"file":   {"file_path", "path", "mode"},
@@ -45,7 +45,7 @@ var optionsOf = map[string][]string{
 	"syslog": {"facility", "tag"},
 }
 
-// Check tells what is wrong with a device, as a [fault.Invalid]. Nothing is opened.
+// Check validates a device's configuration without opening anything. Errors are [fault.Invalid].
 func Check(c Config, allowPrefix bool) error {
 	if _, err := CleanPath(c.Path); err != nil {
 		return err
@@ -54,22 +54,24 @@ func Check(c Config, allowPrefix bool) error {
 	return err
 }
 
-// CleanPath gives a device's path as the table writes it: with one slash, at its end.
+// CleanPath returns a device's path as the table stores it, with one trailing slash.
 func CleanPath(path string) (string, error) {
 	clean := strings.Trim(path, "/")
 	bad := func(r rune) bool { return !unicode.IsPrint(r) || r == ' ' }
 	if clean == "" || len(clean) > 256 || !utf8.ValidString(clean) || strings.ContainsFunc(clean, bad) {
-		return "", fault.New(fault.Invalid, "the path of the audit device must have 1 to 256 printable characters and no space")
+		return "", fault.New(fault.Invalid, "the path of the audit device must have 1 to 256 printable characters and no "+
+			"space")
 	}
 	for segment := range strings.SplitSeq(clean, "/") {
 		if segment == "" || segment == "." || segment == ".." || strings.ContainsAny(segment, "*+") {
-			return "", fault.New(fault.Invalid, "the path of the audit device %q has the segment %q; choose another path", clean, segment)
+			return "", fault.New(fault.Invalid, "the path of the audit device %q has the segment %q; choose another path", clean,
+				segment)
 		}
 	}
 	return clean + "/", nil
 }
 
-// parse reads and checks all options. One that is not known is refused: silence would be a promise.
+// parse parses and validates all options. It refuses unknown ones rather than ignoring them.
 func parse(c Config, allowPrefix bool) (settings, error) {
 	s := settings{hmacAccessor: true}
 	if !slices.Contains(Types, c.Type) {
@@ -77,15 +79,16 @@ func parse(c Config, allowPrefix bool) (settings, error) {
 	}
 	for name := range c.Options {
 		if !slices.Contains(optionsOf[""], name) && !slices.Contains(optionsOf[c.Type], name) {
-			return s, fault.New(fault.Invalid, "unknown option %q of a device of type %s: it knows %s", name, c.Type,
+			return s, fault.New(fault.Invalid, "unknown option %q of a device of type %s; use one of %s", name, c.Type,
 				strings.Join(slices.Concat(optionsOf[c.Type], optionsOf[""]), ", "))
 		}
 	}
 	if format := c.Options["format"]; format != "" && format != "json" {
-		return s, fault.New(fault.Invalid, "unknown format type %q: entries are json", format)
+		return s, fault.New(fault.Invalid, "unknown format type %q: use json", format)
 	}
 	if s.prefix = c.Options["prefix"]; s.prefix != "" && !allowPrefix {
-		return s, fault.New(fault.Invalid, "prefixes are not allowed: set allow_audit_log_prefixing in the server's configuration")
+		return s, fault.New(fault.Invalid, "prefixes are not allowed: set allow_audit_log_prefixing in the server's "+
+			"configuration")
 	}
 	if strings.ContainsAny(s.prefix, "\n\r\x00") {
 		return s, fault.New(fault.Invalid, "the prefix must be on one line")
@@ -123,7 +126,7 @@ func (s *settings) parseFile(o map[string]string) error {
 		if err != nil || m > 0o777 {
 			return fault.New(fault.Invalid, "mode must be an octal number from 0000 (keep the file's) to 0777")
 		}
-		s.mode = os.FileMode(m) &^ 0o111 // a log is nothing to run
+		s.mode = os.FileMode(m) &^ 0o111 // a log is never executable
 	}
 	return nil
 }
@@ -136,7 +139,7 @@ func (s *settings) parseSocket(o map[string]string) error {
 		s.network = "tcp"
 	}
 	if !slices.Contains([]string{"tcp", "tcp4", "tcp6", "udp", "udp4", "udp6", "unix", "unixgram"}, s.network) {
-		return fault.New(fault.Invalid, "socket_type %q is unknown: tcp, udp or unix", s.network)
+		return fault.New(fault.Invalid, "socket_type %q is unknown: use tcp, udp or unix", s.network)
 	}
 	if !strings.HasPrefix(s.network, "unix") {
 		if _, _, err := net.SplitHostPort(s.address); err != nil {
@@ -157,7 +160,7 @@ func (s *settings) parseSocket(o map[string]string) error {
 	return nil
 }
 
-// facilities are those of RFC 5424, by the names of syslog.h.
+// facilities are those of RFC 5424, by their names in syslog.h.
 var facilities = []string{
 	"KERN", "USER", "MAIL", "DAEMON", "AUTH", "SYSLOG", "LPR", "NEWS", "UUCP", "CRON", "AUTHPRIV", "FTP",
 	"", "", "", "", "LOCAL0", "LOCAL1", "LOCAL2", "LOCAL3", "LOCAL4", "LOCAL5", "LOCAL6", "LOCAL7",
@@ -169,7 +172,7 @@ func (s *settings) parseSyslog(o map[string]string) error {
 		s.facility = name
 	}
 	if !slices.Contains(facilities, s.facility) {
-		return fault.New(fault.Invalid, "facility %q is unknown: one of %s", s.facility,
+		return fault.New(fault.Invalid, "facility %q is unknown: use one of %s", s.facility,
 			strings.Join(slices.DeleteFunc(slices.Clone(facilities), func(n string) bool { return n == "" }), ", "))
 	}
 	if tag := o["tag"]; tag != "" {
@@ -181,7 +184,7 @@ func (s *settings) parseSyslog(o map[string]string) error {
 	return nil
 }
 
-// String tells what a device writes to, for logs.
+// String describes the destination, for logs.
 func (s settings) String() string {
 	switch {
 	case s.file != "":

@@ -11,22 +11,22 @@ import (
 	"time"
 )
 
-// socketSink writes to a connection, and makes a new one where that is gone. A write has no deadline of its own: the device does not wait
-// for it longer than it must, and while the other end does not read, nothing else is sent to it. Who would close the connection for that, and
-// make a new one, would hand entry after entry to somebody who reads none.
+// socketSink writes to a connection and replaces a broken one. A write has no deadline of its own:
+// the device stops waiting after its deadline, and sends nothing else while the peer does not read.
+// Closing and reconnecting instead would lose entry after entry to a peer that never reads.
 type socketSink struct {
 	network, address string
-	timeout          time.Duration // for making a connection
+	timeout          time.Duration // of connecting
 	conn             net.Conn
-	gone             *atomic.Bool // the other end has closed it
+	gone             *atomic.Bool // the peer closed the connection
 	reader           sync.WaitGroup
 
 	mu      sync.Mutex
-	current net.Conn // the same, for abort
+	current net.Conn // conn, for abort
 	aborted bool
 }
 
-// abort ends a write that hangs. It may be called at any time.
+// abort interrupts a hung write. It may be called at any time.
 func (s *socketSink) abort() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -36,7 +36,7 @@ func (s *socketSink) abort() {
 	}
 }
 
-// publish shows abort the connection, and reports whether the one before was aborted.
+// publish makes the connection visible to abort, and reports whether the previous one was aborted.
 func (s *socketSink) publish(c net.Conn) (aborted bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,7 +65,7 @@ func (s *socketSink) open() error {
 	s.publish(conn)
 	if s.stream() {
 		s.reader.Go(func() {
-			_, _ = io.Copy(io.Discard, conn) // until the other end closes it, or close does
+			_, _ = io.Copy(io.Discard, conn) // until either side closes it
 			gone.Store(true)
 		})
 	}
@@ -90,11 +90,11 @@ func (s *socketSink) close() error {
 	return err
 }
 
-// write sends the lines, by a new connection if need be.
+// write sends the lines, over a new connection if necessary.
 func (s *socketSink) write(lines []byte, ends []int) (n int, err error) {
 	for range 2 {
 		if s.conn != nil && s.gone.Load() {
-			_ = s.close() // nothing was sent by it that was not counted
+			_ = s.close() // every line it sent was counted
 		}
 		if s.conn == nil {
 			if err = s.open(); err != nil {
@@ -107,7 +107,7 @@ func (s *socketSink) write(lines []byte, ends []int) (n int, err error) {
 			return n, nil
 		}
 		aborted := s.publish(nil)
-		_ = s.close() // the error of the write says it all
+		_ = s.close() // the write's error is the one to report
 		if aborted {
 			return n, err
 		}
@@ -115,7 +115,7 @@ func (s *socketSink) write(lines []byte, ends []int) (n int, err error) {
 	return n, err
 }
 
-// send sends the lines from number first on: a stream takes them as one, of a datagram each is one.
+// send sends the lines from number first on: a stream in one write, datagrams one by one.
 func (s *socketSink) send(lines []byte, ends []int, first int) (int, error) {
 	begin := 0
 	if first > 0 {
@@ -134,7 +134,7 @@ func (s *socketSink) send(lines []byte, ends []int, first int) (int, error) {
 	return len(ends) - first, nil
 }
 
-// logSink writes each entry as one message to the system's log.
+// logSink writes each entry as one syslog message.
 type logSink struct {
 	open func() (io.WriteCloser, error)
 	w    io.WriteCloser
@@ -172,7 +172,7 @@ func (s *logSink) write(lines []byte, ends []int) (int, error) {
 	return len(ends), nil
 }
 
-// message is sent by a new connection if the old one is broken.
+// message sends one message, over a new connection if the old one is broken.
 func (s *logSink) message(line []byte) error {
 	var err error
 	for range 2 {
@@ -182,7 +182,7 @@ func (s *logSink) message(line []byte) error {
 		if _, err = s.w.Write(line); err == nil {
 			return nil
 		}
-		_ = s.close() // the error of the write says it all
+		_ = s.close() // the write's error is the one to report
 	}
 	return err
 }

@@ -171,7 +171,8 @@ func TestSyslog(t *testing.T) {
 	buf := make([]byte, 1<<16)
 	for range 2 {
 		n, _, err := d.ReadFrom(buf)
-		if text := string(buf[:n]); err != nil || !strings.Contains(text, "sealgate[") || !strings.Contains(text, `"path":"secret/1"`) {
+		if text := string(buf[:n]); err != nil || !strings.Contains(text, "sealgate[") ||
+			!strings.Contains(text, `"path":"secret/1"`) {
 			t.Errorf("%q, %v", text, err)
 		}
 	}

@@ -7,7 +7,7 @@ import (
 	"io"
 )
 
-// openSyslog: there is none.
+// openSyslog fails: this system has no syslog.
 func openSyslog(string, string) (io.WriteCloser, error) {
 	return nil, errors.New("audit: this system has no syslog; use a file or a socket")
 }

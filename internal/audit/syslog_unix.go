@@ -8,7 +8,7 @@ import (
 	"slices"
 )
 
-// openSyslog connects to the machine's log.
+// openSyslog connects to the local syslog.
 func openSyslog(facility, tag string) (io.WriteCloser, error) {
 	return syslog.New(syslog.Priority(slices.Index(facilities, facility)<<3)|syslog.LOG_INFO, tag)
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Keys of the barrier.
+// Storage keys behind the barrier.
 const (
 	tableKey   = "core/audit"
 	viewPrefix = "audit/" // + uuid + "/salt"
@@ -23,7 +23,7 @@ const (
 
 func saltKey(id string) string { return viewPrefix + id + "/salt" }
 
-// ErrRecord is returned for stored bytes that are not what this package writes.
+// ErrRecord is returned for stored bytes that are not a record of this package.
 var ErrRecord = errors.New("audit: not a valid record")
 
 const recordVersion = 1
@@ -46,7 +46,7 @@ type stored struct {
 	Options     map[string]string `json:"options,omitempty"`
 	Local       bool              `json:"local,omitempty"`
 	Declared    bool              `json:"declared,omitempty"`
-	UUID        string            `json:"uuid"` // its salt lies at "audit/<uuid>/salt"
+	UUID        string            `json:"uuid"` // its salt is at "audit/<uuid>/salt"
 }
 
 // header is a request header that entries show.
@@ -56,7 +56,8 @@ type header struct {
 }
 
 func (s stored) config() Config {
-	return Config{Path: s.Path, Type: s.Type, Description: s.Description, Options: s.Options, Local: s.Local, Declared: s.Declared}
+	return Config{Path: s.Path, Type: s.Type, Description: s.Description, Options: s.Options, Local: s.Local,
+		Declared: s.Declared}
 }
 
 func newStored(c Config, id string) stored {
@@ -83,10 +84,10 @@ func unmarshalTable(b []byte) (t table, err error) {
 		return table{}, fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return table{}, fmt.Errorf("%w: bytes behind its end", ErrRecord)
+		return table{}, fmt.Errorf("%w: trailing bytes", ErrRecord)
 	}
 	if len(t.Devices) > maxDevices || len(t.Headers) > maxHeaders {
-		return table{}, fmt.Errorf("%w: it has too many lines", ErrRecord)
+		return table{}, fmt.Errorf("%w: it has too many devices or headers", ErrRecord)
 	}
 	for i, s := range t.Devices {
 		clean, err := CleanPath(s.Path)
@@ -94,7 +95,7 @@ func unmarshalTable(b []byte) (t table, err error) {
 			return table{}, fmt.Errorf("%w: the device %q with the id %q", ErrRecord, s.Path, s.UUID)
 		}
 		if i > 0 && t.Devices[i-1].Path >= s.Path {
-			return table{}, fmt.Errorf("%w: %q is out of order or there twice", ErrRecord, s.Path)
+			return table{}, fmt.Errorf("%w: %q is out of order or a duplicate", ErrRecord, s.Path)
 		}
 	}
 	for i, h := range t.Headers {
@@ -105,7 +106,7 @@ func unmarshalTable(b []byte) (t table, err error) {
 	return t, nil
 }
 
-// readTable reads the table; one that was never written is empty.
+// readTable reads the table; a missing one is empty.
 func readTable(ctx context.Context, e Entries) (table, error) {
 	value, err := e.Get(ctx, tableKey)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -133,7 +134,7 @@ func readSalt(ctx context.Context, e Entries, id string) (string, error) {
 	return string(b[1:]), nil
 }
 
-// index finds a device by its path; -1 where it is not there.
+// index returns the position of a path; -1 if it is missing.
 func (t table) index(path string) int {
 	return slices.IndexFunc(t.Devices, func(s stored) bool { return s.Path == path })
 }

@@ -165,23 +165,29 @@ func (b *bench) entries(text string) (all []map[string]any) {
 // full is a request with everything that an entry can have.
 func full() (*Request, *Auth, *Response) {
 	auth := &Auth{
-		Token: "s.TOKEN", Accessor: "ACCESSOR", DisplayName: "token-\"ci\"", Policies: []string{"app", "default"}, TokenPolicies: []string{"app", "default"},
-		Metadata: map[string]string{"team": "a", "env": "b"}, TokenType: "service", TTL: time.Hour, Issued: then.Add(-time.Hour), RemainingUses: 4,
+		Token: "s.TOKEN", Accessor: "ACCESSOR", DisplayName: "token-\"ci\"", Policies: []string{"app", "default"},
+		TokenPolicies: []string{"app", "default"},
+		Metadata:      map[string]string{"team": "a", "env": "b"}, TokenType: "service", TTL: time.Hour,
+		Issued: then.Add(-time.Hour), RemainingUses: 4,
 		EntityID: "E", NoDefault: true, Results: &PolicyResults{Allowed: true, Granting: []string{"app", ""}},
 	}
 	req := &Request{
-		ID: "0f0f0f0f-0000-4000-8000-000000000001", ClientID: "QUJD", Operation: "update", Token: "s.TOKEN", Accessor: "ACCESSOR",
-		Mount: &Mount{Point: "kv/", Type: "kv", Accessor: "kv_1a2b3c4d", Version: "v1.0.0+builtin", Class: "secret"},
-		Path:  "kv/a\u2028b", WrapTTL: 90 * time.Second, RemoteAddress: "127.0.0.1", RemotePort: 40000, Certificate: "4711",
+		ID: "0f0f0f0f-0000-4000-8000-000000000001", ClientID: "QUJD", Operation: "update", Token: "s.TOKEN",
+		Accessor: "ACCESSOR",
+		Mount:    &Mount{Point: "kv/", Type: "kv", Accessor: "kv_1a2b3c4d", Version: "v1.0.0+builtin", Class: "secret"},
+		Path:     "kv/a\u2028b", WrapTTL: 90 * time.Second, RemoteAddress: "127.0.0.1", RemotePort: 40000, Certificate: "4711",
 		Data: json.RawMessage(`{"plaintext":"s3cr3t","shown":"plain","n":1.50,"yes":true,"no":null,"list":["s3cr3t",{"shown":["a","b"],"x":"s3cr3t"}],` +
 			`"escaped":"s3c\u00723t", "empty":""}`),
 		Plain:   []string{"shown"},
 		Headers: map[string][]string{"x-plain": {"one"}, "x-hashed": {"s3cr3t", "two"}},
 	}
 	resp := &Response{
-		Data: json.RawMessage(`{"keys":["a","b"],"key_info":{"a":{},"b":{}},"ciphertext":"s3cr3t"}`), Plain: []string{"none"}, Listing: true,
-		Auth:    &Auth{Token: "s.NEW", Accessor: "NEWACCESSOR", DisplayName: "token", Policies: []string{"default"}, TokenType: "batch", NumUses: 2},
-		Wrap:    &WrapInfo{Token: "s.WRAP", Accessor: "WRAPACCESSOR", TTL: time.Minute, Created: then, Path: "kv/a", WrappedAccessor: "NEWACCESSOR"},
+		Data: json.RawMessage(`{"keys":["a","b"],"key_info":{"a":{},"b":{}},"ciphertext":"s3cr3t"}`), Plain: []string{"none"},
+		Listing: true,
+		Auth: &Auth{Token: "s.NEW", Accessor: "NEWACCESSOR", DisplayName: "token", Policies: []string{"default"},
+			TokenType: "batch", NumUses: 2},
+		Wrap: &WrapInfo{Token: "s.WRAP", Accessor: "WRAPACCESSOR", TTL: time.Minute, Created: then, Path: "kv/a",
+			WrappedAccessor: "NEWACCESSOR"},
 		LeaseID: "kv/a/1", Warnings: []string{"mind\nthe gap"}, Headers: map[string][]string{"Cache-Control": {"no-store"}},
 		Share: &Share{Target: "recovery", Number: 3, Holder: "alice"},
 	}
@@ -257,7 +263,8 @@ func TestHashAgrees(t *testing.T) {
 	b := active(t)
 	b.enable("one", "file", "file_path", b.file("one"))
 	b.enable("two", "file", "file_path", b.file("two"))
-	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Token: "s.TOKEN", Data: json.RawMessage(`{"a":"wörld","b":"w\u00f6rld"}`)}, nil)
+	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Token: "s.TOKEN",
+		Data: json.RawMessage(`{"a":"wörld","b":"w\u00f6rld"}`)}, nil)
 	if err := r.Request(""); err != nil {
 		t.Fatal(err)
 	}
@@ -283,7 +290,8 @@ func TestHashAgrees(t *testing.T) {
 	}
 }
 
-// TestSaltsSurvive: a restart finds devices and salts; a device that was removed and made anew has another.
+// TestSaltsSurvive: a restart finds devices and salts; a device that was removed and made anew has
+// another.
 func TestSaltsSurvive(t *testing.T) {
 	t.Parallel()
 	b := active(t)
@@ -323,16 +331,18 @@ func TestNoDevices(t *testing.T) {
 	b.must("1")
 }
 
-// TestDeclared: devices of the configuration are there while sealed, without texts; nobody can remove them by a request; when they leave the
-// configuration they go.
+// TestDeclared: devices of the configuration are there while sealed, without texts; nobody can
+// remove them by a request; when they leave the configuration they go.
 func TestDeclared(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	declared := config("main/", "file", "file_path", filepath.Join(dir, "main"))
 	declared.Declared = true
 	b := newBench(t, func(o *Options) { o.Declared = []Config{declared} })
-	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Path: "sys/unseal", Token: "s.TOKEN", Data: json.RawMessage(`{"key":"SHARE","n":1}`)}, nil)
-	if err := errors.Join(r.Request(""), r.Response(&Response{Data: json.RawMessage(`{"sealed":true,"type":"x"}`)}, "")); err != nil {
+	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Path: "sys/unseal", Token: "s.TOKEN",
+		Data: json.RawMessage(`{"key":"SHARE","n":1}`)}, nil)
+	if err := errors.Join(r.Request(""), r.Response(&Response{Data: json.RawMessage(`{"sealed":true,"type":"x"}`)},
+		"")); err != nil {
 		t.Fatal(err)
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, "main"))
@@ -357,17 +367,21 @@ func TestDeclared(t *testing.T) {
 	}
 }
 
-// TestKept: what happens while sealed, before a device is known, is written before the node is active; where that cannot be, it does not become so.
+// TestKept: what happens while sealed, before a device is known, is written before the node is
+// active; where that cannot be, it does not become so.
 func TestKept(t *testing.T) {
 	t.Parallel()
 	b := active(t)
 	b.enable("file", "file", "file_path", b.file("log"), "skip_test", "true")
 	b.trail.Deactivate()
-	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Path: "sys/unseal", Guarded: true, Data: json.RawMessage(`{"key":"SHARE"}`)}, nil)
-	if err := errors.Join(r.Request(""), r.Response(&Response{Share: &Share{Target: "barrier", Number: 2}}, "")); err != nil {
+	r := b.trail.Begin(&Request{ID: "1", Operation: "update", Path: "sys/unseal", Guarded: true,
+		Data: json.RawMessage(`{"key":"SHARE"}`)}, nil)
+	if err := errors.Join(r.Request(""), r.Response(&Response{Share: &Share{Target: "barrier", Number: 2}},
+		"")); err != nil {
 		t.Fatal(err)
 	}
-	last := b.trail.Begin(&Request{ID: "2", Operation: "update", Path: "sys/unseal", Guarded: true, Data: json.RawMessage(`{"key":"OTHER"}`)}, nil)
+	last := b.trail.Begin(&Request{ID: "2", Operation: "update", Path: "sys/unseal", Guarded: true,
+		Data: json.RawMessage(`{"key":"OTHER"}`)}, nil)
 	if err := last.Request(""); err != nil {
 		t.Fatal(err)
 	}
@@ -387,12 +401,14 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	got := b.read("log")
-	if len(b.entries(got)) != 4 || strings.Contains(got, "SHARE") || strings.Contains(got, "OTHER") || !strings.Contains(got, `"share":{"target":"barrier","number":2}`) {
+	if len(b.entries(got)) != 4 || strings.Contains(got, "SHARE") || strings.Contains(got, "OTHER") ||
+		!strings.Contains(got, `"share":{"target":"barrier","number":2}`) {
 		t.Errorf("kept:\n%s", got)
 	}
 }
 
-// TestSealedWithinARequest: the second entry of a request during which the node was sealed is not written nowhere in silence.
+// TestSealedWithinARequest: the second entry of a request during which the node was sealed is not
+// written nowhere in silence.
 func TestSealedWithinARequest(t *testing.T) {
 	t.Parallel()
 	b := active(t)
@@ -453,7 +469,8 @@ func (f *fickle) Commit(ctx context.Context, b storage.Batch) error {
 	return errors.Join(f.Store.Commit(ctx, b), f.after)
 }
 
-// TestMemoryIsDisk: after a commit of which nobody knows how it ended, the devices are those of the storage.
+// TestMemoryIsDisk: after a commit of which nobody knows how it ended, the devices are those of the
+// storage.
 func TestMemoryIsDisk(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -462,11 +479,13 @@ func TestMemoryIsDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.before = errors.New("unplugged")
-	if err := b.trail.Enable(t.Context(), config("a", "file", "file_path", "discard")); err == nil || len(b.trail.List()) != 0 {
+	if err := b.trail.Enable(t.Context(), config("a", "file", "file_path", "discard")); err == nil ||
+		len(b.trail.List()) != 0 {
 		t.Errorf("nothing was written: %v, %v", err, b.trail.List())
 	}
 	f.before, f.after = nil, errors.New("no answer")
-	if err := b.trail.Enable(t.Context(), config("a", "file", "file_path", "discard")); err != nil || len(b.trail.List()) != 1 {
+	if err := b.trail.Enable(t.Context(), config("a", "file", "file_path", "discard")); err != nil ||
+		len(b.trail.List()) != 1 {
 		t.Errorf("it was written: %v, %v", err, b.trail.List())
 	}
 	if err := b.trail.Disable(t.Context(), "a"); err != nil || len(b.trail.List()) != 0 {

@@ -59,7 +59,7 @@ func TestBadPasswordPolicies(t *testing.T) {
 		`length = 10 rule "words" { charset = "ab" }`:                                                               "unknown rule",
 		`length = 5 rule "charset" { charset = "ab" min-chars = 3 } rule "charset" { charset = "c" min-chars = 3 }`: "at least",
 		`length = 5 rule "charset" { charset = "ab" min-chars = -1 }`:                                               "whole number",
-		`length = 5 rule "charset" { charset = "a\nb" }`:                                                            "cannot be printed",
+		`length = 5 rule "charset" { charset = "a\nb" }`:                                                            "unprintable characters",
 		`length = 5 rule "charset" { charset = "ab" max = 1 }`:                                                      "invalid key",
 		`length = 5 color = 1`: "invalid key",
 		`rule = 5`:             "a rule",
