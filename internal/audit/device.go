@@ -45,15 +45,15 @@ type device struct {
 	done     chan struct{}
 	watch    *time.Timer
 
-	mu      sync.Mutex
-	queue   batch // written next
-	current batch // being written
-	writing bool
-	late    bool // the write in progress has exceeded the deadline
-	failed  bool // the last write failed: requests wait for this device only if no other accepts the entry
-	anew    bool // reopen before the next write
-	closed  bool
-	missing int // entries missing since it failed
+	mu        sync.Mutex
+	queue     batch // written next
+	current   batch // being written
+	writing   bool
+	late      bool // the write in progress has exceeded the deadline
+	failed    bool // the last write failed: requests wait for this device only if no other accepts the entry
+	reopening bool // reopen before the next write
+	closed    bool
+	missing   int // entries missing since it failed
 }
 
 // batch holds consecutive lines and a waiter for each (nil: no caller waits any more).
@@ -77,7 +77,7 @@ func (w *waiter) wait() error {
 func newDevice(path string, s sink, deadline time.Duration, log *slog.Logger) *device {
 	d := &device{
 		path: path, sink: s, deadline: deadline, log: log, wake: make(chan struct{}, 1), done: make(chan struct{}),
-		anew: true,
+		reopening: true,
 	}
 	d.watch = time.AfterFunc(time.Hour, d.overdue)
 	d.watch.Stop()
@@ -96,7 +96,7 @@ func (d *device) poke() {
 // reopen makes the next write open the destination again. It interrupts a hung write if it can.
 func (d *device) reopen() {
 	d.mu.Lock()
-	d.anew = true
+	d.reopening = true
 	late := d.late
 	d.mu.Unlock()
 	if a, ok := d.sink.(aborter); ok && late {
@@ -182,7 +182,7 @@ func (d *device) letArrive() {
 func (d *device) take() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if len(d.queue.ends) == 0 && !d.anew {
+	if len(d.queue.ends) == 0 && !d.reopening {
 		return false
 	}
 	d.queue, d.current = d.current, d.queue
@@ -197,13 +197,13 @@ const maxKept = 256 << 10
 func (d *device) write() {
 	d.watch.Reset(d.deadline)
 	d.mu.Lock()
-	anew := d.anew
-	d.anew = false
+	reopen := d.reopening
+	d.reopening = false
 	b := d.current
 	d.mu.Unlock()
 	var n int
 	var err error
-	if anew {
+	if reopen {
 		err = d.sink.reopen()
 	}
 	if len(b.ends) > 0 {

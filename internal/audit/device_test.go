@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// gate is a sink that waits, or fails, when told.
+// sinkStub is a sink that waits or fails on request.
 type blockingSink struct {
 	mu      sync.Mutex
 	open    chan struct{} // writes wait for it; nil: they do not
@@ -133,8 +133,8 @@ func TestOneIsEnough(t *testing.T) {
 	b.must("one is back")
 	two.set(nil, nil)
 	b.must("both are back")
-	if !strings.Contains(b.log.String(), "takes entries again") {
-		t.Error("nobody was told")
+	if !strings.Contains(b.log.String(), "recovered") {
+		t.Error("the recovery was not logged")
 	}
 }
 
@@ -199,8 +199,8 @@ func TestFullQueue(t *testing.T) {
 	})
 }
 
-// TestRemovedFile: a file that was removed is made anew, and no entry is lost; where its folder is
-// gone too, nothing happens.
+// TestRemovedFile: a file that was removed is created again, and no entry is lost; where its folder
+// is gone too, nothing happens.
 func TestRemovedFile(t *testing.T) {
 	t.Parallel()
 	b := active(t)
@@ -215,7 +215,7 @@ func TestRemovedFile(t *testing.T) {
 	}
 	b.must("2")
 	if got := b.read("logs/log"); len(b.entries(got)) != 2 || strings.Contains(got, "secret/1") {
-		t.Errorf("made anew: %s", got)
+		t.Errorf("created again: %s", got)
 	}
 	if err := os.RemoveAll(dir); err != nil {
 		t.Fatal(err)

@@ -30,9 +30,10 @@ const recordVersion = 1
 
 // table is the record at "core/audit":
 //
-//	version u8 = 1 | JSON {"devices":[ device, ... ],"headers":[ header, ... ]}, sorted by path and by name
+//	version u8 = 1 | JSON {"devices":[ device, ... ],"headers":[ header, ... ]}, sorted by path and
+//	by name
 //
-// Unknown keys are refused: a later version says so in its first byte.
+// Unknown keys are refused: a later version changes the first byte.
 type table struct {
 	Devices []stored `json:"devices,omitempty"`
 	Headers []header `json:"headers,omitempty"`

@@ -175,7 +175,8 @@ func full() (*Request, *Auth, *Response) {
 		ID: "0f0f0f0f-0000-4000-8000-000000000001", ClientID: "QUJD", Operation: "update", Token: "s.TOKEN",
 		Accessor: "ACCESSOR",
 		Mount:    &Mount{Point: "kv/", Type: "kv", Accessor: "kv_1a2b3c4d", Version: "v1.0.0+builtin", Class: "secret"},
-		Path:     "kv/a\u2028b", WrapTTL: 90 * time.Second, RemoteAddress: "127.0.0.1", RemotePort: 40000, Certificate: "4711",
+		Path:     "kv/a\u2028b", WrapTTL: 90 * time.Second, RemoteAddress: "127.0.0.1", RemotePort: 40000,
+		Certificate: "4711",
 		Data: json.RawMessage(`{"plaintext":"s3cr3t","shown":"plain","n":1.50,"yes":true,"no":null,"list":["s3cr3t",{"shown":["a","b"],"x":"s3cr3t"}],` +
 			`"escaped":"s3c\u00723t", "empty":""}`),
 		Plain:   []string{"shown"},

@@ -44,7 +44,8 @@ func (o Operation) String() string { return operationNames[o] }
 // Request is a request below a mount.
 type Request struct {
 	Operation Operation
-	// relative to the mount, without a leading slash; for list and scan empty or with a trailing slash
+	// relative to the mount, without a leading slash; for list and scan empty or with a trailing
+	// slash
 	Path     string
 	Data     map[string]any // the body of a write: numbers are json.Number; nil without a body
 	Query    url.Values     // of a read, list or delete

@@ -11,12 +11,12 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Clean-up after an unmount. The unmounting commit leaves a tombstone at "core/unmounted/<uuid>":
+// Clean-up after an unmount. The unmounting commit writes a tombstone at "core/unmounted/<uuid>":
 //
 //	version u8 = 2 | when i64, ns since 1970 | the path that the mount had
 //
-// (version 1 has no time) which is deleted when nothing is left below "logical/<uuid>/". So a crash
-// or a change of leader delays it and loses nothing.
+// (version 1 has no time). It is deleted when nothing is left below "logical/<uuid>/", so a crash
+// or a change of leader delays the clean-up and loses nothing.
 
 const (
 	tombstoneVersion1 = 1

@@ -139,12 +139,12 @@ var ErrRecord = errors.New("mount: not a valid table of mounts")
 
 const tableVersion = 1
 
-// record is the stored table, in the barrier at "core/mounts":
+// record is the stored table, behind the barrier at "core/mounts":
 //
 //	version u8 = 1 | JSON {"mounts":[ mount, ... ]}, sorted by path
 //
-// A mount's keys are the tags of [Entry]. Unknown keys are refused: a later version says so in its
-// first byte.
+// A mount's keys are the tags of [Entry]. Unknown keys are refused: a later version
+// changes the first byte.
 type record struct {
 	Mounts []Entry `json:"mounts"`
 }

@@ -70,31 +70,31 @@ func TestTwoTables(t *testing.T) {
 	}
 }
 
-// TestGoneIsToldUntilItWorks: whoever is to end what a method gave out is told of it, with the
+// TestGoneIsRepeatedUntilItSucceeds: Gone is called for an unmounted method, with the
 // moment, before anything of the method is removed, again after an error, and by the next process
 // after a crash.
-func TestGoneIsToldUntilItWorks(t *testing.T) {
+func TestGoneIsRepeatedUntilItSucceeds(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		base := formattedAuth(t)
 		var mu sync.Mutex
-		var told []time.Time
+		var calls []time.Time
 		fail := errors.New("not now")
 		gone := func(_ context.Context, path string, at time.Time) error {
 			mu.Lock()
 			defer mu.Unlock()
-			if path != "people/" {
-				t.Errorf("told of %q", path)
+			if path != "users/" {
+				t.Errorf("called for %q", path)
 			}
-			told = append(told, at)
+			calls = append(calls, at)
 			return fail
 		}
 		first := authTable(t, base, mount.Options{Gone: gone})
-		if err := first.Mount(t.Context(), mount.Entry{Path: "people", Type: "userpass"}); err != nil {
+		if err := first.Mount(t.Context(), mount.Entry{Path: "users", Type: "userpass"}); err != nil {
 			t.Fatal(err)
 		}
 		when := time.Now()
-		if err := first.Unmount(t.Context(), "people"); err != nil {
+		if err := first.Unmount(t.Context(), "users"); err != nil {
 			t.Fatal(err)
 		}
 		for range 2 { // two processes, one after the other; the first is stopped while it still fails
@@ -112,12 +112,12 @@ func TestGoneIsToldUntilItWorks(t *testing.T) {
 			cancel()
 			<-done
 		}
-		if len(told) < 3 { // twice at least by the first, once by the second
-			t.Errorf("told %d times", len(told))
+		if len(calls) < 3 { // twice at least by the first, once by the second
+			t.Errorf("called %d times", len(calls))
 		}
-		for _, at := range told {
+		for _, at := range calls {
 			if !at.Equal(when) {
-				t.Errorf("told of %v, it was at %v", at, when)
+				t.Errorf("called for %v, it was at %v", at, when)
 			}
 		}
 		left, err := base.List(t.Context(), "core/auth-unmounted/", "", 0)

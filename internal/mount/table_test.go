@@ -246,7 +246,7 @@ func TestMemoryEqualsDiskAfterAFailedCommit(t *testing.T) {
 	}
 
 	// Reading it back fails too: the next change reads first, and refuses to guess.
-	store.reading = errors.New("away")
+	store.reading = errors.New("unavailable")
 	_ = table.Unmount(t.Context(), "kv")
 	if err := table.Mount(t.Context(), mount.Entry{Path: "other", Type: "kv"}); !errors.Is(err, store.reading) {
 		t.Errorf("a change on unknown ground: %v", err)

@@ -122,7 +122,7 @@ func peek(ctx context.Context, s *config.Storage) (doctor.Reader, error) {
 		return nil, nil
 	case "etcd":
 		o := etcdOptions(s.Etcd, log)
-		o.LookOnly, o.DisableCompaction = true, true
+		o.ReadOnly, o.DisableCompaction = true, true
 		return etcd.Open(ctx, o)
 	case "postgresql":
 		o := postgresOptions(s.PostgreSQL, log)

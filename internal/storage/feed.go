@@ -9,7 +9,7 @@ import (
 // feedBuffer is how many events a slow reader may fall behind before its channel is closed.
 const feedBuffer = 4096
 
-// Feed hands events to the readers of [Watcher.Watch], for backends that see every commit
+// Feed distributes events to the readers of [Watcher.Watch], for backends that see every commit
 // themselves. The zero value is ready. It starts no goroutine.
 type Feed struct {
 	mu      sync.Mutex
@@ -21,8 +21,8 @@ type feedReader struct {
 	events chan Event
 }
 
-// Subscribe returns a channel of the events below prefix, until one of the contexts ends. It is closed
-// early for a reader that falls more than 4,096 events behind.
+// Subscribe returns a channel of the events below prefix, until one of the contexts ends. It is
+// closed early if the reader falls more than 4,096 events behind.
 func (f *Feed) Subscribe(prefix string, until ...context.Context) <-chan Event {
 	r := &feedReader{prefix: prefix, events: make(chan Event, feedBuffer)}
 	f.mu.Lock()
@@ -41,7 +41,8 @@ func (f *Feed) Subscribe(prefix string, until ...context.Context) <-chan Event {
 	return r.events
 }
 
-// Publish hands events on, in order; marks go to every reader. It never waits for a reader.
+// Publish sends events to the readers, in order; marks go to every reader. It never waits for a
+// reader.
 func (f *Feed) Publish(events ...Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -64,7 +65,7 @@ func (f *Feed) send(r *feedReader, events []Event) {
 	}
 }
 
-// Break closes the channels of all readers: events may have been missed.
+// Break closes the channels of all readers, because events may have been missed.
 func (f *Feed) Break() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -73,7 +74,7 @@ func (f *Feed) Break() {
 	}
 }
 
-// drop ends a reader under the lock; twice is once.
+// drop ends a reader; repeating it does nothing. The caller holds the lock.
 func (f *Feed) drop(r *feedReader) {
 	if _, ok := f.readers[r]; ok {
 		delete(f.readers, r)

@@ -5,10 +5,10 @@ import (
 	"strings"
 )
 
-// Names carries out [Store.List] over an ordered set of keys, for backends that can find the first key at or behind a
-// given one. A folder costs one such step however many keys it holds.
+// Names implements [Store.List] over an ordered set of keys, for backends that can find the first
+// key at or after a given one. A folder costs one such step however many keys it holds.
 //
-// Cutting keys to names keeps their order, because a slash ends a name and is in none but at its end.
+// Cutting keys to names keeps their order, because a slash only occurs at the end of a name.
 func Names(prefix, after string, limit int, seek func(from string) (key string, ok bool, err error)) ([]string, error) {
 	names := []string{}
 	from := firstBehind(prefix, after)
@@ -17,8 +17,8 @@ func Names(prefix, after string, limit int, seek func(from string) (key string, 
 		if err != nil {
 			return nil, err
 		}
-		if ok && key < from { // or this would go in a circle
-			return nil, fmt.Errorf("%w: the entry %q comes behind %q", ErrCorrupt, key, from)
+		if ok && key < from { // prevents an endless loop
+			return nil, fmt.Errorf("%w: the entry %q follows %q", ErrCorrupt, key, from)
 		}
 		if !ok || !strings.HasPrefix(key, prefix) {
 			break
@@ -35,7 +35,7 @@ func Names(prefix, after string, limit int, seek func(from string) (key string, 
 	return names, nil
 }
 
-// firstBehind is the least string that no key with a name up to and including after comes behind.
+// firstBehind returns the least string after all keys with a name up to and including after.
 func firstBehind(prefix, after string) string {
 	if after == "" {
 		return prefix
@@ -46,5 +46,6 @@ func firstBehind(prefix, after string) string {
 	return prefix + after + "\x00"
 }
 
-// pastFolder is the least string behind every key that starts with folder, which ends in a slash.
+// pastFolder returns the least string after every key that starts with folder, which ends in a
+// slash.
 func pastFolder(folder string) string { return folder[:len(folder)-1] + string(rune('/'+1)) }

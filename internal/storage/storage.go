@@ -1,14 +1,15 @@
-// Package storage is the contract between Sealgate and what keeps its bytes.
+// Package storage is the contract between Sealgate and its storage backends.
 //
-// A [Store] is a flat, ordered map from keys to values with one atomic write:
-// [Store.Commit]. A commit is whole or not there, whatever dies meanwhile; once it has returned nil
-// it survives kill -9 and power loss (as far as the disk keeps its word). Reads see every commit that returned before they began.
+// A [Store] is a flat, ordered map from keys to values with one atomic write: [Store.Commit]. A
+// commit is applied entirely or not at all, whatever crashes; once it has returned nil it survives
+// kill -9 and power loss (if the disk honours fsync). Reads see every commit that returned before
+// they began.
 //
-// A Commit that returns an error other than those of this package that say "nothing
-// was written" has an unknown outcome: the caller that keeps state in memory must read it again.
+// A Commit that returns an error other than those marked "nothing was written" has an unknown
+// outcome: a caller that keeps state in memory must read it again.
 //
-// What is stored is ciphertext (the barrier seals it) except for the few records that carry their own protection. Keys are visible
-// to whoever can read the storage.
+// Values are ciphertext (the barrier seals them) except for a few records with their own
+// protection. Keys are visible to anyone who can read the storage.
 //
 // Every implementation passes the suite in package storagetest.
 package storage
@@ -22,9 +23,9 @@ import (
 	"unicode/utf8"
 )
 
-// Limits of one commit and of a key, the same on every backend, so that no caller comes to
-// depend on what only one of them can do (etcd: 128 operations and 1.5 MiB in a
-// transaction; PostgreSQL: 2,704 bytes in an index row).
+// Limits of a commit and of a key, the same on every backend, so that no caller depends on what
+// only one of them can do (etcd: 128 operations and 1.5 MiB in a transaction; PostgreSQL: 2,704
+// bytes in an index row).
 const (
 	MaxOps   = 64      // puts, deletes and conditions
 	MaxBytes = 1 << 20 // keys and values, summed
@@ -33,32 +34,35 @@ const (
 
 // Errors of the contract. Those marked "nothing was written" make the outcome certain.
 var (
-	// ErrNotFound is returned by Get for a key that holds nothing.
+	// ErrNotFound is returned by Get for a key without a value.
 	ErrNotFound = errors.New("storage: not found")
 	// ErrConflict is returned by Commit when a condition does not hold. Nothing was written.
 	ErrConflict = errors.New("storage: a condition of the commit does not hold")
-	// ErrFenced is returned by Commit when another leader was elected since the batch's epoch. Nothing was written.
+	// ErrFenced is returned by Commit when another leader was elected since the batch's epoch.
+	// Nothing was written.
 	ErrFenced = errors.New("storage: another node has become the leader")
 	// ErrTooLarge is returned by Commit for a batch beyond MaxOps or MaxBytes. Nothing was written.
 	ErrTooLarge = errors.New("storage: the commit is too large")
-	// ErrInvalidKey is returned for a key or prefix that [CheckKey] or [CheckPrefix] refuses. Nothing was written.
+	// ErrInvalidKey is returned for an invalid key or prefix: see [CheckKey] and [CheckPrefix].
+	// Nothing was written.
 	ErrInvalidKey = errors.New("storage: invalid key")
 	// ErrClosed is returned after Close. Nothing was written.
 	ErrClosed = errors.New("storage: closed")
-	// ErrFull is returned by Commit when no room is left. Nothing was written.
+	// ErrFull is returned by Commit if there is no space left. Nothing was written.
 	ErrFull = errors.New("storage: no space left")
 	// ErrLocked is returned on opening a store that another process has open.
 	ErrLocked = errors.New("storage: in use by another process")
-	// ErrCorrupt is returned when what lies on disk cannot be what was written.
+	// ErrCorrupt is returned if stored bytes cannot be what was written.
 	ErrCorrupt = errors.New("storage: corrupt")
 	// ErrForeign is returned on opening a folder or database that holds another program's data.
 	ErrForeign = errors.New("storage: holds another program's data")
-	// ErrUnavailable is returned where what keeps the data cannot be reached or does not answer in its own time. The outcome of
-	// a Commit is open.
+	// ErrUnavailable is returned if the storage server cannot be reached or does not respond in
+	// time. The outcome of a Commit is unknown.
 	ErrUnavailable = errors.New("storage: unavailable")
 )
 
-// NothingWritten reports whether an error of Commit leaves no doubt that nothing was, or will be, written.
+// NothingWritten reports whether an error of Commit guarantees that nothing was, or will be,
+// written.
 func NothingWritten(err error) bool {
 	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrInvalidKey, ErrClosed, ErrFull} {
 		if errors.Is(err, certain) {
@@ -74,16 +78,17 @@ type Store interface {
 	// Get returns a copy of the value, or ErrNotFound.
 	Get(ctx context.Context, key string) ([]byte, error)
 
-	// List returns the names directly below prefix in byte order: "a" for the key prefix+"a",
-	// "b/" once for all keys that start with prefix+"b/". The prefix is empty or
-	// ends in a slash. Only names after `after` are given (all, where it is empty), at most limit of them (no bound, where it is
-	// not positive). No names is an empty list, not an error.
+	// List returns the names directly below prefix in byte order: "a" for the key prefix+"a", and
+	// "b/" once for all keys that start with prefix+"b/". The prefix is empty or ends in a slash.
+	// It returns only names after `after`, unless that is empty, and at most limit of them, if
+	// limit is positive. No names are an empty list, not an error.
 	List(ctx context.Context, prefix, after string, limit int) ([]string, error)
 
-	// Commit carries out all of the batch, in order, or nothing of it.
+	// Commit applies all of the batch, in order, or nothing.
 	Commit(ctx context.Context, b Batch) error
 
-	// Close ends the store's goroutines and releases its files. Calls under way finish or return ErrClosed.
+	// Close ends the store's goroutines and releases its files. Calls in progress finish or return
+	// ErrClosed.
 	Close() error
 }
 
@@ -91,10 +96,10 @@ type Store interface {
 type Batch struct {
 	If    []Condition // all must hold when the batch is applied
 	Ops   []Op        // applied in order; the last operation on a key wins
-	Epoch uint64      // the leader's epoch (Leadership.Epoch) that must still be in office; 0 where there is no election
+	Epoch uint64      // the epoch (Leadership.Epoch) that must still be current; 0 without an election
 }
 
-// Op is a put, or a delete. Deleting what is not there is no error.
+// Op is a put or a delete. Deleting an absent key is not an error.
 type Op struct {
 	Key    string
 	Value  []byte
@@ -107,80 +112,87 @@ func Put(key string, value []byte) Op { return Op{Key: key, Value: value} }
 // Delete returns the operation that removes key.
 func Delete(key string) Op { return Op{Key: key, Delete: true} }
 
-// Condition is what a key must hold for the batch to be applied: exactly Value, or nothing where Absent is set.
+// Condition is the value that a key must have for the batch to be applied: exactly Value, or none
+// if Absent is set.
 type Condition struct {
 	Key    string
 	Value  []byte
 	Absent bool
 }
 
-// IfAbsent is the condition that key holds nothing.
+// IfAbsent is the condition that key has no value.
 func IfAbsent(key string) Condition { return Condition{Key: key, Absent: true} }
 
-// IfValue is the condition that key holds exactly value.
+// IfValue is the condition that key has exactly this value.
 func IfValue(key string, value []byte) Condition { return Condition{Key: key, Value: value} }
 
 // Elector is implemented by stores that several nodes share.
 type Elector interface {
-	// Campaign waits until this node is elected, or ctx ends. The identity is shown to the others.
+	// Campaign waits until this node is elected or ctx ends. The other nodes can read the identity.
 	Campaign(ctx context.Context, identity []byte) (Leadership, error)
-	// Leader returns the identity and epoch of the leader in office, or ErrNotFound.
+	// Leader returns the identity and epoch of the current leader, or ErrNotFound.
 	Leader(ctx context.Context) (identity []byte, epoch uint64, err error)
 }
 
-// Leadership is an office held.
+// Leadership is held by an elected node.
 type Leadership interface {
-	// Epoch grows with every election. A batch that carries it is refused with ErrFenced once another leader is in office.
+	// Epoch grows with every election. A batch that carries it is refused with ErrFenced once
+	// another leader is elected.
 	Epoch() uint64
-	// Lost is closed when the office is, or may be, lost.
+	// Lost is closed when the leadership is, or may be, lost.
 	Lost() <-chan struct{}
-	// Held reports whether it is certain that nobody else was elected up to the moment of the call. It asks no
-	// storage, but the clock of this machine that goes on while a process is stopped: true until shortly before the lease that the storage last confirmed
-	// can end. A node that answers from memory asks it after it has read what it answers.
+	// Held reports whether certainly no other node was elected up to the moment of the call. It
+	// does not ask the storage, but a local clock that runs on while the process is stopped: it is
+	// true until shortly before the end of the lease that the storage last confirmed. A node that
+	// answers from memory calls it after it has read its answer.
 	Held() bool
-	// Resign gives the office up at once.
+	// Resign ends the leadership at once.
 	Resign(ctx context.Context) error
 }
 
-// Watcher is implemented by stores that tell of changes.
+// Watcher is implemented by stores that report changes.
 type Watcher interface {
-	// Watch sends the keys below prefix that change after the call, in commit order, until ctx ends; then
-	// the channel is closed. A channel closed before that means that changes may have been missed: read again, watch again.
-	// Stores that are a [Sequencer] send a mark after the events of every commit, whether or not they were below prefix.
+	// Watch sends the keys below prefix that change after the call, in commit order, until ctx
+	// ends; then it closes the channel. A channel closed before that means that changes may have
+	// been missed: read again, then watch again. A [Sequencer] also sends a mark after the events
+	// of every commit, even if none were below prefix.
 	Watch(ctx context.Context, prefix string) (<-chan Event, error)
 }
 
-// Event names a key that was put or deleted. The value is to be read. Without a key it is a mark: every event
-// of the commits up to Revision was sent.
+// Event names a key that was put or deleted; read the value separately. An event without a key is a
+// mark: every event of the commits up to Revision was sent.
 type Event struct {
 	Key      string
 	Deleted  bool
-	Revision uint64 // number of the commit, where the store is a [Sequencer]
+	Revision uint64 // number of the commit, if the store is a [Sequencer]
 }
 
-// Sequencer is implemented by stores that number their commits, so that a node which caches can prove that it has seen them all: it asks for
-// the revision, and waits until its watch has brought the mark.
+// Sequencer is implemented by stores that number their commits. A caching node can then prove that
+// it has seen every commit: it asks for the revision, and waits until its watch has delivered the
+// mark.
 type Sequencer interface {
-	// Revision returns the number of the last commit. It is linearizable: no commit that returned before the call has a higher number. Numbers
-	// grow, not by one. 0: nothing was committed yet.
+	// Revision returns the number of the last commit. It is linearizable: no commit that returned
+	// before the call has a higher number. Numbers grow, not necessarily by one. 0 means no commit
+	// yet.
 	Revision(ctx context.Context) (uint64, error)
 }
 
 // Snapshotter is implemented by stores that can stream a consistent copy of all entries.
 type Snapshotter interface {
-	// Snapshot calls visit for every entry in key order, all as of one moment. The value is valid until visit returns.
+	// Snapshot calls visit for every entry in key order, as of one moment. The value is valid until
+	// visit returns.
 	Snapshot(ctx context.Context, visit func(key string, value []byte) error) error
 }
 
-// Sizer is implemented by stores that know the room they take, in bytes.
+// Sizer is implemented by stores that know their size in bytes.
 type Sizer interface {
 	Size(ctx context.Context) (int64, error)
 }
 
 var _ io.Closer = Store(nil)
 
-// CheckKey refuses what is not a key: empty, longer than MaxKey, not UTF-8, with a NUL byte, a leading or trailing
-// slash, or an empty, "." or ".." segment.
+// CheckKey refuses an invalid key: empty, longer than MaxKey, not UTF-8, with a NUL byte, a leading
+// or trailing slash, or an empty, "." or ".." segment.
 func CheckKey(key string) error {
 	switch {
 	case key == "":
@@ -200,7 +212,7 @@ func CheckKey(key string) error {
 	return nil
 }
 
-// CheckPrefix refuses what is neither empty nor a key with a slash behind it.
+// CheckPrefix accepts "" and a key followed by a slash.
 func CheckPrefix(prefix string) error {
 	if prefix == "" {
 		return nil

@@ -19,7 +19,8 @@ func TestCheckKey(t *testing.T) {
 			t.Errorf("%.20q as a prefix: %v", key, err)
 		}
 	}
-	for _, key := range []string{"", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a\x00", "\xc3", strings.Repeat("k", MaxKey+1)} {
+	for _, key := range []string{"", "/", "a/", "/a", "a//b", ".", "..", "a/../b", "a\x00", "\xc3",
+		strings.Repeat("k", MaxKey+1)} {
 		if err := CheckKey(key); !errors.Is(err, ErrInvalidKey) {
 			t.Errorf("%.20q: %v", key, err)
 		}

@@ -41,7 +41,7 @@ func TestNetworks(t *testing.T) {
 		}
 	}
 	if !Within(nil, "@") {
-		t.Error("where there are no networks, somebody is outside")
+		t.Error("without networks an address is outside")
 	}
 }
 

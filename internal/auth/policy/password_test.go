@@ -55,15 +55,16 @@ func TestBadPasswordPolicies(t *testing.T) {
 		`length = 3 rule "charset" { charset = "ab" }`:   "the length must be",
 		`length = 101 rule "charset" { charset = "ab" }`: "the length must be",
 		`length = 10`: "no rule",
-		`length = 10 rule "charset" { min-chars = 1 }`:                                                              "no charset",
-		`length = 10 rule "words" { charset = "ab" }`:                                                               "unknown rule",
-		`length = 5 rule "charset" { charset = "ab" min-chars = 3 } rule "charset" { charset = "c" min-chars = 3 }`: "at least",
-		`length = 5 rule "charset" { charset = "ab" min-chars = -1 }`:                                               "whole number",
-		`length = 5 rule "charset" { charset = "a\nb" }`:                                                            "unprintable characters",
-		`length = 5 rule "charset" { charset = "ab" max = 1 }`:                                                      "invalid key",
-		`length = 5 color = 1`: "invalid key",
-		`rule = 5`:             "a rule",
-		`length = "x"`:         "whole number",
+		`length = 10 rule "charset" { min-chars = 1 }`: "no charset",
+		`length = 10 rule "words" { charset = "ab" }`:  "unknown rule",
+		`length = 5 rule "charset" { charset = "ab" min-chars = 3 }
+		 rule "charset" { charset = "c" min-chars = 3 }`: "at least",
+		`length = 5 rule "charset" { charset = "ab" min-chars = -1 }`: "whole number",
+		`length = 5 rule "charset" { charset = "a\nb" }`:              "unprintable characters",
+		`length = 5 rule "charset" { charset = "ab" max = 1 }`:        "invalid key",
+		`length = 5 color = 1`:                                        "invalid key",
+		`rule = 5`:                                                    "a rule",
+		`length = "x"`:                                                "whole number",
 	} {
 		if _, err := ParsePassword(text); !errors.Is(err, ErrSyntax) || !strings.Contains(err.Error(), want) {
 			t.Errorf("%q: %v", text, err)

@@ -32,7 +32,7 @@ func compile(t testing.TB, texts ...string) *ACL {
 	return Compile(start, all...)
 }
 
-// named compiles patterns whose capability tells which of them counts.
+// named compiles patterns whose capability identifies the one that applies.
 func named(t testing.TB, patterns map[string]string) *ACL {
 	var b strings.Builder
 	for pattern, capability := range patterns {
@@ -102,9 +102,11 @@ func TestListsLookWithoutTheSlash(t *testing.T) {
 func TestMerging(t *testing.T) {
 	t.Parallel()
 	a := compile(t,
-		`path "a" { capabilities = ["read"] } path "b" { capabilities = ["read", "sudo"] } path "c" { capabilities = ["list"] }
+		`path "a" { capabilities = ["read"] } path "b" { capabilities = ["read", "sudo"] }
+		 path "c" { capabilities = ["list"] }
 		 path "w" { capabilities = ["read"] min_wrapping_ttl = "1m" max_wrapping_ttl = "1h" }`,
-		`path "a" { capabilities = ["update"] } path "b" { capabilities = ["deny", "read"] } path "c*" { capabilities = ["deny"] }
+		`path "a" { capabilities = ["update"] } path "b" { capabilities = ["deny", "read"] }
+		 path "c*" { capabilities = ["deny"] }
 		 path "w" { capabilities = ["update"] min_wrapping_ttl = 30 max_wrapping_ttl = "2h" }`)
 	for path, want := range map[string]string{"a": "read,update", "b": "deny", "c": "list", "cc": "deny"} {
 		if got := a.Capabilities(path).String(); got != want {
@@ -127,7 +129,8 @@ func TestMerging(t *testing.T) {
 
 func TestSudo(t *testing.T) {
 	t.Parallel()
-	a := compile(t, `path "x" { capabilities = ["update"] } path "y" { capabilities = ["update", "sudo"] } path "z" { capabilities = ["sudo"] }`)
+	a := compile(t, `path "x" { capabilities = ["update"] } path "y" { capabilities = ["update", "sudo"] }
+		path "z" { capabilities = ["sudo"] }`)
 	for path, want := range map[string]bool{"x": false, "y": true, "z": false} {
 		if got, _ := a.Allow(Ask{Path: path, Capability: Update, Sudo: true}); (got != nil) != want {
 			t.Errorf("%s: %v", path, got)
@@ -298,7 +301,8 @@ func FuzzParse(f *testing.F) {
 		`path "a" "b" {}`,
 		`{"path":[{"a":[{"policy":"read"}]}]}`, `path "+/+/a*" { min_wrapping_ttl = "1d" }`,
 		`path "a" { expiration = "2026-01-02T04:00:00Z" }`,
-		`path "a" { pagination_limit = 3 list_scan_response_keys_filter_path = "{{ .path | replace \"a\" \"b\" }}{{ .key }}" }`,
+		`path "a" { pagination_limit = 3
+		 list_scan_response_keys_filter_path = "{{ .path | replace \"a\" \"b\" }}{{ .key }}" }`,
 	} {
 		f.Add(s, "a/b/c")
 	}

@@ -22,7 +22,7 @@ import (
 //	version u8 = 1 | nonce 12 | AES-256-GCM( record of [Token] ) | tag 16
 //
 // under the key at "auth/batch-key", with the text "sealgate/auth/batch/v1" as additional data.
-// Nothing is stored of it, so it can not be renewed or revoked, except by revoking its parent.
+// Nothing else is stored, so it cannot be renewed or revoked, except by revoking its parent.
 
 const (
 	batchLead    = "b."

@@ -9,15 +9,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Leases are found by their paths: each token with a lease has an entry that says so by being
-// there,
+// Leases are indexed by path: each token with a lease has an entry whose key carries the
+// information,
 //
-//	auth/lease/<path that made it>/h<token's hash>
-//	auth/lease-far/<token's hash>                    if the key above would be too long, or end in a slash
+//	auth/lease/<path that created it>/h<token's hash>
+//	auth/lease-far/<token's hash>    if that key would be too long, or end in a slash
 //
-// Stores that were made before there was this index have none for their tokens; "auth/lease-index"
-// says that all have one. Until it is there Run makes them, and whoever looks for leases reads
-// every token.
+// Stores older than the index lack these entries. "auth/lease-index" marks a complete index. Until
+// it exists Run builds the index, and a search for leases reads every token.
 const (
 	leasePrefix    = "auth/lease/"
 	farLeasePrefix = "auth/lease-far/"

@@ -122,7 +122,7 @@ func TestManyChildrenAreRemovedAtOnce(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 	if n := len(h.ended); n < 301 {
-		t.Errorf("%d ends were told", n)
+		t.Errorf("%d ends were reported", n)
 	}
 }
 

@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A lease is a service token that expires, by another name: the path that made it, and "h" with the
-// token's hash in hex.
+// A lease ID is another name of a service token that expires: the path that created it, and "h"
+// with the token's hash in hex.
 //
 //	auth/userpass/login/alice/h3b0c...
 

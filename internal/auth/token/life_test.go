@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// house is a token store on a storage in memory.
+// harness is a token store on a storage in memory.
 type harness struct {
 	*Store
 	t     testing.TB
@@ -138,7 +138,7 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 	if len(h.ended) != 2 {
-		t.Errorf("%d tokens were told to have ended", len(h.ended))
+		t.Errorf("%d tokens were reported as ended", len(h.ended))
 	}
 	h.clock.now = start.Add(2 * time.Hour)
 	if err := h.clean(t.Context()); err != nil || h.left() != onlyRoot {
@@ -249,11 +249,11 @@ func TestRevokingATreeIsOneCommit(t *testing.T) {
 		t.Errorf("left are %s", got)
 	}
 	if len(h.ended) != 40 {
-		t.Errorf("%d of 40 tokens were told to have ended", len(h.ended))
+		t.Errorf("%d of 40 tokens were reported as ended", len(h.ended))
 	}
 }
 
-// failing refuses commits when told.
+// failing refuses commits on request.
 type failing struct {
 	Entries
 	mu    sync.Mutex

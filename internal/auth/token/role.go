@@ -14,8 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Role is a mould for tokens: "auth/token/create/<name>". In the barrier at "auth/role/<name,
-// escaped>":
+// Role is a token role, the template of "auth/token/create/<name>". It is stored behind the barrier
+// at "auth/role/<name, escaped>":
 //
 //	version u8 = 1 | JSON with the keys below; durations are nanoseconds
 type Role struct {

@@ -51,8 +51,8 @@ func (t Type) String() string {
 	return fmt.Sprintf("type %d", uint8(t))
 }
 
-// Token is what is known of a token. A service token's is stored in the barrier at "auth/token/<hex
-// of its salted hash>":
+// Token is the record of a token. A service token's is stored behind the barrier at
+// "auth/token/<hex of its salted hash>":
 //
 //	version u8 = 2 | type u8 | accessor u8+n | display name u16+n | path u16+n |
 //	parent u8+n (0 or 32 bytes: the parent's hash) | policies u24( u16+n ... ) |
@@ -62,7 +62,7 @@ func (t Type) String() string {
 //	role u16+n | metadata u24( key u16+n | value u16+n ... ), by key | networks u16( u8+n ... )
 //
 // Times are nanoseconds since 1970 UTC, durations nanoseconds, integers big-endian; "u8+n" is a
-// length and as many bytes. Version 1 ends behind expires. A later version adds fields behind.
+// length and as many bytes. Version 1 ends after expires. A later version appends fields.
 type Token struct {
 	Type        Type
 	Accessor    string

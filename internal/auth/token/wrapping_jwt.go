@@ -22,9 +22,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// A wrapping token may be handed out as a JWT (RFC 7519) that names it, so that who gets it can
-// see, with the public key, that this server has wrapped something, for how long, and has been
-// given it once: it opens what the token opens. The key is at
+// A wrapping token may be returned as a JWT (RFC 7519) that names it. With the public key its
+// recipient can verify that this server wrapped a response, and for how long. The JWT is accepted
+// in place of the token. The key is stored at
 //
 //	auth/wrapping-key    version u8 = 1 | ECDSA P-521 private key in PKCS #8
 const wrappingKeyKey = "auth/wrapping-key"

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// model is a secret as the documentation tells it, in the plainest way.
+// model is a secret as the documentation describes it, in the simplest form.
 type model struct {
 	versions map[int]*modelVersion
 	current  int

@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// entries is the key prefix of version 1, distinct from version 2's, so an upgrade can tell them
-// apart.
+// entries is the key prefix of version 1, distinct from version 2's, so an upgrade can
+// distinguish them.
 const entries = "v1/"
 
 // plain is version 1: one value for each path, replaced as a whole.

@@ -10,8 +10,8 @@ import (
 //
 //	version u8 = 1 | lease i64 | JSON object
 //
-// The lease is the number of seconds that the object names, big-endian, or -1 where it names none.
-// The JSON is kept as it goes out.
+// The lease is the number of seconds that the object sets, big-endian, or -1 if it sets none. The
+// JSON is stored as it is returned.
 type value struct {
 	lease int64
 	data  json.RawMessage

@@ -10,15 +10,16 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// secret is all that is known of one secret of version 2, stored at "m/<path>":
+// secret is the record of a version 2 secret, stored at "m/<path>":
 //
-//	version u8 = 1 | flags u8 | id 16 | current u64 | created i64 | updated i64 | metadata version u64 |
-//	max versions u32 | delete after i64 | custom u24-length JSON object, or nothing |
-//	versions u24-length: 17 bytes each, see [versions] | value of the current version, a JSON object, or nothing
+//	version u8 = 1 | flags u8 | id 16 | current u64 | created i64 | updated i64 |
+//	metadata version u64 | max versions u32 | delete after i64 |
+//	custom u24-length JSON object, or nothing | versions u24-length: 17 bytes each, see [versions] |
+//	value of the current version, a JSON object, or nothing
 //
-// Numbers are big-endian, times nanoseconds since 1970, the duration nanoseconds. Flags: 1
-// check-and-set is required, 2 the same for metadata. The value is here where it is small, so that
-// one read gives all; it lies at "d/<id>/<number>" otherwise.
+// Numbers are big-endian, times nanoseconds since 1970, the duration nanoseconds. Flags: 1 requires
+// check-and-set, 2 requires it for metadata. A small value is in the record, so that one read
+// returns everything; a larger one is at "d/<id>/<number>".
 //
 // A parsed secret shares the record's memory.
 type secret struct {
@@ -137,7 +138,7 @@ func (v version) deleted(now time.Time) bool { return v.deletion != 0 && v.delet
 
 // versions are consecutive, the oldest first, each
 //
-//	created i64 | deletion i64, or 0 | 1 where it is destroyed, else 0: u8
+//	created i64 | deletion i64, or 0 | u8: 1 if it is destroyed, else 0
 type versions []byte
 
 const versionSize = 8 + 8 + 1

@@ -21,7 +21,7 @@ const upgradeKey = "upgrade"
 //
 //	version u8 = 1 | time of the decision i64, nanoseconds since 1970
 //
-// The time is that at which the secrets are said to have been made: version 1 kept none.
+// The secrets get this time as their creation time: version 1 has none.
 type upgrade struct{ started int64 }
 
 const upgradeVersion = 1

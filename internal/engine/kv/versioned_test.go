@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// counted is a storage that counts, and fails when told.
+// counted is a storage that counts, and fails on request.
 type counted struct {
 	*inmem.Store
 	mu            sync.Mutex
@@ -513,7 +513,7 @@ func TestOfTwoWritersOneIsRefused(t *testing.T) {
 	b.expect(mount.Read, "data/n", "", fmt.Sprintf(`{"data":{"n":%d},...`, writers*each))
 }
 
-// increment is a read and a write that only succeeds when nobody came between.
+// increment is a read and a write that only succeeds if no other write came between.
 func (b *bench) increment() bool {
 	r, err := b.ask(mount.Read, "data/n", "")
 	if err != nil {
@@ -546,13 +546,15 @@ func TestDamageToVersion2(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	b.expect(mount.Read, "data/lost", "", `error: the secret at "lost" cannot be read: its record is damaged; delete its metadata to remove it`)
+	b.expect(mount.Read, "data/lost", "",
+		`error: the secret at "lost" cannot be read: its record is damaged; overwrite it, or delete its metadata`)
 	if err := b.store.Commit(t.Context(),
 		storage.Batch{Ops: []storage.Op{storage.Put("m/bad", []byte("nonsense")),
 			storage.Put("config", []byte("x"))}}); err != nil {
 		t.Fatal(err)
 	}
-	b.expect(mount.Read, "data/bad", "", `error: the secret at "bad" cannot be read: its record is damaged; delete its metadata to remove it`)
+	b.expect(mount.Read, "data/bad", "",
+		`error: the secret at "bad" cannot be read: its record is damaged; overwrite it, or delete its metadata`)
 	if there, err := b.Exists(t.Context(), "data/bad"); !there || err != nil {
 		t.Errorf("a damaged secret is there: %v, %v", there, err)
 	}

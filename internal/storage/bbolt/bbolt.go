@@ -1,17 +1,21 @@
-// Package bbolt keeps a store in one file of a folder: the default, for one node.
+// Package bbolt is a store in one file of a folder: the default storage, for one node.
 //
-// It guarantees what package storage asks for, and:
-//   - Concurrent commits share an fsync: while one group is being written, those that arrive form the next.
-//     A batch that conflicts fails alone. Reads never wait for a writer.
-//   - A full disk fails commits with storage.ErrFull; reads go on, and commits succeed again when there is room.
-//   - A damaged file never ends the process. Its structure is checked on opening (about half a second for a GiB in memory); every
-//     value carries a checksum over itself and its key, so that a flipped byte is an error that names the key, never a wrong value.
-//   - A folder with another program's data is refused and left as it is.
+// It guarantees the contract of package storage, and:
+//   - Concurrent commits share an fsync: those that arrive while a group is written form the next
+//     group. A conflicting batch fails alone. Reads never wait for a writer.
+//   - A full disk fails commits with storage.ErrFull; reads continue, and commits succeed again
+//     when there is space.
+//   - A damaged file never ends the process. Open checks its structure (about half a second for a
+//     cached GiB); every value has a checksum over itself and its key, so a flipped bit is an error
+//     that names the key, never a wrong value.
+//   - A folder with another program's data is refused and not changed.
 //
-// It does not guarantee that values or keys are unreadable (the barrier's task), nor
-// more than the disk does when power fails. There is no election: a batch with an epoch is refused with storage.ErrFenced.
+// It does not guarantee that values or keys are unreadable (the barrier does), nor more than the
+// disk does at a power failure. There is no election: a batch with an epoch is refused with
+// storage.ErrFenced.
 //
-// The file is a bbolt database with the buckets "sealgate" (format version; number of the last group) and "data":
+// The file is a bbolt database with the buckets "sealgate" (format version; number of the last
+// group) and "data":
 //
 //	key -> CRC-32C u32 of key and value | value
 package bbolt
@@ -40,14 +44,15 @@ var ErrFormat = errors.New("bbolt: unknown storage format")
 
 // Options tune a store. The zero value is right for a server.
 type Options struct {
-	Log      *slog.Logger  // silent where nil
-	LockWait time.Duration // how long Open waits for another process to let go of the file; 250 ms where zero
+	Log      *slog.Logger  // nil: nothing is logged
+	LockWait time.Duration // how long Open waits for another process to close the file; 0 means 250 ms
 }
 
 const (
 	defaultLockWait = 250 * time.Millisecond
 	queueLength     = 1024
-	// Bounds of a group: they bound the memory of a transaction and the latency of its first member.
+	// Bounds of a group: they bound the memory of a transaction and the latency of its first
+	// member.
 	groupBatches = 256
 	groupBytes   = 4 << 20
 )
@@ -58,20 +63,21 @@ type Store struct {
 	log  *slog.Logger
 	opts Options
 
-	// mu guards db: readers hold it shared for as long as they use db; the
-	// writer takes it to replace db after a failed commit.
+	// mu guards db: readers hold it shared while they use db; the writer holds it exclusively to
+	// replace db after a failed commit.
 	mu   sync.RWMutex
 	db   *bolt.DB
 	file *os.File // of db
-	// snapshots keeps the writer from waiting for a long reader, and with it all others.
+	// snapshots lets the writer avoid waiting for a long snapshot, which would block all readers
+	// too.
 	snapshots sync.RWMutex
-	damaged   atomic.Pointer[error] // reading is over: the library's locks cannot be trusted any more
+	damaged   atomic.Pointer[error] // set when a panic left the library's locks held: no more reads
 
-	closeLock sync.RWMutex // senders to queue hold it shared
+	closeLock sync.RWMutex // held shared while sending to queue
 	queue     chan *request
 	closing   context.Context // ended by Close
 	end       context.CancelFunc
-	ended     chan struct{} // closed when the writer is gone and db closed
+	ended     chan struct{} // closed when the writer has ended and db is closed
 	feed      storage.Feed
 
 	writer writer
@@ -84,8 +90,9 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 )
 
-// Open opens the database in dir, and makes both (0700, 0600) where they are missing. Errors name the file and
-// what to do: storage.ErrLocked, storage.ErrForeign, storage.ErrCorrupt, storage.ErrFull, ErrFormat, and those of the operating system.
+// Open opens the database in dir, and creates folder and file (modes 0700, 0600) if they are
+// missing. Errors name the file and the remedy: storage.ErrLocked, storage.ErrForeign,
+// storage.ErrCorrupt, storage.ErrFull, ErrFormat, and those of the operating system.
 func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -119,11 +126,11 @@ func (s *Store) run() {
 	defer close(s.ended)
 	s.writer.serve(s.queue)
 	if err := s.closeDB(); err != nil {
-		s.log.Error("closing the database failed", "file", s.path, "error", err)
+		s.log.Error("cannot close the database", "file", s.path, "error", err)
 	}
 }
 
-// Close implements storage.Store: queued commits are carried out first.
+// Close implements storage.Store: it first executes the queued commits.
 func (s *Store) Close() error {
 	s.closeLock.Lock()
 	first := s.closing.Err() == nil
@@ -136,7 +143,8 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// closeDB waits for readers and releases the file. A database whose locks are lost in a panic is let go of by its file alone.
+// closeDB waits for readers and closes the file. If a panic left the library's locks held, it
+// closes only the file.
 func (s *Store) closeDB() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -151,7 +159,7 @@ func (s *Store) closeDB() error {
 	return s.guard(db.Close)
 }
 
-// ready is what every method asks first.
+// ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
@@ -159,7 +167,8 @@ func (s *Store) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 1,024 events behind.
+// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than
+// 1,024 events behind.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -170,7 +179,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 	return s.feed.Subscribe(prefix, ctx, s.closing), nil
 }
 
-// corrupt names the file in an error that wraps storage.ErrCorrupt.
+// corrupt returns an error that names the file and wraps storage.ErrCorrupt.
 func corrupt(path, format string, args ...any) error {
-	return fmt.Errorf("%w: the file %s: %s; restore it from a snapshot", storage.ErrCorrupt, path, fmt.Sprintf(format, args...))
+	return fmt.Errorf("%w: the file %s: %s; restore it from a snapshot", storage.ErrCorrupt, path,
+		fmt.Sprintf(format, args...))
 }

@@ -75,7 +75,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// stall makes the writer wait before each commit, and tells when it has come there.
+// stall makes the writer wait before each commit, and reports when it has.
 func stall(s *Store) (arrived chan struct{}, release chan struct{}) {
 	arrived, release = make(chan struct{}, 1000), make(chan struct{})
 	commit := s.writer.commit
@@ -106,8 +106,8 @@ func TestGroup(t *testing.T) {
 			results <- s.Commit(context.Background(), b)
 		}()
 	}
-	for len(s.queue) < waiting { // no other sign tells that a batch is queued
-		yield()
+	for len(s.queue) < waiting { // only the queue shows that a batch is queued
+		reschedule()
 	}
 	close(release)
 	conflicts := 0
@@ -124,7 +124,8 @@ func TestGroup(t *testing.T) {
 	}
 }
 
-// TestCancelQueued: a batch that has not been begun is not written; one that has been begun is waited for.
+// TestCancelQueued: a batch that has not been begun is not written; one that has been begun is
+// waited for.
 func TestCancelQueued(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
@@ -138,13 +139,13 @@ func TestCancelQueued(t *testing.T) {
 	<-arrived
 	go commit("queued", queued)
 	for len(s.queue) < 1 {
-		yield()
+		reschedule()
 	}
 	cancel()
 	if err := <-queued; !errors.Is(err, context.Canceled) {
 		t.Errorf("the queued batch: %v", err)
 	}
-	// Reads go on meanwhile.
+	// Reads continue meanwhile.
 	if _, err := s.Get(context.Background(), "queued"); !errors.Is(err, storage.ErrNotFound) {
 		t.Errorf("Get during a commit: %v", err)
 	}

@@ -20,7 +20,7 @@ import (
 
 type boltTx = bolt.Tx
 
-func yield() { runtime.Gosched() }
+func reschedule() { runtime.Gosched() }
 
 // Some tests need a process that they can kill or limit: the test binary again, with a job to do.
 const (
@@ -94,7 +94,8 @@ func writeForever(s storage.Store) {
 	_, _ = io.Copy(io.Discard, os.Stdin)
 }
 
-// TestKilled kills a writing process again and again: every acknowledged pair is there, and no half of one.
+// TestKilled kills a writing process again and again: every acknowledged pair is there, and no half
+// of one.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	for round := range 4 {

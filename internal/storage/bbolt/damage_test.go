@@ -109,17 +109,18 @@ func TestFlippedValue(t *testing.T) {
 	t.Parallel()
 	b := sample(t)
 	at := bytes.LastIndex(b, []byte("folder/05/07folder/05/07"))
-	b[at+13] ^= 0x10 // in the value, or in the key where they lie side by side
+	b[at+13] ^= 0x10 // in the value, or in the adjacent key
 	s := open(t, plant(t, b))
 	err := s.Snapshot(context.Background(), func(string, []byte) error { return nil })
 	wantError(t, err, storage.ErrCorrupt, "folder/05/", FileName)
 	holds(t, s, "folder/05/08", strings.Repeat("folder/05/08", 9))
-	err = s.Commit(context.Background(), storage.Batch{If: []storage.Condition{storage.IfValue("folder/05/07", []byte("x"))}})
+	err = s.Commit(context.Background(),
+		storage.Batch{If: []storage.Condition{storage.IfValue("folder/05/07", []byte("x"))}})
 	wantError(t, err, storage.ErrCorrupt, "folder/05/07")
 }
 
-// TestFlippedBits damages one bit at a time, anywhere. Whatever it is, the process lives, nothing hangs, and no
-// value is read that was not written.
+// TestFlippedBits damages one bit at a time, anywhere. Whatever it is, the process lives, nothing
+// hangs, and no value is read that was not written.
 func TestFlippedBits(t *testing.T) {
 	t.Parallel()
 	whole := sample(t)
@@ -131,7 +132,7 @@ func TestFlippedBits(t *testing.T) {
 	for range flips {
 		b := bytes.Clone(whole)
 		at := random.IntN(len(b))
-		if random.IntN(2) == 0 { // half of them where the structure lies
+		if random.IntN(2) == 0 { // half of them in the structure
 			at = at&^4095 + random.IntN(256)
 		}
 		b[at] ^= 1 << random.IntN(8)
@@ -181,7 +182,8 @@ func useDamaged(t *testing.T, s *Store) error {
 			}
 		}
 	}
-	reads = append(reads, snapshot, commitOne(s, "folder/05/05", "folder/05/05"), commitOne(s, "new", strings.Repeat("n", 9000)))
+	reads = append(reads, snapshot, commitOne(s, "folder/05/05", "folder/05/05"),
+		commitOne(s, "new", strings.Repeat("n", 9000)))
 	return errors.Join(reads...)
 }
 
@@ -266,7 +268,7 @@ func TestForeignDatabase(t *testing.T) {
 	t.Parallel()
 	dir := made(t, func(tx *bolt.Tx) error { _, err := tx.CreateBucket([]byte("other")); return err })
 	_, err := Open(context.Background(), dir, Options{})
-	wantError(t, err, storage.ErrForeign, FileName, "did not make")
+	wantError(t, err, storage.ErrForeign, FileName, "another program")
 }
 
 func TestNewerFormat(t *testing.T) {

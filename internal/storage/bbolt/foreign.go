@@ -9,7 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// others are programs whose data we recognise, by something that they alone keep in their folder.
+// others lists programs whose data is recognised, each by a path that only it creates.
 var others = []struct{ path, what string }{
 	{"vault.db", "the integrated storage (raft) of Vault or OpenBao"},
 	{"raft", "the integrated storage (raft) of Vault or OpenBao"},
@@ -21,8 +21,9 @@ var others = []struct{ path, what string }{
 	{"PG_VERSION", "the data of PostgreSQL"},
 }
 
-// checkForeign refuses a folder that holds anything but what every file system or tool leaves. It is asked
-// before the database is made: once ours lies there, what somebody puts beside it is no reason not to start.
+// checkForeign refuses a folder that contains anything but what file systems and tools create. It
+// is called before the database is created; once the database exists, other files beside it do not
+// matter.
 func checkForeign(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -32,7 +33,7 @@ func checkForeign(dir string) error {
 		if strings.HasPrefix(e.Name(), ".") || e.Name() == "lost+found" {
 			continue
 		}
-		what := "something that Sealgate did not write"
+		what := "files of another program"
 		found := e.Name()
 		for _, o := range others {
 			if _, err := os.Lstat(filepath.Join(dir, o.path)); err == nil {
@@ -40,7 +41,7 @@ func checkForeign(dir string) error {
 				break
 			}
 		}
-		return fmt.Errorf("%w: %s holds %s (%s); name an empty folder: Sealgate neither reads nor changes this one",
+		return fmt.Errorf("%w: %s holds %s (%s); use an empty folder: Sealgate neither reads nor changes this one",
 			storage.ErrForeign, dir, found, what)
 	}
 	return nil

@@ -48,11 +48,11 @@ func TestFullDisk(t *testing.T) {
 			t.Fatal(err)
 		}
 		err := fill(s, round, acknowledged)
-		wantError(t, err, storage.ErrFull, FileName, "make room")
+		wantError(t, err, storage.ErrFull, FileName, "free space")
 		if !storage.NothingWritten(err) {
 			t.Error("ErrFull leaves the outcome open")
 		}
-		allThere(t, s, acknowledged) // reads go on
+		allThere(t, s, acknowledged) // reads continue
 		if err := os.Remove(ballast); err != nil {
 			t.Fatal(err)
 		}
@@ -79,7 +79,7 @@ func TestNoRoomToCreate(t *testing.T) {
 		t.Fatal(err)
 	}
 	_, err := Open(context.Background(), mounted, Options{})
-	wantError(t, err, storage.ErrFull, FileName, "make room")
+	wantError(t, err, storage.ErrFull, FileName, "free space")
 	if entries, _ := os.ReadDir(mounted); len(entries) != 1 {
 		t.Errorf("left behind: %v", entries)
 	}
@@ -89,7 +89,7 @@ func TestNoRoomToCreate(t *testing.T) {
 	put(t, open(t, mounted), "k", "v")
 }
 
-// fill writes until an error, and goes on a little: a full disk stays one error after the other.
+// fill writes until an error, and continues a little: a full disk stays one error after the other.
 func fill(s storage.Store, round int, acknowledged map[string]bool) error {
 	var failed error
 	for i, failures := 0, 0; failures < 5 && i < 1000; i++ {
@@ -177,7 +177,8 @@ func failOnce(s *Store, commit func(*bolt.Tx) error) {
 
 var errDisk = errors.New("injected: input/output error")
 
-// TestCommitLanded: the library reports an error though the state on disk is the new one (the fsync of the meta page failed).
+// TestCommitLanded: the library reports an error though the state on disk is the new one (the fsync
+// of the meta page failed).
 func TestCommitLanded(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
@@ -203,8 +204,9 @@ func TestCommitNotLanded(t *testing.T) {
 	put(t, s, "after", "2")
 }
 
-// TestCommitLandedUnderSnapshot: while a reader of the old state is there, the database cannot be opened again: the outcome
-// stays open, later commits are refused, and all heals when the reader has gone.
+// TestCommitLandedUnderSnapshot: while a reader of the old state is there, the database cannot be
+// opened again: the outcome stays open, later commits are refused, and all heals when the reader
+// has gone.
 func TestCommitLandedUnderSnapshot(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
@@ -236,7 +238,8 @@ func TestCommitLandedUnderSnapshot(t *testing.T) {
 	}
 }
 
-// TestConflictInFailedGroup: who conflicts with a batch of the same group that is then not written must not be told of a conflict.
+// TestConflictInFailedGroup: who conflicts with a batch of the same group that is then not written
+// must not get a conflict.
 func TestConflictInFailedGroup(t *testing.T) {
 	t.Parallel()
 	s := open(t, t.TempDir())
@@ -254,7 +257,8 @@ func TestConflictInFailedGroup(t *testing.T) {
 	}
 }
 
-// TestPanicInWrite: the library fails an assertion in the middle of a write. Writes end, reads and Close do not hang.
+// TestPanicInWrite: the library fails an assertion in the middle of a write. Writes end, reads and
+// Close do not hang.
 func TestPanicInWrite(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -8,7 +8,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// FuzzVerify changes a database at some places and looks at it as Open does: an error or none, never a panic, and never for long.
+// FuzzVerify changes a database at some places and looks at it as Open does: an error or none,
+// never a panic, and never for long.
 func FuzzVerify(f *testing.F) {
 	whole := sample(f)
 	f.Add(uint32(4096*3+8), []byte{2}, uint32(0), []byte{}, uint32(len(whole)))

@@ -10,8 +10,8 @@ import (
 	"testing"
 )
 
-// TestGoldenFormat1 opens a database of format 1 that is never written anew: it stands for those in the field. (Like every
-// bbolt file it has the byte order of the machine that wrote it: little.)
+// TestGoldenFormat1 opens a database of format 1 that is never rewritten: it stands for those in
+// the field. (Like every bbolt file it has the byte order of the machine that wrote it: little.)
 func TestGoldenFormat1(t *testing.T) {
 	t.Parallel()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
@@ -26,7 +26,8 @@ func TestGoldenFormat1(t *testing.T) {
 	holds(t, s, "core/keyring", "a record")
 	holds(t, s, "kv/empty", "")
 	holds(t, s, "kv/large", string(bytes.Repeat([]byte("overflow "), 600)))
-	if names, err := s.List(context.Background(), "kv/", "", 0); err != nil || !slices.Equal(names, []string{"empty", "large"}) {
+	if names, err := s.List(context.Background(), "kv/", "", 0); err != nil ||
+		!slices.Equal(names, []string{"empty", "large"}) {
 		t.Errorf("kv/ holds %q, %v", names, err)
 	}
 	put(t, s, "kv/new", "written by this version")

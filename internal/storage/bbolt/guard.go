@@ -10,13 +10,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// panicError is what the library panicked with: a failed assertion, or a fault in mapped memory.
+// panicError is a panic of the library: a failed assertion, or a fault in mapped memory.
 type panicError struct{ value any }
 
 func (p *panicError) Error() string { return fmt.Sprint(p.value) }
 
-// guard runs f such that a damaged file gives an error. The library reads mapped memory by offsets that lie in the
-// file: they may lead out of the map (SIGSEGV), behind the end of the file or to a bad sector (SIGBUS), or into an assertion.
+// guard runs f such that a damaged file causes an error. The library reads mapped memory by offsets
+// from the file, which may point outside the map (SIGSEGV), beyond the end of the file or to a bad
+// sector (SIGBUS), or fail an assertion.
 func (s *Store) guard(f func() error) error {
 	err := guarded(f)
 	var p *panicError
@@ -37,10 +38,10 @@ func guarded(f func() error) (err error) {
 	return f()
 }
 
-// noRoom are the errors of a write for which there is no room: the device, a quota, a limit of the process.
+// noRoom lists the errors of a write without space: of the device, a quota, a limit of the process.
 var noRoom = []syscall.Errno{syscall.ENOSPC, syscall.EDQUOT, syscall.EFBIG}
 
-// full recognises them, also where the library kept only their text.
+// full reports whether err is one of them, even if the library kept only its text.
 func full(err error) bool {
 	if err == nil {
 		return false
@@ -53,7 +54,8 @@ func full(err error) bool {
 	return false
 }
 
-// fullError tells what to do.
+// fullError names the remedy.
 func fullError(path string, cause error) error {
-	return fmt.Errorf("%w: writing %s: %w; make room on its file system, the write can then be repeated", storage.ErrFull, path, cause)
+	return fmt.Errorf("%w: writing %s: %w; free space on its file system, then repeat the write", storage.ErrFull, path,
+		cause)
 }

@@ -19,7 +19,7 @@ import (
 // lockRetry is the pause between two attempts.
 const lockRetry = 20 * time.Millisecond
 
-// lock takes the exclusive lock on a file, waiting for at most wait.
+// lock takes the exclusive lock on a file, and waits for it at most wait.
 func lock(ctx context.Context, f *os.File, wait time.Duration) error {
 	deadline := time.NewTimer(wait)
 	defer deadline.Stop()
@@ -38,17 +38,19 @@ func lock(ctx context.Context, f *os.File, wait time.Duration) error {
 		case <-ctx.Done():
 			return ctx.Err()
 		case <-deadline.C:
-			return fmt.Errorf("%w: %s is open%s; stop that process, or name another folder", storage.ErrLocked, f.Name(), holder(f))
+			return fmt.Errorf("%w: %s is open%s; stop that process, or use another folder", storage.ErrLocked, f.Name(),
+				holder(f))
 		}
 	}
 }
 
-// letGo closes a file that the library cannot close any more. Its map keeps the file and so the lock, which must be given up by name.
+// letGo closes a file that the library cannot close. The library's map keeps the lock, so it is
+// released explicitly.
 func letGo(f *os.File) error {
 	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
 }
 
-// holder names the process that holds the lock, where the kernel tells (Linux).
+// holder names the process that holds the lock, if the kernel reports it (Linux).
 func holder(f *os.File) string {
 	pid := holderPID(f)
 	switch {

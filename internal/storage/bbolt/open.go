@@ -19,14 +19,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// mapSize is the address space (not memory) that is reserved for the file: as long as the file is smaller,
-// it need not be mapped anew, for which the library makes readers wait.
+// mapSize is the address space, not memory, that is reserved for the file. While the file is
+// smaller it need not be mapped again, for which the library makes readers wait.
 const mapSize = 16 << 30
 
-// growBy is the step by which the file grows.
+// growBy is the increment by which the file grows.
 const growBy = 4 << 20
 
-// prepare makes the folder and the file where they are missing, and refuses a folder that is another program's.
+// prepare creates the folder and the file if they are missing, and refuses a folder with another
+// program's data.
 func prepare(ctx context.Context, dir, path string) error {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return ioError(dir, "making the storage folder", err)
@@ -43,7 +44,7 @@ func prepare(ctx context.Context, dir, path string) error {
 	return create(ctx, dir, path)
 }
 
-// ioError names the file and what was tried; the remedy is in the operating system's word.
+// ioError names the file and the operation; the operating system's text is the remedy.
 func ioError(path, doing string, err error) error {
 	if full(err) {
 		return fullError(path, err)
@@ -51,8 +52,8 @@ func ioError(path, doing string, err error) error {
 	return fmt.Errorf("bbolt: %s %s: %w", doing, path, err)
 }
 
-// create makes an empty database under another name and links it to its own when it is whole: a
-// crash leaves none, or a good one. Where two processes do it, one of them wins.
+// create creates an empty database under another name and links it to its own when it is complete,
+// so a crash leaves none or a complete one. If two processes do it, one of them succeeds.
 func create(ctx context.Context, dir, path string) error {
 	temp, err := os.CreateTemp(dir, ".sealgate-*.new") // 0600
 	if err != nil {
@@ -90,7 +91,7 @@ func syncDir(dir string) error {
 	return nil
 }
 
-// format makes the buckets of an empty database.
+// format creates the buckets of an empty database.
 func format(path string) error {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{NoStatistics: true, InitialMmapSize: 1 << 20})
 	if err != nil {
@@ -112,14 +113,15 @@ func format(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// openDB locks the file, checks it, and hands it to the library.
+// openDB locks the file, verifies it, and opens it with the library.
 func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logger) (*bolt.DB, *os.File, error) {
 	var file *os.File
 	options := &bolt.Options{
 		FreelistType:    bolt.FreelistMapType,
 		NoStatistics:    true,
 		InitialMmapSize: initialMap(),
-		// The check comes after the lock and before the library maps the file, hence here. Locking twice by one descriptor is once.
+		// The check must come after the lock and before the library maps the file, hence here.
+		// Locking twice through one descriptor is harmless.
 		OpenFile: func(name string, flag int, _ os.FileMode) (f *os.File, err error) {
 			f, err = lockedFile(ctx, name, flag&^os.O_CREATE, wait)
 			if err != nil {
@@ -181,17 +183,18 @@ func lockedFile(ctx context.Context, path string, flag int, wait time.Duration) 
 	return f, nil
 }
 
-// checkFormat refuses a database that is not ours, or of a format that this program does not know.
+// checkFormat refuses another program's database, and a format that this program does not know.
 func checkFormat(path string, tx *bolt.Tx) error {
 	meta := tx.Bucket(metaBucket)
 	if meta == nil {
-		return fmt.Errorf("%w: %s is a bbolt database that Sealgate did not make; name another folder", storage.ErrForeign, path)
+		return fmt.Errorf("%w: %s is a bbolt database of another program; use another folder", storage.ErrForeign, path)
 	}
 	switch version := string(meta.Get(formatKey)); version {
 	case formatVersion:
 		return nil
 	default:
-		return fmt.Errorf("%w: %s has format %q, this program knows %q; use the version of Sealgate that wrote it, or a newer one",
+		return fmt.Errorf("%w: %s has format %q, but this program supports %q; use the version of Sealgate that wrote it, "+
+			"or a newer one",
 			ErrFormat, filepath.Clean(path), version, formatVersion)
 	}
 }

@@ -14,14 +14,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Reader reads a database that it cannot change.
+// Reader is a database opened read-only.
 type Reader struct {
-	store Store // without its writer
+	store Store // without a writer
 }
 
-// Peek opens the database of a folder for reading alone: nothing is made, changed or repaired, and a server that starts meanwhile waits
-// for it as long as for any other. It fails with fs.ErrNotExist where there is none yet, and with storage.ErrLocked at once where a
-// server has it open.
+// Peek opens the database of a folder read-only: it creates, changes and repairs nothing, and a
+// server that starts meanwhile waits for it as for any other process. It fails with fs.ErrNotExist
+// if there is no database, and at once with storage.ErrLocked if a server has it open.
 func Peek(ctx context.Context, dir string) (*Reader, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -29,7 +29,8 @@ func Peek(ctx context.Context, dir string) (*Reader, error) {
 	r := &Reader{store: Store{path: filepath.Join(dir, FileName)}}
 	r.store.closing, r.store.end = context.WithCancel(context.Background())
 	open := func() (err error) {
-		r.store.db, err = bolt.Open(r.store.path, 0, &bolt.Options{ReadOnly: true, NoStatistics: true, Timeout: time.Second, OpenFile: openShared})
+		r.store.db, err = bolt.Open(r.store.path, 0, &bolt.Options{ReadOnly: true, NoStatistics: true, Timeout: time.Second,
+			OpenFile: openShared})
 		return err
 	}
 	err := guarded(open)
@@ -50,7 +51,7 @@ func Peek(ctx context.Context, dir string) (*Reader, error) {
 	return r, nil
 }
 
-// openShared takes the lock that readers share and checks the file before the library maps it.
+// openShared takes a shared lock and verifies the file before the library maps it.
 func openShared(name string, _ int, _ os.FileMode) (*os.File, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -71,7 +72,7 @@ func openShared(name string, _ int, _ os.FileMode) (*os.File, error) {
 // Get returns a copy of a value, or storage.ErrNotFound.
 func (r *Reader) Get(ctx context.Context, key string) ([]byte, error) { return r.store.Get(ctx, key) }
 
-// Close gives the file back.
+// Close closes the file.
 func (r *Reader) Close() error {
 	r.store.end()
 	return guarded(r.store.db.Close)

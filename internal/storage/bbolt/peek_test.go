@@ -12,8 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// TestPeek: a store is read as it lies there, several times at once, and not a byte of it changes; one that is open, missing, foreign or
-// damaged says so.
+// TestPeek: a store is read as it is, several times at once, and not a byte of it changes;
+// one that is open, missing, foreign or damaged says so.
 func TestPeek(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -30,14 +30,14 @@ func sum(key, value []byte) uint32 {
 	return crc32.Update(crc32.Checksum(key, castagnoli), castagnoli, value)
 }
 
-// frame is a value as it is stored.
+// frame returns the stored form of a value.
 func frame(key, value []byte) []byte {
 	out := make([]byte, sumSize, sumSize+len(value))
 	binary.BigEndian.PutUint32(out, sum(key, value))
 	return append(out, value...)
 }
 
-// unframe returns the value within what is stored, still in mapped memory.
+// unframe returns the value of a stored entry; it is still in mapped memory.
 func (s *Store) unframe(key, stored []byte) ([]byte, error) {
 	if len(stored) < sumSize || binary.BigEndian.Uint32(stored) != sum(key, stored[sumSize:]) {
 		return nil, corrupt(s.path, "the entry %q does not match its checksum", key)
@@ -45,7 +45,7 @@ func (s *Store) unframe(key, stored []byte) ([]byte, error) {
 	return stored[sumSize:], nil
 }
 
-// view runs f in a read transaction for a caller.
+// view runs f in a read transaction, on behalf of a caller.
 func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -53,7 +53,8 @@ func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) error {
 	return s.read(f)
 }
 
-// read runs f in a read transaction. A panic at its start leaves the library's locks held: reading is over then.
+// read runs f in a read transaction. A panic at its start leaves the library's locks held, which
+// ends all reading.
 func (s *Store) read(f func(*bolt.Tx) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -61,7 +62,7 @@ func (s *Store) read(f func(*bolt.Tx) error) error {
 	case s.db == nil && s.closing.Err() != nil:
 		return storage.ErrClosed
 	case s.db == nil:
-		return fmt.Errorf("bbolt: %s could not be opened again after a failed write; the next write tries it", s.path)
+		return fmt.Errorf("bbolt: %s could not be reopened after a failed write; the next write retries", s.path)
 	}
 	if damage := s.damaged.Load(); damage != nil {
 		return *damage
@@ -142,7 +143,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
 	s.snapshots.RLock()
 	defer s.snapshots.RUnlock()
-	var panicked any // by visit: the caller's affair, and no sign of a damaged file
+	var panicked any // a panic of visit, which says nothing about the file
 	err := s.view(ctx, func(tx *bolt.Tx) error {
 		bucket, err := s.data(tx)
 		if err != nil {
@@ -159,7 +160,7 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 				return err
 			}
 			if last != nil && bytes.Compare(key, last) <= 0 {
-				return corrupt(s.path, "the entry %q comes behind %q", key, last)
+				return corrupt(s.path, "the entry %q follows %q", key, last)
 			}
 			last = append(last[:0], key...)
 			buf = append(buf[:0], mapped...)
@@ -185,7 +186,7 @@ func call(visit func(string, []byte) error, key string, value []byte, panicked *
 	return visit(key, value)
 }
 
-// Size implements storage.Sizer: the length of the file.
+// Size implements storage.Sizer with the length of the file.
 func (s *Store) Size(ctx context.Context) (size int64, err error) {
 	err = s.view(ctx, func(tx *bolt.Tx) error {
 		size = tx.Size()
@@ -194,7 +195,7 @@ func (s *Store) Size(ctx context.Context) (size int64, err error) {
 	return size, err
 }
 
-// sequence reads the number of the last group that was written.
+// sequence reads the number of the last written group.
 func (s *Store) sequence() (n uint64, err error) {
 	err = s.read(func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(metaBucket)

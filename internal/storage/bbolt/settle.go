@@ -9,16 +9,19 @@ import (
 	bolt "go.etcd.io/bbolt"
 )
 
-// What the library (1.5.0) leaves behind when a commit fails, and what follows:
+// How the library (bbolt 1.5.0) leaves the database when a commit fails, and what follows:
 //
-//   - Growing the file, writing pages or their fsync failed: the old meta page still rules, the list of free pages is
-//     read back from it, and pages that readers of older transactions need stay reserved. The database is fit for the next write.
-//   - The meta page was written and its fsync failed: the new state is visible but may not outlive a power cut, and pages that the
-//     transaction freed count as free though readers of the old state may still be reading them. So nothing is
-//     written before the database was opened again, without readers.
-//   - Mapping more memory failed: nothing is mapped. Opened again likewise.
+//   - Growing the file, writing pages or their fsync failed: the old meta page is still current,
+//     the free list is read back from it, and pages that readers of older transactions need stay
+//     reserved. The next write may proceed.
+//   - The meta page was written and its fsync failed: the new state is visible but may not survive
+//     a power failure, and pages freed by the transaction are considered free although readers of
+//     the old state may still read them. Nothing is written until the database is reopened, without
+//     readers.
+//   - Mapping more memory failed: nothing is mapped. The database is reopened too.
 
-// settle finds out what became of the group and returns what its members are told: nil where it is on disk after all.
+// settle finds out whether the group was written and returns the members' result: nil if it is on
+// disk after all.
 func (w *writer) settle(cause error) error {
 	w.store.log.Error("a commit failed", "file", w.store.path, "error", cause)
 	sequence, err := w.store.sequence()
@@ -43,12 +46,12 @@ func (w *writer) notWritten(cause error) error {
 	return fmt.Errorf("bbolt: nothing was written to %s: %w", w.store.path, cause)
 }
 
-// recover opens the database again and makes sure that what it shows is on disk.
-// While a snapshot is being read it fails, so that no reader waits behind it; the next commit tries again.
+// recover opens the database again and ensures that what it shows is on disk. It fails while a
+// snapshot is read, so that no reader has to wait for the snapshot; the next commit retries.
 func (w *writer) recover() error {
 	s := w.store
 	if !s.snapshots.TryLock() {
-		return fmt.Errorf("bbolt: %s must be opened again after a failed write, and a snapshot of it is being read: %w",
+		return fmt.Errorf("bbolt: %s must be reopened after a failed write, but a snapshot is being read: %w",
 			s.path, w.reopen)
 	}
 	defer s.snapshots.Unlock()
@@ -66,8 +69,8 @@ func (w *writer) recover() error {
 	return nil
 }
 
-// writeSequence writes what is there already: the meta page that was not synced is thereby replaced by
-// one that is. (To sync it again would not do: after a failure the kernel takes the page for written.)
+// writeSequence writes the current sequence again, which replaces the unsynced meta page by a
+// synced one. (Another fsync would not do: after a failure the kernel considers the page written.)
 func writeSequence(db *bolt.DB, sequence uint64) error {
 	return db.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket(metaBucket).Put(sequenceKey, binary.BigEndian.AppendUint64(nil, sequence))
@@ -90,7 +93,7 @@ func (w *writer) reopenDB() error {
 	}
 	db, file, err := openDB(context.Background(), s.path, s.opts.LockWait, s.log)
 	if err != nil {
-		return fmt.Errorf("bbolt: opening again after a failed write: %w", err)
+		return fmt.Errorf("bbolt: cannot reopen after a failed write: %w", err)
 	}
 	s.db, s.file = db, file
 	return nil

@@ -11,13 +11,14 @@ import (
 	"os"
 )
 
-// The layout of a bbolt file (version 2), as far as it is checked here. Numbers are in the machine's byte order. A page:
+// The layout of a bbolt file (version 2), as far as it is checked here. Numbers are in the
+// machine's byte order. A page:
 //
 //	id u64 | flags u16 | count u16 | overflow u32 | elements
 //
-// A branch element is "pos u32 | ksize u32 | page u64", a leaf element "flags u32 | pos u32 | ksize u32 | vsize u32"; pos counts from the
-// element. A leaf element with flag 1 is a bucket: its value is "root page u64 | sequence u64", and where
-// the root is 0 a page follows inline.
+// A branch element is "pos u32 | ksize u32 | page u64", a leaf element "flags u32 | pos u32 | ksize
+// u32 | vsize u32"; pos counts from the element. A leaf element with flag 1 is a bucket: its value
+// is "root page u64 | sequence u64", followed by an inline page if the root is 0.
 const (
 	pageHeader  = 16
 	elementSize = 16
@@ -29,7 +30,9 @@ const (
 
 	metaMagic   = 0xED0CDAED
 	metaVersion = 2
-	metaSize    = 64 // magic, version, page size, flags u32; root, sequence, freelist, high-water mark, transaction, checksum u64
+	// magic, version, page size, flags u32;
+	// root, sequence, freelist, high-water mark, transaction, checksum u64
+	metaSize    = 64
 	noFreelist  = ^uint64(0)
 	maxDepth    = 64
 	maxPageSize = 1 << 16
@@ -37,17 +40,18 @@ const (
 
 var native = binary.NativeEndian
 
-// dbMeta is a meta page.
+// dbMeta is a decoded meta page.
 type dbMeta struct {
 	pageSize                   uint64
 	root, free, highWater, txn uint64
 }
 
-// checker walks over a file. It reads it as a file, not as memory, so that nothing in it can do harm.
+// checker walks a file. It reads it with system calls, not through a memory map, so damage cannot
+// cause a fault.
 type checker struct {
 	file   io.ReaderAt
 	meta   dbMeta
-	seen   []bool // by page: reachable, or the free list's own
+	seen   []bool // by page: reachable, or part of the free list
 	depth  int
 	header [pageHeader]byte
 	inline bool     // within an inline bucket
@@ -55,8 +59,9 @@ type checker struct {
 	bufs   [][]byte // by depth, for the pages on the way down
 }
 
-// verify refuses a file whose structure would lead the library astray: truncated, pages that are not what they should be, in
-// use twice, in a circle, or both in use and free. It does not look at values; their checksums do that. The warning is for the log.
+// verify refuses a file whose structure would mislead the library: truncated, with invalid pages,
+// with pages used twice, in a cycle, or both used and free. It does not check values; their
+// checksums do. The warning is for the log.
 func verify(f *os.File) (warning string, err error) {
 	info, err := f.Stat()
 	if err != nil {
@@ -76,7 +81,7 @@ func verify(f *os.File) (warning string, err error) {
 	return "", nil
 }
 
-// damageError says what is wrong with the file.
+// damageError describes the damage.
 type damageError string
 
 func (d damageError) Error() string { return string(d) }
@@ -90,7 +95,7 @@ func (c *checker) verify(size uint64) error {
 	}
 	c.meta = meta
 	if meta.highWater > size/meta.pageSize {
-		return damagef("it is truncated: %d bytes are there, %d are in use", size, meta.highWater*meta.pageSize)
+		return damagef("it is truncated: it has %d bytes, of which %d are in use", size, meta.highWater*meta.pageSize)
 	}
 	c.seen = make([]bool, meta.highWater)
 	c.seen[0], c.seen[1] = true, true
@@ -100,7 +105,7 @@ func (c *checker) verify(size uint64) error {
 	return c.freelist()
 }
 
-// latestMeta returns the meta page that rules.
+// latestMeta returns the current meta page.
 func (c *checker) latestMeta(size uint64) (dbMeta, error) {
 	best, err := c.metaAt(0)
 	if err != nil {
@@ -124,14 +129,14 @@ func (c *checker) latestMeta(size uint64) (dbMeta, error) {
 	}
 	switch {
 	case best == nil:
-		return dbMeta{}, damagef("it has no valid meta page: it is damaged, or no bbolt database")
+		return dbMeta{}, damagef("it has no valid meta page: it is damaged, or not a bbolt database")
 	case best.highWater < 3:
 		return dbMeta{}, damagef("its meta page is out of bounds")
 	}
 	return *best, nil
 }
 
-// metaAt returns nil for what is no valid meta page.
+// metaAt returns nil for an invalid meta page.
 func (c *checker) metaAt(at uint64) (*dbMeta, error) {
 	page := make([]byte, pageHeader+metaSize)
 	if _, err := c.file.ReadAt(page, int64(at)); err != nil {
@@ -163,11 +168,11 @@ func (c *checker) page(id uint64) ([]byte, error) {
 	}
 	overflow := uint64(native.Uint32(header[12:]))
 	if native.Uint64(header) != id || overflow >= c.meta.highWater-id {
-		return nil, damagef("page %d is not what it should be", id)
+		return nil, damagef("page %d has an invalid header", id)
 	}
 	for n := id; n <= id+overflow; n++ {
 		if c.seen[n] {
-			return nil, damagef("page %d is in use twice", n)
+			return nil, damagef("page %d is used twice", n)
 		}
 		c.seen[n] = true
 	}
@@ -187,17 +192,19 @@ func (c *checker) buffer(size int) []byte {
 	return c.bufs[c.depth][:size]
 }
 
-// bounds are those of the keys of a subtree: low included, high not; nil is none. They lie in the buffers of the pages above.
+// bounds are the bounds of the keys of a subtree: low inclusive, high exclusive; nil means none.
+// They point into the buffers of the pages above.
 type bounds struct{ low, high []byte }
 
 func (b bounds) hold(key []byte) bool {
-	return len(key) > 0 && (b.low == nil || bytes.Compare(b.low, key) <= 0) && (b.high == nil || bytes.Compare(key, b.high) < 0)
+	return len(key) > 0 && (b.low == nil || bytes.Compare(b.low, key) <= 0) &&
+		(b.high == nil || bytes.Compare(key, b.high) < 0)
 }
 
 // tree walks the pages below id.
 func (c *checker) tree(id uint64, within bounds) error {
 	if c.depth++; c.depth > maxDepth {
-		return damagef("page %d lies too deep", id)
+		return damagef("page %d is nested too deeply", id)
 	}
 	defer func() { c.depth-- }()
 	b, err := c.page(id)
@@ -229,7 +236,7 @@ func elements(id uint64, b []byte, posAt int) iter.Seq2[[]byte, []byte] {
 	}
 }
 
-// branchElement is the way to a subtree.
+// branchElement is a reference to a subtree.
 type branchElement struct {
 	key  []byte
 	page uint64
@@ -289,15 +296,15 @@ func (c *checker) leaf(id uint64, b []byte, within bounds) error {
 	return nil
 }
 
-// bucket walks a bucket's own tree, or its inline page, which holds no further buckets.
+// bucket walks a bucket's tree, or its inline page, which holds no nested buckets.
 func (c *checker) bucket(id uint64, value []byte) error {
 	switch {
 	case len(value) < pageHeader || c.inline:
-		return damagef("page %d holds a bucket that is out of bounds", id)
+		return damagef("page %d holds a bucket out of bounds", id)
 	case native.Uint64(value) != 0:
 		return c.tree(native.Uint64(value), bounds{})
 	case len(value) < 2*pageHeader || native.Uint16(value[pageHeader+8:]) != leafPage:
-		return damagef("page %d holds a bucket that is no leaf", id)
+		return damagef("page %d holds a bucket that is not a leaf", id)
 	}
 	c.inline = true
 	defer func() { c.inline = false }()

@@ -16,15 +16,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// request is a batch on its way through the queue.
+// request is a queued batch.
 type request struct {
 	batch storage.Batch
-	taken atomic.Bool // by the writer, or by the caller who gives it up: whoever is first
+	taken atomic.Bool // claimed by the writer, or by a caller that gives up: the first wins
 	done  chan error
 }
 
-// Commit implements storage.Store. A context that ends takes the batch out of the queue; once the writer
-// has it, the outcome is waited for, because it is near.
+// Commit implements storage.Store. If ctx ends before the writer has taken the batch, nothing is
+// written; afterwards Commit waits for the outcome, which is near.
 func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -33,7 +33,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		return err
 	}
 	if b.Epoch != 0 {
-		return fmt.Errorf("%w: this storage has no elections", storage.ErrFenced)
+		return fmt.Errorf("%w: this storage has no leader election", storage.ErrFenced)
 	}
 	r := &request{batch: b, done: make(chan error, 1)}
 	if err := s.send(ctx, r); err != nil {
@@ -64,11 +64,11 @@ func (s *Store) send(ctx context.Context, r *request) error {
 	}
 }
 
-// writer is the one goroutine that writes.
+// writer is the single goroutine that writes.
 type writer struct {
 	store    *Store
-	sequence uint64 // of the last group that is known to be written
-	damage   error  // the library panicked in a write: there are no more writes
+	sequence uint64 // of the last group known to be written
+	damage   error  // set when the library panicked in a write: no more writes
 	reopen   error  // why the database must be opened again before the next write
 	commit   func(*bolt.Tx) error
 }
@@ -84,8 +84,8 @@ func (w *writer) serve(queue <-chan *request) {
 	}
 }
 
-// letArrive gives way while more arrive: those whom the last group has just answered often come back at once, and would
-// otherwise wait for the next fsync. It costs microseconds where an fsync costs hundreds.
+// letArrive yields while more batches arrive: callers answered by the last group often come back at
+// once, and would otherwise wait for the next fsync. It costs microseconds, an fsync hundreds.
 func letArrive(queue <-chan *request) {
 	for range 8 {
 		waiting := len(queue)
@@ -96,7 +96,7 @@ func letArrive(queue <-chan *request) {
 	}
 }
 
-// gather takes what waits, within the bounds of a group.
+// gather takes the queued batches, within the bounds of a group.
 func (w *writer) gather(first *request, queue <-chan *request) []*request {
 	var group []*request
 	size := 0
@@ -123,7 +123,7 @@ func (w *writer) gather(first *request, queue <-chan *request) []*request {
 	return group
 }
 
-// write carries out a group in one transaction and answers its members.
+// write executes a group in one transaction and answers its members.
 func (w *writer) write(group []*request) {
 	results := make([]error, len(group))
 	events, err := w.transact(group, results)
@@ -135,13 +135,13 @@ func (w *writer) write(group []*request) {
 	}
 	for i, r := range group {
 		if err != nil {
-			results[i] = err // also to whom conflicted with a batch that was not written now
+			results[i] = err // a member that conflicted with an unwritten batch gets it too
 		}
 		r.done <- results[i]
 	}
 }
 
-// transact returns what concerns the whole group; what concerns one member goes to results.
+// transact returns an error of the whole group; errors of single members go to results.
 func (w *writer) transact(group []*request, results []error) ([]storage.Event, error) {
 	if w.damage != nil {
 		return nil, w.damage
@@ -152,7 +152,7 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 		}
 	}
 	var events []storage.Event
-	started := false // the outcome is open from here
+	started := false // from here on the outcome may be unknown
 	err := guarded(func() error {
 		tx, err := w.store.db.Begin(true)
 		if err != nil {
@@ -177,7 +177,8 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 		return events, nil
 	case errors.As(err, &p):
 		w.damage = corrupt(w.store.path, "writing to it failed: %v", p)
-		w.store.log.Error("the database is damaged; writes are refused from now on", "file", w.store.path, "error", p)
+		w.store.log.Error("the database is damaged; all writes are refused until it is restored", "file", w.store.path,
+			"error", p)
 		return nil, w.damage
 	case started:
 		return events, w.settle(err)
@@ -185,8 +186,9 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 	return nil, fmt.Errorf("bbolt: %w", err)
 }
 
-// apply carries out the batches whose conditions hold, in order; each sees those before it.
-func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[]storage.Event) (wrote bool, err error) {
+// apply executes the batches whose conditions hold, in order; each sees the ones before it.
+func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[]storage.Event) (wrote bool,
+	err error) {
 	bucket, err := w.store.data(tx)
 	if err != nil {
 		return false, err

@@ -66,19 +66,20 @@ func TestTLSAndUsers(t *testing.T) {
 		"not the user's path": {func(o *etcd.Options) { o.Path = "/other/" }, etcd.ErrDenied,
 			"role grant-permission ROLE readwrite --prefix=true /other/"},
 		"unknown authority": {func(o *etcd.Options) { o.CAFile = "" }, storage.ErrUnavailable, "set tls_ca_file"},
-		"another name":      {func(o *etcd.Options) { o.ServerName = "elsewhere" }, storage.ErrUnavailable, "names in the certificate"},
+		"another name": {func(o *etcd.Options) { o.ServerName = "elsewhere" }, storage.ErrUnavailable,
+			"names in the certificate"},
 		"no client certificate": {func(o *etcd.Options) { o.CertFile, o.KeyFile, o.RequestTimeout = "", "", 3*time.Second },
 			storage.ErrUnavailable, "set tls_cert_file"},
 		"http to https": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(server.Endpoints[0], "https", "http", 1)}
 			o.CAFile, o.CertFile, o.KeyFile = "", "", ""
 			o.RequestTimeout = 3 * time.Second // it may be a passing matter, and is waited for
-		}, storage.ErrUnavailable, "it may want https"},
+		}, storage.ErrUnavailable, "it may require https"},
 		"https to http": {func(o *etcd.Options) {
 			o.Endpoints = []string{strings.Replace(without.Endpoints[0], "http", "https", 1)}
 			o.Username, o.Password = "", ""
 			o.RequestTimeout = 3 * time.Second
-		}, storage.ErrUnavailable, "speaks no TLS"},
+		}, storage.ErrUnavailable, "does not use TLS"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()
@@ -98,20 +99,20 @@ func TestOptionsThatCannotWork(t *testing.T) {
 	}
 	https := []string{"https://127.0.0.1:1"}
 	for remedy, o := range map[string]etcd.Options{
-		"address is missing":             {},
-		"such as https":                  {Endpoints: []string{"127.0.0.1:2379"}},
-		"without user or path":           {Endpoints: []string{"http://u:hunter2@127.0.0.1:1"}},
-		"mixes http and https":           {Endpoints: []string{"http://127.0.0.1:1", "https://127.0.0.1:1"}},
-		"but address says http":          {Endpoints: []string{"http://127.0.0.1:1"}, CAFile: "ca.pem"},
-		"username and password need":     {Endpoints: https, Username: "u"},
-		"tls_key_file need":              {Endpoints: https, CertFile: "c"},
-		"names with slashes":             {Endpoints: https, Path: "a//b"},
-		"at most 256 bytes":              {Endpoints: https, Path: strings.Repeat("p", 300)},
-		"lease_ttl must be":              {Endpoints: https, LeaseTTL: time.Millisecond},
-		"request_timeout must be":        {Endpoints: https, RequestTimeout: time.Millisecond},
-		"no such file":                   {Endpoints: https, CAFile: "absent.pem"},
-		"holds no certificate":           {Endpoints: https, CAFile: notPEM},
-		"tls_cert_file and tls_key_file": {Endpoints: https, CertFile: notPEM, KeyFile: notPEM},
+		"address is missing":                {},
+		"such as https":                     {Endpoints: []string{"127.0.0.1:2379"}},
+		"without user or path":              {Endpoints: []string{"http://u:hunter2@127.0.0.1:1"}},
+		"mixes http and https":              {Endpoints: []string{"http://127.0.0.1:1", "https://127.0.0.1:1"}},
+		"but address says http":             {Endpoints: []string{"http://127.0.0.1:1"}, CAFile: "ca.pem"},
+		"username and password, or neither": {Endpoints: https, Username: "u"},
+		"tls_key_file, or neither":          {Endpoints: https, CertFile: "c"},
+		"names separated by slashes":        {Endpoints: https, Path: "a//b"},
+		"at most 256 bytes":                 {Endpoints: https, Path: strings.Repeat("p", 300)},
+		"lease_ttl must be":                 {Endpoints: https, LeaseTTL: time.Millisecond},
+		"request_timeout must be":           {Endpoints: https, RequestTimeout: time.Millisecond},
+		"no such file":                      {Endpoints: https, CAFile: "absent.pem"},
+		"contains no PEM certificate":       {Endpoints: https, CAFile: notPEM},
+		"tls_cert_file and tls_key_file":    {Endpoints: https, CertFile: notPEM, KeyFile: notPEM},
 	} {
 		refused(t, remedy, o, etcd.ErrConfig, remedy)
 	}
@@ -121,16 +122,17 @@ func TestForeignData(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	client := server.Client()
-	for key, value := range map[string]string{"/vault/core/keyring": "x", "/later/format": "sealgate 2", "/odd/format": "other"} {
+	for key, value := range map[string]string{"/vault/core/keyring": "x", "/later/format": "sealgate 2",
+		"/odd/format": "other"} {
 		if _, err := client.Put(t.Context(), key, value); err != nil {
 			t.Fatal(err)
 		}
 	}
 	o := options(server)
 	o.Path = "vault"
-	refused(t, "Vault's data", o, storage.ErrForeign, "choose another path")
+	refused(t, "Vault's data", o, storage.ErrForeign, "use another path")
 	o.Path = "odd"
-	refused(t, "another's mark", o, storage.ErrForeign, "choose another path")
+	refused(t, "another's mark", o, storage.ErrForeign, "use another path")
 	o.Path = "later"
 	refused(t, "a newer format", o, etcd.ErrFormat, "newer program")
 }
@@ -156,14 +158,14 @@ func TestUnresponsiveEndpoint(t *testing.T) {
 	defer func() { _ = l.Close() }()
 	o := etcd.Options{Endpoints: []string{"http://" + l.Addr().String()}, RequestTimeout: 300 * time.Millisecond}
 	start := time.Now()
-	refused(t, "mute", o, storage.ErrUnavailable, "did not answer within 300ms (request_timeout)")
+	refused(t, "unresponsive", o, storage.ErrUnavailable, "did not answer within 300ms (request_timeout)")
 	if took := time.Since(start); took > 10*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	o.Username, o.Password = "u", "hunter2"
-	refused(t, "mute, with a user", o, storage.ErrUnavailable, "did not answer")
+	refused(t, "unresponsive, with a user", o, storage.ErrUnavailable, "did not answer")
 	o.Endpoints = []string{"http://127.0.0.1:1"}
-	refused(t, "nobody listens", o, storage.ErrUnavailable, "connection refused")
+	refused(t, "no server", o, storage.ErrUnavailable, "connection refused")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := etcd.Open(ctx, o); !errors.Is(err, context.Canceled) {
@@ -171,7 +173,8 @@ func TestUnresponsiveEndpoint(t *testing.T) {
 	}
 }
 
-// TestSilence: every call ends within the request timeout, and all is well when etcd is heard again.
+// TestSilence: every call ends within the request timeout, and all is well when etcd is heard
+// again.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -193,7 +196,8 @@ func TestSilence(t *testing.T) {
 		"Leader":   func() error { _, _, err := s.Leader(t.Context()); return err },
 	} {
 		err := call()
-		if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) || !strings.Contains(err.Error(), "request_timeout") {
+		if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) ||
+			!strings.Contains(err.Error(), "request_timeout") {
 			t.Errorf("%s: %v", what, err)
 		}
 	}

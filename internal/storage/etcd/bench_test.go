@@ -16,8 +16,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// BenchmarkCommit writes 1 KiB values, fenced, beside the bare client with the same durability, in turns. The ratio is what is left
-// of the bare client's rate: the median of the turns, because disks have moods.
+// BenchmarkCommit writes 1 KiB values, fenced, beside the bare client with the same durability, in
+// turns. The ratio is what is left of the bare client's rate: the median of the turns, because
+// disks have moods.
 func BenchmarkCommit(b *testing.B) {
 	for _, writers := range []int{1, 16} {
 		b.Run(fmt.Sprintf("writers=%d", writers), func(b *testing.B) {
@@ -43,7 +44,8 @@ func BenchmarkCommit(b *testing.B) {
 					return err
 				})
 				turn := timed(b, writers, n, func(key string) error {
-					return s.Commit(context.Background(), storage.Batch{Epoch: leadership.Epoch(), Ops: []storage.Op{storage.Put(key, value)}})
+					return s.Commit(context.Background(),
+						storage.Batch{Epoch: leadership.Epoch(), Ops: []storage.Op{storage.Put(key, value)}})
 				})
 				bare, ours, ratios = bare+bareTurn, ours+turn, append(ratios, 100*bareTurn.Seconds()/turn.Seconds())
 			}
@@ -76,8 +78,8 @@ func timed(b *testing.B, writers, n int, write func(key string) error) time.Dura
 	return time.Since(start)
 }
 
-// BenchmarkTakeover is from the silence of a leader to the first commit of the next one, ten times in each iteration, at the default
-// lease and etcd's default timing.
+// BenchmarkTakeover is from the silence of a leader to the first commit of the next one, ten times
+// in each iteration, at the default lease and etcd's default timing.
 func BenchmarkTakeover(b *testing.B) {
 	server := etcdtest.Start(b, etcdtest.Options{ElectionTimeout: time.Second})
 	o := options(server)
@@ -89,12 +91,14 @@ func BenchmarkTakeover(b *testing.B) {
 		done := make(chan time.Time, 1)
 		go func() {
 			l := campaign(b, next, "next")
-			if err := next.Commit(context.Background(), storage.Batch{Epoch: l.Epoch(), Ops: put("k", fmt.Sprint(i))}); err != nil {
+			if err := next.Commit(context.Background(),
+				storage.Batch{Epoch: l.Epoch(), Ops: put("k", fmt.Sprint(i))}); err != nil {
 				b.Error(err)
 			}
 			done <- time.Now()
 		}()
-		time.Sleep(time.Duration(1000+137*(i%10)) * time.Millisecond) // the leader is in office; it dies at any moment between renewals
+		// the leader is leading; it dies at any moment between renewals
+		time.Sleep(time.Duration(1000+137*(i%10)) * time.Millisecond)
 		died := time.Now()
 		way.Stall()
 		all = append(all, (<-done).Sub(died))
@@ -118,7 +122,7 @@ func BenchmarkStepDown(b *testing.B) {
 		next := stores[(i+1)%2]
 		elected := make(chan storage.Leadership, 1)
 		go func() { elected <- campaign(b, next, "next") }()
-		time.Sleep(100 * time.Millisecond) // the candidate waits for the seat
+		time.Sleep(100 * time.Millisecond) // the candidate waits for the election
 		start := time.Now()
 		if err := l.Resign(context.Background()); err != nil {
 			b.Fatal(err)

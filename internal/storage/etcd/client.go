@@ -25,10 +25,13 @@ const (
 	maxReceive = 64 << 20 // a page of a snapshot
 )
 
-// callOptions go with every call: it waits for a connection, within its deadline, instead of failing at once.
-var callOptions = []grpc.CallOption{grpc.WaitForReady(true), grpc.MaxCallSendMsgSize(maxSend), grpc.MaxCallRecvMsgSize(maxReceive)}
+// callOptions apply to every call: it waits for a connection within its deadline instead of failing
+// at once.
+var callOptions = []grpc.CallOption{grpc.WaitForReady(true), grpc.MaxCallSendMsgSize(maxSend),
+	grpc.MaxCallRecvMsgSize(maxReceive)}
 
-// connect makes the client. With a user it logs in, which needs etcd; without one nothing is sent yet.
+// connect creates the client. With a user it logs in, which needs etcd; without one it sends
+// nothing yet.
 func (s *Store) connect(ctx context.Context) error {
 	secure, err := s.o.tlsConfig()
 	if err != nil {
@@ -42,8 +45,9 @@ func (s *Store) connect(ctx context.Context) error {
 		MaxCallSendMsgSize: maxSend, MaxCallRecvMsgSize: maxReceive,
 		Context: s.closing, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
-			// gRPC's own delay grows to two minutes; etcd is awaited by everybody.
-			Backoff:           backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: time.Second},
+			// gRPC's default delay grows to two minutes; the whole cluster waits for etcd.
+			Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: time.Second},
 			MinConnectTimeout: min(s.o.RequestTimeout, 2*time.Second),
 		})},
 	}
@@ -63,19 +67,21 @@ func (s *Store) connect(ctx context.Context) error {
 	return nil
 }
 
-// probe fails where connecting can only fail again, so that nobody waits for it: certificates do not become right by themselves. What
-// may pass (nobody listens yet) is left to the calls that follow, which wait for a connection.
+// probe fails if connecting can only fail again, such as with a wrong certificate. Temporary
+// failures (no server listens yet) are left to the calls that follow, which wait for a connection.
 func (s *Store) probe(ctx context.Context, client *clientv3.Client) error {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(limited, &pb.StatusRequest{}) // fails with the first connection
+	// fails with the first connection
+	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(limited, &pb.StatusRequest{})
 	if text := status.Convert(err).Message(); strings.Contains(text, "x509:") || strings.Contains(text, "tls:") {
 		return s.explain(ctx, "connecting", err)
 	}
 	return nil
 }
 
-// login tries the user and the password. The client does so itself, but keeps no more of a failure than that time ran out.
+// login checks the user and the password. The client would do it, but reports a failure only as a
+// timeout.
 func (s *Store) login(ctx context.Context, config clientv3.Config) error {
 	if config.Username == "" {
 		return nil
@@ -85,7 +91,7 @@ func (s *Store) login(ctx context.Context, config clientv3.Config) error {
 	if err != nil {
 		return s.explain(ctx, "connecting", err)
 	}
-	defer func() { _ = client.Close() }() // nothing was written through it
+	defer func() { _ = client.Close() }() // nothing was written
 	if err := s.probe(ctx, client); err != nil {
 		return err
 	}
@@ -96,14 +102,15 @@ func (s *Store) login(ctx context.Context, config clientv3.Config) error {
 	switch {
 	case err == nil:
 	case is(err, rpctypes.ErrAuthNotEnabled):
-		s.log.Warn("a user is configured, but etcd asks nobody who he is: whoever reaches it can change what is stored; run etcdctl auth enable")
+		s.log.Warn("a user is configured, but etcd does not authenticate clients: anyone who can reach it can change the " +
+			"data; run etcdctl auth enable")
 	default:
 		return s.explain(ctx, "logging in", err)
 	}
 	return nil
 }
 
-// prepare marks the path as this program's, or finds it marked.
+// prepare marks the path as this program's, or verifies the mark.
 func (s *Store) prepare(ctx context.Context) error {
 	found, err := s.txn(ctx, "opening the path", &pb.TxnRequest{Success: []*pb.RequestOp{
 		rangeOp(&pb.RangeRequest{Key: s.keys.format}),
@@ -117,12 +124,12 @@ func (s *Store) prepare(ctx context.Context) error {
 	case len(mark) == 1 && string(mark[0].Value) == formatText:
 		return nil
 	case len(mark) == 1 && strings.HasPrefix(string(mark[0].Value), "sealgate "):
-		return fmt.Errorf("%w below %s: it was written by a newer program; use that one", ErrFormat, s.keys.base)
+		return fmt.Errorf("%w below %s: a newer program wrote it; use that version", ErrFormat, s.keys.base)
 	case len(mark) == 1 || len(any) > 0:
-		return fmt.Errorf("%w below %s in etcd: choose another path", storage.ErrForeign, s.keys.base)
+		return fmt.Errorf("%w below %s in etcd: use another path", storage.ErrForeign, s.keys.base)
 	}
-	if s.o.LookOnly {
-		return fmt.Errorf("%w: nothing lies below %s in etcd", fs.ErrNotExist, s.keys.base)
+	if s.o.ReadOnly {
+		return fmt.Errorf("%w: etcd has no data below %s", fs.ErrNotExist, s.keys.base)
 	}
 	_, err = s.txn(ctx, "marking the path", &pb.TxnRequest{
 		Compare: []*pb.Compare{absent(s.keys.format)}, Success: []*pb.RequestOp{putOp(s.keys.format, []byte(formatText))},
@@ -130,19 +137,22 @@ func (s *Store) prepare(ctx context.Context) error {
 	return err
 }
 
-// limit bounds a call by the request timeout and, where it only reads, by Close.
+// limit bounds a call by the request timeout and, if it only reads, by Close.
 func (s *Store) limit(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), timeout)
 	stop := context.AfterFunc(s.closing, cancel)
 	return ctx, func() { stop(); cancel() }
 }
 
-// read carries out a range request. An endpoint that is silent for its share of the time is given up for the next one.
+// read executes a range request. It gives up an unresponsive endpoint after its share of the time,
+// and tries the next.
 func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	attempts := min(len(s.o.Endpoints), 3)
 	for i := 1; ; i++ {
 		limited, cancel := s.limit(ctx, s.o.RequestTimeout/time.Duration(attempts))
-		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) { return s.kv.Range(limited, r, callOptions...) })
+		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) {
+			return s.kv.Range(limited, r, callOptions...)
+		})
 		cancel()
 		if err == nil {
 			return resp, nil
@@ -153,7 +163,7 @@ func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb
 	}
 }
 
-// txn carries out a transaction, once.
+// txn executes a transaction once.
 func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
@@ -164,16 +174,18 @@ func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.Tx
 	return resp, nil
 }
 
-// send sends a transaction until a member takes it. A member that knows no leader of etcd's (it is cut off, or they elect one) says so
-// before it looks at the request, so that another one may be asked.
+// send sends a transaction until a member accepts it. A member that knows no etcd leader (it is
+// partitioned, or an election is running) refuses before it looks at the request, so another member
+// may be asked.
 func (s *Store) send(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
 	return persist(ctx, codes.OK, func() (*pb.TxnResponse, error) { return s.kv.Txn(ctx, r, callOptions...) })
 }
 
-// pauseBetweenMembers is how long a request waits that was turned away.
+// pauseBetweenMembers is the delay after a refusal.
 const pauseBetweenMembers = 20 * time.Millisecond
 
-// persist calls again while there is time, where a member knows no leader, and for errors of that code.
+// persist repeats a call while there is time, if a member knows no leader, and for errors with the
+// given code.
 func persist[T any](ctx context.Context, passing codes.Code, call func() (T, error)) (T, error) {
 	for {
 		v, err := call()
@@ -208,7 +220,7 @@ func holds(key, value []byte) *pb.Compare {
 	return &pb.Compare{Key: key, Target: pb.Compare_VALUE, TargetUnion: &pb.Compare_Value{Value: value}}
 }
 
-// written compares with the revision at which key was last written; 0 where it is absent.
+// written compares the revision at which key was last written; 0 if it is absent.
 func written(key []byte, revision int64) *pb.Compare {
 	return &pb.Compare{Key: key, Target: pb.Compare_MOD, TargetUnion: &pb.Compare_ModRevision{ModRevision: revision}}
 }

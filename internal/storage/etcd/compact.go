@@ -9,16 +9,17 @@ import (
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 )
 
-// compactEvery is the distance of compactions, and so the age of history at which it goes: between one and two of it.
+// compactEvery is the interval of compactions; history is removed at an age of one to two
+// intervals.
 const compactEvery = 5 * time.Minute
 
-// sweeper compacts etcd's history while this node is the leader, so that nobody has to: each renewal and each commit adds to it,
+// sweeper compacts etcd's history while this node leads: each renewal and each commit adds to it,
 // and an etcd that reaches its quota refuses all writes.
 type sweeper struct {
 	store  *Store
 	ticker *time.Ticker // nil where compaction is disabled
-	latest atomic.Int64 // revision
-	older  atomic.Int64 // as it was when the ticker last ticked
+	latest atomic.Int64 // latest known revision
+	older  atomic.Int64 // latest as of the last tick
 	denied atomic.Bool
 }
 
@@ -36,7 +37,7 @@ func (w *sweeper) stop() {
 	}
 }
 
-// due is never ready where compaction is disabled.
+// due is never ready if compaction is disabled.
 func (w *sweeper) due() <-chan time.Time {
 	if w.ticker == nil {
 		return nil
@@ -44,10 +45,10 @@ func (w *sweeper) due() <-chan time.Time {
 	return w.ticker.C
 }
 
-// saw notes etcd's revision.
+// saw records etcd's revision.
 func (w *sweeper) saw(revision int64) { w.latest.Store(max(revision, w.latest.Load())) }
 
-// compact removes what was history already when it was last called.
+// compact removes what was already history at the last call.
 func (w *sweeper) compact(ctx context.Context) {
 	old := w.older.Swap(w.latest.Load())
 	if old == 0 {
@@ -58,13 +59,14 @@ func (w *sweeper) compact(ctx context.Context) {
 	defer cancel()
 	_, err := s.kv.Compact(limited, &pb.CompactionRequest{Revision: old}, callOptions...)
 	switch {
-	case err == nil, is(err, rpctypes.ErrCompacted), ctx.Err() != nil: // somebody else did; or we are no longer the leader
+	case err == nil, is(err, rpctypes.ErrCompacted), ctx.Err() != nil: // another client did, or this node no longer leads
 	case is(err, rpctypes.ErrPermissionDenied):
 		if w.denied.CompareAndSwap(false, true) {
-			s.log.Warn("etcd does not let this user compact its history, and would reach its quota some day: start etcd with" +
+			s.log.Warn("etcd does not permit this user to compact the history, which will reach the quota: start etcd with" +
 				" --auto-compaction-retention=5m, and set disable_compaction")
 		}
 	default:
-		s.log.Warn("compacting etcd's history failed; it is tried again", "in", compactEvery.String(), "error", s.explain(ctx, "compacting", err))
+		s.log.Warn("cannot compact etcd's history; retrying", "in", compactEvery.String(), "error",
+			s.explain(ctx, "compacting", err))
 	}
 }

@@ -13,23 +13,24 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// seat is the office as one read shows it.
-type seat struct {
-	revision int64  // of etcd
-	leader   int64  // revision of the election, which is the epoch; 0 where nobody was elected
+// election is the state of the election in one read.
+type election struct {
+	revision int64  // etcd's revision
+	leader   int64  // revision of the election, which is the epoch; 0 without a leader
 	lease    int64  // revision of the last renewal
 	record   []byte // of the leader
 	expires  time.Duration
 }
 
-// observation is when this node first saw the lease as it is. Only the length of time counts, never what time it is elsewhere.
+// observation is when this node first saw the current lease. Only durations count, never another
+// machine's time.
 type observation struct {
 	mu    sync.Mutex
 	lease int64
 	at    time.Duration
 }
 
-// since returns when the lease of that revision was first seen: now, or earlier.
+// since returns when the lease of that revision was first seen: now or earlier.
 func (o *observation) since(lease int64, now time.Duration) time.Duration {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -39,14 +40,15 @@ func (o *observation) since(lease int64, now time.Duration) time.Duration {
 	return o.at
 }
 
-// look reads the office.
-func (s *Store) look(ctx context.Context) (seat, error) {
-	resp, err := s.read(ctx, "reading the office", &pb.RangeRequest{Key: s.keys.leadership, RangeEnd: s.keys.leadershipEnd, Limit: 8})
+// look reads the state of the election.
+func (s *Store) readElection(ctx context.Context) (election, error) {
+	resp, err := s.read(ctx, "reading the leader", &pb.RangeRequest{Key: s.keys.leadership, RangeEnd: s.keys.leadershipEnd,
+		Limit: 8})
 	if err != nil {
-		return seat{}, err
+		return election{}, err
 	}
-	now := s.clock() // behind the read: a lease seen late is only waited for longer
-	out := seat{revision: resp.Header.Revision}
+	now := s.clock() // after the read: seeing a lease late only lengthens the wait
+	out := election{revision: resp.Header.Revision}
 	for _, kv := range resp.Kvs {
 		switch string(kv.Key) {
 		case string(s.keys.leader):
@@ -60,19 +62,20 @@ func (s *Store) look(ctx context.Context) (seat, error) {
 	}
 	ttl, _, err := decodeLeader(out.record)
 	if err != nil {
-		return seat{}, err
+		return election{}, err
 	}
-	// Without a lease the election itself is what was seen; revisions are never the same.
+	// Without a lease the election itself was observed; revisions never repeat.
 	out.expires = s.observed.since(max(out.lease, out.leader), now) + ttl
 	return out, nil
 }
 
-// Leader implements storage.Elector. A leader whose lease was not renewed for its whole length, as this node sees it, is not in office.
+// Leader implements storage.Elector. A leader whose lease this node did not see renewed for its
+// whole length no longer leads.
 func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, 0, err
 	}
-	now, err := s.look(ctx)
+	now, err := s.readElection(ctx)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -83,13 +86,14 @@ func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	return identity, uint64(now.leader), err
 }
 
-// Campaign implements storage.Elector. While etcd is away, or full, it goes on waiting.
+// Campaign implements storage.Elector. It keeps waiting while etcd is unavailable or full.
 func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	if len(identity) > maxIdentity {
-		return nil, fmt.Errorf("%w: an identity of %d bytes; at most %d are allowed", storage.ErrTooLarge, len(identity), maxIdentity)
+		return nil, fmt.Errorf("%w: an identity of %d bytes; at most %d are allowed", storage.ErrTooLarge, len(identity),
+			maxIdentity)
 	}
 	for {
 		l, err := s.candidacy(ctx, identity)
@@ -101,15 +105,15 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 		case err != nil && !errors.Is(err, storage.ErrUnavailable) && !errors.Is(err, storage.ErrFull):
 			return nil, err
 		case err != nil:
-			s.log.Warn("the election waits for etcd", "error", err)
+			s.log.Warn("cannot campaign; waiting for etcd", "error", err)
 			s.pause(ctx, time.Second)
 		}
 	}
 }
 
-// candidacy looks once, and takes the office or waits until it may be vacant.
+// candidacy reads the election once, and takes the leadership or waits until it may be vacant.
 func (s *Store) candidacy(ctx context.Context, identity []byte) (*leadership, error) {
-	now, err := s.look(ctx)
+	now, err := s.readElection(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -119,10 +123,10 @@ func (s *Store) candidacy(ctx context.Context, identity []byte) (*leadership, er
 	return nil, s.untilVacant(ctx, now)
 }
 
-// take seats this node, unless the office has changed since it was looked at.
-func (s *Store) take(ctx context.Context, now seat, identity []byte) (*leadership, error) {
+// take elects this node, unless the election has changed since it was read.
+func (s *Store) take(ctx context.Context, now election, identity []byte) (*leadership, error) {
 	sent := s.clock()
-	resp, err := s.txn(ctx, "taking the office", &pb.TxnRequest{
+	resp, err := s.txn(ctx, "taking the leadership", &pb.TxnRequest{
 		Compare: []*pb.Compare{written(s.keys.leader, now.leader), written(s.keys.lease, now.lease)},
 		Success: []*pb.RequestOp{putOp(s.keys.leader, encodeLeader(s.o.LeaseTTL, identity)), putOp(s.keys.lease, nil)},
 	})
@@ -132,9 +136,9 @@ func (s *Store) take(ctx context.Context, now seat, identity []byte) (*leadershi
 	return s.elected(uint64(resp.Header.Revision), sent)
 }
 
-// untilVacant returns when the office has been given up, or its lease has run out as far as this node was told. It
-// may return early: the caller looks again.
-func (s *Store) untilVacant(ctx context.Context, now seat) error {
+// untilVacant returns when the leader has resigned, or its lease has expired as far as this node
+// knows. It may return early: the caller reads again.
+func (s *Store) untilVacant(ctx context.Context, now election) error {
 	waiting, stop := context.WithCancel(ctx)
 	defer stop()
 	w, err := s.watchRange(waiting, now.revision+1, s.keys.leadership, s.keys.leadershipEnd)
@@ -174,7 +178,7 @@ func (s *Store) untilVacant(ctx context.Context, now seat) error {
 	}
 }
 
-// pause waits, unless something ends.
+// pause waits, unless a context ends.
 func (s *Store) pause(ctx context.Context, d time.Duration) {
 	select {
 	case <-ctx.Done():

@@ -1,26 +1,32 @@
-// Package etcd keeps a store in an etcd cluster that several nodes share.
+// Package etcd is a store in an etcd cluster, shared by several nodes.
 //
-// It guarantees what package storage asks for, and:
-//   - A commit is one etcd transaction: its conditions, the comparison of the leader's epoch with the one in office, its operations and
-//     the number of the commit. A deposed leader's commit is refused by etcd itself, however late it arrives.
-//   - No call is without a deadline: Options.RequestTimeout bounds each one, and what etcd does not answer in it is storage.ErrUnavailable.
-//     Reads go to another endpoint when one is silent; commits are sent once, because sending one twice could apply it twice.
-//     A member that is cut off from the others says so, and is passed over.
-//   - The connection comes back by itself, and so does a watch: it goes on behind the last event. Where etcd has compacted what
-//     is missing, the channels of all watches are closed.
-//   - At most one node holds the office. A lease is taken over when its holder has not renewed it for a whole TTL by the clock of
-//     the candidate, counted from when the candidate saw the last renewal; the holder counts from when it sent that renewal, and ends
-//     earlier. The two clocks need not agree, only run at the same rate within a tenth. They go on while a process or machine sleeps.
+// It guarantees the contract of package storage, and:
+//   - A commit is one etcd transaction: its conditions, the comparison of the leader's epoch with
+//     the current one, its operations and the number of the commit. etcd itself refuses the commit
+//     of a deposed leader, however late it arrives.
+//   - Every call has a deadline, Options.RequestTimeout; without a response by then it fails with
+//     storage.ErrUnavailable. Reads move to another endpoint if one is unresponsive; a commit is
+//     sent once, because sending it twice could apply it twice. A partitioned member reports that,
+//     and another is asked.
+//   - Connections and watches are restored automatically; a watch resumes after its last event. If
+//     etcd has compacted the missing events, the channels of all watches are closed.
+//   - At most one node leads. A candidate takes over a lease that was not renewed for a whole TTL
+//     by the candidate's clock, counted from when it saw the last renewal. The leader counts from
+//     when it sent that renewal, and stops earlier. The clocks need not agree, only run at the same
+//     rate within a tenth. They run on while a process or machine sleeps.
 //
-// It does not guarantee that etcd itself survives: run three or five members. The lease is not one of etcd's own, because those live at
-// least 1.5 times etcd's election timeout, rounded up to 2 s at its defaults, and end up to half a second late. While etcd elects a
-// leader of its own, nobody can renew: the office may change hands then. An etcd that has reached its quota takes no lease: there is no
-// leader until it has room. After etcd was restored from a snapshot, nodes must be started again, because revisions go back.
+// It does not guarantee that etcd survives: run three or five members. The lease is not an etcd
+// lease, because those last at least 1.5 times etcd's election timeout, rounded up to 2 s by
+// default, and end up to half a second late. No node can renew its lease while etcd elects a
+// leader, so the leadership may move. At its quota etcd accepts no lease: there is no leader until
+// it has space. After etcd was restored from a snapshot, restart the nodes, because revisions go
+// back.
 //
-// Every renewal is a revision in etcd's history, and every commit too. The leader compacts the history that is older
+// Every renewal and every commit is a revision in etcd's history. The leader compacts history older
 // than five minutes, unless Options.DisableCompaction is set; etcd does not by default.
 //
-// What lies below the path (commit and data are neighbours, so that one watch covers both):
+// Keys below the path ("commit" and "data/" are adjacent, so one watch covers both; the names of
+// the leadership's keys are part of the stored format):
 //
 //	format         "sealgate 1"
 //	commit         empty; its modification revision is the number of the last commit
@@ -50,42 +56,46 @@ const (
 	DefaultLeaseTTL       = 1500 * time.Millisecond
 )
 
-// Options say where etcd is and how to talk to it.
+// Options say how to connect to etcd.
 type Options struct {
 	Endpoints []string // URLs, all http or all https
-	Path      string   // below which all keys lie; DefaultPath where empty
+	Path      string   // prefix of all keys; "" means DefaultPath
 
 	Username, Password string
-	CAFile             string // PEM; the system's roots where empty
-	CertFile, KeyFile  string // PEM; read again for every connection
-	ServerName         string // expected in certificates; the endpoint's host where empty
+	CAFile             string // PEM; "" means the system's roots
+	CertFile, KeyFile  string // PEM; read for every connection
+	ServerName         string // expected in certificates; "" means the endpoint's host
 
 	RequestTimeout time.Duration // of every call
-	LeaseTTL       time.Duration // how long the office stays after its holder fell silent; the same on all nodes, best
-	// LookOnly makes Open mark no path: where nothing lies there yet, it returns fs.ErrNotExist.
-	LookOnly bool
-	// DisableCompaction leaves the history to etcd's own --auto-compaction-retention: for an etcd whose history others need.
+	LeaseTTL       time.Duration // how long the leadership outlives an unresponsive leader; preferably equal on all nodes
+	// ReadOnly makes Open write nothing: it returns fs.ErrNotExist if there is no data below the
+	// path.
+	ReadOnly bool
+	// DisableCompaction leaves the history to etcd's --auto-compaction-retention, for an etcd whose
+	// history other clients need.
 	DisableCompaction bool
 
 	Log *slog.Logger
-	// Clock reads a clock that goes on while the process, and best the machine, is stopped; its zero is anywhere.
+	// Clock reads a clock that runs on while the process, and preferably the machine, is stopped.
+	// Its zero is arbitrary.
 	Clock func() time.Duration
 }
 
-// Store is a connection to etcd. It implements storage.Store and every optional interface of package storage.
+// Store is a connection to etcd. It implements storage.Store and every optional interface of
+// package storage.
 type Store struct {
 	o      Options
 	keys   layout
 	log    *slog.Logger
 	clock  func() time.Duration
 	client *clientv3.Client
-	kv     pb.KVClient // with the errors of gRPC, which name the cause
+	kv     pb.KVClient // returns gRPC's errors, which name the cause
 
 	closing     context.Context // ended by Close
 	end         context.CancelFunc
-	closeLock   sync.Mutex     // guards shut, offices and adding to the wait groups
-	shut        bool           // no call may begin
-	commits     sync.WaitGroup // under way: their outcome is waited for
+	closeLock   sync.Mutex     // guards shut, the leaderships and adding to the wait groups
+	shut        bool           // no new calls
+	commits     sync.WaitGroup // in progress; Close waits for them
 	tasks       sync.WaitGroup // goroutines
 	leaderships map[*leadership]struct{}
 
@@ -102,8 +112,9 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 )
 
-// Open connects and prepares the path. It fails where etcd does not answer within the request timeout; the errors tell cause
-// and remedy: storage.ErrUnavailable, storage.ErrForeign, ErrDenied, ErrConfig.
+// Open connects and prepares the path. It fails if etcd does not respond within the request
+// timeout; the errors name cause and remedy: storage.ErrUnavailable, storage.ErrForeign, ErrDenied,
+// ErrConfig.
 func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := o.complete(); err != nil {
 		return nil, err
@@ -117,14 +128,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if err := s.prepare(ctx); err != nil {
 		return nil, errors.Join(err, s.Close())
 	}
-	// From here on the lease is watched: a node that is unsealed later need not wait for the whole lease of a leader that is gone.
-	if _, err := s.look(ctx); err != nil && !errors.Is(err, storage.ErrCorrupt) { // that, elections will tell
+	// Observe the lease from now on, so that a node unsealed later need not wait for the whole
+	// lease of a dead leader.
+	if _, err := s.readElection(ctx); err != nil && !errors.Is(err, storage.ErrCorrupt) { // that, elections will tell
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil
 }
 
-// ready is what every method asks first.
+// ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
@@ -132,7 +144,7 @@ func (s *Store) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// begin registers a commit, which Close then waits for.
+// begin registers a commit, for which Close waits.
 func (s *Store) begin() error {
 	s.closeLock.Lock()
 	defer s.closeLock.Unlock()
@@ -143,7 +155,7 @@ func (s *Store) begin() error {
 	return nil
 }
 
-// launch starts a goroutine that Close waits for; it must end when closing does.
+// launch starts a goroutine for which Close waits; it must end when closing ends.
 func (s *Store) launch(f func()) error {
 	s.closeLock.Lock()
 	defer s.closeLock.Unlock()
@@ -154,7 +166,8 @@ func (s *Store) launch(f func()) error {
 	return nil
 }
 
-// Close implements storage.Store. An office held is given up; commits under way are waited for, which the request timeout bounds.
+// Close implements storage.Store. It resigns a leadership and waits for commits in progress, which
+// the request timeout bounds.
 func (s *Store) Close() error {
 	s.closeLock.Lock()
 	if s.shut {
@@ -174,7 +187,7 @@ func (s *Store) Close() error {
 	defer cancel()
 	for _, l := range leaderships {
 		if err := l.Resign(ctx); err != nil {
-			s.log.Warn("the office was not given up; it ends with its lease", "error", err)
+			s.log.Warn("could not resign the leadership; it ends with its lease", "error", err)
 		}
 	}
 	s.end()

@@ -13,10 +13,12 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/storagetest"
 )
 
-// TestMain: the store uses no net/http; what is left of it is between the members of a cluster that was stopped.
+// TestMain: the store uses no net/http; what is left of it is between the members of a cluster that
+// was stopped.
 func TestMain(m *testing.M) {
 	var members []goleak.Option
-	for _, f := range []string{"(*persistConn).readLoop", "(*persistConn).writeLoop", "(*conn).serve", "(*connReader).backgroundRead"} {
+	for _, f := range []string{"(*persistConn).readLoop", "(*persistConn).writeLoop", "(*conn).serve",
+		"(*connReader).backgroundRead"} {
 		members = append(members, goleak.IgnoreAnyFunction("net/http."+f))
 	}
 	goleak.VerifyTestMain(m, members...)

@@ -41,8 +41,8 @@ func want(t testing.TB, s *etcd.Store, key, value string) {
 	}
 }
 
-// TestLateCommitOfADeposedLeader: the commit is prepared and sent while its leader is in office, and held up on the way
-// until another one is.
+// TestLateCommitOfADeposedLeader: the commit is prepared and sent while its leader is leading,
+// and held up on the way until another one is.
 func TestLateCommitOfADeposedLeader(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
@@ -59,12 +59,12 @@ func TestLateCommitOfADeposedLeader(t *testing.T) {
 	go func() { late <- a.Commit(t.Context(), storage.Batch{Epoch: first.Epoch(), Ops: put("k", "late")}) }()
 	second := campaign(t, b, "b")
 	if first.Held() {
-		t.Error("two nodes are certain of the office")
+		t.Error("two nodes are certain of the leadership")
 	}
 	select {
 	case <-first.Lost():
 	default:
-		t.Error("the first leader was not told before the second was elected")
+		t.Error("the first leader did not learn it before the second was elected")
 	}
 	if second.Epoch() <= first.Epoch() {
 		t.Errorf("epoch %d after %d", second.Epoch(), first.Epoch())
@@ -85,8 +85,8 @@ func TestLateCommitOfADeposedLeader(t *testing.T) {
 	}
 }
 
-// TestStoppedProcess: the clock goes on while nothing of the process runs, so that the first question after it is
-// answered rightly, before any goroutine had its turn.
+// TestStoppedProcess: the clock goes on while nothing of the process runs, so that the first
+// question after it is answered rightly, before any goroutine had its turn.
 func TestStoppedProcess(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -97,7 +97,7 @@ func TestStoppedProcess(t *testing.T) {
 	o.LeaseTTL = time.Minute // nothing is renewed during the test
 	l := campaign(t, open(t, o), "a")
 	if !l.Held() {
-		t.Fatal("a new leader does not hold its office")
+		t.Fatal("a new leader does not hold its leadership")
 	}
 	stopped.Store(int64(50 * time.Second))
 	if !l.Held() {
@@ -105,11 +105,12 @@ func TestStoppedProcess(t *testing.T) {
 	}
 	stopped.Store(int64(55 * time.Second)) // a tenth of the lease is the margin
 	if l.Held() {
-		t.Error("a leader that was stopped beyond its lease is certain of its office")
+		t.Error("a leader that was stopped beyond its lease is certain of its leadership")
 	}
 }
 
-// TestOneAtATime: nodes take the office, lose their way to etcd, and give it up, in no order. At no moment are two certain of it.
+// TestOneAtATime: nodes take the leadership, lose their way to etcd, and give it up, in no order.
+// At no moment are two certain of it.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -155,7 +156,8 @@ func TestOneAtATime(t *testing.T) {
 	nodes.Wait()
 }
 
-// TestLeaderThatIsGone is nobody's leader once its lease is over, even where nobody takes the office.
+// TestLeaderThatIsGone is nobody's leader once its lease is over, even where nobody takes the
+// office.
 func TestLeaderThatIsGone(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -177,17 +179,18 @@ func TestLeaderThatIsGone(t *testing.T) {
 		}
 		select {
 		case <-deadline:
-			t.Fatalf("still in office: %v", err)
+			t.Fatalf("still leading: %v", err)
 		default:
 		}
 	}
 	way.Flow()
 	if again := campaign(t, a, "a"); again.Epoch() <= l.Epoch() || !again.Held() {
-		t.Errorf("the next office: epoch %d after %d", again.Epoch(), l.Epoch())
+		t.Errorf("the next leadership: epoch %d after %d", again.Epoch(), l.Epoch())
 	}
 }
 
-// TestLeaseIsWatchedFromOpen: by the clock of a candidate that was opened a lease ago, a silent leader is gone at once.
+// TestLeaseIsWatchedFromOpen: by the clock of a candidate that was opened a lease ago, a silent
+// leader is gone at once.
 func TestLeaseIsWatchedFromOpen(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -218,8 +221,9 @@ func TestLeadershipTakenAway(t *testing.T) {
 		t.Fatal(err)
 	}
 	<-l.Lost()
-	if err := s.Commit(t.Context(), storage.Batch{Epoch: l.Epoch(), Ops: put("k", "v")}); !errors.Is(err, storage.ErrFenced) {
-		t.Errorf("a commit without an office: %v", err)
+	if err := s.Commit(t.Context(), storage.Batch{Epoch: l.Epoch(), Ops: put("k", "v")}); !errors.Is(err,
+		storage.ErrFenced) {
+		t.Errorf("a commit without a leadership: %v", err)
 	}
 }
 

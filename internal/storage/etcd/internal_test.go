@@ -146,12 +146,13 @@ func TestSnapshotPages(t *testing.T) {
 		}
 		return nil
 	})
-	if !errors.Is(err, errCompacted) || !strings.Contains(err.Error(), "do it again") {
-		t.Errorf("the history went away meanwhile: %v", err)
+	if !errors.Is(err, errCompacted) || !strings.Contains(err.Error(), "try again") {
+		t.Errorf("the history was removed meanwhile: %v", err)
 	}
 }
 
-// TestLargestCommit: what the contract allows fits into etcd's limits, with all that this package adds.
+// TestLargestCommit: what the contract allows fits into etcd's limits, with all that this package
+// adds.
 func TestLargestCommit(t *testing.T) {
 	t.Parallel()
 	s, _ := start(t, etcdtest.Options{}, func(o *Options) { o.Path = strings.Repeat("p", maxPath-2) })
@@ -213,7 +214,7 @@ func TestCompaction(t *testing.T) {
 		t.Errorf("young history is gone: %v", err)
 	}
 	w.saw(third)
-	server.Compact() // somebody else
+	server.Compact() // another client
 	w.compact(t.Context())
 	s.o.DisableCompaction = true
 	if s.sweeper().due() != nil {
@@ -252,7 +253,8 @@ func TestUserThatNobodyAsksFor(t *testing.T) {
 func TestLastOnEachKey(t *testing.T) {
 	t.Parallel()
 	ops := []storage.Op{
-		storage.Put("a", []byte("1")), storage.Put("b", nil), storage.Delete("a"), storage.Put("c", nil), storage.Put("a", []byte("2")),
+		storage.Put("a", []byte("1")), storage.Put("b", nil), storage.Delete("a"), storage.Put("c", nil),
+		storage.Put("a", []byte("2")),
 	}
 	got := lastOnEachKey(ops)
 	if len(got) != 3 || got[0].Key != "b" || got[1].Key != "c" || got[2].Key != "a" || string(got[2].Value) != "2" {
@@ -268,7 +270,8 @@ func TestLeaderRecord(t *testing.T) {
 		t.Errorf("%s", got)
 	}
 	for _, bad := range [][]byte{
-		nil, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 0}, {2, 0, 0, 5, 220}, {1, 255, 255, 255, 255}, make([]byte, leaderHead+maxIdentity+1),
+		nil, {1}, {1, 0, 0, 0}, {1, 0, 0, 0, 0}, {2, 0, 0, 5, 220}, {1, 255, 255, 255, 255},
+		make([]byte, leaderHead+maxIdentity+1),
 	} {
 		if _, _, err := decodeLeader(bad); !errors.Is(err, storage.ErrCorrupt) {
 			t.Errorf("%x: %v", bad[:min(len(bad), 8)], err)

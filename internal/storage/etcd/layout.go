@@ -9,13 +9,13 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// layout are the keys below the path. The package comment draws them.
+// layout holds the keys below the path. The package comment draws them.
 type layout struct {
 	base                          string
-	data                          string // with a slash at its end
+	data                          string // with a trailing slash
 	format, commit, leader, lease []byte
 	leadership                    []byte
-	dataEnd, leadershipEnd, end   []byte // the least keys behind data, behind office, behind everything
+	dataEnd, leadershipEnd, end   []byte // the least keys after data, after the leadership's keys, after everything
 }
 
 const formatText = "sealgate 1"
@@ -28,20 +28,20 @@ func newLayout(base string) layout {
 	}
 }
 
-// of is the key in etcd.
+// of returns the key in etcd.
 func (l layout) of(key string) []byte { return []byte(l.data + key) }
 
-// name is the key that a key in etcd stands for; false for one that is not below data.
+// name returns the store's key for a key in etcd; false if it is not below data.
 func (l layout) name(key []byte) (string, bool) { return strings.CutPrefix(string(key), l.data) }
 
-// Bounds of what is read back.
+// Bounds of stored records.
 const (
 	maxIdentity = 64 << 10
 	maxTTL      = time.Minute
 	leaderHead  = 1 + 4
 )
 
-// encodeLeader: version u8 = 1 | TTL in milliseconds u32 | identity.
+// encodeLeader returns version u8 = 1 | TTL in milliseconds u32 | identity.
 func encodeLeader(ttl time.Duration, identity []byte) []byte {
 	b := make([]byte, 0, leaderHead+len(identity))
 	b = append(b, 1)
@@ -54,7 +54,8 @@ func decodeLeader(b []byte) (ttl time.Duration, identity []byte, err error) {
 	case len(b) < leaderHead || len(b) > leaderHead+maxIdentity:
 		return 0, nil, fmt.Errorf("%w: the leader's record has %d bytes", storage.ErrCorrupt, len(b))
 	case b[0] != 1:
-		return 0, nil, fmt.Errorf("%w: the leader's record has version %d; this program knows 1: use the same version on all nodes",
+		return 0, nil, fmt.Errorf("%w: the leader's record has version %d; this program supports 1: use the same version "+
+			"on all nodes",
 			storage.ErrCorrupt, b[0])
 	}
 	ttl = time.Duration(binary.BigEndian.Uint32(b[1:])) * time.Millisecond

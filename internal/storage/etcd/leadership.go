@@ -12,34 +12,34 @@ import (
 )
 
 const (
-	renewalsInTTL = 3  // attempts in the length of a lease, each of which may take until its end
-	marginInTTL   = 10 // the holder's lease ends a tenth before the candidates'
+	renewalsInTTL = 3  // attempts for each lease, each of which may take until its end
+	marginInTTL   = 10 // the leader's lease ends a tenth earlier than the candidates wait
 )
 
-// leadership is an office held. It renews the lease until it is lost.
+// leadership is a held leadership. It renews the lease until it is lost.
 type leadership struct {
 	store *Store
 	epoch uint64
 	ttl   time.Duration
 
-	until atomic.Int64 // reading of the clock up to which nobody else can be elected; 0 once it is over
+	until atomic.Int64 // clock reading up to which no other node can be elected; 0 once lost
 	lost  chan struct{}
 	mu    sync.Mutex
 	over  bool
 	stop  context.CancelFunc
-	ended chan struct{} // closed when no renewal is under way
+	ended chan struct{} // closed when no renewal is in progress
 }
 
-// renewal is what became of one.
+// renewal is the result of one renewal.
 type renewal struct {
 	sent     time.Duration
 	ok       bool  // the lease is ours from sent on
-	deposed  bool  // another leader is in office, or none
+	deposed  bool  // another node leads, or none
 	revision int64 // of etcd
 	err      error
 }
 
-// seated starts the office that was won by a transaction sent at that time.
+// elected starts the leadership won by a transaction that was sent at that time.
 func (s *Store) elected(epoch uint64, sent time.Duration) (*leadership, error) {
 	l := &leadership{store: s, epoch: epoch, ttl: s.o.LeaseTTL, lost: make(chan struct{}), ended: make(chan struct{})}
 	l.until.Store(int64(l.end(sent)))
@@ -47,7 +47,7 @@ func (s *Store) elected(epoch uint64, sent time.Duration) (*leadership, error) {
 	l.stop = stop
 	s.closeLock.Lock()
 	defer s.closeLock.Unlock()
-	if s.shut { // it was won while Close began: the lease runs out by itself
+	if s.shut { // won while Close began: the lease expires
 		stop()
 		return nil, storage.ErrClosed
 	}
@@ -56,7 +56,7 @@ func (s *Store) elected(epoch uint64, sent time.Duration) (*leadership, error) {
 	return l, nil
 }
 
-// end of a lease that was asked for at that time.
+// end returns the end of a lease that was requested at that time.
 func (l *leadership) end(sent time.Duration) time.Duration { return sent + l.ttl - l.ttl/marginInTTL }
 
 // Epoch implements storage.Leadership.
@@ -68,7 +68,7 @@ func (l *leadership) Lost() <-chan struct{} { return l.lost }
 // Held implements storage.Leadership.
 func (l *leadership) Held() bool { return int64(l.store.clock()) < l.until.Load() }
 
-// keep renews until the office is lost.
+// keep renews the lease until the leadership is lost.
 func (l *leadership) keep(ctx context.Context) {
 	defer close(l.ended)
 	defer l.lose("the server is stopping")
@@ -99,7 +99,7 @@ func (l *leadership) keep(ctx context.Context) {
 			})
 		case r := <-results:
 			if r.deposed {
-				l.lose("another node is in office, or the office was taken away")
+				l.lose("another node was elected, or the leader record was removed")
 				return
 			}
 			if r.ok {
@@ -107,7 +107,7 @@ func (l *leadership) keep(ctx context.Context) {
 				sweep.saw(r.revision)
 				end.Reset(l.left())
 			} else {
-				l.store.log.Warn("etcd did not confirm the lease; trying again", "left", l.left().String(), "error", r.err)
+				l.store.log.Warn("etcd did not confirm the lease; retrying", "left", l.left().String(), "error", r.err)
 			}
 		case <-sweep.due():
 			attempts.Go(func() { sweep.compact(ctx) })
@@ -115,12 +115,12 @@ func (l *leadership) keep(ctx context.Context) {
 	}
 }
 
-// left is how long the office is still certain.
+// left returns how long the leadership is still certain.
 func (l *leadership) left() time.Duration {
 	return max(0, time.Duration(l.until.Load())-l.store.clock())
 }
 
-// extend moves the end, never back, and never once it is over.
+// extend moves the end of the lease, never back, and never after the loss.
 func (l *leadership) extend(sent time.Duration) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -129,7 +129,7 @@ func (l *leadership) extend(sent time.Duration) {
 	}
 }
 
-// renew writes the lease anew if the office is still ours.
+// renew renews the lease if this node still leads.
 func (l *leadership) renew(ctx context.Context) renewal {
 	s := l.store
 	r := renewal{sent: s.clock()}
@@ -147,7 +147,7 @@ func (l *leadership) renew(ctx context.Context) renewal {
 	return r
 }
 
-// lose ends the office, once.
+// lose ends the leadership, once.
 func (l *leadership) lose(why string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -157,22 +157,23 @@ func (l *leadership) lose(why string) {
 	l.over = true
 	l.until.Store(0)
 	close(l.lost)
-	l.store.log.Info("the office is over", "epoch", l.epoch, "cause", why)
+	l.store.log.Info("the leadership ended", "epoch", l.epoch, "cause", why)
 	l.store.closeLock.Lock()
 	delete(l.store.leaderships, l)
 	l.store.closeLock.Unlock()
 }
 
-// Resign implements storage.Leadership: the office is over at once; without an error it is vacant, too.
+// Resign implements storage.Leadership: the leadership ends at once; without an error it is also
+// vacant.
 func (l *leadership) Resign(ctx context.Context) error {
-	l.lose("it was given up")
+	l.lose("the node resigned")
 	l.stop()
 	<-l.ended
 	s := l.store
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
 	}
-	_, err := s.txn(ctx, "giving the office up", &pb.TxnRequest{
+	_, err := s.txn(ctx, "resigning", &pb.TxnRequest{
 		Compare: []*pb.Compare{written(s.keys.leader, int64(l.epoch))},
 		Success: []*pb.RequestOp{deleteOp(s.keys.leader), deleteOp(s.keys.lease)},
 	})

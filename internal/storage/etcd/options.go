@@ -17,21 +17,21 @@ import (
 
 // Errors of this package.
 var (
-	// ErrConfig is returned by Open for options that cannot work.
+	// ErrConfig is returned by Open for invalid options.
 	ErrConfig = errors.New("etcd: configuration")
-	// ErrDenied is returned where etcd refuses the user, the password or the permission.
+	// ErrDenied is returned if etcd refuses the user, the password or the permission.
 	ErrDenied = errors.New("etcd: refused")
-	// ErrFormat is returned by Open for data of a format that this program does not know.
+	// ErrFormat is returned by Open for data of an unsupported format.
 	ErrFormat = errors.New("etcd: unknown storage format")
 )
 
 const (
-	maxPath           = 256 // it stands before each key of a transaction
+	maxPath           = 256 // a prefix of each key of a transaction
 	minLeaseTTL       = 300 * time.Millisecond
 	minRequestTimeout = 50 * time.Millisecond
 )
 
-// complete checks the options and fills in defaults.
+// complete validates the options and fills in defaults.
 func (o *Options) complete() error {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -52,24 +52,26 @@ func (o *Options) complete() error {
 	case o.LeaseTTL < minLeaseTTL || o.LeaseTTL > maxTTL:
 		return fmt.Errorf("%w: lease_ttl must be from %s to %s", ErrConfig, minLeaseTTL, maxTTL)
 	case (o.Username == "") != (o.Password == ""):
-		return fmt.Errorf("%w: username and password need each other (ETCD_USERNAME, ETCD_PASSWORD)", ErrConfig)
+		return fmt.Errorf("%w: set both username and password, or neither (ETCD_USERNAME, ETCD_PASSWORD)", ErrConfig)
 	case (o.CertFile == "") != (o.KeyFile == ""):
-		return fmt.Errorf("%w: tls_cert_file and tls_key_file need each other", ErrConfig)
+		return fmt.Errorf("%w: set both tls_cert_file and tls_key_file, or neither", ErrConfig)
 	}
 	o.Path = "/" + strings.Trim(o.Path, "/") + "/"
 	if o.Path == "//" {
 		o.Path = DefaultPath
 	}
 	if err := storage.CheckPrefix(o.Path[1:]); err != nil || len(o.Path) > maxPath {
-		return fmt.Errorf("%w: path must be names with slashes between them, of at most %d bytes", ErrConfig, maxPath)
+		return fmt.Errorf("%w: path must be names separated by slashes, of at most %d bytes", ErrConfig, maxPath)
 	}
 	return o.checkEndpoints()
 }
 
-// checkEndpoints: the client library takes the scheme of the first for all, so that a mixture would silently lose TLS.
+// checkEndpoints refuses mixed schemes: the client library uses the first endpoint's for all, which
+// would silently drop TLS.
 func (o *Options) checkEndpoints() error {
 	if len(o.Endpoints) == 0 {
-		return fmt.Errorf("%w: address is missing: the URLs of etcd, such as https://10.0.0.1:2379, with commas between them", ErrConfig)
+		return fmt.Errorf("%w: address is missing: set it to the URLs of etcd, such as https://10.0.0.1:2379, separated by "+
+			"commas", ErrConfig)
 	}
 	scheme := ""
 	for _, e := range o.Endpoints {
@@ -91,7 +93,8 @@ func (o *Options) checkEndpoints() error {
 
 func (o *Options) secure() bool { return strings.HasPrefix(o.Endpoints[0], "https:") }
 
-// tlsConfig is nil for http. The client's certificate is read for each connection, so that a renewed one is taken up.
+// tlsConfig returns nil for http. It reads the client certificate for each connection, to use a
+// renewed one.
 func (o *Options) tlsConfig() (*tls.Config, error) {
 	if !o.secure() {
 		return nil, nil
@@ -104,7 +107,7 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 		}
 		c.RootCAs = x509.NewCertPool()
 		if !c.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("%w: tls_ca_file %s holds no certificate in PEM", ErrConfig, o.CAFile)
+			return nil, fmt.Errorf("%w: tls_ca_file %s contains no PEM certificate", ErrConfig, o.CAFile)
 		}
 	}
 	if o.CertFile != "" {

@@ -32,7 +32,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return resp.Kvs[0].Value, nil
 }
 
-// Revision implements storage.Sequencer: the revision of etcd at the last commit.
+// Revision implements storage.Sequencer with etcd's revision of the last commit.
 func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
@@ -44,7 +44,8 @@ func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	return uint64(resp.Kvs[0].ModRevision), nil
 }
 
-// Size implements storage.Sizer: the size of etcd's database, with its history and with what others keep in it.
+// Size implements storage.Sizer with the size of etcd's database, including history and other
+// clients' data.
 func (s *Store) Size(ctx context.Context) (int64, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
@@ -53,7 +54,7 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 	defer cancel()
 	resp, err := pb.NewMaintenanceClient(s.client.ActiveConnection()).Status(limited, &pb.StatusRequest{}, callOptions...)
 	if err != nil {
-		return 0, s.explain(ctx, "asking for the size", err)
+		return 0, s.explain(ctx, "reading the size", err)
 	}
 	return resp.DbSize, nil
 }
@@ -73,7 +74,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 		}
 		names, err := storage.Names(prefix, after, limit, p.seek)
 		if errors.Is(err, errCompacted) && attempt < 3 {
-			continue // as of a later moment
+			continue // list again, as of a later revision
 		}
 		return names, err
 	}
@@ -85,20 +86,20 @@ const (
 	maxPage = 1024
 )
 
-// pager finds keys in order, many with each request. When its reader jumps over what was fetched (a folder with many
-// keys costs one name) pages become smaller; when it uses them up, larger.
+// pager finds keys in order, many with each request. Pages shrink when the reader skips fetched
+// keys (a folder with many keys costs one name), and grow when it uses them all.
 type pager struct {
 	store    *Store
 	ctx      context.Context
-	revision int64  // of the first page; the others are as of the same moment
-	from     string // the page begins here,
+	revision int64  // of the first page; later pages read the same revision
+	from     string // start of the page
 	page     []*mvccpb.KeyValue
-	last     bool // and is the last one
+	last     bool // no page follows
 	size     int
-	used     int // of the page
+	used     int // keys of the page used so far
 }
 
-// seek returns the first key at or behind from.
+// seek returns the first key at or after from.
 func (p *pager) seek(from string) (string, bool, error) {
 	if key, ok := p.find(from); ok {
 		return key, true, nil
@@ -120,7 +121,7 @@ func (p *pager) seek(from string) (string, bool, error) {
 	return key, ok, nil
 }
 
-// find looks in the page.
+// find searches the page.
 func (p *pager) find(from string) (string, bool) {
 	if p.page == nil || from < p.from {
 		return "", false
@@ -136,7 +137,8 @@ func (p *pager) find(from string) (string, bool) {
 
 func (p *pager) fetch(from string) error {
 	resp, err := p.store.read(p.ctx, "listing", &pb.RangeRequest{
-		Key: p.store.keys.of(from), RangeEnd: p.store.keys.dataEnd, Limit: int64(p.size), Revision: p.revision, KeysOnly: true,
+		Key: p.store.keys.of(from), RangeEnd: p.store.keys.dataEnd, Limit: int64(p.size), Revision: p.revision,
+		KeysOnly: true,
 	})
 	if err != nil {
 		return err

@@ -12,7 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// until reads events up to the mark of a revision and returns their keys; closed tells that the channel was.
+// until reads events up to the mark of a revision and returns their keys; closed reports that the
+// channel was.
 func until(t *testing.T, events <-chan storage.Event, revision uint64) (keys []string, closed bool) {
 	t.Helper()
 	timeout := time.After(30 * time.Second)
@@ -125,7 +126,8 @@ func TestWatchThroughPartition(t *testing.T) {
 	}
 }
 
-// TestMembersFail: with one of three away, reads and writes go on; with two away they fail with a cause, and come back by themselves.
+// TestMembersFail: with one of three stopped, reads and writes work; with two stopped they fail
+// with a cause, and recover automatically.
 func TestMembersFail(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{Members: 3, NoSync: true, ElectionTimeout: 500 * time.Millisecond})
@@ -193,7 +195,8 @@ func TestOneSilentEndpoint(t *testing.T) {
 	}
 }
 
-// TestMemberWithoutLeader: one of the endpoints is cut off from the other members. It says so, and nothing waits for it.
+// TestMemberWithoutLeader: one of the endpoints is cut off from the other members. It says so, and
+// nothing waits for it.
 func TestMemberWithoutLeader(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
@@ -223,7 +226,8 @@ func TestMemberWithoutLeader(t *testing.T) {
 		t.Error(err)
 	}
 	o.Endpoints, o.RequestTimeout = lonely.Endpoints[:1], time.Second
-	if _, err := etcd.Open(t.Context(), o); !errors.Is(err, storage.ErrUnavailable) || !strings.Contains(err.Error(), "quorum") {
+	if _, err := etcd.Open(t.Context(), o); !errors.Is(err, storage.ErrUnavailable) ||
+		!strings.Contains(err.Error(), "quorum") {
 		t.Errorf("a member alone: %v", err)
 	}
 }

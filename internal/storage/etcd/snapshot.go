@@ -12,11 +12,11 @@ import (
 
 const (
 	snapshotPage  = 256     // entries in a page, at most
-	snapshotBytes = 4 << 20 // pages become smaller beyond this
+	snapshotBytes = 4 << 20 // of a page; pages shrink beyond it
 )
 
-// Snapshot implements storage.Snapshotter: pages of one revision. It fails where that revision is compacted before the last
-// page, which the leader's own compaction does not do within five minutes.
+// Snapshot implements storage.Snapshotter with pages of one revision. It fails if that revision is
+// compacted before the last page, which the leader's compaction does not do within five minutes.
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -42,9 +42,9 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 			return nil
 		}
 		if len(resp.Kvs) == 0 {
-			return storage.ErrCorrupt // more, but nothing: this would not end
+			return storage.ErrCorrupt // an empty page with more to come would never end
 		}
-		if r.Revision == 0 { // of the first page; the headers of the others tell how far etcd is by then
+		if r.Revision == 0 { // the first page sets it; later headers show newer revisions
 			r.Revision = resp.Header.Revision
 		}
 		r.Key = append(resp.Kvs[len(resp.Kvs)-1].Key, 0)
@@ -56,11 +56,13 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 	}
 }
 
-// page reads one page, with fewer entries where they turn out to be too large for one answer.
+// page reads one page, with fewer entries if they are too large for one response.
 func (s *Store) page(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	for {
 		limited, cancel := s.limit(ctx, s.o.RequestTimeout)
-		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) { return s.kv.Range(limited, r, callOptions...) })
+		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) {
+			return s.kv.Range(limited, r, callOptions...)
+		})
 		cancel()
 		switch {
 		case err == nil:

@@ -16,19 +16,19 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// follower is the one watch in etcd that feeds all readers: of every key of the data, and of the commit's number, so that there is a
-// mark for each commit. etcd never splits a revision between answers.
+// follower is the single etcd watch that feeds all readers. It covers the data and the commit
+// number, so that each commit has a mark. etcd never splits a revision across responses.
 type follower struct {
 	mu      sync.Mutex
 	running bool // readers may subscribe
 	feed    storage.Feed
 }
 
-// pauseAfterLoss is how long a watch that etcd ended waits until it goes on: about an etcd election.
+// pauseAfterLoss is the delay before a watch that etcd ended is resumed: about an etcd election.
 const pauseAfterLoss = 200 * time.Millisecond
 
-// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 4,096 events behind, and where
-// etcd has compacted what was missed while it was away.
+// Watch implements storage.Watcher. The channel is closed early if the reader falls more than 4,096
+// events behind, or if etcd has compacted events missed during an outage.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -40,7 +40,8 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 	if err != nil {
 		return nil, err
 	}
-	// Read behind subscribing: whatever is committed after this call has a higher revision, and comes through the feed.
+	// Read after subscribing: any commit after this call has a higher revision, and comes through
+	// the feed.
 	floor, err := s.head(ctx)
 	if err != nil {
 		return nil, err
@@ -53,7 +54,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 	return events, err
 }
 
-// forward hands on what comes behind floor.
+// forward forwards the events after floor.
 func forward(ctx, closing context.Context, all <-chan storage.Event, events chan<- storage.Event, floor uint64) {
 	for e := range all {
 		if e.Revision <= floor {
@@ -69,7 +70,7 @@ func forward(ctx, closing context.Context, all <-chan storage.Event, events chan
 	}
 }
 
-// head is etcd's present revision.
+// head returns etcd's current revision.
 func (s *Store) head(ctx context.Context) (int64, error) {
 	resp, err := s.read(ctx, "starting a watch", &pb.RangeRequest{Key: s.keys.commit, CountOnly: true})
 	if err != nil {
@@ -99,14 +100,14 @@ func (s *Store) subscribe(ctx context.Context, prefix string) (<-chan storage.Ev
 	return s.follow.feed.Subscribe(prefix, ctx, s.closing), nil
 }
 
-// tail is a watch in etcd. The client library lets it go on behind a lost connection.
+// tail is a watch in etcd. The client library resumes it after a lost connection.
 type tail struct {
 	answers clientv3.WatchChan
 	cancel  context.CancelFunc
 	next    int64 // first revision that was not sent yet
 }
 
-// watch begins a watch and waits until etcd has it.
+// watch starts a watch and waits until etcd has created it.
 func (s *Store) watch(ctx context.Context, from int64) (*tail, error) {
 	return s.watchRange(ctx, from, s.keys.commit, s.keys.dataEnd)
 }
@@ -121,11 +122,11 @@ func (s *Store) watchRange(ctx context.Context, from int64, key, end []byte) (*t
 	return w, nil
 }
 
-// tryWatch begins a watch at one member; starting bounds the start alone.
+// tryWatch starts a watch at one member; starting bounds only the start.
 func (s *Store) tryWatch(starting context.Context, from int64, key, end []byte) (*tail, error) {
 	watching, cancel := context.WithCancel(s.closing)
 	stop := context.AfterFunc(starting, cancel)
-	// A member without a leader must say so, or the watch would stand still without a word.
+	// A member without a leader must report it, or the watch would silently stop.
 	answers := s.client.Watch(clientv3.WithRequireLeader(watching), string(key),
 		clientv3.WithRange(string(end)), clientv3.WithRev(from), clientv3.WithCreatedNotify())
 	first, ok := <-answers
@@ -139,7 +140,7 @@ func (s *Store) tryWatch(starting context.Context, from int64, key, end []byte) 
 	return &tail{answers: answers, cancel: cancel, next: from}, nil
 }
 
-// followOn publishes what etcd sends until Close, or until events are lost for good.
+// followOn publishes etcd's events until Close, or until events are lost for good.
 func (s *Store) followOn(w *tail) {
 	for {
 		err := s.publish(w)
@@ -147,7 +148,7 @@ func (s *Store) followOn(w *tail) {
 		if s.closing.Err() != nil || errors.Is(err, rpctypes.ErrCompacted) {
 			break
 		}
-		s.log.Warn("the watch of etcd was interrupted; it goes on where it was", "error", err)
+		s.log.Warn("the watch of etcd was interrupted; resuming it", "error", err)
 		if w = s.again(w.next); w == nil {
 			break
 		}
@@ -158,7 +159,8 @@ func (s *Store) followOn(w *tail) {
 	s.follow.feed.Break()
 }
 
-// again resumes the watch, however long etcd is away. It returns nil at Close, and where the history is gone.
+// again resumes the watch, however long etcd is unavailable. It returns nil at Close, and if the
+// history is compacted.
 func (s *Store) again(next int64) *tail {
 	for {
 		select {
@@ -171,13 +173,13 @@ func (s *Store) again(next int64) *tail {
 		case err == nil:
 			return w
 		case errors.Is(err, errCompacted), errors.Is(err, ErrDenied):
-			s.log.Error("the watch of etcd cannot go on; what changed meanwhile is read again", "error", err)
+			s.log.Error("the watch of etcd cannot be resumed; all cached data is read again", "error", err)
 			return nil
 		}
 	}
 }
 
-// publish hands events on until the watch ends.
+// publish publishes events until the watch ends.
 func (s *Store) publish(w *tail) error {
 	for answer := range w.answers {
 		if err := answer.Err(); err != nil {
@@ -191,7 +193,7 @@ func (s *Store) publish(w *tail) error {
 	return context.Canceled
 }
 
-// events are those of the store, with a mark behind those of each revision.
+// events converts etcd's events, with a mark after those of each revision.
 func (l layout) events(from []*clientv3.Event) []storage.Event {
 	out := make([]storage.Event, 0, len(from)+1)
 	for i, e := range from {

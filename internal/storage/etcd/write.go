@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Commit implements storage.Store. A context that ends while etcd has the batch leaves the outcome open.
+// Commit implements storage.Store. If ctx ends while etcd has the batch, the outcome is unknown.
 func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -42,7 +42,8 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	return s.explain(ctx, "committing", err)
 }
 
-// transaction of a batch. At most MaxOps + 1 comparisons and MaxOps + 1 operations: etcd allows 128 of each.
+// transaction converts a batch. It has at most MaxOps + 1 comparisons and MaxOps + 1 operations:
+// etcd allows 128 of each.
 func (s *Store) transaction(b storage.Batch) *pb.TxnRequest {
 	t := &pb.TxnRequest{
 		Compare: make([]*pb.Compare, 0, len(b.If)+1),
@@ -72,7 +73,7 @@ func (s *Store) transaction(b storage.Batch) *pb.TxnRequest {
 	return t
 }
 
-// lastOnEachKey leaves out what a later operation overtakes: etcd takes one for each key.
+// lastOnEachKey drops overwritten operations: etcd accepts one for each key.
 func lastOnEachKey(ops []storage.Op) []storage.Op {
 	if len(ops) < 2 {
 		return ops
@@ -93,12 +94,12 @@ func lastOnEachKey(ops []storage.Op) []storage.Op {
 	return kept
 }
 
-// refused tells which comparison failed, from what the transaction read in the same moment.
+// refused returns which comparison failed, from what the same transaction read.
 func (s *Store) refused(b storage.Batch, resp *pb.TxnResponse) error {
 	if b.Epoch != 0 {
 		leader := resp.Responses[0].GetResponseRange().Kvs
 		if len(leader) == 0 || leader[0].ModRevision != int64(b.Epoch) {
-			return fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, b.Epoch)
+			return fmt.Errorf("%w: epoch %d has ended", storage.ErrFenced, b.Epoch)
 		}
 	}
 	if len(b.If) == 1 {

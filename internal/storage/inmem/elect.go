@@ -7,14 +7,14 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// office is the one seat of a hub: who holds it, and who waits for it in turn. The hub's lock guards it.
+// election is the leader election of a hub. The hub's lock guards it.
 type election struct {
-	epoch  uint64 // of the last election
+	epoch  uint64 // of the last leader
 	leader *leadership
 	queue  []*leadership
 }
 
-// leadership is a candidate that waits, and the leader once elected.
+// leadership is a waiting candidate, and the leader once elected.
 type leadership struct {
 	store    *Store
 	identity []byte
@@ -25,7 +25,7 @@ type leadership struct {
 
 func (o *election) holds(epoch uint64) bool { return o.leader != nil && o.leader.epoch == epoch }
 
-// elect seats the next in the queue where the seat is empty.
+// elect elects the next candidate if there is no leader.
 func (o *election) elect() {
 	if o.leader != nil || len(o.queue) == 0 {
 		return
@@ -36,7 +36,7 @@ func (o *election) elect() {
 	close(o.leader.elected)
 }
 
-// dismiss empties the seat where l sits on it.
+// dismiss ends the leadership of l if it is the leader.
 func (o *election) dismiss(l *leadership) {
 	if l == nil || o.leader != l {
 		return
@@ -46,13 +46,13 @@ func (o *election) dismiss(l *leadership) {
 	o.elect()
 }
 
-// withdraw takes a candidate out of the queue, or out of the seat that it got meanwhile.
+// withdraw removes a candidate, or the leader that it has become meanwhile.
 func (o *election) withdraw(l *leadership) {
 	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c == l })
 	o.dismiss(l)
 }
 
-// vacate takes all candidates of a store out.
+// vacate withdraws all candidates of a store.
 func (o *election) vacate(s *Store) {
 	o.queue = slices.DeleteFunc(o.queue, func(c *leadership) bool { return c.store == s })
 	if o.leader != nil && o.leader.store == s {
@@ -60,7 +60,7 @@ func (o *election) vacate(s *Store) {
 	}
 }
 
-// Campaign implements storage.Elector: candidates are elected in the order in which they came.
+// Campaign implements storage.Elector: candidates are elected in order of arrival.
 func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -109,8 +109,8 @@ func (s *Store) Leader(ctx context.Context) ([]byte, uint64, error) {
 	return slices.Clone(l.identity), l.epoch, nil
 }
 
-// Depose ends the term of the leader in office, as a cluster does with a node that it no longer
-// hears; the next candidate is elected. It reports whether there was a leader.
+// Depose ends the current leadership, as a cluster does with an unreachable node; the next
+// candidate is elected. It reports whether there was a leader.
 func (h *Hub) Depose() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()

@@ -1,8 +1,8 @@
-// Package inmem keeps a store in memory: for tests, and for the development server.
+// Package inmem is a store in memory, for tests and the development server.
 //
-// A [Hub] is one set of data; every [Hub.Open] gives another node's handle on it, with elections, fencing, watching and
-// snapshots, so that what runs on a cluster can be tested in one process. Commits are linearizable and
-// need no disk; nothing outlives the process.
+// A [Hub] is one set of data; every [Hub.Open] returns another node's handle to it, with elections,
+// fencing, watches and snapshots, so that cluster code can be tested in one process. Commits are
+// linearizable; nothing outlives the process.
 package inmem
 
 import (
@@ -16,11 +16,11 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Hub is data that several stores share. The zero value is not ready; use [NewHub].
+// Hub is data shared by several stores. Use [NewHub]; the zero value is not ready.
 type Hub struct {
 	mu       sync.RWMutex
 	keys     []string          // sorted
-	values   map[string][]byte // a value is never changed, only replaced, so that a snapshot can share it
+	values   map[string][]byte // values are replaced, never changed, so a snapshot can share them
 	size     int64
 	commit   uint64 // number of the last commit
 	feed     storage.Feed
@@ -32,7 +32,8 @@ func NewHub() *Hub {
 	return &Hub{values: map[string][]byte{}}
 }
 
-// Store is one node's handle. It implements storage.Store and every optional interface of package storage.
+// Store is one node's handle. It implements storage.Store and every optional interface of package
+// storage.
 type Store struct {
 	hub   *Hub
 	open  context.Context // ended by Close
@@ -48,17 +49,17 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 )
 
-// New returns the only handle on a hub of its own.
+// New returns the only handle to a new hub.
 func New() *Store { return NewHub().Open() }
 
-// Open returns a further handle.
+// Open returns another handle.
 func (h *Hub) Open() *Store {
 	s := &Store{hub: h}
 	s.open, s.close = context.WithCancel(context.Background())
 	return s
 }
 
-// ready is what every method asks first.
+// ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {
 	if s.open.Err() != nil {
 		return storage.ErrClosed
@@ -116,7 +117,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		return storage.ErrClosed
 	}
 	if b.Epoch != 0 && !s.hub.election.holds(b.Epoch) {
-		return fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, b.Epoch)
+		return fmt.Errorf("%w: epoch %d has ended", storage.ErrFenced, b.Epoch)
 	}
 	if err := s.hub.check(b.If); err != nil {
 		return err
@@ -127,7 +128,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	return nil
 }
 
-// check evaluates conditions under the lock.
+// check evaluates conditions. The caller holds the lock.
 func (h *Hub) check(conditions []storage.Condition) error {
 	for _, c := range conditions {
 		value, ok := h.values[c.Key]
@@ -138,7 +139,7 @@ func (h *Hub) check(conditions []storage.Condition) error {
 	return nil
 }
 
-// apply carries out operations under the lock and tells the watchers.
+// apply executes operations and notifies the watchers. The caller holds the lock.
 func (h *Hub) apply(ops []storage.Op) {
 	h.commit++
 	for i, op := range ops {
@@ -205,7 +206,7 @@ func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	return s.hub.commit, nil
 }
 
-// Size implements storage.Sizer: the sum of keys and values.
+// Size implements storage.Sizer with the sum of keys and values.
 func (s *Store) Size(ctx context.Context) (int64, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
@@ -215,7 +216,7 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 	return s.hub.size, nil
 }
 
-// Close implements storage.Store. The data stays with the hub; an office held by this handle is lost.
+// Close implements storage.Store. The data stays in the hub; a leadership of this handle ends.
 func (s *Store) Close() error {
 	s.hub.mu.Lock()
 	defer s.hub.mu.Unlock()

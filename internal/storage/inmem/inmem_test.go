@@ -29,12 +29,12 @@ func TestNewIsEmptyAndAlone(t *testing.T) {
 	}
 }
 
-// TestDepose is what a partition looks like: the leader goes on for a while, and cannot write.
+// TestDepose is what a partition looks like: the leader continues for a while, and cannot write.
 func TestDepose(t *testing.T) {
 	t.Parallel()
 	hub := inmem.NewHub()
 	if hub.Depose() {
-		t.Error("nobody was deposed")
+		t.Error("no leader was deposed")
 	}
 	a, b := hub.Open(), hub.Open()
 	first, err := a.Campaign(t.Context(), []byte("a"))
@@ -61,7 +61,7 @@ func TestDepose(t *testing.T) {
 	}
 }
 
-// TestSlowWatcher is told that it missed something instead of holding up the writers.
+// TestSlowWatcher: a slow watcher loses its channel and does not delay writers.
 func TestSlowWatcher(t *testing.T) {
 	t.Parallel()
 	s := inmem.New()

@@ -6,7 +6,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Watch implements storage.Watcher. The channel is closed early for a reader that falls more than 4,096 events behind.
+// Watch implements storage.Watcher. The channel is closed early if the reader falls more than 4,096
+// events behind.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -14,7 +15,7 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	s.hub.mu.Lock() // a commit is seen as a whole or not at all
+	s.hub.mu.Lock() // a watch sees all of a commit or nothing
 	defer s.hub.mu.Unlock()
 	return s.hub.feed.Subscribe(prefix, ctx, s.open), nil
 }

@@ -1,9 +1,10 @@
-// Package migrate copies everything from one store to another, while no server uses either.
+// Package migrate copies a store to another one, while no server uses either.
 //
-// It guarantees that no server of this program unseals from either store meanwhile (both carry a mark, [snapshot.MigrationKey]);
-// that what was interrupted goes on where it was; that the destination is never overwritten where it held data before; and that at the end both were
-// read once more and are the same. The source is not changed but for the mark, which is taken away at the end: both hold
-// the same cluster then, and only one of them may be served.
+// It guarantees that no server unseals from either store meanwhile (both carry a mark,
+// [snapshot.MigrationKey]); that an interrupted migration resumes; that a destination with data is
+// never overwritten; and that at the end both stores were read again and are equal. The source does
+// not change apart from the mark, which is removed at the end. Both stores then hold the same
+// cluster, and only one of them may be served.
 package migrate
 
 import (
@@ -22,26 +23,27 @@ import (
 )
 
 var (
-	// ErrOccupied is returned for a destination that holds data.
-	ErrOccupied = errors.New("migrate: the destination holds data already; give an empty one")
-	// ErrOther is returned where a store is marked by a migration other than this one.
-	ErrOther = errors.New("migrate: the storage is marked by another migration; finish that one, or take its mark away with -reset")
-	// ErrServed is returned for a store that a server has open: what it wrote meanwhile would be lost.
+	// ErrOccupied is returned for a destination that contains data.
+	ErrOccupied = errors.New("migrate: the destination already contains data; use an empty one")
+	// ErrOther is returned if a store is marked by another migration.
+	ErrOther = errors.New("migrate: the storage is marked by another migration; finish that one, or remove its mark " +
+		"with -reset")
+	// ErrServed is returned for a store that a server has open: the copy would miss its writes.
 	ErrServed = errors.New("migrate: a server is using this storage; stop all servers first")
-	// ErrDiffers is returned where the copy is not what was copied.
-	ErrDiffers = errors.New("migrate: the destination is not the same as the source")
+	// ErrDiffers is returned if the copy differs from the source.
+	ErrDiffers = errors.New("migrate: the destination differs from the source; start again with an empty destination")
 )
 
-// mark is what both stores carry during a migration (JSON, version in "v").
+// mark is stored in both stores during a migration (JSON, version in "v").
 type mark struct {
 	Version int       `json:"v"`
 	ID      string    `json:"id"`
 	Started time.Time `json:"started"`
 	Role    string    `json:"role"`              // "source" or "destination"
-	Through string    `json:"through,omitempty"` // in the destination: last key that is there
+	Through string    `json:"through,omitempty"` // in the destination: the last copied key
 }
 
-// Progress is told after each commit.
+// Progress is reported after each commit.
 type Progress struct {
 	Entries, Bytes int64
 	Last           string // key
@@ -49,13 +51,13 @@ type Progress struct {
 
 // Options of a migration.
 type Options struct {
-	Start    string         // leave out keys before this one
-	Progress func(Progress) // nil: nobody is told
+	Start    string         // omit keys before this one
+	Progress func(Progress) // may be nil
 	Now      func() time.Time
 	Rand     io.Reader
 }
 
-// Run copies from one store to the other, or goes on with what it began before.
+// Run copies from one store to the other, or resumes an interrupted copy.
 func Run(ctx context.Context, from, to storage.Store, o Options) (Progress, error) {
 	source, ok := from.(storage.Snapshotter)
 	if !ok {
@@ -73,7 +75,7 @@ func Run(ctx context.Context, from, to storage.Store, o Options) (Progress, erro
 	if err != nil {
 		return Progress{}, err
 	}
-	c := &copier{ctx: ctx, to: to, mark: m, start: o.Start, tell: o.Progress}
+	c := &copier{ctx: ctx, to: to, mark: m, start: o.Start, report: o.Progress}
 	if err := source.Snapshot(ctx, c.entry); err != nil {
 		return c.done, err
 	}
@@ -83,7 +85,8 @@ func Run(ctx context.Context, from, to storage.Store, o Options) (Progress, erro
 	if err := same(ctx, from, to, o.Start); err != nil {
 		return c.done, err
 	}
-	// The destination first: a crash between the two leaves the source out of service, which -reset mends, and never both in service unsaid.
+	// The destination first: a crash between the two leaves the source out of service, which -reset
+	// fixes; the other order could leave both in service.
 	for _, s := range []storage.Store{to, from} {
 		if err := Reset(ctx, s); err != nil {
 			return c.done, err
@@ -92,12 +95,13 @@ func Run(ctx context.Context, from, to storage.Store, o Options) (Progress, erro
 	return c.done, nil
 }
 
-// Reset takes the mark of a migration away.
+// Reset removes the mark of a migration.
 func Reset(ctx context.Context, s storage.Store) error {
 	return s.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(snapshot.MigrationKey)}})
 }
 
-// unserved refuses a store with a leader in office. One that only one process can open says so on opening.
+// unserved refuses a store with a leader. A store that only one process can open fails on opening
+// instead.
 func unserved(ctx context.Context, s storage.Store) error {
 	if st, err := snapshot.Pending(ctx, s); err != nil || st != nil {
 		return errors.Join(err, fmt.Errorf("%w; start a server on this storage to finish it", snapshot.ErrUnderWay))
@@ -150,7 +154,7 @@ func begin(ctx context.Context, from, to storage.Store, o Options) (*mark, error
 	if names, err := to.List(ctx, "", "", 1); err != nil || len(names) > 0 {
 		return nil, errors.Join(err, ErrOccupied)
 	}
-	if src == nil { // or the last attempt died between the two marks
+	if src == nil { // otherwise the last attempt crashed between the two marks
 		id := make([]byte, 16)
 		if _, err := io.ReadFull(o.Rand, id); err != nil {
 			return nil, err
@@ -164,9 +168,10 @@ func begin(ctx context.Context, from, to storage.Store, o Options) (*mark, error
 	return dst, dst.put(ctx, to)
 }
 
-// put stores a mark where there is none.
+// put stores a mark if there is none.
 func (m *mark) put(ctx context.Context, s storage.Store) error {
-	err := s.Commit(ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent(snapshot.MigrationKey)}, Ops: []storage.Op{m.op()}})
+	err := s.Commit(ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent(snapshot.MigrationKey)},
+		Ops: []storage.Op{m.op()}})
 	if errors.Is(err, storage.ErrConflict) {
 		return ErrOther
 	}
@@ -181,18 +186,18 @@ func (m *mark) op() storage.Op {
 	return storage.Put(snapshot.MigrationKey, raw)
 }
 
-// maxMark is the room in a commit for the mark with the longest key.
+// maxMark is the space in a commit for the mark with the longest key.
 const maxMark = 3 * storage.MaxKey
 
 type copier struct {
-	ctx   context.Context
-	to    storage.Store
-	mark  *mark
-	start string
-	tell  func(Progress)
-	ops   []storage.Op
-	size  int
-	done  Progress
+	ctx    context.Context
+	to     storage.Store
+	mark   *mark
+	start  string
+	report func(Progress)
+	ops    []storage.Op
+	size   int
+	done   Progress
 }
 
 func (c *copier) entry(key string, value []byte) error {
@@ -213,8 +218,8 @@ func (c *copier) entry(key string, value []byte) error {
 	return nil
 }
 
-// flush writes what was gathered, and in the same commit how far that is. One entry can be too large for both: then
-// it is copied again after an interruption, which does no harm.
+// flush writes the gathered entries, and their last key in the same commit. If one entry is too
+// large for both, it is copied again after an interruption, which is harmless.
 func (c *copier) flush() error {
 	if len(c.ops) == 0 {
 		return nil
@@ -227,8 +232,8 @@ func (c *copier) flush() error {
 		return err
 	}
 	c.ops, c.size = nil, 0
-	if c.tell != nil {
-		c.tell(c.done)
+	if c.report != nil {
+		c.report(c.done)
 	}
 	return nil
 }
@@ -236,7 +241,7 @@ func (c *copier) flush() error {
 // wanted reports whether an entry is copied.
 func wanted(key, start string) bool { return snapshot.Copied(key) && key >= start }
 
-// same reads both stores once more.
+// same reads both stores again and compares them.
 func same(ctx context.Context, from, to storage.Store, start string) error {
 	a, err := fingerprint(ctx, from, start)
 	if err != nil {
@@ -262,7 +267,7 @@ func fingerprint(ctx context.Context, s storage.Store, start string) ([sha256.Si
 		binary.BigEndian.PutUint32(lengths[:4], uint32(len(key)))
 		binary.BigEndian.PutUint32(lengths[4:], uint32(len(value)))
 		h.Write(lengths[:])
-		io.WriteString(h, key) // a hash takes everything
+		io.WriteString(h, key) // never fails
 		h.Write(value)
 		return nil
 	})

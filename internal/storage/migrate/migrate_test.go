@@ -57,11 +57,11 @@ func TestRun(t *testing.T) {
 	}
 	defer to.Close()
 	o := options()
-	var told int
-	o.Progress = func(Progress) { told++ }
+	var reports int
+	o.Progress = func(Progress) { reports++ }
 	done, err := Run(t.Context(), from, to, o)
-	if err != nil || done.Entries != 502 || told < 8 {
-		t.Errorf("Run = %+v, %v after %d reports", done, err, told)
+	if err != nil || done.Entries != 502 || reports < 8 {
+		t.Errorf("Run = %+v, %v after %d reports", done, err, reports)
 	}
 	unmarked(t, from, to)
 	if _, err := Run(t.Context(), from, to, options()); !errors.Is(err, ErrOccupied) {
@@ -85,7 +85,7 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 	return f.Store.Commit(ctx, b)
 }
 
-// TestInterrupted stops a migration before every commit on either side, and goes on.
+// TestInterrupted stops a migration before every commit on either side, and resumes it.
 func TestInterrupted(t *testing.T) {
 	t.Parallel()
 	for commits := 0; ; commits++ {
@@ -134,7 +134,8 @@ func TestRefusals(t *testing.T) {
 	}
 	marked := inmem.New()
 	put(t, marked, snapshot.MigrationKey, `{"v":1,"id":"other","role":"destination"}`)
-	for name, stores := range map[string][2]storage.Store{"source": {marked, inmem.New()}, "destination": {inmem.New(), marked}} {
+	for name, stores := range map[string][2]storage.Store{"source": {marked, inmem.New()},
+		"destination": {inmem.New(), marked}} {
 		if _, err := Run(t.Context(), stores[0], stores[1], options()); !errors.Is(err, ErrOther) {
 			t.Errorf("marked %s: %v", name, err)
 		}

@@ -13,8 +13,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
-// BenchmarkCommit writes 1 KiB values by 1 and by 16 writers, as commits of the store and as the bare library does it: an
-// INSERT ... ON CONFLICT in a transaction of its own, with the same durability. of-bare is the ratio.
+// BenchmarkCommit writes 1 KiB values by 1 and by 16 writers, as commits of the store and as the
+// bare library does it: an INSERT ... ON CONFLICT in a transaction of its own, with the same
+// durability. of-bare is the ratio.
 func BenchmarkCommit(b *testing.B) {
 	server := pgtest.Start(b)
 	url := server.Database(b)
@@ -40,7 +41,8 @@ func BenchmarkCommit(b *testing.B) {
 		return s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put(key, value)}})
 	}
 	mixed := func(key string) error {
-		return s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put(key, value), storage.Delete(key + "-old")}})
+		return s.Commit(context.Background(),
+			storage.Batch{Ops: []storage.Op{storage.Put(key, value), storage.Delete(key + "-old")}})
 	}
 	for _, writers := range []int{1, 16} {
 		for name, write := range map[string]func(string) error{"puts": plain, "mixed": mixed} {

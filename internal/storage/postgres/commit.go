@@ -12,26 +12,27 @@ import (
 
 const (
 	queueLength = 1024
-	// Bounds of a group: they bound the memory of a transaction and the latency of its first member.
+	// Bounds of a group: they bound the memory of a transaction and the latency of its first
+	// member.
 	groupBatches = 256
 	groupBytes   = 4 << 20
 )
 
-// request is a batch on its way through the queue.
+// request is a queued batch.
 type request struct {
 	batch storage.Batch
-	taken atomic.Bool // by the writer, or by the caller who gives it up: whoever is first
+	taken atomic.Bool // claimed by the writer, or by a caller that gives up: the first wins
 	doubt *doubt      // of the group; set before taken
 	done  chan error
 }
 
-// doubt is open while a transaction that somebody was not told the end of can still be carried out.
+// doubt is open while a transaction whose outcome some caller did not learn can still be executed.
 type doubt struct{ over chan struct{} }
 
 func newDoubt() *doubt { return &doubt{over: make(chan struct{})} }
 
-// Commit implements storage.Store. A context that ends takes the batch out of the queue. When the writer has it
-// already, the outcome is unknown to the caller, and the reads that follow wait for it.
+// Commit implements storage.Store. If ctx ends before the writer has taken the batch, nothing is
+// written. Afterwards the outcome is unknown to the caller, and later reads wait for it.
 func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -65,12 +66,12 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	}
 }
 
-// notBegun tells why a batch waited in vain. Nothing of it is written.
+// notBegun returns why a batch was not executed. Nothing of it is written.
 func (s *Store) notBegun() error {
 	if cause := s.outage.Load(); cause != nil {
 		return *cause
 	}
-	return fmt.Errorf("%w: PostgreSQL is too slow: the commits before this one take their time", storage.ErrUnavailable)
+	return fmt.Errorf("%w: PostgreSQL is too slow: earlier commits are still in progress", storage.ErrUnavailable)
 }
 
 func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time) error {
@@ -89,16 +90,17 @@ func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time)
 	}
 }
 
-// group is what one transaction carries out: batches of one epoch, none with a condition about what another one of them changes.
+// group is the content of one transaction: batches of one epoch, none with a condition on a key
+// that another one changes.
 type group struct {
 	epoch    uint64
 	requests []*request
 	written  map[string]bool // by its batches
-	mixed    bool            // there are conditions or deletions
+	mixed    bool            // has conditions or deletions
 	size     int
 }
 
-// admits reports whether a batch can share the group's transaction.
+// admits reports whether a batch can join the group's transaction.
 func (g *group) admits(b storage.Batch) bool {
 	if len(g.requests) == 0 {
 		return true
@@ -127,7 +129,7 @@ func (g *group) add(r *request) {
 
 func (g *group) full() bool { return len(g.requests) >= groupBatches || g.size >= groupBytes }
 
-// puts are the arguments of the statement of that name: the last operation on a key wins.
+// puts returns the arguments of the statement puts: the last operation on a key wins.
 func (g *group) puts() (keys []string, values [][]byte, batches []int32) {
 	place := make(map[string]int, len(g.written))
 	for i, r := range g.requests {
@@ -144,7 +146,7 @@ func (g *group) puts() (keys []string, values [][]byte, batches []int32) {
 	return keys, values, batches
 }
 
-// mixedArguments are the arguments of the statement mixed behind the first two.
+// mixedArguments returns the arguments of the statement mixed after the first two.
 func (g *group) mixedArguments() []any {
 	var ifBatch, opBatch []int32
 	var ifKey, opKey []string
@@ -169,7 +171,7 @@ func (g *group) mixedArguments() []any {
 	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
 }
 
-// events are those of the group, as the table of changes has them.
+// events returns the group's events, as the table of changes has them.
 func (g *group) events(o outcome) (events []storage.Event) {
 	last := make(map[string]int, len(g.written))
 	for pass := range 2 {
@@ -208,8 +210,8 @@ func some[T any](list []T) []T {
 	return list
 }
 
-// letArrive gives way while more arrive: those whom the last group has just answered often come back at once, and would
-// otherwise wait for the next transaction.
+// letArrive yields while more batches arrive: callers answered by the last group often come back at
+// once, and would otherwise wait for the next transaction.
 func letArrive(queue <-chan *request) {
 	for range 8 {
 		waiting := len(queue)

@@ -16,8 +16,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
-// TestGroup: what arrives during a commit shares the next transaction; each batch has its own outcome and number; another
-// node sees the same events as this one.
+// TestGroup: what arrives during a commit shares the next transaction; each batch has its own
+// outcome and number; another node sees the same events as this one.
 func TestGroup(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -38,7 +38,7 @@ func TestGroup(t *testing.T) {
 			waiting(t, url, 1)
 		}
 	}
-	for len(s.queue) < len(results)-1 { // no other sign tells that a batch is queued
+	for len(s.queue) < len(results)-1 { // only the queue shows that a batch is queued
 		time.Sleep(time.Millisecond)
 	}
 	release()
@@ -56,7 +56,8 @@ func TestGroup(t *testing.T) {
 	var transactions int
 	err := s.pool.QueryRow(t.Context(), `SELECT count(*) FROM `+DefaultTable+`_changes`).Scan(&transactions)
 	if err != nil || transactions != 3 {
-		t.Errorf("%d transactions, %v; want one for the first put, one for the first batch, one for the rest", transactions, err)
+		t.Errorf("%d transactions, %v; want one for the first put, one for the first batch, one for the rest", transactions,
+			err)
 	}
 	revision, err := s.Revision(t.Context())
 	if err != nil || revision != uint64(1+len(results)) {
@@ -64,7 +65,7 @@ func TestGroup(t *testing.T) {
 	}
 	a, b := until(t, own, revision), until(t, theirs, revision)
 	if !slices.Equal(a, b) {
-		t.Errorf("the node that commits tells\n%v, another\n%v", a, b)
+		t.Errorf("the committing node reports\n%v, another\n%v", a, b)
 	}
 	if same := slices.ContainsFunc(a, func(e storage.Event) bool { return e.Key == "same" && e.Revision > 2 }); !same {
 		t.Errorf("no event of the last put: %v", a)
@@ -101,7 +102,8 @@ func until(t testing.TB, events <-chan storage.Event, revision uint64) (got []st
 	}
 }
 
-// TestDependentBatches: a condition about what another batch of the group writes is judged behind it.
+// TestDependentBatches: a condition about what another batch of the group writes is judged behind
+// it.
 func TestDependentBatches(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -133,7 +135,8 @@ func TestDependentBatches(t *testing.T) {
 	}
 }
 
-// TestModel commits random groups from several goroutines on keys of their own, and compares with a store in memory.
+// TestModel commits random groups from several goroutines on keys of their own, and compares with a
+// store in memory.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	s, model := open(t, Options{URL: pgtest.Database(t)}), inmem.New()
@@ -145,13 +148,16 @@ func TestModel(t *testing.T) {
 			for range 60 {
 				var b storage.Batch
 				for range random.IntN(3) {
-					b.If = append(b.If, []storage.Condition{storage.IfAbsent(key()), storage.IfValue(key(), []byte{byte(random.IntN(2))})}[random.IntN(2)])
+					b.If = append(b.If, []storage.Condition{storage.IfAbsent(key()),
+						storage.IfValue(key(), []byte{byte(random.IntN(2))})}[random.IntN(2)])
 				}
 				for range 1 + random.IntN(5) {
-					b.Ops = append(b.Ops, []storage.Op{storage.Delete(key()), storage.Put(key(), []byte{byte(random.IntN(2))})}[random.IntN(2)])
+					b.Ops = append(b.Ops, []storage.Op{storage.Delete(key()),
+						storage.Put(key(), []byte{byte(random.IntN(2))})}[random.IntN(2)])
 				}
 				got, want := s.Commit(t.Context(), b), model.Commit(t.Context(), b)
-				if errors.Is(got, storage.ErrConflict) != errors.Is(want, storage.ErrConflict) || got != nil && !errors.Is(got, storage.ErrConflict) {
+				if errors.Is(got, storage.ErrConflict) != errors.Is(want, storage.ErrConflict) || got != nil &&
+					!errors.Is(got, storage.ErrConflict) {
 					t.Errorf("%+v: %v; want %v", b, got, want)
 				}
 			}
@@ -170,7 +176,8 @@ func TestModel(t *testing.T) {
 	}
 }
 
-// TestListOddAfter: a name to begin behind comes from anywhere, also what PostgreSQL does not take for text.
+// TestListOddAfter: a name to begin behind comes from anywhere, also what PostgreSQL does not take
+// for text.
 func TestListOddAfter(t *testing.T) {
 	t.Parallel()
 	s, model := open(t, Options{URL: pgtest.Database(t)}), inmem.New()
@@ -178,7 +185,8 @@ func TestListOddAfter(t *testing.T) {
 		put(t, s, key, "v")
 		put(t, model, key, "v")
 	}
-	odd := []string{"", "\x00", "a\x00", "a\x00b", "\xff", "a\xff", "a/\xff", "a/\x00", "a\xc3", "\xc3\xbc\x00", "\xc3", "ü\xff", "\xf4\x8f\xbf", "a\xff/"}
+	odd := []string{"", "\x00", "a\x00", "a\x00b", "\xff", "a\xff", "a/\xff", "a/\x00", "a\xc3", "\xc3\xbc\x00", "\xc3",
+		"ü\xff", "\xf4\x8f\xbf", "a\xff/"}
 	for _, after := range odd {
 		for _, prefix := range []string{"", "a/", "ü/"} {
 			for _, limit := range []int{0, 1, 3} {
@@ -202,7 +210,7 @@ func TestFull(t *testing.T) {
 			$$ BEGIN RAISE EXCEPTION 'could not extend file' USING ERRCODE = '53100'; END $$`,
 		`CREATE TRIGGER fill BEFORE INSERT ON `+DefaultTable+` FOR EACH ROW WHEN (new.key = 'much') EXECUTE FUNCTION fill()`)
 	err := commit(s, storage.Put("small", nil), storage.Put("much", nil))
-	if wantError(t, err, storage.ErrFull, "make room"); !storage.NothingWritten(err) {
+	if wantError(t, err, storage.ErrFull, "free space"); !storage.NothingWritten(err) {
 		t.Errorf("%v leaves the outcome open", err)
 	}
 	holds(t, s, "small", "")
@@ -217,7 +225,8 @@ func TestReadOnly(t *testing.T) {
 	put(t, s, "k", "v")
 	name := s.conn.Database
 	pgtest.Exec(t, url, `ALTER DATABASE `+name+` SET default_transaction_read_only = on`,
-		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()`)
+		`SELECT pg_terminate_backend(pid) FROM pg_stat_activity`+
+			` WHERE datname = current_database() AND pid <> pg_backend_pid()`)
 	var err error
 	for !errors.Is(err, storage.ErrUnavailable) || err == nil { // the first may find its connection gone
 		err = commit(s, storage.Put("k", []byte("w")))
@@ -227,7 +236,8 @@ func TestReadOnly(t *testing.T) {
 	}
 	_, err = s.Get(t.Context(), "k")
 	wantError(t, err, storage.ErrUnavailable, "takes no writes")
-	pgtest.Exec(t, url, `SET default_transaction_read_only = off`, `ALTER DATABASE `+name+` RESET default_transaction_read_only`)
+	pgtest.Exec(t, url, `SET default_transaction_read_only = off`,
+		`ALTER DATABASE `+name+` RESET default_transaction_read_only`)
 	for deadline := time.Now().Add(patience); ; {
 		if err = commit(s, storage.Put("k", []byte("x"))); err == nil {
 			break
@@ -274,7 +284,8 @@ func TestPrune(t *testing.T) {
 	}
 	wg.Wait()
 	var oldest, newest int64
-	err := s.pool.QueryRow(t.Context(), `SELECT min(revision), max(revision) FROM `+DefaultTable+`_changes`).Scan(&oldest, &newest)
+	err := s.pool.QueryRow(t.Context(), `SELECT min(revision), max(revision) FROM `+DefaultTable+`_changes`).Scan(&oldest,
+		&newest)
 	if err != nil || newest != pruneEvery+10 || oldest < newest-10-64-50 {
 		t.Errorf("revisions %d to %d are kept, %v", oldest, newest, err)
 	}

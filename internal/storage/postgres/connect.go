@@ -18,17 +18,19 @@ import (
 )
 
 const (
-	connectTimeout = 5 * time.Second // where connect_timeout says nothing
-	idleFor        = 5 * time.Minute // then a connection of the pool is closed
+	connectTimeout = 5 * time.Second // unless connect_timeout is set
+	idleFor        = 5 * time.Minute // after which a connection of the pool is closed
 )
 
-// errNotPrimary is why a server that answers is not used.
+// errNotPrimary is why a responding server is not used.
 var errNotPrimary = errors.New("postgres: the server takes no writes")
 
-// session makes each connection fit for us, in one round trip:
-//   - a commit is on disk when it returns, also where the database or the role is set up otherwise; who waits for replicas goes on to;
-//   - plans are made once and go by the index, though they are made when the tables are empty;
-//   - the server gives up what the caller has long given up, and notices within 20 s that the other machine is gone.
+// session configures each connection in one round trip:
+//   - a commit is on disk when it returns, whatever the settings of database and role; a setting
+//     that waits for replicas stays;
+//   - plans are generic and use the index, even if they are made while the tables are empty;
+//   - the server gives up statements that the caller has long given up, and notices within 20 s
+//     that the client's machine is unreachable.
 const session = `SELECT set_config('synchronous_commit',
 		CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
 	set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
@@ -37,7 +39,7 @@ const session = `SELECT set_config('synchronous_commit',
 	set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '3', false),
 	set_config('tcp_keepalives_count', '3', false)`
 
-// configure turns options into those of pgx, for the pool and for single connections.
+// configure converts the options to pgx's, for the pool and for single connections.
 func configure(o Options, n names) (*pgxpool.Config, error) {
 	if err := checkURL(o.URL); err != nil {
 		return nil, err
@@ -64,7 +66,8 @@ func configure(o Options, n names) (*pgxpool.Config, error) {
 	return c, nil
 }
 
-// takesWrites refuses a standby, so that with several hosts the primary is found, and read, after a fail-over too.
+// takesWrites refuses a standby, so that the primary is found among several hosts, also after a
+// fail-over.
 func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 	err := pgconn.ValidateConnectTargetSessionAttrsReadWrite(ctx, conn)
 	if errors.Is(err, pgconn.ErrReadOnlyConnection) {
@@ -73,13 +76,13 @@ func takesWrites(ctx context.Context, conn *pgconn.PgConn) error {
 	return err
 }
 
-// connect makes a connection outside the pool.
+// connect opens a connection outside the pool.
 func (s *Store) connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, s.conn.Copy())
 	return conn, clean(err)
 }
 
-// clean takes the configuration, which has the password in it, out of an error.
+// clean removes the configuration, which contains the password, from an error.
 func clean(err error) error {
 	var c *pgconn.ConnectError
 	if !errors.As(err, &c) {
@@ -88,14 +91,16 @@ func clean(err error) error {
 	return fmt.Errorf("connecting to the database %s as %s: %w", c.Config.Database, c.Config.User, errors.Unwrap(c))
 }
 
-// checkURL refuses what the parser would take in a sense that shows parts of the password as something else.
+// checkURL refuses a URL that the parser would misread, showing parts of the password as something
+// else.
 func checkURL(text string) error {
 	if !isURL(text) {
 		return nil
 	}
 	u, err := url.Parse(text)
 	if err != nil || u.Fragment != "" || u.User == nil && strings.Contains(text, "@") {
-		return fmt.Errorf("%w: connection_url is no URL such as postgres://user:password@host:5432/database?sslmode=verify-full"+
+		return fmt.Errorf("%w: connection_url is not a URL such as "+
+			"postgres://user:password@host:5432/database?sslmode=verify-full"+
 			" (write : / ? # @ and %% in the password as %%3A %%2F %%3F %%23 %%40 and %%25)", ErrConfig)
 	}
 	return nil
@@ -105,20 +110,20 @@ func isURL(text string) bool {
 	return strings.HasPrefix(text, "postgres://") || strings.HasPrefix(text, "postgresql://")
 }
 
-// parseError keeps of the library's error what can show no part of a password.
+// parseError keeps only the parts of the library's error that cannot contain the password.
 func parseError(err error) error {
 	text := err.Error()
 	if i := strings.LastIndex(text, "`: "); i >= 0 {
 		text = text[i+len("`: "):]
 	}
 	if strings.HasPrefix(text, "failed to parse as") {
-		text = `it is neither a URL such as postgres://user:password@host:5432/database?sslmode=verify-full nor words such as ` +
+		text = `it is neither a URL such as postgres://user:password@host:5432/database?sslmode=verify-full nor key=value words such as ` +
 			`host=h user=u password='p' dbname=d sslmode=verify-full`
 	}
 	return fmt.Errorf("%w: connection_url: %s", ErrConfig, text)
 }
 
-// warnTransport says loudly where keys and ciphertext may cross a network unprotected.
+// warnTransport warns if keys and ciphertext may cross a network unprotected.
 func warnTransport(o Options, c *pgx.ConnConfig) {
 	plain, blind := map[string]bool{}, map[string]bool{}
 	note := func(host string, t *tls.Config) {
@@ -135,18 +140,20 @@ func warnTransport(o Options, c *pgx.ConnConfig) {
 		note(f.Host, f.TLSConfig)
 	}
 	for host := range plain {
-		o.Log.Warn("connection_url permits a connection without TLS: whoever is on the way can read and change everything,"+
+		o.Log.Warn("connection_url permits a connection without TLS: an attacker on the network can read and change "+
+			"everything,"+
 			" and may learn the password; set sslmode=verify-full and sslrootcert", "host", host)
 	}
 	for host := range blind {
 		if !plain[host] {
-			o.Log.Warn("connection_url does not verify the database's certificate: whoever is on the way can pose as the database;"+
+			o.Log.Warn("connection_url does not verify the database's certificate: an attacker on the network can impersonate "+
+				"the database;"+
 				" set sslmode=verify-full and sslrootcert", "host", host)
 		}
 	}
 }
 
-// local reports hosts that no network lies before.
+// local reports whether a host is reached without a network.
 func local(host string) bool {
 	if strings.HasPrefix(host, "/") || strings.HasPrefix(host, "@") || host == "localhost" {
 		return true
@@ -155,13 +162,13 @@ func local(host string) bool {
 	return ip != nil && ip.IsLoopback()
 }
 
-// Backoff of reads that are tried again, and of reconnections.
+// Backoff of repeated reads and of reconnections.
 const (
 	backoffFirst = 20 * time.Millisecond
 	backoffMost  = 500 * time.Millisecond
 )
 
-// pause waits between two attempts; it reports whether the context goes on.
+// pause waits between two attempts; it returns false if the context has ended.
 func pause(ctx context.Context, attempt int) bool {
 	t := time.NewTimer(min(backoffFirst<<min(attempt, 8), backoffMost))
 	defer t.Stop()
@@ -173,8 +180,9 @@ func pause(ctx context.Context, attempt int) bool {
 	}
 }
 
-// read carries out a call that changes nothing with a connection of the pool, and again where a connection or a server went away:
-// for half of the call's time, so that an outage is told before the caller's own deadline hides its cause.
+// read executes a read-only call on a connection of the pool, and repeats it if a connection or a
+// server fails: for half of the call's time, so that an outage is reported before the caller's own
+// deadline hides its cause.
 func (s *Store) read(ctx context.Context, doing string, f func(context.Context, *pgxpool.Conn) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -200,7 +208,7 @@ func (s *Store) read(ctx context.Context, doing string, f func(context.Context, 
 	}
 }
 
-// certain waits until no commit with an unknown outcome can still be carried out.
+// certain waits until no commit with an unknown outcome can still be executed.
 func (s *Store) certain(ctx context.Context) error {
 	d := s.doubt.Load()
 	if d == nil {
@@ -212,7 +220,7 @@ func (s *Store) certain(ctx context.Context) error {
 	case <-d.over:
 		return nil
 	case <-limited.Done():
-		err := fmt.Errorf("%w: the outcome of a commit is unknown, and PostgreSQL does not tell", storage.ErrUnavailable)
+		err := fmt.Errorf("%w: the outcome of a commit is unknown, and PostgreSQL does not respond", storage.ErrUnavailable)
 		if cause := s.outage.Load(); cause != nil {
 			err = fmt.Errorf("%w: %w", err, *cause)
 		}

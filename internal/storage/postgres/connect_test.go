@@ -19,14 +19,14 @@ func TestPasswordsDoNotShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	nobody := l.Addr().String()
+	unused := l.Addr().String()
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
 	server := strings.Replace(pgtest.Database(t), pgtest.Password, "hunter2", 1)
 	for _, url := range []string{
 		server,
-		"postgres://u:hunter2@" + nobody + "/d?sslmode=disable",
+		"postgres://u:hunter2@" + unused + "/d?sslmode=disable",
 		"postgres://u:hunter2@127.0.0.1:port/d",
 		"postgres://u:hunter2%zz@h/d",
 		"postgres://u:hunter2#x@h/d",
@@ -78,7 +78,8 @@ func TestTransportWarnings(t *testing.T) {
 		if _, err := configure(Options{URL: url, MaxParallel: 1, Log: log.logger()}, names{}); err != nil {
 			t.Errorf("%s: %v", url, err)
 		}
-		if shown := log.String(); want == "" && shown != "" || !strings.Contains(shown, want) || strings.Contains(shown, "pw") {
+		if shown := log.String(); want == "" && shown != "" || !strings.Contains(shown, want) ||
+			strings.Contains(shown, "pw") {
 			t.Errorf("%s: %q; want %q", url, shown, want)
 		}
 	}

@@ -13,19 +13,19 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// sight is what a candidate saw of the seat.
-type sight struct {
+// leaderView is a candidate's view of the leader row.
+type leaderView struct {
 	epoch, renewals int64
 	vacant          bool
-	lease           time.Duration // of the holder
+	lease           time.Duration // of the leader
 	left            time.Duration // by the database's clock
 }
 
-func (a sight) sameTerm(b sight) bool {
+func (a leaderView) sameTerm(b leaderView) bool {
 	return a.epoch == b.epoch && a.renewals == b.renewals && a.vacant == b.vacant
 }
 
-// Campaign implements storage.Elector. It tries on while the database is away.
+// Campaign implements storage.Elector. It keeps trying while the database is unavailable.
 func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadership, error) {
 	if err := s.enter(ctx); err != nil {
 		return nil, err
@@ -36,7 +36,7 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 	for attempt := 0; ; {
 		l, wait, err := c.step(ctx)
 		switch {
-		case l != nil && s.ready(ctx) != nil: // nobody waits for it any more
+		case l != nil && s.ready(ctx) != nil: // no caller waits for it any more
 			l.giveUp()
 			return nil, s.ready(ctx)
 		case l != nil:
@@ -48,17 +48,17 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 			c.await(ctx, wait)
 			continue
 		case !transient(err):
-			return nil, told("an election", clean(err))
+			return nil, storageError("an election", clean(err))
 		}
 		if attempt++; attempt == 1 {
-			s.log.Warn("the seat cannot be asked for; trying on", "error", clean(err))
+			s.log.Warn("cannot campaign; retrying", "error", clean(err))
 		}
 		c.hangUp()
 		pause(ctx, attempt)
 	}
 }
 
-// enter counts a call in that Close must wait for.
+// enter counts a call for which Close must wait.
 func (s *Store) enter(ctx context.Context) error {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
@@ -69,12 +69,12 @@ func (s *Store) enter(ctx context.Context) error {
 	return nil
 }
 
-// candidate waits for the seat, on a connection that becomes the office's.
+// candidate waits for the leadership, on a connection that the leadership then uses.
 type candidate struct {
 	store    *Store
 	conn     *pgx.Conn
 	identity []byte
-	seen     sight
+	seen     leaderView
 	since    time.Time // when seen was first seen; zero: never
 }
 
@@ -85,7 +85,8 @@ func (c *candidate) hangUp() {
 	}
 }
 
-// await returns when somebody tells of the seat, or after some time. What fails shows in the next step.
+// await returns after a notification about the leader row, or after wait. An error shows in the
+// next step.
 func (c *candidate) await(ctx context.Context, wait time.Duration) {
 	limited, cancel := context.WithTimeout(ctx, wait)
 	defer cancel()
@@ -94,7 +95,8 @@ func (c *candidate) await(ctx context.Context, wait time.Duration) {
 	_, _ = c.conn.WaitForNotification(limited)
 }
 
-// step looks at the seat, and takes it where it is free. Otherwise it says how long to wait before the next look.
+// step reads the leader row, and takes the leadership if it is vacant. Otherwise it returns how
+// long to wait before the next step.
 func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error) {
 	s := c.store
 	now, err := c.look(ctx)
@@ -102,7 +104,7 @@ func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error
 		return nil, 0, err
 	}
 	if c.since.IsZero() || !now.sameTerm(c.seen) {
-		c.since = s.o.Now() // after the answer: the holder's lease began before
+		c.since = s.o.Now() // after the response: the leader's lease began before it
 	}
 	c.seen = now
 	watched := s.o.Now().Sub(c.since)
@@ -114,15 +116,15 @@ func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error
 		return nil, now.left, nil
 	}
 	l, err := c.take(ctx, !now.vacant)
-	return l, backoffFirst, err // neither: somebody was faster
+	return l, backoffFirst, err // another candidate was faster
 }
 
-func (c *candidate) look(ctx context.Context) (v sight, err error) {
+func (c *candidate) look(ctx context.Context) (v leaderView, err error) {
 	s := c.store
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
 	if c.conn == nil || c.conn.IsClosed() {
-		if c.conn, err = s.connectToSit(ctx); err != nil {
+		if c.conn, err = s.connectToLead(ctx); err != nil {
 			return v, err
 		}
 		if _, err := c.conn.Exec(ctx, `LISTEN `+s.sql.leaderRowChanged); err != nil {
@@ -135,9 +137,10 @@ func (c *candidate) look(ctx context.Context) (v sight, err error) {
 	return v, err
 }
 
-// take tries to sit down; nil where the seat is not free any more. It goes on when the caller's context ends, because who sits must be
-// known. Where a commit holds the seat for longer than a lease, whoever sent it has stopped in the middle of it, and its
-// connection is ended.
+// take tries to take the leadership; it returns nil if it is no longer vacant. It continues when
+// the caller's context ends, because the result must be known. If a commit locks the leader row for
+// longer than a lease, its sender has stopped in the middle of it, and its connection is
+// terminated.
 func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 	s := c.store
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), s.o.Lease)
@@ -148,7 +151,7 @@ func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 		Scan(&epoch, new(string))
 	switch {
 	case err == nil:
-		l := s.leaderIsCurrent(c.conn, epoch, sent)
+		l := s.elected(c.conn, epoch, sent)
 		c.conn = nil
 		return l, nil
 	case errors.Is(err, pgx.ErrNoRows):
@@ -156,19 +159,20 @@ func (c *candidate) take(ctx context.Context, over bool) (*leadership, error) {
 	case sqlState(err) == stateLockTimeout:
 		var ended int
 		err = c.conn.QueryRow(ctx, s.sql.evict, s.sql.writerName, s.o.Lease.Milliseconds()).Scan(&ended)
-		s.log.Warn("the seat was locked by a commit that did not end; its connection was ended", "connections", ended)
+		s.log.Warn("an unfinished commit locked the leader row; its connection was terminated", "connections", ended)
 	}
 	return nil, err
 }
 
-// connectToSit makes a connection for the seat. On it, a lock is not waited for beyond half a lease, by the server itself: nothing
-// may be carried out when nobody counts on it any more.
-func (s *Store) connectToSit(ctx context.Context) (*pgx.Conn, error) {
+// connectToLead opens a connection for the leadership. On it the server waits for a lock at most
+// half a lease: nothing may be executed after the caller has given up.
+func (s *Store) connectToLead(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := s.connect(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := conn.Exec(ctx, `SELECT set_config('lock_timeout', $1, false)`, fmt.Sprint(s.o.Lease.Milliseconds()/2)); err != nil {
+	if _, err := conn.Exec(ctx, `SELECT set_config('lock_timeout', $1, false)`,
+		fmt.Sprint(s.o.Lease.Milliseconds()/2)); err != nil {
 		hangUp(conn)
 		return nil, err
 	}

@@ -28,11 +28,12 @@ func lost(t testing.TB, l storage.Leadership) {
 	select {
 	case <-l.Lost():
 	case <-time.After(patience):
-		t.Fatal("the loss of the office was not told")
+		t.Fatal("the loss of the leadership was not reported")
 	}
 }
 
-// TestLateCommit: a leader is cut off with a commit on its way. Another is elected, and the commit, when it comes, is refused.
+// TestLateCommit: a leader is cut off with a commit on its way. Another is elected, and the commit,
+// when it comes, is refused.
 func TestLateCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -51,7 +52,7 @@ func TestLateCommit(t *testing.T) {
 	go func() { late <- write(a, first.Epoch(), "late") }()
 	second := campaign(t, b, "b")
 	if first.Held() {
-		t.Error("two hold the office")
+		t.Error("two nodes lead")
 	}
 	lost(t, first)
 	if err := write(b, second.Epoch(), "second"); err != nil {
@@ -66,7 +67,8 @@ func TestLateCommit(t *testing.T) {
 	}
 }
 
-// TestStoppedInCommit: a leader that stops in the middle of sending a commit has the seat locked. It does not keep others from it.
+// TestStoppedInCommit: a leader that stops in the middle of sending a commit has the leader row
+// locked. It does not keep others from it.
 func TestStoppedInCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -76,14 +78,15 @@ func TestStoppedInCommit(t *testing.T) {
 	lockLeaderRow(t, url, a.sql.writerName)
 	proxy.Stall()
 	second := campaign(t, b, "b")
-	if err := b.Commit(t.Context(), storage.Batch{Epoch: second.Epoch(), Ops: []storage.Op{storage.Put("k", nil)}}); err != nil {
+	if err := b.Commit(t.Context(),
+		storage.Batch{Epoch: second.Epoch(), Ops: []storage.Op{storage.Put("k", nil)}}); err != nil {
 		t.Error(err)
 	}
 	proxy.Resume()
 }
 
-// TestDatabaseClockSteps: forward, the office is free by the database's clock while its holder is certain of it; backward, the
-// lease seems to go on for an hour when the holder is gone.
+// TestDatabaseClockSteps: forward, the leadership is free by the database's clock while its holder
+// is certain of it; backward, the lease seems to go on for an hour when the holder is gone.
 func TestDatabaseClockSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"-1 hour", "1 hour"} {
@@ -104,24 +107,24 @@ func TestDatabaseClockSteps(t *testing.T) {
 		select {
 		case both := <-elected:
 			if both {
-				t.Errorf("after a step by %s two hold the office", step)
+				t.Errorf("after a step by %s two nodes lead", step)
 			}
 		case <-time.After(patience):
-			t.Errorf("after a step by %s nobody is elected", step)
+			t.Errorf("after a step by %s no node is elected", step)
 		}
 		proxy.Resume()
 	}
 }
 
-// TestStoppedProcess: who was stopped for longer than the lease does not take the office for held when it goes on, though nothing told
-// it of the loss yet.
+// TestStoppedProcess: who was stopped for longer than the lease does not take the leadership for
+// held when it goes on, although it has not learned of the loss yet.
 func TestStoppedProcess(t *testing.T) {
 	t.Parallel()
 	var later clock
 	s := open(t, Options{URL: pgtest.Database(t), Lease: time.Minute, Now: later.now})
 	l := campaign(t, s, "a")
 	if !l.Held() {
-		t.Error("a new office is not held")
+		t.Error("a new leadership is not held")
 	}
 	later.advance(50 * time.Second)
 	if !l.Held() {
@@ -133,13 +136,13 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// offices are those that were ever held.
+// offices are all leaderships of the test.
 type leaderships struct {
 	mu  sync.Mutex
 	all []*leadership
 }
 
-// enter checks that nobody else can hold the office when a new one does, and that epochs grow.
+// enter checks that nobody else can hold the leadership when a new one does, and that epochs grow.
 func (o *leaderships) enter(t *testing.T, l *leadership) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -154,7 +157,8 @@ func (o *leaderships) enter(t *testing.T, l *leadership) {
 	o.all = append(o.all, l)
 }
 
-// TestManyCandidates: one after the other, never two. Every second one resigns, the others are cut off.
+// TestManyCandidates: one after the other, never two. Every second one resigns, the others are cut
+// off.
 func TestManyCandidates(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -166,7 +170,8 @@ func TestManyCandidates(t *testing.T) {
 			for round := range 3 {
 				l := campaign(t, s, fmt.Sprint("node ", n))
 				seen.enter(t, l)
-				err := s.Commit(context.Background(), storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put("leader", []byte{byte(n)})}})
+				err := s.Commit(context.Background(),
+					storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put("leader", []byte{byte(n)})}})
 				if err != nil && !errors.Is(err, storage.ErrFenced) && !errors.Is(err, storage.ErrUnavailable) {
 					t.Errorf("the leader's commit: %v", err)
 				}
@@ -186,7 +191,7 @@ func TestManyCandidates(t *testing.T) {
 	wg.Wait()
 }
 
-// TestRenewalThroughRestart: an outage shorter than the lease costs no office.
+// TestRenewalThroughRestart: an outage shorter than the lease costs no leadership.
 func TestRenewalThroughRestart(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -206,7 +211,8 @@ func TestRenewalThroughRestart(t *testing.T) {
 	}
 }
 
-// BenchmarkTakeover: from the moment at which nothing more is heard of a leader to the first acknowledged write of the next.
+// BenchmarkTakeover: from the moment at which nothing more is heard of a leader to the first
+// acknowledged write of the next.
 func BenchmarkTakeover(b *testing.B) {
 	url := pgtest.Start(b).Database(b)
 	for b.Loop() {

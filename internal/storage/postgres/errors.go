@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// SQLSTATEs (PostgreSQL manual, appendix A) that mean something to us.
+// SQLSTATEs (PostgreSQL manual, appendix A) that are handled.
 const (
 	stateDiskFull    = "53100"
 	stateTooMany     = "53300" // connections
@@ -30,10 +30,10 @@ const (
 	classOperator    = "57"
 )
 
-// severityError is that of errors which end a transaction, and not the connection.
+// severityError is the severity of errors that end a transaction, but not the connection.
 const severityError = "ERROR"
 
-// sqlState returns the SQLSTATE of an error, "" for one that is not the server's.
+// sqlState returns the SQLSTATE of an error; "" if it is not from the server.
 func sqlState(err error) string {
 	var e *pgconn.PgError
 	if errors.As(err, &e) {
@@ -42,7 +42,7 @@ func sqlState(err error) string {
 	return ""
 }
 
-// transient reports errors that a new connection, or some time, may mend.
+// transient reports errors that a new connection, or time, may resolve.
 func transient(err error) bool {
 	state := sqlState(err)
 	switch {
@@ -57,7 +57,8 @@ func transient(err error) bool {
 		strings.HasPrefix(state, classConnection) || strings.HasPrefix(state, classOperator)
 }
 
-// explain turns an error of a call into the contract's: the caller's own end, Close, or what happened and what to do.
+// explain converts an error of a call to one of package storage: the caller's own end, Close, or
+// cause and remedy.
 func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	switch {
 	case err == nil:
@@ -67,24 +68,25 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	case s.closing.Err() != nil:
 		return storage.ErrClosed
 	}
-	return told(doing, err)
+	return storageError(doing, err)
 }
 
-// told is explain for errors that are nobody's wish.
-func told(doing string, err error) error {
+// storageError is explain for errors that neither the caller nor Close caused.
+func storageError(doing string, err error) error {
 	state := sqlState(err)
 	remedy, kind := "", storage.ErrUnavailable
 	switch {
 	case err == nil || settled(err):
 		return err
 	case state == stateDiskFull:
-		return fmt.Errorf("%w: PostgreSQL's disk is full; make room on the database server: %w", storage.ErrFull, err)
+		return fmt.Errorf("%w: PostgreSQL's disk is full; free space on the database server: %w", storage.ErrFull, err)
 	case state == stateReadOnly, errors.Is(err, errNotPrimary):
-		remedy = "the server takes no writes (a standby, or default_transaction_read_only); name the primary, or all hosts, in connection_url"
+		remedy = "the server takes no writes (a standby, or default_transaction_read_only); name the primary, or all " +
+			"hosts, in connection_url"
 	case state == stateTooMany:
-		remedy = "raise max_connections of the database, or lower max_parallel"
+		remedy = "the database has no free connection; raise its max_connections, or lower max_parallel"
 	case state == stateNoTable, state == stateNoRight:
-		kind, remedy = ErrTables, "was a table dropped, or a right revoked, while this program runs?"
+		kind, remedy = ErrTables, "check whether a table was dropped, or a right revoked, while this program runs"
 	case strings.HasPrefix(state, classAuth):
 		remedy = "the database refuses the user; check connection_url and pg_hba.conf"
 	case state == stateStarting, state == stateShutdown, state == stateCrash:
@@ -92,7 +94,7 @@ func told(doing string, err error) error {
 	case state == stateCancelled, state == stateLockTimeout:
 		remedy = "the statement took too long"
 	case state == "" && errors.Is(err, context.DeadlineExceeded):
-		remedy = "PostgreSQL does not answer in time"
+		remedy = "PostgreSQL does not respond in time"
 	case state == "":
 		remedy = "PostgreSQL cannot be reached"
 	case strings.HasPrefix(state, classResources):
@@ -103,7 +105,7 @@ func told(doing string, err error) error {
 	return fmt.Errorf("%w: %s: %s: %w", kind, doing, remedy, err)
 }
 
-// settled reports errors that are the contract's already.
+// settled reports errors of package storage.
 func settled(err error) bool {
 	for _, kind := range []error{storage.ErrUnavailable, storage.ErrCorrupt, storage.ErrForeign, storage.ErrNotFound,
 		ErrConfig, ErrFormat, ErrTables} {

@@ -10,37 +10,39 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// leadership is an office held. Its lease is renewed at a third of it, on a connection of its own.
+// leadership is a held leadership. It renews its lease at a third of it, on a connection of its
+// own.
 type leadership struct {
 	store *Store
 	epoch int64
-	base  time.Time    // times are told from it
-	until atomic.Int64 // nanoseconds behind base: up to then nobody else can be elected
+	base  time.Time    // reference of until
+	until atomic.Int64 // nanoseconds after base, up to which no other node can be elected
 	lost  chan struct{}
 	once  sync.Once
 	quit  context.CancelFunc // ends the renewals
-	ended chan struct{}      // when they have
-	conn  *pgx.Conn          // the renewals' own while they go on
+	ended chan struct{}      // closed when they have ended
+	conn  *pgx.Conn          // used by the renewals
 }
 
-// leaderIsCurrent begins an office that was granted by a statement sent at a certain time.
-func (s *Store) leaderIsCurrent(conn *pgx.Conn, epoch int64, sent time.Time) *leadership {
+// elected starts a leadership that was granted by a statement sent at that time.
+func (s *Store) elected(conn *pgx.Conn, epoch int64, sent time.Time) *leadership {
 	l := &leadership{store: s, epoch: epoch, base: sent, lost: make(chan struct{}), ended: make(chan struct{}), conn: conn}
 	l.confirm(sent)
 	var ctx context.Context
 	ctx, l.quit = context.WithCancel(s.closing)
-	s.wg.Add(1) // within that of the campaign
+	s.wg.Add(1) // while the campaign is still counted
 	go l.hold(ctx)
 	return l
 }
 
-// confirm counts the lease from the sending of what renewed it, less a margin for clocks that do not run alike.
+// confirm counts the lease from the sending of its renewal, less a margin for clocks that run at
+// different rates.
 func (l *leadership) confirm(sent time.Time) {
 	lease := l.store.o.Lease
 	l.until.Store(int64(sent.Sub(l.base) + lease - lease/10))
 }
 
-// left is how long the lease is certain to go on.
+// left returns how long the lease is certain to last.
 func (l *leadership) left() time.Duration {
 	return time.Duration(l.until.Load()) - l.store.o.Now().Sub(l.base)
 }
@@ -51,7 +53,7 @@ func (l *leadership) Epoch() uint64 { return uint64(l.epoch) }
 // Lost implements storage.Leadership.
 func (l *leadership) Lost() <-chan struct{} { return l.lost }
 
-// Held implements storage.Leadership, by a clock that goes on while the process is stopped.
+// Held implements storage.Leadership, by a clock that runs on while the process is stopped.
 func (l *leadership) Held() bool {
 	select {
 	case <-l.lost:
@@ -63,7 +65,8 @@ func (l *leadership) Held() bool {
 
 func (l *leadership) lose() { l.once.Do(func() { close(l.lost) }) }
 
-// hold renews until the office is lost or resigned, or the store closes, which resigns.
+// hold renews the lease until the leadership is lost or resigned, or the store closes, which
+// resigns it.
 func (l *leadership) hold(ctx context.Context) {
 	s := l.store
 	defer s.wg.Done()
@@ -79,14 +82,14 @@ func (l *leadership) hold(ctx context.Context) {
 		for attempt := 0; ; attempt++ {
 			again, err := l.renew(ctx)
 			if err == nil && !again {
-				s.log.Warn("the office was lost: another epoch has begun, or it was resigned", "epoch", l.epoch)
+				s.log.Warn("the leadership was lost: another epoch has begun, or it was resigned", "epoch", l.epoch)
 				return
 			}
 			if err == nil {
 				break
 			}
 			if attempt == 0 {
-				s.log.Warn("the office could not be confirmed; trying on while the lease lasts", "error", clean(err))
+				s.log.Warn("cannot renew the lease; retrying while it lasts", "error", clean(err))
 			}
 			if !l.rest(ctx, min(backoffFirst<<min(attempt, 8), backoffMost)) {
 				break
@@ -99,14 +102,15 @@ func (l *leadership) hold(ctx context.Context) {
 	}
 }
 
-// stopListening: the office's own renewals would fill the connection. What fails shows in the first of them.
+// stopListening ends notifications, because the leadership's own renewals would fill the
+// connection. An error shows in the first renewal.
 func (l *leadership) stopListening(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, l.left())
 	defer cancel()
 	_, _ = l.conn.Exec(ctx, `UNLISTEN *`)
 }
 
-// rest waits within the lease; false means that the office is over.
+// rest waits within the lease; it returns false if the leadership has ended.
 func (l *leadership) rest(ctx context.Context, wait time.Duration) bool {
 	left := l.left()
 	t := time.NewTimer(min(wait, left))
@@ -119,17 +123,17 @@ func (l *leadership) rest(ctx context.Context, wait time.Duration) bool {
 	if l.left() > 0 {
 		return true
 	}
-	l.store.log.Warn("the office is lost: the lease could not be renewed in time", "epoch", l.epoch)
+	l.store.log.Warn("the leadership was lost: the lease could not be renewed in time", "epoch", l.epoch)
 	return false
 }
 
-// renew reports whether the office goes on. It is given up when the lease ends, by the server, too.
+// renew reports whether the leadership continues. The server also gives up when the lease ends.
 func (l *leadership) renew(ctx context.Context) (bool, error) {
 	s := l.store
 	ctx, cancel := context.WithTimeout(ctx, l.left())
 	defer cancel()
 	if l.conn == nil || l.conn.IsClosed() {
-		conn, err := s.connectToSit(ctx)
+		conn, err := s.connectToLead(ctx)
 		if err != nil {
 			return true, err
 		}
@@ -146,7 +150,7 @@ func (l *leadership) renew(ctx context.Context) (bool, error) {
 	return true, err
 }
 
-// Resign implements storage.Leadership. Whatever the database says, this node does not hold the office any more.
+// Resign implements storage.Leadership. Whatever the database returns, this node no longer leads.
 func (l *leadership) Resign(ctx context.Context) error {
 	l.lose()
 	l.quit()
@@ -160,10 +164,11 @@ func (l *leadership) Resign(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.store.o.CallTimeout)
 	defer cancel()
-	return told("resigning", clean(l.resign(ctx)))
+	return storageError("resigning", clean(l.resign(ctx)))
 }
 
-// giveUp is Resign for an office that nobody wants any more: one that comes too late ends with its lease.
+// giveUp resigns a leadership that no caller wants any more; if it fails, the leadership ends with
+// its lease.
 func (l *leadership) giveUp() {
 	l.lose()
 	l.quit()
@@ -175,13 +180,13 @@ func (l *leadership) releaseLeaderRow() {
 	ctx, cancel := context.WithTimeout(context.Background(), l.store.o.Lease)
 	defer cancel()
 	if err := l.resign(ctx); err != nil {
-		l.store.log.Warn("the office was not resigned; others wait for the end of its lease", "error", clean(err))
+		l.store.log.Warn("could not resign the leadership; other nodes wait for the end of its lease", "error", clean(err))
 	}
 }
 
-// resign empties the seat where this epoch still sits on it.
+// resign clears the leader row if it still has this epoch.
 func (l *leadership) resign(ctx context.Context) error {
-	conn, err := l.store.connectToSit(ctx)
+	conn, err := l.store.connectToLead(ctx)
 	if err != nil {
 		return err
 	}

@@ -22,8 +22,9 @@ func behindProxy(t testing.TB, url string, o Options) (*Store, *pgtest.Proxy) {
 	return open(t, o), p
 }
 
-// TestKilled kills the database's processes in the middle of commits, again and again. Every acknowledged batch is there and no half
-// of one; the store goes on without being opened again, and a watcher misses nothing.
+// TestKilled kills the database's processes in the middle of commits, again and again. Every
+// acknowledged batch is there and no half of one; the store continues without being opened again,
+// and a watcher misses nothing.
 func TestKilled(t *testing.T) {
 	t.Parallel()
 	server := pgtest.Start(t)
@@ -71,13 +72,13 @@ func TestKilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told := map[string]bool{}
+	reported := map[string]bool{}
 	for _, e := range until(t, events, revision) {
-		told[e.Key] = true
+		reported[e.Key] = true
 	}
 	for key := range acknowledged {
-		if !told["a/"+key] || !told["b/"+key] {
-			t.Errorf("nobody told of %q", key)
+		if !reported["a/"+key] || !reported["b/"+key] {
+			t.Errorf("no event of %q", key)
 		}
 	}
 }
@@ -107,8 +108,8 @@ func checkPairs(t *testing.T, s *Store, acknowledged map[string]bool) {
 	}
 }
 
-// TestUnresponsive: a server that neither answers nor hangs up is given up, by the caller's deadline or by the store's own; the outcome of a commit
-// is open then.
+// TestUnresponsive: a server that neither answers nor hangs up is given up, by the caller's
+// deadline or by the store's own; the outcome of a commit is open then.
 func TestUnresponsive(t *testing.T) {
 	t.Parallel()
 	s, proxy := behindProxy(t, pgtest.Database(t), Options{CallTimeout: 2 * time.Second})
@@ -131,7 +132,8 @@ func TestUnresponsive(t *testing.T) {
 		wg.Go(func() {
 			ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
 			defer cancel()
-			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
+			if err := call(ctx); !errors.Is(err, context.DeadlineExceeded) || errors.Is(err, storage.ErrUnavailable) ||
+				storage.NothingWritten(err) {
 				t.Errorf("%s with a deadline: %v", name, err)
 			}
 			if err := call(t.Context()); !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
@@ -154,7 +156,8 @@ func TestUnresponsive(t *testing.T) {
 	holds(t, s, "k", "x")
 }
 
-// TestReadsWaitForCertainty: who was told nothing of a commit's end reads what it came to, not what was before.
+// TestReadsWaitForCertainty: a caller that did not learn of a commit's end reads what it came to,
+// not what was before.
 func TestReadsWaitForCertainty(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -180,7 +183,8 @@ func TestReadsWaitForCertainty(t *testing.T) {
 	holds(t, s, "k", "after")
 }
 
-// TestLostInCommit: the connection breaks while the server works on a commit. The outcome is open; it cannot change after it was read.
+// TestLostInCommit: the connection breaks while the server works on a commit. The outcome is open;
+// it cannot change after it was read.
 func TestLostInCommit(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -195,14 +199,15 @@ func TestLostInCommit(t *testing.T) {
 	if !errors.Is(err, storage.ErrUnavailable) || storage.NothingWritten(err) {
 		t.Fatalf("the commit that was cut off: %v", err)
 	}
-	holds(t, s, "k", "before") // the old session was ended while it waited for the seat
+	holds(t, s, "k", "before") // the old session was ended while it waited for the leader row
 	release()
 	holds(t, s, "k", "before")
 	put(t, s, "k", "next")
 	holds(t, s, "k", "next")
 }
 
-// TestIdleConnectionBroken: nobody is told of an unknown outcome because of what happened long before.
+// TestIdleConnectionBroken: no caller gets an unknown outcome because of what happened long
+// before.
 func TestIdleConnectionBroken(t *testing.T) {
 	t.Parallel()
 	var later clock
@@ -214,7 +219,7 @@ func TestIdleConnectionBroken(t *testing.T) {
 	holds(t, s, "k", "w")
 }
 
-// TestWatchGap: a watcher that missed what the table does not tell any more is told so.
+// TestWatchGap: a watcher that missed pruned changes loses its channel.
 func TestWatchGap(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -244,12 +249,13 @@ func TestWatchGap(t *testing.T) {
 			}
 			return
 		case <-timeout:
-			t.Fatal("the gap was not told")
+			t.Fatal("the gap was not reported")
 		}
 	}
 }
 
-// TestRewound: a database that was restored, or taken over by a replica that lagged behind, is not followed as if nothing had happened.
+// TestRewound: a database that was restored, or taken over by a replica that lagged behind, is not
+// followed as if nothing had happened.
 func TestRewound(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
@@ -262,14 +268,15 @@ func TestRewound(t *testing.T) {
 	}
 	until(t, events, 5)
 	proxy.Stall()
-	pgtest.Exec(t, url, `DELETE FROM `+DefaultTable+`_changes WHERE revision > 2`, `UPDATE `+DefaultTable+`_seat SET revision = 2`)
+	pgtest.Exec(t, url, `DELETE FROM `+DefaultTable+`_changes WHERE revision > 2`,
+		`UPDATE `+DefaultTable+`_seat SET revision = 2`)
 	proxy.Cut()
 	proxy.Resume()
 	for e := range events {
 		t.Errorf("an event of a database that lost commits: %+v", e)
 	}
 	if !strings.Contains(log.String(), "has lost commits") {
-		t.Errorf("it is not told: %s", log.String())
+		t.Errorf("it is not logged: %s", log.String())
 	}
 	again := watch(t, s)
 	put(t, other, "l", "v")
@@ -304,14 +311,15 @@ func TestCloseWhileAway(t *testing.T) {
 	<-leadership.Lost()
 }
 
-// TestTooManyConnections: the cause is told, and reads go on when there is room.
+// TestTooManyConnections: the error names the cause, and reads work again when there is room.
 func TestTooManyConnections(t *testing.T) {
 	t.Parallel()
 	url := pgtest.Database(t)
 	s := open(t, Options{URL: url})
 	put(t, s, "k", "v")
 	user := fmt.Sprintf("few_%s", s.conn.Database)
-	pgtest.Exec(t, url, `CREATE ROLE `+user+` LOGIN PASSWORD 'few' CONNECTION LIMIT 1`, `GRANT ALL ON ALL TABLES IN SCHEMA public TO `+user)
+	pgtest.Exec(t, url, `CREATE ROLE `+user+` LOGIN PASSWORD 'few' CONNECTION LIMIT 1`,
+		`GRANT ALL ON ALL TABLES IN SCHEMA public TO `+user)
 	few := strings.Replace(url, pgtest.User+":"+pgtest.Password, user+":few", 1)
 	holder := open(t, Options{URL: few})
 	conn, err := holder.pool.Acquire(t.Context())

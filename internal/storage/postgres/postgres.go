@@ -1,26 +1,36 @@
-// Package postgres keeps a store in a PostgreSQL database (12 or newer) that several nodes share.
+// Package postgres is a store in a PostgreSQL database (12 or newer), shared by several nodes.
 //
-// It guarantees what package storage asks for, and:
-//   - Commits are serial, fenced and numbered by one row, the seat, in the very transaction. Those that arrive while one is being
-//     written share the next transaction, one round trip and one fsync; a batch of it that conflicts fails alone.
-//   - A commit is on the server's disk when it returns, whatever synchronous_commit the database sets (fsync = off is told at start).
-//   - An unknown outcome does not change behind the caller's back: reads that begin after Commit returned it wait until the
-//     transaction has ended, and a server that is reached again is rid of the old connection first.
-//   - A leader is elected by the database's clock. A candidate besides waits a whole lease by its own clock after the last renewal
-//     that it saw, so that a step of the database's clock makes no second leader while [storage.Leadership.Held] is true of the first.
-//   - Somebody who stopped in the middle of a commit does not keep the seat locked: a candidate ends that connection.
-//   - Every call has a deadline of its own ([Options.CallTimeout]), goes to a server that takes writes, and reads are tried again
-//     where a connection breaks. A restarted or failed-over database is found again. What cannot be reached is storage.ErrUnavailable.
-//   - Passwords are in no error and no log.
+// It guarantees the contract of package storage, and:
+//   - Commits are serial, fenced and numbered by one row, the leader row, in the same transaction.
+//     Those that arrive while one is written share the next transaction, one round trip and one
+//     fsync; a conflicting batch fails alone.
+//   - A commit is on the server's disk when it returns, whatever synchronous_commit the database
+//     sets (a warning at start reports fsync = off).
+//   - An unknown outcome does not change later: reads that begin after Commit returned it wait
+//     until the transaction has ended, and on reconnection the old server process is terminated
+//     first.
+//   - The leader is elected by the database's clock. A candidate also waits a whole lease by its
+//     own clock after the last renewal that it saw, so a step of the database's clock cannot make a
+//     second leader while [storage.Leadership.Held] is true of the first.
+//   - A client that stopped in the middle of a commit does not lock the leader row: a candidate
+//     terminates its connection.
+//   - Every call has a deadline, [Options.CallTimeout], and goes to a server that accepts writes;
+//     reads are repeated if a connection breaks. A restarted or failed-over database is found
+//     again. An unreachable one is storage.ErrUnavailable.
+//   - No error and no log contains a password.
 //
-// It does not guarantee more than the server does: a fail-over to an asynchronous replica loses what was not sent, and an epoch may
-// then come back. Connection poolers that change servers between transactions do not work.
+// It does not guarantee more than the server does: a fail-over to an asynchronous replica loses
+// unsent commits, and an epoch may then repeat. Connection poolers that change servers between
+// transactions do not work.
 //
-// With the parameter table = "t" there are three tables, made at start where they are missing. Others' tables are left alone.
+// With the parameter table = "t" there are three tables, created at start if they are missing.
+// Other tables are not touched. Their names are part of the stored format: t_seat has the leader
+// row.
 //
 //	t          key -> value
-//	t_seat     one row: format, epoch, holder, lease, expiry, renewals, revision (of the last commit)
-//	t_changes  revision, since -> keys, the batch of each (since + batch is its number), deleted or put; the last 10,000 or so
+//	t_seat     one row: format, epoch, holder, lease, expiry, renewals, revision of the last commit
+//	t_changes  revision, since -> keys, the batch of each (since + batch is its number), deleted or
+//	           put; about the last 10,000 revisions
 package postgres
 
 import (
@@ -40,11 +50,12 @@ import (
 
 // Errors of Open beside those of package storage.
 var (
-	// ErrConfig is returned for options that cannot work, in words that show no password.
+	// ErrConfig is returned for invalid options, without showing a password.
 	ErrConfig = errors.New("postgres: wrong configuration")
-	// ErrFormat is returned for tables of a format that this program does not know.
+	// ErrFormat is returned for tables of an unsupported format.
 	ErrFormat = errors.New("postgres: unknown storage format")
-	// ErrTables is returned where tables or rights are missing; the message has the statements that a database administrator must run.
+	// ErrTables is returned if tables or rights are missing; the message contains the statements
+	// for a database administrator.
 	ErrTables = errors.New("postgres: tables or rights are missing")
 )
 
@@ -56,37 +67,38 @@ const (
 	DefaultCallTimeout = 10 * time.Second
 )
 
-// Options describe a store. URL is needed; the zero value of the rest is right for a server.
+// Options configure a store. Only URL is required.
 type Options struct {
-	URL             string // a URL or key=value words, as libpq takes them; what is missing comes from PG... variables
+	URL             string // a URL or key=value words, as in libpq; PG... variables are the defaults
 	Table           string // or schema.table; DefaultTable
-	MaxParallel     int    // connections for reads; DefaultMaxParallel. Commits, watching and an election need 3 more
-	MaxIdle         int    // of them kept when idle; all where zero
-	ConnectRetries  int    // at Open; until its context ends where zero
-	SkipCreateTable bool   // the tables are there
+	MaxParallel     int    // connections for reads; DefaultMaxParallel. commits, watches and elections need 3 more
+	MaxIdle         int    // of them kept when idle; 0 means all
+	ConnectRetries  int    // at Open; 0 means until its context ends
+	SkipCreateTable bool   // the tables exist
 	Lease           time.Duration
 	CallTimeout     time.Duration
-	Log             *slog.Logger     // silent where nil
+	Log             *slog.Logger     // nil: nothing is logged
 	Now             func() time.Time // time.Now; its monotonic part counts
 }
 
-// Store is one node's handle. It implements storage.Store and every optional interface of package storage.
+// Store is one node's handle. It implements storage.Store and every optional interface of package
+// storage.
 type Store struct {
 	o    Options
 	log  *slog.Logger
 	conn *pgx.ConnConfig // of connections outside the pool
 	pool *pgxpool.Pool
 	sql  statements
-	// window is how many revisions the table of changes keeps at least.
+	// window is the minimum number of revisions that the table of changes keeps.
 	window int64
 
-	closeLock sync.RWMutex // senders to queue hold it shared
+	closeLock sync.RWMutex // held shared while sending to queue
 	queue     chan *request
 	closing   context.Context // ended by Close: reads, watches and campaigns
 	end       context.CancelFunc
-	ended     chan struct{} // closed when everything is over
+	ended     chan struct{} // closed when all goroutines have ended
 	once      sync.Once
-	wg        sync.WaitGroup // offices and campaigns; the tail
+	wg        sync.WaitGroup // leaderships, campaigns and the tail
 
 	doubt  atomic.Pointer[doubt] // of the last commit with an unknown outcome
 	outage atomic.Pointer[error] // why there is no connection for commits
@@ -102,14 +114,15 @@ var (
 	_ storage.Sizer       = (*Store)(nil)
 )
 
-// Open connects and makes the tables where they are missing. Errors say what to do: ErrConfig, ErrFormat, ErrTables,
-// storage.ErrForeign, storage.ErrUnavailable, or what PostgreSQL says.
+// Open connects, and creates missing tables. Errors name the remedy: ErrConfig, ErrFormat,
+// ErrTables, storage.ErrForeign, storage.ErrUnavailable, or PostgreSQL's own.
 func Open(ctx context.Context, o Options) (storage.Store, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
 	o.defaults()
-	s := &Store{o: o, log: o.Log, window: keepRevisions, queue: make(chan *request, queueLength), ended: make(chan struct{})}
+	s := &Store{o: o, log: o.Log, window: keepRevisions, queue: make(chan *request, queueLength),
+		ended: make(chan struct{})}
 	names, err := tableNames(o.Table)
 	if err != nil {
 		return nil, err
@@ -159,7 +172,7 @@ func (o *Options) defaults() {
 	}
 }
 
-// run is the writer's goroutine. When the queue is closed and empty, all the rest ends.
+// run is the writer's goroutine. When the queue is closed and empty, everything else ends.
 func (s *Store) run() {
 	defer close(s.ended)
 	w := writer{store: s}
@@ -169,7 +182,7 @@ func (s *Store) run() {
 	s.pool.Close()
 }
 
-// Close implements storage.Store: queued commits are carried out first. An office that is held is resigned.
+// Close implements storage.Store: it first executes the queued commits, and resigns a leadership.
 func (s *Store) Close() error {
 	s.closeLock.Lock()
 	s.once.Do(func() {
@@ -181,7 +194,7 @@ func (s *Store) Close() error {
 	return nil
 }
 
-// ready is what every method asks first.
+// ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {
 	if s.closing.Err() != nil {
 		return storage.ErrClosed
@@ -189,7 +202,7 @@ func (s *Store) ready(ctx context.Context) error {
 	return ctx.Err()
 }
 
-// limit bounds a call that only reads: by its own deadline, and by Close.
+// limit bounds a read-only call by its own deadline, and by Close.
 func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithTimeout(ctx, s.o.CallTimeout)
 	stop := context.AfterFunc(s.closing, cancel)

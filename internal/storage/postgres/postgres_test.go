@@ -25,7 +25,8 @@ func TestConformance(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
 		url := pgtest.Database(t)
-		return storagetest.Harness{Shared: true, Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
+		return storagetest.Harness{Shared: true,
+			Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
 	})
 }
 
@@ -82,7 +83,8 @@ func wantError(t testing.TB, err, kind error, words ...string) {
 	}
 }
 
-// lockLeaderRow keeps the seat locked until the returned function is called, as a commit does that takes long.
+// lockLeaderRow keeps the leader row locked until the returned function is called, as a commit does
+// that takes long.
 func lockLeaderRow(t testing.TB, url, application string) (release func()) {
 	t.Helper()
 	config, err := pgx.ParseConfig(url)

@@ -35,7 +35,7 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return present(value), nil
 }
 
-// List implements storage.Store: one statement, and so one moment.
+// List implements storage.Store with one statement, so as of one moment.
 func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]string, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -48,7 +48,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 		w := walk{ctx: ctx, conn: c, sql: s.sql.list, prefix: prefix}
 		defer w.close()
 		var err error
-		// What no key can start with is behind: names that are passed over must not count.
+		// Keys before any possible key must not count: they are skipped.
 		if w.limit = limit; limit <= 0 || !isText(after) {
 			w.limit = 0
 		}
@@ -61,10 +61,10 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) ([]st
 	return names, nil
 }
 
-// isText reports whether PostgreSQL can take a string as text.
+// isText reports whether PostgreSQL accepts a string as text.
 func isText(text string) bool { return utf8.ValidString(text) && strings.IndexByte(text, 0) < 0 }
 
-// walk answers the questions of storage.Names from the rows of one statement, which jumps as they do.
+// walk serves storage.Names from the rows of one statement, which skips folders in the same way.
 type walk struct {
 	ctx    context.Context
 	conn   *pgxpool.Conn
@@ -92,10 +92,10 @@ func (w *walk) seek(from string) (string, bool, error) {
 	return "", false, w.rows.Err()
 }
 
-// begin starts at the first string that can be a key, at or before from.
+// begin starts at the first possible key at or before from.
 func (w *walk) begin(from string) (err error) {
 	if start, ok := strings.CutSuffix(from, "\x00"); ok && isText(start) {
-		from = start + "\x01" // as good, because keys have no NUL
+		from = start + "\x01" // equivalent, because keys have no NUL
 	}
 	for !isText(from) {
 		from = from[:firstBad(from)]
@@ -108,7 +108,7 @@ func (w *walk) begin(from string) (err error) {
 	return err
 }
 
-// firstBad is where a string stops being text.
+// firstBad returns where a string stops being text.
 func firstBad(text string) int {
 	for i, r := range text {
 		if r == 0 {
@@ -141,21 +141,21 @@ func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	return uint64(revision), err
 }
 
-// lostRow: the seat has a row for as long as it is ours.
+// lostRow converts a missing leader row into ErrCorrupt: the row exists as long as the tables do.
 func lostRow(err error) error {
 	if errors.Is(err, pgx.ErrNoRows) {
-		return fmt.Errorf("%w: the row of the seat is gone; restore a backup of the database", storage.ErrCorrupt)
+		return fmt.Errorf("%w: the leader row is missing; restore a backup of the database", storage.ErrCorrupt)
 	}
 	return err
 }
 
-// Size implements storage.Sizer: tables and indexes, as they lie on the server's disk.
+// Size implements storage.Sizer with the size of tables and indexes on the server's disk.
 func (s *Store) Size(ctx context.Context) (int64, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
 	}
 	var size int64
-	err := s.read(ctx, "asking for the size", func(ctx context.Context, c *pgxpool.Conn) error {
+	err := s.read(ctx, "reading the size", func(ctx context.Context, c *pgxpool.Conn) error {
 		return c.QueryRow(ctx, s.sql.size).Scan(&size)
 	})
 	return size, err

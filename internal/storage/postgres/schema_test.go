@@ -18,19 +18,21 @@ import (
 // TestForeign: what another program has made is refused, and left as it is.
 func TestForeign(t *testing.T) {
 	t.Parallel()
-	vault := `(parent_path TEXT COLLATE "C" NOT NULL, path TEXT COLLATE "C", key TEXT COLLATE "C", value BYTEA, PRIMARY KEY (path, key))`
+	vault := `(parent_path TEXT COLLATE "C" NOT NULL, path TEXT COLLATE "C", key TEXT COLLATE "C", value BYTEA,` +
+		` PRIMARY KEY (path, key))`
 	whole := strings.Join(must(tableNames(DefaultTable)).definition(), ";")
 	for name, c := range map[string]struct {
 		table, prepare string
 		kind           error
 		word           string
 	}{
-		"Vault":         {"", `CREATE TABLE vault_kv_store ` + vault, storage.ErrForeign, "Vault"},
-		"OpenBao":       {"", `CREATE TABLE openbao_kv_store ` + vault, storage.ErrForeign, "parameter table"},
-		"somebody":      {"keys", `CREATE TABLE keys (id int)`, storage.ErrForeign, "keys"},
-		"a seat":        {"keys", `CREATE TABLE keys_seat (id int)`, storage.ErrForeign, "keys_seat"},
-		"a view":        {"keys", `CREATE VIEW keys AS SELECT 'k' AS key, ''::bytea AS value`, storage.ErrForeign, "keys"},
-		"not logged":    {"keys", `CREATE UNLOGGED TABLE keys (key text PRIMARY KEY, value bytea NOT NULL)`, storage.ErrForeign, "logged"},
+		"Vault":           {"", `CREATE TABLE vault_kv_store ` + vault, storage.ErrForeign, "Vault"},
+		"OpenBao":         {"", `CREATE TABLE openbao_kv_store ` + vault, storage.ErrForeign, "parameter table"},
+		"another program": {"keys", `CREATE TABLE keys (id int)`, storage.ErrForeign, "keys"},
+		"a leader row":    {"keys", `CREATE TABLE keys_seat (id int)`, storage.ErrForeign, "keys_seat"},
+		"a view":          {"keys", `CREATE VIEW keys AS SELECT 'k' AS key, ''::bytea AS value`, storage.ErrForeign, "keys"},
+		"not logged": {"keys", `CREATE UNLOGGED TABLE keys (key text PRIMARY KEY, value bytea NOT NULL)`,
+			storage.ErrForeign, "logged"},
 		"in part":       {"", whole + `; DROP TABLE vault_kv_store_changes`, storage.ErrCorrupt, "backup"},
 		"without a row": {"", whole + `; DELETE FROM vault_kv_store_seat`, storage.ErrCorrupt, "backup"},
 		"newer":         {"", whole + `; UPDATE vault_kv_store_seat SET format = 2`, ErrFormat, "newer"},
@@ -75,7 +77,8 @@ func tables(t testing.TB, url string) (list string) {
 	return list
 }
 
-// TestWithoutRights: who may not make tables is told what an administrator must run; it works.
+// TestWithoutRights: the error of a user without the right to create tables names what an
+// administrator must run; it works.
 func TestWithoutRights(t *testing.T) {
 	t.Parallel()
 	for _, table := range []string{"", `apart.Entries`} {
@@ -91,7 +94,7 @@ func TestWithoutRights(t *testing.T) {
 				_, byHand, _ = strings.Cut(err.Error(), "database:\n")
 			}
 		}
-		if table == "" { // an administrator who overlooks the second half is told so
+		if table == "" { // an administrator who omits the second half gets an error
 			definition, _, _ := strings.Cut(byHand, "GRANT")
 			pgtest.Exec(t, url, definition)
 			_, err := Open(t.Context(), Options{URL: poor})
@@ -169,7 +172,8 @@ func TestConformanceInBytes(t *testing.T) {
 	t.Parallel()
 	storagetest.Run(t, func(t *testing.T) storagetest.Harness {
 		url := encoded(t, "SQL_ASCII")
-		return storagetest.Harness{Shared: true, Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
+		return storagetest.Harness{Shared: true,
+			Open: func() (storage.Store, error) { return Open(context.Background(), Options{URL: url}) }}
 	})
 }
 

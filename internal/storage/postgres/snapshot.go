@@ -6,7 +6,7 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// Bounds of a page: what a snapshot holds in memory.
+// Bounds of a page, and so of a snapshot's memory.
 const (
 	pageFirst = 32
 	pageMost  = 1024
@@ -19,8 +19,9 @@ type entry struct {
 	value []byte
 }
 
-// Snapshot implements storage.Snapshotter: one read-only transaction on a connection of its own, page by page, each with a deadline.
-// It keeps the database from tidying up for as long as it takes, but neither waits for commits nor holds them up.
+// Snapshot implements storage.Snapshotter: one read-only transaction on a connection of its own,
+// read in pages, each with a deadline. It delays the database's vacuum, but neither waits for
+// commits nor delays them.
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
@@ -71,10 +72,11 @@ func (s *Store) beginSnapshot(ctx context.Context) (pgx.Tx, func(), error) {
 		hangUp(conn)
 		return nil, nil, err
 	}
-	return tx, func() { hangUp(conn) }, nil // which ends the transaction, too
+	return tx, func() { hangUp(conn) }, nil // also ends the transaction
 }
 
-func (s *Store) snapshotPage(ctx context.Context, tx pgx.Tx, after string, limit int) (page []entry, size int, err error) {
+func (s *Store) snapshotPage(ctx context.Context, tx pgx.Tx, after string, limit int) (page []entry, size int,
+	err error) {
 	limited, cancel := s.limit(ctx)
 	defer cancel()
 	rows, err := tx.Query(limited, s.sql.page, after, limit)

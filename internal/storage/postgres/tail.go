@@ -13,21 +13,21 @@ import (
 )
 
 const (
-	tailPage  = 256         // rows of changes read at once
-	tailLooks = time.Second // after so long without a word the table is looked at: it also shows that the connection lives
-	neverSaw  = ^uint64(0)  // the tail has not begun
+	tailPage = 256         // rows of changes read at once
+	tailPoll = time.Second // interval of polling without notifications; it also checks the connection
+	neverSaw = ^uint64(0)  // the tail has not started
 )
 
-// tail follows the table of changes from the first watch on: a notification wakes it, the table tells it. What this node itself commits it
-// learns from the writer. After an outage it goes on where it was, unless the table does not reach back so far; then all
-// readers are told by the end of their channels.
+// tail follows the table of changes from the first watch on, woken by notifications. The writer
+// reports this node's own commits to it. After an outage it resumes where it was, unless the table
+// no longer reaches back so far: then it closes all readers' channels.
 type tail struct {
 	store *Store
 	feed  storage.Feed
 	begin sync.Once
 
 	mu    sync.Mutex
-	seen  uint64        // the feed has brought every event up to it
+	seen  uint64        // every event up to it was published
 	moved chan struct{} // closed and replaced when seen grows
 }
 
@@ -44,17 +44,17 @@ func (t *tail) run() {
 		if t.store.closing.Err() != nil {
 			return
 		}
-		if t.store.o.Now().Sub(began) > tailLooks {
+		if t.store.o.Now().Sub(began) > tailPoll {
 			attempt = 0
 		}
 		if attempt == 0 {
-			t.store.log.Warn("following the changes was interrupted", "error", err)
+			t.store.log.Warn("following the changes was interrupted; reconnecting", "error", err)
 		}
 		pause(t.store.closing, attempt)
 	}
 }
 
-// follow connects, listens and reads until something fails.
+// follow connects, listens and reads until an error.
 func (t *tail) follow() error {
 	s := t.store
 	ctx, cancel := context.WithTimeout(s.closing, s.o.CallTimeout)
@@ -80,19 +80,19 @@ func (t *tail) follow() error {
 	}
 }
 
-// checkRewound finds out whether the database lost commits that were told of already: it was restored, or another server took over that
-// had not got them. Readers begin anew.
+// checkRewound detects that the database lost commits that were already published: it was restored,
+// or a replica that lagged behind took over. Readers then start again.
 func (t *tail) checkRewound(ctx context.Context, conn *pgx.Conn) error {
-	told := t.position()
+	published := t.position()
 	var revision int64
 	if err := lostRow(conn.QueryRow(ctx, t.store.sql.revision).Scan(&revision)); err != nil {
 		return err
 	}
-	if told == neverSaw || uint64(revision) >= told {
+	if published == neverSaw || uint64(revision) >= published {
 		return nil
 	}
-	t.store.log.Error("the database has lost commits: was it restored, or taken over by a replica that lagged behind?",
-		"had", told, "has", revision)
+	t.store.log.Error("the database has lost commits: it was restored, or a replica that lagged behind took over",
+		"had", published, "has", revision)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.feed.Break()
@@ -100,9 +100,9 @@ func (t *tail) checkRewound(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
-// await returns when there may be changes that were not seen. The payload of a notification is the revision.
+// await returns when there may be new changes. The payload of a notification is the revision.
 func (t *tail) await(conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(t.store.closing, tailLooks)
+	ctx, cancel := context.WithTimeout(t.store.closing, tailPoll)
 	defer cancel()
 	for {
 		n, err := conn.WaitForNotification(ctx)
@@ -118,7 +118,7 @@ func (t *tail) await(conn *pgx.Conn) error {
 	}
 }
 
-// catchUp hands on what the table has and was not seen yet.
+// catchUp publishes the table's new changes.
 func (t *tail) catchUp(conn *pgx.Conn) error {
 	ctx, cancel := context.WithTimeout(t.store.closing, t.store.o.CallTimeout)
 	defer cancel()
@@ -138,12 +138,12 @@ func (t *tail) catchUp(conn *pgx.Conn) error {
 	}
 }
 
-// change is a row: the keys that the commits behind since, up to revision, have changed.
+// change is a row: the keys changed by the commits after since, up to revision.
 type change struct {
 	revision, since int64
 	keys            []string
 	batches         []int32
-	deleted         []bool // empty where all were put
+	deleted         []bool // empty if all were put
 }
 
 func (t *tail) readPage(ctx context.Context, conn *pgx.Conn) (int, error) {
@@ -169,7 +169,7 @@ func (t *tail) readPage(ctx context.Context, conn *pgx.Conn) (int, error) {
 
 func (c change) events() ([]storage.Event, error) {
 	if len(c.batches) != len(c.keys) || len(c.deleted) != len(c.keys) && len(c.deleted) != 0 {
-		return nil, fmt.Errorf("%w: the changes of revision %d do not fit together", storage.ErrCorrupt, c.revision)
+		return nil, fmt.Errorf("%w: the changes of revision %d are inconsistent", storage.ErrCorrupt, c.revision)
 	}
 	events := make([]storage.Event, 0, len(c.keys)+1)
 	for i, key := range c.keys {
@@ -185,8 +185,8 @@ func (t *tail) position() uint64 {
 	return t.seen
 }
 
-// advance publishes the events from one revision to another. Where the first is not what was seen last, some were missed: readers
-// are told by the end of their channels, and whoever comes now begins behind it.
+// advance publishes the events from one revision to another. If the first is not the last published
+// one, events were missed: it closes the readers' channels, and new readers start after the gap.
 func (t *tail) advance(since, revision uint64, events ...storage.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -194,13 +194,13 @@ func (t *tail) advance(since, revision uint64, events ...storage.Event) {
 		return // the writer was faster
 	}
 	if since != t.seen {
-		t.store.log.Warn("changes were missed: what follows them reads everything again", "from", t.seen, "to", since)
+		t.store.log.Warn("changes were missed; all cached data is read again", "from", t.seen, "to", since)
 		t.feed.Break()
 	}
 	t.publish(revision, events)
 }
 
-// publish moves on, under the lock.
+// publish publishes events. The caller holds the lock.
 func (t *tail) publish(revision uint64, events []storage.Event) {
 	t.feed.Publish(events...)
 	t.seen = revision
@@ -208,7 +208,7 @@ func (t *tail) publish(revision uint64, events []storage.Event) {
 	t.moved = make(chan struct{})
 }
 
-// offer is advance for what this node has committed itself, where nothing lies between.
+// offer is advance for this node's own commit, if nothing is missing before it.
 func (t *tail) offer(since, revision int64, events []storage.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -217,8 +217,9 @@ func (t *tail) offer(since, revision int64, events []storage.Event) {
 	}
 }
 
-// Watch implements storage.Watcher. It returns once the tail has come to the revision of the call, so that no older change is told and
-// no younger one is missed. The channel is closed early for a reader that falls more than 4,096 events behind.
+// Watch implements storage.Watcher. It returns once the tail has reached the revision of the call,
+// so that no older change is sent and no newer one is missed. The channel is closed early if the
+// reader falls more than 4,096 events behind.
 func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	if err := s.ready(ctx); err != nil {
 		return nil, err
@@ -247,12 +248,13 @@ func (s *Store) Watch(ctx context.Context, prefix string) (<-chan storage.Event,
 		select {
 		case <-moved:
 		case <-limited.Done():
-			return nil, s.explain(ctx, "watching", fmt.Errorf("%w: PostgreSQL does not tell of changes in time", storage.ErrUnavailable))
+			return nil, s.explain(ctx, "watching", fmt.Errorf("%w: PostgreSQL does not report changes in time",
+				storage.ErrUnavailable))
 		}
 	}
 }
 
-// follow starts the tail where it does not run yet.
+// follow starts the tail if it is not running.
 func (s *Store) follow(ctx context.Context) error {
 	if err := s.enter(ctx); err != nil { // so that Close waits for it
 		return err

@@ -20,27 +20,28 @@ const (
 	unknown       = -1
 )
 
-// writer is the one goroutine that commits, with a connection of its own.
+// writer is the single goroutine that commits, with its own connection.
 type writer struct {
 	store *Store
 	conn  *pgx.Conn
-	self  backend // the server's process behind conn, or behind the connection that was lost in a transaction
-	lost  bool    // that process may still carry something out
+	self  backend // the server process of conn, or of the connection lost in a transaction
+	lost  bool    // that process may still execute a transaction
 	doubt *doubt  // of the last group
 	later []*request
 	count int       // commits since the last pruning
-	used  time.Time // the connection, last
-	// revision is that of the own last commit: while nobody else commits, a group is one statement.
+	used  time.Time // last use of the connection
+	// revision is that of this node's last commit: while no other node commits, a group is one
+	// statement.
 	revision int64
 }
 
-// backend names a process of the server for ever: process ids are used again.
+// backend identifies a server process for ever; process ids alone are reused.
 type backend struct {
 	pid   int32
 	start time.Time
 }
 
-// serve carries out groups until the queue is closed and empty.
+// serve executes groups until the queue is closed and empty.
 func (w *writer) serve(queue <-chan *request) {
 	for {
 		first, ok := w.next(queue)
@@ -54,7 +55,7 @@ func (w *writer) serve(queue <-chan *request) {
 		}
 		letArrive(queue)
 		if g := w.gather(first, queue); len(g.requests) > 0 {
-			w.carryOut(g)
+			w.execute(g)
 		}
 		if w.lost && !w.connected() {
 			w.refuseAll(queue)
@@ -73,7 +74,7 @@ func (w *writer) next(queue <-chan *request) (*request, bool) {
 	return r, ok
 }
 
-// gather takes what waits and can share a transaction; the rest is first in the next one.
+// gather takes the queued batches that can share a transaction; the rest starts the next one.
 func (w *writer) gather(first *request, queue <-chan *request) *group {
 	w.doubt = newDoubt()
 	g := &group{written: map[string]bool{}}
@@ -107,8 +108,8 @@ func (w *writer) gather(first *request, queue <-chan *request) *group {
 	return g
 }
 
-// carryOut answers the members of a group.
-func (w *writer) carryOut(g *group) {
+// execute executes a group and answers its members.
+func (w *writer) execute(g *group) {
 	s := w.store
 	failpoint.Point("storage.commit.before")
 	o, err := w.transact(g)
@@ -125,10 +126,10 @@ func (w *writer) carryOut(g *group) {
 		s.log.Warn("a commit was interrupted", "error", err)
 	} else {
 		close(w.doubt.over)
-		if transient(err) { // such as a server that takes no writes any more: the next connection finds one that does
+		if transient(err) { // such as a server that no longer accepts writes: the next connection finds one that does
 			w.drop()
 		}
-		err = told("a commit", err)
+		err = storageError("a commit", err)
 	}
 	for i, r := range g.requests {
 		switch key, conflict := o.refused[int32(i+1)]; {
@@ -145,33 +146,36 @@ func (w *writer) carryOut(g *group) {
 	}
 }
 
-// rolledBack reports whether the server said that the transaction failed. FATAL may also come behind the commit.
+// rolledBack reports whether the server said that the transaction failed. FATAL may also follow the
+// commit.
 func rolledBack(err error) bool {
 	var e *pgconn.PgError
-	return storage.NothingWritten(err) || errors.Is(err, storage.ErrCorrupt) || errors.As(err, &e) && e.SeverityUnlocalized == severityError
+	return storage.NothingWritten(err) || errors.Is(err, storage.ErrCorrupt) || errors.As(err, &e) &&
+		e.SeverityUnlocalized == severityError
 }
 
-// outcome is what a transaction came to.
+// outcome is the result of a transaction.
 type outcome struct {
 	since   int64            // the revision before it
-	refused map[int32]string // batches whose conditions do not hold, and of which key
+	refused map[int32]string // batches whose conditions do not hold, with the key
 }
 
-// transact carries the group out as one transaction.
+// transact executes the group as one transaction.
 //
-// The deadline is set on the connection itself: a context costs a goroutine, which one writer alone would feel.
+// It sets the deadline on the connection itself: a context costs a goroutine, which slows a single
+// writer.
 func (w *writer) transact(g *group) (o outcome, err error) {
 	network := w.conn.PgConn().Conn()
 	if err := network.SetDeadline(time.Now().Add(w.store.o.CallTimeout)); err != nil {
 		return o, err
 	}
-	defer func() { _ = network.SetDeadline(time.Time{}) }() // it fails on a closed connection alone
+	defer func() { _ = network.SetDeadline(time.Time{}) }() // fails only on a closed connection
 	var batches []int32
 	var keys []string
 	prune := w.count+len(g.requests) >= pruneEvery
 	switch err := w.send(g, prune, &o.since, &batches, &keys, new(string)); {
 	case errors.Is(err, pgx.ErrNoRows) && g.epoch != 0:
-		return outcome{}, fmt.Errorf("%w: epoch %d is over", storage.ErrFenced, g.epoch)
+		return outcome{}, fmt.Errorf("%w: epoch %d has ended", storage.ErrFenced, g.epoch)
 	case err != nil:
 		return outcome{}, lostRow(err)
 	}
@@ -188,8 +192,9 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 	return o, nil
 }
 
-// send sends the group in one message: what lies between two Syncs of the protocol is committed as a whole. The answer is
-// read to its end, behind the commit; pgx.ErrNoRows means that the epoch is over, and nothing was written.
+// send sends the group in one message: everything between two Syncs of the protocol is committed as
+// a whole. It reads the response to its end, after the commit; pgx.ErrNoRows means that the epoch
+// has ended and nothing was written.
 func (w *writer) send(g *group, prune bool, into ...any) error {
 	ctx, epoch, n := context.Background(), int64(g.epoch), int64(len(g.requests))
 	if !g.mixed && !prune {
@@ -220,8 +225,9 @@ func (w *writer) send(g *group, prune bool, into ...any) error {
 	return err
 }
 
-// connected makes the connection where there is none, and makes sure that the lost one is over. It tries until Close, and then for as
-// long as a call may take; meanwhile callers give up by themselves, and are told why.
+// connected opens the connection if there is none, and ensures that the lost one has ended. It
+// tries until Close, and then for as long as a call may take; meanwhile callers give up at their
+// deadlines and learn the cause.
 func (w *writer) connected() bool {
 	s := w.store
 	w.probe()
@@ -234,23 +240,24 @@ func (w *writer) connected() bool {
 			break
 		}
 		w.drop()
-		err = told("connecting for a commit", clean(err))
+		err = storageError("connecting for a commit", clean(err))
 		s.outage.Store(&err)
 		if s.closing.Err() != nil && s.o.Now().After(last) {
 			return false
 		}
 		if attempt == 0 {
-			s.log.Warn("no connection for commits; trying on", "error", err)
+			s.log.Warn("cannot connect for commits; retrying", "error", err)
 		}
 		if !pause(s.closing, attempt) {
-			pause(context.Background(), attempt) // closing: those who wait may yet be served
+			pause(context.Background(), attempt) // closing: queued commits may still succeed
 		}
 	}
 	s.outage.Store(nil)
 	return true
 }
 
-// probe drops an idle connection that broke unseen, because a commit on it would have an unknown outcome for nothing.
+// probe drops an idle connection that broke unnoticed, because a commit on it would needlessly have
+// an unknown outcome.
 func (w *writer) probe() {
 	s := w.store
 	if w.conn == nil || s.o.Now().Sub(w.used) < probeAfter {
@@ -263,7 +270,7 @@ func (w *writer) probe() {
 	}
 }
 
-// connect makes the connection and prepares it.
+// connect opens the connection and prepares it.
 func (w *writer) connect(ctx context.Context) error {
 	s := w.store
 	config := s.conn.Copy()
@@ -274,7 +281,8 @@ func (w *writer) connect(ctx context.Context) error {
 	}
 	w.conn = conn
 	var self backend
-	err = conn.QueryRow(ctx, `SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()`).Scan(&self.pid, &self.start)
+	err = conn.QueryRow(ctx,
+		`SELECT pid, backend_start FROM pg_stat_activity WHERE pid = pg_backend_pid()`).Scan(&self.pid, &self.start)
 	if err != nil {
 		return err
 	}
@@ -295,11 +303,12 @@ func (w *writer) connect(ctx context.Context) error {
 	return nil
 }
 
-// endBackend makes sure that a process of the server is gone, and with it what it may have had in its buffers.
+// endBackend ensures that a server process has ended, including what it had buffered.
 func endBackend(ctx context.Context, conn *pgx.Conn, b backend) error {
 	for attempt := 0; ; attempt++ {
 		var there int
-		err := conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE pid = $1 AND backend_start = $2`,
+		err := conn.QueryRow(ctx, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity`+
+			` WHERE pid = $1 AND backend_start = $2`,
 			b.pid, b.start).Scan(&there)
 		if err != nil || there == 0 {
 			return err
@@ -310,7 +319,7 @@ func endBackend(ctx context.Context, conn *pgx.Conn, b backend) error {
 	}
 }
 
-// drop closes the connection, at once where it is broken.
+// drop closes the connection, immediately if it is broken.
 func (w *writer) drop() {
 	if w.conn == nil {
 		return
@@ -319,14 +328,14 @@ func (w *writer) drop() {
 	w.conn = nil
 }
 
-// hangUp ends a connection without waiting for a server that may not listen.
+// hangUp closes a connection without waiting for an unresponsive server.
 func hangUp(conn *pgx.Conn) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	_ = conn.Close(ctx) // the server sees the end of the connection in any case
+	_ = conn.Close(ctx) // the server notices the closed connection in any case
 }
 
-// refuseAll answers those for whom Close came before the database.
+// refuseAll answers the batches still queued when Close gave up on the database.
 func (w *writer) refuseAll(queue <-chan *request) {
 	refuse := func(r *request) {
 		if r.taken.CompareAndSwap(false, true) {

@@ -1,22 +1,24 @@
 // Package snapshot copies a store into one file, and a file back into a store.
 //
-// A snapshot is a gzip'd tar archive. Everything in it is as the storage holds it: sealed by the barrier. Whoever has a snapshot has what a thief of
-// the disk has, and no more.
+// A snapshot is a gzip'd tar archive. All content is as stored: sealed by the barrier. A snapshot
+// reveals as much as a copy of the disk, and no more.
 //
-//	meta.json          what was copied, when, and by what: [Meta]
-//	state-00000001.bin entries in key order, some MiB a file, whole entries only
+//	meta.json          what was copied, when, and by which program: [Meta]
+//	state-00000001.bin entries in key order, some MiB for each file, whole entries only
 //	...                  key    u16 length, then its bytes
 //	                     value  u32 length, then its bytes       (big-endian)
-//	totals.json        how much there is: [Totals]
-//	SHA256SUMS         one line a file as sha256sum(1) writes them
+//	totals.json        the size of the content: [Totals]
+//	SHA256SUMS         one line for each file, as sha256sum(1) writes them
 //	SHA256SUMS.sealed  the same, sealed by the barrier of the server that made it
 //
-// It guarantees that a snapshot shows the store as of one moment; that one which is damaged, cut off or carries what no store could hold is
-// refused before anything is written; and that a restore is whole or not there: [Stage] brings everything into the store beside what is in use,
-// one commit ([Decide]) makes up its mind, and [Finish] can be repeated by anybody, on any node, until it is done. A crash before the
-// decision leaves the old data, a crash after it the new.
+// It guarantees that a snapshot shows the store as of one moment; that a damaged or truncated
+// snapshot, or one with impossible entries, is refused before anything is written; and that a
+// restore is applied entirely or not at all: [Stage] copies everything into the store beside the
+// current data, one commit ([Decide]) decides, and any node can repeat [Finish] until it is done. A
+// crash before the decision leaves the old data, a crash after it the new.
 //
-// It does not say whether a snapshot belongs to a cluster: that is for who can open SHA256SUMS.sealed.
+// It does not check whether a snapshot belongs to a cluster: a caller that can open
+// SHA256SUMS.sealed does.
 package snapshot
 
 import (
@@ -27,21 +29,23 @@ import (
 // FormatVersion is the format version that this program writes and reads.
 const FormatVersion = 1
 
-// formatName stands in every meta.json, so that another program's archive is told from a damaged one.
+// formatName identifies the format in meta.json, so that a foreign archive is not reported as a
+// damaged one.
 const formatName = "sealgate-snapshot"
 
 var (
-	// ErrDamaged is returned for an archive that is cut off, changed, or holds what no store could.
+	// ErrDamaged is returned for an archive that is truncated, changed, or holds impossible
+	// entries.
 	ErrDamaged = errors.New("snapshot: damaged or incomplete")
-	// ErrForeign is returned for what is not a snapshot of this format at all.
+	// ErrForeign is returned for a file that is not a snapshot of this format.
 	ErrForeign = errors.New("snapshot: not a Sealgate snapshot")
-	// ErrUnsupported is returned for a store that cannot show itself as of one moment.
+	// ErrUnsupported is returned for a store that cannot provide a consistent copy.
 	ErrUnsupported = errors.New("snapshot: this storage cannot make a consistent copy")
-	// ErrUnderWay is returned where another restore was decided and is not finished.
-	ErrUnderWay = errors.New("snapshot: a restore is under way")
+	// ErrUnderWay is returned while another restore is decided and not finished.
+	ErrUnderWay = errors.New("snapshot: a restore is in progress")
 )
 
-// Meta says what a snapshot is of.
+// Meta describes a snapshot.
 type Meta struct {
 	Version     int       `json:"v"`
 	Format      string    `json:"format"`
@@ -49,20 +53,20 @@ type Meta struct {
 	ClusterID   string    `json:"cluster_id"`
 	ClusterName string    `json:"cluster_name"`
 	Storage     string    `json:"storage"` // type of the storage it was made from
-	Program     string    `json:"program"` // name and version of what made it
+	Program     string    `json:"program"` // name and version of the program that made it
 }
 
-// Totals says how much a snapshot holds.
+// Totals is the size of a snapshot's content.
 type Totals struct {
 	Entries int64 `json:"entries"`
 	Bytes   int64 `json:"bytes"` // keys and values
 	Files   int   `json:"files"` // state files
 }
 
-// Info is what is known of a snapshot that was read to its end.
+// Info describes a snapshot that was read to its end.
 type Info struct {
 	Meta
 	Totals
-	Sums   []byte // SHA256SUMS, as it was checked
+	Sums   []byte // SHA256SUMS, verified
 	Sealed []byte // SHA256SUMS.sealed
 }

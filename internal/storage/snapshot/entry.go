@@ -9,7 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// appendEntry appends an entry in the form of a state file.
+// appendEntry appends an entry in the format of a state file.
 func appendEntry(b []byte, key string, value []byte) []byte {
 	b = binary.BigEndian.AppendUint16(b, uint16(len(key)))
 	b = append(b, key...)
@@ -17,13 +17,14 @@ func appendEntry(b []byte, key string, value []byte) []byte {
 	return append(b, value...)
 }
 
-// decoder reads entries. It takes only what a store could hold, in strictly ascending order of keys.
+// decoder reads entries. It accepts only entries that a store could hold, in strictly ascending
+// order of keys.
 type decoder struct {
 	r    io.Reader
 	last string
 }
 
-// next returns io.EOF behind the last entry. The value is the caller's.
+// next returns io.EOF after the last entry. The caller owns the value.
 func (d *decoder) next() (key string, value []byte, err error) {
 	var head [4]byte
 	if _, err := io.ReadFull(d.r, head[:2]); err != nil {
@@ -41,7 +42,7 @@ func (d *decoder) next() (key string, value []byte, err error) {
 		return "", nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
 	if key <= d.last {
-		return "", nil, fmt.Errorf("%w: the entry %q comes behind %q", ErrDamaged, key, d.last)
+		return "", nil, fmt.Errorf("%w: the entry %q follows %q", ErrDamaged, key, d.last)
 	}
 	d.last = key
 	if _, err := io.ReadFull(d.r, head[:4]); err != nil {
@@ -62,7 +63,8 @@ func (d *decoder) take(n, most int) ([]byte, error) {
 	return b, nil
 }
 
-// cutOff turns the end of the input in the middle of something into damage; what the source itself says stays.
+// cutOff turns an unexpected end of the input into ErrDamaged; other errors of the source stay as
+// they are.
 func cutOff(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return fmt.Errorf("%w: it ends in the middle of an entry", ErrDamaged)

@@ -14,11 +14,13 @@ import (
 	"strings"
 )
 
-// maxSmall bounds the files that are read into memory: a line of SHA256SUMS has 80 bytes, and there is one for 2 MiB of state.
+// maxSmall bounds the files that are read into memory: SHA256SUMS has an 80-byte line for each 2
+// MiB of state.
 const maxSmall = 16 << 20
 
-// Read reads an archive to its end and checks all of it. Every entry is handed to visit as it comes, before it is known whether the
-// rest is sound: who must not act on a damaged snapshot reads it twice. A nil visit only checks.
+// Read reads and verifies an archive to its end. It passes every entry to visit at once, before the
+// rest is verified: a caller that must not act on a damaged snapshot reads it twice. A nil visit
+// only verifies.
 func Read(ctx context.Context, r io.Reader, visit func(key string, value []byte) error) (*Info, error) {
 	uncompressed, err := gzip.NewReader(r)
 	if err != nil {
@@ -31,7 +33,7 @@ func Read(ctx context.Context, r io.Reader, visit func(key string, value []byte)
 	if err := a.read(); err != nil {
 		return nil, err
 	}
-	// What is behind the tar archive is read too: it holds the checksum of the compression.
+	// The data after the tar archive is read too, because it holds the checksum of the compression.
 	if _, err := io.Copy(io.Discard, uncompressed); err != nil {
 		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
 	}
@@ -45,20 +47,21 @@ type reader struct {
 	info    Info
 	found   Totals
 	last    string          // key of the last entry
-	sums    strings.Builder // of what was read, in the form of SHA256SUMS
+	sums    strings.Builder // of the files read, in the format of SHA256SUMS
 }
 
-// read takes the files in the one order in which they are written.
+// read reads the files in the order in which Save writes them.
 func (a *reader) read() error {
 	meta, err := a.small(metaFile)
 	if err != nil {
 		return fmt.Errorf("%w: %v", ErrForeign, err)
 	}
 	if err := json.Unmarshal(meta, &a.info.Meta); err != nil || a.info.Format != formatName {
-		return fmt.Errorf("%w: its %s is another program's", ErrForeign, metaFile)
+		return fmt.Errorf("%w: its %s was written by another program", ErrForeign, metaFile)
 	}
 	if v := a.info.Meta.Version; v != FormatVersion {
-		return fmt.Errorf("%w: format version %d; this program reads version %d", ErrForeign, v, FormatVersion)
+		return fmt.Errorf("%w: it has format version %d, but this program reads version %d; use a newer program", ErrForeign,
+			v, FormatVersion)
 	}
 	var totals []byte
 	for totals == nil {
@@ -78,25 +81,26 @@ func (a *reader) read() error {
 		}
 	}
 	if err := json.Unmarshal(totals, &a.info.Totals); err != nil || a.info.Totals != a.found {
-		return fmt.Errorf("%w: it holds %d entries in %d files, and its totals are others", ErrDamaged, a.found.Entries, a.found.Files)
+		return fmt.Errorf("%w: it holds %d entries in %d files, which differs from its totals", ErrDamaged, a.found.Entries,
+			a.found.Files)
 	}
 	return a.checksums()
 }
 
-// checksums holds what was read against SHA256SUMS.
+// checksums compares the files read with SHA256SUMS.
 func (a *reader) checksums() (err error) {
 	want := a.sums.String()
 	if a.info.Sums, err = a.small(sumsFile); err != nil {
 		return err
 	}
 	if string(a.info.Sums) != want {
-		return fmt.Errorf("%w: the checksums do not fit", ErrDamaged)
+		return fmt.Errorf("%w: the checksums do not match", ErrDamaged)
 	}
 	if a.info.Sealed, err = a.small(sealedFile); err != nil {
 		return err
 	}
 	if _, err := a.archive.Next(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: there is something behind %s", ErrDamaged, sealedFile)
+		return fmt.Errorf("%w: trailing data after %s", ErrDamaged, sealedFile)
 	}
 	return nil
 }
@@ -119,7 +123,7 @@ func (a *reader) small(name string) ([]byte, error) {
 		return nil, err
 	}
 	if h.Name != name {
-		return nil, fmt.Errorf("%w: found %q in place of %s", ErrDamaged, h.Name, name)
+		return nil, fmt.Errorf("%w: found %q instead of %s", ErrDamaged, h.Name, name)
 	}
 	return a.content(h)
 }
@@ -157,7 +161,7 @@ func (a *reader) state(h *tar.Header) error {
 			return damaged(h.Name, err)
 		}
 		if !Copied(key) {
-			return fmt.Errorf("%w: %q is no entry of a snapshot", ErrDamaged, key)
+			return fmt.Errorf("%w: %q cannot be an entry of a snapshot", ErrDamaged, key)
 		}
 		a.found.Entries++
 		a.found.Bytes += int64(len(key) + len(value))
@@ -169,10 +173,11 @@ func (a *reader) state(h *tar.Header) error {
 
 func sumOf(h hash.Hash) [sha256.Size]byte { return [sha256.Size]byte(h.Sum(nil)) }
 
-// damaged keeps what says so already, and what the source of the bytes says; what gzip and tar say is damage.
+// damaged keeps errors of the snapshot and of the source; errors of gzip and tar become ErrDamaged.
 func damaged(name string, err error) error {
 	var flawed flate.CorruptInputError
-	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, tar.ErrHeader) || errors.As(err, &flawed) {
+	if errors.Is(err, gzip.ErrChecksum) || errors.Is(err, gzip.ErrHeader) || errors.Is(err, tar.ErrHeader) ||
+		errors.As(err, &flawed) {
 		return fmt.Errorf("%w: %s: %v", ErrDamaged, name, err)
 	}
 	return err

@@ -13,14 +13,15 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Keys outside the barrier. None of them is in a snapshot.
+// Keys outside the barrier. Snapshots never contain them.
 const (
-	// StateKey holds the state of a restore that was decided: a store that has it is between two sets of data, and nobody must unseal from it.
+	// StateKey holds the state of a decided restore. A store that has it is between two sets of
+	// data, and no node may unseal from it.
 	StateKey = "core/restore/state"
-	// RestoredKey is there from the end of a restore until the barrier key was rotated: what the restored keyring counts as encryptions is less than
-	// the truth, because its keys went on being used after the snapshot.
+	// RestoredKey exists from the end of a restore until the barrier key is rotated: the restored
+	// keyring undercounts encryptions, because its keys were used after the snapshot.
 	RestoredKey = "core/restored"
-	// MigrationKey is held by a store that is being copied to another.
+	// MigrationKey exists in a store while it is copied to another.
 	MigrationKey = "core/migration"
 
 	restorePrefix = "core/restore/"
@@ -30,12 +31,13 @@ const (
 // pieceSize leaves room for the key in a commit.
 const pieceSize = 512 << 10
 
-// Copied reports whether an entry belongs to the data, rather than to what this package does with it.
+// Copied reports whether an entry belongs to the data rather than to this package's own
+// bookkeeping.
 func Copied(key string) bool {
 	return !strings.HasPrefix(key, restorePrefix) && key != RestoredKey && key != MigrationKey
 }
 
-// State is a restore that was decided and is not finished (JSON, version in "v").
+// State is a decided restore that is not finished (JSON, version in "v").
 type State struct {
 	Version int       `json:"v"`
 	Pieces  int       `json:"pieces"` // at core/restore/piece/
@@ -43,7 +45,7 @@ type State struct {
 	Meta    Meta      `json:"meta"` // of the snapshot
 }
 
-// Pending returns the restore that was decided and is not finished, or nil.
+// Pending returns the decided restore that is not finished, or nil.
 func Pending(ctx context.Context, store storage.Store) (*State, error) {
 	raw, err := store.Get(ctx, StateKey)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -59,8 +61,8 @@ func Pending(ctx context.Context, store storage.Store) (*State, error) {
 	return &st, nil
 }
 
-// Stage copies a snapshot beside the data in use, and decides nothing. The archive must have been checked by [Read]. What an earlier attempt
-// left is overwritten. It returns the number of pieces.
+// Stage copies a snapshot beside the current data and decides nothing. [Read] must have verified
+// the archive. It overwrites the remains of an earlier attempt. It returns the number of pieces.
 func Stage(ctx context.Context, store storage.Store, epoch uint64, archive io.Reader) (pieces int, err error) {
 	st, err := Pending(ctx, store)
 	if err != nil {
@@ -103,7 +105,8 @@ func Stage(ctx context.Context, store storage.Store, epoch uint64, archive io.Re
 
 func pieceKey(n int) string { return fmt.Sprintf("%s%08d", piecePrefix, n) }
 
-// Decide makes up the mind of whoever reads the store: from this commit on it holds the snapshot, even if [Finish] has to be called by another.
+// Decide makes the staged snapshot the content of the store: from this commit on it counts, even if
+// another node has to call [Finish].
 func Decide(ctx context.Context, store storage.Store, epoch uint64, st State) error {
 	st.Version = FormatVersion
 	raw, err := json.Marshal(st)
@@ -118,7 +121,8 @@ func Decide(ctx context.Context, store storage.Store, epoch uint64, st State) er
 	return err
 }
 
-// Finish replaces the data by what was staged, and may be called any number of times; without a restore that was decided it does nothing.
+// Finish replaces the data by the staged snapshot, and may be called any number of times; without a
+// decided restore it does nothing.
 func Finish(ctx context.Context, store storage.Store, epoch uint64) error {
 	st, err := Pending(ctx, store)
 	if err != nil || st == nil {
@@ -128,18 +132,20 @@ func Finish(ctx context.Context, store storage.Store, epoch uint64) error {
 	if !ok {
 		return ErrUnsupported
 	}
-	m := &merge{ctx: ctx, store: store, epoch: epoch, staged: &decoder{r: &pieces{ctx: ctx, store: store, last: st.Pieces}}}
+	m := &merge{ctx: ctx, store: store, epoch: epoch,
+		staged: &decoder{r: &pieces{ctx: ctx, store: store, last: st.Pieces}}}
 	if err := m.run(source); err != nil {
 		return err
 	}
-	end := []storage.Op{storage.Put(RestoredKey, []byte(st.Meta.Created.UTC().Format(time.RFC3339Nano))), storage.Delete(StateKey)}
+	end := []storage.Op{storage.Put(RestoredKey, []byte(st.Meta.Created.UTC().Format(time.RFC3339Nano))),
+		storage.Delete(StateKey)}
 	if err := store.Commit(ctx, storage.Batch{Epoch: epoch, Ops: end}); err != nil {
 		return err
 	}
 	return Clean(ctx, store, epoch)
 }
 
-// Clean removes what was staged. It must not be called between [Decide] and the end of [Finish].
+// Clean removes a staged snapshot. It must not be called between [Decide] and the end of [Finish].
 func Clean(ctx context.Context, store storage.Store, epoch uint64) error {
 	for {
 		names, err := store.List(ctx, piecePrefix, "", storage.MaxOps)
@@ -156,14 +162,14 @@ func Clean(ctx context.Context, store storage.Store, epoch uint64) error {
 	}
 }
 
-// merge makes a store equal to a staged snapshot by walking along both in key order: what is equal is left alone, so that
-// a repetition writes only what is missing.
+// merge makes a store equal to a staged snapshot by walking both in key order. It does not write
+// equal entries, so a repetition writes only what is missing.
 type merge struct {
 	ctx    context.Context
 	store  storage.Store
 	epoch  uint64
 	staged *decoder
-	key    string // next of the staged entries; "" behind the last
+	key    string // of the next staged entry; "" after the last
 	value  []byte
 	ops    []storage.Op
 	size   int
@@ -199,7 +205,7 @@ func (m *merge) run(source storage.Snapshotter) error {
 	return m.flush()
 }
 
-// advance takes the next staged entry.
+// advance reads the next staged entry.
 func (m *merge) advance() (err error) {
 	m.key, m.value, err = m.staged.next()
 	if errors.Is(err, io.EOF) {
@@ -208,7 +214,7 @@ func (m *merge) advance() (err error) {
 	return err
 }
 
-// put writes the staged entry and takes the next.
+// put writes the staged entry and advances.
 func (m *merge) put() error {
 	if err := m.do(storage.Put(m.key, m.value)); err != nil {
 		return err
@@ -235,11 +241,11 @@ func (m *merge) flush() error {
 	return err
 }
 
-// pieces reads what was staged.
+// pieces is a reader of the staged snapshot.
 type pieces struct {
 	ctx   context.Context
 	store storage.Store
-	next  int // number of the last piece that was read
+	next  int // number of the last piece read
 	last  int
 	rest  []byte
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// fileSize is when a state file is full: it bounds the memory that a snapshot takes, since a tar archive tells sizes in advance.
+// fileSize is the size of a full state file. It bounds the memory of a snapshot, since a tar
+// archive needs sizes in advance.
 const fileSize = 2 << 20
 
 // Names in the archive.
@@ -24,12 +25,14 @@ const (
 	sealedFile = "SHA256SUMS.sealed"
 )
 
-// stateFile is the name of the n-th state file, from 1.
+// stateFile returns the name of the n-th state file, counted from 1.
 func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
 
-// Save writes a snapshot of the store to w as it reads it. The checksums are handed to seal. An archive that was cut off by an error has no
-// checksums and is refused by [Read]. What belongs to restores and migrations is left out.
-func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta, seal func(sums []byte) ([]byte, error)) (Totals, error) {
+// Save writes a snapshot of the store to w while it reads the store. It passes the checksums to
+// seal. An archive truncated by an error has no checksums, so [Read] refuses it. Bookkeeping of
+// restores and migrations is omitted.
+func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta,
+	seal func(sums []byte) ([]byte, error)) (Totals, error) {
 	source, ok := store.(storage.Snapshotter)
 	if !ok {
 		return Totals{}, ErrUnsupported
@@ -49,7 +52,7 @@ func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta, seal fu
 type saver struct {
 	archive *tar.Writer
 	meta    Meta
-	state   []byte // of the state file that is not full yet
+	state   []byte // of the current state file
 	totals  Totals
 	sums    strings.Builder
 }
@@ -111,7 +114,8 @@ func (s *saver) json(name string, v any) error {
 
 func (s *saver) file(name string, content []byte) error {
 	fmt.Fprintf(&s.sums, "%x  %s\n", sha256.Sum256(content), name)
-	h := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), ModTime: s.meta.Created, Typeflag: tar.TypeReg, Format: tar.FormatPAX}
+	h := &tar.Header{Name: name, Mode: 0o600, Size: int64(len(content)), ModTime: s.meta.Created, Typeflag: tar.TypeReg,
+		Format: tar.FormatPAX}
 	if err := s.archive.WriteHeader(h); err != nil {
 		return err
 	}

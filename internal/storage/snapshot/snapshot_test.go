@@ -44,7 +44,8 @@ func fill(t *testing.T, s storage.Store, entries map[string]string) {
 	}
 }
 
-// sample is data with every kind of edge: folders beside keys, empty values, one as large as a store takes.
+// sample is data with every kind of edge: folders beside keys, empty values, one as large as a
+// store takes.
 func sample() map[string]string {
 	entries := map[string]string{"a": "", "a-b": "1", "a/b": "2", "core/seal": "sealed", "core/keyring": "ring",
 		strings.Repeat("k", storage.MaxKey): "long key", "big": strings.Repeat("x", storage.MaxBytes-3)}
@@ -57,7 +58,8 @@ func sample() map[string]string {
 func save(t *testing.T, s storage.Store) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if _, err := Save(t.Context(), &b, s, Meta{Created: created, ClusterID: "c1", ClusterName: "one", Storage: "inmem", Program: "Sealgate v0"}, sealSums); err != nil {
+	if _, err := Save(t.Context(), &b, s, Meta{Created: created, ClusterID: "c1", ClusterName: "one", Storage: "inmem",
+		Program: "Sealgate v0"}, sealSums); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -99,7 +101,8 @@ func TestRoundTripAcrossStorages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if info.ClusterID != "c1" || info.Entries != 307 || info.Files < 2 || !info.Created.Equal(created) || string(info.Sealed) != "sealed:"+string(info.Sums) {
+	if info.ClusterID != "c1" || info.Entries != 307 || info.Files < 2 || !info.Created.Equal(created) ||
+		string(info.Sealed) != "sealed:"+string(info.Sums) {
 		t.Errorf("read %+v", info.Totals)
 	}
 	target, err := bbolt.Open(t.Context(), filepath.Join(t.TempDir(), "data"), bbolt.Options{})
@@ -132,7 +135,8 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 	return f.Store.Commit(ctx, b)
 }
 
-// TestRestoreIsWholeOrNotThere stops a restore before every commit: what is left is the old data, or a decision that another finishes.
+// TestRestoreIsWholeOrNotThere stops a restore before every commit: what is left is the old data,
+// or a decision that another finishes.
 func TestRestoreIsWholeOrNotThere(t *testing.T) {
 	t.Parallel()
 	source := inmem.New()
@@ -213,7 +217,8 @@ func TestOneRestoreAtATime(t *testing.T) {
 	}
 }
 
-// TestDamageIsFound cuts and flips an archive everywhere (in steps), compressed and below the compression.
+// TestDamageIsFound cuts and flips an archive everywhere (in steps), compressed and below the
+// compression.
 func TestDamageIsFound(t *testing.T) {
 	t.Parallel()
 	s := inmem.New()
@@ -236,12 +241,13 @@ func TestDamageIsFound(t *testing.T) {
 	for n := 0; n < len(archive); n += 7 {
 		refused(fmt.Sprintf("cut at %d", n), archive[:n])
 	}
-	for i := 10; i < len(archive); i += 5 { // the first ten bytes are gzip's header: times and names that nobody checks
+	for i := 10; i < len(archive); i += 5 { // the first ten bytes are gzip's header: times and names that are not checked
 		b := bytes.Clone(archive)
 		b[i] ^= 1
 		refused(fmt.Sprintf("flipped at %d", i), b)
 	}
-	for _, old := range []string{"1\x00", "value", "core/seal", `"entries": 3`, "state-00000001.bin", "SHA256SUMS.sealed"} {
+	for _, old := range []string{"1\x00", "value", "core/seal", `"entries": 3`, "state-00000001.bin",
+		"SHA256SUMS.sealed"} {
 		i := bytes.Index(plain, []byte(old))
 		if i < 0 {
 			t.Fatalf("%q is not in the archive", old)
@@ -282,7 +288,8 @@ func decompress(t *testing.T, b []byte) []byte {
 	return out
 }
 
-// FuzzEntries: what is read is written the same, and nothing makes the reader panic or take what no store holds.
+// FuzzEntries: what is read is written the same, and nothing makes the reader panic or take what no
+// store holds.
 func FuzzEntries(f *testing.F) {
 	f.Add(appendEntry(appendEntry(nil, "a", nil), "b/c", []byte("value")))
 	f.Add([]byte{0xff, 0xff})

@@ -33,11 +33,13 @@ func contextEnded(s *suite) {
 	s.wantError("Get", err, context.Canceled)
 	_, err = store.List(cancelled, "", "", 0)
 	s.wantError("List", err, context.Canceled)
-	s.wantError("Commit", store.Commit(cancelled, storage.Batch{Ops: []storage.Op{storage.Put("k", []byte("w"))}}), context.Canceled)
+	s.wantError("Commit", store.Commit(cancelled, storage.Batch{Ops: []storage.Op{storage.Put("k", []byte("w"))}}),
+		context.Canceled)
 	s.holds(store, "k", []byte("v"))
 	late, cancel := context.WithTimeout(s.ctx, -1)
 	defer cancel()
-	s.wantError("Commit too late", store.Commit(late, storage.Batch{Ops: []storage.Op{storage.Delete("k")}}), context.DeadlineExceeded)
+	s.wantError("Commit too late", store.Commit(late, storage.Batch{Ops: []storage.Op{storage.Delete("k")}}),
+		context.DeadlineExceeded)
 	s.holds(store, "k", []byte("v"))
 }
 
@@ -64,7 +66,7 @@ func closed(s *suite) {
 	s.holds(s.open(), "k", []byte("v"))
 }
 
-// closeUnderTraffic closes while others write: what was acknowledged stays, and nobody hangs.
+// closeUnderTraffic closes a store during writes: acknowledged writes stay, and no call hangs.
 func closeUnderTraffic(s *suite) {
 	store := s.open()
 	var acknowledged sync.Map
@@ -101,8 +103,8 @@ func closeUnderTraffic(s *suite) {
 	})
 }
 
-// commitsAreAtomic writes two keys together, and deletes them together. A reader who looks at one after the other
-// may see the second newer than the first, never older.
+// commitsAreAtomic writes two keys together, and deletes them together. A reader of one after the
+// other may see the second newer than the first, never older.
 func commitsAreAtomic(s *suite) {
 	store := s.open()
 	s.commit(store, storage.Put("x", number(0)), storage.Put("y", number(0)))
@@ -155,7 +157,7 @@ func oneWinnerPerAbsentKey(s *suite) {
 		}
 	}
 	if names, err := store.List(s.ctx, "", "", 0); err != nil || len(names) != 2*keys {
-		s.t.Errorf("%d names, %v; want %d: a losing batch was written in part", len(names), err, 2*keys)
+		s.t.Errorf("%d names, %v; want %d: a refused batch was partly written", len(names), err, 2*keys)
 	}
 }
 
@@ -195,7 +197,8 @@ func compareAndSwapLosesNoUpdates(s *suite) {
 				return
 			}
 			next := number(binary.BigEndian.Uint64(old) + 1)
-			err = store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfValue("n", old)}, Ops: []storage.Op{storage.Put("n", next)}})
+			err = store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfValue("n", old)},
+				Ops: []storage.Op{storage.Put("n", next)}})
 			switch {
 			case err == nil:
 				done++

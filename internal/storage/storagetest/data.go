@@ -16,7 +16,7 @@ func getReturnsWhatWasPut(s *suite) {
 	s.holds(store, "a", nil)
 	values := map[string][]byte{
 		"a":                                 []byte("one"),
-		"a/b":                               []byte("below a key that holds something itself"),
+		"a/b":                               []byte("below a key that has a value itself"),
 		"empty":                             {},
 		"binary":                            {0, 1, 0xFF, 0, '\n'},
 		"Ünïcode/路径":                        []byte("text"),
@@ -150,9 +150,10 @@ func model(held map[string]bool, prefix, after string, limit int) []string {
 
 func operationsApplyInOrder(s *suite) {
 	store := s.open()
-	s.commit(store) // nothing to do is no error
+	s.commit(store) // an empty batch is not an error
 	s.commit(store, storage.Delete("missing"))
-	s.commit(store, storage.Put("k", []byte("1")), storage.Put("k", []byte("2")), storage.Delete("d"), storage.Put("d", []byte("3")))
+	s.commit(store, storage.Put("k", []byte("1")), storage.Put("k", []byte("2")), storage.Delete("d"),
+		storage.Put("d", []byte("3")))
 	s.holds(store, "k", []byte("2"))
 	s.holds(store, "d", []byte("3"))
 	s.commit(store, storage.Put("k", []byte("4")), storage.Delete("k"))
@@ -187,7 +188,7 @@ func limitsOfABatch(s *suite) {
 func conditionAbsent(s *suite) {
 	store := s.open()
 	absent := []storage.Condition{storage.IfAbsent("k")}
-	// Conditions are about what is there before the batch.
+	// Conditions apply to the state before the batch.
 	if err := store.Commit(s.ctx, storage.Batch{If: absent, Ops: []storage.Op{storage.Put("k", nil)}}); err != nil {
 		s.t.Fatal(err)
 	}
@@ -231,7 +232,7 @@ func conflictWritesNothing(s *suite) {
 	})
 	s.wantError("one of two conditions fails", err, storage.ErrConflict)
 	if !storage.NothingWritten(err) {
-		s.t.Error("a conflict leaves the outcome open")
+		s.t.Error("a conflict must mean that nothing was written")
 	}
 	s.holds(store, "new", nil)
 	s.holds(store, "stay", []byte("1"))
@@ -241,7 +242,7 @@ func conflictWritesNothing(s *suite) {
 func epochWithoutLeadership(s *suite) {
 	store := s.open()
 	err := store.Commit(s.ctx, storage.Batch{Epoch: 7, Ops: []storage.Op{storage.Put("k", nil)}})
-	s.wantError("an epoch that nobody holds", err, storage.ErrFenced)
+	s.wantError("an epoch without a leader", err, storage.ErrFenced)
 	s.holds(store, "k", nil)
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// patience is how long the suite waits for what must come; nothing waits for it to pass where all is well.
+// patience bounds the suite's waits for events; a healthy backend never uses it up.
 const patience = 10 * time.Second
 
 func watch(s *suite) {
@@ -28,7 +28,8 @@ func watch(s *suite) {
 	s.commit(store, storage.Put("w/a", nil), storage.Put("other", nil), storage.Put("wx", nil))
 	s.commit(store, storage.Delete("w/a"))
 	s.commit(store, storage.Put("w/b", nil), storage.Delete("w/b"), storage.Put("w/c", nil))
-	err = store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent("w/c")}, Ops: []storage.Op{storage.Put("w/no", nil)}})
+	err = store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfAbsent("w/c")},
+		Ops: []storage.Op{storage.Put("w/no", nil)}})
 	s.wantError("the condition", err, storage.ErrConflict)
 	s.commit(store, storage.Put("w/end", nil))
 
@@ -62,7 +63,7 @@ func watch(s *suite) {
 	}
 	for _, key := range []string{"w/before", "other", "wx", "w/no"} {
 		if e, ok := last[key]; ok {
-			s.t.Errorf("an event that should not be: %+v", e)
+			s.t.Errorf("unexpected event: %+v", e)
 		}
 	}
 	if e, ok := last["w/b"]; ok && !e.Deleted {
@@ -73,8 +74,8 @@ func watch(s *suite) {
 	}
 }
 
-// sequence: a watch of the whole store brings the mark of every revision, after the events of its commits; so does a watch of
-// a prefix that none of them touched.
+// sequence: a watch of the whole store delivers the mark of every revision after the events of its
+// commits; so does a watch of a prefix without changes.
 func sequence(s *suite) {
 	store := s.open()
 	sequencer, ok := store.(storage.Sequencer)
@@ -109,7 +110,7 @@ func sequence(s *suite) {
 		}
 		last = now
 	}
-	s.commit(store, storage.Delete("absent")) // a commit that changes nothing must not leave anybody waiting
+	s.commit(store, storage.Delete("absent")) // a commit without changes must be marked too
 	now, err := sequencer.Revision(s.ctx)
 	if err != nil || now < last {
 		s.t.Fatalf("Revision = %d, %v; it was %d", now, err, last)
@@ -195,7 +196,7 @@ func snapshot(s *suite) {
 	slices.Sort(keys)
 	var seen []string
 	err := sn.Snapshot(s.ctx, func(key string, value []byte) error {
-		if len(seen) == 0 { // what is written meanwhile is not in it, and does not wait for it
+		if len(seen) == 0 { // a concurrent write is not part of the snapshot, and does not wait for it
 			s.commit(store, storage.Put("s/later", nil), storage.Delete("s/0049"), storage.Put("s/0048", []byte("changed")))
 		}
 		seen = append(seen, key)
@@ -231,7 +232,7 @@ func size(s *suite) {
 	for i := range 4 {
 		s.commit(store, storage.Put(fmt.Sprint("big", i), bytes.Repeat([]byte{1}, 1<<19)))
 	}
-	// A server may count what it has written to its file, a moment later.
+	// A server may account for its file a moment later.
 	timeout, again := time.After(patience), time.NewTicker(10*time.Millisecond)
 	defer again.Stop()
 	for {
@@ -250,7 +251,7 @@ func size(s *suite) {
 	}
 }
 
-// nodes opens two stores on the data, as electors; nil where that is not possible.
+// nodes opens two stores on the data as electors, or returns nil if the backend is not shared.
 func (s *suite) nodes() (a, b storage.Store, ea, eb storage.Elector) {
 	a = s.open()
 	ea, ok := a.(storage.Elector)
@@ -286,7 +287,7 @@ func election(s *suite) {
 		}
 	}
 	if !first.Held() {
-		s.t.Error("the leader in office does not hold it")
+		s.t.Error("Held is false for the current leader")
 	}
 	elected := make(chan storage.Leadership, 1)
 	go func() {
@@ -300,19 +301,19 @@ func election(s *suite) {
 	case <-elected:
 		s.t.Fatal("two leaders")
 	case <-first.Lost():
-		s.t.Fatal("the office was lost for no reason")
+		s.t.Fatal("the leadership was lost without a cause")
 	case <-time.After(50 * time.Millisecond): // the absence of an event can only be given time
 	}
-	if err := a.Close(); err != nil { // as good as a crash
+	if err := a.Close(); err != nil { // equivalent to a crash
 		s.t.Fatal(err)
 	}
 	s.lost(first)
 	if first.Held() {
-		s.t.Error("a lost office is held")
+		s.t.Error("Held is true after the loss")
 	}
 	second := <-elected
 	if second == nil || second.Epoch() <= first.Epoch() {
-		s.t.Fatalf("the second office is %v after epoch %d", second, first.Epoch())
+		s.t.Fatalf("the second leadership is %v after epoch %d", second, first.Epoch())
 	}
 	if err := second.Resign(s.ctx); err != nil {
 		s.t.Errorf("Resign: %v", err)
@@ -327,7 +328,7 @@ func (s *suite) lost(leadership storage.Leadership) {
 	select {
 	case <-leadership.Lost():
 	case <-time.After(patience):
-		s.t.Fatal("the loss of the office was not told")
+		s.t.Fatal("Lost was not closed")
 	}
 }
 
@@ -349,9 +350,9 @@ func fencing(s *suite) {
 	second := s.campaign(eb, "node b")
 	err := write(a, first.Epoch(), "deposed")
 	if s.wantError("a deposed leader's commit", err, storage.ErrFenced); !storage.NothingWritten(err) {
-		s.t.Error("ErrFenced leaves the outcome open")
+		s.t.Error("ErrFenced must mean that nothing was written")
 	}
-	s.wantError("an epoch to come", write(b, second.Epoch()+1, "future"), storage.ErrFenced)
+	s.wantError("a future epoch", write(b, second.Epoch()+1, "future"), storage.ErrFenced)
 	s.holds(b, "k", []byte("first"))
 	if err := write(b, second.Epoch(), "second"); err != nil {
 		s.t.Fatalf("the new leader's commit: %v", err)
@@ -377,7 +378,7 @@ func campaignEnds(s *suite) {
 	s.wantError("Campaign while closing", <-failed, storage.ErrClosed)
 	select {
 	case <-first.Lost():
-		s.t.Error("the leader lost its office to candidates that gave up")
+		s.t.Error("candidates that gave up ended the leadership")
 	default:
 	}
 }

@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// leadershipChanges many times between two nodes that both want it: epochs grow, who gave it up does not hold it, and whoever
-// holds it writes.
+// leadershipChanges moves the leadership often between two candidates: epochs grow, a node that
+// resigned does not hold it, and the holder can write.
 func leadershipChanges(s *suite) {
 	a, b, ea, eb := s.nodes()
 	if ea == nil {
@@ -29,8 +29,9 @@ func leadershipChanges(s *suite) {
 				s.t.Errorf("epoch %d after %d", leadership.Epoch(), before)
 			}
 			key := fmt.Sprint("epoch/", leadership.Epoch())
-			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
-				Ops: []storage.Op{storage.Put(key, []byte{byte(node)})}})
+			err = stores[node].Commit(s.ctx,
+				storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+					Ops: []storage.Op{storage.Put(key, []byte{byte(node)})}})
 			if err != nil {
 				s.t.Errorf("the leader's commit: %v", err)
 			}
@@ -38,12 +39,13 @@ func leadershipChanges(s *suite) {
 				s.t.Errorf("Resign: %v", err)
 			}
 			if leadership.Held() {
-				s.t.Error("an office that was given up is held")
+				s.t.Error("Held is true after Resign")
 			}
 			s.lost(leadership)
-			// Its conditions fail too, but who is no longer the leader must learn that first.
-			err = stores[node].Commit(s.ctx, storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
-				Ops: []storage.Op{storage.Put("late", nil)}})
+			// The conditions fail too, but a node that is not the leader must learn that first.
+			err = stores[node].Commit(s.ctx,
+				storage.Batch{Epoch: leadership.Epoch(), If: []storage.Condition{storage.IfAbsent(key)},
+					Ops: []storage.Op{storage.Put("late", nil)}})
 			s.wantError("a commit after the resignation", err, storage.ErrFenced)
 			if err := leadership.Resign(s.ctx); err != nil {
 				s.t.Errorf("a second resignation: %v", err)
@@ -57,8 +59,8 @@ func leadershipChanges(s *suite) {
 	s.holds(b, "late", nil)
 }
 
-// secondHandleFollows: what one node has committed, another one counts at once, and sees in its watch with a mark, whichever of
-// them commits.
+// secondHandleFollows: a commit of one node is visible on the other at once, and arrives in its
+// watch with a mark.
 func secondHandleFollows(s *suite) {
 	if !s.Shared {
 		return

@@ -1,5 +1,5 @@
-// Package storagetest is the conformance suite of package storage: what every backend must do, sentence by sentence of the contract.
-// Optional interfaces are tested where a store implements them.
+// Package storagetest is the conformance suite of package storage: what every backend must do,
+// sentence by sentence of the contract. Optional interfaces are tested if a store implements them.
 //
 // It imports package testing and is never linked into the program.
 package storagetest
@@ -15,19 +15,19 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Harness gives the suite one set of data, empty at first.
+// Harness provides one set of data, initially empty.
 type Harness struct {
-	// Open opens a store on the data. Unless Shared is set, the one before was closed.
+	// Open opens a store on the data. Unless Shared is set, the previous one is closed.
 	Open func() (storage.Store, error)
-	// Shared tells that several stores may be open on the data at once.
+	// Shared says that several stores may be open on the data at once.
 	Shared bool
-	// Limits of what stands before the storage; those of package storage where zero.
+	// Limits of a layer above the storage; zero means those of package storage.
 	MaxOps, MaxBytes int
-	// NoValueConditions leaves IfValue out.
+	// NoValueConditions skips tests of IfValue.
 	NoValueConditions bool
 }
 
-// Factory makes a new set of data for a test; it cleans up by t.Cleanup.
+// Factory creates a new set of data for a test, and cleans up with t.Cleanup.
 type Factory func(t *testing.T) Harness
 
 // suite is one test's view of the harness.
@@ -107,7 +107,7 @@ func (s *suite) commit(store storage.Store, ops ...storage.Op) {
 	}
 }
 
-// holds checks what a key holds; nil stands for nothing.
+// holds checks the value of a key; nil means absent.
 func (s *suite) holds(store storage.Store, key string, want []byte) {
 	s.t.Helper()
 	got, err := store.Get(s.ctx, key)

@@ -25,7 +25,8 @@ var parts = map[string]string{
 	"bind-secret-id": "bind_secret_id", "secret-id-num-uses": "secret_id_num_uses", "secret-id-ttl": "secret_id_ttl",
 	"secret-id-bound-cidrs": "secret_id_bound_cidrs", "bound-cidr-list": "secret_id_bound_cidrs",
 	"token-bound-cidrs": "token_bound_cidrs",
-	"policies":          "token_policies", "period": "token_period", "token-ttl": "token_ttl", "token-max-ttl": "token_max_ttl",
+	"policies":          "token_policies", "period": "token_period", "token-ttl": "token_ttl",
+	"token-max-ttl":  "token_max_ttl",
 	"token-num-uses": "token_num_uses",
 }
 

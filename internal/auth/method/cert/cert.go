@@ -103,8 +103,7 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 	case first == "certs":
 		return d.entry(ctx, r, rest)
 	case first == "crls":
-		return nil, method.Invalid("revocation lists are not there: use certificates with a short life, or take the " +
-			"authority away")
+		return nil, method.Invalid("revocation lists are not supported: use short-lived certificates, or remove the CA")
 	}
 	return nil, method.ErrNoPath
 }

@@ -75,7 +75,7 @@ func FuzzClaims(f *testing.F) {
 			t.Error(err)
 		}
 		if user, _, err := x.describe("r", claims); err == nil && user == "" {
-			t.Error("nobody")
+			t.Error("the other caller did not finish")
 		}
 	})
 }
@@ -100,7 +100,7 @@ func TestFetcherIsPatient(t *testing.T) {
 	f.busy <- struct{}{}
 	cancel()
 	if _, err := f.get(ctx, "", now); !errors.Is(err, context.Canceled) {
-		t.Errorf("while somebody fetches: %v", err)
+		t.Errorf("during a fetch: %v", err)
 	}
 }
 

@@ -56,17 +56,17 @@ func Factory(o Options) mount.Factory {
 	}
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
-		d := &backend{store: store, cost: o.Cost, slots: slots, nobody: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt,
+		d := &backend{store: store, cost: o.Cost, slots: slots, unknown: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt,
 			noHash)}
 		return d, nil
 	}
 }
 
 type backend struct {
-	store  mount.Storage
-	cost   int
-	slots  chan struct{} // semaphore, held while a password is hashed
-	nobody []byte        // the hash that passwords of unknown users are compared with
+	store   mount.Storage
+	cost    int
+	slots   chan struct{} // semaphore, held while a password is hashed
+	unknown []byte        // the hash that passwords of unknown users are compared with
 
 	writing sync.Mutex
 }
@@ -235,7 +235,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mo
 	if err != nil {
 		return nil, err
 	}
-	hash := d.nobody
+	hash := d.unknown
 	if u != nil {
 		hash = u.Hash
 	}

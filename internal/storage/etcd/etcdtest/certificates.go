@@ -14,7 +14,7 @@ import (
 	"time"
 )
 
-// writeCertificates makes an authority, and one certificate that serves both the servers and their clients.
+// writeCertificates creates a CA, and one certificate for servers and clients.
 func writeCertificates(t testing.TB, c *Cluster) {
 	t.Helper()
 	authority := &x509.Certificate{
@@ -26,7 +26,8 @@ func writeCertificates(t testing.TB, c *Cluster) {
 	leaf := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "etcd of a test"},
 		NotBefore: authority.NotBefore, NotAfter: authority.NotAfter,
-		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		KeyUsage: x509.KeyUsageDigitalSignature, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth,
+			x509.ExtKeyUsageClientAuth},
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, DNSNames: []string{"localhost"},
 	}
 	leafKey := newKey(t)

@@ -1,8 +1,8 @@
-// Package etcdtest runs real etcd servers in the process of a test: one, or a cluster of three, with TLS and users where wanted, which
-// can be stopped and started again with their data and their addresses. A [Proxy] in front of one can stall or cut
-// connections.
+// Package etcdtest runs real etcd servers in the process of a test: one, or a cluster of three,
+// optionally with TLS and users. Members can be stopped and started again with their data and
+// addresses. A [Proxy] in front of each can stall or cut connections.
 //
-// Everything listens on 127.0.0.1 and ends with the test. It is never linked into the program: the server is a test's alone.
+// Everything listens on 127.0.0.1 and ends with the test. It is never linked into the program.
 package etcdtest
 
 import (
@@ -31,21 +31,22 @@ const (
 	UserPath     = "/sealgate/"
 )
 
-// Options of a cluster. The zero value is one server as etcd is by default, but quick to start.
+// Options of a cluster. The zero value is one server with etcd's defaults, but with a fast
+// election.
 type Options struct {
 	Members int   // 1, or 3
-	TLS     bool  // https, and a client certificate is demanded
+	TLS     bool  // https with client certificates
 	Auth    bool  // users "root" and User
-	NoSync  bool  // do not wait for the disk: for tests that are about something else
-	Quota   int64 // bytes; etcd's default where zero
-	// ElectionTimeout is 200 ms where zero; etcd's own default is one second.
+	NoSync  bool  // no fsync, for tests of other properties
+	Quota   int64 // bytes; 0 means etcd's default
+	// ElectionTimeout is 200 ms if zero; etcd's default is one second.
 	ElectionTimeout time.Duration
 }
 
 // Cluster is one or three servers.
 type Cluster struct {
-	Endpoints                 []string // of each member, through a proxy that ends with it
-	Direct                    []string // of each member, itself: for measurements
+	Endpoints                 []string // of each member, through its proxy
+	Direct                    []string // of each member, without its proxy: for benchmarks
 	CAFile, CertFile, KeyFile string   // with TLS: what a client needs
 
 	t       testing.TB
@@ -57,13 +58,13 @@ type member struct {
 	name, dir    string
 	client, peer string // URLs
 	server       *embed.Etcd
-	way          *Proxy
+	proxy        *Proxy
 }
 
-// patience is how long a server may take to start; it is met with within a fraction where all is well.
+// patience bounds the start of a server, which usually takes a fraction of it.
 const patience = 60 * time.Second
 
-// Start starts a cluster for the length of the test.
+// Start starts a cluster that ends with the test.
 func Start(t testing.TB, o Options) *Cluster {
 	t.Helper()
 	if o.Members == 0 {
@@ -76,7 +77,8 @@ func Start(t testing.TB, o Options) *Cluster {
 	dir, scheme := t.TempDir(), "http"
 	if o.TLS {
 		scheme = "https"
-		c.CAFile, c.CertFile, c.KeyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+		c.CAFile, c.CertFile, c.KeyFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "cert.pem"),
+			filepath.Join(dir, "key.pem")
 		writeCertificates(t, c)
 	}
 	for i, port := range freePorts(t, 2*o.Members) {
@@ -90,8 +92,8 @@ func Start(t testing.TB, o Options) *Cluster {
 		}
 	}
 	for _, m := range c.members {
-		m.way = NewProxy(t, m.client)
-		c.Endpoints = append(c.Endpoints, m.way.Endpoint)
+		m.proxy = NewProxy(t, m.client)
+		c.Endpoints = append(c.Endpoints, m.proxy.Endpoint)
 	}
 	t.Cleanup(func() {
 		for i := range c.members {
@@ -115,19 +117,19 @@ func (c *Cluster) startAll() {
 	}
 }
 
-// Way is the proxy through which Endpoints reach a member.
-func (c *Cluster) Way(i int) *Proxy { return c.members[i].way }
+// Proxy returns the proxy in front of a member.
+func (c *Cluster) Proxy(i int) *Proxy { return c.members[i].proxy }
 
-// Stop stops a member; its data stay. A member that does not run stays as it is.
+// Stop stops a member and keeps its data. A stopped member stays as it is.
 func (c *Cluster) Stop(i int) {
 	if m := c.members[i]; m.server != nil {
-		m.way.Down() // or etcd waits five seconds for watches to end
+		m.proxy.Down() // otherwise etcd waits five seconds for watches to end
 		m.server.Close()
 		m.server = nil
 	}
 }
 
-// Restart starts a member that was stopped, on its data and its addresses.
+// Restart starts a stopped member with its data and addresses.
 func (c *Cluster) Restart(i int) {
 	c.t.Helper()
 	m := c.members[i]
@@ -138,7 +140,7 @@ func (c *Cluster) Restart(i int) {
 	if c.quorum() {
 		c.await(i)
 	}
-	m.way.Up(c.t)
+	m.proxy.Up(c.t)
 }
 
 func (c *Cluster) quorum() bool {
@@ -164,7 +166,7 @@ func (c *Cluster) launch(i int) {
 		if !strings.Contains(err.Error(), "address already in use") || time.Now().After(deadline) {
 			c.t.Fatalf("starting etcd: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond) // the port is on its way back to us
+		time.Sleep(20 * time.Millisecond) // the kernel releases the port soon
 	}
 }
 
@@ -195,7 +197,8 @@ func (c *Cluster) config(m *member) *embed.Config {
 	e.BcryptCost = 4
 	e.ZapLoggerBuilder = embed.NewZapLoggerBuilder(zap.NewNop())
 	if c.o.TLS {
-		e.ClientTLSInfo = transport.TLSInfo{CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.CAFile, ClientCertAuth: true}
+		e.ClientTLSInfo = transport.TLSInfo{CertFile: c.CertFile, KeyFile: c.KeyFile, TrustedCAFile: c.CAFile,
+			ClientCertAuth: true}
 	}
 	return e
 }
@@ -203,12 +206,12 @@ func (c *Cluster) config(m *member) *embed.Config {
 func urls(text string) []url.URL {
 	u, err := url.Parse(text)
 	if err != nil {
-		panic(err) // made above
+		panic(err) // written above
 	}
 	return []url.URL{*u}
 }
 
-// Client returns a client that may do anything, closed with the test.
+// Client returns a client with all permissions, closed at the end of the test.
 func (c *Cluster) Client() *clientv3.Client {
 	c.t.Helper()
 	config := clientv3.Config{Endpoints: c.Endpoints, DialTimeout: patience, Logger: zap.NewNop()}
@@ -220,7 +223,7 @@ func (c *Cluster) Client() *clientv3.Client {
 	if err != nil {
 		c.t.Fatal(err)
 	}
-	c.t.Cleanup(func() { _ = client.Close() }) // it says that its context was cancelled
+	c.t.Cleanup(func() { _ = client.Close() }) // returns that its context was cancelled
 	return client
 }
 
@@ -263,7 +266,7 @@ func (c *Cluster) enableAuth() {
 	}
 }
 
-// Compact removes the history before the present revision.
+// Compact removes the history before the current revision.
 func (c *Cluster) Compact() {
 	c.t.Helper()
 	client := c.Client()
@@ -278,10 +281,10 @@ func (c *Cluster) Compact() {
 	}
 }
 
-// RaiseFullAlarm makes etcd refuse writes as it does when its quota is reached; DisarmFullAlarm ends that.
+// RaiseFullAlarm makes etcd refuse writes as at its quota; DisarmFullAlarm ends that.
 func (c *Cluster) RaiseFullAlarm() { c.alarm(pb.AlarmRequest_ACTIVATE) }
 
-// DisarmFullAlarm lets etcd write again.
+// DisarmFullAlarm makes etcd accept writes again.
 func (c *Cluster) DisarmFullAlarm() { c.alarm(pb.AlarmRequest_DEACTIVATE) }
 
 func (c *Cluster) alarm(action pb.AlarmRequest_AlarmAction) {
@@ -295,7 +298,7 @@ func (c *Cluster) alarm(action pb.AlarmRequest_AlarmAction) {
 	}
 }
 
-// freePorts are ports that nobody listens on now.
+// freePorts returns currently unused ports.
 func freePorts(t testing.TB, n int) []int {
 	t.Helper()
 	var ports []int

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// Proxy forwards TCP connections to a server, until it is told otherwise.
+// Proxy forwards TCP connections to a server, and can interrupt them.
 type Proxy struct {
 	Endpoint string // URL of the proxy, with the server's scheme
 
@@ -23,7 +23,7 @@ type Proxy struct {
 	down     bool
 }
 
-// NewProxy starts a proxy in front of the endpoint, for the length of the test.
+// NewProxy starts a proxy in front of the endpoint that ends with the test.
 func NewProxy(t testing.TB, endpoint string) *Proxy {
 	t.Helper()
 	u, err := url.Parse(endpoint)
@@ -86,9 +86,9 @@ func (p *Proxy) remove(c net.Conn) {
 	_ = c.Close()
 }
 
-// copy passes bytes on, and holds those that it has while the proxy is stalled.
+// copy forwards bytes in one direction, and holds them while the proxy is stalled.
 func (p *Proxy) copy(to, from net.Conn) {
-	defer func() { _ = to.Close(); _ = from.Close() }() // one end gone is both
+	defer func() { _ = to.Close(); _ = from.Close() }() // one closed end closes both
 	buffer := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(buffer)
@@ -107,7 +107,7 @@ func (p *Proxy) copy(to, from net.Conn) {
 	}
 }
 
-// Stall holds all bytes back, in both directions, without closing anything: what was sent arrives when Flow is called.
+// Stall holds back all bytes, in both directions, without closing anything; Flow delivers them.
 func (p *Proxy) Stall() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,7 +129,7 @@ func (p *Proxy) Flow() {
 	}
 }
 
-// Cut closes all connections; new ones are taken.
+// Cut closes all connections, and accepts new ones.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -138,7 +138,8 @@ func (p *Proxy) Cut() {
 	}
 }
 
-// Down closes all connections and refuses new ones; what was stalled is dropped. It returns when nothing of it runs.
+// Down closes all connections, refuses new ones, and drops stalled bytes. It returns when its
+// goroutines have ended.
 func (p *Proxy) Down() {
 	p.mu.Lock()
 	p.down = true
@@ -149,7 +150,7 @@ func (p *Proxy) Down() {
 	p.tasks.Wait()
 }
 
-// Up takes connections again, at the same address, after Down.
+// Up accepts connections again after Down, at the same address.
 func (p *Proxy) Up(t testing.TB) {
 	t.Helper()
 	l := listenAgain(t, p.address)
@@ -159,7 +160,7 @@ func (p *Proxy) Up(t testing.TB) {
 	p.tasks.Go(func() { p.accept(l) })
 }
 
-// listenAgain takes an address that was ours a moment ago.
+// listenAgain listens at an address that was in use a moment ago.
 func listenAgain(t testing.TB, address string) net.Listener {
 	t.Helper()
 	deadline := time.Now().Add(patience)
@@ -171,6 +172,6 @@ func listenAgain(t testing.TB, address string) net.Listener {
 		if time.Now().After(deadline) {
 			t.Fatalf("listening again: %v", err)
 		}
-		time.Sleep(20 * time.Millisecond) // another program has it for a moment
+		time.Sleep(20 * time.Millisecond) // the kernel releases the port soon
 	}
 }

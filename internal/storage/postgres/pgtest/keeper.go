@@ -7,13 +7,14 @@ import (
 	"testing"
 )
 
-// keeper is a small process that outlives the test's, however that ends: then it ends the server and removes its folder.
+// keeper is a small process that outlives the test process: when that ends, however it ends, it
+// stops the server and removes its folder.
 type keeper struct {
 	cmd   *exec.Cmd
 	stdin io.WriteCloser
 }
 
-// The keeper waits for the end of its input, which is ours.
+// The keeper waits for the end of its input, which the test process holds open.
 const keeping = `cat >/dev/null
 pid=$(head -n 1 "$1/data/postmaster.pid" 2>/dev/null)
 if [ -n "$pid" ]; then
@@ -35,7 +36,7 @@ func keep(dir string) (*keeper, error) {
 // end removes the folder now.
 func (k *keeper) end(t testing.TB) {
 	t.Helper()
-	_ = k.stdin.Close() // it ends it in any case
+	_ = k.stdin.Close() // the keeper ends in any case
 	if err := k.cmd.Wait(); err != nil {
 		t.Errorf("removing the folder of PostgreSQL: %v", err)
 	}

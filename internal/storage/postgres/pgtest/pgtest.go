@@ -1,9 +1,10 @@
-// Package pgtest runs real PostgreSQL servers for tests: initdb into a temporary folder, a free port of 127.0.0.1, never as root, with
-// a password. A server can be killed or stopped, and started again with its data and its port. A [Proxy] in front of
-// one can stall or cut connections.
+// Package pgtest runs real PostgreSQL servers for tests: initdb into a temporary folder, a free
+// port of 127.0.0.1, never as root, with a password. A server can be killed or stopped, and started
+// again with its data and port. A [Proxy] in front of one can stall or cut connections.
 //
-// [Database] gives a new database of one server that all tests of the process share. Whatever becomes of the process, its servers end
-// and their folders go. It is never linked into the program.
+// [Database] returns a new database of one server that all tests of the process share. However the
+// process ends, its servers stop and their folders are removed. It is never linked into the
+// program.
 package pgtest
 
 import (
@@ -32,7 +33,7 @@ const (
 	Password = "password-of-a-test"
 )
 
-// patience is how long a server may take to start, on a machine with much else to do.
+// patience bounds the start of a server on a busy machine.
 const patience = time.Minute
 
 // Server is a PostgreSQL server.
@@ -57,7 +58,7 @@ var (
 	databases atomic.Int64
 )
 
-// Database makes a database on the server that the process shares and returns its URL.
+// Database creates a database on the server that the process shares, and returns its URL.
 func Database(t testing.TB) string {
 	t.Helper()
 	shared.once.Do(func() { shared.server, shared.err = start(nil) })
@@ -67,7 +68,7 @@ func Database(t testing.TB) string {
 	return shared.server.Database(t)
 }
 
-// Start runs a server of the test's own. Settings are "name=value", as in postgresql.conf.
+// Start starts a server for one test. Settings are "name=value", as in postgresql.conf.
 func Start(t testing.TB, settings ...string) *Server {
 	t.Helper()
 	s, err := start(settings)
@@ -81,18 +82,18 @@ func Start(t testing.TB, settings ...string) *Server {
 	return s
 }
 
-// Addr is where the server listens.
+// Addr returns the address of the server.
 func (s *Server) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(s.Port)) }
 
-// URL names a database of the server, without TLS.
+// URL returns the URL of a database of the server, without TLS.
 func (s *Server) URL(database string) string { return URL(s.Addr(), database) }
 
-// URL names a database behind an address, such as a proxy's.
+// URL returns the URL of a database at an address, such as a proxy's.
 func URL(addr, database string) string {
 	return fmt.Sprintf("postgres://%s:%s@%s/%s?sslmode=disable", User, Password, addr, database)
 }
 
-// Database makes a new database and returns its URL.
+// Database creates a database and returns its URL.
 func (s *Server) Database(t testing.TB) string {
 	t.Helper()
 	name := fmt.Sprintf("t%d", databases.Add(1))
@@ -106,7 +107,7 @@ func (s *Server) Exec(t testing.TB, database string, statements ...string) {
 	Exec(t, s.URL(database), statements...)
 }
 
-// Exec runs statements by a URL.
+// Exec runs statements on the database of a URL.
 func Exec(t testing.TB, url string, statements ...string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
@@ -115,7 +116,7 @@ func Exec(t testing.TB, url string, statements ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = conn.Close(ctx) }() // what it did is done
+	defer func() { _ = conn.Close(ctx) }() // the statements are done
 	for _, statement := range statements {
 		if _, err := conn.Exec(ctx, statement); err != nil {
 			t.Fatalf("%s: %v", statement, err)
@@ -123,13 +124,14 @@ func Exec(t testing.TB, url string, statements ...string) {
 	}
 }
 
-// Stop ends the server at once, as "pg_ctl stop -m immediate" does: it recovers on its next start. Its data stay.
+// Stop stops the server like "pg_ctl stop -m immediate": it recovers on its next start, with its
+// data.
 func (s *Server) Stop(t testing.TB) {
 	t.Helper()
 	s.end(t, syscall.SIGQUIT)
 }
 
-// Kill ends the server's processes by SIGKILL.
+// Kill kills the server's processes with SIGKILL.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	s.end(t, syscall.SIGKILL)
@@ -146,16 +148,16 @@ func (s *Server) end(t testing.TB, signal syscall.Signal) {
 	if err := s.cmd.Process.Signal(signal); err != nil {
 		t.Errorf("ending PostgreSQL: %v", err)
 	}
-	if signal == syscall.SIGKILL { // or they would only learn it when they next wait for something
+	if signal == syscall.SIGKILL { // they would notice only when they wait next
 		for _, pid := range others {
-			_ = syscall.Kill(pid, signal) // it may be gone already
+			_ = syscall.Kill(pid, signal) // it may have ended
 		}
 	}
-	_ = s.cmd.Wait() // how it ended is known
+	_ = s.cmd.Wait() // its status does not matter
 	s.cmd = nil
 }
 
-// children are the processes of a server; none where the system does not say.
+// children returns the child processes of a server; none if the system does not report them.
 func children(pid int) (pids []int) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid))
 	if err != nil {
@@ -169,7 +171,7 @@ func children(pid int) (pids []int) {
 	return pids
 }
 
-// Restart starts a server that was ended, with its data and its port, and waits until it answers.
+// Restart starts a stopped server with its data and port, and waits until it responds.
 func (s *Server) Restart(t testing.TB) {
 	t.Helper()
 	if err := s.launch(); err != nil {
@@ -177,7 +179,8 @@ func (s *Server) Restart(t testing.TB) {
 	}
 }
 
-// binaries finds the folder with initdb and postgres: on PATH, or where Debian puts them, the newest version first.
+// binaries finds the folder with initdb and postgres: on PATH, or where Debian puts them, the
+// newest version first.
 func binaries() (string, error) {
 	if path, err := exec.LookPath("initdb"); err == nil {
 		if path, err = filepath.EvalSymlinks(path); err == nil {
@@ -186,17 +189,18 @@ func binaries() (string, error) {
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("pgtest: PostgreSQL's server is not installed: apt-get install postgresql, or put the folder of initdb on PATH")
+		return "", fmt.Errorf("pgtest: PostgreSQL's server is not installed: apt-get install postgresql, or put the folder " +
+			"of initdb on PATH")
 	}
 	version := func(path string) int {
-		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // what is no number is old
+		n, _ := strconv.Atoi(strings.Split(path, "/")[4]) // not a number: an old version
 		return n
 	}
 	slices.SortFunc(found, func(a, b string) int { return version(b) - version(a) })
 	return filepath.Dir(found[0]), nil
 }
 
-// unprivileged returns who PostgreSQL runs as: it refuses to run as root.
+// unprivileged returns the user that PostgreSQL runs as: it refuses to run as root.
 func unprivileged() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
@@ -237,7 +241,7 @@ func start(settings []string) (*Server, error) {
 		if s.Port, err = freePort(); err != nil {
 			return nil, err
 		}
-		if err = s.launch(); err == nil || attempt == 3 { // somebody else may have taken the port meanwhile
+		if err = s.launch(); err == nil || attempt == 3 { // another process may have taken the port meanwhile
 			return s, err
 		}
 	}
@@ -264,7 +268,8 @@ func (s *Server) initialize() error {
 			}
 		}
 	}
-	cmd := s.command("initdb", "--username="+User, "--pwfile="+pw, "--auth=scram-sha-256", "--encoding=UTF8", "--locale=C.UTF-8",
+	cmd := s.command("initdb", "--username="+User, "--pwfile="+pw, "--auth=scram-sha-256", "--encoding=UTF8",
+		"--locale=C.UTF-8",
 		"--no-sync", "--no-instructions", "-D", filepath.Join(s.dir, "data"))
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return fmt.Errorf("pgtest: initdb: %w\n%s", err, out)
@@ -276,24 +281,26 @@ func (s *Server) command(name string, args ...string) *exec.Cmd {
 	cmd := exec.Command(filepath.Join(s.bin, name), args...)
 	cmd.Dir = s.dir
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "TZ=UTC"}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.run, Setpgid: true} // an interrupt at the terminal is the test's
+	// the test handles an interrupt at the terminal
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: s.run, Setpgid: true}
 	return cmd
 }
 
-// ended asks without waiting. (A goroutine that waits would look like a leak to every test of the process.)
+// ended checks the process without waiting. (A waiting goroutine would look like a leak to every
+// test.)
 func ended(cmd *exec.Cmd) bool {
 	pid, err := syscall.Wait4(cmd.Process.Pid, nil, syscall.WNOHANG, nil)
 	return pid != 0 || err != nil
 }
 
-// launch starts the server and waits until it answers.
+// launch starts the server and waits until it responds.
 func (s *Server) launch() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	deadline := time.Now().Add(patience)
 	for {
 		err := s.attempt(deadline)
-		// Processes of a server that was killed may hold its memory for a moment.
+		// Processes of a killed server may hold its shared memory for a moment.
 		if err == nil || !strings.Contains(err.Error(), "shared memory block") || time.Now().After(deadline) {
 			return err
 		}
@@ -302,7 +309,8 @@ func (s *Server) launch() error {
 
 func (s *Server) attempt(deadline time.Time) error {
 	args := []string{"-D", filepath.Join(s.dir, "data"), "-p", strconv.Itoa(s.Port)}
-	ours := []string{"listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300", "shared_buffers=32MB",
+	ours := []string{"listen_addresses=127.0.0.1", "unix_socket_directories=", "max_connections=300",
+		"shared_buffers=32MB",
 		"max_wal_senders=0", "wal_level=minimal"}
 	for _, setting := range append(ours, s.settings...) {
 		args = append(args, "-c", setting)
@@ -329,12 +337,12 @@ func (s *Server) attempt(deadline time.Time) error {
 			return nil
 		}
 		if !ended(cmd) && time.Now().Before(deadline) {
-			time.Sleep(20 * time.Millisecond) // between two questions; nothing tells when it is ready
+			time.Sleep(20 * time.Millisecond) // between two attempts; PostgreSQL does not report when it is ready
 			continue
 		}
-		_ = cmd.Process.Signal(syscall.SIGQUIT) // where it has not ended
+		_ = cmd.Process.Signal(syscall.SIGQUIT) // if it has not ended
 		_ = cmd.Wait()
-		text, _ := os.ReadFile(log.Name()) // what there is of it
-		return fmt.Errorf("pgtest: PostgreSQL does not answer: %w\n%s", err, text)
+		text, _ := os.ReadFile(log.Name()) // as far as it was written
+		return fmt.Errorf("pgtest: PostgreSQL does not respond: %w\n%s", err, text)
 	}
 }

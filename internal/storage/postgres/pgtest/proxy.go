@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Proxy forwards TCP connections to a server. It can fall mute, as a network does that loses everything.
+// Proxy forwards TCP connections to a server. It can stall, like a network that loses every packet.
 type Proxy struct {
 	target   string
 	listener net.Listener
@@ -20,7 +20,7 @@ type Proxy struct {
 	conns        map[net.Conn]bool
 }
 
-// NewProxy starts a proxy in front of an address, for the length of the test.
+// NewProxy starts a proxy in front of an address that ends with the test.
 func NewProxy(t testing.TB, target string) *Proxy {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -31,7 +31,7 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	p.flow = sync.NewCond(&p.mu)
 	p.tasks.Go(p.accept)
 	t.Cleanup(func() {
-		_ = l.Close() // nobody connects any more
+		_ = l.Close() // accepts no more connections
 		p.mu.Lock()
 		p.closed = true
 		p.mu.Unlock()
@@ -42,13 +42,13 @@ func NewProxy(t testing.TB, target string) *Proxy {
 	return p
 }
 
-// Addr is where the proxy listens.
+// Addr returns the address of the proxy.
 func (p *Proxy) Addr() string { return p.listener.Addr().String() }
 
-// Stall holds back everything, in both directions, also of connections to come.
+// Stall holds back all bytes in both directions, on new connections too.
 func (p *Proxy) Stall() { p.set(true) }
 
-// Resume lets everything through, with what was held back.
+// Resume forwards bytes again, including those held back.
 func (p *Proxy) Resume() { p.set(false) }
 
 func (p *Proxy) set(unresponsive bool) {
@@ -58,12 +58,12 @@ func (p *Proxy) set(unresponsive bool) {
 	p.flow.Broadcast()
 }
 
-// Cut ends all connections.
+// Cut closes all connections.
 func (p *Proxy) Cut() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	for conn := range p.conns {
-		_ = conn.Close() // to end it is all that is wanted
+		_ = conn.Close() // only closing matters
 	}
 }
 
@@ -109,10 +109,10 @@ func (p *Proxy) forget(conn net.Conn) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.conns, conn)
-	_ = conn.Close() // likewise
+	_ = conn.Close() // only closing matters
 }
 
-// copy passes bytes on, one way, while they may pass. Its end is that of the connection.
+// copy forwards bytes in one direction while they may pass. Its end closes the connection.
 func (p *Proxy) copy(to, from net.Conn) {
 	defer to.Close()
 	defer from.Close()

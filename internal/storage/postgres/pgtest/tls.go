@@ -15,7 +15,7 @@ import (
 	"time"
 )
 
-// EnableTLS gives the server a certificate for 127.0.0.1, and returns the file of the authority that signed it: itself.
+// EnableTLS gives the server a self-signed certificate for 127.0.0.1, and returns its file.
 func (s *Server) EnableTLS(t testing.TB) (ca string) {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
@@ -46,7 +46,7 @@ func (s *Server) EnableTLS(t testing.TB) (ca string) {
 	return ca
 }
 
-// writePEM writes a file that is the server's own.
+// writePEM writes a file owned by the server's user.
 func (s *Server) writePEM(t testing.TB, path, kind string, der []byte) {
 	t.Helper()
 	err := os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600)

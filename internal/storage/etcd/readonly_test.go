@@ -15,7 +15,7 @@ func TestLookOnly(t *testing.T) {
 	t.Parallel()
 	mark := options(etcdtest.Start(t, etcdtest.Options{NoSync: true}))
 	look := mark
-	look.LookOnly, look.DisableCompaction = true, true
+	look.ReadOnly, look.DisableCompaction = true, true
 	for range 2 {
 		if s, err := etcd.Open(t.Context(), look); !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(s, err)
