@@ -21,7 +21,7 @@ func TestNobodyTakesTheWorkOfSomebody(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := made.(*backend)
-		err := bcrypt.CompareHashAndPassword(d.unknown, []byte("x"))
+		err = bcrypt.CompareHashAndPassword(d.unknown, []byte("x"))
 		if !errors.Is(err, bcrypt.ErrMismatchedHashAndPassword) {
 			t.Errorf("cost %d: %v", cost, err)
 		}
