@@ -104,10 +104,10 @@ func TestUserpass(t *testing.T) {
 		`{"password":"x","token_policies":["root"]}`:               "auth methods cannot create root tokens",
 		`{"password":"x","token_type":"batch","token_num_uses":1}`: "limited use count",
 		`{"password":"x","token_bound_cidrs":"300.0.0.1"}`:         "is not a network",
-		`{"password":"` + strings.Repeat("x", 73) + `"}`:           "bcrypt takes at most 72",
+		`{"password":"` + strings.Repeat("x", 73) + `"}`:           "bcrypt uses at most 72",
 		`{"password":["x"]}`:                                         "it must be a string",
 		`{"password":"x","password_hash":"y"}`:                       "not both",
-		`{"password_hash":"$2a$31$` + strings.Repeat("x", 53) + `"}`: "bcrypt hash of cost 14 at most",
+		`{"password_hash":"$2a$31$` + strings.Repeat("x", 53) + `"}`: "a cost of at most 14",
 		`{"password":"x","token_num_uses":-1}`:                       "cannot be negative",
 	} {
 		if a := w.do("PUT", "auth/userpass/users/bob", body); a.Code != 400 || !strings.Contains(a.Body.String(), text) {

@@ -158,7 +158,7 @@ func TestLoginByBrowser(t *testing.T) {
 	if a := w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", r.Auth.ClientToken); !strings.Contains(a.Body.String(), `"display_name":"oidc-alice@example.org"`) {
 		t.Errorf("%s", a.Body)
 	}
-	w.expect("again", w.comeBack(q), 400, refusal("expired or missing OAuth state: begin the login again"))
+	w.expect("again", w.comeBack(q), 400, refusal("expired or missing OAuth state: start the login again"))
 	q = p.authorize(w.authURL(`{"redirect_uri":"http://localhost:9999/oidc/callback"}`)) // any port of the machine itself; the default role
 	w.expect("as a form", w.do("POST", "auth/oidc/oidc/callback", q.Encode(), "X-Vault-Token", "", "Content-Type", "application/x-www-form-urlencoded"), 200, "")
 	for _, uri := range []string{"https://evil.example.org/cb", "http://localhost:8250/other", "https://ui.example.org:444/cb", "http://localhost@evil.example.org/oidc/callback", "http://127.0.0.1:8250/oidc/callback", "%zz"} {
@@ -188,7 +188,7 @@ func TestLoginByBrowserIsStrict(t *testing.T) {
 		{"given to another", map[string]any{"azp": "other"}, "(azp)"},
 		{"another issuer", map[string]any{"iss": "https://other"}, "(iss)"},
 		{"expired", map[string]any{"exp": moment.Add(-time.Hour).Unix()}, "expired"},
-		{"without an end", map[string]any{"exp": nil}, "no time"},
+		{"without an end", map[string]any{"exp": nil}, "lacks a time"},
 		{"not in the group", map[string]any{"groups": []string{"staff"}}, "groups"},
 		{"no name", map[string]any{"email": 7}, "email"},
 		{"another subject than userinfo's", map[string]any{"sub": "bob"}, "userinfo"},

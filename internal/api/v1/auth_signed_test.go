@@ -95,7 +95,7 @@ func TestCert(t *testing.T) {
 		t.Errorf("auth: %+v", r.Auth)
 	}
 	w.expect("another entry by name", come(`{"name":"b-strict"}`, leaf), 400, "")
-	w.expect("no certificate", come(`{}`), 400, refusal("client certificate must be supplied: open the connection with one"))
+	w.expect("no certificate", come(`{}`), 400, refusal("client certificate must be supplied: connect with one"))
 	w.expect("no TLS", w.do("POST", "auth/cert/login", `{}`, "X-Vault-Token", ""), 400, "")
 	server := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "web-2", OrganizationalUnit: []string{"ops"}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, other.key)
 	w.expect("a server's certificate", come(`{}`, server), 400, "")
@@ -182,7 +182,7 @@ func TestJWT(t *testing.T) {
 		"another branch":          {map[string]any{"ref": "evil"}, "does not match any associated bound claim values"},
 		"a claim is missing":      {map[string]any{"run": nil}, "does not match"},
 		"no user":                 {map[string]any{"sub": nil}, `claim \"sub\" not found`},
-		"a user that is a number": {map[string]any{"sub": 5}, `not a text`},
+		"a user that is a number": {map[string]any{"sub": 5}, `not a string`},
 		"expired":                 {map[string]any{"exp": now - 60}, "expired"},
 		"not yet":                 {map[string]any{"nbf": now + 61}, "not valid yet"},
 		"issued later":            {map[string]any{"iat": now + 61}, "before issued"},
