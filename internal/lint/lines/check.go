@@ -95,12 +95,10 @@ func mark(src []byte) marks {
 			}
 			tag := before == token.IDENT || before == token.RPAREN || before == token.RBRACK || before == token.RBRACE
 			m.free[first] = m.free[first] || tag
-			for line := first + 1; line <= end; line++ {
+			for line := first; first < end && line <= end; line++ {
 				m.free[line] = true
 			}
-			if first == end {
-				m.words(first, lit)
-			}
+			m.words(first, lit)
 		}
 		if tok != token.STRING && tok != token.IMPORT {
 			preface = preface[:0]

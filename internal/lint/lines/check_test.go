@@ -67,3 +67,33 @@ func TestWrap(t *testing.T) {
 		}
 	}
 }
+
+func TestBreakCode(t *testing.T) {
+	t.Parallel()
+	call := func(n int) string { return "f(" + strings.Repeat("a", n) + ")" }
+	words := func(n int) string { return strings.Repeat("aaaaaaaaa ", n) } // n*10 columns
+	for name, c := range map[string]struct{ src, want string }{
+		"narrow": {"var x = 1\n", "var x = 1\n"},
+		"a comma": {"var x = f(a, " + call(80) + ", " + call(80) + ")\n",
+			"var x = f(a, " + call(80) + ",\n\t" + call(80) + ")\n"},
+		"an operator": {"var x = " + call(70) + " && g(a, " + call(70) + ")\n",
+			"var x = " + call(70) + " &&\n\tg(a, " + call(70) + ")\n"},
+		"or, not and": {"var x = " + call(40) + " || " + call(40) + " && " + call(40) + "\n",
+			"var x = " + call(40) + " ||\n\t" + call(40) + " && " + call(40) + "\n"},
+		"a literal":    {"var x = \"" + words(13) + "\"\n", "var x = \"" + words(10) + "\" +\n\t\"" + words(3) + "\"\n"},
+		"a raw string": {"var x = `" + words(13) + "`\n", "var x = `" + words(10) + "` +\n\t`" + words(3) + "`\n"},
+		"two breaks": {"var x = f(" + call(90) + ", " + call(90) + ", " + call(90) + ")\n",
+			"var x = f(" + call(90) + ",\n\t" + call(90) + ",\n\t" + call(90) + ")\n"},
+		"a comment": {"var x = " + call(50) + " // " + strings.TrimSpace(words(8)) + "\n",
+			"// " + strings.TrimSpace(words(8)) + "\nvar x = " + call(50) + "\n"},
+		"nothing to break": {"var x = " + call(120) + "\n", "var x = " + call(120) + "\n"},
+	} {
+		got := string(breakCode([]byte("package p\n\n" + c.src)))
+		if got != "package p\n\n"+c.want {
+			t.Errorf("%s:\n%s\nwant\n%s", name, got, c.want)
+		}
+		if again := string(breakCode([]byte(got))); again != got {
+			t.Errorf("%s: a second run changes\n%s\ninto\n%s", name, got, again)
+		}
+	}
+}

@@ -1,7 +1,7 @@
 // Command lines reports Go lines that are too wide: more than 120 columns, or 100 for a line that
 // is only a comment. It checks the files of its arguments, or all that git knows, and fails if it
-// reports one. A tab counts as one column. With -w it first wraps the comments in the files, but
-// not those behind code and block comments.
+// reports one. A tab counts as one column. With -w it first breaks what it can: read the result,
+// not every break is the best one.
 //
 // These lines may be wider, because they cannot be broken:
 //   - a line with a word of more than 60 columns in a literal or a comment: a URL, a key, a hash
@@ -19,7 +19,7 @@ import (
 )
 
 func main() {
-	write := flag.Bool("w", false, "wrap the comments that are too wide")
+	write := flag.Bool("w", false, "break lines that are too wide")
 	flag.Parse()
 	found, err := run(flag.Args(), *write)
 	if err != nil {
@@ -48,7 +48,7 @@ func run(files []string, write bool) (found int, err error) {
 			return found, err
 		}
 		if write && len(check(src)) > 0 {
-			src = wrap(src)
+			src = wrap(breakCode(src))
 			if err := os.WriteFile(file, src, 0o644); err != nil { // which keeps its mode
 				return found, err
 			}

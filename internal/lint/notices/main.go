@@ -45,7 +45,8 @@ func run(check bool) error {
 		return err
 	}
 	if !bytes.Equal(got, want) {
-		return fmt.Errorf("%s is not current: the modules that are linked have changed; run `make notices` and commit it", file)
+		return fmt.Errorf("%s is not current: the modules that are linked have changed; run `make notices` and commit it",
+			file)
 	}
 	return nil
 }
