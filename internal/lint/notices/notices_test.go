@@ -100,8 +100,9 @@ func TestRenderWritesEachTextOnce(t *testing.T) {
 		files: map[string]string{"LICENSE": "same\n", "NOTICE": "other\n"}}
 	got := string(render([]*module{first, second}))
 	rule := strings.Repeat("=", 80)
-	want := "example.org/a v1.0.0\n    MIT: 1\nexample.org/b v1.2.0\n    ISC, MIT: 1, 2\n" +
-		"\n" + rule + "\n1: example.org/a/LICENSE\n\nsame\n\n" + rule + "\n2: example.org/b/NOTICE\n\nother\n"
+	want := "example.org/a v1.0.0\n    MIT\n    example.org/a/LICENSE\n" +
+		"example.org/b v1.2.0\n    ISC, MIT\n    example.org/a/LICENSE\n    example.org/b/NOTICE\n" +
+		"\n" + rule + "\nexample.org/a/LICENSE\n\nsame\n\n" + rule + "\nexample.org/b/NOTICE\n\nother\n"
 	if !strings.HasSuffix(got, want) {
 		t.Errorf("%s", got)
 	}
