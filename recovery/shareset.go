@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Target says what the shares of a custody are for.
@@ -106,7 +107,7 @@ func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Rea
 
 // describe makes the part of a custody that follows from its key and shares.
 func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader) (*ShareSet, error) {
-	id, err := newUUID(rnd)
+	id, err := uuid.Bytes(rnd)
 	if err != nil {
 		return nil, err
 	}

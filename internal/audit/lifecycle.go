@@ -9,10 +9,9 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Activate reads the devices and their salts from the barrier, and reconciles the table with the
@@ -108,11 +107,11 @@ func (t *Trail) register(c Config) (stored, storage.Op, error) {
 func newUUIDs(rnd io.Reader, n int) ([]string, error) {
 	var out []string
 	for range n {
-		id, err := uuid.NewRandomFromReader(rnd)
+		id, err := uuid.New(rnd)
 		if err != nil {
 			return nil, fmt.Errorf("audit: making a device's salt: %w", err)
 		}
-		out = append(out, id.String())
+		out = append(out, id)
 	}
 	return out, nil
 }

@@ -10,9 +10,8 @@ import (
 	"io"
 	"slices"
 
-	"github.com/google/uuid"
-
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Storage keys behind the barrier.
@@ -92,7 +91,7 @@ func unmarshalTable(b []byte) (t table, err error) {
 	}
 	for i, s := range t.Devices {
 		clean, err := CleanPath(s.Path)
-		if _, bad := uuid.Parse(s.UUID); err != nil || bad != nil || clean != s.Path || len(s.UUID) != 36 {
+		if err != nil || clean != s.Path || !uuid.Valid(s.UUID) {
 			return table{}, fmt.Errorf("%w: the device %q with the id %q", ErrRecord, s.Path, s.UUID)
 		}
 		if i > 0 && t.Devices[i-1].Path >= s.Path {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // class holds the differences between the tables of secrets engines and of auth methods.
@@ -54,7 +56,7 @@ func (c *class) complete(m Entry, rnd io.Reader) (Entry, error) {
 	if _, err := io.ReadFull(rnd, id); err != nil {
 		return m, fmt.Errorf("mount: making a mount's identifiers: %w", err)
 	}
-	m.UUID = uuid(id[:16])
+	m.UUID = uuid.Text(uuid.Of([16]byte(id[:16])))
 	m.Accessor = c.accessor + m.Type + "_" + hex.EncodeToString(id[16:])
 	return m, nil
 }

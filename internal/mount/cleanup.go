@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Clean-up after an unmount. The unmounting commit writes a tombstone at "core/unmounted/<uuid>":
@@ -114,7 +115,7 @@ func (t *Table) cleanUp(ctx context.Context) error {
 			return err
 		}
 		for _, id := range names {
-			if validUUID(id) { // anything else could make the sweep delete outside "logical/<uuid>/"
+			if uuid.Valid(id) { // anything else could make the sweep delete outside "logical/<uuid>/"
 				if err := t.bury(ctx, id); err != nil {
 					return err
 				}

@@ -13,6 +13,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Entry is one mount of the table.
@@ -127,13 +128,6 @@ func CleanPath(path string) (string, error) {
 	return clean + "/", nil
 }
 
-// uuid formats 16 random bytes as a version 4 UUID (RFC 9562).
-func uuid(b []byte) string {
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16])
-}
-
 // ErrRecord is returned for stored bytes that are not a table of mounts.
 var ErrRecord = errors.New("mount: not a valid table of mounts")
 
@@ -171,7 +165,7 @@ func unmarshalTable(b []byte) ([]Entry, error) {
 		return nil, fmt.Errorf("%w: trailing bytes", ErrRecord)
 	}
 	for i, m := range r.Mounts {
-		if clean, err := CleanPath(m.Path); err != nil || clean != m.Path || !validUUID(m.UUID) {
+		if clean, err := CleanPath(m.Path); err != nil || clean != m.Path || !uuid.Valid(m.UUID) {
 			return nil, fmt.Errorf("%w: the mount %q with the id %q", ErrRecord, m.Path, m.UUID)
 		}
 		if i > 0 && r.Mounts[i-1].Path >= m.Path {
@@ -179,18 +173,4 @@ func unmarshalTable(b []byte) ([]Entry, error) {
 		}
 	}
 	return r.Mounts, nil
-}
-
-// validUUID keeps a damaged identifier out of storage paths.
-func validUUID(s string) bool {
-	if len(s) != 36 {
-		return false
-	}
-	for i := range len(s) {
-		dash := i == 8 || i == 13 || i == 18 || i == 23
-		if c := s[i]; dash != (c == '-') || !dash && (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
 }

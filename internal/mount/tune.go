@@ -3,13 +3,13 @@ package mount
 import (
 	"context"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Tune changes a mount in one commit: change may modify the Description, Options and Config of the
@@ -99,11 +99,9 @@ func (t *Table) Remount(ctx context.Context, from, to string) (Move, error) {
 				"path", path)
 		}
 	}
-	id := make([]byte, 16)
-	if _, err := io.ReadFull(t.rnd, id); err != nil {
+	if m.ID, err = uuid.New(t.rnd); err != nil {
 		return m, fmt.Errorf("mount: making a move's identifier: %w", err)
 	}
-	m.ID = uuid(id)
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if err := t.fresh(ctx); err != nil {

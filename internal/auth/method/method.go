@@ -15,7 +15,6 @@ package method
 import (
 	"cmp"
 	"crypto/rand"
-	"fmt"
 	"io"
 	"net/netip"
 	"strings"
@@ -69,17 +68,6 @@ func Name(what, name string) (string, error) {
 }
 
 func unfit(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
-
-// UUID generates a random UUID (version 4).
-func UUID(rnd io.Reader) (string, error) {
-	var b [16]byte
-	if _, err := io.ReadFull(rnd, b[:]); err != nil {
-		return "", fmt.Errorf("method: making an identifier: %w", err)
-	}
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	return fmt.Sprintf("%x-%x-%x-%x-%x", b[0:4], b[4:6], b[6:8], b[8:10], b[10:16]), nil
-}
 
 // Networks parses a list of CIDRs; a single address is a network of one.
 func Networks(field string, list []string) ([]string, error) {

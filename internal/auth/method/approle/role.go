@@ -7,6 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // role is a record: see [method.Marshal]. Durations are seconds.
@@ -131,10 +132,10 @@ func (d *backend) writeRole(ctx context.Context, name string, old *role, f metho
 		*x = *old
 	} else {
 		var err error
-		if x.UUID, err = method.UUID(d.rnd); err != nil {
+		if x.UUID, err = uuid.New(d.rnd); err != nil {
 			return err
 		}
-		if x.RoleID, err = method.UUID(d.rnd); err != nil {
+		if x.RoleID, err = uuid.New(d.rnd); err != nil {
 			return err
 		}
 	}

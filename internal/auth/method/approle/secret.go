@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // secret is the record of a secret id, whose hash is in the key. See [method.Marshal].
@@ -62,7 +63,7 @@ func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x 
 	case part == "secret-id" && r.Operation == mount.List:
 		return d.accessors(ctx, x)
 	case part == "secret-id" && writes:
-		id, err := method.UUID(d.rnd)
+		id, err := uuid.New(d.rnd)
 		if err != nil {
 			return nil, err
 		}
@@ -165,7 +166,7 @@ func (d *backend) addSecret(ctx context.Context, x *role, id string, f method.Fi
 	if err != nil {
 		return nil, err
 	}
-	if s.Accessor, err = method.UUID(d.rnd); err != nil {
+	if s.Accessor, err = uuid.New(d.rnd); err != nil {
 		return nil, err
 	}
 	if s.AccessorHash, err = d.hash(ctx, "accessor", s.Accessor); err != nil {
