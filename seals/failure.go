@@ -51,10 +51,10 @@ func (f *Failure) Unwrap() error { return f.Err }
 var ErrSetConfig = errors.New("SetConfig cannot change the configuration: it is set when the seal is made")
 
 // ConfigError returns the failure of a stanza that cannot be used. It returns err itself where that
-// is a Failure already.
+// is a Misconfigured failure already.
 func ConfigError(sealType, name string, err error) error {
 	var f *Failure
-	if errors.As(err, &f) {
+	if errors.As(err, &f) && f.Class == Misconfigured {
 		return f
 	}
 	return Fail(Misconfigured, fmt.Errorf("seal %q %q: %w", sealType, name, err),

@@ -1,16 +1,22 @@
 // Package alicloudkms is the seal on a key of Alibaba Cloud's KMS, through HashiCorp's wrapper.
 //
-// The parameters and environment variables are those of Vault and OpenBao, so a stanza of theirs works as it is; see [New]. Credentials that are not in the
-// stanza Alibaba's library finds: ALICLOUD_ACCESS_KEY, ALICLOUD_SECRET_KEY and so on, which win over the stanza, else the role of the instance.
+// The parameters and environment variables are those of Vault and OpenBao, so their stanzas work
+// unchanged; see [New]. Alibaba's library finds other credentials: ALICLOUD_ACCESS_KEY,
+// ALICLOUD_SECRET_KEY, ..., which take precedence over the stanza, else the role of the instance.
 //
-// It guarantees what package foreign does around that wrapper, which ignores contexts, keeps the credentials that it found once, and shares a
-// client that is not safe to share: a call ends by its deadline and at most 8 are under way; additional data and the key's id are bound to the blob, here;
-// a blob of another key is refused, although the service would decrypt it; the service sees a data key in place of the secret; credentials that
-// were refused are looked for anew at the next call; and every error is a *seals.Failure that names a remedy. The library's own errors
-// carry the request with the data key in it: none of them is passed on.
+// HashiCorp's wrapper ignores contexts, keeps refused credentials, and shares a client that is not
+// safe for concurrent use. Around it, the package guarantees:
+//   - A call ends by its deadline, and at most 8 calls are in progress.
+//   - Additional data and the key's id are bound to the blob here.
+//   - A blob of another key is refused, although the service would decrypt it.
+//   - The service sees a data key instead of the secret.
+//   - Refused credentials are read again at the next call.
+//   - Every error is a *seals.Failure with a remedy. Errors of the library are not passed on,
+//     because they contain the request with the data key.
 //
-// It does not guarantee that a call which was left behind ends soon: Alibaba's library gives up after 15 seconds. The wrapper does not tell which version
-// of the key made a blob. It does not read ciphertexts that Vault or OpenBao wrote.
+// It does not guarantee that an abandoned call ends soon: Alibaba's library gives up after 15
+// seconds. It does not report which version of the key made a blob. It does not read ciphertexts of
+// Vault or OpenBao. The blob format stays compatible.
 package alicloudkms
 
 import (
@@ -35,20 +41,20 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// prefixes of the environment variables, strongest first.
+// prefixes of environment variables, strongest first.
 var prefixes = []string{"SEALGATE_ALICLOUDKMS_SEAL_", "ALICLOUDKMS_WRAPPER_", "VAULT_ALICLOUDKMS_SEAL_"}
 
-// lanes is how many calls are under way at most.
+// maxCalls bounds the calls in progress.
 const maxCalls = 8
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	key, region, domain string
-	access, secret      string // as written: itself, env:// or file://
+	access, secret      string // as written: the key, env:// or file://
 	timeout             time.Duration
 }
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	*foreign.Wrapper
 	name           string
@@ -62,33 +68,34 @@ var (
 	_ seals.Factory    = New
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
 //
 //	kms_key_id                  the key's id, or alias/NAME; required
-//	region                      us-east-1, or ALICLOUD_REGION
-//	domain                      host name of the service where it is not the region's, or ALICLOUD_DOMAIN
-//	access_key, secret_key      an access key; each itself, env://NAME or file://PATH (access_secret is secret_key)
-//	timeout                     of each call: 10s
+//	region                      default: ALICLOUD_REGION, us-east-1
+//	domain                      host name of the service; default: ALICLOUD_DOMAIN, that of the region
+//	access_key, secret_key      an access key; each a value, env://NAME or file://PATH; access_secret is
+//	                            an alias of secret_key
+//	timeout                     of each call; default: 10s
 //
-// An error is a mistake in the stanza. The service is not asked yet.
+// An error is a mistake in the stanza. New makes no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := parse(cfg)
 	if err != nil {
-		if f := new(seals.Failure); errors.As(err, &f) {
-			return nil, f
-		}
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"alicloudkms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
+		return nil, seals.ConfigError("alicloudkms", cfg.Name, err)
 	}
-	w := &Wrapper{name: cfg.Name, settings: s, access: fresh.New(s.access, cfg.Getenv), secret: fresh.New(s.secret, cfg.Getenv),
-		limit: remote.NewLimiter(maxCalls)}
+	w := &Wrapper{name: cfg.Name, settings: s, access: fresh.New(s.access, cfg.Getenv),
+		secret: fresh.New(s.secret, cfg.Getenv),
+		limit:  remote.NewLimiter(maxCalls)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, MaxCalls: maxCalls, Open: w.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeAliCloudKms), Timeout: s.timeout, MaxCalls: maxCalls,
+		Open: w.open, Classify: w.classify,
 		Metadata: map[string]string{"kms_key_id": s.key, "region": s.region, "domain": s.domain},
 	})
 	return w, nil
@@ -123,14 +130,15 @@ func parse(cfg seals.Config) (s settings, err error) {
 	case !keyName.MatchString(s.key):
 		err = fmt.Errorf("kms_key_id = %q: it must be the id of a key, or alias/NAME", s.key)
 	case !hostName.MatchString(s.region) || s.domain != "" && !hostName.MatchString(s.domain):
-		err = fmt.Errorf("region = %q, domain = %q: they must be a region's name and a host's, such as kms.us-east-1.aliyuncs.com", s.region, s.domain)
+		err = fmt.Errorf("region = %q, domain = %q: they must be a region and a host name, such as "+
+			"kms.us-east-1.aliyuncs.com", s.region, s.domain)
 	case (s.access == "") != (s.secret == ""):
-		err = errors.New("access_key and secret_key belong together")
+		err = errors.New("access_key requires secret_key, and vice versa")
 	}
 	return s, err
 }
 
-// keys reads the access key as it is now, two empty texts where the stanza has none.
+// keys reads the current access key. It returns empty strings where the stanza has none.
 func (w *Wrapper) keys() (access, secret string, err error) {
 	if access, _, err = w.access.Get(); err != nil {
 		return "", "", err
@@ -139,23 +147,25 @@ func (w *Wrapper) keys() (access, secret string, err error) {
 	return access, secret, err
 }
 
-// open makes HashiCorp's wrapper, which finds its credentials and asks for the key by itself.
+// open makes HashiCorp's wrapper, which finds its credentials and reads the key.
 func (w *Wrapper) open(ctx context.Context) (wrapping.Wrapper, error) {
 	access, secret, err := w.keys()
 	if err != nil {
 		return nil, err
 	}
 	inner := alicloudkms.NewWrapper()
-	_, err = inner.SetConfig(ctx, wrapping.WithDisallowEnvVars(true), wrapping.WithKeyId(w.settings.key), wrapping.WithConfigMap(map[string]string{
-		"region": w.settings.region, "domain": w.settings.domain, "access_key": access, "secret_key": secret,
-	}))
+	_, err = inner.SetConfig(ctx, wrapping.WithDisallowEnvVars(true), wrapping.WithKeyId(w.settings.key),
+		wrapping.WithConfigMap(map[string]string{
+			"region": w.settings.region, "domain": w.settings.domain, "access_key": access, "secret_key": secret,
+		}))
 	if err != nil {
 		return nil, err
 	}
 	return inner, nil
 }
 
-// describe asks for the key's state by a client of its own, which leaves no connection behind: it is asked seldom.
+// describe reads the key's state with a client of its own that keeps no connection, because it is
+// called rarely.
 func (w *Wrapper) describe(ctx context.Context) (*kms.KeyMetadata, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
@@ -178,7 +188,9 @@ func (w *Wrapper) describe(ctx context.Context) (*kms.KeyMetadata, error) {
 		return nil, &f
 	}
 	if !keyName.MatchString(k.KeyId) {
-		return nil, seals.Fail(seals.Corrupt, fmt.Errorf("seal \"alicloudkms\" %q: the answer is none of the service's", w.name), "see what stands at domain")
+		return nil, seals.Fail(seals.Corrupt,
+			fmt.Errorf("seal \"alicloudkms\" %q: the answer is not one of the service", w.name),
+			"check that domain is correct and that no proxy answers in its place")
 	}
 	return k, nil
 }
@@ -191,17 +203,20 @@ func (w *Wrapper) client() (*kms.Client, error) {
 	}
 	creds, err := providers.NewChainProvider([]providers.Provider{
 		providers.NewEnvCredentialProvider(),
-		providers.NewConfigurationCredentialProvider(&providers.Configuration{AccessKeyID: access, AccessKeySecret: secret}),
+		providers.NewConfigurationCredentialProvider(&providers.Configuration{AccessKeyID: access,
+			AccessKeySecret: secret}),
 		providers.NewInstanceMetadataProvider(),
 	}).Retrieve()
 	if err != nil {
 		return nil, err
 	}
-	config := sdk.NewConfig().WithScheme("https").WithTimeout(w.settings.timeout).WithHttpTransport(&http.Transport{DisableKeepAlives: true})
+	config := sdk.NewConfig().WithScheme("https").WithTimeout(w.settings.timeout).WithHttpTransport(
+		&http.Transport{DisableKeepAlives: true})
 	return kms.NewClientWithOptions(w.settings.region, config, creds)
 }
 
-// KeyVersion is the id of the version that the next encryption uses; the key's own where it has no versions.
+// KeyVersion returns the id of the version that the next encryption uses, the key's id where it has
+// no versions.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	k, err := w.describe(ctx)
 	if err != nil {
@@ -210,9 +225,10 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	return cmp.Or(k.PrimaryKeyVersion, k.KeyId), nil
 }
 
-// Describe gets the key's state.
+// Describe reads the key's state.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
-	st := seals.KeyState{Region: w.settings.region, Detail: map[string]string{"additional data": "bound here, by the data key"}}
+	st := seals.KeyState{Region: w.settings.region,
+		Detail: map[string]string{"additional data": "bound here, by the data key"}}
 	k, err := w.describe(ctx)
 	switch {
 	case seals.ClassOf(err) == seals.Denied:
@@ -223,7 +239,8 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	}
 	st.ID, st.Version = k.KeyId, cmp.Or(k.PrimaryKeyVersion, k.KeyId)
 	st.Latest = st.Version
-	st.State = map[string]string{"Enabled": "enabled", "Disabled": "disabled", "PendingDeletion": "pending deletion"}[k.KeyState]
+	st.State = map[string]string{"Enabled": "enabled", "Disabled": "disabled",
+		"PendingDeletion": "pending deletion"}[k.KeyState]
 	st.State = cmp.Or(st.State, k.KeyState)
 	if date, err := time.Parse(time.RFC3339, k.DeleteDate); err == nil && st.State == "pending deletion" {
 		st.DeletionDate = date
@@ -235,7 +252,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	return st, nil
 }
 
-// Close forgets the access key.
+// Close wipes the access key.
 func (w *Wrapper) Close() error {
 	w.access.Close()
 	w.secret.Close()

@@ -22,7 +22,8 @@ func must(t testing.TB, err error) {
 
 func open(t testing.TB, s *emulator, key string, params ...string) *Wrapper {
 	t.Helper()
-	m := map[string]string{"kms_key_id": key, "domain": strings.TrimPrefix(s.URL, "https://"), "region": "eu-central-1", "access_key": accessKey, "secret_key": s.secret}
+	m := map[string]string{"kms_key_id": key, "domain": strings.TrimPrefix(s.URL, "https://"),
+		"region": "eu-central-1", "access_key": accessKey, "secret_key": s.secret}
 	for i := 0; i < len(params); i += 2 {
 		m[params[i]] = params[i+1]
 	}
@@ -49,21 +50,22 @@ func TestConforms(t *testing.T) {
 		}
 		return &sealtest.Fixture{
 			Wrapper: open(t, s, "alias/seal", "secret_key", file), Other: open(t, s, "key-other"),
-			Again:        func() wrapping.Wrapper { return open(t, s, "key-wrap", "secret_key", file) },
-			Unresponsive: during(func() { s.unresponsive = make(chan struct{}) }, func() { close(s.unresponsive); s.unresponsive = nil }),
-			Away:         during(func() { s.away = true }, func() { s.away = false }),
-			Garble:       during(func() { s.garble = true }, func() { s.garble = false }),
-			Throttle:     during(func() { s.throttled = true }, func() { s.throttled = false }),
-			Deny:         during(func() { s.denies = true }, func() { s.denies = false }),
-			Disable:      state("Disabled", time.Time{}),
-			Enable:       state("Enabled", time.Time{}),
-			Schedule:     state("PendingDeletion", time.Now().Add(30*24*time.Hour)),
-			Unschedule:   state("Enabled", time.Time{}),
-			Destroy:      func() { s.set(func() { delete(s.keys, "key-wrap") }) },
-			Rotate:       func() { s.rotate("key-wrap") },
-			Expire:       func() { s.set(func() { s.secret = "another" }) },
-			Renew:        func() { must(t, os.WriteFile(secretFile, []byte("another"), 0o600)) },
-			Calls:        func() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls },
+			Again: func() wrapping.Wrapper { return open(t, s, "key-wrap", "secret_key", file) },
+			Unresponsive: during(func() { s.unresponsive = make(chan struct{}) },
+				func() { close(s.unresponsive); s.unresponsive = nil }),
+			Away:       during(func() { s.away = true }, func() { s.away = false }),
+			Garble:     during(func() { s.garble = true }, func() { s.garble = false }),
+			Throttle:   during(func() { s.throttled = true }, func() { s.throttled = false }),
+			Deny:       during(func() { s.denies = true }, func() { s.denies = false }),
+			Disable:    state("Disabled", time.Time{}),
+			Enable:     state("Enabled", time.Time{}),
+			Schedule:   state("PendingDeletion", time.Now().Add(30*24*time.Hour)),
+			Unschedule: state("Enabled", time.Time{}),
+			Destroy:    func() { s.set(func() { delete(s.keys, "key-wrap") }) },
+			Rotate:     func() { s.rotate("key-wrap") },
+			Expire:     func() { s.set(func() { s.secret = "another" }) },
+			Renew:      func() { must(t, os.WriteFile(secretFile, []byte("another"), 0o600)) },
+			Calls:      func() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls },
 		}
 	}})
 }
@@ -81,7 +83,8 @@ func failed(t *testing.T, what string, err error, class seals.Class, words ...st
 	}
 }
 
-// TestErrorsCarryNoRequest: the library's errors hold the URL with the data key in it, and the service's repeat what was signed.
+// TestErrorsCarryNoRequest: the library's errors hold the URL with the data key in it, and the
+// service's repeat what was signed.
 func TestErrorsCarryNoRequest(t *testing.T) {
 	t.Parallel()
 	s := newEmulator(t)
@@ -140,7 +143,8 @@ func TestStrangeAnswers(t *testing.T) {
 	w := open(t, s, "key-wrap")
 	blob, err := w.Encrypt(t.Context(), []byte("x"))
 	must(t, err)
-	for _, body := range []string{"<html>", "{}", "[]", `{"Plaintext":"AAAA"}`, `{"Plaintext":"?"}`, `{"Plaintext":{}}`} {
+	for _, body := range []string{"<html>", "{}", "[]", `{"Plaintext":"AAAA"}`, `{"Plaintext":"?"}`,
+		`{"Plaintext":{}}`} {
 		s.set(func() { s.answer = body })
 		_, err := w.Decrypt(t.Context(), blob)
 		failed(t, body, err, seals.Corrupt)
@@ -152,16 +156,21 @@ func TestStrangeAnswers(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"VAULT_ALICLOUDKMS_SEAL_KEY_ID": "k2", "ALICLOUD_REGION": "cn-beijing", "ALICLOUD_DOMAIN": "kms.example"}
-	s, err := parse(seals.Config{Params: map[string]string{"kms_key_id": "k1", "region": "x", "access_key": "a", "access_secret": "b"},
+	env := map[string]string{"VAULT_ALICLOUDKMS_SEAL_KEY_ID": "k2", "ALICLOUD_REGION": "cn-beijing",
+		"ALICLOUD_DOMAIN": "kms.example"}
+	s, err := parse(seals.Config{Params: map[string]string{"kms_key_id": "k1", "region": "x", "access_key": "a",
+		"access_secret": "b"},
 		Getenv: func(n string) string { return env[n] }})
-	if err != nil || s.key != "k2" || s.region != "cn-beijing" || s.domain != "kms.example" || s.access != "a" || s.secret != "b" {
+	if err != nil || s.key != "k2" || s.region != "cn-beijing" || s.domain != "kms.example" || s.access != "a" ||
+		s.secret != "b" {
 		t.Errorf("%+v, %v", s, err)
 	}
-	for name, v := range map[string]string{"kms_key_id": "", "domain": "https://x/", "region": "a b", "access_key": "a", "timeout": "soon", "kmskeyid": "k"} {
+	for name, v := range map[string]string{"kms_key_id": "", "domain": "https://x/", "region": "a b",
+		"access_key": "a", "timeout": "soon", "kmskeyid": "k"} {
 		bad := map[string]string{"kms_key_id": "k"}
 		bad[name] = v
-		if _, err := New(seals.Config{Params: bad}); seals.ClassOf(err) != seals.Misconfigured || !strings.Contains(err.Error(), name) {
+		if _, err := New(seals.Config{Params: bad}); seals.ClassOf(err) != seals.Misconfigured ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%s = %q: %v", name, v, err)
 		}
 	}

@@ -7,8 +7,9 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, an instance for each goroutine, by turns in the same run, on the
-// emulator. Beyond 8 goroutines the seal's calls wait for each other.
+// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, an instance for each
+// goroutine, by turns in the same run, on the emulator. Beyond 8 goroutines the seal's calls wait
+// for each other.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	s := newEmulator(b)
 	seal := open(b, s, "key-wrap")

@@ -53,8 +53,9 @@ func run(m *testing.M) int {
 const accessKey = "LTAI-access-key"
 
 // emulator is Alibaba's KMS as far as the seal asks it; it is not Alibaba's. Its rules:
-// https://www.alibabacloud.com/help/en/kms/key-management-service/developer-reference/api-kms-2016-01-20-encrypt, ...-decrypt, ...-describekey,
-// .../common-error-codes-1, and https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism for signatures
+// alibabacloud.com/help/en/kms/key-management-service/developer-reference/api-kms-2016-01-20-encrypt,
+// ...-decrypt, ...-describekey, .../common-error-codes-1, and
+// https://www.alibabacloud.com/help/en/sdk/product-overview/rpc-mechanism for signatures
 type emulator struct {
 	*httptest.Server
 
@@ -166,9 +167,11 @@ func (s *emulator) operate(r *http.Request) (any, *refusal) {
 	signature, err := base64.StdEncoding.DecodeString(q.Get("Signature"))
 	switch {
 	case q.Get("AccessKeyId") != accessKey:
-		return nil, &refusal{404, "InvalidAccessKeyId.NotFound", "The Access Key ID provided does not exist in our records."}
+		return nil, &refusal{404, "InvalidAccessKeyId.NotFound",
+			"The Access Key ID provided does not exist in our records."}
 	case err != nil || !hmac.Equal(signature, mac.Sum(nil)) || q.Get("SignatureMethod") != "HMAC-SHA1":
-		return nil, &refusal{400, "SignatureDoesNotMatch", "Specified signature is not matched with our calculation. server string to sign is:" + toSign(r.Method, q)}
+		return nil, &refusal{400, "SignatureDoesNotMatch",
+			"Specified signature is not matched with our calculation. server string to sign is:" + toSign(r.Method, q)}
 	case s.throttled:
 		return nil, &refusal{429, "Rejected.Throttling", "QPS Limit Exceeded"}
 	case s.denies:
@@ -188,7 +191,8 @@ func (s *emulator) operate(r *http.Request) (any, *refusal) {
 	version := fmt.Sprintf("%s-v%d", id, len(k.versions))
 	switch q.Get("Action") {
 	case "DescribeKey":
-		meta := map[string]any{"KeyId": id, "KeyState": k.state, "PrimaryKeyVersion": version, "ProtectionLevel": "HSM", "KeySpec": "Aliyun_AES_256"}
+		meta := map[string]any{"KeyId": id, "KeyState": k.state, "PrimaryKeyVersion": version,
+			"ProtectionLevel": "HSM", "KeySpec": "Aliyun_AES_256"}
 		if !k.deletion.IsZero() {
 			meta["DeleteDate"] = k.deletion.UTC().Format(time.RFC3339)
 		}
@@ -204,7 +208,8 @@ func usable(k *key) *refusal {
 	case "Disabled":
 		return &refusal{409, "Rejected.Disabled", "The request was rejected because the key state is Disabled."}
 	case "PendingDeletion":
-		return &refusal{409, "Rejected.PendingDeletion", "The request was rejected because the key state is PendingDeletion."}
+		return &refusal{409, "Rejected.PendingDeletion",
+			"The request was rejected because the key state is PendingDeletion."}
 	}
 	return nil
 }
@@ -220,7 +225,8 @@ func (s *emulator) encrypt(k *key, id, version, text string) (any, *refusal) {
 	blob := append([]byte{byte(len(id))}, id...)
 	blob = append(blob, byte(len(k.versions)))
 	sealed := k.versions[len(k.versions)-1].Seal(nil, nil, plain, blob)
-	return map[string]any{"CiphertextBlob": base64.StdEncoding.EncodeToString(append(blob, sealed...)), "KeyId": id, "KeyVersionId": version}, nil
+	return map[string]any{"CiphertextBlob": base64.StdEncoding.EncodeToString(append(blob, sealed...)), "KeyId": id,
+		"KeyVersionId": version}, nil
 }
 
 // decrypt finds the key in the ciphertext, as the service does.

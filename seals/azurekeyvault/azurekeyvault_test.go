@@ -49,7 +49,8 @@ func newPeer(t testing.TB) *peer {
 	t.Cleanup(p.srv.Close)
 	dir := t.TempDir()
 	p.ca, p.secretFile = filepath.Join(dir, "ca.pem"), filepath.Join(dir, "secret")
-	must(t, os.WriteFile(p.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.srv.Certificate().Raw}), 0o600))
+	must(t, os.WriteFile(p.ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: p.srv.Certificate().Raw}),
+		0o600))
 	p.renew(t)
 	p.NewKey("wrap")
 	p.NewKey("other")
@@ -67,7 +68,8 @@ func (p *peer) renew(t testing.TB) {
 
 func (p *peer) open(t testing.TB, key string, params ...string) *Wrapper {
 	t.Helper()
-	m := map[string]string{"endpoint": p.srv.URL, "authority_host": p.srv.URL, "tls_ca_cert": p.ca, "key_name": key, "tenant_id": tenant, "client_id": app,
+	m := map[string]string{"endpoint": p.srv.URL, "authority_host": p.srv.URL, "tls_ca_cert": p.ca, "key_name": key,
+		"tenant_id": tenant, "client_id": app,
 		"client_secret": "file://" + p.secretFile}
 	for i := 0; i < len(params); i += 2 {
 		m[params[i]] = params[i+1]
@@ -89,7 +91,8 @@ func TestConforms(t *testing.T) {
 	sealtest.Run(t, sealtest.Harness{New: func(t *testing.T) *sealtest.Fixture {
 		p := newPeer(t)
 		return &sealtest.Fixture{
-			Wrapper: p.open(t, "wrap"), Other: p.open(t, "other"), Again: func() wrapping.Wrapper { return p.open(t, "wrap") },
+			Wrapper: p.open(t, "wrap"), Other: p.open(t, "other"),
+			Again:        func() wrapping.Wrapper { return p.open(t, "wrap") },
 			Unresponsive: p.Unresponsive, Away: p.Away, Garble: p.Garble, Throttle: p.Throttle, Calls: p.Calls,
 			Disable:    func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = false }) },
 			Enable:     func() { p.Change("wrap", func(v *azurekv.Version) { v.Enabled = true }) },
@@ -161,9 +164,12 @@ func TestDatesAndOperations(t *testing.T) {
 		word     string
 		decrypts bool
 	}{
-		"expired":       {func(v *azurekv.Version) { v.Expires = time.Now().Add(-time.Hour) }, seals.KeyDisabled, "expiry date", true},
-		"not yet valid": {func(v *azurekv.Version) { v.NotBefore = time.Now().Add(time.Hour) }, seals.KeyDisabled, "nbf", true},
-		"signs only":    {func(v *azurekv.Version) { v.Operations = []string{"sign"} }, seals.KeyDisabled, "key_ops", false},
+		"expired": {func(v *azurekv.Version) { v.Expires = time.Now().Add(-time.Hour) }, seals.KeyDisabled,
+			"expiration date", true},
+		"not yet valid": {func(v *azurekv.Version) { v.NotBefore = time.Now().Add(time.Hour) }, seals.KeyDisabled,
+			"nbf", true},
+		"signs only": {func(v *azurekv.Version) { v.Operations = []string{"sign"} }, seals.KeyDisabled, "key_ops",
+			false},
 	} {
 		p.Change("wrap", c.change)
 		_, err := w.Encrypt(t.Context(), []byte("x"))
@@ -175,7 +181,10 @@ func TestDatesAndOperations(t *testing.T) {
 		if err != nil || st.State != "enabled" || c.decrypts && st.Detail["expires"]+st.Detail["not before"] == "" {
 			t.Errorf("%s: %+v, %v", what, st, err)
 		}
-		p.Change("wrap", func(v *azurekv.Version) { v.Expires, v.NotBefore, v.Operations = time.Time{}, time.Time{}, nil })
+		p.Change("wrap", func(v *azurekv.Version) {
+			v.Expires, v.NotBefore, v.Operations = time.Time{}, time.Time{},
+				nil
+		})
 	}
 }
 
@@ -193,14 +202,18 @@ func TestCredentials(t *testing.T) {
 		class  seals.Class
 		word   string
 	}{
-		"a wrong secret":          {[]string{"client_secret", "hunter2hunter2"}, seals.Denied, "AADSTS7000215"},
-		"no such application":     {[]string{"client_id", "nobody"}, seals.Denied, "AADSTS700016"},
-		"another tenant":          {[]string{"tenant_id", "11111111-b63e-4747-be42-516edeaf1e14"}, seals.Misconfigured, "tenant"},
-		"another resource":        {[]string{"resource", "vault.azure.cn"}, seals.Misconfigured, "resource is https://vault.azure.cn"},
-		"no secret yet":           {[]string{"client_secret", "file:///nowhere/secret"}, seals.Denied, "/nowhere/secret"},
-		"a certificate not there": {[]string{"client_secret", "", "cert_path", "/nowhere/cert.pem"}, seals.Denied, "/nowhere/cert.pem"},
-		"an unknown authority":    {[]string{"tls_ca_cert", ""}, seals.Misconfigured, "tls_ca_cert"},
-		"nobody there":            {[]string{"endpoint", "https://127.0.0.1:1"}, seals.Unreachable, "reachable"},
+		"a wrong secret":      {[]string{"client_secret", "hunter2hunter2"}, seals.Denied, "AADSTS7000215"},
+		"no such application": {[]string{"client_id", "nobody"}, seals.Denied, "AADSTS700016"},
+		"another tenant": {[]string{"tenant_id", "11111111-b63e-4747-be42-516edeaf1e14"}, seals.Misconfigured,
+			"tenant"},
+		"another resource": {[]string{"resource", "vault.azure.cn"}, seals.Misconfigured,
+			"resource is https://vault.azure.cn"},
+		"no secret yet": {[]string{"client_secret", "file:///nowhere/secret"}, seals.Denied,
+			"/nowhere/secret"},
+		"a certificate not there": {[]string{"client_secret", "", "cert_path", "/nowhere/cert.pem"}, seals.Denied,
+			"/nowhere/cert.pem"},
+		"an unknown authority": {[]string{"tls_ca_cert", ""}, seals.Misconfigured, "tls_ca_cert"},
+		"nobody there":         {[]string{"endpoint", "https://127.0.0.1:1"}, seals.Unreachable, "reachable"},
 	} {
 		_, err := p.open(t, "wrap", c.params...).Encrypt(t.Context(), []byte("x"))
 		failed(t, what, err, c.class, c.word)
@@ -219,13 +232,15 @@ func TestCertificate(t *testing.T) {
 		t.Helper()
 		key, err := rsa.GenerateKey(rand.Reader, 2048)
 		must(t, err)
-		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)}, &x509.Certificate{}, &key.PublicKey, key)
+		der, err := x509.CreateCertificate(rand.Reader, &x509.Certificate{SerialNumber: big.NewInt(1)},
+			&x509.Certificate{}, &key.PublicKey, key)
 		must(t, err)
 		cert, err := x509.ParseCertificate(der)
 		must(t, err)
 		private, err := x509.MarshalPKCS8PrivateKey(key)
 		must(t, err)
-		text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
+		text := append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+			pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})...)
 		must(t, os.WriteFile(file+".new", text, 0o600))
 		must(t, os.Rename(file+".new", file))
 		p.Put(app, azurekv.Principal{Certificate: cert, Permissions: all})
@@ -242,7 +257,8 @@ func TestCertificate(t *testing.T) {
 	failed(t, "a certificate that is not the application's", err, seals.Denied, "AADSTS700027")
 }
 
-// TestManagedIdentity is not parallel: hosts tell where their identity endpoint is by the environment.
+// TestManagedIdentity is not parallel: hosts tell where their identity endpoint is by the
+// environment.
 func TestManagedIdentity(t *testing.T) {
 	p := newPeer(t)
 	p.Put("machine", azurekv.Principal{MSI: "header", Permissions: all})
@@ -265,7 +281,8 @@ func TestVersionWithoutGet(t *testing.T) {
 	if v, err := w.KeyVersion(t.Context()); err != nil || v != w.VersionOf(blob) {
 		t.Errorf("%q, %v; want %q", v, err, w.VersionOf(blob))
 	}
-	if st, err := w.Describe(t.Context()); err != nil || st.Version != w.VersionOf(blob) || st.Detail["degraded"] == "" {
+	if st, err := w.Describe(t.Context()); err != nil || st.Version != w.VersionOf(blob) ||
+		st.Detail["degraded"] == "" {
 		t.Errorf("%+v, %v", st, err)
 	}
 	p.Delete("wrap") // whether it can be recovered may not be asked
@@ -278,7 +295,8 @@ func TestStrangeAnswers(t *testing.T) {
 	p := newPeer(t)
 	w := p.open(t, "wrap")
 	blob := works(t, w)
-	for _, body := range []string{"<html>", "{}", `{"kid":"https://x/keys/other/1","value":"AAAA"}`, `{"kid":"x","value":"AAAA"}`, `{"kid":7}`, `[]`} {
+	for _, body := range []string{"<html>", "{}", `{"kid":"https://x/keys/other/1","value":"AAAA"}`,
+		`{"kid":"x","value":"AAAA"}`, `{"kid":7}`, `[]`} {
 		p.Answer(body)
 		_, err := w.Encrypt(t.Context(), []byte("x"))
 		failed(t, body, err, seals.Corrupt)
@@ -295,7 +313,8 @@ func TestStrangeAnswers(t *testing.T) {
 	}))
 	t.Cleanup(broken.Close)
 	ca := filepath.Join(t.TempDir(), "ca.pem")
-	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: broken.Certificate().Raw}), 0o600))
+	must(t, os.WriteFile(ca, pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: broken.Certificate().Raw}),
+		0o600))
 	_, err := p.open(t, "wrap", "endpoint", broken.URL, "tls_ca_cert", ca).Encrypt(t.Context(), []byte("x"))
 	failed(t, "a challenge that is none", err, seals.Corrupt)
 }

@@ -13,16 +13,18 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the bare calls of Azure's client, by turns in the same run, on the emulator. What most of the time
-// goes into is the emulator's RSA.
+// BenchmarkWrapUnwrap compares the seal with the bare calls of Azure's client, by turns in the same
+// run, on the emulator. What most of the time goes into is the emulator's RSA.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	p := newPeer(b)
 	seal := p.open(b, "wrap")
 	o := azcore.ClientOptions{Transport: &http.Client{Transport: seal.transport.Clone()},
 		Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: p.srv.URL + "/"}}
-	cred, err := azidentity.NewClientSecretCredential(tenant, app, p.secret, &azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: true})
+	cred, err := azidentity.NewClientSecretCredential(tenant, app, p.secret,
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: true})
 	must(b, err)
-	client, err := azkeys.NewClient(p.srv.URL, cred, &azkeys.ClientOptions{ClientOptions: o, DisableChallengeResourceVerification: true})
+	client, err := azkeys.NewClient(p.srv.URL, cred, &azkeys.ClientOptions{ClientOptions: o,
+		DisableChallengeResourceVerification: true})
 	must(b, err)
 	plain := make([]byte, 32)
 	bare := func(int) error {
@@ -34,6 +36,9 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 		return err
 	}
 	for _, workers := range []int{1, 16} {
-		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) { sealtest.Compare(b, workers, sealtest.RoundTrip(b, seal), bare) })
+		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
+			sealtest.Compare(b, workers,
+				sealtest.RoundTrip(b, seal), bare)
+		})
 	}
 }

@@ -20,11 +20,12 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/fresh"
 )
 
-// errResource is the cause where a vault asks for tokens of another service than the configured one: whoever has them could use them there.
-var errResource = errors.New("the vault asks for an access token of another service")
+// errResource is the cause where a vault requests tokens for another service than the configured
+// one: the vault could use them there.
+var errResource = errors.New("the vault requests an access token for another service")
 
-// credential gives access tokens. It makes the SDK's credential at the first use, and again when the secret or certificate was
-// replaced, or a token was refused.
+// credential provides access tokens. It makes the SDK's credential at the first use, and again when
+// the secret or certificate was replaced or a token was refused.
 type credential struct {
 	s       settings
 	options azcore.ClientOptions
@@ -39,8 +40,9 @@ type credential struct {
 // GetToken implements azcore.TokenCredential.
 func (c *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions) (azcore.AccessToken, error) {
 	if len(o.Scopes) != 1 || o.Scopes[0] != c.s.resource+"/.default" {
-		return azcore.AccessToken{}, seals.Fail(seals.Misconfigured, fmt.Errorf("%w: %.200q, and resource is %s", errResource, o.Scopes, c.s.resource),
-			"correct resource, or vault_name and endpoint if they lead to a vault that is not yours")
+		return azcore.AccessToken{}, seals.Fail(seals.Misconfigured,
+			fmt.Errorf("%w: %.200q, but resource is %s", errResource, o.Scopes, c.s.resource),
+			"correct resource; if the vault is not yours, correct vault_name and endpoint")
 	}
 	cred, err := c.current()
 	if err != nil {
@@ -61,7 +63,7 @@ func (c *credential) GetToken(ctx context.Context, o policy.TokenRequestOptions)
 	return cred.GetToken(ctx, o)
 }
 
-// forget drops the tokens that the SDK keeps.
+// forget drops the tokens that the SDK caches.
 func (c *credential) forget() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,25 +94,31 @@ func (c *credential) current() (azcore.TokenCredential, error) {
 	}
 	var err error
 	if c.s.method == authWorkload {
-		c.now, err = azidentity.NewWorkloadIdentityCredential(&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: c.options,
-			DisableInstanceDiscovery: c.s.ownLogin, ClientID: c.s.client, TenantID: c.s.tenant, TokenFilePath: c.s.tokenFile})
+		c.now, err = azidentity.NewWorkloadIdentityCredential(
+			&azidentity.WorkloadIdentityCredentialOptions{ClientOptions: c.options,
+				DisableInstanceDiscovery: c.s.ownLogin, ClientID: c.s.client, TenantID: c.s.tenant,
+				TokenFilePath: c.s.tokenFile})
 	} else {
-		c.now, err = azidentity.NewManagedIdentityCredential(&azidentity.ManagedIdentityCredentialOptions{ClientOptions: c.options, ID: c.s.identity()})
+		c.now, err = azidentity.NewManagedIdentityCredential(
+			&azidentity.ManagedIdentityCredentialOptions{ClientOptions: c.options, ID: c.s.identity()})
 	}
 	return c.now, err
 }
 
-// fromCertificate is called with the lock held. A file that cannot be read leaves the credential that was made before.
+// fromCertificate must be called with the lock held. Where the file cannot be read, it keeps the
+// last credential.
 func (c *credential) fromCertificate(stamp os.FileInfo) (azcore.TokenCredential, error) {
 	certs, key, err := c.readCertificate()
 	if err != nil {
 		if c.now != nil {
 			return c.now, nil
 		}
-		return nil, seals.Fail(seals.Denied, fmt.Errorf("the certificate %s: %w", c.s.certPath, err), "put the certificate with its key where cert_path says")
+		return nil, seals.Fail(seals.Denied, fmt.Errorf("the certificate %s: %w", c.s.certPath, err),
+			"store the certificate with its key where cert_path points")
 	}
 	cred, err := azidentity.NewClientCertificateCredential(c.s.tenant, c.s.client, certs, key,
-		&azidentity.ClientCertificateCredentialOptions{ClientOptions: c.options, DisableInstanceDiscovery: c.s.ownLogin})
+		&azidentity.ClientCertificateCredentialOptions{ClientOptions: c.options,
+			DisableInstanceDiscovery: c.s.ownLogin})
 	if err == nil {
 		c.now, c.stamp = cred, stamp
 	}
@@ -130,7 +138,7 @@ func (c *credential) readCertificate() ([]*x509.Certificate, crypto.PrivateKey, 
 	return azidentity.ParseCertificates(raw, []byte(pass))
 }
 
-// identity is the managed identity that is asked for, nil for the machine's own.
+// identity returns the managed identity, nil for the machine's default.
 func (o *settings) identity() azidentity.ManagedIDKind {
 	switch {
 	case o.managedBy == "resource_id" && o.managedID != "":
@@ -147,7 +155,7 @@ func (o *settings) identity() azidentity.ManagedIDKind {
 	return nil
 }
 
-// newTransport is the way to the vault and to the token service.
+// newTransport makes the transport for the vault and the token service.
 func newTransport(o settings) (*http.Transport, error) {
 	t := http.DefaultTransport.(*http.Transport).Clone()
 	t.TLSClientConfig = &tls.Config{MinVersion: tls.VersionTLS12}
@@ -164,7 +172,7 @@ func newTransport(o settings) (*http.Transport, error) {
 		pool = x509.NewCertPool()
 	}
 	if !pool.AppendCertsFromPEM(bytes.TrimSpace(raw)) {
-		return nil, fmt.Errorf("tls_ca_cert: there is no certificate in %s", o.caCert)
+		return nil, fmt.Errorf("tls_ca_cert: %s contains no certificate in PEM", o.caCert)
 	}
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil

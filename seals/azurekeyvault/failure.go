@@ -19,18 +19,19 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// deletedError is the cause where the key was deleted and can still be recovered.
+// deletedError is the cause for a deleted key that can be recovered.
 type deletedError struct{ purge time.Time }
 
 // Error implements error.
 func (e *deletedError) Error() string {
 	if e.purge.IsZero() {
-		return "the key was deleted, and can be recovered"
+		return "the key was deleted and can be recovered"
 	}
-	return "the key was deleted, and can be recovered until " + e.purge.UTC().Format(time.RFC3339)
+	return "the key was deleted and can be recovered until " + e.purge.UTC().Format(time.RFC3339)
 }
 
-// reply is the error of a vault's answer. https://learn.microsoft.com/rest/api/keyvault/keys/get-key/get-key#error
+// reply is an error of the vault.
+// https://learn.microsoft.com/rest/api/keyvault/keys/get-key/get-key#error
 type reply struct {
 	Error struct {
 		Code    string `json:"code"`
@@ -41,7 +42,7 @@ type reply struct {
 	} `json:"error"`
 }
 
-// remedy is what an operator does about an answer.
+// remedy maps an answer to a class and the operator's action.
 type remedy struct {
 	status    int
 	inner     string // the inner code, "" for any
@@ -52,13 +53,14 @@ type remedy struct {
 }
 
 const (
-	permit = "give the identity wrapKey, unwrapKey and get on keys of the vault " +
-		"(the role \"Key Vault Crypto Service Encryption User\"), and see the vault's firewall"
+	permit = "grant the identity wrapKey, unwrapKey and get on keys of the vault " +
+		"(the role \"Key Vault Crypto Service Encryption User\"), and check the vault's firewall"
 	enable  = "enable the key again: az keyvault key set-attributes --enabled true"
-	prolong = "change the expiry date of the key, or rotate it"
+	prolong = "change the expiration date of the key, or rotate it"
 )
 
-// remedies are looked through in this order. https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
+// remedies are searched in this order.
+// https://learn.microsoft.com/azure/key-vault/general/rest-error-codes
 var remedies = []remedy{
 	{403, "KeyDisabled", "", "", seals.KeyDisabled, enable},
 	{403, "", "disabled key", "", seals.KeyDisabled, enable},
@@ -66,15 +68,17 @@ var remedies = []remedy{
 	{403, "", "expired", "", seals.KeyDisabled, prolong},
 	{403, "KeyNotYetValid", "", "", seals.KeyDisabled, "change the date from which the key is valid (nbf)"},
 	{403, "", "not yet valid", "", seals.KeyDisabled, "change the date from which the key is valid (nbf)"},
-	{403, "", "is not permitted on this key", "", seals.KeyDisabled, "add wrapKey and unwrapKey to the operations of the key (key_ops)"},
+	{403, "", "is not permitted on this key", "", seals.KeyDisabled,
+		"add wrapKey and unwrapKey to the operations of the key (key_ops)"},
 	{403, "", "", "", seals.Denied, permit},
-	{401, "", "", "", seals.Denied, "see whether tenant_id is that of the vault and the host's clock is right; " +
+	{401, "", "", "", seals.Denied, "check that tenant_id is that of the vault, and check the host's clock; " +
 		"a secret in a file is read again at the next call"},
-	{404, "", "", "", seals.KeyGone, "correct vault_name or key_name; if the key was purged, restore it: az keyvault key restore"},
+	{404, "", "", "", seals.KeyGone, "correct vault_name or key_name; if the key was purged, restore it: az " +
+		"keyvault key restore"},
 	{400, "", "", "unwrapKey", seals.Corrupt, "restore the stored seal record from a backup; " +
-		"if the key was restored or imported anew, see whether it is the same one"},
+		"if the key was restored or imported again, check that it is the same key"},
 	{409, "", "", "", seals.PendingDeletion, "recover the key: az keyvault key recover"},
-	{429, "", "", "", seals.Throttled, "see which other clients use the vault's limit, or wait"},
+	{429, "", "", "", seals.Throttled, "reduce the load of other clients of the vault, or wait"},
 }
 
 // failure classifies an error of a call.
@@ -82,14 +86,15 @@ func (w *Wrapper) failure(ctx context.Context, operation string, err error) erro
 	var f *seals.Failure
 	if errors.As(err, &f) {
 		if f.Class == seals.Unreachable {
-			w.transport.CloseIdleConnections() // they may be as dead as the one that was used
+			w.transport.CloseIdleConnections() // they may be broken, too
 		}
 		named := *f
 		named.Err = fmt.Errorf("seal \"azurekeyvault\" %q: %w", w.name, f.Err)
 		return &named
 	}
 	if ctx.Err() != nil {
-		return remote.Over(ctx, fmt.Errorf("seal \"azurekeyvault\" %q at %s: %w", w.name, w.settings.vaultURL, ctx.Err()))
+		return remote.Over(ctx, fmt.Errorf("seal \"azurekeyvault\" %q at %s: %w", w.name, w.settings.vaultURL,
+			ctx.Err()))
 	}
 	var answer *azcore.ResponseError
 	if errors.As(err, &answer) {
@@ -102,56 +107,65 @@ func (w *Wrapper) failure(ctx context.Context, operation string, err error) erro
 	return w.unanswered(err)
 }
 
-// unanswered is a call that no service answered, or with something else than an answer.
+// unanswered classifies a call without an answer, or with an answer that is not one of the service.
 func (w *Wrapper) unanswered(err error) error {
 	named := fmt.Errorf("seal \"azurekeyvault\" %q at %s: %.500s", w.name, w.settings.vaultURL, oneLine(err.Error()))
 	var verification *tls.CertificateVerificationError
 	var syntax *json.SyntaxError
 	switch text := err.Error(); {
 	case errors.As(err, &verification), strings.Contains(text, "x509: "):
-		return seals.Fail(seals.Misconfigured, named, "set tls_ca_cert to the authority of the service's certificate, or see which proxy is in between")
+		return seals.Fail(seals.Misconfigured, named,
+			"set tls_ca_cert to the CA of the service's certificate, or check the proxy in between")
 	case strings.Contains(text, "challenge resource"):
-		return seals.Fail(seals.Misconfigured, named, "correct vault_name, resource or environment: the vault belongs to another cloud")
+		return seals.Fail(seals.Misconfigured, named,
+			"correct vault_name, resource or environment: the vault belongs to another cloud")
 	case strings.Contains(text, "isn't configured to acquire tokens for tenant"):
 		return seals.Fail(seals.Misconfigured, named, "correct tenant_id: the vault belongs to another tenant")
 	case errors.As(err, &syntax), strings.Contains(text, "unmarshal"):
-		return seals.Fail(seals.Corrupt, named, "see what stands at the vault's address: a proxy may answer in its place")
+		return seals.Fail(seals.Corrupt, named,
+			"check that the vault's address is correct and that no proxy answers in its place")
 	}
-	return seals.Fail(seals.Unreachable, named, "see whether the vault and the token service are reachable from this host; "+
-		"with auth_method %s, whether this host has such an identity", w.settings.method)
+	return seals.Fail(seals.Unreachable, named,
+		"check that the vault and the token service are reachable from this host "+
+			"and that the host has the identity that auth_method %s needs", w.settings.method)
 }
 
-// refused is an answer of the vault's.
+// refused classifies an error of the vault.
 func (w *Wrapper) refused(ctx context.Context, operation string, answer *azcore.ResponseError) error {
 	var r reply
 	if answer.RawResponse != nil {
 		if body, err := runtime.Payload(answer.RawResponse); err == nil {
-			_ = json.Unmarshal(body, &r) // what is no JSON has no code
+			_ = json.Unmarshal(body, &r) // an answer that is not JSON has no code
 		}
 	}
-	cause := fmt.Errorf("seal \"azurekeyvault\" %q, %s of %s: the vault answered %d %s %s: %.300s", w.name, operation, w.id,
+	cause := fmt.Errorf("seal \"azurekeyvault\" %q, %s of %s: the vault answered %d %s %s: %.300s", w.name, operation,
+		w.id,
 		answer.StatusCode, r.Error.Code, r.Error.Inner.Code, oneLine(r.Error.Message))
 	switch answer.StatusCode {
 	case http.StatusNotFound:
 		if d := w.deleted(ctx); d != nil {
-			return seals.Fail(seals.PendingDeletion, fmt.Errorf("%w: %w", cause, d), "recover the key: az keyvault key recover")
+			return seals.Fail(seals.PendingDeletion, fmt.Errorf("%w: %w", cause, d),
+				"recover the key: az keyvault key recover")
 		}
 	case http.StatusUnauthorized:
 		w.credential.forget()
 	}
 	for _, m := range remedies {
-		if m.status == answer.StatusCode && (m.inner == "" || m.inner == r.Error.Inner.Code) && (m.operation == "" || m.operation == operation) &&
+		if m.status == answer.StatusCode && (m.inner == "" || m.inner == r.Error.Inner.Code) &&
+			(m.operation == "" || m.operation == operation) &&
 			strings.Contains(r.Error.Message, m.words) {
 			return seals.Fail(m.class, cause, "%s", m.text)
 		}
 	}
 	if answer.StatusCode >= 500 || answer.StatusCode == http.StatusRequestTimeout {
-		return seals.Fail(seals.Unreachable, cause, "see the state of Azure Key Vault in the vault's region")
+		return seals.Fail(seals.Unreachable, cause, "check the status of Azure Key Vault in the vault's region")
 	}
-	return seals.Fail(seals.Misconfigured, cause, "use an RSA key whose operations include wrapKey and unwrapKey, and see the vault's answer")
+	return seals.Fail(seals.Misconfigured, cause,
+		"use an RSA key whose operations include wrapKey and unwrapKey; the vault's answer says what it refuses")
 }
 
-// deleted asks whether a key that was not found can still be recovered, nil where it cannot or that may not be asked.
+// deleted returns the recovery date of a deleted key, nil where the key cannot be recovered or the
+// credentials may not read that.
 func (w *Wrapper) deleted(ctx context.Context) *deletedError {
 	r, err := w.client.GetDeletedKey(ctx, w.settings.key, nil)
 	if err != nil {
@@ -164,7 +178,8 @@ func (w *Wrapper) deleted(ctx context.Context) *deletedError {
 	return d
 }
 
-// unauthenticated is an answer of the token service's. Its body is not quoted whole: some carry what was sent.
+// unauthenticated classifies an error of the token service. It quotes only parts of the body, which
+// may contain the request.
 func (w *Wrapper) unauthenticated(resp *http.Response) error {
 	var r struct {
 		Code        string `json:"error"`
@@ -174,14 +189,17 @@ func (w *Wrapper) unauthenticated(resp *http.Response) error {
 		_ = json.Unmarshal(body, &r)
 	}
 	text, _, _ := strings.Cut(oneLine(r.Description), " Trace ID")
-	cause := fmt.Errorf("seal \"azurekeyvault\" %q: the token service answered %d %s: %.300s", w.name, resp.StatusCode, r.Code, text)
+	cause := fmt.Errorf("seal \"azurekeyvault\" %q: the token service answered %d %s: %.300s", w.name, resp.StatusCode,
+		r.Code, text)
 	switch {
 	case resp.StatusCode == http.StatusTooManyRequests:
-		return seals.Fail(seals.Throttled, cause, "wait; see which other clients ask for tokens")
+		return seals.Fail(seals.Throttled, cause, "wait, or reduce the token requests of other clients")
 	case resp.StatusCode >= 500:
-		return seals.Fail(seals.Unreachable, cause, "see the state of Microsoft Entra ID")
+		return seals.Fail(seals.Unreachable, cause, "check the status of Microsoft Entra ID")
 	}
-	return seals.Fail(seals.Denied, cause, "correct tenant_id, client_id or the credentials of auth_method %s; a secret in a file is read again at the next call",
+	return seals.Fail(seals.Denied, cause,
+		"correct tenant_id, client_id or the credentials of auth_method %s; a secret in a file is read again at the "+
+			"next call",
 		w.settings.method)
 }
 

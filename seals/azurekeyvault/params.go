@@ -16,10 +16,11 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// prefixes of the environment variables, strongest first: each with a parameter's name in capitals wins over the stanza.
+// prefixes of the environment variables, strongest first. A variable (prefix + name in capitals)
+// takes precedence over the stanza.
 var prefixes = []string{"SEALGATE_AZUREKEYVAULT_SEAL_", "AZUREKEYVAULT_WRAPPER_", "VAULT_AZUREKEYVAULT_"}
 
-// Ways to authenticate, the values of auth_method.
+// Values of auth_method.
 const (
 	authSecret      = "client_secret"
 	authCertificate = "client_certificate"
@@ -27,28 +28,28 @@ const (
 	authManaged     = "managed_identity"
 )
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	vaultURL  string
-	resource  string // whose tokens are asked for, such as https://vault.azure.net
-	ownDomain bool   // the vault's address is not under the resource's domain, as configured
+	resource  string // of the access tokens, such as https://vault.azure.net
+	ownDomain bool   // the configured address of the vault is outside the resource's domain
 	key       string
 	method    string
 	tenant    string
 	client    string
-	secret    string // as written: itself, env:// or file://
+	secret    string // as written: the secret, env:// or file://
 	certPath  string
 	certPass  string // as written
 	tokenFile string // of a workload identity
 	managedID string
 	managedBy string // kind of managedID
 	cloud     cloud.Configuration
-	ownLogin  bool // the authority is none of Microsoft's public ones
+	ownLogin  bool // the authority is not one of Microsoft's public ones
 	caCert    string
 	timeout   time.Duration
 }
 
-// clouds are the values of "environment", with the domain of their vaults.
+// clouds maps the values of environment to the domains of their vaults.
 var clouds = map[string]struct {
 	config cloud.Configuration
 	domain string
@@ -60,7 +61,8 @@ var clouds = map[string]struct {
 	"AZUREUSGOVERNMENTCLOUD": {cloud.AzureGovernment, "vault.usgovcloudapi.net"},
 }
 
-// parse reads every parameter. Azure's own variables (AZURE_TENANT_ID and so on) win over the stanza, too.
+// parse reads every parameter. Azure's own variables (AZURE_TENANT_ID, ...) take precedence over
+// the stanza, too.
 func parse(cfg seals.Config) (settings, error) {
 	p := seals.NewParams(cfg, prefixes...)
 	azure := func(variable, name string, aliases ...string) string {
@@ -83,10 +85,11 @@ func parse(cfg seals.Config) (settings, error) {
 		managedID: p.Get("resource_id"),
 		caCert:    p.Get("tls_ca_cert"),
 	}
-	p.Get("key_not_required") // Vault's, for tests of its own
+	p.Get("key_not_required") // accepted for Vault's sake; New never looks up the key
 	var terr error
 	o.timeout, terr = remote.Timeout(p.Get("timeout"))
-	err := errors.Join(o.readCloud(azure("AZURE_ENVIRONMENT", "environment"), azure("AZURE_AUTHORITY_HOST", "authority_host")),
+	err := errors.Join(o.readCloud(azure("AZURE_ENVIRONMENT", "environment"),
+		azure("AZURE_AUTHORITY_HOST", "authority_host")),
 		o.readVault(p.Get("vault_name"), azure("AZURE_AD_RESOURCE", "resource"), p.Get("endpoint")), terr)
 	if cerr := p.Check(); cerr != nil {
 		return settings{}, cerr
@@ -100,7 +103,8 @@ func parse(cfg seals.Config) (settings, error) {
 func (o *settings) readCloud(environment, authority string) error {
 	c, ok := clouds[cmp.Or(strings.ToUpper(environment), "AZUREPUBLICCLOUD")]
 	if !ok {
-		return fmt.Errorf("environment = %q: it must be AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud", environment)
+		return fmt.Errorf("environment = %q: it must be AzurePublicCloud, AzureChinaCloud or AzureUSGovernmentCloud",
+			environment)
 	}
 	o.cloud, o.resource = c.config, "https://"+c.domain
 	if authority == "" {
@@ -111,7 +115,8 @@ func (o *settings) readCloud(environment, authority string) error {
 		return fmt.Errorf("authority_host = %q: it must be a URL such as https://login.microsoftonline.com", authority)
 	}
 	o.cloud.ActiveDirectoryAuthorityHost = "https://" + u.Host + "/"
-	o.ownLogin = !slices.ContainsFunc([]cloud.Configuration{cloud.AzurePublic, cloud.AzureChina, cloud.AzureGovernment}, func(c cloud.Configuration) bool {
+	o.ownLogin = !slices.ContainsFunc([]cloud.Configuration{cloud.AzurePublic, cloud.AzureChina,
+		cloud.AzureGovernment}, func(c cloud.Configuration) bool {
 		return c.ActiveDirectoryAuthorityHost == o.cloud.ActiveDirectoryAuthorityHost
 	})
 	return nil
@@ -128,7 +133,8 @@ func (o *settings) readVault(name, resource, endpoint string) error {
 	case !keyName.MatchString(o.key):
 		return fmt.Errorf("key_name = %q: it must be the name of a key: letters, digits and dashes", o.key)
 	case resource != "" && !domain.MatchString(strings.TrimPrefix(resource, "https://")):
-		return fmt.Errorf("resource = %q: it must be the domain of the vaults, such as vault.azure.net or managedhsm.azure.net", resource)
+		return fmt.Errorf("resource = %q: it must be the domain of the vaults, such as vault.azure.net or "+
+			"managedhsm.azure.net", resource)
 	case endpoint == "" && !vaultName.MatchString(name):
 		return fmt.Errorf("vault_name = %q: it must be the name of a vault: letters, digits and dashes", name)
 	}
@@ -141,14 +147,16 @@ func (o *settings) readVault(name, resource, endpoint string) error {
 		return nil
 	}
 	u, err := url.Parse(endpoint)
-	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
+	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
+		u.RawQuery != "" {
 		return fmt.Errorf("endpoint = %q: it must be the vault's URL, such as https://name.vault.azure.net", endpoint)
 	}
 	o.vaultURL, o.ownDomain = "https://"+u.Host, !strings.HasSuffix(u.Host, "."+own)
 	return nil
 }
 
-// chooseMethod takes what the stanza has everything for, where it does not say: a secret, a certificate, a workload identity, else the identity of the machine.
+// chooseMethod selects the first method for which the stanza is complete, where it does not name
+// one: secret, certificate, workload identity, else managed identity.
 func (o *settings) chooseMethod() error {
 	if o.method == "" {
 		switch {
@@ -165,15 +173,17 @@ func (o *settings) chooseMethod() error {
 	need := map[string][]string{
 		authSecret:      {"tenant_id", o.tenant, "client_id", o.client, "client_secret", o.secret},
 		authCertificate: {"tenant_id", o.tenant, "client_id", o.client, "cert_path", o.certPath},
-		authWorkload:    {"tenant_id", o.tenant, "client_id", o.client, "federated_token_file (or AZURE_FEDERATED_TOKEN_FILE)", o.tokenFile},
-		authManaged:     {},
+		authWorkload: {"tenant_id", o.tenant, "client_id", o.client,
+			"federated_token_file (or AZURE_FEDERATED_TOKEN_FILE)", o.tokenFile},
+		authManaged: {},
 	}[o.method]
 	if need == nil {
-		return fmt.Errorf("auth_method = %q: it must be %s, %s, %s or %s", o.method, authSecret, authCertificate, authWorkload, authManaged)
+		return fmt.Errorf("auth_method = %q: it must be %s, %s, %s or %s", o.method, authSecret, authCertificate,
+			authWorkload, authManaged)
 	}
 	for i := 0; i < len(need); i += 2 {
 		if need[i+1] == "" {
-			return fmt.Errorf("auth_method %s needs %s", o.method, need[i])
+			return fmt.Errorf("auth_method %s requires %s", o.method, need[i])
 		}
 	}
 	switch o.managedBy {
@@ -183,5 +193,5 @@ func (o *settings) chooseMethod() error {
 	return fmt.Errorf("managed_id_kind = %q: it must be client_id, object_id or resource_id", o.managedBy)
 }
 
-// id is the canonical name of the key, without a version.
+// id returns the canonical name of the key, without a version.
 func (o *settings) id() string { return o.vaultURL + "/keys/" + o.key }

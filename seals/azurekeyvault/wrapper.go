@@ -22,21 +22,24 @@ import (
 )
 
 const (
-	connections = 16 // to the vault at most
-	atOnce      = 64
+	connections = 16 // limit of connections to the vault
+	atOnce      = 64 // limit of concurrent calls
 	maxReply    = 1 << 20
 	maxVersion  = 127
 )
 
-// client is the part of the SDK's client that the seal uses.
+// client is the part of *azkeys.Client that the seal calls.
 type client interface {
-	WrapKey(ctx context.Context, name, version string, p azkeys.KeyOperationParameters, o *azkeys.WrapKeyOptions) (azkeys.WrapKeyResponse, error)
-	UnwrapKey(ctx context.Context, name, version string, p azkeys.KeyOperationParameters, o *azkeys.UnwrapKeyOptions) (azkeys.UnwrapKeyResponse, error)
+	WrapKey(ctx context.Context, name, version string, p azkeys.KeyOperationParameters,
+		o *azkeys.WrapKeyOptions) (azkeys.WrapKeyResponse, error)
+	UnwrapKey(ctx context.Context, name, version string, p azkeys.KeyOperationParameters,
+		o *azkeys.UnwrapKeyOptions) (azkeys.UnwrapKeyResponse, error)
 	GetKey(ctx context.Context, name, version string, o *azkeys.GetKeyOptions) (azkeys.GetKeyResponse, error)
-	GetDeletedKey(ctx context.Context, name string, o *azkeys.GetDeletedKeyOptions) (azkeys.GetDeletedKeyResponse, error)
+	GetDeletedKey(ctx context.Context, name string, o *azkeys.GetDeletedKeyOptions) (azkeys.GetDeletedKeyResponse,
+		error)
 }
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	name       string
 	id         string
@@ -55,64 +58,65 @@ var (
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Stamper    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
 //
-//	vault_name, key_name            the vault, and its key (RSA, with wrapKey and unwrapKey among its operations); required
+//	vault_name, key_name            the vault, and an RSA key in it with the operations wrapKey and
+//	                                unwrapKey; required
 //	environment                     AzurePublicCloud, AzureChinaCloud, AzureUSGovernmentCloud
-//	resource                        domain of the vaults, such as managedhsm.azure.net; default: the environment's
-//	endpoint                        the vault's URL instead of its name: private addresses, Azure Stack
-//	auth_method                     client_secret, client_certificate, workload_identity, managed_identity; default: what is set
-//	tenant_id, client_id
-//	client_secret                   itself, env://NAME or file://PATH
+//	resource                        domain of the vaults, such as managedhsm.azure.net; default: that of
+//	                                environment
+//	endpoint                        URL of the vault instead of its name: private endpoints, Azure Stack
+//	auth_method                     client_secret, client_certificate, workload_identity,
+//	                                managed_identity; default: the first complete one
+//	tenant_id, client_id            the identity
+//	client_secret                   a secret, env://NAME or file://PATH
 //	cert_path, cert_password        a certificate with its key, PEM or PKCS #12
-//	federated_token_file            of a workload identity: AZURE_FEDERATED_TOKEN_FILE
+//	federated_token_file            of a workload identity; default: AZURE_FEDERATED_TOKEN_FILE
 //	managed_id_kind, resource_id    client_id, object_id or resource_id, and its value
-//	authority_host                  of the token service: AZURE_AUTHORITY_HOST
-//	tls_ca_cert                     authorities of both services' certificates, beside the system's
-//	timeout                         of each call: 10s
+//	authority_host                  of the token service; default: AZURE_AUTHORITY_HOST
+//	tls_ca_cert                     CAs of both services' certificates, beside the system's
+//	timeout                         of each call; default: 10s
 //
-// Of the variables AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_ENVIRONMENT and AZURE_AD_RESOURCE each wins over the stanza. An error is
-// a mistake in the stanza. Neither service is asked yet.
+// The variables AZURE_TENANT_ID, AZURE_CLIENT_ID, AZURE_CLIENT_SECRET, AZURE_ENVIRONMENT and
+// AZURE_AD_RESOURCE take precedence over the stanza. An error is a mistake in the stanza. New makes
+// no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := parse(cfg)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("azurekeyvault", cfg.Name, err)
 	}
 	transport, err := newTransport(s)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("azurekeyvault", cfg.Name, err)
 	}
 	o := azcore.ClientOptions{
 		Cloud:     s.cloud,
-		Retry:     policy.RetryOptions{MaxRetries: -1}, // the set of seals tries again
+		Retry:     policy.RetryOptions{MaxRetries: -1}, // the set of seals retries
 		Telemetry: policy.TelemetryOptions{ApplicationID: "sealgate"},
 		Transport: &http.Client{Transport: transport},
 	}
-	cred := &credential{s: s, options: o, secret: fresh.New(s.secret, cfg.Getenv), pass: fresh.New(s.certPass, cfg.Getenv)}
+	cred := &credential{s: s, options: o, secret: fresh.New(s.secret, cfg.Getenv),
+		pass: fresh.New(s.certPass, cfg.Getenv)}
 	o.Transport = &http.Client{Transport: remote.Limit(transport, maxReply), CheckRedirect: noRedirect}
-	keys, err := azkeys.NewClient(s.vaultURL, cred, &azkeys.ClientOptions{ClientOptions: o, DisableChallengeResourceVerification: s.ownDomain})
+	keys, err := azkeys.NewClient(s.vaultURL, cred, &azkeys.ClientOptions{ClientOptions: o,
+		DisableChallengeResourceVerification: s.ownDomain})
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("azurekeyvault", cfg.Name, err)
 	}
-	return &Wrapper{name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: keys, credential: cred, transport: transport,
-		limit: remote.NewLimiter(atOnce)}, nil
+	return &Wrapper{name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: keys, credential: cred,
+		transport: transport,
+		limit:     remote.NewLimiter(atOnce)}, nil
 }
 
-// noRedirect: vaults do not redirect, and a token goes nowhere else.
+// noRedirect keeps tokens at the vault, which never redirects.
 func noRedirect(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-
-func misconfigured(name string, err error) error {
-	if f := new(seals.Failure); errors.As(err, &f) && f.Class == seals.Misconfigured {
-		return f
-	}
-	return seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"azurekeyvault\" %q: %w", name, err), "correct the stanza or the environment variable")
-}
 
 // Type returns "azurekeyvault".
 func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
@@ -122,20 +126,24 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 // KeyId returns the key's URL without a version.
 func (w *Wrapper) KeyId(context.Context) (string, error) { return w.id, nil }
 
-// SetConfig returns what the seal is configured with, without secrets. The configuration itself is New's: one in the options is refused.
+// Timeout implements [seals.Bounded].
+func (w *Wrapper) Timeout() time.Duration { return w.settings.timeout }
+
+// SetConfig returns the configuration without secrets. It refuses a configuration in the options:
+// the seal is configured by New.
 func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if len(o.WithConfigMap) > 0 {
-		return nil, misconfigured(w.name, errors.New("the seal is configured when it is made"))
+		return nil, seals.ConfigError("azurekeyvault", w.name, seals.ErrSetConfig)
 	}
 	return &wrapping.WrapperConfig{Metadata: map[string]string{"vault": w.settings.vaultURL, "key_name": w.settings.key,
 		"auth_method": w.settings.method, "tenant_id": w.settings.tenant, "client_id": w.settings.client}}, nil
 }
 
-// call asks the service, by the deadline.
+// call calls the service within the timeout.
 func call[T any](ctx context.Context, w *Wrapper, operation string, f func(context.Context) (T, error)) (T, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
@@ -150,16 +158,18 @@ func parameters(value []byte) azkeys.KeyOperationParameters {
 	return azkeys.KeyOperationParameters{Algorithm: to.Ptr(azkeys.EncryptionAlgorithmRSAOAEP256), Value: value}
 }
 
-// Encrypt encrypts a secret; wrapping.WithAad binds additional data. The blob is that of package envelope: its data key is wrapped by
-// RSA-OAEP-256 under the newest version of the key, which stands in the blob.
+// Encrypt encrypts a secret; wrapping.WithAad binds additional data. The blob has the format of
+// package envelope; its data key is wrapped by RSA-OAEP-256 with the newest version of the key,
+// which the blob names.
 func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
-	return envelope.Encrypt(ctx, w.id, plain, options, func(ctx context.Context, key, _ []byte) (envelope.Wrapped, error) {
+	return envelope.Encrypt(ctx, w.id, plain, options, func(ctx context.Context, key, _ []byte) (envelope.Wrapped,
+		error) {
 		return w.wrap(ctx, key)
 	})
 }
 
 func (w *Wrapper) wrap(ctx context.Context, key []byte) (envelope.Wrapped, error) {
-	key = append([]byte(nil), key...) // the call may be left behind, and the key is cleared
+	key = append([]byte(nil), key...) // an abandoned call outlives the key
 	r, err := call(ctx, w, "wrapKey", func(ctx context.Context) (azkeys.WrapKeyResponse, error) {
 		defer clear(key)
 		return w.client.WrapKey(ctx, w.settings.key, "", parameters(key), nil)
@@ -168,26 +178,29 @@ func (w *Wrapper) wrap(ctx context.Context, key []byte) (envelope.Wrapped, error
 		return envelope.Wrapped{}, err
 	}
 	if r.KID == nil || len(r.Result) == 0 || !w.mine(r.KID) {
-		return envelope.Wrapped{}, w.strange()
+		return envelope.Wrapped{}, w.unexpected()
 	}
 	w.last.Store(r.KID.Version())
 	return envelope.Wrapped{Version: r.KID.Version(), Key: r.Result}, nil
 }
 
-// mine reports whether an id that the service returned is of a version of the key.
+// mine reports whether an id that the service returned names a version of the key.
 func (w *Wrapper) mine(id *azkeys.ID) bool {
 	v := id.Version()
 	return v != "" && len(v) <= maxVersion && keyName.MatchString(v) && id.Name() == w.settings.key
 }
 
-func (w *Wrapper) strange() error {
-	return seals.Fail(seals.Corrupt, fmt.Errorf("seal \"azurekeyvault\" %q: the answer is none of Key Vault's", w.name),
-		"see what stands at %s: a proxy may answer in the vault's place", w.settings.vaultURL)
+func (w *Wrapper) unexpected() error {
+	return seals.Fail(seals.Corrupt, fmt.Errorf("seal \"azurekeyvault\" %q: the answer is not one of Key Vault",
+		w.name),
+		"check that %s is the vault's address and that no proxy answers in its place", w.settings.vaultURL)
 }
 
-// Decrypt decrypts what Encrypt returned, with the same additional data, by the version of the key that stands in the blob.
+// Decrypt decrypts a blob of Encrypt with the same additional data, by the key version that the
+// blob names.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
-	return envelope.Decrypt(ctx, w.id, blob, options, func(ctx context.Context, wrapped envelope.Wrapped, _ []byte) ([]byte, error) {
+	return envelope.Decrypt(ctx, w.id, blob, options, func(ctx context.Context, wrapped envelope.Wrapped,
+		_ []byte) ([]byte, error) {
 		if !keyName.MatchString(wrapped.Version) {
 			return nil, envelope.Corrupt(envelope.ErrBlob)
 		}
@@ -198,10 +211,11 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	})
 }
 
-// VersionOf is the version that made a blob.
+// VersionOf returns the version that made a blob.
 func (w *Wrapper) VersionOf(blob *wrapping.BlobInfo) string { return envelope.VersionOf(blob) }
 
-// KeyVersion is the version that the next encryption uses. Where the credentials may not get the key, something is wrapped to see it.
+// KeyVersion returns the version that the next encryption uses. Where the credentials may not read
+// the key, it wraps a data key to learn the version.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	r, err := call(ctx, w, "get", func(ctx context.Context) (azkeys.GetKeyResponse, error) {
 		return w.client.GetKey(ctx, w.settings.key, "", nil)
@@ -210,7 +224,7 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	case err == nil && r.Key != nil && r.Key.KID != nil && w.mine(r.Key.KID):
 		return r.Key.KID.Version(), nil
 	case err == nil:
-		return "", w.strange()
+		return "", w.unexpected()
 	case seals.ClassOf(err) != seals.Denied:
 		return "", err
 	}
@@ -218,7 +232,8 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	return wrapped.Version, err
 }
 
-// Describe gets the key's state. A deleted key that can still be recovered is told with the date of its end.
+// Describe reads the key's state. For a deleted key that can be recovered, it returns the purge
+// date.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	st := seals.KeyState{ID: w.id, Detail: map[string]string{"additional data": "bound here, by the data key"}}
 	st.Version, _ = w.last.Load().(string)
@@ -231,12 +246,12 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		st.State, st.DeletionDate = "pending deletion", gone.purge
 		return st, nil
 	case seals.ClassOf(err) == seals.Denied:
-		st.Detail["degraded"] = "the credentials may not get the key's state: " + err.Error()
+		st.Detail["degraded"] = "the credentials may not read the key's state: " + err.Error()
 		return st, nil
 	case err != nil:
 		return st, err
 	case r.Key == nil || r.Key.KID == nil || !w.mine(r.Key.KID):
-		return st, w.strange()
+		return st, w.unexpected()
 	}
 	st.Latest = r.Key.KID.Version()
 	st.Version, st.State = st.Latest, "enabled"
@@ -251,7 +266,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	return st, nil
 }
 
-// describe adds what a version's attributes say.
+// describe adds the attributes of a version.
 func describe(st *seals.KeyState, a *azkeys.KeyAttributes) {
 	if a == nil {
 		return
@@ -269,7 +284,7 @@ func describe(st *seals.KeyState, a *azkeys.KeyAttributes) {
 	}
 }
 
-// Close ends the connections.
+// Close wipes the secrets and closes idle connections.
 func (w *Wrapper) Close() error {
 	w.credential.secret.Close()
 	w.credential.pass.Close()

@@ -22,8 +22,9 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
-// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by turns in the same run, against the emulator over TLS.
-// ratio is the seal's round trips per second to the client's.
+// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by
+// turns in the same run, against the emulator over TLS. ratio is the seal's round trips per second
+// to the client's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	r := newHarness(b, gcpkms.Options{})
 	seal, bare := r.open(), bareClient(b, r)
@@ -38,7 +39,8 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 				_, err = seal.Decrypt(b.Context(), blob, wrapping.WithAad(aad))
 				return err
 			}, func() error {
-				e, err := bare.Encrypt(b.Context(), &kmspb.EncryptRequest{Name: ring + "root", Plaintext: plain, AdditionalAuthenticatedData: aad})
+				e, err := bare.Encrypt(b.Context(), &kmspb.EncryptRequest{Name: ring + "root", Plaintext: plain,
+					AdditionalAuthenticatedData: aad})
 				if err != nil {
 					return err
 				}
@@ -62,14 +64,17 @@ func bareClient(b *testing.B, r *harness) *kms.KeyManagementClient {
 		Scopes: kms.DefaultAuthScopes(), UseSelfSignedJWT: true,
 	})
 	must(b, err)
-	c, err := kms.NewKeyManagementClient(b.Context(), option.WithEndpoint(r.server.Endpoint()), option.WithAuthCredentials(creds),
-		option.WithGRPCDialOption(grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}))))
+	c, err := kms.NewKeyManagementClient(b.Context(), option.WithEndpoint(r.server.Endpoint()),
+		option.WithAuthCredentials(creds),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: pool,
+			MinVersion: tls.VersionTLS12}))))
 	must(b, err)
 	b.Cleanup(func() { must(b, c.Close()) })
 	return c
 }
 
-// compare runs both in turns of 50 ms and takes the median of the turns' ratios: what else the machine does then spoils some turns, not the result.
+// compare runs both in turns of 50 ms and takes the median of the turns' ratios: what else the
+// machine does then spoils some turns, not the result.
 func compare(b *testing.B, workers int, ours, bare func() error) {
 	var rates [2][]float64
 	var ratios []float64

@@ -30,14 +30,18 @@ func fixture(t *testing.T, r *harness, level string) *sealtest.Fixture {
 		return func() func() { r.inject(f); return r.kms.Clear }
 	}
 	return &sealtest.Fixture{
-		Wrapper: w, Other: r.open("crypto_key", "other"), Again: func() wrapping.Wrapper { return r.open("crypto_key", key) },
+		Wrapper: w, Other: r.open("crypto_key", "other"), Again: func() wrapping.Wrapper {
+			return r.open("crypto_key",
+				key)
+		},
 		Unresponsive: during(gcpkms.Fault{Unresponsive: true}),
 		Away:         func() func() { r.server.Away(); return func() { must(t, r.server.Back()) } },
-		Throttle:     during(gcpkms.Fault{Code: "RESOURCE_EXHAUSTED", Message: "Quota exceeded for quota metric 'Cryptographic requests'."}),
-		Garble:       during(gcpkms.Fault{Corrupt: true}),
-		Disable:      func() { r.act("disable", key) },
-		Enable:       func() { r.act("enable", key) },
-		Schedule:     func() { r.act("schedule", key) },
+		Throttle: during(gcpkms.Fault{Code: "RESOURCE_EXHAUSTED",
+			Message: "Quota exceeded for quota metric 'Cryptographic requests'."}),
+		Garble:   during(gcpkms.Fault{Corrupt: true}),
+		Disable:  func() { r.act("disable", key) },
+		Enable:   func() { r.act("enable", key) },
+		Schedule: func() { r.act("schedule", key) },
 		// What is restored is disabled.
 		Unschedule: func() { r.act("restore", key); r.act("enable", key) },
 		Destroy:    func() { r.act("destroy", key) },

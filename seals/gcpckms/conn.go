@@ -25,17 +25,17 @@ import (
 )
 
 const (
-	tries     = 4 // of one call, the first included
+	tries     = 4 // attempts of one call, including the first
 	firstWait = 100 * time.Millisecond
 )
 
 var errClosed = errors.New("the seal was closed: the server is stopping or was reconfigured")
 
-// conn is the connection to the service, made by the first call.
+// conn is the connection to the service. The first call opens it.
 type conn struct {
 	s      *settings
 	tokens *tokens
-	life   context.Context // ends by close, and every call with it
+	life   context.Context // ends at close, and every call with it
 	end    context.CancelFunc
 
 	mu     sync.Mutex
@@ -50,7 +50,7 @@ func newConn(s *settings) *conn {
 	return c
 }
 
-// enter begins a call; the client is made by the first.
+// enter begins a call. The first call makes the client.
 func (c *conn) enter() (*kms.KeyManagementClient, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -69,20 +69,23 @@ func (c *conn) enter() (*kms.KeyManagementClient, error) {
 func (c *conn) open() error {
 	own, all, err := c.s.roots()
 	if err != nil {
-		return seals.Fail(seals.Misconfigured, fmt.Errorf("tls_ca_cert: %w", err), "put the certificates of the endpoint's authority there, in PEM, "+
-			"or correct tls_ca_cert; it is read again at the next call")
+		return seals.Fail(seals.Misconfigured, fmt.Errorf("tls_ca_cert: %w", err),
+			"store the certificates of the endpoint's CA there, in PEM, "+
+				"or correct tls_ca_cert; it is read again at the next call")
 	}
 	c.tokens.trust(all)
 	client, err := kms.NewKeyManagementClient(c.life, c.options(own)...)
 	if err != nil {
-		return seals.Fail(seals.Misconfigured, err, "correct endpoint, or the environment variables GOOGLE_API_* that Google's library looks at")
+		return seals.Fail(seals.Misconfigured, err,
+			"correct endpoint, or the environment variables GOOGLE_API_* that Google's library reads")
 	}
-	client.CallOptions = &kms.KeyManagementCallOptions{} // the library would try again by itself, for as long as the context lasts
+	// disables the library's retries, which last as long as the context
+	client.CallOptions = &kms.KeyManagementCallOptions{}
 	c.client = client
 	return nil
 }
 
-// drop gives up a client whose server was not trusted: tls_ca_cert may have been replaced.
+// drop discards a client whose server was not trusted, because tls_ca_cert may have been replaced.
 func (c *conn) drop(client *kms.KeyManagementClient) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -92,7 +95,8 @@ func (c *conn) drop(client *kms.KeyManagementClient) {
 	}
 }
 
-// roots are those that the endpoint is trusted by, and with them those of the system for token services; nil is the system's.
+// roots returns the CAs of the endpoint, and these together with the system's for token services;
+// nil means the system's.
 func (s *settings) roots() (own, all *x509.CertPool, err error) {
 	if s.caFile == "" {
 		return nil, nil, nil
@@ -102,7 +106,7 @@ func (s *settings) roots() (own, all *x509.CertPool, err error) {
 		return nil, nil, err
 	}
 	if own = x509.NewCertPool(); !own.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("%s holds no certificates in PEM", s.caFile)
+		return nil, nil, fmt.Errorf("%s contains no certificate in PEM", s.caFile)
 	}
 	if all, err = x509.SystemCertPool(); err != nil {
 		all = x509.NewCertPool()
@@ -113,24 +117,27 @@ func (s *settings) roots() (own, all *x509.CertPool, err error) {
 
 func (c *conn) options(roots *x509.CertPool) []option.ClientOption {
 	dial := []grpc.DialOption{
-		// A service that comes back is found again within two seconds.
+		// Reconnect within two seconds after an outage.
 		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 2 * time.Second},
+			Backoff: backoff.Config{BaseDelay: 200 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
+				MaxDelay: 2 * time.Second},
 			MinConnectTimeout: 5 * time.Second,
 		}),
-		// Not for its pings: it also has the kernel give a connection up whose peer acknowledges nothing for so long (TCP_USER_TIMEOUT), so
-		// that one which a firewall forgot costs a single try.
+		// This also sets TCP_USER_TIMEOUT, so that a connection which a firewall dropped costs a
+		// single attempt. The pings do not matter.
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 5 * time.Minute, Timeout: 4 * time.Second}),
 	}
 	if c.s.noEnv {
 		dial = append(dial, grpc.WithNoProxy())
 	}
 	if roots != nil {
-		dial = append(dial, grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12})))
+		dial = append(dial, grpc.WithTransportCredentials(tlscreds.NewTLS(&tls.Config{RootCAs: roots,
+			MinVersion: tls.VersionTLS12})))
 	}
 	out := []option.ClientOption{
 		option.WithAuthCredentials(auth.NewCredentials(&auth.CredentialsOptions{TokenProvider: c.tokens})),
-		option.WithGRPCConnectionPool(1), option.WithTelemetryDisabled(), option.WithLogger(slog.New(slog.DiscardHandler)),
+		option.WithGRPCConnectionPool(1), option.WithTelemetryDisabled(),
+		option.WithLogger(slog.New(slog.DiscardHandler)),
 	}
 	for _, d := range dial {
 		out = append(out, option.WithGRPCDialOption(d))
@@ -144,7 +151,7 @@ func (c *conn) options(roots *x509.CertPool) []option.ClientOption {
 	return out
 }
 
-// do makes a call: with a token, within the timeout, and again where that may help.
+// do makes a call with a token, within the timeout, and retries where that may help.
 func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManagementClient) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -180,19 +187,20 @@ func (c *conn) do(ctx context.Context, call func(context.Context, *kms.KeyManage
 		if try == tries || !again(err) || !pause(ctx, firstWait<<(try-1)) {
 			return err
 		}
-		//lint:ignore SA1019 it is deprecated because of pools, and this one has one connection: see options
+		//lint:ignore SA1019 deprecated for pools; this client has one connection, see options
 		client.Connection().ResetConnectBackoff()
 	}
 }
 
-// refused reports whether it was the credentials that were not good enough: then they are read again.
+// refused reports whether the service refused the credentials, which are then read again.
 func refused(err error) bool {
 	code := status.Code(err)
 	return code == codes.Unauthenticated || code == codes.PermissionDenied
 }
 
-// again reports whether the same call may succeed at once. Source: google.aip.dev/194, and the comments of service.proto for checksums. What is
-// throttled is not tried again here: that would add to the cause.
+// again reports whether an immediate retry may succeed. Source: google.aip.dev/194, and the
+// comments of service.proto for checksums. A throttled call is not retried here, because that adds
+// load.
 func again(err error) bool {
 	if errors.Is(err, errIntegrity) || mismatched(err) {
 		return true
@@ -201,7 +209,7 @@ func again(err error) bool {
 	return code == codes.Unavailable || code == codes.Internal || code == codes.Aborted
 }
 
-// pause waits, and reports whether there is time left.
+// pause waits. It returns false where the context ended.
 func pause(ctx context.Context, d time.Duration) bool {
 	timer := time.NewTimer(d + rand.N(d/4))
 	defer timer.Stop()
@@ -213,7 +221,7 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// close ends all calls and waits for them.
+// close cancels all calls and waits for them.
 func (c *conn) close() error {
 	c.mu.Lock()
 	var err error

@@ -16,10 +16,11 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// inquiry bounds a question that only makes a failure clearer.
+// inquiry bounds a call that only adds detail to a failure.
 const inquiry = 2 * time.Second
 
-// KeyVersion is the number of the key's primary version. Credentials that may not look at the key encrypt a byte to learn it.
+// KeyVersion returns the number of the key's primary version. Where the credentials may not read
+// the key, it encrypts a byte to learn the version.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	k, err := w.key(ctx)
 	if status.Code(err) == codes.PermissionDenied {
@@ -30,12 +31,13 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 		return w.VersionOf(blob), nil
 	}
 	if err != nil {
-		return "", w.failure(ctx, "look at", err, 0)
+		return "", w.failure(ctx, "get", err, 0)
 	}
 	version, ok := w.version(k.GetPrimary().GetName())
 	if !ok {
-		return "", w.fail(seals.KeyDisabled, fmt.Errorf("the key has no primary version, or one of another key: %.300q", k.GetPrimary().GetName()),
-			"make a version the primary one: gcloud kms keys update --primary-version")
+		return "", w.fail(seals.KeyDisabled,
+			fmt.Errorf("the key has no primary version, or one of another key: %.300q", k.GetPrimary().GetName()),
+			"set a primary version: gcloud kms keys update --primary-version")
 	}
 	return strconv.FormatUint(version, 10), nil
 }
@@ -49,7 +51,8 @@ func (w *Wrapper) key(ctx context.Context) (*kmspb.CryptoKey, error) {
 	return k, err
 }
 
-// ask looks at a version; at the primary one for 0. It returns nil where that is not possible: there is a failure to tell of already.
+// ask reads a version, the primary one for 0. It returns nil on any error, because the caller
+// already has a failure to report.
 func (w *Wrapper) ask(ctx context.Context, version uint64) *kmspb.CryptoKeyVersion {
 	ctx, cancel := context.WithTimeout(ctx, inquiry)
 	defer cancel()
@@ -60,34 +63,36 @@ func (w *Wrapper) ask(ctx context.Context, version uint64) *kmspb.CryptoKeyVersi
 		}
 		return k.GetPrimary()
 	}
-	v, err := w.look(ctx, version)
+	v, err := w.readVersion(ctx, version)
 	if err != nil {
 		return nil
 	}
 	return v
 }
 
-func (w *Wrapper) look(ctx context.Context, version uint64) (*kmspb.CryptoKeyVersion, error) {
+func (w *Wrapper) readVersion(ctx context.Context, version uint64) (*kmspb.CryptoKeyVersion, error) {
 	var v *kmspb.CryptoKeyVersion
 	err := w.conn.do(ctx, func(ctx context.Context, c *kms.KeyManagementClient) (err error) {
-		v, err = c.GetCryptoKeyVersion(ctx, &kmspb.GetCryptoKeyVersionRequest{Name: fmt.Sprintf("%s/cryptoKeyVersions/%d", w.s.name(), version)})
+		v, err = c.GetCryptoKeyVersion(ctx,
+			&kmspb.GetCryptoKeyVersionRequest{Name: fmt.Sprintf("%s/cryptoKeyVersions/%d", w.s.name(), version)})
 		return err
 	})
 	return v, err
 }
 
-// Describe tells the primary version, its state, when it will be destroyed, the protection level and the rotation. Where the blob that was decrypted
-// last is of another version and that one is not enabled, its state and date are told instead: what is stored needs it. It is one
-// call; two while the last blob is of another version.
+// Describe returns the primary version, its state and date of destruction, the protection level and
+// the rotation. Where the last decrypted blob is of another version that is not enabled, it returns
+// the state and date of that version, because the stored part depends on it. It is one call; two
+// while the last blob is of another version.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	out := seals.KeyState{ID: w.s.name(), Region: w.s.region, Detail: map[string]string{}}
 	k, err := w.key(ctx)
 	if status.Code(err) == codes.PermissionDenied {
-		out.Detail["degraded"] = "the account may not look at the key: give it roles/cloudkms.viewer on it"
+		out.Detail["degraded"] = "the account may not read the key: grant it roles/cloudkms.viewer on the key"
 		return out, nil
 	}
 	if err != nil {
-		return out, w.failure(ctx, "look at", err, 0)
+		return out, w.failure(ctx, "get", err, 0)
 	}
 	primary := k.GetPrimary()
 	number, _ := w.version(primary.GetName())
@@ -99,7 +104,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		out.State = "without a primary version"
 	} else {
 		out.Protection = protection(primary.GetProtectionLevel())
-		tell(&out, primary)
+		setState(&out, primary)
 	}
 	if p := k.GetRotationPeriod(); p != nil {
 		out.Detail["rotation"] = "every " + days(p.AsDuration())
@@ -111,15 +116,15 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		out.Detail["purpose"] = p.String()
 	}
 	if used := w.used.Load(); used != 0 && used != number {
-		if v, err := w.look(ctx, used); err == nil && v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
-			tell(&out, v)
+		if v, err := w.readVersion(ctx, used); err == nil && v.GetState() != kmspb.CryptoKeyVersion_ENABLED {
+			setState(&out, v)
 			out.Detail["of version"] = strconv.FormatUint(used, 10)
 		}
 	}
 	return out, nil
 }
 
-func tell(out *seals.KeyState, v *kmspb.CryptoKeyVersion) {
+func setState(out *seals.KeyState, v *kmspb.CryptoKeyVersion) {
 	switch v.GetState() {
 	case kmspb.CryptoKeyVersion_ENABLED:
 		out.State = "enabled"

@@ -32,7 +32,8 @@ func TestDescribe(t *testing.T) {
 	must(t, err)
 	k := described(t, w.Describe)
 	want := "every 90 days, next at " + next.UTC().Format(time.RFC3339)
-	if k.ID != ring+"hardware" || k.Version != "1" || k.State != "enabled" || k.Protection != "hsm" || k.Region != "europe-west3" ||
+	if k.ID != ring+"hardware" || k.Version != "1" || k.State != "enabled" || k.Protection != "hsm" ||
+		k.Region != "europe-west3" ||
 		!k.DeletionDate.IsZero() || k.Detail["rotation"] != want {
 		t.Errorf("%+v; want rotation %q", k, want)
 	}
@@ -47,7 +48,8 @@ func TestDescribe(t *testing.T) {
 	}
 	// The version that the stored blob needs is told of, although another one is the primary.
 	r.act("schedule", "hardware/cryptoKeyVersions/1")
-	if k = described(t, w.Describe); k.Version != "2" || k.State != "pending deletion" || k.Detail["of version"] != "1" ||
+	if k = described(t, w.Describe); k.Version != "2" || k.State != "pending deletion" ||
+		k.Detail["of version"] != "1" ||
 		time.Until(k.DeletionDate).Round(time.Hour) != 30*24*time.Hour {
 		t.Errorf("the blob's version is scheduled for destruction: %+v", k)
 	}
@@ -66,7 +68,8 @@ func described(t *testing.T, ask func(context.Context) (seals.KeyState, error)) 
 	return k
 }
 
-// TestWithoutPermissionToLook: encrypting and decrypting need no more than their role; the version is learnt from an encryption.
+// TestWithoutPermissionToLook: encrypting and decrypting need no more than their role; the version
+// is learnt from an encryption.
 func TestWithoutPermissionToLook(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -91,8 +94,9 @@ func TestKeyWithoutPrimary(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	_, err := r.kms.CreateCryptoKey(t.Context(), &kmspb.CreateCryptoKeyRequest{
-		Parent: "projects/trial-project/locations/europe-west3/keyRings/seals", CryptoKeyId: "bare", SkipInitialVersionCreation: true,
-		CryptoKey: &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT},
+		Parent: "projects/trial-project/locations/europe-west3/keyRings/seals", CryptoKeyId: "bare",
+		SkipInitialVersionCreation: true,
+		CryptoKey:                  &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT},
 	})
 	must(t, err)
 	w := r.open("crypto_key", "bare")

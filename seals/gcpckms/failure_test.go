@@ -15,7 +15,8 @@ import (
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
 
-// TestEveryStatusHasAClass goes through the codes of gRPC: class, remedy, and how often the call was tried.
+// TestEveryStatusHasAClass goes through the codes of gRPC: class, remedy, and how often the call
+// was tried.
 func TestEveryStatusHasAClass(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -41,14 +42,19 @@ func TestEveryStatusHasAClass(t *testing.T) {
 		{"UNKNOWN", "", seals.Unknown, seals.Unknown, 1},
 		{"ALREADY_EXISTS", "", seals.Unknown, seals.Unknown, 1},
 		{"INVALID_ARGUMENT", "Decryption failed.", seals.Misconfigured, seals.Corrupt, 1},
-		{"INVALID_ARGUMENT", "The checksum in field plaintext_crc32c did not match the data in field plaintext.", seals.Corrupt, seals.Corrupt, 4},
-		{"FAILED_PRECONDITION", "it is not enabled, current state is: DISABLED.", seals.KeyDisabled, seals.KeyDisabled, 1},
+		{"INVALID_ARGUMENT", "The checksum in field plaintext_crc32c did not match the data in field plaintext.",
+			seals.Corrupt, seals.Corrupt, 4},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DISABLED.", seals.KeyDisabled, seals.KeyDisabled,
+			1},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROYED.", seals.KeyGone, seals.KeyGone, 1},
-		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROY_SCHEDULED.", seals.PendingDeletion, seals.PendingDeletion, 1},
-		{"FAILED_PRECONDITION", "it is not enabled, current state is: PENDING_GENERATION.", seals.KeyDisabled, seals.KeyDisabled, 1},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: DESTROY_SCHEDULED.", seals.PendingDeletion,
+			seals.PendingDeletion, 1},
+		{"FAILED_PRECONDITION", "it is not enabled, current state is: PENDING_GENERATION.", seals.KeyDisabled,
+			seals.KeyDisabled, 1},
 		{"FAILED_PRECONDITION", "it is not enabled, current state is: IMPORT_FAILED.", seals.KeyGone, seals.KeyGone, 1},
 		{"FAILED_PRECONDITION", "no word of a state", seals.KeyDisabled, seals.KeyDisabled, 1},
-		{"FAILED_PRECONDITION", "it has value MAC in field crypto_key.purpose.", seals.Misconfigured, seals.Misconfigured, 1},
+		{"FAILED_PRECONDITION", "it has value MAC in field crypto_key.purpose.", seals.Misconfigured,
+			seals.Misconfigured, 1},
 	} {
 		for method, want := range map[string]seals.Class{"Encrypt": c.encrypt, "Decrypt": c.decrypt} {
 			before := r.kms.Calls()[method]
@@ -61,7 +67,8 @@ func TestEveryStatusHasAClass(t *testing.T) {
 			}
 			r.kms.Clear()
 			f := seals.Classify(err)
-			if f == nil || f.Class != want || f.Remedy == "" || f.Final || !strings.Contains(err.Error(), `seal "gcpckms" "test"`) {
+			if f == nil || f.Class != want || f.Remedy == "" || f.Final ||
+				!strings.Contains(err.Error(), `seal "gcpckms" "test"`) {
 				t.Errorf("%s, %s %q: %v; want class %q", method, c.code, c.message, err, want)
 			}
 			if strings.Contains(err.Error(), "1970") {
@@ -75,14 +82,16 @@ func TestEveryStatusHasAClass(t *testing.T) {
 	decrypts(t, w, blob)
 }
 
-// TestTransientTroubleIsGotOver: a call that fails or comes back damaged once or twice is tried again, and works.
+// TestTransientTroubleIsGotOver: a call that fails or comes back damaged once or twice is tried
+// again, and works.
 func TestTransientTroubleIsGotOver(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	blob := encrypt(t, w)
 	for name, f := range map[string]gcpkms.Fault{
-		"unavailable": {Code: "UNAVAILABLE"}, "corrupt": {Corrupt: true}, "unverified": {Unverified: true}, "no checksum": {NoChecksum: true},
+		"unavailable": {Code: "UNAVAILABLE"}, "corrupt": {Corrupt: true}, "unverified": {Unverified: true},
+		"no checksum": {NoChecksum: true},
 		"another key": {OtherName: true},
 	} {
 		f.Times = 2
@@ -107,7 +116,8 @@ func TestAnswersThatCannotBeReliedOn(t *testing.T) {
 	w := r.open()
 	blob := encrypt(t, w)
 	for name, f := range map[string]gcpkms.Fault{
-		"corrupt": {Corrupt: true}, "unverified": {Unverified: true}, "no checksum": {NoChecksum: true}, "another key": {OtherName: true},
+		"corrupt": {Corrupt: true}, "unverified": {Unverified: true}, "no checksum": {NoChecksum: true},
+		"another key": {OtherName: true},
 	} {
 		r.inject(f)
 		if _, err := w.Encrypt(t.Context(), []byte("root key")); seals.ClassOf(err) != seals.Corrupt {
@@ -122,19 +132,21 @@ func TestAnswersThatCannotBeReliedOn(t *testing.T) {
 	}
 }
 
-// TestStateAndDateAreTold: a version that is scheduled for destruction is told of with its date, by accounts that may ask; and with the state by those
-// that may not.
+// TestStateAndDateAreTold: a version that is scheduled for destruction is told of with its date, by
+// accounts that may ask; and with the state by those that may not.
 func TestStateAndDateAreTold(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	r := newHarness(t, gcpkms.Options{Now: func() time.Time { return now }})
-	r.kms.AddToken("opaque", "sealgate", time.Time{}) // the clock of the emulator is not this machine's: tokens that are signed do not fit
+	// the clock of the emulator is not this machine's: tokens that are signed do not fit
+	r.kms.AddToken("opaque", "sealgate", time.Time{})
 	w := opaque(t, r)
 	blob := encrypt(t, w)
 	r.act("schedule", "root")
 	err := decrypt(t, w, blob)
 	const date = "2026-12-23T12:00:00Z"
-	if f := seals.Classify(err); f == nil || f.Class != seals.PendingDeletion || !strings.Contains(err.Error(), date) || !strings.Contains(f.Remedy, "restore 1 ") {
+	if f := seals.Classify(err); f == nil || f.Class != seals.PendingDeletion ||
+		!strings.Contains(err.Error(), date) || !strings.Contains(f.Remedy, "restore 1 ") {
 		t.Errorf("%v; want pending deletion, %s and how to restore version 1", err, date)
 	}
 	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
@@ -158,12 +170,14 @@ func TestWrongPurposeAndMissingKey(t *testing.T) {
 	}
 	r.grant(0, "cloudkms.viewer")
 	_, err := absent.Encrypt(t.Context(), []byte("x"))
-	if f := seals.Classify(err); f == nil || f.Class != seals.Denied || !strings.Contains(f.Remedy, "cryptoKeyEncrypterDecrypter") {
+	if f := seals.Classify(err); f == nil || f.Class != seals.Denied ||
+		!strings.Contains(f.Remedy, "cryptoKeyEncrypterDecrypter") {
 		t.Errorf("without the permission: %v", err)
 	}
 }
 
-// TestUnresponsivePeers: one that takes connections and never greets, one that answers no call, one that loses answers. Each call ends by its deadline.
+// TestUnresponsivePeers: one that takes connections and never greets, one that answers no call, one
+// that loses answers. Each call ends by its deadline.
 func TestUnresponsivePeers(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -206,8 +220,8 @@ func TestTimeoutOfTheStanza(t *testing.T) {
 	}
 }
 
-// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing. Once the file is right, nothing has to be
-// restarted.
+// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing.
+// Once the file is right, nothing has to be restarted.
 func TestUntrustedServer(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -216,14 +230,16 @@ func TestUntrustedServer(t *testing.T) {
 	other, _, err := gcpkms.SelfSigned([]string{"127.0.0.1"}, time.Now())
 	must(t, err)
 	w := r.open()
-	for name, content := range map[string]string{"missing": "", "no certificate": "nonsense", "another": string(other)} {
+	for name, content := range map[string]string{"missing": "", "no certificate": "nonsense",
+		"another": string(other)} {
 		must(t, os.Remove(r.ca))
 		if content != "" {
 			must(t, os.WriteFile(r.ca, []byte(content), 0o600))
 		}
 		for range 2 {
 			_, err = w.Encrypt(t.Context(), []byte("x"))
-			if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || !strings.Contains(err.Error(), "tls_ca_cert") {
+			if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured ||
+				!strings.Contains(err.Error(), "tls_ca_cert") {
 				t.Errorf("%s: %v; want misconfigured", name, err)
 			}
 		}
@@ -258,7 +274,8 @@ func TestCloseEndsCalls(t *testing.T) {
 	if err := <-done; seals.ClassOf(err) != seals.Unreachable {
 		t.Errorf("the call under way: %v", err)
 	}
-	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable || !strings.Contains(err.Error(), "closed") {
+	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable ||
+		!strings.Contains(err.Error(), "closed") {
 		t.Errorf("a later call: %v", err)
 	}
 }
@@ -269,7 +286,8 @@ func TestTooMuch(t *testing.T) {
 	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
 	for name, c := range map[string][2][]byte{
-		"nothing": {nil, nil}, "plaintext": {make([]byte, gcpckms.MaxPlaintext+1), nil}, "data": {{1}, make([]byte, gcpckms.MaxPlaintext+1)},
+		"nothing": {nil, nil}, "plaintext": {make([]byte, gcpckms.MaxPlaintext+1), nil},
+		"data": {{1}, make([]byte, gcpckms.MaxPlaintext+1)},
 	} {
 		if _, err := w.Encrypt(t.Context(), c[0], wrapping.WithAad(c[1])); seals.ClassOf(err) != seals.Misconfigured {
 			t.Errorf("%s: %v", name, err)
@@ -279,7 +297,8 @@ func TestTooMuch(t *testing.T) {
 		t.Error("it was sent")
 	}
 	r.act("create-hsm", "hardware")
-	if _, err := r.open("crypto_key", "hardware").Encrypt(t.Context(), make([]byte, 8<<10), wrapping.WithAad([]byte{1})); seals.ClassOf(err) != seals.Misconfigured {
+	if _, err := r.open("crypto_key", "hardware").Encrypt(t.Context(), make([]byte, 8<<10),
+		wrapping.WithAad([]byte{1})); seals.ClassOf(err) != seals.Misconfigured {
 		t.Errorf("8 KiB and a byte with an HSM's key: %v", err)
 	}
 	full := make([]byte, gcpckms.MaxPlaintext)

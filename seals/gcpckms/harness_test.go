@@ -117,7 +117,8 @@ func (r *harness) params(more ...string) map[string]string {
 // open makes a wrapper; more are further parameters, in pairs.
 func (r *harness) open(more ...string) *gcpckms.Wrapper {
 	r.t.Helper()
-	w, err := gcpckms.New(seals.Config{Name: "test", Type: "gcpckms", Params: r.params(more...), Getenv: func(string) string { return "" }})
+	w, err := gcpckms.New(seals.Config{Name: "test", Type: "gcpckms", Params: r.params(more...),
+		Getenv: func(string) string { return "" }})
 	must(r.t, err)
 	r.t.Cleanup(func() { must(r.t, w.(*gcpckms.Wrapper).Close()) })
 	return w.(*gcpckms.Wrapper)

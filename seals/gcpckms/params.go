@@ -18,34 +18,38 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// variables are the environment variables of each parameter, the strongest first; they win over the stanza.
+// variables are the environment variables of each parameter, strongest first. They take precedence
+// over the stanza.
 var variables = map[string][]string{
-	"project":     {"SEALGATE_GCPCKMS_PROJECT", "BAO_GCPCKMS_SEAL_PROJECT", "VAULT_GCPCKMS_SEAL_PROJECT", "GOOGLE_PROJECT"},
-	"region":      {"SEALGATE_GCPCKMS_REGION", "BAO_GCPCKMS_SEAL_REGION", "VAULT_GCPCKMS_SEAL_REGION", "GOOGLE_REGION"},
-	"key_ring":    {"SEALGATE_GCPCKMS_KEY_RING", "GCPCKMS_WRAPPER_KEY_RING", "BAO_GCPCKMS_SEAL_KEY_RING", "VAULT_GCPCKMS_SEAL_KEY_RING"},
-	"crypto_key":  {"SEALGATE_GCPCKMS_CRYPTO_KEY", "GCPCKMS_WRAPPER_CRYPTO_KEY", "BAO_GCPCKMS_SEAL_CRYPTO_KEY", "VAULT_GCPCKMS_SEAL_CRYPTO_KEY"},
+	"project": {"SEALGATE_GCPCKMS_PROJECT", "BAO_GCPCKMS_SEAL_PROJECT", "VAULT_GCPCKMS_SEAL_PROJECT",
+		"GOOGLE_PROJECT"},
+	"region": {"SEALGATE_GCPCKMS_REGION", "BAO_GCPCKMS_SEAL_REGION", "VAULT_GCPCKMS_SEAL_REGION", "GOOGLE_REGION"},
+	"key_ring": {"SEALGATE_GCPCKMS_KEY_RING", "GCPCKMS_WRAPPER_KEY_RING", "BAO_GCPCKMS_SEAL_KEY_RING",
+		"VAULT_GCPCKMS_SEAL_KEY_RING"},
+	"crypto_key": {"SEALGATE_GCPCKMS_CRYPTO_KEY", "GCPCKMS_WRAPPER_CRYPTO_KEY", "BAO_GCPCKMS_SEAL_CRYPTO_KEY",
+		"VAULT_GCPCKMS_SEAL_CRYPTO_KEY"},
 	"credentials": {"SEALGATE_GCPCKMS_CREDENTIALS", "GOOGLE_CREDENTIALS", "GOOGLE_APPLICATION_CREDENTIALS"},
 	"endpoint":    {"SEALGATE_GCPCKMS_ENDPOINT"},
 	"tls_ca_cert": {"SEALGATE_GCPCKMS_TLS_CA_CERT"},
 	"timeout":     {"SEALGATE_GCPCKMS_TIMEOUT"},
 }
 
-// defaultTimeout bounds a call with all its tries.
+// defaultTimeout bounds a call with all its attempts.
 const defaultTimeout = 10 * time.Second
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	project, region, ring, key string
 	endpoint, userAgent        string
 	timeout                    time.Duration
-	caFile                     string // with the certificates that the endpoint is trusted by; "": the system's
+	caFile                     string // CAs of the endpoint; "" means the system's
 	noEnv                      bool
-	path                       string        // of the credentials' file; "" where there is none
+	path                       string        // of the credentials file, "" without one
 	inline                     *secret.Bytes // credentials as JSON
 	getenv                     func(string) string
 }
 
-// name is the key's canonical name.
+// name returns the key's canonical name.
 func (s *settings) name() string {
 	return fmt.Sprintf("projects/%s/locations/%s/keyRings/%s/cryptoKeys/%s", s.project, s.region, s.ring, s.key)
 }
@@ -72,7 +76,8 @@ func parse(cfg seals.Config) (*settings, error) {
 	}
 	p := seals.NewParams(cfg)
 	s := &settings{
-		project: p.Get("project"), region: p.Get("region"), ring: p.Get("key_ring"), key: p.Get("crypto_key"), getenv: cfg.Getenv,
+		project: p.Get("project"), region: p.Get("region"), ring: p.Get("key_ring"), key: p.Get("crypto_key"),
+		getenv:    cfg.Getenv,
 		userAgent: p.Get("user_agent"), caFile: p.Get("tls_ca_cert"), timeout: defaultTimeout, noEnv: off,
 	}
 	for _, known := range []string{"credentials", "key_not_required", "disable_env_vars"} {
@@ -89,7 +94,8 @@ func parse(cfg seals.Config) (*settings, error) {
 }
 
 var (
-	// Sources: cloud.google.com/resource-manager/docs/creating-managing-projects; CreateKeyRingRequest and CreateCryptoKeyRequest in service.proto.
+	// Sources: cloud.google.com/resource-manager/docs/creating-managing-projects;
+	// CreateKeyRingRequest and CreateCryptoKeyRequest in service.proto.
 	projectForm = regexp.MustCompile(`^[a-z0-9][a-z0-9.:-]{0,127}$`)
 	regionForm  = regexp.MustCompile(`^[a-z][a-z0-9-]{1,62}$`)
 	idForm      = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,63}$`)
@@ -116,7 +122,7 @@ func (s *settings) missing() error {
 	return errors.Join(errs...)
 }
 
-// readEndpoint takes HOST, HOST:PORT or https://HOST:PORT.
+// readEndpoint accepts HOST, HOST:PORT or https://HOST:PORT.
 func (s *settings) readEndpoint(v string) error {
 	if v == "" {
 		return nil
@@ -133,7 +139,8 @@ func (s *settings) readEndpoint(v string) error {
 		host = net.JoinHostPort(strings.Trim(host, "[]"), "443")
 	}
 	h, port, err := net.SplitHostPort(host)
-	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || h == "" || strings.ContainsAny(h, "/ ") {
+	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || h == "" ||
+		strings.ContainsAny(h, "/ ") {
 		return invalid("endpoint", v, "HOST:PORT of a server that speaks gRPC over TLS")
 	}
 	s.endpoint = host
@@ -149,13 +156,14 @@ func (s *settings) readTimeout(v string) error {
 		d, err = time.Duration(min(n, 1<<20))*time.Second, nil
 	}
 	if err != nil || d < 100*time.Millisecond || d > 10*time.Minute {
-		return invalid("timeout", v, "a duration from 100ms to 10m, like 10s, or a number of seconds")
+		return invalid("timeout", v, "a duration from 100ms to 10m, such as 10s, or a number of seconds")
 	}
 	s.timeout = d
 	return nil
 }
 
-// readCredentials takes JSON, env://NAME that holds JSON, or a path, with file:// or without. The file is read when a token is needed.
+// readCredentials accepts JSON, env://NAME with JSON, or a path with or without file://. The file
+// is read when a token is needed.
 func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
 	v := p.Get("credentials")
 	switch {
@@ -176,16 +184,17 @@ func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
 	s.path = strings.TrimPrefix(v, "file://")
 	info, err := os.Stat(s.path)
 	if err == nil && info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0 {
-		cfg.Log.Warn("the file with the credentials of Google Cloud is open to other users of this machine; chmod 600 it",
-			slog.String("seal", cfg.Name), slog.String("file", s.path), slog.String("mode", info.Mode().Perm().String()))
+		cfg.Log.Warn("other users of this machine can read the credentials file of Google Cloud; run chmod 600 on it",
+			slog.String("seal", cfg.Name), slog.String("file", s.path),
+			slog.String("mode", info.Mode().Perm().String()))
 	}
 	return nil
 }
 
-// errCredentials is returned for what is no credentials file of a type that Google's library knows.
-var errCredentials = errors.New("this is no credentials file of Google Cloud: JSON with a known \"type\"")
+// errCredentials is returned for data that is not a credentials file of a known type.
+var errCredentials = errors.New("not a credentials file of Google Cloud, which is JSON with a known \"type\"")
 
-// credType is the type that credentials in JSON say they are of. The error does not show them.
+// credType returns the type of credentials in JSON. The error does not contain them.
 func credType(b []byte) (string, error) {
 	var f struct {
 		Type string `json:"type"`

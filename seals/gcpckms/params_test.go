@@ -47,8 +47,10 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 			t.Parallel()
 			params := maps.Clone(good)
 			params[c.param] = c.value
-			_, err := gcpckms.New(seals.Config{Name: "s", Type: "gcpckms", Params: params, Getenv: func(string) string { return "" }})
-			if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || f.Remedy == "" || !strings.Contains(err.Error(), c.want) {
+			_, err := gcpckms.New(seals.Config{Name: "s", Type: "gcpckms", Params: params,
+				Getenv: func(string) string { return "" }})
+			if f := seals.Classify(err); f == nil || f.Class != seals.Misconfigured || f.Remedy == "" ||
+				!strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v; want misconfigured, with %q", err, c.want)
 			}
 			if err != nil && strings.Contains(err.Error(), "SECRET") {
@@ -58,7 +60,8 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// TestWhereParametersComeFrom: the environment wins over the stanza, unless it is not to be looked at.
+// TestWhereParametersComeFrom: the environment wins over the stanza, unless it is not to be looked
+// at.
 func TestWhereParametersComeFrom(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
@@ -80,7 +83,8 @@ func TestWhereParametersComeFrom(t *testing.T) {
 		if c.params["disable_env_vars"] != "" {
 			maps.Copy(params, good)
 		}
-		w, err := gcpckms.New(seals.Config{Name: "s", Type: "gcpckms", Params: params, Getenv: func(n string) string { return env[n] }})
+		w, err := gcpckms.New(seals.Config{Name: "s", Type: "gcpckms", Params: params,
+			Getenv: func(n string) string { return env[n] }})
 		must(t, err)
 		if id, err := w.KeyId(t.Context()); err != nil || id != c.want {
 			t.Errorf("%s: %q, %v; want %q", c.name, id, err, c.want)
@@ -96,8 +100,9 @@ func TestWhereParametersComeFrom(t *testing.T) {
 func TestEndpoints(t *testing.T) {
 	t.Parallel()
 	for given, want := range map[string]string{
-		"kms.example": "kms.example:443", "kms.example:9010": "kms.example:9010", "https://kms.example:9010/": "kms.example:9010",
-		"https://kms.example": "kms.example:443", "[::1]:9010": "[::1]:9010",
+		"kms.example": "kms.example:443", "kms.example:9010": "kms.example:9010",
+		"https://kms.example:9010/": "kms.example:9010",
+		"https://kms.example":       "kms.example:443", "[::1]:9010": "[::1]:9010",
 	} {
 		params := maps.Clone(good)
 		params["endpoint"] = given
@@ -111,7 +116,8 @@ func TestEndpoints(t *testing.T) {
 	}
 }
 
-// TestWaysToGiveCredentials: a path, file://, JSON, a variable with JSON; and Google's own variable.
+// TestWaysToGiveCredentials: a path, file://, JSON, a variable with JSON; and Google's own
+// variable.
 func TestWaysToGiveCredentials(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})

@@ -26,38 +26,42 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// scope is all that tokens are asked for. Source: developers.google.com/identity/protocols/oauth2/scopes#cloudkms.
+// scope is the scope of all tokens. Source:
+// developers.google.com/identity/protocols/oauth2/scopes#cloudkms.
 const scope = "https://www.googleapis.com/auth/cloudkms"
 
-// credTypes are the types of credentials files that there are. Source: google.aip.dev/auth/4110.
+// credTypes are the known types of credentials files. Source: google.aip.dev/auth/4110.
 var credTypes = map[string]bool{
-	string(credentials.ServiceAccount): true, string(credentials.AuthorizedUser): true, string(credentials.ExternalAccount): true,
+	string(credentials.ServiceAccount): true, string(credentials.AuthorizedUser): true,
+	string(credentials.ExternalAccount):               true,
 	string(credentials.ExternalAccountAuthorizedUser): true, string(credentials.ImpersonatedServiceAccount): true,
 	string(credentials.GDCHServiceAccount): true,
 }
 
 const (
 	maxCredentials = 64 << 10
-	early          = time.Minute // so long before its end a token is replaced
+	early          = time.Minute // a token is replaced this long before it expires
 )
 
-// tokens gets access tokens, one at a time. Whoever waits for another's turn keeps to their own deadline, which the library's cache does not.
+// tokens gets access tokens, one at a time. A waiting caller keeps its own deadline, which the
+// library's cache does not support.
 //
-// Credentials are, in this order: those of the stanza or its variables; the file that `gcloud auth application-default login` writes; the metadata
-// server of the machine, which also stands for workload identity. The library's own search is not used: it looks at environment variables that
+// The credentials are, in this order: those of the stanza or its variables; the file that `gcloud
+// auth application-default login` writes; the metadata server of the machine, which also serves
+// workload identity. The library's own search is not used: it reads environment variables that
 // disable_env_vars forbids, and waits without a context.
 type tokens struct {
 	s    *settings
-	http *http.Client // its transport is t, which sees what the token service answered
+	http *http.Client // its transport is t, which records the answers of the token service
 	base atomic.Pointer[http.Transport]
-	turn chan struct{} // holds one
+	turn chan struct{} // semaphore of one
 
-	// Whoever has the turn has these.
+	// The holder of turn owns these.
 	provider auth.TokenProvider // nil until the credentials are read
 	token    *auth.Token
 
-	refusal atomic.Pointer[refusal] // the last answer of a token service, where it was one
-	quota   atomic.Pointer[string]  // the project that calls are counted for, where credentials name one
+	refusal atomic.Pointer[refusal] // the last refusal of a token service, nil after another answer
+	quota   atomic.Pointer[string]  // the quota project of the credentials, nil without one
 }
 
 func newTokens(s *settings) *tokens {
@@ -68,17 +72,17 @@ func newTokens(s *settings) *tokens {
 	return t
 }
 
-// trust says by which authorities token services are trusted.
+// trust sets the CAs of token services.
 func (t *tokens) trust(roots *x509.CertPool) {
 	base := &http.Transport{
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: roots},
-		// A token is good for an hour: no connection is kept for the next one.
+		// A token is valid for an hour, so connections are not kept.
 		TLSHandshakeTimeout: 10 * time.Second, DisableKeepAlives: true,
 	}
 	if !t.s.noEnv {
 		base.Proxy = func(req *http.Request) (*url.URL, error) {
 			if req.Header.Get(flavor) != "" {
-				return nil, nil // a metadata server is this machine's own
+				return nil, nil // the metadata server is local
 			}
 			return http.ProxyFromEnvironment(req)
 		}
@@ -86,10 +90,10 @@ func (t *tokens) trust(roots *x509.CertPool) {
 	t.base.Store(base)
 }
 
-// inHand is the key of the token of one try in its context: gRPC asks for it again.
+// inHand is the context key of the token of one attempt, which gRPC requests again.
 type inHand struct{}
 
-// Token returns the token that is at hand, or gets another.
+// Token returns the cached token, or gets a new one.
 func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
 	if token, ok := ctx.Value(inHand{}).(*auth.Token); ok {
 		return token, nil
@@ -113,14 +117,14 @@ func (t *tokens) Token(ctx context.Context) (*auth.Token, error) {
 	t.refusal.Store(nil)
 	token, err := t.provider.Token(ctx)
 	if err != nil {
-		t.provider = nil // the file may be mended by then
+		t.provider = nil // the file may be corrected before the next call
 		return nil, t.failure(ctx, err)
 	}
 	t.token = token
 	return token, nil
 }
 
-// carry puts a token, and the project that the call is counted for, into the context of one try.
+// carry adds a token and the quota project to the context of one attempt.
 func (t *tokens) carry(ctx context.Context, token *auth.Token) context.Context {
 	if project := t.quota.Load(); project != nil {
 		ctx = grpcmeta.AppendToOutgoingContext(ctx, "x-goog-user-project", *project)
@@ -128,7 +132,8 @@ func (t *tokens) carry(ctx context.Context, token *auth.Token) context.Context {
 	return context.WithValue(ctx, inHand{}, token)
 }
 
-// forget drops a token that was refused, and has the credentials read again. One that was replaced meanwhile stays.
+// forget drops a refused token, so that the credentials are read again. It keeps a token that
+// replaced it in the meantime.
 func (t *tokens) forget(ctx context.Context, refused *auth.Token) {
 	select {
 	case <-t.turn:
@@ -141,7 +146,7 @@ func (t *tokens) forget(ctx context.Context, refused *auth.Token) {
 	t.turn <- struct{}{}
 }
 
-// read makes a provider of tokens from the credentials as they are now.
+// read makes a provider of tokens from the current credentials.
 func (t *tokens) read() (auth.TokenProvider, error) {
 	if t.s.inline != nil {
 		return t.fromJSON(t.s.inline.Expose())
@@ -158,8 +163,9 @@ func (t *tokens) read() (auth.TokenProvider, error) {
 	case ambient && errors.Is(err, fs.ErrNotExist):
 		return &metadata{client: t.http, host: t.s.getenv("GCE_METADATA_HOST")}, nil
 	case err != nil:
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("credentials: %w", err), "put the credentials file there, or correct credentials; "+
-			"it is read again at the next call")
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("credentials: %w", err),
+			"store the credentials file there, or correct credentials; "+
+				"it is read again at the next call")
 	}
 	defer clear(b)
 	return t.fromJSON(b)
@@ -179,7 +185,8 @@ func readFile(path string) ([]byte, error) {
 	return b, err
 }
 
-// wellKnown is where gcloud puts application default credentials. Source: google.aip.dev/auth/4110.
+// wellKnown returns the path of gcloud's application default credentials. Source:
+// google.aip.dev/auth/4110.
 func wellKnown(getenv func(string) string) string {
 	if dir := getenv("CLOUDSDK_CONFIG"); dir != "" {
 		return filepath.Join(dir, "application_default_credentials.json")
@@ -197,22 +204,27 @@ func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 	kind, err := credType(b)
 	t.quota.Store(quotaProject(b, t.s.getenv))
 	if err != nil {
-		return nil, seals.Fail(seals.Misconfigured, err, "set credentials to a key file of a service account, or another file that gcloud wrote")
+		return nil, seals.Fail(seals.Misconfigured, err,
+			"set credentials to a key file of a service account, or another file that gcloud wrote")
 	}
 	c, err := credentials.NewCredentialsFromJSON(credentials.CredType(kind), b, &credentials.DetectOptions{
 		Scopes: []string{scope}, Client: t.http, Logger: slog.New(slog.DiscardHandler),
-		// A service account signs its own token: one service less to depend on (google.aip.dev/auth/4111). Nothing runs behind a caller's back.
-		UseSelfSignedJWT: kind == string(credentials.ServiceAccount), DisableAsyncRefresh: true, EarlyTokenRefresh: early,
+		// A service account signs its own token: one service less to depend on
+		// (google.aip.dev/auth/4111). Nothing runs behind a caller's back.
+		UseSelfSignedJWT: kind == string(credentials.ServiceAccount), DisableAsyncRefresh: true,
+		EarlyTokenRefresh: early,
 	})
 	if err != nil {
 		// The library's text may quote what it could not read.
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("the credentials of type %s cannot be used", kind), "see whether the file is whole; "+
-			"have a new key made if it is not")
+		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("the credentials of type %s cannot be used", kind),
+			"see whether the file is whole; "+
+				"have a new key made if it is not")
 	}
 	return c, nil
 }
 
-// quotaProject is the project that pays for calls, where it is not the account's own: those of people have none. Source: google.aip.dev/auth/4110.
+// quotaProject is the project that pays for calls, where it is not the account's own: those of
+// people have none. Source: google.aip.dev/auth/4110.
 func quotaProject(b []byte, getenv func(string) string) *string {
 	var f struct {
 		Quota string `json:"quota_project_id"`
@@ -229,7 +241,7 @@ func quotaProject(b []byte, getenv func(string) string) *string {
 // flavor is the header of requests to a metadata server.
 const flavor = "Metadata-Flavor"
 
-// metadata is the metadata server of a machine or pod of Google Cloud.
+// metadata gets tokens from the metadata server of a machine or pod in Google Cloud.
 //
 // Source: cloud.google.com/compute/docs/access/authenticate-workloads#applications.
 type metadata struct {
@@ -238,7 +250,8 @@ type metadata struct {
 }
 
 func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
-	u := url.URL{Scheme: "http", Host: cmp.Or(m.host, "169.254.169.254"), Path: "/computeMetadata/v1/instance/service-accounts/default/token"}
+	u := url.URL{Scheme: "http", Host: cmp.Or(m.host, "169.254.169.254"),
+		Path: "/computeMetadata/v1/instance/service-accounts/default/token"}
 	u.RawQuery = url.Values{"scopes": {scope}}.Encode()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, u.String(), nil)
 	if err != nil {
@@ -248,8 +261,9 @@ func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
 	res, err := m.client.Do(req)
 	if err != nil {
 		return nil, seals.Fail(seals.Unreachable,
-			fmt.Errorf("no credentials are given, and the metadata server of Google Cloud does not answer: %w", err),
-			"set credentials or GOOGLE_APPLICATION_CREDENTIALS where this does not run in Google Cloud")
+			fmt.Errorf("no credentials are configured, and the metadata server of Google Cloud does not answer: %w",
+				err),
+			"outside Google Cloud, set credentials or GOOGLE_APPLICATION_CREDENTIALS")
 	}
 	defer res.Body.Close()
 	var out struct {
@@ -262,9 +276,11 @@ func (m *metadata) Token(ctx context.Context) (*auth.Token, error) {
 			"attach a service account to this machine or pod, with the scope %s", scope)
 	}
 	if err := json.NewDecoder(io.LimitReader(res.Body, maxCredentials)).Decode(&out); err != nil || out.Token == "" {
-		return nil, seals.Fail(seals.Unreachable, errors.New("the metadata server's answer is no token"), "see what answers at its address")
+		return nil, seals.Fail(seals.Unreachable, errors.New("the metadata server's answer contains no token"),
+			"check that no proxy answers in its place")
 	}
-	return &auth.Token{Value: out.Token, Type: cmp.Or(out.Type, "Bearer"), Expiry: time.Now().Add(time.Duration(out.Expires) * time.Second)}, nil
+	return &auth.Token{Value: out.Token, Type: cmp.Or(out.Type, "Bearer"),
+		Expiry: time.Now().Add(time.Duration(out.Expires) * time.Second)}, nil
 }
 
 func byStatus(code int) seals.Class {
@@ -277,13 +293,14 @@ func byStatus(code int) seals.Class {
 	return seals.Denied
 }
 
-// refusal is an answer by which a token service gave no token.
+// refusal is an answer of a token service without a token.
 type refusal struct {
 	code int
 	text string
 }
 
-// RoundTrip sees the answers of token services: some of the library's errors have no status, and quote whole answers.
+// RoundTrip records refusals of token services, because some of the library's errors have no status
+// and quote whole answers.
 func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	res, err := t.base.Load().RoundTrip(req)
 	if err != nil || res.StatusCode < 400 {
@@ -299,7 +316,8 @@ func (t *tokens) RoundTrip(req *http.Request) (*http.Response, error) {
 	return res, nil
 }
 
-// failure classifies what kept a token from being got. The library's text is told only where it is about the network.
+// failure classifies the failure to get a token. It includes the library's text only for network
+// errors.
 func (t *tokens) failure(ctx context.Context, err error) error {
 	var f *seals.Failure
 	if errors.As(err, &f) {
@@ -307,9 +325,9 @@ func (t *tokens) failure(ctx context.Context, err error) error {
 	}
 	if r := t.refusal.Load(); r != nil {
 		return seals.Fail(byStatus(r.code), fmt.Errorf("the token service answered %d: %.300s", r.code, r.text),
-			"have a new key made for the service account and put it in the place of the old one; see that the machine's clock is right")
+			"create a new key of the service account and replace the old one; check the machine's clock")
 	}
-	const remedy = "see whether the token service of the credentials is reachable"
+	const remedy = "check that the token service of the credentials is reachable"
 	if ctx.Err() != nil {
 		return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", ctx.Err()), remedy)
 	}
@@ -317,18 +335,19 @@ func (t *tokens) failure(ctx context.Context, err error) error {
 	if errors.As(err, &network) {
 		return seals.Fail(seals.Unreachable, fmt.Errorf("no access token: %w", network), remedy)
 	}
-	return seals.Fail(seals.Misconfigured, errors.New("the credentials give no access token"),
-		"see whether their file is whole; have a new one made if it is not")
+	return seals.Fail(seals.Misconfigured, errors.New("the credentials yield no access token"),
+		"check that their file is complete; otherwise create a new one")
 }
 
-// oauthText is the reason in an answer of an OAuth2 service, and nothing else of it. Source: datatracker.ietf.org/doc/html/rfc6749#section-5.2.
+// oauthText returns only the reason in an answer of an OAuth2 service. Source: RFC 6749, section
+// 5.2.
 func oauthText(body []byte) string {
 	var e struct {
 		Code string `json:"error"`
 		Text string `json:"error_description"`
 	}
 	if json.Unmarshal(body, &e) != nil || e.Code == "" {
-		return "no reason that can be read"
+		return "no readable reason"
 	}
 	return fmt.Sprintf("%s: %s", e.Code, e.Text)
 }

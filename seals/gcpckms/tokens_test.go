@@ -42,7 +42,8 @@ func newPlace(t *testing.T) *place {
 	p.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		p.asked.Add(1)
 		token := p.token.Load()
-		if token == nil || r.Header.Get("Metadata-Flavor") != "Google" || r.URL.Path != "/computeMetadata/v1/instance/service-accounts/default/token" {
+		if token == nil || r.Header.Get("Metadata-Flavor") != "Google" ||
+			r.URL.Path != "/computeMetadata/v1/instance/service-accounts/default/token" {
 			http.NotFound(w, r)
 			return
 		}
@@ -74,13 +75,15 @@ func opaque(t *testing.T, r *harness) *gcpckms.Wrapper {
 	return ambient(t, r, p)
 }
 
-// TestMetadataServer: tokens are kept while they are good, replaced before they end, and asked for again once they are refused.
+// TestMetadataServer: tokens are kept while they are good, replaced before they end, and asked for
+// again once they are refused.
 func TestMetadataServer(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	p := newPlace(t)
 	w := ambient(t, r, p)
-	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Denied || !strings.Contains(seals.Classify(err).Remedy, "attach a service account") {
+	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Denied ||
+		!strings.Contains(seals.Classify(err).Remedy, "attach a service account") {
 		t.Errorf("without a service account: %v", err)
 	}
 	first, second := "first", "second"
@@ -100,7 +103,8 @@ func TestMetadataServer(t *testing.T) {
 	if n := p.asked.Load(); n != 3 {
 		t.Errorf("a good token was asked for %d times", n-2)
 	}
-	// The account gets a new key: earlier tokens are refused, and the next call finds the new one by itself.
+	// The account gets a new key: earlier tokens are refused, and the next call finds the new one
+	// by itself.
 	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
 	if err := decrypt(t, w, blob); seals.ClassOf(err) != seals.Denied {
 		t.Errorf("with a token that was revoked: %v", err)
@@ -115,7 +119,8 @@ func TestMetadataServer(t *testing.T) {
 	}
 }
 
-// TestTokenService: credentials of a person get their tokens from a service, which may be broken, forbid, or be mute.
+// TestTokenService: credentials of a person get their tokens from a service, which may be broken,
+// forbid, or be mute.
 func TestTokenService(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -136,7 +141,8 @@ func TestTokenService(t *testing.T) {
 	t.Cleanup(service.Close)
 	t.Cleanup(func() { close(block) })
 	file := filepath.Join(t.TempDir(), "person.json")
-	data, err := json.Marshal(map[string]string{"type": "external_account_authorized_user", "audience": "//iam.example/pool", "refresh_token": "SECRET",
+	data, err := json.Marshal(map[string]string{"type": "external_account_authorized_user",
+		"audience": "//iam.example/pool", "refresh_token": "SECRET",
 		"token_url": service.URL, "client_id": "c", "client_secret": "SECRET"})
 	must(t, err)
 	must(t, os.WriteFile(file, data, 0o600))
@@ -144,7 +150,8 @@ func TestTokenService(t *testing.T) {
 	for _, c := range []struct {
 		code int64
 		want seals.Class
-	}{{400, seals.Denied}, {401, seals.Denied}, {429, seals.Throttled}, {503, seals.Unreachable}, {0, seals.Unreachable}} {
+	}{{400, seals.Denied}, {401, seals.Denied}, {429, seals.Throttled}, {503, seals.Unreachable},
+		{0, seals.Unreachable}} {
 		code.Store(c.code)
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 		_, err := w.Encrypt(ctx, []byte("x"))
@@ -169,7 +176,8 @@ func (l *listener) Encrypt(ctx context.Context, _ *kmspb.EncryptRequest) (*kmspb
 	return nil, status.Error(codes.NotFound, "no such key")
 }
 
-// TestCallsAreCountedForTheRightProject: the one that the credentials name, as Google's own tools do it; the variable wins.
+// TestCallsAreCountedForTheRightProject: the one that the credentials name, as Google's own tools
+// do it; the variable wins.
 func TestCallsAreCountedForTheRightProject(t *testing.T) {
 	t.Parallel()
 	pem, err := certificate()
@@ -180,7 +188,8 @@ func TestCallsAreCountedForTheRightProject(t *testing.T) {
 	must(t, os.WriteFile(ca, pem[0], 0o600))
 	at, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
-	l, server := &listener{}, grpc.NewServer(grpc.Creds(tlscreds.NewTLS(&tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})))
+	config := &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12}
+	l, server := &listener{}, grpc.NewServer(grpc.Creds(tlscreds.NewTLS(config)))
 	kmspb.RegisterKeyManagementServiceServer(server, l)
 	done := make(chan error)
 	go func() { done <- server.Serve(at) }()
@@ -188,14 +197,16 @@ func TestCallsAreCountedForTheRightProject(t *testing.T) {
 	file, err := gcpkms.Credentials("sealgate", rsaKey[0](), "https://nowhere.example/token")
 	must(t, err)
 	for name, c := range map[string]struct{ quota, env, want string }{
-		"none": {"", "", ""}, "credentials": {"payer", "", "payer"}, "variable": {"payer", "other-payer", "other-payer"},
+		"none": {"", "", ""}, "credentials": {"payer", "", "payer"},
+		"variable": {"payer", "other-payer", "other-payer"},
 	} {
 		var content map[string]string
 		must(t, json.Unmarshal(file, &content))
 		content["quota_project_id"] = c.quota
 		data, err := json.Marshal(content)
 		must(t, err)
-		params := map[string]string{"endpoint": at.Addr().String(), "tls_ca_cert": ca, "credentials": string(data), "user_agent": "trial/1"}
+		params := map[string]string{"endpoint": at.Addr().String(), "tls_ca_cert": ca, "credentials": string(data),
+			"user_agent": "trial/1"}
 		maps.Copy(params, good)
 		w, err := gcpckms.New(seals.Config{Params: params, Getenv: func(n string) string {
 			return map[string]string{"GOOGLE_CLOUD_QUOTA_PROJECT": c.env}[n]
@@ -206,13 +217,15 @@ func TestCallsAreCountedForTheRightProject(t *testing.T) {
 		}
 		must(t, w.(*gcpckms.Wrapper).Close())
 		md := *l.heard.Load()
-		if got := strings.Join(md.Get("x-goog-user-project"), ","); got != c.want || !strings.Contains(strings.Join(md.Get("user-agent"), ","), "trial/1") {
+		if got := strings.Join(md.Get("x-goog-user-project"), ","); got != c.want ||
+			!strings.Contains(strings.Join(md.Get("user-agent"), ","), "trial/1") {
 			t.Errorf("%s: counted for %q by %q; want %q", name, got, md.Get("user-agent"), c.want)
 		}
 	}
 }
 
-// TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once it is mended.
+// TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once
+// it is mended.
 func TestCredentialsFileThatIsMissingOrBroken(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -221,7 +234,8 @@ func TestCredentialsFileThatIsMissingOrBroken(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "later.json")
 	w := r.open("credentials", path)
 	for name, content := range map[string]string{
-		"missing": "", "no JSON": "SECRET", "no type": `{"private_key":"SECRET"}`, "no key": `{"type":"service_account","private_key":"SECRET"}`,
+		"missing": "", "no JSON": "SECRET", "no type": `{"private_key":"SECRET"}`,
+		"no key":    `{"type":"service_account","private_key":"SECRET"}`,
 		"too large": strings.Repeat(" ", 65<<10),
 	} {
 		if content != "" {

@@ -12,7 +12,8 @@ func sealOf(project string) *Wrapper {
 	return &Wrapper{s: &settings{project: project, region: "global", ring: "r", key: "k"}}
 }
 
-// TestVersionNames: a version counts as this key's if project, location, ring and key are; a project's number may stand for its id.
+// TestVersionNames: a version counts as this key's if project, location, ring and key are; a
+// project's number may stand for its id.
 func TestVersionNames(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -58,7 +59,8 @@ func FuzzVersionName(f *testing.F) {
 
 // FuzzEndpoint: what is taken is a host and a port, and reads as itself again.
 func FuzzEndpoint(f *testing.F) {
-	for _, s := range []string{"kms.example", "kms.example:9010", "https://kms.example", "[::1]:443", "::1", "https://a@b", "http://x", ":1", "a b:1"} {
+	for _, s := range []string{"kms.example", "kms.example:9010", "https://kms.example", "[::1]:443", "::1",
+		"https://a@b", "http://x", ":1", "a b:1"} {
 		f.Add(s)
 	}
 	f.Fuzz(func(t *testing.T, v string) {

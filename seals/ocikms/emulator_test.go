@@ -38,7 +38,8 @@ var (
 	authority  *httptest.Server // lends its certificate to every emulator
 )
 
-// TestMain sets what Oracle's library takes from the process: its configuration, and the authorities that it trusts.
+// TestMain sets what Oracle's library takes from the process: its configuration, and the
+// authorities that it trusts.
 func TestMain(m *testing.M) { os.Exit(run(m)) }
 
 func run(m *testing.M) int {
@@ -57,13 +58,15 @@ func run(m *testing.M) int {
 	key := pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(userKey)})
 	authority.Close()
 	configFile = filepath.Join(dir, "config")
-	for name, text := range map[string]string{filepath.Join(dir, "ca.pem"): string(ca), filepath.Join(dir, "key.pem"): string(key), configFile: config("key.pem")} {
+	for name, text := range map[string]string{filepath.Join(dir, "ca.pem"): string(ca),
+		filepath.Join(dir, "key.pem"): string(key), configFile: config("key.pem")} {
 		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
 			log.Print(err)
 			return 1
 		}
 	}
-	for name, v := range map[string]string{"HOME": dir, "OCI_CONFIG_FILE": configFile, "SSL_CERT_FILE": filepath.Join(dir, "ca.pem")} {
+	for name, v := range map[string]string{"HOME": dir, "OCI_CONFIG_FILE": configFile,
+		"SSL_CERT_FILE": filepath.Join(dir, "ca.pem")} {
 		if err := os.Setenv(name, v); err != nil {
 			log.Print(err)
 			return 1
@@ -73,13 +76,16 @@ func run(m *testing.M) int {
 }
 
 func config(keyFile string) string {
-	return fmt.Sprintf("[DEFAULT]\nuser=%s\nfingerprint=%s\ntenancy=%s\nregion=us-ashburn-1\nkey_file=%s\n", user, fingerprint, tenancy,
+	return fmt.Sprintf("[DEFAULT]\nuser=%s\nfingerprint=%s\ntenancy=%s\nregion=us-ashburn-1\nkey_file=%s\n", user,
+		fingerprint, tenancy,
 		filepath.Join(filepath.Dir(configFile), keyFile))
 }
 
 // emulator is a vault of Oracle's as far as the seal asks it; it is not Oracle's. Its rules:
-// https://docs.oracle.com/iaas/api/#/en/key/release/EncryptedData/Encrypt, .../DecryptedData/Decrypt, .../Key/GetKey,
-// https://docs.oracle.com/iaas/Content/API/References/apierrors.htm and https://docs.oracle.com/iaas/Content/API/Concepts/signingrequests.htm
+// https://docs.oracle.com/iaas/api/#/en/key/release/EncryptedData/Encrypt,
+// .../DecryptedData/Decrypt, .../Key/GetKey,
+// https://docs.oracle.com/iaas/Content/API/References/apierrors.htm and
+// https://docs.oracle.com/iaas/Content/API/Concepts/signingrequests.htm
 type emulator struct {
 	*httptest.Server
 
@@ -170,9 +176,11 @@ func (s *emulator) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_ = json.NewEncoder(w).Encode(out)
 }
 
-var signature = regexp.MustCompile(`^Signature version="1",headers="([^"]+)",keyId="([^"]+)",algorithm="rsa-sha256",signature="([^"]+)"$`)
+var signature = regexp.MustCompile(`^Signature version="1",headers="([^"]+)",keyId="([^"]+)",` +
+	`algorithm="rsa-sha256",signature="([^"]+)"$`)
 
-// signed checks the signature of a request as the service does: over the target, the host, the date and, with a body, over its digest.
+// signed checks the signature of a request as the service does: over the target, the host, the date
+// and, with a body, over its digest.
 func (s *emulator) signed(r *http.Request, body []byte) bool {
 	m := signature.FindStringSubmatch(r.Header.Get("Authorization"))
 	if m == nil || m[2] != tenancy+"/"+user+"/"+fingerprint || s.unknownUser {
@@ -204,7 +212,8 @@ func (s *emulator) signed(r *http.Request, body []byte) bool {
 func (s *emulator) operate(r *http.Request, body []byte) (any, *refusal) {
 	switch {
 	case !s.signed(r, body):
-		return nil, &refusal{401, "NotAuthenticated", "The required information to complete authentication was not provided or was incorrect."}
+		return nil, &refusal{401, "NotAuthenticated",
+			"The required information to complete authentication was not provided or was incorrect."}
 	case s.throttled:
 		return nil, &refusal{429, "TooManyRequests", "User-rate limit exceeded."}
 	}
@@ -216,13 +225,16 @@ func (s *emulator) operate(r *http.Request, body []byte) (any, *refusal) {
 	}
 	k := s.keys[in.KeyID]
 	if k == nil || s.refuses {
-		return nil, &refusal{404, "NotAuthorizedOrNotFound", "Key or Vault does not exist or you are not authorized to access them."}
+		return nil, &refusal{404, "NotAuthorizedOrNotFound",
+			"Key or Vault does not exist or you are not authorized to access them."}
 	}
 	version := func(n int) string { return fmt.Sprintf("%s.version.%d", in.KeyID, n) }
 	current := version(len(k.versions))
 	if r.Method == http.MethodGet {
-		out := map[string]any{"id": in.KeyID, "compartmentId": "c", "vaultId": "v", "displayName": "k", "currentKeyVersion": current, "lifecycleState": k.state,
-			"timeCreated": "2026-01-02T03:04:05Z", "protectionMode": "HSM", "keyShape": map[string]any{"algorithm": "AES", "length": 32}}
+		out := map[string]any{"id": in.KeyID, "compartmentId": "c", "vaultId": "v", "displayName": "k",
+			"currentKeyVersion": current, "lifecycleState": k.state,
+			"timeCreated": "2026-01-02T03:04:05Z", "protectionMode": "HSM",
+			"keyShape": map[string]any{"algorithm": "AES", "length": 32}}
 		if !k.deletion.IsZero() {
 			out["timeOfDeletion"] = k.deletion.UTC().Format(time.RFC3339)
 		}
@@ -237,8 +249,10 @@ func (s *emulator) operate(r *http.Request, body []byte) (any, *refusal) {
 		if err != nil || len(plain) > 4096 {
 			return nil, &refusal{400, "InvalidParameter", "plaintext is not base64, or longer than 4096 bytes"}
 		}
-		sealed := append([]byte{byte(len(k.versions))}, k.versions[len(k.versions)-1].Seal(nil, nil, plain, []byte(in.KeyID))...)
-		return map[string]string{"ciphertext": base64.StdEncoding.EncodeToString(sealed), "keyId": in.KeyID, "keyVersionId": current}, nil
+		sealed := append([]byte{byte(len(k.versions))}, k.versions[len(k.versions)-1].Seal(nil, nil, plain,
+			[]byte(in.KeyID))...)
+		return map[string]string{"ciphertext": base64.StdEncoding.EncodeToString(sealed), "keyId": in.KeyID,
+			"keyVersionId": current}, nil
 	case "/20180608/decrypt":
 		return s.decrypt(k, in.KeyID, in.Ciphertext)
 	}
@@ -258,5 +272,6 @@ func (s *emulator) decrypt(k *key, id, text string) (any, *refusal) {
 	if s.garble {
 		plain[0] ^= 1
 	}
-	return map[string]string{"plaintext": base64.StdEncoding.EncodeToString(plain), "plaintextChecksum": "0", "keyId": id}, nil
+	return map[string]string{"plaintext": base64.StdEncoding.EncodeToString(plain), "plaintextChecksum": "0",
+		"keyId": id}, nil
 }

@@ -11,7 +11,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// remedy is what an operator does about an answer. The codes: https://docs.oracle.com/iaas/Content/API/References/apierrors.htm
+// remedy maps an answer to a class and the operator's action. Codes:
+// https://docs.oracle.com/iaas/Content/API/References/apierrors.htm
 type remedy struct {
 	status    int
 	operation string // "" for any
@@ -20,17 +21,20 @@ type remedy struct {
 }
 
 const (
+	checkReachable = "check that the vault's endpoints are reachable from this host"
+
 	enable = "enable the key again: oci kms management key enable"
-	recall = "call its deletion off: oci kms management key cancel-deletion"
+	recall = "cancel its deletion: oci kms management key cancel-deletion"
 )
 
 var remedies = []remedy{
-	{401, "", seals.Denied, "correct the API key, or the dynamic group that this instance belongs to, and see whether the host's clock is right"},
-	{403, "", seals.Denied, "let the user or the dynamic group \"use keys\" in the key's compartment"},
-	{404, "", seals.Denied, "let the user or the dynamic group \"use keys\" in the key's compartment, and correct key_id and the endpoints " +
-		"if the key is elsewhere; the service gives the same answer for a key that is gone"},
+	{401, "", seals.Denied, "correct the API key or the dynamic group of this instance, and check the host's clock"},
+	{403, "", seals.Denied, "allow the user or the dynamic group to \"use keys\" in the key's compartment"},
+	{404, "", seals.Denied, "allow the user or the dynamic group to \"use keys\" in the key's compartment, or " +
+		"correct key_id and " +
+		"the endpoints; the service answers a missing and a forbidden key alike"},
 	{409, "", seals.KeyDisabled, enable},
-	{429, "", seals.Throttled, "see which other clients use the vault's limit, or wait"},
+	{429, "", seals.Throttled, "reduce the load of other clients of the vault, or wait"},
 	{400, "decrypt", seals.Corrupt, "restore the stored seal record from a backup"},
 }
 
@@ -44,7 +48,7 @@ func serviceError(err error) (common.ServiceError, bool) {
 	return nil, false
 }
 
-// classify makes a failure of an error of the wrapper's or of the client's.
+// classify makes a failure of an error of the wrapper or the client.
 func (w *Wrapper) classify(operation string, err error) *seals.Failure {
 	var f *seals.Failure
 	if errors.As(err, &f) {
@@ -54,26 +58,30 @@ func (w *Wrapper) classify(operation string, err error) *seals.Failure {
 		return w.refused(operation, s)
 	}
 	switch text := err.Error(); {
-	case strings.Contains(text, "message authentication failed"), strings.Contains(text, "base64"), strings.Contains(text, "invalid key size"),
+	case strings.Contains(text, "message authentication failed"), strings.Contains(text, "base64"),
+		strings.Contains(text, "invalid key size"),
 		strings.Contains(text, "failed to create cipher"):
-		return seals.Fail(seals.Corrupt, errors.New("what came back fails its authentication"),
-			"restore the stored seal record from a backup, or see what stands at crypto_endpoint")
-	case strings.Contains(text, "panicked"): // the wrapper's own way to take a refused connection
-		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer from %s", w.settings.crypto), "see whether the vault's endpoints are reachable from this host")
+		return seals.Fail(seals.Corrupt, errors.New("the answer fails its authentication"),
+			"restore the stored seal record from a backup; if it is intact, check crypto_endpoint")
+	case strings.Contains(text, "panicked"): // the wrapper panics on a refused connection
+		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer from %s", w.settings.crypto), "%s", checkReachable)
 	case strings.Contains(text, "x509: "):
 		return seals.Fail(seals.Misconfigured, errors.New("the endpoint's certificate is not trusted"),
-			"see which proxy is in between, and add its authority to the system's")
-	case strings.Contains(text, "nmarshal"), strings.Contains(text, "invalid character"), strings.Contains(text, "unexpected end of JSON"),
-		strings.Contains(text, "%!w(<nil>)"): // the wrapper's own words for an answer without a version
-		return seals.Fail(seals.Corrupt, errors.New("the answer is none of the service's"),
-			"see what stands at the endpoints: a proxy may answer in the service's place")
-	case strings.Contains(text, "onfiguration"), strings.Contains(text, "private key"), strings.Contains(text, "failed creating"):
-		return seals.Fail(seals.Denied, fmt.Errorf("there are no usable credentials: %.200s", firstLine(text)),
-			"give this instance an identity (a dynamic group), or set auth_type_api_key = true and put an API key where OCI_CONFIG_FILE or ~/.oci/config says")
+			"check for a proxy in between, and add its CA to the system's")
+	case strings.Contains(text, "nmarshal"), strings.Contains(text, "invalid character"),
+		strings.Contains(text, "unexpected end of JSON"),
+		strings.Contains(text, "%!w(<nil>)"): // the wrapper's error for an answer without a version
+		return seals.Fail(seals.Corrupt, errors.New("the answer is not one of the service"),
+			"check that the endpoints are correct and that no proxy answers in their place")
+	case strings.Contains(text, "onfiguration"), strings.Contains(text, "private key"),
+		strings.Contains(text, "failed creating"):
+		return seals.Fail(seals.Denied, fmt.Errorf("no usable credentials: %.200s", firstLine(text)),
+			"add this instance to a dynamic group, or set auth_type_api_key = true and configure an API key in "+
+				"OCI_CONFIG_FILE or ~/.oci/config")
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
-		return seals.Fail(seals.Unreachable, err, "see whether the vault's endpoints are reachable from this host")
+		return seals.Fail(seals.Unreachable, err, "%s", checkReachable)
 	}
-	return seals.Fail(seals.Unreachable, fmt.Errorf("%.300s", firstLine(err.Error())), "see whether the vault's endpoints are reachable from this host")
+	return seals.Fail(seals.Unreachable, fmt.Errorf("%.300s", firstLine(err.Error())), "%s", checkReachable)
 }
 
 func firstLine(s string) string {
@@ -81,9 +89,10 @@ func firstLine(s string) string {
 	return line
 }
 
-// refused is an answer of the service's.
+// refused classifies an error of the service.
 func (w *Wrapper) refused(operation string, s common.ServiceError) *seals.Failure {
-	cause := fmt.Errorf("%s with %s: the service answered %d %s: %.200s", operation, w.settings.key, s.GetHTTPStatusCode(), s.GetCode(), firstLine(s.GetMessage()))
+	cause := fmt.Errorf("%s with %s: the service answered %d %s: %.200s", operation, w.settings.key,
+		s.GetHTTPStatusCode(), s.GetCode(), firstLine(s.GetMessage()))
 	if s.GetHTTPStatusCode() == 409 && operation != "get" {
 		if f := w.conflict(cause); f != nil {
 			return f
@@ -95,21 +104,24 @@ func (w *Wrapper) refused(operation string, s common.ServiceError) *seals.Failur
 		}
 	}
 	if s.GetHTTPStatusCode() >= 500 {
-		return seals.Fail(seals.Unreachable, cause, "see the state of Oracle's Vault service in the region")
+		return seals.Fail(seals.Unreachable, cause, "check the status of the OCI Vault service in the region")
 	}
-	return seals.Fail(seals.Misconfigured, cause, "see the service's answer; the key must be an AES or RSA key that encrypts")
+	return seals.Fail(seals.Misconfigured, cause,
+		"use an AES or RSA encryption key; the service's answer says what it refuses")
 }
 
-// conflict asks for the key's state where it is in the way: to a disabled key and to one that will be deleted the service gives the same answer.
+// conflict reads the key's state, because the service answers a disabled key and one scheduled for
+// deletion alike.
 func (w *Wrapper) conflict(cause error) *seals.Failure {
-	k, err := w.getKey(context.Background()) // it has a deadline of its own
+	k, err := w.getKey(context.Background()) // has its own deadline
 	if err != nil {
 		return nil
 	}
 	switch stateOf(k.LifecycleState) {
 	case "pending deletion":
 		if k.TimeOfDeletion != nil {
-			cause = fmt.Errorf("%w; the key will be deleted at %s", cause, k.TimeOfDeletion.UTC().Format("2006-01-02T15:04:05Z"))
+			cause = fmt.Errorf("%w; the key will be deleted at %s", cause,
+				k.TimeOfDeletion.UTC().Format("2006-01-02T15:04:05Z"))
 		}
 		return seals.Fail(seals.PendingDeletion, cause, recall)
 	case "destroyed":

@@ -1,15 +1,21 @@
-// Package ocikms is the seal on a key in the Vault service of Oracle's cloud, through HashiCorp's wrapper.
+// Package ocikms is the seal on a key in the Vault service of Oracle Cloud (OCI), through
+// HashiCorp's wrapper.
 //
-// The parameters and environment variables are those of Vault and OpenBao, so a stanza of theirs works as it is; see [New]. What is
-// found beside them - API keys, the identity of an instance - Oracle's library finds: ~/.oci/config, OCI_CONFIG_FILE, TF_VAR_..., the metadata service.
+// The parameters and environment variables are those of Vault and OpenBao, so their stanzas work
+// unchanged; see [New]. Oracle's library finds the credentials: ~/.oci/config, OCI_CONFIG_FILE,
+// TF_VAR_..., the instance's metadata service.
 //
-// It guarantees what package foreign does around that wrapper, which ignores deadlines, waits up to half a minute between its own
-// attempts, and breaks down when nobody answers: a call ends by its deadline and at most 4 are under way; additional data, key id and version are
-// bound to the blob, here; the service sees a data key in place of the secret; and every error is a *seals.Failure that names a remedy and holds no
-// secret. Credentials that were refused are looked for anew at the next call.
+// HashiCorp's wrapper ignores deadlines, waits up to 30 seconds between attempts, and panics
+// without an answer. Around it, the package guarantees:
+//   - A call ends by its deadline, and at most 4 calls are in progress.
+//   - Additional data, key id and version are bound to the blob here.
+//   - The service sees a data key instead of the secret.
+//   - Refused credentials are read again at the next call.
+//   - Every error is a *seals.Failure with a remedy and without secrets.
 //
-// It does not guarantee that a call which was left behind ends soon: Oracle's library gives up after a minute. It does not tell a key that is gone
-// from one that may not be used, because the service does not. It does not read ciphertexts that Vault or OpenBao wrote.
+// It does not guarantee that an abandoned call ends soon: Oracle's library gives up after a minute.
+// It does not distinguish a missing key from a forbidden one, because the service does not. It does
+// not read ciphertexts of Vault or OpenBao. The blob format stays compatible.
 package ocikms
 
 import (
@@ -34,20 +40,21 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// prefixes of the environment variables, strongest first. VAULT_OCIKMS_SEAL_KEY_ID is the one that does not follow the pattern.
+// prefixes of the environment variables, strongest first. Only VAULT_OCIKMS_SEAL_KEY_ID has the
+// third one.
 var prefixes = []string{"SEALGATE_OCIKMS_SEAL_", "OCIKMS_WRAPPER_", "VAULT_OCIKMS_SEAL_", "VAULT_OCIKMS_"}
 
-// lanes is how many calls are under way at most. Each has connections of its own, two of them.
+// maxCalls bounds the calls in progress. Each has its own two connections.
 const maxCalls = 4
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	key, crypto, management string
 	apiKey                  bool
 	timeout                 time.Duration
 }
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	*foreign.Wrapper
 	name     string
@@ -55,7 +62,7 @@ type Wrapper struct {
 	limit    *remote.Limiter
 
 	mu     sync.Mutex
-	client *keymanagement.KmsManagementClient // asks for the key's state
+	client *keymanagement.KmsManagementClient // reads the key's state
 }
 
 var (
@@ -64,6 +71,7 @@ var (
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Stamper    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 )
 
@@ -71,35 +79,34 @@ var (
 //
 //	key_id                OCID of the key; required
 //	crypto_endpoint       URL of the vault for encryption; required
-//	management_endpoint   and for the state of its keys; required
-//	auth_type_api_key     a user's API key in place of the instance's identity
-//	timeout               of each call: 10s
+//	management_endpoint   URL of the vault for the state of its keys; required
+//	auth_type_api_key     true: a user's API key instead of the instance's identity
+//	timeout               of each call; default: 10s
 //
-// An error is a mistake in the stanza. The service is not asked yet.
+// An error is a mistake in the stanza. New makes no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := parse(cfg)
 	if err != nil {
-		if f := new(seals.Failure); errors.As(err, &f) {
-			return nil, f
-		}
-		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"ocikms\" %q: %w", cfg.Name, err), "correct the stanza or the environment variable")
+		return nil, seals.ConfigError("ocikms", cfg.Name, err)
 	}
-	unbroken()
+	disableCircuitBreaker()
 	w := &Wrapper{name: cfg.Name, settings: s, limit: remote.NewLimiter(maxCalls)}
 	w.Wrapper = foreign.New(foreign.Options{
-		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, MaxCalls: maxCalls, ID: s.key, Versioned: true, Open: s.open, Classify: w.classify,
+		Name: cfg.Name, Type: string(wrapping.WrapperTypeOciKms), Timeout: s.timeout, MaxCalls: maxCalls, ID: s.key,
+		Versioned: true, Open: s.open, Classify: w.classify,
 		Metadata: map[string]string{"key_id": s.key, "crypto_endpoint": s.crypto, "management_endpoint": s.management,
 			"auth_type_api_key": strconv.FormatBool(s.apiKey)},
 	})
 	return w, nil
 }
 
-// unbroken switches off the circuit breaker of Oracle's library, which would keep the seal away for half a minute after the service is back. Its
-// only switch is for the whole program; nothing else in it uses that library.
-var unbroken = sync.OnceFunc(func() {
+// disableCircuitBreaker disables the circuit breaker of Oracle's library, which would block the
+// seal for 30 seconds after the service recovers. The setting is global; nothing else in the
+// program uses the library.
+var disableCircuitBreaker = sync.OnceFunc(func() {
 	common.GlobalCircuitBreakerSetting = common.NoCircuitBreakerSetting()
 })
 
@@ -123,33 +130,35 @@ func parse(cfg seals.Config) (s settings, err error) {
 	return s, errors.Join(err, endpoint("crypto_endpoint", &s.crypto), endpoint("management_endpoint", &s.management))
 }
 
-// endpoint checks an URL. Without TLS the data keys would cross the network in the clear.
+// endpoint checks a URL. It requires TLS, because requests contain data keys.
 func endpoint(name string, v *string) error {
 	if *v != "" && !strings.Contains(*v, "://") {
 		*v = "https://" + *v
 	}
 	u, err := url.Parse(*v)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("%s = %q: it must be the vault's URL, such as https://...-crypto.kms.region.oraclecloud.com", name, *v)
+		return fmt.Errorf("%s = %q: it must be the vault's URL, such as https://...-crypto.kms.region.oraclecloud.com",
+			name, *v)
 	}
 	*v = "https://" + u.Host
 	return nil
 }
 
-// open makes HashiCorp's wrapper, which finds its credentials and encrypts something by itself.
+// open makes HashiCorp's wrapper, which finds its credentials and makes a test encryption.
 func (s settings) open(ctx context.Context) (wrapping.Wrapper, error) {
 	w := ocikms.NewWrapper()
-	_, err := w.SetConfig(ctx, wrapping.WithDisallowEnvVars(true), wrapping.WithKeyId(s.key), wrapping.WithConfigMap(map[string]string{
-		ocikms.KmsConfigCryptoEndpoint: s.crypto, ocikms.KmsConfigManagementEndpoint: s.management,
-		ocikms.KmsConfigAuthTypeApiKey: strconv.FormatBool(s.apiKey),
-	}))
+	_, err := w.SetConfig(ctx, wrapping.WithDisallowEnvVars(true), wrapping.WithKeyId(s.key),
+		wrapping.WithConfigMap(map[string]string{
+			ocikms.KmsConfigCryptoEndpoint: s.crypto, ocikms.KmsConfigManagementEndpoint: s.management,
+			ocikms.KmsConfigAuthTypeApiKey: strconv.FormatBool(s.apiKey),
+		}))
 	if err != nil {
 		return nil, err
 	}
 	return w, nil
 }
 
-// manage is the client that asks for the key's state.
+// manage returns the client that reads the key's state.
 func (w *Wrapper) manage() (*keymanagement.KmsManagementClient, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -180,7 +189,7 @@ func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
 			return nil, err
 		}
 		once := common.NoRetryPolicy()
-		// Its retries leave a goroutine behind for good where the context ends.
+		// Retries of the library leak a goroutine where the context ends.
 		r, err := c.GetKey(context.WithoutCancel(ctx), keymanagement.GetKeyRequest{
 			KeyId: &w.settings.key, RequestMetadata: common.RequestMetadata{RetryPolicy: &once}})
 		if err != nil {
@@ -199,12 +208,14 @@ func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
 		return nil, &f
 	}
 	if k.CurrentKeyVersion == nil || *k.CurrentKeyVersion == "" || len(*k.CurrentKeyVersion) > 255 {
-		return nil, seals.Fail(seals.Corrupt, fmt.Errorf("seal \"ocikms\" %q: the answer is none of the service's", w.name), "see what stands at management_endpoint")
+		return nil, seals.Fail(seals.Corrupt, fmt.Errorf("seal \"ocikms\" %q: the answer is not one of the service",
+			w.name),
+			"check that management_endpoint is correct and that no proxy answers in its place")
 	}
 	return k, nil
 }
 
-// KeyVersion is the OCID of the version that the next encryption uses.
+// KeyVersion returns the OCID of the version that the next encryption uses.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	k, err := w.getKey(ctx)
 	if err != nil {
@@ -213,9 +224,10 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	return *k.CurrentKeyVersion, nil
 }
 
-// Describe gets the key's state.
+// Describe reads the key's state.
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
-	st := seals.KeyState{ID: w.settings.key, Detail: map[string]string{"additional data": "bound here, by the data key"}}
+	st := seals.KeyState{ID: w.settings.key,
+		Detail: map[string]string{"additional data": "bound here, by the data key"}}
 	k, err := w.getKey(ctx)
 	switch {
 	case seals.ClassOf(err) == seals.Denied:

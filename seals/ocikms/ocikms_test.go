@@ -24,7 +24,8 @@ func must(t testing.TB, err error) {
 
 func open(t testing.TB, s *emulator, key string, params ...string) *Wrapper {
 	t.Helper()
-	m := map[string]string{"key_id": key, "crypto_endpoint": s.URL, "management_endpoint": strings.TrimPrefix(s.URL, "https://") + "/", "auth_type_api_key": "true"}
+	m := map[string]string{"key_id": key, "crypto_endpoint": s.URL,
+		"management_endpoint": strings.TrimPrefix(s.URL, "https://") + "/", "auth_type_api_key": "true"}
 	for i := 0; i < len(params); i += 2 {
 		m[params[i]] = params[i+1]
 	}
@@ -52,21 +53,23 @@ func TestConforms(t *testing.T) {
 				return func() { s.set(func() { s.keys[wrapKey].state, s.keys[wrapKey].deletion = state, deletion }) }
 			}
 			return &sealtest.Fixture{
-				Wrapper: open(t, s, wrapKey), Other: open(t, s, otherKey), Again: func() wrapping.Wrapper { return open(t, s, wrapKey) },
-				Unresponsive: during(func() { s.unresponsive = make(chan struct{}) }, func() { close(s.unresponsive); s.unresponsive = nil }),
-				Away:         during(func() { s.away = true }, func() { s.away = false }),
-				Garble:       during(func() { s.garble = true }, func() { s.garble = false }),
-				Throttle:     during(func() { s.throttled = true }, func() { s.throttled = false }),
-				Deny:         during(func() { s.refuses = true }, func() { s.refuses = false }),
-				Disable:      state("DISABLED", time.Time{}),
-				Enable:       state("ENABLED", time.Time{}),
-				Schedule:     state("PENDING_DELETION", time.Now().Add(30*24*time.Hour)),
-				Unschedule:   state("ENABLED", time.Time{}),
-				Destroy:      func() { s.set(func() { delete(s.keys, wrapKey) }) },
-				Rotate:       func() { s.rotate(wrapKey) },
-				Expire:       func() { s.set(func() { s.unknownUser = true }) },
-				Renew:        func() { s.set(func() { s.unknownUser = false }) },
-				Calls:        func() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls },
+				Wrapper: open(t, s, wrapKey), Other: open(t, s, otherKey),
+				Again: func() wrapping.Wrapper { return open(t, s, wrapKey) },
+				Unresponsive: during(func() { s.unresponsive = make(chan struct{}) },
+					func() { close(s.unresponsive); s.unresponsive = nil }),
+				Away:       during(func() { s.away = true }, func() { s.away = false }),
+				Garble:     during(func() { s.garble = true }, func() { s.garble = false }),
+				Throttle:   during(func() { s.throttled = true }, func() { s.throttled = false }),
+				Deny:       during(func() { s.refuses = true }, func() { s.refuses = false }),
+				Disable:    state("DISABLED", time.Time{}),
+				Enable:     state("ENABLED", time.Time{}),
+				Schedule:   state("PENDING_DELETION", time.Now().Add(30*24*time.Hour)),
+				Unschedule: state("ENABLED", time.Time{}),
+				Destroy:    func() { s.set(func() { delete(s.keys, wrapKey) }) },
+				Rotate:     func() { s.rotate(wrapKey) },
+				Expire:     func() { s.set(func() { s.unknownUser = true }) },
+				Renew:      func() { s.set(func() { s.unknownUser = false }) },
+				Calls:      func() int { s.mu.Lock(); defer s.mu.Unlock(); return s.calls },
 			}
 		},
 	})
@@ -103,7 +106,8 @@ func TestStates(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	s.set(func() {
-		s.keys[wrapKey].state, s.keys[wrapKey].deletion = "PENDING_DELETION", time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
+		s.keys[wrapKey].state, s.keys[wrapKey].deletion = "PENDING_DELETION",
+			time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)
 	})
 	_, err = w.Decrypt(t.Context(), blob)
 	failed(t, "pending deletion", err, seals.PendingDeletion, "2027-01-02", "cancel-deletion")
@@ -121,7 +125,8 @@ func TestStrangeAnswers(t *testing.T) {
 	w := open(t, s, wrapKey)
 	blob, err := w.Encrypt(t.Context(), []byte("x"))
 	must(t, err)
-	for _, body := range []string{"<html>", "{}", "[]", `{"plaintext":"AAAA"}`, `{"plaintext":"?"}`, `{"plaintext":7}`} {
+	for _, body := range []string{"<html>", "{}", "[]", `{"plaintext":"AAAA"}`, `{"plaintext":"?"}`,
+		`{"plaintext":7}`} {
 		s.set(func() { s.answer = body })
 		_, err := w.Decrypt(t.Context(), blob)
 		failed(t, body, err, seals.Corrupt)
@@ -133,13 +138,18 @@ func TestStrangeAnswers(t *testing.T) {
 
 func TestParameters(t *testing.T) {
 	t.Parallel()
-	env := map[string]string{"VAULT_OCIKMS_SEAL_KEY_ID": "ocid1.key.x", "VAULT_OCIKMS_CRYPTO_ENDPOINT": "https://c.example", "OCIKMS_WRAPPER_MANAGEMENT_ENDPOINT": "m.example/"}
-	s, err := parse(seals.Config{Params: map[string]string{"key_id": "y", "auth_type_api_key": "true"}, Getenv: func(n string) string { return env[n] }})
-	if err != nil || s.key != "ocid1.key.x" || s.crypto != "https://c.example" || s.management != "https://m.example" || !s.apiKey {
+	env := map[string]string{"VAULT_OCIKMS_SEAL_KEY_ID": "ocid1.key.x",
+		"VAULT_OCIKMS_CRYPTO_ENDPOINT": "https://c.example", "OCIKMS_WRAPPER_MANAGEMENT_ENDPOINT": "m.example/"}
+	s, err := parse(seals.Config{Params: map[string]string{"key_id": "y", "auth_type_api_key": "true"},
+		Getenv: func(n string) string { return env[n] }})
+	if err != nil || s.key != "ocid1.key.x" || s.crypto != "https://c.example" ||
+		s.management != "https://m.example" || !s.apiKey {
 		t.Errorf("%+v, %v", s, err)
 	}
-	good := map[string]string{"key_id": "k", "crypto_endpoint": "https://c.example", "management_endpoint": "https://m.example"}
-	for name, v := range map[string]string{"key_id": "", "crypto_endpoint": "http://c.example", "management_endpoint": "https://u:p@m.example", "auth_type_api_key": "perhaps",
+	good := map[string]string{"key_id": "k", "crypto_endpoint": "https://c.example",
+		"management_endpoint": "https://m.example"}
+	for name, v := range map[string]string{"key_id": "", "crypto_endpoint": "http://c.example",
+		"management_endpoint": "https://u:p@m.example", "auth_type_api_key": "perhaps",
 		"timeout": "soon", "keyid": "k"} {
 		bad := map[string]string{name: v}
 		for n, g := range good {
@@ -147,7 +157,8 @@ func TestParameters(t *testing.T) {
 				bad[n] = g
 			}
 		}
-		if _, err := New(seals.Config{Params: bad}); seals.ClassOf(err) != seals.Misconfigured || !strings.Contains(err.Error(), name) {
+		if _, err := New(seals.Config{Params: bad}); seals.ClassOf(err) != seals.Misconfigured ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%s = %q: %v", name, v, err)
 		}
 	}

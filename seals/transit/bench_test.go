@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the bare calls of OpenBao's client, by turns in the same run, on a real server without TLS.
+// BenchmarkWrapUnwrap compares the seal with the bare calls of OpenBao's client, by turns in the
+// same run, on a real server without TLS.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	bao := openbao.Start(b)
 	p := newPlace(b, bao)
@@ -28,14 +29,19 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 	plain := base64.StdEncoding.EncodeToString(make([]byte, 32))
 	data := base64.StdEncoding.EncodeToString([]byte("additional data"))
 	bare := func(int) error {
-		s, err := client.Logical().WriteWithContext(b.Context(), p.mount+"/encrypt/wrap", map[string]any{"plaintext": plain, "associated_data": data})
+		s, err := client.Logical().WriteWithContext(b.Context(), p.mount+"/encrypt/wrap",
+			map[string]any{"plaintext": plain, "associated_data": data})
 		if err != nil {
 			return err
 		}
-		_, err = client.Logical().WriteWithContext(b.Context(), p.mount+"/decrypt/wrap", map[string]any{"ciphertext": s.Data["ciphertext"], "associated_data": data})
+		_, err = client.Logical().WriteWithContext(b.Context(), p.mount+"/decrypt/wrap",
+			map[string]any{"ciphertext": s.Data["ciphertext"], "associated_data": data})
 		return err
 	}
 	for _, workers := range []int{1, 16} {
-		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) { sealtest.Compare(b, workers, sealtest.RoundTrip(b, seal), bare) })
+		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
+			sealtest.Compare(b, workers,
+				sealtest.RoundTrip(b, seal), bare)
+		})
 	}
 }

@@ -16,16 +16,16 @@ import (
 
 const (
 	maxReply    = 1 << 20
-	connections = 16 // to the server at most
+	connections = 16 // limit of connections to the server
 )
 
-// newClient makes the client without asking the network. It does not look at the environment: parse did.
+// newClient makes the client without using the network or the environment.
 func newClient(o settings) (*api.Client, *http.Transport, error) {
 	c := api.NewConfig()
 	if c.Error != nil {
 		return nil, nil, c.Error
 	}
-	c.Address, c.MaxRetries, c.Timeout = o.address, 0, 0 // contexts bound every call, and the set of seals tries again
+	c.Address, c.MaxRetries, c.Timeout = o.address, 0, 0 // contexts bound every call, and the set of seals retries
 	err := c.ConfigureTLS(&api.TLSConfig{
 		CACert: o.tls.caCert, CAPath: o.tls.caPath, ClientCert: o.tls.clientCert, ClientKey: o.tls.clientKey,
 		TLSServerName: o.tls.serverName, Insecure: o.tls.skipVerify,
@@ -46,7 +46,8 @@ func newClient(o settings) (*api.Client, *http.Transport, error) {
 	return client, transport, nil
 }
 
-// attempt runs a call with the token as it is now, and once more where the server refuses it and its file holds another by then.
+// attempt runs a call with the current token. Where the server refuses the token and its file has a
+// new one, it tries once more.
 func (w *Wrapper) attempt(ctx context.Context, call func(context.Context) (*api.Secret, error)) (*api.Secret, error) {
 	if err := w.refresh(w.tokens.Get); err != nil {
 		return nil, err
@@ -62,7 +63,7 @@ func (w *Wrapper) attempt(ctx context.Context, call func(context.Context) (*api.
 	return call(ctx)
 }
 
-// refresh takes over the token, and has a new one renewed.
+// refresh sets the client's token, and starts the renewal of a new token.
 func (w *Wrapper) refresh(token func() (string, bool, error)) error {
 	t, changed, err := token()
 	if err != nil || !changed {
@@ -83,11 +84,12 @@ func (w *Wrapper) write(ctx context.Context, operation string, body map[string]a
 	})
 }
 
-// neverAType is sent as the type of the key to make where there is none: servers refuse it then, and ignore it otherwise. Without it a
-// token that may create keys would have the server make a new key in place of one that was deleted.
+// neverAType is sent as the type of the key to create. Servers refuse it where the key is missing
+// and ignore it otherwise. Without it, a server would replace a deleted key where the token may
+// create keys.
 const neverAType = "must-exist"
 
-// encrypt gives the ciphertext as the server wrote it, and its key version.
+// encrypt returns the ciphertext as the server wrote it, and its key version.
 func (w *Wrapper) encrypt(ctx context.Context, plain, aad []byte) (text, version string, warnings []string, err error) {
 	body := map[string]any{"plaintext": base64.StdEncoding.EncodeToString(plain), "type": neverAType}
 	if aad != nil {
@@ -125,7 +127,7 @@ func (w *Wrapper) decrypt(ctx context.Context, text string, aad []byte) ([]byte,
 	return plain, nil
 }
 
-// keyInfo is what the server tells of the key, as far as it matters here.
+// keyInfo is the part of the server's answer about a key that the seal uses.
 type keyInfo struct {
 	Kind          string `json:"type"`
 	Latest        int    `json:"latest_version"`
@@ -135,7 +137,7 @@ type keyInfo struct {
 	SoftDeleted   bool   `json:"soft_deleted"`
 }
 
-// readKey asks for the key's state, which takes a right of its own.
+// readKey reads the key's state, which needs a permission of its own.
 func (w *Wrapper) readKey(ctx context.Context) (keyInfo, error) {
 	s, err := w.attempt(ctx, func(ctx context.Context) (*api.Secret, error) {
 		return w.client.Logical().ReadWithContext(ctx, w.settings.mount+"/keys/"+w.settings.key)
@@ -157,7 +159,8 @@ func (w *Wrapper) readKey(ctx context.Context) (keyInfo, error) {
 	return info, nil
 }
 
-// renewToken asks for more time for the token, as much as the server gives. A lease of 0 is a token that does not end.
+// renewToken renews the token for as long as the server allows. A lease of 0 is a token that does
+// not expire.
 func (w *Wrapper) renewToken(ctx context.Context) (lease time.Duration, renewable bool, err error) {
 	if err := w.refresh(w.tokens.Get); err != nil {
 		return 0, false, err
@@ -176,7 +179,8 @@ func (w *Wrapper) renewToken(ctx context.Context) (lease time.Duration, renewabl
 	return time.Duration(s.Auth.LeaseDuration) * time.Second, s.Auth.Renewable, nil
 }
 
-// keyVersion is the version in a ciphertext, which is read strictly: "vault:v0:" and "vault:v01:" are other spellings to a server.
+// keyVersion returns the version in a ciphertext. It is strict, because a server accepts other
+// spellings such as "vault:v01:".
 //
 //	vault:vN:base64
 func keyVersion(text string) (string, error) {

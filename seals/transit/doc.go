@@ -1,15 +1,20 @@
 // Package transit is the seal on a key of the transit engine of another Vault, OpenBao or Sealgate.
 //
-// The parameters and environment variables are those of Vault and OpenBao, so a stanza of theirs works as it is; see [New].
+// The parameters and environment variables are those of Vault and OpenBao, so their stanzas work
+// unchanged; see [New].
 //
-// It guarantees that every call ends by its deadline; that the additional data of Encrypt is bound to the ciphertext, by the server
-// where it can (associated_data) and in any case here, with the key's name and version; that an answer which was
-// damaged on its way is noticed; that no key is made on the server by an encryption, as a server would do by itself
-// where the key is gone and the token may; and that every error is a *seals.Failure that names a remedy and holds no secret.
-// The server sees neither the root key nor a share of it, only the data key that encrypts it.
+// The package guarantees:
+//   - Every call ends by its deadline.
+//   - The additional data of Encrypt, the key's name and its version are bound to the ciphertext,
+//     here and, where it supports associated_data, by the server.
+//   - A damaged answer is detected.
+//   - An encryption never creates a missing key, although servers do that where the token may.
+//   - Every error is a *seals.Failure with a remedy and without secrets.
+//   - The server sees only a data key, neither the root key nor a share of it.
 //
-// The token is renewed while the program runs. One that stands in a file is read again when the file changes, and
-// when the server refuses it.
+// The token is renewed while the program runs. A token in a file is read again when the file
+// changes and when the server refuses the token.
 //
-// It does not read ciphertexts that Vault or OpenBao wrote, and needs a key that is not derived.
+// The package does not read ciphertexts of Vault's or OpenBao's own seals, and does not work with
+// derived keys. The blob format stays compatible.
 package transit

@@ -14,7 +14,8 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/remote"
 )
 
-// prefixes of the environment variables, strongest first: each with a parameter's name in capitals wins over the stanza.
+// prefixes of the environment variables, strongest first. A variable (prefix + name in capitals)
+// takes precedence over the stanza.
 var prefixes = []string{"SEALGATE_TRANSIT_SEAL_", "TRANSIT_WRAPPER_", "VAULT_TRANSIT_SEAL_"}
 
 const (
@@ -22,11 +23,11 @@ const (
 	maxName        = 255
 )
 
-// settings is a stanza that was understood.
+// settings is a parsed stanza.
 type settings struct {
 	address, namespace, mount, key string
 	idPrefix                       string
-	token                          string // as written: itself, env:// or file://
+	token                          string // as written: the token, env:// or file://
 	renew                          bool
 	timeout                        time.Duration
 	tls                            tlsFiles
@@ -37,8 +38,8 @@ type tlsFiles struct {
 	skipVerify                                        bool
 }
 
-// parse reads every parameter. What the servers' own clients take from the environment (BAO_ADDR, VAULT_ADDR and so on) counts only where
-// nothing else is set, apart from the namespace: that is how Vault's seal has it.
+// parse reads every parameter. The variables of the servers' own clients (BAO_ADDR, VAULT_ADDR,
+// ...) count only where nothing else is set, except the namespace, as in Vault's seal.
 func parse(cfg seals.Config) (settings, error) {
 	p := seals.NewParams(cfg, prefixes...)
 	client := func(name, older string) string {
@@ -112,12 +113,13 @@ func (o *settings) check() error {
 	case o.key == "":
 		return errors.New("key_name is required: the key of the transit engine")
 	case !pathPart(o.mount, true), !pathPart(o.key, false), !pathPart(o.namespace, true), len(o.idPrefix) > maxName:
-		return fmt.Errorf("mount_path, key_name, namespace and key_id_prefix: each is a plain path or name of at most %d bytes", maxName)
+		return fmt.Errorf("mount_path, key_name, namespace and key_id_prefix: each is a plain path or name of at "+
+			"most %d bytes", maxName)
 	}
 	return nil
 }
 
-// pathPart reports whether s can stand in a request's path as it is.
+// pathPart reports whether s can be used in a request's path without escaping.
 func pathPart(s string, slashes bool) bool {
 	for _, r := range s {
 		if r <= ' ' || r == 0x7f || strings.ContainsRune("?#%\\", r) || r == '/' && !slashes {
@@ -127,7 +129,7 @@ func pathPart(s string, slashes bool) bool {
 	return len(s) <= maxName && !strings.Contains("/"+s+"/", "/../") && !strings.Contains("/"+s+"/", "/./")
 }
 
-// inTheClear reports whether the token and the data keys would cross a network without TLS.
+// inTheClear reports whether the token and the data keys cross a network without TLS.
 func (o *settings) inTheClear() bool {
 	u, err := url.Parse(o.address)
 	if err != nil || u.Scheme != "http" {
@@ -137,7 +139,8 @@ func (o *settings) inTheClear() bool {
 	return u.Hostname() != "localhost" && (ip == nil || !ip.IsLoopback())
 }
 
-// id is the canonical name of the key: where it is on its server. The server's address is not part of it, since servers move.
+// id returns the canonical name of the key on its server. It excludes the server's address, which
+// may change.
 func (o *settings) id() string {
 	id := o.mount + "/keys/" + o.key
 	if o.namespace != "" {

@@ -79,7 +79,8 @@ func TestRealPeer(t *testing.T) {
 				t.Errorf("version %q, %v", v, err)
 			}
 			fresh := wrapped(t, w, plain)
-			bao.Must("POST", p.mount+"/keys/wrap/config", map[string]int{"min_decryption_version": 2, "min_encryption_version": 2})
+			bao.Must("POST", p.mount+"/keys/wrap/config", map[string]int{"min_decryption_version": 2,
+				"min_encryption_version": 2})
 			fails(t, w, old, seals.KeyDisabled, "lower min_decryption_version")
 			bao.Must("POST", p.mount+"/keys/wrap/trim", map[string]int{"min_available_version": 2})
 			fails(t, w, old, seals.KeyGone, "version v1", "trimmed")
@@ -88,7 +89,7 @@ func TestRealPeer(t *testing.T) {
 			bao.Key(p.mount, "wrap", "")
 			fails(t, w, fresh, seals.KeyGone, "too new", "older backup")
 			bao.Rotate(p.mount, "wrap")
-			fails(t, w, fresh, seals.Corrupt, "made anew")
+			fails(t, w, fresh, seals.Corrupt, "recreated")
 		},
 		"an RSA key": func(t *testing.T, p *place, f *front) {
 			bao.Key(p.mount, "rsa", "rsa-2048")
@@ -129,7 +130,8 @@ func TestRealPeer(t *testing.T) {
 			}
 			wrapped(t, w, plain)
 			st, err := w.Describe(t.Context())
-			if err != nil || st.Version != "v2" || st.State != "" || !strings.Contains(st.Detail["degraded"], "may not read") {
+			if err != nil || st.Version != "v2" || st.State != "" ||
+				!strings.Contains(st.Detail["degraded"], "may not read") {
 				t.Errorf("%+v, %v", st, err)
 			}
 		},
@@ -137,13 +139,14 @@ func TestRealPeer(t *testing.T) {
 			w := p.open(t, f, "wrap")
 			blob := wrapped(t, w, plain)
 			bao.Revoke(p.token)
-			fails(t, w, blob, seals.Denied, "replace it")
+			fails(t, w, blob, seals.Denied, "replace the token")
 			p.newToken(t, "1h")
 			opens(t, w, blob, plain)
 		},
 		"renewal": func(t *testing.T, p *place, f *front) {
 			w := p.open(t, f, "wrap", "disable_renewal", "true")
-			if left, renewable, err := w.renewToken(t.Context()); err != nil || !renewable || left < 59*time.Minute || left > time.Hour {
+			if left, renewable, err := w.renewToken(t.Context()); err != nil || !renewable || left < 59*time.Minute ||
+				left > time.Hour {
 				t.Errorf("%s, %v, %v", left, renewable, err)
 			}
 			w = p.open(t, f, "wrap", "token", bao.Root)
@@ -173,7 +176,7 @@ func boundHere(t *testing.T, w *Wrapper, blob *wrapping.BlobInfo) {
 	t.Helper()
 	_, err := w.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("another cluster")))
 	failed(t, err, seals.Corrupt)
-	if st, err := w.Describe(t.Context()); err != nil || st.Detail["associated data"] != "bound here alone" {
+	if st, err := w.Describe(t.Context()); err != nil || st.Detail["associated data"] != "bound by the data key only" {
 		t.Errorf("%+v, %v", st, err)
 	}
 }
@@ -183,7 +186,8 @@ func TestPeerSealedAndGone(t *testing.T) {
 	t.Parallel()
 	bao := openbao.Start(t)
 	p := newPlace(t, bao)
-	w := p.open(t, &front{Server: &httptest.Server{URL: "http://" + bao.Addr}}, "wrap", "tls_ca_cert", "", "timeout", "2s")
+	w := p.open(t, &front{Server: &httptest.Server{URL: "http://" + bao.Addr}}, "wrap", "tls_ca_cert", "", "timeout",
+		"2s")
 	plain := []byte("x")
 	blob := wrapped(t, w, plain)
 	bao.Must("PUT", "sys/seal", nil)
@@ -206,32 +210,35 @@ func TestStrangeAnswers(t *testing.T) {
 		body string
 		want seals.Class
 	}{
-		"a page":               {200, "<html>Welcome</html>", seals.Corrupt},
-		"nothing":              {200, "", seals.Corrupt},
-		"an empty object":      {200, "{}", seals.Corrupt},
-		"no content":           {204, "", seals.Corrupt},
-		"another ciphertext":   {200, `{"data":{"ciphertext":"ours:v1:AAAA"}}`, seals.Corrupt},
-		"a number":             {200, `{"data":{"ciphertext":7}}`, seals.Corrupt},
-		"a page of a proxy":    {502, "<html>" + strings.Repeat("x", 5000), seals.Unreachable},
-		"a server unborn":      {501, `{"errors":["not initialized"]}`, seals.Unreachable},
-		"too many requests":    {429, "", seals.Throttled},
-		"without a token":      {400, `{"errors":["missing client token"]}`, seals.Denied},
-		"what nobody foresaw":  {418, `{"errors":["a teapot"]}`, seals.Misconfigured},
-		"more than fits":       {200, `{"data":{"ciphertext":"` + strings.Repeat("A", 2*maxReply) + `"}}`, seals.Unreachable},
+		"a page":              {200, "<html>Welcome</html>", seals.Corrupt},
+		"nothing":             {200, "", seals.Corrupt},
+		"an empty object":     {200, "{}", seals.Corrupt},
+		"no content":          {204, "", seals.Corrupt},
+		"another ciphertext":  {200, `{"data":{"ciphertext":"ours:v1:AAAA"}}`, seals.Corrupt},
+		"a number":            {200, `{"data":{"ciphertext":7}}`, seals.Corrupt},
+		"a page of a proxy":   {502, "<html>" + strings.Repeat("x", 5000), seals.Unreachable},
+		"a server unborn":     {501, `{"errors":["not initialized"]}`, seals.Unreachable},
+		"too many requests":   {429, "", seals.Throttled},
+		"without a token":     {400, `{"errors":["missing client token"]}`, seals.Denied},
+		"what nobody foresaw": {418, `{"errors":["a teapot"]}`, seals.Misconfigured},
+		"more than fits": {200, `{"data":{"ciphertext":"` + strings.Repeat("A", 2*maxReply) + `"}}`,
+			seals.Unreachable},
 		"nested without end":   {200, strings.Repeat(`{"data":`, 100000), seals.Corrupt},
 		"an end before an end": {200, `{"data":{"ciphertext":"vault:v1:AA`, seals.Unreachable},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-				if r.Header.Get("X-Vault-Namespace") != "team" || r.URL.Path != "/v1/t/encrypt/k" && r.URL.Path != "/v1/auth/token/renew-self" {
+				if r.Header.Get("X-Vault-Namespace") != "team" || r.URL.Path != "/v1/t/encrypt/k" &&
+					r.URL.Path != "/v1/auth/token/renew-self" {
 					t.Errorf("%s, namespace %q", r.URL.Path, r.Header.Get("X-Vault-Namespace"))
 				}
 				w.WriteHeader(c.code)
 				_, _ = w.Write([]byte(c.body))
 			}))
 			t.Cleanup(srv.Close)
-			w, err := New(seals.Config{Params: map[string]string{"address": srv.URL, "token": "x", "mount_path": "t", "key_name": "k", "namespace": "team"}})
+			w, err := New(seals.Config{Params: map[string]string{"address": srv.URL, "token": "x", "mount_path": "t",
+				"key_name": "k", "namespace": "team"}})
 			must(t, err)
 			_, err = w.Encrypt(t.Context(), []byte("plain"))
 			failed(t, err, c.want)

@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// renewer keeps the token alive: it asks for more time when a third of the time is left.
+// renewer renews the token when a third of its lease is left.
 type renewer struct {
 	name  string
 	log   *slog.Logger
@@ -18,16 +18,16 @@ type renewer struct {
 	mu      sync.Mutex
 	cancel  context.CancelFunc
 	ended   chan struct{}
-	changed chan struct{} // holds one: another token is in use
+	changed chan struct{} // capacity 1: another token is in use
 	closed  bool
 }
 
 const (
-	renewAgain    = 5 * time.Second // after a failure, and the shortest time between renewals
+	renewAgain    = 5 * time.Second // after a failure, and the minimum between renewals
 	renewAgainMax = time.Minute
 )
 
-// kick is called when another token is in use, the first time too.
+// kick is called when a new token is in use, including the first.
 func (r *renewer) kick() {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -42,7 +42,7 @@ func (r *renewer) kick() {
 	}
 	select {
 	case r.changed <- struct{}{}:
-	default: // it is about to look
+	default: // a change is already pending
 	}
 }
 
@@ -69,7 +69,8 @@ func (r *renewer) run(ctx context.Context) {
 		case err != nil:
 			failures++
 			wait = min(renewAgain<<min(failures-1, 10), renewAgainMax)
-			r.log.Warn("the token of the transit seal could not be renewed", "seal", r.name, "error", cause(err), "again", wait)
+			r.log.Warn("the token of the transit seal could not be renewed",
+				"seal", r.name, "error", cause(err), "retry_in", wait)
 		default:
 			failures, wait = 0, r.next(lease, renewable)
 		}
@@ -79,21 +80,22 @@ func (r *renewer) run(ctx context.Context) {
 	}
 }
 
-// next is when to renew again, 0 where that is of no use.
+// next returns the wait until the next renewal, 0 for a token that cannot be renewed.
 func (r *renewer) next(lease time.Duration, renewable bool) time.Duration {
 	switch {
-	case lease <= 0: // a root token, or one that is not renewed but by its issuer
+	case lease <= 0: // a root token, or one that only its issuer renews
 		r.log.Debug("the token of the transit seal is not renewable", "seal", r.name)
 		return 0
 	case !renewable:
-		r.log.Warn("the token of the transit seal ends and cannot be renewed; put another one in its place before", "seal", r.name, "left", lease)
+		r.log.Warn("the token of the transit seal expires and cannot be renewed; replace it before it does",
+			"seal", r.name, "left", lease)
 		return 0
 	}
 	spread := 0.9 + 0.2*rand.Float64()
 	return max(time.Duration(float64(lease)*2/3*spread), min(renewAgain, lease/2))
 }
 
-// sleep waits for d, without end where it is 0, or for another token; it reports whether to go on.
+// sleep waits for d (0: without limit) or for another token. It returns false where ctx ended.
 func (r *renewer) sleep(ctx context.Context, d time.Duration) bool {
 	var over <-chan time.Time
 	if d > 0 {
@@ -110,7 +112,7 @@ func (r *renewer) sleep(ctx context.Context, d time.Duration) bool {
 	return true
 }
 
-// cause is the error without the many lines that the client makes of it.
+// cause shortens the client's multi-line error.
 func cause(err error) error {
 	if text := answer(err); text != "" {
 		return errors.New(text)

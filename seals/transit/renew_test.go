@@ -35,11 +35,12 @@ func TestRenewal(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				calls := 0
-				r := &renewer{log: slog.New(slog.DiscardHandler), renew: func(context.Context) (time.Duration, bool, error) {
-					a := c.answers[min(calls, len(c.answers)-1)]
-					calls++
-					return a.left, a.renewable, a.err
-				}}
+				r := &renewer{log: slog.New(slog.DiscardHandler),
+					renew: func(context.Context) (time.Duration, bool, error) {
+						a := c.answers[min(calls, len(c.answers)-1)]
+						calls++
+						return a.left, a.renewable, a.err
+					}}
 				r.kick()
 				time.Sleep(c.during)
 				synctest.Wait()

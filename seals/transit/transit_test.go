@@ -25,7 +25,8 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// front stands, with TLS, between a seal and the real server, and misbehaves as told. What it does not do the server does itself.
+// front stands, with TLS, between a seal and the real server, and misbehaves as told. What it does
+// not do the server does itself.
 type front struct {
 	*httptest.Server
 	ca    string // file with its authority
@@ -130,7 +131,8 @@ func must(t testing.TB, err error) {
 }
 
 func rules(mount string, read bool) string {
-	text := fmt.Sprintf("path %q { capabilities = [\"create\", \"update\"] }\npath %q { capabilities = [\"update\"] }\n", mount+"/encrypt/*", mount+"/decrypt/*")
+	text := fmt.Sprintf("path %q { capabilities = [\"create\", \"update\"] }\npath %q { capabilities = [\"update\"] "+
+		"}\n", mount+"/encrypt/*", mount+"/decrypt/*")
 	if read {
 		text += fmt.Sprintf("path %q { capabilities = [\"read\"] }\n", mount+"/keys/*")
 	}
@@ -148,7 +150,8 @@ var places atomic.Int64
 
 func newPlace(t testing.TB, bao *openbao.Server) *place {
 	t.Helper()
-	p := &place{bao: bao, mount: fmt.Sprintf("team/transit%d", places.Add(1)), tokenFile: filepath.Join(t.TempDir(), "token")}
+	p := &place{bao: bao, mount: fmt.Sprintf("team/transit%d", places.Add(1)),
+		tokenFile: filepath.Join(t.TempDir(), "token")}
 	bao.Mount(p.mount)
 	bao.Key(p.mount, "wrap", "")
 	bao.Key(p.mount, "other", "chacha20-poly1305")
@@ -170,7 +173,8 @@ func (p *place) newToken(t testing.TB, ttl string) {
 func (p *place) open(t testing.TB, f *front, key string, params ...string) *Wrapper {
 	t.Helper()
 	all := map[string]string{
-		"address": f.URL, "tls_ca_cert": f.ca, "mount_path": p.mount + "/", "key_name": key, "token": "file://" + p.tokenFile,
+		"address": f.URL, "tls_ca_cert": f.ca, "mount_path": p.mount + "/", "key_name": key, "token": "file://" +
+			p.tokenFile,
 	}
 	for i := 0; i < len(params); i += 2 {
 		all[params[i]] = params[i+1]
@@ -201,16 +205,17 @@ func fixture(t *testing.T, bao *openbao.Server) *sealtest.Fixture {
 		}
 	}
 	return &sealtest.Fixture{
-		Wrapper:      p.open(t, f, "wrap"),
-		Other:        p.open(t, f, "other"),
-		Again:        func() wrapping.Wrapper { return p.open(t, f, "wrap") },
-		Unresponsive: during(func() { f.unresponsive = make(chan struct{}) }, func() { close(f.unresponsive); f.unresponsive = nil }),
-		Away:         during(func() { f.away = true }, func() { f.away = false }),
-		Garble:       during(func() { f.garble = true }, func() { f.garble = false }),
-		Disable:      func() { bao.Must("DELETE", p.mount+"/keys/wrap/soft-delete", nil) },
-		Enable:       func() { bao.Must("POST", p.mount+"/keys/wrap/soft-delete-restore", nil) },
-		Destroy:      func() { bao.Delete(p.mount, "wrap") },
-		Rotate:       func() { bao.Rotate(p.mount, "wrap") },
+		Wrapper: p.open(t, f, "wrap"),
+		Other:   p.open(t, f, "other"),
+		Again:   func() wrapping.Wrapper { return p.open(t, f, "wrap") },
+		Unresponsive: during(func() { f.unresponsive = make(chan struct{}) },
+			func() { close(f.unresponsive); f.unresponsive = nil }),
+		Away:    during(func() { f.away = true }, func() { f.away = false }),
+		Garble:  during(func() { f.garble = true }, func() { f.garble = false }),
+		Disable: func() { bao.Must("DELETE", p.mount+"/keys/wrap/soft-delete", nil) },
+		Enable:  func() { bao.Must("POST", p.mount+"/keys/wrap/soft-delete-restore", nil) },
+		Destroy: func() { bao.Delete(p.mount, "wrap") },
+		Rotate:  func() { bao.Rotate(p.mount, "wrap") },
 		Deny: func() func() {
 			bao.Policy(p.policy(), `path "nothing" { capabilities = ["read"] }`)
 			return func() { bao.Policy(p.policy(), rules(p.mount, true)) }

@@ -2,13 +2,13 @@ package transit
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"strconv"
 	"strings"
 	"sync/atomic"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"github.com/openbao/openbao/api/v2"
@@ -18,7 +18,7 @@ import (
 	"github.com/sealgate/sealgate/seals/internal/fresh"
 )
 
-// Wrapper is the seal. It is safe for use by many goroutines.
+// Wrapper is the seal. It is safe for concurrent use.
 type Wrapper struct {
 	name      string
 	id        string
@@ -45,37 +45,41 @@ var (
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Stamper    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
 //
 //	address                         URL of the server; default: BAO_ADDR, VAULT_ADDR, https://127.0.0.1:8200
-//	token                           itself, env://NAME or file://PATH; default: BAO_TOKEN, VAULT_TOKEN; none behind an agent that adds one
-//	mount_path, key_name            where the engine is mounted, and its key; required
+//	token                           a token, env://NAME or file://PATH; default: BAO_TOKEN, VAULT_TOKEN;
+//	                                none behind an agent that adds one
+//	mount_path, key_name            mount of the engine, and its key; required
 //	namespace                       of the mount
-//	disable_renewal                 leave the token's renewal to somebody else
-//	key_id_prefix                   put before the key's id in status and records
-//	tls_ca_cert, tls_ca_path        authorities of the server's certificate: a file, a folder
-//	tls_client_cert, tls_client_key
-//	tls_server_name, tls_skip_verify
-//	timeout                         of each call: 10s
+//	disable_renewal                 do not renew the token
+//	key_id_prefix                   prefix of the key's id in status and records
+//	tls_ca_cert, tls_ca_path        CAs of the server's certificate: a file, a folder
+//	tls_client_cert, tls_client_key client certificate
+//	tls_server_name                 expected name in the server's certificate
+//	tls_skip_verify                 do not verify the server's certificate
+//	timeout                         of each call; default: 10s
 //
-// An error is a mistake in the stanza. The server is not asked yet.
+// An error is a mistake in the stanza. New makes no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	s, err := parse(cfg)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("transit", cfg.Name, err)
 	}
 	client, transport, err := newClient(s)
 	if err != nil {
-		return nil, misconfigured(cfg.Name, err)
+		return nil, seals.ConfigError("transit", cfg.Name, err)
 	}
 	w := &Wrapper{
-		name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: client, transport: transport, tokens: fresh.New(s.token, cfg.Getenv),
+		name: cfg.Name, id: s.id(), log: cfg.Log, settings: s, client: client, transport: transport,
+		tokens: fresh.New(s.token, cfg.Getenv),
 	}
 	w.renewer = &renewer{name: cfg.Name, log: cfg.Log}
 	if s.renew {
@@ -83,23 +87,18 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	}
 	if strings.HasPrefix(s.token, "env://") {
 		if err := w.refresh(w.tokens.Get); err != nil {
-			return nil, misconfigured(cfg.Name, err)
+			return nil, seals.ConfigError("transit", cfg.Name, err)
 		}
 	}
 	if s.inTheClear() {
-		w.log.Warn("the transit seal's token and data keys cross the network in the clear, because its address is http://", "seal", w.name)
+		w.log.Warn("the transit seal sends its token and data keys without TLS, because its address is http://",
+			"seal", w.name)
 	}
 	if s.tls.skipVerify {
-		w.log.Warn("the transit seal takes any server for its own, because tls_skip_verify is set", "seal", w.name)
+		w.log.Warn("the transit seal does not verify the server's certificate, because tls_skip_verify is set", "seal",
+			w.name)
 	}
 	return w, nil
-}
-
-func misconfigured(name string, err error) error {
-	if f := new(seals.Failure); errors.As(err, &f) && f.Class == seals.Misconfigured {
-		return f
-	}
-	return seals.Fail(seals.Misconfigured, fmt.Errorf("seal \"transit\" %q: %w", name, err), "correct the stanza or the environment variable")
 }
 
 // Type returns "transit".
@@ -107,17 +106,22 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 	return wrapping.WrapperTypeTransit, nil
 }
 
-// KeyId returns the canonical name of the key, such as "namespace/transit/keys/name", after key_id_prefix.
+// KeyId returns the canonical name of the key, such as "namespace/transit/keys/name", after
+// key_id_prefix.
 func (w *Wrapper) KeyId(context.Context) (string, error) { return w.id, nil }
 
-// SetConfig returns what the seal is configured with, without secrets. The configuration itself is New's: one in the options is refused.
+// Timeout implements [seals.Bounded].
+func (w *Wrapper) Timeout() time.Duration { return w.settings.timeout }
+
+// SetConfig returns the configuration without secrets. It refuses a configuration in the options:
+// the seal is configured by New.
 func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wrapping.WrapperConfig, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
 		return nil, err
 	}
 	if len(o.WithConfigMap) > 0 {
-		return nil, misconfigured(w.name, errors.New("the seal is configured when it is made"))
+		return nil, seals.ConfigError("transit", w.name, seals.ErrSetConfig)
 	}
 	meta := map[string]string{"address": w.settings.address, "mount_path": w.settings.mount, "key_name": w.settings.key}
 	if w.settings.namespace != "" {
@@ -126,15 +130,18 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 	return &wrapping.WrapperConfig{Metadata: meta}, nil
 }
 
-// serverData is the associated data as the server gets it: never empty, so that an old server's way of leaving it out is seen.
+// serverData returns the associated data for the server. It is never empty, so that a server that
+// ignores it can be detected.
 func serverData(aad []byte) []byte { return append([]byte("sealgate/seals/transit/v1\x00"), aad...) }
 
-// Encrypt encrypts a secret; wrapping.WithAad binds additional data. The blob is that of package envelope, with the ciphertext as
-// the server writes it ("vault:vN:...") for the wrapped key and "vN" for its version.
+// Encrypt encrypts a secret; wrapping.WithAad binds additional data. The blob has the format of
+// package envelope; the wrapped key is the server's ciphertext ("vault:vN:..."), and "vN" its
+// version.
 func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping.Option) (*wrapping.BlobInfo, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
-	return envelope.Encrypt(ctx, w.id, plain, options, func(ctx context.Context, key, aad []byte) (envelope.Wrapped, error) {
+	return envelope.Encrypt(ctx, w.id, plain, options, func(ctx context.Context, key, aad []byte) (envelope.Wrapped,
+		error) {
 		text, version, bound, err := w.wrap(ctx, key, serverData(aad))
 		if err != nil {
 			return envelope.Wrapped{}, w.failure(err)
@@ -144,7 +151,8 @@ func (w *Wrapper) Encrypt(ctx context.Context, plain []byte, options ...wrapping
 	})
 }
 
-// wrap has a data key wrapped, and finds out with the first one whether the server binds associated data.
+// wrap has the server wrap a data key. With the first one it learns whether the server binds
+// associated data.
 func (w *Wrapper) wrap(ctx context.Context, key, aad []byte) (text, version string, bound bool, err error) {
 	if w.binds.Load() != bindsNo {
 		var warnings []string
@@ -157,7 +165,7 @@ func (w *Wrapper) wrap(ctx context.Context, key, aad []byte) (text, version stri
 				return text, version, bound, err
 			}
 		case status(err) == http.StatusBadRequest && strings.Contains(answer(err), "associated_data"):
-			w.unbound("its key is of a type that cannot, such as RSA")
+			w.unbound("the type of its key does not support it, such as RSA")
 		default:
 			return "", "", false, err
 		}
@@ -166,7 +174,8 @@ func (w *Wrapper) wrap(ctx context.Context, key, aad []byte) (text, version stri
 	return text, version, false, err
 }
 
-// learn tells a server that binds associated data from one that is too old to know them and ignores them: that one decrypts without them.
+// learn detects a server that is too old for associated data and ignores it: it decrypts without
+// it.
 func (w *Wrapper) learn(ctx context.Context, text string, warnings []string) (bound bool, err error) {
 	ignored := strings.Contains(strings.Join(warnings, " "), "associated_data")
 	if !ignored {
@@ -188,16 +197,17 @@ func (w *Wrapper) learn(ctx context.Context, text string, warnings []string) (bo
 
 func (w *Wrapper) unbound(why string) {
 	if w.binds.Swap(bindsNo) != bindsNo {
-		w.log.Warn("the server of the transit seal does not bind associated data; the blobs are bound here alone, by the data key",
+		w.log.Warn("the server of the transit seal does not bind associated data; only the data key binds it",
 			"seal", w.name, "why", why)
 	}
 }
 
-// Decrypt decrypts what Encrypt returned, with the same additional data.
+// Decrypt decrypts a blob of Encrypt with the same additional data.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
-	return envelope.Decrypt(ctx, w.id, blob, options, func(ctx context.Context, wrapped envelope.Wrapped, aad []byte) ([]byte, error) {
+	return envelope.Decrypt(ctx, w.id, blob, options, func(ctx context.Context, wrapped envelope.Wrapped,
+		aad []byte) ([]byte, error) {
 		text := string(wrapped.Key)
 		if version, err := keyVersion(text); err != nil || version != wrapped.Version {
 			return nil, envelope.Corrupt(envelope.ErrBlob)
@@ -214,7 +224,8 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	})
 }
 
-// trimmed tells a version that may not be used from one that is no more: to both the server says "too old".
+// trimmed distinguishes a trimmed version from a disallowed one. The server answers "too old" to
+// both.
 func (w *Wrapper) trimmed(ctx context.Context, version string, err error) error {
 	if !strings.Contains(answer(err), "too old") {
 		return err
@@ -224,14 +235,16 @@ func (w *Wrapper) trimmed(ctx context.Context, version string, err error) error 
 	if kerr != nil || nerr != nil || n >= info.MinAvailable {
 		return err
 	}
-	return seals.Fail(seals.KeyGone, fmt.Errorf("seal \"transit\" %q: version %s of the key %s was trimmed: the oldest that is left is v%d",
+	return seals.Fail(seals.KeyGone, fmt.Errorf("seal \"transit\" %q: version %s of the key %s was trimmed: the "+
+		"oldest available version is v%d",
 		w.name, version, w.id, info.MinAvailable), "restore the key from the server's backup")
 }
 
-// VersionOf is the version that made a blob.
+// VersionOf returns the version that made a blob.
 func (w *Wrapper) VersionOf(blob *wrapping.BlobInfo) string { return envelope.VersionOf(blob) }
 
-// KeyVersion is the version that the next encryption uses, such as "v3". Where the token may not read the key, something is encrypted to see it.
+// KeyVersion returns the version that the next encryption uses, such as "v3". Where the token may
+// not read the key, it encrypts a byte to learn the version.
 func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
 	defer cancel()
@@ -256,7 +269,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	case bindsYes:
 		st.Detail["associated data"] = "bound by the server and here"
 	case bindsNo:
-		st.Detail["associated data"] = "bound here alone"
+		st.Detail["associated data"] = "bound by the data key only"
 	}
 	info, err := w.readKey(ctx)
 	switch {
@@ -271,14 +284,16 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	if info.SoftDeleted {
 		st.State = "disabled"
 	}
-	st.Detail["key type"], st.Detail["oldest version that decrypts"] = info.Kind, "v"+strconv.Itoa(max(1, info.MinDecryption))
+	st.Detail["key type"], st.Detail["oldest version that decrypts"] = info.Kind,
+		"v"+strconv.Itoa(max(1, info.MinDecryption))
 	if info.AutoRotate > 0 {
 		st.Detail["rotation"] = fmt.Sprintf("every %d hours", info.AutoRotate/3600)
 	}
 	return st, nil
 }
 
-// Close ends the token's renewal and the connections. The token stays valid: the next process may use it.
+// Close ends the renewal of the token and closes idle connections. The token stays valid for the
+// next process.
 func (w *Wrapper) Close() error {
 	w.renewer.close()
 	w.tokens.Close()
