@@ -7,7 +7,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// Audit is an audit stanza: a device that is there before anybody asks, sealed or not, and that no request can remove.
+// Audit is an audit stanza: a device that exists from the start, sealed or not, and that no request
+// can remove.
 //
 //	audit "file" "to-file" {
 //	  description = "kept for a year"
@@ -20,7 +21,7 @@ type Audit struct {
 	Device audit.Config
 }
 
-// audits reads the stanzas, once allow_audit_log_prefixing is known.
+// audits reads the stanzas after allow_audit_log_prefixing.
 func (d *decoder) audits(blocks []block) {
 	for _, b := range blocks {
 		d.audit(b)
@@ -31,7 +32,7 @@ func (d *decoder) audit(b block) {
 	a := Audit{b.pos, audit.Config{Type: b.labels[0], Options: map[string]string{}, Declared: true}}
 	s := d.section("audit "+a.Device.Type, b.body)
 	path := b.labels[1]
-	s.str("path", &path) // as OpenBao writes it, too
+	s.str("path", &path) // OpenBao has it as a key, too
 	s.str("description", &a.Device.Description)
 	s.flag("local", &a.Device.Local)
 	for _, o := range s.blocks("options", 0, 0) {
@@ -51,7 +52,7 @@ func (d *decoder) audit(b block) {
 	}
 	for _, other := range d.cfg.Audit {
 		if other.Device.Path == a.Device.Path {
-			d.fail(b.pos, "a second audit device %q: the first stands at %s", a.Device.Path, other.Pos)
+			d.fail(b.pos, "duplicate audit device %q: the first is at %s", a.Device.Path, other.Pos)
 			return
 		}
 	}
@@ -67,14 +68,15 @@ func (d *decoder) failWith(p Pos, err error) {
 	d.fail(p, "audit: %v", err)
 }
 
-// checkAudit runs after all files: a later one may allow prefixes.
+// checkAudit runs after all files, because a later one may allow prefixes.
 func (d *decoder) checkAudit() {
 	for _, a := range d.cfg.Audit {
 		if err := audit.Check(a.Device, d.cfg.AuditPrefix); err != nil {
 			d.failWith(a.Pos, err)
 		}
 		if a.Device.Options["log_raw"] == "true" {
-			d.note(a.Pos, "audit "+a.Device.Type+".log_raw", true, "values are in the log as they are: who reads it reads secrets")
+			d.note(a.Pos, "audit "+a.Device.Type+".log_raw", true, "the log contains values unhashed: whoever can read it can "+
+				"read secrets")
 		}
 	}
 }

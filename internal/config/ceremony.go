@@ -2,11 +2,11 @@ package config
 
 import "time"
 
-// Ceremony is the ceremony stanza: how long what people do together may take.
+// Ceremony is the ceremony stanza: the time limits of ceremonies.
 //
 //	ceremony {
-//	  expiry      = "24h"   # an operation that nobody feeds ends
-//	  keep_answer = "10m"   # how long the answer to the last share can be fetched again; 0 = not at all
+//	  expiry      = "24h"   # a ceremony without progress ends after this time
+//	  keep_answer = "10m"   # how long the last response can be fetched again; 0 = not at all
 //	}
 type Ceremony struct {
 	Pos        Pos
@@ -26,7 +26,7 @@ func defaultCeremony() Ceremony {
 
 func (d *decoder) ceremony(b block) {
 	if d.cfg.Ceremony.Pos != (Pos{}) {
-		d.fail(b.pos, "a second ceremony stanza: the first stands at %s", d.cfg.Ceremony.Pos)
+		d.fail(b.pos, "duplicate ceremony stanza: the first is at %s", d.cfg.Ceremony.Pos)
 		return
 	}
 	c := defaultCeremony()
@@ -42,7 +42,7 @@ func (d *decoder) ceremony(b block) {
 		d.fail(b.pos, "ceremony: keep_answer must be from 0 (not at all) to %s", mostAnswer)
 	}
 	if c.KeepAnswer == 0 {
-		d.note(b.pos, "keep_answer", true, "new shares are lost for ever where the reply to the last share is")
+		d.note(b.pos, "keep_answer", true, "if the response to the last share is lost, the new shares are lost")
 	}
 	d.cfg.Ceremony = c
 }

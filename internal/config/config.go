@@ -7,27 +7,27 @@ import (
 	"time"
 )
 
-// Config is what all files and the environment together say.
+// Config is the configuration from all files and the environment.
 //
-// Absent settings hold the defaults named here, so that the zero Config is
-// not a usable one: [Load] with no path returns the defaults.
+// Missing settings have the defaults named here. The zero Config is not usable: [Load] without a
+// path returns the defaults.
 type Config struct {
 	Files []string // the files that were read, in order
 
-	Storage    *Storage           // nil where no file names one: see [Config.Complete]
+	Storage    *Storage           // nil if no file has one: see [Config.Complete]
 	Listeners  []Listener         // in the order of the files
-	Seals      []Seal             // none means a Shamir seal; sorted by priority, then by place
-	SealPolicy SealPolicy         // how the seals stand together
-	Lockout    map[string]Lockout // by the type of the auth method, or "all"
-	Ceremony   Ceremony           // how long ceremonies and their answers last
-	Kubernetes *Kubernetes        // nil: the node registers itself nowhere
-	Telemetry  Telemetry          // how metrics are shown
+	Seals      []Seal             // none means a Shamir seal; sorted by priority, then by position
+	SealPolicy SealPolicy         // how many of the seals unseal
+	Lockout    map[string]Lockout // by type of auth method, or "all"
+	Ceremony   Ceremony           // expiry of ceremonies and their responses
+	Kubernetes *Kubernetes        // nil: no service registration
+	Telemetry  Telemetry          // format of the metrics
 
-	Audit       []Audit // devices of the audit trail, in the order of the files
+	Audit       []Audit // audit devices, in the order of the files
 	AuditByAPI  bool    // unsafe_allow_api_audit_creation: requests may add devices, as clients of Vault expect; true
-	AuditPrefix bool    // allow_audit_log_prefixing: a device may write something before every entry; false
+	AuditPrefix bool    // allow_audit_log_prefixing: a device may write a prefix before each entry; false
 
-	APIAddr           string // URL that clients are sent to; "" to derive it
+	APIAddr           string // URL that clients are redirected to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it
 	ClusterName       string // "" to generate it at init
 	DisableClustering bool
@@ -38,26 +38,27 @@ type Config struct {
 
 	LogLevel  slog.Level // info; "trace" is debug
 	LogFormat string     // "standard" or "json"
-	LogFile   LogFile    // beside standard error
-	// LogRequests is the level at which each answered request is logged (log_requests_level); nil: it is not.
+	LogFile   LogFile    // in addition to standard error
+	// LogRequests is the level at which completed requests are logged (log_requests_level); nil: not
+	// at all.
 	LogRequests *slog.Level
 	PIDFile     string
 
 	RawStorageEndpoint bool // sys/raw
 	ResponseHeaderHost bool // enable_response_header_hostname
 
-	Notes []Note // what start-up tells: keys without effect here, names that mean something else here
+	Notes []Note // printed at start-up: keys without effect, names with another meaning
 }
 
-// LogFile is where the log goes too.
+// LogFile is the log file.
 type LogFile struct {
-	Path  string        // "": nowhere
-	Bytes int64         // of a file; 0: any number
-	Every time.Duration // how long a file is written; 24h
-	Keep  int64         // files that were put aside; 0: all; -1: none
+	Path  string        // "": none
+	Bytes int64         // largest size; 0: no limit
+	Every time.Duration // longest time before a rotation; 24h
+	Keep  int64         // rotated files to keep; 0: all; -1: none
 }
 
-// Pos is a place in a file. Its zero value is the environment.
+// Pos is a position in a file. Its zero value stands for the environment.
 type Pos struct {
 	File string
 	Line int
@@ -71,21 +72,21 @@ func (p Pos) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
-// Note is something that start-up should tell.
+// Note is a message about a setting, which start-up prints.
 type Note struct {
 	Pos  Pos
 	Key  string // with its block: "listener tcp.telemetry"
 	Text string
-	Warn bool // less protection than the key asked for, or than usual: to be said loudly
+	Warn bool // the setting weakens protection, or protects less than the key asks for
 }
 
 // String is one line for a log or a banner.
 func (n Note) String() string { return fmt.Sprintf("%s: %s: %s", n.Pos, n.Key, n.Text) }
 
-// Error is one mistake in a file.
+// Error is one error in a file.
 type Error struct {
 	Pos  Pos
-	Text string // cause and remedy, without any value
+	Text string // cause and remedy, without a value
 }
 
 // Error is "file:line: text".
@@ -95,12 +96,11 @@ func (e *Error) Error() string { return e.Pos.String() + ": " + e.Text }
 type Storage struct {
 	Pos  Pos
 	Type string // "bbolt", "file", "inmem", "etcd" or "postgresql"
-	// Path is the folder in which the embedded store lives ("bbolt" and "file" are one store
-	// with two names); "" for the others. Relative to the working directory.
-	Path string
-	Etcd *Etcd // for "etcd" alone
-	// PostgreSQL is for "postgresql" alone.
-	PostgreSQL *PostgreSQL
+	// Path is the folder of the embedded store ("bbolt" and "file" are two names of one store),
+	// relative to the working directory; "" for the other types.
+	Path       string
+	Etcd       *Etcd       // for "etcd" only
+	PostgreSQL *PostgreSQL // for "postgresql" only
 }
 
 // Listener is one listener stanza.
@@ -118,8 +118,8 @@ type Listener struct {
 	TLSCipherSuites    []uint16
 	TLSClientCAFile    string
 	TLSRequireClient   bool // tls_require_and_verify_client_cert: needs TLSClientCAFile
-	TLSDisableClient   bool // tls_disable_client_certs: do not even request one
-	DisableUnauthRekey bool // disable_unauthed_rekey_endpoints; false, as Vault's clients need
+	TLSDisableClient   bool // tls_disable_client_certs: do not request one
+	DisableUnauthRekey bool // disable_unauthed_rekey_endpoints; false, because Vault's clients need them
 	DisableUnauthRoot  bool // disable_unauthed_generate_root_endpoints; false
 
 	MaxRequestSize        int64         // bytes; 33554432
@@ -130,7 +130,7 @@ type Listener struct {
 	HTTPReadHeaderTimeout time.Duration // 10s
 	HTTPReadTimeout       time.Duration // 30s
 	HTTPIdleTimeout       time.Duration // 5m
-	HTTPWriteTimeout      time.Duration // 0: none, the request's own deadline rules
+	HTTPWriteTimeout      time.Duration // 0: none; the request has its own deadline
 
 	SocketMode  string // "unix" only: octal, "" for the umask's
 	SocketUser  string
@@ -142,20 +142,21 @@ type Listener struct {
 // Seal is one seal stanza.
 type Seal struct {
 	Pos      Pos
-	Type     string // as the constructor map of the program names it
-	Name     string // unique; the type where none was given
-	Priority int    // 1 is tried first; 0 where none was given, after those with one
+	Type     string // as in the program's table of providers
+	Name     string // unique; by default the type
+	Priority int    // 1 is tried first; 0: none, after those with a priority
 	Disabled bool   // the seal to migrate from
 	Params   Params // by the provider's names, without name, priority, disabled and purpose
 }
 
-// Params are the parameters of a seal, any of which may be a secret: they print as their number alone.
+// Params are the parameters of a seal. Any of them may be a secret, so that only their number is
+// printed.
 type Params map[string]string
 
-// Format answers every verb of package fmt without the values.
+// Format prints no values for any verb of package fmt.
 func (p Params) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, p.String()) }
 
-// String tells how many there are.
+// String is the number of parameters.
 func (p Params) String() string { return fmt.Sprintf("[%d parameters]", len(p)) }
 
 // LogValue keeps the values out of log/slog.
@@ -167,12 +168,12 @@ func (p Params) MarshalJSON() ([]byte, error) { return []byte(`"` + p.String() +
 // The modes of a [SealPolicy].
 const (
 	PolicyAny       = "any"       // each seal alone can unseal
-	PolicyThreshold = "threshold" // Threshold of the seals are needed together
+	PolicyThreshold = "threshold" // a threshold of the seals is needed
 )
 
 // SealPolicy is the seal_policy stanza.
 type SealPolicy struct {
 	Pos       Pos
-	Mode      string // PolicyAny where there is no stanza
-	Threshold int    // PolicyThreshold only: 2 or more, at most the number of seals that are not disabled
+	Mode      string // PolicyAny without a stanza
+	Threshold int    // for PolicyThreshold: from 2 to the number of enabled seals
 }

@@ -24,13 +24,15 @@ func write(t testing.TB, name, text string) string {
 func TestDurations(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]time.Duration{
-		"0": 0, "90": 90 * time.Second, "90s": 90 * time.Second, "32d": 768 * time.Hour, "1d12h": 36 * time.Hour, "1h30m": 90 * time.Minute,
+		"0": 0, "90": 90 * time.Second, "90s": 90 * time.Second, "32d": 768 * time.Hour, "1d12h": 36 * time.Hour,
+		"1h30m": 90 * time.Minute,
 	} {
 		if got, err := parseDuration(text); err != nil || got != want {
 			t.Errorf("%q: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{"", "d", "-1", "-1s", "-1d", "1.5d", "1w", "9223372036854775807", "99999999d", "s", "true", "1d2d", "1d-2h"} {
+	for _, text := range []string{"", "d", "-1", "-1s", "-1d", "1.5d", "1w", "9223372036854775807", "99999999d", "s",
+		"true", "1d2d", "1d-2h"} {
 		if got, err := parseDuration(text); err == nil {
 			t.Errorf("%q is taken for %v", text, got)
 		}
@@ -51,20 +53,23 @@ seal "pkcs11" { lib = "x.so" }`)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if c.APIAddr != "http://bao:1" || c.ClusterAddr != "https://cluster:1" || c.LogLevel != slog.LevelWarn || c.LogFormat != "json" {
+	if c.APIAddr != "http://bao:1" || c.ClusterAddr != "https://cluster:1" || c.LogLevel != slog.LevelWarn ||
+		c.LogFormat != "json" {
 		t.Errorf("%+v", c)
 	}
 	if len(c.Seals) != 1 || c.Seals[0].Type != "static" {
 		t.Errorf("SEAL_TYPE did not win: %+v", c.Seals)
 	}
-	env = map[string]string{"SEALGATE_LOG_LEVEL": "hunter2", "SEALGATE_LOG_FORMAT": "hunter2", "SEALGATE_SEAL_TYPE": "hunter2",
-		"SEALGATE_API_ADDR": "hunter2"}
+	env = map[string]string{"SEALGATE_LOG_LEVEL": "hunter2", "SEALGATE_LOG_FORMAT": "hunter2",
+		"SEALGATE_SEAL_TYPE": "hunter2",
+		"SEALGATE_API_ADDR":  "hunter2"}
 	_, err = Load(nil, func(k string) string { return env[k] })
 	if err == nil || strings.Contains(err.Error(), "hunter2") || strings.Count(err.Error(), "\n") != 3 {
 		t.Errorf("four mistakes, no value: %v", err)
 	}
 	env = map[string]string{"VAULT_SEAL_TYPE": "pkcs11"}
-	if c, err = Load(nil, func(k string) string { return env[k] }); err != nil || len(c.Seals) != 1 || c.Seals[0].Name != "pkcs11" {
+	if c, err = Load(nil, func(k string) string { return env[k] }); err != nil || len(c.Seals) != 1 ||
+		c.Seals[0].Name != "pkcs11" {
 		t.Errorf("%v %v", c, err)
 	}
 }
@@ -73,15 +78,18 @@ seal "pkcs11" { lib = "x.so" }`)
 func TestParameters(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"a.hcl":  "seal \"pkcs11\" \"a\" {\n  pin = \"hunter2\\\"\\\\ ${x}\"\n slot = 0x2A\n generate_key = true\n LIB = \"x.so\" }",
-		"a.json": `{"hsm": [{"pkcs11": [{"name": "a", "pin": "hunter2\"\\ ${x}", "slot": "0x2A", "generate_key": true, "Lib": "x.so"}]}]}`,
+		"a.hcl": "seal \"pkcs11\" \"a\" {\n  pin = \"hunter2\\\"\\\\ ${x}\"\n slot = 0x2A\n generate_key = true\n LIB = " +
+			"\"x.so\" }",
+		"a.json": `{"hsm": [{"pkcs11": [{"name": "a", "pin": "hunter2\"\\ ${x}", "slot": "0x2A",
+			"generate_key": true, "Lib": "x.so"}]}]}`,
 	} {
 		c, err := Load([]string{write(t, name, text)}, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
 		p := c.Seals[0].Params
-		if p["pin"] != `hunter2"\ ${x}` || p["slot"] != "0x2A" || p["generate_key"] != "true" || p["lib"] != "x.so" || len(p) != 4 {
+		if p["pin"] != `hunter2"\ ${x}` || p["slot"] != "0x2A" || p["generate_key"] != "true" ||
+			p["lib"] != "x.so" || len(p) != 4 {
 			t.Errorf("%s: %q", name, map[string]string(p))
 		}
 		out, _ := json.Marshal(c)
@@ -96,7 +104,8 @@ func TestParameters(t *testing.T) {
 
 func TestPaths(t *testing.T) {
 	t.Parallel()
-	if _, err := Load([]string{filepath.Join(t.TempDir(), "absent.hcl")}, nil); err == nil || !strings.Contains(err.Error(), "does not exist") {
+	_, err := Load([]string{filepath.Join(t.TempDir(), "absent.hcl")}, nil)
+	if err == nil || !strings.Contains(err.Error(), "does not exist") {
 		t.Errorf("absent file: %v", err)
 	}
 	big := write(t, "big.hcl", strings.Repeat("#\n", maxFile))
@@ -109,7 +118,7 @@ func TestPaths(t *testing.T) {
 	}
 	one, two := write(t, "1.hcl", `storage "inmem" {}`), write(t, "2.hcl", `storage "file" { path = "d" }`)
 	_, err := Load([]string{one, two}, nil)
-	if err == nil || !strings.Contains(err.Error(), two+":1: a second storage stanza: the first stands at "+one+":1") {
+	if err == nil || !strings.Contains(err.Error(), two+":1: duplicate storage stanza: the first is at "+one+":1") {
 		t.Errorf("two storages: %v", err)
 	}
 	c, err := Load([]string{one, one}, nil)
@@ -127,26 +136,26 @@ func TestOneMistake(t *testing.T) {
 		`storage = "inmem"`:      `1: storage must be a block: storage "type" { ... }`,
 		`storage { path = "x" }`: `storage must be a block`,
 		`storage "a" "b" {}`:     `storage must be a block`,
-		`storage "consul" {}`:    `"consul" is not offered`,
-		`storage "etcd" {}`:      `needs an address`,
+		`storage "consul" {}`:    `"consul" is not supported`,
+		`storage "etcd" {}`:      `requires an address`,
 		`listener "udp" {}`:      `use "tcp" or "unix"`,
-		`listener "unix" {}`:     `needs an address`,
+		`listener "unix" {}`:     `requires an address`,
 		`listener "unix" { address = "s" socket_mode = 9 }`:                                                `octal`,
 		tcp + `address = "{{ GetPrivateIP }}:8200" }`:                                                      `without templates`,
-		tcp + `} ` + tcp + `}`:                                                                             `the same as at`,
+		tcp + `} ` + tcp + `}`:                                                                             `has the same address`,
 		tcp + `tls_cipher_suites = "TLS_RSA_WITH_RC4_128_SHA" }`:                                           `unknown or insecure`,
 		tcp + `tls_min_version = "tls13" tls_max_version = "tls12" }`:                                      `tls_min_version is above`,
-		`listener "tcp" { tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = 1 }`: `needs tls_client_ca_file`,
-		`seal "nosuch" {}`:                                 `"nosuch" is not a known type: the types are alicloudkms, awskms`,
+		`listener "tcp" { tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = 1 }`: `requires tls_client_ca_file`,
+		`seal "nosuch" {}`:                                 `"nosuch" is not a known type: use one of alicloudkms, awskms`,
 		`seal "pkcs11" "a" { name = "b" }`:                 `two names`,
 		`seal "pkcs11" "a b" { }`:                          `letters, digits`,
 		`seal "pkcs11" { lib = "x" pin = { x = 1 } }`:      `takes a value, not a block`,
 		`seal "pkcs11" { pin = ["a"] }`:                    `not a list`,
-		`seal_policy { threshold = 2 }`:                    `belongs to mode`,
-		`seal_policy { mode = "threshold" }`:               `needs threshold`,
+		`seal_policy { threshold = 2 }`:                    `requires mode`,
+		`seal_policy { mode = "threshold" }`:               `requires threshold`,
 		`seal_policy { mode = "threshold" threshold = 1 }`: `from 2 to`,
-		`seal_policy {} seal_policy {}`:                    `a second seal_policy`,
-		`ceremony {} ceremony {}`:                          `a second ceremony`,
+		`seal_policy {} seal_policy {}`:                    `duplicate seal_policy`,
+		`ceremony {} ceremony {}`:                          `duplicate ceremony`,
 		`ceremony { expiry = "1s" }`:                       `expiry must be`,
 		`ceremony { keep_answer = "48h" }`:                 `keep_answer must be`,
 		`ceremony { keep_answe = "1h" }`:                   `keep_answer`,
@@ -172,7 +181,8 @@ func TestOneMistake(t *testing.T) {
 	}
 }
 
-// FuzzLoad: no input panics, none is understood differently the second time, and no error shows what stood in quotes.
+// FuzzLoad checks that no input panics, that decoding is deterministic, and that no error shows a
+// quoted value.
 func FuzzLoad(f *testing.F) {
 	files, _ := filepath.Glob(testdata + "/*.hcl")
 	more, _ := filepath.Glob(testdata + "/*.json")
@@ -183,7 +193,8 @@ func FuzzLoad(f *testing.F) {
 		}
 		f.Add(data)
 	}
-	for _, s := range []string{"a = <<X\nb\nX\n", "a = 08", "a = 1e999", "a = \"${\"", "{\"a\": {\"b\": [{}, []]}}", "seal \"x\" \"y\" \"z\" {}", "\xef\xbb\xbf{}"} {
+	for _, s := range []string{"a = <<X\nb\nX\n", "a = 08", "a = 1e999", "a = \"${\"",
+		"{\"a\": {\"b\": [{}, []]}}", "seal \"x\" \"y\" \"z\" {}", "\xef\xbb\xbf{}"} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, data []byte) {

@@ -10,13 +10,13 @@ import (
 	"time"
 )
 
-// The defaults that Vault and OpenBao have as well.
+// Defaults; Vault and OpenBao have the same.
 const (
 	defaultLeaseTTL        = 768 * time.Hour
 	defaultRequestDuration = 90 * time.Second
 )
 
-// decoder turns bodies into a Config, one file after the other.
+// decoder converts bodies to a Config, one file after the other.
 type decoder struct {
 	cfg  *Config
 	errs []error
@@ -45,7 +45,8 @@ func (d *decoder) note(p Pos, key string, warn bool, text string) {
 	d.cfg.Notes = append(d.cfg.Notes, Note{Pos: p, Key: clip(key), Text: text, Warn: warn})
 }
 
-// file takes in one file's body. Scalars of a later file win, with a note; stanzas add up.
+// file decodes the body of one file. A scalar replaces that of an earlier file, with a note;
+// stanzas are added.
 func (d *decoder) file(b *body) {
 	s := d.section("", b)
 	for key, p := range s.seen {
@@ -55,7 +56,7 @@ func (d *decoder) file(b *body) {
 		d.set[key] = p
 	}
 	c := d.cfg
-	s.str("redirect_addr", &c.APIAddr) // the old name of the next
+	s.str("redirect_addr", &c.APIAddr) // the old name of api_addr
 	s.str("api_addr", &c.APIAddr)
 	s.str("cluster_addr", &c.ClusterAddr)
 	s.str("cluster_name", &c.ClusterName)
@@ -102,13 +103,13 @@ func (d *decoder) file(b *body) {
 	s.finish(foreignTop)
 }
 
-// levels are Vault's words for its log levels.
+// levels are Vault's names of log levels.
 var levels = map[string]slog.Level{
 	"trace": slog.LevelDebug, "debug": slog.LevelDebug, "info": slog.LevelInfo, "notice": slog.LevelInfo,
 	"warn": slog.LevelWarn, "warning": slog.LevelWarn, "error": slog.LevelError, "err": slog.LevelError,
 }
 
-// Level returns the slog level of one of Vault's words (trace, debug, info, notice, warn, error).
+// Level returns the slog level for one of Vault's names (trace, debug, info, notice, warn, error).
 func Level(word string) (slog.Level, bool) {
 	l, ok := levels[strings.ToLower(word)]
 	return l, ok
@@ -134,20 +135,20 @@ func (d *decoder) logging(s *section) {
 	}
 }
 
-// mlock: memory is never locked. true asks for that; false asks for locking, and is
-// accepted as Vault's default, but said loudly.
+// mlock reads disable_mlock. Memory is never locked; false asks for locking, and is accepted with a
+// warning, because it is Vault's default.
 func (d *decoder) mlock(s *section) {
 	unlocked := true
 	s.flag("disable_mlock", &unlocked)
 	if p, ok := s.seen["disable_mlock"]; ok && !unlocked {
-		d.note(p, "disable_mlock", true, "memory is not locked by this program: switch swap off, or encrypt it")
+		d.note(p, "disable_mlock", true, "this program does not lock memory: disable or encrypt swap")
 	}
 }
 
 func (d *decoder) storage(key string, b block) {
 	kind := strings.ToLower(b.labels[0])
 	if first := d.cfg.Storage; first != nil {
-		d.fail(b.pos, "a second %s stanza: the first stands at %s, and data lives in one place", key, first.Pos)
+		d.fail(b.pos, "duplicate %s stanza: the first is at %s, and a server has one storage", key, first.Pos)
 		return
 	}
 	st := &Storage{Pos: b.pos, Type: kind}
@@ -159,10 +160,10 @@ func (d *decoder) storage(key string, b block) {
 			d.fail(b.pos, `%s %q needs a path`, key, kind)
 		}
 		if kind == "file" {
-			d.note(b.pos, key+" file", false, "the embedded store lives in this folder; the files of another server cannot be read")
+			d.note(b.pos, key+" file", false, "this folder holds the embedded store; it cannot read files of another server")
 		}
 	case "inmem":
-		d.note(b.pos, key+" inmem", true, "nothing outlives the process")
+		d.note(b.pos, key+" inmem", true, "all data is lost when the process ends")
 	case "etcd":
 		d.etcd(s, st)
 		d.cfg.Storage = st
@@ -174,17 +175,17 @@ func (d *decoder) storage(key string, b block) {
 	default:
 		instead, ok := otherStorage[kind]
 		if !ok {
-			instead = `use "bbolt" (embedded, one node), "file" (the same, in a folder), "etcd" or "postgresql" (clusters) or "inmem" (tests)`
+			instead = `use "bbolt" or "file" (embedded, one node), "etcd" or "postgresql" (clusters), or "inmem" (tests)`
 		}
-		d.fail(b.pos, "%s %s is not offered: %s", key, short(kind), instead)
+		d.fail(b.pos, "%s %s is not supported: %s", key, short(kind), instead)
 		return
 	}
 	s.finish(foreignStorage)
 	d.cfg.Storage = st
 }
 
-// Complete checks what only the whole configuration can show, after the command line had its
-// say: a storage and a listener are there, and addresses and TTLs fit together.
+// Complete checks the configuration as a whole, after the command line was applied: it has a
+// storage and a listener.
 func (c *Config) Complete() error {
 	d := &decoder{cfg: c}
 	where := Pos{}
@@ -206,7 +207,7 @@ func (d *decoder) check() {
 	if p, given := d.set["default_lease_ttl"]; !given {
 		c.DefaultLeaseTTL = min(c.DefaultLeaseTTL, c.MaxLeaseTTL)
 	} else if c.DefaultLeaseTTL > c.MaxLeaseTTL {
-		d.fail(p, "default_lease_ttl must not exceed max_lease_ttl, which is 768h where it is not set")
+		d.fail(p, "default_lease_ttl must not exceed max_lease_ttl, which is 768h by default")
 	}
 	if c.DefaultMaxRequestDuration == 0 {
 		d.fail(d.set["default_max_request_duration"], "default_max_request_duration must be more than 0")
@@ -229,13 +230,14 @@ func (d *decoder) url(key, text string, schemes ...string) {
 	}
 }
 
-// result joins the mistakes in the order of the files, each once.
+// result joins the errors in the order of the files, without duplicates.
 func (d *decoder) result() error {
 	slices.SortStableFunc(d.errs, func(a, b error) int { return d.order(posOf(a), posOf(b)) })
 	return joined(slices.CompactFunc(d.errs, func(a, b error) bool { return a.Error() == b.Error() }))
 }
 
-// order is that of reading; the environment comes first.
+// order compares positions: the environment comes first, then the files in reading order.
 func (d *decoder) order(a, b Pos) int {
-	return cmp.Or(cmp.Compare(slices.Index(d.cfg.Files, a.File), slices.Index(d.cfg.Files, b.File)), cmp.Compare(a.Line, b.Line))
+	return cmp.Or(cmp.Compare(slices.Index(d.cfg.Files, a.File), slices.Index(d.cfg.Files, b.File)),
+		cmp.Compare(a.Line, b.Line))
 }

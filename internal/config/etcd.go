@@ -8,29 +8,29 @@ import (
 	"time"
 )
 
-// Etcd is what a storage stanza of type "etcd" adds, by Vault's names. Zero durations and an empty path
-// stand for the store's defaults.
+// Etcd has the settings of a storage stanza of type "etcd", by Vault's names. Zero durations and an
+// empty path mean the store's defaults.
 type Etcd struct {
-	Address  []string // URLs; ETCD_ADDR wins
+	Address  []string // URLs; ETCD_ADDR takes precedence
 	Path     string
-	Username string // ETCD_USERNAME wins
-	Secrets  Params // "password", where there is one; ETCD_PASSWORD wins
+	Username string // ETCD_USERNAME takes precedence
+	Secrets  Params // "password", if there is one; ETCD_PASSWORD takes precedence
 
 	TLSCAFile, TLSCertFile, TLSKeyFile, TLSServerName string // relative to the working directory
 
 	RequestTimeout    time.Duration
-	LeaseTTL          time.Duration // how long the office outlasts a leader that fell silent
+	LeaseTTL          time.Duration // time after which an unresponsive leader loses its lease
 	DisableCompaction bool
 }
 
-// foreignEtcd are the keys of Vault's etcd storage that this program does without.
+// foreignEtcd are keys of Vault's etcd storage that this program does not use.
 var foreignEtcd = map[string]foreign{
-	"etcd_api":           {refuse: true, standard: "v3", text: "this program speaks version 3 of etcd's interface; remove it"},
-	"sync":               {text: "has no effect: the endpoints are those of address"},
+	"etcd_api":           {refuse: true, standard: "v3", text: "this program uses version 3 of etcd's API; remove it"},
+	"sync":               {text: "has no effect: the endpoints come from address"},
 	"discovery_srv":      {refuse: true, text: "endpoints are not looked up in DNS; list them in address"},
 	"discovery_srv_name": {refuse: true, text: "endpoints are not looked up in DNS; list them in address"},
-	"lock_timeout":       {text: "has no effect: lease_ttl tells how long the office outlasts a leader that fell silent"},
-	"max_receive_size":   {text: "has no effect: every answer of etcd is bounded already"},
+	"lock_timeout":       {text: "has no effect: see lease_ttl"},
+	"max_receive_size":   {text: "has no effect: responses of etcd are already bounded"},
 }
 
 func (d *decoder) etcd(s *section, st *Storage) {
@@ -51,7 +51,8 @@ func (d *decoder) etcd(s *section, st *Storage) {
 	s.flag("ha_enabled", &elects)
 	if !elects {
 		d.note(s.seen["ha_enabled"], s.where+".ha_enabled", false,
-			"a leader is elected all the same, because two nodes that write would harm each other; one node alone is always elected")
+			"a leader is elected nevertheless, because two nodes that write would corrupt the data; a single node is "+
+				"always elected")
 	}
 	if password != "" {
 		e.Secrets["password"] = password
@@ -60,7 +61,7 @@ func (d *decoder) etcd(s *section, st *Storage) {
 	st.Etcd = e
 }
 
-// etcdEnvironment lets Vault's variables win over the stanza.
+// etcdEnvironment applies Vault's variables, which take precedence over the stanza.
 func (d *decoder) etcdEnvironment(getenv func(string) string) {
 	if d.cfg.Storage == nil || d.cfg.Storage.Etcd == nil {
 		return
@@ -82,14 +83,15 @@ func (d *decoder) etcdEnvironment(getenv func(string) string) {
 	}
 }
 
-// checkEtcd looks at the addresses; the store itself checks the rest.
+// checkEtcd checks the addresses; the store checks the rest.
 func (d *decoder) checkEtcd() {
 	if d.cfg.Storage == nil || d.cfg.Storage.Etcd == nil {
 		return
 	}
 	st := d.cfg.Storage
 	if len(st.Etcd.Address) == 0 {
-		d.fail(st.Pos, `storage "etcd" needs an address, such as "https://10.0.0.1:2379,https://10.0.0.2:2379" (or ETCD_ADDR)`)
+		d.fail(st.Pos, `storage "etcd" requires an address, such as "https://10.0.0.1:2379,https://10.0.0.2:2379"`+
+			" (or ETCD_ADDR)")
 		return
 	}
 	for _, a := range st.Etcd.Address {
@@ -100,7 +102,8 @@ func (d *decoder) checkEtcd() {
 			return
 		case u.Scheme == "http" && !loopback(net.JoinHostPort(u.Hostname(), "0")):
 			d.note(st.Pos, "storage etcd.address", true,
-				"etcd is reached without TLS: whoever is on the way can read the names of entries and the password, and change what is stored")
+				"etcd is used without TLS: an attacker on the network can read the names of entries and the password, and change "+
+					"the data")
 			return
 		}
 	}

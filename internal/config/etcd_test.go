@@ -32,9 +32,12 @@ func TestEtcd(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := c.Storage.Etcd
-	if !slices.Equal(e.Address, []string{"https://10.0.0.1:2379", "https://10.0.0.2:2379"}) || e.Path != "sealgate/" || e.Username != "u" ||
-		e.Secrets["password"] != "hunter2" || e.TLSCAFile != "ca.pem" || e.TLSCertFile != "cert.pem" || e.TLSKeyFile != "key.pem" ||
-		e.TLSServerName != "etcd" || e.RequestTimeout != 3*time.Second || e.LeaseTTL != 1500*time.Millisecond || !e.DisableCompaction {
+	if !slices.Equal(e.Address, []string{"https://10.0.0.1:2379", "https://10.0.0.2:2379"}) || e.Path != "sealgate/" ||
+		e.Username != "u" ||
+		e.Secrets["password"] != "hunter2" || e.TLSCAFile != "ca.pem" || e.TLSCertFile != "cert.pem" ||
+		e.TLSKeyFile != "key.pem" ||
+		e.TLSServerName != "etcd" || e.RequestTimeout != 3*time.Second || e.LeaseTTL != 1500*time.Millisecond ||
+		!e.DisableCompaction {
 		t.Errorf("%+v", e)
 	}
 	if shown := fmt.Sprintf("%v %+v %#v", c, c.Storage, *e); strings.Contains(shown, "hunter2") {
@@ -49,9 +52,11 @@ func TestEtcd(t *testing.T) {
 			t.Errorf("no note about %s: %q", want, keys)
 		}
 	}
-	env := map[string]string{"ETCD_ADDR": "http://192.0.2.1:2379", "ETCD_USERNAME": "v", "ETCD_PASSWORD": "other", "ETCD_HA_ENABLED": "false"}
+	env := map[string]string{"ETCD_ADDR": "http://192.0.2.1:2379", "ETCD_USERNAME": "v", "ETCD_PASSWORD": "other",
+		"ETCD_HA_ENABLED": "false"}
 	c, err = Load([]string{file}, func(k string) string { return env[k] })
-	if err != nil || c.Storage.Etcd.Address[0] != env["ETCD_ADDR"] || c.Storage.Etcd.Username != "v" || c.Storage.Etcd.Secrets["password"] != "other" {
+	if err != nil || c.Storage.Etcd.Address[0] != env["ETCD_ADDR"] || c.Storage.Etcd.Username != "v" ||
+		c.Storage.Etcd.Secrets["password"] != "other" {
 		t.Fatalf("%v %+v", err, c.Storage.Etcd)
 	}
 	if !slices.ContainsFunc(c.Notes, func(n Note) bool { return n.Warn && strings.Contains(n.Text, "without TLS") }) {
@@ -68,7 +73,7 @@ func TestEtcd(t *testing.T) {
 		`address = "https://h:2379" etcd_api = "v2"`:                  `version 3`,
 		`address = "https://h:2379" lease_ttl = "soon"`:               `must be a duration`,
 		`address = "https://h:2379" adress = "x"`:                     `did you mean "address"`,
-		`address = "https://h:2379" } storage "inmem" {`:              `a second storage`,
+		`address = "https://h:2379" } storage "inmem" {`:              `duplicate storage`,
 		`address = "https://h:2379" password = ["hunter2", "hunter"]`: `not a list`,
 	} {
 		_, err := Load([]string{write(t, "z.hcl", `storage "etcd" { `+text+` }`)}, nil)

@@ -11,39 +11,40 @@ import (
 
 // The values of proxy_protocol_behavior.
 const (
-	ProxyAlways     = "use_always"        // whoever connects may say who the client is
-	ProxyAuthorized = "allow_authorized"  // proxy_protocol_authorized_addrs may; of others the header is read and ignored
-	ProxyDeny       = "deny_unauthorized" // only they may send one; others are cut off when they try
+	ProxyAlways     = "use_always"        // any peer may send a header
+	ProxyAuthorized = "allow_authorized"  // a header counts if it comes from proxy_protocol_authorized_addrs
+	ProxyDeny       = "deny_unauthorized" // a header from any other address closes the connection
 )
 
-// ForwardedFor says whose X-Forwarded-For is believed.
+// ForwardedFor configures trust in X-Forwarded-For.
 type ForwardedFor struct {
-	Authorized          []netip.Prefix // x_forwarded_for_authorized_addrs; none: the header is not looked at
-	HopSkips            int64          // proxies between the client and the one that connects here
+	Authorized          []netip.Prefix // x_forwarded_for_authorized_addrs; none: the header is ignored
+	HopSkips            int64          // proxies between the client and the last proxy
 	RejectAbsent        bool           // x_forwarded_for_reject_not_present; true
 	RejectNotAuthorized bool           // x_forwarded_for_reject_not_authorized; true
-	CertHeader          string         // in which the proxies hand on the client's certificate; "": in none
-	CertDecoders        []string       // how it is read, from left to right: "URL", "BASE64", "DER"
+	CertHeader          string         // header with the client's certificate, set by the proxies; "": none
+	CertDecoders        []string       // its decoders, from left to right: "URL", "BASE64", "DER"
 }
 
-// CORS is what pages of other origins may do with a listener.
+// CORS configures cross-origin requests.
 type CORS struct {
 	Enabled          bool
-	Origins          []string // "*" alone: every one
-	Headers          []string // beside those of the API
+	Origins          []string // "*" alone: all
+	Headers          []string // in addition to those of the API
 	AllowCredentials bool
 }
 
-// Front is what stands between a listener's clients and its API.
+// Front configures what a listener does before and after the API: proxies, headers, CORS, open
+// endpoints.
 type Front struct {
-	ProxyBehavior   string // "" where the PROXY protocol is not spoken
+	ProxyBehavior   string // "": no PROXY protocol
 	ProxyAuthorized []netip.Prefix
 	Forwarded       ForwardedFor
-	CORS            CORS // not enabled: what sys/config/cors says
-	// Headers are custom_response_headers: "default", "2xx" or "404" to header to values.
+	CORS            CORS // not enabled: sys/config/cors applies
+	// Headers are custom_response_headers: by status ("default", "2xx" or "404"), then by header.
 	Headers map[string]http.Header
 
-	MetricsOnly     bool // role "metrics_only": sys/metrics and sys/health alone
+	MetricsOnly     bool // role "metrics_only": only sys/metrics and sys/health
 	OpenMetrics     bool // unauthenticated_metrics_access
 	DisallowMetrics bool
 	MetricsPath     string // a second path for sys/metrics, such as "/metrics"
@@ -56,7 +57,8 @@ func (d *decoder) listenerFront(s *section, l *Listener) {
 	s.choice("proxy_protocol_behavior", []string{ProxyAlways, ProxyAuthorized, ProxyDeny}, &f.ProxyBehavior)
 	f.ProxyAuthorized = s.addresses("proxy_protocol_authorized_addrs")
 	if p, ok := s.seen["proxy_protocol_behavior"]; ok && f.ProxyBehavior != ProxyAlways && len(f.ProxyAuthorized) == 0 {
-		d.fail(p, "%s needs proxy_protocol_authorized_addrs: the addresses of the proxies", s.label("proxy_protocol_behavior"))
+		d.fail(p, "%s requires proxy_protocol_authorized_addrs: the addresses of the proxies",
+			s.label("proxy_protocol_behavior"))
 	}
 	f.Forwarded = ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}
 	f.Forwarded.Authorized = s.addresses("x_forwarded_for_authorized_addrs")
@@ -71,7 +73,7 @@ func (d *decoder) listenerFront(s *section, l *Listener) {
 	d.listenerMetrics(s, f)
 }
 
-// addresses takes a list of IP addresses and networks.
+// addresses reads a list of IP addresses and networks.
 func (s *section) addresses(key string) []netip.Prefix {
 	var all []netip.Prefix
 	for _, word := range s.words(key) {
@@ -89,7 +91,7 @@ func (s *section) addresses(key string) []netip.Prefix {
 	return all
 }
 
-// posOf is where a key stands, be its value a list or not.
+// posOf is the position of a key, whether its value is a list or not.
 func (s *section) posOf(key string) Pos {
 	for _, f := range s.body.fields {
 		if f.name == key {
@@ -108,24 +110,27 @@ func (d *decoder) listenerCORS(s *section, f *Front) {
 		return
 	}
 	if len(c.Origins) == 0 {
-		d.fail(s.posOf("cors_enabled"), `%s needs cors_allowed_origins: a list of origins, or "*" alone`, s.label("cors_enabled"))
+		d.fail(s.posOf("cors_enabled"), `%s requires cors_allowed_origins: a list of origins, or "*" alone`,
+			s.label("cors_enabled"))
 	}
 	for _, o := range c.Origins {
 		if o == "*" && (len(c.Origins) > 1 || c.AllowCredentials) {
-			d.fail(s.posOf("cors_allowed_origins"), `%s: "*" stands alone, and not with cors_allow_credentials`, s.label("cors_allowed_origins"))
+			d.fail(s.posOf("cors_allowed_origins"), `%s: "*" must be the only origin, and excludes cors_allow_credentials`,
+				s.label("cors_allowed_origins"))
 		}
 	}
 	f.CORS = c
 }
 
-// responseHeaders reads custom_response_headers: blocks named by status, each of headers with one value or a list.
+// responseHeaders reads custom_response_headers: blocks by status, with one value or a list for
+// each header.
 func (d *decoder) responseHeaders(b block, f *Front) {
 	if f.Headers == nil {
 		f.Headers = map[string]http.Header{}
 	}
 	for _, m := range b.body.fields {
 		if !isStatus(m.name) {
-			d.fail(m.pos, `listener: custom_response_headers: %s is no status: "default", "2xx" or "404", as such`, short(m.name))
+			d.fail(m.pos, `listener: custom_response_headers: %s is not a status: use "default", "2xx" or "404"`, short(m.name))
 			continue
 		}
 		inner, err := m.blocks(0, 0)
@@ -148,7 +153,8 @@ func (d *decoder) responseHeader(f *Front, status string, h field) {
 	}
 	name := http.CanonicalHeaderKey(h.name)
 	if !httpguts.ValidHeaderFieldName(name) || strings.HasPrefix(name, "X-Vault-") || name == "Content-Length" {
-		d.fail(h.pos, "listener: custom_response_headers: %s cannot be set: it is no name of a header, or the server's own", short(h.name))
+		d.fail(h.pos, "listener: custom_response_headers: %s cannot be set: it is not a valid header name, or the "+
+			"server sets it", short(h.name))
 		return
 	}
 	if f.Headers[status] == nil {
@@ -156,14 +162,15 @@ func (d *decoder) responseHeader(f *Front, status string, h field) {
 	}
 	for _, v := range values {
 		if v.kind == isList || v.kind == isObject || !httpguts.ValidHeaderFieldValue(v.text) {
-			d.fail(h.pos, "listener: custom_response_headers: the value of %s must be a line of text, or a list of them", short(h.name))
+			d.fail(h.pos, "listener: custom_response_headers: the value of %s must be a line of text, or a list of them",
+				short(h.name))
 			return
 		}
 		f.Headers[status][name] = append(f.Headers[status][name], v.text)
 	}
 }
 
-// isStatus knows "default", the classes "1xx" to "5xx", and statuses.
+// isStatus accepts "default", the classes "1xx" to "5xx", and status codes.
 func isStatus(name string) bool {
 	if name == "default" {
 		return true
@@ -183,7 +190,7 @@ func (d *decoder) listenerMetrics(s *section, f *Front) {
 		t.flag("metrics_only", &f.MetricsOnly)
 		t.str("metrics_path", &f.MetricsPath)
 		if f.MetricsPath != "" && (!strings.HasPrefix(f.MetricsPath, "/") || strings.HasPrefix(f.MetricsPath, "/v1/")) {
-			d.fail(t.posOf("metrics_path"), "%s must begin with a slash, and not lie below /v1/", t.label("metrics_path"))
+			d.fail(t.posOf("metrics_path"), "%s must begin with a slash and not be below /v1/", t.label("metrics_path"))
 		}
 		t.finish(nil)
 	}
@@ -197,7 +204,7 @@ func (d *decoder) listenerMetrics(s *section, f *Front) {
 		t.flag("unauthenticated_pprof_access", &f.OpenProfiles)
 		if f.OpenProfiles {
 			d.note(t.posOf("unauthenticated_pprof_access"), "unauthenticated_pprof_access", true,
-				"whoever reaches the listener can take profiles, which cost time and tell what the server does")
+				"any client of the listener can take profiles, which cost time and show what the server does")
 		}
 		t.finish(nil)
 	}
@@ -206,19 +213,22 @@ func (d *decoder) listenerMetrics(s *section, f *Front) {
 	f.MetricsOnly = f.MetricsOnly || role == "metrics_only"
 }
 
-// clientCertHeader reads how proxies hand on the certificates of their clients. Without the proxies' addresses anybody could.
+// clientCertHeader reads how proxies forward client certificates. It requires the proxies'
+// addresses: otherwise any client could forge the header.
 func (d *decoder) clientCertHeader(s *section, f *ForwardedFor) {
 	s.str("x_forwarded_for_client_cert_header", &f.CertHeader)
 	for _, word := range s.words("x_forwarded_for_client_cert_header_decoders") {
 		if word = strings.ToUpper(word); word != "URL" && word != "BASE64" && word != "DER" {
-			d.fail(s.posOf("x_forwarded_for_client_cert_header_decoders"), "%s must list URL, BASE64 and DER, in the order in which they are undone",
+			d.fail(s.posOf("x_forwarded_for_client_cert_header_decoders"), "%s must list URL, BASE64 and DER, in the order of "+
+				"decoding",
 				s.label("x_forwarded_for_client_cert_header_decoders"))
 			return
 		}
 		f.CertDecoders = append(f.CertDecoders, word)
 	}
 	if f.CertHeader != "" && len(f.Authorized) == 0 {
-		d.fail(s.posOf("x_forwarded_for_client_cert_header"), "%s needs x_forwarded_for_authorized_addrs: the addresses of the proxies that may vouch",
+		d.fail(s.posOf("x_forwarded_for_client_cert_header"), "%s requires x_forwarded_for_authorized_addrs: the addresses "+
+			"of the proxies",
 			s.label("x_forwarded_for_client_cert_header"))
 	}
 }

@@ -16,7 +16,8 @@ var update = flag.Bool("update", false, "write the golden files anew")
 
 const testdata = "../../testdata/config"
 
-// TestFiles reads every example as the server would, and compares with what it should understand, or refuse.
+// TestFiles reads every example as the server would, and compares with what it should understand,
+// or refuse.
 func TestFiles(t *testing.T) {
 	t.Parallel()
 	entries, err := os.ReadDir(testdata)
@@ -80,12 +81,14 @@ func describe(c *Config, err error) string {
 		front := l.Front
 		l.Pos, l.Front = Pos{}, Front{}
 		line("%s: listener %s", pos, strings.Replace(fmt.Sprintf("%+v", l), fmt.Sprintf(" Front:%+v", Front{}), "", 1))
-		if standard := (Front{Forwarded: ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}}); !reflect.DeepEqual(front, standard) {
+		if standard := (Front{Forwarded: ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}}); !reflect.DeepEqual(
+			front, standard) {
 			line("  front %+v", front)
 		}
 	}
 	for _, s := range c.Seals {
-		line("%s: seal %s %q priority=%d disabled=%t %v", s.Pos, s.Type, s.Name, s.Priority, s.Disabled, slices.Sorted(maps.Keys(s.Params)))
+		line("%s: seal %s %q priority=%d disabled=%t %v", s.Pos, s.Type, s.Name, s.Priority, s.Disabled,
+			slices.Sorted(maps.Keys(s.Params)))
 	}
 	line("policy %s %d", c.SealPolicy.Mode, c.SealPolicy.Threshold)
 	for _, a := range c.Audit {
@@ -94,8 +97,10 @@ func describe(c *Config, err error) string {
 	if len(c.Audit) > 0 {
 		line("audit by requests=%t prefix=%t", c.AuditByAPI, c.AuditPrefix)
 	}
-	line("api=%q cluster=%q name=%q pid=%q log=%s/%s", c.APIAddr, c.ClusterAddr, c.ClusterName, c.PIDFile, c.LogLevel, c.LogFormat)
-	line("leases=%s/%s request=%s raw=%t", c.DefaultLeaseTTL, c.MaxLeaseTTL, c.DefaultMaxRequestDuration, c.RawStorageEndpoint)
+	line("api=%q cluster=%q name=%q pid=%q log=%s/%s", c.APIAddr, c.ClusterAddr, c.ClusterName, c.PIDFile, c.LogLevel,
+		c.LogFormat)
+	line("leases=%s/%s request=%s raw=%t", c.DefaultLeaseTTL, c.MaxLeaseTTL, c.DefaultMaxRequestDuration,
+		c.RawStorageEndpoint)
 	if c.Telemetry != defaultTelemetry() {
 		line("telemetry %+v", c.Telemetry)
 	}

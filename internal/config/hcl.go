@@ -11,8 +11,8 @@ import (
 	"github.com/hashicorp/hcl/hcl/token"
 )
 
-// parse reads one file. Like Vault, it takes a file that starts with a brace
-// for JSON and any other for HCL, whatever its name is.
+// parse reads one file. Like Vault, it treats a file that starts with a brace as JSON and any other
+// as HCL, whatever its name.
 func parse(name string, data []byte) (*body, error) {
 	if len(data) > maxFile {
 		return nil, &Error{Pos{name, 1}, fmt.Sprintf("the file is larger than %d bytes", maxFile)}
@@ -34,12 +34,13 @@ func parseHCL(name string, data []byte) (*body, error) {
 	}
 	list, ok := f.Node.(*ast.ObjectList)
 	if !ok {
-		return nil, &Error{Pos{name, 1}, "the file must hold keys and blocks"}
+		return nil, &Error{Pos{name, 1}, "syntax: the file must consist of keys and blocks"}
 	}
 	return hclBody(name, list)
 }
 
-// syntaxError words the parser's error anew: its own texts quote the file, and so perhaps a secret that lacks its quotes.
+// syntaxError replaces the parser's text, which quotes the file and could thus show a secret
+// without quotes.
 func syntaxError(name string, err error) error {
 	p := Pos{name, 1}
 	var at *parser.PosError
@@ -48,14 +49,14 @@ func syntaxError(name string, err error) error {
 	}
 	text := err.Error()
 	for _, known := range []struct{ says, means string }{
-		{"Unknown token", "a value is expected here; a string needs quotes"},
+		{"Unknown token", "a value is missing here, or a string lacks its quotes"},
 		{"expected start of object", "a key must be followed by = and a value, or by a block { ... }"},
 		{"closing RBRACE", "a block is not closed: } is missing"},
-		{"error parsing list", "list elements need commas between them and ] at the end"},
-		{"parsing list", "this cannot stand in a list; a string needs quotes"},
+		{"error parsing list", "a list needs commas between its elements and ] at the end"},
+		{"parsing list", "invalid list element; a string needs quotes"},
 		{"not terminated", "a string or comment is not closed"},
-		{"nested object expected", "a block with a label takes no = sign"},
-		{"heredoc", "the text after << is not closed by its marker"},
+		{"nested object expected", "a block with a label has no = sign"},
+		{"heredoc", "the text after << lacks its end marker"},
 	} {
 		if strings.Contains(text, known.says) {
 			return &Error{p, "syntax: " + known.means}
@@ -68,7 +69,7 @@ func hclBody(file string, list *ast.ObjectList) (*body, error) {
 	b := &body{}
 	for _, item := range list.Items {
 		if len(item.Keys) == 0 {
-			return nil, &Error{Pos{file, 1}, "syntax: a value stands without a key"}
+			return nil, &Error{Pos{file, 1}, "syntax: a value has no key"}
 		}
 		f := field{pos: Pos{file, max(1, item.Pos().Line)}}
 		for i, k := range item.Keys {
@@ -126,11 +127,11 @@ func hclLiteral(file string, t token.Token) (value, error) {
 	return value{}, &Error{Pos{file, max(1, t.Pos.Line)}, "syntax: a string, number, true or false is expected here"}
 }
 
-// tokenText unquotes. The library panics, quoting the text, where an escape is wrong.
+// tokenText unquotes a token. On an invalid escape the library panics with the text.
 func tokenText(file string, t token.Token) (s string, err error) {
 	defer func() {
 		if recover() != nil {
-			err = &Error{Pos{file, max(1, t.Pos.Line)}, `syntax: a string holds a wrong escape; write \\ for a backslash`}
+			err = &Error{Pos{file, max(1, t.Pos.Line)}, `syntax: a string has an invalid escape; write \\ for a backslash`}
 		}
 	}()
 	s, ok := t.Value().(string)

@@ -8,12 +8,12 @@ import (
 	"strings"
 )
 
-// parseJSON reads token by token, because a map would lose the first of two
-// equal keys: people write "listener" twice, and mean two.
+// parseJSON reads token by token, because a map would lose the first of two equal keys: two
+// "listener" members are two listeners.
 func parseJSON(name string, data []byte) (*body, error) {
 	r := &jsonReader{name: name, data: data, dec: json.NewDecoder(bytes.NewReader(data))}
 	r.dec.UseNumber()
-	if _, err := r.dec.Token(); err != nil { // the brace that parse has seen
+	if _, err := r.dec.Token(); err != nil { // the opening brace
 		return nil, r.syntax(err)
 	}
 	b, err := r.object()
@@ -21,7 +21,7 @@ func parseJSON(name string, data []byte) (*body, error) {
 		return nil, err
 	}
 	if _, err := r.dec.Token(); !errors.Is(err, io.EOF) {
-		return nil, &Error{r.pos(), "syntax: there is more after the closing brace"}
+		return nil, &Error{r.pos(), "syntax: unexpected text after the closing brace"}
 	}
 	return b, nil
 }
@@ -36,7 +36,7 @@ func (r *jsonReader) pos() Pos {
 	return Pos{r.name, 1 + bytes.Count(r.data[:r.dec.InputOffset()], []byte("\n"))}
 }
 
-// syntax words the decoder's error anew, with its line.
+// syntax replaces the decoder's text and adds the line.
 func (r *jsonReader) syntax(err error) error {
 	p := r.pos()
 	var se *json.SyntaxError
@@ -47,10 +47,10 @@ func (r *jsonReader) syntax(err error) error {
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return &Error{p, "syntax: the JSON ends too early: a brace, bracket or quote is missing"}
 	}
-	return &Error{p, "syntax: this is not JSON: look for a missing or superfluous comma, quote or brace"}
+	return &Error{p, "syntax: invalid JSON: check for a missing or extra comma, quote or brace"}
 }
 
-// object reads the members up to the closing brace; the opening one is read already.
+// object reads the members up to the closing brace, after the opening one.
 func (r *jsonReader) object() (*body, error) {
 	b := &body{}
 	for r.dec.More() {
@@ -66,7 +66,7 @@ func (r *jsonReader) object() (*body, error) {
 		if f.val, err = r.value(); err != nil {
 			return nil, err
 		}
-		if key == "//" || key == "_comment" { // the two ways in which people comment JSON
+		if key == "//" || key == "_comment" { // two customary forms of a comment in JSON
 			continue
 		}
 		b.fields = append(b.fields, f)

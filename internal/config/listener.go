@@ -27,7 +27,8 @@ func NewListener(address string) Listener {
 	return Listener{
 		Type: "tcp", Address: address,
 		TLSMinVersion: tls.VersionTLS12, TLSMaxVersion: tls.VersionTLS13,
-		MaxRequestSize: defaultMaxRequest, MaxRequestJSONMemory: defaultMaxJSONMemory, MaxRequestJSONStrings: defaultMaxJSONStrings,
+		MaxRequestSize: defaultMaxRequest, MaxRequestJSONMemory: defaultMaxJSONMemory,
+		MaxRequestJSONStrings: defaultMaxJSONStrings,
 		HTTPReadHeaderTimeout: defaultReadHeader, HTTPReadTimeout: defaultRead, HTTPIdleTimeout: defaultIdle,
 		Front: Front{Forwarded: ForwardedFor{RejectAbsent: true, RejectNotAuthorized: true}},
 	}
@@ -73,7 +74,8 @@ func (d *decoder) listenerTLS(s *section, l *Listener) {
 			l.TLSCipherSuites = append(l.TLSCipherSuites, id)
 			continue
 		}
-		d.fail(s.seen["tls_cipher_suites"], "%s names a suite that is unknown or insecure: take TLS_ECDHE_..._GCM_... or remove the key",
+		d.fail(s.seen["tls_cipher_suites"], "%s has an unknown or insecure cipher suite: use TLS_ECDHE_..._GCM_... or "+
+			"remove the key",
 			s.label("tls_cipher_suites"))
 	}
 }
@@ -83,7 +85,7 @@ func (s *section) version(key string, to *uint16) {
 	s.choice(key, []string{"tls10", "tls11", "tls12", "tls13"}, &word)
 	switch word {
 	case "tls10", "tls11":
-		s.d.fail(s.seen[key], "%s: TLS below 1.2 is not offered: set tls12 or tls13", s.label(key))
+		s.d.fail(s.seen[key], "%s: TLS below 1.2 is not supported: use tls12 or tls13", s.label(key))
 	case "tls12":
 		*to = tls.VersionTLS12
 	case "tls13":
@@ -123,7 +125,7 @@ func (d *decoder) checkListeners() {
 			d.checkSocket(l)
 		}
 		if first, twice := seen[l.Address]; twice && !strings.HasSuffix(l.Address, ":0") {
-			d.fail(l.Pos, "listener: the address is the same as at %s", first)
+			d.fail(l.Pos, "listener: the listener at %s has the same address", first)
 		}
 		seen[l.Address] = l.Pos
 		d.checkTLS(l)
@@ -142,7 +144,7 @@ func (d *decoder) checkAddress(p Pos, key, text string) {
 
 func (d *decoder) checkSocket(l Listener) {
 	if l.Address == "" {
-		d.fail(l.Pos, `listener "unix" needs an address: the path of the socket`)
+		d.fail(l.Pos, `listener "unix" requires an address: the path of the socket`)
 	}
 	if mode, err := strconv.ParseUint(l.SocketMode, 8, 32); l.SocketMode != "" && (err != nil || mode > 0o777) {
 		d.fail(l.Pos, "listener unix: socket_mode must be octal, such as 0600")
@@ -156,21 +158,21 @@ func (d *decoder) checkTLS(l Listener) {
 	case l.TLSRequireClient && l.TLSDisableClient:
 		d.fail(l.Pos, "listener: tls_require_and_verify_client_cert and tls_disable_client_certs exclude each other")
 	case l.TLSRequireClient && l.TLSDisable:
-		d.fail(l.Pos, "listener: tls_require_and_verify_client_cert needs TLS, which tls_disable switches off")
+		d.fail(l.Pos, "listener: tls_require_and_verify_client_cert requires TLS, which tls_disable turns off")
 	case l.TLSRequireClient && l.TLSClientCAFile == "":
-		d.fail(l.Pos, "listener: tls_require_and_verify_client_cert needs tls_client_ca_file")
+		d.fail(l.Pos, "listener: tls_require_and_verify_client_cert requires tls_client_ca_file")
 	}
 	if l.Type != "tcp" {
 		return
 	}
 	if l.TLSDisable {
 		if !loopback(l.Address) {
-			d.note(l.Pos, "tls_disable", true, "tokens and secrets travel unencrypted on this listener")
+			d.note(l.Pos, "tls_disable", true, "this listener transmits tokens and secrets unencrypted")
 		}
 		return
 	}
 	if l.TLSCertFile == "" || l.TLSKeyFile == "" {
-		d.fail(l.Pos, "listener: tls_cert_file and tls_key_file are required; tls_disable = true goes without TLS")
+		d.fail(l.Pos, "listener: tls_cert_file and tls_key_file are required, unless tls_disable = true")
 	}
 }
 

@@ -11,12 +11,11 @@ import (
 	"strings"
 )
 
-// Load reads files and folders in the given order, then the environment, which wins.
+// Load reads files and folders in the given order, then the environment, which takes precedence.
 //
-// Of a folder it reads *.hcl and *.json in alphabetical order, and nothing else
-// in it; an empty folder is no mistake. Without paths it returns the defaults and what the
-// environment says. The error joins every mistake, each an [*Error]; the server calls
-// [Config.Complete] when the command line has been taken into account.
+// In a folder it reads *.hcl and *.json in alphabetical order; an empty folder is allowed. Without
+// paths it returns the defaults with the settings of the environment. The error joins all errors,
+// each an [*Error]. The server calls [Config.Complete] after it applied its command line.
 func Load(paths []string, getenv func(string) string) (*Config, error) {
 	files, err := expandPaths(paths)
 	if err != nil {
@@ -25,7 +24,7 @@ func Load(paths []string, getenv func(string) string) (*Config, error) {
 	d := newDecoder()
 	for _, f := range files {
 		if slices.Contains(d.cfg.Files, f) {
-			continue // named twice: its stanzas would clash with themselves
+			continue // named twice: its stanzas would conflict with themselves
 		}
 		d.cfg.Files = append(d.cfg.Files, f)
 		data, err := readBounded(f)
@@ -76,7 +75,7 @@ func expandPaths(paths []string) ([]string, error) {
 	return files, nil
 }
 
-// readBounded reads one byte more than parse takes, so that parse can say what is wrong.
+// readBounded reads one byte more than parse accepts, so that parse can report the size.
 func readBounded(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -86,7 +85,7 @@ func readBounded(name string) ([]byte, error) {
 	return io.ReadAll(io.LimitReader(f, maxFile+1))
 }
 
-// Env returns the first of SEALGATE_x, BAO_x and VAULT_x that is set, "" where none is.
+// Env returns the first of SEALGATE_x, BAO_x and VAULT_x that is set, or "".
 func Env(getenv func(string) string, x string) string {
 	for _, prefix := range []string{"SEALGATE_", "BAO_", "VAULT_"} {
 		if v := getenv(prefix + x); v != "" {
@@ -96,8 +95,8 @@ func Env(getenv func(string) string, x string) string {
 	return ""
 }
 
-// environment lets the variables of contract 8.1 and 8.4 win over the files. The parameters of seals have
-// their own variables, which the providers read.
+// environment applies the variables that take precedence over the files. The providers of seals
+// read the variables of their parameters themselves.
 func (d *decoder) environment(getenv func(string) string) {
 	if getenv == nil {
 		return
@@ -133,13 +132,14 @@ func (d *decoder) fromEnv(getenv func(string) string, key string, to *string, na
 	}
 }
 
-// sealType lets SEAL_TYPE name the type of the only stanza, or make one whose parameters all come from the environment.
+// sealType applies SEAL_TYPE, which sets the type of the only stanza, or adds one with all
+// parameters from the environment.
 func (d *decoder) sealType(kind string) {
 	if kind == "" {
 		return
 	}
 	if _, ok := sealParams[kind]; !ok {
-		d.fail(Pos{}, "SEAL_TYPE is not a known type: the types are %s", strings.Join(SealTypes(), ", "))
+		d.fail(Pos{}, "SEAL_TYPE is not a known type: use one of %s", strings.Join(SealTypes(), ", "))
 		return
 	}
 	switch len(d.cfg.Seals) {
@@ -148,7 +148,7 @@ func (d *decoder) sealType(kind string) {
 	case 1:
 		d.cfg.Seals[0].Type = kind
 	default:
-		d.fail(Pos{}, "SEAL_TYPE serves one seal stanza, and there are %d: unset it", len(d.cfg.Seals))
+		d.fail(Pos{}, "SEAL_TYPE works with one seal stanza, and there are %d: unset it", len(d.cfg.Seals))
 	}
 }
 
@@ -160,7 +160,7 @@ func posOf(err error) Pos {
 	return Pos{}
 }
 
-// joined is errors.Join, but nil for none and the error itself for one.
+// joined is errors.Join, but returns a single error as it is.
 func joined(errs []error) error {
 	if len(errs) == 1 {
 		return errs[0]

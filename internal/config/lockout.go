@@ -2,13 +2,13 @@ package config
 
 import "time"
 
-// Lockout is a user_lockout stanza: when somebody who gives wrong credentials again and again is no longer asked for them. Zero values are
-// those of the stanza "all", and behind it 5 failures, 15 minutes, 15 minutes.
+// Lockout is a user_lockout stanza: when failed logins lock a user out. Zero values mean those of
+// the stanza "all", and without it 5 failures, 15 minutes, 15 minutes.
 //
 //	user_lockout "all" {             # or "userpass", "approle"
 //	  lockout_threshold     = 5      # failures in a row
 //	  lockout_duration      = "15m"
-//	  lockout_counter_reset = "15m"  # failures are forgotten after it
+//	  lockout_counter_reset = "15m"  # after which the count of failures is reset
 //	  disable_lockout       = false
 //	}
 type Lockout struct {
@@ -30,7 +30,7 @@ func (d *decoder) lockout(b block) {
 		return
 	}
 	if other, ok := d.cfg.Lockout[name]; ok {
-		d.fail(b.pos, "a second user_lockout %q: the first stands at %s", name, other.Pos)
+		d.fail(b.pos, "duplicate user_lockout %q: the first is at %s", name, other.Pos)
 		return
 	}
 	l := Lockout{Pos: b.pos}
@@ -44,7 +44,7 @@ func (d *decoder) lockout(b block) {
 		d.fail(b.pos, "user_lockout: the durations must be from 0 to %s", mostLockout)
 	}
 	if l.Disable {
-		d.note(b.pos, "disable_lockout", true, "passwords can be guessed without end")
+		d.note(b.pos, "disable_lockout", true, "the number of password guesses is not limited")
 	}
 	if d.cfg.Lockout == nil {
 		d.cfg.Lockout = map[string]Lockout{}

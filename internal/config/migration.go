@@ -2,13 +2,14 @@ package config
 
 import "fmt"
 
-// Migration names the two storages of a migration.
+// Migration has the two storages of a migration.
 type Migration struct {
 	Source, Destination *Storage
 }
 
-// LoadMigration reads the file that `operator migrate` takes: one storage_source stanza and one storage_destination stanza, with the
-// parameters of a storage stanza. The variables of a type of storage count where only one of the two is of that type. The error joins every mistake.
+// LoadMigration reads the file of `operator migrate`: a storage_source and a storage_destination
+// stanza, each with the parameters of a storage stanza. The environment variables of a storage type
+// apply if only one of the two has that type. The error joins all errors.
 func LoadMigration(path string, getenv func(string) string) (*Migration, error) {
 	data, err := readBounded(path)
 	if err != nil {
@@ -21,7 +22,7 @@ func LoadMigration(path string, getenv func(string) string) (*Migration, error) 
 	d := newDecoder()
 	s := d.section("", b)
 	var clusterAddr string
-	s.str("cluster_addr", &clusterAddr) // other servers need it for a destination of theirs
+	s.str("cluster_addr", &clusterAddr) // Vault needs it for a raft destination
 	var m Migration
 	for _, half := range []struct {
 		key  string
@@ -36,7 +37,7 @@ func LoadMigration(path string, getenv func(string) string) (*Migration, error) 
 		}
 	}
 	s.finish(nil)
-	if len(d.errs) == 0 && m.Source.Type != m.Destination.Type { // or nobody could tell which of the two a variable means
+	if len(d.errs) == 0 && m.Source.Type != m.Destination.Type { // otherwise a variable would be ambiguous
 		for _, d.cfg.Storage = range []*Storage{m.Source, m.Destination} {
 			d.environment(getenv)
 		}

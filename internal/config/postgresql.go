@@ -2,26 +2,28 @@ package config
 
 import "time"
 
-// PostgreSQL is what a storage stanza of type "postgresql" adds, by Vault's and OpenBao's names. Zero values stand for the store's defaults.
+// PostgreSQL has the settings of a storage stanza of type "postgresql", by Vault's and OpenBao's
+// names. Zero values mean the store's defaults.
 type PostgreSQL struct {
-	Secrets         Params // "connection_url"; SEALGATE_, BAO_ and VAULT_PG_CONNECTION_URL win
+	Secrets         Params // "connection_url"; SEALGATE_, BAO_ and VAULT_PG_CONNECTION_URL take precedence
 	Table           string
 	MaxParallel     int64
 	MaxIdle         int64
 	ConnectRetries  int64
 	SkipCreateTable bool
 	RequestTimeout  time.Duration
-	LeaseTTL        time.Duration // how long the office outlasts a leader that fell silent
+	LeaseTTL        time.Duration // time after which an unresponsive leader loses its lease
 }
 
-// foreignPostgreSQL are the keys of other servers' storage that this program does without.
+// foreignPostgreSQL are keys of other servers' storage that this program does not use.
 var foreignPostgreSQL = map[string]foreign{
-	"ha_table":                 {text: "has no effect: the row of the leader lies in a table beside the data"},
-	"transaction_max_parallel": {text: "has no effect: commits share transactions, one after the other"},
+	"ha_table":                 {text: "has no effect: the lease is in a table next to the data"},
+	"transaction_max_parallel": {text: "has no effect: commits run one after the other and share transactions"},
 	"disable_clustering":       {text: "has no effect here; set it at the top of the file"},
-	"auth_mode":                {refuse: true, standard: "password", text: "only what connection_url can say is offered; remove it"},
-	"azure_client_id":          {refuse: true, text: "only what connection_url can say is offered; remove it"},
-	"azure_tenant_id":          {refuse: true, text: "only what connection_url can say is offered; remove it"},
+	"auth_mode": {refuse: true, standard: "password", text: "only the settings of connection_url are " +
+		"supported; remove it"},
+	"azure_client_id": {refuse: true, text: "only the settings of connection_url are supported; remove it"},
+	"azure_tenant_id": {refuse: true, text: "only the settings of connection_url are supported; remove it"},
 }
 
 func (d *decoder) postgresql(s *section, st *Storage) {
@@ -39,7 +41,8 @@ func (d *decoder) postgresql(s *section, st *Storage) {
 	s.flag("ha_enabled", &elects)
 	if _, ok := s.seen["ha_enabled"]; ok && !elects {
 		d.note(s.seen["ha_enabled"], s.where+".ha_enabled", false,
-			"a leader is elected all the same, because two nodes that write would harm each other; one node alone is always elected")
+			"a leader is elected nevertheless, because two nodes that write would corrupt the data; a single node is "+
+				"always elected")
 	}
 	if url != "" {
 		p.Secrets["connection_url"] = url
@@ -48,8 +51,8 @@ func (d *decoder) postgresql(s *section, st *Storage) {
 	st.PostgreSQL = p
 }
 
-// postgresqlEnvironment lets the variable of Vault and OpenBao win over the stanza. Without any URL the server must come from the variables that
-// every PostgreSQL client reads.
+// postgresqlEnvironment applies the variable of Vault and OpenBao, which takes precedence over the
+// stanza. Without a URL, the variables that every PostgreSQL client reads must name the server.
 func (d *decoder) postgresqlEnvironment(getenv func(string) string) {
 	if d.cfg.Storage == nil || d.cfg.Storage.PostgreSQL == nil {
 		return
@@ -59,7 +62,8 @@ func (d *decoder) postgresqlEnvironment(getenv func(string) string) {
 		secrets["connection_url"] = url
 	}
 	if secrets["connection_url"] == "" && getenv("PGHOST") == "" && getenv("PGSERVICE") == "" {
-		d.fail(d.cfg.Storage.Pos, `storage "postgresql" needs a connection_url, such as "postgres://user:password@host:5432/database?sslmode=verify-full"`+
-			` (or BAO_PG_CONNECTION_URL, or PGHOST)`)
+		d.fail(d.cfg.Storage.Pos,
+			`storage "postgresql" requires a connection_url, such as "postgres://user:password@host:5432/database?sslmode=verify-full"`+
+				` (or BAO_PG_CONNECTION_URL, or PGHOST)`)
 	}
 }

@@ -28,8 +28,10 @@ func TestPostgreSQL(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := c.Storage.PostgreSQL
-	if p.Secrets["connection_url"] != "postgres://u:hunter2@db.example.com/vault?sslmode=verify-full" || p.Table != "keys" || p.MaxParallel != 128 ||
-		p.MaxIdle != 4 || p.ConnectRetries != 3 || !p.SkipCreateTable || p.RequestTimeout != 3*time.Second || p.LeaseTTL != 2*time.Second {
+	if p.Secrets["connection_url"] != "postgres://u:hunter2@db.example.com/vault?sslmode=verify-full" ||
+		p.Table != "keys" || p.MaxParallel != 128 ||
+		p.MaxIdle != 4 || p.ConnectRetries != 3 || !p.SkipCreateTable || p.RequestTimeout != 3*time.Second ||
+		p.LeaseTTL != 2*time.Second {
 		t.Errorf("%+v", p)
 	}
 	if shown := fmt.Sprintf("%v %+v %#v", c, c.Storage, *p); strings.Contains(shown, "hunter2") {
@@ -39,7 +41,8 @@ func TestPostgreSQL(t *testing.T) {
 	for _, n := range c.Notes {
 		keys = append(keys, n.Key)
 	}
-	for _, want := range []string{"storage postgresql.ha_enabled", "storage postgresql.ha_table", "storage postgresql.transaction_max_parallel"} {
+	for _, want := range []string{"storage postgresql.ha_enabled", "storage postgresql.ha_table",
+		"storage postgresql.transaction_max_parallel"} {
 		if !slices.Contains(keys, want) {
 			t.Errorf("no note about %s: %q", want, keys)
 		}
@@ -51,7 +54,8 @@ func TestPostgreSQL(t *testing.T) {
 		}
 	}
 	bare := write(t, "y.hcl", `storage "postgresql" { ha_enabled = "true" }`)
-	if c, err := Load([]string{bare}, func(k string) string { return map[string]string{"PGHOST": "h"}[k] }); err != nil || len(c.Notes) != 0 {
+	if c, err := Load([]string{bare}, func(k string) string { return map[string]string{"PGHOST": "h"}[k] }); err != nil ||
+		len(c.Notes) != 0 {
 		t.Errorf("a server from PGHOST: %v, %v", err, c)
 	}
 }
@@ -59,9 +63,9 @@ func TestPostgreSQL(t *testing.T) {
 func TestPostgreSQLMistakes(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		`storage "postgresql" {}`: `needs a connection_url`,
+		`storage "postgresql" {}`: `requires a connection_url`,
 		`storage "postgresql" { connection_url = "postgres://h" max_parallel = 0 }`:           `from 1 to 1000`,
-		`storage "postgresql" { connection_url = "postgres://h" auth_mode = "aws_iam" }`:      `only what connection_url can say`,
+		`storage "postgresql" { connection_url = "postgres://h" auth_mode = "aws_iam" }`:      `only the settings of connection_url`,
 		`storage "postgresql" { connection_url = "postgres://h" tabel = "x" }`:                `did you mean "table"`,
 		`storage "postgresql" { connection_url = "postgres://h" lease_ttl = "soon" }`:         `must be a duration`,
 		`storage "postgresql" { connection_url = "postgres://h" skip_create_table = "maybe"}`: `must be true or false`,

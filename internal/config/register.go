@@ -2,12 +2,12 @@ package config
 
 import "cmp"
 
-// Kubernetes is the service_registration stanza: the pod is labelled with the node's state.
+// Kubernetes is the service_registration stanza: the server labels its pod with its state.
 //
 //	service_registration "kubernetes" {
 //	  namespace    = "vault"     # or VAULT_K8S_NAMESPACE
 //	  pod_name     = "vault-0"   # or VAULT_K8S_POD_NAME
-//	  label_prefix = "vault"     # "openbao" for selectors made for that
+//	  label_prefix = "vault"     # "openbao" for OpenBao's selectors
 //	}
 type Kubernetes struct {
 	Pos         Pos
@@ -18,7 +18,7 @@ type Kubernetes struct {
 
 func (d *decoder) registration(b block) {
 	if b.labels[0] != "kubernetes" {
-		d.fail(b.pos, `service_registration %s is not offered: only "kubernetes" is`, short(b.labels[0]))
+		d.fail(b.pos, `service_registration %s is not supported: only "kubernetes" is`, short(b.labels[0]))
 		return
 	}
 	k := &Kubernetes{Pos: b.pos, LabelPrefix: "vault"}
@@ -30,15 +30,17 @@ func (d *decoder) registration(b block) {
 	d.cfg.Kubernetes = k
 }
 
-// registrationEnvironment completes the stanza: the variables come from the pod itself.
+// registrationEnvironment applies the variables, which come from the pod.
 func (d *decoder) registrationEnvironment(getenv func(string) string) {
 	k := d.cfg.Kubernetes
 	if k == nil {
 		return
 	}
-	k.Namespace, k.PodName = cmp.Or(Env(getenv, "K8S_NAMESPACE"), k.Namespace), cmp.Or(Env(getenv, "K8S_POD_NAME"), k.PodName)
+	k.Namespace, k.PodName = cmp.Or(Env(getenv, "K8S_NAMESPACE"), k.Namespace),
+		cmp.Or(Env(getenv, "K8S_POD_NAME"), k.PodName)
 	if k.Namespace == "" || k.PodName == "" {
-		d.fail(k.Pos, "service_registration kubernetes: namespace and pod_name must be set, or VAULT_K8S_NAMESPACE and VAULT_K8S_POD_NAME "+
-			"(by the Downward API: metadata.namespace and metadata.name)")
+		d.fail(k.Pos, "service_registration kubernetes: namespace and pod_name must be set, or VAULT_K8S_NAMESPACE and "+
+			"VAULT_K8S_POD_NAME "+
+			"(from the Downward API: metadata.namespace and metadata.name)")
 	}
 }

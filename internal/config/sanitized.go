@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Sanitized is the configuration as sys/config/state/sanitized shows it: what is in force, without parameters of seals, file paths
-// of keys, or anything else that may be a secret.
+// Sanitized is the configuration as sys/config/state/sanitized shows it: the current settings
+// without seal parameters, key files or anything else that may be a secret.
 func (c *Config) Sanitized() map[string]any {
 	out := map[string]any{
 		"api_addr": c.APIAddr, "cluster_addr": c.ClusterAddr, "cluster_name": c.ClusterName, "pid_file": c.PIDFile,
@@ -20,7 +20,8 @@ func (c *Config) Sanitized() map[string]any {
 	}
 	if c.Storage != nil {
 		out["storage"] = map[string]any{
-			"type": c.Storage.Type, "cluster_addr": c.ClusterAddr, "redirect_addr": c.APIAddr, "disable_clustering": c.DisableClustering,
+			"type": c.Storage.Type, "cluster_addr": c.ClusterAddr, "redirect_addr": c.APIAddr,
+			"disable_clustering": c.DisableClustering,
 		}
 	}
 	listeners := []any{}

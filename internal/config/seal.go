@@ -7,14 +7,14 @@ import (
 	"strings"
 )
 
-// mostSeals bounds the set: a record holds one blob for each.
+// mostSeals bounds the number of seals: the sealed record has a part for each.
 const mostSeals = 16
 
 func (d *decoder) seal(key string, b block) {
 	kind := strings.ToLower(b.labels[0])
 	names, ok := sealParams[kind]
 	if !ok {
-		d.fail(b.pos, "%s %s is not a known type: the types are %s", key, short(kind), strings.Join(SealTypes(), ", "))
+		d.fail(b.pos, "%s %s is not a known type: use one of %s", key, short(kind), strings.Join(SealTypes(), ", "))
 		return
 	}
 	sl := Seal{Pos: b.pos, Type: kind, Params: Params{}}
@@ -24,11 +24,11 @@ func (d *decoder) seal(key string, b block) {
 	s.str("name", &sl.Name)
 	s.integer("priority", 1, 1000, &priority)
 	s.flag("disabled", &sl.Disabled)
-	s.str("purpose", &purpose) // parsed by others, used by nobody
+	s.str("purpose", &purpose) // Vault parses it and does not use it
 	sl.Priority = int(priority)
 	if len(b.labels) == 2 {
 		if sl.Name != "" && sl.Name != b.labels[1] {
-			d.fail(b.pos, "%s %s has two names: keep the label or the key name", key, kind)
+			d.fail(b.pos, "%s %s has two names: remove the label or the key name", key, kind)
 		}
 		sl.Name = b.labels[1]
 	}
@@ -45,12 +45,12 @@ func (d *decoder) seal(key string, b block) {
 	d.cfg.Seals = append(d.cfg.Seals, sl)
 }
 
-// SealTypes are the types that a seal stanza may have, sorted. Which of them a build offers is for the program to say.
+// SealTypes are the types that a seal stanza may have, sorted. A build may support fewer.
 func SealTypes() []string { return slices.Sorted(maps.Keys(sealParams)) }
 
 func (d *decoder) sealPolicy(b block) {
 	if d.cfg.SealPolicy.Pos != (Pos{}) {
-		d.fail(b.pos, "a second seal_policy stanza: the first stands at %s", d.cfg.SealPolicy.Pos)
+		d.fail(b.pos, "duplicate seal_policy stanza: the first is at %s", d.cfg.SealPolicy.Pos)
 		return
 	}
 	p := SealPolicy{Pos: b.pos, Mode: PolicyAny}
@@ -63,9 +63,9 @@ func (d *decoder) sealPolicy(b block) {
 	_, given := s.seen["threshold"]
 	switch {
 	case p.Mode == PolicyAny && given:
-		d.fail(b.pos, `seal_policy: threshold belongs to mode = "threshold"; with "any" each seal alone unseals`)
+		d.fail(b.pos, `seal_policy: threshold requires mode = "threshold"; with "any" each seal alone unseals`)
 	case p.Mode == PolicyThreshold && !given:
-		d.fail(b.pos, "seal_policy: mode threshold needs threshold, from 2 to the number of seals")
+		d.fail(b.pos, "seal_policy: mode threshold requires threshold, from 2 to the number of seals")
 	}
 	d.cfg.SealPolicy = p
 }
@@ -81,7 +81,8 @@ func (d *decoder) checkSeals() {
 		sl := &c.Seals[i]
 		sl.Name = cmp.Or(sl.Name, sl.Type)
 		if first, twice := byName[sl.Name]; twice {
-			d.fail(sl.Pos, `seal: another seal of this name stands at %s: give each a name, as in seal %q "primary" { ... }`, first, sl.Type)
+			d.fail(sl.Pos, `seal: the seal at %s has the same name: give each a name, as in seal %q "primary" { ... }`, first,
+				sl.Type)
 		}
 		byName[sl.Name] = sl.Pos
 		if !sl.Disabled {
@@ -92,7 +93,8 @@ func (d *decoder) checkSeals() {
 		}
 	}
 	if c.SealPolicy.Mode == PolicyThreshold && c.SealPolicy.Threshold > enabled {
-		d.fail(c.SealPolicy.Pos, "seal_policy: threshold %d needs as many seals, and %d are enabled", c.SealPolicy.Threshold, enabled)
+		d.fail(c.SealPolicy.Pos, "seal_policy: threshold %d exceeds the number of enabled seals, which is %d",
+			c.SealPolicy.Threshold, enabled)
 	}
 	slices.SortStableFunc(c.Seals, func(a, b Seal) int { return cmp.Compare(rank(a), rank(b)) })
 }

@@ -12,12 +12,12 @@ import (
 	"github.com/sealgate/sealgate/internal/spelling"
 )
 
-// A section takes the known keys out of one body, collecting every mistake,
-// and judges what is left over in [section.finish].
+// A section reads the known keys of one body and collects all errors. [section.finish] checks the
+// remaining keys.
 type section struct {
 	where string // for messages: "listener", "seal pkcs11"; "" at the top level
 	body  *body
-	known []string // every key that was asked for, found or not
+	known []string // all keys that were read, present or not
 	seen  map[string]Pos
 	d     *decoder
 }
@@ -29,7 +29,7 @@ func (d *decoder) section(where string, b *body) *section {
 			continue // blocks repeat
 		}
 		if first, twice := s.seen[f.name]; twice {
-			d.fail(f.pos, "%s is set already at %s: keep one of them", s.label(f.name), first)
+			d.fail(f.pos, "%s is already set at %s: remove one of them", s.label(f.name), first)
 		}
 		s.seen[f.name] = f.pos
 	}
@@ -43,7 +43,7 @@ func (s *section) label(key string) string {
 	return s.where + ": " + short(key)
 }
 
-// short is what a message repeats of a key.
+// short is a key as messages show it.
 func short(key string) string { return strconv.Quote(clip(key)) }
 
 func clip(key string) string {
@@ -53,7 +53,7 @@ func clip(key string) string {
 	return key
 }
 
-// take finds a scalar. What is null counts as absent.
+// take finds a scalar. A null counts as absent.
 func (s *section) take(key string) (field, bool) {
 	s.known = append(s.known, key)
 	for _, f := range s.body.fields {
@@ -69,7 +69,7 @@ func (s *section) take(key string) (field, bool) {
 	return field{}, false
 }
 
-// blocks finds every stanza of that name.
+// blocks finds all stanzas of a name.
 func (s *section) blocks(key string, least, most int) []block {
 	s.known = append(s.known, key)
 	var all []block
@@ -105,7 +105,7 @@ func (s *section) flag(key string, to *bool) {
 	}
 	v, err := strconv.ParseBool(f.val.text)
 	if err != nil {
-		s.d.fail(f.pos, "%s must be true or false (1 and 0 do as well)", s.label(key))
+		s.d.fail(f.pos, "%s must be true or false (or 1 or 0)", s.label(key))
 		return
 	}
 	*to = v
@@ -131,13 +131,13 @@ func (s *section) duration(key string, to *time.Duration) {
 	}
 	v, err := parseDuration(f.val.text)
 	if err != nil || f.val.kind == isBool || f.val.kind == isList {
-		s.d.fail(f.pos, `%s must be a duration: whole seconds, or text such as "90s", "768h", "32d"`, s.label(key))
+		s.d.fail(f.pos, `%s must be a duration: whole seconds, or "90s", "768h", "32d"`, s.label(key))
 		return
 	}
 	*to = v
 }
 
-// parseDuration takes whole seconds, Go's durations, and days ("1d12h").
+// parseDuration accepts whole seconds, Go's durations, and days ("1d12h").
 func parseDuration(text string) (time.Duration, error) {
 	if n, err := strconv.ParseInt(text, 10, 64); err == nil {
 		if n < 0 || n > math.MaxInt64/int64(time.Second) {
@@ -166,7 +166,7 @@ func parseDuration(text string) (time.Duration, error) {
 	return days + v, nil
 }
 
-// choice takes one of a closed set of words, in any case of letters.
+// choice reads one of a fixed set of words, ignoring case.
 func (s *section) choice(key string, words []string, to *string) {
 	f, ok := s.take(key)
 	if !ok {
@@ -180,7 +180,7 @@ func (s *section) choice(key string, words []string, to *string) {
 	*to = v
 }
 
-// words takes a list of strings, or one string with commas.
+// words reads a list of strings, or one string with commas.
 func (s *section) words(key string) []string {
 	f, ok := s.take(key)
 	if !ok {
@@ -200,9 +200,9 @@ func (s *section) words(key string) []string {
 	return all
 }
 
-// finish judges the keys that nothing asked for by the tables of known.go.
+// finish checks the keys that were not read against the tables of known.go.
 func (s *section) finish(tables ...map[string]foreign) {
-	told := map[string]bool{} // a note for each key once, however often its block stands there
+	noted := map[string]bool{} // one note for each key, however often its block occurs
 	for _, f := range s.body.fields {
 		if slices.Contains(s.known, f.name) {
 			continue
@@ -212,9 +212,9 @@ func (s *section) finish(tables ...map[string]foreign) {
 		case !ok:
 			s.d.fail(f.pos, "%s is not a known key%s", s.label(f.name), s.nearest(f.name, tables))
 		case other.refuse && !other.isDefault(f.val):
-			s.d.fail(f.pos, "%s cannot be honoured: %s", s.label(f.name), other.text)
-		case !told[f.name]:
-			told[f.name] = true
+			s.d.fail(f.pos, "%s is not supported: %s", s.label(f.name), other.text)
+		case !noted[f.name]:
+			noted[f.name] = true
 			warn := other.warn && !other.isDefault(f.val)
 			s.d.note(f.pos, strings.Trim(s.where+"."+f.name, "."), warn, other.text)
 		}

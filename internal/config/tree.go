@@ -6,20 +6,20 @@ import (
 	"strings"
 )
 
-// Bounds of a file, looked at before anything is parsed: the parser of HCL recurses.
+// Bounds of a file, checked before it is parsed: the parser of HCL recurses.
 const (
 	maxFile  = 1 << 20
 	maxDepth = 32
 )
 
-// A body is the content of a file or block: HCL and JSON come out alike.
+// A body is the content of a file or block, the same for HCL and JSON.
 type body struct {
 	fields []field
 }
 
 // A field is `name = value`, or a block `name "label"... { }`, whose value is then an object.
 type field struct {
-	name   string // lower case: the files that Vault reads are not sensitive to it
+	name   string // in lower case: Vault ignores case here
 	labels []string
 	pos    Pos
 	val    value
@@ -36,7 +36,7 @@ const (
 	isObject
 )
 
-// A value keeps a scalar as its text.
+// A value holds a scalar as text.
 type value struct {
 	kind kind
 	text string
@@ -44,21 +44,21 @@ type value struct {
 	obj  *body
 }
 
-// A block is one stanza after the different spellings of HCL and JSON are undone.
+// A block is one stanza in a form that is the same for HCL and JSON.
 type block struct {
 	pos    Pos
 	labels []string
 	body   *body
 }
 
-// blocks undoes the spellings of one stanza:
+// blocks normalises the forms of one stanza:
 //
 //	listener "tcp" { ... }              HCL
 //	listener = { tcp = { ... } }        HCL, as an attribute
 //	{"listener": {"tcp": { ... }}}      JSON
 //	{"listener": [{"tcp": { ... }}]}    JSON, and any mixture
 //
-// An object whose members are all objects names a label with each, as long as fewer than most were given.
+// If all members of an object are objects, their names are labels, up to most labels.
 func (f field) blocks(least, most int) ([]block, error) {
 	return expand(f.pos, f.labels, f.val, f.name, least, most)
 }
@@ -122,7 +122,7 @@ func shape(name string, least, most int) string {
 	return s + " { ... }"
 }
 
-// tooDeep bounds the nesting, strings and comments included: no real file comes near it.
+// tooDeep bounds the nesting, including brackets in strings and comments.
 func tooDeep(data []byte) bool {
 	depth := 0
 	for _, c := range data {
