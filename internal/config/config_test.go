@@ -117,7 +117,7 @@ func TestPaths(t *testing.T) {
 		t.Errorf("deep file: %v", err)
 	}
 	one, two := write(t, "1.hcl", `storage "inmem" {}`), write(t, "2.hcl", `storage "file" { path = "d" }`)
-	_, err := Load([]string{one, two}, nil)
+	_, err = Load([]string{one, two}, nil)
 	if err == nil || !strings.Contains(err.Error(), two+":1: duplicate storage stanza: the first is at "+one+":1") {
 		t.Errorf("two storages: %v", err)
 	}
@@ -166,7 +166,7 @@ func TestOneMistake(t *testing.T) {
 		`cluster_name = ["a"]`:                             `takes one value`,
 		`= 1`:                                              `1: syntax`,
 		`a = "\q"`:                                         `1: syntax`,
-		"{}\n{}":                                           `2: syntax: there is more`,
+		"{}\n{}":                                           `2: syntax: unexpected text`,
 		`{"a": [1, 2}`:                                     `syntax`,
 	} {
 		_, err := Load([]string{write(t, "x.conf", text)}, nil)

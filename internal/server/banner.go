@@ -8,15 +8,16 @@ import (
 	"github.com/sealgate/sealgate/internal/version"
 )
 
-// describe gathers what the banner shows: nothing in it is secret.
-func (p *process) describe(cfg *config.Config) {
+// describe collects the lines of the banner, which has no secrets, and logs the notes of the
+// configuration.
+func (p *instance) describe(cfg *config.Config) {
 	add := func(key, format string, args ...any) {
 		p.lines = append(p.lines, fmt.Sprintf("%20s: %s", key, fmt.Sprintf(format, args...)))
 	}
 	for i, l := range cfg.Listeners {
 		tls := "TLS"
 		if l.TLSDisable {
-			tls = "no TLS: anybody on the way can read and change what is sent"
+			tls = "no TLS: an attacker on the network can read and change all requests"
 		}
 		add(fmt.Sprintf("Listener %d", i+1), "%s %s (%s)", l.Type, l.Address, tls)
 	}
@@ -49,7 +50,7 @@ func (p *process) describe(cfg *config.Config) {
 	}
 }
 
-func (p *process) banner() {
+func (p *instance) banner() {
 	fmt.Fprintln(p.out, "==> Sealgate server configuration:")
 	fmt.Fprintln(p.out)
 	for _, l := range p.lines {

@@ -18,20 +18,21 @@ import (
 	"github.com/sealgate/sealgate/internal/version"
 )
 
-// joinCluster opens the listener for the other nodes and gives what they are told of this one; nil for a store that one node has to itself.
-func (p *process) joinCluster(cfg *config.Config, recovery bool) (*ha.Member, error) {
+// joinCluster opens the cluster listener and returns this node's entry in the member list; nil if
+// the store is not shared.
+func (p *instance) joinCluster(cfg *config.Config, recovery bool) (*ha.Member, error) {
 	if _, ok := p.store.(shared); !ok || recovery || cfg.Storage.Type == "inmem" {
 		return nil, nil
 	}
 	hostname, err := os.Hostname()
 	if err != nil {
-		return nil, fmt.Errorf("this machine has no name to show to the other nodes: %w", err)
+		return nil, fmt.Errorf("reading this machine's hostname for the member list: %w", err)
 	}
 	m := &ha.Member{Hostname: hostname, Version: version.Release, APIAddr: cfg.APIAddr, ClusterAddr: cfg.ClusterAddr}
 	l := firstTCP(cfg)
 	if l == nil {
 		if m.APIAddr == "" {
-			return nil, errors.New("a cluster needs a way to this node: give api_addr, or a listener \"tcp\"")
+			return nil, errors.New("a cluster node needs an address: set api_addr, or add a listener \"tcp\"")
 		}
 		return m, nil
 	}
@@ -49,7 +50,8 @@ func (p *process) joinCluster(cfg *config.Config, recovery bool) (*ha.Member, er
 			scheme = "http"
 		}
 		m.APIAddr = scheme + "://" + net.JoinHostPort(shown, port)
-		p.log.Warn("api_addr is not set: standbys send clients to the address of the first listener", "api_addr", m.APIAddr)
+		p.log.Warn("api_addr is not set: standbys redirect clients to the address of the first listener", "api_addr",
+			m.APIAddr)
 	}
 	if cfg.DisableClustering {
 		m.ClusterAddr = ""
@@ -63,7 +65,7 @@ func (p *process) joinCluster(cfg *config.Config, recovery bool) (*ha.Member, er
 	}
 	var lc net.ListenConfig
 	if p.peers, err = lc.Listen(context.Background(), "tcp", listen); err != nil {
-		return nil, fmt.Errorf("%s: the listener for the other nodes (cluster_address): %w", l.Pos, err)
+		return nil, fmt.Errorf("%s: the cluster listener (cluster_address): %w", l.Pos, err)
 	}
 	_, clusterPort, err := net.SplitHostPort(p.peers.Addr().String())
 	if err != nil {
@@ -82,40 +84,40 @@ func firstTCP(cfg *config.Config) *config.Listener {
 	return nil
 }
 
-// nextPort is the address beside the listener's.
+// nextPort is the address with the port after the listener's.
 func nextPort(host, port string) (string, error) {
 	n, err := strconv.Atoi(port)
 	if err != nil {
-		return "", fmt.Errorf("the port %q is no number; give cluster_address", port)
+		return "", fmt.Errorf("the port %q is not a number; set cluster_address", port)
 	}
-	if n != 0 { // any free port has no neighbour
+	if n != 0 { // 0 means any free port
 		n++
 	}
 	return net.JoinHostPort(host, strconv.Itoa(n)), nil
 }
 
-// servePeers makes the server for the other nodes, where there is a listener for them.
-func (p *process) servePeers(c api.Config) {
+// servePeers makes the cluster server, if there is a cluster listener.
+func (p *instance) servePeers(c api.Config) {
 	if p.peers != nil {
 		p.cluster = cluster.NewServer(p.peers, p.node.Cluster().ClusterIdentity, v1.NewPeer(c), p.hub.Logger("cluster"))
 	}
 }
 
-// retireWithin bounds the wait for another node to lead, when this one stops.
+// retireWithin bounds the wait for another leader when this node stops.
 const retireWithin = 4 * time.Second
 
-// closeWithin is what the other nodes get to notice that this one stops.
+// closeWithin bounds the shutdown of the cluster server.
 const closeWithin = time.Second
 
-// retire has another node lead before this one stops answering.
-func (p *process) retire(ctx context.Context) {
+// retire lets another node become the leader before this one stops serving.
+func (p *instance) retire(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, retireWithin)
 	defer cancel()
 	p.node.Cluster().Retire(ctx)
 }
 
-// closeCluster ends the server for the other nodes.
-func (p *process) closeCluster(ctx context.Context) error {
+// closeCluster stops the cluster server.
+func (p *instance) closeCluster(ctx context.Context) error {
 	if p.cluster == nil {
 		return nil
 	}
@@ -124,8 +126,8 @@ func (p *process) closeCluster(ctx context.Context) error {
 	return p.cluster.Shutdown(ctx)
 }
 
-// closePeers ends a listener that nobody serves yet.
-func (p *process) closePeers() error {
+// closePeers closes a cluster listener that is not served yet.
+func (p *instance) closePeers() error {
 	if p.peers == nil {
 		return nil
 	}

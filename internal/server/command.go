@@ -23,15 +23,15 @@ func (c *serverCommand) Help() string {
 	var b strings.Builder
 	b.WriteString(`Usage: sealgate server [flags]
 
-Starts a server. It always starts: while a seal or the storage is away it stays sealed, says why on
-sys/seal-status, and unseals by itself when what was away is back.
+Starts a server. It always starts: while a seal or the storage is unavailable it stays sealed, shows the
+cause in sys/seal-status, and unseals automatically when the seal or storage is available again.
 
   $ sealgate server -config=/etc/sealgate.hcl     storage, listener and seals from a file or a folder
   $ sealgate server -dev-hsm                      a throw-away SoftHSM token, unsealed, for trying things out
-  $ sealgate server -dev                          the same without an HSM, all in memory
+  $ sealgate server -dev                          the same without an HSM, in memory
 
-SIGHUP opens audit logs anew, reloads certificates, the level of the log and, while the server is sealed, its seals; SIGUSR2 writes the
-stacks of all goroutines to standard error; SIGINT and SIGTERM stop it.
+Signals: SIGHUP reopens audit and log files and reloads certificates, the log level and, while the server is
+sealed, its seals. SIGUSR2 writes the stacks of all goroutines to standard error. SIGINT and SIGTERM stop it.
 
 Flags:
 `)
@@ -41,7 +41,7 @@ Flags:
 	return b.String()
 }
 
-// serverFlags are what the command line says.
+// serverFlags are the flags of the command line.
 type serverFlags struct {
 	configs             multi
 	dev, devHSM         bool
@@ -53,7 +53,7 @@ type serverFlags struct {
 	exitOnShutdown      bool
 }
 
-// multi is a flag that may be repeated.
+// multi is a repeatable flag.
 type multi []string
 
 func (m *multi) String() string     { return strings.Join(*m, ",") }
@@ -62,17 +62,22 @@ func (m *multi) Set(v string) error { *m = append(*m, v); return nil }
 func (c *serverCommand) flags() (*flag.FlagSet, *serverFlags) {
 	f, o := flag.NewFlagSet("server", flag.ContinueOnError), &serverFlags{}
 	f.SetOutput(io.Discard)
-	f.Var(&o.configs, "config", "`file` or folder of configuration (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
-	f.BoolVar(&o.dev, "dev", false, "development: in memory, unsealed, root token printed; never for secrets")
-	f.BoolVar(&o.devHSM, "dev-hsm", false, "development on a throw-away SoftHSM token, with recovery shares printed; never for secrets")
-	f.StringVar(&o.devRootToken, "dev-root-token-id", "", "root `token` of a development server [SEALGATE_DEV_ROOT_TOKEN_ID]")
-	f.StringVar(&o.devListen, "dev-listen-address", "", "`address` of a development server (127.0.0.1:8200) [SEALGATE_DEV_LISTEN_ADDRESS]")
-	f.BoolVar(&o.devNoStore, "dev-no-store-token", false, "do not write a development server's root token to ~/.vault-token")
-	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of key-value at secret/")
+	f.Var(&o.configs, "config", "configuration `file` or folder (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
+	f.BoolVar(&o.dev, "dev", false, "development server: in memory, unsealed, root token printed; never for secrets")
+	f.BoolVar(&o.devHSM, "dev-hsm", false, "development server on a throw-away SoftHSM token, recovery shares printed; "+
+		"never for secrets")
+	f.StringVar(&o.devRootToken, "dev-root-token-id", "", "root `token` of a development server "+
+		"[SEALGATE_DEV_ROOT_TOKEN_ID]")
+	f.StringVar(&o.devListen, "dev-listen-address", "", "`address` of a development server, 127.0.0.1:8200 by default "+
+		"[SEALGATE_DEV_LISTEN_ADDRESS]")
+	f.BoolVar(&o.devNoStore, "dev-no-store-token", false, "do not write a development server's root token to "+
+		"~/.vault-token")
+	f.BoolVar(&o.devKVv1, "dev-kv-v1", false, "mount version 1 of kv at secret/")
 	f.StringVar(&o.logLevel, "log-level", "", "trace, debug, info, warn or error [SEALGATE_LOG_LEVEL]")
 	f.StringVar(&o.logFormat, "log-format", "", "standard or json [SEALGATE_LOG_FORMAT]")
-	f.BoolVar(&o.recovery, "recovery", false, "recovery mode: a quorum of shares gives a token that reads and writes raw storage; nothing else is served")
-	f.BoolVar(&o.exitOnShutdown, "exit-on-core-shutdown", false, "accepted, and always so")
+	f.BoolVar(&o.recovery, "recovery", false, "recovery mode: a quorum of shares generates a token for raw storage; "+
+		"nothing else is served")
+	f.BoolVar(&o.exitOnShutdown, "exit-on-core-shutdown", false, "accepted for compatibility; the process always exits")
 	return f, o
 }
 
@@ -95,7 +100,7 @@ func (c *serverCommand) Run(args []string) int {
 	return 0
 }
 
-// environment fills in what flags leave open.
+// environment sets the flags that were not given from the environment.
 func (o *serverFlags) environment(getenv func(string) string) {
 	fill := func(v *string, name string) {
 		if *v == "" {
@@ -114,11 +119,11 @@ func (o *serverFlags) environment(getenv func(string) string) {
 func (c *serverCommand) serve(o *serverFlags, rest []string) error {
 	switch {
 	case len(rest) > 0:
-		return fmt.Errorf("server takes no arguments, only flags: %q", rest[0])
+		return fmt.Errorf("unexpected argument %q: server takes only flags", rest[0])
 	case o.recovery && (o.dev || o.devHSM):
-		return errors.New("recovery mode mends the storage of a real server: start it with that server's configuration, without -dev")
+		return errors.New("recovery mode repairs the storage of a real server: use that server's configuration, without -dev")
 	case len(o.configs) == 0 && !o.dev && !o.devHSM:
-		return errors.New("no configuration: give -config=FILE, or -dev-hsm to try the server on a throw-away SoftHSM token")
+		return errors.New("no configuration: use -config=FILE, or -dev-hsm to try the server on a throw-away SoftHSM token")
 	}
 	cfg, err := config.Load(o.configs, c.env.Getenv)
 	if err != nil {

@@ -26,20 +26,21 @@ import (
 type doctorCommand struct{ env cli.Env }
 
 func (c *doctorCommand) Synopsis() string {
-	return "Try everything that a server would need, and change nothing"
+	return "Check everything that a server needs, without changing anything"
 }
 
 func (c *doctorCommand) Help() string {
 	var b strings.Builder
 	b.WriteString(`Usage: sealgate doctor [flags]
 
-Reads a server's configuration and tries everything that the server would: TLS files, addresses, storage, each seal (its key, a round trip, whether it
-decrypts the stored root key), audit devices, the clock, who may read and write what, the limits of the process. Each finding has its cause and what to do.
+Reads a server's configuration and checks everything that the server needs: TLS files, addresses, storage, each seal
+(its key, a round trip, whether it decrypts the stored root key), audit devices, the clock, file permissions, and the
+limits of the process. Each finding has a cause and a remedy.
 
   $ sealgate doctor -config=/etc/sealgate.hcl
 
-Nothing is changed, and no PIN is sent to a token that has a single try left. It can be run before the server is started and while it runs; run it as the
-server's user. The exit code is 0 where all is well, 1 where there are warnings, 2 where there are errors.
+It changes nothing, and sends no PIN to a token that has a single try left. Run it as the server's user, before the
+server is started or while it runs. The exit code is 0 without findings, 1 with warnings, 2 with errors.
 
 Flags:
 `)
@@ -59,14 +60,14 @@ type doctorFlags struct {
 func (c *doctorCommand) flags() (*flag.FlagSet, *doctorFlags) {
 	f, o := flag.NewFlagSet("doctor", flag.ContinueOnError), &doctorFlags{}
 	f.SetOutput(io.Discard)
-	f.Var(&o.configs, "config", "`file` or folder of configuration (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
+	f.Var(&o.configs, "config", "configuration `file` or folder (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
 	f.StringVar(&o.format, "format", "", "output `format`: table, json [SEALGATE_FORMAT]")
-	f.BoolVar(&o.quiet, "quiet", false, "leave out what is well")
-	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "for each `call` to a device or service")
+	f.BoolVar(&o.quiet, "quiet", false, "show only warnings and errors")
+	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "`deadline` of each call to a device or service")
 	return f, o
 }
 
-// Run examines, and says what it found.
+// Run runs the checks and prints the findings.
 func (c *doctorCommand) Run(args []string) int {
 	f, o := c.flags()
 	if err := f.Parse(args); err != nil {
@@ -84,9 +85,9 @@ func (c *doctorCommand) Run(args []string) int {
 	}
 	switch {
 	case f.NArg() > 0:
-		return c.refuse(fmt.Errorf("doctor takes no arguments, only flags: %q", f.Arg(0)))
+		return c.refuse(fmt.Errorf("unexpected argument %q: doctor takes only flags", f.Arg(0)))
 	case len(o.configs) == 0:
-		return c.refuse(errors.New("no configuration: give -config=FILE, that of the server"))
+		return c.refuse(errors.New("no configuration: use -config=FILE with the server's configuration"))
 	case o.format != "" && o.format != "table" && o.format != "json":
 		return c.refuse(fmt.Errorf("invalid output format: %q", o.format))
 	case o.timeout <= 0:
@@ -94,7 +95,8 @@ func (c *doctorCommand) Run(args []string) int {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
-	r := doctor.Run(ctx, o.configs, doctor.Tools{Getenv: c.env.Getenv, Factories: providers, Open: peek, Deadline: o.timeout})
+	r := doctor.Run(ctx, o.configs, doctor.Tools{Getenv: c.env.Getenv, Factories: providers, Open: peek,
+		Deadline: o.timeout})
 	if o.format == "json" {
 		enc := json.NewEncoder(c.env.Stdout)
 		enc.SetEscapeHTML(false)
@@ -108,13 +110,14 @@ func (c *doctorCommand) Run(args []string) int {
 	return r.ExitCode()
 }
 
-// refuse tells of a mistake on the command line: nothing was examined, which is no better than an error.
+// refuse reports an invalid command line. The exit code is that of errors, because nothing was
+// checked.
 func (c *doctorCommand) refuse(err error) int {
 	fmt.Fprintf(c.env.Stderr, "%v\nSee: sealgate doctor -help\n", err)
 	return 2
 }
 
-// peek opens a storage without changing it.
+// peek opens a storage for reading only.
 func peek(ctx context.Context, s *config.Storage) (doctor.Reader, error) {
 	log := slog.New(slog.DiscardHandler)
 	switch s.Type {
@@ -129,7 +132,7 @@ func peek(ctx context.Context, s *config.Storage) (doctor.Reader, error) {
 		o.SkipCreateTable, o.ConnectRetries = true, 1
 		store, err := postgres.Open(ctx, o)
 		if errors.Is(err, postgres.ErrTables) && !s.PostgreSQL.SkipCreateTable {
-			return nil, fmt.Errorf("%w: there are no tables yet", fs.ErrNotExist)
+			return nil, fmt.Errorf("%w: the tables do not exist yet", fs.ErrNotExist)
 		}
 		return store, err
 	}
@@ -164,5 +167,6 @@ func (c *doctorCommand) show(r *doctor.Report, quiet bool) {
 			fmt.Fprintf(c.env.Stdout, "          -> %s\n", f.Remedy)
 		}
 	}
-	fmt.Fprintf(c.env.Stdout, "\n%d well, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Warning], counts[doctor.Error])
+	fmt.Fprintf(c.env.Stdout, "\n%d ok, %d warnings, %d errors\n", counts[doctor.OK], counts[doctor.Warning],
+		counts[doctor.Error])
 }

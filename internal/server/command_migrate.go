@@ -19,7 +19,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/migrate"
 )
 
-// migrateCommand is `sealgate operator migrate`: from storage to storage, without a server.
+// migrateCommand is `sealgate operator migrate`: it copies one storage to another, without a
+// server.
 type migrateCommand struct{ env cli.Env }
 
 func (c *migrateCommand) Synopsis() string { return "Copy all data from one storage to another" }
@@ -27,22 +28,22 @@ func (c *migrateCommand) Synopsis() string { return "Copy all data from one stor
 func (c *migrateCommand) Help() string {
 	return `Usage: sealgate operator migrate -config=FILE [flags]
 
-Copies all that one storage holds to another, as encrypted as it lies there, while no server uses either. FILE names both,
-with the parameters of a storage stanza:
+Copies all data of one storage to another, still encrypted, while no server uses either. FILE has a stanza for
+each, with the parameters of a storage stanza:
 
   storage_source "bbolt" { path = "/var/lib/sealgate" }
   storage_destination "etcd" { address = "https://10.0.0.1:2379" }
 
-A migration that was interrupted goes on where it was when the same command runs again; until it has ended no server
-unseals from either storage. At the end both are read again and compared. Both hold the same cluster then: start
-servers on one of them alone.
+To resume an interrupted migration, run the same command again; until it is complete, no server unseals from either
+storage. At the end the command reads and compares both. They then hold the same cluster: start servers on only one
+of them.
 
 Flags:
   -config=FILE       the two storages (SEALGATE_MIGRATE_CONFIG_PATH)
-  -start=KEY         leave out the entries before KEY
-  -reset             take away the mark that a migration left in the source and the destination, and copy nothing
+  -start=KEY         skip the entries before KEY
+  -reset             remove the marks of a migration from source and destination, and copy nothing
   -log-level=LEVEL   trace, debug, info, warn or error (info)
-  -max-parallel=N    accepted; entries are copied in their order, many in each write`
+  -max-parallel=N    accepted for compatibility; entries are copied in order, many in each write`
 }
 
 type migrateFlags struct {
@@ -67,7 +68,7 @@ func (c *migrateCommand) parse(args []string) (*migrateFlags, error) {
 	case f.NArg() > 0:
 		return nil, fmt.Errorf("unexpected argument %q", f.Arg(0))
 	case o.config == "":
-		return nil, errors.New("must specify the file with both storages: -config=FILE")
+		return nil, errors.New("no configuration: use -config=FILE with both storages")
 	}
 	if *level != "" {
 		var ok bool
@@ -78,7 +79,7 @@ func (c *migrateCommand) parse(args []string) (*migrateFlags, error) {
 	return &o, nil
 }
 
-// Run returns 1 for a wrong command line or file, 2 where a storage fails.
+// Run returns 1 for an invalid command line or file, 2 if a storage fails.
 func (c *migrateCommand) Run(args []string) int {
 	o, err := c.parse(args)
 	if err != nil {
@@ -91,7 +92,7 @@ func (c *migrateCommand) Run(args []string) int {
 		return 1
 	}
 	if both.Source.Type == "inmem" || both.Destination.Type == "inmem" {
-		fmt.Fprintln(c.env.Stderr, `Error: "inmem" ends with the process that has it: there is nothing to migrate from or to`)
+		fmt.Fprintln(c.env.Stderr, `Error: "inmem" storage exists only within its process, so that it cannot be migrated`)
 		return 1
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
@@ -116,32 +117,34 @@ func (c *migrateCommand) migrate(ctx context.Context, o *migrateFlags, both *con
 	}
 	defer func() { err = errors.Join(err, to.Close()) }()
 	if o.reset {
-		return c.takeMarks(ctx, from, to)
+		return c.resetMarks(ctx, from, to)
 	}
-	began, told := time.Now(), time.Now()
-	done, err := migrate.Run(ctx, from, to, migrate.Options{Start: o.start, Now: time.Now, Rand: rand.Reader, Progress: func(p migrate.Progress) {
-		if time.Since(told) > time.Second {
-			told = time.Now()
-			log.Info("copying", "entries", p.Entries, "bytes", p.Bytes, "last", p.Last)
-		}
-	}})
+	began, reported := time.Now(), time.Now()
+	done, err := migrate.Run(ctx, from, to, migrate.Options{Start: o.start, Now: time.Now, Rand: rand.Reader,
+		Progress: func(p migrate.Progress) {
+			if time.Since(reported) > time.Second {
+				reported = time.Now()
+				log.Info("copying", "entries", p.Entries, "bytes", p.Bytes, "last", p.Last)
+			}
+		}})
 	if err != nil {
 		if ctx.Err() != nil {
-			err = errors.New("interrupted; run the same command again to go on")
+			err = errors.New("interrupted; run the same command again to resume")
 		}
 		return err
 	}
-	fmt.Fprintf(c.env.Stdout, "Success! All of the keys have been migrated: %d entries, %d bytes in %s, and both storages hold the same.\n",
+	fmt.Fprintf(c.env.Stdout, "Success! All of the keys have been migrated: %d entries, %d bytes in %s; both storages "+
+		"are identical.\n",
 		done.Entries, done.Bytes, time.Since(began).Round(time.Millisecond))
 	return nil
 }
 
-func (c *migrateCommand) takeMarks(ctx context.Context, stores ...storage.Store) error {
+func (c *migrateCommand) resetMarks(ctx context.Context, stores ...storage.Store) error {
 	for _, s := range stores {
 		if err := migrate.Reset(ctx, s); err != nil {
 			return err
 		}
 	}
-	fmt.Fprintln(c.env.Stdout, "Success! Took the mark of a migration away.")
+	fmt.Fprintln(c.env.Stdout, "Success! Removed the marks of the migration.")
 	return nil
 }

@@ -18,8 +18,8 @@ func (c *softhsmCommand) Synopsis() string { return "Make a throw-away SoftHSM t
 func (c *softhsmCommand) Help() string {
 	return `Usage: sealgate softhsm init -dir DIR [-label LABEL]
 
-Makes a SoftHSM token with a configuration, a directory and PINs of its own in DIR, which must be empty or not exist,
-and prints the environment in which PKCS#11 programs find it:
+Makes a SoftHSM token with its own configuration, directory and PINs in DIR, which must be empty or not exist, and
+prints the environment variables by which PKCS#11 programs find it:
 
   $ eval "$(sealgate softhsm init -dir /tmp/token)"
   $ pkcs11-tool --module "$SEALGATE_HSM_LIB" --token-label "$SEALGATE_HSM_TOKEN_LABEL" --pin "$SEALGATE_HSM_PIN" --keygen --key-type aes:32 --label k

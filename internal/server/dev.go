@@ -15,17 +15,18 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// development is a server that initialises and unseals itself and prints what nobody should see. Nil for any other server.
+// development is a server that initialises and unseals itself and prints its keys. Nil for any
+// other server.
 type development struct {
 	command *serverCommand
 	flags   *serverFlags
 	dir     string // of the throw-away token; "" without one
 }
 
-// development changes the configuration as -dev and -dev-hsm say; what a -config file names stays.
+// development completes the configuration for -dev and -dev-hsm; settings of -config files stay.
 func (c *serverCommand) development(o *serverFlags, cfg *config.Config) (*development, error) {
 	if !o.dev && !o.devHSM {
-		return nil, nil // -dev-root-token-id alone is allowed, and means nothing
+		return nil, nil // -dev-root-token-id without -dev has no effect
 	}
 	d := &development{command: c, flags: o}
 	if cfg.Storage == nil {
@@ -66,7 +67,7 @@ func (d *development) remove() {
 	}
 }
 
-// mounts are what a development server has from the beginning.
+// mounts are the initial mounts of a development server.
 func (d *development) mounts() []mount.Entry {
 	if d.flags.devKVv1 {
 		return []mount.Entry{mount.DevMount("1")}
@@ -74,10 +75,10 @@ func (d *development) mounts() []mount.Entry {
 	return []mount.Entry{mount.DevMount("2")}
 }
 
-// begin initialises, unseals, and prints the keys.
-func (d *development) begin(ctx context.Context, p *process) error {
+// begin initialises and unseals the server and prints the keys.
+func (d *development) begin(ctx context.Context, p *instance) error {
 	if done, err := p.node.Initialized(ctx); err != nil || done {
-		return err // a development server on kept storage
+		return err // the storage was initialised by an earlier run
 	}
 	req := node.InitRequest{SecretShares: 1, SecretThreshold: 1}
 	if st, err := p.node.SealStatus(ctx); err != nil {
@@ -101,8 +102,8 @@ func (d *development) begin(ctx context.Context, p *process) error {
 	return d.storeToken(res.RootToken)
 }
 
-func (d *development) print(p *process, res *node.InitResult) {
-	fmt.Fprintln(p.out, "WARNING! This is a development server: its keys are printed here, and its data goes when it stops.")
+func (d *development) print(p *instance, res *node.InitResult) {
+	fmt.Fprintln(p.out, "WARNING! This is a development server: it prints its keys, and its data is lost when it stops.")
 	fmt.Fprintln(p.out)
 	fmt.Fprintf(p.out, "    $ export SEALGATE_ADDR='%s'\n\n", "http://"+p.http[len(p.http)-1].Addr().String())
 	show := func(what string, keys []*secret.Bytes) {
@@ -115,7 +116,7 @@ func (d *development) print(p *process, res *node.InitResult) {
 	fmt.Fprintf(p.out, "Root Token: %s\n\n", res.RootToken)
 }
 
-// storeToken does what `login` would, so that the next command works at once.
+// storeToken stores the token as `login` does, so that the next command uses it.
 func (d *development) storeToken(token string) error {
 	home := d.command.env.Home
 	if home == "" {

@@ -16,11 +16,11 @@ import (
 	"github.com/sealgate/sealgate/internal/version"
 )
 
-// listeners are all the backends through which the API is reached.
+// listeners are all listeners of the API.
 type listeners []*listener.Server
 
-// listen opens every listener of the configuration, or none.
-func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
+// listen opens all listeners of the configuration, or none.
+func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 	log := p.hub.Logger("api")
 	var all listeners
 	defer func() {
@@ -41,11 +41,13 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
-			Node: p.node, Version: version.Release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared, Front: l.Front, Hostname: hostname,
+			Node: p.node, Version: version.Release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared,
+			Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			Lockout: lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
 			Limits: api.Limits{
-				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings, Duration: duration,
+				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings,
+				Duration: duration,
 			},
 		}
 		var h http.Handler
@@ -66,7 +68,7 @@ func (p *process) listen(cfg *config.Config) (_ listeners, err error) {
 	return all, nil
 }
 
-// serve answers on all of them until shutdown, or until one fails.
+// serve serves on all listeners until shutdown, or until one fails.
 func (l listeners) serve() error {
 	failed := make(chan error)
 	for _, s := range l {
@@ -90,7 +92,7 @@ func (l listeners) reload() error {
 	return errors.Join(errs...)
 }
 
-// shutdown takes no new requests and waits for those under way until ctx ends.
+// shutdown accepts no new requests and waits for those in flight until ctx ends.
 func (l listeners) shutdown(ctx context.Context) error {
 	errs := make(chan error)
 	for _, s := range l {
@@ -103,12 +105,13 @@ func (l listeners) shutdown(ctx context.Context) error {
 	return errors.Join(all...)
 }
 
-// lockouts gives the settings the form of the API.
+// lockouts converts the settings to the API's form.
 func lockouts(all map[string]config.Lockout) map[string]*mount.Lockout {
 	out := map[string]*mount.Lockout{}
 	for name, l := range all {
 		out[name] = &mount.Lockout{
-			Threshold: l.Threshold, Duration: int64(l.Duration / time.Second), CounterReset: int64(l.CounterReset / time.Second), Disable: l.Disable,
+			Threshold: l.Threshold, Duration: int64(l.Duration / time.Second),
+			CounterReset: int64(l.CounterReset / time.Second), Disable: l.Disable,
 		}
 	}
 	return out

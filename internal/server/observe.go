@@ -19,20 +19,21 @@ import (
 	"github.com/sealgate/sealgate/internal/version"
 )
 
-// watch makes what a server is watched by: metrics, the log's levels, traces.
-func (p *process) watch(cfg *config.Config, getenv func(string) string) error {
+// observability sets up metrics, log levels and traces.
+func (p *instance) observability(cfg *config.Config, getenv func(string) string) error {
 	tracer, err := tracing.FromEnvironment(getenv, version.Release, p.hub.Logger("tracing"))
 	if err != nil {
 		return err
 	}
 	p.shared = api.NewShared(metrics.New(cfg.Telemetry.Prefix, nil), p.hub.Logger("api"))
-	p.shared.Prometheus, p.shared.Logs, p.shared.Tracer, p.shared.Sanitized = cfg.Telemetry.Prometheus, p.hub, tracer, cfg.Sanitized()
+	p.shared.Prometheus, p.shared.Logs, p.shared.Tracer, p.shared.Sanitized = cfg.Telemetry.Prometheus, p.hub, tracer,
+		cfg.Sanitized()
 	p.shared.Requests = cfg.LogRequests
 	p.shared.Metrics.Sampled(sampleRuntime)
 	return nil
 }
 
-// sampleRuntime shows what Go's runtime knows, by the names that other servers have.
+// sampleRuntime adds metrics of Go's runtime, by Vault's names.
 func sampleRuntime(s *metrics.Sample) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -45,7 +46,7 @@ func sampleRuntime(s *metrics.Sample) {
 	s.Counter("runtime.total_gc_runs", uint64(m.NumGC))
 }
 
-// observeSeal counts the calls of seals, for all of them and by type.
+// observeSeal counts the calls of seals, in total and by type.
 func observeSeal(r *metrics.Registry) func(string, string, time.Duration, error) {
 	return func(operation, sealType string, took time.Duration, err error) {
 		for _, name := range []string{"seal." + operation, "seal." + sealType + "." + operation} {
@@ -58,16 +59,17 @@ func observeSeal(r *metrics.Registry) func(string, string, time.Duration, error)
 	}
 }
 
-// timed is a store whose calls are counted.
+// timed is a store that measures its calls.
 type timed struct {
 	storage.Store
 	get, list, put, remove *metrics.Timer
 }
 
-// observeStore counts a store's calls by the names of the barrier's operations: each is one of the store.
+// observeStore measures a store's calls under the names of the barrier's operations, which map to
+// them one to one.
 func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 	if sizer, ok := s.(storage.Sizer); ok {
-		r.Help("sealgate.storage.bytes", "The room that the store takes.")
+		r.Help("sealgate.storage.bytes", "Size of the store in bytes.")
 		r.Sampled(func(m *metrics.Sample) {
 			ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 			defer cancel()
@@ -86,7 +88,8 @@ func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 	return t
 }
 
-// local is what a store of one node can do beside; shared is what one of several can do. What counts the calls must not hide it.
+// local has the optional interfaces of a store of one node, shared those of a store of a cluster.
+// The measuring wrapper must not hide them.
 type (
 	local interface {
 		storage.Watcher
@@ -120,7 +123,7 @@ func (t *timed) List(ctx context.Context, prefix, after string, limit int) ([]st
 	return t.Store.List(ctx, prefix, after, limit)
 }
 
-// Commit counts as a put, unless all that it does is to delete.
+// Commit counts as a put, unless it only deletes.
 func (t *timed) Commit(ctx context.Context, b storage.Batch) error {
 	begun, kind := time.Now(), t.remove
 	for _, op := range b.Ops {
@@ -132,7 +135,7 @@ func (t *timed) Commit(ctx context.Context, b storage.Batch) error {
 	return t.Store.Commit(ctx, b)
 }
 
-// openLogFile opens the file that the log goes to beside standard error; nil where there is none.
+// openLogFile opens the log file; nil if the configuration has none.
 func openLogFile(c config.LogFile) (*logs.File, error) {
 	if c.Path == "" {
 		return nil, nil
@@ -140,7 +143,7 @@ func openLogFile(c config.LogFile) (*logs.File, error) {
 	return logs.OpenFile(logs.FileOptions{Path: c.Path, Bytes: c.Bytes, Every: c.Every, Keep: int(c.Keep)})
 }
 
-// newLogs writes the log to w as flags and configuration say.
+// newLogs makes the log on w, in the format of the flags or the configuration.
 func newLogs(w io.Writer, o *serverFlags, cfg *config.Config) (*logs.Hub, error) {
 	level, err := o.level(cfg)
 	if err != nil {
@@ -153,7 +156,7 @@ func newLogs(w io.Writer, o *serverFlags, cfg *config.Config) (*logs.Hub, error)
 	return logs.New(w, format, level)
 }
 
-// level is the log's: the flag's or the environment's, before that of the configuration.
+// level is the log level of the flags or the environment, else that of the configuration.
 func (o *serverFlags) level(cfg *config.Config) (slog.Level, error) {
 	if o.logLevel == "" {
 		return cfg.LogLevel, nil
@@ -175,11 +178,11 @@ func dumpOnSignal(ctx context.Context, w io.Writer) {
 		case <-ctx.Done():
 			return
 		case <-usr2:
-			// Stacks hold addresses and numbers, never what a buffer holds.
+			// Stacks hold addresses and numbers, never the content of buffers.
 			for size := 1 << 20; ; size *= 2 {
 				buf := make([]byte, size)
 				if n := runtime.Stack(buf, true); n < size || size >= 1<<26 {
-					_, _ = w.Write(append(buf[:n], '\n')) // nowhere to say it to
+					_, _ = w.Write(append(buf[:n], '\n')) // nowhere to report an error
 					break
 				}
 			}

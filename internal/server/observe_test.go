@@ -10,8 +10,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// TestObservingHidesNothing: what a store can do beside reading and writing, it can do when it is counted.
-func TestObservingHidesNothing(t *testing.T) {
+// TestMeasuredStoreKeepsOptionalInterfaces checks that the wrapper has the optional interfaces of
+// its store.
+func TestMeasuredStoreKeepsOptionalInterfaces(t *testing.T) {
 	t.Parallel()
 	embedded, err := bbolt.Open(t.Context(), filepath.Join(t.TempDir(), "data"), bbolt.Options{})
 	if err != nil {
@@ -28,7 +29,7 @@ func TestObservingHidesNothing(t *testing.T) {
 			"sequence": func(s storage.Store) bool { _, ok := s.(storage.Sequencer); return ok },
 		} {
 			if can(s) != can(counted) {
-				t.Errorf("%s: %s is %v, and %v when counted", name, what, can(s), can(counted))
+				t.Errorf("%s: %s is %v, and %v when measured", name, what, can(s), can(counted))
 			}
 		}
 	}

@@ -10,8 +10,10 @@ import (
 	"github.com/sealgate/sealgate/internal/version"
 )
 
-// newLabels prepares the labels of the pod, where the configuration asks for them. A recovery server has none: nobody is to select it.
-func newLabels(c *config.Kubernetes, n *node.Node, getenv func(string) string, log *slog.Logger) (*kubernetes.Registration, error) {
+// newLabels prepares the registration of the pod, if the configuration asks for it. A server in
+// recovery mode is not registered, so that no Service selects it.
+func newLabels(c *config.Kubernetes, n *node.Node, getenv func(string) string,
+	log *slog.Logger) (*kubernetes.Registration, error) {
 	if c == nil || n == nil {
 		return nil, nil
 	}

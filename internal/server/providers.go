@@ -29,7 +29,7 @@ import (
 	"github.com/sealgate/sealgate/seals/transit"
 )
 
-// providers are the seals that this program can be configured with, by their type.
+// providers are the providers of seals, by type.
 var providers = map[string]seals.Factory{
 	"alicloudkms":   alicloudkms.New,
 	"awskms":        awskms.New,
@@ -42,23 +42,23 @@ var providers = map[string]seals.Factory{
 	"transit":       transit.New,
 }
 
-// engineFactories are what can be mounted, by type.
+// engineFactories are the secrets engines, by type.
 var engineFactories = map[string]mount.Factory{
 	"cubbyhole": cubbyhole.New,
 	"kv":        kv.New,
 	"transit":   transitengine.New,
 }
 
-// authMethodFactories are the auth methods that can be enabled, by type.
+// authMethodFactories are the auth methods, by type.
 var authMethodFactories = map[string]mount.Factory{
 	"approle":  approle.New,
 	"cert":     cert.New,
 	"jwt":      jwt.New,
-	"oidc":     jwt.New, // the same method by the name of its login by browser
+	"oidc":     jwt.New, // the same method; oidc is its login with a browser
 	"userpass": userpass.Factory(userpass.Options{}),
 }
 
-// newSeals makes the set that the configuration names: people, where it names none.
+// newSeals makes the seal set of the configuration: a Shamir seal if it names none.
 func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger,
 	observe func(string, string, time.Duration, error),
 ) (*seals.Set, error) {
@@ -69,12 +69,12 @@ func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger,
 	var members []seals.Seal
 	for _, s := range stanzas {
 		if s.Disabled {
-			return nil, fmt.Errorf("%s: seal %q is disabled: migrating from one seal to another is not possible yet; "+
+			return nil, fmt.Errorf("%s: seal %q is disabled, but seal migration is not supported yet; "+
 				"remove the stanza or enable it", s.Pos, s.Name)
 		}
 		factory, ok := providers[s.Type]
 		if !ok {
-			return nil, fmt.Errorf("%s: unknown seal type %q; this program has: %s",
+			return nil, fmt.Errorf("%s: unknown seal type %q: this program supports %s",
 				s.Pos, s.Type, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
 		}
 		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: getenv, Log: log})
