@@ -75,3 +75,17 @@ type worded struct {
 
 func (e *worded) Error() string { return e.text }
 func (e *worded) Unwrap() error { return e.kind }
+
+// KeyOnlyError is returned for a parameter that means nothing where a rekey makes a new root key and no shares. It is
+// an [ErrParams].
+type KeyOnlyError struct {
+	What string // such as "key backup"
+}
+
+// Error names the parameter.
+func (e *KeyOnlyError) Error() string {
+	return e.What + " not supported when rekeying the barrier key with recovery keys"
+}
+
+// Unwrap returns [ErrParams].
+func (e *KeyOnlyError) Unwrap() error { return ErrParams }

@@ -57,7 +57,7 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 // keyOnly is for a rekey that makes a new root key and no shares.
 func keyOnly(params Params) (Params, error) {
 	refuse := func(what string) (Params, error) {
-		return params, &worded{what + " not supported when rekeying the barrier key with recovery keys", ErrParams}
+		return params, &KeyOnlyError{what}
 	}
 	switch {
 	case len(params.Recipients) > 0 || len(params.Fingerprints) > 0:

@@ -37,7 +37,7 @@ var texts = map[recovery.Purpose]struct{ running, none string }{
 	recovery.PurposeGenerateRoot:  {"root generation already in progress", "no root generation in progress"},
 }
 
-func errNone(p recovery.Purpose) error { return fault.New(fault.Invalid, "%s", texts[p].none) }
+func errNone(p recovery.Purpose) error { return fault.Wrap(ErrNone, fault.Invalid, "%s", texts[p].none) }
 
 // begin starts a ceremony and stores it. The caller holds the lock.
 func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose, params recovery.Params,
@@ -47,7 +47,7 @@ func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purp
 		return nil, err
 	}
 	if running != nil {
-		return nil, fault.New(fault.Invalid, "%s", texts[p].running)
+		return nil, fault.Wrap(ErrRunning, fault.Invalid, "%s", texts[p].running)
 	}
 	o := recovery.Origin{By: by.DisplayName, Accessor: by.Accessor, Now: m.Now(), Rand: m.Rand, Expiry: m.Expiry}
 	if by == (Starter{}) {
@@ -181,7 +181,7 @@ func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string, s
 	case c == nil:
 		return nil, errNone(p)
 	case c.Phase == recovery.Verifying:
-		return nil, fault.New(fault.Invalid, "rekey operation already finished; verification must be performed: "+
+		return nil, fault.Wrap(recovery.ErrVerificationDue, fault.Invalid, "rekey operation already finished; verification must be performed: "+
 			"give the new shares with the nonce of the verification")
 	}
 	shareSet := m.shareSet()

@@ -13,7 +13,7 @@ func StartFault(p recovery.Purpose, err error) error {
 	case errors.Is(err, recovery.ErrShape):
 		return misconfigured(p, err)
 	case errors.Is(err, recovery.ErrParams), errors.Is(err, recovery.ErrPurpose):
-		return fault.New(fault.Invalid, "%v", err)
+		return fault.Wrap(err, fault.Invalid, "%v", err)
 	}
 	return err
 }
@@ -24,7 +24,7 @@ func misconfigured(p recovery.Purpose, err error) error {
 	if p == recovery.PurposeRekeyBarrier {
 		what = "rekey seal"
 	}
-	return fault.Wrap(err, fault.Invalid, "invalid %s configuration: %v", what, err)
+	return fault.Wrap(&ConfigurationError{err}, fault.Invalid, "invalid %s configuration: %v", what, err)
 }
 
 // ShareFault returns the error for the holder of a share. Every cause is the request's fault, and no

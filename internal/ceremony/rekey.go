@@ -54,7 +54,7 @@ func (m *Manager) unsealedFor(t recovery.Target) (Unsealed, error) {
 		return u, err
 	}
 	if t == recovery.Recovery && m.Host.Custody().SharesUnseal {
-		return u, fault.New(fault.Invalid, "recovery rekeying not supported: "+
+		return u, fault.Wrap(ErrNoRecoveryShares, fault.Invalid, "recovery rekeying not supported: "+
 			"the shares of a shamir seal unseal the server; rekey the target barrier")
 	}
 	return u, nil

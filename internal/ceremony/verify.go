@@ -19,9 +19,14 @@ type VerifyStatus struct {
 	Complete          bool // only in the answer to the last share
 }
 
-// verifying returns the ceremony whose new shares are to be proven. none is the error's text where
-// there is no ceremony.
-func (m *Manager) verifying(ctx context.Context, t recovery.Target, none string) (Unsealed, *recovery.Ceremony, error) {
+var (
+	errNoConfiguration = fault.Wrap(ErrNoConfiguration, fault.Invalid, "no rekey configuration found")
+	errNoVerification  = fault.Wrap(ErrNone, fault.Invalid, "no rekey in progress")
+)
+
+// verifying returns the ceremony whose new shares are to be proven. none is the error where there is
+// no ceremony.
+func (m *Manager) verifying(ctx context.Context, t recovery.Target, none error) (Unsealed, *recovery.Ceremony, error) {
 	u, err := m.unsealedFor(t)
 	if err != nil {
 		return u, nil, err
@@ -31,9 +36,9 @@ func (m *Manager) verifying(ctx context.Context, t recovery.Target, none string)
 	case err != nil:
 		return u, nil, err
 	case c == nil:
-		return u, nil, fault.New(fault.Invalid, "%s", none)
+		return u, nil, none
 	case c.Phase != recovery.Verifying:
-		return u, nil, fault.New(fault.Invalid, "no rekey verification in progress")
+		return u, nil, fault.Wrap(recovery.ErrNotVerifying, fault.Invalid, "%v", recovery.ErrNotVerifying)
 	}
 	return u, c, nil
 }
@@ -47,7 +52,7 @@ func verifyStatus(c *recovery.Ceremony) VerifyStatus {
 
 // RekeyVerifyStatus returns the state of the verification.
 func (m *Manager) RekeyVerifyStatus(ctx context.Context, t recovery.Target) (VerifyStatus, error) {
-	_, c, err := m.verifying(ctx, t, "no rekey configuration found")
+	_, c, err := m.verifying(ctx, t, errNoConfiguration)
 	if err != nil {
 		return VerifyStatus{}, err
 	}
@@ -58,7 +63,7 @@ func (m *Manager) RekeyVerifyStatus(ctx context.Context, t recovery.Target) (Ver
 // old ones. A wrong share is refused at once and leaves the others as they are.
 func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) (VerifyStatus,
 	error) {
-	_, c, err := m.verifying(ctx, t, "no rekey in progress")
+	_, c, err := m.verifying(ctx, t, errNoVerification)
 	if err != nil {
 		return VerifyStatus{}, err
 	}
@@ -69,7 +74,7 @@ func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce stri
 	Attribute(ctx, c.Next, number)
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
-	u, c, err := m.verifying(ctx, t, "no rekey in progress")
+	u, c, err := m.verifying(ctx, t, errNoVerification)
 	if err != nil {
 		return VerifyStatus{}, err
 	}
@@ -95,7 +100,7 @@ func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce stri
 func (m *Manager) RekeyVerifyRestart(ctx context.Context, t recovery.Target) (VerifyStatus, error) {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
-	u, c, err := m.verifying(ctx, t, "no rekey in progress")
+	u, c, err := m.verifying(ctx, t, errNoVerification)
 	if err != nil {
 		return VerifyStatus{}, err
 	}

@@ -3,13 +3,10 @@ package ceremonies
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/ceremony"
-	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
-	"github.com/sealgate/sealgate/recovery"
 )
 
 // A root token by a quorum of shares. All tokens may be lost, so an attempt can be started by anybody; one that was started with
@@ -53,24 +50,6 @@ func rootShown(q *api.Request, s ceremony.GenerateRootStatus) (*api.Answer, erro
 		m["holders_given"] = s.HoldersGiven
 	}
 	return api.Show(m)
-}
-
-// rootWords are the texts that clients know for those that the node gives.
-var rootWords = strings.NewReplacer(
-	"during this operation", "during this generation operation",
-	"root generation already in progress", "root generation already in progress for this namespace",
-)
-
-// rootError gives a refusal the words that clients know. By OpenBao's path, too, a mistake of the user's is a 400 and no 500.
-func rootError(err error) error {
-	var client *fault.Error
-	if !errors.As(err, &client) {
-		return err
-	}
-	if errors.Is(err, recovery.ErrShareLength) {
-		return reworded(err, "invalid key: "+client.Message)
-	}
-	return reworded(err, rootWords.Replace(client.Message))
 }
 
 func rootStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {

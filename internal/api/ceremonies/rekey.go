@@ -3,7 +3,6 @@ package ceremonies
 import (
 	"context"
 	"errors"
-	"strings"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -14,43 +13,6 @@ import (
 // Rekey of both targets, by Vault's paths and by OpenBao's, with one mend: starting and cancelling need a token on both, so that nobody
 // without one changes somebody else's work. On Vault's paths a share needs only the nonce, which whoever started the rekey
 // hands out, or GET .../init shows.
-
-// rotationWords are the texts on OpenBao's paths for those on Vault's, which the node gives.
-var rotationWords = strings.NewReplacer(
-	"rekey already in progress", "rotation already in progress",
-	"no barrier rekey in progress", "no rotation in progress",
-	"no recovery rekey in progress", "no rotation in progress",
-	"no rekey in progress", "no rotation in progress",
-	"no rekey configuration found", "no rotation configuration found",
-	"no rekey verification in progress", "no rotation verification in progress",
-	"rekey verification failed", "rotation verification failed",
-	"rekey operation already finished", "rotation already finished",
-	"recovery rekeying not supported", "recovery keys not supported",
-	"invalid rekey seal configuration", "invalid rotate seal configuration",
-	"invalid recovery configuration", "invalid rotate seal configuration",
-	"PGP key encryption not supported when rekeying the barrier key with recovery keys", "PGP key encryption not supported when using stored keys",
-	"key backup not supported when rekeying the barrier key with recovery keys", "key backup not supported when using stored keys",
-	"when rekeying the barrier key with recovery keys", "when rotating the barrier key with recovery keys",
-	"during this operation", "during this rotation",
-)
-
-// rekeyError gives a refusal the words of the path it came by. None of them tells a nonce.
-func rekeyError(q *api.Request, err error) error {
-	var client *fault.Error
-	if !errors.As(err, &client) {
-		return err
-	}
-	text := client.Message
-	switch {
-	case !legacy(q):
-		text = rotationWords.Replace(text)
-	case q.Route.Target == recovery.Recovery:
-		text = strings.Replace(text, "during this operation", "during this rekey operation", 1)
-	default:
-		text = strings.Replace(text, "during this operation", "during this generation operation", 1)
-	}
-	return reworded(err, text)
-}
 
 func rekeyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s, err := h.Node.Ceremonies().RekeyStatus(ctx, q.Route.Target)

@@ -81,12 +81,3 @@ func givenShare(q *api.Request, m missing) (nonce string, share *secret.Bytes, e
 	}
 	return b.Nonce, share, nil
 }
-
-// reworded is a refusal with another text; its cause stays.
-func reworded(err error, text string) error {
-	var client *fault.Error
-	if !errors.As(err, &client) || client.Kind != fault.Invalid || client.Message == text {
-		return err
-	}
-	return &fault.Error{Kind: client.Kind, Message: text, Cause: client.Cause}
-}

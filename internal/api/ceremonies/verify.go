@@ -2,12 +2,9 @@ package ceremonies
 
 import (
 	"context"
-	"errors"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/ceremony"
-	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/recovery"
 )
 
 // Verification of new shares, which replace the old ones only when a threshold of them was proven.
@@ -48,18 +45,9 @@ func verifyUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	defer share.Destroy()
 	s, err := h.Node.Ceremonies().RekeyVerify(ctx, q.Route.Target, nonce, share)
 	if err != nil {
-		return nil, rekeyError(q, verifyError(err))
+		return nil, verifyError(q, err)
 	}
 	return verifyShown(s)
-}
-
-// verifyError puts the text that clients know before the one that tells which share was wrong.
-func verifyError(err error) error {
-	var client *fault.Error
-	if errors.As(err, &client) && (errors.Is(err, recovery.ErrShareUnknown) || errors.Is(err, recovery.ErrShareReplaced)) {
-		return reworded(err, "rekey verification failed; incorrect key shares supplied: "+client.Message)
-	}
-	return err
 }
 
 // verifyRestart forgets what was proven so far, and answers with the new nonce.
