@@ -38,7 +38,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(0, "Success!", "-config=migrate.hcl")
-	run(2, "holds data already", "-config=migrate.hcl")
+	run(2, "already contains data", "-config=migrate.hcl")
 	config, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
 	if err != nil {
 		t.Fatal(err)
