@@ -107,19 +107,29 @@ func (q *Request) need(ctx context.Context) (token.Need, error) {
 	}
 	if q.writesToMount() {
 		if backend, _, rest, err := q.Locate(); err == nil {
-			if e, ok := backend.(mount.ExistenceChecker); ok {
-				exists, err := e.Exists(ctx, rest)
-				if err != nil {
-					return need, err
-				}
-				if !exists {
-					q.Op = mount.Create
-				}
+			exists, err := q.exists(ctx, backend, rest)
+			if err != nil {
+				return need, err
+			}
+			if !exists {
+				q.Op = mount.Create
 			}
 		}
 	}
 	need.Capability = capabilities[q.Op]
 	return need, nil
+}
+
+// exists asks a backend that distinguishes create from update, and keeps what it found.
+func (q *Request) exists(ctx context.Context, backend mount.Backend, path string) (exists bool, err error) {
+	switch b := backend.(type) {
+	case mount.Finder:
+		exists, q.mounted.found, err = b.Find(ctx, path)
+		return exists, err
+	case mount.ExistenceChecker:
+		return b.Exists(ctx, path)
+	}
+	return true, nil
 }
 
 // admitRecovery compares the token before anything of the body is read.

@@ -21,6 +21,7 @@ type mounted struct {
 	backend mount.Backend
 	entry   mount.Entry // its path starts with "auth/" for an auth method
 	rest    string      // of the path, below the mount
+	found   any         // see mount.Finder
 	err     error
 }
 
@@ -93,7 +94,7 @@ func backend(ctx context.Context, _ *Handler, q *Request) (*Answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity}
+		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity, Found: q.mounted.found}
 		a, err := backend.Handle(ctx, r)
 		if err == nil {
 			return BackendAnswer(a)

@@ -50,6 +50,7 @@ type Request struct {
 	Data     map[string]any // the body of a write: numbers are json.Number; nil without a body
 	Query    url.Values     // of a read, list or delete
 	Identity token.Identity
+	Found    any                  // the result of [Finder.Find]; nil if it was not called
 	Remote   string               // the client's address, such as "192.0.2.1:1234"
 	TLS      *tls.ConnectionState // nil without TLS
 }
@@ -74,6 +75,12 @@ type Backend interface {
 // path needs the create capability.
 type ExistenceChecker interface {
 	Exists(ctx context.Context, path string) (bool, error)
+}
+
+// Finder replaces [ExistenceChecker] for backends that reuse the record by which they decide:
+// [Request.Found] passes it on to Handle, which must check that it is still current.
+type Finder interface {
+	Find(ctx context.Context, path string) (exists bool, found any, err error)
 }
 
 // Maintainer is implemented by backends with background work, such as an upgrade or the removal of

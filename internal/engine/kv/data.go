@@ -167,7 +167,7 @@ func (d *versioned) write(ctx context.Context, path string, r *mount.Request) (*
 		return nil, fault.Wrap(err, fault.Invalid, "the data cannot be written as JSON")
 	}
 	defer d.lock(path)()
-	s, err := d.take(ctx, path)
+	s, err := d.take(ctx, path, r.Found)
 	if err != nil {
 		return nil, err
 	}
@@ -223,7 +223,7 @@ func (d *versioned) patch(ctx context.Context, path string, r *mount.Request) (*
 		return nil, err
 	}
 	defer d.lock(path)()
-	s, err := d.take(ctx, path)
+	s, err := d.take(ctx, path, r.Found)
 	if s == nil || err != nil {
 		return nothing(), err
 	}

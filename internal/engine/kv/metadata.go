@@ -129,7 +129,7 @@ func (d *versioned) writeMetadata(ctx context.Context, path string, r *mount.Req
 	if err != nil {
 		return nil, err
 	}
-	return d.changeMetadata(ctx, path, &c, true)
+	return d.changeMetadata(ctx, path, r, &c, true)
 }
 
 func (d *versioned) patchMetadata(ctx context.Context, path string, r *mount.Request) (*mount.Response, error) {
@@ -148,14 +148,15 @@ func (d *versioned) patchMetadata(ctx context.Context, path string, r *mount.Req
 			reset()
 		}
 	}
-	return d.changeMetadata(ctx, path, &c, false)
+	return d.changeMetadata(ctx, path, r, &c, false)
 }
 
 // changeMetadata writes metadata. With whole it creates a missing secret, and replaces the custom
 // metadata instead of merging it.
-func (d *versioned) changeMetadata(ctx context.Context, path string, c *change, whole bool) (*mount.Response, error) {
+func (d *versioned) changeMetadata(ctx context.Context, path string, r *mount.Request, c *change,
+	whole bool) (*mount.Response, error) {
 	defer d.lock(path)()
-	s, err := d.take(ctx, path)
+	s, err := d.take(ctx, path, r.Found)
 	if err != nil {
 		return nil, err
 	}

@@ -90,9 +90,14 @@ func movedID(path string) (of id) {
 	return of
 }
 
-// take loads a secret in order to change it; the caller holds its lock. It moves an entry of
-// version 1 first.
-func (d *versioned) take(ctx context.Context, path string) (*secret, error) {
+// take loads a secret in order to change it; the caller holds its lock. It reuses what
+// [versioned.Find] read for the request, if the lock was not held since: only this backend writes
+// to the mount. It moves an entry of version 1 first.
+func (d *versioned) take(ctx context.Context, path string, known any) (*secret, error) {
+	f, ok := known.(*found)
+	if ok && f.path == path && f.changes == d.locks[d.stripe(path)].changes.Load() {
+		return f.secret, nil
+	}
 	s, err := d.loadMoved(ctx, path)
 	if s != nil || err != nil {
 		return s, err

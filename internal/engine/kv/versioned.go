@@ -34,7 +34,18 @@ type versioned struct {
 	pending atomic.Pointer[pending] // nil: not read yet
 
 	seed  maphash.Seed
-	locks [256]sync.Mutex // serialise changes; striped by path
+	locks [256]stripe // serialise changes, by path
+}
+
+// stripe is a lock that counts its releases, so that a record read before can be found unchanged.
+type stripe struct {
+	sync.Mutex
+	changes atomic.Uint64
+}
+
+func (s *stripe) Unlock() {
+	s.changes.Add(1)
+	s.Mutex.Unlock()
 }
 
 func newVersioned(store mount.Storage, o Options) *versioned {
@@ -46,9 +57,9 @@ func (d *versioned) stripe(path string) int {
 }
 
 func (d *versioned) lock(path string) (unlock func()) {
-	m := &d.locks[d.stripe(path)]
-	m.Lock()
-	return m.Unlock
+	s := &d.locks[d.stripe(path)]
+	s.Lock()
+	return s.Unlock
 }
 
 // call handles an operation on one of the paths below.
@@ -113,18 +124,36 @@ func wrongPath(r *mount.Request) (*mount.Response, error) {
 // nothing is the response to a write to a missing secret: 404 with an empty list of errors.
 func nothing() *mount.Response { return &mount.Response{Status: 404} }
 
-// Exists reports whether a write to path is an update. The first write to a secret, or to its
-// metadata, is a create.
-func (d *versioned) Exists(ctx context.Context, full string) (bool, error) {
+// found is a secret as [versioned.Find] read it.
+type found struct {
+	path    string
+	secret  *secret // nil if there is none
+	changes uint64  // of the path's stripe, before the read
+}
+
+// Find implements [mount.Finder]. A write to a path is an update, except for the first write to a
+// secret or to its metadata.
+func (d *versioned) Find(ctx context.Context, full string) (bool, any, error) {
 	kind, path, _ := strings.Cut(full, "/")
 	if path == "" || kind != "data" && kind != "metadata" {
-		return true, nil
+		return true, nil, nil
 	}
+	changes := d.locks[d.stripe(path)].changes.Load()
 	s, err := d.load(ctx, path)
-	if fault.Is(err, fault.Internal) && errors.Is(err, errRecord) || errors.Is(err, storage.ErrCorrupt) {
-		return true, nil // a damaged entry exists
+	if isDamaged(err) {
+		return true, nil, nil // a damaged entry exists
 	}
-	return s != nil, err
+	if err != nil {
+		return false, nil, err
+	}
+	if up := d.pending.Load(); up == nil || !up.done {
+		return s != nil, nil, nil // an entry of version 1 must be moved first
+	}
+	return s != nil, &found{path: path, secret: s, changes: changes}, nil
+}
+
+func isDamaged(err error) bool {
+	return errors.Is(err, errRecord) || errors.Is(err, storage.ErrCorrupt)
 }
 
 // load reads a secret, including one that an upgrade has not moved yet; nil if there is none.

@@ -108,6 +108,11 @@ func (b *bench) ask(op mount.Operation, path, body string) (*mount.Response, err
 			b.Fatal(err)
 		}
 	}
+	if op == mount.Update || op == mount.Create || op == mount.Patch { // as the API does
+		if _, r.Found, err = b.Find(b.Context(), path); err != nil {
+			return nil, err
+		}
+	}
 	return b.Handle(b.Context(), r)
 }
 
@@ -459,9 +464,41 @@ func TestExistsInVersion2(t *testing.T) {
 		"data/there": true, "metadata/there": true, "data/not": false, "metadata/not": false, "delete/not": true,
 		"config": true, "x": true, "data/": true, "data/a//b": false,
 	} {
-		if got, err := b.Exists(t.Context(), path); got != want || err != nil {
-			t.Errorf("Exists(%q) = %v, %v", path, got, err)
+		if got, _, err := b.Find(t.Context(), path); got != want || err != nil {
+			t.Errorf("Find(%q) = %v, %v", path, got, err)
 		}
+	}
+}
+
+// TestFoundIsCheckedAgain: two writes find the same record before either holds the lock. The second
+// must not write over the first from what it found.
+func TestFoundIsCheckedAgain(t *testing.T) {
+	t.Parallel()
+	for _, start := range []string{"", `{"data":{"k":"old"}}`} {
+		b := freshV2(t)
+		if start != "" {
+			b.expect(mount.Create, "data/a", start, "{...")
+		}
+		var requests []*mount.Request
+		for _, value := range []string{"one", "two"} {
+			_, found, err := b.Find(t.Context(), "data/a")
+			if err != nil {
+				t.Fatal(err)
+			}
+			requests = append(requests, &mount.Request{Operation: mount.Update, Path: "data/a", Found: found,
+				Data: map[string]any{"data": map[string]any{"k": value}}})
+		}
+		for _, r := range requests {
+			if _, err := b.Handle(t.Context(), r); err != nil {
+				t.Fatal(err)
+			}
+		}
+		last := len(requests)
+		if start != "" {
+			last++
+		}
+		b.expect(mount.Read, fmt.Sprintf("data/a?version=%d", last-1), "", `{"data":{"k":"one"}...`)
+		b.expect(mount.Read, fmt.Sprintf("data/a?version=%d", last), "", `{"data":{"k":"two"}...`)
 	}
 }
 
@@ -475,6 +512,17 @@ func TestReadsOfTheBarrier(t *testing.T) {
 		b.expect(mount.Read, "data/"+path, "", "{...")
 		if n := b.store.gets - before; n != want {
 			t.Errorf("a read of a %s value took %d reads of the barrier, not %d", path, n, want)
+		}
+	}
+	for path, body := range map[string]string{
+		"data/small": `{"data":{"k":"w"}}`, "data/new": `{"data":{"k":"v"}}`, "metadata/small": `{"max_versions":9}`,
+	} {
+		before := b.store.gets
+		if _, err := b.ask(mount.Update, path, body); err != nil {
+			t.Fatal(err)
+		}
+		if n := b.store.gets - before; n != 2 {
+			t.Errorf("a write to %s took %d reads of the barrier; want 2, of its record and of the settings", path, n)
 		}
 	}
 	for _, step := range []func(){
@@ -555,7 +603,7 @@ func TestDamageToVersion2(t *testing.T) {
 	}
 	b.expect(mount.Read, "data/bad", "",
 		`error: the secret at "bad" cannot be read: its record is damaged; overwrite it, or delete its metadata`)
-	if there, err := b.Exists(t.Context(), "data/bad"); !there || err != nil {
+	if there, _, err := b.Find(t.Context(), "data/bad"); !there || err != nil {
 		t.Errorf("a damaged secret is there: %v, %v", there, err)
 	}
 	b.expect(mount.Update, "data/x", `{"data":{}}`, `error: the mount's configuration is damaged...`)

@@ -68,7 +68,7 @@ func givenVersions(r *mount.Request) ([]uint64, error) {
 // writes nothing if none is left. The values of destroyed versions are removed too.
 func (d *versioned) mark(ctx context.Context, path string, numbers []uint64, change func(*version) bool) error {
 	defer d.lock(path)()
-	s, err := d.take(ctx, path)
+	s, err := d.take(ctx, path, nil)
 	if s == nil || err != nil {
 		return err
 	}
