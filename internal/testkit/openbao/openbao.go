@@ -57,11 +57,17 @@ func Program(t testing.TB) string {
 // Start starts a server, initialises it, and waits until it serves.
 func Start(t testing.TB) *Server {
 	t.Helper()
+	return StartSealed(t, fmt.Sprintf("seal \"static\" {\n  current_key_id = \"k\"\n  current_key = %q\n}\n", strings.Repeat("5c", 32)))
+}
+
+// StartSealed is [Start] with a seal of one's own: its stanza.
+func StartSealed(t testing.TB, seal string) *Server {
+	t.Helper()
 	bin := Program(t)
 	s := &Server{t: t, dir: t.TempDir(), Addr: freeAddr(t)}
 	config := fmt.Sprintf("storage \"raft\" {\n  path = \"data\"\n  node_id = \"n\"\n}\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n"+
-		"api_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nseal \"static\" {\n  current_key_id = \"k\"\n  current_key = %q\n}\n",
-		s.Addr, s.Addr, freeAddr(t), strings.Repeat("5c", 32))
+		"api_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\n%s",
+		s.Addr, s.Addr, freeAddr(t), seal)
 	if err := os.WriteFile(filepath.Join(s.dir, "bao.hcl"), []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}

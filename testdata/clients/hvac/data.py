@@ -224,11 +224,11 @@ def leases(c):
 
 
 def absent(c):
-    for engine in ["transit", "pki", "database", "ssh", "aws", "totp"]:
+    for engine in ["pki", "database", "ssh", "aws", "totp"]:
         refused(engine, InvalidRequest, "plugin not found in the catalog", c.sys.enable_secrets_engine, backend_type=engine)
     for method in ["ldap", "kubernetes", "github", "aws", "gcp", "azure", "okta", "radius"]:
         refused(method, InvalidRequest, "plugin not found in the catalog", c.sys.enable_auth_method, method_type=method)
-    refused("transit", InvalidPath, "no handler for route", c.secrets.transit.encrypt_data, name="k", plaintext="YQ==")
+    refused("transit, which is not mounted", InvalidPath, "no handler for route", c.secrets.transit.encrypt_data, name="k", plaintext="YQ==")
     refused("raft", InvalidRequest, "raft storage is not in use", c.sys.read_raft_config)
     refused("identity", (InvalidPath, UnexpectedError), "", c.secrets.identity.list_entities)
 

@@ -204,7 +204,7 @@ async fn wrapping(c: &VaultClient) -> Result<String, ClientError> {
 
 async fn absent(c: &VaultClient) {
     refused(transit::key::create(c, "transit", "k", None).await, 404, "no handler for route");
-    refused(sys::mount::enable(c, "transit", "transit", None).await, 400, "plugin not found in the catalog");
+    refused(sys::mount::enable(c, "pki", "pki", None).await, 400, "plugin not found in the catalog");
     refused(vaultrs::identity::entity::list_by_id(c).await, 404, "");
 }
 

@@ -1,0 +1,119 @@
+//go:build unix
+
+package e2e
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/testkit/openbao"
+)
+
+// gatewayPolicy is what an OpenBao or Vault with `seal "transit"` needs of the server that it unseals through.
+const gatewayPolicy = `path "transit/encrypt/autounseal" { capabilities = ["update"] }
+path "transit/decrypt/autounseal" { capabilities = ["update"] }`
+
+// newGateway is a server with a transit key that another cluster may use, and that cluster's token.
+func newGateway(t *testing.T) (r *harness, token string) {
+	t.Helper()
+	r = newStaticHarness(t)
+	r.mustStart()
+	r.mustInit()
+	r.must(204, "POST", "sys/mounts/transit", map[string]string{"type": "transit"})
+	r.must(200, "POST", "transit/keys/autounseal", map[string]string{})
+	r.must(204, "PUT", "sys/policies/acl/autounseal", map[string]string{"policy": gatewayPolicy})
+	var made struct {
+		Auth struct {
+			Token string `json:"client_token"`
+		}
+	}
+	r.decode(r.must(200, "POST", "auth/token/create-orphan", map[string]any{
+		"policies": []string{"autounseal"}, "period": "24h", "renewable": true, "display_name": "downstream",
+	}), &made)
+	r.known.add("the downstream's token", made.Auth.Token)
+	return r, made.Auth.Token
+}
+
+// TestDownstreamOpenBao has a real OpenBao unseal through this server: it is initialised, killed, started again with the key rotated
+// meanwhile, and started while this server is down.
+func TestDownstreamOpenBao(t *testing.T) {
+	t.Parallel()
+	r, token := newGateway(t)
+	bao := openbao.StartSealed(t, fmt.Sprintf("seal \"transit\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
+		"  mount_path = \"transit/\"\n}\n", r.URL(), token))
+	bao.Mount("inner")
+	bao.Key("inner", "k", "")
+	ciphertext := bao.Must("POST", "inner/encrypt/k", map[string]string{"plaintext": "aGVsbG8="})["ciphertext"]
+	unsealed := func() {
+		t.Helper()
+		if got := bao.Must("POST", "inner/decrypt/k", map[string]any{"ciphertext": ciphertext})["plaintext"]; got != "aGVsbG8=" {
+			t.Fatalf("the downstream decrypts to %v", got)
+		}
+	}
+
+	bao.Stop() // it is killed
+	bao.Restart()
+	unsealed()
+
+	// The key gets a version; the downstream takes it at its next start, and still reads what the old one has sealed.
+	r.must(200, "POST", "transit/keys/autounseal/rotate", nil)
+	bao.Stop()
+	bao.Restart()
+	unsealed()
+	if uses := r.uses("autounseal"); uses["2"] == nil || uses["2"]["last_display_name"] != "token-downstream" {
+		t.Errorf("uses of the key: %v", uses)
+	}
+
+	// Now the first version may go: the downstream has sealed its keys anew.
+	r.must(200, "POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 2, "min_encryption_version": 2})
+	r.must(200, "POST", "transit/keys/autounseal/trim", map[string]int{"min_available_version": 2})
+	bao.Stop()
+
+	// This server is killed too, and both come back.
+	if err := r.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustStart()
+	if err := r.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	bao.Restart()
+	unsealed()
+}
+
+// uses is the census of a key.
+func (r *harness) uses(key string) map[string]map[string]any {
+	r.t.Helper()
+	var out struct {
+		Data struct{ Versions map[string]map[string]any }
+	}
+	r.decode(r.must(200, "GET", "transit/keys/"+key+"/use", nil), &out)
+	return out.Data.Versions
+}
+
+// TestChainOfSealgates unseals one server through another's transit engine.
+func TestChainOfSealgates(t *testing.T) {
+	t.Parallel()
+	upper, token := newGateway(t)
+	upper.must(204, "PUT", "sys/policies/acl/autounseal", map[string]string{
+		"policy": gatewayPolicy + "\npath \"transit/keys/autounseal\" { capabilities = [\"read\"] }",
+	})
+	lower := newHarness(t, t.TempDir(), fmt.Sprintf("seal \"transit\" \"upper\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
+		"  mount_path = \"transit/\"\n}\n", upper.URL(), token))
+	lower.known.add("the downstream's token", token)
+	lower.mustStart()
+	lower.mustInit()
+	lower.mustPut("a", "secret of the lower server")
+	if err := lower.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	lower.mustStart()
+	if err := lower.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	lower.mustGet("a", "secret of the lower server")
+	if strings.Contains(upper.Log(), "error") {
+		t.Logf("the upper server's log:\n%s", upper.Log())
+	}
+}
