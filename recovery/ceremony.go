@@ -7,98 +7,110 @@ import (
 	"io"
 	"slices"
 	"time"
-
-	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// DefaultExpiry ends a ceremony that nobody feeds.
+// DefaultExpiry is the lifetime of a ceremony.
 const DefaultExpiry = 24 * time.Hour
 
-// Purpose is what a ceremony is held for. It is stored by its name, so new ones can be added and none is renamed.
+// Purpose is what a ceremony authorises. Records store its name, so purposes are added and never
+// renamed.
 type Purpose string
 
 // The purposes.
 const (
-	PurposeRekeyBarrier  Purpose = "rekey-barrier"  // a new root key; and new unseal shares under a Shamir seal
-	PurposeRekeyRecovery Purpose = "rekey-recovery" // new recovery shares; nothing else
+	PurposeRekeyBarrier  Purpose = "rekey-barrier"  // a new root key, and new unseal shares with a Shamir seal
+	PurposeRekeyRecovery Purpose = "rekey-recovery" // new recovery shares
 	PurposeGenerateRoot  Purpose = "generate-root"  // a root token, encoded or encrypted
-	PurposeRecoveryToken Purpose = "recovery-token" // the token of recovery mode, encoded or encrypted
+	PurposeRecoveryToken Purpose = "recovery-token" // a token for recovery mode, encoded or encrypted
 )
 
 func (p Purpose) known() bool {
-	return p == PurposeRekeyBarrier || p == PurposeRekeyRecovery || p == PurposeGenerateRoot || p == PurposeRecoveryToken
+	return p == PurposeRekeyBarrier || p == PurposeRekeyRecovery || p == PurposeGenerateRoot ||
+		p == PurposeRecoveryToken
 }
 
-// Given is one share that was accepted, by its number: the value is not kept.
+// Given is one accepted share's number. The value is not kept.
 type Given struct {
 	Number int
 	At     time.Time
 }
 
-// Phase is how far a ceremony is.
+// Phase is a ceremony's progress.
 type Phase uint8
 
-// The phases. A program that does not know a phase refuses the record, and does not guess.
+// The phases. A program refuses a record with a phase that it does not know.
 const (
-	Collecting Phase = 1 // shares of the authority are taken, until Required of them are given
-	Verifying  Phase = 2 // shares of Next are taken, until its threshold is proven
+	Collecting Phase = 1 // collects Required shares of the authority
+	Verifying  Phase = 2 // collects shares of Next up to its threshold
 )
 
-// Ceremony is one operation that holders of shares authorise. It is pure state: the caller gives it one step at a
-// time and stores it after each.
+// Ceremony is one operation that holders of shares authorise. It is pure state: the caller applies
+// one step at a time and stores it after each.
 //
-//	Start -> Gathering -Give-> ... -Give-> Authorised: the caller does what Purpose says, and removes it, in one commit.
+//	Start ─▶ Collecting ─Give─▶ ... ─Give─▶ Authorised
+//	                                            │ the caller does what Purpose says and removes the
+//	                                            │ ceremony, in one commit
+//	                                            ▼
+//	                                           end
 //
-//	With verification the caller then makes the new custody, and stores it as pending:
-//	Authorised -Await-> Verifying -Verify-> ... -Verify-> Verified: the caller puts Next in place, and removes it, in one commit
-//	               RestartVerification -> Verifying, nothing proven
+//	With verification, the caller makes the new share set and stores it as pending:
 //
-// A step that fails changes nothing. Where a step's result is stored, apply the step to a [Ceremony.Clone], so that
-// memory equals disk when storing fails.
+//	Authorised ─Await─▶ Verifying ─Verify─▶ ... ─Verify─▶ Verified
+//	                     ▲     │                              │ the caller replaces the share set and
+//	                     └─────┘ RestartVerification:         │ removes the ceremony, in one commit
+//	                             no share is proven           ▼
+//	                                                         end
+//
+// A step that fails changes nothing. Apply a step to a [Ceremony.Clone], so that memory equals
+// storage if the commit fails.
 type Ceremony struct {
 	Purpose         Purpose
 	Phase           Phase
-	Nonce           string // UUID; whoever has it may give shares
+	Nonce           string // UUID; its holders may submit shares
 	Params          Params
-	ShareSet        ID // the custody whose shares authorise; zero where Required is 0
+	ShareSet        ID // whose shares authorise; zero if Required is 0
 	Required        int
-	Given           []Given // in the order of giving
+	Given           []Given // in the order of submission
 	Started         time.Time
 	Expires         time.Time
-	StartedBy       string // display name of the token, for the record; not interpreted
-	StartedAccessor string // the token's accessor, likewise
+	StartedBy       string // display name of the token, for the record only
+	StartedAccessor string // accessor of the token, for the record only
 
-	// The rest belongs to Verifying, and is empty before.
+	// The rest belongs to Verifying and is empty before it.
 
-	VerificationNonce string    // UUID; whoever has it may prove new shares
-	Next              *ShareSet // the new shares, which are pending until they are proven
+	VerificationNonce string    // UUID; its holders may prove new shares
+	Next              *ShareSet // the new shares, pending until they are proven
 	Proven            []Given   // shares of Next, in the order of proving
 }
 
-// Origin is who starts a ceremony, when, and for how long.
+// Origin says who starts a ceremony, when, and for how long.
 type Origin struct {
 	By       string // display name of the token
 	Accessor string // of the token
 	Now      time.Time
-	Expiry   time.Duration // DefaultExpiry where it is 0
-	Rand     io.Reader     // crypto/rand where it is nil
-	// TokenLen is the length of the token that the ceremony is for: Params.OTP has to be exactly as long. 0 where the caller did CheckOTP.
+	Expiry   time.Duration // 0: DefaultExpiry
+	Rand     io.Reader     // nil: crypto/rand
+	// TokenLen is the length of the token to make: Params.OTP has the same length. 0: the caller
+	// has called CheckOTP.
 	TokenLen int
 }
 
-// Start begins a ceremony that the shares of authority will authorise. authority is nil only where there are no shares at
-// all (a device unseals, and no recovery shares were ever made): then a rekey requires none and is authorised at once, so that
-// whoever starts it has to be allowed to by other means. A token is never made without shares.
+// Start begins a ceremony that the shares of authority will authorise. authority is nil only if no
+// shares exist (a device unseals, and no recovery shares were made). Then a rekey requires no share
+// and is authorised at once, so the caller must check the right to start it by other means. A token
+// always needs shares.
 //
-// A rekey of the barrier by recovery shares makes no new shares: Params' numbers are set to 0, and the rest has to be
-// empty. The errors are [ErrPurpose], [ErrShape], [ErrParams] and [ErrOTPLength].
+// A rekey of the barrier by recovery shares makes no new shares: it sets Params' counts to 0, and
+// the rest of Params must be empty. The errors are [ErrPurpose], [ErrShape], [ErrParams] and
+// [ErrOTPLength].
 func Start(p Purpose, authority *ShareSet, params Params, o Origin) (*Ceremony, error) {
 	params, err := settle(p, authority, params, o)
 	if err != nil {
 		return nil, err
 	}
 	if len(o.By) > maxText || len(o.Accessor) > maxText || o.Expiry < 0 {
-		return nil, &worded{fmt.Sprintf("the name of the one who starts has at most %d bytes, and the expiry is positive", maxText), ErrParams}
+		return nil, &worded{fmt.Sprintf("the display name and the accessor have at most %d bytes, and the expiry is "+
+			"positive", maxText), ErrParams}
 	}
 	nonce, err := newNonce(o.Rand)
 	if err != nil {
@@ -114,13 +126,15 @@ func Start(p Purpose, authority *ShareSet, params Params, o Origin) (*Ceremony, 
 	return c, nil
 }
 
-// Give takes one share. The checks, in this order: has it expired ([ErrExpired]); is the nonce right ([ErrNonce]); are shares of
-// the authority still taken ([ErrVerificationDue]); does authority still authorise ([ErrAuthorityChanged]); whose share is it
-// ([ErrShareLength], [ErrShareReplaced], [ErrShareUnknown]); was it given before ([ErrShareRepeated]); is it one too
-// many ([ErrAuthorised]). It returns the share's number.
+// Give submits one share and returns its number. It checks, in this order: expiry ([ErrExpired]);
+// the nonce ([ErrNonce]); the phase ([ErrVerificationDue]); that authority still authorises
+// ([ErrAuthorityChanged]); whose share it is ([ErrShareLength], [ErrShareReplaced],
+// [ErrShareUnknown]); that it was not submitted before ([ErrShareRepeated]); that it is needed
+// ([ErrAuthorised]).
 //
-// Nobody learns anything about shares without the nonce, and a share that is refused leaves all others as they are.
-func (c *Ceremony) Give(authority *ShareSet, nonce string, share *secret.Bytes, now time.Time) (int, error) {
+// Without the nonce a caller learns nothing about shares. A refused share leaves the others
+// unchanged.
+func (c *Ceremony) Give(authority *ShareSet, nonce string, share *Secret, now time.Time) (int, error) {
 	if c.Expired(now) {
 		return 0, ErrExpired
 	}
@@ -171,21 +185,21 @@ func names(list []Given, of *ShareSet) []string {
 	return out
 }
 
-// Expired reports whether the ceremony's time is over. Verification has no time of its own: new shares that are
-// not proven by then are void, and the old ones stay.
+// Expired reports whether the ceremony's time is over. Verification has no time of its own: new
+// shares that are not proven by then are void, and the old ones stay.
 func (c *Ceremony) Expired(now time.Time) bool { return !now.Before(c.Expires) }
 
-// Progress is how many shares were given to authorise it.
+// Progress returns how many shares were submitted.
 func (c *Ceremony) Progress() int { return len(c.Given) }
 
-// Authorised reports whether all required shares were given.
+// Authorised reports whether all required shares were submitted.
 func (c *Ceremony) Authorised() bool { return len(c.Given) >= c.Required }
 
-// Numbers are the given shares' numbers in the order of giving.
+// Numbers returns the submitted shares' numbers in order.
 func (c *Ceremony) Numbers() []int { return numbers(c.Given) }
 
-// GivenBy names those who gave, in the order of giving: "alice", or "share 3". authority is the custody that authorises; where it
-// is another or nil, numbers have to do.
+// GivenBy returns the names of the submitted shares' holders in order: "alice", or "share 3".
+// authority is the share set that authorises; if it is nil or another, only numbers are known.
 func (c *Ceremony) GivenBy(authority *ShareSet) []string {
 	if authority != nil && authority.ID != c.ShareSet {
 		authority = nil
@@ -193,7 +207,7 @@ func (c *Ceremony) GivenBy(authority *ShareSet) []string {
 	return names(c.Given, authority)
 }
 
-// Clone is an independent copy.
+// Clone returns an independent copy.
 func (c *Ceremony) Clone() *Ceremony {
 	d := *c
 	d.Given, d.Proven, d.Next = slices.Clone(c.Given), slices.Clone(c.Proven), c.Next.clone()

@@ -8,30 +8,32 @@ import (
 
 const (
 	ceremonyVersion = 1
-	maxText         = 256       // purpose, nonce, and who started, bytes
-	maxRecipient    = 1<<16 - 1 // one public key as given, bytes
-	maxRecipients   = 640 << 10 // all of them: a commit of storage holds 1 MiB
+	maxText         = 256       // of purpose, nonce, display name and accessor, in bytes
+	maxRecipient    = 1<<16 - 1 // one public key as submitted, in bytes
+	maxRecipients   = 640 << 10 // all public keys; a storage commit holds 1 MiB
 
-	// MaxFingerprint bounds one of Params.Fingerprints, in bytes.
+	// MaxFingerprint is the longest entry of Params.Fingerprints, in bytes.
 	MaxFingerprint = 128
 
 	flagVerification = 1 << 0
 	flagBackup       = 1 << 1
 )
 
-// Marshal gives the ceremony's record, version 1, numbers big-endian:
+// Marshal returns the ceremony's record, version 1, numbers big-endian:
 //
-//	version u8 = 1 | length u16, purpose | phase u8 | length u16, nonce | custody id 16 | required u8
-//	| started i64 | expires i64 | length u16, started by | length u16, accessor
-//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup) | length u16, one-time password
-//	| count u8, count times: { length u16, recipient } | count u8, count times: { length u16, fingerprint }
+//	version u8 = 1 | length u16, purpose | phase u8 | length u16, nonce | share set id 16
+//	| required u8 | started i64 | expires i64 | length u16, started by | length u16, accessor
+//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup)
+//	| length u16, one-time password
+//	| count u8, count times: { length u16, recipient }
+//	| count u8, count times: { length u16, fingerprint }
 //	| count u8, count times: { length u16, holder's name }
 //	| given u8, given times: { share number u8 | at i64 }
-//	| and in phase 2: length u16, verification nonce | length u24, record of the next custody
+//	| and in phase 2: length u16, verification nonce | length u24, record of the next share set
 //	  | proven u8, proven times: { share number u8 | at i64 }
 //
-// Times are nanoseconds since 1970, 0 for never. It panics for a ceremony beyond the bounds that [UnmarshalCeremony] keeps
-// to: neither [Start] nor a record makes one.
+// Times are nanoseconds since 1970, 0 for none. It panics for a ceremony beyond the bounds of
+// [UnmarshalCeremony], which neither [Start] nor a record can make.
 func (c *Ceremony) Marshal() []byte {
 	if err := c.check(); err != nil {
 		panic("recovery: " + err.Error())
@@ -85,7 +87,7 @@ func addGiven(b *cryptobyte.Builder, list []Given) {
 	}
 }
 
-// UnmarshalCeremony reads the record of [Ceremony.Marshal]; errors wrap [ErrRecord].
+// UnmarshalCeremony decodes a record of [Ceremony.Marshal]. Errors wrap [ErrRecord].
 func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 	s, err := open(record, ceremonyVersion)
 	if err != nil {
@@ -99,7 +101,7 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 		!readTime(&s, &c.Started) || !readTime(&s, &c.Expires) ||
 		!readText(&s, &c.StartedBy, maxText) || !readText(&s, &c.StartedAccessor, maxText) ||
 		!c.Params.read(&s) || !readGiven(&s, &c.Given) {
-		return nil, cut("ceremony")
+		return nil, truncated("ceremony")
 	}
 	c.Purpose, c.Phase, c.Required = Purpose(purpose), Phase(phase), int(required)
 	if c.Phase == Verifying {
@@ -108,7 +110,7 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 		}
 	}
 	if !s.Empty() && (c.Phase == Collecting || c.Phase == Verifying) {
-		return nil, fmt.Errorf("%w: bytes after the ceremony's end", ErrRecord)
+		return nil, fmt.Errorf("%w: bytes after the end of the ceremony", ErrRecord)
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -118,7 +120,8 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 
 func (p *Params) read(s *cryptobyte.String) bool {
 	var shares, threshold, flags uint8
-	if !s.ReadUint8(&shares) || !s.ReadUint8(&threshold) || !s.ReadUint8(&flags) || flags&^(flagVerification|flagBackup) != 0 {
+	if !s.ReadUint8(&shares) || !s.ReadUint8(&threshold) || !s.ReadUint8(&flags) ||
+		flags&^(flagVerification|flagBackup) != 0 {
 		return false
 	}
 	p.Shares, p.Threshold = int(shares), int(threshold)
@@ -146,30 +149,33 @@ func readGiven(s *cryptobyte.String, out *[]Given) bool {
 func (c *Ceremony) readVerification(s *cryptobyte.String) (err error) {
 	var next cryptobyte.String
 	if !readText(s, &c.VerificationNonce, maxText) || !s.ReadUint24LengthPrefixed(&next) {
-		return cut("ceremony")
+		return truncated("ceremony")
 	}
 	if c.Next, err = UnmarshalShareSet(next); err != nil {
-		return fmt.Errorf("the pending custody of a ceremony: %w", err)
+		return fmt.Errorf("the pending share set of a ceremony: %w", err)
 	}
 	if !readGiven(s, &c.Proven) {
-		return cut("ceremony")
+		return truncated("ceremony")
 	}
 	return nil
 }
 
-// check keeps a ceremony within what its record can say, and what this program knows.
+// check refuses what the record cannot express or this program does not know.
 func (c *Ceremony) check() error {
 	if !c.Purpose.known() {
-		return fmt.Errorf("%w: a ceremony of unknown purpose %q; was it written by a newer program?", ErrRecord, c.Purpose)
+		return fmt.Errorf("%w: the ceremony has the unknown purpose %q; a newer version may have written it",
+			ErrRecord, c.Purpose)
 	}
 	if c.Phase != Collecting && c.Phase != Verifying {
-		return fmt.Errorf("%w: a ceremony in phase %d, which this program does not know; was it written by a newer one?", ErrRecord, c.Phase)
+		return fmt.Errorf("%w: the ceremony has the unknown phase %d; a newer version may have written it", ErrRecord,
+			c.Phase)
 	}
 	if c.Nonce == "" || len(c.Nonce) > maxText || len(c.StartedBy) > maxText || len(c.StartedAccessor) > maxText {
 		return fmt.Errorf("%w: a text of the ceremony is missing or too long", ErrRecord)
 	}
 	if c.Required < 0 || c.Required > MaxShares || len(c.Given) > c.Required {
-		return fmt.Errorf("%w: a ceremony with %d shares given of %d required", ErrRecord, len(c.Given), c.Required)
+		return fmt.Errorf("%w: the ceremony has %d shares submitted of %d required", ErrRecord, len(c.Given),
+			c.Required)
 	}
 	if err := checkGiven(c.Given, MaxShares); err != nil {
 		return err
@@ -185,13 +191,14 @@ func (c *Ceremony) check() error {
 
 func (c *Ceremony) checkVerification() error {
 	if !c.Authorised() || !c.Params.Verification || !c.makes(c.Next) {
-		return fmt.Errorf("%w: a ceremony that cannot be at its verification", ErrRecord)
+		return fmt.Errorf("%w: the ceremony cannot be in the verification phase", ErrRecord)
 	}
 	if c.VerificationNonce == "" || len(c.VerificationNonce) > maxText {
-		return fmt.Errorf("%w: the verification's nonce is missing or too long", ErrRecord)
+		return fmt.Errorf("%w: the verification nonce is missing or too long", ErrRecord)
 	}
 	if len(c.Proven) > c.Next.Threshold {
-		return fmt.Errorf("%w: a ceremony with %d new shares proven of %d required", ErrRecord, len(c.Proven), c.Next.Threshold)
+		return fmt.Errorf("%w: the ceremony has %d new shares proven of %d required", ErrRecord, len(c.Proven),
+			c.Next.Threshold)
 	}
 	return checkGiven(c.Proven, c.Next.Shares)
 }
@@ -200,7 +207,7 @@ func checkGiven(list []Given, shares int) error {
 	var seen [MaxShares + 1]bool
 	for _, g := range list {
 		if g.Number < 1 || g.Number > shares || seen[g.Number] {
-			return fmt.Errorf("%w: a ceremony with share %d given twice, or no share's number", ErrRecord, g.Number)
+			return fmt.Errorf("%w: the ceremony has share number %d twice or out of range", ErrRecord, g.Number)
 		}
 		seen[g.Number] = true
 	}

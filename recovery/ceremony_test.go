@@ -27,7 +27,8 @@ func TestCeremonyGathersShares(t *testing.T) {
 	t.Parallel()
 	shareSet, shares := newShareSet(t, Recovery, nil, 5, 3)
 	c := start(t, shareSet)
-	if !uuid4.MatchString(c.Nonce) || c.Required != 3 || c.Phase != Collecting || !c.Expires.Equal(clock.Add(DefaultExpiry)) {
+	if !uuid4.MatchString(c.Nonce) || c.Required != 3 || c.Phase != Collecting ||
+		!c.Expires.Equal(clock.Add(DefaultExpiry)) {
 		t.Errorf("it starts as %+v", c)
 	}
 	for i, number := range []int{4, 1, 5} {
@@ -104,7 +105,7 @@ func of(shares int, p Params) Params {
 
 func TestStartByTarget(t *testing.T) {
 	t.Parallel()
-	people, _ := newShareSet(t, Barrier, nil, 5, 3)
+	unseal, _ := newShareSet(t, Barrier, nil, 5, 3)
 	device, _ := newShareSet(t, Recovery, nil, 3, 2)
 	shape := Params{Shares: 7, Threshold: 4}
 	for name, c := range map[string]struct {
@@ -114,40 +115,51 @@ func TestStartByTarget(t *testing.T) {
 		want      error
 		says      string
 	}{
-		"barrier, people":           {PurposeRekeyBarrier, people, shape, nil, ""},
-		"barrier, device":           {PurposeRekeyBarrier, device, shape, nil, ""},
-		"barrier, nobody":           {PurposeRekeyBarrier, nil, shape, nil, ""},
-		"recovery, device":          {PurposeRekeyRecovery, device, shape, nil, ""},
-		"recovery, nobody":          {PurposeRekeyRecovery, nil, shape, nil, ""},
-		"recovery, people":          {PurposeRekeyRecovery, people, shape, ErrPurpose, "recovery rekeying not supported"},
-		"unknown":                   {"make-coffee", people, shape, ErrPurpose, `"make-coffee"`},
-		"barrier, people, no shape": {PurposeRekeyBarrier, people, Params{}, ErrShape, "shares must be at least one"},
-		"recovery, no shape":        {PurposeRekeyRecovery, device, Params{Shares: 3}, ErrShape, "threshold must be at least one"},
+		"barrier, unseal shares": {PurposeRekeyBarrier, unseal, shape, nil, ""},
+		"barrier, device":        {PurposeRekeyBarrier, device, shape, nil, ""},
+		"barrier, no shares":     {PurposeRekeyBarrier, nil, shape, nil, ""},
+		"recovery, device":       {PurposeRekeyRecovery, device, shape, nil, ""},
+		"recovery, no shares":    {PurposeRekeyRecovery, nil, shape, nil, ""},
+		"recovery, unseal shares": {PurposeRekeyRecovery, unseal, shape, ErrPurpose,
+			"recovery rekeying not supported"},
+		"unknown":                   {"make-coffee", unseal, shape, ErrPurpose, `"make-coffee"`},
+		"barrier, unseal, no shape": {PurposeRekeyBarrier, unseal, Params{}, ErrShape, "shares must be at least one"},
+		"recovery, no shape": {PurposeRekeyRecovery, device, Params{Shares: 3}, ErrShape,
+			"threshold must be at least one"},
 		"barrier, device, encrypted": {PurposeRekeyBarrier, device, Params{Recipients: []string{"k"}},
 			ErrParams, "PGP key encryption not supported"},
-		"barrier, device, backup": {PurposeRekeyBarrier, device, Params{Backup: true}, ErrParams, "key backup not supported"},
+		"barrier, device, backup": {PurposeRekeyBarrier, device, Params{Backup: true}, ErrParams,
+			"key backup not supported"},
 		"barrier, device, verification": {PurposeRekeyBarrier, device, Params{Verification: true},
 			ErrParams, "requiring verification not supported"},
 		"barrier, device, holders": {PurposeRekeyBarrier, device, Params{Holders: []string{"a"}},
 			ErrParams, "naming holders not supported"},
-		"backup of what is not encrypted": {PurposeRekeyRecovery, device, of(1, Params{Backup: true}), ErrParams, "cannot request a backup"},
-		"too few recipients": {PurposeRekeyRecovery, device, of(3, Params{Recipients: []string{"k"}, Fingerprints: []string{"f"}}),
+		"backup of what is not encrypted": {PurposeRekeyRecovery, device, of(1, Params{Backup: true}), ErrParams,
+			"cannot request a backup"},
+		"too few recipients": {PurposeRekeyRecovery, device,
+			of(3, Params{Recipients: []string{"k"}, Fingerprints: []string{"f"}}),
 			ErrParams, "count mismatch between number of provided PGP keys"},
-		"too few holders": {PurposeRekeyRecovery, device, of(3, Params{Holders: []string{"a"}}), ErrParams, "count mismatch"},
-		"a holder without end": {PurposeRekeyRecovery, device, of(1, Params{Holders: []string{strings.Repeat("a", MaxName+1)}}),
+		"too few holders": {PurposeRekeyRecovery, device, of(3, Params{Holders: []string{"a"}}), ErrParams,
+			"count mismatch"},
+		"a holder without end": {PurposeRekeyRecovery, device,
+			of(1, Params{Holders: []string{strings.Repeat("a", MaxName+1)}}),
 			ErrParams, "name"},
 		"a recipient without end": {PurposeRekeyRecovery, device,
 			of(1, Params{Recipients: []string{strings.Repeat("a", maxRecipient+1)}, Fingerprints: []string{"f"}}),
 			ErrParams, "public key"},
 		"two recipients, one fingerprint": {PurposeRekeyRecovery, device,
 			of(2, Params{Recipients: []string{"k", "l"}, Fingerprints: []string{"f"}}), ErrParams, "fingerprints"},
-		"a fingerprint of nothing": {PurposeRekeyRecovery, device, of(1, Params{Fingerprints: []string{"f"}}), ErrParams, "fingerprints"},
+		"a fingerprint of nothing": {PurposeRekeyRecovery, device, of(1, Params{Fingerprints: []string{"f"}}),
+			ErrParams, "fingerprints"},
 		"a fingerprint without end": {PurposeRekeyRecovery, device,
-			of(1, Params{Recipients: []string{"k"}, Fingerprints: []string{strings.Repeat("f", MaxFingerprint+1)}}), ErrParams, "fingerprint"},
+			of(1, Params{Recipients: []string{"k"}, Fingerprints: []string{strings.Repeat("f", MaxFingerprint+1)}}),
+			ErrParams, "fingerprint"},
 		"two holders of one name": {PurposeRekeyRecovery, device, of(2, Params{Holders: []string{"eve", "eve"}}),
 			ErrParams, `two holders are named "eve"`},
-		"a one-time password for shares": {PurposeRekeyRecovery, device, of(2, Params{OTP: "x"}), ErrParams, "for tokens"},
-		"barrier, device, password":      {PurposeRekeyBarrier, device, Params{OTP: "x"}, ErrParams, "one-time password not supported"},
+		"a one-time password for shares": {PurposeRekeyRecovery, device, of(2, Params{OTP: "x"}), ErrParams,
+			"for tokens"},
+		"barrier, device, password": {PurposeRekeyBarrier, device, Params{OTP: "x"}, ErrParams,
+			"one-time password not supported"},
 	} {
 		got, err := Start(c.purpose, c.authority, c.params, Origin{Now: clock})
 		if !errors.Is(err, c.want) || err != nil && !strings.Contains(err.Error(), c.says) {
@@ -159,7 +171,7 @@ func TestStartByTarget(t *testing.T) {
 		if _, err := UnmarshalCeremony(got.Marshal()); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		keyOnly := c.purpose == PurposeRekeyBarrier && c.authority != people
+		keyOnly := c.purpose == PurposeRekeyBarrier && c.authority != unseal
 		if keyOnly != (got.Params.Shares == 0) {
 			t.Errorf("%s: %d new shares", name, got.Params.Shares)
 		}
@@ -177,7 +189,8 @@ func TestStartChecksItsOrigin(t *testing.T) {
 		"a name without end": {By: strings.Repeat("x", maxText+1), Now: clock},
 		"an expiry before":   {Now: clock, Expiry: -time.Second},
 	} {
-		if _, err := Start(PurposeRekeyRecovery, shareSet, Params{Shares: 1, Threshold: 1}, o); !errors.Is(err, ErrParams) {
+		if _, err := Start(PurposeRekeyRecovery, shareSet, Params{Shares: 1, Threshold: 1}, o); !errors.Is(err,
+			ErrParams) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

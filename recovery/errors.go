@@ -2,72 +2,83 @@ package recovery
 
 import "errors"
 
-// Errors of shares, wherever they are given.
+// Errors of submitted shares.
 var (
 	// ErrShareEncoding is returned for a text that is neither hexadecimal nor base64.
 	ErrShareEncoding = errors.New("'key' must be a valid hex or base64 string")
 	// ErrShareLength is returned for a share that is shorter than 16 bytes or longer than 33.
 	ErrShareLength = errors.New("key has the wrong length")
-	// ErrShareUnknown is returned for a share that is of this custody neither now nor in the generation before.
-	ErrShareUnknown = errors.New("share rejected: it is none of the current shares")
-	// ErrShareReplaced is returned for a share of the generation before; the message says which, and when it ended.
+	// ErrShareUnknown is returned for a share of neither the current nor the previous generation.
+	ErrShareUnknown = errors.New("share rejected: it is not one of the current shares")
+	// ErrShareReplaced is returned for a share of the previous generation. The text says which, and
+	// when it was replaced.
 	ErrShareReplaced = errors.New("share rejected: it was replaced")
 )
 
 // Errors of splitting and combining.
 var (
-	// ErrShape is returned for numbers of shares and threshold that cannot be; the message says which rule they break.
-	ErrShape = errors.New("impossible number of shares or threshold")
-	// ErrKeyLength is returned for a key to split that is not of 16 to 32 bytes, and for a seed that is not of 32.
+	// ErrShape is returned for an invalid number of shares or threshold. The text names the rule.
+	ErrShape = errors.New("invalid number of shares or threshold")
+	// ErrKeyLength is returned for a key to split without 16 to 32 bytes, and for a seed without 32
+	// bytes.
 	ErrKeyLength = errors.New("a key to split has 16 to 32 bytes")
 	// ErrTooFew is returned by Combine for fewer than two shares.
 	ErrTooFew = errors.New("less than two parts cannot be used to reconstruct the secret")
 	// ErrMixed is returned by Combine for shares of different lengths.
 	ErrMixed = errors.New("all parts must be the same length")
-	// ErrDuplicate is returned by Combine for two shares with one x.
+	// ErrDuplicate is returned by Combine for two shares with the same x.
 	ErrDuplicate = errors.New("duplicate part detected")
-	// ErrNoPoint is returned by Combine for a share whose x is zero: that would be the key itself, and Split never makes one.
+	// ErrNoPoint is returned by Combine for a share whose x is 0, which is the key itself. Split
+	// makes no such share.
 	ErrNoPoint = errors.New("a part has no valid number in its last byte")
-	// ErrWrongKey is returned where shares combine to a key that is not the custody's: its record contradicts itself.
-	ErrWrongKey = errors.New("the shares combine to another key than the custody's record names")
+	// ErrWrongKey is returned when shares combine to another key than the share set's: its record
+	// is inconsistent.
+	ErrWrongKey = errors.New("the shares combine to another key than the share set records")
 )
 
 // Errors of ceremonies.
 var (
-	// ErrPurpose is returned for a purpose that this version does not know, or that the authority cannot authorise.
-	ErrPurpose = errors.New("this cannot be authorised by these shares")
-	// ErrParams is returned for parameters that contradict each other; the message says which.
+	// ErrPurpose is returned for a purpose that is unknown, or that the authority cannot authorise.
+	ErrPurpose = errors.New("these shares cannot authorise this operation")
+	// ErrParams is returned for contradictory parameters. The text names them.
 	ErrParams = errors.New("invalid parameters")
-	// ErrExpired is returned once a ceremony's time is over. It takes nothing any more and has to be started again.
+	// ErrExpired is returned once a ceremony's time is over.
 	ErrExpired = errors.New("the operation has expired; start it again")
-	// ErrNonce is returned for a nonce that is missing or another ceremony's. The right one is never told.
-	ErrNonce = errors.New("incorrect nonce supplied; ask the one who started the operation for its nonce")
-	// ErrAuthorityChanged is returned where the shares that authorise were replaced after the ceremony began.
-	ErrAuthorityChanged = errors.New("the shares that authorise this operation were replaced since it began; start it again")
-	// ErrShareRepeated is returned for a share that this ceremony already has.
+	// ErrNonce is returned for a missing or wrong nonce. No error contains the right one.
+	ErrNonce = errors.New("incorrect nonce supplied; ask the operator who started the operation for its nonce")
+	// ErrAuthorityChanged is returned when the shares that authorise were replaced after the
+	// ceremony began.
+	ErrAuthorityChanged = errors.New("the shares that authorise this operation were replaced since it began; start " +
+		"it again")
+	// ErrShareRepeated is returned for a share that was already submitted to this ceremony.
 	ErrShareRepeated = errors.New("given key has already been provided during this operation")
-	// ErrAuthorised is returned for a share that comes after the last one needed.
-	ErrAuthorised = errors.New("the operation already has all the shares that it needs")
-	// ErrVerificationDue is returned for an old share that comes when the new ones are to be proven.
-	ErrVerificationDue = errors.New("rekey operation already finished; verification must be performed, with the new shares")
-	// ErrNotVerifying is returned by a verification's steps in a ceremony that has none, or has not come to it.
+	// ErrAuthorised is returned for a share beyond the required number.
+	ErrAuthorised = errors.New("the operation already has all required shares")
+	// ErrVerificationDue is returned for a share of the authority in the verification phase.
+	ErrVerificationDue = errors.New("rekey operation already finished; verification must be performed, with the new " +
+		"shares")
+	// ErrNotVerifying is returned by the verification steps of a ceremony that is not in the
+	// verification phase.
 	ErrNotVerifying = errors.New("no rekey verification in progress")
-	// ErrAwait is returned by Await for a ceremony that has nothing to wait for, and for a custody that is not of its making.
-	ErrAwait = errors.New("these shares cannot wait for their verification")
+	// ErrAwait is returned by Await for a ceremony without verification, or a share set that does
+	// not match its parameters.
+	ErrAwait = errors.New("the new shares do not match the ceremony")
 )
 
-// Errors of one-time passwords and the tokens that are encoded with them.
+// Errors of one-time passwords and encoded tokens.
 var (
-	// ErrOTPLength is returned for a one-time password that is not exactly as long as the token.
+	// ErrOTPLength is returned for a one-time password whose length is not the token's.
 	ErrOTPLength = errors.New("OTP string has incorrect length")
-	// ErrTokenEncoding is returned for an encoded token that is not base64, or longer than any token.
+	// ErrTokenEncoding is returned for an encoded token that is not base64, or longer than any
+	// token.
 	ErrTokenEncoding = errors.New("the encoded token is not valid base64")
 )
 
-// ErrRecord is returned for bytes that are no record of the expected kind: another version, cut short, or beyond a bound.
+// ErrRecord is returned for bytes that are not a record of the expected kind: another version,
+// truncated, or beyond a bound.
 var ErrRecord = errors.New("not a valid record")
 
-// worded is a sentinel error in other words: clients expect the text, code the kind.
+// worded is a sentinel error with another text: clients match the text, code matches the kind.
 type worded struct {
 	text string
 	kind error

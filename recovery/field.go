@@ -1,26 +1,28 @@
 package recovery
 
-// The field is GF(2^8) with the polynomial x^8 + x^4 + x^3 + x + 1 (0x11b), as in AES and in Vault's shares.
+// The field is GF(2^8) with the polynomial x^8 + x^4 + x^3 + x + 1 (0x11b), as in AES and in
+// Vault's shares.
 //
-// Constant time, and how: addition is exclusive or. Multiplication adds the doublings of one factor, each under
-// a mask made of one bit of the other; it takes the same eight steps for every pair. The inverse is the power 254, by
-// a fixed chain of multiplications. There is no table, so no memory address depends on a secret, and no branch. Doubling
-// reduces by shifts instead of an integer multiplication, whose time depends on the operands on some small cores.
+// Constant time: addition is exclusive or. Multiplication adds the doublings of one factor, each
+// under a mask made of one bit of the other, in the same eight steps for every pair. The inverse is
+// the power 254, by a fixed chain of multiplications. There is no table, so no memory address
+// depends on a secret, and no branch. Doubling reduces by shifts, because the time of an integer
+// multiplication depends on the operands on some small cores.
 //
-// Eight bytes are worked on at once, as the lanes of a uint64: a lane never carries into the next.
+// Eight bytes are processed at once, as the bytes of a uint64 without carries between them.
 
 const (
-	lowBits  = 0x0101010101010101 // bit 0 of every lane
-	sevenLow = 0x7f7f7f7f7f7f7f7f // all bits but the highest of every lane
+	lowBits  = 0x0101010101010101 // bit 0 of every byte
+	sevenLow = 0x7f7f7f7f7f7f7f7f // all bits but the highest of every byte
 )
 
-// double multiplies every lane by x, the polynomial of value 2.
+// double multiplies every byte by x, the polynomial with the value 2.
 func double(a uint64) uint64 {
 	carry := a >> 7 & lowBits
 	return (a&sevenLow)<<1 ^ carry ^ carry<<1 ^ carry<<3 ^ carry<<4
 }
 
-// masks gives, for every bit of b, a word of ones or of zeros.
+// masks returns a word of ones or zeros for every bit of b.
 func masks(b byte) (m [8]uint64) {
 	for i := range m {
 		m[i] = -(uint64(b) >> i & 1)
@@ -28,7 +30,7 @@ func masks(b byte) (m [8]uint64) {
 	return m
 }
 
-// scale multiplies every lane of a by the factor that m was made of.
+// scale multiplies every byte of a by the factor that masks expanded to m.
 func scale(a uint64, m *[8]uint64) uint64 {
 	r := a & m[0]
 	a = double(a)
@@ -53,7 +55,7 @@ func mul(a, b byte) byte {
 	return byte(scale(uint64(a), &m))
 }
 
-// inverse is a^254: the multiplicative inverse, and 0 for 0.
+// inverse returns a^254: the multiplicative inverse, and 0 for 0.
 func inverse(a byte) byte {
 	a2 := mul(a, a)
 	a3 := mul(a2, a)

@@ -50,7 +50,8 @@ func goldenCeremonies(t *testing.T) map[string]*Ceremony {
 	out := map[string]*Ceremony{}
 	keep := func(name string, c *Ceremony) { out[name] = c.Clone() }
 
-	c := start(PurposeRekeyRecovery, authority, Params{Shares: 7, Threshold: 4}, Origin{By: "root", Accessor: "abcABC123"})
+	c := start(PurposeRekeyRecovery, authority, Params{Shares: 7, Threshold: 4},
+		Origin{By: "root", Accessor: "abcABC123"})
 	keep("just started", c)
 	give(c, 3)
 	give(c, 1)
@@ -63,7 +64,8 @@ func goldenCeremonies(t *testing.T) map[string]*Ceremony {
 
 	c = start(PurposeRekeyRecovery, authority, Params{
 		Shares: 2, Threshold: 2, Verification: true, Backup: true,
-		Recipients: []string{"key one", "key two"}, Fingerprints: []string{"one", "two"}, Holders: []string{"alice", "Zoë"},
+		Recipients: []string{"key one", "key two"}, Fingerprints: []string{"one", "two"},
+		Holders: []string{"alice", "Zoë"},
 	}, Origin{By: "ops", Accessor: "xyz", Expiry: time.Hour})
 	keep("with everything that parameters have", c)
 	next, fresh, err := NewShareSet(Recovery, authority, 2, 2, rnd, clock.Add(time.Hour))

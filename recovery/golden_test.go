@@ -15,7 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// golden reads vectors. They are never edited to pass: what was once written has to be read for ever.
+// golden reads vectors. They are never edited to pass: what was once written has to be read for
+// ever.
 func golden[T any](t testing.TB, file string) []T {
 	t.Helper()
 	raw, err := os.ReadFile(filepath.Join("..", "testdata", "recovery", file))
@@ -49,8 +50,8 @@ func unhex(t testing.TB, s string) []byte {
 	return b
 }
 
-// TestVaultsSharesCombine takes shares that another implementation of Vault's format made: every subset of the
-// threshold's size has to give the key.
+// TestVaultsSharesCombine takes shares that another implementation of Vault's format made: every
+// subset of the threshold's size has to give the key.
 func TestVaultsSharesCombine(t *testing.T) {
 	t.Parallel()
 	for _, v := range golden[struct {
@@ -97,7 +98,8 @@ func subsets(list []*secret.Bytes, k int, use func([]*secret.Bytes)) {
 
 func TestCombineRefuses(t *testing.T) {
 	t.Parallel()
-	kinds := map[string]error{"too few": ErrTooFew, "mixed": ErrMixed, "duplicate": ErrDuplicate, "no point": ErrNoPoint}
+	kinds := map[string]error{"too few": ErrTooFew, "mixed": ErrMixed, "duplicate": ErrDuplicate,
+		"no point": ErrNoPoint}
 	for _, v := range golden[struct {
 		Name   string
 		Shares []string
@@ -137,12 +139,18 @@ func checkRecords(t *testing.T, file string, decode func([]byte) (interface{ Mar
 
 func TestGoldenShareSet(t *testing.T) {
 	t.Parallel()
-	checkRecords(t, "custody-v1.json", func(b []byte) (interface{ Marshal() []byte }, error) { return UnmarshalShareSet(b) })
+	checkRecords(t, "shareset-v1.json", func(b []byte) (interface{ Marshal() []byte },
+		error) {
+		return UnmarshalShareSet(b)
+	})
 }
 
 func TestGoldenCeremony(t *testing.T) {
 	t.Parallel()
-	checkRecords(t, "ceremony-v1.json", func(b []byte) (interface{ Marshal() []byte }, error) { return UnmarshalCeremony(b) })
+	checkRecords(t, "ceremony-v1.json", func(b []byte) (interface{ Marshal() []byte },
+		error) {
+		return UnmarshalCeremony(b)
+	})
 }
 
 // fixed is a source of the same bytes every time; clock is a time for tests.
@@ -150,15 +158,17 @@ func fixed() *rand.ChaCha8 { return rand.NewChaCha8([32]byte{1, 2, 3}) }
 
 var clock = time.Date(2026, 1, 2, 3, 4, 5, 6, time.UTC)
 
-// TestSameRandomnessMakesTheGoldenRecords pins what the bytes of a record are made of: verifiers, key derivation, splitting.
+// TestSameRandomnessMakesTheGoldenRecords pins what the bytes of a record are made of: verifiers,
+// key derivation, splitting.
 func TestSameRandomnessMakesTheGoldenRecords(t *testing.T) {
 	t.Parallel()
 	first, second := goldenCustodies(t)
 	records := map[string][]byte{}
-	for _, v := range golden[recordVector](t, "custody-v1.json") {
+	for _, v := range golden[recordVector](t, "shareset-v1.json") {
 		records[v.Name] = unhex(t, v.Record)
 	}
-	for name, c := range map[string]*ShareSet{"first generation, 5 shares": first, "second generation, 1 share": second} {
+	for name, c := range map[string]*ShareSet{"first generation, 5 shares": first,
+		"second generation, 1 share": second} {
 		if !bytes.Equal(c.Marshal(), records[name]) {
 			t.Errorf("%s: the same randomness gives another record", name)
 		}

@@ -9,15 +9,16 @@ import (
 	"unicode/utf8"
 )
 
-// Holder is one share: who has it, and when it was last proven to be good.
+// Holder is one share's holder and its last proof.
 type Holder struct {
 	Verifier Verifier
-	Name     string    // as CheckHolders wants it; "" where shares have no names
-	Proven   time.Time // zero: not since it was made
+	Name     string    // see CheckHolders; "" if the shares have no names
+	Proven   time.Time // when the share was last shown to be correct; zero: never
 }
 
-// CheckHolders checks the names of those who will hold so many shares: none at all, or one for each share, 1 to [MaxName] bytes
-// of printable UTF-8 without spaces at its ends, each name once. The error is an [ErrParams] that names the bad one.
+// CheckHolders checks the names of the shares' holders: no name, or a distinct one for each share,
+// of 1 to [MaxName] bytes of printable UTF-8 without spaces at the ends. The error is an
+// [ErrParams] that names the invalid one.
 func CheckHolders(names []string, shares int) error {
 	if len(names) > 0 && len(names) != shares {
 		return &worded{"count mismatch between number of provided holders and number of shares", ErrParams}
@@ -28,16 +29,17 @@ func CheckHolders(names []string, shares int) error {
 func checkNames(names []string) error {
 	for i, name := range names {
 		if !printable(name) {
-			return &worded{fmt.Sprintf("holder's name %d is not printable UTF-8 of 1 to %d bytes", i+1, MaxName), ErrParams}
+			return &worded{fmt.Sprintf("holder's name %d is not printable UTF-8 of 1 to %d bytes", i+1, MaxName),
+				ErrParams}
 		}
 		if slices.Contains(names[:i], name) {
-			return &worded{fmt.Sprintf("two holders are named %q: a name says whose share it is", name), ErrParams}
+			return &worded{fmt.Sprintf("two holders are named %q: choose distinct names", name), ErrParams}
 		}
 	}
 	return nil
 }
 
-// printable also keeps out what changes how a terminal shows the rest of a line.
+// printable also refuses control characters, which change how a terminal shows the rest of a line.
 func printable(name string) bool {
 	if name == "" || len(name) > MaxName || !utf8.ValidString(name) || strings.TrimSpace(name) != name {
 		return false
@@ -45,7 +47,8 @@ func printable(name string) bool {
 	return !strings.ContainsFunc(name, func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
-// NameHolders names the holders of a new custody: names[i] has share number i+1. No names leave it as it is.
+// NameHolders sets the holders' names of a new share set: names[i] holds share number i+1. No names
+// change nothing.
 func (c *ShareSet) NameHolders(names []string) error {
 	if err := CheckHolders(names, c.Shares); err != nil {
 		return err
@@ -56,10 +59,12 @@ func (c *ShareSet) NameHolders(names []string) error {
 	return nil
 }
 
-// Prove records that the share of a number, as [ShareSet.Identify] told it, was seen to be good.
+// Prove records that the share with the number, which [ShareSet.Identify] returned, was shown to be
+// correct.
 func (c *ShareSet) Prove(number int, now time.Time) { c.Holders[number-1].Proven = stamp(now) }
 
-// HolderName is the name of who has a share: "alice", or "share 3" where shares have no names or no such share is known.
+// HolderName returns the name of a share's holder: "alice", or "share 3" if the name or the share
+// is unknown.
 func (c *ShareSet) HolderName(number int) string {
 	if name := c.nameOf(number); name != "" {
 		return name
@@ -67,7 +72,7 @@ func (c *ShareSet) HolderName(number int) string {
 	return fmt.Sprintf("share %d", number)
 }
 
-// Describe names a share and who has it: "alice, share 3", or "share 3".
+// Describe names a share and its holder: "alice, share 3", or "share 3".
 func (c *ShareSet) Describe(number int) string {
 	if name := c.nameOf(number); name != "" {
 		return fmt.Sprintf("%s, share %d", name, number)

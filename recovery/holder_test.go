@@ -49,7 +49,8 @@ func TestShareSetHolders(t *testing.T) {
 	if err := c.NameHolders([]string{"alice", "bob", "carol"}); err != nil {
 		t.Fatal(err)
 	}
-	if c.HolderName(2) != "bob" || c.Describe(2) != "bob, share 2" || c.HolderName(9) != "share 9" || (*ShareSet)(nil).Describe(1) != "share 1" {
+	if c.HolderName(2) != "bob" || c.Describe(2) != "bob, share 2" || c.HolderName(9) != "share 9" ||
+		(*ShareSet)(nil).Describe(1) != "share 1" {
 		t.Errorf("with names: %q, %q", c.HolderName(2), c.Describe(2))
 	}
 	number, err := c.Identify(shares[1])
@@ -72,6 +73,6 @@ func TestShareSetHolders(t *testing.T) {
 		t.Errorf("given by %q", got)
 	}
 	if got := ceremony.GivenBy(other); !slices.Equal(got, []string{"share 3", "share 1"}) {
-		t.Errorf("by another custody's names: %q", got)
+		t.Errorf("by another share set's names: %q", got)
 	}
 }

@@ -5,17 +5,17 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/uuid"
 )
 
-// SeedLen is the length of the key that is split: the seed of an MLKEM768-X25519 private key (draft-ietf-hpke-pq; X-Wing).
+// SeedLen is the length of the split key: the seed of an MLKEM768-X25519 private key
+// (draft-ietf-hpke-pq; X-Wing).
 const SeedLen = 32
 
-// PrivateKey derives the quorum's decryption key from the seed that its shares combine to.
-func PrivateKey(seed *secret.Bytes) (hpke.PrivateKey, error) {
+// PrivateKey derives the quorum's decryption key from the seed to which its shares combine.
+func PrivateKey(seed *Secret) (hpke.PrivateKey, error) {
 	if seed.Len() != SeedLen {
-		return nil, &worded{fmt.Sprintf("the key of a quorum has %d bytes, not %d", SeedLen, seed.Len()), ErrKeyLength}
+		return nil, &worded{fmt.Sprintf("the quorum key has %d bytes, not %d", SeedLen, seed.Len()), ErrKeyLength}
 	}
 	k, err := hpke.MLKEM768X25519().NewPrivateKey(seed.Expose())
 	if err != nil {
@@ -24,8 +24,8 @@ func PrivateKey(seed *secret.Bytes) (hpke.PrivateKey, error) {
 	return k, nil
 }
 
-// PublicKey derives the key that anybody may encrypt to the quorum with.
-func PublicKey(seed *secret.Bytes) ([]byte, error) {
+// PublicKey derives the key that encrypts to the quorum.
+func PublicKey(seed *Secret) ([]byte, error) {
 	k, err := PrivateKey(seed)
 	if err != nil {
 		return nil, err

@@ -23,7 +23,7 @@ type model struct {
 
 func (m *model) expired() bool { return !m.now.Before(clock.Add(time.Hour)) }
 
-// world is the ceremony beside its model, and the shares of all generations.
+// pair is the ceremony, its model, and the shares of all generations.
 type harness struct {
 	*model
 	c         *Ceremony
@@ -34,15 +34,17 @@ type harness struct {
 	fresh     []*secret.Bytes // the new ones: 5, 3 needed
 }
 
-// TestCeremonyAgainstAModel runs random steps of several actors, with restarts from the record between them. At any time exactly one
-// generation is authorised to be in place: the new one only once the ceremony says Verified (or, without verification, Authorised).
+// TestCeremonyAgainstAModel runs random steps of several actors, with restarts from the record
+// between them. At any time exactly one generation is authorised to be in place: the new one only
+// once the ceremony says Verified (or, without verification, Authorised).
 func TestCeremonyAgainstAModel(t *testing.T) {
 	t.Parallel()
 	first, older := newShareSet(t, Recovery, nil, 6, 3)
 	authority, shares := newShareSet(t, Recovery, first, 6, 4)
 	next, fresh := newShareSet(t, Recovery, authority, 5, 3)
 	rapid.Check(t, func(t *rapid.T) {
-		m := &model{verification: rapid.Bool().Draw(t, "verification"), given: map[int]bool{}, proven: map[int]bool{}, now: clock}
+		m := &model{verification: rapid.Bool().Draw(t, "verification"), given: map[int]bool{}, proven: map[int]bool{},
+			now: clock}
 		c, err := Start(PurposeRekeyRecovery, authority, Params{Shares: 5, Threshold: 3, Verification: m.verification},
 			Origin{Now: m.now, Expiry: time.Hour})
 		if err != nil {
@@ -165,7 +167,8 @@ func (w *harness) crash(t *rapid.T) {
 	w.c = c
 }
 
-// lost is a step whose result could not be stored: it was applied to a clone, and leaves nothing behind.
+// lost is a step whose result could not be stored: it was applied to a clone, and leaves nothing
+// behind.
 func (w *harness) lost(t *rapid.T) {
 	d := w.c.Clone()
 	for i := range w.shares {
@@ -182,13 +185,16 @@ func (w *harness) agree(t *rapid.T) {
 	if w.c.Progress() != len(w.given) || w.c.Authorised() != (len(w.given) == 4) {
 		t.Fatalf("progress %d, authorised %v; the model has %d", w.c.Progress(), w.c.Authorised(), len(w.given))
 	}
-	if w.c.VerificationProgress() != len(w.proven) || w.c.Verified() != (len(w.proven) == 3) || (w.c.Phase == Verifying) != w.verifying {
-		t.Fatalf("phase %d, proven %d, verified %v; the model has %d", w.c.Phase, w.c.VerificationProgress(), w.c.Verified(), len(w.proven))
+	if len(w.c.Proven) != len(w.proven) || w.c.Verified() != (len(w.proven) == 3) ||
+		(w.c.Phase == Verifying) != w.verifying {
+		t.Fatalf("phase %d, proven %d, verified %v; the model has %d", w.c.Phase, len(w.c.Proven),
+			w.c.Verified(), len(w.proven))
 	}
 	if w.verifying {
 		for i, h := range w.c.Next.Holders {
 			if h.Proven.IsZero() == w.proven[i+1] {
-				t.Fatalf("new share %d was proven at %v; the model has %v", i+1, h.Proven, slices.Collect(maps.Keys(w.proven)))
+				t.Fatalf("new share %d was proven at %v; the model has %v", i+1, h.Proven,
+					slices.Collect(maps.Keys(w.proven)))
 			}
 		}
 	}

@@ -9,13 +9,14 @@ import (
 	"strings"
 )
 
-// MaxOTP is the longest one-time password, and the longest token that one encodes, in bytes.
+// MaxOTP is the length of the longest one-time password, and of the longest token to encode, in
+// bytes.
 const MaxOTP = 128
 
 const base62 = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 
-// NewOTP makes a one-time password of n base62 characters, each as likely as the other. Randomness comes from
-// rnd, or from crypto/rand where it is nil.
+// NewOTP returns a one-time password of n uniformly distributed base62 characters. Randomness comes
+// from rnd, or from crypto/rand if rnd is nil.
 func NewOTP(n int, rnd io.Reader) (string, error) {
 	if n < 1 || n > MaxOTP {
 		return "", ErrOTPLength
@@ -23,13 +24,13 @@ func NewOTP(n int, rnd io.Reader) (string, error) {
 	if rnd == nil {
 		rnd = rand.Reader
 	}
-	const fair = 256 / len(base62) * len(base62) // bytes from here on would favour the first characters
+	const fair = 256 / len(base62) * len(base62) // higher bytes would favour the first characters
 	otp, buf := make([]byte, 0, n), make([]byte, n)
 	defer clear(otp[:cap(otp)])
 	defer clear(buf)
 	for len(otp) < n {
 		if _, err := io.ReadFull(rnd, buf); err != nil {
-			return "", fmt.Errorf("making a one-time password: %w", err)
+			return "", fmt.Errorf("generating a one-time password: %w", err)
 		}
 		for _, b := range buf {
 			if int(b) < fair && len(otp) < n {
@@ -40,7 +41,8 @@ func NewOTP(n int, rnd io.Reader) (string, error) {
 	return string(otp), nil
 }
 
-// CheckOTP checks that a one-time password fits a token of length bytes: it has to be exactly as long ([ErrOTPLength]).
+// CheckOTP returns [ErrOTPLength] unless the one-time password is as long as a token of length
+// bytes.
 func CheckOTP(otp string, length int) error {
 	if otp == "" || len(otp) != length || len(otp) > MaxOTP {
 		return ErrOTPLength
@@ -48,8 +50,9 @@ func CheckOTP(otp string, length int) error {
 	return nil
 }
 
-// EncodeToken gives the token XOR the one-time password, in standard base64 without padding. Whoever has only one of the
-// two learns the token's length. A password may be used once: two tokens under one password give away their difference.
+// EncodeToken returns the token XOR the one-time password, in standard base64 without padding. One
+// of the two alone reveals the token's length. A password may be used once: two tokens under one
+// password reveal their difference.
 func EncodeToken(token, otp string) (string, error) {
 	if err := CheckOTP(otp, len(token)); err != nil {
 		return "", err
@@ -60,8 +63,9 @@ func EncodeToken(token, otp string) (string, error) {
 	return base64.RawStdEncoding.EncodeToString(b), nil
 }
 
-// DecodeToken is the inverse of [EncodeToken]; padding is accepted. The errors are [ErrTokenEncoding] and
-// [ErrOTPLength], and contain nothing of the token. A wrong password of the right length is not noticed: it gives another text.
+// DecodeToken is the inverse of [EncodeToken] and accepts padding. The errors are
+// [ErrTokenEncoding] and [ErrOTPLength], and contain nothing of the token. A wrong password of the
+// right length is not detected: the result is another text.
 func DecodeToken(encoded, otp string) (string, error) {
 	encoded = strings.TrimRight(encoded, "=")
 	if base64.RawStdEncoding.DecodedLen(len(encoded)) > MaxOTP {

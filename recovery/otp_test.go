@@ -48,7 +48,8 @@ func TestTokensThatDoNotFit(t *testing.T) {
 	}
 }
 
-// TestOTPIsUnbiased counts characters: were bytes taken modulo 62, the first 8 would come a quarter more often.
+// TestOTPIsUnbiased counts characters: were bytes taken modulo 62, the first 8 would come a quarter
+// more often.
 func TestOTPIsUnbiased(t *testing.T) {
 	t.Parallel()
 	rnd, counts, total := fixed(), map[rune]int{}, 0

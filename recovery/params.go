@@ -5,28 +5,28 @@ import (
 	"fmt"
 )
 
-// Params is what the ceremony will make once it is authorised: new shares, or a token.
+// Params describes what an authorised ceremony makes: new shares, or a token.
 type Params struct {
-	Shares    int // of the new custody; 0 where no shares come out
+	Shares    int // of the new share set; 0 if no shares are made
 	Threshold int
 	// Verification keeps the old shares valid until a threshold of the new ones is proven.
 	Verification bool
-	// Backup keeps the encrypted new shares; it needs Recipients.
+	// Backup stores the encrypted new shares; it needs Recipients.
 	Backup bool
-	// Recipients are the public keys to which the new shares are encrypted, one for each share, or the one to which the token is. The
-	// ceremony does not interpret them.
+	// Recipients are the public keys to which the new shares are encrypted, one for each share, or
+	// the one key for a token. The ceremony does not interpret them.
 	Recipients []string
-	// Fingerprints tell people which keys Recipients are: one for each, or none. Where they are there, [Ceremony.Await] drops
-	// the keys themselves, since the shares are encrypted by then.
+	// Fingerprints identify the Recipients to a reader: one for each, or none. If they are set,
+	// [Ceremony.Await] drops the keys, because the shares are encrypted by then.
 	Fingerprints []string
-	// Holders are the names of those who will have the new shares, one for each share; see CheckHolders.
+	// Holders are the names of the new shares' holders, one for each share; see CheckHolders.
 	Holders []string
-	// OTP is the one-time password that a token is encoded with; it needs no Recipients, and wins over one. It is worth as much
-	// as the token: never log it.
+	// OTP is the one-time password that encodes a token. It needs no Recipients and takes
+	// precedence over them. It is as secret as the token: never log it.
 	OTP string
 }
 
-// settle checks what is asked for against who can authorise it.
+// settle checks the parameters against what the authority can authorise.
 func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, error) {
 	switch p {
 	case PurposeRekeyBarrier:
@@ -35,15 +35,17 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 		}
 	case PurposeRekeyRecovery:
 		if authority != nil && authority.Target != Recovery {
-			return params, &worded{"recovery rekeying not supported: people unseal this server, so there are no recovery shares", ErrPurpose}
+			return params, &worded{"recovery rekeying not supported: a quorum unseals this server, so there are no " +
+				"recovery shares", ErrPurpose}
 		}
 	case PurposeGenerateRoot, PurposeRecoveryToken:
 		if authority == nil {
-			return params, &worded{"there are no shares that could authorise a token: the store was initialised without recovery shares", ErrPurpose}
+			return params, &worded{"no shares can authorise a token: the store was initialised without recovery shares",
+				ErrPurpose}
 		}
 		return tokenOnly(params, cmp.Or(o.TokenLen, len(params.OTP)))
 	default:
-		return params, &worded{fmt.Sprintf("no ceremony has the purpose %q", p), ErrPurpose}
+		return params, &worded{fmt.Sprintf("unknown purpose %q of a ceremony", p), ErrPurpose}
 	}
 	if params.OTP != "" {
 		return params, &worded{"a one-time password is for tokens, not for shares", ErrParams}
@@ -54,7 +56,7 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 	return params, params.check(Collecting)
 }
 
-// keyOnly is for a rekey that makes a new root key and no shares.
+// keyOnly checks a rekey that makes a new root key and no shares.
 func keyOnly(params Params) (Params, error) {
 	refuse := func(what string) (Params, error) {
 		return params, &KeyOnlyError{what}
@@ -74,7 +76,8 @@ func keyOnly(params Params) (Params, error) {
 	return Params{}, nil
 }
 
-// tokenOnly is for a ceremony that makes a token of length bytes, encoded with a one-time password or encrypted to one key.
+// tokenOnly checks a ceremony that makes a token of length bytes, encoded with a one-time password
+// or encrypted to one key.
 func tokenOnly(params Params, length int) (Params, error) {
 	switch {
 	case params.Shares != 0 || params.Threshold != 0 || len(params.Holders) > 0 || params.Verification || params.Backup:
@@ -82,14 +85,15 @@ func tokenOnly(params Params, length int) (Params, error) {
 	case params.OTP != "":
 		return Params{OTP: params.OTP}, CheckOTP(params.OTP, length)
 	case len(params.Recipients) != 1:
-		return params, &worded{"a token is encoded with a one-time password, or encrypted to one PGP or age key", ErrParams}
+		return params, &worded{"a token is encoded with a one-time password, or encrypted to one PGP or age key",
+			ErrParams}
 	case len(params.Fingerprints) > 1:
 		return params, errFingerprints
 	}
 	return params, params.checkRecipients()
 }
 
-// check keeps to what Start allows and a record can say.
+// check refuses what Start does not allow and a record cannot express.
 func (p *Params) check(phase Phase) error {
 	if p.Backup && len(p.Fingerprints) == 0 && len(p.Recipients) == 0 {
 		return &worded{"cannot request a backup of the new keys without providing PGP keys for encryption", ErrParams}
@@ -113,7 +117,8 @@ func (p *Params) checkRecipients() error {
 	for _, r := range p.Recipients {
 		total += len(r)
 		if r == "" || len(r) > maxRecipient || total > maxRecipients {
-			return &worded{fmt.Sprintf("a public key has 1 to %d bytes, and all of them at most %d", maxRecipient, maxRecipients), ErrParams}
+			return &worded{fmt.Sprintf("a public key has 1 to %d bytes, and all keys together at most %d",
+				maxRecipient, maxRecipients), ErrParams}
 		}
 	}
 	for _, f := range p.Fingerprints {
@@ -124,7 +129,7 @@ func (p *Params) checkRecipients() error {
 	return nil
 }
 
-// recheck is check for what comes from a record, where the purpose says what there has to be.
+// recheck is check for a decoded record.
 func (p *Params) recheck(purpose Purpose, phase Phase) error {
 	if purpose == PurposeGenerateRoot || purpose == PurposeRecoveryToken {
 		if p.OTP != "" && len(p.Recipients)+len(p.Fingerprints) > 0 {

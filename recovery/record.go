@@ -7,24 +7,26 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// Bounds of records. Decoding keeps to them, so that a damaged or forged record costs neither memory nor time.
+// Bounds of records. Decoding enforces them, so that a damaged or forged record costs neither
+// memory nor time.
 const (
-	MaxName      = 64   // a holder's name, bytes
+	MaxName      = 64   // a holder's name, in bytes
 	maxPublicKey = 4096 // MLKEM768-X25519 has 1216
 	maxRecord    = 1 << 20
 )
 
 const shareSetVersion = 1
 
-// Marshal gives the custody's record, version 1, numbers big-endian:
+// Marshal returns the share set's record, version 1, numbers big-endian:
 //
 //	version u8 = 1 | target u8 | id 16 | generation u64 | created i64 | shares u8 | threshold u8
 //	| length u16, public key | key verifier 32
 //	| shares times: { share verifier 32 | proven i64 | length u8, name }
-//	| former u8 = 0 or 1, and if 1: { id 16 | generation u64 | replaced i64 | count u8 | count times: share verifier 32 }
+//	| previous u8 = 0 or 1, and if 1: { id 16 | generation u64 | replaced i64
+//	                                    | count u8 | count times: share verifier 32 }
 //
-// Times are nanoseconds since 1970, 0 for never. It panics for a custody beyond the bounds that [UnmarshalShareSet] keeps
-// to: neither this package nor a record makes one.
+// Times are nanoseconds since 1970, 0 for none. It panics for a share set beyond the bounds of
+// [UnmarshalShareSet], which neither this package nor a record can make.
 func (c *ShareSet) Marshal() []byte {
 	if err := c.check(); err != nil {
 		panic("recovery: " + err.Error())
@@ -63,7 +65,7 @@ func (f *Previous) marshal(b *cryptobyte.Builder) {
 	}
 }
 
-// UnmarshalShareSet reads the record of [ShareSet.Marshal]; errors wrap [ErrRecord].
+// UnmarshalShareSet decodes a record of [ShareSet.Marshal]. Errors wrap [ErrRecord].
 func UnmarshalShareSet(record []byte) (*ShareSet, error) {
 	s, err := open(record, shareSetVersion)
 	if err != nil {
@@ -75,20 +77,21 @@ func UnmarshalShareSet(record []byte) (*ShareSet, error) {
 	if !s.ReadUint8(&target) || !s.CopyBytes(c.ID[:]) || !s.ReadUint64(&c.Generation) || !readTime(&s, &c.Created) ||
 		!s.ReadUint8(&shares) || !s.ReadUint8(&threshold) ||
 		!s.ReadUint16LengthPrefixed(&public) || !s.CopyBytes(c.Key[:]) {
-		return nil, cut("custody")
+		return nil, truncated("share set")
 	}
-	c.Target, c.Shares, c.Threshold, c.PublicKey = Target(target), int(shares), int(threshold), append([]byte{}, public...)
+	c.Target, c.Shares, c.Threshold, c.PublicKey = Target(target), int(shares), int(threshold),
+		append([]byte{}, public...)
 	c.Holders = make([]Holder, shares)
 	for i := range c.Holders {
 		if !c.Holders[i].read(&s) {
-			return nil, cut("custody")
+			return nil, truncated("share set")
 		}
 	}
 	if c.Previous, err = readPrevious(&s); err != nil {
 		return nil, err
 	}
 	if !s.Empty() {
-		return nil, fmt.Errorf("%w: bytes after the custody's end", ErrRecord)
+		return nil, fmt.Errorf("%w: bytes after the end of the share set", ErrRecord)
 	}
 	if err := c.check(); err != nil {
 		return nil, err
@@ -106,40 +109,40 @@ func (h *Holder) read(s *cryptobyte.String) bool {
 }
 
 func readPrevious(s *cryptobyte.String) (*Previous, error) {
-	var there, count uint8
-	if !s.ReadUint8(&there) || there > 1 {
-		return nil, cut("custody")
+	var present, count uint8
+	if !s.ReadUint8(&present) || present > 1 {
+		return nil, truncated("share set")
 	}
-	if there == 0 {
+	if present == 0 {
 		return nil, nil
 	}
 	f := new(Previous)
 	if !s.CopyBytes(f.ID[:]) || !s.ReadUint64(&f.Generation) || !readTime(s, &f.Replaced) || !s.ReadUint8(&count) {
-		return nil, cut("custody")
+		return nil, truncated("share set")
 	}
 	f.Shares = make([]Verifier, count)
 	for i := range f.Shares {
 		if !s.CopyBytes(f.Shares[i][:]) {
-			return nil, cut("custody")
+			return nil, truncated("share set")
 		}
 	}
 	return f, nil
 }
 
-// check keeps a custody within what its record can say.
+// check refuses what the record cannot express.
 func (c *ShareSet) check() error {
 	if c.Target != Barrier && c.Target != Recovery {
-		return fmt.Errorf("%w: custody of an unknown %v", ErrRecord, c.Target)
+		return fmt.Errorf("%w: the share set has the unknown %v", ErrRecord, c.Target)
 	}
 	if err := CheckCounts(c.Shares, c.Threshold); err != nil {
 		return fmt.Errorf("%w: %w", ErrRecord, err)
 	}
 	if len(c.Holders) != c.Shares || len(c.PublicKey) == 0 || len(c.PublicKey) > maxPublicKey {
-		return fmt.Errorf("%w: custody with %d holders of %d shares, and a public key of %d bytes",
+		return fmt.Errorf("%w: the share set has %d holders of %d shares, and a public key of %d bytes",
 			ErrRecord, len(c.Holders), c.Shares, len(c.PublicKey))
 	}
 	if c.Previous != nil && len(c.Previous.Shares) > MaxShares {
-		return fmt.Errorf("%w: custody with %d former shares", ErrRecord, len(c.Previous.Shares))
+		return fmt.Errorf("%w: the share set has %d previous shares", ErrRecord, len(c.Previous.Shares))
 	}
 	var names []string
 	for _, h := range c.Holders {
@@ -153,10 +156,10 @@ func (c *ShareSet) check() error {
 	return nil
 }
 
-// open checks a record's size and version, and gives what follows.
+// open checks a record's size and version and returns the rest.
 func open(record []byte, version uint8) (cryptobyte.String, error) {
 	if len(record) > maxRecord {
-		return nil, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrRecord, len(record), maxRecord)
+		return nil, fmt.Errorf("%w: it has %d bytes, more than the limit of %d", ErrRecord, len(record), maxRecord)
 	}
 	s := cryptobyte.String(record)
 	var got uint8
@@ -164,13 +167,14 @@ func open(record []byte, version uint8) (cryptobyte.String, error) {
 		return nil, fmt.Errorf("%w: it is empty", ErrRecord)
 	}
 	if got != version {
-		return nil, fmt.Errorf("%w: version %d, and this program knows version %d; was it written by a newer one?", ErrRecord, got, version)
+		return nil, fmt.Errorf("%w: it has version %d, and this program reads version %d; a newer version may have "+
+			"written it", ErrRecord, got, version)
 	}
 	return s, nil
 }
 
-func cut(what string) error {
-	return fmt.Errorf("%w: the %s is cut short or malformed", ErrRecord, what)
+func truncated(what string) error {
+	return fmt.Errorf("%w: the %s is truncated or malformed", ErrRecord, what)
 }
 
 func addTime(b *cryptobyte.Builder, t time.Time) {

@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Limits of shares; a share is one byte longer than its key, unless it is the key itself.
+// Limits of shares. A share is one byte longer than its key, unless it is the key itself.
 const (
 	MaxShares   = 255
 	minKey      = 16
@@ -17,7 +17,8 @@ const (
 	maxShareLen = maxKey + 1
 )
 
-// CheckCounts reports why shares and threshold cannot be, in the words of Vault's API, as an [ErrShape].
+// CheckCounts returns an [ErrShape] with the text of Vault's API for an invalid number of shares or
+// threshold.
 func CheckCounts(shares, threshold int) error {
 	switch {
 	case shares < 1:
@@ -36,15 +37,16 @@ func CheckCounts(shares, threshold int) error {
 	return nil
 }
 
-// Split makes shares of a key of 16 to 32 bytes, so that any threshold of them give it back and fewer tell nothing about it
-// (Shamir 1979). A share is
+// Split makes shares of a key of 16 to 32 bytes, so that any threshold of them restore it and fewer
+// reveal nothing about it (Shamir 1979). A share is
 //
 //	y[len(key)] | x u8
 //
-// x is the share's number, counted from 1; y holds, for every byte of the key, the value at x of a random polynomial of
-// degree threshold-1 whose value at 0 is that byte. A single share is a copy of the key, without x. Randomness
-// comes from rnd, or from crypto/rand where it is nil. The caller destroys key and shares.
-func Split(key *secret.Bytes, shares, threshold int, rnd io.Reader) ([]*secret.Bytes, error) {
+// x is the share's number, counted from 1. y holds, for every byte of the key, the value at x of a
+// random polynomial of degree threshold-1 whose value at 0 is that byte. A single share is a copy
+// of the key, without x. Randomness comes from rnd, or from crypto/rand if rnd is nil. The caller
+// destroys the key and the shares.
+func Split(key *Secret, shares, threshold int, rnd io.Reader) ([]*Secret, error) {
 	if err := CheckCounts(shares, threshold); err != nil {
 		return nil, err
 	}
@@ -52,7 +54,7 @@ func Split(key *secret.Bytes, shares, threshold int, rnd io.Reader) ([]*secret.B
 		return nil, fmt.Errorf("%w, not %d", ErrKeyLength, key.Len())
 	}
 	if shares == 1 {
-		return []*secret.Bytes{key.Clone()}, nil
+		return []*Secret{key.Clone()}, nil
 	}
 	random, err := secret.Random(rnd, (threshold-1)*key.Len())
 	if err != nil {
@@ -60,14 +62,14 @@ func Split(key *secret.Bytes, shares, threshold int, rnd io.Reader) ([]*secret.B
 	}
 	defer random.Destroy()
 
-	width := lanes(key.Len())
+	width := words(key.Len())
 	coefficients := make([]uint64, threshold*width)
 	defer clear(coefficients)
 	load(coefficients[:width], key.Expose())
 	for d := 1; d < threshold; d++ {
 		load(coefficients[d*width:][:width], random.Expose()[(d-1)*key.Len():][:key.Len()])
 	}
-	out := make([]*secret.Bytes, shares)
+	out := make([]*Secret, shares)
 	for i := range out {
 		x := byte(i + 1)
 		y := make([]uint64, width)
@@ -78,7 +80,7 @@ func Split(key *secret.Bytes, shares, threshold int, rnd io.Reader) ([]*secret.B
 	return out, nil
 }
 
-// evaluate gives the polynomials' values at x, by Horner's rule from the highest coefficients down.
+// evaluate computes the polynomials' values at x by Horner's rule.
 func evaluate(y, coefficients []uint64, x byte) {
 	m := masks(x)
 	width := len(y)
@@ -89,16 +91,16 @@ func evaluate(y, coefficients []uint64, x byte) {
 	}
 }
 
-// Combine puts a key together from shares of [Split] or of Vault. It takes as many as it is given: from fewer
-// than the threshold, or from shares of two generations, comes a wrong key without an error, so the result has to be
-// verified ([ShareSet.VerifyKey]).
-func Combine(shares []*secret.Bytes) (*secret.Bytes, error) {
+// Combine restores a key from shares of [Split] or of Vault. It uses all shares that it gets. Fewer
+// than the threshold, or shares of two generations, combine to a wrong key without an error, so
+// verify the result ([ShareSet.VerifyKey]).
+func Combine(shares []*Secret) (*Secret, error) {
 	if len(shares) < 2 {
 		return nil, ErrTooFew
 	}
 	size := shares[0].Len()
 	xs := make([]byte, len(shares))
-	var seen [256]bool // numbers of shares are no secret
+	var seen [256]bool // share numbers are not secret
 	for i, s := range shares {
 		if s.Len() != size || size < 2 {
 			return nil, ErrMixed
@@ -113,7 +115,7 @@ func Combine(shares []*secret.Bytes) (*secret.Bytes, error) {
 		seen[x] = true
 		xs[i] = x
 	}
-	width := lanes(size - 1)
+	width := words(size - 1)
 	sum, y := make([]uint64, width), make([]uint64, width)
 	defer clear(sum)
 	defer clear(y)
@@ -127,7 +129,8 @@ func Combine(shares []*secret.Bytes) (*secret.Bytes, error) {
 	return secret.New(store(make([]byte, 0, size-1), sum, size-1)), nil
 }
 
-// weight is the i-th Lagrange polynomial's value at 0: the product of x/(x - x_i) over all other x.
+// weight returns the i-th Lagrange polynomial's value at 0: the product of x/(x - x_i) over all
+// other x.
 func weight(xs []byte, i int) byte {
 	above, below := byte(1), byte(1)
 	for j, x := range xs {
@@ -139,30 +142,30 @@ func weight(xs []byte, i int) byte {
 	return mul(above, inverse(below))
 }
 
-func lanes(n int) int { return (n + 7) / 8 }
+func words(n int) int { return (n + 7) / 8 }
 
-// load packs bytes into words, the last one filled up with zeros.
-func load(words []uint64, b []byte) {
+// load packs bytes into words and pads the last one with zeros.
+func load(dst []uint64, b []byte) {
 	var last [8]byte
 	defer clear(last[:])
-	for l := range words {
+	for l := range dst {
 		rest := b[l*8:]
 		if len(rest) < 8 {
 			copy(last[:], rest)
 			rest = last[:]
 		}
-		words[l] = binary.LittleEndian.Uint64(rest)
+		dst[l] = binary.LittleEndian.Uint64(rest)
 	}
 }
 
-// store appends the first n bytes of words to b, which has room for them.
-func store(b []byte, words []uint64, n int) []byte {
+// store appends the first n bytes of src to b, which has room for them.
+func store(b []byte, src []uint64, n int) []byte {
 	for i := range n {
-		b = append(b, byte(words[i/8]>>(i%8*8)))
+		b = append(b, byte(src[i/8]>>(i%8*8)))
 	}
 	return b
 }
 
-func point(y []uint64, n int, x byte) *secret.Bytes {
+func point(y []uint64, n int, x byte) *Secret {
 	return secret.New(append(store(make([]byte, 0, n+1), y, n), x))
 }

@@ -53,7 +53,7 @@ func TestRandomStreamsAreIndependent(t *testing.T) {
 		got := scale(a, &m)
 		for i := range 8 {
 			if byte(got>>(8*i)) != slowMul(byte(a>>(8*i)), b) {
-				t.Fatalf("lane %d of %x * %x is wrong: %x", i, a, b, got)
+				t.Fatalf("byte %d of %x * %x is wrong: %x", i, a, b, got)
 			}
 		}
 	})

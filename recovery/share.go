@@ -7,12 +7,20 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// maxShareText bounds what is decoded at all: the longest share is 66 digits, and whoever sends more gets no memory for it.
+// Secret is a key or a share: it refuses to print or marshal, compares in constant time and can be
+// destroyed.
+type Secret = secret.Bytes
+
+// NewSecret returns a secret of a copy of b, which stays the caller's.
+func NewSecret(b []byte) *Secret { return secret.Copy(b) }
+
+// maxShareText bounds what is decoded. The longest share has 66 digits.
 const maxShareText = 1024
 
-// ParseShare reads a share as Vault does: hexadecimal where it decodes as that, else standard base64 with
-// padding; 16 to 33 bytes. The errors are [ErrShareEncoding] and [ErrShareLength], and contain nothing of the text.
-func ParseShare(text string) (*secret.Bytes, error) {
+// ParseShare decodes a share as Vault does: as hexadecimal if possible, else as standard base64
+// with padding. A share has 16 to 33 bytes. The errors are [ErrShareEncoding] and [ErrShareLength],
+// and contain nothing of the text.
+func ParseShare(text string) (*Secret, error) {
 	if len(text) > maxShareText {
 		return nil, tooLong()
 	}
@@ -32,7 +40,7 @@ func ParseShare(text string) (*secret.Bytes, error) {
 	return s, nil
 }
 
-func checkShareLength(s *secret.Bytes) error {
+func checkShareLength(s *Secret) error {
 	switch {
 	case s.Len() < minShareLen:
 		return &worded{"key is shorter than minimum 16 bytes", ErrShareLength}

@@ -21,20 +21,26 @@ func TestParseShare(t *testing.T) {
 		err  error
 		says string
 	}{
-		"hexadecimal":                {hex.EncodeToString(b33), b33, nil, ""},
-		"hexadecimal in capitals":    {strings.ToUpper(hex.EncodeToString(b33)), b33, nil, ""},
-		"base64":                     {base64.StdEncoding.EncodeToString(b33), b33, nil, ""},
-		"shortest":                   {strings.Repeat("0a", 16), make16(0x0a), nil, ""},
-		"digits that are both":       {strings.Repeat("1234", 8), unhexed(strings.Repeat("1234", 8)), nil, ""},
-		"nothing":                    {"", nil, ErrShareLength, "key is shorter than minimum 16 bytes"},
-		"too short":                  {strings.Repeat("ab", 15), nil, ErrShareLength, "key is shorter than minimum 16 bytes"},
-		"too short in base64":        {"Zm9v", nil, ErrShareLength, "key is shorter than minimum 16 bytes"},
-		"too long":                   {strings.Repeat("ab", 34), nil, ErrShareLength, "key is longer than maximum 33 bytes"},
-		"far too long":               {strings.Repeat("!", maxShareText+1), nil, ErrShareLength, "key is longer than maximum 33 bytes"},
-		"neither":                    {"not a share", nil, ErrShareEncoding, "'key' must be a valid hex or base64 string"},
-		"base64 without its padding": {strings.TrimRight(base64.StdEncoding.EncodeToString(b33[:32]), "="), nil, ErrShareEncoding, "'key' must"},
-		"base64url":                  {"_" + base64.RawURLEncoding.EncodeToString(b33)[1:], nil, ErrShareEncoding, "'key' must"},
-		"with a space":               {" " + hex.EncodeToString(b33), nil, ErrShareEncoding, "'key' must"},
+		"hexadecimal":             {hex.EncodeToString(b33), b33, nil, ""},
+		"hexadecimal in capitals": {strings.ToUpper(hex.EncodeToString(b33)), b33, nil, ""},
+		"base64":                  {base64.StdEncoding.EncodeToString(b33), b33, nil, ""},
+		"shortest":                {strings.Repeat("0a", 16), make16(0x0a), nil, ""},
+		"digits that are both":    {strings.Repeat("1234", 8), unhexed(strings.Repeat("1234", 8)), nil, ""},
+		"nothing":                 {"", nil, ErrShareLength, "key is shorter than minimum 16 bytes"},
+		"too short": {strings.Repeat("ab", 15), nil, ErrShareLength,
+			"key is shorter than minimum 16 bytes"},
+		"too short in base64": {"Zm9v", nil, ErrShareLength, "key is shorter than minimum 16 bytes"},
+		"too long": {strings.Repeat("ab", 34), nil, ErrShareLength,
+			"key is longer than maximum 33 bytes"},
+		"far too long": {strings.Repeat("!", maxShareText+1), nil, ErrShareLength,
+			"key is longer than maximum 33 bytes"},
+		"neither": {"not a share", nil, ErrShareEncoding,
+			"'key' must be a valid hex or base64 string"},
+		"base64 without its padding": {strings.TrimRight(base64.StdEncoding.EncodeToString(b33[:32]), "="), nil,
+			ErrShareEncoding, "'key' must"},
+		"base64url": {"_" + base64.RawURLEncoding.EncodeToString(b33)[1:], nil, ErrShareEncoding,
+			"'key' must"},
+		"with a space": {" " + hex.EncodeToString(b33), nil, ErrShareEncoding, "'key' must"},
 	} {
 		got, err := ParseShare(c.text)
 		if !errors.Is(err, c.err) || string(got.Expose()) != string(c.want) {
@@ -68,7 +74,8 @@ func TestCheckShape(t *testing.T) {
 		{1, 2, "threshold cannot be larger than shares"},
 	} {
 		err := CheckCounts(c.shares, c.threshold)
-		if c.want == "" && err != nil || c.want != "" && (err == nil || err.Error() != c.want || !errors.Is(err, ErrShape)) {
+		if c.want == "" && err != nil || c.want != "" &&
+			(err == nil || err.Error() != c.want || !errors.Is(err, ErrShape)) {
 			t.Errorf("%d shares, threshold %d: %v, want %q", c.shares, c.threshold, err, c.want)
 		}
 	}
@@ -129,7 +136,8 @@ func FuzzParseShare(f *testing.F) {
 			if s != nil || !errors.Is(err, ErrShareEncoding) && !errors.Is(err, ErrShareLength) {
 				t.Fatalf("%v, %v", s, err)
 			}
-			if len(text) > 4 && strings.Contains(err.Error(), text) && !strings.Contains("'key' must be a valid hex or base64 string", text) &&
+			if len(text) > 4 && strings.Contains(err.Error(), text) &&
+				!strings.Contains("'key' must be a valid hex or base64 string", text) &&
 				!strings.Contains("key is shorter than minimum 16 bytes, key is longer than maximum 33 bytes", text) {
 				t.Fatal("the error shows the text")
 			}

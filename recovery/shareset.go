@@ -11,16 +11,16 @@ import (
 	"github.com/sealgate/sealgate/internal/uuid"
 )
 
-// Target says what the shares of a custody are for.
+// Target is the use of a share set's shares.
 type Target uint8
 
 // The targets.
 const (
-	Barrier  Target = 1 // they open the Shamir seal, and authorise a rekey of it
-	Recovery Target = 2 // they authorise where a device unseals; they open nothing
+	Barrier  Target = 1 // they open the Shamir seal and authorise its rekey
+	Recovery Target = 2 // they authorise while a device unseals; they decrypt nothing
 )
 
-// String gives the name used in commands: "barrier" or "recovery".
+// String returns the name in commands: "barrier" or "recovery".
 func (t Target) String() string {
 	switch t {
 	case Barrier:
@@ -31,15 +31,15 @@ func (t Target) String() string {
 	return fmt.Sprintf("target %d", uint8(t))
 }
 
-// ID names one custody for ever; verifiers are bound to it.
+// ID identifies one share set. Verifiers are bound to it.
 type ID [16]byte
 
-// Verifier is a hash by which a key or a share is known again:
+// Verifier is a hash that identifies a key or a share:
 //
-//	SHA-256( "sealgate/recovery/verifier/v1" 00 | kind u8 | custody id 16 | length u8 | value )
+//	SHA-256( "sealgate/recovery/verifier/v1" 00 | kind u8 | share set id 16 | length u8 | value )
 //
-// kind is 1 for the key and 2 for a share. Keys and shares have 256 bits of entropy, so that a fast hash gives
-// nothing away.
+// kind is 1 for the key and 2 for a share. Keys and shares have 256 bits of entropy, so a fast hash
+// reveals nothing.
 type Verifier [sha256.Size]byte
 
 const (
@@ -48,7 +48,7 @@ const (
 	kindShare      = 2
 )
 
-func verifierOf(kind byte, id ID, value *secret.Bytes) Verifier {
+func verifierOf(kind byte, id ID, value *Secret) Verifier {
 	h := sha256.New()
 	h.Write([]byte(verifierDomain))
 	h.Write([]byte{kind})
@@ -58,7 +58,7 @@ func verifierOf(kind byte, id ID, value *secret.Bytes) Verifier {
 	return Verifier(h.Sum(nil))
 }
 
-// Previous is the generation of shares before the current one, kept to tell its holders that theirs was replaced.
+// Previous is the previous generation of shares, kept to report a share as replaced.
 type Previous struct {
 	ID         ID
 	Generation uint64
@@ -66,7 +66,8 @@ type Previous struct {
 	Shares     []Verifier
 }
 
-// ShareSet is who holds the shares of one key: everything about the shares but the shares. Holders[i] is share number i+1.
+// ShareSet is one generation of a key's shares: everything except the shares. Holders[i] holds
+// share number i+1.
 type ShareSet struct {
 	ID         ID
 	Target     Target
@@ -80,9 +81,11 @@ type ShareSet struct {
 	Previous   *Previous // nil in the first generation
 }
 
-// NewShareSet makes a new seed, splits it, and forgets it: what is left are the record and the shares, which are
-// to be handed out and destroyed. previous is the custody that the new one replaces, or nil.
-func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Reader, now time.Time) (*ShareSet, []*secret.Bytes, error) {
+// NewShareSet makes a new seed, splits it and destroys it. It returns the record and the shares,
+// which the caller distributes and destroys. previous is the share set that the new one replaces,
+// or nil.
+func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Reader, now time.Time) (*ShareSet,
+	[]*Secret, error) {
 	seed, err := secret.Random(rnd, SeedLen)
 	if err != nil {
 		return nil, nil, err
@@ -105,8 +108,8 @@ func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Rea
 	return c, parts, nil
 }
 
-// describe makes the part of a custody that follows from its key and shares.
-func describe(t Target, seed *secret.Bytes, parts []*secret.Bytes, rnd io.Reader) (*ShareSet, error) {
+// describe makes the part of a share set that follows from its key and shares.
+func describe(t Target, seed *Secret, parts []*Secret, rnd io.Reader) (*ShareSet, error) {
 	id, err := uuid.Bytes(rnd)
 	if err != nil {
 		return nil, err
@@ -134,9 +137,10 @@ func (c *ShareSet) retire(now time.Time) *Previous {
 	return f
 }
 
-// Identify tells the number of a share, counted from 1. Every verifier is compared, in constant time, whichever fits. The
-// errors are [ErrShareLength], [ErrShareUnknown], and [ErrShareReplaced] for a share of the generation before.
-func (c *ShareSet) Identify(share *secret.Bytes) (int, error) {
+// Identify returns the number of a share, counted from 1. It compares every verifier in constant
+// time. The errors are [ErrShareLength], [ErrShareUnknown], and [ErrShareReplaced] for a share of
+// the previous generation.
+func (c *ShareSet) Identify(share *Secret) (int, error) {
 	if err := checkShareLength(share); err != nil {
 		return 0, err
 	}
@@ -150,13 +154,14 @@ func (c *ShareSet) Identify(share *secret.Bytes) (int, error) {
 		return number, nil
 	}
 	if c.Previous.holds(share) {
-		return 0, &worded{fmt.Sprintf("share rejected: it is of generation %d, which was replaced on %s; use a share of generation %d",
+		return 0, &worded{fmt.Sprintf("share rejected: it is of generation %d, which was replaced on %s; use a "+
+			"share of generation %d",
 			c.Previous.Generation, c.Previous.Replaced.Format(time.RFC3339), c.Generation), ErrShareReplaced}
 	}
 	return 0, ErrShareUnknown
 }
 
-func (f *Previous) holds(share *secret.Bytes) bool {
+func (f *Previous) holds(share *Secret) bool {
 	if f == nil {
 		return false
 	}
@@ -168,16 +173,16 @@ func (f *Previous) holds(share *secret.Bytes) bool {
 	return found == 1
 }
 
-// VerifyKey reports whether key is the one that was split.
-func (c *ShareSet) VerifyKey(key *secret.Bytes) bool {
+// VerifyKey reports whether key is the key that was split.
+func (c *ShareSet) VerifyKey(key *Secret) bool {
 	mine := verifierOf(kindKey, c.ID, key)
 	return subtle.ConstantTimeCompare(mine[:], c.Key[:]) == 1
 }
 
-// stamp is a time as it comes back from a record.
+// stamp returns a time as a record restores it.
 func stamp(t time.Time) time.Time { return time.Unix(0, t.UnixNano()).UTC() }
 
-func destroyAll(list []*secret.Bytes) {
+func destroyAll(list []*Secret) {
 	for _, s := range list {
 		s.Destroy()
 	}

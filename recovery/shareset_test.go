@@ -38,7 +38,7 @@ func TestShareSetRecognisesSharesAndKey(t *testing.T) {
 	}
 	key, err := Combine(shares[2:])
 	if err != nil || !c.VerifyKey(key) {
-		t.Fatalf("the combined key is not the custody's, %v", err)
+		t.Fatalf("the combined key is not the share set's, %v", err)
 	}
 	if public, err := PublicKey(key); err != nil || !bytes.Equal(public, c.PublicKey) {
 		t.Errorf("the public key does not follow from the combined key: %v", err)
@@ -61,7 +61,8 @@ func TestShareSetRefusesShares(t *testing.T) {
 	flipped.Expose()[5] ^= 1
 
 	_, err := second.Identify(old[1])
-	if !errors.Is(err, ErrShareReplaced) || !strings.Contains(err.Error(), "generation 1, which was replaced on 2026-01-02T03:04:05Z") {
+	if !errors.Is(err, ErrShareReplaced) || !strings.Contains(err.Error(),
+		"generation 1, which was replaced on 2026-01-02T03:04:05Z") {
 		t.Errorf("a share of the generation before: %v", err)
 	}
 	for name, c := range map[string]struct {
@@ -69,7 +70,7 @@ func TestShareSetRefusesShares(t *testing.T) {
 		share    *secret.Bytes
 		want     error
 	}{
-		"of another custody":     {second, foreign[0], ErrShareUnknown},
+		"of another share set":   {second, foreign[0], ErrShareUnknown},
 		"two generations before": {third, old[0], ErrShareUnknown},
 		"of the next generation": {first, now[0], ErrShareUnknown},
 		"one bit changed":        {second, flipped, ErrShareUnknown},
@@ -91,7 +92,8 @@ func TestShareSetRefusesShares(t *testing.T) {
 
 func TestNewShareSetFails(t *testing.T) {
 	t.Parallel()
-	if c, shares, err := NewShareSet(Recovery, nil, 3, 1, nil, clock); !errors.Is(err, ErrShape) || c != nil || shares != nil {
+	if c, shares, err := NewShareSet(Recovery, nil, 3, 1, nil, clock); !errors.Is(err, ErrShape) || c != nil ||
+		shares != nil {
 		t.Errorf("an impossible shape: %v", err)
 	}
 	dry := errors.New("dry")
@@ -116,7 +118,8 @@ func TestShareSetRecordRoundTrip(t *testing.T) {
 		}
 		c, _ := newShareSet(t, rapid.SampledFrom([]Target{Barrier, Recovery}).Draw(t, "target"), nil, n, k)
 		for i := range c.Holders {
-			c.Holders[i].Name = rapid.SampledFrom([]string{"", fmt.Sprintf("Zoë %d", i), strings.Repeat("x", MaxName-i)}).Draw(t, "name")
+			c.Holders[i].Name = rapid.SampledFrom([]string{"", fmt.Sprintf("Zoë %d", i),
+				strings.Repeat("x", MaxName-i)}).Draw(t, "name")
 			if rapid.Bool().Draw(t, "proven") {
 				c.Holders[i].Proven = clock.Add(time.Duration(i) * time.Hour)
 			}
@@ -151,7 +154,7 @@ func TestMarshalPanicsBeyondTheBounds(t *testing.T) {
 		"holders":    func(c *ShareSet) { c.Holders = c.Holders[1:] },
 		"public key": func(c *ShareSet) { c.PublicKey = make([]byte, maxPublicKey+1) },
 		"name":       func(c *ShareSet) { c.Holders[0].Name = strings.Repeat("n", MaxName+1) },
-		"former":     func(c *ShareSet) { c.Previous = &Previous{Shares: make([]Verifier, MaxShares+1)} },
+		"previous":   func(c *ShareSet) { c.Previous = &Previous{Shares: make([]Verifier, MaxShares+1)} },
 	} {
 		c, _ := newShareSet(t, Barrier, nil, 3, 2)
 		spoil(c)
@@ -183,7 +186,7 @@ func TestPublicKeyNeedsAWholeSeed(t *testing.T) {
 }
 
 func FuzzUnmarshalShareSet(f *testing.F) {
-	for _, v := range fuzzSeeds(f, "custody-v1.json") {
+	for _, v := range fuzzSeeds(f, "shareset-v1.json") {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {

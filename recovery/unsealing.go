@@ -3,32 +3,32 @@ package recovery
 import (
 	"io"
 	"sync"
-
-	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Unsealing collects shares, in memory, until they combine to the custody's key. Shares that it holds are destroyed
-// when the key is put together, and by Reset. It is safe for use by several goroutines.
+// Unsealing collects shares in memory until they combine to the share set's key. The key's
+// restoration and Reset destroy the collected shares. It is safe for concurrent use.
 type Unsealing struct {
 	shareSet *ShareSet
 	rand     io.Reader
 
 	mu     sync.Mutex
 	nonce  string
-	shares map[int]*secret.Bytes // by number
+	shares map[int]*Secret // by number
 }
 
-// NewUnsealing collects shares of c. Randomness for the nonce comes from rnd, or from crypto/rand where it is nil.
+// NewUnsealing collects shares of c. The nonce's randomness comes from rnd, or from crypto/rand if
+// rnd is nil.
 func NewUnsealing(c *ShareSet, rnd io.Reader) *Unsealing {
-	return &Unsealing{shareSet: c, rand: rnd, shares: map[int]*secret.Bytes{}}
+	return &Unsealing{shareSet: c, rand: rnd, shares: map[int]*Secret{}}
 }
 
-// Give takes one share, of which it keeps a copy, and returns the key once a threshold of distinct shares
-// is there; until then nil. A share that it already has changes nothing. A wrong one is refused
-// ([ErrShareLength], [ErrShareUnknown], [ErrShareReplaced]) and leaves the others as they are.
+// Give submits one share, of which it keeps a copy. It returns the key once it has a threshold of
+// distinct shares, and nil before that. A repeated share changes nothing. A wrong share is refused
+// ([ErrShareLength], [ErrShareUnknown], [ErrShareReplaced]) and leaves the others unchanged.
 //
-// The caller destroys the key. The shares are forgotten with it, so the next Give begins anew.
-func (u *Unsealing) Give(share *secret.Bytes) (*secret.Bytes, error) {
+// The caller destroys the key. The collected shares are destroyed with it, so the next Give starts
+// over.
+func (u *Unsealing) Give(share *Secret) (*Secret, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	number, err := u.shareSet.Identify(share)
@@ -50,8 +50,8 @@ func (u *Unsealing) Give(share *secret.Bytes) (*secret.Bytes, error) {
 	return u.combine()
 }
 
-func (u *Unsealing) combine() (*secret.Bytes, error) {
-	list := make([]*secret.Bytes, 0, len(u.shares))
+func (u *Unsealing) combine() (*Secret, error) {
+	list := make([]*Secret, 0, len(u.shares))
 	for _, s := range u.shares {
 		list = append(list, s)
 	}
@@ -70,21 +70,21 @@ func (u *Unsealing) combine() (*secret.Bytes, error) {
 	return key, nil
 }
 
-// Progress is how many distinct shares are there.
+// Progress returns the number of distinct shares.
 func (u *Unsealing) Progress() int {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return len(u.shares)
 }
 
-// Nonce names the attempt, from its first share on; "" where there is none. It protects nothing.
+// Nonce identifies the attempt from its first share on; "" before that. It protects nothing.
 func (u *Unsealing) Nonce() string {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	return u.nonce
 }
 
-// Reset forgets the attempt and destroys its shares.
+// Reset ends the attempt and destroys its shares.
 func (u *Unsealing) Reset() {
 	u.mu.Lock()
 	defer u.mu.Unlock()

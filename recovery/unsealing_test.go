@@ -89,7 +89,8 @@ func TestUnsealingNoticesARecordThatContradictsItself(t *testing.T) {
 	if key, err := u.Give(shares[1]); key != nil || !errors.Is(err, ErrWrongKey) || u.Progress() != 0 {
 		t.Errorf("%v, progress %d", err, u.Progress())
 	}
-	// Verifiers of two shares with one x: possible only where the record was forged, and refused all the same.
+	// Verifiers of two shares with one x: possible only where the record was forged, and refused
+	// all the same.
 	twin := shares[0].Clone()
 	twin.Expose()[0] ^= 1
 	c.Holders[1].Verifier = verifierOf(kindShare, c.ID, twin)

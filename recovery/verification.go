@@ -4,13 +4,12 @@ import (
 	"errors"
 	"io"
 	"time"
-
-	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Await turns an authorised ceremony that asked for verification to Verifying: next are the new shares, already handed out, which
-// replace nothing before they are proven. Where there are fingerprints, the recipients' keys are dropped. The error is [ErrAwait]
-// where the ceremony is not authorised, asked for no verification, or where next is not what its parameters say.
+// Await moves an authorised ceremony with verification to Verifying. next are the new shares,
+// already distributed, which replace nothing until they are proven. If there are fingerprints, it
+// drops the recipients' keys. It returns [ErrAwait] if the ceremony is not authorised or has no
+// verification, or if next does not match its parameters.
 func (c *Ceremony) Await(next *ShareSet, rnd io.Reader) error {
 	if c.Phase != Collecting || !c.Authorised() || !c.Params.Verification || !c.makes(next) {
 		return ErrAwait
@@ -26,21 +25,23 @@ func (c *Ceremony) Await(next *ShareSet, rnd io.Reader) error {
 	return nil
 }
 
-// makes reports whether next is the custody that the ceremony is to make.
+// makes reports whether next is a share set that the ceremony's parameters describe.
 func (c *Ceremony) makes(next *ShareSet) bool {
 	want := Recovery
 	if c.Purpose == PurposeRekeyBarrier {
 		want = Barrier
 	}
-	return next != nil && next.Target == want && next.Shares == c.Params.Shares && next.Threshold == c.Params.Threshold &&
+	return next != nil && next.Target == want && next.Shares == c.Params.Shares &&
+		next.Threshold == c.Params.Threshold &&
 		next.ID != c.ShareSet && next.check() == nil
 }
 
-// Verify takes one share of Next, and marks its holder there as proven. The checks, in this order: has the ceremony expired
-// ([ErrExpired]); does it verify ([ErrNotVerifying]); is the nonce right ([ErrNonce]); whose share is it ([ErrShareLength],
-// [ErrShareUnknown], and [ErrShareReplaced] for one of the old shares); was it proven before ([ErrShareRepeated]); is it one too many
-// ([ErrAuthorised]). It returns the share's number. A share that is refused leaves all others as they are.
-func (c *Ceremony) Verify(nonce string, share *secret.Bytes, now time.Time) (number int, err error) {
+// Verify submits one share of Next, marks its holder as proven and returns its number. It checks,
+// in this order: expiry ([ErrExpired]); the phase ([ErrNotVerifying]); the nonce ([ErrNonce]);
+// whose share it is ([ErrShareLength], [ErrShareUnknown], and [ErrShareReplaced] for an old share);
+// that it was not proven before ([ErrShareRepeated]); that it is needed ([ErrAuthorised]). A
+// refused share leaves the others unchanged.
+func (c *Ceremony) Verify(nonce string, share *Secret, now time.Time) (number int, err error) {
 	switch {
 	case c.Expired(now):
 		return 0, ErrExpired
@@ -52,9 +53,10 @@ func (c *Ceremony) Verify(nonce string, share *secret.Bytes, now time.Time) (num
 	number, err = c.Next.Identify(share)
 	switch {
 	case errors.Is(err, ErrShareReplaced):
-		return 0, &worded{"share rejected: it is one of the old shares; to verify, give the new ones", ErrShareReplaced}
+		return 0, &worded{"share rejected: it is one of the old shares; submit the new ones to verify them",
+			ErrShareReplaced}
 	case errors.Is(err, ErrShareUnknown):
-		return 0, &worded{"share rejected: it is none of the new shares", ErrShareUnknown}
+		return 0, &worded{"share rejected: it is not one of the new shares", ErrShareUnknown}
 	case err != nil:
 		return 0, err
 	case has(c.Proven, number):
@@ -70,7 +72,7 @@ func (c *Ceremony) Verify(nonce string, share *secret.Bytes, now time.Time) (num
 // Verified reports whether a threshold of the new shares is proven.
 func (c *Ceremony) Verified() bool { return c.Phase == Verifying && len(c.Proven) >= c.Next.Threshold }
 
-// RestartVerification forgets which new shares were proven, and makes a new nonce. The shares stay the same.
+// RestartVerification discards the proofs and makes a new nonce. The shares stay the same.
 func (c *Ceremony) RestartVerification(rnd io.Reader) error {
 	if c.Phase != Verifying {
 		return ErrNotVerifying
@@ -85,9 +87,3 @@ func (c *Ceremony) RestartVerification(rnd io.Reader) error {
 	}
 	return nil
 }
-
-// VerificationProgress is how many new shares were proven.
-func (c *Ceremony) VerificationProgress() int { return len(c.Proven) }
-
-// ProvenBy names those who proved new shares, in the order of proving: "alice", or "share 3".
-func (c *Ceremony) ProvenBy() []string { return names(c.Proven, c.Next) }

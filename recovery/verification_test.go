@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// awaiting is a ceremony at its verification: 5 new shares of which 3 are needed; the old ones were 3 of which 2 were needed.
+// awaiting is a ceremony at its verification: 5 new shares of which 3 are needed; the old ones were
+// 3 of which 2 were needed.
 func awaiting(t *testing.T) (c *Ceremony, authority *ShareSet, old, fresh []*secret.Bytes) {
 	t.Helper()
 	authority, old = newShareSet(t, Recovery, nil, 3, 2)
@@ -42,7 +43,8 @@ func awaiting(t *testing.T) (c *Ceremony, authority *ShareSet, old, fresh []*sec
 func TestVerificationProvesTheNewShares(t *testing.T) {
 	t.Parallel()
 	c, _, _, fresh := awaiting(t)
-	if c.Phase != Verifying || !uuid4.MatchString(c.VerificationNonce) || c.VerificationNonce == c.Nonce || c.Verified() {
+	if c.Phase != Verifying || !uuid4.MatchString(c.VerificationNonce) || c.VerificationNonce == c.Nonce ||
+		c.Verified() {
 		t.Fatalf("it begins as %+v", c)
 	}
 	if c.Params.Recipients != nil || len(c.Params.Fingerprints) != 5 {
@@ -53,12 +55,13 @@ func TestVerificationProvesTheNewShares(t *testing.T) {
 		if c.Verified() {
 			t.Errorf("verified by %d shares", i)
 		}
-		if got, err := c.Verify(c.VerificationNonce, fresh[number-1], later); err != nil || got != number || c.VerificationProgress() != i+1 {
-			t.Fatalf("share %d is number %d, progress %d, %v", number, got, c.VerificationProgress(), err)
+		if got, err := c.Verify(c.VerificationNonce, fresh[number-1], later); err != nil || got != number ||
+			len(c.Proven) != i+1 {
+			t.Fatalf("share %d is number %d, progress %d, %v", number, got, len(c.Proven), err)
 		}
 	}
-	if !c.Verified() || !slices.Equal(c.ProvenBy(), []string{"d", "a", "e"}) {
-		t.Errorf("not verified by three, or by others: %v", c.ProvenBy())
+	if !c.Verified() || !slices.Equal(names(c.Proven, c.Next), []string{"d", "a", "e"}) {
+		t.Errorf("not verified by three, or by others: %v", names(c.Proven, c.Next))
 	}
 	for i, h := range c.Next.Holders {
 		if proven := h.Proven.Equal(later); proven != slices.Contains([]int{4, 1, 5}, i+1) {
@@ -92,16 +95,18 @@ func TestVerificationRefusesInOrder(t *testing.T) {
 		{"all wrong", "x", wrong, clock, ErrNonce, "nonce"},
 		{"no nonce", "", fresh[1], clock, ErrNonce, "nonce"},
 		{"the nonce of the rekey", c.Nonce, fresh[1], clock, ErrNonce, "nonce"},
-		{"wrong share", c.VerificationNonce, wrong, clock, ErrShareUnknown, "none of the new shares"},
+		{"wrong share", c.VerificationNonce, wrong, clock, ErrShareUnknown, "not one of the new shares"},
 		{"old share", c.VerificationNonce, old[0], clock, ErrShareReplaced, "one of the old shares"},
 		{"short share", c.VerificationNonce, secret.New(make([]byte, 3)), clock, ErrShareLength, "16 bytes"},
-		{"the same share again", c.VerificationNonce, fresh[0], clock, ErrShareRepeated, "during this verify operation"},
+		{"the same share again", c.VerificationNonce, fresh[0], clock, ErrShareRepeated,
+			"during this verify operation"},
 	} {
 		_, err := c.Verify(r.nonce, r.share, r.now)
 		if !errors.Is(err, r.want) || !strings.Contains(err.Error(), r.says) {
 			t.Errorf("%s: %v, want %v", r.name, err, r.want)
 		}
-		if err != nil && (strings.Contains(err.Error(), c.Nonce) || strings.Contains(err.Error(), c.VerificationNonce)) {
+		if err != nil && (strings.Contains(err.Error(), c.Nonce) ||
+			strings.Contains(err.Error(), c.VerificationNonce)) {
 			t.Errorf("%s: the error discloses a nonce", r.name)
 		}
 		if !bytes.Equal(c.Marshal(), before) {
@@ -130,13 +135,13 @@ func TestRestartVerification(t *testing.T) {
 	}
 	before := c.VerificationNonce
 	err := c.RestartVerification(iotest.ErrReader(errors.New("dry")))
-	if err == nil || c.VerificationNonce != before || c.VerificationProgress() != 1 {
+	if err == nil || c.VerificationNonce != before || len(c.Proven) != 1 {
 		t.Errorf("without randomness: %v", err)
 	}
 	if err := c.RestartVerification(nil); err != nil {
 		t.Fatal(err)
 	}
-	if c.VerificationProgress() != 0 || c.VerificationNonce == before || !c.Next.Holders[0].Proven.IsZero() {
+	if len(c.Proven) != 0 || c.VerificationNonce == before || !c.Next.Holders[0].Proven.IsZero() {
 		t.Error("something is left of it")
 	}
 	if _, err := c.Verify(before, fresh[0], clock); !errors.Is(err, ErrNonce) {
@@ -237,14 +242,14 @@ func TestCloneOfAVerificationIsIndependent(t *testing.T) {
 	if _, err := d.Verify(d.VerificationNonce, fresh[0], clock); err != nil {
 		t.Fatal(err)
 	}
-	if c.VerificationProgress() != 0 || !c.Next.Holders[0].Proven.IsZero() {
+	if len(c.Proven) != 0 || !c.Next.Holders[0].Proven.IsZero() {
 		t.Error("a step of the clone changed the original")
 	}
 }
 
 func TestTokensNeedSharesAndAWayToTheirHolder(t *testing.T) {
 	t.Parallel()
-	people, _ := newShareSet(t, Barrier, nil, 5, 3)
+	unseal, _ := newShareSet(t, Barrier, nil, 5, 3)
 	device, _ := newShareSet(t, Recovery, nil, 3, 2)
 	otp := strings.Repeat("o", 26)
 	for name, r := range map[string]struct {
@@ -252,22 +257,23 @@ func TestTokensNeedSharesAndAWayToTheirHolder(t *testing.T) {
 		params    Params
 		want      error
 	}{
-		"password, people":         {people, Params{OTP: otp}, nil},
+		"password, unseal shares":  {unseal, Params{OTP: otp}, nil},
 		"password, device":         {device, Params{OTP: otp}, nil},
 		"key":                      {device, Params{Recipients: []string{"k"}}, nil},
 		"key with its fingerprint": {device, Params{Recipients: []string{"k"}, Fingerprints: []string{"f"}}, nil},
 		"both: the password wins":  {device, Params{OTP: otp, Recipients: []string{"k"}}, nil},
-		"nobody":                   {nil, Params{OTP: otp}, ErrPurpose},
-		"neither":                  {people, Params{}, ErrParams},
-		"two keys":                 {people, Params{Recipients: []string{"k", "l"}}, ErrParams},
-		"an empty key":             {people, Params{Recipients: []string{""}}, ErrParams},
-		"two fingerprints":         {people, Params{Recipients: []string{"k"}, Fingerprints: []string{"f", "g"}}, ErrParams},
-		"short password":           {people, Params{OTP: otp[1:]}, ErrOTPLength},
-		"long password":            {people, Params{OTP: otp + "o"}, ErrOTPLength},
-		"shares":                   {people, Params{OTP: otp, Shares: 1, Threshold: 1}, ErrParams},
-		"holders":                  {people, Params{OTP: otp, Holders: []string{"a"}}, ErrParams},
-		"verification":             {people, Params{OTP: otp, Verification: true}, ErrParams},
-		"backup":                   {people, Params{OTP: otp, Backup: true}, ErrParams},
+		"no shares":                {nil, Params{OTP: otp}, ErrPurpose},
+		"neither":                  {unseal, Params{}, ErrParams},
+		"two keys":                 {unseal, Params{Recipients: []string{"k", "l"}}, ErrParams},
+		"an empty key":             {unseal, Params{Recipients: []string{""}}, ErrParams},
+		"two fingerprints": {unseal, Params{Recipients: []string{"k"}, Fingerprints: []string{"f", "g"}},
+			ErrParams},
+		"short password": {unseal, Params{OTP: otp[1:]}, ErrOTPLength},
+		"long password":  {unseal, Params{OTP: otp + "o"}, ErrOTPLength},
+		"shares":         {unseal, Params{OTP: otp, Shares: 1, Threshold: 1}, ErrParams},
+		"holders":        {unseal, Params{OTP: otp, Holders: []string{"a"}}, ErrParams},
+		"verification":   {unseal, Params{OTP: otp, Verification: true}, ErrParams},
+		"backup":         {unseal, Params{OTP: otp, Backup: true}, ErrParams},
 	} {
 		for _, p := range []Purpose{PurposeGenerateRoot, PurposeRecoveryToken} {
 			c, err := Start(p, r.authority, r.params, Origin{Now: clock, TokenLen: 26})
@@ -285,7 +291,8 @@ func TestTokensNeedSharesAndAWayToTheirHolder(t *testing.T) {
 			}
 		}
 	}
-	if _, err := Start(PurposeGenerateRoot, people, Params{OTP: strings.Repeat("o", MaxOTP+1)}, Origin{Now: clock}); !errors.Is(err, ErrOTPLength) {
+	if _, err := Start(PurposeGenerateRoot, unseal, Params{OTP: strings.Repeat("o", MaxOTP+1)},
+		Origin{Now: clock}); !errors.Is(err, ErrOTPLength) {
 		t.Errorf("a password without end: %v", err)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/e2e"
 )
 
-// load is clients that write and read until they are stopped.
+// load is a group of clients that write and read until stop.
 type load struct {
 	server *e2e.Server
 	token  string
@@ -23,17 +23,17 @@ type load struct {
 	wg     sync.WaitGroup
 
 	reads, writes atomic.Int64
-	expected      atomic.Int64 // failures while the server was being killed
-	down          atomic.Int32 // >0 while it is, or was while the request was under way
+	expected      atomic.Int64 // failures while the server was down
+	down          atomic.Int32 // odd while the server is down
 
 	mu       sync.Mutex
-	acked    map[string]string // every write that was acknowledged
-	failures []string          // that should not have been
+	acked    map[string]string // every acknowledged write
+	failures []string          // unexpected ones
 	lost     int
 	slowest  time.Duration
 }
 
-// pause keeps one client's share of the machine small: the demonstration shows that nothing is lost, not how fast it goes.
+// pause limits each client's rate: the demo shows that nothing is lost, not the speed.
 const pause = 3 * time.Millisecond
 
 func startLoad(s *e2e.Server, token string, clients int) *load {
@@ -45,7 +45,7 @@ func startLoad(s *e2e.Server, token string, clients int) *load {
 	return l
 }
 
-// client writes one key after the other and reads one of its own in between.
+// client alternates between writing a new key and reading one of its own.
 func (l *load) client(ctx context.Context, c int) {
 	var mine []string
 	for i := 0; ctx.Err() == nil; i++ {
@@ -81,7 +81,7 @@ func (l *load) read(ctx context.Context, key string) {
 	}
 }
 
-// compare holds what was read against what was acknowledged.
+// compare checks a value against the acknowledged one.
 func (l *load) compare(key string, body []byte) error {
 	var r struct{ Data struct{ V string } }
 	if err := json.Unmarshal(body, &r); err != nil {
@@ -96,7 +96,8 @@ func (l *load) compare(key string, body []byte) error {
 	return nil
 }
 
-// request sends one and judges it: a failure is expected only where the server was down at its beginning or its end.
+// request sends one request and checks the response. A failure is expected only if the server was
+// down at its start or end.
 func (l *load) request(ctx context.Context, method, key string, body any, want int, check func([]byte) error) bool {
 	before := l.down.Load()
 	begin := time.Now()
@@ -132,7 +133,7 @@ func (l *load) note(took time.Duration) {
 	l.slowest = max(l.slowest, took)
 }
 
-// window opens and closes the time in which requests may fail. The counter is odd while it is open.
+// window opens and closes the period in which requests may fail.
 func (l *load) window(open bool) {
 	if open != (l.down.Load()%2 == 1) {
 		l.down.Add(1)
@@ -141,12 +142,12 @@ func (l *load) window(open bool) {
 
 func (l *load) count() int64 { return l.reads.Load() + l.writes.Load() }
 
-// until waits until n requests were answered.
+// until waits for n responses.
 func (l *load) until(n int64) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for l.count() < n {
 		if time.Now().After(deadline) {
-			return fmt.Errorf("the clients got %d answers, not %d, within 30 s", l.count(), n)
+			return fmt.Errorf("the clients got %d responses within 30 s, not %d", l.count(), n)
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
@@ -177,7 +178,8 @@ func (l *load) readBack(ctx context.Context) error {
 	close(next)
 	wg.Wait()
 	if got := l.reads.Load() - before; got != int64(len(keys)) {
-		return fmt.Errorf("%d of %d acknowledged writes were read back; first failures: %v", got, len(keys), l.failures[:min(3, len(l.failures))])
+		return fmt.Errorf("%d of %d acknowledged writes were read back; first failures: %v", got, len(keys),
+			l.failures[:min(3, len(l.failures))])
 	}
 	fmt.Printf("  -> %d of %d\n", len(keys), len(keys))
 	return nil

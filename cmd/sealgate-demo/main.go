@@ -1,6 +1,7 @@
-// Command sealgate-demo runs the main job before your eyes, on a real PKCS#11 token (SoftHSM) and the real program: a server
-// that unseals itself, a rekey of the recovery shares and a rotation of the barrier key while eight clients write and read, a kill -9, and
-// an HSM that goes away and comes back. It exits with 1 if one acknowledged write is lost or one request fails that should not.
+// Command sealgate-demo runs the main use case on a real PKCS#11 token (SoftHSM) and the real
+// program: a server that unseals itself, a rekey of the recovery shares and rotations of the
+// barrier key while eight clients write and read, kill -9, and an HSM outage. It exits with 1 if an
+// acknowledged write is lost or a request fails that should succeed.
 package main
 
 import (
@@ -17,13 +18,13 @@ import (
 )
 
 func main() {
-	bin := flag.String("sealgate", "build/sealgate", "the program")
-	keep := flag.Bool("keep", false, "keep the folder of the demonstration")
+	bin := flag.String("sealgate", "build/sealgate", "path of the sealgate program")
+	keep := flag.Bool("keep", false, "keep the demo's folder")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
 	if err := run(ctx, *bin, *keep); err != nil {
-		fmt.Fprintf(os.Stderr, "\nThe demonstration failed: %v\n", err)
+		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		os.Exit(1)
 	}
 }
@@ -38,7 +39,7 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 		return err
 	}
 	if keep {
-		fmt.Println("Everything is kept in", dir)
+		fmt.Println("The demo's files stay in", dir)
 	} else {
 		defer os.RemoveAll(dir)
 	}
@@ -50,7 +51,7 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 	return s.play()
 }
 
-// stage is the token, the server and the clients of the demonstration.
+// demo is the token, the server and the clients.
 type demo struct {
 	ctx    context.Context
 	began  time.Time
@@ -66,7 +67,7 @@ type demo struct {
 
 func newDemo(ctx context.Context, bin, dir string) (*demo, error) {
 	s := &demo{ctx: ctx, began: time.Now()}
-	s.chapter("A throw-away HSM: SoftHSM with a token, directory and PINs of its own")
+	s.chapter("A throw-away HSM: SoftHSM with its own token, folder and PINs")
 	fmt.Printf("$ sealgate softhsm init -dir %s\n", "./token")
 	var err error
 	if s.token, err = softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{Label: "demo"}); err != nil {
@@ -82,12 +83,13 @@ func newDemo(ctx context.Context, bin, dir string) (*demo, error) {
 	return s, s.server.WriteConfig(config)
 }
 
-// play runs the acts in order. The load goes on from the second to the last.
+// play runs the steps in order. The load runs from the third step to the last.
 func (s *demo) play() error {
-	for _, act := range []func() error{
-		s.start, s.initialise, s.startLoad, s.killAndRestart, s.rekey, s.rotate, s.oldSharesNewShares, s.takeTokenAway, s.readBack,
+	for _, step := range []func() error{
+		s.start, s.initialise, s.startLoad, s.killAndRestart, s.rekey, s.rotate, s.oldSharesNewShares, s.hsmOutage,
+		s.readBack,
 	} {
-		if err := act(); err != nil {
+		if err := step(); err != nil {
 			if s.load != nil {
 				s.load.stop()
 			}

@@ -7,21 +7,21 @@ import (
 	"time"
 )
 
-// table prints what was measured, and is an error where something failed that should not have.
+// table prints the measurements and returns an error if a request failed unexpectedly.
 func (s *demo) table() error {
 	l := s.load
 	s.chapter("Done")
 	row := func(name, format string, args ...any) { fmt.Printf("%-44s %s\n", name, fmt.Sprintf(format, args...)) }
 	row("Requests answered (reads, writes)", "%d (%d, %d)", l.count(), l.reads.Load(), l.writes.Load())
-	row("Requests failed that should not have", "%d", len(l.failures))
-	row("Requests refused while the server was killed", "%d", l.expected.Load())
+	row("Unexpected request failures", "%d", len(l.failures))
+	row("Requests refused while the server was down", "%d", l.expected.Load())
 	row("Acknowledged writes lost", "%d of %d", l.lost, len(l.acked))
 	row("Slowest request", "%.1f ms", ms(l.slowest))
 	row("Start to unsealed, after each kill -9", "%.0f ms (median of %d)", ms(median(s.starts)), len(s.starts))
-	row("HSM back to healthy", "%.1f s", slices.Max(s.outages).Seconds())
-	row("All of it", "%.1f s", time.Since(s.began).Seconds())
+	row("Healthy after the HSM outage", "%.1f s", slices.Max(s.outages).Seconds())
+	row("Total", "%.1f s", time.Since(s.began).Seconds())
 	if len(l.failures) > 0 || l.lost > 0 {
-		return errors.New("requests failed that should not have: " + fmt.Sprint(l.failures[:min(5, len(l.failures))]))
+		return errors.New("unexpected request failures: " + fmt.Sprint(l.failures[:min(5, len(l.failures))]))
 	}
 	return nil
 }

@@ -72,7 +72,7 @@ func TestGenerateRoot(t *testing.T) {
 		{name: "generate-root-last-lost", args: args(nonce, "KEY2"), want: 2, answers: legacy(status(""), "", lost)},
 		{name: "generate-root-piped-one-wrong", args: args(nonce, "@HOME/keys"),
 			files: map[string]string{"keys": "K1\nK9\nK2\n"},
-			answers: legacy(status(""), "", ok(status("")), refusal(400, "share rejected: it is none of the current shares"),
+			answers: legacy(status(""), "", ok(status("")), refusal(400, "share rejected: it is not one of the current shares"),
 				ok(done))},
 		{name: "generate-root-nothing-runs", args: args("KEY1"), want: 1, answers: legacy(nothing, "")},
 		{name: "generate-root-missing-nonce", args: args("KEY1"), want: 1, answers: legacy(status(""), "")},

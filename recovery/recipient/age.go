@@ -20,7 +20,7 @@ func newAge(text string) (*Recipient, error) {
 		to, err = age.ParseX25519Recipient(text)
 	}
 	if err != nil {
-		return nil, ErrAge // the library's words repeat the text
+		return nil, ErrAge // the library's error quotes the text
 	}
 	return &Recipient{
 		kind: Age, fingerprint: ageFingerprint(text), compact: text,

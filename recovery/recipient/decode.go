@@ -8,7 +8,7 @@ import (
 	"github.com/ProtonMail/go-crypto/openpgp/armor"
 )
 
-// key is what a text was found to hold: one of the two.
+// key is a decoded text: an age recipient or a PGP key.
 type key struct {
 	age string
 	pgp []byte // binary packets
@@ -23,8 +23,8 @@ const (
 	privateBlock = "PGP PRIVATE KEY BLOCK"
 )
 
-// decode finds out what a text is. The forms cannot be taken for each other: they differ in a prefix, in characters that base64
-// lacks, or in the high bit of the first byte.
+// decode recognises the form of a text. No text fits two forms: they differ in a prefix, in
+// characters that base64 lacks, or in the high bit of the first byte.
 func decode(text string) (key, error) {
 	if len(text) > MaxText {
 		return key{}, ErrSize

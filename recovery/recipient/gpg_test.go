@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// TestGnuPGReadsTheMessages has gpg make keys, export them, and decrypt what was encrypted to them. Without gpg there is nothing
-// to compare with; the other tests read the messages with a library.
+// TestGnuPGReadsTheMessages has gpg make keys, export them, and decrypt what was encrypted to them.
+// Without gpg there is nothing to compare with; the other tests read the messages with a library.
 func TestGnuPGReadsTheMessages(t *testing.T) {
 	t.Parallel()
 	gpg, err := exec.LookPath("gpg")
@@ -25,8 +25,9 @@ func TestGnuPGReadsTheMessages(t *testing.T) {
 	}
 	run := func(stdin []byte, args ...string) []byte {
 		t.Helper()
-		cmd := exec.CommandContext(t.Context(), gpg, append([]string{"--homedir", home, "--batch", "--quiet", "--no-tty",
-			"--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
+		cmd := exec.CommandContext(t.Context(), gpg,
+			append([]string{"--homedir", home, "--batch", "--quiet", "--no-tty",
+				"--pinentry-mode", "loopback", "--passphrase", ""}, args...)...)
 		cmd.Stdin = bytes.NewReader(stdin)
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
@@ -43,7 +44,8 @@ func TestGnuPGReadsTheMessages(t *testing.T) {
 	for user, algorithm := range map[string]string{"ann": "rsa2048", "bea": "future-default"} {
 		run(nil, "--quick-generate-key", user, algorithm, "default", "never")
 		if algorithm == "rsa2048" {
-			run(nil, "--quick-add-key", fingerprint(run(nil, "--with-colons", "--fingerprint", user)), "rsa2048", "encr", "never")
+			run(nil, "--quick-add-key", fingerprint(run(nil, "--with-colons", "--fingerprint", user)), "rsa2048",
+				"encr", "never")
 		}
 		want := fingerprint(run(nil, "--with-colons", "--fingerprint", user))
 		for form, text := range map[string]string{
@@ -69,7 +71,8 @@ func TestGnuPGReadsTheMessages(t *testing.T) {
 			if err := os.WriteFile(file, []byte(r.Compact()), 0o600); err != nil {
 				t.Fatal(err)
 			}
-			if shown := fingerprint(run(nil, "--with-colons", "--import-options", "show-only", "--import", file)); shown != want {
+			if shown := fingerprint(run(nil, "--with-colons", "--import-options", "show-only", "--import",
+				file)); shown != want {
 				t.Errorf("%s, %s: gpg reads the compact key as %s", algorithm, form, shown)
 			}
 		}

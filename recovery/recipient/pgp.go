@@ -13,14 +13,14 @@ import (
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
 )
 
-// newPGP checks a binary key, and keeps it as it is good at now: later expiry does not stop a ceremony that accepted it.
+// newPGP checks a binary key as of now. A later expiry does not stop a ceremony that accepted it.
 func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 	e, err := readEntity(raw)
 	if err != nil {
 		return nil, err
 	}
 	if e.PrimaryKey.CreationTime.After(now) {
-		return nil, fmt.Errorf("%w: it was made at %s, and it is %s", ErrExpired,
+		return nil, fmt.Errorf("%w: it was created at %s, and it is now %s", ErrExpired,
 			e.PrimaryKey.CreationTime.UTC().Format(time.RFC3339), now.UTC().Format(time.RFC3339))
 	}
 	config := &packet.Config{
@@ -44,7 +44,7 @@ func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 	}, nil
 }
 
-// readEntity reads exactly one public key. No signature is checked yet.
+// readEntity reads exactly one public key and checks no signature.
 func readEntity(raw []byte) (*openpgp.Entity, error) {
 	if len(raw) == 0 || raw[0]&0x80 == 0 {
 		return nil, ErrDecode
@@ -77,7 +77,7 @@ func readEntity(raw []byte) (*openpgp.Entity, error) {
 
 func pgpFingerprint(e *openpgp.Entity) string { return hex.EncodeToString(e.PrimaryKey.Fingerprint) }
 
-// explain tells in our words why no part of a key may be encrypted to.
+// explain returns this package's error for a key without a usable encryption part.
 func explain(err error) error {
 	cause := err
 	var value pgperrors.ErrEncryptionKeySelection
@@ -106,8 +106,8 @@ func explain(err error) error {
 	return fmt.Errorf("%w: %w", ErrCannotEncrypt, cause)
 }
 
-// compact writes the key with what encryption needs alone: the primary key, its revocations and direct signatures, the primary
-// name with its own signatures, and the chosen subkey.
+// compact serialises what encryption needs: the primary key, its revocations and direct signatures,
+// the primary name with its own signatures, and the chosen subkey.
 func compact(e *openpgp.Entity, chosen openpgp.Key, now time.Time, config *packet.Config) ([]byte, error) {
 	small := *e
 	small.Identities, small.Subkeys = map[string]*openpgp.Identity{}, nil

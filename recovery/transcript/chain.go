@@ -16,29 +16,30 @@ const (
 	maxSigned     = 256 << 10
 )
 
-// Head is where a chain ends. The zero value is the chain without records. Noted elsewhere, it later proves that no record
-// up to it was cut off or rewritten.
+// Head is the end of a chain. The zero value is the empty chain. A noted Head later proves that no
+// record up to it was removed or rewritten.
 type Head struct {
 	Seq  uint64
 	Hash Hash
 }
 
-// String gives the number and the hash, as "7:9f86d0...", which [ParseHead] reads.
+// String returns the number and the hash, as "7:9f86d0...", for [ParseHead].
 func (h Head) String() string { return fmt.Sprintf("%d:%s", h.Seq, h.Hash) }
 
-// ParseHead reads what [Head.String] gives.
+// ParseHead parses the result of [Head.String].
 func ParseHead(text string) (Head, error) {
 	var h Head
 	seq, sum, _ := strings.Cut(text, ":")
 	n, err := strconv.ParseUint(seq, 10, 64)
 	if err != nil || h.Hash.UnmarshalText([]byte(sum)) != nil {
-		return Head{}, fmt.Errorf("%w: a head is the last record's number, a colon, and its hash in hexadecimal", ErrRecord)
+		return Head{}, fmt.Errorf("%w: a head is the last record's number, a colon and its hash in hexadecimal",
+			ErrRecord)
 	}
 	h.Seq = n
 	return h, nil
 }
 
-// Marshal gives the head's record: version u8 = 1 | seq u64 | hash 32.
+// Marshal returns the head's record: version u8 = 1 | seq u64 | hash 32.
 func (h Head) Marshal() []byte {
 	b := cryptobyte.NewBuilder(nil)
 	b.AddUint8(headVersion)
@@ -47,13 +48,14 @@ func (h Head) Marshal() []byte {
 	return b.BytesOrPanic()
 }
 
-// UnmarshalHead reads the record of [Head.Marshal].
+// UnmarshalHead decodes a record of [Head.Marshal].
 func UnmarshalHead(record []byte) (Head, error) {
 	var h Head
 	var version uint8
 	s := cryptobyte.String(record)
-	if !s.ReadUint8(&version) || version != headVersion || !s.ReadUint64(&h.Seq) || !s.CopyBytes(h.Hash[:]) || !s.Empty() {
-		return Head{}, fmt.Errorf("%w: not a head of version %d", ErrRecord, headVersion)
+	if !s.ReadUint8(&version) || version != headVersion || !s.ReadUint64(&h.Seq) || !s.CopyBytes(h.Hash[:]) ||
+		!s.Empty() {
+		return Head{}, fmt.Errorf("%w: it is not a head of version %d", ErrRecord, headVersion)
 	}
 	return h, nil
 }
@@ -66,8 +68,9 @@ type Signed struct {
 	Signature []byte // Ed25519, over "sealgate/transcript/signature/v1" 00 | Hash
 }
 
-// Append signs the record that follows prev. It returns the new head, which the caller stores in the same commit as the record: two
-// records that follow one head are a fork, which verification reports. The error is [ErrRecord].
+// Append signs the record that follows prev. It returns the new head, which the caller stores in
+// the same commit as the record. Two records that follow one head are a fork, which verification
+// reports. The error is [ErrRecord].
 func Append(key ed25519.PrivateKey, prev Head, r Record) (*Signed, Head, error) {
 	if err := r.check(); err != nil {
 		return nil, prev, err
@@ -78,15 +81,16 @@ func Append(key ed25519.PrivateKey, prev Head, r Record) (*Signed, Head, error) 
 	return s, Head{Seq: s.Seq, Hash: h}, nil
 }
 
-// Hash is what the next record names as the one before it:
+// Hash returns the hash that the next record contains as its predecessor's:
 //
-//	SHA-256( "sealgate/transcript/record/v1" 00 | seq u64 | previous 32 | count u8, count times: { length u8, name | field's hash 32 } )
+//	SHA-256( "sealgate/transcript/record/v1" 00 | seq u64 | previous 32
+//	         | count u8, count times: { length u8, name | field's hash 32 } )
 func (s *Signed) Hash() Hash { return listHash(s.Seq, s.Previous, s.Record.hashes()) }
 
-// Verify reports whether the signature is the key's, over this record in this place.
+// Verify reports whether the key signed this record at this position.
 func (s *Signed) Verify(public ed25519.PublicKey) bool { return verify(public, s.Hash(), s.Signature) }
 
-// Head is the head of a chain that ends with this record.
+// Head returns the head of a chain that ends with this record.
 func (s *Signed) Head() Head { return Head{Seq: s.Seq, Hash: s.Hash()} }
 
 func signedBytes(h Hash) []byte { return append([]byte(signatureDomain), h[:]...) }
@@ -122,11 +126,11 @@ func listHash(seq uint64, previous Hash, list []named) Hash {
 	return sha256.Sum256(b.BytesOrPanic())
 }
 
-// Marshal gives the record as it is stored, version 1; values are encoded as they are for their hashes:
+// Marshal returns the stored record, version 1. Values have the same encoding as in their hashes:
 //
 //	version u8 = 1 | seq u64 | previous 32 | the fields' values in their order | signature 64
 //
-// It panics for a record that [Append] would refuse.
+// It panics for a record that [Append] refuses.
 func (s *Signed) Marshal() []byte {
 	if err := s.check(); err != nil {
 		panic("transcript: " + err.Error())
@@ -142,21 +146,22 @@ func (s *Signed) Marshal() []byte {
 	return b.BytesOrPanic()
 }
 
-// Unmarshal reads the record of [Signed.Marshal]. The signature is not checked: see [Signed.Verify].
+// Unmarshal decodes a record of [Signed.Marshal]. It does not check the signature: see
+// [Signed.Verify].
 func Unmarshal(record []byte) (*Signed, error) {
 	if len(record) > maxSigned {
-		return nil, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrRecord, len(record), maxSigned)
+		return nil, fmt.Errorf("%w: it has %d bytes, more than the limit of %d", ErrRecord, len(record), maxSigned)
 	}
 	in, version, s := cryptobyte.String(record), uint8(0), new(Signed)
 	if !in.ReadUint8(&version) || version != signedVersion {
-		return nil, fmt.Errorf("%w: it is empty, or of another version than %d", ErrRecord, signedVersion)
+		return nil, fmt.Errorf("%w: it is empty, or its version is not %d", ErrRecord, signedVersion)
 	}
 	ok := in.ReadUint64(&s.Seq) && in.CopyBytes(s.Previous[:])
 	for _, f := range s.Record.fields() {
 		ok = ok && f.decode(&in)
 	}
 	if !ok || !in.ReadBytes(&s.Signature, ed25519.SignatureSize) || !in.Empty() {
-		return nil, fmt.Errorf("%w: it is cut short or malformed", ErrRecord)
+		return nil, fmt.Errorf("%w: it is truncated or malformed", ErrRecord)
 	}
 	if err := s.check(); err != nil {
 		return nil, err

@@ -1,21 +1,26 @@
-// Package transcript is the signed, chained record of ceremonies: who started one, with what parameters, whose shares were given when,
-// and how it ended. It is for those who were not in the room.
+// Package transcript is the signed, chained record of ceremonies: who started one, with what
+// parameters, whose shares were submitted when, and how it ended.
 //
-// Each record has a number, names the hash of the record before it, and is signed with Ed25519 (RFC 8032). What is signed
-// is a hash over a list of hashes, one of each field, and the list is kept beside the record: so an altered field can be named.
-// [VerifyFile] checks a whole chain offline, with nothing but the public key.
+// Each record has a number, contains the hash of the record before it, and is signed with Ed25519
+// (RFC 8032). The signature covers a hash over the list of the fields' hashes, and the record keeps
+// that list, so verification can name an altered field. [VerifyFile] checks a whole chain offline
+// with the public key alone.
 //
 // The package guarantees:
-//   - no field of a record can change, and no record can be left out, moved, or put in between, without [VerifyFile] saying so;
-//   - where a value, a listed hash, a number or a link was altered alone, it is named; where a record was rewritten together with
-//     its hashes, the record is named;
-//   - JSON is only a rendering: the bytes that are signed are derived from the values, so white space and order do not matter, and
-//     whatever would be read differently by another program (a key twice, a key that is unknown) is refused;
+//   - [VerifyFile] reports every changed field and every record that was left out, moved or
+//     inserted;
+//   - it names the value, listed hash, number or link that was altered alone; if a record was
+//     rewritten together with its hashes, it names the record;
+//   - JSON is only a rendering: the signed bytes are derived from the values, so white space and
+//     order do not matter, and JSON that another program could read differently (a repeated or
+//     unknown key) is refused;
 //   - input is bounded, and no input causes a panic; no I/O, no clock, no randomness.
 //
-// It does not guarantee against whoever has the private key: he can sign another history. Nor can a chain tell that its last
-// records were cut off; compare with a [Head] that was noted earlier. And a public key that comes from the file itself
-// proves only that the file is whole, not whose it is.
+// It does not guarantee:
+//   - anything against a holder of the private key, who can sign another history;
+//   - that the last records are present: compare with a [Head] that was noted earlier;
+//   - the origin of a file that is verified with the public key in the file: that proves
+//     consistency only.
 //
 // No record contains a share, a key or a token.
 package transcript

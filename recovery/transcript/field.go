@@ -8,14 +8,15 @@ import (
 	"golang.org/x/crypto/cryptobyte"
 )
 
-// field is one value of a record, by its name in the list of hashes and in JSON. value points to a string, bool, int, uint64,
-// time.Time, []string or []Share.
+// field is one value of a record, with its name in the list of hashes and in JSON. value points to
+// a string, bool, int, uint64, time.Time, []string or []Share.
 type field struct {
 	name  string
 	value any
 }
 
-// fields lists all values in the order in which they are encoded. Version 1 of the format is this list: it never changes.
+// fields lists all values in the order of their encoding. This list is version 1 of the format and
+// never changes.
 func (r *Record) fields() []field {
 	return []field{
 		{"cluster", &r.Cluster}, {"purpose", &r.Purpose}, {"nonce", &r.Nonce},
@@ -35,10 +36,10 @@ type Hash [sha256.Size]byte
 
 func (h Hash) String() string { return hex.EncodeToString(h[:]) }
 
-// MarshalText gives hexadecimal.
+// MarshalText returns hexadecimal.
 func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
 
-// UnmarshalText reads exactly 64 lower-case hexadecimal digits.
+// UnmarshalText parses exactly 64 lower-case hexadecimal digits.
 func (h *Hash) UnmarshalText(text []byte) error {
 	var read Hash
 	if len(text) != hex.EncodedLen(len(read)) {
@@ -57,7 +58,7 @@ const (
 	signatureDomain = "sealgate/transcript/signature/v1\x00"
 )
 
-// hash is SHA-256( "sealgate/transcript/field/v1" 00 | length u8, name | value ).
+// hash returns SHA-256( "sealgate/transcript/field/v1" 00 | length u8, name | value ).
 func (f field) hash() Hash {
 	b := cryptobyte.NewBuilder([]byte(fieldDomain))
 	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(f.name)) })
@@ -67,8 +68,9 @@ func (f field) hash() Hash {
 
 // encode writes a value, numbers big-endian:
 //
-//	text: length u16, bytes | number: u64 | yes or no: u8 | time: i64, nanoseconds since 1970, 0 for none
-//	list of texts: count u8, count times text | list of shares: count u8, count times { number u8 | name: text | at: time }
+//	text: length u16, bytes | number: u64 | bool: u8 | time: i64, nanoseconds since 1970, 0 for none
+//	list of texts: count u8, count times text
+//	list of shares: count u8, count times { number u8 | name: text | at: time }
 func (f field) encode(b *cryptobyte.Builder) {
 	switch v := f.value.(type) {
 	case *string:
@@ -100,7 +102,7 @@ func (f field) encode(b *cryptobyte.Builder) {
 	}
 }
 
-// decode reads what encode wrote; the bounds are checked by the record.
+// decode is the inverse of encode. The record checks the bounds.
 func (f field) decode(s *cryptobyte.String) bool {
 	var n uint64
 	var small uint8

@@ -89,7 +89,7 @@ func FuzzVerifyFile(f *testing.F) {
 			return
 		}
 		if report.OK() != (len(report.Problems) == 0) || report.Head.Seq > 0 && !genuine[report.Head.Hash] {
-			t.Fatalf("a record passed that nobody signed: %+v", report)
+			t.Fatalf("an unsigned record passed: %+v", report)
 		}
 		if report.OK() && report.Records != len(signed) {
 			t.Fatalf("%d records passed for %d", report.Records, len(signed))

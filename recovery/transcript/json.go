@@ -14,10 +14,11 @@ import (
 
 // MarshalJSON renders the record:
 //
-//	{"version":1, "seq":3, "previous":"<hex>", "record":{"cluster":"...", ...}, "fields":{"cluster":"<hex>", ...},
-//	 "hash":"<hex>", "signature":"<base64>"}
+//	{"version":1, "seq":3, "previous":"<hex>", "record":{"cluster":"...", ...},
+//	 "fields":{"cluster":"<hex>", ...}, "hash":"<hex>", "signature":"<base64>"}
 //
-// Times are RFC 3339 in UTC with nanoseconds, "" for none. fields are the hashes of record's values.
+// Times are RFC 3339 in UTC with nanoseconds, "" for none. fields contains the hashes of record's
+// values.
 func (s *Signed) MarshalJSON() ([]byte, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -45,7 +46,8 @@ func (s *Signed) MarshalJSON() ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// UnmarshalJSON reads what MarshalJSON gave, and checks every hash, but not the signature: see [Signed.Verify].
+// UnmarshalJSON decodes the result of MarshalJSON and checks every hash, but not the signature: see
+// [Signed.Verify].
 func (s *Signed) UnmarshalJSON(raw []byte) error {
 	p, err := parse(raw)
 	if err != nil {
@@ -58,7 +60,7 @@ func (s *Signed) UnmarshalJSON(raw []byte) error {
 		}
 	}
 	if listHash(p.seq, p.previous, p.listed) != p.hash {
-		problems = append(problems, Problem{Field: "hash", Text: "is not the record's"})
+		problems = append(problems, Problem{Field: "hash", Text: "does not match the record"})
 	}
 	if len(problems) > 0 {
 		return fmt.Errorf("%w: %s", ErrRecord, problems[0])
@@ -74,7 +76,7 @@ type jsonShare struct {
 	At     string `json:"at"`
 }
 
-// rendered is a field's value as JSON shows it.
+// rendered returns a field's value for JSON.
 func rendered(value any) any {
 	switch v := value.(type) {
 	case *time.Time:
@@ -98,7 +100,7 @@ func clock(t time.Time) string {
 	return t.UTC().Format(time.RFC3339Nano)
 }
 
-// read fills a field from JSON. Its bounds are checked, so that what is read can be encoded.
+// read sets a field from JSON. It checks the bounds, so that the value can be encoded.
 func (f field) read(raw json.RawMessage) error {
 	var err error
 	switch v := f.value.(type) {
@@ -125,8 +127,8 @@ func (f field) read(raw json.RawMessage) error {
 	return err
 }
 
-// rendersTo reports whether raw says the same as the field's own rendering, but for the escapes of texts: it does not where null
-// stands for an empty text, or a time is written in another way.
+// rendersTo reports whether raw equals the field's own rendering, apart from the escapes of texts.
+// It does not if null replaces an empty text or a time has another form.
 func (f field) rendersTo(raw json.RawMessage) bool {
 	own, err := json.Marshal(rendered(f.value))
 	if err != nil {
@@ -169,22 +171,24 @@ func readShares(list []jsonShare, out *[]Share) error {
 	return nil
 }
 
-// parsed is one record as a file shows it, right or wrong. Whatever could not be read is a problem; its value is zero then.
+// parsed is one record of a file, valid or not. An unreadable value is zero and is recorded as a
+// problem.
 type parsed struct {
 	seq       uint64
 	previous  Hash
 	record    Record
-	unread    map[string]string // fields whose value is not there or cannot be read, and why
+	unread    map[string]string // fields whose value is missing or unreadable, and why
 	listed    []named
 	hash      Hash
 	signature []byte
-	problems  []Problem // other than of values: what is there too much, or cannot be read
+	problems  []Problem // not of values: unknown or unreadable entries
 }
 
-// MaxRecord is the longest JSON of one record.
+// MaxRecord is the length of the longest JSON of one record.
 const MaxRecord = 512 << 10
 
-// parse reads one record. It fails only where there is no JSON object; anything less is a problem of the record.
+// parse reads one record. It fails only if there is no JSON object. Anything else is a problem of
+// the record.
 func parse(raw []byte) (*parsed, error) {
 	if len(raw) > MaxRecord {
 		return nil, fmt.Errorf("%w: %d bytes are more than the limit of %d", ErrRecord, len(raw), MaxRecord)
@@ -199,7 +203,7 @@ func parse(raw []byte) (*parsed, error) {
 	p := &parsed{unread: map[string]string{}}
 	take := func(name string, v any) {
 		if err := strictly(top[name], v); err != nil {
-			p.problem(name, "is missing or cannot be read")
+			p.problem(name, "is missing or unreadable")
 		}
 		delete(top, name)
 	}
@@ -212,7 +216,7 @@ func parse(raw []byte) (*parsed, error) {
 	take("hash", &p.hash)
 	take("signature", &p.signature)
 	if version != signedVersion {
-		p.problem("version", fmt.Sprintf("is not %d: this program does not know it", signedVersion))
+		p.problem("version", fmt.Sprintf("is not %d, the only version that this program reads", signedVersion))
 	}
 	for name := range top {
 		p.problem(name, "was added: records have no such field")
@@ -237,7 +241,7 @@ func (p *parsed) take(values, hashes map[string]json.RawMessage) {
 		if !there {
 			p.unread[f.name] = "was removed"
 		} else if err := f.read(raw); err != nil {
-			p.unread[f.name] = "was altered: it cannot be read any more"
+			p.unread[f.name] = "was altered: it is unreadable"
 		}
 		delete(values, f.name)
 		delete(hashes, f.name)
@@ -250,12 +254,13 @@ func (p *parsed) take(values, hashes map[string]json.RawMessage) {
 	}
 }
 
-// plain refuses JSON that two programs could read differently: a key that stands twice in one object, or differs from another in
-// case alone (encoding/json would take it for the same). Known keys are lower case, so that others are refused.
+// plain refuses JSON that two programs could read differently: a key that occurs twice in an
+// object, or differs from another key in case only (encoding/json would treat them as equal). Known
+// keys are lower case, so others are refused.
 func plain(raw []byte) error {
 	d := json.NewDecoder(bytes.NewReader(raw))
 	d.UseNumber()
-	var open []map[string]bool // keys of the objects around, nil for arrays
+	var open []map[string]bool // keys of the enclosing objects, nil for arrays
 	key := false               // the next token is a key
 	for {
 		t, err := d.Token()
@@ -263,11 +268,11 @@ func plain(raw []byte) error {
 			return nil
 		}
 		if err != nil {
-			return fmt.Errorf("%w: not JSON: %w", ErrRecord, err)
+			return fmt.Errorf("%w: it is not JSON: %w", ErrRecord, err)
 		}
 		if name, isText := t.(string); isText && key {
 			if seen := open[len(open)-1]; seen[name] || !simple(name) {
-				return fmt.Errorf("%w: the key %.40q stands twice, or is not of lower-case letters", ErrRecord, name)
+				return fmt.Errorf("%w: the key %.40q occurs twice, or is not in lower-case letters", ErrRecord, name)
 			}
 			open[len(open)-1][name], key = true, false
 			continue

@@ -6,26 +6,28 @@ import (
 	"slices"
 )
 
-// candidate is one way in which a record could have been before it was altered.
+// candidate is one possible original of an altered record.
 type candidate struct {
 	seq      uint64
 	previous Hash
 	list     []named
 }
 
-// judge finds out whether a record is genuine, and if it is not as it was signed, what was altered. want and before are the number and the
-// link that it should have by its place in the file.
+// judge decides whether a record is genuine, and if it was altered, what was altered. want and
+// before are the number and the link that follow from the record's position in the file.
 //
-// The signature is the judge: the record is tried as it says it is, then with its number, its link and its list of hashes
-// replaced by what follows from its place and its values. What the fitting one differs in was altered.
+// The signature decides: judge tries the record as it is, then with the number, the link and the
+// listed hashes replaced by those that follow from its position and its values. The differences
+// from the candidate whose signature is valid were altered.
 func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found, []Problem) {
 	actual := p.record.hashes()
 	for i := range actual {
 		if p.unread[actual[i].name] != "" {
-			actual[i].hash = p.listed[i].hash // there is no value to compare: trust the list, and let the signature judge it
+			actual[i].hash = p.listed[i].hash // without a value, the signature decides about the listed hash
 		}
 	}
-	// A claimed hash that the signature confirms is what to look for, which is much faster than a signature for each try.
+	// If the signature confirms the claimed hash, a comparison replaces a signature check per
+	// candidate.
 	claimed := verify(public, p.hash, p.signature)
 	for c := range candidates(p, actual, want, before, claimed) {
 		h := listHash(c.seq, c.previous, c.list)
@@ -38,18 +40,19 @@ func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found
 	for i, n := range actual {
 		problems = append(problems, p.value(n, p.listed[i])...)
 	}
-	text := "does not fit: the record was rewritten, or the signature is altered or of another key"
+	text := "does not verify: the record was rewritten, or the signature is altered or of another key"
 	if claimed {
-		text = "is genuine for another content: values were altered together with their hashes"
+		text = "is valid for other content: values were altered together with their hashes"
 	} else if h := listHash(p.seq, p.previous, p.listed); h == p.hash && len(problems) == 0 {
-		text = "does not fit a record that is consistent in itself: the signature is altered or of another key"
+		text = "does not verify for a consistent record: the signature is altered or of another key"
 	}
 	return found{p.seq, p.previous, p.hash, false}, append(problems, Problem{Field: "signature", Text: text})
 }
 
-// candidates yields ways in which the record could have been, as it is now first: its own number or the one of its place, its own link
-// or that to the record before, and of each hash in the list that does not match its value either the listed one or the value's. With many
-// of these, and unless tries are cheap, it is all of the one or all of the other.
+// candidates yields the possible originals, the record as it is first: with its own number or that
+// of its position, its own link or that to the record before, and for each listed hash that does
+// not match its value, the listed one or the value's. With many of these, or if each try costs a
+// signature check, it replaces all of them or none.
 func candidates(p *parsed, actual []named, want uint64, before Hash, cheap bool) iter.Seq[candidate] {
 	var differ []int
 	for i := range actual {
@@ -80,7 +83,7 @@ func candidates(p *parsed, actual []named, want uint64, before Hash, cheap bool)
 	}
 }
 
-// against tells in what the file differs from what was signed, whose hash is h.
+// against lists the differences between the file and the signed record, whose hash is h.
 func (p *parsed) against(c candidate, h Hash, actual []named) []Problem {
 	var out []Problem
 	differs := func(yes bool, field, text string) {
@@ -98,7 +101,7 @@ func (p *parsed) against(c candidate, h Hash, actual []named) []Problem {
 	return out
 }
 
-// value compares a value with the hash that it should have.
+// value compares a value with its expected hash.
 func (p *parsed) value(actual, right named) []Problem {
 	if why := p.unread[actual.name]; why != "" {
 		return []Problem{{Field: actual.name, Text: why}}

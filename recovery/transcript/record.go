@@ -16,10 +16,10 @@ const (
 	maxReason = 1024
 )
 
-// ErrRecord is returned for a record beyond its bounds, and for bytes that are none.
-var ErrRecord = errors.New("not a valid record of a transcript")
+// ErrRecord is returned for a record beyond its bounds, and for bytes that are not a record.
+var ErrRecord = errors.New("not a valid transcript record")
 
-// Outcome is how a ceremony ended.
+// Outcome is the end of a ceremony.
 type Outcome string
 
 // The outcomes.
@@ -30,26 +30,27 @@ const (
 	Failed    Outcome = "failed" // Reason says why
 )
 
-// Share is one share that was given or proven.
+// Share is one share that was submitted or proven.
 type Share struct {
 	Number int
-	Name   string // of its holder, "" where shares have no names
+	Name   string // its holder's, "" if the shares have no names
 	At     time.Time
 }
 
-// Record is what is told about one ceremony. Texts are valid UTF-8 of at most 256 bytes, Reason of 1024; lists have at most
-// 255 entries; numbers are not negative; times lie between 1970 and 2262, or are zero where there is none.
+// Record describes one ceremony. Texts are valid UTF-8 of at most 256 bytes, Reason of 1024. Lists
+// have at most 255 entries. Numbers are not negative. Times are between 1970 and 2262, or zero for
+// none.
 type Record struct {
 	Cluster string
-	Purpose string // of the ceremony, or another word for what is recorded without one
+	Purpose string // the ceremony's, or another word for a record without one
 	Nonce   string
 
 	Started         time.Time
 	StartedBy       string // display name of the token
 	StartedAccessor string
 
-	Required     int // shares that had to be given
-	Shares       int // of the new custody
+	Required     int // shares that were required
+	Shares       int // of the new share set
 	Threshold    int
 	Verification bool
 	Backup       bool
@@ -62,15 +63,15 @@ type Record struct {
 	Outcome       Outcome
 	Reason        string
 	Finished      time.Time
-	EndedBy       string // display name of who ended it, where somebody did
+	EndedBy       string // display name of the token that ended it, "" for none
 	EndedAccessor string
 
-	GenerationBefore uint64 // of the custody; 0 for none
+	GenerationBefore uint64 // of the share set; 0 for none
 	GenerationAfter  uint64
 }
 
-// Of is the record of a ceremony as far as it is known from its state; authority is the custody that authorised it, or nil. Cluster,
-// Finished, EndedBy, Outcome, Reason and GenerationAfter are the caller's to add.
+// Of returns the record of a ceremony's state. authority is the share set that authorised it, or
+// nil. The caller sets Cluster, Finished, EndedBy, Outcome, Reason and GenerationAfter.
 func Of(c *recovery.Ceremony, authority *recovery.ShareSet) Record {
 	r := Record{
 		Purpose: string(c.Purpose), Nonce: c.Nonce,
@@ -82,7 +83,7 @@ func Of(c *recovery.Ceremony, authority *recovery.ShareSet) Record {
 	if authority != nil {
 		r.GenerationBefore, r.GenerationAfter = authority.Generation, authority.Generation
 		if authority.ID != c.ShareSet {
-			authority = nil // its names are others'
+			authority = nil // its names belong to other shares
 		}
 	}
 	r.Given, r.Proven = shares(c.Given, authority), shares(c.Proven, c.Next)
@@ -101,7 +102,7 @@ func shares(list []recovery.Given, of *recovery.ShareSet) []Share {
 	return out
 }
 
-// check keeps a record within what its encodings can say.
+// check refuses what the encodings cannot express.
 func (r *Record) check() error {
 	for _, f := range r.fields() {
 		if why := checkValue(f.name, f.value); why != "" {
@@ -140,7 +141,7 @@ func checkValue(name string, value any) string {
 	case *[]Share:
 		for _, s := range *v {
 			if s.Number < 1 || s.Number > MaxShares || !text(s.Name) || checkTime(s.At) != "" {
-				return "has an entry that is no share"
+				return "has an entry that is not a share"
 			}
 		}
 		if len(*v) > MaxShares {

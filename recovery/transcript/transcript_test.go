@@ -33,18 +33,22 @@ func records() []Record {
 		{
 			Cluster: "c1", Purpose: "rekey-recovery", Nonce: "11111111-2222-4333-8444-555555555555",
 			Started: at(10), StartedBy: "root", StartedAccessor: "accessor1", Required: 2, Shares: 2, Threshold: 2,
-			Verification: true, Backup: true, Fingerprints: []string{"aa11", "bb22"}, Holders: []string{"alice", "carol"},
+			Verification: true, Backup: true, Fingerprints: []string{"aa11", "bb22"},
+			Holders: []string{"alice", "carol"},
 			Given:   []Share{{1, "alice", at(11)}, {3, "Zoë <z>", at(12)}},
 			Proven:  []Share{{2, "carol", at(20)}, {1, "alice", at(21)}},
 			Outcome: Completed, Finished: at(21), GenerationBefore: 1, GenerationAfter: 2,
 		},
 		{
-			Cluster: "c1", Purpose: "generate-root", Nonce: "n3", Started: at(30), Required: 2, Given: []Share{{2, "carol", at(31)}},
-			Outcome: Cancelled, Finished: at(40), EndedBy: "ops", EndedAccessor: "accessor2", GenerationBefore: 2, GenerationAfter: 2,
+			Cluster: "c1", Purpose: "generate-root", Nonce: "n3", Started: at(30), Required: 2,
+			Given:   []Share{{2, "carol", at(31)}},
+			Outcome: Cancelled, Finished: at(40), EndedBy: "ops", EndedAccessor: "accessor2", GenerationBefore: 2,
+			GenerationAfter: 2,
 		},
 		{
 			Cluster: "c1", Purpose: "rekey-barrier", Nonce: "n4", Started: at(50), StartedBy: "ops", Required: 2,
-			Outcome: Failed, Reason: "the seal \"hsm\" could not wrap the new root key", Finished: at(51), GenerationBefore: 2, GenerationAfter: 2,
+			Outcome: Failed, Reason: "the seal \"hsm\" could not wrap the new root key", Finished: at(51),
+			GenerationBefore: 2, GenerationAfter: 2,
 		},
 	}
 }
@@ -85,7 +89,8 @@ func TestAWholeChainVerifies(t *testing.T) {
 	raw := export(t, signed)
 	for name, known := range map[string]ed25519.PublicKey{"key given": public, "key from the file": nil} {
 		report, err := VerifyFile(bytes.NewReader(raw), known, &head)
-		if err != nil || !report.OK() || report.Records != 4 || report.Head != head || report.KeyFromFile != (known == nil) {
+		if err != nil || !report.OK() || report.Records != 4 || report.Head != head ||
+			report.KeyFromFile != (known == nil) {
 			t.Errorf("%s: %+v, %v", name, report, err)
 		}
 	}
@@ -93,10 +98,12 @@ func TestAWholeChainVerifies(t *testing.T) {
 	if report, err := VerifyFile(bytes.NewReader(raw), public, &earlier); err != nil || !report.OK() {
 		t.Errorf("with an earlier head: %v, %v", report, err)
 	}
-	if report, err := VerifyFile(bytes.NewReader(export(t, nil)), nil, nil); err != nil || !report.OK() || report.Head != (Head{}) {
+	if report, err := VerifyFile(bytes.NewReader(export(t, nil)), nil, nil); err != nil || !report.OK() ||
+		report.Head != (Head{}) {
 		t.Errorf("without records: %v, %v", report, err)
 	}
-	if report, err := VerifyFile(strings.NewReader(`{"public_key":"", "records":[]}`), public, nil); err != nil || report.OK() {
+	if report, err := VerifyFile(strings.NewReader(`{"public_key":"", "records":[]}`), public, nil); err != nil ||
+		report.OK() {
 		t.Errorf("without a key: %v, %v", report, err)
 	}
 	if _, err := VerifyFile(strings.NewReader(`{"records":[]}`), nil, nil); !errors.Is(err, ErrFile) {
@@ -104,7 +111,8 @@ func TestAWholeChainVerifies(t *testing.T) {
 	}
 }
 
-// TestNoByteIsOverlooked changes single characters of an export, every third, and expects that it is noticed.
+// TestNoByteIsOverlooked changes single characters of an export, every third, and expects that it
+// is noticed.
 func TestNoByteIsOverlooked(t *testing.T) {
 	t.Parallel()
 	signed, head := chain(t, key, Head{}, records()[1:2])
@@ -117,12 +125,14 @@ func TestNoByteIsOverlooked(t *testing.T) {
 		bad[i] ^= 1
 		report, err := VerifyFile(bytes.NewReader(bad), public, &head)
 		if err == nil && report.OK() {
-			t.Fatalf("byte %d (%q to %q) was changed unnoticed: ...%s...", i, raw[i], bad[i], bad[max(0, i-20):min(len(bad), i+20)])
+			t.Fatalf("byte %d (%q to %q) was changed unnoticed: ...%s...", i, raw[i], bad[i],
+				bad[max(0, i-20):min(len(bad), i+20)])
 		}
 	}
 }
 
-// TestAnAlteredFieldIsNamed alters each field's value, its listed hash, and both, and expects its name.
+// TestAnAlteredFieldIsNamed alters each field's value, its listed hash, and both, and expects its
+// name.
 func TestAnAlteredFieldIsNamed(t *testing.T) {
 	t.Parallel()
 	signed, _ := chain(t, key, Head{}, records())
@@ -211,14 +221,15 @@ func TestJSONThatReadsInTwoWaysIsRefused(t *testing.T) {
 	signed, _ := chain(t, key, Head{}, records())
 	raw := string(export(t, signed))
 	for name, edit := range map[string][2]string{
-		"a key twice":               {`"outcome": "completed",`, `"outcome": "failed", "outcome": "completed",`},
-		"a key in capitals":         {`"outcome": "completed",`, `"Outcome": "failed", "outcome": "completed",`},
-		"null for an empty text":    {`"ended_by": ""`, `"ended_by": null`},
-		"a time in another zone":    {`"2026-01-02T03:14:05.000000006Z"`, `"2026-01-02T04:14:05.000000006+01:00"`},
-		"a share without its name":  {`"name": "alice",`, ``},
-		"a share with more":         {`"name": "alice",`, `"name": "alice", "note": "x",`},
-		"a field that is none":      {`"outcome": "completed",`, `"outcome": "completed", "approved": true,`},
-		"a hash in capitals":        {`"previous": "` + signed[0].Hash().String(), `"previous": "` + strings.ToUpper(signed[0].Hash().String())},
+		"a key twice":              {`"outcome": "completed",`, `"outcome": "failed", "outcome": "completed",`},
+		"a key in capitals":        {`"outcome": "completed",`, `"Outcome": "failed", "outcome": "completed",`},
+		"null for an empty text":   {`"ended_by": ""`, `"ended_by": null`},
+		"a time in another zone":   {`"2026-01-02T03:14:05.000000006Z"`, `"2026-01-02T04:14:05.000000006+01:00"`},
+		"a share without its name": {`"name": "alice",`, ``},
+		"a share with more":        {`"name": "alice",`, `"name": "alice", "note": "x",`},
+		"a field that is none":     {`"outcome": "completed",`, `"outcome": "completed", "approved": true,`},
+		"a hash in capitals": {`"previous": "` + signed[0].Hash().String(),
+			`"previous": "` + strings.ToUpper(signed[0].Hash().String())},
 		"another version":           {`"version": 1`, `"version": 2`},
 		"another file's key":        {`"records": [`, `"note": 1, "records": [`},
 		"a number with a dot":       {`"threshold": 2`, `"threshold": 2.0`},
@@ -232,7 +243,8 @@ func TestJSONThatReadsInTwoWaysIsRefused(t *testing.T) {
 			t.Errorf("%s: passed", name)
 		}
 	}
-	if report, err := VerifyFile(strings.NewReader(strings.ReplaceAll(raw, "\n", " \t\r\n")), public, nil); err != nil || !report.OK() {
+	if report, err := VerifyFile(strings.NewReader(strings.ReplaceAll(raw, "\n", " \t\r\n")), public,
+		nil); err != nil || !report.OK() {
 		t.Errorf("white space matters: %v, %v", report, err)
 	}
 }
@@ -253,7 +265,8 @@ func TestAppendRefusesWhatItCannotSay(t *testing.T) {
 		r := records()[1]
 		spoil(&r)
 		head := Head{Seq: 4}
-		if s, after, err := Append(key, head, r); !errors.Is(err, ErrRecord) || s != nil || after != head || !strings.Contains(err.Error(), name) {
+		if s, after, err := Append(key, head, r); !errors.Is(err, ErrRecord) || s != nil || after != head ||
+			!strings.Contains(err.Error(), name) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -264,7 +277,8 @@ func TestRecordsComeBack(t *testing.T) {
 	signed, head := chain(t, key, Head{}, records())
 	for _, s := range signed {
 		got, err := Unmarshal(s.Marshal())
-		if err != nil || !reflect.DeepEqual(got, s) || !got.Verify(public) || got.Verify(otherKey.Public().(ed25519.PublicKey)) {
+		if err != nil || !reflect.DeepEqual(got, s) || !got.Verify(public) ||
+			got.Verify(otherKey.Public().(ed25519.PublicKey)) {
 			t.Errorf("from its record: %v", err)
 		}
 		raw, err := json.Marshal(s)
@@ -276,7 +290,8 @@ func TestRecordsComeBack(t *testing.T) {
 			t.Errorf("from JSON: %v", err)
 		}
 		bad := bytes.Replace(raw, []byte(`"c1"`), []byte(`"c2"`), 1)
-		if err := json.Unmarshal(bad, again); !errors.Is(err, ErrRecord) || !strings.Contains(err.Error(), `"cluster"`) {
+		if err := json.Unmarshal(bad, again); !errors.Is(err, ErrRecord) ||
+			!strings.Contains(err.Error(), `"cluster"`) {
 			t.Errorf("altered JSON: %v", err)
 		}
 	}
@@ -286,14 +301,16 @@ func TestRecordsComeBack(t *testing.T) {
 	if got, err := ParseHead(head.String()); err != nil || got != head {
 		t.Errorf("a head as text: %v", err)
 	}
-	for _, text := range []string{"", "4", "4:", "x:" + head.Hash.String(), "4:" + strings.ToUpper(head.Hash.String()), "4:" + head.Hash.String() + "0"} {
+	for _, text := range []string{"", "4", "4:", "x:" + head.Hash.String(),
+		"4:" + strings.ToUpper(head.Hash.String()), "4:" + head.Hash.String() + "0"} {
 		if _, err := ParseHead(text); !errors.Is(err, ErrRecord) {
 			t.Errorf("%q is a head", text)
 		}
 	}
 }
 
-// TestLargestRecordFits fills every field to its bound, with the characters that JSON makes longest.
+// TestLargestRecordFits fills every field to its bound, with the characters that JSON makes
+// longest.
 func TestLargestRecordFits(t *testing.T) {
 	t.Parallel()
 	r := Record{Reason: strings.Repeat("\x01", maxReason)}
@@ -321,7 +338,8 @@ func TestOfACeremony(t *testing.T) {
 	if err := authority.NameHolders([]string{"alice", "bob", "carol"}); err != nil {
 		t.Fatal(err)
 	}
-	c, err := recovery.Start(recovery.PurposeRekeyRecovery, authority, recovery.Params{Shares: 2, Threshold: 2, Verification: true},
+	c, err := recovery.Start(recovery.PurposeRekeyRecovery, authority,
+		recovery.Params{Shares: 2, Threshold: 2, Verification: true},
 		recovery.Origin{By: "root", Accessor: "acc", Now: start})
 	if err != nil {
 		t.Fatal(err)
@@ -352,7 +370,7 @@ func TestOfACeremony(t *testing.T) {
 		t.Errorf("%+v", got)
 	}
 	if got := Of(c, next); got.Given[0].Name != "" {
-		t.Error("names of another custody were taken")
+		t.Error("names of another share set were taken")
 	}
 }
 

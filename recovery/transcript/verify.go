@@ -12,20 +12,21 @@ import (
 	"strings"
 )
 
-// MaxFile is the longest file that is read, in bytes.
+// MaxFile is the length of the longest file in bytes.
 const MaxFile = 64 << 20
 
-// ErrFile is returned for a file that is no chain at all: too long, not JSON, or without a key to check it with.
+// ErrFile is returned for a file that is not a chain: too long, not JSON, or without a key to
+// verify it.
 var ErrFile = errors.New("not a transcript")
 
-// Problem is one thing that is wrong.
+// Problem is one defect of a file.
 type Problem struct {
-	Record uint64 // its number, 0 for the file as a whole
-	Field  string // "" for the record as a whole
+	Record uint64 // its number, 0 for the whole file
+	Field  string // "" for the whole record
 	Text   string
 }
 
-// String gives the problem in one line: `record 3: field "holders" was altered`.
+// String returns the problem in one line: `record 3: field "holders" was altered`.
 func (p Problem) String() string {
 	var b strings.Builder
 	if p.Record > 0 {
@@ -38,24 +39,25 @@ func (p Problem) String() string {
 	return b.String()
 }
 
-// Report is what became of a verification.
+// Report is the result of a verification.
 type Report struct {
 	PublicKey   ed25519.PublicKey
-	KeyFromFile bool // nobody vouched for the key: the file proves that it is whole, not whose it is
+	KeyFromFile bool // the key comes from the file, which proves consistency, not origin
 	Records     int
-	Head        Head // of the last record that is genuine; note it, to notice later if records are cut off
+	Head        Head // of the last genuine record; note it to detect removed records later
 	Problems    []Problem
 }
 
-// OK reports whether nothing is wrong.
+// OK reports whether there is no problem.
 func (r *Report) OK() bool { return len(r.Problems) == 0 }
 
 func (r *Report) add(record uint64, field, text string, args ...any) {
 	r.Problems = append(r.Problems, Problem{record, field, fmt.Sprintf(text, args...)})
 }
 
-// VerifyFile checks a chain in the JSON of [File]. public is the key that has to have signed it, nil for the one that the file
-// names; head is one that was noted earlier, nil where none was. The error is [ErrFile]; whatever else is wrong is in the report.
+// VerifyFile checks a chain in the JSON of [File]. public is the key that must have signed it, nil
+// for the file's own. head is one that was noted earlier, or nil. The error is [ErrFile]; the
+// report contains all other problems.
 func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, error) {
 	key, raws, err := readFile(r)
 	if err != nil {
@@ -64,11 +66,11 @@ func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, err
 	report := &Report{PublicKey: public, Records: len(raws)}
 	switch {
 	case public == nil && key == nil:
-		return nil, fmt.Errorf("%w: it names no public key; give one", ErrFile)
+		return nil, fmt.Errorf("%w: it names no public key; pass one", ErrFile)
 	case public == nil:
 		report.PublicKey, report.KeyFromFile = key, true
 	case !bytes.Equal(public, key):
-		report.add(0, "public_key", "was altered, or the transcript is of another server: it is not the given key %s",
+		report.add(0, "public_key", "was altered, or the transcript is another server's: it is not the expected key %s",
 			base64.StdEncoding.EncodeToString(public))
 	}
 	c := &checker{report: report, public: report.PublicKey, seen: map[uint64]found{}}
@@ -102,19 +104,19 @@ func readFile(r io.Reader) (ed25519.PublicKey, []json.RawMessage, error) {
 			key = nil
 		}
 	}
-	// A chain without records is null where a program writes an empty list so.
+	// Some programs write an empty list as null.
 	if err := strictly(top["records"], &records); err != nil && string(top["records"]) != "null" {
 		return nil, nil, fmt.Errorf("%w: it has no list of records", ErrFile)
 	}
 	for name := range top {
 		if name != "public_key" && name != "records" {
-			return nil, nil, fmt.Errorf("%w: it has a key %.40q that transcripts do not have", ErrFile, name)
+			return nil, nil, fmt.Errorf("%w: it has the unknown key %.40q", ErrFile, name)
 		}
 	}
 	return key, records, nil
 }
 
-// found is a record as the chain is checked with it: as the signature says it was, where it is genuine, else as it claims.
+// found is a record's place in the chain: the signed one if it is genuine, else the claimed one.
 type found struct {
 	seq      uint64
 	previous Hash
@@ -122,22 +124,22 @@ type found struct {
 	genuine  bool
 }
 
-// checker goes through a file's records.
+// checker collects a file's records.
 type checker struct {
 	report *Report
 	public ed25519.PublicKey
-	last   found // the record before, in the file's order
+	last   found // the record before it in the file
 	seen   map[uint64]found
 }
 
-// farthest is how far a record's own word about its number is believed, where the signature does not confirm it.
+// farthest bounds the number that an unsigned record may claim, relative to its position.
 const farthest = 1 << 20
 
 func (c *checker) record(raw json.RawMessage) {
 	want := c.last.seq + 1
 	p, err := parse(raw)
 	if err != nil {
-		c.report.add(want, "", "cannot be read: %v", err)
+		c.report.add(want, "", "is unreadable: %v", err)
 		c.put(found{seq: want})
 		return
 	}
@@ -151,16 +153,16 @@ func (c *checker) record(raw json.RawMessage) {
 	c.put(f)
 }
 
-// put takes a record into the chain, by its place in the file.
+// put adds a record to the chain.
 func (c *checker) put(f found) {
 	before, twice := c.seen[f.seq]
 	switch {
 	case twice && f.genuine && before.genuine && before.hash == f.hash:
-		c.report.add(f.seq, "", "stands there twice")
+		c.report.add(f.seq, "", "occurs twice")
 	case twice && f.genuine && before.genuine:
-		c.report.add(f.seq, "", "there are two different records of this number, both signed: the chain forked")
+		c.report.add(f.seq, "", "has two different signed versions: the chain forked")
 	case !twice && f.seq < c.last.seq:
-		c.report.add(f.seq, "", "stands after record %d: the order was changed", c.last.seq)
+		c.report.add(f.seq, "", "follows record %d: the order was changed", c.last.seq)
 	}
 	if !twice || f.genuine && !before.genuine {
 		c.seen[f.seq] = f
@@ -168,7 +170,7 @@ func (c *checker) put(f found) {
 	c.last = f
 }
 
-// finish checks what only the whole chain shows: what is missing, and whether each record follows the one before.
+// finish checks the whole chain: missing records, and whether each record follows its predecessor.
 func (c *checker) finish(head *Head) {
 	numbers := make([]uint64, 0, len(c.seen))
 	for n := range c.seen {
@@ -181,7 +183,7 @@ func (c *checker) finish(head *Head) {
 		if n > before.seq+1 {
 			c.missing(before.seq+1, n-1, "")
 		} else if f.genuine && before.genuine && f.previous != before.hash {
-			c.report.add(n, "previous", "is not the hash of record %d: one of the two was put in from another chain", n-1)
+			c.report.add(n, "previous", "is not the hash of record %d: one of the two was inserted from another chain", n-1)
 		}
 		if f.genuine {
 			c.report.Head = Head{Seq: n, Hash: f.hash}
@@ -199,7 +201,7 @@ func (c *checker) missing(from, to uint64, where string) {
 		c.report.add(from, "", "is missing%s", where)
 		return
 	}
-	c.report.add(from, "", "is missing%s, and all up to record %d", where, to)
+	c.report.add(from, "", "is missing%s, and so are all records up to %d", where, to)
 }
 
 // compare checks the chain against a head that was noted earlier.
@@ -209,11 +211,12 @@ func (c *checker) compare(head Head, last uint64) {
 		return
 	}
 	if f, there := c.seen[head.Seq]; there && f.genuine && f.hash != head.Hash {
-		c.report.add(head.Seq, "", "is genuine, but not the one that the given head names: the history was rewritten by whoever has the key")
+		c.report.add(head.Seq, "", "is genuine, but is not the record in the expected head: a holder of the key "+
+			"rewrote the history")
 	}
 }
 
-// wrongKey puts one problem in place of many where no record at all is signed by the key.
+// wrongKey replaces the signature problems by one if the key signed no record.
 func (c *checker) wrongKey(numbers []uint64) {
 	for _, n := range numbers {
 		if c.seen[n].genuine {
@@ -224,6 +227,6 @@ func (c *checker) wrongKey(numbers []uint64) {
 		return
 	}
 	c.report.Problems = slices.DeleteFunc(c.report.Problems, func(p Problem) bool { return p.Field == "signature" })
-	c.report.add(0, "", "no record is signed by the key %s: it is the wrong key, or everything was rewritten",
+	c.report.add(0, "", "the key %s signed no record: it is the wrong key, or everything was rewritten",
 		base64.StdEncoding.EncodeToString(c.public))
 }

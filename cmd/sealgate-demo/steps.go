@@ -9,7 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/e2e"
 )
 
-// sealgate runs a client command, printing it as a user would type it. stdin, where there is one, is a share: it is not printed.
+// sealgate runs a client command, printing it as a user would type it. stdin, where there is one,
+// is a share: it is not printed.
 func (s *demo) sealgate(stdin string, args ...string) (e2e.Result, error) {
 	note := ""
 	if stdin != "" {
@@ -21,7 +22,8 @@ func (s *demo) sealgate(stdin string, args ...string) (e2e.Result, error) {
 		return res, err
 	}
 	if res.Code != 0 {
-		return res, fmt.Errorf("sealgate %s: exit code %d: %s", strings.Join(args, " "), res.Code, strings.TrimSpace(res.Err+res.Out))
+		return res, fmt.Errorf("sealgate %s: exit code %d: %s", strings.Join(args, " "), res.Code,
+			strings.TrimSpace(res.Err+res.Out))
 	}
 	return res, nil
 }
@@ -57,7 +59,7 @@ func (s *demo) initialise() error {
 	}
 	s.shares, s.root = out.Keys, out.Token
 	if len(s.shares) != 5 || s.root == "" {
-		return fmt.Errorf("init gave %d shares", len(s.shares))
+		return fmt.Errorf("init returned %d shares", len(s.shares))
 	}
 	fmt.Printf("  -> %d recovery shares and a root token (not shown); unsealed by the HSM\n", len(s.shares))
 	res, err := s.sealgate("", "status")
@@ -70,13 +72,13 @@ func (s *demo) initialise() error {
 }
 
 func (s *demo) startLoad() error {
-	s.chapter("From now on 8 clients write and read, all the time")
+	s.chapter("8 clients write and read until the end")
 	s.load = startLoad(s.server, s.root, 8)
 	return s.load.until(2000)
 }
 
 func (s *demo) killAndRestart() error {
-	s.chapter("kill -9, and start again: the HSM unseals, nobody types anything")
+	s.chapter("kill -9 and start again: the HSM unseals the server, without an operator")
 	for range 3 {
 		s.load.window(true)
 		fmt.Println("$ kill -9 $(pidof sealgate) && sealgate server -config=sealgate.hcl &")
@@ -101,7 +103,7 @@ func (s *demo) killAndRestart() error {
 	return nil
 }
 
-// rekeyOutput is what the rekey commands print as JSON, of both shapes.
+// rekeyOutput is the JSON of the rekey commands: progress or result.
 type rekeyOutput struct {
 	Nonce    string   `json:"nonce"`
 	Complete bool     `json:"complete"`
@@ -112,18 +114,20 @@ type rekeyOutput struct {
 
 func (s *demo) startRekey() (nonce string, err error) {
 	var out rekeyOutput
-	err = s.sealgateJSON(&out, "", "operator", "rekey", "-init", "-target=recovery", "-key-shares=7", "-key-threshold=4")
+	err = s.sealgateJSON(&out, "", "operator", "rekey", "-init", "-target=recovery", "-key-shares=7",
+		"-key-threshold=4")
 	return out.Nonce, err
 }
 
 func (s *demo) giveShares(nonce string, shares []string) ([]string, error) {
 	var out rekeyOutput
 	for _, share := range shares {
-		if err := s.sealgateJSON(&out, share, "operator", "rekey", "-target=recovery", "-nonce="+nonce, "-"); err != nil {
+		if err := s.sealgateJSON(&out, share, "operator", "rekey", "-target=recovery", "-nonce="+nonce,
+			"-"); err != nil {
 			return nil, err
 		}
 		if !out.Complete {
-			fmt.Printf("  -> %d of %d shares given\n", out.Progress, out.Required)
+			fmt.Printf("  -> %d of %d shares submitted\n", out.Progress, out.Required)
 		}
 	}
 	if !out.Complete || len(out.Keys) != 7 {
@@ -133,7 +137,8 @@ func (s *demo) giveShares(nonce string, shares []string) ([]string, error) {
 }
 
 func (s *demo) rekey() error {
-	s.chapter("Rekey the recovery shares: 7 new ones, 4 needed; three of the old holders agree; the server goes on serving")
+	s.chapter("Rekey the recovery shares: 7 new ones, threshold 4, authorised by three old ones, while the server " +
+		"serves")
 	nonce, err := s.startRekey()
 	if err != nil {
 		return err
@@ -149,7 +154,7 @@ func (s *demo) rekey() error {
 }
 
 func (s *demo) rotate() error {
-	s.chapter("Rotate the barrier key: what was written before stays readable")
+	s.chapter("Rotate the barrier key: earlier writes stay readable")
 	for range 3 {
 		res, err := s.sealgate("", "operator", "rotate")
 		if err != nil {
@@ -181,19 +186,20 @@ func (s *demo) oldSharesNewShares() error {
 	return nil
 }
 
-func (s *demo) takeTokenAway() error {
-	s.chapter("The HSM goes away: requests go on, health tells; it comes back: healthy again, without a restart")
+func (s *demo) hsmOutage() error {
+	s.chapter("HSM outage: requests continue, health reports it; after the outage the server is healthy without a " +
+		"restart")
 	if err := s.token.Away(); err != nil {
 		return err
 	}
 	begin := time.Now()
 	fmt.Println("$ mv token/tokens/* elsewhere/")
-	if err := s.server.Until(15*time.Second, "telling that its HSM is away", func(h e2e.Health, code int) bool {
+	if err := s.server.Until(15*time.Second, "reporting the HSM outage", func(h e2e.Health, code int) bool {
 		return code == 200 && h.WouldUnseal != nil && !*h.WouldUnseal
 	}); err != nil {
 		return err
 	}
-	fmt.Printf("  -> health says so after %.1f s; the server is unsealed and serves\n", time.Since(begin).Seconds())
+	fmt.Printf("  -> health reports it after %.1f s; the server is unsealed and serves\n", time.Since(begin).Seconds())
 	if err := s.load.until(s.load.count() + 500); err != nil {
 		return err
 	}
@@ -202,7 +208,7 @@ func (s *demo) takeTokenAway() error {
 	}
 	begin = time.Now()
 	fmt.Println("$ mv elsewhere/* token/tokens/")
-	if err := s.server.Until(5*time.Second, "telling that its HSM is back", func(h e2e.Health, code int) bool {
+	if err := s.server.Until(5*time.Second, "reporting that the HSM is available", func(h e2e.Health, code int) bool {
 		return code == 200 && h.WouldUnseal != nil && *h.WouldUnseal
 	}); err != nil {
 		return err
@@ -213,7 +219,7 @@ func (s *demo) takeTokenAway() error {
 }
 
 func (s *demo) readBack() error {
-	s.chapter("Every value that was ever acknowledged is read back")
+	s.chapter("Read back every acknowledged value")
 	s.load.stop()
 	return s.load.readBack(s.ctx)
 }
