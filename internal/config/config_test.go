@@ -130,7 +130,7 @@ func TestPaths(t *testing.T) {
 // TestOneMistake is for what the larger examples do not reach.
 func TestOneMistake(t *testing.T) {
 	t.Parallel()
-	const tcp = `listener "tcp" { tls_disable = true `
+	const tcp, pair = `listener "tcp" { tls_disable = true `, `listener "tcp" { tls_cert_file = "c" tls_key_file = "k" `
 	for text, want := range map[string]string{
 		`storage "bbolt" {}`:     `1: storage "bbolt" needs a path`,
 		`storage = "inmem"`:      `1: storage must be a block: storage "type" { ... }`,
@@ -140,12 +140,12 @@ func TestOneMistake(t *testing.T) {
 		`storage "etcd" {}`:      `requires an address`,
 		`listener "udp" {}`:      `use "tcp" or "unix"`,
 		`listener "unix" {}`:     `requires an address`,
-		`listener "unix" { address = "s" socket_mode = 9 }`:                                                `octal`,
-		tcp + `address = "{{ GetPrivateIP }}:8200" }`:                                                      `without templates`,
-		tcp + `} ` + tcp + `}`:                                                                             `has the same address`,
-		tcp + `tls_cipher_suites = "TLS_RSA_WITH_RC4_128_SHA" }`:                                           `unknown or insecure`,
-		tcp + `tls_min_version = "tls13" tls_max_version = "tls12" }`:                                      `tls_min_version is above`,
-		`listener "tcp" { tls_cert_file = "c" tls_key_file = "k" tls_require_and_verify_client_cert = 1 }`: `requires tls_client_ca_file`,
+		`listener "unix" { address = "s" socket_mode = 9 }`:           `octal`,
+		tcp + `address = "{{ GetPrivateIP }}:8200" }`:                 `without templates`,
+		tcp + `} ` + tcp + `}`:                                        `has the same address`,
+		tcp + `tls_cipher_suites = "TLS_RSA_WITH_RC4_128_SHA" }`:      `unknown or insecure`,
+		tcp + `tls_min_version = "tls13" tls_max_version = "tls12" }`: `tls_min_version is above`,
+		pair + `tls_require_and_verify_client_cert = 1 }`:             `requires tls_client_ca_file`,
 		`seal "nosuch" {}`:                                 `"nosuch" is not a known type: use one of alicloudkms, awskms`,
 		`seal "pkcs11" "a" { name = "b" }`:                 `two names`,
 		`seal "pkcs11" "a b" { }`:                          `letters, digits`,

@@ -65,7 +65,7 @@ func TestPostgreSQLMistakes(t *testing.T) {
 	for text, want := range map[string]string{
 		`storage "postgresql" {}`: `requires a connection_url`,
 		`storage "postgresql" { connection_url = "postgres://h" max_parallel = 0 }`:           `from 1 to 1000`,
-		`storage "postgresql" { connection_url = "postgres://h" auth_mode = "aws_iam" }`:      `only the settings of connection_url`,
+		`storage "postgresql" { connection_url = "postgres://h" auth_mode = "aws_iam" }`:      `settings of connection_url`,
 		`storage "postgresql" { connection_url = "postgres://h" tabel = "x" }`:                `did you mean "table"`,
 		`storage "postgresql" { connection_url = "postgres://h" lease_ttl = "soon" }`:         `must be a duration`,
 		`storage "postgresql" { connection_url = "postgres://h" skip_create_table = "maybe"}`: `must be true or false`,

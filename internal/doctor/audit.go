@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// audit looks whether each device of the configuration could take entries.
+// audit checks that each audit device of the configuration could accept entries.
 func (e *exam) audit(ctx context.Context) {
 	for _, a := range e.cfg.Audit {
 		on := e.on("audit", a.Device.Path, a.Pos)
@@ -26,7 +26,7 @@ func (e *exam) audit(ctx context.Context) {
 			d := net.Dialer{Timeout: e.Deadline}
 			c, err := d.DialContext(ctx, cmp.Or(o["socket_type"], "tcp"), o["address"])
 			if err != nil {
-				on.fail("see whether what listens there is up: what no device can record does not happen", "it cannot be reached: %v", err)
+				on.fail("check the listener there: requests that no device can record are refused", "it cannot be reached: %v", err)
 				continue
 			}
 			_ = c.Close()
@@ -36,7 +36,7 @@ func (e *exam) audit(ctx context.Context) {
 		}
 	}
 	if len(e.cfg.Audit) == 0 && e.cfg.AuditByAPI {
-		e.on("audit", "", config.Pos{}).ok("the configuration names no device; some may have been enabled by request")
+		e.on("audit", "", config.Pos{}).ok("the configuration has no device; some may have been enabled through the API")
 	}
 }
 
@@ -51,20 +51,20 @@ func (e *exam) auditFile(on topic, path string) {
 		if !e.writableFolder(on, filepath.Dir(path), "the audit file") {
 			return
 		}
-		on.ok("%s can be made", path)
+		on.ok("%s can be created", path)
 	case err != nil:
-		on.fail("let the server's user reach it", "%v", err)
+		on.fail("give the server's user access to it", "%v", err)
 		return
 	case info.IsDir():
-		on.fail("name a file", "%s is a folder", path)
+		on.fail("use a file", "%s is a folder", path)
 		return
 	case unix.Access(path, unix.W_OK) != nil:
-		on.fail("let the server's user write to it", "%s is not writable for this user", path)
+		on.fail("give the server's user write permission", "this user cannot write to %s", path)
 		return
 	default:
 		on.ok("%s is writable", path)
 		if info.Mode().IsRegular() && info.Mode().Perm()&0o022 != 0 {
-			on.warn("chmod go-w "+path, "others may write to it, and so change what happened (%s)", info.Mode().Perm())
+			on.warn("chmod go-w "+path, "other users may write to it, and so forge entries (%s)", info.Mode().Perm())
 		}
 	}
 	e.room(on, filepath.Dir(path))
@@ -73,9 +73,9 @@ func (e *exam) auditFile(on topic, path string) {
 func (e *exam) syslog(on topic) {
 	for _, path := range []string{"/dev/log", "/var/run/syslog", "/var/run/log"} {
 		if info, err := os.Stat(path); err == nil && info.Mode()&os.ModeSocket != 0 {
-			on.ok("the system's log is at %s", path)
+			on.ok("the system log is at %s", path)
 			return
 		}
 	}
-	on.fail("start it, or use a file", "this machine has no system log")
+	on.fail("start syslog, or use a file device", "this machine has no system log")
 }

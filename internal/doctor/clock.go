@@ -12,22 +12,22 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// Bounds of how wrong a clock may be. AWS refuses requests that are signed more than five minutes off.
+// Bounds of a clock's error. AWS refuses signatures that are more than five minutes off.
 const (
 	skewWarn = 30 * time.Second
 	skewFail = 4 * time.Minute
 )
 
-// youngest is before anybody ran this program: a clock that shows an earlier time was never set.
+// youngest is earlier than this program: a clock with an earlier time was never set.
 var youngest = time.Date(2025, 1, 1, 0, 0, 0, 0, time.UTC)
 
-// dated is a service whose answers carry the time.
+// dated is a service whose responses have a date.
 type dated struct {
 	seal config.Seal
 	url  string
 }
 
-// remember notes where the seal's service can be asked for the time.
+// remember records the address of a seal's service, to compare clocks.
 func (e *exam) remember(s config.Seal) {
 	address := ""
 	switch s.Type {
@@ -55,19 +55,19 @@ func (e *exam) remember(s config.Seal) {
 	}
 }
 
-// clock compares this machine's clock with the seals' services, and with what lies on disk.
+// clock compares this machine's clock with those of the seals' services, and with file times.
 func (e *exam) clock(ctx context.Context) {
 	on := e.on("clock", "", config.Pos{})
 	now := e.Now()
 	if now.Before(youngest) {
-		on.fail("set it, and keep it right by NTP", "it shows %s", now.UTC().Format(time.RFC3339))
+		on.fail("set it, and synchronise it by NTP", "it shows %s", now.UTC().Format(time.RFC3339))
 		return
 	}
 	if e.cfg.Storage.Path != "" {
 		files, _ := filepath.Glob(filepath.Join(e.cfg.Storage.Path, "*"))
 		for _, f := range files {
 			if info, err := os.Stat(f); err == nil && info.ModTime().Sub(now) > skewWarn {
-				on.warn("keep the clock right by NTP", "%s was written at %s, which is in the future: the clock went back",
+				on.warn("synchronise the clock by NTP", "%s was written at %s, which is in the future: the clock was set back",
 					f, info.ModTime().UTC().Format(time.RFC3339))
 			}
 		}
@@ -76,26 +76,28 @@ func (e *exam) clock(ctx context.Context) {
 	for _, d := range e.dates {
 		skew, err := e.skew(ctx, d.url)
 		if err != nil {
-			continue // that the service does not answer is told of the seal
+			continue // the check of the seal reports an unreachable service
 		}
 		compared++
 		switch off := skew.Abs(); {
 		case off > skewFail:
-			on.fail("keep the clock right by NTP", "it is %s off from that of seal %q's service, which refuses requests of such a clock",
+			on.fail("synchronise the clock by NTP", "it differs by %s from that of seal %q's service, which refuses requests "+
+				"with such a difference",
 				off.Round(time.Second), d.seal.Name)
 		case off > skewWarn:
-			on.warn("keep the clock right by NTP", "it is %s off from that of seal %q's service", off.Round(time.Second), d.seal.Name)
+			on.warn("synchronise the clock by NTP", "it differs by %s from that of seal %q's service", off.Round(time.Second),
+				d.seal.Name)
 		default:
 			on.ok("it agrees with that of seal %q's service", d.seal.Name)
 		}
 	}
 	if compared == 0 {
-		on.ok("it shows %s; there was nothing outside to compare it with", now.UTC().Format(time.RFC3339))
+		on.ok("it shows %s; there was no service to compare it with", now.UTC().Format(time.RFC3339))
 	}
 }
 
-// skew is by how much this machine's clock is ahead. Nothing is believed but a date, so that the certificate is not looked at: the seal
-// does that.
+// skew is how far this machine's clock is ahead. It uses only a date, so that it does not verify
+// the certificate.
 func (e *exam) skew(ctx context.Context, from string) (time.Duration, error) {
 	ctx, cancel := context.WithTimeout(ctx, min(e.Deadline, 5*time.Second))
 	defer cancel()
@@ -107,7 +109,8 @@ func (e *exam) skew(ctx context.Context, from string) (time.Duration, error) {
 		Proxy: http.ProxyFromEnvironment, DisableKeepAlives: true,
 		TLSClientConfig: &tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS12}, //nolint:gosec // see above
 	}
-	client := &http.Client{Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	client := &http.Client{Transport: transport,
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	begun := e.Now()
 	a, err := client.Do(q)
 	if err != nil {
@@ -119,5 +122,6 @@ func (e *exam) skew(ctx context.Context, from string) (time.Duration, error) {
 		return 0, err
 	}
 	now := e.Now()
-	return begun.Add(now.Sub(begun) / 2).Sub(date.Add(500 * time.Millisecond)), nil // the header has whole seconds
+	// the header has a resolution of a second
+	return begun.Add(now.Sub(begun) / 2).Sub(date.Add(500 * time.Millisecond)), nil
 }

@@ -17,7 +17,7 @@ import (
 // held opens nothing: a server has it.
 func held(context.Context, *config.Storage) (Reader, error) { return nil, storage.ErrLocked }
 
-// TestClock: a clock that was never set, that went back, or that differs from a service's.
+// TestClock checks a clock that was never set, that was set back, or that differs from a service's.
 func TestClock(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -25,7 +25,8 @@ func TestClock(t *testing.T) {
 		level Level
 		says  string
 	}{
-		{0, OK, "agrees"}, {time.Minute, Warning, "off from"}, {-time.Minute, Warning, "off from"}, {-time.Hour, Error, "off from"},
+		{0, OK, "agrees"}, {time.Minute, Warning, "it differs by"}, {-time.Minute, Warning, "it differs by"},
+		{-time.Hour, Error, "it differs by"},
 	} {
 		t.Run(c.off.String(), func(t *testing.T) {
 			t.Parallel()
@@ -33,7 +34,8 @@ func TestClock(t *testing.T) {
 				w.Header().Set("Date", time.Now().Add(c.off).UTC().Format(http.TimeFormat))
 			}))
 			defer srv.Close()
-			e := &exam{Tools: Tools{Now: time.Now, Deadline: 5 * time.Second}, cfg: &config.Config{Storage: &config.Storage{}}, report: Report{Result: OK}}
+			e := &exam{Tools: Tools{Now: time.Now, Deadline: 5 * time.Second}, cfg: &config.Config{Storage: &config.Storage{}},
+				report: Report{Result: OK}}
 			e.remember(config.Seal{Type: "awskms", Name: "sky", Params: config.Params{"endpoint": srv.URL}})
 			e.clock(t.Context())
 			want(t, &e.report, c.level, "clock", c.says)
@@ -47,11 +49,12 @@ func TestClock(t *testing.T) {
 	if err := os.Chtimes(name, time.Now(), time.Now().Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	want(t, r.run(disk+quiet), Warning, "clock", "the clock went back")
+	want(t, r.run(disk+quiet), Warning, "clock", "the clock was set back")
 }
 
-// TestWhereClocksAre: which service is asked for the time, and that nothing but its host is used of an address.
-func TestWhereClocksAre(t *testing.T) {
+// TestClockServices checks which service is asked for the time, and that only the host of an
+// address is used.
+func TestClockServices(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		kind   string
@@ -68,18 +71,20 @@ func TestWhereClocksAre(t *testing.T) {
 	} {
 		e := &exam{}
 		e.remember(config.Seal{Type: c.kind, Params: c.params})
-		if got := fmt.Sprint(e.dates); c.want == "" && len(e.dates) != 0 || c.want != "" && (len(e.dates) != 1 || e.dates[0].url != c.want) {
+		if got := fmt.Sprint(e.dates); c.want == "" && len(e.dates) != 0 || c.want != "" &&
+			(len(e.dates) != 1 || e.dates[0].url != c.want) {
 			t.Errorf("%s %v: %s", c.kind, len(c.params), got)
 		}
 	}
 }
 
-// TestSwap: swap is read as Linux writes it.
+// TestSwap reads /proc/swaps as Linux writes it.
 func TestSwap(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "swaps")
-	text := "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/sda2                               partition\t2097148\t\t0\t\t-2\n/dev/zram0 partition 1 0 5\n"
+	text := "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n/dev/sda2 " +
+		"                              partition\t2097148\t\t0\t\t-2\n/dev/zram0 partition 1 0 5\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}

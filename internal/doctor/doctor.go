@@ -1,12 +1,13 @@
-// Package doctor tries everything that a server would need of its machine, before or while it runs, and says of each what is wrong, why,
-// and what to do.
+// Package doctor checks everything that a server needs from its machine, before the server starts
+// or while it runs. Each finding says what is wrong, why, and what to do.
 //
-// It guarantees that nothing is changed: no file, key, record or configuration is made or written; no PIN is sent to a token that has a
-// single try left; a missing key is not made, even where the configuration says that the server may. What it does beyond reading: it
-// binds each address for a moment where that is free, wraps random bytes with each seal, unwraps them and throws them away, and decrypts
-// the stored root key, which it does not keep. It guarantees that no finding holds a secret, and that every call has a deadline.
+// It guarantees that it changes nothing: it writes no file, key, record or configuration; it sends
+// no PIN to a token that has a single try left; it makes no missing key, even if the configuration
+// allows the server to. Apart from reading, it binds each free address for a moment, wraps random
+// bytes with each seal, unwraps and discards them, and decrypts the stored root key, which it does
+// not keep. No finding has a secret, and every call has a deadline.
 //
-// It does not guarantee that what it saw stays so, and it sees with the rights of whoever runs it: as the server's user, to be right.
+// It has the permissions of the user who runs it: run it as the server's user.
 package doctor
 
 import (
@@ -20,35 +21,36 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// Level is how bad a finding is.
+// Level is the severity of a finding.
 type Level string
 
-// The levels, from good to bad.
+// The levels, in order of severity.
 const (
 	OK      Level = "ok"
-	Warning Level = "warning" // the server works; something protects less than it should, or will fail
-	Error   Level = "error"   // the server does not start, or does not unseal, or is open to others
+	Warning Level = "warning" // the server works, but something is insecure or will fail
+	Error   Level = "error"   // the server does not start or unseal, or is open to attackers
 )
 
-// Finding is what was found about one thing. The JSON form is the program's output.
+// Finding is the result of one check. The JSON form is part of the program's output.
 type Finding struct {
-	Area   string      `json:"area"`            // "configuration", "files", "tls", "listener", "storage", "seal", "audit", "clock", "process"
-	About  string      `json:"about,omitempty"` // which of them: a seal's name, an address, a path
+	// "configuration", "files", "tls", "listener", "storage", "seal", "audit", "clock", "process"
+	Area   string      `json:"area"`
+	About  string      `json:"about,omitempty"` // a seal's name, an address, a path
 	Level  Level       `json:"level"`
 	Place  string      `json:"place,omitempty"` // "file:line" of the configuration
 	Text   string      `json:"text"`
 	Class  seals.Class `json:"class,omitempty"`  // of a seal's failure
-	Remedy string      `json:"remedy,omitempty"` // there wherever Level is not ok
+	Remedy string      `json:"remedy,omitempty"` // set unless Level is ok
 	Took   float64     `json:"took_ms,omitempty"`
 }
 
-// Report is all findings, in the order in which they were made.
+// Report has all findings, in the order of the checks.
 type Report struct {
-	Result   Level     `json:"result"` // the worst
+	Result   Level     `json:"result"` // the highest level
 	Findings []Finding `json:"findings"`
 }
 
-// ExitCode is 0 where all is well, 1 where there are warnings, 2 where there are errors.
+// ExitCode is 0 without findings, 1 with warnings, 2 with errors.
 func (r *Report) ExitCode() int {
 	switch r.Result {
 	case OK:
@@ -59,37 +61,38 @@ func (r *Report) ExitCode() int {
 	return 2
 }
 
-// Reader is a store that is only read.
+// Reader is a store for reading only.
 type Reader interface {
 	Get(ctx context.Context, key string) ([]byte, error)
 	Close() error
 }
 
-// Tools are what the world looks like, and how the server would open its parts.
+// Tools are the environment of a run, and the constructors of the server's parts.
 type Tools struct {
 	Getenv    func(string) string
 	Now       func() time.Time
 	Rand      io.Reader // nil: crypto/rand
 	Factories map[string]seals.Factory
-	// Open opens the storage without changing it; it fails with storage.ErrLocked where a server has it to itself, with
-	// fs.ErrNotExist where there is none yet. A nil Reader without an error is a store that begins empty.
+	// Open opens the storage without changing it. It returns storage.ErrLocked if a server holds the
+	// storage's lock, and fs.ErrNotExist if the storage does not exist yet. A nil Reader without an
+	// error is an in-memory store.
 	Open     func(context.Context, *config.Storage) (Reader, error)
-	Deadline time.Duration // of each call to something outside; 0: 10 s
+	Deadline time.Duration // of each remote call; 0: 10 s
 }
 
-// exam is one run.
+// exam is one run of the checks.
 type exam struct {
 	Tools
 	cfg     *config.Config
 	report  Report
-	running *running // a server of this configuration that answers; nil: none was seen
-	locked  bool     // the storage is held by a server
+	running *running // the running server of this configuration; nil: none was found
+	locked  bool     // a server holds the storage's lock
 	record  *seals.Record
-	read    bool // the storage could be read
+	read    bool // the storage was read
 	dates   []dated
 }
 
-// Run tries everything that the files and folders at paths say, and the environment.
+// Run checks the configuration in the files and folders at paths and the environment.
 func Run(ctx context.Context, paths []string, t Tools) *Report {
 	if t.Deadline == 0 {
 		t.Deadline = 10 * time.Second
@@ -120,7 +123,7 @@ func (e *exam) add(f Finding) {
 	}
 }
 
-// topic is what the next findings are about.
+// topic is the subject of findings.
 type topic struct {
 	e                  *exam
 	area, about, place string
@@ -139,20 +142,23 @@ func (t topic) ok(format string, args ...any) {
 }
 
 func (t topic) warn(remedy, format string, args ...any) {
-	t.e.add(Finding{Area: t.area, About: t.about, Level: Warning, Place: t.place, Text: fmt.Sprintf(format, args...), Remedy: remedy})
+	t.e.add(Finding{Area: t.area, About: t.about, Level: Warning, Place: t.place, Text: fmt.Sprintf(format, args...),
+		Remedy: remedy})
 }
 
 func (t topic) fail(remedy, format string, args ...any) {
-	t.e.add(Finding{Area: t.area, About: t.about, Level: Error, Place: t.place, Text: fmt.Sprintf(format, args...), Remedy: remedy})
+	t.e.add(Finding{Area: t.area, About: t.about, Level: Error, Place: t.place, Text: fmt.Sprintf(format, args...),
+		Remedy: remedy})
 }
 
-// seal tells of a seal's failure, with its class and remedy.
+// seal reports a seal's failure with its class and remedy.
 func (t topic) seal(doing string, err error) {
 	f := seals.Classify(err)
-	t.e.add(Finding{Area: t.area, About: t.about, Level: Error, Place: t.place, Class: f.Class, Text: fmt.Sprintf("%s: %v", doing, f.Err), Remedy: f.Remedy})
+	t.e.add(Finding{Area: t.area, About: t.about, Level: Error, Place: t.place, Class: f.Class,
+		Text: fmt.Sprintf("%s: %v", doing, f.Err), Remedy: f.Remedy})
 }
 
-// configuration reads the files; without them there is nothing more to try.
+// configuration reads the files. Without a valid configuration the other checks are skipped.
 func (e *exam) configuration(paths []string) bool {
 	on := e.on("configuration", "", config.Pos{})
 	cfg, err := config.Load(paths, e.Getenv)
@@ -166,15 +172,16 @@ func (e *exam) configuration(paths []string) bool {
 	e.cfg = cfg
 	for _, n := range cfg.Notes {
 		if n.Warn {
-			e.on("configuration", n.Key, n.Pos).warn("see whether that is meant", "%s", n.Text)
+			e.on("configuration", n.Key, n.Pos).warn("check whether this is intended", "%s", n.Text)
 		}
 	}
-	on.ok("%s: %s, %s, %s", count(len(cfg.Files), "file"), count(len(cfg.Listeners), "listener"), count(max(1, len(cfg.Seals)), "seal"),
+	on.ok("%s: %s, %s, %s", count(len(cfg.Files), "file"), count(len(cfg.Listeners), "listener"),
+		count(max(1, len(cfg.Seals)), "seal"),
 		"storage "+cfg.Storage.Type)
 	return true
 }
 
-// mistakes makes a finding of each of the errors that are joined.
+// mistakes adds a finding for each of the joined errors.
 func (e *exam) mistakes(err error) {
 	var several interface{ Unwrap() []error }
 	if errors.As(err, &several) {
@@ -188,7 +195,7 @@ func (e *exam) mistakes(err error) {
 		e.on("configuration", "", mistake.Pos).fail("correct the line", "%s", mistake.Text)
 		return
 	}
-	e.on("configuration", "", config.Pos{}).fail("correct it, or name another file or folder with -config", "%v", err)
+	e.on("configuration", "", config.Pos{}).fail("correct it, or use -config with another file or folder", "%v", err)
 }
 
 func count(n int, what string) string {

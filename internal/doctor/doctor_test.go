@@ -64,7 +64,8 @@ func (r *room) file(name, text string, mode fs.FileMode) string {
 	return path
 }
 
-// run examines a configuration in which DIR is the folder; it fails the test where a secret shows or something changed.
+// run examines a configuration in which DIR is the folder; it fails the test where a secret shows
+// or something changed.
 func (r *room) run(text string) *Report {
 	r.t.Helper()
 	name := r.file("sealgate.hcl", strings.ReplaceAll(text, "DIR", r.dir), 0o600)
@@ -166,27 +167,29 @@ const (
 
 func (r *room) key(digits string) { r.file("key", strings.Repeat(digits, 32), 0o600) }
 
-// TestAllIsWell: a sound configuration, before the first start and behind it, has nothing to complain of.
-func TestAllIsWell(t *testing.T) {
+// TestNoFindings checks that a valid configuration has no warning or error, before and after the
+// first start.
+func TestNoFindings(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	r.key("5e")
 	first := r.run(disk + quiet + box)
 	none(t, first)
-	want(t, first, OK, "storage", "there is none yet")
+	want(t, first, OK, "storage", "does not exist yet")
 	want(t, first, OK, "seal", "it wraps")
 	want(t, first, OK, "seal", "refuses other additional data")
 	r.initialise("k1", "5e")
 	second := r.run(disk + quiet + box)
 	none(t, second)
 	want(t, second, OK, "seal", "it decrypts the stored root key")
-	want(t, second, OK, "seal", "1 of the 1")
+	want(t, second, OK, "seal", "1 seals decrypt the stored root key; needed: 1")
 }
 
 // initialise stores a root key that a static seal wrapped.
 func (r *room) initialise(id, digits string, more ...seals.Seal) {
 	r.t.Helper()
-	w, err := static.New(seals.Config{Name: "box", Type: "static", Params: map[string]string{"current_key": strings.Repeat(digits, 32), "current_key_id": id}})
+	w, err := static.New(seals.Config{Name: "box", Type: "static",
+		Params: map[string]string{"current_key": strings.Repeat(digits, 32), "current_key_id": id}})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -223,7 +226,7 @@ func (r *room) put(key string, value []byte) {
 	}
 }
 
-// TestBrokenConfigurations: each mistake is found, with its place and what to do.
+// TestBrokenConfigurations checks that each error is found, with position and remedy.
 func TestBrokenConfigurations(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -234,52 +237,75 @@ func TestBrokenConfigurations(t *testing.T) {
 		class      seals.Class
 		prepare    func(*room)
 	}{
-		{name: "unknown key", text: memory + quiet + "apiaddr = \"x\"\n", level: Error, area: "configuration", says: `did you mean "api_addr"?`, place: "sealgate.hcl:6"},
-		{name: "not HCL", text: memory + "listener \"tcp\" {", level: Error, area: "configuration", says: "", place: "sealgate.hcl:2"},
+		{name: "unknown key", text: memory + quiet + "apiaddr = \"x\"\n", level: Error, area: "configuration",
+			says: `did you mean "api_addr"?`, place: "sealgate.hcl:6"},
+		{name: "not HCL", text: memory + "listener \"tcp\" {", level: Error, area: "configuration", says: "",
+			place: "sealgate.hcl:2"},
 		{name: "no storage", text: quiet, level: Error, area: "configuration", says: "storage"},
-		{name: "memory", text: memory + quiet + box, level: Warning, area: "storage", says: "kept in memory", place: "sealgate.hcl:1", prepare: func(r *room) { r.key("5e") }},
-		{name: "key in the clear", text: memory + quiet + `seal "static" "box" {` + "\n current_key = \"" + planted[0] + "\"\n current_key_id = \"k1\" }",
-			level: Warning, area: "files", says: "current_key stands in the clear", place: "sealgate.hcl:6"},
-		{name: "key file for all", text: memory + quiet + box, level: Warning, area: "files", says: "open to other users",
+		{name: "memory", text: memory + quiet + box, level: Warning, area: "storage", says: "it is in memory",
+			place: "sealgate.hcl:1", prepare: func(r *room) { r.key("5e") }},
+		{name: "key in the clear", text: memory + quiet + `seal "static" "box" {` + "\n current_key = \"" + planted[0] +
+			"\"\n current_key_id = \"k1\" }",
+			level: Warning, area: "files", says: "current_key is unencrypted", place: "sealgate.hcl:6"},
+		{name: "key file for all", text: memory + quiet + box, level: Warning, area: "files",
+			says:    "other users of this machine can access",
 			prepare: func(r *room) { r.file("key", planted[0], 0o644) }},
-		{name: "no key file", text: memory + quiet + box, level: Error, area: "files", says: "is not there"},
-		{name: "no key file, said of the seal", text: memory + quiet + box, level: Error, area: "seal", says: "cannot be configured", place: "sealgate.hcl:6"},
-		{name: "seal that this program has not", text: memory + quiet + `seal "kmip" "k" {}`, level: Error, area: "seal", says: `the type "kmip" is unknown`, place: "sealgate.hcl:6"},
-		{name: "another key", text: disk + quiet + box, level: Error, area: "seal", says: "does not decrypt the stored root key", class: seals.Corrupt,
+		{name: "no key file", text: memory + quiet + box, level: Error, area: "files", says: "does not exist"},
+		{name: "no key file, said of the seal", text: memory + quiet + box, level: Error, area: "seal",
+			says: "cannot be configured", place: "sealgate.hcl:6"},
+		{name: "seal that this program has not", text: memory + quiet + `seal "kmip" "k" {}`, level: Error, area: "seal",
+			says: `unknown seal type "kmip"`, place: "sealgate.hcl:6"},
+		{name: "another key", text: disk + quiet + box, level: Error, area: "seal",
+			says: "does not decrypt the stored root key", class: seals.Corrupt,
 			prepare: func(r *room) { r.key("77"); r.initialise("k1", "5e") }},
-		{name: "another key's name", text: disk + quiet + box, level: Error, area: "seal", says: "does not decrypt the stored root key", class: seals.WrongKey,
+		{name: "another key's name", text: disk + quiet + box, level: Error, area: "seal",
+			says: "does not decrypt the stored root key", class: seals.WrongKey,
 			prepare: func(r *room) { r.key("77"); r.initialise("k0", "5e") }},
-		{name: "too few", text: disk + quiet + box, level: Error, area: "seal", says: "0 of the 1 that are needed", prepare: func(r *room) { r.key("77"); r.initialise("k1", "5e") }},
-		{name: "another seal's record", text: disk + quiet + strings.Replace(box, `"box"`, `"other"`, 1), level: Error, area: "seal", class: seals.Misconfigured,
+		{name: "too few", text: disk + quiet + box, level: Error, area: "seal", says: "0 seals decrypt the stored root " +
+			"key, and 1 are needed", prepare: func(r *room) { r.key("77"); r.initialise("k1", "5e") }},
+		{name: "another seal's record", text: disk + quiet + strings.Replace(box, `"box"`, `"other"`, 1), level: Error,
+			area: "seal", class: seals.Misconfigured,
 			says: "does not decrypt", prepare: func(r *room) { r.key("5e"); r.initialise("k1", "5e") }},
 		{name: "a broken record", text: disk + quiet + box, level: Error, area: "storage", says: "not a sealed record",
 			prepare: func(r *room) { r.key("5e"); r.put("core/seal", []byte{9, 9}) }},
-		{name: "data folder for all", text: disk + quiet + box, level: Warning, area: "storage", says: "may look into it", prepare: func(r *room) {
-			r.key("5e")
-			r.initialise("k1", "5e")
-			if err := os.Chmod(filepath.Join(r.dir, "data"), 0o755); err != nil {
-				r.t.Fatal(err)
-			}
-		}},
-		{name: "data folder is a file", text: disk + quiet + box, level: Error, area: "storage", says: "no folder", prepare: func(r *room) { r.file("data", "x", 0o600) }},
+		{name: "data folder for all", text: disk + quiet + box, level: Warning, area: "storage", says: "have access to it",
+			prepare: func(r *room) {
+				r.key("5e")
+				r.initialise("k1", "5e")
+				if err := os.Chmod(filepath.Join(r.dir, "data"), 0o755); err != nil {
+					r.t.Fatal(err)
+				}
+			}},
+		{name: "data folder is a file", text: disk + quiet + box, level: Error, area: "storage", says: "not a folder",
+			prepare: func(r *room) { r.file("data", "x", 0o600) }},
 		{name: "damaged", text: disk + quiet + box, level: Error, area: "storage", says: "corrupt", prepare: func(r *room) {
 			r.initialise("k1", "5e")
 			if err := os.Truncate(filepath.Join(r.dir, "data", bbolt.FileName), 8192); err != nil {
 				r.t.Fatal(err)
 			}
 		}},
-		{name: "no folder for the audit file", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR/none/audit.log" } }`,
-			level: Error, area: "audit", says: "is not there", place: "sealgate.hcl:6"},
-		{name: "audit file is a folder", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR" } }`, level: Error, area: "audit", says: "is a folder"},
-		{name: "audit file for all", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR/audit.log" } }`, level: Warning, area: "audit",
-			says: "others may write to it", prepare: func(r *room) { r.file("audit.log", "", 0o666) }},
-		{name: "nobody listens for entries", text: memory + quiet + `audit "socket" "f" { options { address = "127.0.0.1:1" } }`, level: Error, area: "audit", says: "cannot be reached"},
-		{name: "no folder for the pid file", text: memory + quiet + `pid_file = "DIR/none/pid"`, level: Error, area: "files", says: "the folder of the pid file is not there"},
-		{name: "no address of this machine", text: memory + strings.Replace(quiet, "127.0.0.1:0", "192.0.2.1:0", 1), level: Error, area: "listener", says: "no address of this machine"},
-		{name: "no TLS", text: memory + strings.Replace(quiet, "127.0.0.1:0", "0.0.0.0:0", 1), level: Warning, area: "listener", says: "without TLS", place: "sealgate.hcl:2"},
-		{name: "a file in a socket's place", text: memory + `listener "unix" { address = "DIR/key" }`, level: Error, area: "listener", says: "something else than a socket",
+		{name: "no folder for the audit file", text: memory + quiet +
+			`audit "file" "f" { options { file_path = "DIR/none/audit.log" } }`,
+			level: Error, area: "audit", says: "does not exist", place: "sealgate.hcl:6"},
+		{name: "audit file is a folder", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR" } }`,
+			level: Error, area: "audit", says: "is a folder"},
+		{name: "audit file for all", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR/audit.log" } }`,
+			level: Warning, area: "audit",
+			says: "other users may write to it", prepare: func(r *room) { r.file("audit.log", "", 0o666) }},
+		{name: "nobody listens for entries", text: memory + quiet +
+			`audit "socket" "f" { options { address = "127.0.0.1:1" } }`, level: Error, area: "audit",
+			says: "cannot be reached"},
+		{name: "no folder for the pid file", text: memory + quiet + `pid_file = "DIR/none/pid"`, level: Error, area: "files",
+			says: "the folder of the pid file does not exist"},
+		{name: "no address of this machine", text: memory + strings.Replace(quiet, "127.0.0.1:0", "192.0.2.1:0", 1),
+			level: Error, area: "listener", says: "not an address of this machine"},
+		{name: "no TLS", text: memory + strings.Replace(quiet, "127.0.0.1:0", "0.0.0.0:0", 1), level: Warning,
+			area: "listener", says: "without TLS", place: "sealgate.hcl:2"},
+		{name: "a file in a socket's place", text: memory + `listener "unix" { address = "DIR/key" }`, level: Error,
+			area: "listener", says: "not a socket",
 			prepare: func(r *room) { r.key("5e") }},
-		{name: "no folder for a socket", text: memory + `listener "unix" { address = "DIR/none/s" }`, level: Error, area: "listener", says: "is not there"},
+		{name: "no folder for a socket", text: memory + `listener "unix" { address = "DIR/none/s" }`, level: Error,
+			area: "listener", says: "does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -295,8 +321,8 @@ func TestBrokenConfigurations(t *testing.T) {
 	}
 }
 
-// TestEveryMistakeAtOnce: mistakes in one file are findings of their own.
-func TestEveryMistakeAtOnce(t *testing.T) {
+// TestAllErrorsAtOnce checks that each error of one file is a finding.
+func TestAllErrorsAtOnce(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	report := r.run(memory + quiet + "nonsense = 1\nlog_level = \"loud\"\n")
@@ -312,17 +338,19 @@ func TestEveryMistakeAtOnce(t *testing.T) {
 	want(t, r.examine(filepath.Join(r.dir, "none.hcl")), Error, "configuration", "does not exist")
 }
 
-// TestReadableConfiguration: a secret in a file that others read is an error; one that others write to is, too.
+// TestReadableConfiguration checks that a configuration with a secret is an error if others can
+// read or write it.
 func TestReadableConfiguration(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
-	text := memory + quiet + `seal "static" "box" {` + "\n current_key = \"" + planted[0] + "\"\n current_key_id = \"k1\" }"
+	text := memory + quiet + `seal "static" "box" {` + "\n current_key = \"" + planted[0] +
+		"\"\n current_key_id = \"k1\" }"
 	want(t, r.examine(r.file("a.hcl", text, 0o644)), Error, "files", "other users of this machine can read")
-	want(t, r.examine(r.file("b.hcl", text, 0o622)), Error, "files", "others may write to it")
+	want(t, r.examine(r.file("b.hcl", text, 0o622)), Error, "files", "other users may write to it")
 }
 
-// TestHeldStore: a store that another process has open, while no server answers.
-func TestHeldStore(t *testing.T) {
+// TestLockedStore checks a store that another process has open while no server responds.
+func TestLockedStore(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	r.key("5e")
@@ -334,11 +362,11 @@ func TestHeldStore(t *testing.T) {
 	want(t, r.run(disk+quiet+box), Error, "storage", "another process has it open")
 }
 
-// TestShamir: where people unseal, nothing is wrong with that.
+// TestShamir checks that a Shamir seal gives no warning.
 func TestShamir(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	report := r.run(disk + quiet)
 	none(t, report)
-	want(t, report, OK, "seal", "people hold it")
+	want(t, report, OK, "seal", "custodians hold its key")
 }

@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// secrets are, by the type of seal, the parameters that must not stand in a file that others read.
+// secrets are the secret parameters by type of seal, which must not be in a file that others can
+// read.
 var secrets = map[string][]string{
 	"pkcs11":        {"pin"},
 	"static":        {"current_key", "previous_key"},
@@ -24,15 +25,15 @@ var secrets = map[string][]string{
 	"alicloudkms":   {"access_secret", "secret_key"},
 }
 
-// files looks at who may read and write what the configuration names.
+// files checks the permissions of the files in the configuration.
 func (e *exam) files() {
 	for _, name := range e.cfg.Files {
-		e.writableByOthers("files", name, "whoever writes it names the library that the server loads: chmod go-w")
+		e.writableByOthers("files", name, "chmod go-w: anybody who can write it can make the server load a library")
 	}
 	for _, s := range e.cfg.Seals {
 		e.secretsOf(s)
 		if lib := firstOf(s.Params, "lib", "module"); s.Type == "pkcs11" && lib != "" {
-			e.writableByOthers("files", lib, "its code runs within the server: chmod go-w")
+			e.writableByOthers("files", lib, "chmod go-w: its code runs in the server")
 		}
 	}
 	for _, l := range e.cfg.Listeners {
@@ -54,7 +55,8 @@ func firstOf(params map[string]string, names ...string) string {
 	return ""
 }
 
-// secretsOf tells of secrets that stand in the configuration itself, and of the files that hold the others. No value is shown.
+// secretsOf checks secrets in the configuration itself and the files with the others. It shows no
+// value.
 func (e *exam) secretsOf(s config.Seal) {
 	for _, name := range secrets[s.Type] {
 		v := s.Params[name]
@@ -67,39 +69,40 @@ func (e *exam) secretsOf(s config.Seal) {
 		case s.Type == "gcpckms" && !strings.HasPrefix(strings.TrimSpace(v), "{"):
 			e.private("files", v, s.Pos, "the file with "+name+" of seal "+s.Name)
 		case s.Pos.File != "" && others(s.Pos.File)&0o044 != 0:
-			on.fail("write file:///path or env://NAME in its place, and change it, since others may have read it",
-				"%s stands in the clear in a file that other users of this machine can read", name)
+			on.fail("use file:///path or env://NAME instead, and replace the secret, because others may have read it",
+				"%s is in a file that other users of this machine can read", name)
 		default:
-			on.warn("write file:///path or env://NAME in its place", "%s stands in the clear in the configuration", name)
+			on.warn("use file:///path or env://NAME instead", "%s is unencrypted in the configuration", name)
 		}
 	}
 }
 
-// private wants a file that is there, is readable, and is nobody else's.
+// private checks that a file exists, is readable, and is accessible to its owner only.
 func (e *exam) private(area, path string, p config.Pos, what string) {
 	on := e.on(area, path, p)
 	info, err := os.Stat(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		on.fail("make it, or correct the path; a relative one counts from the folder in which the server starts", "%s is not there", what)
+		on.fail("create it, or correct the path; a relative path is relative to the server's working directory",
+			"%s does not exist", what)
 	case err != nil:
-		on.fail("let the server's user reach it", "%s: %v", what, err)
+		on.fail("give the server's user access to it", "%s: %v", what, err)
 	case unix.Access(path, unix.R_OK) != nil:
-		on.fail("let the server's user read it", "%s is not readable for this user", what)
+		on.fail("give the server's user read permission", "this user cannot read %s", what)
 	case info.Mode().IsRegular() && info.Mode().Perm()&0o077 != 0:
-		on.warn("chmod 600 "+path, "%s is open to other users of this machine (%s)", what, info.Mode().Perm())
+		on.warn("chmod 600 "+path, "other users of this machine can access %s (%s)", what, info.Mode().Perm())
 	default:
-		on.ok("%s is there, and nobody else's", what)
+		on.ok("%s exists, and only its owner has access", what)
 	}
 }
 
 func (e *exam) writableByOthers(area, path, remedy string) {
 	if others(path)&0o022 != 0 {
-		e.on(area, path, config.Pos{}).fail(remedy, "others may write to it (%s)", others(path))
+		e.on(area, path, config.Pos{}).fail(remedy, "other users may write to it (%s)", others(path))
 	}
 }
 
-// others are the permissions of a file; none where it cannot be looked at, which something else tells.
+// others are the permissions of a file; none if it cannot be read, which another check reports.
 func others(path string) fs.FileMode {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -108,22 +111,22 @@ func others(path string) fs.FileMode {
 	return info.Mode().Perm()
 }
 
-// writableFolder reports whether a file can be made in a folder.
+// writableFolder reports whether a file can be created in a folder.
 func (e *exam) writableFolder(on topic, dir, what string) bool {
 	switch err := unix.Access(dir, unix.W_OK|unix.X_OK); {
 	case errors.Is(err, unix.ENOENT):
-		on.fail("make the folder, for the server's user to write to", "the folder of %s is not there: %s", what, dir)
+		on.fail("create the folder, writable for the server's user", "the folder of %s does not exist: %s", what, dir)
 	case errors.Is(err, unix.EROFS):
-		on.fail("mount it for writing, or name another", "the folder of %s is on a file system that is mounted for reading: %s", what, dir)
+		on.fail("mount it read-write, or use another", "the folder of %s is on a read-only file system: %s", what, dir)
 	case err != nil:
-		on.fail("let the server's user write to it", "%s cannot be made in %s: %v", what, dir, err)
+		on.fail("give the server's user write permission", "%s cannot be created in %s: %v", what, dir, err)
 	default:
 		return true
 	}
 	return false
 }
 
-// room warns where a disk is nearly full.
+// room warns if a disk is nearly full.
 func (e *exam) room(on topic, path string) {
 	var st unix.Statfs_t
 	if unix.Statfs(path, &st) != nil {
@@ -131,11 +134,11 @@ func (e *exam) room(on topic, path string) {
 	}
 	free, all := st.Bavail*uint64(st.Bsize), st.Blocks*uint64(st.Bsize)
 	if free < 256<<20 || all > 0 && free*20 < all {
-		on.warn("make room: a full disk fails every write", "%d MiB are free on the disk of %s", free>>20, path)
+		on.warn("free space: every write fails on a full disk", "only %d MiB are free on the disk of %s", free>>20, path)
 	}
 }
 
-// owner is the user whose file it is, -1 where that is not told.
+// owner is the user id of a file's owner, or -1.
 func owner(path string) int {
 	info, err := os.Stat(path)
 	if err != nil {

@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// running is a server that holds an address of the configuration.
+// running is the server that listens on an address of the configuration.
 type running struct {
 	address string
 	version string
@@ -26,7 +26,7 @@ type running struct {
 	would   bool
 }
 
-// listeners looks whether each address is free, or held by a server of this kind.
+// listeners checks that each address is free, or used by a Sealgate server.
 func (e *exam) listeners(ctx context.Context) {
 	for _, l := range e.cfg.Listeners {
 		on := e.on("listener", l.Address, l.Pos)
@@ -36,8 +36,8 @@ func (e *exam) listeners(ctx context.Context) {
 			continue
 		}
 		if l.TLSDisable && !loopback(l.Address) {
-			on.warn("give it a certificate, or bind it to 127.0.0.1 behind something that has one",
-				"it speaks to other machines without TLS: tokens and secrets cross the network in the clear")
+			on.warn("give it a certificate, or bind it to 127.0.0.1 behind a proxy with TLS",
+				"it serves other machines without TLS: tokens and secrets cross the network unencrypted")
 		}
 		free, err := (&net.ListenConfig{}).Listen(ctx, "tcp", l.Address)
 		switch {
@@ -47,9 +47,9 @@ func (e *exam) listeners(ctx context.Context) {
 		case errors.Is(err, syscall.EADDRINUSE):
 			e.taken(ctx, l, on, leaf)
 		case errors.Is(err, syscall.EACCES):
-			on.fail("take a port above 1023, or give the program CAP_NET_BIND_SERVICE", "this user may not bind it: %v", err)
+			on.fail("use a port above 1023, or give the program CAP_NET_BIND_SERVICE", "this user may not bind it: %v", err)
 		case errors.Is(err, syscall.EADDRNOTAVAIL):
-			on.fail("name an address of this machine, or 0.0.0.0", "it is no address of this machine")
+			on.fail("use an address of this machine, or 0.0.0.0", "it is not an address of this machine")
 		default:
 			on.fail("correct the address", "it cannot be bound: %v", err)
 		}
@@ -65,34 +65,35 @@ func loopback(address string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-// socket looks at the place of a socket in the file system. A file there is not taken away, as the server would.
+// socket checks the path of a unix socket.
 func (e *exam) socket(ctx context.Context, l config.Listener, on topic) {
 	info, err := os.Stat(l.Address)
 	switch {
 	case err == nil && info.Mode()&os.ModeSocket == 0:
-		on.fail("move the file away, or name another path", "there is something else than a socket at its path")
+		on.fail("move the file away, or use another path", "its path exists and is not a socket")
 	case err == nil:
 		e.taken(ctx, l, on, nil)
 	default:
 		if e.writableFolder(on, filepath.Dir(l.Address), "the socket") {
-			on.ok("the socket can be made")
+			on.ok("the socket can be created")
 		}
 	}
 }
 
-// taken asks whoever holds the address.
+// taken checks which server uses the address.
 func (e *exam) taken(ctx context.Context, l config.Listener, on topic, leaf []byte) {
 	r, served, err := e.ask(ctx, l)
 	switch {
 	case err != nil && l.Type == "unix" && errors.Is(err, syscall.ECONNREFUSED):
-		on.ok("a socket that nobody serves is left there; the server replaces it")
+		on.ok("a stale socket exists; the server will replace it")
 		return
 	case err != nil && l.TLSRequireClient:
-		on.warn("end it, if it is not the server of this configuration",
-			"something holds the address, and only clients with a certificate may ask it what it is")
+		on.warn("stop it, if it is not the server of this configuration",
+			"the address is in use, and only clients with a certificate can check by what")
 		return
 	case err != nil:
-		on.fail("end it, or name another address", "something holds the address that does not answer as a Sealgate server does: %v", err)
+		on.fail("stop it, or use another address", "the address is in use by a program that is not a Sealgate server: %v",
+			err)
 		return
 	}
 	e.running = r
@@ -100,13 +101,14 @@ func (e *exam) taken(ctx context.Context, l config.Listener, on topic, leaf []by
 	if r.sealed {
 		state = "sealed"
 	}
-	on.ok("a Sealgate server, version %s, holds the address; it is %s", r.version, state)
+	on.ok("a Sealgate server, version %s, uses the address; it is %s", r.version, state)
 	if leaf != nil && served != nil && string(leaf) != string(served) {
-		on.warn("send the server SIGHUP, so that it reads its certificates again", "the server shows another certificate than the one in %s", l.TLSCertFile)
+		on.warn("send the server SIGHUP to reload its certificates", "the server has another certificate than the one in %s",
+			l.TLSCertFile)
 	}
 }
 
-// ask gets the state of a server, and the certificate that it shows.
+// ask reads the state of a server and its certificate.
 func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []byte, err error) {
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
@@ -125,13 +127,14 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 		return nil, nil, err
 	}
 	if all.Would == nil {
-		return nil, nil, errors.New("it speaks Vault's protocol and is another program")
+		return nil, nil, errors.New("it has Vault's API but is another program")
 	}
-	return &running{address: l.Address, version: status.Version, sealed: status.Sealed, seals: all.Backends, would: *all.Would}, leaf, nil
+	return &running{address: l.Address, version: status.Version, sealed: status.Sealed, seals: all.Backends,
+		would: *all.Would}, leaf, nil
 }
 
-// get reads one object from this machine's own address. Whose certificate it is, is looked at by the caller: nothing secret is sent or
-// believed.
+// get reads one object from an address of this machine. It does not verify the certificate: it
+// sends nothing secret, and the caller compares the certificate.
 func get(ctx context.Context, l config.Listener, path string, into any) (leaf []byte, err error) {
 	transport := &http.Transport{
 		DisableKeepAlives: true,
@@ -159,7 +162,7 @@ func get(ctx context.Context, l config.Listener, path string, into any) (leaf []
 	}
 	defer a.Body.Close()
 	if a.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("%s answers with status %d", path, a.StatusCode)
+		return nil, fmt.Errorf("%s returned status %d", path, a.StatusCode)
 	}
 	if a.TLS != nil && len(a.TLS.PeerCertificates) > 0 {
 		leaf = a.TLS.PeerCertificates[0].Raw
@@ -167,7 +170,7 @@ func get(ctx context.Context, l config.Listener, path string, into any) (leaf []
 	return leaf, json.NewDecoder(io.LimitReader(a.Body, 1<<20)).Decode(into)
 }
 
-// reachable is where a listener of all addresses answers on this machine.
+// reachable is an address of this machine at which a listener on all addresses can be reached.
 func reachable(address string) string {
 	host, port, err := net.SplitHostPort(address)
 	if err != nil {

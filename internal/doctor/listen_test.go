@@ -68,9 +68,10 @@ func (c *issued) keyPEM(t *testing.T) string {
 	return string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
 }
 
-const secure = "listener \"tcp\" {\n  address = \"127.0.0.1:0\"\n  tls_cert_file = \"DIR/tls.crt\"\n  tls_key_file = \"DIR/tls.key\"\n  MORE\n}\n"
+const secure = "listener \"tcp\" {\n  address = \"127.0.0.1:0\"\n  tls_cert_file = \"DIR/tls.crt\"\n  tls_key_file = " +
+	"\"DIR/tls.key\"\n  MORE\n}\n"
 
-// TestCertificates: what is wrong with a listener's files is told before clients meet it.
+// TestCertificates checks that problems of a listener's files are found.
 func TestCertificates(t *testing.T) {
 	t.Parallel()
 	ca, strange := issue(t, "ca", nil, nil), issue(t, "strange", nil, nil)
@@ -85,18 +86,23 @@ func TestCertificates(t *testing.T) {
 		level Level
 		says  string
 	}{
-		{"good", good, ca.pem(), nil, "", OK, "belong together"},
+		{"good", good, ca.pem(), nil, "", OK, "matches its key"},
 		{"unknown issuer", good, "", nil, "", OK, "clients need that certificate"},
 		{"another's key", good, "", strange, "", Error, "private key does not match"},
 		{"no certificate", nil, "", good, "", Error, "failed to find any PEM data"},
-		{"ended", at(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), "", nil, "", Error, "ended on"},
-		{"ends soon", at(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20 * 24 * time.Hour) }), "", nil, "", Warning, "ends on"},
-		{"from tomorrow on", at(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(24 * time.Hour) }), "", nil, "", Error, "in the future"},
+		{"ended", at(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }), "", nil, "", Error,
+			"expired on"},
+		{"ends soon", at(func(c *x509.Certificate) { c.NotAfter = time.Now().Add(20 * 24 * time.Hour) }), "", nil, "",
+			Warning, "expires on"},
+		{"from tomorrow on", at(func(c *x509.Certificate) { c.NotBefore = time.Now().Add(24 * time.Hour) }), "", nil, "",
+			Error, "in the future"},
 		{"wrong order", good, strange.pem(), nil, "", Error, "was not issued by strange"},
-		{"no names", at(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, nil }), "", nil, "", Error, "names no host"},
-		{"no client in the CA's file", good, "", nil, "tls_client_ca_file = \"DIR/tls.key\"", Error, "holds no certificate"},
+		{"no names", at(func(c *x509.Certificate) { c.DNSNames, c.IPAddresses = nil, nil }), "", nil, "", Error,
+			"no subject alternative name"},
+		{"no client in the CA's file", good, "", nil, "tls_client_ca_file = \"DIR/tls.key\"", Error, "it has no certificate"},
 		{"no client CA", good, "", nil, "tls_client_ca_file = \"DIR/none\"", Error, "cannot be read"},
-		{"another name", good, "", nil, "}\napi_addr = \"https://elsewhere.example:8200\"\nlog_requests_level = \"off\"\ntelemetry {", Warning, "not for elsewhere.example"},
+		{"another name", good, "", nil, "}\napi_addr = \"https://elsewhere.example:8200\"\nlog_requests_level = " +
+			"\"off\"\ntelemetry {", Warning, "not valid for elsewhere.example"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -115,20 +121,21 @@ func TestCertificates(t *testing.T) {
 	}
 }
 
-// TestKeyForAll: a private key that other users read, and one that is not there.
-func TestKeyForAll(t *testing.T) {
+// TestReadablePrivateKey checks a private key that other users can read, and one that does not
+// exist.
+func TestReadablePrivateKey(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	c := issue(t, "sealgate.example", nil, nil)
 	r.file("tls.crt", c.pem(), 0o644)
 	r.file("tls.key", c.keyPEM(t), 0o644)
 	text := memory + strings.Replace(secure, "MORE", "", 1)
-	want(t, r.run(text), Warning, "files", "open to other users")
+	want(t, r.run(text), Warning, "files", "other users of this machine can access")
 	if err := os.Remove(filepath.Join(r.dir, "tls.key")); err != nil {
 		t.Fatal(err)
 	}
 	report := r.run(text)
-	want(t, report, Error, "files", "is not there")
+	want(t, report, Error, "files", "does not exist")
 	want(t, report, Error, "tls", "no such file")
 }
 
@@ -144,8 +151,9 @@ func sealgate(sealed bool, name string, would bool) http.Handler {
 	})
 }
 
-// TestRunningServer: an address that is taken is told apart: by this server, by another of its kind, by something else. Where the server
-// has the storage to itself, what it says of its seals counts.
+// TestRunningServer: an address that is taken is told apart: by this server, by another of its
+// kind, by something else. Where the server has the storage to itself, what it says of its seals
+// counts.
 func TestRunningServer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
@@ -155,15 +163,19 @@ func TestRunningServer(t *testing.T) {
 		level      Level
 		area, says string
 	}{
-		{"sealed", sealgate(true, "box", false), false, OK, "listener", "version 9.8.7, holds the address; it is sealed"},
-		{"would unseal", sealgate(false, "box", true), true, OK, "seal", "decrypted the stored root key with it at 2026-01-02T03:04:05Z"},
+		{"sealed", sealgate(true, "box", false), false, OK, "listener", "version 9.8.7, uses the address; it is sealed"},
+		{"would unseal", sealgate(false, "box", true), true, OK, "seal", "decrypted the stored root key with it at " +
+			"2026-01-02T03:04:05Z"},
 		{"storage", sealgate(false, "box", true), true, OK, "storage", "the running server has it open"},
 		{"all would unseal", sealgate(false, "box", true), true, OK, "seal", "they would unseal it"},
-		{"would not unseal", sealgate(false, "box", false), true, Error, "seal", "does not decrypt the stored root key: cause"},
+		{"would not unseal", sealgate(false, "box", false), true, Error, "seal",
+			"does not decrypt the stored root key: cause"},
 		{"none would unseal", sealgate(false, "box", false), true, Error, "seal", "do not restart it"},
-		{"other seals", sealgate(false, "other", true), true, Error, "seal", "does not know this seal"},
+		{"other seals", sealgate(false, "other", true), true, Error, "seal", "does not have this seal"},
 		{"another program", http.NotFoundHandler(), false, Error, "listener", "status 404"},
-		{"another program of Vault's protocol", http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) }), false, Error, "listener", "another program"},
+		{"another program of Vault's protocol",
+			http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { fmt.Fprint(w, `{}`) }), false, Error, "listener",
+			"another program"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -174,7 +186,8 @@ func TestRunningServer(t *testing.T) {
 			}
 			srv := httptest.NewServer(c.serves)
 			defer srv.Close()
-			f := want(t, r.run(disk+strings.Replace(quiet, "127.0.0.1:0", srv.Listener.Addr().String(), 1)+box), c.level, c.area, c.says)
+			f := want(t, r.run(disk+strings.Replace(quiet, "127.0.0.1:0", srv.Listener.Addr().String(), 1)+box), c.level,
+				c.area, c.says)
 			if c.level == Error && c.area == "seal" && f.About == "box" && f.Remedy == "" {
 				t.Errorf("%+v", f)
 			}
@@ -182,7 +195,7 @@ func TestRunningServer(t *testing.T) {
 	}
 }
 
-// TestServedCertificate: a server that shows another certificate than the file has was not told to read it.
+// TestServedCertificate checks a server that has not reloaded its certificate.
 func TestServedCertificate(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
@@ -194,18 +207,18 @@ func TestServedCertificate(t *testing.T) {
 	text := memory + strings.NewReplacer("MORE", "", "127.0.0.1:0", srv.Listener.Addr().String()).Replace(secure)
 	r.file("tls.crt", shown.pem(), 0o644)
 	r.file("tls.key", shown.keyPEM(t), 0o600)
-	want(t, r.run(text), OK, "listener", "holds the address")
+	want(t, r.run(text), OK, "listener", "uses the address")
 	r.file("tls.crt", fresh.pem(), 0o644)
 	r.file("tls.key", fresh.keyPEM(t), 0o600)
 	want(t, r.run(text), Warning, "listener", "another certificate")
 }
 
-// TestSockets: one that can be made, one that is left over, one that is served.
+// TestSockets checks a socket that can be created, a stale one, and one in use.
 func TestSockets(t *testing.T) {
 	t.Parallel()
 	r := newRoom(t)
 	text := memory + "listener \"unix\" {\n  address = \"DIR/s\"\n  tls_disable = true\n}\n"
-	want(t, r.run(text), OK, "listener", "can be made")
+	want(t, r.run(text), OK, "listener", "can be created")
 	l, err := net.Listen("unix", filepath.Join(r.dir, "s"))
 	if err != nil {
 		t.Fatal(err)
@@ -213,11 +226,11 @@ func TestSockets(t *testing.T) {
 	srv := &http.Server{Handler: sealgate(false, "box", true)}
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(l) }()
-	want(t, r.run(text), OK, "listener", "holds the address")
+	want(t, r.run(text), OK, "listener", "uses the address")
 	l.(*net.UnixListener).SetUnlinkOnClose(false)
 	if err := srv.Close(); err != nil {
 		t.Error(err)
 	}
 	<-done
-	want(t, r.run(text), OK, "listener", "nobody serves")
+	want(t, r.run(text), OK, "listener", "a stale socket")
 }

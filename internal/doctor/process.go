@@ -12,10 +12,11 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// least open files: each client is one.
+// leastFiles is the recommended limit of open files: each client takes one.
 const leastFiles = 4096
 
-// process looks at the limits under which the server runs: those of the running one, where its pid file tells, else those of this shell.
+// process checks the resource limits: those of the running server if its pid file names it, else
+// those of this process.
 func (e *exam) process() {
 	on := e.on("process", "this one", config.Pos{})
 	core, files, known := limitsOf(unix.RLIMIT_CORE), limitsOf(unix.RLIMIT_NOFILE), true
@@ -28,21 +29,22 @@ func (e *exam) process() {
 	}
 	before := len(e.report.Findings)
 	if known && core > 0 {
-		on.warn("ulimit -c 0, or LimitCORE=0 in its systemd unit", "a crash may write its memory, with the keys in it, to a core dump")
+		on.warn("ulimit -c 0, or LimitCORE=0 in its systemd unit", "a crash may write memory with keys to a core dump")
 	}
 	if known && files < leastFiles {
-		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open %d files, and each client is one", files)
+		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open only %d files, and each client "+
+			"takes one", files)
 	}
 	if names := swaps("/proc/swaps"); len(names) > 0 {
 		on.warn("swapoff -a, encrypt it, or MemorySwapMax=0 in its systemd unit",
-			"memory is not locked and may be written to swap, with the keys in it: %s", strings.Join(names, ", "))
+			"memory with keys may be written to swap: %s", strings.Join(names, ", "))
 	}
 	if len(e.report.Findings) == before {
 		on.ok("no core dumps, no swap, %d open files", files)
 	}
 }
 
-// pid is the running server's, 0 where it is not known.
+// pid is that of the running server; 0 if it is not known.
 func (e *exam) pid() int {
 	if e.cfg == nil || e.cfg.PIDFile == "" {
 		return 0
@@ -66,7 +68,8 @@ func limitsOf(what int) uint64 {
 	return l.Cur
 }
 
-// limitsOfProcess reads the soft limits from lines such as "Max open files            1024                 524288               files".
+// limitsOfProcess reads the soft limits from lines such as "Max open files            1024
+// 524288               files".
 func limitsOfProcess(pid int) (core, files uint64, ok bool) {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/limits", pid))
 	if err != nil {
@@ -90,7 +93,7 @@ func limitsOfProcess(pid int) (core, files uint64, ok bool) {
 	return core, files, read == 2
 }
 
-// swaps names the places that memory may be written to; those within memory itself do not count.
+// swaps are the swap devices and files, without compressed memory (zram).
 func swaps(file string) (names []string) {
 	raw, err := os.ReadFile(file)
 	if err != nil {

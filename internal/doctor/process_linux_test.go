@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestLimitsOfProcess: the limits of another process are read as the kernel writes them.
+// TestLimitsOfProcess reads /proc/PID/limits as Linux writes it.
 func TestLimitsOfProcess(t *testing.T) {
 	t.Parallel()
 	core, files, ok := limitsOfProcess(os.Getpid())

@@ -19,15 +19,15 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// counted is implemented by seals whose PIN has a counter.
+// counted is implemented by seals whose PIN has a retry counter.
 type counted interface {
 	PINState(ctx context.Context) (low, final, locked bool, err error)
 }
 
-// slow is when a seal's answers are told of.
+// slow is the duration of a round trip from which a seal gets a warning.
 const slow = 2 * time.Second
 
-// seals tries each seal, and whether enough of them give the stored root key back.
+// seals checks each seal, and whether enough of them decrypt the stored root key.
 func (e *exam) seals(ctx context.Context) {
 	stanzas := e.cfg.Seals
 	if len(stanzas) == 0 {
@@ -38,7 +38,7 @@ func (e *exam) seals(ctx context.Context) {
 		on := e.on("seal", s.Name, s.Pos)
 		factory, ok := e.Factories[s.Type]
 		if !ok {
-			on.fail("this program has: "+strings.Join(slices.Sorted(maps.Keys(e.Factories)), ", "), "the type %q is unknown", s.Type)
+			on.fail("use one of "+strings.Join(slices.Sorted(maps.Keys(e.Factories)), ", "), "unknown seal type %q", s.Type)
 			continue
 		}
 		if s.Disabled {
@@ -52,32 +52,34 @@ func (e *exam) seals(ctx context.Context) {
 		}
 		if _, ok := w.(seals.Quorum); ok {
 			custodians = true
-			on.ok("people hold it: their shares unseal the server")
-		} else if e.tryOne(ctx, on, w, e.makesKeys(s)) && e.opensStored(ctx, on, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w}) {
+			on.ok("custodians hold its key: their shares unseal the server")
+		} else if e.tryOne(ctx, on, w, e.makesKeys(s)) &&
+			e.opensStored(ctx, on, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w}) {
 			would++
 		}
 		e.remember(s)
 		if c, ok := w.(seals.Closer); ok {
-			_ = c.Close() // a library that hangs was told of above
+			_ = c.Close() // a library that hangs was reported above
 		}
 	}
 	e.together(would, custodians)
 }
 
-// harmless is the stanza such that trying the seal makes no key.
+// harmless is the seal's configuration without the settings that make a missing key.
 func (e *exam) harmless(s config.Seal) seals.Config {
 	params := maps.Clone(map[string]string(s.Params))
 	delete(params, "generate_key")
-	return seals.Config{Name: s.Name, Type: s.Type, Params: params, Log: slog.New(slog.DiscardHandler), Getenv: func(name string) string {
-		if strings.HasSuffix(name, "_GENERATE_KEY") {
-			return ""
-		}
-		return e.Getenv(name)
-	}}
+	return seals.Config{Name: s.Name, Type: s.Type, Params: params, Log: slog.New(slog.DiscardHandler),
+		Getenv: func(name string) string {
+			if strings.HasSuffix(name, "_GENERATE_KEY") {
+				return ""
+			}
+			return e.Getenv(name)
+		}}
 }
 
-// makesKeys reports whether the server would make a missing key of this seal: it is not initialised, and the stanza or the environment
-// says so.
+// makesKeys reports whether the server would generate a missing key of this seal: it is not
+// initialised, and the stanza or the environment sets generate_key.
 func (e *exam) makesKeys(s config.Seal) bool {
 	if e.record != nil || e.locked || s.Type != "pkcs11" {
 		return false
@@ -92,26 +94,29 @@ func (e *exam) makesKeys(s config.Seal) bool {
 	return yes && err == nil
 }
 
-// together judges all seals by what the stored root key needs.
+// together checks whether the seals suffice for the stored root key.
 func (e *exam) together(would int, custodians bool) {
 	on := e.on("seal", "all", e.cfg.SealPolicy.Pos)
 	switch {
 	case e.locked && e.running != nil && e.running.would:
-		on.ok("the running server says that they would unseal it")
+		on.ok("the running server reports that they would unseal it")
 	case e.locked && e.running != nil:
-		on.fail("see the findings of each seal", "the running server says that they would not unseal it: do not restart it")
+		on.fail("see the findings of each seal", "the running server reports that they would not unseal it: do not "+
+			"restart it")
 	case e.record == nil:
 	case would >= e.record.Threshold:
-		on.ok("%d of the %d that are needed give the stored root key back", would, e.record.Threshold)
+		on.ok("%d seals decrypt the stored root key; needed: %d", would, e.record.Threshold)
 	case custodians:
-		on.ok("the server does not unseal by itself: people unseal it with their shares")
+		on.ok("the server does not unseal automatically: custodians unseal it with their shares")
 	default:
-		on.fail("see the findings of each seal", "%d of the %d that are needed give the stored root key back: the server would stay sealed", would,
+		on.fail("see the findings of each seal", "%d seals decrypt the stored root key, and %d are needed: the server "+
+			"would stay sealed", would,
 			e.record.Threshold)
 	}
 }
 
-// tryOne looks at a seal without a stored key: PIN, identity, key, round trip. It reports whether it works.
+// tryOne checks a seal without the stored root key: PIN, key and round trip. It reports whether the
+// seal works.
 func (e *exam) tryOne(ctx context.Context, on topic, w wrapping.Wrapper, makesKeys bool) bool {
 	if c, ok := w.(counted); ok && !e.pin(ctx, on, c) {
 		return false
@@ -120,11 +125,12 @@ func (e *exam) tryOne(ctx context.Context, on topic, w wrapping.Wrapper, makesKe
 	if err := e.call(ctx, func(ctx context.Context) (err error) { id, err = w.KeyId(ctx); return err }); err != nil {
 		f := seals.Classify(err)
 		if makesKeys && f.Class == seals.KeyGone {
-			on.ok("its key is not there; the server will make it when it is initialised (generate_key)")
+			on.ok("its key does not exist; the server will generate it when it is initialised (generate_key)")
 			return false
 		}
 		on.seal("its key cannot be found", err)
-		if f.Final || f.Class != seals.Denied && f.Class != seals.Unknown { // some credentials may use a key and not ask for it
+		// some credentials may use a key but not describe it
+		if f.Final || f.Class != seals.Denied && f.Class != seals.Unknown {
 			return false
 		}
 	} else {
@@ -136,7 +142,7 @@ func (e *exam) tryOne(ctx context.Context, on topic, w wrapping.Wrapper, makesKe
 	return e.roundTrip(ctx, on, w)
 }
 
-// call bounds a call even where the provider ignores its context.
+// call bounds a call, even of a provider that ignores its context.
 func (e *exam) call(ctx context.Context, f func(context.Context) error) error {
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
@@ -146,12 +152,12 @@ func (e *exam) call(ctx context.Context, f func(context.Context) error) error {
 	case err := <-done:
 		return err
 	case <-ctx.Done():
-		return seals.Fail(seals.Unreachable, fmt.Errorf("no answer within %s", e.Deadline),
-			"see whether the device or service is up and reachable from this host")
+		return seals.Fail(seals.Unreachable, fmt.Errorf("no response within %s", e.Deadline),
+			"check that the device or service is running and reachable from this host")
 	}
 }
 
-// pin looks at the counter before any PIN is sent, and reports whether one may be.
+// pin checks the retry counter before any PIN is sent, and reports whether one may be sent.
 func (e *exam) pin(ctx context.Context, on topic, c counted) bool {
 	var low, final, locked bool
 	err := e.call(ctx, func(ctx context.Context) (err error) { low, final, locked, err = c.PINState(ctx); return err })
@@ -159,13 +165,15 @@ func (e *exam) pin(ctx context.Context, on topic, c counted) bool {
 	case err != nil:
 		on.seal("its token cannot be found", err)
 	case locked:
-		on.fail("have the HSM's security officer set a new PIN", "the token's PIN is locked (CKF_USER_PIN_LOCKED): no PIN was sent")
+		on.fail("let the HSM's security officer set a new PIN", "the token's PIN is locked (CKF_USER_PIN_LOCKED): no PIN "+
+			"was sent")
 	case final:
-		on.fail("see to it that the PIN is right, then log in once with the HSM's own tool: that resets the counter",
-			"the token has a single try of the PIN left (CKF_USER_PIN_FINAL_TRY): no PIN was sent, and the server sends none either")
+		on.fail("check the PIN, then log in once with the HSM's own tool, which resets the counter",
+			"the token has a single try of the PIN left (CKF_USER_PIN_FINAL_TRY): doctor sent no PIN, and the server sends "+
+				"none either")
 	case low:
-		on.warn("see to it that the PIN is right: a log-in that succeeds resets the counter",
-			"a wrong PIN was sent to the token since the last log-in (CKF_USER_PIN_COUNT_LOW)")
+		on.warn("check the PIN: a successful login resets the counter",
+			"a wrong PIN was sent to the token since the last login (CKF_USER_PIN_COUNT_LOW)")
 		return true
 	default:
 		on.ok("the token's PIN has all of its tries")
@@ -174,24 +182,26 @@ func (e *exam) pin(ctx context.Context, on topic, c counted) bool {
 	return false
 }
 
-// describe tells what becomes of the key.
+// describe reports the state of the key.
 func (e *exam) describe(ctx context.Context, on topic, d seals.Describer) {
 	var k seals.KeyState
 	if err := e.call(ctx, func(ctx context.Context) (err error) { k, err = d.Describe(ctx); return err }); err != nil {
-		on.seal("the state of its key cannot be asked", err)
+		on.seal("its key cannot be described", err)
 		return
 	}
 	if !k.DeletionDate.IsZero() {
-		on.fail("cancel the deletion, or have another seal hold the root key before that",
-			"its key will be destroyed at %s, and then nothing that it wrapped can be opened",
+		on.fail("cancel the deletion, or wrap the root key with another seal before that time",
+			"its key will be destroyed at %s; nothing that it wrapped can be decrypted after that",
 			k.DeletionDate.UTC().Format(time.RFC3339))
 	}
 	if why := k.Detail["degraded"]; why != "" {
-		on.warn("grant that right: without it nobody is told when the key is going to be destroyed", "the state of its key is not fully known: %s", why)
+		on.warn("grant that permission: without it a scheduled deletion of the key goes unnoticed",
+			"the state of its key is only partly known: %s", why)
 	}
 	parts := []string{}
 	for _, p := range []struct{ name, value string }{
-		{"state", k.State}, {"version", k.Version}, {"newest version", k.Latest}, {"protection", k.Protection}, {"region", k.Region},
+		{"state", k.State}, {"version", k.Version}, {"newest version", k.Latest}, {"protection", k.Protection},
+		{"region", k.Region},
 	} {
 		if p.value != "" {
 			parts = append(parts, p.name+" "+p.value)
@@ -202,15 +212,15 @@ func (e *exam) describe(ctx context.Context, on topic, d seals.Describer) {
 	}
 }
 
-// roundTrip wraps random bytes and unwraps them, with the right additional data and with others.
+// roundTrip wraps random bytes and unwraps them, with the same additional data and with other data.
 func (e *exam) roundTrip(ctx context.Context, on topic, w wrapping.Wrapper) bool {
 	plain, err := secret.Random(e.Rand, 32)
 	if err != nil {
-		on.fail("see to this machine's source of randomness", "no random bytes: %v", err)
+		on.fail("check this machine's source of randomness", "no random bytes: %v", err)
 		return false
 	}
 	defer plain.Destroy()
-	aad := []byte("sealgate.doctor=v1: thrown away at once")
+	aad := []byte("sealgate.doctor=v1: discarded at once")
 	var blob *wrapping.BlobInfo
 	begun := time.Now()
 	if err := e.call(ctx, func(ctx context.Context) (err error) {
@@ -229,20 +239,23 @@ func (e *exam) roundTrip(ctx context.Context, on topic, w wrapping.Wrapper) bool
 		on.seal("it does not unwrap what it wrapped", err)
 		return false
 	case !back.Equal(plain):
-		on.fail("see whether the device or service returns other data than it should", "what it unwraps is not what it wrapped")
+		on.fail("check the device or service: it returns wrong data", "it unwraps to other data than it wrapped")
 		return false
 	}
 	back.Destroy()
 	e.binds(ctx, on, w, blob)
 	e.add(Finding{Area: on.area, About: on.about, Level: OK, Took: float64((wrapped + took).Microseconds()) / 1000,
-		Text: fmt.Sprintf("it wraps (%s) and unwraps (%s)", wrapped.Round(time.Microsecond*10), took.Round(time.Microsecond*10))})
+		Text: fmt.Sprintf("it wraps (%s) and unwraps (%s)", wrapped.Round(time.Microsecond*10),
+			took.Round(time.Microsecond*10))})
 	if wrapped+took > slow {
-		on.warn("look at the network, or at how busy the device is", "it is slow: %s for one round trip", (wrapped + took).Round(time.Millisecond))
+		on.warn("check the network and the load of the device", "it is slow: %s for one round trip",
+			(wrapped + took).Round(time.Millisecond))
 	}
 	return true
 }
 
-func (e *exam) unwrap(ctx context.Context, w wrapping.Wrapper, blob *wrapping.BlobInfo, aad []byte) (*secret.Bytes, error) {
+func (e *exam) unwrap(ctx context.Context, w wrapping.Wrapper, blob *wrapping.BlobInfo, aad []byte) (*secret.Bytes,
+	error) {
 	out := make(chan *secret.Bytes, 1)
 	err := e.call(ctx, func(ctx context.Context) error {
 		b, err := w.Decrypt(ctx, blob, wrapping.WithAad(bytes.Clone(aad)))
@@ -257,7 +270,7 @@ func (e *exam) unwrap(ctx context.Context, w wrapping.Wrapper, blob *wrapping.Bl
 	return <-out, nil
 }
 
-// binds looks whether other additional data are refused.
+// binds checks that other additional data is refused.
 func (e *exam) binds(ctx context.Context, on topic, w wrapping.Wrapper, blob *wrapping.BlobInfo) {
 
 	other, err := e.unwrap(ctx, w, blob, []byte("sealgate.doctor=v1: other data"))
@@ -265,15 +278,16 @@ func (e *exam) binds(ctx context.Context, on topic, w wrapping.Wrapper, blob *wr
 	case err == nil:
 		other.Destroy()
 		on.fail("do not use it: this is a fault of the device or service",
-			"it unwraps with other additional data than it wrapped with, so that blobs could be swapped")
+			"it unwraps with other additional data than it wrapped with, so that an attacker could swap wrapped keys")
 	case seals.ClassOf(err).Transient():
-		on.warn("try again", "whether it binds additional data could not be seen: %v", seals.Classify(err).Err)
+		on.warn("try again", "cannot check whether it binds additional data: %v", seals.Classify(err).Err)
 	default:
 		on.ok("it refuses other additional data")
 	}
 }
 
-// opensStored decrypts this seal's part of the stored root key, or asks the running server whether it could.
+// opensStored decrypts this seal's part of the stored root key, or reads from the running server
+// whether it would.
 func (e *exam) opensStored(ctx context.Context, on topic, m seals.Seal) bool {
 	switch {
 	case e.locked && e.running != nil:
@@ -285,18 +299,19 @@ func (e *exam) opensStored(ctx context.Context, on topic, m seals.Seal) bool {
 				on.ok("the running server decrypted the stored root key with it at %s", st.LastProof.UTC().Format(time.RFC3339))
 				return true
 			}
-			on.seal("the running server says that it does not decrypt the stored root key",
+			on.seal("the running server reports that it does not decrypt the stored root key",
 				&seals.Failure{Class: st.Class, Err: errors.New(st.Cause), Remedy: st.Remedy})
 			return false
 		}
-		on.fail("restart the server, once the seal holds a part of the root key", "the running server does not know this seal")
+		on.fail("restart the server after the seal wraps a part of the root key",
+			"the running server does not have this seal")
 		return false
 	case e.record == nil:
 		return true
 	}
 	set, err := seals.NewSet([]seals.Seal{m}, seals.Options{Deadline: e.Deadline, Now: e.Now})
 	if err != nil {
-		on.seal("it cannot be asked", err)
+		on.seal("it cannot be checked", err)
 		return false
 	}
 	st := set.Probe(ctx, e.record)[0]
@@ -304,7 +319,8 @@ func (e *exam) opensStored(ctx context.Context, on topic, m seals.Seal) bool {
 		on.ok("it decrypts the stored root key; key version needed: %s", versionOf(st))
 		return true
 	}
-	on.seal("it does not decrypt the stored root key", &seals.Failure{Class: st.Class, Err: errors.New(st.Cause), Remedy: st.Remedy})
+	on.seal("it does not decrypt the stored root key",
+		&seals.Failure{Class: st.Class, Err: errors.New(st.Cause), Remedy: st.Remedy})
 	return false
 }
 

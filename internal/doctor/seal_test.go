@@ -80,7 +80,8 @@ func (p *patient) Decrypt(_ context.Context, blob *wrapping.BlobInfo, o ...wrapp
 	return out, nil
 }
 
-const hsm = "seal \"pkcs11\" \"hsm\" {\n  lib = \"DIR/lib.so\"\n  token_label = \"t\"\n  key_label = \"k\"\n  pin = \"PIN-that-nobody-sees\"\n  generate_key = \"true\"\n}\n"
+const hsm = "seal \"pkcs11\" \"hsm\" {\n  lib = \"DIR/lib.so\"\n  token_label = \"t\"\n  key_label = \"k\"\n  pin = " +
+	"\"PIN-that-nobody-sees\"\n  generate_key = \"true\"\n}\n"
 
 func (p *patient) admit(t *testing.T) *room {
 	r := newRoom(t)
@@ -92,7 +93,7 @@ func (p *patient) admit(t *testing.T) *room {
 	return r
 }
 
-// TestSeals: each illness of a seal is told by its name, with class and remedy.
+// TestSeals checks that each problem of a seal is found, with class and remedy.
 func TestSeals(t *testing.T) {
 	t.Parallel()
 	denied := seals.Fail(seals.Denied, errors.New("no such right"), "grant it")
@@ -110,18 +111,23 @@ func TestSeals(t *testing.T) {
 		{"low", &patient{low: true}, Warning, "CKF_USER_PIN_COUNT_LOW", "", -1},
 		{"final try", &patient{low: true, final: true}, Error, "CKF_USER_PIN_FINAL_TRY", "", 0},
 		{"locked", &patient{locked: true, final: true}, Error, "CKF_USER_PIN_LOCKED", "", 0},
-		{"no token", &patient{pinFails: seals.Fail(seals.KeyGone, errors.New("no token"), "insert it")}, Error, "its token cannot be found", seals.KeyGone, 0},
+		{"no token", &patient{pinFails: seals.Fail(seals.KeyGone, errors.New("no token"), "insert it")}, Error,
+			"its token cannot be found", seals.KeyGone, 0},
 		{"away", &patient{idFails: away}, Error, "its key cannot be found", seals.Unreachable, 1},
 		{"may not ask, may use", &patient{idFails: denied}, OK, "it wraps", "", -1},
 		{"may not use", &patient{fails: denied}, Error, "it does not wrap", seals.Denied, 2},
-		{"spoils", &patient{spoils: true}, Error, "not what it wrapped", "", -1},
+		{"spoils", &patient{spoils: true}, Error, "other data than it wrapped", "", -1},
 		{"deaf", &patient{deaf: true}, Error, "other additional data", "", -1},
-		{"key goes", &patient{state: seals.KeyState{State: "pending deletion", DeletionDate: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}}, Error,
+		{"key goes", &patient{state: seals.KeyState{State: "pending deletion",
+			DeletionDate: time.Date(2027, 1, 2, 3, 4, 5, 0, time.UTC)}}, Error,
 			"will be destroyed at 2027-01-02T03:04:05Z", "", -1},
-		{"key is fine", &patient{state: seals.KeyState{State: "enabled", Latest: "7", Protection: "hsm"}}, OK, "state enabled, newest version 7, protection hsm", "", -1},
-		{"degraded", &patient{state: seals.KeyState{Detail: map[string]string{"degraded": "kms:DescribeKey is not allowed"}}}, Warning, "kms:DescribeKey is not allowed", "", -1},
-		{"cannot be asked", &patient{describeFails: denied}, Error, "the state of its key cannot be asked", seals.Denied, -1},
-		{"will be made", &patient{idFails: gone}, OK, "the server will make it", "", 1},
+		{"key is fine", &patient{state: seals.KeyState{State: "enabled", Latest: "7", Protection: "hsm"}}, OK,
+			"state enabled, newest version 7, protection hsm", "", -1},
+		{"degraded", &patient{
+			state: seals.KeyState{Detail: map[string]string{"degraded": "kms:DescribeKey is not allowed"}}}, Warning,
+			"kms:DescribeKey is not allowed", "", -1},
+		{"cannot be asked", &patient{describeFails: denied}, Error, "its key cannot be described", seals.Denied, -1},
+		{"will be made", &patient{idFails: gone}, OK, "the server will generate it", "", 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -140,35 +146,36 @@ func TestSeals(t *testing.T) {
 	}
 }
 
-// TestMissingKey: a key that nobody makes is an error, and the PIN in the clear a warning.
+// TestMissingKey checks that a missing key is an error, and an unencrypted PIN a warning.
 func TestMissingKey(t *testing.T) {
 	t.Parallel()
 	p := &patient{idFails: seals.Fail(seals.KeyGone, errors.New("nothing found"), "restore it")}
 	r := p.admit(t)
 	report := r.run(memory + quiet + strings.Replace(hsm, "  generate_key = \"true\"\n", "", 1))
-	if f := want(t, report, Error, "seal", "its key cannot be found"); f.Class != seals.KeyGone || f.Remedy != "restore it" {
+	if f := want(t, report, Error, "seal", "its key cannot be found"); f.Class != seals.KeyGone ||
+		f.Remedy != "restore it" {
 		t.Errorf("%+v", f)
 	}
-	want(t, report, Warning, "files", "pin stands in the clear")
+	want(t, report, Warning, "files", "pin is unencrypted")
 }
 
-// TestUnresponsiveSeal: a seal that never answers costs its deadline, and is told of.
+// TestUnresponsiveSeal checks that a seal which never responds is an error after the deadline.
 func TestUnresponsiveSeal(t *testing.T) {
 	t.Parallel()
 	p := &patient{unresponsive: make(chan struct{})}
 	t.Cleanup(func() { close(p.unresponsive) })
 	r := p.admit(t)
 	r.Deadline = 50 * time.Millisecond
-	if f := want(t, r.run(memory+quiet+hsm), Error, "seal", "no answer within 50ms"); f.Class != seals.Unreachable {
+	if f := want(t, r.run(memory+quiet+hsm), Error, "seal", "no response within 50ms"); f.Class != seals.Unreachable {
 		t.Errorf("%+v", f)
 	}
 }
 
-// TestLibraryForAll: a library that others may write to runs within the server.
-func TestLibraryForAll(t *testing.T) {
+// TestWritableLibrary checks that a library which others can write is an error.
+func TestWritableLibrary(t *testing.T) {
 	t.Parallel()
 	p := &patient{}
 	r := p.admit(t)
 	r.file("lib.so", "", 0o777)
-	want(t, r.run(memory+quiet+hsm), Error, "files", "others may write to it")
+	want(t, r.run(memory+quiet+hsm), Error, "files", "other users may write to it")
 }

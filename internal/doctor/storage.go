@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// storage reads the sealed root key, as far as a running server lets it.
+// storage reads the sealed root key, unless a running server holds the storage's lock.
 func (e *exam) storage(ctx context.Context) {
 	s := e.cfg.Storage
 	on := e.on("storage", s.Type, s.Pos)
@@ -29,27 +29,28 @@ func (e *exam) storage(ctx context.Context) {
 	switch {
 	case errors.Is(err, storage.ErrLocked) && e.running != nil:
 		e.locked = true
-		on.ok("the running server has it open; its seals are judged by what that server says of them")
+		on.ok("the running server has it open; that server's own status of the seals is used")
 		return
 	case errors.Is(err, storage.ErrLocked):
 		e.locked = true
-		on.fail("end that process, or let this user reach the server's listeners",
-			"another process has it open, and no listener of this configuration is served by a Sealgate server: %v", err)
+		on.fail("stop that process, or give this user access to the server's listeners",
+			"another process has it open, and no Sealgate server responds on the listeners of this configuration: %v", err)
 		return
 	case errors.Is(err, fs.ErrNotExist):
-		on.ok("there is none yet: the server makes it")
+		on.ok("it does not exist yet: the server will create it")
 		return
 	case errors.Is(err, storage.ErrForeign):
-		on.fail("name another folder or database", "it holds another program's data: %v", err)
+		on.fail("use another folder or database", "it has another program's data: %v", err)
 		return
 	case errors.Is(err, storage.ErrCorrupt):
 		on.fail("restore it from a backup", "%v", err)
 		return
 	case err != nil:
-		on.fail("see whether it is there and lets this user in", "it cannot be opened: %v", err)
+		on.fail("check that it is running and that this user has access", "it cannot be opened: %v", err)
 		return
 	case r == nil:
-		on.warn("use bbolt, etcd or postgres for anything that should survive a restart", "it is kept in memory: all is gone when the server ends")
+		on.warn("use bbolt, etcd or postgresql for data that must survive a restart",
+			"it is in memory: all data is lost when the server stops")
 		return
 	}
 	defer r.Close()
@@ -67,13 +68,13 @@ func (e *exam) storage(ctx context.Context) {
 	}
 }
 
-// folder looks at the place of the embedded store, and reports whether there is sense in opening it.
+// folder checks the folder of the embedded store, and reports whether the store can be opened.
 func (e *exam) folder(on topic, dir string) bool {
 	info, err := os.Stat(dir)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		parent := filepath.Dir(filepath.Clean(dir))
-		for { // the server makes all that is missing
+		for { // the server creates missing parents
 			if _, err := os.Stat(parent); err == nil || parent == filepath.Dir(parent) {
 				break
 			}
@@ -81,20 +82,20 @@ func (e *exam) folder(on topic, dir string) bool {
 		}
 		return e.writableFolder(on, parent, "the data folder")
 	case err != nil:
-		on.fail("let the server's user reach it", "%v", err)
+		on.fail("give the server's user access to it", "%v", err)
 		return false
 	case !info.IsDir():
-		on.fail("name a folder", "it is no folder")
+		on.fail("use a folder", "it is not a folder")
 		return false
 	}
 	if unix.Access(dir, unix.W_OK|unix.X_OK) != nil {
-		on.fail("give the folder to the server's user", "this user may not write to it")
+		on.fail("change the owner of the folder to the server's user", "this user may not write to it")
 	}
 	if info.Mode().Perm()&0o077 != 0 {
-		on.warn("chmod 700 "+dir, "other users of this machine may look into it (%s)", info.Mode().Perm())
+		on.warn("chmod 700 "+dir, "other users of this machine have access to it (%s)", info.Mode().Perm())
 	}
 	if uid := owner(dir); os.Geteuid() == 0 && uid > 0 {
-		on.warn("run this as the user of the server, so that it sees what the server sees", "it belongs to user %d, and this runs as root", uid)
+		on.warn("run doctor as the server's user", "it belongs to user %d, and doctor runs as root", uid)
 	}
 	e.room(on, dir)
 	return true

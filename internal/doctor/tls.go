@@ -15,10 +15,10 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// expiring is how long before its end a certificate is told of.
+// expiring is how long before its expiry a certificate gets a warning.
 const expiring = 30 * 24 * time.Hour
 
-// tls looks at the files of a listener and returns the certificate that it would show, nil where there is none.
+// tls checks the TLS files of a listener and returns its certificate, nil if it has none.
 func (e *exam) tls(l config.Listener) (leaf []byte) {
 	if l.TLSDisable {
 		return nil
@@ -26,14 +26,15 @@ func (e *exam) tls(l config.Listener) (leaf []byte) {
 	on := e.on("tls", l.TLSCertFile, l.Pos)
 	pair, err := tls.LoadX509KeyPair(l.TLSCertFile, l.TLSKeyFile)
 	if err != nil {
-		on.fail("give the certificate, then those of its issuers, in PEM, and the private key that belongs to the first", "with %s: %v", l.TLSKeyFile, err)
+		on.fail("provide the certificate, then those of its issuers, in PEM, and the private key of the first",
+			"with %s: %v", l.TLSKeyFile, err)
 		return nil
 	}
 	chain := make([]*x509.Certificate, 0, len(pair.Certificate))
 	for _, der := range pair.Certificate {
 		c, err := x509.ParseCertificate(der)
 		if err != nil {
-			on.fail("issue it anew", "a certificate in it cannot be read: %v", err)
+			on.fail("replace it", "a certificate in it is invalid: %v", err)
 			return nil
 		}
 		chain = append(chain, c)
@@ -47,7 +48,7 @@ func (e *exam) tls(l config.Listener) (leaf []byte) {
 	weakKey(on, chain[0])
 	e.clientCA(l)
 	if len(e.report.Findings) == before {
-		on.ok("certificate and key belong together; valid until %s", chain[0].NotAfter.UTC().Format(time.DateOnly))
+		on.ok("the certificate matches its key; valid until %s", chain[0].NotAfter.UTC().Format(time.DateOnly))
 	}
 	return pair.Certificate[0]
 }
@@ -56,12 +57,12 @@ func (e *exam) validity(on topic, c *x509.Certificate) {
 	now := e.Now()
 	switch {
 	case now.After(c.NotAfter):
-		on.fail("renew it", "the certificate of %s ended on %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339))
+		on.fail("renew it", "the certificate of %s expired on %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339))
 	case now.Before(c.NotBefore):
-		on.fail("see whether this machine's clock is right", "the certificate of %s is valid from %s on, which is in the future",
+		on.fail("check this machine's clock", "the certificate of %s is valid from %s, which is in the future",
 			subject(c), c.NotBefore.UTC().Format(time.RFC3339))
 	case c.NotAfter.Sub(now) < expiring:
-		on.warn("renew it", "the certificate of %s ends on %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339))
+		on.warn("renew it", "the certificate of %s expires on %s", subject(c), c.NotAfter.UTC().Format(time.RFC3339))
 	}
 }
 
@@ -75,11 +76,12 @@ func subject(c *x509.Certificate) string {
 	return "serial number " + c.SerialNumber.String()
 }
 
-// chain looks whether the certificates in the file issue each other, and whether clients can know the last one.
+// chain checks that the certificates in the file form a chain, and whether this machine trusts the
+// last issuer.
 func (e *exam) chain(on topic, chain []*x509.Certificate) {
 	for i := range len(chain) - 1 {
 		if err := chain[i].CheckSignatureFrom(chain[i+1]); err != nil {
-			on.fail("put the certificate first, then its issuer, then the issuer's, up to the one that clients know",
+			on.fail("put the certificate first, then its issuer, then the issuer's issuer, up to one that clients trust",
 				"%s was not issued by %s, which follows it in the file", subject(chain[i]), subject(chain[i+1]))
 			return
 		}
@@ -87,28 +89,33 @@ func (e *exam) chain(on topic, chain []*x509.Certificate) {
 	last := chain[len(chain)-1]
 	selfIssued := string(last.RawIssuer) == string(last.RawSubject)
 	if len(chain) == 1 && !selfIssued {
-		_, err := last.Verify(x509.VerifyOptions{CurrentTime: e.Now(), KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+		_, err := last.Verify(x509.VerifyOptions{CurrentTime: e.Now(),
+			KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
 		var unknown x509.UnknownAuthorityError
 		if errors.As(err, &unknown) {
-			on.ok("issued by %q, which this machine does not know: clients need that certificate (SEALGATE_CACERT)", last.Issuer.CommonName)
+			on.ok("issued by %q, which this machine does not trust: clients need that certificate (SEALGATE_CACERT)",
+				last.Issuer.CommonName)
 		}
 	}
 }
 
-// names compares the certificate with how clients find the server.
+// names compares the names in the certificate with the server's addresses.
 func (e *exam) names(on topic, c *x509.Certificate, l config.Listener) {
 	if len(c.DNSNames)+len(c.IPAddresses)+len(c.URIs)+len(c.EmailAddresses) == 0 {
-		on.fail("issue it with its names and addresses as subject alternative names", "it names no host: today's clients do not look at its common name")
+		on.fail("issue it with its names and addresses as subject alternative names", "it has no subject alternative name: "+
+			"clients ignore the common name")
 		return
 	}
 	if u, err := url.Parse(e.cfg.APIAddr); err == nil && u.Hostname() != "" && u.Scheme == "https" {
 		if err := c.VerifyHostname(u.Hostname()); err != nil {
-			on.warn("issue it for that name too, or correct api_addr", "it is not for %s, where api_addr sends clients", u.Hostname())
+			on.warn("issue it for that name too, or correct api_addr", "it is not valid for %s, the host of api_addr",
+				u.Hostname())
 		}
 	}
 	if host, _, err := net.SplitHostPort(l.Address); err == nil && e.cfg.APIAddr == "" {
 		if ip := net.ParseIP(host); ip != nil && !ip.IsUnspecified() && !ip.IsLoopback() && c.VerifyHostname(host) != nil {
-			on.warn("issue it for that address too, or set api_addr to a name that it has", "it is not for %s, which the listener is bound to", host)
+			on.warn("issue it for that address too, or set api_addr to one of its names",
+				"it is not valid for %s, the listener's address", host)
 		}
 	}
 }
@@ -126,7 +133,7 @@ func weakKey(on topic, c *x509.Certificate) {
 	}
 }
 
-// clientCA looks at the authorities whose clients are let in.
+// clientCA checks the CA certificates for client certificates.
 func (e *exam) clientCA(l config.Listener) {
 	if l.TLSClientCAFile == "" {
 		return
@@ -144,13 +151,13 @@ func (e *exam) clientCA(l config.Listener) {
 		}
 		c, err := x509.ParseCertificate(block.Bytes)
 		if err != nil {
-			on.fail("take it out, or issue it anew", "a certificate in it cannot be read: %v", err)
+			on.fail("remove or replace it", "a certificate in it is invalid: %v", err)
 			return
 		}
 		n++
 		e.validity(on, c)
 	}
 	if n == 0 {
-		on.fail("put the authorities' certificates there, in PEM", "it holds no certificate")
+		on.fail("add the CA certificates in PEM", "it has no certificate")
 	}
 }

@@ -109,8 +109,8 @@ func TestDoctor(t *testing.T) {
 	d := r.doctor()
 	d.sound(t)
 	d.has(t, "ok", "listener", "the address is free")
-	d.has(t, "ok", "storage", "there is none yet")
-	d.has(t, "ok", "seal", "the server will make it")
+	d.has(t, "ok", "storage", "does not exist yet")
+	d.has(t, "ok", "seal", "the server will generate it")
 	if objects() != before {
 		t.Error("an object was made on the token")
 	}
@@ -144,7 +144,7 @@ func TestDoctor(t *testing.T) {
 	}
 	d = r.doctor()
 	d.has(t, "error", "seal", "its token cannot be found")
-	d.has(t, "error", "seal", "0 of the 1 that are needed")
+	d.has(t, "error", "seal", "0 seals decrypt the stored root key, and 1 are needed")
 	if err := r.token.Back(); err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestDoctorAndPINs(t *testing.T) {
 	d := r.doctor()
 	d.has(t, "ok", "seal", "all of its tries")
 	d.has(t, "error", "seal", "denied its key cannot be found")
-	d.has(t, "warning", "files", "pin stands in the clear")
+	d.has(t, "warning", "files", "pin is unencrypted")
 	r.configure(stanza(right))
 	d = r.doctor()
 	d.has(t, "warning", "seal", "CKF_USER_PIN_COUNT_LOW")
@@ -189,13 +189,13 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 		level, area, says string
 	}{
 		{"misspelt", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" { adress = \"127.0.0.1:0\" }\n", "error", "configuration", `did you mean "address"?`},
-		{"taken", Config(taken.Addr().String(), box), "error", "listener", "does not answer as a Sealgate server"},
+		{"taken", Config(taken.Addr().String(), box), "error", "listener", "a program that is not a Sealgate server"},
 		{"no certificate", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" {\n  address = \"127.0.0.1:0\"\n  tls_cert_file = \"none.crt\"\n  tls_key_file = \"none.key\"\n}\n" + box,
 			"error", "tls", "no such file"},
 		{"no key", Config("127.0.0.1:0", strings.Replace(box, "file://key", "file://none", 1)), "error", "seal", "misconfigured it cannot be configured"},
 		{"no library", Config("127.0.0.1:0", stanza(map[string]string{"lib": "/nowhere/lib.so", "token_label": "t", "pin": "env://NO_PIN", "key_label": "k"})),
 			"error", "seal", "NO_PIN"},
-		{"no audit folder", Config("127.0.0.1:0", box+"audit \"file\" \"a\" {\n options { file_path = \"none/audit.log\" }\n}\n"), "error", "audit", "is not there"},
+		{"no audit folder", Config("127.0.0.1:0", box+"audit \"file\" \"a\" {\n options { file_path = \"none/audit.log\" }\n}\n"), "error", "audit", "does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()

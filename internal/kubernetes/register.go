@@ -1,10 +1,12 @@
-// Package kubernetes labels the pod in which a server runs with the state of the server, so that a Service can select the active node:
+// Package kubernetes labels the server's pod with the state of the server, so that a Service can
+// select the active node:
 //
-//	vault-active, vault-sealed, vault-initialized, vault-perf-standby: "true" or "false"; vault-version
+//	vault-active, vault-sealed, vault-initialized, vault-perf-standby: "true" or "false"
+//	vault-version
 //
-// It speaks the API's own HTTP, with the pod's service account, which needs "patch" on pods. Labels are written when
-// the state changes and at the start, again until that succeeds, and for the last time when the server stops: not active, sealed. A
-// pod that was killed keeps its labels until its next start.
+// It uses the HTTP API with the pod's service account, which needs "patch" on pods. It writes the
+// labels at the start and when the state changes, with retries, and once more when the server stops
+// (not active, sealed). A pod that was killed keeps its labels until its next start.
 package kubernetes
 
 import (
@@ -28,21 +30,21 @@ import (
 	"time"
 )
 
-// serviceAccount is where Kubernetes mounts the credentials of a pod.
+// serviceAccount is the folder in which Kubernetes mounts the credentials of a pod.
 const serviceAccount = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-// Times. Nobody is told of a change: the state is in memory, and looking costs nothing.
+// Times. The state is polled, because reading it is cheap.
 const (
-	lookEvery  = 250 * time.Millisecond
+	pollEvery  = 250 * time.Millisecond
 	callTime   = 5 * time.Second
 	firstRetry = time.Second
 	lastRetry  = 30 * time.Second
 )
 
-// ErrOutside is returned where there is no cluster around the process.
+// ErrOutside means that the process does not run in a pod.
 var ErrOutside = errors.New("kubernetes: not in a pod: KUBERNETES_SERVICE_HOST and KUBERNETES_SERVICE_PORT are not set")
 
-// State is what the labels tell.
+// State is the state that the labels show.
 type State struct{ Active, Sealed, Initialized, PerfStandby bool }
 
 // Options of a registration.
@@ -52,18 +54,18 @@ type Options struct {
 	Version        string // of the program
 	State          func() State
 	Getenv         func(string) string
-	Folder         string // of the service account; "" = where Kubernetes mounts it
+	Folder         string // of the service account; "" = Kubernetes' default
 	Log            *slog.Logger
 }
 
-// Registration keeps the labels of one pod.
+// Registration maintains the labels of one pod.
 type Registration struct {
 	o      Options
 	url    string
 	client *http.Client
 }
 
-// New reads how the API is reached; it calls nobody.
+// New reads the address and CA of the API. It makes no request.
 func New(o Options) (*Registration, error) {
 	if o.Prefix == "" {
 		o.Prefix = "vault"
@@ -77,28 +79,30 @@ func New(o Options) (*Registration, error) {
 	}
 	pem, err := os.ReadFile(filepath.Join(o.Folder, "ca.crt"))
 	if err != nil {
-		return nil, fmt.Errorf("kubernetes: the certificate of the API's authority: %w", err)
+		return nil, fmt.Errorf("kubernetes: reading the API's CA certificate: %w", err)
 	}
 	pool := x509.NewCertPool()
 	if !pool.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("kubernetes: %s holds no certificate", filepath.Join(o.Folder, "ca.crt"))
+		return nil, fmt.Errorf("kubernetes: %s has no certificate", filepath.Join(o.Folder, "ca.crt"))
 	}
-	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, ForceAttemptHTTP2: true,
-		DisableKeepAlives: true} // a call comes once in days
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12},
+		ForceAttemptHTTP2: true,
+		DisableKeepAlives: true} // calls are rare
 	return &Registration{
 		o:      o,
 		client: &http.Client{Transport: transport, Timeout: callTime},
-		url: "https://" + net.JoinHostPort(host, port) + "/api/v1/namespaces/" + url.PathEscape(o.Namespace) + "/pods/" + url.PathEscape(o.Pod) +
+		url: "https://" + net.JoinHostPort(host, port) + "/api/v1/namespaces/" + url.PathEscape(o.Namespace) + "/pods/" +
+			url.PathEscape(o.Pod) +
 			"?fieldManager=sealgate",
 	}, nil
 }
 
-// Run keeps the labels until ctx ends, then writes those of a server that has stopped, and returns.
+// Run maintains the labels until ctx ends, then writes those of a stopped server and returns.
 func (r *Registration) Run(ctx context.Context) {
-	var shown *State // what the labels tell; nil: not known
+	var shown *State // the state in the labels; nil: not known
 	var retryAt time.Time
 	retry := firstRetry
-	ticker := time.NewTicker(lookEvery)
+	ticker := time.NewTicker(pollEvery)
 	defer ticker.Stop()
 	for {
 		now := r.o.State()
@@ -109,7 +113,7 @@ func (r *Registration) Run(ctx context.Context) {
 			} else if ctx.Err() == nil {
 				shown, retryAt = nil, time.Now().Add(retry)
 				retry = min(2*retry, lastRetry)
-				r.o.Log.Warn("the pod could not be labelled; it is tried again", "pod", r.o.Pod, "error", err)
+				r.o.Log.Warn("labelling the pod failed; will retry", "pod", r.o.Pod, "error", err)
 			}
 		}
 		select {
@@ -121,33 +125,35 @@ func (r *Registration) Run(ctx context.Context) {
 	}
 }
 
-// last is written when ctx has ended already.
+// last writes the labels of a stopped server, after ctx has ended.
 func (r *Registration) last() {
 	ctx, cancel := context.WithTimeout(context.Background(), callTime)
 	defer cancel()
 	if err := r.label(ctx, State{Sealed: true}); err != nil {
-		r.o.Log.Warn("the labels of the pod could not be taken back", "pod", r.o.Pod, "error", err)
+		r.o.Log.Warn("resetting the labels of the pod failed", "pod", r.o.Pod, "error", err)
 	}
 }
 
-// Labels are those of a state.
+// labels are the labels of a state.
 func (r *Registration) labels(s State) map[string]string {
 	return map[string]string{
 		r.o.Prefix + "-active": strconv.FormatBool(s.Active), r.o.Prefix + "-sealed": strconv.FormatBool(s.Sealed),
-		r.o.Prefix + "-initialized": strconv.FormatBool(s.Initialized), r.o.Prefix + "-perf-standby": strconv.FormatBool(s.PerfStandby),
+		r.o.Prefix + "-initialized": strconv.FormatBool(s.Initialized), r.o.Prefix +
+			"-perf-standby": strconv.FormatBool(s.PerfStandby),
 		r.o.Prefix + "-version": labelValue(r.o.Version),
 	}
 }
 
 var notInLabels = regexp.MustCompile(`[^A-Za-z0-9._-]+`)
 
-// labelValue makes a text fit for the value of a label: 63 characters that begin and end with a letter or digit.
+// labelValue converts a text to a valid label value: up to 63 characters that begin and end with a
+// letter or digit.
 func labelValue(text string) string {
 	text = notInLabels.ReplaceAllString(text, "-")
 	return strings.Trim(text[:min(len(text), 63)], "-_.")
 }
 
-// label writes the labels by a JSON merge patch (RFC 7396), which leaves all others as they are.
+// label writes the labels with a JSON merge patch (RFC 7396), which keeps all other labels.
 func (r *Registration) label(ctx context.Context, s State) error {
 	body, err := json.Marshal(map[string]any{"metadata": map[string]any{"labels": r.labels(s)}})
 	if err != nil {
@@ -177,12 +183,12 @@ func (r *Registration) label(ctx context.Context, s State) error {
 }
 
 var remedies = map[int]string{
-	http.StatusUnauthorized: "; the token of the service account is not accepted",
+	http.StatusUnauthorized: "; the API does not accept the service account's token",
 	http.StatusForbidden:    `; give the service account a role with "patch" on pods`,
 	http.StatusNotFound:     "; set namespace and pod_name (VAULT_K8S_NAMESPACE, VAULT_K8S_POD_NAME) to those of this pod",
 }
 
-// reason is the API's own text.
+// reason is the message in the API's response.
 func reason(answer []byte) string {
 	var status struct{ Message string }
 	if err := json.Unmarshal(answer, &status); err != nil || status.Message == "" {

@@ -24,7 +24,8 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-// pods stands in for the part of the Kubernetes API that is called: it knows one pod and one token, and refuses all else as the API does.
+// pods stands in for the part of the Kubernetes API that is called: it knows one pod and one token,
+// and refuses all else as the API does.
 type pods struct {
 	mu      sync.Mutex
 	labels  map[string]string
@@ -90,7 +91,8 @@ func (p *pods) until(t *testing.T, want map[string]string) {
 }
 
 func labelled(active, sealed, initialized string) map[string]string {
-	return map[string]string{"app": "mine", "vault-active": active, "vault-sealed": sealed, "vault-initialized": initialized, "vault-perf-standby": "false",
+	return map[string]string{"app": "mine", "vault-active": active, "vault-sealed": sealed,
+		"vault-initialized": initialized, "vault-perf-standby": "false",
 		"vault-version": "1.2.3-dirty"}
 }
 
@@ -138,7 +140,8 @@ func (l *safeLog) String() string {
 	return l.b.String()
 }
 
-// TestLabelsFollowTheState through a start, an election, an API that fails, a token that is replaced, and the end.
+// TestLabelsFollowTheState checks a start, an election, a failing API, a replaced token, and the
+// stop.
 func TestLabelsFollowTheState(t *testing.T) {
 	t.Parallel()
 	var state atomic.Pointer[State]
@@ -177,7 +180,8 @@ func TestRefusalsNameTheRemedy(t *testing.T) {
 		t.Errorf("another pod: %v", err)
 	}
 	p.fail(http.StatusForbidden)
-	if err := r.label(t.Context(), State{}); err == nil || !strings.Contains(err.Error(), `"patch" on pods`) || !strings.Contains(err.Error(), "told to fail") {
+	if err := r.label(t.Context(), State{}); err == nil || !strings.Contains(err.Error(), `"patch" on pods`) ||
+		!strings.Contains(err.Error(), "told to fail") {
 		t.Errorf("forbidden: %v", err)
 	}
 }
@@ -191,7 +195,8 @@ func TestOutside(t *testing.T) {
 
 func TestLabelValue(t *testing.T) {
 	t.Parallel()
-	for in, want := range map[string]string{"1.2.3": "1.2.3", "1.2.3+ent (x)": "1.2.3-ent-x", strings.Repeat("a", 70): strings.Repeat("a", 63), "+": ""} {
+	for in, want := range map[string]string{"1.2.3": "1.2.3", "1.2.3+ent (x)": "1.2.3-ent-x",
+		strings.Repeat("a", 70): strings.Repeat("a", 63), "+": ""} {
 		if got := labelValue(in); got != want {
 			t.Errorf("%q becomes %q, want %q", in, got, want)
 		}

@@ -11,17 +11,17 @@ import (
 	"time"
 )
 
-// FileOptions say where lines go and when the file is put aside.
+// FileOptions are the path of a log file and its rotation.
 type FileOptions struct {
-	Path  string        // of the file, or of a folder, with a slash at its end, in which it is "sealgate.log"
-	Bytes int64         // before a line would make it longer; 0: never for that reason
-	Every time.Duration // when it is older; 0: a day
-	Keep  int           // files that were put aside; 0: all; -1: none
+	Path  string        // a file, or a folder with a trailing slash for "sealgate.log" in it
+	Bytes int64         // largest size; 0: no limit
+	Every time.Duration // longest time before a rotation; 0: a day
+	Keep  int           // rotated files to keep; 0: all; -1: none
 	Now   func() time.Time
 }
 
-// File is a log file that is put aside when it is long or old, under its name with the time before the extension. It is safe for
-// concurrent use.
+// File is a log file that is rotated by size and age: the old file gets the time before its
+// extension. It is safe for concurrent use.
 type File struct {
 	o FileOptions
 
@@ -29,10 +29,10 @@ type File struct {
 	f      *os.File
 	size   int64
 	begun  time.Time
-	failed error // the last rotation's; lines go on to the file that is open
+	failed error // of the last rotation; lines then continue in the open file
 }
 
-// OpenFile opens or makes the file, which its owner alone can read.
+// OpenFile opens or creates the file, readable by its owner only.
 func OpenFile(o FileOptions) (*File, error) {
 	if strings.HasSuffix(o.Path, string(filepath.Separator)) {
 		o.Path += "sealgate.log"
@@ -62,13 +62,13 @@ func (f *File) open() error {
 	return nil
 }
 
-// Write appends a line, to a new file where it is time for one.
+// Write appends a line and rotates the file before, if it is time.
 func (f *File) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.size > 0 && (f.o.Bytes > 0 && f.size+int64(len(line)) > f.o.Bytes || f.o.Now().Sub(f.begun) >= f.o.Every) {
 		if err := f.rotate(); err != nil && f.failed == nil {
-			fmt.Fprintf(f.f, "log_file: it cannot be rotated, and grows: %v\n", err)
+			fmt.Fprintf(f.f, "log_file: rotation failed, so that the file grows: %v\n", err)
 			f.failed = err
 		} else {
 			f.failed = err
@@ -79,7 +79,7 @@ func (f *File) Write(line []byte) (int, error) {
 	return n, err
 }
 
-// rotate puts the file aside. Where that fails the old one stays in use.
+// rotate renames the file and opens a new one. If that fails, the old one stays open.
 func (f *File) rotate() error {
 	ext := filepath.Ext(f.o.Path)
 	stem := strings.TrimSuffix(f.o.Path, ext)
@@ -89,7 +89,7 @@ func (f *File) rotate() error {
 	}
 	old := f.f
 	if err := f.open(); err != nil {
-		return err // lines go to the file that was put aside
+		return err // lines continue in the renamed file
 	}
 	if err := old.Close(); err != nil {
 		return err
@@ -97,7 +97,7 @@ func (f *File) rotate() error {
 	return f.prune(stem, ext)
 }
 
-// prune removes the oldest of those that were put aside.
+// prune removes the oldest rotated files.
 func (f *File) prune(stem, ext string) error {
 	if f.o.Keep == 0 {
 		return nil
@@ -119,7 +119,7 @@ func escapeGlob(text string) string {
 	return strings.NewReplacer(`\`, `\\`, "*", `\*`, "?", `\?`, "[", `\[`).Replace(text)
 }
 
-// Reopen opens the file anew by its name: what somebody has moved away is left alone.
+// Reopen opens the file again by its name, after another program has moved it.
 func (f *File) Reopen() error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

@@ -10,11 +10,12 @@ import (
 	"time"
 )
 
-func TestFilesArePutAside(t *testing.T) {
+func TestRotation(t *testing.T) {
 	t.Parallel()
 	clock := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 	dir := t.TempDir()
-	f, err := OpenFile(FileOptions{Path: dir + "/", Bytes: 20, Every: time.Hour, Keep: 2, Now: func() time.Time { return clock }})
+	f, err := OpenFile(FileOptions{Path: dir + "/", Bytes: 20, Every: time.Hour, Keep: 2,
+		Now: func() time.Time { return clock }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +65,7 @@ func TestFilesArePutAside(t *testing.T) {
 	}
 }
 
-func TestAFileThatCannotBePutAsideGrows(t *testing.T) {
+func TestFailedRotationKeepsWriting(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "log")
 	f, err := OpenFile(FileOptions{Path: path, Bytes: 4})

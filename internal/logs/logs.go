@@ -1,8 +1,8 @@
-// Package logs is the server's log: named loggers whose levels change at run time, text or JSON on one writer, and whoever
-// watches through sys/monitor.
+// Package logs is the server's log: named loggers with levels that change at run time, text or JSON
+// on one writer, and watchers for sys/monitor.
 //
-// It guarantees that a line is written whole; that a watcher who reads too slowly loses lines, and is told how many, rather than
-// holding up the server; and that nothing runs for a watcher who is gone.
+// It guarantees that each line is written in one call; that a slow watcher loses lines, and is told
+// how many, instead of delaying the server; and that a closed watcher costs nothing.
 package logs
 
 import (
@@ -37,7 +37,7 @@ type Hub struct {
 // named is one logger's level.
 type named struct {
 	level slog.LevelVar
-	own   bool // it was set for this logger alone, not for all
+	own   bool // it was set for this logger only
 }
 
 // New makes a log that writes to w in the given format.
@@ -53,17 +53,18 @@ func New(w io.Writer, format string, level slog.Level) (*Hub, error) {
 }
 
 func newHandler(w io.Writer, format string) (slog.Handler, error) {
-	o := &slog.HandlerOptions{Level: slog.Level(-100)} // levels are looked at before
+	o := &slog.HandlerOptions{Level: slog.Level(-100)} // handler.Enabled checks levels
 	switch format {
 	case JSON:
 		return slog.NewJSONHandler(w, o), nil
 	case "", Text, "text":
 		return slog.NewTextHandler(w, o), nil
 	}
-	return nil, fmt.Errorf("log format %q is unknown: standard or json", format)
+	return nil, fmt.Errorf("unknown log format %q: use standard or json", format)
 }
 
-// Logger returns the logger of this name: its lines have it as "logger". An empty name adds nothing, and is "root" to those who set levels.
+// Logger returns the logger of this name, which its lines have as "logger". Lines of the empty name
+// have none; its level is set under the name "root".
 func (h *Hub) Logger(name string) *slog.Logger {
 	key := name
 	if name == "" {
@@ -84,7 +85,7 @@ func (h *Hub) Logger(name string) *slog.Logger {
 	return slog.New(l)
 }
 
-// Levels gives every logger's level.
+// Levels are the levels of all loggers.
 func (h *Hub) Levels() map[string]slog.Level {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -95,10 +96,10 @@ func (h *Hub) Levels() map[string]slog.Level {
 	return out
 }
 
-// Names lists the loggers.
+// Names are the names of all loggers, sorted.
 func (h *Hub) Names() []string { return slices.Sorted(maps.Keys(h.Levels())) }
 
-// SetBase changes what all loggers have that were not given a level of their own: the configuration's level.
+// SetBase changes the configured level, which applies to all loggers without a level of their own.
 func (h *Hub) SetBase(level slog.Level) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -110,12 +111,13 @@ func (h *Hub) SetBase(level slog.Level) {
 	}
 }
 
-// Set gives one logger a level of its own, or all of them where the name is empty. It reports whether there is such a logger.
+// Set sets the level of one logger, or of all if the name is empty. It reports whether the logger
+// exists.
 func (h *Hub) Set(name string, level slog.Level) bool {
 	return h.each(name, func(n *named) { n.own = true; n.level.Set(level) })
 }
 
-// Reset takes a logger, or all of them, back to the configuration's level.
+// Reset restores the configured level of a logger, or of all.
 func (h *Hub) Reset(name string) bool {
 	return h.each(name, func(n *named) { n.own = false; n.level.Set(h.base.Level()) })
 }
@@ -137,12 +139,12 @@ func (h *Hub) each(name string, f func(*named)) bool {
 	return true
 }
 
-// handler is what slog calls.
+// handler is the slog.Handler of one logger.
 type handler struct {
 	hub   *Hub
 	level *slog.LevelVar
-	with  []func(slog.Handler) slog.Handler // attributes and groups, for watchers' handlers as well
-	main  slog.Handler                      // the hub's, with them; nil without any
+	with  []func(slog.Handler) slog.Handler // attributes and groups, also applied to watchers' handlers
+	main  slog.Handler                      // the hub's handler with them; nil if there are none
 }
 
 func (l *handler) Enabled(_ context.Context, level slog.Level) bool {
@@ -190,7 +192,7 @@ func (l *handler) extended(f func(slog.Handler) slog.Handler) slog.Handler {
 	return &next
 }
 
-// Watcher sees the log as it is written. Close it.
+// Watcher receives the log lines. It must be closed.
 type Watcher struct {
 	hub   *Hub
 	level slog.Level
@@ -202,10 +204,10 @@ type Watcher struct {
 	dropped int
 }
 
-// maxBehind is how many lines a watcher may be behind.
+// maxBehind is the number of lines that are buffered for a watcher.
 const maxBehind = 512
 
-// Watch begins to watch lines of this level and above, whatever the loggers' own levels are.
+// Watch returns a watcher of lines of this level and above, regardless of the loggers' levels.
 func (h *Hub) Watch(format string, level slog.Level) (*Watcher, error) {
 	w := &Watcher{hub: h, level: level, lines: make(chan []byte, maxBehind)}
 	var err error
@@ -219,10 +221,10 @@ func (h *Hub) Watch(format string, level slog.Level) (*Watcher, error) {
 	return w, nil
 }
 
-// Lines gives the lines, each with its newline.
+// Lines are the lines, each with its newline.
 func (w *Watcher) Lines() <-chan []byte { return w.lines }
 
-// Close ends watching.
+// Close removes the watcher.
 func (w *Watcher) Close() {
 	w.hub.mu.Lock()
 	defer w.hub.mu.Unlock()
@@ -230,7 +232,7 @@ func (w *Watcher) Close() {
 	w.hub.watchers.Store(&next)
 }
 
-// take formats a record and gives it to the watcher, if it is not behind.
+// take formats a record and buffers it for the watcher, unless the buffer is full.
 func (w *Watcher) take(ctx context.Context, with []func(slog.Handler) slog.Handler, r slog.Record) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -249,6 +251,6 @@ func (w *Watcher) take(ctx context.Context, with []func(slog.Handler) slog.Handl
 		w.dropped = 0
 	}
 	if f.Handle(ctx, r) == nil {
-		w.lines <- bytes.Clone(w.buf.Bytes()) // only take sends, under mu: there is room
+		w.lines <- bytes.Clone(w.buf.Bytes()) // never blocks: only take sends, under mu
 	}
 }

@@ -82,7 +82,8 @@ func TestWatching(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Debug("seen by the watcher alone")
-	if got := string(<-w.Lines()); !strings.Contains(got, `"msg":"seen by the watcher alone","logger":"core","a":1}`) || b.Len() != 0 {
+	if got := string(<-w.Lines()); !strings.Contains(got, `"msg":"seen by the watcher alone","logger":"core","a":1}`) ||
+		b.Len() != 0 {
 		t.Errorf("%s; log %s", got, b)
 	}
 	for range maxBehind + 3 {

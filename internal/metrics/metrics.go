@@ -1,14 +1,16 @@
-// Package metrics counts what a server does and shows it: as text for Prometheus, and as the JSON of Vault's sys/metrics.
+// Package metrics counts events and durations, and shows them as text for Prometheus and as the
+// JSON of Vault's sys/metrics.
 //
-// It guarantees that counting takes no lock and allocates nothing once a metric is there, so that it may stand in every
-// request's way; that what is shown is in a fixed order; and that the number of time series is bounded by what the program asks
-// for, never by what clients send.
+// It guarantees that counting takes no lock and allocates nothing once a metric exists, so that
+// every request can afford it; that the output has a fixed order; and that the number of time
+// series depends on the program only, never on requests.
 //
-// It does not guarantee one instant for all values of one answer, nor exact quantiles: they are those of a histogram whose
-// buckets are a fifth apart, over the last five to ten minutes.
+// It does not guarantee that all values of one output are from the same instant, nor exact
+// quantiles: they come from a histogram with buckets that are a fifth apart, over the last five to
+// ten minutes.
 //
-// Stays compatible: the names. A name is written with dots: "core.unsealed" has the registry's prefix before it, and
-// "sealgate.barrier.term" has none. In Prometheus's text dots are underscores.
+// The names stay compatible. Names have dots: "core.unsealed" gets the registry's prefix,
+// "sealgate.barrier.term" gets none. In Prometheus's text the dots are underscores.
 package metrics
 
 import (
@@ -20,10 +22,11 @@ import (
 	"time"
 )
 
-// own is what names begin with that are this program's own.
+// own is the prefix of metrics that only this program has.
 const own = "sealgate."
 
-// Registry holds metrics. It is safe for concurrent use. Of a nil one, counters and timers count nothing.
+// Registry holds metrics. It is safe for concurrent use. Counters and timers of a nil Registry
+// count nothing.
 type Registry struct {
 	prefix string
 	now    func() time.Time
@@ -34,7 +37,8 @@ type Registry struct {
 	sources []func(*Sample)
 }
 
-// New makes an empty registry. prefix stands before all names that are not the program's own; nil means the clock.
+// New makes an empty registry. prefix is that of all metrics that Vault has as well; a nil now
+// means time.Now.
 func New(prefix string, now func() time.Time) *Registry {
 	if now == nil {
 		now = time.Now
@@ -42,7 +46,7 @@ func New(prefix string, now func() time.Time) *Registry {
 	return &Registry{prefix: prefix, now: now, series: map[string]*series{}, helps: map[string]string{}}
 }
 
-// kind is what a series is.
+// kind is the type of a series.
 type kind uint8
 
 const (
@@ -63,7 +67,7 @@ type series struct {
 
 type label struct{ name, value string }
 
-// Help says what a metric is; Prometheus shows it.
+// Help sets the help text of a metric, which Prometheus shows.
 func (r *Registry) Help(name, text string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -77,7 +81,7 @@ func (r *Registry) full(name string) string {
 	return r.prefix + "." + name
 }
 
-// find returns a series, made when it is first asked for. labels are names and values in turn.
+// find returns a series and creates it at the first call. labels alternate names and values.
 func (r *Registry) find(k kind, name string, labels []string) *series {
 	key := name + "\x00" + strings.Join(labels, "\x00")
 	r.mu.RLock()
@@ -97,7 +101,7 @@ func (r *Registry) find(k kind, name string, labels []string) *series {
 		r.series[key] = s
 	}
 	if s.kind != k {
-		panic(fmt.Sprintf("metrics: %s is two things", name))
+		panic(fmt.Sprintf("metrics: %s is used with two types", name))
 	}
 	return s
 }
@@ -110,7 +114,7 @@ func newSeries(k kind, name string, labels []string) *series {
 	return s
 }
 
-// Counter returns a counter. Keep it where it is counted often.
+// Counter returns a counter. Callers that count often should keep it.
 func (r *Registry) Counter(name string, labels ...string) *Counter {
 	if r == nil {
 		return nil
@@ -118,7 +122,7 @@ func (r *Registry) Counter(name string, labels ...string) *Counter {
 	return &r.find(counter, name, labels).count
 }
 
-// Timer returns a timer. Keep it where it is used often.
+// Timer returns a timer. Callers that use it often should keep it.
 func (r *Registry) Timer(name string, labels ...string) *Timer {
 	if r == nil {
 		return nil
@@ -126,14 +130,14 @@ func (r *Registry) Timer(name string, labels ...string) *Timer {
 	return r.find(timer, name, labels).timer
 }
 
-// Sampled adds a source of values that are looked up when somebody wants to see them.
+// Sampled adds a source of values that is called for each output.
 func (r *Registry) Sampled(source func(*Sample)) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.sources = append(r.sources, source)
 }
 
-// Sample collects gauges and counters of which something else keeps the value.
+// Sample collects gauges and counters whose values are kept elsewhere.
 type Sample struct {
 	r   *Registry
 	out []*series
@@ -153,7 +157,7 @@ func (s *Sample) Counter(name string, v uint64, labels ...string) {
 	s.out = append(s.out, c)
 }
 
-// Truth is 1 for what is so.
+// Truth is 1 for true and 0 for false.
 func Truth(b bool) float64 {
 	if b {
 		return 1
@@ -161,7 +165,7 @@ func Truth(b bool) float64 {
 	return 0
 }
 
-// snapshot is every series, by name and labels.
+// snapshot is all series, sorted by name and labels.
 func (r *Registry) snapshot() []*series {
 	r.mu.RLock()
 	all := make([]*series, 0, len(r.series)+64)
@@ -189,7 +193,7 @@ func (r *Registry) snapshot() []*series {
 	return all
 }
 
-// Counter only grows. A nil one stays at nothing.
+// Counter is a count that only grows. A nil Counter counts nothing.
 type Counter struct{ n atomic.Uint64 }
 
 // Inc adds one.
@@ -202,5 +206,5 @@ func (c *Counter) Add(n uint64) {
 	}
 }
 
-// Value is what was counted.
+// Value is the current count.
 func (c *Counter) Value() uint64 { return c.n.Load() }

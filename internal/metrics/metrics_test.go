@@ -102,7 +102,7 @@ func TestQuantiles(t *testing.T) {
 	}
 }
 
-func TestBucketsHoldWhatFallsIntoThem(t *testing.T) {
+func TestBucketBounds(t *testing.T) {
 	t.Parallel()
 	for d := time.Duration(0); d < 2*time.Hour; d = d*9/8 + 300 {
 		b := bucketOf(d)
@@ -115,7 +115,7 @@ func TestBucketsHoldWhatFallsIntoThem(t *testing.T) {
 	}
 }
 
-func TestOldObservationsAreForgotten(t *testing.T) {
+func TestOldObservationsExpire(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(1e9, 0)
 	timer := New("", func() time.Time { return now }).Timer("t")

@@ -9,10 +9,11 @@ import (
 	"time"
 )
 
-// ContentType is that of [Registry.WritePrometheus].
+// ContentType is the content type of [Registry.WritePrometheus].
 const ContentType = "text/plain; version=0.0.4; charset=utf-8"
 
-// WritePrometheus writes all metrics in Prometheus's text format 0.0.4: timers as summaries in milliseconds.
+// WritePrometheus writes all metrics in Prometheus's text format 0.0.4. Timers are summaries in
+// milliseconds.
 func (r *Registry) WritePrometheus(w io.Writer) error {
 	b := bufio.NewWriter(w)
 	last := ""
@@ -52,7 +53,7 @@ func (r *Registry) writeHead(b *bufio.Writer, name string, s *series) {
 	b.WriteString("# TYPE " + name + " " + kindNames[s.kind] + "\n")
 }
 
-// metricName is a name as Prometheus allows it.
+// metricName is a valid name for Prometheus.
 func metricName(name string) string {
 	return strings.Map(func(c rune) rune {
 		switch {
@@ -110,7 +111,7 @@ type Distribution struct {
 	Labels                            map[string]string
 }
 
-// Summary gives all metrics since the start.
+// Summary returns all metrics since the start.
 func (r *Registry) Summary() Summary {
 	out := Summary{
 		Timestamp: r.now().UTC().Round(time.Second).Format("2006-01-02 15:04:05 -0700 MST"),
@@ -130,7 +131,8 @@ func (r *Registry) Summary() Summary {
 			out.Gauges = append(out.Gauges, Value{s.name, v, labels})
 		case counter:
 			n := float64(s.count.Value())
-			out.Counters = append(out.Counters, Distribution{Name: s.name, Count: s.count.Value(), Sum: n, Min: 1, Max: 1, Mean: 1, Labels: labels})
+			out.Counters = append(out.Counters, Distribution{Name: s.name, Count: s.count.Value(), Sum: n, Min: 1, Max: 1,
+				Mean: 1, Labels: labels})
 		case timer:
 			sum := s.timer.summary()
 			d := Distribution{Name: s.name, Count: sum.count, Sum: sum.sum, Min: sum.least, Max: sum.most, Labels: labels}

@@ -7,24 +7,25 @@ import (
 	"time"
 )
 
-// Buckets of a timer: four for each doubling from 1 microsecond to over an hour.
+// A timer has four buckets for each doubling from 1 microsecond to over an hour.
 const (
 	perDoubling = 4
 	doublings   = 32
 	numBuckets  = perDoubling * doublings
 )
 
-// window is how long observations count for a quantile: those of the window under way and of the one before.
+// window is the time for which observations count for quantiles: those of the current window and
+// the one before.
 const window = 5 * time.Minute
 
-// Timer counts durations. It is safe for concurrent use. A nil one counts nothing.
+// Timer counts durations. It is safe for concurrent use. A nil Timer counts nothing.
 type Timer struct {
 	now   func() time.Time
 	count atomic.Uint64
 	sum   atomic.Int64 // ns
 	least atomic.Int64 // ns + 1; 0: none yet
 	most  atomic.Int64 // ns
-	begun atomic.Int64 // when the window under way began, Unix ns
+	begun atomic.Int64 // start of the current window, Unix ns
 	turn  atomic.Uint32
 	ring  [2][numBuckets]atomic.Uint32
 }
@@ -42,12 +43,14 @@ func (t *Timer) Observe(d time.Duration) {
 	t.sum.Add(int64(d))
 	for old := t.most.Load(); int64(d) > old && !t.most.CompareAndSwap(old, int64(d)); old = t.most.Load() {
 	}
-	for old := t.least.Load(); (old == 0 || int64(d)+1 < old) && !t.least.CompareAndSwap(old, int64(d)+1); old = t.least.Load() {
+	for old := t.least.Load(); (old == 0 || int64(d)+1 < old) &&
+		!t.least.CompareAndSwap(old, int64(d)+1); old = t.least.Load() {
 	}
 	t.ring[t.turn.Load()&1][bucketOf(d)].Add(1)
 }
 
-// bucketOf is the bucket of a duration: the doubling is the place of its highest bit, the quarter the two bits behind it.
+// bucketOf is the bucket of a duration: its highest bit gives the doubling, the next two bits give
+// the quarter.
 func bucketOf(d time.Duration) int {
 	us := uint64(d / time.Microsecond)
 	if us < perDoubling {
@@ -57,7 +60,7 @@ func bucketOf(d time.Duration) int {
 	return min((high-1)*perDoubling+int(us>>(high-2)&3), numBuckets-1)
 }
 
-// upperOf is the duration that a bucket ends at.
+// upperOf is the upper bound of a bucket.
 func upperOf(bucket int) time.Duration {
 	if bucket < perDoubling {
 		return time.Duration(bucket+1) * time.Microsecond
@@ -66,18 +69,19 @@ func upperOf(bucket int) time.Duration {
 	return time.Duration(uint64(perDoubling+bucket%perDoubling+1)<<(high-2)) * time.Microsecond
 }
 
-// summary is what a timer shows, in milliseconds.
+// summary is the output of a timer, in milliseconds.
 type summary struct {
 	count            uint64
 	sum, least, most float64
-	quantiles        [len(quantiles)]float64 // NaN where nothing was observed lately
+	quantiles        [len(quantiles)]float64 // NaN without recent observations
 }
 
 var quantiles = [...]float64{0.5, 0.9, 0.99}
 
 func (t *Timer) summary() summary {
 	t.age()
-	s := summary{count: t.count.Load(), sum: ms(t.sum.Load()), most: ms(t.most.Load()), least: ms(max(t.least.Load()-1, 0))}
+	s := summary{count: t.count.Load(), sum: ms(t.sum.Load()), most: ms(t.most.Load()),
+		least: ms(max(t.least.Load()-1, 0))}
 	var all [numBuckets]uint64
 	var total uint64
 	for i := range all {
@@ -100,7 +104,7 @@ func (t *Timer) summary() summary {
 	return s
 }
 
-// age begins a new window where the last one is over. Observations of that moment may count for either.
+// age starts a new window if the current one is over. Concurrent observations may count for either.
 func (t *Timer) age() {
 	now, begun := t.now().UnixNano(), t.begun.Load()
 	if now-begun < int64(window) || !t.begun.CompareAndSwap(begun, now) {

@@ -17,8 +17,8 @@ import (
 	sdk "go.opentelemetry.io/otel/sdk/trace"
 )
 
-// exporter reports failures of OpenTelemetry's OTLP exporter to the server's log: the SDK reports them
-// to a global handler only.
+// exporter reports failures of OpenTelemetry's OTLP exporter to the server's log: the SDK reports
+// them to a global handler only.
 type exporter struct {
 	sdk.SpanExporter
 	log    *slog.Logger
@@ -37,7 +37,8 @@ func newExporter(getenv func(string) string, log *slog.Logger) (*exporter, error
 	if base := getenv("OTEL_EXPORTER_OTLP_ENDPOINT"); endpoint == "" && base != "" {
 		endpoint = strings.TrimSuffix(base, "/") + "/v1/traces"
 	}
-	if endpoint == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") || getenv("OTEL_TRACES_EXPORTER") == "none" {
+	if endpoint == "" || strings.EqualFold(getenv("OTEL_SDK_DISABLED"), "true") ||
+		getenv("OTEL_TRACES_EXPORTER") == "none" {
 		return nil, nil
 	}
 	u, err := url.Parse(endpoint)
@@ -108,7 +109,8 @@ func trust(file string) (*tls.Config, error) {
 	return &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}, nil
 }
 
-// ExportSpans sends spans. It logs when spans begin to be lost and when the collector accepts them again.
+// ExportSpans sends spans. It logs when spans begin to be lost and when the collector accepts them
+// again.
 func (e *exporter) ExportSpans(ctx context.Context, spans []sdk.ReadOnlySpan) error {
 	err := e.SpanExporter.ExportSpans(ctx, spans)
 	switch {

@@ -1,10 +1,10 @@
-// Package tracing sends a span of each request to an OpenTelemetry collector, if the environment names
-// one.
+// Package tracing sends a span of each request to an OpenTelemetry collector, if the environment
+// names one.
 //
 // It guarantees that without OTEL_EXPORTER_OTLP_ENDPOINT (or its variant for traces) there is no
-// tracer, no goroutine and no cost; that a slow or unreachable collector costs spans and never delays a
-// request; and that spans hold the route, the status and the request id, but no path below a mount, no
-// token and no body.
+// tracer, no goroutine and no cost; that a slow or unreachable collector costs spans and never
+// delays a request; and that spans hold the route, the status and the request id, but no path below
+// a mount, no token and no body.
 //
 // The variables are OpenTelemetry's own. The protocol is OTLP over HTTP, with JSON unless
 // OTEL_EXPORTER_OTLP_PROTOCOL is http/protobuf.
@@ -47,7 +47,8 @@ func FromEnvironment(getenv func(string) string, version string, log *slog.Logge
 		return nil, fmt.Errorf("tracing: OTEL_RESOURCE_ATTRIBUTES: %w", err)
 	}
 	p := sdk.NewTracerProvider(sdk.WithBatcher(e), sdk.WithResource(of))
-	return &Tracer{provider: p, tracer: p.Tracer("github.com/sealgate/sealgate", trace.WithInstrumentationVersion(version))}, nil
+	return &Tracer{provider: p,
+		tracer: p.Tracer("github.com/sealgate/sealgate", trace.WithInstrumentationVersion(version))}, nil
 }
 
 // Span is the span of one request. The zero Span records nothing.

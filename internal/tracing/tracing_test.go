@@ -58,7 +58,8 @@ func TestBadEndpoints(t *testing.T) {
 	}
 }
 
-// TestSpansReachTheCollector checks the request to a collector that answered 503 to the first attempt.
+// TestSpansReachTheCollector checks the request to a collector that answered 503 to the first
+// attempt.
 func TestSpansReachTheCollector(t *testing.T) {
 	t.Parallel()
 	var calls atomic.Int32
@@ -69,14 +70,16 @@ func TestSpansReachTheCollector(t *testing.T) {
 			return
 		}
 		body, err := io.ReadAll(r.Body)
-		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("X-Key") != "a b" || r.Header.Get("Content-Type") != "application/json" {
+		if err != nil || r.URL.Path != "/v1/traces" || r.Header.Get("X-Key") != "a b" ||
+			r.Header.Get("Content-Type") != "application/json" {
 			t.Errorf("%v %s %v", err, r.URL, r.Header)
 		}
 		got <- string(body)
 	}))
 	defer collector.Close()
 	var log strings.Builder
-	tracer, err := FromEnvironment(env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL+"/", "OTEL_EXPORTER_OTLP_HEADERS", "x-key=a%20b"), "1.2.3",
+	tracer, err := FromEnvironment(env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.URL+"/", "OTEL_EXPORTER_OTLP_HEADERS",
+		"x-key=a%20b"), "1.2.3",
 		slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
@@ -106,7 +109,8 @@ func TestSpansReachTheCollector(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := sent.ResourceSpans[0].ScopeSpans[0].Spans[0]
-	if !strings.EqualFold(s.TraceID, "0123456789abcdef0123456789abcdef") || !strings.EqualFold(s.ParentSpanID, "0123456789abcdef") || len(s.SpanID) != 16 || s.Kind != 2 ||
+	if !strings.EqualFold(s.TraceID, "0123456789abcdef0123456789abcdef") ||
+		!strings.EqualFold(s.ParentSpanID, "0123456789abcdef") || len(s.SpanID) != 16 || s.Kind != 2 ||
 		s.Name != "read secret/" || s.Status.Code != 2 || s.Start > s.End {
 		t.Errorf("%+v", s)
 	}
@@ -121,10 +125,12 @@ func TestSpansReachTheCollector(t *testing.T) {
 
 func TestCollectorFailureIsLoggedOnce(t *testing.T) {
 	t.Parallel()
-	collector := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
+	collector := httptest.NewServer(
+		http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusBadRequest) }))
 	defer collector.Close()
 	var log strings.Builder
-	tracer, err := FromEnvironment(env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.URL), "1", slog.New(slog.NewTextHandler(&log, nil)))
+	tracer, err := FromEnvironment(env("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", collector.URL), "1",
+		slog.New(slog.NewTextHandler(&log, nil)))
 	if err != nil {
 		t.Fatal(err)
 	}
