@@ -1,8 +1,8 @@
-// Package field converts the fields of request bodies as leniently as Vault does: numbers, booleans and durations may
-// be given as strings, lists of names as one string with commas.
+// Package field converts the fields of request bodies as leniently as Vault does: numbers, booleans
+// and durations may be given as strings, lists of names as one string with commas.
 //
-// It guarantees that a field that is missing or null leaves the target of the conversion as it is, and that no error
-// shows the value, which may be a secret.
+// It guarantees that a field that is missing or null leaves the target of the conversion as it is,
+// and that no error shows the value, which may be a secret.
 //
 // Stays compatible: the texts of the errors, which are Vault's.
 package field
@@ -22,7 +22,8 @@ type Map map[string]any
 
 // Invalid returns Vault's error for a field that cannot be converted; want says what it must be.
 func Invalid(name, want string) error {
-	return fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be %s", name, want)
+	return fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be %s", name,
+		want)
 }
 
 // Has reports whether a field is given.
@@ -128,8 +129,8 @@ func (m Map) List(name string, into *[]string) error {
 	return nil
 }
 
-// Names reads a list of names: a list of strings, or one string with commas. Blanks around names, and empty names, are
-// dropped.
+// Names reads a list of names: a list of strings, or one string with commas. Blanks around names,
+// and empty names, are dropped.
 func (m Map) Names(name string, into *[]string) error {
 	var out []string
 	switch v := m[name].(type) {
@@ -181,6 +182,38 @@ func (m Map) Texts(name string) (map[string]string, error) {
 		out[key] = text
 	}
 	return out, nil
+}
+
+// Pairs reads an object whose values are strings. It may also be given as JSON in a string, or as a
+// list of "name=value".
+func (m Map) Pairs(name string, into *map[string]string) error {
+	bad := Invalid(name, "an object whose values are strings")
+	out := map[string]string{}
+	switch v := m[name].(type) {
+	case nil:
+		return nil
+	case string:
+		if strings.TrimSpace(v) != "" && json.Unmarshal([]byte(v), &out) != nil {
+			return bad
+		}
+	case []any:
+		for _, item := range v {
+			text, _ := item.(string)
+			key, value, ok := strings.Cut(text, "=")
+			if !ok {
+				return bad
+			}
+			out[key] = value
+		}
+	default:
+		texts, err := m.Texts(name)
+		if err != nil {
+			return bad
+		}
+		out = texts
+	}
+	*into = out
+	return nil
 }
 
 // First returns the first error of several conversions.

@@ -1,7 +1,6 @@
 package method
 
 import (
-	"encoding/json"
 	"reflect"
 	"strings"
 	"testing"
@@ -59,36 +58,6 @@ func TestGlob(t *testing.T) {
 	} {
 		if Glob(tc.pattern, tc.text) != tc.want {
 			t.Errorf("%q fits %q: %v", tc.text, tc.pattern, !tc.want)
-		}
-	}
-}
-
-func TestFields(t *testing.T) {
-	t.Parallel()
-	f := Fields{
-		"n": json.Number("5"), "s": " 7 ", "b": "true", "d": "1h30m", "l": "a, b,,c", "list": []any{"x", json.Number("1")},
-		"m": map[string]any{"a": json.Number("1")}, "mj": `{"a":"b"}`, "ml": []any{"k=v=w"}, "null": nil,
-	}
-	var n, s, d int64
-	var b bool
-	var l, list []string
-	m, mj, ml := map[string]string{}, map[string]string{}, map[string]string{}
-	err := Each(f.Number("n", &n), f.Number("s", &s), f.Flag("b", &b), f.Seconds("d", &d), f.List("l", &l),
-		f.List("list", &list),
-		f.Texts("m", &m), f.Texts("mj", &mj), f.Texts("ml", &ml), f.Text("null", new(string)))
-	if err != nil || n != 5 || s != 7 || !b || d != 5400 || strings.Join(l, "|") != "a|b|c" ||
-		strings.Join(list, "|") != "x|1" ||
-		m["a"] != "1" || mj["a"] != "b" || ml["k"] != "v=w" {
-		t.Errorf("%v %v %v %v %v %v %v %v %v %v", err, n, s, b, d, l, list, m, mj, ml)
-	}
-	secret := Fields{"x": map[string]any{"hunter2": "hunter2"}, "y": "hunter2"}
-	for _, err := range []error{
-		secret.Text("x", new(string)), secret.Flag("y", new(bool)), secret.Number("y", new(int64)),
-		secret.Seconds("y", new(int64)),
-		secret.List("x", new([]string)), secret.Texts("y", new(map[string]string)),
-	} {
-		if err == nil || strings.Contains(err.Error(), "hunter2") {
-			t.Errorf("%v", err)
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -30,8 +31,8 @@ var older = map[string]string{
 
 // Read reads the parameters of a request. A deprecated name is used if the current one is not
 // given.
-func (p *TokenParams) Read(f Fields) error {
-	g := Fields{}
+func (p *TokenParams) Read(f field.Map) error {
+	g := field.Map{}
 	for old, name := range older {
 		if f[old] != nil && g[name] == nil {
 			g[name] = f[old]
@@ -43,13 +44,13 @@ func (p *TokenParams) Read(f Fields) error {
 		}
 	}
 	next := *p
-	err := Each(
+	err := field.First(
 		g.Seconds("token_ttl", &next.TTL), g.Seconds("token_max_ttl", &next.MaxTTL),
 		g.Seconds("token_explicit_max_ttl", &next.ExplicitMax),
 		g.Seconds("token_period", &next.Period), g.Number("token_num_uses", &next.NumUses),
-		g.List("token_policies", &next.Policies),
+		g.Names("token_policies", &next.Policies),
 		g.Flag("token_no_default_policy", &next.NoDefault), g.Text("token_type", &next.Type),
-		g.List("token_bound_cidrs", &next.BoundCIDRs),
+		g.Names("token_bound_cidrs", &next.BoundCIDRs),
 	)
 	if err != nil {
 		return err

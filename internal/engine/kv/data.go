@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -123,24 +124,23 @@ func ignored(data map[string]any, known ...string) []string {
 // body is the decoded body of a data write.
 type body struct {
 	data     map[string]any
-	cas      int64
-	casGiven bool
+	cas      *int64 // nil: not given
 	warnings []string
 }
 
 func readBody(r *mount.Request) (b body, err error) {
-	f := fields(r.Data)
-	if b.data, err = f.object("data"); err != nil {
+	f := field.Map(r.Data)
+	if b.data, err = f.Object("data"); err != nil {
 		return b, err
 	}
 	if b.data == nil {
 		return b, fault.New(fault.Invalid, `no data provided: put the secret's keys and values into the object "data"`)
 	}
-	options, err := f.object("options")
+	options, err := f.Object("options")
 	if err != nil {
 		return b, err
 	}
-	b.cas, b.casGiven, err = options.number("cas")
+	b.cas, err = optional(options, "cas", field.Map.Number)
 	b.warnings = ignored(r.Data, "data", "options", "version", "path")
 	return b, err
 }
@@ -148,10 +148,10 @@ func readBody(r *mount.Request) (b body, err error) {
 // check compares a check-and-set number with the current version.
 func (b *body) check(s *secret, c settings) error {
 	switch {
-	case !b.casGiven && (c.casRequired || s.flags&flagCAS != 0):
+	case b.cas == nil && (c.casRequired || s.flags&flagCAS != 0):
 		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
 			"set options.cas to the version to replace, or 0 for none")
-	case b.casGiven && (b.cas < 0 || uint64(b.cas) != s.current):
+	case b.cas != nil && (*b.cas < 0 || uint64(*b.cas) != s.current):
 		return fault.New(fault.Invalid, "check-and-set parameter did not match the current version")
 	}
 	return nil

@@ -1,90 +1,26 @@
 package kv
 
 import (
-	"encoding/json"
 	"strconv"
 	"strings"
-	"time"
 
-	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// fields are the fields of a request, converted as leniently as Vault does. A missing field and a
-// null one are the same.
-type fields map[string]any
-
-// badField is Vault's error for a value that cannot be converted; it omits the value, which may be
-// a secret.
-func badField(name, want string) error {
-	return fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be %s", name,
-		want)
-}
-
-func (f fields) object(name string) (fields, error) {
-	switch v := f[name].(type) {
-	case nil:
+// optional reads a field into a new variable; nil if the field is not given.
+func optional[T any](m field.Map, name string, read func(field.Map, string, *T) error) (*T, error) {
+	if !m.Has(name) {
 		return nil, nil
-	case map[string]any:
-		return v, nil
 	}
-	return nil, badField(name, "an object")
+	v := new(T)
+	return v, read(m, name, v)
 }
 
-func (f fields) flag(name string) (on, given bool, err error) {
-	switch v := f[name].(type) {
-	case nil:
-		return false, false, nil
-	case bool:
-		return v, true, nil
-	case string:
-		on, err = strconv.ParseBool(v)
-	case json.Number:
-		on, err = strconv.ParseBool(v.String())
-	default:
-		err = strconv.ErrSyntax
-	}
-	if err != nil {
-		return false, true, badField(name, "true or false")
-	}
-	return on, true, nil
-}
-
-func (f fields) number(name string) (n int64, given bool, err error) {
-	if f[name] == nil {
-		return 0, false, nil
-	}
-	if n, err = integer(f[name]); err != nil {
-		return 0, true, badField(name, "a whole number")
-	}
-	return n, true, nil
-}
-
-func integer(v any) (int64, error) {
-	switch v := v.(type) {
-	case json.Number:
-		return strconv.ParseInt(v.String(), 10, 64)
-	case string:
-		return strconv.ParseInt(strings.TrimSpace(v), 10, 64)
-	}
-	return 0, strconv.ErrSyntax
-}
-
-func (f fields) duration(name string) (d time.Duration, given bool, err error) {
-	if f[name] == nil {
-		return 0, false, nil
-	}
-	if d, err = field.ParseDuration(f[name]); err != nil {
-		return 0, true, badField(name, `a duration: seconds, or a text such as "90s" or "24h"`)
-	}
-	return d, true, nil
-}
-
-// numbers reads version numbers: a list of numbers or texts, or one comma-separated text.
-func (f fields) numbers(name string) ([]uint64, error) {
+// versionNumbers reads version numbers: a list of numbers or texts, or one comma-separated text.
+func versionNumbers(m field.Map, name string) ([]uint64, error) {
 	var all []any
-	switch v := f[name].(type) {
+	switch v := m[name].(type) {
 	case nil:
 		return nil, nil
 	case []any:
@@ -98,9 +34,9 @@ func (f fields) numbers(name string) ([]uint64, error) {
 	}
 	var out []uint64
 	for _, one := range all {
-		n, err := integer(one)
-		if err != nil {
-			return nil, badField(name, "a list of version numbers")
+		var n int64
+		if err := (field.Map{name: one}).Number(name, &n); err != nil || one == nil {
+			return nil, field.Invalid(name, "a list of version numbers")
 		}
 		if n > 0 { // version numbers start at 1
 			out = append(out, uint64(n))
@@ -120,7 +56,7 @@ func queryNumber(r *mount.Request, name string) (uint64, error) {
 	}
 	n, err := strconv.ParseUint(text, 10, 63)
 	if err != nil {
-		return 0, badField(name, "a whole number of at least 0")
+		return 0, field.Invalid(name, "a whole number of at least 0")
 	}
 	return n, nil
 }

@@ -9,6 +9,7 @@ import (
 	"unicode"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -63,9 +64,8 @@ func appendVersions(b []byte, s *secret) []byte {
 // change is the decoded body of a metadata write.
 type change struct {
 	given
-	custom      fields // nil: not given
-	cas         int64
-	casGiven    bool
+	custom      field.Map // nil: not given
+	cas         *int64    // nil: not given
 	customGiven bool
 }
 
@@ -76,22 +76,22 @@ func readChange(r *mount.Request) (c change, err error) {
 	if c.after != nil && *c.after < 0 {
 		return c, fault.New(fault.Invalid, "delete_version_after must not be negative: 0 clears it")
 	}
-	f := fields(r.Data)
-	if c.cas, c.casGiven, err = f.number("metadata_cas"); err != nil {
+	f := field.Map(r.Data)
+	if c.cas, err = optional(f, "metadata_cas", field.Map.Number); err != nil {
 		return c, err
 	}
 	_, c.customGiven = r.Data["custom_metadata"]
-	c.custom, err = f.object("custom_metadata")
+	c.custom, err = f.Object("custom_metadata")
 	return c, err
 }
 
 // check compares a metadata check-and-set number with the current one.
 func (c *change) check(s *secret, of settings) error {
 	switch {
-	case !c.casGiven && (of.metaCASRequired || s.flags&flagMetaCAS != 0):
+	case c.cas == nil && (of.metaCASRequired || s.flags&flagMetaCAS != 0):
 		return fault.New(fault.Invalid, "check-and-set parameter required for this call: "+
 			"set metadata_cas to the current_metadata_version, or 0 for none")
-	case c.casGiven && (c.cas < 0 || uint64(c.cas) != s.metaVersion):
+	case c.cas != nil && (*c.cas < 0 || uint64(*c.cas) != s.metaVersion):
 		return fault.New(fault.Invalid, "metadata check-and-set parameter did not match the current version")
 	}
 	return nil
@@ -202,7 +202,7 @@ const (
 )
 
 // newCustom returns the custom metadata after a change, in which null removes one entry, or all.
-func newCustom(old json.RawMessage, change fields, whole bool) (json.RawMessage, error) {
+func newCustom(old json.RawMessage, change field.Map, whole bool) (json.RawMessage, error) {
 	var next map[string]any
 	if !whole && old != nil && change != nil {
 		var err error

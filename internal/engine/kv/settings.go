@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -158,30 +159,23 @@ type given struct {
 }
 
 func readGiven(r *mount.Request) (g given, err error) {
-	f := fields(r.Data)
-	for name, into := range map[string]**bool{"cas_required": &g.cas, "metadata_cas_required": &g.metaCAS} {
-		on, ok, err := f.flag(name)
-		if err != nil {
+	f := field.Map(r.Data)
+	if g.cas, err = optional(f, "cas_required", field.Map.Flag); err != nil {
+		return g, err
+	}
+	if g.metaCAS, err = optional(f, "metadata_cas_required", field.Map.Flag); err != nil {
+		return g, err
+	}
+	if g.most, err = optional(f, "max_versions", field.Map.Number); err != nil {
+		return g, err
+	}
+	if g.most != nil {
+		if err := checkMost(*g.most); err != nil {
 			return g, err
 		}
-		if ok {
-			*into = &on
-		}
 	}
-	if n, ok, err := f.number("max_versions"); err != nil {
-		return g, err
-	} else if ok {
-		if err := checkMost(n); err != nil {
-			return g, err
-		}
-		g.most = &n
-	}
-	if after, ok, err := f.duration("delete_version_after"); err != nil {
-		return g, err
-	} else if ok {
-		g.after = &after
-	}
-	return g, nil
+	g.after, err = optional(f, "delete_version_after", field.Map.Duration)
+	return g, err
 }
 
 func (g given) flags(cas, metaCAS *bool) {

@@ -56,7 +56,7 @@ func (d *versioned) destroyVersions(ctx context.Context, path string, r *mount.R
 }
 
 func givenVersions(r *mount.Request) ([]uint64, error) {
-	numbers, err := fields(r.Data).numbers("versions")
+	numbers, err := versionNumbers(r.Data, "versions")
 	if err == nil && len(numbers) == 0 {
 		err = fault.New(fault.Invalid, `no version number provided: send a list, such as "versions": [1, 2]`)
 	}

@@ -26,6 +26,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -77,7 +78,7 @@ func (d *backend) Open(_ mount.Operation, path string) bool { return path == "lo
 // Alias implements [mount.AliasLookup] with the role id.
 func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	var id string
-	err := method.Fields(r.Data).Text("role_id", &id)
+	err := field.Map(r.Data).Text("role_id", &id)
 	return id, err
 }
 

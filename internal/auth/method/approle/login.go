@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -37,8 +38,8 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 		return nil, method.ErrUnsupported
 	}
 	var roleID, secretID string
-	f := method.Fields(r.Data)
-	if err := method.Each(f.Text("role_id", &roleID), f.Text("secret_id", &secretID)); err != nil {
+	f := field.Map(r.Data)
+	if err := field.First(f.Text("role_id", &roleID), f.Text("secret_id", &secretID)); err != nil {
 		return nil, err
 	}
 	if roleID == "" {

@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/uuid"
@@ -44,9 +45,9 @@ func (x *role) show() map[string]any {
 }
 
 // read reads the fields of a request.
-func (x *role) read(f method.Fields) error {
+func (x *role) read(f field.Map) error {
 	if f.Has("bound_cidr_list") && !f.Has("secret_id_bound_cidrs") {
-		g := method.Fields{"secret_id_bound_cidrs": f["bound_cidr_list"]}
+		g := field.Map{"secret_id_bound_cidrs": f["bound_cidr_list"]}
 		for name, v := range f {
 			if v != nil {
 				g[name] = v
@@ -54,10 +55,10 @@ func (x *role) read(f method.Fields) error {
 		}
 		f = g
 	}
-	err := method.Each(
+	err := field.First(
 		f.Text("role_id", &x.RoleID), f.Flag("bind_secret_id", &x.BindSecretID),
 		f.Number("secret_id_num_uses", &x.SecretUses),
-		f.Seconds("secret_id_ttl", &x.SecretTTL), f.List("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
+		f.Seconds("secret_id_ttl", &x.SecretTTL), f.Names("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
 	)
 	if err != nil {
 		return err
@@ -126,7 +127,7 @@ func (d *backend) role(ctx context.Context, r *mount.Request, rest string) (*mou
 	return d.secrets(ctx, r, name, x, part)
 }
 
-func (d *backend) writeRole(ctx context.Context, name string, old *role, f method.Fields) error {
+func (d *backend) writeRole(ctx context.Context, name string, old *role, f field.Map) error {
 	x := &role{BindSecretID: true}
 	if old != nil {
 		*x = *old
@@ -255,7 +256,7 @@ func (d *backend) roleID(ctx context.Context, r *mount.Request, name string, old
 	}
 	x := *old
 	x.RoleID = ""
-	if err := method.Fields(r.Data).Text("role_id", &x.RoleID); err != nil {
+	if err := field.Map(r.Data).Text("role_id", &x.RoleID); err != nil {
 		return nil, err
 	}
 	if x.RoleID == "" {
@@ -268,25 +269,26 @@ func (d *backend) roleID(ctx context.Context, r *mount.Request, name string, old
 }
 
 // field shows, sets or resets one field of a role.
-func (d *backend) field(ctx context.Context, r *mount.Request, name string, old *role, field string) (*mount.Response,
-	error) {
-	given := method.Fields{}
+func (d *backend) field(
+	ctx context.Context, r *mount.Request, name string, old *role, key string,
+) (*mount.Response, error) {
+	given := field.Map{}
 	switch {
 	case r.Operation == mount.Read:
-		return &mount.Response{Data: map[string]any{field: old.show()[field]}}, nil
+		return &mount.Response{Data: map[string]any{key: old.show()[key]}}, nil
 	case r.Operation == mount.Delete:
-		given[field] = initial(field)
+		given[key] = initial(key)
 	case method.IsWrite(r.Operation):
 		for alias, to := range aliases {
-			if to == field && r.Data[alias] != nil {
-				given[field] = r.Data[alias]
+			if to == key && r.Data[alias] != nil {
+				given[key] = r.Data[alias]
 			}
 		}
-		if r.Data[field] != nil {
-			given[field] = r.Data[field]
+		if r.Data[key] != nil {
+			given[key] = r.Data[key]
 		}
 		if len(given) == 0 {
-			return nil, method.Invalid("missing %s", field)
+			return nil, method.Invalid("missing %s", key)
 		}
 	default:
 		return nil, method.ErrUnsupported

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/uuid"
@@ -70,7 +71,7 @@ func (d *backend) secrets(ctx context.Context, r *mount.Request, name string, x 
 		return d.addSecret(ctx, x, id, r.Data)
 	case part == "custom-secret-id" && writes:
 		var id string
-		if err := method.Fields(r.Data).Text("secret_id", &id); err != nil {
+		if err := field.Map(r.Data).Text("secret_id", &id); err != nil {
 			return nil, err
 		}
 		return d.addSecret(ctx, x, id, r.Data)
@@ -117,11 +118,11 @@ const (
 )
 
 // newSecret builds a secret id from a request, within the role's limits.
-func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
+func (d *backend) newSecret(x *role, f field.Map) (*secret, error) {
 	s := &secret{Uses: x.SecretUses, TTL: x.SecretTTL, Created: d.now()}
-	err := method.Each(
-		f.Number("num_uses", &s.Uses), f.Seconds("ttl", &s.TTL), f.Texts("metadata", &s.Meta), f.List("cidr_list", &s.CIDRs),
-		f.List("token_bound_cidrs", &s.TokenCIDRs),
+	err := field.First(
+		f.Number("num_uses", &s.Uses), f.Seconds("ttl", &s.TTL), f.Pairs("metadata", &s.Meta), f.Names("cidr_list", &s.CIDRs),
+		f.Names("token_bound_cidrs", &s.TokenCIDRs),
 	)
 	if err != nil {
 		return nil, err
@@ -158,7 +159,7 @@ func (d *backend) newSecret(x *role, f method.Fields) (*secret, error) {
 }
 
 // addSecret stores a secret id. Its response is the only place where the secret id is shown.
-func (d *backend) addSecret(ctx context.Context, x *role, id string, f method.Fields) (*mount.Response, error) {
+func (d *backend) addSecret(ctx context.Context, x *role, id string, f field.Map) (*mount.Response, error) {
 	if id == "" || len(id) > maxSecretID {
 		return nil, method.Invalid("secret_id must have 1 to %d bytes", maxSecretID)
 	}
@@ -203,14 +204,14 @@ func (d *backend) secretHash(ctx context.Context, x *role, id string) (string, e
 // oneSecret shows or destroys a secret id, given by itself or by its accessor.
 func (d *backend) oneSecret(ctx context.Context, r *mount.Request, x *role, part string) (*mount.Response, error) {
 	var id, accessor, key string
-	f := method.Fields{}
+	f := field.Map{}
 	maps.Copy(f, r.Data)
 	for name := range r.Query { // of a DELETE
 		if f[name] == nil {
 			f[name] = r.Query.Get(name)
 		}
 	}
-	err := method.Each(f.Text("secret_id", &id), f.Text("secret_id_accessor", &accessor))
+	err := field.First(f.Text("secret_id", &id), f.Text("secret_id_accessor", &accessor))
 	if err != nil {
 		return nil, err
 	}

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -148,13 +149,13 @@ func (e *entry) show() map[string]any {
 	return e.Show(data)
 }
 
-func (e *entry) read(f method.Fields) error {
-	if err := method.Each(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName),
+func (e *entry) read(f field.Map) error {
+	if err := field.First(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName),
 		e.Read(f)); err != nil {
 		return err
 	}
 	for name, list := range e.lists() {
-		if err := f.List(name, list); err != nil {
+		if err := f.Names(name, list); err != nil {
 			return err
 		}
 	}
@@ -212,7 +213,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 		return nil, errNone
 	}
 	var only string
-	if err := method.Fields(r.Data).Text("name", &only); err != nil {
+	if err := field.Map(r.Data).Text("name", &only); err != nil {
 		return nil, err
 	}
 	names := []string{strings.ToLower(only)}

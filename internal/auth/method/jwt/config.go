@@ -15,6 +15,7 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -83,17 +84,17 @@ func (d *backend) config(ctx context.Context, r *mount.Request) (*mount.Response
 }
 
 // read reads a whole configuration from a request: fields that are not given are unset.
-func (c *settings) read(f method.Fields) error {
+func (c *settings) read(f field.Map) error {
 	var responses []string
-	err := method.Each(
+	err := field.First(
 		keys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
 		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA),
 		f.Text("bound_issuer", &c.Issuer),
-		f.List("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole),
+		f.Names("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole),
 		f.Flag("skip_jwks_validation", &c.skipFetching),
 		f.Text("oidc_client_id", &c.ClientID), f.Text("oidc_client_secret", &c.ClientSecret),
 		f.Text("oidc_response_mode", &c.ResponseMode),
-		f.List("oidc_response_types", &responses),
+		f.Names("oidc_response_types", &responses),
 	)
 	if err != nil {
 		return err
@@ -198,10 +199,10 @@ func publicKey(text string) (crypto.PublicKey, error) {
 }
 
 // keys reads PEM keys: a list, or one text with one or more.
-func keys(f method.Fields, name string, into *[]string) error {
+func keys(f field.Map, name string, into *[]string) error {
 	text, ok := f[name].(string)
 	if !ok {
-		return f.List(name, into)
+		return f.Names(name, into)
 	}
 	*into = nil
 	for rest := []byte(strings.ReplaceAll(text, "-----,-----",

@@ -24,6 +24,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -136,8 +137,8 @@ const maxToken = 64 << 10
 // login checks a token against a role.
 func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
 	var token, name string
-	f := method.Fields(r.Data)
-	if err := method.Each(f.Text("jwt", &token), f.Text("role", &name)); err != nil {
+	f := field.Map(r.Data)
+	if err := field.First(f.Text("jwt", &token), f.Text("role", &name)); err != nil {
 		return nil, err
 	}
 	c, err := method.Load[settings](ctx, d.store, configKey)

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -38,8 +39,8 @@ func (d *backend) authURL(ctx context.Context, r *mount.Request) (*mount.Respons
 		return nil, method.ErrUnsupported
 	}
 	var name, redirect, nonce string
-	f := method.Fields(r.Data)
-	if err := method.Each(f.Text("role", &name), f.Text("redirect_uri", &redirect),
+	f := field.Map(r.Data)
+	if err := field.First(f.Text("role", &name), f.Text("redirect_uri", &redirect),
 		f.Text("client_nonce", &nonce)); err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/field"
 )
 
 // role is a record: see [method.Marshal]. Durations are seconds.
@@ -78,16 +79,16 @@ func (x *role) show() map[string]any {
 
 const maxLeeway = 24 * 60 * 60
 
-func (x *role) read(f method.Fields) error {
+func (x *role) read(f field.Map) error {
 	kind, groups, claimKind := "", "", ""
-	err := method.Each(
+	err := field.First(
 		f.Text("role_type", &kind), f.Text("groups_claim", &groups), f.Text("bound_claims_type", &claimKind),
-		f.List("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f),
+		f.Names("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f),
 		f.Text("user_claim", &x.UserClaim),
-		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Texts("claim_mappings", &x.Mappings),
+		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Pairs("claim_mappings", &x.Mappings),
 		f.Seconds("expiration_leeway", &x.ExpiryLeeway),
 		f.Seconds("not_before_leeway", &x.BeforeLeeway), f.Seconds("clock_skew_leeway", &x.ClockSkew), x.Read(f),
-		f.List("allowed_redirect_uris", &x.Redirects), f.List("oidc_scopes", &x.Scopes), f.Seconds("max_age", &x.MaxAge),
+		f.Names("allowed_redirect_uris", &x.Redirects), f.Names("oidc_scopes", &x.Scopes), f.Seconds("max_age", &x.MaxAge),
 	)
 	if err != nil {
 		return err
@@ -134,7 +135,7 @@ func (x *role) read(f method.Fields) error {
 
 // readClaims reads bound_claims: an object whose values are texts, numbers, booleans, or lists of
 // these.
-func (x *role) readClaims(f method.Fields) error {
+func (x *role) readClaims(f field.Map) error {
 	given := f["bound_claims"]
 	if text, ok := given.(string); ok {
 		d := json.NewDecoder(strings.NewReader(text))

@@ -22,6 +22,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -139,7 +140,7 @@ func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mou
 }
 
 // write creates or changes a user; part limits the change to "password" or "policies".
-func (d *backend) write(ctx context.Context, name, part string, f method.Fields) error {
+func (d *backend) write(ctx context.Context, name, part string, f field.Map) error {
 	hash, err := d.newHash(ctx, f)
 	if err != nil {
 		return err
@@ -165,7 +166,7 @@ func (d *backend) write(ctx context.Context, name, part string, f method.Fields)
 	case "":
 		err = u.Read(f)
 	case "policies":
-		err = u.Read(method.Fields{"policies": f["policies"], "token_policies": f["token_policies"]})
+		err = u.Read(field.Map{"policies": f["policies"], "token_policies": f["token_policies"]})
 	}
 	if err != nil {
 		return err
@@ -174,9 +175,9 @@ func (d *backend) write(ctx context.Context, name, part string, f method.Fields)
 }
 
 // newHash hashes the password of a request or returns its password_hash; nil if it has neither.
-func (d *backend) newHash(ctx context.Context, f method.Fields) ([]byte, error) {
+func (d *backend) newHash(ctx context.Context, f field.Map) ([]byte, error) {
 	var password, hash string
-	if err := method.Each(f.Text("password", &password), f.Text("password_hash", &hash)); err != nil {
+	if err := field.First(f.Text("password", &password), f.Text("password_hash", &hash)); err != nil {
 		return nil, err
 	}
 	switch {
@@ -225,7 +226,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mo
 		return nil, err
 	}
 	var password string
-	if err := method.Fields(r.Data).Text("password", &password); err != nil {
+	if err := field.Map(r.Data).Text("password", &password); err != nil {
 		return nil, err
 	}
 	if password == "" {
