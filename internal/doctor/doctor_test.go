@@ -25,7 +25,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // planted stand in configurations and must show nowhere.
-var planted = []string{strings.Repeat("5e", 32), "PIN-that-nobody-sees"}
+var planted = []string{strings.Repeat("5e", 32), "PIN-that-never-shows"}
 
 // room is a folder with a configuration in it.
 type room struct {
@@ -130,7 +130,7 @@ func snapshot(t *testing.T, dir string) map[string]string {
 	return sums
 }
 
-// want looks for a finding, and for the exit code that it makes.
+// want checks for a finding and for the exit code that follows from it.
 func want(t *testing.T, r *Report, level Level, area, text string) Finding {
 	t.Helper()
 	for _, f := range r.Findings {
@@ -148,7 +148,7 @@ func want(t *testing.T, r *Report, level Level, area, text string) Finding {
 	return Finding{}
 }
 
-// none fails for findings that are not well, but those of the machine that the test runs on.
+// none fails for warnings and errors, except those about the machine that runs the test.
 func none(t *testing.T, r *Report) {
 	t.Helper()
 	for _, f := range r.Findings {
@@ -253,7 +253,7 @@ func TestBrokenConfigurations(t *testing.T) {
 		{name: "no key file", text: memory + quiet + box, level: Error, area: "files", says: "does not exist"},
 		{name: "no key file, said of the seal", text: memory + quiet + box, level: Error, area: "seal",
 			says: "cannot be configured", place: "sealgate.hcl:6"},
-		{name: "seal that this program has not", text: memory + quiet + `seal "kmip" "k" {}`, level: Error, area: "seal",
+		{name: "unsupported seal type", text: memory + quiet + `seal "kmip" "k" {}`, level: Error, area: "seal",
 			says: `unknown seal type "kmip"`, place: "sealgate.hcl:6"},
 		{name: "another key", text: disk + quiet + box, level: Error, area: "seal",
 			says: "does not decrypt the stored root key", class: seals.Corrupt,
@@ -292,7 +292,7 @@ func TestBrokenConfigurations(t *testing.T) {
 		{name: "audit file for all", text: memory + quiet + `audit "file" "f" { options { file_path = "DIR/audit.log" } }`,
 			level: Warning, area: "audit",
 			says: "other users may write to it", prepare: func(r *room) { r.file("audit.log", "", 0o666) }},
-		{name: "nobody listens for entries", text: memory + quiet +
+		{name: "no listener for entries", text: memory + quiet +
 			`audit "socket" "f" { options { address = "127.0.0.1:1" } }`, level: Error, area: "audit",
 			says: "cannot be reached"},
 		{name: "no folder for the pid file", text: memory + quiet + `pid_file = "DIR/none/pid"`, level: Error, area: "files",

@@ -151,9 +151,8 @@ func sealgate(sealed bool, name string, would bool) http.Handler {
 	})
 }
 
-// TestRunningServer: an address that is taken is told apart: by this server, by another of its
-// kind, by something else. Where the server has the storage to itself, what it says of its seals
-// counts.
+// TestRunningServer checks an address that is in use: by this server, by another Sealgate server, or by
+// another program. If the server holds the lock of the storage, its own status of the seals counts.
 func TestRunningServer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

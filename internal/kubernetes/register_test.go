@@ -46,7 +46,7 @@ func (p *pods) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	switch {
 	case p.failing != 0:
-		refuse(p.failing, "told to fail")
+		refuse(p.failing, "set to fail")
 	case r.Header.Get("Authorization") != "Bearer "+p.token:
 		refuse(http.StatusUnauthorized, "Unauthorized")
 	case r.URL.Path != "/api/v1/namespaces/ns/pods/pod-0":
@@ -96,8 +96,8 @@ func labelled(active, sealed, initialized string) map[string]string {
 		"vault-version": "1.2.3-dirty"}
 }
 
-// world is an API, the folder of a service account, and a registration before them.
-func world(t *testing.T, pod string, state func() State) (*pods, *Registration, *safeLog) {
+// fakeCluster starts an API server, and makes a service account folder and a registration for it.
+func fakeCluster(t *testing.T, pod string, state func() State) (*pods, *Registration, *safeLog) {
 	t.Helper()
 	p := &pods{labels: map[string]string{"app": "mine"}, token: "first", changed: make(chan struct{}, 100)}
 	server := httptest.NewTLSServer(p)
@@ -146,7 +146,7 @@ func TestLabelsFollowTheState(t *testing.T) {
 	t.Parallel()
 	var state atomic.Pointer[State]
 	state.Store(&State{Sealed: true})
-	p, r, log := world(t, "pod-0", func() State { return *state.Load() })
+	p, r, log := fakeCluster(t, "pod-0", func() State { return *state.Load() })
 	ctx, cancel := context.WithCancel(t.Context())
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Run(ctx) })
@@ -175,13 +175,13 @@ func TestLabelsFollowTheState(t *testing.T) {
 
 func TestRefusalsNameTheRemedy(t *testing.T) {
 	t.Parallel()
-	p, r, _ := world(t, "other", func() State { return State{} })
+	p, r, _ := fakeCluster(t, "other", func() State { return State{} })
 	if err := r.label(t.Context(), State{}); err == nil || !strings.Contains(err.Error(), "set namespace and pod_name") {
 		t.Errorf("another pod: %v", err)
 	}
 	p.fail(http.StatusForbidden)
 	if err := r.label(t.Context(), State{}); err == nil || !strings.Contains(err.Error(), `"patch" on pods`) ||
-		!strings.Contains(err.Error(), "told to fail") {
+		!strings.Contains(err.Error(), "set to fail") {
 		t.Errorf("forbidden: %v", err)
 	}
 }

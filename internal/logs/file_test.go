@@ -54,10 +54,10 @@ func TestRotation(t *testing.T) {
 	if err := f.Reopen(); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := f.Write([]byte("anew\n")); err != nil {
+	if _, err := f.Write([]byte("again\n")); err != nil {
 		t.Fatal(err)
 	}
-	if text, err := os.ReadFile(now); err != nil || string(text) != "anew\n" {
+	if text, err := os.ReadFile(now); err != nil || string(text) != "again\n" {
 		t.Errorf("%q %v", text, err)
 	}
 	if err := f.Close(); err != nil {

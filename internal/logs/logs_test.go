@@ -48,7 +48,7 @@ func TestLevels(t *testing.T) {
 	h, b := newHub(t, Text)
 	core, api := h.Logger("core"), h.Logger("api")
 	core.Debug("no")
-	if !h.Set("core", slog.LevelDebug) || h.Set("nobody", slog.LevelDebug) {
+	if !h.Set("core", slog.LevelDebug) || h.Set("missing", slog.LevelDebug) {
 		t.Error("Set does not know who is there")
 	}
 	core.Debug("yes-core")
@@ -65,8 +65,8 @@ func TestLevels(t *testing.T) {
 	h.Reset("")
 	core.Warn("no")
 	h.Reset("core")
-	if h.Reset("nobody") {
-		t.Error("Reset of nobody")
+	if h.Reset("missing") {
+		t.Error("Reset of a missing logger")
 	}
 	if got := strings.Count(b.String(), "msg=yes"); got != 3 || strings.Contains(b.String(), "msg=no") {
 		t.Errorf("%s", b)
