@@ -27,6 +27,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/engine/transit"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -170,7 +171,7 @@ func newHarness(t testing.TB, seal seals.Seal, change ...func(*api.Config)) *har
 		t.Fatal(err)
 	}
 	w.node, err = node.New(node.Config{
-		Store: w.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New}, Now: now, AuthMethods: authMethodsOf(now),
+		Store: w.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New, "transit": transit.Factory(transit.Options{Now: now})}, Now: now, AuthMethods: authMethodsOf(now),
 		Mounts: []mount.Entry{mount.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {

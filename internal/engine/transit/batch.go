@@ -127,7 +127,7 @@ func (b *backend) encryptBatch(ctx context.Context, c *call, items []fields) (*m
 			if err != nil {
 				return err
 			}
-			out, version, err := b.sealText(ctx, nil, k, &t)
+			out, version, err := b.sealText(ctx, c, "", k, &t)
 			r.Ciphertext, r.KeyVersion = string(out), version
 			return err
 		}()
@@ -175,8 +175,7 @@ func (b *backend) decryptBatch(ctx context.Context, c *call, k *keys.Key, items 
 		r.Reference, _ = f.text("reference")
 		t, err := f.readText("ciphertext", k, i)
 		if err == nil {
-			var room [256]byte
-			plain, version, failed := b.open(ctx, room[:0], k, &t)
+			plain, version, failed := b.open(ctx, c, c.plain[:0], k, &t)
 			r.Plaintext = base64.StdEncoding.EncodeToString(plain)
 			clear(plain)
 			if err = failed; err == nil {

@@ -95,7 +95,7 @@ func (t *text) params() keys.CipherParams {
 }
 
 // seal encrypts, and appends the ciphertext to dst.
-func (b *backend) seal(ctx context.Context, dst []byte, k *keys.Key, plain []byte, t *text) (out []byte, version int, err error) {
+func (b *backend) seal(ctx context.Context, c *call, dst []byte, k *keys.Key, plain []byte, t *text) (out []byte, version int, err error) {
 	if !k.Type.Encrypts() {
 		return nil, 0, fault.New(fault.Invalid, "message encryption not supported for key type %s", k.Type)
 	}
@@ -110,8 +110,7 @@ func (b *backend) seal(ctx context.Context, dst []byte, k *keys.Key, plain []byt
 	if err != nil {
 		return nil, 0, err
 	}
-	var room [256]byte
-	blob, err := e.Encrypt(ctx, room[:0], plain, t.params())
+	blob, err := e.Encrypt(ctx, c.blob[:0], plain, t.params())
 	if err != nil {
 		return nil, 0, err
 	}
@@ -120,7 +119,7 @@ func (b *backend) seal(ctx context.Context, dst []byte, k *keys.Key, plain []byt
 }
 
 // open decrypts, and appends the plaintext to dst.
-func (b *backend) open(ctx context.Context, dst []byte, k *keys.Key, t *text) (plain []byte, version int, err error) {
+func (b *backend) open(ctx context.Context, c *call, dst []byte, k *keys.Key, t *text) (plain []byte, version int, err error) {
 	if t.body == "" {
 		return nil, 0, errNoCiphertext
 	}
@@ -131,8 +130,7 @@ func (b *backend) open(ctx context.Context, dst []byte, k *keys.Key, t *text) (p
 	if err != nil {
 		return nil, 0, err
 	}
-	var room [256]byte
-	blob, err := base64.StdEncoding.AppendDecode(room[:0], []byte(body))
+	blob, err := base64.StdEncoding.AppendDecode(c.blob[:0], []byte(body))
 	if err != nil {
 		return nil, 0, errNoBase64
 	}
@@ -167,29 +165,30 @@ func (b *backend) encrypt(ctx context.Context, c *call) (*mount.Response, error)
 	if err != nil {
 		return nil, err
 	}
-	out, version, err := b.sealText(ctx, []byte(`{"ciphertext":"`), k, &t)
+	out, version, err := b.sealText(ctx, c, `{"ciphertext":"`, k, &t)
 	if err != nil {
 		return nil, err
 	}
 	k.CountUse(version, 1, c.by())
 	out = append(out, `","key_version":`...)
 	out = strconv.AppendInt(out, int64(version), 10)
-	return &mount.Response{Data: json.RawMessage(append(out, '}'))}, nil
+	return c.answer(json.RawMessage(append(out, '}'))), nil
 }
 
-// sealText decodes a plaintext and encrypts it.
-func (b *backend) sealText(ctx context.Context, dst []byte, k *keys.Key, t *text) ([]byte, int, error) {
-	var room [256]byte
-	plain, err := base64.StdEncoding.AppendDecode(room[:0], []byte(t.body))
+// sealText decodes a plaintext and encrypts it. The result begins with head.
+func (b *backend) sealText(ctx context.Context, c *call, head string, k *keys.Key, t *text) ([]byte, int, error) {
+	plain, err := base64.StdEncoding.AppendDecode(c.plain[:0], []byte(t.body))
 	defer clear(plain)
 	if err != nil {
 		return nil, 0, fault.New(fault.Invalid, "%s", err)
 	}
-	if room := len(dst) + len(prefix) + 40 + base64.StdEncoding.EncodedLen(len(plain)+64); cap(dst) < room {
-		dst = append(make([]byte, 0, room), dst...)
-	}
-	return b.seal(ctx, dst, k, plain, t)
+	const more = len(prefix) + len(`10000000:","key_version":10000000}`)
+	room := len(head) + base64.StdEncoding.EncodedLen(len(plain)+overhead) + more
+	return b.seal(ctx, c, append(make([]byte, 0, room), head...), k, plain, t)
 }
+
+// overhead is what most ciphertexts have beside the text: nonce and tag.
+const overhead = 24 + 16
 
 func (b *backend) decrypt(ctx context.Context, c *call) (*mount.Response, error) {
 	items, isBatch, err := c.data.batch("")
@@ -210,8 +209,7 @@ func (b *backend) decrypt(ctx context.Context, c *call) (*mount.Response, error)
 	if err != nil {
 		return nil, err
 	}
-	var room [256]byte
-	plain, version, err := b.open(ctx, room[:0], k, &t)
+	plain, version, err := b.open(ctx, c, c.plain[:0], k, &t)
 	defer clear(plain)
 	if err != nil {
 		return nil, err
@@ -220,7 +218,7 @@ func (b *backend) decrypt(ctx context.Context, c *call) (*mount.Response, error)
 	const head, tail = `{"plaintext":"`, `"}`
 	out := append(make([]byte, 0, len(head)+len(tail)+base64.StdEncoding.EncodedLen(len(plain))), head...)
 	out = base64.StdEncoding.AppendEncode(out, plain)
-	return &mount.Response{Data: json.RawMessage(append(out, tail...))}, nil
+	return c.answer(json.RawMessage(append(out, tail...))), nil
 }
 
 // keyToEncrypt finds the key, or makes it where the request may and the mount allows it.
@@ -308,12 +306,12 @@ func (b *backend) rewrapOne(ctx context.Context, c *call, k *keys.Key, f fields,
 			}
 		}
 	}
-	plain, _, err := b.open(ctx, nil, k, &from)
+	plain, _, err := b.open(ctx, c, nil, k, &from)
 	defer clear(plain)
 	if err != nil {
 		return nil, 0, err
 	}
-	if out, version, err = b.seal(ctx, nil, k, plain, &to); err == nil {
+	if out, version, err = b.seal(ctx, c, nil, k, plain, &to); err == nil {
 		k.CountUse(version, 1, c.by())
 	}
 	return out, version, err

@@ -58,7 +58,7 @@ func (b *backend) makeDataKey(ctx context.Context, c *call, r *dataKeyRequest) (
 	if _, err := io.ReadFull(b.rand, plain); err != nil {
 		return a, fmt.Errorf("transit: reading random bytes for a data key: %w", err)
 	}
-	out, version, err := b.seal(ctx, nil, r.key, plain, &r.text)
+	out, version, err := b.seal(ctx, c, nil, r.key, plain, &r.text)
 	if err != nil {
 		return a, err
 	}
