@@ -110,7 +110,7 @@ func TestErrorsCarryNoRequest(t *testing.T) {
 	}
 	s.set(func() { s.answer, s.away, s.secret = "", false, "the-secret-of-the-access-key" })
 	if _, err := w.Decrypt(t.Context(), blob); err != nil {
-		t.Errorf("when all is well again: %v", err)
+		t.Errorf("after recovery: %v", err)
 	}
 }
 
@@ -130,7 +130,7 @@ func TestAliasLeadsElsewhere(t *testing.T) {
 		t.Errorf("the blob is of %q", id)
 	}
 	_, err = w.Decrypt(t.Context(), old)
-	failed(t, "the blob of the former key", err, seals.WrongKey, "key-wrap")
+	failed(t, "the blob of the previous key", err, seals.WrongKey, "key-wrap")
 	_, err = w.Decrypt(t.Context(), fresh)
 	must(t, err)
 	_, err = open(t, s, "alias/nothing").Encrypt(t.Context(), []byte("x"))

@@ -7,7 +7,7 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, an instance for each
+// BenchmarkWrapUnwrap compares the seal with HashiCorp's bare wrapper, an instance for each
 // goroutine, by turns in the same run, on the emulator. Beyond 8 goroutines the seal's calls wait
 // for each other.
 func BenchmarkWrapUnwrap(b *testing.B) {

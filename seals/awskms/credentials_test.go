@@ -58,7 +58,7 @@ func TestKeeper(t *testing.T) {
 		time.Sleep(time.Hour - early - time.Second)
 		want("not yet early", "c", 3)
 		time.Sleep(2 * time.Second)
-		w.err = errors.New("STS is away")
+		w.err = errors.New("STS is unavailable")
 		want("early, and there are no others: they are still good", "c", 4)
 		w.err, w.next.AccessKeyID, w.next.Expires = nil, "d", time.Now().Add(2*time.Minute)
 		want("early, with others", "d", 5)

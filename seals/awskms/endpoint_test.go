@@ -29,7 +29,7 @@ func TestEndpoints(t *testing.T) {
 		asked := ""
 		w.conn.source.http.Transport = roundTripper(func(r *http.Request) (*http.Response, error) {
 			asked = r.URL.Scheme + "://" + r.URL.Host
-			return nil, errors.New("nobody is asked")
+			return nil, errors.New("no request is sent")
 		})
 		if _, err := w.Encrypt(t.Context(), nil); seals.ClassOf(err) != seals.Unreachable ||
 			asked != "https://"+c.host {

@@ -18,7 +18,7 @@ import (
 
 const keyARN = "arn:aws:kms:eu-central-1:111122223333:key/1234abcd-12ab-34cd-56ef-1234567890ab"
 
-// memoryKMS stands for a *kms.Client, so that the example runs without AWS. It does not encrypt.
+// memoryKMS replaces a *kms.Client, so that the example runs without AWS. It does not encrypt.
 type memoryKMS struct{ awskms.API }
 
 func (memoryKMS) Encrypt(_ context.Context, in *kms.EncryptInput, _ ...func(*kms.Options)) (*kms.EncryptOutput, error) {

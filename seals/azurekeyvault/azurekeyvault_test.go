@@ -213,7 +213,7 @@ func TestCredentials(t *testing.T) {
 		"a certificate not there": {[]string{"client_secret", "", "cert_path", "/nowhere/cert.pem"}, seals.Denied,
 			"/nowhere/cert.pem"},
 		"an unknown authority": {[]string{"tls_ca_cert", ""}, seals.Misconfigured, "tls_ca_cert"},
-		"nobody there":         {[]string{"endpoint", "https://127.0.0.1:1"}, seals.Unreachable, "reachable"},
+		"no server":            {[]string{"endpoint", "https://127.0.0.1:1"}, seals.Unreachable, "reachable"},
 	} {
 		_, err := p.open(t, "wrap", c.params...).Encrypt(t.Context(), []byte("x"))
 		failed(t, what, err, c.class, c.word)
@@ -257,7 +257,7 @@ func TestCertificate(t *testing.T) {
 	failed(t, "a certificate that is not the application's", err, seals.Denied, "AADSTS700027")
 }
 
-// TestManagedIdentity is not parallel: hosts tell where their identity endpoint is by the
+// TestManagedIdentity is not parallel: hosts name their identity endpoint by the
 // environment.
 func TestManagedIdentity(t *testing.T) {
 	p := newPeer(t)

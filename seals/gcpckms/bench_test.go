@@ -22,9 +22,9 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/gcpkms"
 )
 
-// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it, by
-// turns in the same run, against the emulator over TLS. ratio is the seal's round trips per second
-// to the client's.
+// BenchmarkWrapUnwrap compares the seal with Google's client as its documentation shows it,
+// alternately in the same run, against the emulator over TLS. ratio is the seal's round trips per
+// second to the client's.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	r := newHarness(b, gcpkms.Options{})
 	seal, bare := r.open(), bareClient(b, r)
@@ -73,8 +73,8 @@ func bareClient(b *testing.B, r *harness) *kms.KeyManagementClient {
 	return c
 }
 
-// compare runs both in turns of 50 ms and takes the median of the turns' ratios: what else the
-// machine does then spoils some turns, not the result.
+// compare runs both alternately for 50 ms and reports the median of the ratios: other load affects
+// single rounds, not the median.
 func compare(b *testing.B, workers int, ours, bare func() error) {
 	var rates [2][]float64
 	var ratios []float64

@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// TestDescribe follows a key through its life.
+// TestDescribe checks Describe through the states of a key.
 func TestDescribe(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -46,7 +46,7 @@ func TestDescribe(t *testing.T) {
 	if k = described(t, w.Describe); k.Version != "2" || k.State != "enabled" {
 		t.Errorf("rotated: %+v", k)
 	}
-	// The version that the stored blob needs is told of, although another one is the primary.
+	// The version that the stored blob needs is reported although another one is the primary.
 	r.act("schedule", "hardware/cryptoKeyVersions/1")
 	if k = described(t, w.Describe); k.Version != "2" || k.State != "pending deletion" ||
 		k.Detail["of version"] != "1" ||
@@ -68,9 +68,9 @@ func described(t *testing.T, ask func(context.Context) (seals.KeyState, error)) 
 	return k
 }
 
-// TestWithoutPermissionToLook: encrypting and decrypting need no more than their role; the version
-// is learnt from an encryption.
-func TestWithoutPermissionToLook(t *testing.T) {
+// TestWithoutViewPermission: Encrypt and Decrypt need only their role; KeyVersion learns the
+// version from an encryption.
+func TestWithoutViewPermission(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
@@ -89,7 +89,7 @@ func TestWithoutPermissionToLook(t *testing.T) {
 	}
 }
 
-// TestKeyWithoutPrimary: it has versions, and none of them encrypts.
+// TestKeyWithoutPrimary: a key with versions of which none encrypts.
 func TestKeyWithoutPrimary(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})

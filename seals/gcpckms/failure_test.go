@@ -15,8 +15,7 @@ import (
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
 
-// TestEveryStatusHasAClass goes through the codes of gRPC: class, remedy, and how often the call
-// was tried.
+// TestEveryStatusHasAClass checks class, remedy and number of attempts for every code of gRPC.
 func TestEveryStatusHasAClass(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -72,7 +71,7 @@ func TestEveryStatusHasAClass(t *testing.T) {
 				t.Errorf("%s, %s %q: %v; want class %q", method, c.code, c.message, err, want)
 			}
 			if strings.Contains(err.Error(), "1970") {
-				t.Errorf("a date that nobody told: %v", err)
+				t.Errorf("an invented date: %v", err)
 			}
 			if tries := r.kms.Calls()[method] - before; tries != c.tries {
 				t.Errorf("%s, %s %q: tried %d times; want %d", method, c.code, c.message, tries, c.tries)
@@ -82,9 +81,9 @@ func TestEveryStatusHasAClass(t *testing.T) {
 	decrypts(t, w, blob)
 }
 
-// TestTransientTroubleIsGotOver: a call that fails or comes back damaged once or twice is tried
-// again, and works.
-func TestTransientTroubleIsGotOver(t *testing.T) {
+// TestTransientFailuresAreRetried: a call that fails or returns a damaged answer once or twice is
+// retried and succeeds.
+func TestTransientFailuresAreRetried(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
@@ -109,8 +108,8 @@ func TestTransientTroubleIsGotOver(t *testing.T) {
 	}
 }
 
-// TestAnswersThatCannotBeReliedOn are refused, whichever way they are wrong.
-func TestAnswersThatCannotBeReliedOn(t *testing.T) {
+// TestAnswersThatFailTheIntegrityCheck are refused.
+func TestAnswersThatFailTheIntegrityCheck(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
@@ -132,9 +131,9 @@ func TestAnswersThatCannotBeReliedOn(t *testing.T) {
 	}
 }
 
-// TestStateAndDateAreTold: a version that is scheduled for destruction is told of with its date, by
-// accounts that may ask; and with the state by those that may not.
-func TestStateAndDateAreTold(t *testing.T) {
+// TestStateAndDateInError: the error for a version scheduled for destruction contains the date
+// where the account may read it, else only the state.
+func TestStateAndDateInError(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 11, 23, 12, 0, 0, 0, time.UTC)
 	r := newHarness(t, gcpkms.Options{Now: func() time.Time { return now }})
@@ -160,13 +159,13 @@ func TestStateAndDateAreTold(t *testing.T) {
 	}
 }
 
-// TestWrongPurposeAndMissingKey: what cannot be told from a status alone.
+// TestWrongPurposeAndMissingKey: causes that the status alone does not distinguish.
 func TestWrongPurposeAndMissingKey(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	absent := r.open("crypto_key", "absent")
 	if _, err := absent.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.KeyGone {
-		t.Errorf("a key that is not there, to who may know: %v", err)
+		t.Errorf("a key that is not there, with the viewer role: %v", err)
 	}
 	r.grant(0, "cloudkms.viewer")
 	_, err := absent.Encrypt(t.Context(), []byte("x"))
@@ -176,7 +175,7 @@ func TestWrongPurposeAndMissingKey(t *testing.T) {
 	}
 }
 
-// TestUnresponsivePeers: one that takes connections and never greets, one that answers no call, one
+// TestUnresponsivePeers: a peer that accepts connections only, one that answers no call, and one
 // that loses answers. Each call ends by its deadline.
 func TestUnresponsivePeers(t *testing.T) {
 	t.Parallel()
@@ -220,8 +219,8 @@ func TestTimeoutOfTheStanza(t *testing.T) {
 	}
 }
 
-// TestUntrustedServer: whose certificate is not of the authority that is configured gets nothing.
-// Once the file is right, nothing has to be restarted.
+// TestUntrustedServer: nothing is sent to a server whose certificate is not of the configured CA. A
+// corrected file needs no restart.
 func TestUntrustedServer(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -244,14 +243,14 @@ func TestUntrustedServer(t *testing.T) {
 			}
 		}
 		if r.calls() != 0 {
-			t.Error("the server was called all the same")
+			t.Error("the server was called")
 		}
 		must(t, os.WriteFile(r.ca, right, 0o600))
 	}
 	decrypts(t, w, encrypt(t, w))
 }
 
-// TestCloseEndsCalls: those under way end, those that come later fail.
+// TestCloseEndsCalls: calls in progress end, later calls fail.
 func TestCloseEndsCalls(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -266,13 +265,13 @@ func TestCloseEndsCalls(t *testing.T) {
 	for r.calls() == 0 {
 		select {
 		case err := <-done:
-			t.Fatalf("a mute peer: %v", err)
+			t.Fatalf("an unresponsive peer: %v", err)
 		case <-time.After(time.Millisecond):
 		}
 	}
 	must(t, w.Close())
 	if err := <-done; seals.ClassOf(err) != seals.Unreachable {
-		t.Errorf("the call under way: %v", err)
+		t.Errorf("the call in progress: %v", err)
 	}
 	if _, err := w.Encrypt(t.Context(), []byte("x")); seals.ClassOf(err) != seals.Unreachable ||
 		!strings.Contains(err.Error(), "closed") {
@@ -280,8 +279,8 @@ func TestCloseEndsCalls(t *testing.T) {
 	}
 }
 
-// TestTooMuch: what the service would refuse is not sent.
-func TestTooMuch(t *testing.T) {
+// TestTooLarge: data that the service would refuse is not sent.
+func TestTooLarge(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	w := r.open()
@@ -294,7 +293,7 @@ func TestTooMuch(t *testing.T) {
 		}
 	}
 	if r.calls() != 0 {
-		t.Error("it was sent")
+		t.Error("a request was sent")
 	}
 	r.act("create-hsm", "hardware")
 	if _, err := r.open("crypto_key", "hardware").Encrypt(t.Context(), make([]byte, 8<<10),
@@ -305,6 +304,6 @@ func TestTooMuch(t *testing.T) {
 	blob, err := w.Encrypt(t.Context(), full, wrapping.WithAad(full))
 	must(t, err)
 	if plain, err := w.Decrypt(t.Context(), blob, wrapping.WithAad(full)); err != nil || len(plain) != len(full) {
-		t.Errorf("the most that is allowed: %d bytes, %v", len(plain), err)
+		t.Errorf("the maximum: %d bytes, %v", len(plain), err)
 	}
 }

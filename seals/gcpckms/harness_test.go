@@ -23,7 +23,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 const ring = "projects/trial-project/locations/europe-west3/keyRings/seals/cryptoKeys/"
 
-// rsaKey is one of two keys of service accounts: they take long to make.
+// rsaKey returns one of two keys of service accounts, which take long to generate.
 var rsaKey = [2]func() *rsa.PrivateKey{sync.OnceValue(makeKey), sync.OnceValue(makeKey)}
 
 func makeKey() *rsa.PrivateKey {
@@ -39,7 +39,7 @@ var certificate = sync.OnceValues(func() ([2][]byte, error) {
 	return [2][]byte{cert, key}, err
 })
 
-// rig is an emulator with the keys "root" and "other", and what clients need of it.
+// harness is an emulator with the keys "root" and "other", and what clients need of it.
 type harness struct {
 	t       testing.TB
 	kms     *gcpkms.Service
@@ -81,7 +81,7 @@ func (r *harness) inject(f gcpkms.Fault) {
 	must(r.t, r.kms.Inject(f))
 }
 
-// renew gives the account a key and roles, and writes its credentials file.
+// renew creates a key and roles for the account, and writes its credentials file.
 func (r *harness) renew(key int, roles ...string) {
 	r.t.Helper()
 	r.grant(key, roles...)
@@ -90,7 +90,7 @@ func (r *harness) renew(key int, roles ...string) {
 	must(r.t, gcpkms.WriteFile(r.account, data, 0o600))
 }
 
-// grant does so without writing the file.
+// grant does the same without writing the file.
 func (r *harness) grant(key int, roles ...string) {
 	r.t.Helper()
 	var grants []gcpkms.Grant
@@ -102,7 +102,7 @@ func (r *harness) grant(key int, roles ...string) {
 	must(r.t, r.kms.SetAccount("sealgate", &rsaKey[key]().PublicKey, grants...))
 }
 
-// params are those of the seal on "root".
+// params returns the parameters of the seal on "root".
 func (r *harness) params(more ...string) map[string]string {
 	out := map[string]string{
 		"project": "trial-project", "region": "europe-west3", "key_ring": "seals", "crypto_key": "root",
@@ -114,7 +114,7 @@ func (r *harness) params(more ...string) map[string]string {
 	return out
 }
 
-// open makes a wrapper; more are further parameters, in pairs.
+// open makes a wrapper; more are additional name-value pairs.
 func (r *harness) open(more ...string) *gcpckms.Wrapper {
 	r.t.Helper()
 	w, err := gcpckms.New(seals.Config{Name: "test", Type: "gcpckms", Params: r.params(more...),
@@ -154,7 +154,7 @@ func decrypt(t testing.TB, w *gcpckms.Wrapper, blob *wrapping.BlobInfo) error {
 	return err
 }
 
-// calls is how many calls the emulator was sent.
+// calls returns the number of calls that the emulator received.
 func (r *harness) calls() int {
 	n := 0
 	for _, c := range r.kms.Calls() {

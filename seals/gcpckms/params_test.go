@@ -16,7 +16,7 @@ import (
 
 var good = map[string]string{"project": "trial-project", "region": "global", "key_ring": "r", "crypto_key": "k"}
 
-func TestStanzasThatCannotBeMeant(t *testing.T) {
+func TestInvalidStanzas(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
 		name, param, value, want string
@@ -60,9 +60,9 @@ func TestStanzasThatCannotBeMeant(t *testing.T) {
 	}
 }
 
-// TestWhereParametersComeFrom: the environment wins over the stanza, unless it is not to be looked
-// at.
-func TestWhereParametersComeFrom(t *testing.T) {
+// TestPrecedenceOfParameters: the environment takes precedence over the stanza, unless it is
+// disabled.
+func TestPrecedenceOfParameters(t *testing.T) {
 	t.Parallel()
 	env := map[string]string{
 		"GOOGLE_PROJECT": "env-project", "GOOGLE_REGION": "europe-west3", "VAULT_GCPCKMS_SEAL_KEY_RING": "vault-ring",
@@ -111,14 +111,13 @@ func TestEndpoints(t *testing.T) {
 		meta, err := w.SetConfig(t.Context())
 		must(t, err)
 		if got := meta.Metadata["endpoint"]; got != want {
-			t.Errorf("%s is understood as %s; want %s", given, got, want)
+			t.Errorf("%s is parsed as %s; want %s", given, got, want)
 		}
 	}
 }
 
-// TestWaysToGiveCredentials: a path, file://, JSON, a variable with JSON; and Google's own
-// variable.
-func TestWaysToGiveCredentials(t *testing.T) {
+// TestCredentialsParameter: a path, file://, JSON, a variable with JSON, and Google's variable.
+func TestCredentialsParameter(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	json, err := os.ReadFile(r.account)
@@ -151,7 +150,7 @@ func TestWaysToGiveCredentials(t *testing.T) {
 				}
 			}
 			if strings.Contains(log.String(), "chmod") {
-				t.Errorf("a warning about a file that is closed to others: %s", log.String())
+				t.Errorf("a warning about a private file: %s", log.String())
 			}
 			must(t, w.(*gcpckms.Wrapper).Close())
 		})
@@ -166,7 +165,7 @@ func gcloudHome(t *testing.T, json []byte) string {
 	return home
 }
 
-func TestOpenCredentialsFileIsToldOf(t *testing.T) {
+func TestWarnsAboutReadableCredentialsFile(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "open.json")
 	must(t, os.WriteFile(path, []byte("{}"), 0o600))

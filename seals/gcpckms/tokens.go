@@ -224,7 +224,7 @@ func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 }
 
 // quotaProject is the project that pays for calls, where it is not the account's own: those of
-// people have none. Source: google.aip.dev/auth/4110.
+// users have none. Source: google.aip.dev/auth/4110.
 func quotaProject(b []byte, getenv func(string) string) *string {
 	var f struct {
 		Quota string `json:"quota_project_id"`

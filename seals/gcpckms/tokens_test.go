@@ -28,7 +28,7 @@ import (
 	"github.com/sealgate/sealgate/seals/gcpckms"
 )
 
-// place is a metadata server, as a machine of Google Cloud has one.
+// place is a metadata server of Google Cloud.
 type place struct {
 	*httptest.Server
 	token atomic.Pointer[string] // nil: no service account is attached
@@ -53,7 +53,7 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
-// ambient is a wrapper without credentials in its stanza, on a machine with that metadata server.
+// ambient makes a wrapper without credentials in its stanza, with that metadata server.
 func ambient(t *testing.T, r *harness, p *place) *gcpckms.Wrapper {
 	t.Helper()
 	params := r.params()
@@ -66,7 +66,7 @@ func ambient(t *testing.T, r *harness, p *place) *gcpckms.Wrapper {
 	return w.(*gcpckms.Wrapper)
 }
 
-// opaque is a wrapper with the token "opaque".
+// opaque makes a wrapper with the token "opaque".
 func opaque(t *testing.T, r *harness) *gcpckms.Wrapper {
 	t.Helper()
 	p := newPlace(t)
@@ -75,8 +75,8 @@ func opaque(t *testing.T, r *harness) *gcpckms.Wrapper {
 	return ambient(t, r, p)
 }
 
-// TestMetadataServer: tokens are kept while they are good, replaced before they end, and asked for
-// again once they are refused.
+// TestMetadataServer: tokens are cached while they are valid, renewed before they expire, and
+// requested again once they are refused.
 func TestMetadataServer(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -104,7 +104,7 @@ func TestMetadataServer(t *testing.T) {
 		t.Errorf("a good token was asked for %d times", n-2)
 	}
 	// The account gets a new key: earlier tokens are refused, and the next call finds the new one
-	// by itself.
+	// automatically.
 	r.grant(0, "cloudkms.cryptoKeyEncrypterDecrypter")
 	if err := decrypt(t, w, blob); seals.ClassOf(err) != seals.Denied {
 		t.Errorf("with a token that was revoked: %v", err)
@@ -120,7 +120,7 @@ func TestMetadataServer(t *testing.T) {
 }
 
 // TestTokenService: credentials of a person get their tokens from a service, which may be broken,
-// forbid, or be mute.
+// forbid, or be unresponsive.
 func TestTokenService(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
@@ -224,9 +224,9 @@ func TestCallsAreCountedForTheRightProject(t *testing.T) {
 	}
 }
 
-// TestCredentialsFileThatIsMissingOrBroken is told of by the first call, and needs no restart once
-// it is mended.
-func TestCredentialsFileThatIsMissingOrBroken(t *testing.T) {
+// TestMissingOrBrokenCredentialsFile: the first call reports the file, and a corrected file needs
+// no restart.
+func TestMissingOrBrokenCredentialsFile(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, gcpkms.Options{})
 	sound, err := os.ReadFile(r.account)

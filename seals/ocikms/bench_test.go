@@ -7,9 +7,9 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with HashiCorp's wrapper by itself, by turns in the same
+// BenchmarkWrapUnwrap compares the seal with HashiCorp's bare wrapper, alternately in the same
 // run, on the emulator. Of the seal's calls 4 are under way at once; the wrapper's make connections
-// anew, because its library keeps two.
+// again, because its library keeps two.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	s := newEmulator(b)
 	seal := open(b, s, wrapKey)

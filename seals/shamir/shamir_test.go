@@ -31,7 +31,7 @@ func newSeed(t *testing.T) *secret.Bytes {
 
 func locked(t *testing.T, seed *secret.Bytes) *Wrapper {
 	t.Helper()
-	made, err := New(seals.Config{Name: "people", Type: "shamir"})
+	made, err := New(seals.Config{Name: "quorum", Type: "shamir"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestNoQuorumBeforeInit(t *testing.T) {
 func TestTakesNoParameters(t *testing.T) {
 	t.Parallel()
 	params := map[string]string{"key_shares": "5"}
-	if _, err := New(seals.Config{Name: "people", Type: "shamir", Params: params}); seals.ClassOf(
+	if _, err := New(seals.Config{Name: "quorum", Type: "shamir", Params: params}); seals.ClassOf(
 		err,
 	) != seals.Misconfigured {
 		t.Errorf("New: %v", err)

@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// BenchmarkWrapUnwrap compares the seal with the bare calls of OpenBao's client, by turns in the
-// same run, on a real server without TLS.
+// BenchmarkWrapUnwrap compares the seal with the bare calls of OpenBao's client, alternately in
+// the same run, on a real server without TLS.
 func BenchmarkWrapUnwrap(b *testing.B) {
 	bao := openbao.Start(b)
 	p := newPlace(b, bao)

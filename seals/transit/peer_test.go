@@ -54,7 +54,7 @@ func failed(t *testing.T, err error, class seals.Class, words ...string) {
 	}
 }
 
-// TestRealPeer is what the suite does not ask, on one server.
+// TestRealPeer checks what the conformance suite does not, on one server.
 func TestRealPeer(t *testing.T) {
 	t.Parallel()
 	bao := openbao.Start(t)
@@ -105,7 +105,7 @@ func TestRealPeer(t *testing.T) {
 			old := wrapped(t, w, plain)
 			boundHere(t, w, old)
 			if wrapped(t, w, plain); strings.Count(log.String(), "does not bind associated data") != 1 {
-				t.Errorf("the log says: %s", log.String())
+				t.Errorf("the log contains: %s", log.String())
 			}
 			f.set(func() { f.stripped = "" }) // an upgrade
 			opens(t, w, old, plain)
@@ -158,7 +158,7 @@ func TestRealPeer(t *testing.T) {
 				t.Errorf("no such token: %v", err)
 			}
 		},
-		"a certificate of nobody's": func(t *testing.T, p *place, f *front) {
+		"a certificate of an unknown CA": func(t *testing.T, p *place, f *front) {
 			_, err := p.open(t, f, "wrap", "tls_ca_cert", "").Encrypt(t.Context(), plain)
 			failed(t, err, seals.Misconfigured, "tls_ca_cert")
 			wrapped(t, p.open(t, f, "wrap", "tls_ca_cert", "", "tls_skip_verify", "true"), plain)
@@ -171,7 +171,7 @@ func TestRealPeer(t *testing.T) {
 	}
 }
 
-// boundHere checks a blob whose additional data the server does not know.
+// boundHere checks a blob whose additional data the server does not bind.
 func boundHere(t *testing.T, w *Wrapper, blob *wrapping.BlobInfo) {
 	t.Helper()
 	_, err := w.Decrypt(t.Context(), blob, wrapping.WithAad([]byte("another cluster")))
@@ -181,7 +181,7 @@ func boundHere(t *testing.T, w *Wrapper, blob *wrapping.BlobInfo) {
 	}
 }
 
-// TestPeerSealedAndGone takes the whole server away.
+// TestPeerSealedAndGone seals and stops the server.
 func TestPeerSealedAndGone(t *testing.T) {
 	t.Parallel()
 	bao := openbao.Start(t)
@@ -202,25 +202,25 @@ func TestPeerSealedAndGone(t *testing.T) {
 	opens(t, w, blob, plain)
 }
 
-// TestStrangeAnswers asks servers that are none.
-func TestStrangeAnswers(t *testing.T) {
+// TestUnexpectedAnswers calls servers that have no transit engine.
+func TestUnexpectedAnswers(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
 		code int
 		body string
 		want seals.Class
 	}{
-		"a page":              {200, "<html>Welcome</html>", seals.Corrupt},
-		"nothing":             {200, "", seals.Corrupt},
-		"an empty object":     {200, "{}", seals.Corrupt},
-		"no content":          {204, "", seals.Corrupt},
-		"another ciphertext":  {200, `{"data":{"ciphertext":"ours:v1:AAAA"}}`, seals.Corrupt},
-		"a number":            {200, `{"data":{"ciphertext":7}}`, seals.Corrupt},
-		"a page of a proxy":   {502, "<html>" + strings.Repeat("x", 5000), seals.Unreachable},
-		"a server unborn":     {501, `{"errors":["not initialized"]}`, seals.Unreachable},
-		"too many requests":   {429, "", seals.Throttled},
-		"without a token":     {400, `{"errors":["missing client token"]}`, seals.Denied},
-		"what nobody foresaw": {418, `{"errors":["a teapot"]}`, seals.Misconfigured},
+		"a page":             {200, "<html>Welcome</html>", seals.Corrupt},
+		"nothing":            {200, "", seals.Corrupt},
+		"an empty object":    {200, "{}", seals.Corrupt},
+		"no content":         {204, "", seals.Corrupt},
+		"another ciphertext": {200, `{"data":{"ciphertext":"ours:v1:AAAA"}}`, seals.Corrupt},
+		"a number":           {200, `{"data":{"ciphertext":7}}`, seals.Corrupt},
+		"a page of a proxy":  {502, "<html>" + strings.Repeat("x", 5000), seals.Unreachable},
+		"a server unborn":    {501, `{"errors":["not initialized"]}`, seals.Unreachable},
+		"too many requests":  {429, "", seals.Throttled},
+		"without a token":    {400, `{"errors":["missing client token"]}`, seals.Denied},
+		"an unknown answer":  {418, `{"errors":["a teapot"]}`, seals.Misconfigured},
 		"more than fits": {200, `{"data":{"ciphertext":"` + strings.Repeat("A", 2*maxReply) + `"}}`,
 			seals.Unreachable},
 		"nested without end":   {200, strings.Repeat(`{"data":`, 100000), seals.Corrupt},

@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// lease is what the server would answer to one renewal.
+// lease is the server's answer to one renewal.
 type lease struct {
 	left      time.Duration
 	renewable bool
 	err       error
 }
 
-// TestRenewal looks at when renewals come, in synthetic time.
+// TestRenewal checks the times of renewals, in synthetic time.
 func TestRenewal(t *testing.T) {
 	t.Parallel()
 	down := errors.New("down")

@@ -25,15 +25,14 @@ import (
 	"github.com/sealgate/sealgate/seals/sealtest"
 )
 
-// front stands, with TLS, between a seal and the real server, and misbehaves as told. What it does
-// not do the server does itself.
+// front is a TLS proxy between a seal and the real server, with faults on demand.
 type front struct {
 	*httptest.Server
 	ca    string // file with its authority
 	calls atomic.Int64
 
 	mu           sync.Mutex
-	unresponsive chan struct{} // not nil: nobody is answered until it is closed
+	unresponsive chan struct{} // not nil: requests wait until it is closed
 	away         bool
 	garble       bool
 	stripped     string // field of requests that is dropped, as a server does that does not know it
@@ -92,7 +91,7 @@ func strip(r *http.Request, field string) {
 	}
 }
 
-// spoil changes a letter of the plaintext, or of the ciphertext, in an answer.
+// spoil changes a character of the plaintext or ciphertext in an answer.
 func (f *front) spoil(resp *http.Response) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -139,7 +138,7 @@ func rules(mount string, read bool) string {
 	return text
 }
 
-// place is a mount of its own on the shared server, with a token in a file.
+// place is a separate mount on the shared server, with a token in a file.
 type place struct {
 	bao              *openbao.Server
 	mount, tokenFile string
@@ -169,7 +168,7 @@ func (p *place) newToken(t testing.TB, ttl string) {
 	must(t, os.Rename(p.tokenFile+".new", p.tokenFile))
 }
 
-// open makes a seal; params are pairs beside, or instead of, the usual ones.
+// open makes a seal; params are name-value pairs that add to or replace the default ones.
 func (p *place) open(t testing.TB, f *front, key string, params ...string) *Wrapper {
 	t.Helper()
 	all := map[string]string{

@@ -32,7 +32,7 @@ func TestSecretInFile(t *testing.T) {
 	expect("again", "one", false, tok.Get)
 	write("three")
 	expect("another", "three", true, tok.Get)
-	// The same length, and the same time as far as the file system can tell.
+	// The same length, and the same time within the resolution of the file system.
 	stamp, err := os.Stat(path)
 	if err != nil {
 		t.Fatal(err)
