@@ -17,30 +17,12 @@ import (
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	transitengine "github.com/sealgate/sealgate/internal/engine/transit"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/server/sealtypes"
 	"github.com/sealgate/sealgate/seals"
-	"github.com/sealgate/sealgate/seals/alicloudkms"
-	"github.com/sealgate/sealgate/seals/awskms"
-	"github.com/sealgate/sealgate/seals/azurekeyvault"
-	"github.com/sealgate/sealgate/seals/gcpckms"
-	"github.com/sealgate/sealgate/seals/ocikms"
-	"github.com/sealgate/sealgate/seals/pkcs11"
-	"github.com/sealgate/sealgate/seals/shamir"
-	"github.com/sealgate/sealgate/seals/static"
-	"github.com/sealgate/sealgate/seals/transit"
 )
 
-// providers are the providers of seals, by type.
-var providers = map[string]seals.Factory{
-	"alicloudkms":   alicloudkms.New,
-	"awskms":        awskms.New,
-	"gcpckms":       gcpckms.New,
-	"azurekeyvault": azurekeyvault.New,
-	"ocikms":        ocikms.New,
-	"pkcs11":        pkcs11.New,
-	"shamir":        shamir.New,
-	"static":        static.New,
-	"transit":       transit.New,
-}
+// providers are the seal types of the program.
+var providers = sealtypes.Factories()
 
 // engineFactories are the secrets engines, by type.
 var engineFactories = map[string]mount.Factory{

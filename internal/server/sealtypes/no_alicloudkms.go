@@ -1,0 +1,5 @@
+//go:build no_alicloudkms
+
+package sealtypes
+
+var newAliCloudKMS = leftOut("alicloudkms")

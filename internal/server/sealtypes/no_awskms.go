@@ -1,0 +1,5 @@
+//go:build no_awskms
+
+package sealtypes
+
+var newAWSKMS = leftOut("awskms")

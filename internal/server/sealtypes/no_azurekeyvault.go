@@ -1,0 +1,5 @@
+//go:build no_azurekeyvault
+
+package sealtypes
+
+var newAzureKeyVault = leftOut("azurekeyvault")

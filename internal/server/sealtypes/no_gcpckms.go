@@ -1,0 +1,5 @@
+//go:build no_gcpckms
+
+package sealtypes
+
+var newGCPCKMS = leftOut("gcpckms")

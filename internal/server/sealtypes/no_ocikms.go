@@ -1,0 +1,5 @@
+//go:build no_ocikms
+
+package sealtypes
+
+var newOCIKMS = leftOut("ocikms")

@@ -1,0 +1,5 @@
+//go:build no_transit
+
+package sealtypes
+
+var newTransit = leftOut("transit")
