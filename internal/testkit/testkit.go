@@ -1,5 +1,6 @@
-// Package testkit holds what tests are made of: emulators and real peers in its subpackages, and how to find the
-// checkout's root here. The program never links any of it; a layout test enforces that.
+// Package testkit holds what tests are made of: emulators and real peers in its subpackages, and
+// how to find the checkout's root here. The program never links any of it; a layout test enforces
+// that.
 package testkit
 
 import (
@@ -8,8 +9,8 @@ import (
 	"path/filepath"
 )
 
-// Root returns the folder of go.mod, searched upwards from the working directory. It does not depend on
-// paths compiled into the test, so it also works with -trimpath.
+// Root returns the folder of go.mod, searched upwards from the working directory. It does not
+// depend on paths compiled into the test, so it also works with -trimpath.
 func Root() (string, error) {
 	dir, err := os.Getwd()
 	if err != nil {

@@ -1,5 +1,5 @@
-// Package azurekv is an emulator of Azure Key Vault and of the token service before it, for tests. It is not Azure: it says so
-// in a header of every answer, and keeps its keys in memory.
+// Package azurekv is an emulator of Azure Key Vault and of the token service before it, for tests.
+// It is not Azure: it says so in a header of every answer, and keeps its keys in memory.
 //
 // It is as strict as the real services are documented to be. Each rule names its source:
 //
@@ -12,8 +12,9 @@
 //	[entra]   https://learn.microsoft.com/entra/identity-platform/v2-oauth2-client-creds-grant-flow
 //	[msi]     https://learn.microsoft.com/azure/app-service/overview-managed-identity
 //
-// It guarantees that a request which the real service would refuse for one of these rules is refused with the same status and
-// code. It does not know certificates, secrets, roles, networks or any operation but those that a seal needs.
+// It guarantees that a request which the real service would refuse for one of these rules is
+// refused with the same status and code. It does not know certificates, secrets, roles, networks or
+// any operation but those that a seal needs.
 //
 // The package is for tests alone and is never linked into the program.
 package azurekv
@@ -29,10 +30,11 @@ import (
 	"time"
 )
 
-// Resource is whose tokens the vault takes.
+// Resource is the audience of the tokens that the vault accepts.
 const Resource = "https://vault.azure.net"
 
-// Service is both services behind one handler, which must be served over TLS: the SDK sends tokens nowhere else.
+// Service is both services behind one handler, which must be served over TLS: the SDK sends tokens
+// nowhere else.
 type Service struct {
 	Tenant string
 	Now    func() time.Time
@@ -66,7 +68,8 @@ type token struct {
 
 // New makes a service without principals or keys.
 func New(tenant string) *Service {
-	return &Service{Tenant: tenant, Now: time.Now, principals: map[string]*Principal{}, tokens: map[string]*token{}, keys: map[string]*key{},
+	return &Service{Tenant: tenant, Now: time.Now, principals: map[string]*Principal{}, tokens: map[string]*token{},
+		keys:    map[string]*key{},
 		deleted: map[string]*key{}}
 }
 
@@ -77,14 +80,14 @@ func (s *Service) Put(client string, p Principal) {
 	s.principals[client] = &p
 }
 
-// RevokeTokens makes every access token that was given so far invalid.
+// RevokeTokens invalidates all access tokens issued so far.
 func (s *Service) RevokeTokens() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	clear(s.tokens)
 }
 
-// Calls is how many requests the vault, not the token service, was sent.
+// Calls returns the number of requests to the vault, without those to the token service.
 func (s *Service) Calls() int {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -98,7 +101,7 @@ func (s *Service) Unresponsive() (restore func()) {
 	return func() { s.set(func() { s.unresponsive = nil }); close(quiet) }
 }
 
-// Away makes the services drop connections until restore.
+// Away makes the services unavailable: they drop connections until restore.
 func (s *Service) Away() (restore func()) {
 	s.set(func() { s.away = true })
 	return func() { s.set(func() { s.away = false }) }
@@ -110,13 +113,14 @@ func (s *Service) Garble() (restore func()) {
 	return func() { s.set(func() { s.garble = false }) }
 }
 
-// Throttle makes the vault ask for patience until restore. [limits]
+// Throttle makes the vault answer 429 until restore. [limits]
 func (s *Service) Throttle() (restore func()) {
 	s.set(func() { s.throttle = true })
 	return func() { s.set(func() { s.throttle = false }) }
 }
 
-// Answer makes the vault answer every request with 200 and this body, as a wrong address would; "" ends that.
+// Answer makes the vault answer every request with 200 and this body, as a wrong address would; ""
+// ends that.
 func (s *Service) Answer(body string) { s.set(func() { s.strange = body }) }
 
 func (s *Service) set(f func()) {
@@ -181,7 +185,8 @@ func bad(format string, args ...any) *refusal {
 	return &refusal{http.StatusBadRequest, "BadParameter", "", fmt.Sprintf(format, args...)}
 }
 
-// who authenticates a request. A request without a good token is told where to get one, and for what. [auth]
+// who authenticates a request. The answer to a request without a valid token names the token
+// service and the resource. [auth]
 func (s *Service) who(w http.ResponseWriter, r *http.Request) *Principal {
 	bearer, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	t := s.tokens[bearer]
@@ -191,7 +196,8 @@ func (s *Service) who(w http.ResponseWriter, r *http.Request) *Principal {
 	challenge := fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="%s"`, r.Host, s.Tenant, Resource)
 	message := "AKV10000: Request is missing a Bearer or PoP token."
 	if ok {
-		challenge = fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="%s", error="invalid_token", error_description="the token is not valid"`,
+		challenge = fmt.Sprintf(`Bearer authorization="https://%s/%s", resource="%s", error="invalid_token", `+
+			`error_description="the token is not valid"`,
 			r.Host, s.Tenant, Resource)
 		message = "AKV10046: Unable to resolve the key used for signature validation."
 	}
@@ -204,8 +210,9 @@ func (s *Service) who(w http.ResponseWriter, r *http.Request) *Principal {
 func (s *Service) vault(w http.ResponseWriter, r *http.Request) {
 	if s.throttle {
 		w.Header().Set("Retry-After", strconv.Itoa(10))
-		refusal{http.StatusTooManyRequests, "Throttled", "", "Request was not processed because too many requests were received. " +
-			"Reason: VaultRequestTypeLimitReached"}.write(w)
+		refusal{http.StatusTooManyRequests, "Throttled", "",
+			"Request was not processed because too many requests were received. " +
+				"Reason: VaultRequestTypeLimitReached"}.write(w)
 		return
 	}
 	p := s.who(w, r)
@@ -232,5 +239,6 @@ func (p *Principal) may(what string) *refusal {
 		}
 	}
 	return &refusal{http.StatusForbidden, "Forbidden", "ForbiddenByPolicy",
-		fmt.Sprintf("The user, group or application 'appid=...' does not have keys %s permission on key vault 'standin'.", what)}
+		fmt.Sprintf("The user, group or application 'appid=...' does not have keys %s permission on key vault "+
+			"'standin'.", what)}
 }

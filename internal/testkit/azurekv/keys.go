@@ -61,7 +61,8 @@ func (s *Service) addVersion(name string) {
 	id := make([]byte, 16)
 	_, _ = rand.Read(id)
 	k := s.keys[name]
-	k.versions = append(k.versions, &Version{ID: hex.EncodeToString(id), Enabled: true, private: private, created: s.Now()})
+	k.versions = append(k.versions, &Version{ID: hex.EncodeToString(id), Enabled: true, private: private,
+		created: s.Now()})
 }
 
 // Change changes every version of a key.
@@ -83,7 +84,7 @@ func (s *Service) Delete(name string) {
 	delete(s.keys, name)
 }
 
-// Recover brings a deleted key back. [delete]
+// Recover restores a deleted key. [delete]
 func (s *Service) Recover(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -91,7 +92,7 @@ func (s *Service) Recover(name string) {
 	delete(s.deleted, name)
 }
 
-// Purge deletes a key for good. [delete]
+// Purge destroys a deleted key. [delete]
 func (s *Service) Purge(name string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -99,7 +100,8 @@ func (s *Service) Purge(name string) {
 	delete(s.deleted, name)
 }
 
-// operate carries out one operation: GET keys/NAME[/VERSION], POST keys/NAME/[VERSION]/OPERATION, GET deletedkeys/NAME. [rest]
+// operate carries out one operation: GET keys/NAME[/VERSION], POST keys/NAME/[VERSION]/OPERATION,
+// GET deletedkeys/NAME. [rest]
 func (s *Service) operate(r *http.Request, p *Principal) (any, *refusal) {
 	parts := strings.Split(strings.Trim(r.URL.Path, "/"), "/")
 	parts = slices.DeleteFunc(parts, func(p string) bool { return p == "" }) // an empty version
@@ -124,12 +126,15 @@ func (s *Service) find(name, version string) (*Version, *refusal) {
 			}
 		}
 	}
-	return nil, &refusal{http.StatusNotFound, "KeyNotFound", "", fmt.Sprintf("A key with (name/id) %s/%s was not found in this key vault. "+
-		"If you recently deleted this key you may be able to recover it using the correct recovery command.", name, version)}
+	return nil, &refusal{http.StatusNotFound, "KeyNotFound", "",
+		fmt.Sprintf("A key with (name/id) %s/%s was not found in this key vault. "+
+			"If you recently deleted this key you may be able to recover it using the correct recovery command.", name,
+			version)}
 }
 
 func bundle(r *http.Request, name string, v *Version) map[string]any {
-	attributes := map[string]any{"enabled": v.Enabled, "created": v.created.Unix(), "updated": v.created.Unix(), "recoveryLevel": "Recoverable+Purgeable"}
+	attributes := map[string]any{"enabled": v.Enabled, "created": v.created.Unix(), "updated": v.created.Unix(),
+		"recoveryLevel": "Recoverable+Purgeable"}
 	if !v.Expires.IsZero() {
 		attributes["exp"] = v.Expires.Unix()
 	}
@@ -137,7 +142,8 @@ func bundle(r *http.Request, name string, v *Version) map[string]any {
 		attributes["nbf"] = v.NotBefore.Unix()
 	}
 	return map[string]any{
-		"key": map[string]any{"kid": kid(r, name, v), "kty": "RSA", "key_ops": operations(v), "n": b64(v.private.N.Bytes()),
+		"key": map[string]any{"kid": kid(r, name, v), "kty": "RSA", "key_ops": operations(v),
+			"n": b64(v.private.N.Bytes()),
 			"e": b64(big.NewInt(int64(v.private.E)).Bytes())},
 		"attributes": attributes,
 	}
@@ -179,7 +185,7 @@ func (s *Service) getDeleted(r *http.Request, p *Principal, name string) (any, *
 	return out, nil
 }
 
-// usable checks what the dates and switches of a version allow: an expired one still unwraps. [keys]
+// usable checks the dates and the enabled flag of a version: an expired one still unwraps. [keys]
 func (s *Service) usable(v *Version, operation string) *refusal {
 	forbidden := func(inner, format string) *refusal {
 		return &refusal{http.StatusForbidden, "Forbidden", inner, fmt.Sprintf(format, operation)}
@@ -203,7 +209,8 @@ func (s *Service) usable(v *Version, operation string) *refusal {
 func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation string) (any, *refusal) {
 	operation = map[string]string{"wrapkey": "wrapKey", "unwrapkey": "unwrapKey"}[strings.ToLower(operation)]
 	if operation == "" {
-		return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "", "the emulator has no such operation"}
+		return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "",
+			"the emulator has no such operation"}
 	}
 	if err := p.may(operation); err != nil {
 		return nil, err
@@ -234,7 +241,8 @@ func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation 
 		out, err = rsa.DecryptOAEP(h(), nil, v.private, value, nil)
 	}
 	if err != nil {
-		return nil, bad("Unable to %s specified value with this key.", map[string]string{"wrapKey": "encrypt", "unwrapKey": "decrypt"}[operation])
+		return nil, bad("Unable to %s specified value with this key.",
+			map[string]string{"wrapKey": "encrypt", "unwrapKey": "decrypt"}[operation])
 	}
 	if s.garble {
 		out[len(out)/2] ^= 1

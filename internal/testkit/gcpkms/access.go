@@ -15,18 +15,22 @@ import (
 	"google.golang.org/protobuf/protoadapt"
 )
 
-// roles are the permissions of Google's predefined roles, as far as methods of the emulator ask for them. Note that an administrator can
-// neither encrypt nor decrypt, and that who encrypts cannot look at the key.
+// roles are the permissions of Google's predefined roles, as far as methods of the emulator ask for
+// them. Note that an administrator can neither encrypt nor decrypt, and that the encrypter role
+// cannot read the key.
 //
 // Source: cloud.google.com/kms/docs/reference/permissions-and-roles.
 var roles = map[string][]string{
 	"roles/cloudkms.admin": {
-		"keyRings.create", "keyRings.get", "keyRings.list", "cryptoKeys.create", "cryptoKeys.get", "cryptoKeys.list", "cryptoKeys.update",
-		"cryptoKeyVersions.create", "cryptoKeyVersions.get", "cryptoKeyVersions.list", "cryptoKeyVersions.update", "cryptoKeyVersions.destroy",
+		"keyRings.create", "keyRings.get", "keyRings.list", "cryptoKeys.create", "cryptoKeys.get", "cryptoKeys.list",
+		"cryptoKeys.update",
+		"cryptoKeyVersions.create", "cryptoKeyVersions.get", "cryptoKeyVersions.list", "cryptoKeyVersions.update",
+		"cryptoKeyVersions.destroy",
 		"cryptoKeyVersions.restore",
 	},
 	"roles/cloudkms.viewer": {
-		"keyRings.get", "keyRings.list", "cryptoKeys.get", "cryptoKeys.list", "cryptoKeyVersions.get", "cryptoKeyVersions.list",
+		"keyRings.get", "keyRings.list", "cryptoKeys.get", "cryptoKeys.list", "cryptoKeyVersions.get",
+		"cryptoKeyVersions.list",
 	},
 	"roles/cloudkms.cryptoKeyEncrypterDecrypter": {"cryptoKeyVersions.useToEncrypt", "cryptoKeyVersions.useToDecrypt"},
 	"roles/cloudkms.cryptoKeyEncrypter":          {"cryptoKeyVersions.useToEncrypt"},
@@ -61,8 +65,8 @@ func (g Grant) allows(permission, resource string) bool {
 
 // Quotas are requests of one account in a minute.
 //
-// Source: cloud.google.com/kms/quotas: read 300, write 60, cryptographic 60,000 for each calling project. The emulator counts each account by
-// itself, in minutes of the clock.
+// Source: cloud.google.com/kms/quotas: read 300, write 60, cryptographic 60,000 for each calling
+// project. The emulator counts each account separately, per clock minute.
 type Quotas struct{ Read, Write, Crypto int }
 
 func (q Quotas) orGoogles() Quotas {
@@ -84,9 +88,11 @@ type usage struct {
 	count  map[string]int
 }
 
-// spend counts a request. Source: cloud.google.com/kms/docs/monitor-adjust-quotas: RESOURCE_EXHAUSTED once the limit is reached.
+// spend counts a request. Source: cloud.google.com/kms/docs/monitor-adjust-quotas:
+// RESOURCE_EXHAUSTED once the limit is reached.
 func (s *Service) spend(who, class string) error {
-	limit := map[string]int{"Read": s.o.Quotas.Read, "Write": s.o.Quotas.Write, "Cryptographic": s.o.Quotas.Crypto}[class]
+	limit := map[string]int{"Read": s.o.Quotas.Read, "Write": s.o.Quotas.Write,
+		"Cryptographic": s.o.Quotas.Crypto}[class]
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	u, minute := s.used[who], s.o.Now().Truncate(time.Minute)
@@ -97,20 +103,24 @@ func (s *Service) spend(who, class string) error {
 	if u.count[class]++; u.count[class] <= limit {
 		return nil
 	}
-	return detailed(codes.ResourceExhausted, fmt.Sprintf("Quota exceeded for quota metric '%s requests' and limit '%s requests per minute' "+
-		"of service 'cloudkms.googleapis.com' for consumer '%s'.", class, class, who),
+	return detailed(codes.ResourceExhausted,
+		fmt.Sprintf("Quota exceeded for quota metric '%s requests' and limit '%s requests per minute' "+
+			"of service 'cloudkms.googleapis.com' for consumer '%s'.", class, class, who),
 		&errdetails.ErrorInfo{
-			Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com", Metadata: map[string]string{"service": "cloudkms.googleapis.com"},
+			Reason: "RATE_LIMIT_EXCEEDED", Domain: "googleapis.com",
+			Metadata: map[string]string{"service": "cloudkms.googleapis.com"},
 		})
 }
 
-// method is what a call needs: a permission of cloudkms, on the resource that it names, which is of one kind.
+// method is what a call needs: a permission of cloudkms, on the resource that it names, which is of
+// one kind.
 type method struct {
 	permission, class string
 	kind              kind
 }
 
-// methods: source: cloud.google.com/kms/docs/reference/permissions-and-roles, and cloud.google.com/kms/quotas for the classes.
+// methods: source: cloud.google.com/kms/docs/reference/permissions-and-roles, and
+// cloud.google.com/kms/quotas for the classes.
 var methods = map[string]method{
 	"CreateKeyRing":                 {"keyRings.create", "Write", location},
 	"GetKeyRing":                    {"keyRings.get", "Read", keyRing},
@@ -145,9 +155,11 @@ func resource(req any) string {
 	return ""
 }
 
-// admit lets a request of an account in, or says why not. Who lacks the permission does not learn whether the resource exists.
+// admit authorises a request of an account. Without the permission, the error does not reveal
+// whether the resource exists.
 //
-// Sources: google.aip.dev/211 for the order and the text; cloud.google.com/apis/design/errors for the details.
+// Sources: google.aip.dev/211 for the order and the text; cloud.google.com/apis/design/errors for
+// the details.
 func (s *Service) admit(ctx context.Context, short string, req any) error {
 	m, known := methods[short]
 	if !known {
@@ -168,7 +180,8 @@ func (s *Service) admit(ctx context.Context, short string, req any) error {
 	if s.granted(who, permission, text) {
 		return nil
 	}
-	return detailed(codes.PermissionDenied, fmt.Sprintf("Permission 'cloudkms.%s' denied on resource '%s' (or it may not exist).", permission, text),
+	return detailed(codes.PermissionDenied,
+		fmt.Sprintf("Permission 'cloudkms.%s' denied on resource '%s' (or it may not exist).", permission, text),
 		&errdetails.ErrorInfo{
 			Reason: "IAM_PERMISSION_DENIED", Domain: "cloudkms.googleapis.com",
 			Metadata: map[string]string{"permission": "cloudkms." + permission, "resource": text},

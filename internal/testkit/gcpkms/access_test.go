@@ -20,7 +20,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestWhoMayDoWhat: each role does what is its own and nothing else. Who may not, learns nothing about what there is.
+// TestWhoMayDoWhat: each role does what is its own and nothing else. Who may not, learns nothing
+// about what there is.
 func TestWhoMayDoWhat(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, Options{})
@@ -39,7 +40,8 @@ func TestWhoMayDoWhat(t *testing.T) {
 			return r.admitted(ctx, "CreateCryptoKeyVersion", &kmspb.CreateCryptoKeyVersionRequest{Parent: n})
 		},
 		"destroy": func(ctx context.Context, n string) error {
-			return r.admitted(ctx, "DestroyCryptoKeyVersion", &kmspb.DestroyCryptoKeyVersionRequest{Name: n + "/cryptoKeyVersions/1"})
+			return r.admitted(ctx, "DestroyCryptoKeyVersion",
+				&kmspb.DestroyCryptoKeyVersionRequest{Name: n + "/cryptoKeyVersions/1"})
 		},
 		"disable": func(ctx context.Context, n string) error {
 			return r.admitted(ctx, "UpdateCryptoKeyVersion", &kmspb.UpdateCryptoKeyVersionRequest{
@@ -47,9 +49,11 @@ func TestWhoMayDoWhat(t *testing.T) {
 		},
 	}
 	for role, may := range map[string]string{
-		"cloudkms.admin": "look rotate destroy disable", "cloudkms.viewer": "look", "cloudkms.cryptoKeyEncrypterDecrypter": "encrypt decrypt",
-		"cloudkms.cryptoKeyEncrypter": "encrypt", "cloudkms.cryptoKeyDecrypter": "decrypt",
-		"cloudkms.viewer@" + theKey: "look", "cloudkms.viewer@" + place + "/keyRings/r": "look", "cloudkms.viewer@" + theKey + "x": "",
+		"cloudkms.admin": "look rotate destroy disable", "cloudkms.viewer": "look",
+		"cloudkms.cryptoKeyEncrypterDecrypter": "encrypt decrypt",
+		"cloudkms.cryptoKeyEncrypter":          "encrypt", "cloudkms.cryptoKeyDecrypter": "decrypt",
+		"cloudkms.viewer@" + theKey: "look", "cloudkms.viewer@" + place + "/keyRings/r": "look", "cloudkms.viewer@" +
+			theKey + "x": "",
 	} {
 		r.account("somebody", role)
 		for what, call := range calls {
@@ -61,11 +65,14 @@ func TestWhoMayDoWhat(t *testing.T) {
 				continue
 			}
 			missing := call(as(t, "somebody"), place+"/keyRings/r/cryptoKeys/none")
-			same := strings.ReplaceAll(err.Error(), theKey, "K") == strings.ReplaceAll(missing.Error(), place+"/keyRings/r/cryptoKeys/none", "K")
-			if status.Code(err) != codes.PermissionDenied || !same || !strings.Contains(err.Error(), "' (or it may not exist).") {
+			same := strings.ReplaceAll(err.Error(), theKey, "K") == strings.ReplaceAll(missing.Error(),
+				place+"/keyRings/r/cryptoKeys/none", "K")
+			if status.Code(err) != codes.PermissionDenied || !same ||
+				!strings.Contains(err.Error(), "' (or it may not exist).") {
 				t.Errorf("%s: %s: %v; of a key that is missing: %v", role, what, err, missing)
 			}
-			if info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo); !ok || info.GetReason() != "IAM_PERMISSION_DENIED" {
+			if info, ok := status.Convert(err).Details()[0].(*errdetails.ErrorInfo); !ok ||
+				info.GetReason() != "IAM_PERMISSION_DENIED" {
 				t.Errorf("details %v", status.Convert(err).Details())
 			}
 		}
@@ -85,9 +92,11 @@ func TestWhoIsNobody(t *testing.T) {
 	must(t, r.s.admit(as(t, "old"), "GetCryptoKey", req))
 	r.clock.add(time.Hour)
 	for name, ctx := range map[string]context.Context{
-		"no token": t.Context(), "an unknown token": as(t, "unknown"), "an expired token": as(t, "old"), "an empty one": as(t, ""),
-		"basic": metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Basic b3duZXI=")),
-		"two":   metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer owner", "authorization", "Bearer owner")),
+		"no token": t.Context(), "an unknown token": as(t, "unknown"), "an expired token": as(t, "old"),
+		"an empty one": as(t, ""),
+		"basic":        metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Basic b3duZXI=")),
+		"two": metadata.NewIncomingContext(t.Context(), metadata.Pairs("authorization", "Bearer owner",
+			"authorization", "Bearer owner")),
 	} {
 		if err := r.s.admit(ctx, "GetCryptoKey", req); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s: %v", name, err)
@@ -103,7 +112,8 @@ func TestWhoIsNobody(t *testing.T) {
 	}
 }
 
-// TestQuotas: so many requests of an account in a minute, of each sort; the next minute is a new one.
+// TestQuotas: so many requests of an account in a minute, of each sort; the next minute is a new
+// one.
 func TestQuotas(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, Options{Quotas: Quotas{Read: 2, Write: 1, Crypto: 3}})
@@ -134,7 +144,8 @@ func TestQuotas(t *testing.T) {
 	}
 }
 
-// TestGooglesClientWithItsCredentialsFile: tokens by the OAuth2 endpoint, and those that the client signs itself.
+// TestGooglesClientWithItsCredentialsFile: tokens by the OAuth2 endpoint, and those that the client
+// signs itself.
 func TestGooglesClientWithItsCredentialsFile(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, Options{})
@@ -150,7 +161,8 @@ func TestGooglesClientWithItsCredentialsFile(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 		must(t, r.s.SetAccount("owner", nil)) // no key any more
-		if _, err := c.GetCryptoKey(t.Context(), &kmspb.GetCryptoKeyRequest{Name: theKey}); status.Code(err) != codes.Unauthenticated {
+		if _, err := c.GetCryptoKey(t.Context(),
+			&kmspb.GetCryptoKeyRequest{Name: theKey}); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s, revoked: %v", name, err)
 		}
 		r.account("owner", owner...)
@@ -162,7 +174,8 @@ func TestTokenEndpoint(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, Options{})
 	now := r.clock.Now()
-	good := claims{Issuer: "owner" + domain, Audience: r.v.TokenURL(), Scope: scopes[0], Issued: now.Unix(), Expires: now.Add(time.Hour).Unix()}
+	good := claims{Issuer: "owner" + domain, Audience: r.v.TokenURL(), Scope: scopes[0], Issued: now.Unix(),
+		Expires: now.Add(time.Hour).Unix()}
 	const grant = "urn:ietf:params:oauth:grant-type:jwt-bearer"
 	for _, c := range []struct {
 		name, grant string
@@ -177,11 +190,15 @@ func TestTokenEndpoint(t *testing.T) {
 		{"an account elsewhere", grant, func(c *claims) { c.Issuer = "owner@elsewhere" }, "invalid_grant"},
 		{"expired", grant, func(c *claims) { c.Expires = now.Unix() }, "invalid_grant"},
 		{"for two hours", grant, func(c *claims) { c.Expires = now.Add(2 * time.Hour).Unix() }, "invalid_grant"},
-		{"of tomorrow", grant, func(c *claims) { c.Issued, c.Expires = now.Add(day).Unix(), now.Add(day+time.Hour).Unix() }, "invalid_grant"},
+		{"of tomorrow", grant, func(c *claims) {
+			c.Issued, c.Expires = now.Add(day).Unix(),
+				now.Add(day+time.Hour).Unix()
+		}, "invalid_grant"},
 	} {
 		cl := good
 		c.change(&cl)
-		res, err := r.web().PostForm(r.v.URL()+"/token", url.Values{"grant_type": {c.grant}, "assertion": {sign(t, cl)}})
+		res, err := r.web().PostForm(r.v.URL()+"/token", url.Values{"grant_type": {c.grant},
+			"assertion": {sign(t, cl)}})
 		must(t, err)
 		var got struct {
 			Error string
@@ -196,9 +213,10 @@ func TestTokenEndpoint(t *testing.T) {
 			must(t, r.s.admit(as(t, got.Token), "GetCryptoKey", &kmspb.GetCryptoKeyRequest{Name: theKey}))
 		}
 	}
-	// A JWT for the token endpoint is none for the service, nor one that is signed by nobody.
+	// A JWT for the token endpoint is not valid for the service, nor is an unsigned one.
 	for name, token := range map[string]string{"for the endpoint": sign(t, good), "unsigned": unsigned(t, good)} {
-		if err := r.s.admit(as(t, token), "GetCryptoKey", &kmspb.GetCryptoKeyRequest{Name: theKey}); status.Code(err) != codes.Unauthenticated {
+		if err := r.s.admit(as(t, token), "GetCryptoKey",
+			&kmspb.GetCryptoKeyRequest{Name: theKey}); status.Code(err) != codes.Unauthenticated {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -229,7 +247,8 @@ func TestAdministration(t *testing.T) {
 		{"GET", "/healthz", "", "", 200, "emulator"},
 		{"GET", "/emulator/calls", "", "", 403, "administrator"},
 		{"GET", "/emulator/calls", "owner", "", 403, "administrator"},
-		{"POST", "/emulator/faults", admin, `{"method":"Encrypt","code":"UNAVAILABLE","message":"gone","times":1}`, 200, ""},
+		{"POST", "/emulator/faults", admin, `{"method":"Encrypt","code":"UNAVAILABLE","message":"gone","times":1}`,
+			200, ""},
 		{"POST", "/emulator/faults", admin, `{"code":"NONSENSE"}`, 400, "NONSENSE"},
 		{"POST", "/emulator/faults", admin, `{"method":"Nonsense"}`, 400, "Nonsense"},
 		{"POST", "/emulator/faults", admin, `no JSON`, 400, ""},
@@ -242,7 +261,8 @@ func TestAdministration(t *testing.T) {
 			t.Errorf("%s %s %s: %d %s; want %d with %q", c.method, c.path, c.body, code, text, c.want, c.text)
 		}
 	}
-	if _, err := r.encrypt(theKey, []byte("p"), nil); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "gone") {
+	if _, err := r.encrypt(theKey, []byte("p"), nil); status.Code(err) != codes.Unavailable ||
+		!strings.Contains(err.Error(), "gone") {
 		t.Errorf("with a fault: %v", err)
 	}
 	res, err := r.encrypt(theKey, []byte("p"), nil)

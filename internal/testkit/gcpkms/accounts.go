@@ -18,7 +18,7 @@ import (
 	"google.golang.org/grpc/metadata"
 )
 
-// account is a service account. Who shows a token of it is it.
+// account is a service account, which its tokens authenticate.
 type account struct {
 	name   string
 	kid    string
@@ -26,24 +26,27 @@ type account struct {
 	grants []Grant
 }
 
-// domain is what accounts' addresses end with: nobody is to take one for Google's.
+// domain is the suffix of the accounts' addresses, distinct from Google's.
 const domain = "@emulator.iam.example"
 
 func (a *account) email() string { return a.name + domain }
 
-// grantedToken is an access token that was given out, kept by its hash.
+// grantedToken is an issued access token, stored by its hash.
 type grantedToken struct {
 	account string
 	expires time.Time // zero: never
 }
 
-// Source: cloud.google.com/iam/docs/service-accounts-create: 6 to 30 there; the emulator is content with one letter.
+// Source: cloud.google.com/iam/docs/service-accounts-create: 6 to 30 there; the emulator accepts
+// one letter.
 var accountForm = regexp.MustCompile(`^[a-z][a-z0-9-]{0,29}$`)
 
-// SetAccount adds an account, or replaces it: what its former key signed, and its former tokens, are worth nothing then.
+// SetAccount adds an account, or replaces it: JWTs of its previous key and its previous
+// tokens become invalid.
 func (s *Service) SetAccount(name string, key *rsa.PublicKey, grants ...Grant) error {
 	if !accountForm.MatchString(name) {
-		return fmt.Errorf("%w: an account's name is a lowercase letter, then at most 29 lowercase letters, digits and hyphens: %q", ErrGrant, name)
+		return fmt.Errorf("%w: an account's name is a lowercase letter, then at most 29 lowercase letters, digits "+
+			"and hyphens: %q", ErrGrant, name)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -71,7 +74,8 @@ func keyID(key *rsa.PublicKey) string {
 	return hex.EncodeToString(sum[:20])
 }
 
-// Credentials is the JSON file by which Google's libraries are an account. tokenURL is that of the emulator's OAuth2 endpoint.
+// Credentials returns the credentials file of an account for Google's libraries. tokenURL is the
+// emulator's OAuth2 endpoint.
 //
 // Source: google.aip.dev/auth/4112.
 func Credentials(name string, key *rsa.PrivateKey, tokenURL string) ([]byte, error) {
@@ -86,11 +90,14 @@ func Credentials(name string, key *rsa.PrivateKey, tokenURL string) ([]byte, err
 	}, "", "  ")
 }
 
-// Sources: the texts that cloudkms.googleapis.com answers with; cloud.google.com/docs/authentication/troubleshoot; ErrorInfo by google.aip.dev/193.
+// Sources: the texts that cloudkms.googleapis.com answers with;
+// cloud.google.com/docs/authentication/troubleshoot; ErrorInfo by google.aip.dev/193.
 const (
-	textMissing = "Request is missing required authentication credential. Expected OAuth 2 access token, login cookie or other valid " +
+	textMissing = "Request is missing required authentication credential. Expected OAuth 2 access token, login " +
+		"cookie or other valid " +
 		"authentication credential."
-	textInvalid = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or other valid " +
+	textInvalid = "Request had invalid authentication credentials. Expected OAuth 2 access token, login cookie or " +
+		"other valid " +
 		"authentication credential."
 )
 
@@ -119,7 +126,7 @@ func (s *Service) authenticate(ctx context.Context) (*account, error) {
 		}
 		return nil, unauthenticated(textInvalid, "ACCESS_TOKEN_EXPIRED")
 	}
-	// Source: google.aip.dev/auth/4111: a JWT that the account signed itself stands for an access token.
+	// Source: google.aip.dev/auth/4111: a JWT that the account signed replaces an access token.
 	claims, a, err := s.signed(token)
 	if err != nil || !claims.forService() || claims.Subject != claims.Issuer {
 		return nil, unauthenticated(textInvalid, "ACCESS_TOKEN_TYPE_UNSUPPORTED")

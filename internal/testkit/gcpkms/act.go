@@ -9,16 +9,17 @@ import (
 	"google.golang.org/protobuf/types/known/fieldmaskpb"
 )
 
-// ErrAction is returned for an action that there is not.
+// ErrAction is returned for an unknown action.
 var ErrAction = errors.New("gcpkms: no such action")
 
-// Act does what an administrator does to a key or a version, without credentials and quotas. name is a version's, or a key's: then its primary
-// version is meant.
+// Act performs an administrator's action on a key or version, without credentials and quotas. name
+// is a version's, or a key's: then its primary version is meant.
 //
-//	create      a key (name), its ring too, where they are missing; create-hsm: with the protection level HSM
+//	create      a missing key (name), and its ring
+//	create-hsm  the same, with the protection level HSM
 //	rotate      a new version, which becomes the primary
 //	disable, enable, schedule, restore
-//	destroy     at once: the real service cannot do this
+//	destroy     immediately, which the real service cannot do
 func (s *Service) Act(action, target string) error {
 	ctx := context.Background()
 	switch action {
@@ -60,7 +61,8 @@ func (s *Service) Act(action, target string) error {
 
 func (s *Service) set(ctx context.Context, n name, state kmspb.CryptoKeyVersion_CryptoKeyVersionState) error {
 	_, err := s.UpdateCryptoKeyVersion(ctx, &kmspb.UpdateCryptoKeyVersionRequest{
-		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: n.String(), State: state}, UpdateMask: &fieldmaskpb.FieldMask{Paths: []string{"state"}},
+		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: n.String(), State: state},
+		UpdateMask:       &fieldmaskpb.FieldMask{Paths: []string{"state"}},
 	})
 	return err
 }
@@ -88,13 +90,15 @@ func (s *Service) create(ctx context.Context, target string, level kmspb.Protect
 	}
 	if !s.has(n.ofRing()) {
 		parent := name{project: n.project, location: n.location}
-		if _, err := s.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: parent.String(), KeyRingId: n.ring}); err != nil {
+		if _, err := s.CreateKeyRing(ctx, &kmspb.CreateKeyRingRequest{Parent: parent.String(),
+			KeyRingId: n.ring}); err != nil {
 			return err
 		}
 	}
 	_, err = s.CreateCryptoKey(ctx, &kmspb.CreateCryptoKeyRequest{
 		Parent: n.ofRing().String(), CryptoKeyId: n.key, CryptoKey: &kmspb.CryptoKey{
-			Purpose: kmspb.CryptoKey_ENCRYPT_DECRYPT, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{ProtectionLevel: level},
+			Purpose:         kmspb.CryptoKey_ENCRYPT_DECRYPT,
+			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{ProtectionLevel: level},
 		},
 	})
 	return err

@@ -22,7 +22,8 @@ func (r *harness) restore() (*kmspb.CryptoKeyVersion, error) {
 	return r.c.RestoreCryptoKeyVersion(r.t.Context(), &kmspb.RestoreCryptoKeyVersionRequest{Name: v1})
 }
 
-// unusable brings the first version into a state and tries to encrypt and to decrypt with it; the errors must be the same.
+// unusable brings the first version into a state and tries to encrypt and to decrypt with it; the
+// errors must be the same.
 func unusable(change func(*harness)) func(*harness) error {
 	return func(r *harness) error {
 		sealed := r.sealed(theKey)
@@ -39,7 +40,8 @@ func unusable(change func(*harness)) func(*harness) error {
 }
 
 var versionRules = []rule{
-	{"a disabled version", unusable(func(r *harness) { must(r.t, r.state(v1, disabled)) }), codes.FailedPrecondition, v1 + " is not enabled, current state is: DISABLED."},
+	{"a disabled version", unusable(func(r *harness) { must(r.t, r.state(v1, disabled)) }), codes.FailedPrecondition,
+		v1 + " is not enabled, current state is: DISABLED."},
 	{"a version that is scheduled for destruction", unusable(func(r *harness) {
 		v, err := r.destroy()
 		must(r.t, err)
@@ -84,7 +86,8 @@ var versionRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"restored though it is enabled", func(r *harness) error { _, err := r.restore(); return err }, codes.FailedPrecondition, "has value ENABLED"},
+	{"restored though it is enabled", func(r *harness) error { _, err := r.restore(); return err },
+		codes.FailedPrecondition, "has value ENABLED"},
 	{"restored too late", func(r *harness) error {
 		_, err := r.destroy()
 		must(r.t, err)
@@ -92,19 +95,24 @@ var versionRules = []rule{
 		_, err = r.restore()
 		return err
 	}, codes.FailedPrecondition, "has value DESTROYED"},
-	{"a state that is not for setting", func(r *harness) error { return r.state(v1, scheduled) }, codes.InvalidArgument, "ENABLED or DISABLED"},
-	{"a field that is not for setting", func(r *harness) error { return r.state(v1, enabled, "state", "algorithm") }, codes.InvalidArgument, "update_mask"},
-	{"a version that is not there", func(r *harness) error { return r.state(theKey+"/cryptoKeyVersions/7", enabled) }, codes.NotFound, "CryptoKeyVersion"},
+	{"a state that is not for setting", func(r *harness) error { return r.state(v1, scheduled) },
+		codes.InvalidArgument, "ENABLED or DISABLED"},
+	{"a field that is not for setting", func(r *harness) error { return r.state(v1, enabled, "state", "algorithm") },
+		codes.InvalidArgument, "update_mask"},
+	{"a version that is not there", func(r *harness) error { return r.state(theKey+"/cryptoKeyVersions/7", enabled) },
+		codes.NotFound, "CryptoKeyVersion"},
 	{"a new version that is destroyed", func(r *harness) error {
 		_, err := r.c.CreateCryptoKeyVersion(r.t.Context(), &kmspb.CreateCryptoKeyVersionRequest{
 			Parent: theKey, CryptoKeyVersion: &kmspb.CryptoKeyVersion{State: kmspb.CryptoKeyVersion_DESTROYED}})
 		return err
 	}, codes.InvalidArgument, "ENABLED or DISABLED"},
 	{"an asymmetric key takes a moment", func(r *harness) error {
-		must(r.t, r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
-			Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}))
+		must(r.t, r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN,
+			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
+				Algorithm: kmspb.CryptoKeyVersion_EC_SIGN_P256_SHA256}}))
 		ask := func() kmspb.CryptoKeyVersion_CryptoKeyVersionState {
-			v, err := r.c.GetCryptoKeyVersion(r.t.Context(), &kmspb.GetCryptoKeyVersionRequest{Name: place + "/keyRings/r/cryptoKeys/n/cryptoKeyVersions/1"})
+			v, err := r.c.GetCryptoKeyVersion(r.t.Context(), &kmspb.GetCryptoKeyVersionRequest{Name: place +
+				"/keyRings/r/cryptoKeys/n/cryptoKeyVersions/1"})
 			must(r.t, err)
 			return v.GetState()
 		}
@@ -124,7 +132,8 @@ var cryptRules = []rule{
 		sealed, err := r.encrypt(theKey, []byte("plain"), []byte("data"))
 		must(r.t, err)
 		got, err := r.decrypt(theKey, sealed.GetCiphertext(), []byte("data"))
-		if string(got.GetPlaintext()) != "plain" || !got.GetUsedPrimary() || got.GetProtectionLevel() != kmspb.ProtectionLevel_SOFTWARE {
+		if string(got.GetPlaintext()) != "plain" || !got.GetUsedPrimary() ||
+			got.GetProtectionLevel() != kmspb.ProtectionLevel_SOFTWARE {
 			r.t.Errorf("%v", got)
 		}
 		return err
@@ -164,14 +173,16 @@ var cryptRules = []rule{
 	{"a key for MACs", func(r *harness) error {
 		r.mac()
 		_, err := r.encrypt(place+"/keyRings/r/cryptoKeys/mac", []byte("p"), nil)
-		if _, derr := r.decrypt(place+"/keyRings/r/cryptoKeys/mac", []byte("c"), nil); status.Code(derr) != codes.FailedPrecondition {
+		if _, derr := r.decrypt(place+"/keyRings/r/cryptoKeys/mac", []byte("c"),
+			nil); status.Code(derr) != codes.FailedPrecondition {
 			r.t.Errorf("Decrypt: %v", derr)
 		}
 		return err
 	}, codes.FailedPrecondition, "has value MAC in field crypto_key.purpose"},
 	{"a key without versions", func(r *harness) error {
 		_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{
-			Parent: place + "/keyRings/r", CryptoKeyId: "n", CryptoKey: symmetricKey(), SkipInitialVersionCreation: true})
+			Parent: place + "/keyRings/r", CryptoKeyId: "n", CryptoKey: symmetricKey(),
+			SkipInitialVersionCreation: true})
 		must(r.t, err)
 		_, err = r.encrypt(place+"/keyRings/r/cryptoKeys/n", []byte("p"), nil)
 		return err
@@ -202,14 +213,16 @@ var limitRules = []rule{
 	{"8 KiB together in an HSM", sized("create-hsm", 8<<10-7, 7), codes.OK, ""},
 	{"a byte more in an HSM", sized("create-hsm", 8<<10-7, 8), codes.InvalidArgument, "8192"},
 	{"no plaintext", sized("create", 0, 0), codes.InvalidArgument, "required"},
-	{"no ciphertext", func(r *harness) error { _, err := r.decrypt(theKey, nil, nil); return err }, codes.InvalidArgument, "required"},
+	{"no ciphertext", func(r *harness) error { _, err := r.decrypt(theKey, nil, nil); return err },
+		codes.InvalidArgument, "required"},
 }
 
 var checksumRules = []rule{
 	{"all checksums", func(r *harness) error {
 		plain, aad := []byte("plain"), []byte("data")
 		e, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{
-			Name: theKey, Plaintext: plain, PlaintextCrc32C: checksum(plain), AdditionalAuthenticatedData: aad, AdditionalAuthenticatedDataCrc32C: checksum(aad),
+			Name: theKey, Plaintext: plain, PlaintextCrc32C: checksum(plain), AdditionalAuthenticatedData: aad,
+			AdditionalAuthenticatedDataCrc32C: checksum(aad),
 		})
 		must(r.t, err)
 		if !e.GetVerifiedPlaintextCrc32C() || !e.GetVerifiedAdditionalAuthenticatedDataCrc32C() ||
@@ -227,21 +240,25 @@ var checksumRules = []rule{
 	}, codes.OK, ""},
 	{"no checksums", func(r *harness) error {
 		e, err := r.encrypt(theKey, []byte("p"), []byte("a"))
-		if e.GetVerifiedPlaintextCrc32C() || e.GetVerifiedAdditionalAuthenticatedDataCrc32C() || e.GetCiphertextCrc32C() == nil {
+		if e.GetVerifiedPlaintextCrc32C() || e.GetVerifiedAdditionalAuthenticatedDataCrc32C() ||
+			e.GetCiphertextCrc32C() == nil {
 			r.t.Errorf("%v", e)
 		}
 		return err
 	}, codes.OK, ""},
 	{"wrong plaintext", func(r *harness) error {
-		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"), PlaintextCrc32C: wrapperspb.Int64(1)})
+		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"),
+			PlaintextCrc32C: wrapperspb.Int64(1)})
 		return err
 	}, codes.InvalidArgument, "The checksum in field plaintext_crc32c did not match the data in field plaintext."},
 	{"wrong additional data", func(r *harness) error {
-		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"), AdditionalAuthenticatedDataCrc32C: wrapperspb.Int64(1)})
+		_, err := r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p"),
+			AdditionalAuthenticatedDataCrc32C: wrapperspb.Int64(1)})
 		return err
 	}, codes.InvalidArgument, "additional_authenticated_data_crc32c"},
 	{"wrong ciphertext", func(r *harness) error {
-		_, err := r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: theKey, Ciphertext: r.sealed(theKey), CiphertextCrc32C: wrapperspb.Int64(-1)})
+		_, err := r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: theKey, Ciphertext: r.sealed(theKey),
+			CiphertextCrc32C: wrapperspb.Int64(-1)})
 		return err
 	}, codes.InvalidArgument, "ciphertext_crc32c"},
 	{"wrong additional data to decrypt", func(r *harness) error {

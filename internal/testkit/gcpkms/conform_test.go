@@ -15,7 +15,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// rule is one that Google documents: what is done, and what must come of it. text is part of the error's.
+// rule is one that Google documents: what is done, and what must come of it. text is part of the
+// error's.
 type rule struct {
 	name string
 	do   func(*harness) error
@@ -26,7 +27,8 @@ type rule struct {
 // TestRules: one test for each rule, through Google's client.
 func TestRules(t *testing.T) {
 	t.Parallel()
-	for _, group := range [][]rule{nameRules, ringRules, keyRules, rotationRules, versionRules, cryptRules, limitRules, checksumRules} {
+	for _, group := range [][]rule{nameRules, ringRules, keyRules, rotationRules, versionRules, cryptRules, limitRules,
+		checksumRules} {
 		for _, c := range group {
 			t.Run(c.name, func(t *testing.T) {
 				t.Parallel()
@@ -41,21 +43,27 @@ func TestRules(t *testing.T) {
 }
 
 var nameRules = []rule{
-	{"a name of another kind", func(r *harness) error { return r.get(place + "/keyRings/r") }, codes.InvalidArgument, "not a valid resource type"},
-	{"a key's name for a version", func(r *harness) error { return r.state(theKey, enabled) }, codes.InvalidArgument, "not a valid resource type"},
+	{"a name of another kind", func(r *harness) error { return r.get(place + "/keyRings/r") }, codes.InvalidArgument,
+		"not a valid resource type"},
+	{"a key's name for a version", func(r *harness) error { return r.state(theKey, enabled) }, codes.InvalidArgument,
+		"not a valid resource type"},
 	{"a version for decrypting", func(r *harness) error {
 		_, err := r.decrypt(theKey+"/cryptoKeyVersions/1", []byte("c"), nil)
 		return err
 	}, codes.InvalidArgument, "not a valid resource type"},
-	{"ids of 63 letters", func(r *harness) error { return r.createRing(strings.Repeat("aZ9_-", 12) + "abc") }, codes.OK, ""},
-	{"ids of 64 letters", func(r *harness) error { return r.createRing(strings.Repeat("a", 64)) }, codes.InvalidArgument, "{1,63}"},
+	{"ids of 63 letters", func(r *harness) error { return r.createRing(strings.Repeat("aZ9_-", 12) + "abc") },
+		codes.OK, ""},
+	{"ids of 64 letters", func(r *harness) error { return r.createRing(strings.Repeat("a", 64)) },
+		codes.InvalidArgument, "{1,63}"},
 	{"ids with dots", func(r *harness) error { return r.createRing("a.b") }, codes.InvalidArgument, "{1,63}"},
 	{"an id that is empty", func(r *harness) error { return r.createRing("") }, codes.InvalidArgument, "{1,63}"},
-	{"a key's id with a slash", func(r *harness) error { return r.create("a/b", symmetricKey()) }, codes.InvalidArgument, "{1,63}"},
+	{"a key's id with a slash", func(r *harness) error { return r.create("a/b", symmetricKey()) },
+		codes.InvalidArgument, "{1,63}"},
 }
 
 var ringRules = []rule{
-	{"a ring twice", func(r *harness) error { return r.createRing("r") }, codes.AlreadyExists, "KeyRing " + place + "/keyRings/r already exists."},
+	{"a ring twice", func(r *harness) error { return r.createRing("r") }, codes.AlreadyExists, "KeyRing " + place +
+		"/keyRings/r already exists."},
 	{"a ring that is not there", func(r *harness) error {
 		_, err := r.c.GetKeyRing(r.t.Context(), &kmspb.GetKeyRingRequest{Name: place + "/keyRings/none"})
 		return err
@@ -76,18 +84,23 @@ var ringRules = []rule{
 		return nil
 	}, codes.OK, ""},
 	{"a key in a ring that is not there", func(r *harness) error {
-		_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/none", CryptoKeyId: "k", CryptoKey: symmetricKey()})
+		_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/none",
+			CryptoKeyId: "k", CryptoKey: symmetricKey()})
 		return err
 	}, codes.NotFound, "KeyRing"},
 }
 
 var keyRules = []rule{
-	{"a key twice", func(r *harness) error { return r.create("k", symmetricKey()) }, codes.AlreadyExists, "already exists"},
-	{"a key that is not there", func(r *harness) error { return r.get(place + "/keyRings/r/cryptoKeys/none") }, codes.NotFound, "CryptoKey"},
-	{"no purpose", func(r *harness) error { return r.create("n", &kmspb.CryptoKey{}) }, codes.InvalidArgument, "purpose"},
+	{"a key twice", func(r *harness) error { return r.create("k", symmetricKey()) }, codes.AlreadyExists,
+		"already exists"},
+	{"a key that is not there", func(r *harness) error { return r.get(place + "/keyRings/r/cryptoKeys/none") },
+		codes.NotFound, "CryptoKey"},
+	{"no purpose", func(r *harness) error { return r.create("n", &kmspb.CryptoKey{}) }, codes.InvalidArgument,
+		"purpose"},
 	{"an algorithm of another purpose", func(r *harness) error {
-		return r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
-			Algorithm: kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION}})
+		return r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_MAC,
+			VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
+				Algorithm: kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION}})
 	}, codes.InvalidArgument, "algorithm"},
 	{"no algorithm where one is needed", func(r *harness) error {
 		return r.create("n", &kmspb.CryptoKey{Purpose: kmspb.CryptoKey_ASYMMETRIC_SIGN})
@@ -112,7 +125,8 @@ var keyRules = []rule{
 		}
 		return r.create("n", k)
 	}, codes.InvalidArgument, "64"},
-	{"an update without a mask", func(r *harness) error { return r.update(&kmspb.CryptoKey{Name: theKey}) }, codes.InvalidArgument, "update_mask"},
+	{"an update without a mask", func(r *harness) error { return r.update(&kmspb.CryptoKey{Name: theKey}) },
+		codes.InvalidArgument, "update_mask"},
 	{"an update of the purpose", func(r *harness) error {
 		return r.update(&kmspb.CryptoKey{Name: theKey, Purpose: kmspb.CryptoKey_MAC}, "purpose")
 	}, codes.InvalidArgument, "cannot be updated"},
@@ -125,9 +139,12 @@ var keyRules = []rule{
 	}, codes.OK, ""},
 	{"defaults", func(r *harness) error {
 		k := r.key(theKey)
-		if k.GetDestroyScheduledDuration().AsDuration() != 30*day || k.GetPrimary().GetName() != theKey+"/cryptoKeyVersions/1" ||
-			k.GetPrimary().GetState() != enabled || k.GetPrimary().GetProtectionLevel() != kmspb.ProtectionLevel_SOFTWARE ||
-			k.GetVersionTemplate().GetAlgorithm() != kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION || k.GetNextRotationTime() != nil {
+		if k.GetDestroyScheduledDuration().AsDuration() != 30*day ||
+			k.GetPrimary().GetName() != theKey+"/cryptoKeyVersions/1" ||
+			k.GetPrimary().GetState() != enabled ||
+			k.GetPrimary().GetProtectionLevel() != kmspb.ProtectionLevel_SOFTWARE ||
+			k.GetVersionTemplate().GetAlgorithm() != kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION ||
+			k.GetNextRotationTime() != nil {
 			r.t.Errorf("%v", k)
 		}
 		return nil
@@ -141,7 +158,8 @@ var rotationRules = []rule{
 	{"a time that has passed", rotated(day, -time.Hour), codes.InvalidArgument, "future"},
 	{"rotation of a key for MACs", func(r *harness) error {
 		return r.create("n", &kmspb.CryptoKey{
-			Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256},
+			Purpose:          kmspb.CryptoKey_MAC,
+			VersionTemplate:  &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256},
 			NextRotationTime: timestamppb.New(time.Now().Add(day)),
 		})
 	}, codes.InvalidArgument, "rotated"},
@@ -154,7 +172,8 @@ var rotationRules = []rule{
 			want  int
 		}{{23 * time.Hour, 1}, {2 * time.Hour, 2}, {2 * day, 3}, {4 * day, 5}} {
 			r.clock.add(c.after)
-			if got := r.key(place + "/keyRings/r/cryptoKeys/n").GetPrimary().GetName(); !strings.HasSuffix(got, fmt.Sprintf("/%d", c.want)) {
+			if got := r.key(place + "/keyRings/r/cryptoKeys/n").GetPrimary().GetName(); !strings.HasSuffix(got,
+				fmt.Sprintf("/%d", c.want)) {
 				r.t.Errorf("the primary is %s; want version %d", got, c.want)
 			}
 		}
@@ -179,8 +198,10 @@ var rotationRules = []rule{
 		}
 		return err
 	}, codes.OK, ""},
-	{"a primary that is not there", func(r *harness) error { return r.primary(theKey, "9") }, codes.NotFound, "CryptoKeyVersion"},
-	{"a primary with a strange number", func(r *harness) error { return r.primary(theKey, "01") }, codes.InvalidArgument, "crypto_key_version_id"},
+	{"a primary that is not there", func(r *harness) error { return r.primary(theKey, "9") }, codes.NotFound,
+		"CryptoKeyVersion"},
+	{"a primary with a strange number", func(r *harness) error { return r.primary(theKey, "01") },
+		codes.InvalidArgument, "crypto_key_version_id"},
 	{"a primary of a key for MACs", func(r *harness) error {
 		r.mac()
 		return r.primary(place+"/keyRings/r/cryptoKeys/mac", "1")
@@ -236,12 +257,14 @@ func (r *harness) key(name string) *kmspb.CryptoKey {
 }
 
 func (r *harness) createRing(id string) error {
-	_, err := r.c.CreateKeyRing(r.t.Context(), &kmspb.CreateKeyRingRequest{Parent: place, KeyRingId: id, KeyRing: &kmspb.KeyRing{}})
+	_, err := r.c.CreateKeyRing(r.t.Context(), &kmspb.CreateKeyRingRequest{Parent: place, KeyRingId: id,
+		KeyRing: &kmspb.KeyRing{}})
 	return err
 }
 
 func (r *harness) create(id string, k *kmspb.CryptoKey) error {
-	_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/r", CryptoKeyId: id, CryptoKey: k})
+	_, err := r.c.CreateCryptoKey(r.t.Context(), &kmspb.CreateCryptoKeyRequest{Parent: place + "/keyRings/r",
+		CryptoKeyId: id, CryptoKey: k})
 	return err
 }
 
@@ -249,23 +272,29 @@ func (r *harness) create(id string, k *kmspb.CryptoKey) error {
 func (r *harness) mac() {
 	r.t.Helper()
 	must(r.t, r.create("mac", &kmspb.CryptoKey{
-		Purpose: kmspb.CryptoKey_MAC, VersionTemplate: &kmspb.CryptoKeyVersionTemplate{Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256},
+		Purpose: kmspb.CryptoKey_MAC,
+		VersionTemplate: &kmspb.CryptoKeyVersionTemplate{
+			Algorithm: kmspb.CryptoKeyVersion_HMAC_SHA256,
+		},
 	}))
 }
 
 func (r *harness) update(k *kmspb.CryptoKey, mask ...string) error {
-	_, err := r.c.UpdateCryptoKey(r.t.Context(), &kmspb.UpdateCryptoKeyRequest{CryptoKey: k, UpdateMask: &fieldmaskpb.FieldMask{Paths: mask}})
+	_, err := r.c.UpdateCryptoKey(r.t.Context(), &kmspb.UpdateCryptoKeyRequest{CryptoKey: k,
+		UpdateMask: &fieldmaskpb.FieldMask{Paths: mask}})
 	return err
 }
 
 func (r *harness) version() {
 	r.t.Helper()
-	_, err := r.c.CreateCryptoKeyVersion(r.t.Context(), &kmspb.CreateCryptoKeyVersionRequest{Parent: theKey, CryptoKeyVersion: &kmspb.CryptoKeyVersion{}})
+	_, err := r.c.CreateCryptoKeyVersion(r.t.Context(), &kmspb.CreateCryptoKeyVersionRequest{Parent: theKey,
+		CryptoKeyVersion: &kmspb.CryptoKeyVersion{}})
 	must(r.t, err)
 }
 
 func (r *harness) primary(name, version string) error {
-	_, err := r.c.UpdateCryptoKeyPrimaryVersion(r.t.Context(), &kmspb.UpdateCryptoKeyPrimaryVersionRequest{Name: name, CryptoKeyVersionId: version})
+	_, err := r.c.UpdateCryptoKeyPrimaryVersion(r.t.Context(),
+		&kmspb.UpdateCryptoKeyPrimaryVersionRequest{Name: name, CryptoKeyVersionId: version})
 	return err
 }
 
@@ -274,17 +303,20 @@ func (r *harness) state(name string, to kmspb.CryptoKeyVersion_CryptoKeyVersionS
 		mask = []string{"state"}
 	}
 	_, err := r.c.UpdateCryptoKeyVersion(r.t.Context(), &kmspb.UpdateCryptoKeyVersionRequest{
-		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: name, State: to}, UpdateMask: &fieldmaskpb.FieldMask{Paths: mask},
+		CryptoKeyVersion: &kmspb.CryptoKeyVersion{Name: name, State: to},
+		UpdateMask:       &fieldmaskpb.FieldMask{Paths: mask},
 	})
 	return err
 }
 
 func (r *harness) encrypt(name string, plain, aad []byte) (*kmspb.EncryptResponse, error) {
-	return r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: name, Plaintext: plain, AdditionalAuthenticatedData: aad})
+	return r.c.Encrypt(r.t.Context(), &kmspb.EncryptRequest{Name: name, Plaintext: plain,
+		AdditionalAuthenticatedData: aad})
 }
 
 func (r *harness) decrypt(name string, sealed, aad []byte) (*kmspb.DecryptResponse, error) {
-	return r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: name, Ciphertext: sealed, AdditionalAuthenticatedData: aad})
+	return r.c.Decrypt(r.t.Context(), &kmspb.DecryptRequest{Name: name, Ciphertext: sealed,
+		AdditionalAuthenticatedData: aad})
 }
 
 func (r *harness) sealed(name string) []byte {
@@ -307,7 +339,8 @@ func TestLists(t *testing.T) {
 	var got []string
 	token := ""
 	for range 3 {
-		res, err := r.s.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{Parent: theKey, PageSize: 2, PageToken: token})
+		res, err := r.s.ListCryptoKeyVersions(ctx, &kmspb.ListCryptoKeyVersionsRequest{Parent: theKey, PageSize: 2,
+			PageToken: token})
 		must(t, err)
 		for _, v := range res.GetCryptoKeyVersions() {
 			got = append(got, v.GetName()[len(v1)-1:])
@@ -335,7 +368,8 @@ func TestLists(t *testing.T) {
 		"negative": {&kmspb.ListCryptoKeyVersionsRequest{Parent: theKey, PageSize: -1}, codes.InvalidArgument},
 		"token":    {&kmspb.ListCryptoKeyVersionsRequest{Parent: theKey, PageToken: "9"}, codes.InvalidArgument},
 		"filter":   {&kmspb.ListCryptoKeyVersionsRequest{Parent: theKey, Filter: "state=ENABLED"}, codes.Unimplemented},
-		"parent":   {&kmspb.ListCryptoKeyVersionsRequest{Parent: place + "/keyRings/r/cryptoKeys/none"}, codes.NotFound},
+		"parent": {&kmspb.ListCryptoKeyVersionsRequest{Parent: place + "/keyRings/r/cryptoKeys/none"},
+			codes.NotFound},
 	} {
 		if _, err := r.s.ListCryptoKeyVersions(ctx, c.req); status.Code(err) != c.want {
 			t.Errorf("%s: %v; want %s", name, err, c.want)

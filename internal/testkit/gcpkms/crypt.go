@@ -18,12 +18,14 @@ const (
 	maxHSM   = 8 << 10  // both together, for keys in an HSM
 )
 
-// A ciphertext is opaque to clients (cloud.google.com/kms/docs/encrypt-decrypt); the version that made it is told inside. Here:
+// A ciphertext is opaque to clients (cloud.google.com/kms/docs/encrypt-decrypt); the version that
+// made it is encoded in it. Here:
 //
 //	0x0a 0x24  hint of the version, 36 bytes, the first of them 0
 //	0x12 len   uvarint; then nonce (12 bytes), AES-256-GCM ciphertext and tag
 //
-// which is the outward shape of the real ones. What stands before the nonce is authenticated together with the caller's data.
+// which has the form of real ciphertexts. The bytes before the nonce are authenticated together
+// with the caller's data.
 const (
 	hintLen   = 36
 	nonceLen  = 12
@@ -39,7 +41,8 @@ func checksum(b []byte) *wrapperspb.Int64Value {
 
 // verify compares a checksum with its field, and reports whether there was one.
 //
-// Source: cloud.google.com/kms/docs/data-integrity-guidelines: INVALID_ARGUMENT where they differ; verified_* tells that it was received.
+// Source: cloud.google.com/kms/docs/data-integrity-guidelines: INVALID_ARGUMENT where they differ;
+// verified_* confirms that it was received.
 func verify(field string, data []byte, sum *wrapperspb.Int64Value) (bool, error) {
 	if sum == nil {
 		return false, nil
@@ -58,7 +61,8 @@ func (s *Service) Encrypt(_ context.Context, req *kmspb.EncryptRequest) (*kmspb.
 	}
 	plain, aad := req.GetPlaintext(), req.GetAdditionalAuthenticatedData()
 	if len(plain) == 0 {
-		return nil, invalid("The plaintext is required.") // source: google.api.field_behavior REQUIRED, google.aip.dev/203
+		// source: google.api.field_behavior REQUIRED, google.aip.dev/203
+		return nil, invalid("The plaintext is required.")
 	}
 	plainOK, err := verify("plaintext", plain, req.GetPlaintextCrc32C())
 	if err != nil {
@@ -74,10 +78,12 @@ func (s *Service) Encrypt(_ context.Context, req *kmspb.EncryptRequest) (*kmspb.
 	}
 	switch {
 	case level == kmspb.ProtectionLevel_HSM && len(plain)+len(aad) > maxHSM:
-		return nil, invalid("The plaintext and additional_authenticated_data are %d bytes; with an HSM key at most %d are allowed.",
+		return nil, invalid("The plaintext and additional_authenticated_data are %d bytes; with an HSM key at most "+
+			"%d are allowed.",
 			len(plain)+len(aad), maxHSM)
 	case len(plain) > maxField || len(aad) > maxField:
-		return nil, invalid("The plaintext and the additional_authenticated_data must be no larger than %d bytes.", maxField)
+		return nil, invalid("The plaintext and the additional_authenticated_data must be no larger than %d bytes.",
+			maxField)
 	}
 	sealed, err := s.seal(v, plain, aad)
 	if err != nil {
@@ -114,8 +120,8 @@ func (s *Service) encrypting(n name) (kmspb.ProtectionLevel, version, error) {
 	return k.Level, *v, usable(n, v)
 }
 
-// usable: source: cloud.google.com/kms/docs/key-states: only an enabled version can be used, and a key whose primary is not enabled cannot
-// encrypt.
+// usable: source: cloud.google.com/kms/docs/key-states: only an enabled version can be used, and a
+// key whose primary is not enabled cannot encrypt.
 func usable(n name, v *version) error {
 	if v.State != enabled {
 		n.version = v.id
@@ -136,7 +142,8 @@ func (s *Service) seal(v version, plain, aad []byte) ([]byte, error) {
 	return v.aead.Seal(append(out, nonce...), nonce, plain, bound), nil
 }
 
-// Decrypt decrypts what a version of the key encrypted. Source: DecryptRequest.name in service.proto: the server chooses the version.
+// Decrypt decrypts what a version of the key encrypted. Source: DecryptRequest.name in
+// service.proto: the server chooses the version.
 func (s *Service) Decrypt(_ context.Context, req *kmspb.DecryptRequest) (*kmspb.DecryptResponse, error) {
 	n, err := expect(req.GetName(), cryptoKey)
 	if err != nil {
@@ -158,8 +165,8 @@ func (s *Service) Decrypt(_ context.Context, req *kmspb.DecryptRequest) (*kmspb.
 	}
 	plain, ok := v.unseal(sealed, aad)
 	if !ok {
-		// Source: cloud.google.com/kms/docs/additional-authenticated-data: other data than at encryption, like a damaged ciphertext, fails with
-		// INVALID_ARGUMENT.
+		// Source: cloud.google.com/kms/docs/additional-authenticated-data: other data than at
+		// encryption, like a damaged ciphertext, fails with INVALID_ARGUMENT.
 		return nil, invalid("Decryption failed: the ciphertext is invalid.")
 	}
 	return &kmspb.DecryptResponse{

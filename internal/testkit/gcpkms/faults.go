@@ -17,21 +17,23 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// ErrFault is returned for a fault that cannot be meant.
+// ErrFault is returned for an invalid fault.
 var ErrFault = errors.New("gcpkms: no such fault")
 
-// Fault is one way to misbehave. Its fields combine: first the delay or the silence, then the code, else the answer, changed.
+// Fault is one way to fail. Its fields combine: first the delay or the missing answer, then the
+// code, else the changed answer.
 type Fault struct {
 	Method string `json:"method,omitempty"` // "Encrypt", ...; "" is every method
-	Times  int    `json:"times,omitempty"`  // how many calls it strikes, then it is gone; 0: all until they are cleared
+	Times  int    `json:"times,omitempty"`  // number of calls that fail; 0: all until Clear
 
-	DelayMS      int    `json:"delay_ms,omitempty"` // answers so much later
+	DelayMS      int    `json:"delay_ms,omitempty"` // delay of the answer
 	Unresponsive bool   `json:"mute,omitempty"`     // accepts the call and does not answer
 	Code         string `json:"code,omitempty"`     // fails with this code, such as "UNAVAILABLE"
 	Message      string `json:"message,omitempty"`  // and this text
 
-	Lose       bool `json:"lose,omitempty"`       // does what was asked; the answer is lost
-	Corrupt    bool `json:"corrupt,omitempty"`    // one bit of the ciphertext or plaintext in the answer is changed; its checksum is not
+	Lose bool `json:"lose,omitempty"` // executes the call and loses the answer
+	// one bit of the ciphertext or plaintext in the answer is changed; its checksum is not
+	Corrupt    bool `json:"corrupt,omitempty"`
 	NoChecksum bool `json:"nochecksum,omitempty"` // the answer has no checksums
 	Unverified bool `json:"unverified,omitempty"` // the answer does not confirm the checksums of the request
 	OtherName  bool `json:"othername,omitempty"`  // the answer names another key
@@ -39,7 +41,7 @@ type Fault struct {
 	code codes.Code
 }
 
-// faults are those that strike now, and counters of calls.
+// faults are the active faults and the counters of calls.
 type faults struct {
 	mu      sync.Mutex
 	queue   []*Fault
@@ -47,7 +49,7 @@ type faults struct {
 	changed chan struct{} // closed when the faults are cleared
 }
 
-// Inject makes calls misbehave, after earlier faults of their method are spent.
+// Inject adds a fault, which takes effect when earlier faults of its method are used up.
 func (s *Service) Inject(f Fault) error {
 	if f.Code != "" {
 		if err := f.code.UnmarshalJSON(fmt.Appendf(nil, "%q", f.Code)); err != nil || f.code == codes.OK {
@@ -63,7 +65,7 @@ func (s *Service) Inject(f Fault) error {
 	return nil
 }
 
-// Clear takes all faults away, and lets those go that are kept waiting.
+// Clear removes all faults and releases waiting calls.
 func (s *Service) Clear() {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -72,14 +74,14 @@ func (s *Service) Clear() {
 	s.faults.changed = make(chan struct{})
 }
 
-// Calls is how often each method was called since the start, whatever came of it.
+// Calls returns the number of calls of each method since the start, including failed ones.
 func (s *Service) Calls() map[string]int {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
 	return maps.Clone(s.faults.calls)
 }
 
-// next counts a call and takes the fault that strikes it.
+// next counts a call and takes its fault.
 func (s *Service) next(short string) (Fault, <-chan struct{}) {
 	s.faults.mu.Lock()
 	defer s.faults.mu.Unlock()
@@ -99,8 +101,9 @@ func (s *Service) next(short string) (Fault, <-chan struct{}) {
 	return Fault{}, s.faults.changed
 }
 
-// intercept stands before every method.
-func (s *Service) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+// intercept applies faults to every method.
+func (s *Service) intercept(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any,
+	error) {
 	short := path.Base(info.FullMethod)
 	f, cleared := s.next(short)
 	if err := f.wait(ctx, cleared); err != nil {
@@ -140,7 +143,7 @@ func (f *Fault) wait(ctx context.Context, cleared <-chan struct{}) error {
 	return nil
 }
 
-// silence lasts until the caller gives up or the faults are cleared.
+// silence waits until the context ends or the faults are cleared.
 func silence(ctx context.Context, cleared <-chan struct{}) error {
 	select {
 	case <-ctx.Done():
@@ -149,7 +152,7 @@ func silence(ctx context.Context, cleared <-chan struct{}) error {
 	return status.Error(codes.Unavailable, "the answer was lost")
 }
 
-// spoil changes an answer.
+// spoil damages an answer.
 func (f *Fault) spoil(out any) {
 	switch r := out.(type) {
 	case *kmspb.EncryptResponse:

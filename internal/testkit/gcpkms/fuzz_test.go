@@ -40,8 +40,10 @@ func unsigned(t testing.TB, c claims) string {
 // FuzzName: a name that is taken reads back as it was, and is of one kind.
 func FuzzName(f *testing.F) {
 	for _, s := range []string{
-		place, place + "/keyRings/r", theKey, v1, "projects/example.com:proj-ect/locations/us-east1", "projects/123/locations/eur3", "",
-		"projects/trial-project/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/0", place + "/", strings.Repeat("a/", 6),
+		place, place + "/keyRings/r", theKey, v1, "projects/example.com:proj-ect/locations/us-east1",
+		"projects/123/locations/eur3", "",
+		"projects/trial-project/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/0", place + "/",
+		strings.Repeat("a/", 6),
 		"projects/trial-project/locations/global/keyRings/r/cryptoKeys/k/cryptoKeyVersions/18446744073709551616",
 	} {
 		f.Add(s)
@@ -63,10 +65,14 @@ func TestNames(t *testing.T) {
 	for s, want := range map[string]bool{
 		place: true, place + "/keyRings/r": true, theKey: true, v1: true, theKey + "/cryptoKeyVersions/4711": true,
 		"projects/example.com:trial-project/locations/global": true, "projects/123456/locations/global": true,
-		"projects/trial/locations/global": false, "projects/Trial-Project/locations/global": false, "projects/trial-project-/locations/global": false,
-		"projects/trial-project/locations/GLOBAL": false, "/" + place: false, place + "/": false, place + "/keyrings/r": false, v1 + "/x/y": false,
-		theKey + "/cryptoKeyVersions/0": false, theKey + "/cryptoKeyVersions/01": false, theKey + "/cryptoKeyVersions/-1": false, "": false,
-		theKey + "/cryptoKeyVersions/9223372036854775808": false, place + "/keyRings//cryptoKeys/k": false, place + "/keyRings": false,
+		"projects/trial/locations/global": false, "projects/Trial-Project/locations/global": false,
+		"projects/trial-project-/locations/global": false,
+		"projects/trial-project/locations/GLOBAL":  false, "/" + place: false, place + "/": false, place +
+			"/keyrings/r": false, v1 + "/x/y": false,
+		theKey + "/cryptoKeyVersions/0": false, theKey + "/cryptoKeyVersions/01": false, theKey +
+			"/cryptoKeyVersions/-1": false, "": false,
+		theKey + "/cryptoKeyVersions/9223372036854775808": false, place + "/keyRings//cryptoKeys/k": false, place +
+			"/keyRings": false,
 	} {
 		if _, ok := parse(s); ok != want {
 			t.Errorf("%q: %t, want %t", s, ok, want)
@@ -84,7 +90,8 @@ func FuzzDecrypt(f *testing.F) {
 	good := string(res.GetCiphertext())
 	f.Add(res.GetCiphertext())
 	f.Add([]byte{0x0a, hintLen})
-	f.Add(append(append([]byte{0x0a, hintLen}, res.GetCiphertext()[2:2+hintLen]...), 0x12, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0x01))
+	f.Add(append(append([]byte{0x0a, hintLen}, res.GetCiphertext()[2:2+hintLen]...), 0x12, 0xff, 0xff, 0xff, 0xff,
+		0xff, 0xff, 0xff, 0xff, 0xff, 0x01))
 	f.Fuzz(func(t *testing.T, sealed []byte) {
 		_, err := s.Decrypt(t.Context(), &kmspb.DecryptRequest{Name: theKey, Ciphertext: sealed})
 		if (err == nil) != (string(sealed) == good) || err != nil && status.Code(err) != codes.InvalidArgument {

@@ -52,7 +52,8 @@ func (c *clock) add(d time.Duration) {
 	c.now = c.now.Add(d)
 }
 
-// rig is an emulator with a client of Google's: an owner by default, others by their names, which are their tokens.
+// harness is an emulator with a client of Google's: an owner by default, others by their names,
+// which are their tokens.
 type harness struct {
 	t      testing.TB
 	s      *Service
@@ -85,7 +86,8 @@ func newHarness(t testing.TB, o Options) *harness {
 	t.Cleanup(func() { must(t, r.v.Close()) })
 	must(t, r.s.Act("create", theKey))
 	r.account("owner", owner...)
-	r.c = r.client(option.WithGRPCDialOption(grpc.WithPerRPCCredentials(bearer("owner"))), option.WithoutAuthentication())
+	r.c = r.client(option.WithGRPCDialOption(grpc.WithPerRPCCredentials(bearer("owner"))),
+		option.WithoutAuthentication())
 	return r
 }
 
@@ -106,7 +108,8 @@ func (r *harness) account(name string, roles ...string) {
 func (r *harness) client(more ...option.ClientOption) *kms.KeyManagementClient {
 	r.t.Helper()
 	c, err := kms.NewKeyManagementClient(r.t.Context(), append([]option.ClientOption{
-		option.WithEndpoint(r.v.Endpoint()), option.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(r.config))),
+		option.WithEndpoint(r.v.Endpoint()),
+		option.WithGRPCDialOption(grpc.WithTransportCredentials(credentials.NewTLS(r.config))),
 	}, more...)...)
 	must(r.t, err)
 	c.CallOptions = &kms.KeyManagementCallOptions{}

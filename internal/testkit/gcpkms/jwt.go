@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// claims are those of a service account's JWT. Source: developers.google.com/identity/protocols/oauth2/service-account.
+// claims are those of a service account's JWT. Source:
+// developers.google.com/identity/protocols/oauth2/service-account.
 type claims struct {
 	Issuer   string `json:"iss"`
 	Subject  string `json:"sub"`
@@ -28,7 +29,7 @@ const (
 	audience = "https://cloudkms.googleapis.com/"
 )
 
-// errJWT is returned for what is no JWT of an account that is known; nobody is told why.
+// errJWT is returned for a JWT that is not of a known account. It does not say why.
 var errJWT = errors.New("not a JWT of a known account")
 
 // signed reads a JWT and finds the account that signed it. Callers hold the lock.
@@ -76,7 +77,8 @@ func (c claims) scoped() bool {
 	return slices.ContainsFunc(strings.Fields(c.Scope), func(s string) bool { return slices.Contains(scopes, s) })
 }
 
-// forService: source: google.aip.dev/auth/4111: the JWT names the service as its audience, or has a scope.
+// forService: source: google.aip.dev/auth/4111: the JWT names the service as its audience, or has a
+// scope.
 func (c claims) forService() bool {
 	return c.Audience == audience || c.Audience == "" && c.scoped()
 }

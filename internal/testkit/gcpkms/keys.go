@@ -13,8 +13,9 @@ import (
 
 const (
 	day = 24 * time.Hour
-	// Source: cloud.google.com/kms/docs/destroy-restore and CryptoKey.destroy_scheduled_duration in resources.proto: 30 days unless said
-	// otherwise; cloud.google.com/kms/docs/create-key: from 24 hours to 120 days.
+	// Source: cloud.google.com/kms/docs/destroy-restore and CryptoKey.destroy_scheduled_duration in
+	// resources.proto: 30 days unless said otherwise; cloud.google.com/kms/docs/create-key: from 24
+	// hours to 120 days.
 	defaultDestroy, leastDestroy, mostDestroy = 30 * day, day, 120 * day
 	// Source: CryptoKey.rotation_period in resources.proto.
 	leastRotation, mostRotation = day, 876_000 * time.Hour
@@ -34,7 +35,8 @@ func (s *Service) CreateCryptoKey(_ context.Context, req *kmspb.CreateCryptoKeyR
 		return nil, err
 	}
 	if !idForm.MatchString(req.GetCryptoKeyId()) {
-		return nil, invalid("CryptoKey ID %.80q must match the regular expression [a-zA-Z0-9_-]{1,63}.", req.GetCryptoKeyId())
+		return nil, invalid("CryptoKey ID %.80q must match the regular expression [a-zA-Z0-9_-]{1,63}.",
+			req.GetCryptoKeyId())
 	}
 	k, err := s.keyOf(req.GetCryptoKey())
 	if err != nil {
@@ -58,7 +60,8 @@ func (s *Service) CreateCryptoKey(_ context.Context, req *kmspb.CreateCryptoKeyR
 		if err != nil {
 			return nil, err
 		}
-		// Source: CryptoKey.primary in resources.proto: keys of ENCRYPT_DECRYPT may have a primary, for others it is omitted.
+		// Source: CryptoKey.primary in resources.proto: keys of ENCRYPT_DECRYPT may have a primary,
+		// for others it is omitted.
 		if k.Purpose == kmspb.CryptoKey_ENCRYPT_DECRYPT {
 			k.Primary = v.id
 		}
@@ -77,18 +80,22 @@ func (s *Service) keyOf(p *kmspb.CryptoKey) (*key, error) {
 		return nil, invalid("CryptoKey.purpose is required.") // source: CreateCryptoKey in service.proto
 	}
 	if p.GetImportOnly() || p.GetCryptoKeyBackend() != "" {
-		return nil, status.Error(codes.Unimplemented, "This emulator of Cloud KMS has no imported and no external keys.")
+		return nil, status.Error(codes.Unimplemented,
+			"This emulator of Cloud KMS has no imported and no external keys.")
 	}
-	// Source: CryptoKeyVersionTemplate.protection_level in resources.proto: it defaults to SOFTWARE.
+	// Source: CryptoKeyVersionTemplate.protection_level in resources.proto: it defaults to
+	// SOFTWARE.
 	switch k.Level {
 	case kmspb.ProtectionLevel_PROTECTION_LEVEL_UNSPECIFIED:
 		k.Level = kmspb.ProtectionLevel_SOFTWARE
 	case kmspb.ProtectionLevel_SOFTWARE, kmspb.ProtectionLevel_HSM:
 	default:
-		return nil, status.Error(codes.Unimplemented, "This emulator of Cloud KMS has the protection levels SOFTWARE and HSM.")
+		return nil, status.Error(codes.Unimplemented,
+			"This emulator of Cloud KMS has the protection levels SOFTWARE and HSM.")
 	}
 	if d := p.GetDestroyScheduledDuration(); d != nil {
-		if k.DestroyAfter = d.AsDuration(); d.CheckValid() != nil || k.DestroyAfter < leastDestroy || k.DestroyAfter > mostDestroy {
+		if k.DestroyAfter = d.AsDuration(); d.CheckValid() != nil || k.DestroyAfter < leastDestroy ||
+			k.DestroyAfter > mostDestroy {
 			return nil, invalid("destroy_scheduled_duration must be from 24 hours to 120 days.")
 		}
 	}
@@ -103,8 +110,9 @@ func (s *Service) keyOf(p *kmspb.CryptoKey) (*key, error) {
 
 // setAlgorithm takes one that fits the purpose.
 //
-// Source: CryptoKeyVersionTemplate.algorithm in resources.proto: required, but implied for ENCRYPT_DECRYPT; and
-// cloud.google.com/kms/docs/algorithms: each purpose has algorithms of its own.
+// Source: CryptoKeyVersionTemplate.algorithm in resources.proto: required, but implied for
+// ENCRYPT_DECRYPT; and cloud.google.com/kms/docs/algorithms: each purpose has algorithms of its
+// own.
 func (k *key) setAlgorithm(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) error {
 	prefix := map[kmspb.CryptoKey_CryptoKeyPurpose][]string{
 		kmspb.CryptoKey_ENCRYPT_DECRYPT:     {"GOOGLE_SYMMETRIC_ENCRYPTION"},
@@ -114,7 +122,8 @@ func (k *key) setAlgorithm(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) e
 		kmspb.CryptoKey_MAC:                 {"HMAC_"},
 	}[k.Purpose]
 	if prefix == nil {
-		return status.Errorf(codes.Unimplemented, "This emulator of Cloud KMS has no keys of the purpose %s.", k.Purpose)
+		return status.Errorf(codes.Unimplemented, "This emulator of Cloud KMS has no keys of the purpose %s.",
+			k.Purpose)
 	}
 	if a == 0 && k.Purpose == kmspb.CryptoKey_ENCRYPT_DECRYPT {
 		a = kmspb.CryptoKeyVersion_GOOGLE_SYMMETRIC_ENCRYPTION
@@ -130,8 +139,9 @@ func (k *key) setAlgorithm(a kmspb.CryptoKeyVersion_CryptoKeyVersionAlgorithm) e
 
 // setRotation takes the schedule of a request.
 //
-// Source: CryptoKey.rotation_period and next_rotation_time in resources.proto: only for ENCRYPT_DECRYPT; 24 hours to 876,000 hours; with a
-// period there must be a next time. That it lies ahead is what cloud.google.com/kms/docs/rotate-key assumes of it.
+// Source: CryptoKey.rotation_period and next_rotation_time in resources.proto: only for
+// ENCRYPT_DECRYPT; 24 hours to 876,000 hours; with a period there must be a next time. That it lies
+// ahead is what cloud.google.com/kms/docs/rotate-key assumes of it.
 func (k *key) setRotation(p *kmspb.CryptoKey, now time.Time) error {
 	period, next := p.GetRotationPeriod(), p.GetNextRotationTime()
 	switch {
@@ -140,7 +150,8 @@ func (k *key) setRotation(p *kmspb.CryptoKey, now time.Time) error {
 		return nil
 	case k.Purpose != kmspb.CryptoKey_ENCRYPT_DECRYPT:
 		return invalid("Keys of the purpose %s cannot be rotated automatically.", k.Purpose)
-	case period != nil && (period.CheckValid() != nil || period.AsDuration() < leastRotation || period.AsDuration() > mostRotation):
+	case period != nil && (period.CheckValid() != nil || period.AsDuration() < leastRotation ||
+		period.AsDuration() > mostRotation):
 		return invalid("rotation_period must be from 24 hours to 876,000 hours.")
 	case next == nil:
 		return invalid("next_rotation_time must be set where rotation_period is.")
@@ -158,7 +169,8 @@ func checkLabels(labels map[string]string) error {
 	}
 	for k, v := range labels {
 		if !labelKey.MatchString(k) || !labelValue.MatchString(v) {
-			return invalid("Label %.80q: keys and values are at most 63 lowercase letters, digits, underscores and hyphens; "+
+			return invalid("Label %.80q: keys and values are at most 63 lowercase letters, digits, underscores and "+
+				"hyphens; "+
 				"keys begin with a letter.", k)
 		}
 	}
@@ -180,8 +192,8 @@ func (s *Service) GetCryptoKey(_ context.Context, req *kmspb.GetCryptoKeyRequest
 	return k.proto(n), nil
 }
 
-// UpdateCryptoKey changes what the mask names. The mask is required, and immutable and output-only fields are refused (service.proto,
-// resources.proto and google.aip.dev/134).
+// UpdateCryptoKey changes what the mask names. The mask is required, and immutable and output-only
+// fields are refused (service.proto, resources.proto and google.aip.dev/134).
 func (s *Service) UpdateCryptoKey(_ context.Context, req *kmspb.UpdateCryptoKeyRequest) (*kmspb.CryptoKey, error) {
 	n, err := expect(req.GetCryptoKey().GetName(), cryptoKey)
 	if err != nil {
@@ -225,8 +237,9 @@ func (s *Service) UpdateCryptoKey(_ context.Context, req *kmspb.UpdateCryptoKeyR
 
 // UpdateCryptoKeyPrimaryVersion says which version Encrypt uses.
 //
-// Sources: service.proto: an error for keys of another purpose than ENCRYPT_DECRYPT; cloud.google.com/kms/docs/key-states: "a version which is
-// not enabled can be made the primary version".
+// Sources: service.proto: an error for keys of another purpose than ENCRYPT_DECRYPT;
+// cloud.google.com/kms/docs/key-states: "a version which is not enabled can be made the primary
+// version".
 func (s *Service) UpdateCryptoKeyPrimaryVersion(
 	_ context.Context, req *kmspb.UpdateCryptoKeyPrimaryVersionRequest,
 ) (*kmspb.CryptoKey, error) {

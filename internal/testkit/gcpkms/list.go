@@ -7,8 +7,9 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// defaultPage is how many a list has where nobody asks for a number, and mostPage how many at most. Sources: the page_size fields in
-// service.proto ("the server will pick an appropriate default") and google.aip.dev/158 (what is above a service's maximum is cut to it).
+// defaultPage is the default size of a page, and mostPage the maximum.
+// Sources: the page_size fields in service.proto ("the server will pick an appropriate default")
+// and google.aip.dev/158 (what is above a service's maximum is cut to it).
 const (
 	defaultPage = 100
 	mostPage    = 1000
@@ -19,9 +20,10 @@ type pageRequest interface {
 	GetPageToken() string
 }
 
-// cut is the page that a request asks for, and the token of the next one.
+// cut returns the requested page, and the token of the next one.
 //
-// Source: google.aip.dev/158: a negative page_size, or a token that was never given out, is INVALID_ARGUMENT.
+// Source: google.aip.dev/158: a negative page_size, or a token that was never given out, is
+// INVALID_ARGUMENT.
 func cut[T any](all []T, req pageRequest) ([]T, string, error) {
 	if req.GetPageSize() < 0 {
 		return nil, "", invalid("page_size must not be negative.")
@@ -46,7 +48,8 @@ func cut[T any](all []T, req pageRequest) ([]T, string, error) {
 	return all[from:to], strconv.Itoa(to), nil
 }
 
-// plainList refuses what the emulator cannot do, so that nobody takes an unfiltered list for a filtered one.
+// plainList refuses what the emulator cannot do, so that an unfiltered list
+// is not taken for a filtered one.
 func plainList(req interface {
 	GetFilter() string
 	GetOrderBy() string

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 )
 
-// ring is a key ring. It cannot be deleted: google.cloud.kms.v1 has no such method (cloud.google.com/kms/docs/resource-hierarchy).
+// ring is a key ring. It cannot be deleted: google.cloud.kms.v1 has no such method
+// (cloud.google.com/kms/docs/resource-hierarchy).
 type ring struct {
 	Created time.Time       `json:"created"`
 	Keys    map[string]*key `json:"keys"`
@@ -47,7 +48,7 @@ type version struct {
 	aead cipher.AEAD   // nil once the material is gone
 }
 
-// open makes what is not stored of a version.
+// open derives the fields of a version that are not stored.
 func (v *version) open(of name, id uint64) error {
 	v.id = id
 	of.version = id
@@ -72,22 +73,25 @@ func (v *version) erase(now time.Time) {
 // generation is how long the emulator takes to make an asymmetric key.
 const generation = time.Second
 
-// settle does what the service does by itself as time passes. It reports whether anything changed.
+// settle applies the changes that are due by time. It reports whether anything changed.
 func (s *Service) settle(of name, k *key) (bool, error) {
 	now, changed := s.o.Now(), false
 	for _, v := range k.Versions {
 		switch {
-		// Source: cloud.google.com/kms/docs/destroy-restore: at destroy_time the state becomes DESTROYED, and the material is gone.
+		// Source: cloud.google.com/kms/docs/destroy-restore: at destroy_time the state becomes
+		// DESTROYED, and the material is gone.
 		case v.State == kmspb.CryptoKeyVersion_DESTROY_SCHEDULED && !now.Before(v.Destroy):
 			v.erase(v.Destroy)
 			changed = true
-		// Source: cloud.google.com/kms/docs/key-states: "automatically change the state to enabled as soon as the version is ready".
+		// Source: cloud.google.com/kms/docs/key-states: "automatically change the state to enabled
+		// as soon as the version is ready".
 		case v.State == kmspb.CryptoKeyVersion_PENDING_GENERATION && now.Sub(v.Created) >= generation:
 			v.State = kmspb.CryptoKeyVersion_ENABLED
 			changed = true
 		}
 	}
-	// Source: CryptoKey.next_rotation_time in resources.proto: a new version is created and made primary, and the time is advanced by the period.
+	// Source: CryptoKey.next_rotation_time in resources.proto: a new version is created and made
+	// primary, and the time is advanced by the period.
 	for range 1000 {
 		if k.NextRotation.IsZero() || now.Before(k.NextRotation) {
 			break
@@ -106,7 +110,8 @@ func (s *Service) settle(of name, k *key) (bool, error) {
 	return changed, nil
 }
 
-// newVersion makes the next version of a key. Source: CreateCryptoKeyVersion in service.proto: "the next sequential id".
+// newVersion makes the next version of a key. Source: CreateCryptoKeyVersion in service.proto: "the
+// next sequential id".
 func (s *Service) newVersion(of name, k *key, now time.Time) (*version, error) {
 	v := &version{State: kmspb.CryptoKeyVersion_ENABLED, Created: now}
 	if symmetric(k.Purpose) {
@@ -115,7 +120,8 @@ func (s *Service) newVersion(of name, k *key, now time.Time) (*version, error) {
 			return nil, status.Error(codes.Internal, "no randomness")
 		}
 	} else {
-		// Source: cloud.google.com/kms/docs/key-states: an asymmetric key's version starts as pending generation, a symmetric one's enabled.
+		// Source: cloud.google.com/kms/docs/key-states: an asymmetric key's version starts as
+		// pending generation, a symmetric one's enabled.
 		v.State = kmspb.CryptoKeyVersion_PENDING_GENERATION
 	}
 	if err := v.open(of, uint64(len(k.Versions)+1)); err != nil {
@@ -150,12 +156,14 @@ func (k *key) proto(of name) *kmspb.CryptoKey {
 func (v *version) proto(of name, k *key) *kmspb.CryptoKeyVersion {
 	of.version = v.id
 	out := &kmspb.CryptoKeyVersion{
-		Name: of.String(), State: v.State, ProtectionLevel: k.Level, Algorithm: k.Algorithm, CreateTime: timestamppb.New(v.Created),
+		Name: of.String(), State: v.State, ProtectionLevel: k.Level, Algorithm: k.Algorithm,
+		CreateTime: timestamppb.New(v.Created),
 	}
 	if v.State != kmspb.CryptoKeyVersion_PENDING_GENERATION {
 		out.GenerateTime = timestamppb.New(v.Created)
 	}
-	// Source: CryptoKeyVersion.destroy_time and destroy_event_time in resources.proto: each present in one state only.
+	// Source: CryptoKeyVersion.destroy_time and destroy_event_time in resources.proto: each present
+	// in one state only.
 	if !v.Destroy.IsZero() {
 		out.DestroyTime = timestamppb.New(v.Destroy)
 	}

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// kind is how deep in the hierarchy a name lies.
+// kind is the level of a name in the hierarchy.
 type kind int
 
 const (
@@ -20,27 +20,30 @@ const (
 	keyOrVersion // what Encrypt takes
 )
 
-// name is a resource name, taken apart:
+// name is a parsed resource name:
 //
 //	projects/PROJECT/locations/LOCATION/keyRings/RING/cryptoKeys/KEY/cryptoKeyVersions/NUMBER
 //
-// Source: cloud.google.com/kms/docs/resource-hierarchy, and the comments of google/cloud/kms/v1/resources.proto.
+// Source: cloud.google.com/kms/docs/resource-hierarchy, and the comments of
+// google/cloud/kms/v1/resources.proto.
 type name struct {
 	project, location, ring, key string
 	version                      uint64
 }
 
 var (
-	// Source: cloud.google.com/resource-manager/docs/creating-managing-projects: 6 to 30 lowercase letters, digits and
-	// hyphens, a letter first, no hyphen last; old ones have a domain in front. A project's number stands for it as well.
+	// Source: cloud.google.com/resource-manager/docs/creating-managing-projects: 6 to 30 lowercase
+	// letters, digits and hyphens, a letter first, no hyphen last; old ones have a domain in front.
+	// A project's number is an alternative.
 	projectForm = regexp.MustCompile(`^(([a-z0-9.-]{1,63}:)?[a-z][a-z0-9-]{4,28}[a-z0-9]|[0-9]{1,19})$`)
 	// Source: cloud.google.com/kms/docs/locations. The emulator knows their form, not their list.
 	locationForm = regexp.MustCompile(`^[a-z][a-z0-9-]{1,62}$`)
-	// Source: CreateKeyRingRequest.key_ring_id and CreateCryptoKeyRequest.crypto_key_id in service.proto.
+	// Source: CreateKeyRingRequest.key_ring_id and CreateCryptoKeyRequest.crypto_key_id in
+	// service.proto.
 	idForm = regexp.MustCompile(`^[a-zA-Z0-9_-]{1,63}$`)
 )
 
-// maxName bounds a name before it is looked at: the longest that the grammar allows is shorter.
+// maxName bounds a name before it is parsed. It exceeds the longest valid name.
 const maxName = 512
 
 // parse reads a name of any kind.
@@ -96,7 +99,7 @@ func (n name) kind() kind {
 	return location
 }
 
-// String puts the name together again.
+// String returns the resource name.
 func (n name) String() string {
 	out := "projects/" + n.project + "/locations/" + n.location
 	if n.ring != "" {

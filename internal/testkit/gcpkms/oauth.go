@@ -8,10 +8,12 @@ import (
 	"time"
 )
 
-// tokenLife is how long an access token is good. Source: developers.google.com/identity/protocols/oauth2/service-account: one hour.
+// tokenLife is how long an access token is good. Source:
+// developers.google.com/identity/protocols/oauth2/service-account: one hour.
 const tokenLife = time.Hour
 
-// serveToken gives an access token for a JWT that an account signed. Source: the same page, "Making the access token request".
+// serveToken gives an access token for a JWT that an account signed. Source: the same page, "Making
+// the access token request".
 func (s *Service) serveToken(tokenURL string) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, 2*maxToken)
@@ -44,7 +46,8 @@ func (s *Service) serveToken(tokenURL string) http.HandlerFunc {
 		}
 		token := "emulator." + hex.EncodeToString(raw)
 		s.AddToken(token, a.name, s.o.Now().Add(tokenLife))
-		answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer", "expires_in": int(tokenLife/time.Second) - 1})
+		answer(w, http.StatusOK, map[string]any{"access_token": token, "token_type": "Bearer",
+			"expires_in": int(tokenLife/time.Second) - 1})
 	}
 }
 
@@ -57,5 +60,5 @@ func answer(w http.ResponseWriter, code int, v any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Cache-Control", "no-store")
 	w.WriteHeader(code)
-	_ = json.NewEncoder(w).Encode(v) // who went away does not read it
+	_ = json.NewEncoder(w).Encode(v) // a closed connection is not an error here
 }

@@ -19,7 +19,8 @@ func (s *Service) CreateKeyRing(_ context.Context, req *kmspb.CreateKeyRingReque
 		return nil, err
 	}
 	if !idForm.MatchString(req.GetKeyRingId()) {
-		return nil, invalid("KeyRing ID %.80q must match the regular expression [a-zA-Z0-9_-]{1,63}.", req.GetKeyRingId())
+		return nil, invalid("KeyRing ID %.80q must match the regular expression [a-zA-Z0-9_-]{1,63}.",
+			req.GetKeyRingId())
 	}
 	n.ring = req.GetKeyRingId()
 	s.mu.Lock()
@@ -82,7 +83,8 @@ func (s *Service) ListKeyRings(_ context.Context, req *kmspb.ListKeyRingsRequest
 }
 
 // ListCryptoKeys lists the keys of one ring, page by page.
-func (s *Service) ListCryptoKeys(_ context.Context, req *kmspb.ListCryptoKeysRequest) (*kmspb.ListCryptoKeysResponse, error) {
+func (s *Service) ListCryptoKeys(_ context.Context, req *kmspb.ListCryptoKeysRequest) (*kmspb.ListCryptoKeysResponse,
+	error) {
 	n, err := expect(req.GetParent(), keyRing)
 	if err != nil {
 		return nil, err
@@ -114,7 +116,8 @@ func (s *Service) ListCryptoKeys(_ context.Context, req *kmspb.ListCryptoKeysReq
 }
 
 // ListCryptoKeyVersions lists the versions of one key, page by page.
-func (s *Service) ListCryptoKeyVersions(_ context.Context, req *kmspb.ListCryptoKeyVersionsRequest) (*kmspb.ListCryptoKeyVersionsResponse, error) {
+func (s *Service) ListCryptoKeyVersions(_ context.Context,
+	req *kmspb.ListCryptoKeyVersionsRequest) (*kmspb.ListCryptoKeyVersionsResponse, error) {
 	n, err := expect(req.GetParent(), cryptoKey)
 	if err != nil {
 		return nil, err

@@ -19,17 +19,17 @@ import (
 	"google.golang.org/grpc/credentials"
 )
 
-// Listen says where a service is reached.
+// Listen configures the addresses of a service.
 type Listen struct {
 	GRPC string // an address, such as "127.0.0.1:0"
-	HTTP string // of health, tokens and administration
-	// TokenURL is how clients name the OAuth2 endpoint; "" is the HTTP listener's address.
+	HTTP string // for health, tokens and administration
+	// TokenURL is the OAuth2 endpoint for clients; "" is the HTTP listener's address.
 	TokenURL string
 	Cert     tls.Certificate
-	Admin    string // the administrator's token; "" closes that backend
+	Admin    string // the administrator's token; "" disables that API
 }
 
-// Server is a service behind its listeners.
+// Server is a service with its listeners.
 type Server struct {
 	service  *Service
 	l        Listen
@@ -38,7 +38,7 @@ type Server struct {
 	http     *http.Server
 
 	mu   sync.Mutex
-	grpc *grpc.Server // nil while it is away
+	grpc *grpc.Server // nil while it is unavailable
 	done chan struct{}
 	wg   sync.WaitGroup
 }
@@ -54,8 +54,9 @@ func Start(s *Service, l Listen) (*Server, error) {
 		v.l.TokenURL = v.url + "/token"
 	}
 	v.http = &http.Server{
-		Handler: v.mux(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second, WriteTimeout: 30 * time.Second,
-		ErrorLog: slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
+		Handler: v.mux(), ReadHeaderTimeout: 10 * time.Second, ReadTimeout: 30 * time.Second,
+		WriteTimeout: 30 * time.Second,
+		ErrorLog:     slog.NewLogLogger(s.o.Log.Handler(), slog.LevelDebug),
 	}
 	if err := v.Back(); err != nil {
 		return nil, errors.Join(err, web.Close())
@@ -98,7 +99,8 @@ func (v *Server) Back() error {
 	}
 	v.endpoint = at.Addr().String()
 	v.grpc = grpc.NewServer(
-		grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{v.l.Cert}, MinVersion: tls.VersionTLS12})),
+		grpc.Creds(credentials.NewTLS(&tls.Config{Certificates: []tls.Certificate{v.l.Cert},
+			MinVersion: tls.VersionTLS12})),
 		grpc.UnaryInterceptor(v.service.intercept),
 	)
 	kmspb.RegisterKeyManagementServiceServer(v.grpc, v.service)
@@ -111,7 +113,7 @@ func (v *Server) Back() error {
 	return nil
 }
 
-// Close ends everything at once.
+// Close stops the server at once.
 func (v *Server) Close() error {
 	v.service.Clear()
 	v.Away()
@@ -123,7 +125,8 @@ func (v *Server) Close() error {
 func (v *Server) mux() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, http.StatusOK, map[string]string{"status": "serving", "what": "an emulator of Google Cloud KMS; no security product"})
+		answer(w, http.StatusOK, map[string]string{"status": "serving",
+			"what": "an emulator of Google Cloud KMS; no security product"})
 	})
 	m.HandleFunc("POST /token", v.service.serveToken(v.l.TokenURL))
 	m.HandleFunc("POST /emulator/faults", v.admin(func(r *http.Request) (any, error) {
@@ -148,7 +151,7 @@ func (v *Server) mux() http.Handler {
 	return m
 }
 
-// admin lets the administrator in.
+// admin authenticates the administrator.
 func (v *Server) admin(f func(*http.Request) (any, error)) http.HandlerFunc {
 	want := sha256.Sum256([]byte(v.l.Admin))
 	return func(w http.ResponseWriter, r *http.Request) {
@@ -167,7 +170,8 @@ func (v *Server) admin(f func(*http.Request) (any, error)) http.HandlerFunc {
 	}
 }
 
-// Healthy asks an emulator whether it serves, for health checks of containers that have no other client.
+// Healthy asks an emulator whether it serves, for health checks of containers that have no other
+// client.
 func Healthy(ctx context.Context, url string, config *tls.Config) error {
 	client := &http.Client{Transport: &http.Transport{TLSClientConfig: config}}
 	defer client.CloseIdleConnections()

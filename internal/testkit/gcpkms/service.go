@@ -13,7 +13,7 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// Options are what a service needs from outside. The zero value is a service in memory, by the clock of the machine.
+// Options configure a service. The zero value is a service in memory with the system clock.
 type Options struct {
 	State  string // the file that keeps rings and keys; "" keeps them in memory
 	Quotas Quotas // a minute; zero values are Google's
@@ -22,7 +22,7 @@ type Options struct {
 	Log    *slog.Logger
 }
 
-// Service is the emulator's logic; [Start] puts it behind listeners. It is safe for concurrent use.
+// Service is the emulator's logic; [Start] adds listeners. It is safe for concurrent use.
 type Service struct {
 	kmspb.UnimplementedKeyManagementServiceServer
 	o Options
@@ -49,7 +49,8 @@ func New(o Options) (*Service, error) {
 	}
 	o.Quotas = o.Quotas.orGoogles()
 	s := &Service{
-		o: o, rings: map[string]*ring{}, accounts: map[string]*account{}, tokens: map[[sha256.Size]byte]grantedToken{}, used: map[string]*usage{},
+		o: o, rings: map[string]*ring{}, accounts: map[string]*account{}, tokens: map[[sha256.Size]byte]grantedToken{},
+		used:   map[string]*usage{},
 		faults: faults{calls: map[string]int{}, changed: make(chan struct{})},
 	}
 	if err := s.load(); err != nil {
@@ -58,9 +59,10 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// findKey returns a key after time had its way with it. Callers hold the lock.
+// findKey returns a key with all due changes applied. Callers hold the lock.
 //
-// Source: cloud.google.com/apis/design/errors: NOT_FOUND for those who may see whether a resource exists.
+// Source: cloud.google.com/apis/design/errors: NOT_FOUND for those who may see whether a resource
+// exists.
 func (s *Service) findKey(n name) (*key, error) {
 	r := s.rings[n.ofRing().String()]
 	if r == nil {
@@ -91,9 +93,10 @@ func (s *Service) findVersion(n name) (*key, *version, error) {
 	return k, k.Versions[n.version-1], nil
 }
 
-// unfit is what Google says of a resource whose state or purpose does not allow a request.
+// unfit is Google's error for a resource whose state or purpose does not allow a request.
 func unfit(n name, value, field string) error {
-	return status.Errorf(codes.FailedPrecondition, "The request cannot be fulfilled. Resource %s has value %s in field %s.", n, value, field)
+	return status.Errorf(codes.FailedPrecondition,
+		"The request cannot be fulfilled. Resource %s has value %s in field %s.", n, value, field)
 }
 
 func invalid(format string, args ...any) error {

@@ -24,7 +24,8 @@ const (
 	stateVersion = 1
 )
 
-// load reads the state file. One that others can read is refused: somebody may have taken it for something it is not.
+// load reads the state file. It refuses a file that other users can read, which may be a
+// mistaken path.
 func (s *Service) load() error {
 	if s.o.State == "" {
 		return nil
@@ -84,7 +85,7 @@ func (s *Service) save() error {
 	return nil
 }
 
-// WriteFile writes a file so that it is there as a whole or not at all.
+// WriteFile writes a file atomically.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
 	f, err := os.CreateTemp(filepath.Dir(path), ".standin-*")
 	if err != nil {

@@ -14,7 +14,8 @@ import (
 	"google.golang.org/grpc/status"
 )
 
-// TestStateOutlivesARestart: what was encrypted before decrypts, and states are those of before; what is destroyed is gone from the file.
+// TestStateOutlivesARestart: what was encrypted before decrypts, and states are those of before;
+// what is destroyed is gone from the file.
 func TestStateOutlivesARestart(t *testing.T) {
 	t.Parallel()
 	path, ctx := filepath.Join(t.TempDir(), "state.json"), context.Background()
@@ -48,7 +49,8 @@ func TestStateOutlivesARestart(t *testing.T) {
 		t.Errorf("%v, %v", info.Mode(), err)
 	}
 	s = open()
-	if _, err := s.Decrypt(ctx, &kmspb.DecryptRequest{Name: theKey, Ciphertext: res.GetCiphertext()}); status.Code(err) != codes.FailedPrecondition {
+	if _, err := s.Decrypt(ctx, &kmspb.DecryptRequest{Name: theKey,
+		Ciphertext: res.GetCiphertext()}); status.Code(err) != codes.FailedPrecondition {
 		t.Errorf("a destroyed version after a restart: %v", err)
 	}
 }
@@ -66,7 +68,8 @@ func TestStateFilesThatAreRefused(t *testing.T) {
 		"later":   {`{"version":2}`, 0o600, "version 2"},
 		"damaged": {`{"version":`, 0o600, "JSON"},
 		"names":   {`{"version":1,"rings":{"nonsense":{}}}`, 0o600, "nonsense"},
-		"keys": {`{"version":1,"rings":{"` + place + `/keyRings/r":{"keys":{"k":{"versions":[{"state":1,"material":"AAA="}]}}}}}`,
+		"keys": {`{"version":1,"rings":{"` + place +
+			`/keyRings/r":{"keys":{"k":{"versions":[{"state":1,"material":"AAA="}]}}}}}`,
 			0o600, "invalid key size"},
 	} {
 		path := filepath.Join(dir, name)
@@ -89,25 +92,29 @@ func TestFaults(t *testing.T) {
 	r := newHarness(t, Options{})
 	sealed := r.sealed(theKey)
 	for name, f := range map[string]Fault{
-		"corrupt": {Corrupt: true}, "no checksum": {NoChecksum: true}, "unverified": {Unverified: true}, "another name": {OtherName: true},
+		"corrupt": {Corrupt: true}, "no checksum": {NoChecksum: true}, "unverified": {Unverified: true},
+		"another name": {OtherName: true},
 	} {
 		f.Times = 2
 		must(t, r.s.Inject(f))
 		e, err := r.c.Encrypt(t.Context(), &kmspb.EncryptRequest{
-			Name: theKey, Plaintext: []byte("p"), PlaintextCrc32C: checksum([]byte("p")), AdditionalAuthenticatedDataCrc32C: checksum(nil)})
+			Name: theKey, Plaintext: []byte("p"), PlaintextCrc32C: checksum([]byte("p")),
+			AdditionalAuthenticatedDataCrc32C: checksum(nil)})
 		must(t, err)
 		d, err := r.decrypt(theKey, sealed, nil)
 		must(t, err)
 		wrong := e.GetCiphertextCrc32C().GetValue() != checksum(e.GetCiphertext()).GetValue()
 		wrongToo := d.GetPlaintextCrc32C().GetValue() != checksum(d.GetPlaintext()).GetValue()
-		if wrong != (f.Corrupt || f.NoChecksum) || wrongToo != wrong || e.GetVerifiedPlaintextCrc32C() == f.Unverified || (e.GetName() == v1) == f.OtherName {
+		if wrong != (f.Corrupt || f.NoChecksum) || wrongToo != wrong ||
+			e.GetVerifiedPlaintextCrc32C() == f.Unverified || (e.GetName() == v1) == f.OtherName {
 			t.Errorf("%s: %v, %v", name, e, d)
 		}
 	}
 	if _, err := r.decrypt(theKey, sealed, nil); err != nil {
 		t.Errorf("after the faults: %v", err)
 	}
-	for name, f := range map[string]Fault{"mute": {Unresponsive: true}, "lost": {Lose: true}, "late": {DelayMS: 60_000}} {
+	for name, f := range map[string]Fault{"unresponsive": {Unresponsive: true}, "lost": {Lose: true},
+		"late": {DelayMS: 60_000}} {
 		must(t, r.s.Inject(f))
 		ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 		_, err := r.c.Encrypt(ctx, &kmspb.EncryptRequest{Name: theKey, Plaintext: []byte("p")})

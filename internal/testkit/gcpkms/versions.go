@@ -14,7 +14,8 @@ const (
 	scheduled = kmspb.CryptoKeyVersion_DESTROY_SCHEDULED
 )
 
-// CreateCryptoKeyVersion makes the next version; it does not become the primary (cloud.google.com/kms/docs/rotate-key).
+// CreateCryptoKeyVersion makes the next version; it does not become the primary
+// (cloud.google.com/kms/docs/rotate-key).
 func (s *Service) CreateCryptoKeyVersion(
 	_ context.Context, req *kmspb.CreateCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
@@ -44,7 +45,8 @@ func (s *Service) CreateCryptoKeyVersion(
 }
 
 // GetCryptoKeyVersion returns a version.
-func (s *Service) GetCryptoKeyVersion(_ context.Context, req *kmspb.GetCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
+func (s *Service) GetCryptoKeyVersion(_ context.Context,
+	req *kmspb.GetCryptoKeyVersionRequest) (*kmspb.CryptoKeyVersion, error) {
 	n, err := expect(req.GetName(), keyVersion)
 	if err != nil {
 		return nil, err
@@ -58,8 +60,8 @@ func (s *Service) GetCryptoKeyVersion(_ context.Context, req *kmspb.GetCryptoKey
 	return v.proto(n, k), nil
 }
 
-// UpdateCryptoKeyVersion switches a version on or off. Source: service.proto: state may be changed between ENABLED and DISABLED;
-// the other states have methods of their own.
+// UpdateCryptoKeyVersion enables or disables a version. Source: service.proto: state may be changed
+// between ENABLED and DISABLED; the other states have methods of their own.
 func (s *Service) UpdateCryptoKeyVersion(
 	_ context.Context, req *kmspb.UpdateCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
@@ -73,8 +75,8 @@ func (s *Service) UpdateCryptoKeyVersion(
 	return s.move(req.GetCryptoKeyVersion().GetName(), func(v *version, _ *key) { v.State = want }, enabled, disabled)
 }
 
-// DestroyCryptoKeyVersion schedules a version for destruction. Sources: service.proto; cloud.google.com/kms/docs/key-states: from enabled or
-// disabled only.
+// DestroyCryptoKeyVersion schedules a version for destruction. Sources: service.proto;
+// cloud.google.com/kms/docs/key-states: from enabled or disabled only.
 func (s *Service) DestroyCryptoKeyVersion(
 	_ context.Context, req *kmspb.DestroyCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {
@@ -83,7 +85,8 @@ func (s *Service) DestroyCryptoKeyVersion(
 	}, enabled, disabled)
 }
 
-// RestoreCryptoKeyVersion takes that back. Source: service.proto: the state is DISABLED afterwards, and destroy_time cleared.
+// RestoreCryptoKeyVersion cancels that. Source: service.proto: the state is DISABLED afterwards,
+// and destroy_time cleared.
 func (s *Service) RestoreCryptoKeyVersion(
 	_ context.Context, req *kmspb.RestoreCryptoKeyVersionRequest,
 ) (*kmspb.CryptoKeyVersion, error) {

@@ -12,7 +12,8 @@ import (
 	"time"
 )
 
-// Region is where CreateKey makes its keys. LocalStack has every region; this one is the region of the credentials that Do sends.
+// Region is where CreateKey makes its keys. LocalStack has every region; this one is the region of
+// the credentials that Do sends.
 const Region = "eu-central-1"
 
 // ErrorType is what AWS and LocalStack name a failure by, such as "NotFoundException".
@@ -21,7 +22,8 @@ type ErrorType string
 // Error implements error.
 func (e ErrorType) Error() string { return "localstack: " + string(e) }
 
-// Do calls an action of KMS as an administrator would: "CreateKey", "DisableKey". An error of KMS is an ErrorType.
+// Do calls an action of KMS as an administrator would: "CreateKey", "DisableKey". An error of KMS
+// is an ErrorType.
 func (s *Server) Do(action string, in map[string]any) (map[string]any, error) {
 	return s.in(Region, action, in)
 }
@@ -37,7 +39,8 @@ func (s *Server) in(region, action string, in map[string]any) (map[string]any, e
 	}
 	req.Header.Set("X-Amz-Target", target+action)
 	req.Header.Set("Content-Type", "application/x-amz-json-1.1")
-	// LocalStack reads the account (the key's id) and the region here, and does not look at the signature.
+	// LocalStack reads the account (the key's id) and the region here, and does not look at the
+	// signature.
 	req.Header.Set("Authorization",
 		"AWS4-HMAC-SHA256 Credential=test/20260101/"+region+"/kms/aws4_request, SignedHeaders=host, Signature=none")
 	client := http.Client{Timeout: time.Minute, Transport: &http.Transport{DisableKeepAlives: true}}
@@ -79,7 +82,8 @@ func (s *Server) CreateKey(t testing.TB) string {
 	return arn(t, s.Must(t, "CreateKey", map[string]any{"Description": t.Name()}))
 }
 
-// CreateMultiRegionKey makes a multi-Region key with a replica in the other region, and returns both ARNs.
+// CreateMultiRegionKey makes a multi-Region key with a replica in the other region, and returns
+// both ARNs.
 func (s *Server) CreateMultiRegionKey(t testing.TB, other string) (primary, replica string) {
 	t.Helper()
 	primary = arn(t, s.Must(t, "CreateKey", map[string]any{"MultiRegion": true}))

@@ -74,7 +74,8 @@ func TestKeysAreGoneAfterARestart(t *testing.T) {
 func TestReplicas(t *testing.T) {
 	t.Parallel()
 	primary, replica := localstack.Shared(t).CreateMultiRegionKey(t, "eu-west-1")
-	if strings.Replace(primary, localstack.Region, "eu-west-1", 1) != replica || !strings.Contains(primary, ":key/mrk-") {
+	if strings.Replace(primary, localstack.Region, "eu-west-1", 1) != replica ||
+		!strings.Contains(primary, ":key/mrk-") {
 		t.Errorf("%s has the replica %s", primary, replica)
 	}
 }
@@ -104,7 +105,8 @@ func TestDiesWithItsTest(t *testing.T) {
 
 func TestSaysWhatToDoWhereItIsNotInstalled(t *testing.T) {
 	t.Setenv("SEALGATE_LOCALSTACK", t.TempDir())
-	if _, err := localstack.Start(); !errors.Is(err, localstack.ErrNotInstalled) || !strings.Contains(err.Error(), ".ci/localstack") {
+	if _, err := localstack.Start(); !errors.Is(err, localstack.ErrNotInstalled) ||
+		!strings.Contains(err.Error(), ".ci/localstack") {
 		t.Error(err)
 	}
 }
@@ -120,7 +122,8 @@ func TestProxy(t *testing.T) {
 	encrypted := through.Must(t, "Encrypt", plain)
 	decrypt := map[string]any{"KeyId": key, "CiphertextBlob": encrypted["CiphertextBlob"]}
 	material := func() any {
-		return through.Must(t, "DescribeKey", map[string]any{"KeyId": key})["KeyMetadata"].(map[string]any)["CurrentKeyMaterialId"]
+		return through.Must(t, "DescribeKey",
+			map[string]any{"KeyId": key})["KeyMetadata"].(map[string]any)["CurrentKeyMaterialId"]
 	}
 	first := material()
 	p.Rotate(t, key)
@@ -131,7 +134,8 @@ func TestProxy(t *testing.T) {
 	if got["Plaintext"] != "c2VjcmV0" || got["KeyMaterialId"] != first || len(first.(string)) != 64 {
 		t.Errorf("Decrypt: %v; the first material is %v", got, first)
 	}
-	for _, f := range []localstack.Fault{localstack.Throttled, localstack.Denied, localstack.Expired, localstack.Internal} {
+	for _, f := range []localstack.Fault{localstack.Throttled, localstack.Denied, localstack.Expired,
+		localstack.Internal} {
 		p.Refuse("Decrypt", f)
 		if _, kind := call(t, &through, "Decrypt", decrypt); kind != f.Type {
 			t.Errorf("Decrypt: %q, want %s", kind, f.Type)
@@ -143,7 +147,8 @@ func TestProxy(t *testing.T) {
 	if _, kind := call(t, &through, "Decrypt", decrypt); kind != localstack.Expired.Type {
 		t.Errorf("Decrypt with an expired key: %q", kind)
 	}
-	if c, err := p.Last("Decrypt"); err != nil || c.AccessKey != "test" || c.Region != localstack.Region || c.Body["KeyId"] != key {
+	if c, err := p.Last("Decrypt"); err != nil || c.AccessKey != "test" || c.Region != localstack.Region ||
+		c.Body["KeyId"] != key {
 		t.Errorf("the last call: %+v, %v", c, err)
 	}
 	if n := p.Calls("Decrypt"); n != 6 || p.Calls("") != 6+5+2 {
@@ -169,7 +174,7 @@ func TestProxyGarblesAndGoes(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := through.Do("Decrypt", decrypt); err == nil {
-		t.Error("it answers although it is away")
+		t.Error("it answers although it is unavailable")
 	}
 	if err := p.Back(); err != nil {
 		t.Fatal(err)
@@ -183,7 +188,7 @@ func TestProxyGarblesAndGoes(t *testing.T) {
 	for p.Calls("Decrypt") < 2 {
 		select {
 		case err := <-answer:
-			t.Fatalf("it is mute and answers: %v", err)
+			t.Fatalf("it is unresponsive and answers: %v", err)
 		case <-time.After(time.Millisecond):
 		}
 	}

@@ -28,16 +28,21 @@ type Fault struct {
 	Message string
 }
 
-// The refusals of AWS that LocalStack has none of. See "Common errors" of the AWS KMS API reference.
+// Refusals of AWS that LocalStack lacks. See "Common errors" of the AWS KMS API
+// reference.
 var (
-	Throttled = Fault{http.StatusBadRequest, "ThrottlingException", "You have exceeded the rate at which you may call KMS."}
-	Denied    = Fault{http.StatusBadRequest, "AccessDeniedException", "User: arn:aws:iam::000000000000:user/test is not authorized"}
-	Expired   = Fault{http.StatusBadRequest, "ExpiredTokenException", "The security token included in the request is expired"}
-	Internal  = Fault{http.StatusInternalServerError, "KMSInternalException", ""}
+	Throttled = Fault{http.StatusBadRequest, "ThrottlingException",
+		"You have exceeded the rate at which you may call KMS."}
+	Denied = Fault{http.StatusBadRequest, "AccessDeniedException",
+		"User: arn:aws:iam::000000000000:user/test is not authorized"}
+	Expired = Fault{http.StatusBadRequest, "ExpiredTokenException",
+		"The security token included in the request is expired"}
+	Internal = Fault{http.StatusInternalServerError, "KMSInternalException", ""}
 )
 
-// Proxy hands requests on to LocalStack, counts them, and misbehaves as told. It adds to the answers which material of a key was
-// used, which AWS tells and LocalStack does not: one more for each [Proxy.Rotate].
+// Proxy forwards requests to LocalStack, counts them, and fails on demand. It adds the id of the
+// key material to the answers, as AWS does and LocalStack does not: a new id after each
+// [Proxy.Rotate].
 type Proxy struct {
 	URL  string
 	addr string
@@ -45,7 +50,7 @@ type Proxy struct {
 
 	mu           sync.Mutex
 	server       *http.Server
-	unresponsive chan struct{} // closed: answers again; nil: not mute
+	unresponsive chan struct{} // closed when it answers again; nil: it answers
 	faults       map[string]Fault
 	expired      map[string]bool
 	garble       bool
@@ -55,7 +60,7 @@ type Proxy struct {
 	seen         []Call
 }
 
-// Call is a request that the proxy was sent.
+// Call is a request that the proxy received.
 type Call struct {
 	Action    string
 	AccessKey string // id of the access key that signed it
@@ -109,7 +114,7 @@ func (p *Proxy) Away() error {
 // Back listens again on the same port.
 func (p *Proxy) Back() error { return p.listen(p.addr) }
 
-// Unresponsive makes it accept requests and not answer; false has the waiting ones answered.
+// Unresponsive makes it accept requests without answering; false answers the waiting ones.
 func (p *Proxy) Unresponsive(on bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -129,21 +134,21 @@ func (p *Proxy) Garble(on bool) {
 	p.garble = on
 }
 
-// Refuse answers an action with the fault, any action where it is "". Allow takes it back.
+// Refuse answers an action with the fault, every action for "". Allow ends that.
 func (p *Proxy) Refuse(action string, f Fault) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.faults[action] = f
 }
 
-// Allow takes Refuse back.
+// Allow ends Refuse.
 func (p *Proxy) Allow(action string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.faults, action)
 }
 
-// Expire refuses what is signed with the access key of this id.
+// Expire refuses requests signed with the access key of this id.
 func (p *Proxy) Expire(accessKey string) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -159,7 +164,7 @@ func (p *Proxy) Rotate(t testing.TB, arn string) {
 	p.turns[arn]++
 }
 
-// Calls is how often an action was asked for; all of them together where it is "".
+// Calls returns the number of requests for an action, of all requests for "".
 func (p *Proxy) Calls(action string) int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -169,7 +174,7 @@ func (p *Proxy) Calls(action string) int {
 	return p.calls[action]
 }
 
-// Last is the last request for an action.
+// Last returns the last request for an action.
 func (p *Proxy) Last(action string) (Call, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -178,7 +183,7 @@ func (p *Proxy) Last(action string) (Call, error) {
 			return p.seen[i], nil
 		}
 	}
-	return Call{}, fmt.Errorf("localstack: nobody asked for %s", action)
+	return Call{}, fmt.Errorf("localstack: no request for %s", action)
 }
 
 // ServeHTTP implements http.Handler.
@@ -204,7 +209,7 @@ func (p *Proxy) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	status, answer, err := p.forward(r, body)
 	if err != nil {
-		panic(http.ErrAbortHandler) // as far as the client can tell, the connection broke
+		panic(http.ErrAbortHandler) // drops the connection
 	}
 	if status == http.StatusOK {
 		answer = p.change(c, answer)
@@ -267,7 +272,7 @@ func (p *Proxy) forward(r *http.Request, body []byte) (int, []byte, error) {
 	return resp.StatusCode, answer, err
 }
 
-// change adds the key's material to an answer, and damages it where that is asked for.
+// change adds the key material to an answer, and damages the answer after Garble.
 func (p *Proxy) change(c Call, answer []byte) []byte {
 	var m map[string]any
 	if json.Unmarshal(answer, &m) != nil {
@@ -310,7 +315,7 @@ func (p *Proxy) material(arn string) string {
 	return fmt.Sprintf("%x", sha256.Sum256(fmt.Appendf(nil, "%s %d", arn, p.turns[arn])))
 }
 
-// flip changes one bit of what is in base64.
+// flip changes one bit of a base64 value.
 func flip(v string) string {
 	b, err := base64.StdEncoding.DecodeString(v)
 	if err != nil || len(b) == 0 {

@@ -20,13 +20,14 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit"
 )
 
-// ErrNotInstalled is returned where LocalStack is not where .ci/localstack puts it. Its text says what to do.
+// ErrNotInstalled is returned where LocalStack is not installed. Its text says what to do.
 var ErrNotInstalled = errors.New("LocalStack is not installed")
 
-// startLimit bounds a start; three seconds are usual.
+// startLimit bounds a start, which usually takes three seconds.
 const startLimit = 90 * time.Second
 
-// Server is one LocalStack with KMS. Its methods are safe for concurrent use, except Stop and Restart.
+// Server is one LocalStack with KMS. Its methods are safe for concurrent use, except Stop and
+// Restart.
 type Server struct {
 	URL  string // http://127.0.0.1:PORT
 	addr string
@@ -63,7 +64,8 @@ func Start() (*Server, error) {
 	return s, s.Start()
 }
 
-// find returns the virtual environment: in the folder SEALGATE_LOCALSTACK, or in build/localstack of this repository.
+// find returns the virtual environment: in the folder SEALGATE_LOCALSTACK, or in build/localstack
+// of this repository.
 func find() (string, error) {
 	const remedy = "run .ci/localstack, which makes build/localstack (Python 3.11 to 3.13 and PyPI are needed)"
 	dir := os.Getenv("SEALGATE_LOCALSTACK")
@@ -80,7 +82,7 @@ func find() (string, error) {
 	return filepath.Abs(dir)
 }
 
-// Start runs a server that was stopped again, on the same port. It has no keys.
+// Start starts a stopped server again, on the same port and without keys.
 func (s *Server) Start() (err error) {
 	if s.cmd != nil {
 		return errors.New("localstack: it runs already")
@@ -103,7 +105,8 @@ func (s *Server) Start() (err error) {
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Dir = log, log, s.dir
 	s.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "FILESYSTEM_ROOT=" + state,
-		"GATEWAY_LISTEN=" + s.addr, "SERVICES=kms", "EAGER_SERVICE_LOADING=1", "DNS_ADDRESS=0", "SKIP_SSL_CERT_DOWNLOAD=1",
+		"GATEWAY_LISTEN=" + s.addr, "SERVICES=kms", "EAGER_SERVICE_LOADING=1", "DNS_ADDRESS=0",
+		"SKIP_SSL_CERT_DOWNLOAD=1",
 		"DISABLE_EVENTS=1", "PYTHONNOUSERSITE=1",
 		"OVERRIDE_IN_DOCKER=0", // in a container, too, it keeps to its folder
 	}
@@ -149,7 +152,7 @@ func (s *Server) ready() error {
 	}
 }
 
-// failed ends what there is and shows the end of its log.
+// failed stops the process and returns the end of its log.
 func (s *Server) failed(what string) error {
 	log, err := os.ReadFile(filepath.Join(s.dir, "log"))
 	if len(log) > 4000 {
@@ -158,7 +161,7 @@ func (s *Server) failed(what string) error {
 	return errors.Join(fmt.Errorf("localstack: %s; its log ends:\n%s", what, log), err, s.Stop())
 }
 
-// Stop ends it, and everything that it started. Its keys are gone.
+// Stop ends the server and its child processes. Its keys are lost.
 func (s *Server) Stop() error {
 	if s.cmd == nil {
 		return nil
@@ -173,7 +176,7 @@ func (s *Server) Stop() error {
 	return errors.Join(err, os.RemoveAll(s.dir))
 }
 
-// Restart stops it and starts it on the same port. Its keys are gone.
+// Restart stops the server and starts it on the same port. Its keys are lost.
 func (s *Server) Restart() error {
 	if err := s.Stop(); err != nil {
 		return err
@@ -187,7 +190,8 @@ var shared struct {
 	server *Server
 }
 
-// Shared returns the LocalStack that all tests of this process use; the first call starts it. A test that cannot have one fails.
+// Shared returns the LocalStack that all tests of this process use; the first call starts it. A
+// test that cannot have one fails.
 func Shared(t testing.TB) *Server {
 	t.Helper()
 	shared.Lock()
@@ -217,7 +221,8 @@ func New(t testing.TB) *Server {
 	return s
 }
 
-// Main is for TestMain, with or without goleak: its Run runs the tests and stops the shared LocalStack.
+// Main is for TestMain, with or without goleak: its Run runs the tests and stops the shared
+// LocalStack.
 func Main(m *testing.M) interface{ Run() int } { return runner{m} }
 
 type runner struct{ m *testing.M }

@@ -1,8 +1,10 @@
 //go:build unix
 
-// Package openbao runs a real OpenBao server for tests: the peer of the transit seal, and of whatever else speaks to a Vault.
+// Package openbao runs a real OpenBao server for tests: the peer of the transit seal, and of
+// whatever else speaks to a Vault.
 //
-// It guarantees that the server is gone when the test that started it has ended. The program is fetched by .ci/openbao once, into the build folder.
+// It guarantees that the server is gone when the test that started it has ended. The program is
+// fetched by .ci/openbao once, into the build folder.
 //
 // The package is for tests alone and is never linked into the program.
 package openbao
@@ -57,7 +59,8 @@ func Program(t testing.TB) string {
 // Start starts a server, initialises it, and waits until it serves.
 func Start(t testing.TB) *Server {
 	t.Helper()
-	return StartSealed(t, fmt.Sprintf("seal \"static\" {\n  current_key_id = \"k\"\n  current_key = %q\n}\n", strings.Repeat("5c", 32)))
+	return StartSealed(t, fmt.Sprintf("seal \"static\" {\n  current_key_id = \"k\"\n  current_key = %q\n}\n",
+		strings.Repeat("5c", 32)))
 }
 
 // StartSealed is [Start] with a seal of one's own: its stanza.
@@ -65,7 +68,8 @@ func StartSealed(t testing.TB, seal string) *Server {
 	t.Helper()
 	bin := Program(t)
 	s := &Server{t: t, dir: t.TempDir(), Addr: freeAddr(t)}
-	config := fmt.Sprintf("storage \"raft\" {\n  path = \"data\"\n  node_id = \"n\"\n}\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n"+
+	config := fmt.Sprintf("storage \"raft\" {\n  path = \"data\"\n  node_id = \"n\"\n}\nlistener \"tcp\" {\n  "+
+		"address = %q\n  tls_disable = true\n}\n"+
 		"api_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\n%s",
 		s.Addr, s.Addr, freeAddr(t), seal)
 	if err := os.WriteFile(filepath.Join(s.dir, "bao.hcl"), []byte(config), 0o600); err != nil {
@@ -128,14 +132,16 @@ func (s *Server) Stop() {
 	}
 }
 
-// Restart starts the server that was stopped, at the same address and with the same storage, and waits until it serves.
+// Restart starts the server that was stopped, at the same address and with the same storage, and
+// waits until it serves.
 func (s *Server) Restart() {
 	s.t.Helper()
 	s.run(Program(s.t))
 	s.untilActive()
 }
 
-// Pause stops the server's process where it is: it accepts connections and answers none until Resume.
+// Pause stops the server's process where it is: it accepts connections and answers none until
+// Resume.
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
@@ -264,7 +270,8 @@ func (s *Server) Policy(name, rules string) {
 // Token makes a token with the policy, beside the default one. ttl is its life, such as "1h".
 func (s *Server) Token(policy, ttl string) string {
 	s.t.Helper()
-	auth := s.Must(http.MethodPost, "auth/token/create", map[string]any{"policies": []string{policy}, "ttl": ttl, "no_parent": true})
+	auth := s.Must(http.MethodPost, "auth/token/create", map[string]any{"policies": []string{policy}, "ttl": ttl,
+		"no_parent": true})
 	token, _ := auth["client_token"].(string)
 	if token == "" {
 		s.t.Fatal("OpenBao made no token")
