@@ -1,10 +1,10 @@
 //go:build unix
 
-// Package openbao runs a real OpenBao server for tests: the peer of the transit seal, and of
-// whatever else speaks to a Vault.
+// Package openbao runs a real OpenBao server for tests: the peer of the transit seal and
+// of other Vault clients.
 //
-// It guarantees that the server is gone when the test that started it has ended. The program is
-// fetched by .ci/openbao once, into the build folder.
+// It guarantees that the server has ended when the test that started it ends. .ci/openbao downloads
+// the program once, into the build folder.
 //
 // The package is for tests alone and is never linked into the program.
 package openbao
@@ -41,7 +41,7 @@ type Server struct {
 	log bytes.Buffer
 }
 
-// Program returns the path of the server's program and fetches it first where it is not there.
+// Program returns the path of the server's program, and downloads it first where it is missing.
 func Program(t testing.TB) string {
 	t.Helper()
 	top, err := testkit.Root()
@@ -132,7 +132,7 @@ func (s *Server) Stop() {
 	}
 }
 
-// Restart starts the server that was stopped, at the same address and with the same storage, and
+// Restart starts the stopped server at the same address and with the same storage, and
 // waits until it serves.
 func (s *Server) Restart() {
 	s.t.Helper()
@@ -140,8 +140,7 @@ func (s *Server) Restart() {
 	s.untilActive()
 }
 
-// Pause stops the server's process where it is: it accepts connections and answers none until
-// Resume.
+// Pause suspends the server's process: connections are accepted and not answered until Resume.
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
@@ -161,7 +160,7 @@ func (s *Server) Pause() {
 	})
 }
 
-// Resume lets a paused server go on.
+// Resume continues a paused server.
 func (s *Server) Resume() { s.signal(syscall.SIGCONT) }
 
 func (s *Server) signal(sig os.Signal) {
@@ -191,7 +190,7 @@ func (s *Server) until(what string, done func() bool) {
 	}
 }
 
-// try sends one request as root; the code is 0 where nobody answers.
+// try sends one request as root; the code is 0 without an answer.
 func (s *Server) try(method, path string, body any) (int, []byte) {
 	raw, err := json.Marshal(body)
 	if err != nil {
@@ -261,13 +260,13 @@ func (s *Server) Delete(mount, name string) {
 	s.Must(http.MethodDelete, mount+"/keys/"+name, nil)
 }
 
-// Policy writes a policy in the servers' language.
+// Policy writes an ACL policy.
 func (s *Server) Policy(name, rules string) {
 	s.t.Helper()
 	s.Must(http.MethodPut, "sys/policies/acl/"+name, map[string]string{"policy": rules})
 }
 
-// Token makes a token with the policy, beside the default one. ttl is its life, such as "1h".
+// Token makes a token with the policy, beside the default one. ttl is its TTL, such as "1h".
 func (s *Server) Token(policy, ttl string) string {
 	s.t.Helper()
 	auth := s.Must(http.MethodPost, "auth/token/create", map[string]any{"policies": []string{policy}, "ttl": ttl,
@@ -279,7 +278,7 @@ func (s *Server) Token(policy, ttl string) string {
 	return token
 }
 
-// Revoke ends a token.
+// Revoke revokes a token.
 func (s *Server) Revoke(token string) {
 	s.t.Helper()
 	s.Must(http.MethodPost, "auth/token/revoke", map[string]string{"token": token})
