@@ -8,17 +8,15 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestGnuPGReadsTheMessages has gpg make keys, export them, and decrypt what was encrypted to them.
 // Without gpg there is nothing to compare with; the other tests read the messages with a library.
 func TestGnuPGReadsTheMessages(t *testing.T) {
 	t.Parallel()
-	gpg, err := exec.LookPath("gpg")
-	if err != nil {
-		t.Log("gpg is not installed: nothing to compare with")
-		return
-	}
+	gpg := testkit.Require(t, "gpg")
 	home, err := os.MkdirTemp("", "gpg") // a short path: the agent's socket lies in it
 	if err != nil {
 		t.Fatal(err)

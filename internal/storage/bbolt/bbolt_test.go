@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/storagetest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 func TestMain(m *testing.M) {
@@ -106,9 +107,7 @@ func TestGroup(t *testing.T) {
 			results <- s.Commit(context.Background(), b)
 		}()
 	}
-	for len(s.queue) < waiting { // only the queue shows that a batch is queued
-		reschedule()
-	}
+	testkit.Eventually(t, "all batches are queued", func() bool { return len(s.queue) >= waiting })
 	close(release)
 	conflicts := 0
 	for range waiting + 1 {
@@ -138,9 +137,7 @@ func TestCancelQueued(t *testing.T) {
 	go commit("begun", begun)
 	<-arrived
 	go commit("queued", queued)
-	for len(s.queue) < 1 {
-		reschedule()
-	}
+	testkit.Eventually(t, "the batch is queued", func() bool { return len(s.queue) == 1 })
 	cancel()
 	if err := <-queued; !errors.Is(err, context.Canceled) {
 		t.Errorf("the queued batch: %v", err)

@@ -7,7 +7,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -19,8 +18,6 @@ import (
 )
 
 type boltTx = bolt.Tx
-
-func reschedule() { runtime.Gosched() }
 
 // Some tests need a process that they can kill or limit: the test binary again, with a job to do.
 const (

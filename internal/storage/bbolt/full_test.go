@@ -15,31 +15,28 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
-// smallDisk mounts a tmpfs. It reports false where this process may not.
-func smallDisk(t *testing.T, size int) (dir string, ok bool) {
+// smallDisk mounts a tmpfs, which takes the right to mount.
+func smallDisk(t *testing.T, size int) (dir string) {
+	t.Helper()
 	dir = t.TempDir()
 	if err := unix.Mount("sealgate-test", dir, "tmpfs", 0, fmt.Sprintf("size=%d", size)); err != nil {
-		return "", false
+		testkit.Missing(t, "a tmpfs cannot be mounted: %v", err)
 	}
 	t.Cleanup(func() {
 		if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
 			t.Errorf("unmounting: %v", err)
 		}
 	})
-	return dir, true
+	return dir
 }
 
-// TestFullDisk fills a small disk, makes room, and fills it again. Where mounting is not allowed,
-// TestFileSizeLimit stands for it alone.
+// TestFullDisk fills a small disk, frees space, and fills it again.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	mounted, ok := smallDisk(t, 3<<20)
-	if !ok {
-		t.Log("no mount allowed here: the same is tested by a limit on the file's size")
-		return
-	}
+	mounted := smallDisk(t, 3<<20)
 	s := open(t, filepath.Join(mounted, "data"))
 	ballast := filepath.Join(mounted, "ballast")
 	acknowledged := map[string]bool{}
@@ -69,11 +66,7 @@ func TestFullDisk(t *testing.T) {
 // TestNoRoomToCreate: a disk that is full from the start leaves nothing behind, and is named.
 func TestNoRoomToCreate(t *testing.T) {
 	t.Parallel()
-	mounted, ok := smallDisk(t, 64<<10)
-	if !ok {
-		t.Log("no mount allowed here: the error is the one of TestFileSizeLimit")
-		return
-	}
+	mounted := smallDisk(t, 64<<10)
 	ballast := filepath.Join(mounted, ".ballast")
 	if err := os.WriteFile(ballast, make([]byte, 60<<10), 0o600); err != nil {
 		t.Fatal(err)

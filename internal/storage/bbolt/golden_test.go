@@ -8,6 +8,8 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestGoldenFormat1 opens a database of format 1 that is never rewritten: it stands for those in
@@ -15,8 +17,7 @@ import (
 func TestGoldenFormat1(t *testing.T) {
 	t.Parallel()
 	if binary.NativeEndian.Uint16([]byte{1, 0}) != 1 {
-		t.Log("a big-endian machine cannot read it")
-		return
+		testkit.Missing(t, "the database was written by a little-endian machine, and this one is big-endian")
 	}
 	b, err := os.ReadFile(filepath.Join("..", "..", "..", "testdata", "storage", "bbolt-format-1.db"))
 	if err != nil {

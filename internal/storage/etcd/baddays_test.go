@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// refused checks that Open fails in that way and says what to do.
+// refused checks that Open fails in that proxy and says what to do.
 func refused(t *testing.T, what string, o etcd.Options, kind error, remedy string) {
 	t.Helper()
 	s, err := etcd.Open(t.Context(), o)
@@ -180,11 +180,11 @@ func TestSilence(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
 	o.RequestTimeout = 300 * time.Millisecond
-	s, way := behind(t, server, o)
+	s, proxy := behind(t, server, o)
 	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
 	}
-	way.Stall()
+	proxy.Stall()
 	for what, call := range map[string]func() error{
 		"Get":      func() error { _, err := s.Get(t.Context(), "k"); return err },
 		"List":     func() error { _, err := s.List(t.Context(), "", "", 0); return err },
@@ -206,18 +206,18 @@ func TestSilence(t *testing.T) {
 		_, err := s.Campaign(t.Context(), []byte("a"))
 		elected <- err
 	}()
-	way.Flow()
+	proxy.Flow()
 	if err := <-elected; err != nil {
 		t.Errorf("Campaign through the silence: %v", err)
 	}
 	want(t, s, "k", "v")
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
 	defer cancel()
-	way.Stall()
+	proxy.Stall()
 	if _, err := s.Get(ctx, "k"); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("the caller's own deadline: %v", err)
 	}
-	way.Flow()
+	proxy.Flow()
 }
 
 // TestFull is what etcd does when its database reaches the quota.

@@ -85,7 +85,7 @@ func BenchmarkTakeover(b *testing.B) {
 	o := options(server)
 	var all []time.Duration
 	for i := range 10 * b.N {
-		silent, way := behind(b, server, o)
+		silent, proxy := behind(b, server, o)
 		campaign(b, silent, "silent")
 		next := open(b, o)
 		done := make(chan time.Time, 1)
@@ -100,9 +100,9 @@ func BenchmarkTakeover(b *testing.B) {
 		// the leader is leading; it dies at any moment between renewals
 		time.Sleep(time.Duration(1000+137*(i%10)) * time.Millisecond)
 		died := time.Now()
-		way.Stall()
+		proxy.Stall()
 		all = append(all, (<-done).Sub(died))
-		way.Flow()
+		proxy.Flow()
 		if err := next.Close(); err != nil {
 			b.Error(err)
 		}

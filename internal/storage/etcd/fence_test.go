@@ -42,19 +42,19 @@ func want(t testing.TB, s *etcd.Store, key, value string) {
 }
 
 // TestLateCommitOfADeposedLeader: the commit is prepared and sent while its leader is leading,
-// and held up on the way until another one is.
+// and held up on the proxy until another one is.
 func TestLateCommitOfADeposedLeader(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
 	o := options(server)
 	o.LeaseTTL, o.RequestTimeout = 500*time.Millisecond, 30*time.Second
 	b := open(t, o)
-	a, way := behind(t, server, o)
+	a, proxy := behind(t, server, o)
 	first := campaign(t, a, "a")
 	if err := a.Commit(t.Context(), storage.Batch{Epoch: first.Epoch(), Ops: put("k", "first")}); err != nil {
 		t.Fatal(err)
 	}
-	way.Stall()
+	proxy.Stall()
 	late := make(chan error, 1)
 	go func() { late <- a.Commit(t.Context(), storage.Batch{Epoch: first.Epoch(), Ops: put("k", "late")}) }()
 	second := campaign(t, b, "b")
@@ -72,7 +72,7 @@ func TestLateCommitOfADeposedLeader(t *testing.T) {
 	if err := b.Commit(t.Context(), storage.Batch{Epoch: second.Epoch(), Ops: put("k", "second")}); err != nil {
 		t.Fatal(err)
 	}
-	way.Flow()
+	proxy.Flow()
 	if err := <-late; !errors.Is(err, storage.ErrFenced) || !storage.NothingWritten(err) {
 		t.Errorf("the late commit: %v; want ErrFenced", err)
 	}
@@ -109,7 +109,7 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// TestOneAtATime: nodes take the leadership, lose their way to etcd, and give it up, in no order.
+// TestOneAtATime: nodes take the leadership, lose their proxy to etcd, and give it up, in no order.
 // At no moment are two certain of it.
 func TestOneAtATime(t *testing.T) {
 	t.Parallel()
@@ -121,7 +121,7 @@ func TestOneAtATime(t *testing.T) {
 	var epoch atomic.Uint64
 	var nodes sync.WaitGroup
 	for i := range 3 {
-		s, way := behind(t, server, o)
+		s, proxy := behind(t, server, o)
 		nodes.Go(func() {
 			for round := range 4 {
 				l, err := s.Campaign(t.Context(), []byte{byte(i)})
@@ -144,12 +144,12 @@ func TestOneAtATime(t *testing.T) {
 					}
 					continue
 				}
-				way.Stall()
+				proxy.Stall()
 				<-l.Lost()
 				if l.Held() {
 					t.Error("a lost office is held")
 				}
-				way.Flow()
+				proxy.Flow()
 			}
 		})
 	}
@@ -163,13 +163,13 @@ func TestLeaderThatIsGone(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
 	o.LeaseTTL = 400 * time.Millisecond
-	a, way := behind(t, server, o)
+	a, proxy := behind(t, server, o)
 	b := open(t, o)
 	l := campaign(t, a, "a")
 	if who, _, err := b.Leader(t.Context()); err != nil || string(who) != "a" {
 		t.Fatalf("Leader = %q, %v", who, err)
 	}
-	way.Stall()
+	proxy.Stall()
 	<-l.Lost()
 	deadline := time.After(20 * time.Second)
 	for {
@@ -183,7 +183,7 @@ func TestLeaderThatIsGone(t *testing.T) {
 		default:
 		}
 	}
-	way.Flow()
+	proxy.Flow()
 	if again := campaign(t, a, "a"); again.Epoch() <= l.Epoch() || !again.Held() {
 		t.Errorf("the next leadership: epoch %d after %d", again.Epoch(), l.Epoch())
 	}

@@ -87,7 +87,7 @@ func TestWatchThroughPartition(t *testing.T) {
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
 	o := options(server)
 	writer := open(t, o)
-	s, way := behind(t, server, o)
+	s, proxy := behind(t, server, o)
 	events, err := s.Watch(t.Context(), "")
 	if err != nil {
 		t.Fatal(err)
@@ -98,21 +98,21 @@ func TestWatchThroughPartition(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	way.Stall()
+	proxy.Stall()
 	write("a")
-	way.Cut()
+	proxy.Cut()
 	write("b")
-	way.Flow()
+	proxy.Flow()
 	if keys, closed := until(t, events, revision(t, writer)); closed || fmt.Sprint(keys) != "[a b]" {
 		t.Errorf("%q, closed %v", keys, closed)
 	}
-	way.Stall()
-	way.Cut()
+	proxy.Stall()
+	proxy.Cut()
 	write("c")
 	write("d")
 	server.Compact()
 	write("e")
-	way.Flow()
+	proxy.Flow()
 	if keys, closed := until(t, events, revision(t, writer)); !closed {
 		t.Errorf("a watch with a hole went on: %q", keys)
 	}
@@ -181,15 +181,15 @@ func TestMembersFail(t *testing.T) {
 func TestOneSilentEndpoint(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})
-	way := etcdtest.NewProxy(t, server.Endpoints[0])
+	proxy := etcdtest.NewProxy(t, server.Endpoints[0])
 	o := options(server)
-	o.Endpoints = []string{way.Endpoint, server.Endpoints[0]}
+	o.Endpoints = []string{proxy.Endpoint, server.Endpoints[0]}
 	o.RequestTimeout = 2 * time.Second
 	s := open(t, o)
 	if err := s.Commit(t.Context(), storage.Batch{Ops: put("k", "v")}); err != nil {
 		t.Fatal(err)
 	}
-	way.Stall()
+	proxy.Stall()
 	for range 2 { // whichever comes first
 		want(t, s, "k", "v")
 	}

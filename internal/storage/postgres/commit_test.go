@@ -14,6 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestGroup: what arrives during a commit shares the next transaction; each batch has its own
@@ -38,9 +39,7 @@ func TestGroup(t *testing.T) {
 			waiting(t, url, 1)
 		}
 	}
-	for len(s.queue) < len(results)-1 { // only the queue shows that a batch is queued
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "all batches are queued", func() bool { return len(s.queue) >= len(results)-1 })
 	release()
 	for i, result := range results {
 		err := <-result
@@ -117,9 +116,7 @@ func TestDependentBatches(t *testing.T) {
 				Ops: []storage.Op{storage.Put("winner", []byte{byte(i)}), storage.Put(fmt.Sprint("by", i), nil)}})
 		}()
 	}
-	for len(s.queue) < n-1 {
-		time.Sleep(time.Millisecond)
-	}
+	testkit.Eventually(t, "all batches are queued", func() bool { return len(s.queue) >= n-1 })
 	release()
 	conflicts := 0
 	for range n {

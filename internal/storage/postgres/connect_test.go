@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestPasswordsDoNotShow: in no error and no log, however wrong the URL is.
@@ -142,11 +143,7 @@ func TestPoolBounds(t *testing.T) {
 		}
 	}
 	// One may be kept by each that looked at once.
-	for deadline := time.Now().Add(patience); s.pool.Stat().TotalConns() > 2; time.Sleep(time.Millisecond) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d connections are kept", s.pool.Stat().TotalConns())
-		}
-	}
+	testkit.Eventually(t, "at most 2 connections are kept", func() bool { return s.pool.Stat().TotalConns() <= 2 })
 }
 
 // TestPrimaryIsFound: of several hosts, the one that takes writes is used.

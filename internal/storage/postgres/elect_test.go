@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 func campaign(t testing.TB, s *Store, identity string) *leadership {
@@ -199,9 +200,10 @@ func TestRenewalThroughRestart(t *testing.T) {
 	l := campaign(t, s, "a")
 	for range 2 {
 		proxy.Cut()
-		for renewals := l.until.Load(); l.until.Load() == renewals && l.Held(); {
-			time.Sleep(10 * time.Millisecond) // between two looks
-		}
+		before := l.until.Load()
+		testkit.Eventually(t, "a renewal, or the end of the lease", func() bool {
+			return l.until.Load() != before || !l.Held()
+		})
 	}
 	if !l.Held() {
 		t.Error("the office was lost")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // behindProxy opens a store that reaches its database through a proxy.
@@ -56,15 +57,13 @@ func TestKilled(t *testing.T) {
 		return len(acknowledged)
 	}
 	for range 3 {
-		for want := count() + 150; count() < want; {
-			time.Sleep(time.Millisecond)
-		}
+		want := count() + 150
+		testkit.Eventually(t, "150 more commits", func() bool { return count() >= want })
 		server.Kill(t)
 		server.Restart(t)
 	}
-	for want := count() + 50; count() < want; {
-		time.Sleep(time.Millisecond)
-	}
+	want := count() + 50
+	testkit.Eventually(t, "50 more commits", func() bool { return count() >= want })
 	stop()
 	wg.Wait()
 	checkPairs(t, s, acknowledged)
