@@ -8,8 +8,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// SealEntry makes the entry that Commit would write under path, and writes nothing. Who can open it knows that it was made by
-// a barrier with the same keys.
+// SealEntry returns the entry that Commit would write at path, and writes nothing. A caller that
+// opens it knows that a barrier with the same keys made it.
 func (b *Barrier) SealEntry(ctx context.Context, path string, plain []byte) ([]byte, error) {
 	if err := checkBatch(storage.Batch{Ops: []storage.Op{storage.Put(path, plain)}}); err != nil {
 		return nil, err
@@ -27,7 +27,7 @@ func (b *Barrier) SealEntry(ctx context.Context, path string, plain []byte) ([]b
 // ErrNotOurs is returned by OpenEntry for what no key of this keyring sealed under that path.
 var ErrNotOurs = errors.New("barrier: not sealed by a key of this keyring")
 
-// OpenEntry opens what SealEntry made, and leaves it as it is.
+// OpenEntry opens what SealEntry returned, and leaves it as it is.
 func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	r := b.ring.Load()
 	if r == nil {
@@ -40,8 +40,8 @@ func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	return plain, nil
 }
 
-// Opens reports, by its error, whether the root key opens a keyring that lies elsewhere: in a snapshot. The record is what
-// stands there at KeyringPath.
+// Opens returns nil where the root key opens a keyring record that is not in this storage, such as
+// one in a snapshot.
 func Opens(record []byte, root *secret.Bytes, generation uint64) error {
 	r, err := openRing(record, root, generation)
 	if err != nil {
@@ -51,5 +51,5 @@ func Opens(record []byte, root *secret.Bytes, generation uint64) error {
 	return nil
 }
 
-// Epoch is the one that Fence was told; 0 where there is no election.
+// Epoch returns the epoch that Fence set; 0 where there is no election.
 func (b *Barrier) Epoch() uint64 { return b.epoch.Load() }

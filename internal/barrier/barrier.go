@@ -25,14 +25,16 @@ type Barrier struct {
 
 	handOver bool
 
-	// ring is what readers and writers use; nil while sealed. It is replaced under change and counting.
+	// ring is what readers and writers use; nil while sealed. It is replaced under change and
+	// counting.
 	ring atomic.Pointer[ring]
 
 	// change serialises what replaces the ring; counting what writes the counts. Locked in this order.
 	change   sync.Mutex
 	counting sync.Mutex
 
-	// alternate is the root key of a replacement whose outcome is unknown, or may still arrive. Guarded by change.
+	// alternate is the root key of a replacement whose outcome is unknown, or may still arrive.
+	// Guarded by change.
 	alternate *alternate
 }
 
@@ -47,8 +49,9 @@ func New(store storage.Store, o Options) *Barrier {
 	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver}
 }
 
-// Unseal reads the keyring and opens it with the root key, of which it keeps a copy. The generation must be the one
-// that the keyring names. On an unsealed barrier it changes nothing, and fails where the key is another.
+// Unseal reads the keyring and opens it with the root key, of which it keeps a copy. The generation
+// must be the one that the keyring names. On an unsealed barrier it changes nothing, and fails
+// where the key differs.
 func (b *Barrier) Unseal(ctx context.Context, root *secret.Bytes, generation uint64) error {
 	b.change.Lock()
 	defer b.change.Unlock()
@@ -83,7 +86,7 @@ func (b *Barrier) readKeyring(ctx context.Context) ([]byte, error) {
 	return record, err
 }
 
-// swap puts r in place, under change (and counting where writers may be about).
+// swap replaces the ring. The caller holds change, and counting where others may write.
 func (b *Barrier) swap(r *ring) {
 	old := b.ring.Swap(r)
 	if old != nil && old != r {
@@ -91,8 +94,9 @@ func (b *Barrier) swap(r *ring) {
 	}
 }
 
-// Seal forgets the keys; later calls fail with ErrSealed, those under way finish. It stores the exact
-// numbers of encryptions where it can. An error tells that it could not, and the barrier is sealed all the same.
+// Seal forgets the keys; later calls fail with ErrSealed, those in progress finish. It stores the
+// exact numbers of encryptions. Where that fails it returns the error, and the barrier is sealed
+// all the same.
 func (b *Barrier) Seal(ctx context.Context) error {
 	b.change.Lock()
 	defer b.change.Unlock()
@@ -117,11 +121,13 @@ func (b *Barrier) Seal(ctx context.Context) error {
 // Sealed reports whether the barrier is sealed.
 func (b *Barrier) Sealed() bool { return b.ring.Load() == nil }
 
-// Fence adds the epoch of a leader's office to every later commit, so that a deposed leader cannot write; 0 takes it off.
+// Fence adds the epoch of a leader to every later commit, so that a deposed leader cannot write; 0
+// removes it.
 func (b *Barrier) Fence(epoch uint64) { b.epoch.Store(epoch) }
 
-// Reload reads keyring and counts again: to follow another node, or after an uncertain commit. It fails with
-// ErrWrongRoot where the root key was replaced by another node; the barrier must then be unsealed with the new one.
+// Reload reads keyring and counts again: to follow another node, or after an uncertain commit. It
+// fails with ErrWrongRoot where another node has replaced the root key; the barrier must then be
+// unsealed with the new one.
 func (b *Barrier) Reload(ctx context.Context) error {
 	b.change.Lock()
 	defer b.change.Unlock()
@@ -171,7 +177,7 @@ func (b *Barrier) reopen(record []byte, old *ring) (*ring, error) {
 	return r, nil
 }
 
-// dropAlternate forgets the root key of an uncertain replacement, and keeps another instead.
+// dropAlternate forgets the root key of an uncertain replacement, and keeps next instead.
 func (b *Barrier) dropAlternate(next *alternate) {
 	if b.alternate != nil {
 		b.alternate.root.Destroy()
@@ -179,7 +185,8 @@ func (b *Barrier) dropAlternate(next *alternate) {
 	b.alternate = next
 }
 
-// VerifyRoot reports, in constant time, whether root is the root key in use. A sealed barrier knows none.
+// VerifyRoot reports, in constant time, whether root is the root key in use. A sealed barrier has
+// none.
 func (b *Barrier) VerifyRoot(root *secret.Bytes) bool {
 	b.change.Lock()
 	defer b.change.Unlock()
@@ -195,14 +202,15 @@ func (b *Barrier) RootGeneration() uint64 {
 	return 0
 }
 
-// KeyStatus tells of the active term.
+// KeyStatus is the state of one term.
 type KeyStatus struct {
 	Term        uint32
 	Installed   time.Time
 	Encryptions uint64
 }
 
-// Terms returns the status of the newest terms, at most limit of them, by number; none while sealed.
+// Terms returns the status of the newest terms, at most limit of them, by number; none while
+// sealed.
 func (b *Barrier) Terms(limit int) []KeyStatus {
 	r := b.ring.Load()
 	if r == nil {

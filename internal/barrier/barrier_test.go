@@ -352,7 +352,8 @@ func TestFence(t *testing.T) {
 	}
 }
 
-// TestRotationUnderWriters rotates while 16 writers write and read back: no error, nothing unreadable afterwards.
+// TestRotationUnderWriters rotates while 16 writers write and read back: no error, nothing
+// unreadable afterwards.
 func TestRotationUnderWriters(t *testing.T) {
 	t.Parallel()
 	store, root := inmem.New(), newRoot(t)

@@ -17,7 +17,8 @@ import (
 
 const benchPath = "kv/team/application/password"
 
-// alternately runs two functions by turns, so that both see the same machine, and reports how fast the first is in terms of the second.
+// alternately runs two functions by turns, so that both see the same machine, and reports how fast
+// the first is in terms of the second.
 func alternately(b *testing.B, measured, bare func()) {
 	b.Helper()
 	b.ReportAllocs()
@@ -45,7 +46,8 @@ func alternately(b *testing.B, measured, bare func()) {
 	b.ReportMetric(theirs.Seconds()/ours.Seconds(), "x-bare")
 }
 
-// BenchmarkSeal encrypts 1 KiB into a new record; bare is crypto/cipher's AES-GCM with a random nonce and the same additional data.
+// BenchmarkSeal encrypts 1 KiB into a new record; bare is crypto/cipher's AES-GCM with a random
+// nonce and the same additional data.
 func BenchmarkSeal(b *testing.B) {
 	t := formatted(b, inmem.New(), newRoot(b), Options{}).ring.Load().active
 	block, err := aes.NewCipher(t.key.Expose())
@@ -62,7 +64,8 @@ func BenchmarkSeal(b *testing.B) {
 	_ = sink
 }
 
-// BenchmarkOpen decrypts 1 KiB in place, from the copy of the record that a store returns; bare does the same with the nonce apart.
+// BenchmarkOpen decrypts 1 KiB in place, from the copy of the record that a store returns; bare
+// does the same with the nonce apart.
 func BenchmarkOpen(b *testing.B) {
 	r := formatted(b, inmem.New(), newRoot(b), Options{}).ring.Load()
 	record := r.active.seal(benchPath, make([]byte, 1024))
@@ -91,7 +94,8 @@ func BenchmarkOpen(b *testing.B) {
 	alternately(b, ours, bare)
 }
 
-// BenchmarkGetWhileRotating reads 1 KiB entries from memory, idle and with 20 rotations a second; p99 of both and their ratio.
+// BenchmarkGetWhileRotating reads 1 KiB entries from memory, idle and with 20 rotations a second;
+// p99 of both and their ratio.
 func BenchmarkGetWhileRotating(b *testing.B) {
 	barrier := formatted(b, inmem.New(), newRoot(b), Options{})
 	for i := range 100 {

@@ -19,7 +19,8 @@ func rootKey(b byte) *secret.Bytes { return secret.New(bytes.Repeat([]byte{b}, k
 func pair(t *testing.T, handOver bool) (b, c *Barrier, hub *inmem.Hub) {
 	t.Helper()
 	hub = inmem.NewHub()
-	b, tx, err := Format(hub.Open(), rootKey(1), 1, Options{HandOver: handOver, Now: func() time.Time { return time.Unix(1000, 0) }})
+	b, tx, err := Format(hub.Open(), rootKey(1), 1,
+		Options{HandOver: handOver, Now: func() time.Time { return time.Unix(1000, 0) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +68,8 @@ func TestCloneIsApart(t *testing.T) {
 	}
 }
 
-// TestCloneCounts: a clone knows no counts before it has read them, and never writes less than is stored.
+// TestCloneCounts: a clone knows no counts before it has read them, and never writes less than is
+// stored.
 func TestCloneCounts(t *testing.T) {
 	t.Parallel()
 	b, c, _ := pair(t, false)
@@ -126,14 +128,15 @@ func TestHandOver(t *testing.T) {
 	if err := late.Reload(t.Context()); !errors.Is(err, ErrWrongRoot) {
 		t.Errorf("a clone that was away for too long: %v", err)
 	}
-	wants(t, late, "a/1", "one") // it goes on reading what it can
+	wants(t, late, "a/1", "one") // it still reads what it can
 }
 
 func TestHandOverOnlyWhereAsked(t *testing.T) {
 	t.Parallel()
 	b, c, hub := pair(t, false)
 	replaceRoot(t, b, 2, 2)
-	if names, err := hub.Open().List(t.Context(), "core/", "", 0); err != nil || strings.Contains(strings.Join(names, " "), "handover") {
+	if names, err := hub.Open().List(t.Context(), "core/", "", 0); err != nil ||
+		strings.Contains(strings.Join(names, " "), "handover") {
 		t.Errorf("%v, %v", names, err)
 	}
 	if err := c.Reload(t.Context()); !errors.Is(err, ErrWrongRoot) {
@@ -158,7 +161,8 @@ func TestHandOverDamaged(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := s.Commit(context.Background(), storage.Batch{Ops: []storage.Op{storage.Put(handoverPath(2), damage(record))}}); err != nil {
+		if err := s.Commit(context.Background(),
+			storage.Batch{Ops: []storage.Op{storage.Put(handoverPath(2), damage(record))}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := c.Reload(t.Context()); !errors.Is(err, ErrWrongRoot) {

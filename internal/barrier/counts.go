@@ -10,23 +10,24 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// countBlock is how many encryptions are booked at a time.
+// countBlock is how many encryptions are reserved at a time.
 const countBlock = 4096
 
-// The entry countsPath holds for each term a number that its encryptions have not passed:
+// The entry at countsPath has for each term a number that its encryptions have not exceeded:
 //
 //	version 1 | length u24 | { term u32 | encryptions u64 } ...
 //
-// with terms in ascending order. It is written before the first encryption beyond it, a block ahead; the exact
-// number is written when the barrier is sealed in order.
+// with terms in ascending order. It is raised by a block before the first encryption beyond it; the
+// exact number is written when the barrier is sealed in order.
 const (
 	countsVersion   = 1
 	countRecordSize = 4 + 8
-	maxCount        = 1 << 62 // no store lives to see it; below counterClosed with room to spare
+	maxCount        = 1 << 62 // never reached; far below counterClosed
 )
 
-// counter counts the encryptions by a term. Its highest bit is set when the barrier is sealed, so that whoever
-// took a ring before and comes to count after is turned away: the exact number that Seal writes stays true.
+// counter counts the encryptions by a term. Its highest bit is set when the barrier is sealed: a
+// writer that still has the ring then gets ErrSealed, so that the exact number that Seal writes
+// stays exact.
 type counter struct {
 	used  atomic.Uint64
 	bound atomic.Uint64 // what is stored
@@ -34,7 +35,7 @@ type counter struct {
 
 const counterClosed = 1 << 63
 
-// take books n encryptions and returns how many there are then.
+// take counts n encryptions and returns how many there are then.
 func (c *counter) take(n int) (uint64, error) {
 	used := c.used.Add(uint64(n))
 	if used&counterClosed != 0 {
@@ -45,8 +46,8 @@ func (c *counter) take(n int) (uint64, error) {
 
 func (c *counter) load() uint64 { return c.used.Load() &^ counterClosed }
 
-// count books n encryptions by t, and extends the stored bound: in time where nobody else
-// does, so that others need not wait; else when it is reached.
+// count counts n encryptions by t, and reserves more before they are needed: ahead of time where no
+// other writer does so, or else when the reserve is used up.
 func (b *Barrier) count(ctx context.Context, t *term, n int) error {
 	used, err := t.count.take(n)
 	if err != nil {
@@ -67,12 +68,12 @@ func (b *Barrier) count(ctx context.Context, t *term, n int) error {
 	}
 	err = b.extend(ctx, t)
 	if err != nil && used <= t.count.bound.Load() {
-		return nil // this one is booked already; the next will try again
+		return nil // this one is reserved already; the next one tries again
 	}
 	return err
 }
 
-// extend stores a bound one block ahead for t. It is called under b.counting.
+// extend stores a bound one block ahead for t. The caller holds counting.
 func (b *Barrier) extend(ctx context.Context, t *term) error {
 	r := b.ring.Load()
 	if r == nil {
@@ -89,10 +90,11 @@ func (b *Barrier) extend(ctx context.Context, t *term) error {
 	return nil
 }
 
-// booking makes the operation that stores the counts of all terms, with a new block for t. The
-// entry is itself an encryption by the active term and is counted, within what it books.
+// booking returns the operation that stores the bounds of all terms, with a new block for t. The
+// entry is itself an encryption by the active term and is counted within what it reserves.
 //
-// (A commit that fails leaves that one encryption uncounted after a crash. It never left this process.)
+// (Where the commit fails, a crash leaves that one encryption uncounted. It never left this
+// process.)
 func (r *ring) booking(t *term) (storage.Op, []uint64, error) {
 	used, err := r.active.count.take(1)
 	if err != nil {
@@ -155,8 +157,8 @@ func unmarshalCounts(plain []byte) (map[uint32]uint64, error) {
 	return counts, nil
 }
 
-// loadCounts brings the counters of a ring up to what is stored. A count that cannot be read must not make the data
-// unreadable; the active term then counts as used up, so that the next check rotates.
+// loadCounts raises the counters of a ring to what is stored. Counts that cannot be read must not
+// make the data unreadable; the active term then counts as used up, so that the next check rotates.
 func (b *Barrier) loadCounts(ctx context.Context, r *ring) error {
 	counts, err := b.readCounts(ctx, r)
 	switch {
@@ -192,7 +194,7 @@ func (b *Barrier) readCounts(ctx context.Context, r *ring) (map[uint32]uint64, e
 	return unmarshalCounts(plain)
 }
 
-// storeExactCounts lowers the stored bounds to the truth. The counters are closed.
+// storeExactCounts lowers the stored bounds to the exact numbers. The counters are closed.
 func (b *Barrier) storeExactCounts(ctx context.Context, r *ring) error {
 	numbers := make([]uint64, len(r.terms))
 	changed := false

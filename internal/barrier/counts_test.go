@@ -36,7 +36,8 @@ func writeMany(t *testing.T, b *Barrier, n int) {
 	wg.Wait()
 }
 
-// TestCountsSurvive: exactly, when sealed in order; never too low, and by less than a block too high, after a crash.
+// TestCountsSurvive: exactly, when sealed in order; never too low, and by less than a block too
+// high, after a crash.
 func TestCountsSurvive(t *testing.T) {
 	t.Parallel()
 	store, root := &flaky{Store: inmem.New()}, newRoot(t)
@@ -76,7 +77,7 @@ func TestBoundIsStoredFirst(t *testing.T) {
 	}
 }
 
-// TestBoundCannotBeStored: writes go on while their block lasts, then fail, then go on.
+// TestBoundCannotBeStored: writes succeed while their block lasts, then fail, then succeed again.
 func TestBoundCannotBeStored(t *testing.T) {
 	t.Parallel()
 	ctx, inner, root := context.Background(), inmem.New(), newRoot(t)
@@ -116,7 +117,8 @@ func (s *noCounts) Commit(ctx context.Context, b storage.Batch) error {
 	return s.Store.Commit(ctx, b)
 }
 
-// TestCountsLost: a count that is gone or damaged does not keep the data away; the key is due for rotation.
+// TestCountsLost: a count that is gone or damaged does not keep the data away; the key is due for
+// rotation.
 func TestCountsLost(t *testing.T) {
 	t.Parallel()
 	for name, op := range map[string]storage.Op{

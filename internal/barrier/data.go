@@ -27,7 +27,8 @@ func (b *Barrier) Get(ctx context.Context, path string) ([]byte, error) {
 	return plain, err
 }
 
-// openUnknown opens an entry of a term that was added behind our back: by another node, or since this read began.
+// openUnknown opens an entry of a term that was added since this ring was read: by another node, or
+// by a rotation since this read began.
 func (b *Barrier) openUnknown(ctx context.Context, path string, record []byte) ([]byte, error) {
 	id := binary.BigEndian.Uint32(record[1:])
 	if err := b.follow(ctx, id); err != nil {
@@ -44,7 +45,7 @@ func (b *Barrier) openUnknown(ctx context.Context, path string, record []byte) (
 	return plain, err
 }
 
-// follow reloads unless the term came meanwhile.
+// follow reloads unless the term was added meanwhile.
 func (b *Barrier) follow(ctx context.Context, id uint32) error {
 	b.change.Lock()
 	defer b.change.Unlock()
@@ -64,8 +65,9 @@ func (b *Barrier) List(ctx context.Context, prefix, after string, limit int) ([]
 	return b.store.List(ctx, prefix, after, limit)
 }
 
-// Commit is storage.Store's Commit with plaintext values, and at most storage.MaxOps-OwnOps operations and conditions. Of the conditions
-// only IfAbsent is supported (ErrCondition). An epoch in the batch takes the place of Fence's.
+// Commit is storage.Store's Commit with plaintext values, and at most storage.MaxOps-OwnOps
+// operations and conditions. Of the conditions only IfAbsent is supported (ErrCondition). An epoch
+// in the batch replaces Fence's.
 func (b *Barrier) Commit(ctx context.Context, batch storage.Batch) error {
 	if err := checkBatch(batch); err != nil {
 		return err
@@ -98,7 +100,8 @@ func (b *Barrier) Commit(ctx context.Context, batch storage.Batch) error {
 	return b.store.Commit(ctx, out)
 }
 
-// writable returns the ring to encrypt with. Where it is not known what is stored, it reads it first.
+// writable returns the ring to encrypt with. Where it is unknown what is stored, it reads that
+// first.
 func (b *Barrier) writable(ctx context.Context) (*ring, error) {
 	r := b.ring.Load()
 	if r != nil && r.frozen {
@@ -113,10 +116,11 @@ func (b *Barrier) writable(ctx context.Context) (*ring, error) {
 	return r, nil
 }
 
-// checkBatch refuses what would be refused once encrypted, before anything is encrypted.
+// checkBatch refuses before encryption what the storage would refuse after it.
 func checkBatch(batch storage.Batch) error {
 	if n := len(batch.Ops) + len(batch.If); n > storage.MaxOps-OwnOps {
-		return fmt.Errorf("%w: %d operations and conditions; at most %d are allowed", storage.ErrTooLarge, n, storage.MaxOps-OwnOps)
+		return fmt.Errorf("%w: %d operations and conditions; at most %d are allowed",
+			storage.ErrTooLarge, n, storage.MaxOps-OwnOps)
 	}
 	if err := batch.Check(); err != nil {
 		return err

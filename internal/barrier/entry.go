@@ -17,8 +17,8 @@ import (
 //
 //	version 1 | term u32 | nonce 12 | AES-256-GCM ciphertext | tag 16
 //
-// The additional data is entryDomain followed by the path. Nonces are random (NIST SP 800-38D 8.2.2), hence the
-// limit of encryptions by one term.
+// The additional data is entryDomain followed by the path. Nonces are random (NIST SP 800-38D
+// 8.2.2), hence the limit of encryptions by one term.
 const (
 	entryVersion  = 1
 	entryHeader   = 1 + 4
@@ -57,7 +57,7 @@ func newTerm(id uint32, key *secret.Bytes, installed time.Time) (*term, error) {
 	return &term{id: id, key: key, installed: installed, sealer: sealer, opener: opener}, nil
 }
 
-// seal makes the entry for path. The additional data is built behind the record in one allocation.
+// seal makes the entry for path. The additional data is built behind the record, in one allocation.
 func (t *term) seal(path string, plain []byte) []byte {
 	size := entryOverhead + len(plain)
 	buf := make([]byte, entryHeader, size+len(entryDomain)+len(path))
@@ -68,10 +68,10 @@ func (t *term) seal(path string, plain []byte) []byte {
 	return record[:size:size]
 }
 
-// aads lends buffers for additional data, so that a read allocates nothing but what the store returned.
+// aads holds buffers for additional data, so that a read allocates only what the store returned.
 var aads = sync.Pool{New: func() any { return new([]byte) }}
 
-// open decrypts an entry in place: the result lies in record.
+// open decrypts an entry in place: the result shares memory with record.
 func (r *ring) open(path string, record []byte) ([]byte, error) {
 	if len(record) < entryOverhead || record[0] != entryVersion {
 		return nil, corrupt(path, "it is no entry of a known format")

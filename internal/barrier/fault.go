@@ -8,12 +8,12 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// FaultSealed is what a client is told while the barrier is sealed. Command-line clients look for
+// FaultSealed is returned to clients while the barrier is sealed. Command-line clients look for
 // these words.
 var FaultSealed = fault.New(fault.Sealed, "Vault is sealed")
 
-// Fault turns an error of a barrier or its storage into one for a client; nil stays nil, and an error
-// that is a client's already is returned as it is. failed says what could not be done.
+// Fault turns an error of a barrier or its storage into one for a client; nil stays nil, and an
+// error that is a client's already is returned as it is. failed says what could not be done.
 func Fault(err error, failed string) error {
 	var client *fault.Error
 	switch {

@@ -14,7 +14,7 @@ import (
 
 var errLine = errors.New("injected: connection lost")
 
-// flaky fails the next commit, before or after carrying it out, and reads for as long as it is told.
+// flaky fails the next commit, before or after carrying it out, and reads while failing is set.
 type flaky struct {
 	storage.Store
 	mu            sync.Mutex
@@ -49,11 +49,13 @@ func (f *flaky) Get(ctx context.Context, key string) ([]byte, error) {
 	return f.Store.Get(ctx, key)
 }
 
-// sameAsDisk checks that memory equals disk: what this barrier holds is what a fresh one reads, both ways.
+// sameAsDisk checks that memory equals disk: what this barrier holds is what a fresh one reads,
+// both ways.
 func sameAsDisk(t *testing.T, b *Barrier, store storage.Store, root *secret.Bytes, generation uint64) {
 	t.Helper()
 	fresh := unsealed(t, store, root, generation)
-	if got, want := b.KeyStatus().Term, fresh.KeyStatus().Term; got != want || b.RootGeneration() != generation || !b.VerifyRoot(root) {
+	if got, want := b.KeyStatus().Term, fresh.KeyStatus().Term; got != want || b.RootGeneration() != generation ||
+		!b.VerifyRoot(root) {
 		t.Errorf("term %d in memory, %d on disk; generation %d, want %d", got, want, b.RootGeneration(), generation)
 	}
 	put(t, b, "probe", "by the old")
@@ -62,7 +64,8 @@ func sameAsDisk(t *testing.T, b *Barrier, store storage.Store, root *secret.Byte
 	holds(t, b, "probe", "by the fresh")
 }
 
-// TestFailedKeyringCommit goes through every way in which a commit that changes the keyring can fail.
+// TestFailedKeyringCommit goes through every way in which a commit that changes the keyring can
+// fail.
 func TestFailedKeyringCommit(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct {
@@ -109,7 +112,8 @@ func TestFailedKeyringCommit(t *testing.T) {
 	}
 }
 
-// TestUncertainAndUnreadable: where the keyring cannot be read back either, nothing is encrypted until it can.
+// TestUncertainAndUnreadable: where the keyring cannot be read back either, nothing is encrypted
+// until it can.
 func TestUncertainAndUnreadable(t *testing.T) {
 	t.Parallel()
 	for name, landed := range map[string]bool{"there": true, "not there": false} {
@@ -152,7 +156,8 @@ func TestUncertainAndUnreadable(t *testing.T) {
 	}
 }
 
-// TestLateArrival: a commit that was reported as failed, and was not there when looked for, comes through later.
+// TestLateArrival: a commit that was reported as failed, and was not there when looked for, comes
+// through later.
 func TestLateArrival(t *testing.T) {
 	t.Parallel()
 	ctx, root, next := context.Background(), newRoot(t), newRoot(t)

@@ -67,7 +67,8 @@ func unhex(t testing.TB, s string) []byte {
 // check compares an error with what the case expects, and reports whether the case is a good one.
 func (c golden) check(t *testing.T, err error) bool {
 	t.Helper()
-	want := map[string]error{"ok": nil, "corrupt": storage.ErrCorrupt, "wrong root": ErrWrongRoot, "unknown term": errUnknownTerm}
+	want := map[string]error{"ok": nil, "corrupt": storage.ErrCorrupt, "wrong root": ErrWrongRoot,
+		"unknown term": errUnknownTerm}
 	kind, ok := want[c.Want]
 	if !ok {
 		t.Fatalf("%s: unknown expectation %q", c.Name, c.Want)
@@ -149,7 +150,8 @@ func TestGoldenRotation(t *testing.T) {
 	t.Parallel()
 	for _, c := range readGolden(t, "rotation.json").Cases {
 		got, err := unmarshalRotation(unhex(t, c.Plain))
-		if c.check(t, err) && (got.Enabled != c.Enabled || got.Interval.String() != c.Interval || got.MaxOperations != c.MaxOperations) {
+		if c.check(t, err) && (got.Enabled != c.Enabled || got.Interval.String() != c.Interval ||
+			got.MaxOperations != c.MaxOperations) {
 			t.Errorf("%s: %+v", c.Name, got)
 		}
 	}

@@ -38,7 +38,8 @@ const (
 	maxPlainSize = plainHeader + maxTerms*termSize
 )
 
-// ring is a keyring as readers see it. It never changes, save for the counters of its terms: a change makes another ring.
+// ring is a keyring as readers see it. It is immutable but for the counters of its terms: a change
+// makes another ring.
 type ring struct {
 	root       *secret.Bytes // touched under Barrier.change only
 	generation uint64
@@ -48,7 +49,7 @@ type ring struct {
 	frozen     bool // it is not known whether this is what is stored
 }
 
-// find returns the term of an id, or nil.
+// find returns the term with an id, or nil.
 func (r *ring) find(id uint32) *term {
 	if r.active.id == id {
 		return r.active
@@ -60,7 +61,7 @@ func (r *ring) find(id uint32) *term {
 	return r.terms[i]
 }
 
-// with returns a ring that has t as its active term. It shares root and older terms.
+// with returns a ring that has t as its active term. It shares the root key and the older terms.
 func (r *ring) with(t *term) *ring {
 	return &ring{root: r.root, generation: r.generation, terms: append(slices.Clip(slices.Clone(r.terms)), t), active: t}
 }
@@ -79,7 +80,7 @@ func (r *ring) marshal() []byte {
 	return b.BytesOrPanic() // the sizes are those of the buffer
 }
 
-// unmarshalRing reads the plaintext of a record; keys are copied out of it.
+// unmarshalRing reads the plaintext of a record and copies the keys.
 func unmarshalRing(plain []byte) (*ring, error) {
 	var active uint32
 	var list cryptobyte.String
@@ -135,7 +136,7 @@ func keyringAAD(generation uint64) []byte {
 	return binary.BigEndian.AppendUint64([]byte(keyringDomain), generation)
 }
 
-// keyringGeneration tells which root key seals a record.
+// keyringGeneration returns the generation of the root key that seals a record.
 func keyringGeneration(record []byte) (uint64, error) {
 	switch {
 	case len(record) < keyringOverhead+plainHeader || len(record) > keyringOverhead+maxPlainSize:
@@ -147,7 +148,7 @@ func keyringGeneration(record []byte) (uint64, error) {
 	return binary.BigEndian.Uint64(record[1:]), nil
 }
 
-// openRing reads a record with its root key, which the ring keeps a copy of.
+// openRing opens a record with its root key, of which the ring keeps a copy.
 func openRing(record []byte, root *secret.Bytes, generation uint64) (*ring, error) {
 	stored, err := keyringGeneration(record)
 	if err != nil {
@@ -179,7 +180,7 @@ func openRing(record []byte, root *secret.Bytes, generation uint64) (*ring, erro
 	return r, nil
 }
 
-// adopt makes r share the terms that old holds too, and so their counters.
+// adopt makes r share the terms that old also has, and so their counters.
 func (r *ring) adopt(old *ring) {
 	for i, t := range r.terms {
 		if o := old.find(t.id); o != nil && o.key.Equal(t.key) {
@@ -192,7 +193,7 @@ func (r *ring) adopt(old *ring) {
 	}
 }
 
-// destroy overwrites the keys of the ring, save for those that another one keeps using.
+// destroy overwrites the keys of the ring, except those that keep uses.
 func (r *ring) destroy(keep *ring) {
 	if keep == nil || keep.root != r.root {
 		r.root.Destroy()

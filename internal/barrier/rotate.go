@@ -11,7 +11,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Bounds of a RotationConfig. The upper one is 90 % of 2^32 encryptions, the limit of NIST SP 800-38D 8.3 for random nonces.
+// Bounds of a RotationConfig. The upper one is 90 % of 2^32 encryptions, the limit of NIST SP
+// 800-38D 8.3 for random nonces.
 const (
 	minInterval   = 24 * time.Hour
 	minOperations = 1_000_000
@@ -28,8 +29,8 @@ func (b *Barrier) Rotate(ctx context.Context) (uint32, error) {
 	return b.KeyStatus().Term, nil
 }
 
-// RotateIfDue rotates where the configuration asks for it: the active term is too old, or has encrypted enough. The caller sees to it that
-// one node alone does so, every few minutes.
+// RotateIfDue rotates where the configuration requires it: the active term is too old, or has
+// encrypted too much. The caller ensures that a single node does so, every few minutes.
 func (b *Barrier) RotateIfDue(ctx context.Context) (rotated bool, err error) {
 	config, err := b.RotationConfig(ctx)
 	if err != nil {
@@ -44,7 +45,7 @@ func (b *Barrier) RotateIfDue(ctx context.Context) (rotated bool, err error) {
 	return true, nil
 }
 
-// RotationConfig tells when the barrier key is rotated by itself. It is stored as an entry:
+// RotationConfig says when the barrier key is rotated automatically. It is stored as an entry:
 //
 //	version 1 | enabled u8 (0, 1) | interval i64 (nanoseconds) | max operations i64
 type RotationConfig struct {
@@ -55,7 +56,7 @@ type RotationConfig struct {
 
 const rotationVersion = 1
 
-// DefaultRotation is in force until another is set.
+// DefaultRotation applies until another configuration is stored.
 func DefaultRotation() RotationConfig {
 	return RotationConfig{Enabled: true, MaxOperations: maxOperations}
 }
@@ -77,7 +78,7 @@ func (c RotationConfig) due(s KeyStatus, now time.Time) bool {
 	return s.Encryptions >= uint64(c.MaxOperations) || c.Interval > 0 && !now.Before(s.Installed.Add(c.Interval))
 }
 
-// RotationConfig returns the configuration in force.
+// RotationConfig returns the configuration that applies.
 func (b *Barrier) RotationConfig(ctx context.Context) (RotationConfig, error) {
 	plain, err := b.Get(ctx, rotationPath)
 	if errors.Is(err, storage.ErrNotFound) {
@@ -89,7 +90,8 @@ func (b *Barrier) RotationConfig(ctx context.Context) (RotationConfig, error) {
 	return unmarshalRotation(plain)
 }
 
-// SetRotationConfig stores a configuration. Values out of bounds give ErrInterval or ErrMaxOperations.
+// SetRotationConfig stores a configuration. Values out of bounds give ErrInterval or
+// ErrMaxOperations.
 func (b *Barrier) SetRotationConfig(ctx context.Context, c RotationConfig) error {
 	if err := c.check(); err != nil {
 		return err

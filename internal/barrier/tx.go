@@ -11,16 +11,17 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// settleTimeout bounds the reading back after a commit whose outcome is unknown.
+// settleTimeout bounds the read after a commit whose outcome is unknown.
 const settleTimeout = 10 * time.Second
 
-// Tx gathers what one storage commit is to carry: entries, records that carry their own sealing, and changes of the keyring.
-// Nothing happens before [Tx.Commit]; values must stay unchanged until then. It is for one goroutine.
+// Tx collects what one storage commit carries: entries, records that are sealed otherwise, and
+// changes of the keyring. Nothing happens before [Tx.Commit]; values must stay unchanged until
+// then. It is for one goroutine.
 type Tx struct {
 	b      *Barrier
 	err    error // of an earlier call; Commit returns it
 	ops    []storage.Op
-	raw    []bool // ops[i] is written as it is
+	raw    []bool // ops[i] is written unencrypted
 	ifs    []storage.Condition
 	rotate bool
 	root   *alternate
@@ -31,8 +32,9 @@ type Tx struct {
 // Begin starts a transaction.
 func (b *Barrier) Begin() *Tx { return &Tx{b: b} }
 
-// Format makes a barrier for an empty store, with a first term, and the transaction that writes it. The barrier is unsealed when
-// that has committed, and nothing is written before. The root key has 32 bytes; a copy of it is kept.
+// Format makes a barrier for an empty store, with a first term, and the transaction that writes it.
+// The barrier is unsealed once that has committed, and nothing is written before. The root key has
+// 32 bytes; the barrier keeps a copy.
 func Format(store storage.Store, root *secret.Bytes, generation uint64, o Options) (*Barrier, *Tx, error) {
 	b := New(store, o)
 	if root.Len() != keySize {
@@ -54,13 +56,13 @@ func (b *Barrier) makeTerm(id uint32) (*term, error) {
 	return newTerm(id, key, b.now().UTC())
 }
 
-// Put seals plain at path; by the new term, where the transaction rotates.
+// Put seals plain at path, by the new term where the transaction rotates.
 func (tx *Tx) Put(path string, plain []byte) { tx.add(storage.Put(path, plain), false) }
 
 // Delete removes the entry at path.
 func (tx *Tx) Delete(path string) { tx.add(storage.Delete(path), false) }
 
-// PutRaw stores a record that carries its own sealing.
+// PutRaw stores a record that is not an entry of the barrier.
 func (tx *Tx) PutRaw(key string, record []byte) { tx.add(storage.Put(key, record), true) }
 
 // DeleteRaw removes such a record.
@@ -70,13 +72,14 @@ func (tx *Tx) add(op storage.Op, raw bool) {
 	tx.ops, tx.raw = append(tx.ops, op), append(tx.raw, raw)
 }
 
-// IfAbsent makes the commit fail with storage.ErrConflict where key holds something.
+// IfAbsent makes the commit fail with storage.ErrConflict where key exists.
 func (tx *Tx) IfAbsent(key string) { tx.ifs = append(tx.ifs, storage.IfAbsent(key)) }
 
 // RotateKeyring adds a term and makes it the active one.
 func (tx *Tx) RotateKeyring() { tx.rotate = true }
 
-// ReplaceRoot seals the keyring by another root key, of which a copy is kept. The generation must be above the one in use.
+// ReplaceRoot seals the keyring by another root key, of which it keeps a copy. The generation must
+// be above the one in use.
 func (tx *Tx) ReplaceRoot(root *secret.Bytes, generation uint64) {
 	if root.Len() != keySize {
 		tx.err = fmt.Errorf("%w: a root key has %d bytes, not %d", ErrWrongRoot, keySize, root.Len())
@@ -85,22 +88,23 @@ func (tx *Tx) ReplaceRoot(root *secret.Bytes, generation uint64) {
 	tx.root = &alternate{root: root.Clone(), generation: generation}
 }
 
-// Commit carries the transaction out in one storage commit, or nothing of it. It is called once.
+// Commit commits the whole transaction in one storage commit, or nothing. It is called once.
 //
-// Where a transaction changes the keyring and the storage leaves the outcome open, the keyring is read back: nil then means that the
-// change is stored, an error that it was not there. Where that fails too, the barrier writes nothing until Reload succeeds.
+// Where a transaction changes the keyring and the storage leaves the outcome open, Commit reads the
+// keyring back: nil then means that the change is stored, an error that it was not. Where that
+// fails too, the barrier writes nothing until Reload succeeds.
 func (tx *Tx) Commit(ctx context.Context) (err error) {
 	defer func() {
 		if err != nil {
 			tx.forget()
 		}
-		tx.root, tx.format = nil, nil // they are the barrier's now, or gone
+		tx.root, tx.format = nil, nil // now the barrier's, or destroyed
 	}()
 	switch {
 	case tx.err != nil:
 		return tx.err
 	case tx.done:
-		return errors.New("barrier: the transaction is over")
+		return errors.New("barrier: the transaction was committed before")
 	}
 	tx.done = true
 	if err := checkBatch(storage.Batch{If: tx.ifs, Ops: tx.ops}); err != nil {
@@ -154,7 +158,7 @@ func (tx *Tx) commitData(ctx context.Context) error {
 	return tx.b.store.Commit(ctx, storage.Batch{If: tx.ifs, Ops: tx.sealed(r), Epoch: tx.b.epoch.Load()})
 }
 
-// puts is how many values the transaction encrypts.
+// puts returns how many values the transaction encrypts.
 func (tx *Tx) puts() int {
 	n := 0
 	for i, op := range tx.ops {
@@ -176,7 +180,8 @@ func (tx *Tx) sealed(r *ring) []storage.Op {
 	return ops
 }
 
-// prepare returns the ring in use (nil for a new barrier) and the one that takes its place, not yet sealed.
+// prepare returns the ring in use (nil for a new barrier) and the one that replaces it, not yet
+// sealed.
 func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
 	b := tx.b
 	old = b.ring.Load()
@@ -216,8 +221,8 @@ func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
 	return old, next, nil
 }
 
-// keyringBatch makes the batch that carries the transaction and the keyring that it makes. The condition on the
-// keyring it starts from keeps two writers, or a commit that arrives late, from losing a term.
+// keyringBatch makes the batch with the transaction and its new keyring. The condition on the old
+// keyring keeps two writers, or a commit that arrives late, from losing a term.
 func (tx *Tx) keyringBatch(old, next *ring) (storage.Batch, []uint64, error) {
 	if err := next.seal(); err != nil {
 		return storage.Batch{}, nil, err
@@ -241,10 +246,11 @@ func (tx *Tx) keyringBatch(old, next *ring) (storage.Batch, []uint64, error) {
 		}
 		ops = append(ops, op)
 	}
-	return storage.Batch{If: append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged), Ops: ops, Epoch: tx.b.epoch.Load()}, bounds, nil
+	conditions := append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged)
+	return storage.Batch{If: conditions, Ops: ops, Epoch: tx.b.epoch.Load()}, bounds, nil
 }
 
-// accept puts a stored ring in place.
+// accept makes a stored ring the one in use.
 func (b *Barrier) accept(next *ring, bounds []uint64) {
 	next.booked(bounds)
 	b.swap(next)

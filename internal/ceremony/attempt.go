@@ -15,7 +15,8 @@ import (
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
-// Starter is the client that starts or cancels a ceremony. The zero value is a client without a token.
+// Starter is the client that starts or cancels a ceremony. The zero value is a client without a
+// token.
 type Starter struct{ Accessor, DisplayName string }
 
 // String names the starter for the log.
@@ -72,8 +73,8 @@ func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purp
 }
 
 // cancel ends a ceremony, if there is one, and records who did. A nonce names the ceremony that is
-// meant, and no other is ended; "" means the current one. A client without a token cancels only what
-// was started without one, and must know the nonce.
+// meant, and no other is ended; "" means the current one. A client without a token cancels only
+// what was started without one, and must know the nonce.
 func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, by Starter) error {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
@@ -116,8 +117,8 @@ func mayCancel(c *recovery.Ceremony, nonce string, by Starter) error {
 	return nil
 }
 
-// read returns the current ceremony of a purpose, nil where there is none. One that has lapsed counts
-// as none: the next start replaces it.
+// read returns the current ceremony of a purpose, nil where there is none. One that has lapsed
+// counts as none: the next start replaces it.
 func (m *Manager) read(ctx context.Context, b *barrier.Barrier, p recovery.Purpose) (*recovery.Ceremony, error) {
 	c, err := readStored(ctx, b, p)
 	if err != nil || c == nil || m.lapsed(c) {
@@ -193,8 +194,8 @@ func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string, s
 	return nil, nil
 }
 
-// accept adds a share that check accepted. It returns the ceremony with the share, not stored yet. The
-// caller holds the lock.
+// accept adds a share that check accepted. It returns the ceremony with the share, not stored yet.
+// The caller holds the lock.
 func (m *Manager) accept(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) (Unsealed,
 	*recovery.Ceremony, error) {
 	u, err := m.Host.Unsealed()

@@ -14,8 +14,8 @@ import (
 )
 
 // Backup is the new shares of a rekey that asked for a backup, each encrypted to its holder. It is
-// stored as JSON below "core/backup/", written in the commit that makes the shares, and replaced by the
-// next backup of the target.
+// stored as JSON below "core/backup/", written in the commit that makes the shares, and replaced by
+// the next backup of the target.
 type Backup struct {
 	Version int                 `json:"v"` // 1
 	Nonce   string              `json:"nonce"`

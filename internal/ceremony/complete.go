@@ -60,7 +60,8 @@ func (m *Manager) awaitVerification(ctx context.Context, tx *barrier.Tx, c *reco
 	return nil
 }
 
-// install replaces the share set by next, or renews the root key, and ends the ceremony, in one commit.
+// install replaces the share set by next, or renews the root key, and ends the ceremony, in one
+// commit.
 func (m *Manager) install(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
 	next *recovery.ShareSet) error {
 	tx.Delete(ceremonyPath(c.Purpose))

@@ -1,9 +1,9 @@
-// Package ceremony carries out what a quorum of share holders authorises on an unsealed node: rekeys
-// with their verification, generate-root, the backup of encrypted shares, the list of holders, and
-// the transcript.
+// Package ceremony carries out what a quorum of share holders authorises on an unsealed node:
+// rekeys with their verification, generate-root, the backup of encrypted shares, the list of
+// holders, and the transcript.
 //
-// A ceremony is a [recovery.Ceremony]. This package stores it, serialises its steps, and commits its
-// effect:
+// A ceremony is a [recovery.Ceremony]. This package stores it, serialises its steps, and commits
+// its effect:
 //
 //	           Start                      Give (last share)
 //	(none) ------------> Collecting ----------------------------------> effect + transcript record
@@ -17,20 +17,20 @@
 //	  +-----------------------------------------------+
 //
 // It guarantees:
-//   - Memory holds no ceremony. Each step is one storage commit behind the barrier, so a restart or a
-//     change of leader continues where the last step ended.
-//   - The effect of a ceremony, its end and its transcript record are one commit. The old shares stay
-//     valid until that commit.
-//   - The last step is idempotent: the same share with the same nonce returns the same answer until it
-//     is acknowledged or its time is over (see answer.go).
-//   - A share is judged without a lock and without a write, so a flood of wrong shares does not delay
-//     a right one. No error, log line or record contains a share or a nonce.
+//   - Memory holds no ceremony. Each step is one storage commit behind the barrier, so a restart or
+//     a change of leader continues where the last step ended.
+//   - The effect of a ceremony, its end and its transcript record are one commit. The old shares
+//     stay valid until that commit.
+//   - The last step is idempotent: the same share with the same nonce returns the same answer until
+//     it is acknowledged or its time is over (see answer.go).
+//   - A share is judged without a lock and without a write, so a flood of wrong shares does not
+//     delay a right one. No error, log line or record contains a share or a nonce.
 //
-// It does not decide who may start or cancel a ceremony: the API does, with the [Starter] it passes.
-// It does not wrap or replace keys: that is the node's part, see [Keys].
+// It does not decide who may start or cancel a ceremony: the API does, with the [Starter] it
+// passes. It does not wrap or replace keys: that is the node's part, see [Keys].
 //
-// Stays compatible: the records below "core/ceremony/", "core/answer/", "core/backup/", "core/proven/"
-// and "core/transcript/". Their formats are drawn at their types.
+// Stays compatible: the records below "core/ceremony/", "core/answer/", "core/backup/",
+// "core/proven/" and "core/transcript/". Their formats are drawn at their types.
 package ceremony
 
 import "github.com/sealgate/sealgate/recovery"

@@ -25,9 +25,10 @@ func Recipients(texts []string, at time.Time) (compact, prints []string, err err
 	return compact, prints, nil
 }
 
-// Enclose encrypts each share to its recipient and destroys the share; without recipients it returns
-// the shares. The plaintext is the share's hexadecimal text, which clients expect. at is the time at
-// which the recipients were accepted: a key that has expired since then does not stop the last holder.
+// Enclose encrypts each share to its recipient and destroys the share; without recipients it
+// returns the shares. The plaintext is the share's hexadecimal text, which clients expect. at is
+// the time at which the recipients were accepted: a key that has expired since then does not stop
+// the last holder.
 func Enclose(recipients []string, shares []*secret.Bytes, at time.Time) ([]*secret.Bytes, []string, error) {
 	if len(recipients) == 0 {
 		return shares, nil, nil
@@ -52,8 +53,8 @@ func Enclose(recipients []string, shares []*secret.Bytes, at time.Time) ([]*secr
 	return out, prints, nil
 }
 
-// EncryptToken encrypts a token to one recipient, whose key was valid at a time. The result is base64,
-// which clients expect.
+// EncryptToken encrypts a token to one recipient, whose key was valid at a time. The result is
+// base64, which clients expect.
 func EncryptToken(token, to string, at time.Time) (encoded string, prints []string, err error) {
 	r, err := recipient.Parse(to, at)
 	if err != nil {

@@ -27,6 +27,6 @@ func misconfigured(p recovery.Purpose, err error) error {
 	return fault.Wrap(&ConfigurationError{err}, fault.Invalid, "invalid %s configuration: %v", what, err)
 }
 
-// ShareFault returns the error for the holder of a share. Every cause is the request's fault, and no
-// text contains the nonce.
+// ShareFault returns the error for the holder of a share. Every cause is the request's fault, and
+// no text contains the nonce.
 func ShareFault(err error) error { return fault.Wrap(err, fault.Invalid, "%v", err) }

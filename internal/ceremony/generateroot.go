@@ -57,8 +57,8 @@ func (m *Manager) rootStatus(c *recovery.Ceremony) GenerateRootStatus {
 	return st
 }
 
-// GenerateRootStart begins an attempt. The token will be encoded with a one-time password, or encrypted
-// to a PGP key or age recipient; without either, a password is made and returned, once.
+// GenerateRootStart begins an attempt. The token will be encoded with a one-time password, or
+// encrypted to a PGP key or age recipient; without either, a password is made and returned, once.
 func (m *Manager) GenerateRootStart(ctx context.Context, otp, pgpKey string, by Starter) (GenerateRootStatus, error) {
 	params, made, err := TokenParams(otp, pgpKey, token.TokenLen, m.Now(), m.Rand)
 	if err != nil {
@@ -82,8 +82,8 @@ func (m *Manager) GenerateRootStart(ctx context.Context, otp, pgpKey string, by 
 	return st, nil
 }
 
-// TokenParams returns how a token is to be encoded. made is the one-time password where the client gave
-// neither a password nor a key.
+// TokenParams returns how a token is to be encoded. made is the one-time password where the client
+// gave neither a password nor a key.
 func TokenParams(otp, pgpKey string, length int, now time.Time, rnd io.Reader) (params recovery.Params, made string,
 	err error) {
 	switch {

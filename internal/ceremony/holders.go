@@ -37,8 +37,8 @@ type Proof struct {
 }
 
 // proven reads the share set with the times at which its shares were proven. They are a record of
-// their own: under a Shamir seal the bytes of the share set are in the sealed record too, and proving
-// a share must not change them.
+// their own: under a Shamir seal the bytes of the share set are in the sealed record too, and
+// proving a share must not change them.
 func (m *Manager) proven(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
 	shareSet := m.shareSet()
 	if shareSet == nil {

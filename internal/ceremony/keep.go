@@ -27,7 +27,8 @@ func (m *Manager) keepAnswer(tx *barrier.Tx, c *recovery.Ceremony, res *RekeyRes
 	return nil
 }
 
-// readAnswer returns the answer that is kept for a purpose, nil where there is none or its time is over.
+// readAnswer returns the answer that is kept for a purpose, nil where there is none or its time is
+// over.
 func (m *Manager) readAnswer(ctx context.Context, b *barrier.Barrier, p recovery.Purpose) (*answer, error) {
 	if m.keptLongEnough() {
 		return nil, nil
@@ -47,7 +48,8 @@ func (m *Manager) readAnswer(ctx context.Context, b *barrier.Barrier, p recovery
 	return a, nil
 }
 
-// StartKeeping restarts the time for which answers are kept. The node calls it when it begins to serve.
+// StartKeeping restarts the time for which answers are kept. The node calls it when it begins to
+// serve.
 func (m *Manager) StartKeeping() { m.answerEnds.Store(m.Now().Add(m.KeepAnswer).UnixNano()) }
 
 // KeepUntilFetched keeps answers until they are acknowledged or the node serves again: the replaced
@@ -60,8 +62,9 @@ func (m *Manager) keptLongEnough() bool {
 	return end != 0 && m.Now().UnixNano() >= end
 }
 
-// RekeyAcknowledge wipes the kept answer of a target's rekey, because its holder has the new shares. It
-// takes the share and the nonce that the answer is for, so nobody can discard what another has not seen.
+// RekeyAcknowledge wipes the kept answer of a target's rekey, because its holder has the new
+// shares. It takes the share and the nonce that the answer is for, so nobody can discard what
+// another has not seen.
 func (m *Manager) RekeyAcknowledge(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) error {
 	return m.acknowledge(ctx, purposeOf(t), nonce, share)
 }
@@ -97,7 +100,8 @@ func (m *Manager) WipeAnswers(ctx context.Context) {
 	}
 }
 
-// DropAnswers removes all kept answers and ends the replaced unseal share set. The caller holds the lock.
+// DropAnswers removes all kept answers and ends the replaced unseal share set. The caller holds the
+// lock.
 func (m *Manager) DropAnswers(ctx context.Context) error {
 	u, err := m.Host.Unsealed()
 	if err != nil {

@@ -21,8 +21,8 @@ type Unsealed struct {
 	Standby bool // nothing can be written
 }
 
-// Custody is who holds shares of the node's keys.
-type Custody struct {
+// ShareState is who holds shares of the node's keys.
+type ShareState struct {
 	Cluster      string             // id
 	ShareSet     *recovery.ShareSet // nil: nobody holds shares
 	SharesUnseal bool               // the shares are of the root key: they decrypt, not only authorise
@@ -32,11 +32,11 @@ type Custody struct {
 type Host interface {
 	// Unsealed fails with a fault of kind Sealed while there is no open barrier.
 	Unsealed() (Unsealed, error)
-	Custody() Custody
+	ShareState() ShareState
 }
 
-// Keys changes the node's keys and share sets. Each method commits tx together with the records that
-// its change needs, and updates the node's memory to match. The caller holds the lock.
+// Keys changes the node's keys and share sets. Each method commits tx together with the records
+// that its change needs, and updates the node's memory to match. The caller holds the lock.
 type Keys interface {
 	// ReplaceRecovery makes next the recovery share set.
 	ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error
@@ -75,7 +75,7 @@ type Manager struct {
 // New returns a Manager. Every field of c is required.
 func New(c Config) *Manager { return &Manager{Config: c} }
 
-func (m *Manager) shareSet() *recovery.ShareSet { return m.Host.Custody().ShareSet }
+func (m *Manager) shareSet() *recovery.ShareSet { return m.Host.ShareState().ShareSet }
 
 // ErrNoShares is returned for a server that nobody holds shares of.
 var ErrNoShares = fault.New(fault.Invalid,

@@ -53,7 +53,7 @@ func (m *Manager) unsealedFor(t recovery.Target) (Unsealed, error) {
 	if err != nil {
 		return u, err
 	}
-	if t == recovery.Recovery && m.Host.Custody().SharesUnseal {
+	if t == recovery.Recovery && m.Host.ShareState().SharesUnseal {
 		return u, fault.Wrap(ErrNoRecoveryShares, fault.Invalid, "recovery rekeying not supported: "+
 			"the shares of a shamir seal unseal the server; rekey the target barrier")
 	}
@@ -94,8 +94,8 @@ func (m *Manager) rekeyStatus(c *recovery.Ceremony) RekeyStatus {
 	return st
 }
 
-// RekeyStart begins the rekey of a target. It returns a result only where no shares are needed, because
-// no recovery shares exist yet.
+// RekeyStart begins the rekey of a target. It returns a result only where no shares are needed,
+// because no recovery shares exist yet.
 func (m *Manager) RekeyStart(ctx context.Context, t recovery.Target, params recovery.Params, by Starter) (RekeyStatus,
 	*RekeyResult, error) {
 	var err error
@@ -123,13 +123,14 @@ func (m *Manager) RekeyStart(ctx context.Context, t recovery.Target, params reco
 	return m.rekeyStatus(c), res, err
 }
 
-// RekeyCancel ends the rekey of a target, if there is one, also while its new shares await verification.
+// RekeyCancel ends the rekey of a target, if there is one, also while its new shares await
+// verification.
 func (m *Manager) RekeyCancel(ctx context.Context, t recovery.Target, nonce string, by Starter) error {
 	return m.cancel(ctx, purposeOf(t), nonce, by)
 }
 
-// RekeyGive takes one share. With the last share that is needed it carries the rekey out and returns
-// the result. Where that fails, the last share counts as not given, and can be given again.
+// RekeyGive takes one share. With the last share that is needed it carries the rekey out and
+// returns the result. Where that fails, the last share counts as not given, and can be given again.
 func (m *Manager) RekeyGive(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) (RekeyStatus,
 	*RekeyResult, error) {
 	p := purposeOf(t)

@@ -69,8 +69,8 @@ func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, e
 	return transcript.UnmarshalHead(raw)
 }
 
-// record adds the record of a ceremony that ends to the transaction that ends it. The caller holds the
-// lock, and adds one record to a transaction at most.
+// record adds the record of a ceremony that ends to the transaction that ends it. The caller holds
+// the lock, and adds one record to a transaction at most.
 func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
 	e ending) error {
 	key, err := transcriptKey(ctx, b)
@@ -82,9 +82,9 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	if err != nil {
 		return err
 	}
-	custody := m.Host.Custody()
-	r := transcript.Of(c, custody.ShareSet)
-	r.Cluster, r.Outcome, r.Reason, r.Finished = custody.Cluster, e.outcome, e.reason, m.Now()
+	state := m.Host.ShareState()
+	r := transcript.Of(c, state.ShareSet)
+	r.Cluster, r.Outcome, r.Reason, r.Finished = state.Cluster, e.outcome, e.reason, m.Now()
 	r.EndedBy, r.EndedAccessor = e.by.DisplayName, e.by.Accessor
 	if e.next != nil {
 		r.GenerationAfter = e.next.Generation
@@ -98,8 +98,8 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	return nil
 }
 
-// recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that has
-// lapsed.
+// recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that
+// has lapsed.
 func (m *Manager) recordLapsed(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, p recovery.Purpose) error {
 	old, err := readStored(ctx, b, p)
 	if err != nil || old == nil {
@@ -178,8 +178,8 @@ func (m *Manager) Transcript(ctx context.Context, name string) (json.RawMessage,
 	return s.MarshalJSON()
 }
 
-// TranscriptExport returns the whole chain with the key that verifies it, as transcript.VerifyFile reads
-// it.
+// TranscriptExport returns the whole chain with the key that verifies it, as transcript.VerifyFile
+// reads it.
 func (m *Manager) TranscriptExport(ctx context.Context) (json.RawMessage, error) {
 	u, err := m.Host.Unsealed()
 	if err != nil {

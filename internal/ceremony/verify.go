@@ -59,8 +59,8 @@ func (m *Manager) RekeyVerifyStatus(ctx context.Context, t recovery.Target) (Ver
 	return verifyStatus(c), nil
 }
 
-// RekeyVerify takes one of the new shares. With the last one that is needed, the new shares replace the
-// old ones. A wrong share is refused at once and leaves the others as they are.
+// RekeyVerify takes one of the new shares. With the last one that is needed, the new shares replace
+// the old ones. A wrong share is refused at once and leaves the others as they are.
 func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) (VerifyStatus,
 	error) {
 	_, c, err := m.verifying(ctx, t, errNoVerification)
@@ -95,8 +95,8 @@ func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce stri
 	return VerifyStatus{Nonce: nonce, Complete: true}, nil
 }
 
-// RekeyVerifyRestart discards the proofs given so far and makes a new nonce. The new shares stay the
-// same.
+// RekeyVerifyRestart discards the proofs given so far and makes a new nonce. The new shares stay
+// the same.
 func (m *Manager) RekeyVerifyRestart(ctx context.Context, t recovery.Target) (VerifyStatus, error) {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()

@@ -1,5 +1,5 @@
-// Package clock waits: until a time has passed or a context has ended, with jitter where several nodes
-// would otherwise act at once.
+// Package clock waits: until a time has passed or a context has ended, with jitter where several
+// nodes would otherwise act at once.
 package clock
 
 import (

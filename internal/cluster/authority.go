@@ -14,22 +14,22 @@ import (
 	"time"
 )
 
-// Times of certificates. A node makes itself a new one long before its own ends; the authority's ends with the term of office, which is long
-// before ten years.
+// Lifetimes of certificates. A node renews its own long before it ends. An authority is replaced
+// with the leadership, long before ten years.
 const (
 	authorityLife = 10 * 365 * 24 * time.Hour
 	leafLife      = 24 * time.Hour
-	leafRenew     = 12 * time.Hour // left of a certificate that is made anew
+	leafRenew     = 12 * time.Hour // remaining lifetime at which a certificate is renewed
 	clockSkew     = 24 * time.Hour // between the clocks of nodes
 )
 
-// domain is what certificates are for: they name nothing that could be resolved.
+// domain is the suffix of the names in certificates. They are never resolved.
 const domain = ".node.sealgate.internal"
 
-// ErrAuthority is returned for bytes that are not an authority's.
+// ErrAuthority is returned for bytes that do not encode an authority.
 var ErrAuthority = errors.New("cluster: not a certificate authority")
 
-// Authority issues the certificates of one term of office: ECDSA on P-256.
+// Authority issues the certificates of one leadership: ECDSA on P-256.
 type Authority struct {
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -37,7 +37,7 @@ type Authority struct {
 	now  func() time.Time
 }
 
-// NewAuthority makes one. A nil now means time.Now.
+// NewAuthority makes an authority. A nil now means time.Now.
 func NewAuthority(now func() time.Time) (*Authority, error) {
 	if now == nil {
 		now = time.Now
@@ -80,7 +80,7 @@ func newSerial() (*big.Int, error) {
 	return rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))
 }
 
-// Marshal gives the certificate and the key (PKCS #8), both in DER. The key is a secret.
+// Marshal returns the certificate and the key (PKCS #8), both in DER. The key is a secret.
 func (a *Authority) Marshal() (cert, key []byte, err error) {
 	key, err = x509.MarshalPKCS8PrivateKey(a.key)
 	return a.cert.Raw, key, err
@@ -96,7 +96,7 @@ func ParseAuthority(cert, key []byte, now func() time.Time) (*Authority, error) 
 	}
 	parsed, err := x509.ParsePKCS8PrivateKey(key)
 	if err != nil {
-		return nil, ErrAuthority // without the cause: it could show of the key
+		return nil, ErrAuthority // the cause could contain bytes of the key
 	}
 	k, ok := parsed.(*ecdsa.PrivateKey)
 	if !ok || k.Curve != elliptic.P256() {
@@ -135,7 +135,7 @@ func (a *Authority) issue(id string) (*tls.Certificate, error) {
 	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}, nil
 }
 
-// Identity is a node in one term of office: who it is, and whom it believes.
+// Identity is a node under one leadership: its certificate, and the authority that it trusts.
 type Identity struct {
 	authority *Authority
 	id        string
@@ -144,10 +144,10 @@ type Identity struct {
 	leaf *tls.Certificate
 }
 
-// Identity gives the node with this id, which is made of letters, digits and dashes, its identity.
+// Identity returns the identity of the node with an id of letters, digits and dashes.
 func (a *Authority) Identity(id string) *Identity { return &Identity{authority: a, id: id} }
 
-// certificate is the node's own, made anew in time.
+// certificate returns the node's certificate, and renews it in time.
 func (i *Identity) certificate() (*tls.Certificate, error) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -162,14 +162,14 @@ func (i *Identity) certificate() (*tls.Certificate, error) {
 	return leaf, nil
 }
 
-// base is what both sides have.
+// base is the configuration of both sides.
 func (i *Identity) base() *tls.Config {
 	return &tls.Config{
 		MinVersion: tls.VersionTLS13, NextProtos: []string{"h2"}, SessionTicketsDisabled: true, Time: i.authority.now,
 	}
 }
 
-// server is the configuration of the side that is asked.
+// server is the configuration of the side that answers.
 func (i *Identity) server() *tls.Config {
 	c := i.base()
 	c.ClientAuth, c.ClientCAs = tls.RequireAndVerifyClientCert, i.authority.pool
@@ -177,7 +177,7 @@ func (i *Identity) server() *tls.Config {
 	return c
 }
 
-// client is the configuration of the side that asks the node with an id, and no other.
+// client is the configuration of the side that asks. It accepts only the node with the id peer.
 func (i *Identity) client(peer string) *tls.Config {
 	c := i.base()
 	c.RootCAs, c.ServerName = i.authority.pool, peer+domain

@@ -11,39 +11,43 @@ import (
 	"time"
 )
 
-// Times after which a node that does not answer counts as gone.
+// Times after which a node that does not answer counts as unavailable.
 const (
 	dialTimeout = time.Second
 	pingAfter   = 2 * time.Second // of silence on a connection
 	pingTimeout = 2 * time.Second
 )
 
-// ErrUnsent marks the error of a request of which the other node has certainly seen nothing: it may be sent elsewhere.
+// ErrUnsent marks the error of a request that the other node has certainly not seen: it may be sent
+// elsewhere.
 var ErrUnsent = errors.New("cluster: the request was not sent")
 
-// Unsent reports whether an error of [Client.Do] leaves no doubt that nothing was carried out.
+// Unsent reports whether an error of [Client.Do] means that nothing was carried out.
 func Unsent(err error) bool { return errors.Is(err, ErrUnsent) }
 
-// Client asks one node, in one term of office.
+// Client sends requests to one node under one leadership.
 type Client struct {
 	transport *http.Transport
 	host      string
 }
 
-// NewClient returns a client for the node with the id peer at an address, host and port. Nothing is dialled yet.
+// NewClient returns a client for the node with the id peer at an address, host and port. It does
+// not dial yet.
 func NewClient(i *Identity, peer, address string) *Client {
 	d := &net.Dialer{Timeout: dialTimeout, KeepAlive: pingAfter}
 	return &Client{host: peer + domain, transport: &http.Transport{
-		TLSClientConfig:     i.client(peer),
-		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "tcp", address) },
-		ForceAttemptHTTP2:   true,
-		TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout, DisableCompression: true, MaxResponseHeaderBytes: maxHeaders,
+		TLSClientConfig: i.client(peer),
+		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return d.DialContext(ctx, "tcp", address)
+		},
+		ForceAttemptHTTP2: true, DisableCompression: true,
+		TLSHandshakeTimeout: dialTimeout, IdleConnTimeout: idleTimeout, MaxResponseHeaderBytes: maxHeaders,
 		HTTP2: &http.HTTP2Config{SendPingTimeout: pingAfter, PingTimeout: pingTimeout},
 	}}
 }
 
-// Do sends a request to the node; only path and query of its URL count. The answer's body is to be closed. An error for which [Unsent] holds
-// leaves the request to be sent elsewhere.
+// Do sends a request to the node; only path and query of its URL count. The caller closes the
+// answer's body. After an error for which [Unsent] holds, the request may be sent elsewhere.
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	var sent atomic.Bool
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
@@ -60,5 +64,5 @@ func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	return a, err
 }
 
-// Close lets go of connections that are not in use; those in use end with their requests.
+// Close closes connections that are not in use; those in use close with their requests.
 func (c *Client) Close() { c.transport.CloseIdleConnections() }

@@ -49,8 +49,9 @@ func TestAuthorityRoundTrip(t *testing.T) {
 		t.Fatal(err)
 	}
 	for what, pair := range map[string][2][]byte{
-		"another's key": {cert, otherKey}, "another's certificate": {other, key}, "no key": {cert, nil}, "no certificate": {nil, key},
-		"a long key": {cert, make([]byte, maxDER+1)}, "garbage": {[]byte("x"), []byte("y")},
+		"another's key": {cert, otherKey}, "another's certificate": {other, key}, "no key": {cert, nil},
+		"no certificate": {nil, key},
+		"a long key":     {cert, make([]byte, maxDER+1)}, "garbage": {[]byte("x"), []byte("y")},
 	} {
 		if _, err := ParseAuthority(pair[0], pair[1], nil); !errors.Is(err, ErrAuthority) {
 			t.Errorf("%s: %v", what, err)
@@ -58,7 +59,7 @@ func TestAuthorityRoundTrip(t *testing.T) {
 	}
 }
 
-// serve starts a server of a node, and tells how many requests it saw.
+// serve starts the server of a node and counts its requests.
 func serve(t *testing.T, identity func() *Identity, h http.HandlerFunc) (address string, seen *atomic.Int64) {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -96,7 +97,8 @@ func TestOnlyNodesOfOneTermTalk(t *testing.T) {
 	a, previous := authority(t, nil), authority(t, nil)
 	leading := a.Identity("leader")
 	address, seen := serve(t, func() *Identity { return leading }, func(w http.ResponseWriter, r *http.Request) {
-		if r.ProtoMajor != 2 || r.TLS.PeerCertificates[0].Subject.CommonName != "standby" || r.URL.RequestURI() != "/v1/x?y=z" {
+		if r.ProtoMajor != 2 || r.TLS.PeerCertificates[0].Subject.CommonName != "standby" ||
+			r.URL.RequestURI() != "/v1/x?y=z" {
 			t.Errorf("%s from %v at %s", r.Proto, r.TLS.PeerCertificates[0].Subject, r.URL.RequestURI())
 		}
 		_, _ = io.Copy(w, r.Body)
@@ -114,19 +116,20 @@ func TestOnlyNodesOfOneTermTalk(t *testing.T) {
 	_ = resp.Body.Close()
 	before := seen.Load()
 	for what, wrong := range map[string]*Client{
-		"a node of a former term":          NewClient(previous.Identity("standby"), "leader", address),
-		"one that means another node":      NewClient(a.Identity("standby"), "other", address),
-		"one that asks where nobody hears": NewClient(a.Identity("standby"), "leader", "127.0.0.1:1"),
+		"a node of an earlier leadership": NewClient(previous.Identity("standby"), "leader", address),
+		"one that means another node":     NewClient(a.Identity("standby"), "other", address),
+		"an address without a listener":   NewClient(a.Identity("standby"), "leader", "127.0.0.1:1"),
 	} {
 		if _, err := ask(t, wrong, "x"); !Unsent(err) {
 			t.Errorf("%s: %v", what, err)
 		}
 		wrong.Close()
 	}
-	plain := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}}, ForceAttemptHTTP2: true}
+	plain := &http.Transport{TLSClientConfig: &tls.Config{InsecureSkipVerify: true, NextProtos: []string{"h2"}},
+		ForceAttemptHTTP2: true}
 	defer plain.CloseIdleConnections()
 	if _, err := (&http.Client{Transport: plain}).Get("https://" + address); err == nil {
-		t.Error("somebody without a certificate is answered")
+		t.Error("a client without a certificate is answered")
 	}
 	if seen.Load() != before {
 		t.Error("a request came through that should not")
@@ -144,12 +147,13 @@ func TestAStandbyRefusesTheHandshake(t *testing.T) {
 	}
 }
 
-// TestSentIsNotUnsent: once something of a request may have arrived nobody may say that it was not sent.
+// TestSentIsNotUnsent: a request that may have arrived in part is never reported as unsent.
 func TestSentIsNotUnsent(t *testing.T) {
 	t.Parallel()
 	a := authority(t, nil)
 	id := a.Identity("leader")
-	address, _ := serve(t, func() *Identity { return id }, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
+	address, _ := serve(t, func() *Identity { return id },
+		func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })
 	c := NewClient(a.Identity("standby"), "leader", address)
 	defer c.Close()
 	if _, err := ask(t, c, "x"); err == nil || Unsent(err) {
@@ -175,7 +179,8 @@ func TestCertificatesAreRenewed(t *testing.T) {
 	if err != nil || second == first {
 		t.Fatalf("not made anew: %v", err)
 	}
-	if _, err := second.Leaf.Verify(x509.VerifyOptions{Roots: a.pool, CurrentTime: now, DNSName: "n" + domain}); err != nil {
+	if _, err := second.Leaf.Verify(x509.VerifyOptions{Roots: a.pool, CurrentTime: now,
+		DNSName: "n" + domain}); err != nil {
 		t.Error(err)
 	}
 }
@@ -191,7 +196,8 @@ func TestOriginRoundTrip(t *testing.T) {
 		{Remote: "192.0.2.1:1234"},
 		{Remote: "@", Left: 1500 * time.Millisecond},
 		{Remote: "[::1]:1", TLS: &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: chain}},
-		{Remote: "[::1]:1", TLS: &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: chain, VerifiedChains: [][]*x509.Certificate{chain}}},
+		{Remote: "[::1]:1", TLS: &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: chain,
+			VerifiedChains: [][]*x509.Certificate{chain}}},
 	} {
 		h := http.Header{"X-Sealgate-Cluster-Chain": {"a lie"}, "X-Sealgate-Cluster-New": {"a lie"}, "X-Other": {"stays"}}
 		o.Mark(h)

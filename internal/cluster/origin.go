@@ -11,7 +11,8 @@ import (
 	"time"
 )
 
-// Headers between nodes. They begin with a common word so that all of them are removed from what clients send.
+// Headers between nodes. Their common prefix lets [Strip] remove all of them from what clients
+// send.
 const (
 	headerLead     = "X-Sealgate-Cluster-"
 	headerRemote   = headerLead + "Remote"   // the client's address, host and port
@@ -27,14 +28,15 @@ const (
 	maxCert  = 64 << 10
 )
 
-// Origin is what the node that a client has asked knows of it, for the node that answers.
+// Origin is what the node that received a request from a client knows of the client, for the node
+// that answers it.
 type Origin struct {
 	Remote string               // "192.0.2.1:1234", "@" for a socket
 	TLS    *tls.ConnectionState // nil without a client's certificate; only the certificates are carried
 	Left   time.Duration        // until the deadline; 0: none
 }
 
-// Strip removes whatever looks like a node's word from a client's headers.
+// Strip removes the headers of nodes from a client's request.
 func Strip(h http.Header) {
 	for name := range h {
 		if len(name) >= len(headerLead) && strings.EqualFold(name[:len(headerLead)], headerLead) {
@@ -43,7 +45,7 @@ func Strip(h http.Header) {
 	}
 }
 
-// Mark writes the origin into the headers of a request to another node, in the place of whatever was there.
+// Mark writes the origin into the headers of a request to another node, replacing what is there.
 func (o Origin) Mark(h http.Header) {
 	Strip(h)
 	h.Set(headerRemote, o.Remote)
@@ -66,7 +68,7 @@ func (o Origin) Mark(h http.Header) {
 	h.Set(headerVerified, strconv.Itoa(min(verified, maxChain)))
 }
 
-// ReadOrigin takes the origin out of the headers of a request that another node has sent.
+// ReadOrigin takes the origin out of the headers of a request from another node.
 func ReadOrigin(h http.Header) (Origin, error) {
 	defer Strip(h)
 	o := Origin{Remote: h.Get(headerRemote)}
@@ -76,7 +78,7 @@ func ReadOrigin(h http.Header) (Origin, error) {
 	if text := h.Get(headerLeft); text != "" {
 		n, err := strconv.ParseInt(text, 10, 32)
 		if err != nil || n <= 0 {
-			return o, fmt.Errorf("cluster: %s is no number of milliseconds", headerLeft)
+			return o, fmt.Errorf("cluster: %s is not a number of milliseconds", headerLeft)
 		}
 		o.Left = time.Duration(n) * time.Millisecond
 	}
@@ -101,7 +103,7 @@ func ReadOrigin(h http.Header) (Origin, error) {
 	}
 	n, err := strconv.Atoi(h.Get(headerVerified))
 	if err != nil || n < 0 || n > len(certs) {
-		return o, fmt.Errorf("cluster: %s is no number of certificates", headerVerified)
+		return o, fmt.Errorf("cluster: %s is not a number of certificates", headerVerified)
 	}
 	o.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: certs}
 	if n > 0 {
@@ -110,7 +112,8 @@ func ReadOrigin(h http.Header) (Origin, error) {
 	return o, nil
 }
 
-// Undone marks an answer that says that nothing was done: the asker may send the request to who leads now.
+// Undone marks an answer that says that nothing was done: the asking node may send the request to
+// the current leader.
 func Undone(h http.Header) { h.Set(headerUndone, "1") }
 
 // IsUndone reports whether an answer of another node is marked so.

@@ -10,7 +10,7 @@ import (
 	"time"
 )
 
-// Bounds of the listener. A node may have many requests of its clients under way on one connection.
+// Bounds of the listener. One connection can carry many requests of a node's clients at once.
 const (
 	handshakeTimeout = 5 * time.Second
 	idleTimeout      = 2 * time.Minute
@@ -18,7 +18,7 @@ const (
 	maxHeaders       = 1 << 20 // a client's headers and its certificates
 )
 
-// ErrNotLeading is what a handshake fails with on a node that does not lead.
+// ErrNotLeading fails the handshake on a node that does not lead.
 var ErrNotLeading = errors.New("cluster: this node does not lead")
 
 // Server is the listener for the other nodes.
@@ -27,8 +27,8 @@ type Server struct {
 	listener net.Listener
 }
 
-// NewServer answers on a listener; nothing is answered before [Server.Serve]. identity is asked at each handshake: nil where this node does not
-// lead, and then there is no connection.
+// NewServer returns a server on a listener; it answers after [Server.Serve]. Each handshake calls
+// identity, which returns nil while this node does not lead: then the handshake fails.
 func NewServer(l net.Listener, identity func() *Identity, h http.Handler, log *slog.Logger) *Server {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
@@ -50,7 +50,7 @@ func NewServer(l net.Listener, identity func() *Identity, h http.Handler, log *s
 	}}
 }
 
-// Addr is where the server listens.
+// Addr is the address of the listener.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers until [Server.Shutdown], and then returns nil.
@@ -61,10 +61,11 @@ func (s *Server) Serve() error {
 	return nil
 }
 
-// Shutdown takes no more requests and waits for those under way until ctx ends; then they are cut off.
+// Shutdown accepts no more requests and waits for those in flight until ctx ends; then it closes
+// their connections.
 func (s *Server) Shutdown(ctx context.Context) error {
 	var err error
-	if s.http.Shutdown(ctx) != nil { // what is still open is of nodes that have not noticed
+	if s.http.Shutdown(ctx) != nil { // connections of nodes that have not noticed
 		err = s.http.Close()
 	}
 	if closed := s.listener.Close(); closed != nil && !errors.Is(closed, net.ErrClosed) {

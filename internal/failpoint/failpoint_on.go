@@ -18,15 +18,15 @@ var state = struct {
 	hits map[string]int
 }{hits: map[string]int{}}
 
-// Point counts a visit, tells it on the file named by SEALGATE_FAILPOINT_LOG (so that a
-// test can learn which points a scenario passes), and ends the process where the environment asks for it.
+// Point counts a visit, appends it to the file named by SEALGATE_FAILPOINT_LOG, from which a test
+// learns the points of a scenario, and kills the process where the environment asks for it.
 func Point(name string) {
 	state.Lock()
 	defer state.Unlock()
 	state.hits[name]++
 	hit := state.hits[name]
 	if log := os.Getenv("SEALGATE_FAILPOINT_LOG"); log != "" {
-		tell(log, name, hit)
+		record(log, name, hit)
 	}
 	want, count, counted := strings.Cut(os.Getenv("SEALGATE_FAILPOINT"), "=")
 	if want != name {
@@ -40,10 +40,10 @@ func Point(name string) {
 		return
 	}
 	_ = syscall.Kill(os.Getpid(), syscall.SIGKILL)
-	select {} // the signal is on its way; nothing may run past this point
+	select {} // until the signal arrives, nothing may run past this point
 }
 
-func tell(log, name string, hit int) {
+func record(log, name string, hit int) {
 	f, err := os.OpenFile(log, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
 	if err != nil {
 		return

@@ -1,9 +1,9 @@
 // Package fault is the error that reaches a client.
 //
-// An [Error] has a kind, from which the HTTP status and the command line's exit
-// code follow, and a message that tells cause and remedy. What must stay inside (paths,
-// SDK texts, addresses) goes into the wrapped cause, which is logged and never sent.
-// Any other error is internal: the client learns that and a request id, nothing more.
+// An [Error] has a kind, which determines the HTTP status and the exit code of the command line,
+// and a message with cause and remedy. What must not leave the process (paths, texts of SDKs,
+// addresses) is in the wrapped cause, which is logged and never sent. Any other error is internal:
+// the client gets a request id, and nothing more.
 package fault
 
 import (
@@ -16,15 +16,15 @@ type Kind int
 
 // The kinds, each with the HTTP status that the API gives it.
 const (
-	Internal    Kind = iota // 500: our defect or a broken store; the log has the cause
-	Invalid                 // 400: the request is wrong and the message says how to mend it
+	Internal    Kind = iota // 500: a defect of the program or a broken store; the log has the cause
+	Invalid                 // 400: the request is wrong and the message says how to correct it
 	Denied                  // 403: no token, an unknown one, or one without the capability
-	NotFound                // 404: nothing is there
+	NotFound                // 404: the object does not exist
 	Unsupported             // 405: the path exists, the operation does not
 	TooLarge                // 413: more than a limit allows; the message names the limit
 	Limited                 // 429: too many requests
 	Sealed                  // 503: the node is sealed
-	Unavailable             // 503: storage or a seal is away for now; trying again may help
+	Unavailable             // 503: the storage or a seal is unavailable; trying again may help
 )
 
 // Error is an error for a client.

@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// campaign waits until this node is elected; it returns nil once ctx ends. A node that has stepped down
-// lets others be elected first.
+// campaign waits until this node is elected; it returns nil once ctx ends. A node that has stepped
+// down lets others be elected first.
 func (r *Replica) campaign(ctx context.Context) storage.Leadership {
 	identity, err := json.Marshal(r.Self)
 	if err != nil {
@@ -51,8 +51,8 @@ func (r *Replica) campaign(ctx context.Context) storage.Leadership {
 	return nil
 }
 
-// awaitCandidacy waits while this node must not be elected: it has stepped down and no other node leads
-// yet, or it is about to stop. It reports whether ctx still lasts.
+// awaitCandidacy waits while this node must not be elected: it has stepped down and no other node
+// leads yet, or it is about to stop. It reports whether ctx still lasts.
 func (r *Replica) awaitCandidacy(ctx context.Context) bool {
 	pause := time.NewTimer(time.Until(time.Unix(0, r.pauseUntil.Load())))
 	defer pause.Stop()

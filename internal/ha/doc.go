@@ -1,7 +1,8 @@
-// Package ha decides which role a node of a cluster has: one node leads and writes, the others follow.
+// Package ha decides which role a node of a cluster has: one node leads and writes, the others
+// follow.
 //
-// From unseal to seal a node is a standby and a leader in turn. Its keys stay open all the time, so that
-// no change of role needs a seal:
+// From unseal to seal a node is a standby and a leader in turn. Its keys stay open all the time, so
+// that no change of role needs a seal:
 //
 //	        Start
 //	          |
@@ -11,20 +12,20 @@
 //	|                                         | fails: resign, pause               | lease lost, StepDown,
 //	+-----------------------------------------+------------------------------------+ Retire, Stop
 //
-// A role is built anew each time: it has caches and locks of its own, and a [Fenced] store whose epoch
-// never changes, so that nothing prepared in one role can be written in another.
+// A role is built anew each time: it has caches and locks of its own, and a [Fenced] store whose
+// epoch never changes, so that nothing prepared in one role can be written in another.
 //
 // It guarantees:
-//   - Only the current leader writes: each commit carries the leader's epoch, and the storage checks it
-//     in the same transaction.
+//   - Only the current leader writes: each commit carries the leader's epoch, and the storage
+//     checks it in the same transaction.
 //   - A standby answers only what it has proven to be current ([Follower.Current]).
-//   - A leader answers only while its lease is certain (storage.Leadership.Held), which the node checks
-//     after it has read what it answers.
-//   - A leader that steps down finishes the requests in flight, within a bound, before another node is
-//     elected.
+//   - A leader answers only while its lease is certain (storage.Leadership.Held), which the node
+//     checks after it has read what it answers.
+//   - A leader that steps down finishes the requests in flight, within a bound, before another node
+//     is elected.
 //
-// It does not know what a role consists of: the [Host] builds roles. It does not forward requests: the
-// API does, to the [Leader].
+// It does not know what a role consists of: the [Host] builds roles. It does not forward requests:
+// the API does, to the [Leader].
 //
 // Stays compatible: the entry "core/leader", drawn at leaderRecord; [Member] as sent to [PathEcho].
 package ha

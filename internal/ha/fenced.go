@@ -8,12 +8,13 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// ErrStandby is returned for a write on a node that does not lead. Nothing was written: the request is
-// for the leader.
+// ErrStandby is returned for a write on a node that does not lead. Nothing was written: the request
+// is for the leader.
 var ErrStandby = fault.New(fault.Unavailable, "this node is a standby; nothing was written: ask the active node")
 
-// Fenced is the storage as one role of this node uses it. Its epoch never changes: the storage refuses a
-// commit that was prepared under one leadership in any other, also in a later one of the same node.
+// Fenced is the storage as one role of this node uses it. Its epoch never changes: the storage
+// refuses a commit that was prepared under one leadership in any other, also in a later one of the
+// same node.
 type Fenced struct {
 	storage.Store
 	epoch uint64 // 0: a standby's

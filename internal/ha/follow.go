@@ -11,10 +11,10 @@ import (
 	"github.com/sealgate/sealgate/internal/clock"
 )
 
-// follow keeps a standby's memory current until ctx ends: it watches the whole store and drops what has
-// changed. Where the watch ends early, or a change cannot be followed, everything is read again. ready is
-// called after the first attempt, successful or not: a node may be unable to follow because of something
-// that only a leader can repair.
+// follow keeps a standby's memory current until ctx ends: it watches the whole store and drops what
+// has changed. Where the watch ends early, or a change cannot be followed, everything is read
+// again. ready is called after the first attempt, successful or not: a node may be unable to follow
+// because of something that only a leader can repair.
 func (r *Replica) follow(ctx context.Context, closing *sync.WaitGroup, ready func()) {
 	wait := r.Timing.RetryMin
 	for ctx.Err() == nil {

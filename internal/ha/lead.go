@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// lead serves as the leader from the election until the lease is lost, the node steps down, or ctx ends.
+// lead serves as the leader from the election until the lease is lost, the node steps down, or ctx
+// ends.
 func (r *Replica) lead(ctx context.Context, l storage.Leadership, closing *sync.WaitGroup) {
 	role, err := r.becomeLeader(ctx, l, closing)
 	if err != nil {
@@ -37,8 +38,8 @@ func (r *Replica) lead(ctx context.Context, l storage.Leadership, closing *sync.
 	r.stepDownInOrder(role, l)
 }
 
-// stepDownInOrder refuses new requests, lets those in flight finish, writes the exact encryption counts,
-// and only then lets another node be elected.
+// stepDownInOrder refuses new requests, lets those in flight finish, writes the exact encryption
+// counts, and only then lets another node be elected.
 func (r *Replica) stepDownInOrder(role Role, l storage.Leadership) {
 	defer r.Metrics.Timer("core.step_down").Since(time.Now())
 	r.withdraw(role)

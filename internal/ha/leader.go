@@ -33,13 +33,13 @@ func (l *Leader) Reachable() bool { return l.client != nil }
 // Do sends a request to the leader; see [cluster.Client].
 func (l *Leader) Do(r *http.Request) (*http.Response, error) { return l.client.Do(r) }
 
-// LeaderPath is the entry behind the barrier that holds who leads. The leader writes it, fenced by its
-// epoch, before it answers a request.
+// LeaderPath is the entry behind the barrier that holds who leads. The leader writes it, fenced by
+// its epoch, before it answers a request.
 const LeaderPath = "core/leader"
 
-// leaderRecord is the entry at core/leader: JSON, with the version in "v". The certificate authority is
-// that of this leadership. Only a node that can open the barrier can read it, so only an unsealed node of
-// this cluster gets a certificate.
+// leaderRecord is the entry at core/leader: JSON, with the version in "v". The certificate
+// authority is that of this leadership. Only a node that can open the barrier can read it, so only
+// an unsealed node of this cluster gets a certificate.
 type leaderRecord struct {
 	Version int `json:"v"`
 	Member
@@ -69,8 +69,8 @@ func unmarshalLeader(b []byte) (leaderRecord, error) {
 	return r, nil
 }
 
-// recordLeader writes that this node leads. Once this commit of the new epoch is there, no commit of the
-// leader before can follow.
+// recordLeader writes that this node leads. Once this commit of the new epoch is there, no commit
+// of the leader before can follow.
 func (r *Replica) recordLeader(ctx context.Context, b *barrier.Barrier, epoch uint64) (*Leader, error) {
 	authority, err := cluster.NewAuthority(r.Now)
 	if err != nil {
@@ -173,7 +173,8 @@ func (r *Replica) ClusterIdentity() *cluster.Identity {
 	return nil
 }
 
-// CurrentLeader returns the leader that the storage confirms; nil where there is none, or it is not ready.
+// CurrentLeader returns the leader that the storage confirms; nil where there is none, or it is not
+// ready.
 func (r *Replica) CurrentLeader(ctx context.Context) (*Leader, error) {
 	l := r.Leader()
 	if l == nil {
@@ -192,7 +193,8 @@ func (r *Replica) CurrentLeader(ctx context.Context) (*Leader, error) {
 	return l, nil
 }
 
-// leaderCacheTime bounds how often unauthenticated clients make this node ask the storage who leads.
+// leaderCacheTime bounds how often unauthenticated clients make this node ask the storage who
+// leads.
 const leaderCacheTime = 250 * time.Millisecond
 
 type leaderCache struct {

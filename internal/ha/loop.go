@@ -25,8 +25,8 @@ func (r *Replica) Start() {
 	}()
 }
 
-// Stop ends the role: a leader steps down. The caller must not hold the lock while this node may follow
-// or become the leader.
+// Stop ends the role: a leader steps down. The caller must not hold the lock while this node may
+// follow or become the leader.
 func (r *Replica) Stop() {
 	if l := r.loop.Swap(nil); l != nil {
 		l.stop()
@@ -52,8 +52,8 @@ func (r *Replica) run(ctx context.Context) {
 	r.setLeader(nil)
 }
 
-// publish serves requests with a role, and closes the one before: requests that use it may finish, within
-// a bound.
+// publish serves requests with a role, and closes the one before: requests that use it may finish,
+// within a bound.
 func (r *Replica) publish(next Role, l storage.Leadership, closing *sync.WaitGroup) {
 	if next != nil {
 		r.current.Store(&held{next, l})

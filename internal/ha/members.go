@@ -30,8 +30,8 @@ type MemberStatus struct {
 	LastEcho time.Time // of a standby: its last announcement
 }
 
-// members are the standbys that announced themselves to this leader. They are not stored: a new leader
-// hears of them within a second.
+// members are the standbys that announced themselves to this leader. They are not stored: a new
+// leader hears of them within a second.
 type members struct {
 	mu    sync.Mutex
 	heard map[string]MemberStatus

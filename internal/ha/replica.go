@@ -24,15 +24,15 @@ type Role interface {
 	Close(ctx context.Context) error
 }
 
-// Host builds and serves the roles of a node. Standby and Lead read all state from storage again; the
-// caller holds the lock.
+// Host builds and serves the roles of a node. Standby and Lead read all state from storage again;
+// the caller holds the lock.
 type Host interface {
 	Standby(ctx context.Context, f *Follower) (Role, error)
 	Lead(ctx context.Context, l storage.Leadership) (Role, error)
 	// Publish serves requests with next from now on, and returns the role before; nil: no role.
 	Publish(next Role) (previous Role)
-	// Apply drops what a standby has in memory of an entry that another node has changed. An error means
-	// that everything must be read again.
+	// Apply drops what a standby has in memory of an entry that another node has changed. An error
+	// means that everything must be read again.
 	Apply(ctx context.Context, r Role, key string) error
 }
 
@@ -60,8 +60,8 @@ type Config struct {
 	Metrics *metrics.Registry
 }
 
-// Replica is this node as a member of its cluster. It is safe for concurrent use. A nil Replica is that of
-// a node without a cluster: it has no leader and no members, and its role never changes.
+// Replica is this node as a member of its cluster. It is safe for concurrent use. A nil Replica is
+// that of a node without a cluster: it has no leader and no members, and its role never changes.
 type Replica struct {
 	Config
 	elector   storage.Elector
@@ -123,8 +123,8 @@ func New(c Config) (*Replica, error) {
 	}, nil
 }
 
-// Changed returns a channel that is closed when this node's role or the leader changes. Call it before
-// reading either.
+// Changed returns a channel that is closed when this node's role or the leader changes. Call it
+// before reading either.
 func (r *Replica) Changed() <-chan struct{} {
 	if r == nil {
 		return nil
@@ -132,10 +132,12 @@ func (r *Replica) Changed() <-chan struct{} {
 	return r.changed.wait()
 }
 
-// Notify wakes those who wait for [Replica.Changed]: the node's role has changed without this package.
+// Notify wakes those who wait for [Replica.Changed]: the node's role has changed without this
+// package.
 func (r *Replica) Notify() { r.changed.notify() }
 
-// Degraded returns why this node has no role, or cannot have the role that it should; nil where it can.
+// Degraded returns why this node has no role, or cannot have the role that it should; nil where it
+// can.
 func (r *Replica) Degraded() error {
 	if r == nil {
 		return nil

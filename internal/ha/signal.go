@@ -2,14 +2,15 @@ package ha
 
 import "sync"
 
-// signal wakes all who wait for a change: each change closes the channel that was returned before it.
+// signal wakes all who wait for a change: each change closes the channel that was returned before
+// it.
 type signal struct {
 	mu sync.Mutex
 	ch chan struct{}
 }
 
-// wait returns the channel that the next change closes. Call it before reading what may change, so that
-// no change is missed.
+// wait returns the channel that the next change closes. Call it before reading what may change, so
+// that no change is missed.
 func (s *signal) wait() <-chan struct{} {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -15,11 +15,12 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// errShareSet is returned when the share set in the sealed record is not the one behind the barrier.
+// errShareSet is returned when the share set in the sealed record is not the one behind the
+// barrier.
 var errShareSet = errors.New("node: the record of who holds the unseal shares was changed outside this program")
 
-// activate builds what requests need on an open barrier and publishes it. The caller holds transition. On
-// failure the barrier is closed again and the node stays sealed.
+// activate builds what requests need on an open barrier and publishes it. The caller holds
+// transition. On failure the barrier is closed again and the node stays sealed.
 func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 	if n.Clustered() {
 		return (replicaHost{n}).join(ctx, b)
@@ -106,9 +107,9 @@ func start(all ...func(context.Context)) (stop func()) {
 	}
 }
 
-// trustedShareSet reads who holds the shares from behind the barrier, and compares it with the copy in
-// the sealed record: an attacker who could change that copy could have the next root key wrapped to
-// himself.
+// trustedShareSet reads who holds the shares from behind the barrier, and compares it with the copy
+// in the sealed record: an attacker who could change that copy could have the next root key wrapped
+// to himself.
 func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
 	target := recovery.Recovery
 	plain := n.state.Load().record.ShareSet
@@ -127,8 +128,9 @@ func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recove
 	return recovery.UnmarshalShareSet(raw)
 }
 
-// openAuthMethods opens the table of auth methods, and makes it in a store that was initialised before
-// there was one. When a method is disabled, its tokens are revoked, also after a crash in between.
+// openAuthMethods opens the table of auth methods, and makes it in a store that was initialised
+// before there was one. When a method is disabled, its tokens are revoked, also after a crash in
+// between.
 func (n *Node) openAuthMethods(ctx context.Context, b *barrier.Barrier, tokens *token.Store) (*mount.Table, error) {
 	o := mount.Options{
 		Factories: n.cfg.AuthMethods, Rand: n.cfg.Rand, Log: n.log, Now: n.cfg.Now, AuthMethods: true,

@@ -58,7 +58,8 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 	n.ceremonies.WipeAnswers(t.Context())
 	stop()
 	n2, _ := h.start(h.shamirSeals())
-	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil || !strings.Contains(err.Error(), "generation 1, which was replaced") {
+	if err := n2.Unseal(t.Context(), res.Keys[0], false); err == nil ||
+		!strings.Contains(err.Error(), "generation 1, which was replaced") {
 		t.Errorf("an old share: %v", err)
 	}
 	for _, s := range fresh[2:] {
@@ -67,7 +68,8 @@ func TestRekeyBarrierUnderShamir(t *testing.T) {
 		}
 	}
 	h.mustRead(n2, "a", "1")
-	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin); !fault.Is(err, fault.Invalid) {
+	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1},
+		admin); !fault.Is(err, fault.Invalid) {
 		t.Errorf("recovery rekey under Shamir: %v", err)
 	}
 }
@@ -104,7 +106,7 @@ func TestLostAnswerUnderShamir(t *testing.T) {
 	n, stop = h.start(h.shamirSeals())
 	give(n, old[2], old[1])
 	if !isActive(n)() {
-		t.Fatal("nobody holds the new shares, and the old ones do not unseal")
+		t.Fatal("the new shares are lost, and the old ones do not unseal")
 	}
 	h.wait(time.Hour)
 	n.ceremonies.WipeAnswers(t.Context())
@@ -153,11 +155,13 @@ func TestRekeyRecoveryTouchesOnlyShares(t *testing.T) {
 	if len(fresh) != 7 || h.raw(keySealed) != record || h.raw(barrier.KeyringPath) != keyring {
 		t.Fatalf("%d shares; or the rekey touched the sealed root key or the keyring", len(fresh))
 	}
-	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1},
+		admin)
 	if err != nil || st.Required != 4 {
 		t.Fatalf("%+v, %v", st, err)
 	}
-	if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[0]); err == nil || !strings.Contains(err.Error(), "replaced") {
+	if _, _, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[0]); err == nil ||
+		!strings.Contains(err.Error(), "replaced") {
 		t.Errorf("an old share: %v", err)
 	}
 	for i, s := range fresh[:4] {
@@ -195,11 +199,13 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	if err := give("x", shares[0]); err == nil || err.Error() != "no recovery rekey in progress" {
 		t.Errorf("nothing under way: %v", err)
 	}
-	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2},
+		admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin); err == nil || err.Error() != "rekey already in progress" {
+	if _, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2},
+		admin); err == nil || err.Error() != "rekey already in progress" {
 		t.Errorf("twice: %v", err)
 	}
 	bad := shares[1].Clone()
@@ -209,19 +215,22 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 	}
 	for name, err := range map[string]error{
 		"wrong nonce": give("11111111-1111-1111-1111-111111111111", shares[1]), "no nonce": give("", shares[1]),
-		"wrong share": give(st.Nonce, bad), "doubled": give(st.Nonce, shares[0]), "short": give(st.Nonce, secret.Copy([]byte("short"))),
+		"wrong share": give(st.Nonce, bad), "doubled": give(st.Nonce, shares[0]),
+		"short": give(st.Nonce, secret.Copy([]byte("short"))),
 	} {
 		if !fault.Is(err, fault.Invalid) || strings.Contains(fmt.Sprint(err), st.Nonce) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 || now.Nonce != st.Nonce {
+	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Progress != 1 ||
+		now.Nonce != st.Nonce {
 		t.Errorf("the mistakes left %+v, %v", now, err)
 	}
 	if err := n.Ceremonies().RekeyCancel(t.Context(), recovery.Recovery, "", admin); err != nil {
 		t.Fatal(err)
 	}
-	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started || now.Required != 2 {
+	if now, err := n.Ceremonies().RekeyStatus(t.Context(), recovery.Recovery); err != nil || now.Started ||
+		now.Required != 2 {
 		t.Errorf("after cancelling: %+v, %v", now, err)
 	}
 }
@@ -229,7 +238,8 @@ func TestRekeyMistakesDiscloseNothing(t *testing.T) {
 func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 	h := newHarness(t)
 	n, stop, shares := h.initAuto(3, 2)
-	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2},
+		admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -239,10 +249,12 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 	stop()
 	n2, _ := h.start(h.autoSeals())
 	eventually(t, "unsealed", isActive(n2))
-	if _, res, err := n2.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[2]); err != nil || res == nil || len(res.Keys) != 2 {
+	if _, res, err := n2.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, shares[2]); err != nil ||
+		res == nil || len(res.Keys) != 2 {
 		t.Fatalf("the second share after a restart: %v, %v", res, err)
 	}
-	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin); err != nil {
+	if _, _, err := n2.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2},
+		admin); err != nil {
 		t.Fatal(err)
 	}
 	h.wait(recovery.DefaultExpiry)
@@ -254,7 +266,8 @@ func TestCeremonySurvivesRestartAndExpires(t *testing.T) {
 func TestLostAnswer(t *testing.T) {
 	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
-	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2},
+		admin)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -271,7 +284,8 @@ func TestLostAnswer(t *testing.T) {
 	if err != nil || len(again.Keys) != 2 || !again.Keys[0].Equal(first.Keys[0]) || !again.Keys[1].Equal(first.Keys[1]) {
 		t.Fatalf("asking again: %v, %v", again, err)
 	}
-	for name, s := range map[string]*secret.Bytes{"another old share": old[0], "a new share": first.Keys[0], "a share that took no part": old[2]} {
+	for name, s := range map[string]*secret.Bytes{"another old share": old[0], "a new share": first.Keys[0],
+		"a share that took no part": old[2]} {
 		if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, s); err == nil || res != nil {
 			t.Errorf("%s fetched the answer", name)
 		}
@@ -280,11 +294,13 @@ func TestLostAnswer(t *testing.T) {
 		t.Error("another nonce fetched the answer")
 	}
 	h.wait(11 * time.Minute)
-	if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1]); err == nil || res != nil {
+	if _, res, err := n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, old[1]); err == nil ||
+		res != nil {
 		t.Error("the answer is given after its time")
 	}
 	n.ceremonies.WipeAnswers(t.Context())
-	if _, err := h.store.Get(t.Context(), "core/answer/"+string(recovery.PurposeRekeyRecovery)); !errors.Is(err, storage.ErrNotFound) {
+	if _, err := h.store.Get(t.Context(), "core/answer/"+string(recovery.PurposeRekeyRecovery)); !errors.Is(err,
+		storage.ErrNotFound) {
 		t.Errorf("the answer is still stored: %v", err)
 	}
 }

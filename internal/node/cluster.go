@@ -6,8 +6,9 @@ import (
 	"time"
 )
 
-// clusterRecord is what the store says of itself behind the barrier: the entry core/cluster, JSON, with
-// the version in "v". The cluster's id is in the sealed record, since the seals' blobs are bound to it.
+// clusterRecord is what the store says of itself behind the barrier: the entry core/cluster, JSON,
+// with the version in "v". The cluster's id is in the sealed record, since the seals' blobs are
+// bound to it.
 type clusterRecord struct {
 	Version int       `json:"v"`
 	Name    string    `json:"name"`

@@ -19,18 +19,19 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
-// estate is a cluster in one process: nodes on one hub.
-type estate struct {
+// testCluster is a cluster in one process: nodes on one hub.
+type testCluster struct {
 	*harness
 	hub   *inmem.Hub
 	nodes []*Node
 	stops []func()
 }
 
-// newEstate starts count nodes and initialises the first. people: under a Shamir seal, which nobody has unsealed yet.
-func newEstate(t *testing.T, count int, custodians bool) (*estate, *InitResult) {
+// newTestCluster starts count nodes and initialises the first. custodians: under a Shamir seal,
+// still sealed.
+func newTestCluster(t *testing.T, count int, custodians bool) (*testCluster, *InitResult) {
 	t.Helper()
-	e := &estate{harness: newHarness(t), hub: inmem.NewHub()}
+	e := &testCluster{harness: newHarness(t), hub: inmem.NewHub()}
 	for range count {
 		e.add(custodians)
 	}
@@ -45,9 +46,9 @@ func newEstate(t *testing.T, count int, custodians bool) (*estate, *InitResult) 
 	return e, r
 }
 
-func (e *estate) add(custodians bool) *Node { return e.addOn(e.hub.Open(), custodians) }
+func (e *testCluster) add(custodians bool) *Node { return e.addOn(e.hub.Open(), custodians) }
 
-func (e *estate) addOn(store storage.Store, custodians bool) *Node {
+func (e *testCluster) addOn(store storage.Store, custodians bool) *Node {
 	e.t.Helper()
 	set := e.autoSeals()
 	if custodians {
@@ -59,7 +60,8 @@ func (e *estate) addOn(store storage.Store, custodians bool) *Node {
 		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
 		Cluster: &ha.Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
 		Timing: Timing{
-			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond, Pause: 50 * time.Millisecond,
+			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,
+			Pause: 50 * time.Millisecond,
 			Drain: time.Second, Maintain: 5 * time.Millisecond, Echo: time.Hour,
 		},
 	})
@@ -82,7 +84,7 @@ func (e *estate) addOn(store storage.Store, custodians bool) *Node {
 }
 
 // leader waits for the one node that writes.
-func (e *estate) leader() (*Node, *RoleState) {
+func (e *testCluster) leader() (*Node, *RoleState) {
 	e.t.Helper()
 	var n *Node
 	var a *RoleState
@@ -98,7 +100,7 @@ func (e *estate) leader() (*Node, *RoleState) {
 }
 
 // settled waits until one node leads and the others follow it.
-func (e *estate) settled() (*Node, *RoleState) {
+func (e *testCluster) settled() (*Node, *RoleState) {
 	e.t.Helper()
 	n, a := e.leader()
 	for _, other := range e.nodes {
@@ -115,7 +117,7 @@ func (e *estate) settled() (*Node, *RoleState) {
 }
 
 // standbys are all but the leader.
-func (e *estate) standbys(leader *Node) []*Node {
+func (e *testCluster) standbys(leader *Node) []*Node {
 	var out []*Node
 	for _, n := range e.nodes {
 		if n != leader {
@@ -125,12 +127,12 @@ func (e *estate) standbys(leader *Node) []*Node {
 	return out
 }
 
-func (e *estate) put(a *RoleState, key, value string) error {
+func (e *testCluster) put(a *RoleState, key, value string) error {
 	return a.barrier.Commit(e.t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, []byte(value))}})
 }
 
 // reads reports that a standby, by itself, sees what was acknowledged before.
-func (e *estate) reads(n *Node, key, want string) {
+func (e *testCluster) reads(n *Node, key, want string) {
 	e.t.Helper()
 	a := n.role.Load()
 	if a == nil {
@@ -147,7 +149,7 @@ func (e *estate) reads(n *Node, key, want string) {
 
 func TestElectionAndTakeOver(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 3, false)
+	e, _ := newTestCluster(t, 3, false)
 	n, a := e.settled()
 	if err := e.put(a, "x/1", "one"); err != nil {
 		t.Fatal(err)
@@ -167,7 +169,7 @@ func TestElectionAndTakeOver(t *testing.T) {
 		t.Error("a deposed leader wrote")
 	}
 	if a.Held() == nil {
-		t.Error("a deposed leader is sure of its office")
+		t.Error("a deposed leader is sure of its lease")
 	}
 	_, b := e.settled()
 	if b.leadership.Epoch() <= before {
@@ -183,7 +185,7 @@ func TestElectionAndTakeOver(t *testing.T) {
 
 func TestStepDown(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 2, false)
+	e, _ := newTestCluster(t, 2, false)
 	n, a := e.settled()
 	if err := e.put(a, "x/1", "one"); err != nil {
 		t.Fatal(err)
@@ -203,13 +205,13 @@ func TestStepDown(t *testing.T) {
 		t.Fatal(err)
 	}
 	if l, _ := e.settled(); l != n {
-		t.Error("the office did not come back")
+		t.Error("no node leads again")
 	}
 }
 
 func TestCountsAreNeverBelowTheTruth(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 3, false)
+	e, _ := newTestCluster(t, 3, false)
 	made := uint64(0)
 	for range 10 {
 		_, a := e.settled()
@@ -229,7 +231,7 @@ func TestCountsAreNeverBelowTheTruth(t *testing.T) {
 // TestFollow: what is acknowledged by the leader counts on a standby at once.
 func TestFollow(t *testing.T) {
 	t.Parallel()
-	e, r := newEstate(t, 2, false)
+	e, r := newTestCluster(t, 2, false)
 	n, a := e.settled()
 	s := e.standbys(n)[0]
 	ctx := t.Context()
@@ -261,7 +263,8 @@ func TestFollow(t *testing.T) {
 		if ok, err := current().tokens.Allows(ctx, who, need); ok || err != nil {
 			t.Fatalf("allowed by no policy: %v, %v", ok, err)
 		}
-		if err := a.tokens.WritePolicy(ctx, token.PolicyWrite{Name: "p", Text: `path "secret/*" { capabilities = ["read"] }`}); err != nil {
+		if err := a.tokens.WritePolicy(ctx,
+			token.PolicyWrite{Name: "p", Text: `path "secret/*" { capabilities = ["read"] }`}); err != nil {
 			t.Fatal(err)
 		}
 		if ok, err := current().tokens.Allows(ctx, who, need); !ok || err != nil {
@@ -305,10 +308,11 @@ func TestFollow(t *testing.T) {
 	e.reads(s, "x/9", "nine")
 }
 
-// TestShamir: under a Shamir seal every node needs shares once; then it follows even a rekey, without any.
+// TestShamir: under a Shamir seal every node needs shares once; then it follows even a rekey,
+// without any.
 func TestShamir(t *testing.T) {
 	t.Parallel()
-	e, r := newEstate(t, 3, true)
+	e, r := newTestCluster(t, 3, true)
 	for _, n := range e.nodes {
 		eventually(t, "the initialisation", func() bool { ok, err := n.Initialized(t.Context()); return ok && err == nil })
 		for _, share := range r.Keys[:2] {
@@ -350,7 +354,7 @@ func TestShamir(t *testing.T) {
 // TestRotationsUnderDeposition: terms are consecutive, and every node reads everything.
 func TestRotationsUnderDeposition(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 3, false)
+	e, _ := newTestCluster(t, 3, false)
 	const rotations = 100
 	done := make(chan struct{})
 	var wg sync.WaitGroup

@@ -21,7 +21,8 @@ func (c *counted) Commit(ctx context.Context, b storage.Batch) error {
 	return c.Store.Commit(ctx, b)
 }
 
-// TestCommitsPerStep: a step of a ceremony is one commit, and now and then a second that books encryptions.
+// TestCommitsPerStep: a step of a ceremony is one commit, and now and then a second that books
+// encryptions.
 func TestCommitsPerStep(t *testing.T) {
 	h := newHarness(t)
 	store := &counted{Store: h.store}
@@ -39,7 +40,8 @@ func TestCommitsPerStep(t *testing.T) {
 	}
 	var st ceremony.RekeyStatus
 	step("start", func() (err error) {
-		st, _, err = n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 255, Threshold: 2, Verification: true}, admin)
+		st, _, err = n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 255, Threshold: 2,
+			Verification: true}, admin)
 		return err
 	})
 	var res *ceremony.RekeyResult

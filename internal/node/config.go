@@ -30,8 +30,8 @@ type Config struct {
 	Trail   *audit.Trail      // nil: nothing is audited
 	Metrics *metrics.Registry // nil: nothing is counted
 
-	// Cluster makes the node a member of a cluster; the store must satisfy [ha.CheckStore]. Nil: the node
-	// runs without a cluster, whatever the store can do.
+	// Cluster makes the node a member of a cluster; the store must satisfy [ha.CheckStore]. Nil: the
+	// node runs without a cluster, whatever the store can do.
 	Cluster *ha.Member
 
 	Log  *slog.Logger     // nil: silent
@@ -41,7 +41,8 @@ type Config struct {
 	Timing Timing
 }
 
-// Timing is how long and how often. Zero values are the defaults; every wait is jittered by a quarter.
+// Timing is how long and how often. Zero values are the defaults; every wait is jittered by a
+// quarter.
 type Timing struct {
 	// Probe is the time between proofs that the seals would unseal: 10 s. Seals whose calls cost money
 	// have a slower schedule, see seals.MeteredPace.

@@ -8,7 +8,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// sealFault returns to a client why a seal failed: class, cause and remedy, which contain no secret.
+// sealFault returns to a client why a seal failed: class, cause and remedy, which contain no
+// secret.
 func sealFault(err error, what string) error {
 	var client *fault.Error
 	if errors.As(err, &client) {
@@ -24,7 +25,8 @@ func sealFault(err error, what string) error {
 
 const remedyCorrupt = "restore the storage from a backup"
 
-// diagnosis returns why the node is not unsealed: a seal's failure with its class, or the storage's.
+// diagnosis returns why the node is not unsealed: a seal's failure with its class, or the
+// storage's.
 func diagnosis(err error) (class seals.Class, cause, remedy string) {
 	var f *seals.Failure
 	switch {

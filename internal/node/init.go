@@ -46,9 +46,9 @@ func (n *Node) Initialized(ctx context.Context) (bool, error) {
 	return record != nil, err
 }
 
-// Init makes the keys, proves that every seal unwraps the root key, and writes everything in one commit.
-// Under seals that unseal automatically the node is active when Init returns; under a Shamir seal it waits
-// for its shares, as Vault does.
+// Init makes the keys, proves that every seal unwraps the root key, and writes everything in one
+// commit. Under seals that unseal automatically the node is active when Init returns; under a
+// Shamir seal it waits for its shares, as Vault does.
 func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	custodians := n.seals.Load().NeedsShares()
 	if err := req.check(n.seals.Load().Type(), custodians); err != nil {

@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// sealKeeper watches the seals while the node is unsealed: it proves that they would unseal, logs what
-// changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it.
+// sealKeeper watches the seals while the node is unsealed: it proves that they would unseal, logs
+// what changes, and re-wraps the root key by a newer version of a seal's key. Run alone uses it.
 type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
@@ -60,8 +60,8 @@ func (k *sealKeeper) logProof(before, now seals.Status) {
 	}
 }
 
-// logKey logs the state of a seal's key: when it changes, and once a day while the key is scheduled for
-// deletion.
+// logKey logs the state of a seal's key: when it changes, and once a day while the key is scheduled
+// for deletion.
 func (k *sealKeeper) logKey(before, now seals.Status) {
 	log := k.n.log
 	if now.KeyState != before.KeyState && before.KeyState != "" {
@@ -94,8 +94,8 @@ func deletionText(st seals.Status) string {
 		st.Name, st.Type, st.KeyID, st.Deletion.UTC().Format(time.RFC3339))
 }
 
-// rewrap makes one seal wrap its part of the root key by the newest version of its key, so that nothing
-// needs the old version. Only the node that writes does so.
+// rewrap makes one seal wrap its part of the root key by the newest version of its key, so that
+// nothing needs the old version. Only the node that writes does so.
 func (k *sealKeeper) rewrap(ctx context.Context, st seals.Status) {
 	now := time.Now()
 	if now.Before(k.postpone[st.Name]) {

@@ -36,10 +36,10 @@ func (h ceremonyHost) Unsealed() (ceremony.Unsealed, error) {
 	return ceremony.Unsealed{Barrier: a.barrier, Tokens: a.tokens, Standby: a.Standby()}, nil
 }
 
-// Custody implements ceremony.Host.
-func (h ceremonyHost) Custody() ceremony.Custody {
+// ShareState implements ceremony.Host.
+func (h ceremonyHost) ShareState() ceremony.ShareState {
 	f := h.n.state.Load()
-	c := ceremony.Custody{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
+	c := ceremony.ShareState{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
 	if f.record != nil {
 		c.Cluster = f.record.Cluster
 	}
@@ -49,8 +49,8 @@ func (h ceremonyHost) Custody() ceremony.Custody {
 // HasPrevious implements ceremony.Keys.
 func (h ceremonyHost) HasPrevious() bool { return h.n.state.Load().record.Previous != nil }
 
-// ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of the
-// barrier, no part of a seal.
+// ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of
+// the barrier, no part of a seal.
 func (h ceremonyHost) ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error {
 	counts := shareCounts{next.Shares, next.Threshold}
 	tx.Put(pathShareSet+next.Target.String(), next.Marshal())
@@ -63,9 +63,9 @@ func (h ceremonyHost) ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next 
 	return nil
 }
 
-// commitShareSet commits a transaction that makes c the share set. Where the storage reports a failure
-// it reads back whether the commit is there, since then the new shares are the only ones that work. (The
-// barrier does so itself for a commit that changes the keyring.)
+// commitShareSet commits a transaction that makes c the share set. Where the storage reports a
+// failure it reads back whether the commit is there, since then the new shares are the only ones
+// that work. (The barrier does so itself for a commit that changes the keyring.)
 func (h ceremonyHost) commitShareSet(ctx context.Context, tx *barrier.Tx, c *recovery.ShareSet) error {
 	err := tx.Commit(ctx)
 	if err == nil || storage.NothingWritten(err) || !h.isCurrent(ctx, c) {
@@ -101,10 +101,10 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 	return nil
 }
 
-// RenewRoot implements ceremony.Keys: it makes a new root key, has every seal wrap it, and re-encrypts
-// the keyring under it, in one commit with the rest of tx. Holders of unseal shares are wrapped to by
-// their public key. A share set that next replaces can still unseal until the new shares are known to
-// have arrived; proven says that they have.
+// RenewRoot implements ceremony.Keys: it makes a new root key, has every seal wrap it, and
+// re-encrypts the keyring under it, in one commit with the rest of tx. Holders of unseal shares are
+// wrapped to by their public key. A share set that next replaces can still unseal until the new
+// shares are known to have arrived; proven says that they have.
 func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error {
 	n := h.n
 	a, err := n.Role()
@@ -146,8 +146,8 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 	return nil
 }
 
-// afterRenewal returns the share sets that the new root key is wrapped to; nil where recovery shares
-// authorise, since no key is wrapped to those.
+// afterRenewal returns the share sets that the new root key is wrapped to; nil where recovery
+// shares authorise, since no key is wrapped to those.
 func (h ceremonyHost) afterRenewal(f *nodeState, next *recovery.ShareSet, proven bool) (custodians,
 	previous *recovery.ShareSet) {
 	switch {

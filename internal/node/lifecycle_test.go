@@ -33,7 +33,8 @@ func TestInitUnderAutoSeal(t *testing.T) {
 		t.Fatal("a node that unseals by itself is not active after its initialisation")
 	}
 	h.write(n, "a", "1")
-	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err == nil || err.Error() != "Vault is already initialized" {
+	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err == nil ||
+		err.Error() != "Vault is already initialized" {
 		t.Errorf("a second time: %v", err)
 	}
 	stop()
@@ -55,12 +56,17 @@ func TestInitRefuses(t *testing.T) {
 		req  InitRequest
 		want string
 	}{
-		{auto, InitRequest{SecretShares: 5, SecretThreshold: 3}, "parameters secret_shares,secret_threshold not applicable to seal type static"},
-		{custodians, InitRequest{RecoveryShares: 5, SecretShares: 1, SecretThreshold: 1}, "parameters recovery_shares not applicable to seal type shamir"},
+		{auto, InitRequest{SecretShares: 5, SecretThreshold: 3},
+			"parameters secret_shares,secret_threshold not applicable to seal type static"},
+		{custodians, InitRequest{RecoveryShares: 5, SecretShares: 1, SecretThreshold: 1},
+			"parameters recovery_shares not applicable to seal type shamir"},
 		{custodians, InitRequest{}, "invalid seal configuration: shares must be at least one"},
-		{custodians, InitRequest{SecretShares: 2, SecretThreshold: 1}, "invalid seal configuration: threshold must be greater than one for multiple shares"},
-		{auto, InitRequest{RecoveryShares: 2, RecoveryThreshold: 3}, "invalid recovery configuration: threshold cannot be larger than shares"},
-		{auto, InitRequest{RecoveryShares: 256, RecoveryThreshold: 3}, "invalid recovery configuration: shares must be less than 256"},
+		{custodians, InitRequest{SecretShares: 2, SecretThreshold: 1},
+			"invalid seal configuration: threshold must be greater than one for multiple shares"},
+		{auto, InitRequest{RecoveryShares: 2, RecoveryThreshold: 3},
+			"invalid recovery configuration: threshold cannot be larger than shares"},
+		{auto, InitRequest{RecoveryShares: 256, RecoveryThreshold: 3},
+			"invalid recovery configuration: shares must be less than 256"},
 	} {
 		_, err := c.n.Init(t.Context(), c.req)
 		if !fault.Is(err, fault.Invalid) || err.Error() != c.want {
@@ -75,9 +81,10 @@ func TestInitRefuses(t *testing.T) {
 func TestInitWithABrokenSealWritesNothing(t *testing.T) {
 	h := newHarness(t)
 	n, _ := h.start(h.autoSeals())
-	h.wrap.set(seals.Fail(seals.Denied, errors.New("PIN"), "mend the PIN"))
+	h.wrap.set(seals.Fail(seals.Denied, errors.New("PIN"), "correct the PIN"))
 	_, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
-	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "denied") || !strings.Contains(err.Error(), "mend the PIN") {
+	if !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "denied") ||
+		!strings.Contains(err.Error(), "correct the PIN") {
 		t.Errorf("%v; want class and remedy", err)
 	}
 	names, err := h.store.List(t.Context(), "", "", 0)
@@ -86,7 +93,7 @@ func TestInitWithABrokenSealWritesNothing(t *testing.T) {
 	}
 	h.wrap.set(nil)
 	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
-		t.Errorf("after the seal was mended: %v", err)
+		t.Errorf("after the seal recovered: %v", err)
 	}
 }
 
@@ -124,7 +131,7 @@ func TestShamirLife(t *testing.T) {
 	}
 	h.write(n, "a", "1")
 	if err := n.RotateRoot(t.Context()); err != nil {
-		t.Fatalf("rotating the root key needs nobody's shares: %v", err)
+		t.Fatalf("rotating the root key needs no shares: %v", err)
 	}
 	if err := n.Seal(t.Context()); err != nil || isActive(n)() {
 		t.Fatalf("seal: %v", err)
@@ -142,10 +149,11 @@ func TestSealAwayAndBack(t *testing.T) {
 	n, stop, shares := h.initAuto(3, 2)
 	h.write(n, "a", "1")
 	h.wrap.set(seals.Fail(seals.Unreachable, errors.New("cable"), "plug it in"))
-	eventually(t, "health tells that the seal is away", func() bool { return !n.Health().WouldUnseal })
+	eventually(t, "health reports that the seal is unavailable", func() bool { return !n.Health().WouldUnseal })
 	h.mustRead(n, "a", "1")
 	h.write(n, "b", "2")
-	if err := n.RotateRoot(t.Context()); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "plug it in") {
+	if err := n.RotateRoot(t.Context()); !fault.Is(err, fault.Unavailable) ||
+		!strings.Contains(err.Error(), "plug it in") {
 		t.Errorf("a new root key while the seal is away: %v", err)
 	}
 	if err := n.Rotate(t.Context()); err != nil {
@@ -156,16 +164,18 @@ func TestSealAwayAndBack(t *testing.T) {
 		t.Error("recovery shares cannot be rekeyed while the seal is away")
 	}
 	h.wrap.set(nil)
-	eventually(t, "health tells that the seal is back", func() bool { return n.Health().WouldUnseal })
+	eventually(t, "health reports that the seal has recovered", func() bool { return n.Health().WouldUnseal })
 	stop()
 
 	h.wrap.set(seals.Fail(seals.Unreachable, errors.New("cable"), "plug it in"))
 	n2, _ := h.start(h.autoSeals())
 	eventually(t, "a sealed node says why", func() bool {
 		st, err := n2.SealStatus(t.Context())
-		return err == nil && st.Sealed && st.Initialized && len(st.Warnings) == 1 && strings.Contains(st.Warnings[0], "plug it in")
+		return err == nil && st.Sealed && st.Initialized && len(st.Warnings) == 1 &&
+			strings.Contains(st.Warnings[0], "plug it in")
 	})
-	if err := n2.Unseal(t.Context(), fresh[0], false); !fault.Is(err, fault.Unavailable) || !strings.Contains(err.Error(), "plug it in") {
+	if err := n2.Unseal(t.Context(), fresh[0], false); !fault.Is(err, fault.Unavailable) ||
+		!strings.Contains(err.Error(), "plug it in") {
 		t.Errorf("recovery shares do not decrypt: %v", err)
 	}
 	h.wrap.set(nil)

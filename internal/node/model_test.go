@@ -20,7 +20,8 @@ import (
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
-// model is what the holders of shares believe; the machine compares the node with it after every step.
+// model is what the holders of shares believe; the machine compares the node with it after every
+// step.
 type model struct {
 	h      *harness
 	target recovery.Target
@@ -65,9 +66,10 @@ func (s *syncBuffer) String() string {
 	return s.b.String()
 }
 
-// TestModel plays random sequences of what several holders, operators and strangers do, crashes and restarts in between, against the
-// model above: there is always exactly one generation of shares that works, no share counts twice, nobody without a token changes
-// another's ceremony, and no error and no line of the log shows a share or a nonce.
+// TestModel plays random sequences of what several holders, operators and strangers do, crashes and
+// restarts in between, against the model above: there is always exactly one generation of shares
+// that works, no share counts twice, no client without a token changes another's ceremony, and no
+// error and no line of the log shows a share or a nonce.
 func TestModel(t *testing.T) {
 	for _, target := range []recovery.Target{recovery.Recovery, recovery.Barrier} {
 		t.Run(target.String(), func(t *testing.T) {
@@ -93,21 +95,21 @@ func play(t *testing.T, rt *rapid.T, target recovery.Target) {
 	m.generations = [][]*secret.Bytes{append(res.Keys, res.RecoveryKeys...)}
 	m.unseal(rt)
 	rt.Repeat(map[string]func(*rapid.T){
-		"start":        m.start,
-		"give":         m.give,
-		"give again":   m.giveAgain,
-		"give wrong":   m.giveWrong,
-		"give former":  m.givePrevious,
-		"wrong nonce":  m.wrongNonce,
-		"prove new":    m.proveNew,
-		"restart new":  m.restartVerification,
-		"cancel":       m.cancel,
-		"restart":      m.restart,
-		"rotate":       func(rt *rapid.T) { m.must(rt, m.n.Rotate(context.Background())) },
-		"rotate root":  func(rt *rapid.T) { m.must(rt, m.n.RotateRoot(context.Background())) },
-		"time passes":  m.passTime,
-		"seal, unseal": m.sealUnseal,
-		"":             m.check,
+		"start":         m.start,
+		"give":          m.give,
+		"give again":    m.giveAgain,
+		"give wrong":    m.giveWrong,
+		"give previous": m.givePrevious,
+		"wrong nonce":   m.wrongNonce,
+		"prove new":     m.proveNew,
+		"restart new":   m.restartVerification,
+		"cancel":        m.cancel,
+		"restart":       m.restart,
+		"rotate":        func(rt *rapid.T) { m.must(rt, m.n.Rotate(context.Background())) },
+		"rotate root":   func(rt *rapid.T) { m.must(rt, m.n.RotateRoot(context.Background())) },
+		"time passes":   m.passTime,
+		"seal, unseal":  m.sealUnseal,
+		"":              m.check,
 	})
 	m.disclosesNothing(rt)
 	m.transcriptIsWhole(rt)
@@ -167,8 +169,10 @@ func (m *model) refused(rt *rapid.T, err error, what string) {
 }
 
 func (m *model) start(rt *rapid.T) {
-	params := recovery.Params{Shares: rapid.IntRange(2, 5).Draw(rt, "shares"), Threshold: 2, Verification: rapid.Bool().Draw(rt, "verify")}
-	st, _, err := m.n.Ceremonies().RekeyStart(context.Background(), m.target, params, ceremony.Starter{Accessor: "acc", DisplayName: "root"})
+	params := recovery.Params{Shares: rapid.IntRange(2, 5).Draw(rt, "shares"), Threshold: 2,
+		Verification: rapid.Bool().Draw(rt, "verify")}
+	st, _, err := m.n.Ceremonies().RekeyStart(context.Background(), m.target, params,
+		ceremony.Starter{Accessor: "acc", DisplayName: "root"})
 	if m.running {
 		m.refused(rt, err, "a second rekey")
 		return
@@ -243,7 +247,8 @@ func (m *model) giveWrong(rt *rapid.T) {
 	m.refused(rt, err, "a wrong share, to prove")
 }
 
-// givePrevious: shares of other generations than the current one do nothing, but for the last share of a completed rekey.
+// givePrevious: shares of other generations than the current one do nothing, but for the last share
+// of a completed rekey.
 func (m *model) givePrevious(rt *rapid.T) {
 	k := rapid.IntRange(0, len(m.generations)-1).Draw(rt, "generation")
 	if k == m.current || !m.running || m.verifying {
@@ -254,7 +259,8 @@ func (m *model) givePrevious(rt *rapid.T) {
 }
 
 func (m *model) wrongNonce(rt *rapid.T) {
-	_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, "00000000-0000-4000-8000-000000000000", m.generations[m.current][0])
+	_, _, err := m.n.Ceremonies().RekeyGive(context.Background(), m.target, "00000000-0000-4000-8000-000000000000",
+		m.generations[m.current][0])
 	m.refused(rt, err, "a share with another nonce")
 }
 
@@ -292,10 +298,13 @@ func (m *model) restartVerification(rt *rapid.T) {
 
 func (m *model) cancel(rt *rapid.T) {
 	if m.running {
-		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, m.nonce, ceremony.Starter{}), "a stranger who cancels")
-		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "another", ceremony.Starter{Accessor: "acc", DisplayName: "root"}), "cancelling another one")
+		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, m.nonce, ceremony.Starter{}),
+			"a stranger who cancels")
+		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "another",
+			ceremony.Starter{Accessor: "acc", DisplayName: "root"}), "cancelling another one")
 	}
-	m.must(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "", ceremony.Starter{Accessor: "acc", DisplayName: "root"}))
+	m.must(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "",
+		ceremony.Starter{Accessor: "acc", DisplayName: "root"}))
 	m.running, m.verifying = false, false
 }
 
@@ -328,7 +337,8 @@ func (m *model) passTime(rt *rapid.T) {
 func (m *model) check(rt *rapid.T) {
 	st, err := m.n.Ceremonies().RekeyStatus(context.Background(), m.target)
 	m.must(rt, err)
-	if st.Started != m.running || m.running && !m.verifying && st.Progress != len(m.given) || (st.VerificationNonce != "") != m.verifying {
+	if st.Started != m.running || m.running && !m.verifying && st.Progress != len(m.given) ||
+		(st.VerificationNonce != "") != m.verifying {
 		rt.Fatalf("the node says %+v; the model: running %v, given %v, verifying %v", st, m.running, m.given, m.verifying)
 	}
 	var works []int

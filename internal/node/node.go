@@ -20,8 +20,8 @@ type Node struct {
 	cfg Config
 	log *slog.Logger
 
-	// transition serialises whatever changes the state, the keys or a ceremony. A request that only reads
-	// or writes data never holds it.
+	// transition serialises whatever changes the state, the keys or a ceremony. A request that only
+	// reads or writes data never holds it.
 	transition sync.Mutex
 	held       bool // sealed by an operator: shares or a restart unseal it; guarded by transition
 
@@ -42,7 +42,8 @@ type Node struct {
 const firstRead = time.Second
 
 // New returns a node that has read its storage once, so that its first answer says whether it is
-// initialised. Where the storage is unavailable the node reports itself as sealed. [Node.Run] does the rest.
+// initialised. Where the storage is unavailable the node reports itself as sealed. [Node.Run] does
+// the rest.
 func New(cfg Config) (*Node, error) {
 	if err := cfg.complete(); err != nil {
 		return nil, err
@@ -96,15 +97,16 @@ func (n *Node) sealed() bool {
 // Clustered reports whether this is a node of a cluster.
 func (n *Node) Clustered() bool { return n.replica != nil }
 
-// Cluster returns the node's part in its cluster. It is nil without a cluster, and can be used all the
-// same: see [ha.Replica].
+// Cluster returns the node's part in its cluster. It is nil without a cluster, and can be used all
+// the same: see [ha.Replica].
 func (n *Node) Cluster() *ha.Replica { return n.replica }
 
 // ForwardWithin is how long a request waits for a leader.
 func (n *Node) ForwardWithin() time.Duration { return n.cfg.Timing.Forward }
 
-// ReplaceSeals makes a sealed node use a set from a changed configuration, at once. It returns the old
-// set, which the caller closes. An unsealed node refuses: its root key is sealed to the set that it has.
+// ReplaceSeals makes a sealed node use a set from a changed configuration, at once. It returns the
+// old set, which the caller closes. An unsealed node refuses: its root key is sealed to the set
+// that it has.
 func (n *Node) ReplaceSeals(set *seals.Set) (old *seals.Set, err error) {
 	n.transition.Lock()
 	defer n.transition.Unlock()

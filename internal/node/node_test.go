@@ -25,7 +25,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var admin = ceremony.Starter{Accessor: "accessor", DisplayName: "root"}
 
-// house is a storage and a seal that outlive the nodes of a test.
+// harness is a storage and a seal that outlive the nodes of a test.
 type harness struct {
 	t     *testing.T
 	store storage.Store
@@ -34,7 +34,7 @@ type harness struct {
 	now   time.Time
 }
 
-// flaky is a seal that fails as it is told.
+// flaky is a seal that fails on demand.
 type flaky struct {
 	wrapping.Wrapper
 	mu   sync.Mutex
@@ -126,8 +126,9 @@ func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop fun
 	h.t.Helper()
 	n, err := New(Config{
 		Store: h.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
-		Log:    log,
-		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond, RetryMax: 4 * time.Millisecond},
+		Log: log,
+		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond,
+			RetryMax: 4 * time.Millisecond},
 	})
 	if err != nil {
 		h.t.Fatal(err)
@@ -160,7 +161,8 @@ func (h *harness) write(n *Node, key, value string) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err := a.Store().Commit(h.t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("test/"+key, []byte(value))}}); err != nil {
+	if err := a.Store().Commit(h.t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Put("test/"+key, []byte(value))}}); err != nil {
 		h.t.Fatal(err)
 	}
 }
@@ -178,8 +180,9 @@ func (h *harness) mustRead(n *Node, key, want string) {
 }
 
 // rekey carries a rekey through and returns the new shares.
-// TestLostAnswerUnderShamir: the server dies between the commit of a barrier rekey and its reply. The old shares still open it, the new
-// ones are fetched with the last share and the nonce, and from the first unseal with them the old ones are dead.
-// TestLostAnswer: whoever gave the last share and lost the reply gives it again and gets the same shares, until the time is over.
-// TestOperatorSeal: a node that was sealed by hand stays so until recovery shares come.
-// TestForgedShareSet: whoever can write to the storage cannot put his own public key in place of the people's.
+// TestLostAnswerUnderShamir: the server dies between the commit of a barrier rekey and its reply.
+// The old shares still open it, the new ones are fetched with the last share and the nonce, and
+// from the first unseal with them the old ones are dead. TestLostAnswer: the holder of the last
+// share can give it again and gets the same answer, for a time. TestOperatorSeal: a node that was
+// sealed by hand stays so until recovery shares come. TestForgedShareSet: a storage writer cannot
+// replace the custodians' public key.

@@ -14,7 +14,8 @@ import (
 // Raw reads and writes entries behind the barrier by their path.
 type Raw struct{ b *barrier.Barrier }
 
-// protected are records that are not entries of the barrier, or that would reveal the cluster's keys.
+// protected are records that are not entries of the barrier, or that would reveal the cluster's
+// keys.
 var protected = map[string]bool{
 	keySealed: true, keyShareCounts: true, barrier.KeyringPath: true, ha.LeaderPath: true,
 }

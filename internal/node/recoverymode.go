@@ -20,9 +20,9 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// RecoveryMode is a server that was started to repair its storage by hand: a quorum of shares makes a token,
-// and the token reads and writes raw entries behind the barrier. Nothing else is served, nothing is
-// mounted, and attempts are not stored.
+// RecoveryMode is a server that was started to repair its storage by hand: a quorum of shares makes
+// a token, and the token reads and writes raw entries behind the barrier. Nothing else is served,
+// nothing is mounted, and attempts are not stored.
 type RecoveryMode struct {
 	node *Node // for its seals and storage; it never runs
 
@@ -103,8 +103,8 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.
 	return st, nil
 }
 
-// readShareSet reads which shares count. Under seals that unseal automatically that is behind the barrier,
-// which is opened for that alone.
+// readShareSet reads which shares count. Under seals that unseal automatically that is behind the
+// barrier, which is opened for that alone.
 func (r *RecoveryMode) readShareSet(ctx context.Context) error {
 	n := r.node
 	n.transition.Lock()
@@ -155,11 +155,12 @@ func (r *RecoveryMode) unwrap(ctx context.Context, quorum wrapping.Wrapper) (*ba
 	return b, nil
 }
 
-// campaignTime is how long recovery mode waits to be elected: longer than the lease of a leader that has
-// stopped.
+// campaignTime is how long recovery mode waits to be elected: longer than the lease of a leader
+// that has stopped.
 const campaignTime = 10 * time.Second
 
-// becomeLeader keeps other nodes from writing to a shared store, and fences what recovery mode writes.
+// becomeLeader keeps other nodes from writing to a shared store, and fences what recovery mode
+// writes.
 func (r *RecoveryMode) becomeLeader(ctx context.Context, b *barrier.Barrier) error {
 	elector, ok := r.node.cfg.Store.(storage.Elector)
 	if !ok {

@@ -43,8 +43,8 @@ var ended = func() context.Context {
 	return ctx
 }()
 
-// join makes a node with an open barrier a member of its cluster, which then follows and campaigns. The
-// caller holds transition.
+// join makes a node with an open barrier a member of its cluster, which then follows and campaigns.
+// The caller holds transition.
 func (h replicaHost) join(ctx context.Context, b *barrier.Barrier) error {
 	n := h.n
 	err := n.identify(ctx, b)
@@ -161,9 +161,9 @@ func (h replicaHost) Publish(next ha.Role) (previous ha.Role) {
 	return nil
 }
 
-// enter opens a barrier for a role from the keys that the node has. Where another node has replaced the
-// root key, it gets the new one: handed over, or from seals that need no shares. The caller holds
-// transition and has loaded the state.
+// enter opens a barrier for a role from the keys that the node has. Where another node has replaced
+// the root key, it gets the new one: handed over, or from seals that need no shares. The caller
+// holds transition and has loaded the state.
 func (h replicaHost) enter(ctx context.Context, epoch uint64) (*barrier.Barrier, error) {
 	n := h.n
 	keys := n.core.Load()
@@ -274,9 +274,9 @@ func (h replicaHost) suspend(ctx context.Context, a *RoleState) error {
 	return a.Close(ended) // its counts are of data that is replaced
 }
 
-// leave ends the roles of a suspended node and forgets its keys. The audit trail stays as it is until the
-// next role, for the answer to the request that caused this. The caller holds transition: a leader's role
-// that is suspended does not wait for it.
+// leave ends the roles of a suspended node and forgets its keys. The audit trail stays as it is
+// until the next role, for the answer to the request that caused this. The caller holds transition:
+// a leader's role that is suspended does not wait for it.
 func (h replicaHost) leave() {
 	n := h.n
 	if !n.Clustered() {

@@ -14,8 +14,8 @@ import (
 // pathRewrap names the re-wrap in the audit trail, whether an operator or the node itself does it.
 const pathRewrap = "sys/sealwrap/rewrap"
 
-// RewrapSeals makes every seal wrap the same root key again, by the newest version of its key. The root
-// key comes from the seals themselves, so that what is wrapped is what they would unseal with.
+// RewrapSeals makes every seal wrap the same root key again, by the newest version of its key. The
+// root key comes from the seals themselves, so that what is wrapped is what they would unseal with.
 func (n *Node) RewrapSeals(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -95,7 +95,8 @@ func (k *sealKeeper) rewrapAudited(ctx context.Context, a *RoleState, st seals.S
 	return err
 }
 
-// rewrapOne asks the seal without a lock, and commits only where the record has not changed meanwhile.
+// rewrapOne asks the seal without a lock, and commits only where the record has not changed
+// meanwhile.
 func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Status) error {
 	n := k.n
 	before := n.state.Load().record

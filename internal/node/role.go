@@ -12,8 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// RoleState is what requests need while the node is unsealed: the state of one role, active or standby. A
-// request that uses one while the node seals gets barrier.ErrSealed from it.
+// RoleState is what requests need while the node is unsealed: the state of one role, active or
+// standby. A request that uses one while the node seals gets barrier.ErrSealed from it.
 type RoleState struct {
 	barrier     *barrier.Barrier
 	tokens      *token.Store
@@ -43,12 +43,12 @@ func (a *RoleState) Mounts() *mount.Table { return a.mounts }
 // AuthMethods returns the table of auth methods, whose paths are below "auth/".
 func (a *RoleState) AuthMethods() *mount.Table { return a.authMethods }
 
-// Standby reports whether this is a standby's: it answers reads that it can prove current, and writes
-// nothing.
+// Standby reports whether this is a standby's: it answers reads that it can prove current, and
+// writes nothing.
 func (a *RoleState) Standby() bool { return a.follower != nil }
 
-// Enter counts a request that uses the role, until Leave. False: the role has ended, and the request is
-// for the node's next one.
+// Enter counts a request that uses the role, until Leave. False: the role has ended, and the
+// request is for the node's next one.
 func (a *RoleState) Enter() bool { return a.inflight == nil || a.inflight.Enter() }
 
 // Leave is called once for every Enter that returned true.
@@ -61,15 +61,15 @@ func (a *RoleState) Leave() {
 // Inflight implements [ha.Role].
 func (a *RoleState) Inflight() *ha.Inflight { return a.inflight }
 
-// Close ends what runs for the role and wipes its keys. It writes the exact encryption counts unless ctx
-// has ended.
+// Close ends what runs for the role and wipes its keys. It writes the exact encryption counts
+// unless ctx has ended.
 func (a *RoleState) Close(ctx context.Context) error {
 	a.stop()
 	return a.barrier.Seal(ctx)
 }
 
-// Current waits until a standby has applied all that was committed before the call. An error says that it
-// cannot prove that, and that the request is for the leader.
+// Current waits until a standby has applied all that was committed before the call. An error says
+// that it cannot prove that, and that the request is for the leader.
 func (a *RoleState) Current(ctx context.Context) error {
 	if a.follower == nil {
 		return nil
@@ -81,8 +81,8 @@ func (a *RoleState) Current(ctx context.Context) error {
 var ErrNotHeld = fault.New(fault.Unavailable,
 	"this node is no longer sure that it is the active one, so it does not answer; try again")
 
-// Held returns nil while it is certain that no other leader has written anything. Call it after reading
-// what is answered. A standby's reads are proven before: see Current.
+// Held returns nil while it is certain that no other leader has written anything. Call it after
+// reading what is answered. A standby's reads are proven before: see Current.
 func (a *RoleState) Held() error {
 	if a.leadership != nil && !a.leadership.Held() {
 		return ErrNotHeld

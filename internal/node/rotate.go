@@ -9,7 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// Rotate adds a term to the keyring. Entries of older terms stay readable; it needs no shares and no seal.
+// Rotate adds a term to the keyring. Entries of older terms stay readable; it needs no shares and
+// no seal.
 func (n *Node) Rotate(ctx context.Context) error {
 	a, err := n.Role()
 	if err != nil {

@@ -14,9 +14,9 @@ import (
 // shutdownTime bounds the sealing of a node that stops.
 const shutdownTime = 5 * time.Second
 
-// Run operates the node until ctx ends: it unseals automatically, proves that the seals would do so again,
-// and does what is due. When ctx ends it seals, which writes the exact encryption counts, and returns. It
-// is called once.
+// Run operates the node until ctx ends: it unseals automatically, proves that the seals would do so
+// again, and does what is due. When ctx ends it seals, which writes the exact encryption counts,
+// and returns. It is called once.
 func (n *Node) Run(ctx context.Context) {
 	wait := n.firstWait()
 	backoff := n.cfg.Timing.RetryMin

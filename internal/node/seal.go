@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// Seal forgets all keys. The node then waits for shares or a restart, even where its seals could unseal
-// it: an operator who seals a node means it. Sealing a sealed node succeeds.
+// Seal forgets all keys. The node then waits for shares or a restart, even where its seals could
+// unseal it: an operator who seals a node means it. Sealing a sealed node succeeds.
 func (n *Node) Seal(ctx context.Context) error {
 	defer n.cfg.Metrics.Timer("core.seal").Since(time.Now())
 	n.hold()

@@ -8,9 +8,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// shareCounts is how many recovery shares there are and how many are needed. It is outside the barrier so
-// that sys/seal-status can report it while sealed. It decides nothing: the share set behind the barrier
-// does.
+// shareCounts is how many recovery shares there are and how many are needed. It is outside the
+// barrier so that sys/seal-status can report it while sealed. It decides nothing: the share set
+// behind the barrier does.
 //
 //	version u8 = 1 | shares u8 | threshold u8
 type shareCounts struct{ shares, threshold int }

@@ -18,8 +18,8 @@ import (
 // pathSums is the path to which the checksums of a snapshot are sealed. Nothing is stored there.
 const pathSums = "core/snapshot-sums"
 
-// restoreTime bounds the replacement of the data after a restore was decided. The next attempt to unseal
-// finishes what is left then.
+// restoreTime bounds the replacement of the data after a restore was decided. The next attempt to
+// unseal finishes what is left then.
 const restoreTime = 30 * time.Minute
 
 // restorer replaces the node's data by a snapshot.
@@ -46,10 +46,10 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, erro
 	return totals, barrier.Fault(err, "the snapshot could not be made")
 }
 
-// Restore replaces all entries of the storage by a snapshot. It reads the archive three times: to check it,
-// so that a snapshot that is damaged, of another cluster (unless forced), or that could not be unsealed here
-// changes nothing; and to bring it into the storage beside the data in use. One commit decides. The node
-// that unseals next finishes the rest, if this one cannot.
+// Restore replaces all entries of the storage by a snapshot. It reads the archive three times: to
+// check it, so that a snapshot that is damaged, of another cluster (unless forced), or that could
+// not be unsealed here changes nothing; and to bring it into the storage beside the data in use.
+// One commit decides. The node that unseals next finishes the rest, if this one cannot.
 func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (*snapshot.Info, error) {
 	a, err := n.Role()
 	if err != nil {
@@ -79,8 +79,8 @@ func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (
 	return info, (restorer{n}).replaceData(ctx, a, info)
 }
 
-// replaceData carries out a restore that was decided, whether or not the client still waits. The caller
-// holds transition.
+// replaceData carries out a restore that was decided, whether or not the client still waits. The
+// caller holds transition.
 func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.Info) error {
 	n := r.n
 	log := n.log.With("cluster", info.ClusterName, "taken", info.Created, "entries", info.Entries)
@@ -106,7 +106,8 @@ func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.
 	return nil
 }
 
-// restorable reads the whole archive and checks that this server may be replaced by it and could unseal it.
+// restorable reads the whole archive and checks that this server may be replaced by it and could
+// unseal it.
 func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reader, force bool) (*snapshot.Info, error) {
 	n := r.n
 	var sealed, keyring []byte
@@ -143,8 +144,8 @@ func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reade
 	return info, r.opensHere(ctx, record, keyring)
 }
 
-// opensHere refuses a snapshot that this server could never unseal. Under a Shamir seal only the shares can
-// show that.
+// opensHere refuses a snapshot that this server could never unseal. Under a Shamir seal only the
+// shares can show that.
 func (r restorer) opensHere(ctx context.Context, record *seals.Record, keyring []byte) error {
 	n := r.n
 	set := n.seals.Load()
@@ -179,8 +180,8 @@ func restoreFault(err error) error {
 	return barrier.Fault(err, "the snapshot could not be restored")
 }
 
-// vacant finishes an interrupted restore, and refuses a storage that is being migrated: a node that unsealed
-// then would work on half of the data.
+// vacant finishes an interrupted restore, and refuses a storage that is being migrated: a node that
+// unsealed then would work on half of the data.
 func (r restorer) vacant(ctx context.Context) error {
 	n := r.n
 	_, err := n.cfg.Store.Get(ctx, snapshot.MigrationKey)

@@ -63,8 +63,8 @@ func (n *Node) load(ctx context.Context) error {
 	return nil
 }
 
-// readUnsealShareSets returns the share sets in a sealed record: the one that unseals, and the one before
-// it as long as its shares unseal too.
+// readUnsealShareSets returns the share sets in a sealed record: the one that unseals, and the one
+// before it as long as its shares unseal too.
 func readUnsealShareSets(r *seals.Record) (custodians, previous *recovery.ShareSet, err error) {
 	if r == nil || len(r.ShareSet) == 0 {
 		return nil, nil, nil
@@ -96,8 +96,8 @@ func readRecord(ctx context.Context, s storage.Store) (*seals.Record, error) {
 	return r, nil
 }
 
-// StoredRecord reads the sealed root key with the Get of a store, without a node; nil where the store is
-// not initialised.
+// StoredRecord reads the sealed root key with the Get of a store, without a node; nil where the
+// store is not initialised.
 func StoredRecord(ctx context.Context, get func(context.Context, string) ([]byte, error)) (*seals.Record, error) {
 	raw, err := get(ctx, keySealed)
 	if errors.Is(err, storage.ErrNotFound) {

@@ -21,8 +21,8 @@ type SealStatus struct {
 	Warnings                    []string
 }
 
-// SealStatus returns the state of the node and of its seals. It waits for no seal and for no operation, and
-// reads the storage only until a sealed root key was found there.
+// SealStatus returns the state of the node and of its seals. It waits for no seal and for no
+// operation, and reads the storage only until a sealed root key was found there.
 func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	initialized, err := n.Initialized(ctx)
 	f := n.state.Load()

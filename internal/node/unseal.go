@@ -14,8 +14,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// tryUnseal unseals with the seals alone. It returns nil where there is nothing to try: the store is not
-// initialised, an operator sealed the node, or it needs shares.
+// tryUnseal unseals with the seals alone. It returns nil where there is nothing to try: the store
+// is not initialised, an operator sealed the node, or it needs shares.
 func (n *Node) tryUnseal(ctx context.Context) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
@@ -44,8 +44,8 @@ func (n *Node) unsealBySeals(ctx context.Context) error {
 	return n.open(ctx, nil)
 }
 
-// open gets the root key from the seals, opens the barrier and activates the node. quorum is the Shamir
-// seal that a quorum of shares has unlocked, or nil.
+// open gets the root key from the seals, opens the barrier and activates the node. quorum is the
+// Shamir seal that a quorum of shares has unlocked, or nil.
 func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer n.cfg.Metrics.Timer("core.unseal").Since(time.Now())
 	record := n.state.Load().record
@@ -61,9 +61,9 @@ func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	return n.activate(ctx, b)
 }
 
-// Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an operator
-// sealed a node that would unseal automatically. A wrong share is refused at once and leaves the others as
-// they are.
+// Unseal takes one share: an unseal share under a Shamir seal, or a recovery share where an
+// operator sealed a node that would unseal automatically. A wrong share is refused at once and
+// leaves the others as they are.
 func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) error {
 	if err := n.checkUnsealShare(share); err != nil {
 		return err
@@ -104,8 +104,8 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	return n.unsealByShares(ctx, custodians, key)
 }
 
-// checkUnsealShare refuses a wrong share without a lock, as far as the share sets are known: a flood of
-// wrong shares cannot delay a right one.
+// checkUnsealShare refuses a wrong share without a lock, as far as the share sets are known: a
+// flood of wrong shares cannot delay a right one.
 func (n *Node) checkUnsealShare(share *secret.Bytes) error {
 	f := n.state.Load()
 	if f.shareSet == nil || !n.sealed() {
@@ -160,9 +160,9 @@ func (n *Node) unsealByShares(ctx context.Context, custodians *recovery.ShareSet
 	return nil
 }
 
-// settlePrevious follows an unseal while two share sets could do it. New shares that unseal have arrived,
-// so the previous set ends. Where the previous shares unsealed, the reply with the new ones may be lost: it
-// is kept until it was fetched and used.
+// settlePrevious follows an unseal while two share sets could do it. New shares that unseal have
+// arrived, so the previous set ends. Where the previous shares unsealed, the reply with the new
+// ones may be lost: it is kept until it was fetched and used.
 func (n *Node) settlePrevious(ctx context.Context, byPrevious bool) {
 	if byPrevious {
 		n.ceremonies.KeepUntilFetched()

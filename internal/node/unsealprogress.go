@@ -7,8 +7,8 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// unsealProgress is the shares given to sys/unseal. After a rekey whose reply may be lost, shares of the
-// previous set count too, separately: a quorum is of one set.
+// unsealProgress is the shares given to sys/unseal. After a rekey whose reply may be lost, shares
+// of the previous set count too, separately: a quorum is of one set.
 type unsealProgress struct {
 	quorums []quorum // the share set, and the previous one where there is one
 }
@@ -28,8 +28,8 @@ func newUnsealProgress(custodians, previous *recovery.ShareSet, rnd io.Reader) *
 	return g
 }
 
-// give takes one share. Once a quorum is complete it returns the key and its share set. The error is that
-// of the current share set.
+// give takes one share. Once a quorum is complete it returns the key and its share set. The error
+// is that of the current share set.
 func (g *unsealProgress) give(share *secret.Bytes) (*recovery.ShareSet, *secret.Bytes, error) {
 	var first error
 	for _, q := range g.quorums {

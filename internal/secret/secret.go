@@ -23,8 +23,8 @@ import (
 // Redacted is what every printer and encoder shows instead of the value.
 const Redacted = "[secret]"
 
-// ErrMarshal is returned by encoders that were handed a secret: a secret is
-// written out only by code that names [Bytes.Expose].
+// ErrMarshal is returned by encoders that are given a secret: only code that names [Bytes.Expose]
+// writes a secret out.
 var ErrMarshal = errors.New("secret: refusing to encode a secret")
 
 // Bytes is a secret of fixed length. The zero value and nil are empty secrets.
@@ -36,7 +36,7 @@ type Bytes struct {
 // New takes ownership of b: the caller must neither use nor keep it.
 func New(b []byte) *Bytes { return &Bytes{b: b} }
 
-// Copy makes a secret of a copy of b, which stays the caller's.
+// Copy returns a secret with a copy of b, which stays the caller's.
 func Copy(b []byte) *Bytes { return New(append(make([]byte, 0, len(b)), b...)) }
 
 // Random reads n bytes from r, or from crypto/rand where r is nil.
@@ -51,8 +51,8 @@ func Random(r io.Reader, n int) (*Bytes, error) {
 	return New(b), nil
 }
 
-// Expose returns the bytes themselves, not a copy: they must not be kept, changed,
-// logged or stored. The name is meant to stand out in review.
+// Expose returns the bytes themselves, not a copy: the caller must not keep, change, log or store
+// them. The name stands out in review.
 func (s *Bytes) Expose() []byte {
 	if s == nil {
 		return nil
@@ -85,7 +85,7 @@ func (s *Bytes) Destroy() {
 	s.b = nil
 }
 
-// Format answers every verb of package fmt with the placeholder.
+// Format writes the placeholder for every verb of package fmt.
 func (s Bytes) Format(f fmt.State, _ rune) { _, _ = io.WriteString(f, Redacted) }
 
 // String returns the placeholder.
@@ -94,7 +94,7 @@ func (s Bytes) String() string { return Redacted }
 // GoString returns the placeholder.
 func (s Bytes) GoString() string { return Redacted }
 
-// LogValue gives the placeholder to log/slog.
+// LogValue returns the placeholder to log/slog.
 func (s Bytes) LogValue() slog.Value { return slog.StringValue(Redacted) }
 
 // MarshalJSON fails with [ErrMarshal].

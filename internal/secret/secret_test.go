@@ -15,7 +15,7 @@ import (
 
 const value = "correct-horse"
 
-// holder is how secrets usually travel: inside a structure that somebody prints.
+// holder is how secrets usually travel: inside a structure that is printed.
 type holder struct {
 	Name  string
 	Key   *Bytes

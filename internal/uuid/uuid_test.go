@@ -28,7 +28,8 @@ func TestValid(t *testing.T) {
 	t.Parallel()
 	for _, s := range []string{
 		"", "ffffffff-ffff-4fff-bfff-fffffffffff", "ffffffff-ffff-4fff-bfff-ffffffffffff0",
-		"FFFFFFFF-ffff-4fff-bfff-ffffffffffff", "ffffffffffffff-4fff-bfff-ffffffffffff", "../fffff-ffff-4fff-bfff-ffffffffffff",
+		"FFFFFFFF-ffff-4fff-bfff-ffffffffffff", "ffffffffffffff-4fff-bfff-ffffffffffff",
+		"../fffff-ffff-4fff-bfff-ffffffffffff",
 	} {
 		if Valid(s) {
 			t.Errorf("%q is valid", s)

@@ -47,7 +47,7 @@ func TestErrorsReachTheClientWithCauseAndRemedy(t *testing.T) {
 		{fmt.Errorf("x: %w", barrier.ErrSealed), 503, "Vault is sealed", ""},
 		{fmt.Errorf("%w: the entry %q: truncated", storage.ErrCorrupt, "logical/a"), 500,
 			"1 error occurred:\n\t* storage: corrupt: the entry \"logical/a\": truncated; restore it from a backup (request id UUID)\n\n", "logical/a"},
-		{barrier.ErrUncertain, 503, "writes are refused until storage can be read again...", "not known"},
+		{barrier.ErrUncertain, 503, "writes are refused until storage can be read again...", "unknown"},
 		{fmt.Errorf("pwrite: %w", storage.ErrFull), 503, "no space is left in storage: nothing was written; make room, then try again", "pwrite"},
 		{storage.ErrTooLarge, 413, "the entry is too large: storage holds at most 1048576 bytes in one...", ""},
 		{storage.ErrConflict, 409, "somebody else changed the entry at the same time...", ""},

@@ -21,7 +21,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// reader is somebody with a PGP key or an age identity.
+// reader has a PGP key or an age identity.
 type reader struct {
 	public string
 	open   func(t *testing.T, message []byte) string
@@ -29,7 +29,8 @@ type reader struct {
 
 func newPGPReader(t *testing.T, name string) reader {
 	t.Helper()
-	e, err := openpgp.NewEntity(name, "", name+"@example.com", &packet.Config{Time: func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }})
+	e, err := openpgp.NewEntity(name, "", name+"@example.com",
+		&packet.Config{Time: func() time.Time { return time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,7 +83,8 @@ func (r reader) share(t *testing.T, message *secret.Bytes) *secret.Bytes {
 }
 
 // rekeyTo starts a rekey and gives shares until new ones come out.
-func (h *harness) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string, res *ceremony.RekeyResult) {
+func (h *harness) rekeyTo(n *Node, t recovery.Target, p recovery.Params, shares []*secret.Bytes) (nonce string,
+	res *ceremony.RekeyResult) {
 	h.t.Helper()
 	st, _, err := n.Ceremonies().RekeyStart(h.t.Context(), t, p, admin)
 	if err != nil {
@@ -146,7 +148,8 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 	n, stop, old := h.initAuto(3, 2)
 	alice, bob := newPGPReader(t, "alice"), newAgeReader(t)
 	p := recovery.Params{Shares: 2, Threshold: 2, Recipients: []string{alice.public, bob.public}, Backup: true}
-	if _, err := n.Ceremonies().Backup(t.Context(), recovery.Recovery); err == nil || err.Error() != "no backed-up keys found" {
+	if _, err := n.Ceremonies().Backup(t.Context(), recovery.Recovery); err == nil ||
+		err.Error() != "no backed-up keys found" {
 		t.Errorf("no backup yet: %v", err)
 	}
 	_, res := h.rekeyTo(n, recovery.Recovery, p, old[:2])
@@ -160,7 +163,8 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 	if err != nil || b.Keys[res.PGPFingerprints[0]][0] != hex.EncodeToString(res.Keys[0].Expose()) {
 		t.Errorf("backup %+v, %v", b, err)
 	}
-	h.rekey(n, recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, []*secret.Bytes{alice.share(t, res.Keys[0]), bob.share(t, res.Keys[1])})
+	h.rekey(n, recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, []*secret.Bytes{alice.share(t, res.Keys[0]),
+		bob.share(t, res.Keys[1])})
 	if err := n.Ceremonies().DeleteBackup(t.Context(), recovery.Recovery); err != nil {
 		t.Fatal(err)
 	}
@@ -177,7 +181,8 @@ func TestRekeyToRecipientsWithBackup(t *testing.T) {
 	}
 }
 
-// TestVerification: the old shares work until a threshold of the new ones is proven, and not a moment longer; a crash in between changes nothing.
+// TestVerification: the old shares work until a threshold of the new ones is proven, and not a
+// moment longer; a crash in between changes nothing.
 func TestVerification(t *testing.T) {
 	for _, target := range []recovery.Target{recovery.Recovery, recovery.Barrier} {
 		t.Run(target.String(), func(t *testing.T) {
@@ -216,13 +221,16 @@ func TestVerification(t *testing.T) {
 			if _, err := n.Ceremonies().Prove(t.Context(), made.Keys[0]); err == nil {
 				t.Error("a new share counts before it is verified")
 			}
-			if _, again, err := n.Ceremonies().RekeyGive(t.Context(), target, nonce, old[1]); err != nil || !again.Keys[0].Equal(made.Keys[0]) {
+			if _, again, err := n.Ceremonies().RekeyGive(t.Context(), target, nonce, old[1]); err != nil ||
+				!again.Keys[0].Equal(made.Keys[0]) {
 				t.Errorf("fetching the new shares again: %v", err)
 			}
-			if _, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, old[0]); !fault.Is(err, fault.Invalid) {
+			if _, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce,
+				old[0]); !fault.Is(err, fault.Invalid) {
 				t.Errorf("an old share as proof: %v", err)
 			}
-			if st, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[2]); err != nil || st.Progress != 1 || st.Complete {
+			if st, err := n.Ceremonies().RekeyVerify(t.Context(), target, made.VerificationNonce, made.Keys[2]); err != nil ||
+				st.Progress != 1 || st.Complete {
 				t.Fatalf("%+v, %v", st, err)
 			}
 			back(old)
@@ -257,7 +265,8 @@ func TestAcknowledge(t *testing.T) {
 		nonce string
 		share *secret.Bytes
 	}{"a new share": {nonce, res.Keys[0]}, "another old share": {nonce, old[0]}, "another nonce": {"x", old[1]}} {
-		if err := n.Ceremonies().RekeyAcknowledge(t.Context(), recovery.Recovery, try.nonce, try.share); !fault.Is(err, fault.Invalid) {
+		if err := n.Ceremonies().RekeyAcknowledge(t.Context(), recovery.Recovery, try.nonce,
+			try.share); !fault.Is(err, fault.Invalid) {
 			t.Errorf("%s threw the answer away: %v", name, err)
 		}
 	}
@@ -272,18 +281,21 @@ func TestAcknowledge(t *testing.T) {
 func TestHolders(t *testing.T) {
 	h := newHarness(t)
 	n, stop, old := h.initAuto(3, 2)
-	res := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2, Holders: []string{"alice", "bob", "carol"}}, old[:2])
+	res := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2,
+		Holders: []string{"alice", "bob", "carol"}}, old[:2])
 	p, err := n.Ceremonies().Prove(t.Context(), res[1])
 	if err != nil || *p != (ceremony.Proof{Target: "recovery", Generation: 2, Number: 2, Name: "bob"}) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	at := h.clock()
 	h.wait(time.Hour)
-	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1}, admin)
+	st, _, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 1, Threshold: 1},
+		admin)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if st, _, err = n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, res[2]); err != nil || len(st.HoldersGiven) != 1 || st.HoldersGiven[0] != "carol" {
+	if st, _, err = n.Ceremonies().RekeyGive(t.Context(), recovery.Recovery, st.Nonce, res[2]); err != nil ||
+		len(st.HoldersGiven) != 1 || st.HoldersGiven[0] != "carol" {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	stop()
@@ -313,7 +325,8 @@ func TestGenerateRoot(t *testing.T) {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	otp := st.OTP
-	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin); err == nil || !strings.Contains(err.Error(), "root generation already in progress") {
+	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin); err == nil ||
+		!strings.Contains(err.Error(), "root generation already in progress") {
 		t.Errorf("a second attempt: %v", err)
 	}
 	if _, err := n.Ceremonies().GenerateRootGive(t.Context(), st.Nonce, shares[2]); err != nil {
@@ -342,7 +355,8 @@ func TestGenerateRoot(t *testing.T) {
 		t.Errorf("the token: %+v, %v", who, err)
 	}
 	boss := newPGPReader(t, "boss")
-	if st, err = n.Ceremonies().GenerateRootStart(t.Context(), "", boss.public, ceremony.Starter{}); err != nil || st.OTP != "" || len(st.PGPFingerprint) != 40 || !st.WithoutToken {
+	if st, err = n.Ceremonies().GenerateRootStart(t.Context(), "", boss.public, ceremony.Starter{}); err != nil ||
+		st.OTP != "" || len(st.PGPFingerprint) != 40 || !st.WithoutToken {
 		t.Fatalf("%+v, %v", st, err)
 	}
 	h.wait(time.Hour)
@@ -364,7 +378,8 @@ func TestRewrapSeals(t *testing.T) {
 	}
 	old, _ := seals.UnmarshalRecord([]byte(before))
 	now, _ := seals.UnmarshalRecord([]byte(h.raw(keySealed)))
-	if bytes.Equal(old.Parts[0].Blob.Ciphertext, now.Parts[0].Blob.Ciphertext) || h.raw("core/keyring") != keyring || old.Generation != now.Generation {
+	if bytes.Equal(old.Parts[0].Blob.Ciphertext, now.Parts[0].Blob.Ciphertext) || h.raw("core/keyring") != keyring ||
+		old.Generation != now.Generation {
 		t.Error("the blob is the same, or more than the blob changed")
 	}
 	stop()
@@ -440,7 +455,7 @@ func TestRecoveryMode(t *testing.T) {
 	}
 }
 
-// TestNoRecoveryKeys: a store without recovery shares gets its first ones without anybody's consent but a token's.
+// TestNoRecoveryKeys: a token is enough to make the first recovery shares.
 func TestNoRecoveryKeys(t *testing.T) {
 	h := newHarness(t)
 	n, _ := h.start(h.autoSeals())
@@ -448,9 +463,10 @@ func TestNoRecoveryKeys(t *testing.T) {
 		t.Fatal(err)
 	}
 	if _, err := n.Ceremonies().GenerateRootStart(t.Context(), "", "", admin); !fault.Is(err, fault.Invalid) {
-		t.Errorf("generate-root with nobody to ask: %v", err)
+		t.Errorf("generate-root without share holders: %v", err)
 	}
-	_, res, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, admin)
+	_, res, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2},
+		admin)
 	if err != nil || res == nil || len(res.Keys) != 3 {
 		t.Fatalf("%v, %v", res, err)
 	}

@@ -74,11 +74,15 @@ func oldAge(t *testing.T, trail bool) (*harness, *aging, *Node, *journal, string
 	cfg := Config{
 		Store: h.store, StorageType: "inmem", Seals: h.set(seals.Seal{Name: "box", Type: "static", Wrapper: a}), Now: h.clock,
 		Log: slog.New(slog.NewTextHandler(log, nil)),
-		Timing: Timing{Probe: 5 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, Describe: 10 * time.Millisecond, RetryMin: time.Millisecond,
+		Timing: Timing{Probe: 5 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, Describe: 10 * time.Millisecond,
+			RetryMin: time.Millisecond,
 			RetryMax: 4 * time.Millisecond},
 	}
 	if trail {
-		tr, err := audit.New(audit.Options{Declared: []audit.Config{{Path: "file/", Type: "file", Options: map[string]string{"file_path": file}, Declared: true}}})
+		tr,
+			err :=
+			audit.New(audit.Options{Declared: []audit.Config{{Path: "file/", Type: "file",
+				Options: map[string]string{"file_path": file}, Declared: true}}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -112,8 +116,8 @@ func (h *harness) version() string {
 	return r.Parts[0].KeyVersion
 }
 
-// TestRewrapByItself: when a seal's key has a newer version, the root key is wrapped by it without anybody asking, once; the log and the
-// trail tell.
+// TestRewrapByItself: when a seal's key has a newer version, the root key is wrapped by it
+// automatically, once; the log and the audit trail report it.
 func TestRewrapByItself(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, file := oldAge(t, true)
@@ -125,16 +129,17 @@ func TestRewrapByItself(t *testing.T) {
 	}
 	eventually(t, "nothing is due any more", func() bool {
 		st, err := n.SealStatus(t.Context())
-		return err == nil && st.FullyWrapped && st.Seals[0].KeyVersion == "4" && len(st.Seals[0].Needed) == 1 && st.Seals[0].Needed[0].KeyVersion == "4"
+		return err == nil && st.FullyWrapped && st.Seals[0].KeyVersion == "4" && len(st.Seals[0].Needed) == 1 &&
+			st.Seals[0].Needed[0].KeyVersion == "4"
 	})
 	if n.state.Load().record.Generation != generation || h.raw("core/keyring") != keyring {
 		t.Error("more than the blob changed")
 	}
 	if got := log.count("old_version=3"); got != 1 || log.count("new_version=4") != 1 {
-		t.Errorf("the log tells of it %d times", got)
+		t.Errorf("the log reports it %d times", got)
 	}
 	var entries []string
-	eventually(t, "the trail tells before and after", func() bool {
+	eventually(t, "the audit trail has the request and the response", func() bool {
 		entries = nil
 		raw, err := os.ReadFile(file)
 		if err != nil {
@@ -163,7 +168,8 @@ func TestRewrapByItself(t *testing.T) {
 	h.mustRead(n, "a", "1")
 }
 
-// TestRewrapThatFails: the old record stays, the log says what to do, and it works when the seal does.
+// TestRewrapThatFails: the old record stays, the log says what to do, and it works when the seal
+// does.
 func TestRewrapThatFails(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, _ := oldAge(t, false)
@@ -215,27 +221,31 @@ func TestRewrapMeetsRotation(t *testing.T) {
 	}
 }
 
-// TestDeletionAlarm: a key that will be destroyed is told at once, once a day, in health and status, and until that is cancelled.
+// TestDeletionAlarm: a key that will be destroyed is reported at once, once a day, in health and
+// status, until that is cancelled.
 func TestDeletionAlarm(t *testing.T) {
 	t.Parallel()
 	h, a, n, log, _ := oldAge(t, false)
 	at := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 	a.change(func() { a.deletion = at })
-	eventually(t, "health tells the date", func() bool { return n.Health().KeyDeletion.Equal(at) })
+	eventually(t, "health reports the date", func() bool { return n.Health().KeyDeletion.Equal(at) })
 	const line = "will be destroyed at 2026-02-03T04:05:06Z"
-	eventually(t, "the log tells the date", func() bool { return log.count("deletion="+at.Format(time.RFC3339)) == 1 && log.count(line) == 1 })
+	eventually(t, "the log reports the date", func() bool {
+		return log.count("deletion="+at.Format(time.RFC3339)) == 1 &&
+			log.count(line) == 1
+	})
 	st, err := n.SealStatus(t.Context())
 	if err != nil || len(st.Warnings) != 1 || !strings.Contains(st.Warnings[0], line) {
 		t.Errorf("%v, %q", err, st.Warnings)
 	}
 	h.wait(25 * time.Hour)
-	eventually(t, "the log tells it again the next day", func() bool { return log.count(line) == 2 })
+	eventually(t, "the log repeats it the next day", func() bool { return log.count(line) == 2 })
 	a.change(func() { a.deletion = at.Add(24 * time.Hour) })
-	eventually(t, "the log tells of another date", func() bool { return log.count("2026-02-04T04:05:06Z") > 0 })
+	eventually(t, "the log reports another date", func() bool { return log.count("2026-02-04T04:05:06Z") > 0 })
 	a.change(func() { a.deletion = time.Time{} })
-	eventually(t, "the log tells that it is over", func() bool { return log.count("no longer scheduled for deletion") == 1 })
+	eventually(t, "the log reports the end", func() bool { return log.count("no longer scheduled for deletion") == 1 })
 	if !n.Health().KeyDeletion.IsZero() {
-		t.Error("health still tells of it")
+		t.Error("health still reports it")
 	}
 }
 

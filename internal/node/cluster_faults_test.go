@@ -17,7 +17,7 @@ import (
 // TestRecoveryModeTakesLeadership: it writes only while no other node can.
 func TestRecoveryModeTakesLeadership(t *testing.T) {
 	t.Parallel()
-	e, r := newEstate(t, 1, false)
+	e, r := newTestCluster(t, 1, false)
 	e.settled()
 	store := e.hub.Open()
 	mode, err := NewRecovery(Config{Store: store, Seals: e.autoSeals(), Now: e.clock})
@@ -49,17 +49,18 @@ func TestRecoveryModeTakesLeadership(t *testing.T) {
 	e.leader()
 }
 
-// TestWatchEnds: a watch that ends early makes a standby read everything again, and it answers nothing by itself meanwhile.
+// TestWatchEnds: a watch that ends early makes a standby read everything again, and it answers
+// nothing by itself meanwhile.
 func TestWatchEnds(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 1, false)
+	e, _ := newTestCluster(t, 1, false)
 	e.leader()
-	b := &brittle{Store: e.hub.Open()}
+	b := &breakableStore{Store: e.hub.Open()}
 	s := e.addOn(b, false)
 	_, a := e.settled()
 	for i := range 5 {
 		before := s.role.Load()
-		b.snap()
+		b.breakWatch()
 		eventually(t, "a new standby", func() bool { now := s.role.Load(); return now != nil && now != before })
 		if err := before.Current(t.Context()); err == nil {
 			t.Error("a standby that follows nothing proves that it is current")
@@ -72,14 +73,14 @@ func TestWatchEnds(t *testing.T) {
 	}
 }
 
-// brittle is a handle whose watches can be ended.
-type brittle struct {
+// breakableStore is a storage handle whose watch a test can end.
+type breakableStore struct {
 	*inmem.Store
 	mu  sync.Mutex
 	end context.CancelFunc
 }
 
-func (b *brittle) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
+func (b *breakableStore) Watch(ctx context.Context, prefix string) (<-chan storage.Event, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -87,16 +88,16 @@ func (b *brittle) Watch(ctx context.Context, prefix string) (<-chan storage.Even
 	return b.Store.Watch(ctx, prefix)
 }
 
-func (b *brittle) snap() {
+func (b *breakableStore) breakWatch() {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.end()
 }
 
-// TestRestoreInACluster: the leader restores in its office, and every standby follows to what was restored.
+// TestRestoreInACluster: the leader restores under its epoch, and every standby follows.
 func TestRestoreInACluster(t *testing.T) {
 	t.Parallel()
-	e, _ := newEstate(t, 3, false)
+	e, _ := newTestCluster(t, 3, false)
 	n, a := e.settled()
 	if err := e.put(a, "x/1", "then"); err != nil {
 		t.Fatal(err)
@@ -125,6 +126,6 @@ func TestRestoreInACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	if got := b.barrier.KeyStatus().Term; got < 2 {
-		t.Errorf("term %d: keys out of a snapshot go on encrypting", got)
+		t.Errorf("term %d: keys from a snapshot still encrypt", got)
 	}
 }
