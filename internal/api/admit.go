@@ -11,8 +11,8 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// admit lets a request in, or not, and reads its body. Nothing is read for who has no token where one is needed: nobody fills our
-// memory without one.
+// admit authorises a request and reads its body. Where a token is needed, nothing is read before
+// the token is known: an unauthenticated client cannot fill the memory.
 func (h *Handler) admit(ctx context.Context, q *Request) error {
 	switch q.Route.Access {
 	case AlwaysOpen:
@@ -44,7 +44,8 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 		return q.readBody()
 	}
 	if q.hasBody() || q.writesToMount() {
-		// The full answer needs the body, and whether the entry exists: known tokens only get that far.
+		// The full check needs the body, and whether the entry exists. Until then a known token is
+		// enough.
 		if _, err := active.Tokens().Identify(ctx, q.Token); err != nil {
 			return err
 		}
@@ -67,8 +68,8 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 	return q.boundList()
 }
 
-// recognise finds out who asks. Who has no token, or one that may not do this, goes on as nobody: command lines send the token
-// that they find in a file, however old it is.
+// recognise finds out who asks. A client whose token is missing, expired or not allowed counts as
+// unauthenticated: command lines send whatever token they find in a file.
 func (q *Request) recognise(ctx context.Context) error {
 	who, err := q.Role.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability, Remote: q.HTTP.RemoteAddr})
 	switch {
@@ -84,13 +85,14 @@ func (q *Request) writesToMount() bool {
 	return q.Route.Mount && q.Op == mount.Update
 }
 
-// capabilities are those that the operations need.
+// capabilities are what the operations need.
 var capabilities = [...]policy.Capability{
 	mount.Read: policy.Read, mount.List: policy.List, mount.Create: policy.Create, mount.Update: policy.Update,
 	mount.Patch: policy.Patch, mount.Delete: policy.Delete, mount.Scan: policy.Scan,
 }
 
-// need is what the token must be allowed. A write becomes a create where the mount's backend says that nothing is there.
+// need returns what the token must be allowed. A write is a create where the mount's backend says
+// that the entry is absent.
 func (q *Request) need(ctx context.Context) (token.Need, error) {
 	need := token.Need{Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q, Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL}
 	if exists := q.Route.Exists; exists != nil && q.Op == mount.Update {
@@ -132,7 +134,7 @@ func (q *Request) exists(ctx context.Context, backend mount.Backend, path string
 	return true, nil
 }
 
-// admitRecovery compares the token before anything of the body is read.
+// admitRecovery compares the token before any of the body is read.
 func (h *Handler) admitRecovery(q *Request) error {
 	q.ReadToken()
 	raw, err := h.Recovery.Raw(q.Token)

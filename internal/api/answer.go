@@ -13,7 +13,7 @@ type keysAnswer struct {
 	Keys []string `json:"keys"`
 }
 
-// orNothing is the answer to a read of what is not there.
+// OrNotFound answers a read of what does not exist.
 func OrNotFound(err error) (*Answer, error) {
 	if fault.Is(err, fault.NotFound) {
 		return nil, nil
@@ -21,7 +21,7 @@ func OrNotFound(err error) (*Answer, error) {
 	return nil, err
 }
 
-// orNothingThere is the answer to a change of what is not there.
+// OrBareNotFound answers a change of what does not exist.
 func OrBareNotFound(err error) (*Answer, error) {
 	if fault.Is(err, fault.NotFound) {
 		return nil, errNoSuchPage
@@ -29,21 +29,21 @@ func OrBareNotFound(err error) (*Answer, error) {
 	return nil, err
 }
 
-// answer is what a handler gives back. A nil answer is 404 to a read or list and 204 to a write.
+// Answer is the result of a handler. A nil answer is 404 to a read or list and 204 to a write.
 type Answer struct {
 	Status   int // 0: 200
-	Data     any // json.RawMessage goes out as it is
+	Data     any // a json.RawMessage is sent as it is
 	Lease    int
 	Warnings []string
 
 	LeaseID   string
-	Renewable bool        // the lease
-	Auth      *AuthAnswer // a token that was made or renewed
-	Created   bool        // auth is a new token, which nobody else knows
-	wrap      *WrapAnswer // the answer itself lies in a wrapping token
+	Renewable bool        // of the lease
+	Auth      *AuthAnswer // a token that was created or renewed
+	Created   bool        // auth is a new token, which no other answer shows
+	wrap      *WrapAnswer // the answer is in a wrapping token
 }
 
-// authAnswer is a token as the answer that makes it tells of it.
+// AuthAnswer shows a token that was created or renewed.
 type AuthAnswer struct {
 	ClientToken    string            `json:"client_token"`
 	Accessor       string            `json:"accessor"`
@@ -59,7 +59,7 @@ type AuthAnswer struct {
 	NumUses        int64             `json:"num_uses"`
 }
 
-// wrapAnswer is a wrapping token.
+// WrapAnswer shows a wrapping token.
 type WrapAnswer struct {
 	Token           string `json:"token"`
 	Accessor        string `json:"accessor"`
@@ -69,18 +69,19 @@ type WrapAnswer struct {
 	WrappedAccessor string `json:"wrapped_accessor,omitempty"`
 }
 
-// done is the answer to a read that has found nothing, and to a write that has nothing to tell.
+// Done answers a write that succeeded, and a read that found nothing.
 func Done() (*Answer, error) { return nil, nil }
 
 func Show(data any) (*Answer, error) { return &Answer{Data: data}, nil }
 
-// opaque is a body that is not JSON: it goes out as it is, of bare routes alone, and the audit trail does not show it.
+// Opaque is a body that is not JSON. It is sent as it is, by bare routes alone, and the audit trail
+// does not show it.
 type Opaque []byte
 
-// inSeconds renders a duration as answers have it.
+// InSeconds renders a duration as answers do.
 func InSeconds(d time.Duration) int64 { return int64(d / time.Second) }
 
-// listed is the answer to a list; without names it is 404.
+// List answers a list; an empty one is 404.
 func List(names []string, err error) (*Answer, error) {
 	if err != nil || len(names) == 0 {
 		return nil, err

@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// Config is what a handler is made of.
+// Config configures the API of one listener.
 type Config struct {
 	Node       *node.Node
 	Recovery   *node.RecoveryMode // in recovery mode, in place of Node
@@ -29,29 +29,30 @@ type Config struct {
 
 	// DisableUnauthRekey takes sys/rekey and sys/rekey-recovery-key away (disable_unauthed_rekey_endpoints).
 	DisableUnauthRekey bool
-	// DisableUnauthRoot takes sys/generate-root away (disable_unauthed_generate_root_endpoints). The way with a token stays.
+	// DisableUnauthRoot takes sys/generate-root away (disable_unauthed_generate_root_endpoints);
+	// sys/generate-root-token stays.
 	DisableUnauthRoot bool
 
-	// RawStorage opens sys/raw, which shows and changes what lies behind the barrier (raw_storage_endpoint).
+	// RawStorage opens sys/raw, which reads and writes behind the barrier (raw_storage_endpoint).
 	RawStorage bool
 
-	Front    config.Front // what stands before the API on this listener
-	Hostname string       // sent as X-Vault-Hostname; "" where it is not
-	Shared   *Shared      // by all listeners of a server; nil: this one has its own
+	Front    config.Front // proxies and origins of this listener
+	Hostname string       // sent as X-Vault-Hostname; "" sends none
+	Shared   *Shared      // by all listeners of a server; nil makes one for this listener
 
-	// Lockout says when guessing credentials is stopped (user_lockout), by the type of the auth method or "all".
+	// Lockout limits wrong credentials (user_lockout), by type of auth method, or "all".
 	Lockout map[string]*mount.Lockout
 
-	Peer         bool // it answers other nodes: see [NewPeer]
-	NoForwarding bool // clients of a standby are told where the leader is (disable_clustering)
+	Peer         bool // it answers other nodes, see [NewPeer]
+	NoForwarding bool // standbys redirect clients to the leader (disable_clustering)
 
-	Refusals *limits.Refusals // shared by all listeners of a server; nil: this one counts for itself
+	Refusals *limits.Refusals // by all listeners of a server; nil makes one for this listener
 }
 
-// Limits of one request. A zero value is the default.
+// Limits bound one request. A zero value is the default.
 type Limits struct {
 	Body        int64         // bytes: 33554432
-	JSONMemory  int64         // estimate, in bytes, of what the decoded body takes: 34078720
+	JSONMemory  int64         // estimated bytes of the decoded body: 34078720
 	JSONStrings int64         // strings in a body: 1000
 	JSONDepth   int           // 256
 	Duration    time.Duration // 90 s
@@ -66,7 +67,7 @@ func (l Limits) withDefaults() Limits {
 	return l
 }
 
-// handler is the whole API on one listener.
+// Handler is the API of one listener.
 type Handler struct {
 	Config
 	routes *table
@@ -75,16 +76,16 @@ type Handler struct {
 	login  *Route
 	help   *Route
 
-	running string // the version of what is mounted, as the audit trail has it
+	running string // version of what is mounted, as the audit trail shows it
 }
 
-// Area is one part of the API: its routes, and what is documented of their paths.
+// Area is one part of the API: its routes, and the documentation of their paths.
 type Area struct {
 	Routes []Route
 	Docs   map[string]Doc // by path
 }
 
-// Table is what a handler answers.
+// Table is everything that a handler answers.
 type Table struct {
 	Area
 	Login Route // paths of auth methods
@@ -149,14 +150,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	h.render(q, a)
 }
 
-// Values of headers, shared by all answers.
+// Header values that all answers share.
 var (
 	noStore         = []string{"no-store"}
 	applicationJSON = []string{"application/json"}
 	hsts            = []string{"max-age=31536000; includeSubDomains"}
 )
 
-// recovered turns a handler's panic into a 500, as far as nothing was sent yet.
+// recovered turns a handler's panic into a 500 unless something was sent already.
 func (h *Handler) recovered(q *Request) {
 	p := recover()
 	if p == nil {

@@ -10,21 +10,22 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// unaudited reports whether a request leaves no trace: what anybody may look at at any time, and what shows nothing that is not
-// shown to monitoring. Contract 9.2.
+// unaudited reports whether a request is not audited: what an unauthenticated client may read at
+// any time. Contract 9.2.
 func (q *Request) unaudited() bool { return q.Route.Access == AlwaysOpen && q.Op == mount.Read }
 
-// onRecord reports whether a request is audited: where there is a device, or may be one when it is over.
+// onRecord reports whether a request is audited: a device exists, or the request may enable the
+// first one.
 func (h *Handler) onRecord(q *Request) bool {
 	return h.Trail != nil && (h.Trail.Enabled() || q.Route.Audit == AuditDevices) && !q.unaudited()
 }
 
-// audited is the handler between two entries of the audit trail. Where the first cannot be written nothing happens; where the
-// second cannot, the client does not learn what happened. refused is why the request was not let in, or nil: that somebody tried
-// is on record too.
+// audited runs the handler between two entries of the audit trail. If the first cannot be written,
+// nothing happens; if the second cannot, the client does not learn what happened. refused is why
+// the request is refused, or nil: attempts are audited, too.
 func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answer, error) {
 	if refused != nil && !fault.Is(refused, fault.Denied) && !fault.Is(refused, fault.Limited) {
-		return nil, refused // it was not looked at, and did nothing: the node is sealed, or the body broken
+		return nil, refused // nothing was done: the node is sealed, or the body is malformed
 	}
 	rec := h.Trail.Begin(h.auditRequest(q), h.auditAuth(q, refused))
 	if refused == nil && q.onlyReads() {
@@ -52,7 +53,7 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 		failed = rec.Response(reply, h.auditText(q, err))
 	}
 	switch {
-	case failed != nil && q.Sent: // it went out as it came: the log of the server itself
+	case failed != nil && q.Sent: // it was sent while it was made
 		h.Log.Error("an answer that was sent could not be audited", "request_id", q.ID(), "path", q.Path, "error", failed)
 	case failed != nil:
 		return nil, auditFault(failed, "the answer cannot be audited, so it is withheld; the request may have taken effect")
@@ -62,10 +63,10 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 
 const nothingDone = "the request cannot be audited, so nothing was done"
 
-// stores are the mounts whose reads change nothing.
+// stores are the mount types whose reads change nothing.
 var stores = map[string]bool{"kv": true, "cubbyhole": true}
 
-// onlyReads reports whether the answer is all there is to a request.
+// onlyReads reports whether the request has no effect but its answer.
 func (q *Request) onlyReads() bool {
 	if q.Route.Access == ByMethod || !q.Route.Mount || q.WrapTTL != 0 || q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan {
 		return false
@@ -74,7 +75,8 @@ func (q *Request) onlyReads() bool {
 	return err == nil && stores[m.Type]
 }
 
-// readAudited reads what has no effect but its answer: both entries are written before that, at once.
+// readAudited answers a request that has no effect: both entries are written before the answer is
+// sent, in one go.
 func (h *Handler) readAudited(ctx context.Context, q *Request, rec *audit.Record) (*Answer, error) {
 	rec.Defer()
 	defer func() {

@@ -17,7 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// auditText is what the trail has of an error: what the client is told.
+// auditText returns the trail's text of an error, which is the client's.
 func (h *Handler) auditText(q *Request, err error) string {
 	if err == nil {
 		return ""
@@ -60,7 +60,7 @@ func (h *Handler) auditRequest(q *Request) *audit.Request {
 	return r
 }
 
-// clientID is stable for a token, and tells nothing about it.
+// clientID returns an id that is stable for a token and shows nothing of it.
 func clientID(accessor string) string {
 	if accessor == "" {
 		return ""
@@ -70,7 +70,7 @@ func clientID(accessor string) string {
 	return string(base64.StdEncoding.AppendEncode(out[:0], sum[:]))
 }
 
-// auditAuth is who asks; nil where nobody is known.
+// auditAuth returns the identity of the client; nil where it is unknown.
 func (h *Handler) auditAuth(q *Request, refused error) *audit.Auth {
 	who := q.Identity
 	if who.DisplayName == "" && len(who.Policies) == 0 {
@@ -92,7 +92,7 @@ func (h *Handler) auditAuth(q *Request, refused error) *audit.Auth {
 	return a
 }
 
-// auditData is the body, or the query, as JSON. A body that no handler would take is left out.
+// auditData returns the body, or the query, as JSON. A body that no handler accepts is left out.
 func (q *Request) auditData() json.RawMessage {
 	switch q.Op {
 	case mount.Create, mount.Update, mount.Patch:
@@ -126,7 +126,7 @@ func (q *Request) auditData() json.RawMessage {
 	return q.asJSON(given)
 }
 
-// auditDeletion is the body of a deletion, which may name what is to be cancelled.
+// auditDeletion returns the body of a deletion, which may name what to cancel.
 func (q *Request) auditDeletion() json.RawMessage {
 	body := bytes.TrimSpace(q.body)
 	if len(body) == 0 || checkJSON(body, q.Limits) != nil || !json.Valid(body) {
@@ -137,7 +137,7 @@ func (q *Request) auditDeletion() json.RawMessage {
 
 func (q *Request) asJSON(v any) json.RawMessage {
 	b, err := json.Marshal(v)
-	if err != nil { // texts and lists of texts always encode
+	if err != nil { // strings and lists of strings always encode
 		panic(err)
 	}
 	return b
@@ -156,7 +156,8 @@ func (q *Request) auditHeaders(shown []string) map[string][]string {
 	return out
 }
 
-// auditResponse is what is about to be answered. Its data is rendered here, once for the trail and the client.
+// auditResponse returns what is about to be answered. Its data is rendered here, once for both the
+// trail and the client.
 func (q *Request) auditResponse(a *Answer, who *ceremony.Attribution) (*audit.Response, error) {
 	r := &audit.Response{Listing: q.Op == mount.List || q.Op == mount.Scan, Plain: q.plainAnswer}
 	if who.Target != "" {
@@ -188,7 +189,7 @@ func (q *Request) auditResponse(a *Answer, who *ceremony.Attribution) (*audit.Re
 	return r, nil
 }
 
-// auditMade is a token that the answer hands out.
+// auditMade describes a token that the answer shows.
 func auditMade(a *AuthAnswer) *audit.Auth {
 	if a == nil {
 		return nil
@@ -203,7 +204,7 @@ func auditWrap(w *WrapAnswer) *audit.WrapInfo {
 	if w == nil {
 		return nil
 	}
-	created, _ := time.Parse(time.RFC3339Nano, w.CreationTime) // the zero time where it is none
+	created, _ := time.Parse(time.RFC3339Nano, w.CreationTime) // the zero time where it cannot be parsed
 	return &audit.WrapInfo{
 		Token: w.Token, Accessor: w.Accessor, TTL: time.Duration(w.TTL) * time.Second, Created: created, Path: w.CreationPath,
 		WrappedAccessor: w.WrappedAccessor,

@@ -10,16 +10,16 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// tooLarge begins as net/http's own text does: clients look for that.
+// TooLarge returns an error that begins as net/http's own text does, because clients look for it.
 func TooLarge(limit int64) error {
 	return fault.New(fault.TooLarge, "http: request body too large: at most %d bytes are accepted here (the listener's max_request_size, "+
 		"and less where little is expected)", limit)
 }
 
-// bodyLimit is the most that is read of this request's body.
+// bodyLimit returns how much of this request's body is read at most.
 func (q *Request) bodyLimit() int64 { return min(q.Route.Body, q.Limits.Body) }
 
-// checkLength refuses, before anything is read, a body that says itself that it is too large.
+// checkLength refuses a body whose Content-Length is too large before any of it is read.
 func (q *Request) checkLength() error {
 	if q.Route.Body != NoBody && q.HTTP.ContentLength > q.bodyLimit() {
 		return TooLarge(q.bodyLimit())
@@ -27,7 +27,7 @@ func (q *Request) checkLength() error {
 	return nil
 }
 
-// hasBody reports whether there is a body that the route would look at.
+// hasBody reports whether there is a body that the route reads.
 func (q *Request) hasBody() bool {
 	return q.Route.Body != NoBody && q.HTTP.Body != nil && q.HTTP.Body != http.NoBody
 }
@@ -39,7 +39,7 @@ func (q *Request) readBody() error {
 	}
 	limit := q.bodyLimit()
 	var err error
-	if n := q.HTTP.ContentLength; n >= 0 && n <= SmallBody { // no memory on the word of a header
+	if n := q.HTTP.ContentLength; n >= 0 && n <= SmallBody { // a header alone must not allocate memory
 		q.body = make([]byte, n)
 		_, err = io.ReadFull(q.HTTP.Body, q.body)
 	} else {
@@ -55,12 +55,12 @@ func (q *Request) readBody() error {
 	return nil
 }
 
-// errDecode is a body that is not what it should be.
+// errDecode reports a body that cannot be decoded.
 func errDecode(err error) error {
 	return fault.New(fault.Invalid, "failed to decode JSON input: %s", describe(err))
 }
 
-// describe tells what is wrong with JSON without showing any of it: a body may be a secret.
+// describe says what is wrong with JSON without showing any of it: a body may be a secret.
 func describe(err error) string {
 	var syntax *json.SyntaxError
 	var kind *json.UnmarshalTypeError
@@ -77,7 +77,7 @@ func describe(err error) string {
 	return "the body must be one JSON object"
 }
 
-// jsonKind gives the JSON name of what a Go type is decoded from.
+// jsonKind returns the JSON name of what a Go type is decoded from.
 func jsonKind(goType string) string {
 	switch goType {
 	case "int", "int64":

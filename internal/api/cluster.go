@@ -15,9 +15,10 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Who answers in a cluster. The leader answers everything, as long as it is sure of its office. A standby answers what changes nothing, once it
-// has proven that it knows all that was acknowledged before; the rest goes to the leader. A request that falls between two leaders waits for
-// the next one, as long as nothing of it was carried out.
+// Which node answers in a cluster. The leader answers everything while it holds its lease. A
+// standby answers what changes nothing, once it has proven that it has everything that was
+// acknowledged before; the rest is forwarded to the leader. A request that meets a change of leader
+// waits for the next one, as long as nothing of it was carried out.
 
 // Errors of a cluster, with Vault's texts where it has them.
 var (
@@ -28,7 +29,7 @@ var (
 		"the active node changed while the request was under way: it may have taken effect; look, then try again")
 )
 
-// inCluster has a request answered by who may.
+// inCluster answers a request by this node or by the leader.
 func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	ctx = ha.WithTrace(ctx, &q.trace)
 	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
@@ -54,7 +55,7 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	}
 }
 
-// noLeader tells why nobody answers, as far as this node knows.
+// noLeader says why no node answers, as far as this node knows.
 func (h *Handler) noLeader() error {
 	err := h.Node.Cluster().Degraded()
 	if err == nil {
@@ -63,7 +64,8 @@ func (h *Handler) noLeader() error {
 	return fault.Wrap(err, fault.Unavailable, "%v; this node cannot take over, or follow: see sys/seal-status and its log for the cause", errNoLeader)
 }
 
-// try lets this node answer, or the leader. again: nothing was done, and somebody else will be there to ask.
+// try lets this node or the leader answer. With again nothing was done, and another try may
+// succeed.
 func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, err error) {
 	role, err := h.Node.Role()
 	switch {
@@ -93,7 +95,7 @@ func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, e
 	return h.forward(ctx, q)
 }
 
-// standbyAnswers reports whether a request is one that a standby may answer.
+// standbyAnswers reports whether a standby may answer the request.
 func (h *Handler) standbyAnswers(q *Request, role *node.RoleState) bool {
 	if q.WrapTTL != 0 {
 		return false
@@ -106,7 +108,8 @@ func (h *Handler) standbyAnswers(q *Request, role *node.RoleState) bool {
 	return q.onlyReads()
 }
 
-// answerAs lets this node answer in a role. again: the role ended meanwhile, and nothing was done.
+// answerAs answers in a role of this node. With again the role ended meanwhile, and nothing was
+// done.
 func (h *Handler) answerAs(ctx context.Context, q *Request, role *node.RoleState) (a *Answer, again bool, err error) {
 	if !q.lasting() {
 		if !role.Enter() {
@@ -129,22 +132,21 @@ func (h *Handler) answerAs(ctx context.Context, q *Request, role *node.RoleState
 	return a, false, err
 }
 
-// lasting are requests that no change of role waits for, and that no change of role undoes: what makes the change, as a restore does, and what
-// has no end.
+// lasting reports whether no change of role waits for the request, or undoes it.
 func (q *Request) lasting() bool {
 	return q.Route.Duration != Usual
 }
 
-// archive reports whether a request carries a snapshot, either way.
+// archive reports whether the request sends or receives a snapshot.
 func (q *Request) archive() bool { return q.Route.Duration == Transfer }
 
-// roleOver reports whether an error comes of the end of a role.
+// roleOver reports whether an error follows from the end of a role.
 func roleOver(err error) bool {
 	return errors.Is(err, node.ErrNotHeld) || errors.Is(err, storage.ErrFenced) || errors.Is(err, barrier.ErrSealed) || errors.Is(err, audit.ErrSealed) ||
 		fault.Is(err, fault.Sealed)
 }
 
-// held is an error where this node can no longer prove that what it has read is current.
+// held returns an error where this node can no longer prove that what it has read is current.
 func (q *Request) held() error {
 	if q.assigned == nil || q.lasting() {
 		return nil
@@ -152,7 +154,7 @@ func (q *Request) held() error {
 	return q.assigned.Held()
 }
 
-// roleFor is what a request is answered with.
+// roleFor returns the role that answers the request.
 func (h *Handler) roleFor(q *Request) (*node.RoleState, error) {
 	if q.assigned != nil {
 		return q.assigned, nil
@@ -160,7 +162,7 @@ func (h *Handler) roleFor(q *Request) (*node.RoleState, error) {
 	return h.Node.Role()
 }
 
-// changes reports whether a request is more than a look.
+// changes reports whether the request is more than a read.
 func (q *Request) changes() bool {
 	return q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan
 }

@@ -6,16 +6,17 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// errComplex is for JSON that would cost more to decode than a request is worth.
+// errComplex refuses JSON that costs more to decode than a request is worth.
 func errComplex(format string, args ...any) error {
 	return fault.New(fault.Invalid, "refused JSON input due to high complexity: %s", fmt.Sprintf(format, args...))
 }
 
-// perValue is about what Go needs for one decoded value beside its bytes: an interface, its content, its share of a map.
+// perValue is roughly what Go needs for one decoded value beside its bytes: an interface, its
+// content, its share of a map.
 const perValue = 64
 
-// checkJSON bounds what decoding body may take: depth of nesting, number of strings, memory. It reads each byte once, allocates nothing, and
-// leaves it to the decoder to say whether it is JSON.
+// checkJSON bounds what decoding body may take: depth of nesting, number of strings, memory. It
+// reads each byte once, allocates nothing, and leaves it to the decoder to check the syntax.
 func checkJSON(body []byte, l *Limits) error {
 	var depth int
 	var strings, memory int64

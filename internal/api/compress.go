@@ -8,19 +8,20 @@ import (
 	"sync"
 )
 
-// compressFrom is the size from which an answer is compressed for clients that take gzip: lists of thousands of names and
-// documents of the API. Secrets of usual sizes are sent as they are: their compressed length would tell of their content.
+// compressFrom is the size from which an answer is compressed for clients that accept gzip: lists
+// of thousands of names, and the OpenAPI document. Secrets of usual sizes are sent as they are,
+// because their compressed length would depend on their content.
 const compressFrom = 32 << 10
 
 var packers = sync.Pool{New: func() any {
 	w, err := gzip.NewWriterLevel(nil, gzip.BestSpeed)
-	if err != nil { // the level is right
+	if err != nil { // the level is valid
 		panic(err)
 	}
 	return w
 }}
 
-// compressed packs a large body where the client takes that.
+// compressed compresses a large body if the client accepts that.
 func (q *Request) compressed(body []byte) []byte {
 	if len(body) < compressFrom {
 		return body

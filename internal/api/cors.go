@@ -5,14 +5,15 @@ import (
 	"strings"
 )
 
-// corsHeaders are those that clients of the API send; a page may send them.
+// CORSHeaders are the headers that clients of the API send, and that a page may send.
 var CORSHeaders = []string{
 	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding", "X-Vault-Wrap-Format",
 	"X-Vault-Wrap-TTL", "X-Vault-Policy-Override", "Authorization", "X-Vault-Token", "X-Vault-Namespace", "X-Vault-Request",
 }
 
-// crossOrigin answers what a browser asks before a page's request, and lets a page's request through where its origin may.
-// Without CORS an Origin means nothing: command lines and proxies send one as well.
+// crossOrigin answers a browser's preflight request, and lets a page's request through if its
+// origin is allowed. Without CORS the header Origin means nothing: command lines and proxies send
+// it, too.
 func (h *Handler) crossOrigin(q *Request) (*Answer, error) {
 	c := h.Front.CORS
 	if !c.Enabled && h.Node != nil {
@@ -47,5 +48,5 @@ func (h *Handler) crossOrigin(q *Request) (*Answer, error) {
 	return &Answer{Status: http.StatusNoContent}, nil
 }
 
-// errOrigin is for pages of origins that are not allowed.
+// errOrigin refuses pages of origins that are not allowed.
 var errOrigin = &Status{http.StatusForbidden, "origin not allowed"}

@@ -6,19 +6,20 @@ import (
 	"time"
 )
 
-// deadline is the context of a request that ends at a time. Unlike [context.WithTimeout] it has no timer before somebody waits for its end:
-// most requests are over without that, and setting a timer costs more than authorising them. It is safe for concurrent use.
+// deadline is the context of a request that ends at a time. Unlike [context.WithTimeout] it sets no
+// timer before its end is waited for: most requests end without that, and setting a timer costs
+// more than authorising them. It is safe for concurrent use.
 type deadline struct {
 	context.Context // the connection's
 	at              time.Time
 
 	mu    sync.Mutex
-	inner context.Context // with a timer; nil: nobody has asked for Done
+	inner context.Context // with a timer; nil until Done is called
 	stop  context.CancelFunc
 	ended bool // the request is over
 }
 
-// begin makes the deadline that of a request that may take d.
+// begin sets the deadline of a request that may take d.
 func (c *deadline) begin(parent context.Context, d time.Duration) *deadline {
 	c.Context, c.at = parent, time.Now().Add(d)
 	if at, ok := parent.Deadline(); ok && at.Before(c.at) {
@@ -27,10 +28,10 @@ func (c *deadline) begin(parent context.Context, d time.Duration) *deadline {
 	return c
 }
 
-// Deadline gives the time.
+// Deadline returns the time.
 func (c *deadline) Deadline() (time.Time, bool) { return c.at, true }
 
-// Done is closed when the request is over, its connection is gone, or its time is up.
+// Done is closed when the request is over, its connection is closed, or its time is up.
 func (c *deadline) Done() <-chan struct{} {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -43,7 +44,7 @@ func (c *deadline) Done() <-chan struct{} {
 	return c.inner.Done()
 }
 
-// Err tells which of these it was.
+// Err returns why Done is closed.
 func (c *deadline) Err() error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -62,7 +63,7 @@ func (c *deadline) Err() error {
 	return nil
 }
 
-// end is called when the request is over.
+// end marks the request as over.
 func (c *deadline) end() {
 	c.mu.Lock()
 	defer c.mu.Unlock()

@@ -8,19 +8,20 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// doc is what is known of a path beside its lines in the table of routes: what it is for, and the fields that it takes.
+// Doc documents a path of the table: its purpose, and the fields that it takes.
 type Doc struct {
 	Text  string
-	Param string     // what the "*" at the end stands for; "path"
+	Param string     // what the "*" at the end stands for; "" is "path"
 	Body  []DocField // of writes
 	Query []DocField // of reads
 	Empty bool       // a write answers 204
 	Read  bool       // a write answers 200 always
-	Open  bool       // any field has a meaning
-	Later bool       // a write answers 202: it is done behind the answer
+	Open  bool       // all fields are accepted
+	Later bool       // a write answers 202: it runs in the background
 }
 
-// docField is one field. Type is one of JSON Schema's, or "list" (of strings), "duration" (seconds, or a text such as "90s"), or "any".
+// DocField is the name, the type and the text of a field. The type is one of JSON Schema's, "list"
+// (of strings), "duration" (seconds, or a string such as "90s"), or "any".
 type DocField [3]string
 
 func (d Doc) PathParam() string {
@@ -30,7 +31,7 @@ func (d Doc) PathParam() string {
 	return d.Param
 }
 
-// text is what a path is for; one without a doc is named by its words.
+// Summary returns the purpose of a path; a path without a text is named by its words.
 func (d Doc) Summary(path string) string {
 	if d.Text != "" {
 		return d.Text
@@ -48,7 +49,8 @@ func Merged(all ...map[string]Doc) map[string]Doc {
 	return out
 }
 
-// ignored are the warnings of fields that have no meaning on this path, and of those whose value the path itself gives.
+// ignored returns warnings for fields that this path does not have, and for those whose value the
+// path gives.
 func (h *Handler) ignored(q *Request) []string {
 	d, ok := h.Docs[q.Route.Path]
 	if !ok || d.Open || q.Route.Style == BareStyle || q.Op != mount.Update && q.Op != mount.Create {

@@ -14,12 +14,12 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// bare is an error whose list of texts is empty: {"errors":[]} with this status.
+// bare is an error with an empty list of texts: {"errors":[]} and this status.
 type bare int
 
 func (b bare) Error() string { return http.StatusText(int(b)) }
 
-// status is an error with a status of its own, for what package fault has no kind.
+// Status is an error with a status for which package fault has no kind.
 type Status struct {
 	code int
 	text string
@@ -42,10 +42,10 @@ var kinds = map[fault.Kind]int{
 	fault.Unavailable: http.StatusServiceUnavailable,
 }
 
-// textSealed is looked for, to the byte, by command-line clients.
+// TextSealed is matched exactly by command-line clients.
 const TextSealed = "Vault is sealed"
 
-// refuse answers with an error and logs what is not the client's doing.
+// refuse answers with an error, and logs what is not the client's fault.
 func (h *Handler) refuse(q *Request, err error) {
 	var empty bare
 	if errors.As(err, &empty) {
@@ -71,7 +71,7 @@ func (h *Handler) refuse(q *Request, err error) {
 	q.sendErrors(code, text)
 }
 
-// judge gives an error its status and the text for the client.
+// judge returns the status and the client's text of an error.
 func (h *Handler) judge(q *Request, err error) (int, string) {
 	var own *Status
 	var client *fault.Error
@@ -117,12 +117,12 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 	return http.StatusInternalServerError, internalText(q)
 }
 
-// internalText is all that a client learns of an internal error.
+// internalText is all that a client gets of an internal error.
 func internalText(q *Request) string {
 	return fmt.Sprintf("internal error; the server's log tells the cause under request id %s", q.ID())
 }
 
-// cause is the error with what is kept from the client.
+// cause returns the error with what the client does not get.
 func cause(err error) string {
 	var parts []string
 	for ; err != nil; err = errors.Unwrap(err) {
@@ -136,5 +136,6 @@ func cause(err error) string {
 	return strings.Join(parts, ": ")
 }
 
-// twoLines is Vault's other shape of an error text: that of errors from behind its router.
+// Bulleted returns Vault's other form of an error text, which its router gives to errors of
+// backends.
 func Bulleted(text string) string { return "1 error occurred:\n\t* " + text + "\n\n" }

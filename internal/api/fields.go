@@ -15,7 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// strict decodes the body into a structure as the lifecycle endpoints do: no value is converted. An empty body leaves it as it is.
+// Strict decodes the body into a structure as the lifecycle endpoints do, without converting
+// values. An empty body leaves it as it is.
 func (q *Request) Strict(into any) error {
 	body := bytes.TrimSpace(q.body)
 	if len(body) == 0 {
@@ -30,7 +31,8 @@ func (q *Request) Strict(into any) error {
 	return nil
 }
 
-// fields decodes the body, JSON or a form, into a map; numbers stay as they are written. No body is an empty map.
+// Object decodes the body, JSON or a form, into a map; numbers stay as they are written. An empty
+// body is an empty map.
 func (q *Request) Object() (map[string]any, error) {
 	body := bytes.TrimSpace(q.body)
 	if len(body) == 0 {
@@ -57,7 +59,7 @@ func (q *Request) Object() (map[string]any, error) {
 	return data, nil
 }
 
-// isForm tells a form from JSON that curl sends as one.
+// isForm distinguishes a form from JSON, which curl sends with the content type of a form.
 func (q *Request) isForm(body []byte) bool {
 	kind, _, err := mime.ParseMediaType(q.HTTP.Header.Get("Content-Type"))
 	return err == nil && kind == "application/x-www-form-urlencoded" && body[0] != '{' && body[0] != '['
@@ -86,7 +88,7 @@ func parseForm(body []byte, l *Limits) (map[string]any, error) {
 	return data, nil
 }
 
-// checkPatchType refuses a patch that does not say what kind it is.
+// CheckPatchType refuses a patch without its content type.
 func (q *Request) CheckPatchType() error {
 	given := q.HTTP.Header.Get("Content-Type")
 	kind, _, err := mime.ParseMediaType(given)
@@ -97,7 +99,7 @@ func (q *Request) CheckPatchType() error {
 		fmt.Sprintf("PATCH requires Content-Type application/merge-patch+json; %q was given", given)}
 }
 
-// given reads one text out of the body, or of the query of a read.
+// Param reads one string from the body, or from the query of a read.
 func (q *Request) Param(name string, into *string) error {
 	data, err := q.Fields()
 	if err != nil {
@@ -106,7 +108,7 @@ func (q *Request) Param(name string, into *string) error {
 	return field.Map(data).Text(name, into)
 }
 
-// Fields are what policies may speak of: the body's, and of a read the query's.
+// Fields returns what policies may constrain: the fields of the body, or of a read's query.
 func (q *Request) Fields() (map[string]any, error) {
 	if q.method() != "GET" {
 		return q.Object()

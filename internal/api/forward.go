@@ -15,13 +15,15 @@ import (
 	"github.com/sealgate/sealgate/internal/ha"
 )
 
-// replayMost is the largest body that is kept, so that a request that the leader did not carry out can be sent to the next one.
+// replayMost is the largest body that is kept, so that it can be sent to the next leader if this
+// one did not carry out the request.
 const replayMost = 2 << 20
 
-// noForwarding is the header of clients that want to be told where the leader is instead.
+// NoForwarding is the header of clients that want to be redirected to the leader.
 const NoForwarding = "X-Vault-No-Request-Forwarding"
 
-// forward has the leader answer. again: nothing was carried out, and there will be a leader to ask.
+// forward lets the leader answer. With again nothing was carried out, and another leader may
+// answer.
 func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again bool, err error) {
 	l := h.Node.Cluster().Leader()
 	if l == nil || l.Self {
@@ -57,7 +59,8 @@ func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again boo
 	return h.relay(q, resp)
 }
 
-// untilNext gives up a look that is under way at a leader once another one leads: it will be asked instead.
+// untilNext gives up a read that waits for a leader once another node leads, which is then asked
+// instead.
 func (h *Handler) untilNext(r *http.Request, q *Request, l *ha.Leader) (*http.Request, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(r.Context())
 	if !q.changes() && !q.lasting() {
@@ -78,7 +81,7 @@ func (h *Handler) untilNext(r *http.Request, q *Request, l *ha.Leader) (*http.Re
 	return r.WithContext(ctx), cancel
 }
 
-// redirect tells the client where the leader is.
+// redirect sends the client to the leader.
 func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
 	if l.APIAddr == "" {
 		return nil, false, errNoAddress
@@ -93,12 +96,13 @@ func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
 	return &Answer{}, false, nil
 }
 
-// hopByHop are the headers that speak of one connection (RFC 9110, 7.6.1).
+// hopByHop are the headers of one connection (RFC 9110, 7.6.1).
 var hopByHop = []string{
 	"Connection", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
 }
 
-// toLeader is the request as the leader gets it. whole: its body is kept, and it can be sent again.
+// toLeader returns the request for the leader. With whole its body is kept, and it can be sent
+// again.
 func (q *Request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 	r = q.HTTP.Clone(ctx)
 	for _, name := range hopByHop {
@@ -121,7 +125,7 @@ func (q *Request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 		}
 		return r, true
 	case q.archive() && q.changes():
-		r.Body = q.HTTP.Body // its route leaves it to the handler, and so does this
+		r.Body = q.HTTP.Body // its route leaves the body to the handler
 		return r, false
 	case !q.hasBody():
 		r.Body, r.ContentLength = http.NoBody, 0
@@ -131,8 +135,9 @@ func (q *Request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 	return r, false
 }
 
-// keepBody reads a body into memory, as far as it is small enough for that, and from somebody who is known, or where little is expected: nobody
-// fills our memory without a token. What is not kept is sent as it comes.
+// keepBody reads a small body into memory, so that it can be sent again. It reads a larger one only
+// for a known token: an unauthenticated client cannot fill the memory. What is not kept is sent as
+// it comes.
 func (h *Handler) keepBody(ctx context.Context, q *Request) error {
 	if q.bodyRead || !q.hasBody() || q.HTTP.ContentLength > replayMost || q.body != nil || !h.mayFill(ctx, q) {
 		return nil
@@ -149,7 +154,7 @@ func (h *Handler) keepBody(ctx context.Context, q *Request) error {
 	return nil
 }
 
-// mayFill reports whether a body may be read before the leader has said who asks.
+// mayFill reports whether a body may be read before the leader has authorised the request.
 func (h *Handler) mayFill(ctx context.Context, q *Request) bool {
 	if q.bodyLimit() <= KeyBody {
 		return true
@@ -186,17 +191,17 @@ func (h *Handler) relay(q *Request, resp *http.Response) (*Answer, bool, error) 
 		n, err := resp.Body.Read(buf)
 		if n > 0 {
 			if _, err := q.Out.Write(buf[:n]); err != nil {
-				return &Answer{}, false, nil // a client that has gone away is nobody to tell
+				return &Answer{}, false, nil // the client has closed the connection
 			}
 			if resp.ContentLength < 0 {
-				_ = out.Flush() // the client has gone away: the next write tells
+				_ = out.Flush() // the next write reports a closed connection
 			}
 		}
 		if errors.Is(err, io.EOF) {
 			return &Answer{}, false, nil
 		}
 		if err != nil {
-			panic(http.ErrAbortHandler) // half an answer must not look whole
+			panic(http.ErrAbortHandler) // a truncated answer must not look complete
 		}
 	}
 }

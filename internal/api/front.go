@@ -12,7 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/listener"
 )
 
-// enter takes a request through what stands before the API: proxies, other paths, other origins. An answer ends it there.
+// enter applies what the listener has in front of the API: proxies, other paths, other origins. An
+// answer ends the request.
 func (h *Handler) enter(q *Request) (*Answer, error) {
 	f := &h.Front
 	if len(f.Forwarded.Authorized) > 0 {
@@ -38,8 +39,9 @@ func (h *Handler) enter(q *Request) (*Answer, error) {
 	return nil, nil
 }
 
-// forwardedFor finds out for whom a trusted proxy asks. The address is the one that stands as many places from the end of
-// X-Forwarded-For as there are further proxies: what stands before it the client may have written itself.
+// forwardedFor returns the client's address as a trusted proxy reports it: the one that is as far
+// from the end of X-Forwarded-For as there are further proxies. The client may have written what is
+// before it.
 func forwardedFor(f *config.ForwardedFor, r *http.Request) (string, error) {
 	values := r.Header[textproto.CanonicalMIMEHeaderKey("X-Forwarded-For")]
 	if len(values) == 0 {

@@ -19,8 +19,8 @@ import (
 // maxCertHeader bounds what is decoded.
 const maxCertHeader = 32 << 10
 
-// forwardedCert takes the client's certificate from the header in which a trusted proxy hands it on: the proxy has seen to it that the
-// client has its key. From anybody else the header is not looked at.
+// forwardedCert takes the client's certificate from the header of a trusted proxy, which has
+// verified that the client has the key. The header of any other peer is ignored.
 func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
 	if f.CertHeader == "" {
 		return nil
@@ -41,7 +41,7 @@ func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
 
 var errNotCert = errors.New("api: not a certificate")
 
-// decodeCert undoes encodings from left to right; what is left is the certificate in DER.
+// decodeCert undoes encodings from left to right; the result is the certificate in DER.
 func decodeCert(value string, decoders []string) (*x509.Certificate, error) {
 	if len(value) > maxCertHeader {
 		return nil, errNotCert

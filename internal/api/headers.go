@@ -7,8 +7,8 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// dress sets the headers that the configuration has for a status: those of "default", of its class, of itself, each over the
-// ones before.
+// SetHeaders sets the configured headers of a status: those of "default", of its class, and of
+// itself; the later win.
 func SetHeaders(h http.Header, f *config.Front, status int) {
 	if f == nil || f.Headers == nil {
 		return

@@ -6,7 +6,7 @@ import (
 	"fmt"
 )
 
-// appendString appends a JSON string; those of letters, digits and the like need no encoder.
+// AppendString appends a JSON string; plain ASCII needs no encoder.
 func AppendString(b []byte, s string) []byte {
 	for i := range len(s) {
 		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
@@ -28,7 +28,7 @@ func writeOrNull(buf *bytes.Buffer, v any, there bool) error {
 	return writeJSON(buf, v)
 }
 
-// writeJSON writes a value without a newline behind it.
+// writeJSON writes a value without a newline after it.
 func writeJSON(buf *bytes.Buffer, v any) error {
 	switch v := v.(type) {
 	case json.RawMessage:
@@ -52,7 +52,8 @@ func writeJSON(buf *bytes.Buffer, v any) error {
 	return nil
 }
 
-// writeMembers writes an object without its braces, and a comma behind where there is any member.
+// writeMembers writes an object without its braces, with a comma after its members if there are
+// any.
 func writeMembers(buf *bytes.Buffer, v any) error {
 	start := buf.Len()
 	if err := writeJSON(buf, v); err != nil {

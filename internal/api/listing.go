@@ -14,11 +14,12 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// Policies may say how much of a list is shown: pagination_limit, and list_scan_response_keys_filter_path.
+// Policies may bound lists: pagination_limit, and list_scan_response_keys_filter_path.
 
 func (q *Request) lists() bool { return q.Op == mount.List || q.Op == mount.Scan }
 
-// boundList takes the policy's bound into the request: where no limit is given it is the limit, and a larger one is refused.
+// boundList applies the policy's limit: it is the limit of a request without one, and a larger one
+// is refused.
 func (q *Request) boundList() error {
 	most := q.Identity.Grant().Limit()
 	if most == 0 || !q.lists() {
@@ -27,7 +28,7 @@ func (q *Request) boundList() error {
 	given := q.Query.Get("limit")
 	if given == "" {
 		query := url.Values{}
-		maps.Copy(query, q.Query) // the parsed one stays as it is
+		maps.Copy(query, q.Query) // showList leaves in a list what the policy shows: the names on whose paths the token has a capability, up to its limit.
 		query.Set("limit", strconv.Itoa(most))
 		q.Query = query
 		return nil
@@ -38,7 +39,7 @@ func (q *Request) boundList() error {
 	return nil
 }
 
-// showList leaves of a list what the policy shows: the names whose paths the token may do anything on, and no more than its bound.
+// mayTouch reports whether the token has any capability on a path; on a folder, on or below it.
 func (q *Request) showList(ctx context.Context, a *Answer) (*Answer, error) {
 	g := q.Identity.Grant()
 	if a == nil || !q.lists() || g.Limit() == 0 && !g.Filters() {

@@ -44,7 +44,7 @@ func (q *Request) parse() error {
 	return nil
 }
 
-// checkPath refuses what no client means and a storage could misunderstand.
+// CheckPath refuses what no client means and a storage could misinterpret.
 func CheckPath(path string) error {
 	if !utf8.ValidString(path) {
 		return fault.New(fault.Invalid, "the path is not UTF-8")
@@ -69,7 +69,7 @@ func CheckPath(path string) error {
 	return nil
 }
 
-// operation derives from the method, and from ?list= and ?scan=, what is to be done.
+// operation derives the operation from the method, ?list= and ?scan=.
 func (q *Request) operation() error {
 	list, err := q.Flag("list")
 	if err != nil {

@@ -11,10 +11,10 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// maxEcho bounds what a node says of itself.
+// maxEcho bounds a node's announcement.
 const maxEcho = 16 << 10
 
-// echo takes note of a standby.
+// echo records a standby's announcement.
 func echo(n *node.Node, w http.ResponseWriter, r *http.Request) {
 	var m ha.Member
 	if err := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxEcho)).Decode(&m); err != nil {
@@ -28,10 +28,11 @@ func echo(n *node.Node, w http.ResponseWriter, r *http.Request) {
 	w.WriteHeader(http.StatusNoContent)
 }
 
-// newPeer returns what a node answers to the other nodes, on its listener for them: the API, for requests that they forward, and the place
-// where they announce themselves. Only a leader answers; it forwards nothing, so that nothing goes in circles.
+// NewPeer returns what a node answers to the other nodes, on its listener for them: the API, for
+// requests that they forward, and the endpoint where standbys announce themselves. Only a leader
+// answers, and it forwards nothing, so no request goes in circles.
 func NewPeer(c Config, t Table) http.Handler {
-	// What a listener shows to whom was decided where the client came in.
+	// The listener that the client used has applied its own settings.
 	c.Peer, c.Front, c.Hostname, c.DisableUnauthRekey, c.DisableUnauthRoot = true, config.Front{}, "", false, false
 	serve := NewHandler(c, t)
 	mux := http.NewServeMux()

@@ -6,7 +6,7 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// answer takes a request the one way there is: route, limits, authorisation, audit, handler, audit.
+// answer takes a request through the pipeline: route, limits, authorisation, audit, handler, audit.
 func (h *Handler) answer(ctx context.Context, q *Request) (*Answer, error) {
 	if a, err := h.enter(q); a != nil || err != nil {
 		return a, err
@@ -48,8 +48,8 @@ func (h *Handler) answerHere(ctx context.Context, q *Request) (*Answer, error) {
 	return h.handle(ctx, q)
 }
 
-// handle lets the route's handler answer. Where shares are taken from anybody, a refusal is counted afterwards, so that it is
-// the wrong ones that pay.
+// handle runs the route's handler. A refused share is counted afterwards, so that only wrong shares
+// use up the limit.
 func (h *Handler) handle(ctx context.Context, q *Request) (*Answer, error) {
 	a, err := q.Route.Handle(ctx, h, q)
 	if err := q.held(); err != nil {
@@ -85,8 +85,8 @@ func (h *Handler) find(q *Request) error {
 	return h.checkSwitch(q)
 }
 
-// checkSwitch applies the settings of the listener and the server. A path that is switched off is answered as a
-// server without it would; one that is open needs no token.
+// checkSwitch applies the settings of the listener and the server. A path that is switched off is
+// answered as by a server without it; a path that is opened needs no token.
 func (h *Handler) checkSwitch(q *Request) error {
 	open := false
 	switch q.Route.Switch {

@@ -11,15 +11,15 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// style is how an answer's data is rendered.
+// Style is how an answer's data is rendered.
 type Style uint8
 
 const (
-	// envelopeStyle puts the data under "data", beside request_id and the rest.
+	// EnvelopeStyle puts the data under "data", beside request_id and other members.
 	EnvelopeStyle Style = iota
-	// doubleStyle has the members of data at the top level too: old clients read them there.
+	// DoubleStyle repeats the members of data at the top level, where old clients read them.
 	DoubleStyle
-	// bareStyle is the data alone.
+	// BareStyle is the data alone.
 	BareStyle
 )
 
@@ -30,7 +30,7 @@ func (s Style) String() string { return styleNames[s] }
 
 var buffers = sync.Pool{New: func() any { return new(bytes.Buffer) }}
 
-// maxKept is the size beyond which a buffer is left to the garbage collector.
+// maxKept is the size above which a buffer is not reused.
 const maxKept = 64 << 10
 
 // render sends an answer.
@@ -47,7 +47,7 @@ func (h *Handler) render(q *Request, a *Answer) {
 		q.send(a.Status, nil)
 		return
 	}
-	if q.Sent { // the handler has written it as it came
+	if q.Sent { // the handler sent it as it was made
 		if q.Truncated {
 			panic(http.ErrAbortHandler)
 		}
@@ -55,7 +55,7 @@ func (h *Handler) render(q *Request, a *Answer) {
 	}
 	buf := buffers.Get().(*bytes.Buffer)
 	defer func() {
-		clear(buf.Bytes()) // it may have held a secret
+		clear(buf.Bytes()) // it may contain a secret
 		buf.Reset()
 		if buf.Cap() <= maxKept {
 			buffers.Put(buf)
@@ -82,7 +82,8 @@ func (q *Request) write(buf *bytes.Buffer, a *Answer) error {
 	return q.writeEnvelope(buf, a)
 }
 
-// writeEnvelope writes what is below the members of data, if those are at the top level too.
+// writeEnvelope writes the members of the envelope, after those of data if these are at the top
+// level, too.
 func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 	buf.WriteString(`"request_id":"`)
 	if a.wrap == nil { // Vault leaves it empty there
@@ -114,7 +115,7 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 	return nil
 }
 
-// send writes a body that is complete.
+// send sends a complete body.
 func (q *Request) send(status int, body []byte) {
 	q.Sent, q.Status = true, status
 	SetHeaders(q.Out.Header(), q.Front, status)
@@ -125,7 +126,7 @@ func (q *Request) send(status int, body []byte) {
 	body = q.compressed(body)
 	q.Out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
 	q.Out.WriteHeader(status)
-	_, _ = q.Out.Write(body) // a client that has gone away is nobody to tell
+	_, _ = q.Out.Write(body) // the client may have closed the connection
 }
 
 // sendErrors writes the error envelope.

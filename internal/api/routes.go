@@ -7,23 +7,24 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// access says whose request a route answers, and when.
+// Access says whose requests a route answers, and when.
 type access uint8
 
 const (
-	// withToken: the token is authorised for the route's capability; 503 while sealed.
+	// WithToken authorises the token for the route's capability; 503 while sealed.
 	WithToken access = iota
-	// withTokenUnlessSealed: the same while unsealed; a sealed node looks at no token.
+	// TokenUnlessSealed does the same while unsealed; a sealed node checks no token.
 	TokenUnlessSealed
-	// tokenIfAny: whoever has a token that may do it is known, and counts for more than somebody without; 503 while sealed.
+	// OptionalToken recognises a token that has the capability, and answers without one, too; 503
+	// while sealed.
 	OptionalToken
-	// anybody: no token is looked at; 503 while sealed.
+	// Open checks no token; 503 while sealed.
 	Open
-	// anybodyAlways: no token is looked at, sealed or not.
+	// AlwaysOpen checks no token, sealed or not.
 	AlwaysOpen
-	// asMethod: anybody where the auth method says that the path is a login, otherwise as withToken.
+	// ByMethod is Open where the auth method says that the path is a login, else WithToken.
 	ByMethod
-	// withRecoveryToken: the token of recovery mode, which stands above all policies.
+	// RecoveryToken takes the token of recovery mode, which is above all policies.
 	RecoveryToken
 )
 
@@ -40,10 +41,10 @@ type Switch uint8
 // The switches. A route without one is always there.
 const (
 	NoSwitch       Switch = iota
-	RekeySwitch           // not there with disable_unauthed_rekey_endpoints
-	RootSwitch            // not there with disable_unauthed_generate_root_endpoints
-	RawSwitch             // there with raw_storage_endpoint only
-	MetricsSwitch         // open with unauthenticated_metrics_access, not there with disallow_metrics
+	RekeySwitch           // absent with disable_unauthed_rekey_endpoints
+	RootSwitch            // absent with disable_unauthed_generate_root_endpoints
+	RawSwitch             // present with raw_storage_endpoint only
+	MetricsSwitch         // open with unauthenticated_metrics_access, absent with disallow_metrics
 	InFlightSwitch        // open with unauthenticated_in_flight_requests_access
 	ProfileSwitch         // open with unauthenticated_pprof_access
 )
@@ -83,8 +84,8 @@ var durationNames = [...]string{"", "lasting", "transfer"}
 // String returns the name in the pinned table.
 func (d Duration) String() string { return durationNames[d] }
 
-// Sizes of bodies. Shares and settings are small; init may bring 255 PGP keys twice; a secret is bounded by the storage, and the listener's
-// own limit is what counts.
+// Limits of bodies. Shares and settings are small; init may bring 255 PGP keys twice; the storage
+// bounds a secret, and the listener's own limit applies to all.
 const (
 	NoBody    = 0 // a body is ignored
 	SmallBody = 64 << 10
@@ -95,7 +96,7 @@ const (
 
 type Handle func(ctx context.Context, h *Handler, q *Request) (*Answer, error)
 
-// route is one line of the table: an operation on a path.
+// Route is one line of the table: an operation on a path.
 type Route struct {
 	Methods    []string // GET implies HEAD
 	Path       string   // below /v1/; "*" at its end stands for a rest that is not empty
@@ -112,7 +113,7 @@ type Route struct {
 	Own       bool   // is about the very node that is asked: never forwarded
 	Here      bool   // changes nothing but this node: a standby answers it itself
 	Guarded   bool   // bodies have shares, tokens, passwords or keys: no setting shows them in the audit trail
-	Mount     bool   // of a mount
+	Mount     bool   // its path is in a mount, which may be any
 	Audit     Audit
 	Duration  Duration
 	Target    recovery.Target                                     // of a rekey

@@ -15,20 +15,20 @@ import (
 	"github.com/sealgate/sealgate/internal/tracing"
 )
 
-// Shared is what all listeners of a server have together: its metrics, its log, the requests in flight, and the settings that
-// stand behind the barrier. It is safe for concurrent use.
+// Shared is what all listeners of a server have in common: metrics, log, requests in flight, limits
+// and settings. It is safe for concurrent use.
 type Shared struct {
 	Metrics    *metrics.Registry
-	Prometheus bool            // sys/metrics may be had in Prometheus's format
-	Logs       *logs.Hub       // nil: sys/loggers and sys/monitor say that there is nothing to see
+	Prometheus bool            // sys/metrics has Prometheus's format
+	Logs       *logs.Hub       // nil: sys/loggers and sys/monitor are not available
 	Tracer     *tracing.Tracer // nil: no spans
 	Sanitized  map[string]any  // the configuration without secrets, for sys/config/state/sanitized
 
-	// Requests is the level at which each answered request is logged; nil: it is not.
+	// Requests is the level at which answered requests are logged; nil logs none.
 	Requests *slog.Level
 
 	log       *slog.Logger
-	Profiling sync.Mutex // held by a profile that takes time: the runtime has one of each kind
+	Profiling sync.Mutex // held by a CPU profile or trace: the runtime can make one of each at a time
 	Settings  settings.Cache
 	quotas    limits.Quotas
 	Lockouts  limits.Lockouts
@@ -37,13 +37,13 @@ type Shared struct {
 	times       [len(operations)]*metrics.Timer
 	handled     *metrics.Timer
 	authMethods *metrics.Timer
-	checked     *metrics.Timer // tokens that may come in
-	fetched     *metrics.Timer // who they are and what they may do
+	checked     *metrics.Timer // checks of tokens
+	fetched     *metrics.Timer // authorisations
 	refused     *metrics.Counter
-	routes      sync.Map // routeKey to *metrics.Timer: one for each mount and operation
+	routes      sync.Map // routeKey to *metrics.Timer, one for each mount and operation
 
 	mu     sync.Mutex
-	flight Request // the ring of requests in flight hangs here
+	flight Request // head of the ring of requests in flight
 	flying int
 }
 
@@ -52,7 +52,7 @@ var operations = [...]mount.Operation{
 	mount.Patch: mount.Patch, mount.Delete: mount.Delete, mount.Scan: mount.Scan,
 }
 
-// NewShared makes what the listeners share. r is where requests are counted; nil makes a registry of its own.
+// NewShared returns what listeners share. A nil registry makes one.
 func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 	if r == nil {
 		r = metrics.New("vault", nil)
@@ -83,7 +83,7 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 	return s
 }
 
-// begin takes note of a request that has come.
+// begin records a new request.
 func (s *Shared) begin(q *Request) {
 	q.began, q.uuid = time.Now(), NewUUID()
 	s.mu.Lock()
@@ -93,7 +93,7 @@ func (s *Shared) begin(q *Request) {
 	s.flying++
 }
 
-// finish takes note that it was answered.
+// finish records an answered request.
 func (s *Shared) finish(q *Request) {
 	s.mu.Lock()
 	q.prev.next, q.next.prev = q.next, q.prev
@@ -124,7 +124,7 @@ func (s *Shared) finish(q *Request) {
 	q.span.End(route, q.Op.String(), q.uuid, q.Status)
 }
 
-// logRequest tells of a request that was answered, without its query, which may bear a token.
+// logRequest logs an answered request without its query, which may contain a token.
 func (s *Shared) logRequest(q *Request, took time.Duration) {
 	if s.Requests == nil || !s.log.Enabled(q.HTTP.Context(), *s.Requests) {
 		return
@@ -139,7 +139,7 @@ type routeKey struct {
 	mount string
 }
 
-// ofMount is the timer that Vault calls route.<operation>.<mount>-.
+// ofMount returns the timer that Vault calls route.<operation>.<mount>-.
 func (s *Shared) ofMount(op mount.Operation, mount string) *metrics.Timer {
 	key := routeKey{op, mount}
 	if t, ok := s.routes.Load(key); ok {
@@ -150,7 +150,7 @@ func (s *Shared) ofMount(op mount.Operation, mount string) *metrics.Timer {
 	return t
 }
 
-// mountOf is the mount that the request's path is in, with its slash; "" for none.
+// mountOf returns the mount of the request's path, with its slash; "" for none.
 func (q *Request) mountOf() string {
 	if InTable(q.Path) && q.Route.Access != ByMethod {
 		return "sys/"
@@ -172,7 +172,7 @@ type Flight struct {
 	Elapsed   int64     `json:"elapsed_ms"`
 }
 
-// InFlight returns at most so many of the requests that are not answered yet, by their ids.
+// InFlight returns up to so many requests that are not answered yet, by id.
 func (s *Shared) InFlight(most int) map[string]Flight {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -186,7 +186,7 @@ func (s *Shared) InFlight(most int) map[string]Flight {
 	return all
 }
 
-// started makes the request's own record of what was asked, before anything may change it.
+// started returns a request as it came.
 func started(w http.ResponseWriter, r *http.Request, h *Handler) *Request {
 	return &Request{HTTP: r, Out: w, Limits: &h.Limits, Front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path}
 }

@@ -11,13 +11,15 @@ import (
 
 // Routes that are not in the table because their paths are not fixed.
 var (
-	// inEngine is for whatever lies behind the table of mounts. The capability follows the operation.
+	// inEngine is the route of all paths in secrets engines. The capability follows from the
+	// operation.
 	inEngine = Route{Body: AnyBody, Mount: true, Handle: backend}
-	// nothing is for paths below sys/ and auth/ that are not there. A token is asked for first: who has none learns nothing.
+	// nothing is the route of unsupported paths below sys/ and auth/. Without a token a client does
+	// not learn which paths exist.
 	nothing = Route{Here: true, Guarded: true, Handle: func(context.Context, *Handler, *Request) (*Answer, error) {
 		return nil, ErrNoPath
 	}}
-	// wrongMethod is for paths that are there, with another operation.
+	// wrongMethod is the route of supported paths with another operation.
 	wrongMethod = Route{Here: true, Guarded: true, Handle: func(context.Context, *Handler, *Request) (*Answer, error) {
 		return nil, ErrUnsupported
 	}}
@@ -56,7 +58,8 @@ func newTable(all []Route) *table {
 	return t
 }
 
-// methods returns the routes of a path by method: those of the path itself, else those of its longest prefix.
+// methods returns the routes of a path by method: those of the path itself, else those of its
+// longest prefix.
 func (t *table) methods(path string) (methods map[string]*Route, rest string) {
 	if m := t.exact[strings.TrimSuffix(path, "/")]; m != nil {
 		return m, ""
@@ -69,7 +72,8 @@ func (t *table) methods(path string) (methods map[string]*Route, rest string) {
 	return nil, ""
 }
 
-// find chooses the request's route. The error is that of a lifecycle path with a method that it does not have.
+// find chooses the request's route. It returns an error for a lifecycle path with a method that it
+// does not have.
 func (t *table) find(q *Request, login *Route) error {
 	if !InTable(q.Path) {
 		q.Route = &inEngine
@@ -98,7 +102,7 @@ func (t *table) find(q *Request, login *Route) error {
 	return ErrUnsupported
 }
 
-// method is the one under which the table has the operation.
+// method returns the method under which the table has the operation.
 func (q *Request) method() string {
 	switch q.Op {
 	case mount.Read:

@@ -7,14 +7,15 @@ import (
 )
 
 const (
-	snapshotTime = 2 * time.Hour // bounds a transfer, in place of the deadline of other requests
+	snapshotTime = 2 * time.Hour // bounds a transfer, in place of the usual deadline
 	MaxSnapshot  = 64 << 30
 )
 
-// transfer returns the context of a request that may take long, and lifts the connection's deadlines.
+// Transfer returns the context of a request that may take long, and lifts the connection's
+// deadlines.
 func (q *Request) Transfer(ctx context.Context) (context.Context, context.CancelFunc) {
 	out := http.NewResponseController(q.Out)
-	_ = out.SetReadDeadline(time.Time{}) // where the connection has none there is none to lift
+	_ = out.SetReadDeadline(time.Time{}) // an error means that the connection has none
 	_ = out.SetWriteDeadline(time.Time{})
 	long, cancel := context.WithTimeout(context.WithoutCancel(ctx), snapshotTime)
 	stop := context.AfterFunc(q.HTTP.Context(), cancel)

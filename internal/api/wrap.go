@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// readWrapTTL reads the headers by which an answer is to be wrapped.
+// readWrapTTL reads the headers that ask for a wrapped answer.
 func (q *Request) readWrapTTL() error {
 	text := q.HTTP.Header.Get("X-Vault-Wrap-Ttl")
 	if text == "" || q.Route.Style == BareStyle {
@@ -30,7 +30,7 @@ func (q *Request) readWrapTTL() error {
 
 const errDurationHeader = `give seconds, or a duration such as "90s"`
 
-// wrapped is an answer as a wrapping token holds it.
+// Wrapped is an answer as a wrapping token holds it.
 type Wrapped struct {
 	LeaseID   string          `json:"lease_id,omitempty"`
 	Renewable bool            `json:"renewable,omitempty"`
@@ -40,14 +40,14 @@ type Wrapped struct {
 	Auth      *AuthAnswer     `json:"auth,omitempty"`
 }
 
-// wrap puts an answer into a wrapping token, where that was asked for. What has nothing in it, and errors, are not wrapped. Where it
-// fails a token that the answer would have handed out is ended: nobody would know it.
+// wrap puts an answer into a wrapping token if that was asked for. Empty answers and errors are not
+// wrapped. Where wrapping fails, a new token in the answer is revoked: no client would know it.
 func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, error) {
 	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices || q.Role == nil || q.Sent {
 		return a, nil
 	}
 	var err error
-	if q.WrapJWT { // what cannot be signed is not wrapped either
+	if q.WrapJWT { // nothing is wrapped that cannot be signed
 		_, err = q.Role.Tokens().WrappingPublicKey(ctx)
 	}
 	var made *token.Created
@@ -65,7 +65,7 @@ func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, err
 	return q.Wrapped(ctx, made, accessor)
 }
 
-// wrapped is the answer that tells of a wrapping token, in the form that was asked for.
+// Wrapped answers with a wrapping token, in the form that was asked for.
 func (q *Request) Wrapped(ctx context.Context, made *token.Created, accessor string) (*Answer, error) {
 	w := describeWrap(made, accessor)
 	if q.WrapJWT {
@@ -77,7 +77,8 @@ func (q *Request) Wrapped(ctx context.Context, made *token.Created, accessor str
 	return &Answer{wrap: w}, nil
 }
 
-// abandon ends the token that an answer would have handed out. One that was renewed is known already, and goes on.
+// abandon revokes the new token of an answer that cannot be sent. A renewed token is known already,
+// and stays.
 func (h *Handler) abandon(ctx context.Context, q *Request, a *Answer) {
 	if a.Auth == nil || !a.Created {
 		return
@@ -121,8 +122,8 @@ func describeWrap(made *token.Created, accessor string) *WrapAnswer {
 	}
 }
 
-// admitUnwrap lets those in who open a wrapping token: who comes with it as his own needs nothing else; who names another one needs a
-// token that allows it.
+// admitUnwrap authorises opening a wrapping token: it is enough to use it as the request's token;
+// another token needs the capability.
 func (h *Handler) admitUnwrap(ctx context.Context, q *Request) error {
 	q.ReadToken()
 	if err := q.Param("token", &q.Wrapping); err != nil {
