@@ -26,7 +26,7 @@ var (
 	errNoAddress = &Status{http.StatusInternalServerError, "local node not active but active cluster node not found"}
 	errUndone    = fault.New(fault.Unavailable, "this node does not lead, and nothing was done")
 	errInDoubt   = fault.New(fault.Unavailable,
-		"the active node changed while the request was under way: it may have taken effect; look, then try again")
+		"the active node changed while the request was under way: it may have taken effect; check, then try again")
 )
 
 // inCluster answers a request by this node or by the leader.

@@ -79,7 +79,7 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 	case errors.As(err, &own):
 		return own.code, own.text
 	case errors.As(err, &client) && client.Kind == fault.Internal:
-		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, by which the server's log tells the cause)", client.Message, q.ID())
+		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, under which the server's log has the cause)", client.Message, q.ID())
 	case errors.As(err, &client):
 		return kinds[client.Kind], client.Message
 	case errors.Is(err, barrier.ErrSealed):
@@ -98,19 +98,19 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 		return http.StatusRequestEntityTooLarge,
 			fmt.Sprintf("the entry is too large: storage holds at most %d bytes in one; write several smaller ones", storage.MaxBytes)
 	case errors.Is(err, storage.ErrConflict):
-		return http.StatusConflict, "somebody else changed the entry at the same time: nothing was written; read it and try again"
+		return http.StatusConflict, "another request changed the entry at the same time: nothing was written; read it and try again"
 	case errors.Is(err, storage.ErrFenced):
 		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
 	case errors.Is(err, storage.ErrUnavailable):
 		return http.StatusServiceUnavailable,
-			"the storage does not answer: what was asked for may have taken effect; the server's log tells the cause; look, then try again"
+			"the storage does not answer: the request may have taken effect; the server's log has the cause; check, then try again"
 	case errors.Is(err, storage.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping; try again"
 	case errors.Is(err, storage.ErrInvalidKey):
 		return http.StatusBadRequest, "the path cannot be stored: it is too long, or has an empty or relative segment"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable, fmt.Sprintf(
-			"the request was given up after %s (max_request_duration): it may have taken effect; look, then try again", h.Limits.Duration.Round(time.Millisecond))
+			"the request was given up after %s (max_request_duration): it may have taken effect; check, then try again", h.Limits.Duration.Round(time.Millisecond))
 	case errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, "the request was cancelled"
 	}
@@ -119,7 +119,7 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 
 // internalText is all that a client gets of an internal error.
 func internalText(q *Request) string {
-	return fmt.Sprintf("internal error; the server's log tells the cause under request id %s", q.ID())
+	return fmt.Sprintf("internal error; the server's log has the cause under request id %s", q.ID())
 }
 
 // cause returns the error with what the client does not get.

@@ -28,7 +28,7 @@ func (h *Handler) limit(ctx context.Context, q *Request) error {
 			return nil
 		}
 		return fault.Wrap(err, fault.Unavailable,
-			"the quotas cannot be read, so the request is refused; the server's log shows the cause under request id %s", q.ID())
+			"the quotas cannot be read, so the request is refused; the server's log has the cause under request id %s", q.ID())
 	}
 	if len(s.Quotas) == 0 || limits.Exempts(s.QuotaConfig.Exempt, q.Path) {
 		return nil

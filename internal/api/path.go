@@ -47,7 +47,7 @@ func (q *Request) parse() error {
 // CheckPath refuses what no client means and a storage could misinterpret.
 func CheckPath(path string) error {
 	if !utf8.ValidString(path) {
-		return fault.New(fault.Invalid, "the path is not UTF-8")
+		return fault.New(fault.Invalid, "the path is not valid UTF-8")
 	}
 	begin := 0
 	for i := 0; i <= len(path); i++ {

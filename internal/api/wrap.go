@@ -87,7 +87,7 @@ func (h *Handler) abandon(ctx context.Context, q *Request, a *Answer) {
 	defer cancel()
 	err := q.Role.Tokens().Revoke(again, a.Auth.ClientToken)
 	if err != nil && !fault.Is(err, fault.Denied) && !fault.Is(err, fault.Invalid) {
-		h.Log.Warn("a token was made that nobody knows, because its answer could not be wrapped; it ends by itself",
+		h.Log.Warn("a token whose answer could not be wrapped was not revoked; it expires",
 			"accessor", a.Auth.Accessor, "error", err)
 	}
 }

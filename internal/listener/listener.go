@@ -20,7 +20,8 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// Times of a connection where the configuration names none: slow clients hold a connection for so long and no longer.
+// Timeouts of a connection that the configuration does not set. They bound how long a slow client
+// holds a connection.
 const (
 	readHeaderTimeout = 10 * time.Second
 	readTimeout       = 30 * time.Second
@@ -33,14 +34,14 @@ type Server struct {
 	http     *http.Server
 	listener net.Listener
 	tls      *reloadable // nil without TLS
-	stop     func()      // ends what has no end of its own: streams
+	stop     func()      // ends requests that have no end, such as streams of the log
 }
 
-// stoppingKey finds, in a request's context, the one that ends when the server is told to stop. The request's own does not: what is
-// under way may finish, but for what has no end.
+// stoppingKey finds, in a request's context, the context that ends when the server stops. The
+// request's own does not: requests under way may finish, except those that have no end.
 type stoppingKey struct{}
 
-// stopping is closed when the request's server is told to stop.
+// Stopping is closed when the request's server stops.
 func Stopping(ctx context.Context) <-chan struct{} {
 	if s, ok := ctx.Value(stoppingKey{}).(context.Context); ok {
 		return s.Done()
@@ -48,7 +49,8 @@ func Stopping(ctx context.Context) <-chan struct{} {
 	return nil
 }
 
-// Listen opens a listener, by TLS unless that is disabled by name; nothing is answered before [Server.Serve].
+// Listen opens a listener, with TLS unless that is disabled by name. It answers nothing before
+// [Server.Serve].
 func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Logger) (*Server, error) {
 	stopping, stop := context.WithCancel(context.Background())
 	s := &Server{stop: stop, http: &http.Server{
@@ -96,11 +98,11 @@ func open(ctx context.Context, c config.Listener) (net.Listener, error) {
 	return l, nil
 }
 
-// removeStale removes the socket that a killed process has left; a living one answers.
+// removeStale removes the socket of a process that was killed; a live process answers.
 func removeStale(ctx context.Context, path string) error {
 	info, err := os.Lstat(path)
 	if err != nil || info.Mode().Type() != os.ModeSocket {
-		return nil // listening tells what is wrong with anything else
+		return nil // listening reports what is wrong with anything else
 	}
 	var d net.Dialer
 	c, err := d.DialContext(ctx, "unix", path)
@@ -111,7 +113,7 @@ func removeStale(ctx context.Context, path string) error {
 	return os.Remove(path)
 }
 
-// grant gives a socket its mode and owner.
+// grant sets mode and owner of a socket.
 func grant(c config.Listener) error {
 	if c.SocketMode != "" {
 		mode, err := strconv.ParseUint(c.SocketMode, 8, 32)
@@ -147,7 +149,7 @@ func grant(c config.Listener) error {
 	return os.Chown(c.Address, uid, gid)
 }
 
-// Addr is where the server listens; the port is the real one where 0 was asked for.
+// Addr returns the listener's address, with the real port where 0 was configured.
 func (s *Server) Addr() net.Addr { return s.listener.Addr() }
 
 // Serve answers requests until [Server.Shutdown], and then returns nil.
@@ -164,7 +166,8 @@ func (s *Server) Serve() error {
 	return err
 }
 
-// Reload reads certificates and client CAs again. Where they cannot be used the old ones stay, and the error says why.
+// Reload reads certificates and client CAs again. Where they cannot be used the old ones stay in
+// use, and the error says why.
 func (s *Server) Reload() error {
 	if s.tls == nil {
 		return nil
@@ -175,14 +178,15 @@ func (s *Server) Reload() error {
 	return nil
 }
 
-// Shutdown takes no more requests and waits for those under way until ctx ends; then they are cut off.
+// Shutdown accepts no more requests and waits for those under way until ctx ends; then it closes
+// their connections.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.stop()
 	err := s.http.Shutdown(ctx)
 	if err != nil {
 		return errors.Join(err, s.http.Close())
 	}
-	// A server that never served does not know its listener.
+	// A server that never served does not close its listener.
 	if err := s.listener.Close(); err != nil && !errors.Is(err, net.ErrClosed) {
 		return err
 	}

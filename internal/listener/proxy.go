@@ -19,7 +19,8 @@ func Within(all []netip.Prefix, ip netip.Addr) bool {
 	return false
 }
 
-// proxied is a listener that speaks the PROXY protocol, versions 1 and 2, as far as the configuration lets it.
+// proxied returns a listener that reads the PROXY protocol, versions 1 and 2, as the configuration
+// allows.
 func proxied(l net.Listener, c config.Listener) net.Listener {
 	authorized := c.Front.ProxyAuthorized
 	var other proxyproto.Policy

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 )
 
-// reloadable is a TLS configuration whose files can be read again while connections come in.
+// reloadable is a TLS configuration whose files can be read again while connections are accepted.
 type reloadable struct {
 	from config.Listener
 	now  atomic.Pointer[tls.Config]
@@ -23,7 +23,7 @@ func newReloadable(c config.Listener) (*reloadable, error) {
 	return r, r.reload()
 }
 
-// config is what a server is given: each connection asks for what is in force.
+// config returns the configuration of a server: each connection uses what is in force.
 func (r *reloadable) config() *tls.Config {
 	return &tls.Config{
 		MinVersion:         tls.VersionTLS12,
@@ -62,8 +62,8 @@ func loadTLS(c config.Listener) (*tls.Config, error) {
 	return t, clientCerts(t, c)
 }
 
-// clientCerts decides what is asked of clients. Without a CA their certificates are requested and not verified: auth methods
-// look at them, and clients present self-signed, even expired ones.
+// clientCerts sets what is asked of clients. Without a CA their certificates are requested and not
+// verified: auth methods verify them, and clients may present self-signed or expired ones.
 func clientCerts(t *tls.Config, c config.Listener) error {
 	switch {
 	case c.TLSDisableClient && c.TLSRequireClient:

@@ -1,8 +1,8 @@
-// Package authn answers for logins and tokens: auth methods' paths, auth/token, leases (which are tokens that expire),
-// wrapping tokens, and names that are locked out.
+// Package authn answers for logins and tokens: paths of auth methods, auth/token, leases (which are
+// tokens that expire), wrapping tokens, and names that are locked out.
 //
-// It guarantees that a token is told to its bearer alone, in the one answer that creates it, and that guessing is
-// stopped as user_lockout says.
+// It guarantees that a new token is shown in one answer alone, to the client that asked for it, and
+// that user_lockout limits wrong credentials.
 //
 // Stays compatible: paths, members and texts of Vault's API.
 package authn

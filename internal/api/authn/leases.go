@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// leaseRoutes are about leases, which here are the tokens that expire. The paths without "leases/" are older.
+// leaseRoutes are for leases, which here are the tokens that expire. Older clients leave out
+// "leases/".
 var leaseRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/leases/lookup", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
 		Handle: leaseLookup},
@@ -53,16 +54,16 @@ var leaseFields = []api.DocField{
 
 var leaseDocs = func() map[string]api.Doc {
 	all := map[string]api.Doc{
-		"sys/leases/lookup":   {Text: "Tells about a lease.", Read: true, Body: leaseFields},
+		"sys/leases/lookup":   {Text: "Shows a lease.", Read: true, Body: leaseFields},
 		"sys/leases/lookup/*": {Text: "Lists leases below a prefix.", Param: "prefix"},
-		"sys/leases/tidy":     {Text: "Looks at every token once, for what nothing else would find.", Later: true},
+		"sys/leases/tidy":     {Text: "Checks every token once, and removes what is left over.", Later: true},
 	}
 	for _, before := range []string{"sys/leases/", "sys/"} {
 		all[before+"renew"] = api.Doc{Text: "Prolongs a lease.", Read: true, Body: leaseFields}
 		all[before+"renew/*"] = api.Doc{Text: "Prolongs a lease.", Param: "url_lease_id", Read: true, Body: leaseFields}
-		all[before+"revoke"] = api.Doc{Text: "Ends a lease.", Empty: true, Body: leaseFields}
-		all[before+"revoke/*"] = api.Doc{Text: "Ends a lease.", Param: "url_lease_id", Empty: true, Body: leaseFields}
-		all[before+"revoke-prefix/*"] = api.Doc{Text: "Ends all leases below a prefix.", Param: "prefix", Empty: true, Body: leaseFields}
+		all[before+"revoke"] = api.Doc{Text: "Revokes a lease.", Empty: true, Body: leaseFields}
+		all[before+"revoke/*"] = api.Doc{Text: "Revokes a lease.", Param: "url_lease_id", Empty: true, Body: leaseFields}
+		all[before+"revoke-prefix/*"] = api.Doc{Text: "Revokes all leases below a prefix.", Param: "prefix", Empty: true, Body: leaseFields}
 		all[before+"revoke-force/*"] = api.Doc{Text: "The same: nothing here can fail half-way.", Param: "prefix", Empty: true, Body: leaseFields}
 	}
 	return all
@@ -77,7 +78,7 @@ type leaseAnswer struct {
 	TTL         int64   `json:"ttl"`
 }
 
-// lease finds the token of a lease; ok is false where there is none.
+// lease finds the token of a lease; ok is false if there is none.
 func lease(ctx context.Context, q *api.Request) (who token.Identity, id string, ok bool, err error) {
 	for _, name := range []string{"lease_id", "url_lease_id"} {
 		if id == "" {
@@ -143,7 +144,7 @@ func leaseRenew(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return &api.Answer{LeaseID: id, Renewable: t.Renewable, Lease: int(api.InSeconds(lifeGranted(t))), Warnings: warnings}, nil
 }
 
-// leaseRevoke ends a lease. That there is none is no error.
+// leaseRevoke revokes a lease. An absent one is not an error.
 func leaseRevoke(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	who, _, ok, err := lease(ctx, q)
 	if err != nil || !ok {

@@ -14,8 +14,8 @@ var lockedRoutes = []api.Route{
 }
 
 var lockedDocs = map[string]api.Doc{
-	"sys/locked-users":   {Text: "Lists who has given wrong credentials too often."},
-	"sys/locked-users/*": {Text: "Lets somebody try again: <accessor of the method>/unlock/<name>.", Empty: true},
+	"sys/locked-users":   {Text: "Lists the names that are locked after too many wrong credentials."},
+	"sys/locked-users/*": {Text: "Unlocks a name: <accessor of the method>/unlock/<name>.", Empty: true},
 }
 
 type LockedAnswer struct {
@@ -39,7 +39,7 @@ func lockedUsers(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer
 	return api.Show(out)
 }
 
-// unlockUser forgets somebody's failures. The name may have slashes.
+// unlockUser clears the failures of a name, which may contain slashes.
 func unlockUser(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	accessor, rest, _ := strings.Cut(q.Rest, "/")
 	alias, ok := strings.CutPrefix(rest, "unlock/")

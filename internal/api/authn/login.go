@@ -13,11 +13,11 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// authMounted is for whatever lies behind the table of auth methods. Their logins are open to anybody, the rest needs the capability that
-// follows from the operation.
+// AuthMounted is the route of all paths of auth methods. Logins need no token; other operations
+// need their capability.
 var AuthMounted = api.Route{Body: api.KeyBody, Access: api.ByMethod, Mount: true, Guarded: true, Handle: method}
 
-// method hands a request to an auth method, and gives a token to whoever has proven who he is.
+// method lets an auth method answer, and issues a token for a login.
 func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	var data map[string]any
 	if q.Op == mount.Create || q.Op == mount.Update || q.Op == mount.Delete {
@@ -47,7 +47,7 @@ func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 	}
 }
 
-// guarded lets the backend answer, unless a login is for somebody who is locked out, and counts what comes of it.
+// guarded refuses a login for a name that is locked out, and counts wrong credentials.
 func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount.Entry, r *mount.Request, login bool) (*mount.Response, error) {
 	named, ok := backend.(mount.AliasLookup)
 	if !ok || !login {
@@ -69,7 +69,7 @@ func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount
 	switch {
 	case errors.Is(err, mount.ErrCredentials):
 		if l.Failed(m.Accessor, alias, settings, h.Now()) {
-			h.Log.Warn("somebody has given wrong credentials too often and is locked out",
+			h.Log.Warn("a name is locked out after too many wrong credentials",
 				"mount", m.Path, "for", time.Duration(settings.Duration)*time.Second)
 		}
 	case err == nil:
@@ -78,7 +78,7 @@ func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount
 	return a, err
 }
 
-// loggedIn makes the token of a login.
+// loggedIn issues the token of a login.
 func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry, a *mount.Response) (*api.Answer, error) {
 	in := a.Login
 	lease, most := m.Config.Effective()
@@ -100,7 +100,8 @@ func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry
 	if err != nil {
 		return nil, err
 	}
-	// Whoever disables a method ends the tokens that are there then. This one may have come too late for that.
+	// Disabling a method revokes the tokens that exist then. This one may have been issued too late
+	// for that.
 	if still, ok := q.Role.AuthMethods().Get(strings.TrimPrefix(m.Path, api.AuthPath)); !ok || still.UUID != m.UUID {
 		if err := q.Role.Tokens().Revoke(ctx, made.Text); err != nil && !fault.Is(err, fault.Denied) && !req.Batch {
 			return nil, err
@@ -112,7 +113,8 @@ func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry
 	return out, nil
 }
 
-// isBatch decides the type of a token: a mount that says "service" or "batch" decides for all, then its role does.
+// isBatch decides the type of a token: a mount with type "service" or "batch" decides, else its
+// role.
 func isBatch(role, mount string) bool {
 	switch {
 	case mount == "service" || mount == "batch":

@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// tokenRoutes are all that is done with tokens. The sudo of revoke-orphan is asked for by its handler, because its refusal is a 400.
+// tokenRoutes are for tokens. The handler of revoke-orphan checks for sudo, because its refusal is
+// a 400.
 var tokenRoutes = []api.Route{
 	{Methods: api.Write, Path: "auth/token/create", Body: api.SmallBody, Capability: policy.Update | policy.Create,
 		Guarded: true, Handle: createToken},
@@ -81,7 +82,7 @@ type tokenAnswer struct {
 	Type            string            `json:"type"`
 }
 
-// describeToken tells about a token; its text is told to whoever had it.
+// describeToken shows a token; text is "" for clients that did not give it.
 func describeToken(h *api.Handler, t *token.Token, text string) (*api.Answer, error) {
 	a := tokenAnswer{
 		Accessor: t.Accessor, BoundCIDRs: t.Networks, CreationTime: t.Created.Unix(), CreationTTL: api.InSeconds(t.TTL), DisplayName: t.DisplayName,
@@ -98,8 +99,8 @@ func describeToken(h *api.Handler, t *token.Token, text string) (*api.Answer, er
 	return api.Show(a)
 }
 
-// lifeGranted is how long the token was to live when it was made or renewed: who asks for an hour is told an hour, however long the answer
-// took. It is 0 where the token does not expire.
+// lifeGranted is the token's lifetime when it was created or renewed: a client that asks for an
+// hour gets an hour, however long the answer took. It is 0 for a token that does not expire.
 func lifeGranted(t *token.Token) time.Duration {
 	if t.Expires.IsZero() {
 		return 0
@@ -111,7 +112,7 @@ func lifeGranted(t *token.Token) time.Duration {
 	return max(0, t.Expires.Sub(since))
 }
 
-// granted is the answer that hands out a token, or tells of one that was renewed.
+// granted answers with a token that was created or renewed.
 func granted(h *api.Handler, t *token.Token, text string, warnings []string) *api.Answer {
 	return &api.Answer{Warnings: warnings, Auth: &api.AuthAnswer{
 		ClientToken: text, Accessor: t.Accessor, Policies: t.Policies, TokenPolicies: t.Policies, Metadata: t.Meta,
@@ -120,7 +121,7 @@ func granted(h *api.Handler, t *token.Token, text string, warnings []string) *ap
 	}}
 }
 
-// lookupSelf tells the bearer of a token about it.
+// lookupSelf shows the token of the request.
 func lookupSelf(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	return describeToken(h, q.Identity.Token(), q.Token)
 }
@@ -148,7 +149,7 @@ func lookupToken(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 
 var errMissingAccessor = fault.New(fault.Invalid, "%s", api.Bulleted("missing accessor"))
 
-// byAccessor finds the token whose accessor the body names.
+// ByAccessor finds the token whose accessor the body names.
 func ByAccessor(ctx context.Context, q *api.Request) (token.Identity, error) {
 	var accessor string
 	if err := q.Param("accessor", &accessor); err != nil {

@@ -50,7 +50,7 @@ func readCreate(f field.Map, c *token.CreateRequest) (err error) {
 	if c.Meta, err = f.Texts("meta"); err != nil {
 		return err
 	}
-	if c.Meta == nil { // as the command line calls it
+	if c.Meta == nil { // the command line's name
 		if c.Meta, err = f.Texts("metadata"); err != nil {
 			return err
 		}
@@ -73,7 +73,7 @@ func readCreate(f field.Map, c *token.CreateRequest) (err error) {
 	return nil
 }
 
-// roleAnswer is a role as clients know it.
+// roleAnswer shows a token role.
 type roleAnswer struct {
 	AllowedEntityAliases   []string `json:"allowed_entity_aliases"`
 	AllowedPolicies        []string `json:"allowed_policies"`
@@ -153,11 +153,11 @@ func tokenRoles(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return api.List(q.Role.Tokens().Roles(ctx))
 }
 
-// tokenRoleExists tells a create from an update.
+// tokenRoleExists distinguishes a create from an update.
 func tokenRoleExists(ctx context.Context, q *api.Request) (bool, error) {
 	_, err := q.Role.Tokens().Role(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
 		return false, nil
 	}
-	return true, nil // one that is damaged is there too
+	return true, nil // a damaged one exists, too
 }

@@ -16,7 +16,7 @@ var (
 	errTokenNotFound = fault.New(fault.Invalid, "token not found")
 )
 
-// named finds the token that the body names; absent is what an unknown one is answered with.
+// named finds the token that the body names; absent is the error for an unknown one.
 func named(ctx context.Context, q *api.Request, absent error) (token.Identity, string, error) {
 	var text string
 	if err := q.Param("token", &text); err != nil {
@@ -68,7 +68,7 @@ func renew(ctx context.Context, h *api.Handler, q *api.Request, who token.Identi
 	return granted(h, now.Token(), text, warnings), nil
 }
 
-// revokeToken ends a token; one that is unknown has ended already.
+// revokeToken revokes a token; an unknown one is revoked already.
 func revokeToken(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	who, _, err := named(ctx, q, nil)
 	if err != nil || who.Token() == nil {
@@ -92,7 +92,7 @@ func revokeAccessor(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	return nil, q.Role.Tokens().End(ctx, who)
 }
 
-// revokeOrphan ends a token alone.
+// revokeOrphan revokes a token, and keeps its children.
 func revokeOrphan(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	who, _, err := named(ctx, q, fault.New(fault.Invalid, "token to revoke not found"))
 	if err != nil {

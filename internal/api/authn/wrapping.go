@@ -11,7 +11,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// wrappingRoutes are what is done with wrapping tokens. Those that open one are let in by [handler.admitUnwrap].
+// wrappingRoutes are for wrapping tokens. The routes with Unwraps authorise themselves by the
+// wrapping token.
 var wrappingRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/wrapping/wrap", Body: api.AnyBody, Capability: policy.Update | policy.Create,
 		Style: api.DoubleStyle, Guarded: true, Handle: wrapData},
@@ -26,16 +27,16 @@ var wrappingRoutes = []api.Route{
 }
 
 var wrappingDocs = map[string]api.Doc{
-	"sys/wrapping/wrap":   {Text: "Gives back what it is given, in a wrapping token. Takes any fields.", Read: true, Open: true},
-	"sys/wrapping/lookup": {Text: "Tells of a wrapping token, without opening it.", Read: true, Body: wrapFields},
+	"sys/wrapping/wrap":   {Text: "Returns the body in a wrapping token. Any field is accepted.", Read: true, Open: true},
+	"sys/wrapping/lookup": {Text: "Shows a wrapping token, without opening it.", Read: true, Body: wrapFields},
 	"sys/wrapping/pubkey": {Text: "The key by which wrapping tokens in the form of a JWT can be checked."},
-	"sys/wrapping/unwrap": {Text: "Hands out what a wrapping token holds, once.", Read: true, Body: wrapFields},
+	"sys/wrapping/unwrap": {Text: "Returns the content of a wrapping token, once.", Read: true, Body: wrapFields},
 	"sys/wrapping/rewrap": {Text: "Moves what a wrapping token holds to a new one.", Read: true, Body: wrapFields},
 }
 
 var wrapFields = []api.DocField{{"token", "string", "The wrapping token, where it is not the token of the request."}}
 
-// wrappingKey shows the key by which wrapping tokens in the form of a JWT can be checked.
+// wrappingKey shows the key that verifies wrapping tokens in the form of a JWT.
 func wrappingKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	key, err := q.Role.Tokens().WrappingPublicKey(ctx)
 	if err != nil {
@@ -46,7 +47,7 @@ func wrappingKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 
 var errNotWrapped = fault.New(fault.Invalid, "endpoint requires response wrapping to be used: give X-Vault-Wrap-TTL")
 
-// wrapData gives back what it is given, wrapped.
+// wrapData returns the body, wrapped.
 func wrapData(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if q.WrapTTL == 0 {
 		return nil, errNotWrapped
@@ -55,7 +56,7 @@ func wrapData(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 	if err != nil {
 		return nil, err
 	}
-	q.Data = nil // there is no field that would be unknown
+	q.Data = nil // any field is accepted: none is unknown
 	if data == nil {
 		data = map[string]any{}
 	}
@@ -68,7 +69,7 @@ type wrapLookupAnswer struct {
 	CreationTTL  int64  `json:"creation_ttl"`
 }
 
-// wrapLookup tells of a wrapping token to anybody who has it, and leaves it as it is.
+// wrapLookup shows a wrapping token to its bearer, without opening it.
 func wrapLookup(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	token := ""
 	if err := q.Param("token", &token); err != nil {
@@ -85,7 +86,7 @@ func wrapLookup(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return api.Show(wrapLookupAnswer{t.Path, t.Created.Format(time.RFC3339Nano), api.InSeconds(t.TTL)})
 }
 
-// unwrap gives the answer as it was.
+// unwrap returns the wrapped answer.
 func unwrap(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	u, err := q.Role.Tokens().Unwrap(ctx, q.Wrapping)
 	if err != nil {

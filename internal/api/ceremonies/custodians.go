@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// Who holds the shares, and what is kept of ceremonies: backups of encrypted shares, holders, transcripts.
+// The shares' holders, and the records of ceremonies: backups of encrypted shares, transcripts.
 
 type backupAnswer struct {
 	Keys       map[string][]string `json:"keys"` // by fingerprint, in hexadecimal
@@ -59,12 +59,12 @@ type holdersAnswer struct {
 }
 
 type holderAnswer struct {
-	LastProven string `json:"last_proven,omitempty"` // not there: never, since the share was made
+	LastProven string `json:"last_proven,omitempty"` // absent: never, since the share was made
 	Name       string `json:"name"`
 	Number     int    `json:"number"`
 }
 
-// holders lists who has which share, below the name of what the shares are of.
+// holders lists the holder of each share, by the target of the shares.
 func holders(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	l, err := h.Node.Ceremonies().Holders(ctx)
 	if err != nil {
@@ -80,7 +80,7 @@ func holders(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, 
 	return api.Show(map[string]holdersAnswer{l.Target: a})
 }
 
-// moments renders a time; the zero time is none.
+// moments renders a time; the zero time is "".
 func moments(t time.Time) string {
 	if t.IsZero() {
 		return ""
@@ -96,7 +96,7 @@ type ProofAnswer struct {
 	Name       string `json:"name"`
 }
 
-// prove tells the holder of a share whether it is still good. It authorises nothing.
+// prove checks a share for its holder. It authorises nothing.
 func prove(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	_, share, err := givenShare(q, missing{})
 	if err != nil {
@@ -135,7 +135,7 @@ func transcript(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	}{record})
 }
 
-// exportTranscript gives the whole chain, with the key to verify it.
+// exportTranscript returns the whole chain, with the key to verify it.
 func exportTranscript(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	chain, err := h.Node.Ceremonies().TranscriptExport(ctx)
 	if err != nil {
@@ -144,7 +144,8 @@ func exportTranscript(ctx context.Context, h *api.Handler, _ *api.Request) (*api
 	return api.Show(chain)
 }
 
-// decodeToken undoes the encoding of generate-root. It knows no token: whoever has both parts could do it alone.
+// decodeToken decodes a token of generate-root. It needs no token, because a client that has both
+// parts can decode it on its own.
 func decodeToken(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 )
 
 var shareFields = []api.DocField{
-	{"key", "string", "One share, in hex or base64."}, {"nonce", "string", "The nonce of the ceremony, as its start told it."},
+	{"key", "string", "One share, in hex or base64."}, {"nonce", "string", "The nonce of the ceremony, as its start returned it."},
 }
 
 var verifyFields = shareFields
@@ -14,24 +14,24 @@ var shareSetField = []api.DocField{
 	{"secret_shares", "integer", "Shares to make."}, {"secret_threshold", "integer", "Shares that will be needed."},
 	{"pgp_keys", "list", "A public key for each share, PGP or age, to which it is encrypted."},
 	{"backup", "boolean", "Keep the encrypted shares on the server."},
-	{"require_verification", "boolean", "The new shares take effect when they have been given back."},
+	{"require_verification", "boolean", "The new shares take effect when a threshold of them is proven."},
 	{"holders", "list", "The name of each share's holder."},
 	{"stored_shares", "integer", "Accepted from older clients; 1 or 0."},
 	{"nonce", "string", "To cancel: the nonce of the ceremony."},
 }
 
 var rootFields = []api.DocField{
-	{"otp", "string", "A one-time password of the token's length; left away, one is made and told."},
-	{"pgp_key", "string", "A public key to which the token is encrypted, in place of the password."},
+	{"otp", "string", "A one-time password of the token's length; without it, one is made and returned."},
+	{"pgp_key", "string", "A public key to which the token is encrypted, in place of a password."},
 	{"nonce", "string", "To cancel: the nonce of the attempt."},
 }
 
 var ceremonyDocs = map[string]api.Doc{
 	"sys/decode-token":                    {Text: "Decodes a token of generate-root.", Read: true, Body: []api.DocField{{"encoded_token", "string", ""}, {"otp", "string", ""}}},
-	"sys/recovery/holders":                {Text: "Tells who holds shares, and when each was last proven."},
-	"sys/recovery/transcript":             {Text: "All records of what was done to the keys, signed."},
-	"sys/recovery/transcripts":            {Text: "Lists the records of what was done to the keys."},
-	"sys/recovery/transcripts/*":          {Text: "One record of what was done to the keys, signed."},
+	"sys/recovery/holders":                {Text: "Shows the holders of shares, and when each was last proven."},
+	"sys/recovery/transcript":             {Text: "All records of ceremonies, signed."},
+	"sys/recovery/transcripts":            {Text: "Lists the records of ceremonies."},
+	"sys/recovery/transcripts/*":          {Text: "One record of a ceremony, signed."},
 	"sys/recovery/prove":                  {Text: "Proves that a share is good.", Read: true, Body: []api.DocField{{"key", "string", "One share, in hex or base64."}}},
 	"sys/generate-root/update":            {Text: "Gives one share to generate-root.", Body: shareFields, Read: true},
 	"sys/generate-root/attempt":           {Text: "An attempt to make a root token by shares.", Body: rootFields},
@@ -41,13 +41,13 @@ var ceremonyDocs = map[string]api.Doc{
 	"sys/generate-root-token/acknowledge": {Text: "The token has arrived: wipe it.", Body: shareFields, Empty: true},
 }
 
-// custodianDocs are those of rekeying, which is there four times.
+// custodianDocs document rekeying, which has four sets of paths.
 func custodianDocs() map[string]api.Doc {
 	out := map[string]api.Doc{}
 	for _, p := range []string{"sys/rekey/", "sys/rekey-recovery-key/", "sys/rotate/root/", "sys/rotate/recovery/"} {
-		out[p+"init"] = api.Doc{Text: "A ceremony that hands out new shares.", Body: shareSetField}
+		out[p+"init"] = api.Doc{Text: "A ceremony that makes new shares.", Body: shareSetField}
 		out[p+"update"] = api.Doc{Text: "Gives one share to the ceremony.", Body: shareFields, Read: true}
-		out[p+"verify"] = api.Doc{Text: "Gives one of the new shares back, before they take effect.", Body: verifyFields}
+		out[p+"verify"] = api.Doc{Text: "Proves one of the new shares, before they take effect.", Body: verifyFields}
 		out[p+"acknowledge"] = api.Doc{Text: "The new shares have arrived: wipe them.", Body: shareFields, Empty: true}
 	}
 	for _, p := range []string{"sys/rekey/backup", "sys/rekey/recovery-key-backup", "sys/rotate/root/backup", "sys/rotate/recovery/backup"} {

@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// A root token by a quorum of shares. All tokens may be lost, so an attempt can be started by anybody; one that was started with
-// a token can be cancelled only with one.
+// A root token by a quorum of shares. All tokens may be lost, so an attempt can be started without
+// one; an attempt that was started with a token can be cancelled only with one.
 
 type rootStatusAnswer struct {
 	Nonce            string   `json:"nonce"`
@@ -34,7 +34,7 @@ func rootAnswer(s ceremony.GenerateRootStatus) rootStatusAnswer {
 	}
 }
 
-// rootShown is a status as the path's clients know it: on OpenBao's without what is not there yet.
+// rootShown renders a status for the request's path: OpenBao's leaves out what is not set yet.
 func rootShown(q *api.Request, s ceremony.GenerateRootStatus) (*api.Answer, error) {
 	if legacy(q) {
 		return api.Show(rootAnswer(s))
@@ -90,7 +90,8 @@ func rootStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	return rootShown(q, s)
 }
 
-// rootCancel ends the attempt. Without a token only one that was started without, by who knows its nonce.
+// rootCancel ends the attempt. Without a token it ends only one that was started without, by its
+// nonce.
 func rootCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	b, err := readShareBody(q)
 	if err != nil {
@@ -112,11 +113,12 @@ func rootUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err != nil {
 		return nil, rootError(err)
 	}
-	s.OTPLength = 0 // so Vault has it in this answer
+	s.OTPLength = 0 // as in Vault
 	return rootShown(q, s)
 }
 
-// rootAcknowledge wipes the encoded token that is kept for whoever gave the last share, now that it has arrived.
+// rootAcknowledge wipes the encoded token that is kept for the client that gave the last share: it
+// has arrived.
 func rootAcknowledge(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	nonce, share, err := givenShare(q, missingInRoot)
 	if err != nil {

@@ -9,7 +9,7 @@ import (
 
 func recoveryShown(s ceremony.GenerateRootStatus) (*api.Answer, error) {
 	a := rootAnswer(s)
-	a.EncodedRootToken = "" // this token is none of root
+	a.EncodedRootToken = "" // it is not a root token
 	return api.Show(a)
 }
 

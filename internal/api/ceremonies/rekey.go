@@ -10,9 +10,9 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// Rekey of both targets, by Vault's paths and by OpenBao's, with one mend: starting and cancelling need a token on both, so that nobody
-// without one changes somebody else's work. On Vault's paths a share needs only the nonce, which whoever started the rekey
-// hands out, or GET .../init shows.
+// Rekey of both targets, by Vault's paths and by OpenBao's. Unlike in Vault, starting and
+// cancelling need a token on both, so that no client without one changes another's work. On Vault's
+// paths a share needs only the nonce, which the start, and GET .../init, return.
 
 func rekeyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s, err := h.Node.Ceremonies().RekeyStatus(ctx, q.Route.Target)
@@ -28,7 +28,7 @@ type rekeyBody struct {
 	PGPKeys             []string `json:"pgp_keys"`
 	Backup              bool     `json:"backup"`
 	RequireVerification bool     `json:"require_verification"`
-	Holders             []string `json:"holders"` // ours: the names of those who will have the shares
+	Holders             []string `json:"holders"` // ours: the names of the shares' holders
 }
 
 func readRekeyBody(q *api.Request) (b rekeyBody, err error) {
@@ -49,13 +49,13 @@ func readRekeyBody(q *api.Request) (b rekeyBody, err error) {
 	return b, err
 }
 
-// check finds what can be told before the node looks at the whole.
+// check finds what is wrong with the body alone.
 func (b *rekeyBody) check(q *api.Request) (warnings []string, err error) {
 	if b.Backup && len(b.PGPKeys) == 0 {
 		if legacy(q) {
 			return nil, fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
 		}
-		b.Backup = false // OpenBao takes it and does nothing; here the client is told
+		b.Backup = false // OpenBao accepts it and does nothing; here the client gets a warning
 		warnings = []string{"no backup will be made: only encrypted shares are kept, and no PGP keys were given"}
 	}
 	if len(b.PGPKeys) > 0 && len(b.PGPKeys) != b.SecretShares {
@@ -95,8 +95,9 @@ func rekeyStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return a, err
 }
 
-// canShowShares refuses to start what would be complete at once, and its answer shown by nobody: where there are no
-// recovery shares yet nobody's are needed to make some, but clients of Vault's path look for shares only in the answer to one.
+// canShowShares refuses a start that would complete at once. The first recovery shares need no
+// other shares, but clients of Vault's path expect shares only in the answer to a share: they would
+// not show them.
 func canShowShares(ctx context.Context, h *api.Handler, q *api.Request) error {
 	if !legacy(q) || q.Route.Target != recovery.Recovery {
 		return nil
@@ -112,7 +113,7 @@ func canShowShares(ctx context.Context, h *api.Handler, q *api.Request) error {
 	return nil
 }
 
-// rekeyCancel ends a rekey. Clients of later Vaults name the nonce of the one they mean: then no other is ended.
+// rekeyCancel ends a rekey. A nonce in the body names the one that is meant: no other is ended.
 func rekeyCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	b, err := readShareBody(q)
 	if err != nil {
@@ -142,7 +143,8 @@ func rekeyUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	return rotationDone(r, false)
 }
 
-// rekeyAcknowledge wipes the answer that is kept for whoever gave the last share, now that the new shares have arrived.
+// rekeyAcknowledge wipes the answer that is kept for the client that gave the last share: the new
+// shares have arrived.
 func rekeyAcknowledge(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	nonce, share, err := givenShare(q, missingInRotation)
 	if err != nil {

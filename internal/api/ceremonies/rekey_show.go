@@ -22,7 +22,7 @@ type rekeyStatusAnswer struct {
 	HoldersGiven         []string `json:"holders_given,omitempty"` // ours
 }
 
-// rekeyShown is a status as the path's clients know it.
+// rekeyShown renders a status for the request's path.
 func rekeyShown(q *api.Request, s ceremony.RekeyStatus) (*api.Answer, error) {
 	if !legacy(q) {
 		return api.Show(rotationStatus(s, q.Route.Target))
@@ -34,8 +34,8 @@ func rekeyShown(q *api.Request, s ceremony.RekeyStatus) (*api.Answer, error) {
 	})
 }
 
-// rotationStatus has fewer members where nothing runs, and those of PGP only where it is used. A key without shares of its own counts
-// as one of one.
+// rotationStatus leaves out what is not set yet, and members of PGP where it is not used. A key
+// without shares of its own counts as 1 of 1.
 func rotationStatus(s ceremony.RekeyStatus, t recovery.Target) map[string]any {
 	m := map[string]any{"started": s.Started, "t": s.Threshold, "n": s.Shares, "required": s.Required}
 	if !s.Started {
@@ -66,7 +66,7 @@ type rekeyDoneAnswer struct {
 	VerificationNonce    string   `json:"verification_nonce,omitempty"`
 }
 
-// rekeyDone is the answer to the last share on Vault's paths. It destroys the shares: the texts are all that is left.
+// rekeyDone answers the last share on Vault's paths. It destroys the shares once they are rendered.
 func rekeyDone(r *ceremony.RekeyResult) (*api.Answer, error) {
 	a := rekeyDoneAnswer{
 		Nonce: r.Nonce, Complete: true, PGPFingerprints: r.PGPFingerprints, Backup: r.Backup,
@@ -76,7 +76,8 @@ func rekeyDone(r *ceremony.RekeyResult) (*api.Answer, error) {
 	return api.Show(a)
 }
 
-// rotationDone is the same on OpenBao's paths. Where it answers a start there was no nonce to give shares with, and the numbers are told.
+// rotationDone does the same on OpenBao's paths. The answer to a start has the numbers of shares in
+// place of a nonce.
 func rotationDone(r *ceremony.RekeyResult, atOnce bool) (*api.Answer, error) {
 	m := map[string]any{
 		"complete": true, "pgp_fingerprints": r.PGPFingerprints, "backup": r.Backup,

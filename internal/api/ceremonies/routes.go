@@ -96,7 +96,7 @@ var rootRoutes = []api.Route{
 		Handle: decodeToken},
 }
 
-// custodianRoutes are ours: other servers have nothing like it.
+// custodianRoutes are ours: neither Vault nor OpenBao has them.
 var custodianRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/recovery/holders", Capability: policy.Read, Guarded: true, Handle: holders},
 	{Methods: api.Write, Path: "sys/recovery/prove", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle, Shares: true,

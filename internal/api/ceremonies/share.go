@@ -13,8 +13,8 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// handOut gives shares, or the messages that they were encrypted to, the two forms in which people get them. It destroys
-// them: the texts are all that is left.
+// HandOut renders shares, or the messages that they are encrypted to, in the two forms that clients
+// know, and destroys them.
 func HandOut(shares []*secret.Bytes) (asHex, asBase64 []string) {
 	asHex, asBase64 = []string{}, []string{}
 	for _, s := range shares {
@@ -25,13 +25,14 @@ func HandOut(shares []*secret.Bytes) (asHex, asBase64 []string) {
 	return asHex, asBase64
 }
 
-// What rekey, verification and generate-root have in common: somebody starts, holders give shares with a nonce, and
-// the texts of refusals differ between the paths of Vault and those of OpenBao.
+// What rekey, verification and generate-root have in common: shares are given with a nonce, and the
+// texts of refusals differ between the paths of Vault and those of OpenBao.
 
-// legacy reports whether the request came by the paths that every Vault has: bare bodies, decoded strictly.
+// legacy reports whether the request came by the paths that every Vault has: bare bodies, decoded
+// strictly.
 func legacy(q *api.Request) bool { return q.Route.Style == api.BareStyle }
 
-// starter is who asks, for the record.
+// starter returns the client, for the record.
 func starter(q *api.Request) ceremony.Starter {
 	return ceremony.Starter{Accessor: q.Identity.Accessor, DisplayName: q.Identity.DisplayName}
 }
@@ -41,7 +42,7 @@ type shareBody struct {
 	Nonce string `json:"nonce"`
 }
 
-// readShareBody decodes the body, as strictly as the path's kind does.
+// readShareBody decodes the body as the path does.
 func readShareBody(q *api.Request) (b shareBody, err error) {
 	if legacy(q) {
 		err = q.Strict(&b)
@@ -55,7 +56,8 @@ func readShareBody(q *api.Request) (b shareBody, err error) {
 	return b, errors.Join(f.Text("key", &b.Key), f.Text("nonce", &b.Nonce))
 }
 
-// missing are the words for a body without a key, or without a nonce, by the paths where each step needs a token.
+// missing has the texts for a body without a key, or without a nonce, on paths where each step
+// needs a token.
 type missing struct{ key, nonce string }
 
 var (
@@ -63,7 +65,7 @@ var (
 	missingInRoot     = missing{"key is required", "nonce is required"}
 )
 
-// givenShare reads the share and the nonce. Whoever calls it destroys the share.
+// givenShare reads the share and the nonce. The caller destroys the share.
 func givenShare(q *api.Request, m missing) (nonce string, share *secret.Bytes, err error) {
 	b, err := readShareBody(q)
 	switch {

@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// dialect has the texts by which clients of one set of paths recognise a refusal. What it does not have is answered as
-// package ceremony says it. No text contains a nonce.
+// dialect has the texts by which clients of one set of paths recognise a refusal. Other refusals
+// keep the text of package ceremony. No text contains a nonce.
 type dialect struct {
 	repeated     string // for a share that was given already
 	running      string

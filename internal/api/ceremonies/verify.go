@@ -7,7 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/ceremony"
 )
 
-// Verification of new shares, which replace the old ones only when a threshold of them was proven.
+// Verification of new shares: they replace the old ones once a threshold of them was proven.
 
 type verifyStatusAnswer struct {
 	N        int    `json:"n"`
@@ -50,7 +50,7 @@ func verifyUpdate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	return verifyShown(s)
 }
 
-// verifyRestart forgets what was proven so far, and answers with the new nonce.
+// verifyRestart discards the proofs so far, and returns the new nonce.
 func verifyRestart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s, err := h.Node.Ceremonies().RekeyVerifyRestart(ctx, q.Route.Target)
 	if err != nil {

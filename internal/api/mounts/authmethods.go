@@ -12,7 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// authRoutes are the table of auth methods. To look at one of them takes sudo, as in Vault; the whole list does not.
+// authRoutes are for the table of auth methods. Reading one of them takes sudo, as in Vault;
+// listing all does not.
 var authRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/auth", Capability: policy.Read, Style: api.DoubleStyle, Here: true,
 		Handle: authMethods},
@@ -34,11 +35,12 @@ var authDocs = map[string]api.Doc{
 		{"default_lease_ttl", "duration", "To tune: how long tokens live where their role says nothing."},
 		{"max_lease_ttl", "duration", "To tune: how long they live at most."}, {"token_type", "string", "To tune: the type of tokens."},
 		{"listing_visibility", "string", "To tune: unauth shows the method to anybody."},
-		{"user_lockout_config", "any", "To tune: when guessing is stopped."},
+		{"user_lockout_config", "any", "To tune: limits on wrong credentials."},
 	}},
 }
 
-// authAnswer of a mount is the same as that of a secrets engine, with the type of its tokens.
+// authMountAnswer shows an auth method: the members of a secrets engine, and the type of its
+// tokens.
 type authMountAnswer struct {
 	mountAnswer
 	Config authConfigAnswer `json:"config"`
@@ -107,7 +109,7 @@ type authTuningAnswer struct {
 	Lockout   *lockoutAnswer `json:"user_lockout_config,omitempty"`
 }
 
-// authTuning tells how an auth method is set; the path is without "auth/".
+// authTuning shows the settings of an auth method; path is without "auth/".
 func authTuning(h *api.Handler, q *api.Request, path string) (*api.Answer, error) {
 	m, ok := q.Role.AuthMethods().Get(path)
 	if !ok {
@@ -146,7 +148,7 @@ func enableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return api.Done()
 }
 
-// tuneAuth changes what is given and leaves the rest; the path is without "auth/".
+// tuneAuth changes the fields that are given; path is without "auth/".
 func tuneAuth(ctx context.Context, h *api.Handler, q *api.Request, path string, f field.Map) (*api.Answer, error) {
 	err := q.Role.AuthMethods().Tune(ctx, path, func(m *mount.Entry) error {
 		if err := f.Text("description", &m.Description); err != nil {
@@ -163,7 +165,7 @@ func tuneAuth(ctx context.Context, h *api.Handler, q *api.Request, path string, 
 	return api.Done()
 }
 
-// authConfig reads the settings that auth methods alone have.
+// authConfig reads the settings that only auth methods have.
 func authConfig(f field.Map, c *mount.Config) error {
 	if err := f.Text("token_type", &c.TokenType); err != nil {
 		return err
@@ -190,8 +192,8 @@ func authConfig(f field.Map, c *mount.Config) error {
 	return c.Check()
 }
 
-// disableAuth takes a method away, and ends the tokens that it gave out. What a crash in between leaves is ended when a node becomes
-// active.
+// disableAuth removes a method, and revokes the tokens that it issued. A node that becomes active
+// revokes what a crash in between has left.
 func disableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	path, tune, err := mountPath(q)
 	if err != nil {
@@ -209,7 +211,8 @@ func disableAuth(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	return api.Done()
 }
 
-// isAuthTune reports whether a path below sys/mounts/ is about an auth method, as older clients tune them, and gives its own path.
+// isAuthTune returns the auth method that a path below sys/mounts/ is about: older clients tune
+// them there.
 func isAuthTune(path string, tune bool) (string, bool) {
 	own, ok := strings.CutPrefix(path, api.AuthPath)
 	return own, ok && tune && own != ""

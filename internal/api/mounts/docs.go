@@ -16,10 +16,10 @@ var mountDocs = map[string]api.Doc{
 		{"force_no_cache", "boolean", "Accepted."}, {"allowed_managed_keys", "list", "Accepted."}, {"user_lockout_config", "object", ""},
 	}},
 	"sys/internal/ui/mounts":   {Text: "Lists the mounts that the token may see."},
-	"sys/internal/ui/mounts/*": {Text: "Tells which mount a path is in."},
+	"sys/internal/ui/mounts/*": {Text: "Shows the mount of a path."},
 
 	"sys/remount": {Text: "Moves a mount.", Read: true, Body: []api.DocField{
 		{"from", "string", "Where it is."}, {"to", "string", "Where it is to be."},
 	}},
-	"sys/remount/status/*": {Text: "How far moving a mount has come.", Param: "migration_id"},
+	"sys/remount/status/*": {Text: "The state of a move.", Param: "migration_id"},
 }

@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// mountAnswer is one entry of the table of mounts as clients know it. Members are in alphabetical order, as everywhere below "data".
+// mountAnswer shows a mount. Members are in alphabetical order, as everywhere below "data".
 type mountAnswer struct {
 	Accessor              string            `json:"accessor"`
 	Config                mountConfigAnswer `json:"config"`
@@ -20,7 +20,7 @@ type mountAnswer struct {
 	ExternalEntropyAccess bool              `json:"external_entropy_access"`
 	Local                 bool              `json:"local"`
 	Options               map[string]string `json:"options"`
-	Path                  string            `json:"path,omitempty"` // for sys/internal/ui/mounts/<path> only
+	Path                  string            `json:"path,omitempty"` // in sys/internal/ui/mounts/<path> only
 	PluginVersion         string            `json:"plugin_version"`
 	RunningPluginVersion  string            `json:"running_plugin_version"`
 	RunningSHA256         string            `json:"running_sha256"`
@@ -64,7 +64,8 @@ func listMounts(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 	return api.Show(all)
 }
 
-// mountPath is the path of a mount in a request; tune tells that it is "<mount>/tune", which is about how the mount is set.
+// mountPath returns the mount in a request's path; tune reports "<mount>/tune", the settings of the
+// mount.
 func mountPath(q *api.Request) (path string, tune bool, err error) {
 	rest, tune := strings.CutSuffix(q.Rest, "/tune")
 	path, err = mount.CleanPath(rest)
@@ -79,7 +80,7 @@ func showMount(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 	if own, ok := isAuthTune(path, tune); ok {
 		return authTuning(h, q, own)
 	}
-	if own, ok := strings.CutPrefix(path, api.AuthPath); ok { // so Vault's library asks for an auth method
+	if own, ok := strings.CutPrefix(path, api.AuthPath); ok { // Vault's library reads auth methods here
 		if m, ok := q.Role.AuthMethods().Get(own); ok {
 			return api.Show(describeAuth(h, m))
 		}
@@ -139,7 +140,7 @@ func readMount(f field.Map) (m mount.Entry, err error) {
 			return m, err
 		}
 	}
-	if plugin != "" && (m.Type == "" || m.Type == "plugin") { // as clients of old name an engine
+	if plugin != "" && (m.Type == "" || m.Type == "plugin") { // older clients name an engine like this
 		m.Type = plugin
 	}
 	return m, nil
@@ -159,14 +160,14 @@ func disableMount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	return api.Done()
 }
 
-// mountNames is what is told of a mount to somebody without access to it.
+// mountNames is what a client without access to a mount may see of it.
 type mountNames struct {
 	Description string            `json:"description"`
 	Options     map[string]string `json:"options"`
 	Type        string            `json:"type"`
 }
 
-// visibleMounts lists what the token, if there is one, may see. It refuses nobody.
+// visibleMounts lists what the client may see. It answers without a token, too.
 func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()
 	var seen struct {
@@ -201,8 +202,8 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 	return api.Show(seen)
 }
 
-// preflight tells a client's kv commands which mount a path is in and of which version. Whoever may see nothing there is told
-// the same as for a mount that does not exist.
+// preflight tells a client's kv commands the mount of a path, and its version. A client without
+// access gets the same answer as for a mount that does not exist.
 func preflight(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()
 	who, err := q.Role.Tokens().Identify(ctx, q.Token)

@@ -5,7 +5,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
-// mountRoutes are those of the table of mounts, and of the storage below all of them.
+// mountRoutes are for the table of secrets engines.
 var mountRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/mounts", Capability: policy.Read, Style: api.DoubleStyle, Here: true,
 		Handle: listMounts},

@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
-// tuningAnswer is how a mount is set, with the lease times that count.
+// tuningAnswer shows the settings of a mount, with the lease times in effect.
 type tuningAnswer struct {
 	AllowedResponseHeaders    []string          `json:"allowed_response_headers,omitempty"`
 	AuditNonHMACRequestKeys   []string          `json:"audit_non_hmac_request_keys,omitempty"`
@@ -36,7 +36,8 @@ func describeTuning(m mount.Entry) tuningAnswer {
 	return a
 }
 
-// tuneMount changes what is given and leaves the rest. Options are changed one by one; an empty one is taken away.
+// tuneMount changes the fields that are given. Options are changed one by one; an empty value
+// removes one.
 func tuneMount(ctx context.Context, h *api.Handler, q *api.Request, path string, f field.Map) (*api.Answer, error) {
 	options, err := f.Texts("options")
 	if err != nil {
@@ -77,7 +78,7 @@ func mountConfig(f field.Map, c *mount.Config) error {
 	return c.Check()
 }
 
-// lease reads a time of leases in seconds: an empty text is not given, "system" is the system's own.
+// lease reads a lease time in seconds: "" is not given, "system" is the system's.
 func lease(f field.Map, name string, into *int64) error {
 	switch f[name] {
 	case "":
@@ -109,8 +110,8 @@ type moveInfoAnswer struct {
 	TargetMount string `json:"target_mount"`
 }
 
-// remount moves a mount. Other servers take their time for it, and clients ask again and again whether it is done: here it is, when the
-// answer is sent.
+// remount moves a mount. In Vault that takes time, and clients poll for its end; here the move is
+// complete when it is answered.
 func remount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
 	if err != nil {
@@ -138,7 +139,8 @@ func remount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 	}}, nil
 }
 
-// move moves a secrets engine or an auth method; the tokens that the method gave out end, as they are known by its path.
+// move moves a secrets engine or an auth method. Tokens that the method issued are revoked, because
+// they are found by its path.
 func move(ctx context.Context, q *api.Request, from, to string) (mount.Move, error) {
 	fromLogin, isLogin := strings.CutPrefix(from, api.AuthPath)
 	toLogin, staysLogin := strings.CutPrefix(to, api.AuthPath)

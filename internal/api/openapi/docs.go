@@ -6,5 +6,5 @@ import (
 
 var specDocs = map[string]api.Doc{
 	"sys/internal/specs/openapi": {Text: "This document."},
-	"sys/replication/status":     {Text: "Not there: nothing is replicated."},
+	"sys/replication/status":     {Text: "Not supported: nothing is replicated."},
 }

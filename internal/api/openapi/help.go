@@ -9,7 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 )
 
-// helpRoute answers HELP, and GET with ?help=1, on every path: a token is looked at, and needs no capability.
+// HelpRoute answers HELP, and GET with ?help=1, on every path. It needs a token, and no capability.
 var HelpRoute = api.Route{Methods: api.Get, Path: "*", Access: api.Open, Style: api.BareStyle, Here: true, Handle: showHelp}
 
 type HelpAnswer struct {
@@ -18,7 +18,7 @@ type HelpAnswer struct {
 	OpenAPI map[string]any `json:"openapi"`
 }
 
-// showHelp tells what a path is for, from the table of routes.
+// showHelp describes a path from the table of routes.
 func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()
 	if _, err := q.Role.Tokens().Identify(ctx, q.Token); err != nil {
@@ -36,7 +36,7 @@ func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 			found = append(found, line)
 		}
 	}
-	// An exact path is meant before one that ends in "*".
+	// An exact path comes before one that ends in "*".
 	if slices.ContainsFunc(found, func(r *api.Route) bool { return r.Path == path }) {
 		found = slices.DeleteFunc(found, func(r *api.Route) bool { return r.Path != path })
 	}
@@ -65,7 +65,7 @@ func writeFields(b *strings.Builder, title string, fields []api.DocField) {
 	}
 }
 
-// needs says who may.
+// needs says which token a route needs.
 func needs(r *api.Route) string {
 	if r.Capability == 0 {
 		return r.Access.String()
@@ -80,10 +80,10 @@ func needs(r *api.Route) string {
 	return out
 }
 
-// mountHelp is what the backends are for, by type.
+// mountHelp describes the backends by type.
 var mountHelp = map[string]string{
-	"kv":        "Key-value: secrets at paths of your own choosing. Version 2 keeps former versions, below data/, metadata/, delete/, undelete/ and destroy/.",
-	"cubbyhole": "Cubbyhole: each token's own secrets, which nobody else can read and which go with the token.",
+	"kv":        "Key-value store: secrets at any path. Version 2 keeps previous versions. It has the paths data/, metadata/, delete/, undelete/ and destroy/.",
+	"cubbyhole": "Cubbyhole: secrets of one token, which no other token can read, and which end with the token.",
 }
 
 func helpOfMount(h *api.Handler, q *api.Request) (*api.Answer, error) {

@@ -17,8 +17,8 @@ var specRoutes = []api.Route{
 	}},
 }
 
-// specification is the API as an OpenAPI document, made from the table of routes: what is not in the table is not in it, and the
-// other way round.
+// specification returns the API as an OpenAPI document, which describes exactly the table of
+// routes.
 func specification(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	all := make([]*api.Route, len(h.Lines))
 	for i := range h.Lines {
@@ -27,7 +27,7 @@ func specification(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answ
 	return api.Show(document(h, all))
 }
 
-// document describes some lines of the table, and what lies behind mounts.
+// document describes lines of the table.
 func document(h *api.Handler, lines []*api.Route) map[string]any {
 	paths := map[string]map[string]any{}
 	at := func(path string) map[string]any {
@@ -42,12 +42,12 @@ func document(h *api.Handler, lines []*api.Route) map[string]any {
 		for _, method := range r.Methods {
 			name := strings.ToLower(method)
 			switch name {
-			case "put": // is what POST is
+			case "put": // the same as POST
 				continue
 			case "list", "scan":
 				name = "get"
 			}
-			if old, there := item[name].(map[string]any); there { // a path that can be both read and listed
+			if old, there := item[name].(map[string]any); there { // the path can be read and listed
 				addList(old, false)
 				continue
 			}
@@ -63,7 +63,7 @@ func document(h *api.Handler, lines []*api.Route) map[string]any {
 	return map[string]any{
 		"openapi": "3.0.2",
 		"info": map[string]any{
-			"title": "Sealgate", "description": "HTTP API that gives access to the secrets that the server keeps.",
+			"title": "Sealgate", "description": "The HTTP API of the server.",
 			"version": h.Version, "license": map[string]any{"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
 		},
 		"paths": paths,
@@ -77,7 +77,7 @@ func document(h *api.Handler, lines []*api.Route) map[string]any {
 	}
 }
 
-// describePath gives a path its parameter.
+// describePath returns a path and its parameter.
 func describePath(path string, d api.Doc, at func(string) map[string]any) (string, map[string]any) {
 	before, star := strings.CutSuffix(path, "*")
 	if !star {
@@ -94,7 +94,7 @@ func describePath(path string, d api.Doc, at func(string) map[string]any) (strin
 	return full, item
 }
 
-// addList gives an operation the parameter that makes a list of a read.
+// addList adds the parameter that turns a read into a list.
 func addList(o map[string]any, required bool) {
 	list := map[string]any{
 		"name": "list", "in": "query", "required": required, "description": "Give true to list.",
@@ -139,7 +139,7 @@ func describeOperation(r *api.Route, d api.Doc, method, path string) map[string]
 	return o
 }
 
-// schemaOf is the schema of a field's type. A duration is whole seconds or a text.
+// schemaOf returns the schema of a field's type. A duration is a number of seconds or a string.
 func schemaOf(kind string) map[string]any {
 	switch kind {
 	case "list":
@@ -152,12 +152,12 @@ func schemaOf(kind string) map[string]any {
 	return map[string]any{"type": kind}
 }
 
-// operationID is made of the path's words: "post-sys-mounts-path".
+// operationID joins the words of the path: "post-sys-mounts-path".
 func operationID(method, path string) string {
 	return strings.ToLower(method) + strings.NewReplacer("/", "-", "{", "", "}", "").Replace(path)
 }
 
-// describeResponses lists every status that a line can be answered with.
+// describeResponses lists every status of a route.
 func describeResponses(r *api.Route, d api.Doc, method string) map[string]any {
 	out := map[string]any{}
 	refusal := func(text string, codes ...int) {
@@ -186,13 +186,13 @@ func describeResponses(r *api.Route, d api.Doc, method string) map[string]any {
 		out["204"] = map[string]any{"description": "Done."}
 	}
 	if d.Later {
-		out = map[string]any{"202": map[string]any{"description": "It is being done.", "content": ok["content"]}}
+		out = map[string]any{"202": map[string]any{"description": "It runs in the background.", "content": ok["content"]}}
 	}
-	refusal("The request is not what it should be.", 400)
-	refusal("Nothing is there.", 404)
+	refusal("The request is invalid.", 400)
+	refusal("It does not exist.", 404)
 	refusal("The path has no such operation.", 405)
 	refusal("Too many requests.", 429)
-	refusal("The server is sealed, or something that it needs is away.", 503)
+	refusal("The server is sealed, or something that it needs is unavailable.", 503)
 	if r.Capability != 0 || r.Access == api.RecoveryToken || slices.Contains([]string{"sys/internal/ui/mounts/*"}, r.Path) {
 		refusal("The token is missing, unknown, or not allowed to.", 403)
 	}
@@ -203,7 +203,7 @@ func describeResponses(r *api.Route, d api.Doc, method string) map[string]any {
 		refusal("The body is of another kind than application/merge-patch+json.", 415)
 	}
 	if !reads {
-		refusal("Somebody else changed the same at the same time.", 409)
+		refusal("Another request changed it at the same time.", 409)
 	}
 	if r.Path == "sys/health" {
 		for _, class := range []string{"2XX", "3XX", "4XX", "5XX"} {

@@ -1,8 +1,8 @@
-// Package operate answers those who run the server: metrics, logs, profiles, requests in flight, versions, audit
+// Package operate answers operators: metrics, logs, profiles, requests in flight, versions, audit
 // devices, CORS and quotas.
 //
-// It guarantees that nothing here shows a secret: the configuration is sanitized, profiles show no memory, and paths are
-// shown without their queries.
+// It guarantees that no answer contains a secret: the configuration is sanitized, profiles show no
+// memory, and paths are shown without their queries.
 //
 // Stays compatible: paths and members of Vault's API; the names of metrics (contract 10).
 package operate

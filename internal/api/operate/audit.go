@@ -34,7 +34,7 @@ var auditRoutes = []api.Route{
 
 var errNoTrail = fault.New(fault.Unsupported, "this server was started without an audit trail")
 
-// change makes a change of the trail, and gives its errors the words that clients know.
+// changeTrail changes the audit trail, and gives its errors the texts that clients know.
 func changeTrail(h *api.Handler, f func(*audit.Trail) error) (*api.Answer, error) {
 	if h.Trail == nil {
 		return nil, errNoTrail
@@ -87,7 +87,7 @@ func disableAudit(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	return changeTrail(h, func(t *audit.Trail) error { return t.Disable(ctx, q.Rest) })
 }
 
-// auditHash tells by which name a device's entries have a value.
+// auditHash returns what a value looks like in a device's entries.
 func auditHash(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
 	if err != nil {

@@ -10,7 +10,7 @@ var headerFields = []api.DocField{{"hmac", "boolean", "Show the header's value a
 
 var operateDocs = map[string]api.Doc{
 	"sys/metrics":   {Text: "Metrics, as JSON or for Prometheus.", Query: []api.DocField{{"format", "string", "prometheus, or nothing for JSON."}}},
-	"sys/host-info": {Text: "Tells of the machine that the server runs on."},
+	"sys/host-info": {Text: "Shows the machine that the server runs on."},
 	"sys/pprof":     {Text: "Lists the profiles of the runtime."},
 	"sys/pprof/*": {Text: "A profile of the runtime, in the form of Go's tools.", Param: "name", Query: []api.DocField{
 		{"seconds", "number", "How long profile and trace watch."}, {"debug", "integer", "Other than 0: as text."},
@@ -36,7 +36,7 @@ var operateDocs = map[string]api.Doc{
 	"sys/quotas/rate-limit/*": {Text: "A rate-limit quota.", Param: "name", Empty: true, Body: []api.DocField{
 		{"path", "string", "Of what it applies to: a mount, a path, one with * at its end, or nothing for all."},
 		{"rate", "number", "Requests of one client in an interval."}, {"interval", "duration", "1 s."},
-		{"block_interval", "duration", "How long a client that exceeds it gets nothing."}, {"role", "string", "Not offered."},
+		{"block_interval", "duration", "How long a client that exceeds it is refused."}, {"role", "string", "Not offered."},
 		{"inheritable", "boolean", "Accepted."}, {"type", "string", "Accepted."},
 	}},
 	"sys/audit": {Text: "Lists the audit devices."},

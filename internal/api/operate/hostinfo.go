@@ -52,7 +52,7 @@ type goInfo struct {
 	HeapBytes  uint64 `json:"heap_bytes"`
 }
 
-// hostInfo tells of the machine what can be read from /proc; of other systems, what Go knows.
+// hostInfo shows what /proc says of the machine; elsewhere, what Go knows.
 func hostInfo(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	var m runtime.MemStats
 	runtime.ReadMemStats(&m)
@@ -105,7 +105,7 @@ func readCPUs() []cpuInfo {
 		case key == "model name":
 			out[len(out)-1].Model = value
 		case key == "cpu MHz":
-			out[len(out)-1].MHz, _ = strconv.ParseFloat(value, 64) // 0 where it is none
+			out[len(out)-1].MHz, _ = strconv.ParseFloat(value, 64) // 0 where it cannot be parsed
 		}
 	})
 	for len(out) < runtime.NumCPU() {
@@ -134,7 +134,8 @@ func readMemory() map[string]any {
 	return out
 }
 
-// readDisk is the file system of the working directory, where relative paths of the configuration lie.
+// readDisk shows the file system of the working directory, which relative paths of the
+// configuration refer to.
 func readDisk() []diskInfo {
 	path, err := filepath.Abs(".")
 	if err != nil {

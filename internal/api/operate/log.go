@@ -17,7 +17,7 @@ import (
 
 var errNoLogs = fault.New(fault.Unsupported, "this server's log cannot be looked at or set from here")
 
-// levelName is Vault's word for a level.
+// levelName returns Vault's name of a level.
 func levelName(l slog.Level) string { return strings.ToLower(l.String()) }
 
 func readLoggers(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -74,7 +74,8 @@ func resetLogger(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	return api.Done()
 }
 
-// monitor sends the log as it is written, until the client goes or the server stops.
+// monitor sends the log as it is written, until the client closes the connection or the server
+// stops.
 func monitor(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if h.Shared.Logs == nil {
 		return nil, errNoLogs
@@ -95,7 +96,7 @@ func monitor(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, er
 	}
 	defer w.Close()
 	out := http.NewResponseController(q.Out)
-	_ = out.SetWriteDeadline(time.Time{}) // where the connection has none there is none to lift
+	_ = out.SetWriteDeadline(time.Time{}) // an error means that the connection has no deadline
 	q.Out.Header()["Content-Type"] = []string{"text/plain; charset=utf-8"}
 	api.SetHeaders(q.Out.Header(), q.Front, http.StatusOK)
 	q.Sent, q.Status = true, http.StatusOK

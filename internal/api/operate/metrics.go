@@ -9,7 +9,8 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 )
 
-// showMetrics answers in JSON or, with ?format=prometheus (and where the client's Accept says so), in Prometheus's text.
+// showMetrics answers in JSON or, with ?format=prometheus or by the header Accept, in Prometheus's
+// text format.
 func showMetrics(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s := h.Shared
 	format := q.Query.Get("format")
@@ -21,7 +22,7 @@ func showMetrics(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer
 		return api.Show(s.Metrics.Summary())
 	case "prometheus":
 	default:
-		return nil, fault.New(fault.Invalid, "metric response format %q unknown: leave it away for JSON, or give prometheus", format)
+		return nil, fault.New(fault.Invalid, "metric response format %q unknown: leave it out for JSON, or give prometheus", format)
 	}
 	if !s.Prometheus {
 		return nil, fault.New(fault.Invalid, "prometheus is not enabled: telemetry.prometheus_retention_time is 0")

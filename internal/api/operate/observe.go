@@ -11,13 +11,13 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// lookup bounds what a look at metrics may wait for storage.
+// lookup bounds how long a sample of metrics waits for storage.
 const lookup = 2 * time.Second
 
-// shownTerms bounds the series that rotations make.
+// shownTerms bounds the series that rotations create.
 const shownTerms = 16
 
-// Observe adds what a node knows of itself to the metrics.
+// Observe adds the node's state to the metrics.
 func Observe(s *api.Shared, n *node.Node) {
 	for name, help := range map[string]string{
 		"core.unsealed":                                "Whether the node is unsealed.",

@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// operateRoutes are for those who run the server: what it does, how it is set, what it says.
+// operateRoutes show and set what operators need.
 var operateRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/metrics", Capability: policy.Read, Style: api.BareStyle, Lifecycle: true,
 		Switch: api.MetricsSwitch, Own: true, Here: true, Handle: showMetrics},
@@ -72,8 +72,8 @@ type versionInfo struct {
 	Installed string  `json:"timestamp_installed"`
 }
 
-// versionHistory lists the versions that were noted on this storage: each when the history is first looked at, or a quota or
-// origin first checked, after its start. A version that ran without any of these is not in it.
+// versionHistory lists the versions that were recorded on this storage. A version is recorded when
+// the history is first read after its start; one that ran without that is not listed.
 func versionHistory(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if err := noteVersion(ctx, h, q); err != nil {
 		return nil, err

@@ -15,8 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/listener"
 )
 
-// pprofRoutes show the profiles of Go's runtime: functions and counts, never what memory holds. They need sudo, because a profile
-// costs, and tells what others do.
+// pprofRoutes show the profiles of Go's runtime: functions and counts, never the content of memory.
+// They need sudo, because a profile costs CPU time, and shows what other clients do.
 var pprofRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/pprof", Capability: policy.Read, Sudo: true, Style: api.BareStyle, Lifecycle: true,
 		Switch: api.ProfileSwitch, Handle: profiles},
@@ -24,7 +24,7 @@ var pprofRoutes = []api.Route{
 		Switch: api.ProfileSwitch, Handle: profile},
 }
 
-// profiles lists what there is.
+// profiles lists the profiles.
 func profiles(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	names := []string{"profile", "trace"}
 	for _, p := range pprof.Profiles() {
@@ -34,11 +34,12 @@ func profiles(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, e
 }
 
 const (
-	shortProfile = 30 * time.Second // where "seconds" is not given; a trace 1 s
+	shortProfile = 30 * time.Second // without "seconds"; a trace takes 1 s
 	longProfile  = 10 * time.Minute
 )
 
-// profile answers in the form of Go's tools. The texts of goroutines, which show arguments, are not offered: debug=1 gives names and counts.
+// profile answers in the format of Go's tools. Goroutines are not shown with their arguments:
+// debug=1 gives names and counts.
 func profile(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	var buf bytes.Buffer
 	var err error
@@ -47,14 +48,14 @@ func profile(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 		err = during(ctx, h, q, shortProfile, func() error { return pprof.StartCPUProfile(&buf) }, pprof.StopCPUProfile)
 	case "trace":
 		err = during(ctx, h, q, time.Second, func() error { return trace.Start(&buf) }, trace.Stop)
-	case "cmdline": // without what stands behind the name: flags may bear a token
+	case "cmdline": // without arguments: flags may contain a token
 		buf.WriteString("sealgate")
 	case "symbol":
 		buf.WriteString("num_symbols: 1\n")
 	default:
 		p := pprof.Lookup(q.Rest)
 		if p == nil {
-			return nil, fault.New(fault.NotFound, "there is no profile %q", q.Rest)
+			return nil, fault.New(fault.NotFound, "profile %q does not exist", q.Rest)
 		}
 		debug := 0
 		if q.Query.Get("debug") != "" && q.Query.Get("debug") != "0" {
@@ -73,7 +74,7 @@ func profile(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 	return &api.Answer{Data: api.Opaque(buf.Bytes())}, nil
 }
 
-// during runs what measures for as many seconds as are asked for, within the request's deadline.
+// during measures for as many seconds as are asked for, within the request's deadline.
 func during(ctx context.Context, h *api.Handler, q *api.Request, d time.Duration, start func() error, stop func()) error {
 	if text := q.Query.Get("seconds"); text != "" {
 		n, err := strconv.ParseFloat(text, 64)
@@ -100,7 +101,7 @@ func during(ctx context.Context, h *api.Handler, q *api.Request, d time.Duration
 	case <-timer.C:
 		return nil
 	case <-listener.Stopping(q.HTTP.Context()):
-		return nil // with what there is
+		return nil // with what was measured so far
 	case <-ctx.Done():
 		return ctx.Err()
 	}

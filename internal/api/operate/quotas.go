@@ -84,7 +84,7 @@ func writeQuota(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	return api.Done()
 }
 
-// checkQuotaName keeps names to one segment of the storage's path.
+// checkQuotaName keeps a name to one segment of the storage's path.
 func checkQuotaName(name string) error {
 	if strings.Contains(name, "/") || len(name) > 128 {
 		return fault.New(fault.Invalid, "the name of a quota has at most 128 bytes and no slash")
@@ -124,7 +124,7 @@ func readQuotaFields(f field.Map, r *limits.Quota) error {
 	return nil
 }
 
-// checkQuota refuses a second quota for one path, and one for a path that nothing lies behind.
+// checkQuota refuses a second quota for one path, and a quota for a path that is not mounted.
 func checkQuota(active *node.RoleState, s *settings.Settings, r *limits.Quota) error {
 	r.Path = strings.TrimPrefix(r.Path, "/")
 	if r.Path != "" {

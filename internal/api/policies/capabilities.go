@@ -11,7 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// capabilities tells what another token may do on paths.
+// tokenCapabilities shows what another token may do on paths.
 func tokenCapabilities(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	var text string
 	if err := q.Param("token", &text); err != nil {
@@ -45,7 +45,7 @@ func capabilitiesAccessor(ctx context.Context, h *api.Handler, q *api.Request) (
 	return capable(ctx, q, who)
 }
 
-// askedPaths are those of the body: "paths", or "path", a list or one text.
+// askedPaths reads the paths of the body: "paths", or "path", a list or one string.
 func askedPaths(q *api.Request) (paths []string, err error) {
 	data, err := q.Object()
 	if err != nil {
@@ -91,7 +91,7 @@ type pathAnswer struct {
 	Capabilities []string `json:"capabilities"`
 }
 
-// resultantACL tells a user interface what the token's policies come to.
+// resultantACL shows user interfaces what the token's policies allow.
 func resultantACL(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if q.Identity.Root {
 		return api.Show(map[string]bool{"root": true})

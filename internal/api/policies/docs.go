@@ -31,5 +31,5 @@ var policyDocs = map[string]api.Doc{
 	"sys/capabilities":              {Text: "What a token may do on paths.", Read: true, Body: append([]api.DocField{authn.TokenField}, pathFields...)},
 	"sys/capabilities-self":         {Text: "What the token itself may do on paths.", Read: true, Body: append([]api.DocField{authn.TokenField}, pathFields...)},
 	"sys/capabilities-accessor":     {Text: "What a token may do on paths, by its accessor.", Read: true, Body: append([]api.DocField{authn.AccessorField}, pathFields...)},
-	"sys/internal/ui/resultant-acl": {Text: "All that the token may do."},
+	"sys/internal/ui/resultant-acl": {Text: "Everything that the token may do."},
 }

@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// passwordRoutes are the policies by which passwords are made. A password is read at sys/policies/password/<name>/generate.
+// passwordRoutes are for policies that generate passwords: a read of
+// sys/policies/password/<name>/generate returns one.
 var passwordRoutes = []api.Route{
 	{Methods: api.Listing, Path: "sys/policies/password", Capability: policy.List, Here: true,
 		Handle: passwordPolicies},

@@ -14,7 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/field"
 )
 
-// policyRoutes are the policies twice, as they were called once and as they are now; and what follows from them for a token.
+// policyRoutes are for policies, by their old paths and their new ones, and for what they allow a
+// token.
 var policyRoutes = []api.Route{
 	{Methods: []string{"GET", "LIST"}, Path: "sys/policy", Capability: policy.Read | policy.List, Style: api.DoubleStyle,
 		Handle: legacyPolicies},
@@ -46,7 +47,7 @@ var policyRoutes = []api.Route{
 		Handle: resultantACL},
 }
 
-// policyBody is a document in base64, and what stands around it.
+// policyBody bounds a document in base64, with the other fields.
 const policyBody = 1 << 20
 
 func listPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -64,7 +65,7 @@ func legacyPolicies(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	}{names, names})
 }
 
-// document reads the policy of the path; nil: there is none.
+// document reads the policy of the path; nil if there is none.
 func document(ctx context.Context, q *api.Request) (*token.Document, error) {
 	d, err := q.Role.Tokens().Policy(ctx, q.Rest)
 	if fault.Is(err, fault.NotFound) {
@@ -84,7 +85,8 @@ func legacyPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	}{d.Name, d.Text})
 }
 
-// policy gives name and text alone, which is all that strict clients take, where nobody uses more of what OpenBao has added.
+// showPolicy returns name and text alone, which is all that strict clients accept, unless the
+// policy uses what OpenBao has added.
 func showPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	d, err := document(ctx, q)
 	if d == nil {
@@ -146,7 +148,7 @@ func writePolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	return api.Done()
 }
 
-// patchPolicy changes what is given of a policy that is there, and leaves the rest.
+// patchPolicy changes the fields that are given of an existing policy.
 func patchPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	if err := q.CheckPatchType(); err != nil {
 		return nil, err
@@ -168,7 +170,7 @@ func patchPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	return api.Done()
 }
 
-// readPolicyOptions reads what OpenBao has added.
+// readPolicyOptions reads the fields that OpenBao has added.
 func readPolicyOptions(h *api.Handler, f field.Map, w *token.PolicyWrite) error {
 	var ttl time.Duration
 	if err := f.Duration("ttl", &ttl); err != nil {

@@ -15,18 +15,18 @@ type rawAnswer struct {
 	Value string `json:"value"`
 }
 
-// encodingBase64 is how entries travel that are no text.
+// encodingBase64 is the encoding of entries that are not text.
 const encodingBase64 = "base64"
 
 func checkEncoding(name string) error {
 	if name != "" && name != encodingBase64 {
-		return fault.New(fault.Invalid, "encoding %q is unknown: leave it away for text, or give base64", name)
+		return fault.New(fault.Invalid, "encoding %q is unknown: leave it out for text, or give base64", name)
 	}
 	return nil
 }
 
-// rawRead shows an entry: as text or, with ?encoding=base64, whatever it is. Nothing is guessed: an entry that is
-// no text would not survive being shown as one.
+// rawRead shows an entry, as text or, with ?encoding=base64, in any form. Nothing is guessed: an
+// entry that is not text would be damaged by showing it as text.
 func rawRead(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	encoding := q.Query.Get("encoding")
 	if err := checkEncoding(encoding); err != nil {
@@ -61,8 +61,8 @@ func rawList(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 // nothingShown is Vault's answer to writes of raw entries.
 func nothingShown() (*api.Answer, error) { return api.Show(json.RawMessage("null")) }
 
-// rawWrite overwrites an entry. One that is not there is made only where the client says how it is to be stored: so a
-// mistyped path is noticed.
+// rawWrite overwrites an entry. A new one needs compression_type, so that a mistyped path is
+// noticed.
 func rawWrite(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
 	if err != nil {
@@ -78,7 +78,7 @@ func rawWrite(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 			return nil, fault.New(fault.Invalid,
 				"cannot figure out compression type because entry does not exist; to make a new one give compression_type=none")
 		}
-		if err != nil && !fault.Is(err, fault.Internal) { // a damaged entry can be overwritten: that is what this is for
+		if err != nil && !fault.Is(err, fault.Internal) { // a damaged entry can be overwritten: raw storage is there for that
 			return nil, err
 		}
 	}

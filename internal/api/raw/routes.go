@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
-// rawRoutes open the storage below all mounts.
+// rawRoutes give access to the storage below all mounts.
 var rawRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/raw/*", Capability: policy.Read, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
 		Guarded: true, Handle: raw(rawRead)},
@@ -22,7 +22,7 @@ var rawRoutes = []api.Route{
 		Guarded: true, Handle: silent(raw(rawDelete))},
 }
 
-// raw has a handler of recovery mode work on the storage of a node that serves.
+// raw lets a handler of recovery mode work on the storage of an unsealed node.
 func raw(f api.Handle) api.Handle {
 	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 		q.Raw = q.Role.Raw()
@@ -30,7 +30,7 @@ func raw(f api.Handle) api.Handle {
 	}
 }
 
-// silent is for writes of which nothing is told: 204.
+// silent answers a write with 204.
 func silent(f api.Handle) api.Handle {
 	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 		_, err := f(ctx, h, q)
@@ -38,7 +38,7 @@ func silent(f api.Handle) api.Handle {
 	}
 }
 
-// recoveryRoutes are all that a server in recovery mode has.
+// RecoveryRoutes are all routes of a server in recovery mode.
 var RecoveryRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/generate-recovery-token/attempt", Access: api.AlwaysOpen, Style: api.BareStyle,
 		Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryStatus},

@@ -1,8 +1,8 @@
-// Package sys answers for the node itself: initialising, unsealing and sealing it, its health and leadership, the
-// barrier's keys, and snapshots.
+// Package sys answers for the node itself: initialising, unsealing and sealing it, its health and
+// leadership, the barrier's keys, and snapshots.
 //
-// It guarantees that what is shown without a token needs no look at a token, and that sys/health touches memory alone:
-// load balancers ask every second.
+// It guarantees that what needs no token is answered without checking one, and that sys/health
+// reads memory alone, because load balancers ask every second.
 //
 // Stays compatible: paths, members and statuses of Vault's API (contract 1 and 9).
 package sys

@@ -23,7 +23,7 @@ type haNode struct {
 	Version        string  `json:"version"` // without what follows a "-"
 }
 
-// haStatus lists the node that answers, which leads or is alone, and the standbys that it hears of.
+// haStatus lists this node, which leads or is alone, and the standbys that announce themselves.
 func haStatus(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	if h.Node.Clustered() {
 		return clusterStatus(h)

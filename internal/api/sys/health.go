@@ -11,7 +11,8 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// health is asked every second by every load balancer: it touches memory alone, and its body is put together by hand.
+// health answers load balancers, which ask every second: it reads memory alone, and builds its body
+// without an encoder.
 func health(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s := h.Node.Health()
 	code, err := healthCode(q, s)
@@ -21,7 +22,8 @@ func health(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, err
 	return &api.Answer{Status: code, Data: json.RawMessage(healthBody(h, s))}, nil
 }
 
-// healthCode is the status of the answer: that of the state, or what the query wants for it. Sealed and uninitialised count before standby.
+// healthCode returns the status of the answer: the state's, or the one that the query sets for it.
+// Sealed and uninitialised come before standby.
 func healthCode(q *api.Request, s node.Health) (int, error) {
 	active, err1 := code(q, "activecode", http.StatusOK)
 	standby, err2 := code(q, "standbycode", http.StatusTooManyRequests)
@@ -44,7 +46,8 @@ func healthCode(q *api.Request, s node.Health) (int, error) {
 	return active, nil
 }
 
-// code reads a status from the query. What is not a final status of HTTP is refused: it could not be sent.
+// code reads a status from the query. A status that is not final in HTTP is refused, because it
+// cannot be sent.
 func code(q *api.Request, name string, fallback int) (int, error) {
 	if q.Query == nil || !q.Query.Has(name) {
 		return fallback, nil
@@ -56,7 +59,7 @@ func code(q *api.Request, name string, fallback int) (int, error) {
 	return n, nil
 }
 
-// healthBody has every member that clients decode without asking whether it is there.
+// healthBody has every member that clients decode without checking for it.
 func healthBody(h *api.Handler, s node.Health) []byte {
 	performance, dr := "disabled", "disabled"
 	if s.Sealed {
@@ -73,7 +76,7 @@ func healthBody(h *api.Handler, s node.Health) []byte {
 	b = append(append(b, dr...), `","server_time_utc":`...)
 	b = strconv.AppendInt(b, h.Now().Unix(), 10)
 	b = api.AppendString(append(b, `,"version":`...), h.Version)
-	if !s.Sealed { // ours: a sealed node has said all there is to say
+	if !s.Sealed { // ours; a sealed node does not know
 		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
 	}
 	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date

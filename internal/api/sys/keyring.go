@@ -22,7 +22,7 @@ func rotateRoot(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answe
 	return api.Done()
 }
 
-// rewrapSeals has every seal wrap the root key again, by the newest version of its key.
+// rewrapSeals lets every seal wrap the root key again, by the newest version of its key.
 func rewrapSeals(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	if err := h.Node.RewrapSeals(ctx); err != nil {
 		return nil, err
@@ -32,7 +32,7 @@ func rewrapSeals(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answ
 
 type rotationAnswer struct {
 	Enabled       bool  `json:"enabled"`
-	Interval      any   `json:"interval"` // the number 0 where there is none, else a text such as "24h0m0s": so Vault has it
+	Interval      any   `json:"interval"` // as in Vault the number 0 for none, else a text such as "24h0m0s"
 	MaxOperations int64 `json:"max_operations"`
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// stepDown has nobody to step down for in a node without a cluster.
+// stepDown does nothing on a node without a cluster.
 func stepDown(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	if h.Node.Clustered() {
 		if err := h.Node.Cluster().StepDown(ctx); err != nil {
@@ -18,7 +18,7 @@ func stepDown(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer,
 	return api.Done()
 }
 
-// leaderAnswer has what is not known left out.
+// leaderAnswer leaves out what is not known.
 type leaderAnswer struct {
 	HAEnabled      bool   `json:"ha_enabled"`
 	Self           bool   `json:"is_self,omitempty"`
@@ -27,7 +27,8 @@ type leaderAnswer struct {
 	ClusterAddress string `json:"leader_cluster_address,omitempty"`
 }
 
-// leader is who answers. A sealed node of a cluster says that it is sealed, in the words that command lines look for.
+// leader shows the leader. A sealed node of a cluster answers with the text that command lines
+// match.
 func leader(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	if !h.Node.Clustered() {
 		return api.Show(leaderAnswer{})

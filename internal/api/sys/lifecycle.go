@@ -27,7 +27,7 @@ type initBodyFields struct {
 	RecoveryThreshold int      `json:"recovery_threshold"`
 	RecoveryPGPKeys   []string `json:"recovery_pgp_keys"`
 	RootTokenPGPKey   string   `json:"root_token_pgp_key"`
-	Holders           []string `json:"holders"` // ours: the names of those who will have the shares
+	Holders           []string `json:"holders"` // ours: the names of the shares' holders
 }
 
 type initAnswer struct {
@@ -91,7 +91,7 @@ func sealStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answe
 		Seals: s.Seals, Warnings: s.Warnings,
 	}
 	if s.RecoverySeal {
-		a.RecoverySealType = "shamir" // how the recovery key is shared out
+		a.RecoverySealType = "shamir" // how the recovery key is split
 	}
 	return api.Show(a)
 }

@@ -8,17 +8,18 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// sealBackendsAnswer is Vault's object for its several seals (healthy, unhealthy_since, fully_wrapped, backends), and what is ours.
+// sealBackendsAnswer has the members of Vault's seal HA (healthy, unhealthy_since, fully_wrapped,
+// backends), and ours.
 type sealBackendsAnswer struct {
 	Healthy        bool          `json:"healthy"` // every seal would unseal
 	UnhealthySince string        `json:"unhealthy_since,omitempty"`
 	FullyWrapped   bool          `json:"fully_wrapped"`
 	Backends       []sealBackend `json:"backends"`
-	WouldUnseal    bool          `json:"would_unseal"` // as many would as are needed
+	WouldUnseal    bool          `json:"would_unseal"` // as many seals would as the policy needs
 	Warnings       []string      `json:"warnings,omitempty"`
 }
 
-// sealBackend is one seal: Vault's members, then ours. "name" and "configured" are both.
+// sealBackend shows one seal: Vault's members, then ours. "name" and "configured" are both.
 type sealBackend struct {
 	Healthy        bool   `json:"healthy"`
 	Disabled       bool   `json:"disabled"`

@@ -12,7 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// snapshotRoutes copy the storage into a file and back, whatever storage it is. They have the paths that backup scripts know.
+// snapshotRoutes copy any storage into a file and back. They have the paths that backup scripts
+// use.
 var snapshotRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/storage/raft/snapshot", Capability: policy.Read, Style: api.BareStyle, Duration: api.Transfer,
 		Handle: saveSnapshot},
@@ -34,12 +35,13 @@ var snapshotRoutes = []api.Route{
 		Here: true, Handle: noRaft},
 }
 
-// noRaft answers for what only a storage of another server has.
+// noRaft answers paths that only raft storage has.
 func noRaft(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
 	return nil, fault.New(fault.Invalid, "raft storage is not in use")
 }
 
-// saveSnapshot sends the archive as it is made. Its end tells whether it is whole; where it is not, the connection is cut, so that no client takes it for whole.
+// saveSnapshot sends the archive while it is made. Where it cannot be completed, the connection is
+// cut, so that no client takes it for complete.
 func saveSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	ctx, cancel := q.Transfer(ctx)
 	defer cancel()
@@ -56,7 +58,7 @@ func saveSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	return &api.Answer{}, nil
 }
 
-// announced writes the headers before the first byte: until then an error can still be told.
+// announced sends the headers with the first byte: until then an error can still be answered.
 type announced struct {
 	q *api.Request
 	h *api.Handler
@@ -75,7 +77,8 @@ func (w *announced) Write(b []byte) (int, error) {
 	return w.q.Out.Write(b)
 }
 
-// restoreSnapshot takes the archive into a file that has no name, so that all of it is checked before any of it counts.
+// restoreSnapshot stores the archive in a file without a name, and checks all of it before it
+// changes anything.
 func restoreSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	ctx, cancel := q.Transfer(ctx)
 	defer cancel()

@@ -15,7 +15,8 @@ type unsealBody struct {
 	Migrate bool   `json:"migrate"`
 }
 
-// unseal follows the order of contract 1.3: a share that nobody needs any more is not even measured.
+// unseal follows the order of contract 1.3: on an unsealed node the length of a share is not
+// checked.
 func unseal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	var b unsealBody
 	if err := q.Strict(&b); err != nil {
@@ -57,7 +58,7 @@ func giveUnsealShare(ctx context.Context, h *api.Handler, b unsealBody) error {
 }
 
 func seal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	if q.Role == nil { // sealed already; no token was looked at
+	if q.Role == nil { // already sealed; no token was checked
 		return api.Done()
 	}
 	if err := h.Node.Seal(ctx); err != nil {

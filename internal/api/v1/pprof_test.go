@@ -16,7 +16,7 @@ func TestProfiles(t *testing.T) {
 	reader := w.grant("reader", moment.AddDate(1, 0, 0), "reader")
 	w.expect("without sudo", w.do("GET", "sys/pprof/heap", "", "X-Vault-Token", reader), 403, "")
 	w.expect("without a token", w.do("GET", "sys/pprof/heap", "", "X-Vault-Token", ""), 403, "")
-	w.expect("unknown", w.do("GET", "sys/pprof/nope", ""), 404, refusal(`there is no profile "nope"`))
+	w.expect("unknown", w.do("GET", "sys/pprof/nope", ""), 404, refusal(`profile "nope" does not exist`))
 	w.expect("forever", w.do("GET", "sys/pprof/profile?seconds=1e9", ""), 400, "")
 	w.expect("longer than a request", w.do("GET", "sys/pprof/profile?seconds=100", ""), 400, "")
 	if a := w.do("GET", "sys/pprof", ""); !strings.Contains(a.Body.String(), `"goroutine"`) {

@@ -20,8 +20,8 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// NewRecovery returns the API of a server in recovery mode: a token by a quorum of shares, and raw storage by that token. Every
-// other path is not there, not even health. c has no Node.
+// NewRecovery returns the API of a server in recovery mode: a token by a quorum of shares, and raw
+// storage by that token. It has no other path, not even sys/health. c has no Node.
 func NewRecovery(c api.Config, mode *node.RecoveryMode) http.Handler {
 	c.Recovery = mode
 	h := api.NewHandler(c, api.Table{Area: api.Area{Routes: raw.RecoveryRoutes}})
