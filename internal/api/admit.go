@@ -71,7 +71,8 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 // recognise finds out who asks. A client whose token is missing, expired or not allowed counts as
 // unauthenticated: command lines send whatever token they find in a file.
 func (q *Request) recognise(ctx context.Context) error {
-	who, err := q.Role.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability, Remote: q.HTTP.RemoteAddr})
+	who, err := q.Role.Tokens().Authorize(ctx, q.Token, token.Need{Path: q.Path, Capability: q.Route.Capability,
+		Remote: q.HTTP.RemoteAddr})
 	switch {
 	case err == nil:
 		q.Identity, q.authentic = who, true
@@ -94,7 +95,8 @@ var capabilities = [...]policy.Capability{
 // need returns what the token must be allowed. A write is a create where the mount's backend says
 // that the entry is absent.
 func (q *Request) need(ctx context.Context) (token.Need, error) {
-	need := token.Need{Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q, Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL}
+	need := token.Need{Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q,
+		Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL}
 	if exists := q.Route.Exists; exists != nil && q.Op == mount.Update {
 		there, err := exists(ctx, q)
 		if err != nil {

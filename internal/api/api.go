@@ -27,7 +27,8 @@ type Config struct {
 	Log        *slog.Logger // nil: nothing is logged
 	Now        func() time.Time
 
-	// DisableUnauthRekey takes sys/rekey and sys/rekey-recovery-key away (disable_unauthed_rekey_endpoints).
+	// DisableUnauthRekey takes sys/rekey and sys/rekey-recovery-key away
+	// (disable_unauthed_rekey_endpoints).
 	DisableUnauthRekey bool
 	// DisableUnauthRoot takes sys/generate-root away (disable_unauthed_generate_root_endpoints);
 	// sys/generate-root-token stays.
@@ -117,7 +118,8 @@ func NewHandler(c Config, t Table) *Handler {
 	if c.Shared == nil {
 		c.Shared = NewShared(nil, c.Log)
 	}
-	return &Handler{Config: c, routes: newTable(t.Routes), Lines: t.Routes, Docs: t.Docs, login: &t.Login, help: &t.Help, running: "v" + c.Version + "+builtin"}
+	return &Handler{Config: c, routes: newTable(t.Routes), Lines: t.Routes, Docs: t.Docs, login: &t.Login, help: &t.Help,
+		running: "v" + c.Version + "+builtin"}
 }
 
 // Has reports whether a path is in the table.

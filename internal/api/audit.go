@@ -68,7 +68,8 @@ var stores = map[string]bool{"kv": true, "cubbyhole": true}
 
 // onlyReads reports whether the request has no effect but its answer.
 func (q *Request) onlyReads() bool {
-	if q.Route.Access == ByMethod || !q.Route.Mount || q.WrapTTL != 0 || q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan {
+	if q.Route.Access == ByMethod || !q.Route.Mount || q.WrapTTL != 0 ||
+		q.Op != mount.Read && q.Op != mount.List && q.Op != mount.Scan {
 		return false
 	}
 	_, m, _, err := q.Locate()

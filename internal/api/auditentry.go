@@ -32,8 +32,9 @@ func (h *Handler) auditText(q *Request, err error) string {
 
 func (h *Handler) auditRequest(q *Request) *audit.Request {
 	r := &audit.Request{
-		ID: q.ID(), Operation: q.Op.String(), Path: q.Path, Token: q.Token, Accessor: q.Identity.Accessor, ClientID: clientID(q.Identity.Accessor),
-		Data: q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: q.Route.Guarded, WrapTTL: q.WrapTTL,
+		ID: q.ID(), Operation: q.Op.String(), Path: q.Path, Token: q.Token, Accessor: q.Identity.Accessor,
+		ClientID: clientID(q.Identity.Accessor),
+		Data:     q.auditData(), Headers: q.auditHeaders(h.Trail.Headers()), Guarded: q.Route.Guarded, WrapTTL: q.WrapTTL,
 	}
 	if rest, ok := strings.CutPrefix(q.url, "/v1/"); !ok || rest != q.Path {
 		r.URI = q.url
@@ -77,8 +78,9 @@ func (h *Handler) auditAuth(q *Request, refused error) *audit.Auth {
 		return nil
 	}
 	a := &audit.Auth{
-		Token: q.Token, Accessor: who.Accessor, DisplayName: who.DisplayName, Policies: who.Policies, TokenPolicies: who.Policies,
-		Results: &audit.PolicyResults{Allowed: refused == nil},
+		Token: q.Token, Accessor: who.Accessor, DisplayName: who.DisplayName, Policies: who.Policies,
+		TokenPolicies: who.Policies,
+		Results:       &audit.PolicyResults{Allowed: refused == nil},
 	}
 	if refused == nil {
 		a.Results.Granting = who.Granting()
@@ -195,8 +197,10 @@ func auditMade(a *AuthAnswer) *audit.Auth {
 		return nil
 	}
 	return &audit.Auth{
-		Token: a.ClientToken, Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies, Metadata: a.Metadata,
-		EntityID: a.EntityID, TokenType: a.TokenType, TTL: time.Duration(a.LeaseDuration) * time.Second, NumUses: int(a.NumUses),
+		Token: a.ClientToken, Accessor: a.Accessor, Policies: a.Policies, TokenPolicies: a.TokenPolicies,
+		Metadata: a.Metadata,
+		EntityID: a.EntityID, TokenType: a.TokenType, TTL: time.Duration(a.LeaseDuration) * time.Second,
+		NumUses: int(a.NumUses),
 	}
 }
 

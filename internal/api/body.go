@@ -12,7 +12,8 @@ import (
 
 // TooLarge returns an error that begins as net/http's own text does, because clients look for it.
 func TooLarge(limit int64) error {
-	return fault.New(fault.TooLarge, "http: request body too large: at most %d bytes are accepted here (the listener's max_request_size, "+
+	return fault.New(fault.TooLarge, "http: request body too large: at most %d bytes are accepted here (the listener's "+
+		"max_request_size, "+
 		"and less where little is expected)", limit)
 }
 

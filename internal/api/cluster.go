@@ -61,7 +61,8 @@ func (h *Handler) noLeader() error {
 	if err == nil {
 		return errNoLeader
 	}
-	return fault.Wrap(err, fault.Unavailable, "%v; this node cannot take over, or follow: see sys/seal-status and its log for the cause", errNoLeader)
+	return fault.Wrap(err, fault.Unavailable, "%v; this node cannot take over, or follow: see sys/seal-status and its "+
+		"log for the cause", errNoLeader)
 }
 
 // try lets this node or the leader answer. With again nothing was done, and another try may
@@ -142,7 +143,8 @@ func (q *Request) archive() bool { return q.Route.Duration == Transfer }
 
 // roleOver reports whether an error follows from the end of a role.
 func roleOver(err error) bool {
-	return errors.Is(err, node.ErrNotHeld) || errors.Is(err, storage.ErrFenced) || errors.Is(err, barrier.ErrSealed) || errors.Is(err, audit.ErrSealed) ||
+	return errors.Is(err, node.ErrNotHeld) || errors.Is(err, storage.ErrFenced) || errors.Is(err, barrier.ErrSealed) ||
+		errors.Is(err, audit.ErrSealed) ||
 		fault.Is(err, fault.Sealed)
 }
 

@@ -51,7 +51,8 @@ func checkJSON(body []byte, l *Limits) error {
 		}
 	}
 	if memory += int64(len(body)); memory > l.JSONMemory {
-		return errComplex("decoding it would take about %d bytes; at most %d are allowed (max_request_json_memory)", memory, l.JSONMemory)
+		return errComplex("decoding it would take about %d bytes; at most %d are allowed (max_request_json_memory)",
+			memory, l.JSONMemory)
 	}
 	return nil
 }

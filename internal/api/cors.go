@@ -7,8 +7,10 @@ import (
 
 // CORSHeaders are the headers that clients of the API send, and that a page may send.
 var CORSHeaders = []string{
-	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding", "X-Vault-Wrap-Format",
-	"X-Vault-Wrap-TTL", "X-Vault-Policy-Override", "Authorization", "X-Vault-Token", "X-Vault-Namespace", "X-Vault-Request",
+	"Content-Type", "X-Requested-With", "X-Vault-AWS-IAM-Server-ID", "X-Vault-MFA", "X-Vault-No-Request-Forwarding",
+	"X-Vault-Wrap-Format",
+	"X-Vault-Wrap-TTL", "X-Vault-Policy-Override", "Authorization", "X-Vault-Token",
+	"X-Vault-Namespace", "X-Vault-Request",
 }
 
 // crossOrigin answers a browser's preflight request, and lets a page's request through if its
@@ -43,7 +45,8 @@ func (h *Handler) crossOrigin(q *Request) (*Answer, error) {
 		return nil, nil
 	}
 	header.Set("Access-Control-Allow-Methods", "DELETE, GET, OPTIONS, POST, PUT, LIST, PATCH, SCAN")
-	header.Set("Access-Control-Allow-Headers", strings.Join(append(append([]string{}, CORSHeaders...), c.Headers...), ", "))
+	header.Set("Access-Control-Allow-Headers",
+		strings.Join(append(append([]string{}, CORSHeaders...), c.Headers...), ", "))
 	header.Set("Access-Control-Max-Age", "300")
 	return &Answer{Status: http.StatusNoContent}, nil
 }

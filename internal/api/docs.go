@@ -72,7 +72,8 @@ func (h *Handler) ignored(q *Request) []string {
 		out = append(out, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
 	}
 	if len(replaced) > 0 {
-		out = append(out, fmt.Sprintf("Endpoint replaced the value of these parameters with the values captured from the endpoint's path: %v", replaced))
+		out = append(out, fmt.Sprintf("Endpoint replaced the value of these parameters with the values captured from the "+
+			"endpoint's path: %v", replaced))
 	}
 	return out
 }

@@ -66,7 +66,8 @@ func (h *Handler) refuse(q *Request, err error) {
 	case code == http.StatusInternalServerError:
 		h.Log.Error("internal error", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "error", cause(err))
 	case code >= 500 && text != TextSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
-		h.Log.Warn("request failed", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "status", code, "error", cause(err))
+		h.Log.Warn("request failed", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "status", code,
+			"error", cause(err))
 	}
 	q.sendErrors(code, text)
 }
@@ -79,7 +80,8 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 	case errors.As(err, &own):
 		return own.code, own.text
 	case errors.As(err, &client) && client.Kind == fault.Internal:
-		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, under which the server's log has the cause)", client.Message, q.ID())
+		return http.StatusInternalServerError, fmt.Sprintf("%s (request id %s, under which the server's log has the cause)",
+			client.Message, q.ID())
 	case errors.As(err, &client):
 		return kinds[client.Kind], client.Message
 	case errors.Is(err, barrier.ErrSealed):
@@ -91,26 +93,31 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 		}
 		return http.StatusInternalServerError, fmt.Sprintf("%v%s (request id %s)", err, remedy, q.ID())
 	case errors.Is(err, barrier.ErrUncertain):
-		return http.StatusServiceUnavailable, "writes are refused until storage can be read again; see whether it works, then try again"
+		return http.StatusServiceUnavailable, "writes are refused until storage can be read again; see whether it " +
+			"works, then try again"
 	case errors.Is(err, storage.ErrFull):
 		return http.StatusServiceUnavailable, "no space is left in storage: nothing was written; make room, then try again"
 	case errors.Is(err, storage.ErrTooLarge):
 		return http.StatusRequestEntityTooLarge,
-			fmt.Sprintf("the entry is too large: storage holds at most %d bytes in one; write several smaller ones", storage.MaxBytes)
+			fmt.Sprintf("the entry is too large: storage holds at most %d bytes in one; write several smaller ones",
+				storage.MaxBytes)
 	case errors.Is(err, storage.ErrConflict):
-		return http.StatusConflict, "another request changed the entry at the same time: nothing was written; read it and try again"
+		return http.StatusConflict, "another request changed the entry at the same time: nothing was written; " +
+			"read it and try again"
 	case errors.Is(err, storage.ErrFenced):
 		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
 	case errors.Is(err, storage.ErrUnavailable):
 		return http.StatusServiceUnavailable,
-			"the storage does not answer: the request may have taken effect; the server's log has the cause; check, then try again"
+			"the storage does not answer: the request may have taken effect; the server's log has the cause; " +
+				"check, then try again"
 	case errors.Is(err, storage.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping; try again"
 	case errors.Is(err, storage.ErrInvalidKey):
 		return http.StatusBadRequest, "the path cannot be stored: it is too long, or has an empty or relative segment"
 	case errors.Is(err, context.DeadlineExceeded):
 		return http.StatusServiceUnavailable, fmt.Sprintf(
-			"the request was given up after %s (max_request_duration): it may have taken effect; check, then try again", h.Limits.Duration.Round(time.Millisecond))
+			"the request was given up after %s (max_request_duration): it may have taken effect; check, then try again",
+			h.Limits.Duration.Round(time.Millisecond))
 	case errors.Is(err, context.Canceled):
 		return http.StatusServiceUnavailable, "the request was cancelled"
 	}

@@ -71,7 +71,8 @@ func parseForm(body []byte, l *Limits) (map[string]any, error) {
 	}
 	values, err := url.ParseQuery(string(body))
 	if err != nil {
-		return nil, fault.New(fault.Invalid, "failed to decode the form: escape its parameters as in application/x-www-form-urlencoded")
+		return nil,
+			fault.New(fault.Invalid, "failed to decode the form: escape its parameters as in application/x-www-form-urlencoded")
 	}
 	data := map[string]any{}
 	for name, v := range values {

@@ -98,7 +98,8 @@ func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
 
 // hopByHop are the headers of one connection (RFC 9110, 7.6.1).
 var hopByHop = []string{
-	"Connection", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Connection", "Expect", "Keep-Alive", "Proxy-Authenticate", "Proxy-Authorization", "Proxy-Connection", "Te", "Trailer",
+	"Transfer-Encoding", "Upgrade",
 }
 
 // toLeader returns the request for the leader. With whole its body is kept, and it can be sent

@@ -54,19 +54,22 @@ func forwardedFor(f *config.ForwardedFor, r *http.Request) (string, error) {
 	peer, bad := netip.ParseAddr(host)
 	if err != nil || bad != nil || !listener.Within(f.Authorized, peer) {
 		if f.RejectNotAuthorized {
-			return "", fault.New(fault.Invalid, "client address not authorized for x-forwarded-for and configured to reject connection")
+			return "",
+				fault.New(fault.Invalid, "client address not authorized for x-forwarded-for and configured to reject connection")
 		}
 		return r.RemoteAddr, nil
 	}
 	chain := strings.Split(strings.Join(values, ","), ",")
 	place := len(chain) - 1 - int(f.HopSkips)
 	if place < 0 {
-		return "", fault.New(fault.Invalid, "malformed x-forwarded-for configuration or request, hops to skip (%d) would skip before earliest chain link "+
+		return "", fault.New(fault.Invalid, "malformed x-forwarded-for configuration or request, hops to skip (%d) would "+
+			"skip before earliest chain link "+
 			"(chain length %d)", f.HopSkips, len(chain))
 	}
 	client, err := netip.ParseAddr(strings.TrimSpace(chain[place]))
 	if err != nil {
-		return "", fault.New(fault.Invalid, "malformed x-forwarded-for header: entry %d of %d is no IP address", place+1, len(chain))
+		return "", fault.New(fault.Invalid, "malformed x-forwarded-for header: entry %d of %d is no IP address",
+			place+1, len(chain))
 	}
 	return net.JoinHostPort(client.Unmap().String(), port), nil
 }

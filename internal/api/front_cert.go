@@ -32,7 +32,8 @@ func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
 	}
 	cert, err := decodeCert(value, f.CertDecoders)
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the client certificate in %s cannot be read as x_forwarded_for_client_cert_header_decoders says",
+		return fault.Wrap(err, fault.Invalid,
+			"the client certificate in %s cannot be read as x_forwarded_for_client_cert_header_decoders says",
 			http.CanonicalHeaderKey(f.CertHeader))
 	}
 	r.TLS = &tls.ConnectionState{HandshakeComplete: true, PeerCertificates: []*x509.Certificate{cert}}

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// FuzzCheckJSON holds the estimate against what it protects: input that it lets through is decoded, or refused, without harm.
+// FuzzCheckJSON holds the estimate against what it protects: input that it lets through is decoded,
+// or refused, without harm.
 func FuzzCheckJSON(f *testing.F) {
 	f.Add([]byte(`{"a":["b\"",{"c":1}]}`))
 	f.Add([]byte(`[[[[`))

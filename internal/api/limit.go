@@ -12,8 +12,8 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// limit refuses requests of clients that exceed a quota, with a token or without. It fails closed: where the quotas
-// cannot be read, only paths that are exempt by default are answered.
+// limit refuses requests of clients that exceed a quota, with a token or without. It fails closed:
+// where the quotas cannot be read, only paths that are exempt by default are answered.
 func (h *Handler) limit(ctx context.Context, q *Request) error {
 	if h.Node == nil {
 		return nil
@@ -55,8 +55,8 @@ func (h *Handler) limit(ctx context.Context, q *Request) error {
 // wholeSeconds rounds up, as Retry-After needs it.
 func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 
-// countRefusal counts a refused share, and returns what the client gets. Errors that are not the request's fault do not
-// count, nor does a right share that was given twice.
+// countRefusal counts a refused share, and returns what the client gets. Errors that are not the
+// request's fault do not count, nor does a right share that was given twice.
 func (h *Handler) countRefusal(q *Request, err error) error {
 	var refusal *fault.Error
 	if !errors.As(err, &refusal) || refusal.Kind != fault.Invalid || errors.Is(err, recovery.ErrShareRepeated) {

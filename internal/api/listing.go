@@ -28,7 +28,9 @@ func (q *Request) boundList() error {
 	given := q.Query.Get("limit")
 	if given == "" {
 		query := url.Values{}
-		maps.Copy(query, q.Query) // showList leaves in a list what the policy shows: the names on whose paths the token has a capability, up to its limit.
+		// showList leaves in a list what the policy shows: the names on whose paths the token has a
+		// capability, up to its limit.
+		maps.Copy(query, q.Query)
 		query.Set("limit", strconv.Itoa(most))
 		q.Query = query
 		return nil

@@ -25,8 +25,8 @@ type mounted struct {
 	err     error
 }
 
-// Locate returns the mount of a path that is not in the table of routes. An attempt looks it up once, so that all of
-// its steps speak of the same mount; [Request.Relocate] looks it up again.
+// Locate returns the mount of a path that is not in the table of routes. An attempt looks it up
+// once, so that all of its steps speak of the same mount; [Request.Relocate] looks it up again.
 func (q *Request) Locate() (mount.Backend, mount.Entry, string, error) {
 	if q.mounted == nil {
 		q.mounted = q.lookUp()
@@ -73,8 +73,8 @@ func (q *Request) IsLogin() bool {
 	return ok && o.Open(q.Op, rest)
 }
 
-// backend lets the path's secrets engine answer. Where its mount changed meanwhile, the request is routed again: a
-// client never notices that a mount is tuned.
+// backend lets the path's secrets engine answer. Where its mount changed meanwhile, the request is
+// routed again: a client never notices that a mount is tuned.
 func backend(ctx context.Context, _ *Handler, q *Request) (*Answer, error) {
 	var data map[string]any
 	var err error
@@ -94,7 +94,8 @@ func backend(ctx context.Context, _ *Handler, q *Request) (*Answer, error) {
 		if err != nil {
 			return nil, err
 		}
-		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity, Found: q.mounted.found}
+		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity,
+			Found: q.mounted.found}
 		a, err := backend.Handle(ctx, r)
 		if err == nil {
 			return BackendAnswer(a)
@@ -117,7 +118,8 @@ func BackendAnswer(a *mount.Response) (*Answer, error) {
 	return &Answer{Status: a.Status, Data: a.Data, Lease: a.LeaseDuration, Warnings: a.Warnings}, nil
 }
 
-// InTable reports whether a path is in the table of routes or unsupported, rather than in a secrets engine.
+// InTable reports whether a path is in the table of routes or unsupported, rather than in a secrets
+// engine.
 func InTable(path string) bool {
 	first, _, _ := strings.Cut(path, "/")
 	return first == "sys" || first == "auth"

@@ -23,7 +23,8 @@ func (q *Request) parse() error {
 	if q.HTTP.URL.RawQuery != "" {
 		query, err := url.ParseQuery(q.HTTP.URL.RawQuery)
 		if err != nil {
-			return fault.New(fault.Invalid, "the query after the ? cannot be read: escape its parameters as in application/x-www-form-urlencoded")
+			return fault.New(fault.Invalid, "the query after the ? cannot be read: escape its parameters as in "+
+				"application/x-www-form-urlencoded")
 		}
 		q.parsed.query, q.Query = query, query
 	}
@@ -62,7 +63,8 @@ func CheckPath(path string) error {
 			return fault.New(fault.Invalid, "the path has a relative segment (%q); name the path in full", segment)
 		}
 		if segment == "" && i < len(path) {
-			return fault.New(fault.Invalid, "the path has an empty segment (two slashes in a row, or one in front); name the path without")
+			return fault.New(fault.Invalid, "the path has an empty segment (two slashes in a row, or one in front); "+
+				"name the path without")
 		}
 		begin = i + 1
 	}

@@ -60,8 +60,9 @@ type Request struct {
 	attempt
 }
 
-// attempt is the state of a request that changes while it is answered. In a cluster a request is answered again by
-// another role, or forwarded, where its role ended before anything was done: then all of this starts anew.
+// attempt is the state of a request that changes while it is answered. In a cluster a request is
+// answered again by another role, or forwarded, where its role ended before anything was done: then
+// all of this starts anew.
 type attempt struct {
 	Op       mount.Operation
 	Query    url.Values
@@ -134,7 +135,8 @@ func (q *Request) Flag(name string) (bool, error) {
 	return b, nil
 }
 
-// readToken takes the token from the headers. X-Vault-Token wins; the word Bearer is case-sensitive.
+// readToken takes the token from the headers. X-Vault-Token wins; the word Bearer is
+// case-sensitive.
 func (q *Request) ReadToken() {
 	if q.Token = q.HTTP.Header.Get("X-Vault-Token"); q.Token != "" {
 		return
@@ -152,7 +154,8 @@ func (q *Request) checkHeaders() error {
 	return q.readWrapTTL()
 }
 
-// checkNamespace knows the root namespace alone. What anybody may ask at any time is answered in every one.
+// checkNamespace knows the root namespace alone. What anybody may ask at any time is answered in
+// every one.
 func (q *Request) checkNamespace() error {
 	name := q.HTTP.Header.Get("X-Vault-Namespace")
 	if name == "" {

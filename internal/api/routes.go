@@ -29,7 +29,8 @@ const (
 )
 
 var accessNames = [...]string{
-	"token", "token unless sealed", "optional token", "open unless sealed", "open", "as the auth method says", "recovery token",
+	"token", "token unless sealed", "optional token", "open unless sealed", "open",
+	"as the auth method says", "recovery token",
 }
 
 // String returns the name in the pinned table.

@@ -67,7 +67,8 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 	for _, op := range operations {
 		for digit := range s.requests[op] {
 			if digit >= 2 {
-				s.requests[op][digit] = r.Counter("sealgate.requests", "operation", op.String(), "status", string(rune('0'+digit))+"xx")
+				s.requests[op][digit] = r.Counter("sealgate.requests", "operation", op.String(), "status",
+					string(rune('0'+digit))+"xx")
 			}
 		}
 		s.times[op] = r.Timer("sealgate.request.milliseconds", "operation", op.String())
@@ -129,8 +130,10 @@ func (s *Shared) logRequest(q *Request, took time.Duration) {
 	if s.Requests == nil || !s.log.Enabled(q.HTTP.Context(), *s.Requests) {
 		return
 	}
-	s.log.Log(q.HTTP.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote, "request_method", q.HTTP.Method,
-		"request_path", q.url, "status_code", q.Status, "start_time", q.began.UTC().Format(time.RFC3339Nano), "duration", took.String(),
+	s.log.Log(q.HTTP.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote,
+		"request_method", q.HTTP.Method,
+		"request_path", q.url, "status_code", q.Status, "start_time", q.began.UTC().Format(time.RFC3339Nano),
+		"duration", took.String(),
 		"accessor", q.Identity.Accessor)
 }
 

@@ -91,7 +91,8 @@ func (t *table) find(q *Request, login *Route) error {
 	if q.Route = methods[q.method()]; q.Route != nil {
 		return nil
 	}
-	q.Route = slices.MinFunc(slices.Collect(maps.Values(methods)), func(a, b *Route) int { return int(b.Access) - int(a.Access) })
+	q.Route = slices.MinFunc(slices.Collect(maps.Values(methods)),
+		func(a, b *Route) int { return int(b.Access) - int(a.Access) })
 	if q.Route.Lifecycle || q.Route.Access == AlwaysOpen {
 		return errNoMethod
 	}

@@ -43,7 +43,8 @@ type Wrapped struct {
 // wrap puts an answer into a wrapping token if that was asked for. Empty answers and errors are not
 // wrapped. Where wrapping fails, a new token in the answer is revoked: no client would know it.
 func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, error) {
-	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices || q.Role == nil || q.Sent {
+	if a == nil || a.wrap != nil || a.Status == http.StatusNoContent || a.Status >= http.StatusMultipleChoices ||
+		q.Role == nil || q.Sent {
 		return a, nil
 	}
 	var err error
@@ -117,7 +118,8 @@ func (h *Handler) enclose(ctx context.Context, q *Request, a *Answer) (*token.Cr
 func describeWrap(made *token.Created, accessor string) *WrapAnswer {
 	t := made.Token
 	return &WrapAnswer{
-		Token: made.Text, Accessor: t.Accessor, TTL: InSeconds(t.TTL), CreationTime: t.Created.Format(time.RFC3339Nano), CreationPath: t.Path,
+		Token: made.Text, Accessor: t.Accessor, TTL: InSeconds(t.TTL), CreationTime: t.Created.Format(time.RFC3339Nano),
+		CreationPath:    t.Path,
 		WrappedAccessor: accessor,
 	}
 }

@@ -7,8 +7,8 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// buckets are token buckets by client, at most as many as their size: a new client takes the place of the one that was
-// idle for longest. It is not safe for concurrent use.
+// buckets are token buckets by client, at most as many as their size: a new client takes the place
+// of the one that was idle for longest. It is not safe for concurrent use.
 type buckets struct {
 	size   int
 	byKey  map[string]*list.Element // of *bucket

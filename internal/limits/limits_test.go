@@ -16,7 +16,8 @@ var moment = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
 
 func TestClosestQuota(t *testing.T) {
 	t.Parallel()
-	quotas := []Quota{{Name: "all"}, {Name: "mount", Path: "secret/"}, {Name: "glob", Path: "secret/a*"}, {Name: "exact", Path: "secret/ab"}}
+	quotas := []Quota{{Name: "all"}, {Name: "mount", Path: "secret/"}, {Name: "glob", Path: "secret/a*"},
+		{Name: "exact", Path: "secret/ab"}}
 	for path, want := range map[string]string{
 		"sys/x": "all", "secret/x": "mount", "secret/ax": "glob", "secret/ab": "exact", "secret": "all",
 	} {
@@ -106,7 +107,8 @@ func TestClient(t *testing.T) {
 	t.Parallel()
 	for remote, want := range map[string]string{
 		"192.0.2.1:1234": "192.0.2.1", "[::ffff:192.0.2.1]:1": "192.0.2.1", "[2001:db8:1:2:3::4]:1": "2001:db8:1:2::/64",
-		"[2001:db8:1:2::5]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64", "@": "local", "": "local", "name:1": "local",
+		"[2001:db8:1:2::5]:1": "2001:db8:1:2::/64", "[fe80::1%eth0]:1": "fe80::/64", "@": "local",
+		"": "local", "name:1": "local",
 	} {
 		if got := Client(remote); got != want {
 			t.Errorf("%q is %q, want %q", remote, got, want)

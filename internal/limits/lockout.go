@@ -13,7 +13,8 @@ import (
 // DefaultLockout applies where nothing is configured (contract 8.1).
 var DefaultLockout = mount.Lockout{Threshold: 5, Duration: 900, CounterReset: 900}
 
-// EffectiveLockout merges settings, the most specific first: each setting is that of the first that has it.
+// EffectiveLockout merges settings, the most specific first: each setting is that of the first that
+// has it.
 func EffectiveLockout(settings ...*mount.Lockout) mount.Lockout {
 	out := mount.Lockout{}
 	for _, l := range append(settings, &DefaultLockout) {
@@ -26,8 +27,9 @@ func EffectiveLockout(settings ...*mount.Lockout) mount.Lockout {
 	return out
 }
 
-// Lockouts counts wrong credentials by auth method and name. The zero value is ready. It is safe for concurrent use.
-// Where its memory is full it forgets, of some names, the one with the fewest failures.
+// Lockouts counts wrong credentials by auth method and name. The zero value is ready. It is safe
+// for concurrent use. Where its memory is full it forgets, of some names, the one with the fewest
+// failures.
 type Lockouts struct {
 	mu sync.Mutex
 	of map[account]*failures

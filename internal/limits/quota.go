@@ -14,7 +14,8 @@ import (
 type Quota struct {
 	Version int    `json:"v"`
 	Name    string `json:"name"`
-	// Path is "" for every path, a mount's path with its slash, an exact path, or a prefix with "*" at its end.
+	// Path is "" for every path, a mount's path with its slash, an exact path, or a prefix with "*" at
+	// its end.
 	Path          string  `json:"path"`
 	Rate          float64 `json:"rate"`           // requests of one client in an interval
 	Interval      int64   `json:"interval"`       // seconds
@@ -35,8 +36,8 @@ type Settings struct {
 // FormatVersion returns the version of the stored document.
 func (s *Settings) FormatVersion() int { return s.Version }
 
-// DefaultExempt are the paths that no quota limits unless the settings name others: a cluster in trouble must stay
-// observable, and its custodians must be able to unseal it.
+// DefaultExempt are the paths that no quota limits unless the settings name others: a cluster in
+// trouble must stay observable, and its custodians must be able to unseal it.
 func DefaultExempt() []string {
 	return []string{
 		"sys/generate-recovery-token/attempt", "sys/generate-recovery-token/update",
@@ -53,7 +54,8 @@ func Exempts(exempt []string, path string) bool {
 	return slices.ContainsFunc(exempt, func(p string) bool { return covers(p, path) > 0 })
 }
 
-// Closest returns the quota whose path fits a request's path best; one without a path applies where no other does.
+// Closest returns the quota whose path fits a request's path best; one without a path applies where
+// no other does.
 func Closest(quotas []Quota, path string) *Quota {
 	var best *Quota
 	most := -1
@@ -69,7 +71,8 @@ func Closest(quotas []Quota, path string) *Quota {
 	return best
 }
 
-// covers returns how well a quota's path fits a request's: 0 is not at all, longer is better, and exact is best.
+// covers returns how well a quota's path fits a request's: 0 is not at all, longer is better, and
+// exact is best.
 func covers(pattern, path string) int {
 	if before, ok := strings.CutSuffix(pattern, "*"); ok && strings.HasPrefix(path, before) {
 		return 1 + len(before)
@@ -93,9 +96,9 @@ type Quotas struct {
 	clients *buckets
 }
 
-// Take counts a request of a client against a quota. generation identifies the set of quotas in force: a changed set
-// starts at zero. left is how many requests the client has left; wait is not 0 where this one is refused, and says
-// when the next one passes.
+// Take counts a request of a client against a quota. generation identifies the set of quotas in
+// force: a changed set starts at zero. left is how many requests the client has left; wait is not 0
+// where this one is refused, and says when the next one passes.
 func (q *Quotas) Take(generation any, quota *Quota, client string, now time.Time) (left int, wait time.Duration) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

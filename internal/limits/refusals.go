@@ -10,8 +10,9 @@ import (
 	"golang.org/x/time/rate"
 )
 
-// How many refusals there may be at once, and one in which time afterwards, before they are answered with 429. A share
-// of 33 bytes cannot be guessed; the limit keeps the load and the log small, and leaves room for typing errors.
+// How many refusals there may be at once, and one in which time afterwards, before they are
+// answered with 429. A share of 33 bytes cannot be guessed; the limit keeps the load and the log
+// small, and leaves room for typing errors.
 const (
 	AddressBurst = 20
 	addressEvery = time.Second
@@ -20,11 +21,12 @@ const (
 	maxAddresses = 4096 // about 1 MiB
 )
 
-// Refusals counts the shares that were refused where a share needs no token: for each client's address, and for each
-// path from all addresses together. Every share is checked first and only a refused one is counted, so no flood of wrong
-// shares keeps a right one out.
+// Refusals counts the shares that were refused where a share needs no token: for each client's
+// address, and for each path from all addresses together. Every share is checked first and only a
+// refused one is counted, so no flood of wrong shares keeps a right one out.
 //
-// It is safe for concurrent use. Behind a proxy all clients share one address: then the limit of the path applies.
+// It is safe for concurrent use. Behind a proxy all clients share one address: then the limit of
+// the path applies.
 type Refusals struct {
 	now func() time.Time
 	log *slog.Logger
@@ -44,7 +46,8 @@ func NewRefusals(now func() time.Time, log *slog.Logger) *Refusals {
 	}
 }
 
-// Count counts one refusal. It returns 0 while the client may try again at once, else how long it must wait.
+// Count counts one refusal. It returns 0 while the client may try again at once, else how long it
+// must wait.
 func (r *Refusals) Count(client, path string) time.Duration {
 	wait, unlogged := r.count(client, path)
 	if unlogged > 0 {
@@ -80,8 +83,8 @@ func overdrawn(l *rate.Limiter, now time.Time) time.Duration {
 	return refill(l, now)
 }
 
-// Client returns what counts as one client for a remote address: an IPv4 address, the /64 of an IPv6 address, or
-// "local" for all clients of a unix socket.
+// Client returns what counts as one client for a remote address: an IPv4 address, the /64 of an
+// IPv6 address, or "local" for all clients of a unix socket.
 func Client(remote string) string {
 	host, _, err := net.SplitHostPort(remote)
 	if err != nil {

@@ -1,7 +1,9 @@
-// Package listener opens the sockets of a server: TCP with TLS, unix sockets, and the PROXY protocol before either.
+// Package listener opens the sockets of a server: TCP with TLS, unix sockets, and the PROXY
+// protocol before either.
 //
-// It guarantees that TLS is on unless it is disabled by name, that slow clients are cut off, that certificates are
-// replaced without closing a connection, and that a stop lets requests under way finish until its deadline.
+// It guarantees that TLS is on unless it is disabled by name, that slow clients are cut off, that
+// certificates are replaced without closing a connection, and that a stop lets requests under way
+// finish until its deadline.
 package listener
 
 import (

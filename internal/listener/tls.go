@@ -43,7 +43,8 @@ func (r *reloadable) reload() error {
 
 func loadTLS(c config.Listener) (*tls.Config, error) {
 	if c.TLSCertFile == "" || c.TLSKeyFile == "" {
-		return nil, errors.New("tls_cert_file and tls_key_file are missing: give both, or switch TLS off with tls_disable = true")
+		return nil,
+			errors.New("tls_cert_file and tls_key_file are missing: give both, or switch TLS off with tls_disable = true")
 	}
 	pair, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
 	if err != nil {
@@ -69,7 +70,8 @@ func clientCerts(t *tls.Config, c config.Listener) error {
 	case c.TLSDisableClient && c.TLSRequireClient:
 		return errors.New("tls_disable_client_certs and tls_require_and_verify_client_cert contradict each other")
 	case c.TLSRequireClient && c.TLSClientCAFile == "":
-		return errors.New("tls_require_and_verify_client_cert needs tls_client_ca_file: without it no certificate could be verified")
+		return errors.New("tls_require_and_verify_client_cert needs tls_client_ca_file: without it no " +
+			"certificate could be verified")
 	case c.TLSDisableClient:
 		t.ClientAuth = tls.NoClientCert
 		return nil

@@ -36,18 +36,25 @@ var leaseRoutes = []api.Route{
 		Guarded: true, Handle: leaseRevokePrefix},
 	{Methods: api.Write, Path: "sys/leases/tidy", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
 		Handle: leaseTidy},
-	{Methods: api.Write, Path: "sys/renew", Body: api.SmallBody, Capability: policy.Update, Guarded: true, Handle: leaseRenew},
-	{Methods: api.Write, Path: "sys/renew/*", Body: api.SmallBody, Capability: policy.Update, Guarded: true, Handle: leaseRenew},
-	{Methods: api.Write, Path: "sys/revoke", Body: api.SmallBody, Capability: policy.Update, Guarded: true, Handle: leaseRevoke},
-	{Methods: api.Write, Path: "sys/revoke/*", Body: api.SmallBody, Capability: policy.Update, Guarded: true, Handle: leaseRevoke},
-	{Methods: api.Write, Path: "sys/revoke-prefix/*", Body: api.SmallBody, Capability: policy.Update, Sudo: true, Guarded: true,
+	{Methods: api.Write, Path: "sys/renew", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
+		Handle: leaseRenew},
+	{Methods: api.Write, Path: "sys/renew/*", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
+		Handle: leaseRenew},
+	{Methods: api.Write, Path: "sys/revoke", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
+		Handle: leaseRevoke},
+	{Methods: api.Write, Path: "sys/revoke/*", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
+		Handle: leaseRevoke},
+	{Methods: api.Write, Path: "sys/revoke-prefix/*", Body: api.SmallBody, Capability: policy.Update,
+		Sudo: true, Guarded: true,
 		Handle: leaseRevokePrefix},
-	{Methods: api.Write, Path: "sys/revoke-force/*", Body: api.SmallBody, Capability: policy.Update, Sudo: true, Guarded: true,
+	{Methods: api.Write, Path: "sys/revoke-force/*", Body: api.SmallBody, Capability: policy.Update,
+		Sudo: true, Guarded: true,
 		Handle: leaseRevokePrefix},
 }
 
 var leaseFields = []api.DocField{
-	{"lease_id", "string", "The lease, where it is not in the path."}, {"url_lease_id", "string", "The same, as older clients name it."},
+	{"lease_id", "string", "The lease, where it is not in the path."},
+	{"url_lease_id", "string", "The same, as older clients name it."},
 	{"increment", "duration", "To renew: for how long."},
 	{"sync", "boolean", "To revoke: accepted from clients; it is done when it is answered."},
 }
@@ -63,8 +70,10 @@ var leaseDocs = func() map[string]api.Doc {
 		all[before+"renew/*"] = api.Doc{Text: "Prolongs a lease.", Param: "url_lease_id", Read: true, Body: leaseFields}
 		all[before+"revoke"] = api.Doc{Text: "Revokes a lease.", Empty: true, Body: leaseFields}
 		all[before+"revoke/*"] = api.Doc{Text: "Revokes a lease.", Param: "url_lease_id", Empty: true, Body: leaseFields}
-		all[before+"revoke-prefix/*"] = api.Doc{Text: "Revokes all leases below a prefix.", Param: "prefix", Empty: true, Body: leaseFields}
-		all[before+"revoke-force/*"] = api.Doc{Text: "The same: nothing here can fail half-way.", Param: "prefix", Empty: true, Body: leaseFields}
+		all[before+"revoke-prefix/*"] = api.Doc{Text: "Revokes all leases below a prefix.", Param: "prefix",
+			Empty: true, Body: leaseFields}
+		all[before+"revoke-force/*"] = api.Doc{Text: "The same: nothing here can fail half-way.", Param: "prefix",
+			Empty: true, Body: leaseFields}
 	}
 	return all
 }()
@@ -110,8 +119,9 @@ func leaseLookup(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	}
 	t := who.Token()
 	a := leaseAnswer{
-		ExpireTime: t.Expires.Format(time.RFC3339Nano), ID: id, IssueTime: t.Created.Format(time.RFC3339Nano), Renewable: t.Renewable,
-		TTL: api.InSeconds(t.Left(h.Now())),
+		ExpireTime: t.Expires.Format(time.RFC3339Nano), ID: id, IssueTime: t.Created.Format(time.RFC3339Nano),
+		Renewable: t.Renewable,
+		TTL:       api.InSeconds(t.Left(h.Now())),
 	}
 	if !t.Renewed.IsZero() {
 		renewed := t.Renewed.Format(time.RFC3339Nano)
@@ -141,7 +151,8 @@ func leaseRenew(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	t := who.Token()
-	return &api.Answer{LeaseID: id, Renewable: t.Renewable, Lease: int(api.InSeconds(lifeGranted(t))), Warnings: warnings}, nil
+	return &api.Answer{LeaseID: id, Renewable: t.Renewable, Lease: int(api.InSeconds(lifeGranted(t))), Warnings: warnings},
+		nil
 }
 
 // leaseRevoke revokes a lease. An absent one is not an error.

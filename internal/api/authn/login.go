@@ -32,7 +32,8 @@ func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 			return nil, err
 		}
 		r := &mount.Request{
-			Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity, Remote: q.HTTP.RemoteAddr, TLS: q.HTTP.TLS,
+			Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity,
+			Remote: q.HTTP.RemoteAddr, TLS: q.HTTP.TLS,
 		}
 		a, err := guarded(ctx, h, backend, m, r, q.IsLogin())
 		switch {
@@ -48,7 +49,8 @@ func method(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, e
 }
 
 // guarded refuses a login for a name that is locked out, and counts wrong credentials.
-func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount.Entry, r *mount.Request, login bool) (*mount.Response, error) {
+func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount.Entry, r *mount.Request,
+	login bool) (*mount.Response, error) {
 	named, ok := backend.(mount.AliasLookup)
 	if !ok || !login {
 		return backend.Handle(ctx, r)
@@ -79,13 +81,16 @@ func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount
 }
 
 // loggedIn issues the token of a login.
-func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry, a *mount.Response) (*api.Answer, error) {
+func loggedIn(ctx context.Context, h *api.Handler, q *api.Request, m mount.Entry,
+	a *mount.Response) (*api.Answer, error) {
 	in := a.Login
 	lease, most := m.Config.Effective()
 	req := token.LoginRequest{
-		Path: q.Path, DisplayName: token.DisplayName(strings.TrimPrefix(m.Path, api.AuthPath), in.DisplayName), Policies: in.Policies,
-		NoDefault: in.NoDefault, Meta: in.Meta, TTL: in.TTL, Max: time.Duration(most) * time.Second, ExplicitMax: in.ExplicitMax,
-		Period: in.Period, Uses: in.Uses, Batch: isBatch(in.Type, m.Config.TokenType), Networks: in.Networks,
+		Path: q.Path, DisplayName: token.DisplayName(strings.TrimPrefix(m.Path, api.AuthPath), in.DisplayName),
+		Policies:  in.Policies,
+		NoDefault: in.NoDefault, Meta: in.Meta, TTL: in.TTL, Max: time.Duration(most) * time.Second,
+		ExplicitMax: in.ExplicitMax,
+		Period:      in.Period, Uses: in.Uses, Batch: isBatch(in.Type, m.Config.TokenType), Networks: in.Networks,
 	}
 	if req.TTL == 0 {
 		req.TTL = time.Duration(lease) * time.Second

@@ -85,9 +85,12 @@ type tokenAnswer struct {
 // describeToken shows a token; text is "" for clients that did not give it.
 func describeToken(h *api.Handler, t *token.Token, text string) (*api.Answer, error) {
 	a := tokenAnswer{
-		Accessor: t.Accessor, BoundCIDRs: t.Networks, CreationTime: t.Created.Unix(), CreationTTL: api.InSeconds(t.TTL), DisplayName: t.DisplayName,
-		ExplicitMaxTTL: api.InSeconds(t.ExplicitMax), ID: text, Meta: t.Meta, NumUses: max(0, t.Uses), Orphan: t.Orphan(), Path: t.Path,
-		Period: api.InSeconds(t.Period), Policies: t.Policies, Role: t.Role, Type: t.Type.String(), TTL: api.InSeconds(t.Left(h.Now())),
+		Accessor: t.Accessor, BoundCIDRs: t.Networks, CreationTime: t.Created.Unix(), CreationTTL: api.InSeconds(t.TTL),
+		DisplayName:    t.DisplayName,
+		ExplicitMaxTTL: api.InSeconds(t.ExplicitMax), ID: text, Meta: t.Meta, NumUses: max(0, t.Uses),
+		Orphan: t.Orphan(), Path: t.Path,
+		Period: api.InSeconds(t.Period), Policies: t.Policies, Role: t.Role, Type: t.Type.String(),
+		TTL: api.InSeconds(t.Left(h.Now())),
 	}
 	if !t.Expires.IsZero() {
 		expires := t.Expires.Format(time.RFC3339Nano)

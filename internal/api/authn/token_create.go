@@ -57,9 +57,12 @@ func readCreate(f field.Map, c *token.CreateRequest) (err error) {
 	}
 	renewable := true
 	for _, err := range []error{
-		f.Text("id", &c.ID), f.List("policies", &c.Policies), f.Flag("no_default_policy", &c.NoDefault), f.Flag("renewable", &renewable),
-		f.Duration("lease", &c.TTL), f.Duration("ttl", &c.TTL), f.Duration("explicit_max_ttl", &c.ExplicitMax), f.Duration("period", &c.Period),
-		f.Number("num_uses", &c.Uses), f.Text("type", &c.Type), f.Text("display_name", &c.DisplayName), f.Flag("no_parent", &c.NoParent),
+		f.Text("id", &c.ID), f.List("policies", &c.Policies), f.Flag("no_default_policy", &c.NoDefault),
+		f.Flag("renewable", &renewable),
+		f.Duration("lease", &c.TTL), f.Duration("ttl", &c.TTL), f.Duration("explicit_max_ttl", &c.ExplicitMax),
+		f.Duration("period", &c.Period),
+		f.Number("num_uses", &c.Uses), f.Text("type", &c.Type), f.Text("display_name", &c.DisplayName),
+		f.Flag("no_parent", &c.NoParent),
 		f.Text("entity_alias", &c.EntityAlias),
 	} {
 		if err != nil {
@@ -107,11 +110,14 @@ func tokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	}
 	return api.Show(roleAnswer{
 		AllowedEntityAliases: notNil(r.AllowedEntityAliases), AllowedPolicies: notNil(r.AllowedPolicies),
-		AllowedPoliciesGlob: notNil(r.AllowedPoliciesGlob), BoundCIDRs: r.TokenBoundCIDRs, DisallowedPolicies: notNil(r.DisallowedPolicies),
-		DisallowedPoliciesGlob: notNil(r.DisallowedPoliciesGlob), ExplicitMaxTTL: api.InSeconds(r.ExplicitMax), Name: r.Name, Orphan: r.Orphan,
+		AllowedPoliciesGlob: notNil(r.AllowedPoliciesGlob), BoundCIDRs: r.TokenBoundCIDRs,
+		DisallowedPolicies:     notNil(r.DisallowedPolicies),
+		DisallowedPoliciesGlob: notNil(r.DisallowedPoliciesGlob), ExplicitMaxTTL: api.InSeconds(r.ExplicitMax),
+		Name: r.Name, Orphan: r.Orphan,
 		PathSuffix: r.PathSuffix, Period: api.InSeconds(r.Period), Renewable: r.Renewable, TokenBoundCIDRs: r.TokenBoundCIDRs,
-		TokenExplicitMaxTTL: api.InSeconds(r.TokenExplicitMax), TokenNoDefaultPolicy: r.TokenNoDefaultPolicy, TokenNumUses: r.TokenNumUses,
-		TokenPeriod: api.InSeconds(r.TokenPeriod), TokenType: r.TokenType,
+		TokenExplicitMaxTTL: api.InSeconds(r.TokenExplicitMax), TokenNoDefaultPolicy: r.TokenNoDefaultPolicy,
+		TokenNumUses: r.TokenNumUses,
+		TokenPeriod:  api.InSeconds(r.TokenPeriod), TokenType: r.TokenType,
 	})
 }
 
@@ -132,10 +138,12 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	for _, err := range []error{
 		f.Names("allowed_policies", &r.AllowedPolicies), f.Names("allowed_policies_glob", &r.AllowedPoliciesGlob),
 		f.Names("disallowed_policies", &r.DisallowedPolicies), f.Names("disallowed_policies_glob", &r.DisallowedPoliciesGlob),
-		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan), f.Text("path_suffix", &r.PathSuffix),
+		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan),
+		f.Text("path_suffix", &r.PathSuffix),
 		f.Flag("renewable", &r.Renewable), f.Duration("period", &r.Period), f.Duration("explicit_max_ttl", &r.ExplicitMax),
 		f.Duration("token_period", &r.TokenPeriod), f.Duration("token_explicit_max_ttl", &r.TokenExplicitMax),
-		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType), f.Number("token_num_uses", &r.TokenNumUses),
+		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType),
+		f.Number("token_num_uses", &r.TokenNumUses),
 		f.Names("bound_cidrs", &r.TokenBoundCIDRs), f.Names("token_bound_cidrs", &r.TokenBoundCIDRs),
 	} {
 		if err != nil {

@@ -1,11 +1,14 @@
-// Package ceremonies answers what custodians do with shares: rekey, verification, generate-root, backups, proofs and
-// transcripts, by Vault's paths and by OpenBao's.
+// Package ceremonies answers what custodians do with shares: rekey, verification, generate-root,
+// backups, proofs and transcripts, by Vault's paths and by OpenBao's.
 //
-// Both sets of paths drive the same state machine, [github.com/sealgate/sealgate/internal/ceremony]: what is started by
-// one is continued by the other. On Vault's paths a share needs only the nonce; on OpenBao's every step needs a token.
-// On both, starting and cancelling a rekey needs a token, so no client without one changes another's work.
+// Both sets of paths drive the same state machine,
+// [github.com/sealgate/sealgate/internal/ceremony]: what is started by one is continued by the
+// other. On Vault's paths a share needs only the nonce; on OpenBao's every step needs a token. On
+// both, starting and cancelling a rekey needs a token, so no client without one changes another's
+// work.
 //
-// It guarantees that no error shows a nonce or a share, and that shares are destroyed before a handler returns.
+// It guarantees that no error shows a nonce or a share, and that shares are destroyed before a
+// handler returns.
 //
 // Stays compatible: paths, members and texts of both APIs (contract 2).
 package ceremonies

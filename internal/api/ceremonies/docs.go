@@ -5,7 +5,8 @@ import (
 )
 
 var shareFields = []api.DocField{
-	{"key", "string", "One share, in hex or base64."}, {"nonce", "string", "The nonce of the ceremony, as its start returned it."},
+	{"key", "string", "One share, in hex or base64."},
+	{"nonce", "string", "The nonce of the ceremony, as its start returned it."},
 }
 
 var verifyFields = shareFields
@@ -27,12 +28,14 @@ var rootFields = []api.DocField{
 }
 
 var ceremonyDocs = map[string]api.Doc{
-	"sys/decode-token":                    {Text: "Decodes a token of generate-root.", Read: true, Body: []api.DocField{{"encoded_token", "string", ""}, {"otp", "string", ""}}},
-	"sys/recovery/holders":                {Text: "Shows the holders of shares, and when each was last proven."},
-	"sys/recovery/transcript":             {Text: "All records of ceremonies, signed."},
-	"sys/recovery/transcripts":            {Text: "Lists the records of ceremonies."},
-	"sys/recovery/transcripts/*":          {Text: "One record of a ceremony, signed."},
-	"sys/recovery/prove":                  {Text: "Proves that a share is good.", Read: true, Body: []api.DocField{{"key", "string", "One share, in hex or base64."}}},
+	"sys/decode-token": {Text: "Decodes a token of generate-root.", Read: true,
+		Body: []api.DocField{{"encoded_token", "string", ""}, {"otp", "string", ""}}},
+	"sys/recovery/holders":       {Text: "Shows the holders of shares, and when each was last proven."},
+	"sys/recovery/transcript":    {Text: "All records of ceremonies, signed."},
+	"sys/recovery/transcripts":   {Text: "Lists the records of ceremonies."},
+	"sys/recovery/transcripts/*": {Text: "One record of a ceremony, signed."},
+	"sys/recovery/prove": {Text: "Proves that a share is good.", Read: true,
+		Body: []api.DocField{{"key", "string", "One share, in hex or base64."}}},
 	"sys/generate-root/update":            {Text: "Gives one share to generate-root.", Body: shareFields, Read: true},
 	"sys/generate-root/attempt":           {Text: "An attempt to make a root token by shares.", Body: rootFields},
 	"sys/generate-root-token/update":      {Text: "Gives one share to generate-root.", Body: shareFields, Read: true},
@@ -50,7 +53,8 @@ func custodianDocs() map[string]api.Doc {
 		out[p+"verify"] = api.Doc{Text: "Proves one of the new shares, before they take effect.", Body: verifyFields}
 		out[p+"acknowledge"] = api.Doc{Text: "The new shares have arrived: wipe them.", Body: shareFields, Empty: true}
 	}
-	for _, p := range []string{"sys/rekey/backup", "sys/rekey/recovery-key-backup", "sys/rotate/root/backup", "sys/rotate/recovery/backup"} {
+	for _, p := range []string{"sys/rekey/backup", "sys/rekey/recovery-key-backup", "sys/rotate/root/backup",
+		"sys/rotate/recovery/backup"} {
 		out[p] = api.Doc{Text: "The encrypted shares that the server keeps."}
 	}
 	return out

@@ -53,13 +53,15 @@ func readRekeyBody(q *api.Request) (b rekeyBody, err error) {
 func (b *rekeyBody) check(q *api.Request) (warnings []string, err error) {
 	if b.Backup && len(b.PGPKeys) == 0 {
 		if legacy(q) {
-			return nil, fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
+			return nil,
+				fault.New(fault.Invalid, "cannot request a backup of the new keys without providing PGP keys for encryption")
 		}
 		b.Backup = false // OpenBao accepts it and does nothing; here the client gets a warning
 		warnings = []string{"no backup will be made: only encrypted shares are kept, and no PGP keys were given"}
 	}
 	if len(b.PGPKeys) > 0 && len(b.PGPKeys) != b.SecretShares {
-		return nil, fault.New(fault.Invalid, "incorrect number of PGP keys for rekey: %d keys for %d shares", len(b.PGPKeys), b.SecretShares)
+		return nil, fault.New(fault.Invalid, "incorrect number of PGP keys for rekey: %d keys for %d shares",
+			len(b.PGPKeys), b.SecretShares)
 	}
 	return warnings, nil
 }
@@ -77,8 +79,9 @@ func rekeyStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	s, r, err := h.Node.Ceremonies().RekeyStart(ctx, q.Route.Target, recovery.Params{
-		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup, Verification: b.RequireVerification,
-		Holders: b.Holders,
+		Shares: b.SecretShares, Threshold: b.SecretThreshold, Recipients: b.PGPKeys, Backup: b.Backup,
+		Verification: b.RequireVerification,
+		Holders:      b.Holders,
 	}, starter(q))
 	if err != nil {
 		return nil, rekeyError(q, err)
@@ -107,8 +110,10 @@ func canShowShares(ctx context.Context, h *api.Handler, q *api.Request) error {
 		return rekeyError(q, err)
 	}
 	if s.Required == 0 && !s.Started {
-		return fault.New(fault.Invalid, "there are no recovery keys yet that could authorise this, and none are needed to make the first: "+
-			"use sys/rotate/recovery/init (operator rotate-keys), which answers with them at once; clients of this path would not show them")
+		return fault.New(fault.Invalid, "there are no recovery keys yet that could authorise this, and none are needed "+
+			"to make the first: "+
+			"use sys/rotate/recovery/init (operator rotate-keys), which answers with them at once; clients of this path "+
+			"would not show them")
 	}
 	return nil
 }

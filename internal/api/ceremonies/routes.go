@@ -8,16 +8,18 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/", recovery.Barrier), rekeyOf("sys/rekey-recovery-key/", recovery.Recovery), []api.Route{
-	{Methods: api.Get, Path: "sys/rekey/backup", Capability: policy.Read, Style: api.DoubleStyle, Guarded: true,
-		Target: recovery.Barrier, Handle: backup},
-	{Methods: api.Remove, Path: "sys/rekey/backup", Capability: policy.Delete, Style: api.DoubleStyle, Guarded: true,
-		Target: recovery.Barrier, Handle: deleteBackup},
-	{Methods: api.Get, Path: "sys/rekey/recovery-key-backup", Capability: policy.Read, Style: api.DoubleStyle, Guarded: true,
-		Target: recovery.Recovery, Handle: backup},
-	{Methods: api.Remove, Path: "sys/rekey/recovery-key-backup", Capability: policy.Delete, Style: api.DoubleStyle,
-		Guarded: true, Target: recovery.Recovery, Handle: deleteBackup},
-})
+var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/", recovery.Barrier),
+	rekeyOf("sys/rekey-recovery-key/", recovery.Recovery), []api.Route{
+		{Methods: api.Get, Path: "sys/rekey/backup", Capability: policy.Read, Style: api.DoubleStyle, Guarded: true,
+			Target: recovery.Barrier, Handle: backup},
+		{Methods: api.Remove, Path: "sys/rekey/backup", Capability: policy.Delete, Style: api.DoubleStyle, Guarded: true,
+			Target: recovery.Barrier, Handle: deleteBackup},
+		{Methods: api.Get, Path: "sys/rekey/recovery-key-backup", Capability: policy.Read,
+			Style: api.DoubleStyle, Guarded: true,
+			Target: recovery.Recovery, Handle: backup},
+		{Methods: api.Remove, Path: "sys/rekey/recovery-key-backup", Capability: policy.Delete, Style: api.DoubleStyle,
+			Guarded: true, Target: recovery.Recovery, Handle: deleteBackup},
+	})
 
 func rekeyOf(path string, target recovery.Target) []api.Route {
 	return []api.Route{
@@ -43,7 +45,8 @@ func rekeyOf(path string, target recovery.Target) []api.Route {
 	}
 }
 
-var rotateRoutes = slices.Concat(rotateOf("sys/rotate/root/", recovery.Barrier), rotateOf("sys/rotate/recovery/", recovery.Recovery))
+var rotateRoutes = slices.Concat(rotateOf("sys/rotate/root/", recovery.Barrier),
+	rotateOf("sys/rotate/recovery/", recovery.Recovery))
 
 func rotateOf(path string, target recovery.Target) []api.Route {
 	return []api.Route{
@@ -73,14 +76,16 @@ func rotateOf(path string, target recovery.Target) []api.Route {
 var rootRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/generate-root/attempt", Access: api.Open, Style: api.BareStyle, Lifecycle: true,
 		Switch: api.RootSwitch, Guarded: true, Handle: rootStatus},
-	{Methods: api.Write, Path: "sys/generate-root/attempt", Body: api.KeyBody, Access: api.OptionalToken, Capability: policy.Update,
-		Style: api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Guarded: true, Handle: rootStart},
+	{Methods: api.Write, Path: "sys/generate-root/attempt", Body: api.KeyBody, Access: api.OptionalToken,
+		Capability: policy.Update,
+		Style:      api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Guarded: true, Handle: rootStart},
 	{Methods: api.Remove, Path: "sys/generate-root/attempt", Body: api.SmallBody, Access: api.OptionalToken,
 		Capability: policy.Delete, Style: api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Guarded: true,
 		Handle: rootCancel},
 	{Methods: api.Write, Path: "sys/generate-root/update", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle,
 		Lifecycle: true, Switch: api.RootSwitch, Shares: true, Guarded: true, Handle: rootUpdate},
-	{Methods: api.Write, Path: "sys/generate-root/acknowledge", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle,
+	{Methods: api.Write, Path: "sys/generate-root/acknowledge", Body: api.SmallBody, Access: api.Open,
+		Style:     api.BareStyle,
 		Lifecycle: true, Switch: api.RootSwitch, Shares: true, Guarded: true, Handle: rootAcknowledge},
 	{Methods: api.Get, Path: "sys/generate-root-token/attempt", Capability: policy.Read, Guarded: true,
 		Handle: rootStatus},
@@ -99,7 +104,8 @@ var rootRoutes = []api.Route{
 // custodianRoutes are ours: neither Vault nor OpenBao has them.
 var custodianRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/recovery/holders", Capability: policy.Read, Guarded: true, Handle: holders},
-	{Methods: api.Write, Path: "sys/recovery/prove", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle, Shares: true,
+	{Methods: api.Write, Path: "sys/recovery/prove", Body: api.SmallBody, Access: api.Open,
+		Style: api.BareStyle, Shares: true,
 		Guarded: true, Handle: prove},
 	{Methods: api.Get, Path: "sys/recovery/transcripts", Capability: policy.Read, Guarded: true,
 		Handle: transcripts},

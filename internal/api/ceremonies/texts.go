@@ -34,10 +34,12 @@ var (
 	baoRotation   = dialect{
 		repeated: repeated + "rotation", running: "rotation already in progress", none: "no rotation in progress",
 		unconfigured: "no rotation configuration found", notVerifying: "no rotation verification in progress",
-		due:        "rotation already finished; verification must be performed: give the new shares with the nonce of the verification",
+		due: "rotation already finished; verification must be performed: give the new shares with the nonce " +
+			"of the verification",
 		noRecovery: "recovery keys not supported: the shares of a shamir seal unseal the server; rekey the target barrier",
 		shape:      "invalid rotate seal configuration", unproven: "rotation verification failed",
-		stored: "not supported when using stored keys", keyOnly: "not supported when rotating the barrier key with recovery keys",
+		stored:  "not supported when using stored keys",
+		keyOnly: "not supported when rotating the barrier key with recovery keys",
 	}
 	rootGeneration = dialect{
 		repeated: repeated + "generation operation", running: "root generation already in progress for this namespace",
@@ -59,7 +61,8 @@ func rekeyError(q *api.Request, err error) error {
 // rootError gives a refusal of generate-root its text.
 func rootError(err error) error { return rootGeneration.reword(err) }
 
-// verifyError gives a refusal of a share to be verified its text, which says that the verification failed.
+// verifyError gives a refusal of a share to be verified its text, which says that the verification
+// failed.
 func verifyError(q *api.Request, err error) error {
 	switch {
 	case errors.Is(err, recovery.ErrShareRepeated):

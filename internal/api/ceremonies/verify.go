@@ -26,7 +26,8 @@ func verifyShown(s ceremony.VerifyStatus) (*api.Answer, error) {
 	if s.Complete {
 		return api.Show(verifyDoneAnswer{Complete: true, Nonce: s.Nonce})
 	}
-	return api.Show(verifyStatusAnswer{N: s.Shares, Nonce: s.Nonce, Progress: s.Progress, Started: s.Started, T: s.Threshold})
+	return api.Show(verifyStatusAnswer{N: s.Shares, Nonce: s.Nonce, Progress: s.Progress,
+		Started: s.Started, T: s.Threshold})
 }
 
 func verifyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {

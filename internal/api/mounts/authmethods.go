@@ -28,12 +28,14 @@ var authRoutes = []api.Route{
 var authDocs = map[string]api.Doc{
 	"sys/auth": {Text: "Lists the auth methods."},
 	"sys/auth/*": {Text: "Enables, shows, tunes and disables an auth method.", Empty: true, Body: []api.DocField{
-		{"type", "string", "approle, cert, jwt or userpass."}, {"description", "string", "What it is for."}, {"config", "any", "Its settings."},
+		{"type", "string", "approle, cert, jwt or userpass."}, {"description", "string", "What it is for."},
+		{"config", "any", "Its settings."},
 		{"options", "any", "Settings of the type."},
 		{"local", "boolean", "Accepted from clients."}, {"seal_wrap", "boolean", "Accepted from clients."},
 		{"external_entropy_access", "boolean", "Accepted from clients."}, {"plugin_name", "string", "An older name of type."},
 		{"default_lease_ttl", "duration", "To tune: how long tokens live where their role says nothing."},
-		{"max_lease_ttl", "duration", "To tune: how long they live at most."}, {"token_type", "string", "To tune: the type of tokens."},
+		{"max_lease_ttl", "duration", "To tune: how long they live at most."},
+		{"token_type", "string", "To tune: the type of tokens."},
 		{"listing_visibility", "string", "To tune: unauth shows the method to anybody."},
 		{"user_lockout_config", "any", "To tune: limits on wrong credentials."},
 	}},
@@ -181,7 +183,8 @@ func authConfig(f field.Map, c *mount.Config) error {
 		}
 		for _, err := range []error{
 			o.Number("lockout_threshold", &l.Threshold), lease(o, "lockout_duration", &l.Duration),
-			lease(o, "lockout_counter_reset", &l.CounterReset), o.Flag("lockout_disable", &l.Disable), o.Flag("disable_lockout", &l.Disable),
+			lease(o, "lockout_counter_reset", &l.CounterReset), o.Flag("lockout_disable", &l.Disable),
+			o.Flag("disable_lockout", &l.Disable),
 		} {
 			if err != nil {
 				return err

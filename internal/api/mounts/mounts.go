@@ -43,8 +43,10 @@ type mountConfigAnswer struct {
 func describeConfig(c mount.Config) mountConfigAnswer {
 	return mountConfigAnswer{
 		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
-		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, DefaultLeaseTTL: c.DefaultLeaseTTL, ForceNoCache: c.ForceNoCache,
-		ListingVisibility: c.ListingVisibility, MaxLeaseTTL: c.MaxLeaseTTL, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
+		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, DefaultLeaseTTL: c.DefaultLeaseTTL,
+		ForceNoCache:      c.ForceNoCache,
+		ListingVisibility: c.ListingVisibility, MaxLeaseTTL: c.MaxLeaseTTL,
+		PassthroughRequestHeaders: c.PassthroughRequestHeaders,
 	}
 }
 
@@ -133,7 +135,8 @@ func readMount(f field.Map) (m mount.Entry, err error) {
 	}
 	var plugin string
 	for _, err := range []error{
-		f.Text("type", &m.Type), f.Text("plugin_name", &plugin), f.Text("description", &m.Description), f.Flag("local", &m.Local),
+		f.Text("type", &m.Type), f.Text("plugin_name", &plugin), f.Text("description", &m.Description),
+		f.Flag("local", &m.Local),
 		f.Flag("seal_wrap", &m.SealWrap), mountConfig(config, &m.Config),
 	} {
 		if err != nil {
@@ -224,6 +227,7 @@ func preflight(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 			return api.Show(a)
 		}
 	}
-	return nil, fault.New(fault.Denied, "preflight capability check returned 403, please ensure client's policies grant access to path %q",
+	return nil, fault.New(fault.Denied, "preflight capability check returned 403, please ensure client's policies "+
+		"grant access to path %q",
 		strings.TrimSuffix(q.Rest, "/")+"/")
 }

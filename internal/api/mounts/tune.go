@@ -68,8 +68,10 @@ func mountConfig(f field.Map, c *mount.Config) error {
 	for _, err := range []error{
 		lease(f, "default_lease_ttl", &c.DefaultLeaseTTL), lease(f, "max_lease_ttl", &c.MaxLeaseTTL),
 		f.Flag("force_no_cache", &c.ForceNoCache), f.Text("listing_visibility", &c.ListingVisibility),
-		f.Names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.Names("audit_non_hmac_response_keys", &c.AuditNonHMACResponseKeys),
-		f.Names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.Names("allowed_response_headers", &c.AllowedResponseHeaders),
+		f.Names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.Names("audit_non_hmac_response_keys",
+			&c.AuditNonHMACResponseKeys),
+		f.Names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.Names("allowed_response_headers",
+			&c.AllowedResponseHeaders),
 	} {
 		if err != nil {
 			return err
@@ -127,7 +129,8 @@ func remount(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 	}
 	for name, path := range map[string]string{"from": from, "to": to} {
 		if strings.Trim(path, "/") == "" {
-			return nil, fault.New(fault.Invalid, "the path %q is missing: give from, where the mount is, and to, where it is to be", name)
+			return nil,
+				fault.New(fault.Invalid, "the path %q is missing: give from, where the mount is, and to, where it is to be", name)
 		}
 	}
 	m, err := move(ctx, q, strings.TrimPrefix(from, "/"), strings.TrimPrefix(to, "/"))
@@ -145,7 +148,9 @@ func move(ctx context.Context, q *api.Request, from, to string) (mount.Move, err
 	fromLogin, isLogin := strings.CutPrefix(from, api.AuthPath)
 	toLogin, staysLogin := strings.CutPrefix(to, api.AuthPath)
 	if isLogin != staysLogin {
-		return mount.Move{}, fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside", from, to)
+		return mount.Move{},
+			fault.New(fault.Invalid, "cannot remount %q to %q: an auth method stays below auth/, and a secrets engine outside",
+				from, to)
 	}
 	if !isLogin {
 		return q.Role.Mounts().Remount(ctx, from, to)
@@ -156,7 +161,8 @@ func move(ctx context.Context, q *api.Request, from, to string) (mount.Move, err
 	}
 	m.From, m.To = api.AuthPath+m.From, api.AuthPath+m.To
 	if err := q.Role.Tokens().RevokePath(ctx, m.From, time.Time{}); err != nil {
-		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke the prefix %q", m.From)
+		return m, fault.Wrap(err, fault.Internal, "the method was moved, but not all of its tokens are revoked: revoke "+
+			"the prefix %q", m.From)
 	}
 	return m, nil
 }

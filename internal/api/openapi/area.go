@@ -1,6 +1,8 @@
-// Package openapi describes the API from the table of routes: the OpenAPI document, and help for a path.
+// Package openapi describes the API from the table of routes: the OpenAPI document, and help for a
+// path.
 //
-// It guarantees that a route that is not in the table is not described, and that every route of the table is.
+// It guarantees that a route that is not in the table is not described, and that every route of the
+// table is.
 package openapi
 
 import "github.com/sealgate/sealgate/internal/api"

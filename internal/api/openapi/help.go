@@ -10,7 +10,8 @@ import (
 )
 
 // HelpRoute answers HELP, and GET with ?help=1, on every path. It needs a token, and no capability.
-var HelpRoute = api.Route{Methods: api.Get, Path: "*", Access: api.Open, Style: api.BareStyle, Here: true, Handle: showHelp}
+var HelpRoute = api.Route{Methods: api.Get, Path: "*", Access: api.Open, Style: api.BareStyle,
+	Here: true, Handle: showHelp}
 
 type HelpAnswer struct {
 	Help    string         `json:"help"`
@@ -82,7 +83,8 @@ func needs(r *api.Route) string {
 
 // mountHelp describes the backends by type.
 var mountHelp = map[string]string{
-	"kv":        "Key-value store: secrets at any path. Version 2 keeps previous versions. It has the paths data/, metadata/, delete/, undelete/ and destroy/.",
+	"kv": "Key-value store: secrets at any path. Version 2 keeps previous versions. It has the paths data/, " +
+		"metadata/, delete/, undelete/ and destroy/.",
 	"cubbyhole": "Cubbyhole: secrets of one token, which no other token can read, and which end with the token.",
 }
 

@@ -12,7 +12,8 @@ import (
 var specRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/internal/specs/openapi", Access: api.Open, Style: api.BareStyle, Here: true,
 		Handle: specification},
-	{Methods: api.Get, Path: "sys/replication/status", Access: api.Open, Handle: func(context.Context, *api.Handler, *api.Request) (*api.Answer, error) {
+	{Methods: api.Get, Path: "sys/replication/status", Access: api.Open, Handle: func(context.Context, *api.Handler,
+		*api.Request) (*api.Answer, error) {
 		return nil, api.ErrNoPath
 	}},
 }
@@ -64,11 +65,13 @@ func document(h *api.Handler, lines []*api.Route) map[string]any {
 		"openapi": "3.0.2",
 		"info": map[string]any{
 			"title": "Sealgate", "description": "The HTTP API of the server.",
-			"version": h.Version, "license": map[string]any{"name": "Apache-2.0", "url": "https://www.apache.org/licenses/LICENSE-2.0"},
+			"version": h.Version, "license": map[string]any{"name": "Apache-2.0",
+				"url": "https://www.apache.org/licenses/LICENSE-2.0"},
 		},
 		"paths": paths,
 		"components": map[string]any{
-			"securitySchemes": map[string]any{"token": map[string]any{"type": "apiKey", "in": "header", "name": "X-Vault-Token"}},
+			"securitySchemes": map[string]any{"token": map[string]any{"type": "apiKey", "in": "header",
+				"name": "X-Vault-Token"}},
 			"schemas": map[string]any{"Errors": map[string]any{
 				"type": "object", "required": []string{"errors"},
 				"properties": map[string]any{"errors": map[string]any{"type": "array", "items": map[string]any{"type": "string"}}},
@@ -106,7 +109,8 @@ func addList(o map[string]any, required bool) {
 
 func describeOperation(r *api.Route, d api.Doc, method, path string) map[string]any {
 	o := map[string]any{
-		"summary": d.Summary(r.Path), "operationId": operationID(method, path), "tags": []string{strings.SplitN(path, "/", 3)[1]},
+		"summary": d.Summary(r.Path), "operationId": operationID(method, path),
+		"tags":      []string{strings.SplitN(path, "/", 3)[1]},
 		"responses": describeResponses(r, d, method),
 	}
 	if r.Capability != 0 {
@@ -115,7 +119,8 @@ func describeOperation(r *api.Route, d api.Doc, method, path string) map[string]
 	if method == "GET" || method == "LIST" {
 		var parameters []any
 		for _, f := range d.Query {
-			parameters = append(parameters, map[string]any{"name": f[0], "in": "query", "description": f[2], "schema": schemaOf(f[1])})
+			parameters = append(parameters, map[string]any{"name": f[0], "in": "query", "description": f[2],
+				"schema": schemaOf(f[1])})
 		}
 		if parameters != nil {
 			o["parameters"] = parameters
@@ -145,7 +150,8 @@ func schemaOf(kind string) map[string]any {
 	case "list":
 		return map[string]any{"type": "array", "items": map[string]any{"type": "string"}}
 	case "duration":
-		return map[string]any{"oneOf": []any{map[string]any{"type": "integer", "minimum": 0}, map[string]any{"type": "string"}}}
+		return map[string]any{"oneOf": []any{map[string]any{"type": "integer", "minimum": 0},
+			map[string]any{"type": "string"}}}
 	case "any":
 		return map[string]any{}
 	}
@@ -193,7 +199,8 @@ func describeResponses(r *api.Route, d api.Doc, method string) map[string]any {
 	refusal("The path has no such operation.", 405)
 	refusal("Too many requests.", 429)
 	refusal("The server is sealed, or something that it needs is unavailable.", 503)
-	if r.Capability != 0 || r.Access == api.RecoveryToken || slices.Contains([]string{"sys/internal/ui/mounts/*"}, r.Path) {
+	if r.Capability != 0 || r.Access == api.RecoveryToken ||
+		slices.Contains([]string{"sys/internal/ui/mounts/*"}, r.Path) {
 		refusal("The token is missing, unknown, or not allowed to.", 403)
 	}
 	if r.Body != api.NoBody {
@@ -207,10 +214,12 @@ func describeResponses(r *api.Route, d api.Doc, method string) map[string]any {
 	}
 	if r.Path == "sys/health" {
 		for _, class := range []string{"2XX", "3XX", "4XX", "5XX"} {
-			out[class] = map[string]any{"description": "The status that the query asks for.", "content": map[string]any{content: map[string]any{}}}
+			out[class] = map[string]any{"description": "The status that the query asks for.",
+				"content": map[string]any{content: map[string]any{}}}
 		}
 		for _, code := range []string{"429", "501", "503"} {
-			out[code] = map[string]any{"description": "Standby, not initialised, sealed.", "content": map[string]any{content: map[string]any{}}}
+			out[code] = map[string]any{"description": "Standby, not initialised, sealed.",
+				"content": map[string]any{content: map[string]any{}}}
 		}
 	}
 	return out

@@ -16,7 +16,8 @@ import (
 var auditRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/audit", Capability: policy.Read, Sudo: true, Style: api.DoubleStyle, Here: true,
 		Handle: auditDevices},
-	{Methods: api.Write, Path: "sys/audit/*", Body: api.SmallBody, Capability: policy.Update, Sudo: true, Style: api.DoubleStyle,
+	{Methods: api.Write, Path: "sys/audit/*", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
+		Style: api.DoubleStyle,
 		Audit: api.AuditDevices, Handle: enableAudit},
 	{Methods: api.Remove, Path: "sys/audit/*", Capability: policy.Delete, Sudo: true, Style: api.DoubleStyle,
 		Audit: api.AuditDevices, Handle: disableAudit},
@@ -75,7 +76,8 @@ func enableAudit(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if c.Options, err = f.Texts("options"); err != nil {
 		return nil, err
 	}
-	for _, err := range []error{f.Text("type", &c.Type), f.Text("description", &c.Description), f.Flag("local", &c.Local)} {
+	for _, err := range []error{f.Text("type", &c.Type), f.Text("description", &c.Description),
+		f.Flag("local", &c.Local)} {
 		if err != nil {
 			return nil, err
 		}

@@ -33,7 +33,8 @@ func writeCORS(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 		return nil, err
 	}
 	c, f := settings.CORS{Version: settings.Version, Enabled: true}, field.Map(data)
-	for _, err := range []error{f.Names("allowed_origins", &c.Origins), f.Names("allowed_headers", &c.Headers), f.Flag("enabled", &c.Enabled)} {
+	for _, err := range []error{f.Names("allowed_origins", &c.Origins), f.Names("allowed_headers", &c.Headers),
+		f.Flag("enabled", &c.Enabled)} {
 		if err != nil {
 			return nil, err
 		}

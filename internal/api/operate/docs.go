@@ -9,7 +9,8 @@ var levelField = []api.DocField{{"level", "string", "trace, debug, info, warn or
 var headerFields = []api.DocField{{"hmac", "boolean", "Show the header's value as an HMAC."}}
 
 var operateDocs = map[string]api.Doc{
-	"sys/metrics":   {Text: "Metrics, as JSON or for Prometheus.", Query: []api.DocField{{"format", "string", "prometheus, or nothing for JSON."}}},
+	"sys/metrics": {Text: "Metrics, as JSON or for Prometheus.",
+		Query: []api.DocField{{"format", "string", "prometheus, or nothing for JSON."}}},
 	"sys/host-info": {Text: "Shows the machine that the server runs on."},
 	"sys/pprof":     {Text: "Lists the profiles of the runtime."},
 	"sys/pprof/*": {Text: "A profile of the runtime, in the form of Go's tools.", Param: "name", Query: []api.DocField{
@@ -44,7 +45,9 @@ var operateDocs = map[string]api.Doc{
 		{"type", "string", "file, socket or syslog."}, {"description", "string", ""}, {"options", "object", "Of the device."},
 		{"local", "boolean", "Accepted."},
 	}},
-	"sys/audit-hash/*":                      {Text: "What a value looks like in an audit device.", Read: true, Body: []api.DocField{{"input", "string", "The value."}}},
-	"sys/config/auditing/request-headers":   {Text: "Lists the headers that are audited."},
-	"sys/config/auditing/request-headers/*": {Text: "A header that is audited.", Param: "header", Body: headerFields, Empty: true},
+	"sys/audit-hash/*": {Text: "What a value looks like in an audit device.", Read: true,
+		Body: []api.DocField{{"input", "string", "The value."}}},
+	"sys/config/auditing/request-headers": {Text: "Lists the headers that are audited."},
+	"sys/config/auditing/request-headers/*": {Text: "A header that is audited.", Param: "header",
+		Body: headerFields, Empty: true},
 }

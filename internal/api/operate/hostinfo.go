@@ -146,7 +146,8 @@ func readDisk() []diskInfo {
 		return []diskInfo{}
 	}
 	size := uint64(st.Bsize)
-	d := diskInfo{Path: path, Total: uint64(st.Blocks) * size, Free: uint64(st.Bavail) * size, Used: uint64(st.Blocks-st.Bfree) * size}
+	d := diskInfo{Path: path, Total: uint64(st.Blocks) * size, Free: uint64(st.Bavail) * size,
+		Used: uint64(st.Blocks-st.Bfree) * size}
 	d.UsedPercent = 100 * float64(d.Used) / float64(d.Total)
 	return []diskInfo{d}
 }

@@ -22,7 +22,8 @@ func showMetrics(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer
 		return api.Show(s.Metrics.Summary())
 	case "prometheus":
 	default:
-		return nil, fault.New(fault.Invalid, "metric response format %q unknown: leave it out for JSON, or give prometheus", format)
+		return nil, fault.New(fault.Invalid, "metric response format %q unknown: leave it out for JSON, or give prometheus",
+			format)
 	}
 	if !s.Prometheus {
 		return nil, fault.New(fault.Invalid, "prometheus is not enabled: telemetry.prometheus_retention_time is 0")

@@ -20,18 +20,21 @@ const shownTerms = 16
 // Observe adds the node's state to the metrics.
 func Observe(s *api.Shared, n *node.Node) {
 	for name, help := range map[string]string{
-		"core.unsealed":                                "Whether the node is unsealed.",
-		"core.active":                                  "Whether the node is the one that writes.",
-		"sealgate.seal.would_unseal":                   "Whether this seal gave the stored root key back when last asked.",
-		"sealgate.seal.last_proof":                     "When this seal last did, in seconds since 1970.",
-		"sealgate.seal.rewrap_due":                     "Whether this seal's key has a newer version than the one that what is stored needs.",
-		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; not there where it will not.",
-		"sealgate.barrier.term":                        "The term of the barrier key in use.",
-		"sealgate.barrier.term_encryptions":            "Encryptions under the barrier key in use.",
-		"sealgate.barrier.term_entries":                "Entries that were written by each of the newest terms of the barrier key, those that were overwritten since among them.",
-		"sealgate.ceremony.active":                     "Whether a ceremony of this kind is under way.",
-		"sealgate.ceremony.progress":                   "Shares that were given to it.",
-		"sealgate.ceremony.required":                   "Shares that it needs.",
+		"core.unsealed":              "Whether the node is unsealed.",
+		"core.active":                "Whether the node is the one that writes.",
+		"sealgate.seal.would_unseal": "Whether this seal gave the stored root key back when last asked.",
+		"sealgate.seal.last_proof":   "When this seal last did, in seconds since 1970.",
+		"sealgate.seal.rewrap_due": "Whether this seal's key has a newer version than the one that " +
+			"what is stored needs.",
+		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; " +
+			"not there where it will not.",
+		"sealgate.barrier.term":             "The term of the barrier key in use.",
+		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
+		"sealgate.barrier.term_entries": "Entries that were written by each of the newest terms of the barrier key, " +
+			"those that were overwritten since among them.",
+		"sealgate.ceremony.active":   "Whether a ceremony of this kind is under way.",
+		"sealgate.ceremony.progress": "Shares that were given to it.",
+		"sealgate.ceremony.required": "Shares that it needs.",
 	} {
 		s.Metrics.Help(name, help)
 	}
@@ -87,7 +90,8 @@ func observeCeremonies(ctx context.Context, m *metrics.Sample, n *node.Node) {
 		m.Gauge("sealgate.ceremony.progress", float64(progress), "ceremony", kind)
 		m.Gauge("sealgate.ceremony.required", float64(required), "ceremony", kind)
 	}
-	for target, kind := range map[recovery.Target]string{recovery.Barrier: "rekey-barrier", recovery.Recovery: "rekey-recovery"} {
+	for target, kind := range map[recovery.Target]string{recovery.Barrier: "rekey-barrier",
+		recovery.Recovery: "rekey-recovery"} {
 		if st, err := n.Ceremonies().RekeyStatus(ctx, target); err == nil {
 			show(kind, st.Started, st.Progress, st.Required)
 		}

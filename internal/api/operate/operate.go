@@ -110,5 +110,6 @@ func noteVersion(ctx context.Context, h *api.Handler, q *api.Request) error {
 	if !errors.Is(err, storage.ErrNotFound) {
 		return err
 	}
-	return h.Shared.Settings.Change(ctx, q.Role, settings.PathVersions+h.Version, settings.Installed{Version: settings.Version, At: h.Now().UTC()})
+	return h.Shared.Settings.Change(ctx, q.Role, settings.PathVersions+h.Version,
+		settings.Installed{Version: settings.Version, At: h.Now().UTC()})
 }

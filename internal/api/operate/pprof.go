@@ -75,7 +75,8 @@ func profile(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 }
 
 // during measures for as many seconds as are asked for, within the request's deadline.
-func during(ctx context.Context, h *api.Handler, q *api.Request, d time.Duration, start func() error, stop func()) error {
+func during(ctx context.Context, h *api.Handler, q *api.Request, d time.Duration, start func() error,
+	stop func()) error {
 	if text := q.Query.Get("seconds"); text != "" {
 		n, err := strconv.ParseFloat(text, 64)
 		if err != nil || !(n > 0) || n > longProfile.Seconds() {

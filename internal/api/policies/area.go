@@ -1,7 +1,7 @@
 // Package policies answers for ACL policies, password policies, and for what a token may do.
 //
-// Stays compatible: both paths of Vault's policies, sys/policy and sys/policies/acl, and OpenBao's additions (expiry,
-// check-and-set).
+// Stays compatible: both paths of Vault's policies, sys/policy and sys/policies/acl, and OpenBao's
+// additions (expiry, check-and-set).
 package policies
 
 import (

@@ -39,8 +39,9 @@ var policyRoutes = []api.Route{
 
 	{Methods: api.Write, Path: "sys/capabilities", Body: api.SmallBody, Capability: policy.Update, Style: api.DoubleStyle,
 		Here: true, Guarded: true, Handle: tokenCapabilities},
-	{Methods: api.Write, Path: "sys/capabilities-self", Body: api.SmallBody, Capability: policy.Update, Style: api.DoubleStyle,
-		Here: true, Guarded: true, Handle: capabilitiesSelf},
+	{Methods: api.Write, Path: "sys/capabilities-self", Body: api.SmallBody, Capability: policy.Update,
+		Style: api.DoubleStyle,
+		Here:  true, Guarded: true, Handle: capabilitiesSelf},
 	{Methods: api.Write, Path: "sys/capabilities-accessor", Body: api.SmallBody, Capability: policy.Update,
 		Style: api.DoubleStyle, Here: true, Guarded: true, Handle: capabilitiesAccessor},
 	{Methods: api.Get, Path: "sys/internal/ui/resultant-acl", Capability: policy.Read, Here: true,

@@ -102,7 +102,8 @@ func readRawValue(f field.Map) ([]byte, error) {
 	case !given:
 		return nil, fault.New(fault.Invalid, "missing required field 'value'")
 	case compression != "" && compression != "none":
-		return nil, fault.New(fault.Invalid, "compression_type %q is not supported: entries are stored as they are; give none", compression)
+		return nil, fault.New(fault.Invalid, "compression_type %q is not supported: entries are stored as they are; "+
+			"give none", compression)
 	case encoding == "":
 		return []byte(text), nil
 	}

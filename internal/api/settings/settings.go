@@ -1,7 +1,9 @@
-// Package settings keeps what operators set by the API: CORS, quotas, and the versions that ran on a storage.
+// Package settings keeps what operators set by the API: CORS, quotas, and the versions that ran on
+// a storage.
 //
-// It guarantees that a change is stored before it is in force, and that a node answers by the settings that its role
-// has seen last: in a cluster a standby reads them again when the leader changes them.
+// It guarantees that a change is stored before it is in force, and that a node answers by the
+// settings that its role has seen last: in a cluster a standby reads them again when the leader
+// changes them.
 //
 // Stays compatible: the keys and JSON members of the stored documents; each carries its version.
 package settings
@@ -31,7 +33,8 @@ const (
 // Version is the version of the documents.
 const Version = 1
 
-// Settings are read when a node gets a role, and whenever they are changed; they are never changed in place.
+// Settings are read when a node gets a role, and whenever they are changed; they are never changed
+// in place.
 type Settings struct {
 	CORS        CORS
 	Quotas      []limits.Quota // by name
@@ -123,7 +126,8 @@ func Read(ctx context.Context, role *node.RoleState, path string, into any) erro
 		return fault.Wrap(err, fault.Internal, "the entry %s cannot be read; restore it from a backup", path)
 	}
 	if v, ok := into.(versioned); ok && v.FormatVersion() != Version {
-		return fault.New(fault.Internal, "the entry %s has version %d, which this program does not know; run the newer program",
+		return fault.New(fault.Internal, "the entry %s has version %d, which this program does not know; "+
+			"run the newer program",
 			path, v.FormatVersion())
 	}
 	return nil

@@ -40,7 +40,8 @@ func clusterStatus(h *api.Handler) (*api.Answer, error) {
 	var a haStatusAnswer
 	for _, m := range h.Node.Cluster().Members() {
 		version, _, _ := strings.Cut(m.Version, "-")
-		n := haNode{Hostname: m.Hostname, APIAddress: m.APIAddr, ClusterAddress: m.ClusterAddr, Active: m.Active, Version: version}
+		n := haNode{Hostname: m.Hostname, APIAddress: m.APIAddr, ClusterAddress: m.ClusterAddr,
+			Active: m.Active, Version: version}
 		if !m.Active {
 			echo := m.LastEcho.UTC().Format(time.RFC3339Nano)
 			n.LastEcho = &echo

@@ -83,5 +83,6 @@ func keyStatus(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, 
 	if err != nil {
 		return nil, err
 	}
-	return api.Show(keyStatusAnswer{Encryptions: s.Encryptions, InstallTime: s.Installed.UTC().Format(time.RFC3339Nano), Term: s.Term})
+	return api.Show(keyStatusAnswer{Encryptions: s.Encryptions, InstallTime: s.Installed.UTC().Format(time.RFC3339Nano),
+		Term: s.Term})
 }

@@ -33,7 +33,8 @@ func sealBackends(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Ans
 		return nil, err
 	}
 	a := sealBackendsAnswer{
-		Healthy: true, FullyWrapped: st.FullyWrapped, WouldUnseal: h.Node.Health().WouldUnseal, Warnings: st.Warnings, Backends: []sealBackend{},
+		Healthy: true, FullyWrapped: st.FullyWrapped, WouldUnseal: h.Node.Health().WouldUnseal, Warnings: st.Warnings,
+		Backends: []sealBackend{},
 	}
 	var since time.Time
 	for _, s := range st.Seals {

@@ -15,15 +15,17 @@ import (
 // snapshotRoutes copy any storage into a file and back. They have the paths that backup scripts
 // use.
 var snapshotRoutes = []api.Route{
-	{Methods: api.Get, Path: "sys/storage/raft/snapshot", Capability: policy.Read, Style: api.BareStyle, Duration: api.Transfer,
-		Handle: saveSnapshot},
+	{Methods: api.Get, Path: "sys/storage/raft/snapshot", Capability: policy.Read, Style: api.BareStyle,
+		Duration: api.Transfer,
+		Handle:   saveSnapshot},
 	{Methods: api.Write, Path: "sys/storage/raft/snapshot", Capability: policy.Update, Style: api.BareStyle,
 		Duration: api.Transfer, Handle: restoreSnapshot},
 	{Methods: api.Write, Path: "sys/storage/raft/snapshot-force", Capability: policy.Update, Style: api.BareStyle,
 		Duration: api.Transfer, Handle: restoreSnapshot},
 	{Methods: api.Get, Path: "sys/storage/raft/configuration", Capability: policy.Read, Here: true,
 		Handle: noRaft},
-	{Methods: api.Write, Path: "sys/storage/raft/join", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle, Here: true,
+	{Methods: api.Write, Path: "sys/storage/raft/join", Body: api.SmallBody, Access: api.Open,
+		Style: api.BareStyle, Here: true,
 		Handle: noRaft},
 	{Methods: api.Write, Path: "sys/storage/raft/remove-peer", Body: api.SmallBody, Capability: policy.Update, Here: true,
 		Handle: noRaft},
@@ -98,7 +100,8 @@ func restoreSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.
 	case err != nil && isPath(err):
 		return nil, errSpool(err)
 	case err != nil:
-		return nil, fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly; nothing was changed")
+		return nil, fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly; "+
+			"nothing was changed")
 	case n > api.MaxSnapshot:
 		return nil, api.TooLarge(api.MaxSnapshot)
 	}
@@ -115,5 +118,6 @@ func isPath(err error) bool {
 }
 
 func errSpool(err error) error {
-	return fault.Wrap(err, fault.Unavailable, "nothing was changed: the server has no room to check the snapshot in (%v); give it a folder for temporary files by TMPDIR", err)
+	return fault.Wrap(err, fault.Unavailable, "nothing was changed: the server has no room to check the snapshot in "+
+		"(%v); give it a folder for temporary files by TMPDIR", err)
 }

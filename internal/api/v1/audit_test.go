@@ -22,7 +22,8 @@ func (w *harness) audited(options string) string {
 	if err := os.Mkdir(filepath.Dir(path), 0o700); err != nil {
 		w.t.Fatal(err)
 	}
-	w.expect("enable", w.do("PUT", "sys/audit/file", fmt.Sprintf(`{"type":"file","options":{"file_path":%q%s}}`, path, options)), 204, "")
+	w.expect("enable", w.do("PUT", "sys/audit/file", fmt.Sprintf(`{"type":"file","options":{"file_path":%q%s}}`, path,
+		options)), 204, "")
 	return path
 }
 
@@ -60,7 +61,8 @@ func TestAuditDevices(t *testing.T) {
 	if hashed.Hash != hashed.Data.Hash || !strings.Contains(w.trail(path), `"client_token":"`+hashed.Hash+`"`) {
 		t.Errorf("sys/audit-hash says %+v, and the log\n%s", hashed, w.trail(path))
 	}
-	w.expect("hash of nowhere", w.do("POST", "sys/audit-hash/nope", `{"input":"x"}`), 400, refusal(`unknown audit backend "nope/"`))
+	w.expect("hash of nowhere", w.do("POST", "sys/audit-hash/nope", `{"input":"x"}`), 400,
+		refusal(`unknown audit backend "nope/"`))
 	w.expect("hash of nothing", w.do("POST", "sys/audit-hash/one", `{}`), 400, refusal(`the "input" parameter is empty`))
 	w.expect("disable", w.do("DELETE", "sys/audit/one", ""), 204, "")
 	w.expect("disable what is not there", w.do("DELETE", "sys/audit/one", ""), 204, "")
@@ -77,7 +79,8 @@ func TestAuditedHeaders(t *testing.T) {
 	w.expect("one", w.do("PUT", at+"/X-Trace", `{"hmac":false}`), 204, "")
 	w.expect("hashed", w.do("PUT", at+"/X-Who", `{"hmac":true}`), 204, "")
 	w.expect("a token", w.do("PUT", at+"/X-Vault-Token", `{}`), 400, "")
-	if a := w.do("GET", at, ""); !strings.Contains(a.Body.String(), `"headers":{"x-trace":{"hmac":false},"x-who":{"hmac":true}}`) {
+	if a := w.do("GET", at, ""); !strings.Contains(a.Body.String(),
+		`"headers":{"x-trace":{"hmac":false},"x-who":{"hmac":true}}`) {
 		t.Errorf("the headers are %s", a.Body)
 	}
 	if a := w.do("GET", at+"/x-who", ""); !strings.Contains(a.Body.String(), `"data":{"X-Who":{"hmac":true}}`) {
@@ -86,7 +89,8 @@ func TestAuditedHeaders(t *testing.T) {
 	w.expect("unknown", w.do("GET", at+"/x-other", ""), 400, refusal("Could not find header in config"))
 	w.do("GET", "secret/a", "", "X-Trace", "t-1", "X-Who", "me", "X-Other", "not shown")
 	got := w.trail(log)
-	if !strings.Contains(got, `"headers":{"x-trace":["t-1"],"x-who":["hmac-sha256:`) || strings.Contains(got, "not shown") {
+	if !strings.Contains(got, `"headers":{"x-trace":["t-1"],"x-who":["hmac-sha256:`) ||
+		strings.Contains(got, "not shown") {
 		t.Errorf("the log is\n%s", got)
 	}
 	w.expect("remove", w.do("DELETE", at+"/X-Trace", ""), 204, "")
@@ -164,8 +168,9 @@ func (w *harness) contents(prefix string) map[string]string {
 	return all
 }
 
-// TestWhatCannotBeAuditedDoesNotHappen makes every request of the table, with the root token and without, while no device can be
-// written. None is answered but those that anybody may look at, and not a byte of the storage changes.
+// TestWhatCannotBeAuditedDoesNotHappen makes every request of the table, with the root token and
+// without, while no device can be written. None is answered but those that anybody may look at, and
+// not a byte of the storage changes.
 func TestWhatCannotBeAuditedDoesNotHappen(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -233,7 +238,8 @@ func TestAnswersAreWithheld(t *testing.T) {
 	}
 }
 
-// TestTrailTellsNoSecret looks for shares, tokens and one-time passwords in a log that was told to log values.
+// TestTrailTellsNoSecret looks for shares, tokens and one-time passwords in a log that was told to
+// log values.
 func TestTrailTellsNoSecret(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -283,7 +289,8 @@ func TestTrailTellsNoSecret(t *testing.T) {
 	}
 }
 
-// TestUnsealIsAudited: the shares of people are on record by number and name, before and after the node is active.
+// TestUnsealIsAudited: the shares of people are on record by number and name, before and after the
+// node is active.
 func TestUnsealIsAudited(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, shamirSeal(t))
@@ -295,7 +302,8 @@ func TestUnsealIsAudited(t *testing.T) {
 	w.unseal(out.Keys...)
 	got := w.trail(log)
 	for _, want := range []string{
-		`"share":{"target":"barrier","number":1,"holder":"alice"}`, `"share":{"target":"barrier","number":2,"holder":"bob"}`, `"error":"invalid key: share`,
+		`"share":{"target":"barrier","number":1,"holder":"alice"}`, `"share":{"target":"barrier","number":2,"holder":"bob"}`,
+		`"error":"invalid key: share`,
 	} {
 		if !strings.Contains(got, want) {
 			t.Errorf("not in the log: %s\n%s", want, got)
@@ -308,7 +316,8 @@ func TestUnsealIsAudited(t *testing.T) {
 	}
 }
 
-// TestTheLastShareNeedsATrail: where no device takes what happened while sealed, the node does not become active.
+// TestTheLastShareNeedsATrail: where no device takes what happened while sealed, the node does not
+// become active.
 func TestTheLastShareNeedsATrail(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, shamirSeal(t))

@@ -86,7 +86,8 @@ func TestAuthMounts(t *testing.T) {
 			t.Errorf("%s %s %s: %d %s, want %d %s", tc.method, tc.path, tc.body, a.Code, a.Body, tc.code, tc.text)
 		}
 	}
-	w.expect("without a token", w.do("GET", "auth/userpass/users/a", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
+	w.expect("without a token", w.do("GET", "auth/userpass/users/a", "", "X-Vault-Token", ""), 403,
+		refusal("permission denied"))
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")
 	w.expect("without the policy", w.do("PUT", "auth/userpass/users/a", `{"password":"x"}`, "X-Vault-Token", weak), 403,
 		refusal("1 error occurred:\n\t* permission denied\n\n"))
@@ -97,8 +98,10 @@ func TestUserpass(t *testing.T) {
 	w := unsealed(t)
 	w.expect("enable", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
 	w.expect("no users", w.do("LIST", "auth/userpass/users", ""), 404, `{"errors":[]}`)
-	w.expect("no password", w.do("PUT", "auth/userpass/users/alice", `{"policies":"ops"}`), 400, refusal("missing password"))
-	w.expect("user", w.do("PUT", "auth/userpass/users/Alice", `{"password":"correct horse","token_policies":"ops, dev","token_ttl":"10m","token_max_ttl":"1h"}`), 204, "")
+	w.expect("no password", w.do("PUT", "auth/userpass/users/alice", `{"policies":"ops"}`), 400,
+		refusal("missing password"))
+	w.expect("user", w.do("PUT", "auth/userpass/users/Alice",
+		`{"password":"correct horse","token_policies":"ops, dev","token_ttl":"10m","token_max_ttl":"1h"}`), 204, "")
 	for body, text := range map[string]string{
 		`{"password":"x","token_ttl":"2h","token_max_ttl":"1h"}`:   "'token_ttl' cannot be greater than 'token_max_ttl'",
 		`{"password":"x","token_policies":["root"]}`:               "auth methods cannot create root tokens",
@@ -117,22 +120,28 @@ func TestUserpass(t *testing.T) {
 	a := w.do("GET", "auth/userpass/users/alice", "")
 	var shown struct{ Data map[string]any }
 	w.decode(a, &shown)
-	if got := words(shown.Data["token_policies"], shown.Data["token_ttl"], shown.Data["token_type"]); got != "[ops dev] 600 default" || strings.Contains(a.Body.String(), "$2a$") {
+	if got := words(shown.Data["token_policies"], shown.Data["token_ttl"],
+		shown.Data["token_type"]); got != "[ops dev] 600 default" || strings.Contains(a.Body.String(), "$2a$") {
 		t.Errorf("read: %s", a.Body)
 	}
 	in := w.login("auth/userpass/login/ALICE", `{"password":"correct horse"}`)
-	if got := words(in.Policies, in.Metadata, in.LeaseDuration, in.Renewable, in.TokenType, in.Orphan); got != "[default dev ops] map[username:alice] 600 true service true" {
+	if got := words(in.Policies, in.Metadata, in.LeaseDuration, in.Renewable, in.TokenType,
+		in.Orphan); got != "[default dev ops] map[username:alice] 600 true service true" {
 		t.Errorf("auth: %s", got)
 	}
 	self := w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", in.ClientToken)
-	if b := self.Body.String(); !strings.Contains(b, `"display_name":"userpass-alice"`) || !strings.Contains(b, `"path":"auth/userpass/login/ALICE"`) {
+	if b := self.Body.String(); !strings.Contains(b, `"display_name":"userpass-alice"`) ||
+		!strings.Contains(b, `"path":"auth/userpass/login/ALICE"`) {
 		t.Errorf("lookup-self: %s", b)
 	}
 	for what, path := range map[string]string{"wrong password": "alice", "unknown user": "nobody"} {
-		w.expect(what, w.do("PUT", "auth/userpass/login/"+path, `{"password":"wrong"}`, "X-Vault-Token", ""), 400, refusal("invalid username or password"))
+		w.expect(what, w.do("PUT", "auth/userpass/login/"+path, `{"password":"wrong"}`, "X-Vault-Token", ""), 400,
+			refusal("invalid username or password"))
 	}
-	w.expect("no password", w.do("PUT", "auth/userpass/login/alice", `{}`, "X-Vault-Token", ""), 400, refusal("missing password"))
-	w.expect("read of a login", w.do("GET", "auth/userpass/login/alice", "", "X-Vault-Token", ""), 405, refusal("unsupported operation"))
+	w.expect("no password", w.do("PUT", "auth/userpass/login/alice", `{}`, "X-Vault-Token", ""), 400,
+		refusal("missing password"))
+	w.expect("read of a login", w.do("GET", "auth/userpass/login/alice", "", "X-Vault-Token", ""), 405,
+		refusal("unsupported operation"))
 	w.expect("new password", w.do("PUT", "auth/userpass/users/alice/password", `{"password":"other"}`), 204, "")
 	w.expect("the old one", w.do("PUT", "auth/userpass/login/alice", `{"password":"correct horse"}`), 400, "")
 	w.login("auth/userpass/login/alice", `{"password":"other"}`)
@@ -142,7 +151,8 @@ func TestUserpass(t *testing.T) {
 	w.expect("delete", w.do("DELETE", "auth/userpass/users/alice", ""), 204, "")
 	w.expect("gone", w.do("GET", "auth/userpass/users/alice", ""), 404, `{"errors":[]}`)
 	w.expect("disable", w.do("DELETE", "sys/auth/userpass", ""), 204, "")
-	w.expect("its tokens are gone", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", in.ClientToken), 403, refusal("permission denied"))
+	w.expect("its tokens are gone", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", in.ClientToken), 403,
+		refusal("permission denied"))
 	w.discreet("correct horse", in.ClientToken)
 }
 
@@ -214,26 +224,33 @@ func TestAppRole(t *testing.T) {
 		t.Errorf("auth: %s", got)
 	}
 	for what, bad := range map[string]string{
-		"wrong secret": fmt.Sprintf(`{"role_id":%q,"secret_id":"x"}`, roleID), "wrong role": fmt.Sprintf(`{"role_id":"x","secret_id":%q}`, secretID),
+		"wrong secret": fmt.Sprintf(`{"role_id":%q,"secret_id":"x"}`, roleID),
+		"wrong role":   fmt.Sprintf(`{"role_id":"x","secret_id":%q}`, secretID),
 	} {
-		w.expect(what, w.do("POST", "auth/approle/login", bad, "X-Vault-Token", ""), 400, refusal("invalid role or secret ID"))
+		w.expect(what, w.do("POST", "auth/approle/login", bad, "X-Vault-Token", ""), 400,
+			refusal("invalid role or secret ID"))
 	}
-	w.decode(w.do("POST", "auth/approle/role/ci/secret-id-accessor/lookup", fmt.Sprintf(`{"secret_id_accessor":%q}`, accessor)), &reply)
+	w.decode(w.do("POST", "auth/approle/role/ci/secret-id-accessor/lookup", fmt.Sprintf(`{"secret_id_accessor":%q}`,
+		accessor)), &reply)
 	if fmt.Sprint(reply.Data["secret_id_num_uses"]) != "1" {
 		t.Errorf("after one use: %v", reply.Data)
 	}
 	w.login("auth/approle/login", body)
 	w.expect("used up", w.do("POST", "auth/approle/login", body), 400, refusal("invalid role or secret ID"))
-	w.expect("custom", w.do("POST", "auth/approle/role/ci/custom-secret-id", `{"secret_id":"chosen","num_uses":1,"ttl":60}`), 200, "")
-	w.expect("custom, again", w.do("POST", "auth/approle/role/ci/custom-secret-id", `{"secret_id":"chosen"}`), 400, refusal("SecretID is already registered"))
-	w.expect("more uses", w.do("POST", "auth/approle/role/ci/secret-id", `{"num_uses":3}`), 400, refusal("num_uses cannot be higher than the role's secret_id_num_uses"))
+	w.expect("custom", w.do("POST", "auth/approle/role/ci/custom-secret-id",
+		`{"secret_id":"chosen","num_uses":1,"ttl":60}`), 200, "")
+	w.expect("custom, again", w.do("POST", "auth/approle/role/ci/custom-secret-id", `{"secret_id":"chosen"}`), 400,
+		refusal("SecretID is already registered"))
+	w.expect("more uses", w.do("POST", "auth/approle/role/ci/secret-id", `{"num_uses":3}`), 400,
+		refusal("num_uses cannot be higher than the role's secret_id_num_uses"))
 	w.expect("other", w.do("POST", "auth/approle/role/ci/custom-secret-id", `{"secret_id":"other"}`), 200, "")
 	a := w.do("LIST", "auth/approle/role/ci/secret-id", "")
 	if n := strings.Count(a.Body.String(), "-4"); a.Code != 200 || n == 0 {
 		t.Errorf("accessors: %d %s", a.Code, a.Body)
 	}
 	w.expect("destroy", w.do("POST", "auth/approle/role/ci/secret-id/destroy", `{"secret_id":"chosen"}`), 204, "")
-	w.expect("destroyed", w.do("POST", "auth/approle/login", fmt.Sprintf(`{"role_id":%q,"secret_id":"chosen"}`, roleID)), 400, "")
+	w.expect("destroyed", w.do("POST", "auth/approle/login", fmt.Sprintf(`{"role_id":%q,"secret_id":"chosen"}`, roleID)),
+		400, "")
 	w.expect("a field", w.do("POST", "auth/approle/role/ci/token-ttl", `{"token_ttl":"5m"}`), 204, "")
 	w.decode(w.do("GET", "auth/approle/role/ci/token-ttl", ""), &reply)
 	if fmt.Sprint(reply.Data["token_ttl"]) != "300" {
@@ -246,7 +263,8 @@ func TestAppRole(t *testing.T) {
 	w.expect("taken role id", w.do("POST", "auth/approle/role/two", `{"role_id":"chosen-role"}`), 400, "")
 	w.expect("delete", w.do("DELETE", "auth/approle/role/ci", ""), 204, "")
 	w.expect("of the same name", w.do("POST", "auth/approle/role/ci", `{"role_id":"chosen-role"}`), 204, "")
-	w.expect("a secret of the former role", w.do("POST", "auth/approle/login", `{"role_id":"chosen-role","secret_id":"other"}`), 400, "")
+	w.expect("a secret of the former role",
+		w.do("POST", "auth/approle/login", `{"role_id":"chosen-role","secret_id":"other"}`), 400, "")
 	w.discreet(secretID)
 }
 
@@ -261,7 +279,8 @@ func TestAppRoleSecretsAreSpentOnce(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 16 {
 		wg.Go(func() {
-			if a := sendTo(w.api, w.request("POST", "/v1/auth/approle/login", `{"role_id":"r","secret_id":"s"}`, "X-Vault-Token", "")); a.Code == 200 {
+			if a := sendTo(w.api, w.request("POST", "/v1/auth/approle/login", `{"role_id":"r","secret_id":"s"}`, "X-Vault-Token",
+				"")); a.Code == 200 {
 				in.Add(1)
 			}
 		})
@@ -272,16 +291,18 @@ func TestAppRoleSecretsAreSpentOnce(t *testing.T) {
 	}
 }
 
-// TestAuthMethodMatrix makes requests to every kind of path of every method, with every kind of token: only the logins are open.
+// TestAuthMethodMatrix makes requests to every kind of path of every method, with every kind of
+// token: only the logins are open.
 func TestAuthMethodMatrix(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	paths := map[string][]string{
 		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
-		"approle":  {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies", "tidy/secret-id", "login/x"},
-		"cert":     {"certs", "certs/x", "crls/x", "login/x"},
-		"jwt":      {"config", "role", "role/x", "oidc/other", "login/x"},
-		"nowhere":  {"login"},
+		"approle": {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies",
+			"tidy/secret-id", "login/x"},
+		"cert":    {"certs", "certs/x", "crls/x", "login/x"},
+		"jwt":     {"config", "role", "role/x", "oidc/other", "login/x"},
+		"nowhere": {"login"},
 	}
 	for kind, below := range paths {
 		if kind != "nowhere" {
@@ -298,7 +319,8 @@ func TestAuthMethodMatrix(t *testing.T) {
 			}
 		}
 	}
-	for _, path := range []string{"auth/userpass/login/x", "auth/approle/login", "auth/cert/login", "auth/jwt/login", "auth/jwt/oidc/auth_url", "auth/jwt/oidc/callback"} {
+	for _, path := range []string{"auth/userpass/login/x", "auth/approle/login", "auth/cert/login", "auth/jwt/login",
+		"auth/jwt/oidc/auth_url", "auth/jwt/oidc/callback"} {
 		for _, token := range []string{"", "s.000000000000000000000000", w.token} {
 			if a := w.do("PUT", path, `{}`, "X-Vault-Token", token); a.Code != 400 {
 				t.Errorf("%s: %d %s", path, a.Code, a.Body)
@@ -329,7 +351,8 @@ func TestDisablingEndsEveryToken(t *testing.T) {
 		wg.Wait()
 		close(tokens)
 		for token := range tokens {
-			w.expect("a token of the method", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", token), 403, refusal("permission denied"))
+			w.expect("a token of the method", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", token), 403,
+				refusal("permission denied"))
 		}
 	}
 }

@@ -17,7 +17,8 @@ import (
 	"github.com/go-jose/go-jose/v4"
 )
 
-// openID is a strict provider: it redeems a code once, for the redirect URI, the client and the verifier that it was given for.
+// openID is a strict provider: it redeems a code once, for the redirect URI, the client and the
+// verifier that it was given for.
 type openID struct {
 	*issuer
 	t      *testing.T
@@ -33,7 +34,8 @@ const oidcClient, oidcSecret = "sealgate", "the client's: secret"
 
 func newOpenID(t *testing.T) *openID {
 	t.Helper()
-	p := &openID{issuer: newIssuer(t), t: t, codes: map[string]url.Values{}, claim: map[string]any{}, user: map[string]any{"sub": "alice", "team": "ops"}}
+	p := &openID{issuer: newIssuer(t), t: t, codes: map[string]url.Values{}, claim: map[string]any{},
+		user: map[string]any{"sub": "alice", "team": "ops"}}
 	mux := http.NewServeMux()
 	answer := func(w http.ResponseWriter, v any) {
 		w.Header().Set("Content-Type", "application/json")
@@ -43,10 +45,12 @@ func newOpenID(t *testing.T) *openID {
 	}
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
 		at := p.server.URL
-		answer(w, map[string]any{"issuer": at, "jwks_uri": at + "/keys", "authorization_endpoint": at + "/authorize?tenant=1", "token_endpoint": at + "/token", "userinfo_endpoint": at + "/me"})
+		answer(w, map[string]any{"issuer": at, "jwks_uri": at + "/keys", "authorization_endpoint": at + "/authorize?tenant=1",
+			"token_endpoint": at + "/token", "userinfo_endpoint": at + "/me"})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
-		answer(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &p.key.PublicKey, KeyID: "k1", Use: "sig", Algorithm: "ES256"}}})
+		answer(w,
+			jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &p.key.PublicKey, KeyID: "k1", Use: "sig", Algorithm: "ES256"}}})
 	})
 	mux.HandleFunc("GET /me", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer access" {
@@ -69,18 +73,21 @@ func (p *openID) redeem(w http.ResponseWriter, r *http.Request) {
 	delete(p.codes, r.PostFormValue("code"))
 	sum := sha256.Sum256([]byte(r.PostFormValue("code_verifier")))
 	if !ok || name != oidcClient || secret != oidcSecret || r.PostFormValue("grant_type") != "authorization_code" ||
-		r.PostFormValue("redirect_uri") != asked.Get("redirect_uri") || base64.RawURLEncoding.EncodeToString(sum[:]) != asked.Get("code_challenge") {
+		r.PostFormValue("redirect_uri") != asked.Get("redirect_uri") ||
+		base64.RawURLEncoding.EncodeToString(sum[:]) != asked.Get("code_challenge") {
 		w.WriteHeader(http.StatusBadRequest)
 		fmt.Fprint(w, `{"error":"invalid_grant"}`)
 		return
 	}
 	claims := map[string]any{
-		"iss": p.server.URL, "aud": oidcClient, "sub": "alice", "nonce": asked.Get("nonce"), "iat": moment.Unix(), "exp": moment.Add(time.Hour).Unix(),
+		"iss": p.server.URL, "aud": oidcClient, "sub": "alice", "nonce": asked.Get("nonce"), "iat": moment.Unix(),
+		"exp":       moment.Add(time.Hour).Unix(),
 		"auth_time": moment.Unix(), "email": "alice@example.org", "groups": []string{"staff", "ops"},
 	}
 	maps.Copy(claims, p.claim)
 	w.Header().Set("Content-Type", "application/json")
-	if err := json.NewEncoder(w).Encode(map[string]any{"access_token": "access", "token_type": "Bearer", "id_token": p.token(p.t, jose.ES256, p.key, claims)}); err != nil {
+	if err := json.NewEncoder(w).Encode(map[string]any{"access_token": "access", "token_type": "Bearer",
+		"id_token": p.token(p.t, jose.ES256, p.key, claims)}); err != nil {
 		p.t.Error(err)
 	}
 }
@@ -93,7 +100,8 @@ func (p *openID) authorize(address string) url.Values {
 		p.t.Fatalf("the browser is sent to %q", address)
 	}
 	q := u.Query()
-	for name, want := range map[string]string{"tenant": "1", "response_type": "code", "client_id": oidcClient, "code_challenge_method": "S256"} {
+	for name, want := range map[string]string{"tenant": "1", "response_type": "code", "client_id": oidcClient,
+		"code_challenge_method": "S256"} {
 		if q.Get(name) != want {
 			p.t.Errorf("%s is %q in %s", name, q.Get(name), address)
 		}
@@ -114,7 +122,8 @@ const backTo = "http://localhost:8250/oidc/callback"
 func oidcHarness(t *testing.T) (*harness, *openID) {
 	w, p := unsealed(t), newOpenID(t)
 	w.expect("enable", w.do("POST", "sys/auth/oidc", `{"type":"oidc"}`), 204, "")
-	w.expect("before config", w.do("POST", "auth/oidc/oidc/auth_url", `{"role":"dev","redirect_uri":"`+backTo+`"}`, "X-Vault-Token", ""), 400, "")
+	w.expect("before config", w.do("POST", "auth/oidc/oidc/auth_url", `{"role":"dev","redirect_uri":"`+backTo+`"}`,
+		"X-Vault-Token", ""), 400, "")
 	w.expect("config", w.do("POST", "auth/oidc/config", fmt.Sprintf(`{"oidc_discovery_url":%q,"oidc_client_id":%q,"oidc_client_secret":%q,"default_role":"dev"}`,
 		p.server.URL, oidcClient, oidcSecret)), 204, "")
 	w.expect("role", w.do("POST", "auth/oidc/role/dev", `{"user_claim":"email","allowed_redirect_uris":["`+backTo+`","https://ui.example.org/cb"],
@@ -140,28 +149,37 @@ func (w *harness) comeBack(q url.Values) *httptest.ResponseRecorder {
 func TestLoginByBrowser(t *testing.T) {
 	t.Parallel()
 	w, p := oidcHarness(t)
-	if a := w.do("GET", "auth/oidc/config", ""); strings.Contains(a.Body.String(), oidcSecret) || !strings.Contains(a.Body.String(), `"oidc_client_id":"sealgate"`) {
+	if a := w.do("GET", "auth/oidc/config", ""); strings.Contains(a.Body.String(), oidcSecret) ||
+		!strings.Contains(a.Body.String(), `"oidc_client_id":"sealgate"`) {
 		t.Errorf("config shows %s", a.Body)
 	}
 	const mine = `{"role":"dev","redirect_uri":"` + backTo + `","client_nonce":"n1"}`
 	q := p.authorize(w.authURL(mine))
-	w.expect("another client", w.comeBack(url.Values{"state": q["state"], "code": q["code"], "client_nonce": {"n2"}}), 400, "")
-	w.expect("its state is gone", w.comeBack(url.Values{"state": q["state"], "code": q["code"], "client_nonce": {"n1"}}), 400, "")
+	w.expect("another client", w.comeBack(url.Values{"state": q["state"], "code": q["code"], "client_nonce": {"n2"}}), 400,
+		"")
+	w.expect("its state is gone", w.comeBack(url.Values{"state": q["state"], "code": q["code"], "client_nonce": {"n1"}}),
+		400, "")
 	q = p.authorize(w.authURL(mine))
 	q.Set("client_nonce", "n1")
 	var r wrapReply
 	a := w.comeBack(q)
 	w.decode(a, &r)
-	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata["role"], r.Auth.Metadata["subject"]) != "[default dev] dev alice" {
+	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata["role"],
+		r.Auth.Metadata["subject"]) != "[default dev] dev alice" {
 		t.Fatalf("%d %s", a.Code, a.Body)
 	}
-	if a := w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", r.Auth.ClientToken); !strings.Contains(a.Body.String(), `"display_name":"oidc-alice@example.org"`) {
+	if a := w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token",
+		r.Auth.ClientToken); !strings.Contains(a.Body.String(), `"display_name":"oidc-alice@example.org"`) {
 		t.Errorf("%s", a.Body)
 	}
 	w.expect("again", w.comeBack(q), 400, refusal("expired or missing OAuth state: start the login again"))
-	q = p.authorize(w.authURL(`{"redirect_uri":"http://localhost:9999/oidc/callback"}`)) // any port of the machine itself; the default role
-	w.expect("as a form", w.do("POST", "auth/oidc/oidc/callback", q.Encode(), "X-Vault-Token", "", "Content-Type", "application/x-www-form-urlencoded"), 200, "")
-	for _, uri := range []string{"https://evil.example.org/cb", "http://localhost:8250/other", "https://ui.example.org:444/cb", "http://localhost@evil.example.org/oidc/callback", "http://127.0.0.1:8250/oidc/callback", "%zz"} {
+	// any port of the machine itself; the default role
+	q = p.authorize(w.authURL(`{"redirect_uri":"http://localhost:9999/oidc/callback"}`))
+	w.expect("as a form", w.do("POST", "auth/oidc/oidc/callback", q.Encode(), "X-Vault-Token", "", "Content-Type",
+		"application/x-www-form-urlencoded"), 200, "")
+	for _, uri := range []string{"https://evil.example.org/cb", "http://localhost:8250/other",
+		"https://ui.example.org:444/cb", "http://localhost@evil.example.org/oidc/callback",
+		"http://127.0.0.1:8250/oidc/callback", "%zz"} {
 		if at := w.authURL(`{"role":"dev","redirect_uri":"` + uri + `"}`); at != "" {
 			t.Errorf("%s leads to %s", uri, at)
 		}
@@ -176,7 +194,8 @@ func TestLoginByBrowser(t *testing.T) {
 func TestLoginByBrowserIsStrict(t *testing.T) {
 	t.Parallel()
 	w, p := oidcHarness(t)
-	w.expect("fresh", w.do("POST", "auth/oidc/role/fresh", `{"user_claim":"sub","allowed_redirect_uris":"`+backTo+`","max_age":60}`), 204, "")
+	w.expect("fresh", w.do("POST", "auth/oidc/role/fresh", `{"user_claim":"sub","allowed_redirect_uris":"`+backTo+
+		`","max_age":60}`), 204, "")
 	for _, tc := range []struct {
 		name  string
 		claim map[string]any
@@ -205,13 +224,15 @@ func TestLoginByBrowserIsStrict(t *testing.T) {
 	w.expect("asked now", w.comeBack(p.authorize(w.authURL(`{"role":"fresh","redirect_uri":"`+backTo+`"}`))), 200, "")
 	q := p.authorize(w.authURL(`{"role":"dev","redirect_uri":"` + backTo + `"}`))
 	for name, bad := range map[string]url.Values{
-		"no state": {"code": q["code"]}, "no code": {"state": q["state"]}, "a forged state": {"state": {strings.Repeat("A", 200)}, "code": q["code"]},
-		"a long state": {"state": {strings.Repeat("A", 9000)}, "code": q["code"]},
+		"no state": {"code": q["code"]}, "no code": {"state": q["state"]},
+		"a forged state": {"state": {strings.Repeat("A", 200)}, "code": q["code"]},
+		"a long state":   {"state": {strings.Repeat("A", 9000)}, "code": q["code"]},
 	} {
 		w.expect(name, w.comeBack(bad), 400, "")
 	}
 	q = p.authorize(w.authURL(`{"role":"dev","redirect_uri":"` + backTo + `"}`))
-	w.expect("refused", w.comeBack(url.Values{"state": q["state"], "error": {"access_denied"}}), 400, refusal(`the provider has refused the login ("access_denied")`))
+	w.expect("refused", w.comeBack(url.Values{"state": q["state"], "error": {"access_denied"}}), 400,
+		refusal(`the provider has refused the login ("access_denied")`))
 	q = p.authorize(w.authURL(`{"role":"dev","redirect_uri":"` + backTo + `"}`))
 	w.expect("another code", w.comeBack(url.Values{"state": q["state"], "code": {"code-of-a-thief"}}), 400, "")
 	for name, body := range map[string]string{

@@ -88,19 +88,23 @@ func TestCert(t *testing.T) {
 	w.expect("nobody vouches", come(`{}`, leaf), 400, refusal("invalid certificate or no client certificate supplied"))
 	put("b-strict", map[string]any{"certificate": ca.pem, "allowed_dns_sans": "db.*", "token_policies": "wrong"})
 	w.expect("the name does not fit", come(`{}`, leaf), 400, "")
-	put("c-web", map[string]any{"certificate": ca.pem, "allowed_common_names": "web-*", "allowed_organizational_units": []string{"ops"}, "token_policies": "web", "display_name": "web"})
+	put("c-web", map[string]any{"certificate": ca.pem, "allowed_common_names": "web-*",
+		"allowed_organizational_units": []string{"ops"}, "token_policies": "web", "display_name": "web"})
 	var r wrapReply
 	w.decode(come(`{}`, leaf), &r)
-	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata["cert_name"], r.Auth.Metadata["common_name"]) != "[default web] c-web web-1" {
+	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata["cert_name"],
+		r.Auth.Metadata["common_name"]) != "[default web] c-web web-1" {
 		t.Errorf("auth: %+v", r.Auth)
 	}
 	w.expect("another entry by name", come(`{"name":"b-strict"}`, leaf), 400, "")
 	w.expect("no certificate", come(`{}`), 400, refusal("client certificate must be supplied: connect with one"))
 	w.expect("no TLS", w.do("POST", "auth/cert/login", `{}`, "X-Vault-Token", ""), 400, "")
-	server := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "web-2", OrganizationalUnit: []string{"ops"}}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, other.key)
+	server := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "web-2", OrganizationalUnit: []string{"ops"}},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}}, other.key)
 	w.expect("a server's certificate", come(`{}`, server), 400, "")
 	self := (&issuer{key: other.key}).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "alone"}}, other.key)
-	put("d-alone", map[string]any{"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: self.Raw}))})
+	put("d-alone",
+		map[string]any{"certificate": string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: self.Raw}))})
 	w.expect("the very certificate", come(`{"name":"d-alone"}`, self), 200, "")
 	twin := (&issuer{key: ca.key}).sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "alone"}}, ca.key)
 	w.expect("one that looks the same", come(`{"name":"d-alone"}`, twin), 400, "")
@@ -142,20 +146,23 @@ func TestJWT(t *testing.T) {
 		t.Fatal(err)
 	}
 	public := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
-	config, err := json.Marshal(map[string]any{"jwt_validation_pubkeys": public, "bound_issuer": "https://ci", "default_role": "build"})
+	config, err := json.Marshal(map[string]any{"jwt_validation_pubkeys": public, "bound_issuer": "https://ci",
+		"default_role": "build"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	w.expect("no role yet", w.do("POST", "auth/jwt/login", `{"jwt":"x","role":"build"}`), 400, "")
 	w.expect("no source", w.do("POST", "auth/jwt/config", `{}`), 400, "")
 	w.expect("config", w.do("POST", "auth/jwt/config", string(config)), 204, "")
-	w.expect("nothing bound", w.do("POST", "auth/jwt/role/build", `{"user_claim":"sub"}`), 400, refusal("must have at least one bound constraint when creating/updating a role"))
+	w.expect("nothing bound", w.do("POST", "auth/jwt/role/build", `{"user_claim":"sub"}`), 400,
+		refusal("must have at least one bound constraint when creating/updating a role"))
 	w.expect("oidc", w.do("POST", "auth/jwt/role/build", `{"user_claim":"sub","role_type":"oidc","bound_subject":"x"}`), 400, "")
 	w.expect("role", w.do("POST", "auth/jwt/role/build", `{"role_type":"jwt","user_claim":"sub","bound_audiences":"vault","bound_claims":{"ref":["main","rel-*"],"/run/id":7},
 		"bound_claims_type":"glob","claim_mappings":{"ref":"branch"},"token_policies":["ci"],"token_ttl":60}`), 204, "")
 	now := moment.Unix()
 	claims := func(change map[string]any) map[string]any {
-		c := map[string]any{"iss": "https://ci", "sub": "repo:x", "aud": []string{"vault", "other"}, "ref": "rel-1", "run": map[string]any{"id": 7}, "iat": now, "nbf": now, "exp": now + 300}
+		c := map[string]any{"iss": "https://ci", "sub": "repo:x", "aud": []string{"vault", "other"}, "ref": "rel-1",
+			"run": map[string]any{"id": 7}, "iat": now, "nbf": now, "exp": now + 300}
 		for k, v := range change {
 			if c[k] = v; v == nil {
 				delete(c, k)
@@ -169,7 +176,8 @@ func TestJWT(t *testing.T) {
 	var r wrapReply
 	good := i.token(t, jose.ES256, i.key, claims(nil))
 	w.decode(try(good), &r)
-	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata, r.Auth.LeaseDuration) != "[ci default] map[branch:rel-1 role:build] 60" {
+	if r.Auth == nil || words(r.Auth.Policies, r.Auth.Metadata,
+		r.Auth.LeaseDuration) != "[ci default] map[branch:rel-1 role:build] 60" {
 		t.Errorf("auth: %+v", r.Auth)
 	}
 	for what, tc := range map[string]struct {
@@ -189,7 +197,8 @@ func TestJWT(t *testing.T) {
 		"no times":                {map[string]any{"iat": nil, "nbf": nil, "exp": nil}, "no issued at"},
 		"a time that is a text":   {map[string]any{"exp": "soon"}, "is not a time"},
 	} {
-		if a := try(i.token(t, jose.ES256, i.key, claims(tc.change))); a.Code != 400 || !strings.Contains(a.Body.String(), tc.text) {
+		if a := try(i.token(t, jose.ES256, i.key, claims(tc.change))); a.Code != 400 ||
+			!strings.Contains(a.Body.String(), tc.text) {
 			t.Errorf("%s: %d %s", what, a.Code, a.Body)
 		}
 	}
@@ -225,7 +234,9 @@ func TestJWKS(t *testing.T) {
 			out.Header().Set("Location", "http://169.254.169.254/")
 			out.WriteHeader(302)
 		default:
-			_ = json.NewEncoder(out).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &i.key.PublicKey, KeyID: "k1", Algorithm: "ES256", Use: "sig"}}})
+			_ =
+				json.NewEncoder(out).Encode(jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &i.key.PublicKey, KeyID: "k1",
+					Algorithm: "ES256", Use: "sig"}}})
 		}
 	}))
 	s.Config.ErrorLog = log.New(io.Discard, "", 0)

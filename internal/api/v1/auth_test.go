@@ -65,7 +65,8 @@ func TestRotateTakesSudo(t *testing.T) {
 	rotate := `path "sys/rotate" { capabilities = ["update", "sudo"] }`
 	w.policy("rotate", rotate)
 	w.policy("both", rotate+` path "sys/key-status" { capabilities = ["read"] }`)
-	w.policy("weak", `path "sys/rotate" { capabilities = ["create", "read", "update", "delete", "list"] } path "sys/key-status" { capabilities = ["read"] }`)
+	w.policy("weak", `path "sys/rotate" { capabilities = ["create", "read", "update", "delete", "list"] } path `+
+		`"sys/key-status" { capabilities = ["read"] }`)
 	term := func() float64 { return w.data(w.do("GET", "sys/key-status", ""))["term"].(float64) }
 	before := term()
 	for _, tc := range []struct {
@@ -127,12 +128,15 @@ func TestTokenCreateRules(t *testing.T) {
 	} {
 		w.expect(tc.path+" "+tc.body, w.as(tc.token, "POST", "auth/token/"+tc.path, tc.body), 400, refusal(tc.want))
 	}
-	w.expect("sudo for root", w.as(maker, "POST", "auth/token/create", `{"policies":["root"]}`), 400, refusal("child policies must be subset of parent"))
+	w.expect("sudo for root", w.as(maker, "POST", "auth/token/create", `{"policies":["root"]}`), 400,
+		refusal("child policies must be subset of parent"))
 	w.expect("lookup", w.do("POST", "auth/token/lookup", `{"token":"nope"}`), 403, refusal("bad token"))
 	w.expect("revoke", w.do("POST", "auth/token/revoke", `{"token":"nope"}`), 204, "")
 	w.expect("a chosen token", w.do("POST", "auth/token/create", `{"id":"chosen"}`), 200, "")
-	w.expect("again", w.do("POST", "auth/token/create", `{"id":"chosen"}`), 400, refusal("cannot create a token with a duplicate ID"))
-	if a := w.do("POST", "auth/token/revoke-accessor", `{"accessor":"nope"}`); a.Code != 200 || !strings.Contains(a.Body.String(), "No token found with this accessor") {
+	w.expect("again", w.do("POST", "auth/token/create", `{"id":"chosen"}`), 400,
+		refusal("cannot create a token with a duplicate ID"))
+	if a := w.do("POST", "auth/token/revoke-accessor", `{"accessor":"nope"}`); a.Code != 200 ||
+		!strings.Contains(a.Body.String(), "No token found with this accessor") {
 		t.Errorf("revoke-accessor: %d %s", a.Code, a.Body)
 	}
 }
@@ -194,7 +198,8 @@ func TestPolicyBodies(t *testing.T) {
 	note("GET", "sys/policies/acl/root", "")
 	note("GET", "sys/policies/acl/nope", "")
 	note("GET", "sys/policies/detailed/acl/team", "")
-	for _, bad := range []string{`{}`, `{"policy":""}`, `{"policy":"path"}`, `{"policy":"path \"a\" { capabilities = [\"fly\"] }"}`,
+	for _, bad := range []string{`{}`, `{"policy":""}`, `{"policy":"path"}`,
+		`{"policy":"path \"a\" { capabilities = [\"fly\"] }"}`,
 		`{"policy":"path \"a/+*\" {}"}`, `{"policy":"pth \"a\" {}"}`, `{"policy":"path \"a\" {}","cas":7}`} {
 		note("PUT", "sys/policies/acl/bad", bad)
 	}
@@ -212,7 +217,8 @@ func TestPolicyBodies(t *testing.T) {
 	ask("capabilities", `{"path":"a"}`)
 	ask("capabilities", `{"path":"a","token":"nope"}`)
 	ask("capabilities-self", `{"paths":["a","b"]}`)
-	a := w.do("POST", "sys/capabilities-accessor", `{"paths":["a","sys/capabilities-self"],"accessor":"`+token.Accessor+`"}`)
+	a := w.do("POST", "sys/capabilities-accessor", `{"paths":["a","sys/capabilities-self"],"accessor":"`+
+		token.Accessor+`"}`)
 	fmt.Fprintf(&b, "capabilities-accessor\n%d %s\n", a.Code, normal(a.Body.String()))
 	w.expect("resultant of root", w.do("GET", "sys/internal/ui/resultant-acl", ""), 200, "")
 	seen := w.data(w.as(token.ClientToken, "GET", "sys/internal/ui/resultant-acl", ""))
@@ -244,8 +250,10 @@ path "secret/wrapped" {
 		body string
 		code int
 	}{
-		{`{"name":"abc"}`, 204}, {`{"name":"abc","n":2,"x":"y"}`, 204}, {`{"NAME":"abc"}`, 204}, {`{"name":"abc","n":"1"}`, 204},
-		{`{"name":"b"}`, 403}, {`{"x":"y"}`, 403}, {`{}`, 403}, {`{"name":"abc","n":3}`, 403}, {`{"name":"abc","PassWord":"1"}`, 403},
+		{`{"name":"abc"}`, 204}, {`{"name":"abc","n":2,"x":"y"}`, 204}, {`{"NAME":"abc"}`, 204},
+		{`{"name":"abc","n":"1"}`, 204},
+		{`{"name":"b"}`, 403}, {`{"x":"y"}`, 403}, {`{}`, 403}, {`{"name":"abc","n":3}`, 403},
+		{`{"name":"abc","PassWord":"1"}`, 403},
 	} {
 		if a := w.as(token, "PUT", "secret/form", tc.body); a.Code != tc.code {
 			t.Errorf("%s: %d %s", tc.body, a.Code, a.Body)

@@ -15,7 +15,8 @@ import (
 
 const benchConnections = 16
 
-// load makes n requests over 16 connections that are kept alive, and returns how many a second came back.
+// load makes n requests over 16 connections that are kept alive, and returns how many a second came
+// back.
 func load(b *testing.B, s *listener.Server, token, path string, n int) float64 {
 	b.Helper()
 	tr := &http.Transport{MaxIdleConnsPerHost: benchConnections, MaxConnsPerHost: benchConnections}
@@ -55,8 +56,9 @@ func get1(client *http.Client, url, token string) error {
 	return nil
 }
 
-// BenchmarkReadAgainstHealth compares key-value reads with sys/health, by turns in one run, so that the machine's moods
-// meet both. The client shares the machine, which flatters the ratio; BenchmarkHandlers leaves client and network out.
+// BenchmarkReadAgainstHealth compares key-value reads with sys/health, by turns in one run, so that
+// the machine's moods meet both. The client shares the machine, which flatters the ratio;
+// BenchmarkHandlers leaves client and network out.
 func BenchmarkReadAgainstHealth(b *testing.B) {
 	w := unsealed(b)
 	w.expect("write", w.do("PUT", "secret/bench", `{"value":"`+strings.Repeat("x", 256)+`"}`), 204, "")

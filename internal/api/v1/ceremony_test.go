@@ -118,9 +118,11 @@ func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	s.do("PUT", "sys/recovery/prove", `{}`)
 	_, pgp := custodians(t, "alice")
 	a := w.do("POST", "sys/rotate/root/init", body("secret_shares", 1, "secret_threshold", 1, "pgp_keys", pgp))
-	w.expect("PGP for the barrier of an auto seal", a, 400, refusal("PGP key encryption not supported when using stored keys"))
+	w.expect("PGP for the barrier of an auto seal", a, 400,
+		refusal("PGP key encryption not supported when using stored keys"))
 	a = w.do("POST", "sys/rekey/init", body("secret_shares", 1, "secret_threshold", 1, "pgp_keys", pgp))
-	w.expect("PGP for the barrier of an auto seal", a, 400, refusal("PGP key encryption not supported when rekeying the barrier key with recovery keys"))
+	w.expect("PGP for the barrier of an auto seal", a, 400,
+		refusal("PGP key encryption not supported when rekeying the barrier key with recovery keys"))
 	s.do("POST", "sys/rekey/init", `{"secret_shares":1,"secret_threshold":1,"pgp_keys":["a"]}`)
 	s.do("POST", "sys/rotate/root/init", `{"secret_shares":5,"secret_threshold":3,"require_verification":true}`)
 	s.do("GET", "sys/rotate/root/init", "")
@@ -131,7 +133,8 @@ func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	s.do("POST", "sys/rotate/root", "")
 	s.do("POST", "sys/sealwrap/rewrap", "")
 	golden(t, "rotate-auto-seal.txt", s.b.String())
-	w.discreet(nonce, fresh.VerificationNonce, again.Nonce, root, keys[0], keys[1], keys[2], fresh.Keys[0], fresh.Keys[1], stranger)
+	w.discreet(nonce, fresh.VerificationNonce, again.Nonce, root, keys[0], keys[1], keys[2], fresh.Keys[0],
+		fresh.Keys[1], stranger)
 }
 
 func TestBodiesOfRotationUnderShamir(t *testing.T) {
@@ -144,7 +147,8 @@ func TestBodiesOfRotationUnderShamir(t *testing.T) {
 	s.do("POST", "sys/rotate/recovery/init", `{"secret_shares":1,"secret_threshold":1}`)
 	s.do("POST", "sys/sealwrap/rewrap", "")
 	all, pgp := custodians(t, "alice", "bob")
-	nonce := s.ask("POST", "sys/rotate/root/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp, "backup", true)).Nonce
+	nonce := s.ask("POST", "sys/rotate/root/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp,
+		"backup", true)).Nonce
 	s.do("GET", "sys/rotate/root/init", "")
 	s.do("PUT", "sys/rotate/root/update", share(keys[0], nonce))
 	done := s.ask("PUT", "sys/rotate/root/update", share(keys[1], nonce))

@@ -49,8 +49,10 @@ func TestBaoClientRotatesTheRecoveryShares(t *testing.T) {
 	c.SetToken(w.token)
 	s := c.Sys()
 	fresh := rotateAsBao(t, rotateCalls{
-		s.RotateRecoveryStatus, s.RotateRecoveryInit, s.RotateRecoveryUpdate, s.RotateRecoveryCancel, s.RotateRecoveryVerificationStatus,
-		s.RotateRecoveryVerificationUpdate, s.RotateRecoveryVerificationCancel, s.RotateRecoveryRetrieveBackup, s.RotateRecoveryDeleteBackup,
+		s.RotateRecoveryStatus, s.RotateRecoveryInit, s.RotateRecoveryUpdate, s.RotateRecoveryCancel,
+		s.RotateRecoveryVerificationStatus,
+		s.RotateRecoveryVerificationUpdate, s.RotateRecoveryVerificationCancel, s.RotateRecoveryRetrieveBackup,
+		s.RotateRecoveryDeleteBackup,
 	}, keys)
 	for _, k := range fresh {
 		w.expect("prove", w.do("PUT", "sys/recovery/prove", body("key", k)), 200, "")
@@ -64,13 +66,15 @@ func rotateAsBao(t *testing.T, c rotateCalls, keys []string) []string {
 		t.Errorf("status of nothing: %+v, %v", st, err)
 	}
 	all, pgp := custodians(t, "alice", "bob")
-	req := &bao.RotateInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true, RequireVerification: true}
+	req := &bao.RotateInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true,
+		RequireVerification: true}
 	_, err := c.init(req)
 	ok(t, "init", err)
 	ok(t, "cancel", c.cancel())
 	st, err := c.init(req)
 	ok(t, "init", err)
-	if !st.Started || !st.Backup || !st.VerificationRequired || len(st.PGPFingerprints) != 2 || st.T != 2 || st.N != 2 || st.Required != 2 {
+	if !st.Started || !st.Backup || !st.VerificationRequired || len(st.PGPFingerprints) != 2 || st.T != 2 ||
+		st.N != 2 || st.Required != 2 {
 		t.Errorf("init: %+v", st)
 	}
 	if r, err := c.update(keys[0], st.Nonce); err != nil || r.Complete {
@@ -98,7 +102,8 @@ func rotateAsBao(t *testing.T, c rotateCalls, keys []string) []string {
 
 func verifyAsBao(t *testing.T, c rotateCalls, fresh []string, nonce string) {
 	t.Helper()
-	if st, err := c.verifyStatus(); err != nil || st.Nonce != nonce || !st.Started || st.T != 2 || st.N != 2 || st.Progress != 0 {
+	if st, err := c.verifyStatus(); err != nil || st.Nonce != nonce || !st.Started || st.T != 2 ||
+		st.N != 2 || st.Progress != 0 {
 		t.Errorf("verification status: %+v, %v", st, err)
 	}
 	_, err := c.verifyUpdate(fresh[1], nonce)
@@ -123,7 +128,8 @@ func TestBaoClientMakesTheFirstRecoveryShares(t *testing.T) {
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
 	st, err := c.Sys().RotateRecoveryInit(&bao.RotateInitRequest{SecretShares: 3, SecretThreshold: 2})
-	if err != nil || !st.Complete || len(st.Keys) != 3 || len(st.KeysB64) != 3 || st.T != 2 || st.N != 3 || st.Nonce != "" {
+	if err != nil || !st.Complete || len(st.Keys) != 3 || len(st.KeysB64) != 3 || st.T != 2 ||
+		st.N != 3 || st.Nonce != "" {
 		t.Fatalf("RotateRecoveryInit: %+v, %v", st, err)
 	}
 	w.expect("prove", w.do("PUT", "sys/recovery/prove", body("key", st.KeysB64[2])), 200, "")

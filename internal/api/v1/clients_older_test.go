@@ -19,7 +19,8 @@ func TestBaoClientOlderCalls(t *testing.T) {
 	c := baoClient(t, serve(t, config.Listener{TLSDisable: true}, w.api))
 	c.SetToken(w.token)
 	sys := c.Sys()
-	st, err := sys.RekeyRecoveryKeyInit(&bao.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, RequireVerification: true})
+	st, err := sys.RekeyRecoveryKeyInit(&bao.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2,
+		RequireVerification: true})
 	ok(t, "RekeyRecoveryKeyInit", err)
 	_, err = sys.RekeyRecoveryKeyUpdate(keys[0], st.Nonce)
 	ok(t, "RekeyRecoveryKeyUpdate", err)
@@ -81,7 +82,8 @@ func TestBaoClientOlderCallsOfTheBarrier(t *testing.T) {
 		t.Errorf("RekeyRetrieveBackup: %+v, %v", b, err)
 	}
 	ok(t, "RekeyDeleteBackup", sys.RekeyDeleteBackup())
-	if _, err := sys.RekeyRetrieveRecoveryBackup(); err == nil || !strings.Contains(err.Error(), "no backed-up keys found") {
+	if _, err := sys.RekeyRetrieveRecoveryBackup(); err == nil ||
+		!strings.Contains(err.Error(), "no backed-up keys found") {
 		t.Errorf("RekeyRetrieveRecoveryBackup: %v", err)
 	}
 	ok(t, "RekeyDeleteRecoveryBackup", sys.RekeyDeleteRecoveryBackup())

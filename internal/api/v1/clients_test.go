@@ -19,13 +19,15 @@ import (
 	bao "github.com/openbao/openbao/api/v2"
 )
 
-// The SDKs of Vault and OpenBao, unmodified, over the network: every call of theirs for which there is a route.
+// The SDKs of Vault and OpenBao, unmodified, over the network: every call of theirs for which there
+// is a route.
 
 func vaultClient(t *testing.T, s *listener.Server) *vault.Client {
 	t.Helper()
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
-	c, err := vault.NewClient(&vault.Config{Address: "http://" + s.Addr().String(), HttpClient: &http.Client{Transport: tr}, Timeout: 10 * time.Second})
+	c, err := vault.NewClient(&vault.Config{Address: "http://" + s.Addr().String(),
+		HttpClient: &http.Client{Transport: tr}, Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -38,7 +40,8 @@ func baoClient(t *testing.T, s *listener.Server) *bao.Client {
 	t.Helper()
 	tr := &http.Transport{}
 	t.Cleanup(tr.CloseIdleConnections)
-	c, err := bao.NewClient(&bao.Config{Address: "http://" + s.Addr().String(), HttpClient: &http.Client{Transport: tr}, Timeout: 10 * time.Second})
+	c, err := bao.NewClient(&bao.Config{Address: "http://" + s.Addr().String(), HttpClient: &http.Client{Transport: tr},
+		Timeout: 10 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -79,7 +82,8 @@ func TestVaultClientLifecycle(t *testing.T) {
 		_, err = sys.Unseal(key)
 		ok(t, "Unseal", err)
 	}
-	if st, err := sys.SealStatus(); err != nil || st.Sealed || st.T != 2 || st.N != 3 || st.ClusterName == "" || st.BuildDate == "" {
+	if st, err := sys.SealStatus(); err != nil || st.Sealed || st.T != 2 || st.N != 3 || st.ClusterName == "" ||
+		st.BuildDate == "" {
 		t.Errorf("SealStatus: %+v, %v", st, err)
 	}
 	c.SetToken(r.RootToken)
@@ -97,14 +101,18 @@ func TestVaultClientData(t *testing.T) {
 	if s, err := c.Auth().Token().LookupSelf(); err != nil || s.Data["display_name"] != "root" {
 		t.Errorf("LookupSelf: %+v, %v", s, err)
 	}
-	ok(t, "Mount", c.Sys().Mount("kv1", &vault.MountInput{Type: "kv", Description: "d", Config: vault.MountConfigInput{DefaultLeaseTTL: "1h"}}))
+	ok(t, "Mount",
+		c.Sys().Mount("kv1", &vault.MountInput{Type: "kv", Description: "d",
+			Config: vault.MountConfigInput{DefaultLeaseTTL: "1h"}}))
 	mounts, err := c.Sys().ListMounts()
-	if err != nil || mounts["kv1/"] == nil || mounts["kv1/"].Type != "kv" || mounts["kv1/"].Config.DefaultLeaseTTL != 3600 {
+	if err != nil || mounts["kv1/"] == nil || mounts["kv1/"].Type != "kv" ||
+		mounts["kv1/"].Config.DefaultLeaseTTL != 3600 {
 		t.Errorf("ListMounts: %v, %v", slices.Sorted(maps.Keys(mounts)), err)
 	}
 	_, err = c.Logical().Write("kv1/a/b", map[string]any{"x": "y"})
 	ok(t, "Write", err)
-	if s, err := c.Logical().Read("kv1/a/b"); err != nil || s.Data["x"] != "y" || s.LeaseDuration != 3600 || s.RequestID == "" {
+	if s, err := c.Logical().Read("kv1/a/b"); err != nil || s.Data["x"] != "y" || s.LeaseDuration != 3600 ||
+		s.RequestID == "" {
 		t.Errorf("Read: %+v, %v", s, err)
 	}
 	if s, err := c.Logical().List("kv1"); err != nil || len(s.Data["keys"].([]any)) != 1 {
@@ -142,15 +150,18 @@ func TestVaultClientKeys(t *testing.T) {
 	}
 	first, err := sys.RekeyRecoveryKeyInit(&vault.RekeyInitRequest{SecretShares: 5, SecretThreshold: 3})
 	ok(t, "RekeyRecoveryKeyInit", err)
-	if err := sys.RekeyRecoveryKeyCancelWithNonce(api.NewUUID()); err == nil || !strings.Contains(err.Error(), "incorrect nonce supplied") {
+	if err := sys.RekeyRecoveryKeyCancelWithNonce(api.NewUUID()); err == nil ||
+		!strings.Contains(err.Error(), "incorrect nonce supplied") {
 		t.Errorf("RekeyRecoveryKeyCancelWithNonce of another: %v", err)
 	}
-	// RekeyRecoveryKeyCancel of this SDK sends its request to sys/rekey/init, the barrier's: with a nonce it does what it says.
+	// RekeyRecoveryKeyCancel of this SDK sends its request to sys/rekey/init, the barrier's: with a
+	// nonce it does what it says.
 	ok(t, "RekeyRecoveryKeyCancelWithNonce", sys.RekeyRecoveryKeyCancelWithNonce(first.Nonce))
 	st, err := sys.RekeyRecoveryKeyInit(&vault.RekeyInitRequest{SecretShares: 5, SecretThreshold: 3})
 	ok(t, "RekeyRecoveryKeyInit", err)
 	c.ClearToken() // the holders of shares have none
-	if again, err := sys.RekeyRecoveryKeyStatus(); err != nil || again.Nonce != st.Nonce || again.Required != 2 || !again.Started {
+	if again, err := sys.RekeyRecoveryKeyStatus(); err != nil || again.Nonce != st.Nonce ||
+		again.Required != 2 || !again.Started {
 		t.Errorf("RekeyRecoveryKeyStatus: %+v, %v", again, err)
 	}
 	if r, err := sys.RekeyRecoveryKeyUpdate(shares[0], st.Nonce); err != nil || r.Complete {
@@ -164,7 +175,8 @@ func TestVaultClientKeys(t *testing.T) {
 	if len(raw) != 33 || base64.StdEncoding.EncodeToString(raw) != r.KeysB64[0] {
 		t.Errorf("a share has %d bytes, or its two forms differ", len(raw))
 	}
-	if _, err := sys.RekeyInit(&vault.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1}); err == nil || !strings.Contains(err.Error(), "403") {
+	if _, err := sys.RekeyInit(&vault.RekeyInitRequest{SecretShares: 1, SecretThreshold: 1}); err == nil ||
+		!strings.Contains(err.Error(), "403") {
 		t.Errorf("RekeyInit without a token: %v", err)
 	}
 }

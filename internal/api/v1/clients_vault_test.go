@@ -30,7 +30,8 @@ type rekeyCalls struct {
 
 func barrierCalls(s *vault.Sys) rekeyCalls {
 	return rekeyCalls{
-		s.RekeyStatus, s.RekeyInit, s.RekeyUpdate, s.RekeyCancelWithNonce, s.RekeyVerificationStatus, s.RekeyVerificationUpdate,
+		s.RekeyStatus, s.RekeyInit, s.RekeyUpdate, s.RekeyCancelWithNonce, s.RekeyVerificationStatus,
+		s.RekeyVerificationUpdate,
 		s.RekeyVerificationCancel, s.RekeyRetrieveBackup, s.RekeyDeleteBackup, s.RekeyRecoveryKeyVerificationStatus,
 	}
 }
@@ -78,22 +79,26 @@ func rekeyAsVault(t *testing.T, c rekeyCalls, keys []string) []string {
 	if err == nil || !strings.Contains(err.Error(), "cannot request a backup") {
 		t.Errorf("a backup without keys: %v", err)
 	}
-	st, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true, RequireVerification: true})
+	st, err := c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true,
+		RequireVerification: true})
 	ok(t, "init", err)
-	if !st.Started || !st.Backup || !st.VerificationRequired || len(st.PGPFingerprints) != 2 || st.T != 2 || st.N != 2 || st.Required != 2 {
+	if !st.Started || !st.Backup || !st.VerificationRequired || len(st.PGPFingerprints) != 2 || st.T != 2 ||
+		st.N != 2 || st.Required != 2 {
 		t.Errorf("init: %+v", st)
 	}
 	if err := c.cancel(api.NewUUID()); err == nil {
 		t.Error("another one could be cancelled")
 	}
 	ok(t, "cancel", c.cancel(st.Nonce))
-	st, err = c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true, RequireVerification: true})
+	st, err = c.init(&vault.RekeyInitRequest{SecretShares: 2, SecretThreshold: 2, PGPKeys: pgp, Backup: true,
+		RequireVerification: true})
 	ok(t, "init", err)
 	if r, err := c.update(keys[0], st.Nonce); err != nil || r.Complete {
 		t.Fatalf("update: %+v, %v", r, err)
 	}
 	r, err := c.update(keys[1], st.Nonce)
-	if err != nil || !r.Complete || !r.VerificationRequired || r.VerificationNonce == "" || len(r.Keys) != 2 || !r.Backup ||
+	if err != nil || !r.Complete || !r.VerificationRequired || r.VerificationNonce == "" ||
+		len(r.Keys) != 2 || !r.Backup ||
 		r.PGPFingerprints[1] != all[1].fingerprint {
 		t.Fatalf("update: %+v, %v", r, err)
 	}
@@ -114,7 +119,8 @@ func rekeyAsVault(t *testing.T, c rekeyCalls, keys []string) []string {
 
 func verifyAsVault(t *testing.T, c rekeyCalls, fresh []string, nonce string) {
 	t.Helper()
-	if st, err := c.verifyStatus(); err != nil || st.Nonce != nonce || !st.Started || st.T != 2 || st.N != 2 || st.Progress != 0 {
+	if st, err := c.verifyStatus(); err != nil || st.Nonce != nonce || !st.Started || st.T != 2 ||
+		st.N != 2 || st.Progress != 0 {
 		t.Errorf("verification status: %+v, %v", st, err)
 	}
 	if _, err := c.otherVerifying(); err == nil {
@@ -137,8 +143,8 @@ func verifyAsVault(t *testing.T, c rekeyCalls, fresh []string, nonce string) {
 	}
 }
 
-// TestVaultClientCancelOfTheRecoveryRekey: the SDK's call without a nonce goes to the barrier's path. It ends nothing of the recovery
-// target's, and does not pretend to have.
+// TestVaultClientCancelOfTheRecoveryRekey: the SDK's call without a nonce goes to the barrier's
+// path. It ends nothing of the recovery target's, and does not pretend to have.
 func TestVaultClientCancelOfTheRecoveryRekey(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -199,7 +205,8 @@ func TestVaultClientGeneratesARootToken(t *testing.T) {
 		root, err := c.Clone()
 		ok(t, "Clone", err)
 		root.SetToken(token)
-		if s, err := root.Auth().Token().LookupSelf(); err != nil || s.Data["path"] != "auth/token/root" || s.Data["display_name"] != "root" {
+		if s, err := root.Auth().Token().LookupSelf(); err != nil || s.Data["path"] != "auth/token/root" ||
+			s.Data["display_name"] != "root" {
 			t.Errorf("LookupSelf: %+v, %v", s, err)
 		}
 	}

@@ -15,7 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby that answers itself (reads), and from one that forwards (writes).
+// BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby
+// that answers itself (reads), and from one that forwards (writes).
 func BenchmarkCluster(b *testing.B) {
 	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
 	f := federateOn(b, 2, func() storage.Store {

@@ -51,7 +51,8 @@ type testNode struct {
 	trail  *safeBuffer // what the audit device wrote
 }
 
-// federate starts count nodes and initialises them. change may alter the API's configuration of each.
+// federate starts count nodes and initialises them. change may alter the API's configuration of
+// each.
 func federate(t testing.TB, count int, change ...func(*api.Config)) *testCluster {
 	t.Helper()
 	hub := inmem.NewHub()
@@ -66,9 +67,10 @@ func federateOn(t testing.TB, count int, open func() storage.Store, change ...fu
 	f := &testCluster{t: t}
 	transport := &http.Transport{MaxIdleConnsPerHost: 64}
 	t.Cleanup(transport.CloseIdleConnections)
-	f.client = &http.Client{Transport: transport, Timeout: 20 * time.Second, CheckRedirect: func(*http.Request, []*http.Request) error {
-		return http.ErrUseLastResponse
-	}}
+	f.client = &http.Client{Transport: transport, Timeout: 20 * time.Second,
+		CheckRedirect: func(*http.Request, []*http.Request) error {
+			return http.ErrUseLastResponse
+		}}
 	for range count {
 		f.add(open(), change...)
 	}
@@ -110,7 +112,8 @@ func (f *testCluster) add(store storage.Store, change ...func(*api.Config)) *tes
 		Store: store, StorageType: "inmem", Seals: set, Log: log, Trail: trail, AuthMethods: authMethodsOf(time.Now),
 		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{}), "cubbyhole": cubbyhole.New},
 		Mounts:  []mount.Entry{mount.DevMount("2")},
-		Cluster: &ha.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url, ClusterAddr: "https://" + listener.Addr().String()},
+		Cluster: &ha.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url,
+			ClusterAddr: "https://" + listener.Addr().String()},
 		Timing: node.Timing{
 			Probe: time.Hour, RetryMin: 2 * time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,
 			Pause: 50 * time.Millisecond, Echo: 10 * time.Millisecond,
@@ -170,14 +173,16 @@ func (f *testCluster) leader() *testNode {
 	return nil
 }
 
-// settled waits until all others follow the leader and know where it is, and gives leader and standbys.
+// settled waits until all others follow the leader and know where it is, and gives leader and
+// standbys.
 func (f *testCluster) settled() (leader *testNode, standbys []*testNode) {
 	f.t.Helper()
 	for range 4000 {
 		leader, standbys = f.leader(), nil
 		for _, n := range f.nodes {
 			l := n.node.Cluster().Leader()
-			if a, err := n.node.Role(); n != leader && err == nil && a.Standby() && l != nil && l.ID == leader.name && a.Current(f.t.Context()) == nil {
+			if a, err := n.node.Role(); n != leader && err == nil && a.Standby() && l != nil && l.ID == leader.name &&
+				a.Current(f.t.Context()) == nil {
 				standbys = append(standbys, n)
 			}
 		}

@@ -20,8 +20,8 @@ func (f *testCluster) depose() {
 	f.settled()
 }
 
-// TestCeremonyOverLeaders: a rekey with verification goes on at the next leader with the shares that were given, whatever node they are given
-// to, and its answer is had again there.
+// TestCeremonyOverLeaders: a rekey with verification goes on at the next leader with the shares
+// that were given, whatever node they are given to, and its answer is had again there.
 func TestCeremonyOverLeaders(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 3)
@@ -50,7 +50,8 @@ func TestCeremonyOverLeaders(t *testing.T) {
 	for round := range 3 {
 		begun := call("PUT", "sys/rekey-recovery-key/init", `{"secret_shares":3,"secret_threshold":2,"require_verification":true}`)
 		f.depose()
-		if s := call("PUT", "sys/rekey-recovery-key/update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, shares[0], begun.Nonce)); s.Progress != 1 {
+		if s := call("PUT", "sys/rekey-recovery-key/update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, shares[0],
+			begun.Nonce)); s.Progress != 1 {
 			t.Fatalf("round %d: %+v", round, s)
 		}
 		f.depose()
@@ -61,7 +62,8 @@ func TestCeremonyOverLeaders(t *testing.T) {
 		made := call("PUT", "sys/rekey-recovery-key/update", last)
 		f.depose()
 		again := call("PUT", "sys/rekey-recovery-key/update", last) // the reply was lost
-		if len(again.Keys) != 3 || fmt.Sprint(made.Keys) != fmt.Sprint(again.Keys) || made.VerificationNonce != again.VerificationNonce {
+		if len(again.Keys) != 3 || fmt.Sprint(made.Keys) != fmt.Sprint(again.Keys) ||
+			made.VerificationNonce != again.VerificationNonce {
 			t.Fatalf("round %d: the answer is another one at the next leader", round)
 		}
 		for i, key := range made.Keys[:2] {
@@ -76,13 +78,15 @@ func TestCeremonyOverLeaders(t *testing.T) {
 			t.Fatalf("round %d: a former share counts", round)
 		}
 		shares = made.Keys
-		if code, text := next().do("POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, shares[2])); code != http.StatusOK {
+		if code, text := next().do("POST", "sys/recovery/prove",
+			fmt.Sprintf(`{"key":%q}`, shares[2])); code != http.StatusOK {
 			t.Fatalf("round %d: a new share does not count: %d %s", round, code, text)
 		}
 	}
 }
 
-// unsure is a handle whose leader is made to be unsure of its office, as one that was stopped for a while is, and whose revision can be made not to be had.
+// unsure is a handle whose leader is made to be unsure of its office, as one that was stopped for a
+// while is, and whose revision can be made not to be had.
 type unsure struct {
 	storage.Store
 	shared
@@ -119,7 +123,8 @@ func (u *unsure) Revision(ctx context.Context) (uint64, error) {
 	return u.shared.Revision(ctx)
 }
 
-// TestUnsureLeader: a leader that cannot prove its office answers nothing, not even a refusal, and says so to who waits for it.
+// TestUnsureLeader: a leader that cannot prove its office answers nothing, not even a refusal, and
+// says so to who waits for it.
 func TestUnsureLeader(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 1)
@@ -153,7 +158,8 @@ func TestUnsureLeader(t *testing.T) {
 	second.answer("GET", "secret/data/x", "")
 }
 
-// TestStandbyThatCannotProve: a standby whose storage does not tell the revision forwards what it would answer itself.
+// TestStandbyThatCannotProve: a standby whose storage does not tell the revision forwards what it
+// would answer itself.
 func TestStandbyThatCannotProve(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 1)
@@ -206,7 +212,8 @@ func TestSettingsAreFollowed(t *testing.T) {
 	}
 }
 
-// TestSnapshotsInACluster: saved and restored through a standby; the restore happens once, and all nodes go on with what it brought.
+// TestSnapshotsInACluster: saved and restored through a standby; the restore happens once, and all
+// nodes go on with what it brought.
 func TestSnapshotsInACluster(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 3)

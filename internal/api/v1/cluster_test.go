@@ -53,7 +53,8 @@ func TestStandbyAnswersReadsAndForwardsTheRest(t *testing.T) {
 	if code, text := standbys[0].do("GET", "secret/data/none", ""); code != http.StatusNotFound {
 		t.Errorf("%d %s", code, text)
 	}
-	if code, text := standbys[0].do("GET", "secret/data/a0", "", "X-Vault-Token", "s.nobody"); code != http.StatusForbidden {
+	if code, text := standbys[0].do("GET", "secret/data/a0", "", "X-Vault-Token",
+		"s.nobody"); code != http.StatusForbidden {
 		t.Errorf("%d %s", code, text)
 	}
 }
@@ -67,7 +68,8 @@ func TestRevokedIsRefusedAtOnce(t *testing.T) {
 	f.nodes[0].answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
 	for i := range 30 {
 		at := f.nodes[i%3]
-		token := at.answer("POST", "auth/token/create", `{"policies":["p"]}`)["auth"].(map[string]any)["client_token"].(string)
+		token := at.answer("POST", "auth/token/create",
+			`{"policies":["p"]}`)["auth"].(map[string]any)["client_token"].(string)
 		for _, s := range standbys {
 			if code, text := s.do("GET", "secret/data/x", "", "X-Vault-Token", token); code != http.StatusOK {
 				t.Fatalf("a token that was just made: %d %s", code, text)
@@ -88,7 +90,8 @@ func TestLimitedUseThroughStandbys(t *testing.T) {
 	f := federate(t, 3)
 	f.nodes[0].answer("POST", "sys/policies/acl/p", `{"policy":"path \"secret/*\" { capabilities = [\"read\"] }"}`)
 	f.nodes[0].answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
-	token := f.nodes[0].answer("POST", "auth/token/create", `{"policies":["p"],"num_uses":7}`)["auth"].(map[string]any)["client_token"].(string)
+	token := f.nodes[0].answer("POST", "auth/token/create",
+		`{"policies":["p"],"num_uses":7}`)["auth"].(map[string]any)["client_token"].(string)
 	var ok atomic.Int64
 	var wg sync.WaitGroup
 	for i := range 12 {
@@ -102,14 +105,17 @@ func TestLimitedUseThroughStandbys(t *testing.T) {
 	if ok.Load() != 7 {
 		t.Errorf("a token of 7 uses was used %d times", ok.Load())
 	}
-	wrapped := f.nodes[1].answer("GET", "secret/data/x", "", "X-Vault-Wrap-TTL", "60")["wrap_info"].(map[string]any)["token"].(string)
+	wrapped := f.nodes[1].answer("GET", "secret/data/x", "", "X-Vault-Wrap-TTL",
+		"60")["wrap_info"].(map[string]any)["token"].(string)
 	f.nodes[2].answer("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, wrapped))
-	if code, _ := f.nodes[0].do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, wrapped)); code == http.StatusOK {
+	if code, _ := f.nodes[0].do("POST", "sys/wrapping/unwrap",
+		fmt.Sprintf(`{"token":%q}`, wrapped)); code == http.StatusOK {
 		t.Error("unwrapped twice")
 	}
 }
 
-// TestStepDownUnderLoad: no request through the standbys, or through the node that steps down, fails.
+// TestStepDownUnderLoad: no request through the standbys, or through the node that steps down,
+// fails.
 func TestStepDownUnderLoad(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 3)
@@ -179,7 +185,8 @@ func TestSpoof(t *testing.T) {
 		n.answer("GET", "secret/data/spoof", "", lies...)
 	}
 	for _, n := range f.nodes {
-		if strings.Contains(n.trail.String(), "203.0.113.9") || !strings.Contains(n.trail.String(), `"remote_address":"127.0.0.1"`) {
+		if strings.Contains(n.trail.String(), "203.0.113.9") || !strings.Contains(n.trail.String(),
+			`"remote_address":"127.0.0.1"`) {
 			t.Errorf("the trail of %s has a client's word for its address", n.name)
 		}
 	}
@@ -209,7 +216,8 @@ func TestRedirect(t *testing.T) {
 		t.Fatal(err)
 	}
 	_ = a.Body.Close()
-	if want := leader.url + "/v1/secret/data/x?a=b%20c"; a.StatusCode != http.StatusTemporaryRedirect || a.Header.Get("Location") != want {
+	if want := leader.url + "/v1/secret/data/x?a=b%20c"; a.StatusCode != http.StatusTemporaryRedirect ||
+		a.Header.Get("Location") != want {
 		t.Errorf("%d %q, want %q", a.StatusCode, a.Header.Get("Location"), want)
 	}
 	if code, _ := leader.do("POST", "secret/data/x", `{"data":{}}`, api.NoForwarding, "1"); code != http.StatusOK {
@@ -227,7 +235,8 @@ func TestClusterStatus(t *testing.T) {
 	f := federate(t, 3)
 	leader, standbys := f.settled()
 	s := standbys[0]
-	for query, want := range map[string]int{"": 429, "?standbyok=true": 200, "?standbycode=299": 299, "?perfstandbyok=true": 429} {
+	for query, want := range map[string]int{"": 429, "?standbyok=true": 200, "?standbycode=299": 299,
+		"?perfstandbyok=true": 429} {
 		if code, _ := s.do("HEAD", "sys/health"+query, ""); code != want {
 			t.Errorf("health%s of a standby: %d, want %d", query, code, want)
 		}
@@ -241,14 +250,16 @@ func TestClusterStatus(t *testing.T) {
 		t.Errorf("sys/leader of the leader: %v", l)
 	}
 	l = s.answer("GET", "sys/leader", "")
-	if l["is_self"] != nil || l["leader_address"] != leader.url || l["active_time"] != nil || l["leader_cluster_address"] == nil {
+	if l["is_self"] != nil || l["leader_address"] != leader.url || l["active_time"] != nil ||
+		l["leader_cluster_address"] == nil {
 		t.Errorf("sys/leader of a standby: %v", l)
 	}
 	for range 2000 {
 		nodes := s.answer("GET", "sys/ha-status", "")["data"].(map[string]any)["nodes"].([]any)
 		if len(nodes) == 3 {
 			first, second := nodes[0].(map[string]any), nodes[1].(map[string]any)
-			if first["active_node"] != true || first["last_echo"] != nil || second["active_node"] != false || second["last_echo"] == nil ||
+			if first["active_node"] != true || first["last_echo"] != nil || second["active_node"] != false ||
+				second["last_echo"] == nil ||
 				first["api_address"] != leader.url {
 				t.Errorf("ha-status: %v", nodes)
 			}
@@ -283,7 +294,8 @@ func TestNoLeader(t *testing.T) {
 	}
 }
 
-// TestClientCertificateIsForwarded: the leader sees the certificate that the client has shown to a standby, and audits it.
+// TestClientCertificateIsForwarded: the leader sees the certificate that the client has shown to a
+// standby, and audits it.
 func TestClientCertificateIsForwarded(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 2)
@@ -304,19 +316,22 @@ func TestClientCertificateIsForwarded(t *testing.T) {
 	r := httptest.NewRequest("POST", "/v1/secret/data/tls", strings.NewReader(`{"data":{"k":"v"}}`))
 	r.Header.Set("X-Vault-Token", f.root)
 	r.RemoteAddr = "192.0.2.7:4711"
-	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert}, VerifiedChains: [][]*x509.Certificate{{cert}}}
+	r.TLS = &tls.ConnectionState{PeerCertificates: []*x509.Certificate{cert},
+		VerifiedChains: [][]*x509.Certificate{{cert}}}
 	w := httptest.NewRecorder()
 	standbys[0].api.ServeHTTP(w, r)
 	if w.Code != http.StatusOK {
 		t.Fatalf("%d %s", w.Code, w.Body)
 	}
 	trail := leader.trail.String()
-	if !strings.Contains(trail, "987654321") || !strings.Contains(trail, `"remote_address":"192.0.2.7"`) || !strings.Contains(trail, `"remote_port":4711`) {
+	if !strings.Contains(trail, "987654321") || !strings.Contains(trail, `"remote_address":"192.0.2.7"`) ||
+		!strings.Contains(trail, `"remote_port":4711`) {
 		t.Errorf("the trail of the leader does not know the client:\n%s", trail)
 	}
 }
 
-// TestForwardedBodies: of every size, with and without a length, they arrive as they are; what is too large is refused as on the leader.
+// TestForwardedBodies: of every size, with and without a length, they arrive as they are; what is
+// too large is refused as on the leader.
 func TestForwardedBodies(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 2)
@@ -348,10 +363,12 @@ func TestForwardedBodies(t *testing.T) {
 	if code, _ := standbys[0].do("POST", "secret/data/big", huge); code != http.StatusRequestEntityTooLarge {
 		t.Errorf("3 MiB: %d", code)
 	}
-	if code, _ := standbys[0].do("POST", "secret/data/big", huge, "X-Vault-Token", "s.nobody"); code != http.StatusForbidden {
+	if code, _ := standbys[0].do("POST", "secret/data/big", huge, "X-Vault-Token",
+		"s.nobody"); code != http.StatusForbidden {
 		t.Errorf("3 MiB of somebody unknown: %d", code)
 	}
-	if code, _ := standbys[0].do("POST", "secret/data/big", `{"data":{}}`, "X-Vault-Token", "s.nobody"); code != http.StatusForbidden {
+	if code, _ := standbys[0].do("POST", "secret/data/big", `{"data":{}}`, "X-Vault-Token",
+		"s.nobody"); code != http.StatusForbidden {
 		t.Errorf("somebody unknown: %d", code)
 	}
 }

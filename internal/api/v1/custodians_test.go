@@ -9,7 +9,8 @@ import (
 	chain "github.com/sealgate/sealgate/recovery/transcript"
 )
 
-// TestTranscripts: every ceremony that ended is listed, shown and exported, and what is exported verifies.
+// TestTranscripts: every ceremony that ended is listed, shown and exported, and what is exported
+// verifies.
 func TestTranscripts(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -23,7 +24,8 @@ func TestTranscripts(t *testing.T) {
 	w.ask("DELETE", "sys/generate-root/attempt", "")
 	want := []string{"00000001-rekey-barrier", "00000002-generate-root"}
 	for _, path := range []string{
-		"LIST sys/recovery/transcripts", "GET sys/recovery/transcripts", "GET sys/recovery/transcripts?list=true", "LIST sys/recovery/transcripts/",
+		"LIST sys/recovery/transcripts", "GET sys/recovery/transcripts", "GET sys/recovery/transcripts?list=true",
+		"LIST sys/recovery/transcripts/",
 	} {
 		method, path, _ := strings.Cut(path, " ")
 		var r struct{ Data struct{ Keys []string } }
@@ -45,7 +47,8 @@ func TestTranscripts(t *testing.T) {
 	if r := one.Data.Record.Record; r.Purpose != "rekey-barrier" {
 		t.Errorf("the first record: %+v", r)
 	}
-	for _, name := range []string{"00000003", "00000003-x", "x", "00000001-x", "00000001-generate-root", "99999999999999999999999"} {
+	for _, name := range []string{"00000003", "00000003-x", "x", "00000001-x", "00000001-generate-root",
+		"99999999999999999999999"} {
 		w.expect(name, w.do("GET", "sys/recovery/transcripts/"+name, ""), 404, empty)
 	}
 	var all struct {

@@ -23,7 +23,8 @@ func withRoute(w *harness, r api.Route) http.Handler {
 }
 
 func failing(err error) api.Route {
-	return api.Route{Methods: []string{"GET", "PUT", "POST"}, Path: "sys/test", Access: api.AlwaysOpen, Body: api.SmallBody,
+	return api.Route{Methods: []string{"GET", "PUT", "POST"}, Path: "sys/test", Access: api.AlwaysOpen,
+		Body:   api.SmallBody,
 		Handle: func(context.Context, *api.Handler, *api.Request) (*api.Answer, error) { return nil, err }}
 }
 
@@ -39,20 +40,25 @@ func TestErrorsReachTheClientWithCauseAndRemedy(t *testing.T) {
 		{fault.New(fault.Invalid, "wrong"), 400, "wrong", ""},
 		{fault.New(fault.Unsupported, "unsupported operation"), 405, "unsupported operation", ""},
 		{fault.New(fault.Limited, "slower"), 429, "slower", ""},
-		{fault.Wrap(errors.New("dial 10.0.0.1"), fault.Unavailable, "the HSM is away"), 503, "the HSM is away", "dial 10.0.0.1"},
+		{fault.Wrap(errors.New("dial 10.0.0.1"), fault.Unavailable, "the HSM is away"), 503,
+			"the HSM is away", "dial 10.0.0.1"},
 		{fault.Wrap(errors.New("dial 10.0.0.1"), fault.Internal, "it broke"), 500,
-			"1 error occurred:\n\t* it broke (request id UUID, under which the server's log has the cause)\n\n", "dial 10.0.0.1"},
+			"1 error occurred:\n\t* it broke (request id UUID, under which the server's log has the cause)\n\n",
+			"dial 10.0.0.1"},
 		{errors.New("pointer 0xdead"), 500,
 			"1 error occurred:\n\t* internal error; the server's log has the cause under request id UUID\n\n", "pointer 0xdead"},
 		{fmt.Errorf("x: %w", barrier.ErrSealed), 503, "Vault is sealed", ""},
 		{fmt.Errorf("%w: the entry %q: truncated", storage.ErrCorrupt, "logical/a"), 500,
-			"1 error occurred:\n\t* storage: corrupt: the entry \"logical/a\": truncated; restore it from a backup (request id UUID)\n\n", "logical/a"},
+			"1 error occurred:\n\t* storage: corrupt: the entry \"logical/a\": truncated; restore it from a backup (request " +
+				"id UUID)\n\n", "logical/a"},
 		{barrier.ErrUncertain, 503, "writes are refused until storage can be read again...", "unknown"},
-		{fmt.Errorf("pwrite: %w", storage.ErrFull), 503, "no space is left in storage: nothing was written; make room, then try again", "pwrite"},
+		{fmt.Errorf("pwrite: %w", storage.ErrFull), 503, "no space is left in storage: nothing was written; make room, " +
+			"then try again", "pwrite"},
 		{storage.ErrTooLarge, 413, "the entry is too large: storage holds at most 1048576 bytes in one...", ""},
 		{storage.ErrConflict, 409, "another request changed the entry at the same time...", ""},
 		{storage.ErrFenced, 503, "another node has become the leader...", ""},
-		{fmt.Errorf("%w: dial 10.0.0.1", storage.ErrUnavailable), 503, "the storage does not answer: the request may have...", "10.0.0.1"},
+		{fmt.Errorf("%w: dial 10.0.0.1", storage.ErrUnavailable), 503, "the storage does not answer: the request may have...",
+			"10.0.0.1"},
 		{storage.ErrClosed, 503, "the server is stopping; try again", ""},
 		{storage.ErrInvalidKey, 400, "the path cannot be stored...", ""},
 		{context.DeadlineExceeded, 503, "the request was given up after 1m30s (max_request_duration)...", ""},
@@ -92,7 +98,8 @@ func TestPanicEndsOneRequest(t *testing.T) {
 	if a.Code != 500 || id == "" || strings.Contains(a.Body.String(), "secret") {
 		t.Errorf("a panic: %d %s", a.Code, a.Body)
 	}
-	if log := w.log.String(); !strings.Contains(log, id) || !strings.Contains(log, "the handler's secret") || !strings.Contains(log, "errors_test.go") {
+	if log := w.log.String(); !strings.Contains(log, id) || !strings.Contains(log, "the handler's secret") ||
+		!strings.Contains(log, "errors_test.go") {
 		t.Errorf("the log has neither id nor cause nor place: %s", log)
 	}
 	w.expect("the next request", sendTo(h, w.request("GET", "/v1/sys/leader", "")), 200, "")
@@ -105,7 +112,8 @@ func TestAnAnswerThatCannotBeRendered(t *testing.T) {
 		r := failing(nil)
 		r.Style = s
 		r.Handle = func(context.Context, *api.Handler, *api.Request) (*api.Answer, error) { return api.Show(func() {}) }
-		if a := sendTo(withRoute(w, r), w.request("GET", "/v1/sys/test", "")); a.Code != 500 || strings.Contains(a.Body.String(), "lease_id") {
+		if a := sendTo(withRoute(w, r), w.request("GET", "/v1/sys/test", "")); a.Code != 500 ||
+			strings.Contains(a.Body.String(), "lease_id") {
 			t.Errorf("%s: %d %s", s, a.Code, a.Body)
 		}
 	}
@@ -147,7 +155,8 @@ func TestStorageFailures(t *testing.T) {
 	w.store.set(nil, nil)
 	w.damage("secret/a")
 	a = w.do("GET", "secret/a", "")
-	if a.Code != 500 || !strings.Contains(a.Body.String(), "logical/") || !strings.Contains(a.Body.String(), "restore it from a backup") {
+	if a.Code != 500 || !strings.Contains(a.Body.String(), "logical/") ||
+		!strings.Contains(a.Body.String(), "restore it from a backup") {
 		t.Errorf("a flipped byte: %d %s", a.Code, a.Body)
 	}
 }

@@ -18,9 +18,11 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 	w := newHarness(t, autoSeal(t))
 	keys := w.init(`{"recovery_shares":3,"recovery_threshold":3}`).RecoveryKeys
 	all, pgp := custodians(t, "alice", "bob")
-	for _, order := range [][2]string{{"sys/rekey-recovery-key/", "sys/rotate/recovery/"}, {"sys/rotate/recovery/", "sys/rekey-recovery-key/"}} {
+	for _, order := range [][2]string{{"sys/rekey-recovery-key/", "sys/rotate/recovery/"},
+		{"sys/rotate/recovery/", "sys/rekey-recovery-key/"}} {
 		one, other := order[0], order[1]
-		begun := w.ask("PUT", one+"init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp, "backup", true, "require_verification", true))
+		begun := w.ask("PUT", one+"init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp, "backup", true,
+			"require_verification", true))
 		for _, path := range order[:] {
 			a := w.do("PUT", path+"init", `{"secret_shares":1,"secret_threshold":1}`)
 			if a.Code != 400 || !strings.Contains(a.Body.String(), "already in progress") {
@@ -28,7 +30,8 @@ func TestWhatOneFaceStartsTheOtherContinues(t *testing.T) {
 			}
 		}
 		seen := w.ask("GET", other+"init", "")
-		if seen.Nonce != begun.Nonce || !seen.Started || !slices.Equal(seen.PGPFingerprints, []string{all[0].fingerprint, all[1].fingerprint}) {
+		if seen.Nonce != begun.Nonce || !seen.Started || !slices.Equal(seen.PGPFingerprints,
+			[]string{all[0].fingerprint, all[1].fingerprint}) {
 			t.Errorf("%s shows %+v of what %s started", other, seen, one)
 		}
 		var done reply
@@ -83,11 +86,14 @@ func TestACancelByOneFaceIsSeenByTheOther(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	for _, pair := range [][2]string{
-		{"sys/rekey/", "sys/rotate/root/"}, {"sys/rekey-recovery-key/", "sys/rotate/recovery/"}, {"sys/rotate/root/", "sys/rekey/"},
+		{"sys/rekey/", "sys/rotate/root/"}, {"sys/rekey-recovery-key/", "sys/rotate/recovery/"},
+		{"sys/rotate/root/", "sys/rekey/"},
 	} {
 		nonce := w.ask("PUT", pair[0]+"init", `{"secret_shares":2,"secret_threshold":2}`).Nonce
-		w.expect("cancel by "+pair[1]+" without a token", w.do("DELETE", pair[1]+"init", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
-		if a := w.do("DELETE", pair[1]+"init", body("nonce", api.NewUUID())); a.Code != 400 || !strings.Contains(a.Body.String(), "incorrect nonce supplied") {
+		w.expect("cancel by "+pair[1]+" without a token", w.do("DELETE", pair[1]+"init", "", "X-Vault-Token", ""), 403,
+			refusal("permission denied"))
+		if a := w.do("DELETE", pair[1]+"init", body("nonce", api.NewUUID())); a.Code != 400 ||
+			!strings.Contains(a.Body.String(), "incorrect nonce supplied") {
 			t.Errorf("cancel of another: %d %s", a.Code, a.Body)
 		}
 		w.expect("cancel by "+pair[1], w.do("DELETE", pair[1]+"init", body("nonce", nonce)), 204, "")
@@ -98,8 +104,8 @@ func TestACancelByOneFaceIsSeenByTheOther(t *testing.T) {
 	}
 }
 
-// TestFirstRecoveryShares: nobody's shares are needed to make the first, so the answer to the start has them. Clients of the
-// older path would not show them: there nothing is made.
+// TestFirstRecoveryShares: nobody's shares are needed to make the first, so the answer to the start
+// has them. Clients of the older path would not show them: there nothing is made.
 func TestFirstRecoveryShares(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -108,13 +114,15 @@ func TestFirstRecoveryShares(t *testing.T) {
 	if a.Code != 400 || !strings.Contains(a.Body.String(), "sys/rotate/recovery/init") {
 		t.Errorf("by the older path: %d %s", a.Code, a.Body)
 	}
-	for _, path := range []string{"sys/rekey/init", "sys/rotate/root/init", "sys/generate-root/attempt", "sys/generate-root-token/attempt"} {
+	for _, path := range []string{"sys/rekey/init", "sys/rotate/root/init", "sys/generate-root/attempt",
+		"sys/generate-root-token/attempt"} {
 		if a := w.do("PUT", path, `{"secret_shares":1,"secret_threshold":1}`); a.Code != 400 {
 			t.Errorf("%s without any shares: %d %s", path, a.Code, a.Body)
 		}
 	}
 	a = w.do("POST", "sys/rotate/recovery/init", `{"secret_shares":2,"secret_threshold":2,"holders":["alice","bob"]}`)
-	const want = `"data":{"backup":false,"complete":true,"keys":["SHARE IN HEX","SHARE IN HEX"],"keys_base64":["SHARE IN BASE64","SHARE IN BASE64"],` +
+	const want = `"data":{"backup":false,"complete":true,"keys":["SHARE IN HEX","SHARE IN HEX"],"keys_base64":["SHARE ` +
+		`IN BASE64","SHARE IN BASE64"],` +
 		`"n":2,"pgp_fingerprints":null,"t":2,"verification_nonce":"","verification_required":false}`
 	if a.Code != 200 || !strings.Contains(normal(a.Body.String()), want) {
 		t.Fatalf("%d %s", a.Code, normal(a.Body.String()))
@@ -163,7 +171,8 @@ func TestInitEncryptsToKeys(t *testing.T) {
 		}
 	}
 	w.expect("after bad keys", w.do("GET", "sys/init", ""), 200, `{"initialized":false}`)
-	a := w.do("PUT", "sys/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp[:2], "root_token_pgp_key", pgp[2],
+	a := w.do("PUT", "sys/init", body("secret_shares", 2, "secret_threshold", 2, "pgp_keys", pgp[:2],
+		"root_token_pgp_key", pgp[2],
 		"holders", []string{"alice", "bob"}))
 	var r struct {
 		Keys       []string `json:"keys"`
@@ -177,7 +186,8 @@ func TestInitEncryptsToKeys(t *testing.T) {
 	w.unseal(all[0].read(t, r.Keys[0]), all[1].readBase64(t, r.KeysBase64[1]))
 	w.token = all[2].readBase64(t, r.RootToken)
 	a = w.do("GET", "sys/recovery/holders", "")
-	if a.Code != 200 || !strings.Contains(a.Body.String(), `"barrier":{`) || !strings.Contains(a.Body.String(), `"name":"bob"`) {
+	if a.Code != 200 || !strings.Contains(a.Body.String(), `"barrier":{`) ||
+		!strings.Contains(a.Body.String(), `"name":"bob"`) {
 		t.Errorf("holders: %d %s", a.Code, a.Body)
 	}
 }
@@ -192,8 +202,8 @@ func TestInitEncryptsRecoveryShares(t *testing.T) {
 	}
 }
 
-// TestWhoMayStartAndCancelGenerateRoot: anybody may start, since all tokens may be lost; but nobody without a token ends what somebody
-// with one began.
+// TestWhoMayStartAndCancelGenerateRoot: anybody may start, since all tokens may be lost; but nobody
+// without a token ends what somebody with one began.
 func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -202,7 +212,8 @@ func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")
 	for _, token := range []string{"", "s.000000000000000000000000", weak} {
 		begun := w.ask("PUT", path, `{}`, "X-Vault-Token", token)
-		for what, given := range map[string]string{"no nonce": "", "another": body("nonce", api.NewUUID()), "an empty one": `{"nonce":""}`} {
+		for what, given := range map[string]string{"no nonce": "", "another": body("nonce", api.NewUUID()),
+			"an empty one": `{"nonce":""}`} {
 			if a := w.do("DELETE", path, given, "X-Vault-Token", token); a.Code != 403 {
 				t.Errorf("started by %q, cancelled with %s: %d %s", token, what, a.Code, a.Body)
 			}
@@ -222,12 +233,14 @@ func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	w.expect("nothing to cancel", w.do("DELETE", path, "", "X-Vault-Token", ""), 204, "")
 }
 
-// TestListenersWithoutTheOlderPaths: what is switched off is answered as OpenBao does, and the paths with tokens stay.
+// TestListenersWithoutTheOlderPaths: what is switched off is answered as OpenBao does, and the
+// paths with tokens stay.
 func TestListenersWithoutTheOlderPaths(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t, func(c *api.Config) { c.DisableUnauthRekey, c.DisableUnauthRoot = true, true })
 	off := map[string]int{
-		"sys/rekey/": http.StatusMethodNotAllowed, "sys/rekey-recovery-key/": http.StatusNotFound, "sys/generate-root/": http.StatusMethodNotAllowed,
+		"sys/rekey/": http.StatusMethodNotAllowed, "sys/rekey-recovery-key/": http.StatusNotFound,
+		"sys/generate-root/": http.StatusMethodNotAllowed,
 	}
 	for _, r := range table.Routes {
 		first, _, _ := strings.Cut(strings.TrimPrefix(r.Path, "sys/"), "/")
@@ -257,7 +270,8 @@ func TestCeremoniesAreNotInNamespaces(t *testing.T) {
 	}
 }
 
-// TestAFaceIsNeverMistakenForTheOther: the answers of a bare path have no envelope, and those of the others nothing beside it.
+// TestAFaceIsNeverMistakenForTheOther: the answers of a bare path have no envelope, and those of
+// the others nothing beside it.
 func TestAFaceIsNeverMistakenForTheOther(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -18,7 +18,8 @@ import (
 func TestForwardedCertificates(t *testing.T) {
 	t.Parallel()
 	ca, other := newIssuer(t), newIssuer(t)
-	leaf := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "web-1"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, other.key)
+	leaf := ca.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "web-1"},
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}, other.key)
 	text := url.QueryEscape(string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: leaf.Raw})))
 	for _, tc := range []struct {
 		name, peer, value string
@@ -36,10 +37,12 @@ func TestForwardedCertificates(t *testing.T) {
 		{"too long", "192.0.2.1:1", strings.Repeat("A", 32<<10+1), []string{"BASE64"}, 400},
 	} {
 		w := unsealed(t, func(c *api.Config) {
-			c.Front.Forwarded = config.ForwardedFor{Authorized: prefixes(t, "192.0.2.0/24"), CertHeader: "X-Client-Cert", CertDecoders: tc.decoders}
+			c.Front.Forwarded = config.ForwardedFor{Authorized: prefixes(t, "192.0.2.0/24"), CertHeader: "X-Client-Cert",
+				CertDecoders: tc.decoders}
 		})
 		w.expect("enable", w.do("POST", "sys/auth/cert", `{"type":"cert"}`), 204, "")
-		w.expect("entry", w.do("PUT", "auth/cert/certs/web", fmt.Sprintf(`{"certificate":%q,"token_policies":"web"}`, ca.pem)), 204, "")
+		w.expect("entry",
+			w.do("PUT", "auth/cert/certs/web", fmt.Sprintf(`{"certificate":%q,"token_policies":"web"}`, ca.pem)), 204, "")
 		login := func() *httptest.ResponseRecorder {
 			r := w.request("POST", "/v1/auth/cert/login", `{}`, "X-Vault-Token", "", "X-Client-Cert", tc.value)
 			r.RemoteAddr = tc.peer

@@ -35,7 +35,8 @@ func prefixes(t *testing.T, all ...string) []netip.Prefix {
 // TestForwardedForReachesRateLimits sees that two clients behind one proxy are two.
 func TestForwardedForReachesRateLimits(t *testing.T) {
 	t.Parallel()
-	w := unsealed(t, func(c *api.Config) { c.Front.Forwarded = config.ForwardedFor{Authorized: prefixes(t, "192.0.2.1/32")} })
+	w := unsealed(t,
+		func(c *api.Config) { c.Front.Forwarded = config.ForwardedFor{Authorized: prefixes(t, "192.0.2.1/32")} })
 	w.expect("quota", w.do("POST", "sys/quotas/rate-limit/all", `{"rate":1,"path":"secret/"}`), 204, "")
 	for _, client := range []string{"198.51.100.1", "198.51.100.2"} {
 		w.expect(client, w.do("GET", "secret/none", "", "X-Forwarded-For", client), 404, empty)
@@ -44,7 +45,8 @@ func TestForwardedForReachesRateLimits(t *testing.T) {
 	}
 }
 
-// overProxy sends raw bytes and a request behind them, and returns the status line, "" where the connection was cut.
+// overProxy sends raw bytes and a request behind them, and returns the status line, "" where the
+// connection was cut.
 func overProxy(t *testing.T, addr, before string) string {
 	t.Helper()
 	c, err := net.Dial("tcp", addr)
@@ -85,7 +87,8 @@ func TestProxyProtocol(t *testing.T) {
 		{"endless", config.ProxyAlways, "PROXY " + strings.Repeat("A", 4096), "", nil},
 		{"not spoken", "", v1, "400 Bad Request", nil},
 	} {
-		s := serve(t, config.Listener{TLSDisable: true, Front: config.Front{ProxyBehavior: tc.behavior, ProxyAuthorized: tc.authorized}}, w.api)
+		s := serve(t, config.Listener{TLSDisable: true, Front: config.Front{ProxyBehavior: tc.behavior,
+			ProxyAuthorized: tc.authorized}}, w.api)
 		got := overProxy(t, s.Addr().String(), tc.before)
 		if tc.want == "" && strings.Contains(got, "200 OK") || !strings.Contains(got, tc.want) {
 			t.Errorf("%s: %q, want %q", tc.name, got, tc.want)
@@ -104,10 +107,12 @@ func TestResponseHeaders(t *testing.T) {
 		}
 	})
 	for path, want := range map[string]string{
-		"sys/health": "[all] [two] [all]", "secret/none": "[all] [four] [nothing twice]", "secret/none?list=x": "[all] [four] [four]",
+		"sys/health": "[all] [two] [all]", "secret/none": "[all] [four] [nothing twice]",
+		"secret/none?list=x": "[all] [four] [four]",
 	} {
 		h := w.do("GET", path, "").Header()
-		if got := fmt.Sprint(h["X-A"], h["X-B"], h["X-C"]); got != want || h.Get("Strict-Transport-Security") != "max-age=1" || h.Get("X-Vault-Hostname") != "here" {
+		if got := fmt.Sprint(h["X-A"], h["X-B"], h["X-C"]); got != want ||
+			h.Get("Strict-Transport-Security") != "max-age=1" || h.Get("X-Vault-Hostname") != "here" {
 			t.Errorf("%s: %s %v", path, got, h)
 		}
 	}
@@ -121,10 +126,12 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 	w := unsealed(t)
 	const path = "sys/internal/specs/openapi"
 	plain := w.do("GET", path, "")
-	if plain.Header().Get("Content-Encoding") != "" || plain.Header().Get("Vary") != "Accept-Encoding" || plain.Body.Len() < 32<<10 {
+	if plain.Header().Get("Content-Encoding") != "" || plain.Header().Get("Vary") != "Accept-Encoding" ||
+		plain.Body.Len() < 32<<10 {
 		t.Errorf("without asking: %v, %d bytes", plain.Header(), plain.Body.Len())
 	}
-	for accept, packed := range map[string]bool{"gzip": true, "br, gzip;q=0.5": true, "GZIP": true, "gzip;q=0": false, "identity": false, "gzip; q=x": false} {
+	for accept, packed := range map[string]bool{"gzip": true, "br, gzip;q=0.5": true, "GZIP": true, "gzip;q=0": false,
+		"identity": false, "gzip; q=x": false} {
 		a := w.do("GET", path, "", "Accept-Encoding", accept)
 		if got := a.Header().Get("Content-Encoding") == "gzip"; got != packed {
 			t.Errorf("%q: %v", accept, a.Header())
@@ -141,7 +148,8 @@ func TestLargeAnswersAreCompressed(t *testing.T) {
 			t.Errorf("%q: %v, %d bytes, %v", accept, err, len(b), a.Header())
 		}
 	}
-	if a := w.do("GET", "sys/seal-status", "", "Accept-Encoding", "gzip"); a.Header().Get("Content-Encoding") != "" || a.Header().Get("Vary") != "" {
+	if a := w.do("GET", "sys/seal-status", "", "Accept-Encoding", "gzip"); a.Header().Get("Content-Encoding") != "" ||
+		a.Header().Get("Vary") != "" {
 		t.Errorf("a small answer: %v", a.Header())
 	}
 }
@@ -155,11 +163,14 @@ func TestCORS(t *testing.T) {
 	}
 	w.expect("off", w.do("OPTIONS", "sys/health", "", "Origin", page), 405, empty)
 	for body, text := range map[string]string{
-		`{}`: "at least one origin or the wildcard must be provided", `{"allowed_origins":["*","https://a"]}`: "to allow all origins the '*' must be the only value for allowed_origins",
+		`{}`:                                    "at least one origin or the wildcard must be provided",
+		`{"allowed_origins":["*","https://a"]}`: "to allow all origins the '*' must be the only value for allowed_origins",
 	} {
 		w.expect(body, w.do("PUT", "sys/config/cors", body), 400, refusal(text))
 	}
-	w.expect("on", w.do("PUT", "sys/config/cors", `{"allowed_origins":"`+page+`, https://other.example.com","allowed_headers":"X-Custom"}`), 204, "")
+	w.expect("on",
+		w.do("PUT", "sys/config/cors",
+			`{"allowed_origins":"`+page+`, https://other.example.com","allowed_headers":"X-Custom"}`), 204, "")
 	var read struct {
 		Enabled bool     `json:"enabled"`
 		Origins []string `json:"allowed_origins"`
@@ -170,15 +181,18 @@ func TestCORS(t *testing.T) {
 		t.Errorf("%+v", read)
 	}
 	a := w.do("OPTIONS", "secret/a", "", "Origin", page, "X-Vault-Token", "", "Access-Control-Request-Method", "PUT")
-	if h := a.Header(); a.Code != 204 || h.Get("Access-Control-Allow-Origin") != page || !strings.Contains(h.Get("Access-Control-Allow-Headers"), "X-Vault-Token") ||
-		!strings.Contains(h.Get("Access-Control-Allow-Headers"), "X-Custom") || !strings.Contains(h.Get("Access-Control-Allow-Methods"), "LIST") ||
+	if h := a.Header(); a.Code != 204 || h.Get("Access-Control-Allow-Origin") != page ||
+		!strings.Contains(h.Get("Access-Control-Allow-Headers"), "X-Vault-Token") ||
+		!strings.Contains(h.Get("Access-Control-Allow-Headers"), "X-Custom") ||
+		!strings.Contains(h.Get("Access-Control-Allow-Methods"), "LIST") ||
 		h.Get("Vary") != "Origin" || h.Get("Access-Control-Max-Age") != "300" {
 		t.Errorf("preflight: %d %v", a.Code, h)
 	}
 	if h := w.do("GET", "secret/a", "", "Origin", page).Header(); h.Get("Access-Control-Allow-Origin") != page {
 		t.Errorf("a page's request: %v", h)
 	}
-	w.expect("a stranger", w.do("GET", "secret/a", "", "Origin", "https://evil.example.com"), 403, refusal("origin not allowed"))
+	w.expect("a stranger", w.do("GET", "secret/a", "", "Origin", "https://evil.example.com"), 403,
+		refusal("origin not allowed"))
 	w.expect("off again", w.do("DELETE", "sys/config/cors", ""), 204, "")
 	w.expect("a stranger, off", w.do("GET", "secret/a", "", "Origin", "https://evil.example.com"), 404, empty)
 }
@@ -189,10 +203,12 @@ func TestCORSOfAListener(t *testing.T) {
 		c.Front.CORS = config.CORS{Enabled: true, Origins: []string{"https://a"}, AllowCredentials: true}
 	})
 	a := w.do("GET", "sys/health", "", "Origin", "https://a")
-	if h := a.Header(); h.Get("Access-Control-Allow-Origin") != "https://a" || h.Get("Access-Control-Allow-Credentials") != "true" {
+	if h := a.Header(); h.Get("Access-Control-Allow-Origin") != "https://a" ||
+		h.Get("Access-Control-Allow-Credentials") != "true" {
 		t.Errorf("%v", h)
 	}
-	w.expect("a stranger, while sealed", w.do("GET", "sys/health", "", "Origin", "https://b"), 403, refusal("origin not allowed"))
+	w.expect("a stranger, while sealed", w.do("GET", "sys/health", "", "Origin", "https://b"), 403,
+		refusal("origin not allowed"))
 }
 
 func TestListenersForMetricsAlone(t *testing.T) {
@@ -201,7 +217,8 @@ func TestListenersForMetricsAlone(t *testing.T) {
 	front := config.Front{MetricsOnly: true, OpenMetrics: true, MetricsPath: "/metrics"}
 	alone := New(api.Config{Node: w.node, Now: now, Front: front})
 	for path, code := range map[string]int{
-		"/metrics?format=prometheus": 200, "/v1/sys/metrics": 200, "/v1/sys/health": 200, "/v1/sys/seal-status": 404, "/v1/secret/a": 404,
+		"/metrics?format=prometheus": 200, "/v1/sys/metrics": 200, "/v1/sys/health": 200, "/v1/sys/seal-status": 404,
+		"/v1/secret/a": 404,
 	} {
 		if a := sendTo(alone, w.request("GET", path, "", "X-Vault-Token", "")); a.Code != code {
 			t.Errorf("%s: %d %s", path, a.Code, a.Body)
@@ -216,8 +233,10 @@ func TestHTTP2OverProxyProtocol(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
 	id := issue(t, t.TempDir(), "server.test", tomorrow())
-	s := serve(t, config.Listener{TLSCertFile: id.cert, TLSKeyFile: id.key, Front: config.Front{ProxyBehavior: config.ProxyAlways}}, w.api)
-	tr := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string, string) (net.Conn, error) {
+	s := serve(t, config.Listener{TLSCertFile: id.cert, TLSKeyFile: id.key,
+		Front: config.Front{ProxyBehavior: config.ProxyAlways}}, w.api)
+	tr := &http.Transport{ForceAttemptHTTP2: true, DialTLSContext: func(context.Context, string,
+		string) (net.Conn, error) {
 		c, err := net.Dial("tcp", s.Addr().String())
 		if err != nil {
 			return nil, err

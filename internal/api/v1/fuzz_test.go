@@ -8,7 +8,8 @@ import (
 	"github.com/sealgate/sealgate/internal/api/raw"
 )
 
-// fuzzOne sends one input to the server that all inputs share. Bad input may be refused in any way, but never by a 5xx.
+// fuzzOne sends one input to the server that all inputs share. Bad input may be refused in any way,
+// but never by a 5xx.
 func fuzzOne(t *testing.T, w *harness, method, url, body, header, value string) {
 	r := httptest.NewRequest("GET", "/", strings.NewReader(body))
 	r.Method = method
@@ -46,7 +47,8 @@ func FuzzRequest(f *testing.F) {
 	})
 }
 
-// FuzzRecoveryMode does the same to a server in recovery mode, with its token and, to what it reads, raw storage.
+// FuzzRecoveryMode does the same to a server in recovery mode, with its token and, to what it
+// reads, raw storage.
 func FuzzRecoveryMode(f *testing.F) {
 	for _, r := range raw.RecoveryRoutes {
 		for _, method := range r.Methods {

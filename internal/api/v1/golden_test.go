@@ -15,7 +15,8 @@ type transcript struct {
 
 func (s *transcript) do(method, path, body string, header ...string) *httptest.ResponseRecorder {
 	a := s.w.do(method, path, body, header...)
-	fmt.Fprintf(&s.b, "%s %s %s\n%d %s\n\n", method, path, normal(body), a.Code, strings.TrimSuffix(normal(a.Body.String()), "\n"))
+	fmt.Fprintf(&s.b, "%s %s %s\n%d %s\n\n", method, path, normal(body), a.Code,
+		strings.TrimSuffix(normal(a.Body.String()), "\n"))
 	return a
 }
 
@@ -143,7 +144,8 @@ func TestNoErrorTellsANonce(t *testing.T) {
 		nonce := w.nonce(path + "init")
 		for _, given := range []string{"", "x", nonce[:35], strings.ToUpper(nonce)} {
 			a := w.do("PUT", path+"update", fmt.Sprintf(`{"key":%q,"nonce":%q}`, share, given), "X-Vault-Token", "")
-			if a.Code != 400 || strings.Contains(a.Body.String(), nonce) || !strings.Contains(a.Body.String(), "incorrect nonce supplied") {
+			if a.Code != 400 || strings.Contains(a.Body.String(), nonce) ||
+				!strings.Contains(a.Body.String(), "incorrect nonce supplied") {
 				t.Errorf("the nonce %q: %d %s", given, a.Code, a.Body)
 			}
 		}

@@ -171,7 +171,9 @@ func newHarness(t testing.TB, seal seals.Seal, change ...func(*api.Config)) *har
 		t.Fatal(err)
 	}
 	w.node, err = node.New(node.Config{
-		Store: w.store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New, "transit": transit.Factory(transit.Options{Now: now})}, Now: now, AuthMethods: authMethodsOf(now),
+		Store: w.store, StorageType: "inmem", Seals: set,
+		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New,
+			"transit": transit.Factory(transit.Options{Now: now})}, Now: now, AuthMethods: authMethodsOf(now),
 		Mounts: []mount.Entry{mount.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})
 	if err != nil {
@@ -262,7 +264,8 @@ func (w *harness) send(r *http.Request) *httptest.ResponseRecorder {
 	return a
 }
 
-// discreet checks that no refusal and no line of the log has any of these, as they are or in another encoding.
+// discreet checks that no refusal and no line of the log has any of these, as they are or in
+// another encoding.
 func (w *harness) discreet(secrets ...string) {
 	w.t.Helper()
 	for where, text := range map[string]string{"an error": w.refusals.String(), "the log": w.log.String()} {
@@ -336,7 +339,8 @@ var varying = []struct {
 	{regexp.MustCompile(`"otp":"[0-9A-Za-z]{26,28}"`), `"otp":"OTP"`},
 	{regexp.MustCompile(`"encoded_(root_)?token":"[0-9A-Za-z+/]{35,38}"`), `"encoded_${1}token":"ENCODED TOKEN"`},
 	{regexp.MustCompile(`"encryptions":[0-9]+`), `"encryptions":N`},
-	{regexp.MustCompile(`"(seals|backends)":\[.*?"configured":(true|false)\}\]`), `"$1":[...]`}, // when the first proof comes is the node's business
+	// when the first proof comes is the node's business
+	{regexp.MustCompile(`"(seals|backends)":\[.*?"configured":(true|false)\}\]`), `"$1":[...]`},
 	{regexp.MustCompile(`would_unseal":(true|false)`), `would_unseal":BOOL`},
 	{regexp.MustCompile(`"healthy":(true|false)`), `"healthy":BOOL`},
 }

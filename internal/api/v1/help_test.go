@@ -39,7 +39,8 @@ func TestHelp(t *testing.T) {
 	w.expect("sealed", w.do("HELP", "sys/mounts", ""), 503, refusal("Vault is sealed"))
 }
 
-// TestTrap33UnknownFieldsWarnWhereThereIsABody is number 33 of the traps: a warning and no error, and none in a 204.
+// TestTrap33UnknownFieldsWarnWhereThereIsABody is number 33 of the traps: a warning and no error,
+// and none in a 204.
 func TestTrap33UnknownFieldsWarnWhereThereIsABody(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -49,19 +50,23 @@ func TestTrap33UnknownFieldsWarnWhereThereIsABody(t *testing.T) {
 		return fmt.Sprint(a.Warnings)
 	}
 	const path = "sys/rotate/root/init"
-	if got := warnings(path, `{"secret_shares":1,"secret_threshold":1,"zoo":1,"bar":[]}`); got != "[Endpoint ignored these unrecognized parameters: [bar zoo]]" {
+	if got := warnings(path, `{"secret_shares":1,"secret_threshold":1,"zoo":1,"bar":[]}`); got != "[Endpoint ignored "+
+		"these unrecognized parameters: [bar zoo]]" {
 		t.Error(got)
 	}
 	w.expect("a 204 stays one", w.do("PUT", "sys/rotate/config", `{"enabled":true,"nonsense":1}`), 204, "")
-	w.expect("no error where no body comes", w.do("PUT", "sys/quotas/rate-limit/q", `{"rate":1000,"name":"other","nonsense":1}`), 204, "")
+	w.expect("no error where no body comes", w.do("PUT", "sys/quotas/rate-limit/q",
+		`{"rate":1000,"name":"other","nonsense":1}`), 204, "")
 	w.expect("role", w.do("PUT", "auth/token/roles/r", `{}`), 204, "")
-	const replaced = "[Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [role_name]]"
+	const replaced = "[Endpoint replaced the value of these parameters with the values captured from the " +
+		"endpoint's path: [role_name]]"
 	if got := warnings("auth/token/create/r", `{"role_name":"other"}`); got != replaced {
 		t.Error(got)
 	}
 }
 
-// TestEveryPathHasItsDoc keeps the table and what is said of it together: whoever adds a path says what it is for and what it takes.
+// TestEveryPathHasItsDoc keeps the table and what is said of it together: whoever adds a path says
+// what it is for and what it takes.
 func TestEveryPathHasItsDoc(t *testing.T) {
 	t.Parallel()
 	paths := map[string]bool{}
@@ -78,7 +83,8 @@ func TestEveryPathHasItsDoc(t *testing.T) {
 	}
 }
 
-// TestOpenAPI checks that the document has every line of the table, and that its references and names hold.
+// TestOpenAPI checks that the document has every line of the table, and that its references and
+// names hold.
 func TestOpenAPI(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -78,7 +78,8 @@ func TestPaths(t *testing.T) {
 		w.expect(fmt.Sprintf("%q", url), w.send(w.request("GET", url, "")), 404, empty)
 	}
 	for _, path := range []string{
-		"secret/../sys/seal-status", "..", ".", "secret/.", "secret/./a", "secret//a", "/secret", "secret/a\x00", "secret/\n", "secret/\xff\xfe",
+		"secret/../sys/seal-status", "..", ".", "secret/.", "secret/./a", "secret//a", "/secret", "secret/a\x00",
+		"secret/\n", "secret/\xff\xfe",
 		"secret/\x7f", "sys//health", "sys/../secret/a", "sys/mounts/a//b", "sys/internal/ui/mounts/../x",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
@@ -105,7 +106,8 @@ func TestHeaders(t *testing.T) {
 	for _, path := range []string{"sys/health", "secret/none", "sys/mounts", "nowhere", "sys/nowhere"} {
 		a := w.do("GET", path, "")
 		for name, want := range map[string]string{
-			"Cache-Control": "no-store", "Content-Type": "application/json", "Strict-Transport-Security": "max-age=31536000; includeSubDomains",
+			"Cache-Control": "no-store", "Content-Type": "application/json",
+			"Strict-Transport-Security": "max-age=31536000; includeSubDomains",
 		} {
 			if got := a.Header().Get(name); got != want {
 				t.Errorf("%s: %s is %q", path, name, got)
@@ -125,9 +127,11 @@ func TestHeaders(t *testing.T) {
 		{"X-Vault-Token", " ", 403},
 		{"X-Vault-Token", strings.Repeat("x", 1<<16), 403},
 	} {
-		w.expect(tc.header+": "+tc.value, w.do("GET", "sys/mounts", "", "X-Vault-Token", "", tc.header, tc.value), tc.code, "")
+		w.expect(tc.header+": "+tc.value, w.do("GET", "sys/mounts", "", "X-Vault-Token", "", tc.header, tc.value), tc.code,
+			"")
 	}
-	w.expect("X-Vault-Token wins", w.do("GET", "sys/mounts", "", "X-Vault-Token", "wrong", "Authorization", "Bearer "+w.token), 403, "")
+	w.expect("X-Vault-Token wins", w.do("GET", "sys/mounts", "", "X-Vault-Token", "wrong", "Authorization",
+		"Bearer "+w.token), 403, "")
 }
 
 func TestNamespaces(t *testing.T) {
@@ -141,9 +145,11 @@ func TestNamespaces(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"sys/init", "sys/health", "sys/rekey/init", "sys/rekey-recovery-key/init"} {
-		w.expect(path, w.do("GET", path, "", "X-Vault-Namespace", "team"), 400, refusal("operation unavailable in namespaces"))
+		w.expect(path, w.do("GET", path, "", "X-Vault-Namespace", "team"), 400,
+			refusal("operation unavailable in namespaces"))
 	}
-	w.expect("sys/seal", w.do("PUT", "sys/seal", "", "X-Vault-Namespace", "team"), 400, refusal("operation unavailable in namespaces"))
+	w.expect("sys/seal", w.do("PUT", "sys/seal", "", "X-Vault-Namespace", "team"), 400,
+		refusal("operation unavailable in namespaces"))
 	for _, path := range []string{"secret/a", "sys/mounts", "sys/nowhere"} {
 		w.expect(path, w.do("GET", path, "", "X-Vault-Namespace", "team"), 404, refusal("namespace not found"))
 	}
@@ -222,7 +228,8 @@ func TestBodies(t *testing.T) {
 		{"nested", nested, 400, "refused JSON input due to high complexity: nested deeper than 256"},
 		{"unclosed brackets", strings.Repeat("[", 1_000_000), 400, "refused JSON input due to high complexity: "},
 		{"many strings", many, 400, "refused JSON input due to high complexity: more than 1000 strings"},
-		{"many numbers", `{"a":[` + strings.Repeat("0,", 600_000) + `0]}`, 400, "refused JSON input due to high complexity: decoding it would take"},
+		{"many numbers", `{"a":[` + strings.Repeat("0,", 600_000) + `0]}`, 400,
+			"refused JSON input due to high complexity: decoding it would take"},
 		{"too large for storage", `{"a":"` + strings.Repeat("x", storage.MaxBytes) + `"}`, 413, "1048576"},
 	} {
 		a := w.do("PUT", "secret/a", tc.body)
@@ -246,7 +253,8 @@ func TestBodyLimits(t *testing.T) {
 	chunked := w.request("PUT", "/v1/secret/a", big)
 	chunked.ContentLength = -1
 	a := w.send(chunked)
-	if a.Code != 413 || !strings.Contains(a.Body.String(), "http: request body too large") || !strings.Contains(a.Body.String(), "1000 bytes") {
+	if a.Code != 413 || !strings.Contains(a.Body.String(), "http: request body too large") ||
+		!strings.Contains(a.Body.String(), "1000 bytes") {
 		t.Errorf("a body of unknown length beyond the limit: %d %s", a.Code, a.Body)
 	}
 	exact := `{"a":"` + strings.Repeat("x", 1000-len(`{"a":""}`)) + `"}`
@@ -283,9 +291,11 @@ func TestForms(t *testing.T) {
 	if !strings.Contains(a.Body.String(), `"data":{"a":"1","b":"x y","c":["1","2"]}`) {
 		t.Errorf("a form was kept as %s", a.Body)
 	}
-	w.expect("JSON that calls itself a form, as curl does", w.do("POST", "secret/f", ` {"a":2}`, "Content-Type", form), 204, "")
+	w.expect("JSON that calls itself a form, as curl does", w.do("POST", "secret/f", ` {"a":2}`, "Content-Type", form),
+		204, "")
 	w.expect("a broken form", w.do("POST", "secret/f", "a=%zz", "Content-Type", form), 400, "")
-	w.expect("a form of a thousand parameters", w.do("POST", "secret/f", strings.Repeat("a&", 1000), "Content-Type", form), 400, "")
+	w.expect("a form of a thousand parameters", w.do("POST", "secret/f", strings.Repeat("a&", 1000), "Content-Type", form),
+		400, "")
 	a = w.do("GET", "secret/f", "")
 	if !strings.Contains(a.Body.String(), `"data":{"a":2}`) {
 		t.Errorf("the entry is %s", a.Body)

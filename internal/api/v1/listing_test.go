@@ -46,8 +46,10 @@ func TestPoliciesBoundLists(t *testing.T) {
 			t.Errorf("%s %s: %d %s", tc.token, tc.path, a.Code, a.Body)
 		}
 	}
-	for _, bad := range []string{`{{ .key | upper }}`, `{{ range .path }}`, `{{ .path`, ``, `{{ .path | replace "" "x" }}`, `{{ .pathkey }}`} {
-		body := `{"policy":` + quoted(`path "a" { capabilities = ["list"] list_scan_response_keys_filter_path = `+quoted(bad)+` }`) + `}`
+	for _, bad := range []string{`{{ .key | upper }}`, `{{ range .path }}`, `{{ .path`, ``, `{{ .path | replace "" "x" }}`,
+		`{{ .pathkey }}`} {
+		body := `{"policy":` + quoted(`path "a" { capabilities = ["list"] list_scan_response_keys_filter_path = `+
+			quoted(bad)+` }`) + `}`
 		w.expect(bad, w.do("PUT", "sys/policies/acl/bad", body), 400, "")
 	}
 	w.expect("a limit", w.do("PUT", "sys/policies/acl/bad", `{"policy":"path \"a\" { pagination_limit = -1 }"}`), 400, "")
@@ -66,8 +68,10 @@ func TestGrantingPoliciesAreAudited(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	log := w.audited("")
-	w.expect("policy", w.do("PUT", "sys/policies/acl/app", `{"policy":"path \"secret/*\" { capabilities = [\"read\", \"update\"] }"}`), 204, "")
-	w.expect("policy", w.do("PUT", "sys/policies/acl/ops", `{"policy":"path \"secret/*\" { capabilities = [\"read\"] }"}`), 204, "")
+	w.expect("policy", w.do("PUT", "sys/policies/acl/app",
+		`{"policy":"path \"secret/*\" { capabilities = [\"read\", \"update\"] }"}`), 204, "")
+	w.expect("policy", w.do("PUT", "sys/policies/acl/ops", `{"policy":"path \"secret/*\" { capabilities = [\"read\"] }"}`),
+		204, "")
 	token := w.grant("worker", moment.AddDate(1, 0, 0), "app", "default", "ops")
 	w.expect("read", w.do("GET", "secret/x", "", "X-Vault-Token", token), 404, empty)
 	w.expect("denied", w.do("GET", "sys/mounts", "", "X-Vault-Token", token), 403, "")
@@ -86,14 +90,16 @@ func TestWhatAQuotaRefusesIsAuditedWhereAsked(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	log := w.audited("")
-	w.expect("quota", w.do("POST", "sys/quotas/rate-limit/tight", `{"rate":1,"interval":"100s","path":"secret/"}`), 204, "")
+	w.expect("quota", w.do("POST", "sys/quotas/rate-limit/tight", `{"rate":1,"interval":"100s","path":"secret/"}`), 204,
+		"")
 	w.expect("first", w.do("GET", "secret/x", ""), 404, empty)
 	w.expect("silent", w.do("GET", "secret/silent", ""), 429, "")
 	w.expect("on", w.do("POST", "sys/quotas/config", `{"enable_rate_limit_audit_logging":true}`), 204, "")
 	w.expect("first", w.do("GET", "secret/x", ""), 404, empty)
 	w.expect("heard", w.do("GET", "secret/heard", ""), 429, "")
 	got := w.trail(log)
-	if strings.Contains(got, "secret/silent") || strings.Count(got, `"path":"secret/heard"`) != 2 || !strings.Contains(got, "rate limit quota exceeded") {
+	if strings.Contains(got, "secret/silent") || strings.Count(got, `"path":"secret/heard"`) != 2 ||
+		!strings.Contains(got, "rate limit quota exceeded") {
 		t.Errorf("the trail is\n%s", got)
 	}
 }

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// BenchmarkKVHandlers is what a read costs in the server, without client and network: health, version 1, version 2.
+// BenchmarkKVHandlers is what a read costs in the server, without client and network: health,
+// version 1, version 2.
 func BenchmarkKVHandlers(b *testing.B) {
 	w := unsealed(b)
 	value := `{"value":"` + strings.Repeat("x", 256) + `"}`

@@ -54,12 +54,15 @@ func TestPreflight(t *testing.T) {
 	w := unsealed(t)
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")
 	denied := func(path string) string {
-		return refusal("preflight capability check returned 403, please ensure client's policies grant access to path \"" + path + "\"")
+		return refusal("preflight capability check returned 403, please ensure client's policies grant access to " +
+			"path \"" + path + "\"")
 	}
 	w.expect("nowhere", w.do("GET", "sys/internal/ui/mounts/none", ""), 403, denied("none/"))
 	w.expect("a part of a mount's name", w.do("GET", "sys/internal/ui/mounts/secre/x", ""), 403, denied("secre/x/"))
-	w.expect("no access", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", weak), 403, denied("secret/x/"))
-	w.expect("no token", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
+	w.expect("no access", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", weak), 403,
+		denied("secret/x/"))
+	w.expect("no token", w.do("GET", "sys/internal/ui/mounts/secret/x", "", "X-Vault-Token", ""), 403,
+		refusal("permission denied"))
 	w.expect("the mount itself", w.do("GET", "sys/internal/ui/mounts/secret", ""), 200, "")
 	seen := func(token string) string {
 		a := w.do("GET", "sys/internal/ui/mounts", "", "X-Vault-Token", token)
@@ -70,7 +73,8 @@ func TestPreflight(t *testing.T) {
 		w.decode(a, &r)
 		return strings.Join(slices.Sorted(maps.Keys(r.Data.Secret)), " ")
 	}
-	for token, want := range map[string]string{"": "", "unknown": "", weak: "cubbyhole/ identity/ sys/", w.token: "cubbyhole/ identity/ secret/ sys/"} {
+	for token, want := range map[string]string{"": "", "unknown": "", weak: "cubbyhole/ identity/ sys/",
+		w.token: "cubbyhole/ identity/ secret/ sys/"} {
 		if got := seen(token); got != want {
 			t.Errorf("the token %q sees %s", token, got)
 		}

@@ -105,7 +105,8 @@ func TestRawStorage(t *testing.T) {
 		{"DELETE", "sys/raw/mine", "", 204, ""},
 		{"GET", "sys/raw/mine", "", 404, empty},
 	}.run(t, w)
-	steps{{"GET", "sys/raw/core/mounts", "", 400, "operation unavailable in namespaces"}}.run(t, w, "X-Vault-Namespace", "team")
+	steps{{"GET", "sys/raw/core/mounts", "", 400, "operation unavailable in namespaces"}}.run(t, w,
+		"X-Vault-Namespace", "team")
 	shut := unsealed(t, func(c *api.Config) { c.RawStorage = false })
 	for _, method := range []string{"GET", "LIST", "PUT", "DELETE"} {
 		steps{{method, "sys/raw/core/mounts", `{}`, 404, "unsupported path"}}.run(t, shut)
@@ -122,7 +123,8 @@ func TestKVVersion2(t *testing.T) {
 		{"POST", "sys/mounts/v2", `{"type":"kv-v2"}`, 204, ""},
 		{"GET", "sys/mounts/v2", "", 200, `"options":{"version":"2"}`},
 		{"PUT", "v2/data/a", `{"data":{"n":12345678901234567890.10}}`, 200, `"data":{"created_time":"2026-01-02T03:04:05.5Z","custom_metadata":null,"deletion_time":"","destroyed":false,"version":1},"wrap_info":null,"warnings":null`},
-		{"PUT", "v2/data/a", `{"data":{},"what":1}`, 200, `"warnings":["Endpoint ignored these unrecognized parameters: [what]"]`},
+		{"PUT", "v2/data/a", `{"data":{},"what":1}`, 200,
+			`"warnings":["Endpoint ignored these unrecognized parameters: [what]"]`},
 		{"GET", "v2/data/a?version=1", "", 200, `"data":{"data":{"n":12345678901234567890.10},"metadata":{`},
 		{"PATCH", "v2/data/a", `{"data":{"k":"v"}}`, 415, "application/merge-patch+json"},
 		{"DELETE", "v2/data/a", "", 204, ""},
@@ -167,8 +169,8 @@ func TestCubbyholes(t *testing.T) {
 	}.run(t, w, "X-Vault-Token", weak)
 }
 
-// TestNobodyNoticesThatAMountIsTuned: writes with check-and-set go on while the mount below them is changed again and again; none is
-// lost, and none fails.
+// TestNobodyNoticesThatAMountIsTuned: writes with check-and-set go on while the mount below them is
+// changed again and again; none is lost, and none fails.
 func TestNobodyNoticesThatAMountIsTuned(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

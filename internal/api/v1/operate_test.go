@@ -45,9 +45,12 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("%d %v", a.Code, a.Header())
 	}
 	for _, line := range []string{
-		`sealgate_seal_would_unseal{seal="box",type="static"} `, "sealgate_barrier_term 1", "sealgate_barrier_term_encryptions ", `sealgate_barrier_term_entries{term="1"} `,
-		`vault_core_unsealed{cluster="test-cluster"} 1`, `sealgate_ceremony_active{ceremony="rekey-recovery"} 1`, `sealgate_ceremony_required{ceremony="rekey-recovery"} 2`,
-		`sealgate_requests{operation="create",status="2xx"} 1`, "vault_core_in_flight_requests 1", "vault_route_create_secret__count 1",
+		`sealgate_seal_would_unseal{seal="box",type="static"} `, "sealgate_barrier_term 1",
+		"sealgate_barrier_term_encryptions ", `sealgate_barrier_term_entries{term="1"} `,
+		`vault_core_unsealed{cluster="test-cluster"} 1`, `sealgate_ceremony_active{ceremony="rekey-recovery"} 1`,
+		`sealgate_ceremony_required{ceremony="rekey-recovery"} 2`,
+		`sealgate_requests{operation="create",status="2xx"} 1`, "vault_core_in_flight_requests 1",
+		"vault_route_create_secret__count 1",
 		"vault_core_handle_request_count", "vault_barrier_estimated_encryptions",
 	} {
 		if !strings.Contains(a.Body.String(), line) {
@@ -56,7 +59,8 @@ func TestMetrics(t *testing.T) {
 	}
 	var all metrics.Summary
 	w.decode(w.do("GET", "sys/metrics", ""), &all)
-	if !slices.ContainsFunc(all.Gauges, func(v metrics.Value) bool { return v.Name == "vault.core.unsealed" && v.Value == 1 }) {
+	if !slices.ContainsFunc(all.Gauges,
+		func(v metrics.Value) bool { return v.Name == "vault.core.unsealed" && v.Value == 1 }) {
 		t.Errorf("%+v", all.Gauges)
 	}
 	w.expect("unknown format", w.do("GET", "sys/metrics?format=xml", ""), 400, "")
@@ -74,7 +78,8 @@ func TestMetricsWhileSealed(t *testing.T) {
 		operate.Observe(c.Shared, c.Node)
 		c.Front = config.Front{OpenMetrics: true}
 	})
-	if a := w.do("GET", "sys/metrics?format=prometheus", ""); a.Code != 200 || !strings.Contains(a.Body.String(), `vault_core_unsealed{cluster=""} 0`) {
+	if a := w.do("GET", "sys/metrics?format=prometheus", ""); a.Code != 200 ||
+		!strings.Contains(a.Body.String(), `vault_core_unsealed{cluster=""} 0`) {
 		t.Errorf("%d %s", a.Code, a.Body)
 	}
 	h := New(api.Config{Node: w.node, Now: now})
@@ -171,7 +176,8 @@ func TestInFlight(t *testing.T) {
 			t.Errorf("%s %+v", id, r)
 		}
 	}
-	w.expect("in a namespace", w.do("GET", "sys/in-flight-req", "", "X-Vault-Namespace", "a"), 400, refusal("operation unavailable in namespaces"))
+	w.expect("in a namespace", w.do("GET", "sys/in-flight-req", "", "X-Vault-Namespace", "a"), 400,
+		refusal("operation unavailable in namespaces"))
 	w.expect("to nobody", w.do("GET", "sys/in-flight-req", "", "X-Vault-Token", ""), 403, "")
 }
 
@@ -182,7 +188,8 @@ func TestWhatTheServerTellsOfItself(t *testing.T) {
 		"sys/ha-status":              {`{"nodes":[{"hostname":`, `"active_node":true,"last_echo":null,"version":"1.2.3"`},
 		"sys/host-info":              {`"hostname":`, `"total":`, `"timestamp":`, `"cpu":[{"cpu":0`},
 		"sys/config/state/sanitized": {`"log_level":"info"`},
-		"sys/version-history?list=1": {`"keys":["1.2.3"]`, `"build_date":"2026-01-01T00:00:00Z"`, `"previous_version":null`, `"timestamp_installed":"2026-01-02T03:04:05.5Z"`},
+		"sys/version-history?list=1": {`"keys":["1.2.3"]`, `"build_date":"2026-01-01T00:00:00Z"`, `"previous_version":null`,
+			`"timestamp_installed":"2026-01-02T03:04:05.5Z"`},
 	} {
 		a := w.do("GET", path, "")
 		for _, text := range want {
@@ -197,5 +204,6 @@ func TestWhatTheServerTellsOfItself(t *testing.T) {
 		t.Errorf("%s", a.Body)
 	}
 	w.expect("no log", sendTo(newer, w.request("GET", "/v1/sys/loggers", "")), 405, "")
-	w.expect("replication", w.do("GET", "sys/replication/status", "", "X-Vault-Token", ""), 404, refusal("unsupported path"))
+	w.expect("replication", w.do("GET", "sys/replication/status", "", "X-Vault-Token", ""), 404,
+		refusal("unsupported path"))
 }

@@ -14,8 +14,10 @@ func TestPasswordPolicies(t *testing.T) {
 	w.expect("unknown", w.do("GET", at+"/pins/generate", ""), 404, empty)
 	w.expect("nothing", w.do("PUT", at+"/pins", `{}`), 400, "")
 	w.expect("bad", w.do("PUT", at+"/pins", `{"policy":"length = 2"}`), 400, "")
-	w.expect("a slash", w.do("PUT", at+"/a/b", `{"policy":"length = 6\nrule \"charset\" { charset = \"0123456789\" }"}`), 400, "")
-	w.expect("write", w.do("PUT", at+"/pins", `{"policy":"length = 6\nrule \"charset\" { charset = \"0123456789\" }"}`), 204, "")
+	w.expect("a slash", w.do("PUT", at+"/a/b", `{"policy":"length = 6\nrule \"charset\" { charset = \"0123456789\" }"}`),
+		400, "")
+	w.expect("write", w.do("PUT", at+"/pins", `{"policy":"length = 6\nrule \"charset\" { charset = \"0123456789\" }"}`),
+		204, "")
 	if a := w.do("GET", at+"/pins", ""); !strings.Contains(a.Body.String(), `"data":{"policy":"length = 6\nrule`) {
 		t.Errorf("%s", a.Body)
 	}
@@ -49,5 +51,6 @@ func TestPatchPolicy(t *testing.T) {
 	w.expect("without cas", w.do("PATCH", at, `{"policy":""}`, patch...), 400, "")
 	w.expect("bad text", w.do("PATCH", at, `{"policy":"path","cas":2}`, patch...), 400, "")
 	w.expect("text", w.do("PATCH", at, `{"policy":"path \"b\" { policy = \"read\" }","cas":2}`, patch...), 204, "")
-	w.expect("root", w.do("PATCH", "sys/policies/acl/root", `{"policy":"path \"b\" { policy = \"read\" }"}`, patch...), 400, "")
+	w.expect("root", w.do("PATCH", "sys/policies/acl/root", `{"policy":"path \"b\" { policy = \"read\" }"}`, patch...),
+		400, "")
 }

@@ -21,7 +21,8 @@ type person struct {
 
 func newPerson(t testing.TB, name string) *person {
 	t.Helper()
-	e, err := openpgp.NewEntity(name, "", name+"@example.org", &packet.Config{Time: now, Algorithm: packet.PubKeyAlgoEdDSA})
+	e, err := openpgp.NewEntity(name, "", name+"@example.org",
+		&packet.Config{Time: now, Algorithm: packet.PubKeyAlgoEdDSA})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -12,7 +12,8 @@ import (
 func TestProfiles(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	w.expect("policy", w.do("PUT", "sys/policies/acl/reader", `{"policy":"path \"sys/pprof*\" { capabilities = [\"read\"] }"}`), 204, "")
+	w.expect("policy", w.do("PUT", "sys/policies/acl/reader",
+		`{"policy":"path \"sys/pprof*\" { capabilities = [\"read\"] }"}`), 204, "")
 	reader := w.grant("reader", moment.AddDate(1, 0, 0), "reader")
 	w.expect("without sudo", w.do("GET", "sys/pprof/heap", "", "X-Vault-Token", reader), 403, "")
 	w.expect("without a token", w.do("GET", "sys/pprof/heap", "", "X-Vault-Token", ""), 403, "")
@@ -23,11 +24,13 @@ func TestProfiles(t *testing.T) {
 		t.Errorf("the list is %s", a.Body)
 	}
 	for _, name := range []string{"heap", "goroutine", "allocs", "profile?seconds=0.01", "trace?seconds=0.01"} {
-		if a := w.do("GET", "sys/pprof/"+name, ""); a.Code != 200 || a.Body.Len() < 100 || a.Header().Get("Content-Type") != "application/octet-stream" {
+		if a := w.do("GET", "sys/pprof/"+name, ""); a.Code != 200 || a.Body.Len() < 100 ||
+			a.Header().Get("Content-Type") != "application/octet-stream" {
 			t.Errorf("%s: %d, %d bytes, %v", name, a.Code, a.Body.Len(), a.Header())
 		}
 	}
-	if a := w.do("GET", "sys/pprof/goroutine?debug=2", ""); !strings.HasPrefix(a.Body.String(), "goroutine profile: total") || strings.Contains(a.Body.String(), w.token) {
+	if a := w.do("GET", "sys/pprof/goroutine?debug=2", ""); !strings.HasPrefix(a.Body.String(),
+		"goroutine profile: total") || strings.Contains(a.Body.String(), w.token) {
 		t.Errorf("goroutines with debug=2: %.200s", a.Body)
 	}
 	w.expect("cmdline", w.do("GET", "sys/pprof/cmdline", ""), 200, "sealgate")
@@ -45,7 +48,8 @@ func TestRequestsAreLoggedWhereAsked(t *testing.T) {
 	})
 	w.expect("read", w.do("GET", "auth/token/lookup?token=s.SECRET", ""), 403, "")
 	got := log.String()
-	for _, want := range []string{"completed_request", "request_path=/v1/auth/token/lookup", "status_code=403", "request_method=GET", "duration="} {
+	for _, want := range []string{"completed_request", "request_path=/v1/auth/token/lookup", "status_code=403",
+		"request_method=GET", "duration="} {
 		if !strings.Contains(got, want) {
 			t.Errorf("%s is not in %s", want, got)
 		}
@@ -59,7 +63,8 @@ func TestBodiesThatAreNotJSONAreAudited(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	log := w.audited("")
-	for _, path := range []string{"sys/metrics?format=prometheus", "sys/pprof/heap", "sys/pprof/goroutine?debug=1", "sys/pprof/cmdline"} {
+	for _, path := range []string{"sys/metrics?format=prometheus", "sys/pprof/heap", "sys/pprof/goroutine?debug=1",
+		"sys/pprof/cmdline"} {
 		if a := w.do("GET", path, ""); a.Code != 200 || a.Body.Len() == 0 {
 			t.Errorf("%s: %d %s", path, a.Code, a.Body)
 		}

@@ -13,7 +13,8 @@ func TestQuotas(t *testing.T) {
 	clock := moment
 	w := unsealed(t, func(c *api.Config) { c.Now = func() time.Time { return clock } })
 	w.expect("none", w.do("LIST", "sys/quotas/rate-limit", ""), 404, empty)
-	w.expect("write", w.do("POST", "sys/quotas/rate-limit/global", `{"rate":"2","interval":"10s","block_interval":30}`), 204, "")
+	w.expect("write", w.do("POST", "sys/quotas/rate-limit/global", `{"rate":"2","interval":"10s","block_interval":30}`),
+		204, "")
 	a := w.do("GET", "sys/quotas/rate-limit/global", "")
 	if want := `"data":{"block_interval":30,"inheritable":true,"interval":10,"name":"global","path":"","rate":2,"role":"","type":"rate-limit"}`; !strings.Contains(a.Body.String(), want) {
 		t.Errorf("%s", a.Body)
@@ -46,10 +47,12 @@ func TestBadQuotas(t *testing.T) {
 	w := unsealed(t)
 	w.expect("first", w.do("PUT", "sys/quotas/rate-limit/a", `{"rate":100,"path":"secret/"}`), 204, "")
 	for _, tc := range []struct{ name, body string }{
-		{"b", `{}`}, {"b", `{"rate":0}`}, {"b", `{"rate":-1}`}, {"b", `{"rate":"NaN"}`}, {"b", `{"rate":"Inf"}`}, {"b", `{"rate":"x"}`},
+		{"b", `{}`}, {"b", `{"rate":0}`}, {"b", `{"rate":-1}`}, {"b", `{"rate":"NaN"}`}, {"b", `{"rate":"Inf"}`},
+		{"b", `{"rate":"x"}`},
 		{"b", `{"rate":1,"interval":"0s"}`}, {"b", `{"rate":1,"interval":-1}`}, {"b", `{"rate":1,"block_interval":"-1s"}`},
 		{"b", `{"rate":1,"path":"nowhere/"}`}, {"b", `{"rate":1,"path":"secret/../x"}`}, {"b", `{"rate":1,"path":"secret/"}`},
-		{"b", `{"rate":1,"role":"r"}`}, {"b/c", `{"rate":1}`}, {strings.Repeat("n", 129), `{"rate":1}`}, {"b", `{"rate":[]}`}, {"b", `[`},
+		{"b", `{"rate":1,"role":"r"}`}, {"b/c", `{"rate":1}`}, {strings.Repeat("n", 129), `{"rate":1}`},
+		{"b", `{"rate":[]}`}, {"b", `[`},
 	} {
 		if a := w.do("POST", "sys/quotas/rate-limit/"+tc.name, tc.body); a.Code != 400 {
 			t.Errorf("%s %s: %d %s", tc.name, tc.body, a.Code, a.Body)

@@ -59,8 +59,10 @@ func TestRecoveryModeServesNothingElse(t *testing.T) {
 	w := unsealed(t)
 	r := w.rescue(autoSeal(t))
 	for _, path := range []string{
-		"sys/health", "sys/seal-status", "sys/init", "sys/unseal", "sys/leader", "sys/mounts", "secret/a", "sys", "", "sys/rekey/init", "sys/raw/",
-		"sys/generate-recovery-token", "sys/generate-recovery-token/attempt/x", "sys/generate-root/attempt", "sys/rawx", "auth/token/lookup-self",
+		"sys/health", "sys/seal-status", "sys/init", "sys/unseal", "sys/leader", "sys/mounts", "secret/a", "sys", "",
+		"sys/rekey/init", "sys/raw/",
+		"sys/generate-recovery-token", "sys/generate-recovery-token/attempt/x", "sys/generate-root/attempt", "sys/rawx",
+		"auth/token/lookup-self",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
 			if path == "sys/raw/" {
@@ -97,7 +99,8 @@ func TestRecoveryModeNeedsItsToken(t *testing.T) {
 	r.recover(keys...)
 	refused("after", "", w.token, r.token[:27], r.token+"0", strings.ToLower(r.token)+"x")
 	r.expect("a read", r.do("GET", "sys/raw/core/mounts?encoding=base64", ""), 200, "")
-	r.expect("by the other header", r.do("LIST", "sys/raw", "", "X-Vault-Token", "", "Authorization", "Bearer "+r.token), 200, "")
+	r.expect("by the other header", r.do("LIST", "sys/raw", "", "X-Vault-Token", "", "Authorization", "Bearer "+r.token),
+		200, "")
 	for method, path := range map[string]string{"GET": "attempt", "PUT": "attempt"} {
 		a := r.do(method, "sys/generate-recovery-token/"+path, "")
 		r.expect("another attempt", a, 400, refusal("attempted to generate recovery operation token when already unsealed"))
@@ -147,7 +150,8 @@ func TestRecoveryModeBodies(t *testing.T) {
 	s.do("PUT", "sys/raw/mended", `{"compression_type":""}`)
 	s.do("PUT", "sys/raw/mended", `{"value":"***","encoding":"base64","compression_type":""}`)
 	s.do("PUT", "sys/raw/mended", `{"value":"x","compression_type":"none"}`)
-	s.do("PUT", "sys/raw/mended", `{"value":"`+base64.StdEncoding.EncodeToString([]byte("\xff\x00"))+`","encoding":"base64"}`)
+	s.do("PUT", "sys/raw/mended", `{"value":"`+base64.StdEncoding.EncodeToString([]byte("\xff\x00"))+
+		`","encoding":"base64"}`)
 	s.do("GET", "sys/raw/mended", "")
 	s.do("GET", "sys/raw/mended?encoding=base64", "")
 	s.do("PUT", "sys/raw/mended", `{"value":"text"}`)
@@ -160,7 +164,8 @@ func TestRecoveryModeBodies(t *testing.T) {
 	golden(t, "recovery-mode.txt", s.b.String())
 }
 
-// TestRecoveryModeUnderShamir: under a Shamir seal the unseal shares give the token, and open the storage with it.
+// TestRecoveryModeUnderShamir: under a Shamir seal the unseal shares give the token, and open the
+// storage with it.
 func TestRecoveryModeUnderShamir(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, shamirSeal(t))

@@ -23,12 +23,14 @@ func (w *harness) from(address, path, body string) *httptest.ResponseRecorder {
 	return w.send(r)
 }
 
-// TestWrongSharesAreLimited: on every path where anybody may give a share, wrong ones get 429 in the end, with the time to wait and
-// the reason that they had before; and a right one is taken all the same.
+// TestWrongSharesAreLimited: on every path where anybody may give a share, wrong ones get 429 in
+// the end, with the time to wait and the reason that they had before; and a right one is taken all
+// the same.
 func TestWrongSharesAreLimited(t *testing.T) {
 	t.Parallel()
 	for _, path := range []string{
-		"sys/rekey/update", "sys/rekey-recovery-key/update", "sys/generate-root/update", "sys/recovery/prove", "sys/rekey-recovery-key/verify",
+		"sys/rekey/update", "sys/rekey-recovery-key/update", "sys/generate-root/update", "sys/recovery/prove",
+		"sys/rekey-recovery-key/verify",
 		"sys/rekey/acknowledge", "sys/rekey-recovery-key/acknowledge", "sys/generate-root/acknowledge", "sys/rekey/verify",
 	} {
 		t.Run(strings.ReplaceAll(path, "/", "_"), func(t *testing.T) {
@@ -47,7 +49,8 @@ func TestWrongSharesAreLimited(t *testing.T) {
 			if a.Code != 429 || a.Header().Get("Retry-After") != "1" || !strings.Contains(a.Body.String(), "wait 1 s") {
 				t.Errorf("one too many: %d, Retry-After %q, %s", a.Code, a.Header().Get("Retry-After"), a.Body)
 			}
-			if why := strings.TrimSuffix(before.Body.String(), "\"]}\n"); before.Code != 400 || !strings.HasPrefix(a.Body.String(), why) {
+			if why := strings.TrimSuffix(before.Body.String(), "\"]}\n"); before.Code != 400 ||
+				!strings.HasPrefix(a.Body.String(), why) {
 				t.Errorf("it does not say why, as it did before: %s, %s", a.Body, before.Body)
 			}
 			if !strings.HasSuffix(path, "acknowledge") && !strings.HasSuffix(path, "verify") {
@@ -84,7 +87,8 @@ func TestWrongUnsealSharesAreLimited(t *testing.T) {
 	w.unseal(keys[1])
 }
 
-// TestOthersMistakesDoNotCount: neither other addresses', as long as the path's own limit holds, nor a right share given twice.
+// TestOthersMistakesDoNotCount: neither other addresses', as long as the path's own limit holds,
+// nor a right share given twice.
 func TestOthersMistakesDoNotCount(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -107,8 +111,8 @@ func TestOthersMistakesDoNotCount(t *testing.T) {
 	}
 }
 
-// TestAFloodDelaysNoRightShare: while wrong shares come in as fast as the machine takes them, over several connections, every right
-// one is answered within a second.
+// TestAFloodDelaysNoRightShare: while wrong shares come in as fast as the machine takes them, over
+// several connections, every right one is answered within a second.
 func TestAFloodDelaysNoRightShare(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))

@@ -27,7 +27,8 @@ func TestRouteTable(t *testing.T) {
 		if r.Sudo {
 			needs += " and sudo"
 		}
-		fmt.Fprintf(&b, "%-13s %-36s %-9s %14d  %s%s\n", strings.Join(r.Methods, ","), r.Path, r.Style, r.Body, needs, marked(r))
+		fmt.Fprintf(&b, "%-13s %-36s %-9s %14d  %s%s\n", strings.Join(r.Methods, ","), r.Path, r.Style,
+			r.Body, needs, marked(r))
 	}
 	golden(t, "routes.txt", b.String())
 }
@@ -39,9 +40,11 @@ func marked(r api.Route) string {
 		set  bool
 		name string
 	}{
-		{r.Lifecycle, "lifecycle"}, {r.Switch != api.NoSwitch, "switch " + r.Switch.String()}, {r.Shares, "shares"}, {r.Unwraps, "unwraps"},
+		{r.Lifecycle, "lifecycle"}, {r.Switch != api.NoSwitch, "switch " + r.Switch.String()}, {r.Shares, "shares"},
+		{r.Unwraps, "unwraps"},
 		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Audit != api.AuditBoth, "audit " + r.Audit.String()},
-		{r.Duration != api.Usual, r.Duration.String()}, {r.Target != 0, "target " + r.Target.String()}, {r.Exists != nil, "create or update"},
+		{r.Duration != api.Usual, r.Duration.String()}, {r.Target != 0, "target " + r.Target.String()},
+		{r.Exists != nil, "create or update"},
 	} {
 		if m.set {
 			marks = append(marks, m.name)
@@ -98,7 +101,8 @@ var bearers = []string{"none", "unknown", "expired", "elsewhere", "sudo alone", 
 // expected says what a route owes to a kind of token.
 func expected(r api.Route, bearer string) outcome {
 	switch {
-	case r.Access == api.Open || r.Access == api.AlwaysOpen || r.Access == api.OptionalToken, bearer == "right", bearer == "root",
+	case r.Access == api.Open || r.Access == api.AlwaysOpen || r.Access == api.OptionalToken,
+		bearer == "right", bearer == "root",
 		bearer == "without sudo" && !r.Sudo:
 		return passes
 	case bearer == "none", bearer == "unknown", bearer == "expired":
@@ -121,13 +125,15 @@ func (w *harness) bearer(kind string, r api.Route, method, path string) string {
 	case "expired":
 		return w.grant(w.unique(), moment, "root")
 	case "elsewhere":
-		rules = `path "elsewhere/*" { capabilities = ["create", "read", "update", "delete", "list", "patch", "scan", "sudo"] }`
+		rules = `path "elsewhere/*" { capabilities = ["create", "read", "update", "delete", "list", ` +
+			`"patch", "scan", "sudo"] }`
 	case "sudo alone":
 		rules = fmt.Sprintf(`path %q { capabilities = ["sudo"] }`, path)
 	default:
 		need := r.Capability
 		if need == 0 {
-			need = map[string]policy.Capability{"GET": policy.Read, "LIST": policy.List, "SCAN": policy.Scan, "PATCH": policy.Patch, "DELETE": policy.Delete}[method]
+			need = map[string]policy.Capability{"GET": policy.Read, "LIST": policy.List, "SCAN": policy.Scan,
+				"PATCH": policy.Patch, "DELETE": policy.Delete}[method]
 		}
 		if need == 0 || need&policy.Update != 0 {
 			need = policy.Create | policy.Update
@@ -142,12 +148,14 @@ func (w *harness) bearer(kind string, r api.Route, method, path string) string {
 	return w.grant(name, moment.AddDate(1, 0, 0), name)
 }
 
-// TestAuthorisationMatrix makes every request of the table with every kind of token. It is made from the table: a new route is in it.
+// TestAuthorisationMatrix makes every request of the table with every kind of token. It is made
+// from the table: a new route is in it.
 func TestAuthorisationMatrix(t *testing.T) {
 	t.Parallel()
 	every := []string{"GET", "PUT", "DELETE", "LIST", "PATCH", "SCAN"}
 	lines := append(slices.Clone(table.Routes),
-		api.Route{Methods: every, Path: "secret/matrix"}, api.Route{Methods: every, Path: "nowhere/matrix"}, api.Route{Methods: every, Path: "sys/nowhere"},
+		api.Route{Methods: every, Path: "secret/matrix"}, api.Route{Methods: every, Path: "nowhere/matrix"},
+		api.Route{Methods: every, Path: "sys/nowhere"},
 		api.Route{Methods: []string{"PATCH", "LIST", "DELETE"}, Path: "sys/mounts"})
 	w := unsealed(t)
 	for _, r := range lines {
@@ -168,7 +176,8 @@ func TestAuthorisationMatrix(t *testing.T) {
 	matrixSealed(t, w, lines)
 }
 
-// matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to everybody.
+// matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to
+// everybody.
 func matrixSealed(t *testing.T, w *harness, lines []api.Route) {
 	seal := table.Routes[slices.IndexFunc(table.Routes, func(r api.Route) bool { return r.Path == "sys/seal" })]
 	tokens := map[string]string{}
@@ -193,7 +202,8 @@ func matrixSealed(t *testing.T, w *harness, lines []api.Route) {
 		}
 	}
 	for kind, token := range tokens {
-		w.expect("sealing again with token "+kind, w.do("PUT", "sys/seal", "", "X-Vault-Token", token), http.StatusNoContent, "")
+		w.expect("sealing again with token "+kind, w.do("PUT", "sys/seal", "", "X-Vault-Token", token),
+			http.StatusNoContent, "")
 	}
 }
 

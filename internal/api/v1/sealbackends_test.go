@@ -16,7 +16,8 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
 
-// TestSealBackends: Vault's members are there by their names and types, sealed or not, without a token; the rest is ours.
+// TestSealBackends: Vault's members are there by their names and types, sealed or not, without a
+// token; the rest is ours.
 func TestSealBackends(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
@@ -49,7 +50,8 @@ func TestSealBackends(t *testing.T) {
 			t.Fatalf("%s", got.Body)
 		}
 		b := a.Backends[0]
-		if b.Name != "box" || b.Healthy == nil || b.Configured == nil || !*b.Configured || b.Disabled == nil || *b.Disabled || b.WouldUnseal == nil {
+		if b.Name != "box" || b.Healthy == nil || b.Configured == nil || !*b.Configured || b.Disabled == nil || *b.Disabled ||
+			b.WouldUnseal == nil {
 			t.Fatalf("%s", got.Body)
 		}
 	}
@@ -59,7 +61,8 @@ func TestSealBackends(t *testing.T) {
 	}
 	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
 	read()
-	if !*a.FullyWrapped || len(a.Backends[0].Needed) != 1 || a.Backends[0].Needed[0].KeyID != "k1" || a.Backends[0].Needed[0].For != "root key" {
+	if !*a.FullyWrapped || len(a.Backends[0].Needed) != 1 || a.Backends[0].Needed[0].KeyID != "k1" ||
+		a.Backends[0].Needed[0].For != "root key" {
 		t.Errorf("%+v", a)
 	}
 }
@@ -80,7 +83,8 @@ func TestDoomedKey(t *testing.T) {
 	seal.Wrapper = doomed{seal.Wrapper}
 	w := newHarness(t, seal)
 	w.init(`{"recovery_shares":1,"recovery_threshold":1}`)
-	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(), `"seal_key_deletion":"2031-02-03T04:05:06Z"`); {
+	for deadline := time.Now().Add(10 * time.Second); !strings.Contains(w.do("GET", "sys/health", "").Body.String(),
+		`"seal_key_deletion":"2031-02-03T04:05:06Z"`); {
 		if time.Now().After(deadline) {
 			t.Fatal(w.do("GET", "sys/health", "").Body)
 		}

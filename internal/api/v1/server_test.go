@@ -53,7 +53,8 @@ func issue(t testing.TB, dir, name string, expires time.Time) *identity {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id := &identity{dir: dir, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"), pool: x509.NewCertPool()}
+	id := &identity{dir: dir, cert: filepath.Join(dir, "cert.pem"), key: filepath.Join(dir, "key.pem"),
+		pool: x509.NewCertPool()}
 	certPEM := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 	keyPEM := pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: keyDER})
 	for path, content := range map[string][]byte{id.cert: certPEM, id.key: keyPEM} {
@@ -160,12 +161,14 @@ func TestClientCertificates(t *testing.T) {
 		change func(*config.Listener)
 		passes map[*identity]bool // nil stands for no certificate
 	}{
-		{"no CA: requested, not verified", func(*config.Listener) {}, map[*identity]bool{nil: true, known: true, stranger: true, expired: true}},
+		{"no CA: requested, not verified", func(*config.Listener) {}, map[*identity]bool{nil: true, known: true,
+			stranger: true, expired: true}},
 		{"a CA: verified if given", func(c *config.Listener) { c.TLSClientCAFile = known.cert },
 			map[*identity]bool{nil: true, known: true, stranger: false, expired: false}},
 		{"required", func(c *config.Listener) { c.TLSClientCAFile, c.TLSRequireClient = known.cert, true },
 			map[*identity]bool{nil: false, known: true, stranger: false}},
-		{"switched off", func(c *config.Listener) { c.TLSDisableClient = true }, map[*identity]bool{nil: true, stranger: true}},
+		{"switched off", func(c *config.Listener) { c.TLSDisableClient = true },
+			map[*identity]bool{nil: true, stranger: true}},
 	} {
 		c := base
 		tc.change(&c)
@@ -205,9 +208,12 @@ func TestListenersThatCannotBe(t *testing.T) {
 	good := config.Listener{Address: "127.0.0.1:0", TLSCertFile: id.cert, TLSKeyFile: id.key}
 	for want, change := range map[string]func(*config.Listener){
 		"tls_cert_file and tls_key_file are missing": func(c *config.Listener) { c.TLSKeyFile = "" },
-		"no such file":                 func(c *config.Listener) { c.TLSCertFile = "/nonexistent" },
-		"private key does not match":   func(c *config.Listener) { c.TLSKeyFile = other.key },
-		"tls_min_version is above":     func(c *config.Listener) { c.TLSMinVersion, c.TLSMaxVersion = tls.VersionTLS13, tls.VersionTLS12 },
+		"no such file":               func(c *config.Listener) { c.TLSCertFile = "/nonexistent" },
+		"private key does not match": func(c *config.Listener) { c.TLSKeyFile = other.key },
+		"tls_min_version is above": func(c *config.Listener) {
+			c.TLSMinVersion, c.TLSMaxVersion = tls.VersionTLS13,
+				tls.VersionTLS12
+		},
 		"contradict each other":        func(c *config.Listener) { c.TLSDisableClient, c.TLSRequireClient = true, true },
 		"needs tls_client_ca_file":     func(c *config.Listener) { c.TLSRequireClient = true },
 		"tls_client_ca_file: open":     func(c *config.Listener) { c.TLSClientCAFile = "/nonexistent" },
@@ -245,7 +251,8 @@ func TestUnixSocket(t *testing.T) {
 	}
 	left.SetUnlinkOnClose(false)
 	c := config.Listener{Type: "unix", Address: path, TLSDisable: true, SocketMode: "600"}
-	if _, err := listener.Listen(t.Context(), c, w.api, nil); err == nil || !strings.Contains(err.Error(), "another process listens") {
+	if _, err := listener.Listen(t.Context(), c, w.api, nil); err == nil ||
+		!strings.Contains(err.Error(), "another process listens") {
 		t.Errorf("a socket in use: %v", err)
 	}
 	_ = left.Close() // as a killed process leaves it
@@ -254,7 +261,10 @@ func TestUnixSocket(t *testing.T) {
 		t.Errorf("the socket: %v, %v", info, err)
 	}
 	var d net.Dialer
-	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) { return d.DialContext(ctx, "unix", path) }}
+	tr := &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn,
+		error) {
+		return d.DialContext(ctx, "unix", path)
+	}}
 	defer tr.CloseIdleConnections()
 	r, err := (&http.Client{Transport: tr}).Get("http://sealgate/v1/sys/health")
 	if err != nil || r.StatusCode != 501 {

@@ -16,7 +16,8 @@ import (
 func (w *harness) save() []byte {
 	w.t.Helper()
 	a := w.do("GET", "sys/storage/raft/snapshot", "")
-	if a.Code != 200 || a.Header().Get("Content-Type") != "application/gzip" || a.Header().Get("Content-Disposition") != "attachment" {
+	if a.Code != 200 || a.Header().Get("Content-Type") != "application/gzip" ||
+		a.Header().Get("Content-Disposition") != "attachment" {
 		w.t.Fatalf("saving: %d %v %s", a.Code, a.Header(), a.Body)
 	}
 	return a.Body.Bytes()
@@ -29,8 +30,8 @@ func (w *harness) term() string {
 	return fmt.Sprint(status.Term)
 }
 
-// TestSnapshotAndRestore: everything is as it was, the token of that time included; what came later is gone; and
-// the barrier key is another, since the old one was used in between.
+// TestSnapshotAndRestore: everything is as it was, the token of that time included; what came later
+// is gone; and the barrier key is another, since the old one was used in between.
 func TestSnapshotAndRestore(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -38,7 +39,8 @@ func TestSnapshotAndRestore(t *testing.T) {
 	w.expect("write", w.do("PUT", "secret/a", `{"k":"before"}`), 204, "")
 	archive := w.save()
 	info, err := snapshot.Read(t.Context(), bytes.NewReader(archive), nil)
-	if err != nil || info.ClusterName != "test-cluster" || info.Storage != "inmem" || bytes.Contains(archive, []byte("before")) {
+	if err != nil || info.ClusterName != "test-cluster" || info.Storage != "inmem" ||
+		bytes.Contains(archive, []byte("before")) {
 		t.Fatalf("the archive: %+v, %v", info, err)
 	}
 	w.expect("write", w.do("PUT", "secret/a", `{"k":"after"}`), 204, "")
@@ -68,7 +70,8 @@ func TestRestoreRefuses(t *testing.T) {
 	foreign := other.save()
 	flipped := bytes.Clone(archive)
 	flipped[len(flipped)/2] ^= 1
-	for name, body := range map[string][]byte{"nothing": nil, "text": []byte("no archive"), "cut off": archive[:len(archive)-40],
+	for name, body := range map[string][]byte{"nothing": nil, "text": []byte("no archive"),
+		"cut off": archive[:len(archive)-40],
 		"damaged": flipped, "another cluster's": foreign} {
 		for _, path := range []string{"snapshot", "snapshot-force"} {
 			if path == "snapshot-force" && name == "another cluster's" {
@@ -83,7 +86,8 @@ func TestRestoreRefuses(t *testing.T) {
 	custodians := newHarness(t, shamirSeal(t))
 	keys := custodians.init(`{"secret_shares":1,"secret_threshold":1}`)
 	custodians.expect("unseal", custodians.do("PUT", "sys/unseal", `{"key":"`+keys.Keys[0]+`"}`), 200, "")
-	custodians.expect("unsealing by itself here", custodians.do("POST", "sys/storage/raft/snapshot-force", string(archive)), 400, "")
+	custodians.expect("unsealing by itself here", custodians.do("POST", "sys/storage/raft/snapshot-force",
+		string(archive)), 400, "")
 	w.expect("people's", w.do("POST", "sys/storage/raft/snapshot-force", string(custodians.save())), 400, "")
 	if a := w.do("GET", "secret/a", ""); !strings.Contains(a.Body.String(), `"mine"`) {
 		t.Errorf("after all that: %d %s", a.Code, a.Body)

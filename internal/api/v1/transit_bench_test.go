@@ -19,7 +19,8 @@ func transitRequests(t testing.TB, w *harness) map[string]func() {
 	var sealed struct{ Data struct{ Ciphertext string } }
 	w.decode(w.do("POST", "transit/encrypt/k", plain), &sealed)
 	out := map[string]func(){}
-	for path, body := range map[string]string{"encrypt/k": plain, "decrypt/k": `{"ciphertext":"` + sealed.Data.Ciphertext + `"}`} {
+	for path, body := range map[string]string{"encrypt/k": plain, "decrypt/k": `{"ciphertext":"` +
+		sealed.Data.Ciphertext + `"}`} {
 		r := w.request("POST", "/v1/transit/"+path, body)
 		raw := []byte(body)
 		again := bytes.NewReader(raw)

@@ -1,7 +1,7 @@
 // Package v1 assembles the API below /v1/ from its areas.
 //
-// It guarantees that each listener of a server, and the listener for other nodes, answer by one table; a test pins the
-// table, and another makes every request of it with every kind of token.
+// It guarantees that each listener of a server, and the listener for other nodes, answer by one
+// table; a test pins the table, and another makes every request of it with every kind of token.
 package v1
 
 import (

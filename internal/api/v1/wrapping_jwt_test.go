@@ -48,20 +48,23 @@ func TestWrappingTokensAsJWT(t *testing.T) {
 		t.Fatal(err)
 	}
 	var claims map[string]any
-	if err := json.Unmarshal(body, &claims); err != nil || claims["type"] != "wrapping" || claims["accessor"] != first.Accessor {
+	if err := json.Unmarshal(body, &claims); err != nil || claims["type"] != "wrapping" ||
+		claims["accessor"] != first.Accessor {
 		t.Errorf("the claims are %s", body)
 	}
 	if claims["exp"].(float64)-claims["iat"].(float64) != 60 {
 		t.Errorf("the claims are %s", body)
 	}
 	w.expect("it is no token", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", first.Token), 403, "")
-	if a := w.do("POST", "sys/wrapping/lookup", `{"token":"`+first.Token+`"}`, "X-Vault-Token", ""); a.Code != 200 || !strings.Contains(a.Body.String(), `"creation_path":"secret/a"`) {
+	if a := w.do("POST", "sys/wrapping/lookup", `{"token":"`+first.Token+`"}`, "X-Vault-Token", ""); a.Code != 200 ||
+		!strings.Contains(a.Body.String(), `"creation_path":"secret/a"`) {
 		t.Errorf("lookup: %d %s", a.Code, a.Body)
 	}
 	parts := strings.Split(first.Token, ".")
 	forged := base64.RawURLEncoding.EncodeToString([]byte(strings.Replace(string(body), first.Accessor, "other", 1)))
 	for _, bad := range []string{
-		parts[0] + "." + forged + "." + parts[2], parts[0] + "." + parts[1] + ".", parts[0] + "." + parts[1] + "." + strings.Repeat("A", 176),
+		parts[0] + "." + forged + "." + parts[2], parts[0] + "." + parts[1] + ".", parts[0] + "." + parts[1] + "." +
+			strings.Repeat("A", 176),
 		"eyJhbGciOiJub25lIn0." + parts[1] + ".", "a.b.c", "..", strings.Repeat("a", 5000) + "..",
 	} {
 		w.expect("a forged one", w.do("POST", "sys/wrapping/unwrap", `{"token":"`+bad+`"}`), 400, refusal(badWrap))

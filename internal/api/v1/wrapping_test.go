@@ -67,11 +67,13 @@ func TestTrap31WrappedAnswersHaveNoRequestID(t *testing.T) {
 func TestWrappingEndpoints(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	w.expect("no header", w.do("POST", "sys/wrapping/wrap", `{"a":"b"}`), 400, refusal("endpoint requires response wrapping to be used: give X-Vault-Wrap-TTL"))
+	w.expect("no header", w.do("POST", "sys/wrapping/wrap", `{"a":"b"}`), 400,
+		refusal("endpoint requires response wrapping to be used: give X-Vault-Wrap-TTL"))
 	info := w.wrapIt("POST", "sys/wrapping/wrap", `{"a":"b"}`, "60s")
 	for what, a := range map[string]*httptest.ResponseRecorder{
-		"by body, without a token": w.do("POST", "sys/wrapping/lookup", fmt.Sprintf(`{"token":%q}`, info.Token), "X-Vault-Token", ""),
-		"with it as own token":     w.do("GET", "sys/wrapping/lookup", "", "X-Vault-Token", info.Token),
+		"by body, without a token": w.do("POST", "sys/wrapping/lookup", fmt.Sprintf(`{"token":%q}`, info.Token),
+			"X-Vault-Token", ""),
+		"with it as own token": w.do("GET", "sys/wrapping/lookup", "", "X-Vault-Token", info.Token),
 	} {
 		if a.Code != 200 || !strings.Contains(a.Body.String(), `"creation_path":"sys/wrapping/wrap","creation_time":"2026-01-02T03:04:05.5Z","creation_ttl":60`) {
 			t.Errorf("lookup %s: %d %s", what, a.Code, a.Body)
@@ -79,20 +81,25 @@ func TestWrappingEndpoints(t *testing.T) {
 	}
 	var r wrapReply
 	w.decode(w.do("POST", "sys/wrapping/rewrap", fmt.Sprintf(`{"token":%q}`, info.Token)), &r)
-	if r.WrapInfo == nil || r.WrapInfo.TTL != 60 || r.WrapInfo.Token == info.Token || r.WrapInfo.CreationPath != "sys/wrapping/wrap" {
+	if r.WrapInfo == nil || r.WrapInfo.TTL != 60 || r.WrapInfo.Token == info.Token ||
+		r.WrapInfo.CreationPath != "sys/wrapping/wrap" {
 		t.Fatalf("rewrap: %+v", r)
 	}
 	for _, op := range []string{"lookup", "unwrap", "rewrap"} {
-		w.expect(op+" of what was rewrapped", w.do("POST", "sys/wrapping/"+op, fmt.Sprintf(`{"token":%q}`, info.Token)), 400, refusal(badWrap))
-		w.expect(op+" of a token that is none", w.do("POST", "sys/wrapping/"+op, fmt.Sprintf(`{"token":%q}`, w.token), "X-Vault-Token", w.token), 400, refusal(badWrap))
+		w.expect(op+" of what was rewrapped", w.do("POST", "sys/wrapping/"+op, fmt.Sprintf(`{"token":%q}`, info.Token)),
+			400, refusal(badWrap))
+		w.expect(op+" of a token that is none", w.do("POST", "sys/wrapping/"+op, fmt.Sprintf(`{"token":%q}`, w.token),
+			"X-Vault-Token", w.token), 400, refusal(badWrap))
 		w.expect(op+" of nothing", w.do("POST", "sys/wrapping/"+op, "", "X-Vault-Token", ""), 400, refusal(badWrap))
 	}
 	w.expect("the root token still lives", w.do("GET", "auth/token/lookup-self", ""), 200, "")
 	next := r.WrapInfo.Token
-	w.expect("somebody without a token names it", w.do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, next), "X-Vault-Token", ""),
+	w.expect("somebody without a token names it", w.do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, next),
+		"X-Vault-Token", ""),
 		403, refusal("permission denied"))
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "nothing")
-	w.expect("somebody without the policy names it", w.do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, next), "X-Vault-Token", weak),
+	w.expect("somebody without the policy names it", w.do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, next),
+		"X-Vault-Token", weak),
 		403, refusal("1 error occurred:\n\t* permission denied\n\n"))
 	w.decode(w.do("POST", "sys/wrapping/unwrap", fmt.Sprintf(`{"token":%q}`, next)), &r)
 	if string(r.Data) != `{"a":"b"}` {
@@ -107,7 +114,8 @@ func TestTrap30AWrappingTokenUsedElsewhereIsConsumed(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	info := w.wrapIt("POST", "sys/wrapping/wrap", `{"a":"b"}`, "60s")
-	w.expect("lookup-self", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", info.Token), 403, refusal("1 error occurred:\n\t* permission denied\n\n"))
+	w.expect("lookup-self", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", info.Token), 403,
+		refusal("1 error occurred:\n\t* permission denied\n\n"))
 	w.expect("unwrap", w.do("PUT", "sys/wrapping/unwrap", "", "X-Vault-Token", info.Token), 400, refusal(badWrap))
 	w.expect("lookup", w.do("POST", "sys/wrapping/lookup", fmt.Sprintf(`{"token":%q}`, info.Token)), 400, refusal(badWrap))
 	active, err := w.node.Role()
@@ -160,7 +168,8 @@ func TestWrapTTLPolicies(t *testing.T) {
 	w := unsealed(t)
 	w.expect("write", w.do("PUT", "secret/a", `{"x":1}`), 204, "")
 	w.expect("policy", w.do("PUT", "sys/policies/acl/wrapped",
-		`{"policy":"path \"secret/a\" { capabilities = [\"read\"] min_wrapping_ttl = \"60s\" max_wrapping_ttl = \"120s\" }"}`), 204, "")
+		`{"policy":"path \"secret/a\" { capabilities = [\"read\"] min_wrapping_ttl = \"60s\" max_wrapping_ttl = `+
+			`\"120s\" }"}`), 204, "")
 	token := w.grant("wrapped", moment.AddDate(1, 0, 0), "wrapped")
 	for ttl, code := range map[string]int{"": 403, "59": 403, "60": 200, "120s": 200, "121": 403} {
 		w.expect("ttl "+ttl, w.do("GET", "secret/a", "", "X-Vault-Wrap-TTL", ttl, "X-Vault-Token", token), code, "")
@@ -177,7 +186,8 @@ func TestLargeAnswersAreNotWrapped(t *testing.T) {
 	}
 }
 
-// TestTokensOfAnswersThatCannotBeWrapped: a token that was made for nobody ends; one that was renewed goes on.
+// TestTokensOfAnswersThatCannotBeWrapped: a token that was made for nobody ends; one that was
+// renewed goes on.
 func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -187,9 +197,11 @@ func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 		path string
 		code int
 	}{{"a renewed token", 200}, {"a created token", 403}} {
-		h := withRoute(w, api.Route{Methods: api.Write, Path: "sys/test", Capability: policy.Update, Handle: func(context.Context, *api.Handler, *api.Request) (*api.Answer, error) {
-			return &api.Answer{Auth: &api.AuthAnswer{ClientToken: made.Auth.ClientToken}, Created: tc.code == 403, Data: map[string]string{"x": strings.Repeat("x", 2<<20)}}, nil
-		}})
+		h := withRoute(w, api.Route{Methods: api.Write, Path: "sys/test", Capability: policy.Update,
+			Handle: func(context.Context, *api.Handler, *api.Request) (*api.Answer, error) {
+				return &api.Answer{Auth: &api.AuthAnswer{ClientToken: made.Auth.ClientToken}, Created: tc.code == 403,
+					Data: map[string]string{"x": strings.Repeat("x", 2<<20)}}, nil
+			}})
 		if a := sendTo(h, w.request("PUT", "/v1/sys/test", "", "X-Vault-Wrap-TTL", "1m")); a.Code != 413 {
 			t.Errorf("2 MiB were wrapped: %d %s", a.Code, a.Body)
 		}
