@@ -312,7 +312,7 @@ func TestAge(t *testing.T) {
 		text string
 		want error
 	}{
-		"mistyped": {strings.Replace(plain.Recipient().String(), plain.Recipient().String()[20:21], "b", 1), ErrAge},
+		"mistyped": {plain.Recipient().String()[:20] + "b" + plain.Recipient().String()[21:], ErrAge},
 		"cut":      {plain.Recipient().String()[:40], ErrAge},
 		"plugin":   {"age1yubikey1qwt50d05nh5vutpdzmlg5wn80xq5negm4uj9ghv0snvdd3yysf5yw3rhl3t", ErrAge},
 		"cut pq":   {hybrid.Recipient().String()[:1000], ErrAge},
