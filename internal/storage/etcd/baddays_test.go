@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// refused checks that Open fails in that proxy and says what to do.
+// refused checks that Open fails in that way and says what to do.
 func refused(t *testing.T, what string, o etcd.Options, kind error, remedy string) {
 	t.Helper()
 	s, err := etcd.Open(t.Context(), o)

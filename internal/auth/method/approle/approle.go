@@ -4,7 +4,8 @@
 // the barrier), so it cannot be read back; that one with limited uses is never used more often,
 // even across crashes and concurrent logins; that a destroyed secret id, or one of a deleted role,
 // is useless from the moment that the request is answered, even if a role of the same name is
-// created again; and that a failed login does not reveal which of its two parts was wrong.
+// created again; and that neither the answer nor the work of a failed login reveals whether the
+// role id exists.
 //
 // It does not guarantee that expired secret ids are removed from storage at once: logins,
 // "tidy/secret-id" and the deletion of their role remove them.

@@ -53,8 +53,11 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 	if err != nil {
 		return nil, err
 	}
-	if name == nil {
-		return nil, errLogin
+	// An unknown role costs the same work as a known one, so that neither the answer nor the time
+	// reveals which role ids exist.
+	unknown := name == nil
+	if unknown {
+		name = &hash
 	}
 	l := d.lock(*name)
 	l.Lock()
@@ -63,10 +66,18 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 	if err != nil {
 		return nil, err
 	}
-	if x == nil || x.RoleID != roleID {
-		return nil, errLogin
+	if unknown || x == nil || x.RoleID != roleID {
+		x = &role{UUID: hash, BindSecretID: true} // has no secret ids
 	}
 	return d.admit(ctx, r, *name, x, secretID)
+}
+
+// refusal is the error for a client that has proven nothing. It does not depend on the role.
+func refusal(secretID string) error {
+	if secretID == "" {
+		return method.Invalid("missing secret_id")
+	}
+	return errLogin
 }
 
 // admit checks the role's constraints. The caller holds its lock.
@@ -76,7 +87,7 @@ func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *r
 	networks := x.BoundCIDRs
 	if x.BindSecretID {
 		if secretID == "" {
-			return nil, method.Invalid("missing secret_id")
+			return nil, refusal(secretID)
 		}
 		s, err := d.spend(ctx, r, x, secretID)
 		if err != nil {
@@ -87,8 +98,8 @@ func (d *backend) admit(ctx context.Context, r *mount.Request, name string, x *r
 		if len(s.TokenCIDRs) > 0 {
 			networks = s.TokenCIDRs
 		}
-	} else if !method.Within(x.SecretCIDRs, r.Remote) {
-		return nil, errOutside(r.Remote)
+	} else if !method.Within(x.SecretCIDRs, r.Remote) || !method.Within(networks, r.Remote) {
+		return nil, refusal(secretID)
 	}
 	if !method.Within(networks, r.Remote) {
 		return nil, method.ErrOutside
