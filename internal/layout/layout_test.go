@@ -5,7 +5,10 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -235,6 +238,24 @@ func TestTopLevel(t *testing.T) {
 		top, _, _ := strings.Cut(f, "/")
 		if !strings.HasPrefix(top, ".") && !slices.Contains(allowed, top) {
 			t.Errorf("%s is not in the agreed layout", f)
+		}
+	}
+}
+
+// TestArchitectureNamesWhatExists: every path in backticks in the architecture text is in the tree.
+func TestArchitectureNamesWhatExists(t *testing.T) {
+	text, err := os.ReadFile("../ARCHITECTURE.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := regexp.MustCompile("`((?:cmd|hsm|seals|recovery|internal|testdata)/[A-Za-z0-9_./-]*)`")
+	found := path.FindAllSubmatch(text, -1)
+	if len(found) < 20 {
+		t.Fatalf("only %d paths found: has the form of the text changed?", len(found))
+	}
+	for _, m := range found {
+		if _, err := os.Stat(filepath.Join("../..", string(m[1]))); err != nil {
+			t.Errorf("ARCHITECTURE.md names %s: %v", m[1], err)
 		}
 	}
 }
