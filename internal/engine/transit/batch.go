@@ -62,30 +62,28 @@ func checkContexts(items []fields) (given bool, err error) {
 	return given, nil
 }
 
+// itemsFault reports whether an error is about one item. Others, of the storage or a device, end the whole batch: the server logs
+// their cause, and to try again may help.
+func itemsFault(err error) bool { return fault.Is(err, fault.Invalid) || fault.Is(err, fault.TooLarge) }
+
 // outcome counts what became of the items.
-type outcome struct{ good, bad, internal int }
+type outcome struct{ good, bad int }
 
 func (o *outcome) note(err error) {
-	switch {
-	case err == nil:
+	if err == nil {
 		o.good++
-	case fault.Is(err, fault.Invalid):
+	} else {
 		o.bad++
-	default:
-		o.internal++
 	}
 }
 
-// status gives the answer its code: 400 where an item was wrong and 500 where it was not the item's fault, with the results as data all
-// the same; another one, if the request says which, where some items succeeded.
+// status gives the answer its code: 400 where an item was wrong, with the results as data all the same; another one, if the request says
+// which, where some items succeeded.
 func (o *outcome) status(c *call, a *mount.Response) (*mount.Response, error) {
-	if o.bad+o.internal == 0 {
+	if o.bad == 0 {
 		return a, nil
 	}
 	a.Status = http.StatusBadRequest
-	if o.internal > 0 {
-		a.Status = http.StatusInternalServerError
-	}
 	if o.good == 0 || !c.data.given("partial_failure_response_code") {
 		return a, nil
 	}
@@ -131,6 +129,9 @@ func (b *backend) encryptBatch(ctx context.Context, c *call, items []fields) (*m
 			r.Ciphertext, r.KeyVersion = string(out), version
 			return err
 		}()
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
 		if o.note(err); err != nil {
 			r.KeyVersion, r.Error = 0, itemText(err)
 			continue
@@ -182,6 +183,9 @@ func (b *backend) decryptBatch(ctx context.Context, c *call, k *keys.Key, items 
 				used.add(version)
 			}
 		}
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
 		if o.note(err); err != nil {
 			r.Plaintext, r.Error = "", itemText(err)
 		}
@@ -202,6 +206,9 @@ func (b *backend) rewrapBatch(ctx context.Context, c *call, k *keys.Key, items [
 		r := &all[i]
 		r.Reference, _ = f.text("reference")
 		out, version, err := b.rewrapOne(ctx, c, k, f, i)
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
 		if err != nil {
 			r.Error = itemText(err)
 			continue

@@ -100,11 +100,8 @@ func (f fields) encoded(name, wrong string) ([]byte, error) {
 	return b, nil
 }
 
-// itemText is an error as one item of a batch shows it: in one line. Errors of our own stay inside.
+// itemText is an error as one item of a batch shows it: in one line.
 func itemText(err error) string {
-	if fault.Is(err, fault.Internal) {
-		return "internal error: the server's log has the cause"
-	}
 	return strings.TrimSuffix(strings.TrimPrefix(err.Error(), "1 error occurred:\n\t* "), "\n\n")
 }
 

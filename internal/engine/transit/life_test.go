@@ -317,6 +317,40 @@ func TestUnknownOutcome(t *testing.T) {
 	}
 }
 
+// TestBatchWithoutStorage: an error that is nobody's item ends the batch.
+func TestBatchWithoutStorage(t *testing.T) {
+	t.Parallel()
+	e := newEngine(t)
+	e.must("POST", "keys/k", "")
+	e.must("POST", "keys/s", `{"type":"ed25519"}`)
+	blind := &unreadable{Storage: e.store}
+	e = openEngine(t, blind, e.clock)
+	for _, name := range []string{"k", "s"} { // their settings are in memory, their versions are not
+		if _, err := e.keys.Get(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	blind.on.Store(true)
+	item := `{"batch_input":[{"plaintext":"YQ==","ciphertext":"vault:v1:AAAA","input":"YQ==","signature":"vault:v1:AAAA"}]}`
+	for _, path := range []string{"encrypt/k", "decrypt/k", "rewrap/k", "hmac/k", "sign/s", "verify/s"} {
+		if a := e.do("POST", path, item); a.status != 500 || a.body != storage.ErrUnavailable.Error() {
+			t.Errorf("%s: %+v", path, a)
+		}
+	}
+}
+
+type unreadable struct {
+	mount.Storage
+	on atomic.Bool
+}
+
+func (u *unreadable) Get(ctx context.Context, key string) ([]byte, error) {
+	if u.on.Load() {
+		return nil, storage.ErrUnavailable
+	}
+	return u.Storage.Get(ctx, key)
+}
+
 func TestManyVersionsAndItems(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)

@@ -177,6 +177,9 @@ func (b *backend) sign(ctx context.Context, c *call) (*mount.Response, error) {
 		if f.given("input") {
 			r, err = b.signOne(ctx, c, k, s, f)
 		}
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
 		if err != nil {
 			r = signResult{Error: itemText(err)}
 		}

@@ -69,7 +69,11 @@ func (b *backend) verify(ctx context.Context, c *call) (*mount.Response, error) 
 			r.Error = "missing input"
 			continue
 		}
-		if r.Valid, err = verify(f); err != nil {
+		r.Valid, err = verify(f)
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
+		if err != nil {
 			r.Valid, r.Error = false, itemText(err)
 		}
 	}
@@ -301,6 +305,9 @@ func (b *backend) authenticate(ctx context.Context, c *call, k *keys.Key, mac ma
 		}
 		all[i].Reference, _ = f.text("reference")
 		text, err := one(f)
+		if err != nil && !itemsFault(err) {
+			return nil, err
+		}
 		if err != nil {
 			all[i].Error = itemText(err)
 			continue
