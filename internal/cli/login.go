@@ -3,10 +3,8 @@ package cli
 import (
 	"cmp"
 	"errors"
-	"fmt"
+	"io"
 	"maps"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -144,23 +142,19 @@ func (b *base) storeToken(token string) error {
 	if file == "" {
 		return errors.New("no home folder: set SEALGATE_TOKEN_PATH or use -no-store")
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(file), ".vault-token-*") // mode 0600
+	out, err := b.createFile(file)
 	if err != nil {
-		var at *os.PathError
-		if errors.As(err, &at) { // the name of the temporary file would only confuse
-			err = at.Err
+		return err
+	}
+	if out.path != "" {
+		if err := out.file.Chmod(0o600); err != nil {
+			return out.abort(err)
 		}
-		return fmt.Errorf("%s: %w", file, err)
 	}
-	defer os.Remove(tmp.Name())
-	if _, err := tmp.WriteString(token); err != nil {
-		tmp.Close()
-		return err
+	if _, err := io.WriteString(out, token); err != nil {
+		return out.abort(err)
 	}
-	if err := tmp.Close(); err != nil {
-		return err
-	}
-	return os.Rename(tmp.Name(), file)
+	return out.commit()
 }
 
 func printTokenCommand(b *base) *command {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
@@ -23,13 +22,13 @@ var snapshotCommands = []func(*base) *command{
 
 func snapshotSave(name string) func(*base) *command {
 	return func(b *base) *command {
-		return &command{base: b, name: name, args: "FILE", least: 1, most: 1, synopsis: "Save all data to a file",
+		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1, synopsis: "Save all data to a file",
 			about: `Saves a consistent copy of the server's storage to FILE. Its content stays encrypted: reading it takes the
-seal or the shares of that time. The command verifies the snapshot before it gives the file its name. It works with
-every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
+seal or the shares of that time. The command verifies the snapshot before it replaces a file. A FILE of "-", a pipe or
+a device gets the data directly. It works with every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int {
-					if err := saveTo(client, args[0]); err != nil {
+					if err := b.saveTo(client, args[0]); err != nil {
 						return b.fail("taking the snapshot", err)
 					}
 					return exitOK
@@ -38,38 +37,34 @@ every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
 	}
 }
 
-// saveTo writes to a temporary file and renames it, so that a failed save keeps the previous
-// snapshot.
-func saveTo(client *api.Client, name string) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(name), "."+filepath.Base(name)+"-")
+// saveTo saves a snapshot and verifies it: a regular file before it replaces the previous one,
+// anything else while the data passes.
+func (b *base) saveTo(client *api.Client, name string) error {
+	out, err := b.createFile(name)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, f.Close(), os.Remove(f.Name()))
-		}
-	}()
 	ctx, stop := interruptible()
 	defer stop()
 	client.SetClientTimeout(0) // the size is unknown
-	if err := client.Sys().RaftSnapshotWithContext(ctx, f); err != nil {
-		return err
-	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
+	check, checked := io.Pipe()
+	verified := make(chan error, 1)
+	go func() {
+		_, err := snapshot.Read(ctx, check, nil)
+		_, _ = io.Copy(io.Discard, check) // what remains after an error
+		verified <- err
+	}()
+	err = client.Sys().RaftSnapshotWithContext(ctx, io.MultiWriter(out, checked))
+	// never fails; nil is the end of the data
+	_ = checked.CloseWithError(err)
 	// the SDK verifies archives of other servers
-	if _, err := snapshot.Read(ctx, f, nil); err != nil && !errors.Is(err, snapshot.ErrForeign) {
-		return err
+	if badFormat := <-verified; err == nil && !errors.Is(badFormat, snapshot.ErrForeign) {
+		err = badFormat
 	}
-	if err := f.Sync(); err != nil {
-		return err
+	if err != nil {
+		return out.abort(err)
 	}
-	if err := os.Rename(f.Name(), name); err != nil {
-		return err
-	}
-	return f.Close()
+	return out.commit()
 }
 
 func snapshotRestore(name string) func(*base) *command {
@@ -78,7 +73,8 @@ func snapshotRestore(name string) func(*base) *command {
 		b.flags.BoolVar(&force, "force", false, "accept a snapshot of another cluster, or one from before the keys were "+
 			"replaced")
 		b.own("force")
-		return &command{base: b, name: name, args: "FILE", least: 1, most: 1, synopsis: "Replace all data with a snapshot",
+		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1,
+			synopsis: "Replace all data with a snapshot",
 			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share sets are
 those of the time it was taken. The command and the server verify the snapshot before anything is changed; an
 interrupted restore is completed at the next start. The server then unseals as it did at that time. Needs "update" on
@@ -90,22 +86,25 @@ sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force.`,
 }
 
 func (b *base) restore(client *api.Client, name string, force bool) int {
-	info, err := inspect(name)
+	f, err := b.openSnapshot(name)
+	if err != nil {
+		b.errorf("Error opening the snapshot: %v", err)
+		return exitLocal
+	}
+	defer f.Close()
+	info, err := snapshot.Read(context.Background(), f, nil)
 	switch {
 	case err != nil && !errors.Is(err, snapshot.ErrForeign): // another server verifies its own format
 		b.errorf("Error reading the snapshot; nothing was sent: %v", err)
 		return exitLocal
 	case err == nil:
 		b.errorf("Replacing everything at %s with the snapshot of cluster %q taken %s (%d entries, %d bytes) ...",
-			client.Address(),
-			info.ClusterName, info.Created.UTC().Format(time.RFC3339), info.Entries, info.Bytes)
+			client.Address(), info.ClusterName, info.Created.UTC().Format(time.RFC3339), info.Entries, info.Bytes)
 	}
-	f, err := os.Open(name)
-	if err != nil {
-		b.errorf("Error opening the snapshot: %v", err)
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		b.errorf("Error reading the snapshot; nothing was sent: %v", err)
 		return exitLocal
 	}
-	defer f.Close()
 	ctx, stop := interruptible()
 	defer stop()
 	client.SetClientTimeout(0)
@@ -115,7 +114,47 @@ func (b *base) restore(client *api.Client, name string, force bool) int {
 	return exitOK
 }
 
-func inspect(name string) (*snapshot.Info, error) {
+// openSnapshot opens a snapshot, or standard input for "-". What can be read only once is copied to
+// a temporary file without a name: it is verified before it is sent.
+func (b *base) openSnapshot(name string) (*os.File, error) {
+	in := b.env.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, err
+		}
+		if info, err := f.Stat(); err != nil || info.Mode().IsRegular() {
+			return f, err
+		}
+		defer f.Close()
+		in = f
+	} else if in == nil {
+		return nil, errors.New("standard input is closed")
+	}
+	f, err := os.CreateTemp("", "sealgate-snapshot-*") // mode 0600
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := io.Copy(f, in); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// inspect verifies a snapshot, or standard input for "-", without storing it.
+func (b *base) inspect(name string) (*snapshot.Info, error) {
+	if name == "-" {
+		if b.env.Stdin == nil {
+			return nil, errors.New("standard input is closed")
+		}
+		return snapshot.Read(context.Background(), b.env.Stdin, nil)
+	}
 	f, err := os.Open(name)
 	if err != nil {
 		return nil, err
@@ -126,12 +165,12 @@ func inspect(name string) (*snapshot.Info, error) {
 
 func snapshotInspectCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator snapshot inspect", args: "FILE", least: 1, most: 1,
+	return &command{base: b, name: "operator snapshot inspect", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify a snapshot and show its origin",
 		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time and size. It makes no
 request and needs no key; only a server with the cluster's keys can prove the origin of a snapshot.`,
 		run: func(args []string) int {
-			info, err := inspect(args[0])
+			info, err := b.inspect(args[0])
 			if err != nil {
 				b.errorf("Error reading the snapshot: %v", err)
 				return exitLocal

@@ -198,7 +198,7 @@ func (b *base) exportTranscript(client *api.Client, args []string) int {
 		}
 		return exitOK
 	}
-	if err := writeNew(args[0], out.Bytes()); err != nil {
+	if err := b.writeNew(args[0], out.Bytes()); err != nil {
 		b.errorf("Error writing the transcript: %v", err)
 		return exitLocal
 	}
@@ -207,8 +207,18 @@ func (b *base) exportTranscript(client *api.Client, args []string) int {
 }
 
 // writeNew writes a file that must not exist yet: an earlier export is worth keeping for
-// comparison.
-func writeNew(name string, data []byte) (err error) {
+// comparison. A pipe or device is written directly.
+func (b *base) writeNew(name string, data []byte) (err error) {
+	if _, mode, err := outTarget(name); err == nil && !mode.IsRegular() {
+		out, err := b.createFile(name)
+		if err != nil {
+			return err
+		}
+		if _, err := out.Write(data); err != nil {
+			return out.abort(err)
+		}
+		return out.commit()
+	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

@@ -58,7 +58,8 @@ func TestTranscript(t *testing.T) {
 	_, records := chain(t)
 	const key = "00000001-rekey-recovery"
 	keys := map[string][]answer{
-		"GET sys/recovery/transcripts":                        {ok(inData(`{"keys":["` + key + `","00000002-generate-root"]}`))},
+		"GET sys/recovery/transcripts": {
+			ok(inData(`{"keys":["` + key + `","00000002-generate-root"]}`))},
 		"GET sys/recovery/transcripts/" + key:                 {ok(inData(`{"record":` + records[0] + `}`))},
 		"GET sys/recovery/transcripts/00000002-generate-root": {ok(inData(`{"record":` + records[1] + `}`))}}
 	args := func(more ...string) []string { return append([]string{"operator", "transcript"}, more...) }
@@ -105,13 +106,13 @@ func TestTranscriptExportVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "export.json")
-	if err := writeNew(name, indented.Bytes()); err != nil {
+	if err := b.writeNew(name, indented.Bytes()); err != nil {
 		t.Fatal(err)
 	}
 	if code := b.verifyTranscript(name, &transcriptFlags{}); code != exitOK {
 		t.Errorf("exit %d: %s%s", code, out.String(), errs.String())
 	}
-	if err := writeNew(name, nil); !os.IsExist(err) {
+	if err := b.writeNew(name, nil); !os.IsExist(err) {
 		t.Errorf("it is written over: %v", err)
 	}
 }

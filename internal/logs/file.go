@@ -25,11 +25,12 @@ type FileOptions struct {
 type File struct {
 	o FileOptions
 
-	mu     sync.Mutex
-	f      *os.File
-	size   int64
-	begun  time.Time
-	failed error // of the last rotation; lines then continue in the open file
+	mu      sync.Mutex
+	f       *os.File
+	size    int64
+	begun   time.Time
+	regular bool  // only a regular file is rotated: a pipe or device has other users
+	failed  error // of the last rotation; lines then continue in the open file
 }
 
 // OpenFile opens or creates the file, readable by its owner only.
@@ -40,6 +41,9 @@ func OpenFile(o FileOptions) (*File, error) {
 	o.Every = cmp.Or(o.Every, 24*time.Hour)
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if target, err := filepath.EvalSymlinks(o.Path); err == nil {
+		o.Path = target // a rotation renames the file, not the link
 	}
 	f := &File{o: o}
 	if err := f.open(); err != nil {
@@ -58,7 +62,7 @@ func (f *File) open() error {
 		_ = file.Close() // nothing was written
 		return err
 	}
-	f.f, f.size, f.begun = file, info.Size(), f.o.Now()
+	f.f, f.size, f.begun, f.regular = file, info.Size(), f.o.Now(), info.Mode().IsRegular()
 	return nil
 }
 
@@ -66,17 +70,24 @@ func (f *File) open() error {
 func (f *File) Write(line []byte) (int, error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.size > 0 && (f.o.Bytes > 0 && f.size+int64(len(line)) > f.o.Bytes || f.o.Now().Sub(f.begun) >= f.o.Every) {
-		if err := f.rotate(); err != nil && f.failed == nil {
+	if f.due(len(line)) {
+		err := f.rotate()
+		if err != nil && f.failed == nil {
 			fmt.Fprintf(f.f, "log_file: rotation failed, so that the file grows: %v\n", err)
-			f.failed = err
-		} else {
-			f.failed = err
 		}
+		f.failed = err
 	}
 	n, err := f.f.Write(line)
 	f.size += int64(n)
 	return n, err
+}
+
+// due reports whether the file must be rotated before a line of n bytes.
+func (f *File) due(n int) bool {
+	if !f.regular || f.size == 0 {
+		return false
+	}
+	return f.o.Bytes > 0 && f.size+int64(n) > f.o.Bytes || f.o.Now().Sub(f.begun) >= f.o.Every
 }
 
 // rotate renames the file and opens a new one. If that fails, the old one stays open.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -85,5 +86,50 @@ func TestFailedRotationKeepsWriting(t *testing.T) {
 	}
 	if _, err := OpenFile(FileOptions{Path: filepath.Join(path, "x", "log")}); err == nil {
 		t.Error("a file in no folder is opened")
+	}
+}
+
+// TestRotationSparesPipesAndLinks checks that a rotation renames neither a pipe (log_file =
+// "/dev/stdout") nor a link.
+func TestRotationSparesPipesAndLinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	pipe, link := filepath.Join(dir, "pipe.log"), filepath.Join(dir, "link.log")
+	if err := syscall.Mkfifo(pipe, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	reader, err := os.OpenFile(pipe, os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reader.Close()
+	if err := os.WriteFile(filepath.Join(dir, "real.log"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("real.log", link); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{pipe, link} {
+		f, err := OpenFile(FileOptions{Path: path, Bytes: 5})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 2 {
+			if _, err := f.Write([]byte("1234\n")); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := f.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if info, err := os.Lstat(pipe); err != nil || info.Mode()&os.ModeNamedPipe == 0 {
+		t.Errorf("the pipe: %v, %v", info, err)
+	}
+	if to, err := os.Readlink(link); err != nil || to != "real.log" {
+		t.Errorf("the link: %q, %v", to, err)
+	}
+	if rotated, _ := filepath.Glob(filepath.Join(dir, "real-*.log")); len(rotated) != 1 {
+		t.Errorf("rotated: %v", rotated)
 	}
 }
