@@ -20,7 +20,7 @@ type quirk struct {
 // quirks is the only vendor table. Other deviations need no entry, because every token gets the
 // same treatment: the caller sizes output buffers (NSS), an IV or a trailer that the token adds to
 // a GCM ciphertext is stored with it (Luna in FIPS mode), attributes are read one by one, and a
-// round trip tells a wrong tag from a failed device.
+// round trip distinguishes a wrong tag from a failed device.
 var quirks = []quirk{
 	{vendor: "softhsm", restartOnly: true},
 	{vendor: "cavium", ownIV: true},  // AWS CloudHSM, client 3

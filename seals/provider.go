@@ -82,7 +82,7 @@ type KeyState struct {
 	Latest       string            // newest version, "" if unknown
 	Protection   string            // "hsm", "software", "external", ...; "" if unknown
 	Region       string            // where the key is
-	Detail       map[string]string // further facts, such as "rotation": "every 365 days"; no secrets
+	Detail       map[string]string // further details, such as "rotation": "every 365 days"; no secrets
 }
 
 // Describer is implemented by providers that can report the state of their key. Describe costs a

@@ -42,7 +42,7 @@ func TestDeadlines(t *testing.T) {
 				t.Errorf("%s: %v", tc.name, err)
 			}
 			c.end()
-			<-c.Done() // closed, whoever asks first
+			<-c.Done() // closed for every caller
 		}
 		var c deadline
 		below, stop := context.WithCancel(c.begin(t.Context(), time.Minute))

@@ -138,7 +138,7 @@ func TestOneIsEnough(t *testing.T) {
 	}
 }
 
-// TestHanging: a device that hangs costs its deadline once. Then nobody waits for it where there is
+// TestHanging: a device that hangs costs its deadline once. Then no request waits for it where there is
 // another; where there is none requests are refused at once. When it goes on, it takes entries
 // again.
 func TestHanging(t *testing.T) {

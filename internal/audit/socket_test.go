@@ -91,7 +91,7 @@ func TestSockets(t *testing.T) {
 			c.stop(t, func() { _ = b.trail.Begin(request("hang up"), nil).Request("") })
 			eventually(t, "the end of the connection is noticed", s.gone.Load)
 			if err := b.once("3"); !errors.Is(err, ErrUnwritten) {
-				t.Errorf("nobody listens: %v", err)
+				t.Errorf("no listener: %v", err)
 			}
 		})
 	}

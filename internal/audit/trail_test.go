@@ -332,7 +332,7 @@ func TestNoDevices(t *testing.T) {
 	b.must("1")
 }
 
-// TestDeclared: devices of the configuration are there while sealed, without texts; nobody can
+// TestDeclared: devices of the configuration are there while sealed, without texts; no caller can
 // remove them by a request; when they leave the configuration they go.
 func TestDeclared(t *testing.T) {
 	t.Parallel()
@@ -470,7 +470,7 @@ func (f *fickle) Commit(ctx context.Context, b storage.Batch) error {
 	return errors.Join(f.Store.Commit(ctx, b), f.after)
 }
 
-// TestMemoryIsDisk: after a commit of which nobody knows how it ended, the devices are those of the
+// TestMemoryIsDisk: after a commit of unknown outcome, the devices are those of the
 // storage.
 func TestMemoryIsDisk(t *testing.T) {
 	t.Parallel()

@@ -14,7 +14,7 @@ import (
 
 // answer is the reply to the last share of a ceremony. The commit that carries the ceremony out
 // stores it behind the barrier: were the reply lost, or the server killed before it could reply,
-// nobody would hold the new shares. The same share with the same nonce returns it again until it is
+// no holder would have the new shares. The same share with the same nonce returns it again until it is
 // acknowledged, or until a node has served for [Config].KeepAnswer since the ceremony or since its
 // start. The time counts only while a node serves, so that a crash at night leaves the answer there
 // in the morning.

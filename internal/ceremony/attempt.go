@@ -38,7 +38,9 @@ var texts = map[recovery.Purpose]struct{ running, none string }{
 	recovery.PurposeGenerateRoot:  {"root generation already in progress", "no root generation in progress"},
 }
 
-func errNone(p recovery.Purpose) error { return fault.Wrap(ErrNone, fault.Invalid, "%s", texts[p].none) }
+func errNone(p recovery.Purpose) error {
+	return fault.Wrap(ErrNone, fault.Invalid, "%s", texts[p].none)
+}
 
 // begin starts a ceremony and stores it. The caller holds the lock.
 func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purpose, params recovery.Params,

@@ -63,7 +63,7 @@ func (m *Manager) keptLongEnough() bool {
 }
 
 // RekeyAcknowledge wipes the kept answer of a target's rekey, because its holder has the new
-// shares. It takes the share and the nonce that the answer is for, so nobody can discard what
+// shares. It takes the share and the nonce that the answer is for, so no one else can discard what
 // another has not seen.
 func (m *Manager) RekeyAcknowledge(ctx context.Context, t recovery.Target, nonce string, share *secret.Bytes) error {
 	return m.acknowledge(ctx, purposeOf(t), nonce, share)

@@ -24,7 +24,7 @@ type Unsealed struct {
 // ShareState is who holds shares of the node's keys.
 type ShareState struct {
 	Cluster      string             // id
-	ShareSet     *recovery.ShareSet // nil: nobody holds shares
+	ShareSet     *recovery.ShareSet // nil: there are no shares
 	SharesUnseal bool               // the shares are of the root key: they decrypt, not only authorise
 }
 
@@ -77,6 +77,6 @@ func New(c Config) *Manager { return &Manager{Config: c} }
 
 func (m *Manager) shareSet() *recovery.ShareSet { return m.Host.ShareState().ShareSet }
 
-// ErrNoShares is returned for a server that nobody holds shares of.
+// ErrNoShares is returned for a server without shares.
 var ErrNoShares = fault.New(fault.Invalid,
 	"nobody holds shares of this server: it was initialised without recovery shares")

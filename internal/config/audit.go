@@ -75,7 +75,7 @@ func (d *decoder) checkAudit() {
 			d.failWith(a.Pos, err)
 		}
 		if a.Device.Options["log_raw"] == "true" {
-			d.note(a.Pos, "audit "+a.Device.Type+".log_raw", true, "the log contains values unhashed: whoever can read it can "+
+			d.note(a.Pos, "audit "+a.Device.Type+".log_raw", true, "the log contains values unhashed: a reader of it can "+
 				"read secrets")
 		}
 	}

@@ -95,7 +95,7 @@ var backupTypes = map[int]Type{
 	9: RSA3072, 10: HMAC, 11: XChaCha20Poly1305,
 }
 
-// vaultHMAC is Vault's number of HMAC, which is OpenBao's of XChaCha20-Poly1305: only the former has a key size.
+// vaultHMAC is Vault's number of HMAC, which is OpenBao's of XChaCha20-Poly1305: only HMAC has a key size.
 const vaultHMAC = 11
 
 func backupType(t Type) (int, string) {

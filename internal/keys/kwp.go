@@ -11,7 +11,7 @@ import (
 
 // AES key wrap with padding, KWP of NIST SP 800-38F, which is RFC 5649. The standard library has the block cipher alone.
 
-// errKeyWrap is returned by [unwrapKWP] for whatever is wrong: there is nothing to tell an attacker.
+// errKeyWrap is returned by [unwrapKWP] for every failure, so that an attacker learns nothing from it.
 var errKeyWrap = errors.New("the wrapped key does not belong to the wrapping key, or was changed")
 
 const (

@@ -60,7 +60,7 @@ type SignParams struct {
 // Signer is implemented by handles of keys with a public part. An ECDSA signature is ASN.1.
 type Signer interface {
 	Sign(ctx context.Context, input []byte, p SignParams) ([]byte, error)
-	// Verify reports whether the signature is the input's. The error tells of parameters, or of a signature that is malformed.
+	// Verify reports whether the signature is the input's. The error is about parameters or a malformed signature.
 	Verify(ctx context.Context, input, signature []byte, p SignParams) (bool, error)
 	// Public is the public part, of a derived key that of the context.
 	Public(ctx context.Context, context []byte) (crypto.PublicKey, error)

@@ -123,7 +123,7 @@ func (s *Store) drop(name string) {
 }
 
 // Invalidate drops what is cached of an entry below the mount that another node has changed. A change of a version changes its key's
-// settings too, or is of a version that nobody can have used.
+// settings too, or is of a version that cannot have been used.
 func (s *Store) Invalidate(key string) {
 	if name, ok := strings.CutPrefix(key, settingsPrefix); ok {
 		s.mu.Lock()
@@ -190,7 +190,7 @@ func (s *Store) newID() (of id, err error) {
 	return of, nil
 }
 
-// Create makes a key with a first version: what make gives it, which runs while nobody else can make the key. [ErrExists] comes with the
+// Create makes a key with a first version: what make gives it, which runs while no other call can make the key. [ErrExists] comes with the
 // key that has the name.
 func (s *Store) Create(ctx context.Context, name string, settings Settings, first func(ctx context.Context) (*Version, error)) (*Key, error) {
 	defer s.lock(name)()

@@ -141,7 +141,7 @@ func (s *Store) flush(ctx context.Context, taken map[id]map[int]Use) error {
 	if err == nil {
 		return nil
 	}
-	for of, counted := range taken { // a count too many is better than a use that nobody knows of
+	for of, counted := range taken { // a count too many is better than an unknown use
 		u := s.usage(of)
 		u.mu.Lock()
 		add(u.by, counted)

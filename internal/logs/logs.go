@@ -1,7 +1,7 @@
 // Package logs is the server's log: named loggers with levels that change at run time, text or JSON
 // on one writer, and watchers for sys/monitor.
 //
-// It guarantees that each line is written in one call; that a slow watcher loses lines, and is told
+// It guarantees that each line is written in one call; that a slow watcher loses lines, and learns
 // how many, instead of delaying the server; and that a closed watcher costs nothing.
 package logs
 

@@ -205,7 +205,7 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 	return api.Show(seen)
 }
 
-// preflight tells a client's kv commands the mount of a path, and its version. A client without
+// preflight returns the mount of a path and its version to a client's kv commands. A client without
 // access gets the same answer as for a mount that does not exist.
 func preflight(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	q.ReadToken()

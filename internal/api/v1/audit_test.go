@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 )
 
-// audited gives a world a file device, and returns the log's path.
+// audited gives a harness a file device, and returns the log's path.
 func (w *harness) audited(options string) string {
 	w.t.Helper()
 	path := filepath.Join(w.t.TempDir(), "logs", "audit.log")
@@ -238,9 +238,9 @@ func TestAnswersAreWithheld(t *testing.T) {
 	}
 }
 
-// TestTrailTellsNoSecret looks for shares, tokens and one-time passwords in a log that was told to
+// TestTrailShowsNoSecret looks for shares, tokens and one-time passwords in a log that is set to
 // log values.
-func TestTrailTellsNoSecret(t *testing.T) {
+func TestTrailShowsNoSecret(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
 	out := w.init(`{"recovery_shares":2,"recovery_threshold":2}`)
@@ -289,7 +289,7 @@ func TestTrailTellsNoSecret(t *testing.T) {
 	}
 }
 
-// TestUnsealIsAudited: the shares of people are on record by number and name, before and after the
+// TestUnsealIsAudited: the shares of custodians are on record by number and name, before and after the
 // node is active.
 func TestUnsealIsAudited(t *testing.T) {
 	t.Parallel()

@@ -134,7 +134,7 @@ func TestUserpass(t *testing.T) {
 		!strings.Contains(b, `"path":"auth/userpass/login/ALICE"`) {
 		t.Errorf("lookup-self: %s", b)
 	}
-	for what, path := range map[string]string{"wrong password": "alice", "unknown user": "nobody"} {
+	for what, path := range map[string]string{"wrong password": "alice", "unknown user": "unknown"} {
 		w.expect(what, w.do("PUT", "auth/userpass/login/"+path, `{"password":"wrong"}`, "X-Vault-Token", ""), 400,
 			refusal("invalid username or password"))
 	}
@@ -146,7 +146,7 @@ func TestUserpass(t *testing.T) {
 	w.expect("the old one", w.do("PUT", "auth/userpass/login/alice", `{"password":"correct horse"}`), 400, "")
 	w.login("auth/userpass/login/alice", `{"password":"other"}`)
 	w.expect("policies", w.do("PUT", "auth/userpass/users/alice/policies", `{"policies":["x"]}`), 204, "")
-	w.expect("no such user", w.do("PUT", "auth/userpass/users/nobody/password", `{"password":"a"}`), 400, "")
+	w.expect("no such user", w.do("PUT", "auth/userpass/users/unknown/password", `{"password":"a"}`), 400, "")
 	w.expect("list", w.do("LIST", "auth/userpass/users", ""), 200, "")
 	w.expect("delete", w.do("DELETE", "auth/userpass/users/alice", ""), 204, "")
 	w.expect("gone", w.do("GET", "auth/userpass/users/alice", ""), 404, `{"errors":[]}`)
@@ -174,14 +174,14 @@ func TestLockout(t *testing.T) {
 		}
 	}
 	for range 4 {
-		try("nobody", "x")
+		try("unknown", "x")
 	}
-	if try("alice", "right") != 403 || try("bob", "x") != 400 || try("nobody", "x") != 403 {
-		t.Error("lock-out is not by name, or not for names that nobody has")
+	if try("alice", "right") != 403 || try("bob", "x") != 400 || try("unknown", "x") != 403 {
+		t.Error("lock-out is not by name, or not for unknown names")
 	}
 	var locked struct{ Data authn.LockedAnswer }
 	w.decode(w.do("GET", "sys/locked-users", ""), &locked)
-	if locked.Data.Total != 2 || fmt.Sprint(locked.Data.ByMount[0].Aliases) != "[alice nobody]" {
+	if locked.Data.Total != 2 || fmt.Sprint(locked.Data.ByMount[0].Aliases) != "[alice unknown]" {
 		t.Errorf("%+v", locked.Data)
 	}
 	w.expect("unlock", w.do("POST", "sys/locked-users/"+locked.Data.ByMount[0].Accessor+"/unlock/alice", ""), 204, "")
@@ -189,11 +189,11 @@ func TestLockout(t *testing.T) {
 		t.Error("unlocked, alice cannot log in")
 	}
 	clock.add(15*time.Minute - 1)
-	if try("nobody", "x") != 403 {
+	if try("unknown", "x") != 403 {
 		t.Error("lock-out ended early")
 	}
 	clock.add(1)
-	if try("nobody", "x") != 400 {
+	if try("unknown", "x") != 400 {
 		t.Error("lock-out did not end")
 	}
 	w.expect("off", w.do("POST", "sys/auth/userpass/tune", `{"user_lockout_config":{"lockout_disable":true}}`), 204, "")
@@ -263,7 +263,7 @@ func TestAppRole(t *testing.T) {
 	w.expect("taken role id", w.do("POST", "auth/approle/role/two", `{"role_id":"chosen-role"}`), 400, "")
 	w.expect("delete", w.do("DELETE", "auth/approle/role/ci", ""), 204, "")
 	w.expect("of the same name", w.do("POST", "auth/approle/role/ci", `{"role_id":"chosen-role"}`), 204, "")
-	w.expect("a secret of the former role",
+	w.expect("a secret of the previous role",
 		w.do("POST", "auth/approle/login", `{"role_id":"chosen-role","secret_id":"other"}`), 400, "")
 	w.discreet(secretID)
 }

@@ -184,7 +184,7 @@ func TestLoginByBrowser(t *testing.T) {
 			t.Errorf("%s leads to %s", uri, at)
 		}
 	}
-	if at := w.authURL(`{"role":"nobody","redirect_uri":"` + backTo + `"}`); at != "" {
+	if at := w.authURL(`{"role":"unknown","redirect_uri":"` + backTo + `"}`); at != "" {
 		t.Errorf("an unknown role leads to %s", at)
 	}
 	w.expect("by a token", w.do("POST", "auth/oidc/login", `{"role":"dev","jwt":"x"}`), 400, "")

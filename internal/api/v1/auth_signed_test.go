@@ -85,7 +85,7 @@ func TestCert(t *testing.T) {
 		return w.send(r)
 	}
 	put("a-other", map[string]any{"certificate": other.pem, "token_policies": "wrong"})
-	w.expect("nobody vouches", come(`{}`, leaf), 400, refusal("invalid certificate or no client certificate supplied"))
+	w.expect("no certificate", come(`{}`, leaf), 400, refusal("invalid certificate or no client certificate supplied"))
 	put("b-strict", map[string]any{"certificate": ca.pem, "allowed_dns_sans": "db.*", "token_policies": "wrong"})
 	w.expect("the name does not fit", come(`{}`, leaf), 400, "")
 	put("c-web", map[string]any{"certificate": ca.pem, "allowed_common_names": "web-*",

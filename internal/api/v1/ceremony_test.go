@@ -65,7 +65,7 @@ func (s *transcript) ask(method, path, body string, header ...string) (r reply) 
 
 func share(key, nonce string) string { return body("key", key, "nonce", nonce) }
 
-var stranger = strings.Repeat("ab", 32) + "07" // a share of nobody
+var stranger = strings.Repeat("ab", 32) + "07" // a share of no share set
 
 func TestBodiesOfRotationUnderAnAutoSeal(t *testing.T) {
 	t.Parallel()

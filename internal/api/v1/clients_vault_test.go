@@ -235,14 +235,14 @@ func TestVaultClientInRecoveryMode(t *testing.T) {
 	token, err := recovery.DecodeToken(done.EncodedToken, begun.OTP)
 	ok(t, "decode", err)
 	c.SetToken(token)
-	_, err = c.Logical().Write("sys/raw/mended", map[string]any{"value": "x", "compression_type": ""})
+	_, err = c.Logical().Write("sys/raw/fixed", map[string]any{"value": "x", "compression_type": ""})
 	ok(t, "Write", err)
-	if s, err := c.Logical().Read("sys/raw/mended"); err != nil || s.Data["value"] != "x" {
+	if s, err := c.Logical().Read("sys/raw/fixed"); err != nil || s.Data["value"] != "x" {
 		t.Errorf("Read: %+v, %v", s, err)
 	}
 	if s, err := c.Logical().List("sys/raw/core"); err != nil || len(s.Data["keys"].([]any)) == 0 {
 		t.Errorf("List: %+v, %v", s, err)
 	}
-	_, err = c.Logical().Delete("sys/raw/mended")
+	_, err = c.Logical().Delete("sys/raw/fixed")
 	ok(t, "Delete", err)
 }

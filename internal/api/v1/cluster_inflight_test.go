@@ -75,7 +75,7 @@ func TestCeremonyOverLeaders(t *testing.T) {
 		}
 		f.depose()
 		if code, _ := next().do("POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, shares[0])); code == http.StatusOK {
-			t.Fatalf("round %d: a former share counts", round)
+			t.Fatalf("round %d: a share of the previous set counts", round)
 		}
 		shares = made.Keys
 		if code, text := next().do("POST", "sys/recovery/prove",
@@ -85,7 +85,7 @@ func TestCeremonyOverLeaders(t *testing.T) {
 	}
 }
 
-// unsure is a handle whose leader is made to be unsure of its office, as one that was stopped for a
+// unsure is a handle whose leader is made to be unsure of its leadership, as one that was stopped for a
 // while is, and whose revision can be made not to be had.
 type unsure struct {
 	storage.Store
@@ -123,7 +123,7 @@ func (u *unsure) Revision(ctx context.Context) (uint64, error) {
 	return u.shared.Revision(ctx)
 }
 
-// TestUnsureLeader: a leader that cannot prove its office answers nothing, not even a refusal, and
+// TestUnsureLeader: a leader that cannot prove its leadership answers nothing, not even a refusal, and
 // says so to who waits for it.
 func TestUnsureLeader(t *testing.T) {
 	t.Parallel()
@@ -158,7 +158,7 @@ func TestUnsureLeader(t *testing.T) {
 	second.answer("GET", "secret/data/x", "")
 }
 
-// TestStandbyThatCannotProve: a standby whose storage does not tell the revision forwards what it
+// TestStandbyThatCannotProve: a standby whose storage does not report the revision forwards what it
 // would answer itself.
 func TestStandbyThatCannotProve(t *testing.T) {
 	t.Parallel()

@@ -54,7 +54,7 @@ func TestStandbyAnswersReadsAndForwardsTheRest(t *testing.T) {
 		t.Errorf("%d %s", code, text)
 	}
 	if code, text := standbys[0].do("GET", "secret/data/a0", "", "X-Vault-Token",
-		"s.nobody"); code != http.StatusForbidden {
+		"s.unknown"); code != http.StatusForbidden {
 		t.Errorf("%d %s", code, text)
 	}
 }
@@ -355,7 +355,7 @@ func TestForwardedBodies(t *testing.T) {
 			_ = a.Body.Close()
 			got := standbys[0].answer("GET", "secret/data/big", "")["data"].(map[string]any)["data"].(map[string]any)["k"]
 			if a.StatusCode != http.StatusOK || got != value {
-				t.Errorf("%d bytes, length told %v: %d, and %d bytes came back", size, length, a.StatusCode, len(got.(string)))
+				t.Errorf("%d bytes, length declared %v: %d, and %d bytes came back", size, length, a.StatusCode, len(got.(string)))
 			}
 		}
 	}
@@ -364,11 +364,11 @@ func TestForwardedBodies(t *testing.T) {
 		t.Errorf("3 MiB: %d", code)
 	}
 	if code, _ := standbys[0].do("POST", "secret/data/big", huge, "X-Vault-Token",
-		"s.nobody"); code != http.StatusForbidden {
+		"s.unknown"); code != http.StatusForbidden {
 		t.Errorf("3 MiB of somebody unknown: %d", code)
 	}
 	if code, _ := standbys[0].do("POST", "secret/data/big", `{"data":{}}`, "X-Vault-Token",
-		"s.nobody"); code != http.StatusForbidden {
+		"s.unknown"); code != http.StatusForbidden {
 		t.Errorf("somebody unknown: %d", code)
 	}
 }

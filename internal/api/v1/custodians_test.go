@@ -64,7 +64,7 @@ func TestTranscripts(t *testing.T) {
 	}
 	for _, k := range keys {
 		if strings.Contains(string(all.Data), k) {
-			t.Error("the export tells a share")
+			t.Error("the export shows a share")
 		}
 	}
 	w.expect("the export without a token", w.do("GET", "sys/recovery/transcript", "", "X-Vault-Token", ""), 403, "")

@@ -104,7 +104,7 @@ func TestACancelByOneFaceIsSeenByTheOther(t *testing.T) {
 	}
 }
 
-// TestFirstRecoveryShares: nobody's shares are needed to make the first, so the answer to the start
+// TestFirstRecoveryShares: no shares are needed to make the first, so the answer to the start
 // has them. Clients of the older path would not show them: there nothing is made.
 func TestFirstRecoveryShares(t *testing.T) {
 	t.Parallel()
@@ -202,7 +202,7 @@ func TestInitEncryptsRecoveryShares(t *testing.T) {
 	}
 }
 
-// TestWhoMayStartAndCancelGenerateRoot: anybody may start, since all tokens may be lost; but nobody
+// TestWhoMayStartAndCancelGenerateRoot: any client may start, since all tokens may be lost; but no client
 // without a token ends what somebody with one began.
 func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	t.Parallel()

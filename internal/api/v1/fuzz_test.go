@@ -41,7 +41,7 @@ func FuzzRequest(f *testing.F) {
 	w := unsealed(f)
 	f.Fuzz(func(t *testing.T, method, url, body, header, value string) {
 		if strings.Contains(url, "sys/seal") && !strings.Contains(url, "status") {
-			return // it would end the world for the inputs that follow
+			return // it would stop the harness for the inputs that follow
 		}
 		fuzzOne(t, w, method, url, body, header, value)
 	})

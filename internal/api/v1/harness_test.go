@@ -50,7 +50,7 @@ var moment = time.Date(2026, 1, 2, 3, 4, 5, 500_000_000, time.UTC)
 
 func now() time.Time { return moment }
 
-// rot is a storage that goes bad when told.
+// rot is a storage that can be made to fail.
 type rot struct {
 	*inmem.Store
 	mu              sync.Mutex
@@ -105,7 +105,7 @@ func (r *rot) Commit(ctx context.Context, b storage.Batch) error {
 	return r.Store.Commit(ctx, b)
 }
 
-// world is a server without a network: a node on a storage in memory, and the API before it.
+// harness is a server without a network: a node on a storage in memory, and the API before it.
 type harness struct {
 	t     testing.TB
 	store *rot
@@ -200,7 +200,7 @@ func newHarness(t testing.TB, seal seals.Seal, change ...func(*api.Config)) *har
 	return w
 }
 
-// unsealed is a world that is initialised and active.
+// unsealed is a harness that is initialised and active.
 func unsealed(t testing.TB, change ...func(*api.Config)) *harness {
 	t.Helper()
 	w := newHarness(t, autoSeal(t), change...)
@@ -276,7 +276,7 @@ func (w *harness) discreet(secrets ...string) {
 			}
 			for _, form := range forms {
 				if s != "" && strings.Contains(text, form) {
-					w.t.Errorf("%s tells secret %d", where, i)
+					w.t.Errorf("%s shows secret %d", where, i)
 				}
 			}
 		}

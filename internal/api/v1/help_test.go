@@ -31,7 +31,7 @@ func TestHelp(t *testing.T) {
 	}
 	w.expect("nowhere", w.do("HELP", "sys/nowhere", ""), 404, "")
 	w.expect("no mount", w.do("HELP", "nowhere/x", ""), 404, "")
-	w.expect("nobody", w.do("HELP", "sys/mounts", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
+	w.expect("unknown", w.do("HELP", "sys/mounts", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
 	w.expect("help=x", w.do("GET", "sys/mounts?help=x", ""), 400, empty)
 	weak := w.grant("s.weak", moment.AddDate(1, 0, 0), "default")
 	w.expect("without any capability", w.do("HELP", "sys/rotate", "", "X-Vault-Token", weak), 200, "")
@@ -65,7 +65,7 @@ func TestTrap33UnknownFieldsWarnWhereThereIsABody(t *testing.T) {
 	}
 }
 
-// TestEveryPathHasItsDoc keeps the table and what is said of it together: whoever adds a path says
+// TestEveryPathHasItsDoc keeps the table and what is said of it together: adding a path means saying
 // what it is for and what it takes.
 func TestEveryPathHasItsDoc(t *testing.T) {
 	t.Parallel()

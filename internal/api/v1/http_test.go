@@ -200,7 +200,7 @@ func TestHealthCodes(t *testing.T) {
 				body = empty
 			}
 			for _, method := range []string{"GET", "HEAD"} {
-				w.expect(fmt.Sprintf("%s world %d ?%s", method, i, tc.query), w.do(method, "sys/health?"+tc.query, ""), code, body)
+				w.expect(fmt.Sprintf("%s harness %d ?%s", method, i, tc.query), w.do(method, "sys/health?"+tc.query, ""), code, body)
 			}
 		}
 	}
@@ -264,7 +264,7 @@ func TestBodyLimits(t *testing.T) {
 	w.expect("a body without a token", w.send(unknown), 403, "")
 	read := w.request("GET", "/v1/sys/health", "")
 	read.Body, read.ContentLength = untouchable{t}, 1<<40
-	w.expect("a body nobody asked for", w.send(read), 200, "")
+	w.expect("an unexpected body", w.send(read), 200, "")
 	short := w.request("PUT", "/v1/secret/a", `{"a":1}`)
 	short.ContentLength = 100
 	w.expect("a body that ends early", w.send(short), 400, "")

@@ -18,7 +18,7 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 )
 
-// watched is an unsealed world whose node and log can be watched.
+// watched is an unsealed harness whose node and log can be watched.
 func watched(t *testing.T) (*harness, *logs.Hub, *safeBuffer) {
 	t.Helper()
 	out := &safeBuffer{}
@@ -111,9 +111,9 @@ func TestLoggers(t *testing.T) {
 	if got := data("sys/loggers"); got != "map[api:info core:info]" {
 		t.Error(got)
 	}
-	w.expect("unknown", w.do("POST", "sys/loggers/nobody", `{"level":"info"}`), 404, "")
-	w.expect("unknown read", w.do("GET", "sys/loggers/nobody", ""), 404, "")
-	w.expect("unknown reset", w.do("DELETE", "sys/loggers/nobody", ""), 404, "")
+	w.expect("unknown", w.do("POST", "sys/loggers/unknown", `{"level":"info"}`), 404, "")
+	w.expect("unknown read", w.do("GET", "sys/loggers/unknown", ""), 404, "")
+	w.expect("unknown reset", w.do("DELETE", "sys/loggers/unknown", ""), 404, "")
 	w.expect("no level", w.do("POST", "sys/loggers", `{}`), 400, "")
 	w.expect("no such level", w.do("POST", "sys/loggers", `{"level":"loud"}`), 400, "")
 	if !strings.Contains(out.String(), "request_id=") {
@@ -178,7 +178,7 @@ func TestInFlight(t *testing.T) {
 	}
 	w.expect("in a namespace", w.do("GET", "sys/in-flight-req", "", "X-Vault-Namespace", "a"), 400,
 		refusal("operation unavailable in namespaces"))
-	w.expect("to nobody", w.do("GET", "sys/in-flight-req", "", "X-Vault-Token", ""), 403, "")
+	w.expect("without a token", w.do("GET", "sys/in-flight-req", "", "X-Vault-Token", ""), 403, "")
 }
 
 func TestWhatTheServerTellsOfItself(t *testing.T) {

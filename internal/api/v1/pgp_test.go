@@ -66,7 +66,7 @@ func (p *person) decrypt(t testing.TB, message []byte) string {
 	return string(plain)
 }
 
-// people are some of them, in the order of their fingerprints too, and their keys.
+// custodians are some of them, in the order of their fingerprints too, and their keys.
 func custodians(t testing.TB, names ...string) (all []*person, keys []string) {
 	t.Helper()
 	for i, name := range names {

@@ -15,7 +15,7 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// rescue starts a server in recovery mode on a world's storage.
+// rescue starts a server in recovery mode on a harness's storage.
 func (w *harness) rescue(seal seals.Seal) *harness {
 	w.t.Helper()
 	set, err := seals.NewSet([]seals.Seal{seal}, seals.Options{Now: now})
@@ -145,21 +145,21 @@ func TestRecoveryModeBodies(t *testing.T) {
 	s.do("GET", "sys/raw/core/keyring", "")
 	s.do("PUT", "sys/raw/core/keyring", `{"value":"x"}`)
 	s.do("DELETE", "sys/raw/core/keyring", "")
-	s.do("PUT", "sys/raw/mended", `{"value":"x"}`)
-	s.do("PUT", "sys/raw/mended", `{"value":"x","compression_type":"gzip"}`)
-	s.do("PUT", "sys/raw/mended", `{"compression_type":""}`)
-	s.do("PUT", "sys/raw/mended", `{"value":"***","encoding":"base64","compression_type":""}`)
-	s.do("PUT", "sys/raw/mended", `{"value":"x","compression_type":"none"}`)
-	s.do("PUT", "sys/raw/mended", `{"value":"`+base64.StdEncoding.EncodeToString([]byte("\xff\x00"))+
+	s.do("PUT", "sys/raw/fixed", `{"value":"x"}`)
+	s.do("PUT", "sys/raw/fixed", `{"value":"x","compression_type":"gzip"}`)
+	s.do("PUT", "sys/raw/fixed", `{"compression_type":""}`)
+	s.do("PUT", "sys/raw/fixed", `{"value":"***","encoding":"base64","compression_type":""}`)
+	s.do("PUT", "sys/raw/fixed", `{"value":"x","compression_type":"none"}`)
+	s.do("PUT", "sys/raw/fixed", `{"value":"`+base64.StdEncoding.EncodeToString([]byte("\xff\x00"))+
 		`","encoding":"base64"}`)
-	s.do("GET", "sys/raw/mended", "")
-	s.do("GET", "sys/raw/mended?encoding=base64", "")
-	s.do("PUT", "sys/raw/mended", `{"value":"text"}`)
-	s.do("GET", "sys/raw/mended", "")
-	s.do("DELETE", "sys/raw/mended", "")
-	s.do("GET", "sys/raw/mended", "")
-	s.do("DELETE", "sys/raw/mended", "")
-	s.do("PATCH", "sys/raw/mended", "")
+	s.do("GET", "sys/raw/fixed", "")
+	s.do("GET", "sys/raw/fixed?encoding=base64", "")
+	s.do("PUT", "sys/raw/fixed", `{"value":"text"}`)
+	s.do("GET", "sys/raw/fixed", "")
+	s.do("DELETE", "sys/raw/fixed", "")
+	s.do("GET", "sys/raw/fixed", "")
+	s.do("DELETE", "sys/raw/fixed", "")
+	s.do("PATCH", "sys/raw/fixed", "")
 	s.do("GET", "sys/raw/../x", "")
 	golden(t, "recovery-mode.txt", s.b.String())
 }

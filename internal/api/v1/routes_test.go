@@ -13,7 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 )
 
-// TestRouteTable pins the table: whoever changes who may call what, sees it here.
+// TestRouteTable pins the table: a change of who may call what shows here.
 func TestRouteTable(t *testing.T) {
 	t.Parallel()
 	var b strings.Builder
@@ -160,7 +160,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 	w := unsealed(t)
 	for _, r := range lines {
 		if r.Path == "sys/seal" || r.Path == "sys/unseal" {
-			continue // they have a world to themselves, below
+			continue // they have a harness of their own, below
 		}
 		path := strings.ReplaceAll(r.Path, "*", "secret")
 		for _, method := range r.Methods {

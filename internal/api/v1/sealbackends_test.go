@@ -113,6 +113,6 @@ func TestDoomedKey(t *testing.T) {
 		}
 	}
 	if int64(value) != doom.Unix() {
-		t.Errorf("the metric tells %v", value)
+		t.Errorf("the metric shows %v", value)
 	}
 }

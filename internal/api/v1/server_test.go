@@ -174,7 +174,7 @@ func TestClientCertificates(t *testing.T) {
 		tc.change(&c)
 		s := serve(t, c, w.api)
 		for client, passes := range tc.passes {
-			conf, name := trusting(server), "nobody"
+			conf, name := trusting(server), "unknown"
 			if client != nil {
 				// Given whatever the server asks for: Go would keep back what it does not list.
 				conf.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) { return &client.pair, nil }
@@ -223,10 +223,10 @@ func TestListenersThatCannotBe(t *testing.T) {
 			c.Type, c.Address, c.SocketMode = "unix", filepath.Join(t.TempDir(), "s"), "rw"
 		},
 		"socket_user: user: unknown user": func(c *config.Listener) {
-			c.Type, c.Address, c.SocketUser = "unix", filepath.Join(t.TempDir(), "s"), "nobody-knows"
+			c.Type, c.Address, c.SocketUser = "unix", filepath.Join(t.TempDir(), "s"), "unknown-user"
 		},
 		"socket_group: group: unknown group ": func(c *config.Listener) {
-			c.Type, c.Address, c.SocketGroup = "unix", filepath.Join(t.TempDir(), "s"), "nobody-knows"
+			c.Type, c.Address, c.SocketGroup = "unix", filepath.Join(t.TempDir(), "s"), "unknown-user"
 		},
 	} {
 		c := good
@@ -336,7 +336,7 @@ func TestShutdownCutsOffAtItsDeadline(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := s.Shutdown(ctx); err == nil {
-		t.Error("a cut request was not told")
+		t.Error("a cut request was not reported")
 	}
 	wg.Wait()
 }

@@ -88,19 +88,19 @@ func TestRestoreRefuses(t *testing.T) {
 	custodians.expect("unseal", custodians.do("PUT", "sys/unseal", `{"key":"`+keys.Keys[0]+`"}`), 200, "")
 	custodians.expect("unsealing by itself here", custodians.do("POST", "sys/storage/raft/snapshot-force",
 		string(archive)), 400, "")
-	w.expect("people's", w.do("POST", "sys/storage/raft/snapshot-force", string(custodians.save())), 400, "")
+	w.expect("shamir's", w.do("POST", "sys/storage/raft/snapshot-force", string(custodians.save())), 400, "")
 	if a := w.do("GET", "secret/a", ""); !strings.Contains(a.Body.String(), `"mine"`) {
 		t.Errorf("after all that: %d %s", a.Code, a.Body)
 	}
 	w.expect("by force", w.do("POST", "sys/storage/raft/snapshot-force", string(foreign)), 204, "")
-	w.expect("the token of the former cluster", w.do("GET", "secret/a", ""), 403, "")
+	w.expect("the token of the previous cluster", w.do("GET", "secret/a", ""), 403, "")
 	w.token = other.token
 	if a := w.do("GET", "secret/a", ""); !strings.Contains(a.Body.String(), `"other"`) {
 		t.Errorf("after the forced restore: %d %s", a.Code, a.Body)
 	}
 }
 
-// TestSnapshotThatFails is cut off, so that nobody takes it for whole.
+// TestSnapshotThatFails is cut off, so that it cannot pass for complete.
 func TestSnapshotThatFails(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

@@ -109,7 +109,7 @@ func TestWrappingEndpoints(t *testing.T) {
 	w.expect("an error", w.do("GET", "secret/nothing", "", "X-Vault-Wrap-TTL", "60"), 404, `{"errors":[]}`)
 }
 
-// TestTrap30AWrappingTokenUsedElsewhereIsConsumed: whoever it was meant for notices.
+// TestTrap30AWrappingTokenUsedElsewhereIsConsumed: its intended recipient notices.
 func TestTrap30AWrappingTokenUsedElsewhereIsConsumed(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -176,7 +176,7 @@ func TestWrapTTLPolicies(t *testing.T) {
 	}
 }
 
-// TestLargeAnswersAreNotWrapped: nothing is lost, and the client is told.
+// TestLargeAnswersAreNotWrapped: nothing is lost, and the client gets an error.
 func TestLargeAnswersAreNotWrapped(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t, func(c *api.Config) { c.Limits.JSONMemory = 1 << 30 })
@@ -186,7 +186,7 @@ func TestLargeAnswersAreNotWrapped(t *testing.T) {
 	}
 }
 
-// TestTokensOfAnswersThatCannotBeWrapped: a token that was made for nobody ends; one that was
+// TestTokensOfAnswersThatCannotBeWrapped: a token that was made for no client ends; one that was
 // renewed goes on.
 func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 	t.Parallel()

@@ -62,7 +62,7 @@ path "sys/leases/lookup" {
     capabilities = ["update"]
 }
 
-# A place that nobody else sees, and answers handed on sealed.
+# A place that no other token can read, and wrapped answers.
 path "cubbyhole/*" {
     capabilities = ["create", "read", "update", "delete", "list"]
 }

@@ -54,7 +54,7 @@ func TestUnwrapIsOneCommit(t *testing.T) {
 	}
 }
 
-// TestFailedUnwrapIsNoUnwrap: while the storage is away nobody sees the answer, and it can be had
+// TestFailedUnwrapIsNoUnwrap: while the storage is unavailable no caller gets the answer, and it can be read
 // afterwards.
 func TestFailedUnwrapIsNoUnwrap(t *testing.T) {
 	t.Parallel()

@@ -138,7 +138,7 @@ func TestADamagedEntryDoesNotKeepTheOthersBack(t *testing.T) {
 	}
 }
 
-// TestUpgradeUnderTraffic: nobody who reads or writes while entries are moved sees anything else
+// TestUpgradeUnderTraffic: no reader or writer sees anything else while entries are moved
 // than before.
 func TestUpgradeUnderTraffic(t *testing.T) {
 	t.Parallel()

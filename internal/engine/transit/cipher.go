@@ -62,7 +62,7 @@ func (f fields) readAAD(t *text, k *keys.Key, index int) error {
 	return nil
 }
 
-// decoded decodes a field whose error is the decoder's own: it tells of the position alone.
+// decoded decodes a field whose error is the decoder's own: it shows the position alone.
 func (f fields) decoded(name string) ([]byte, error) {
 	encoded, err := f.text(name)
 	if err != nil || encoded == "" {

@@ -44,7 +44,7 @@ func (b *backend) readUse(ctx context.Context, c *call) (*mount.Response, error)
 }
 
 // checkUse is asked before versions of a key below a number become unusable for decryption, or go with their key. Where one was used
-// within the mount's window the request is refused, unless it says force; otherwise the warnings tell of uses.
+// within the mount's window the request is refused, unless it says force; otherwise the warnings list the uses.
 func (b *backend) checkUse(ctx context.Context, k *keys.Key, below int, force bool) (warnings []string, err error) {
 	return b.checkRange(ctx, k, k.MinDecryption, below, force)
 }

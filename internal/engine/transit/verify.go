@@ -149,7 +149,7 @@ func (b *backend) verifyOne(ctx context.Context, c *call, k *keys.Key, s signing
 // macFunc authenticates by one version.
 type macFunc func(n int, input []byte) ([]byte, error)
 
-// verifyMAC checks a MAC in constant time. One whose length is another is another; shorter CMACs are told to verify by mac_length.
+// verifyMAC checks a MAC in constant time. One whose length is another is another; shorter CMACs are verified by mac_length.
 func (b *backend) verifyMAC(c *call, k *keys.Key, what kind, f fields, name string, mac macFunc) (bool, error) {
 	if !f.given("input") {
 		return false, fault.New(fault.Invalid, "missing input")

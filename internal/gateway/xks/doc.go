@@ -6,7 +6,7 @@
 //	route -> store -> body limit -> SigV4 -> JSON -> store enabled -> key -> authorisation
 //	      -> sizes -> encodings -> audit (request) -> key operation -> audit (answer) -> response
 //
-// It guarantees that no answer leaves before its audit entry was recorded; that a caller cannot tell from an
+// It guarantees that no answer leaves before its audit entry was recorded; that a caller cannot learn from an
 // error why its signature was refused; that ciphertext metadata (key version and fingerprint) and the caller's
 // additional authenticated data are authenticated with every ciphertext; that the integrity value is computed over
 // exactly what is sent, and that this ciphertext was decrypted and compared before it is sent; and that every

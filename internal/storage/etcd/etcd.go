@@ -130,7 +130,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	// Observe the lease from now on, so that a node unsealed later need not wait for the whole
 	// lease of a dead leader.
-	if _, err := s.readElection(ctx); err != nil && !errors.Is(err, storage.ErrCorrupt) { // that, elections will tell
+	if _, err := s.readElection(ctx); err != nil && !errors.Is(err, storage.ErrCorrupt) { // elections report that
 		return nil, errors.Join(err, s.Close())
 	}
 	return s, nil

@@ -101,7 +101,7 @@ func TestStoppedProcess(t *testing.T) {
 	}
 	stopped.Store(int64(50 * time.Second))
 	if !l.Held() {
-		t.Error("the office ended early")
+		t.Error("the leadership ended early")
 	}
 	stopped.Store(int64(55 * time.Second)) // a tenth of the lease is the margin
 	if l.Held() {
@@ -147,7 +147,7 @@ func TestOneAtATime(t *testing.T) {
 				proxy.Stall()
 				<-l.Lost()
 				if l.Held() {
-					t.Error("a lost office is held")
+					t.Error("a lost leadership is held")
 				}
 				proxy.Flow()
 			}
@@ -156,8 +156,8 @@ func TestOneAtATime(t *testing.T) {
 	nodes.Wait()
 }
 
-// TestLeaderThatIsGone is nobody's leader once its lease is over, even where nobody takes the
-// office.
+// TestLeaderThatIsGone is no longer the leader once its lease is over, even where no other node
+// leads.
 func TestLeaderThatIsGone(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})

@@ -43,7 +43,7 @@ func revision(t *testing.T, s *etcd.Store) uint64 {
 	return n
 }
 
-// TestRestartOfEtcd: data, office and watch outlive it, and nothing has to be opened again.
+// TestRestartOfEtcd: data, leadership and watch survive it, and nothing has to be opened again.
 func TestRestartOfEtcd(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
@@ -73,7 +73,7 @@ func TestRestartOfEtcd(t *testing.T) {
 	write("elsewhere")
 	want(t, s, "w/before", "v")
 	if !leadership.Held() {
-		t.Error("the office was lost although its lease is long")
+		t.Error("the leadership was lost although its lease is long")
 	}
 	keys, closed := until(t, events, revision(t, s))
 	if closed || fmt.Sprint(keys) != "[w/before w/after]" {

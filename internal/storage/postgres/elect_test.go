@@ -129,11 +129,11 @@ func TestStoppedProcess(t *testing.T) {
 	}
 	later.advance(50 * time.Second)
 	if !l.Held() {
-		t.Error("the office is not held within its lease")
+		t.Error("the leadership is not held within its lease")
 	}
 	later.advance(5 * time.Second)
 	if l.Held() {
-		t.Error("the office is held at the end of its lease")
+		t.Error("the leadership is held at the end of its lease")
 	}
 }
 
@@ -143,7 +143,7 @@ type leaderships struct {
 	all []*leadership
 }
 
-// enter checks that nobody else can hold the leadership when a new one does, and that epochs grow.
+// enter checks that no other node can hold the leadership when a new one does, and that epochs grow.
 func (o *leaderships) enter(t *testing.T, l *leadership) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -206,7 +206,7 @@ func TestRenewalThroughRestart(t *testing.T) {
 		})
 	}
 	if !l.Held() {
-		t.Error("the office was lost")
+		t.Error("the leadership was lost")
 	}
 	if _, epoch, err := s.Leader(t.Context()); err != nil || epoch != l.Epoch() {
 		t.Errorf("epoch %d, %v", epoch, err)

@@ -240,5 +240,5 @@ func (p *Principal) may(what string) *refusal {
 	}
 	return &refusal{http.StatusForbidden, "Forbidden", "ForbiddenByPolicy",
 		fmt.Sprintf("The user, group or application 'appid=...' does not have keys %s permission on key vault "+
-			"'standin'.", what)}
+			"'emulator'.", what)}
 }

@@ -272,7 +272,7 @@ func TestAdministration(t *testing.T) {
 	if _, text := do("GET", "/emulator/calls", admin, ""); !strings.Contains(text, `"Encrypt":2`) {
 		t.Errorf("calls: %s", text)
 	}
-	do("POST", "/emulator/faults", admin, `{"mute":true}`)
+	do("POST", "/emulator/faults", admin, `{"unresponsive":true}`)
 	if code, _ := do("DELETE", "/emulator/faults", admin, ""); code != 200 {
 		t.Errorf("clearing faults: %d", code)
 	}

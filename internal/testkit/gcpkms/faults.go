@@ -26,10 +26,10 @@ type Fault struct {
 	Method string `json:"method,omitempty"` // "Encrypt", ...; "" is every method
 	Times  int    `json:"times,omitempty"`  // number of calls that fail; 0: all until Clear
 
-	DelayMS      int    `json:"delay_ms,omitempty"` // delay of the answer
-	Unresponsive bool   `json:"mute,omitempty"`     // accepts the call and does not answer
-	Code         string `json:"code,omitempty"`     // fails with this code, such as "UNAVAILABLE"
-	Message      string `json:"message,omitempty"`  // and this text
+	DelayMS      int    `json:"delay_ms,omitempty"`     // delay of the answer
+	Unresponsive bool   `json:"unresponsive,omitempty"` // accepts the call and does not answer
+	Code         string `json:"code,omitempty"`         // fails with this code, such as "UNAVAILABLE"
+	Message      string `json:"message,omitempty"`      // and this text
 
 	Lose bool `json:"lose,omitempty"` // executes the call and loses the answer
 	// one bit of the ciphertext or plaintext in the answer is changed; its checksum is not

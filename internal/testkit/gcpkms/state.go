@@ -87,7 +87,7 @@ func (s *Service) save() error {
 
 // WriteFile writes a file atomically.
 func WriteFile(path string, data []byte, mode fs.FileMode) error {
-	f, err := os.CreateTemp(filepath.Dir(path), ".standin-*")
+	f, err := os.CreateTemp(filepath.Dir(path), ".emulator-*")
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func TestNobodyTakesTheWorkOfSomebody(t *testing.T) {
 		if c, err := bcrypt.Cost(d.unknown); err != nil || c != cost {
 			t.Errorf("cost %d: %d, %v", cost, c, err)
 		}
-		_, err = d.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login/nobody",
+		_, err = d.Handle(t.Context(), &mount.Request{Operation: mount.Update, Path: "login/unknown",
 			Data: map[string]any{"password": "x"}})
 		if !errors.Is(err, mount.ErrCredentials) {
 			t.Errorf("cost %d: %v", cost, err)
