@@ -69,8 +69,9 @@ var levels = map[string]int{
 	"internal/audit":       40,
 	"internal/auth/method": 46, // auth methods are mount backends
 	"internal/mount":       45, // a backend is handed the identity that auth established
-	"internal/engine":      46,
+	"internal/engine":      47,
 	"internal/gateway":     46, // protocols of other systems, over internal/keys
+	"internal/tools":       46, // random bytes and hashes, in the form of a backend's answers
 	"internal/keys":        40, // named keys; engines and gateways serve them
 	"recovery":             30, // pure; the set of seals splits keys with it
 	"internal/storage":     20,
@@ -104,6 +105,7 @@ var apart = map[string][]string{
 	"internal/api/authn":      {},
 	"internal/api/policies":   {"internal/api/authn"},
 	"internal/api/openapi":    {},
+	"internal/api/tools":      {},
 }
 
 func TestAreasOfTheAPIAreApart(t *testing.T) {

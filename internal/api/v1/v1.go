@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api/policies"
 	"github.com/sealgate/sealgate/internal/api/raw"
 	"github.com/sealgate/sealgate/internal/api/sys"
+	"github.com/sealgate/sealgate/internal/api/tools"
 	"github.com/sealgate/sealgate/internal/node"
 )
 
@@ -38,6 +39,7 @@ func NewRecovery(c api.Config, mode *node.RecoveryMode) http.Handler {
 // table is the whole API of a server.
 var table = api.Join([]api.Area{
 	sys.Area, ceremonies.Area, operate.Area, mounts.Area, raw.Area, authn.Area, policies.Area, openapi.Area,
+	tools.Area,
 }, authn.AuthMounted, openapi.HelpRoute)
 
 // New returns the API of a server.

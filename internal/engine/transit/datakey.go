@@ -7,8 +7,10 @@ import (
 	"io"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/tools"
 )
 
 // maxDataKeys bounds the pairs of one request.
@@ -110,4 +112,12 @@ func (b *backend) dataKeys(ctx context.Context, c *call) (*mount.Response, error
 	return &mount.Response{Data: struct {
 		Pairs []ciphertextAnswer `json:"key_pairs"`
 	}{pairs}}, nil
+}
+
+func (b *backend) random(_ context.Context, c *call) (*mount.Response, error) {
+	return tools.Random(b.rand, field.Map(c.data), c.segs[:c.n])
+}
+
+func (b *backend) hash(_ context.Context, c *call) (*mount.Response, error) {
+	return tools.Hash(field.Map(c.data), c.segs[:c.n])
 }

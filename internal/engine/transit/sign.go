@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/tools"
 )
 
 // signing is how a request wants its signatures, which is the same for all items of a batch.
@@ -73,7 +74,7 @@ func (s *signing) readHash(c *call) error {
 		}
 		return nil
 	}
-	h, ok := hashes[name]
+	h, ok := tools.ParseHash(name)
 	if !ok {
 		return fault.New(fault.Invalid, "invalid hash algorithm %q", name)
 	}

@@ -147,6 +147,6 @@ func toolRows() []row {
 		{"65: many", "POST", "random/131073", "", 400, "'bytes' should be less than 131072", 0, ""},
 		{"65: format", "POST", "random/8", `{"format":"x"}`, 400, `unsupported encoding format "x"; must be "hex" or "base64"`, 0, ""},
 		{"65: text", "POST", "random", `{"bytes":"x"}`, 400,
-			"Field validation failed: error converting input for field \"bytes\": '' cannot parse value as 'int': strconv.ParseInt: invalid syntax", 0, ""},
+			"Field validation failed: error converting input for field \"bytes\": it must be a whole number", 0, ""},
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/tools"
 )
 
 type verifyResult struct {
@@ -203,7 +204,7 @@ func (b *backend) hmacBy(ctx context.Context, c *call, k *keys.Key) (macFunc, er
 	if name == "" {
 		name = "sha2-256"
 	}
-	h, ok := hashes[name]
+	h, ok := tools.ParseHash(name)
 	switch {
 	case name == "none":
 		return nil, fault.New(fault.Invalid, "algorithm cannot be none")

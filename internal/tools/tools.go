@@ -1,7 +1,11 @@
-package transit
+// Package tools answers requests for random bytes and for hashes: random and hash of the transit engine, and sys/tools.
+//
+// It guarantees OpenBao's answers and texts. The random bytes are those of the reader that the caller gives; there is no other source.
+//
+// Stays compatible: fields, answers and texts.
+package tools
 
 import (
-	"context"
 	"crypto"
 	"encoding/base64"
 	"encoding/hex"
@@ -15,6 +19,7 @@ import (
 	_ "crypto/sha512"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -24,21 +29,18 @@ var hashes = map[string]crypto.Hash{
 	"sha3-224": crypto.SHA3_224, "sha3-256": crypto.SHA3_256, "sha3-384": crypto.SHA3_384, "sha3-512": crypto.SHA3_512,
 }
 
-func (b *backend) random(_ context.Context, c *call) (*mount.Response, error) {
-	return Random(b.rand, c.data, c.segs[:c.n])
-}
-
-func (b *backend) hash(_ context.Context, c *call) (*mount.Response, error) {
-	return Hash(c.data, c.segs[:c.n])
+// ParseHash finds a hash by its name in the API.
+func ParseHash(name string) (crypto.Hash, bool) {
+	h, ok := hashes[name]
+	return h, ok
 }
 
 // maxRandom is the most random bytes of one request.
 const maxRandom = 128 << 10
 
-// Random answers random[/<source>][/<bytes>], of this engine and of sys/tools: the path gives what is behind "random".
-func Random(rnd io.Reader, data map[string]any, path []string) (*mount.Response, error) {
-	f := fields(data)
-	source, n, err := randomSource(f, path)
+// Random answers random[/<source>][/<bytes>], of transit and sys/tools: the path gives what is behind "random".
+func Random(rnd io.Reader, data field.Map, path []string) (*mount.Response, error) {
+	source, n, err := randomSource(data, path)
 	if err != nil {
 		return nil, err
 	}
@@ -56,13 +58,13 @@ func Random(rnd io.Reader, data map[string]any, path []string) (*mount.Response,
 	default:
 		return nil, fault.New(fault.Invalid, `unsupported entropy source %q; must be "platform" or "seal", or "all"`, source)
 	}
-	format, err := f.text("format")
-	if err != nil {
+	var format string
+	if err := data.Text("format", &format); err != nil {
 		return nil, err
 	}
 	out := make([]byte, n)
 	if _, err := io.ReadFull(rnd, out); err != nil {
-		return nil, fmt.Errorf("transit: reading random bytes: %w", err)
+		return nil, fmt.Errorf("tools: reading random bytes: %w", err)
 	}
 	defer clear(out)
 	encoded, ok := encode(format, "base64", out)
@@ -76,16 +78,15 @@ func Random(rnd io.Reader, data map[string]any, path []string) (*mount.Response,
 }
 
 // randomSource finds source and number in path and fields: the path's last segment is a number, or a source.
-func randomSource(f fields, path []string) (source string, n int, err error) {
-	if source, err = f.text("source"); err != nil {
+func randomSource(f field.Map, path []string) (source string, n int, err error) {
+	if err := f.Text("source", &source); err != nil {
 		return "", 0, err
 	}
-	n = 32
-	if f.given("bytes") {
-		if n, err = f.number("bytes"); err != nil {
-			return "", 0, fault.New(fault.Invalid, "Field validation failed: %s", err)
-		}
+	bytes := int64(32)
+	if err := f.Number("bytes", &bytes); err != nil {
+		return "", 0, err
 	}
+	n = int(min(bytes, maxRandom+1))
 	number := ""
 	switch {
 	case len(path) == 2:
@@ -116,33 +117,28 @@ func encode(format, standard string, b []byte) (string, bool) {
 	return "", false
 }
 
-// Hash answers hash[/<algorithm>], of this engine and of sys/tools: the path gives what is behind "hash".
-func Hash(data map[string]any, path []string) (*mount.Response, error) {
-	f := fields(data)
-	if !f.given("input") {
+// Hash answers hash[/<algorithm>], of transit and sys/tools: the path gives what is behind "hash".
+func Hash(data field.Map, path []string) (*mount.Response, error) {
+	if !data.Has("input") {
 		return nil, fault.New(fault.Invalid, "input missing")
 	}
-	input, err := f.readInput("input")
-	if err != nil {
-		return nil, err
-	}
-	name, err := f.text("algorithm")
-	if err != nil {
-		return nil, err
+	var encodedInput, format string
+	name := "sha2-256"
+	for field, into := range map[string]*string{"input": &encodedInput, "algorithm": &name, "format": &format} {
+		if err := data.Text(field, into); err != nil {
+			return nil, err
+		}
 	}
 	if len(path) > 0 {
 		name = path[0]
 	}
-	if name == "" {
-		name = "sha2-256"
+	input, err := base64.StdEncoding.DecodeString(encodedInput)
+	if err != nil {
+		return nil, fault.New(fault.Invalid, "unable to decode input as base64: %s", err)
 	}
 	h, ok := hashes[name]
 	if !ok || h == crypto.SHA1 {
 		return nil, fault.New(fault.Invalid, "unsupported algorithm %s", name)
-	}
-	format, err := f.text("format")
-	if err != nil {
-		return nil, err
 	}
 	sum := h.New()
 	sum.Write(input)
