@@ -11,7 +11,7 @@ import (
 func authHelpCommand(b *base) *command {
 	return &command{base: b, name: "auth help", args: "TYPE|PATH", least: 1, most: 1,
 		synopsis: "Show how to log in with an auth method",
-		about: `Shows the login parameters of an auth method, by its type or the path where it is enabled. Types: ` +
+		about: `Shows the login parameters of an auth method, by its type or the path where it is enabled. Types:` +
 			strings.Join(slices.Sorted(maps.Keys(loginMethods)), ", ") + ".",
 		run: func(args []string) int {
 			kind := strings.TrimSpace(args[0])

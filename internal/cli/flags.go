@@ -30,10 +30,11 @@ type connection struct {
 
 // base holds a command's flags and environment.
 type base struct {
-	env   Env
-	flags *flag.FlagSet
-	conn  connection
-	local []string // names of the command's own flags, which its help lists first
+	env      Env
+	flags    *flag.FlagSet
+	conn     connection
+	required []string // names of flags whose value must not be empty, if they are given
+	local    []string // names of the command's own flags, which its help lists first
 }
 
 func newBase(env Env) *base {
@@ -95,10 +96,28 @@ func (b *base) parse(args []string) ([]string, error) {
 		left := b.flags.Args()
 		taken := len(args) - len(left)
 		if len(left) == 0 || taken > 0 && args[taken-1] == "--" {
+			if err := b.checkEmpty(); err != nil {
+				return nil, err
+			}
 			return append(rest, left...), b.checkFormat()
 		}
 		rest, args = append(rest, left[0]), left[1:]
 	}
+}
+
+// nonEmpty marks flags whose empty value must not count as "not given". A script's -policy="$P"
+// with an empty P would otherwise create a token with the parent's policies, and -pgp-keys="$KEYS"
+// would print shares unencrypted.
+func (b *base) nonEmpty(names ...string) { b.required = append(b.required, names...) }
+
+// checkEmpty refuses flags that are marked by nonEmpty and given without a value.
+func (b *base) checkEmpty() (err error) {
+	b.flags.Visit(func(f *flag.Flag) {
+		if err == nil && slices.Contains(b.required, f.Name) && strings.TrimSpace(f.Value.String()) == "" {
+			err = fmt.Errorf("-%s is empty: give a value, or omit the flag", f.Name)
+		}
+	})
+	return err
 }
 
 // given reports whether the command line has one of the flags.

@@ -76,6 +76,7 @@ func generateRootCommand(b *base) *command {
 	b.flags.StringVar(&f.nonce, "nonce", "", "`nonce` of the operation")
 	b.flags.BoolVar(&f.recoveryToken, "recovery-token", false, "generate a recovery token, on a server in recovery mode")
 	b.own("init", "cancel", "status", "decode", "generate-otp", "otp", "pgp-key", "nonce", "recovery-token")
+	b.nonEmpty("pgp-key", "otp", "nonce")
 	return &command{base: b, name: "operator generate-root", args: "[KEY | - | @file]", most: 1,
 		synopsis: "Generate a root token with a quorum of shares",
 		about: `Generates a new root token, authorised by a quorum of the unseal or recovery shares. Only the client that

@@ -39,6 +39,7 @@ func initCommand(b *base) *command {
 	b.flags.Var(&f.holders, "holders", "comma-separated `names` of the shares' holders, in the order of the shares")
 	b.own("status", "key-shares", "n", "key-threshold", "t",
 		"recovery-shares", "recovery-threshold", "pgp-keys", "recovery-pgp-keys", "root-token-pgp-key", "holders")
+	b.nonEmpty("pgp-keys", "recovery-pgp-keys", "root-token-pgp-key", "holders")
 	return &command{base: b, name: "operator init", synopsis: "Initialise a server",
 		about: `Initialises a server: creates its keys, and prints the shares and the first root token once.
 

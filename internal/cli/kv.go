@@ -47,6 +47,7 @@ func newKV(b *base) *kv {
 	k := &kv{base: b, cas: -1}
 	b.flags.StringVar(&k.mount, "mount", "", "`path` of the mount; PATH is then relative to it")
 	b.own("mount")
+	b.nonEmpty("mount")
 	return k
 }
 
@@ -83,7 +84,7 @@ func (k *kv) runVersioned(path, what string, f kvRun) int {
 // find asks the server for the mount of a path. Old servers without this endpoint have version 1
 // only.
 func (k *kv) find(client *api.Client, path string) (kvPath, error) {
-	path = strings.Trim(strings.TrimSpace(path), "/")
+	path = sanitize(path)
 	ask := path
 	if k.mount != "" {
 		ask = sanitize(k.mount)

@@ -117,6 +117,7 @@ func kvDeleteCommand(b *base) *command {
 	var versions list
 	b.flags.Var(&versions, "versions", "comma-separated `numbers` of the versions; by default the current one")
 	b.own("versions")
+	b.nonEmpty("versions")
 	return &command{base: b, name: "kv delete", args: "PATH", least: 1, most: 1,
 		synopsis: "Delete a secret, or versions of it",
 		about: `Deletes a secret; on a mount of version 2, versions of it, which "kv undelete" restores. "kv destroy" and

@@ -9,9 +9,9 @@ import (
 
 // leaseID checks the ID of a lease.
 func (b *base) leaseID(arg string) (string, bool) {
-	id := strings.TrimSpace(arg)
+	id := arg
 	switch {
-	case sanitize(id) == "":
+	case strings.Trim(id, "/ ") == "":
 		b.errorf("Missing ID!")
 	case strings.Contains("/"+id+"/", "/../"):
 		b.errorf("Error: the ID must not contain ..")

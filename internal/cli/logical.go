@@ -20,7 +20,8 @@ func (b *base) withClient(run func(*api.Client) int) int {
 	return run(client)
 }
 
-func sanitize(path string) string { return strings.Trim(strings.TrimSpace(path), "/") }
+// sanitize removes slashes at the ends of a path. Whitespace belongs to names.
+func sanitize(path string) string { return strings.Trim(path, "/") }
 
 // query turns k=v arguments into a query string.
 func (b *base) query(args []string) (url.Values, error) {

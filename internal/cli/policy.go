@@ -41,7 +41,7 @@ func policyListCommand(b *base) *command {
 // policyName is a policy's name as servers store it: in lower case. It must not lead to another
 // path.
 func (b *base) policyName(arg string) (string, bool) {
-	name := strings.ToLower(strings.TrimSpace(arg))
+	name := strings.ToLower(arg)
 	if name == "" || name == "." || name == ".." {
 		b.errorf("Error: the name of the policy is missing")
 		return "", false
@@ -92,7 +92,7 @@ func policyWriteCommand(b *base) *command {
 			if !ok {
 				return exitLocal
 			}
-			rules, err := b.readAll(strings.TrimSpace(args[1]))
+			rules, err := b.readAll(args[1])
 			if err != nil {
 				b.errorf("Error reading policy: %v", err)
 				return exitLocal

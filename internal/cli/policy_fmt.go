@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/hashicorp/hcl/hcl/printer"
 
@@ -16,7 +15,7 @@ func policyFmtCommand(b *base) *command {
 		about: `Checks a policy in a local file, as the server would, and formats the file in place; "-" reads standard
 input and writes standard output. It makes no request.`,
 		run: func(args []string) int {
-			name := strings.TrimSpace(args[0])
+			name := args[0]
 			before, err := b.readAll(name)
 			if err != nil {
 				b.errorf("Error reading policy file: %v", err)

@@ -31,7 +31,7 @@ var secretTexts = []struct {
 	{regexp.MustCompile(`(?s)-----BEGIN [A-Z ]*PRIVATE KEY.*?(?:END [A-Z ]*-----|$)`), redacted},
 	{regexp.MustCompile(`AGE-SECRET-KEY-[A-Z0-9-]+`), redacted},                                            // keys
 	{regexp.MustCompile(`(?i)\b(Bearer|Basic) [A-Za-z0-9+/=._~-]{8,}`), "${1} " + redacted},                // headers
-	{regexp.MustCompile(`(?i)(\b(?:\w+[_-])?` + secretPair + `=)"?[^\s&"',;]+"?`), "${1}" + redacted},      // queries, PKCS#11 URIs
+	{regexp.MustCompile(`(?i)(\b(?:\w+[_-])?` + secretPair + `=)"?[^\s&"',;]+"?`), "${1}" + redacted},      // queries
 	{regexp.MustCompile(`(?i)("(?:\w+[_-])?` + secretPair + `"\s*:\s*)"[^"]*"`), `${1}"` + redacted + `"`}, // JSON
 	{regexp.MustCompile(`(://)[^/\s:@"]*:[^/\s@"]+@`), "${1}" + redacted + "@"},                            // URLs
 }

@@ -67,6 +67,7 @@ func (f *rekeyFlags) define(b *base) {
 	b.own("init", "cancel", "status", "verify", "nonce", "target", "key-shares", "n", "key-threshold", "t", "pgp-keys",
 		"holders",
 		"backup", "backup-retrieve", "backup-delete")
+	b.nonEmpty("pgp-keys", "holders", "target", "nonce")
 }
 
 func rekeyCommand(b *base) *command      { return newSharesCommand(b, &rekeyByVault) }

@@ -58,7 +58,7 @@ func (b *base) done(client *api.Client, method, path string, in any, doing, succ
 const put = http.MethodPut
 
 // folder ends a path with a slash, as mounts are named.
-func folder(path string) string { return strings.TrimSuffix(strings.TrimSpace(path), "/") + "/" }
+func folder(path string) string { return strings.TrimSuffix(path, "/") + "/" }
 
 // showAnswer prints a response that must not be empty.
 func (b *base) showAnswer(s *api.Secret, err error, doing string) int {

@@ -33,6 +33,7 @@ func tokenCreateCommand(b *base) *command {
 	b.own("id", "display-name", "ttl", "explicit-max-ttl", "period", "renewable", "orphan", "no-default-policy",
 		"use-limit", "role",
 		"type", "metadata", "policy", "entity-alias")
+	b.nonEmpty("policy", "role", "id", "type")
 	return &command{base: b, name: "token create", synopsis: "Create a token",
 		about: `Creates a token. It is a child of the token that creates it: it inherits its policies unless -policy names
 some of them, and is revoked together with it.`,
@@ -171,6 +172,7 @@ func tokenRevokeCommand(b *base) *command {
 	b.flags.StringVar(&r.mode, "mode", "", "`mode`: orphan keeps its children; path revokes all tokens of the auth "+
 		"methods at the path")
 	b.own("accessor", "self", "mode")
+	b.nonEmpty("mode")
 	return &command{base: b, name: "token revoke", args: "[TOKEN | ACCESSOR | PATH | - | @file]", most: 1,
 		synopsis: "Revoke a token and its children",
 		about:    "Revokes a token and all its children.",

@@ -21,6 +21,7 @@ func transcriptVerifyCommand(b *base) *command {
 	b.flags.StringVar(&f.head, "head", "",
 		"`head` from an earlier verification: proves that no record up to it was removed or rewritten since")
 	b.own("public-key", "head")
+	b.nonEmpty("public-key", "head")
 	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify an exported transcript offline",
 		about: `Verifies the signatures and the chain of an export of "operator transcript export", and reports which
