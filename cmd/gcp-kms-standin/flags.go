@@ -39,12 +39,14 @@ func parse(args []string, stderr io.Writer) (*options, error) {
 		fmt.Fprint(stderr, usage+"\n")
 		f.PrintDefaults()
 	}
-	f.StringVar(&o.dir, "dir", "", "`folder` of the certificate, the accounts' credentials files and the administrator's token; required")
+	f.StringVar(&o.dir, "dir", "", "`folder` of the certificate, the accounts' credentials files and the "+
+		"administrator's token; required")
 	f.StringVar(&o.state, "state", "", "`file` that keeps the keys; without it they are gone at the end")
 	f.StringVar(&o.listen, "listen", "127.0.0.1:9010", "`address` of gRPC, by TLS")
 	f.StringVar(&o.http, "http", "127.0.0.1:9011", "`address` of health, OAuth2 tokens and administration, by TLS")
 	f.StringVar(&o.url, "url", "", "`URL` by which clients reach -http; without it, its address")
-	f.StringVar(&o.names, "names", "localhost,127.0.0.1,::1,gcp-kms-standin", "`names` and addresses in the self-made certificate")
+	f.StringVar(&o.names, "names", "localhost,127.0.0.1,::1,gcp-kms-standin",
+		"`names` and addresses in the self-made certificate")
 	f.StringVar(&o.cert, "tls-cert", "", "`file` with a certificate of your own, PEM")
 	f.StringVar(&o.key, "tls-key", "", "`file` with its key, PEM")
 	f.StringVar(&o.check, "check", "", "only ask the `URL` whether an emulator serves there: exit code 0 or 1")

@@ -70,7 +70,8 @@ func start(t *testing.T, args ...string) program {
 	return program{}
 }
 
-// TestServesAndComesBack: a seal works on it, and what it encrypted decrypts after a restart, by the same credentials and certificate.
+// TestServesAndComesBack: a seal works on it, and what it encrypted decrypts after a restart, by
+// the same credentials and certificate.
 func TestServesAndComesBack(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -86,7 +87,8 @@ func TestServesAndComesBack(t *testing.T) {
 		for i, key := range []string{"root", "hard"} {
 			w, err := gcpckms.New(seals.Config{Name: "s", Params: map[string]string{
 				"project": "trial-project", "region": "global", "key_ring": "sealgate", "crypto_key": key, "endpoint": p.endpoint,
-				"tls_ca_cert": filepath.Join(dir, "clients", "ca.pem"), "credentials": filepath.Join(dir, "clients", "sealgate.json"),
+				"tls_ca_cert": filepath.Join(dir, "clients", "ca.pem"),
+				"credentials": filepath.Join(dir, "clients", "sealgate.json"),
 			}})
 			if err != nil {
 				t.Fatal(err)
@@ -106,16 +108,19 @@ func TestServesAndComesBack(t *testing.T) {
 			}
 		}
 		var out output
-		if code := run(t.Context(), []string{"-dir=" + filepath.Join(dir, "clients"), "-check=" + p.url + "/healthz"}, &out, &out); code != 0 {
+		if code := run(t.Context(), []string{"-dir=" + filepath.Join(dir, "clients"), "-check=" + p.url + "/healthz"},
+			&out, &out); code != 0 {
 			t.Errorf("health check of one that serves: %d %s", code, &out)
 		}
 		p.stop()
-		if code := run(t.Context(), []string{"-dir=" + filepath.Join(dir, "clients"), "-check=" + p.url + "/healthz"}, &out, &out); code != 1 {
+		if code := run(t.Context(), []string{"-dir=" + filepath.Join(dir, "clients"), "-check=" + p.url + "/healthz"},
+			&out, &out); code != 1 {
 			t.Errorf("health check of one that does not: %d", code)
 		}
 	}
 	for file, want := range map[string]os.FileMode{
-		"clients/sealgate.json": 0o600, "clients/tls.key": 0o600, "clients/admin-token": 0o600, "clients/ca.pem": 0o644, "state.json": 0o600,
+		"clients/sealgate.json": 0o600, "clients/tls.key": 0o600, "clients/admin-token": 0o600, "clients/ca.pem": 0o644,
+		"state.json": 0o600,
 	} {
 		if info, err := os.Stat(filepath.Join(dir, file)); err != nil || info.Mode().Perm() != want {
 			t.Errorf("%s: %v, %v; want %v", file, info, err, want)
@@ -163,7 +168,8 @@ func TestCommandLinesThatCannotBeMeant(t *testing.T) {
 		{[]string{"-dir=" + dir, "-listen=nowhere:x", "-http=127.0.0.1:0"}, 1, "listen"},
 		{[]string{"-dir=" + dir, "-http=nowhere:x"}, 1, "listen"},
 		{[]string{"-dir=" + dir, "-tls-cert=/nowhere", "-tls-key=/nowhere"}, 1, "/nowhere"},
-		{[]string{"-dir=" + dir, "-account=Bad=cloudkms.viewer", "-listen=127.0.0.1:0", "-http=127.0.0.1:0"}, 1, "account's name"},
+		{[]string{"-dir=" + dir, "-account=Bad=cloudkms.viewer", "-listen=127.0.0.1:0", "-http=127.0.0.1:0"},
+			1, "account's name"},
 		{[]string{"-dir=" + broken}, 1, "admin-token is empty"},
 		{[]string{"-dir=/nowhere/at/all", "-check=https://127.0.0.1:1/healthz"}, 1, "ca.pem"},
 	} {

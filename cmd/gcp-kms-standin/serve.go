@@ -65,7 +65,8 @@ func serve(ctx context.Context, o *options, stdout, stderr io.Writer) (err error
 	return nil
 }
 
-// certificate is the one that is given, else the one of the folder, made if there is none. ca.pem is what clients trust.
+// certificate is the one that is given, else the one of the folder, made if there is none. ca.pem
+// is what clients trust.
 func (o *options) certificate() (tls.Certificate, error) {
 	ca, key := filepath.Join(o.dir, "ca.pem"), filepath.Join(o.dir, "tls.key")
 	if o.cert != "" {
@@ -93,7 +94,8 @@ func (o *options) certificate() (tls.Certificate, error) {
 	return tls.X509KeyPair(certPEM, keyPEM)
 }
 
-// account registers a service account with the key of its credentials file, which is made if there is none.
+// account registers a service account with the key of its credentials file, which is made if there
+// is none.
 func (o *options) account(s *gcpkms.Service, a accountFlag, tokenURL string) error {
 	path := filepath.Join(o.dir, a.name+".json")
 	key, err := keyOf(path)

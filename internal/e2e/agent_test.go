@@ -26,7 +26,8 @@ type baoTool struct {
 	log *Log
 }
 
-// newBaoTool prepares a server with a secret and an AppRole that may read it, and the role's credentials in files.
+// newBaoTool prepares a server with a secret and an AppRole that may read it, and the role's
+// credentials in files.
 func newBaoTool(t *testing.T) *baoTool {
 	t.Helper()
 	r := newStaticHarness(t)
@@ -34,7 +35,8 @@ func newBaoTool(t *testing.T) *baoTool {
 	r.mustInit()
 	r.must(204, "POST", "sys/mounts/app", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}})
 	r.must(200, "POST", "app/data/db", map[string]any{"data": map[string]string{"password": "first"}})
-	r.must(204, "PUT", "sys/policies/acl/app", map[string]string{"policy": `path "app/data/*" { capabilities = ["read"] }`})
+	r.must(204, "PUT", "sys/policies/acl/app",
+		map[string]string{"policy": `path "app/data/*" { capabilities = ["read"] }`})
 	r.must(204, "POST", "sys/auth/approle", map[string]string{"type": "approle"})
 	r.must(204, "POST", "auth/approle/role/app", map[string]any{
 		"token_policies": "app", "token_ttl": "20m", "secret_id_num_uses": 0,
@@ -102,8 +104,8 @@ func (b *baoTool) holds(name, want string) func() bool {
 	}
 }
 
-// TestBaoAgent runs the unmodified agent of OpenBao: it logs in by AppRole, renders a template, follows a new version
-// of the secret, and continues after the server was killed.
+// TestBaoAgent runs the unmodified agent of OpenBao: it logs in by AppRole, renders a template,
+// follows a new version of the secret, and continues after the server was killed.
 func TestBaoAgent(t *testing.T) {
 	t.Parallel()
 	b := newBaoTool(t)
@@ -132,8 +134,8 @@ template {
 	b.eventually(2*agentWaits, "rendered after kill -9 of the server", b.holds("rendered", "password=third"))
 }
 
-// TestBaoProxy runs the unmodified proxy of OpenBao: clients without a token read through it with the proxy's own,
-// and get the server's own refusals.
+// TestBaoProxy runs the unmodified proxy of OpenBao: clients without a token read through it with
+// the proxy's own, and get the server's own refusals.
 func TestBaoProxy(t *testing.T) {
 	t.Parallel()
 	b := newBaoTool(t)
@@ -141,7 +143,9 @@ func TestBaoProxy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.run("proxy", fmt.Sprintf("api_proxy { use_auto_auth_token = true }\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n", addr))
+	b.run("proxy",
+		fmt.Sprintf("api_proxy { use_auto_auth_token = true }\nlistener \"tcp\" {\n  address = %q\n  tls_disable = true\n}\n",
+			addr))
 	get := func(path string) (int, string) {
 		ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
 		defer cancel()
@@ -160,11 +164,13 @@ func TestBaoProxy(t *testing.T) {
 		}
 		return resp.StatusCode, string(body)
 	}
-	b.eventually(agentWaits, "the proxy reads", func() bool { code, _ := get("app/data/db"); return code == http.StatusOK })
+	b.eventually(agentWaits, "the proxy reads",
+		func() bool { code, _ := get("app/data/db"); return code == http.StatusOK })
 	if _, text := get("app/data/db"); !strings.Contains(text, `"password":"first"`) {
 		t.Errorf("through the proxy: %s", text)
 	}
-	if code, text := get("sys/policies/acl/app"); code != http.StatusForbidden || !strings.Contains(text, "permission denied") {
+	if code, text := get("sys/policies/acl/app"); code != http.StatusForbidden ||
+		!strings.Contains(text, "permission denied") {
 		t.Errorf("beyond the role's policy: %d %s", code, text)
 	}
 }

@@ -77,9 +77,12 @@ func (r *harness) logDir() string {
 func (r *harness) nothingHappens(what string) {
 	r.t.Helper()
 	for _, q := range []struct{ method, path, body string }{
-		{"PUT", "kv/unaudited", `{"v":"x"}`}, {"GET", "kv/a", ""}, {"DELETE", "kv/a", ""}, {"LIST", "kv/", ""}, {"PUT", "sys/rotate", ""},
-		{"POST", "sys/mounts/other", `{"type":"kv"}`}, {"DELETE", "sys/audit/main", ""}, {"PUT", "sys/seal", ""}, {"PUT", "sys/generate-root/attempt", `{}`},
-		{"PUT", "sys/rekey-recovery-key/init", `{"secret_shares":1,"secret_threshold":1}`}, {"POST", "auth/token/create", `{}`}, {"GET", "nowhere/x", ""},
+		{"PUT", "kv/unaudited", `{"v":"x"}`}, {"GET", "kv/a", ""}, {"DELETE", "kv/a", ""}, {"LIST", "kv/", ""},
+		{"PUT", "sys/rotate", ""},
+		{"POST", "sys/mounts/other", `{"type":"kv"}`}, {"DELETE", "sys/audit/main", ""}, {"PUT", "sys/seal", ""},
+		{"PUT", "sys/generate-root/attempt", `{}`},
+		{"PUT", "sys/rekey-recovery-key/init", `{"secret_shares":1,"secret_threshold":1}`},
+		{"POST", "auth/token/create", `{}`}, {"GET", "nowhere/x", ""},
 	} {
 		reply := r.call(q.method, q.path, q.body)
 		if reply.Code != 500 || !strings.Contains(reply.Errors(), "cannot be audited") {
@@ -96,7 +99,8 @@ func (r *harness) nothingHappened(what string) {
 	if _, reply := r.get("unaudited"); reply.Code != 404 {
 		r.t.Errorf("%s: a write took effect: %d %s", what, reply.Code, reply.Body)
 	}
-	for path, unwanted := range map[string]string{"sys/mounts": `"other/"`, "sys/generate-root/attempt": `"started":true`, "sys/key-status": `"term":2`} {
+	for path, unwanted := range map[string]string{"sys/mounts": `"other/"`, "sys/generate-root/attempt": `"started":true`,
+		"sys/key-status": `"term":2`} {
 		if reply := r.must(200, "GET", path, nil); strings.Contains(string(reply.Body), unwanted) {
 			r.t.Errorf("%s: %s: %s", what, path, reply.Body)
 		}
@@ -110,7 +114,8 @@ func TestAuditFileGone(t *testing.T) {
 	r.mustStart()
 	r.mustInit()
 	log := filepath.Join(r.logDir(), "audit.log")
-	r.must(204, "PUT", "sys/audit/main", map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log", "mode": "0000"}})
+	r.must(204, "PUT", "sys/audit/main",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log", "mode": "0000"}})
 	r.mustPut("a", "1")
 
 	if err := os.Rename(log, log+".1"); err != nil {
@@ -143,7 +148,8 @@ func (r *harness) hup() {
 	}
 }
 
-// TestAuditSocketHangs: the other end accepts the connection and reads nothing, then resumes, then disappears.
+// TestAuditSocketHangs: the other end accepts the connection and reads nothing, then resumes, then
+// disappears.
 func TestAuditSocketHangs(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -228,7 +234,8 @@ func TestAuditRotation(t *testing.T) {
 	r.mustStart()
 	r.mustInit()
 	log := filepath.Join(r.logDir(), "audit.log")
-	r.must(204, "PUT", "sys/audit/main", map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log"}})
+	r.must(204, "PUT", "sys/audit/main",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log"}})
 	var stop atomic.Bool
 	var sent atomic.Int64
 	var wg sync.WaitGroup
@@ -272,14 +279,16 @@ func TestAuditRotation(t *testing.T) {
 	}
 }
 
-// TestAuditSurvivesKill: every answered request is in the log when the server is killed, and the log continues after the restart.
+// TestAuditSurvivesKill: every answered request is in the log when the server is killed, and the
+// log continues after the restart.
 func TestAuditSurvivesKill(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
 	r.mustStart()
 	r.mustInit()
 	r.logDir()
-	r.must(204, "PUT", "sys/audit/main", map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log"}})
+	r.must(204, "PUT", "sys/audit/main",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log"}})
 	answered := 0
 	for ; answered < 50; answered++ {
 		r.mustPut(fmt.Sprint("k", answered), "v")
@@ -306,15 +315,18 @@ func TestAuditSurvivesKill(t *testing.T) {
 	}
 }
 
-// TestDeclaredAudit: a device of the configuration is there before the server is initialised; custodians are on record by number and name.
+// TestDeclaredAudit: a device of the configuration is there before the server is initialised;
+// custodians are on record by number and name.
 func TestDeclaredAudit(t *testing.T) {
 	t.Parallel()
-	r := newHarness(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n    log_raw = true\n  }\n}\n"+
+	r := newHarness(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n    "+
+		"log_raw = true\n  }\n}\n"+
 		"unsafe_allow_api_audit_creation = false\n")
 	r.logDir()
 	r.mustStart()
 	var out initReply
-	r.decode(r.must(200, "PUT", "sys/init", map[string]any{"secret_shares": 2, "secret_threshold": 2, "holders": []string{"alice", "bob"}}), &out)
+	r.decode(r.must(200, "PUT", "sys/init", map[string]any{"secret_shares": 2, "secret_threshold": 2,
+		"holders": []string{"alice", "bob"}}), &out)
 	r.root = out.RootToken
 	wrong := strings.Repeat("ab", 33)
 	r.known.add("a wrong share", wrong)
@@ -327,7 +339,8 @@ func TestDeclaredAudit(t *testing.T) {
 	if reply := r.call("DELETE", "sys/audit/main", nil); reply.Code != 400 {
 		t.Errorf("removing it: %d %s", reply.Code, reply.Body)
 	}
-	if reply := r.call("PUT", "sys/audit/other", map[string]any{"type": "file", "options": map[string]string{"file_path": "stdout"}}); reply.Code != 400 ||
+	if reply := r.call("PUT", "sys/audit/other",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "stdout"}}); reply.Code != 400 ||
 		!strings.Contains(reply.Errors(), "cannot enable audit device via API; ") {
 		t.Errorf("enabling another: %d %s", reply.Code, reply.Body)
 	}
@@ -345,7 +358,8 @@ func TestDeclaredAudit(t *testing.T) {
 	if got := strings.Join(holders, " "); got != "barrier1alice barrier2bob" {
 		t.Errorf("the holders are %s", got)
 	}
-	for what, n := range map[string]int{"request sys/init": 1, "response sys/init": 1, "request sys/unseal": 3, "response sys/unseal": 3, "error sys/unseal": 1} {
+	for what, n := range map[string]int{"request sys/init": 1, "response sys/init": 1, "request sys/unseal": 3,
+		"response sys/unseal": 3, "error sys/unseal": 1} {
 		if seen[what] != n {
 			t.Errorf("%s: %d times, want %d", what, seen[what], n)
 		}
@@ -356,7 +370,8 @@ func TestDeclaredAudit(t *testing.T) {
 	r.nothingHappens("declared, and its folder removed")
 }
 
-// TestAuditedBeforeTheEffect: with a log that cannot be written a server cannot be initialised or unsealed either.
+// TestAuditedBeforeTheEffect: with a log that cannot be written a server cannot be initialised or
+// unsealed either.
 func TestAuditedBeforeTheEffect(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, t.TempDir(), "audit \"file\" \"main\" {\n  options {\n    file_path = \"logs/audit.log\"\n  }\n}\n")

@@ -27,7 +27,8 @@ type authReply struct {
 	data                  map[string]any
 }
 
-// authSDK is what the clients' libraries do about auth methods, wrapping and leases; their types differ.
+// authSDK is what the clients' libraries do about auth methods, wrapping and leases; their types
+// differ.
 type authSDK struct {
 	token           func(string)
 	write           func(path string, data map[string]any) (authReply, error)
@@ -51,11 +52,13 @@ func names[V any](m map[string]V) []string {
 	return out
 }
 
-// TestAuthMethodsBySDKs: users, machines, certificates and platform tokens log in by the unmodified libraries, over TLS; answers can be
-// wrapped; and disabling a method revokes its tokens, also when the server is killed meanwhile.
+// TestAuthMethodsBySDKs: users, machines, certificates and platform tokens log in by the unmodified
+// libraries, over TLS; answers can be wrapped; and disabling a method revokes its tokens, also when
+// the server is killed meanwhile.
 func TestAuthMethodsBySDKs(t *testing.T) {
 	t.Parallel()
-	for name, open := range map[string]func(*testing.T, string, *http.Client) authSDK{"vault": vaultAuth, "openbao": baoAuth} {
+	for name, open := range map[string]func(*testing.T, string, *http.Client) authSDK{"vault": vaultAuth,
+		"openbao": baoAuth} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			r := newStaticHarness(t)
@@ -162,9 +165,11 @@ func (s *authStory) mounts() {
 }
 
 func (s *authStory) custodians() {
-	s.put("auth/userpass/users/alice", map[string]any{"password": "a password of alice", "token_policies": []string{"people"}})
+	s.put("auth/userpass/users/alice", map[string]any{"password": "a password of alice",
+		"token_policies": []string{"people"}})
 	s.harness.known.add("a password", "a password of alice")
-	in := s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"}, "people", "userpass-alice")
+	in := s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"},
+		"people", "userpass-alice")
 	if in.meta["username"] != "alice" {
 		s.t.Errorf("metadata: %v", in.meta)
 	}
@@ -193,7 +198,8 @@ func (s *authStory) machines() {
 }
 
 func (s *authStory) certificates() {
-	s.put("auth/cert/certs/web", map[string]any{"certificate": string(s.a.pem), "allowed_common_names": "127.*", "token_policies": "web", "display_name": "web"})
+	s.put("auth/cert/certs/web", map[string]any{"certificate": string(s.a.pem), "allowed_common_names": "127.*",
+		"token_policies": "web", "display_name": "web"})
 	s.login("auth/cert/login", nil, "web", "cert-web")
 }
 
@@ -206,13 +212,17 @@ func (s *authStory) platform() {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.put("auth/jwt/config", map[string]any{"jwt_validation_pubkeys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))}})
-	s.put("auth/jwt/role/build", map[string]any{"role_type": "jwt", "user_claim": "sub", "bound_audiences": []string{"sealgate"}, "token_policies": "build"})
+	s.put("auth/jwt/config",
+		map[string]any{"jwt_validation_pubkeys": []string{string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY",
+			Bytes: der}))}})
+	s.put("auth/jwt/role/build", map[string]any{"role_type": "jwt", "user_claim": "sub",
+		"bound_audiences": []string{"sealgate"}, "token_policies": "build"})
 	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	claims, err := json.Marshal(map[string]any{"sub": "job-7", "aud": "sealgate", "exp": time.Now().Add(time.Minute).Unix()})
+	claims,
+		err := json.Marshal(map[string]any{"sub": "job-7", "aud": "sealgate", "exp": time.Now().Add(time.Minute).Unix()})
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -253,13 +263,15 @@ func (s *authStory) wrapping() {
 	}
 }
 
-// restart kills the server: methods, users and tokens are there again, and go when their method does.
+// restart kills the server: methods, users and tokens are there again, and go when their method
+// does.
 func (s *authStory) restart() {
 	if err := s.harness.Kill(); err != nil {
 		s.t.Fatal(err)
 	}
 	s.harness.startTLS(s.a)
-	s.harness.eventually(20*time.Second, "unsealing", func() bool { _, err := s.read("auth/token/lookup-self"); return err == nil })
+	s.harness.eventually(20*time.Second, "unsealing",
+		func() bool { _, err := s.read("auth/token/lookup-self"); return err == nil })
 	s.login("auth/userpass/login/alice", map[string]any{"password": "a password of alice"}, "people", "userpass-alice")
 	s.token(s.kept)
 	if _, err := s.read("auth/token/lookup-self"); err != nil {

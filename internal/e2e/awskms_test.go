@@ -23,7 +23,8 @@ type cloud struct {
 	key   string
 }
 
-// newCloud prepares a server, a LocalStack of its own, and the proxy in between. The secret key is in a file.
+// newCloud prepares a server, a LocalStack of its own, and the proxy in between. The secret key is
+// in a file.
 func newCloud(t *testing.T) *cloud {
 	t.Helper()
 	const secretKey = "an-access-keys-secret-0123456789"
@@ -34,7 +35,8 @@ func newCloud(t *testing.T) *cloud {
 	if err := os.WriteFile(file, []byte(secretKey+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	const seal = "seal \"awskms\" \"aws\" {\n  kms_key_id = %q\n  endpoint = %q\n  access_key = \"AKIATEST\"\n  secret_key = \"file://%s\"\n}\n"
+	const seal = "seal \"awskms\" \"aws\" {\n  kms_key_id = %q\n  endpoint = %q\n  access_key = \"AKIATEST\"\n  " +
+		"secret_key = \"file://%s\"\n}\n"
 	c.harness = newHarness(t, dir, fmt.Sprintf(seal, c.key, c.proxy.URL, file))
 	c.known.add("the secret access key", secretKey)
 	return c
@@ -62,7 +64,8 @@ func (c *cloud) sealedAs(class string, words ...string) {
 	c.failing(class, words...)
 }
 
-// TestAWSKMS: a server on a key of AWS KMS is killed, and its key disabled, scheduled for deletion and rotated.
+// TestAWSKMS: a server on a key of AWS KMS is killed, and its key disabled, scheduled for deletion
+// and rotated.
 func TestAWSKMS(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)
@@ -82,7 +85,8 @@ func TestAWSKMS(t *testing.T) {
 	c.mustGet("a", "1")
 
 	c.do("DisableKey")
-	saysAll(t, "rotating the root key", c.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled", "aws kms enable-key", c.key)
+	saysAll(t, "rotating the root key", c.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled",
+		"aws kms enable-key", c.key)
 	c.mustPut("b", "2") // an unsealed server keeps serving
 	c.restart()
 	c.sealedAs("key disabled", "enable-key", c.key)
@@ -114,7 +118,8 @@ func TestAWSKMS(t *testing.T) {
 	c.mustGet("a", "1")
 }
 
-// TestAWSKMSAway: custodians rekey while the KMS is unreachable. When its keys are gone, an unsealed server keeps serving and reports it.
+// TestAWSKMSAway: custodians rekey while the KMS is unreachable. When its keys are gone, an
+// unsealed server keeps serving and reports it.
 func TestAWSKMSAway(t *testing.T) {
 	t.Parallel()
 	c := newCloud(t)

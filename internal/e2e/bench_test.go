@@ -20,13 +20,16 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// The benchmarks measure the program as it is shipped, in ratios within one run. The load comes from the same machine.
+// The benchmarks measure the program as it is shipped, in ratios within one run. The load comes
+// from the same machine.
 
-// buildPlain builds the program without the race detector and without failpoints, as `make build` does.
+// buildPlain builds the program without the race detector and without failpoints, as `make build`
+// does.
 func buildPlain(b *testing.B) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "sealgate")
-	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin, "github.com/sealgate/sealgate/cmd/sealgate")
+	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin,
+		"github.com/sealgate/sealgate/cmd/sealgate")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		b.Fatalf("%v\n%s", err, out)
 	}
@@ -41,7 +44,8 @@ func benchHarness(b *testing.B, bin string) *Server {
 		b.Fatal(err)
 	}
 	s := &Server{Bin: bin, Dir: b.TempDir(), Addr: addr}
-	seal := "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \"" + strings.Repeat("5c", 32) + "\"\n}\nlog_level = \"warn\"\n"
+	seal := "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \"" + strings.Repeat("5c", 32) +
+		"\"\n}\nlog_level = \"warn\"\n"
 	if err := s.WriteConfig(Config(addr, seal)); err != nil {
 		b.Fatal(err)
 	}
@@ -99,14 +103,18 @@ func newHSMHarnessAt(b *testing.B, bin string) *Server {
 			b.Error(err)
 		}
 	})
-	if err := s.WriteConfig(Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n")); err != nil {
+	if err :=
+		s.WriteConfig(Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = "+
+			"true\n}\n")); err != nil {
 		b.Fatal(err)
 	}
 	return s
 }
 
-// load sends one request after the other on each of n kept connections for a while; next is called for each request.
-func load(b *testing.B, addr string, n int, d time.Duration, want int, next func(conn, i int) string) (rate float64, latency []time.Duration) {
+// load sends one request after the other on each of n kept connections for a while; next is called
+// for each request.
+func load(b *testing.B, addr string, n int, d time.Duration, want int, next func(conn, i int) string) (rate float64,
+	latency []time.Duration) {
 	b.Helper()
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -151,7 +159,8 @@ func oneConnection(addr string, until time.Time, want int, next func(i int) stri
 	}
 }
 
-// readResponse reads a response with a Content-Length, or without a body, and little else: the load must cost less than the server.
+// readResponse reads a response with a Content-Length, or without a body, and little else: the load
+// must cost less than the server.
 func readResponse(r *bufio.Reader) (code int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -183,7 +192,8 @@ func getRequest(path, token string) string {
 }
 
 func putRequest(path, token, body string) string {
-	return fmt.Sprintf("PUT /v1/%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s", path, token, len(body), body)
+	return fmt.Sprintf("PUT /v1/%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: %d\r\n\r\n%s", path,
+		token, len(body), body)
 }
 
 func p99(sorted []time.Duration) time.Duration { return sorted[len(sorted)*99/100] }
@@ -234,7 +244,8 @@ func BenchmarkAudit(b *testing.B) {
 				read := getRequest("kv/one", tokens[s])
 				r, _ := load(b, s.Addr, 16, window/2, 200, func(int, int) string { return read })
 				w, _ := load(b, s.Addr, 16, window/2, 204, func(c, i int) string {
-					return putRequest(fmt.Sprintf("kv/w%d/%d", c, i%1000), tokens[s], `{"v":"0123456789012345678901234567890123456789"}`)
+					return putRequest(fmt.Sprintf("kv/w%d/%d", c, i%1000), tokens[s],
+						`{"v":"0123456789012345678901234567890123456789"}`)
 				})
 				reads[i], writes[i] = reads[i]+r, writes[i]+w
 			}
@@ -244,7 +255,8 @@ func BenchmarkAudit(b *testing.B) {
 	b.ReportMetric(writes[1]/writes[0], "audited/plain-writes")
 }
 
-// BenchmarkReadsWhileRotating compares the 99th percentile of reads, paced below saturation, with twenty rotations a second and without.
+// BenchmarkReadsWhileRotating compares the 99th percentile of reads, paced below saturation, with
+// twenty rotations a second and without.
 func BenchmarkReadsWhileRotating(b *testing.B) {
 	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
@@ -273,8 +285,8 @@ func BenchmarkReadsWhileRotating(b *testing.B) {
 	}
 }
 
-// BenchmarkReadsDuringRekeys compares the 99th percentile of paced reads while recovery shares are rekeyed again and again, to
-// 255 shares each time, with the same without.
+// BenchmarkReadsDuringRekeys compares the 99th percentile of paced reads while recovery shares are
+// rekeyed again and again, to 255 shares each time, with the same without.
 func BenchmarkReadsDuringRekeys(b *testing.B) {
 	s := benchHarness(b, buildPlain(b))
 	var out initReply
@@ -288,9 +300,11 @@ func BenchmarkReadsDuringRekeys(b *testing.B) {
 	rekey := func() {
 		var st struct{ Nonce string }
 		var done updated
-		benchDo(b, s, token, 200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": 255, "secret_threshold": 2}, &st)
+		benchDo(b, s, token, 200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": 255,
+			"secret_threshold": 2}, &st)
 		for _, share := range shares {
-			benchDo(b, s, "", 200, "PUT", "sys/rekey-recovery-key/update", map[string]string{"key": share, "nonce": st.Nonce}, &done)
+			benchDo(b, s, "", 200, "PUT", "sys/rekey-recovery-key/update", map[string]string{"key": share, "nonce": st.Nonce},
+				&done)
 		}
 		shares = done.Keys[:2]
 	}
@@ -313,7 +327,8 @@ func BenchmarkReadsDuringRekeys(b *testing.B) {
 	}
 }
 
-// BenchmarkStart measures from the start of the process to an unsealed answer, on SoftHSM, and what it then takes.
+// BenchmarkStart measures from the start of the process to an unsealed answer, on SoftHSM, and what
+// it then takes.
 func BenchmarkStart(b *testing.B) {
 	bin := buildPlain(b)
 	r := newHSMHarnessAt(b, bin)

@@ -5,7 +5,8 @@ import (
 	"testing"
 )
 
-// TestHVACData drives a server by hvac, Python's client, unmodified, over TLS: secrets, policies, tokens, logins, audit, wrapping.
+// TestHVACData drives a server by hvac, Python's client, unmodified, over TLS: secrets, policies,
+// tokens, logins, audit, wrapping.
 func TestHVACData(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, hvacDir)

@@ -17,7 +17,8 @@ import (
 
 const clientsDir = "../../testdata/clients"
 
-// prepared is the folder in build/ that belongs to the given files of a client, and whether it is made already. done marks it as made.
+// prepared is the folder in build/ that belongs to the given files of a client, and whether it is
+// made already. done marks it as made.
 func prepared(t *testing.T, client string, files ...string) (dir string, made bool, done func()) {
 	t.Helper()
 	sum := sha256.New()
@@ -56,7 +57,8 @@ func prepared(t *testing.T, client string, files ...string) (dir string, made bo
 	}
 }
 
-// drive runs a client that reads an order as JSON, and writes JSON. What it hands back is learned as secret.
+// drive runs a client that reads an order as JSON, and writes JSON. What it hands back is learned
+// as secret.
 func (r *harness) drive(env []string, order any, argv ...string) {
 	r.t.Helper()
 	in, err := json.Marshal(order)
@@ -87,11 +89,12 @@ func (r *harness) drive(env []string, order any, argv ...string) {
 
 // order is what a client program reads from standard input.
 func (r *harness) order() map[string]string {
-	return map[string]string{"url": "https://" + r.Addr, "ca": filepath.Join(r.Dir, "ca.crt"), "audit": filepath.Join(r.Dir, "audit.log")}
+	return map[string]string{"url": "https://" + r.Addr, "ca": filepath.Join(r.Dir, "ca.crt"),
+		"audit": filepath.Join(r.Dir, "audit.log")}
 }
 
-// TestNodeVault drives a server by node-vault, Node's client, unmodified, over TLS. It is fetched once for the versions that are
-// pinned, and kept in build/.
+// TestNodeVault drives a server by node-vault, Node's client, unmodified, over TLS. It is fetched
+// once for the versions that are pinned, and kept in build/.
 func TestNodeVault(t *testing.T) {
 	t.Parallel()
 	dir, made, done := prepared(t, "node-vault", "package.json", "package-lock.json")
@@ -108,5 +111,6 @@ func TestNodeVault(t *testing.T) {
 	r := newShamirHarness(t)
 	a, _ := r.useTLS(t, "")
 	r.startTLS(a)
-	r.drive([]string{"NODE_PATH=" + filepath.Join(dir, "node_modules")}, r.order(), "node", filepath.Join(clientsDir, "node-vault", "main.js"))
+	r.drive([]string{"NODE_PATH=" + filepath.Join(dir, "node_modules")}, r.order(), "node",
+		filepath.Join(clientsDir, "node-vault", "main.js"))
 }

@@ -9,8 +9,9 @@ import (
 	"time"
 )
 
-// TestVaultRS drives a server by vaultrs, Rust's client, unmodified, over TLS, where there is a cargo that can build it: of Rust 1.88 or newer.
-// What it builds of the pinned versions is kept in build/. Without one the test's log says what was not driven.
+// TestVaultRS drives a server by vaultrs, Rust's client, unmodified, over TLS, where there is a
+// cargo that can build it: of Rust 1.88 or newer. What it builds of the pinned versions is kept in
+// build/. Without one the test's log says what was not driven.
 func TestVaultRS(t *testing.T) {
 	t.Parallel()
 	out, err := exec.CommandContext(t.Context(), "cargo", "--version").Output()
@@ -26,7 +27,8 @@ func TestVaultRS(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	manifest := filepath.Join(clientsDir, "vaultrs", "Cargo.toml")
-	if out, err := exec.CommandContext(ctx, "cargo", "build", "--quiet", "--locked", "--manifest-path", manifest, "--target-dir", target).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(ctx, "cargo", "build", "--quiet", "--locked", "--manifest-path", manifest,
+		"--target-dir", target).CombinedOutput(); err != nil {
 		t.Fatalf("cargo build: %v\n%s\nthe index of crates is needed the first time", err, out)
 	}
 	r := newShamirHarness(t)

@@ -12,8 +12,9 @@ const inRecoveryMode = "recovery mode alone has it: tests of internal/api make t
 
 // sdkLocal are calls that are made elsewhere, or that reach no server.
 var sdkLocal = map[string]string{
-	"Logical.ParseRawResponseAndCloseBody":           "reaches no server",
-	"Logical.ReadFromSnapshot":                       "Vault Enterprise has loaded snapshots; elsewhere the parameter is ignored",
+	"Logical.ParseRawResponseAndCloseBody": "reaches no server",
+	"Logical.ReadFromSnapshot": "Vault Enterprise has loaded snapshots; elsewhere the " +
+		"parameter is ignored",
 	"Logical.ReadRawFromSnapshot":                    "as ReadFromSnapshot",
 	"Logical.ListFromSnapshot":                       "as ReadFromSnapshot",
 	"Logical.Recover":                                "as ReadFromSnapshot; without data nothing is written",
@@ -31,7 +32,8 @@ var sdkShamirRows = sdkRows(
 	[]sdkRow{
 		{call: "Sys.InitStatus", want: ".=false"},
 		{call: "Sys.Health", want: "initialized=false sealed=true"},
-		{call: "Sys.Init", args: []any{object{"secret_shares": 3, "secret_threshold": 2}}, keep: "k0=keys.0 k1=keys_base64.1 k2=keys.2 troot=root_token"},
+		{call: "Sys.Init", args: []any{object{"secret_shares": 3, "secret_threshold": 2}},
+			keep: "k0=keys.0 k1=keys_base64.1 k2=keys.2 troot=root_token"},
 		{call: "Sys.Unseal", args: []any{"$k0"}, want: "sealed=true progress=1"},
 		{call: "Sys.ResetUnsealProcess", want: "progress=0"},
 		{call: "Sys.Unseal", args: []any{"$k0"}},
@@ -64,7 +66,8 @@ var sdkShamirRows = sdkRows(
 func sdkRekeyRows(calls, backup, deleteBackup string) []sdkRow {
 	return []sdkRow{
 		{call: calls + "Status", want: "started=false"},
-		{call: calls + "Init", args: []any{object{"secret_shares": 1, "secret_threshold": 1, "pgp_keys": []any{"$pgp"}, "backup": true, "require_verification": true}}, keep: "nonce=nonce"},
+		{call: calls + "Init", args: []any{object{"secret_shares": 1, "secret_threshold": 1, "pgp_keys": []any{"$pgp"},
+			"backup": true, "require_verification": true}}, keep: "nonce=nonce"},
 		{call: calls + "Update", args: []any{"$k0", "$nonce"}},
 		{call: calls + "Update", args: []any{"$k2", "$nonce"}, want: "complete=true"},
 		{call: backup, want: "nonce=$nonce"},
@@ -72,9 +75,11 @@ func sdkRekeyRows(calls, backup, deleteBackup string) []sdkRow {
 		{call: backup, refused: "no backed-up keys found"},
 		{call: calls + "Cancel"}, // Vault's for recovery shares cancels the barrier's rekey
 		{call: calls + "CancelWithNonce", args: []any{"$nonce"}},
-		{call: calls + "Init", args: []any{object{"secret_shares": 3, "secret_threshold": 2, "require_verification": true}}, keep: "nonce=nonce"},
+		{call: calls + "Init", args: []any{object{"secret_shares": 3, "secret_threshold": 2, "require_verification": true}},
+			keep: "nonce=nonce"},
 		{call: calls + "Update", args: []any{"$k0", "$nonce"}},
-		{call: calls + "Update", args: []any{"$k2", "$nonce"}, keep: "k0=keys.0 k1=keys.1 k2=keys_base64.2 nverify=verification_nonce"},
+		{call: calls + "Update", args: []any{"$k2", "$nonce"},
+			keep: "k0=keys.0 k1=keys.1 k2=keys_base64.2 nverify=verification_nonce"},
 		{call: calls + "VerificationStatus", want: "nonce=$nverify n=3 progress=0"},
 		{call: calls + "VerificationUpdate", args: []any{"$k1", "$nverify"}},
 		{call: calls + "VerificationCancel"},
@@ -88,7 +93,8 @@ func sdkRekeyRows(calls, backup, deleteBackup string) []sdkRow {
 // sdkMachineRows is the life of a server that unseals itself, and all that is done with one.
 var sdkMachineRows = sdkRows(
 	[]sdkRow{
-		{call: "Sys.Init", args: []any{object{"recovery_shares": 3, "recovery_threshold": 2}}, keep: "k0=recovery_keys.0 k1=recovery_keys.1 k2=recovery_keys_base64.2 troot=root_token"},
+		{call: "Sys.Init", args: []any{object{"recovery_shares": 3, "recovery_threshold": 2}},
+			keep: "k0=recovery_keys.0 k1=recovery_keys.1 k2=recovery_keys_base64.2 troot=root_token"},
 		{call: "Client.SetToken", args: []any{"$troot"}},
 		{call: "Sys.SealStatus", want: "type=static sealed=false recovery_seal=true"},
 	},
@@ -129,7 +135,8 @@ var sdkMountRows = []sdkRow{
 	{call: "Sys.GetAuth", args: []any{"people"}, want: "type=userpass"},
 	{call: "Sys.DisableAuth", args: []any{"machines"}},
 	{call: "Sys.EnableAudit", args: []any{"file", "file", "", object{"file_path": "$audit"}}},
-	{call: "Sys.EnableAuditWithOptions", args: []any{"second", object{"type": "file", "options": object{"file_path": "stdout"}}}},
+	{call: "Sys.EnableAuditWithOptions",
+		args: []any{"second", object{"type": "file", "options": object{"file_path": "stdout"}}}},
 	{call: "Sys.DisableAudit", args: []any{"second"}},
 	{call: "Sys.ListAudit", want: "file/.type=file"},
 	{call: "Sys.AuditHash", args: []any{"file", "hunter2"}},
@@ -137,10 +144,13 @@ var sdkMountRows = []sdkRow{
 }
 
 var sdkTokenRows = []sdkRow{
-	{call: "Token.Create", args: []any{object{"policies": []any{"reader"}, "ttl": "1h"}}, want: "auth.lease_duration=3600", keep: "token=auth.client_token accessor=auth.accessor"},
-	{call: "Token.CreateOrphan", args: []any{object{"policies": []any{"reader"}}}, want: "auth.orphan=true", keep: "torphan=auth.client_token"},
+	{call: "Token.Create", args: []any{object{"policies": []any{"reader"}, "ttl": "1h"}}, want: "auth.lease_duration=3600",
+		keep: "token=auth.client_token accessor=auth.accessor"},
+	{call: "Token.CreateOrphan", args: []any{object{"policies": []any{"reader"}}}, want: "auth.orphan=true",
+		keep: "torphan=auth.client_token"},
 	{call: "Logical.Write", args: []any{"auth/token/roles/ci", object{"period": "1h"}}},
-	{call: "Token.CreateWithRole", args: []any{object{"policies": []any{"reader"}}, "ci"}, want: "auth.lease_duration=3600", keep: "tci=auth.client_token"},
+	{call: "Token.CreateWithRole", args: []any{object{"policies": []any{"reader"}}, "ci"},
+		want: "auth.lease_duration=3600", keep: "tci=auth.client_token"},
 	{call: "Token.Lookup", args: []any{"$token"}, want: "data.path=auth/token/create"},
 	{call: "Token.LookupAccessor", args: []any{"$accessor"}, want: "data.id="},
 	{call: "Token.LookupSelf", want: "data.display_name=root"},
@@ -181,7 +191,8 @@ var sdkLogicalRows = []sdkRow{
 	{call: "Sys.Mount", args: []any{"kv2", object{"type": "kv-v2"}}},
 	{call: "Logical.Write", args: []any{"kv2/data/a", object{"data": object{"x": "1", "y": "2"}}}, want: "data.version=1"},
 	{call: "Logical.JSONMergePatch", args: []any{"kv2/data/a", object{"data": object{"x": "9"}}}, want: "data.version=2"},
-	{call: "Logical.PatchRaw", args: []any{"kv2/data/a", `{"data":{"y":null}}`}, refused: "PATCH requires Content-Type", absent: "it speaks of SCIM, " + onlyEnterprise},
+	{call: "Logical.PatchRaw", args: []any{"kv2/data/a", `{"data":{"y":null}}`}, refused: "PATCH requires Content-Type",
+		absent: "it speaks of SCIM, " + onlyEnterprise},
 	{call: "Logical.Read", args: []any{"kv2/data/a"}, want: "data.data.x=9"},
 	{call: "Client.AddHeader", args: []any{"X-Vault-Wrap-TTL", "60s"}},
 	{call: "Logical.Read", args: []any{"kv2/data/a"}, keep: "twrap=wrap_info.token"},
@@ -219,14 +230,17 @@ const (
 )
 
 var sdkAbsentRows = []sdkRow{
-	{call: "Sys.RaftJoin", args: []any{object{"leader_api_addr": "https://127.0.0.1:1"}}, refused: noRaftText, absent: noRaft},
+	{call: "Sys.RaftJoin", args: []any{object{"leader_api_addr": "https://127.0.0.1:1"}},
+		refused: noRaftText, absent: noRaft},
 	{call: "Sys.RaftAutopilotState", refused: noRaftText, absent: noRaft},
 	{call: "Sys.RaftAutopilotConfiguration", refused: noRaftText, absent: noRaft},
 	{call: "Sys.PutRaftAutopilotConfiguration", args: []any{object{}}, refused: noRaftText, absent: noRaft},
 	{call: "Sys.RaftAutopilotStateWithDRToken", args: []any{"$troot"}, refused: noRaftText, absent: onlyEnterprise},
-	{call: "Sys.RaftAutopilotConfigurationWithDRToken", args: []any{"$troot"}, refused: noRaftText, absent: onlyEnterprise},
+	{call: "Sys.RaftAutopilotConfigurationWithDRToken", args: []any{"$troot"}, refused: noRaftText,
+		absent: onlyEnterprise},
 	{call: "Sys.RaftLoadLocalSnapshot", args: []any{strings.NewReader("x")}, refused: noPath, absent: onlyEnterprise},
-	{call: "Sys.RaftLoadCloudSnapshot", args: []any{"aws-s3", &url.URL{Scheme: "https", Host: "example.org"}}, refused: noPath, absent: onlyEnterprise},
+	{call: "Sys.RaftLoadCloudSnapshot", args: []any{"aws-s3", &url.URL{Scheme: "https", Host: "example.org"}},
+		refused: noPath, absent: onlyEnterprise},
 	{call: "Sys.RaftUnloadSnapshot", args: []any{"x"}, refused: noPath, absent: onlyEnterprise},
 	{call: "Sys.RaftForceUnloadSnapshot", args: []any{"x"}, refused: noPath, absent: onlyEnterprise},
 	{call: "Sys.ReplicationStatus", refused: noPath, absent: onlyEnterprise},
@@ -255,7 +269,8 @@ var sdkAbsentRows = []sdkRow{
 	{call: "Sys.ReloadPluginStatus", args: []any{object{"reload_id": "x"}}, refused: noPath, absent: noPlugins},
 	{call: "Sys.RegisterPluginDetailed", args: []any{object{"name": "x", "type": 3}}, refused: noPath, absent: noPlugins},
 	{call: "Sys.GetPluginRuntime", args: []any{object{"name": "x"}}, refused: noPath, absent: noPlugins},
-	{call: "Sys.ListPluginRuntimes", args: []any{object{"type": 1}}, refused: "data from server response is empty", absent: noPlugins},
+	{call: "Sys.ListPluginRuntimes", args: []any{object{"type": 1}}, refused: "data from server response is empty",
+		absent: noPlugins},
 	{call: "Sys.RegisterPluginRuntime", args: []any{object{"name": "x"}}, refused: noPath, absent: noPlugins},
 	{call: "Sys.DeregisterPluginRuntime", args: []any{object{"name": "x"}}, refused: noPath, absent: noPlugins},
 	{call: "Sys.CreateNamespace", args: []any{"team", object{}}, refused: noPath, absent: noNamespaces},

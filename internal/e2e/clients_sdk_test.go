@@ -17,7 +17,8 @@ import (
 	bao "github.com/openbao/openbao/api/v2"
 )
 
-// sdkRow is one call of a library, by its name: the two libraries have the same names and different types.
+// sdkRow is one call of a library, by its name: the two libraries have the same names and different
+// types.
 type sdkRow struct {
 	call string // "Sys.Init": what of the client, and the method
 	args []any  // converted to what the method takes; "$x" is what an earlier row kept as x
@@ -151,7 +152,8 @@ func (s *sdkRun) filled(v any) any {
 	return v
 }
 
-// invoke calls a method and returns its result as decoded JSON. Contexts are given where they are wanted, and end with the call.
+// invoke calls a method and returns its result as decoded JSON. Contexts are given where they are
+// wanted, and end with the call.
 func (s *sdkRun) invoke(method reflect.Value, args []any) (any, error) {
 	s.t.Helper()
 	ctx, cancel := context.WithCancel(s.t.Context())
@@ -178,7 +180,8 @@ func (s *sdkRun) invoke(method reflect.Value, args []any) (any, error) {
 			result = out.Interface()
 		}
 	}
-	if body := reflect.Indirect(reflect.ValueOf(result)); body.Kind() == reflect.Struct && body.FieldByName("Body").IsValid() {
+	if body := reflect.Indirect(reflect.ValueOf(result)); body.Kind() == reflect.Struct &&
+		body.FieldByName("Body").IsValid() {
 		closer := body.FieldByName("Body").Interface().(io.ReadCloser)
 		defer closer.Close()
 		raw, err := io.ReadAll(closer)
@@ -239,8 +242,9 @@ var sdkClients = map[string]func(t *testing.T, addr string, a *authority) (clien
 	},
 }
 
-// TestSDKTable makes every call that Vault's and OpenBao's libraries have for sys/, tokens and paths, over TLS. What cannot work is in the
-// table with its reason, and says so. A call that a new version of a library brings fails the test until it has a row.
+// TestSDKTable makes every call that Vault's and OpenBao's libraries have for sys/, tokens and
+// paths, over TLS. What cannot work is in the table with its reason, and says so. A call that a new
+// version of a library brings fails the test until it has a row.
 func TestSDKTable(t *testing.T) {
 	t.Parallel()
 	for name, open := range sdkClients {
@@ -266,7 +270,8 @@ func TestSDKTable(t *testing.T) {
 				kind := reflect.TypeOf(parts[part])
 				for i := range kind.NumMethod() {
 					call := part + "." + kind.Method(i).Name
-					if base := strings.Replace(strings.TrimSuffix(call, "Detailed"), "WithContext", "", 1); !called[call] && !called[base] && sdkLocal[call]+sdkLocal[base] == "" {
+					if base := strings.Replace(strings.TrimSuffix(call, "Detailed"), "WithContext", "", 1); !called[call] &&
+						!called[base] && sdkLocal[call]+sdkLocal[base] == "" {
 						t.Errorf("%s has no row", call)
 					}
 				}

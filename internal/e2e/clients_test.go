@@ -6,7 +6,8 @@ import (
 	"testing"
 )
 
-// TestSDKs: what programs written for Vault or OpenBao do with their libraries works by TLS, unmodified, under both kinds of seal.
+// TestSDKs: what programs written for Vault or OpenBao do with their libraries works by TLS,
+// unmodified, under both kinds of seal.
 func TestSDKs(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T, string, *authority) sdk{"vault": vaultSDK, "openbao": baoSDK} {
@@ -146,7 +147,8 @@ func (s *sdkStory) logical() {
 	if err != nil || !slices.Contains(mounts, "team/secrets/") || !slices.Contains(mounts, "sys/") {
 		s.t.Errorf("ListMounts: %v, %v", mounts, err)
 	}
-	s.ok("Write", s.write("team/secrets/a/b", map[string]any{"user": "alice", "n": 12345678901234567, "list": []string{"x"}}))
+	s.ok("Write", s.write("team/secrets/a/b", map[string]any{"user": "alice", "n": 12345678901234567,
+		"list": []string{"x"}}))
 	got, err := s.read("team/secrets/a/b")
 	s.want("Read", err, got, map[string]any{"user": "alice", "n": 12345678901234567, "list": []string{"x"}})
 	got, err = s.list("team/secrets/a")

@@ -89,7 +89,8 @@ func baoWriter(t *testing.T, r *harness) sdkWriter {
 	}
 }
 
-// TestSDKTransit makes the calls of SOPS, cosign, OpenTofu's state encryption and Ceph by both Go SDKs.
+// TestSDKTransit makes the calls of SOPS, cosign, OpenTofu's state encryption and Ceph by both Go
+// SDKs.
 func TestSDKTransit(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]func(*testing.T, *harness) sdkWriter{"vault": vaultWriter, "openbao": baoWriter} {
@@ -130,12 +131,14 @@ func TestSDKTransit(t *testing.T) {
 			same(must(s.write("transit/verify/cosign", map[string]any{"input": hello, "signature": sig}))["valid"], true)
 			// OpenTofu: data keys bound to associated data.
 			made := must(s.write("transit/datakey/plaintext/sops", map[string]any{"bits": 256, "associated_data": hello}))
-			same(must(s.write("transit/decrypt/sops", map[string]any{"ciphertext": made["ciphertext"], "associated_data": hello}))["plaintext"],
+			same(must(s.write("transit/decrypt/sops", map[string]any{"ciphertext": made["ciphertext"],
+				"associated_data": hello}))["plaintext"],
 				made["plaintext"])
 			// Ceph: a derived key.
 			must(s.write("transit/keys/ceph", map[string]any{"type": "chacha20-poly1305", "derived": true}))
 			made = must(s.write("transit/datakey/plaintext/ceph", map[string]any{"context": hello}))
-			same(must(s.write("transit/decrypt/ceph", map[string]any{"ciphertext": made["ciphertext"], "context": hello}))["plaintext"],
+			same(must(s.write("transit/decrypt/ceph", map[string]any{"ciphertext": made["ciphertext"],
+				"context": hello}))["plaintext"],
 				made["plaintext"])
 			if names := must(s.list("transit/keys"))["keys"].([]any); !slices.Contains(names, any("ceph")) {
 				t.Errorf("keys: %v", names)

@@ -22,9 +22,9 @@ type Cluster struct {
 	storage func(i int) string
 }
 
-// NewCluster prepares, and does not start, count servers of a program. storage returns the storage stanza of a
-// node, such as `storage "etcd" { ... }`. Each node has the static seal, an address for the API and one for its
-// peers.
+// NewCluster prepares, and does not start, count servers of a program. storage returns the storage
+// stanza of a node, such as `storage "etcd" { ... }`. Each node has the static seal, an address for
+// the API and one for its peers.
 func NewCluster(t *testing.T, bin string, storage func(i int) string, count int) *Cluster {
 	t.Helper()
 	f := &Cluster{t: t, bin: bin, storage: storage}
@@ -67,7 +67,8 @@ func (f *Cluster) Add() *Server {
 		}
 	}
 	s := &Server{Bin: f.bin, Dir: f.t.TempDir(), Addr: addrs[0]}
-	config := fmt.Sprintf("%s\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nlistener \"tcp\" {\n  address = %q\n  cluster_address = %q\n"+
+	config := fmt.Sprintf("%s\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nlistener \"tcp\" {\n  address = "+
+		"%q\n  cluster_address = %q\n"+
 		"  tls_disable = true\n}\nseal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n",
 		f.storage(len(f.Nodes)), addrs[0], addrs[1], addrs[0], addrs[1], strings.Repeat("5c", 32))
 	if err := s.WriteConfig(config); err != nil {
@@ -77,7 +78,8 @@ func (f *Cluster) Add() *Server {
 	return s
 }
 
-// Begin starts all servers, initialises the first, mounts kv version 2 at "kv/", and waits until the cluster is settled.
+// Begin starts all servers, initialises the first, mounts kv version 2 at "kv/", and waits until
+// the cluster is settled.
 func (f *Cluster) Begin() {
 	f.t.Helper()
 	for _, s := range f.Nodes {
@@ -131,7 +133,8 @@ func (f *Cluster) Role(i int) int {
 	return code
 }
 
-// Leader waits for the node that leads, among those that answer, and returns its number. except is one that does not count, or -1.
+// Leader waits for the node that leads, among those that answer, and returns its number. except is
+// one that does not count, or -1.
 func (f *Cluster) Leader(except int) int {
 	f.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {
@@ -145,7 +148,8 @@ func (f *Cluster) Leader(except int) int {
 	return -1
 }
 
-// Settled waits until one node leads and the other running ones are standbys, and returns the leader's number.
+// Settled waits until one node leads and the other running ones are standbys, and returns the
+// leader's number.
 func (f *Cluster) Settled() int {
 	f.t.Helper()
 	for deadline := time.Now().Add(30 * time.Second); time.Now().Before(deadline); time.Sleep(5 * time.Millisecond) {

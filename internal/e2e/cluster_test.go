@@ -23,7 +23,10 @@ func etcdCluster(t *testing.T, count int) (*Cluster, []*etcdtest.Proxy) {
 	for range count {
 		ways = append(ways, etcdtest.NewProxy(t, c.Direct[0]))
 	}
-	return NewCluster(t, binary, func(i int) string { return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n", ways[i].Endpoint) }, count), ways
+	return NewCluster(t, binary, func(i int) string {
+		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n}\n",
+			ways[i].Endpoint)
+	}, count), ways
 }
 
 func TestClusterOnEtcd(t *testing.T) {
@@ -43,7 +46,8 @@ func TestClusterOnPostgres(t *testing.T) {
 		ways = append(ways, pgtest.NewProxy(t, s.Addr()))
 	}
 	f := NewCluster(t, binary, func(i int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(), ways[i].Addr(), 1))
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", strings.Replace(database, s.Addr(),
+			ways[i].Addr(), 1))
 	}, 3)
 	f.Begin()
 	f.lives(t)
@@ -91,7 +95,8 @@ func (f *Cluster) testEverywhere(t *testing.T) {
 	t.Logf("a rotation, and a write and a read at each node after it: %v", time.Since(before))
 }
 
-// load writes and reads through some nodes until stop is called, which returns how many requests were answered and how many of them failed.
+// load writes and reads through some nodes until stop is called, which returns how many requests
+// were answered and how many of them failed.
 func (f *Cluster) load(nodes func() []int) (stop func() (done, failed int64)) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var ok, bad atomic.Int64
@@ -170,7 +175,8 @@ func (f *Cluster) testKill(t *testing.T) {
 	}
 }
 
-// testPause: a leader that was stopped for longer than its lease is a standby when it resumes, and never answers with stale data.
+// testPause: a leader that was stopped for longer than its lease is a standby when it resumes, and
+// never answers with stale data.
 func (f *Cluster) testPause(t *testing.T) {
 	leader := f.Settled()
 	if !f.Put(t.Context(), leader, "pause", "old") {
@@ -213,7 +219,8 @@ func (f *Cluster) testPause(t *testing.T) {
 	}
 }
 
-// testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the others fails.
+// testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the
+// others fails.
 func (f *Cluster) testRollingRestart(t *testing.T) {
 	var down atomic.Int64
 	down.Store(-1)
@@ -256,8 +263,9 @@ func (f *Cluster) testCommands(t *testing.T) {
 	run(standby, "Stepped down", "operator", "step-down")
 }
 
-// testPartition: a leader whose storage does not answer lets another lead, answers nothing that it cannot prove, and rejoins automatically. Where no
-// node has storage, all of them report it and recover automatically.
+// testPartition: a leader whose storage does not answer lets another lead, answers nothing that it
+// cannot prove, and rejoins automatically. Where no node has storage, all of them report it and
+// recover automatically.
 func (f *Cluster) testPartition(t *testing.T, way func(i int) (stall, flow func())) {
 	leader := f.Settled()
 	if !f.Put(t.Context(), leader, "cut", "old") {
@@ -307,7 +315,8 @@ func (f *Cluster) testPartition(t *testing.T, way func(i int) (stall, flow func(
 	}
 }
 
-// killLeader kills the leader as kill -9 does, starts it again, and waits until the cluster is whole.
+// killLeader kills the leader as kill -9 does, starts it again, and waits until the cluster is
+// whole.
 func (f *Cluster) killLeader(t *testing.T) {
 	t.Helper()
 	leader := f.Settled()
@@ -324,7 +333,8 @@ func (f *Cluster) killLeader(t *testing.T) {
 	f.Settled()
 }
 
-// testCeremony: a rekey of the recovery shares, with verification, whose leader is killed after each step.
+// testCeremony: a rekey of the recovery shares, with verification, whose leader is killed after
+// each step.
 func (f *Cluster) testCeremony(t *testing.T) {
 	var st struct {
 		Nonce             string   `json:"nonce"`

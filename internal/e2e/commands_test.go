@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// run runs a client command, whose exit code must be the given one, and returns what it printed on both outputs.
+// run runs a client command, whose exit code must be the given one, and returns what it printed on
+// both outputs.
 func (r *harness) run(code int, stdin string, args ...string) (out, errs string) {
 	r.t.Helper()
 	ctx, cancel := context.WithTimeout(r.t.Context(), 60*time.Second)
 	defer cancel()
 	res, err := r.CLI(ctx, r.root, stdin, args...)
 	if err != nil || res.Code != code {
-		r.t.Fatalf("sealgate %s: exit code %d, %v; want %d\n%s%s", strings.Join(args, " "), res.Code, err, code, res.Out, res.Err)
+		r.t.Fatalf("sealgate %s: exit code %d, %v; want %d\n%s%s", strings.Join(args, " "), res.Code, err,
+			code, res.Out, res.Err)
 	}
 	return res.Out, res.Err
 }
@@ -122,7 +124,8 @@ func TestCommandsUnderShamir(t *testing.T) {
 	saysAll(t, "rotate with an unknown token", errs, "Code: 403", "permission denied")
 }
 
-// TestCommandsOfAutoSeal covers the commands under an auto-unseal seal. A rekey without a target means the recovery shares.
+// TestCommandsOfAutoSeal covers the commands under an auto-unseal seal. A rekey without a target
+// means the recovery shares.
 func TestCommandsOfAutoSeal(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -159,7 +162,8 @@ func TestCommandsOfAutoSeal(t *testing.T) {
 	r.run(0, "", "status")
 }
 
-// TestSoftHSMCommand makes a token from a shell, a key on it with another program, and a server on both by the environment alone.
+// TestSoftHSMCommand makes a token from a shell, a key on it with another program, and a server on
+// both by the environment alone.
 func TestSoftHSMCommand(t *testing.T) {
 	t.Parallel()
 	r := newHarness(t, t.TempDir(), "seal \"pkcs11\" {\n  key_label = \"root\"\n}\n")
@@ -249,7 +253,8 @@ func TestDevelopmentServers(t *testing.T) {
 	}
 }
 
-// TestDevelopmentWithConfiguration: -dev beside a file that brings its own storage and a listener with TLS.
+// TestDevelopmentWithConfiguration: -dev beside a file that brings its own storage and a listener
+// with TLS.
 func TestDevelopmentWithConfiguration(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -269,7 +274,8 @@ func TestDevelopmentWithConfiguration(t *testing.T) {
 	r.must(200, "PUT", "secret/data/a", map[string]any{"data": map[string]string{"v": "b"}})
 }
 
-// TestWithoutCgo: the program that was built without a C compiler starts with a pkcs11 seal, stays sealed, and says what it lacks.
+// TestWithoutCgo: the program that was built without a C compiler starts with a pkcs11 seal, stays
+// sealed, and says what it lacks.
 func TestWithoutCgo(t *testing.T) {
 	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "sealgate")

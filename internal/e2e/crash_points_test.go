@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// checkPoints compares the failpoints that a scenario passed with those that it must pass, by name: a failpoint
-// that was deleted or moved out of an operation fails here instead of shrinking the matrix unseen.
+// checkPoints compares the failpoints that a scenario passed with those that it must pass, by name:
+// a failpoint that was deleted or moved out of an operation fails here instead of shrinking the
+// matrix unseen.
 func checkPoints(t *testing.T, scenario string, passed []string) {
 	t.Helper()
 	var names []string
@@ -17,13 +18,15 @@ func checkPoints(t *testing.T, scenario string, passed []string) {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	want := slices.Sorted(slices.Values(append([]string{"storage.commit.before", "storage.commit.after"}, crashPoints[scenario]...)))
+	want := slices.Sorted(slices.Values(append([]string{"storage.commit.before", "storage.commit.after"},
+		crashPoints[scenario]...)))
 	if !slices.Equal(names, want) {
 		t.Errorf("failpoints of %s:\n%q\nwant\n%q", scenario, names, want)
 	}
 }
 
-// crashPoints are the failpoints of each scenario, besides those around every commit of the storage.
+// crashPoints are the failpoints of each scenario, besides those around every commit of the
+// storage.
 var crashPoints = map[string][]string{
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},

@@ -16,20 +16,19 @@ import (
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
-// scenarioRun is what the users of a server know: the shares that they hold, and what was acknowledged.
-// scenario is an operation with several durable steps. It returns errDead when the server dies under it.
-// do sends a request to a server that may be killed under it.
-// give hands in one share of the rekey under way, and keeps what comes of the last one.
-// updated is the answer to a share, as far as the matrix looks at it.
-// verify proves new shares, in between with a restart of the verification.
-// withVerification is a rekey whose new shares are proven.
-// toRecipients is a rekey whose new shares are encrypted and backed up, and whose answer is acknowledged.
-// identities are those of the four holders to whom shares are encrypted.
-// plain decrypts what a rekey with recipients handed out.
-// cancelled is a rekey that is cancelled while its new shares wait for verification, after a share was proven outside any ceremony.
-// generateRoot makes another root token.
-// TestCrashMatrix kills the real program before and after every durable step of every operation, starts it again, and holds what is
-// there against what its users know: all data reads, and exactly one share set works, and its holders have it.
+// scenarioRun is what the users of a server know: the shares that they hold, and what was
+// acknowledged. scenario is an operation with several durable steps. It returns errDead when the
+// server dies under it. do sends a request to a server that may be killed under it. give hands in
+// one share of the rekey under way, and keeps what comes of the last one. updated is the answer to
+// a share, as far as the matrix looks at it. verify proves new shares, in between with a restart of
+// the verification. withVerification is a rekey whose new shares are proven. toRecipients is a
+// rekey whose new shares are encrypted and backed up, and whose answer is acknowledged. identities
+// are those of the four holders to whom shares are encrypted. plain decrypts what a rekey with
+// recipients handed out. cancelled is a rekey that is cancelled while its new shares wait for
+// verification, after a share was proven outside any ceremony. generateRoot makes another root
+// token. TestCrashMatrix kills the real program before and after every durable step of every
+// operation, starts it again, and holds what is there against what its users know: all data reads,
+// and exactly one share set works, and its holders have it.
 func TestCrashMatrix(t *testing.T) {
 	points := make(chan int, len(scenarios))
 	t.Run("scenarios", func(t *testing.T) {
@@ -116,7 +115,8 @@ func (b *base) open(t *testing.T) *scenarioRun {
 	return &scenarioRun{harness: r, custodians: b.custodians, old: b.old}
 }
 
-// discover runs a scenario to its end and returns the points that it passed, but for those before its first request.
+// discover runs a scenario to its end and returns the points that it passed, but for those before
+// its first request.
 func (b *base) discover(t *testing.T, sc scenario) []string {
 	t.Helper()
 	w := b.open(t)
@@ -229,8 +229,9 @@ func (w *scenarioRun) judge(t *testing.T, sc scenario) {
 	w.harness.mustGet("after", "the crash")
 }
 
-// unsealWithEither tries the old shares, then the new ones if they were received. Where they were not, the old ones must
-// unseal the server even after the commit: the answer with the new ones is behind the barrier.
+// unsealWithEither tries the old shares, then the new ones if they were received. Where they were
+// not, the old ones must unseal the server even after the commit: the answer with the new ones is
+// behind the barrier.
 func (w *scenarioRun) unsealWithEither(t *testing.T) {
 	t.Helper()
 	shares := w.old[:3]
@@ -296,14 +297,16 @@ func (w *scenarioRun) oneGenerationWorks(t *testing.T, generations map[string][]
 	}
 	w.harness.must(204, "DELETE", "sys/"+target+"/init", nil)
 	var st struct{ Nonce string }
-	w.harness.decode(w.harness.must(200, "PUT", "sys/"+target+"/init", map[string]int{"secret_shares": 1, "secret_threshold": 1}), &st)
+	w.harness.decode(w.harness.must(200, "PUT", "sys/"+target+"/init",
+		map[string]int{"secret_shares": 1, "secret_threshold": 1}), &st)
 	var working []string
 	for _, name := range slices.Sorted(maps.Keys(generations)) {
 		shares := generations[name]
 		if len(shares) == 0 {
 			continue
 		}
-		if r := w.harness.call("PUT", "sys/"+target+"/update", map[string]string{"key": shares[0], "nonce": st.Nonce}); r.Code == 200 {
+		if r := w.harness.call("PUT", "sys/"+target+"/update", map[string]string{"key": shares[0],
+			"nonce": st.Nonce}); r.Code == 200 {
 			working = append(working, name)
 		}
 	}

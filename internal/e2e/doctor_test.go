@@ -93,13 +93,15 @@ func inventory(t *testing.T, dir string) string {
 	return b.String()
 }
 
-// TestDoctor: before the first start, while the server runs, and after it was killed, doctor finds what there is and changes nothing.
+// TestDoctor: before the first start, while the server runs, and after it was killed, doctor finds
+// what there is and changes nothing.
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
 	tokens := filepath.Join(r.token.Dir, "tokens")
 	objects := func() string {
-		found, err := filepath.Glob(filepath.Join(tokens, "*", "*.object")) // SoftHSM's own files beside them change when it looks
+		// SoftHSM's own files beside them change when it looks
+		found, err := filepath.Glob(filepath.Join(tokens, "*", "*.object"))
 		if err != nil || len(found) == 0 {
 			t.Fatal(found, err)
 		}
@@ -175,7 +177,8 @@ func TestDoctorAndPINs(t *testing.T) {
 	r.doctor().has(t, "ok", "seal", "all of its tries")
 }
 
-// TestDoctorOnBrokenConfigurations: the real program on configurations that are broken, one after the other.
+// TestDoctorOnBrokenConfigurations: the real program on configurations that are broken, one after
+// the other.
 func TestDoctorOnBrokenConfigurations(t *testing.T) {
 	t.Parallel()
 	taken, err := net.Listen("tcp", "127.0.0.1:0")
@@ -188,14 +191,21 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 		name, text        string
 		level, area, says string
 	}{
-		{"misspelt", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" { adress = \"127.0.0.1:0\" }\n", "error", "configuration", `did you mean "address"?`},
+		{"misspelt", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" { adress = \"127.0.0.1:0\" }\n", "error",
+			"configuration", `did you mean "address"?`},
 		{"taken", Config(taken.Addr().String(), box), "error", "listener", "a program that is not a Sealgate server"},
-		{"no certificate", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" {\n  address = \"127.0.0.1:0\"\n  tls_cert_file = \"none.crt\"\n  tls_key_file = \"none.key\"\n}\n" + box,
+		{"no certificate", "storage \"bbolt\" { path = \"data\" }\nlistener \"tcp\" {\n  address = \"127.0.0.1:0\"\n  " +
+			"tls_cert_file = \"none.crt\"\n  tls_key_file = \"none.key\"\n}\n" + box,
 			"error", "tls", "no such file"},
-		{"no key", Config("127.0.0.1:0", strings.Replace(box, "file://key", "file://none", 1)), "error", "seal", "misconfigured it cannot be configured"},
-		{"no library", Config("127.0.0.1:0", stanza(map[string]string{"lib": "/nowhere/lib.so", "token_label": "t", "pin": "env://NO_PIN", "key_label": "k"})),
+		{"no key", Config("127.0.0.1:0", strings.Replace(box, "file://key", "file://none", 1)), "error", "seal",
+			"misconfigured it cannot be configured"},
+		{"no library",
+			Config("127.0.0.1:0", stanza(map[string]string{"lib": "/nowhere/lib.so", "token_label": "t", "pin": "env://NO_PIN",
+				"key_label": "k"})),
 			"error", "seal", "NO_PIN"},
-		{"no audit folder", Config("127.0.0.1:0", box+"audit \"file\" \"a\" {\n options { file_path = \"none/audit.log\" }\n}\n"), "error", "audit", "does not exist"},
+		{"no audit folder",
+			Config("127.0.0.1:0", box+"audit \"file\" \"a\" {\n options { file_path = \"none/audit.log\" }\n}\n"), "error",
+			"audit", "does not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -210,19 +220,21 @@ func TestDoctorOnBrokenConfigurations(t *testing.T) {
 		})
 	}
 	r := newHarness(t, t.TempDir(), "")
-	for _, args := range [][]string{{"doctor"}, {"doctor", "-config=x", "y"}, {"doctor", "-config=x", "-format=xml"}, {"doctor", "-bogus"}} {
+	for _, args := range [][]string{{"doctor"}, {"doctor", "-config=x", "y"}, {"doctor", "-config=x", "-format=xml"},
+		{"doctor", "-bogus"}} {
 		if res, err := r.CLI(t.Context(), "", "", args...); err != nil || res.Code != 2 || res.Err == "" {
 			t.Errorf("%q: %d %q %v", args, res.Code, res.Err, err)
 		}
 	}
 }
 
-// TestRewrapOfARotatedKey: a static key that was replaced is needed no more as soon as the server has started with both, without a
-// request; then it starts with the new one alone.
+// TestRewrapOfARotatedKey: a static key that was replaced is needed no more as soon as the server
+// has started with both, without a request; then it starts with the new one alone.
 func TestRewrapOfARotatedKey(t *testing.T) {
 	t.Parallel()
 	first, second := strings.Repeat("5c", 32), strings.Repeat("6d", 32)
-	r := newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+first+"\"\n}\n")
+	r := newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = "+
+		"\""+first+"\"\n}\n")
 	r.mustStart()
 	r.mustInit()
 	r.mustPut("a", "kept")
@@ -248,7 +260,8 @@ func TestRewrapOfARotatedKey(t *testing.T) {
 		}
 		return res.Out
 	}
-	both := "seal \"static\" \"box\" {\n  current_key_id = \"k2\"\n  current_key = \"" + second + "\"\n  previous_key_id = \"k1\"\n  previous_key = \"" + first + "\"\n}\n"
+	both := "seal \"static\" \"box\" {\n  current_key_id = \"k2\"\n  current_key = \"" + second +
+		"\"\n  previous_key_id = \"k1\"\n  previous_key = \"" + first + "\"\n}\n"
 	restart(both)
 	r.eventually(30*time.Second, "wrapped by the new key", func() bool {
 		out := seals()

@@ -1,7 +1,9 @@
-// Package e2e runs the real program: it starts a sealgate server as a child process on a free port, talks to it as clients do,
-// and kills it. The tests beside it are the proofs that need a whole server; the demonstration uses the same parts.
+// Package e2e runs the real program: it starts a sealgate server as a child process on a free port,
+// talks to it as clients do, and kills it. The tests beside it are the proofs that need a whole
+// server; the demonstration uses the same parts.
 //
-// It guarantees that a server it started is gone when [Server.Stop], or the test's clean-up, has returned.
+// It guarantees that a server it started is gone when [Server.Stop], or the test's clean-up, has
+// returned.
 package e2e
 
 import (
@@ -57,10 +59,12 @@ func (l *Log) String() string {
 	return l.buf.String()
 }
 
-// Build compiles the real program with the race detector and with failpoints, and returns its path below dir.
+// Build compiles the real program with the race detector and with failpoints, and returns its path
+// below dir.
 func Build(dir string) (string, error) {
 	bin := filepath.Join(dir, "sealgate")
-	cmd := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", bin, "github.com/sealgate/sealgate/cmd/sealgate")
+	cmd := exec.Command("go", "build", "-race", "-tags", "failpoints", "-o", bin,
+		"github.com/sealgate/sealgate/cmd/sealgate")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("e2e: building the program: %w\n%s", err, out)
 	}
@@ -77,9 +81,11 @@ func FreeAddr() (string, error) {
 	return l.Addr().String(), nil
 }
 
-// Config is the configuration of a server with one plain listener, the embedded store in its folder and the given seal stanza.
+// Config is the configuration of a server with one plain listener, the embedded store in its folder
+// and the given seal stanza.
 func Config(addr, seal string) string {
-	return fmt.Sprintf("storage \"bbolt\" {\n  path = \"data\"\n}\nlistener \"tcp\" {\n  address     = %q\n  tls_disable = true\n}\n%s", addr, seal)
+	return fmt.Sprintf("storage \"bbolt\" {\n  path = \"data\"\n}\nlistener \"tcp\" {\n  address     = %q\n  "+
+		"tls_disable = true\n}\n%s", addr, seal)
 }
 
 // Start runs `sealgate server -config=sealgate.hcl` and returns at once; extra arguments follow.

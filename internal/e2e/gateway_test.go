@@ -10,7 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
-// gatewayPolicy is what an OpenBao or Vault with `seal "transit"` needs of the server that it unseals through.
+// gatewayPolicy is what an OpenBao or Vault with `seal "transit"` needs of the server that it
+// unseals through.
 const gatewayPolicy = `path "transit/encrypt/autounseal" { capabilities = ["update"] }
 path "transit/decrypt/autounseal" { capabilities = ["update"] }`
 
@@ -35,19 +36,21 @@ func newGateway(t *testing.T) (r *harness, token string) {
 	return r, made.Auth.Token
 }
 
-// TestDownstreamOpenBao has a real OpenBao unseal through this server: it is initialised, killed, started again with the key rotated
-// meanwhile, and started while this server is down.
+// TestDownstreamOpenBao has a real OpenBao unseal through this server: it is initialised, killed,
+// started again with the key rotated meanwhile, and started while this server is down.
 func TestDownstreamOpenBao(t *testing.T) {
 	t.Parallel()
 	r, token := newGateway(t)
-	bao := openbao.StartSealed(t, fmt.Sprintf("seal \"transit\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
-		"  mount_path = \"transit/\"\n}\n", r.URL(), token))
+	bao := openbao.StartSealed(t,
+		fmt.Sprintf("seal \"transit\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
+			"  mount_path = \"transit/\"\n}\n", r.URL(), token))
 	bao.Mount("inner")
 	bao.Key("inner", "k", "")
 	ciphertext := bao.Must("POST", "inner/encrypt/k", map[string]string{"plaintext": "aGVsbG8="})["ciphertext"]
 	unsealed := func() {
 		t.Helper()
-		if got := bao.Must("POST", "inner/decrypt/k", map[string]any{"ciphertext": ciphertext})["plaintext"]; got != "aGVsbG8=" {
+		if got := bao.Must("POST", "inner/decrypt/k",
+			map[string]any{"ciphertext": ciphertext})["plaintext"]; got != "aGVsbG8=" {
 			t.Fatalf("the downstream decrypts to %v", got)
 		}
 	}
@@ -56,7 +59,8 @@ func TestDownstreamOpenBao(t *testing.T) {
 	bao.Restart()
 	unsealed()
 
-	// The key gets a version; the downstream takes it at its next start, and still reads what the old one has sealed.
+	// The key gets a version; the downstream takes it at its next start, and still reads what the old
+	// one has sealed.
 	r.must(200, "POST", "transit/keys/autounseal/rotate", nil)
 	bao.Stop()
 	bao.Restart()
@@ -66,7 +70,8 @@ func TestDownstreamOpenBao(t *testing.T) {
 	}
 
 	// Now the first version may go: the downstream has sealed its keys anew.
-	r.must(200, "POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 2, "min_encryption_version": 2})
+	r.must(200, "POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 2,
+		"min_encryption_version": 2})
 	r.must(200, "POST", "transit/keys/autounseal/trim", map[string]int{"min_available_version": 2})
 	bao.Stop()
 
@@ -99,8 +104,9 @@ func TestChainOfSealgates(t *testing.T) {
 	upper.must(204, "PUT", "sys/policies/acl/autounseal", map[string]string{
 		"policy": gatewayPolicy + "\npath \"transit/keys/autounseal\" { capabilities = [\"read\"] }",
 	})
-	lower := newHarness(t, t.TempDir(), fmt.Sprintf("seal \"transit\" \"upper\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
-		"  mount_path = \"transit/\"\n}\n", upper.URL(), token))
+	lower := newHarness(t, t.TempDir(),
+		fmt.Sprintf("seal \"transit\" \"upper\" {\n  address = %q\n  token = %q\n  key_name = \"autounseal\"\n"+
+			"  mount_path = \"transit/\"\n}\n", upper.URL(), token))
 	lower.known.add("the downstream's token", token)
 	lower.mustStart()
 	lower.mustInit()

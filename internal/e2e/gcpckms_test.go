@@ -65,7 +65,8 @@ func mustGCP(t *testing.T, err error) {
 	}
 }
 
-// newCredentials makes a key of the service account, puts it in the place of the old one, and makes that one useless.
+// newCredentials makes a key of the service account, puts it in the place of the old one, and makes
+// that one useless.
 func (g *gcp) newCredentials(roles ...string) {
 	g.t.Helper()
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
@@ -127,7 +128,8 @@ func (g *gcp) backend() (version, newest, protection string, needed []string) {
 	return b.Version, b.Newest, b.Protection, needed
 }
 
-// TestGCPKMS: a server on a key of Google Cloud KMS is killed, its credentials replaced, and its key disabled, scheduled for destruction, and destroyed.
+// TestGCPKMS: a server on a key of Google Cloud KMS is killed, its credentials replaced, and its
+// key disabled, scheduled for destruction, and destroyed.
 func TestGCPKMS(t *testing.T) {
 	t.Parallel()
 	g := newGCP(t)
@@ -141,11 +143,13 @@ func TestGCPKMS(t *testing.T) {
 	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter") // the old key is revoked; the new one may not read the key
 	g.must(204, "PUT", "sys/rotate/root", nil)
 	g.newCredentials("cloudkms.viewer")
-	saysAll(t, "without the permission", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "denied", "cryptoKeyEncrypterDecrypter", "nothing was changed")
+	saysAll(t, "without the permission", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "denied",
+		"cryptoKeyEncrypterDecrypter", "nothing was changed")
 	g.newCredentials("cloudkms.cryptoKeyEncrypterDecrypter", "cloudkms.viewer")
 
 	g.act("disable")
-	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled", "gcloud kms keys versions enable 1")
+	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "key disabled",
+		"gcloud kms keys versions enable 1")
 	g.mustPut("b", "2") // an unsealed server keeps serving
 	g.restart()
 	g.sealedAs("key disabled", "versions enable 1")
@@ -155,7 +159,8 @@ func TestGCPKMS(t *testing.T) {
 
 	g.act("schedule")
 	g.restart()
-	g.sealedAs("pending deletion", "will be destroyed at "+time.Now().AddDate(0, 0, 30).UTC().Format("2006-01-02"), "versions restore 1")
+	g.sealedAs("pending deletion", "will be destroyed at "+time.Now().AddDate(0, 0, 30).UTC().Format("2006-01-02"),
+		"versions restore 1")
 	g.act("restore")
 	g.act("enable")
 	g.until(gcpWaits, "unsealed automatically, the version restored", unsealed)
@@ -166,7 +171,8 @@ func TestGCPKMS(t *testing.T) {
 	g.sealedAs("key gone", "current state is: DESTROYED", "backup")
 }
 
-// TestGCPKMSAway: while the KMS is unreachable, requests succeed and custodians rekey; a server that starts then waits for it.
+// TestGCPKMSAway: while the KMS is unreachable, requests succeed and custodians rekey; a server
+// that starts then waits for it.
 func TestGCPKMSAway(t *testing.T) {
 	t.Parallel()
 	g := newGCP(t)
@@ -182,7 +188,8 @@ func TestGCPKMSAway(t *testing.T) {
 		}
 		g.learn("PUT sys/rekey-recovery-key/update", reply)
 	}
-	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "unreachable", "nothing was changed")
+	saysAll(t, "rotating the root key", g.must(503, "PUT", "sys/rotate/root", nil).Errors(), "unreachable",
+		"nothing was changed")
 	g.must(204, "PUT", "sys/rotate", nil) // the barrier's key needs no KMS
 	l.goesOn(100)
 	mustGCP(t, g.emulator.Back())
@@ -207,7 +214,8 @@ func TestGCPKMSAway(t *testing.T) {
 	g.mustGet("b", "2")
 }
 
-// TestGCPKMSRotation: after the key was rotated, what is stored is wrapped by the new version without being asked, and nothing needs the old one.
+// TestGCPKMSRotation: after the key was rotated, what is stored is wrapped by the new version
+// without being asked, and nothing needs the old one.
 func TestGCPKMSRotation(t *testing.T) {
 	t.Parallel()
 	g := newGCP(t)

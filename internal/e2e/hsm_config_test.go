@@ -46,8 +46,9 @@ type mishap struct {
 	words   []string // in cause or remedy
 }
 
-// TestHSMMishaps: whatever is wrong with the seal's configuration, the server starts, says what it is and what to do, initialises
-// nothing, and needs no restart once it is fixed. A server that was initialised before stays sealed until then.
+// TestHSMMishaps: whatever is wrong with the seal's configuration, the server starts, says what it
+// is and what to do, initialises nothing, and needs no restart once it is fixed. A server that was
+// initialised before stays sealed until then.
 func TestHSMMishaps(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -69,13 +70,16 @@ func TestHSMMishaps(t *testing.T) {
 		{"not a library", []string{"lib", plain}, "misconfigured", []string{plain, "lib"}},
 		{"a folder for a library", []string{"lib", dir}, "misconfigured", []string{dir, "lib"}},
 		{"another library", []string{"lib", "libc.so.6"}, "misconfigured", []string{"libc.so.6", "lib"}},
-		{"token unknown", []string{"token_label", "elsewhere"}, "key gone", []string{"elsewhere", token.Label, "token_label"}},
+		{"token unknown", []string{"token_label", "elsewhere"}, "key gone",
+			[]string{"elsewhere", token.Label, "token_label"}},
 		{"two tokens", []string{"token_label", "double"}, "misconfigured", []string{"double", "token_serial"}},
 		{"key missing", []string{"key_label", "absent"}, "key gone", []string{"absent", "key_label"}},
 		{"key ambiguous", []string{"key_label", "twins"}, "misconfigured", []string{"2 keys", "twins", "key_id"}},
-		{"key of the wrong type", []string{"key_label", "mac"}, "misconfigured", []string{"mac", "generic secret", "key_label"}},
+		{"key of the wrong type", []string{"key_label", "mac"}, "misconfigured",
+			[]string{"mac", "generic secret", "key_label"}},
 		{"key forbidden", []string{"key_label", "forbidden"}, "key disabled", []string{"forbidden", "CKA_", "attribute"}},
-		{"mechanism that the key has not", []string{"mechanism", "CKM_RSA_PKCS_OAEP"}, "misconfigured", []string{"root", "mechanism"}},
+		{"mechanism that the key has not", []string{"mechanism", "CKM_RSA_PKCS_OAEP"}, "misconfigured",
+			[]string{"root", "mechanism"}},
 		{"PIN file missing", []string{"pin", "file:///nowhere/pin"}, "", nil},
 	} {
 		t.Run(m.name, func(t *testing.T) {
@@ -101,7 +105,8 @@ func TestHSMMishaps(t *testing.T) {
 // secondToken makes one more token in the folder of another.
 func secondToken(t *testing.T, beside *softhsm.Token, label string) {
 	t.Helper()
-	cmd := exec.Command("softhsm2-util", "--init-token", "--free", "--module", beside.Lib, "--label", label, "--pin", "1234567", "--so-pin", "7654321")
+	cmd := exec.Command("softhsm2-util", "--init-token", "--free", "--module", beside.Lib, "--label", label, "--pin",
+		"1234567", "--so-pin", "7654321")
 	cmd.Env = append(os.Environ(), "SOFTHSM2_CONF="+beside.ConfigPath)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
@@ -239,7 +244,8 @@ func (r *harness) eventually(d time.Duration, what string, ok func() bool) {
 // spy finds OpenSC's library that writes down every call to another.
 func spy(t *testing.T) string {
 	t.Helper()
-	for _, pattern := range []string{"/usr/lib/*/pkcs11/pkcs11-spy.so", "/usr/lib/*/pkcs11-spy.so", "/usr/lib64/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so",
+	for _, pattern := range []string{"/usr/lib/*/pkcs11/pkcs11-spy.so", "/usr/lib/*/pkcs11-spy.so",
+		"/usr/lib64/pkcs11-spy.so", "/usr/lib64/pkcs11/pkcs11-spy.so",
 		"/usr/lib/pkcs11/pkcs11-spy.so", "/opt/homebrew/lib/pkcs11-spy.so"} {
 		if found, _ := filepath.Glob(pattern); len(found) > 0 {
 			return found[0]
@@ -249,8 +255,9 @@ func spy(t *testing.T) string {
 	return ""
 }
 
-// TestWrongPIN counts the log-ins, as the token sees them: a wrong PIN is sent once, however long the server runs and however
-// often it reloads an unchanged configuration. The right one unseals it.
+// TestWrongPIN counts the log-ins, as the token sees them: a wrong PIN is sent once, however long
+// the server runs and however often it reloads an unchanged configuration. The right one unseals
+// it.
 func TestWrongPIN(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")

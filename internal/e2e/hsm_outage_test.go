@@ -43,8 +43,9 @@ func (r *harness) failing(class string, words ...string) {
 	saysAll(r.t, "seal-status", st.Seals[0].Cause+"\n"+st.Seals[0].Remedy, words...)
 }
 
-// TestTokenGone removes the token under a serving server: requests succeed, health reports it, and the state clears soon after the
-// token returns. A server that starts without it waits, and unseals automatically.
+// TestTokenGone removes the token under a serving server: requests succeed, health reports it, and
+// the state clears soon after the token returns. A server that starts without it waits, and unseals
+// automatically.
 func TestTokenGone(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -87,7 +88,8 @@ func (r *harness) move(f func() error) {
 	}
 }
 
-// remote is an HSM behind a connection that can be stopped and cut: p11-kit's server before a SoftHSM token.
+// remote is an HSM behind a connection that can be stopped and cut: p11-kit's server before a
+// SoftHSM token.
 type remote struct {
 	t      *testing.T
 	token  *softhsm.Token
@@ -128,7 +130,8 @@ func (h *remote) stop() {
 	_ = h.cmd.Wait()
 }
 
-// newRemoteHarness is a harness on such an HSM. The key is RSA: this remoting cannot carry the parameters of AES-GCM.
+// newRemoteHarness is a harness on such an HSM. The key is RSA: this remoting cannot carry the
+// parameters of AES-GCM.
 func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	t.Helper()
 	clients, _ := filepath.Glob("/usr/lib*/*/pkcs11/p11-kit-client.so")
@@ -156,15 +159,16 @@ func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	h.start()
 	t.Cleanup(h.stop)
 	r := newHarness(t, dir, stanza(map[string]string{
-		"lib": clients[0], "token_label": token.Label, "pin": token.PIN, "key_label": "root", "timeout": "6s", "disable_software_encryption": "true",
+		"lib": clients[0], "token_label": token.Label, "pin": token.PIN, "key_label": "root", "timeout": "6s",
+		"disable_software_encryption": "true",
 	}))
 	r.useToken(token)
 	r.Env = []string{"P11_KIT_SERVER_ADDRESS=unix:path=" + h.socket}
 	return r, h
 }
 
-// TestHSMHangs stops the HSM during a call: every call ends by its deadline, requests succeed, health reports it, and when it
-// runs again all is well.
+// TestHSMHangs stops the HSM during a call: every call ends by its deadline, requests succeed,
+// health reports it, and when it runs again all is well.
 func TestHSMHangs(t *testing.T) {
 	t.Parallel()
 	r, h := newRemoteHarness(t)
@@ -198,12 +202,14 @@ func TestHSMHangs(t *testing.T) {
 	}
 	// And one that starts then waits for it, answering.
 	r.mustStart()
-	r.eventually(10*time.Second, "telling why it is sealed", func() bool { return r.status().Seals[0].Class == "unreachable" })
+	r.eventually(10*time.Second, "telling why it is sealed",
+		func() bool { return r.status().Seals[0].Class == "unreachable" })
 	h.signal(syscall.SIGCONT)
 	r.until(2*healedWithin, "unsealed automatically", unsealed)
 }
 
-// TestDeviceError cuts the connection to the HSM and brings it back: a new process, with other handles and no log-in.
+// TestDeviceError cuts the connection to the HSM and brings it back: a new process, with other
+// handles and no log-in.
 func TestDeviceError(t *testing.T) {
 	t.Parallel()
 	r, h := newRemoteHarness(t)

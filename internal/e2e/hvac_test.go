@@ -25,8 +25,8 @@ const hvacDir = "../../testdata/clients/hvac"
 // installing is held while something is fetched into build/, which several tests may need.
 var installing sync.Mutex
 
-// pinnedPython returns a Python that has what the folder's requirements.txt pins. It is made once for these versions, and
-// kept in build/.
+// pinnedPython returns a Python that has what the folder's requirements.txt pins. It is made once
+// for these versions, and kept in build/.
 func pinnedPython(t *testing.T, folder string) string {
 	t.Helper()
 	pins, err := os.ReadFile(filepath.Join(folder, "requirements.txt"))
@@ -52,7 +52,8 @@ func pinnedPython(t *testing.T, folder string) string {
 			"-r", filepath.Join(folder, "requirements.txt")},
 	} {
 		if out, err := exec.CommandContext(ctx, args[0], args[1:]...).CombinedOutput(); err != nil {
-			t.Fatalf("%v: %v\n%s\nPython 3 with its venv module and the package index are needed; .ci/setup installs the first", args, err, out)
+			t.Fatalf("%v: %v\n%s\nPython 3 with its venv module and the package index are needed; .ci/setup installs the first",
+				args, err, out)
 		}
 	}
 	if err := os.WriteFile(done, nil, 0o644); err != nil {
@@ -76,7 +77,8 @@ func TestHVAC(t *testing.T) {
 				EncodedToken string   `json:"encoded_token"`
 				Shares       []string `json:"shares"`
 			}
-			r.python(python, filepath.Join(hvacDir, "main.py"), map[string]string{"url": r.URL(), "seal": seal, "pgp_key": key}, &out)
+			r.python(python, filepath.Join(hvacDir, "main.py"), map[string]string{"url": r.URL(), "seal": seal, "pgp_key": key},
+				&out)
 			r.root = pgpRead(t, alice, out.EncodedToken)
 			r.must(200, "GET", "sys/mounts", nil)
 			for _, share := range out.Shares {

@@ -12,11 +12,12 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// SoftHSM knows one configuration per process. What is to be changed on a token while tests with others run is a job for a process of its
-// own: the test binary again.
+// SoftHSM knows one configuration per process. What is to be changed on a token while tests with
+// others run is a job for a process of its own: the test binary again.
 const jobEnv = "SEALGATE_E2E_JOB"
 
-// onToken does a job on a token: "make" a key of a kind, or "forbid" those of a label to encrypt and decrypt.
+// onToken does a job on a token: "make" a key of a kind, or "forbid" those of a label to encrypt
+// and decrypt.
 func onToken(t *testing.T, token *softhsm.Token, job string, args ...string) {
 	t.Helper()
 	raw, err := json.Marshal(token)

@@ -34,7 +34,8 @@ func buildAndRun(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	// A program with the race detector waits a second at exit unless GORACE says otherwise; these tests start hundreds of them.
+	// A program with the race detector waits a second at exit unless GORACE says otherwise; these
+	// tests start hundreds of them.
 	if os.Getenv("GORACE") == "" {
 		if err := os.Setenv("GORACE", "atexit_sleep_ms=0"); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -53,7 +54,8 @@ type harness struct {
 	known secrets // what must be nowhere but in the answers
 }
 
-// newHSMHarness prepares, and does not start, a server on a throw-away SoftHSM token. extra goes into the seal's stanza.
+// newHSMHarness prepares, and does not start, a server on a throw-away SoftHSM token. extra goes
+// into the seal's stanza.
 func newHSMHarness(t *testing.T, extra string) *harness {
 	t.Helper()
 	dir := t.TempDir()
@@ -72,10 +74,12 @@ func (r *harness) useToken(token *softhsm.Token) {
 	r.known.add("the security officer's PIN", token.SOPIN)
 }
 
-// newStaticHarness is one with the static seal: for tests that are about something else than the HSM.
+// newStaticHarness is one with the static seal: for tests that are about something else than the
+// HSM.
 func newStaticHarness(t *testing.T) *harness {
 	t.Helper()
-	return newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+strings.Repeat("5c", 32)+"\"\n}\n")
+	return newHarness(t, t.TempDir(), "seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = \""+
+		strings.Repeat("5c", 32)+"\"\n}\n")
 }
 
 // newShamirHarness is one that only its shares unseal.

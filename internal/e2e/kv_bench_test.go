@@ -6,8 +6,9 @@ import (
 	"testing"
 )
 
-// BenchmarkKVVersion2 compares reads of version 2, of a value within the secret's record and of one outside of it, with version 1 and with
-// the server's own sys/health; and writes of version 2 with those of version 1. On 16 kept connections, without audit.
+// BenchmarkKVVersion2 compares reads of version 2, of a value within the secret's record and of one
+// outside of it, with version 1 and with the server's own sys/health; and writes of version 2 with
+// those of version 1. On 16 kept connections, without audit.
 func BenchmarkKVVersion2(b *testing.B) {
 	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)

@@ -9,7 +9,8 @@ import (
 	bao "github.com/openbao/openbao/api/v2"
 )
 
-// TestKVHelpers: the helpers for key-value version 2 of both libraries, unmodified, against the real server.
+// TestKVHelpers: the helpers for key-value version 2 of both libraries, unmodified, against the
+// real server.
 func TestKVHelpers(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -83,7 +84,8 @@ func (s *kvStory) values() {
 		s.t.Fatalf("a secret that is not there: %v", err)
 	}
 	s.version("Put", 1)(s.kv.put("team/app", map[string]any{"a": "1", "keep": "x"}, 0))
-	if _, err := s.kv.put("team/app", map[string]any{"a": "lost"}, 0); err == nil || !strings.Contains(err.Error(), "did not match the current version") {
+	if _, err := s.kv.put("team/app", map[string]any{"a": "lost"}, 0); err == nil ||
+		!strings.Contains(err.Error(), "did not match the current version") {
 		s.t.Fatalf("a second secret where there must be none: %v", err)
 	}
 	s.version("Put", 2)(s.kv.put("team/app", map[string]any{"a": "2", "keep": "x"}, 1))
@@ -187,7 +189,8 @@ func lists(t *testing.T, c *bao.Client) {
 	}
 }
 
-// TestTrap22DeletedVersionIs404WithABody: a version that was deleted is 404 with all that is known of it, and clients take that for an answer.
+// TestTrap22DeletedVersionIs404WithABody: a version that was deleted is 404 with all that is known
+// of it, and clients take that for an answer.
 func TestTrap22DeletedVersionIs404WithABody(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -197,7 +200,8 @@ func TestTrap22DeletedVersionIs404WithABody(t *testing.T) {
 	r.run(0, "", "kv", "put", "v2/app", "a=b")
 	r.run(0, "", "kv", "delete", "v2/app")
 	reply := r.must(404, "GET", "v2/data/app", nil)
-	for _, part := range []string{`"data":{"data":null,"metadata":{"created_time":`, `"destroyed":false,"version":1}}`, `"request_id"`} {
+	for _, part := range []string{`"data":{"data":null,"metadata":{"created_time":`,
+		`"destroyed":false,"version":1}}`, `"request_id"`} {
 		if !strings.Contains(string(reply.Body), part) {
 			t.Errorf("%s has no %s", reply.Body, part)
 		}
@@ -214,12 +218,14 @@ func TestTrap22DeletedVersionIs404WithABody(t *testing.T) {
 	if !strings.Contains(out, "======= Metadata =======\n") || strings.Contains(out, "= Data =") {
 		t.Errorf("kv get printed %s", out)
 	}
-	if _, errs := r.run(0, "", "read", "v2/app"); !strings.Contains(errs, "Invalid path for a versioned K/V secrets engine") {
+	if _, errs := r.run(0, "", "read", "v2/app"); !strings.Contains(errs,
+		"Invalid path for a versioned K/V secrets engine") {
 		t.Errorf("a path of version 1: %s", errs)
 	}
 }
 
-// TestKVOnTheCommandLine: each command against the real server, of both versions, and an upgrade between them.
+// TestKVOnTheCommandLine: each command against the real server, of both versions, and an upgrade
+// between them.
 func TestKVOnTheCommandLine(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -250,14 +256,16 @@ func TestKVOnTheCommandLine(t *testing.T) {
 	r.run(0, "", "kv", "metadata", "delete", "team/app/db")
 	_, gone := r.run(2, "", "kv", "get", "team/app/db")
 	for _, part := range []string{
-		"Success! Data written to: app/db\n", "====== Data ======\nKey         Value\n---         -----\npassword    hunter2\nuser        alice\n",
+		"Success! Data written to: app/db\n", "====== Data ======\nKey         Value\n---         -----\npassword    " +
+			"hunter2\nuser        alice\n",
 		"Success! Tuned the secrets engine at: app/\n", "\nhunter2\n", "\n7\n", "Keys\n----\ndb\n", "of the team",
 	} {
 		if !strings.Contains(out, part) {
 			t.Errorf("nothing printed %q:\n%s", part, out)
 		}
 	}
-	if !strings.Contains(errs, "check-and-set parameter did not match the current version") || !strings.Contains(gone, "No value found at team/app/data/db") {
+	if !strings.Contains(errs, "check-and-set parameter did not match the current version") ||
+		!strings.Contains(gone, "No value found at team/app/data/db") {
 		t.Errorf("refusals: %s\n%s", errs, gone)
 	}
 }

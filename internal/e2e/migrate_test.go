@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestMigrate copies a server's storage to another folder, after attempts that must not harm it, and serves from there.
+// TestMigrate copies a server's storage to another folder, after attempts that must not harm it,
+// and serves from there.
 func TestMigrate(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -18,7 +19,8 @@ func TestMigrate(t *testing.T) {
 	file := filepath.Join(r.Dir, "migrate.hcl")
 	write := func(from, to string) {
 		t.Helper()
-		text := fmt.Sprintf("storage_source \"bbolt\" {\n  path = %q\n}\nstorage_destination \"bbolt\" {\n  path = %q\n}\n", from, to)
+		text := fmt.Sprintf("storage_source \"bbolt\" {\n  path = %q\n}\nstorage_destination \"bbolt\" {\n  path = %q\n}\n",
+			from, to)
 		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}

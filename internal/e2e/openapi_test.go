@@ -14,8 +14,9 @@ import (
 
 const schemathesisDir = "../../testdata/clients/schemathesis"
 
-// notTried are the paths that would end the run, or make the rest of it worth nothing: sealing, a stream without an end, statuses
-// that the query asks for (500 among them), the loss of the token, audit devices at random paths, and quotas at random rates.
+// notTried are the paths that would end the run, or make the rest of it worth nothing: sealing, a
+// stream without an end, statuses that the query asks for (500 among them), the loss of the token,
+// audit devices at random paths, and quotas at random rates.
 const notTried = `^/(sys/(seal|monitor|health)|auth/token/revoke-self|sys/audit/\{path\}|sys/quotas/rate-limit/.*)$`
 
 // cases is how many requests there are at least.
@@ -23,8 +24,9 @@ const cases = 2000
 
 var generated = regexp.MustCompile(`(\d+) generated`)
 
-// TestOpenAPIAgainstItself has schemathesis make requests from the server's own document, good and bad ones: no answer may be a 500, of an
-// undocumented status, or of another content type than the document says.
+// TestOpenAPIAgainstItself has schemathesis make requests from the server's own document, good and
+// bad ones: no answer may be a 500, of an undocumented status, or of another content type than the
+// document says.
 func TestOpenAPIAgainstItself(t *testing.T) {
 	t.Parallel()
 	python := pinnedPython(t, schemathesisDir)
@@ -37,7 +39,8 @@ func TestOpenAPIAgainstItself(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(python), "schemathesis"), "run", document, "--url", r.URL()+"/v1",
+	cmd := exec.CommandContext(ctx, filepath.Join(filepath.Dir(python), "schemathesis"), "run", document,
+		"--url", r.URL()+"/v1",
 		"-H", "X-Vault-Token: "+r.root, "--exclude-path-regex", notTried,
 		"-c", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance",
 		"--phases", "examples,coverage,fuzzing", "--max-examples", "3", "--seed", "1", "--generation-database", "none",

@@ -14,8 +14,9 @@ import (
 	"time"
 )
 
-// TestOperators runs a server as operators do: a pid file, a log in JSON whose level SIGHUP changes, a dump of goroutines by SIGUSR2,
-// metrics for a scraper without a token, and spans to a collector.
+// TestOperators runs a server as operators do: a pid file, a log in JSON whose level SIGHUP
+// changes, a dump of goroutines by SIGUSR2, metrics for a scraper without a token, and spans to a
+// collector.
 func TestOperators(t *testing.T) {
 	t.Parallel()
 	spans := make(chan string, 64)
@@ -35,7 +36,8 @@ func TestOperators(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	config := strings.Replace(string(plain), "tls_disable = true", "tls_disable = true\n  telemetry { unauthenticated_metrics_access = true }", 1) +
+	config := strings.Replace(string(plain), "tls_disable = true",
+		"tls_disable = true\n  telemetry { unauthenticated_metrics_access = true }", 1) +
 		"pid_file = \"server.pid\"\nlog_format = \"json\"\nlog_level = \"warn\"\ntelemetry { metrics_prefix = \"box\" }\n"
 	if err := r.WriteConfig(config); err != nil {
 		t.Fatal(err)
@@ -48,8 +50,10 @@ func TestOperators(t *testing.T) {
 	}
 	root := r.root
 	r.root = ""
-	if got := string(r.must(200, "GET", "sys/metrics?format=prometheus", nil).Body); !strings.Contains(got, "sealgate_barrier_term 1\n") ||
-		!strings.Contains(got, "box_seal_static_encrypt ") || !strings.Contains(got, "box_barrier_put_count ") || !strings.Contains(got, "sealgate_storage_bytes ") {
+	if got := string(r.must(200, "GET", "sys/metrics?format=prometheus", nil).Body); !strings.Contains(got,
+		"sealgate_barrier_term 1\n") ||
+		!strings.Contains(got, "box_seal_static_encrypt ") || !strings.Contains(got, "box_barrier_put_count ") ||
+		!strings.Contains(got, "sealgate_storage_bytes ") {
 		t.Errorf("metrics:\n%s", got)
 	}
 	r.root = root
@@ -71,7 +75,8 @@ func TestOperators(t *testing.T) {
 		return strings.Contains(string(r.must(200, "GET", "sys/loggers", nil).Body), `"core":"info"`)
 	})
 	r.must(204, "POST", "sys/rotate", nil)
-	r.eventually(20*time.Second, "a line of JSON", func() bool { return strings.Contains(r.Log(), `"msg":"rotated the barrier key","logger":"core"`) })
+	r.eventually(20*time.Second, "a line of JSON",
+		func() bool { return strings.Contains(r.Log(), `"msg":"rotated the barrier key","logger":"core"`) })
 	r.span(spans)
 	if err := r.Stop(); err != nil {
 		t.Fatal(err)

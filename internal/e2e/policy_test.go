@@ -8,7 +8,8 @@ import (
 	"testing"
 )
 
-// TestRotateBySudo is the table of who may rotate, by the real command line against the real server:
+// TestRotateBySudo is the table of who may rotate, by the real command line against the real
+// server:
 //
 //	sys/rotate          sys/key-status    operator rotate
 //	update, sudo        nothing           rotates; then the permission error of the status, exit code 2
@@ -30,7 +31,8 @@ func TestRotateBySudo(t *testing.T) {
 	}{
 		{"blind", may, 2, 1, "sys/key-status"},
 		{"sighted", may + "\n" + see, 0, 1, ""},
-		{"weak", `path "sys/rotate" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }` + "\n" + see, 2, 0, "sys/rotate"},
+		{"weak", `path "sys/rotate" { capabilities = ["create", "read", "update", "patch", "delete", "list"] }` + "\n" + see,
+			2, 0, "sys/rotate"},
 	} {
 		file := filepath.Join(r.Dir, tc.name+".hcl")
 		if err := os.WriteFile(file, []byte(tc.policy), 0o600); err != nil {
@@ -46,7 +48,8 @@ func TestRotateBySudo(t *testing.T) {
 		r.root = strings.TrimSpace(token)
 		r.known.add("the token "+tc.name, r.root)
 		out, errs := r.run(tc.code, "", "operator", "rotate")
-		if tc.refusedAt != "" && (!strings.Contains(errs, "permission denied") || !strings.Contains(errs, "/v1/"+tc.refusedAt) || !strings.Contains(errs, "403")) {
+		if tc.refusedAt != "" && (!strings.Contains(errs, "permission denied") ||
+			!strings.Contains(errs, "/v1/"+tc.refusedAt) || !strings.Contains(errs, "403")) {
 			t.Errorf("%s: %q %q; refused must be %s", tc.name, out, errs, tc.refusedAt)
 		}
 		r.root = root

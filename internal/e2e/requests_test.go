@@ -14,7 +14,8 @@ import (
 	"time"
 )
 
-// TestBadBodies: what is too large, no JSON, or of the wrong kind is the client's fault, and the error says so.
+// TestBadBodies: what is too large, no JSON, or of the wrong kind is the client's fault, and the
+// error says so.
 func TestBadBodies(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -57,7 +58,8 @@ func TestBadBodies(t *testing.T) {
 	} {
 		saysAll(t, body, r.must(400, "PUT", "sys/init", body).Errors(), field)
 	}
-	saysAll(t, "a large body", r.must(413, "PUT", "sys/unseal", `{"key":"`+strings.Repeat("a", 100_000)+`"}`).Errors(), "too large", "65536")
+	saysAll(t, "a large body", r.must(413, "PUT", "sys/unseal", `{"key":"`+strings.Repeat("a", 100_000)+`"}`).Errors(),
+		"too large", "65536")
 
 	// Unknown fields are ignored: clients of other versions send them.
 	var out initReply
@@ -71,7 +73,8 @@ func TestBadBodies(t *testing.T) {
 			t.Errorf("%s to kv/a: %d %.200s; want %v", b.name, reply.Code, reply.Body, b.codes)
 		}
 	}
-	saysAll(t, "a large secret", r.must(413, "PUT", "kv/a", map[string]string{"v": strings.Repeat("a", 2<<20)}).Errors(), "too large")
+	saysAll(t, "a large secret", r.must(413, "PUT", "kv/a", map[string]string{"v": strings.Repeat("a", 2<<20)}).Errors(),
+		"too large")
 	r.must(404, "GET", "kv/a", nil)
 	r.mustPut("a", strings.Repeat("a", 900_000))
 	r.mustGet("a", strings.Repeat("a", 900_000))
@@ -107,21 +110,27 @@ func TestOddPaths(t *testing.T) {
 	r.mustInit()
 	r.mustPut("a/b", "value")
 	for _, path := range []string{
-		"kv/../sys/key-status", "kv/%2e%2e/sys/key-status", "kv/./a/b", "kv//a/b", "kv/%2f/a", "kv/a%2fb/../c", "//sys/health", "sys/../sys/health",
-		"kv/%00", "kv/a%00b", "kv/a%0ab", "kv/%ff%fe", "kv/%c0%ae%c0%ae/x", "kv/" + strings.Repeat("x/", 3000), "kv/" + strings.Repeat("x", 20000), "kv/..", "kv/.", "..", "%2e%2e/%2e%2e/etc/passwd",
+		"kv/../sys/key-status", "kv/%2e%2e/sys/key-status", "kv/./a/b", "kv//a/b", "kv/%2f/a", "kv/a%2fb/../c",
+		"//sys/health", "sys/../sys/health",
+		"kv/%00", "kv/a%00b", "kv/a%0ab", "kv/%ff%fe", "kv/%c0%ae%c0%ae/x", "kv/" + strings.Repeat("x/", 3000),
+		"kv/" + strings.Repeat("x", 20000), "kv/..", "kv/.", "..", "%2e%2e/%2e%2e/etc/passwd",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
-			code := r.raw(fmt.Sprintf("%s /v1/%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: 11\r\nConnection: close\r\n\r\n{\"v\":\"odd\"}",
-				method, path, r.root))
+			code :=
+				r.raw(fmt.Sprintf("%s /v1/%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: 11\r\nConnection: "+
+					"close\r\n\r\n{\"v\":\"odd\"}",
+					method, path, r.root))
 			if code < 400 || code >= 500 {
 				t.Errorf("%s %.60s: %d; want 4xx", method, path, code)
 			}
 		}
 	}
 	for _, request := range []string{
-		"GET /v1/sys/health HTTP/1.1\r\n\r\n", "GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n", "BREW /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\r\n\r\n",
+		"GET /v1/sys/health HTTP/1.1\r\n\r\n", "GET /v1/%zz HTTP/1.1\r\nHost: x\r\n\r\n",
+		"BREW /v1/kv/a HTTP/1.1\r\nHost: x\r\n\r\n", "\x16\x03\x01\x02\x00\r\n\r\n",
 		"GET /v1/kv/a HTTP/1.1\r\nHost: x\r\nX-Vault-Token: " + strings.Repeat("t", 200_000) + "\r\n\r\n",
-		"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n", "PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\n{}{}\r\n0\r\n\r\n",
+		"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+		"PUT /v1/kv/a HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n4\r\n{}{}\r\n0\r\n\r\n",
 		"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n", "GET / HTTP/1.1\r\nHost: x\r\n\r\n",
 	} {
 		if code := r.raw(request); code < 400 || code >= 500 {
@@ -150,11 +159,13 @@ func (r *harness) give(path, share, nonce string) Reply {
 func (r *harness) startRekey(shares, threshold int) (nonce string) {
 	r.t.Helper()
 	var st struct{ Nonce string }
-	r.decode(r.must(200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": shares, "secret_threshold": threshold}), &st)
+	r.decode(r.must(200, "PUT", "sys/rekey-recovery-key/init", map[string]int{"secret_shares": shares,
+		"secret_threshold": threshold}), &st)
 	return st.Nonce
 }
 
-// TestBadShares: each is refused when it is given, for its own reason, and spoils none of the others.
+// TestBadShares: each is refused when it is given, for its own reason, and spoils none of the
+// others.
 func TestBadShares(t *testing.T) {
 	t.Parallel()
 	const path = "sys/rekey-recovery-key/update"
@@ -200,7 +211,8 @@ func TestBadShares(t *testing.T) {
 
 	// Nobody without a token changes what others are doing.
 	for _, method := range []string{"DELETE", "PUT"} {
-		if reply := r.unauthenticated(method, "sys/rekey-recovery-key/init", map[string]int{"secret_shares": 1, "secret_threshold": 1}); reply.Code != 403 {
+		if reply := r.unauthenticated(method, "sys/rekey-recovery-key/init",
+			map[string]int{"secret_shares": 1, "secret_threshold": 1}); reply.Code != 403 {
 			t.Errorf("%s init without a token: %d %s", method, reply.Code, reply.Body)
 		}
 	}
@@ -269,7 +281,8 @@ func TestUnsealShares(t *testing.T) {
 	r.until(5*time.Second, "unsealed", unsealed)
 }
 
-// TestSealedByHand: who seals means it. The server stays sealed though its seal would open it, until recovery shares or a restart come.
+// TestSealedByHand: who seals means it. The server stays sealed though its seal would open it,
+// until recovery shares or a restart come.
 func TestSealedByHand(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -330,7 +343,8 @@ func (r *harness) atOnce(n int, method, path string, body any) (won []Reply, los
 	return won, lost
 }
 
-// TestOneWins: of several concurrent initialisations or rekeys, one starts and the others get an error.
+// TestOneWins: of several concurrent initialisations or rekeys, one starts and the others get an
+// error.
 func TestOneWins(t *testing.T) {
 	t.Parallel()
 	for _, kind := range []string{"auto", "shamir"} {

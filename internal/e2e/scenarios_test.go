@@ -142,7 +142,8 @@ func toRecipients(w *scenarioRun) error {
 	if err := w.rekey(); err != nil {
 		return err
 	}
-	if err := w.do(204, "PUT", "sys/"+w.target+"/acknowledge", map[string]string{"key": w.last, "nonce": w.nonce}, nil); err != nil {
+	if err := w.do(204, "PUT", "sys/"+w.target+"/acknowledge", map[string]string{"key": w.last, "nonce": w.nonce},
+		nil); err != nil {
 		return err
 	}
 	return w.do(204, "DELETE", "sys/rekey/recovery-key-backup", nil, nil)
@@ -199,7 +200,8 @@ func generateRoot(w *scenarioRun) error {
 	}
 	w.otp = st.OTP
 	for _, share := range w.old[:3] {
-		if err := w.do(200, "PUT", "sys/generate-root/update", map[string]string{"key": share, "nonce": st.Nonce}, nil); err != nil {
+		if err := w.do(200, "PUT", "sys/generate-root/update", map[string]string{"key": share, "nonce": st.Nonce},
+			nil); err != nil {
 			return err
 		}
 	}
@@ -211,10 +213,13 @@ var scenarios = []scenario{
 	{name: "init-shamir", fresh: true, custodians: true, run: func(w *scenarioRun) error { return w.init() }},
 	{name: "rotate", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
 	{name: "rotate-root", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
-	{name: "rekey-recovery", shares: true, run: func(w *scenarioRun) error { w.target = "rekey-recovery-key"; return w.rekey() }},
+	{name: "rekey-recovery", shares: true,
+		run: func(w *scenarioRun) error { w.target = "rekey-recovery-key"; return w.rekey() }},
 	{name: "rekey-barrier", run: func(w *scenarioRun) error { w.target = "rekey"; return w.rekey() }},
-	{name: "rotate-shamir", custodians: true, run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
-	{name: "rotate-root-shamir", custodians: true, run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
+	{name: "rotate-shamir", custodians: true,
+		run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate", nil, nil) }},
+	{name: "rotate-root-shamir", custodians: true,
+		run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/rotate/root", nil, nil) }},
 	{name: "rekey-recovery-verified", shares: true, run: withVerification("rekey-recovery-key")},
 	{name: "rekey-barrier-shamir-verified", custodians: true, shares: true, run: withVerification("rekey")},
 	{name: "rekey-recovery-recipients", shares: true, run: toRecipients},
@@ -223,7 +228,8 @@ var scenarios = []scenario{
 	{name: "rewrap-seals", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},
-	{name: "rekey-barrier-shamir", custodians: true, shares: true, run: func(w *scenarioRun) error { w.target = "rekey"; return w.rekey() }},
+	{name: "rekey-barrier-shamir", custodians: true, shares: true,
+		run: func(w *scenarioRun) error { w.target = "rekey"; return w.rekey() }},
 }
 
 // restored replaces everything by a snapshot of itself.

@@ -10,7 +10,8 @@ import (
 
 var update = flag.Bool("update", false, "write generated test files anew")
 
-// baoHalf makes OpenBao's half out of Vault's: both libraries have the same calls with types of their own.
+// baoHalf makes OpenBao's half out of Vault's: both libraries have the same calls with types of
+// their own.
 var baoHalf = strings.NewReplacer(
 	`vault "github.com/hashicorp/vault/api"`, `bao "github.com/openbao/openbao/api/v2"`,
 	"// This is Vault's half. TestBaoHalfIsCurrent generates sdk_bao_test.go, OpenBao's half, from it.",

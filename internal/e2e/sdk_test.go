@@ -38,9 +38,11 @@ type sdkStatus struct {
 	t, n, progress      int
 }
 
-// What the two libraries do differently stands here; the rest of OpenBao's half is generated from Vault's.
+// What the two libraries do differently stands here; the rest of OpenBao's half is generated from
+// Vault's.
 
-// vaultRekeyCancel passes the nonce for recovery shares: without one, this library cancels the barrier's rekey instead.
+// vaultRekeyCancel passes the nonce for recovery shares: without one, this library cancels the
+// barrier's rekey instead.
 func vaultRekeyCancel(sys *vault.Sys) func(recovery bool, nonce string) error {
 	return func(recovery bool, nonce string) error {
 		if recovery {

@@ -13,8 +13,8 @@ import (
 	"sync"
 )
 
-// secrets are the secret values that one server issued or received. Every harness searches for them at its end, in all that
-// the server printed and wrote; and in every error, when it comes.
+// secrets are the secret values that one server issued or received. Every harness searches for them
+// at its end, in all that the server printed and wrote; and in every error, when it comes.
 type secrets struct {
 	mu  sync.Mutex
 	all map[string]string // the text, and what it is
@@ -62,7 +62,8 @@ func (s *secrets) in(text []byte) []string {
 	return found
 }
 
-// Do is the server's, and keeps the secrets that answers bring. An error that shows one fails the test.
+// Do is the server's, and keeps the secrets that answers bring. An error that shows one fails the
+// test.
 func (r *harness) Do(ctx context.Context, method, path, token string, body any) (Reply, error) {
 	reply, err := r.Server.Do(ctx, method, path, token, body)
 	if err == nil {
@@ -94,7 +95,8 @@ func (r *harness) learn(request string, reply Reply) {
 	}
 }
 
-// checkSecrets looks for secrets in the log, and in the files that the server wrote. A nonce may be on the disk: it is behind the barrier.
+// checkSecrets looks for secrets in the log, and in the files that the server wrote. A nonce may be
+// on the disk: it is behind the barrier.
 func (r *harness) checkSecrets() {
 	for _, what := range r.known.in([]byte(r.Log())) {
 		r.t.Errorf("%s is in the server's log", what)

@@ -31,11 +31,13 @@ func TestSnapshotCommands(t *testing.T) {
 		ClusterID string `json:"cluster_id"`
 		Entries   int    `json:"entries"`
 	}
-	if err := json.Unmarshal([]byte(run(0, "operator", "snapshot", "inspect", "-format=json", file).Out), &info); err != nil || info.Entries == 0 || info.ClusterID == "" {
+	if err := json.Unmarshal([]byte(run(0, "operator", "snapshot", "inspect", "-format=json", file).Out),
+		&info); err != nil || info.Entries == 0 || info.ClusterID == "" {
 		t.Errorf("inspect: %+v, %v", info, err)
 	}
 	r.mustPut("a", "after")
-	if res := run(0, "operator", "snapshot", "restore", file); !strings.Contains(res.Err, "Replacing everything at "+r.URL()) {
+	if res := run(0, "operator", "snapshot", "restore", file); !strings.Contains(res.Err,
+		"Replacing everything at "+r.URL()) {
 		t.Errorf("restore says %q", res.Err)
 	}
 	if err := r.UntilUnsealed(); err != nil {

@@ -40,7 +40,8 @@ func (r *harness) mustStop() {
 	}
 }
 
-// TestStorageInUse: a second server on the same folder ends with an error that names the first, which serves on.
+// TestStorageInUse: a second server on the same folder ends with an error that names the first,
+// which serves on.
 func TestStorageInUse(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -51,7 +52,8 @@ func TestStorageInUse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := second.WriteConfig(strings.Replace(string(config), `"data"`, fmt.Sprintf("%q", filepath.Dir(r.dataFile())), 1)); err != nil {
+	if err := second.WriteConfig(strings.Replace(string(config), `"data"`, fmt.Sprintf("%q", filepath.Dir(r.dataFile())),
+		1)); err != nil {
 		t.Fatal(err)
 	}
 	second.exits(r.dataFile(), fmt.Sprintf("process %d", r.Pid()), "stop that process", "sealgate.hcl:1")
@@ -65,7 +67,8 @@ func TestStorageInUse(t *testing.T) {
 	}
 }
 
-// TestStorageTruncated cuts the file at several places. No start of the server changes it: put back, all is there.
+// TestStorageTruncated cuts the file at several places. No start of the server changes it: put
+// back, all is there.
 func TestStorageTruncated(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -96,7 +99,8 @@ func TestStorageTruncated(t *testing.T) {
 	r.mustGet("39", strings.Repeat("long ", 400))
 }
 
-// TestFlippedByte damages single entries on the disk. A read of it names the entry; everything else keeps working.
+// TestFlippedByte damages single entries on the disk. A read of it names the entry; everything else
+// keeps working.
 func TestFlippedByte(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -138,7 +142,8 @@ func TestFlippedByte(t *testing.T) {
 		if _, code, err := r.Health(t.Context()); err != nil || code == 200 {
 			t.Errorf("%s damaged: health %d, %v", entry, code, err)
 		}
-		if reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}); reply.Code < 400 {
+		if reply := r.call("PUT", "sys/init", map[string]int{"recovery_shares": 1,
+			"recovery_threshold": 1}); reply.Code < 400 {
 			t.Errorf("%s damaged: the store could be initialised over", entry)
 		}
 		r.logs(entry)
@@ -152,7 +157,8 @@ func TestFlippedByte(t *testing.T) {
 	r.mustGet("victim-entry", "value of victim-entry")
 }
 
-// damage writes the file with one bit flipped in every copy of the entries' values: free pages hold older ones.
+// damage writes the file with one bit flipped in every copy of the entries' values: free pages hold
+// older ones.
 func (r *harness) damage(whole []byte, keys ...string) {
 	r.t.Helper()
 	out := bytes.Clone(whole)
@@ -235,7 +241,8 @@ var disks = []disk{
 	},
 }
 
-// mountSmall mounts a small disk at the folder of the data, and fills it with a file that can be removed.
+// mountSmall mounts a small disk at the folder of the data, and fills it with a file that can be
+// removed.
 func mountSmall(t *testing.T, r *harness) bool {
 	dir := filepath.Join(r.Dir, "data")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -264,8 +271,9 @@ func limitFile(t *testing.T, r *harness, size uint64) {
 	}
 }
 
-// TestFullDisk: writes fail with an error that names the cause, reads succeed, and writes succeed when there is room again. Nothing that was
-// acknowledged is lost, also where the server is killed meanwhile.
+// TestFullDisk: writes fail with an error that names the cause, reads succeed, and writes succeed
+// when there is room again. Nothing that was acknowledged is lost, also where the server is killed
+// meanwhile.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	for _, d := range disks {

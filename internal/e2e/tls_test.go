@@ -39,8 +39,9 @@ func newAuthority(t *testing.T) *authority {
 	t.Helper()
 	a := &authority{t: t, pool: x509.NewCertPool()}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
-		IsCA: true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "test authority"}, NotBefore: time.Now().Add(-time.Hour),
+		NotAfter: time.Now().Add(time.Hour),
+		IsCA:     true, BasicConstraintsValid: true, KeyUsage: x509.KeyUsageCertSign,
 	}
 	a.cert, a.key = a.sign(template, nil, nil)
 	a.pool.AddCert(a.cert)
@@ -49,7 +50,8 @@ func newAuthority(t *testing.T) *authority {
 }
 
 // sign makes a key and a certificate for it; without a parent one that signs itself.
-func (a *authority) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate, *ecdsa.PrivateKey) {
+func (a *authority) sign(template, parent *x509.Certificate, by *ecdsa.PrivateKey) (*x509.Certificate,
+	*ecdsa.PrivateKey) {
 	a.t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -77,18 +79,22 @@ func (a *authority) issue(serial int64, expired bool) (cert, key []byte) {
 		ends = time.Now().Add(-time.Minute)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "127.0.0.1"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
-		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth, x509.ExtKeyUsageClientAuth},
+		SerialNumber: big.NewInt(serial), Subject: pkix.Name{CommonName: "127.0.0.1"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: ends,
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth,
+			x509.ExtKeyUsageClientAuth},
 	}
 	c, k := a.sign(template, a.cert, a.key)
 	der, err := x509.MarshalECPrivateKey(k)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}), pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
+	return pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}),
+		pem.EncodeToMemory(&pem.Block{Type: "EC PRIVATE KEY", Bytes: der})
 }
 
-// useTLS adds TLS to the harness's listener, with more lines in its stanza. It returns the authority and a function that replaces the listener's files.
+// useTLS adds TLS to the harness's listener, with more lines in its stanza. It returns the
+// authority and a function that replaces the listener's files.
 func (r *harness) useTLS(t *testing.T, more string) (*authority, func(cert, key []byte)) {
 	t.Helper()
 	a := newAuthority(t)
@@ -109,7 +115,8 @@ func (r *harness) useTLS(t *testing.T, more string) (*authority, func(cert, key 
 		t.Fatal(err)
 	}
 	// Paths are relative to the working directory, as clients' own harnesses have them.
-	text := strings.Replace(string(config), "tls_disable = true", "tls_cert_file = \"server.crt\"\n  tls_key_file = \"server.key\"\n"+more, 1)
+	text := strings.Replace(string(config), "tls_disable = true",
+		"tls_cert_file = \"server.crt\"\n  tls_key_file = \"server.key\"\n"+more, 1)
 	if err := r.WriteConfig(text); err != nil {
 		t.Fatal(err)
 	}
@@ -144,7 +151,8 @@ func (r *harness) startTLS(a *authority) {
 	r.eventually(20*time.Second, "answering by TLS", func() bool { _, err := serial(c, r.Addr); return err == nil })
 }
 
-// TestCertificateReload changes the certificate under open connections. A broken one changes nothing.
+// TestCertificateReload changes the certificate under open connections. A broken one changes
+// nothing.
 func TestCertificateReload(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -173,7 +181,8 @@ func TestCertificateReload(t *testing.T) {
 		errors := strings.Count(r.Log(), "the certificates in use stay")
 		write(bad[0], bad[1])
 		r.reload()
-		r.eventually(5*time.Second, "telling that it stays", func() bool { return strings.Count(r.Log(), "the certificates in use stay") > errors })
+		r.eventually(5*time.Second, "telling that it stays",
+			func() bool { return strings.Count(r.Log(), "the certificates in use stay") > errors })
 		if !is(a.browser(), 200) {
 			t.Error("a broken certificate took effect")
 		}
@@ -187,8 +196,8 @@ func TestCertificateReload(t *testing.T) {
 	}
 }
 
-// TestClientCertificates: without a CA of clients theirs are asked for and taken as they are; with one they are verified, if
-// given; and where the configuration wants them, they must be.
+// TestClientCertificates: without a CA of clients theirs are asked for and taken as they are; with
+// one they are verified, if given; and where the configuration wants them, they must be.
 func TestClientCertificates(t *testing.T) {
 	t.Parallel()
 	for _, tc := range []struct {
@@ -197,7 +206,8 @@ func TestClientCertificates(t *testing.T) {
 	}{
 		{"no CA", "", true, true, true, true},
 		{"a CA", "tls_client_ca_file = \"ca.crt\"", true, true, false, false},
-		{"required", "tls_client_ca_file = \"ca.crt\"\n  tls_require_and_verify_client_cert = true", false, true, false, false},
+		{"required", "tls_client_ca_file = \"ca.crt\"\n  tls_require_and_verify_client_cert = true", false,
+			true, false, false},
 		{"disabled", "tls_disable_client_certs = true", true, true, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -231,14 +241,16 @@ func TestClientCertificates(t *testing.T) {
 	}
 }
 
-// TestBadListeners: what cannot be served ends the start, with the line, before anything is changed.
+// TestBadListeners: what cannot be served ends the start, with the line, before anything is
+// changed.
 func TestBadListeners(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ stanza, words string }{
-		"no certificate":   {"", "tls_cert_file"},
-		"missing file":     {"tls_cert_file = \"nowhere.crt\"\n tls_key_file = \"nowhere.key\"", "nowhere.crt"},
-		"unknown key":      {"tls_disable = true\n tls_cart_file = \"x\"", "tls_cart_file"},
-		"contradiction":    {"tls_disable = true\n tls_disable_client_certs = true\n tls_require_and_verify_client_cert = true", ""},
+		"no certificate": {"", "tls_cert_file"},
+		"missing file":   {"tls_cert_file = \"nowhere.crt\"\n tls_key_file = \"nowhere.key\"", "nowhere.crt"},
+		"unknown key":    {"tls_disable = true\n tls_cart_file = \"x\"", "tls_cart_file"},
+		"contradiction": {"tls_disable = true\n tls_disable_client_certs = true\n " +
+			"tls_require_and_verify_client_cert = true", ""},
 		"address in use":   {"tls_disable = true", "address already in use"},
 		"not an address":   {"tls_disable = true", "address"},
 		"raft for storage": {"tls_disable = true", "raft"},
@@ -260,11 +272,13 @@ func TestBadListeners(t *testing.T) {
 			case "raft for storage":
 				storage = "storage \"raft\" {\n path = \"data\"\n node_id = \"a\"\n}\n"
 			case "contradiction":
-				tc.stanza = strings.Replace(tc.stanza, "tls_disable = true", "tls_cert_file = \"server.crt\"\n tls_key_file = \"server.key\"", 1)
+				tc.stanza = strings.Replace(tc.stanza, "tls_disable = true",
+					"tls_cert_file = \"server.crt\"\n tls_key_file = \"server.key\"", 1)
 				tc.words = "exclude each other"
 				r.useTLS(t, "")
 			}
-			if err := r.WriteConfig(storage + fmt.Sprintf("listener \"tcp\" {\n address = %q\n %s\n}\n", addr, tc.stanza)); err != nil {
+			if err := r.WriteConfig(storage + fmt.Sprintf("listener \"tcp\" {\n address = %q\n %s\n}\n", addr,
+				tc.stanza)); err != nil {
 				t.Fatal(err)
 			}
 			r.exits(tc.words)
@@ -272,8 +286,8 @@ func TestBadListeners(t *testing.T) {
 	}
 }
 
-// TestStopUnderLoad: on SIGTERM requests that were accepted are answered. A client sees an answer, or that it cannot connect; what
-// was acknowledged is there after the next start.
+// TestStopUnderLoad: on SIGTERM requests that were accepted are answered. A client sees an answer,
+// or that it cannot connect; what was acknowledged is there after the next start.
 func TestStopUnderLoad(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)

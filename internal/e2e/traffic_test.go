@@ -54,7 +54,8 @@ func (l *traffic) once(ctx context.Context, key, value string) {
 		l.mu.Lock()
 		switch {
 		case err != nil || reply.Code != want:
-			l.faults = append(l.faults, fmt.Sprintf("%s: %d %s %v after %s", key, reply.Code, reply.Body, err, time.Since(began)))
+			l.faults = append(l.faults, fmt.Sprintf("%s: %d %s %v after %s", key, reply.Code, reply.Body, err,
+				time.Since(began)))
 		case want == 204:
 			l.acked[key] = value
 		}
@@ -71,7 +72,8 @@ func (l *traffic) once(ctx context.Context, key, value string) {
 func (l *traffic) goesOn(n int64) {
 	l.harness.t.Helper()
 	from := l.n.Load()
-	l.harness.eventually(20*time.Second, fmt.Sprintf("serving %d more requests", n), func() bool { return l.n.Load() >= from+n })
+	l.harness.eventually(20*time.Second, fmt.Sprintf("serving %d more requests", n),
+		func() bool { return l.n.Load() >= from+n })
 }
 
 func (l *traffic) end() {
@@ -79,8 +81,8 @@ func (l *traffic) end() {
 	l.wg.Wait()
 }
 
-// stop ends the clients: no request may have failed, and all that was acknowledged must be there. What was under way at the end
-// may have been written.
+// stop ends the clients: no request may have failed, and all that was acknowledged must be there.
+// What was under way at the end may have been written.
 func (l *traffic) stop(t *testing.T) {
 	t.Helper()
 	l.end()

@@ -14,7 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
-// transitHarness is a server whose seal is a key of an OpenBao server's transit engine, with its token in a file.
+// transitHarness is a server whose seal is a key of an OpenBao server's transit engine, with its
+// token in a file.
 type transitHarness struct {
 	*harness
 	bao       *openbao.Server
@@ -32,8 +33,10 @@ path "transit/decrypt/autounseal" { capabilities = ["update"] }
 path "transit/keys/autounseal" { capabilities = ["read"] }`)
 	dir := t.TempDir()
 	p := &transitHarness{bao: bao, tokenFile: filepath.Join(dir, "token")}
-	p.harness = newHarness(t, dir, fmt.Sprintf("seal \"transit\" \"peer\" {\n  address = \"http://%s\"\n  mount_path = \"transit/\"\n  key_name = \"autounseal\"\n"+
-		"  token = \"file://%s\"\n  timeout = \"4s\"\n}\n", bao.Addr, p.tokenFile))
+	p.harness = newHarness(t, dir,
+		fmt.Sprintf("seal \"transit\" \"peer\" {\n  address = \"http://%s\"\n  mount_path = \"transit/\"\n  key_name "+
+			"= \"autounseal\"\n"+
+			"  token = \"file://%s\"\n  timeout = \"4s\"\n}\n", bao.Addr, p.tokenFile))
 	p.newToken()
 	return p
 }
@@ -76,8 +79,9 @@ func (p *transitHarness) versions() string {
 // patience bounds what takes seconds on an idle machine.
 const patience = time.Minute
 
-// TestTransitSeal covers the life of a server with that seal: it unseals after a kill, keeps serving while the other server is down,
-// unresponsive or sealed, follows key rotation and token replacement, and reports each of them.
+// TestTransitSeal covers the life of a server with that seal: it unseals after a kill, keeps
+// serving while the other server is down, unresponsive or sealed, follows key rotation and token
+// replacement, and reports each of them.
 func TestTransitSeal(t *testing.T) {
 	t.Parallel()
 	p := newTransitHarness(t)
@@ -97,9 +101,11 @@ func TestTransitSeal(t *testing.T) {
 	}{
 		"down":         {p.bao.Stop, p.bao.Restart, "unreachable", []string{"reachable from this host"}},
 		"unresponsive": {p.bao.Pause, p.bao.Resume, "unreachable", []string{"answer"}},
-		"refused":      {func() { p.bao.Revoke(p.token) }, p.newToken, "denied", []string{"403", "transit/decrypt/autounseal", "replace it"}},
+		"refused": {func() { p.bao.Revoke(p.token) }, p.newToken, "denied",
+			[]string{"403", "transit/decrypt/autounseal", "replace it"}},
 		"gone": {func() { p.bao.Must("DELETE", "transit/keys/autounseal/soft-delete", nil) },
-			func() { p.bao.Must("POST", "transit/keys/autounseal/soft-delete-restore", nil) }, "key disabled", []string{"soft-delete-restore"}},
+			func() { p.bao.Must("POST", "transit/keys/autounseal/soft-delete-restore", nil) }, "key disabled",
+			[]string{"soft-delete-restore"}},
 	} {
 		outage.off()
 		p.until(patience, name+": telling that it would not unseal", wouldNot)
@@ -134,7 +140,8 @@ func TestTransitSeal(t *testing.T) {
 	p.mustGet("a", "1")
 }
 
-// restart kills the server, and starts it again after something has happened; it must unseal itself.
+// restart kills the server, and starts it again after something has happened; it must unseal
+// itself.
 func (p *transitHarness) restart(meanwhile func()) {
 	p.t.Helper()
 	if err := p.Kill(); err != nil {

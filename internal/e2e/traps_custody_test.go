@@ -37,8 +37,9 @@ func (r *harness) begun(path string, body any) string {
 
 var twoOfThree = map[string]any{"secret_shares": 3, "secret_threshold": 2}
 
-// Kept, the other way round: Vault's clients know no other paths, so they are there unless the listener takes them away; then they answer
-// as they do elsewhere, 405, and 404 below rekey-recovery-key, with a token or without. Starting needs a token.
+// Kept, the other way round: Vault's clients know no other paths, so they are there unless the
+// listener takes them away; then they answer as they do elsewhere, 405, and 404 below
+// rekey-recovery-key, with a token or without. Starting needs a token.
 func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	t.Parallel()
 	on := hsmTrapHarness.enterAlone(t)
@@ -52,7 +53,8 @@ func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const off = "tls_disable = true\n  disable_unauthed_rekey_endpoints = true\n  disable_unauthed_generate_root_endpoints = true"
+	const off = "tls_disable = true\n  disable_unauthed_rekey_endpoints = true\n  " +
+		"disable_unauthed_generate_root_endpoints = true"
 	if err := r.WriteConfig(strings.Replace(string(config), "tls_disable = true", off, 1)); err != nil {
 		t.Fatal(err)
 	}
@@ -71,7 +73,8 @@ func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	r.must(200, "GET", "sys/generate-root-token/attempt", nil)
 }
 
-// Mended: everything is checked before anything is written, so a bad key for the root token costs nothing.
+// Mended: everything is checked before anything is written, so a bad key for the root token costs
+// nothing.
 func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -85,14 +88,15 @@ func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 	r.must(200, "PUT", "sys/init", body)
 }
 
-// Kept for unseal, rekey and generate-root, whose clients send a share again after a lost reply. Mended for the verification of a rotation: a
-// share given twice is refused and does not count.
+// Kept for unseal, rekey and generate-root, whose clients send a share again after a lost reply.
+// Mended for the verification of a rotation: a share given twice is refused and does not count.
 func TestTrap03DuplicateShares(t *testing.T) {
 	t.Parallel()
 	custodians := newShamirHarness(t)
 	custodians.mustStart()
 	var out initReply
-	custodians.decode(custodians.must(200, "PUT", "sys/init", map[string]int{"secret_shares": 3, "secret_threshold": 2}), &out)
+	custodians.decode(custodians.must(200, "PUT", "sys/init", map[string]int{"secret_shares": 3, "secret_threshold": 2}),
+		&out)
 	for range 2 {
 		custodians.must(200, "PUT", "sys/unseal", map[string]string{"key": out.Keys[0]})
 		if st := custodians.status(); st.Progress != 1 || !st.Sealed {
@@ -104,23 +108,29 @@ func TestTrap03DuplicateShares(t *testing.T) {
 	shares := hsmTrapHarness.shares
 	root := r.begun("sys/generate-root/attempt", map[string]any{})
 	r.must(200, "PUT", "sys/generate-root/update", given{shares[0], root})
-	r.refused(400, "PUT", "sys/generate-root/update", given{shares[0], root}, "given key has already been provided during this generation operation")
+	r.refused(400, "PUT", "sys/generate-root/update", given{shares[0], root},
+		"given key has already been provided during this generation operation")
 	verified := map[string]any{"secret_shares": 3, "secret_threshold": 2, "require_verification": true}
 	nonce := r.begun("sys/rotate/recovery/init", verified)
 	r.must(200, "PUT", "sys/rotate/recovery/update", given{shares[0], nonce})
-	r.refused(400, "PUT", "sys/rotate/recovery/update", given{shares[0], nonce}, "given key has already been provided during this rotation")
-	r.refused(400, "PUT", "sys/rekey-recovery-key/update", given{shares[0], nonce}, "given key has already been provided during this rekey operation")
+	r.refused(400, "PUT", "sys/rotate/recovery/update", given{shares[0], nonce},
+		"given key has already been provided during this rotation")
+	r.refused(400, "PUT", "sys/rekey-recovery-key/update", given{shares[0], nonce},
+		"given key has already been provided during this rekey operation")
 	fresh, verification := r.lastShare("sys/rotate/recovery/update", given{shares[1], nonce})
 	for _, path := range []string{"sys/rotate/recovery/verify", "sys/rekey-recovery-key/verify"} {
 		_ = r.call("PUT", path, given{fresh[0], verification})
-		r.refused(400, "PUT", path, given{fresh[0], verification}, "given key has already been provided during this verify operation")
+		r.refused(400, "PUT", path, given{fresh[0], verification},
+			"given key has already been provided during this verify operation")
 	}
-	if got := r.data(200, "GET", "sys/rotate/recovery/verify", nil); got["progress"] != 1.0 || got["nonce"] != verification {
+	if got := r.data(200, "GET", "sys/rotate/recovery/verify", nil); got["progress"] != 1.0 ||
+		got["nonce"] != verification {
 		t.Errorf("after shares given twice: %v", got)
 	}
 }
 
-// lastShare gives the share that completes a rotation, and returns the new shares and the nonce of their verification.
+// lastShare gives the share that completes a rotation, and returns the new shares and the nonce of
+// their verification.
 func (r *harness) lastShare(path string, g given) (keys []string, verification string) {
 	r.t.Helper()
 	var done struct {
@@ -140,7 +150,8 @@ func (r *harness) lastShare(path string, g given) (keys []string, verification s
 	return done.Data.Keys, done.Data.Nonce
 }
 
-// Mended: a client's mistake is a 400 on both faces, in words without Go's formatting. A 500 would be repeated by every SDK.
+// Mended: a client's mistake is a 400 on both faces, in words without Go's formatting. A 500 would
+// be repeated by every SDK.
 func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 	t.Parallel()
 	r := shamirHarness.enterAlone(t)
@@ -165,15 +176,17 @@ func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 	r.refused(400, "PUT", "sys/rotate/recovery/init", twoOfThree, "recovery")
 }
 
-// Fixed: no error shows a nonce (every harness checks every error for it), and what is refused in a verification leaves its nonce. No client
-// reads the nonce out of an error.
+// Fixed: no error shows a nonce (every harness checks every error for it), and what is refused in a
+// verification leaves its nonce. No client reads the nonce out of an error.
 func TestTrap05NoncesStaySecret(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enterAlone(t)
 	shares := hsmTrapHarness.shares
 	root := r.begun("sys/generate-root/attempt", map[string]any{})
-	rekey := r.begun("sys/rekey-recovery-key/init", map[string]any{"secret_shares": 3, "secret_threshold": 2, "require_verification": true})
-	for _, path := range []string{"sys/generate-root/update", "sys/generate-root-token/update", "sys/rekey-recovery-key/update", "sys/rotate/recovery/update"} {
+	rekey := r.begun("sys/rekey-recovery-key/init", map[string]any{"secret_shares": 3, "secret_threshold": 2,
+		"require_verification": true})
+	for _, path := range []string{"sys/generate-root/update", "sys/generate-root-token/update",
+		"sys/rekey-recovery-key/update", "sys/rotate/recovery/update"} {
 		text := r.must(400, "PUT", path, given{shares[0], "00000000-0000-4000-8000-000000000000"}).Errors()
 		saysAll(t, path, text, "incorrect nonce supplied")
 		if strings.Contains(text, root) || strings.Contains(text, rekey) {
@@ -190,7 +203,8 @@ func TestTrap05NoncesStaySecret(t *testing.T) {
 	}
 }
 
-// Mended, kept in its second half: a wrong share is refused when it is given and spoils none of the others; the operation and its nonce stay.
+// Mended, kept in its second half: a wrong share is refused when it is given and spoils none of the
+// others; the operation and its nonce stay.
 func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 	t.Parallel()
 	for name, s := range map[string]*trapHarness{"shamir": shamirHarness, "auto": hsmTrapHarness} {
@@ -217,8 +231,8 @@ func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 	}
 }
 
-// Kept, as both families of SDKs show these numbers: 0 of 0 on the older face, 1 of 1 on the newer, recovery shares authorise, and no share
-// comes out.
+// Kept, as both families of SDKs show these numbers: 0 of 0 on the older face, 1 of 1 on the newer,
+// recovery shares authorise, and no share comes out.
 func TestTrap07BarrierRekeyUnderAutoSeal(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -243,7 +257,8 @@ func TestTrap07BarrierRekeyUnderAutoSeal(t *testing.T) {
 	}
 }
 
-// Fixed: both APIs share one ceremony. What one started the other continues, and a backup made by one is read by the other.
+// Fixed: both APIs share one ceremony. What one started the other continues, and a backup made by
+// one is read by the other.
 func TestTrap08TwoFacesOneMachine(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
@@ -255,14 +270,16 @@ func TestTrap08TwoFacesOneMachine(t *testing.T) {
 		r.must(200, "PUT", "sys/unseal", map[string]string{"key": key})
 	}
 	_, pgp := pgpIdentity(t)
-	nonce := r.begun("sys/rekey/init", map[string]any{"secret_shares": 1, "secret_threshold": 1, "pgp_keys": []string{pgp}, "backup": true})
+	nonce := r.begun("sys/rekey/init", map[string]any{"secret_shares": 1, "secret_threshold": 1,
+		"pgp_keys": []string{pgp}, "backup": true})
 	r.refused(400, "PUT", "sys/rotate/root/init", twoOfThree, "already in progress")
 	if got := r.data(200, "GET", "sys/rotate/root/init", nil); got["nonce"] != nonce {
 		t.Errorf("the newer face shows %v", got)
 	}
 	r.must(200, "PUT", "sys/rekey/update", given{out.Keys[0], nonce})
 	r.lastShare("sys/rotate/root/update", given{out.Keys[1], nonce})
-	if older, newer := r.data(200, "GET", "sys/rekey/backup", nil), r.data(200, "GET", "sys/rotate/root/backup", nil); fmt.Sprint(older) != fmt.Sprint(newer) {
+	if older, newer := r.data(200, "GET", "sys/rekey/backup", nil), r.data(200, "GET", "sys/rotate/root/backup",
+		nil); fmt.Sprint(older) != fmt.Sprint(newer) {
 		t.Errorf("two backups: %v, %v", older, newer)
 	}
 	r.must(204, "DELETE", "sys/rotate/root/backup", nil)
@@ -284,14 +301,16 @@ func TestTrap10ShareLengths(t *testing.T) {
 	r := hsmTrapHarness.enterAlone(t)
 	nonce := r.begun("sys/rotate/root/init", map[string]any{})
 	r.refused(400, "PUT", "sys/rotate/root/update", given{"abcd", nonce}, "key is shorter than minimum 16 bytes")
-	r.refused(400, "PUT", "sys/rotate/root/update", given{strings.Repeat("ab", 34), nonce}, "key is longer than maximum 33 bytes")
+	r.refused(400, "PUT", "sys/rotate/root/update", given{strings.Repeat("ab", 34), nonce},
+		"key is longer than maximum 33 bytes")
 	r.refused(400, "PUT", "sys/rotate/root/update", given{"no share", nonce}, "must be a valid hex or base64 string")
 	if got := r.data(200, "GET", "sys/rotate/root/init", nil); got["progress"] != 0.0 {
 		t.Errorf("what is no share counted: %v", got)
 	}
 }
 
-// Kept: the commands of Vault and OpenBao make one-time passwords of these lengths, and decode base64 without padding.
+// Kept: the commands of Vault and OpenBao make one-time passwords of these lengths, and decode
+// base64 without padding.
 func TestTrap27LengthOfOneTimePasswords(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enterAlone(t)
@@ -331,8 +350,9 @@ func xor(t *testing.T, encoded, otp string) string {
 	return string(raw)
 }
 
-// Kept: recovery mode answers on three paths alone, without health, and its one-time passwords have 28 characters.
-// Mended: asking after success is a 400, no 500, and `operator generate-root -decode` needs no server, so it works then too.
+// Kept: recovery mode answers on three paths alone, without health, and its one-time passwords have
+// 28 characters. Mended: asking after success is a 400, no 500, and `operator generate-root
+// -decode` needs no server, so it works then too.
 func TestTrap28RecoveryModeIsBare(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)

@@ -13,7 +13,8 @@ func transitAt(t *testing.T, mount string) *harness {
 	r := hsmTrapHarness.enter(t)
 	r.must(204, "POST", "sys/mounts/"+mount, map[string]string{"type": "transit"})
 	t.Cleanup(func() { // the test's context has ended
-		if reply, err := r.Do(context.Background(), "DELETE", "sys/mounts/"+mount, r.root, nil); err != nil || reply.Code != 204 {
+		if reply, err := r.Do(context.Background(), "DELETE", "sys/mounts/"+mount, r.root, nil); err != nil ||
+			reply.Code != 204 {
 			t.Errorf("unmounting %s: %d, %v", mount, reply.Code, err)
 		}
 	})
@@ -44,13 +45,15 @@ func TestTrap23TransitBatches(t *testing.T) {
 	results(207, "trap23/encrypt/k", map[string]any{"batch_input": items, "partial_failure_response_code": 207})
 	for _, path := range []string{"rewrap/k", "sign/s", "verify/s", "hmac/k"} {
 		wrong := []map[string]string{{"ciphertext": "x", "input": "!", "signature": "x"}}
-		if got := results(200, "trap23/"+path, map[string]any{"batch_input": wrong}); len(got) != 1 || got[0]["error"] == nil {
+		if got := results(200, "trap23/"+path, map[string]any{"batch_input": wrong}); len(got) != 1 ||
+			got[0]["error"] == nil {
 			t.Errorf("%s: %v", path, got)
 		}
 	}
 }
 
-// Kept: to make a key answers with it, and what can be exported can be so for ever. Fixed: a backup that is not allowed is 400, not 500.
+// Kept: to make a key answers with it, and what can be exported can be so for ever. Fixed: a backup
+// that is not allowed is 400, not 500.
 func TestTrap24TransitKeys(t *testing.T) {
 	t.Parallel()
 	r := transitAt(t, "trap24")
@@ -86,12 +89,14 @@ func TestTrap25TransitUpsert(t *testing.T) {
 	r.refused(400, "POST", "trap25/encrypt/newer", plain, "encryption key not found")
 }
 
-// Kept: what a transit seal sends before its server is up, and that it splits ciphertexts at colons into three parts.
+// Kept: what a transit seal sends before its server is up, and that it splits ciphertexts at colons
+// into three parts.
 func TestTrap26TransitSeal(t *testing.T) {
 	t.Parallel()
 	r := transitAt(t, "trap26")
 	var out struct{ Data struct{ Ciphertext string } }
-	if err := json.Unmarshal(r.must(200, "PUT", "trap26/encrypt/k", map[string]string{"plaintext": "YQ=="}).Body, &out); err != nil {
+	if err := json.Unmarshal(r.must(200, "PUT", "trap26/encrypt/k", map[string]string{"plaintext": "YQ=="}).Body,
+		&out); err != nil {
 		t.Fatal(err)
 	}
 	if parts := strings.Split(out.Data.Ciphertext, ":"); len(parts) != 3 || parts[0] != "vault" || parts[1] != "v1" {

@@ -18,7 +18,8 @@ func sealedHarness(t *testing.T) (*harness, []string) {
 	return r, shares
 }
 
-// Kept: scripts that seal twice, with a token that may be revoked by then, see success both times. The answer reveals nothing that sys/health does not.
+// Kept: scripts that seal twice, with a token that may be revoked by then, see success both times.
+// The answer reveals nothing that sys/health does not.
 func TestTrap12SealingWhatIsSealed(t *testing.T) {
 	t.Parallel()
 	r, _ := sealedHarness(t)
@@ -30,12 +31,14 @@ func TestTrap12SealingWhatIsSealed(t *testing.T) {
 	}
 }
 
-// Mended: without a token that may, it is 403, as it will be where there is a standby to step down for. With one it is 204, as SDKs expect.
+// Mended: without a token that may, it is 403, as it will be where there is a standby to step down
+// for. With one it is 204, as SDKs expect.
 func TestTrap13StepDownAlone(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
 	r.must(204, "PUT", "sys/step-down", nil)
-	for _, token := range []string{"", "s.unknown", r.tokenFor("trap13", `path "sys/step-down" { capabilities = ["update"] }`)} {
+	for _, token := range []string{"", "s.unknown",
+		r.tokenFor("trap13", `path "sys/step-down" { capabilities = ["update"] }`)} {
 		r.as(token).must(403, "PUT", "sys/step-down", nil)
 	}
 }
@@ -56,8 +59,9 @@ func TestTrap14HealthWhileSealed(t *testing.T) {
 	}
 }
 
-// Kept: `status` of every client looks for these words. A server that stands alone has no need of them in sys/leader, which says so;
-// whatever else is asked of a sealed server says them, known or not, with a token or without.
+// Kept: `status` of every client looks for these words. A server that stands alone has no need of
+// them in sys/leader, which says so; whatever else is asked of a sealed server says them, known or
+// not, with a token or without.
 func TestTrap15WordsOfASealedServer(t *testing.T) {
 	t.Parallel()
 	r, _ := sealedHarness(t)
@@ -65,7 +69,8 @@ func TestTrap15WordsOfASealedServer(t *testing.T) {
 		t.Errorf("sys/leader: %s", got)
 	}
 	for _, who := range []*harness{r, r.as("s.unknown"), r.as("")} {
-		for _, path := range []string{"kv/a", "sys/mounts", "sys/key-status", "sys/nothing", "nowhere/at/all", "auth/token/lookup-self"} {
+		for _, path := range []string{"kv/a", "sys/mounts", "sys/key-status", "sys/nothing", "nowhere/at/all",
+			"auth/token/lookup-self"} {
 			if text := who.must(503, "GET", path, nil).Errors(); text != "Vault is sealed" {
 				t.Errorf("%s: %s", path, text)
 			}
@@ -88,12 +93,14 @@ func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 	}
 }
 
-// Mended: a seal's name and priority mean what they say, and disable_mlock=false is a note at start, not its end: no memory is locked,
-// and that is said. Absent: migrations between seals, so `disabled`, their switch, is refused with its line.
+// Mended: a seal's name and priority mean what they say, and disable_mlock=false is a note at
+// start, not its end: no memory is locked, and that is said. Absent: migrations between seals, so
+// `disabled`, their switch, is refused with its line.
 func TestTrap34SealsAndMlock(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
-	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-box\" {\n  priority = \"1\"\n", 1)) + "disable_mlock = false\n"
+	config := Config(r.Addr, strings.Replace(staticSeal, "\"box\" {", "\"vault-box\" {\n  priority = \"1\"\n", 1)) +
+		"disable_mlock = false\n"
 	if err := r.WriteConfig(config); err != nil {
 		t.Fatal(err)
 	}
@@ -108,8 +115,8 @@ func TestTrap34SealsAndMlock(t *testing.T) {
 	r.exits("is disabled", "migrating from one seal to another", "sealgate.hcl:")
 }
 
-// Fixed: the server starts, a missing key is reported before anything is written, and a wrong library path is an error with the
-// path and the name of the setting.
+// Fixed: the server starts, a missing key is reported before anything is written, and a wrong
+// library path is an error with the path and the name of the setting.
 func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 	t.Parallel()
 	for name, tc := range map[string]struct{ from, to, env, class, words string }{
@@ -140,7 +147,8 @@ func TestTrap35HSMIsLookedAtEarly(t *testing.T) {
 	}
 }
 
-// Kept: an operator who seals an auto-unseal server wants it sealed: it waits for recovery shares, or for a restart.
+// Kept: an operator who seals an auto-unseal server wants it sealed: it waits for recovery shares,
+// or for a restart.
 func TestTrap36SealedByTheAPIStaysSealed(t *testing.T) {
 	t.Parallel()
 	r, shares := sealedHarness(t)
@@ -195,7 +203,8 @@ func TestTrap39NamespacesOnLifecyclePaths(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
 	for _, request := range []string{
-		"GET sys/init", "PUT sys/seal", "PUT sys/step-down", "PUT sys/unseal", "GET sys/health", "GET sys/rekey/init", "GET sys/rekey-recovery-key/init",
+		"GET sys/init", "PUT sys/seal", "PUT sys/step-down", "PUT sys/unseal", "GET sys/health", "GET sys/rekey/init",
+		"GET sys/rekey-recovery-key/init",
 		"GET sys/generate-root/attempt", "GET sys/metrics", "GET sys/in-flight-req",
 	} {
 		method, path, _ := strings.Cut(request, " ")
@@ -210,7 +219,8 @@ func TestTrap39NamespacesOnLifecyclePaths(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"kv/a", "sys/mounts"} {
-		if reply, _ := r.send("GET", path, "", "X-Vault-Namespace", "team"); reply.Code != 404 || reply.Errors() != "namespace not found" {
+		if reply, _ := r.send("GET", path, "", "X-Vault-Namespace", "team"); reply.Code != 404 ||
+			reply.Errors() != "namespace not found" {
 			t.Errorf("%s: %d %s", path, reply.Code, reply.Body)
 		}
 	}

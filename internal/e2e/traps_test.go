@@ -11,11 +11,12 @@ import (
 	"time"
 )
 
-// Vault's protocol has about forty rules. Each has a test here, named by its number, that says what becomes of the rule in this server and why:
-// kept, where a client depends on it; fixed, where none does; absent, where the feature does not exist, and what the
-// server says instead.
+// Vault's protocol has about forty rules. Each has a test here, named by its number, that says what
+// becomes of the rule in this server and why: kept, where a client depends on it; fixed, where none
+// does; absent, where the feature does not exist, and what the server says instead.
 
-// trapHarness is one server for many tests that leave it as they found it. The first to enter starts it, the last to leave ends it.
+// trapHarness is one server for many tests that leave it as they found it. The first to enter
+// starts it, the last to leave ends it.
 type trapHarness struct {
 	seal   string
 	keys   [2]string // of the shape that initialises it

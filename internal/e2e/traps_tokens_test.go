@@ -26,7 +26,8 @@ func TestTrap11IntervalOfRotation(t *testing.T) {
 	r.refused(400, "PUT", "sys/rotate/config", map[string]any{"interval": "1h"}, "24h0m0s")
 }
 
-// Kept: tests of clients compare the texts. One line where no token was looked at, two where one was and may not.
+// Kept: tests of clients compare the texts. One line where no token was looked at, two where one
+// was and may not.
 func TestTrap17TwoTexts(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
@@ -77,7 +78,8 @@ func TestTrap19Orphans(t *testing.T) {
 	if !out.Auth.Orphan {
 		t.Error("create-orphan: not an orphan")
 	}
-	weak.refused(400, "POST", "auth/token/create", map[string]bool{"no_parent": true}, "root or sudo privileges required to create orphan token")
+	weak.refused(400, "POST", "auth/token/create", map[string]bool{"no_parent": true},
+		"root or sudo privileges required to create orphan token")
 	r.must(200, "POST", "auth/token/create", map[string]bool{"no_parent": true})
 	strong := r.as(r.tokenFor("trap19sudo", `path "auth/token/create" { capabilities = ["update", "sudo"] }`))
 	r.decode(strong.must(200, "POST", "auth/token/create", map[string]bool{"no_parent": true}), &out)
@@ -86,7 +88,8 @@ func TestTrap19Orphans(t *testing.T) {
 	}
 }
 
-// Kept: SDKs send lists, and the CLI's list of policies is compared by scripts. The warning that follows shows the mistake.
+// Kept: SDKs send lists, and the CLI's list of policies is compared by scripts. The warning that
+// follows shows the mistake.
 func TestTrap20ListsOfPolicies(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
@@ -95,7 +98,8 @@ func TestTrap20ListsOfPolicies(t *testing.T) {
 		Auth     struct{ Policies []string }
 	}
 	r.decode(r.must(200, "POST", "auth/token/create", map[string]string{"policies": "trap20a,trap20b"}), &out)
-	if !slices.Equal(out.Auth.Policies, []string{"default", "trap20a,trap20b"}) || !strings.Contains(fmt.Sprint(out.Warnings), `"trap20a,trap20b" does not exist`) {
+	if !slices.Equal(out.Auth.Policies, []string{"default", "trap20a,trap20b"}) ||
+		!strings.Contains(fmt.Sprint(out.Warnings), `"trap20a,trap20b" does not exist`) {
 		t.Errorf("policies %q, warnings %q", out.Auth.Policies, out.Warnings)
 	}
 	r.must(204, "PUT", "sys/policies/acl/zz-trap20", map[string]string{"policy": `path "x" { capabilities = ["read"] }`})
@@ -105,7 +109,8 @@ func TestTrap20ListsOfPolicies(t *testing.T) {
 	}
 }
 
-// Mended: a request without its token is a mistake of the client, 400; a 500 would be repeated by every SDK.
+// Mended: a request without its token is a mistake of the client, 400; a 500 would be repeated by
+// every SDK.
 func TestTrap21CapabilitiesWithoutAToken(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
@@ -132,7 +137,8 @@ func TestTrap22DeletedVersionHasABody(t *testing.T) {
 	saysAll(t, "kv get", out, "deletion_time", "version")
 }
 
-// Kept: the intended recipient learns that the token was used before, whatever the earlier caller tried.
+// Kept: the intended recipient learns that the token was used before, whatever the earlier caller
+// tried.
 func TestTrap30WrappingTokenUsedElsewhere(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
@@ -160,8 +166,8 @@ func (r *harness) wrapped() string {
 	return out.Info.Token
 }
 
-// Kept: health checks and browsers look for the header, also where a proxy ends TLS; and the envelope of a wrapped answer is compared by
-// tests of clients: its request_id is empty.
+// Kept: health checks and browsers look for the header, also where a proxy ends TLS; and the
+// envelope of a wrapped answer is compared by tests of clients: its request_id is empty.
 func TestTrap31HeadersAndWrappedAnswers(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
@@ -178,14 +184,16 @@ func TestTrap31HeadersAndWrappedAnswers(t *testing.T) {
 func TestTrap32RequestHeaderIsNotAsked(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)
-	for _, headers := range [][]string{nil, {"X-Vault-Request", "true"}, {"X-Vault-Request", "false"}, {"X-Vault-Request", ""}} {
+	for _, headers := range [][]string{nil, {"X-Vault-Request", "true"}, {"X-Vault-Request", "false"},
+		{"X-Vault-Request", ""}} {
 		if reply, _ := r.send("GET", "auth/token/lookup-self", "", headers...); reply.Code != 200 {
 			t.Errorf("%v: %d %s", headers, reply.Code, reply.Body)
 		}
 	}
 }
 
-// Kept: clients of other versions send fields that this server has never heard of. Where there is a body, it says so.
+// Kept: clients of other versions send fields that this server has never heard of. Where there is a
+// body, it says so.
 func TestTrap33UnknownFields(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enter(t)

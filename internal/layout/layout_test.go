@@ -25,7 +25,8 @@ type pkg struct {
 
 func list(t *testing.T, args ...string) map[string]pkg {
 	t.Helper()
-	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Doc,Imports,Deps,GoFiles,CgoFiles"}, args...)...)
+	cmd := exec.Command("go", append([]string{"list", "-json=ImportPath,Name,Doc,Imports,Deps,GoFiles,CgoFiles"},
+		args...)...)
 	cmd.Dir = "../.."
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
@@ -45,8 +46,8 @@ func list(t *testing.T, args ...string) map[string]pkg {
 	}
 }
 
-// levels is the direction of imports: a package may import those of a lower level, and of its own level only where
-// within says so. The longest prefix that fits counts.
+// levels is the direction of imports: a package may import those of a lower level, and of its own
+// level only where within says so. The longest prefix that fits counts.
 var levels = map[string]int{
 	"cmd":                  100,
 	"internal/server":      85,
@@ -92,8 +93,8 @@ var levels = map[string]int{
 	"internal/version":     5,
 }
 
-// apart are packages of one family that must not import each other: the API's engine knows no area, and an area imports
-// no other than those that are named.
+// apart are packages of one family that must not import each other: the API's engine knows no area,
+// and an area imports no other than those that are named.
 var apart = map[string][]string{
 	"internal/api":            {"internal/api/settings"},
 	"internal/api/settings":   {},
@@ -189,7 +190,10 @@ func TestSomeImportsHaveOnePlace(t *testing.T) {
 				if imp != prefix && !strings.HasPrefix(imp, prefix+"/") {
 					continue
 				}
-				if !slices.ContainsFunc(places, func(place string) bool { return path == place || strings.HasPrefix(path, place+"/") }) {
+				if !slices.ContainsFunc(places, func(place string) bool {
+					return path == place ||
+						strings.HasPrefix(path, place+"/")
+				}) {
 					t.Errorf("%s imports %s, which only %v may", path, imp, places)
 				}
 			}
@@ -209,7 +213,8 @@ func TestCgoStaysInHSM(t *testing.T) {
 // TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
 func TestNoTestKitIsLinked(t *testing.T) {
 	kits := []string{"testing", module + "seals/sealtest", module + "internal/testkit",
-		module + "internal/storage/storagetest", module + "internal/storage/etcd/etcdtest", module + "internal/storage/postgres/pgtest",
+		module + "internal/storage/storagetest", module + "internal/storage/etcd/etcdtest",
+		module + "internal/storage/postgres/pgtest",
 		"go.etcd.io/etcd/server/v3/embed", module + "internal/e2e", module + "hsm/hsmtest",
 		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}
 	for path, p := range list(t, "./cmd/sealgate") {

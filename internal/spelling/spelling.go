@@ -3,8 +3,8 @@ package spelling
 
 import "slices"
 
-// Nearest returns the known name with the least edit distance to name, of two equally near the first
-// in alphabetical order; "" if the least distance is above most.
+// Nearest returns the known name with the least edit distance to name, of two equally near the
+// first in alphabetical order; "" if the least distance is above most.
 func Nearest(name string, known []string, most int) string {
 	best, least := "", most+1
 	for _, k := range slices.Sorted(slices.Values(known)) {
@@ -15,8 +15,8 @@ func Nearest(name string, known []string, most int) string {
 	return best
 }
 
-// Distance is the Levenshtein distance in bytes: how many must be added, removed or replaced to turn a
-// into b.
+// Distance is the Levenshtein distance in bytes: how many must be added, removed or replaced to
+// turn a into b.
 func Distance(a, b string) int {
 	row := make([]int, len(b)+1)
 	for j := range row {

@@ -5,7 +5,8 @@ import "testing"
 func TestNearest(t *testing.T) {
 	t.Parallel()
 	known := []string{"token_label", "tls_disable", "pin", "lib"}
-	for name, want := range map[string]string{"tls_disabel": "tls_disable", "tokenlabel": "token_label", "pim": "pin", "elephant": ""} {
+	for name, want := range map[string]string{"tls_disabel": "tls_disable", "tokenlabel": "token_label",
+		"pim": "pin", "elephant": ""} {
 		if got := Nearest(name, known, 2); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}

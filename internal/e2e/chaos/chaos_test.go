@@ -84,7 +84,8 @@ var events = []event{
 		return func() { f.must(n.Start()) }
 	}},
 	{"rotation", func(f *testCluster) func() {
-		if reply, err := request(victim(f).Server, f.Root, "PUT", "sys/rotate", nil); err == nil && reply.Code == http.StatusNoContent {
+		if reply, err := request(victim(f).Server, f.Root, "PUT", "sys/rotate", nil); err == nil &&
+			reply.Code == http.StatusNoContent {
 			f.rotations++
 		}
 		return func() {}

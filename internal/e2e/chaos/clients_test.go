@@ -70,7 +70,8 @@ func (h *history) client(ctx context.Context, number int, f *testCluster) {
 		if rand.IntN(2) == 0 {
 			last[k], err = h.read(node.Server, f.Root, number, key, last[k])
 		} else {
-			last[k], err = h.write(node.Server, f.Root, number, input{key, true, last[k].version, fmt.Sprintf("c%d-%d", number, n)}, last[k])
+			last[k], err = h.write(node.Server, f.Root, number,
+				input{key, true, last[k].version, fmt.Sprintf("c%d-%d", number, n)}, last[k])
 		}
 		pause := restTime
 		if err != nil {
@@ -117,7 +118,8 @@ func (h *history) read(s *e2e.Server, token string, client int, key string, befo
 	default:
 		return before, h.refused(reply)
 	}
-	h.add(porcupine.Operation{ClientId: client, Input: input{key: key}, Call: call, Output: outcome{register: now}, Return: h.now()})
+	h.add(porcupine.Operation{ClientId: client, Input: input{key: key}, Call: call,
+		Output: outcome{register: now}, Return: h.now()})
 	return now, nil
 }
 

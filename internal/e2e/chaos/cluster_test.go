@@ -127,8 +127,8 @@ func (f *testCluster) call(n *node, code int, method, path string, body any) e2e
 
 var ledIn = regexp.MustCompile(`msg=active .*epoch=(\d+)`)
 
-// leaderships reads from the logs which node led in which epoch, and fails where two nodes led in one. A log starts
-// again with its process, so call this before a process ends.
+// leaderships reads from the logs which node led in which epoch, and fails where two nodes led in
+// one. A log starts again with its process, so call this before a process ends.
 func (f *testCluster) leaderships() {
 	f.t.Helper()
 	for i, n := range f.nodes {
@@ -154,7 +154,8 @@ func (f *testCluster) leading() *node {
 	return nil
 }
 
-// patience is how long a cluster may take to be whole again when nothing happens to it any more. It is met within a few seconds.
+// patience is how long a cluster may take to be whole again when nothing happens to it any more. It
+// is met within a few seconds.
 const patience = 90 * time.Second
 
 // untilLed waits until a node leads.
@@ -176,7 +177,8 @@ func (f *testCluster) untilWhole() {
 	for i, n := range f.nodes {
 		value := fmt.Sprint(i, time.Now().UnixNano())
 		for end := time.Now().Add(patience); ; time.Sleep(100 * time.Millisecond) {
-			reply, err := request(n.Server, f.Root, "POST", "kv/data/whole", map[string]any{"data": map[string]string{"v": value}})
+			reply, err := request(n.Server, f.Root, "POST", "kv/data/whole",
+				map[string]any{"data": map[string]string{"v": value}})
 			if err == nil && reply.Code == 200 {
 				break
 			}

@@ -30,10 +30,12 @@ type trial struct {
 // newTrial finds the command for compose files and free ports.
 func newTrial(t *testing.T) *trial {
 	t.Helper()
-	tr := &trial{t: t, command: strings.Fields(os.Getenv("COMPOSE")), env: os.Environ(), ports: map[string]string{}, dir: t.TempDir()}
+	tr := &trial{t: t, command: strings.Fields(os.Getenv("COMPOSE")), env: os.Environ(),
+		ports: map[string]string{}, dir: t.TempDir()}
 	if len(tr.command) == 0 {
 		if out, err := exec.Command("docker", "info").CombinedOutput(); err != nil {
-			t.Fatalf("no Docker daemon answers; start one, or name another command for compose files in $COMPOSE: %v\n%s", err, out)
+			t.Fatalf("no Docker daemon answers; start one, or name another command for compose files in $COMPOSE: %v\n%s", err,
+				out)
 		}
 		tr.command = []string{"docker", "compose"}
 	}
@@ -77,7 +79,8 @@ func (tr *trial) try(limit time.Duration, args ...string) (string, error) {
 	printed, err1 := os.ReadFile(out.Name())
 	complaints, err2 := os.ReadFile(errs.Name())
 	if err := errors.Join(failed, err1, err2); err != nil {
-		return string(printed), fmt.Errorf("%s: %w\n%s\n%s", strings.Join(args, " "), err, tail(string(printed)), tail(string(complaints)))
+		return string(printed), fmt.Errorf("%s: %w\n%s\n%s", strings.Join(args, " "), err, tail(string(printed)),
+			tail(string(complaints)))
 	}
 	return string(printed), nil
 }
@@ -185,7 +188,8 @@ type secretOf struct {
 
 func (s *server) write() {
 	s.tr.t.Helper()
-	if code, err := s.do("POST", "sys/mounts/trial", map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil); err != nil || code != 204 {
+	if code, err := s.do("POST", "sys/mounts/trial",
+		map[string]any{"type": "kv", "options": map[string]string{"version": "2"}}, nil); err != nil || code != 204 {
 		s.tr.t.Fatalf("%s: mounting: %d, %v", s.name, code, err)
 	}
 	s.until(time.Minute, "writing", func() bool {
@@ -225,7 +229,8 @@ func (s *server) judge() {
 // confined looks from within: no root user, no capability, no file that can be made.
 func (tr *trial) confined(service string) {
 	tr.t.Helper()
-	const look = `test "$(id -u)" -ne 0 && grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q '^NoNewPrivs:.1$' /proc/self/status && ! touch /usr/x 2>/dev/null && echo confined`
+	const look = `test "$(id -u)" -ne 0 && grep -q '^CapEff:.0000000000000000$' /proc/self/status && grep -q ` +
+		`'^NoNewPrivs:.1$' /proc/self/status && ! touch /usr/x 2>/dev/null && echo confined`
 	if out := tr.run("exec", "-T", service, "/bin/sh", "-c", look); !strings.Contains(out, "confined") {
 		tr.t.Errorf("%s is not confined: %q", service, out)
 	}
@@ -238,8 +243,8 @@ func (tr *trial) kill(services ...string) {
 	}
 }
 
-// TestCompose: everything is up, unsealed and in use; each killed container comes back and unseals automatically, also where the seal comes
-// later than the server.
+// TestCompose: everything is up, unsealed and in use; each killed container comes back and unseals
+// automatically, also where the seal comes later than the server.
 func TestCompose(t *testing.T) {
 	tr := newTrial(t)
 	t.Cleanup(func() {
@@ -256,7 +261,8 @@ func TestCompose(t *testing.T) {
 	}
 	servers := []*server{
 		{tr: tr, name: "softhsm", service: "softhsm", kind: "pkcs11", at: tr.ports["SOFTHSM"]},
-		{tr: tr, name: "localstack", service: "localstack-sealgate", behind: "localstack", kind: "awskms", at: tr.ports["AWS"]},
+		{tr: tr, name: "localstack", service: "localstack-sealgate", behind: "localstack", kind: "awskms",
+			at: tr.ports["AWS"]},
 		{tr: tr, name: "gcp", service: "gcp-sealgate", behind: "gcp-kms", kind: "gcpckms", at: tr.ports["GCP"]},
 	}
 	for _, s := range servers {

@@ -31,8 +31,8 @@ func fullAAD(aad, metadata []byte) []byte {
 	return append(b, metadata...)
 }
 
-// hashedAAD is the form of AWS's sample proxy, for ciphertexts made by it: the SHA-256 of the caller's data stands in its
-// place, behind its own length.
+// hashedAAD is the form of AWS's sample proxy, for ciphertexts made by it: the SHA-256 of the
+// caller's data stands in its place, behind its own length.
 func hashedAAD(aad, metadata []byte) []byte {
 	sum := sha256.Sum256(aad)
 	b := make([]byte, 0, 3+len(sum)+len(metadata))
@@ -53,8 +53,8 @@ func integrity(aad, metadata, iv, ciphertext, tag []byte) []byte {
 
 func write(h hash.Hash, b []byte) { _, _ = h.Write(b) } // a hash never fails
 
-// Metadata is the ciphertextMetadata of this proxy. It names the key version, so that a key rotates without AWS
-// noticing:
+// Metadata is the ciphertextMetadata of this proxy. It names the key version, so that a key rotates
+// without AWS noticing:
 //
 //	format       u8         1
 //	version      uvarint    of the key, from 1

@@ -41,8 +41,9 @@ type Call struct {
 
 // Policy decides who may use a key. It is not asked for health.
 type Policy interface {
-	// Authorize returns the rule that allows the call, or an [Error] with the name AccessDenied. Any other error is
-	// answered with InvalidStateException: the owner's policy is broken, not AWS's request.
+	// Authorize returns the rule that allows the call, or an [Error] with the name AccessDenied. Any
+	// other error is answered with InvalidStateException: the owner's policy is broken, not AWS's
+	// request.
 	Authorize(ctx context.Context, c *Call) (rule string, err error)
 }
 
@@ -58,7 +59,8 @@ type Options struct {
 	Keys   Keys
 	Policy Policy
 	Audit  Auditor
-	// Fleet proves encryption and decryption in the device, or returns a proof of at most a minute ago.
+	// Fleet proves encryption and decryption in the device, or returns a proof of at most a minute
+	// ago.
 	Fleet    func(ctx context.Context) (Fleet, error)
 	Deadline time.Duration // of a whole request; 0 means 200 ms
 	Now      func() time.Time
@@ -145,7 +147,8 @@ func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Requ
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{Store: store.Name, Operation: string(op), KeyID: keyID, AccessKeyID: accessKeyID, Remote: r.RemoteAddr, Metadata: *b.RequestMetadata}
+	c := &Call{Store: store.Name, Operation: string(op), KeyID: keyID, AccessKeyID: accessKeyID, Remote: r.RemoteAddr,
+		Metadata: *b.RequestMetadata}
 	return h.perform(ctx, store, c, b)
 }
 
@@ -185,7 +188,8 @@ func methodOf(r *http.Request) error {
 	return nil
 }
 
-// authenticate verifies the signature and returns the access key that made it. Its error is for the log.
+// authenticate verifies the signature and returns the access key that made it. Its error is for the
+// log.
 func (h *Handler) authenticate(r *http.Request, raw []byte, store *Store) (string, error) {
 	s, err := parseAuthorization(r.Header.Get("Authorization"))
 	if err != nil {

@@ -28,13 +28,15 @@ func (h *Handler) perform(ctx context.Context, store *Store, c *Call, b *body) (
 			"request", c.Metadata.KMSRequestID, "name", e.Name, "reason", errors.Unwrap(e))
 	}
 	if audit := h.o.Audit.Response(ctx, c, name); audit != nil {
-		return nil, &Error{Name: InvalidState, Message: "the proxy cannot record the answer and does not give it", Cause: audit}
+		return nil, &Error{Name: InvalidState, Message: "the proxy cannot record the answer and does not give it",
+			Cause: audit}
 	}
 	return answer, err
 }
 
 // prepare checks all that can be checked without the key's device, and returns what is left to do.
-func (h *Handler) prepare(ctx context.Context, store *Store, c *Call, b *body) (func(context.Context) (any, error), error) {
+func (h *Handler) prepare(ctx context.Context, store *Store, c *Call, b *body) (func(context.Context) (any, error),
+	error) {
 	if store.Disabled {
 		return nil, fail(InvalidState, "the external key store is disabled by its owner")
 	}
@@ -118,8 +120,9 @@ func prepareEncrypt(key Key, state KeyState, b *body) (func(context.Context) (an
 	}, nil
 }
 
-// encrypt seals by the newest version. Where the integrity value is asked for, it is computed over what will be sent, and
-// then that is decrypted and compared: the order proves that the hashed bytes decrypt.
+// encrypt seals by the newest version. Where the integrity value is asked for, it is computed over
+// what will be sent, and then that is decrypted and compared: the order proves that the hashed
+// bytes decrypt.
 func encrypt(ctx context.Context, key Key, plaintext, aad []byte, withIntegrity bool) (any, error) {
 	v, err := key.Newest(ctx)
 	if err != nil {

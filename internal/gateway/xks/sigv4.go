@@ -14,8 +14,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// AWS Signature Version 4, as far as a server verifies it: the request's method, path, signed headers and body under
-// a key derived from the secret, the day, the region and the service.
+// AWS Signature Version 4, as far as a server verifies it: the request's method, path, signed
+// headers and body under a key derived from the secret, the day, the region and the service.
 const (
 	algorithm = "AWS4-HMAC-SHA256"
 	service   = "kms-xks-proxy"
@@ -75,7 +75,8 @@ func parseAuthorization(header string) (*signature, error) {
 	return &signature{accessKeyID: scope[0], day: scope[1], region: scope[2], headers: headers, value: value}, nil
 }
 
-// verify checks the signature over a request and its body under one secret. The caller compares access key ids.
+// verify checks the signature over a request and its body under one secret. The caller compares
+// access key ids.
 func (s *signature) verify(r *http.Request, body []byte, key *secret.Bytes, now time.Time) error {
 	stamp := r.Header.Get("X-Amz-Date")
 	at, err := time.Parse(dateForm, stamp)

@@ -13,7 +13,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// Store is one external key store of a customer: a path prefix, its credentials, and whether it answers.
+// Store is one external key store of a customer: a path prefix, its credentials, and whether it
+// answers.
 type Store struct {
 	Name        string
 	Prefix      string // "" or "/" with 8 to 116 more characters; AWS appends "/kms/xks/v1"
@@ -38,7 +39,8 @@ var (
 // Check refuses a store that AWS would refuse.
 func (s *Store) Check() error {
 	if !prefixForm.MatchString(s.Prefix) {
-		return fmt.Errorf("xks: the prefix %q is not empty and not a path of 9 to 117 letters, digits, '/', '_' or '-'", s.Prefix)
+		return fmt.Errorf("xks: the prefix %q is not empty and not a path of 9 to 117 letters, digits, '/', '_' or '-'",
+			s.Prefix)
 	}
 	for _, c := range s.Credentials {
 		if !accessKeyIDForm.MatchString(c.AccessKeyID) {
@@ -84,8 +86,8 @@ type Key interface {
 	State() KeyState
 	// Newest is the version that encrypts.
 	Newest(ctx context.Context) (Version, error)
-	// ForCiphertext is the version that a ciphertext's metadata names. Foreign metadata, of a ciphertext that another proxy made,
-	// is the key's to judge.
+	// ForCiphertext is the version that a ciphertext's metadata names. Foreign metadata, of a
+	// ciphertext that another proxy made, is the key's to judge.
 	ForCiphertext(ctx context.Context, metadata []byte) (Version, error)
 }
 
@@ -100,7 +102,8 @@ type KeyState struct {
 // Version does the work of one key version, in the device or in memory as the key says.
 type Version interface {
 	Metadata() Metadata
-	// Seal encrypts by AES-256-GCM under an IV that it chooses, of 12 bytes. The ciphertext is as long as the plaintext.
+	// Seal encrypts by AES-256-GCM under an IV that it chooses, of 12 bytes. The ciphertext is as long
+	// as the plaintext.
 	Seal(ctx context.Context, plaintext, aad []byte) (iv, ciphertext, tag []byte, err error)
 	// Open decrypts. What does not authenticate is an [Error] with the name InvalidCiphertext.
 	Open(ctx context.Context, iv, ciphertext, tag, aad []byte) ([]byte, error)

@@ -5,7 +5,8 @@ import (
 	"encoding/json"
 )
 
-// RequestMetadata is what AWS KMS says of the request behind the request. AWS adds members; unknown ones are ignored.
+// RequestMetadata is what AWS KMS says of the request behind the request. AWS adds members; unknown
+// ones are ignored.
 type RequestMetadata struct {
 	AWSPrincipalARN string `json:"awsPrincipalArn"`
 	AWSSourceVPC    string `json:"awsSourceVpc"`
@@ -32,7 +33,8 @@ func (m *RequestMetadata) check(op operation) error {
 			return fail(Validation, "requestMetadata.%s is missing", name)
 		}
 	}
-	for _, v := range []string{m.AWSPrincipalARN, m.AWSSourceVPC, m.AWSSourceVPCE, m.KMSKeyARN, m.KMSOperation, m.KMSRequestID, m.KMSViaService} {
+	for _, v := range []string{m.AWSPrincipalARN, m.AWSSourceVPC, m.AWSSourceVPCE, m.KMSKeyARN, m.KMSOperation,
+		m.KMSRequestID, m.KMSViaService} {
 		if len(v) > maxText {
 			return fail(Validation, "a member of requestMetadata is longer than %d characters", maxText)
 		}

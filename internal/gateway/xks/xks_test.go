@@ -105,7 +105,8 @@ func newProxy(t testing.TB) *proxy {
 	t.Helper()
 	p := &proxy{t: t, versions: []*testVersion{newVersion(t, 1)}}
 	p.now, _ = time.Parse(dateForm, vectorDate)
-	p.store = &Store{Name: "one", Prefix: vectorPrefix, Credentials: []Credential{{vectorID, secret.Copy([]byte(vectorSecret))}}}
+	p.store = &Store{Name: "one", Prefix: vectorPrefix,
+		Credentials: []Credential{{vectorID, secret.Copy([]byte(vectorSecret))}}}
 	h, err := New(Options{Stores: p, Keys: (*proxyKeys)(p), Policy: p, Audit: p, Now: func() time.Time { return p.now },
 		Deadline: time.Second, Fleet: func(context.Context) (Fleet, error) {
 			return Fleet{1, "Sealgate", "1", "SoftHSM", []Member{{"hsm", "SoftHSM 2", "ACTIVE"}}}, nil
@@ -186,7 +187,8 @@ func (p *proxy) sign(r *http.Request, body string, headers ...string) {
 	if err != nil {
 		p.t.Fatal(err)
 	}
-	r.Header.Set("Authorization", fmt.Sprintf("%s Credential=%s/%s/%s/%s/%s, SignedHeaders=%s, Signature=%x", algorithm, vectorID, s.day,
+	r.Header.Set("Authorization", fmt.Sprintf("%s Credential=%s/%s/%s/%s/%s, SignedHeaders=%s, Signature=%x",
+		algorithm, vectorID, s.day,
 		s.region, service, terminal, strings.Join(s.headers, ";"), signText(s, r.Header.Get("X-Amz-Date"), canonical)))
 }
 
@@ -254,7 +256,8 @@ func (p *proxy) decrypt(members map[string]any, aad string) (int, map[string]any
 // TestVectors: values that were computed independently of this code.
 func TestVectors(t *testing.T) {
 	t.Parallel()
-	if got := hex.EncodeToString(fullAAD([]byte("project=nile"), []byte{1, 0x6b, 0x37})); got != "000c70726f6a6563743d6e696c6503016b37" {
+	if got := hex.EncodeToString(fullAAD([]byte("project=nile"),
+		[]byte{1, 0x6b, 0x37})); got != "000c70726f6a6563743d6e696c6503016b37" {
 		t.Errorf("full AAD %s", got)
 	}
 	if got := hex.EncodeToString(fullAAD(nil, nil)); got != "000000" {
@@ -272,7 +275,8 @@ func TestVectors(t *testing.T) {
 		aad, metadata []byte
 		tag, want     string
 	}{
-		{[]byte("project=nile"), []byte{1, 0x6b, 0x37}, "4xA9RiPnbzMN8Vl1SgPDhw==", "V47oodocx1Mx8BGXKwUWgLO3lBvx+vwyjTT3eg81N1E="},
+		{[]byte("project=nile"), []byte{1, 0x6b, 0x37}, "4xA9RiPnbzMN8Vl1SgPDhw==",
+			"V47oodocx1Mx8BGXKwUWgLO3lBvx+vwyjTT3eg81N1E="},
 		{nil, nil, "ChXCjPGJzhpvMwvPZ9oNZA==", "k4HC7l661tWgk+HInrLck1+vkirxgRHsbR0798zISWg="},
 	} {
 		if got := integrity(tc.aad, tc.metadata, iv, ciphertext, raw(tc.tag)); !bytes.Equal(got, raw(tc.want)) {
@@ -294,9 +298,11 @@ func openVector(t *testing.T, iv, ciphertext, tag, aad []byte) ([]byte, error) {
 // TestSignatureVector: a request as AWS signs it is accepted, and no other.
 func TestSignatureVector(t *testing.T) {
 	t.Parallel()
-	const auth = algorithm + " Credential=" + vectorID + "/20260102/eu-central-1/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=" + vectorSig
+	const auth = algorithm + " Credential=" + vectorID + "/20260102/eu-central-1/kms-xks-proxy/aws4_request, " +
+		"SignedHeaders=host;x-amz-date, Signature=" + vectorSig
 	request := func() *http.Request {
-		r := httptest.NewRequest(http.MethodPost, "https://xks.example.com"+vectorPrefix+base+"health", strings.NewReader(vectorBody))
+		r := httptest.NewRequest(http.MethodPost, "https://xks.example.com"+vectorPrefix+base+"health",
+			strings.NewReader(vectorBody))
 		r.Header.Set("X-Amz-Date", vectorDate)
 		r.Header.Set("Authorization", auth)
 		return r
@@ -320,12 +326,21 @@ func TestSignatureVector(t *testing.T) {
 		"other key": func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(auth, vectorID, "AKTESTKEYID234567ABD", 1))
 		},
-		"other service": func(r *http.Request) { r.Header.Set("Authorization", strings.Replace(auth, "kms-xks-proxy", "kms", 1)) },
+		"other service": func(r *http.Request) {
+			r.Header.Set("Authorization",
+				strings.Replace(auth, "kms-xks-proxy", "kms", 1))
+		},
 		"other region": func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(auth, "eu-central-1", "eu-central-2", 1))
 		},
-		"one bit":         func(r *http.Request) { r.Header.Set("Authorization", strings.Replace(auth, vectorSig[:2], "16", 1)) },
-		"date not signed": func(r *http.Request) { r.Header.Set("Authorization", strings.Replace(auth, ";x-amz-date", "", 1)) },
+		"one bit": func(r *http.Request) {
+			r.Header.Set("Authorization",
+				strings.Replace(auth, vectorSig[:2], "16", 1))
+		},
+		"date not signed": func(r *http.Request) {
+			r.Header.Set("Authorization",
+				strings.Replace(auth, ";x-amz-date", "", 1))
+		},
 		"host not signed": func(r *http.Request) { r.Header.Set("Authorization", strings.Replace(auth, "host;", "", 1)) },
 		"unsorted": func(r *http.Request) {
 			r.Header.Set("Authorization", strings.Replace(auth, "host;x-amz-date", "x-amz-date;host", 1))
@@ -343,11 +358,13 @@ func TestSignatureVector(t *testing.T) {
 		r := request()
 		f(r)
 		code, out := p.send(r)
-		if code != http.StatusUnauthorized || out["errorName"] != AuthenticationFailed || out["errorMessage"] != errSignature.Message {
+		if code != http.StatusUnauthorized || out["errorName"] != AuthenticationFailed ||
+			out["errorMessage"] != errSignature.Message {
 			t.Errorf("%s: %d %v", name, code, out)
 		}
 	}
-	for skew, want := range map[time.Duration]int{4 * time.Minute: 200, -4 * time.Minute: 200, 6 * time.Minute: 401, -6 * time.Minute: 401} {
+	for skew, want := range map[time.Duration]int{4 * time.Minute: 200, -4 * time.Minute: 200, 6 * time.Minute: 401,
+		-6 * time.Minute: 401} {
 		q := newProxy(t)
 		q.now = q.now.Add(skew)
 		if code, out := q.send(request()); code != want {
@@ -364,7 +381,8 @@ func TestSignatureVector(t *testing.T) {
 func TestCurl(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
-	r := httptest.NewRequest(http.MethodPost, "https://xks.example.com"+vectorPrefix+base+"health", strings.NewReader(vectorBody))
+	r := httptest.NewRequest(http.MethodPost, "https://xks.example.com"+vectorPrefix+base+"health",
+		strings.NewReader(vectorBody))
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("X-More", "  a   b ")
 	p.sign(r, vectorBody, "content-type", "host", "x-amz-date", "x-more")
@@ -373,7 +391,8 @@ func TestCurl(t *testing.T) {
 	}
 }
 
-// TestRoundTripAndRotation: what an old version encrypted decrypts after a rotation, and nothing that was changed does.
+// TestRoundTripAndRotation: what an old version encrypted decrypts after a rotation, and nothing
+// that was changed does.
 func TestRoundTripAndRotation(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
@@ -422,7 +441,8 @@ func TestSampleProxy(t *testing.T) {
 		t.Fatal(err)
 	}
 	b64 := base64.StdEncoding.EncodeToString
-	c := map[string]any{"ciphertext": b64(ciphertext), "initializationVector": b64(iv), "authenticationTag": b64(tag), "ciphertextMetadata": b64(metadata)}
+	c := map[string]any{"ciphertext": b64(ciphertext), "initializationVector": b64(iv), "authenticationTag": b64(tag),
+		"ciphertextMetadata": b64(metadata)}
 	if code, out := p.decrypt(c, "a=b"); code != 400 || out["errorName"] != InvalidCiphertext {
 		t.Errorf("without the switch: %d %v", code, out)
 	}
@@ -446,30 +466,45 @@ func TestRefusals(t *testing.T) {
 		code       int
 		want       string
 	}{
-		"no JSON":             {path: "health", body: `{`, code: 400, want: Validation},
-		"no metadata":         {path: "health", body: `{}`, code: 400, want: Validation},
-		"no request id":       {path: "health", body: `{"requestMetadata":{"kmsOperation":"x"}}`, code: 400, want: Validation},
-		"unknown path":        {path: "keys/key-1/sign", body: `{}`, code: 404, want: InvalidURIPath},
-		"odd key id":          {path: "keys/a$b/encrypt", body: `{}`, code: 404, want: KeyNotFound},
-		"unknown key":         {path: "keys/key-2/metadata", body: enc(`"x":1`), code: 404, want: KeyNotFound},
-		"no key ARN":          {path: "keys/key-1/encrypt", body: `{"requestMetadata":{"awsPrincipalArn":"a","kmsOperation":"x","kmsRequestId":"r"}}`, code: 400, want: Validation},
-		"store disabled":      {path: "keys/key-1/metadata", body: enc(`"x":1`), disabled: true, code: 400, want: InvalidState},
-		"key disabled":        {path: "keys/key-1/encrypt", body: enc(gcm), state: KeyState{Disabled: true}, code: 400, want: InvalidState},
-		"denied":              {path: "keys/key-1/metadata", body: enc(`"x":1`), deny: fail(AccessDenied, "no"), code: 403, want: AccessDenied},
-		"policy broken":       {path: "keys/key-1/metadata", body: enc(`"x":1`), deny: errors.New("broken"), code: 400, want: InvalidState},
-		"may not encrypt":     {path: "keys/key-1/encrypt", body: enc(gcm), state: KeyState{NoEncrypt: true}, code: 400, want: InvalidKeyUsage},
-		"may not decrypt":     {path: "keys/key-1/decrypt", body: enc(gcm), state: KeyState{NoDecrypt: true}, code: 400, want: InvalidKeyUsage},
-		"other algorithm":     {path: "keys/key-1/encrypt", body: enc(`"encryptionAlgorithm":"AES_CBC","plaintext":""`), code: 400, want: Validation},
-		"no plaintext":        {path: "keys/key-1/encrypt", body: enc(gcm), code: 400, want: Validation},
-		"bad base64":          {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"!"`), code: 400, want: Validation},
-		"loose base64":        {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"AB=="`), code: 400, want: Validation},
-		"plaintext too large": {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"` + b64(maxPlaintext+1) + `"`), code: 501, want: UnsupportedOperation},
-		"AAD too large":       {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"","additionalAuthenticatedData":"` + b64(maxAAD+1) + `"`), code: 501, want: UnsupportedOperation},
-		"other integrity":     {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"","ciphertextDataIntegrityValueAlgorithm":"MD5"`), code: 400, want: Validation},
-		"short tag":           {path: "keys/key-1/decrypt", body: enc(gcm + `,"ciphertext":"","initializationVector":"` + b64(12) + `","authenticationTag":"` + b64(12) + `"`), code: 400, want: Validation},
-		"odd IV":              {path: "keys/key-1/decrypt", body: enc(gcm + `,"ciphertext":"","initializationVector":"` + b64(13) + `","authenticationTag":"` + b64(16) + `"`), code: 400, want: Validation},
-		"long metadata":       {path: "keys/key-1/decrypt", body: enc(gcm + `,"ciphertext":"","ciphertextMetadata":"` + b64(21) + `","initializationVector":"` + b64(12) + `","authenticationTag":"` + b64(16) + `"`), code: 400, want: Validation},
-		"body too large":      {path: "health", body: `{"x":"` + strings.Repeat("x", maxBody) + `"}`, code: 400, want: Validation},
+		"no JSON":     {path: "health", body: `{`, code: 400, want: Validation},
+		"no metadata": {path: "health", body: `{}`, code: 400, want: Validation},
+		"no request id": {path: "health", body: `{"requestMetadata":{"kmsOperation":"x"}}`,
+			code: 400, want: Validation},
+		"unknown path": {path: "keys/key-1/sign", body: `{}`, code: 404, want: InvalidURIPath},
+		"odd key id":   {path: "keys/a$b/encrypt", body: `{}`, code: 404, want: KeyNotFound},
+		"unknown key":  {path: "keys/key-2/metadata", body: enc(`"x":1`), code: 404, want: KeyNotFound},
+		"no key ARN":   {path: "keys/key-1/encrypt", body: `{"requestMetadata":{"awsPrincipalArn":"a","kmsOperation":"x","kmsRequestId":"r"}}`, code: 400, want: Validation},
+		"store disabled": {path: "keys/key-1/metadata", body: enc(`"x":1`), disabled: true, code: 400,
+			want: InvalidState},
+		"key disabled": {path: "keys/key-1/encrypt", body: enc(gcm), state: KeyState{Disabled: true}, code: 400,
+			want: InvalidState},
+		"denied": {path: "keys/key-1/metadata", body: enc(`"x":1`), deny: fail(AccessDenied, "no"), code: 403,
+			want: AccessDenied},
+		"policy broken": {path: "keys/key-1/metadata", body: enc(`"x":1`), deny: errors.New("broken"), code: 400,
+			want: InvalidState},
+		"may not encrypt": {path: "keys/key-1/encrypt", body: enc(gcm), state: KeyState{NoEncrypt: true}, code: 400,
+			want: InvalidKeyUsage},
+		"may not decrypt": {path: "keys/key-1/decrypt", body: enc(gcm), state: KeyState{NoDecrypt: true}, code: 400,
+			want: InvalidKeyUsage},
+		"other algorithm": {path: "keys/key-1/encrypt", body: enc(`"encryptionAlgorithm":"AES_CBC","plaintext":""`),
+			code: 400, want: Validation},
+		"no plaintext": {path: "keys/key-1/encrypt", body: enc(gcm), code: 400, want: Validation},
+		"bad base64":   {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"!"`), code: 400, want: Validation},
+		"loose base64": {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"AB=="`),
+			code: 400, want: Validation},
+		"plaintext too large": {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"` + b64(maxPlaintext+1) + `"`),
+			code: 501, want: UnsupportedOperation},
+		"AAD too large": {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"","additionalAuthenticatedData":"` +
+			b64(maxAAD+1) + `"`), code: 501, want: UnsupportedOperation},
+		"other integrity": {path: "keys/key-1/encrypt", body: enc(gcm + `,"plaintext":"","ciphertextDataIntegrityValueAlgorithm":"MD5"`), code: 400, want: Validation},
+		"short tag": {path: "keys/key-1/decrypt",
+			body: enc(gcm + `,"ciphertext":"","initializationVector":"` + b64(12) + `","authenticationTag":"` + b64(12) + `"`),
+			code: 400, want: Validation},
+		"odd IV": {path: "keys/key-1/decrypt", body: enc(gcm + `,"ciphertext":"","initializationVector":"` + b64(13) +
+			`","authenticationTag":"` + b64(16) + `"`), code: 400, want: Validation},
+		"long metadata": {path: "keys/key-1/decrypt", body: enc(gcm + `,"ciphertext":"","ciphertextMetadata":"` + b64(21) +
+			`","initializationVector":"` + b64(12) + `","authenticationTag":"` + b64(16) + `"`), code: 400, want: Validation},
+		"body too large": {path: "health", body: `{"x":"` + strings.Repeat("x", maxBody) + `"}`, code: 400, want: Validation},
 	} {
 		p := newProxy(t)
 		p.state, p.store.Disabled, p.deny = tc.state, tc.disabled, tc.deny
@@ -478,13 +513,16 @@ func TestRefusals(t *testing.T) {
 		}
 	}
 	p := newProxy(t)
-	if code, out := p.do("keys/key-1/metadata", enc(`"unknown":1`)); code != 200 || out["keySpec"] != "AES_256" || out["keyStatus"] != "ENABLED" {
+	if code, out := p.do("keys/key-1/metadata", enc(`"unknown":1`)); code != 200 || out["keySpec"] != "AES_256" ||
+		out["keyStatus"] != "ENABLED" {
 		t.Errorf("metadata: %d %v", code, out)
 	}
-	if code, _ := p.send(httptest.NewRequest(http.MethodGet, "https://xks.example.com"+vectorPrefix+base+"health", http.NoBody)); code != http.StatusMethodNotAllowed {
+	if code, _ := p.send(httptest.NewRequest(http.MethodGet, "https://xks.example.com"+vectorPrefix+base+"health",
+		http.NoBody)); code != http.StatusMethodNotAllowed {
 		t.Errorf("GET: %d", code)
 	}
-	if code, out := p.send(httptest.NewRequest(http.MethodPost, "https://xks.example.com/other/kms/xks/v1/health", http.NoBody)); code != 404 || out["errorName"] != InvalidURIPath {
+	if code, out := p.send(httptest.NewRequest(http.MethodPost, "https://xks.example.com/other/kms/xks/v1/health",
+		http.NoBody)); code != 404 || out["errorName"] != InvalidURIPath {
 		t.Errorf("an unknown prefix: %d %v", code, out)
 	}
 }
@@ -494,17 +532,20 @@ func TestSizes(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
 	plaintext, aad := strings.Repeat("p", 4300), strings.Repeat("a", 8192)
-	if code, out := p.decrypt(p.encrypt(plaintext, aad, true), aad); code != 200 || out["plaintext"] != base64.StdEncoding.EncodeToString([]byte(plaintext)) {
+	if code, out := p.decrypt(p.encrypt(plaintext, aad, true), aad); code != 200 ||
+		out["plaintext"] != base64.StdEncoding.EncodeToString([]byte(plaintext)) {
 		t.Errorf("%d", code)
 	}
 }
 
-// TestAudit: what cannot be recorded is not answered, and each call is recorded with AWS's request id and no values.
+// TestAudit: what cannot be recorded is not answered, and each call is recorded with AWS's request
+// id and no values.
 func TestAudit(t *testing.T) {
 	t.Parallel()
 	p := newProxy(t)
 	p.encrypt("top secret", "", false)
-	if len(p.calls) != 1 || p.calls[0].Metadata.KMSRequestID != "r-2" || p.calls[0].Rule != "test rule" || p.answers[0] != "" {
+	if len(p.calls) != 1 || p.calls[0].Metadata.KMSRequestID != "r-2" || p.calls[0].Rule != "test rule" ||
+		p.answers[0] != "" {
 		t.Errorf("recorded: %+v %v", p.calls, p.answers)
 	}
 	p.auditError = errors.New("the disk is full")
@@ -537,7 +578,8 @@ func FuzzParseMetadata(f *testing.F) {
 }
 
 func FuzzAuthorization(f *testing.F) {
-	f.Add(algorithm + " Credential=A/20260102/r/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=" + vectorSig)
+	f.Add(algorithm + " Credential=A/20260102/r/kms-xks-proxy/aws4_request, SignedHeaders=host;x-amz-date, Signature=" +
+		vectorSig)
 	f.Fuzz(func(t *testing.T, header string) {
 		s, err := parseAuthorization(header)
 		if err == nil && (len(s.value) != 32 || len(s.headers) < 2) {
