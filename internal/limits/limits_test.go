@@ -2,9 +2,14 @@ package limits
 
 import (
 	"bytes"
+	"context"
+	"errors"
 	"fmt"
 	"log/slog"
+	"runtime"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -151,5 +156,95 @@ func BenchmarkTake(b *testing.B) {
 	quota := &Quota{Name: "q", Rate: 1e9, Interval: 1}
 	for b.Loop() {
 		q.Take(1, quota, "192.0.2.1", moment)
+	}
+}
+
+// TestGuessesAtTheSameMoment: of many concurrent guesses only as many are checked as the threshold
+// allows, and the correct credentials are not among those that come after it.
+func TestGuessesAtTheSameMoment(t *testing.T) {
+	t.Parallel()
+	var l Lockouts
+	s := mount.Lockout{Threshold: 5, Duration: 900, CounterReset: 900}
+	now := func() time.Time { return moment }
+	var checked, refused atomic.Int64
+	start := make(chan struct{})
+	var wg sync.WaitGroup
+	for range 200 {
+		wg.Go(func() {
+			<-start
+			leave, allowed, err := l.Enter(t.Context(), "m", "admin", s, now)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if !allowed {
+				refused.Add(1)
+				return
+			}
+			defer leave()
+			checked.Add(1)
+			runtime.Gosched() // hashing a password takes time
+			l.Failed("m", "admin", s, moment)
+		})
+	}
+	close(start)
+	wg.Wait()
+	if checked.Load() != s.Threshold || refused.Load() != 200-s.Threshold {
+		t.Errorf("%d of 200 guesses were checked, %d refused; the threshold is %d", checked.Load(), refused.Load(),
+			s.Threshold)
+	}
+	if len(l.trials) != 0 {
+		t.Errorf("%d trials are kept", len(l.trials))
+	}
+}
+
+// TestCorrectLoginsAreNotRefused: concurrent logins with the right credentials all succeed, however
+// many there are, and one that waits ends with its context.
+func TestCorrectLoginsAreNotRefused(t *testing.T) {
+	t.Parallel()
+	var l Lockouts
+	s := mount.Lockout{Threshold: 2, Duration: 900, CounterReset: 900}
+	now := func() time.Time { return moment }
+	var wg sync.WaitGroup
+	for range 100 {
+		wg.Go(func() {
+			leave, allowed, err := l.Enter(t.Context(), "m", "ci", s, now)
+			if !allowed || err != nil {
+				t.Errorf("a correct login: %v, %v", allowed, err)
+				return
+			}
+			l.Clear("m", "ci")
+			leave()
+		})
+	}
+	wg.Wait()
+	for range 2 {
+		leave, allowed, err := l.Enter(t.Context(), "m", "ci", s, now)
+		if !allowed || err != nil {
+			t.Fatal(allowed, err)
+		}
+		defer leave()
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if _, allowed, err := l.Enter(ctx, "m", "ci", s, now); allowed || !errors.Is(err, context.Canceled) {
+		t.Errorf("a third check at the same time: %v, %v", allowed, err)
+	}
+}
+
+// TestUnlockFoldsCase: a name is unlocked as it was typed, and an exact name is preferred.
+func TestUnlockFoldsCase(t *testing.T) {
+	t.Parallel()
+	var l Lockouts
+	s := mount.Lockout{Threshold: 1, Duration: 900, CounterReset: 900}
+	for _, name := range []string{"mixed", "Role-ID", "role-id"} {
+		l.Failed("m", name, s, moment)
+	}
+	l.Unlock("m", "MiXed")
+	l.Unlock("m", "Role-ID")
+	for name, want := range map[string]bool{"mixed": false, "Role-ID": false, "role-id": true} {
+		if l.Locked("m", name, moment) != want {
+			t.Errorf("%s is locked: %v", name, !want)
+		}
 	}
 }

@@ -2,6 +2,7 @@ package limits
 
 import (
 	"cmp"
+	"context"
 	"slices"
 	"strings"
 	"sync"
@@ -31,8 +32,16 @@ func EffectiveLockout(settings ...*mount.Lockout) mount.Lockout {
 // for concurrent use. Where its memory is full it forgets, of some names, the one with the fewest
 // failures.
 type Lockouts struct {
-	mu sync.Mutex
-	of map[account]*failures
+	mu     sync.Mutex
+	of     map[account]*failures
+	trials map[account]*trial
+}
+
+// trial is what is known of a name whose credentials are being checked.
+type trial struct {
+	pending int64
+	waiting int64
+	ended   chan struct{} // closed when one of the pending checks ends
 }
 
 type account struct{ accessor, alias string }
@@ -52,8 +61,85 @@ const (
 func (l *Lockouts) Locked(accessor, alias string, now time.Time) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := l.of[account{accessor, alias}]
-	return f != nil && now.Before(f.until)
+	return l.of[account{accessor, alias}].locked(now)
+}
+
+func (f *failures) locked(now time.Time) bool { return f != nil && now.Before(f.until) }
+
+// left returns how many more failures lock the name.
+func (f *failures) left(s mount.Lockout, now time.Time) int64 {
+	if f == nil || f.over(s, now) {
+		return s.Threshold
+	}
+	return s.Threshold - f.count
+}
+
+// over reports whether the failures no longer count.
+func (f *failures) over(s mount.Lockout, now time.Time) bool {
+	reset := time.Duration(s.CounterReset) * time.Second
+	return !f.until.IsZero() && !now.Before(f.until) || now.Sub(f.last) >= reset
+}
+
+// Enter begins the check of a name's credentials, and reports false if the name is locked. At most
+// as many checks run at once as failures are left before the name is locked; the others wait, so
+// that guesses made at the same moment count like guesses made one after the other. The caller
+// calls leave after [Lockouts.Failed] or [Lockouts.Clear].
+func (l *Lockouts) Enter(ctx context.Context, accessor, alias string, s mount.Lockout, now func() time.Time) (
+	leave func(), allowed bool, err error,
+) {
+	if len(alias) > maxAlias {
+		return func() {}, true, nil
+	}
+	key := account{accessor, alias}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		t := l.trials[key]
+		if l.of[key].locked(now()) {
+			l.forget(key, t)
+			return nil, false, nil
+		}
+		if t == nil {
+			t = &trial{ended: make(chan struct{})}
+			if l.trials == nil {
+				l.trials = map[account]*trial{}
+			}
+			l.trials[key] = t
+		}
+		if t.pending < max(1, l.of[key].left(s, now())) {
+			t.pending++
+			return func() { l.leave(key, t) }, true, nil
+		}
+		ended := t.ended
+		t.waiting++
+		l.mu.Unlock()
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			err = ctx.Err()
+		}
+		l.mu.Lock()
+		if t.waiting--; err != nil {
+			l.forget(key, t)
+			return nil, false, err
+		}
+	}
+}
+
+func (l *Lockouts) leave(key account, t *trial) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.pending--
+	close(t.ended)
+	t.ended = make(chan struct{})
+	l.forget(key, t)
+}
+
+// forget drops the trial of a name without checks and waiters. The caller holds mu.
+func (l *Lockouts) forget(key account, t *trial) {
+	if t != nil && t.pending == 0 && t.waiting == 0 && l.trials[key] == t {
+		delete(l.trials, key)
+	}
 }
 
 // Failed counts a failure, and reports whether it locks the name.
@@ -65,8 +151,7 @@ func (l *Lockouts) Failed(accessor, alias string, s mount.Lockout, now time.Time
 	defer l.mu.Unlock()
 	key := account{accessor, alias}
 	f := l.of[key]
-	reset := time.Duration(s.CounterReset) * time.Second
-	if f == nil || !f.until.IsZero() && !now.Before(f.until) || now.Sub(f.last) >= reset {
+	if f == nil || f.over(s, now) {
 		f = &failures{}
 		l.makeRoom()
 		l.of[key] = f
@@ -98,6 +183,18 @@ func (l *Lockouts) makeRoom() {
 		}
 	}
 	delete(l.of, least)
+}
+
+// Unlock forgets the failures of a name. A name that is not known is taken in lower case, as auth
+// methods with case-insensitive names count it.
+func (l *Lockouts) Unlock(accessor, alias string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	key := account{accessor, alias}
+	if _, ok := l.of[key]; !ok {
+		key.alias = strings.ToLower(alias)
+	}
+	delete(l.of, key)
 }
 
 // Clear forgets the failures of a name.

@@ -46,6 +46,6 @@ func unlockUser(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 	if !ok || alias == "" {
 		return nil, api.ErrNoPath
 	}
-	h.Shared.Lockouts.Clear(accessor, alias)
+	h.Shared.Lockouts.Unlock(accessor, alias)
 	return api.Done()
 }

@@ -64,9 +64,14 @@ func guarded(ctx context.Context, h *api.Handler, backend mount.Backend, m mount
 	if settings.Disable || alias == "" {
 		return backend.Handle(ctx, r)
 	}
-	if l.Locked(m.Accessor, alias, h.Now()) {
+	leave, allowed, err := l.Enter(ctx, m.Accessor, alias, settings, h.Now)
+	if err != nil {
+		return nil, err
+	}
+	if !allowed {
 		return nil, fault.New(fault.Denied, "permission denied")
 	}
+	defer leave()
 	a, err := backend.Handle(ctx, r)
 	switch {
 	case errors.Is(err, mount.ErrCredentials):

@@ -184,7 +184,7 @@ func TestLockout(t *testing.T) {
 	if locked.Data.Total != 2 || fmt.Sprint(locked.Data.ByMount[0].Aliases) != "[alice unknown]" {
 		t.Errorf("%+v", locked.Data)
 	}
-	w.expect("unlock", w.do("POST", "sys/locked-users/"+locked.Data.ByMount[0].Accessor+"/unlock/alice", ""), 204, "")
+	w.expect("unlock", w.do("POST", "sys/locked-users/"+locked.Data.ByMount[0].Accessor+"/unlock/aLiCe", ""), 204, "")
 	if try("alice", "right") != 200 || try("alice", "wrong") != 400 || try("alice", "right") != 200 {
 		t.Error("unlocked, alice cannot log in")
 	}
@@ -354,5 +354,32 @@ func TestDisablingEndsEveryToken(t *testing.T) {
 			w.expect("a token of the method", w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", token), 403,
 				refusal("permission denied"))
 		}
+	}
+}
+
+// TestConcurrentGuesses: 40 guesses sent at the same moment are checked no more often than guesses
+// sent one after the other.
+func TestConcurrentGuesses(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t, func(c *api.Config) {
+		c.Lockout = map[string]*mount.Lockout{"userpass": {Threshold: 3}}
+	})
+	w.expect("enable", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
+	w.expect("user", w.do("PUT", "auth/userpass/users/alice", `{"password":"right"}`), 204, "")
+	var checked, locked atomic.Int64
+	var wg sync.WaitGroup
+	for range 40 {
+		wg.Go(func() {
+			switch w.do("PUT", "auth/userpass/login/alice", `{"password":"guess"}`, "X-Vault-Token", "").Code {
+			case 400:
+				checked.Add(1)
+			case 403:
+				locked.Add(1)
+			}
+		})
+	}
+	wg.Wait()
+	if checked.Load() != 3 || locked.Load() != 37 {
+		t.Errorf("%d of 40 guesses were checked, and %d refused", checked.Load(), locked.Load())
 	}
 }
