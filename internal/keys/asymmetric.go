@@ -104,8 +104,8 @@ func digest(input []byte, p SignParams) []byte {
 	return h.Sum(nil)
 }
 
-// ed25519Handle signs by RFC 8032. The key of a context has as its seed HKDF-SHA256 of seed and public key, without salt, with the
-// context as info: OpenBao's construction.
+// ed25519Handle signs by RFC 8032. The key of a context has as its seed HKDF-SHA256 of seed and
+// public key, without salt, with the context as info: OpenBao's construction.
 type ed25519Handle struct {
 	macKey
 	derived bool
@@ -256,7 +256,8 @@ func (h *ecdsaHandle) Agree(_ context.Context, peer *ecdh.PublicKey) (*secret.By
 	}
 	shared, err := k.ECDH(peer)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the peer's public key does not fit the base key: both must be on one curve")
+		return nil,
+			fault.Wrap(err, fault.Invalid, "the peer's public key does not fit the base key: both must be on one curve")
 	}
 	return secret.New(shared), nil
 }

@@ -18,8 +18,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// A backup is, in base64, the JSON that OpenBao and Vault make of a key: either's backups can be restored here, and OpenBao can
-// restore ours. What they do not know is in members of our own.
+// A backup is, in base64, the JSON that OpenBao and Vault make of a key: either's backups can be
+// restored here, and OpenBao can restore ours. What they do not know is in members of our own.
 type backup struct {
 	Policy  policyJSON  `json:"policy"`
 	Archive archiveJSON `json:"archived_keys"`
@@ -91,11 +91,13 @@ type rsaJSON struct {
 
 // backupTypes are OpenBao's numbers of the types. Vault's are the same up to 9.
 var backupTypes = map[int]Type{
-	0: AES256GCM, 1: ECDSAP256, 2: Ed25519, 3: RSA2048, 4: RSA4096, 5: ChaCha20Poly1305, 6: ECDSAP384, 7: ECDSAP521, 8: AES128GCM,
+	0: AES256GCM, 1: ECDSAP256, 2: Ed25519, 3: RSA2048, 4: RSA4096, 5: ChaCha20Poly1305, 6: ECDSAP384,
+	7: ECDSAP521, 8: AES128GCM,
 	9: RSA3072, 10: HMAC, 11: XChaCha20Poly1305,
 }
 
-// vaultHMAC is Vault's number of HMAC, which is OpenBao's of XChaCha20-Poly1305: only HMAC has a key size.
+// vaultHMAC is Vault's number of HMAC, which is OpenBao's of XChaCha20-Poly1305: only HMAC has a
+// key size.
 const vaultHMAC = 11
 
 func backupType(t Type) (int, string) {
@@ -107,7 +109,8 @@ func backupType(t Type) (int, string) {
 	return 255, t.String()
 }
 
-// Backup gives the backup of a key, and notes in the key that one was made. The texts of refusals are OpenBao's.
+// Backup gives the backup of a key, and notes in the key that one was made. The texts of refusals
+// are OpenBao's.
 func (s *Store) Backup(ctx context.Context, name string) (string, error) {
 	var out string
 	_, err := s.Change(ctx, name, func(ctx context.Context, c *Change) error {
@@ -140,8 +143,9 @@ func (k *Key) toJSON(ctx context.Context, s Settings) (*backup, error) {
 		Name: k.Name, KeySize: s.KeySize, Keys: map[string]entryJSON{}, Derived: s.Derived, Convergent: s.Convergent,
 		Exportable: s.Exportable, MinDecryption: s.MinDecryption, MinEncryption: s.MinEncryption, Latest: s.Latest,
 		ArchiveLatest: s.Latest, ArchiveFrom: s.MinAvailable, MinAvailable: s.MinAvailable, Deletable: s.DeletionAllowed,
-		Backup: s.Backup.json(), Restored: s.Restored.json(), Plaintext: s.AllowPlaintextBackup, AutoRotate: int64(s.AutoRotate),
-		Imported: s.Imported, Rotation: s.ImportedRotation, SoftDeleted: s.SoftDeleted, ParameterSet: s.ParameterSet,
+		Backup: s.Backup.json(), Restored: s.Restored.json(), Plaintext: s.AllowPlaintextBackup,
+		AutoRotate: int64(s.AutoRotate),
+		Imported:   s.Imported, Rotation: s.ImportedRotation, SoftDeleted: s.SoftDeleted, ParameterSet: s.ParameterSet,
 	}}
 	b.Policy.Type, b.Policy.OurType = backupType(s.Type)
 	if s.Derived {
@@ -310,7 +314,8 @@ func (b *backup) parse() (*Backup, error) {
 		return nil, errBackup(fmt.Sprintf("the key's type has the number %d, which is unknown", p.Type))
 	}
 	s := Settings{
-		Spec:       Spec{Type: t, Derived: p.Derived, Convergent: p.Convergent, KeySize: p.KeySize, ParameterSet: p.ParameterSet},
+		Spec: Spec{Type: t, Derived: p.Derived, Convergent: p.Convergent, KeySize: p.KeySize,
+			ParameterSet: p.ParameterSet},
 		Exportable: p.Exportable, AllowPlaintextBackup: p.Plaintext, DeletionAllowed: p.Deletable, Imported: p.Imported,
 		ImportedRotation: p.Rotation, SoftDeleted: p.SoftDeleted, Latest: p.Latest, MinAvailable: p.MinAvailable,
 		MinDecryption: max(p.MinDecryption, 1), MinEncryption: p.MinEncryption, AutoRotate: time.Duration(p.AutoRotate),
@@ -321,7 +326,8 @@ func (b *backup) parse() (*Backup, error) {
 		return nil, errBackup("its keys are derived by HMAC counter mode, which OpenBao gave up long ago")
 	case s.Check() != nil:
 		return nil, s.Check()
-	case s.Latest < 1 || s.Latest > maxVersion || s.MinAvailable < 0 || s.MinAvailable > s.Latest || s.MinDecryption > s.Latest ||
+	case s.Latest < 1 || s.Latest > maxVersion || s.MinAvailable < 0 || s.MinAvailable > s.Latest ||
+		s.MinDecryption > s.Latest ||
 		s.MinEncryption < 0 || s.MinEncryption > s.Latest || s.AutoRotate < 0:
 		return nil, errBackup("its version numbers contradict each other")
 	}
@@ -350,8 +356,9 @@ func (b *backup) entry(n int) (entryJSON, bool) {
 
 func (e *entryJSON) version(s Spec, n int) (*Version, error) {
 	if s.Convergent && e.ConvergentV != 3 {
-		return nil, errBackup(fmt.Sprintf("version %d encrypts convergently in the form %d; only 3 can be used: rewrap where it is from",
-			n, e.ConvergentV))
+		return nil,
+			errBackup(fmt.Sprintf("version %d encrypts convergently in the form %d; only 3 can be used: rewrap where it is from",
+				n, e.ConvergentV))
 	}
 	private, public, err := e.material(s, n)
 	if err != nil {
@@ -376,7 +383,8 @@ func (e *entryJSON) version(s Spec, n int) (*Version, error) {
 	if s.Derived {
 		public = nil
 	}
-	v := &Version{Number: n, Created: at.UTC(), Provider: Software, Material: Material{Reference: ref, Public: public}, Chain: e.Chain}
+	v := &Version{Number: n, Created: at.UTC(), Provider: Software, Material: Material{Reference: ref, Public: public},
+		Chain: e.Chain}
 	for _, c := range v.Chain {
 		if _, err := x509.ParseCertificate(c); err != nil {
 			return nil, errBackup(fmt.Sprintf("version %d has a certificate that is none", n))
@@ -398,7 +406,8 @@ func (e *entryJSON) material(s Spec, n int) (private, public []byte, err error) 
 	case mldsaFamily:
 		public, err = base64.StdEncoding.DecodeString(e.Public)
 		scheme, unknown := mldsaScheme(s.ParameterSet)
-		if err != nil || unknown != nil || len(e.Key) != scheme.SeedSize() && len(e.Key) != 0 || len(public) != scheme.PublicKeySize() {
+		if err != nil || unknown != nil || len(e.Key) != scheme.SeedSize() && len(e.Key) != 0 ||
+			len(public) != scheme.PublicKeySize() {
 			return nil, nil, bad
 		}
 	default:

@@ -24,7 +24,8 @@ func parseECDSA(der []byte) (r, s *big.Int, err error) {
 	return r, s, nil
 }
 
-// ECDSARaw turns an ASN.1 signature into r and s of equal length, which is the form of JWS (RFC 7518, section 3.4).
+// ECDSARaw turns an ASN.1 signature into r and s of equal length, which is the form of JWS (RFC
+// 7518, section 3.4).
 func (t Type) ECDSARaw(der []byte) ([]byte, error) {
 	r, s, err := parseECDSA(der)
 	if err != nil {

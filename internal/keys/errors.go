@@ -19,11 +19,13 @@ var (
 	// ErrNoVersion is returned for a version that the key does not have.
 	ErrNoVersion = fault.New(fault.Invalid, "version does not exist or cannot be found")
 	// ErrContext is returned where a derived key is used without context.
-	ErrContext = fault.New(fault.Invalid, "missing 'context' for key derivation; the key was created using a derived key, "+
-		"which means additional, per-request information must be included in order to perform operations with the key")
+	ErrContext = fault.New(fault.Invalid,
+		"missing 'context' for key derivation; the key was created using a derived key, "+
+			"which means additional, per-request information must be included in order to perform operations with the key")
 	// ErrTooOld is returned for ciphertexts and signatures below min_decryption_version.
 	ErrTooOld = fault.New(fault.Invalid, "ciphertext or signature version is disallowed by policy (too old)")
-	// ErrGCM and ErrChaCha are returned where a ciphertext, its key, context or additional data do not belong together.
+	// ErrGCM and ErrChaCha are returned where a ciphertext, its key, context or additional data do not
+	// belong together.
 	ErrGCM    = fault.New(fault.Invalid, "cipher: message authentication failed")
 	ErrChaCha = fault.New(fault.Invalid, "chacha20poly1305: message authentication failed")
 	// ErrShort is returned for ciphertexts that cannot hold a nonce and a tag.
@@ -32,6 +34,7 @@ var (
 	ErrSignature = fault.New(fault.Invalid, "supplied signature is invalid")
 
 	errVersionHigh = fault.New(fault.Invalid, "requested version for encryption is higher than the latest key version")
-	errVersionLow  = fault.New(fault.Invalid, "requested version for encryption is less than the minimum encryption key version")
-	errNegative    = fault.New(fault.Invalid, "requested version for encryption is negative")
+	errVersionLow  = fault.New(fault.Invalid,
+		"requested version for encryption is less than the minimum encryption key version")
+	errNegative = fault.New(fault.Invalid, "requested version for encryption is negative")
 )

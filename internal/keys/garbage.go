@@ -11,7 +11,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// garbage says, at "g/<id>", which versions of a key are still to be removed: what does not fit into the commit that decides it.
+// garbage says, at "g/<id>", which versions of a key are still to be removed: what does not fit
+// into the commit that decides it.
 //
 //	version u8 = 1 | versions below this number u32
 type garbage struct{ before uint32 }
@@ -29,7 +30,8 @@ func (g garbage) marshal() []byte {
 
 func parseGarbage(b []byte) (garbage, error) {
 	if len(b) != 1+4 || b[0] != garbageVersion {
-		return garbage{}, fmt.Errorf("%w: version %d of a note of versions to be removed is expected", ErrRecord, garbageVersion)
+		return garbage{}, fmt.Errorf("%w: version %d of a note of versions to be removed is expected",
+			ErrRecord, garbageVersion)
 	}
 	return garbage{binary.BigEndian.Uint32(b[1:])}, nil
 }
@@ -74,7 +76,8 @@ func (s *Store) sweep(ctx context.Context, of id) error {
 	return s.sweepBelow(ctx, of, g)
 }
 
-// sweepNow removes what was just decided to be garbage. Its note makes [Store.Sweep] do what fails here.
+// sweepNow removes what was just decided to be garbage. Its note makes [Store.Sweep] do what fails
+// here.
 func (s *Store) sweepNow(ctx context.Context, of id) { _ = s.sweep(ctx, of) }
 
 func (s *Store) sweepBelow(ctx context.Context, of id, g garbage) error {

@@ -68,8 +68,9 @@ func (p *software) importMLDSA(s Spec, seed []byte) (Material, error) {
 		return Material{}, err
 	}
 	if len(seed) != scheme.SeedSize() {
-		return Material{}, Errors("error importing key: invalid key size %d bytes for key type %s: the seed of FIPS 204 has %d",
-			len(seed), s.Type, scheme.SeedSize())
+		return Material{},
+			Errors("error importing key: invalid key size %d bytes for key type %s: the seed of FIPS 204 has %d",
+				len(seed), s.Type, scheme.SeedSize())
 	}
 	pub, _ := scheme.DeriveKey(seed)
 	public, err := pub.MarshalBinary()
@@ -106,7 +107,8 @@ func checkPublic(t Type, k crypto.PublicKey) error {
 			break
 		}
 		if k.Curve != tr.curve {
-			return Errors("error importing key: invalid curve: expected %s, got %s", tr.curve.Params().Name, k.Curve.Params().Name)
+			return Errors("error importing key: invalid curve: expected %s, got %s", tr.curve.Params().Name,
+				k.Curve.Params().Name)
 		}
 		return nil
 	case ed25519.PublicKey:
@@ -127,7 +129,8 @@ func checkPublic(t Type, k crypto.PublicKey) error {
 
 // A wrapped key is, as Vault's BYOK has it,
 //
-//	an AES-256 key, by RSA-OAEP with SHA-256 or another hash, empty label | the key, by AES-KWP (RFC 5649) under that AES key
+//	an AES-256 key, by RSA-OAEP with SHA-256 or another hash and an empty label |
+//	the key, by AES-KWP (RFC 5649) under that AES key
 //
 // The key is raw of symmetric types, PKCS #8 in DER of asymmetric ones.
 

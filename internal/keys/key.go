@@ -26,7 +26,8 @@ type Version struct {
 	err    error
 }
 
-// Key is a named key as of one commit. It does not change; its versions are decoded when they are first used.
+// Key is a named key as of one commit. It does not change; its versions are decoded when they are
+// first used.
 type Key struct {
 	Name string
 	Settings
@@ -86,19 +87,22 @@ func (k *Key) Handle(ctx context.Context, v *Version) (any, error) {
 	v.once.Do(func() {
 		p := k.store.providers[v.Provider]
 		if p == nil {
-			v.err = fault.New(fault.Unavailable, "version %d of key %s is held by the provider %q, which this server does not have",
+			v.err = fault.New(fault.Unavailable, "version %d of key %s is held by the provider %q, which this "+
+				"server does not have",
 				v.Number, k.Name, v.Provider)
 			return
 		}
 		v.handle, v.err = p.Open(context.WithoutCancel(ctx), k.Spec, v.Material)
 		if errors.Is(v.err, ErrRecord) {
-			v.err = fault.Wrap(v.err, fault.Internal, "version %d of key %s cannot be used: its record is damaged", v.Number, k.Name)
+			v.err = fault.Wrap(v.err, fault.Internal, "version %d of key %s cannot be used: its record is damaged", v.Number,
+				k.Name)
 		}
 	})
 	return v.handle, v.err
 }
 
-// unsupported says that a version's provider cannot do something. Nothing else does it in its place.
+// unsupported says that a version's provider cannot do something. Nothing else does it in its
+// place.
 func (k *Key) unsupported(v *Version, what string) error {
 	if v.Provider == Software {
 		return fault.New(fault.Invalid, "key type %s does not support %s", k.Type, what)
@@ -214,7 +218,8 @@ func (s *Settings) Configure(minDecryption, minEncryption *int) error {
 	return nil
 }
 
-// Trim checks that the versions below to may go, and says so in the settings. The texts are OpenBao's, with their spelling.
+// Trim checks that the versions below to may go, and says so in the settings. The texts are
+// OpenBao's, with their spelling.
 func (s *Settings) Trim(to int) error {
 	switch {
 	case to < s.MinAvailable:

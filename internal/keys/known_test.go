@@ -176,7 +176,8 @@ func TestEd25519Forms(t *testing.T) {
 func TestECDSA(t *testing.T) {
 	t.Parallel()
 	hashes := map[string]crypto.Hash{
-		"sha1": crypto.SHA1, "sha2-224": crypto.SHA224, "sha2-256": crypto.SHA256, "sha2-384": crypto.SHA384, "sha2-512": crypto.SHA512,
+		"sha1": crypto.SHA1, "sha2-224": crypto.SHA224, "sha2-256": crypto.SHA256, "sha2-384": crypto.SHA384,
+		"sha2-512": crypto.SHA512,
 	}
 	for _, f := range answers(t, "ecdsa") {
 		typ, err := ParseType(f[0])
@@ -240,7 +241,8 @@ func forged(t *testing.T, s Signer, input, sig []byte, p SignParams) {
 	if !valid(input, sig, p) {
 		t.Errorf("the signature %x is not valid", sig)
 	}
-	for _, bad := range [][]byte{nil, {}, sig[:len(sig)-1], append(bytes.Clone(sig), 0), append([]byte{0}, sig...), make([]byte, len(sig))} {
+	for _, bad := range [][]byte{nil, {}, sig[:len(sig)-1], append(bytes.Clone(sig), 0), append([]byte{0}, sig...),
+		make([]byte, len(sig))} {
 		if valid(input, bad, p) {
 			t.Errorf("%x is valid", bad)
 		}
@@ -257,8 +259,8 @@ func forged(t *testing.T, s Signer, input, sig []byte, p SignParams) {
 	}
 }
 
-// TestMalleableECDSA are the classes of forgeries of project Wycheproof that the bytes of a signature can have: values out of range,
-// encodings that are not DER, numbers of the wrong sign.
+// TestMalleableECDSA are the classes of forgeries of project Wycheproof that the bytes of a
+// signature can have: values out of range, encodings that are not DER, numbers of the wrong sign.
 func TestMalleableECDSA(t *testing.T) {
 	t.Parallel()
 	f := answers(t, "ecdsa")[2] // P-256 with SHA-256
@@ -320,7 +322,8 @@ func TestMalleableEd25519(t *testing.T) {
 	}
 }
 
-// TestForgedRSA are Wycheproof's classes for RSA: signatures and blocks that are numbers out of range, or made for another padding.
+// TestForgedRSA are Wycheproof's classes for RSA: signatures and blocks that are numbers out of
+// range, or made for another padding.
 func TestForgedRSA(t *testing.T) {
 	t.Parallel()
 	m, err := NewSoftware(nil).Generate(t.Context(), Spec{Type: RSA2048})
@@ -353,7 +356,8 @@ func TestForgedRSA(t *testing.T) {
 		}
 	}
 	n := h.public.N.Bytes()
-	for name, block := range map[string][]byte{"the modulus": n, "0": make([]byte, 256), "short": n[:255], "long": append([]byte{0}, n...), "none": nil} {
+	for name, block := range map[string][]byte{"the modulus": n, "0": make([]byte, 256), "short": n[:255],
+		"long": append([]byte{0}, n...), "none": nil} {
 		for _, pkcs := range []bool{false, true} {
 			if out, err := h.Decrypt(t.Context(), nil, block, CipherParams{PKCS1: pkcs}); err == nil {
 				t.Errorf("%s decrypts to %x", name, out)

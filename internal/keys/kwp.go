@@ -9,9 +9,11 @@ import (
 	"fmt"
 )
 
-// AES key wrap with padding, KWP of NIST SP 800-38F, which is RFC 5649. The standard library has the block cipher alone.
+// AES key wrap with padding, KWP of NIST SP 800-38F, which is RFC 5649. The standard library has
+// the block cipher alone.
 
-// errKeyWrap is returned by [unwrapKWP] for every failure, so that an attacker learns nothing from it.
+// errKeyWrap is returned by [unwrapKWP] for every failure, so that an attacker learns nothing from
+// it.
 var errKeyWrap = errors.New("the wrapped key does not belong to the wrapping key, or was changed")
 
 const (
@@ -43,7 +45,8 @@ func wrapKWP(kek, key []byte) ([]byte, error) {
 	return out, nil
 }
 
-// wrapBlocks is the function W of SP 800-38F, in place: A is the first semiblock, R1 to Rn the others.
+// wrapBlocks is the function W of SP 800-38F, in place: A is the first semiblock, R1 to Rn the
+// others.
 func wrapBlocks(block cipher.Block, b []byte) {
 	var x [aes.BlockSize]byte
 	n := len(b)/semiblock - 1

@@ -15,11 +15,12 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// MLDSAPublicKey is the encoded public key of ML-DSA (FIPS 204). The standard library has no type for it.
+// MLDSAPublicKey is the encoded public key of ML-DSA (FIPS 204). The standard library has no type
+// for it.
 type MLDSAPublicKey []byte
 
-// mldsaHandle signs by FIPS 204, as CIRCL implements it. The stored private part is the 32-byte seed; the public part is stored
-// as FIPS 204 encodes it, not as PKIX.
+// mldsaHandle signs by FIPS 204, as CIRCL implements it. The stored private part is the 32-byte
+// seed; the public part is stored as FIPS 204 encodes it, not as PKIX.
 type mldsaHandle struct {
 	macKey
 	scheme  sign.Scheme
@@ -75,7 +76,8 @@ func openMLDSA(s Spec, seed, public []byte, mac macKey) (*mldsaHandle, error) {
 	return h, err
 }
 
-// options checks what can be chosen: the context of FIPS 204, and no hash of the input (HashML-DSA is another algorithm).
+// options checks what can be chosen: the context of FIPS 204, and no hash of the input (HashML-DSA
+// is another algorithm).
 func (h *mldsaHandle) options(p SignParams) (*sign.SignatureOpts, error) {
 	switch {
 	case len(p.Domain) > 255:

@@ -60,7 +60,8 @@ type SignParams struct {
 // Signer is implemented by handles of keys with a public part. An ECDSA signature is ASN.1.
 type Signer interface {
 	Sign(ctx context.Context, input []byte, p SignParams) ([]byte, error)
-	// Verify reports whether the signature is the input's. The error is about parameters or a malformed signature.
+	// Verify reports whether the signature is the input's. The error is about parameters or a
+	// malformed signature.
 	Verify(ctx context.Context, input, signature []byte, p SignParams) (bool, error)
 	// Public is the public part, of a derived key that of the context.
 	Public(ctx context.Context, context []byte) (crypto.PublicKey, error)
@@ -84,7 +85,8 @@ type Agreer interface {
 
 // Exporter is implemented by handles whose key can be seen: those of software.
 type Exporter interface {
-	// Export gives raw bytes of a symmetric key, PKCS #8 of an asymmetric one; nil where there is a public part alone.
+	// Export gives raw bytes of a symmetric key, PKCS #8 of an asymmetric one; nil where there is a
+	// public part alone.
 	Export() (*secret.Bytes, error)
 	// ExportHMAC gives the key of [MACer].
 	ExportHMAC() *secret.Bytes

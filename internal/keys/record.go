@@ -12,14 +12,15 @@ import (
 // id names a key in storage: one that is deleted and made again has another.
 type id [16]byte
 
-// Settings are what can be configured of a key, and what is known of all of its versions. Versions count from 1. Stored at
-// "k/<name>" as
+// Settings are what can be configured of a key, and what is known of all of its versions. Versions
+// count from 1. Stored at "k/<name>" as
 //
 //	version u8 = 1 | id 16 | type u8 | flags u16 | parameter set u8 | key size u16 | latest u32 |
 //	min available u32 | min decryption u32 | min encryption u32 | auto-rotation i64, ns |
 //	backup: time i64, version u32 | restore: time i64, version u32
 //
-// Numbers are big-endian, times nanoseconds since 1970. The flags are those of [flags], from the lowest bit.
+// Numbers are big-endian, times nanoseconds since 1970. The flags are those of [flags], from the
+// lowest bit.
 type Settings struct {
 	Spec
 	Exportable           bool
@@ -38,7 +39,8 @@ type Settings struct {
 	Backup, Restored Event
 }
 
-// Event is when a backup was made or restored, and of which latest version. The zero Event has not happened.
+// Event is when a backup was made or restored, and of which latest version. The zero Event has not
+// happened.
 type Event struct {
 	At      int64 // nanoseconds since 1970
 	Version int
@@ -52,7 +54,8 @@ const (
 // flags lists the booleans in the order of their bits.
 func (s *Settings) flags() []*bool {
 	return []*bool{
-		&s.Derived, &s.Convergent, &s.Exportable, &s.AllowPlaintextBackup, &s.DeletionAllowed, &s.Imported, &s.ImportedRotation,
+		&s.Derived, &s.Convergent, &s.Exportable, &s.AllowPlaintextBackup, &s.DeletionAllowed, &s.Imported,
+		&s.ImportedRotation,
 		&s.SoftDeleted,
 	}
 }
@@ -129,8 +132,8 @@ const maxVersion = 10_000_000
 
 // A version is stored at "v/<id>/<number>" as
 //
-//	version u8 = 1 | number u32 | created i64, ns since 1970 | provider u8-length | public u16-length |
-//	reference u16-length | certificates u24-length: each u24-length, leaf first
+//	version u8 = 1 | number u32 | created i64, ns since 1970 | provider u8-length |
+//	public u16-length | reference u16-length | certificates u24-length: each u24-length, leaf first
 const versionRecord = 1
 
 func (v *Version) marshal() (*secret.Bytes, error) {
@@ -164,7 +167,8 @@ func parseVersion(record []byte) (*Version, error) {
 	var created uint64
 	var provider, public, reference, chain cryptobyte.String
 	if !in.ReadUint8(&kind) || kind != versionRecord || !in.ReadUint32(&number) || !in.ReadUint64(&created) ||
-		!in.ReadUint8LengthPrefixed(&provider) || !in.ReadUint16LengthPrefixed(&public) || !in.ReadUint16LengthPrefixed(&reference) ||
+		!in.ReadUint8LengthPrefixed(&provider) || !in.ReadUint16LengthPrefixed(&public) ||
+		!in.ReadUint16LengthPrefixed(&reference) ||
 		!in.ReadUint24LengthPrefixed(&chain) || !in.Empty() || number == 0 || number > maxVersion {
 		return nil, fmt.Errorf("%w: version %d of a key's version is expected", ErrRecord, versionRecord)
 	}

@@ -75,7 +75,8 @@ func TestRecords(t *testing.T) {
 	}
 	checkGolden(t, "software-v1.bin", ref.Expose())
 	checkGolden(t, "garbage-v1.bin", garbage{before: 17}.marshal())
-	uses := map[int]Use{1: {7, time.Unix(1_700_000_000, 9).UTC(), "token-ci"}, 300: {1, time.Unix(1_700_000_001, 0).UTC(), ""}}
+	uses := map[int]Use{1: {7, time.Unix(1_700_000_000, 9).UTC(), "token-ci"},
+		300: {1, time.Unix(1_700_000_001, 0).UTC(), ""}}
 	checkGolden(t, "uses-v1.bin", marshalUses(uses))
 	if got, err := parseUses(marshalUses(uses)); err != nil || !reflect.DeepEqual(got, uses) {
 		t.Errorf("uses: %v, %v", got, err)
@@ -85,7 +86,10 @@ func TestRecords(t *testing.T) {
 func TestDamagedSettings(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*Settings){
-		"no version":             func(s *Settings) { s.Latest, s.MinDecryption, s.MinEncryption, s.MinAvailable = 0, 0, 0, 0 },
+		"no version": func(s *Settings) {
+			s.Latest, s.MinDecryption, s.MinEncryption,
+				s.MinAvailable = 0, 0, 0, 0
+		},
 		"too many versions":      func(s *Settings) { s.Latest = maxVersion + 1 },
 		"decryption too high":    func(s *Settings) { s.MinDecryption = s.Latest + 1 },
 		"decryption of 0":        func(s *Settings) { s.MinDecryption = 0 },

@@ -7,8 +7,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// Restore makes a key of a backup, under its own name where name is empty. A key of that name is replaced if force is set, and is
-// [ErrExists] otherwise. The versions are written first, and noted as garbage until the commit that makes them a key.
+// Restore makes a key of a backup, under its own name where name is empty. A key of that name is
+// replaced if force is set, and is [ErrExists] otherwise. The versions are written first, and noted
+// as garbage until the commit that makes them a key.
 func (s *Store) Restore(ctx context.Context, name string, b *Backup, force bool) error {
 	if name == "" {
 		name = b.Name
@@ -33,7 +34,8 @@ func (s *Store) Restore(ctx context.Context, name string, b *Backup, force bool)
 	if err := s.writeVersions(ctx, k, b.versions); err != nil {
 		return err
 	}
-	batch := storage.Batch{Ops: []storage.Op{storage.Put(settingsPrefix+name, settings.marshal(of)), storage.Delete(garbageKey(of))}}
+	batch := storage.Batch{Ops: []storage.Op{storage.Put(settingsPrefix+name, settings.marshal(of)),
+		storage.Delete(garbageKey(of))}}
 	if old != nil {
 		batch.Ops = append(s.removal(old), batch.Ops...)
 	}

@@ -36,7 +36,8 @@ func (h *rsaHandle) Encrypt(_ context.Context, dst, plain []byte, p CipherParams
 	var out []byte
 	var err error
 	if p.PKCS1 {
-		out, err = rsa.EncryptPKCS1v15(rand.Reader, h.public, plain) //nolint:staticcheck // asked for by padding_scheme
+		//lint:ignore SA1019 a caller asks for it by padding_scheme
+		out, err = rsa.EncryptPKCS1v15(rand.Reader, h.public, plain)
 	} else {
 		out, err = rsa.EncryptOAEP(sha256.New(), rand.Reader, h.public, plain, nil)
 	}
@@ -54,7 +55,8 @@ func (h *rsaHandle) Decrypt(_ context.Context, dst, blob []byte, p CipherParams)
 	var out []byte
 	var err error
 	if p.PKCS1 {
-		out, err = rsa.DecryptPKCS1v15(nil, h.private, blob) //nolint:staticcheck // asked for by padding_scheme
+		//lint:ignore SA1019 a caller asks for it by padding_scheme
+		out, err = rsa.DecryptPKCS1v15(nil, h.private, blob)
 	} else {
 		out, err = rsa.DecryptOAEP(sha256.New(), nil, h.private, blob, nil)
 	}

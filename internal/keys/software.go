@@ -12,8 +12,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// NewSoftware is the provider whose keys are in the barrier. A nil rnd means crypto/rand; the standard library's own generator makes
-// asymmetric keys either way.
+// NewSoftware is the provider whose keys are in the barrier. A nil rnd means crypto/rand; the
+// standard library's own generator makes asymmetric keys either way.
 func NewSoftware(rnd io.Reader) Provider {
 	return &software{rand: cmp.Or[io.Reader](rnd, rand.Reader)}
 }
@@ -26,8 +26,8 @@ const hmacKeySize = 32
 //
 //	version u8 = 1 | HMAC key u16-length | private key u16-length
 //
-// The private key is raw of symmetric types, a seed of Ed25519 and ML-DSA, PKCS #8 in DER of RSA and ECDSA, and empty where only
-// a public key was imported.
+// The private key is raw of symmetric types, a seed of Ed25519 and ML-DSA, PKCS #8 in DER of RSA
+// and ECDSA, and empty where only a public key was imported.
 type softReference struct{ hmac, private []byte }
 
 const softReferenceVersion = 1

@@ -82,7 +82,8 @@ func (s *Store) lock(name string) (unlock func()) {
 	return m.Unlock
 }
 
-// Limit bounds the number of keys that are kept decoded; 0 means no bound. Beyond it any one makes room.
+// Limit bounds the number of keys that are kept decoded; 0 means no bound. Beyond it any one makes
+// room.
 func (s *Store) Limit(n int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -122,8 +123,9 @@ func (s *Store) drop(name string) {
 	delete(s.cached, name)
 }
 
-// Invalidate drops what is cached of an entry below the mount that another node has changed. A change of a version changes its key's
-// settings too, or is of a version that cannot have been used.
+// Invalidate drops what is cached of an entry below the mount that another node has changed. A
+// change of a version changes its key's settings too, or is of a version that cannot have been
+// used.
 func (s *Store) Invalidate(key string) {
 	if name, ok := strings.CutPrefix(key, settingsPrefix); ok {
 		s.mu.Lock()
@@ -171,7 +173,8 @@ func (s *Store) load(ctx context.Context, name string) (*Key, error) {
 }
 
 func (s *Store) newKey(name string, settings Settings, of id) *Key {
-	return &Key{Name: name, Settings: settings, id: of, store: s, cache: &versions{by: map[int]*Version{}}, use: s.usage(of)}
+	return &Key{Name: name, Settings: settings, id: of, store: s, cache: &versions{by: map[int]*Version{}},
+		use: s.usage(of)}
 }
 
 // List returns names directly below prefix, as [storage.Store] does.
@@ -190,9 +193,11 @@ func (s *Store) newID() (of id, err error) {
 	return of, nil
 }
 
-// Create makes a key with a first version: what make gives it, which runs while no other call can make the key. [ErrExists] comes with the
-// key that has the name.
-func (s *Store) Create(ctx context.Context, name string, settings Settings, first func(ctx context.Context) (*Version, error)) (*Key, error) {
+// Create makes a key with a first version: what make gives it, which runs while no other call can
+// make the key. [ErrExists] comes with the key that has the name.
+func (s *Store) Create(
+	ctx context.Context, name string, settings Settings, first func(ctx context.Context) (*Version, error),
+) (*Key, error) {
 	defer s.lock(name)()
 	k, err := s.load(ctx, name)
 	switch {
@@ -274,7 +279,9 @@ func (v *Version) With(change func(*Version)) *Version {
 }
 
 // Change changes a key in one commit. Where change returns an error nothing happens.
-func (s *Store) Change(ctx context.Context, name string, change func(ctx context.Context, c *Change) error) (*Key, error) {
+func (s *Store) Change(
+	ctx context.Context, name string, change func(ctx context.Context, c *Change) error,
+) (*Key, error) {
 	defer s.lock(name)()
 	k, err := s.load(ctx, name)
 	if err != nil {
@@ -290,10 +297,12 @@ func (s *Store) Change(ctx context.Context, name string, change func(ctx context
 	return s.commit(ctx, c)
 }
 
-// commit writes a change; the caller holds the key's stripe. After an error whose outcome is unknown the key is read again.
+// commit writes a change; the caller holds the key's stripe. After an error whose outcome is
+// unknown the key is read again.
 func (s *Store) commit(ctx context.Context, c *Change, conditions ...storage.Condition) (*Key, error) {
 	k := c.key
-	next := &Key{Name: k.Name, Settings: c.Settings, id: k.id, store: s, cache: &versions{by: map[int]*Version{}}, use: k.use}
+	next := &Key{Name: k.Name, Settings: c.Settings, id: k.id, store: s, cache: &versions{by: map[int]*Version{}},
+		use: k.use}
 	b := storage.Batch{If: conditions, Ops: []storage.Op{storage.Put(settingsPrefix+k.Name, c.marshal(k.id))}}
 	k.cache.mu.RLock()
 	for n, v := range k.cache.by {
@@ -336,7 +345,8 @@ func (s *Store) write(ctx context.Context, name string, b storage.Batch) error {
 	case !storage.NothingWritten(err):
 		s.drop(name)
 	case errors.Is(err, storage.ErrTooLarge):
-		return fault.Wrap(err, fault.TooLarge, "the key %s is too large for one entry: fewer or smaller certificates help", name)
+		return fault.Wrap(err, fault.TooLarge, "the key %s is too large for one entry: fewer or smaller certificates help",
+			name)
 	case errors.Is(err, storage.ErrInvalidKey):
 		return fault.Wrap(err, fault.Invalid, "the name of the key is too long")
 	}

@@ -37,9 +37,10 @@ func (h *hmacHandle) Export() (*secret.Bytes, error) { return secret.Copy(h.priv
 
 // aeadHandle encrypts with an AEAD. A ciphertext is nonce, text and tag.
 //
-// The key of a context is HKDF-SHA256 of the version's key, without salt, with the context as info. Of a convergent key the 32
-// bytes behind it are an HMAC-SHA256 key, and the nonce is the beginning of the text's HMAC: equal texts in equal contexts have equal
-// ciphertexts, and nonces repeat for nothing else.
+// The key of a context is HKDF-SHA256 of the version's key, without salt, with the context as info.
+// Of a convergent key the 32 bytes behind it are an HMAC-SHA256 key, and the nonce is the beginning
+// of the text's HMAC: equal texts in equal contexts have equal ciphertexts, and nonces repeat for
+// nothing else.
 type aeadHandle struct {
 	macKey
 	spec Spec
@@ -65,8 +66,9 @@ func openAEAD(s Spec, key []byte, mac macKey, rnd io.Reader) (*aeadHandle, error
 	return h, err
 }
 
-// newRandomNonce gives AES-GCM in the form that chooses its own nonces, which is also the one that FIPS 140-3 allows. Its
-// ciphertexts have the nonce in front, as all of ours. It is nil for other types.
+// newRandomNonce gives AES-GCM in the form that chooses its own nonces, which is also the one that
+// FIPS 140-3 allows. Its ciphertexts have the nonce in front, as all of ours. It is nil for other
+// types.
 func newRandomNonce(t Type, key []byte) (cipher.AEAD, error) {
 	if t != AES256GCM && t != AES128GCM {
 		return nil, nil
@@ -98,8 +100,6 @@ func (t Type) nonceSize() int {
 	}
 	return chacha20poly1305.NonceSize // GCM's is the same
 }
-
-const tagSize = 16
 
 // derive gives the key of a context and, for a convergent key, the one that makes nonces.
 func (h *aeadHandle) derive(context []byte) (key, nonceKey []byte, err error) {

@@ -22,7 +22,8 @@ type Use struct {
 	By    string // the display name of the token that used it last
 }
 
-// Usage counts the use of a key's versions in memory. It keeps what is not yet written; see [Store.Flush].
+// Usage counts the use of a key's versions in memory. It keeps what is not yet written; see
+// [Store.Flush].
 type Usage struct {
 	mu sync.Mutex
 	by map[int]Use
@@ -113,7 +114,8 @@ func (s *Store) storedUses(ctx context.Context, of id) (map[int]Use, error) {
 
 func useKey(of id) string { return usePrefix + hex.EncodeToString(of[:]) }
 
-// Flush writes what was counted since the last call, many keys in one commit. What cannot be written is counted on.
+// Flush writes what was counted since the last call, many keys in one commit. What cannot be
+// written is counted on.
 func (s *Store) Flush(ctx context.Context) error {
 	s.mu.RLock()
 	all := maps.Clone(s.using)
@@ -199,7 +201,8 @@ func parseUses(b []byte) (map[int]Use, error) {
 		var n uint32
 		var count, at uint64
 		var by cryptobyte.String
-		if !in.ReadUint32(&n) || !in.ReadUint64(&count) || !in.ReadUint64(&at) || !in.ReadUint8LengthPrefixed(&by) || int(n) <= last {
+		if !in.ReadUint32(&n) || !in.ReadUint64(&count) || !in.ReadUint64(&at) ||
+			!in.ReadUint8LengthPrefixed(&by) || int(n) <= last {
 			return nil, fmt.Errorf("%w: the uses of a key", ErrRecord)
 		}
 		last = int(n)

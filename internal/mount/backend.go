@@ -90,14 +90,15 @@ type Maintainer interface {
 	Maintain(ctx context.Context) error
 }
 
-// Ticker is implemented by backends that have periodic work: to write what is only in memory, to rotate what is due. Tick is called
-// about once a minute on the active node; an error is logged, and the next call tries again.
+// Ticker is implemented by backends that have periodic work: to write what is only in memory, to
+// rotate what is due. Tick is called about once a minute on the active node; an error is logged,
+// and the next call tries again.
 type Ticker interface {
 	Tick(ctx context.Context) error
 }
 
-// Invalidator is implemented by backends that cache entries. Invalidate is called on a standby for each entry below the mount that
-// the active node has changed; it must not block on the storage.
+// Invalidator is implemented by backends that cache entries. Invalidate is called on a standby for
+// each entry below the mount that the active node has changed; it must not block on the storage.
 type Invalidator interface {
 	Invalidate(key string)
 }

@@ -61,7 +61,8 @@ func (t *Table) Run(ctx context.Context) {
 	}
 }
 
-// pause runs the backends' ticks until there is something else to do. It returns false when ctx has ended.
+// pause runs the backends' ticks until there is something else to do. It returns false when ctx has
+// ended.
 func (t *Table) pause(ctx context.Context, retry, ticks <-chan time.Time) bool {
 	for {
 		select {

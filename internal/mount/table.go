@@ -122,7 +122,8 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 // Holds reports whether key is the table's: after another node has changed it, memory is outdated.
 func (t *Table) Holds(key string) bool { return key == t.table }
 
-// Invalidate reports a changed entry to the backend of the mount that holds it: another node wrote it.
+// Invalidate reports a changed entry to the backend of the mount that holds it: another node wrote
+// it.
 func (t *Table) Invalidate(key string) {
 	rest, ok := strings.CutPrefix(key, t.data)
 	if !ok {

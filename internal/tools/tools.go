@@ -1,6 +1,8 @@
-// Package tools answers requests for random bytes and for hashes: random and hash of the transit engine, and sys/tools.
+// Package tools answers requests for random bytes and for hashes: random and hash of the transit
+// engine, and sys/tools.
 //
-// It guarantees OpenBao's answers and texts. The random bytes are those of the reader that the caller gives; there is no other source.
+// It guarantees OpenBao's answers and texts. The random bytes are those of the reader that the
+// caller gives; there is no other source.
 //
 // Stays compatible: fields, answers and texts.
 package tools
@@ -25,7 +27,8 @@ import (
 
 // hashes are those that requests can name.
 var hashes = map[string]crypto.Hash{
-	"sha1": crypto.SHA1, "sha2-224": crypto.SHA224, "sha2-256": crypto.SHA256, "sha2-384": crypto.SHA384, "sha2-512": crypto.SHA512,
+	"sha1": crypto.SHA1, "sha2-224": crypto.SHA224, "sha2-256": crypto.SHA256, "sha2-384": crypto.SHA384,
+	"sha2-512": crypto.SHA512,
 	"sha3-224": crypto.SHA3_224, "sha3-256": crypto.SHA3_256, "sha3-384": crypto.SHA3_384, "sha3-512": crypto.SHA3_512,
 }
 
@@ -38,7 +41,8 @@ func ParseHash(name string) (crypto.Hash, bool) {
 // maxRandom is the most random bytes of one request.
 const maxRandom = 128 << 10
 
-// Random answers random[/<source>][/<bytes>], of transit and sys/tools: the path gives what is behind "random".
+// Random answers random[/<source>][/<bytes>], of transit and sys/tools: the path gives what is
+// behind "random".
 func Random(rnd io.Reader, data field.Map, path []string) (*mount.Response, error) {
 	source, n, err := randomSource(data, path)
 	if err != nil {
@@ -77,7 +81,8 @@ func Random(rnd io.Reader, data field.Map, path []string) (*mount.Response, erro
 	return a, nil
 }
 
-// randomSource finds source and number in path and fields: the path's last segment is a number, or a source.
+// randomSource finds source and number in path and fields: the path's last segment is a number, or
+// a source.
 func randomSource(f field.Map, path []string) (source string, n int, err error) {
 	if err := f.Text("source", &source); err != nil {
 		return "", 0, err
@@ -98,7 +103,8 @@ func randomSource(f field.Map, path []string) (source string, n int, err error) 
 	}
 	if number != "" {
 		if n, err = strconv.Atoi(number); err != nil {
-			return "", 0, fault.New(fault.Invalid, "error parsing url-set byte count: strconv.Atoi: parsing %q: invalid syntax", number)
+			return "", 0, fault.New(fault.Invalid, "error parsing url-set byte count: strconv.Atoi: parsing %q: invalid syntax",
+				number)
 		}
 	}
 	return source, n, nil

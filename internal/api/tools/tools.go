@@ -1,6 +1,8 @@
-// Package tools answers sys/tools: random bytes and hashes, in the same words as the transit engine.
+// Package tools answers sys/tools: random bytes and hashes, in the same words as the transit
+// engine.
 //
-// It guarantees that the random bytes are the operating system's. It does not mix in those of a seal: a request for them gets a warning.
+// It guarantees that the random bytes are the operating system's. It does not mix in those of a
+// seal: a request for them gets a warning.
 //
 // Stays compatible: Vault's sys/tools/random and sys/tools/hash.
 package tools
@@ -20,10 +22,14 @@ import (
 // Area holds the routes of this package.
 var Area = api.Area{
 	Routes: []api.Route{
-		{Methods: api.Write, Path: "sys/tools/random", Body: api.SmallBody, Capability: policy.Update, Here: true, Guarded: true, Handle: random},
-		{Methods: api.Write, Path: "sys/tools/random/*", Body: api.SmallBody, Capability: policy.Update, Here: true, Guarded: true, Handle: random},
-		{Methods: api.Write, Path: "sys/tools/hash", Body: api.AnyBody, Capability: policy.Update, Here: true, Guarded: true, Handle: hash},
-		{Methods: api.Write, Path: "sys/tools/hash/*", Body: api.AnyBody, Capability: policy.Update, Here: true, Guarded: true, Handle: hash},
+		{Methods: api.Write, Path: "sys/tools/random", Body: api.SmallBody, Capability: policy.Update, Here: true,
+			Guarded: true, Handle: random},
+		{Methods: api.Write, Path: "sys/tools/random/*", Body: api.SmallBody, Capability: policy.Update, Here: true,
+			Guarded: true, Handle: random},
+		{Methods: api.Write, Path: "sys/tools/hash", Body: api.AnyBody, Capability: policy.Update, Here: true,
+			Guarded: true, Handle: hash},
+		{Methods: api.Write, Path: "sys/tools/hash/*", Body: api.AnyBody, Capability: policy.Update, Here: true,
+			Guarded: true, Handle: hash},
 	},
 	Docs: map[string]api.Doc{
 		"sys/tools/random":   {Text: "Random bytes.", Read: true, Body: randomFields},
@@ -44,7 +50,10 @@ var hashFields = []api.DocField{
 }
 
 func random(_ context.Context, _ *api.Handler, q *api.Request) (*api.Answer, error) {
-	return answer(q, func(f field.Map, path []string) (*mount.Response, error) { return tools.Random(rand.Reader, f, path) })
+	return answer(q, func(f field.Map, path []string) (*mount.Response,
+		error) {
+		return tools.Random(rand.Reader, f, path)
+	})
 }
 
 func hash(_ context.Context, _ *api.Handler, q *api.Request) (*api.Answer, error) {

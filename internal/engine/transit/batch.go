@@ -41,7 +41,8 @@ func checkItems(items []fields, name, missing string) error {
 			if !ok {
 				wrong = append(wrong, fmt.Sprintf("'[%d].%s' %s", i, name, missing))
 			} else {
-				wrong = append(wrong, fmt.Sprintf("'[%d].%s' expected type 'string', got unconvertible type '%s'", i, name, typeName(v)))
+				wrong = append(wrong, fmt.Sprintf("'[%d].%s' expected type 'string', got unconvertible type '%s'", i,
+					name, typeName(v)))
 			}
 		}
 	}
@@ -62,8 +63,8 @@ func checkContexts(items []fields) (given bool, err error) {
 	return given, nil
 }
 
-// itemsFault reports whether an error is about one item. Others, of the storage or a device, end the whole batch: the server logs
-// their cause, and to try again may help.
+// itemsFault reports whether an error is about one item. Others, of the storage or a device, end
+// the whole batch: the server logs their cause, and to try again may help.
 func itemsFault(err error) bool { return fault.Is(err, fault.Invalid) || fault.Is(err, fault.TooLarge) }
 
 // outcome counts what became of the items.
@@ -77,8 +78,8 @@ func (o *outcome) note(err error) {
 	}
 }
 
-// status gives the answer its code: 400 where an item was wrong, with the results as data all the same; another one, if the request says
-// which, where some items succeeded.
+// status gives the answer its code: 400 where an item was wrong, with the results as data all the
+// same; another one, if the request says which, where some items succeeded.
 func (o *outcome) status(c *call, a *mount.Response) (*mount.Response, error) {
 	if o.bad == 0 {
 		return a, nil
@@ -94,7 +95,8 @@ func (o *outcome) status(c *call, a *mount.Response) (*mount.Response, error) {
 	case code >= http.StatusOK && code <= 599: // what OpenBao calls valid, and what can carry a body
 		a.Status = code
 	case code != 0:
-		a.Warnings = append(a.Warnings, "invalid HTTP response code override from partial_failure_response_code, reverting to 400")
+		a.Warnings = append(a.Warnings,
+			"invalid HTTP response code override from partial_failure_response_code, reverting to 400")
 	}
 	return a, nil
 }

@@ -16,7 +16,8 @@ func TestAllocations(t *testing.T) {
 	for path, data := range map[string]map[string]any{
 		"encrypt/k": {"plaintext": plain}, "decrypt/k": {"ciphertext": cipher},
 	} {
-		r := &mount.Request{Operation: mount.Update, Path: path, Data: data, Identity: token.Identity{DisplayName: "token-ci"}}
+		r := &mount.Request{Operation: mount.Update, Path: path, Data: data,
+			Identity: token.Identity{DisplayName: "token-ci"}}
 		n := testing.AllocsPerRun(100, func() {
 			if _, err := e.Handle(t.Context(), r); err != nil {
 				t.Fatal(err)

@@ -51,7 +51,8 @@ func (b *backend) signingKey(ctx context.Context, c *call) (*keys.Key, error) {
 	return k, nil
 }
 
-// csr signs a certificate request: the given one with the key in the place of its own, or an empty one.
+// csr signs a certificate request: the given one with the key in the place of its own, or an empty
+// one.
 func (b *backend) csr(ctx context.Context, c *call) (*mount.Response, error) {
 	k, err := b.signingKey(ctx, c)
 	if err != nil {
@@ -98,7 +99,8 @@ func (b *backend) csr(ctx context.Context, c *call) (*mount.Response, error) {
 		return nil, fault.Wrap(err, fault.Invalid, "could not create the csr: its contents cannot be signed with this key")
 	}
 	k.CountUse(n, 1, c.by())
-	return &mount.Response{Data: map[string]any{"csr": pemText("CERTIFICATE REQUEST", der), "name": k.Name, "type": k.Type.String()}}, nil
+	return &mount.Response{Data: map[string]any{"csr": pemText("CERTIFICATE REQUEST", der), "name": k.Name,
+		"type": k.Type.String()}}, nil
 }
 
 func readCSR(text string) (*x509.CertificateRequest, error) {
@@ -111,7 +113,8 @@ func readCSR(text string) (*x509.CertificateRequest, error) {
 		return nil, fault.New(fault.Invalid, "could not parse CSR: it is not PKCS #10")
 	}
 	return &x509.CertificateRequest{
-		RawSubject: r.RawSubject, DNSNames: r.DNSNames, EmailAddresses: r.EmailAddresses, IPAddresses: r.IPAddresses, URIs: r.URIs,
+		RawSubject: r.RawSubject, DNSNames: r.DNSNames, EmailAddresses: r.EmailAddresses,
+		IPAddresses: r.IPAddresses, URIs: r.URIs,
 		ExtraExtensions: slices.DeleteFunc(r.Extensions, func(e pkix.Extension) bool { return e.Id.Equal(oidSAN) }),
 	}, nil
 }
@@ -196,15 +199,19 @@ func checkLeaf(k *keys.Key, v *keys.Version, leaf *x509.Certificate) error {
 		return fault.New(fault.Invalid,
 			"failed to persist certificate chain: certificate in the first element is not a valid leaf certificate")
 	}
-	same := map[x509.PublicKeyAlgorithm]bool{x509.RSA: k.Type.RSA(), x509.ECDSA: k.Type.ECDSA(), x509.Ed25519: k.Type == keys.Ed25519}
+	same := map[x509.PublicKeyAlgorithm]bool{x509.RSA: k.Type.RSA(), x509.ECDSA: k.Type.ECDSA(),
+		x509.Ed25519: k.Type == keys.Ed25519}
 	if !same[leaf.PublicKeyAlgorithm] {
-		return fault.New(fault.Invalid, "failed to persist certificate chain: could not validate key match between leaf certificate key "+
-			"and key entry in transit: provided leaf certificate public key algorithm '%s' does not match the transit key type '%s'",
+		return fault.New(fault.Invalid, "failed to persist certificate chain: could not validate key match between "+
+			"leaf certificate key "+
+			"and key entry in transit: provided leaf certificate public key algorithm '%s' does not match the "+
+			"transit key type '%s'",
 			leaf.PublicKeyAlgorithm, k.Type)
 	}
 	der, err := x509.MarshalPKIXPublicKey(leaf.PublicKey)
 	if err != nil || string(der) != string(v.Material.Public) {
-		return keys.Errors("failed to persist certificate chain: leaf certificate public key does not match the selected key version")
+		return keys.Errors("failed to persist certificate chain: leaf certificate public key does not match the " +
+			"selected key version")
 	}
 	return nil
 }

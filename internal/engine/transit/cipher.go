@@ -95,7 +95,9 @@ func (t *text) params() keys.CipherParams {
 }
 
 // seal encrypts, and appends the ciphertext to dst.
-func (b *backend) seal(ctx context.Context, c *call, dst []byte, k *keys.Key, plain []byte, t *text) (out []byte, version int, err error) {
+func (b *backend) seal(
+	ctx context.Context, c *call, dst []byte, k *keys.Key, plain []byte, t *text,
+) (out []byte, version int, err error) {
 	if !k.Type.Encrypts() {
 		return nil, 0, fault.New(fault.Invalid, "message encryption not supported for key type %s", k.Type)
 	}
@@ -119,7 +121,9 @@ func (b *backend) seal(ctx context.Context, c *call, dst []byte, k *keys.Key, pl
 }
 
 // open decrypts, and appends the plaintext to dst.
-func (b *backend) open(ctx context.Context, c *call, dst []byte, k *keys.Key, t *text) (plain []byte, version int, err error) {
+func (b *backend) open(
+	ctx context.Context, c *call, dst []byte, k *keys.Key, t *text,
+) (plain []byte, version int, err error) {
 	if t.body == "" {
 		return nil, 0, errNoCiphertext
 	}
@@ -239,7 +243,8 @@ func (b *backend) keyToEncrypt(ctx context.Context, c *call, derived bool) (*key
 		return nil, err
 	}
 	if spec.Convergent && !derived {
-		return nil, fault.New(fault.Invalid, "convergent encryption requires derivation to be enabled, so context is required")
+		return nil,
+			fault.New(fault.Invalid, "convergent encryption requires derivation to be enabled, so context is required")
 	}
 	if name, err := c.data.text("type"); err != nil {
 		return nil, err
@@ -291,9 +296,11 @@ type ciphertextAnswer struct {
 	Plaintext  string `json:"plaintext,omitempty"` // of a data key
 }
 
-// rewrapOne encrypts by a newer version what an older one has encrypted. The older one does not count as used: rewrapping is how a
-// version gets out of use.
-func (b *backend) rewrapOne(ctx context.Context, c *call, k *keys.Key, f fields, index int) (out []byte, version int, err error) {
+// rewrapOne encrypts by a newer version what an older one has encrypted. The older one does not
+// count as used: rewrapping is how a version gets out of use.
+func (b *backend) rewrapOne(
+	ctx context.Context, c *call, k *keys.Key, f fields, index int,
+) (out []byte, version int, err error) {
 	t, err := f.readText("ciphertext", k, index)
 	if err != nil {
 		return nil, 0, err

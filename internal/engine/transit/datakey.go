@@ -16,7 +16,8 @@ import (
 // maxDataKeys bounds the pairs of one request.
 const maxDataKeys = 1000
 
-// dataKeyRequest is what data keys are asked for: their size, how they are encrypted, and whether they are shown.
+// dataKeyRequest is what data keys are asked for: their size, how they are encrypted, and whether
+// they are shown.
 type dataKeyRequest struct {
 	key   *keys.Key
 	text  text

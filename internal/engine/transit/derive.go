@@ -17,8 +17,9 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// deriveKey makes a key, or another version of one, of what a base key and a peer's public key agree on: HKDF-SHA256 of the shared
-// secret, without salt and info, which is OpenBao's construction.
+// deriveKey makes a key, or another version of one, of what a base key and a peer's public key
+// agree on: HKDF-SHA256 of the shared secret, without salt and info, which is OpenBao's
+// construction.
 func (b *backend) deriveKey(ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
@@ -71,9 +72,10 @@ func (b *backend) addDerived(ctx context.Context, name string, spec keys.Spec, i
 	if err != nil {
 		return err
 	}
-	_, err = b.keys.Create(ctx, name, keys.Settings{Spec: spec, Imported: true}, func(context.Context) (*keys.Version, error) {
-		return v, nil
-	})
+	_, err = b.keys.Create(ctx, name, keys.Settings{Spec: spec, Imported: true},
+		func(context.Context) (*keys.Version, error) {
+			return v, nil
+		})
 	if !errors.Is(err, keys.ErrExists) {
 		return err
 	}
@@ -82,7 +84,8 @@ func (b *backend) addDerived(ctx context.Context, name string, spec keys.Spec, i
 		case ch.SoftDeleted:
 			return keys.ErrSoftDeleted
 		case ch.Type != spec.Type || !ch.Imported:
-			return fault.New(fault.Invalid, "the key %s exists, and is not a derived key of type %s: derive to another name", name, spec.Type)
+			return fault.New(fault.Invalid, "the key %s exists, and is not a derived key of type %s: derive to another name",
+				name, spec.Type)
 		}
 		ch.Add(v)
 		return nil

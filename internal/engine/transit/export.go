@@ -19,7 +19,8 @@ import (
 
 // exportKinds are what can be exported, and whether it is secret.
 var exportKinds = map[string]bool{
-	"encryption-key": true, "signing-key": true, "hmac-key": true, "cmac-key": true, "public-key": false, "certificate-chain": false,
+	"encryption-key": true, "signing-key": true, "hmac-key": true, "cmac-key": true, "public-key": false,
+	"certificate-chain": false,
 }
 
 type exportAnswer struct {
@@ -75,7 +76,8 @@ func mayExport(k *keys.Key, what string, secret bool) error {
 	case what == "public-key" && !k.Type.Asymmetric():
 		return keys.Errors("unknown key type %s for export type public-key", k.Type)
 	case what == "public-key" && k.Derived:
-		return fault.New(fault.Invalid, "the public key of a derived key depends on the context: read the key with its context")
+		return fault.New(fault.Invalid, "the public key of a derived key depends on the context: read the "+
+			"key with its context")
 	}
 	return nil
 }
@@ -144,7 +146,8 @@ func exportVersion(ctx context.Context, k *keys.Key, v *keys.Version, what, form
 
 var errNotBytes = keys.Errors("unknown format for HMAC key; supported values are `` or `raw`")
 
-// encodePrivate gives the forms of OpenBao: where no format is asked for, those of PKCS #1 and SEC 1.
+// encodePrivate gives the forms of OpenBao: where no format is asked for, those of PKCS #1 and SEC
+// 1.
 func encodePrivate(k *keys.Key, private []byte, format string) (string, error) {
 	if k.Type.Symmetric() || k.Type == keys.MLDSA {
 		if format == "der" || format == "pem" {

@@ -12,12 +12,14 @@ import (
 	"github.com/sealgate/sealgate/internal/keys"
 )
 
-// fields are those of a request or of an item of a batch, converted as leniently as OpenBao does. One that is missing, or null, is not
-// given. An error never shows the value: it may be a plaintext.
+// fields are those of a request or of an item of a batch, converted as leniently as OpenBao does.
+// One that is missing, or null, is not given. An error never shows the value: it may be a
+// plaintext.
 type fields map[string]any
 
 func badField(name, kind, parser string) error {
-	return fault.New(fault.Invalid, "error converting input for field %q: '' cannot parse value as '%s': strconv.%s: invalid syntax",
+	return fault.New(fault.Invalid, "error converting input for field %q: '' cannot parse value as '%s': "+
+		"strconv.%s: invalid syntax",
 		name, kind, parser)
 }
 
@@ -81,8 +83,9 @@ func (f fields) flag(name string) (on bool, err error) {
 func (f fields) duration(name string) (time.Duration, error) {
 	d, err := field.ParseDuration(f[name])
 	if err != nil {
-		return 0, fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be a duration: "+
-			`seconds, or a text such as "90m" or "30d"`, name)
+		return 0,
+			fault.New(fault.Invalid, "Field validation failed: error converting input for field %q: it must be a duration: "+
+				`seconds, or a text such as "90m" or "30d"`, name)
 	}
 	return d, nil
 }
@@ -113,7 +116,8 @@ func (f fields) batch(prefix string) (items []fields, ok bool, err error) {
 	}
 	all, isList := raw.([]any)
 	if !isList {
-		return nil, true, keys.Errors("failed to parse batch input: %ssource data must be an array or slice, got %s", prefix, typeName(raw))
+		return nil, true, keys.Errors("failed to parse batch input: %ssource data must be an array or slice, got %s",
+			prefix, typeName(raw))
 	}
 	if len(all) == 0 {
 		return nil, true, fault.New(fault.Invalid, "missing batch input to process")

@@ -29,14 +29,16 @@ func FuzzCiphertext(f *testing.F) {
 	e.must("POST", "keys/k", "")
 	e.must("POST", "keys/rsa", `{"type":"rsa-2048"}`)
 	c := e.get("ciphertext", "POST", "encrypt/k", `{"plaintext":"aGVsbG8="}`)
-	for _, seed := range []string{c, "", "vault:v1:", "vault:v0:AAAA", "vault:v99999999999999999999:AAAA", "vault:v1:AAAA:AAAA", c + "=", c[:20]} {
+	for _, seed := range []string{c, "", "vault:v1:", "vault:v0:AAAA", "vault:v99999999999999999999:AAAA",
+		"vault:v1:AAAA:AAAA", c + "=", c[:20]} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
 		e := &engine{t: t, store: e.store, clock: e.clock, backend: e.backend}
 		for _, k := range []string{"k", "rsa"} {
 			a := calm(t, e, "decrypt/"+k, body("ciphertext", text))
-			if a.status == 200 && !strings.HasSuffix(strings.NewReplacer("\n", "", "\r", "").Replace(text), c[len("vault:v1:"):]) {
+			if a.status == 200 && !strings.HasSuffix(strings.NewReplacer("\n", "", "\r", "").Replace(text),
+				c[len("vault:v1:"):]) {
 				t.Errorf("%q opens to %s", text, a.body)
 			}
 		}
@@ -76,7 +78,8 @@ func FuzzBatch(f *testing.F) {
 	e.must("POST", "keys/k", "")
 	e.must("POST", "keys/s", `{"type":"ed25519"}`)
 	for _, seed := range []string{
-		`[]`, `"x"`, `[5]`, `[null]`, `[{}]`, `[{"plaintext":"YQ=="},{"plaintext":5}]`, `[{"plaintext":"YQ==","context":"YQ=="},{}]`,
+		`[]`, `"x"`, `[5]`, `[null]`, `[{}]`, `[{"plaintext":"YQ=="},{"plaintext":5}]`,
+		`[{"plaintext":"YQ==","context":"YQ=="},{}]`,
 		`[{"ciphertext":"vault:v1:AAAA","reference":{"a":1}}]`, `[{"input":"YQ==","signature":"x"},{"input":"YQ==","hmac":"x"}]`, `[[{}]]`,
 	} {
 		f.Add(seed, "207")

@@ -18,7 +18,8 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// wrappingName is the key that others wrap theirs with. No request can name it: it is shown as a folder.
+// wrappingName is the key that others wrap theirs with. No request can name it: it is shown as a
+// folder.
 const wrappingName = "import/wrapping-key"
 
 // wrapping gives that key; the first call makes it.
@@ -26,9 +27,10 @@ func (b *backend) wrapping(ctx context.Context) (*keys.Key, *keys.Version, error
 	spec := keys.Spec{Type: keys.RSA4096}
 	k, err := b.keys.Get(ctx, wrappingName)
 	if errors.Is(err, keys.ErrNotFound) {
-		k, err = b.keys.Create(ctx, wrappingName, keys.Settings{Spec: spec}, func(ctx context.Context) (*keys.Version, error) {
-			return b.keys.Generate(ctx, keys.Software, spec)
-		})
+		k, err = b.keys.Create(ctx, wrappingName, keys.Settings{Spec: spec},
+			func(ctx context.Context) (*keys.Version, error) {
+				return b.keys.Generate(ctx, keys.Software, spec)
+			})
 	}
 	if err != nil && !errors.Is(err, keys.ErrExists) {
 		return nil, nil, err
@@ -49,7 +51,8 @@ func (b *backend) wrappingKey(ctx context.Context, _ *call) (*mount.Response, er
 
 // wrapHashes are the hashes of RSA-OAEP by the names of the API.
 var wrapHashes = map[string]crypto.Hash{
-	"SHA1": crypto.SHA1, "SHA224": crypto.SHA224, "SHA256": crypto.SHA256, "SHA384": crypto.SHA384, "SHA512": crypto.SHA512,
+	"SHA1": crypto.SHA1, "SHA224": crypto.SHA224, "SHA256": crypto.SHA256, "SHA384": crypto.SHA384,
+	"SHA512": crypto.SHA512,
 }
 
 func readWrapHash(name string) (crypto.Hash, bool) {
@@ -147,7 +150,8 @@ func (b *backend) importKey(ctx context.Context, c *call) (*mount.Response, erro
 	if s.ImportedRotation, err = c.data.flag("allow_rotation"); err != nil {
 		return nil, err
 	}
-	exists := keys.Errors("the import path cannot be used with an existing key; use import-version to rotate an existing imported key")
+	exists := keys.Errors("the import path cannot be used with an existing key; use import-version to rotate an " +
+		"existing imported key")
 	if _, err := b.keys.Get(ctx, name); !errors.Is(err, keys.ErrNotFound) {
 		if err == nil {
 			err = exists

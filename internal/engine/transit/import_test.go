@@ -74,7 +74,8 @@ func TestImport(t *testing.T) {
 		}
 	}
 	e.must("POST", "keys/aes/import", body("ciphertext", wrap(t, e, crypto.SHA256, sized(32)), "exportable", true))
-	if got := e.must("GET", "export/encryption-key/aes", "")["keys"].(map[string]any)["1"]; got != base64.StdEncoding.EncodeToString(sized(32)) {
+	if got := e.must("GET", "export/encryption-key/aes",
+		"")["keys"].(map[string]any)["1"]; got != base64.StdEncoding.EncodeToString(sized(32)) {
 		t.Errorf("exported %v", got)
 	}
 	k := e.must("GET", "keys/aes", "")
@@ -82,7 +83,8 @@ func TestImport(t *testing.T) {
 		t.Errorf("%v", k)
 	}
 	refused("keys/aes/rotate", multi("imported key aes does not allow rotation within Vault")) // row 94
-	e.must("POST", "keys/hmac/import", body("type", "hmac", "ciphertext", wrap(t, e, crypto.SHA512, sized(48)), "hash_function", "SHA512",
+	e.must("POST", "keys/hmac/import", body("type", "hmac", "ciphertext", wrap(t, e, crypto.SHA512, sized(48)),
+		"hash_function", "SHA512",
 		"allow_rotation", true))
 	e.must("POST", "keys/hmac/rotate", "")
 	if k := e.must("GET", "keys/hmac", ""); k["key_size"] != 48.0 || k["latest_version"] != 2.0 {
@@ -101,7 +103,8 @@ func TestImport(t *testing.T) {
 	// Row 95: a public key first, its private part later.
 	e.must("POST", "keys/ec/import", body("type", "ecdsa-p256", "public_key", publicPEM(t, p256.Public())))
 	refused("sign/ec", multi("requested version for signing does not contain a private part"), "input", "YQ==")
-	refused("keys/ec/import_version", multi("error importing key: the private key does not belong to the public key of version 1"),
+	refused("keys/ec/import_version",
+		multi("error importing key: the private key does not belong to the public key of version 1"),
 		"version", 1, "ciphertext", wrap(t, e, crypto.SHA256, pkcs8(t, other)))
 	e.must("POST", "keys/ec/import_version", body("version", 1, "ciphertext", wrap(t, e, crypto.SHA256, pkcs8(t, p256))))
 	refused("keys/ec/import_version", multi("version 1 of the key has a private part already"),
@@ -126,7 +129,8 @@ func TestCertificates(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
 	template := &x509.CertificateRequest{
-		Subject: pkix.Name{CommonName: "server", Organization: []string{"us"}}, DNSNames: []string{"a.example"}, IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)},
+		Subject: pkix.Name{CommonName: "server", Organization: []string{"us"}}, DNSNames: []string{"a.example"},
+		IPAddresses: []net.IP{net.IPv4(192, 0, 2, 1)},
 	}
 	own, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -138,16 +142,20 @@ func TestCertificates(t *testing.T) {
 	}
 	for _, kind := range []string{"rsa-2048", "ecdsa-p384", "ed25519"} {
 		e.must("POST", "keys/"+kind, body("type", kind))
-		block, _ := pem.Decode([]byte(e.get("csr", "POST", "keys/"+kind+"/csr", body("csr", pemText("CERTIFICATE REQUEST", given)))))
+		block,
+			_ :=
+			pem.Decode([]byte(e.get("csr", "POST", "keys/"+kind+"/csr", body("csr", pemText("CERTIFICATE REQUEST", given)))))
 		r, err := x509.ParseCertificateRequest(block.Bytes)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err := r.CheckSignature(); err != nil || r.Subject.String() != template.Subject.String() || !slices.Equal(r.DNSNames, template.DNSNames) ||
+		if err := r.CheckSignature(); err != nil || r.Subject.String() != template.Subject.String() ||
+			!slices.Equal(r.DNSNames, template.DNSNames) ||
 			len(r.IPAddresses) != 1 {
 			t.Errorf("%s: %v, %s %v %v", kind, err, r.Subject, r.DNSNames, r.IPAddresses)
 		}
-		const other = "1 error occurred:\n\t* failed to persist certificate chain: leaf certificate public key does not match the selected " +
+		const other = "1 error occurred:\n\t* failed to persist certificate chain: leaf certificate public key does not " +
+			"match the selected " +
 			"key version\n\n"
 		leaf, ca := issue(t, r.PublicKey, false), issue(t, r.PublicKey, true)
 		e.must("POST", "keys/"+kind+"/set-certificate", body("certificate_chain", leaf+ca))
@@ -160,11 +168,13 @@ func TestCertificates(t *testing.T) {
 		}
 		refused := func(want, chain string) {
 			t.Helper()
-			if a := e.do("POST", "keys/"+kind+"/set-certificate", body("certificate_chain", chain)); a.status != 400 || a.body != want {
+			if a := e.do("POST", "keys/"+kind+"/set-certificate", body("certificate_chain", chain)); a.status != 400 ||
+				a.body != want {
 				t.Errorf("%s: %d %q", kind, a.status, a.body)
 			}
 		}
-		refused("failed to persist certificate chain: certificate in the first element is not a valid leaf certificate", ca+leaf)
+		refused("failed to persist certificate chain: certificate in the first element is not a valid leaf certificate",
+			ca+leaf)
 		refused(other, issue(t, ofSameKind(t, kind), false))
 	}
 }
@@ -195,7 +205,8 @@ func issue(t *testing.T, public crypto.PublicKey, ca bool) string {
 		t.Fatal(err)
 	}
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().Add(time.Hour), IsCA: ca, BasicConstraintsValid: true,
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "x"}, NotAfter: time.Now().Add(time.Hour), IsCA: ca,
+		BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, c, c, public, issuer)
 	if err != nil {
@@ -271,7 +282,8 @@ func TestPaddingSchemes(t *testing.T) {
 	if got := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", c)); got != "YQ==" {
 		t.Errorf("%q", got)
 	}
-	if a := e.do("POST", "encrypt/k", `{"plaintext":"YQ==","padding_scheme":"foo"}`); a.status != 400 || !strings.Contains(a.body, `"oaep" or "pkcs1v15"`) {
+	if a := e.do("POST", "encrypt/k", `{"plaintext":"YQ==","padding_scheme":"foo"}`); a.status != 400 ||
+		!strings.Contains(a.body, `"oaep" or "pkcs1v15"`) {
 		t.Errorf("%+v", a)
 	}
 }

@@ -86,7 +86,8 @@ type answer struct {
 }
 
 var statuses = map[fault.Kind]int{
-	fault.Internal: 500, fault.Invalid: 400, fault.Denied: 403, fault.NotFound: 404, fault.Unsupported: 405, fault.TooLarge: 413,
+	fault.Internal: 500, fault.Invalid: 400, fault.Denied: 403, fault.NotFound: 404, fault.Unsupported: 405,
+	fault.TooLarge:    413,
 	fault.Unavailable: 503,
 }
 
@@ -103,7 +104,8 @@ func (e *engine) doAs(who, method, path, body string) answer {
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	r := &mount.Request{Operation: operations[method], Path: path, Query: values, Identity: token.Identity{DisplayName: who}}
+	r := &mount.Request{Operation: operations[method], Path: path, Query: values,
+		Identity: token.Identity{DisplayName: who}}
 	if method == "POST" {
 		r.Data = map[string]any{}
 		if body != "" {

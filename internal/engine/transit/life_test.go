@@ -59,7 +59,8 @@ func TestAutoRotation(t *testing.T) {
 	}
 }
 
-// TestCensus: the use of versions is known, without a write for each, and keeps them from being trimmed.
+// TestCensus: the use of versions is known, without a write for each, and keeps them from being
+// trimmed.
 func TestCensus(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
@@ -94,7 +95,8 @@ func TestCensus(t *testing.T) {
 	refused := func(method, path, body string) {
 		t.Helper()
 		a := e.do(method, path, body)
-		if a.status != 400 || !strings.Contains(a.body, `version 1 of key k was last used at 2026-01-02T03:04:05Z by "root", which is within`) {
+		if a.status != 400 ||
+			!strings.Contains(a.body, `version 1 of key k was last used at 2026-01-02T03:04:05Z by "root", which is within`) {
 			t.Errorf("%s %s: %d %s", method, path, a.status, a.body)
 		}
 	}
@@ -156,7 +158,8 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 	return f.Storage.Commit(ctx, b)
 }
 
-// crashing lets some commits through, and fails from then on, with or without having written the last.
+// crashing lets some commits through, and fails from then on, with or without having written the
+// last.
 type crashing struct {
 	mount.Storage
 	left    int
@@ -179,8 +182,8 @@ func (c *crashing) Commit(ctx context.Context, b storage.Batch) error {
 	return errCrash
 }
 
-// TestCrashes stops each operation of several commits at each of them, opens the engine again, and finds the key as it was before or
-// after, nothing in between, and nothing left behind.
+// TestCrashes stops each operation of several commits at each of them, opens the engine again, and
+// finds the key as it was before or after, nothing in between, and nothing left behind.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	operations := map[string]func(e *engine, backup string) answer{
@@ -247,7 +250,8 @@ func crash(t *testing.T, operate func(*engine, string) answer, stop int, written
 	return done
 }
 
-// checkLeftovers counts: each version that is stored belongs to a key, and each key has all of its versions.
+// checkLeftovers counts: each version that is stored belongs to a key, and each key has all of its
+// versions.
 func checkLeftovers(t *testing.T, e *engine) {
 	t.Helper()
 	list := func(prefix string) []string {
@@ -295,7 +299,8 @@ func TestFollowing(t *testing.T) {
 	}
 }
 
-// TestUnknownOutcome: after a commit that may or may not have been written, memory follows the storage.
+// TestUnknownOutcome: after a commit that may or may not have been written, memory follows the
+// storage.
 func TestUnknownOutcome(t *testing.T) {
 	t.Parallel()
 	e := newEngine(t)
@@ -366,7 +371,8 @@ func TestManyVersionsAndItems(t *testing.T) {
 	if len(out) != len(items) || out[9_999].(map[string]any)["reference"] != "9999" {
 		t.Fatalf("%d results", len(out))
 	}
-	if a := e.do("POST", "decrypt/k", body("batch_input", out)); a.status != 200 || strings.Count(a.body, `"plaintext":"YQ=="`) != len(items) {
+	if a := e.do("POST", "decrypt/k", body("batch_input", out)); a.status != 200 ||
+		strings.Count(a.body, `"plaintext":"YQ=="`) != len(items) {
 		t.Errorf("decrypted: %d", a.status)
 	}
 	big := strings.Repeat("YWFh", 1<<20/3)

@@ -28,7 +28,8 @@ func (b *backend) Maintain(ctx context.Context) error {
 	return b.keys.Sweep(ctx)
 }
 
-// rotations is when keys are due for rotation. Only the node that writes has it, and only its own changes can move it.
+// rotations is when keys are due for rotation. Only the node that writes has it, and only its own
+// changes can move it.
 type rotations struct {
 	mu   sync.Mutex
 	next map[string]time.Time // nil: not read yet

@@ -18,7 +18,8 @@ import (
 )
 
 var createFields = []string{
-	"allow_plaintext_backup", "auto_rotate_period", "context", "convergent_encryption", "derived", "exportable", "key_size",
+	"allow_plaintext_backup", "auto_rotate_period", "context", "convergent_encryption", "derived",
+	"exportable", "key_size",
 	"parameter_set", "type",
 }
 
@@ -142,8 +143,9 @@ func (b *backend) describe(ctx context.Context, k *keys.Key, keyContext []byte) 
 		"deletion_allowed": k.DeletionAllowed, "allow_plaintext_backup": k.AllowPlaintextBackup, "imported_key": k.Imported,
 		"soft_deleted": k.SoftDeleted, "supports_encryption": k.Type.Encrypts(), "supports_decryption": k.Type.Encrypts(),
 		"supports_signing": k.Type.Signs(), "supports_derivation": k.Type.Derives(), "latest_version": k.Latest,
-		"min_available_version": k.MinAvailable, "min_decryption_version": k.MinDecryption, "min_encryption_version": k.MinEncryption,
-		"auto_rotate_period": int64(k.AutoRotate / time.Second),
+		"min_available_version": k.MinAvailable, "min_decryption_version": k.MinDecryption,
+		"min_encryption_version": k.MinEncryption,
+		"auto_rotate_period":     int64(k.AutoRotate / time.Second),
 	}
 	if k.Derived {
 		data["kdf"] = "hkdf_sha256"
@@ -221,7 +223,8 @@ func publicName(k *keys.Key) string {
 	return k.Type.String()
 }
 
-// publicText is a public key as a key's description has it: PEM, or base64 of the bytes for Ed25519 and ML-DSA.
+// publicText is a public key as a key's description has it: PEM, or base64 of the bytes for Ed25519
+// and ML-DSA.
 func publicText(k *keys.Key, v *keys.Version) (string, error) {
 	der := v.Material.Public
 	switch k.Type {
@@ -295,7 +298,9 @@ func (b *backend) deleteKey(ctx context.Context, c *call) (*mount.Response, erro
 }
 
 // changed answers a change of a key with its description.
-func (b *backend) changed(ctx context.Context, k *keys.Key, warnings []string, err error, absent error) (*mount.Response, error) {
+func (b *backend) changed(
+	ctx context.Context, k *keys.Key, warnings []string, err, absent error,
+) (*mount.Response, error) {
 	switch {
 	case errors.Is(err, keys.ErrNotFound):
 		return nil, absent
@@ -327,7 +332,8 @@ func (b *backend) configureKey(ctx context.Context, c *call) (*mount.Response, e
 	return b.changed(ctx, k, warnings, err, fault.New(fault.Invalid, "no existing key named %s could be found", c.segs[0]))
 }
 
-// readKeyConfig changes settings as a request says. What can be exported or backed up once can be so forever.
+// readKeyConfig changes settings as a request says. What can be exported or backed up once can be
+// so forever.
 func (c *call) readKeyConfig(s *keys.Settings) error {
 	var limits [2]*int
 	for i, name := range []string{"min_decryption_version", "min_encryption_version"} {
@@ -349,7 +355,8 @@ func (c *call) readKeyConfig(s *keys.Settings) error {
 		}
 		s.DeletionAllowed = on
 	}
-	for name, into := range map[string]*bool{"exportable": &s.Exportable, "allow_plaintext_backup": &s.AllowPlaintextBackup} {
+	for name, into := range map[string]*bool{"exportable": &s.Exportable,
+		"allow_plaintext_backup": &s.AllowPlaintextBackup} {
 		on, err := c.data.flag(name)
 		if err != nil {
 			return err

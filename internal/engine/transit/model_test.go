@@ -8,8 +8,8 @@ import (
 	"pgregory.net/rapid"
 )
 
-// TestModelOfVersions encrypts, signs, rotates, configures and trims as it happens, and holds the engine against a model that knows
-// versions alone: what may be decrypted is, and nothing else.
+// TestModelOfVersions encrypts, signs, rotates, configures and trims as it happens, and holds the
+// engine against a model that knows versions alone: what may be decrypted is, and nothing else.
 func TestModelOfVersions(t *testing.T) {
 	t.Parallel()
 	types := []string{"aes256-gcm96", "aes128-gcm96", "chacha20-poly1305", "xchacha20-poly1305"}
@@ -17,14 +17,16 @@ func TestModelOfVersions(t *testing.T) {
 		e := newEngine(t)
 		derived := rapid.Bool().Draw(rt, "derived")
 		convergent := derived && rapid.Bool().Draw(rt, "convergent")
-		e.must("POST", "keys/k", body("type", rapid.SampledFrom(types).Draw(rt, "type"), "derived", derived, "convergent_encryption", convergent))
+		e.must("POST", "keys/k", body("type", rapid.SampledFrom(types).Draw(rt, "type"), "derived", derived,
+			"convergent_encryption", convergent))
 		m := model{latest: 1, dec: 1}
 		var made []sealedText
 		steps := map[string]func(*rapid.T){
 			"encrypt": func(rt *rapid.T) {
 				plain := base64.StdEncoding.EncodeToString(rapid.SliceOfN(rapid.Byte(), 0, 40).Draw(rt, "plain"))
 				version := rapid.IntRange(-1, m.latest+1).Draw(rt, "version")
-				a := e.do("POST", "encrypt/k", body("plaintext", plain, "context", "Yw==", "associated_data", "YQ==", "key_version", version))
+				a := e.do("POST", "encrypt/k", body("plaintext", plain, "context", "Yw==", "associated_data", "YQ==",
+					"key_version", version))
 				if ok := m.encrypts(version); ok != (a.status == 200) {
 					rt.Fatalf("encrypt by version %d: %d %s; model %+v", version, a.status, a.body, m)
 				}

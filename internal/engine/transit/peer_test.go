@@ -63,8 +63,8 @@ func good(t *testing.T, do requests, name string, checks [][2]string) {
 	}
 }
 
-// TestBackupsOfOpenBao moves keys from a real OpenBao here, and back: what one has encrypted, signed or authenticated, in each version
-// that it has, is good at the other.
+// TestBackupsOfOpenBao moves keys from a real OpenBao here, and back: what one has encrypted,
+// signed or authenticated, in each version that it has, is good at the other.
 func TestBackupsOfOpenBao(t *testing.T) {
 	t.Parallel()
 	bao := openbao.Start(t)
@@ -105,7 +105,8 @@ func TestWrappedKeys(t *testing.T) {
 		src, dst := to[0], to[1]
 		wrapping := dst("GET", "transit/wrapping_key", "")["public_key"].(string)
 		src("POST", "transit/keys/target/import", body("type", "rsa-4096", "public_key", wrapping))
-		for _, typ := range []string{"aes256-gcm96", "aes128-gcm96", "xchacha20-poly1305", "ecdsa-p384", "ed25519", "rsa-2048"} {
+		for _, typ := range []string{"aes256-gcm96", "aes128-gcm96", "xchacha20-poly1305", "ecdsa-p384",
+			"ed25519", "rsa-2048"} {
 			src("POST", "transit/keys/"+typ, body("type", typ, "exportable", true))
 			kind := "encrypt"
 			if typ[0] == 'e' {
@@ -138,7 +139,8 @@ func TestDerivedKeys(t *testing.T) {
 		b := public(here("POST", "transit/keys/"+curve, body("type", curve)))
 		for _, typ := range []string{"aes128-gcm96", "aes256-gcm96", "chacha20-poly1305", "xchacha20-poly1305"} {
 			name := curve + "-" + typ
-			there("POST", "transit/derive-key/"+name, body("base_key_name", curve, "peer_public_key", b, "derived_key_type", typ))
+			there("POST", "transit/derive-key/"+name, body("base_key_name", curve, "peer_public_key", b,
+				"derived_key_type", typ))
 			here("POST", "transit/derive-key/"+name, body("base_key_name", curve, "peer_public_key", a, "derived_key_type", typ))
 			good(t, here, name, use(there, name, "encrypt")[:1])
 		}

@@ -245,7 +245,8 @@ func (s signing) encode(k *keys.Key, version int, sig []byte) (string, error) {
 	return string(base64.RawURLEncoding.AppendEncode(out, sig)), nil
 }
 
-// decode reads a signature. ok is false for one that is well written but cannot be any of the key's.
+// decode reads a signature. ok is false for one that is well written but cannot be any of the
+// key's.
 func (s signing) decode(k *keys.Key, text string) (sig []byte, version int, ok bool, err error) {
 	version, body, err := aSignature.split(text, k)
 	if err != nil {

@@ -1,15 +1,18 @@
-// Package transit is Vault's transit engine: encryption, signatures and MACs as a service, with keys that stay here.
+// Package transit is Vault's transit engine: encryption, signatures and MACs as a service, with
+// keys that stay here.
 //
-// It guarantees OpenBao's requests, answers and texts, with these differences: a caller's mistake is 400 where OpenBao answers 500;
-// numbers may be written as strings in batches too; rewrap takes associated_data; padding_scheme and signature_context are
-// honoured; Ed25519 with prehashed and sha2-512 is Ed25519ph (RFC 8032), as in Vault; and aesNNN-cmac and ml-dsa keys exist. What a
-// key can do is decided by the provider of its version (package keys): nothing is done in software for a key in a device.
+// It guarantees OpenBao's requests, answers and texts, with these differences: a caller's mistake
+// is 400 where OpenBao answers 500; numbers may be written as strings in batches too; rewrap takes
+// associated_data; padding_scheme and signature_context are honoured; Ed25519 with prehashed and
+// sha2-512 is Ed25519ph (RFC 8032), as in Vault; and aesNNN-cmac and ml-dsa keys exist. What a key
+// can do is decided by the provider of its version (package keys): nothing is done in software for
+// a key in a device.
 //
-// It does not guarantee that a version's use is counted to the last one, see [keys.Store]. A ciphertext, a signature or a MAC names
-// its version in clear.
+// It does not guarantee that a version's use is counted to the last one, see [keys.Store]. A
+// ciphertext, a signature or a MAC names its version in clear.
 //
-// Stays compatible: the formats of ciphertexts, signatures, MACs, wrapped keys and backups, which are Vault's; the record at
-// "config", whose first byte is its version.
+// Stays compatible: the formats of ciphertexts, signatures, MACs, wrapped keys and backups, which
+// are Vault's; the record at "config", whose first byte is its version.
 package transit
 
 import (
@@ -42,7 +45,8 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(Options{})(store, m)
 }
 
-// Factory returns the [mount.Factory] of the type "transit" with a clock, randomness and providers of one's own.
+// Factory returns the [mount.Factory] of the type "transit" with a clock, randomness and providers
+// of one's own.
 func Factory(o Options) mount.Factory {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -81,7 +85,8 @@ type call struct {
 	n     int
 	data  fields
 
-	// Room for a small text in clear and encrypted, and for the answer: a request costs one allocation for all of them.
+	// Room for a small text in clear and encrypted, and for the answer: a request costs one allocation
+	// for all of them.
 	plain, blob [256]byte
 	response    mount.Response
 }
@@ -102,53 +107,60 @@ type endpoint struct {
 }
 
 var cipherFields = []string{
-	"associated_data", "batch_input", "context", "key_version", "padding_scheme", "partial_failure_response_code",
+	"associated_data", "batch_input", "context", "key_version", "padding_scheme",
+	"partial_failure_response_code",
 }
 
 func with(base []string, more ...string) []string { return slices.Concat(base, more) }
 
 var signFields = []string{
-	"algorithm", "batch_input", "context", "hash_algorithm", "input", "key_version", "marshaling_algorithm", "prehashed", "salt_length",
-	"signature_algorithm", "signature_context",
+	"algorithm", "batch_input", "context", "hash_algorithm", "input", "key_version",
+	"marshaling_algorithm", "prehashed", "salt_length", "signature_algorithm", "signature_context",
 }
 
 var importFields = []string{
-	"allow_plaintext_backup", "allow_rotation", "auto_rotate_period", "ciphertext", "context", "derived", "exportable", "hash_function",
-	"key_size", "parameter_set", "public_key", "type",
+	"allow_plaintext_backup", "allow_rotation", "auto_rotate_period", "ciphertext", "context", "derived",
+	"exportable", "hash_function", "key_size", "parameter_set", "public_key", "type",
 }
 
-// endpoints are found by the first segment of the path, keyEndpoints by the third of "keys/<name>/...".
+var deriveFields = []string{
+	"base_key_name", "base_key_version", "derived_key_type", "key_derivation_algorithm", "peer_public_key",
+}
+
+// endpoints are found by the first segment of the path, keyEndpoints by the third of
+// "keys/<name>/...".
 var endpoints, keyEndpoints map[string]*endpoint
 
 func init() { // the handlers refer to the tables
 	endpoints = map[string]*endpoint{
-		"encrypt": {least: 1, most: 1, update: (*backend).encrypt, fields: with(cipherFields, "convergent_encryption", "plaintext", "type")},
-		"decrypt": {least: 1, most: 1, update: (*backend).decrypt, fields: with(cipherFields, "ciphertext")},
-		"rewrap": {
-			least: 1, most: 1, update: (*backend).rewrap,
-			fields: with(cipherFields, "ciphertext", "decrypt_padding_scheme", "encrypt_padding_scheme"),
-		},
-		"datakey":  {least: 2, most: 2, update: (*backend).dataKey, fields: with(cipherFields, "bits")},
-		"datakeys": {least: 2, most: 2, update: (*backend).dataKeys, fields: with(cipherFields, "bits", "count")},
-		"sign":     {least: 1, most: 2, update: (*backend).sign, fields: signFields},
-		"verify":   {least: 1, most: 2, update: (*backend).verify, fields: with(signFields, "cmac", "hmac", "mac_length", "signature")},
-		"hmac":     {least: 1, most: 2, update: (*backend).hmac, fields: []string{"algorithm", "batch_input", "input", "key_version"}},
-		"cmac":     {least: 1, most: 2, update: (*backend).cmac, fields: []string{"batch_input", "input", "key_version", "mac_length"}},
-		"random":   {most: 2, update: (*backend).random, fields: []string{"bytes", "format", "source"}},
-		"hash":     {most: 1, update: (*backend).hash, fields: []string{"algorithm", "format", "input"}},
+		"encrypt": writes((*backend).encrypt, 1, 1, with(cipherFields, "convergent_encryption", "plaintext", "type")),
+		"decrypt": writes((*backend).decrypt, 1, 1, with(cipherFields, "ciphertext")),
+		"rewrap": writes((*backend).rewrap, 1, 1,
+			with(cipherFields, "ciphertext", "decrypt_padding_scheme", "encrypt_padding_scheme")),
+		"datakey":  writes((*backend).dataKey, 2, 2, with(cipherFields, "bits")),
+		"datakeys": writes((*backend).dataKeys, 2, 2, with(cipherFields, "bits", "count")),
+		"sign":     writes((*backend).sign, 1, 2, signFields),
+		"verify":   writes((*backend).verify, 1, 2, with(signFields, "cmac", "hmac", "mac_length", "signature")),
+		"hmac":     writes((*backend).hmac, 1, 2, []string{"algorithm", "batch_input", "input", "key_version"}),
+		"cmac":     writes((*backend).cmac, 1, 2, []string{"batch_input", "input", "key_version", "mac_length"}),
+		"random":   writes((*backend).random, 0, 2, []string{"bytes", "format", "source"}),
+		"hash":     writes((*backend).hash, 0, 1, []string{"algorithm", "format", "input"}),
 
-		"keys":         {least: 1, most: 1, read: (*backend).readKey, list: (*backend).listKeys, update: (*backend).createKey, remove: (*backend).deleteKey, fields: createFields},
+		"keys": {
+			least: 1, most: 1, read: (*backend).readKey, list: (*backend).listKeys, update: (*backend).createKey,
+			remove: (*backend).deleteKey, fields: createFields,
+		},
 		"export":       {least: 2, most: 3, read: (*backend).export},
 		"byok-export":  {least: 2, most: 3, read: (*backend).byokExport},
 		"backup":       {least: 1, most: 1, read: (*backend).backup},
-		"restore":      {most: 5, update: (*backend).restore, fields: []string{"backup", "force"}},
+		"restore":      writes((*backend).restore, 0, 5, []string{"backup", "force"}),
 		"wrapping_key": {read: (*backend).wrappingKey},
-		"derive-key": {
-			least: 1, most: 1, update: (*backend).deriveKey,
-			fields: []string{"base_key_name", "base_key_version", "derived_key_type", "key_derivation_algorithm", "peer_public_key"},
-		},
+		"derive-key":   writes((*backend).deriveKey, 1, 1, deriveFields),
 		"cache-config": {read: (*backend).readCache, update: (*backend).writeCache, fields: []string{"size"}},
-		"config":       {least: 1, most: 1, read: (*backend).readConfig, update: (*backend).writeConfig, fields: []string{"disable_upsert", "version_use_window"}},
+		"config": {
+			least: 1, most: 1, read: (*backend).readConfig, update: (*backend).writeConfig,
+			fields: []string{"disable_upsert", "version_use_window"},
+		},
 	}
 	keyEndpoints = map[string]*endpoint{
 		"config":              {update: (*backend).configureKey, fields: configFields},
@@ -157,11 +169,19 @@ func init() { // the handlers refer to the tables
 		"soft-delete":         {remove: (*backend).softDelete},
 		"soft-delete-restore": {update: (*backend).softRestore},
 		"import":              {update: (*backend).importKey, fields: importFields},
-		"import_version":      {update: (*backend).importVersion, fields: []string{"ciphertext", "hash_function", "public_key", "version"}},
-		"csr":                 {update: (*backend).csr, fields: []string{"csr", "version"}},
-		"set-certificate":     {update: (*backend).setCertificate, fields: []string{"certificate_chain", "version"}},
-		"use":                 {read: (*backend).readUse},
+		"import_version": {
+			update: (*backend).importVersion,
+			fields: []string{"ciphertext", "hash_function", "public_key", "version"},
+		},
+		"csr":             {update: (*backend).csr, fields: []string{"csr", "version"}},
+		"set-certificate": {update: (*backend).setCertificate, fields: []string{"certificate_chain", "version"}},
+		"use":             {read: (*backend).readUse},
 	}
+}
+
+// writes is an endpoint of writes alone.
+func writes(h handler, least, most int, fields []string) *endpoint {
+	return &endpoint{least: least, most: most, update: h, fields: fields}
 }
 
 var (
@@ -245,7 +265,8 @@ func (c *call) warn(a *mount.Response, e *endpoint) *mount.Response {
 		a.Warnings = append(a.Warnings, fmt.Sprintf("Endpoint ignored these unrecognized parameters: %v", unknown))
 	}
 	if replaced {
-		a.Warnings = append(a.Warnings, "Endpoint replaced the value of these parameters with the values captured from the endpoint's path: [name]")
+		a.Warnings = append(a.Warnings, "Endpoint replaced the value of these parameters with the values captured from the "+
+			"endpoint's path: [name]")
 	}
 	return a
 }

@@ -43,8 +43,9 @@ func (b *backend) readUse(ctx context.Context, c *call) (*mount.Response, error)
 	return &mount.Response{Data: map[string]any{"name": k.Name, "versions": all}}, nil
 }
 
-// checkUse is asked before versions of a key below a number become unusable for decryption, or go with their key. Where one was used
-// within the mount's window the request is refused, unless it says force; otherwise the warnings list the uses.
+// checkUse is asked before versions of a key below a number become unusable for decryption, or go
+// with their key. Where one was used within the mount's window the request is refused, unless it
+// says force; otherwise the warnings list the uses.
 func (b *backend) checkUse(ctx context.Context, k *keys.Key, below int, force bool) (warnings []string, err error) {
 	return b.checkRange(ctx, k, k.MinDecryption, below, force)
 }
@@ -54,7 +55,9 @@ func (b *backend) checkTrim(ctx context.Context, k *keys.Key, below int, force b
 	return b.checkRange(ctx, k, k.MinAvailable, below, force)
 }
 
-func (b *backend) checkRange(ctx context.Context, k *keys.Key, from, below int, force bool) (warnings []string, err error) {
+func (b *backend) checkRange(
+	ctx context.Context, k *keys.Key, from, below int, force bool,
+) (warnings []string, err error) {
 	s, err := b.config(ctx)
 	if err != nil {
 		return nil, err
@@ -70,8 +73,9 @@ func (b *backend) checkRange(ctx context.Context, k *keys.Key, from, below int, 
 		u := uses[n]
 		text := fmt.Sprintf("version %d of key %s was last used at %s by %q", n, k.Name, u.Last.Format(time.RFC3339), u.By)
 		if s.useWindow > 0 && b.now().Sub(u.Last) < s.useWindow && !force {
-			return nil, fault.New(fault.Invalid, "%s, which is within version_use_window (%s): rewrap what it has encrypted and wait, "+
-				"or send force=true", text, s.useWindow)
+			return nil,
+				fault.New(fault.Invalid, "%s, which is within version_use_window (%s): rewrap what it has encrypted and wait, "+
+					"or send force=true", text, s.useWindow)
 		}
 		warnings = append(warnings, text)
 	}

@@ -150,7 +150,8 @@ func (b *backend) verifyOne(ctx context.Context, c *call, k *keys.Key, s signing
 // macFunc authenticates by one version.
 type macFunc func(n int, input []byte) ([]byte, error)
 
-// verifyMAC checks a MAC in constant time. One whose length is another is another; shorter CMACs are verified by mac_length.
+// verifyMAC checks a MAC in constant time. One whose length is another is another; shorter CMACs
+// are verified by mac_length.
 func (b *backend) verifyMAC(c *call, k *keys.Key, what kind, f fields, name string, mac macFunc) (bool, error) {
 	if !f.given("input") {
 		return false, fault.New(fault.Invalid, "missing input")
@@ -259,12 +260,13 @@ func (b *backend) hmac(ctx context.Context, c *call) (*mount.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.authenticate(ctx, c, k, mac, "missing input for HMAC", func(text string) hmacResult { return hmacResult{HMAC: text} })
+	return b.authenticate(ctx, c, k, mac, "missing input for HMAC",
+		func(text string) hmacResult { return hmacResult{HMAC: text} })
 }
 
 // authenticate answers with a MAC, or those of a batch.
-func (b *backend) authenticate(ctx context.Context, c *call, k *keys.Key, mac macFunc, missing string,
-	show func(string) hmacResult,
+func (b *backend) authenticate(
+	ctx context.Context, c *call, k *keys.Key, mac macFunc, missing string, show func(string) hmacResult,
 ) (*mount.Response, error) {
 	n, err := c.data.number("key_version")
 	if err != nil {
@@ -318,7 +320,8 @@ func (b *backend) authenticate(ctx context.Context, c *call, k *keys.Key, mac ma
 	return &mount.Response{Data: results[hmacBatchResult]{all}}, nil
 }
 
-// fullCMAC is the length of a whole CMAC in bytes; SP 800-38B asks for at least half of it where it is cut.
+// fullCMAC is the length of a whole CMAC in bytes; SP 800-38B asks for at least half of it where it
+// is cut.
 const (
 	fullCMAC  = 16
 	leastCMAC = 8
@@ -369,7 +372,8 @@ func (b *backend) cmac(ctx context.Context, c *call) (*mount.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	return b.authenticate(ctx, c, k, mac, "missing input for CMAC", func(text string) hmacResult { return hmacResult{CMAC: text} })
+	return b.authenticate(ctx, c, k, mac, "missing input for CMAC",
+		func(text string) hmacResult { return hmacResult{CMAC: text} })
 }
 
 func (b *backend) cmacVerifier(ctx context.Context, c *call, k *keys.Key) (verifier, error) {

@@ -33,7 +33,8 @@ var (
 
 func (k kind) wrong(why string) error { return fault.New(fault.Invalid, "invalid %s: %s", k.noun, why) }
 
-// split finds the version, and what is behind it. Versions that the key no longer accepts are refused.
+// split finds the version, and what is behind it. Versions that the key no longer accepts are
+// refused.
 func (k kind) split(text string, key *keys.Key) (version int, rest string, err error) {
 	body, ok := strings.CutPrefix(text, prefix)
 	if !ok {
