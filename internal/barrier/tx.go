@@ -68,6 +68,17 @@ func (tx *Tx) PutRaw(key string, record []byte) { tx.add(storage.Put(key, record
 // DeleteRaw removes such a record.
 func (tx *Tx) DeleteRaw(key string) { tx.add(storage.Delete(key), true) }
 
+// Written returns what the transaction writes at key; ok is false where it does not write there. A deleted
+// entry is nil.
+func (tx *Tx) Written(key string) (value []byte, ok bool) {
+	for _, op := range tx.ops {
+		if op.Key == key {
+			return op.Value, true
+		}
+	}
+	return nil, false
+}
+
 func (tx *Tx) add(op storage.Op, raw bool) {
 	tx.ops, tx.raw = append(tx.ops, op), append(tx.raw, raw)
 }

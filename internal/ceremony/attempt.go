@@ -66,7 +66,7 @@ func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purp
 	if err := m.recordLapsed(ctx, b, tx, p); err != nil {
 		return nil, err
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := m.commit(ctx, tx); err != nil {
 		return nil, barrier.Fault(err, "it could not be started")
 	}
 	m.Log.Info("ceremony started", "purpose", string(p), "by", by.String(),
@@ -97,7 +97,7 @@ func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, 
 	if err := m.record(ctx, u.Barrier, tx, running, ending{outcome: transcript.Cancelled, by: by}); err != nil {
 		return err
 	}
-	if err := tx.Commit(ctx); err != nil {
+	if err := m.commit(ctx, tx); err != nil {
 		return barrier.Fault(err, "it could not be cancelled")
 	}
 	m.Log.Info("ceremony cancelled", "purpose", string(p), "by", by.String(), "progress", running.Progress())
@@ -184,8 +184,9 @@ func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string, s
 	case c == nil:
 		return nil, errNone(p)
 	case c.Phase == recovery.Verifying:
-		return nil, fault.Wrap(recovery.ErrVerificationDue, fault.Invalid, "rekey operation already finished; verification must be performed: "+
-			"give the new shares with the nonce of the verification")
+		return nil, fault.Wrap(recovery.ErrVerificationDue, fault.Invalid,
+			"rekey operation already finished; verification must be performed: "+
+				"give the new shares with the nonce of the verification")
 	}
 	shareSet := m.shareSet()
 	number, err := c.Give(shareSet, nonce, share, m.Now())

@@ -175,7 +175,7 @@ func (m *Manager) finishRoot(ctx context.Context, b *barrier.Barrier, tx *barrie
 		return err
 	}
 	failpoint.Point("generate-root.commit")
-	return barrier.Fault(tx.Commit(ctx), "the token could not be written; give the share again")
+	return barrier.Fault(m.commit(ctx, tx), "the token could not be written; give the share again")
 }
 
 // GenerateRootAcknowledge wipes the kept answer of the attempt: see [Manager.RekeyAcknowledge].

@@ -126,7 +126,7 @@ func (m *Manager) dropAnswers(ctx context.Context, b *barrier.Barrier, purposes 
 		tx.Delete(answerPath(p))
 		some = true
 	}
-	previous = previous && m.Keys.HasPrevious()
+	previous = previous && m.Host.ShareState().Previous
 	if !some && !previous {
 		return nil
 	}

@@ -25,6 +25,7 @@ type Unsealed struct {
 type ShareState struct {
 	Cluster      string             // id
 	ShareSet     *recovery.ShareSet // nil: there are no shares
+	Previous     bool               // a replaced share set can still unseal
 	SharesUnseal bool               // the shares are of the root key: they decrypt, not only authorise
 }
 
@@ -43,10 +44,10 @@ type Keys interface {
 	// RenewRoot replaces the root key, and the unseal share set by next where next is not nil. Unless
 	// the holders have proven their new shares, the replaced set can still unseal.
 	RenewRoot(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error
-	// EndPrevious ends the replaced unseal share set, where there is one.
+	// EndPrevious ends the replaced unseal share set.
 	EndPrevious(ctx context.Context, tx *barrier.Tx) error
-	// HasPrevious reports whether a replaced share set can still unseal.
-	HasPrevious() bool
+	// Attest adds to tx the attestation of a new transcript head. It does not commit.
+	Attest(ctx context.Context, tx *barrier.Tx) error
 }
 
 // Config is what a [Manager] works with.

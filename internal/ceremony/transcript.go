@@ -21,10 +21,12 @@ import (
 
 // Every ceremony that ends leaves a signed record, in the commit that ends it.
 const (
-	pathTranscriptKey  = "core/transcript/key"  // version u8 = 1 | seed 32 of the Ed25519 key
-	pathTranscriptHead = "core/transcript/head" // transcript.Head
-	pathTranscriptLog  = "core/transcript/log/" // + eight digits: transcript.Signed
+	pathTranscriptKey = "core/transcript/key"  // version u8 = 1 | seed 32 of the Ed25519 key
+	pathTranscriptLog = "core/transcript/log/" // + eight digits: transcript.Signed
 )
+
+// TranscriptHeadPath holds the transcript.Head, which the node attests.
+const TranscriptHeadPath = "core/transcript/head"
 
 func logPath(seq uint64) string { return fmt.Sprintf("%s%08d", pathTranscriptLog, seq) }
 
@@ -59,7 +61,7 @@ func transcriptKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey,
 }
 
 func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, error) {
-	raw, err := b.Get(ctx, pathTranscriptHead)
+	raw, err := b.Get(ctx, TranscriptHeadPath)
 	if errors.Is(err, storage.ErrNotFound) {
 		return transcript.Head{}, nil
 	}
@@ -94,8 +96,16 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 		return fmt.Errorf("ceremony: appending to the transcript: %w", err)
 	}
 	tx.Put(logPath(signed.Seq), signed.Marshal())
-	tx.Put(pathTranscriptHead, head.Marshal())
+	tx.Put(TranscriptHeadPath, head.Marshal())
 	return nil
+}
+
+// commit commits a transaction that may have a new transcript head, with its attestation.
+func (m *Manager) commit(ctx context.Context, tx *barrier.Tx) error {
+	if err := m.Keys.Attest(ctx, tx); err != nil {
+		return err
+	}
+	return tx.Commit(ctx)
 }
 
 // recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that
@@ -136,7 +146,7 @@ func (m *Manager) EndLapsed(ctx context.Context) {
 		}
 		err = m.record(ctx, u.Barrier, tx, c, m.lapse(c))
 		if err == nil {
-			err = tx.Commit(ctx)
+			err = m.commit(ctx, tx)
 		}
 		if err != nil {
 			m.Log.Warn("a lapsed ceremony could not be removed; it is tried again", "purpose", string(p), "error", err)

@@ -24,8 +24,8 @@ var (
 	errNoVerification  = fault.Wrap(ErrNone, fault.Invalid, "no rekey in progress")
 )
 
-// verifying returns the ceremony whose new shares are to be proven. none is the error where there is
-// no ceremony.
+// verifying returns the ceremony whose new shares are to be proven. none is the error where there
+// is no ceremony.
 func (m *Manager) verifying(ctx context.Context, t recovery.Target, none error) (Unsealed, *recovery.Ceremony, error) {
 	u, err := m.unsealedFor(t)
 	if err != nil {

@@ -71,25 +71,31 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	}
 	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
 	if !standby {
+		if err := n.upgradeAttestation(ctx, b); err != nil {
+			return nil, err
+		}
 		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
 	}
 	return a, nil
 }
 
-// identify reads what the store says of itself behind the barrier.
+// identify reads what the store says of itself behind the barrier, and refuses a store whose
+// records are not the attested ones.
 func (n *Node) identify(ctx context.Context, b *barrier.Barrier) error {
-	raw, err := b.Get(ctx, pathCluster)
-	if err != nil {
-		return fmt.Errorf("reading %s: %w", pathCluster, err)
-	}
-	c, err := unmarshalCluster(raw)
+	c, err := n.attested(ctx, b)
 	if err != nil {
 		return err
+	}
+	if c.Attested != nil && !sameDigest(c.Attested.Record, n.state.Load().recordDigest) {
+		if err := n.load(ctx); err != nil { // another node has changed the record since it was loaded
+			return err
+		}
 	}
 	shareSet, err := n.trustedShareSet(ctx, b)
 	if err != nil {
 		return err
 	}
+	n.tampered.Store(nil)
 	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
 	return nil
 }

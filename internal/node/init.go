@@ -42,9 +42,11 @@ func (n *Node) Initialized(ctx context.Context) (bool, error) {
 	if f := n.state.Load(); f.record != nil {
 		return true, nil
 	}
-	record, err := readRecord(ctx, n.cfg.Store)
+	record, _, err := readRecord(ctx, n.cfg.Store)
 	return record != nil, err
 }
+
+var errInitialized = fault.New(fault.Invalid, "Vault is already initialized")
 
 // Init makes the keys, proves that every seal unwraps the root key, and writes everything in one
 // commit. Under seals that unseal automatically the node is active when Init returns; under a
@@ -56,11 +58,14 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
+	if !n.sealed() { // before anything is read: what is outside the barrier counts only while sealed
+		return nil, errInitialized
+	}
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
 	if n.state.Load().record != nil {
-		return nil, fault.New(fault.Invalid, "Vault is already initialized")
+		return nil, errInitialized
 	}
 	if err := req.checkRecipients(n.cfg.Now()); err != nil {
 		return nil, err
@@ -182,7 +187,6 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		return err
 	}
 	tx.Put(signer.Key, signer.Value)
-	tx.Put(pathCluster, clusterRecord{Name: name, Created: n.cfg.Now()}.marshal())
 	for _, op := range slices.Concat(tokens.Ops, mounts, authMethods) {
 		tx.Put(op.Key, op.Value)
 	}
@@ -192,10 +196,12 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 			tx.PutRaw(keyShareCounts, shareCounts{g.shareSet.Shares, g.shareSet.Threshold}.marshal())
 		}
 	}
+	attested, _ := attestation{}.attestWritten(tx)
+	tx.Put(pathCluster, clusterRecord{Name: name, Created: n.cfg.Now(), Attested: &attested}.marshal())
 	failpoint.Point("init.commit")
 	err = tx.Commit(ctx)
 	if errors.Is(err, storage.ErrConflict) || errors.Is(err, barrier.ErrFormatted) {
-		return fault.New(fault.Invalid, "Vault is already initialized")
+		return errInitialized
 	}
 	if err != nil {
 		return barrier.Fault(err, "initialisation could not be written")

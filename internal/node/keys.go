@@ -41,13 +41,19 @@ func (h ceremonyHost) ShareState() ceremony.ShareState {
 	f := h.n.state.Load()
 	c := ceremony.ShareState{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
 	if f.record != nil {
-		c.Cluster = f.record.Cluster
+		c.Cluster, c.Previous = f.record.Cluster, f.record.Previous != nil
 	}
 	return c
 }
 
-// HasPrevious implements ceremony.Keys.
-func (h ceremonyHost) HasPrevious() bool { return h.n.state.Load().record.Previous != nil }
+// Attest implements ceremony.Keys.
+func (h ceremonyHost) Attest(ctx context.Context, tx *barrier.Tx) error {
+	a, err := h.n.Role()
+	if err != nil {
+		return err
+	}
+	return attest(ctx, a.barrier, tx)
+}
 
 // ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of
 // the barrier, no part of a seal.
@@ -55,6 +61,9 @@ func (h ceremonyHost) ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next 
 	counts := shareCounts{next.Shares, next.Threshold}
 	tx.Put(pathShareSet+next.Target.String(), next.Marshal())
 	tx.PutRaw(keyShareCounts, counts.marshal())
+	if err := h.Attest(ctx, tx); err != nil {
+		return barrier.Fault(err, "the rekey could not be attested; the old shares stay valid")
+	}
 	failpoint.Point("rekey.recovery.commit")
 	if err := h.commitShareSet(ctx, tx, next); err != nil {
 		return barrier.Fault(err, "the rekey could not be written; the old shares stay valid")
@@ -94,10 +103,16 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 		return err
 	}
 	tx.PutRaw(keySealed, raw)
+	if err := h.Attest(ctx, tx); err != nil {
+		return err
+	}
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	h.n.change(func(f *nodeState) { f.record, f.previous = &record, nil })
+	h.n.change(func(f *nodeState) {
+		f.setRecord(&record, raw)
+		f.previous = nil
+	})
 	return nil
 }
 
@@ -133,12 +148,16 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 	}
 	tx.PutRaw(keySealed, raw)
 	tx.ReplaceRoot(root, generation)
+	if err := h.Attest(ctx, tx); err != nil {
+		return barrier.Fault(err, "the new root key could not be attested; the old one stays")
+	}
 	failpoint.Point("root.commit")
 	if err := tx.Commit(ctx); err != nil {
 		return barrier.Fault(err, "the new root key could not be written; the old one stays")
 	}
 	n.change(func(f *nodeState) {
-		f.record, f.previous = record, previous
+		f.setRecord(record, raw)
+		f.previous = previous
 		if next != nil {
 			f.shareSet = next
 		}

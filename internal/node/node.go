@@ -31,6 +31,7 @@ type Node struct {
 	unsealing atomic.Pointer[unsealProgress] // shares given to sys/unseal; stored under transition
 	wake      chan struct{}                  // makes Run check everything at once
 
+	tampered   atomic.Pointer[error] // the alarm of attest.go; nil: none
 	ceremonies *ceremony.Manager
 	keeper     *sealKeeper
 

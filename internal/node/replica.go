@@ -100,14 +100,16 @@ var errLeftBehind = errors.New("the root key was replaced while this node was un
 var errRestoring = errors.New("a snapshot is replacing the data")
 
 // Standby implements ha.Host.
-func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (ha.Role, error) {
+func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role, err error) {
 	n := h.n
 	if st, err := snapshot.Pending(ctx, n.cfg.Store); err != nil || st != nil {
 		return nil, errors.Join(err, errRestoring)
 	}
+	trusted := n.state.Load()
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
+	defer n.keepTrusted(trusted, &err)
 	b, err := h.enter(ctx, 0)
 	if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsShares() {
 		n.change(func(f *nodeState) { f.trouble = errLeftBehind })
@@ -124,14 +126,16 @@ func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (ha.Role, erro
 }
 
 // Lead implements ha.Host.
-func (h replicaHost) Lead(ctx context.Context, l storage.Leadership) (ha.Role, error) {
+func (h replicaHost) Lead(ctx context.Context, l storage.Leadership) (role ha.Role, err error) {
 	n := h.n
 	if err := h.finishInterrupted(ctx, l.Epoch()); err != nil {
 		return nil, err
 	}
+	trusted := n.state.Load()
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
+	defer n.keepTrusted(trusted, &err)
 	b, err := h.enter(ctx, l.Epoch())
 	if err != nil {
 		return nil, err
@@ -242,23 +246,33 @@ func (h replicaHost) applyCore(ctx context.Context, a *RoleState, key string) er
 }
 
 // followState takes over another node's change of the seals or of the share holders.
-func (h replicaHost) followState(ctx context.Context, a *RoleState) error {
+func (h replicaHost) followState(ctx context.Context, a *RoleState) (err error) {
 	n := h.n
 	n.transition.Lock()
 	defer n.transition.Unlock()
-	before := n.state.Load().record
+	before := n.state.Load()
 	if err := n.load(ctx); err != nil {
 		return err
 	}
-	if after := n.state.Load().record; after != nil && before != nil && after.Generation != before.Generation {
+	defer n.keepTrusted(before, &err)
+	after := n.state.Load().record
+	if after != nil && before.record != nil && after.Generation != before.record.Generation {
 		return fmt.Errorf("the root key was replaced: %w", barrier.ErrWrongRoot)
 	}
-	shareSet, err := n.trustedShareSet(ctx, a.barrier)
-	if err != nil {
-		return err
+	return n.identify(ctx, a.barrier)
+}
+
+// keepTrusted takes back what was loaded from outside the barrier, where it was not found to be
+// attested: nothing that authorises or receives a key may come from there while the node is
+// unsealed.
+func (n *Node) keepTrusted(before *nodeState, err *error) {
+	if *err != nil {
+		n.change(func(f *nodeState) {
+			trouble := f.trouble
+			*f = *before
+			f.trouble = trouble
+		})
 	}
-	n.change(func(f *nodeState) { f.shareSet = shareSet })
-	return nil
 }
 
 // suspend ends what answers while this node stays the leader: a restore writes under its epoch. The

@@ -61,11 +61,14 @@ func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Rec
 	}
 	tx := a.barrier.Begin()
 	tx.PutRaw(keySealed, raw)
+	if err := attest(ctx, a.barrier, tx); err != nil {
+		return barrier.Fault(err, "the re-wrapped root key could not be attested; nothing was changed")
+	}
 	failpoint.Point("rewrap.commit")
 	if err := tx.Commit(ctx); err != nil {
 		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
-	n.change(func(f *nodeState) { f.record = record })
+	n.change(func(f *nodeState) { f.setRecord(record, raw) })
 	return nil
 }
 

@@ -63,6 +63,7 @@ func (n *Node) maintain(ctx context.Context) {
 	n.ceremonies.WipeAnswers(ctx)
 	n.ceremonies.EndLapsed(ctx)
 	n.endHandOver(ctx)
+	n.checkAttestation(ctx)
 }
 
 // firstWait keeps the nodes of a cluster that start together from asking their seals together.

@@ -24,13 +24,14 @@ const (
 
 // nodeState is what a node knows of itself while it may be sealed. It is immutable once published.
 type nodeState struct {
-	known       bool               // storage was read at least once
-	record      *seals.Record      // nil while uninitialised
-	shareCounts shareCounts        // of recovery shares, for display
-	shareSet    *recovery.ShareSet // unseal shares; once unsealed under other seals, the recovery shares
-	previous    *recovery.ShareSet // the share set before, while its shares still unseal: see seals.Previous
-	clusterName string             // known once unsealed
-	trouble     error              // why the node is not unsealed, other than by an operator's wish
+	known        bool               // storage was read at least once
+	record       *seals.Record      // nil while uninitialised
+	recordDigest string             // of the record's stored bytes: see attestation
+	shareCounts  shareCounts        // of recovery shares, for display
+	shareSet     *recovery.ShareSet // unseal shares; once unsealed under other seals, the recovery shares
+	previous     *recovery.ShareSet // the share set before, while its shares still unseal: see seals.Previous
+	clusterName  string             // known once unsealed
+	trouble      error              // why the node is not unsealed, other than by an operator's wish
 }
 
 // change publishes a new state made from the old one. The caller holds transition.
@@ -42,7 +43,7 @@ func (n *Node) change(f func(*nodeState)) {
 
 // load reads the records outside the barrier. The caller holds transition.
 func (n *Node) load(ctx context.Context) error {
-	record, err := readRecord(ctx, n.cfg.Store)
+	record, digest, err := readRecord(ctx, n.cfg.Store)
 	if err != nil {
 		return err
 	}
@@ -55,7 +56,7 @@ func (n *Node) load(ctx context.Context) error {
 		return err
 	}
 	n.change(func(f *nodeState) {
-		f.known, f.record, f.shareCounts, f.previous = true, record, counts, previous
+		f.known, f.record, f.recordDigest, f.shareCounts, f.previous = true, record, digest, counts, previous
 		if custodians != nil {
 			f.shareSet = custodians
 		}
@@ -80,20 +81,25 @@ func readUnsealShareSets(r *seals.Record) (custodians, previous *recovery.ShareS
 	return custodians, previous, nil
 }
 
-func readRecord(ctx context.Context, s storage.Store) (*seals.Record, error) {
+func readRecord(ctx context.Context, s storage.Store) (r *seals.Record, digest string, err error) {
 	raw, err := s.Get(ctx, keySealed)
 	if errors.Is(err, storage.ErrNotFound) {
-		return nil, nil
+		return nil, "", nil
 	}
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Unavailable, "the storage cannot be read: %v", err)
+		return nil, "", fault.Wrap(err, fault.Unavailable, "the storage cannot be read: %v", err)
 	}
-	r, err := seals.UnmarshalRecord(raw)
+	r, err = seals.UnmarshalRecord(raw)
 	if err != nil {
-		return nil, fault.Wrap(err, fault.Internal,
+		return nil, "", fault.Wrap(err, fault.Internal,
 			"the sealed root key (storage entry %s) cannot be read: %v; restore it from a backup", keySealed, err)
 	}
-	return r, nil
+	return r, attestDigest(keySealed, raw), nil
+}
+
+// setRecord replaces the sealed record by one whose bytes were stored.
+func (f *nodeState) setRecord(r *seals.Record, raw []byte) {
+	f.record, f.recordDigest = r, attestDigest(keySealed, raw)
 }
 
 // StoredRecord reads the sealed root key with the Get of a store, without a node; nil where the

@@ -56,6 +56,9 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 			st.Warnings = append(st.Warnings, "this node cannot take its role in the cluster: "+explain(err))
 		}
 	}
+	if err := n.tampered.Load(); err != nil {
+		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
+	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
 	for _, s := range st.Seals {
 		if s.Deletion != nil {

@@ -1,0 +1,200 @@
+package node
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+)
+
+// attestation is what the store attests behind the barrier: digests of the records that decide who
+// gets a key. An attacker who can write to the storage can replace a record outside the barrier,
+// and put back an older entry behind it; he cannot make it match. Each digest is hexadecimal
+// SHA-256 of attestDomain, the path, a zero byte and the stored bytes; "" where there is no record.
+//
+// It is part of core/cluster, which every open needs, so that it cannot be removed. The commit that
+// changes one of the records changes it too.
+type attestation struct {
+	Record     string `json:"record"`     // of core/seal: generation, cluster, policy, members, share sets
+	Recovery   string `json:"recovery"`   // of the recovery share set
+	Transcript string `json:"transcript"` // of the transcript's head
+}
+
+const (
+	attestDomain = "sealgate/node/attestation/v1\x00"
+	// attestReads is how often a mismatch is read again: another node may have committed between two
+	// reads.
+	attestReads = 3
+)
+
+// errTampered is the alarm: a record is not the one that the store attests.
+var errTampered = errors.New("changed outside this program")
+
+var pathRecovery = pathShareSet + recovery.Recovery.String()
+
+func attestDigest(path string, record []byte) string {
+	if record == nil {
+		return ""
+	}
+	h := sha256.New()
+	h.Write([]byte(attestDomain + path + "\x00"))
+	h.Write(record)
+	return hex.EncodeToString(h.Sum(nil))
+}
+
+func sameDigest(a, b string) bool { return subtle.ConstantTimeCompare([]byte(a), []byte(b)) == 1 }
+
+// attestWritten returns the attestation after a transaction that writes some of the records.
+func (a attestation) attestWritten(tx *barrier.Tx) (next attestation, changed bool) {
+	for path, digest := range map[string]*string{
+		keySealed: &a.Record, pathRecovery: &a.Recovery, ceremony.TranscriptHeadPath: &a.Transcript,
+	} {
+		if value, ok := tx.Written(path); ok {
+			*digest, changed = attestDigest(path, value), true
+		}
+	}
+	return a, changed
+}
+
+// attest adds the attestation of what a transaction writes.
+func attest(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx) error {
+	if _, changed := (attestation{}).attestWritten(tx); !changed {
+		return nil
+	}
+	c, err := readCluster(ctx, b)
+	if err != nil {
+		return err
+	}
+	if c.Attested == nil { // activating adds it to an old store; that has failed, and the next change must not
+		return fmt.Errorf("node: entry %s has no attestation yet; it is added when the node unseals", pathCluster)
+	}
+	next, _ := c.Attested.attestWritten(tx)
+	c.Attested = &next
+	tx.Put(pathCluster, c.marshal())
+	return nil
+}
+
+func readCluster(ctx context.Context, b *barrier.Barrier) (clusterRecord, error) {
+	raw, err := b.Get(ctx, pathCluster)
+	if err != nil {
+		return clusterRecord{}, fmt.Errorf("reading %s: %w", pathCluster, err)
+	}
+	return unmarshalCluster(raw)
+}
+
+// readAttestation computes the attestation of the records that are stored.
+func (n *Node) readAttestation(ctx context.Context, b *barrier.Barrier) (a attestation, err error) {
+	for path, get := range map[string]struct {
+		digest *string
+		get    func(context.Context, string) ([]byte, error)
+	}{
+		keySealed:                   {&a.Record, n.cfg.Store.Get},
+		pathRecovery:                {&a.Recovery, b.Get},
+		ceremony.TranscriptHeadPath: {&a.Transcript, b.Get},
+	} {
+		record, err := get.get(ctx, path)
+		if err != nil && !errors.Is(err, storage.ErrNotFound) {
+			return a, fmt.Errorf("reading %s: %w", path, err)
+		}
+		if err == nil && record == nil {
+			record = []byte{}
+		}
+		*get.digest = attestDigest(path, record)
+	}
+	return a, nil
+}
+
+// differs names the first record that is not the attested one; "" where all are.
+func (a attestation) differs(stored attestation) string {
+	switch {
+	case !sameDigest(a.Record, stored.Record):
+		return keySealed
+	case !sameDigest(a.Recovery, stored.Recovery):
+		return pathRecovery
+	case !sameDigest(a.Transcript, stored.Transcript):
+		return ceremony.TranscriptHeadPath
+	}
+	return ""
+}
+
+// attested reads what the store says of itself and compares the stored records with its
+// attestation. It fails with errTampered where one differs.
+func (n *Node) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecord, err error) {
+	for range attestReads {
+		if c, err = readCluster(ctx, b); err != nil || c.Attested == nil {
+			return c, err
+		}
+		var stored attestation
+		if stored, err = n.readAttestation(ctx, b); err != nil {
+			return c, err
+		}
+		path := c.Attested.differs(stored)
+		if path == "" {
+			return c, nil
+		}
+		err = fmt.Errorf("node: the storage entry %s was %w; find out who can write to the storage, and restore the "+
+			"entry from a backup", path, errTampered)
+	}
+	n.alarm(err)
+	return c, err
+}
+
+// alarm reports that the storage was changed outside this program.
+func (n *Node) alarm(err error) {
+	n.cfg.Metrics.Counter("core.attestation_mismatch").Inc()
+	if last := n.tampered.Swap(&err); last == nil || (*last).Error() != err.Error() {
+		n.log.Error("ALARM: "+err.Error(), "class", "corrupt")
+	}
+}
+
+// upgradeAttestation adds the attestation to a store that an older program initialised. The caller
+// may write.
+func (n *Node) upgradeAttestation(ctx context.Context, b *barrier.Barrier) error {
+	c, err := readCluster(ctx, b)
+	if err != nil || c.Attested != nil {
+		return err
+	}
+	a, err := n.readAttestation(ctx, b)
+	if err != nil {
+		return err
+	}
+	c.Attested = &a
+	tx := b.Begin()
+	tx.Put(pathCluster, c.marshal())
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	n.log.Info("this store was initialised by an older program; it attests its sealed record from now on")
+	return nil
+}
+
+// checkAttestation raises the alarm while the node serves, where a stored record is no longer the
+// attested one, or the sealed record not the one that this node uses. The node continues with what
+// it has in memory.
+func (n *Node) checkAttestation(ctx context.Context) {
+	a := n.writer()
+	if a == nil {
+		return
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.role.Load() != a {
+		return
+	}
+	c, err := n.attested(ctx, a.barrier)
+	if err == nil && c.Attested != nil && !sameDigest(c.Attested.Record, n.state.Load().recordDigest) {
+		err = fmt.Errorf("node: the storage entries %s and %s were %w; rotate the root key to write them again",
+			keySealed, pathCluster, errTampered)
+		n.alarm(err)
+	}
+	if err == nil {
+		n.tampered.Store(nil)
+	}
+}

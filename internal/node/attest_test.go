@@ -1,0 +1,216 @@
+package node
+
+import (
+	"crypto/rand"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// forge writes to the storage as an attacker does who has no key.
+func (h *harness) forge(key string, value []byte) {
+	h.t.Helper()
+	if err := h.store.Commit(h.t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, value)}}); err != nil {
+		h.t.Fatal(err)
+	}
+}
+
+// forgeRecord changes the sealed record in the storage.
+func (h *harness) forgeRecord(change func(*seals.Record)) {
+	h.t.Helper()
+	record, err := seals.UnmarshalRecord([]byte(h.raw(keySealed)))
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	change(record)
+	raw, err := record.Marshal()
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.forge(keySealed, raw)
+}
+
+// mallory returns a share set of the attacker, and its one share.
+func (h *harness) mallory(t recovery.Target) (*recovery.ShareSet, *secret.Bytes) {
+	h.t.Helper()
+	set, shares, err := recovery.NewShareSet(t, nil, 1, 1, rand.Reader, h.clock())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return set, shares[0]
+}
+
+// TestInitOnAnUnsealedNodeReadsNothing: a storage writer puts his own share set into the sealed
+// record of a live node, and sys/init, which anybody may call, must not make the node read it.
+func TestInitOnAnUnsealedNodeReadsNothing(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _, _ := h.initAuto(3, 2)
+	before := n.state.Load()
+	mine, share := h.mallory(recovery.Barrier)
+	h.forgeRecord(func(r *seals.Record) { r.ShareSet = mine.Marshal() })
+	if _, err := n.Init(t.Context(), InitRequest{}); !errors.Is(err, errInitialized) {
+		t.Errorf("initialising an unsealed node: %v", err)
+	}
+	if err := n.Unseal(t.Context(), share, false); err != nil {
+		t.Errorf("unsealing an unsealed node: %v", err)
+	}
+	if n.state.Load() != before {
+		t.Error("the state of an unsealed node changed by a record in the storage")
+	}
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	record, err := seals.UnmarshalRecord([]byte(h.raw(keySealed)))
+	if err != nil || len(record.ShareSet) != 0 {
+		t.Errorf("the new root key is wrapped to the attacker: %v", err)
+	}
+}
+
+// TestTamperedRecordsDoNotOpen: what the store attests decides, at every open.
+func TestTamperedRecordsDoNotOpen(t *testing.T) {
+	t.Parallel()
+	for name, tamper := range map[string]func(*harness){
+		"a previous share set of the attacker": func(h *harness) {
+			mine, _ := h.mallory(recovery.Barrier)
+			h.forgeRecord(func(r *seals.Record) { r.Previous = &seals.Previous{ShareSet: mine.Marshal(), Part: r.Parts[0]} })
+		},
+		"another key id": func(h *harness) {
+			h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyID += "x" })
+		},
+		"no attestation": func(h *harness) { // removing it must not help
+			if err := h.store.Commit(h.t.Context(), storage.Batch{Ops: []storage.Op{storage.Delete(pathCluster)}}); err != nil {
+				h.t.Fatal(err)
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			n, stop := h.start(h.shamirSeals())
+			res, err := n.Init(t.Context(), InitRequest{SecretShares: 1, SecretThreshold: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Unseal(t.Context(), res.Keys[0].Clone(), false); err != nil {
+				t.Fatal(err)
+			}
+			stop()
+			tamper(h)
+			again, _ := h.start(h.shamirSeals())
+			if err := again.Unseal(t.Context(), res.Keys[0], false); err == nil || isActive(again)() {
+				t.Errorf("unsealed on a tampered storage: %v", err)
+			}
+		})
+	}
+}
+
+// TestReplacedSharesDoNotComeBack: a storage writer puts back the recovery share set from before a
+// rekey, or cuts the transcript, and the node refuses to open.
+func TestReplacedSharesDoNotComeBack(t *testing.T) {
+	t.Parallel()
+	for _, path := range []string{"core/custody/recovery", "core/transcript/head"} {
+		t.Run(strings.ReplaceAll(path, "/", "-"), func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			n, stop, shares := h.initAuto(3, 2)
+			again := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, shares[:2])
+			before := h.raw(path)
+			h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, again[:2])
+			h.forge(path, []byte(before))
+			n.checkAttestation(t.Context())
+			st, err := n.SealStatus(t.Context())
+			if err != nil || !strings.Contains(strings.Join(st.Warnings, " "), path+" was changed outside this program") {
+				t.Errorf("the alarm of a live node: %v, %v", st.Warnings, err)
+			}
+			stop()
+			n2, _ := h.start(h.autoSeals())
+			eventually(t, "refused", func() bool {
+				f := n2.state.Load()
+				return f.trouble != nil && errors.Is(f.trouble, errTampered)
+			})
+			if isActive(n2)() {
+				t.Error("the node serves on a storage that was rolled back in part")
+			}
+		})
+	}
+}
+
+// TestAlarmWhileServing: a record that is exchanged under a live node raises the alarm; what the
+// node has in memory decides, and rotating the root key writes it again.
+func TestAlarmWhileServing(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _, _ := h.initAuto(3, 2)
+	h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyID += "x" })
+	n.checkAttestation(t.Context())
+	if st, err := n.SealStatus(t.Context()); err != nil || len(st.Warnings) != 1 ||
+		!strings.HasPrefix(st.Warnings[0], "ALARM: ") {
+		t.Errorf("status: %v, %v", st.Warnings, err)
+	}
+	h.write(n, "k", "v")
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	n.checkAttestation(t.Context())
+	if st, err := n.SealStatus(t.Context()); err != nil || len(st.Warnings) != 0 {
+		t.Errorf("status after the record was written again: %v, %v", st.Warnings, err)
+	}
+}
+
+// TestOldStoreIsAttested: a store of a program before the attestation opens, and has one from then
+// on.
+func TestOldStoreIsAttested(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, stop, _ := h.initAuto(3, 2)
+	a, err := n.Role()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := readCluster(t.Context(), a.barrier)
+	if err != nil {
+		t.Fatal(err)
+	}
+	old, err := json.Marshal(map[string]any{"v": 1, "name": c.Name, "created": c.Created})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := a.barrier.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(pathCluster, old)}}); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	n2, stop := h.start(h.autoSeals())
+	eventually(t, "an old store opens", isActive(n2))
+	a, _ = n2.Role()
+	if c, err = readCluster(t.Context(), a.barrier); err != nil || c.Attested == nil {
+		t.Fatalf("not upgraded: %+v, %v", c, err)
+	}
+	stop()
+	h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyVersion = "9" })
+	n3, _ := h.start(h.autoSeals())
+	eventually(t, "refused", func() bool { return errors.Is(n3.state.Load().trouble, errTampered) })
+}
+
+// FuzzClusterRecord checks that what is read is written as the same record.
+func FuzzClusterRecord(f *testing.F) {
+	f.Add([]byte(`{"v":1,"name":"n","created":"2026-01-02T03:04:05Z"}`))
+	f.Add(clusterRecord{Name: "n", Attested: &attestation{Record: "ab"}}.marshal())
+	f.Add([]byte(`{"v":3}`))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		c, err := unmarshalCluster(b)
+		if err != nil || c.Attested == nil {
+			return
+		}
+		again, err := unmarshalCluster(c.marshal())
+		if err != nil || *again.Attested != *c.Attested || again.Name != c.Name {
+			t.Errorf("%+v became %+v, %v", c, again, err)
+		}
+	})
+}
