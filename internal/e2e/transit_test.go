@@ -102,7 +102,7 @@ func TestTransitSeal(t *testing.T) {
 		"down":         {p.bao.Stop, p.bao.Restart, "unreachable", []string{"reachable from this host"}},
 		"unresponsive": {p.bao.Pause, p.bao.Resume, "unreachable", []string{"answer"}},
 		"refused": {func() { p.bao.Revoke(p.token) }, p.newToken, "denied",
-			[]string{"403", "transit/decrypt/autounseal", "replace it"}},
+			[]string{"403", "transit/decrypt/autounseal", "replace the token"}},
 		"gone": {func() { p.bao.Must("DELETE", "transit/keys/autounseal/soft-delete", nil) },
 			func() { p.bao.Must("POST", "transit/keys/autounseal/soft-delete-restore", nil) }, "key disabled",
 			[]string{"soft-delete-restore"}},
