@@ -1,27 +1,18 @@
-// Gcp-kms-standin is an emulator of Google Cloud KMS, for tests and trials of programs that use it.
-// It is no security product: whoever reads its files has its keys.
+// Command gcp-kms-standin is an emulator of Google Cloud KMS, for tests and trials. It is no
+// security product: a reader of its files has its keys.
 //
-//	gcp-kms-standin -dir DIR [-state FILE] [-listen ADDR] [-http ADDR] [-account NAME=ROLE,...]... [-key NAME]...
+// It serves the gRPC API of Cloud KMS over TLS at -listen (127.0.0.1:9010), and HTTPS at -http
+// (127.0.0.1:9011): health at /healthz, OAuth2 at /token, faults on demand below /emulator.
+// Package internal/testkit/gcpkms says what it does as the real service does, and what not.
 //
-// It speaks the gRPC API of Cloud KMS over TLS at -listen (127.0.0.1:9010), and HTTPS at -http
-// (127.0.0.1:9011): health at /healthz, OAuth2 at /token, faults on demand below /standin. Package
-// internal/testkit/gcpkms tells what it does as the real service does, and what it leaves out.
+// In -dir it creates, or finds again, what clients and the administrator need:
 //
-// In -dir it makes, or finds again, what clients and the administrator need:
+//	ca.pem, tls.key   the certificate, self-signed for -names unless -tls-cert and -tls-key are given
+//	NAME.json         for each -account: its credentials file (token_uri is -url/token)
+//	admin-token       the bearer token for the paths below /emulator
 //
-//	ca.pem, tls.key     the certificate, self-made for -names unless -tls-cert and -tls-key are given
-//	NAME.json           of each -account: the credentials file of that service account (token_uri is -url/token)
-//	admin-token         opens /standin, as a bearer
-//
-// Keys lie in -state, so that a restart does not lose them; without it they are gone at the end. A
-// -key is made at the start if there is none of its name, its key ring too. All files but ca.pem
-// have mode 0600.
-//
-//	-account sealgate=cloudkms.cryptoKeyEncrypterDecrypter,cloudkms.viewer     (roles of Google's; ROLE@RESOURCE limits one to a resource)
-//	-key projects/trial-project/locations/global/keyRings/sealgate/cryptoKeys/root          ("=hsm" behind it: protection level HSM)
-//
-// As a health check of a container: gcp-kms-standin -dir DIR -check https://127.0.0.1:9011/healthz
-// exits 0 if it serves, else 1.
+// Keys are kept in -state across restarts; without it they are lost at the end. A -key is created at
+// the start if it does not exist, with its key ring. All files but ca.pem have mode 0600.
 package main
 
 import (
