@@ -8,8 +8,8 @@ import (
 )
 
 // row is a request whose answer was measured on OpenBao 2.7.2, by the number of its row, or one of
-// the contract's section 6. The text is an error in full, or a regular expression for data. now is the
-// status where it is another than OpenBao's.
+// the contract's section 6. The text is an error in full, or a regular expression for data. now is
+// the status where it is another than OpenBao's.
 type row struct {
 	name, method, path, body string
 	status                   int // OpenBao's
