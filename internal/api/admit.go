@@ -95,7 +95,7 @@ var capabilities = [...]policy.Capability{
 // need returns what the token must be allowed. A write is a create where the mount's backend says
 // that the entry is absent.
 func (q *Request) need(ctx context.Context) (token.Need, error) {
-	need := token.Need{Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q,
+	need := token.Need{Fold: q.fold, Path: q.Path, Capability: q.Route.Capability, Sudo: q.Route.Sudo, Parameters: q,
 		Remote: q.HTTP.RemoteAddr, WrapTTL: q.WrapTTL}
 	if exists := q.Route.Exists; exists != nil && q.Op == mount.Update {
 		there, err := exists(ctx, q)

@@ -30,7 +30,7 @@ func (h *Handler) forward(ctx context.Context, q *Request) (a *Answer, again boo
 		return nil, true, nil
 	}
 	if q.HTTP.Header[NoForwarding] != nil || h.NoForwarding || !l.Reachable() {
-		return h.redirect(q, l)
+		return h.redirectToLeader(q, l)
 	}
 	if q.archive() {
 		var cancel context.CancelFunc
@@ -81,8 +81,8 @@ func (h *Handler) untilNext(r *http.Request, q *Request, l *ha.Leader) (*http.Re
 	return r.WithContext(ctx), cancel
 }
 
-// redirect sends the client to the leader.
-func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
+// redirectToLeader sends the client to the leader.
+func (h *Handler) redirectToLeader(q *Request, l *ha.Leader) (*Answer, bool, error) {
 	if l.APIAddr == "" {
 		return nil, false, errNoAddress
 	}
@@ -90,10 +90,15 @@ func (h *Handler) redirect(q *Request, l *ha.Leader) (*Answer, bool, error) {
 	if q.HTTP.URL.RawQuery != "" {
 		to += "?" + q.HTTP.URL.RawQuery
 	}
+	q.redirect(to)
+	return &Answer{}, false, nil
+}
+
+// redirect answers with 307.
+func (q *Request) redirect(to string) {
 	q.Out.Header()["Location"] = []string{to}
 	delete(q.Out.Header(), "Content-Type")
 	q.send(http.StatusTemporaryRedirect, nil)
-	return &Answer{}, false, nil
 }
 
 // hopByHop are the headers of one connection (RFC 9110, 7.6.1).

@@ -18,6 +18,7 @@ const (
 
 // mounted says where a path is mounted.
 type mounted struct {
+	known   bool
 	backend mount.Backend
 	entry   mount.Entry // its path starts with "auth/" for an auth method
 	rest    string      // of the path, below the mount
@@ -28,7 +29,7 @@ type mounted struct {
 // Locate returns the mount of a path that is not in the table of routes. An attempt looks it up
 // once, so that all of its steps speak of the same mount; [Request.Relocate] looks it up again.
 func (q *Request) Locate() (mount.Backend, mount.Entry, string, error) {
-	if q.mounted == nil {
+	if !q.mounted.known {
 		q.mounted = q.lookUp()
 	}
 	return q.mounted.backend, q.mounted.entry, q.mounted.rest, q.mounted.err
@@ -36,19 +37,20 @@ func (q *Request) Locate() (mount.Backend, mount.Entry, string, error) {
 
 // Relocate waits for a change of the mounts to end, and forgets what [Request.Locate] has found.
 func (q *Request) Relocate() {
-	if q.mounted = nil; strings.HasPrefix(q.Path, AuthPath) {
+	q.mounted = mounted{}
+	if strings.HasPrefix(q.Path, AuthPath) {
 		q.Role.AuthMethods().Settle()
 		return
 	}
 	q.Role.Mounts().Settle()
 }
 
-func (q *Request) lookUp() *mounted {
-	var m mounted
+func (q *Request) lookUp() mounted {
+	m := mounted{known: true}
 	rest, ok := strings.CutPrefix(q.Path, AuthPath)
 	if !ok {
 		m.backend, m.entry, m.rest, m.err = q.Role.Mounts().Route(q.Path)
-		return &m
+		return m
 	}
 	m.backend, m.entry, m.rest, m.err = q.Role.AuthMethods().Route(rest)
 	if fault.Is(m.err, fault.NotFound) && m.entry.Path == "" {
@@ -57,7 +59,7 @@ func (q *Request) lookUp() *mounted {
 	if m.entry.Path != "" {
 		m.entry.Path = AuthPath + m.entry.Path
 	}
-	return &m
+	return m
 }
 
 // IsLogin reports whether the auth method answers the path without a token.

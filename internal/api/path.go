@@ -3,6 +3,7 @@ package api
 import (
 	"net/http"
 	"net/url"
+	"path"
 	"strings"
 	"unicode/utf8"
 
@@ -12,14 +13,14 @@ import (
 
 // parse reads path, query and operation of a request.
 func (q *Request) parse() error {
-	path, ok := strings.CutPrefix(q.HTTP.URL.Path, "/v1/")
+	rest, ok := strings.CutPrefix(q.HTTP.URL.Path, "/v1/")
 	if !ok {
 		return errNoSuchPage
 	}
-	if err := CheckPath(path); err != nil {
+	if err := CheckPath(rest); err != nil {
 		return err
 	}
-	q.Path = path
+	q.Path = rest
 	if q.HTTP.URL.RawQuery != "" {
 		query, err := url.ParseQuery(q.HTTP.URL.RawQuery)
 		if err != nil {
@@ -50,25 +51,107 @@ func CheckPath(path string) error {
 	if !utf8.ValidString(path) {
 		return fault.New(fault.Invalid, "the path is not valid UTF-8")
 	}
+	for i := range len(path) {
+		if path[i] < ' ' || path[i] == 0x7f {
+			return fault.New(fault.Invalid, "the path has a control character at byte %d", i)
+		}
+	}
+	if !isClean(path) {
+		return fault.New(fault.Invalid, "the path has an empty or relative segment; name it in full: %q", cleanPath(path))
+	}
+	return nil
+}
+
+// isClean reports whether a path has no empty or relative segment. A slash at the end is none.
+func isClean(path string) bool {
 	begin := 0
 	for i := 0; i <= len(path); i++ {
 		if i < len(path) && path[i] != '/' {
-			if path[i] < ' ' || path[i] == 0x7f {
-				return fault.New(fault.Invalid, "the path has a control character at byte %d", i)
-			}
 			continue
 		}
 		segment := path[begin:i]
-		if segment == "." || segment == ".." {
-			return fault.New(fault.Invalid, "the path has a relative segment (%q); name the path in full", segment)
-		}
-		if segment == "" && i < len(path) {
-			return fault.New(fault.Invalid, "the path has an empty segment (two slashes in a row, or one in front); "+
-				"name the path without")
+		if segment == "." || segment == ".." || segment == "" && i < len(path) {
+			return false
 		}
 		begin = i + 1
 	}
+	return true
+}
+
+// cleanPath removes empty and relative segments; a slash at the end stays.
+func cleanPath(p string) string {
+	rooted := strings.HasPrefix(p, "/")
+	clean := path.Clean("/" + p)
+	if !rooted {
+		clean = clean[1:]
+	}
+	if strings.HasSuffix(p, "/") && clean != "" && !strings.HasSuffix(clean, "/") {
+		clean += "/"
+	}
+	return clean
+}
+
+// redirectClean sends a client that gave a path with empty or relative segments to the clean path:
+// policies, quotas and the audit trail see no other.
+func (q *Request) redirectClean() *Answer {
+	given := q.HTTP.URL.Path
+	if strings.HasPrefix(given, "/") && isClean(given[1:]) {
+		return nil
+	}
+	clean := cleanPath(given)
+	if !strings.HasPrefix(clean, "/v1/") {
+		return nil
+	}
+	to := url.URL{Path: clean, RawQuery: q.HTTP.URL.RawQuery}
+	q.redirect(to.String())
+	return &Answer{}
+}
+
+// canonicalize gives a path of the table the one form that is authorised, audited and routed.
+func (q *Request) canonicalize() error {
+	if strings.HasSuffix(q.Path, "/") && q.Op != mount.List && q.Op != mount.Scan {
+		if !q.Route.Folder {
+			return fault.New(fault.Invalid, "the path ends in a slash, which only lists do; name it without")
+		}
+		q.Path, q.Rest = strings.TrimSuffix(q.Path, "/"), strings.TrimSuffix(q.Rest, "/")
+	}
+	if q.Route.Fold && q.Rest != "" {
+		q.foldAt(len(q.Path)-len(q.Rest), len(q.Path))
+		q.Rest = q.Path[q.fold:]
+	}
 	return nil
+}
+
+// foldAt puts the name in Path[start:end] in lower case.
+func (q *Request) foldAt(start, end int) {
+	lower := strings.ToLower(q.Path[start:end])
+	q.Folded = q.Folded || lower != q.Path[start:end]
+	q.Path, q.fold = q.Path[:start]+lower+q.Path[end:], start
+}
+
+// foldName puts a name in the path of a mount in lower case if the mount's backend ignores its
+// case.
+func (h *Handler) foldName(q *Request) {
+	if !q.Route.Mount {
+		return
+	}
+	role, err := h.roleFor(q)
+	if err != nil {
+		return // sealed: nothing is looked up
+	}
+	q.Role = role
+	backend, _, rest, err := q.Locate()
+	f, ok := backend.(mount.NameFolder)
+	if err != nil || !ok {
+		return
+	}
+	start, end := f.FoldedName(rest)
+	if start == end {
+		return
+	}
+	below := len(q.Path) - len(rest)
+	q.foldAt(below+start, below+end)
+	q.mounted.rest = q.Path[below:]
 }
 
 // operation derives the operation from the method, ?list= and ?scan=.

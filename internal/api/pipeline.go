@@ -11,6 +11,9 @@ func (h *Handler) answer(ctx context.Context, q *Request) (*Answer, error) {
 	if a, err := h.enter(q); a != nil || err != nil {
 		return a, err
 	}
+	if a := q.redirectClean(); a != nil {
+		return a, nil
+	}
 	if err := h.find(q); err != nil {
 		return nil, err
 	}
@@ -29,6 +32,7 @@ func (h *Handler) answer(ctx context.Context, q *Request) (*Answer, error) {
 
 // answerHere lets this node answer.
 func (h *Handler) answerHere(ctx context.Context, q *Request) (*Answer, error) {
+	h.foldName(q)
 	refused := h.limit(ctx, q)
 	if refused != nil && !q.auditRefusal {
 		return nil, refused
@@ -80,6 +84,9 @@ func (h *Handler) find(q *Request) error {
 		return nil
 	}
 	if err := h.routes.find(q, h.login); err != nil {
+		return err
+	}
+	if err := q.canonicalize(); err != nil {
 		return err
 	}
 	return h.checkSwitch(q)

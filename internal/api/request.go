@@ -42,6 +42,8 @@ type Request struct {
 	WrapTTL time.Duration // how long the answer is to be wrapped; 0: not at all
 	WrapJWT bool          // its wrapping token is to be a JWT
 	help    bool          // HELP, or ?help=1
+	Folded  bool          // a name without case was given in upper case
+	fold    int           // the length of Path before that name; 0: it has none
 	parsed  struct {
 		op    mount.Operation
 		query url.Values
@@ -77,7 +79,7 @@ type attempt struct {
 	assigned     *node.RoleState // the role that answers, where it was chosen before authorisation
 	auditRefusal bool            // it exceeds a quota, and such requests are audited
 	plainAnswer  []string        // keys of the answer whose values the audit trail may show
-	mounted      *mounted        // where its path is mounted, once it was looked up
+	mounted      mounted         // where its path is mounted, once it was looked up
 }
 
 // reset starts an attempt.

@@ -113,6 +113,8 @@ type Route struct {
 	Unwraps   bool   // opens a wrapping token: see [handler.admitUnwrap]
 	Own       bool   // is about the very node that is asked: never forwarded
 	Here      bool   // changes nothing but this node: a standby answers it itself
+	Fold      bool   // "*" stands for a name without case: it is put in lower case first
+	Folder    bool   // "*" stands for a mount's path: a slash at its end is dropped first
 	Guarded   bool   // bodies have shares, tokens, passwords or keys: no setting shows them in the audit trail
 	Mount     bool   // its path is in a mount, which may be any
 	Audit     Audit

@@ -30,6 +30,14 @@ type UnauthenticatedPaths interface {
 	Open(o Operation, path string) bool
 }
 
+// NameFolder is implemented by backends that ignore the case of a name in their paths. FoldedName
+// returns where in the path the name is; 0, 0 if there is none. The caller puts the name in lower
+// case before it authorises, audits or routes the request, so that no spelling passes a policy on
+// the name.
+type NameFolder interface {
+	FoldedName(path string) (start, end int)
+}
+
 // AliasLookup is implemented by backends whose credentials could be guessed. Alias returns, without
 // checking anything, whom a login claims to be: failures are counted by it. It is empty if lock-out
 // does not apply.

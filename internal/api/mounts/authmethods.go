@@ -17,11 +17,13 @@ import (
 var authRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/auth", Capability: policy.Read, Style: api.DoubleStyle, Here: true,
 		Handle: authMethods},
-	{Methods: api.Get, Path: "sys/auth/*", Capability: policy.Read, Sudo: true, Style: api.DoubleStyle, Here: true,
+	{Methods: api.Get, Path: "sys/auth/*", Folder: true, Capability: policy.Read, Sudo: true,
+		Style: api.DoubleStyle, Here: true,
 		Handle: authMethod},
-	{Methods: api.Write, Path: "sys/auth/*", Body: api.SmallBody, Capability: policy.Update | policy.Create, Sudo: true,
+	{Methods: api.Write, Path: "sys/auth/*", Folder: true, Body: api.SmallBody, Capability: policy.Update | policy.Create,
+		Sudo:  true,
 		Style: api.DoubleStyle, Handle: enableAuth},
-	{Methods: api.Remove, Path: "sys/auth/*", Capability: policy.Delete, Sudo: true, Style: api.DoubleStyle,
+	{Methods: api.Remove, Path: "sys/auth/*", Folder: true, Capability: policy.Delete, Sudo: true, Style: api.DoubleStyle,
 		Handle: disableAuth},
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/audit"
@@ -16,20 +15,21 @@ import (
 var auditRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/audit", Capability: policy.Read, Sudo: true, Style: api.DoubleStyle, Here: true,
 		Handle: auditDevices},
-	{Methods: api.Write, Path: "sys/audit/*", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
+	{Methods: api.Write, Path: "sys/audit/*", Folder: true, Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Style: api.DoubleStyle,
 		Audit: api.AuditDevices, Handle: enableAudit},
-	{Methods: api.Remove, Path: "sys/audit/*", Capability: policy.Delete, Sudo: true, Style: api.DoubleStyle,
+	{Methods: api.Remove, Path: "sys/audit/*", Folder: true, Capability: policy.Delete, Sudo: true, Style: api.DoubleStyle,
 		Audit: api.AuditDevices, Handle: disableAudit},
 	{Methods: api.Write, Path: "sys/audit-hash/*", Body: api.AnyBody, Capability: policy.Update, Style: api.DoubleStyle,
 		Guarded: true, Handle: auditHash},
 	{Methods: api.Get, Path: "sys/config/auditing/request-headers", Capability: policy.Read, Sudo: true,
 		Style: api.DoubleStyle, Here: true, Handle: auditedHeaders},
-	{Methods: api.Get, Path: "sys/config/auditing/request-headers/*", Capability: policy.Read, Sudo: true,
+	{Methods: api.Get, Path: "sys/config/auditing/request-headers/*", Fold: true, Capability: policy.Read, Sudo: true,
 		Style: api.DoubleStyle, Here: true, Handle: auditedHeader},
-	{Methods: api.Write, Path: "sys/config/auditing/request-headers/*", Body: api.SmallBody, Capability: policy.Update,
-		Sudo: true, Style: api.DoubleStyle, Handle: auditHeader},
-	{Methods: api.Remove, Path: "sys/config/auditing/request-headers/*", Capability: policy.Delete, Sudo: true,
+	{Methods: api.Write, Path: "sys/config/auditing/request-headers/*", Fold: true, Body: api.SmallBody,
+		Capability: policy.Update,
+		Sudo:       true, Style: api.DoubleStyle, Handle: auditHeader},
+	{Methods: api.Remove, Path: "sys/config/auditing/request-headers/*", Fold: true, Capability: policy.Delete, Sudo: true,
 		Style: api.DoubleStyle, Handle: unauditHeader},
 }
 
@@ -133,7 +133,7 @@ func auditedHeaders(_ context.Context, h *api.Handler, _ *api.Request) (*api.Ans
 }
 
 func auditedHeader(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	name := strings.ToLower(q.Rest)
+	name := q.Rest
 	one, ok := headerConfig(h)[name]
 	if !ok {
 		return nil, fault.New(fault.Invalid, "Could not find header in config")

@@ -19,22 +19,23 @@ import (
 var policyRoutes = []api.Route{
 	{Methods: []string{"GET", "LIST"}, Path: "sys/policy", Capability: policy.Read | policy.List, Style: api.DoubleStyle,
 		Handle: legacyPolicies},
-	{Methods: api.Get, Path: "sys/policy/*", Capability: policy.Read, Style: api.DoubleStyle, Here: true,
+	{Methods: api.Get, Path: "sys/policy/*", Fold: true, Capability: policy.Read, Style: api.DoubleStyle, Here: true,
 		Handle: legacyPolicy},
-	{Methods: api.Write, Path: "sys/policy/*", Body: policyBody, Capability: policy.Update, Style: api.DoubleStyle,
+	{Methods: api.Write, Path: "sys/policy/*", Fold: true, Body: policyBody, Capability: policy.Update,
+		Style:  api.DoubleStyle,
 		Handle: writePolicy},
-	{Methods: api.Remove, Path: "sys/policy/*", Capability: policy.Delete, Style: api.DoubleStyle,
+	{Methods: api.Remove, Path: "sys/policy/*", Fold: true, Capability: policy.Delete, Style: api.DoubleStyle,
 		Handle: deletePolicy},
 	{Methods: api.Listing, Path: "sys/policies/acl", Capability: policy.List, Here: true, Handle: listPolicies},
-	{Methods: api.Get, Path: "sys/policies/acl/*", Capability: policy.Read, Here: true, Handle: showPolicy},
-	{Methods: api.Write, Path: "sys/policies/acl/*", Body: policyBody, Capability: policy.Update,
+	{Methods: api.Get, Path: "sys/policies/acl/*", Fold: true, Capability: policy.Read, Here: true, Handle: showPolicy},
+	{Methods: api.Write, Path: "sys/policies/acl/*", Fold: true, Body: policyBody, Capability: policy.Update,
 		Handle: writePolicy},
-	{Methods: []string{"PATCH"}, Path: "sys/policies/acl/*", Body: policyBody, Capability: policy.Patch,
+	{Methods: []string{"PATCH"}, Path: "sys/policies/acl/*", Fold: true, Body: policyBody, Capability: policy.Patch,
 		Handle: patchPolicy},
-	{Methods: api.Remove, Path: "sys/policies/acl/*", Capability: policy.Delete, Handle: deletePolicy},
+	{Methods: api.Remove, Path: "sys/policies/acl/*", Fold: true, Capability: policy.Delete, Handle: deletePolicy},
 	{Methods: api.Listing, Path: "sys/policies/detailed/acl", Capability: policy.List, Here: true,
 		Handle: listPolicies},
-	{Methods: api.Get, Path: "sys/policies/detailed/acl/*", Capability: policy.Read, Here: true,
+	{Methods: api.Get, Path: "sys/policies/detailed/acl/*", Fold: true, Capability: policy.Read, Here: true,
 		Handle: detailedPolicy},
 
 	{Methods: api.Write, Path: "sys/capabilities", Body: api.SmallBody, Capability: policy.Update, Style: api.DoubleStyle,
@@ -143,8 +144,8 @@ func writePolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err := q.Role.Tokens().WritePolicy(ctx, w); err != nil {
 		return nil, err
 	}
-	if lower := strings.ToLower(q.Rest); lower != q.Rest {
-		return &api.Answer{Warnings: []string{fmt.Sprintf("policy name was converted to %q", lower)}}, nil
+	if q.Folded {
+		return &api.Answer{Warnings: []string{fmt.Sprintf("policy name was converted to %q", q.Rest)}}, nil
 	}
 	return api.Done()
 }

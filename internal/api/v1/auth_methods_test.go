@@ -131,7 +131,7 @@ func TestUserpass(t *testing.T) {
 	}
 	self := w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", in.ClientToken)
 	if b := self.Body.String(); !strings.Contains(b, `"display_name":"userpass-alice"`) ||
-		!strings.Contains(b, `"path":"auth/userpass/login/ALICE"`) {
+		!strings.Contains(b, `"path":"auth/userpass/login/alice"`) {
 		t.Errorf("lookup-self: %s", b)
 	}
 	for what, path := range map[string]string{"wrong password": "alice", "unknown user": "unknown"} {

@@ -61,7 +61,7 @@ func TestMethods(t *testing.T) {
 		{"GET", "sys/recovery/prove", 405, refusal("unsupported operation")},
 		{"GET", "cubbyhole/a", 404, empty},
 		{"GET", "identity/a", 404, refusal("1 error occurred:\n\t* unsupported path\n\n")},
-		{"GET", "sys/mounts/", 200, ""},
+		{"GET", "sys/mounts/", 400, refusal("the path ends in a slash, which only lists do; name it without")},
 		{"GET", "sys/mounts/nope", 400, refusal("No secret engine mount at nope/")},
 		{"GET", "nowhere/x", 404, refusal(`no handler for route "nowhere/x". route entry not found.`)},
 		{"GET", "", 404, ""},
@@ -74,17 +74,31 @@ func TestMethods(t *testing.T) {
 func TestPaths(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	for _, url := range []string{"/", "/v1", "/ui/", "/v2/secret/a", "/V1/secret/a", "//v1/secret/a", "v1/secret/a", ""} {
+	for _, url := range []string{"/", "/v1", "/ui/", "/v2/secret/a", "/V1/secret/a", "v1/secret/a", ""} {
 		w.expect(fmt.Sprintf("%q", url), w.send(w.request("GET", url, "")), 404, empty)
 	}
 	for _, path := range []string{
-		"secret/../sys/seal-status", "..", ".", "secret/.", "secret/./a", "secret//a", "/secret", "secret/a\x00",
-		"secret/\n", "secret/\xff\xfe",
-		"secret/\x7f", "sys//health", "sys/../secret/a", "sys/mounts/a//b", "sys/internal/ui/mounts/../x",
+		"secret/a\x00", "secret/\n", "secret/\xff\xfe", "secret/\x7f",
 	} {
 		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
 			if a := w.do(method, path, `{"a":1}`); a.Code != 400 {
 				t.Errorf("%s %q: %d %s", method, path, a.Code, a.Body)
+			}
+		}
+	}
+	for given, clean := range map[string]string{
+		"secret/../sys/seal-status": "sys/seal-status", "secret/.": "secret", "secret/./a": "secret/a",
+		"secret//a": "secret/a", "/secret": "secret", "//secret///a": "secret/a", "sys//health": "sys/health",
+		"sys/../secret/a": "secret/a", "sys/mounts/a//b": "sys/mounts/a/b",
+		"secret//metadata/?list=true":       "secret/metadata/?list=true",
+		"sys/internal/ui/mounts/../x?a=%2F": "sys/internal/ui/x?a=%2F", "secret//a b%ü": "secret/a%20b%25%C3%BC",
+		"secret//\r\nX-Evil: 1": "secret/%0D%0AX-Evil:%201",
+	} {
+		for _, method := range []string{"GET", "PUT", "DELETE", "LIST"} {
+			a := w.do(method, given, `{"a":1}`, "X-Vault-Token", "")
+			if a.Code != 307 || a.Header().Get("Location") != "/v1/"+clean || a.Body.Len() > 0 {
+				t.Errorf("%s %q: %d %q %s; want a redirection to %q", method, given, a.Code,
+					a.Header().Get("Location"), a.Body, clean)
 			}
 		}
 	}

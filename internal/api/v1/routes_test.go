@@ -42,7 +42,8 @@ func marked(r api.Route) string {
 	}{
 		{r.Lifecycle, "lifecycle"}, {r.Switch != api.NoSwitch, "switch " + r.Switch.String()}, {r.Shares, "shares"},
 		{r.Unwraps, "unwraps"},
-		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Audit != api.AuditBoth, "audit " + r.Audit.String()},
+		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Fold, "fold"}, {r.Folder, "folder"},
+		{r.Audit != api.AuditBoth, "audit " + r.Audit.String()},
 		{r.Duration != api.Usual, r.Duration.String()}, {r.Target != 0, "target " + r.Target.String()},
 		{r.Exists != nil, "create or update"},
 	} {

@@ -360,8 +360,8 @@ func TestPathsOnTheWire(t *testing.T) {
 		code string
 	}{
 		{"GET /v1/secret/a%2fb HTTP/1.1", "404"},
-		{"PUT /v1/secret/%2e%2e/sys/health HTTP/1.1", "400"},
-		{"GET /v1/secret//a HTTP/1.1", "400"},
+		{"PUT /v1/secret/%2e%2e/sys/health HTTP/1.1", "307"},
+		{"GET /v1/secret//a HTTP/1.1", "307"},
 		{"GET /v1/secret/%00 HTTP/1.1", "400"},
 		{"GET /v1/secret/%ff HTTP/1.1", "400"},
 		{"GET /v1/secret/%zz HTTP/1.1", "400"},

@@ -67,6 +67,18 @@ func Name(what, name string) (string, error) {
 	return strings.ToLower(name), nil
 }
 
+// NameAfter returns where a path has the name of a user, role or certificate: in the segment after
+// one of the heads, such as "role/". See [mount.NameFolder].
+func NameAfter(path string, heads ...string) (start, end int) {
+	for _, head := range heads {
+		if rest, ok := strings.CutPrefix(path, head); ok {
+			name, _, _ := strings.Cut(rest, "/")
+			return len(head), len(head) + len(name)
+		}
+	}
+	return 0, 0
+}
+
 func unfit(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
 
 // Networks parses a list of CIDRs; a single address is a network of one.

@@ -4,10 +4,11 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
-// ACL is a compiled set of policies. It is immutable.
+// ACL is a compiled set of policies. It is immutable, and safe for concurrent use.
 //
 // The pattern that applies to a path is the first of
 //
@@ -23,22 +24,33 @@ type ACL struct {
 	segments *level // patterns with "+"; nil if there are none
 	patterns []*candidate
 	until    time.Time
+
+	rules  []rule   // what it was compiled from
+	folded sync.Map // prefix (string) to *ACL, see fold
 }
 
 // Compile compiles policies as of a time; it omits expired rules.
 func Compile(now time.Time, policies ...*Policy) *ACL {
 	a := &ACL{exact: map[string]*Grant{}}
-	patterns := map[string]*Grant{}
 	for _, p := range policies {
 		for _, r := range p.rules {
-			if strings.Contains(r.pattern, "{{") || a.expired(now, r) {
-				continue
+			if !strings.Contains(r.pattern, "{{") && !a.expired(now, r) {
+				a.rules = append(a.rules, r)
 			}
-			if g := patterns[r.pattern]; g != nil {
-				patterns[r.pattern] = g.merge(r.grant)
-			} else {
-				patterns[r.pattern] = r.grant
-			}
+		}
+	}
+	a.compile()
+	return a
+}
+
+// compile sorts the rules into the tables that requests are looked up in.
+func (a *ACL) compile() {
+	patterns := map[string]*Grant{}
+	for _, r := range a.rules {
+		if g := patterns[r.pattern]; g != nil {
+			patterns[r.pattern] = g.merge(r.grant)
+		} else {
+			patterns[r.pattern] = r.grant
 		}
 	}
 	var wild []*candidate
@@ -62,7 +74,32 @@ func Compile(now time.Time, policies ...*Policy) *ACL {
 		}
 		a.segments.insert(c)
 	}
-	return a
+}
+
+// fold returns the ACL for paths whose segment after a prefix is a name without case. A request has
+// the name in lower case; so has every rule that names it. Rules that become one are merged, and a
+// deny wins.
+func (a *ACL) fold(prefix string) *ACL {
+	if f, ok := a.folded.Load(prefix); ok {
+		return f.(*ACL)
+	}
+	f, differs := &ACL{exact: map[string]*Grant{}, until: a.until}, false
+	for _, r := range a.rules {
+		if rest, ok := strings.CutPrefix(r.pattern, prefix); ok {
+			name, below, more := strings.Cut(rest, "/")
+			lower := strings.ToLower(name)
+			if differs = differs || lower != name; more {
+				lower += "/"
+			}
+			r.pattern = prefix + lower + below
+		}
+		f.rules = append(f.rules, r)
+	}
+	if f.compile(); !differs {
+		f = a
+	}
+	a.folded.Store(prefix, f)
+	return f
 }
 
 // expired reports whether a rule has expired, and tracks the next expiry.

@@ -9,6 +9,7 @@ import (
 // Ask describes the access that a request needs.
 type Ask struct {
 	Path       string
+	Fold       int           // the length of the path before a name without case; 0: it has none
 	Capability Capability    // any one of these suffices
 	Sudo       bool          // sudo is needed too
 	WrapTTL    time.Duration // of the wrapped response; 0: not wrapped
@@ -28,6 +29,9 @@ const withParameters = Create | Read | Update | Patch
 // Allow returns the grant that allows the request, or nil. The error is that of reading the
 // parameters.
 func (a *ACL) Allow(q Ask) (*Grant, error) {
+	if q.Fold > 0 {
+		a = a.fold(q.Path[:q.Fold])
+	}
 	g := a.find(q.Path, q.Capability&listings != 0)
 	if g == nil || g.capabilities&Deny != 0 || g.capabilities&q.Capability == 0 || q.Sudo && g.capabilities&Sudo == 0 {
 		return nil, nil

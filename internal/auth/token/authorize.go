@@ -30,6 +30,7 @@ type Parameters = policy.Parameters
 // Need describes the access that a request needs.
 type Need struct {
 	Path       string        // without "/v1/"; with a trailing slash for list and scan
+	Fold       int           // the length of the path before a name without case; 0: it has none
 	Capability Capability    // any one of these suffices
 	Sudo       bool          // sudo is needed too: the path is one of Vault's root-protected paths
 	WrapTTL    time.Duration // of the wrapped response; 0: not wrapped
@@ -107,7 +108,8 @@ func (s *Store) allows(ctx context.Context, e *entry, need Need) (*policy.Grant,
 		return nil, false, err
 	}
 	g, err := acl.Allow(policy.Ask{
-		Path: need.Path, Capability: need.Capability, Sudo: need.Sudo, WrapTTL: need.WrapTTL, Parameters: need.Parameters,
+		Path: need.Path, Fold: need.Fold, Capability: need.Capability, Sudo: need.Sudo, WrapTTL: need.WrapTTL,
+		Parameters: need.Parameters,
 	})
 	return g, g != nil, err
 }

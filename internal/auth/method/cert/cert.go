@@ -77,6 +77,11 @@ type backend struct {
 // Open implements [mount.UnauthenticatedPaths].
 func (d *backend) Open(_ mount.Operation, path string) bool { return path == "login" }
 
+// FoldedName implements [mount.NameFolder].
+func (d *backend) FoldedName(path string) (start, end int) {
+	return method.NameAfter(path, "certs/")
+}
+
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "certs/")

@@ -61,6 +61,11 @@ func (d *backend) Open(_ mount.Operation, path string) bool {
 	return path == "login" || path == "oidc/auth_url" || path == "oidc/callback"
 }
 
+// FoldedName implements [mount.NameFolder].
+func (d *backend) FoldedName(path string) (start, end int) {
+	return method.NameAfter(path, "role/")
+}
+
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "role/")

@@ -84,6 +84,11 @@ func (d *backend) Alias(_ context.Context, r *mount.Request) (string, error) {
 	return strings.ToLower(name), nil
 }
 
+// FoldedName implements [mount.NameFolder].
+func (d *backend) FoldedName(path string) (start, end int) {
+	return method.NameAfter(path, "users/", "login/")
+}
+
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
 	name, ok := strings.CutPrefix(path, "users/")
