@@ -156,6 +156,22 @@ func (m Map) Names(name string, into *[]string) error {
 	return nil
 }
 
+// Limits reads a list of names that restricts something, like [Map.Names]. "" and an empty list
+// lift the restriction. A list that holds only blanks, which a script with an unset variable sends,
+// is refused: it would lift the restriction too.
+func (m Map) Limits(name string, into *[]string) error {
+	var out []string
+	if err := m.Names(name, &out); err != nil || m[name] == nil {
+		return err
+	}
+	list, isList := m[name].([]any)
+	if len(out) == 0 && (isList && len(list) > 0 || !isList && m[name] != "") {
+		return Invalid(name, "a list of names that are not blank, or an empty list")
+	}
+	*into = out
+	return nil
+}
+
 // Object reads an object; nil where it is not given.
 func (m Map) Object(name string) (Map, error) {
 	switch v := m[name].(type) {

@@ -136,7 +136,7 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 	}
 	f := field.Map(data)
 	for _, err := range []error{
-		f.Names("allowed_policies", &r.AllowedPolicies), f.Names("allowed_policies_glob", &r.AllowedPoliciesGlob),
+		f.Limits("allowed_policies", &r.AllowedPolicies), f.Limits("allowed_policies_glob", &r.AllowedPoliciesGlob),
 		f.Names("disallowed_policies", &r.DisallowedPolicies), f.Names("disallowed_policies_glob", &r.DisallowedPoliciesGlob),
 		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan),
 		f.Text("path_suffix", &r.PathSuffix),
@@ -144,7 +144,7 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 		f.Duration("token_period", &r.TokenPeriod), f.Duration("token_explicit_max_ttl", &r.TokenExplicitMax),
 		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType),
 		f.Number("token_num_uses", &r.TokenNumUses),
-		f.Names("bound_cidrs", &r.TokenBoundCIDRs), f.Names("token_bound_cidrs", &r.TokenBoundCIDRs),
+		f.Limits("bound_cidrs", &r.TokenBoundCIDRs), f.Limits("token_bound_cidrs", &r.TokenBoundCIDRs),
 	} {
 		if err != nil {
 			return nil, err

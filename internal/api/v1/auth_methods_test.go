@@ -57,7 +57,8 @@ func TestAuthMounts(t *testing.T) {
 	}{
 		{"GET", "sys/auth", "", 200, `"token/":{"accessor":"auth_token_`},
 		{"GET", "sys/auth/token", "", 200, `"token_type":"default-service"`},
-		{"POST", "sys/auth/userpass", `{"type":"userpass","description":"people","config":{"default_lease_ttl":"1h","token_type":"batch"}}`, 204, ""},
+		{"POST", "sys/auth/userpass",
+			`{"type":"userpass","description":"people","config":{"default_lease_ttl":"1h","token_type":"batch"}}`, 204, ""},
 		{"POST", "sys/auth/userpass", `{"type":"userpass"}`, 400, "path is already in use at userpass/"},
 		{"POST", "sys/auth/team/x", `{"type":"approle","local":true}`, 204, ""},
 		{"POST", "sys/auth/x", `{"type":"nope"}`, 400, "plugin not found in the catalog: nope"},
@@ -68,7 +69,9 @@ func TestAuthMounts(t *testing.T) {
 		{"GET", "sys/auth/userpass", "", 200, `"type":"userpass"`},
 		{"GET", "sys/auth/userpass/tune", "", 200, `"default_lease_ttl":3600`},
 		{"GET", "sys/mounts/auth/userpass/tune", "", 200, `"token_type":"batch"`},
-		{"POST", "sys/mounts/auth/userpass/tune", `{"description":"all people","token_type":"default-service","user_lockout_config":{"lockout_threshold":"3"}}`, 204, ""},
+		{"POST", "sys/mounts/auth/userpass/tune",
+			`{"description":"all people","token_type":"default-service","user_lockout_config":{"lockout_threshold":"3"}}`, 204,
+			""},
 		{"GET", "sys/auth/userpass/tune", "", 200, `"lockout_threshold":3`},
 		{"POST", "sys/auth/userpass/tune", `{"max_lease_ttl":"30m"}`, 400, "default_lease_ttl and max_lease_ttl"},
 		{"GET", "sys/auth/nope", "", 400, "No auth engine at nope/"},
@@ -208,7 +211,8 @@ func TestAppRole(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	w.expect("enable", w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204, "")
-	w.expect("role", w.do("POST", "auth/approle/role/ci", `{"token_policies":["ci"],"secret_id_num_uses":2,"secret_id_ttl":"1h","token_num_uses":5}`), 204, "")
+	w.expect("role", w.do("POST", "auth/approle/role/ci",
+		`{"token_policies":["ci"],"secret_id_num_uses":2,"secret_id_ttl":"1h","token_num_uses":5}`), 204, "")
 	w.expect("no constraint", w.do("POST", "auth/approle/role/open", `{"bind_secret_id":false}`), 400, "")
 	var reply struct{ Data map[string]any }
 	w.decode(w.do("GET", "auth/approle/role/ci/role-id", ""), &reply)
@@ -381,5 +385,68 @@ func TestConcurrentGuesses(t *testing.T) {
 	wg.Wait()
 	if checked.Load() != 3 || locked.Load() != 37 {
 		t.Errorf("%d of 40 guesses were checked, and %d refused", checked.Load(), locked.Load())
+	}
+}
+
+// TestWrittenIsReadBack: networks are shown as they were written, and enforced as the networks that
+// they are.
+func TestWrittenIsReadBack(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	for _, kind := range []string{"userpass", "approle", "cert", "jwt"} {
+		w.expect(kind, w.do("POST", "sys/auth/"+kind, fmt.Sprintf(`{"type":%q}`, kind)), 204, "")
+	}
+	const networks = `["10.0.0.1","192.168.215.230/24","10.1.2.3/8","::1","::ffff:127.0.0.1"]`
+	for path, body := range map[string]string{
+		"auth/userpass/users/u": `"password":"x"`, "auth/approle/role/r": `"role_id":"r"`,
+		"auth/token/roles/r": `"orphan":true`,
+	} {
+		body = fmt.Sprintf(`{%s,"token_bound_cidrs":%s}`, body, networks)
+		w.expect(path, w.do("POST", path, body), 204, "")
+		a := w.do("GET", path, "")
+		if !strings.Contains(a.Body.String(), `"token_bound_cidrs":`+networks) {
+			t.Errorf("%s: %s", path, a.Body)
+		}
+	}
+	w.expect("secret networks", w.do("POST", "auth/approle/role/r", `{"secret_id_bound_cidrs":["10.1.2.3/8"]}`), 204, "")
+	if a := w.do("GET", "auth/approle/role/r", ""); !strings.Contains(a.Body.String(),
+		`"secret_id_bound_cidrs":["10.1.2.3/8"]`) {
+		t.Errorf("%s", a.Body)
+	}
+}
+
+// TestBlankRestrictionsAreRefused: a list of blanks, which a script with an unset variable sends,
+// must not lift the restriction that its field is.
+func TestBlankRestrictionsAreRefused(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	for _, kind := range []string{"userpass", "approle", "cert", "jwt"} {
+		w.expect(kind, w.do("POST", "sys/auth/"+kind, fmt.Sprintf(`{"type":%q}`, kind)), 204, "")
+	}
+	w.expect("role", w.do("POST", "auth/approle/role/r", `{}`), 204, "")
+	for path, fields := range map[string][]string{
+		"auth/token/roles/r":            {"allowed_policies", "allowed_policies_glob", "bound_cidrs", "token_bound_cidrs"},
+		"auth/userpass/users/u":         {"token_bound_cidrs", "bound_cidrs"},
+		"auth/approle/role/r":           {"token_bound_cidrs", "secret_id_bound_cidrs", "bound_cidr_list"},
+		"auth/approle/role/r/secret-id": {"cidr_list", "token_bound_cidrs"},
+		"auth/cert/certs/c":             {"allowed_names", "allowed_common_names", "token_bound_cidrs"},
+		"auth/jwt/role/r":               {"bound_audiences", "token_bound_cidrs"},
+	} {
+		for _, field := range fields {
+			for _, blank := range []string{`[""]`, `[" ",""]`, `" "`, `","`} {
+				a := w.do("POST", path, fmt.Sprintf(`{%q:%s,"password":"x"}`, field, blank))
+				if a.Code != 400 || !strings.Contains(a.Body.String(), "not blank") {
+					t.Errorf("%s %s=%s: %d %s", path, field, blank, a.Code, a.Body)
+				}
+			}
+		}
+	}
+	w.expect("user", w.do("POST", "auth/userpass/users/u", `{"password":"x","token_policies":[""]}`), 204, "")
+	if got := w.login("auth/userpass/login/u", `{"password":"x"}`).Policies; fmt.Sprint(got) != "[default]" {
+		t.Errorf("blank token_policies: %v", got)
+	}
+	if a := w.do("POST", "auth/token/create", `{"policies":[""]}`); !strings.Contains(a.Body.String(),
+		`"policies":["default"]`) {
+		t.Errorf("policies [\"\"] by root: %s", a.Body)
 	}
 }

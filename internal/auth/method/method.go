@@ -16,12 +16,12 @@ import (
 	"cmp"
 	"crypto/rand"
 	"io"
-	"net/netip"
 	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
@@ -81,39 +81,20 @@ func NameAfter(path string, heads ...string) (start, end int) {
 
 func unfit(r rune) bool { return r == '/' || !unicode.IsPrint(r) }
 
-// Networks parses a list of CIDRs; a single address is a network of one.
+// Networks checks a list of CIDRs and addresses, and returns it as it was written.
 func Networks(field string, list []string) ([]string, error) {
-	out := make([]string, 0, len(list))
 	for _, text := range list {
-		p, err := netip.ParsePrefix(text)
-		if a, bad := netip.ParseAddr(text); err != nil && bad == nil {
-			p, err = a.Unmap().WithZone("").Prefix(a.Unmap().BitLen())
-		}
-		if err != nil || len(text) > 64 {
+		if _, ok := token.ParseNetwork(text); !ok {
 			return nil, Invalid("%s: %q is not a network; use the form 10.0.0.0/8 or 192.0.2.1", field, text)
 		}
-		out = append(out, p.Masked().String())
 	}
-	return out, nil
+	return list, nil
 }
 
 // Within reports whether a client address ("192.0.2.1:1234") is in one of the networks, or there
 // are none.
 func Within(networks []string, remote string) bool {
-	if len(networks) == 0 {
-		return true
-	}
-	ap, err := netip.ParseAddrPort(remote)
-	if err != nil {
-		return false
-	}
-	addr := ap.Addr().Unmap().WithZone("")
-	for _, n := range networks {
-		if p, err := netip.ParsePrefix(n); err == nil && p.Contains(addr) {
-			return true
-		}
-	}
-	return false
+	return len(networks) == 0 || token.Within(networks, remote)
 }
 
 // Glob reports whether text matches a pattern in which "*" matches any text.

@@ -50,7 +50,7 @@ func (p *TokenParams) Read(f field.Map) error {
 		g.Seconds("token_period", &next.Period), g.Number("token_num_uses", &next.NumUses),
 		g.Names("token_policies", &next.Policies),
 		g.Flag("token_no_default_policy", &next.NoDefault), g.Text("token_type", &next.Type),
-		g.Names("token_bound_cidrs", &next.BoundCIDRs),
+		g.Limits("token_bound_cidrs", &next.BoundCIDRs),
 	)
 	if err != nil {
 		return err

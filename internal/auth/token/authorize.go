@@ -2,7 +2,6 @@ package token
 
 import (
 	"context"
-	"net/netip"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/policy"
@@ -50,7 +49,7 @@ func (s *Store) Authorize(ctx context.Context, token string, need Need) (Identit
 	if err != nil {
 		return Identity{}, err
 	}
-	if len(e.token.Networks) > 0 && !within(e.token.Networks, need.Remote) {
+	if len(e.token.Networks) > 0 && !Within(e.token.Networks, need.Remote) {
 		return Identity{}, errDenied
 	}
 	if e.token.Uses != 0 {
@@ -132,19 +131,4 @@ func (s *Store) Paths(ctx context.Context, who Identity) (exact, wild map[string
 	}
 	exact, wild = acl.Paths()
 	return exact, wild, nil
-}
-
-// within reports whether an address is in one of the networks. An address that cannot be parsed is
-// outside.
-func within(networks []string, remote string) bool {
-	var addr netip.Addr
-	if ap, err := netip.ParseAddrPort(remote); err == nil {
-		addr = ap.Addr().Unmap().WithZone("")
-	}
-	for _, n := range networks {
-		if p, err := netip.ParsePrefix(n); err == nil && p.Contains(addr) {
-			return true
-		}
-	}
-	return false
 }

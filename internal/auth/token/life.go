@@ -77,6 +77,7 @@ func (c *creation) capped() time.Duration {
 func (c *creation) choosePolicies(context.Context) error {
 	parent := c.parent.token.Policies
 	asked := clean(c.Policies)
+	given := len(c.Policies) > 0 // a list of blanks asks for no policy, and inherits none
 	for _, p := range asked {
 		if p == wrapPolicy {
 			return invalid("cannot assign policy %q", p)
@@ -85,14 +86,14 @@ func (c *creation) choosePolicies(context.Context) error {
 	withDefault := !c.NoDefault
 	switch r := c.Role; {
 	case r != nil && r.restricts():
-		if len(asked) == 0 {
+		if !given {
 			asked = r.presets(parent)
 		}
 		if err := r.check(asked); err != nil {
 			return err
 		}
 		withDefault = withDefault && !r.TokenNoDefaultPolicy && r.admits(defaultPolicy)
-	case len(asked) == 0:
+	case !given:
 		asked = slices.Clone(parent)
 		withDefault = withDefault && slices.Contains(parent, defaultPolicy)
 		if c.NoDefault {

@@ -410,3 +410,37 @@ func TestLineageModel(t *testing.T) {
 		}
 	})
 }
+
+// TestBlankPoliciesInheritNothing: a list of blanks, which a script with an unset variable sends,
+// must not make a copy of the parent: of a root token above all.
+func TestBlankPoliciesInheritNothing(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	if err := h.WritePolicy(t.Context(), PolicyWrite{Name: "make",
+		Text: `path "auth/token/*" { capabilities = ["update"] }`}); err != nil {
+		t.Fatal(err)
+	}
+	narrow := h.mustIdentify(h.make(h.root, CreateRequest{Policies: []string{"make"}, Path: "auth/token/create"}).Text)
+	role := NewRole("r")
+	role.AllowedPolicies = []string{"foo"}
+	for _, blank := range [][]string{{""}, {" "}, {"", ""}, {"\t", " "}} {
+		for what, made := range map[string]*Created{
+			"of root":                   h.make(h.root, CreateRequest{Policies: blank}),
+			"an orphan of root":         h.make(h.root, CreateRequest{Policies: blank, Orphan: true}),
+			"a batch token of root":     h.make(h.root, CreateRequest{Policies: blank, Type: "batch"}),
+			"by a role that allows foo": h.make(h.root, CreateRequest{Policies: blank, Role: role}),
+			"of a narrow token":         h.make(narrow, CreateRequest{Policies: blank}),
+		} {
+			if got := strings.Join(made.Token.Policies, " "); got != "default" {
+				t.Errorf("policies %q, %s: %q", blank, what, got)
+			}
+		}
+	}
+	if got := h.make(h.root, CreateRequest{}).Token.Policies; len(got) != 1 || got[0] != "root" {
+		t.Errorf("without a list: %q", got)
+	}
+	login, err := h.Login(t.Context(), LoginRequest{Path: "auth/x/login", Policies: []string{" "}})
+	if err != nil || strings.Join(login.Token.Policies, " ") != "default" {
+		t.Errorf("a login: %v, %v", login, err)
+	}
+}

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
@@ -165,12 +164,10 @@ func (s *Store) WriteRole(ctx context.Context, r *Role) error {
 		func(c rune) bool { return c <= ' ' || c == 0x7f }):
 		return invalid("path_suffix contains a character that is not allowed in a path, or begins or ends with a slash")
 	}
-	for i, n := range r.TokenBoundCIDRs {
-		p, err := parseNetwork(n)
-		if err != nil {
+	for _, n := range r.TokenBoundCIDRs {
+		if _, ok := ParseNetwork(n); !ok {
 			return invalid("token_bound_cidrs: %q is not an address or a network such as 192.0.2.0/24", n)
 		}
-		r.TokenBoundCIDRs[i] = p.String()
 	}
 	body, err := json.Marshal(r)
 	if err != nil {
@@ -178,14 +175,6 @@ func (s *Store) WriteRole(ctx context.Context, r *Role) error {
 	}
 	return s.entries.Commit(ctx,
 		storage.Batch{Ops: []storage.Op{storage.Put(rolePrefix+escape(r.Name), append([]byte{roleVersion}, body...))}})
-}
-
-func parseNetwork(text string) (netip.Prefix, error) {
-	if addr, err := netip.ParseAddr(text); err == nil {
-		return netip.PrefixFrom(addr, addr.BitLen()), nil
-	}
-	p, err := netip.ParsePrefix(text)
-	return p.Masked(), err
 }
 
 // DeleteRole removes a role. A missing one is not an error.

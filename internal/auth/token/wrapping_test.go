@@ -54,8 +54,8 @@ func TestUnwrapIsOneCommit(t *testing.T) {
 	}
 }
 
-// TestFailedUnwrapIsNoUnwrap: while the storage is unavailable no caller gets the answer, and it can be read
-// afterwards.
+// TestFailedUnwrapIsNoUnwrap: while the storage is unavailable no caller gets the answer, and it
+// can be read afterwards.
 func TestFailedUnwrapIsNoUnwrap(t *testing.T) {
 	t.Parallel()
 	e, _ := formatted(t)

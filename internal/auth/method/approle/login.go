@@ -6,6 +6,7 @@ import (
 	"net/netip"
 
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -19,13 +20,13 @@ func subset(inner, outer []string) bool {
 		return true
 	}
 	for _, i := range inner {
-		p, err := netip.ParsePrefix(i)
-		ok := false
+		p, ok := token.ParseNetwork(i)
+		within := false
 		for _, o := range outer {
-			q, bad := netip.ParsePrefix(o)
-			ok = ok || err == nil && bad == nil && q.Bits() <= p.Bits() && q.Contains(p.Addr())
+			q, valid := token.ParseNetwork(o)
+			within = within || ok && valid && q.Bits() <= p.Bits() && q.Contains(p.Addr())
 		}
-		if !ok {
+		if !within {
 			return false
 		}
 	}

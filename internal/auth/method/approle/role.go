@@ -58,7 +58,7 @@ func (x *role) read(f field.Map) error {
 	err := field.First(
 		f.Text("role_id", &x.RoleID), f.Flag("bind_secret_id", &x.BindSecretID),
 		f.Number("secret_id_num_uses", &x.SecretUses),
-		f.Seconds("secret_id_ttl", &x.SecretTTL), f.Names("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
+		f.Seconds("secret_id_ttl", &x.SecretTTL), f.Limits("secret_id_bound_cidrs", &x.SecretCIDRs), x.Read(f),
 	)
 	if err != nil {
 		return err

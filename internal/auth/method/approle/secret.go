@@ -121,8 +121,9 @@ const (
 func (d *backend) newSecret(x *role, f field.Map) (*secret, error) {
 	s := &secret{Uses: x.SecretUses, TTL: x.SecretTTL, Created: d.now()}
 	err := field.First(
-		f.Number("num_uses", &s.Uses), f.Seconds("ttl", &s.TTL), f.Pairs("metadata", &s.Meta), f.Names("cidr_list", &s.CIDRs),
-		f.Names("token_bound_cidrs", &s.TokenCIDRs),
+		f.Number("num_uses", &s.Uses), f.Seconds("ttl", &s.TTL), f.Pairs("metadata", &s.Meta),
+		f.Limits("cidr_list", &s.CIDRs),
+		f.Limits("token_bound_cidrs", &s.TokenCIDRs),
 	)
 	if err != nil {
 		return nil, err

@@ -160,7 +160,7 @@ func (e *entry) read(f field.Map) error {
 		return err
 	}
 	for name, list := range e.lists() {
-		if err := f.Names(name, list); err != nil {
+		if err := f.Limits(name, list); err != nil {
 			return err
 		}
 	}

@@ -83,7 +83,7 @@ func (x *role) read(f field.Map) error {
 	kind, groups, claimKind := "", "", ""
 	err := field.First(
 		f.Text("role_type", &kind), f.Text("groups_claim", &groups), f.Text("bound_claims_type", &claimKind),
-		f.Names("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f),
+		f.Limits("bound_audiences", &x.Audiences), f.Text("bound_subject", &x.Subject), x.readClaims(f),
 		f.Text("user_claim", &x.UserClaim),
 		f.Flag("user_claim_json_pointer", &x.UserPointer), f.Pairs("claim_mappings", &x.Mappings),
 		f.Seconds("expiration_leeway", &x.ExpiryLeeway),
