@@ -106,10 +106,11 @@ type Store struct {
 	epoch atomic.Uint64
 
 	policies policyCache
-	batch    batchKey
 	wrapKey  wrappingKey
 	meters   meters
 	indexed  atomic.Bool // every token with a lease is in the index
+
+	batchKeyDropped atomic.Bool // of version 1: see batch.go
 }
 
 // digest is a token's salted hash, by which it is stored and cached.

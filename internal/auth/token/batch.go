@@ -2,16 +2,9 @@ package token
 
 import (
 	"context"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"errors"
-	"fmt"
-	"io"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -19,74 +12,39 @@ import (
 
 // A batch token is its own record: "b." and, in base64url without padding,
 //
-//	version u8 = 1 | nonce 12 | AES-256-GCM( record of [Token] ) | tag 16
+//	version u8 = 2 | entry of the barrier, with the record of [Token] as plaintext
 //
-// under the key at "auth/batch-key", with the text "sealgate/auth/batch/v1" as additional data.
-// Nothing else is stored, so it cannot be renewed or revoked, except by revoking its parent.
+// The barrier seals the entry to batchPath by its active term, counts it, and opens it as long as it
+// has that term. Nothing is stored, so the token cannot be renewed or revoked, except by revoking its
+// parent. It never has the root policy.
+//
+// Version 1 was sealed by a key of its own, an entry that raw access to the storage reads. It is not
+// accepted any more, and the key is removed.
 
 const (
 	batchLead    = "b."
-	batchVersion = 1
-	batchKeySize = 32
+	batchVersion = 2
+	batchPath    = "auth/batch" // nothing is stored there
 )
 
-var batchAAD = []byte("sealgate/auth/batch/v1")
-
-// batchKey caches the key, which is read or created on first use.
-type batchKey struct {
-	mu   sync.Mutex
-	aead atomic.Pointer[cipher.AEAD]
+// Sealer is implemented by Entries that can seal a record without storing it: a barrier.
+type Sealer interface {
+	SealEntry(ctx context.Context, path string, plain []byte) ([]byte, error)
+	OpenEntry(path string, entry []byte) ([]byte, error)
 }
 
-// sealer returns the cipher. Without create it returns nil if no batch token was ever created.
-func (s *Store) sealer(ctx context.Context, create bool) (cipher.AEAD, error) {
-	if a := s.batch.aead.Load(); a != nil {
-		return *a, nil
-	}
-	s.batch.mu.Lock()
-	defer s.batch.mu.Unlock()
-	record, err := s.entries.Get(ctx, batchKeyKey)
-	if errors.Is(err, storage.ErrNotFound) {
-		if !create {
-			return nil, errDenied
-		}
-		record, err = s.makeBatchKey(ctx)
-	}
-	if err != nil {
-		return nil, err
-	}
-	defer clear(record)
-	if len(record) != 1+batchKeySize || record[0] != batchVersion {
-		return nil, fault.Wrap(fmt.Errorf("%w: the key of batch tokens", ErrRecord), fault.Internal,
-			"the key of batch tokens is damaged; restore a backup")
-	}
-	block, err := aes.NewCipher(record[1:])
-	if err != nil {
-		return nil, err
-	}
-	aead, err := cipher.NewGCMWithRandomNonce(block)
-	if err != nil {
-		return nil, err
-	}
-	s.batch.aead.Store(&aead)
-	return aead, nil
-}
+var errNoSealer = errors.New("token: these entries cannot seal batch tokens")
 
-// makeBatchKey stores a new key unless one exists: version u8 = 1 | 32 random bytes.
-func (s *Store) makeBatchKey(ctx context.Context) ([]byte, error) {
-	record := make([]byte, 1+batchKeySize)
-	record[0] = batchVersion
-	if _, err := io.ReadFull(rand.Reader, record[1:]); err != nil {
-		return nil, err
+// dropBatchKey removes the key of version 1.
+func (s *Store) dropBatchKey(ctx context.Context) error {
+	switch _, err := s.entries.Get(ctx, batchKeyKey); {
+	case errors.Is(err, storage.ErrNotFound):
+		return nil
+	case err != nil:
+		return err
 	}
-	err := s.entries.Commit(ctx, storage.Batch{
-		If: []storage.Condition{storage.IfAbsent(batchKeyKey)}, Ops: []storage.Op{storage.Put(batchKeyKey, record)},
-	})
-	if err != nil {
-		clear(record)
-		return nil, err
-	}
-	return record, nil
+	s.log.Warn("batch tokens of an older program are no longer accepted: clients with one must log in again")
+	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(batchKeyKey)}})
 }
 
 // sealBatch returns the text of a batch token.
@@ -95,11 +53,15 @@ func (s *Store) sealBatch(ctx context.Context, t *Token) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	aead, err := s.sealer(ctx, true)
+	sealer, ok := s.entries.(Sealer)
+	if !ok {
+		return "", errNoSealer
+	}
+	sealed, err := sealer.SealEntry(ctx, batchPath, record)
 	if err != nil {
 		return "", err
 	}
-	text := batchLead + base64.RawURLEncoding.EncodeToString(aead.Seal([]byte{batchVersion}, nil, record, batchAAD))
+	text := batchLead + base64.RawURLEncoding.EncodeToString(append([]byte{batchVersion}, sealed...))
 	if len(text) > maxBatch {
 		return "", fault.New(fault.Invalid, "the batch token would have %d characters; at most %d are accepted: use fewer "+
 			"policies or metadata, or create a service token", len(text), maxBatch)
@@ -118,7 +80,7 @@ func (s *Store) findBatch(ctx context.Context, text string) (*entry, error) {
 	before := s.forgotten
 	s.mu.RUnlock()
 	if !ok {
-		t, err := s.openBatch(ctx, text)
+		t, err := s.openBatch(text)
 		if err != nil {
 			return nil, err
 		}
@@ -129,21 +91,21 @@ func (s *Store) findBatch(ctx context.Context, text string) (*entry, error) {
 }
 
 // openBatch is the inverse of sealBatch. Any defect is "permission denied".
-func (s *Store) openBatch(ctx context.Context, text string) (*Token, error) {
+func (s *Store) openBatch(text string) (*Token, error) {
 	raw, err := base64.RawURLEncoding.Strict().DecodeString(strings.TrimPrefix(text, batchLead))
 	if err != nil || len(raw) < 1 || raw[0] != batchVersion {
 		return nil, errDenied
 	}
-	aead, err := s.sealer(ctx, false)
-	if err != nil {
-		return nil, err
+	sealer, ok := s.entries.(Sealer)
+	if !ok {
+		return nil, errNoSealer
 	}
-	record, err := aead.Open(nil, nil, raw[1:], batchAAD)
+	record, err := sealer.OpenEntry(batchPath, raw[1:])
 	if err != nil {
 		return nil, errDenied
 	}
 	t, err := UnmarshalToken(record)
-	if err != nil || t.Type != TypeBatch {
+	if err != nil || t.Type != TypeBatch || t.Root() {
 		return nil, errDenied
 	}
 	return t, nil

@@ -35,6 +35,12 @@ func (s *Store) Run(ctx context.Context) {
 }
 
 func (s *Store) clean(ctx context.Context) error {
+	if !s.batchKeyDropped.Load() {
+		if err := s.dropBatchKey(ctx); err != nil {
+			return err
+		}
+		s.batchKeyDropped.Store(true)
+	}
 	if s.tidying.Swap(false) {
 		if err := s.tidy(ctx); err != nil {
 			s.tidying.Store(true)

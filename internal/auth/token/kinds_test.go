@@ -2,6 +2,8 @@ package token
 
 import (
 	"context"
+	"encoding/base64"
+	"errors"
 	"fmt"
 	"strings"
 	"sync"
@@ -18,8 +20,8 @@ func TestBatchTokens(t *testing.T) {
 	before := h.keys("auth/")
 	made := h.make(h.root, CreateRequest{Type: "batch", TTL: time.Hour, Policies: []string{"p"},
 		Meta: map[string]string{"a": "b"}})
-	if n := h.keys("auth/"); n != before+1 {
-		t.Errorf("%d entries more; the key alone was to be stored", n-before)
+	if n := h.keys("auth/"); n != before {
+		t.Errorf("%d entries more; a batch token is not stored", n-before)
 	}
 	if !strings.HasPrefix(made.Text, "b.") || made.Token.Accessor != "" || made.Token.Renewable {
 		t.Errorf("%.8s %+v", made.Text, made.Token)
@@ -40,6 +42,54 @@ func TestBatchTokens(t *testing.T) {
 	h.clock.now = start.Add(time.Hour)
 	if h.lives(made.Text) {
 		t.Error("an expired batch token lives")
+	}
+}
+
+// TestForgedBatchTokens: no entry of the storage makes a batch token, none has the root policy, and those
+// of version 1, whose key was such an entry, have ended.
+func TestForgedBatchTokens(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	forge := func(version byte, token *Token, seal func([]byte) []byte) string {
+		record, err := token.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return batchLead + base64.RawURLEncoding.EncodeToString(append([]byte{version}, seal(record)...))
+	}
+	mine := &Token{Type: TypeBatch, DisplayName: "m", Path: "auth/token/create", Policies: []string{"root"},
+		Created: start, Expires: start.Add(time.Hour)}
+	byBarrier := func(record []byte) []byte {
+		sealed, err := h.entries.(Sealer).SealEntry(t.Context(), batchPath, record)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return sealed
+	}
+	if h.lives(forge(batchVersion, mine, byBarrier)) {
+		t.Error("a batch token with the root policy lives")
+	}
+	mine.Policies = []string{"p"}
+	if text := forge(batchVersion, mine, byBarrier); !h.lives(text) {
+		t.Error("the forged token differs from a real one in more than its policy")
+	}
+	key := make([]byte, 33)
+	key[0] = 1
+	op := storage.Put(batchKeyKey, key)
+	if err := h.disk.Commit(t.Context(), storage.Batch{Ops: []storage.Op{op}}); err != nil {
+		t.Fatal(err)
+	}
+	byOwnKey := func(record []byte) []byte {
+		return testAEAD().Seal(nil, nil, record, []byte("sealgate/auth/batch/v1"))
+	}
+	if h.lives(forge(1, mine, byOwnKey)) {
+		t.Error("a batch token under a key of the storage lives")
+	}
+	if err := h.clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.disk.Get(t.Context(), batchKeyKey); !errors.Is(err, storage.ErrNotFound) {
+		t.Errorf("the old key is still stored: %v", err)
 	}
 }
 

@@ -44,10 +44,21 @@ func newHarness(t testing.TB) *harness {
 	return h
 }
 
+// sealing is a store that also seals, with the fixed key of the tests.
+type sealing struct{ storage.Store }
+
+func (sealing) SealEntry(ctx context.Context, path string, plain []byte) ([]byte, error) {
+	return (&entries{}).SealEntry(ctx, path, plain)
+}
+
+func (sealing) OpenEntry(path string, entry []byte) ([]byte, error) {
+	return (&entries{}).OpenEntry(path, entry)
+}
+
 // open is a restart: nothing is in memory.
 func (h *harness) open() {
 	h.t.Helper()
-	s, err := Open(h.t.Context(), h.disk, Options{Now: h.clock.Now, Ended: func(_ context.Context, accessor string) error {
+	s, err := Open(h.t.Context(), sealing{h.disk}, Options{Now: h.clock.Now, Ended: func(_ context.Context, accessor string) error {
 		h.mu.Lock()
 		defer h.mu.Unlock()
 		h.ended = append(h.ended, accessor)
