@@ -160,7 +160,8 @@ func (m *Manager) lapsed(c *recovery.Ceremony) bool {
 
 // check judges a share without a lock and without changing anything: a flood of wrong shares cannot
 // delay a right one. Where the ceremony has completed it returns the kept answer to this share.
-func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes) (*answer, error) {
+func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string,
+	share *secret.Bytes) (*RekeyResult, error) {
 	u, err := m.Host.Unsealed()
 	if err != nil {
 		return nil, err
@@ -174,10 +175,10 @@ func (m *Manager) check(ctx context.Context, p recovery.Purpose, nonce string, s
 		if err != nil {
 			return nil, err
 		}
-		if kept != nil && kept.isFor(nonce, share) {
+		if reply := kept.open(nonce, share); reply != nil {
 			m.Log.Info("the answer to the last share was returned again", "purpose", string(p), "share", kept.number)
 			Attribute(ctx, kept.authority, kept.number)
-			return kept, nil
+			return reply, nil
 		}
 	}
 	switch {

@@ -14,7 +14,8 @@ import (
 // complete carries out an authorised rekey in one commit. Where verification was asked for, that
 // commit stores the new shares as pending, and they replace the old ones when they are proven. The
 // caller holds the lock.
-func (m *Manager) complete(ctx context.Context, u Unsealed, c *recovery.Ceremony) (*RekeyResult, error) {
+func (m *Manager) complete(ctx context.Context, u Unsealed, c *recovery.Ceremony, last *secret.Bytes) (
+	*RekeyResult, error) {
 	next, shares, err := m.nextShareSet(c)
 	if err != nil {
 		return nil, err
@@ -33,7 +34,7 @@ func (m *Manager) complete(ctx context.Context, u Unsealed, c *recovery.Ceremony
 		}
 		res.VerificationNonce = c.VerificationNonce
 	}
-	if err := m.keepAnswer(tx, c, res); err != nil {
+	if err := m.keepAnswer(tx, c, res, last); err != nil {
 		return nil, err
 	}
 	if err := m.keepBackup(tx, targetOf(c.Purpose), res); err != nil {

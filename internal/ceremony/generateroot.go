@@ -113,7 +113,7 @@ func (m *Manager) GenerateRootGive(ctx context.Context, nonce string, share *sec
 		return GenerateRootStatus{}, err
 	}
 	if kept != nil {
-		return rootAnswer(kept.result(), kept.authority.Threshold), nil
+		return rootAnswer(kept, kept.Threshold), nil
 	}
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
@@ -124,7 +124,7 @@ func (m *Manager) GenerateRootGive(ctx context.Context, nonce string, share *sec
 	if !c.Authorised() {
 		return m.rootStatus(c), m.store(ctx, u.Barrier, c)
 	}
-	res, err := m.mintRoot(ctx, u, c)
+	res, err := m.mintRoot(ctx, u, c, share)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
@@ -139,7 +139,8 @@ func rootAnswer(res *RekeyResult, required int) GenerateRootStatus {
 }
 
 // mintRoot makes the token and ends the attempt, in one commit.
-func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony) (*RekeyResult, error) {
+func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony,
+	last *secret.Bytes) (*RekeyResult, error) {
 	text, ops, err := u.Tokens.MintRoot(m.Rand, m.Now())
 	if err != nil {
 		return nil, err
@@ -148,13 +149,16 @@ func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony
 	if err != nil {
 		return nil, err
 	}
-	res := &RekeyResult{Nonce: c.Nonce, Keys: []*secret.Bytes{secret.New([]byte(encoded))}, PGPFingerprints: prints}
+	res := &RekeyResult{
+		Nonce: c.Nonce, Threshold: c.Required, PGPFingerprints: prints,
+		Keys: []*secret.Bytes{secret.New([]byte(encoded))},
+	}
 	tx := u.Barrier.Begin()
 	for _, op := range ops {
 		tx.Put(op.Key, op.Value)
 	}
 	tx.Delete(ceremonyPath(c.Purpose))
-	if err := m.finishRoot(ctx, u.Barrier, tx, c, res); err != nil {
+	if err := m.finishRoot(ctx, u.Barrier, tx, c, res, last); err != nil {
 		return nil, err
 	}
 	m.StartKeeping()
@@ -164,8 +168,8 @@ func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony
 }
 
 func (m *Manager) finishRoot(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
-	res *RekeyResult) error {
-	if err := m.keepAnswer(tx, c, res); err != nil {
+	res *RekeyResult, last *secret.Bytes) error {
+	if err := m.keepAnswer(tx, c, res, last); err != nil {
 		return err
 	}
 	if err := m.record(ctx, b, tx, c, ending{outcome: transcript.Completed}); err != nil {

@@ -13,12 +13,17 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// keepAnswer adds the answer to the transaction that it reports, unless answers are not kept.
-func (m *Manager) keepAnswer(tx *barrier.Tx, c *recovery.Ceremony, res *RekeyResult) error {
-	if m.KeepAnswer <= 0 || len(res.Keys) == 0 || len(c.Given) == 0 {
+// keepAnswer adds the answer to the transaction that it reports, encrypted to the last share,
+// unless answers are not kept. last is nil where no share was needed.
+func (m *Manager) keepAnswer(tx *barrier.Tx, c *recovery.Ceremony, res *RekeyResult, last *secret.Bytes) error {
+	if m.KeepAnswer <= 0 || len(res.Keys) == 0 || last == nil {
 		return nil
 	}
-	a := &answer{made: m.Now(), number: c.Given[len(c.Given)-1].Number, authority: m.shareSet(), reply: *res}
+	number := c.Given[len(c.Given)-1].Number
+	a := &answer{purpose: c.Purpose, made: m.Now(), number: number, authority: m.shareSet()}
+	if err := a.seal(res, last); err != nil {
+		return fmt.Errorf("ceremony: encrypting the answer: %w", err)
+	}
 	raw, err := a.marshal()
 	if err != nil {
 		return fmt.Errorf("ceremony: encoding the answer: %w", err)
@@ -41,7 +46,7 @@ func (m *Manager) readAnswer(ctx context.Context, b *barrier.Barrier, p recovery
 		return nil, barrier.Fault(err, "the answer to the last share could not be read")
 	}
 	defer clear(raw)
-	a, err := unmarshalAnswer(raw)
+	a, err := unmarshalAnswer(p, raw)
 	if err != nil {
 		return nil, fmt.Errorf("entry %s: %w", answerPath(p), err)
 	}
@@ -78,7 +83,7 @@ func (m *Manager) acknowledge(ctx context.Context, p recovery.Purpose, nonce str
 	if err != nil {
 		return err
 	}
-	if kept == nil || !kept.isFor(nonce, share) {
+	if kept == nil || kept.open(nonce, share) == nil {
 		return fault.New(fault.Invalid, "no answer is kept for this share and nonce")
 	}
 	Attribute(ctx, kept.authority, kept.number)

@@ -119,7 +119,7 @@ func (m *Manager) RekeyStart(ctx context.Context, t recovery.Target, params reco
 	if !c.Authorised() {
 		return m.rekeyStatus(c), nil, nil
 	}
-	res, err := m.complete(ctx, u, c)
+	res, err := m.complete(ctx, u, c, nil)
 	return m.rekeyStatus(c), res, err
 }
 
@@ -142,7 +142,7 @@ func (m *Manager) RekeyGive(ctx context.Context, t recovery.Target, nonce string
 		return RekeyStatus{}, nil, err
 	}
 	if kept != nil {
-		return m.rekeyStatus(nil), kept.result(), nil
+		return m.rekeyStatus(nil), kept, nil
 	}
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
@@ -153,7 +153,7 @@ func (m *Manager) RekeyGive(ctx context.Context, t recovery.Target, nonce string
 	if !c.Authorised() {
 		return m.rekeyStatus(c), nil, m.store(ctx, u.Barrier, c)
 	}
-	res, err := m.complete(ctx, u, c)
+	res, err := m.complete(ctx, u, c, share)
 	if err != nil {
 		return RekeyStatus{}, nil, err
 	}

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
@@ -196,6 +197,38 @@ func TestOldStoreIsAttested(t *testing.T) {
 	h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyVersion = "9" })
 	n3, _ := h.start(h.autoSeals())
 	eventually(t, "refused", func() bool { return errors.Is(n3.state.Load().trouble, errTampered) })
+}
+
+// TestRawAccessIsKeptFromKeys: an administrator with sys/raw neither reads nor writes what decides
+// who gets a key, or what proves what was done with one.
+func TestRawAccessIsKeptFromKeys(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _, shares := h.initAuto(3, 2)
+	h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, shares[:2])
+	a, err := n.Role()
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw := a.Raw()
+	for _, path := range []string{
+		"core/seal", "core/recovery-shape", "core/keyring", "core/leader", "core/cluster", "core/custody/recovery",
+		"core/transcript/key", "core/transcript/head", "core/transcript/log/00000001", "core/proven/recovery",
+		"core/answer/rekey-recovery", "core/ceremony/generate-root", "core/backup/recovery", "core/encryptions",
+	} {
+		if _, err := raw.Get(t.Context(), path); !fault.Is(err, fault.Invalid) {
+			t.Errorf("reading %s: %v", path, err)
+		}
+		if err := raw.Put(t.Context(), path, []byte("x")); !fault.Is(err, fault.Invalid) {
+			t.Errorf("writing %s: %v", path, err)
+		}
+		if err := raw.Delete(t.Context(), path); !fault.Is(err, fault.Invalid) {
+			t.Errorf("deleting %s: %v", path, err)
+		}
+	}
+	if _, err := raw.Get(t.Context(), "core/mounts"); err != nil {
+		t.Errorf("reading core/mounts: %v", err)
+	}
 }
 
 // FuzzClusterRecord checks that what is read is written as the same record.

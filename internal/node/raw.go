@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -14,14 +16,22 @@ import (
 // Raw reads and writes entries behind the barrier by their path.
 type Raw struct{ b *barrier.Barrier }
 
-// protected are records that are not entries of the barrier, or that would reveal the cluster's
-// keys.
-var protected = map[string]bool{
-	keySealed: true, keyShareCounts: true, barrier.KeyringPath: true, ha.LeaderPath: true,
+// protected are the records that decide who gets a key, or that prove what was done with one: raw
+// access neither reads nor writes them. A name that ends in a slash covers everything below it.
+var protected = []string{
+	keySealed, keyShareCounts, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
+	"core/transcript/", "core/ceremony/", "core/answer/", "core/backup/", "core/proven/", "core/root-handover/",
+	"core/encryptions",
+}
+
+func isProtected(path string) bool {
+	return slices.ContainsFunc(protected, func(p string) bool {
+		return path == p || strings.HasSuffix(p, "/") && strings.HasPrefix(path, p)
+	})
 }
 
 func checkRaw(path string) error {
-	if protected[path] {
+	if isProtected(path) {
 		return fault.New(fault.Invalid, "cannot access %q", path)
 	}
 	if err := storage.CheckKey(path); err != nil {

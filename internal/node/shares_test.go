@@ -432,7 +432,7 @@ func TestRecoveryMode(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := raw.Get(t.Context(), "core/cluster"); err != nil {
+		if _, err := raw.Get(t.Context(), "core/mounts"); err != nil {
 			t.Error(err)
 		}
 		for _, path := range []string{"core/keyring", "core/seal", "core/recovery-shape", "../x"} {

@@ -14,12 +14,12 @@ import (
 //
 //	version u8 = 2 | entry of the barrier, with the record of [Token] as plaintext
 //
-// The barrier seals the entry to batchPath by its active term, counts it, and opens it as long as it
-// has that term. Nothing is stored, so the token cannot be renewed or revoked, except by revoking its
-// parent. It never has the root policy.
+// The barrier seals the entry to batchPath by its active term, counts it, and opens it as long as
+// it has that term. Nothing is stored, so the token cannot be renewed or revoked, except by
+// revoking its parent. It never has the root policy.
 //
-// Version 1 was sealed by a key of its own, an entry that raw access to the storage reads. It is not
-// accepted any more, and the key is removed.
+// Version 1 was sealed by a key of its own, an entry that raw access to the storage reads. It is
+// not accepted any more, and the key is removed.
 
 const (
 	batchLead    = "b."

@@ -45,8 +45,8 @@ func TestBatchTokens(t *testing.T) {
 	}
 }
 
-// TestForgedBatchTokens: no entry of the storage makes a batch token, none has the root policy, and those
-// of version 1, whose key was such an entry, have ended.
+// TestForgedBatchTokens: no entry of the storage makes a batch token, none has the root policy, and
+// those of version 1, whose key was such an entry, have ended.
 func TestForgedBatchTokens(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -58,12 +58,13 @@ func (sealing) OpenEntry(path string, entry []byte) ([]byte, error) {
 // open is a restart: nothing is in memory.
 func (h *harness) open() {
 	h.t.Helper()
-	s, err := Open(h.t.Context(), sealing{h.disk}, Options{Now: h.clock.Now, Ended: func(_ context.Context, accessor string) error {
-		h.mu.Lock()
-		defer h.mu.Unlock()
-		h.ended = append(h.ended, accessor)
-		return nil
-	}})
+	s, err := Open(h.t.Context(), sealing{h.disk},
+		Options{Now: h.clock.Now, Ended: func(_ context.Context, accessor string) error {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			h.ended = append(h.ended, accessor)
+			return nil
+		}})
 	if err != nil {
 		h.t.Fatal(err)
 	}
