@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"golang.org/x/crypto/cryptobyte"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // Bounds of records. Decoding enforces them, so that a damaged or forged record costs neither
@@ -15,15 +17,21 @@ const (
 	maxRecord    = 1 << 20
 )
 
-const shareSetVersion = 1
+// Versions of a share set's record.
+const (
+	shareSetVersion        = 1
+	shareSetVersionPrivate = 3 // with secret keys, for storage behind the barrier only; 2 was never used
+)
 
-// Marshal returns the share set's record, version 1, numbers big-endian:
+// Marshal returns the share set's record, numbers big-endian. Version 1 has no secret; a share set
+// with a RecordKey has version 3, which may be stored behind the barrier only:
 //
-//	version u8 = 1 | target u8 | id 16 | generation u64 | created i64 | shares u8 | threshold u8
+//	version u8 = 1 or 3 | target u8 | id 16 | generation u64 | created i64 | shares u8 | threshold u8
 //	| length u16, public key | key verifier 32
 //	| shares times: { share verifier 32 | proven i64 | length u8, name }
 //	| previous u8 = 0 or 1, and if 1: { id 16 | generation u64 | replaced i64
 //	                                    | count u8 | count times: share verifier 32 }
+//	| version 3: length u8, record key | length u8, record key of the replaced share set
 //
 // Times are nanoseconds since 1970, 0 for none. It panics for a share set beyond the bounds of
 // [UnmarshalShareSet], which neither this package nor a record can make.
@@ -32,7 +40,12 @@ func (c *ShareSet) Marshal() []byte {
 		panic("recovery: " + err.Error())
 	}
 	b := cryptobyte.NewBuilder(make([]byte, 0, 1536+len(c.Holders)*(41+MaxName)))
-	b.AddUint8(shareSetVersion)
+	private := c.RecordKey.Len() > 0
+	if private {
+		b.AddUint8(shareSetVersionPrivate)
+	} else {
+		b.AddUint8(shareSetVersion)
+	}
 	b.AddUint8(uint8(c.Target))
 	b.AddBytes(c.ID[:])
 	b.AddUint64(c.Generation)
@@ -47,7 +60,29 @@ func (c *ShareSet) Marshal() []byte {
 		b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(h.Name)) })
 	}
 	c.Previous.marshal(b)
+	if private {
+		addKey(b, c.RecordKey)
+		addKey(b, c.PreviousKey)
+	}
 	return b.BytesOrPanic()
+}
+
+func addKey(b *cryptobyte.Builder, key *Secret) {
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(key.Expose()) })
+}
+
+// readKeys reads the secret keys of a version 3 record.
+func (c *ShareSet) readKeys(s *cryptobyte.String) bool {
+	for _, to := range []**Secret{&c.RecordKey, &c.PreviousKey} {
+		var key cryptobyte.String
+		if !s.ReadUint8LengthPrefixed(&key) || len(key) != 0 && len(key) != SeedLen {
+			return false
+		}
+		if len(key) > 0 {
+			*to = secret.Copy(key)
+		}
+	}
+	return c.RecordKey != nil
 }
 
 func (f *Previous) marshal(b *cryptobyte.Builder) {
@@ -67,7 +102,11 @@ func (f *Previous) marshal(b *cryptobyte.Builder) {
 
 // UnmarshalShareSet decodes a record of [ShareSet.Marshal]. Errors wrap [ErrRecord].
 func UnmarshalShareSet(record []byte) (*ShareSet, error) {
-	s, err := open(record, shareSetVersion)
+	version := uint8(shareSetVersion)
+	if len(record) > 0 && record[0] == shareSetVersionPrivate {
+		version = shareSetVersionPrivate
+	}
+	s, err := open(record, version)
 	if err != nil {
 		return nil, err
 	}
@@ -89,6 +128,9 @@ func UnmarshalShareSet(record []byte) (*ShareSet, error) {
 	}
 	if c.Previous, err = readPrevious(&s); err != nil {
 		return nil, err
+	}
+	if version == shareSetVersionPrivate && !c.readKeys(&s) {
+		return nil, truncated("share set")
 	}
 	if !s.Empty() {
 		return nil, fmt.Errorf("%w: bytes after the end of the share set", ErrRecord)

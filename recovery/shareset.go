@@ -79,6 +79,18 @@ type ShareSet struct {
 	Key        Verifier
 	Holders    []Holder
 	Previous   *Previous // nil in the first generation
+
+	// RecordKey authenticates the sealed record: see [RecordKey]. It is nil for recovery shares, in a
+	// share set that was made before there was such a key, and in one from [ShareSet.Public]. PreviousKey is that of the
+	// share set which this one replaces.
+	RecordKey, PreviousKey *Secret
+}
+
+// Public returns a copy without secret keys. Only such a copy may be stored outside the barrier.
+func (c *ShareSet) Public() *ShareSet {
+	public := *c
+	public.RecordKey, public.PreviousKey = nil, nil
+	return &public
 }
 
 // NewShareSet makes a new seed, splits it and destroys it. It returns the record and the shares,
@@ -103,7 +115,7 @@ func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Rea
 	c.Generation, c.Threshold, c.Created = 1, threshold, stamp(now)
 	if previous != nil {
 		c.Generation = previous.Generation + 1
-		c.Previous = previous.retire(now)
+		c.Previous, c.PreviousKey = previous.retire(now), previous.RecordKey
 	}
 	return c, parts, nil
 }
@@ -114,12 +126,12 @@ func describe(t Target, seed *Secret, parts []*Secret, rnd io.Reader) (*ShareSet
 	if err != nil {
 		return nil, err
 	}
-	public, err := PublicKey(seed)
+	public, record, err := keysOf(t, seed)
 	if err != nil {
 		return nil, err
 	}
 	c := &ShareSet{
-		ID: id, Target: t, Shares: len(parts), PublicKey: public,
+		ID: id, Target: t, Shares: len(parts), PublicKey: public, RecordKey: record,
 		Key:     verifierOf(kindKey, id, seed),
 		Holders: make([]Holder, len(parts)),
 	}
@@ -127,6 +139,23 @@ func describe(t Target, seed *Secret, parts []*Secret, rnd io.Reader) (*ShareSet
 		c.Holders[i].Verifier = verifierOf(kindShare, id, p)
 	}
 	return c, nil
+}
+
+// keysOf derives the public key of a share set and, for shares that unseal, the key that
+// authenticates the sealed record.
+func keysOf(t Target, seed *Secret) (public []byte, record *Secret, err error) {
+	if t != Barrier {
+		k, err := PrivateKey(seed)
+		if err != nil {
+			return nil, nil, err
+		}
+		return k.PublicKey().Bytes(), nil, nil
+	}
+	if public, err = PublicKey(seed); err != nil {
+		return nil, nil, err
+	}
+	record, err = RecordKey(seed)
+	return public, record, err
 }
 
 func (c *ShareSet) retire(now time.Time) *Previous {

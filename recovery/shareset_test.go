@@ -40,7 +40,7 @@ func TestShareSetRecognisesSharesAndKey(t *testing.T) {
 	if err != nil || !c.VerifyKey(key) {
 		t.Fatalf("the combined key is not the share set's, %v", err)
 	}
-	if public, err := PublicKey(key); err != nil || !bytes.Equal(public, c.PublicKey) {
+	if private, err := PrivateKey(key); err != nil || !bytes.Equal(private.PublicKey().Bytes(), c.PublicKey) {
 		t.Errorf("the public key does not follow from the combined key: %v", err)
 	}
 	if few, err := Combine(shares[:2]); err != nil || c.VerifyKey(few) {

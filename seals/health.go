@@ -161,7 +161,7 @@ func (s *Set) tryVersion(ctx context.Context, i int) {
 
 // Rewrap wraps the part of one seal again, with the key version that wraps now. It calls no other
 // seal, and the part stays the same. moved is false where key and version are unchanged: there is
-// nothing to store then.
+// nothing to store then. The caller authenticates the new record: see [Record.Authenticate].
 func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record, moved bool, err error) {
 	for i, m := range s.seals {
 		p := r.part(name)
@@ -195,9 +195,11 @@ func (s *Set) Rewrap(ctx context.Context, r *Record, name string) (next *Record,
 	)
 }
 
-// with returns a copy of the record with the given part in place of the one of the same name.
+// with returns a copy of the record with the given part in place of the one of the same name. It
+// has no tags.
 func (r *Record) with(p Part) *Record {
 	next := *r
+	next.RootTag, next.QuorumTag, next.PreviousTag = nil, nil, nil
 	next.Parts = append([]Part(nil), r.Parts...)
 	*next.part(p.Name) = p
 	return &next

@@ -225,6 +225,12 @@ func TestRewrapByOneSeal(t *testing.T) {
 					r.Parts[1].KeyVersion != "v1" {
 					t.Errorf("%+v", next)
 				}
+				if _, err := next.Marshal(); err == nil {
+					t.Error("a record without tags can be stored")
+				}
+				if err := next.Authenticate(root, RecordKeys{}); err != nil {
+					t.Fatal(err)
+				}
 				other.set(func() { other.fail = nil })
 				got, err := s.Unwrap(t.Context(), next, nil)
 				if err != nil || !got.Equal(root) {

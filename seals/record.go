@@ -1,6 +1,7 @@
 package seals
 
 import (
+	"cmp"
 	"crypto/sha256"
 	"crypto/subtle"
 	"errors"
@@ -11,8 +12,9 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RecordVersion is the format version of the sealed records that this package writes.
-const RecordVersion = 1
+// RecordVersion is the format version of the sealed records that this package writes. Version 1 is
+// still read.
+const RecordVersion = 2
 
 // Bounds of a sealed record, checked before anything is allocated.
 const (
@@ -28,7 +30,7 @@ var ErrRecord = errors.New("seals: not a sealed record")
 // Record is the sealed root key: one part for each seal, and the policy that combines the parts. It
 // is stored outside the barrier.
 //
-//	version u8 = 1
+//	version u8 = 2
 //	generation u64               of the root key
 //	cluster    u8-len text
 //	threshold  u8                seals needed: 1 = any
@@ -41,15 +43,23 @@ var ErrRecord = errors.New("seals: not a sealed record")
 //	  key version     u16-len text     "" where the provider has no versions
 //	  digest          32 bytes         domain-separated SHA-256 of the part
 //	  blob            u24-len bytes    wrapping.BlobInfo, protobuf
+//	root tag     32 bytes        HMAC-SHA256 over all the above, by a key derived from the root key
+//	quorum tag   u8-len bytes    the same by the key of the custodians, empty without one
+//	previous tag u8-len bytes    the same by the key of the replaced custodians, empty without one
+//
+// Version 1 ends before the tags, and its parts bind neither the policy nor the members.
 //
 // All numbers are big-endian. The digests reveal nothing: a part has 256 bits of entropy.
 type Record struct {
+	Version    int // RecordVersion or 1; 0 means RecordVersion
 	Generation uint64
 	Cluster    string
 	Threshold  int
 	ShareSet   []byte
 	Previous   *Previous // set from a rekey until the new shares are known to have arrived
 	Parts      []Part
+
+	RootTag, QuorumTag, PreviousTag []byte // see Authenticate
 }
 
 // Previous is the quorum that was replaced. It can unseal until the new shares are known to have
@@ -94,8 +104,33 @@ func (r *Record) part(name string) *Part {
 
 // Marshal encodes the record.
 func (r *Record) Marshal() ([]byte, error) {
+	body, err := r.body()
+	if err != nil {
+		return nil, err
+	}
+	b := cryptobyte.NewBuilder(body)
+	if r.Version != 1 {
+		if len(r.RootTag) != sha256.Size {
+			return nil, errors.New("seals: the sealed record was changed and not authenticated")
+		}
+		b.AddBytes(r.RootTag)
+		addBytes8(b, r.QuorumTag)
+		addBytes8(b, r.PreviousTag)
+	}
+	out, err := b.Bytes()
+	if err != nil {
+		return nil, fmt.Errorf("seals: encoding the sealed record: %w", err)
+	}
+	if len(out) > maxRecord {
+		return nil, fmt.Errorf("seals: the sealed record has %d bytes; at most %d are allowed", len(out), maxRecord)
+	}
+	return out, nil
+}
+
+// body encodes the record without its tags.
+func (r *Record) body() ([]byte, error) {
 	var b cryptobyte.Builder
-	b.AddUint8(RecordVersion)
+	b.AddUint8(uint8(cmp.Or(r.Version, RecordVersion)))
 	b.AddUint64(r.Generation)
 	addText8(&b, r.Cluster)
 	b.AddUint8(uint8(r.Threshold))
@@ -120,10 +155,11 @@ func (r *Record) Marshal() ([]byte, error) {
 	if err != nil {
 		return nil, fmt.Errorf("seals: encoding the sealed record: %w", err)
 	}
-	if len(out) > maxRecord {
-		return nil, fmt.Errorf("seals: the sealed record has %d bytes; at most %d are allowed", len(out), maxRecord)
-	}
 	return out, nil
+}
+
+func addBytes8(b *cryptobyte.Builder, v []byte) {
+	b.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(v) })
 }
 
 func addPart(b *cryptobyte.Builder, p *Part) error {
@@ -159,15 +195,11 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 	if !s.ReadUint8(&version) {
 		return nil, fmt.Errorf("%w: empty", ErrRecord)
 	}
-	if version != RecordVersion {
-		return nil, fmt.Errorf(
-			"%w: format version %d; this program reads version %d",
-			ErrRecord,
-			version,
-			RecordVersion,
-		)
+	if version != 1 && version != RecordVersion {
+		return nil, fmt.Errorf("%w: format version %d; this program reads versions 1 and %d",
+			ErrRecord, version, RecordVersion)
 	}
-	r := &Record{}
+	r := &Record{Version: int(version)}
 	var shareSet cryptobyte.String
 	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) ||
 		!s.ReadUint24LengthPrefixed(&shareSet) {
@@ -196,10 +228,30 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		}
 		r.Parts = append(r.Parts, p)
 	}
+	if version != 1 && !r.readTags(&s) {
+		return nil, fmt.Errorf("%w: the tags are truncated or malformed", ErrRecord)
+	}
 	if !s.Empty() {
 		return nil, fmt.Errorf("%w: %d trailing bytes", ErrRecord, len(s))
 	}
 	return r, nil
+}
+
+func (r *Record) readTags(s *cryptobyte.String) bool {
+	r.RootTag = make([]byte, sha256.Size)
+	if !s.CopyBytes(r.RootTag) {
+		return false
+	}
+	for _, to := range []*[]byte{&r.QuorumTag, &r.PreviousTag} {
+		var v cryptobyte.String
+		if !s.ReadUint8LengthPrefixed(&v) || len(v) != 0 && len(v) != sha256.Size {
+			return false
+		}
+		if len(v) > 0 {
+			*to = append([]byte(nil), v...)
+		}
+	}
+	return r.Previous != nil || r.PreviousTag == nil
 }
 
 func (r *Record) readPrevious(s *cryptobyte.String) error {

@@ -10,8 +10,11 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
 
-func sampleRecord() *Record {
-	return &Record{
+// sampleRecord returns a record of a format version; that of version 2 has tags by fixed keys.
+func sampleRecord(t testing.TB, version int) *Record {
+	t.Helper()
+	r := &Record{
+		Version:    version,
 		Generation: 7, Cluster: "0b0c2f6e-5a52-4f0e-9a3f-7d7f3a1f0001", Threshold: 2, ShareSet: []byte("people"),
 		Previous: &Previous{
 			ShareSet: []byte("those before"),
@@ -30,18 +33,32 @@ func sampleRecord() *Record {
 			{Name: "empty", Type: "static", Digest: digest(nil), Blob: &wrapping.BlobInfo{}},
 		},
 	}
+	keys := RecordKeys{Quorum: fixedSecret(2), Previous: fixedSecret(3)}
+	if err := r.Authenticate(fixedSecret(1), keys); err != nil {
+		t.Fatal(err)
+	}
+	return r
 }
+
+func fixedSecret(b byte) *Secret { return NewSecret(bytes.Repeat([]byte{b}, RootKeyLen)) }
 
 const golden = "../testdata/seals"
 
 // TestRecordGolden reads bytes that were written once and are never edited: a program that cannot
 // read them locks its users out.
 func TestRecordGolden(t *testing.T) {
-	want, err := sampleRecord().Marshal()
+	for version, file := range map[int]string{1: "record-v1-two-of-three.bin", 2: "record-v2-two-of-three.bin"} {
+		checkGolden(t, version, file)
+	}
+}
+
+func checkGolden(t *testing.T, version int, file string) {
+	t.Helper()
+	want, err := sampleRecord(t, version).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	path := filepath.Join(golden, "record-v1-two-of-three.bin")
+	path := filepath.Join(golden, file)
 	got, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
@@ -53,31 +70,31 @@ func TestRecordGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" ||
+	if r.Version != version || r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" ||
 		string(r.ShareSet) != "people" {
 		t.Errorf("read back as %+v", r)
 	}
 }
 
 func TestRecordRefuses(t *testing.T) {
-	good, err := sampleRecord().Marshal()
+	good, err := sampleRecord(t, 2).Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	double := sampleRecord()
+	double := sampleRecord(t, 1)
 	double.Parts[1].Name = "hsm"
 	doubled, err := double.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
-	over := sampleRecord()
+	over := sampleRecord(t, 1)
 	over.Threshold = 4
 	greedy, err := over.Marshal()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "a later version": append([]byte{2}, good[1:]...), "a byte more": append(bytes.Clone(good), 0),
+		"nothing": nil, "a later version": append([]byte{3}, good[1:]...), "a byte more": append(bytes.Clone(good), 0),
 		"two parts of one name": doubled, "more needed than there are": greedy, "too much": make([]byte, maxRecord+1),
 	} {
 		if _, err := UnmarshalRecord(data); !errors.Is(err, ErrRecord) {
@@ -92,11 +109,13 @@ func TestRecordRefuses(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	good, err := sampleRecord().Marshal()
-	if err != nil {
-		f.Fatal(err)
+	for _, version := range []int{1, 2} {
+		good, err := sampleRecord(f, version).Marshal()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(good)
 	}
-	f.Add(good)
 	f.Add([]byte{1})
 	f.Fuzz(func(t *testing.T, data []byte) {
 		r, err := UnmarshalRecord(data)

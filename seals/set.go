@@ -33,6 +33,10 @@ type Options struct {
 	Now       func() time.Time
 	Log       *slog.Logger
 
+	// AllowPolicyChange lets the stored policy differ from Threshold: a weaker record is unsealed,
+	// and a stronger one may be replaced by a weaker one.
+	AllowPolicyChange bool
+
 	// Observe is called after every call to a seal; operation is "encrypt", "decrypt" or
 	// "describe". It may be nil.
 	Observe func(operation, sealType string, took time.Duration, err error)
@@ -84,6 +88,10 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 			return nil, fmt.Errorf("seals: two seals are named %q; give each its own name", m.Name)
 		}
 		seen[m.Name] = true
+		if p, ok := m.Wrapper.(PublicWrapper); ok && p.WrapsPublicly() != "" {
+			o.Log.Warn("anybody who can write the storage and knows the public half of this seal's key can "+
+				"substitute the root key", "seal", m.Name, "type", m.Type, "remedy", p.WrapsPublicly())
+		}
 	}
 	s := &Set{seals: members, opts: o, calls: newSemaphores(len(members)), turns: make([]schedule, len(members))}
 	s.life, s.end = context.WithCancel(context.Background())

@@ -16,9 +16,21 @@ var errClosed = errors.New("the set of seals was closed")
 // Unwrap returns the root key as soon as as many members as the record asks for have decrypted
 // their part. Calls to the other members continue until they end, so that their status is known;
 // Close cancels them. quorum is an unlocked wrapper of the [Quorum] seal, for the record's
-// custodians or the previous ones; nil where no shares were given. The error joins the failures of
+// custodians or the previous ones; nil where no shares were given. A record that is not authentic, or that protects less
+// than the configured policy, is refused. The error joins the failures of
 // all members.
 func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*Secret, error) {
+	if err := s.checkPolicy(r); err != nil {
+		return nil, err
+	}
+	isPrevious := false
+	if quorum != nil {
+		id, err := quorum.KeyId(ctx)
+		isPrevious = err == nil && r.Previous != nil && id == r.Previous.Part.KeyID
+		if err := r.verifyQuorum(quorum, isPrevious); err != nil {
+			return nil, err
+		}
+	}
 	if !s.begin(len(s.seals)) {
 		return nil, Fail(Unreachable, errClosed, "the server is stopping or was reconfigured; try again")
 	}
@@ -27,14 +39,22 @@ func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*
 	for i := range s.seals {
 		go func() {
 			defer s.running.Done()
-			c.add(i)(s.unwrapMember(calls, r, i, quorum))
+			c.add(i)(s.unwrapMember(calls, r, i, quorum, isPrevious))
 		}()
 	}
 	<-c.ready
 	release.parent()
 	parts, err := c.take()
 	defer destroyAll(parts)
-	return combine(r, parts, err)
+	root, err := combine(r, parts, err)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.verifyRoot(root); err != nil {
+		root.Destroy()
+		return nil, err
+	}
+	return root, nil
 }
 
 // begin counts n goroutines of Unwrap, unless the set was closed.
@@ -68,7 +88,9 @@ func (s *Set) outliving(ctx context.Context) (context.Context, releases) {
 }
 
 // unwrapMember decrypts the part of one member.
-func (s *Set) unwrapMember(ctx context.Context, r *Record, i int, quorum wrapping.Wrapper) (*Secret, error) {
+func (s *Set) unwrapMember(
+	ctx context.Context, r *Record, i int, quorum wrapping.Wrapper, isPrevious bool,
+) (*Secret, error) {
 	m := s.seals[i]
 	p := r.part(m.Name)
 	if p == nil {
@@ -86,7 +108,7 @@ func (s *Set) unwrapMember(ctx context.Context, r *Record, i int, quorum wrappin
 	w := m.Wrapper
 	if _, isQuorum := w.(Quorum); isQuorum && quorum != nil {
 		w = quorum
-		if id, err := quorum.KeyId(ctx); err == nil && r.Previous != nil && id == r.Previous.Part.KeyID {
+		if isPrevious {
 			p = &r.Previous.Part
 		}
 	}

@@ -2,6 +2,8 @@ package seals
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"time"
@@ -11,11 +13,13 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// Custodians is a quorum that a root key is wrapped to: its share set as stored in the record, and
-// its public key.
+// Custodians is a quorum that a root key is wrapped to: its share set as stored in the record, its
+// public key, and the key by which it authenticates the record. RecordKey is nil for shares that
+// were made before there was such a key.
 type Custodians struct {
 	ShareSet  []byte
 	PublicKey []byte
+	RecordKey *Secret
 }
 
 // Wrap wraps a root key with every member. Each part is decrypted again and compared before the
@@ -40,47 +44,70 @@ func (s *Set) Wrap(
 		defer destroyAll(shares)
 		parts = shares
 	}
-	r := &Record{
-		Generation: generation,
-		Cluster:    cluster,
-		Threshold:  s.opts.Threshold,
-		Parts:      make([]Part, len(s.seals)),
-	}
+	r := s.newRecord(cluster, generation)
+	var keys RecordKeys
 	if custodians != nil {
-		r.ShareSet = custodians.ShareSet
+		r.ShareSet, keys.Quorum = custodians.ShareSet, custodians.RecordKey
 	}
 	if previous != nil {
-		r.Previous = &Previous{ShareSet: previous.ShareSet}
+		r.Previous, keys.Previous = &Previous{ShareSet: previous.ShareSet}, previous.RecordKey
 	}
-	return r, s.each(func(i int, m Seal) error {
-		err := s.wrapMember(ctx, r, i, parts[i], custodians, previous)
+	wrapped := make([]wrappedPart, len(s.seals)) // r does not change meanwhile: its members are bound
+	err := s.each(func(i int, m Seal) (err error) {
+		wrapped[i], err = s.wrapMember(ctx, r, i, parts[i], custodians, previous)
 		s.noteUnproven(m, err)
 		return err
 	})
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range wrapped {
+		r.Parts[i] = *w.part
+		if w.previous != nil {
+			r.Previous.Part = *w.previous
+		}
+	}
+	return r, r.Authenticate(root, keys)
 }
 
+// newRecord returns a record that names the members and has no blobs.
+func (s *Set) newRecord(cluster string, generation uint64) *Record {
+	r := &Record{
+		Version: RecordVersion, Generation: generation, Cluster: cluster, Threshold: s.opts.Threshold,
+		Parts: make([]Part, len(s.seals)),
+	}
+	for i, m := range s.seals {
+		r.Parts[i] = Part{Name: m.Name, Type: m.Type}
+	}
+	return r
+}
+
+// wrappedPart is the part of one seal; with a quorum that was replaced, also the part for that.
+type wrappedPart struct{ part, previous *Part }
+
 // wrapMember wraps one part with one seal, and proves it.
-func (s *Set) wrapMember(ctx context.Context, r *Record, i int, part *Secret, custodians, previous *Custodians) error {
+func (s *Set) wrapMember(
+	ctx context.Context, r *Record, i int, part *Secret, custodians, previous *Custodians,
+) (wrappedPart, error) {
 	m := s.seals[i]
 	if q, ok := m.Wrapper.(Quorum); ok {
 		return s.wrapToQuorums(ctx, r, i, q, part, custodians, previous)
 	}
 	p, err := s.wrapOne(ctx, r, i, m.Wrapper, part)
 	if err != nil {
-		return err
+		return wrappedPart{}, err
 	}
-	r.Parts[i] = *p
-	return s.prove(ctx, r, i, p)
+	return wrappedPart{part: p}, s.prove(ctx, r, i, p)
 }
 
 // wrapToQuorums wraps one part to the custodians and to the previous ones. It cannot prove the
 // parts, because the shares are not at hand; the public key was checked when the shares were made.
 func (s *Set) wrapToQuorums(
 	ctx context.Context, r *Record, i int, q Quorum, part *Secret, custodians, previous *Custodians,
-) error {
+) (out wrappedPart, err error) {
 	m := s.seals[i]
 	if custodians == nil {
-		return named(m, "wrap", Fail(Misconfigured, errors.New("there are no unseal custodians to wrap to"),
+		return out, named(m, "wrap", Fail(Misconfigured, errors.New("there are no unseal custodians to wrap to"),
 			"initialise the server with unseal shares"))
 	}
 	wrapTo := func(c *Custodians) (*Part, error) {
@@ -90,19 +117,11 @@ func (s *Set) wrapToQuorums(
 		}
 		return s.wrapOne(ctx, r, i, w, part)
 	}
-	p, err := wrapTo(custodians)
-	if err != nil {
-		return err
+	if out.part, err = wrapTo(custodians); err != nil || previous == nil {
+		return out, err
 	}
-	r.Parts[i] = *p
-	if previous == nil {
-		return nil
-	}
-	if p, err = wrapTo(previous); err != nil {
-		return err
-	}
-	r.Previous.Part = *p
-	return nil
+	out.previous, err = wrapTo(previous)
+	return out, err
 }
 
 func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper, part *Secret) (*Part, error) {
@@ -162,8 +181,25 @@ func (s *Set) decrypt(ctx context.Context, r *Record, i int, w wrapping.Wrapper,
 	return NewSecret(plain), nil
 }
 
-// binding is the additional authenticated data of one part: lines of name=value, readable in a
-// cloud's audit log. It holds ids and names that the operator chose, and no secret.
+// binding returns the additional authenticated data of one part: lines of name=value, readable in a
+// cloud's audit log. It holds ids, names that the operator chose and the policy, and no secret.
 func binding(r *Record, seal string) []byte {
-	return fmt.Appendf(nil, "sealgate.seal=v1\ncluster=%s\nseal=%s\ngeneration=%d\n", r.Cluster, seal, r.Generation)
+	if r.Version == 1 {
+		return fmt.Appendf(nil, "sealgate.seal=v1\ncluster=%s\nseal=%s\ngeneration=%d\n", r.Cluster, seal, r.Generation)
+	}
+	return fmt.Appendf(nil, "sealgate.seal=v2\ncluster=%s\nseal=%s\ngeneration=%d\npolicy=%d/%d\nmembers=%x\n",
+		r.Cluster, seal, r.Generation, r.Threshold, len(r.Parts), r.members())
+}
+
+// members is a digest of the types and names of all parts, in their order.
+func (r *Record) members() []byte {
+	h := sha256.New()
+	h.Write([]byte("sealgate/seals/members/v2\x00"))
+	for _, p := range r.Parts {
+		for _, text := range []string{p.Type, p.Name} {
+			h.Write(binary.BigEndian.AppendUint16(nil, uint16(len(text))))
+			h.Write([]byte(text))
+		}
+	}
+	return h.Sum(nil)
 }

@@ -194,6 +194,18 @@ func (b *Barrier) VerifyRoot(root *secret.Bytes) bool {
 	return r != nil && r.root.Equal(root)
 }
 
+// WithRoot calls f with the root key in use, which f must not keep. A sealed barrier fails with
+// ErrSealed.
+func (b *Barrier) WithRoot(f func(root *secret.Bytes) error) error {
+	b.change.Lock()
+	defer b.change.Unlock()
+	r := b.ring.Load()
+	if r == nil {
+		return ErrSealed
+	}
+	return f(r.root)
+}
+
 // RootGeneration is the generation of the root key in use, 0 while sealed.
 func (b *Barrier) RootGeneration() uint64 {
 	if r := b.ring.Load(); r != nil {

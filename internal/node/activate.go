@@ -128,10 +128,15 @@ func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recove
 		return nil, nil // initialised without recovery shares
 	case err != nil:
 		return nil, fmt.Errorf("reading who holds the shares: %w", err)
-	case len(plain) > 0 && !bytes.Equal(raw, plain):
+	}
+	shareSet, err := recovery.UnmarshalShareSet(raw)
+	if err != nil {
+		return nil, err
+	}
+	if len(plain) > 0 && !bytes.Equal(shareSet.Public().Marshal(), plain) {
 		return nil, fmt.Errorf("%w; restore storage entry %s from a backup", errShareSet, keySealed)
 	}
-	return recovery.UnmarshalShareSet(raw)
+	return shareSet, nil
 }
 
 // openAuthMethods opens the table of auth methods, and makes it in a store that was initialised

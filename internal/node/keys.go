@@ -96,8 +96,20 @@ func (h ceremonyHost) isCurrent(ctx context.Context, c *recovery.ShareSet) bool 
 
 // EndPrevious implements ceremony.Keys.
 func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
-	record := *h.n.state.Load().record
+	n := h.n
+	a, err := n.Role()
+	if err != nil {
+		return err
+	}
+	custodians, _, err := n.quorums(ctx, a.barrier)
+	if err != nil {
+		return err
+	}
+	record := *n.state.Load().record
 	record.Previous = nil
+	if err := authenticate(a.barrier, &record, custodians, nil); err != nil {
+		return err
+	}
 	raw, err := record.Marshal()
 	if err != nil {
 		return err
@@ -109,11 +121,39 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	h.n.change(func(f *nodeState) {
+	n.change(func(f *nodeState) {
 		f.setRecord(&record, raw)
 		f.previous = nil
 	})
 	return nil
+}
+
+// quorums returns the share sets that a root key is wrapped to, with the keys that authenticate the
+// record, from behind the barrier. Both are nil where no shares unseal.
+func (n *Node) quorums(ctx context.Context, b *barrier.Barrier) (custodians, previous *recovery.ShareSet, err error) {
+	f := n.state.Load()
+	if len(f.record.ShareSet) == 0 {
+		return nil, nil, nil
+	}
+	custodians, err = n.trustedShareSet(ctx, b)
+	if err != nil || f.previous == nil {
+		return custodians, nil, err
+	}
+	copied := *f.previous
+	copied.RecordKey = custodians.PreviousKey
+	return custodians, &copied, nil
+}
+
+// authenticate renews the tags of a record that was changed without a new root key.
+func authenticate(b *barrier.Barrier, r *seals.Record, custodians, previous *recovery.ShareSet) error {
+	var keys seals.RecordKeys
+	if custodians != nil {
+		keys.Quorum = custodians.RecordKey
+	}
+	if previous != nil {
+		keys.Previous = previous.RecordKey
+	}
+	return b.WithRoot(func(root *secret.Bytes) error { return r.Authenticate(root, keys) })
 }
 
 // RenewRoot implements ceremony.Keys: it makes a new root key, has every seal wrap it, and
@@ -127,7 +167,14 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 		return err
 	}
 	f := n.state.Load()
-	custodians, previous := h.afterRenewal(f, next, proven)
+	if err := n.seals.Load().CheckReplace(f.record); err != nil {
+		return sealFault(err, "nothing was changed")
+	}
+	current, replaced, err := n.quorums(ctx, a.barrier)
+	if err != nil {
+		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	custodians, previous := h.afterRenewal(current, replaced, next, proven)
 	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
 	if err != nil {
 		return err
@@ -167,17 +214,16 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 
 // afterRenewal returns the share sets that the new root key is wrapped to; nil where recovery
 // shares authorise, since no key is wrapped to those.
-func (h ceremonyHost) afterRenewal(f *nodeState, next *recovery.ShareSet, proven bool) (custodians,
-	previous *recovery.ShareSet) {
+func (h ceremonyHost) afterRenewal(
+	current, previous, next *recovery.ShareSet, proven bool,
+) (custodians, replaced *recovery.ShareSet) {
 	switch {
 	case next != nil && !proven && h.n.cfg.Timing.Answer > 0:
-		return next, f.shareSet
+		return next, current
 	case next != nil:
 		return next, nil
-	case len(f.record.ShareSet) == 0:
-		return nil, nil
 	}
-	return f.shareSet, f.previous
+	return current, previous
 }
 
 // unsealShareSet returns a share set as the seals need it, nil for nil.
@@ -185,5 +231,5 @@ func unsealShareSet(c *recovery.ShareSet) *seals.Custodians {
 	if c == nil {
 		return nil
 	}
-	return &seals.Custodians{ShareSet: c.Marshal(), PublicKey: c.PublicKey}
+	return &seals.Custodians{ShareSet: c.Public().Marshal(), PublicKey: c.PublicKey, RecordKey: c.RecordKey}
 }

@@ -28,6 +28,9 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 		return fault.New(fault.Invalid, "the root key is wrapped to the unseal custodians, and only their shares open it; "+
 			"rotate the root key instead: that needs no shares")
 	}
+	if err := set.CheckReplace(f.record); err != nil {
+		return sealFault(err, "nothing was changed")
+	}
 	root, err := set.Unwrap(ctx, f.record, nil)
 	if err != nil {
 		return sealFault(err, "nothing was changed: the seals do not unwrap the root key")
@@ -37,12 +40,12 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 		return fault.New(fault.Internal, "nothing was changed: the seals hold another root key than the one in use; "+
 			"rotate the root key")
 	}
-	custodians := f.shareSet
-	if len(f.record.ShareSet) == 0 {
-		custodians = nil
+	custodians, previous, err := n.quorums(ctx, a.barrier)
+	if err != nil {
+		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}
 	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root,
-		unsealShareSet(custodians), unsealShareSet(f.previous))
+		unsealShareSet(custodians), unsealShareSet(previous))
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot wrap the root key")
 	}
@@ -111,6 +114,13 @@ func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Statu
 	defer n.transition.Unlock()
 	if n.role.Load() != a || n.state.Load().record != before {
 		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
+	}
+	custodians, previous, err := n.quorums(ctx, a.barrier)
+	if err != nil {
+		return err
+	}
+	if err := authenticate(a.barrier, record, custodians, previous); err != nil {
+		return err
 	}
 	if err := n.commitRewrap(ctx, a, record); err != nil {
 		return err

@@ -69,12 +69,17 @@ type Wrapper struct {
 	public  hpke.PublicKey // nil: not set
 	id      string
 	private hpke.PrivateKey // nil: locked; belongs to public
+	record  *seals.Secret   // the key that authenticates records; nil: locked
+	legacy  bool            // the share set was made before records were authenticated
 }
 
 var (
 	_ wrapping.Wrapper = (*Wrapper)(nil)
 	_ seals.Quorum     = (*Wrapper)(nil)
-	_ seals.Factory    = New
+
+	_ seals.RecordAuthenticator = (*Wrapper)(nil)
+
+	_ seals.Factory = New
 )
 
 // New makes a seal without a quorum. The stanza has no parameters. The result is a *[Wrapper].
@@ -105,7 +110,7 @@ func (w *Wrapper) SetPublicKey(public []byte) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.public != nil && !bytes.Equal(w.public.Bytes(), public) {
-		w.private = nil
+		w.forget()
 	}
 	w.public, w.id = key, KeyIDOf(public)
 	return nil
@@ -125,28 +130,54 @@ func (w *Wrapper) For(public []byte) (wrapping.Wrapper, error) {
 func (w *Wrapper) Unlock(key []byte) error {
 	seed := secret.Copy(key)
 	defer seed.Destroy()
-	private, err := recovery.PrivateKey(seed)
+	const remedy = "enter the shares of this server's quorum"
+	private, err := recovery.SealKey(seed)
 	if err != nil {
-		return seals.Fail(seals.WrongKey, err, "enter the shares of this server's quorum")
+		return seals.Fail(seals.WrongKey, err, remedy)
 	}
-	public := private.PublicKey().Bytes()
+	old, err := recovery.PrivateKey(seed)
+	if err != nil {
+		return seals.Fail(seals.WrongKey, err, remedy)
+	}
+	record, err := recovery.RecordKey(seed)
+	if err != nil {
+		return seals.Fail(seals.WrongKey, err, remedy)
+	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.public == nil {
-		w.public, w.id = private.PublicKey(), KeyIDOf(public)
+		w.public, w.id = private.PublicKey(), KeyIDOf(private.PublicKey().Bytes())
 	}
-	if !bytes.Equal(w.public.Bytes(), public) {
-		return seals.Fail(seals.WrongKey, ErrOtherQuorum, "enter the shares of this server's quorum")
+	legacy := bytes.Equal(w.public.Bytes(), old.PublicKey().Bytes())
+	switch {
+	case legacy:
+		private = old
+	case !bytes.Equal(w.public.Bytes(), private.PublicKey().Bytes()):
+		record.Destroy()
+		return seals.Fail(seals.WrongKey, ErrOtherQuorum, remedy)
 	}
-	w.private = private
+	w.record.Destroy()
+	w.private, w.record, w.legacy = private, record, legacy
 	return nil
 }
 
-// Lock drops the private key.
+// RecordKey implements [seals.RecordAuthenticator]. The key is nil while locked.
+func (w *Wrapper) RecordKey() (key *seals.Secret, required bool) {
+	w.mu.RLock()
+	defer w.mu.RUnlock()
+	return w.record.Clone(), !w.legacy
+}
+
+// Lock drops the private key and wipes the record key.
 func (w *Wrapper) Lock() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.private = nil
+	w.forget()
+}
+
+func (w *Wrapper) forget() {
+	w.record.Destroy()
+	w.private, w.record = nil, nil
 }
 
 // Encrypt encrypts to the quorum's public key.

@@ -224,7 +224,18 @@ func TestGoldenBlobs(t *testing.T) {
 			t.Fatal(err, seedErr)
 		}
 		blob := &wrapping.BlobInfo{Ciphertext: sealed, KeyInfo: &wrapping.KeyInfo{KeyId: v.KeyID}}
-		got, err := unlocked(t, secret.New(seed)).Decrypt(t.Context(), blob, wrapping.WithAad([]byte(v.AAD)))
+		old, err := recovery.PrivateKey(secret.Copy(seed)) // these vectors precede recovery.SealKey
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := new(Wrapper)
+		if err := errors.Join(w.SetPublicKey(old.PublicKey().Bytes()), w.Unlock(seed)); err != nil {
+			t.Fatal(err)
+		}
+		if _, required := w.RecordKey(); required {
+			t.Errorf("%s: a tag is required of an old share set", v.Name)
+		}
+		got, err := w.Decrypt(t.Context(), blob, wrapping.WithAad([]byte(v.AAD)))
 		if string(seals.ClassOf(err)) != v.Class || string(got) != v.Plain {
 			t.Errorf("%s: %q, %v; want %q and class %q", v.Name, got, err, v.Plain, v.Class)
 		}
