@@ -33,7 +33,8 @@ var (
 	// ErrForged is the cause of Corrupt for a record that was not written by a server that knew the
 	// root key or the shares.
 	ErrForged = errors.New("the sealed record was not written by this server: it fails its authentication")
-	// ErrWeaker is the cause of Misconfigured for a record that fewer seals can open than configured.
+	// ErrWeaker is the cause of Misconfigured for a record that fewer seals can open than
+	// configured.
 	ErrWeaker = errors.New("the stored root key is protected by a weaker policy than the configured one")
 )
 
@@ -170,9 +171,12 @@ func (s *Set) checkPolicy(r *Record) error {
 	if r.Threshold >= s.opts.Threshold || s.opts.AllowPolicyChange {
 		return nil
 	}
-	return Fail(Misconfigured, fmt.Errorf("%w: %s, configured are %s", ErrWeaker, policyText(r.Threshold, len(r.Parts)), s.policy()),
-		"if that is intended, set allow_change = true in the seal_policy stanza and restart: the server then unseals and "+
-			"wraps the root key by the configured policy; otherwise somebody weakened the stored record: restore it from a backup")
+	return Fail(Misconfigured, fmt.Errorf("%w: %s, configured are %s", ErrWeaker,
+		policyText(r.Threshold, len(r.Parts)), s.policy()),
+		"if that is intended, set allow_change = true in the seal_policy stanza and restart: the server then "+
+			"unseals and "+
+			"wraps the root key by the configured policy; otherwise somebody weakened the stored record: restore it "+
+			"from a backup")
 }
 
 // policy names the configured policy.
@@ -195,6 +199,9 @@ func (s *Set) PolicyDrift(r *Record) (text string, stronger bool) {
 		policyText(r.Threshold, len(r.Parts)), s.policy()), r.Threshold > s.opts.Threshold
 }
 
+// AllowsPolicyChange reports whether the configured policy may replace the stored one.
+func (s *Set) AllowsPolicyChange() bool { return s.opts.AllowPolicyChange }
+
 // CheckReplace refuses to replace a record by one that fewer seals can open, unless the
 // configuration allows a change of the policy.
 func (s *Set) CheckReplace(r *Record) error {
@@ -203,5 +210,6 @@ func (s *Set) CheckReplace(r *Record) error {
 		return nil
 	}
 	return Fail(Misconfigured, fmt.Errorf("this would weaken the protection of the root key: %s", text),
-		"set threshold = %d in the seal_policy stanza, or allow the weaker policy by allow_change = true, and restart", r.Threshold)
+		"set threshold = %d in the seal_policy stanza, or allow the weaker policy by allow_change = true, and restart",
+		r.Threshold)
 }

@@ -198,7 +198,8 @@ func TestRewrapByOneSeal(t *testing.T) {
 		for _, noDescribe := range []bool{false, true} {
 			synctest.Test(t, func(t *testing.T) {
 				c, other := &fakeKMS{version: 1, noDescribe: noDescribe}, &memoryWrapper{}
-				s, err := NewSet([]Seal{{"other", "memoryWrapper", other}, {"sky", "awskms", c}}, Options{Threshold: threshold})
+				s, err := NewSet([]Seal{{"other", "memoryWrapper", other}, {"sky", "awskms", c}},
+					Options{Threshold: threshold})
 				if err != nil {
 					t.Fatal(err)
 				}

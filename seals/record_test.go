@@ -70,7 +70,8 @@ func checkGolden(t *testing.T, version int, file string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.Version != version || r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 || r.Parts[1].KeyVersion != "3" ||
+	if r.Version != version || r.Generation != 7 || r.Threshold != 2 || len(r.Parts) != 3 ||
+		r.Parts[1].KeyVersion != "3" ||
 		string(r.ShareSet) != "people" {
 		t.Errorf("read back as %+v", r)
 	}

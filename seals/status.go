@@ -183,10 +183,13 @@ func (s *Set) FirstDeletion() (first time.Time) {
 	return first
 }
 
-// FullyWrapped reports whether exactly the configured seals hold a part of the record, and no part
-// is due for a rewrap.
+// FullyWrapped reports whether exactly the configured seals hold a part of the record, under the
+// configured policy, and no part is due for a rewrap.
 func (s *Set) FullyWrapped(r *Record) bool {
 	if r == nil {
+		return false
+	}
+	if text, _ := s.PolicyDrift(r); text != "" {
 		return false
 	}
 	for _, st := range s.StatusOf(r) {

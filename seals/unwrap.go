@@ -16,9 +16,9 @@ var errClosed = errors.New("the set of seals was closed")
 // Unwrap returns the root key as soon as as many members as the record asks for have decrypted
 // their part. Calls to the other members continue until they end, so that their status is known;
 // Close cancels them. quorum is an unlocked wrapper of the [Quorum] seal, for the record's
-// custodians or the previous ones; nil where no shares were given. A record that is not authentic, or that protects less
-// than the configured policy, is refused. The error joins the failures of
-// all members.
+// custodians or the previous ones; nil where no shares were given. A record that is not authentic,
+// or that protects less than the configured policy, is refused. The error joins the failures of all
+// members.
 func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*Secret, error) {
 	if err := s.checkPolicy(r); err != nil {
 		return nil, err

@@ -176,4 +176,7 @@ type SealPolicy struct {
 	Pos       Pos
 	Mode      string // PolicyAny without a stanza
 	Threshold int    // for PolicyThreshold: from 2 to the number of enabled seals
+
+	// AllowChange (allow_change) lets this policy replace another one that the store has.
+	AllowChange bool
 }

@@ -58,6 +58,7 @@ func (d *decoder) sealPolicy(b block) {
 	var k int64
 	s.choice("mode", []string{PolicyAny, PolicyThreshold}, &p.Mode)
 	s.integer("threshold", 2, mostSeals, &k)
+	s.flag("allow_change", &p.AllowChange)
 	p.Threshold = int(k)
 	s.finish()
 	_, given := s.seen["threshold"]

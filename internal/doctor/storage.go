@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -65,6 +66,32 @@ func (e *exam) storage(ctx context.Context) {
 		e.read = true
 		on.ok("it can be read; the root key has generation %d and needs %d of %s",
 			e.record.Generation, e.record.Threshold, count(len(e.record.Parts), "seal"))
+		e.sealedRecord(on)
+	}
+}
+
+// sealedRecord compares the policy of the sealed root key with the configured one, and reports a
+// record of an older format.
+func (e *exam) sealedRecord(on topic) {
+	if text := e.record.Weakness(); text != "" {
+		on.warn("change it while the server is unsealed", "%s", text)
+	}
+	want := 1
+	if e.cfg.SealPolicy.Mode == config.PolicyThreshold {
+		want = e.cfg.SealPolicy.Threshold
+	}
+	have, allowed := e.record.Threshold, e.cfg.SealPolicy.AllowChange
+	switch {
+	case have == want:
+	case allowed:
+		on.warn("remove allow_change when the server has done so",
+			"%d of its seals unseal, %d are configured in seal_policy: the server wraps the root key again", have, want)
+	case have < want:
+		on.fail("if that is intended, set allow_change = true in seal_policy; otherwise restore the record from a backup",
+			"%d of its seals unseal, %d are configured in seal_policy: the server would stay sealed", have, want)
+	default:
+		on.warn("correct seal_policy, or set allow_change = true in it",
+			"%d of its seals are needed, %d are configured in seal_policy: rotate and rewrap are refused", have, want)
 	}
 }
 

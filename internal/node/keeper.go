@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/clock"
@@ -15,6 +16,7 @@ type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
 	postpone map[string]time.Time // by the seal's name: when a re-wrap that failed is tried again
+	warned   string               // what was logged last about the sealed record
 }
 
 type alarm struct{ deletion, at time.Time }
@@ -38,6 +40,7 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 	if ctx.Err() != nil {
 		return 0
 	}
+	k.checkRecord(ctx, set)
 	for _, st := range set.StatusOf(n.state.Load().record) {
 		k.logProof(before[st.Name], st)
 		k.logKey(before[st.Name], st)
@@ -46,6 +49,34 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 		}
 	}
 	return wait
+}
+
+// checkRecord logs how the sealed record differs from the configuration. Where the configuration
+// allows a change of the policy, the node that writes wraps the root key by the configured one.
+func (k *sealKeeper) checkRecord(ctx context.Context, set *seals.Set) {
+	n := k.n
+	text := strings.Join(n.recordWarnings(n.state.Load().record), "; ")
+	if text != k.warned && text != "" {
+		n.log.Warn("the sealed root key differs from the configuration", "difference", text)
+	}
+	k.warned = text
+	drift, _ := set.PolicyDrift(n.state.Load().record)
+	if drift == "" || !set.AllowsPolicyChange() || set.NeedsShares() || n.writer() == nil {
+		return
+	}
+	now := time.Now()
+	if now.Before(k.postpone[""]) {
+		return
+	}
+	if err := n.RewrapSeals(ctx); err != nil && ctx.Err() == nil {
+		if k.postpone == nil {
+			k.postpone = map[string]time.Time{}
+		}
+		k.postpone[""] = now.Add(clock.Jitter(rewrapAgain))
+		class, cause, remedy := diagnosis(err)
+		n.log.Warn("the root key could not be wrapped by the configured seal_policy; it is tried again",
+			"class", string(class), "cause", cause, "remedy", remedy)
+	}
 }
 
 // logProof logs when a seal would no longer unseal, or would again.

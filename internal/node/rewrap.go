@@ -25,7 +25,8 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	}
 	f, set := n.state.Load(), n.seals.Load()
 	if set.NeedsShares() {
-		return fault.New(fault.Invalid, "the root key is wrapped to the unseal custodians, and only their shares open it; "+
+		return fault.New(fault.Invalid, "the root key is wrapped to the unseal custodians, and only their shares "+
+			"open it; "+
 			"rotate the root key instead: that needs no shares")
 	}
 	if err := set.CheckReplace(f.record); err != nil {

@@ -17,8 +17,10 @@ type SealStatus struct {
 	ClusterName, ClusterID      string // "" while sealed
 	StorageType                 string
 	Seals                       []seals.Status
-	FullyWrapped                bool // every seal holds its part, by the newest version of its key
-	Warnings                    []string
+	// every seal holds its part by the newest version of its key, under the configured policy
+	FullyWrapped bool
+	PolicyDrift  bool // the stored policy is not the configured one
+	Warnings     []string
 }
 
 // SealStatus returns the state of the node and of its seals. It waits for no seal and for no
@@ -60,12 +62,27 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
 	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
+	st.Warnings = append(st.Warnings, n.recordWarnings(f.record)...)
+	drift, _ := n.seals.Load().PolicyDrift(f.record)
+	st.PolicyDrift = drift != ""
 	for _, s := range st.Seals {
 		if s.Deletion != nil {
 			st.Warnings = append(st.Warnings, deletionText(s))
 		}
 	}
 	return st, nil
+}
+
+// recordWarnings says how the sealed record differs from what the configuration asks for.
+func (n *Node) recordWarnings(r *seals.Record) (out []string) {
+	if text, _ := n.seals.Load().PolicyDrift(r); text != "" {
+		out = append(out, text+": correct the seal_policy stanza, or set allow_change = true in it and restart, "+
+			"which wraps the root key by the configured policy")
+	}
+	if text := r.Weakness(); text != "" {
+		out = append(out, text)
+	}
+	return out
 }
 
 // explain returns class, cause and remedy of an error in one text.

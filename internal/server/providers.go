@@ -69,5 +69,7 @@ func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger,
 	if c.SealPolicy.Mode == config.PolicyThreshold {
 		threshold = c.SealPolicy.Threshold
 	}
-	return seals.NewSet(members, seals.Options{Threshold: threshold, Log: log, Observe: observe})
+	return seals.NewSet(members, seals.Options{
+		Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange, Log: log, Observe: observe,
+	})
 }

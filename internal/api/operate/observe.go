@@ -28,6 +28,7 @@ func Observe(s *api.Shared, n *node.Node) {
 			"what is stored needs.",
 		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; " +
 			"not there where it will not.",
+		"sealgate.seal.policy_drift":        "Whether the seal policy of the stored root key differs from the configured one.",
 		"sealgate.barrier.term":             "The term of the barrier key in use.",
 		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
 		"sealgate.barrier.term_entries": "Entries that were written by each of the newest terms of the barrier key, " +
@@ -62,6 +63,7 @@ func observeSeals(ctx context.Context, m *metrics.Sample, n *node.Node) {
 	if err != nil {
 		return
 	}
+	m.Gauge("sealgate.seal.policy_drift", metrics.Truth(st.PolicyDrift))
 	for _, s := range st.Seals {
 		m.Gauge("sealgate.seal.would_unseal", metrics.Truth(s.WouldUnseal), "seal", s.Name, "type", s.Type)
 		m.Gauge("sealgate.seal.rewrap_due", metrics.Truth(s.RewrapDue), "seal", s.Name, "type", s.Type)
