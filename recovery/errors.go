@@ -87,8 +87,8 @@ type worded struct {
 func (e *worded) Error() string { return e.text }
 func (e *worded) Unwrap() error { return e.kind }
 
-// KeyOnlyError is returned for a parameter that means nothing where a rekey makes a new root key and no shares. It is
-// an [ErrParams].
+// KeyOnlyError is returned for a parameter that means nothing where a rekey makes a new root key
+// and no shares. It is an [ErrParams].
 type KeyOnlyError struct {
 	What string // such as "key backup"
 }

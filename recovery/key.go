@@ -60,8 +60,8 @@ func checkSeed(seed *Secret) error {
 	return nil
 }
 
-// PrivateKey derives the decryption key of a quorum whose share set was made before [SealKey], and of
-// recovery shares.
+// PrivateKey derives the decryption key of a quorum whose share set was made before [SealKey], and
+// of recovery shares.
 func PrivateKey(seed *Secret) (hpke.PrivateKey, error) {
 	if err := checkSeed(seed); err != nil {
 		return nil, err

@@ -80,9 +80,9 @@ type ShareSet struct {
 	Holders    []Holder
 	Previous   *Previous // nil in the first generation
 
-	// RecordKey authenticates the sealed record: see [RecordKey]. It is nil for recovery shares, in a
-	// share set that was made before there was such a key, and in one from [ShareSet.Public]. PreviousKey is that of the
-	// share set which this one replaces.
+	// RecordKey authenticates the sealed record: see [RecordKey]. It is nil for recovery shares, in
+	// a share set that was made before there was such a key, and in one from [ShareSet.Public].
+	// PreviousKey is that of the share set which this one replaces.
 	RecordKey, PreviousKey *Secret
 }
 

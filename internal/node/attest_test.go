@@ -193,8 +193,12 @@ func TestOldStoreIsAttested(t *testing.T) {
 	if c, err = readCluster(t.Context(), a.barrier); err != nil || c.Attested == nil {
 		t.Fatalf("not upgraded: %+v, %v", c, err)
 	}
+	before := h.raw(keySealed) // its own tags are good
+	if err := n2.RewrapSeals(t.Context()); err != nil {
+		t.Fatal(err)
+	}
 	stop()
-	h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyVersion = "9" })
+	h.forge(keySealed, []byte(before))
 	n3, _ := h.start(h.autoSeals())
 	eventually(t, "refused", func() bool { return errors.Is(n3.state.Load().trouble, errTampered) })
 }

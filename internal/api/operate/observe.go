@@ -28,7 +28,7 @@ func Observe(s *api.Shared, n *node.Node) {
 			"what is stored needs.",
 		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; " +
 			"not there where it will not.",
-		"sealgate.seal.policy_drift":        "Whether the seal policy of the stored root key differs from the configured one.",
+		"sealgate.seal.policy_drift":        "Whether the stored seal policy differs from the configured one.",
 		"sealgate.barrier.term":             "The term of the barrier key in use.",
 		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
 		"sealgate.barrier.term_entries": "Entries that were written by each of the newest terms of the barrier key, " +
