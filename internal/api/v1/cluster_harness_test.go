@@ -21,6 +21,7 @@ import (
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
+	"github.com/sealgate/sealgate/internal/engine/transit"
 	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
@@ -110,8 +111,10 @@ func (f *testCluster) add(store storage.Store, change ...func(*api.Config)) *tes
 	n.url = front.URL
 	n.node, err = node.New(node.Config{
 		Store: store, StorageType: "inmem", Seals: set, Log: log, Trail: trail, AuthMethods: authMethodsOf(time.Now),
-		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{}), "cubbyhole": cubbyhole.New},
-		Mounts:  []mount.Entry{mount.DevMount("2")},
+		Engines: map[string]mount.Factory{
+			"kv": kv.Factory(kv.Options{}), "cubbyhole": cubbyhole.New, "transit": transit.New,
+		},
+		Mounts: []mount.Entry{mount.DevMount("2")},
 		Cluster: &ha.Member{ID: n.name, Hostname: n.name, Version: "1.2.3", APIAddr: n.url,
 			ClusterAddr: "https://" + listener.Addr().String()},
 		Timing: node.Timing{
