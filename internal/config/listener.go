@@ -113,6 +113,13 @@ func (d *decoder) listenerLimits(s *section, l *Listener) {
 	s.duration("http_write_timeout", &l.HTTPWriteTimeout)
 }
 
+// CopyTLS copies the settings that a running listener can take over from another configuration.
+func (l *Listener) CopyTLS(from Listener) {
+	l.TLSCertFile, l.TLSKeyFile, l.TLSClientCAFile = from.TLSCertFile, from.TLSKeyFile, from.TLSClientCAFile
+	l.TLSMinVersion, l.TLSMaxVersion, l.TLSCipherSuites = from.TLSMinVersion, from.TLSMaxVersion, from.TLSCipherSuites
+	l.TLSRequireClient, l.TLSDisableClient = from.TLSRequireClient, from.TLSDisableClient
+}
+
 func (d *decoder) checkListeners() {
 	seen := map[string]Pos{}
 	for _, l := range d.cfg.Listeners {

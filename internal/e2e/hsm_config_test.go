@@ -293,7 +293,7 @@ func TestWrongPIN(t *testing.T) {
 	}
 	writePIN(r.token.PIN)
 	r.reload()
-	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Contains(r.Log(), "seals made anew") })
+	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Contains(r.Log(), "; seals") })
 	r.mustInit()
 	r.mustPut("a", "kept")
 	if err := r.Stop(); err != nil {
@@ -304,9 +304,9 @@ func TestWrongPIN(t *testing.T) {
 	before := logins()
 	r.mustStart()
 	r.eventually(5*time.Second, "denied", func() bool { return r.status().Seals[0].Class == "denied" })
-	reloads := strings.Count(r.Log(), "seals made anew")
+	reloads := strings.Count(r.Log(), "; seals")
 	r.reload()
-	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Count(r.Log(), "seals made anew") > reloads })
+	r.eventually(5*time.Second, "reloaded", func() bool { return strings.Count(r.Log(), "; seals") > reloads })
 	tries := map[string]bool{}
 	r.eventually(30*time.Second, "tried again", func() bool {
 		tries[r.status().Seals[0].LastProbe] = true

@@ -87,6 +87,7 @@ var levels = map[string]int{
 	"internal/metrics":     10,
 	"internal/tracing":     10,
 	"internal/kubernetes":  10,
+	"internal/sdnotify":    10,
 	"internal/spelling":    5,
 	"internal/clock":       10,
 	"internal/uuid":        10,

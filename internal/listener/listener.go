@@ -180,6 +180,21 @@ func (s *Server) Reload() error {
 	return nil
 }
 
+// ReloadFrom is Reload with the TLS settings of another configuration of the same listener, which
+// stay in use if they are valid.
+func (s *Server) ReloadFrom(c config.Listener) error {
+	if s.tls == nil {
+		return nil
+	}
+	old := s.tls.from
+	s.tls.from = c
+	if err := s.Reload(); err != nil {
+		s.tls.from = old
+		return err
+	}
+	return nil
+}
+
 // Shutdown accepts no more requests and waits for those under way until ctx ends; then it closes
 // their connections.
 func (s *Server) Shutdown(ctx context.Context) error {

@@ -30,8 +30,9 @@ cause in sys/seal-status, and unseals automatically when the seal or storage is 
   $ sealgate server -dev-hsm                      a throw-away SoftHSM token, unsealed, for trying things out
   $ sealgate server -dev                          the same without an HSM, in memory
 
-Signals: SIGHUP reopens audit and log files and reloads certificates, the log level and, while the server is
-sealed, its seals. SIGUSR2 writes the stacks of all goroutines to standard error. SIGINT and SIGTERM stop it.
+Signals: SIGHUP reopens audit and log files and applies TLS settings, the log level and, while the server is
+sealed, its seals; the log lists what needs a restart. SIGUSR2 writes the stacks of all goroutines to standard
+error. SIGINT and SIGTERM stop it. Under systemd, Type=notify, Type=notify-reload and WatchdogSec are supported.
 
 Flags:
 `)

@@ -2,9 +2,15 @@ package server
 
 import (
 	"context"
+	"fmt"
+	"maps"
 	"os"
 	"os/signal"
+	"slices"
+	"strings"
 	"syscall"
+
+	"github.com/sealgate/sealgate/internal/config"
 )
 
 // reloadOnSignal reloads on SIGHUP until ctx ends.
@@ -17,55 +23,161 @@ func (p *instance) reloadOnSignal(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-hup:
+			p.notified(p.notify.Reloading())
 			p.reload()
+			p.notified(p.notify.Ready(p.status()))
 		}
 	}
 }
 
-// reload reopens the audit and log files, reads the certificates and the log level again and, while
-// the node is sealed, the configuration of the seals. A part that fails stays as it is.
+// reload reopens the audit and log files and applies the settings of the configuration that can
+// change while the server runs: TLS, the log level and, while the node is sealed, the seals. A part
+// that fails stays as it is. The log lists what was applied, what needs a restart, and what was
+// ignored.
 func (p *instance) reload() {
+	r := &reloading{instance: p, changed: map[string]bool{}}
 	p.trail.Reopen()
+	r.did("audit files reopened")
 	if p.logFile != nil {
-		if err := p.logFile.Reopen(); err != nil {
-			p.log.Error("reload: the log file was not reopened; logging continues to the open file", "error", err)
+		r.done("log file reopened", p.logFile.Reopen())
+	}
+	next, err := p.reloadConfig()
+	if err != nil {
+		r.failed = append(r.failed, "configuration: "+err.Error())
+		next = p.cfg // certificates and seals may have changed in their files
+	} else if p.compare {
+		for _, name := range p.cfg.Changed(next) {
+			r.changed[name] = true
 		}
 	}
-	if err := p.http.reload(); err != nil {
-		p.log.Error("reload: the certificates are unchanged", "error", err)
-	} else {
-		p.log.Info("reload: certificates reloaded")
+	r.tls(next)
+	r.level(next)
+	r.seals(next)
+	r.report()
+}
+
+// reloading is one reload.
+type reloading struct {
+	*instance
+	changed          map[string]bool // settings that differ and were not applied
+	applied, failed  []string
+	ignored, restart []string
+}
+
+func (r *reloading) did(what string) { r.applied = append(r.applied, what) }
+
+func (r *reloading) done(what string, err error) {
+	if err != nil {
+		r.failed = append(r.failed, fmt.Sprintf("%s: %v", what, err))
+		return
 	}
-	if err := p.level(); err != nil {
-		p.log.Error("reload: the log level is unchanged", "error", err)
+	r.did(what)
+}
+
+// tls reads certificates and TLS settings again, also from new paths.
+func (r *reloading) tls(next *config.Config) {
+	for i, s := range r.http {
+		l := &r.cfg.Listeners[i]
+		if l.TLSDisable {
+			continue
+		}
+		title := fmt.Sprintf("listener %s %s", l.Type, l.Address)
+		at := slices.IndexFunc(next.Listeners, func(n config.Listener) bool {
+			return n.Type == l.Type && n.Address == l.Address && !n.TLSDisable
+		})
+		if at < 0 {
+			r.done("certificate of "+title, s.Reload())
+			continue
+		}
+		if err := s.ReloadFrom(next.Listeners[at]); err != nil {
+			r.failed = append(r.failed, err.Error())
+			continue
+		}
+		was := l.TLSCertFile
+		l.CopyTLS(next.Listeners[at])
+		if r.compare && len(r.cfg.Changed(withListener(r.cfg, i, next.Listeners[at]))) == 0 {
+			delete(r.changed, title)
+		}
+		if l.TLSCertFile != was {
+			title += " from " + l.TLSCertFile
+		}
+		r.did("certificate of " + title)
 	}
-	if p.node == nil {
+}
+
+// withListener is a configuration with one listener replaced.
+func withListener(c *config.Config, i int, l config.Listener) *config.Config {
+	next := *c
+	next.Listeners = slices.Clone(c.Listeners)
+	next.Listeners[i] = l
+	return &next
+}
+
+// level applies the log level, unless the command line or the environment sets it.
+func (r *reloading) level(next *config.Config) {
+	changed := r.changed["log_level"]
+	delete(r.changed, "log_level")
+	switch {
+	case changed && r.flags.logLevel != "":
+		r.ignored = append(r.ignored, "log_level (set by -log-level or the environment)")
+	case r.flags.logLevel == "":
+		r.hub.SetBase(next.LogLevel)
+		r.cfg.LogLevel = next.LogLevel
+		if changed {
+			r.did("log_level " + strings.ToLower(next.LogLevel.String()))
+		}
+	}
+}
+
+// seals replaces the seals of a sealed node, so that they read their files and parameters again.
+func (r *reloading) seals(next *config.Config) {
+	if r.node == nil {
 		return // recovery mode does not replace its seals
 	}
-	if _, err := p.node.Role(); err == nil {
+	if _, err := r.node.Role(); err == nil {
+		return // unsealed
+	}
+	set, err := r.makeSeals(next)
+	if err != nil {
+		r.failed = append(r.failed, "seals: "+err.Error())
 		return
 	}
-	cfg, err := p.reloadConfig()
+	old, err := r.node.ReplaceSeals(set)
 	if err != nil {
-		p.log.Error("reload: the configuration is unchanged", "error", err)
-		return
-	}
-	set, err := p.makeSeals(cfg)
-	if err != nil {
-		p.log.Error("reload: the seals are unchanged", "error", err)
-		return
-	}
-	old, err := p.node.ReplaceSeals(set)
-	if err != nil {
-		p.log.Info("reload: the seals are unchanged", "reason", err.Error())
 		old = set
+		r.failed = append(r.failed, "seals: "+err.Error())
 	} else {
-		p.mu.Lock()
-		p.seals = set
-		p.mu.Unlock()
-		p.log.Info("reload: seals replaced from the configuration")
+		r.mu.Lock()
+		r.instance.seals = set
+		r.mu.Unlock()
+		r.cfg.Seals, r.cfg.SealPolicy = next.Seals, next.SealPolicy
+		maps.DeleteFunc(r.changed, func(name string, _ bool) bool {
+			return name == "seal_policy" || strings.HasPrefix(name, "seal ")
+		})
+		r.did("seals")
 	}
 	if err := old.Close(); err != nil {
-		p.log.Warn("reload: closing seals", "error", err)
+		r.log.Warn("reload: closing seals", "error", err)
+	}
+}
+
+// report logs the reload. Changes that were not applied need a restart.
+func (r *reloading) report() {
+	r.restart = slices.Sorted(maps.Keys(r.changed))
+	list := func(all []string) string { return strings.Join(all, "; ") }
+	attrs := []any{"applied", list(r.applied)}
+	if len(r.restart) > 0 {
+		attrs = append(attrs, "needs_restart", list(r.restart))
+	}
+	if len(r.ignored) > 0 {
+		attrs = append(attrs, "ignored", list(r.ignored))
+	}
+	switch {
+	case len(r.failed) > 0:
+		r.log.Error("reload: failed in part; the parts that failed are unchanged", append(attrs, "failed", list(r.failed))...)
+	case len(r.restart)+len(r.ignored) > 0:
+		r.log.Warn("reload: done, but some settings of the configuration are not in force", attrs...)
+	default:
+		r.log.Info("reload: done", attrs...)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/sdnotify"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -38,9 +39,13 @@ type instance struct {
 	peers   net.Listener    // for the other nodes of the cluster; nil: none
 	cluster *cluster.Server // on peers
 
-	level        func() error // applies the log level of the configuration again
+	cfg          *config.Config // in force
+	flags        *serverFlags
+	getenv       func(string) string
+	compare      bool // a reload compares the configuration: not for a development server
 	reloadConfig func() (*config.Config, error)
 	makeSeals    func(*config.Config) (*seals.Set, error)
+	notify       *sdnotify.Notifier // nil: no service manager
 
 	mu    sync.Mutex
 	seals *seals.Set
@@ -53,79 +58,21 @@ type instance struct {
 // assemble builds the server from its configuration. It opens the storage and the listeners, and
 // uses no seal. If it fails, it closes what it opened.
 func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *instance, err error) {
-	p := &instance{out: c.env.Stdout, pid: cfg.PIDFile}
-	var lines io.Writer = c.env.Stderr
-	if p.logFile, err = openLogFile(cfg.LogFile); err != nil {
-		return nil, err
-	} else if p.logFile != nil {
-		lines = io.MultiWriter(lines, p.logFile)
-		defer func() {
-			if err != nil {
-				err = errors.Join(err, p.logFile.Close())
-			}
-		}()
-	}
-	if p.hub, err = newLogs(lines, o, cfg); err != nil {
-		return nil, err
-	}
-	p.log, p.err = p.hub.Logger(""), c.env.Stderr
-	if err := p.observability(cfg, c.env.Getenv); err != nil {
-		return nil, err
-	}
-	p.level = func() error {
-		cfg, err := p.reloadConfig()
-		if err != nil {
-			return err
-		}
-		level, err := o.level(cfg)
-		if err == nil {
-			p.hub.SetBase(level)
-		}
-		return err
-	}
+	p := &instance{out: c.env.Stdout, err: c.env.Stderr, pid: cfg.PIDFile, cfg: cfg, flags: o, getenv: c.env.Getenv,
+		compare: dev == nil}
 	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }
 	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) {
 		return newSeals(cfg, c.env.Getenv, p.hub.Logger("seal"), observeSeal(p.shared.Metrics))
 	}
-	if p.seals, err = p.makeSeals(cfg); err != nil {
-		return nil, err
-	}
-	if p.trail, err = newTrail(cfg, p.out, p.hub.Logger("audit"), p.shared.Metrics); err != nil {
-		return nil, errors.Join(err, p.seals.Close())
-	}
-	if p.store, err = openStore(cfg.Storage, p.hub.Logger("storage")); err != nil {
-		return nil, errors.Join(err, p.trail.Close(), p.seals.Close())
-	}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, p.closePeers(), p.store.Close(), p.trail.Close(), p.seals.Close())
+			err = errors.Join(err, p.closeParts())
 		}
 	}()
-	nc := node.Config{
-		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
-		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
-		Trail: p.trail, Metrics: p.shared.Metrics,
-	}
-	if dev != nil {
-		nc.Mounts, nc.RootToken = dev.mounts(), o.devRootToken
-	}
-	nc.Timing.Ceremony, nc.Timing.Answer = cfg.Ceremony.Expiry, cfg.Ceremony.KeepAnswer
-	if nc.Timing.Answer == 0 {
-		nc.Timing.Answer = -1 // the node's zero is its default
-	}
-	if nc.Cluster, err = p.joinCluster(cfg, o.recovery); err != nil {
-		return nil, err
-	}
-	if o.recovery {
-		p.mode, err = node.NewRecovery(nc)
-	} else {
-		p.node, err = node.New(nc)
-	}
-	if err != nil {
-		return nil, err
-	}
-	if p.node != nil {
-		operate.Observe(p.shared, p.node)
+	for _, open := range []func() error{p.openLog, p.openParts, func() error { return p.openNode(dev) }} {
+		if err := open(); err != nil {
+			return nil, err
+		}
 	}
 	if p.labels, err = newLabels(cfg.Kubernetes, p.node, c.env.Getenv, p.hub.Logger("kubernetes")); err != nil {
 		return nil, err
@@ -135,6 +82,83 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	}
 	p.describe(cfg)
 	return p, nil
+}
+
+// openLog opens the log, metrics and traces.
+func (p *instance) openLog() (err error) {
+	lines := p.err
+	if p.logFile, err = openLogFile(p.cfg.LogFile); err != nil {
+		return err
+	}
+	if p.logFile != nil {
+		lines = io.MultiWriter(lines, p.logFile)
+	}
+	if p.hub, err = newLogs(lines, p.flags, p.cfg); err != nil {
+		return err
+	}
+	p.log = p.hub.Logger("")
+	return p.observability(p.cfg, p.getenv)
+}
+
+// openParts makes the seals and opens the audit trail and the storage.
+func (p *instance) openParts() (err error) {
+	if p.notify, err = sdnotify.New(p.getenv); err != nil {
+		return err
+	}
+	if p.seals, err = p.makeSeals(p.cfg); err != nil {
+		return err
+	}
+	if p.trail, err = newTrail(p.cfg, p.out, p.hub.Logger("audit"), p.shared.Metrics); err != nil {
+		return err
+	}
+	p.store, err = openStore(p.cfg.Storage, p.hub.Logger("storage"))
+	return err
+}
+
+// openNode makes the node, or that of recovery mode.
+func (p *instance) openNode(dev *development) (err error) {
+	cfg := p.cfg
+	nc := node.Config{
+		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
+		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
+		Trail: p.trail, Metrics: p.shared.Metrics,
+	}
+	if dev != nil {
+		nc.Mounts, nc.RootToken = dev.mounts(), p.flags.devRootToken
+	}
+	nc.Timing.Ceremony, nc.Timing.Answer = cfg.Ceremony.Expiry, cfg.Ceremony.KeepAnswer
+	if nc.Timing.Answer == 0 {
+		nc.Timing.Answer = -1 // the node's zero is its default
+	}
+	if nc.Cluster, err = p.joinCluster(cfg, p.flags.recovery); err != nil {
+		return err
+	}
+	if p.flags.recovery {
+		p.mode, err = node.NewRecovery(nc)
+		return err
+	}
+	if p.node, err = node.New(nc); err == nil {
+		operate.Observe(p.shared, p.node)
+	}
+	return err
+}
+
+// closeParts closes what a failed start opened.
+func (p *instance) closeParts() error {
+	errs := []error{p.closePeers()}
+	if p.store != nil {
+		errs = append(errs, p.store.Close())
+	}
+	if p.trail != nil {
+		errs = append(errs, p.trail.Close())
+	}
+	if p.seals != nil {
+		errs = append(errs, p.seals.Close())
+	}
+	if p.logFile != nil {
+		errs = append(errs, p.logFile.Close())
+	}
+	return errors.Join(errs...)
 }
 
 // newTrail starts the audit devices of the configuration.
