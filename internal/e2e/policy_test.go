@@ -12,7 +12,7 @@ import (
 // server:
 //
 //	sys/rotate          sys/key-status    operator rotate
-//	update, sudo        nothing           rotates, then a permission error for the status; exit code 2
+//	update, sudo        nothing           rotates, then a permission error for the status, code 2
 //	update, sudo        read              rotates and shows the status, exit code 0
 //	everything but sudo read              does not rotate, exit code 2
 func TestRotateBySudo(t *testing.T) {
