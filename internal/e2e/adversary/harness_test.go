@@ -54,6 +54,11 @@ type target struct {
 // newTarget starts a server under a seal and initialises it with three shares, two needed.
 func newTarget(t *testing.T, seal, more string) *target {
 	t.Helper()
+	return newTargetOf(t, seal, more, 3)
+}
+
+func newTargetOf(t *testing.T, seal, more string, shares int) *target {
+	t.Helper()
 	cluster := etcdtest.Start(t, etcdtest.Options{Members: 1})
 	addr, err := e2e.FreeAddr()
 	if err != nil {
@@ -66,7 +71,8 @@ func newTarget(t *testing.T, seal, more string) *target {
 	a := &target{
 		Server: &e2e.Server{Bin: binary, Dir: t.TempDir(), Addr: addr}, t: t, etcd: cluster.Client(),
 	}
-	config := fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  path = \"sealgate/\"\n}\nlistener \"tcp\" {\n  address = %q\n"+
+	config := fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  path = \"sealgate/\"\n}\nlistener \"tcp\" "+
+		"{\n  address = %q\n"+
 		"  tls_disable = true\n}\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\n%s%s",
 		cluster.Endpoints[0], addr, addr, peers, seal, more)
 	if err := a.WriteConfig(config); err != nil {
@@ -86,7 +92,7 @@ func newTarget(t *testing.T, seal, more string) *target {
 		}
 	})
 	a.start()
-	a.init(seal == shamirSeal)
+	a.init(seal == shamirSeal, shares)
 	return a
 }
 
@@ -100,9 +106,9 @@ func (a *target) start() {
 	}
 }
 
-func (a *target) init(shamir bool) {
+func (a *target) init(shamir bool, shares int) {
 	a.t.Helper()
-	body := map[string]int{"recovery_shares": 3, "recovery_threshold": 2}
+	body := map[string]int{"recovery_shares": shares, "recovery_threshold": min(shares, 2)}
 	if shamir {
 		body = map[string]int{"secret_shares": 3, "secret_threshold": 2}
 	}

@@ -22,8 +22,8 @@ func mallory(t *testing.T, of recovery.Target) (*recovery.ShareSet, string) {
 	return set, hex.EncodeToString(shares[0].Expose())
 }
 
-// TestStorageWriterRootTokenOnLiveData: the attacker puts his own share set into the sealed record of an
-// unsealed server, makes it reload by sys/init, and generates a root token with his share.
+// TestStorageWriterRootTokenOnLiveData: the attacker puts his own share set into the sealed record
+// of an unsealed server, makes it reload by sys/init, and generates a root token with his share.
 func TestStorageWriterRootTokenOnLiveData(t *testing.T) {
 	t.Parallel()
 	a := newTarget(t, shamirSeal, "")
@@ -51,8 +51,8 @@ func TestStorageWriterRootTokenOnLiveData(t *testing.T) {
 	}
 }
 
-// TestStorageWriterRootKeyWrappedToHim: the attacker has his public key in the record, as the current or as the
-// previous share set, when an administrator renews the root key.
+// TestStorageWriterRootKeyWrappedToHim: the attacker has his public key in the record, as the
+// current or as the previous share set, when an administrator renews the root key.
 func TestStorageWriterRootKeyWrappedToHim(t *testing.T) {
 	t.Parallel()
 	for name, change := range map[string]func(*seals.Record, *recovery.ShareSet){
@@ -83,7 +83,8 @@ func TestStorageWriterRootKeyWrappedToHim(t *testing.T) {
 	}
 }
 
-// TestStorageWriterRestart: a store whose record was exchanged does not open at the next start, and says why.
+// TestStorageWriterRestart: a store whose record was exchanged does not open at the next start, and
+// says why.
 func TestStorageWriterRestart(t *testing.T) {
 	t.Parallel()
 	a := newTarget(t, staticSeal, "")
