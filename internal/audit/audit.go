@@ -67,6 +67,8 @@ type Config struct {
 type Options struct {
 	Declared    []Config // devices from the configuration
 	ForbidAPI   bool     // requests cannot enable devices
+	Folders     []string // below which requests may create file devices
+	AnyFile     bool     // requests may create file devices anywhere
 	AllowPrefix bool     // devices may have the option "prefix"
 	Stdout      io.Writer
 	Now         func() time.Time
@@ -164,6 +166,12 @@ func (t *Trail) start(c Config) (*attached, error) {
 	}
 	if st.raw {
 		t.o.Log.Warn("this audit device logs values in plain text (log_raw): its readers see secrets", "device", c.Path)
+	}
+	if !c.Declared {
+		if st.folder, err = t.confine(st); err != nil { // created before it was confined, or by another configuration
+			t.o.Log.Warn("this audit device was created by a request outside audit_folders; declare it in the configuration, "+
+				"or disable it", "device", c.Path, "writes_to", st.String())
+		}
 	}
 	sink, deadline := t.sink(c.Type, st)
 	a := &attached{Config: c, formatter: &formatter{settings: st}, device: newDevice(c.Path, sink, deadline, t.o.Log)}

@@ -17,7 +17,7 @@ func (t *Trail) sink(kind string, s settings) (sink, time.Duration) {
 	case s.file == "discard":
 		return &streamSink{io.Discard}, t.o.Deadline
 	case kind == "file":
-		return &fileSink{path: s.file, mode: s.mode}, t.o.Deadline
+		return &fileSink{path: s.file, mode: s.mode, folder: s.folder, prefix: s.prefix}, t.o.Deadline
 	case kind == "socket":
 		return &socketSink{network: s.network, address: s.address, timeout: s.timeout}, s.timeout
 	}
@@ -43,11 +43,13 @@ func (s *streamSink) close() error  { return nil }
 // fileSink appends to a file. It removes a partially written entry, for example on a full disk, if
 // it can; otherwise it starts the next entry on a new line.
 type fileSink struct {
-	path string
-	mode os.FileMode // 0: unchanged
-	f    *os.File    // nil: not open
-	size int64       // as far as this sink knows; -1: not a regular file
-	torn bool        // the file ends with an incomplete line
+	path   string
+	folder string      // that confines path, see [openConfined]; "": none
+	prefix string      // of entries
+	mode   os.FileMode // 0: unchanged
+	f      *os.File    // nil: not open
+	size   int64       // as far as this sink knows; -1: not a regular file
+	torn   bool        // the file ends with an incomplete line
 }
 
 func (s *fileSink) reopen() error {
@@ -84,10 +86,7 @@ func (s *fileSink) open() error {
 	if info, err := os.Stat(s.path); err == nil && info.Mode().IsRegular() {
 		flags = os.O_RDWR | os.O_APPEND | os.O_CREATE // readable, to check its last byte
 	}
-	f, err := os.OpenFile(s.path, flags, mode)
-	if errors.Is(err, os.ErrPermission) && flags&os.O_RDWR != 0 {
-		f, err = os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND, mode)
-	}
+	f, err := s.openFile(flags, mode)
 	if err != nil {
 		return err
 	}
@@ -110,6 +109,17 @@ func (s *fileSink) open() error {
 		s.torn = err == nil && last[0] != '\n'
 	}
 	return nil
+}
+
+func (s *fileSink) openFile(flags int, mode os.FileMode) (*os.File, error) {
+	if s.folder != "" {
+		return openConfined(s.folder, s.path, s.prefix, mode)
+	}
+	f, err := os.OpenFile(s.path, flags, mode)
+	if errors.Is(err, os.ErrPermission) && flags&os.O_RDWR != 0 {
+		return os.OpenFile(s.path, os.O_WRONLY|os.O_APPEND, mode)
+	}
+	return f, err
 }
 
 // write appends the lines. If the file was removed meanwhile, it is created again, provided that

@@ -201,6 +201,9 @@ func (t *Trail) Enable(ctx context.Context, c Config) error {
 	case len(t.table.Devices) >= maxDevices:
 		return fault.New(fault.Invalid, "there are already %d audit devices, the maximum; disable one first", maxDevices)
 	}
+	if err := t.checkConfined(c); err != nil {
+		return err
+	}
 	a, err := t.start(c)
 	if err != nil {
 		return err

@@ -7,6 +7,15 @@ import (
 	"syscall"
 )
 
+// links returns the number of a file's names.
+func links(info os.FileInfo) uint64 {
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return 1
+	}
+	return uint64(st.Nlink)
+}
+
 // removed reports whether an open file has no name any more: writes to it are lost when the process
 // ends.
 func removed(info os.FileInfo) bool {

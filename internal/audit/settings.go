@@ -23,6 +23,7 @@ type settings struct {
 	skipTest     bool
 
 	file    string      // path; "" for other types
+	folder  string      // that confines the file; "": none
 	mode    os.FileMode // of a file; 0: unchanged
 	network string      // of a socket
 	address string

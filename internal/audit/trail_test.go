@@ -77,7 +77,7 @@ func newBench(t testing.TB, change ...func(*Options)) *bench {
 	b := &bench{t: t, store: inmem.New(), log: &safeBuffer{}, out: &safeBuffer{}, dir: t.TempDir()}
 	o := Options{
 		Now: func() time.Time { return then }, Rand: &steps{}, Stdout: b.out, Log: slog.New(slog.NewTextHandler(b.log, nil)),
-		Deadline: 5 * time.Second,
+		Deadline: 5 * time.Second, AnyFile: true,
 	}
 	for _, f := range change {
 		f(&o)

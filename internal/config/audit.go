@@ -2,6 +2,7 @@ package config
 
 import (
 	"errors"
+	"path/filepath"
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -19,6 +20,45 @@ import (
 type Audit struct {
 	Pos    Pos
 	Device audit.Config
+}
+
+// auditCreation reads what requests may do about audit devices.
+func (d *decoder) auditCreation(s *section) {
+	var anywhere bool
+	if _, ok := s.seen["unsafe_allow_api_audit_creation"]; ok {
+		s.flag("unsafe_allow_api_audit_creation", &anywhere)
+		d.cfg.AuditByAPI = &anywhere
+	}
+	if folders := s.words("audit_folders"); folders != nil {
+		d.cfg.AuditFolders = folders
+	}
+}
+
+// LogFolder is where the package's audit logs are.
+const LogFolder = "/var/log/sealgate"
+
+// auditFolders returns the folders in which requests may create audit logs.
+func (c *Config) auditFolders() []string {
+	if c.AuditFolders != nil {
+		return c.AuditFolders
+	}
+	folders := []string{LogFolder}
+	if c.Storage != nil && c.Storage.Path != "" {
+		folders = append(folders, filepath.Join(c.Storage.Path, "audit"))
+	}
+	return folders
+}
+
+// AuditOptions returns the audit trail's options.
+func (c *Config) AuditOptions() audit.Options {
+	o := audit.Options{AllowPrefix: c.AuditPrefix, Folders: c.auditFolders()}
+	if c.AuditByAPI != nil {
+		o.AnyFile, o.ForbidAPI = *c.AuditByAPI, !*c.AuditByAPI
+	}
+	for _, a := range c.Audit {
+		o.Declared = append(o.Declared, a.Device)
+	}
+	return o
 }
 
 // audits reads the stanzas after allow_audit_log_prefixing.

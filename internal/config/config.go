@@ -23,9 +23,13 @@ type Config struct {
 	Kubernetes *Kubernetes        // nil: no service registration
 	Telemetry  Telemetry          // format of the metrics
 
-	Audit       []Audit // audit devices, in the order of the files
-	AuditByAPI  bool    // unsafe_allow_api_audit_creation: requests may add devices, as clients of Vault expect; true
-	AuditPrefix bool    // allow_audit_log_prefixing: a device may write a prefix before each entry; false
+	Audit []Audit // audit devices, in the order of the files
+	// AuditByAPI is unsafe_allow_api_audit_creation: true lets requests create audit devices that write
+	// to any file, false forbids them to create devices. Unset, they may create devices that write
+	// below AuditFolders, as clients of Vault expect.
+	AuditByAPI   *bool
+	AuditFolders []string // audit_folders: "/var/log/sealgate", and "audit" in the folder of a bbolt storage
+	AuditPrefix  bool     // allow_audit_log_prefixing: a device may write a prefix before each entry; false
 
 	APIAddr           string // URL that clients are redirected to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it

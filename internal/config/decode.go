@@ -32,7 +32,6 @@ func newDecoder() *decoder {
 		LogFormat:                 "standard",
 		SealPolicy:                SealPolicy{Mode: PolicyAny},
 		Ceremony:                  defaultCeremony(),
-		AuditByAPI:                true,
 		Telemetry:                 defaultTelemetry(),
 	}}
 }
@@ -94,7 +93,7 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("user_lockout", 1, 1) {
 		d.lockout(b)
 	}
-	s.flag("unsafe_allow_api_audit_creation", &c.AuditByAPI)
+	d.auditCreation(s)
 	s.flag("allow_audit_log_prefixing", &c.AuditPrefix)
 	d.audits(s.blocks("audit", 2, 2))
 	for _, b := range s.blocks("telemetry", 0, 0) {

@@ -95,7 +95,9 @@ func describe(c *Config, err error) string {
 		line("%s: audit %+v", a.Pos, a.Device)
 	}
 	if len(c.Audit) > 0 {
-		line("audit by requests=%t prefix=%t", c.AuditByAPI, c.AuditPrefix)
+		o := c.AuditOptions()
+		line("audit by requests forbidden=%t anywhere=%t folders=%q prefix=%t", o.ForbidAPI, o.AnyFile, o.Folders,
+			o.AllowPrefix)
 	}
 	line("api=%q cluster=%q name=%q pid=%q log=%s/%s", c.APIAddr, c.ClusterAddr, c.ClusterName, c.PIDFile, c.LogLevel,
 		c.LogFormat)

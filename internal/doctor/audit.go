@@ -35,7 +35,7 @@ func (e *exam) audit(ctx context.Context) {
 			e.syslog(on)
 		}
 	}
-	if len(e.cfg.Audit) == 0 && e.cfg.AuditByAPI {
+	if len(e.cfg.Audit) == 0 && !e.cfg.AuditOptions().ForbidAPI {
 		e.on("audit", "", config.Pos{}).ok("the configuration has no device; some may have been enabled through the API")
 	}
 }

@@ -82,10 +82,10 @@ func FreeAddr() (string, error) {
 }
 
 // Config is the configuration of a server with one plain listener, the embedded store in its folder
-// and the given seal stanza.
+// and the given seal stanza. Requests may create audit logs in its folder.
 func Config(addr, seal string) string {
 	return fmt.Sprintf("storage \"bbolt\" {\n  path = \"data\"\n}\nlistener \"tcp\" {\n  address     = %q\n  "+
-		"tls_disable = true\n}\n%s", addr, seal)
+		"tls_disable = true\n}\naudit_folders = [\".\"]\n%s", addr, seal)
 }
 
 // Start runs `sealgate server -config=sealgate.hcl` and returns at once; extra arguments follow.

@@ -163,10 +163,8 @@ func (p *instance) closeParts() error {
 
 // newTrail starts the audit devices of the configuration.
 func newTrail(cfg *config.Config, out io.Writer, log *slog.Logger, r *metrics.Registry) (*audit.Trail, error) {
-	o := audit.Options{ForbidAPI: !cfg.AuditByAPI, AllowPrefix: cfg.AuditPrefix, Stdout: out, Log: log, Metrics: r}
-	for _, a := range cfg.Audit {
-		o.Declared = append(o.Declared, a.Device)
-	}
+	o := cfg.AuditOptions()
+	o.Stdout, o.Log, o.Metrics = out, log, r
 	return audit.New(o)
 }
 

@@ -166,7 +166,7 @@ func newHarness(t testing.TB, seal seals.Seal, change ...func(*api.Config)) *har
 	}
 	w := &harness{t: t, store: &rot{Store: inmem.New()}, log: &safeBuffer{}}
 	log := slog.New(slog.NewTextHandler(w.log, nil))
-	trail, err := audit.New(audit.Options{Now: now, Log: log})
+	trail, err := audit.New(audit.Options{Now: now, Log: log, AnyFile: true})
 	if err != nil {
 		t.Fatal(err)
 	}
