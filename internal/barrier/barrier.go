@@ -23,7 +23,7 @@ type Barrier struct {
 	log   *slog.Logger
 	epoch atomic.Uint64
 
-	handOver bool
+	handOver *HandOver // nil: none
 
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and
 	// counting.
@@ -146,7 +146,7 @@ func (b *Barrier) reload(ctx context.Context) error {
 		return err
 	}
 	r, err := b.reopen(record, old)
-	if errors.Is(err, ErrWrongRoot) && b.handOver {
+	if errors.Is(err, ErrWrongRoot) && b.handOver != nil {
 		r, err = b.inherit(ctx, record, old)
 	}
 	if err != nil {

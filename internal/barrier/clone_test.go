@@ -19,8 +19,13 @@ func rootKey(b byte) *secret.Bytes { return secret.New(bytes.Repeat([]byte{b}, k
 func pair(t *testing.T, handOver bool) (b, c *Barrier, hub *inmem.Hub) {
 	t.Helper()
 	hub = inmem.NewHub()
+	var leader, standby *HandOver
+	if handOver {
+		standby = peer(t, "standby", nil)
+		leader = peer(t, "leader", func() []Recipient { return []Recipient{{"other", standby.PublicKey()[:9]}, to(standby)} })
+	}
 	b, tx, err := Format(hub.Open(), rootKey(1), 1,
-		Options{HandOver: handOver, Now: func() time.Time { return time.Unix(1000, 0) }})
+		Options{HandOver: leader, Now: func() time.Time { return time.Unix(1000, 0) }})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,7 +35,33 @@ func pair(t *testing.T, handOver bool) (b, c *Barrier, hub *inmem.Hub) {
 	if c, err = b.Clone(hub.Open()); err != nil {
 		t.Fatal(err)
 	}
+	c.handOver = standby // as a node of its own has
 	return b, c, hub
+}
+
+func peer(t *testing.T, id string, recipients func() []Recipient) *HandOver {
+	t.Helper()
+	h, err := NewHandOver(id, recipients)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+func to(h *HandOver) Recipient { return Recipient{h.ID, h.PublicKey()} }
+
+// TestOldRootKeyGetsNoNewOne: an attacker who has the root key before, and reads the storage,
+// learns no new one; nor does a node that did not announce itself.
+func TestOldRootKeyGetsNoNewOne(t *testing.T) {
+	t.Parallel()
+	b, c, _ := pair(t, true)
+	replaceRoot(t, b, 2, 2)
+	for _, id := range []string{"standby", "leader", "mallory"} {
+		c.handOver = peer(t, id, nil)
+		if err := c.Reload(t.Context()); !errors.Is(err, ErrWrongRoot) || c.RootGeneration() != 1 {
+			t.Errorf("%s follows with the old root key: %v", id, err)
+		}
+	}
 }
 
 func wants(t *testing.T, b *Barrier, key, want string) {

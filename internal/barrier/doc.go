@@ -82,7 +82,7 @@ type Options struct {
 
 	// HandOver makes a new root key available, for a while, to the other nodes of a cluster: see
 	// handover.go.
-	HandOver bool
+	HandOver *HandOver
 }
 
 func (o Options) withDefaults() Options {

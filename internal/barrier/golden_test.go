@@ -166,7 +166,7 @@ func TestGoldenHandOver(t *testing.T) {
 		if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{op}}); err != nil {
 			t.Fatal(err)
 		}
-		b := New(store, Options{HandOver: true})
+		b := New(store, Options{HandOver: &HandOver{}})
 		next, err := b.inheritOne(t.Context(), secret.New(unhex(t, c.Root)), c.Generation)
 		if c.check(t, err) && hex.EncodeToString(next.Expose()) != c.Plain {
 			t.Errorf("%s: another key", c.Name)

@@ -4,31 +4,74 @@ import (
 	"context"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/hpke"
 	"encoding/binary"
 	"errors"
 	"fmt"
 
+	"golang.org/x/crypto/cryptobyte"
+
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
-	"golang.org/x/crypto/cryptobyte"
 )
 
 // A hand-over lets an unsealed node follow a change of the root key under a Shamir seal, which no
-// machine can unwrap. The entry of a generation holds its root key, sealed by the one before:
+// machine can unwrap. The entry of a generation holds its root key, encrypted to each node that has
+// announced a key of its own, and all of that encrypted by the root key before:
 //
-//	version 1 | made i64 (nanoseconds since 1970) | nonce 12 | AES-256-GCM ciphertext of the root key, 32 | tag 16
+//	version 2 | made i64 (nanoseconds since 1970) | nonce 12 | AES-256-GCM ciphertext | tag 16
 //
-// The additional data is handoverDomain, the path, and what precedes the nonce. It is written with
-// the change itself, and only where [Options.HandOver] is set; [Barrier.EndHandOver] removes it.
-// While it is there, an attacker who has the previous root key and can read the storage has the new
-// one too.
+// The additional data is handoverDomain, the path, and what precedes the nonce. The plaintext:
+//
+//	count u8 | { node id u8-len | HPKE of the root key u16-len: encapsulated key, then ciphertext } ...
+//
+// HPKE is MLKEM768-X25519, HKDF-SHA-256 and AES-256-GCM, with handoverDomain and the path as info.
+// The root key before authenticates the entry; it does not open it. An attacker who has that key
+// and reads the storage learns no new one, because the nodes' private keys are in their memory
+// alone.
+//
+// It is written with the change itself, and only where [Options.HandOver] is set;
+// [Barrier.EndHandOver] removes it.
+//
+// Version 1 held the root key under the root key before, without the nodes' keys. It is read, and
+// never written.
 const (
-	handoverPrefix  = "core/root-handover/" // + the generation, 20 digits
-	handoverVersion = 1
-	handoverHeader  = 1 + 8
-	handoverSize    = handoverHeader + nonceSize + keySize + tagSize
-	handoverDomain  = "sealgate/barrier/root-handover/v1\x00"
+	handoverPrefix       = "core/root-handover/" // + the generation, 20 digits
+	handoverVersion      = 2
+	handoverVersionPlain = 1
+	handoverHeader       = 1 + 8
+	handoverSizePlain    = handoverHeader + nonceSize + keySize + tagSize
+	handoverDomainPlain  = "sealgate/barrier/root-handover/v1\x00"
+	handoverDomain       = "sealgate/barrier/root-handover/v2\x00"
+	maxHandover          = 64 << 10
+	maxRecipients        = 16 // further nodes need the seal
 )
+
+// HandOver is this node's part in hand-overs.
+type HandOver struct {
+	ID  string // of this node
+	key hpke.PrivateKey
+	// Recipients returns the other nodes. It is called while the barrier is locked.
+	Recipients func() []Recipient
+}
+
+// Recipient is a node that new root keys are handed over to.
+type Recipient struct {
+	ID  string
+	Key []byte // as HandOver.PublicKey returns it
+}
+
+// NewHandOver makes the key of a node, which stays in memory.
+func NewHandOver(id string, recipients func() []Recipient) (*HandOver, error) {
+	key, err := hpke.MLKEM768X25519().GenerateKey()
+	if err != nil {
+		return nil, fmt.Errorf("barrier: making a key for hand-overs: %w", err)
+	}
+	return &HandOver{ID: id, key: key, Recipients: recipients}, nil
+}
+
+// PublicKey is what the node announces.
+func (h *HandOver) PublicKey() []byte { return h.key.PublicKey().Bytes() }
 
 func handoverPath(generation uint64) string {
 	return fmt.Sprintf("%s%020d", handoverPrefix, generation)
@@ -42,19 +85,55 @@ func handoverAEAD(root *secret.Bytes) (cipher.AEAD, error) {
 	return cipher.NewGCMWithRandomNonce(block)
 }
 
-func handoverAAD(path string, header []byte) []byte {
-	return append([]byte(handoverDomain+path+"\x00"), header...)
+func handoverAAD(domain, path string, header []byte) []byte {
+	return append([]byte(domain+path+"\x00"), header...)
 }
 
-// handOverOp returns the operation that writes next's root key for the nodes that have old's.
-func (b *Barrier) handOverOp(old, next *ring) (storage.Op, error) {
-	aead, err := handoverAEAD(old.root)
-	if err != nil {
-		return storage.Op{}, err
+// handOverOp returns the operation that writes next's root key for the other nodes; ok is false
+// where there are none.
+func (b *Barrier) handOverOp(old, next *ring) (op storage.Op, ok bool, err error) {
+	recipients := b.handOver.Recipients()
+	if len(recipients) > maxRecipients {
+		b.log.Warn("the new root key is handed over to some nodes only; the others need the current shares",
+			"nodes", len(recipients), "at_most", maxRecipients)
+		recipients = recipients[:maxRecipients]
 	}
 	path := handoverPath(next.generation)
+	list := cryptobyte.NewBuilder(nil)
+	count := 0
+	for _, r := range recipients {
+		sealed, err := sealTo(r, path, next.root)
+		if err != nil {
+			b.log.Warn("a node announced a key that a new root key cannot be encrypted to", "node", r.ID, "error", err)
+			continue
+		}
+		list.AddUint8LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes([]byte(r.ID)) })
+		list.AddUint16LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(sealed) })
+		count++
+	}
+	if count == 0 {
+		return op, false, nil
+	}
+	plain, err := list.Bytes()
+	if err != nil {
+		return op, false, fmt.Errorf("barrier: encoding a hand-over: %w", err)
+	}
+	aead, err := handoverAEAD(old.root)
+	if err != nil {
+		return op, false, err
+	}
 	header := binary.BigEndian.AppendUint64([]byte{handoverVersion}, uint64(b.now().UnixNano()))
-	return storage.Put(path, aead.Seal(header, nil, next.root.Expose(), handoverAAD(path, header))), nil
+	record := aead.Seal(header, nil, append([]byte{uint8(count)}, plain...), handoverAAD(handoverDomain, path, header))
+	return storage.Put(path, record), true, nil
+}
+
+// sealTo encrypts a root key to one node.
+func sealTo(r Recipient, path string, root *secret.Bytes) ([]byte, error) {
+	public, err := hpke.MLKEM768X25519().NewPublicKey(r.Key)
+	if err != nil {
+		return nil, err
+	}
+	return hpke.Seal(public, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(handoverDomain+path), root.Expose())
 }
 
 // inherit opens the stored record with the root key that was handed over, generation by generation.
@@ -88,18 +167,53 @@ func (b *Barrier) inheritOne(ctx context.Context, root *secret.Bytes, generation
 	if err != nil {
 		return nil, err
 	}
-	if len(record) != handoverSize || record[0] != handoverVersion {
-		return nil, corrupt(path, "it is no hand-over of a root key")
+	if len(record) < handoverHeader+nonceSize+tagSize || len(record) > maxHandover {
+		return nil, corrupt(path, "its length is none of a hand-over of a root key")
 	}
 	aead, err := handoverAEAD(root)
 	if err != nil {
 		return nil, err
 	}
-	plain, err := aead.Open(nil, nil, record[handoverHeader:], handoverAAD(path, record[:handoverHeader]))
+	domain := handoverDomain
+	switch {
+	case record[0] == handoverVersionPlain && len(record) == handoverSizePlain:
+		domain = handoverDomainPlain
+	case record[0] != handoverVersion:
+		return nil, corrupt(path, "it is no hand-over of a known format")
+	}
+	header := record[:handoverHeader]
+	plain, err := aead.Open(nil, nil, record[handoverHeader:], handoverAAD(domain, path, header))
 	if err != nil {
 		return nil, corrupt(path, "it does not open with the root key before")
 	}
-	return secret.New(plain), nil
+	if record[0] == handoverVersionPlain {
+		return secret.New(plain), nil
+	}
+	return b.handOver.open(path, plain)
+}
+
+// open finds this node's part of a hand-over, and decrypts it.
+func (h *HandOver) open(path string, plain []byte) (*secret.Bytes, error) {
+	s := cryptobyte.String(plain)
+	var count uint8
+	if !s.ReadUint8(&count) {
+		return nil, corrupt(path, "the hand-over is malformed")
+	}
+	for range count {
+		var id, sealed cryptobyte.String
+		if !s.ReadUint8LengthPrefixed(&id) || !s.ReadUint16LengthPrefixed(&sealed) {
+			return nil, corrupt(path, "the hand-over is malformed")
+		}
+		if string(id) != h.ID || h.key == nil {
+			continue
+		}
+		root, err := hpke.Open(h.key, hpke.HKDFSHA256(), hpke.AES256GCM(), []byte(handoverDomain+path), sealed)
+		if err != nil {
+			return nil, corrupt(path, "it does not open with this node's key")
+		}
+		return secret.New(root), nil
+	}
+	return nil, fmt.Errorf("barrier: %s: this node had not announced itself to the leader", path)
 }
 
 // EndHandOver removes hand-overs made before a time (nanoseconds since 1970). A node that has not

@@ -68,8 +68,8 @@ func (tx *Tx) PutRaw(key string, record []byte) { tx.add(storage.Put(key, record
 // DeleteRaw removes such a record.
 func (tx *Tx) DeleteRaw(key string) { tx.add(storage.Delete(key), true) }
 
-// Written returns what the transaction writes at key; ok is false where it does not write there. A deleted
-// entry is nil.
+// Written returns what the transaction writes at key; ok is false where it does not write there. A
+// deleted entry is nil.
 func (tx *Tx) Written(key string) (value []byte, ok bool) {
 	for _, op := range tx.ops {
 		if op.Key == key {
@@ -250,12 +250,14 @@ func (tx *Tx) keyringBatch(old, next *ring) (storage.Batch, []uint64, error) {
 		unchanged = storage.IfValue(KeyringPath, old.record)
 	}
 	ops := append(tx.sealed(next), storage.Put(KeyringPath, next.record), counts)
-	if tx.root != nil && old != nil && tx.b.handOver {
-		op, err := tx.b.handOverOp(old, next)
+	if tx.root != nil && old != nil && tx.b.handOver != nil {
+		op, ok, err := tx.b.handOverOp(old, next)
 		if err != nil {
 			return storage.Batch{}, nil, err
 		}
-		ops = append(ops, op)
+		if ok {
+			ops = append(ops, op)
+		}
 	}
 	conditions := append(tx.ifs[:len(tx.ifs):len(tx.ifs)], unchanged)
 	return storage.Batch{If: conditions, Ops: ops, Epoch: tx.b.epoch.Load()}, bounds, nil

@@ -31,8 +31,9 @@ import (
 // additional data is answerDomain and the purpose. So nobody but the holder of that share can read
 // the new shares, also where he can read behind the barrier. The plaintext:
 //
-//	nonce u8-len | shares u8 | threshold u8 | flags u8 (1 backup, 2 verification) | verification nonce u8-len
-//	| keys u8 count, each u16-len | fingerprints u8 count, each u8-len
+//	nonce u8-len | shares u8 | threshold u8 | flags u8 (1 backup, 2 verification)
+//	| verification nonce u8-len | keys u8 count, each u16-len
+//	| fingerprints u8 count, each u8-len
 //
 // Version 1 had the plaintext's fields in the clear. It is read, and never written.
 type answer struct {

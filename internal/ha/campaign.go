@@ -12,7 +12,9 @@ import (
 // campaign waits until this node is elected; it returns nil once ctx ends. A node that has stepped
 // down lets others be elected first.
 func (r *Replica) campaign(ctx context.Context) storage.Leadership {
-	identity, err := json.Marshal(r.Self)
+	self := r.Self
+	self.HandOverKey = "" // for the leader alone
+	identity, err := json.Marshal(self)
 	if err != nil {
 		panic(err) // strings always encode
 	}

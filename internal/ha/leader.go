@@ -77,6 +77,7 @@ func (r *Replica) recordLeader(ctx context.Context, b *barrier.Barrier, epoch ui
 		return nil, err
 	}
 	l := &Leader{Member: r.Self, Epoch: epoch, Since: r.Now().UTC(), Self: true}
+	l.HandOverKey = ""
 	l.identity = authority.Identity(l.ID)
 	record := leaderRecord{Version: leaderVersion, Member: l.Member, Epoch: l.Epoch, Since: l.Since}
 	if record.Cert, record.Key, err = authority.Marshal(); err != nil {

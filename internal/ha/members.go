@@ -21,6 +21,8 @@ type Member struct {
 	Version     string `json:"version"`
 	APIAddr     string `json:"api_addr"`     // URL for clients
 	ClusterAddr string `json:"cluster_addr"` // URL for the other nodes
+	// HandOverKey is the key that a new root key is encrypted to under a Shamir seal, in base64.
+	HandOverKey string `json:"handover_key,omitempty"`
 }
 
 // MemberStatus is a node in sys/ha-status.
@@ -43,12 +45,13 @@ const (
 	memberGone    = 30 * time.Second
 	maxMemberID   = 64
 	maxMemberText = 512
+	maxMemberKey  = 4096
 	announceTime  = 2 * time.Second
 )
 
 // Echo records the announcement of a standby. Only the leader receives them.
 func (r *Replica) Echo(m Member) error {
-	if m.ID == "" || len(m.ID) > maxMemberID || slices.ContainsFunc(
+	if m.ID == "" || len(m.ID) > maxMemberID || len(m.HandOverKey) > maxMemberKey || slices.ContainsFunc(
 		[]string{m.Hostname, m.Version, m.APIAddr, m.ClusterAddr},
 		func(s string) bool { return len(s) > maxMemberText }) {
 		return fault.New(fault.Invalid, "the announcement of a node has no id, or values that are too long")

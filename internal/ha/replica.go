@@ -3,7 +3,6 @@ package ha
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -12,7 +11,6 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/storage"
-	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Role is the state of one role of a node, as the [Host] builds it.
@@ -49,7 +47,7 @@ type Timing struct {
 
 // Config is what a [Replica] works with. Every field but Metrics is required.
 type Config struct {
-	Self   Member
+	Self   Member        // with an ID
 	Store  storage.Store // see [CheckStore]
 	Host   Host
 	Lock   sync.Locker // the node's: it serialises every change of state
@@ -106,13 +104,6 @@ func CheckStore(s storage.Store) error {
 func New(c Config) (*Replica, error) {
 	if err := CheckStore(c.Store); err != nil {
 		return nil, err
-	}
-	if c.Self.ID == "" {
-		id, err := uuid.New(nil)
-		if err != nil {
-			return nil, fmt.Errorf("ha: making the node's id: %w", err)
-		}
-		c.Self.ID = id
 	}
 	return &Replica{
 		Config:    c,

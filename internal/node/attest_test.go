@@ -6,7 +6,9 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -138,6 +140,57 @@ func TestReplacedSharesDoNotComeBack(t *testing.T) {
 			})
 			if isActive(n2)() {
 				t.Error("the node serves on a storage that was rolled back in part")
+			}
+		})
+	}
+}
+
+// TestReplacedQuorumDoesNotComeBack: an attacker keeps the sealed record from the time after a
+// rekey in which the replaced shares still unseal, and has those shares. Once that time is over, it
+// opens nothing.
+func TestReplacedQuorumDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	for name, paths := range map[string][]string{
+		"the record": {keySealed}, "the record and the keyring": {keySealed, barrier.KeyringPath},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			n, stop := h.start(h.shamirSeals())
+			res, err := n.Init(t.Context(), InitRequest{SecretShares: 1, SecretThreshold: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := n.Unseal(t.Context(), res.Keys[0].Clone(), false); err != nil {
+				t.Fatal(err)
+			}
+			fresh := h.rekey(n, recovery.Barrier, recovery.Params{Shares: 1, Threshold: 1}, res.Keys)
+			kept := map[string]string{}
+			for _, path := range paths {
+				kept[path] = h.raw(path)
+			}
+			h.wait(time.Hour)
+			n.ceremonies.WipeAnswers(t.Context())
+			if h.raw(keySealed) == kept[keySealed] {
+				t.Fatal("the replaced shares did not end")
+			}
+			stop()
+			genuine := map[string]string{}
+			for path, record := range kept {
+				genuine[path] = h.raw(path)
+				h.forge(path, []byte(record))
+			}
+			n2, stop := h.start(h.shamirSeals())
+			if err := n2.Unseal(t.Context(), res.Keys[0].Clone(), false); err == nil || isActive(n2)() {
+				t.Errorf("the replaced share unseals: %v", err)
+			}
+			stop()
+			for path, record := range genuine {
+				h.forge(path, []byte(record))
+			}
+			n3, _ := h.start(h.shamirSeals())
+			if err := n3.Unseal(t.Context(), fresh[0], false); err != nil {
+				t.Errorf("the new share does not unseal: %v", err)
 			}
 		})
 	}

@@ -107,6 +107,9 @@ func (e *testCluster) settled() (*Node, *RoleState) {
 		if other == n {
 			continue
 		}
+		if err := n.replica.Echo(other.replica.Self); err != nil { // the nodes of a test have no listener
+			e.t.Fatal(err)
+		}
 		eventually(e.t, "standbys", func() bool {
 			s := other.role.Load()
 			l := other.replica.Leader()

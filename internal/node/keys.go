@@ -94,38 +94,18 @@ func (h ceremonyHost) isCurrent(ctx context.Context, c *recovery.ShareSet) bool 
 	return err == nil && bytes.Equal(got, c.Marshal())
 }
 
-// EndPrevious implements ceremony.Keys.
+// EndPrevious implements ceremony.Keys. It renews the root key too: a copy of the sealed record
+// from before would open for the replaced shares for ever.
 func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
-	n := h.n
-	a, err := n.Role()
+	a, err := h.n.Role()
 	if err != nil {
 		return err
 	}
-	custodians, _, err := n.quorums(ctx, a.barrier)
+	custodians, _, err := h.n.quorums(ctx, a.barrier)
 	if err != nil {
 		return err
 	}
-	record := *n.state.Load().record
-	record.Previous = nil
-	if err := authenticate(a.barrier, &record, custodians, nil); err != nil {
-		return err
-	}
-	raw, err := record.Marshal()
-	if err != nil {
-		return err
-	}
-	tx.PutRaw(keySealed, raw)
-	if err := h.Attest(ctx, tx); err != nil {
-		return err
-	}
-	if err := tx.Commit(ctx); err != nil {
-		return err
-	}
-	n.change(func(f *nodeState) {
-		f.setRecord(&record, raw)
-		f.previous = nil
-	})
-	return nil
+	return h.replaceRoot(ctx, tx, nil, custodians, nil)
 }
 
 // quorums returns the share sets that a root key is wrapped to, with the keys that authenticate the
@@ -161,6 +141,22 @@ func authenticate(b *barrier.Barrier, r *seals.Record, custodians, previous *rec
 // wrapped to by their public key. A share set that next replaces can still unseal until the new
 // shares are known to have arrived; proven says that they have.
 func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet, proven bool) error {
+	a, err := h.n.Role()
+	if err != nil {
+		return err
+	}
+	current, replaced, err := h.n.quorums(ctx, a.barrier)
+	if err != nil {
+		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	custodians, previous := h.afterRenewal(current, replaced, next, proven)
+	return h.replaceRoot(ctx, tx, next, custodians, previous)
+}
+
+// replaceRoot makes a root key that is wrapped to custodians and previous, and commits it with tx.
+// next is the share set that becomes the current one; nil: it stays.
+func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, custodians,
+	previous *recovery.ShareSet) error {
 	n := h.n
 	a, err := n.Role()
 	if err != nil {
@@ -170,11 +166,6 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 	if err := n.seals.Load().CheckReplace(f.record); err != nil {
 		return sealFault(err, "nothing was changed")
 	}
-	current, replaced, err := n.quorums(ctx, a.barrier)
-	if err != nil {
-		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
-	}
-	custodians, previous := h.afterRenewal(current, replaced, next, proven)
 	root, err := secret.Random(n.cfg.Rand, seals.RootKeyLen)
 	if err != nil {
 		return err

@@ -35,8 +35,9 @@ type Node struct {
 	ceremonies *ceremony.Manager
 	keeper     *sealKeeper
 
-	replica *ha.Replica                     // nil without a cluster
-	core    atomic.Pointer[barrier.Barrier] // the keys of a node of a cluster, nil while sealed; it never writes
+	handOver *barrier.HandOver               // nil without a cluster
+	replica  *ha.Replica                     // nil without a cluster
+	core     atomic.Pointer[barrier.Barrier] // the keys of a node of a cluster, nil while sealed; it never writes
 }
 
 // firstRead bounds the wait for the storage at the start. [Node.Run] asks an unavailable one again.
@@ -131,8 +132,9 @@ func (n *Node) poke() {
 }
 
 func (n *Node) barrierOptions() barrier.Options {
-	return barrier.Options{
-		Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log,
-		HandOver: n.Clustered() && n.seals.Load().NeedsShares(),
+	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log}
+	if n.seals.Load().NeedsShares() {
+		o.HandOver = n.handOver
 	}
+	return o
 }

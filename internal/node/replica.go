@@ -2,6 +2,7 @@ package node
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"strings"
@@ -10,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
+	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // replicaHost builds and serves the node's roles in its cluster. It implements [ha.Host].
@@ -20,9 +22,21 @@ func (n *Node) newReplica() error {
 	if n.cfg.Cluster == nil {
 		return nil
 	}
-	t := n.cfg.Timing
+	t, self := n.cfg.Timing, *n.cfg.Cluster
+	if self.ID == "" {
+		id, err := uuid.New(nil)
+		if err != nil {
+			return err
+		}
+		self.ID = id
+	}
+	var err error
+	if n.handOver, err = barrier.NewHandOver(self.ID, n.recipients); err != nil {
+		return err
+	}
+	self.HandOverKey = base64.StdEncoding.EncodeToString(n.handOver.PublicKey())
 	r, err := ha.New(ha.Config{
-		Self: *n.cfg.Cluster, Store: n.cfg.Store, Host: replicaHost{n}, Lock: &n.transition,
+		Self: self, Store: n.cfg.Store, Host: replicaHost{n}, Lock: &n.transition,
 		Timing: ha.Timing{
 			RetryMin: t.RetryMin, RetryMax: t.RetryMax, Stagger: t.Stagger, Pause: t.Pause, Drain: t.Drain,
 			Read: t.BecomeLeader, Prove: t.Prove, Echo: t.Echo,
@@ -34,6 +48,19 @@ func (n *Node) newReplica() error {
 	}
 	n.replica = r
 	return nil
+}
+
+// recipients returns the standbys that have announced themselves over mutual TLS, and this node,
+// which becomes a standby with the keys that it had when it was unsealed.
+func (n *Node) recipients() []barrier.Recipient {
+	var all []barrier.Recipient
+	for _, m := range n.replica.Members() {
+		key, err := base64.StdEncoding.DecodeString(m.HandOverKey)
+		if err == nil && len(key) > 0 {
+			all = append(all, barrier.Recipient{ID: m.ID, Key: key})
+		}
+	}
+	return all
 }
 
 // ended is a context that is over: a barrier that is sealed with it writes nothing.
