@@ -46,7 +46,7 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 	if q.hasBody() || q.writesToMount() {
 		// The full check needs the body, and whether the entry exists. Until then a known token is
 		// enough.
-		if _, err := active.Tokens().Identify(ctx, q.Token); err != nil {
+		if _, err := active.Tokens().Bearer(ctx, q.Token, q.HTTP.RemoteAddr); err != nil {
 			return err
 		}
 		q.authentic = true

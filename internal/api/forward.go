@@ -171,7 +171,7 @@ func (h *Handler) mayFill(ctx context.Context, q *Request) bool {
 	}
 	q.ReadToken()
 	defer func() { q.Token = "" }()
-	_, err = role.Tokens().Identify(ctx, q.Token)
+	_, err = role.Tokens().Bearer(ctx, q.Token, q.HTTP.RemoteAddr)
 	return err == nil
 }
 

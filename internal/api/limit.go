@@ -52,6 +52,20 @@ func (h *Handler) limit(ctx context.Context, q *Request) error {
 	return fault.New(fault.Limited, "request path %q: rate limit quota exceeded", q.Path)
 }
 
+// LimitStart refuses to start a ceremony for a client without a token that has started too many.
+func (h *Handler) LimitStart(q *Request) error {
+	if q.Identity.Token() != nil {
+		return nil
+	}
+	wait := h.Shared.Starts.Take(limits.Client(q.HTTP.RemoteAddr), h.Now())
+	if wait == 0 {
+		return nil
+	}
+	q.Out.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(wait)))
+	return fault.New(fault.Limited, "too many operations were started without a token: wait %d s, or use a token",
+		wholeSeconds(wait))
+}
+
 // wholeSeconds rounds up, as Retry-After needs it.
 func wholeSeconds(d time.Duration) int { return int(math.Ceil(d.Seconds())) }
 

@@ -89,6 +89,9 @@ func (h *Handler) find(q *Request) error {
 	if err := q.canonicalize(); err != nil {
 		return err
 	}
+	if err := q.checkOrigin(); err != nil {
+		return err
+	}
 	return h.checkSwitch(q)
 }
 

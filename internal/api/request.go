@@ -1,6 +1,7 @@
 package api
 
 import (
+	"context"
 	"encoding/hex"
 	"math/rand/v2"
 	"net/http"
@@ -26,12 +27,14 @@ type Request struct {
 	Front  *config.Front
 
 	// As the request came.
-	uuid     string
-	remote   string // the address of the connection
-	url      string // the path, before it was parsed
-	began    time.Time
-	deadline deadline
-	span     tracing.Span
+	uuid string
+
+	originAllowed bool   // by CORS
+	remote        string // the address of the connection
+	url           string // the path, before it was parsed
+	began         time.Time
+	deadline      deadline
+	span          tracing.Span
 
 	next, prev *Request // in the ring of requests in flight, see [Shared]
 
@@ -146,6 +149,13 @@ func (q *Request) ReadToken() {
 	if bearer, ok := strings.CutPrefix(q.HTTP.Header.Get("Authorization"), "Bearer "); ok {
 		q.Token = bearer
 	}
+}
+
+// Bearer returns the identity of the request's token, without using the token. It is for routes
+// that need none and show more with one.
+func (q *Request) Bearer(ctx context.Context) (token.Identity, error) {
+	q.ReadToken()
+	return q.Role.Tokens().Bearer(ctx, q.Token, q.HTTP.RemoteAddr)
 }
 
 // checkHeaders answers headers that ask for what is not there: silence would be a promise.

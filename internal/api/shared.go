@@ -32,6 +32,7 @@ type Shared struct {
 	Settings  settings.Cache
 	quotas    limits.Quotas
 	Lockouts  limits.Lockouts
+	Starts    limits.Starts
 
 	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times       [len(operations)]*metrics.Timer

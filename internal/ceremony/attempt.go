@@ -27,9 +27,18 @@ func (s Starter) String() string {
 	return fmt.Sprintf("%s (accessor %s)", s.DisplayName, s.Accessor)
 }
 
-// tokenlessExpiry is the expiry of a ceremony that a client without a token started. That must be
-// possible, because all tokens may be lost, but it must not block others for long.
-const tokenlessExpiry = time.Hour
+// Expiry of a ceremony that a client without a token started. That must be possible, because all
+// tokens may be lost, but it must not block others for long: until a share is given, it ends soon,
+// gives way to a start with a token, and leaves no record.
+const (
+	tokenlessExpiry = time.Hour
+	idleExpiry      = 10 * time.Minute // before the first share
+)
+
+// idle reports whether a ceremony was started without a token and has no share yet.
+func idle(c *recovery.Ceremony) bool {
+	return c.StartedAccessor == "" && c.Required > 0 && c.Progress() == 0
+}
 
 // texts are the words by which clients recognise the state of each purpose.
 var texts = map[recovery.Purpose]struct{ running, none string }{
@@ -49,12 +58,12 @@ func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purp
 	if err != nil {
 		return nil, err
 	}
-	if running != nil {
+	if running != nil && (by == Starter{} || !idle(running)) {
 		return nil, fault.Wrap(ErrRunning, fault.Invalid, "%s", texts[p].running)
 	}
 	o := recovery.Origin{By: by.DisplayName, Accessor: by.Accessor, Now: m.Now(), Rand: m.Rand, Expiry: m.Expiry}
 	if by == (Starter{}) {
-		o.Expiry = min(tokenlessExpiry, o.Expiry)
+		o.Expiry = min(idleExpiry, o.Expiry)
 	}
 	c, err := recovery.Start(p, m.shareSet(), params, o)
 	if err != nil {
@@ -75,9 +84,10 @@ func (m *Manager) begin(ctx context.Context, b *barrier.Barrier, p recovery.Purp
 }
 
 // cancel ends a ceremony, if there is one, and records who did. A nonce names the ceremony that is
-// meant, and no other is ended; "" means the current one. A client without a token cancels only
-// what was started without one, and must know the nonce.
-func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, by Starter) error {
+// meant, and no other is ended; "" means the current one. A client without a token needs a share of
+// the current share set: the nonce is no secret.
+func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, share *secret.Bytes,
+	by Starter) error {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
 	u, err := m.Host.Unsealed()
@@ -88,7 +98,7 @@ func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, 
 	if err != nil || running == nil {
 		return err
 	}
-	if err := mayCancel(running, nonce, by); err != nil {
+	if err := m.mayCancel(ctx, running, nonce, share, by); err != nil {
 		return err
 	}
 	tx := u.Barrier.Begin()
@@ -104,18 +114,23 @@ func (m *Manager) cancel(ctx context.Context, p recovery.Purpose, nonce string, 
 	return nil
 }
 
-func mayCancel(c *recovery.Ceremony, nonce string, by Starter) error {
-	named := subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(nonce)) == 1
-	tokenless := by == Starter{}
-	switch {
-	case tokenless && c.StartedAccessor != "":
-		return fault.New(fault.Denied, "permission denied: this was started with a token, and cancelling it needs one")
-	case tokenless && !named:
-		return fault.New(fault.Denied, "permission denied: "+
-			"cancelling needs a token or, since this was started without one, its nonce in the body")
-	case nonce != "" && !named:
+func (m *Manager) mayCancel(ctx context.Context, c *recovery.Ceremony, nonce string, share *secret.Bytes,
+	by Starter) error {
+	if nonce != "" && subtle.ConstantTimeCompare([]byte(c.Nonce), []byte(nonce)) != 1 {
 		return fault.New(fault.Invalid, "incorrect nonce supplied: another operation is in progress")
 	}
+	if by != (Starter{}) {
+		return nil
+	}
+	shareSet := m.shareSet()
+	if share == nil || shareSet == nil {
+		return fault.New(fault.Denied, "permission denied: cancelling needs a token, or a share as 'key' in the body")
+	}
+	number, err := shareSet.Identify(share)
+	if err != nil {
+		return ShareFault(err)
+	}
+	Attribute(ctx, shareSet, number)
 	return nil
 }
 
@@ -213,8 +228,12 @@ func (m *Manager) accept(ctx context.Context, p recovery.Purpose, nonce string, 
 	if c == nil {
 		return u, nil, errNone(p)
 	}
+	first := idle(c)
 	if _, err := c.Give(m.shareSet(), nonce, share, m.Now()); err != nil {
 		return u, nil, ShareFault(err)
+	}
+	if first {
+		c.Expires = c.Started.Add(min(tokenlessExpiry, m.Expiry))
 	}
 	return u, c, nil
 }

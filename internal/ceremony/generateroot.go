@@ -101,9 +101,9 @@ func TokenParams(otp, pgpKey string, length int, now time.Time, rnd io.Reader) (
 	return recovery.Params{OTP: made}, made, err
 }
 
-// GenerateRootCancel ends the attempt, if there is one.
-func (m *Manager) GenerateRootCancel(ctx context.Context, nonce string, by Starter) error {
-	return m.cancel(ctx, recovery.PurposeGenerateRoot, nonce, by)
+// GenerateRootCancel ends the attempt, if there is one. A client without a token needs a share.
+func (m *Manager) GenerateRootCancel(ctx context.Context, nonce string, share *secret.Bytes, by Starter) error {
+	return m.cancel(ctx, recovery.PurposeGenerateRoot, nonce, share, by)
 }
 
 // GenerateRootGive takes one share. With the last share the token is made and returned encoded.

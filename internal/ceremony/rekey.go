@@ -126,7 +126,7 @@ func (m *Manager) RekeyStart(ctx context.Context, t recovery.Target, params reco
 // RekeyCancel ends the rekey of a target, if there is one, also while its new shares await
 // verification.
 func (m *Manager) RekeyCancel(ctx context.Context, t recovery.Target, nonce string, by Starter) error {
-	return m.cancel(ctx, purposeOf(t), nonce, by)
+	return m.cancel(ctx, purposeOf(t), nonce, nil, by)
 }
 
 // RekeyGive takes one share. With the last share that is needed it carries the rekey out and

@@ -75,6 +75,9 @@ func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, e
 // the lock, and adds one record to a transaction at most.
 func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
 	e ending) error {
+	if idle(c) {
+		return nil // or a client without token and share could fill the transcript
+	}
 	key, err := transcriptKey(ctx, b)
 	if err != nil {
 		return err

@@ -81,7 +81,7 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.
 	if r.token != nil {
 		return ceremony.GenerateRootStatus{}, errRecovered
 	}
-	if r.attempt != nil && !r.attempt.Expired(r.node.cfg.Now()) {
+	if r.attempt != nil && !r.attempt.Expired(r.node.cfg.Now()) && !r.abandoned() {
 		return ceremony.GenerateRootStatus{}, fault.New(fault.Invalid, "recovery token generation already in progress")
 	}
 	if err := r.readShareSet(ctx); err != nil {
@@ -183,10 +183,26 @@ func (r *RecoveryMode) becomeLeader(ctx context.Context, b *barrier.Barrier) err
 	return barrier.Fault(b.Reload(ctx), "the keyring could not be read")
 }
 
-// Cancel ends the attempt and forgets its shares.
-func (r *RecoveryMode) Cancel(context.Context) error {
+// abandoned reports whether an attempt has no share for so long that another one may replace it.
+func (r *RecoveryMode) abandoned() bool {
+	return r.attempt.Progress() == 0 && r.node.cfg.Now().Sub(r.attempt.Started) >= 10*time.Minute
+}
+
+// Cancel ends the attempt and forgets its shares. There are no tokens in recovery mode, so it takes
+// a share once a share was given: no other client ends the work of a quorum.
+func (r *RecoveryMode) Cancel(_ context.Context, share *secret.Bytes) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.attempt == nil || r.attempt.Progress() == 0 {
+		r.forget()
+		return nil
+	}
+	if share == nil {
+		return fault.New(fault.Denied, "permission denied: cancelling needs a share as 'key' in the body")
+	}
+	if _, err := r.shareSet.Identify(share); err != nil {
+		return ceremony.ShareFault(err)
+	}
 	r.forget()
 	return nil
 }

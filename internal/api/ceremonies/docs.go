@@ -25,6 +25,7 @@ var rootFields = []api.DocField{
 	{"otp", "string", "A one-time password of the token's length; without it, one is made and returned."},
 	{"pgp_key", "string", "A public key to which the token is encrypted, in place of a password."},
 	{"nonce", "string", "To cancel: the nonce of the attempt."},
+	{"key", "string", "To cancel without a token: a share of the current share set."},
 }
 
 var ceremonyDocs = map[string]api.Doc{

@@ -57,6 +57,9 @@ func rootStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err != nil {
 		return nil, rootError(err)
 	}
+	if !showsHolders(ctx, q) {
+		s.HoldersGiven = nil
+	}
 	return rootShown(q, s)
 }
 
@@ -83,6 +86,9 @@ func rootStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	if err != nil {
 		return nil, err
 	}
+	if err := h.LimitStart(q); err != nil {
+		return nil, err
+	}
 	s, err := h.Node.Ceremonies().GenerateRootStart(ctx, b.OTP, b.PGPKey, starter(q))
 	if err != nil {
 		return nil, rootError(err)
@@ -90,14 +96,14 @@ func rootStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	return rootShown(q, s)
 }
 
-// rootCancel ends the attempt. Without a token it ends only one that was started without, by its
-// nonce.
+// rootCancel ends the attempt. A client without a token needs a share of the current share set.
 func rootCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	b, err := readShareBody(q)
+	nonce, share, err := cancelShare(q)
 	if err != nil {
-		return nil, err
+		return nil, rootError(err)
 	}
-	if err := h.Node.Ceremonies().GenerateRootCancel(ctx, b.Nonce, starter(q)); err != nil {
+	defer share.Destroy()
+	if err := h.Node.Ceremonies().GenerateRootCancel(ctx, nonce, share, starter(q)); err != nil {
 		return nil, rootError(err)
 	}
 	return api.Done()

@@ -26,6 +26,9 @@ func RecoveryStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 	if err != nil {
 		return nil, err
 	}
+	if err := h.LimitStart(q); err != nil {
+		return nil, err
+	}
 	s, err := h.Recovery.Start(ctx, b.OTP, b.PGPKey)
 	if err != nil {
 		return nil, rootError(err)
@@ -33,8 +36,13 @@ func RecoveryStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 	return recoveryShown(s)
 }
 
-func RecoveryCancel(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
-	if err := h.Recovery.Cancel(ctx); err != nil {
+func RecoveryCancel(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	_, share, err := cancelShare(q)
+	if err != nil {
+		return nil, rootError(err)
+	}
+	defer share.Destroy()
+	if err := h.Recovery.Cancel(ctx, share); err != nil {
 		return nil, rootError(err)
 	}
 	return api.Done()

@@ -19,6 +19,9 @@ func rekeyStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	if err != nil {
 		return nil, rekeyError(q, err)
 	}
+	if !showsHolders(ctx, q) {
+		s.HoldersGiven = nil
+	}
 	return rekeyShown(q, s)
 }
 

@@ -23,7 +23,8 @@ var rekeyRoutes = slices.Concat(rekeyOf("sys/rekey/", recovery.Barrier),
 
 func rekeyOf(path string, target recovery.Target) []api.Route {
 	return []api.Route{
-		{Methods: api.Get, Path: path + "init", Access: api.Open, Style: api.BareStyle, Lifecycle: true,
+		{Methods: api.Get, Path: path + "init", Access: api.Open,
+			Style: api.BareStyle, Lifecycle: true,
 			Switch: api.RekeySwitch, Guarded: true, Target: target, Handle: rekeyStatus},
 		{Methods: api.Write, Path: path + "init", Body: api.InitBody, Capability: policy.Update, Style: api.BareStyle,
 			Lifecycle: true, Switch: api.RekeySwitch, Guarded: true, Target: target, Handle: rekeyStart},
@@ -74,13 +75,14 @@ func rotateOf(path string, target recovery.Target) []api.Route {
 }
 
 var rootRoutes = []api.Route{
-	{Methods: api.Get, Path: "sys/generate-root/attempt", Access: api.Open, Style: api.BareStyle, Lifecycle: true,
+	{Methods: api.Get, Path: "sys/generate-root/attempt", Access: api.Open,
+		Style: api.BareStyle, Lifecycle: true,
 		Switch: api.RootSwitch, Guarded: true, Handle: rootStatus},
 	{Methods: api.Write, Path: "sys/generate-root/attempt", Body: api.KeyBody, Access: api.OptionalToken,
 		Capability: policy.Update,
 		Style:      api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Guarded: true, Handle: rootStart},
 	{Methods: api.Remove, Path: "sys/generate-root/attempt", Body: api.SmallBody, Access: api.OptionalToken,
-		Capability: policy.Delete, Style: api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Guarded: true,
+		Capability: policy.Delete, Style: api.BareStyle, Lifecycle: true, Switch: api.RootSwitch, Shares: true, Guarded: true,
 		Handle: rootCancel},
 	{Methods: api.Write, Path: "sys/generate-root/update", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle,
 		Lifecycle: true, Switch: api.RootSwitch, Shares: true, Guarded: true, Handle: rootUpdate},

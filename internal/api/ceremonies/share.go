@@ -1,6 +1,7 @@
 package ceremonies
 
 import (
+	"context"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
@@ -82,4 +83,28 @@ func givenShare(q *api.Request, m missing) (nonce string, share *secret.Bytes, e
 		return "", nil, fault.Wrap(err, fault.Invalid, "%v", err)
 	}
 	return b.Nonce, share, nil
+}
+
+// cancelShare reads the nonce, and the share of a client that cancels without a token, which may be
+// absent. The caller destroys the share.
+func cancelShare(q *api.Request) (nonce string, share *secret.Bytes, err error) {
+	b, err := readShareBody(q)
+	if err != nil || b.Key == "" {
+		return b.Nonce, nil, err
+	}
+	if share, err = recovery.ParseShare(b.Key); err != nil {
+		return "", nil, fault.Wrap(err, fault.Invalid, "%v", err)
+	}
+	return b.Nonce, share, nil
+}
+
+// showsHolders reports whether the client may see who has given a share: it has a token. The token
+// is not part of the request, which needs none.
+func showsHolders(ctx context.Context, q *api.Request) bool {
+	if q.Identity.Token() != nil {
+		return true
+	}
+	_, err := q.Bearer(ctx)
+	q.Token = ""
+	return err == nil
 }

@@ -172,13 +172,12 @@ type mountNames struct {
 
 // visibleMounts lists what the client may see. It answers without a token, too.
 func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	q.ReadToken()
 	var seen struct {
 		Auth   map[string]any `json:"auth"`
 		Secret map[string]any `json:"secret"`
 	}
 	seen.Auth, seen.Secret = map[string]any{}, map[string]any{}
-	who, err := q.Role.Tokens().Identify(ctx, q.Token)
+	who, err := q.Bearer(ctx)
 	if err != nil && !fault.Is(err, fault.Denied) {
 		return nil, err
 	}
@@ -208,8 +207,7 @@ func visibleMounts(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 // preflight returns the mount of a path and its version to a client's kv commands. A client without
 // access gets the same answer as for a mount that does not exist.
 func preflight(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	q.ReadToken()
-	who, err := q.Role.Tokens().Identify(ctx, q.Token)
+	who, err := q.Bearer(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -21,8 +21,7 @@ type HelpAnswer struct {
 
 // showHelp describes a path from the table of routes.
 func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	q.ReadToken()
-	if _, err := q.Role.Tokens().Identify(ctx, q.Token); err != nil {
+	if _, err := q.Bearer(ctx); err != nil {
 		return nil, err
 	}
 	if !api.InTable(q.Path) {

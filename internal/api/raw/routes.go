@@ -45,7 +45,7 @@ var RecoveryRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/generate-recovery-token/attempt", Body: api.KeyBody, Access: api.AlwaysOpen,
 		Style: api.BareStyle, Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryStart},
 	{Methods: api.Remove, Path: "sys/generate-recovery-token/attempt", Body: api.SmallBody, Access: api.AlwaysOpen,
-		Style: api.BareStyle, Lifecycle: true, Guarded: true, Handle: ceremonies.RecoveryCancel},
+		Style: api.BareStyle, Lifecycle: true, Shares: true, Guarded: true, Handle: ceremonies.RecoveryCancel},
 	{Methods: api.Write, Path: "sys/generate-recovery-token/update", Body: api.SmallBody, Access: api.AlwaysOpen,
 		Style: api.BareStyle, Lifecycle: true, Shares: true, Guarded: true, Handle: ceremonies.RecoveryUpdate},
 	{Methods: api.Get, Path: "sys/raw/*", Access: api.RecoveryToken, Lifecycle: true, Guarded: true,

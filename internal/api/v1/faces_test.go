@@ -6,9 +6,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/ceremonies"
+	"github.com/sealgate/sealgate/internal/limits"
 )
 
 // Two sets of paths, one machine.
@@ -202,35 +204,137 @@ func TestInitEncryptsRecoveryShares(t *testing.T) {
 	}
 }
 
-// TestWhoMayStartAndCancelGenerateRoot: any client may start, since all tokens may be lost; but no client
-// without a token ends what somebody with one began.
+// TestWhoMayStartAndCancelGenerateRoot: any client may start, since all tokens may be lost. The
+// nonce is no secret, so a client without a token needs a share to cancel.
 func TestWhoMayStartAndCancelGenerateRoot(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, autoSeal(t))
-	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2,"holders":["alice","bob"]}`).RecoveryKeys
 	const path = "sys/generate-root/attempt"
 	weak := w.grant("weak", moment.AddDate(1, 0, 0), "default")
 	for _, token := range []string{"", "s.000000000000000000000000", weak} {
 		begun := w.ask("PUT", path, `{}`, "X-Vault-Token", token)
-		for what, given := range map[string]string{"no nonce": "", "another": body("nonce", api.NewUUID()),
-			"an empty one": `{"nonce":""}`} {
-			if a := w.do("DELETE", path, given, "X-Vault-Token", token); a.Code != 403 {
-				t.Errorf("started by %q, cancelled with %s: %d %s", token, what, a.Code, a.Body)
+		for what, tc := range map[string]struct {
+			body string
+			code int
+		}{
+			"nothing": {"", 403}, "the nonce": {body("nonce", begun.Nonce), 403}, "an empty nonce": {`{"nonce":""}`, 403},
+			"a wrong share": {body("nonce", begun.Nonce, "key", stranger), 400}, "no share": {body("key", "!"), 400},
+			"another nonce": {body("nonce", api.NewUUID(), "key", keys[0]), 400},
+		} {
+			if a := w.do("DELETE", path, tc.body, "X-Vault-Token", token); a.Code != tc.code {
+				t.Errorf("started by %q, cancelled with %s: %d %s, want %d", token, what, a.Code, a.Body, tc.code)
 			}
 		}
-		w.expect("cancel with the nonce", w.do("DELETE", path, body("nonce", begun.Nonce), "X-Vault-Token", token), 204, "")
+		w.expect("cancel with a share", w.do("DELETE", path, body("key", keys[1]), "X-Vault-Token", token), 204, "")
 		w.ask("PUT", path, `{}`, "X-Vault-Token", token)
 		w.expect("cancel with a token", w.do("DELETE", path, ""), 204, "")
 	}
 	begun := w.ask("PUT", path, `{}`)
-	for _, token := range []string{"", "s.000000000000000000000000", weak} {
-		if a := w.do("DELETE", path, body("nonce", begun.Nonce), "X-Vault-Token", token); a.Code != 403 {
-			t.Errorf("started with a token, cancelled with %q: %d %s", token, a.Code, a.Body)
-		}
-	}
+	w.expect("cancel with the nonce", w.do("DELETE", path, body("nonce", begun.Nonce), "X-Vault-Token", ""), 403, "")
 	w.ask("PUT", "sys/generate-root/update", share(keys[0], begun.Nonce), "X-Vault-Token", "")
 	w.expect("cancel with a token", w.do("DELETE", path, body("nonce", begun.Nonce)), 204, "")
 	w.expect("nothing to cancel", w.do("DELETE", path, "", "X-Vault-Token", ""), 204, "")
+}
+
+// TestAnonymousGenerateRootIsHarmless: clients without token and share cannot fill the transcript,
+// block a quorum, or learn who has given a share.
+func TestAnonymousGenerateRootIsHarmless(t *testing.T) {
+	t.Parallel()
+	clock := &tick{t: moment}
+	w := newHarnessAt(t, autoSeal(t), clock.now)
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2,"holders":["alice","bob"]}`).RecoveryKeys
+	const path, update = "sys/generate-root/attempt", "sys/generate-root/update"
+	anonymous := []string{"X-Vault-Token", ""}
+	for range 3 {
+		w.ask("PUT", path, `{}`, anonymous...)
+		clock.add(9 * time.Minute)
+		w.expect("a second attempt", w.do("PUT", path, `{}`, anonymous...), 400, "")
+		clock.add(time.Minute) // without a share the first one has expired
+	}
+	begun := w.ask("PUT", path, `{}`, anonymous...)
+	byToken := w.ask("PUT", path, `{}`)
+	if byToken.Nonce == begun.Nonce {
+		t.Error("an idle attempt does not give way to a start with a token")
+	}
+	w.expect("anonymous start over one with a token", w.do("PUT", path, `{}`, anonymous...), 400, "")
+	w.expect("cancel", w.do("DELETE", path, ""), 204, "")
+	w.expect("no record is left but that of the token's", w.do("GET", "sys/recovery/transcripts", ""), 200, "")
+	var list struct{ Data struct{ Keys []string } }
+	if w.decode(w.do("GET", "sys/recovery/transcripts", ""), &list); len(list.Data.Keys) != 1 {
+		t.Errorf("records: %q, want one", list.Data.Keys)
+	}
+	begun = w.ask("PUT", path, `{}`, anonymous...)
+	w.ask("PUT", update, share(keys[0], begun.Nonce), anonymous...)
+	w.expect("a start with a token over shares", w.do("PUT", path, `{}`), 400, "")
+	clock.add(30 * time.Minute)
+	if a := w.do("GET", path, "", anonymous...); strings.Contains(a.Body.String(), "alice") ||
+		!strings.Contains(a.Body.String(), `"progress":1`) {
+		t.Errorf("shown without a token: %s", a.Body)
+	}
+	if a := w.do("GET", path, ""); !strings.Contains(a.Body.String(), `"holders_given":["alice"]`) {
+		t.Errorf("shown with a token: %s", a.Body)
+	}
+	if done := w.ask("PUT", update, share(keys[1], begun.Nonce), anonymous...); !done.Complete {
+		t.Errorf("half an hour after the first share: %+v", done)
+	}
+}
+
+// TestStartsWithoutATokenAreLimited by address; a token is not limited, nor is another address.
+func TestStartsWithoutATokenAreLimited(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	const path = "sys/generate-root/attempt"
+	start := func(address, token string) int {
+		r := w.request("PUT", "/v1/"+path, "{}", "X-Vault-Token", token)
+		r.RemoteAddr = address
+		return w.send(r).Code
+	}
+	for range limits.StartBurst {
+		start("198.51.100.7:1", "")
+	}
+	if code := start("198.51.100.7:2", ""); code != 429 {
+		t.Errorf("one too many: %d", code)
+	}
+	if code := start("198.51.100.8:1", ""); code != 400 {
+		t.Errorf("another address: %d, want 400: one is in progress", code)
+	}
+	if code := start("198.51.100.7:3", w.token); code != 200 {
+		t.Errorf("with a token: %d", code)
+	}
+}
+
+// TestPagesOfOtherOriginsStartNothing: a browser sends a simple POST of any page without asking.
+func TestPagesOfOtherOriginsStartNothing(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	for _, tc := range []struct {
+		origin, kind, token string
+		code                int
+	}{
+		{"https://evil.example", "text/plain", "", 403}, {"https://evil.example", "", "", 403},
+		{"null", "text/plain", "", 403},
+		{"https://evil.example", "application/x-www-form-urlencoded", "", 403},
+		{"https://evil.example", "application/json", "", 200}, // a browser asks first, and is refused
+		{"http://example.com", "text/plain", "", 200},         // httptest's own host
+		{"", "text/plain", "", 200}, {"https://evil.example", "text/plain", w.token, 200},
+	} {
+		for _, path := range []string{"sys/generate-root/attempt", "sys/unseal"} {
+			given := `{}`
+			if path == "sys/unseal" {
+				given = `{"reset":true}`
+			}
+			header := []string{"X-Vault-Token", tc.token, "Content-Type", tc.kind, "Origin", tc.origin}
+			if tc.origin == "" {
+				header = header[:4]
+			}
+			if a := w.do("POST", path, given, header...); (a.Code == 403) != (tc.code == 403) {
+				t.Errorf("%s from %q as %q: %d %s, want %d", path, tc.origin, tc.kind, a.Code, a.Body, tc.code)
+			}
+		}
+		w.expect("cancel", w.do("DELETE", "sys/generate-root/attempt", ""), 204, "")
+	}
+	w.expect("OPTIONS", w.do("OPTIONS", "sys/generate-root/attempt", "", "Origin", "https://evil.example"), 405, "")
 }
 
 // TestListenersWithoutTheOlderPaths: what is switched off is answered as OpenBao does, and the

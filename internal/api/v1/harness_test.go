@@ -160,6 +160,12 @@ func shamirSeal(t testing.TB) seals.Seal {
 // newHarness starts a node that is not initialised; change may alter the API's configuration.
 func newHarness(t testing.TB, seal seals.Seal, change ...func(*api.Config)) *harness {
 	t.Helper()
+	return newHarnessAt(t, seal, now, change...)
+}
+
+// newHarnessAt does the same with a clock.
+func newHarnessAt(t testing.TB, seal seals.Seal, now func() time.Time, change ...func(*api.Config)) *harness {
+	t.Helper()
 	set, err := seals.NewSet([]seals.Seal{seal}, seals.Options{Now: now})
 	if err != nil {
 		t.Fatal(err)

@@ -178,6 +178,25 @@ func TestRecoveryModeUnderShamir(t *testing.T) {
 	}
 }
 
+// TestCancelInRecoveryModeTakesAShare once there is one: an anonymous client ends no quorum's work.
+func TestCancelInRecoveryModeTakesAShare(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2}`).RecoveryKeys
+	r := w.rescue(autoSeal(t))
+	const path = "sys/generate-recovery-token/"
+	nonce := r.ask("PUT", path+"attempt", `{}`).Nonce
+	r.ask("PUT", path+"update", share(keys[0], nonce))
+	for what, given := range map[string]string{"nothing": "", "the nonce": body("nonce", nonce)} {
+		r.expect("cancel with "+what, r.do("DELETE", path+"attempt", given), 403, "")
+	}
+	r.expect("cancel with a wrong share", r.do("DELETE", path+"attempt", body("key", stranger)), 400, "")
+	if s := r.ask("GET", path+"attempt", ""); s.Progress != 1 {
+		t.Errorf("the attempt was ended: %+v", s)
+	}
+	r.expect("cancel with a share", r.do("DELETE", path+"attempt", body("key", keys[1])), 204, "")
+}
+
 // TestWrongSharesAreLimitedInRecoveryMode, too.
 func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
 	t.Parallel()

@@ -63,6 +63,19 @@ func (s *Store) Identify(ctx context.Context, token string) (Identity, error) {
 	return e.identity, nil
 }
 
+// Bearer returns the identity of the client that presents a token, without using it. Unlike
+// [Store.Identify] it refuses a token that must not be used from the client's address.
+func (s *Store) Bearer(ctx context.Context, token, remote string) (Identity, error) {
+	e, err := s.find(ctx, token)
+	if err != nil {
+		return Identity{}, err
+	}
+	if len(e.token.Networks) > 0 && !Within(e.token.Networks, remote) {
+		return Identity{}, errDenied
+	}
+	return e.identity, nil
+}
+
 // find returns the entry of a valid token.
 func (s *Store) find(ctx context.Context, token string) (*entry, error) {
 	if strings.HasPrefix(token, batchLead) {
