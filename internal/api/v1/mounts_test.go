@@ -84,3 +84,28 @@ func TestPreflight(t *testing.T) {
 		t.Errorf("of a mount that anybody may know of, and the others, is seen: %s", got)
 	}
 }
+
+// TestTokensOfOtherNetworksShowNothing: what needs no token shows more to a token's bearer, and a
+// token that is bound to networks has no bearer elsewhere.
+func TestTokensOfOtherNetworksShowNothing(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, autoSeal(t))
+	keys := w.init(`{"recovery_shares":2,"recovery_threshold":2,"holders":["alice","bob"]}`).RecoveryKeys
+	w.policy("reader", `path "secret/*" { capabilities = ["read"] }`)
+	w.expect("role", w.do("PUT", "auth/token/roles/bound", `{"token_bound_cidrs":"198.51.100.0/24"}`), 204, "")
+	bound := w.create("create/bound", `{"policies":["reader"]}`).ClientToken
+	nonce := w.ask("PUT", "sys/generate-root/attempt", `{}`).Nonce
+	w.ask("PUT", "sys/generate-root/update", share(keys[0], nonce))
+	for _, tc := range []struct{ method, path, shown string }{
+		{"GET", "sys/internal/ui/mounts", `"secret/"`}, {"GET", "sys/internal/ui/mounts/secret/a", `"type":"kv"`},
+		{"GET", "secret/a?help=1", "Key-value"}, {"GET", "sys/generate-root/attempt", `"alice"`},
+	} {
+		for address, want := range map[string]bool{"198.51.100.7:1": true, "203.0.113.7:1": false} {
+			r := w.request(tc.method, "/v1/"+tc.path, "", "X-Vault-Token", bound)
+			r.RemoteAddr = address
+			if a := w.send(r); strings.Contains(a.Body.String(), tc.shown) != want {
+				t.Errorf("%s from %s: %d %s", tc.path, address, a.Code, a.Body)
+			}
+		}
+	}
+}
