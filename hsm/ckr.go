@@ -75,6 +75,9 @@ func kindOf(err error) kind {
 	if errors.Is(err, ErrTokenNotFound) || errors.Is(err, ErrTokenGone) {
 		return kindRestart // some libraries list tokens at C_Initialize only
 	}
+	if errors.Is(err, ErrWorker) {
+		return kindRestart
+	}
 	if errors.Is(err, errMissing) {
 		return kindMissing
 	}
@@ -95,7 +98,7 @@ func verdict(err error) error {
 	if err == nil {
 		return nil
 	}
-	for _, known := range []error{ErrTokenNotFound, ErrTokenGone, ErrSessions} {
+	for _, known := range []error{ErrTokenNotFound, ErrTokenGone, ErrSessions, ErrWorker} {
 		if errors.Is(err, known) {
 			return err
 		}

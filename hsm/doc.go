@@ -4,6 +4,9 @@
 // It guarantees:
 //   - [New] does not touch the device. The first call does, so a program starts while its HSM is
 //     down.
+//   - The library runs in a confined child process ([Process], the default), which alone loads it
+//     and keeps the login. The end of that process, by a crash or a leak, fails no call: calls are
+//     retried.
 //   - No call lasts longer than [Config].Deadline, even if the library never returns. A call that
 //     hangs keeps one of the token's sessions until it returns. When all sessions hang, calls fail
 //     at once with [ErrStuck].
@@ -19,9 +22,10 @@
 //   - A name that matches two keys or two tokens is an error. A generated key is read back and
 //     checked.
 //
-// It does not guarantee that a hanging library recovers: C_Finalize must not run during a call, so
-// recovery waits for the call, or for the process, to end. It does not hide the token: [ErrCorrupt]
-// means that the token works and the data are damaged.
+// With [InProcess] it does not guarantee that a hanging library recovers: C_Finalize must not run
+// during a call, so recovery waits for the call, or for the program, to end. A child process is
+// killed instead. It does not hide the token: [ErrCorrupt] means that the token works and the data
+// are damaged.
 //
 // # Recovery levels
 //
@@ -43,7 +47,8 @@
 //	success: the call ends at every level, and the next call starts at level 0
 //
 // Concurrent calls share one login and one restart. A restart waits for the calls inside the
-// library, and fails with [ErrStuck] while a call that passed its deadline is inside.
+// library. While a call that passed its deadline is inside, it starts a new process, or fails with
+// [ErrStuck] if the library is in this one.
 //
 // Without cgo the package compiles, and every call returns [ErrNoCgo].
 package hsm

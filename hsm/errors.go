@@ -71,6 +71,9 @@ var (
 	ErrDevice = errors.New("the device failed")
 	// ErrDeadline is returned when the library did not answer in time.
 	ErrDeadline = errors.New("the PKCS#11 library did not answer within the deadline")
+	// ErrWorker is returned when the library's process ended during every attempt. The text says
+	// how.
+	ErrWorker = cryptoki.ErrWorker
 	// ErrStuck is returned at once while every session is in a call that has passed its deadline.
 	ErrStuck = cryptoki.ErrStuck
 	// ErrSessions is returned when the token has no free session: other programs hold them.

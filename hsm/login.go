@@ -22,13 +22,13 @@ func (t *Token) login(s ck.Session, slot ck.Slot) error {
 		return fmt.Errorf("%w: %s", ErrPINFinalTry, name)
 	case slot.Flags&ck.TokenPINInitialized == 0:
 		return fmt.Errorf("%w: the user PIN of %s was never set", ErrPINUnset, name)
-	case t.cfg.PIN.Len() == 0 && !keypad:
+	case t.pin.len() == 0 && !keypad:
 		return fmt.Errorf("%w: %s needs one, and none is configured", ErrPINUnset, name)
 	}
 	t.mu.Lock()
 	t.stats.Logins++
 	t.mu.Unlock()
-	err := s.Login(ck.User, t.cfg.PIN.Expose())
+	err := s.Login(ck.User, t.pin.own.Expose())
 	var code ck.CKR
 	switch errors.As(err, &code); {
 	case err == nil, code == ck.AlreadyLoggedIn:
@@ -49,7 +49,7 @@ func (t *Token) login(s ck.Session, slot ck.Slot) error {
 // tried again: that costs no try.
 func (t *Token) Succeed(old *Token) {
 	old.mu.Lock()
-	refused, same := old.refused, !old.closed && old.cfg.PIN.Equal(t.cfg.PIN) && old.names() == t.names()
+	refused, same := old.refused, !old.closed && old.pin.equal(t.pin) && old.names() == t.names()
 	old.mu.Unlock()
 	if !same || !errors.Is(refused, ErrPIN) {
 		return

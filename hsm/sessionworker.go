@@ -51,6 +51,9 @@ func (t *Token) run(ctx context.Context, k task) error {
 		return err
 	}
 	k.ctx = ctx
+	if l, ok := w.raw.(ck.Leaver); ok && !k.fresh && !k.write && w.at == k.at {
+		return t.direct(w, l, k)
+	}
 	w.state.Store(working)
 	w.tasks <- k
 	select {
@@ -69,6 +72,29 @@ func (t *Token) run(ctx context.Context, k task) error {
 	return context.Cause(ctx)
 }
 
+// direct runs the work on the caller's goroutine: a session in another process lets its caller
+// leave.
+func (t *Token) direct(w *sessionWorker, l ck.Leaver, k task) error {
+	l.Within(k.ctx)
+	err := w.serve(k)
+	if !l.Left(func() { t.comeBack(w, k.mod) }) {
+		l.Within(nil)
+		t.workers.put(w)
+		return err
+	}
+	k.mod.Abandon()
+	t.count(func(s *Stats) { s.Stuck++ })
+	return err
+}
+
+// comeBack takes back a worker whose abandoned call has returned.
+func (t *Token) comeBack(w *sessionWorker, mod *ck.Module) {
+	mod.Returned()
+	if !t.returned(w) {
+		w.retire()
+	}
+}
+
 func (t *Token) count(f func(*Stats)) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -81,7 +107,8 @@ func (t *Token) borrow(ctx context.Context) (*sessionWorker, error) {
 		return t.started(w)
 	}
 	t.mu.Lock()
-	stuck := t.stats.Stuck >= t.granted
+	// A library in its own process ends every call by its deadline, so waiting helps.
+	stuck := t.stats.Stuck >= t.granted && !t.mod.Isolated()
 	t.mu.Unlock()
 	if stuck {
 		return nil, ErrStuck

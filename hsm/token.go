@@ -6,14 +6,17 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
+	"github.com/sealgate/sealgate/hsm/internal/worker"
 )
 
 // Token is one token of one library, with one login and a bounded pool of sessions. It is safe for
 // concurrent use.
 type Token struct {
 	cfg     Config
+	pin     pin
 	workers pool
 
 	mu        sync.Mutex
@@ -51,8 +54,8 @@ type flight struct {
 	err  error
 }
 
-func newToken(cfg Config) *Token {
-	t := &Token{cfg: cfg, granted: cfg.Sessions}
+func newToken(cfg Config, p pin) *Token {
+	t := &Token{cfg: cfg, pin: p, granted: cfg.Sessions}
 	for range cfg.Sessions {
 		t.workers.put(&sessionWorker{t: t})
 	}
@@ -108,6 +111,9 @@ func (t *Token) Stats() Stats {
 	return t.stats
 }
 
+// closing is how long Close waits for calls inside the library.
+const closing = 1500 * time.Millisecond
+
 // Close closes every session and logs out. If a call hangs in the library, Close leaves it there
 // and returns ErrStuck.
 func (t *Token) Close() error {
@@ -119,19 +125,27 @@ func (t *Token) Close() error {
 	t.closed = true
 	mod, fl := t.mod, t.flight
 	t.mu.Unlock()
-	ctx, cancel := context.WithTimeout(context.Background(), t.cfg.Deadline)
+	defer t.pin.destroy()
+	ctx, cancel := context.WithTimeout(context.Background(), min(t.cfg.Deadline, closing))
 	defer cancel()
+	if mod != nil && mod.Isolated() {
+		defer context.AfterFunc(ctx, mod.Kill)() // a hanging call ends with its process
+	}
 	if fl != nil {
 		select {
 		case <-fl.done:
 		case <-ctx.Done():
-			return ErrStuck
+			if mod == nil || !mod.Isolated() {
+				return ErrStuck
+			}
 		}
 	}
 	stuck := t.dismiss(ctx, mod)
-	t.cfg.PIN.Destroy()
 	if mod == nil {
 		return nil
+	}
+	if mod.Isolated() {
+		stuck = false
 	}
 	t.detach(ctx, mod)
 	if err := mod.Release(); err != nil || stuck {
@@ -182,12 +196,24 @@ func (t *Token) module() (*ck.Module, error) {
 		t.mod = t.cfg.module.Retain()
 		return t.mod, nil
 	}
+	if t.cfg.Isolation == Process {
+		t.mod = ck.NewModule(worker.New(t.workerConfig())).Retain()
+		return t.mod, nil
+	}
 	mod, err := ck.Acquire(t.cfg.Lib)
 	if err != nil {
 		return nil, err
 	}
 	t.mod = mod
 	return mod, nil
+}
+
+// workerConfig describes the library's process.
+func (t *Token) workerConfig() worker.Config {
+	return worker.Config{
+		Lib: t.cfg.Lib, Deadline: t.cfg.Deadline, Network: !t.cfg.NoNetwork, Memory: t.cfg.Memory,
+		Paths: t.cfg.Paths, PIN: t.pin.kept, Log: t.cfg.Log,
+	}
 }
 
 // logIn returns a login session other than bad, made in at least the given generation: the current

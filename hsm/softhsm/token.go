@@ -62,7 +62,9 @@ func (k *Token) MakeKey(kind hsm.Kind, label string) error {
 	if conf := os.Getenv("SOFTHSM2_CONF"); conf != k.ConfigPath {
 		return errOtherConfig
 	}
-	t, err := hsm.New(k.Config())
+	cfg := k.Config()
+	cfg.Isolation = hsm.InProcess // this process has the library loaded
+	t, err := hsm.New(cfg)
 	if err != nil {
 		return err
 	}

@@ -16,7 +16,8 @@ import (
 	"github.com/sealgate/sealgate/seals/pkcs11"
 )
 
-// This example uses the seal as a wrapping.Wrapper of go-kms-wrapping, on a throw-away SoftHSM token.
+// This example uses the seal as a wrapping.Wrapper of go-kms-wrapping, on a throw-away SoftHSM
+// token.
 func ExampleNew() {
 	dir, err := os.MkdirTemp("", "pkcs11-example-")
 	if err != nil {

@@ -57,6 +57,8 @@ var remedies = []remedy{
 	{hsm.ErrTooLarge, seals.Misconfigured, "use the seal for keys; it does not encrypt larger data", false},
 	{hsm.ErrSessions, seals.Throttled,
 		"lower max_parallel, or end other programs' sessions on the token", false},
+	{hsm.ErrWorker, seals.Unreachable,
+		"see this process's standard error for the library's messages; update the vendor's library", false},
 	{hsm.ErrStuck, seals.Unreachable,
 		"check that the HSM answers; if it does and the error remains, its PKCS#11 library hangs: restart this process",
 		false},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -102,7 +103,35 @@ func (o *settings) readToken(p *seals.Params) error {
 		}
 		o.token.Deadline = d
 	}
-	return boolean(p, "pin_final_try", &o.token.FinalTry)
+	return errors.Join(boolean(p, "pin_final_try", &o.token.FinalTry), o.readIsolation(p))
+}
+
+func (o *settings) readIsolation(p *seals.Params) error {
+	switch v := p.Get("isolation"); v {
+	case "", string(hsm.Process):
+		o.token.Isolation = hsm.Process
+	case string(hsm.InProcess):
+		o.token.Isolation = hsm.InProcess
+	default:
+		return invalid("isolation", v, `"process" or "none"`)
+	}
+	network := true
+	if err := boolean(p, "network", &network); err != nil {
+		return err
+	}
+	o.token.NoNetwork = !network
+	if v := p.Get("allow_paths"); v != "" {
+		for path := range strings.SplitSeq(v, ",") {
+			if path = strings.TrimSpace(path); !filepath.IsAbs(path) {
+				return invalid("allow_paths", v, "absolute paths with commas between them")
+			}
+			o.token.Paths = append(o.token.Paths, path)
+		}
+	}
+	if o.token.Isolation == hsm.InProcess && (o.token.NoNetwork || o.token.Paths != nil) {
+		return errors.New(`network = false and allow_paths need isolation = "process"`)
+	}
+	return nil
 }
 
 func (o *settings) readKey(p *seals.Params) (err error) {

@@ -47,6 +47,9 @@ var (
 //	generate_key                    make missing keys at the first encryption
 //	max_parallel                    the most sessions; default: 8
 //	timeout                         of each call; default: 10s
+//	isolation                       process: the library runs in a child process; none: in this one
+//	network                         false: the child process has no Internet sockets
+//	allow_paths                     the only folders in which the child process writes
 //	pin_final_try                   send the PIN even if the token has a single try left
 //
 // An error is a mistake in the stanza. New does not load the library.
@@ -59,6 +62,9 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 		return nil, seals.ConfigError("pkcs11", cfg.Name, err)
 	}
 	defer s.token.PIN.Destroy() // hsm.New keeps a copy
+	if s.token.Isolation == hsm.InProcess {
+		cfg.Log.Warn("the HSM library runs inside this process, because isolation = \"none\"", "seal", cfg.Name)
+	}
 	token, err := hsm.New(s.token)
 	if err != nil {
 		return nil, seals.ConfigError("pkcs11", cfg.Name, err)

@@ -28,7 +28,8 @@ const drain = 2 * time.Second
 // Every call into the library is enclosed by Enter and Exit. The generation counts initialisations.
 // A session keeps the generation that it was opened in, and Enter refuses any other.
 type Module struct {
-	lib Library
+	lib    Library
+	killer Killer // nil: the library is in this process
 
 	mu         sync.Mutex
 	refs       int
@@ -72,7 +73,20 @@ func Acquire(path string) (*Module, error) {
 
 // NewModule returns a module that is not in the process's list: for a test's library, or one in a
 // child process.
-func NewModule(lib Library) *Module { return &Module{lib: lib} }
+func NewModule(lib Library) *Module {
+	killer, _ := lib.(Killer)
+	return &Module{lib: lib, killer: killer}
+}
+
+// Isolated reports whether the library runs in a process of its own, which [Module.Kill] can end.
+func (m *Module) Isolated() bool { return m.killer != nil }
+
+// Kill ends the library's process, so that every call inside returns. Without one it does nothing.
+func (m *Module) Kill() {
+	if m.killer != nil {
+		m.killer.Kill()
+	}
+}
 
 // Retain adds a user, as Acquire does.
 func (m *Module) Retain() *Module {
@@ -100,6 +114,12 @@ func identity(path string) string {
 // stuck in it. The next Acquire initialises it again.
 func (m *Module) Release() error {
 	m.mu.Lock()
+	if m.refs == 1 && m.killer != nil {
+		m.refs = 0
+		m.ready = false
+		m.mu.Unlock()
+		return m.killer.Close() // the process's end is the library's
+	}
 	if m.refs--; m.refs > 0 || !m.ready && m.restarting == nil {
 		m.mu.Unlock()
 		return nil
@@ -207,7 +227,7 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 		case shared && m.failure != nil:
 			defer m.mu.Unlock()
 			return 0, m.failure
-		case m.abandoned > 0:
+		case m.abandoned > 0 && m.killer == nil:
 			defer m.mu.Unlock()
 			return 0, fmt.Errorf("%w (%d of them)", ErrStuck, m.abandoned)
 		default:
@@ -227,9 +247,20 @@ func (m *Module) Restart(ctx context.Context, seen uint64) (uint64, error) {
 // run calls f while no other call is inside and Enter waits. f may hang, as any call may: then
 // Enter waits on, and each caller leaves at its own deadline.
 func (m *Module) run(restarting chan struct{}, f func() error) {
+	m.mu.Lock()
+	stuck := m.abandoned > 0
+	m.mu.Unlock()
+	if stuck {
+		m.Kill()
+	}
 	err := ErrStuck
 	if m.drained() {
 		err = guard(f)
+	} else if m.killer != nil {
+		m.Kill()
+		if m.drained() {
+			err = guard(f)
+		}
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -270,13 +301,19 @@ func (m *Module) cycle() error {
 	m.ready = false
 	m.mu.Unlock()
 	if was {
-		if err := m.lib.Finalize(); err != nil && !errors.Is(err, NotInitialized) {
+		err := m.lib.Finalize()
+		switch {
+		case err == nil, errors.Is(err, NotInitialized):
+		case m.killer != nil:
+			m.Kill()
+		default:
 			return fmt.Errorf("C_Finalize: %w", err)
 		}
 	}
 	err := m.lib.Initialize()
 	foreign := errors.Is(err, AlreadyInitialized)
 	if err != nil && !foreign {
+		m.Kill() // the next attempt gets a new process
 		return fmt.Errorf("C_Initialize: %w", err)
 	}
 	m.mu.Lock()

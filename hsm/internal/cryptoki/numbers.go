@@ -39,6 +39,7 @@ const (
 	MechRSAKeyPairGen = 0x0000
 	MechRSAPKCS       = 0x0001
 	MechRSAOAEP       = 0x0009
+	MechRSAPSS        = 0x000d
 	MechSHA1          = 0x0220
 	MechSHA224        = 0x0255
 	MechSHA256        = 0x0250

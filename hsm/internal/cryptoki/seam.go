@@ -1,6 +1,7 @@
 package cryptoki
 
 import (
+	"context"
 	"encoding/binary"
 	"errors"
 	"strings"
@@ -59,6 +60,25 @@ type Initializer interface {
 	InitToken(slot uint, soPIN []byte, label string) error
 	// InitPIN logs in as the security officer and sets the user's PIN.
 	InitPIN(slot uint, soPIN, pin []byte) error
+}
+
+// Killer is implemented by libraries in a process of their own.
+type Killer interface {
+	// Kill ends the process. Calls inside it return at once with an error that wraps [ErrWorker];
+	// the next Initialize starts a new process.
+	Kill()
+	// Close is Kill for good.
+	Close() error
+}
+
+// Leaver is implemented by sessions whose calls a caller can leave without a goroutine of its own.
+type Leaver interface {
+	// Within bounds the calls that follow: one whose context ends returns the context's cause, and
+	// continues in the library. nil removes the bound.
+	Within(ctx context.Context)
+	// Left reports whether a call was left. If so, it calls back once, when that call has returned
+	// or the library's process has ended. The session must only be closed then; Close waits for it.
+	Left(back func()) bool
 }
 
 // Slot is a slot and its token's description of itself, without padding.
@@ -183,6 +203,8 @@ var (
 	// ErrNoCgo: this build cannot load a C library.
 	ErrNoCgo = errors.New("this build has no PKCS#11 support, because it was made without cgo: " +
 		"build it with CGO_ENABLED=1 and a C compiler, or use the release whose name ends in -hsm")
+	// ErrWorker: the process of the library ended during a call, or does not start.
+	ErrWorker = errors.New("the HSM library's process ended")
 	// ErrNotLibrary: the file is missing, or is not a PKCS#11 library.
 	ErrNotLibrary = errors.New("not a PKCS#11 library")
 )
