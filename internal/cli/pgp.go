@@ -38,30 +38,64 @@ func (b *base) publicKey(name string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("reading the public key: %w", err)
 	}
-	if len(data) == 0 {
+	data = bytes.TrimPrefix(data, []byte("\xef\xbb\xbf")) // a byte order mark, as Windows' editors write it
+	switch {
+	case len(bytes.TrimSpace(data)) == 0:
 		return "", fmt.Errorf("the key file %s is empty", name)
+	case bytes.HasPrefix(data, []byte("\xff\xfe")) || bytes.HasPrefix(data, []byte("\xfe\xff")):
+		return "", fmt.Errorf("%s is in UTF-16: save it as ASCII or UTF-8", name)
 	}
 	if recipient, err := ageRecipient(name, data); recipient != "" || err != nil {
 		return recipient, err
 	}
-	if block, err := armor.Decode(bytes.NewReader(data)); err == nil {
-		if strings.Contains(block.Type, "PRIVATE") {
-			return "", fmt.Errorf("%s holds a PRIVATE key: export the public key only, and never send this file anywhere", name)
-		}
+	block, err := armor.Decode(bytes.NewReader(data))
+	switch {
+	case bytes.Contains(data, []byte("PRIVATE KEY")) || err == nil && strings.Contains(block.Type, "PRIVATE"):
+		return "", privateKey(name)
+	case err == nil:
 		if data, err = io.ReadAll(block.Body); err != nil {
 			return "", fmt.Errorf("the armor of the PGP key in %s is damaged", name)
 		}
-	} else if text := strings.Join(strings.Fields(string(data)), ""); isBase64(text) {
-		return text, nil
-	} else if bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN")) {
+	case bytes.HasPrefix(bytes.TrimSpace(data), []byte("-----BEGIN")):
 		return "", fmt.Errorf("the armor of the PGP key in %s is damaged", name)
+	default:
+		if binary, ok := fromBase64(data); ok {
+			data = binary
+		}
+	}
+	if secretPacket(data) {
+		return "", privateKey(name)
 	}
 	return base64.StdEncoding.EncodeToString(data), nil
 }
 
-func isBase64(text string) bool {
-	_, err := base64.StdEncoding.DecodeString(text)
-	return err == nil
+func privateKey(name string) error {
+	return fmt.Errorf("%s holds a PRIVATE key: export the public key only, and never send this file anywhere", name)
+}
+
+// secretPacket reports whether binary OpenPGP data begins with a secret key or subkey (RFC 9580,
+// sections 4.2 and 5).
+func secretPacket(data []byte) bool {
+	if len(data) == 0 || data[0]&0x80 == 0 {
+		return false
+	}
+	tag := data[0] & 0x3f
+	if data[0]&0x40 == 0 { // the old format has the length type in the last two bits
+		tag >>= 2
+	}
+	return tag == 5 || tag == 7
+}
+
+// fromBase64 decodes standard and URL-safe base64 with or without padding, and the body of an armor
+// with its checksum line.
+func fromBase64(data []byte) ([]byte, bool) {
+	lines := strings.Fields(string(data))
+	if n := len(lines); n > 1 && len(lines[n-1]) == 5 && lines[n-1][0] == '=' {
+		lines = lines[:n-1]
+	}
+	text := strings.TrimRight(strings.NewReplacer("-", "+", "_", "/").Replace(strings.Join(lines, "")), "=")
+	binary, err := base64.RawStdEncoding.DecodeString(text)
+	return binary, err == nil && len(binary) > 0
 }
 
 // Prefixes of age's public and secret keys.

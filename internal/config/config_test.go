@@ -159,8 +159,7 @@ func TestOneMistake(t *testing.T) {
 		`ceremony { expiry = "1s" }`:                       `expiry must be`,
 		`ceremony { keep_answer = "48h" }`:                 `keep_answer must be`,
 		`ceremony { keep_answe = "1h" }`:                   `keep_answer`,
-		`api_addr = "10.0.0.1:8200"`:                       `must be a URL`,
-		`cluster_addr = "http://10.0.0.1:8200"`:            `must be a URL, such as https`,
+		`api_addr = "10.0.0.1:8200"`:                       `is not a URL`,
 		`log_format = "xml"`:                               `standard, json`,
 		`default_max_request_duration = 0`:                 `more than 0`,
 		`cluster_name = ["a"]`:                             `takes one value`,
@@ -213,4 +212,40 @@ func FuzzLoad(f *testing.F) {
 			t.Errorf("two readings differ:\n%s\n%s", first, second)
 		}
 	})
+}
+
+// TestClusterAddrOfHTTP checks that http is read as https, with a note: files for Vault have it.
+func TestClusterAddrOfHTTP(t *testing.T) {
+	t.Parallel()
+	c, err := Load([]string{write(t, "c.hcl", `cluster_addr = "http://127.0.0.1:8201"`)}, nil)
+	if err != nil || c.ClusterAddr != "https://127.0.0.1:8201" || len(c.Notes) != 1 || c.Notes[0].Warn {
+		t.Fatalf("%v: %+v", err, c)
+	}
+	c, err = Load(nil, func(name string) string {
+		return map[string]string{"VAULT_CLUSTER_ADDR": "http://h:1"}[name]
+	})
+	if err != nil || c.ClusterAddr != "https://h:1" {
+		t.Errorf("from the environment: %v: %+v", err, c)
+	}
+}
+
+// TestAddressesAreNamed checks that an error names the bad entry, unless it could be a secret.
+func TestAddressesAreNamed(t *testing.T) {
+	t.Parallel()
+	const tcp = `listener "tcp" { tls_disable = true `
+	for _, c := range []struct{ text, want string }{
+		{tcp + `proxy_protocol_behavior = "allow_authorized"
+			proxy_protocol_authorized_addrs = "10.0.0.1, 10.0.0.2:80" }`, "entry 2 (10.0.0.2:80) has a port"},
+		{tcp + `x_forwarded_for_authorized_addrs = ["::1", "10.0.0.0/40"] }`, "entry 2 (10.0.0.0/40) is not an IP address"},
+		{tcp + `x_forwarded_for_authorized_addrs = "hunter2" }`, "entry 1 is not an IP address"},
+		{`cluster_addr = "ftp://h:1"`, `cluster_addr has the scheme "ftp", which is not supported: use https`},
+		{`api_addr = "{{ GetPrivateIP }}"`, "api_addr has a template"},
+		{`api_addr = "h:1"`, "api_addr is not a URL"},
+	} {
+		_, err := Load([]string{write(t, "c.hcl", c.text)}, nil)
+		if err == nil || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "hunter2") ||
+			strings.Contains(err.Error(), "requires proxy") {
+			t.Errorf("%s\n got %v\nwant %s", c.text, err, c.want)
+		}
+	}
 }

@@ -212,21 +212,39 @@ func (d *decoder) check() {
 		d.fail(d.set["default_max_request_duration"], "default_max_request_duration must be more than 0")
 	}
 	d.url("api_addr", c.APIAddr, "http", "https")
-	d.url("cluster_addr", c.ClusterAddr, "https")
+	d.clusterAddr()
 	d.checkEtcd()
 	d.checkAudit()
 	d.checkListeners()
 	d.checkSeals()
 }
 
+// url checks an address, and says what is wrong with it.
 func (d *decoder) url(key, text string, schemes ...string) {
 	if text == "" {
 		return
 	}
+	example := schemes[len(schemes)-1] + "://192.0.2.10:8200"
 	u, err := url.Parse(text)
-	if err != nil || u.Host == "" || !slices.Contains(schemes, u.Scheme) || strings.Contains(text, "{{") {
-		d.fail(d.set[key], "%s must be a URL, such as %s://192.0.2.10:8200, without templates", key, schemes[len(schemes)-1])
+	switch {
+	case strings.Contains(text, "{{"):
+		d.fail(d.set[key], "%s has a template, which is not supported: give the address itself, such as %s", key, example)
+	case err != nil || u.Host == "":
+		d.fail(d.set[key], "%s is not a URL: the form is %s", key, example)
+	case !slices.Contains(schemes, u.Scheme):
+		d.fail(d.set[key], "%s has the scheme %s, which is not supported: use %s", key, short(u.Scheme),
+			strings.Join(schemes, " or "))
 	}
+}
+
+// clusterAddr takes http for https, as Vault does: nodes always use TLS among themselves.
+func (d *decoder) clusterAddr() {
+	if rest, ok := strings.CutPrefix(d.cfg.ClusterAddr, "http://"); ok {
+		d.cfg.ClusterAddr = "https://" + rest
+		d.note(d.set["cluster_addr"], "cluster_addr", false, "the scheme http is read as https: nodes always use TLS among "+
+			"themselves")
+	}
+	d.url("cluster_addr", d.cfg.ClusterAddr, "https")
 }
 
 // result joins the errors in the order of the files, without duplicates.

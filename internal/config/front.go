@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"net/http"
 	"net/netip"
 	"strconv"
@@ -56,7 +57,8 @@ func (d *decoder) listenerFront(s *section, l *Listener) {
 	f := &l.Front
 	s.choice("proxy_protocol_behavior", []string{ProxyAlways, ProxyAuthorized, ProxyDeny}, &f.ProxyBehavior)
 	f.ProxyAuthorized = s.addresses("proxy_protocol_authorized_addrs")
-	if p, ok := s.seen["proxy_protocol_behavior"]; ok && f.ProxyBehavior != ProxyAlways && len(f.ProxyAuthorized) == 0 {
+	if p, ok := s.seen["proxy_protocol_behavior"]; ok && f.ProxyBehavior != ProxyAlways &&
+		len(s.words("proxy_protocol_authorized_addrs")) == 0 {
 		d.fail(p, "%s requires proxy_protocol_authorized_addrs: the addresses of the proxies",
 			s.label("proxy_protocol_behavior"))
 	}
@@ -76,19 +78,32 @@ func (d *decoder) listenerFront(s *section, l *Listener) {
 // addresses reads a list of IP addresses and networks.
 func (s *section) addresses(key string) []netip.Prefix {
 	var all []netip.Prefix
-	for _, word := range s.words(key) {
+	for i, word := range s.words(key) {
 		if p, err := netip.ParsePrefix(word); err == nil {
 			all = append(all, p.Masked())
 			continue
 		}
 		ip, err := netip.ParseAddr(word)
 		if err != nil {
-			s.d.fail(s.posOf(key), "%s must list IP addresses and networks, such as 192.0.2.7 or 192.0.2.0/24", s.label(key))
-			return nil
+			s.d.fail(s.posOf(key), "%s: %s; the form is 192.0.2.7 or 192.0.2.0/24", s.label(key), badAddress(i+1, word))
+			continue
 		}
 		all = append(all, netip.PrefixFrom(ip, ip.BitLen()))
 	}
 	return all
+}
+
+// badAddress says what is wrong with an entry of a list of addresses. It shows the entry only if it
+// looks like an address: anything else may be a secret in the wrong place.
+func badAddress(number int, word string) string {
+	name := fmt.Sprintf("entry %d", number)
+	if strings.Trim(word, "0123456789abcdefABCDEF.:/[]") == "" && strings.ContainsAny(word, ".:") && len(word) <= 64 {
+		name += " (" + word + ")"
+	}
+	if _, err := netip.ParseAddrPort(word); err == nil {
+		return name + " has a port"
+	}
+	return name + " is not an IP address or network"
 }
 
 // posOf is the position of a key, whether its value is a list or not.
@@ -226,7 +241,7 @@ func (d *decoder) clientCertHeader(s *section, f *ForwardedFor) {
 		}
 		f.CertDecoders = append(f.CertDecoders, word)
 	}
-	if f.CertHeader != "" && len(f.Authorized) == 0 {
+	if f.CertHeader != "" && len(s.words("x_forwarded_for_authorized_addrs")) == 0 {
 		d.fail(s.posOf("x_forwarded_for_client_cert_header"), "%s requires x_forwarded_for_authorized_addrs: the addresses "+
 			"of the proxies",
 			s.label("x_forwarded_for_client_cert_header"))

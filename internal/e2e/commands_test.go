@@ -253,12 +253,25 @@ func TestDevelopmentServers(t *testing.T) {
 	}
 }
 
-// TestDevelopmentWithConfiguration: -dev beside a file that brings its own storage and a listener
-// with TLS.
+// TestDevelopmentWithConfiguration runs -dev with a file that has a listener with TLS. With
+// persistent storage it is refused: the data would stay, with a root token that is printed or
+// guessable.
 func TestDevelopmentWithConfiguration(t *testing.T) {
 	t.Parallel()
 	r := newShamirHarness(t)
 	a, _ := r.useTLS(t, "")
+	res, err := r.CLI(t.Context(), "", "", "server", "-dev", "-dev-root-token-id=root", "-config=sealgate.hcl")
+	if err != nil || res.Code != 1 || !strings.Contains(res.Err, "does not use persistent storage (bbolt)") {
+		t.Errorf("-dev with bbolt: exit %d, %v: %s", res.Code, err, res.Err)
+	}
+	text, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	memory := strings.Replace(string(text), "storage \"bbolt\" {\n  path = \"data\"\n}", "storage \"inmem\" {}", 1)
+	if err := r.WriteConfig(memory); err != nil {
+		t.Fatal(err)
+	}
 	plain, err := FreeAddr()
 	if err != nil {
 		t.Fatal(err)

@@ -28,6 +28,11 @@ func (c *serverCommand) development(o *serverFlags, cfg *config.Config) (*develo
 	if !o.dev && !o.devHSM {
 		return nil, nil // -dev-root-token-id without -dev has no effect
 	}
+	if s := cfg.Storage; s != nil && s.Type != "inmem" {
+		return nil, fmt.Errorf("%s: a development server does not use persistent storage (%s), because it prints its "+
+			"keys and "+
+			"its root token may be guessable: remove -dev, or use another configuration", s.Pos, s.Type)
+	}
 	d := &development{command: c, flags: o}
 	if cfg.Storage == nil {
 		cfg.Storage = &config.Storage{Type: "inmem"}
