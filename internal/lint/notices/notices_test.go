@@ -37,18 +37,21 @@ func TestLicencesThatAreAllowed(t *testing.T) {
 		want               string // the licences
 		fails              string // or part of the error
 	}{
-		"Apache":            {"example.org/a", "LICENSE", apache, "Apache-2.0", ""},
-		"MPL of HashiCorp":  {"github.com/hashicorp/a", "LICENSE", mpl, "MPL-2.0", ""},
-		"MPL of others":     {"example.org/a", "LICENSE", mpl, "", "MPL-2.0 in LICENSE is not allowed"},
-		"a name like it":    {"github.com/hashicorporation/a", "LICENSE", mpl, "", "is not allowed"},
-		"BUSL of HashiCorp": {"github.com/hashicorp/a", "LICENSE", busl, "", "Business-Source-License-1.1 in LICENSE"},
-		"GPL 2":             {"example.org/a", "COPYING", text(t, "GPL-2.0"), "", "GPL-2.0 in COPYING is not allowed"},
-		"GPL 3":             {"example.org/a", "LICENSE.md", gpl, "", "GPL-3.0 in LICENSE.md is not allowed"},
-		"AGPL":              {"example.org/a", "LICENSE", agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
-		"GPL below":         {"example.org/a", "b/LICENSE", gpl, "", "GPL-3.0 in b/LICENSE is not allowed"},
-		"two in one file":   {"example.org/a", "LICENSE", apache + "\n" + agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
-		"unknown":           {"example.org/a", "LICENSE", "All rights reserved.\n", "", "is not recognised"},
-		"a notice alone":    {"example.org/a", "NOTICE", apache, "", "has no licence"},
+		"a choice": {"kernel.org/pub/linux/libs/security/libcap/psx", "License",
+			"SPDX-License-Identifier: BSD-3-Clause OR GPL-2.0-only\n" + gpl, "BSD-3-Clause", ""},
+		"a choice that the file does not offer": {"kernel.org/pub/linux/libs/security/libcap/psx", "License", gpl, "", "GPL"},
+		"Apache":                                {"example.org/a", "LICENSE", apache, "Apache-2.0", ""},
+		"MPL of HashiCorp":                      {"github.com/hashicorp/a", "LICENSE", mpl, "MPL-2.0", ""},
+		"MPL of others":                         {"example.org/a", "LICENSE", mpl, "", "MPL-2.0 in LICENSE is not allowed"},
+		"a name like it":                        {"github.com/hashicorporation/a", "LICENSE", mpl, "", "is not allowed"},
+		"BUSL of HashiCorp":                     {"github.com/hashicorp/a", "LICENSE", busl, "", "Business-Source-License-1.1 in LICENSE"},
+		"GPL 2":                                 {"example.org/a", "COPYING", text(t, "GPL-2.0"), "", "GPL-2.0 in COPYING is not allowed"},
+		"GPL 3":                                 {"example.org/a", "LICENSE.md", gpl, "", "GPL-3.0 in LICENSE.md is not allowed"},
+		"AGPL":                                  {"example.org/a", "LICENSE", agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
+		"GPL below":                             {"example.org/a", "b/LICENSE", gpl, "", "GPL-3.0 in b/LICENSE is not allowed"},
+		"two in one file":                       {"example.org/a", "LICENSE", apache + "\n" + agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
+		"unknown":                               {"example.org/a", "LICENSE", "All rights reserved.\n", "", "is not recognised"},
+		"a notice alone":                        {"example.org/a", "NOTICE", apache, "", "has no licence"},
 	} {
 		m := &module{path: v.module, version: "v1.0.0", files: map[string]string{v.file: v.text}}
 		err := c.check([]*module{m})
