@@ -161,7 +161,9 @@ func (q *Request) auditHeaders(shown []string) map[string][]string {
 // auditResponse returns what is about to be answered. Its data is rendered here, once for both the
 // trail and the client.
 func (q *Request) auditResponse(a *Answer, who *ceremony.Attribution) (*audit.Response, error) {
-	r := &audit.Response{Listing: q.Op == mount.List || q.Op == mount.Scan, Plain: q.plainAnswer}
+	r := &audit.Response{
+		Listing: q.Op == mount.List || q.Op == mount.Scan, Plain: q.plainAnswer, Transcript: who.Transcript,
+	}
 	if who.Target != "" {
 		r.Share = &audit.Share{Target: who.Target, Number: who.Number, Holder: who.Holder}
 	}

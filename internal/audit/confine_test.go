@@ -91,7 +91,8 @@ func TestAFileThatIsReplacedIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	victim := filepath.Join(home, "victim")
-	if err := errors.Join(os.WriteFile(victim, []byte("mine\n"), 0o600), os.Remove(path), os.Symlink(victim, path)); err != nil {
+	if err := errors.Join(os.WriteFile(victim, []byte("mine\n"), 0o600), os.Remove(path),
+		os.Symlink(victim, path)); err != nil {
 		t.Fatal(err)
 	}
 	b.trail.Reopen()

@@ -138,9 +138,9 @@ func TestOneIsEnough(t *testing.T) {
 	}
 }
 
-// TestHanging: a device that hangs costs its deadline once. Then no request waits for it where there is
-// another; where there is none requests are refused at once. When it goes on, it takes entries
-// again.
+// TestHanging: a device that hangs costs its deadline once. Then no request waits for it where
+// there is another; where there is none requests are refused at once. When it goes on, it takes
+// entries again.
 func TestHanging(t *testing.T) {
 	t.Parallel()
 	b, g := active(t), newBlockingSink()

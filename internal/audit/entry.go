@@ -73,6 +73,10 @@ type Response struct {
 	Warnings []string
 	Headers  map[string][]string
 	Share    *Share // extension: whose share was submitted
+
+	// Transcript is the head of the ceremony transcript after the request; "" where it is none of a
+	// ceremony.
+	Transcript string
 }
 
 // WrapInfo describes the wrapping token of a response.
@@ -394,6 +398,9 @@ func (f *formatter) response(dst []byte, r *Response, q *Request) ([]byte, error
 	if s := r.Share; s != nil {
 		dst = text(append(member(dst, "share"), '{'), "target", s.Target)
 		dst = append(text(number(dst, "number", int64(s.Number)), "holder", s.Holder), '}')
+	}
+	if r.Transcript != "" {
+		dst = text(dst, "transcript_head", r.Transcript)
 	}
 	return append(dst, '}'), nil
 }

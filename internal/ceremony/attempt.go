@@ -137,6 +137,7 @@ func (m *Manager) mayCancel(ctx context.Context, c *recovery.Ceremony, nonce str
 // read returns the current ceremony of a purpose, nil where there is none. One that has lapsed
 // counts as none: the next start replaces it.
 func (m *Manager) read(ctx context.Context, b *barrier.Barrier, p recovery.Purpose) (*recovery.Ceremony, error) {
+	attributeHead(ctx, b)
 	c, err := readStored(ctx, b, p)
 	if err != nil || c == nil || m.lapsed(c) {
 		return nil, err

@@ -3,6 +3,7 @@ package ceremony
 import (
 	"context"
 
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -12,6 +13,11 @@ type Attribution struct {
 	Target string // "barrier", "recovery"; "" where no share was recognised
 	Number int
 	Holder string // "" where holders have no names
+
+	// Transcript is the head of the transcript after the call, as transcript.Head.String returns it;
+	// "" for calls that are not of a ceremony. In the audit trail it proves later that no record up to
+	// it was removed.
+	Transcript string
 }
 
 type attributionKey struct{}
@@ -25,6 +31,18 @@ func WithAttribution(ctx context.Context, w *Attribution) context.Context {
 // Attribute reports that a share was recognised as number of a share set.
 func Attribute(ctx context.Context, of *recovery.ShareSet, number int) {
 	if w, ok := ctx.Value(attributionKey{}).(*Attribution); ok && of != nil {
-		*w = Attribution{Target: of.Target.String(), Number: number, Holder: of.HolderName(number)}
+		w.Target, w.Number, w.Holder = of.Target.String(), number, of.HolderName(number)
+	}
+}
+
+// attributeHead reports the head of the transcript. A head that cannot be read fails the ceremony
+// where it is needed, not here.
+func attributeHead(ctx context.Context, b *barrier.Barrier) {
+	w, ok := ctx.Value(attributionKey{}).(*Attribution)
+	if !ok {
+		return
+	}
+	if head, err := transcriptHead(ctx, b); err == nil {
+		w.Transcript = head.String()
 	}
 }

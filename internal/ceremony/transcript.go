@@ -108,7 +108,13 @@ func (m *Manager) commit(ctx context.Context, tx *barrier.Tx) error {
 	if err := m.Keys.Attest(ctx, tx); err != nil {
 		return err
 	}
-	return tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return err
+	}
+	if u, err := m.Host.Unsealed(); err == nil {
+		attributeHead(ctx, u.Barrier)
+	}
+	return nil
 }
 
 // recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that
