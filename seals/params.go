@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/spelling"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // Params reads the parameters of one stanza and records which names the provider knows, so that
@@ -70,6 +72,28 @@ func (p *Params) stanza(names []string) string {
 	return value
 }
 
+// File returns the value of a parameter that names a file, as [Params.Get] does. [Params.Check]
+// refuses a value that can be no file name, without showing it: it may be the secret itself.
+func (p *Params) File(name string, aliases ...string) string {
+	return p.CheckFile(name, p.Get(name, aliases...))
+}
+
+// CheckFile is [Params.File] for a value that was read elsewhere, such as from a variable of the
+// provider's own SDK.
+func (p *Params) CheckFile(name, value string) string {
+	if err := CheckPath(name, value); err != nil {
+		p.problems = append(p.problems, err)
+		return ""
+	}
+	return value
+}
+
+// CheckPath refuses the value of a parameter that names a file where it can be no file name. The
+// error does not show the value.
+func CheckPath(name, value string) error {
+	return secret.CheckPath(name, strings.TrimPrefix(value, "file://"))
+}
+
 // Secret returns the value of a parameter, resolved by [ResolveSecret]; nil where it is not set.
 // Errors name the parameter and the source of its value.
 func (p *Params) Secret(name string, aliases ...string) (*Secret, error) {
@@ -104,17 +128,18 @@ func (p *Params) getenv(name string) string {
 // aliases that contradict each other. Call it after all parameters were read. The error is a
 // [Failure].
 func (p *Params) Check() error {
-	problems := slices.Clone(p.problems)
+	problems, remedy := slices.Clone(p.problems), "correct the stanza or the environment variable"
 	for _, name := range slices.Sorted(maps.Keys(p.config.Params)) {
 		if !p.known[name] {
 			problems = append(problems, p.unknown(name))
+			remedy = fmt.Sprintf("the parameters of a %s seal are: %s", p.config.Type,
+				strings.Join(slices.Sorted(maps.Keys(p.known)), ", "))
 		}
 	}
 	if len(problems) == 0 {
 		return nil
 	}
-	known := strings.Join(slices.Sorted(maps.Keys(p.known)), ", ")
-	return Fail(Misconfigured, errors.Join(problems...), "the parameters of a %s seal are: %s", p.config.Type, known)
+	return Fail(Misconfigured, errors.Join(problems...), "%s", remedy)
 }
 
 func (p *Params) unknown(name string) error {

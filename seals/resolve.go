@@ -7,6 +7,8 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // maxSecretFile bounds what "file://" reads. PINs, tokens and keys are far smaller; a wrong path
@@ -50,7 +52,7 @@ func ResolveRaw(value string, getenv func(string) string) (*Secret, error) {
 func resolve(value string, getenv func(string) string) ([]byte, error) {
 	if name, ok := strings.CutPrefix(value, "env://"); ok {
 		if getenv == nil || getenv(name) == "" {
-			return nil, fmt.Errorf("%w: environment variable %s is not set", ErrNoSecret, name)
+			return nil, fmt.Errorf("%w: environment variable %s is not set", ErrNoSecret, secret.ShowEnv(name))
 		}
 		return []byte(getenv(name)), nil
 	}
@@ -63,7 +65,7 @@ func resolve(value string, getenv func(string) string) ([]byte, error) {
 func readSecretFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrNoSecret, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoSecret, secret.PathError(err, path))
 	}
 	defer f.Close()
 	// A buffer of the full size: a growing one would leave copies of the secret behind.
@@ -72,21 +74,27 @@ func readSecretFile(path string) ([]byte, error) {
 	switch {
 	case err == nil:
 		clear(buf)
-		return nil, fmt.Errorf("%w: file %s is larger than %d bytes", ErrNoSecret, path, maxSecretFile)
+		return nil, fmt.Errorf("%w: file %s is larger than %d bytes", ErrNoSecret, secret.ShowPath(path), maxSecretFile)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 	default:
 		clear(buf)
-		return nil, fmt.Errorf("%w: %w", ErrNoSecret, err)
+		return nil, fmt.Errorf("%w: %w", ErrNoSecret, secret.PathError(err, path))
 	}
 	out := bytes.Clone(buf[:n])
 	clear(buf)
 	return out, nil
 }
 
+// ShowURL returns a URL for an error message, without user information.
+func ShowURL(value string) string { return secret.ShowURL(value) }
+
 // place names the source of a value. It does not show a value that is itself the secret.
 func place(value string) string {
-	if strings.HasPrefix(value, "env://") || strings.HasPrefix(value, "file://") {
-		return value
+	if name, ok := strings.CutPrefix(value, "env://"); ok {
+		return "env://" + secret.ShowEnv(name)
+	}
+	if path, ok := strings.CutPrefix(value, "file://"); ok {
+		return "file://" + secret.ShowPath(path)
 	}
 	return "the value"
 }

@@ -15,6 +15,12 @@ import (
 // prefixes of the environment variables, strongest first; BAO_AWSKMS_SEAL_KEY_ID is kms_key_id.
 var prefixes = []string{"SEALGATE_AWSKMS_SEAL_", "BAO_AWSKMS_SEAL_", "AWSKMS_WRAPPER_", "VAULT_AWSKMS_SEAL_"}
 
+// fileVariables are the variables of the SDK that name files.
+var fileVariables = []string{
+	"AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_SHARED_CREDENTIALS_FILE", "AWS_CONFIG_FILE", "AWS_CA_BUNDLE",
+	"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE",
+}
+
 // Bounds of timeout.
 const (
 	defaultTimeout = 10 * time.Second
@@ -53,8 +59,11 @@ func parse(cfg seals.Config) (settings, error) {
 	s.endpoint = cmp.Or(s.env("AWS_KMS_ENDPOINT"), p.Get("endpoint"))
 	s.stsEndpoint = p.Get("sts_endpoint")
 	s.accessKey, s.secretKey, s.sessionToken = p.Get("access_key"), p.Get("secret_key"), p.Get("session_token")
-	s.credsFile, s.profile = p.Get("shared_creds_filename"), p.Get("shared_creds_profile")
-	s.tokenFile, s.role, s.session = p.Get("web_identity_token_file"), p.Get("role_arn"), p.Get("role_session_name")
+	s.credsFile, s.profile = p.File("shared_creds_filename"), p.Get("shared_creds_profile")
+	s.tokenFile, s.role, s.session = p.File("web_identity_token_file"), p.Get("role_arn"), p.Get("role_session_name")
+	for _, variable := range fileVariables {
+		p.CheckFile(variable, s.env(variable))
+	}
 	err := errors.Join(boolean(p, "use_fips_endpoint", &s.fips), boolean(p, "use_dual_stack_endpoint", &s.dualStack),
 		s.readTimeout(p.Get("timeout")))
 	if cerr := p.Check(); cerr != nil {
@@ -137,7 +146,7 @@ func checkURL(name, v string) error {
 	}
 	u, err := url.Parse(v)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil {
-		return invalid(name, v, "a URL that begins with https://")
+		return invalid(name, seals.ShowURL(v), "a URL that begins with https:// and has no user information")
 	}
 	return nil
 }

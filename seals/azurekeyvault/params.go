@@ -78,12 +78,12 @@ func parse(cfg seals.Config) (settings, error) {
 		tenant:    azure("AZURE_TENANT_ID", "tenant_id"),
 		client:    azure("AZURE_CLIENT_ID", "client_id"),
 		secret:    azure("AZURE_CLIENT_SECRET", "client_secret"),
-		certPath:  azure("AZURE_CLIENT_CERTIFICATE_PATH", "cert_path", "certificate_path"),
+		certPath:  p.CheckFile("cert_path", azure("AZURE_CLIENT_CERTIFICATE_PATH", "cert_path", "certificate_path")),
 		certPass:  azure("AZURE_CLIENT_CERTIFICATE_PASSWORD", "cert_password", "certificate_password"),
-		tokenFile: azure("AZURE_FEDERATED_TOKEN_FILE", "federated_token_file"),
+		tokenFile: p.CheckFile("federated_token_file", azure("AZURE_FEDERATED_TOKEN_FILE", "federated_token_file")),
 		managedBy: p.Get("managed_id_kind", "managed_identity_kind"),
 		managedID: p.Get("resource_id"),
-		caCert:    p.Get("tls_ca_cert"),
+		caCert:    p.File("tls_ca_cert"),
 	}
 	p.Get("key_not_required") // accepted for Vault's sake; New never looks up the key
 	var terr error
@@ -112,7 +112,7 @@ func (o *settings) readCloud(environment, authority string) error {
 	}
 	u, err := url.Parse(authority)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("authority_host = %q: it must be a URL such as https://login.microsoftonline.com", authority)
+		return fmt.Errorf("authority_host = %q: it must be a URL such as https://login.microsoftonline.com", seals.ShowURL(authority))
 	}
 	o.cloud.ActiveDirectoryAuthorityHost = "https://" + u.Host + "/"
 	o.ownLogin = !slices.ContainsFunc([]cloud.Configuration{cloud.AzurePublic, cloud.AzureChina,
@@ -149,7 +149,7 @@ func (o *settings) readVault(name, resource, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
 		u.RawQuery != "" {
-		return fmt.Errorf("endpoint = %q: it must be the vault's URL, such as https://name.vault.azure.net", endpoint)
+		return fmt.Errorf("endpoint = %q: it must be the vault's URL, such as https://name.vault.azure.net", seals.ShowURL(endpoint))
 	}
 	o.vaultURL, o.ownDomain = "https://"+u.Host, !strings.HasSuffix(u.Host, "."+own)
 	return nil

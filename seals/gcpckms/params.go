@@ -1,6 +1,8 @@
 package gcpckms
 
 import (
+	"bytes"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -78,7 +80,7 @@ func parse(cfg seals.Config) (*settings, error) {
 	s := &settings{
 		project: p.Get("project"), region: p.Get("region"), ring: p.Get("key_ring"), key: p.Get("crypto_key"),
 		getenv:    cfg.Getenv,
-		userAgent: p.Get("user_agent"), caFile: p.Get("tls_ca_cert"), timeout: defaultTimeout, noEnv: off,
+		userAgent: p.Get("user_agent"), caFile: p.File("tls_ca_cert"), timeout: defaultTimeout, noEnv: off,
 	}
 	for _, known := range []string{"credentials", "key_not_required", "disable_env_vars"} {
 		p.Get(known)
@@ -131,7 +133,7 @@ func (s *settings) readEndpoint(v string) error {
 	if strings.Contains(v, "://") {
 		u, err := url.Parse(v)
 		if err != nil || u.Scheme != "https" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-			return invalid("endpoint", v, "HOST:PORT of a server that speaks gRPC over TLS")
+			return invalid("endpoint", seals.ShowURL(v), "HOST:PORT of a server that speaks gRPC over TLS")
 		}
 		host = u.Host
 	}
@@ -141,7 +143,7 @@ func (s *settings) readEndpoint(v string) error {
 	h, port, err := net.SplitHostPort(host)
 	if n, perr := strconv.ParseUint(port, 10, 16); err != nil || perr != nil || n == 0 || h == "" ||
 		strings.ContainsAny(h, "/ ") {
-		return invalid("endpoint", v, "HOST:PORT of a server that speaks gRPC over TLS")
+		return invalid("endpoint", seals.ShowURL(v), "HOST:PORT of a server that speaks gRPC over TLS")
 	}
 	s.endpoint = host
 	return nil
@@ -165,14 +167,14 @@ func (s *settings) readTimeout(v string) error {
 // readCredentials accepts JSON, env://NAME with JSON, or a path with or without file://. The file
 // is read when a token is needed.
 func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
-	v := p.Get("credentials")
+	v := strings.TrimPrefix(p.Get("credentials"), bom)
 	switch {
 	case v == "":
 		return nil
 	case strings.HasPrefix(v, "env://"), strings.HasPrefix(strings.TrimSpace(v), "{"):
-		b, err := p.Secret("credentials")
+		b, err := seals.ResolveSecret(v, cfg.Getenv)
 		if err != nil {
-			return err
+			return fmt.Errorf("credentials: %w", err)
 		}
 		if _, err := credType(b.Expose()); err != nil {
 			b.Destroy()
@@ -180,6 +182,14 @@ func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
 		}
 		s.inline = b
 		return nil
+	}
+	if err := seals.CheckPath("credentials", v); err != nil {
+		if raw, derr := base64.StdEncoding.DecodeString(strings.TrimSpace(v)); derr == nil {
+			clear(raw)
+			return fmt.Errorf("credentials is neither a file nor JSON (%d characters, not shown): it is base64; decode it", len(v))
+		}
+		return fmt.Errorf("credentials is neither a file nor JSON (%d characters, not shown): "+
+			"set it to the path of the credentials file, or to its unchanged content", len(v))
 	}
 	s.path = strings.TrimPrefix(v, "file://")
 	info, err := os.Stat(s.path)
@@ -191,6 +201,9 @@ func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
 	return nil
 }
 
+// bom is the byte order mark that editors put before JSON.
+const bom = "\ufeff"
+
 // errCredentials is returned for data that is not a credentials file of a known type.
 var errCredentials = errors.New("not a credentials file of Google Cloud, which is JSON with a known \"type\"")
 
@@ -199,7 +212,7 @@ func credType(b []byte) (string, error) {
 	var f struct {
 		Type string `json:"type"`
 	}
-	if json.Unmarshal(b, &f) != nil || !credTypes[f.Type] {
+	if json.Unmarshal(bytes.TrimPrefix(b, []byte(bom)), &f) != nil || !credTypes[f.Type] {
 		return "", errCredentials
 	}
 	return f.Type, nil

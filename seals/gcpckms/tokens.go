@@ -201,6 +201,7 @@ func wellKnown(getenv func(string) string) string {
 }
 
 func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
+	b = bytes.TrimPrefix(b, []byte(bom))
 	kind, err := credType(b)
 	t.quota.Store(quotaProject(b, t.s.getenv))
 	if err != nil {
@@ -217,8 +218,7 @@ func (t *tokens) fromJSON(b []byte) (auth.TokenProvider, error) {
 	if err != nil {
 		// The library's text may quote what it could not read.
 		return nil, seals.Fail(seals.Misconfigured, fmt.Errorf("the credentials of type %s cannot be used", kind),
-			"see whether the file is whole; "+
-				"have a new key made if it is not")
+			"check that the file is complete; otherwise create a new key")
 	}
 	return c, nil
 }

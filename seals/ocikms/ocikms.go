@@ -138,7 +138,7 @@ func endpoint(name string, v *string) error {
 	u, err := url.Parse(*v)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
 		return fmt.Errorf("%s = %q: it must be the vault's URL, such as https://...-crypto.kms.region.oraclecloud.com",
-			name, *v)
+			name, seals.ShowURL(*v))
 	}
 	*v = "https://" + u.Host
 	return nil

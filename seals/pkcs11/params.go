@@ -34,7 +34,7 @@ type settings struct {
 func parse(cfg seals.Config) (settings, error) {
 	p := seals.NewParams(cfg, prefixes...)
 	var o settings
-	o.token = hsm.Config{Lib: p.Get("lib", "module"), TokenLabel: p.Get("token_label", "token"),
+	o.token = hsm.Config{Lib: p.File("lib", "module"), TokenLabel: p.Get("token_label", "token"),
 		TokenSerial: p.Get("token_serial"), Log: cfg.Log}
 	o.key = hsm.KeySpec{Label: p.Get("key_label", "label"), HMACLabel: p.Get("hmac_key_label")}
 	err := errors.Join(o.readToken(p), o.readKey(p), o.readMechanisms(p))

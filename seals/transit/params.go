@@ -48,6 +48,9 @@ func parse(cfg seals.Config) (settings, error) {
 		}
 		return cmp.Or(cfg.Getenv("BAO_"+name), cfg.Getenv("VAULT_"+older))
 	}
+	file := func(name, variable string) string {
+		return p.CheckFile(name, cmp.Or(p.Get(name), client(variable, variable)))
+	}
 	o := settings{
 		address:   cmp.Or(p.Get("address", "addr"), client("ADDR", "ADDR"), defaultAddress),
 		token:     cmp.Or(p.Get("token"), client("TOKEN", "TOKEN")),
@@ -57,10 +60,10 @@ func parse(cfg seals.Config) (settings, error) {
 		namespace: strings.Trim(p.Get("namespace"), "/"),
 		renew:     true,
 		tls: tlsFiles{
-			caCert:     cmp.Or(p.Get("tls_ca_cert"), client("CACERT", "CACERT")),
-			caPath:     cmp.Or(p.Get("tls_ca_path"), client("CAPATH", "CAPATH")),
-			clientCert: cmp.Or(p.Get("tls_client_cert"), client("CLIENT_CERT", "CLIENT_CERT")),
-			clientKey:  cmp.Or(p.Get("tls_client_key"), client("CLIENT_KEY", "CLIENT_KEY")),
+			caCert:     file("tls_ca_cert", "CACERT"),
+			caPath:     file("tls_ca_path", "CAPATH"),
+			clientCert: file("tls_client_cert", "CLIENT_CERT"),
+			clientKey:  file("tls_client_key", "CLIENT_KEY"),
 			serverName: cmp.Or(p.Get("tls_server_name"), client("TLS_SERVER_NAME", "TLS_SERVER_NAME")),
 		},
 	}
@@ -100,12 +103,12 @@ func (o *settings) check() error {
 	u, err := url.Parse(o.address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", o.address)
+		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", seals.ShowURL(o.address))
 	case u.User != nil:
 		return errors.New("address: it must hold no user name or password")
 	case u.Scheme == "unix" && u.Path != "":
 	case u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.RawQuery != "", u.Fragment != "":
-		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", o.address)
+		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", seals.ShowURL(o.address))
 	}
 	switch {
 	case o.mount == "":

@@ -29,17 +29,17 @@ func TestParameters(t *testing.T) {
 		}},
 		"a stanza of Vault's": {config(nil, "address", "https://v:8200", "token", "x", "disable_renewal", "true",
 			"namespace", "ns1/", "tls_skip_verify", "1",
-			"tls_ca_cert", "ca", "tls_client_cert", "c", "tls_client_key", "k", "tls_server_name", "n",
+			"tls_ca_cert", "/ca", "tls_client_cert", "/c", "tls_client_key", "/k", "tls_server_name", "n",
 			"key_id_prefix", "p:", "timeout", "3"), func(s settings) bool {
 			return s.address == "https://v:8200" && s.token == "x" && !s.renew && s.namespace == "ns1" &&
 				s.timeout == 3*time.Second &&
-				s.tls == tlsFiles{caCert: "ca", clientCert: "c", clientKey: "k", serverName: "n", skipVerify: true} &&
+				s.tls == tlsFiles{caCert: "/ca", clientCert: "/c", clientKey: "/k", serverName: "n", skipVerify: true} &&
 				s.id() == "p:ns1/transit/keys/k"
 		}},
 		"the client's variables are the weakest": {config(map[string]string{"VAULT_ADDR": "https://w:1",
-			"VAULT_TOKEN": "weak", "VAULT_CACERT": "weak"},
+			"VAULT_TOKEN": "weak", "VAULT_CACERT": "/weak"},
 			"address", "https://v:8200", "token", "x"), func(s settings) bool {
-			return s.address == "https://v:8200" && s.token == "x" && s.tls.caCert == "weak"
+			return s.address == "https://v:8200" && s.token == "x" && s.tls.caCert == "/weak"
 		}},
 		"the seal's variables are the strongest": {config(map[string]string{"TRANSIT_WRAPPER_ADDR": "https://a:1",
 			"VAULT_TRANSIT_SEAL_ADDR":  "https://b:1",
