@@ -30,6 +30,7 @@ func (p *instance) observability(cfg *config.Config, getenv func(string) string)
 		cfg.Sanitized()
 	p.shared.Requests = cfg.LogRequests
 	p.shared.Metrics.Sampled(sampleRuntime)
+	p.shared.Metrics.Sampled(sampleDescriptors)
 	return nil
 }
 

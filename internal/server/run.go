@@ -62,6 +62,7 @@ func (p *instance) start(ctx, nodeCtx context.Context, wg *sync.WaitGroup) <-cha
 	wg.Go(func() { p.reloadOnSignal(nodeCtx) })
 	wg.Go(func() { dumpOnSignal(nodeCtx, p.err) })
 	wg.Go(func() { p.notify.Run(ctx, p.status) })
+	wg.Go(func() { p.watchDescriptors(ctx) })
 	return failed
 }
 

@@ -97,6 +97,7 @@ func (p *instance) openLog() (err error) {
 		return err
 	}
 	p.log = p.hub.Logger("")
+	p.limitMemory()
 	return p.observability(p.cfg, p.getenv)
 }
 
