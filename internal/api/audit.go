@@ -44,8 +44,13 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 	if q.Route.Guarded {
 		ctx = ceremony.WithAttribution(ctx, &who)
 	}
+	done := false
+	q.AuditDone = func() error {
+		done = true
+		return rec.Response(&audit.Response{}, "")
+	}
 	a, err := h.handle(ctx, q)
-	if q.Route.Audit == AuditRequest {
+	if q.Route.Audit == AuditRequest || done && err == nil {
 		return a, err
 	}
 	reply, failed := q.auditResponse(a, &who)

@@ -56,6 +56,10 @@ type Request struct {
 	body     []byte
 	bodyRead bool
 
+	// AuditDone records that the request succeeded with an empty answer, for a handler that ends the
+	// role whose audit devices would take the response.
+	AuditDone func() error
+
 	// What was sent.
 	Sent      bool
 	Truncated bool // the body is not complete: the connection is cut

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
@@ -22,14 +23,21 @@ var snapshotCommands = []func(*base) *command{
 
 func snapshotSave(name string) func(*base) *command {
 	return func(b *base) *command {
+		var skip bool
+		b.flags.BoolVar(&skip, "skip-damaged", false, "leave out damaged entries, and list them")
 		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1, synopsis: "Save all data to a file",
 			about: `Saves a consistent copy of the server's storage to FILE. Its content stays encrypted: reading it takes the
 seal or the shares of that time. The command verifies the snapshot before it replaces a file. A FILE of "-", a pipe or
 a device gets the data directly. It works with every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int {
-					if err := b.saveTo(client, args[0]); err != nil {
+					info, err := b.saveTo(client, args[0], skip)
+					if err != nil {
 						return b.fail("taking the snapshot", err)
+					}
+					if info != nil && len(info.Skipped) > 0 {
+						b.errorf("Left out %d damaged entries; overwrite or delete them: %s", len(info.Skipped),
+							strings.Join(info.Skipped, ", "))
 					}
 					return exitOK
 				})
@@ -39,21 +47,26 @@ a device gets the data directly. It works with every storage backend, and needs 
 
 // saveTo saves a snapshot and verifies it: a regular file before it replaces the previous one,
 // anything else while the data passes.
-func (b *base) saveTo(client *api.Client, name string) error {
+func (b *base) saveTo(client *api.Client, name string, skip bool) (*snapshot.Info, error) {
 	out, err := b.createFile(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	ctx, stop := interruptible()
 	defer stop()
 	client.SetClientTimeout(0) // the size is unknown
 	check, checked := io.Pipe()
 	verified := make(chan error, 1)
+	var info *snapshot.Info
 	go func() {
-		_, err := snapshot.Read(ctx, check, nil)
+		var err error
+		info, err = snapshot.Read(ctx, check, nil)
 		_, _ = io.Copy(io.Discard, check) // what remains after an error
 		verified <- err
 	}()
+	if skip {
+		client.AddHeader(snapshot.SkipHeader, "true") // the SDK's call takes no parameters
+	}
 	err = client.Sys().RaftSnapshotWithContext(ctx, io.MultiWriter(out, checked))
 	// never fails; nil is the end of the data
 	_ = checked.CloseWithError(err)
@@ -62,9 +75,9 @@ func (b *base) saveTo(client *api.Client, name string) error {
 		err = badFormat
 	}
 	if err != nil {
-		return out.abort(err)
+		return nil, out.abort(err)
 	}
-	return out.commit()
+	return info, out.commit()
 }
 
 func snapshotRestore(name string) func(*base) *command {

@@ -103,7 +103,7 @@ func TestRestoreInACluster(t *testing.T) {
 		t.Fatal(err)
 	}
 	var archive bytes.Buffer
-	if _, err := n.Snapshot(t.Context(), &archive); err != nil {
+	if _, err := n.Snapshot(t.Context(), &archive, false); err != nil {
 		t.Fatal(err)
 	}
 	if err := n.RotateRoot(t.Context()); err != nil {
@@ -112,7 +112,7 @@ func TestRestoreInACluster(t *testing.T) {
 	if err := e.put(a, "x/1", "later"); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := n.Restore(t.Context(), bytes.NewReader(archive.Bytes()), false); err != nil {
+	if _, err := n.Restore(t.Context(), bytes.NewReader(archive.Bytes()), false, nil); err != nil {
 		t.Fatal(err)
 	}
 	m, b := e.settled()

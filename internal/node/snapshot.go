@@ -25,8 +25,9 @@ const restoreTime = 30 * time.Minute
 // restorer replaces the node's data by a snapshot.
 type restorer struct{ n *Node }
 
-// Snapshot writes all entries of the storage to w, as of one moment and still encrypted.
-func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, error) {
+// Snapshot writes all entries of the storage to w, as of one moment and still encrypted. Damaged
+// entries are an error, unless skipDamaged leaves them out and lists them in the snapshot.
+func (n *Node) Snapshot(ctx context.Context, w io.Writer, skipDamaged bool) (snapshot.Totals, error) {
 	a, err := n.Role()
 	if err != nil {
 		return snapshot.Totals{}, err
@@ -36,12 +37,24 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, erro
 		Created: n.cfg.Now().UTC(), ClusterID: f.record.Cluster, ClusterName: f.clusterName,
 		Storage: n.cfg.StorageType, Program: "Sealgate",
 	}
+	if skipDamaged {
+		if meta.Skipped, err = snapshot.Damaged(ctx, n.cfg.Store); err != nil {
+			return snapshot.Totals{}, barrier.Fault(err, "the storage could not be checked")
+		}
+		if len(meta.Skipped) > 0 {
+			n.log.Warn("a snapshot leaves out damaged entries", "entries", meta.Skipped)
+		}
+	}
 	totals, err := snapshot.Save(ctx, w, n.cfg.Store, meta, func(sums []byte) ([]byte, error) {
 		return a.barrier.SealEntry(ctx, pathSums, sums)
 	})
 	if errors.Is(err, snapshot.ErrUnsupported) {
 		return totals, fault.Wrap(err, fault.Invalid,
 			"the storage %q cannot make a consistent copy of itself", n.cfg.StorageType)
+	}
+	if errors.Is(err, storage.ErrCorrupt) {
+		return totals, fault.Wrap(err, fault.Internal, "the snapshot could not be made: %v; overwrite or delete them, or "+
+			"leave them out with -skip-damaged (?skip_damaged=true)", err)
 	}
 	return totals, barrier.Fault(err, "the snapshot could not be made")
 }
@@ -50,7 +63,11 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer) (snapshot.Totals, erro
 // check it, so that a snapshot that is damaged, of another cluster (unless forced), or that could
 // not be unsealed here changes nothing; and to bring it into the storage beside the data in use.
 // One commit decides. The node that unseals next finishes the rest, if this one cannot.
-func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (*snapshot.Info, error) {
+//
+// It calls decided, unless that is nil, after the commit that decides and before the role ends, whose
+// audit devices can still record the result.
+func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool, decided func() error) (*snapshot.Info,
+	error) {
 	a, err := n.Role()
 	if err != nil {
 		return nil, err
@@ -76,7 +93,11 @@ func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool) (
 	if err := snapshot.Decide(ctx, n.cfg.Store, a.barrier.Epoch(), state); err != nil {
 		return nil, restoreFault(err)
 	}
-	return info, (restorer{n}).replaceData(ctx, a, info)
+	var unrecorded error
+	if decided != nil {
+		unrecorded = decided()
+	}
+	return info, errors.Join((restorer{n}).replaceData(ctx, a, info), unrecorded)
 }
 
 // replaceData carries out a restore that was decided, whether or not the client still waits. The

@@ -83,6 +83,8 @@ func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 	switch also := s.(type) {
 	case shared:
 		return &timedShared{t, also}
+	case scrubbed:
+		return &timedScrubbed{t, also}
 	case local:
 		return &timedLocal{t, also}
 	}
@@ -96,6 +98,14 @@ type (
 		storage.Watcher
 		storage.Snapshotter
 		storage.Sizer
+	}
+	scrubbed interface {
+		local
+		storage.Scrubber
+	}
+	timedScrubbed struct {
+		*timed
+		scrubbed
 	}
 	shared interface {
 		local

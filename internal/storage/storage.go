@@ -184,6 +184,12 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context, visit func(key string, value []byte) error) error
 }
 
+// Scrubber is implemented by [Snapshotter]s that detect damaged entries.
+type Scrubber interface {
+	// SnapshotIntact is Snapshot without the damaged entries, whose keys it passes to damaged.
+	SnapshotIntact(ctx context.Context, visit func(key string, value []byte) error, damaged func(key string)) error
+}
+
 // Sizer is implemented by stores that know their size in bytes.
 type Sizer interface {
 	Size(ctx context.Context) (int64, error)

@@ -10,6 +10,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
 )
 
 // snapshotRoutes copy any storage into a file and back. They have the paths that backup scripts
@@ -48,7 +49,8 @@ func saveSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.Ans
 	ctx, cancel := q.Transfer(ctx)
 	defer cancel()
 	w := &announced{q: q, h: h}
-	_, err := h.Node.Snapshot(ctx, w)
+	skip := q.Query.Get("skip_damaged") == "true" || q.HTTP.Header.Get(snapshot.SkipHeader) == "true"
+	_, err := h.Node.Snapshot(ctx, w, skip)
 	switch {
 	case err == nil:
 		return &api.Answer{}, nil
@@ -108,7 +110,7 @@ func restoreSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		return nil, errSpool(err)
 	}
-	_, err = h.Node.Restore(ctx, f, q.Path == "sys/storage/raft/snapshot-force")
+	_, err = h.Node.Restore(ctx, f, q.Path == "sys/storage/raft/snapshot-force", q.AuditDone)
 	return nil, err
 }
 

@@ -57,6 +57,17 @@ type rot struct {
 	reading, saving error
 	during          func(commit bool) // is called with every read of data, and every commit
 	snapping        atomic.Bool       // a snapshot fails at its end
+	damaged         atomic.Pointer[[]string]
+}
+
+// SnapshotIntact reports the keys in damaged, which need not exist.
+func (r *rot) SnapshotIntact(ctx context.Context, visit func(string, []byte) error, damaged func(string)) error {
+	if keys := r.damaged.Load(); keys != nil {
+		for _, key := range *keys {
+			damaged(key)
+		}
+	}
+	return r.Store.Snapshot(ctx, visit)
 }
 
 func (r *rot) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {

@@ -129,3 +129,43 @@ func TestSnapshotThatFails(t *testing.T) {
 		t.Errorf("a snapshot that failed: %d, %d bytes, %v; want a beginning that is cut off", resp.StatusCode, b.Len(), err)
 	}
 }
+
+// TestRestoreUnderSharesIsAudited: the restore seals the node, whose devices then take no entry. The
+// client gets its 204, and the trail the response.
+func TestRestoreUnderSharesIsAudited(t *testing.T) {
+	t.Parallel()
+	w := newHarness(t, shamirSeal(t))
+	keys := w.init(`{"secret_shares":1,"secret_threshold":1}`).Keys
+	w.do("PUT", "sys/unseal", fmt.Sprintf(`{"key":%q}`, keys[0]))
+	trail := w.audited("")
+	archive := w.save()
+	w.expect("restore", w.do("PUT", "sys/storage/raft/snapshot", string(archive)), 204, "")
+	if !strings.Contains(w.do("GET", "sys/seal-status", "").Body.String(), `"sealed":true`) {
+		t.Error("the node is not sealed after the restore")
+	}
+	if n := strings.Count(w.trail(trail), `"path":"sys/storage/raft/snapshot"`); n != 4 {
+		t.Errorf("%d entries of save and restore; want a request and a response each", n)
+	}
+}
+
+// TestSnapshotOfADamagedStore names the damaged entry before anything is sent, and leaves it out on
+// request.
+func TestSnapshotOfADamagedStore(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	w.store.damaged.Store(&[]string{"core/audit-lost"})
+	a := w.do("GET", "sys/storage/raft/snapshot", "")
+	if a.Code != 500 || !strings.Contains(a.Body.String(), "core/audit-lost") ||
+		!strings.Contains(a.Body.String(), "-skip-damaged") {
+		t.Errorf("%d %.300s", a.Code, a.Body)
+	}
+	for what, a := range map[string]*httptest.ResponseRecorder{
+		"query":  w.do("GET", "sys/storage/raft/snapshot?skip_damaged=true", ""),
+		"header": w.do("GET", "sys/storage/raft/snapshot", "", snapshot.SkipHeader, "true"),
+	} {
+		info, err := snapshot.Read(t.Context(), a.Body, nil)
+		if a.Code != 200 || err != nil || fmt.Sprint(info.Skipped) != "[core/audit-lost]" {
+			t.Errorf("%s: %d %+v, %v", what, a.Code, info, err)
+		}
+	}
+}

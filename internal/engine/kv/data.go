@@ -168,6 +168,9 @@ func (d *versioned) write(ctx context.Context, path string, r *mount.Request) (*
 	}
 	defer d.lock(path)()
 	s, err := d.take(ctx, path, r.Found)
+	if isDamaged(err) && b.cas == nil { // overwriting heals; with check-and-set there is nothing to compare
+		s, err = nil, nil
+	}
 	if err != nil {
 		return nil, err
 	}

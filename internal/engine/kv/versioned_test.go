@@ -609,6 +609,16 @@ func TestDamageToVersion2(t *testing.T) {
 	b.expect(mount.Update, "data/x", `{"data":{}}`, `error: the mount's configuration is damaged...`)
 	b.expect(mount.Update, "config", `{"max_versions":3}`, "nothing")
 	b.expect(mount.Update, "data/x", `{"data":{}}`, `{...`)
+	b.expect(mount.Update, "data/bad", `{"data":{"k":"new"},"options":{"cas":0}}`,
+		`error: the secret at "bad" cannot be read...`)
+	b.expect(mount.Update, "data/bad", `{"data":{"k":"new"}}`, `{...`)
+	b.expect(mount.Read, "data/bad", "", `{"data":{"k":"new"}...`)
+	b.expect(mount.Update, "data/lost", `{"data":{"k":"new"}}`, `{...`)
+	b.expect(mount.Read, "data/lost", "", `{"data":{"k":"new"}...`)
+	if err := b.store.Commit(t.Context(),
+		storage.Batch{Ops: []storage.Op{storage.Put("m/bad", []byte("nonsense"))}}); err != nil {
+		t.Fatal(err)
+	}
 	b.expect(mount.Delete, "metadata/bad", "", "nothing")
 	b.expect(mount.Read, "data/bad", "", "nothing")
 }

@@ -57,7 +57,8 @@ const (
 	groupBytes   = 4 << 20
 )
 
-// Store is an open database. It implements storage.Store, Watcher, Snapshotter and Sizer.
+// Store is an open database. It implements storage.Store, Watcher, Snapshotter, Scrubber
+// and Sizer.
 type Store struct {
 	path string
 	log  *slog.Logger

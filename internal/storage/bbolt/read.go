@@ -141,6 +141,18 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 
 // Snapshot implements storage.Snapshotter.
 func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byte) error) error {
+	return s.snapshot(ctx, visit, nil)
+}
+
+// SnapshotIntact implements storage.Scrubber.
+func (s *Store) SnapshotIntact(ctx context.Context, visit func(key string, value []byte) error,
+	damaged func(key string)) error {
+	return s.snapshot(ctx, visit, damaged)
+}
+
+// snapshot visits all entries. A damaged one is an error if damaged is nil.
+func (s *Store) snapshot(ctx context.Context, visit func(key string, value []byte) error,
+	damaged func(key string)) error {
 	s.snapshots.RLock()
 	defer s.snapshots.RUnlock()
 	var panicked any // a panic of visit, which says nothing about the file
@@ -156,6 +168,10 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 				return err
 			}
 			mapped, err := s.unframe(key, stored)
+			if err != nil && damaged != nil {
+				damaged(string(key))
+				continue
+			}
 			if err != nil {
 				return err
 			}

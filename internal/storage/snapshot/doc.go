@@ -45,6 +45,9 @@ var (
 	ErrUnderWay = errors.New("snapshot: a restore is in progress")
 )
 
+// SkipHeader is the request header that leaves damaged entries out of a snapshot.
+const SkipHeader = "X-Sealgate-Skip-Damaged"
+
 // Meta describes a snapshot.
 type Meta struct {
 	Version     int       `json:"v"`
@@ -52,8 +55,9 @@ type Meta struct {
 	Created     time.Time `json:"created"`
 	ClusterID   string    `json:"cluster_id"`
 	ClusterName string    `json:"cluster_name"`
-	Storage     string    `json:"storage"` // type of the storage it was made from
-	Program     string    `json:"program"` // name and version of the program that made it
+	Storage     string    `json:"storage"`           // type of the storage it was made from
+	Program     string    `json:"program"`           // name and version of the program that made it
+	Skipped     []string  `json:"skipped,omitempty"` // damaged entries that were left out
 }
 
 // Totals is the size of a snapshot's content.

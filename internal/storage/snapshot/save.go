@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/storage"
@@ -30,12 +31,21 @@ func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
 
 // Save writes a snapshot of the store to w while it reads the store. It passes the checksums to
 // seal. An archive truncated by an error has no checksums, so [Read] refuses it. Bookkeeping of
-// restores and migrations is omitted.
+// restores and migrations is omitted. It fails with storage.ErrCorrupt, before it writes anything, if
+// entries are damaged that are not in m.Skipped: see [Damaged].
 func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta,
 	seal func(sums []byte) ([]byte, error)) (Totals, error) {
 	source, ok := store.(storage.Snapshotter)
 	if !ok {
 		return Totals{}, ErrUnsupported
+	}
+	damaged, err := Damaged(ctx, store)
+	if err != nil {
+		return Totals{}, err
+	}
+	damaged = slices.DeleteFunc(damaged, func(key string) bool { return slices.Contains(m.Skipped, key) })
+	if len(damaged) > 0 {
+		return Totals{}, damagedError(damaged)
 	}
 	m.Version, m.Format = FormatVersion, formatName
 	compressed := gzip.NewWriter(w)
@@ -61,7 +71,7 @@ func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func(
 	if err := s.json(metaFile, s.meta); err != nil {
 		return err
 	}
-	if err := source.Snapshot(ctx, s.entry); err != nil {
+	if err := s.entries(ctx, source); err != nil {
 		return err
 	}
 	if err := s.flush(); err != nil {
@@ -79,6 +89,46 @@ func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func(
 		return err
 	}
 	return s.file(sealedFile, sealed)
+}
+
+// entries saves all entries but those of [Meta.Skipped], which were found damaged before.
+func (s *saver) entries(ctx context.Context, source storage.Snapshotter) error {
+	scrubber, ok := source.(storage.Scrubber)
+	if !ok || len(s.meta.Skipped) == 0 {
+		return source.Snapshot(ctx, s.entry)
+	}
+	var more []string
+	err := scrubber.SnapshotIntact(ctx, s.entry, func(key string) {
+		if !slices.Contains(s.meta.Skipped, key) {
+			more = append(more, key)
+		}
+	})
+	if err == nil && len(more) > 0 {
+		return damagedError(more) // found since: the list in the archive would be wrong
+	}
+	return err
+}
+
+// Damaged lists the damaged entries of a store, as far as it can detect them.
+func Damaged(ctx context.Context, store storage.Store) (keys []string, err error) {
+	scrubber, ok := store.(storage.Scrubber)
+	if !ok {
+		return nil, nil
+	}
+	err = scrubber.SnapshotIntact(ctx, func(string, []byte) error { return nil },
+		func(key string) { keys = append(keys, key) })
+	return keys, err
+}
+
+// maxNamed bounds the names in an error.
+const maxNamed = 5
+
+func damagedError(keys []string) error {
+	names := strings.Join(keys[:min(len(keys), maxNamed)], ", ")
+	if n := len(keys) - maxNamed; n > 0 {
+		names += fmt.Sprintf(" and %d more", n)
+	}
+	return fmt.Errorf("%w: damaged entries: %s", storage.ErrCorrupt, names)
 }
 
 func (s *saver) entry(key string, value []byte) error {

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -336,4 +337,57 @@ func FuzzRead(f *testing.F) {
 			t.Errorf("took %+v", info)
 		}
 	})
+}
+
+// rotten is a store that reports entries as damaged.
+type rotten struct {
+	*inmem.Store
+	damaged []string
+}
+
+func (r *rotten) SnapshotIntact(ctx context.Context, visit func(string, []byte) error, damaged func(string)) error {
+	return r.Snapshot(ctx, func(key string, value []byte) error {
+		if slices.Contains(r.damaged, key) {
+			damaged(key)
+			return nil
+		}
+		return visit(key, value)
+	})
+}
+
+// TestDamagedEntries: a save names them before it writes anything, or leaves them out with a list.
+func TestDamagedEntries(t *testing.T) {
+	t.Parallel()
+	store := &rotten{Store: inmem.New(), damaged: []string{"b", "c/d"}}
+	t.Cleanup(func() { _ = store.Close() })
+	for _, key := range []string{"a", "b", "c/d", "e"} {
+		if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(key, []byte("v"))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	seal := func(sums []byte) ([]byte, error) { return sums, nil }
+	var out bytes.Buffer
+	_, err := Save(t.Context(), &out, store, Meta{}, seal)
+	if !errors.Is(err, storage.ErrCorrupt) || !strings.Contains(err.Error(), "b, c/d") || out.Len() != 0 {
+		t.Errorf("with damaged entries: %v, %d bytes written", err, out.Len())
+	}
+	_, err = Save(t.Context(), &out, store, Meta{Skipped: []string{"b"}}, seal)
+	if !errors.Is(err, storage.ErrCorrupt) || strings.Contains(err.Error(), "b,") || out.Len() != 0 {
+		t.Errorf("with one more than is skipped: %v, %d bytes written", err, out.Len())
+	}
+	skipped, err := Damaged(t.Context(), store)
+	if err != nil || !slices.Equal(skipped, store.damaged) {
+		t.Fatalf("Damaged = %q, %v", skipped, err)
+	}
+	if _, err := Save(t.Context(), &out, store, Meta{Skipped: skipped}, seal); err != nil {
+		t.Fatal(err)
+	}
+	var kept []string
+	info, err := Read(t.Context(), &out, func(key string, _ []byte) error {
+		kept = append(kept, key)
+		return nil
+	})
+	if err != nil || !slices.Equal(info.Skipped, skipped) || !slices.Equal(kept, []string{"a", "e"}) {
+		t.Errorf("the snapshot: %+v, %q, %v", info, kept, err)
+	}
 }
