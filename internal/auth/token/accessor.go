@@ -58,7 +58,7 @@ func (s *Store) ByAccessor(ctx context.Context, accessor string) (Identity, erro
 const page = 1000
 
 // each calls f with the names directly below a prefix. f may delete them.
-func (s *Store) each(ctx context.Context, prefix string, f func(name string) error) error {
+func (s records) each(ctx context.Context, prefix string, f func(name string) error) error {
 	for after := ""; ; {
 		names, err := s.entries.List(ctx, prefix, after, page)
 		if err != nil {

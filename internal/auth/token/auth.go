@@ -83,13 +83,18 @@ const MaxTTL = 768 * time.Hour
 
 // Store holds the tokens and policies. It is safe for concurrent use.
 type Store struct {
-	entries Entries
+	records
+	hashing
+	*Policies
+	roleStore
+	*jwtSigner
+	leaseIndex
+
 	now     func() time.Time
 	log     *slog.Logger
 	rnd     io.Reader
 	ended   func(context.Context, string) error
 	sweep   time.Duration
-	hashers sync.Pool // of *hasher, each keyed with the salt
 	kick    chan struct{}
 	tidying atomic.Bool
 
@@ -105,12 +110,17 @@ type Store struct {
 	// again.
 	epoch atomic.Uint64
 
-	policies policyCache
-	wrapKey  wrappingKey
-	meters   meters
-	indexed  atomic.Bool // every token with a lease is in the index
+	meters meters
 
 	batchKeyDropped atomic.Bool // of version 1: see batch.go
+}
+
+// records are the stored entries, and ways to walk them.
+type records struct{ entries Entries }
+
+// hashing hashes tokens with the salt of the store.
+type hashing struct {
+	hashers sync.Pool // of *hasher, each keyed with the salt
 }
 
 // digest is a token's salted hash, by which it is stored and cached.
@@ -135,7 +145,7 @@ func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 		return nil, fault.Wrap(err, fault.Internal, "the salt of the token store is damaged; restore a backup")
 	}
 	s := &Store{
-		entries: entries, now: o.Now, log: o.Log, rnd: source(o.Rand), ended: o.Ended, sweep: o.Sweep,
+		records: records{entries}, now: o.Now, log: o.Log, rnd: source(o.Rand), ended: o.Ended, sweep: o.Sweep,
 		cache: map[digest]*entry{}, kick: make(chan struct{}, 1), meters: newMeters(o.Metrics),
 	}
 	if s.now == nil {
@@ -147,6 +157,8 @@ func Open(ctx context.Context, entries Entries, o Options) (*Store, error) {
 	if s.sweep <= 0 {
 		s.sweep = 10 * time.Second
 	}
+	s.Policies = &Policies{records: s.records, now: s.now, rnd: s.rnd, meters: s.meters}
+	s.roleStore, s.jwtSigner, s.leaseIndex.records = roleStore{s.records}, &jwtSigner{records: s.records}, s.records
 	s.hashers.New = func() any { return newHasher(salt) }
 	return s, nil
 }
@@ -166,9 +178,9 @@ func (h *hasher) sum(purpose, text string) (d digest) {
 	return d
 }
 
-func (s *Store) digest(token string) digest { return s.hash(purposeToken, token) }
+func (s *hashing) digest(token string) digest { return s.hash(purposeToken, token) }
 
-func (s *Store) hash(purpose, text string) digest {
+func (s *hashing) hash(purpose, text string) digest {
 	h := s.hashers.Get().(*hasher)
 	defer s.hashers.Put(h)
 	return h.sum(purpose, text)

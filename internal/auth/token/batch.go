@@ -36,7 +36,7 @@ type Sealer interface {
 var errNoSealer = errors.New("token: these entries cannot seal batch tokens")
 
 // dropBatchKey removes the key of version 1.
-func (s *Store) dropBatchKey(ctx context.Context) error {
+func (s sweeper) dropBatchKey(ctx context.Context) error {
 	switch _, err := s.entries.Get(ctx, batchKeyKey); {
 	case errors.Is(err, storage.ErrNotFound):
 		return nil

@@ -17,8 +17,20 @@ import (
 // maxOps leaves room for the barrier's own operations in each commit.
 const maxOps = storage.MaxOps - 4
 
+// sweeper removes what has ended from a store.
+type sweeper struct{ *Store }
+
 // Run removes expired and revoked tokens until ctx ends. It runs on the leader.
-func (s *Store) Run(ctx context.Context) {
+func (s *Store) Run(ctx context.Context) { sweeper{s}.run(ctx) }
+
+// Tidy makes Run check every token and accessor once, for entries that nothing else would find
+// after a damaged storage or a restored backup.
+func (s *Store) Tidy() {
+	s.tidying.Store(true)
+	s.poke()
+}
+
+func (s sweeper) run(ctx context.Context) {
 	ticker := time.NewTicker(s.sweep)
 	defer ticker.Stop()
 	for {
@@ -34,7 +46,7 @@ func (s *Store) Run(ctx context.Context) {
 	}
 }
 
-func (s *Store) clean(ctx context.Context) error {
+func (s sweeper) clean(ctx context.Context) error {
 	if !s.batchKeyDropped.Load() {
 		if err := s.dropBatchKey(ctx); err != nil {
 			return err
@@ -60,7 +72,7 @@ func (s *Store) clean(ctx context.Context) error {
 }
 
 // expire ends the tokens that are due. It lists only the seconds that have passed.
-func (s *Store) expire(ctx context.Context) error {
+func (s sweeper) expire(ctx context.Context) error {
 	for {
 		seconds, err := s.entries.List(ctx, expiryPrefix, "", page)
 		if err != nil {
@@ -85,7 +97,7 @@ func (s *Store) expire(ctx context.Context) error {
 }
 
 // expireSecond ends the tokens listed under one second, a few in each commit.
-func (s *Store) expireSecond(ctx context.Context, prefix string) error {
+func (s sweeper) expireSecond(ctx context.Context, prefix string) error {
 	for {
 		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
@@ -99,7 +111,7 @@ func (s *Store) expireSecond(ctx context.Context, prefix string) error {
 	}
 }
 
-func (s *Store) expireSome(ctx context.Context, prefix string, names []string) error {
+func (s sweeper) expireSome(ctx context.Context, prefix string, names []string) error {
 	var ops []storage.Op
 	var gone []digest
 	for _, name := range names {
@@ -127,7 +139,7 @@ func (s *Store) expireSome(ctx context.Context, prefix string, names []string) e
 
 // settled reads a token that is already dead, after any change to it in progress has finished. The
 // caller then needs no lock: every change checks first that the token is valid.
-func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
+func (s sweeper) settled(ctx context.Context, d digest) (*entry, error) {
 	l := s.lock(d)
 	l.Lock()
 	defer l.Unlock()
@@ -136,7 +148,7 @@ func (s *Store) settled(ctx context.Context, d digest) (*entry, error) {
 
 // commitEnd commits the end of tokens and drops them from the cache, even if the outcome is
 // unknown.
-func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
+func (s sweeper) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) error {
 	defer s.meters.expire.Since(time.Now())
 	defer func() {
 		for _, d := range gone {
@@ -147,7 +159,7 @@ func (s *Store) commitEnd(ctx context.Context, ops []storage.Op, gone []digest) 
 }
 
 // marked handles every token with a mark, then deletes the marks. Handling one may create more.
-func (s *Store) marked(ctx context.Context, prefix string, handle func(context.Context, digest) error) error {
+func (s sweeper) marked(ctx context.Context, prefix string, handle func(context.Context, digest) error) error {
 	for {
 		names, err := s.entries.List(ctx, prefix, "", page)
 		if err != nil || len(names) == 0 {
@@ -175,7 +187,7 @@ func (s *Store) marked(ctx context.Context, prefix string, handle func(context.C
 }
 
 // forgetMarked removes the data that other components keep for a marked token.
-func (s *Store) forgetMarked(ctx context.Context, key string) error {
+func (s sweeper) forgetMarked(ctx context.Context, key string) error {
 	record, err := s.entries.Get(ctx, key)
 	switch {
 	case err != nil:
@@ -187,7 +199,7 @@ func (s *Store) forgetMarked(ctx context.Context, key string) error {
 }
 
 // forgetOf removes the data that other components keep for a token.
-func (s *Store) forgetOf(ctx context.Context, accessor string) error {
+func (s sweeper) forgetOf(ctx context.Context, accessor string) error {
 	if s.ended == nil || accessor == "" {
 		return nil
 	}
@@ -196,7 +208,7 @@ func (s *Store) forgetOf(ctx context.Context, accessor string) error {
 
 // children calls f with the hashes of a token's children, n at a time from several goroutines,
 // until none is left. f deletes their entries.
-func (s *Store) children(ctx context.Context, parent digest, n int, f func([]digest) error) error {
+func (s sweeper) children(ctx context.Context, parent digest, n int, f func([]digest) error) error {
 	prefix := childPrefix + parent.String() + "/"
 	for {
 		names, err := s.entries.List(ctx, prefix, "", page)
@@ -215,7 +227,7 @@ func (s *Store) children(ctx context.Context, parent digest, n int, f func([]dig
 
 // bury removes the children of a token that has ended. Children that have children themselves are
 // marked in turn.
-func (s *Store) bury(ctx context.Context, parent digest) error {
+func (s sweeper) bury(ctx context.Context, parent digest) error {
 	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
 		var ops []storage.Op
 		for _, d := range some {
@@ -230,7 +242,7 @@ func (s *Store) bury(ctx context.Context, parent digest) error {
 }
 
 // buryOne returns the operations that remove a dead token: at most mostTraces, and one mark.
-func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
+func (s sweeper) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, error) {
 	e, err := s.settled(ctx, d)
 	ops := []storage.Op{storage.Delete(childKey(parent, d))}
 	switch {
@@ -254,7 +266,7 @@ func (s *Store) buryOne(ctx context.Context, parent, d digest) ([]storage.Op, er
 }
 
 // adopt turns the children of a token that was revoked without them into orphans.
-func (s *Store) adopt(ctx context.Context, parent digest) error {
+func (s sweeper) adopt(ctx context.Context, parent digest) error {
 	return s.children(ctx, parent, 1, func(some []digest) error {
 		for _, d := range some {
 			if err := s.adoptOne(ctx, parent, d); err != nil {
@@ -265,7 +277,7 @@ func (s *Store) adopt(ctx context.Context, parent digest) error {
 	})
 }
 
-func (s *Store) adoptOne(ctx context.Context, parent, d digest) error {
+func (s sweeper) adoptOne(ctx context.Context, parent, d digest) error {
 	l := s.lock(d)
 	l.Lock()
 	defer l.Unlock()
@@ -282,14 +294,7 @@ func (s *Store) adoptOne(ctx context.Context, parent, d digest) error {
 	return s.save(ctx, d, &t, gone)
 }
 
-// Tidy makes Run check every token and accessor once, for entries that nothing else would find
-// after a damaged storage or a restored backup.
-func (s *Store) Tidy() {
-	s.tidying.Store(true)
-	s.poke()
-}
-
-func (s *Store) tidy(ctx context.Context) error {
+func (s sweeper) tidy(ctx context.Context) error {
 	err := s.each(ctx, tokenPrefix, func(name string) error {
 		d, ok := parseDigest(name)
 		if !ok {

@@ -123,7 +123,7 @@ var errNoPolicy = fault.New(fault.NotFound, "no policy has this name")
 
 // Policy reads a document. An unknown or expired one is a [fault.NotFound]. The root policy's text
 // is empty.
-func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
+func (s *Policies) Policy(ctx context.Context, name string) (*Document, error) {
 	name = strings.ToLower(name)
 	if name == rootPolicy {
 		return &Document{Name: name}, nil
@@ -150,7 +150,7 @@ func (s *Store) Policy(ctx context.Context, name string) (*Document, error) {
 }
 
 // PolicyNames lists all names in alphabetical order, with root last.
-func (s *Store) PolicyNames(ctx context.Context) ([]string, error) {
+func (s *Policies) PolicyNames(ctx context.Context) ([]string, error) {
 	defer s.meters.listPolicies.Since(time.Now())
 	names := []string{defaultPolicy}
 	err := s.each(ctx, policyPrefix, func(name string) error {
@@ -180,7 +180,7 @@ var (
 
 // WritePolicy checks and stores a document. Every request that begins after it returns is judged by
 // the new text.
-func (s *Store) WritePolicy(ctx context.Context, w PolicyWrite) error {
+func (s *Policies) WritePolicy(ctx context.Context, w PolicyWrite) error {
 	defer s.meters.setPolicy.Since(time.Now())
 	name := strings.ToLower(w.Name)
 	if w.Text == "" && !w.Patch {
@@ -249,13 +249,13 @@ func checkVersion(now, next *Document, cas *int) error {
 }
 
 // changePolicy commits one change and invalidates the cache, even if the outcome is unknown.
-func (s *Store) changePolicy(ctx context.Context, name string, op storage.Op) error {
+func (s *Policies) changePolicy(ctx context.Context, name string, op storage.Op) error {
 	defer s.policies.forget(name)
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{op}})
 }
 
 // DeletePolicy removes a document. A missing one is not an error.
-func (s *Store) DeletePolicy(ctx context.Context, name string) error {
+func (s *Policies) DeletePolicy(ctx context.Context, name string) error {
 	defer s.meters.deletePolicy.Since(time.Now())
 	name = strings.ToLower(name)
 	switch name {

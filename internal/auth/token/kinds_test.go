@@ -85,7 +85,7 @@ func TestForgedBatchTokens(t *testing.T) {
 	if h.lives(forge(1, mine, byOwnKey)) {
 		t.Error("a batch token under a key of the storage lives")
 	}
-	if err := h.clean(t.Context()); err != nil {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := h.disk.Get(t.Context(), batchKeyKey); !errors.Is(err, storage.ErrNotFound) {
@@ -186,13 +186,13 @@ func TestChangesDuringUse(t *testing.T) {
 				case 2:
 					_, _, _ = h.Renew(t.Context(), h.mustIdentify(token), 0)
 				case 3:
-					_ = h.clean(t.Context())
+					_ = (sweeper{h.Store}).clean(t.Context())
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if err := h.clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, "+
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, "+
 		"released 0, lease 0, lease-far 1" {
 		t.Errorf("%v; left are %s", err, h.left())
 	}
@@ -210,7 +210,7 @@ func TestTidy(t *testing.T) {
 	}
 	h.open()
 	h.Tidy()
-	if err := h.clean(t.Context()); err != nil {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.left(); got != "token 1, accessor 1, child 1, expiry 0, ended 0, released 0, lease 0, lease-far 0" {

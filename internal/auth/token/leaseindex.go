@@ -35,8 +35,14 @@ func leaseKey(t *Token, d digest) string {
 	return farLeasePrefix + d.String()
 }
 
+// leaseIndex searches tokens by the path of their lease.
+type leaseIndex struct {
+	records
+	indexed atomic.Bool // every token with a lease is in the index
+}
+
 // isIndexed reports whether every token with a lease is in the index.
-func (s *Store) isIndexed(ctx context.Context) (bool, error) {
+func (s *leaseIndex) isIndexed(ctx context.Context) (bool, error) {
 	if s.indexed.Load() {
 		return true, nil
 	}
@@ -52,7 +58,7 @@ func (s *Store) isIndexed(ctx context.Context) (bool, error) {
 
 // index builds the index of an older store. A token created meanwhile is indexed at creation; one
 // that ends meanwhile may leave an entry, which readers treat as a token that is gone.
-func (s *Store) index(ctx context.Context) error {
+func (s sweeper) index(ctx context.Context) error {
 	if done, err := s.isIndexed(ctx); done || err != nil {
 		return err
 	}
@@ -92,7 +98,7 @@ func (s *Store) index(ctx context.Context) error {
 
 // leasesIn calls f with the hashes of the tokens whose leases are in or below a folder of the
 // index, named with a trailing slash, in batches. Some of the tokens may be gone. f may end them.
-func (s *Store) leasesIn(ctx context.Context, folder string, f func([]digest) error) error {
+func (s *leaseIndex) leasesIn(ctx context.Context, folder string, f func([]digest) error) error {
 	if storage.CheckPrefix(leasePrefix+folder) != nil {
 		return nil // no key can have this prefix
 	}
@@ -122,7 +128,7 @@ func digestsOf(names []string, lead string) []digest {
 }
 
 // pages calls f with the names directly below a prefix, in batches. f may delete them.
-func (s *Store) pages(ctx context.Context, prefix string, f func(names []string) error) error {
+func (s records) pages(ctx context.Context, prefix string, f func(names []string) error) error {
 	for after := ""; ; {
 		names, err := s.entries.List(ctx, prefix, after, page)
 		if err != nil || len(names) == 0 {

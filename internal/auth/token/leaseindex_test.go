@@ -61,7 +61,7 @@ func TestLeasesAreFoundByTheirPaths(t *testing.T) {
 			h.older()
 		}
 		if old == "older, indexed since" {
-			if err := h.clean(t.Context()); err != nil {
+			if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 				t.Fatal(err)
 			}
 			h.open()
@@ -92,7 +92,7 @@ func TestLeasesAreFoundByTheirPaths(t *testing.T) {
 		if err := h.RevokePath(t.Context(), "auth/b/", time.Time{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := h.clean(t.Context()); err != nil {
+		if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 			t.Fatal(err)
 		}
 		if got := h.left(); got != onlyRoot {
@@ -115,7 +115,7 @@ func TestManyChildrenAreRemovedAtOnce(t *testing.T) {
 	if err := h.Revoke(t.Context(), top.Text); err != nil {
 		t.Fatal(err)
 	}
-	if err := h.clean(t.Context()); err != nil {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.left(); got != onlyRoot {

@@ -143,7 +143,7 @@ func TestExpiry(t *testing.T) {
 	}
 	h.open()
 	h.clock.now = start.Add(time.Minute + time.Second)
-	if err := h.clean(t.Context()); err != nil {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.left(); got != "token 3, accessor 3, child 2, expiry 2, ended 0, released 0, lease 0, lease-far 2" {
@@ -153,7 +153,7 @@ func TestExpiry(t *testing.T) {
 		t.Errorf("%d tokens were reported as ended", len(h.ended))
 	}
 	h.clock.now = start.Add(2 * time.Hour)
-	if err := h.clean(t.Context()); err != nil || h.left() != onlyRoot {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil || h.left() != onlyRoot {
 		t.Errorf("%v; left are %s", err, h.left())
 	}
 }
@@ -254,7 +254,7 @@ func TestRevokingATreeIsOneCommit(t *testing.T) {
 	if !h.lives(bystander.Text) {
 		t.Error("another token ended too")
 	}
-	if err := h.clean(t.Context()); err != nil {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	if got := h.left(); got != "token 2, accessor 2, child 1, expiry 0, ended 0, released 0, lease 0, lease-far 0" {
@@ -303,14 +303,14 @@ func TestCleanUpGoesOnAfterACrash(t *testing.T) {
 		}
 		f := &failing{Entries: h.disk, after: stop}
 		h.entries = f
-		err := h.clean(t.Context())
+		err := (sweeper{h.Store}).clean(t.Context())
 		h.open()
 		for _, c := range children {
 			if h.lives(c) {
 				t.Fatalf("a child lives after the clean-up stopped at commit %d", stop)
 			}
 		}
-		if again := h.clean(t.Context()); again != nil || h.left() != onlyRoot {
+		if again := (sweeper{h.Store}).clean(t.Context()); again != nil || h.left() != onlyRoot {
 			t.Fatalf("stopped at %d: %v; left are %s", stop, again, h.left())
 		}
 		if err == nil {
@@ -336,7 +336,7 @@ func TestReleasedChildrenLiveThroughACrash(t *testing.T) {
 			t.Fatal(err)
 		}
 		h.entries = &failing{Entries: h.disk, after: stop}
-		err := h.clean(t.Context())
+		err := (sweeper{h.Store}).clean(t.Context())
 		for range 2 {
 			for _, c := range children {
 				if !h.lives(c) {
@@ -345,7 +345,7 @@ func TestReleasedChildrenLiveThroughACrash(t *testing.T) {
 			}
 			h.open()
 		}
-		if again := h.clean(t.Context()); again != nil || h.keys(releasedPrefix) != 0 {
+		if again := (sweeper{h.Store}).clean(t.Context()); again != nil || h.keys(releasedPrefix) != 0 {
 			t.Fatalf("stopped at %d: %v", stop, again)
 		}
 		for _, c := range children {
@@ -388,7 +388,7 @@ func TestLineageModel(t *testing.T) {
 			op := rapid.SampledFrom([]string{"make", "make", "make", "revoke", "release", "clean", "restart"}).Draw(rt, "op")
 			switch {
 			case op == "clean":
-				if err := h.clean(t.Context()); err != nil {
+				if err := (sweeper{h.Store}).clean(t.Context()); err != nil {
 					rt.Fatal(err)
 				}
 			case op == "restart":

@@ -22,7 +22,7 @@ const passwordVersion = 1
 var errNoPasswordPolicy = fault.New(fault.NotFound, "no password policy has this name")
 
 // PasswordPolicy returns the text of a password policy. An unknown name is a [fault.NotFound].
-func (s *Store) PasswordPolicy(ctx context.Context, name string) (string, error) {
+func (s *Policies) PasswordPolicy(ctx context.Context, name string) (string, error) {
 	record, err := s.entries.Get(ctx, passwordPrefix+escape(name))
 	switch {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrInvalidKey):
@@ -36,7 +36,7 @@ func (s *Store) PasswordPolicy(ctx context.Context, name string) (string, error)
 }
 
 // WritePasswordPolicy checks and stores a password policy, given as plain text or base64.
-func (s *Store) WritePasswordPolicy(ctx context.Context, name, text string) error {
+func (s *Policies) WritePasswordPolicy(ctx context.Context, name, text string) error {
 	if text == "" {
 		return invalid("missing policy: give the password policy's text as \"policy\"")
 	}
@@ -54,12 +54,12 @@ func (s *Store) WritePasswordPolicy(ctx context.Context, name, text string) erro
 }
 
 // DeletePasswordPolicy removes a password policy. A missing one is not an error.
-func (s *Store) DeletePasswordPolicy(ctx context.Context, name string) error {
+func (s *Policies) DeletePasswordPolicy(ctx context.Context, name string) error {
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(passwordPrefix + escape(name))}})
 }
 
 // PasswordPolicies lists the names.
-func (s *Store) PasswordPolicies(ctx context.Context) (names []string, err error) {
+func (s *Policies) PasswordPolicies(ctx context.Context) (names []string, err error) {
 	err = s.each(ctx, passwordPrefix, func(name string) error {
 		names = append(names, unescape(name))
 		return nil
@@ -68,7 +68,7 @@ func (s *Store) PasswordPolicies(ctx context.Context) (names []string, err error
 }
 
 // NewPassword generates a password that satisfies a policy.
-func (s *Store) NewPassword(ctx context.Context, name string) (string, error) {
+func (s *Policies) NewPassword(ctx context.Context, name string) (string, error) {
 	text, err := s.PasswordPolicy(ctx, name)
 	if err != nil {
 		return "", err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +20,16 @@ const (
 	maxParsed   = 4096
 	maxCompiled = 512
 )
+
+// Policies stores policy documents and password policies, and compiles the policies of tokens. It is
+// safe for concurrent use.
+type Policies struct {
+	records
+	now      func() time.Time
+	rnd      io.Reader
+	meters   meters
+	policies policyCache
+}
 
 // policyCache holds parsed policies, and the compiled policy sets of tokens.
 type policyCache struct {
@@ -53,7 +64,7 @@ func (p *policyCache) forget(name string) {
 }
 
 // rules returns the compiled policies of a token. Tokens with the same policies share it.
-func (s *Store) rules(ctx context.Context, e *entry) (*policy.ACL, error) {
+func (s *Policies) rules(ctx context.Context, e *entry) (*policy.ACL, error) {
 	p := &s.policies
 	if c := e.rules.Load(); c.fresh(p.generation.Load(), s.now) {
 		return c.acl, nil
@@ -90,7 +101,7 @@ func makeRoom[V any](m *map[string]V, most int) {
 
 // compile reads policies. Missing ones allow nothing; an unreadable one refuses everything. The
 // caller holds mu.
-func (s *Store) compile(ctx context.Context, names []string) (*policy.ACL, error) {
+func (s *Policies) compile(ctx context.Context, names []string) (*policy.ACL, error) {
 	p := &s.policies
 	var all []*policy.Policy
 	for _, name := range names {
@@ -155,7 +166,7 @@ func unescape(name string) string {
 }
 
 // PolicyExists reports whether a policy exists.
-func (s *Store) PolicyExists(ctx context.Context, name string) (bool, error) {
+func (s *Policies) PolicyExists(ctx context.Context, name string) (bool, error) {
 	if name == rootPolicy || name == defaultPolicy {
 		return true, nil
 	}

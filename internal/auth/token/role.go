@@ -125,8 +125,11 @@ func glob(pattern, name string) bool {
 	}
 }
 
+// roleStore stores token roles.
+type roleStore struct{ records }
+
 // Role reads a role. An unknown one is a [fault.NotFound].
-func (s *Store) Role(ctx context.Context, name string) (*Role, error) {
+func (s roleStore) Role(ctx context.Context, name string) (*Role, error) {
 	record, err := s.entries.Get(ctx, rolePrefix+escape(name))
 	if errors.Is(err, storage.ErrNotFound) || errors.Is(err, storage.ErrInvalidKey) {
 		return nil, fault.New(fault.NotFound, "unknown role %s", name)
@@ -147,7 +150,7 @@ func (s *Store) Role(ctx context.Context, name string) (*Role, error) {
 }
 
 // WriteRole checks and stores a role.
-func (s *Store) WriteRole(ctx context.Context, r *Role) error {
+func (s roleStore) WriteRole(ctx context.Context, r *Role) error {
 	r.AllowedPolicies, r.DisallowedPolicies = clean(r.AllowedPolicies), clean(r.DisallowedPolicies)
 	r.AllowedPoliciesGlob, r.DisallowedPoliciesGlob = clean(r.AllowedPoliciesGlob), clean(r.DisallowedPoliciesGlob)
 	r.AllowedEntityAliases = clean(r.AllowedEntityAliases)
@@ -178,12 +181,12 @@ func (s *Store) WriteRole(ctx context.Context, r *Role) error {
 }
 
 // DeleteRole removes a role. A missing one is not an error.
-func (s *Store) DeleteRole(ctx context.Context, name string) error {
+func (s roleStore) DeleteRole(ctx context.Context, name string) error {
 	return s.entries.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(rolePrefix + escape(name))}})
 }
 
 // Roles lists the names of all roles.
-func (s *Store) Roles(ctx context.Context) ([]string, error) {
+func (s roleStore) Roles(ctx context.Context) ([]string, error) {
 	var names []string
 	err := s.each(ctx, rolePrefix, func(name string) error {
 		names = append(names, unescape(name))

@@ -53,8 +53,14 @@ type wrappingClaims struct {
 // jwtHeader is {"alg":"ES512","typ":"JWT"}.
 const jwtHeader = "eyJhbGciOiJFUzUxMiIsInR5cCI6IkpXVCJ9"
 
+// jwtSigner signs and verifies the JWT form of wrapping tokens.
+type jwtSigner struct {
+	records
+	wrapKey wrappingKey
+}
+
 // SignWrapping returns a wrapping token in its JWT form.
-func (s *Store) SignWrapping(ctx context.Context, made *Created) (string, error) {
+func (s *jwtSigner) SignWrapping(ctx context.Context, made *Created) (string, error) {
 	key, err := s.wrapSigner(ctx)
 	if err != nil {
 		return "", err
@@ -81,7 +87,7 @@ func (s *Store) SignWrapping(ctx context.Context, made *Created) (string, error)
 }
 
 // WrappingPublicKey returns the public key that verifies the JWTs of wrapping tokens, in PEM.
-func (s *Store) WrappingPublicKey(ctx context.Context) (string, error) {
+func (s *jwtSigner) WrappingPublicKey(ctx context.Context) (string, error) {
 	key, err := s.wrapSigner(ctx)
 	if err != nil {
 		return "", err
@@ -95,7 +101,7 @@ func (s *Store) WrappingPublicKey(ctx context.Context) (string, error) {
 
 // wrappingID returns the wrapping token that a text is or that a JWT of this server names. It
 // returns errWrapping for an invalid JWT.
-func (s *Store) wrappingID(ctx context.Context, text string) (string, error) {
+func (s *jwtSigner) wrappingID(ctx context.Context, text string) (string, error) {
 	if strings.Count(text, ".") != 2 {
 		return text, nil
 	}
@@ -128,7 +134,7 @@ func (s *Store) wrappingID(ctx context.Context, text string) (string, error) {
 	return c.ID, nil // the token's record decides whether it is still valid
 }
 
-func (s *Store) wrapSigner(ctx context.Context) (*ecdsa.PrivateKey, error) {
+func (s *jwtSigner) wrapSigner(ctx context.Context) (*ecdsa.PrivateKey, error) {
 	w := &s.wrapKey
 	if k := w.key.Load(); k != nil {
 		return k, nil
@@ -167,7 +173,7 @@ func parseWrappingKey(record []byte) (*ecdsa.PrivateKey, error) {
 }
 
 // makeWrappingKey stores a new key unless one exists.
-func (s *Store) makeWrappingKey(ctx context.Context) ([]byte, error) {
+func (s *jwtSigner) makeWrappingKey(ctx context.Context) ([]byte, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P521(), rand.Reader)
 	if err != nil {
 		return nil, err
