@@ -1,12 +1,12 @@
 package cli
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
@@ -68,11 +68,18 @@ func (b *base) checkTranscript(name string, f *transcriptFlags) (*transcript.Rep
 		}
 		head = &h
 	}
-	data, err := b.readAll(name)
+	if name == "-" {
+		if b.env.Stdin == nil {
+			return nil, errors.New("standard input is closed")
+		}
+		return transcript.VerifyFile(b.env.Stdin, public, head)
+	}
+	file, err := os.Open(name)
 	if err != nil {
 		return nil, err
 	}
-	return transcript.VerifyFile(bytes.NewReader(data), public, head)
+	defer file.Close()
+	return transcript.VerifyFile(file, public, head)
 }
 
 // parsePublicKey reads an Ed25519 key in base64, as in exports, or in hexadecimal.

@@ -1,7 +1,6 @@
 package transcript
 
 import (
-	"bytes"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
@@ -12,11 +11,12 @@ import (
 	"strings"
 )
 
-// MaxFile is the length of the longest file in bytes.
+// MaxFile bounds what [VerifyFile] holds in memory of a file: one record or, if the public key
+// follows the records instead of preceding them, all records. The file itself may have any length.
 const MaxFile = 64 << 20
 
-// ErrFile is returned for a file that is not a chain: too long, not JSON, or without a key to
-// verify it.
+// ErrFile is returned for a file that is not a chain: not JSON, a record too long, or without a key
+// to verify it.
 var ErrFile = errors.New("not a transcript")
 
 // Problem is one defect of a file.
@@ -59,61 +59,17 @@ func (r *Report) add(record uint64, field, text string, args ...any) {
 // for the file's own. head is one that was noted earlier, or nil. The error is [ErrFile]; the
 // report contains all other problems.
 func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, error) {
-	key, raws, err := readFile(r)
-	if err != nil {
+	f := &fileReader{input: &meter{r: r}, expected: public, names: map[string]bool{}}
+	f.json = json.NewDecoder(f.input)
+	f.check = &checker{report: &Report{PublicKey: public}, public: public, seen: map[uint64]found{}}
+	if err := f.read(); err != nil {
+		if !errors.Is(err, ErrFile) {
+			err = fmt.Errorf("%w: %w", ErrFile, err)
+		}
 		return nil, err
 	}
-	report := &Report{PublicKey: public, Records: len(raws)}
-	switch {
-	case public == nil && key == nil:
-		return nil, fmt.Errorf("%w: it names no public key; pass one", ErrFile)
-	case public == nil:
-		report.PublicKey, report.KeyFromFile = key, true
-	case !bytes.Equal(public, key):
-		report.add(0, "public_key", "was altered, or the transcript is another server's: it is not the expected key %s",
-			base64.StdEncoding.EncodeToString(public))
-	}
-	c := &checker{report: report, public: report.PublicKey, seen: map[uint64]found{}}
-	for _, raw := range raws {
-		c.record(raw)
-	}
-	c.finish(head)
-	return report, nil
-}
-
-// readFile splits a file into its key and records.
-func readFile(r io.Reader) (ed25519.PublicKey, []json.RawMessage, error) {
-	raw, err := io.ReadAll(io.LimitReader(r, MaxFile+1))
-	if err != nil {
-		return nil, nil, err
-	}
-	if len(raw) > MaxFile {
-		return nil, nil, fmt.Errorf("%w: it is longer than %d bytes", ErrFile, MaxFile)
-	}
-	var top map[string]json.RawMessage
-	if err := json.Unmarshal(raw, &top); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrFile, err)
-	}
-	if err := plain(raw); err != nil {
-		return nil, nil, fmt.Errorf("%w: %w", ErrFile, err)
-	}
-	var key ed25519.PublicKey
-	var records []json.RawMessage
-	if k, there := top["public_key"]; there {
-		if err := strictly(k, &key); err != nil || len(key) != ed25519.PublicKeySize {
-			key = nil
-		}
-	}
-	// Some programs write an empty list as null.
-	if err := strictly(top["records"], &records); err != nil && string(top["records"]) != "null" {
-		return nil, nil, fmt.Errorf("%w: it has no list of records", ErrFile)
-	}
-	for name := range top {
-		if name != "public_key" && name != "records" {
-			return nil, nil, fmt.Errorf("%w: it has the unknown key %.40q", ErrFile, name)
-		}
-	}
-	return key, records, nil
+	f.check.finish(head)
+	return f.check.report, nil
 }
 
 // found is a record's place in the chain: the signed one if it is genuine, else the claimed one.
