@@ -62,9 +62,9 @@ func (d *decoder) listener(b block) {
 
 func (d *decoder) listenerTLS(s *section, l *Listener) {
 	s.flag("tls_disable", &l.TLSDisable)
-	s.str("tls_cert_file", &l.TLSCertFile)
-	s.str("tls_key_file", &l.TLSKeyFile)
-	s.str("tls_client_ca_file", &l.TLSClientCAFile)
+	s.file("tls_cert_file", &l.TLSCertFile)
+	s.file("tls_key_file", &l.TLSKeyFile)
+	s.file("tls_client_ca_file", &l.TLSClientCAFile)
 	s.flag("tls_require_and_verify_client_cert", &l.TLSRequireClient)
 	s.flag("tls_disable_client_certs", &l.TLSDisableClient)
 	s.version("tls_min_version", &l.TLSMinVersion)

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/spelling"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // A section reads the known keys of one body and collects all errors. [section.finish] checks the
@@ -96,6 +98,15 @@ func (s *section) str(key string, to *string) {
 		return
 	}
 	*to = f.val.text
+}
+
+// file takes the name of a file. It refuses a value that can be no file name, without showing it:
+// it may be the secret that belongs into the file.
+func (s *section) file(key string, to *string) {
+	s.str(key, to)
+	if err := secret.CheckPath(s.label(key), *to); err != nil {
+		s.d.fail(s.posOf(key), "%v", err)
+	}
 }
 
 func (s *section) flag(key string, to *bool) {
