@@ -85,7 +85,7 @@ func (w *Wrapper) failure(ctx context.Context, doing, key string, err error) err
 	c := code(err)
 	for _, a := range answers {
 		if slices.Contains(a.codes, c) {
-			return seals.Fail(a.class, cause, "%s", strings.ReplaceAll(a.remedy, "%[1]s", key))
+			return seals.Fail(a.class, cause, "%s", w.remedy(strings.ReplaceAll(a.remedy, "%[1]s", key)))
 		}
 	}
 	if c == "KMSInvalidStateException" && doing != "describe" {
@@ -100,6 +100,15 @@ func (w *Wrapper) failure(ctx context.Context, doing, key string, err error) err
 
 // checkEndpoint is the remedy for an answer that is not one of AWS KMS.
 const checkEndpoint = "check that endpoint is that of AWS KMS and that no proxy changes its answers"
+
+// remedy leaves AWS's own pages out where the endpoint is not one of AWS.
+func (w *Wrapper) remedy(text string) string {
+	if w.set.endpoint == "" || strings.Contains(w.set.endpoint, ".amazonaws.com") ||
+		!strings.Contains(text, "health page") {
+		return text
+	}
+	return "check the service at " + w.set.endpoint + "; the call is retried"
+}
 
 // noAnswer classifies an error without a code of AWS.
 func noAnswer(cause error) error {
@@ -156,7 +165,19 @@ func (w *Wrapper) badState(ctx context.Context, key string, cause error) error {
 }
 
 func (w *Wrapper) caused(doing string, err error) error {
-	return fmt.Errorf("seal \"awskms\" %q: %s: %w", w.set.name, doing, err)
+	return fmt.Errorf("seal \"awskms\" %q%s: %s: %w", w.set.name, w.place(), doing, err)
+}
+
+// place names the region, and where it comes from.
+func (w *Wrapper) place() string {
+	region := w.conn.where()
+	switch {
+	case w.set.region != "" && w.set.regionFrom != "":
+		return fmt.Sprintf(" in region %s (from %s)", w.set.region, w.set.regionFrom)
+	case region != "":
+		return fmt.Sprintf(" in region %s (from the profile or the client)", region)
+	}
+	return ""
 }
 
 // refusal shortens an error of AWS to its code, message and request id.

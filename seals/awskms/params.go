@@ -34,6 +34,7 @@ type settings struct {
 	name                               string
 	key                                string // key id, ARN, alias or alias ARN
 	region                             string // "": the profile's
+	regionFrom                         string // where region comes from, for errors
 	endpoint, stsEndpoint              string
 	fips, dualStack                    *bool
 	accessKey, secretKey, sessionToken string
@@ -69,7 +70,7 @@ func parse(cfg seals.Config) (settings, error) {
 	if cerr := p.Check(); cerr != nil {
 		return settings{}, cerr
 	}
-	return s, errors.Join(err, s.resolveRegion(region), s.check())
+	return s, errors.Join(err, s.resolveRegion(region, cfg.Params["region"]), s.check())
 }
 
 // readEnvRule reads disallow_env_vars, before any variable is read.
@@ -95,24 +96,41 @@ func (s *settings) env(name string) string {
 	return s.getenv(name)
 }
 
-// resolveRegion chooses among the variables, the stanza and the key's ARN. A key exists in the
-// region of its ARN; only a multi-Region key can be used in another region.
-func (s *settings) resolveRegion(stanza string) error {
-	s.region = cmp.Or(s.env("AWS_REGION"), s.env("AWS_DEFAULT_REGION"), stanza)
+// setRegion takes the region of the stanza, or of a variable that is named after the seal, before
+// those of AWS's own variables: a platform may set these for every process.
+func (s *settings) setRegion(stanza, written string) {
+	switch {
+	case stanza != "" && stanza == written:
+		s.region, s.regionFrom = stanza, "the stanza"
+	case stanza != "":
+		s.region, s.regionFrom = stanza, "an environment variable of the seal"
+	default:
+		for _, name := range []string{"AWS_REGION", "AWS_DEFAULT_REGION"} {
+			if s.region = s.env(name); s.region != "" {
+				s.regionFrom = name
+				return
+			}
+		}
+	}
+}
+
+// resolveRegion decides between the region that is configured and that of the key's ARN. A key
+// exists in the region of its ARN; only a multi-Region key can be used in another region.
+func (s *settings) resolveRegion(stanza, written string) error {
+	s.setRegion(stanza, written)
 	a, ok := parseARN(s.key)
 	switch {
 	case !ok && strings.HasPrefix(s.key, "arn:"):
 		return invalid("kms_key_id", s.key, "the id or ARN of a key, alias/NAME, or the ARN of an alias")
 	case !ok:
 		return nil
-	case a.multiRegion():
-		s.region = cmp.Or(s.region, a.region)
+	case a.multiRegion() && s.region != "":
 		s.key = a.in(s.region).String()
 	case stanza != "" && stanza != a.region:
-		return fmt.Errorf("region = %q, but kms_key_id is the ARN of a key in %s; correct or remove region", stanza,
-			a.region)
+		return fmt.Errorf(
+			"region = %q, but kms_key_id is the ARN of a key in %s; correct or remove region", stanza, a.region)
 	default:
-		s.region = a.region
+		s.region, s.regionFrom = a.region, "kms_key_id"
 	}
 	return nil
 }

@@ -89,8 +89,14 @@ func TestPrecedenceOfParameters(t *testing.T) {
 		endpoint    string
 	}{
 		"the ARN's region": {stanza(), nil, keyA, "eu-central-1", ""},
-		"the variable's region": {stanza("kms_key_id", "alias/a", "region", "eu-west-1"),
+		"the stanza's region before AWS's variables": {stanza("kms_key_id", "alias/a", "region", "eu-west-1"),
+			env("AWS_REGION", "us-east-1", "AWS_DEFAULT_REGION", "us-east-2"), "alias/a", "eu-west-1", ""},
+		"the seal's variable before the stanza": {stanza("kms_key_id", "alias/a", "region", "eu-west-1"),
+			env("AWS_REGION", "us-east-1", "VAULT_AWSKMS_SEAL_REGION", "us-west-2"), "alias/a", "us-west-2", ""},
+		"AWS's variable without a region in the stanza": {stanza("kms_key_id", "alias/a"),
 			env("AWS_REGION", "us-east-1"), "alias/a", "us-east-1", ""},
+		"a multi-Region key in the stanza's region": {stanza("kms_key_id", many, "region", "eu-west-1"),
+			env("AWS_REGION", "us-east-1"), strings.Replace(many, "eu-central-1", "eu-west-1", 1), "eu-west-1", ""},
 		"the older variable": {stanza("kms_key_id", "alias/a"), env("AWS_DEFAULT_REGION", "us-east-1"), "alias/a",
 			"us-east-1", ""},
 		"an ARN is where it says": {stanza(), env("AWS_REGION", "us-east-1"), keyA, "eu-central-1", ""},
@@ -144,5 +150,37 @@ func TestShowsNoSecrets(t *testing.T) {
 	}
 	if !strings.Contains(shown, "without TLS") || meta.Metadata["kms_key_id"] != keyA {
 		t.Errorf("no warning, or no key: %s", shown)
+	}
+}
+
+// TestErrorsNameTheRegion: every error says which region was asked and where that comes from.
+func TestErrorsNameTheRegion(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]struct{ params, env map[string]string }{
+		"in region eu-west-1 (from the stanza)": {stanza("kms_key_id", "alias/a", "region", "eu-west-1"), nil},
+		"in region us-east-1 (from AWS_REGION)": {stanza("kms_key_id", "alias/a"),
+			map[string]string{"AWS_REGION": "us-east-1"}},
+		"in region eu-central-1 (from kms_key_id)": {stanza(), nil},
+		"in region us-west-2 (from an environment variable of the seal)": {stanza("kms_key_id", "alias/a"),
+			map[string]string{"BAO_AWSKMS_SEAL_REGION": "us-west-2"}},
+	} {
+		params := maps.Clone(c.params)
+		params["endpoint"], params["access_key"], params["secret_key"] = "https://127.0.0.1:1", "a", "s"
+		params["timeout"] = "300ms"
+		w, err := New(seals.Config{Name: "n", Type: "awskms", Params: params,
+			Getenv: func(n string) string { return c.env[n] }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = w.Encrypt(t.Context(), []byte("root"))
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%v; want %q", err, want)
+		}
+		if seals.ClassOf(err) != seals.Unreachable || strings.Contains(err.Error(), "health page") {
+			t.Errorf("with an endpoint of its own: %v", err)
+		}
+		if err := w.(*Wrapper).Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

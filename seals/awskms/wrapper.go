@@ -70,10 +70,10 @@ var (
 //	timeout                     of each call, retries included; default: 10s
 //
 // Each can be set in the environment, such as VAULT_AWSKMS_SEAL_KEY_ID or BAO_AWSKMS_SEAL_REGION.
-// AWS_REGION, AWS_DEFAULT_REGION and AWS_KMS_ENDPOINT take precedence over the stanza. Without
-// credentials in the stanza, the SDK's chain finds them: variables, web identity, profile
-// (including SSO, process and source profiles), the container's agent (ECS, EKS), the instance's
-// metadata.
+// AWS_KMS_ENDPOINT takes precedence over the stanza; AWS_REGION and AWS_DEFAULT_REGION count only
+// where the stanza has no region. Without credentials in the stanza, the SDK's chain finds them:
+// variables, web identity, profile (including SSO, process and source profiles), the container's
+// agent (ECS, EKS), the instance's metadata.
 //
 // An error is a mistake in the stanza. New makes no request.
 func New(cfg seals.Config) (wrapping.Wrapper, error) {
@@ -105,7 +105,7 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 // retries. keyID has the forms of kms_key_id.
 func NewWithClient(name, keyID string, client API) (*Wrapper, error) {
 	s := settings{name: name, key: keyID, timeout: defaultTimeout}
-	if err := errors.Join(s.resolveRegion(""), s.check()); err != nil {
+	if err := errors.Join(s.resolveRegion("", ""), s.check()); err != nil {
 		return nil, seals.ConfigError("awskms", name, err)
 	}
 	w := newWrapper(s, nil)

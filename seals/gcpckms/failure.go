@@ -71,8 +71,8 @@ func (w *Wrapper) failure(ctx context.Context, op string, err error, version uin
 	case errors.Is(err, errClosed) || w.conn.life.Err() != nil:
 		return w.fail(seals.Unreachable, errClosed, "no action is needed")
 	case errors.Is(err, errIntegrity):
-		return w.fail(seals.Corrupt, err, "check that no proxy between this host and the service changes data; "+
-			"otherwise report it to Google")
+		return w.fail(seals.Corrupt, err, "%s", w.remedy("check that no proxy between this host and the service "+
+			"changes data; otherwise report it to Google"))
 	case errors.Is(err, context.Canceled):
 		return w.fail(seals.Unreachable, err, "%s", remedies[codes.Canceled].text)
 	case errors.Is(err, context.DeadlineExceeded):
@@ -99,9 +99,21 @@ func (w *Wrapper) failure(ctx context.Context, op string, err error, version uin
 		}
 	}
 	if r, known := remedies[st.Code()]; known {
-		return w.fail(r.class, cause, "%s", r.text)
+		return w.fail(r.class, cause, "%s", w.remedy(r.text))
 	}
 	return seals.Classify(fmt.Errorf("seal \"gcpckms\" %q: %w", w.name, cause))
+}
+
+// remedy leaves Google's own pages out where the endpoint is another server.
+func (w *Wrapper) remedy(text string) string {
+	if w.s.endpoint == "" || strings.Contains(w.s.endpoint, "googleapis.com") {
+		return text
+	}
+	if strings.Contains(text, "status.cloud.google.com") || strings.Contains(text, "report it to Google") {
+		return "check that this host reaches the server at " + w.s.endpoint +
+			" and that the server works; the call is retried"
+	}
+	return strings.ReplaceAll(text, "Google answers", "the service answers")
 }
 
 // reason returns the machine-readable reason of a status.

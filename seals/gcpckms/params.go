@@ -186,7 +186,8 @@ func (s *settings) readCredentials(p *seals.Params, cfg seals.Config) error {
 	if err := seals.CheckPath("credentials", v); err != nil {
 		if raw, derr := base64.StdEncoding.DecodeString(strings.TrimSpace(v)); derr == nil {
 			clear(raw)
-			return fmt.Errorf("credentials is neither a file nor JSON (%d characters, not shown): it is base64; decode it", len(v))
+			return fmt.Errorf("credentials is neither a file nor JSON (%d characters, not shown): it is base64; "+
+				"decode it", len(v))
 		}
 		return fmt.Errorf("credentials is neither a file nor JSON (%d characters, not shown): "+
 			"set it to the path of the credentials file, or to its unchanged content", len(v))
