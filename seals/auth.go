@@ -158,10 +158,10 @@ func (r *Record) Weakness() string {
 		return ""
 	case r.Version == 1:
 		return "the sealed record has format version 1, which is not authenticated as a whole; " +
-			"`sealgate operator rotate-root` writes version 2"
+			"`sealgate write -f sys/rotate/root` writes version 2"
 	case len(r.ShareSet) > 0 && len(r.QuorumTag) == 0:
 		return "the unseal shares were made before records were authenticated by them; " +
-			"`sealgate operator rekey` makes shares that do"
+			"`sealgate operator rekey -init` starts to make shares that do"
 	}
 	return ""
 }

@@ -108,3 +108,33 @@ func (s *Set) proven(m Seal) bool {
 	defer s.probe.mu.Unlock()
 	return s.probe.status[m.Name].LastProof != nil
 }
+
+// CheckKeys asks every automatic seal that is due for the id of its key, and records failures in the
+// status. It is for a server without a stored part to prove: before the initialisation, or where
+// the record is of other seals. Only one goroutine may call it.
+func (s *Set) CheckKeys(ctx context.Context, usual Pace) {
+	_ = s.each(func(i int, m Seal) error {
+		t := &s.turns[i]
+		if _, isQuorum := m.Wrapper.(Quorum); isQuorum || s.opts.Now().Before(t.keyCheck) {
+			return nil
+		}
+		_, err := invoke(ctx, s, i, m.Wrapper.KeyId, nil)
+		if err != nil {
+			s.noteUnproven(m, named(m, "find its key", err))
+		} else {
+			s.noteKeyFound(m)
+		}
+		t.keyCheck = s.opts.Now().Add(paceOf(m, usual).after(ClassOf(err)))
+		return nil
+	})
+}
+
+// noteKeyFound ends a failure of a seal that was never proven.
+func (s *Set) noteKeyFound(m Seal) {
+	if s.proven(m) {
+		return
+	}
+	s.change(m, func(st *Status) {
+		st.Failing, st.Class, st.Cause, st.Remedy, st.Final = nil, "", "", "", false
+	})
+}

@@ -188,6 +188,25 @@ func combine(r *Record, parts []*Secret, err error) (*Secret, error) {
 	return root, nil
 }
 
+// Missing returns a failure that names the seals of a record, where fewer of them are configured
+// than the record needs; nil else.
+func (s *Set) Missing(r *Record) error {
+	if r == nil {
+		return nil
+	}
+	have := 0
+	for _, m := range s.seals {
+		if r.part(m.Name) != nil {
+			have++
+		}
+	}
+	if have >= r.Threshold {
+		return nil
+	}
+	return Fail(Misconfigured, fmt.Errorf("the stored root key is wrapped by %s, and the configuration has %d of the %d seals "+
+		"that are needed", r.names(), have, r.Threshold), "add the seal stanzas of these seals, with their names, and restart")
+}
+
 func (r *Record) names() string {
 	out := ""
 	for i, p := range r.Parts {

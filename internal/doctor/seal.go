@@ -63,6 +63,7 @@ func (e *exam) seals(ctx context.Context) {
 		}
 	}
 	e.together(would, custodians)
+	e.missing()
 }
 
 // harmless is the seal's configuration without the settings that make a missing key.
@@ -92,6 +93,32 @@ func (e *exam) makesKeys(s config.Seal) bool {
 	}
 	yes, err := strconv.ParseBool(s.Params["generate_key"])
 	return yes && err == nil
+}
+
+// missing reports the seals of the stored root key that are not in the configuration.
+func (e *exam) missing() {
+	if e.record == nil {
+		return
+	}
+	configured := map[string]bool{}
+	for _, s := range e.cfg.Seals {
+		configured[s.Name] = true
+	}
+	if len(e.cfg.Seals) == 0 {
+		configured["shamir"] = true
+	}
+	have, missing := 0, []string{}
+	for _, p := range e.record.Parts {
+		if configured[p.Name] {
+			have++
+		} else {
+			missing = append(missing, fmt.Sprintf("%s %q", p.Type, p.Name))
+		}
+	}
+	if have < e.record.Threshold {
+		e.on("seal", "all", e.cfg.SealPolicy.Pos).fail("add the seal stanzas of these seals, with their names",
+			"the stored root key is wrapped by seals that are not configured: %s", strings.Join(missing, ", "))
+	}
 }
 
 // together checks whether the seals suffice for the stored root key.

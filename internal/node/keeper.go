@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"strings"
@@ -34,9 +35,7 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 	for _, st := range set.Status() {
 		before[st.Name] = st
 	}
-	t := n.cfg.Timing
-	wait := set.RunHealthChecks(ctx, n.state.Load().record,
-		seals.Pace{Healthy: t.Probe, Failing: t.ProbeFailing, Describe: t.Describe})
+	wait := set.RunHealthChecks(ctx, n.state.Load().record, k.pace())
 	if ctx.Err() != nil {
 		return 0
 	}
@@ -49,6 +48,48 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 		}
 	}
 	return wait
+}
+
+// checkKeys asks the seals of a server that is not initialised for their keys, and logs failures: they
+// would fail the initialisation.
+func (k *sealKeeper) checkKeys(ctx context.Context) {
+	n := k.n
+	if n.state.Load().record != nil {
+		return
+	}
+	set := n.seals.Load()
+	before := map[string]seals.Status{}
+	for _, st := range set.Status() {
+		before[st.Name] = st
+	}
+	set.CheckKeys(ctx, k.pace())
+	for _, st := range set.Status() {
+		if st.Class != before[st.Name].Class && st.Class != "" {
+			n.log.Warn("this seal cannot be used to initialise the server", "seal", st.Name, "type", st.Type,
+				"class", string(st.Class), "cause", st.Cause, "remedy", st.Remedy)
+		}
+	}
+}
+
+func (k *sealKeeper) pace() seals.Pace {
+	t := k.n.cfg.Timing
+	return seals.Pace{Healthy: t.Probe, Failing: t.ProbeFailing, Describe: t.Describe}
+}
+
+// lost returns what to do while an unsealed server would not unseal again, "" for a failure that an
+// operator of the device or service ends.
+func (n *Node) lost(st seals.Status) string {
+	switch st.Class {
+	case seals.KeyGone, seals.KeyDisabled, seals.PendingDeletion, seals.WrongKey, seals.Corrupt:
+	default:
+		return ""
+	}
+	if n.sealed() || n.seals.Load().WouldUnseal() {
+		return ""
+	}
+	return "this server is still unsealed: do not restart or seal it until this is solved; " + st.Remedy +
+		"; or make a new key under the configured name and run `sealgate write -f sys/rotate/root`, " +
+		"which needs nothing that the old key wrapped"
 }
 
 // checkRecord logs how the sealed record differs from the configuration. Where the configuration
@@ -87,7 +128,7 @@ func (k *sealKeeper) logProof(before, now seals.Status) {
 		k.n.log.Info("this seal would unseal the server again", "seal", now.Name, "type", now.Type)
 	default:
 		k.n.log.Warn("this seal would not unseal the server", "seal", now.Name, "type", now.Type,
-			"class", string(now.Class), "cause", now.Cause, "remedy", now.Remedy)
+			"class", string(now.Class), "cause", now.Cause, "remedy", cmp.Or(k.n.lost(now), now.Remedy))
 	}
 }
 

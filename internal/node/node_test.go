@@ -53,6 +53,13 @@ func (f *flaky) err() error {
 	return f.fail
 }
 
+func (f *flaky) KeyId(ctx context.Context) (string, error) {
+	if err := f.err(); err != nil {
+		return "", err
+	}
+	return f.Wrapper.KeyId(ctx)
+}
+
 func (f *flaky) Encrypt(ctx context.Context, b []byte, o ...wrapping.Option) (*wrapping.BlobInfo, error) {
 	if err := f.err(); err != nil {
 		return nil, err

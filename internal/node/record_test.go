@@ -1,6 +1,7 @@
 package node
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -220,5 +221,91 @@ func TestRecordTagIsChecked(t *testing.T) {
 	eventually(t, "the refusal", func() bool { return warns(t, n, "not written by this server") })
 	if isActive(n)() {
 		t.Error("a forged record is served")
+	}
+}
+
+// TestMissingStanzas: with no seal stanza, or none of those that wrapped the root key, the status
+// and the answer to a share name the seals in the record.
+func TestMissingStanzas(t *testing.T) {
+	h := newHarness(t)
+	n, stop := h.start(h.autoSeals())
+	res, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	for name, set := range map[string]*seals.Set{"no stanza": h.shamirSeals(), "others": h.twoSeals(1, false)} {
+		n, stop := h.start(set)
+		eventually(t, name+": the seals of the record", func() bool { return warns(t, n, `wrapped by static "box"`) })
+		err := n.Unseal(t.Context(), res.RecoveryKeys[0], false)
+		if err == nil || !strings.Contains(err.Error(), `static "box"`) && !warns(t, n, `static "box"`) {
+			t.Errorf("%s: a share: %v", name, err)
+		}
+		stop()
+	}
+}
+
+// TestKeyLostWhileUnsealed: an unsealed server whose key is gone says first what saves the data,
+// and doing that saves it.
+func TestKeyLostWhileUnsealed(t *testing.T) {
+	h := newHarness(t)
+	n, stop := h.start(h.autoSeals())
+	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "1")
+	remedy := func() string {
+		st, err := n.SealStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Seals[0].Remedy
+	}
+	h.wrap.set(seals.Fail(seals.KeyGone, errors.New("no such key"), "restore the key"))
+	eventually(t, "the warning", func() bool { return strings.HasPrefix(remedy(), "this server is still unsealed: do not restart") })
+	if text := remedy(); !strings.Contains(text, "restore the key") || !strings.Contains(text, "sealgate write -f sys/rotate/root") {
+		t.Errorf("remedy: %s", text)
+	}
+	if err := n.RewrapSeals(t.Context()); err == nil || !strings.Contains(err.Error(), "sys/rotate/root") {
+		t.Errorf("rewrap: %v", err)
+	}
+	// A key of the same name is made again: the old part is lost, the data is not.
+	fresh, err := static.New(seals.Config{Name: "box", Type: "static", Params: map[string]string{
+		"current_key": strings.Repeat("cd", 32), "current_key_id": "k1"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.wrap.mu.Lock()
+	h.wrap.Wrapper, h.wrap.fail = fresh, nil
+	h.wrap.mu.Unlock()
+	if err := n.RotateRoot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	n, _ = h.start(h.autoSeals())
+	eventually(t, "active again", isActive(n))
+	h.mustRead(n, "a", "1")
+}
+
+// TestBrokenSealBeforeInit: a server that is not initialised reports a broken seal before anybody
+// runs init, and reports when it is repaired.
+func TestBrokenSealBeforeInit(t *testing.T) {
+	h := newHarness(t)
+	h.wrap.set(seals.Fail(seals.Denied, errors.New("wrong PIN"), "correct pin"))
+	n, _ := h.start(h.autoSeals())
+	status := func() seals.Status {
+		st, err := n.SealStatus(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return st.Seals[0]
+	}
+	eventually(t, "class and remedy", func() bool { return status().Class == seals.Denied && status().Remedy == "correct pin" })
+	h.wrap.set(nil)
+	n.poke()
+	eventually(t, "the repair", func() bool { n.poke(); return status().Class == "" })
+	if status().WouldUnseal {
+		t.Error("nothing was proven yet")
 	}
 }

@@ -34,7 +34,8 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	}
 	root, err := set.Unwrap(ctx, f.record, nil)
 	if err != nil {
-		return sealFault(err, "nothing was changed: the seals do not unwrap the root key")
+		return sealFault(err, "nothing was changed: the seals do not unwrap the root key; "+
+			"if their key is lost, rotate the root key instead (sealgate write -f sys/rotate/root)")
 	}
 	defer root.Destroy()
 	if !a.barrier.VerifyRoot(root) {

@@ -42,6 +42,7 @@ func (n *Node) Run(ctx context.Context) {
 		backoff = n.cfg.Timing.RetryMin
 		now := time.Now()
 		if n.sealed() { // uninitialised, or waiting for shares
+			n.keeper.checkKeys(ctx)
 			wait, nextProbe, nextMaintenance = n.idleWait(), time.Time{}, time.Time{}
 			continue
 		}

@@ -1,6 +1,7 @@
 package node
 
 import (
+	"cmp"
 	"context"
 	"time"
 
@@ -60,6 +61,9 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	}
 	if err := n.tampered.Load(); err != nil {
 		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
+	}
+	for i := range st.Seals {
+		st.Seals[i].Remedy = cmp.Or(n.lost(st.Seals[i]), st.Seals[i].Remedy)
 	}
 	st.FullyWrapped = n.seals.Load().FullyWrapped(f.record)
 	st.Warnings = append(st.Warnings, n.recordWarnings(f.record)...)

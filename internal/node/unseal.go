@@ -38,7 +38,11 @@ func (n *Node) unsealBySeals(ctx context.Context) error {
 	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
-	if n.state.Load().record == nil || n.seals.Load().NeedsShares() {
+	record, set := n.state.Load().record, n.seals.Load()
+	if err := set.Missing(record); err != nil {
+		return err
+	}
+	if record == nil || set.NeedsShares() {
 		return nil
 	}
 	return n.open(ctx, nil)
@@ -128,7 +132,7 @@ func unsealFault(err error) error { return fault.Wrap(err, fault.Invalid, "inval
 // cannotTakeShares explains why a share does not help.
 func (n *Node) cannotTakeShares() error {
 	if err := n.state.Load().trouble; err != nil {
-		return sealFault(err, "the root key is wrapped by a seal, which fails; recovery shares authorise but do not decrypt")
+		return sealFault(err, "the seals do not unwrap the root key; shares do not replace them")
 	}
 	return fault.New(fault.Invalid, "this node takes no shares: it unseals automatically; restart it")
 }

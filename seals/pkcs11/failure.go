@@ -48,7 +48,8 @@ var remedies = []remedy{
 		"generate the key with the vendor's tools and remove generate_key", false},
 	{hsm.ErrKeyExists, seals.Misconfigured, "select the key by its id, or choose another label", false},
 	{hsm.ErrKeyNotFound, seals.KeyGone,
-		"correct key_label or key_id; if the key was deleted, restore it from the HSM's backup", false},
+		"correct key_label or key_id; for a new server, generate_key = true in the stanza makes the key; " +
+			"if the key was deleted, restore it from the HSM's backup", false},
 	{hsm.ErrMechanism, seals.Misconfigured,
 		"choose another mechanism: an AES key with CKM_AES_GCM, an AES and an HMAC key with CKM_AES_CBC_PAD, " +
 			"or an RSA key with CKM_RSA_PKCS_OAEP", false},
