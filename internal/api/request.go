@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/hex"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -153,6 +154,13 @@ func (q *Request) ReadToken() {
 	if bearer, ok := strings.CutPrefix(q.HTTP.Header.Get("Authorization"), "Bearer "); ok {
 		q.Token = bearer
 	}
+}
+
+// Local reports whether the client is on the same machine, by a unix socket, and no proxy says that
+// it asks for another client.
+func (q *Request) Local() bool {
+	addr, ok := q.HTTP.Context().Value(http.LocalAddrContextKey).(net.Addr)
+	return ok && addr.Network() == "unix" && q.HTTP.RemoteAddr == q.remote && q.HTTP.Header["X-Forwarded-For"] == nil
 }
 
 // Bearer returns the identity of the request's token, without using the token. It is for routes

@@ -115,7 +115,7 @@ func secondToken(t *testing.T, beside *softhsm.Token, label string) {
 
 func (r *harness) configure(seal string) {
 	r.t.Helper()
-	if err := r.WriteConfig(Config(r.Addr, seal)); err != nil {
+	if err := r.WriteConfig(Config(r.Addr, seal) + socketListener); err != nil {
 		r.t.Fatal(err)
 	}
 }

@@ -78,7 +78,7 @@ type sealStatusAnswer struct {
 	Warnings         []string       `json:"warnings,omitempty"`
 }
 
-func sealStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
+func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s, err := h.Node.SealStatus(ctx)
 	if err != nil {
 		return nil, err
@@ -89,6 +89,9 @@ func sealStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answe
 		RecoverySeal: s.RecoverySeal, Version: h.Version, BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
 		Seals: s.Seals, Warnings: s.Warnings,
+	}
+	if !showsDetail(ctx, h, q) {
+		a.Seals, a.Warnings = public(s.Seals), publicWarnings(s.Warnings)
 	}
 	if s.RecoverySeal {
 		a.RecoverySealType = "shamir" // how the recovery key is split

@@ -27,10 +27,13 @@ type sealBackend struct {
 	seals.Status
 }
 
-func sealBackends(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
+func sealBackends(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	st, err := h.Node.SealStatus(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if !showsDetail(ctx, h, q) {
+		st.Seals, st.Warnings = public(st.Seals), publicWarnings(st.Warnings)
 	}
 	a := sealBackendsAnswer{
 		Healthy: true, FullyWrapped: st.FullyWrapped, WouldUnseal: h.Node.Health().WouldUnseal, Warnings: st.Warnings,
