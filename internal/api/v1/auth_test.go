@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/token"
@@ -250,7 +251,7 @@ path "secret/wrapped" {
 		body string
 		code int
 	}{
-		{`{"name":"abc"}`, 204}, {`{"name":"abc","n":2,"x":"y"}`, 204}, {`{"NAME":"abc"}`, 204},
+		{`{"name":"abc"}`, 204}, {`{"name":"abc","n":2,"x":"y"}`, 204}, {`{"NAME":"abc"}`, 403},
 		{`{"name":"abc","n":"1"}`, 204},
 		{`{"name":"b"}`, 403}, {`{"x":"y"}`, 403}, {`{}`, 403}, {`{"name":"abc","n":3}`, 403},
 		{`{"name":"abc","PassWord":"1"}`, 403},
@@ -318,4 +319,41 @@ func TestChildrenEndWithTheirParent(t *testing.T) {
 	}
 	w.expect("an orphan", w.as(orphan, "GET", "auth/token/lookup-self", ""), 200, "")
 	w.discreet(parent, child, grandchild, batch, orphan)
+}
+
+// TestRequiredParametersAreMetByTheirExactName: a field in another case is none that a handler
+// reads, so it meets no requirement; every other constraint applies to it.
+func TestRequiredParametersAreMetByTheirExactName(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	w.expect("approle", w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204, "")
+	w.expect("v2", w.do("POST", "sys/mounts/v2", `{"type":"kv","options":{"version":"2"}}`), 204, "")
+	w.expect("role", w.do("PUT", "auth/approle/role/r", `{}`), 204, "")
+	w.policy("strict", `
+		path "auth/token/create" {
+			capabilities = ["update"]
+			required_parameters = ["ttl"]
+			allowed_parameters = { "ttl" = ["60s"], "*" = [] }
+		}
+		path "auth/approle/role/r" { capabilities = ["update"] required_parameters = ["secret_id_ttl"] }
+		path "v2/metadata/a" { capabilities = ["create", "update"] required_parameters = ["max_versions"] }
+		path "secret/a" { capabilities = ["create", "update"] required_parameters = ["a"] }
+		path "sys/rekey/init" { capabilities = ["update"] required_parameters = ["secret_shares"] }`)
+	token := w.grant("strict", moment.Add(time.Hour), "strict")
+	for _, tc := range []struct {
+		path, body string
+		code       int
+	}{
+		{"auth/token/create", `{"ttl":"60s"}`, 200}, {"auth/token/create", `{}`, 403},
+		{"auth/token/create", `{"TTL":"60s"}`, 403}, {"auth/token/create", `{"Ttl":"60s"}`, 403},
+		{"auth/token/create", `{"ttl":"60s","TTL":"1h"}`, 403}, {"auth/token/create", `{"ttl":"1h"}`, 403},
+		{"auth/approle/role/r", `{"SECRET_ID_TTL":"60s"}`, 403}, {"auth/approle/role/r", `{"secret_id_ttl":"60s"}`, 204},
+		{"v2/metadata/a", `{"MAX_VERSIONS":1}`, 403}, {"v2/metadata/a", `{"max_versions":1}`, 204},
+		{"secret/a", `{"A":1}`, 403}, {"secret/a", `{"a":1}`, 204},
+		{"sys/rekey/init", `{"SECRET_SHARES":1,"secret_threshold":1}`, 403},
+	} {
+		if a := w.as(token, "PUT", tc.path, tc.body); a.Code != tc.code {
+			t.Errorf("%s %s: %d %s, want %d", tc.path, tc.body, a.Code, a.Body, tc.code)
+		}
+	}
 }

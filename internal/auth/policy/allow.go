@@ -70,7 +70,8 @@ func (a *ACL) Capabilities(path string) Capability {
 // allowsFields checks the fields: first required, then denied, then allowed parameters.
 func (g *Grant) allowsFields(fields map[string]any) bool {
 	for _, name := range g.required {
-		if !has(fields, name) {
+		// By its exact name, as handlers read it: one in another case would be ignored by them.
+		if _, ok := fields[name]; !ok {
 			return false
 		}
 	}
@@ -95,18 +96,6 @@ func (g *Grant) allowsFields(fields map[string]any) bool {
 		}
 	}
 	return true
-}
-
-func has(fields map[string]any, name string) bool {
-	if _, ok := fields[name]; ok {
-		return true
-	}
-	for other := range fields {
-		if strings.EqualFold(other, name) {
-			return true
-		}
-	}
-	return false
 }
 
 // matchesElement checks a list's elements: a denied value is also denied inside a list.
