@@ -69,7 +69,7 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 const nothingDone = "the request cannot be audited, so nothing was done"
 
 // stores are the mount types whose reads change nothing.
-var stores = map[string]bool{"kv": true, "cubbyhole": true}
+var stores = map[string]bool{"kv": true, "generic": true, "cubbyhole": true}
 
 // onlyReads reports whether the request has no effect but its answer.
 func (q *Request) onlyReads() bool {

@@ -326,6 +326,18 @@ func (t *Table) prepare(m Entry) (Entry, error) {
 	return m, err
 }
 
+// Types lists the types that can be mounted.
+func (t *Table) Types() []string {
+	var all []string
+	for name := range t.factories {
+		if !t.isBuiltin(name) {
+			all = append(all, name)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
 // Unmount removes a mount from the table in one commit; [Table.Run] removes its entries later. A
 // path that is not mounted is not an error.
 func (t *Table) Unmount(ctx context.Context, path string) error {

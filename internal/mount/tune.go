@@ -29,7 +29,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	}
 	e := t.now.Load().byPath[clean]
 	if e == nil {
-		return fault.New(fault.Invalid, "no mount at %q; sys/mounts lists the mounts", clean)
+		return fault.New(fault.Invalid, "tune of path %q failed: no mount entry found", clean)
 	}
 	to := e.Entry
 	to.Options = maps.Clone(to.Options)

@@ -75,7 +75,7 @@ func TestTune(t *testing.T) {
 		change func(*mount.Entry) error
 		want   string
 	}{
-		{"nope", describe("x"), `no mount at "nope/"`},
+		{"nope", describe("x"), `tune of path "nope/" failed: no mount entry found`},
 		{"", describe("x"), "the path of the mount is missing"},
 		{"sys/", describe("x"), `cannot tune "sys/"`},
 		{"secret", func(*mount.Entry) error { return mine }, mine.Error()},

@@ -27,6 +27,7 @@ var providers = sealtypes.Factories()
 // engineFactories are the secrets engines, by type.
 var engineFactories = map[string]mount.Factory{
 	"cubbyhole": cubbyhole.New,
+	"generic":   kv.New, // the old name of kv version 1
 	"kv":        kv.New,
 	"transit":   transitengine.New,
 }

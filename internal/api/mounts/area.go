@@ -15,6 +15,6 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(mountRoutes, authRoutes),
-	Docs:   api.Merged(mountDocs, authDocs),
+	Routes: slices.Concat(mountRoutes, authRoutes, catalogRoutes),
+	Docs:   api.Merged(mountDocs, authDocs, catalogDocs),
 }

@@ -43,7 +43,9 @@ func tuneMount(ctx context.Context, h *api.Handler, q *api.Request, path string,
 	if err != nil {
 		return nil, err
 	}
+	upgraded := false
 	err = q.Role.Mounts().Tune(ctx, path, func(m *mount.Entry) error {
+		upgraded = options["version"] == "2" && m.Options["version"] != "2"
 		if err := f.Text("description", &m.Description); err != nil {
 			return err
 		}
@@ -57,8 +59,12 @@ func tuneMount(ctx context.Context, h *api.Handler, q *api.Request, path string,
 		}
 		return mountConfig(f, &m.Config)
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
+	case upgraded: // clients of Vault expect an answer that says so
+		return &api.Answer{Warnings: []string{"Upgrading mount from version 1 to version 2. " +
+			"The paths of its secrets are below data/ and metadata/ from now on."}}, nil
 	}
 	return api.Done()
 }

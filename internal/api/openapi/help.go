@@ -84,6 +84,7 @@ func needs(r *api.Route) string {
 var mountHelp = map[string]string{
 	"kv": "Key-value store: secrets at any path. Version 2 keeps previous versions. It has the paths data/, " +
 		"metadata/, delete/, undelete/ and destroy/.",
+	"generic":   "Key-value store, version 1: the old name of type kv. Secrets at any path.",
 	"cubbyhole": "Cubbyhole: secrets of one token, which no other token can read, and which end with the token.",
 }
 

@@ -15,6 +15,6 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(auditRoutes, operateRoutes, pprofRoutes),
-	Docs:   operateDocs,
+	Routes: slices.Concat(auditRoutes, operateRoutes, pprofRoutes, counterRoutes),
+	Docs:   api.Merged(operateDocs, counterDocs),
 }

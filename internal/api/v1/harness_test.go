@@ -189,7 +189,8 @@ func newHarnessAt(t testing.TB, seal seals.Seal, now func() time.Time, change ..
 	}
 	w.node, err = node.New(node.Config{
 		Store: w.store, StorageType: "inmem", Seals: set,
-		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New,
+		Engines: map[string]mount.Factory{"kv": kv.Factory(kv.Options{Now: now}),
+			"generic": kv.Factory(kv.Options{Now: now}), "cubbyhole": cubbyhole.New,
 			"transit": transit.Factory(transit.Options{Now: now})}, Now: now, AuthMethods: authMethodsOf(now),
 		Mounts: []mount.Entry{mount.DevMount("1")}, ClusterName: "test-cluster", Log: log, Trail: trail,
 	})

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 )
@@ -35,7 +36,7 @@ func TestTuneMounts(t *testing.T) {
 		{"GET", "sys/mounts/secret/tune", "", 200, `"data":{"default_lease_ttl":2764800,"description":"key/value secret storage","force_no_cache":false,"max_lease_ttl":2764800,"options":{"version":"1"}}`},
 		{"GET", "sys/mounts/sys/tune", "", 200, `"default_lease_ttl":2764800`},
 		{"GET", "sys/mounts/nope/tune", "", 400, `cannot fetch sysview for path "nope/"`},
-		{"POST", "sys/mounts/nope/tune", `{}`, 400, `no mount at "nope/"`},
+		{"POST", "sys/mounts/nope/tune", `{}`, 400, `tune of path "nope/" failed: no mount entry found`},
 		{"POST", "sys/mounts/sys/tune", `{}`, 400, `cannot tune "sys/"`},
 		{"DELETE", "sys/mounts/secret/tune", ``, 405, "unsupported operation"},
 		{"POST", "sys/mounts/secret/tune", `{"options":null,"default_lease_ttl":"1h","max_lease_ttl":"","force_no_cache":true,"description":"d",` +
@@ -50,7 +51,7 @@ func TestTuneMounts(t *testing.T) {
 		{"POST", "sys/mounts/secret/tune", `{"options":{"version":"3"}}`, 400, `options.version of a kv mount is "3"`},
 		{"POST", "sys/mounts/secret/tune", `{"options":"2"}`, 400, `error converting input for field "options"`},
 		{"PUT", "secret/a", `{"k":"v"}`, 204, ""},
-		{"POST", "sys/mounts/secret/tune", `{"options":{"version":2}}`, 204, ""},
+		{"POST", "sys/mounts/secret/tune", `{"options":{"version":2}}`, 200, "Upgrading mount"},
 		{"GET", "secret/data/a", "", 200, `"data":{"data":{"k":"v"},"metadata":{"created_time":"2026-01-02T03:04:05.5Z"`},
 		{"GET", "sys/internal/ui/mounts/secret/a", "", 200, `"options":{"version":"2"},"path":"secret/"`},
 		{"POST", "sys/mounts/secret/tune", `{"options":{"version":"1"}}`, 400, "cannot downgrade mount from version 2"},
@@ -202,4 +203,50 @@ func TestNobodyNoticesThatAMountIsTuned(t *testing.T) {
 	if r.Data.Metadata.Version != "300" {
 		t.Errorf("300 writes made %s versions", r.Data.Metadata.Version)
 	}
+}
+
+// TestGenericMounts: kv version 1 by its old name is read back by that name, and has no other
+// version.
+func TestGenericMounts(t *testing.T) {
+	t.Parallel()
+	steps{
+		{"POST", "sys/mounts/old", `{"type":"generic"}`, 204, ""},
+		{"GET", "sys/mounts/old", "", 200, `"type":"generic"`},
+		{"PUT", "old/a", `{"x":"1"}`, 204, ""}, {"GET", "old/a", "", 200, `"x":"1"`},
+		{"POST", "sys/mounts/old/tune", `{"options":{"version":"2"}}`, 400, "version 1 only"},
+		{"POST", "sys/mounts/new", `{"type":"generic","options":{"version":"2"}}`, 400, "version 1 only"},
+	}.run(t, unsealed(t))
+}
+
+// TestUpgradeWarns: clients expect 200 with a warning from the tuning that makes version 2 of
+// version 1.
+func TestUpgradeWarns(t *testing.T) {
+	t.Parallel()
+	steps{
+		{"POST", "sys/mounts/one", `{"type":"kv"}`, 204, ""}, {"PUT", "one/a", `{"x":"1"}`, 204, ""},
+		{"POST", "sys/mounts/one/tune", `{"options":{"version":"2"}}`, 200, "Upgrading mount from version 1 to version 2."},
+		{"POST", "sys/mounts/one/tune", `{"options":{"version":"2"}}`, 204, ""},
+		{"GET", "one/data/a", "", 200, `"x":"1"`},
+	}.run(t, unsealed(t))
+}
+
+// TestCatalogAndCounters: tools that look find what is built in, and what is counted.
+func TestCatalogAndCounters(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	steps{
+		{"GET", "sys/plugins/catalog", "", 200, `"database":[]`}, {"LIST", "sys/plugins/catalog", "", 200, `"userpass"`},
+		{"LIST", "sys/plugins/catalog/auth", "", 200, `{"keys":["approle",`},
+		{"GET", "sys/plugins/catalog/secret/kv", "", 200, `"builtin":true`},
+		{"GET", "sys/plugins/catalog/secret/nope", "", 404, ""}, {"LIST", "sys/plugins/catalog/database", "", 404, ""},
+		{"PUT", "sys/plugins/catalog/secret/evil", `{"command":"x"}`, 405, "unsupported operation"},
+		{"GET", "sys/internal/counters/tokens", "", 200, `{"counters":{"service_tokens":{"total":1}}}`},
+		{"GET", "sys/internal/counters/entities", "", 200, `{"counters":{"entities":{"total":0}}}`},
+		{"GET", "sys/internal/counters/requests", "", 200, `{"counters":[]}`},
+		{"GET", "sys/internal/counters/activity", "", 204, ""}, {"GET", "sys/internal/counters/config", "", 200,
+			`"enabled":"disable"`},
+	}.run(t, w)
+	w.expect("without a token", w.do("GET", "sys/plugins/catalog", "", "X-Vault-Token", ""), 403, "")
+	w.expect("without sudo", w.as(w.grant("lister", moment.Add(time.Hour), "default"), "GET",
+		"sys/plugins/catalog/auth", ""), 403, "")
 }

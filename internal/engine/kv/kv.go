@@ -53,6 +53,9 @@ func Factory(o Options) mount.Factory {
 		if err != nil {
 			return nil, err
 		}
+		if m.Type == "generic" && version != 1 {
+			return nil, fault.New(fault.Invalid, "a mount of type generic has version 1 only; mount type kv with version 2")
+		}
 		if version == 2 {
 			return newVersioned(store, o), nil
 		}
