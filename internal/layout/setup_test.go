@@ -14,7 +14,7 @@ import (
 var (
 	forDemo = []string{"softhsm2", "gcc", "libc6-dev"}
 	forTest = append(slices.Clone(forDemo), "git", "opensc", "opensc-pkcs11", "p11-kit", "p11-kit-modules", "postgresql",
-		"gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "cargo-web")
+		"pgbouncer", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "cargo-web")
 )
 
 // machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole
@@ -87,6 +87,7 @@ func TestSetupChecksOneThingEach(t *testing.T) {
 		"opensc-pkcs11":   {lib + "pkcs11/pkcs11-spy.so", lib + "pkcs11-spy.so", lib64 + "pkcs11-spy.so"},
 		"p11-kit-modules": {lib + "pkcs11/p11-kit-client.so", lib64 + "pkcs11/p11-kit-client.so"},
 		"postgresql":      {postgres},
+		"pgbouncer":       {"usr/sbin/pgbouncer"},
 	}
 	m := newMachine(t)
 	for name := range programs {

@@ -31,13 +31,18 @@ var errNotPrimary = errors.New("postgres: the server takes no writes")
 //   - plans are generic and use the index, even if they are made while the tables are empty;
 //   - the server gives up statements that the caller has long given up, and notices within 20 s
 //     that the client's machine is unreachable.
-const session = `SELECT set_config('synchronous_commit',
-		CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END, false),
+const session = `SELECT set_config('synchronous_commit', ` + durable + `, false),
 	set_config('plan_cache_mode', 'force_generic_plan', false), set_config('jit', 'off', false),
 	set_config('enable_seqscan', 'off', false), set_config('enable_hashjoin', 'off', false), set_config('enable_mergejoin', 'off', false),
 	set_config('statement_timeout', $1, false), set_config('lock_timeout', $1, false),
 	set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '3', false),
 	set_config('tcp_keepalives_count', '3', false)`
+
+// durable is the value of synchronous_commit: at least "on".
+const durable = `CASE current_setting('synchronous_commit') WHEN 'remote_apply' THEN 'remote_apply' ELSE 'on' END`
+
+// syncCommit sets it for one transaction.
+const syncCommit = `SELECT set_config('synchronous_commit', ` + durable + `, true)`
 
 // configure converts the options to pgx's, for the pool and for single connections.
 func configure(o Options, n names) (*pgxpool.Config, error) {
@@ -56,7 +61,6 @@ func configure(o Options, n names) (*pgxpool.Config, error) {
 	}
 	c.ConnConfig.RuntimeParams["application_name"] = n.application()
 	c.ConnConfig.RuntimeParams["client_encoding"] = "UTF8"
-	c.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheStatement
 	c.ConnConfig.ValidateConnect = takesWrites
 	millis := fmt.Sprint(o.CallTimeout.Milliseconds())
 	c.ConnConfig.AfterConnect = func(ctx context.Context, conn *pgconn.PgConn) error {

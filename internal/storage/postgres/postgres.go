@@ -20,8 +20,9 @@
 //   - No error and no log contains a password.
 //
 // It does not guarantee more than the server does: a fail-over to an asynchronous replica loses
-// unsent commits, and an epoch may then repeat. Connection poolers that change servers between
-// transactions do not work.
+// unsent commits, and an epoch may then repeat. Behind a connection pooler that changes servers
+// between transactions it is slower, and an interrupted commit that the pooler still holds can be
+// executed after its connection was closed.
 //
 // With the parameter table = "t" there are three tables, created at start if they are missing.
 // Other tables are not touched. Their names are part of the stored format: t_seat has the leader
@@ -84,11 +85,12 @@ type Options struct {
 // Store is one node's handle. It implements storage.Store and every optional interface of package
 // storage.
 type Store struct {
-	o    Options
-	log  *slog.Logger
-	conn *pgx.ConnConfig // of connections outside the pool
-	pool *pgxpool.Pool
-	sql  statements
+	o      Options
+	log    *slog.Logger
+	conn   *pgx.ConnConfig // of connections outside the pool
+	pooled bool            // behind a connection pooler, or to be treated so
+	pool   *pgxpool.Pool
+	sql    statements
 	// window is the minimum number of revisions that the table of changes keeps.
 	window int64
 
@@ -132,7 +134,10 @@ func Open(ctx context.Context, o Options) (storage.Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.conn = pool.ConnConfig
+	s.conn = pool.ConnConfig.Copy()
+	s.pooled = wantsNoNames(s.conn)
+	s.conn.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe // prepares nothing; see detectPooler
+	s.useExecMode(pool)
 	if o.MaxIdle > 0 {
 		pool.AfterRelease = func(*pgx.Conn) bool { return int(s.pool.Stat().IdleConns()) < o.MaxIdle }
 	}

@@ -94,6 +94,9 @@ func (s *Store) prepare(ctx context.Context, n names) error {
 	if err := s.checkServer(limited, conn); err != nil {
 		return err
 	}
+	if err := s.detectPooler(limited, conn); err != nil {
+		return storageError("opening the database", err)
+	}
 	found, err := s.findTables(limited, conn, n)
 	if err == nil && !found || errors.Is(err, storage.ErrCorrupt) { // another node may be creating them
 		if err = s.createTables(limited, conn, n); err == nil {

@@ -102,7 +102,7 @@ func (t *tail) checkRewound(ctx context.Context, conn *pgx.Conn) error {
 
 // await returns when there may be new changes. The payload of a notification is the revision.
 func (t *tail) await(conn *pgx.Conn) error {
-	ctx, cancel := context.WithTimeout(t.store.closing, tailPoll)
+	ctx, cancel := context.WithTimeout(t.store.closing, t.store.pollEvery())
 	defer cancel()
 	for {
 		n, err := conn.WaitForNotification(ctx)

@@ -197,6 +197,9 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 // has ended and nothing was written.
 func (w *writer) send(g *group, prune bool, into ...any) error {
 	ctx, epoch, n := context.Background(), int64(g.epoch), int64(len(g.requests))
+	if w.store.pooled {
+		return w.sendPooled(ctx, g, prune, into...)
+	}
 	if !g.mixed && !prune {
 		keys, values, batches := g.puts()
 		return w.conn.QueryRow(ctx, "puts", epoch, n, some(keys), some(values), some(batches)).Scan(into...)
@@ -214,8 +217,36 @@ func (w *writer) send(g *group, prune bool, into ...any) error {
 	if prune {
 		b.Queue("prune", w.store.window)
 	}
+	return w.sendBatch(ctx, b, 1, into...)
+}
+
+// sendPooled is send without prepared statements, and with the setting that a pooler does not keep.
+func (w *writer) sendPooled(ctx context.Context, g *group, prune bool, into ...any) error {
+	epoch, n := int64(g.epoch), int64(len(g.requests))
+	b := &pgx.Batch{}
+	b.Queue(syncCommit)
+	if !g.mixed && !prune {
+		keys, values, batches := g.puts()
+		b.Queue(w.store.sql.puts, epoch, n, some(keys), some(values), some(batches))
+		return w.sendBatch(ctx, b, 1, into...)
+	}
+	b.Queue(w.store.sql.advance, epoch, n)
+	b.Queue(w.store.sql.mixed, append([]any{epoch, n}, g.mixedArguments()...)...)
+	if prune {
+		b.Queue(w.store.sql.prune, w.store.window)
+	}
+	return w.sendBatch(ctx, b, 2, into...)
+}
+
+// sendBatch sends a batch, and scans the row of the statement after the first ones.
+func (w *writer) sendBatch(ctx context.Context, b *pgx.Batch, first int, into ...any) error {
 	results := w.conn.SendBatch(ctx, b)
-	_, err := results.Exec()
+	var err error
+	for range first {
+		if _, err = results.Exec(); err != nil {
+			break
+		}
+	}
 	if err == nil {
 		err = results.QueryRow().Scan(into...)
 	}
@@ -287,13 +318,21 @@ func (w *writer) connect(ctx context.Context) error {
 		return err
 	}
 	if w.lost {
-		if err := endBackend(ctx, conn, w.self); err != nil {
+		if s.pooled {
+			err = s.endWriters(ctx, conn)
+		} else {
+			err = endBackend(ctx, conn, w.self)
+		}
+		if err != nil {
 			return err
 		}
 		w.lost = false
 		close(w.doubt.over)
 	}
 	w.self, w.revision = self, unknown
+	if s.pooled {
+		return nil
+	}
 	for name, text := range map[string]string{"advance": s.sql.advance, "puts": s.sql.puts, "mixed": s.sql.mixed,
 		"direct": s.sql.direct, "prune": s.sql.prune} {
 		if _, err := conn.Prepare(ctx, name, text); err != nil {
