@@ -49,49 +49,50 @@ func list(t *testing.T, args ...string) map[string]pkg {
 // levels is the direction of imports: a package may import those of a lower level, and of its own
 // level only where within says so. The longest prefix that fits counts.
 var levels = map[string]int{
-	"cmd":                  100,
-	"internal/server":      85,
-	"internal/e2e":         90, // drives the real program from outside
-	"internal/lint":        90, // programs of make lint
-	"internal/layout":      90,
-	"internal/cli":         80,
-	"internal/api":         70, // the engine; areas import it, never the other way, and v1 joins them
-	"internal/doctor":      65,
-	"internal/node":        60,
-	"internal/ceremony":    55, // acts on a node through interfaces of its own
-	"internal/ha":          55,
-	"internal/config":      50,
-	"internal/listener":    68,
-	"internal/limits":      50,
-	"internal/barrier":     40,
-	"seals":                40,
-	"internal/auth/policy": 40,
-	"internal/auth/token":  41,
-	"internal/audit":       40,
-	"internal/auth/method": 46, // auth methods are mount backends
-	"internal/mount":       45, // a backend is handed the identity that auth established
-	"internal/engine":      47,
-	"internal/gateway":     46, // protocols of other systems, over internal/keys
-	"internal/tools":       46, // random bytes and hashes, in the form of a backend's answers
-	"internal/keys":        40, // named keys; engines and gateways serve them
-	"recovery":             30, // pure; the set of seals splits keys with it
-	"internal/storage":     20,
-	"internal/testkit":     20, // emulators and peers for tests; never linked into the program
-	"internal/cluster":     20, // how nodes talk; it knows nothing of what they say
-	"hsm":                  20,
-	"internal/failpoint":   10,
-	"internal/field":       15, // needs fault
-	"internal/fault":       10,
-	"internal/secret":      10,
-	"internal/logs":        10,
-	"internal/metrics":     10,
-	"internal/tracing":     10,
-	"internal/kubernetes":  10,
-	"internal/sdnotify":    10,
-	"internal/spelling":    5,
-	"internal/clock":       10,
-	"internal/uuid":        10,
-	"internal/version":     5,
+	"cmd":                              100,
+	"internal/server":                  85,
+	"internal/e2e":                     90, // drives the real program from outside
+	"internal/lint":                    90, // programs of make lint
+	"internal/layout":                  90,
+	"internal/cli":                     80,
+	"internal/api":                     70, // the engine; areas import it, never the other way, and v1 joins them
+	"internal/doctor":                  65,
+	"internal/node":                    60,
+	"internal/ceremony":                55, // acts on a node through interfaces of its own
+	"internal/ha":                      55,
+	"internal/config":                  50,
+	"internal/listener":                68,
+	"internal/limits":                  50,
+	"internal/barrier":                 40,
+	"seals":                            40,
+	"internal/auth/policy":             40,
+	"internal/auth/token":              41,
+	"internal/audit":                   40,
+	"internal/auth/method":             46, // auth methods are mount backends
+	"internal/mount":                   45, // a backend is handed the identity that auth established
+	"internal/engine":                  47,
+	"internal/gateway":                 46, // protocols of other systems, over internal/keys
+	"internal/tools":                   46, // random bytes and hashes, in the form of a backend's answers
+	"internal/keys":                    40, // named keys; engines and gateways serve them
+	"recovery":                         30, // pure; the set of seals splits keys with it
+	"internal/storage":                 20,
+	"internal/testkit":                 20, // emulators and peers for tests; never linked into the program
+	"internal/storage/postgres/pgtest": 21, // a test kit that uses the root of the others
+	"internal/cluster":                 20, // how nodes talk; it knows nothing of what they say
+	"hsm":                              20,
+	"internal/failpoint":               10,
+	"internal/field":                   15, // needs fault
+	"internal/fault":                   10,
+	"internal/secret":                  10,
+	"internal/logs":                    10,
+	"internal/metrics":                 10,
+	"internal/tracing":                 10,
+	"internal/kubernetes":              10,
+	"internal/sdnotify":                10,
+	"internal/spelling":                5,
+	"internal/clock":                   10,
+	"internal/uuid":                    10,
+	"internal/version":                 5,
 }
 
 // apart are packages of one family that must not import each other: the API's engine knows no area,

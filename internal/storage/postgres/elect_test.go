@@ -143,7 +143,8 @@ type leaderships struct {
 	all []*leadership
 }
 
-// enter checks that no other node can hold the leadership when a new one does, and that epochs grow.
+// enter checks that no other node can hold the leadership when a new one does, and that epochs
+// grow.
 func (o *leaderships) enter(t *testing.T, l *leadership) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
