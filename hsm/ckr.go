@@ -62,7 +62,8 @@ var errMissing = errors.New("nothing found")
 // finals are this package's own errors, which no recovery level changes.
 var finals = []error{
 	ErrNoCgo, ErrNotLibrary, ErrConfig, ErrTokenAmbiguous, ErrPIN, ErrPINLocked, ErrPINFinalTry, ErrPINUnset,
-	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrMechanism, ErrCorrupt, ErrFormat,
+	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrKeyProtection, ErrMechanism,
+	ErrCorrupt, ErrFormat,
 	ErrTooLarge,
 	ErrDeadline, ErrStuck, ErrClosed,
 }

@@ -58,7 +58,7 @@ func (k *Key) Encrypt(ctx context.Context, plain, aad []byte) (*Sealed, error) {
 	}
 	in := bytes.Clone(plain) // a call that hangs may still read it after its caller has left
 	aad = bytes.Clone(aad)
-	return result(k, ctx, func(c *call, f *found, s scheme) (*Sealed, error) {
+	return result(k, ctx, false, func(c *call, f *found, s scheme) (*Sealed, error) {
 		return k.seal(c, f, s, in, aad)
 	}, func() { clear(in) })
 }
@@ -79,7 +79,8 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 	}
 	aad = bytes.Clone(aad)
 	failed := false
-	return result(k, ctx, func(c *call, f *found, s scheme) ([]byte, error) {
+	legacy := in.Mechanism == ck.MechRSAOAEP && in.Hash == ck.MechSHA1
+	return result(k, ctx, legacy, func(c *call, f *found, s scheme) ([]byte, error) {
 		plain, err := k.open(c, f, in, aad)
 		if err == nil || kindOf(err) != kindDevice {
 			if err != nil && kindOf(err) == kindMechanism && s.mechanism == in.Mechanism {
@@ -103,9 +104,10 @@ func (k *Key) Decrypt(ctx context.Context, sealed *Sealed, aad []byte) ([]byte, 
 
 // result returns a value from a session worker. It is read only if the work ended in time, because
 // an abandoned call may write it later.
-func result[T any](k *Key, ctx context.Context, f func(*call, *found, scheme) (T, error), done func()) (T, error) {
+func result[T any](k *Key, ctx context.Context, legacy bool, f func(*call, *found, scheme) (T, error),
+	done func()) (T, error) {
 	var out, none T
-	err := k.use(ctx, func(c *call, fd *found, s scheme) (err error) {
+	err := k.use(ctx, legacy, func(c *call, fd *found, s scheme) (err error) {
 		out, err = f(c, fd, s)
 		return err
 	})

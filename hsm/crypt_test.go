@@ -95,3 +95,41 @@ func FuzzSealed(f *testing.F) {
 		}
 	})
 }
+
+func TestNonExtractableIsRequired(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		attributes map[uint]bool
+		fits       bool
+		says       string
+	}{
+		"kept": {map[uint]bool{ck.AttrSensitive: true, ck.AttrExtractable: false, ck.AttrLocal: true}, true,
+			"not extractable"},
+		"imported": {map[uint]bool{ck.AttrSensitive: true, ck.AttrExtractable: false, ck.AttrLocal: false}, true,
+			"imported"},
+		"extractable":   {map[uint]bool{ck.AttrSensitive: true, ck.AttrExtractable: true}, false, "extractable"},
+		"not sensitive": {map[uint]bool{ck.AttrSensitive: false, ck.AttrExtractable: false}, false, "not sensitive"},
+		"not reported":  {nil, false, "no such attributes"},
+	} {
+		f := newFake(t)
+		f.set(func() {
+			for a, v := range c.attributes {
+				for _, o := range f.objects {
+					o.Attributes[a] = ck.Bool(a, v).Value
+				}
+			}
+		})
+		tok := f.token(nil)
+		k := f.key(tok, func(s *KeySpec) { s.NonExtractable = true })
+		_, err := k.Encrypt(t.Context(), []byte("secret"), nil)
+		if c.fits && err != nil || !c.fits && (!errors.Is(err, ErrKeyProtection) ||
+			!strings.Contains(err.Error(), c.says)) {
+			t.Errorf("%s: %v", name, err)
+		}
+		info, err := f.key(tok, nil).Describe(t.Context())
+		if err != nil || info.Protection.Kept() != c.fits {
+			t.Errorf("%s: %+v, %v", name, info.Protection, err)
+		}
+		shut(t, tok)
+	}
+}

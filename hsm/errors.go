@@ -44,6 +44,9 @@ var (
 	// ErrKeyAttributes is returned by Generate when the new key differs from its template. The key
 	// was destroyed.
 	ErrKeyAttributes = errors.New("the new key has other attributes than requested")
+	// ErrKeyProtection is returned for a key that can leave the token, although
+	// KeySpec.NonExtractable is set.
+	ErrKeyProtection = errors.New("the key is not protected as required")
 	// ErrMechanism is returned when the token and the key have no authenticating mechanism, or not
 	// the configured one.
 	ErrMechanism = errors.New("the mechanism is not available")

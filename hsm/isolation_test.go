@@ -122,13 +122,32 @@ func until(t *testing.T, what string, ok func() bool) {
 	}
 }
 
+// freeze stops a process and waits until all of it stands.
+func freeze(t *testing.T, pid int) {
+	t.Helper()
+	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "stop", func() bool {
+		tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/stat", pid))
+		if err != nil || len(tasks) == 0 {
+			t.Fatal(tasks, err)
+		}
+		for _, task := range tasks {
+			stat, err := os.ReadFile(task)
+			if err != nil || !strings.Contains(string(stat), ") T ") {
+				return false
+			}
+		}
+		return true
+	})
+}
+
 // TestHangingWorkerCostsOneDeadline stops the worker, as a library does that hangs for good.
 func TestHangingWorkerCostsOneDeadline(t *testing.T) {
 	token, key, pid := isolated(t, 2*time.Second)
 	defer token.Close()
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, pid)
 	start := time.Now()
 	_, err := key.Encrypt(t.Context(), []byte("secret"), nil)
 	if took := time.Since(start); !errors.Is(err, hsm.ErrDeadline) || took > 4*time.Second {
@@ -167,9 +186,7 @@ func TestCancelledCallLeavesTheWorkerAlone(t *testing.T) {
 // TestCloseEndsAHangingWorker: a server that stops does not wait for its HSM.
 func TestCloseEndsAHangingWorker(t *testing.T) {
 	token, key, pid := isolated(t, 20*time.Second)
-	if err := syscall.Kill(pid, syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
+	freeze(t, pid)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
 	if _, err := key.Encrypt(ctx, []byte("secret"), nil); !errors.Is(err, context.DeadlineExceeded) {

@@ -9,6 +9,7 @@ import (
 	"math/big"
 	"net/url"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
@@ -28,8 +29,56 @@ type KeySpec struct {
 	HMACID        []byte
 	HMACMechanism uint // 0: CKM_SHA256_HMAC
 
-	OAEPHash    uint // CKM_SHA256, ...; 0: the first that the token has
+	OAEPHash uint // CKM_SHA256, ...; 0: the first that the token has, but for SHA-1
+	// NonExtractable refuses a key that can leave the token, or whose token does not report whether
+	// it can.
+	NonExtractable bool
+
 	OAEPOnToken bool // encrypt on the token too, with its public key object, instead of in software
+}
+
+// Protection is what a token reports of a key's protection. A nil field means that it reports
+// nothing.
+type Protection struct {
+	Sensitive   *bool // CKA_SENSITIVE: the token does not reveal the key in plain text
+	Extractable *bool // CKA_EXTRACTABLE: the key can be wrapped by another key and leave the token
+	Local       *bool // CKA_LOCAL: the token generated the key
+}
+
+// Kept reports whether the key cannot leave the token, as far as the token reports it.
+func (p Protection) Kept() bool {
+	return p.Sensitive != nil && *p.Sensitive && p.Extractable != nil && !*p.Extractable
+}
+
+// String lists the attributes: "sensitive, not extractable, generated on the token".
+func (p Protection) String() string {
+	var parts []string
+	for _, a := range []struct {
+		v       *bool
+		yes, no string
+	}{
+		{p.Sensitive, "sensitive", "not sensitive"}, {p.Extractable, "extractable", "not extractable"},
+		{p.Local, "generated on the token", "imported"},
+	} {
+		switch {
+		case a.v == nil:
+		case *a.v:
+			parts = append(parts, a.yes)
+		default:
+			parts = append(parts, a.no)
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+func protectionOf(o object) Protection {
+	read := func(attribute uint) *bool {
+		if v, known := o.raw.Bool(attribute); known {
+			return &v
+		}
+		return nil
+	}
+	return Protection{read(ck.AttrSensitive), read(ck.AttrExtractable), read(ck.AttrLocal)}
 }
 
 // Key is a key on a token. Its first use finds it, and the first use after each login finds it
@@ -40,6 +89,7 @@ type Key struct {
 
 	found  atomic.Pointer[found]
 	scheme atomic.Pointer[scheme] // proven by a round trip; never changes
+	sha1   sync.Once              // logs that a ciphertext has SHA-1
 }
 
 // found is a key as one login session sees it. Its handles are valid as long as that session.
@@ -71,7 +121,7 @@ type KeyInfo struct {
 	HMACMechanism uint
 	OAEPHash      uint
 	Bits          int
-	Extractable   bool // the token may reveal the key
+	Protection    Protection
 }
 
 // Key returns a key. It checks the specification and does not touch the token.
@@ -109,7 +159,7 @@ func (t *Token) Key(spec KeySpec) (*Key, error) {
 func (k *Key) Describe(ctx context.Context) (KeyInfo, error) {
 	var info KeyInfo
 	k.found.Store(nil)
-	err := k.use(ctx, func(_ *call, f *found, s scheme) error {
+	err := k.use(ctx, false, func(_ *call, f *found, s scheme) error {
 		info = f.info(s)
 		return nil
 	})
@@ -130,7 +180,7 @@ func (f *found) info(s scheme) KeyInfo {
 	if s.mechanism == ck.MechAESCBCPad {
 		info.HMACURI, info.HMACMechanism = f.macURI, s.mac
 	}
-	info.Extractable, _ = f.key.raw.Bool(ck.AttrExtractable)
+	info.Protection = protectionOf(f.key)
 	if f.public != nil {
 		info.Bits = f.public.N.BitLen()
 	} else if n, ok := f.key.raw.Ulong(ck.AttrValueLen); ok {
@@ -149,14 +199,15 @@ func uri(s ck.Slot, o object) string {
 	return b.String()
 }
 
-// use finds the key, proves its scheme and runs f.
-func (k *Key) use(ctx context.Context, f func(*call, *found, scheme) error) error {
+// use finds the key, proves its scheme and runs f. legacy allows SHA-1 for OAEP, for ciphertexts
+// that have it.
+func (k *Key) use(ctx context.Context, legacy bool, f func(*call, *found, scheme) error) error {
 	return k.t.do(ctx, func(c *call) error {
 		fd, err := k.lookup(c)
 		if err != nil {
 			return err
 		}
-		s, err := k.proven(c, fd)
+		s, err := k.proven(c, fd, legacy)
 		if err != nil {
 			return err
 		}
@@ -187,9 +238,30 @@ func (k *Key) lookup(c *call) (*found, error) {
 		}
 		f.macURI = uri(c.at.slot, f.hmac)
 	}
+	if err := k.protected(f); err != nil {
+		return nil, err
+	}
 	f.uri = uri(c.at.slot, f.key)
 	k.found.Store(f)
 	return f, nil
+}
+
+// protected enforces NonExtractable.
+func (k *Key) protected(f *found) error {
+	if !k.spec.NonExtractable {
+		return nil
+	}
+	for _, o := range []object{f.key, f.hmac} {
+		if p := protectionOf(o); o.handle != 0 && !p.Kept() {
+			reported := p.String()
+			if reported == "" {
+				reported = "no such attributes"
+			}
+			return fmt.Errorf("%w: the token reports of the key with %s: %s", ErrKeyProtection, nameOf(o.label, o.id),
+				reported)
+		}
+	}
+	return nil
 }
 
 func (k *Key) wants() want {
@@ -227,7 +299,8 @@ var (
 var read = []uint{
 	ck.AttrClass, ck.AttrKeyType, ck.AttrLabel, ck.AttrID, ck.AttrEncrypt, ck.AttrDecrypt, ck.AttrSign, ck.AttrVerify,
 	ck.AttrToken,
-	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrModulus, ck.AttrPublicExponent, ck.AttrValueLen,
+	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrLocal, ck.AttrModulus, ck.AttrPublicExponent,
+	ck.AttrValueLen,
 	ck.AttrAlwaysAuthenticate,
 }
 

@@ -90,7 +90,7 @@ func TestRemoteHangAndDeath(t *testing.T) {
 			t.Error(err)
 		}
 	}()
-	key, err := token.Key(hsm.KeySpec{Label: "wrap"})
+	key, err := token.Key(hsm.KeySpec{Label: "wrap", OAEPHash: sha1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -48,7 +48,7 @@ var oaepHashes = map[uint]struct {
 // candidates returns the schemes to try, best first.
 func (k *Key) candidates(f *found) []scheme {
 	if f.key.kind == ck.KeyRSA {
-		hashes := []uint{ck.MechSHA256, ck.MechSHA384, ck.MechSHA512, ck.MechSHA1}
+		hashes := []uint{ck.MechSHA256, ck.MechSHA384, ck.MechSHA512}
 		if k.spec.OAEPHash != 0 {
 			hashes = []uint{k.spec.OAEPHash}
 		}
@@ -68,9 +68,14 @@ func (k *Key) candidates(f *found) []scheme {
 	return out
 }
 
+// errSHA1 says how to select SHA-1.
+var errSHA1 = errors.New("the token supports RSA-OAEP with SHA-1 only, which must be selected by name " +
+	"(rsa_oaep_hash = \"sha1\")")
+
 // proven returns the scheme that a round trip has proven. The first use tries the candidates.
 // Concurrent calls may do so at the same time: with a lock they would wait for a call that hangs.
-func (k *Key) proven(c *call, f *found) (scheme, error) {
+// SHA-1 must be selected by name; legacy allows it for a ciphertext that was made with it.
+func (k *Key) proven(c *call, f *found, legacy bool) (scheme, error) {
 	if s := k.scheme.Load(); s != nil {
 		return *s, nil
 	}
@@ -88,15 +93,23 @@ func (k *Key) proven(c *call, f *found) (scheme, error) {
 		}
 		refusals = append(refusals, fmt.Errorf("%s: %w", s, err))
 	}
+	sha1 := scheme{mechanism: ck.MechRSAOAEP, hash: ck.MechSHA1}
+	if f.key.kind == ck.KeyRSA && k.spec.OAEPHash == 0 && k.probe(c, f, sha1) == nil {
+		if legacy {
+			k.sha1.Do(func() {
+				k.t.cfg.Log.Warn("a ciphertext was made by RSA-OAEP with SHA-1, which must be selected by name now: "+
+					"set rsa_oaep_hash = \"sha1\", or use an AES key", "key", k.spec.Label)
+			})
+			return sha1, nil
+		}
+		return scheme{}, fmt.Errorf("%w: the key with %s: %w", ErrMechanism, nameOf(k.spec.Label, k.spec.ID), errSHA1)
+	}
 	return scheme{}, fmt.Errorf("%w: the key with %s: %w", ErrMechanism, nameOf(k.spec.Label, k.spec.ID),
 		errors.Join(refusals...))
 }
 
 func (k *Key) announce(s scheme) {
 	k.t.cfg.Log.Debug("the HSM key passed a round trip", "key", k.spec.Label, "mechanism", s.String())
-	if s.hash == ck.MechSHA1 && k.spec.OAEPHash == 0 {
-		k.t.cfg.Log.Warn("the HSM token supports RSA-OAEP with SHA-1 only; set rsa_oaep_hash = \"sha1\" to confirm it")
-	}
 }
 
 // probe asks the token for the scheme's mechanisms, then runs a round trip.

@@ -53,6 +53,32 @@ func trip(ctx context.Context, k *hsm.Key) error {
 	return err
 }
 
+// sha1 is the only hash for OAEP that SoftHSM has (CKM_SHA_1).
+const sha1 = 0x220
+
+// TestSHA1IsSelectedByName: a token without a better hash for OAEP needs it by name to encrypt, and
+// decrypts what it encrypted before that was so.
+func TestSHA1IsSelectedByName(t *testing.T) {
+	tok := softhsm.New(t)
+	tok.Key(t, hsm.RSA3072, "rsa")
+	token := open(t, tok.Config())
+	named, unnamed := keyOf(t, token, hsm.KeySpec{Label: "rsa", OAEPHash: sha1}),
+		keyOf(t, token, hsm.KeySpec{Label: "rsa"})
+	sealed, err := named.Encrypt(t.Context(), []byte("secret"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if plain, err := unnamed.Decrypt(t.Context(), sealed, nil); err != nil || string(plain) != "secret" {
+		t.Errorf("decrypted %q, %v", plain, err)
+	}
+	for range 2 {
+		if _, err := unnamed.Encrypt(t.Context(), []byte("secret"), nil); !errors.Is(err, hsm.ErrMechanism) ||
+			!strings.Contains(err.Error(), `rsa_oaep_hash = "sha1"`) {
+			t.Errorf("encrypted without its name: %v", err)
+		}
+	}
+}
+
 func TestEveryMechanismOnSoftHSM(t *testing.T) {
 	tok := softhsm.New(t)
 	tok.Key(t, hsm.AES256, "aes")
@@ -63,8 +89,8 @@ func TestEveryMechanismOnSoftHSM(t *testing.T) {
 		"chosen for AES":    {Label: "aes"},
 		"GCM":               {Label: "aes", Mechanism: hsm.AESGCM},
 		"CBC and HMAC":      {Label: "aes", Mechanism: hsm.AESCBCPad, HMACLabel: "mac"},
-		"chosen for RSA":    {Label: "rsa"},
-		"OAEP on the token": {Label: "rsa", Mechanism: hsm.RSAOAEP, OAEPOnToken: true},
+		"chosen for RSA":    {Label: "rsa", OAEPHash: sha1},
+		"OAEP on the token": {Label: "rsa", Mechanism: hsm.RSAOAEP, OAEPHash: sha1, OAEPOnToken: true},
 	} {
 		k := keyOf(t, token, spec)
 		for _, size := range []int{1, 15, 16, 17, 32, 1000, hsm.MaxPlaintext} {
@@ -83,7 +109,7 @@ func TestEveryMechanismOnSoftHSM(t *testing.T) {
 			}
 		}
 		info, err := k.Describe(t.Context())
-		if err != nil || info.Extractable || !strings.Contains(info.URI,
+		if err != nil || !info.Protection.Kept() || !strings.Contains(info.URI,
 			"serial="+tok.Serial+";object="+spec.Label+";id=%") {
 			t.Errorf("%s: %+v, %v", name, info, err)
 		}

@@ -225,6 +225,9 @@ func (e *exam) describe(ctx context.Context, on topic, d seals.Describer) {
 		on.warn("grant that permission: without it a scheduled deletion of the key goes unnoticed",
 			"the state of its key is only partly known: %s", why)
 	}
+	if why := k.Detail["warning"]; why != "" {
+		on.warn("generate a key that cannot leave the device, and wrap the root key by it", "%s", why)
+	}
 	parts := []string{}
 	for _, p := range []struct{ name, value string }{
 		{"state", k.State}, {"version", k.Version}, {"newest version", k.Latest}, {"protection", k.Protection},

@@ -46,6 +46,9 @@ var remedies = []remedy{
 	{hsm.ErrKeyUse, seals.KeyDisabled, "have the key's attribute changed on the HSM, or use another key", false},
 	{hsm.ErrKeyAttributes, seals.Misconfigured,
 		"generate the key with the vendor's tools and remove generate_key", false},
+	{hsm.ErrKeyProtection, seals.Misconfigured,
+		"generate a key on the HSM with CKA_SENSITIVE true and CKA_EXTRACTABLE false and wrap by it, or set " +
+			"require_nonextractable = false", false},
 	{hsm.ErrKeyExists, seals.Misconfigured, "select the key by its id, or choose another label", false},
 	{hsm.ErrKeyNotFound, seals.KeyGone,
 		"correct key_label or key_id; for a new server, generate_key = true in the stanza makes the key; " +

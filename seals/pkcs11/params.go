@@ -138,7 +138,8 @@ func (o *settings) readKey(p *seals.Params) (err error) {
 	var err2 error
 	o.key.ID, err = keyID(p, "key_id")
 	o.key.HMACID, err2 = keyID(p, "hmac_key_id")
-	return errors.Join(err, err2, boolean(p, "generate_key", &o.generate))
+	return errors.Join(err, err2, boolean(p, "generate_key", &o.generate),
+		boolean(p, "require_nonextractable", &o.key.NonExtractable))
 }
 
 func (o *settings) readMechanisms(p *seals.Params) (err error) {

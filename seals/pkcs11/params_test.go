@@ -207,3 +207,14 @@ func TestPINState(t *testing.T) {
 		t.Error(low, final, locked, err)
 	}
 }
+
+func TestDescribeReportsTheKeysProtection(t *testing.T) {
+	tok := softhsm.New(t)
+	tok.Key(t, hsm.AES256, "wrap")
+	w := open(t, tok, "key_label", "wrap", "require_nonextractable", "true")
+	state, err := w.Describe(t.Context())
+	if err != nil || state.Protection != "token, sensitive, not extractable, generated on the token" ||
+		state.Detail["CKA_EXTRACTABLE"] != "false" || state.Detail["warning"] != "" {
+		t.Errorf("%+v, %v", state, err)
+	}
+}

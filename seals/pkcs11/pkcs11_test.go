@@ -110,8 +110,10 @@ func TestConformsWithOAEP(t *testing.T) {
 		return hooks(t, tok, &sealtest.Fixture{
 			// In software a public key encrypts whether the token is there or not.
 			Wrapper: open(t, tok, "key_label", "wrap", "rsa_oaep_hash", "sha1", "disable_software_encryption", "true"),
-			Other:   open(t, tok, "key_label", "other"),
-			Again:   func() wrapping.Wrapper { return open(t, tok, "key_label", "wrap") },
+			Other:   open(t, tok, "key_label", "other", "rsa_oaep_hash", "sha1"),
+			Again: func() wrapping.Wrapper {
+				return open(t, tok, "key_label", "wrap", "rsa_oaep_hash", "sha1")
+			},
 			Disable: func() { must(t, tok.Permit("wrap", false)) },
 			Enable:  func() { must(t, tok.Permit("wrap", true)) },
 			Destroy: func() { must(t, tok.Delete("wrap")) },

@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
+	"strings"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -29,6 +31,7 @@ var (
 	_ seals.Closer     = (*Wrapper)(nil)
 	_ seals.Successor  = (*Wrapper)(nil)
 	_ seals.Bounded    = (*Wrapper)(nil)
+	_ seals.Describer  = (*Wrapper)(nil)
 )
 
 // New parses a stanza:
@@ -42,7 +45,8 @@ var (
 //	                                default: one that works with the key
 //	hmac_key_label, hmac_key_id     the key that authenticates for CKM_AES_CBC_PAD
 //	hmac_mechanism                  default: CKM_SHA256_HMAC
-//	rsa_oaep_hash                   sha256, ...; default: the first that the token has
+//	rsa_oaep_hash                   sha256, ...; default: the first that the token has, but for sha1
+//	require_nonextractable          refuse a key that can leave the token
 //	disable_software_encryption     RSA: the token also encrypts, with its public key object
 //	generate_key                    make missing keys at the first encryption
 //	max_parallel                    the most sessions; default: 8
@@ -110,6 +114,35 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 		return "", w.failure(err)
 	}
 	return info.URI, nil
+}
+
+// Describe reports how the token protects the key.
+func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
+	ctx, cancel := w.within(ctx)
+	defer cancel()
+	info, err := w.key.Describe(ctx)
+	switch {
+	case errors.Is(err, hsm.ErrKeyUse):
+		return seals.KeyState{State: "disabled"}, nil
+	case err != nil:
+		return seals.KeyState{}, w.failure(err)
+	}
+	detail := map[string]string{"mechanism": hsm.MechanismName(info.Mechanism)}
+	for name, v := range map[string]*bool{
+		"CKA_SENSITIVE": info.Protection.Sensitive, "CKA_EXTRACTABLE": info.Protection.Extractable,
+		"CKA_LOCAL": info.Protection.Local,
+	} {
+		if detail[name] = "not reported"; v != nil {
+			detail[name] = strconv.FormatBool(*v)
+		}
+	}
+	if !info.Protection.Kept() {
+		detail["warning"] = "the key can leave the token, or the token does not report it: " + info.Protection.String()
+	}
+	return seals.KeyState{
+		ID: info.URI, State: "enabled", Protection: strings.TrimSuffix("token, "+info.Protection.String(), ", "),
+		Detail: detail,
+	}, nil
 }
 
 // SetConfig returns the configuration without secrets. It refuses a configuration in the options:

@@ -41,7 +41,8 @@ type process struct {
 	conn     net.Conn
 	out      *batch
 	exited   chan struct{} // closed after the end was collected
-	finished chan struct{} // closed after the last response was read
+	drained  chan struct{} // closed after the last response was read
+	finished chan struct{} // closed when the goroutine that reads has ended
 
 	mu    sync.Mutex
 	lines map[uint32]*line
@@ -74,7 +75,7 @@ func start(cfg Config) (*process, error) {
 func newProcess(cfg Config, cmd *exec.Cmd, conn net.Conn) *process {
 	p := &process{
 		cfg: cfg, cmd: cmd, conn: conn, out: &batch{w: conn}, lines: map[uint32]*line{},
-		exited: make(chan struct{}), finished: make(chan struct{}), down: make(chan struct{}),
+		exited: make(chan struct{}), finished: make(chan struct{}), drained: make(chan struct{}), down: make(chan struct{}),
 	}
 	go p.wait()
 	go p.watch()
@@ -237,6 +238,12 @@ func (p *process) wait() {
 	if err == nil {
 		err = errors.New("it exited")
 	}
+	t := time.NewTimer(time.Second)
+	defer t.Stop()
+	select {
+	case <-p.drained: // its last responses count
+	case <-t.C:
+	}
 	p.fail(err)
 }
 
@@ -256,6 +263,7 @@ func (p *process) read() {
 	for {
 		number, status, payload, err := readFrame(in)
 		if err != nil {
+			close(p.drained)
 			p.readEnded(err)
 			return
 		}
@@ -271,6 +279,7 @@ func (p *process) read() {
 		p.mu.Unlock()
 		switch {
 		case !expected:
+			close(p.drained)
 			p.fail(fmt.Errorf("%w: a response without a request", errProtocol))
 			return
 		case left:
@@ -370,11 +379,16 @@ func (p *process) call(ctx context.Context, l *line, op operation, body func(*en
 	case r := <-l.answer:
 		return p.result(r)
 	case <-p.down:
-		return nil, p.ended()
 	case <-ctx.Done():
+		if p.leave(l) {
+			return nil, context.Cause(ctx)
+		}
 	}
-	if p.leave(l) {
-		return nil, context.Cause(ctx)
+	// The response has arrived, or the process has ended, perhaps after its response.
+	select {
+	case r := <-l.answer:
+		return p.result(r)
+	default:
 	}
 	select {
 	case r := <-l.answer:
