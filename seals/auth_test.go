@@ -2,6 +2,7 @@ package seals_test
 
 import (
 	"errors"
+	"log/slog"
 	"strings"
 	"testing"
 
@@ -271,3 +272,17 @@ func TestPolicyIsNotWeakenedSilently(t *testing.T) {
 		}
 	}
 }
+
+// TestPublicWrapperWarns: a set warns of a seal whose public key wraps.
+func TestPublicWrapperWarns(t *testing.T) {
+	var log strings.Builder
+	_, err := seals.NewSet([]seals.Seal{{Name: "rsa", Type: "static", Wrapper: publicWrapper{}}},
+		seals.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
+	if err != nil || !strings.Contains(log.String(), "substitute the root key") || !strings.Contains(log.String(), "use an AES key") {
+		t.Errorf("%v, log: %s", err, log.String())
+	}
+}
+
+type publicWrapper struct{ *static.Wrapper }
+
+func (publicWrapper) WrapsPublicly() string { return "use an AES key" }

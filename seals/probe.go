@@ -90,6 +90,19 @@ func (s *Set) note(m Seal, p *Part, err error) {
 	})
 }
 
+// Adopt records that a record which [Set.Wrap] or [Set.Rewrap] made is the stored one: its parts were
+// proven just now, and its keys are the ones that wrap.
+func (s *Set) Adopt(r *Record) {
+	for _, m := range s.seals {
+		p := r.part(m.Name)
+		if _, isQuorum := m.Wrapper.(Quorum); isQuorum || p == nil {
+			continue
+		}
+		s.note(m, p, nil)
+		s.noteVersion(m, p)
+	}
+}
+
 // noteUnproven records that a seal could not wrap. It does so only for a seal that was never
 // proven: before the initialisation there is no stored part to probe, later the last proof says
 // more.

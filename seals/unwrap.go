@@ -94,16 +94,11 @@ func (s *Set) unwrapMember(
 	m := s.seals[i]
 	p := r.part(m.Name)
 	if p == nil {
-		return nil, named(
-			m,
-			"unwrap",
-			Fail(
-				Misconfigured,
-				errors.New("the stored root key was not wrapped by this seal"),
-				"configure a seal that wrapped it (%s), or add this one by a rewrap while the server is unsealed",
-				r.names(),
-			),
-		)
+		err := named(m, "unwrap", Fail(Misconfigured, errors.New("the stored root key was not wrapped by this seal"),
+			"configure a seal that wrapped it (%s), or wrap the root key again while the server is unsealed: "+
+				"sealgate write -f sys/sealwrap/rewrap", r.names()))
+		s.note(m, nil, err)
+		return nil, err
 	}
 	w := m.Wrapper
 	if _, isQuorum := w.(Quorum); isQuorum && quorum != nil {

@@ -78,6 +78,7 @@ func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	if err := n.commitInit(ctx, g); err != nil {
 		return nil, err
 	}
+	n.seals.Load().Adopt(g.record)
 	n.log.Info("initialised", "cluster", g.record.Cluster, "seals", len(g.record.Parts))
 	if err := n.loadVacant(ctx); err != nil {
 		return nil, err

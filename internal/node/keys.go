@@ -200,6 +200,7 @@ func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, cus
 			f.shareSet = next
 		}
 	})
+	n.seals.Load().Adopt(record)
 	return nil
 }
 

@@ -309,3 +309,32 @@ func TestBrokenSealBeforeInit(t *testing.T) {
 		t.Error("nothing was proven yet")
 	}
 }
+
+// TestStatusIsTrueAtOnce: right after a rewrap, with another seal configured and another key version,
+// the status is that of the new record; no probe is needed for it.
+func TestStatusIsTrueAtOnce(t *testing.T) {
+	h := newHarness(t)
+	one := h.twoSeals(1, false)
+	first := h.set(one.Seals()[0])
+	n, stop := h.start(first)
+	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := n.SealStatus(t.Context()); !st.Seals[0].WouldUnseal || !st.FullyWrapped {
+		t.Errorf("right after the initialisation: %+v", st.Seals)
+	}
+	eventually(t, "active", isActive(n))
+	stop()
+	n, _ = h.start(one)
+	eventually(t, "active", isActive(n))
+	eventually(t, "the new seal holds no part", func() bool {
+		st, _ := n.SealStatus(t.Context())
+		return st.Seals[1].Class == seals.Misconfigured && strings.Contains(st.Seals[1].Remedy, "rewrap") && !st.FullyWrapped
+	})
+	if err := n.RewrapSeals(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if st, _ := n.SealStatus(t.Context()); !st.Seals[1].WouldUnseal || !st.FullyWrapped || st.Seals[1].Class != "" {
+		t.Errorf("right after the rewrap: %+v", st.Seals)
+	}
+}

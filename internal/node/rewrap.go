@@ -54,6 +54,7 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if err := n.commitRewrap(ctx, a, record); err != nil {
 		return err
 	}
+	set.Adopt(record)
 	n.log.Info("the seals wrapped the root key again", "generation", record.Generation)
 	return nil
 }

@@ -59,7 +59,10 @@ var (
 	_ seals.Stamper    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
 	_ seals.Bounded    = (*Wrapper)(nil)
-	_ seals.Closer     = (*Wrapper)(nil)
+
+	_ seals.PublicWrapper = (*Wrapper)(nil)
+
+	_ seals.Closer = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
@@ -125,6 +128,12 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 
 // KeyId returns the key's URL without a version.
 func (w *Wrapper) KeyId(context.Context) (string, error) { return w.id, nil }
+
+// WrapsPublicly implements [seals.PublicWrapper]: the key is an RSA key.
+func (w *Wrapper) WrapsPublicly() string {
+	return "keep the storage and the public half of the key from others, or combine this seal with one of a symmetric " +
+		"key by seal_policy { mode = \"threshold\" }"
+}
 
 // Timeout implements [seals.Bounded].
 func (w *Wrapper) Timeout() time.Duration { return w.settings.timeout }

@@ -89,6 +89,14 @@ func (w *Wrapper) Succeed(old wrapping.Wrapper) {
 	}
 }
 
+// WrapsPublicly implements [seals.PublicWrapper]: with CKM_RSA_PKCS_OAEP the public half wraps.
+func (w *Wrapper) WrapsPublicly() string {
+	if w.settings.key.Mechanism != hsm.RSAOAEP {
+		return ""
+	}
+	return "use an AES key with CKM_AES_GCM, or keep the storage and the public half of the key from others"
+}
+
 // Timeout returns the deadline of every call.
 func (w *Wrapper) Timeout() time.Duration {
 	return cmp.Or(w.settings.token.Deadline, hsm.DefaultDeadline)
