@@ -17,6 +17,7 @@ type class struct {
 	data       string // + uuid + "/": a mount's entries
 	accessor   string // prefix of the accessors
 	builtin    []Entry
+	tunable    string // the protected path that can be tuned
 	protected  []string // path prefixes at which nothing can be mounted
 	keep       string   // error text for an attempt to unmount one of these
 }
@@ -39,6 +40,7 @@ var authMethods = class{
 	// The API itself answers "token".
 	builtin:   []Entry{{Path: "token/", Type: "token", Description: "token based credentials"}},
 	protected: []string{"token/"},
+	tunable:   "token/",
 	keep:      "token credential backend cannot be disabled: %q is built in",
 }
 

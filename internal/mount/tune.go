@@ -19,7 +19,7 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	if err != nil {
 		return err
 	}
-	if t.isProtected(clean) {
+	if t.isProtected(clean) && clean != t.tunable {
 		return fault.New(fault.Invalid, "cannot tune %q: it is built in and has no settings", clean)
 	}
 	t.mu.Lock()
@@ -35,6 +35,10 @@ func (t *Table) Tune(ctx context.Context, path string, change func(*Entry) error
 	to.Options = maps.Clone(to.Options)
 	if err := change(&to); err != nil {
 		return err
+	}
+	if clean == t.tunable && to.Config.TokenType != e.Config.TokenType {
+		return fault.New(fault.Invalid, "token_type of %q cannot be set: the request, or a token role, decides the type",
+			clean)
 	}
 	if to.equal(e.Entry) {
 		return nil

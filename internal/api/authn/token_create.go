@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/token"
@@ -37,6 +38,10 @@ func create(ctx context.Context, h *api.Handler, q *api.Request, c token.CreateR
 		return nil, err
 	}
 	c.Path = q.Path
+	if m, ok := q.Role.AuthMethods().Get("token/"); ok {
+		lease, most := m.Config.Effective()
+		c.MountDefault, c.MountMax = time.Duration(lease)*time.Second, time.Duration(most)*time.Second
+	}
 	made, err := q.Role.Tokens().CreateToken(ctx, q.Identity, c)
 	if err != nil {
 		return nil, err

@@ -357,3 +357,40 @@ func TestRequiredParametersAreMetByTheirExactName(t *testing.T) {
 		}
 	}
 }
+
+// TestTuneTokenMount: the lease times of token/ bind tokens that are created afterwards (case 11).
+func TestTuneTokenMount(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	before := w.create("create", `{"policies":["default"]}`)
+	for _, path := range []string{"sys/mounts/auth/token/tune", "sys/auth/token/tune"} {
+		w.expect(path, w.do("POST", path, `{"default_lease_ttl":"1h","max_lease_ttl":"2h"}`), 204, "")
+	}
+	if a := w.do("GET", "sys/auth/token/tune", ""); !strings.Contains(a.Body.String(), `"default_lease_ttl":3600`) ||
+		!strings.Contains(a.Body.String(), `"max_lease_ttl":7200`) {
+		t.Errorf("read back: %s", a.Body)
+	}
+	for body, want := range map[string]int64{
+		`{"policies":["default"]}`: 3600, `{"policies":["default"],"ttl":"90m"}`: 5400,
+		`{"policies":["default"],"ttl":"3h"}`: 7200, `{"policies":["default"],"explicit_max_ttl":"30m"}`: 1800,
+		`{"policies":["default"],"period":"3h"}`: 10800, `{"policies":["default"],"type":"batch"}`: 3600,
+		`{"policies":["root"]}`: 0,
+	} {
+		if got := w.create("create", body).LeaseDuration; got != want {
+			t.Errorf("%s lives %d s, want %d", body, got, want)
+		}
+	}
+	made := w.create("create", `{"policies":["default"]}`)
+	var renewed struct{ Auth api.AuthAnswer }
+	w.decode(w.do("PUT", "auth/token/renew", body("token", made.ClientToken, "increment", "5h")), &renewed)
+	if renewed.Auth.LeaseDuration != 7200 {
+		t.Errorf("renewed for %d s, want 7200", renewed.Auth.LeaseDuration)
+	}
+	if before.LeaseDuration != 768*3600 {
+		t.Errorf("before: %d s", before.LeaseDuration)
+	}
+	w.expect("token_type", w.do("POST", "sys/auth/token/tune", `{"token_type":"batch"}`), 400,
+		refusal("token_type of \"token/\" cannot be set: the request, or a token role, decides the type"))
+	w.expect("disabled", w.do("DELETE", "sys/auth/token", ""), 400, "")
+	w.expect("sealed", w.do("PUT", "sys/seal", ""), 204, "")
+}

@@ -30,6 +30,9 @@ type CreateRequest struct {
 	Orphan       bool // an orphan, through an endpoint that needs no sudo
 	EntityAlias  string
 	Role         *Role
+
+	// The lease times of the mount token/; 0: as usual.
+	MountDefault, MountMax time.Duration
 }
 
 // Created is a new token; its text is stored nowhere.

@@ -1,6 +1,7 @@
 package token
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -45,6 +46,9 @@ func (c *creation) chooseLife(context.Context) error {
 		t.Renewable = false
 		return nil
 	}
+	if c.MountMax > 0 && c.MountMax < MaxTTL && t.Period == 0 && t.Type != TypeBatch {
+		t.ExplicitMax = smallestSet(c.MountMax, t.ExplicitMax)
+	}
 	t.TTL = c.capped()
 	t.Expires = t.Created.Add(t.TTL)
 	return nil
@@ -57,11 +61,14 @@ func (c *creation) capped() time.Duration {
 	if t.Period > 0 {
 		ttl, limit = t.Period, 0
 	}
+	if limit > 0 && c.MountMax > 0 {
+		limit = min(limit, c.MountMax)
+	}
 	if t.ExplicitMax > 0 && (limit == 0 || t.ExplicitMax < limit) {
 		limit = t.ExplicitMax
 	}
 	if ttl == 0 {
-		ttl = MaxTTL
+		ttl = cmp.Or(c.MountDefault, MaxTTL)
 		if limit > 0 {
 			ttl = min(ttl, limit)
 		}
