@@ -24,9 +24,9 @@ type Config struct {
 	Telemetry  Telemetry          // format of the metrics
 
 	Audit []Audit // audit devices, in the order of the files
-	// AuditByAPI is unsafe_allow_api_audit_creation: true lets requests create audit devices that write
-	// to any file, false forbids them to create devices. Unset, they may create devices that write
-	// below AuditFolders, as clients of Vault expect.
+	// AuditByAPI is unsafe_allow_api_audit_creation: true lets requests create audit devices that
+	// write to any file, false forbids them to create devices. Unset, they may create devices that
+	// write below AuditFolders, as clients of Vault expect.
 	AuditByAPI   *bool
 	AuditFolders []string // audit_folders: "/var/log/sealgate", and "audit" in the folder of a bbolt storage
 	AuditPrefix  bool     // allow_audit_log_prefixing: a device may write a prefix before each entry; false
@@ -34,6 +34,8 @@ type Config struct {
 	APIAddr           string // URL that clients are redirected to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it
 	ClusterName       string // "" to generate it at init
+	ClusterID         string // refuses a storage of another cluster; "": any
+	Anchor            string // file that keeps what the node last saw of its storage; "": none
 	DisableClustering bool
 
 	DefaultLeaseTTL           time.Duration // 768h

@@ -59,6 +59,10 @@ func (d *decoder) file(b *body) {
 	s.str("api_addr", &c.APIAddr)
 	s.str("cluster_addr", &c.ClusterAddr)
 	s.str("cluster_name", &c.ClusterName)
+	s.str("cluster_id", &c.ClusterID)
+	for _, b := range s.blocks("anchor", 1, 1) {
+		d.anchor(b)
+	}
 	s.str("pid_file", &c.PIDFile)
 	s.flag("disable_clustering", &c.DisableClustering)
 	s.flag("raw_storage_endpoint", &c.RawStorageEndpoint)

@@ -92,6 +92,7 @@ var levels = map[string]int{
 	"internal/spelling":                5,
 	"internal/clock":                   10,
 	"internal/uuid":                    10,
+	"internal/anchor":                  10,
 	"internal/version":                 5,
 }
 

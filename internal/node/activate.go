@@ -74,6 +74,14 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		if err := n.upgradeAttestation(ctx, b); err != nil {
 			return nil, err
 		}
+	}
+	if err := n.checkAnchor(ctx, b); err != nil {
+		if n.cfg.Trail != nil && !standby {
+			n.cfg.Trail.Deactivate()
+		}
+		return nil, err
+	}
+	if !standby {
 		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
 	}
 	return a, nil

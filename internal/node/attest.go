@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -25,6 +26,7 @@ type attestation struct {
 	Record     string `json:"record"`     // of core/seal: generation, cluster, policy, members, share sets
 	Recovery   string `json:"recovery"`   // of the recovery share set
 	Transcript string `json:"transcript"` // of the transcript's head
+	Revision   uint64 `json:"revision"`   // grows with every change
 }
 
 const (
@@ -59,6 +61,9 @@ func (a attestation) attestWritten(tx *barrier.Tx) (next attestation, changed bo
 		if value, ok := tx.Written(path); ok {
 			*digest, changed = attestDigest(path, value), true
 		}
+	}
+	if changed {
+		a.Revision++
 	}
 	return a, changed
 }
@@ -143,7 +148,7 @@ func (n *Node) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecor
 			"entry from a backup", path, errTampered)
 	}
 	n.alarm(err)
-	return c, err
+	return c, fault.Wrap(err, fault.Internal, "%v", err)
 }
 
 // alarm reports that the storage was changed outside this program.
@@ -165,6 +170,7 @@ func (n *Node) upgradeAttestation(ctx context.Context, b *barrier.Barrier) error
 	if err != nil {
 		return err
 	}
+	a.Revision = 1
 	c.Attested = &a
 	tx := b.Begin()
 	tx.Put(pathCluster, c.marshal())

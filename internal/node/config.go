@@ -1,6 +1,7 @@
 package node
 
 import (
+	"context"
 	"crypto/rand"
 	"errors"
 	"io"
@@ -33,6 +34,13 @@ type Config struct {
 	// Cluster makes the node a member of a cluster; the store must satisfy [ha.CheckStore]. Nil: the
 	// node runs without a cluster, whatever the store can do.
 	Cluster *ha.Member
+
+	ClusterID string // refuses a storage of another cluster; "": any
+	Anchor    Anchor // nil: a storage that was rolled back as a whole is not recognised
+	// LastCommit returns a number that grows with the storage's commits; nil: it has none. The default is
+	// storage.Sequencer's.
+	LastCommit     func(context.Context) (uint64, error)
+	AcceptRollback string // "<cluster id>:<generation>" of a storage that is accepted despite the anchor
 
 	Log  *slog.Logger     // nil: silent
 	Now  func() time.Time // nil: time.Now
@@ -98,6 +106,9 @@ func (c *Config) complete() error {
 	}
 	if c.Rand == nil {
 		c.Rand = rand.Reader
+	}
+	if s, ok := c.Store.(storage.Sequencer); ok && c.LastCommit == nil {
+		c.LastCommit = s.Revision
 	}
 	c.Timing.defaults()
 	return nil

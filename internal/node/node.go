@@ -32,6 +32,7 @@ type Node struct {
 	wake      chan struct{}                  // makes Run check everything at once
 
 	tampered   atomic.Pointer[error] // the alarm of attest.go; nil: none
+	restored   atomic.Bool           // a snapshot replaced the data: the anchor follows
 	ceremonies *ceremony.Manager
 	keeper     *sealKeeper
 

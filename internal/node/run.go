@@ -65,6 +65,7 @@ func (n *Node) maintain(ctx context.Context) {
 	n.ceremonies.EndLapsed(ctx)
 	n.endHandOver(ctx)
 	n.checkAttestation(ctx)
+	n.refreshAnchor(ctx)
 }
 
 // firstWait keeps the nodes of a cluster that start together from asking their seals together.

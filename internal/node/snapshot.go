@@ -119,6 +119,7 @@ func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.
 	}
 	(replicaHost{n}).leave()
 	n.forgetShares()
+	n.restored.Store(true)
 	n.change(func(f *nodeState) { f.shareSet, f.previous, f.clusterName = nil, nil, "" })
 	log.Warn("a snapshot replaced the data")
 	if err := n.unsealBySeals(ctx); err != nil {

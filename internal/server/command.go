@@ -52,6 +52,7 @@ type serverFlags struct {
 	logLevel, logFormat string
 	recovery            bool
 	exitOnShutdown      bool
+	acceptRollback      string
 }
 
 // multi is a repeatable flag.
@@ -78,6 +79,8 @@ func (c *serverCommand) flags() (*flag.FlagSet, *serverFlags) {
 	f.StringVar(&o.logFormat, "log-format", "", "standard or json [SEALGATE_LOG_FORMAT]")
 	f.BoolVar(&o.recovery, "recovery", false, "recovery mode: a quorum of shares generates a token for raw storage; "+
 		"nothing else is served")
+	f.StringVar(&o.acceptRollback, "accept-rollback", "", "accept a storage that differs from the anchor: "+
+		"`cluster id:generation` as the refusal names it; for one start")
 	f.BoolVar(&o.exitOnShutdown, "exit-on-core-shutdown", false, "accepted for compatibility; the process always exits")
 	return f, o
 }

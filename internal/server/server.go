@@ -1,6 +1,7 @@
 package server
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -8,6 +9,7 @@ import (
 	"net"
 	"sync"
 
+	"github.com/sealgate/sealgate/internal/anchor"
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/operate"
 	"github.com/sealgate/sealgate/internal/audit"
@@ -123,6 +125,15 @@ func (p *instance) openNode(dev *development) (err error) {
 		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
 		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail, Metrics: p.shared.Metrics,
+	}
+	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
+	if cfg.Anchor != "" {
+		nc.Anchor = anchor.File(cfg.Anchor)
+		if s, ok := p.store.(interface {
+			LastCommit(context.Context) (uint64, error)
+		}); ok {
+			nc.LastCommit = s.LastCommit
+		}
 	}
 	if dev != nil {
 		nc.Mounts, nc.RootToken = dev.mounts(), p.flags.devRootToken

@@ -211,6 +211,14 @@ func (s *Store) Size(ctx context.Context) (size int64, err error) {
 	return size, err
 }
 
+// LastCommit returns the number of the last written group of commits, which grows with each group.
+func (s *Store) LastCommit(ctx context.Context) (uint64, error) {
+	if err := s.ready(ctx); err != nil {
+		return 0, err
+	}
+	return s.sequence()
+}
+
 // sequence reads the number of the last written group.
 func (s *Store) sequence() (n uint64, err error) {
 	err = s.read(func(tx *bolt.Tx) error {
