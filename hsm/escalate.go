@@ -16,6 +16,9 @@ const (
 	levelExhausted                      // no further attempt
 )
 
+// maxCrashes is how many ends of the library's process one call survives.
+const maxCrashes = 4
+
 // String returns the level's name in the log.
 func (r recoveryLevel) String() string {
 	return [...]string{"none", "session", "login", "restart", "exhausted"}[min(r, levelExhausted)]
@@ -62,6 +65,7 @@ func (t *Token) escalate(ctx context.Context, write bool, f func(*call) error) e
 	}
 	seen := mod.Generation() // a later restart serves this call, whichever call caused it
 	var at *loginSession
+	crashes := 0
 	for r := levelNone; ; {
 		var err error
 		at, err = t.attempt(ctx, task{mod: mod, at: at, fresh: r > levelNone, write: write, f: f}, r, seen)
@@ -76,6 +80,9 @@ func (t *Token) escalate(ctx context.Context, write bool, f func(*call) error) e
 			q = at.quirk
 		}
 		up := r.next(err, q)
+		if crashes++; up == levelExhausted && errors.Is(err, ErrWorker) && crashes < maxCrashes {
+			up = levelRestart // the process may have ended for another call
+		}
 		if up == levelExhausted {
 			return verdict(err)
 		}
@@ -100,7 +107,7 @@ func (t *Token) attempt(ctx context.Context, k task, r recoveryLevel, seen uint6
 	if r == levelRestart {
 		generation, err := k.mod.Restart(ctx, seen)
 		if err != nil {
-			return k.at, err
+			return k.at, t.explain(err)
 		}
 		least = generation
 	}

@@ -40,7 +40,7 @@ func (t *Token) Inspect(ctx context.Context) (Info, error) {
 func (t *Token) readInfo(ctx context.Context, mod *ck.Module) (info Info, err error) {
 	generation, err := mod.Start(ctx)
 	if err != nil {
-		return Info{}, err
+		return Info{}, t.explain(err)
 	}
 	if err := mod.Enter(ctx, generation); err != nil {
 		return Info{}, err

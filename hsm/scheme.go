@@ -131,7 +131,11 @@ func (k *Key) probe(c *call, f *found, s scheme) error {
 			}
 		}
 	}
-	return k.roundTrip(c, f, s)
+	err := k.roundTrip(c, f, s)
+	if err != nil && kindOf(err) == kindMechanism {
+		return fmt.Errorf("the token lists the mechanism and refuses it: %w", err)
+	}
+	return err
 }
 
 // roundTrip encrypts random bytes and decrypts them.

@@ -288,7 +288,7 @@ func (t *Token) enter(mod *ck.Module) (at *loginSession, err error) {
 	defer cancel()
 	generation, err := mod.Start(ctx)
 	if err != nil {
-		return nil, err
+		return nil, t.explain(err)
 	}
 	if err := mod.Enter(ctx, generation); err != nil {
 		return nil, err
@@ -378,6 +378,9 @@ func (t *Token) absent(slots []ck.Slot) error {
 	known := t.known
 	t.mu.Unlock()
 	present := "the library lists no token"
+	if hint := softHSMHint(t.cfg.Lib, t.cfg.Paths); hint != "" {
+		present += "; " + hint
+	}
 	if len(slots) > 0 {
 		var names []string
 		for _, s := range slots {

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strconv"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -23,6 +24,7 @@ type Wrapper struct {
 	token    *hsm.Token
 	key      *hsm.Key
 	settings settings
+	reached  atomic.Bool // a call has succeeded
 }
 
 var (
@@ -102,9 +104,17 @@ func (w *Wrapper) Timeout() time.Duration {
 	return cmp.Or(w.settings.token.Deadline, hsm.DefaultDeadline)
 }
 
+// firstContact is the default deadline until the HSM has answered once: an operator who initialises
+// or starts a server with an HSM that hangs learns it soon. A configured timeout takes its place.
+const firstContact = 3500 * time.Millisecond
+
 // within sets one deadline for all HSM calls of an operation.
 func (w *Wrapper) within(ctx context.Context) (context.Context, context.CancelFunc) {
-	return context.WithTimeoutCause(ctx, w.Timeout(), hsm.ErrDeadline)
+	d := w.Timeout()
+	if w.settings.token.Deadline == 0 && !w.reached.Load() {
+		d = min(d, firstContact)
+	}
+	return context.WithTimeoutCause(ctx, d, hsm.ErrDeadline)
 }
 
 // Type returns "pkcs11".
@@ -121,6 +131,7 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", w.failure(err)
 	}
+	w.reached.Store(true)
 	return info.URI, nil
 }
 
@@ -211,6 +222,7 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 	if err != nil {
 		return nil, w.failure(err)
 	}
+	w.reached.Store(true)
 	return &wrapping.BlobInfo{
 		Ciphertext: sealed.Ciphertext, Iv: sealed.IV, Hmac: sealed.MAC,
 		KeyInfo: &wrapping.KeyInfo{
@@ -268,6 +280,7 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	if err != nil {
 		return nil, w.judge(ctx, blob.KeyInfo, err)
 	}
+	w.reached.Store(true)
 	return plain, nil
 }
 

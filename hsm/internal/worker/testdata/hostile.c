@@ -15,6 +15,14 @@ typedef unsigned long ul;
 typedef unsigned char by;
 
 static ul ok(void) { return 0; }
+
+static ul initialize(void *args)
+{
+	const char *how = getenv("HOSTILE_INIT");
+	if (how && !strcmp(how, "hang")) for (;;) pause();
+	return how && !strcmp(how, "arguments") ? 7 : 0;
+}
+
 static ul slots(by present, ul *ids, ul *n) { if (ids) ids[0] = 7; *n = 1; return 0; }
 static ul token(ul slot, by *info) { memset(info, ' ', 96); memset(info + 96, 0, 112); info[97] = 4; return 0; }
 static ul open_session(ul slot, ul flags, void *a, void *b, ul *h) { static ul next; *h = ++next; return 0; }
@@ -54,7 +62,7 @@ static struct { by version[8]; void *fn[68]; } list;
 ul C_GetFunctionList(void **out)
 {
 	for (int i = 0; i < 68; i++) list.fn[i] = ok;
-	list.fn[4] = slots, list.fn[6] = token, list.fn[12] = open_session, list.fn[18] = login, list.fn[30] = encrypt;
+	list.fn[0] = initialize, list.fn[4] = slots, list.fn[6] = token, list.fn[12] = open_session, list.fn[18] = login, list.fn[30] = encrypt;
 	list.version[0] = 2, list.version[1] = 40;
 	*out = &list;
 	return 0;
