@@ -41,7 +41,7 @@ func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 		found = slices.DeleteFunc(found, func(r *api.Route) bool { return r.Path != path })
 	}
 	if len(found) == 0 {
-		return nil, api.ErrNoPath
+		return helpOfParent(h, q, path)
 	}
 	d := h.Docs[found[0].Path]
 	var b strings.Builder
@@ -53,6 +53,45 @@ func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 		fmt.Fprintf(&b, "    %s: %s\n", strings.Join(line.Methods, ", "), needs(line))
 	}
 	return api.Show(HelpAnswer{b.String(), []string{}, document(h, found)})
+}
+
+// methodHelp describes the auth methods by type.
+var methodHelp = map[string]string{
+	"approle": "AppRole: logins of programs by a role id and a secret id. It has the paths login, role/ and tidy/.",
+	"cert":    "TLS certificates: logins by the client certificate of the connection. It has the paths login and certs/.",
+	"jwt": "JWT and OIDC: logins by a signed token, or by a browser. It has the paths login, " +
+		"oidc/, config and role/.",
+	"userpass": "User names and passwords. It has the paths login/ and users/.",
+}
+
+// helpOfParent describes a path above routes, such as sys and auth/token, by listing them; and
+// paths of auth methods by their type.
+func helpOfParent(h *api.Handler, q *api.Request, path string) (*api.Answer, error) {
+	var below []string
+	for i := range h.Lines {
+		if name, ok := strings.CutPrefix(h.Lines[i].Path, path+"/"); ok && !slices.Contains(below, name) {
+			below = append(below, name)
+		}
+	}
+	if len(below) > 0 {
+		slices.Sort(below)
+		text := fmt.Sprintf("Request:        %s\n\n## PATHS\n\n    %s\n", path, strings.Join(below, "\n    "))
+		return api.Show(HelpAnswer{text, below, map[string]any{}})
+	}
+	rest, ok := strings.CutPrefix(q.Path, api.AuthPath)
+	if !ok {
+		return nil, api.ErrNoPath
+	}
+	_, m, rest, err := q.Role.AuthMethods().Route(strings.TrimSuffix(rest, "/") + "/")
+	if err != nil {
+		return nil, err
+	}
+	kind := m.Type
+	if kind == "oidc" {
+		kind = "jwt"
+	}
+	text := fmt.Sprintf("Request:        %s\nMatching Route: auth/%s*\n\n%s\n", rest, m.Path, methodHelp[kind])
+	return api.Show(HelpAnswer{text, []string{}, map[string]any{}})
 }
 
 func writeFields(b *strings.Builder, title string, fields []api.DocField) {

@@ -13,6 +13,7 @@ import (
 func TestHelp(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
+	w.expect("enable", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
 	for _, tc := range []struct{ method, path, text string }{
 		{"HELP", "sys/mounts", "Matching Route: /sys/mounts\n\nLists the mounts."},
 		{"GET", "sys/mounts/secret?help=1", "Matching Route: /sys/mounts/*"},
@@ -21,6 +22,10 @@ func TestHelp(t *testing.T) {
 		{"HELP", "sys/health", "GET: open"},
 		{"HELP", "secret/a/b", "Matching Route: secret/*"},
 		{"HELP", "sys/metrics/", "format (string)"},
+		{"GET", "sys?help=1", "\n    mounts\n"}, {"HELP", "sys/", "\n    wrapping/unwrap\n"},
+		{"GET", "auth/token?help=1", "\n    create-orphan\n"}, {"GET", "auth/token/?help=1", "\n    lookup-self\n"},
+		{"HELP", "auth/userpass", "User names and passwords."},
+		{"HELP", "auth/userpass/users/x", "Matching Route: auth/userpass/*"},
 	} {
 		var a openapi.HelpAnswer
 		got := w.do(tc.method, tc.path, "")
@@ -30,6 +35,7 @@ func TestHelp(t *testing.T) {
 		}
 	}
 	w.expect("nowhere", w.do("HELP", "sys/nowhere", ""), 404, "")
+	w.expect("no method", w.do("HELP", "auth/nope/login", ""), 404, "")
 	w.expect("no mount", w.do("HELP", "nowhere/x", ""), 404, "")
 	w.expect("unknown", w.do("HELP", "sys/mounts", "", "X-Vault-Token", ""), 403, refusal("permission denied"))
 	w.expect("help=x", w.do("GET", "sys/mounts?help=x", ""), 400, empty)
@@ -65,8 +71,8 @@ func TestTrap33UnknownFieldsWarnWhereThereIsABody(t *testing.T) {
 	}
 }
 
-// TestEveryPathHasItsDoc keeps the table and what is said of it together: adding a path means saying
-// what it is for and what it takes.
+// TestEveryPathHasItsDoc keeps the table and what is said of it together: adding a path means
+// saying what it is for and what it takes.
 func TestEveryPathHasItsDoc(t *testing.T) {
 	t.Parallel()
 	paths := map[string]bool{}
