@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // exitUnknown is the exit code of a command line that names no command, as shells have it.
@@ -208,9 +210,17 @@ func versionLine(env Env) string {
 }
 
 func versionCommand(b *base) *command {
-	return &command{base: b, name: "version", synopsis: "Print the version", about: "Prints the version of this program.",
+	b.formatted()
+	return &command{base: b, name: "version", synopsis: "Print the version",
+		about: `Prints the version of this program. With -format=json or yaml it prints the provenance of the build: the
+source, the toolchain and its settings, the FIPS module, and the linked modules with their checksums.`,
 		run: func([]string) int {
-			b.printf("%s\n", versionLine(b.env))
-			return exitOK
+			if b.conn.format == "" || b.format() == "table" { // FORMAT of the environment does not count, as with Vault
+				b.printf("%s\n", versionLine(b.env))
+				return exitOK
+			}
+			build := version.Read()
+			build.Version = cmp.Or(b.env.Version, build.Version)
+			return b.encode(build)
 		}}
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -101,5 +102,34 @@ func TestSpacesBelongToNames(t *testing.T) {
 		} else if strings.Replace(got[0], "GET", "LIST", 1) != c.want && got[0] != c.want {
 			t.Errorf("%q sent %q, want %q", args, got[0], c.want)
 		}
+	}
+}
+
+// TestVersionProvenance reads the build's provenance as JSON. FORMAT of the environment keeps the
+// line that scripts parse.
+func TestVersionProvenance(t *testing.T) {
+	t.Parallel()
+	run := func(args ...string) string {
+		var out strings.Builder
+		if code := Run(args, Env{Stdout: &out, Stderr: &out, Version: "1.2.3",
+			Getenv: func(name string) string { return map[string]string{"VAULT_FORMAT": "json"}[name] }}); code != 0 {
+			t.Fatalf("%q: exit %d: %s", args, code, out.String())
+		}
+		return out.String()
+	}
+	var build struct {
+		Version, Go string
+		FIPS        struct{ Module string }
+		Modules     []struct{ Path string }
+	}
+	if err := json.Unmarshal([]byte(run("version", "-format=json")), &build); err != nil {
+		t.Fatal(err)
+	}
+	if build.Version != "1.2.3" || !strings.HasPrefix(build.Go, "go1.") || build.FIPS.Module == "" ||
+		build.Modules == nil {
+		t.Errorf("%+v", build)
+	}
+	if got := run("version"); got != "Sealgate v1.2.3\n" {
+		t.Errorf("%q", got)
 	}
 }
