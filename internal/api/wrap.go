@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"strings"
 	"time"
@@ -63,7 +64,12 @@ func (h *Handler) wrap(ctx context.Context, q *Request, a *Answer) (*Answer, err
 	if a.Auth != nil {
 		accessor = a.Auth.Accessor
 	}
-	return q.Wrapped(ctx, made, accessor)
+	out, err := q.Wrapped(ctx, made, accessor)
+	if err == nil && q.WrapTTL > token.MaxTTL {
+		out.Warnings = append(out.Warnings, fmt.Sprintf("TTL of %q exceeded the effective max_ttl of %q; TTL value is "+
+			"capped accordingly", q.WrapTTL, token.MaxTTL))
+	}
+	return out, err
 }
 
 // Wrapped answers with a wrapping token, in the form that was asked for.

@@ -208,3 +208,15 @@ func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 		w.expect(tc.path, w.do("GET", "auth/token/lookup-self", "", "X-Vault-Token", made.Auth.ClientToken), tc.code, "")
 	}
 }
+
+// TestCappedWrapTTLWarns: a TTL beyond the maximum is not cut without a word (case 16 g).
+func TestCappedWrapTTLWarns(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	for ttl, warned := range map[string]bool{"60": false, "768h": false, "769h": true} {
+		a := w.do("GET", "sys/mounts", "", "X-Vault-Wrap-TTL", ttl)
+		if strings.Contains(a.Body.String(), "capped accordingly") != warned || a.Code != 200 {
+			t.Errorf("%s: %d %s", ttl, a.Code, a.Body)
+		}
+	}
+}
