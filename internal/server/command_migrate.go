@@ -106,12 +106,12 @@ func (c *migrateCommand) Run(args []string) int {
 
 func (c *migrateCommand) migrate(ctx context.Context, o *migrateFlags, both *config.Migration) (err error) {
 	log := slog.New(slog.NewTextHandler(c.env.Stderr, &slog.HandlerOptions{Level: o.level}))
-	from, err := openStore(both.Source, log)
+	from, err := openStore(both.Source, log, false)
 	if err != nil {
 		return fmt.Errorf("storage_source: %w", err)
 	}
 	defer func() { err = errors.Join(err, from.Close()) }()
-	to, err := openStore(both.Destination, log)
+	to, err := openStore(both.Destination, log, false)
 	if err != nil {
 		return fmt.Errorf("storage_destination: %w", err)
 	}

@@ -114,7 +114,7 @@ func (p *instance) openParts() (err error) {
 	if p.trail, err = newTrail(p.cfg, p.out, p.hub.Logger("audit"), p.shared.Metrics); err != nil {
 		return err
 	}
-	p.store, err = openStore(p.cfg.Storage, p.hub.Logger("storage"))
+	p.store, err = openStore(p.cfg.Storage, p.hub.Logger("storage"), !p.flags.recovery)
 	return err
 }
 

@@ -9,13 +9,15 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
+	"github.com/sealgate/sealgate/internal/storage/deferred"
 	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/internal/storage/postgres"
 )
 
-// openStore opens the storage of a stanza.
-func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
+// openStore opens the storage of a stanza. With wait, that of a cluster may be unavailable: it is
+// then opened in the background.
+func openStore(s *config.Storage, log *slog.Logger, wait bool) (storage.Store, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
 	var store storage.Store
@@ -24,9 +26,13 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 	case "inmem":
 		return inmem.New(), nil
 	case "etcd":
-		store, err = etcd.Open(ctx, etcdOptions(s.Etcd, log))
+		store, err = open(ctx, log, wait, func(ctx context.Context) (storage.Store, error) {
+			return opened(etcd.Open(ctx, etcdOptions(s.Etcd, log)))
+		})
 	case "postgresql":
-		store, err = postgres.Open(ctx, postgresOptions(s.PostgreSQL, log))
+		store, err = open(ctx, log, wait, func(ctx context.Context) (storage.Store, error) {
+			return postgres.Open(ctx, postgresOptions(s.PostgreSQL, log))
+		})
 	default:
 		store, err = bbolt.Open(ctx, s.Path, bbolt.Options{Log: log})
 	}
@@ -34,6 +40,22 @@ func openStore(s *config.Storage, log *slog.Logger) (storage.Store, error) {
 		return nil, fmt.Errorf("%s: %w", s.Pos, err)
 	}
 	return store, nil
+}
+
+func open(ctx context.Context, log *slog.Logger, wait bool,
+	f func(context.Context) (storage.Store, error)) (storage.Store, error) {
+	if !wait {
+		return f(ctx)
+	}
+	return deferred.Open(ctx, deferred.Options{Open: f, Log: log})
+}
+
+// opened keeps a nil *etcd.Store from becoming a store.
+func opened(s *etcd.Store, err error) (storage.Store, error) {
+	if err != nil {
+		return nil, err
+	}
+	return s, nil
 }
 
 func etcdOptions(e *config.Etcd, log *slog.Logger) etcd.Options {
