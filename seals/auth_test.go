@@ -278,7 +278,8 @@ func TestPublicWrapperWarns(t *testing.T) {
 	var log strings.Builder
 	_, err := seals.NewSet([]seals.Seal{{Name: "rsa", Type: "static", Wrapper: publicWrapper{}}},
 		seals.Options{Log: slog.New(slog.NewTextHandler(&log, nil))})
-	if err != nil || !strings.Contains(log.String(), "substitute the root key") || !strings.Contains(log.String(), "use an AES key") {
+	if err != nil || !strings.Contains(log.String(), "substitute the root key") ||
+		!strings.Contains(log.String(), "use an AES key") {
 		t.Errorf("%v, log: %s", err, log.String())
 	}
 }

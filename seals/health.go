@@ -15,8 +15,8 @@ type Pace struct {
 	Failing  time.Duration // the same while it would not
 	Describe time.Duration // between requests for the state of its key: see [Describer]
 
-	// Metered is set where calls cost money. Jitter then only shortens a wait, by a sixth at most, so
-	// that a disabled key is noticed within Healthy.
+	// Metered is set where calls cost money. Jitter then only shortens a wait, by a sixth at most,
+	// so that a disabled key is noticed within Healthy.
 	Metered bool
 }
 

@@ -90,8 +90,8 @@ func (s *Set) note(m Seal, p *Part, err error) {
 	})
 }
 
-// Adopt records that a record which [Set.Wrap] or [Set.Rewrap] made is the stored one: its parts were
-// proven just now, and its keys are the ones that wrap.
+// Adopt records that a record which [Set.Wrap] or [Set.Rewrap] made is the stored one: its parts
+// were proven just now, and its keys are the ones that wrap.
 func (s *Set) Adopt(r *Record) {
 	for _, m := range s.seals {
 		p := r.part(m.Name)
@@ -122,9 +122,9 @@ func (s *Set) proven(m Seal) bool {
 	return s.probe.status[m.Name].LastProof != nil
 }
 
-// CheckKeys asks every automatic seal that is due for the id of its key, and records failures in the
-// status. It is for a server without a stored part to prove: before the initialisation, or where
-// the record is of other seals. Only one goroutine may call it.
+// CheckKeys asks every automatic seal that is due for the id of its key, and records failures in
+// the status. It is for a server without a stored part to prove: before the initialisation, or
+// where the record is of other seals. Only one goroutine may call it.
 func (s *Set) CheckKeys(ctx context.Context, usual Pace) {
 	_ = s.each(func(i int, m Seal) error {
 		t := &s.turns[i]

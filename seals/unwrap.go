@@ -198,8 +198,10 @@ func (s *Set) Missing(r *Record) error {
 	if have >= r.Threshold {
 		return nil
 	}
-	return Fail(Misconfigured, fmt.Errorf("the stored root key is wrapped by %s, and the configuration has %d of the %d seals "+
-		"that are needed", r.names(), have, r.Threshold), "add the seal stanzas of these seals, with their names, and restart")
+	return Fail(Misconfigured, fmt.Errorf("the stored root key is wrapped by %s, and the configuration has %d of "+
+		"the %d seals "+
+		"that are needed", r.names(), have, r.Threshold),
+		"add the seal stanzas of these seals, with their names, and restart")
 }
 
 func (r *Record) names() string {

@@ -21,13 +21,15 @@ func TestNoSecretIsEchoed(t *testing.T) {
 	} {
 		for _, value := range []string{mark, `-----BEGIN PRIVATE KEY-----\n` + mark + `\n-----END PRIVATE KEY-----`} {
 			file := filepath.Join(t.TempDir(), "c.hcl")
-			text := strings.ReplaceAll(strings.NewReplacer(" }", "\n}\n", "{ ", "{\n  ", `" `, "\"\n  ").Replace(stanza), "%", value)
+			text := strings.ReplaceAll(strings.NewReplacer(" }", "\n}\n", "{ ", "{\n  ", `" `,
+				"\"\n  ").Replace(stanza), "%", value)
 			text = strings.ReplaceAll(text, "storage\n", "storage ")
 			if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 				t.Fatal(err)
 			}
 			_, err := Load([]string{file}, func(string) string { return "" })
-			if err == nil || strings.Contains(err.Error(), mark) || !strings.Contains(err.Error(), "not the name of a file") {
+			if err == nil || strings.Contains(err.Error(), mark) ||
+				!strings.Contains(err.Error(), "not the name of a file") {
 				t.Errorf("%s: %v", stanza, err)
 			}
 		}

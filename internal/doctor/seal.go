@@ -38,7 +38,8 @@ func (e *exam) seals(ctx context.Context) {
 		on := e.on("seal", s.Name, s.Pos)
 		factory, ok := e.Factories[s.Type]
 		if !ok {
-			on.fail("use one of "+strings.Join(slices.Sorted(maps.Keys(e.Factories)), ", "), "unknown seal type %q", s.Type)
+			on.fail("use one of "+strings.Join(slices.Sorted(maps.Keys(e.Factories)), ", "), "unknown seal type %q",
+				s.Type)
 			continue
 		}
 		if s.Disabled {
@@ -192,11 +193,13 @@ func (e *exam) pin(ctx context.Context, on topic, c counted) bool {
 	case err != nil:
 		on.seal("its token cannot be found", err)
 	case locked:
-		on.fail("let the HSM's security officer set a new PIN", "the token's PIN is locked (CKF_USER_PIN_LOCKED): no PIN "+
-			"was sent")
+		on.fail("let the HSM's security officer set a new PIN",
+			"the token's PIN is locked (CKF_USER_PIN_LOCKED): no PIN "+
+				"was sent")
 	case final:
 		on.fail("check the PIN, then log in once with the HSM's own tool, which resets the counter",
-			"the token has a single try of the PIN left (CKF_USER_PIN_FINAL_TRY): doctor sent no PIN, and the server sends "+
+			"the token has a single try of the PIN left (CKF_USER_PIN_FINAL_TRY): doctor sent no PIN, and the "+
+				"server sends "+
 				"none either")
 	case low:
 		on.warn("check the PIN: a successful login resets the counter",
@@ -326,7 +329,8 @@ func (e *exam) opensStored(ctx context.Context, on topic, m seals.Seal) bool {
 				continue
 			}
 			if st.WouldUnseal {
-				on.ok("the running server decrypted the stored root key with it at %s", st.LastProof.UTC().Format(time.RFC3339))
+				on.ok("the running server decrypted the stored root key with it at %s",
+					st.LastProof.UTC().Format(time.RFC3339))
 				return true
 			}
 			on.seal("the running server reports that it does not decrypt the stored root key",

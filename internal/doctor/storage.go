@@ -35,7 +35,8 @@ func (e *exam) storage(ctx context.Context) {
 	case errors.Is(err, storage.ErrLocked):
 		e.locked = true
 		on.fail("stop that process, or give this user access to the server's listeners",
-			"another process has it open, and no Sealgate server responds on the listeners of this configuration: %v", err)
+			"another process has it open, and no Sealgate server responds on the listeners of this configuration: %v",
+			err)
 		return
 	case errors.Is(err, fs.ErrNotExist):
 		on.ok("it does not exist yet: the server will create it")
@@ -87,7 +88,8 @@ func (e *exam) sealedRecord(on topic) {
 		on.warn("remove allow_change when the server has done so",
 			"%d of its seals unseal, %d are configured in seal_policy: the server wraps the root key again", have, want)
 	case have < want:
-		on.fail("if that is intended, set allow_change = true in seal_policy; otherwise restore the record from a backup",
+		on.fail("if that is intended, set allow_change = true in seal_policy; otherwise restore the record from a "+
+			"backup",
 			"%d of its seals unseal, %d are configured in seal_policy: the server would stay sealed", have, want)
 	default:
 		on.warn("correct seal_policy, or set allow_change = true in it",

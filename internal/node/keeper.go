@@ -50,8 +50,8 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 	return wait
 }
 
-// checkKeys asks the seals of a server that is not initialised for their keys, and logs failures: they
-// would fail the initialisation.
+// checkKeys asks the seals of a server that is not initialised for their keys, and logs failures:
+// they would fail the initialisation.
 func (k *sealKeeper) checkKeys(ctx context.Context) {
 	n := k.n
 	if n.state.Load().record != nil {

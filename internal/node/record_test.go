@@ -263,8 +263,12 @@ func TestKeyLostWhileUnsealed(t *testing.T) {
 		return st.Seals[0].Remedy
 	}
 	h.wrap.set(seals.Fail(seals.KeyGone, errors.New("no such key"), "restore the key"))
-	eventually(t, "the warning", func() bool { return strings.HasPrefix(remedy(), "this server is still unsealed: do not restart") })
-	if text := remedy(); !strings.Contains(text, "restore the key") || !strings.Contains(text, "sealgate write -f sys/rotate/root") {
+	eventually(t, "the warning", func() bool {
+		return strings.HasPrefix(remedy(),
+			"this server is still unsealed: do not restart")
+	})
+	if text := remedy(); !strings.Contains(text, "restore the key") ||
+		!strings.Contains(text, "sealgate write -f sys/rotate/root") {
 		t.Errorf("remedy: %s", text)
 	}
 	if err := n.RewrapSeals(t.Context()); err == nil || !strings.Contains(err.Error(), "sys/rotate/root") {
@@ -301,7 +305,10 @@ func TestBrokenSealBeforeInit(t *testing.T) {
 		}
 		return st.Seals[0]
 	}
-	eventually(t, "class and remedy", func() bool { return status().Class == seals.Denied && status().Remedy == "correct pin" })
+	eventually(t, "class and remedy", func() bool {
+		return status().Class == seals.Denied &&
+			status().Remedy == "correct pin"
+	})
 	h.wrap.set(nil)
 	n.poke()
 	eventually(t, "the repair", func() bool { n.poke(); return status().Class == "" })
@@ -310,8 +317,8 @@ func TestBrokenSealBeforeInit(t *testing.T) {
 	}
 }
 
-// TestStatusIsTrueAtOnce: right after a rewrap, with another seal configured and another key version,
-// the status is that of the new record; no probe is needed for it.
+// TestStatusIsTrueAtOnce: right after a rewrap, with another seal configured and another key
+// version, the status is that of the new record; no probe is needed for it.
 func TestStatusIsTrueAtOnce(t *testing.T) {
 	h := newHarness(t)
 	one := h.twoSeals(1, false)
@@ -329,7 +336,8 @@ func TestStatusIsTrueAtOnce(t *testing.T) {
 	eventually(t, "active", isActive(n))
 	eventually(t, "the new seal holds no part", func() bool {
 		st, _ := n.SealStatus(t.Context())
-		return st.Seals[1].Class == seals.Misconfigured && strings.Contains(st.Seals[1].Remedy, "rewrap") && !st.FullyWrapped
+		return st.Seals[1].Class == seals.Misconfigured && strings.Contains(st.Seals[1].Remedy, "rewrap") &&
+			!st.FullyWrapped
 	})
 	if err := n.RewrapSeals(t.Context()); err != nil {
 		t.Fatal(err)

@@ -18,7 +18,8 @@ func TestCheckPath(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, path := range []string{
-		"", "/etc/sealgate/pin", "./creds", "../a/b", "creds.json", "secrets/sa.json", "/run/secrets/eks.amazonaws.com/token", odd,
+		"", "/etc/sealgate/pin", "./creds", "../a/b", "creds.json", "secrets/sa.json",
+		"/run/secrets/eks.amazonaws.com/token", odd,
 	} {
 		if err := secret.CheckPath("p", path); err != nil {
 			t.Errorf("%q: %v", path, err)
@@ -29,8 +30,10 @@ func TestCheckPath(t *testing.T) {
 	}
 	account := `{"type":"service_account","private_key":"MARK"}`
 	for _, value := range []string{
-		"1234", "MARK", "hvs.MARK", account, "\ufeff" + account, "'" + account + "'", base64.StdEncoding.EncodeToString([]byte(account)),
-		"-----BEGIN PRIVATE KEY-----\nMARK\n", "eyJhbGciOi.eyJNQVJLIjox.MARK", "/" + strings.Repeat("MARK1a", 8), strings.Repeat("/MARK", 300),
+		"1234", "MARK", "hvs.MARK", account, "\ufeff" + account, "'" + account + "'",
+		base64.StdEncoding.EncodeToString([]byte(account)),
+		"-----BEGIN PRIVATE KEY-----\nMARK\n", "eyJhbGciOi.eyJNQVJLIjox.MARK", "/" + strings.Repeat("MARK1a", 8),
+		strings.Repeat("/MARK", 300),
 		"/" + base64.StdEncoding.EncodeToString([]byte(account)),
 	} {
 		err := secret.CheckPath("p", value)

@@ -76,9 +76,9 @@ var (
 //
 //	kms_key_id                  the key's id, or alias/NAME; required
 //	region                      default: ALICLOUD_REGION, us-east-1
-//	domain                      host name of the service; default: ALICLOUD_DOMAIN, that of the region
-//	access_key, secret_key      an access key; each a value, env://NAME or file://PATH; access_secret is
-//	                            an alias of secret_key
+//	domain                      host name of the service; default: ALICLOUD_DOMAIN, the region's
+//	access_key, secret_key      an access key; each a value, env://NAME or file://PATH;
+//	                            access_secret is an alias of secret_key
 //	timeout                     of each call; default: 10s
 //
 // An error is a mistake in the stanza. New makes no request.

@@ -112,7 +112,8 @@ func (o *settings) readCloud(environment, authority string) error {
 	}
 	u, err := url.Parse(authority)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" {
-		return fmt.Errorf("authority_host = %q: it must be a URL such as https://login.microsoftonline.com", seals.ShowURL(authority))
+		return fmt.Errorf("authority_host = %q: it must be a URL such as https://login.microsoftonline.com",
+			seals.ShowURL(authority))
 	}
 	o.cloud.ActiveDirectoryAuthorityHost = "https://" + u.Host + "/"
 	o.ownLogin = !slices.ContainsFunc([]cloud.Configuration{cloud.AzurePublic, cloud.AzureChina,
@@ -149,7 +150,8 @@ func (o *settings) readVault(name, resource, endpoint string) error {
 	u, err := url.Parse(endpoint)
 	if err != nil || u.Scheme != "https" || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" ||
 		u.RawQuery != "" {
-		return fmt.Errorf("endpoint = %q: it must be the vault's URL, such as https://name.vault.azure.net", seals.ShowURL(endpoint))
+		return fmt.Errorf("endpoint = %q: it must be the vault's URL, such as https://name.vault.azure.net",
+			seals.ShowURL(endpoint))
 	}
 	o.vaultURL, o.ownDomain = "https://"+u.Host, !strings.HasSuffix(u.Host, "."+own)
 	return nil

@@ -70,9 +70,9 @@ var (
 //	vault_name, key_name            the vault, and an RSA key in it with the operations wrapKey and
 //	                                unwrapKey; required
 //	environment                     AzurePublicCloud, AzureChinaCloud, AzureUSGovernmentCloud
-//	resource                        domain of the vaults, such as managedhsm.azure.net; default: that of
-//	                                environment
-//	endpoint                        URL of the vault instead of its name: private endpoints, Azure Stack
+//	resource                        domain of the vaults, such as managedhsm.azure.net;
+//	                                default: that of environment
+//	endpoint                        URL of the vault instead of its name, for private endpoints
 //	auth_method                     client_secret, client_certificate, workload_identity,
 //	                                managed_identity; default: the first complete one
 //	tenant_id, client_id            the identity
@@ -131,7 +131,8 @@ func (w *Wrapper) KeyId(context.Context) (string, error) { return w.id, nil }
 
 // WrapsPublicly implements [seals.PublicWrapper]: the key is an RSA key.
 func (w *Wrapper) WrapsPublicly() string {
-	return "keep the storage and the public half of the key from others, or combine this seal with one of a symmetric " +
+	return "keep the storage and the public half of the key from others, or combine this seal with one of a " +
+		"symmetric " +
 		"key by seal_policy { mode = \"threshold\" }"
 }
 

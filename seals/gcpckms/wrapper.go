@@ -113,8 +113,8 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 //	Ciphertext           as the service returned it
 //	KeyInfo.KeyId        as KeyId returns it
 //	KeyInfo.Flags        number of the version that encrypted
-//	KeyInfo.Mechanism    its google.cloud.kms.v1.ProtectionLevel: 1 software, 2 HSM, 3 and 4 external,
-//	                     5 single-tenant HSM
+//	KeyInfo.Mechanism    its google.cloud.kms.v1.ProtectionLevel: 1 software, 2 HSM,
+//	                     3 and 4 external, 5 single-tenant HSM
 func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrapping.Option) (*wrapping.BlobInfo,
 	error) {
 	o, err := wrapping.GetOpts(options...)

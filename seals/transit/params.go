@@ -103,12 +103,14 @@ func (o *settings) check() error {
 	u, err := url.Parse(o.address)
 	switch {
 	case err != nil:
-		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", seals.ShowURL(o.address))
+		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200",
+			seals.ShowURL(o.address))
 	case u.User != nil:
 		return errors.New("address: it must hold no user name or password")
 	case u.Scheme == "unix" && u.Path != "":
 	case u.Scheme != "https" && u.Scheme != "http", u.Host == "", u.RawQuery != "", u.Fragment != "":
-		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200", seals.ShowURL(o.address))
+		return fmt.Errorf("address = %q: it must be a URL such as https://vault.example.com:8200",
+			seals.ShowURL(o.address))
 	}
 	switch {
 	case o.mount == "":

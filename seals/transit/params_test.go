@@ -33,7 +33,8 @@ func TestParameters(t *testing.T) {
 			"key_id_prefix", "p:", "timeout", "3"), func(s settings) bool {
 			return s.address == "https://v:8200" && s.token == "x" && !s.renew && s.namespace == "ns1" &&
 				s.timeout == 3*time.Second &&
-				s.tls == tlsFiles{caCert: "/ca", clientCert: "/c", clientKey: "/k", serverName: "n", skipVerify: true} &&
+				s.tls == tlsFiles{caCert: "/ca", clientCert: "/c", clientKey: "/k", serverName: "n",
+					skipVerify: true} &&
 				s.id() == "p:ns1/transit/keys/k"
 		}},
 		"the client's variables are the weakest": {config(map[string]string{"VAULT_ADDR": "https://w:1",

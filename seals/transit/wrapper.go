@@ -51,9 +51,10 @@ var (
 
 // New reads a stanza:
 //
-//	address                         URL of the server; default: BAO_ADDR, VAULT_ADDR, https://127.0.0.1:8200
-//	token                           a token, env://NAME or file://PATH; default: BAO_TOKEN, VAULT_TOKEN;
-//	                                none behind an agent that adds one
+//	address                         URL of the server; default: BAO_ADDR, VAULT_ADDR,
+//	                                https://127.0.0.1:8200
+//	token                           a token, env://NAME or file://PATH; default: BAO_TOKEN,
+//	                                VAULT_TOKEN, none behind an agent that adds one
 //	mount_path, key_name            mount of the engine, and its key; required
 //	namespace                       of the mount
 //	disable_renewal                 do not renew the token

@@ -211,5 +211,3 @@ func (s *Store) readWrapped(ctx context.Context, d digest) (*entry, *Unwrapped, 
 	return e, &Unwrapped{e.token, accessor, answer}, nil
 }
 
-// Wraps reports whether the identity is a wrapping token.
-func (i Identity) Wraps() bool { return i.entry != nil && i.entry.token.wraps() }

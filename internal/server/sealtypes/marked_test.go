@@ -29,7 +29,8 @@ var stanzas = map[string]map[string]string{
 		"management_endpoint": "https://127.0.0.1:1", "auth_type_api_key": "true", "timeout": "300ms"},
 	"alicloudkms": {"kms_key_id": "k", "domain": "127.0.0.1:1", "timeout": "300ms"},
 	"static":      {"current_key": strings.Repeat("ab", 32), "current_key_id": "k"},
-	"pkcs11":      {"lib": "/nonexistent/lib.so", "token_label": "t", "key_label": "k", "pin": "1234", "timeout": "300ms"},
+	"pkcs11": {"lib": "/nonexistent/lib.so", "token_label": "t", "key_label": "k", "pin": "1234",
+		"timeout": "300ms"},
 }
 
 // secrets are the parameters, and the variables of vendors, that hold a secret or the name of a
