@@ -51,6 +51,10 @@ type Config struct {
 	PIDFile     string
 
 	RawStorageEndpoint bool // sys/raw
+	// AllowDebugging is unsafe_allow_debugging: processes of the same user may attach to the server and
+	// read its memory, and a crash may dump core.
+	AllowDebugging     bool
+	DisableMlock       bool // disable_mlock: do not lock the memory of keys
 	ResponseHeaderHost bool // enable_response_header_hostname
 
 	Notes []Note // printed at start-up: keys without effect, names with another meaning

@@ -71,7 +71,8 @@ func (d *decoder) file(b *body) {
 	s.duration("max_lease_ttl", &c.MaxLeaseTTL)
 	s.duration("default_max_request_duration", &c.DefaultMaxRequestDuration)
 	d.logging(s)
-	d.mlock(s)
+	s.flag("disable_mlock", &c.DisableMlock)
+	d.debugging(s)
 	for _, key := range []string{"storage", "backend"} {
 		for _, b := range s.blocks(key, 1, 1) {
 			d.storage(key, b)
@@ -138,13 +139,12 @@ func (d *decoder) logging(s *section) {
 	}
 }
 
-// mlock reads disable_mlock. Memory is never locked; false asks for locking, and is accepted with a
-// warning, because it is Vault's default.
-func (d *decoder) mlock(s *section) {
-	unlocked := true
-	s.flag("disable_mlock", &unlocked)
-	if p, ok := s.seen["disable_mlock"]; ok && !unlocked {
-		d.note(p, "disable_mlock", true, "this program does not lock memory: disable or encrypt swap")
+// debugging reads unsafe_allow_debugging, which weakens protection and is therefore logged.
+func (d *decoder) debugging(s *section) {
+	s.flag("unsafe_allow_debugging", &d.cfg.AllowDebugging)
+	if p, ok := s.seen["unsafe_allow_debugging"]; ok && d.cfg.AllowDebugging {
+		d.note(p, "unsafe_allow_debugging", true, "processes of this server's user can read its memory with all keys, and a "+
+			"crash can write it to a core dump; remove the setting after debugging")
 	}
 }
 

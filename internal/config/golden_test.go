@@ -103,6 +103,9 @@ func describe(c *Config, err error) string {
 		c.LogFormat)
 	line("leases=%s/%s request=%s raw=%t", c.DefaultLeaseTTL, c.MaxLeaseTTL, c.DefaultMaxRequestDuration,
 		c.RawStorageEndpoint)
+	if c.AllowDebugging || c.DisableMlock {
+		line("debugging=%t mlock=%t", c.AllowDebugging, !c.DisableMlock)
+	}
 	if c.Telemetry != defaultTelemetry() {
 		line("telemetry %+v", c.Telemetry)
 	}

@@ -19,8 +19,10 @@ const leastFiles = 4096
 // those of this process.
 func (e *exam) process() {
 	on := e.on("process", "this one", config.Pos{})
-	core, files, known := limitsOf(unix.RLIMIT_CORE), limitsOf(unix.RLIMIT_NOFILE), true
-	if pid := e.pid(); pid > 0 {
+	// A server sets its own limit of core dumps, so that the one of this process says nothing.
+	core, files, known := uint64(0), limitsOf(unix.RLIMIT_NOFILE), true
+	pid := e.pid()
+	if pid > 0 {
 		if c, f, ok := limitsOfProcess(pid); ok {
 			on.about, core, files = fmt.Sprintf("server, process %d", pid), c, f
 		} else {
@@ -30,6 +32,14 @@ func (e *exam) process() {
 	before := len(e.report.Findings)
 	if known && core > 0 {
 		on.warn("ulimit -c 0, or LimitCORE=0 in its systemd unit", "a crash may write memory with keys to a core dump")
+	}
+	switch {
+	case e.cfg != nil && e.cfg.AllowDebugging:
+		on.warn("remove unsafe_allow_debugging and restart the server", "unsafe_allow_debugging is set: processes of the "+
+			"server's user can read its memory with all keys")
+	case pid > 0 && readableByEquals(fmt.Sprintf("/proc/%d", pid)):
+		on.warn("restart it with this version, and see its log for the cause", "processes of the server's user can read its "+
+			"memory with all keys")
 	}
 	if known && files < leastFiles {
 		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open only %d files, and each client "+
@@ -66,6 +76,15 @@ func limitsOf(what int) uint64 {
 		return 0
 	}
 	return l.Cur
+}
+
+// readableByEquals reports whether processes of a server's user can read its memory, by its folder
+// in /proc: the kernel gives the files of a process that is not dumpable to root. Of a server that
+// runs as root it reports false, because there the owner says nothing.
+func readableByEquals(proc string) bool {
+	var process, file unix.Stat_t
+	return unix.Stat(proc, &process) == nil && process.Uid != 0 &&
+		unix.Stat(proc+"/environ", &file) == nil && file.Uid == process.Uid
 }
 
 // limitsOfProcess reads the soft limits from lines such as "Max open files            1024

@@ -1,7 +1,10 @@
 package doctor
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
+	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -16,5 +19,27 @@ func TestLimitsOfProcess(t *testing.T) {
 	}
 	if _, _, ok := limitsOfProcess(1 << 30); ok {
 		t.Error("the limits of no process")
+	}
+}
+
+// TestReadableByEquals takes a process of another user than root, which is not hardened.
+func TestReadableByEquals(t *testing.T) {
+	t.Parallel()
+	if os.Getuid() != 0 {
+		t.Skip("only root can start a process of another user")
+	}
+	cmd := exec.Command("/bin/sleep", "60")
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Credential: &syscall.Credential{Uid: 65534, Gid: 65534}, Pdeathsig: syscall.SIGKILL,
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = cmd.Process.Kill(); _ = cmd.Wait() })
+	if !readableByEquals(fmt.Sprintf("/proc/%d", cmd.Process.Pid)) {
+		t.Error("an ordinary process counts as hardened")
+	}
+	if readableByEquals("/proc/self") {
+		t.Error("a process of root is judged by its owner")
 	}
 }

@@ -84,6 +84,7 @@ var levels = map[string]int{
 	"internal/field":                   15, // needs fault
 	"internal/fault":                   10,
 	"internal/secret":                  10,
+	"internal/harden":                  10,
 	"internal/logs":                    10,
 	"internal/metrics":                 10,
 	"internal/tracing":                 10,

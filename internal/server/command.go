@@ -12,6 +12,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/cli"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/harden"
 )
 
 // serverCommand is `sealgate server`.
@@ -129,9 +130,17 @@ func (c *serverCommand) serve(o *serverFlags, rest []string) error {
 	case len(o.configs) == 0 && !o.dev && !o.devHSM:
 		return errors.New("no configuration: use -config=FILE, or -dev-hsm to try the server on a throw-away SoftHSM token")
 	}
+	if err := harden.Process(); err != nil { // before the configuration, which has secrets
+		fmt.Fprintf(c.env.Stderr, "Warning: other processes of this user can read the memory of this one: %v\n", err)
+	}
 	cfg, err := config.Load(o.configs, c.env.Getenv)
 	if err != nil {
 		return err
+	}
+	if cfg.AllowDebugging {
+		if err := harden.AllowDebugging(); err != nil {
+			return fmt.Errorf("unsafe_allow_debugging: %w", err)
+		}
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()

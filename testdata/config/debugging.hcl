@@ -1,0 +1,6 @@
+storage "inmem" {}
+disable_mlock          = true
+unsafe_allow_debugging = true
+listener "tcp" {
+  tls_disable = true
+}
