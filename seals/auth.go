@@ -8,6 +8,8 @@ import (
 	"fmt"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // A record of version 2 is authenticated as a whole:
@@ -54,19 +56,26 @@ type RecordAuthenticator interface {
 }
 
 // recordKey derives the key of the root tag.
-func recordKey(root *Secret) (*Secret, error) {
-	key, err := hkdf.Expand(sha256.New, root.Expose(), recordKeyLabel, sha256.Size)
+func recordKey(root *Secret) (key *Secret, err error) {
+	secret.Do(func() {
+		var raw []byte
+		raw, err = hkdf.Expand(sha256.New, root.Expose(), recordKeyLabel, sha256.Size)
+		key = NewSecret(raw)
+	})
 	if err != nil {
 		return nil, fmt.Errorf("seals: deriving the key of the sealed record: %w", err)
 	}
-	return NewSecret(key), nil
+	return key, nil
 }
 
-func tag(key *Secret, label string, body []byte) []byte {
-	h := hmac.New(sha256.New, key.Expose())
-	h.Write([]byte(label))
-	h.Write(body)
-	return h.Sum(nil)
+func tag(key *Secret, label string, body []byte) (sum []byte) {
+	secret.Do(func() {
+		h := hmac.New(sha256.New, key.Expose())
+		h.Write([]byte(label))
+		h.Write(body)
+		sum = h.Sum(nil)
+	})
+	return sum
 }
 
 // RecordKeys are the keys of the quorums that a record is authenticated for; nil without one.

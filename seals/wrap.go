@@ -10,6 +10,7 @@ import (
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
+	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -129,9 +130,10 @@ func (s *Set) wrapOne(ctx context.Context, r *Record, i int, w wrapping.Wrapper,
 	aad := binding(r, m.Name)
 	begun := time.Now()
 	plain := part.Clone() // an abandoned call outlives part
-	blob, err := invoke(ctx, s, i, func(ctx context.Context) (*wrapping.BlobInfo, error) {
+	blob, err := invoke(ctx, s, i, func(ctx context.Context) (blob *wrapping.BlobInfo, err error) {
 		defer plain.Destroy()
-		return w.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad))
+		secret.Do(func() { blob, err = w.Encrypt(ctx, plain.Expose(), wrapping.WithAad(aad)) })
+		return blob, err
 	}, nil)
 	s.opts.Observe("encrypt", m.Type, time.Since(begun), err)
 	if err != nil {
@@ -166,19 +168,30 @@ func (s *Set) prove(ctx context.Context, r *Record, i int, p *Part) error {
 func (s *Set) decrypt(ctx context.Context, r *Record, i int, w wrapping.Wrapper, p *Part) (*Secret, error) {
 	m := s.seals[i]
 	aad, begun := binding(r, m.Name), time.Now()
-	plain, err := invoke(ctx, s, i, func(ctx context.Context) ([]byte, error) {
-		return w.Decrypt(ctx, p.Blob, wrapping.WithAad(aad))
-	}, func(late []byte) { clear(late) })
+	plain, err := invoke(ctx, s, i, func(ctx context.Context) (plain *Secret, err error) {
+		secret.Do(func() { plain, err = decryptLocked(ctx, w, p.Blob, aad) })
+		return plain, err
+	}, (*Secret).Destroy)
 	s.opts.Observe("decrypt", m.Type, time.Since(begun), err)
 	if err != nil {
 		return nil, named(m, "decrypt", err)
 	}
-	if !p.holds(plain) {
-		clear(plain)
+	if !p.holds(plain.Expose()) {
+		plain.Destroy()
 		return nil, named(m, "decrypt", Fail(Corrupt, errors.New("the decrypted part is not the part that was wrapped"),
 			"restore the sealed record from a backup; if the record is intact, check the device or service"))
 	}
-	return NewSecret(plain), nil
+	return plain, nil
+}
+
+// decryptLocked decrypts a part into locked memory.
+func decryptLocked(ctx context.Context, w wrapping.Wrapper, blob *wrapping.BlobInfo, aad []byte) (*Secret, error) {
+	plain, err := w.Decrypt(ctx, blob, wrapping.WithAad(aad))
+	if err != nil {
+		return nil, err
+	}
+	defer clear(plain)
+	return secret.Locked(plain), nil
 }
 
 // binding returns the additional authenticated data of one part: lines of name=value, readable in a

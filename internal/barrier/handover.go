@@ -92,6 +92,11 @@ func handoverAAD(domain, path string, header []byte) []byte {
 // handOverOp returns the operation that writes next's root key for the other nodes; ok is false
 // where there are none.
 func (b *Barrier) handOverOp(old, next *ring) (op storage.Op, ok bool, err error) {
+	secret.Do(func() { op, ok, err = b.encryptHandOver(old, next) })
+	return op, ok, err
+}
+
+func (b *Barrier) encryptHandOver(old, next *ring) (op storage.Op, ok bool, err error) {
 	recipients := b.handOver.Recipients()
 	if len(recipients) > maxRecipients {
 		b.log.Warn("the new root key is handed over to some nodes only; the others need the current shares",
@@ -170,6 +175,12 @@ func (b *Barrier) inheritOne(ctx context.Context, root *secret.Bytes, generation
 	if len(record) < handoverHeader+nonceSize+tagSize || len(record) > maxHandover {
 		return nil, corrupt(path, "its length is none of a hand-over of a root key")
 	}
+	var next *secret.Bytes
+	secret.Do(func() { next, err = b.decryptHandOver(path, record, root) })
+	return next, err
+}
+
+func (b *Barrier) decryptHandOver(path string, record []byte, root *secret.Bytes) (*secret.Bytes, error) {
 	aead, err := handoverAEAD(root)
 	if err != nil {
 		return nil, err

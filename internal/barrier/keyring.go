@@ -96,7 +96,7 @@ func unmarshalRing(plain []byte) (*ring, error) {
 		if !list.ReadUint32(&id) || !list.ReadBytes(&key, keySize) || !list.ReadUint64(&installed) || id <= last {
 			return nil, corrupt(KeyringPath, "a term is malformed, or out of order")
 		}
-		t, err := newTerm(id, secret.Copy(key), time.Unix(0, int64(installed)).UTC())
+		t, err := newTerm(id, secret.Locked(key), time.Unix(0, int64(installed)).UTC())
 		if err != nil {
 			return nil, err
 		}
@@ -113,7 +113,12 @@ func unmarshalRing(plain []byte) (*ring, error) {
 }
 
 // seal fills r.record.
-func (r *ring) seal() error {
+func (r *ring) seal() (err error) {
+	secret.Do(func() { err = r.encrypt() })
+	return err
+}
+
+func (r *ring) encrypt() error {
 	if len(r.terms) > maxTerms {
 		return fmt.Errorf("%w (%d)", ErrTerms, maxTerms)
 	}
@@ -149,7 +154,12 @@ func keyringGeneration(record []byte) (uint64, error) {
 }
 
 // openRing opens a record with its root key, of which the ring keeps a copy.
-func openRing(record []byte, root *secret.Bytes, generation uint64) (*ring, error) {
+func openRing(record []byte, root *secret.Bytes, generation uint64) (r *ring, err error) {
+	secret.Do(func() { r, err = decryptRing(record, root, generation) })
+	return r, err
+}
+
+func decryptRing(record []byte, root *secret.Bytes, generation uint64) (*ring, error) {
 	stored, err := keyringGeneration(record)
 	if err != nil {
 		return nil, err
@@ -176,7 +186,7 @@ func openRing(record []byte, root *secret.Bytes, generation uint64) (*ring, erro
 	if err != nil {
 		return nil, err
 	}
-	r.root, r.generation, r.record = root.Clone(), generation, bytes.Clone(record)
+	r.root, r.generation, r.record = secret.Locked(root.Expose()), generation, bytes.Clone(record)
 	return r, nil
 }
 

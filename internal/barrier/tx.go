@@ -44,7 +44,7 @@ func Format(store storage.Store, root *secret.Bytes, generation uint64, o Option
 	if err != nil {
 		return nil, nil, err
 	}
-	r := &ring{root: root.Clone(), generation: generation, terms: []*term{first}, active: first}
+	r := &ring{root: secret.Locked(root.Expose()), generation: generation, terms: []*term{first}, active: first}
 	return b, &Tx{b: b, format: r}, nil
 }
 
@@ -53,7 +53,8 @@ func (b *Barrier) makeTerm(id uint32) (*term, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newTerm(id, key, b.now().UTC())
+	defer key.Destroy()
+	return newTerm(id, secret.Locked(key.Expose()), b.now().UTC())
 }
 
 // Put seals plain at path, by the new term where the transaction rotates.
@@ -96,7 +97,7 @@ func (tx *Tx) ReplaceRoot(root *secret.Bytes, generation uint64) {
 		tx.err = fmt.Errorf("%w: a root key has %d bytes, not %d", ErrWrongRoot, keySize, root.Len())
 		return
 	}
-	tx.root = &alternate{root: root.Clone(), generation: generation}
+	tx.root = &alternate{root: secret.Locked(root.Expose()), generation: generation}
 }
 
 // Commit commits the whole transaction in one storage commit, or nothing. It is called once.

@@ -41,6 +41,7 @@ func (e *exam) process() {
 		on.warn("restart it with this version, and see its log for the cause", "processes of the server's user can read its "+
 			"memory with all keys")
 	}
+	e.lockedMemory(on, pid)
 	if known && files < leastFiles {
 		on.warn("ulimit -n 65536, or LimitNOFILE=65536 in its systemd unit", "it may open only %d files, and each client "+
 			"takes one", files)
@@ -52,6 +53,43 @@ func (e *exam) process() {
 	if len(e.report.Findings) == before {
 		on.ok("no core dumps, no swap, %d open files", files)
 	}
+}
+
+// leastLocked is how much memory the server locks for its keys at first.
+const leastLocked = 64 << 10
+
+// lockedMemory checks that the keys of the running server are in locked memory, or that a server
+// with the limits of this process could lock it.
+func (e *exam) lockedMemory(on topic, pid int) {
+	const remedy = "raise the limit of locked memory (LimitMEMLOCK=1M in its systemd unit, ulimit -l 1024), or disable " +
+		"swap and set disable_mlock = true"
+	if e.cfg != nil && e.cfg.DisableMlock {
+		return
+	}
+	if pid > 0 {
+		if locked, ok := lockedBy(fmt.Sprintf("/proc/%d/status", pid)); ok && locked < leastLocked {
+			on.warn(remedy, "its keys are not in locked memory and may be written to swap")
+		}
+		return
+	}
+	if limit := limitsOf(unix.RLIMIT_MEMLOCK); limit < leastLocked && os.Geteuid() != 0 {
+		on.warn(remedy, "it may lock %d bytes of memory and needs %d for its keys", limit, leastLocked)
+	}
+}
+
+// lockedBy reads how many bytes a process has locked, from a line such as "VmLck:       64 kB".
+func lockedBy(status string) (uint64, bool) {
+	raw, err := os.ReadFile(status)
+	if err != nil {
+		return 0, false
+	}
+	for line := range strings.Lines(string(raw)) {
+		if fields := strings.Fields(line); len(fields) == 3 && fields[0] == "VmLck:" {
+			kib, err := strconv.ParseUint(fields[1], 10, 54)
+			return kib << 10, err == nil
+		}
+	}
+	return 0, false
 }
 
 // pid is that of the running server; 0 if it is not known.

@@ -43,3 +43,22 @@ func TestReadableByEquals(t *testing.T) {
 		t.Error("a process of root is judged by its owner")
 	}
 }
+
+// TestLockedBy locks a page of this process.
+func TestLockedBy(t *testing.T) {
+	t.Parallel()
+	page, err := unix.Mmap(-1, 0, leastLocked, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Munmap(page) })
+	if err := unix.Mlock(page); err != nil {
+		t.Skipf("this process may not lock memory: %v", err)
+	}
+	if n, ok := lockedBy("/proc/self/status"); !ok || n < leastLocked {
+		t.Errorf("%d bytes locked, %t", n, ok)
+	}
+	if _, ok := lockedBy("/proc/self/none"); ok {
+		t.Error("the locked memory of no process")
+	}
+}

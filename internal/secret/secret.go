@@ -6,9 +6,11 @@
 // takes constant time for values of equal length, and [Bytes.Destroy]
 // overwrites the memory.
 //
-// It does not guarantee that no copy is left: the garbage collector, the
-// kernel's swap and the callers of [Bytes.Expose] may keep some. Erasure is best
-// effort, as everywhere in Go.
+// Long-lived keys are [Locked]: in pages that are not swapped, dumped or forked. [Do] erases what a
+// function leaves on its stack and on the heap, where the program is built for it.
+//
+// The package does not guarantee that no copy is left: the garbage collector, the kernel's swap and
+// the callers of [Bytes.Expose] may keep some. Erasure is best effort, as everywhere in Go.
 package secret
 
 import (
@@ -30,7 +32,8 @@ var ErrMarshal = errors.New("secret: refusing to encode a secret")
 // Bytes is a secret of fixed length. The zero value and nil are empty secrets.
 // It is not safe to call Destroy while another goroutine uses the value.
 type Bytes struct {
-	b []byte
+	b    []byte
+	slot []byte // of locked memory, of which b is the used part; nil: b is on the heap
 }
 
 // New takes ownership of b: the caller must neither use nor keep it.
@@ -68,8 +71,14 @@ func (s *Bytes) Len() int {
 	return len(s.b)
 }
 
-// Clone returns an independent copy, to be destroyed on its own.
-func (s *Bytes) Clone() *Bytes { return Copy(s.Expose()) }
+// Clone returns an independent copy, to be destroyed on its own. The copy of a locked secret is
+// locked.
+func (s *Bytes) Clone() *Bytes {
+	if s != nil && s.slot != nil {
+		return Locked(s.b)
+	}
+	return Copy(s.Expose())
+}
 
 // Equal compares in time that depends on the lengths alone.
 func (s *Bytes) Equal(other *Bytes) bool {
@@ -83,6 +92,10 @@ func (s *Bytes) Destroy() {
 	}
 	clear(s.b)
 	s.b = nil
+	if s.slot != nil {
+		pages.give(s.slot)
+		s.slot = nil
+	}
 }
 
 // Format writes the placeholder for every verb of package fmt.

@@ -20,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/sdnotify"
+	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -99,8 +100,17 @@ func (p *instance) openLog() (err error) {
 		return err
 	}
 	p.log = p.hub.Logger("")
+	p.lockMemory()
 	p.limitMemory()
 	return p.observability(p.cfg, p.getenv)
+}
+
+// lockMemory prepares the pages of long-lived keys.
+func (p *instance) lockMemory() {
+	if err := secret.PrepareLocked(!p.cfg.DisableMlock); err != nil {
+		p.log.Warn("the memory of keys may be written to swap or to a core dump", "error", err, "remedy",
+			"raise the limit of locked memory (LimitMEMLOCK=1M in its systemd unit), or disable swap and set disable_mlock")
+	}
 }
 
 // openParts makes the seals and opens the audit trail and the storage.
