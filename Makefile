@@ -6,6 +6,13 @@ LDFLAGS  = -s -w -X github.com/sealgate/sealgate/internal/version.Revision=$(VER
 .PHONY: build demo test lint bench fuzz chaos clean
 build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate
 
+# The same with Go's validated FIPS 140-3 module, which is then on by default: see `version -format=json`.
+.PHONY: build-fips sbom
+build-fips: ; GOFIPS140=certified $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate-fips ./cmd/sealgate
+
+# What is in the program, as CycloneDX.
+sbom: build ; $(GO) run ./internal/lint/sbom build/sealgate > build/sealgate.cdx.json
+
 demo: setup-demo build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
 
@@ -31,6 +38,7 @@ lint:
 	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/lint/notices -check
+	@GO='$(GO)' .ci/reproducible
 
 # The licences of what is linked, after a change of go.mod.
 .PHONY: notices
