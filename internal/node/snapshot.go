@@ -64,8 +64,8 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer, skipDamaged bool) (sna
 // not be unsealed here changes nothing; and to bring it into the storage beside the data in use.
 // One commit decides. The node that unseals next finishes the rest, if this one cannot.
 //
-// It calls decided, unless that is nil, after the commit that decides and before the role ends, whose
-// audit devices can still record the result.
+// It calls decided, unless that is nil, after the commit that decides and before the role ends,
+// whose audit devices can still record the result.
 func (n *Node) Restore(ctx context.Context, archive io.ReadSeeker, force bool, decided func() error) (*snapshot.Info,
 	error) {
 	a, err := n.Role()

@@ -5,8 +5,8 @@
 // waiting cannot resolve, such as a refused password, ends the start; and that otherwise every call
 // fails at once with the cause of the last attempt, until an attempt succeeds in the background.
 //
-// It does not guarantee that a later attempt fails with storage.ErrUnavailable alone: what was found
-// when the storage came back, such as another program's data, is the cause then.
+// It does not guarantee that a later attempt fails with storage.ErrUnavailable alone: what was
+// found when the storage came back, such as another program's data, is the cause then.
 package deferred
 
 import (

@@ -31,8 +31,8 @@ func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
 
 // Save writes a snapshot of the store to w while it reads the store. It passes the checksums to
 // seal. An archive truncated by an error has no checksums, so [Read] refuses it. Bookkeeping of
-// restores and migrations is omitted. It fails with storage.ErrCorrupt, before it writes anything, if
-// entries are damaged that are not in m.Skipped: see [Damaged].
+// restores and migrations is omitted. It fails with storage.ErrCorrupt, before it writes anything,
+// if entries are damaged that are not in m.Skipped: see [Damaged].
 func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta,
 	seal func(sums []byte) ([]byte, error)) (Totals, error) {
 	source, ok := store.(storage.Snapshotter)
