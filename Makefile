@@ -33,6 +33,7 @@ test-fresh: ; @.ci/fresh $(FRESH)
 lint:
 	@out=$$(gofmt -l $$(git ls-files '*.go')); [ -z "$$out" ] || { echo "gofmt would change:"; echo "$$out"; exit 1; }
 	$(GO) mod tidy -diff
+	.ci/lint-lines
 	$(GO) vet ./...
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) vet -tags compose ./internal/e2e/compose

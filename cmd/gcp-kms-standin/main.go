@@ -11,8 +11,8 @@
 //	NAME.json        for each -account: its credentials file (token_uri is -url/token)
 //	admin-token      the bearer token for the paths below /emulator
 //
-// Keys are kept in -state across restarts; without it they are lost at the end. A -key is created at
-// the start if it does not exist, with its key ring. All files but ca.pem have mode 0600.
+// Keys are kept in -state across restarts; without it they are lost at the end. A -key is created
+// at the start if it does not exist, with its key ring. All files but ca.pem have mode 0600.
 package main
 
 import (

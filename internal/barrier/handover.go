@@ -23,7 +23,7 @@ import (
 //
 // The additional data is handoverDomain, the path, and what precedes the nonce. The plaintext:
 //
-//	count u8 | { node id u8-len | HPKE of the root key u16-len: encapsulated key, then ciphertext } ...
+//	count u8 | { node id u8-len | HPKE of the root key u16-len: encapsulated key, ciphertext } ...
 //
 // HPKE is MLKEM768-X25519, HKDF-SHA-256 and AES-256-GCM, with handoverDomain and the path as info.
 // The root key before authenticates the entry; it does not open it. An attacker who has that key

@@ -151,8 +151,9 @@ func sealgate(sealed bool, name string, would bool) http.Handler {
 	})
 }
 
-// TestRunningServer checks an address that is in use: by this server, by another Sealgate server, or by
-// another program. If the server holds the lock of the storage, its own status of the seals counts.
+// TestRunningServer checks an address that is in use: by this server, by another Sealgate server,
+// or by another program. If the server holds the lock of the storage, its own status of the seals
+// counts.
 func TestRunningServer(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {

@@ -56,7 +56,7 @@ func TestTokenGone(t *testing.T) {
 	for range 2 {
 		r.move(r.token.Away)
 		r.until(reportedWithin, "telling that the token is gone", wouldNot)
-		r.failing("unreachable", r.token.Label, "connected")
+		r.failing("unreachable", r.token.Label, "connection")
 		reply := r.must(503, "PUT", "sys/rotate/root", nil)
 		saysAll(t, "rotating the root key", reply.Errors(), "nothing was changed", "unreachable")
 		r.must(204, "PUT", "sys/rotate", nil) // the barrier's key needs no HSM
@@ -76,7 +76,7 @@ func TestTokenGone(t *testing.T) {
 	if st := r.status(); !st.Sealed || !st.Initialized || st.T != 3 || st.N != 5 {
 		t.Errorf("seal-status without the token: %+v", st)
 	}
-	r.failing("key gone", r.token.Label, "bring it back")
+	r.failing("key gone", r.token.Label, "connect it")
 	r.move(r.token.Back)
 	r.until(healedWithin, "unsealed automatically", unsealed)
 }

@@ -6,11 +6,11 @@
 //
 //	        Start
 //	          |
-//	          v            elected                      core/leader is written
-//	+--> standby ----------------------> becoming leader ----------------------> leader
-//	|    follows, campaigns                   |                                    |
-//	|                                         | fails: resign, pause               | lease lost, StepDown,
-//	+-----------------------------------------+------------------------------------+ Retire, Stop
+//	          v            elected                    core/leader is written
+//	+--> standby -------------------> becoming leader -------------------> leader
+//	|    follows, campaigns                |                                 |
+//	|                                      | fails: resign, pause            | lease lost, StepDown,
+//	+--------------------------------------+---------------------------------+ Retire, Stop
 //
 // A role is built anew each time: it has caches and locks of its own, and a [Fenced] store whose
 // epoch never changes, so that nothing prepared in one role can be written in another.

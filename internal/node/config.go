@@ -37,8 +37,8 @@ type Config struct {
 
 	ClusterID string // refuses a storage of another cluster; "": any
 	Anchor    Anchor // nil: a storage that was rolled back as a whole is not recognised
-	// LastCommit returns a number that grows with the storage's commits; nil: it has none. The default is
-	// storage.Sequencer's.
+	// LastCommit returns a number that grows with the storage's commits; nil: it has none. The default
+	// is storage.Sequencer's.
 	LastCommit     func(context.Context) (uint64, error)
 	AcceptRollback string // "<cluster id>:<generation>" of a storage that is accepted despite the anchor
 

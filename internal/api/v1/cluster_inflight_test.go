@@ -85,8 +85,8 @@ func TestCeremonyOverLeaders(t *testing.T) {
 	}
 }
 
-// unsure is a handle whose leader is made to be unsure of its leadership, as one that was stopped for a
-// while is, and whose revision can be made not to be had.
+// unsure is a handle whose leader is made to be unsure of its leadership, as one that was stopped
+// for a while is, and whose revision can be made not to be had.
 type unsure struct {
 	storage.Store
 	shared
@@ -123,8 +123,8 @@ func (u *unsure) Revision(ctx context.Context) (uint64, error) {
 	return u.shared.Revision(ctx)
 }
 
-// TestUnsureLeader: a leader that cannot prove its leadership answers nothing, not even a refusal, and
-// says so to who waits for it.
+// TestUnsureLeader: a leader that cannot prove its leadership answers nothing, not even a refusal,
+// and says so to who waits for it.
 func TestUnsureLeader(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 1)

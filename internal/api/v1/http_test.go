@@ -214,7 +214,8 @@ func TestHealthCodes(t *testing.T) {
 				body = empty
 			}
 			for _, method := range []string{"GET", "HEAD"} {
-				w.expect(fmt.Sprintf("%s harness %d ?%s", method, i, tc.query), w.do(method, "sys/health?"+tc.query, ""), code, body)
+				w.expect(fmt.Sprintf("%s harness %d ?%s", method, i, tc.query), w.do(method, "sys/health?"+tc.query, ""), code,
+					body)
 			}
 		}
 	}

@@ -130,8 +130,8 @@ func TestSnapshotThatFails(t *testing.T) {
 	}
 }
 
-// TestRestoreUnderSharesIsAudited: the restore seals the node, whose devices then take no entry. The
-// client gets its 204, and the trail the response.
+// TestRestoreUnderSharesIsAudited: the restore seals the node, whose devices then take no entry.
+// The client gets its 204, and the trail the response.
 func TestRestoreUnderSharesIsAudited(t *testing.T) {
 	t.Parallel()
 	w := newHarness(t, shamirSeal(t))

@@ -192,8 +192,9 @@ func TestChangesDuringUse(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	if err := (sweeper{h.Store}).clean(t.Context()); err != nil || h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, "+
-		"released 0, lease 0, lease-far 1" {
+	if err := (sweeper{h.Store}).clean(t.Context()); err != nil ||
+		h.left() != "token 2, accessor 2, child 1, expiry 1, ended 0, "+
+			"released 0, lease 0, lease-far 1" {
 		t.Errorf("%v; left are %s", err, h.left())
 	}
 }

@@ -21,8 +21,8 @@ const (
 	maxCompiled = 512
 )
 
-// Policies stores policy documents and password policies, and compiles the policies of tokens. It is
-// safe for concurrent use.
+// Policies stores policy documents and password policies, and compiles the policies of tokens. It
+// is safe for concurrent use.
 type Policies struct {
 	records
 	now      func() time.Time

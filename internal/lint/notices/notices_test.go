@@ -44,14 +44,15 @@ func TestLicencesThatAreAllowed(t *testing.T) {
 		"MPL of HashiCorp":                      {"github.com/hashicorp/a", "LICENSE", mpl, "MPL-2.0", ""},
 		"MPL of others":                         {"example.org/a", "LICENSE", mpl, "", "MPL-2.0 in LICENSE is not allowed"},
 		"a name like it":                        {"github.com/hashicorporation/a", "LICENSE", mpl, "", "is not allowed"},
-		"BUSL of HashiCorp":                     {"github.com/hashicorp/a", "LICENSE", busl, "", "Business-Source-License-1.1 in LICENSE"},
-		"GPL 2":                                 {"example.org/a", "COPYING", text(t, "GPL-2.0"), "", "GPL-2.0 in COPYING is not allowed"},
-		"GPL 3":                                 {"example.org/a", "LICENSE.md", gpl, "", "GPL-3.0 in LICENSE.md is not allowed"},
-		"AGPL":                                  {"example.org/a", "LICENSE", agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
-		"GPL below":                             {"example.org/a", "b/LICENSE", gpl, "", "GPL-3.0 in b/LICENSE is not allowed"},
-		"two in one file":                       {"example.org/a", "LICENSE", apache + "\n" + agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
-		"unknown":                               {"example.org/a", "LICENSE", "All rights reserved.\n", "", "is not recognised"},
-		"a notice alone":                        {"example.org/a", "NOTICE", apache, "", "has no licence"},
+		"BUSL of HashiCorp": {"github.com/hashicorp/a", "LICENSE", busl, "",
+			"Business-Source-License-1.1 in LICENSE"},
+		"GPL 2":           {"example.org/a", "COPYING", text(t, "GPL-2.0"), "", "GPL-2.0 in COPYING is not allowed"},
+		"GPL 3":           {"example.org/a", "LICENSE.md", gpl, "", "GPL-3.0 in LICENSE.md is not allowed"},
+		"AGPL":            {"example.org/a", "LICENSE", agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
+		"GPL below":       {"example.org/a", "b/LICENSE", gpl, "", "GPL-3.0 in b/LICENSE is not allowed"},
+		"two in one file": {"example.org/a", "LICENSE", apache + "\n" + agpl, "", "AGPL-3.0 in LICENSE is not allowed"},
+		"unknown":         {"example.org/a", "LICENSE", "All rights reserved.\n", "", "is not recognised"},
+		"a notice alone":  {"example.org/a", "NOTICE", apache, "", "has no licence"},
 	} {
 		m := &module{path: v.module, version: "v1.0.0", files: map[string]string{v.file: v.text}}
 		err := c.check([]*module{m})
