@@ -13,10 +13,10 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 )
 
-// A file device that a request creates is confined: whoever may create devices must not be able to
-// write to any file of the server's user, such as a start-up file of a shell. It goes below one of
-// [Options.Folders], through no symbolic link, and into a new file or one that an audit device
-// wrote.
+// A file device that a request creates is confined: a client that may create devices must not be
+// able to write to any file of the server's user, such as a start-up file of a shell. It goes below
+// one of [Options.Folders], through no symbolic link, and into a new file or one that an audit
+// device wrote.
 
 // confine returns the folder that confines a file device made by a request; "" if it may be
 // anywhere.

@@ -17,7 +17,7 @@ type class struct {
 	data       string // + uuid + "/": a mount's entries
 	accessor   string // prefix of the accessors
 	builtin    []Entry
-	tunable    string // the protected path that can be tuned
+	tunable    string   // the protected path that can be tuned
 	protected  []string // path prefixes at which nothing can be mounted
 	keep       string   // error text for an attempt to unmount one of these
 }

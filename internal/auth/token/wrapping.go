@@ -210,4 +210,3 @@ func (s *Store) readWrapped(ctx context.Context, d digest) (*entry, *Unwrapped, 
 	}
 	return e, &Unwrapped{e.token, accessor, answer}, nil
 }
-

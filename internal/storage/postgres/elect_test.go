@@ -137,7 +137,7 @@ func TestStoppedProcess(t *testing.T) {
 	}
 }
 
-// offices are all leaderships of the test.
+// leaderships are all leaderships of the test.
 type leaderships struct {
 	mu  sync.Mutex
 	all []*leadership

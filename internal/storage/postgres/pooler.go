@@ -25,8 +25,8 @@ func wantsNoNames(c *pgx.ConnConfig) bool {
 	return c.DefaultQueryExecMode != pgx.QueryExecModeCacheStatement
 }
 
-// detectPooler compares the process of the server with the one that the connection was told of: a
-// pooler makes that up.
+// detectPooler compares the process of the server with the one that was announced to the
+// connection: a pooler makes that up.
 func (s *Store) detectPooler(ctx context.Context, conn *pgx.Conn) error {
 	var pid uint32
 	if err := conn.QueryRow(ctx, `SELECT pg_backend_pid()`).Scan(&pid); err != nil {
