@@ -50,5 +50,11 @@
 // library. While a call that passed its deadline is inside, it starts a new process, or fails with
 // [ErrStuck] if the library is in this one.
 //
+// # Keys for other formats
+//
+// [Key] wraps small secrets in this package's format. [DeviceKey] runs single operations on a key:
+// AES-GCM, RSA decryption, RSA and ECDSA signatures, HMAC. [Token.Generate] and [Token.Import] make
+// the keys.
+//
 // Without cgo the package compiles, and every call returns [ErrNoCgo].
 package hsm

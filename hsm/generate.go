@@ -11,26 +11,12 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// Kind is a kind of key that Generate makes.
-type Kind uint8
-
-// The kinds of keys.
-const (
-	AES256  Kind = iota + 1 // encrypts and decrypts
-	HMAC256                 // 32 bytes that sign and verify
-	RSA3072                 // a key pair that decrypts and encrypts
-)
-
-// String describes the kind.
-func (k Kind) String() string {
-	return [...]string{"key", "AES-256 key", "HMAC key", "RSA-3072 key pair"}[min(k, RSA3072)]
-}
-
-// Template describes a key for Generate.
+// Template describes a key for Generate and Import.
 type Template struct {
 	Kind  Kind
 	Label string
 	ID    []byte // nil: 16 random bytes
+	Sign  bool   // an RSA key signs too; EC and HMAC keys always sign
 
 	// Duplicate makes the key even if its name is in use. Lookups by the name are ambiguous
 	// afterwards: it is for tests.
@@ -41,33 +27,50 @@ type Template struct {
 // it back and checks it. It destroys a key that differs from the template, and one of two keys made
 // at the same time.
 func (t *Token) Generate(ctx context.Context, k Template) error {
-	if k.Label == "" || k.Kind < AES256 || k.Kind > RSA3072 {
+	if err := k.complete(); err != nil {
+		return err
+	}
+	return t.alter(ctx, func(c *call) error {
+		maker, ok := c.session.(ck.KeyMaker)
+		if !ok {
+			return fmt.Errorf("%w: the library cannot make keys", ErrMechanism)
+		}
+		return k.make(c, maker, func() ([]uint, error) {
+			mechanism, template, public := k.attributes()
+			handle, err := maker.Generate(mechanism, template, public)
+			return []uint{handle}, err
+		})
+	})
+}
+
+// complete checks a template and chooses an id.
+func (k *Template) complete() error {
+	if _, known := kindTable[k.Kind]; !known || k.Label == "" {
 		return fmt.Errorf("%w: a new key needs a kind and a label", ErrConfig)
 	}
 	if k.ID == nil {
 		k.ID = make([]byte, 16)
 		_, _ = rand.Read(k.ID)
 	}
-	return t.alter(ctx, func(c *call) error { return k.make(c) })
+	return nil
 }
 
-func (k Template) make(c *call) error {
-	maker, ok := c.session.(ck.KeyMaker)
-	if !ok {
-		return fmt.Errorf("%w: the library cannot make keys", ErrMechanism)
-	}
+// make runs create, whose first handle is the secret or private key, and checks the result.
+func (k Template) make(c *call, maker ck.KeyMaker, create func() ([]uint, error)) error {
 	if n, err := k.count(c); err != nil {
 		return err
 	} else if n > 0 && !k.Duplicate {
 		return fmt.Errorf("%w: %s", ErrKeyExists, nameOf(k.Label, nil))
 	}
-	mechanism, template, public := k.attributes()
-	handle, err := maker.Generate(mechanism, template, public)
+	handles, err := create()
 	if err != nil {
-		return fmt.Errorf("generating the %s: %w", k.Kind, err)
+		return fmt.Errorf("making the %s: %w", k.Kind, err)
 	}
-	if err := k.verify(c, handle); err != nil {
-		return errors.Join(err, maker.Destroy(handle))
+	if err := k.verify(c, handles[0]); err != nil {
+		for _, h := range handles {
+			err = errors.Join(err, maker.Destroy(h))
+		}
+		return err
 	}
 	return nil
 }
@@ -80,36 +83,52 @@ func (k Template) count(c *call) (int, error) {
 	}
 	n := 0
 	for _, o := range all {
-		if k.want().fits(o) {
+		if kindTable[k.Kind].want.fits(o) {
 			n++
 		}
 	}
 	return n, nil
 }
 
-func (k Template) want() want {
-	return map[Kind]want{AES256: wantAES, HMAC256: wantHMAC, RSA3072: wantRSA}[k.Kind]
+// name is the attributes of every object of the key.
+func (k Template) name() []ck.Attribute {
+	return []ck.Attribute{ck.String(ck.AttrLabel, k.Label), {Type: ck.AttrID, Value: k.ID}, ck.Bool(ck.AttrToken, true)}
+}
+
+// kept is the attributes of a secret or private key.
+func (k Template) kept() []ck.Attribute {
+	list := append(k.name(), ck.Bool(ck.AttrPrivate, true), ck.Bool(ck.AttrSensitive, true),
+		ck.Bool(ck.AttrExtractable, false))
+	switch info := kindTable[k.Kind]; {
+	case k.Kind == HMAC256:
+		return append(list, ck.Ulong(ck.AttrClass, ck.ClassSecret), ck.Ulong(ck.AttrKeyType, ck.KeyGeneric),
+			ck.Bool(ck.AttrSign, true), ck.Bool(ck.AttrVerify, true))
+	case info.bytes != 0:
+		return append(list, ck.Ulong(ck.AttrClass, ck.ClassSecret), ck.Ulong(ck.AttrKeyType, ck.KeyAES),
+			ck.Bool(ck.AttrEncrypt, true), ck.Bool(ck.AttrDecrypt, true))
+	case info.bits != 0:
+		return append(list, ck.Ulong(ck.AttrClass, ck.ClassPrivate), ck.Ulong(ck.AttrKeyType, ck.KeyRSA),
+			ck.Bool(ck.AttrDecrypt, true), ck.Bool(ck.AttrSign, k.Sign))
+	}
+	return append(list, ck.Ulong(ck.AttrClass, ck.ClassPrivate), ck.Ulong(ck.AttrKeyType, ck.KeyEC),
+		ck.Bool(ck.AttrSign, true))
 }
 
 // attributes returns the templates of the secret or private key and of the public key.
 func (k Template) attributes() (mechanism uint, template, public []ck.Attribute) {
-	name := []ck.Attribute{ck.String(ck.AttrLabel, k.Label), {Type: ck.AttrID, Value: k.ID},
-		ck.Bool(ck.AttrToken, true)}
-	template = append(slices.Clone(name),
-		ck.Bool(ck.AttrPrivate, true), ck.Bool(ck.AttrSensitive, true), ck.Bool(ck.AttrExtractable, false))
-	switch k.Kind {
-	case AES256:
-		return ck.MechAESKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret),
-			ck.Ulong(ck.AttrKeyType, ck.KeyAES),
-			ck.Ulong(ck.AttrValueLen, 32), ck.Bool(ck.AttrEncrypt, true), ck.Bool(ck.AttrDecrypt, true)), nil
-	case HMAC256:
-		return ck.MechGenericKeyGen, append(template, ck.Ulong(ck.AttrClass, ck.ClassSecret),
-			ck.Ulong(ck.AttrKeyType, ck.KeyGeneric),
-			ck.Ulong(ck.AttrValueLen, 32), ck.Bool(ck.AttrSign, true), ck.Bool(ck.AttrVerify, true)), nil
+	switch info := kindTable[k.Kind]; {
+	case k.Kind == HMAC256:
+		return ck.MechGenericKeyGen, append(k.kept(), ck.Ulong(ck.AttrValueLen, info.bytes)), nil
+	case info.bytes != 0:
+		return ck.MechAESKeyGen, append(k.kept(), ck.Ulong(ck.AttrValueLen, info.bytes)), nil
+	case info.bits != 0:
+		return ck.MechRSAKeyPairGen, k.kept(), append(k.name(), ck.Bool(ck.AttrEncrypt, true),
+			ck.Bool(ck.AttrVerify, k.Sign),
+			ck.Ulong(ck.AttrModulusBits, info.bits), ck.Attribute{Type: ck.AttrPublicExponent, Value: []byte{1, 0, 1}})
+	default:
+		return ck.MechECKeyPairGen, k.kept(), append(k.name(), ck.Bool(ck.AttrVerify, true),
+			ck.Attribute{Type: ck.AttrECParams, Value: curveParams(info.curve)})
 	}
-	public = append(slices.Clone(name), ck.Bool(ck.AttrEncrypt, true), ck.Ulong(ck.AttrModulusBits, 3072),
-		ck.Attribute{Type: ck.AttrPublicExponent, Value: []byte{1, 0, 1}})
-	return ck.MechRSAKeyPairGen, append(template, ck.Bool(ck.AttrDecrypt, true)), public
 }
 
 // verify reads the new key back.
@@ -118,41 +137,39 @@ func (k Template) verify(c *call, handle uint) error {
 	if err != nil {
 		return err
 	}
-	twins := 0
-	var made *object
-	for i, o := range all {
-		if !k.want().fits(o) {
-			continue
-		}
-		twins++
-		if o.handle == handle {
-			made = &all[i]
-		}
-	}
+	info := kindTable[k.Kind]
+	fit := slices.DeleteFunc(all, func(o object) bool { return !info.want.fits(o) })
+	at := slices.IndexFunc(fit, func(o object) bool { return o.handle == handle })
 	switch {
-	case made == nil:
+	case at < 0:
 		return fmt.Errorf("%w: a lookup does not find it", ErrKeyAttributes)
-	case twins > 1 && !k.Duplicate:
+	case len(fit) > 1 && !k.Duplicate:
 		return fmt.Errorf("%w: another caller made one at the same time", ErrKeyExists)
-	case made.label != k.Label || !bytes.Equal(made.id, k.ID):
-		return fmt.Errorf("%w: label %q, id %x", ErrKeyAttributes, made.label, made.id)
+	case fit[at].label != k.Label || !bytes.Equal(fit[at].id, k.ID):
+		return fmt.Errorf("%w: label %q, id %x", ErrKeyAttributes, fit[at].label, fit[at].id)
 	}
+	return k.verifyAttributes(fit[at])
+}
+
+func (k Template) verifyAttributes(made object) error {
+	info := kindTable[k.Kind]
 	must := map[uint]bool{ck.AttrToken: true, ck.AttrPrivate: true, ck.AttrSensitive: true, ck.AttrExtractable: false}
-	switch k.Kind {
-	case AES256:
-		must[ck.AttrEncrypt], must[ck.AttrDecrypt] = true, true
-	case HMAC256:
+	for _, a := range info.want.uses {
+		must[a] = true
+	}
+	if k.Sign {
 		must[ck.AttrSign] = true
-	case RSA3072:
-		must[ck.AttrDecrypt] = true
 	}
 	for attr, value := range must {
 		if got, known := made.raw.Bool(attr); !known || got != value {
 			return fmt.Errorf("%w: %s is not %t", ErrKeyAttributes, attrNames[attr], value)
 		}
 	}
-	if n, known := made.raw.Ulong(ck.AttrValueLen); k.Kind != RSA3072 && known && n != 32 {
+	if n, known := made.raw.Ulong(ck.AttrValueLen); info.bytes != 0 && known && n != info.bytes {
 		return fmt.Errorf("%w: it has %d bytes", ErrKeyAttributes, n)
+	}
+	if p, err := publicOf(made); info.bits != 0 && err == nil && uint(p.N.BitLen()) != info.bits {
+		return fmt.Errorf("%w: it has %d bits", ErrKeyAttributes, p.N.BitLen())
 	}
 	return nil
 }

@@ -300,6 +300,7 @@ var read = []uint{
 	ck.AttrClass, ck.AttrKeyType, ck.AttrLabel, ck.AttrID, ck.AttrEncrypt, ck.AttrDecrypt, ck.AttrSign, ck.AttrVerify,
 	ck.AttrToken,
 	ck.AttrPrivate, ck.AttrSensitive, ck.AttrExtractable, ck.AttrLocal, ck.AttrModulus, ck.AttrPublicExponent,
+	ck.AttrECParams, ck.AttrECPoint,
 	ck.AttrValueLen,
 	ck.AttrAlwaysAuthenticate,
 }

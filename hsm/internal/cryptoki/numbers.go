@@ -8,6 +8,7 @@ const (
 	ClassSecret  = 4
 
 	KeyRSA     = 0x00
+	KeyEC      = 0x03
 	KeyGeneric = 0x10
 	KeyAES     = 0x1f
 	KeySHA256  = 0x2b // CKK_SHA256_HMAC
@@ -30,10 +31,19 @@ const (
 	AttrModulus            = 0x120
 	AttrModulusBits        = 0x121
 	AttrPublicExponent     = 0x122
+	AttrValue              = 0x011
+	AttrPrivateExponent    = 0x123
+	AttrPrime1             = 0x124
+	AttrPrime2             = 0x125
+	AttrExponent1          = 0x126
+	AttrExponent2          = 0x127
+	AttrCoefficient        = 0x128
 	AttrValueLen           = 0x161
 	AttrExtractable        = 0x162
 	AttrLocal              = 0x163
 	AttrNeverExtractable   = 0x164
+	AttrECParams           = 0x180
+	AttrECPoint            = 0x181
 	AttrAlwaysAuthenticate = 0x202
 
 	MechRSAKeyPairGen = 0x0000
@@ -49,6 +59,8 @@ const (
 	MechSHA512        = 0x0270
 	MechSHA512HMAC    = 0x0271
 	MechGenericKeyGen = 0x0350
+	MechECKeyPairGen  = 0x1040
+	MechECDSA         = 0x1041
 	MechAESKeyGen     = 0x1080
 	MechAESCBC        = 0x1082
 	MechAESCBCPad     = 0x1085
