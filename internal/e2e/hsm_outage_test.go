@@ -160,7 +160,7 @@ func newRemoteHarness(t *testing.T) (*harness, *remote) {
 	t.Cleanup(h.stop)
 	r := newHarness(t, dir, stanza(map[string]string{
 		"lib": clients[0], "token_label": token.Label, "pin": token.PIN, "key_label": "root", "timeout": "6s",
-		"disable_software_encryption": "true",
+		"disable_software_encryption": "true", "rsa_oaep_hash": "sha1",
 	}))
 	r.useToken(token)
 	r.Env = []string{"P11_KIT_SERVER_ADDRESS=unix:path=" + h.socket}
