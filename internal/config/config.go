@@ -51,8 +51,8 @@ type Config struct {
 	PIDFile     string
 
 	RawStorageEndpoint bool // sys/raw
-	// AllowDebugging is unsafe_allow_debugging: processes of the same user may attach to the server and
-	// read its memory, and a crash may dump core.
+	// AllowDebugging is unsafe_allow_debugging: processes of the same user may attach to the server
+	// and read its memory, and a crash may dump core.
 	AllowDebugging     bool
 	DisableMlock       bool // disable_mlock: do not lock the memory of keys
 	ResponseHeaderHost bool // enable_response_header_hostname
