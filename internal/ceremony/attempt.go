@@ -17,7 +17,10 @@ import (
 
 // Starter is the client that starts or cancels a ceremony. The zero value is a client without a
 // token.
-type Starter struct{ Accessor, DisplayName string }
+type Starter struct {
+	Accessor, DisplayName string
+	Root                  bool // the token has the root policy
+}
 
 // String names the starter for the log.
 func (s Starter) String() string {

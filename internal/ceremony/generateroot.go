@@ -163,7 +163,7 @@ func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony
 	}
 	m.StartKeeping()
 	m.Log.Warn("a quorum of shares made a root token", "by_shares", c.Numbers(),
-		"started_by", Starter{c.StartedAccessor, c.StartedBy}.String())
+		"started_by", Starter{Accessor: c.StartedAccessor, DisplayName: c.StartedBy}.String())
 	return res, nil
 }
 

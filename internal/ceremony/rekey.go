@@ -112,6 +112,10 @@ func (m *Manager) RekeyStart(ctx context.Context, t recovery.Target, params reco
 		return RekeyStatus{}, nil, fault.New(fault.Invalid, "there are no recovery shares to authorise a rekey "+
 			"of the barrier: make some first, by a rekey of the target recovery")
 	}
+	if m.shareSet() == nil && !by.Root { // no share authorises this, and the shares can make a root token
+		return RekeyStatus{}, nil, fault.New(fault.Denied, "permission denied: there are no recovery shares yet, and only "+
+			"a root token may make the first ones")
+	}
 	c, err := m.begin(ctx, u.Barrier, purposeOf(t), params, by)
 	if err != nil {
 		return RekeyStatus{}, nil, err

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -285,6 +286,29 @@ func TestRawAccessIsKeptFromKeys(t *testing.T) {
 	}
 	if _, err := raw.Get(t.Context(), "core/mounts"); err != nil {
 		t.Errorf("reading core/mounts: %v", err)
+	}
+}
+
+// TestFirstSharesNeedARootToken: where no share authorises it, a token with few rights cannot make itself the
+// custodian, who could then make a root token.
+func TestFirstSharesNeedARootToken(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _ := h.start(h.autoSeals())
+	if _, err := n.Init(t.Context(), InitRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	limited := ceremony.Starter{Accessor: "a", DisplayName: "rotator"}
+	params := recovery.Params{Shares: 1, Threshold: 1}
+	for _, by := range []ceremony.Starter{limited, {}} {
+		if _, res, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, params, by); res != nil ||
+			!fault.Is(err, fault.Denied) {
+			t.Errorf("%v makes the first shares: %v", by, err)
+		}
+	}
+	if _, res, err := n.Ceremonies().RekeyStart(t.Context(), recovery.Recovery, params, admin); err != nil || res == nil {
+		t.Errorf("a root token: %v", err)
 	}
 }
 

@@ -172,7 +172,7 @@ func (m *model) start(rt *rapid.T) {
 	params := recovery.Params{Shares: rapid.IntRange(2, 5).Draw(rt, "shares"), Threshold: 2,
 		Verification: rapid.Bool().Draw(rt, "verify")}
 	st, _, err := m.n.Ceremonies().RekeyStart(context.Background(), m.target, params,
-		ceremony.Starter{Accessor: "acc", DisplayName: "root"})
+		ceremony.Starter{Accessor: "acc", DisplayName: "root", Root: true})
 	if m.running {
 		m.refused(rt, err, "a second rekey")
 		return
@@ -301,10 +301,10 @@ func (m *model) cancel(rt *rapid.T) {
 		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, m.nonce, ceremony.Starter{}),
 			"a stranger who cancels")
 		m.refused(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "another",
-			ceremony.Starter{Accessor: "acc", DisplayName: "root"}), "cancelling another one")
+			ceremony.Starter{Accessor: "acc", DisplayName: "root", Root: true}), "cancelling another one")
 	}
 	m.must(rt, m.n.Ceremonies().RekeyCancel(context.Background(), m.target, "",
-		ceremony.Starter{Accessor: "acc", DisplayName: "root"}))
+		ceremony.Starter{Accessor: "acc", DisplayName: "root", Root: true}))
 	m.running, m.verifying = false, false
 }
 

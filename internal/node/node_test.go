@@ -23,7 +23,7 @@ import (
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
-var admin = ceremony.Starter{Accessor: "accessor", DisplayName: "root"}
+var admin = ceremony.Starter{Accessor: "accessor", DisplayName: "root", Root: true}
 
 // harness is a storage and a seal that outlive the nodes of a test.
 type harness struct {

@@ -35,7 +35,9 @@ func legacy(q *api.Request) bool { return q.Route.Style == api.BareStyle }
 
 // starter returns the client, for the record.
 func starter(q *api.Request) ceremony.Starter {
-	return ceremony.Starter{Accessor: q.Identity.Accessor, DisplayName: q.Identity.DisplayName}
+	return ceremony.Starter{
+		Accessor: q.Identity.Accessor, DisplayName: q.Identity.DisplayName, Root: q.Identity.Root,
+	}
 }
 
 type shareBody struct {
