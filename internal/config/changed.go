@@ -17,7 +17,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"user_lockout", c.Lockout, next.Lockout}, {"ceremony", c.Ceremony, next.Ceremony},
 		{"service_registration", c.Kubernetes, next.Kubernetes}, {"telemetry", c.Telemetry, next.Telemetry},
 		{"audit", c.Audit, next.Audit}, {"unsafe_allow_api_audit_creation", c.AuditByAPI, next.AuditByAPI},
-		{"allow_audit_log_prefixing", c.AuditPrefix, next.AuditPrefix},
+		{"allow_audit_log_prefixing", c.AuditPrefix, next.AuditPrefix}, {"audit_folders", c.AuditFolders, next.AuditFolders},
 		{"api_addr", c.APIAddr, next.APIAddr}, {"cluster_addr", c.ClusterAddr, next.ClusterAddr},
 		{"cluster_name", c.ClusterName, next.ClusterName},
 		{"cluster_id", c.ClusterID, next.ClusterID}, {"anchor", c.Anchor, next.Anchor},
@@ -29,6 +29,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"pid_file", c.PIDFile, next.PIDFile}, {"raw_storage_endpoint", c.RawStorageEndpoint, next.RawStorageEndpoint},
 		{"unsafe_allow_debugging", c.AllowDebugging, next.AllowDebugging},
 		{"disable_mlock", c.DisableMlock, next.DisableMlock},
+		{"unsafe_allow_debugging", c.AllowDebugging, next.AllowDebugging},
 		{"enable_response_header_hostname", c.ResponseHeaderHost, next.ResponseHeaderHost},
 	} {
 		if !equal(reflect.ValueOf(s.a), reflect.ValueOf(s.b)) {

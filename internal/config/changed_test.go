@@ -1,6 +1,7 @@
 package config
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -58,6 +59,45 @@ telemetry { metrics_prefix = "vault" }
 		}
 		if !slices.Equal(got, slices.Compact(slices.Clone(got))) {
 			t.Errorf("%q has duplicates", got)
+		}
+	}
+}
+
+// TestChangedKnowsEveryField changes each field of a Config by itself.
+func TestChangedKnowsEveryField(t *testing.T) {
+	t.Parallel()
+	for i := range reflect.TypeFor[Config]().NumField() {
+		f := reflect.TypeFor[Config]().Field(i)
+		if f.Name == "Files" || f.Name == "Notes" {
+			continue
+		}
+		next := &Config{}
+		v := reflect.ValueOf(next).Elem().Field(i)
+		switch v.Kind() {
+		case reflect.Bool:
+			v.SetBool(true)
+		case reflect.String:
+			v.SetString("x")
+		case reflect.Int, reflect.Int64:
+			v.SetInt(4)
+		case reflect.Pointer:
+			v.Set(reflect.New(f.Type.Elem()))
+		case reflect.Slice:
+			v.Set(reflect.MakeSlice(f.Type, 1, 1))
+		case reflect.Map:
+			v.Set(reflect.MakeMap(f.Type))
+			v.SetMapIndex(reflect.ValueOf("x"), reflect.Zero(f.Type.Elem()))
+		case reflect.Struct:
+			for j := range v.NumField() {
+				if v.Field(j).Kind() == reflect.String {
+					v.Field(j).SetString("x")
+				} else if v.Field(j).CanInt() {
+					v.Field(j).SetInt(4)
+				}
+			}
+		}
+		if len((&Config{}).Changed(next)) == 0 {
+			t.Errorf("a change of %s is not listed", f.Name)
 		}
 	}
 }
