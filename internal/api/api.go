@@ -144,6 +144,14 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if h.Hostname != "" {
 		header["X-Vault-Hostname"] = []string{h.Hostname}
 	}
+	if carriesShares(r.Method, r.URL.Path) {
+		h.serveShares(q, func() { h.serve(ctx, q) })
+		return
+	}
+	h.serve(ctx, q)
+}
+
+func (h *Handler) serve(ctx context.Context, q *Request) {
 	a, err := h.answer(ctx, q)
 	if err != nil {
 		h.refuse(q, err)

@@ -71,7 +71,9 @@ func (h *Handler) render(q *Request, a *Answer) {
 // write renders an answer into buf.
 func (q *Request) write(buf *bytes.Buffer, a *Answer) error {
 	if q.Route.Style == BareStyle {
-		return writeJSON(buf, a.Data)
+		err := writeJSON(buf, a.Data)
+		q.overwriteEncoder(buf.Len())
+		return err
 	}
 	buf.WriteByte('{')
 	if q.Route.Style == DoubleStyle && a.Data != nil {
@@ -96,9 +98,11 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 	buf.WriteString(`,"lease_duration":`)
 	buf.Write(strconv.AppendInt(buf.AvailableBuffer(), int64(a.Lease), 10))
 	buf.WriteString(`,"data":`)
+	start := buf.Len()
 	if err := writeJSON(buf, a.Data); err != nil {
 		return err
 	}
+	q.overwriteEncoder(buf.Len() - start)
 	buf.WriteString(`,"wrap_info":`)
 	if err := writeOrNull(buf, a.wrap, a.wrap != nil); err != nil {
 		return err
@@ -123,8 +127,13 @@ func (q *Request) send(status int, body []byte) {
 		q.Out.WriteHeader(status)
 		return
 	}
-	body = q.compressed(body)
+	if !q.wipes {
+		body = q.compressed(body)
+	}
 	q.Out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	if q.wipes && q.sendWiped(status, body) {
+		return
+	}
 	q.Out.WriteHeader(status)
 	_, _ = q.Out.Write(body) // the client may have closed the connection
 }

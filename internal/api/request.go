@@ -56,6 +56,7 @@ type Request struct {
 	// The body, as far as it was read. It is kept for the next attempt.
 	body     []byte
 	bodyRead bool
+	wipes    bool // body or answer may have shares: see [carriesShares]
 
 	// AuditDone records that the request succeeded with an empty answer, for a handler that ends the
 	// role whose audit devices would take the response.

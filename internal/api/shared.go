@@ -33,6 +33,7 @@ type Shared struct {
 	quotas    limits.Quotas
 	Lockouts  limits.Lockouts
 	Starts    limits.Starts
+	garbage   collector
 
 	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
 	times       [len(operations)]*metrics.Timer

@@ -59,6 +59,12 @@ func newTarget(t *testing.T, seal, more string) *target {
 
 func newTargetOf(t *testing.T, seal, more string, shares int) *target {
 	t.Helper()
+	return newTargetBuilt(t, binary, seal, more, shares)
+}
+
+// newTargetBuilt takes a program that was built in another way.
+func newTargetBuilt(t *testing.T, binary, seal, more string, shares int) *target {
+	t.Helper()
 	cluster := etcdtest.Start(t, etcdtest.Options{Members: 1})
 	addr, err := e2e.FreeAddr()
 	if err != nil {

@@ -1,0 +1,117 @@
+package api
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"runtime"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/secret"
+)
+
+// Requests whose body or answer may have shares leave as little of them in memory as possible: what
+// their goroutine allocates is erased by [secret.Do], the answer is written past the buffers of
+// net/http, the read buffer of the connection is overwritten, and the connection is closed. Not
+// covered are the buffers of HTTP/2 and of TLS records, which package net/http and crypto/tls do
+// not show, and those of a node that forwards the request.
+
+// sharePaths begin the paths of such requests.
+var sharePaths = []string{
+	"sys/init", "sys/unseal", "sys/rekey", "sys/rotate/", "sys/generate-root", "sys/generate-recovery-token",
+	"sys/recovery/", "sys/decode-token",
+}
+
+// carriesShares reports whether the body or the answer of a request may have shares.
+func carriesShares(method, path string) bool {
+	rest, ok := strings.CutPrefix(path, "/v1/")
+	if !ok || method == http.MethodGet || !strings.HasPrefix(rest, "sys/") {
+		return false
+	}
+	return slices.ContainsFunc(sharePaths, func(p string) bool { return strings.HasPrefix(rest, p) })
+}
+
+// collector collects what [secret.Do] erases when it is collected. Some of these requests need no
+// token, so that it takes at most a tenth of the time.
+type collector struct {
+	mu   sync.Mutex
+	next time.Time
+}
+
+func (c *collector) collect() {
+	if !c.mu.TryLock() {
+		return
+	}
+	defer c.mu.Unlock()
+	begun := time.Now()
+	if begun.Before(c.next) {
+		return // Go collects within two minutes
+	}
+	runtime.GC()
+	c.next = time.Now().Add(9 * time.Since(begun))
+}
+
+// serveShares answers such a request.
+func (h *Handler) serveShares(q *Request, serve func()) {
+	q.wipes = true
+	if q.HTTP.ProtoMajor == 1 {
+		q.Out.Header()["Connection"] = []string{"close"}
+	}
+	secret.Do(serve)
+	clear(q.body)
+	q.body, q.Data = nil, nil
+	if q.Status/100 == 2 && secret.Erases {
+		h.Shared.garbage.collect()
+	}
+}
+
+// sendWiped writes a whole answer to the connection, past the buffers of net/http, and closes the
+// connection. It returns false where it did nothing: the connection is not one of HTTP/1, or the
+// client has not sent all of its body.
+func (q *Request) sendWiped(status int, body []byte) bool {
+	if q.HTTP.ProtoMajor != 1 || q.hasBody() && !q.bodyRead {
+		return false
+	}
+	header := q.Out.Header().Clone()
+	conn, buffered, err := http.NewResponseController(q.Out).Hijack()
+	if err != nil {
+		return false
+	}
+	defer conn.Close() //nolint:errcheck // the client has its answer, or is gone
+	buffered.Reader.Reset(zeros{})
+	_, _ = buffered.Peek(buffered.Reader.Size()) // fills the whole buffer
+	header.Set("Date", time.Now().UTC().Format(http.TimeFormat))
+	var head bytes.Buffer
+	fmt.Fprintf(&head, "HTTP/1.1 %d %s\r\n", status, http.StatusText(status))
+	_ = header.Write(&head) // a buffer does not fail
+	head.WriteString("\r\n")
+	out := append(head.Bytes(), body...)
+	defer clear(out)
+	_ = conn.SetWriteDeadline(time.Now().Add(wipedWrite))
+	_, _ = conn.Write(out) // the client may have closed the connection
+	return true
+}
+
+// wipedWrite bounds how long a client may take to accept such an answer.
+const wipedWrite = 10 * time.Second
+
+type zeros struct{}
+
+// Read fills p.
+func (zeros) Read(p []byte) (int, error) {
+	clear(p)
+	return len(p), nil
+}
+
+// overwriteEncoder has package json encode n other bytes, because it keeps its buffers, where this
+// request's answer still is. They are as many as before, so that the buffer does not move.
+func (q *Request) overwriteEncoder(n int) {
+	if q.wipes && n > 2 {
+		_ = json.NewEncoder(io.Discard).Encode(strings.Repeat("0", n-2)) // strings always encode
+	}
+}
