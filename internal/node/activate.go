@@ -71,11 +71,11 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	}
 	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
 	if !standby {
-		if err := n.upgradeAttestation(ctx, b); err != nil {
+		if err := (integrity{n}).upgradeAttestation(ctx, b); err != nil {
 			return nil, err
 		}
 	}
-	if err := n.checkAnchor(ctx, b); err != nil {
+	if err := (integrity{n}).checkAnchor(ctx, b); err != nil {
 		if n.cfg.Trail != nil && !standby {
 			n.cfg.Trail.Deactivate()
 		}
@@ -90,7 +90,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 // identify reads what the store says of itself behind the barrier, and refuses a store whose
 // records are not the attested ones.
 func (n *Node) identify(ctx context.Context, b *barrier.Barrier) error {
-	c, err := n.attested(ctx, b)
+	c, err := (integrity{n}).attested(ctx, b)
 	if err != nil {
 		return err
 	}

@@ -24,7 +24,8 @@ type Anchor interface {
 const anchorKeyDomain = "sealgate/node/anchor-key/v1\x00"
 
 // checkPin refuses a storage of another cluster than the configured one.
-func (n *Node) checkPin() error {
+func (i integrity) checkPin() error {
+	n := i.n
 	record := n.state.Load().record
 	if n.cfg.ClusterID == "" || record == nil || record.Cluster == n.cfg.ClusterID {
 		return nil
@@ -34,7 +35,8 @@ func (n *Node) checkPin() error {
 }
 
 // anchorState returns what the node sees of its storage now, without a MAC.
-func (n *Node) anchorState(ctx context.Context, b *barrier.Barrier) (*anchor.State, error) {
+func (i integrity) anchorState(ctx context.Context, b *barrier.Barrier) (*anchor.State, error) {
+	n := i.n
 	c, err := readCluster(ctx, b)
 	if err != nil {
 		return nil, err
@@ -76,11 +78,12 @@ func anchorKey(b *barrier.Barrier) (key []byte, err error) {
 
 // checkAnchor refuses a storage that is older than the anchor, or another one. A storage that is
 // newer is expected: the anchor is written after the commits that it reports.
-func (n *Node) checkAnchor(ctx context.Context, b *barrier.Barrier) error {
+func (i integrity) checkAnchor(ctx context.Context, b *barrier.Barrier) error {
+	n := i.n
 	if n.cfg.Anchor == nil {
 		return nil
 	}
-	now, err := n.anchorState(ctx, b)
+	now, err := (integrity{n}).anchorState(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -88,7 +91,7 @@ func (n *Node) checkAnchor(ctx context.Context, b *barrier.Barrier) error {
 	if err != nil {
 		err = fmt.Errorf("the anchor cannot be read: %w", err)
 	} else if last != nil {
-		err = n.compareAnchor(b, last, now)
+		err = (integrity{n}).compareAnchor(b, last, now)
 	}
 	accept := fmt.Sprintf("%s:%d", now.Cluster, now.Generation)
 	switch {
@@ -98,13 +101,13 @@ func (n *Node) checkAnchor(ctx context.Context, b *barrier.Barrier) error {
 	default:
 		err = fmt.Errorf("node: %w; nothing is served. Restore the newest storage, or, if this one is meant, start the "+
 			"server once with -accept-rollback=%s", err, accept)
-		n.alarm(err)
+		(integrity{n}).alarm(err)
 		return fault.Wrap(err, fault.Internal, "%v", err)
 	}
-	return n.saveAnchor(ctx, b)
+	return (integrity{n}).saveAnchor(ctx, b)
 }
 
-func (n *Node) compareAnchor(b *barrier.Barrier, last, now *anchor.State) error {
+func (i integrity) compareAnchor(b *barrier.Barrier, last, now *anchor.State) error {
 	switch {
 	case last.Cluster != now.Cluster:
 		return fmt.Errorf("the storage is of the cluster %s, and the anchor of %s", now.Cluster, last.Cluster)
@@ -142,11 +145,12 @@ func (n *Node) compareAnchor(b *barrier.Barrier, last, now *anchor.State) error 
 }
 
 // saveAnchor writes what the node sees of its storage.
-func (n *Node) saveAnchor(ctx context.Context, b *barrier.Barrier) error {
+func (i integrity) saveAnchor(ctx context.Context, b *barrier.Barrier) error {
+	n := i.n
 	if n.cfg.Anchor == nil {
 		return nil
 	}
-	s, err := n.anchorState(ctx, b)
+	s, err := (integrity{n}).anchorState(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -166,12 +170,13 @@ func (n *Node) saveAnchor(ctx context.Context, b *barrier.Barrier) error {
 }
 
 // refreshAnchor writes the anchor where that can wait: a later roll-back is measured against it.
-func (n *Node) refreshAnchor(ctx context.Context) {
+func (i integrity) refreshAnchor(ctx context.Context) {
+	n := i.n
 	a := n.role.Load()
 	if a == nil {
 		return
 	}
-	if err := n.saveAnchor(ctx, a.barrier); err != nil && ctx.Err() == nil {
+	if err := (integrity{n}).saveAnchor(ctx, a.barrier); err != nil && ctx.Err() == nil {
 		n.log.Warn("the anchor could not be written; it is tried again", "error", err)
 	}
 }

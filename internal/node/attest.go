@@ -41,6 +41,9 @@ var errTampered = errors.New("changed outside this program")
 
 var pathRecovery = pathShareSet + recovery.Recovery.String()
 
+// integrity compares the storage with what the node attests and anchors.
+type integrity struct{ n *Node }
+
 func attestDigest(path string, record []byte) string {
 	if record == nil {
 		return ""
@@ -95,7 +98,8 @@ func readCluster(ctx context.Context, b *barrier.Barrier) (clusterRecord, error)
 }
 
 // readAttestation computes the attestation of the records that are stored.
-func (n *Node) readAttestation(ctx context.Context, b *barrier.Barrier) (a attestation, err error) {
+func (i integrity) readAttestation(ctx context.Context, b *barrier.Barrier) (a attestation, err error) {
+	n := i.n
 	for path, get := range map[string]struct {
 		digest *string
 		get    func(context.Context, string) ([]byte, error)
@@ -131,13 +135,14 @@ func (a attestation) differs(stored attestation) string {
 
 // attested reads what the store says of itself and compares the stored records with its
 // attestation. It fails with errTampered where one differs.
-func (n *Node) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecord, err error) {
+func (i integrity) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecord, err error) {
+	n := i.n
 	for range attestReads {
 		if c, err = readCluster(ctx, b); err != nil || c.Attested == nil {
 			return c, err
 		}
 		var stored attestation
-		if stored, err = n.readAttestation(ctx, b); err != nil {
+		if stored, err = (integrity{n}).readAttestation(ctx, b); err != nil {
 			return c, err
 		}
 		path := c.Attested.differs(stored)
@@ -147,12 +152,13 @@ func (n *Node) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecor
 		err = fmt.Errorf("node: the storage entry %s was %w; find out who can write to the storage, and restore the "+
 			"entry from a backup", path, errTampered)
 	}
-	n.alarm(err)
+	(integrity{n}).alarm(err)
 	return c, fault.Wrap(err, fault.Internal, "%v", err)
 }
 
 // alarm reports that the storage was changed outside this program.
-func (n *Node) alarm(err error) {
+func (i integrity) alarm(err error) {
+	n := i.n
 	n.cfg.Metrics.Counter("core.attestation_mismatch").Inc()
 	if last := n.tampered.Swap(&err); last == nil || (*last).Error() != err.Error() {
 		n.log.Error("ALARM: "+err.Error(), "class", "corrupt")
@@ -161,12 +167,13 @@ func (n *Node) alarm(err error) {
 
 // upgradeAttestation adds the attestation to a store that an older program initialised. The caller
 // may write.
-func (n *Node) upgradeAttestation(ctx context.Context, b *barrier.Barrier) error {
+func (i integrity) upgradeAttestation(ctx context.Context, b *barrier.Barrier) error {
+	n := i.n
 	c, err := readCluster(ctx, b)
 	if err != nil || c.Attested != nil {
 		return err
 	}
-	a, err := n.readAttestation(ctx, b)
+	a, err := (integrity{n}).readAttestation(ctx, b)
 	if err != nil {
 		return err
 	}
@@ -184,7 +191,8 @@ func (n *Node) upgradeAttestation(ctx context.Context, b *barrier.Barrier) error
 // checkAttestation raises the alarm while the node serves, where a stored record is no longer the
 // attested one, or the sealed record not the one that this node uses. The node continues with what
 // it has in memory.
-func (n *Node) checkAttestation(ctx context.Context) {
+func (i integrity) checkAttestation(ctx context.Context) {
+	n := i.n
 	a := n.writer()
 	if a == nil {
 		return
@@ -194,11 +202,11 @@ func (n *Node) checkAttestation(ctx context.Context) {
 	if n.role.Load() != a {
 		return
 	}
-	c, err := n.attested(ctx, a.barrier)
+	c, err := (integrity{n}).attested(ctx, a.barrier)
 	if err == nil && c.Attested != nil && !sameDigest(c.Attested.Record, n.state.Load().recordDigest) {
 		err = fmt.Errorf("node: the storage entries %s and %s were %w; rotate the root key to write them again",
 			keySealed, pathCluster, errTampered)
-		n.alarm(err)
+		(integrity{n}).alarm(err)
 	}
 	if err == nil {
 		n.tampered.Store(nil)

@@ -128,7 +128,7 @@ func TestReplacedSharesDoNotComeBack(t *testing.T) {
 			before := h.raw(path)
 			h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, again[:2])
 			h.forge(path, []byte(before))
-			n.checkAttestation(t.Context())
+			(integrity{n}).checkAttestation(t.Context())
 			st, err := n.SealStatus(t.Context())
 			if err != nil || !strings.Contains(strings.Join(st.Warnings, " "), path+" was changed outside this program") {
 				t.Errorf("the alarm of a live node: %v, %v", st.Warnings, err)
@@ -204,7 +204,7 @@ func TestAlarmWhileServing(t *testing.T) {
 	h := newHarness(t)
 	n, _, _ := h.initAuto(3, 2)
 	h.forgeRecord(func(r *seals.Record) { r.Parts[0].KeyID += "x" })
-	n.checkAttestation(t.Context())
+	(integrity{n}).checkAttestation(t.Context())
 	if st, err := n.SealStatus(t.Context()); err != nil || len(st.Warnings) != 1 ||
 		!strings.HasPrefix(st.Warnings[0], "ALARM: ") {
 		t.Errorf("status: %v, %v", st.Warnings, err)
@@ -213,7 +213,7 @@ func TestAlarmWhileServing(t *testing.T) {
 	if err := n.RotateRoot(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	n.checkAttestation(t.Context())
+	(integrity{n}).checkAttestation(t.Context())
 	if st, err := n.SealStatus(t.Context()); err != nil || len(st.Warnings) != 0 {
 		t.Errorf("status after the record was written again: %v, %v", st.Warnings, err)
 	}

@@ -101,7 +101,7 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 	if err != nil {
 		return err
 	}
-	custodians, _, err := h.n.quorums(ctx, a.barrier)
+	custodians, _, err := (ceremonyHost{h.n}).quorums(ctx, a.barrier)
 	if err != nil {
 		return err
 	}
@@ -110,7 +110,8 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 
 // quorums returns the share sets that a root key is wrapped to, with the keys that authenticate the
 // record, from behind the barrier. Both are nil where no shares unseal.
-func (n *Node) quorums(ctx context.Context, b *barrier.Barrier) (custodians, previous *recovery.ShareSet, err error) {
+func (h ceremonyHost) quorums(ctx context.Context, b *barrier.Barrier) (custodians, previous *recovery.ShareSet, err error) {
+	n := h.n
 	f := n.state.Load()
 	if len(f.record.ShareSet) == 0 {
 		return nil, nil, nil
@@ -145,7 +146,7 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 	if err != nil {
 		return err
 	}
-	current, replaced, err := h.n.quorums(ctx, a.barrier)
+	current, replaced, err := (ceremonyHost{h.n}).quorums(ctx, a.barrier)
 	if err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}

@@ -31,7 +31,7 @@ func (n *Node) newReplica() error {
 		self.ID = id
 	}
 	var err error
-	if n.handOver, err = barrier.NewHandOver(self.ID, n.recipients); err != nil {
+	if n.handOver, err = barrier.NewHandOver(self.ID, (replicaHost{n}).recipients); err != nil {
 		return err
 	}
 	self.HandOverKey = base64.StdEncoding.EncodeToString(n.handOver.PublicKey())
@@ -52,7 +52,8 @@ func (n *Node) newReplica() error {
 
 // recipients returns the standbys that have announced themselves over mutual TLS, and this node,
 // which becomes a standby with the keys that it had when it was unsealed.
-func (n *Node) recipients() []barrier.Recipient {
+func (h replicaHost) recipients() []barrier.Recipient {
+	n := h.n
 	var all []barrier.Recipient
 	for _, m := range n.replica.Members() {
 		key, err := base64.StdEncoding.DecodeString(m.HandOverKey)
@@ -136,7 +137,7 @@ func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role,
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	defer n.keepTrusted(trusted, &err)
+	defer (replicaHost{n}).keepTrusted(trusted, &err)
 	b, err := h.enter(ctx, 0)
 	if errors.Is(err, barrier.ErrWrongRoot) && n.seals.Load().NeedsShares() {
 		n.change(func(f *nodeState) { f.trouble = errLeftBehind })
@@ -162,7 +163,7 @@ func (h replicaHost) Lead(ctx context.Context, l storage.Leadership) (role ha.Ro
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	defer n.keepTrusted(trusted, &err)
+	defer (replicaHost{n}).keepTrusted(trusted, &err)
 	b, err := h.enter(ctx, l.Epoch())
 	if err != nil {
 		return nil, err
@@ -281,7 +282,7 @@ func (h replicaHost) followState(ctx context.Context, a *RoleState) (err error) 
 	if err := n.load(ctx); err != nil {
 		return err
 	}
-	defer n.keepTrusted(before, &err)
+	defer (replicaHost{n}).keepTrusted(before, &err)
 	after := n.state.Load().record
 	if after != nil && before.record != nil && after.Generation != before.record.Generation {
 		return fmt.Errorf("the root key was replaced: %w", barrier.ErrWrongRoot)
@@ -292,7 +293,8 @@ func (h replicaHost) followState(ctx context.Context, a *RoleState) (err error) 
 // keepTrusted takes back what was loaded from outside the barrier, where it was not found to be
 // attested: nothing that authorises or receives a key may come from there while the node is
 // unsealed.
-func (n *Node) keepTrusted(before *nodeState, err *error) {
+func (h replicaHost) keepTrusted(before *nodeState, err *error) {
+	n := h.n
 	if *err != nil {
 		n.change(func(f *nodeState) {
 			trouble := f.trouble

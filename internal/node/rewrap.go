@@ -42,7 +42,7 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 		return fault.New(fault.Internal, "nothing was changed: the seals hold another root key than the one in use; "+
 			"rotate the root key")
 	}
-	custodians, previous, err := n.quorums(ctx, a.barrier)
+	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
 	if err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}
@@ -118,7 +118,7 @@ func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Statu
 	if n.role.Load() != a || n.state.Load().record != before {
 		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
 	}
-	custodians, previous, err := n.quorums(ctx, a.barrier)
+	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
 	if err != nil {
 		return err
 	}

@@ -63,9 +63,9 @@ func (n *Node) maintain(ctx context.Context) {
 	n.rotateIfDue(ctx)
 	n.ceremonies.WipeAnswers(ctx)
 	n.ceremonies.EndLapsed(ctx)
-	n.endHandOver(ctx)
-	n.checkAttestation(ctx)
-	n.refreshAnchor(ctx)
+	(replicaHost{n}).endHandOver(ctx)
+	(integrity{n}).checkAttestation(ctx)
+	(integrity{n}).refreshAnchor(ctx)
 }
 
 // firstWait keeps the nodes of a cluster that start together from asking their seals together.
@@ -109,7 +109,8 @@ func (n *Node) rotateIfDue(ctx context.Context) {
 }
 
 // endHandOver removes root keys that were handed over for long enough.
-func (n *Node) endHandOver(ctx context.Context) {
+func (h replicaHost) endHandOver(ctx context.Context) {
+	n := h.n
 	a := n.writer()
 	if a == nil || a.leadership == nil {
 		return

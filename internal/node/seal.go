@@ -34,7 +34,7 @@ func (n *Node) hold() {
 // deactivate takes the node out of service and closes the barrier. Requests in flight end with
 // barrier.ErrSealed.
 func (n *Node) deactivate(ctx context.Context) error {
-	n.refreshAnchor(ctx)
+	(integrity{n}).refreshAnchor(ctx)
 	if n.Clustered() {
 		n.forgetKeys()
 		return nil

@@ -52,7 +52,7 @@ func (n *Node) unsealBySeals(ctx context.Context) error {
 // Shamir seal that a quorum of shares has unlocked, or nil.
 func (n *Node) open(ctx context.Context, quorum wrapping.Wrapper) error {
 	defer n.cfg.Metrics.Timer("core.unseal").Since(time.Now())
-	if err := n.checkPin(); err != nil {
+	if err := (integrity{n}).checkPin(); err != nil {
 		return err
 	}
 	record := n.state.Load().record
