@@ -139,6 +139,9 @@ func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	ctx, cancel := w.within(ctx)
 	defer cancel()
+	// A hang here must not delay the proof that reports it.
+	ctx, cancelSoon := context.WithTimeoutCause(ctx, time.Second, hsm.ErrDeadline)
+	defer cancelSoon()
 	info, err := w.key.Describe(ctx)
 	switch {
 	case errors.Is(err, hsm.ErrKeyUse):
