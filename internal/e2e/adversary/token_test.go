@@ -123,3 +123,36 @@ func spellings(path string) map[string]string {
 // otherName are spellings that are another user's name: deleting a user who does not exist
 // succeeds.
 var otherName = map[string]bool{"full width": true, "space": true, "double encoding": true, "semicolon": true}
+
+// TestTokenFirstRecoveryShares: making the first recovery shares of a store without any is a root
+// operation.
+func TestTokenFirstRecoveryShares(t *testing.T) {
+	t.Parallel()
+	a := newTargetOf(t, staticSeal, "", 0)
+	a.must(204, "PUT", "sys/policies/acl/rotator", a.root,
+		map[string]string{"policy": `path "sys/rotate/recovery/*" { capabilities = ["update"] }`}, nil)
+	var out struct {
+		Auth struct {
+			Token string `json:"client_token"`
+		}
+	}
+	a.must(200, "POST", "auth/token/create", a.root, map[string]any{"policies": []string{"rotator"}}, &out)
+	r := a.do("PUT", "sys/rotate/recovery/init", out.Auth.Token, map[string]int{"secret_shares": 1, "secret_threshold": 1})
+	if r.Code != 403 {
+		t.Errorf("update without sudo made recovery shares: %d %s", r.Code, r.Body)
+	}
+}
+
+// TestTokenAuditDeviceWritesAnyFile: a device that the API creates cannot write where the operator
+// did not allow it.
+func TestTokenAuditDeviceWritesAnyFile(t *testing.T) {
+	t.Parallel()
+	a := newTarget(t, staticSeal, "")
+	for _, path := range []string{a.Dir + "/.bashrc", "/etc/profile.d/x.sh", a.Dir + "/data/../.profile"} {
+		r := a.do("PUT", "sys/audit/mine", a.root,
+			map[string]any{"type": "file", "options": map[string]string{"file_path": path}})
+		if r.Code/100 == 2 {
+			t.Errorf("a device writes to %s", path)
+		}
+	}
+}
