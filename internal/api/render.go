@@ -123,6 +123,9 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 func (q *Request) send(status int, body []byte) {
 	q.Sent, q.Status = true, status
 	SetHeaders(q.Out.Header(), q.Front, status)
+	if q.wipes && q.HTTP.ProtoMajor == 1 { // after the audit, whose entries have the headers of the answer
+		q.Out.Header()["Connection"] = []string{"close"}
+	}
 	if status == http.StatusNoContent || status == http.StatusNotModified {
 		q.Out.WriteHeader(status)
 		return

@@ -59,9 +59,6 @@ func (c *collector) collect() {
 // serveShares answers such a request.
 func (h *Handler) serveShares(q *Request, serve func()) {
 	q.wipes = true
-	if q.HTTP.ProtoMajor == 1 {
-		q.Out.Header()["Connection"] = []string{"close"}
-	}
 	secret.Do(serve)
 	clear(q.body)
 	q.body, q.Data = nil, nil
@@ -74,7 +71,7 @@ func (h *Handler) serveShares(q *Request, serve func()) {
 // connection. It returns false where it did nothing: the connection is not one of HTTP/1, or the
 // client has not sent all of its body.
 func (q *Request) sendWiped(status int, body []byte) bool {
-	if q.HTTP.ProtoMajor != 1 || q.hasBody() && !q.bodyRead {
+	if q.HTTP.ProtoMajor != 1 || q.Route == nil || q.hasBody() && !q.bodyRead { // without a route nothing was read
 		return false
 	}
 	header := q.Out.Header().Clone()
