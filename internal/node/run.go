@@ -18,7 +18,7 @@ const shutdownTime = 5 * time.Second
 // again, and does what is due. When ctx ends it seals, which writes the exact encryption counts,
 // and returns. It is called once.
 func (n *Node) Run(ctx context.Context) {
-	wait := n.firstWait()
+	wait := n.cfg.Timing.firstWait(n.Clustered())
 	backoff := n.cfg.Timing.RetryMin
 	var nextProbe, nextMaintenance time.Time
 	for {
@@ -34,7 +34,7 @@ func (n *Node) Run(ctx context.Context) {
 		timer.Stop()
 		if n.sealed() {
 			if err := n.tryUnseal(ctx); err != nil {
-				wait = clock.Jitter(n.retryAfter(err, backoff))
+				wait = clock.Jitter(n.cfg.Timing.retryAfter(err, backoff))
 				backoff = min(2*backoff, n.cfg.Timing.RetryMax)
 				continue
 			}
@@ -43,7 +43,7 @@ func (n *Node) Run(ctx context.Context) {
 		now := time.Now()
 		if n.sealed() { // uninitialised, or waiting for shares
 			n.keeper.checkKeys(ctx)
-			wait, nextProbe, nextMaintenance = n.idleWait(), time.Time{}, time.Time{}
+			wait, nextProbe, nextMaintenance = n.cfg.Timing.idleWait(n.Clustered()), time.Time{}, time.Time{}
 			continue
 		}
 		if !now.Before(nextProbe) {
@@ -69,25 +69,25 @@ func (n *Node) maintain(ctx context.Context) {
 }
 
 // firstWait keeps the nodes of a cluster that start together from asking their seals together.
-func (n *Node) firstWait() time.Duration {
-	if n.Clustered() {
-		return rand.N(n.cfg.Timing.Stagger)
+func (t *Timing) firstWait(clustered bool) time.Duration {
+	if clustered {
+		return rand.N(t.Stagger)
 	}
 	return 0
 }
 
 // idleWait is the time between reads of a store that is not initialised, or that waits for shares.
-func (n *Node) idleWait() time.Duration {
-	if n.Clustered() {
-		return clock.Jitter(n.cfg.Timing.RetryMin) // another node may initialise it
+func (t *Timing) idleWait(clustered bool) time.Duration {
+	if clustered {
+		return clock.Jitter(t.RetryMin) // another node may initialise it
 	}
-	return n.cfg.Timing.RetryMax
+	return t.RetryMax
 }
 
 // retryAfter is the wait after a failed attempt to unseal. A throttled seal is given more time.
-func (n *Node) retryAfter(err error, backoff time.Duration) time.Duration {
+func (t *Timing) retryAfter(err error, backoff time.Duration) time.Duration {
 	if seals.ClassOf(err) == seals.Throttled {
-		return 5 * n.cfg.Timing.RetryMax
+		return 5 * t.RetryMax
 	}
 	return backoff
 }
