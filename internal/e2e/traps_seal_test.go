@@ -94,8 +94,8 @@ func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 }
 
 // Fixed: a seal's name and priority mean what they say, and disable_mlock=false locks the memory of
-// keys where the limits allow it, and never prevents the start. Absent: migrations between seals, so
-// `disabled`, their switch, is refused with its line.
+// keys where the limits allow it, and never prevents the start. Absent: migrations between seals,
+// so `disabled`, their switch, is refused with its line.
 func TestTrap34SealsAndMlock(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)

@@ -289,8 +289,8 @@ func TestRawAccessIsKeptFromKeys(t *testing.T) {
 	}
 }
 
-// TestFirstSharesNeedARootToken: where no share authorises it, a token with few rights cannot make itself the
-// custodian, who could then make a root token.
+// TestFirstSharesNeedARootToken: where no share authorises it, a token with few rights cannot make
+// itself the custodian, who could then make a root token.
 func TestFirstSharesNeedARootToken(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

@@ -110,7 +110,8 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 
 // quorums returns the share sets that a root key is wrapped to, with the keys that authenticate the
 // record, from behind the barrier. Both are nil where no shares unseal.
-func (h ceremonyHost) quorums(ctx context.Context, b *barrier.Barrier) (custodians, previous *recovery.ShareSet, err error) {
+func (h ceremonyHost) quorums(ctx context.Context, b *barrier.Barrier) (custodians,
+	previous *recovery.ShareSet, err error) {
 	n := h.n
 	f := n.state.Load()
 	if len(f.record.ShareSet) == 0 {
