@@ -71,7 +71,8 @@ func (h *Handler) serveShares(q *Request, serve func()) {
 // connection. It returns false where it did nothing: the connection is not one of HTTP/1, or the
 // client has not sent all of its body.
 func (q *Request) sendWiped(status int, body []byte) bool {
-	if q.HTTP.ProtoMajor != 1 || q.Route == nil || q.hasBody() && !q.bodyRead { // without a route nothing was read
+	// Closing a connection with unread bytes resets it, and the client may lose the answer.
+	if q.HTTP.ProtoMajor != 1 || q.HTTP.ContentLength != 0 && !q.bodyRead {
 		return false
 	}
 	header := q.Out.Header().Clone()
