@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // Style is how an answer's data is rendered.
@@ -123,7 +124,7 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 func (q *Request) send(status int, body []byte) {
 	q.Sent, q.Status = true, status
 	SetHeaders(q.Out.Header(), q.Front, status)
-	if q.wipes && q.HTTP.ProtoMajor == 1 { // after the audit, whose entries have the headers of the answer
+	if q.wipes && secret.Erases && q.HTTP.ProtoMajor == 1 { // after the audit, whose entries have the headers of the answer
 		q.Out.Header()["Connection"] = []string{"close"}
 	}
 	if status == http.StatusNoContent || status == http.StatusNotModified {

@@ -16,9 +16,9 @@ import (
 )
 
 // Requests whose body or answer may have shares leave as little of them in memory as possible: what
-// their goroutine allocates is erased by [secret.Do], the answer is written past the buffers of
-// net/http, the read buffer of the connection is overwritten, and the connection is closed. Not
-// covered are the buffers of HTTP/2 and of TLS records, which package net/http and crypto/tls do
+// their goroutine allocates is erased by [secret.Do]. In a build whose [secret.Do] erases, the answer
+// is also written past the buffers of net/http, the read buffer of the connection is overwritten, and
+// the connection is closed. Not covered are the buffers of HTTP/2 and of TLS records, which package net/http and crypto/tls do
 // not show, and those of a node that forwards the request.
 
 // sharePaths begin the paths of such requests.
@@ -71,6 +71,9 @@ func (h *Handler) serveShares(q *Request, serve func()) {
 // connection. It returns false where it did nothing: the connection is not one of HTTP/1, or the
 // client has not sent all of its body.
 func (q *Request) sendWiped(status int, body []byte) bool {
+	if !secret.Erases {
+		return false // the handler's own copies stay on the heap, so nothing is gained
+	}
 	// Closing a connection with unread bytes resets it, and the client may lose the answer.
 	if q.HTTP.ProtoMajor != 1 || q.HTTP.ContentLength != 0 && !q.bodyRead {
 		return false
