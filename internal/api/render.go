@@ -124,7 +124,8 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 func (q *Request) send(status int, body []byte) {
 	q.Sent, q.Status = true, status
 	SetHeaders(q.Out.Header(), q.Front, status)
-	if q.wipes && secret.Erases && q.HTTP.ProtoMajor == 1 { // after the audit, whose entries have the headers of the answer
+	// After the audit, whose entries have the headers of the answer.
+	if q.wipes && secret.Erases && q.HTTP.ProtoMajor == 1 {
 		q.Out.Header()["Connection"] = []string{"close"}
 	}
 	if status == http.StatusNoContent || status == http.StatusNotModified {

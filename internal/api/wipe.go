@@ -16,10 +16,11 @@ import (
 )
 
 // Requests whose body or answer may have shares leave as little of them in memory as possible: what
-// their goroutine allocates is erased by [secret.Do]. In a build whose [secret.Do] erases, the answer
-// is also written past the buffers of net/http, the read buffer of the connection is overwritten, and
-// the connection is closed. Not covered are the buffers of HTTP/2 and of TLS records, which package net/http and crypto/tls do
-// not show, and those of a node that forwards the request.
+// their goroutine allocates is erased by [secret.Do]. In a build whose [secret.Do] erases, the
+// answer is also written past the buffers of net/http, the read buffer of the connection is
+// overwritten, and the connection is closed. Not covered are the buffers of HTTP/2 and of TLS
+// records, which packages net/http and crypto/tls do not show, and those of a node that forwards
+// the request.
 
 // sharePaths begin the paths of such requests.
 var sharePaths = []string{
