@@ -1,3 +1,5 @@
+//go:build !windows
+
 package worker
 
 import (
@@ -27,7 +29,7 @@ type reply struct {
 type line struct {
 	number uint32
 	busy   bool     // the child has a call; guarded by the process's mu
-	left   bool     // nobody waits for it; likewise
+	left   bool     // no caller waits for it; likewise
 	then   []func() // run when a call that was left has returned; likewise
 	answer chan reply
 	since  time.Time // of the call; likewise
@@ -129,7 +131,9 @@ func command(cfg Config, socket *os.File) (cmd *exec.Cmd, done func(), err error
 	}
 	cmd = exec.Command(exe)
 	cmd.Args = []string{"hsm-worker", cfg.Lib}
-	cmd.Env = append(environ(os.Environ()), marker+"="+withoutPIN)
+	// The work is the library's. Calls into it that last do not count, and with one processor for
+	// the Go code short calls need no change of threads: with two, the rate is a tenth lower.
+	cmd.Env = append(environ(os.Environ()), "GOMAXPROCS=1", marker+"="+withoutPIN)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
