@@ -98,7 +98,7 @@ func (b *base) open(t *testing.T) *scenarioRun {
 	}
 	lines := strings.Split(string(config), "\n")
 	for i, l := range lines {
-		if strings.Contains(l, "address ") {
+		if strings.Contains(l, "address ") && strings.Contains(l, "127.0.0.1:") {
 			lines[i] = fmt.Sprintf("  address = %q", r.Addr)
 		}
 	}

@@ -254,7 +254,7 @@ func TestRewrapOfARotatedKey(t *testing.T) {
 	}
 	seals := func() string {
 		t.Helper()
-		res, err := r.CLI(t.Context(), "", "", "operator", "seal-status")
+		res, err := r.CLI(t.Context(), r.root, "", "operator", "seal-status")
 		if err != nil || res.Code == 1 {
 			t.Fatalf("%d %s %v", res.Code, res.Err, err)
 		}

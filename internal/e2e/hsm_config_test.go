@@ -197,9 +197,9 @@ func (r *harness) failsAs(t *testing.T, m mishap, health int) {
 		t.Errorf("health: %d, %v; want %d", code, err, health)
 	}
 	var st sealStatus
-	r.eventually(5*time.Second, "telling of the mishap", func() bool {
+	r.eventually(5*time.Second, "reporting the failure", func() bool {
 		st = r.status()
-		return len(st.Seals) == 1 && st.Seals[0].Class != ""
+		return len(st.Seals) == 1 && st.Seals[0].Class != "" && (health != 503 || len(st.Warnings) > 0)
 	})
 	s := st.Seals[0]
 	if s.Class != m.class || s.WouldUnseal || s.Cause == "" || s.Remedy == "" {

@@ -120,8 +120,8 @@ func TestOddPaths(t *testing.T) {
 				r.raw(fmt.Sprintf("%s /v1/%s HTTP/1.1\r\nHost: x\r\nX-Vault-Token: %s\r\nContent-Length: 11\r\nConnection: "+
 					"close\r\n\r\n{\"v\":\"odd\"}",
 					method, path, r.root))
-			if code < 400 || code >= 500 {
-				t.Errorf("%s %.60s: %d; want 4xx", method, path, code)
+			if code != 307 && (code < 400 || code >= 500) { // 307 leads to the clean path
+				t.Errorf("%s %.60s: %d; want 307 or 4xx", method, path, code)
 			}
 		}
 	}

@@ -29,9 +29,12 @@ func baoSDK(t *testing.T, addr string, a *authority) sdk {
 	c.ClearToken() // of the environment
 	c.ClearNamespace()
 	sys := c.Sys()
-	rekeyStart := map[bool]func(*bao.RekeyInitRequest) (*bao.RekeyStatusResponse, error){false: sys.RekeyInit, true: sys.RekeyRecoveryKeyInit}
-	rekeyStatus := map[bool]func() (*bao.RekeyStatusResponse, error){false: sys.RekeyStatus, true: sys.RekeyRecoveryKeyStatus}
-	rekeyUpdate := map[bool]func(string, string) (*bao.RekeyUpdateResponse, error){false: sys.RekeyUpdate, true: sys.RekeyRecoveryKeyUpdate}
+	rekeyStart := map[bool]func(*bao.RekeyInitRequest) (*bao.RekeyStatusResponse, error){false: sys.RekeyInit,
+		true: sys.RekeyRecoveryKeyInit}
+	rekeyStatus := map[bool]func() (*bao.RekeyStatusResponse, error){false: sys.RekeyStatus,
+		true: sys.RekeyRecoveryKeyStatus}
+	rekeyUpdate := map[bool]func(string, string) (*bao.RekeyUpdateResponse, error){false: sys.RekeyUpdate,
+		true: sys.RekeyRecoveryKeyUpdate}
 	return sdk{
 		token: c.SetToken,
 		init: func(custodians bool) ([]string, string, error) {
@@ -167,14 +170,16 @@ func baoKV(t *testing.T, c *bao.Client, mount string) kvSDK {
 				return v, err
 			}
 			m := s.VersionMetadata
-			return kvVersion{data: s.Data, version: m.Version, deleted: m.DeletionTime, destroyed: m.Destroyed, custom: s.CustomMetadata, dated: !m.CreatedTime.IsZero()}, nil
+			return kvVersion{data: s.Data, version: m.Version, deleted: m.DeletionTime, destroyed: m.Destroyed,
+				custom: s.CustomMetadata, dated: !m.CreatedTime.IsZero()}, nil
 		},
 		patch: func(path string, data map[string]any, method string) (int, error) {
 			return number(kv.Patch(ctx(), path, data, bao.WithMergeMethod(method)))
 		},
 		remove: func(path string) error { return kv.Delete(ctx(), path) },
 		versions: func(kind, path string, numbers []int) error {
-			return map[string]func(context.Context, string, []int) error{"delete": kv.DeleteVersions, "undelete": kv.Undelete, "destroy": kv.Destroy}[kind](ctx(), path, numbers)
+			return map[string]func(context.Context, string, []int) error{"delete": kv.DeleteVersions, "undelete": kv.Undelete,
+				"destroy": kv.Destroy}[kind](ctx(), path, numbers)
 		},
 		rollback: func(path string, to int) (int, error) { return number(kv.Rollback(ctx(), path, to)) },
 		known: func(path string) (int, int, map[string]any, int, error) {

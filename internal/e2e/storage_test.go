@@ -135,9 +135,8 @@ func TestFlippedByte(t *testing.T) {
 	for _, entry := range []string{"core/keyring", "core/seal", "core/mounts", "core/cluster"} {
 		r.damage(whole, entry)
 		r.mustStart()
-		r.eventually(10*time.Second, "telling what is damaged: "+entry, func() bool {
-			st := r.call("GET", "sys/seal-status", nil)
-			return strings.Contains(string(st.Body), entry)
+		r.eventually(10*time.Second, "showing what is damaged: "+entry, func() bool {
+			return strings.Contains(strings.Join(r.status().Warnings, "\n"), entry)
 		})
 		if _, code, err := r.Health(t.Context()); err != nil || code == 200 {
 			t.Errorf("%s damaged: health %d, %v", entry, code, err)
@@ -300,7 +299,7 @@ func TestFullDisk(t *testing.T) {
 				for _, op := range []string{"sys/rotate", "sys/rotate/root"} {
 					// These are small: they may fit where a value did not, and then they hold.
 					if reply := r.call("PUT", op, nil); reply.Code != 204 {
-						saysAll(t, op, reply.Errors(), "no space is left")
+						saysAll(t, op, reply.Errors(), "the storage is full")
 					}
 				}
 				if round == 1 { // killed while the disk is full
@@ -347,7 +346,7 @@ func (r *harness) writeUntilFull(t *testing.T, round int, acked map[string]strin
 				acked[key] = value
 			case reply.Code == 503:
 				failures++
-				saysAll(t, "the error of a write", reply.Errors(), "no space is left", "make room")
+				saysAll(t, "the error of a write", reply.Errors(), "the storage is full", "make room")
 			default:
 				t.Fatalf("a write to a full disk: %d %s", reply.Code, reply.Body)
 			}

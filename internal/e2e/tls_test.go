@@ -178,11 +178,11 @@ func TestCertificateReload(t *testing.T) {
 	_, key := a.issue(300, false)
 	cert, _ := a.issue(301, false)
 	for _, bad := range [][2][]byte{{cert, key}, {[]byte("no PEM"), key}, {nil, nil}} {
-		errors := strings.Count(r.Log(), "the certificates in use stay")
+		errors := strings.Count(r.Log(), "keeps its old certificate")
 		write(bad[0], bad[1])
 		r.reload()
-		r.eventually(5*time.Second, "telling that it stays",
-			func() bool { return strings.Count(r.Log(), "the certificates in use stay") > errors })
+		r.eventually(5*time.Second, "reporting that it stays",
+			func() bool { return strings.Count(r.Log(), "keeps its old certificate") > errors })
 		if !is(a.browser(), 200) {
 			t.Error("a broken certificate took effect")
 		}

@@ -111,7 +111,7 @@ func TestTrap34SealsAndMlock(t *testing.T) {
 	}
 	r.mustStop()
 	r.configure(strings.Replace(staticSeal, "{", "{\n  disabled = true\n", 1))
-	r.exits("is disabled", "migrating from one seal to another", "sealgate.hcl:")
+	r.exits("is disabled", "seal migration is not supported yet", "sealgate.hcl:")
 }
 
 // Fixed: the server starts, a missing key is reported before anything is written, and a wrong

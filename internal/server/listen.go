@@ -83,15 +83,6 @@ func (l listeners) serve() error {
 	return err
 }
 
-// reload reads the certificates again.
-func (l listeners) reload() error {
-	var errs []error
-	for _, s := range l {
-		errs = append(errs, s.Reload())
-	}
-	return errors.Join(errs...)
-}
-
 // shutdown accepts no new requests and waits for those in flight until ctx ends.
 func (l listeners) shutdown(ctx context.Context) error {
 	errs := make(chan error)

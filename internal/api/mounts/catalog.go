@@ -13,7 +13,7 @@ import (
 // mount something. Nothing can be registered.
 var catalogRoutes = []api.Route{
 	{Methods: []string{"GET", "LIST"}, Path: "sys/plugins/catalog", Capability: policy.Read | policy.List,
-		Style: api.DoubleStyle, Here: true, Handle: catalog},
+		Here: true, Handle: catalog},
 	{Methods: []string{"GET", "LIST"}, Path: "sys/plugins/catalog/*", Capability: policy.Read | policy.List, Sudo: true,
 		Here: true, Handle: catalogEntry},
 }

@@ -186,33 +186,6 @@ func (a *target) overwrite(key string, value []byte) {
 	}
 }
 
-// snapshot copies the whole storage.
-func (a *target) snapshot() map[string]string {
-	a.t.Helper()
-	r, err := a.etcd.Get(a.t.Context(), "/sealgate/", clientv3.WithPrefix())
-	if err != nil {
-		a.t.Fatal(err)
-	}
-	all := map[string]string{}
-	for _, kv := range r.Kvs {
-		all[string(kv.Key)] = string(kv.Value)
-	}
-	return all
-}
-
-// putBack replaces the whole storage by a copy of it.
-func (a *target) putBack(all map[string]string) {
-	a.t.Helper()
-	if _, err := a.etcd.Delete(a.t.Context(), "/sealgate/", clientv3.WithPrefix()); err != nil {
-		a.t.Fatal(err)
-	}
-	for key, value := range all {
-		if _, err := a.etcd.Put(a.t.Context(), key, value); err != nil {
-			a.t.Fatal(err)
-		}
-	}
-}
-
 // record reads the sealed record, which is not encrypted.
 func (a *target) record() *seals.Record {
 	a.t.Helper()
