@@ -78,7 +78,7 @@ func (t *Token) direct(w *sessionWorker, l ck.Leaver, k task) error {
 	l.Within(k.ctx)
 	err := w.serve(k)
 	if !l.Left(func() { t.comeBack(w, k.mod) }) {
-		l.Within(nil)
+		l.Within(context.Background())
 		t.workers.put(w)
 		return err
 	}

@@ -74,7 +74,7 @@ type Killer interface {
 // Leaver is implemented by sessions whose calls a caller can leave without a goroutine of its own.
 type Leaver interface {
 	// Within bounds the calls that follow: one whose context ends returns the context's cause, and
-	// continues in the library. nil removes the bound.
+	// continues in the library. context.Background() removes the bound.
 	Within(ctx context.Context)
 	// Left reports whether a call was left. If so, it calls back once, when that call has returned
 	// or the library's process has ended. The session must only be closed then; Close waits for it.

@@ -200,11 +200,7 @@ type session struct {
 }
 
 // Within bounds the calls that follow.
-func (s *session) Within(ctx context.Context) {
-	if s.ctx = ctx; ctx == nil {
-		s.ctx = context.Background()
-	}
-}
+func (s *session) Within(ctx context.Context) { s.ctx = ctx }
 
 // Left reports whether a call was left, and calls back when it has returned.
 func (s *session) Left(back func()) bool { return s.p.after(s.line, back) }
@@ -223,7 +219,7 @@ func (s *session) Close() error {
 	if s.Left(s.closeLater) {
 		return nil
 	}
-	s.Within(nil)
+	s.Within(context.Background())
 	defer s.p.drop(s.line)
 	_, err := s.call(opClose, nil)
 	return err
