@@ -43,7 +43,7 @@ func (h *Handler) admit(ctx context.Context, q *Request) error {
 		}
 		return q.readBody()
 	}
-	if q.hasBody() || q.writesToMount() {
+	if q.hasBody() || writesToMount(q) {
 		// The full check needs the body, and whether the entry exists. Until then a known token is
 		// enough.
 		if _, err := active.Tokens().Bearer(ctx, q.Token, q.HTTP.RemoteAddr); err != nil {
@@ -82,7 +82,7 @@ func (q *Request) recognise(ctx context.Context) error {
 	return nil
 }
 
-func (q *Request) writesToMount() bool {
+func writesToMount(q *Request) bool {
 	return q.Route.Mount && q.Op == mount.Update
 }
 
@@ -109,7 +109,7 @@ func (q *Request) need(ctx context.Context) (token.Need, error) {
 	if need.Capability != 0 {
 		return need, nil
 	}
-	if q.writesToMount() {
+	if writesToMount(q) {
 		if backend, _, rest, err := q.Locate(); err == nil {
 			exists, err := q.exists(ctx, backend, rest)
 			if err != nil {

@@ -102,7 +102,7 @@ func (q *Request) auditData() json.RawMessage {
 		if len(body) == 0 {
 			return nil
 		}
-		if !q.isForm(body) {
+		if !isForm(q, body) {
 			if checkJSON(body, q.Limits) != nil || !json.Valid(body) {
 				return nil
 			}
@@ -112,7 +112,7 @@ func (q *Request) auditData() json.RawMessage {
 		if err != nil {
 			return nil
 		}
-		return q.asJSON(form)
+		return asJSON(q, form)
 	}
 	if len(q.Query) == 0 {
 		return q.auditDeletion()
@@ -125,7 +125,7 @@ func (q *Request) auditData() json.RawMessage {
 			given[name] = values
 		}
 	}
-	return q.asJSON(given)
+	return asJSON(q, given)
 }
 
 // auditDeletion returns the body of a deletion, which may name what to cancel.
@@ -137,7 +137,7 @@ func (q *Request) auditDeletion() json.RawMessage {
 	return body
 }
 
-func (q *Request) asJSON(v any) json.RawMessage {
+func asJSON(q *Request, v any) json.RawMessage {
 	b, err := json.Marshal(v)
 	if err != nil { // strings and lists of strings always encode
 		panic(err)

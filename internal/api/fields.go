@@ -38,7 +38,7 @@ func (q *Request) Object() (map[string]any, error) {
 	if len(body) == 0 {
 		return nil, nil
 	}
-	if q.isForm(body) {
+	if isForm(q, body) {
 		data, err := parseForm(body, q.Limits)
 		q.Data = data
 		return data, err
@@ -60,7 +60,7 @@ func (q *Request) Object() (map[string]any, error) {
 }
 
 // isForm distinguishes a form from JSON, which curl sends with the content type of a form.
-func (q *Request) isForm(body []byte) bool {
+func isForm(q *Request, body []byte) bool {
 	kind, _, err := mime.ParseMediaType(q.HTTP.Header.Get("Content-Type"))
 	return err == nil && kind == "application/x-www-form-urlencoded" && body[0] != '{' && body[0] != '['
 }

@@ -35,10 +35,10 @@ func custodiansCommand(b *base) *command {
 	return &command{base: b, name: "operator custodians", synopsis: "Show the holders of the shares",
 		about: `Shows the holders of the unseal or recovery shares: the number and holder of each share, and when the share
 was last given, to "operator prove" or to any ceremony.`,
-		run: func([]string) int { return b.withClient(b.custodians) }}
+		run: func([]string) int { return b.withClient(func(c *api.Client) int { return custodians(b, c) }) }}
 }
 
-func (b *base) custodians(client *api.Client) int {
+func custodians(b *base, client *api.Client) int {
 	var data json.RawMessage
 	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/holders", nil, &data); err != nil {
 		return b.fail("reading the holders of shares", err)

@@ -92,7 +92,7 @@ func TestTokenFileIsPrivate(t *testing.T) {
 	home := t.TempDir()
 	b := newBase(Env{Home: home, Stdout: io.Discard, Stderr: io.Discard})
 	for _, token := range []string{"s.one", "s.two"} {
-		if err := b.storeToken(token); err != nil {
+		if err := storeToken(b, token); err != nil {
 			t.Fatal(err)
 		}
 		got, err := b.token()

@@ -50,7 +50,7 @@ func (b *base) gather(q quorum) (done bool, code int) {
 		shares := q.shares
 		if shares == nil {
 			var failed int
-			if shares, failed = b.askShares(q.args, q.question, q.command); failed != exitOK {
+			if shares, failed = askShares(b, q.args, q.question, q.command); failed != exitOK {
 				return false, failed
 			}
 		}

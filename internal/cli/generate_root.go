@@ -106,7 +106,7 @@ func runGenerateRoot(b *base, f *rootFlags, args []string) int {
 		b.errorf("Error: -otp and -pgp-key exclude each other: the token is protected by one of them")
 		return exitLocal
 	case b.given("decode"):
-		return b.decodeToken(f.decode, f.otp)
+		return decodeToken(b, f.decode, f.otp)
 	}
 	return b.withClient(func(client *api.Client) int {
 		g := &rootToken{base: b, rootFlags: f, client: client, route: &rootByShares}
@@ -178,7 +178,7 @@ func (g *rootToken) start() int {
 	}{}
 	var err error
 	if g.pgpKey != "" {
-		req.PGPKey, err = g.publicKey(g.pgpKey)
+		req.PGPKey, err = publicKey(g.base, g.pgpKey)
 	} else if g.otp != "" {
 		req.OTP, err = g.oneSecret(g.otp)
 	}

@@ -48,14 +48,14 @@ shares, which authorise a rekey and other ceremonies.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int {
 				if f.status {
-					return b.initStatus(client)
+					return initStatus(b, client)
 				}
 				return b.initialize(client, f)
 			})
 		}}
 }
 
-func (b *base) initStatus(client *api.Client) int {
+func initStatus(b *base, client *api.Client) int {
 	var answer struct{ Initialized bool }
 	if err := call(client, http.MethodGet, "sys/init", nil, &answer); err != nil {
 		return min(b.fail("checking init status", err), exitLocal)
@@ -80,17 +80,17 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 		InitRequest: api.InitRequest{SecretShares: f.shares, SecretThreshold: f.threshold,
 			RecoveryShares: f.recoveryShares, RecoveryThreshold: f.recoveryThreshold}}
 	var err error
-	if req.PGPKeys, err = b.publicKeys(f.pgpKeys); err == nil {
-		req.RecoveryPGPKeys, err = b.publicKeys(f.recoveryPGPKeys)
+	if req.PGPKeys, err = publicKeys(b, f.pgpKeys); err == nil {
+		req.RecoveryPGPKeys, err = publicKeys(b, f.recoveryPGPKeys)
 	}
 	if err == nil && f.rootPGPKey != "" {
-		req.RootTokenPGPKey, err = b.publicKey(f.rootPGPKey)
+		req.RootTokenPGPKey, err = publicKey(b, f.rootPGPKey)
 	}
 	if err != nil {
 		b.errorf("Error: %v", err)
 		return exitLocal
 	}
-	status, code := b.sealStatus(client)
+	status, code := sealStatus(b, client)
 	if status == nil {
 		return code
 	}
@@ -103,7 +103,7 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 	if err := call(client, http.MethodPut, "sys/init", req, answer); err != nil {
 		return b.fail("initializing", err)
 	}
-	text, err := b.initText(req, answer, auto)
+	text, err := initText(b, req, answer, auto)
 	if err == nil {
 		err = b.deliver(text)
 	}
@@ -159,7 +159,7 @@ func machineInit(req *initRequest, a *api.InitResponse) machineReadableInit {
 }
 
 // initText is the text with the shares, which is printed once.
-func (b *base) initText(req *initRequest, a *api.InitResponse, auto bool) (string, error) {
+func initText(b *base, req *initRequest, a *api.InitResponse, auto bool) (string, error) {
 	if b.format() != "table" {
 		return b.encoded(machineInit(req, a))
 	}

@@ -131,7 +131,7 @@ func kvDeleteCommand(b *base) *command {
 				} else {
 					s, err = client.Logical().Delete(p.at("data"))
 				}
-				return b.showWritten(s, err, "deleting "+p.at("data"), "Success! Data deleted (if it existed) at: "+p.at("data"))
+				return showWritten(b, s, err, "deleting "+p.at("data"), "Success! Data deleted (if it existed) at: "+p.at("data"))
 			})
 		}}
 }

@@ -176,7 +176,7 @@ func kvMetadataDeleteCommand(b *base) *command {
 			return k.runVersioned(args[0], "Metadata", func(client *api.Client, p kvPath) int {
 				at := p.at("metadata")
 				s, err := client.Logical().Delete(at)
-				return b.showWritten(s, err, "deleting "+at, fmt.Sprintf("Success! Data deleted (if it existed) at: %s", at))
+				return showWritten(b, s, err, "deleting "+at, fmt.Sprintf("Success! Data deleted (if it existed) at: %s", at))
 			})
 		}}
 }

@@ -35,7 +35,7 @@ func kvVersionsCommand(b *base, verb, what, synopsis, about string) *command {
 			}
 			return k.runVersioned(args[0], what, func(client *api.Client, p kvPath) int {
 				s, err := client.Logical().Write(p.at(verb), map[string]any{"versions": versions})
-				return b.showWritten(s, err, "writing data to "+p.at(verb), "Success! Data written to: "+p.at(verb))
+				return showWritten(b, s, err, "writing data to "+p.at(verb), "Success! Data written to: "+p.at(verb))
 			})
 		}}
 }

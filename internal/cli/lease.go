@@ -8,7 +8,7 @@ import (
 )
 
 // leaseID checks the ID of a lease.
-func (b *base) leaseID(arg string) (string, bool) {
+func leaseID(b *base, arg string) (string, bool) {
 	id := arg
 	switch {
 	case strings.Trim(id, "/ ") == "":
@@ -26,7 +26,7 @@ func leaseLookupCommand(b *base) *command {
 	return &command{base: b, name: "lease lookup", args: "ID", least: 1, most: 1, synopsis: "Show a lease",
 		about: "Shows a lease. ID is its full ID.",
 		run: func(args []string) int {
-			id, ok := b.leaseID(args[0])
+			id, ok := leaseID(b, args[0])
 			if !ok {
 				return exitLocal
 			}
@@ -45,7 +45,7 @@ func leaseRenewCommand(b *base) *command {
 	return &command{base: b, name: "lease renew", args: "ID", least: 1, most: 1, synopsis: "Renew a lease",
 		about: "Renews a lease. ID is its full ID.",
 		run: func(args []string) int {
-			id, ok := b.leaseID(args[0])
+			id, ok := leaseID(b, args[0])
 			if !ok {
 				return exitLocal
 			}
@@ -70,7 +70,7 @@ func leaseRevokeCommand(b *base) *command {
 	return &command{base: b, name: "lease revoke", args: "ID", least: 1, most: 1, synopsis: "Revoke leases",
 		about: "Revokes a lease by its full ID or, with -prefix, all leases whose IDs begin with ID.",
 		run: func(args []string) int {
-			id, ok := b.leaseID(args[0])
+			id, ok := leaseID(b, args[0])
 			if !ok {
 				return exitLocal
 			}
@@ -78,11 +78,11 @@ func leaseRevokeCommand(b *base) *command {
 				b.errorf("Specifying -force requires also specifying -prefix")
 				return exitLocal
 			}
-			return b.withClient(func(client *api.Client) int { return b.revokeLeases(client, r, id) })
+			return b.withClient(func(client *api.Client) int { return revokeLeases(b, client, r, id) })
 		}}
 }
 
-func (b *base) revokeLeases(client *api.Client, r *leaseRevocation, id string) int {
+func revokeLeases(b *base, client *api.Client, r *leaseRevocation, id string) int {
 	path, what := "sys/leases/revoke/", "lease "+id
 	success := "All revocation operations queued successfully!"
 	var body any = map[string]bool{"sync": r.sync}

@@ -64,7 +64,7 @@ func (l *listing) show(client *api.Client, path string) int {
 	keys, ok := keysOf(s)
 	switch {
 	case ok:
-		return l.showList(s, keys, l.detailed)
+		return showList(l.base, s, keys, l.detailed)
 	case l.format() != "table":
 		if code := l.encode(map[string]any{}); code != exitOK {
 			return code
@@ -84,7 +84,7 @@ func keysOf(s *api.Secret) ([]any, bool) {
 	return keys, ok && len(keys) > 0
 }
 
-func (b *base) showList(s *api.Secret, keys []any, detailed bool) int {
+func showList(b *base, s *api.Secret, keys []any, detailed bool) int {
 	info, _ := s.Data["key_info"].(map[string]any)
 	switch {
 	case b.format() != "table" && detailed:

@@ -55,7 +55,7 @@ func readCommand(b *base) *command {
 			}
 			return b.withClient(func(client *api.Client) int {
 				if b.format() == "raw" {
-					return b.readRaw(client, path, q)
+					return readRaw(b, client, path, q)
 				}
 				s, err := client.Logical().ReadWithData(path, q)
 				if err != nil {
@@ -70,7 +70,7 @@ func readCommand(b *base) *command {
 		}}
 }
 
-func (b *base) readRaw(client *api.Client, path string, q url.Values) int {
+func readRaw(b *base, client *api.Client, path string, q url.Values) int {
 	resp, err := client.Logical().ReadRawWithDataWithContext(context.Background(), path, q)
 	if err != nil {
 		return b.fail("reading "+path, err)
@@ -105,14 +105,14 @@ and "@file" alone read all the data as a JSON object.`,
 			}
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().Write(path, data)
-				return b.showWritten(s, err, "writing data to "+path, "Success! Data written to: "+path)
+				return showWritten(b, s, err, "writing data to "+path, "Success! Data written to: "+path)
 			})
 		}}
 }
 
 // showWritten prints the response of a write. An error may come with a response, for example of a
 // batch.
-func (b *base) showWritten(s *api.Secret, err error, doing, success string) int {
+func showWritten(b *base, s *api.Secret, err error, doing, success string) int {
 	if err != nil {
 		if s != nil {
 			_ = b.showSecret(s)
@@ -151,7 +151,7 @@ object removes a field.`,
 			}
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().JSONMergePatch(context.Background(), path, data)
-				return b.showWritten(s, err, "writing data to "+path, "Success! Data written to: "+path)
+				return showWritten(b, s, err, "writing data to "+path, "Success! Data written to: "+path)
 			})
 		}}
 }
@@ -169,7 +169,7 @@ func deleteCommand(b *base) *command {
 			}
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().DeleteWithData(path, q)
-				return b.showWritten(s, err, "deleting "+path, "Success! Data deleted (if it existed) at: "+path)
+				return showWritten(b, s, err, "deleting "+path, "Success! Data deleted (if it existed) at: "+path)
 			})
 		}}
 }

@@ -82,12 +82,12 @@ func (b *base) login(f *loginFlags, args []string) int {
 		case err != nil:
 			return b.fail("authenticating", err)
 		}
-		return b.loggedIn(f, client, s)
+		return loggedIn(b, f, client, s)
 	})
 }
 
 // loggedIn unwraps, stores and prints the token of a login.
-func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
+func loggedIn(b *base, f *loginFlags, client *api.Client, s *api.Secret) int {
 	client.SetWrappingLookupFunc(unwrapped) // -wrap-ttl is for the login itself
 	if s != nil && s.Auth == nil && s.WrapInfo != nil {
 		switch {
@@ -108,7 +108,7 @@ func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
 	}
 	switch {
 	case !f.noStore:
-		if err := b.storeToken(s.Auth.ClientToken); err != nil {
+		if err := storeToken(b, s.Auth.ClientToken); err != nil {
 			b.errorf("Error storing token: %v\nThe login itself succeeded; here is the token.\n", err)
 			_ = b.showSecret(s)
 			return exitLocal
@@ -137,7 +137,7 @@ func (b *base) loggedIn(f *loginFlags, client *api.Client, s *api.Secret) int {
 func unwrapped(string, string) string { return "" }
 
 // storeToken replaces the token file in one step, readable by its owner alone.
-func (b *base) storeToken(token string) error {
+func storeToken(b *base, token string) error {
 	file := b.tokenFile()
 	if file == "" {
 		return errors.New("no home folder: set SEALGATE_TOKEN_PATH or use -no-store")

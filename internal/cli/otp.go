@@ -31,7 +31,7 @@ func (g *rootToken) makeOTP() int {
 }
 
 // decodeToken decodes a token with its one-time password and prints it. It makes no request.
-func (b *base) decodeToken(encoded, otp string) int {
+func decodeToken(b *base, encoded, otp string) int {
 	encoded, err := b.oneSecret(encoded)
 	if err == nil && otp == "" {
 		otp, err = b.prompt("One-time password (will be hidden): ")

@@ -168,7 +168,7 @@ func TestOtherFilesThatCommandsWrite(t *testing.T) {
 	t.Parallel()
 	pipe, data := fifo(t)
 	b := newBase(Env{})
-	if err := b.writeNew(pipe, []byte("{}")); err != nil || <-data != "{}" {
+	if err := writeNew(b, pipe, []byte("{}")); err != nil || <-data != "{}" {
 		t.Errorf("transcript export: %v", err)
 	}
 	isFIFO(t, pipe)
@@ -185,7 +185,7 @@ func TestOtherFilesThatCommandsWrite(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.env.Getenv = func(name string) string { return map[string]string{"VAULT_TOKEN_PATH": link}[name] }
-	if err := b.storeToken("s.new"); err != nil {
+	if err := storeToken(b, "s.new"); err != nil {
 		t.Fatal(err)
 	}
 	info, err := os.Lstat(token)

@@ -11,10 +11,10 @@ import (
 )
 
 // publicKeys reads the public keys that shares are encrypted to; nil for none.
-func (b *base) publicKeys(names []string) ([]string, error) {
+func publicKeys(b *base, names []string) ([]string, error) {
 	var all []string
 	for _, name := range names {
-		k, err := b.publicKey(name)
+		k, err := publicKey(b, name)
 		if err != nil {
 			return nil, err
 		}
@@ -26,7 +26,7 @@ func (b *base) publicKeys(names []string) ([]string, error) {
 // publicKey returns an age recipient, or the base64 form of a binary PGP key. name is the recipient
 // itself, or a file that holds the recipient or a PGP key (armored, base64 or binary). The server
 // checks that it can encrypt.
-func (b *base) publicKey(name string) (string, error) {
+func publicKey(b *base, name string) (string, error) {
 	if strings.HasPrefix(name, agePrefix) {
 		return name, nil
 	}

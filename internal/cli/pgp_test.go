@@ -71,7 +71,7 @@ func TestPublicKeyFiles(t *testing.T) {
 		if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := newBase(Env{}).publicKey(file)
+		got, err := publicKey(newBase(Env{}), file)
 		switch {
 		case c.fails == "" && (err != nil || got != want):
 			t.Errorf("%s: %.30q, %v", name, got, err)

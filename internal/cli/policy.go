@@ -40,7 +40,7 @@ func policyListCommand(b *base) *command {
 
 // policyName is a policy's name as servers store it: in lower case. It must not lead to another
 // path.
-func (b *base) policyName(arg string) (string, bool) {
+func policyName(b *base, arg string) (string, bool) {
 	name := strings.ToLower(arg)
 	if name == "" || name == "." || name == ".." {
 		b.errorf("Error: the name of the policy is missing")
@@ -54,7 +54,7 @@ func policyReadCommand(b *base) *command {
 	return &command{base: b, name: "policy read", args: "NAME", least: 1, most: 1, synopsis: "Print a policy",
 		about: "Prints the text of a policy.",
 		run: func(args []string) int {
-			name, ok := b.policyName(args[0])
+			name, ok := policyName(b, args[0])
 			if !ok {
 				return exitLocal
 			}
@@ -88,7 +88,7 @@ func policyWriteCommand(b *base) *command {
 	return &command{base: b, name: "policy write", args: "NAME FILE|-", least: 2, most: 2, synopsis: "Upload a policy",
 		about: `Uploads a policy from a file, or from standard input ("-"). It replaces a policy of the same name.`,
 		run: func(args []string) int {
-			name, ok := b.policyName(args[0])
+			name, ok := policyName(b, args[0])
 			if !ok {
 				return exitLocal
 			}
@@ -112,7 +112,7 @@ func policyDeleteCommand(b *base) *command {
 	return &command{base: b, name: "policy delete", args: "NAME", least: 1, most: 1, synopsis: "Delete a policy",
 		about: "Deletes a policy. Tokens with this policy lose its capabilities immediately.",
 		run: func(args []string) int {
-			name, ok := b.policyName(args[0])
+			name, ok := policyName(b, args[0])
 			if !ok {
 				return exitLocal
 			}

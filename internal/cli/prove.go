@@ -33,7 +33,7 @@ a file, one per line. A share given as an argument is visible in the process lis
 
 // prove checks each share by itself; a refused share does not stop the others.
 func (b *base) prove(client *api.Client, args []string) int {
-	shares, code := b.askShares(args, "Unseal or Recovery Key (will be hidden): ", "operator prove")
+	shares, code := askShares(b, args, "Unseal or Recovery Key (will be hidden): ", "operator prove")
 	for _, share := range shares {
 		p := &proof{}
 		err := call(client, http.MethodPut, "sys/recovery/prove", map[string]string{"key": share}, p)

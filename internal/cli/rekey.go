@@ -137,7 +137,7 @@ func (r *rekey) chooseTarget() int {
 	case "hsm":
 		r.target = "recovery"
 	case "":
-		status, code := r.sealStatus(r.client)
+		status, code := sealStatus(r.base, r.client)
 		if status == nil {
 			return code
 		}

@@ -17,7 +17,7 @@ func (r *rekey) give(args []string) int {
 	var shares []string
 	if len(args) > 0 { // before an operation is started that could not continue
 		var code int
-		if shares, code = r.askShares(args, "", r.variant.command); code != exitOK {
+		if shares, code = askShares(r.base, args, "", r.variant.command); code != exitOK {
 			return code
 		}
 	}
@@ -98,7 +98,7 @@ func (r *rekey) join(s *rekeyStatus, args []string) (_ *rekeyStatus, nonce strin
 	if len(args) == 0 && r.terminal() == nil {
 		same := fmt.Sprintf("%s -target=%s -key-shares=%d -key-threshold=%d", r.variant.command, r.target, r.shares,
 			r.threshold)
-		_, code := r.askShares(nil, "", same)
+		_, code := askShares(r.base, nil, "", same)
 		return nil, "", false, code
 	}
 	if s, code = r.begin(); s == nil {

@@ -17,7 +17,7 @@ type rekeyRequest struct {
 
 // begin starts an operation. If it fails, it prints why and returns nil.
 func (r *rekey) begin() (*rekeyStatus, int) {
-	keys, err := r.publicKeys(r.pgpKeys)
+	keys, err := publicKeys(r.base, r.pgpKeys)
 	if err == nil {
 		err = checkHolders(r.holders, r.shares)
 	}

@@ -20,7 +20,7 @@ shares and the root key do not change.`,
 				if b.format() == "table" { // before the next request, which may be denied
 					b.printf("Success! Rotated key\n\n")
 				}
-				return b.keyStatus(client)
+				return keyStatus(b, client)
 			})
 		}}
 }
@@ -29,10 +29,10 @@ func keyStatusCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator key-status", synopsis: "Show the data encryption key's term",
 		about: "Shows the term of the current data encryption key, its install time and its count of encryptions.",
-		run:   func([]string) int { return b.withClient(b.keyStatus) }}
+		run:   func([]string) int { return b.withClient(func(c *api.Client) int { return keyStatus(b, c) }) }}
 }
 
-func (b *base) keyStatus(client *api.Client) int {
+func keyStatus(b *base, client *api.Client) int {
 	status, err := client.Sys().KeyStatus()
 	if err != nil {
 		return b.fail("reading key status", err)

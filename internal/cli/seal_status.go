@@ -56,10 +56,10 @@ no token.
 
 The exit code is 0 if every seal would unseal the server and no key is scheduled for deletion, 2 otherwise,
 and 1 on an error.`,
-		run: func([]string) int { return b.withClient(b.sealBackends) }}
+		run: func([]string) int { return b.withClient(func(c *api.Client) int { return sealBackends(b, c) }) }}
 }
 
-func (b *base) sealBackends(client *api.Client) int {
+func sealBackends(b *base, client *api.Client) int {
 	client.ClearNamespace()
 	var raw json.RawMessage
 	if err := call(client, http.MethodGet, "sys/seal-backend-status", nil, &raw); err != nil {
@@ -81,7 +81,7 @@ func (b *base) sealBackends(client *api.Client) int {
 			return code
 		}
 	} else {
-		b.showBackends(&st)
+		showBackends(b, &st)
 	}
 	for _, s := range st.Backends {
 		if s.Configured && !s.WouldUnseal || s.Deletion != "" {
@@ -91,7 +91,7 @@ func (b *base) sealBackends(client *api.Client) int {
 	return exitOK
 }
 
-func (b *base) showBackends(st *backendStatus) {
+func showBackends(b *base, st *backendStatus) {
 	b.warnings(st.Warnings)
 	var p pairs
 	p.add("Would Unseal", *st.WouldUnseal)
@@ -117,12 +117,12 @@ func (b *base) showBackends(st *backendStatus) {
 		b.printf("\n%s", table([]string{"Seal", "Version Needed", "Newest", "Key", "For"}, keys))
 	}
 	for _, s := range st.Backends {
-		b.showTrouble(s)
+		showTrouble(b, s)
 	}
 }
 
 // showTrouble prints the problems of one seal and their remedies.
-func (b *base) showTrouble(s backendSeal) {
+func showTrouble(b *base, s backendSeal) {
 	if s.Class != "" {
 		b.printf("\n%s: %s: %s\n  remedy: %s\n", s.Name, s.Class, s.Cause, s.Remedy)
 	}

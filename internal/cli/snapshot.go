@@ -31,7 +31,7 @@ seal or the shares of that time. The command verifies the snapshot before it rep
 a device gets the data directly. It works with every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int {
-					info, err := b.saveTo(client, args[0], skip)
+					info, err := saveTo(b, client, args[0], skip)
 					if err != nil {
 						return b.fail("taking the snapshot", err)
 					}
@@ -47,7 +47,7 @@ a device gets the data directly. It works with every storage backend, and needs 
 
 // saveTo saves a snapshot and verifies it: a regular file before it replaces the previous one,
 // anything else while the data passes.
-func (b *base) saveTo(client *api.Client, name string, skip bool) (*snapshot.Info, error) {
+func saveTo(b *base, client *api.Client, name string, skip bool) (*snapshot.Info, error) {
 	out, err := b.createFile(name)
 	if err != nil {
 		return nil, err
@@ -99,7 +99,7 @@ sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force.`,
 }
 
 func (b *base) restore(client *api.Client, name string, force bool) int {
-	f, err := b.openSnapshot(name)
+	f, err := openSnapshot(b, name)
 	if err != nil {
 		b.errorf("Error opening the snapshot: %v", err)
 		return exitLocal
@@ -129,7 +129,7 @@ func (b *base) restore(client *api.Client, name string, force bool) int {
 
 // openSnapshot opens a snapshot, or standard input for "-". What can be read only once is copied to
 // a temporary file without a name: it is verified before it is sent.
-func (b *base) openSnapshot(name string) (*os.File, error) {
+func openSnapshot(b *base, name string) (*os.File, error) {
 	in := b.env.Stdin
 	if name != "-" {
 		f, err := os.Open(name)

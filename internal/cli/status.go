@@ -21,11 +21,11 @@ The exit code is 0 if the server is unsealed, 2 if it is sealed, and 1 on an err
 				return exitLocal
 			}
 			client.ClearNamespace()
-			status, code := b.sealStatus(client)
+			status, code := sealStatus(b, client)
 			if status == nil {
 				return min(code, exitLocal) // an error is 1 here, because 2 means sealed
 			}
-			if code := b.showStatus(client, status); code != exitOK {
+			if code := showStatus(b, client, status); code != exitOK {
 				return exitLocal
 			}
 			if status.Sealed {
@@ -61,7 +61,7 @@ func (s *sealState) auto() bool { return s.RecoverySeal || s.Type != "" && s.Typ
 
 // sealStatus reads the state of the seal. If that fails, it prints why and returns nil and the exit
 // code.
-func (b *base) sealStatus(client *api.Client) (*sealState, int) {
+func sealStatus(b *base, client *api.Client) (*sealState, int) {
 	status := &sealState{}
 	if err := call(client, http.MethodGet, "sys/seal-status", nil, status); err != nil {
 		return nil, b.fail("checking seal status", err)
@@ -82,7 +82,7 @@ type fullStatus struct {
 }
 
 // showStatus adds the leader to the state of the seal and prints both.
-func (b *base) showStatus(client *api.Client, status *sealState) int {
+func showStatus(b *base, client *api.Client, status *sealState) int {
 	full := fullStatus{sealState: status}
 	leader := &api.LeaderResponse{}
 	err := call(client, http.MethodGet, "sys/leader", nil, leader)

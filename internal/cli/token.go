@@ -68,7 +68,7 @@ func tokenLookupCommand(b *base) *command {
 		synopsis: "Show the properties of a token",
 		about:    "Shows the properties of a token; without an argument, of this client's own token.",
 		run: func(args []string) int {
-			token, code := b.tokenArgument(args, accessor)
+			token, code := tokenArgument(b, args, accessor)
 			if code != exitOK {
 				return code
 			}
@@ -89,7 +89,7 @@ func tokenLookupCommand(b *base) *command {
 }
 
 // tokenArgument reads the token or accessor of a command; "" means the client's own token.
-func (b *base) tokenArgument(args []string, accessor bool) (string, int) {
+func tokenArgument(b *base, args []string, accessor bool) (string, int) {
 	if len(args) == 0 {
 		if accessor {
 			b.errorf("Not enough arguments with -accessor (expected 1, got 0)")
@@ -121,7 +121,7 @@ func tokenRenewCommand(b *base) *command {
 		synopsis: "Renew a token",
 		about:    "Renews a token; without an argument, this client's own token.",
 		run: func(args []string) int {
-			token, code := b.tokenArgument(args, accessor)
+			token, code := tokenArgument(b, args, accessor)
 			if code != exitOK {
 				return code
 			}
@@ -181,7 +181,7 @@ func tokenRevokeCommand(b *base) *command {
 				b.errorf("%s", problem)
 				return exitLocal
 			}
-			token, code := b.tokenArgument(args, r.accessor)
+			token, code := tokenArgument(b, args, r.accessor)
 			if code != exitOK {
 				return code
 			}
@@ -213,7 +213,7 @@ func tokenCapabilitiesCommand(b *base) *command {
 		about:    "Shows the capabilities of a token on a path; without TOKEN, of this client's own token.",
 		run: func(args []string) int {
 			path := args[len(args)-1]
-			token, code := b.tokenArgument(args[:len(args)-1], accessor)
+			token, code := tokenArgument(b, args[:len(args)-1], accessor)
 			if code != exitOK {
 				return code
 			}
@@ -225,7 +225,7 @@ func tokenCapabilitiesCommand(b *base) *command {
 				case token != "" && token != client.Token():
 					where = "sys/capabilities"
 				}
-				return b.showCapabilities(client, where, path, body)
+				return showCapabilities(b, client, where, path, body)
 			})
 		}}
 }

@@ -10,7 +10,7 @@ import (
 )
 
 // showCapabilities reads the capabilities on one path and prints them sorted.
-func (b *base) showCapabilities(client *api.Client, where, path string, body any) int {
+func showCapabilities(b *base, client *api.Client, where, path string, body any) int {
 	s, err := send(client, http.MethodPost, where, body)
 	if err != nil {
 		return b.fail("listing capabilities", err)

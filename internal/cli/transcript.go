@@ -20,17 +20,17 @@ func transcriptListCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator transcript list", synopsis: "List the records of the transcript",
 		about: "Lists the records of ceremonies, oldest first: rekeys, root generations and whatever else shares authorised.",
-		run:   func([]string) int { return b.withClient(b.listTranscripts) }}
+		run:   func([]string) int { return b.withClient(func(c *api.Client) int { return listTranscripts(b, c) }) }}
 }
 
-func (b *base) transcriptKeys(client *api.Client) (*api.Secret, []any, error) {
+func transcriptKeys(b *base, client *api.Client) (*api.Secret, []any, error) {
 	s, err := client.Logical().List("sys/recovery/transcripts")
 	keys, _ := keysOf(s)
 	return s, keys, err
 }
 
-func (b *base) listTranscripts(client *api.Client) int {
-	s, keys, err := b.transcriptKeys(client)
+func listTranscripts(b *base, client *api.Client) int {
+	s, keys, err := transcriptKeys(b, client)
 	if err != nil {
 		return b.fail("listing the transcript", err)
 	}
@@ -38,7 +38,7 @@ func (b *base) listTranscripts(client *api.Client) int {
 		b.errorf("The transcript has no records yet")
 		return exitServer
 	}
-	return b.showList(s, keys, false)
+	return showList(b, s, keys, false)
 }
 
 func transcriptShowCommand(b *base) *command {
@@ -48,16 +48,16 @@ func transcriptShowCommand(b *base) *command {
 		about: `Shows who started a ceremony, which shares were given and when, and its outcome. RECORD is a name from
 "operator transcript list", or just its number. It does not verify signature and chain: see "transcript verify".`,
 		run: func(args []string) int {
-			return b.withClient(func(client *api.Client) int { return b.showTranscript(client, args[0]) })
+			return b.withClient(func(client *api.Client) int { return showTranscript(b, client, args[0]) })
 		}}
 }
 
 // transcriptKey completes a number to the name of a record.
-func (b *base) transcriptKey(client *api.Client, name string) (string, error) {
+func transcriptKey(b *base, client *api.Client, name string) (string, error) {
 	if name == "" || strings.Trim(name, "0123456789") != "" {
 		return name, nil
 	}
-	_, keys, err := b.transcriptKeys(client)
+	_, keys, err := transcriptKeys(b, client)
 	if err != nil {
 		return "", err
 	}
@@ -70,8 +70,8 @@ func (b *base) transcriptKey(client *api.Client, name string) (string, error) {
 	return "", fmt.Errorf("there is no record number %s", name)
 }
 
-func (b *base) showTranscript(client *api.Client, name string) int {
-	key, err := b.transcriptKey(client, name)
+func showTranscript(b *base, client *api.Client, name string) int {
+	key, err := transcriptKey(b, client, name)
 	if err != nil {
 		return b.fail("finding the record", err)
 	}
@@ -83,7 +83,7 @@ func (b *base) showTranscript(client *api.Client, name string) int {
 		return b.fail("reading the record", err)
 	}
 	if b.format() != "table" {
-		return b.encodeRaw(data.Record)
+		return encodeRaw(b, data.Record)
 	}
 	s := &transcript.Signed{}
 	if err := s.UnmarshalJSON(data.Record); err != nil {
@@ -95,7 +95,7 @@ func (b *base) showTranscript(client *api.Client, name string) int {
 
 // encodeRaw prints JSON of the server and keeps the order of its fields, as far as the format
 // allows.
-func (b *base) encodeRaw(raw json.RawMessage) int {
+func encodeRaw(b *base, raw json.RawMessage) int {
 	var out bytes.Buffer
 	if b.format() == "json" && json.Indent(&out, raw, "", "  ") == nil {
 		b.printf("%s\n", out.String())
@@ -177,11 +177,11 @@ func transcriptExportCommand(b *base) *command {
 		about: `Writes the whole chain of records and the public key that verifies it as JSON to a new file, or to standard
 output. Anybody can verify it offline: see "transcript verify". It contains no secrets.`,
 		run: func(args []string) int {
-			return b.withClient(func(client *api.Client) int { return b.exportTranscript(client, args) })
+			return b.withClient(func(client *api.Client) int { return exportTranscript(b, client, args) })
 		}}
 }
 
-func (b *base) exportTranscript(client *api.Client, args []string) int {
+func exportTranscript(b *base, client *api.Client, args []string) int {
 	var chain json.RawMessage
 	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcript", nil, &chain); err != nil {
 		return b.fail("exporting the transcript", err)
@@ -198,7 +198,7 @@ func (b *base) exportTranscript(client *api.Client, args []string) int {
 		}
 		return exitOK
 	}
-	if err := b.writeNew(args[0], out.Bytes()); err != nil {
+	if err := writeNew(b, args[0], out.Bytes()); err != nil {
 		b.errorf("Error writing the transcript: %v", err)
 		return exitLocal
 	}
@@ -208,7 +208,7 @@ func (b *base) exportTranscript(client *api.Client, args []string) int {
 
 // writeNew writes a file that must not exist yet: an earlier export is worth keeping for
 // comparison. A pipe or device is written directly.
-func (b *base) writeNew(name string, data []byte) (err error) {
+func writeNew(b *base, name string, data []byte) (err error) {
 	if _, mode, err := outTarget(name); err == nil && !mode.IsRegular() {
 		out, err := b.createFile(name)
 		if err != nil {

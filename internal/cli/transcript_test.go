@@ -106,13 +106,13 @@ func TestTranscriptExportVerifies(t *testing.T) {
 		t.Fatal(err)
 	}
 	name := filepath.Join(t.TempDir(), "export.json")
-	if err := b.writeNew(name, indented.Bytes()); err != nil {
+	if err := writeNew(b, name, indented.Bytes()); err != nil {
 		t.Fatal(err)
 	}
-	if code := b.verifyTranscript(name, &transcriptFlags{}); code != exitOK {
+	if code := verifyTranscript(b, name, &transcriptFlags{}); code != exitOK {
 		t.Errorf("exit %d: %s%s", code, out.String(), errs.String())
 	}
-	if err := b.writeNew(name, nil); !os.IsExist(err) {
+	if err := writeNew(b, name, nil); !os.IsExist(err) {
 		t.Errorf("it is written over: %v", err)
 	}
 }

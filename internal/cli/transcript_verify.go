@@ -28,11 +28,11 @@ func transcriptVerifyCommand(b *base) *command {
 records were altered, removed, moved or inserted. It makes no request.
 
 The exit code is 0 if the transcript is genuine, 2 if it was altered, and 1 if it cannot be read.`,
-		run: func(args []string) int { return b.verifyTranscript(args[0], f) }}
+		run: func(args []string) int { return verifyTranscript(b, args[0], f) }}
 }
 
-func (b *base) verifyTranscript(name string, f *transcriptFlags) int {
-	report, err := b.checkTranscript(name, f)
+func verifyTranscript(b *base, name string, f *transcriptFlags) int {
+	report, err := checkTranscript(b, name, f)
 	if err != nil {
 		b.errorf("Error: %v", err)
 		return exitLocal
@@ -41,7 +41,7 @@ func (b *base) verifyTranscript(name string, f *transcriptFlags) int {
 	if b.format() != "table" {
 		code = b.encode(machineTranscript(report))
 	} else {
-		b.showReport(report)
+		showReport(b, report)
 	}
 	if code == exitOK && !report.OK() {
 		return exitServer
@@ -49,7 +49,7 @@ func (b *base) verifyTranscript(name string, f *transcriptFlags) int {
 	return code
 }
 
-func (b *base) checkTranscript(name string, f *transcriptFlags) (*transcript.Report, error) {
+func checkTranscript(b *base, name string, f *transcriptFlags) (*transcript.Report, error) {
 	var public ed25519.PublicKey
 	if f.publicKey != "" {
 		text, err := b.oneSecret(f.publicKey) // not a secret, but read from the same sources
@@ -92,7 +92,7 @@ func parsePublicKey(text string) (ed25519.PublicKey, error) {
 	return nil, errors.New("not an Ed25519 key: the form is 32 bytes in base64, as in public_key of an export")
 }
 
-func (b *base) showReport(r *transcript.Report) {
+func showReport(b *base, r *transcript.Report) {
 	key := base64.StdEncoding.EncodeToString(r.PublicKey)
 	if r.OK() {
 		b.printf("Success! All records are genuine, and none is missing between the first and the last.\n\n")

@@ -23,7 +23,7 @@ server is unsealed. A share given as an argument is visible in the process list.
 				if reset {
 					return b.unseal(client, map[string]any{"reset": true})
 				}
-				keys, code := b.askShares(args, "Unseal Key (will be hidden): ", "operator unseal")
+				keys, code := askShares(b, args, "Unseal Key (will be hidden): ", "operator unseal")
 				for i, k := range keys {
 					status := &sealState{}
 					body := map[string]any{"key": k, "reset": false, "migrate": migrate}
@@ -34,7 +34,7 @@ server is unsealed. A share given as an argument is visible in the process list.
 						return b.fail("unsealing", err)
 					}
 					if !status.Sealed {
-						return b.showStatus(client, status)
+						return showStatus(b, client, status)
 					}
 				}
 				return code
@@ -47,12 +47,12 @@ func (b *base) unseal(client *api.Client, body map[string]any) int {
 	if err := call(client, http.MethodPut, "sys/unseal", body, status); err != nil {
 		return b.fail("unsealing", err)
 	}
-	return b.showStatus(client, status)
+	return showStatus(b, client, status)
 }
 
 // askShares reads shares from the argument or prompts for one. If it gets none, it prints why and
 // returns exitLocal.
-func (b *base) askShares(args []string, question, command string) ([]string, int) {
+func askShares(b *base, args []string, question, command string) ([]string, int) {
 	var keys []string
 	var err error
 	if len(args) > 0 {

@@ -10,7 +10,7 @@ func unwrapCommand(b *base) *command {
 		about: `Shows the wrapped response of a wrapping token; a wrapping token can be used only once. Without an argument
 it unwraps the token that commands use.`,
 		run: func(args []string) int {
-			token, code := b.tokenArgument(args, false)
+			token, code := tokenArgument(b, args, false)
 			if code != exitOK {
 				return code
 			}
@@ -26,7 +26,7 @@ it unwraps the token that commands use.`,
 					return exitOK
 				}
 				if keys, ok := keysOf(s); ok && b.conn.field == "" && len(s.Data) == 1 {
-					return b.showList(s, keys, false)
+					return showList(b, s, keys, false)
 				}
 				return b.showSecret(s)
 			})
