@@ -53,7 +53,7 @@ func (b *backend) signingKey(ctx context.Context, c *call) (*keys.Key, error) {
 
 // csr signs a certificate request: the given one with the key in the place of its own, or an empty
 // one.
-func (b *backend) csr(ctx context.Context, c *call) (*mount.Response, error) {
+func csr(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	k, err := b.signingKey(ctx, c)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func readCSR(text string) (*x509.CertificateRequest, error) {
 var oidSAN = asn1.ObjectIdentifier{2, 5, 29, 17}
 
 // setCertificate stores certificates with a version: the leaf's key must be the version's.
-func (b *backend) setCertificate(ctx context.Context, c *call) (*mount.Response, error) {
+func setCertificate(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	k, err := b.signingKey(ctx, c)
 	if err != nil {
 		return nil, err

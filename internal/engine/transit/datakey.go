@@ -87,7 +87,7 @@ func (b *backend) dataKey(ctx context.Context, c *call) (*mount.Response, error)
 }
 
 // dataKeys makes several.
-func (b *backend) dataKeys(ctx context.Context, c *call) (*mount.Response, error) {
+func dataKeys(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	r, err := b.readDataKey(ctx, c)
 	if err != nil {
 		return nil, err

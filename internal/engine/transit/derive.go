@@ -20,7 +20,7 @@ import (
 // deriveKey makes a key, or another version of one, of what a base key and a peer's public key
 // agree on: HKDF-SHA256 of the shared secret, without salt and info, which is OpenBao's
 // construction.
-func (b *backend) deriveKey(ctx context.Context, c *call) (*mount.Response, error) {
+func deriveKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
 		return nil, err

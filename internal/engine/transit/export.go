@@ -29,7 +29,7 @@ type exportAnswer struct {
 	Type string            `json:"type"`
 }
 
-func (b *backend) export(ctx context.Context, c *call) (*mount.Response, error) {
+func export(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	what := c.segs[0]
 	secret, ok := exportKinds[what]
 	if !ok {
@@ -201,7 +201,7 @@ func exportPublic(k *keys.Key, v *keys.Version, format string) (string, error) {
 	return strings.TrimSpace(pemText("PUBLIC KEY", der)), nil
 }
 
-func (b *backend) backup(ctx context.Context, c *call) (*mount.Response, error) {
+func backup(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
 		return nil, err
@@ -218,7 +218,7 @@ func (b *backend) backup(ctx context.Context, c *call) (*mount.Response, error) 
 	}{text}}, nil
 }
 
-func (b *backend) restore(ctx context.Context, c *call) (*mount.Response, error) {
+func restore(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	text, err := c.data.text("backup")
 	if err != nil {
 		return nil, err

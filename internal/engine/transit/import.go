@@ -39,7 +39,7 @@ func (b *backend) wrapping(ctx context.Context) (*keys.Key, *keys.Version, error
 	return k, v, err
 }
 
-func (b *backend) wrappingKey(ctx context.Context, _ *call) (*mount.Response, error) {
+func wrappingKey(b *backend, ctx context.Context, _ *call) (*mount.Response, error) {
 	_, v, err := b.wrapping(ctx)
 	if err != nil {
 		return nil, err
@@ -137,7 +137,7 @@ func (in incoming) version(ctx context.Context, s *keys.Store, spec keys.Spec) (
 	return s.NewVersion(keys.Software, m), nil
 }
 
-func (b *backend) importKey(ctx context.Context, c *call) (*mount.Response, error) {
+func importKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name := c.segs[0]
 	spec, err := c.readImportSpec()
 	if err != nil {
@@ -189,7 +189,7 @@ func (c *call) readImportSpec() (keys.Spec, error) {
 	return c.readSpec()
 }
 
-func (b *backend) importVersion(ctx context.Context, c *call) (*mount.Response, error) {
+func importVersion(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name := c.segs[0]
 	k, err := b.keys.Get(ctx, name)
 	switch {
@@ -258,7 +258,7 @@ func completeVersion(ctx context.Context, ch *keys.Change, number int, v *keys.V
 }
 
 // byokExport wraps a key for the holder of another, in the form that import takes.
-func (b *backend) byokExport(ctx context.Context, c *call) (*mount.Response, error) {
+func byokExport(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	to, err := b.use(ctx, c, 0, keys.Errors("no such destination key to export to"))
 	if err != nil {
 		return nil, err

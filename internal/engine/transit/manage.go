@@ -86,7 +86,7 @@ func (c *call) readAutoRotate(s *keys.Settings) error {
 }
 
 // createKey makes a key. One that exists is left alone.
-func (b *backend) createKey(ctx context.Context, c *call) (*mount.Response, error) {
+func createKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
 		return nil, err
@@ -109,7 +109,7 @@ func (b *backend) createKey(ctx context.Context, c *call) (*mount.Response, erro
 	return b.describe(ctx, k, nil)
 }
 
-func (b *backend) readKey(ctx context.Context, c *call) (*mount.Response, error) {
+func readKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
 		return nil, err
@@ -253,7 +253,7 @@ func chainPEM(chain [][]byte) string {
 	return out.String()
 }
 
-func (b *backend) listKeys(ctx context.Context, c *call) (*mount.Response, error) {
+func listKeys(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	folder := ""
 	if c.n == 1 {
 		folder = c.segs[0] + "/"
@@ -274,7 +274,7 @@ func (b *backend) listKeys(ctx context.Context, c *call) (*mount.Response, error
 	}{names}}, nil
 }
 
-func (b *backend) deleteKey(ctx context.Context, c *call) (*mount.Response, error) {
+func deleteKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	name, err := c.name(0)
 	if err != nil {
 		return nil, err
@@ -315,7 +315,7 @@ func (b *backend) changed(
 	return a, err
 }
 
-func (b *backend) configureKey(ctx context.Context, c *call) (*mount.Response, error) {
+func configureKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	var warnings []string
 	force, err := c.data.flag("force")
 	if err != nil {
@@ -415,7 +415,7 @@ func mayRotate(name string, s *keys.Settings) error {
 	return nil
 }
 
-func (b *backend) trim(ctx context.Context, c *call) (*mount.Response, error) {
+func trim(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	if !c.data.given("min_available_version") {
 		return nil, fault.New(fault.Invalid, "missing min_available_version")
 	}
@@ -438,11 +438,11 @@ func (b *backend) trim(ctx context.Context, c *call) (*mount.Response, error) {
 	return b.changed(ctx, k, warnings, err, fault.New(fault.Invalid, "invalid key name"))
 }
 
-func (b *backend) softDelete(ctx context.Context, c *call) (*mount.Response, error) {
+func softDelete(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	return b.setSoftDeleted(ctx, c, true, "key was already marked as soft deleted")
 }
 
-func (b *backend) softRestore(ctx context.Context, c *call) (*mount.Response, error) {
+func softRestore(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	return b.setSoftDeleted(ctx, c, false, "key was not marked as soft deleted")
 }
 

@@ -115,7 +115,7 @@ type cacheAnswer struct {
 	Size int `json:"size"`
 }
 
-func (b *backend) readCache(ctx context.Context, _ *call) (*mount.Response, error) {
+func readCache(b *backend, ctx context.Context, _ *call) (*mount.Response, error) {
 	s, err := b.config(ctx)
 	if err != nil {
 		return nil, err
@@ -123,7 +123,7 @@ func (b *backend) readCache(ctx context.Context, _ *call) (*mount.Response, erro
 	return &mount.Response{Data: cacheAnswer{s.cacheSize}}, nil
 }
 
-func (b *backend) writeCache(ctx context.Context, c *call) (*mount.Response, error) {
+func writeCache(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	n, err := c.data.number("size")
 	if err != nil {
 		return nil, err
@@ -151,7 +151,7 @@ func (s settings) answer() *mount.Response {
 }
 
 // readConfig answers config/keys.
-func (b *backend) readConfig(ctx context.Context, c *call) (*mount.Response, error) {
+func readConfig(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	if c.segs[0] != "keys" {
 		return nil, errNoPath
 	}
@@ -162,7 +162,7 @@ func (b *backend) readConfig(ctx context.Context, c *call) (*mount.Response, err
 	return s.answer(), nil
 }
 
-func (b *backend) writeConfig(ctx context.Context, c *call) (*mount.Response, error) {
+func writeConfig(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	if c.segs[0] != "keys" {
 		return nil, errNoPath
 	}

@@ -22,7 +22,7 @@ type useAnswer struct {
 }
 
 // readUse answers keys/<name>/use: which versions were used, when last and by whom.
-func (b *backend) readUse(ctx context.Context, c *call) (*mount.Response, error) {
+func readUse(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	k, err := b.keys.Get(ctx, c.segs[0])
 	if errors.Is(err, keys.ErrNotFound) {
 		return nil, nil
