@@ -13,6 +13,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"os"
@@ -73,13 +74,23 @@ func Build(dir string) (string, error) {
 
 // FreeAddr returns an address on 127.0.0.1 that was free a moment ago.
 func FreeAddr() (string, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
+	for range 100 {
+		addr := fmt.Sprintf("127.0.0.1:%d", firstPort+rand.IntN(ports))
+		l, err := net.Listen("tcp", addr)
+		if err != nil {
+			continue
+		}
+		return addr, l.Close()
 	}
-	defer l.Close()
-	return l.Addr().String(), nil
+	return "", errors.New("e2e: no free port found on 127.0.0.1")
 }
+
+// Ports of servers are below those that Linux gives to outgoing connections, which would otherwise
+// take the port of a server that is restarting.
+const (
+	firstPort = 10_000
+	ports     = 22_000
+)
 
 // Config is the configuration of a server with one plain listener, the embedded store in its folder
 // and the given seal stanza. Requests may create audit logs in its folder.

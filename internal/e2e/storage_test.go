@@ -134,9 +134,10 @@ func TestFlippedByte(t *testing.T) {
 	// An entry needed to unseal: the server names it and keeps answering.
 	for _, entry := range []string{"core/keyring", "core/seal", "core/mounts", "core/cluster"} {
 		r.damage(whole, entry)
+		before := len(r.Log())
 		r.mustStart()
-		r.eventually(10*time.Second, "showing what is damaged: "+entry, func() bool {
-			return strings.Contains(strings.Join(r.status().Warnings, "\n"), entry)
+		r.eventually(10*time.Second, "logging what is damaged: "+entry, func() bool {
+			return strings.Contains(r.Log()[before:], entry)
 		})
 		if _, code, err := r.Health(t.Context()); err != nil || code == 200 {
 			t.Errorf("%s damaged: health %d, %v", entry, code, err)
@@ -346,7 +347,7 @@ func (r *harness) writeUntilFull(t *testing.T, round int, acked map[string]strin
 				acked[key] = value
 			case reply.Code == 503:
 				failures++
-				saysAll(t, "the error of a write", reply.Errors(), "the storage is full", "make room")
+				saysAll(t, "the error of a write", reply.Errors(), "no space is left", "make room")
 			default:
 				t.Fatalf("a write to a full disk: %d %s", reply.Code, reply.Body)
 			}
