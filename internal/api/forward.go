@@ -125,9 +125,12 @@ func (q *Request) toLeader(ctx context.Context) (r *http.Request, whole bool) {
 	r.TransferEncoding, r.Close = nil, false
 	switch {
 	case q.bodyRead:
+		// With GetBody the transport can tell a request that a stopping leader did not process from one
+		// whose outcome is unknown.
+		r.GetBody = func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(q.body)), nil }
 		r.Body, r.ContentLength = io.NopCloser(bytes.NewReader(q.body)), int64(len(q.body))
 		if len(q.body) == 0 {
-			r.Body = http.NoBody
+			r.Body, r.GetBody = http.NoBody, nil
 		}
 		return r, true
 	case q.archive() && q.changes():

@@ -51,6 +51,9 @@ func NewClient(i *Identity, peer, address string) *Client {
 func (c *Client) Do(r *http.Request) (*http.Response, error) {
 	var sent atomic.Bool
 	ctx := httptrace.WithClientTrace(r.Context(), &httptrace.ClientTrace{
+		// The transport asks for another connection only for a request that was not processed: its
+		// stream was above the last one of a GOAWAY, or refused (RFC 9113, 6.8 and 8.7).
+		GetConn:          func(string) { sent.Store(false) },
 		WroteHeaderField: func(string, []string) { sent.Store(true) },
 		WroteHeaders:     func() { sent.Store(true) },
 	})

@@ -98,6 +98,7 @@ func (f *Cluster) testEverywhere(t *testing.T) {
 // load writes and reads through some nodes until stop is called, which returns how many requests
 // were answered and how many of them failed.
 func (f *Cluster) load(nodes func() []int) (stop func() (done, failed int64)) {
+	f.t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	var ok, bad atomic.Int64
 	var wg sync.WaitGroup
@@ -106,16 +107,14 @@ func (f *Cluster) load(nodes func() []int) (stop func() (done, failed int64)) {
 			for n := 0; ctx.Err() == nil; n++ {
 				targets := nodes()
 				i := targets[(w+n)%len(targets)]
-				var good bool
-				key := fmt.Sprintf("load%d", w)
+				method, body := "GET", any(nil)
 				if n%2 == 0 {
-					good = f.Put(context.Background(), i, key, fmt.Sprint(n))
-				} else {
-					_, code := f.Get(context.Background(), i, key)
-					good = code == http.StatusOK
+					method, body = "POST", fmt.Sprintf(`{"data":{"v":"%d"}}`, n)
 				}
-				if !good {
+				r, err := f.Nodes[i].Do(context.Background(), method, fmt.Sprintf("kv/data/load%d", w), f.Root, body)
+				if err != nil || r.Code != http.StatusOK {
 					bad.Add(1)
+					f.t.Logf("%s at node %d: %d %s, %v", method, i, r.Code, r.Body, err)
 				}
 				ok.Add(1)
 			}
