@@ -73,7 +73,7 @@ func TestTrap01LegacyRoutesCanBeOff(t *testing.T) {
 	r.must(200, "GET", "sys/generate-root-token/attempt", nil)
 }
 
-// Mended: everything is checked before anything is written, so a bad key for the root token costs
+// Fixed: everything is checked before anything is written, so a bad key for the root token costs
 // nothing.
 func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 	t.Parallel()
@@ -89,7 +89,7 @@ func TestTrap02BadRootTokenKeyAtInit(t *testing.T) {
 }
 
 // Kept for unseal, rekey and generate-root, whose clients send a share again after a lost reply.
-// Mended for the verification of a rotation: a share given twice is refused and does not count.
+// Fixed for the verification of a rotation: a share given twice is refused and does not count.
 func TestTrap03DuplicateShares(t *testing.T) {
 	t.Parallel()
 	custodians := newShamirHarness(t)
@@ -150,7 +150,7 @@ func (r *harness) lastShare(path string, g given) (keys []string, verification s
 	return done.Data.Keys, done.Data.Nonce
 }
 
-// Mended: a client's mistake is a 400 on both faces, in words without Go's formatting. A 500 would
+// Fixed: a client's mistake is a 400 on both faces, in words without Go's formatting. A 500 would
 // be repeated by every SDK.
 func TestTrap04MistakesAreNoServerErrors(t *testing.T) {
 	t.Parallel()
@@ -203,7 +203,7 @@ func TestTrap05NoncesStaySecret(t *testing.T) {
 	}
 }
 
-// Mended, kept in its second half: a wrong share is refused when it is given and spoils none of the
+// Fixed, kept in its second half: a wrong share is refused when it is given and spoils none of the
 // others; the operation and its nonce stay.
 func TestTrap06WrongShareSpoilsNothing(t *testing.T) {
 	t.Parallel()
@@ -295,7 +295,7 @@ func TestTrap09PathOfTheRecoveryBackup(t *testing.T) {
 	r.must(404, "GET", "sys/rekey-recovery-key/backup", nil)
 }
 
-// Mended: the newer face checks a share's length as the older does, at once.
+// Fixed: the newer face checks a share's length as the older does, at once.
 func TestTrap10ShareLengths(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enterAlone(t)
@@ -351,7 +351,7 @@ func xor(t *testing.T, encoded, otp string) string {
 }
 
 // Kept: recovery mode answers on three paths alone, without health, and its one-time passwords have
-// 28 characters. Mended: asking after success is a 400, no 500, and `operator generate-root
+// 28 characters. Fixed: asking after success is a 400, no 500, and `operator generate-root
 // -decode` needs no server, so it works then too.
 func TestTrap28RecoveryModeIsBare(t *testing.T) {
 	t.Parallel()
@@ -402,7 +402,7 @@ func TestTrap28RecoveryModeIsBare(t *testing.T) {
 	}
 }
 
-// Mended: a mistake is a 400 on this face too.
+// Fixed: a mistake is a 400 on this face too.
 func TestTrap29GenerateRootTokenMistakes(t *testing.T) {
 	t.Parallel()
 	r := hsmTrapHarness.enterAlone(t)

@@ -31,7 +31,7 @@ func TestTrap12SealingWhatIsSealed(t *testing.T) {
 	}
 }
 
-// Mended: without a token that may, it is 403, as it will be where there is a standby to step down
+// Fixed: without a token that may, it is 403, as it will be where there is a standby to step down
 // for. With one it is 204, as SDKs expect.
 func TestTrap13StepDownAlone(t *testing.T) {
 	t.Parallel()

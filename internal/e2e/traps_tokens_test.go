@@ -109,7 +109,7 @@ func TestTrap20ListsOfPolicies(t *testing.T) {
 	}
 }
 
-// Mended: a request without its token is a mistake of the client, 400; a 500 would be repeated by
+// Fixed: a request without its token is a mistake of the client, 400; a 500 would be repeated by
 // every SDK.
 func TestTrap21CapabilitiesWithoutAToken(t *testing.T) {
 	t.Parallel()
