@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // TestLimitsOfProcess reads /proc/PID/limits as Linux writes it.
@@ -26,7 +28,7 @@ func TestLimitsOfProcess(t *testing.T) {
 func TestReadableByEquals(t *testing.T) {
 	t.Parallel()
 	if os.Getuid() != 0 {
-		t.Skip("only root can start a process of another user")
+		testkit.Missing(t, "only root can start a process of another user")
 	}
 	cmd := exec.Command("/bin/sleep", "60")
 	cmd.SysProcAttr = &syscall.SysProcAttr{
@@ -53,7 +55,7 @@ func TestLockedBy(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Munmap(page) })
 	if err := unix.Mlock(page); err != nil {
-		t.Skipf("this process may not lock memory: %v", err)
+		testkit.Missing(t, "this process may not lock memory: %v", err)
 	}
 	if n, ok := lockedBy("/proc/self/status"); !ok || n < leastLocked {
 		t.Errorf("%d bytes locked, %t", n, ok)
