@@ -64,6 +64,8 @@ func Factory(o Options) mount.Factory {
 	}
 }
 
+var _ keys.Opener = (*backend)(nil)
+
 type backend struct {
 	keys  *keys.Store
 	store mount.Storage

@@ -81,3 +81,12 @@ func (b *backend) checkRange(
 	}
 	return warnings, nil
 }
+
+// OpenKey implements [keys.Opener].
+func (b *backend) OpenKey(ctx context.Context, name, by string) (*keys.Named, error) {
+	k, err := b.keys.Get(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	return keys.NewNamed(k, by)
+}
