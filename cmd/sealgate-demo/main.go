@@ -2,6 +2,9 @@
 // program: a server that unseals itself, a rekey of the recovery shares and rotations of the
 // barrier key while eight clients write and read, kill -9, and an HSM outage. It exits with 1 if an
 // acknowledged write is lost or a request fails that should succeed.
+//
+// With -openbao it runs a second main use case: a real OpenBao server unseals through Sealgate, and
+// its clients are the ones that write and read.
 package main
 
 import (
@@ -19,17 +22,18 @@ import (
 
 func main() {
 	bin := flag.String("sealgate", "build/sealgate", "path of the sealgate program")
+	bao := flag.String("openbao", "", "path of the OpenBao program: run the demo of the gateway")
 	keep := flag.Bool("keep", false, "keep the demo's folder")
 	flag.Parse()
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
 	defer cancel()
-	if err := run(ctx, *bin, *keep); err != nil {
+	if err := run(ctx, *bin, *bao, *keep); err != nil {
 		fmt.Fprintf(os.Stderr, "\nThe demo failed: %v\n", err)
 		os.Exit(1)
 	}
 }
 
-func run(ctx context.Context, bin string, keep bool) (err error) {
+func run(ctx context.Context, bin, bao string, keep bool) (err error) {
 	bin, err = filepath.Abs(bin)
 	if err != nil {
 		return err
@@ -42,6 +46,9 @@ func run(ctx context.Context, bin string, keep bool) (err error) {
 		fmt.Println("The demo's files stay in", dir)
 	} else {
 		defer os.RemoveAll(dir)
+	}
+	if bao != "" {
+		return runGateway(ctx, bin, bao, dir)
 	}
 	s, err := newDemo(ctx, bin, dir)
 	if err != nil {

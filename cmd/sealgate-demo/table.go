@@ -11,7 +11,6 @@ import (
 func (s *demo) table() error {
 	l := s.load
 	s.chapter("Done")
-	row := func(name, format string, args ...any) { fmt.Printf("%-44s %s\n", name, fmt.Sprintf(format, args...)) }
 	row("Requests answered (reads, writes)", "%d (%d, %d)", l.count(), l.reads.Load(), l.writes.Load())
 	row("Unexpected request failures", "%d", len(l.failures))
 	row("Requests refused while the server was down", "%d", l.expected.Load())
@@ -20,6 +19,15 @@ func (s *demo) table() error {
 	row("Start to unsealed, after each kill -9", "%.0f ms (median of %d)", ms(median(s.starts)), len(s.starts))
 	row("Healthy after the HSM outage", "%.1f s", slices.Max(s.outages).Seconds())
 	row("Total", "%.1f s", time.Since(s.began).Seconds())
+	return l.verdict()
+}
+
+func row(name, format string, args ...any) {
+	fmt.Printf("%-44s %s\n", name, fmt.Sprintf(format, args...))
+}
+
+// verdict returns an error if a request failed unexpectedly or a write was lost.
+func (l *load) verdict() error {
 	if len(l.failures) > 0 || l.lost > 0 {
 		return errors.New("unexpected request failures: " + fmt.Sprint(l.failures[:min(5, len(l.failures))]))
 	}
