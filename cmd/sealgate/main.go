@@ -3,6 +3,7 @@ package main
 
 import (
 	"os"
+	"path/filepath"
 
 	"github.com/sealgate/sealgate/internal/cli"
 	"github.com/sealgate/sealgate/internal/server"
@@ -18,7 +19,7 @@ func run(args []string) int {
 	}
 	env := cli.Env{
 		Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Getenv: os.Getenv, Home: home,
-		Version: version.Release, Revision: version.Revision,
+		Name: filepath.Base(os.Args[0]), Version: version.Release, Revision: version.Revision,
 	}
 	env.Extra = server.Commands(env)
 	return cli.Run(args, env)

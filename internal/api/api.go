@@ -14,13 +14,15 @@ import (
 	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // Config configures the API of one listener.
 type Config struct {
 	Node       *node.Node
 	Recovery   *node.RecoveryMode // in recovery mode, in place of Node
-	Version    string             // "1.0.0"
+	Version    string             // of this program: "1.0.0"
+	APIVersion string             // the version of Vault that clients see; "": version.APILevel
 	CommitDate string             // RFC 3339, or ""
 	Limits     Limits
 	Trail      *audit.Trail // nil: nothing is audited
@@ -77,6 +79,7 @@ type Handler struct {
 	login  *Route
 	help   *Route
 
+	shown   string // API version and version, as clients read them
 	running string // version of what is mounted, as the audit trail shows it
 }
 
@@ -119,8 +122,12 @@ func NewHandler(c Config, t Table) *Handler {
 		c.Shared = NewShared(nil, c.Log)
 	}
 	return &Handler{Config: c, routes: newTable(t.Routes), Lines: t.Routes, Docs: t.Docs, login: &t.Login, help: &t.Help,
-		running: "v" + c.Version + "+builtin"}
+		shown: version.Shown(cmp.Or(c.APIVersion, version.APILevel), c.Version), running: "v" + c.Version + "+builtin"}
 }
+
+// ShownVersion is the version that clients read to switch features on: Vault's, with this program's
+// as build metadata.
+func (h *Handler) ShownVersion() string { return h.shown }
 
 // Has reports whether a path is in the table.
 func (h *Handler) Has(path string) bool {

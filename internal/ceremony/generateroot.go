@@ -3,6 +3,7 @@ package ceremony
 import (
 	"context"
 	"io"
+	"strconv"
 	"strings"
 	"time"
 
@@ -60,7 +61,7 @@ func (m *Manager) rootStatus(c *recovery.Ceremony) GenerateRootStatus {
 // GenerateRootStart begins an attempt. The token will be encoded with a one-time password, or
 // encrypted to a PGP key or age recipient; without either, a password is made and returned, once.
 func (m *Manager) GenerateRootStart(ctx context.Context, otp, pgpKey string, by Starter) (GenerateRootStatus, error) {
-	params, made, err := TokenParams(otp, pgpKey, token.TokenLen, m.Now(), m.Rand)
+	params, made, err := TokenParams(otp, pgpKey, m.Now(), m.Rand, token.TokenLen, token.LongTokenLen)
 	if err != nil {
 		return GenerateRootStatus{}, err
 	}
@@ -83,21 +84,26 @@ func (m *Manager) GenerateRootStart(ctx context.Context, otp, pgpKey string, by 
 }
 
 // TokenParams returns how a token is to be encoded. made is the one-time password where the client
-// gave neither a password nor a key.
-func TokenParams(otp, pgpKey string, length int, now time.Time, rnd io.Reader) (params recovery.Params, made string,
+// gave neither a password nor a key. A password has one of the lengths; one that is made has the
+// first.
+func TokenParams(otp, pgpKey string, now time.Time, rnd io.Reader, lengths ...int) (params recovery.Params, made string,
 	err error) {
 	switch {
 	case otp != "":
-		if err := recovery.CheckOTP(otp, length); err != nil {
-			return params, "", fault.New(fault.Invalid,
-				"OTP string has incorrect length: it must have %d characters", length)
+		var texts []string
+		for _, length := range lengths {
+			if recovery.CheckOTP(otp, length) == nil {
+				return recovery.Params{OTP: otp}, "", nil
+			}
+			texts = append(texts, strconv.Itoa(length))
 		}
-		return recovery.Params{OTP: otp}, "", nil
+		return params, "", fault.New(fault.Invalid,
+			"OTP string has incorrect length: it must have %s characters", strings.Join(texts, " or "))
 	case pgpKey != "":
 		params.Recipients, params.Fingerprints, err = Recipients([]string{pgpKey}, now)
 		return params, "", err
 	}
-	made, err = recovery.NewOTP(length, rnd)
+	made, err = recovery.NewOTP(lengths[0], rnd)
 	return recovery.Params{OTP: made}, made, err
 }
 
@@ -141,7 +147,7 @@ func rootAnswer(res *RekeyResult, required int) GenerateRootStatus {
 // mintRoot makes the token and ends the attempt, in one commit.
 func (m *Manager) mintRoot(ctx context.Context, u Unsealed, c *recovery.Ceremony,
 	last *secret.Bytes) (*RekeyResult, error) {
-	text, ops, err := u.Tokens.MintRoot(m.Rand, m.Now())
+	text, ops, err := u.Tokens.MintRoot(m.Rand, m.Now(), len(c.Params.OTP))
 	if err != nil {
 		return nil, err
 	}

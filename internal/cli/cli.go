@@ -21,6 +21,7 @@ type Env struct {
 	Stderr   io.Writer
 	Getenv   func(string) string
 	Home     string   // home folder, with .vault-token; "" for none
+	Name     string   // base name that the program was started with; "vault" changes the version line
 	Version  string   // "1.2.3"
 	Revision string   // of the source, may be empty
 	Terminal Terminal // nil: Stdin, if it is a terminal

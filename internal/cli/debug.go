@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -117,8 +118,10 @@ func (b *base) debug(client *api.Client, f *debugFlags) int {
 	}
 	var health struct {
 		Version string `json:"version"`
+		Release string `json:"sealgate_version"`
 	}
 	_ = json.Unmarshal(answer, &health) // a server with another response is worth diagnosing, too
+	health.Version = cmp.Or(health.Release, health.Version)
 	var head pairs
 	head = append(head, []string{"Address", client.Address()}, []string{"Client Version", b.env.Version},
 		[]string{"Server Version", health.Version},

@@ -201,7 +201,12 @@ func commandList(name string, all commandTable) string {
 	return strings.Join(lines, "\n")
 }
 
+// versionLine is the version for readers. A program that was started as "vault" answers as Vault
+// does, because tools take the second word of the line as Vault's version.
 func versionLine(env Env) string {
+	if env.Name == "vault" {
+		return vaultVersion(env)
+	}
 	line := "Sealgate v" + cmp.Or(env.Version, "0.0.0")
 	if env.Revision != "" {
 		line += " (" + env.Revision + ")"
@@ -209,12 +214,24 @@ func versionLine(env Env) string {
 	return line
 }
 
+// vaultVersion is the version line in Vault's form.
+func vaultVersion(env Env) string {
+	return "Vault v" + version.APILevel + " (Sealgate v" + cmp.Or(env.Version, "0.0.0") + ")"
+}
+
 func versionCommand(b *base) *command {
-	b.formatted()
+	b.formatted("vault")
 	return &command{base: b, name: "version", synopsis: "Print the version",
 		about: `Prints the version of this program. With -format=json or yaml it prints the provenance of the build: the
-source, the toolchain and its settings, the FIPS module, and the linked modules with their checksums.`,
+source, the toolchain and its settings, the FIPS module, and the linked modules with their checksums.
+
+Tools that parse the version of Vault get it with -format=vault: the API level that a server reports by
+default. A link to this program with the name "vault" prints that form, too.`,
 		run: func([]string) int {
+			if b.conn.format == "vault" {
+				b.printf("%s\n", vaultVersion(b.env))
+				return exitOK
+			}
 			if b.conn.format == "" || b.format() == "table" { // FORMAT of the environment does not count, as with Vault
 				b.printf("%s\n", versionLine(b.env))
 				return exitOK

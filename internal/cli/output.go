@@ -88,11 +88,12 @@ func (b *base) format() string {
 func (b *base) checkFormat() error {
 	switch f := b.format(); f {
 	case "table", "json", "yaml":
-	case "raw":
-		if u := b.flags.Lookup("format"); u != nil && strings.Contains(u.Usage, "raw") {
+	case "raw", "vault":
+		if u := b.flags.Lookup("format"); u != nil && strings.Contains(u.Usage, f) {
 			return nil
 		}
-		return errors.New("invalid output format: raw: only read supports it")
+		return fmt.Errorf("invalid output format: %s: only %s supports it", f,
+			map[string]string{"raw": "read", "vault": "version"}[f])
 	default:
 		return fmt.Errorf("invalid output format: %s", f)
 	}

@@ -45,6 +45,7 @@ type sealState struct {
 	Progress         int      `json:"progress"`
 	Nonce            string   `json:"nonce"`
 	Version          string   `json:"version"`
+	SealgateVersion  string   `json:"sealgate_version,omitempty"`
 	CommitDate       string   `json:"commit_date"`
 	BuildDate        string   `json:"build_date"`
 	Migration        bool     `json:"migration"`
@@ -129,6 +130,9 @@ func sealRows(s *sealState) pairs {
 		p.add("Seal Migration in Progress", s.Migration)
 	}
 	p.add("Version", s.Version)
+	if s.SealgateVersion != "" {
+		p.add("Sealgate Version", s.SealgateVersion)
+	}
 	if s.CommitDate != "" {
 		p.add("Commit Date", s.CommitDate)
 	} else if s.BuildDate != "" {

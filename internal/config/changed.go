@@ -19,7 +19,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"audit", c.Audit, next.Audit}, {"unsafe_allow_api_audit_creation", c.AuditByAPI, next.AuditByAPI},
 		{"allow_audit_log_prefixing", c.AuditPrefix, next.AuditPrefix}, {"audit_folders", c.AuditFolders, next.AuditFolders},
 		{"api_addr", c.APIAddr, next.APIAddr}, {"cluster_addr", c.ClusterAddr, next.ClusterAddr},
-		{"cluster_name", c.ClusterName, next.ClusterName},
+		{"api_version", c.APIVersion, next.APIVersion}, {"cluster_name", c.ClusterName, next.ClusterName},
 		{"cluster_id", c.ClusterID, next.ClusterID}, {"anchor", c.Anchor, next.Anchor},
 		{"disable_clustering", c.DisableClustering, next.DisableClustering},
 		{"default_lease_ttl", c.DefaultLeaseTTL, next.DefaultLeaseTTL}, {"max_lease_ttl", c.MaxLeaseTTL, next.MaxLeaseTTL},

@@ -33,6 +33,7 @@ type Config struct {
 
 	APIAddr           string // URL that clients are redirected to; "" to derive it
 	ClusterAddr       string // URL for the other nodes; "" to derive it
+	APIVersion        string // the version of Vault that clients see; version.APILevel
 	ClusterName       string // "" to generate it at init
 	ClusterID         string // refuses a storage of another cluster; "": any
 	Anchor            string // file that keeps what the node last saw of its storage; "": none

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 func write(t testing.TB, name, text string) string {
@@ -247,5 +249,26 @@ func TestAddressesAreNamed(t *testing.T) {
 			strings.Contains(err.Error(), "requires proxy") {
 			t.Errorf("%s\n got %v\nwant %s", c.text, err, c.want)
 		}
+	}
+}
+
+func TestAPIVersion(t *testing.T) {
+	t.Parallel()
+	load := func(line string) (*Config, error) {
+		t.Helper()
+		return Load([]string{write(t, "c.hcl", line)}, nil)
+	}
+	for _, good := range []string{version.APILevel, "1.9.10", "2.0.0"} {
+		if c, err := load(`api_version = "` + good + `"`); err != nil || c.APIVersion != good {
+			t.Errorf("%s: %v", good, err)
+		}
+	}
+	for _, bad := range []string{"", "1.15", "v1.15.0", "1.15.0+ent", "1.15.0-rc1", "1.015.0", "1.15.0\n"} {
+		if _, err := load(fmt.Sprintf("api_version = %q", bad)); err == nil || !strings.Contains(err.Error(), "three numbers") {
+			t.Errorf("%q: %v", bad, err)
+		}
+	}
+	if c, err := load(""); err != nil || c.APIVersion != version.APILevel {
+		t.Errorf("the default: %v", err)
 	}
 }

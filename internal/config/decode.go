@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/version"
 )
 
 // Defaults; Vault and OpenBao have the same.
@@ -31,6 +33,7 @@ func newDecoder() *decoder {
 		LogLevel:                  slog.LevelInfo,
 		LogFormat:                 "standard",
 		SealPolicy:                SealPolicy{Mode: PolicyAny},
+		APIVersion:                version.APILevel,
 		Ceremony:                  defaultCeremony(),
 		Telemetry:                 defaultTelemetry(),
 	}}
@@ -58,6 +61,7 @@ func (d *decoder) file(b *body) {
 	s.str("redirect_addr", &c.APIAddr) // the old name of api_addr
 	s.str("api_addr", &c.APIAddr)
 	s.str("cluster_addr", &c.ClusterAddr)
+	d.apiVersion(s)
 	s.str("cluster_name", &c.ClusterName)
 	s.str("cluster_id", &c.ClusterID)
 	for _, b := range s.blocks("anchor", 1, 1) {

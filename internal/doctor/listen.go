@@ -1,6 +1,7 @@
 package doctor
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/json"
@@ -114,6 +115,7 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	defer cancel()
 	var status struct {
 		Version string `json:"version"`
+		Release string `json:"sealgate_version"`
 		Sealed  bool   `json:"sealed"`
 	}
 	if leaf, err = get(ctx, l, "sys/seal-status", &status); err != nil {
@@ -129,8 +131,8 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	if all.Would == nil {
 		return nil, nil, errors.New("it has Vault's API but is another program")
 	}
-	return &running{address: l.Address, version: status.Version, sealed: status.Sealed, seals: all.Backends,
-		would: *all.Would}, leaf, nil
+	return &running{address: l.Address, version: cmp.Or(status.Release, status.Version), sealed: status.Sealed,
+		seals: all.Backends, would: *all.Would}, leaf, nil
 }
 
 // get reads one object from an address of this machine. It does not verify the certificate: it

@@ -115,6 +115,18 @@ func newHarness(t *testing.T, dir, seal string) *harness {
 	return r
 }
 
+// addConfig appends to the configuration.
+func (r *harness) addConfig(text string) {
+	r.t.Helper()
+	old, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
+	if err == nil {
+		err = r.WriteConfig(string(old) + text)
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+}
+
 func (r *harness) mustStart() {
 	r.t.Helper()
 	if err := r.Start(); err != nil {

@@ -87,7 +87,7 @@ func (r *RecoveryMode) Start(ctx context.Context, otp, pgpKey string) (ceremony.
 	if err := r.readShareSet(ctx); err != nil {
 		return ceremony.GenerateRootStatus{}, err
 	}
-	params, made, err := ceremony.TokenParams(otp, pgpKey, RecoveryTokenLen, r.node.cfg.Now(), r.node.cfg.Rand)
+	params, made, err := ceremony.TokenParams(otp, pgpKey, r.node.cfg.Now(), r.node.cfg.Rand, RecoveryTokenLen)
 	if err != nil {
 		return ceremony.GenerateRootStatus{}, err
 	}

@@ -38,6 +38,7 @@ func (p *instance) describe(cfg *config.Config) {
 		add("Recovery Mode", "true")
 	}
 	add("Version", "Sealgate v%s", version.Release)
+	add("API Version", "Vault v%s", cfg.APIVersion)
 	if len(cfg.Files) > 0 {
 		add("Configuration", "%s", strings.Join(cfg.Files, ", "))
 	}

@@ -41,7 +41,8 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 			duration = cfg.DefaultMaxRequestDuration
 		}
 		c := api.Config{
-			Node: p.node, Version: version.Release, Log: log, Refusals: refusals, Trail: p.trail, Shared: p.shared,
+			Node: p.node, Version: version.Release, APIVersion: cfg.APIVersion, Log: log,
+			Refusals: refusals, Trail: p.trail, Shared: p.shared,
 			Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			Lockout: lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,

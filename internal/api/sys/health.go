@@ -75,8 +75,9 @@ func healthBody(h *api.Handler, s node.Health) []byte {
 	b = append(append(b, performance...), `","replication_dr_mode":"`...)
 	b = append(append(b, dr...), `","server_time_utc":`...)
 	b = strconv.AppendInt(b, h.Now().Unix(), 10)
-	b = api.AppendString(append(b, `,"version":`...), h.Version)
-	if !s.Sealed { // ours; a sealed node does not know
+	b = api.AppendString(append(b, `,"version":`...), h.ShownVersion())
+	b = api.AppendString(append(b, `,"sealgate_version":`...), h.Version) // ours
+	if !s.Sealed {                                                        // ours; a sealed node does not know
 		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
 	}
 	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date

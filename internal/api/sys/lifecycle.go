@@ -67,9 +67,10 @@ type sealStatusAnswer struct {
 	Nonce            string         `json:"nonce"`
 	RecoverySeal     bool           `json:"recovery_seal"`
 	RecoverySealType string         `json:"recovery_seal_type,omitempty"`
-	Version          string         `json:"version"`
-	BuildDate        string         `json:"build_date"`  // Vault's name
-	CommitDate       string         `json:"commit_date"` // OpenBao's
+	Version          string         `json:"version"`          // Vault's, with ours as build metadata
+	SealgateVersion  string         `json:"sealgate_version"` // ours
+	BuildDate        string         `json:"build_date"`       // Vault's name
+	CommitDate       string         `json:"commit_date"`      // OpenBao's
 	Migration        bool           `json:"migration"`
 	ClusterName      string         `json:"cluster_name,omitempty"`
 	ClusterID        string         `json:"cluster_id,omitempty"`
@@ -86,7 +87,8 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	a := sealStatusAnswer{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed,
 		Threshold: s.Threshold, Shares: s.Shares, Progress: s.Progress, Nonce: s.Nonce,
-		RecoverySeal: s.RecoverySeal, Version: h.Version, BuildDate: h.CommitDate, CommitDate: h.CommitDate,
+		RecoverySeal: s.RecoverySeal, Version: h.ShownVersion(), SealgateVersion: h.Version,
+		BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
 		Seals: s.Seals, Warnings: s.Warnings,
 	}

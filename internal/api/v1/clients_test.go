@@ -66,7 +66,7 @@ func TestVaultClientLifecycle(t *testing.T) {
 	}
 	r, err := sys.Init(&vault.InitRequest{SecretShares: 3, SecretThreshold: 2})
 	ok(t, "Init", err)
-	if h, err := sys.Health(); err != nil || !h.Sealed || !h.Initialized || h.Version != "1.2.3" {
+	if h, err := sys.Health(); err != nil || !h.Sealed || !h.Initialized || h.Version != "1.15.0+sealgate.1.2.3" {
 		t.Errorf("Health: %+v, %v", h, err)
 	}
 	if _, err := sys.Leader(); err != nil {
