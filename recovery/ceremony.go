@@ -22,12 +22,18 @@ const (
 	PurposeRekeyRecovery Purpose = "rekey-recovery" // new recovery shares
 	PurposeGenerateRoot  Purpose = "generate-root"  // a root token, encoded or encrypted
 	PurposeRecoveryToken Purpose = "recovery-token" // a token for recovery mode, encoded or encrypted
+
+	PurposeAuthorizeRaw     Purpose = "authorize-raw"     // one raw access to the storage
+	PurposeAuthorizeRestore Purpose = "authorize-restore" // one restore of a snapshot by force
 )
 
 func (p Purpose) known() bool {
 	return p == PurposeRekeyBarrier || p == PurposeRekeyRecovery || p == PurposeGenerateRoot ||
-		p == PurposeRecoveryToken
+		p == PurposeRecoveryToken || p.authorizes()
 }
+
+// authorizes reports whether the ceremony makes nothing: it allows its starter one action.
+func (p Purpose) authorizes() bool { return p == PurposeAuthorizeRaw || p == PurposeAuthorizeRestore }
 
 // Given is one accepted share's number. The value is not kept.
 type Given struct {

@@ -44,6 +44,12 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 				ErrPurpose}
 		}
 		return tokenOnly(params, cmp.Or(o.TokenLen, len(params.OTP)))
+	case PurposeAuthorizeRaw, PurposeAuthorizeRestore:
+		if authority == nil {
+			return params, &worded{"no shares can authorise this: the store was initialised without recovery shares",
+				ErrPurpose}
+		}
+		return params, params.checkEmpty()
 	default:
 		return params, &worded{fmt.Sprintf("unknown purpose %q of a ceremony", p), ErrPurpose}
 	}
@@ -54,6 +60,15 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 		return params, err
 	}
 	return params, params.check(Collecting)
+}
+
+// checkEmpty checks a ceremony that makes nothing.
+func (p *Params) checkEmpty() error {
+	if p.Shares != 0 || p.Threshold != 0 || p.Verification || p.Backup || p.OTP != "" ||
+		len(p.Recipients)+len(p.Fingerprints)+len(p.Holders) > 0 {
+		return &worded{"an authorisation has no parameters", ErrParams}
+	}
+	return nil
 }
 
 // keyOnly checks a rekey that makes a new root key and no shares.
@@ -137,6 +152,9 @@ func (p *Params) recheck(purpose Purpose, phase Phase) error {
 		}
 		_, err := tokenOnly(*p, len(p.OTP))
 		return err
+	}
+	if purpose.authorizes() {
+		return p.checkEmpty()
 	}
 	if p.OTP != "" {
 		return &worded{"a one-time password is for tokens, not for shares", ErrParams}

@@ -39,6 +39,10 @@ type Config struct {
 	// RawStorage opens sys/raw, which reads and writes behind the barrier (raw_storage_endpoint).
 	RawStorage bool
 
+	// ForcedRestore lets a token alone restore a foreign snapshot where the store has no shares
+	// (unsafe_allow_forced_restore).
+	ForcedRestore bool
+
 	Front    config.Front // proxies and origins of this listener
 	Hostname string       // sent as X-Vault-Hostname; "" sends none
 	Shared   *Shared      // by all listeners of a server; nil makes one for this listener

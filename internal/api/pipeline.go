@@ -55,6 +55,9 @@ func (h *Handler) answerHere(ctx context.Context, q *Request) (*Answer, error) {
 // handle runs the route's handler. A refused share is counted afterwards, so that only wrong shares
 // use up the limit.
 func (h *Handler) handle(ctx context.Context, q *Request) (*Answer, error) {
+	if err := h.useGrant(q); err != nil {
+		return nil, err
+	}
 	a, err := q.Route.Handle(ctx, h, q)
 	if err := q.held(); err != nil {
 		return nil, err

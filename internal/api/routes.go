@@ -120,6 +120,7 @@ type Route struct {
 	Audit     Audit
 	Duration  Duration
 	Target    recovery.Target                                     // of a rekey
+	Quorum    recovery.Purpose                                    // each call uses a grant of a quorum of shares
 	Exists    func(ctx context.Context, q *Request) (bool, error) // nil: a write is never a create
 	Handle    Handle
 }

@@ -48,6 +48,11 @@ var texts = map[recovery.Purpose]struct{ running, none string }{
 	recovery.PurposeRekeyBarrier:  {"rekey already in progress", "no barrier rekey in progress"},
 	recovery.PurposeRekeyRecovery: {"rekey already in progress", "no recovery rekey in progress"},
 	recovery.PurposeGenerateRoot:  {"root generation already in progress", "no root generation in progress"},
+
+	recovery.PurposeAuthorizeRaw: {"authorization of raw access already in progress",
+		"no authorization of raw access in progress"},
+	recovery.PurposeAuthorizeRestore: {"authorization of a restore already in progress",
+		"no authorization of a restore in progress"},
 }
 
 func errNone(p recovery.Purpose) error {

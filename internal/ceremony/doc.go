@@ -1,6 +1,6 @@
 // Package ceremony carries out what a quorum of share holders authorises on an unsealed node:
-// rekeys with their verification, generate-root, the backup of encrypted shares, the list of
-// holders, and the transcript.
+// rekeys with their verification, generate-root, raw access and forced restores, the backup of
+// encrypted shares, the list of holders, and the transcript.
 //
 // A ceremony is a [recovery.Ceremony]. This package stores it, serialises its steps, and commits
 // its effect:
@@ -23,6 +23,8 @@
 //     stay valid until that commit.
 //   - The last step is idempotent: the same share with the same nonce returns the same answer until
 //     it is acknowledged or its time is over (see answer.go).
+//   - What a quorum authorises for one use ([Grants]) is used once, by the token that asked for it,
+//     within [GrantTime].
 //   - A share is judged without a lock and without a write, so a flood of wrong shares does not
 //     delay a right one. No error, log line or record contains a share or a nonce.
 //
@@ -46,6 +48,7 @@ const (
 // slots are the purposes that are stored. Each has room for one ceremony at a time.
 var slots = []recovery.Purpose{
 	recovery.PurposeRekeyBarrier, recovery.PurposeRekeyRecovery, recovery.PurposeGenerateRoot,
+	recovery.PurposeAuthorizeRaw, recovery.PurposeAuthorizeRestore,
 }
 
 func ceremonyPath(p recovery.Purpose) string { return pathCeremony + string(p) }

@@ -71,10 +71,16 @@ type Manager struct {
 	// answerEnds is the time at which kept answers are wiped, Unix ns; 0: not before they are known to
 	// have arrived. Stored under Lock.
 	answerEnds atomic.Int64
+
+	Grants *Grants // what quorums authorised for one use
 }
 
 // New returns a Manager. Every field of c is required.
-func New(c Config) *Manager { return &Manager{Config: c} }
+func New(c Config) *Manager {
+	m := &Manager{Config: c}
+	m.Grants = &Grants{m: m, unused: map[recovery.Purpose]grant{}}
+	return m
+}
 
 func (m *Manager) shareSet() *recovery.ShareSet { return m.Host.ShareState().ShareSet }
 

@@ -43,6 +43,7 @@ type Env struct {
 var clientCommands = []func(*base) *command{
 	statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
+	authorizeCommand,
 	membersCommand, custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 	transcriptVerifyCommand,
 	readCommand, writeCommand, listCommand, deleteCommand,

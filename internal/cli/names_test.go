@@ -28,7 +28,8 @@ func TestEmptyFlags(t *testing.T) {
 		"operator rekey -init -pgp-keys=EMPTY", "operator rekey -init -holders=EMPTY", "operator rekey -target=EMPTY",
 		"operator rekey -cancel -nonce=EMPTY", "operator rotate-keys -init -pgp-keys=EMPTY",
 		"operator generate-root -init -pgp-key=EMPTY", "operator generate-root -init -otp=EMPTY",
-		"operator generate-root -cancel -nonce=EMPTY",
+		"operator generate-root -cancel -nonce=EMPTY", "operator authorize -purpose=EMPTY -init",
+		"operator authorize -purpose=raw -cancel -nonce=EMPTY",
 		"kv delete -versions=EMPTY secret/a", "kv get -mount=EMPTY secret/a",
 		"transcript verify -public-key=EMPTY t.json", "transcript verify -head=EMPTY t.json",
 	} {

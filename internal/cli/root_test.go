@@ -131,3 +131,32 @@ func TestCustodians(t *testing.T) {
 		{name: "prove-no-terminal", args: []string{"operator", "prove"}, want: 1},
 	})
 }
+
+func TestAuthorize(t *testing.T) {
+	const (
+		nonce   = "-nonce=ec010d79-0000-4000-8000-000000000000"
+		nothing = `{"nonce":"","started":false,"started_by":"","progress":0,"required":2,"complete":false,"expires":""}`
+		begun   = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root","progress":1,"required":2,"complete":false,"expires":""}`
+		done    = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root","progress":2,"required":2,"complete":true,"expires":"2026-01-01T00:10:00Z"}`
+	)
+	args := func(more ...string) []string { return append([]string{"operator", "authorize"}, more...) }
+	server := func(get string, updates ...answer) map[string][]answer {
+		return map[string][]answer{"GET sys/authorize/raw/attempt": {ok(get)},
+			"PUT sys/authorize/raw/attempt": {ok(begun)}, "DELETE sys/authorize/raw/attempt": {{204, ""}},
+			"PUT sys/authorize/raw/update": updates}
+	}
+	runAll(t, []run{
+		{name: "authorize-no-purpose", args: args("-init"), want: 1},
+		{name: "authorize-two-modes", args: args("-purpose=raw", "-init", "-cancel"), want: 1},
+		{name: "authorize-init", args: args("-purpose=raw", "-init"), answers: server(nothing)},
+		{name: "authorize-status-json", args: args("-purpose=raw", "-status", "-format=json"), answers: server(begun)},
+		{name: "authorize-cancel", args: args("-purpose=raw", "-cancel", nonce), answers: server(begun)},
+		{name: "authorize-nothing-runs", args: args("-purpose=raw", "K1"), want: 1, answers: server(nothing)},
+		{name: "authorize-missing-nonce", args: args("-purpose=raw", "K1"), want: 1, answers: server(begun)},
+		{name: "authorize-prompt", args: args("-purpose=raw"), typed: []string{"hunter2"}, secret: "hunter2",
+			answers: server(begun, ok(begun))},
+		{name: "authorize-last", args: args("-purpose=raw", nonce, "K2"), answers: server(begun, ok(done))},
+		{name: "authorize-wrong", args: args("-purpose=raw", nonce, "K9"), want: 2,
+			answers: server(begun, refusal(400, "share rejected: it is not one of the current shares"))},
+	})
+}

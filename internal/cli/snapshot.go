@@ -91,7 +91,8 @@ func snapshotRestore(name string) func(*base) *command {
 			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share sets are
 those of the time it was taken. The command and the server verify the snapshot before anything is changed; an
 interrupted restore is completed at the next start. The server then unseals as it did at that time. Needs "update" on
-sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force.`,
+sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force; -force also needs a quorum of shares for each
+restore: see "operator authorize -purpose=restore".`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force) })
 			}}

@@ -52,6 +52,9 @@ type Config struct {
 	PIDFile     string
 
 	RawStorageEndpoint bool // sys/raw
+	// ForcedRestore is unsafe_allow_forced_restore: in a store without shares, a token alone restores
+	// a snapshot of another cluster.
+	ForcedRestore bool
 	// AllowDebugging is unsafe_allow_debugging: processes of the same user may attach to the server
 	// and read its memory, and a crash may dump core.
 	AllowDebugging     bool

@@ -69,7 +69,7 @@ func (d *decoder) file(b *body) {
 	}
 	s.str("pid_file", &c.PIDFile)
 	s.flag("disable_clustering", &c.DisableClustering)
-	s.flag("raw_storage_endpoint", &c.RawStorageEndpoint)
+	d.dualControl(s)
 	s.flag("enable_response_header_hostname", &c.ResponseHeaderHost)
 	s.duration("default_lease_ttl", &c.DefaultLeaseTTL)
 	s.duration("max_lease_ttl", &c.MaxLeaseTTL)
@@ -149,6 +149,21 @@ func (d *decoder) debugging(s *section) {
 	if p, ok := s.seen["unsafe_allow_debugging"]; ok && d.cfg.AllowDebugging {
 		d.note(p, "unsafe_allow_debugging", true, "processes of this server's user can read its memory with all keys, and a "+
 			"crash can write it to a core dump; remove the setting after debugging")
+	}
+}
+
+// dualControl reads what a quorum of shares has to authorise, and what replaces it in a store
+// without shares.
+func (d *decoder) dualControl(s *section) {
+	s.flag("raw_storage_endpoint", &d.cfg.RawStorageEndpoint)
+	s.flag("unsafe_allow_forced_restore", &d.cfg.ForcedRestore)
+	if p, ok := s.seen["raw_storage_endpoint"]; ok && d.cfg.RawStorageEndpoint {
+		d.note(p, "raw_storage_endpoint", true, "each call of sys/raw needs a quorum of shares; in a store without shares, "+
+			"one token reads and writes everything behind the barrier")
+	}
+	if p, ok := s.seen["unsafe_allow_forced_restore"]; ok && d.cfg.ForcedRestore {
+		d.note(p, "unsafe_allow_forced_restore", true, "in a store without shares, one token replaces all data by a "+
+			"snapshot of another cluster")
 	}
 }
 

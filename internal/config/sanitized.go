@@ -12,6 +12,7 @@ func (c *Config) Sanitized() map[string]any {
 		"api_addr": c.APIAddr, "cluster_addr": c.ClusterAddr, "cluster_name": c.ClusterName, "pid_file": c.PIDFile,
 		"api_version":        c.APIVersion,
 		"disable_clustering": c.DisableClustering, "raw_storage_endpoint": c.RawStorageEndpoint,
+		"unsafe_allow_forced_restore":     c.ForcedRestore,
 		"enable_response_header_hostname": c.ResponseHeaderHost,
 		"unsafe_allow_debugging":          c.AllowDebugging, "disable_mlock": c.DisableMlock,
 		"default_lease_ttl": seconds(c.DefaultLeaseTTL), "max_lease_ttl": seconds(c.MaxLeaseTTL),

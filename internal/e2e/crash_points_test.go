@@ -28,6 +28,7 @@ func checkPoints(t *testing.T, scenario string, passed []string) {
 // crashPoints are the failpoints of each scenario, besides those around every commit of the
 // storage.
 var crashPoints = map[string][]string{
+	"authorize-restore":             {"authorize.commit"},
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},
 	"init-shamir":                   {"init.commit"},

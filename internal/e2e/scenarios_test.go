@@ -199,9 +199,21 @@ func generateRoot(w *scenarioRun) error {
 		return err
 	}
 	w.otp = st.OTP
+	return w.giveThree("sys/generate-root/update", st.Nonce)
+}
+
+// authorizeRestore lets a quorum authorise a restore by force.
+func authorizeRestore(w *scenarioRun) error {
+	var st struct{ Nonce string }
+	if err := w.do(200, "PUT", "sys/authorize/restore/attempt", nil, &st); err != nil {
+		return err
+	}
+	return w.giveThree("sys/authorize/restore/update", st.Nonce)
+}
+
+func (w *scenarioRun) giveThree(path, nonce string) error {
 	for _, share := range w.old[:3] {
-		if err := w.do(200, "PUT", "sys/generate-root/update", map[string]string{"key": share, "nonce": st.Nonce},
-			nil); err != nil {
+		if err := w.do(200, "PUT", path, map[string]string{"key": share, "nonce": nonce}, nil); err != nil {
 			return err
 		}
 	}
@@ -225,6 +237,7 @@ var scenarios = []scenario{
 	{name: "rekey-recovery-recipients", shares: true, run: toRecipients},
 	{name: "rekey-recovery-cancelled", shares: true, run: cancelled},
 	{name: "generate-root", run: generateRoot},
+	{name: "authorize-restore", run: authorizeRestore},
 	{name: "rewrap-seals", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},

@@ -82,9 +82,19 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		return nil, err
 	}
 	if !standby {
+		warnWithoutShares(n)
 		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
 	}
 	return a, nil
+}
+
+// warnWithoutShares says at each start that dual control is off: no quorum can authorise anything.
+func warnWithoutShares(n *Node) {
+	if n.state.Load().shareSet == nil {
+		n.log.Warn("nobody holds shares of this store, so no quorum authorises raw storage access and restores by force: " +
+			"one token is enough where the configuration allows them; make recovery shares with `sealgate operator " +
+			"rotate-keys -target=recovery -init`")
+	}
 }
 
 // identify reads what the store says of itself behind the barrier, and refuses a store whose

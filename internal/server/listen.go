@@ -45,7 +45,8 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 			Refusals: refusals, Trail: p.trail, Shared: p.shared,
 			Front: l.Front, Hostname: hostname,
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
-			Lockout: lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
+			ForcedRestore: cfg.ForcedRestore,
+			Lockout:       lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings,
 				Duration: duration,

@@ -21,6 +21,6 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(rekeyRoutes, rotateRoutes, rootRoutes, custodianRoutes),
-	Docs:   api.Merged(ceremonyDocs, custodianDocs()),
+	Routes: slices.Concat(rekeyRoutes, rotateRoutes, rootRoutes, authorizeRoutes, custodianRoutes),
+	Docs:   api.Merged(ceremonyDocs, custodianDocs(), authorizeDocs()),
 }

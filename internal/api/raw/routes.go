@@ -6,20 +6,22 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/ceremonies"
 	"github.com/sealgate/sealgate/internal/auth/policy"
+	"github.com/sealgate/sealgate/recovery"
 )
 
-// rawRoutes give access to the storage below all mounts.
+// rawRoutes give access to the storage below all mounts. Each call needs a quorum of shares: what
+// is there belongs to everybody who has a secret here.
 var rawRoutes = []api.Route{
 	{Methods: api.Get, Path: "sys/raw/*", Capability: policy.Read, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
-		Guarded: true, Handle: raw(rawRead)},
+		Guarded: true, Quorum: recovery.PurposeAuthorizeRaw, Handle: raw(rawRead)},
 	{Methods: api.Listing, Path: "sys/raw", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
-		Guarded: true, Handle: raw(rawList)},
+		Guarded: true, Quorum: recovery.PurposeAuthorizeRaw, Handle: raw(rawList)},
 	{Methods: api.Listing, Path: "sys/raw/*", Capability: policy.List, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
-		Guarded: true, Handle: raw(rawList)},
+		Guarded: true, Quorum: recovery.PurposeAuthorizeRaw, Handle: raw(rawList)},
 	{Methods: api.Write, Path: "sys/raw/*", Body: api.AnyBody, Capability: policy.Update, Sudo: true, Lifecycle: true,
-		Switch: api.RawSwitch, Guarded: true, Handle: silent(raw(rawWrite))},
+		Switch: api.RawSwitch, Guarded: true, Quorum: recovery.PurposeAuthorizeRaw, Handle: silent(raw(rawWrite))},
 	{Methods: api.Remove, Path: "sys/raw/*", Capability: policy.Delete, Sudo: true, Lifecycle: true, Switch: api.RawSwitch,
-		Guarded: true, Handle: silent(raw(rawDelete))},
+		Guarded: true, Quorum: recovery.PurposeAuthorizeRaw, Handle: silent(raw(rawDelete))},
 }
 
 // raw lets a handler of recovery mode work on the storage of an unsealed node.

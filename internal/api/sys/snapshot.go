@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
+	"github.com/sealgate/sealgate/recovery"
 )
 
 // snapshotRoutes copy any storage into a file and back. They have the paths that backup scripts
@@ -22,7 +23,7 @@ var snapshotRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/storage/raft/snapshot", Capability: policy.Update, Style: api.BareStyle,
 		Duration: api.Transfer, Handle: restoreSnapshot},
 	{Methods: api.Write, Path: "sys/storage/raft/snapshot-force", Capability: policy.Update, Style: api.BareStyle,
-		Duration: api.Transfer, Handle: restoreSnapshot},
+		Duration: api.Transfer, Quorum: recovery.PurposeAuthorizeRestore, Handle: restoreSnapshot},
 	{Methods: api.Get, Path: "sys/storage/raft/configuration", Capability: policy.Read, Here: true,
 		Handle: noRaft},
 	{Methods: api.Write, Path: "sys/storage/raft/join", Body: api.SmallBody, Access: api.Open,

@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -123,7 +124,8 @@ type harness struct {
 	node  *node.Node
 	api   http.Handler
 	log   *safeBuffer
-	token string // the root token, once initialised
+	token string   // the root token, once initialised
+	keys  []string // the shares, once initialised
 
 	config api.Config // of api
 
@@ -239,7 +241,7 @@ func (w *harness) init(body string) (r initReply) {
 	if a.Code != http.StatusOK {
 		w.t.Fatalf("init: %d %s", a.Code, a.Body)
 	}
-	w.token = r.RootToken
+	w.token, w.keys = r.RootToken, slices.Concat(r.Keys, r.RecoveryKeys)
 	return r
 }
 

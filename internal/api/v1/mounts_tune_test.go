@@ -92,7 +92,7 @@ func TestRemount(t *testing.T) {
 func TestRawStorage(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	steps{
+	for _, step := range (steps{
 		{"LIST", "sys/raw", "", 200, `"core/"`},
 		{"LIST", "sys/raw/core", "", 200, `"mounts"`},
 		{"GET", "sys/raw/core/mounts", "", 200, `secret/`},
@@ -105,7 +105,10 @@ func TestRawStorage(t *testing.T) {
 		{"GET", "sys/raw/mine", "", 200, `"data":{"value":"y"}`},
 		{"DELETE", "sys/raw/mine", "", 204, ""},
 		{"GET", "sys/raw/mine", "", 404, empty},
-	}.run(t, w)
+	}) {
+		w.authorize("raw")
+		steps{step}.run(t, w)
+	}
 	steps{{"GET", "sys/raw/core/mounts", "", 400, "operation unavailable in namespaces"}}.run(t, w,
 		"X-Vault-Namespace", "team")
 	shut := unsealed(t, func(c *api.Config) { c.RawStorage = false })

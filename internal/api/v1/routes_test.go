@@ -45,7 +45,7 @@ func marked(r api.Route) string {
 		{r.Own, "own"}, {r.Here, "here"}, {r.Guarded, "guarded"}, {r.Fold, "fold"}, {r.Folder, "folder"},
 		{r.Audit != api.AuditBoth, "audit " + r.Audit.String()},
 		{r.Duration != api.Usual, r.Duration.String()}, {r.Target != 0, "target " + r.Target.String()},
-		{r.Exists != nil, "create or update"},
+		{r.Exists != nil, "create or update"}, {r.Quorum != "", "quorum " + string(r.Quorum)},
 	} {
 		if m.set {
 			marks = append(marks, m.name)
@@ -213,7 +213,8 @@ func check(t *testing.T, what string, code int, body string, want outcome) {
 	body = strings.TrimSuffix(body, "\n")
 	if want == passes {
 		if code == http.StatusForbidden && !strings.Contains(body, "preflight") && !strings.Contains(what, "ui/mounts/") &&
-			!strings.Contains(body, "cancelling needs") || code >= 500 && code != http.StatusNotImplemented {
+			!strings.Contains(body, "cancelling needs") && !strings.Contains(body, "needs a quorum of shares") ||
+			code >= 500 && code != http.StatusNotImplemented {
 			t.Errorf("%s: %d %s; it was to pass", what, code, body)
 		}
 		return

@@ -77,6 +77,9 @@ func TestRestoreRefuses(t *testing.T) {
 			if path == "snapshot-force" && name == "another cluster's" {
 				continue
 			}
+			if path == "snapshot-force" {
+				w.authorize("restore")
+			}
 			a := w.do("POST", "sys/storage/raft/"+path, string(body))
 			if a.Code != 400 || !strings.Contains(a.Body.String(), "nothing was changed") && name != "nothing" {
 				t.Errorf("%s, %s: %d %s", path, name, a.Code, a.Body)
@@ -86,12 +89,15 @@ func TestRestoreRefuses(t *testing.T) {
 	custodians := newHarness(t, shamirSeal(t))
 	keys := custodians.init(`{"secret_shares":1,"secret_threshold":1}`)
 	custodians.expect("unseal", custodians.do("PUT", "sys/unseal", `{"key":"`+keys.Keys[0]+`"}`), 200, "")
+	custodians.authorize("restore")
 	custodians.expect("unsealing by itself here", custodians.do("POST", "sys/storage/raft/snapshot-force",
 		string(archive)), 400, "")
+	w.authorize("restore")
 	w.expect("shamir's", w.do("POST", "sys/storage/raft/snapshot-force", string(custodians.save())), 400, "")
 	if a := w.do("GET", "secret/a", ""); !strings.Contains(a.Body.String(), `"mine"`) {
 		t.Errorf("after all that: %d %s", a.Code, a.Body)
 	}
+	w.authorize("restore")
 	w.expect("by force", w.do("POST", "sys/storage/raft/snapshot-force", string(foreign)), 204, "")
 	w.expect("the token of the previous cluster", w.do("GET", "secret/a", ""), 403, "")
 	w.token = other.token

@@ -1,0 +1,217 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+type authorizeFlags struct {
+	init, cancel, status bool
+	purpose, nonce       string
+}
+
+// authorize is one run of the command.
+type authorize struct {
+	*base
+	*authorizeFlags
+	client *api.Client
+}
+
+// authorizeStatus is the response of sys/authorize/<purpose>/attempt and .../update.
+type authorizeStatus struct {
+	Nonce        string   `json:"nonce"`
+	Started      bool     `json:"started"`
+	StartedBy    string   `json:"started_by"`
+	Given        int      `json:"progress"`
+	Required     int      `json:"required"`
+	Complete     bool     `json:"complete"`
+	Expires      string   `json:"expires"`
+	HoldersGiven []string `json:"holders_given,omitempty"`
+}
+
+func (s *authorizeStatus) progress() progress {
+	return progress{s.Complete, s.Given, s.Required, s.HoldersGiven}
+}
+
+// authorizePurposes are the values of -purpose.
+var authorizePurposes = []string{"raw", "restore"}
+
+func authorizeCommand(b *base) *command {
+	b.formatted()
+	f := &authorizeFlags{}
+	b.flags.StringVar(&f.purpose, "purpose", "", "what to authorise: `raw` or restore")
+	b.flags.BoolVar(&f.init, "init", false, "start, with the token that will make the call")
+	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel")
+	b.flags.BoolVar(&f.status, "status", false, "show the status")
+	b.flags.StringVar(&f.nonce, "nonce", "", "`nonce` of the operation")
+	b.own("purpose", "init", "cancel", "status", "nonce")
+	b.nonEmpty("purpose", "nonce")
+	return &command{base: b, name: "operator authorize", args: "[KEY | - | @file]", most: 1,
+		synopsis: "Authorize one critical call with a quorum of shares",
+		about: `Authorizes one call that is too critical for one administrator: a call of sys/raw (-purpose=raw), or a restore
+of a snapshot by force (-purpose=restore). The call is allowed once, within 10 minutes after the last share, and only
+with the token that started. It needs "update" and "sudo" on sys/authorize/<purpose>/attempt.
+
+    $ sealgate operator authorize -purpose=restore -init         (shows the nonce)
+    $ sealgate operator authorize -purpose=restore -nonce=...    (each holder of a share)
+    $ sealgate operator snapshot restore -force backup.snap
+
+The command prompts for a share and does not echo it; "-" reads shares from standard input and "@file" from a
+file, one per line.`,
+		run: func(args []string) int { return runAuthorize(b, f, args) }}
+}
+
+func runAuthorize(b *base, f *authorizeFlags, args []string) int {
+	modes := 0
+	for _, on := range []bool{f.init, f.cancel, f.status} {
+		if on {
+			modes++
+		}
+	}
+	switch {
+	case f.purpose != "raw" && f.purpose != "restore":
+		b.errorf("Error: specify what to authorize with -purpose=%s", strings.Join(authorizePurposes, " or -purpose="))
+		return exitLocal
+	case modes > 1:
+		b.errorf("Error: -init, -cancel and -status exclude each other")
+		return exitLocal
+	}
+	return b.withClient(func(client *api.Client) int {
+		a := &authorize{base: b, authorizeFlags: f, client: client}
+		switch {
+		case f.init:
+			return a.start()
+		case f.cancel:
+			return a.stop()
+		case f.status:
+			return a.showStatus()
+		}
+		return a.give(args)
+	})
+}
+
+// ask sends one request. what is "attempt" or "update".
+func (a *authorize) ask(ctx context.Context, method, what string, in, out any) error {
+	return callWith(ctx, a.client, method, "sys/authorize/"+a.purpose+"/"+what, in, out)
+}
+
+func (a *authorize) current() (*authorizeStatus, error) {
+	s := &authorizeStatus{}
+	return s, a.ask(context.Background(), http.MethodGet, "attempt", nil, s)
+}
+
+func (a *authorize) start() int {
+	s := &authorizeStatus{}
+	if err := a.ask(context.Background(), http.MethodPut, "attempt", nil, s); err != nil {
+		return a.fail("starting the authorization", err)
+	}
+	return a.show(s)
+}
+
+func (a *authorize) stop() int {
+	var body any
+	if a.nonce != "" {
+		body = map[string]string{"nonce": a.nonce}
+	}
+	if err := a.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
+		return a.fail("canceling the authorization", err)
+	}
+	a.printf("Success! Authorization canceled (if it was started)\n")
+	return exitOK
+}
+
+func (a *authorize) showStatus() int {
+	s, err := a.current()
+	if err != nil {
+		return a.fail("getting the status of the authorization", err)
+	}
+	return a.show(s)
+}
+
+// again is the command line that continues this authorization.
+func (a *authorize) again(nonce string) string {
+	text := "operator authorize -purpose=" + a.purpose
+	if nonce != "" {
+		text += " -nonce=" + nonce
+	}
+	return text
+}
+
+// give gives shares to the authorization in progress.
+func (a *authorize) give(args []string) int {
+	s, err := a.current()
+	if err != nil {
+		return a.fail("getting the status of the authorization", err)
+	}
+	switch {
+	case !s.Started && a.nonce == "":
+		a.errorf("No authorization is in progress. Start one with:\n\n    sealgate %s -init\n\n"+
+			"It shows the nonce that each holder of a share needs.", a.again(""))
+		return exitLocal
+	case len(args) > 0 && a.nonce == "":
+		a.errorf("Missing nonce value: specify it via the -nonce flag")
+		return exitLocal
+	}
+	nonce := cmp.Or(a.nonce, s.Nonce)
+	if len(args) == 0 {
+		a.errorf("Operation nonce: %s%s", nonce, startedBy(s))
+	}
+	last := s
+	_, code := a.gather(quorum{
+		command: a.again(nonce), question: "Unseal or Recovery Key (will be hidden): ", doing: "posting the share",
+		args: args, result: "the status",
+		give: func(ctx context.Context, share string) (progress, error) {
+			answer := &authorizeStatus{}
+			err := a.ask(ctx, http.MethodPut, "update", map[string]string{"key": share, "nonce": nonce}, answer)
+			if err != nil {
+				return progress{}, err
+			}
+			last = answer
+			return answer.progress(), nil
+		},
+		status: func() (progress, error) {
+			answer, err := a.current()
+			if err != nil {
+				return progress{}, err
+			}
+			last = answer
+			return answer.progress(), nil
+		},
+	})
+	if code != exitOK {
+		return code
+	}
+	return a.show(last)
+}
+
+func startedBy(s *authorizeStatus) string {
+	if s.StartedBy == "" {
+		return ""
+	}
+	return ", started by " + s.StartedBy
+}
+
+// show prints a status.
+func (a *authorize) show(s *authorizeStatus) int {
+	if a.format() != "table" {
+		return a.encode(s)
+	}
+	var p pairs
+	p.add("Nonce", s.Nonce)
+	p.add("Started", s.Started)
+	if s.StartedBy != "" {
+		p.add("Started By", s.StartedBy)
+	}
+	p.add("Progress", fmt.Sprintf("%d/%d", s.Given, s.Required))
+	p.add("Complete", s.Complete)
+	if s.Expires != "" {
+		p.add("Expires", s.Expires)
+	}
+	a.printf("%s", columns(p))
+	return exitOK
+}
