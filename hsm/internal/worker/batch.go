@@ -49,3 +49,10 @@ func (b *batch) flush() error {
 	b.writing = false
 	return b.err
 }
+
+// raw appends a whole frame.
+func (b *batch) raw(frame []byte) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.buf.b = append(b.buf.b, frame...)
+}

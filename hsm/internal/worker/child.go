@@ -9,25 +9,23 @@ import (
 	"net"
 	"os"
 	"os/signal"
+	"strconv"
 	"syscall"
 
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// marker is the environment variable that turns a process into a worker. Its value says whether
-// descriptor 4 has a PIN.
-const marker = "SEALGATE_HSM_WORKER"
-
-// Values of marker.
+// Environment variables of a worker.
 const (
-	withoutPIN = "1"
-	withPIN    = "2"
+	marker     = "SEALGATE_HSM_WORKER" // "1" turns a process into a worker
+	ringMarker = "SEALGATE_HSM_RING"   // the descriptor of the ring, if there is one
+	pinMarker  = "SEALGATE_HSM_PIN"    // the descriptor of the PIN, if there is one
 )
 
 const maxPIN = 4096
 
 func init() {
-	if v := os.Getenv(marker); v == withoutPIN || v == withPIN {
+	if os.Getenv(marker) == "1" {
 		main()
 	}
 }
@@ -39,14 +37,23 @@ func run() error {
 	signal.Ignore(os.Interrupt, syscall.SIGTERM, syscall.SIGHUP)
 	harden()
 	var pin []byte
-	if os.Getenv(marker) == withPIN {
-		var err error
-		if pin, err = readPIN(os.NewFile(4, "pin")); err != nil {
+	var shared *ring
+	var err error
+	if f := inherited(pinMarker); f != nil {
+		if pin, err = readPIN(f); err != nil {
 			return err
 		}
 	}
-	if err := os.Unsetenv(marker); err != nil {
-		return err
+	if f := inherited(ringMarker); f != nil {
+		if shared, err = mapRing(f); err != nil {
+			return fmt.Errorf("the shared memory: %w", err)
+		}
+		shared.sent() // the memory stays
+	}
+	for _, name := range []string{marker, ringMarker, pinMarker} {
+		if err := os.Unsetenv(name); err != nil {
+			return err
+		}
 	}
 	f := os.NewFile(3, "parent")
 	conn, err := net.FileConn(f)
@@ -54,7 +61,7 @@ func run() error {
 		return fmt.Errorf("descriptor 3 is not a socket: %w", err)
 	}
 	_ = f.Close() // FileConn has a duplicate
-	err = serve(conn, pin, func(c setup) (ck.Library, string, error) {
+	err = serve(conn, pin, shared, func(c setup) (ck.Library, string, error) {
 		confinement, err := confine(c)
 		if err != nil {
 			return nil, "", err
@@ -66,6 +73,15 @@ func run() error {
 		return nil // the parent closed the connection, or ended
 	}
 	return err
+}
+
+// inherited returns the file whose descriptor an environment variable names, nil without one.
+func inherited(name string) *os.File {
+	fd, err := strconv.Atoi(os.Getenv(name))
+	if err != nil || fd < 3 {
+		return nil
+	}
+	return os.NewFile(uintptr(fd), name)
 }
 
 // readPIN reads the parent's memory file, or a pipe.

@@ -162,7 +162,7 @@ func (c *client) Open(slot uint, write bool) (ck.Session, error) {
 	if err := p.check(d); err != nil {
 		return nil, err
 	}
-	return &session{p: p, id: id, line: p.newLine(), pin: c.cfg.PIN != nil, ctx: context.Background()}, nil
+	return &session{p: p, id: id, line: p.newSessionLine(), pin: c.cfg.PIN != nil, ctx: context.Background()}, nil
 }
 
 // Kill ends the process at once. Calls inside return [ck.ErrWorker].

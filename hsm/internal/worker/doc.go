@@ -30,6 +30,10 @@
 // A session has its own call number, because it runs one call at a time. Writers combine the frames
 // of concurrent calls into one write.
 //
+// On Linux, frames also travel through memory that both share, while the receiver polls it: short
+// calls in succession then need no system call and no change of threads. The parent polls for at
+// most 100 µs a call, the child for 50 µs after its last short one.
+//
 // # Start
 //
 // The package's initialisation turns a process with the environment variable SEALGATE_HSM_WORKER

@@ -33,6 +33,7 @@ type line struct {
 	then   []func() // run when a call that was left has returned; likewise
 	answer chan reply
 	since  time.Time // of the call; likewise
+	slot   int       // of the ring; -1: none
 }
 
 // process is a running child. Three goroutines belong to it and end with it: one reads responses,
@@ -42,6 +43,7 @@ type process struct {
 	cmd      *exec.Cmd
 	conn     net.Conn
 	out      *batch
+	polling  *poller       // nil: there is no ring
 	exited   chan struct{} // closed after the end was collected
 	drained  chan struct{} // closed after the last response was read
 	finished chan struct{} // closed when the goroutine that reads has ended
@@ -60,7 +62,11 @@ func start(cfg Config) (*process, error) {
 		return nil, fmt.Errorf("%w: making a socket pair: %w", ck.ErrWorker, err)
 	}
 	defer theirs.Close()
-	cmd, done, err := command(cfg, theirs)
+	shared, err := newRing()
+	if err != nil {
+		cfg.Log.Debug("the HSM worker has no shared memory; its calls take longer", "error", err)
+	}
+	cmd, done, err := command(cfg, theirs, shared)
 	if err == nil {
 		err = cmd.Start()
 		done()
@@ -69,14 +75,14 @@ func start(cfg Config) (*process, error) {
 		_ = ours.Close()
 		return nil, fmt.Errorf("%w: it does not start: %w", ck.ErrWorker, err)
 	}
-	p := newProcess(cfg, cmd, ours)
+	p := newProcess(cfg, cmd, ours, shared)
 	return p, p.load()
 }
 
 // newProcess starts the goroutines of a child that runs.
-func newProcess(cfg Config, cmd *exec.Cmd, conn net.Conn) *process {
+func newProcess(cfg Config, cmd *exec.Cmd, conn net.Conn, shared *ring) *process {
 	p := &process{
-		cfg: cfg, cmd: cmd, conn: conn, out: &batch{w: conn}, lines: map[uint32]*line{},
+		cfg: cfg, cmd: cmd, conn: conn, out: &batch{w: conn}, polling: newPoller(shared), lines: map[uint32]*line{},
 		exited: make(chan struct{}), finished: make(chan struct{}), drained: make(chan struct{}), down: make(chan struct{}),
 	}
 	go p.wait()
@@ -122,7 +128,7 @@ func socketPair() (net.Conn, *os.File, error) {
 }
 
 // command prepares the child. done closes what only the child needs.
-func command(cfg Config, socket *os.File) (cmd *exec.Cmd, done func(), err error) {
+func command(cfg Config, socket *os.File, shared *ring) (cmd *exec.Cmd, done func(), err error) {
 	exe := "/proc/self/exe" // the running file, even if an upgrade replaced it
 	if runtime.GOOS != "linux" {
 		if exe, err = os.Executable(); err != nil {
@@ -132,20 +138,28 @@ func command(cfg Config, socket *os.File) (cmd *exec.Cmd, done func(), err error
 	cmd = exec.Command(exe)
 	cmd.Args = []string{"hsm-worker", cfg.Lib}
 	// The work is the library's. Calls into it that last do not count, and with one processor for
-	// the Go code short calls need no change of threads: with two, the rate is a tenth lower.
-	cmd.Env = append(environ(os.Environ()), "GOMAXPROCS=1", marker+"="+withoutPIN)
+	// the Go code short calls need no change of threads: with two, the rate is lower.
+	cmd.Env = append(environ(os.Environ()), "GOMAXPROCS=1", marker+"=1")
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.ExtraFiles = []*os.File{socket}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	done = func() {}
+	done = shared.sent
+	if shared != nil {
+		cmd.ExtraFiles = append(cmd.ExtraFiles, shared.file)
+		cmd.Env = append(cmd.Env, ringMarker+"=4")
+	}
 	if cfg.PIN != nil {
 		f, err := cfg.PIN.file()
 		if err != nil {
+			shared.sent()
 			return nil, nil, fmt.Errorf("passing the PIN: %w", err)
 		}
-		done = func() { _ = f.Close() }
+		done = func() {
+			_ = f.Close()
+			shared.sent()
+		}
 		cmd.ExtraFiles = append(cmd.ExtraFiles, f)
-		cmd.Env[len(cmd.Env)-1] = marker + "=" + withPIN
+		cmd.Env = append(cmd.Env, fmt.Sprintf("%s=%d", pinMarker, 2+len(cmd.ExtraFiles)))
 	}
 	return cmd, done, nil
 }
@@ -261,7 +275,7 @@ func (p *process) ended() error {
 	return fmt.Errorf("%w: %w", ck.ErrWorker, p.err)
 }
 
-// read passes responses to their lines.
+// read passes responses from the socket to their lines.
 func (p *process) read() {
 	in := bufio.NewReaderSize(p.conn, 64<<10)
 	for {
@@ -271,28 +285,33 @@ func (p *process) read() {
 			p.readEnded(err)
 			return
 		}
-		p.mu.Lock()
-		l := p.lines[number]
-		expected := l != nil && l.busy
-		var then []func()
-		left := false
-		if expected {
-			left, then = l.left, l.then
-			l.busy, l.left, l.then = false, false, nil
-		}
-		p.mu.Unlock()
-		switch {
-		case !expected:
+		if !p.deliver(number, status, payload) {
 			close(p.drained)
 			p.fail(fmt.Errorf("%w: a response without a request", errProtocol))
 			return
-		case left:
-			clear(payload)
-			runAll(then)
-		default:
-			l.answer <- reply{status, payload} // buffered
 		}
 	}
+}
+
+// deliver passes a response to its line. It reports false if the line expects none.
+func (p *process) deliver(number uint32, status uint8, payload []byte) bool {
+	p.mu.Lock()
+	l := p.lines[number]
+	if l == nil || !l.busy {
+		p.mu.Unlock()
+		clear(payload)
+		return false
+	}
+	left, then := l.left, l.then
+	l.busy, l.left, l.then = false, false, nil
+	p.mu.Unlock()
+	if left {
+		clear(payload)
+		runAll(then)
+	} else {
+		l.answer <- reply{status, payload} // buffered
+	}
+	return true
 }
 
 // watch ends a process in which a call passes its deadline. Every other call at that moment fails
@@ -341,7 +360,7 @@ func (p *process) readEnded(err error) {
 }
 
 func (p *process) newLine() *line {
-	l := &line{answer: make(chan reply, 1)}
+	l := &line{answer: make(chan reply, 1), slot: -1}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.next++
@@ -354,6 +373,16 @@ func (p *process) drop(l *line) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	delete(p.lines, l.number)
+	p.polling.release(l)
+}
+
+// newSessionLine makes a line that has a slot of the ring, if one is free.
+func (p *process) newSessionLine() *line {
+	l := p.newLine()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.polling.assign(l)
+	return l
 }
 
 // once makes a call that belongs to no session.
@@ -373,12 +402,23 @@ func (p *process) call(ctx context.Context, l *line, op operation, body func(*en
 	}
 	l.busy, l.since = true, time.Now()
 	p.mu.Unlock()
+	if p.polling.send(l, op, body) {
+		if r, ok := p.await(ctx, l); ok {
+			return p.result(r)
+		}
+		return p.response(ctx, l)
+	}
 	p.out.add(l.number, uint8(op), body)
 	runtime.Gosched() // callers that are ready add their requests to the same write
 	if err := p.out.flush(); err != nil {
 		p.fail(err)
 		return nil, p.ended()
 	}
+	return p.response(ctx, l)
+}
+
+// response waits for the response of a line.
+func (p *process) response(ctx context.Context, l *line) ([]byte, error) {
 	select {
 	case r := <-l.answer:
 		return p.result(r)

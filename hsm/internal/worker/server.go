@@ -26,15 +26,22 @@ type server struct {
 	in      *bufio.Reader
 	failed  chan error // the first error ends the process
 
+	ring    *ring        // nil: there is none
+	polls   atomic.Bool  // a goroutine polls the ring
+	serving atomic.Int64 // when it began the present call; 0: it is in none
+	mean    atomic.Int64 // duration of calls on sessions
+
 	mu       sync.Mutex
 	sessions map[uint64]ck.Session
 	next     uint64
 }
 
-// serve answers requests on the connection until it closes. The first request loads the library.
-func serve(conn net.Conn, pin []byte, load func(setup) (ck.Library, string, error)) error {
+// serve answers requests on the connection and in the ring until the connection closes. The first
+// request loads the library.
+func serve(conn net.Conn, pin []byte, shared *ring, load func(setup) (ck.Library, string, error)) error {
 	s := &server{
 		out: &batch{w: conn}, in: bufio.NewReaderSize(conn, 64<<10), pin: pin, load: load,
+		ring:     shared,
 		sessions: map[uint64]ck.Session{}, failed: make(chan error, 1),
 	}
 	if err := s.handshake(); err != nil {
@@ -73,14 +80,18 @@ func (s *server) handshake() error {
 
 // answer adds a result or an error to the next write.
 func (s *server) answer(call uint32, err error, body func(*encoder)) {
+	status, body := response(err, body)
+	s.out.add(call, status, body)
+}
+
+// response is the status and the payload of a result or an error.
+func response(err error, body func(*encoder)) (uint8, func(*encoder)) {
 	var rv ck.CKR
 	switch {
 	case err == nil:
-		s.out.add(call, statusDone, body)
-		return
+		return statusDone, body
 	case errors.As(err, &rv):
-		s.out.add(call, statusCKR, func(e *encoder) { e.uint(uint(rv)) })
-		return
+		return statusCKR, func(e *encoder) { e.uint(uint(rv)) }
 	}
 	kind := uint8(textOther)
 	if errors.Is(err, ck.ErrNotLibrary) {
@@ -88,10 +99,10 @@ func (s *server) answer(call uint32, err error, body func(*encoder)) {
 	} else if errors.Is(err, ck.ErrNoCgo) {
 		kind = textNoCgo
 	}
-	s.out.add(call, statusText, func(e *encoder) {
+	return statusText, func(e *encoder) {
 		e.u8(kind)
 		e.string(err.Error())
-	})
+	}
 }
 
 // loop takes turns with its siblings: one reads a request and runs it, while the next one reads. It
@@ -124,13 +135,17 @@ func (s *server) loop() {
 			go s.loop()
 		}
 		d := &decoder{b: payload}
-		body, err := s.do(operation(code), d)
+		body, err := s.timed(operation(code), d)
 		if d.bad {
 			s.fail(errProtocol)
 			return
 		}
 		s.answer(call, err, body)
 		clear(payload) // requests carry plaintext
+		if err := s.maybePoll(); err != nil {
+			s.fail(err)
+			return
+		}
 	}
 }
 
