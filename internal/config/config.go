@@ -22,6 +22,7 @@ type Config struct {
 	Ceremony   Ceremony           // expiry of ceremonies and their responses
 	Kubernetes *Kubernetes        // nil: no service registration
 	Telemetry  Telemetry          // format of the metrics
+	Gateways   []Gateway          // protocols of other systems, in the order of the files
 
 	Audit []Audit // audit devices, in the order of the files
 	// AuditByAPI is unsafe_allow_api_audit_creation: true lets requests create audit devices that

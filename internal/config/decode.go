@@ -90,6 +90,9 @@ func (d *decoder) file(b *body) {
 			d.seal(key, b)
 		}
 	}
+	for _, b := range s.blocks("gateway", 1, 1) {
+		d.gateway(b)
+	}
 	for _, b := range s.blocks("seal_policy", 0, 0) {
 		d.sealPolicy(b)
 	}

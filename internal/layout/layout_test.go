@@ -185,6 +185,7 @@ var only = map[string][]string{
 	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
 	"github.com/cloudflare/circl":                      {"internal/keys"}, // ML-DSA
 	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt"},
+	"k8s.io/kms":                                       {"internal/gateway/kmsv2", "internal/cli"},
 }
 
 func TestSomeImportsHaveOnePlace(t *testing.T) {

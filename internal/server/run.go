@@ -15,7 +15,7 @@ const stopWithin = 10 * time.Second
 // run serves until ctx ends, then waits for requests in flight, seals, and closes everything.
 func (p *instance) run(ctx context.Context, dev *development) error {
 	if err := p.writePID(); err != nil {
-		return errors.Join(err, p.http.shutdown(ctx), p.closeParts())
+		return errors.Join(err, p.http.shutdown(ctx), p.gates.shutdown(ctx), p.closeParts())
 	}
 	ctx, stopping := context.WithCancel(ctx) // also when a listener fails
 	defer stopping()
@@ -49,6 +49,7 @@ func (p *instance) start(ctx, nodeCtx context.Context, wg *sync.WaitGroup) <-cha
 	}
 	failed := make(chan error, 1)
 	wg.Go(func() { failed <- p.http.serve() })
+	p.gates.serve(wg, p.hub.Logger("gateway"))
 	if p.cluster != nil {
 		wg.Go(func() {
 			if err := p.cluster.Serve(); err != nil {
@@ -73,7 +74,7 @@ func (p *instance) stop(stopNode func(), wg *sync.WaitGroup) error {
 	if p.node != nil {
 		p.retire(ctx)
 	}
-	err := errors.Join(p.http.shutdown(ctx), p.closeCluster(ctx), p.shared.Tracer.Close(ctx))
+	err := errors.Join(p.http.shutdown(ctx), p.gates.shutdown(ctx), p.closeCluster(ctx), p.shared.Tracer.Close(ctx))
 	stopNode()
 	wg.Wait()
 	if p.mode != nil {

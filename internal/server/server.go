@@ -35,6 +35,7 @@ type instance struct {
 	node   *node.Node         // nil in recovery mode
 	mode   *node.RecoveryMode // nil unless in recovery mode
 	http   listeners
+	gates  gateways // protocols of other systems
 	shared *api.Shared
 	trail  *audit.Trail
 	labels *kubernetes.Registration // of the pod; nil: no registration
@@ -82,6 +83,9 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	}
 	if p.http, err = p.listen(cfg); err != nil {
 		return nil, err
+	}
+	if p.gates, err = p.openGateways(cfg); err != nil {
+		return nil, errors.Join(err, p.http.shutdown(context.Background()))
 	}
 	p.describe(cfg)
 	return p, nil

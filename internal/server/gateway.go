@@ -1,0 +1,155 @@
+package server
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/audit"
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/gateway"
+	"github.com/sealgate/sealgate/internal/gateway/kmsv2"
+	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/storage"
+)
+
+// gateways are the protocols of the configuration, each with a listener of its own.
+type gateways []gatewayServer
+
+// gatewayServer serves one listener until its shutdown.
+type gatewayServer interface {
+	Serve() error
+	Shutdown(ctx context.Context) error
+}
+
+// openGateways opens all gateways of the configuration, or none.
+func (p *instance) openGateways(cfg *config.Config) (all gateways, err error) {
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, all.shutdown(context.Background()))
+		}
+	}()
+	for _, g := range cfg.Gateways {
+		if p.node == nil {
+			p.log.Warn("recovery mode serves no gateway", "gateway", g.Name)
+			continue
+		}
+		var s gatewayServer
+		switch g.Type {
+		case "kmsv2":
+			s, err = p.openKMS(g)
+		default:
+			err = fmt.Errorf("this program has no gateway %q", g.Type)
+		}
+		if err != nil {
+			return all, fmt.Errorf("%s: %w", g.Pos, err)
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+func (p *instance) gatewayCore() *gateway.Core {
+	return &gateway.Core{Roles: roles{p.node}, Trail: p.trail, Log: p.hub.Logger("gateway")}
+}
+
+// openKMS opens the socket of a Kubernetes control plane.
+func (p *instance) openKMS(g config.Gateway) (gatewayServer, error) {
+	key := &kmsv2.Own{
+		Core: p.gatewayCore(), Key: gateway.Key{Mount: g.Mount, Name: g.Key},
+		Caller:  gateway.Caller{Name: "kmsv2:" + g.Name, Policies: g.Policies},
+		Cluster: func() string { return p.node.Health().ClusterID },
+	}
+	service := kmsv2.New(kmsv2.Options{
+		Key: key, Name: g.Name, Budget: g.Budget, Deadline: g.Deadline, Foreign: g.Foreign,
+		Log: p.hub.Logger("gateway"), Metrics: p.shared.Metrics,
+	})
+	s, err := kmsv2.Listen(context.Background(), g.Socket, g.PeerUIDs, service)
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("a Kubernetes KMS v2 socket is open", "gateway", g.Name, "socket", g.Socket)
+	return s, nil
+}
+
+// serve starts a goroutine for each gateway, which ends with its shutdown.
+func (all gateways) serve(wg *sync.WaitGroup, log *slog.Logger) {
+	for _, s := range all {
+		wg.Go(func() {
+			if err := s.Serve(); err != nil {
+				log.Error("a gateway failed; its clients cannot reach this server", "error", err)
+			}
+		})
+	}
+}
+
+// shutdown accepts no new calls and waits for those in flight until ctx ends.
+func (all gateways) shutdown(ctx context.Context) error {
+	errs := make(chan error)
+	for _, s := range all {
+		go func() { errs <- s.Shutdown(ctx) }()
+	}
+	var joined []error
+	for range all {
+		joined = append(joined, <-errs)
+	}
+	return errors.Join(joined...)
+}
+
+// roles lets a gateway use the node's role. It implements [gateway.Roles].
+type roles struct{ node *node.Node }
+
+// Do implements [gateway.Roles]. What a role answered that ended meanwhile is dropped.
+func (r roles) Do(ctx context.Context, f func(ctx context.Context, v gateway.View) error) error {
+	for pause := time.Millisecond; ; pause = min(2*pause, 50*time.Millisecond) {
+		changed := r.node.Cluster().Changed()
+		again, err := r.try(ctx, f)
+		if !again {
+			return err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-changed:
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+		if ctx.Err() != nil {
+			return fault.Wrap(errors.Join(err, ctx.Err()), fault.Unavailable,
+				"this node cannot prove in time that what it knows is current; see sys/seal-status")
+		}
+	}
+}
+
+// try uses the role that the node has now.
+func (r roles) try(ctx context.Context, f func(ctx context.Context, v gateway.View) error) (again bool, err error) {
+	role, err := r.node.Role()
+	switch {
+	case fault.Is(err, fault.Sealed):
+		return false, err
+	case err != nil: // between two roles
+		return true, err
+	case !role.Enter():
+		return true, nil
+	}
+	defer role.Leave()
+	if err := role.Current(ctx); err != nil { // of a standby
+		return true, err
+	}
+	err = f(ctx, gateway.View{Tokens: role.Tokens(), Mounts: role.Mounts()})
+	if held := role.Held(); held != nil {
+		return true, held
+	}
+	return roleOver(err), err
+}
+
+// roleOver reports whether an error follows from the end of a role.
+func roleOver(err error) bool {
+	return errors.Is(err, node.ErrNotHeld) || errors.Is(err, storage.ErrFenced) || errors.Is(err, barrier.ErrSealed) ||
+		errors.Is(err, audit.ErrSealed) || fault.Is(err, fault.Sealed)
+}
