@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/e2e"
@@ -21,11 +21,6 @@ type gatewayDemo struct {
 	baoRoot string
 	taken   int // the newest key version that the downstream has used
 }
-
-// downstreamPolicy is all that `seal "transit"` needs.
-const downstreamPolicy = `path "transit/encrypt/openbao" { capabilities = ["update"] }
-path "transit/decrypt/openbao" { capabilities = ["update"] }
-`
 
 func runGateway(ctx context.Context, bin, bao, dir string) (err error) {
 	bao, err = filepath.Abs(bao)
@@ -64,30 +59,21 @@ func (g *gatewayDemo) play() error {
 
 // tenant gives the downstream a key, a policy and a token, and writes its configuration.
 func (g *gatewayDemo) tenant() error {
-	g.chapter("A key for the downstream cluster, and a token that can do no more than encrypt and decrypt with it")
-	policy := filepath.Join(g.server.Dir, "openbao.policy.hcl")
-	if err := os.WriteFile(policy, []byte(downstreamPolicy), 0o600); err != nil {
+	g.chapter("One step gives the downstream cluster a key, and a token that can only encrypt and decrypt with it")
+	if _, err := g.sealgate("", "operator", "tenant", "add", "openbao", "-out=seal.hcl"); err != nil {
 		return err
 	}
-	for _, args := range [][]string{
-		{"secrets", "enable", "transit"},
-		{"write", "-force", "transit/keys/openbao"},
-		{"policy", "write", "openbao", "openbao.policy.hcl"},
-	} {
-		if _, err := g.sealgate("", args...); err != nil {
-			return err
-		}
-	}
-	res, err := g.sealgate("", "token", "create", "-orphan", "-policy=openbao", "-period=24h", "-display-name=openbao",
-		"-field=token")
+	seal, err := os.ReadFile(filepath.Join(g.server.Dir, "seal.hcl"))
 	if err != nil {
 		return err
 	}
-	return g.configure(strings.TrimSpace(res.Out))
+	return g.configure(string(seal))
 }
 
+var tokenLine = regexp.MustCompile(`token( +)= "[^"]+"`)
+
 // configure writes the downstream's configuration; the token is not printed.
-func (g *gatewayDemo) configure(token string) error {
+func (g *gatewayDemo) configure(seal string) error {
 	var err error
 	if g.bao.Addr, err = e2e.FreeAddr(); err != nil {
 		return err
@@ -99,13 +85,10 @@ func (g *gatewayDemo) configure(token string) error {
 	if err := os.MkdirAll(filepath.Join(g.bao.Dir, "data"), 0o700); err != nil {
 		return err
 	}
-	seal := fmt.Sprintf("seal \"transit\" {\n  address    = %q\n  mount_path = \"transit/\"\n  key_name   = \"openbao\"\n"+
-		"  token      = \"file://token\"\n}\n", g.server.URL())
 	config := fmt.Sprintf("storage \"raft\" {\n  path    = \"data\"\n  node_id = \"one\"\n}\nlistener \"tcp\" {\n"+
 		"  address     = %q\n  tls_disable = true\n}\napi_addr     = \"http://%s\"\ncluster_addr = \"https://%s\"\n%s",
 		g.bao.Addr, g.bao.Addr, cluster, seal)
-	fmt.Printf("\n$ cat bao.hcl\n%s", config)
-	config = strings.Replace(config, "file://token", token, 1)
+	fmt.Printf("\n$ cat bao.hcl\n%s", tokenLine.ReplaceAllString(config, `token$1= "(not shown)"`))
 	return os.WriteFile(filepath.Join(g.bao.Dir, "bao.hcl"), []byte(config), 0o600)
 }
 
@@ -294,7 +277,11 @@ func (g *gatewayDemo) versionTaken() error {
 		return fmt.Errorf("OpenBao has not used version 2 of its key: %s", res.Out)
 	}
 	fmt.Printf("  -> version 2 was last used by %q\n", out.Data.Versions[2].Name)
-	return nil
+	list, err := g.sealgate("", "operator", "tenant", "list")
+	if err == nil {
+		fmt.Println(indent(list.Out))
+	}
+	return err
 }
 
 func (g *gatewayDemo) table() error {

@@ -147,6 +147,7 @@ var groups = []group{
 	{"operator raft", "Snapshots, under the names that scripts for Vault use"},
 	{"operator raft snapshot", "Save and restore all data"},
 	{"operator snapshot", "Save, restore and inspect snapshots of all data"},
+	{"operator tenant", "Systems that use a key of this server"},
 	{"operator transcript", "Show and export the transcript of ceremonies"},
 	{"policy", "List, read and write policies"},
 	{"print", "Print what this client would use"},

@@ -95,6 +95,7 @@ var levels = map[string]int{
 	"internal/uuid":                    10,
 	"internal/anchor":                  10,
 	"internal/version":                 5,
+	"internal/clients":                 5, // what known clients call
 }
 
 // apart are packages of one family that must not import each other: the API's engine knows no area,
