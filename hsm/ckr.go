@@ -63,7 +63,7 @@ var errMissing = errors.New("nothing found")
 var finals = []error{
 	ErrNoCgo, ErrNotLibrary, ErrConfig, ErrTokenAmbiguous, ErrPIN, ErrPINLocked, ErrPINFinalTry, ErrPINUnset,
 	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrKeyProtection, ErrMechanism,
-	ErrCorrupt, ErrFormat,
+	ErrCorrupt, ErrNoMAC, ErrFormat,
 	ErrTooLarge,
 	ErrDeadline, ErrStuck, ErrClosed,
 }

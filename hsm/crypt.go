@@ -33,6 +33,9 @@ const (
 //	CKM_RSA_PKCS_OAEP  WrappedKey = OAEP(32-byte data key), Hash is OAEP's | IV
 //	                   | Ciphertext = AES-256-GCM by the data key, additional data
 //	                     envelopeContext | AAD
+//	                   | MAC, if the key has an HMAC key: HMAC(envelopeMACContext | length of AAD |
+//	                     AAD | Hash | length of WrappedKey | WrappedKey | IV | Ciphertext), numbers
+//	                     of 8 bytes, by the mechanism that the length of the MAC tells
 type Sealed struct {
 	Key        string // the key's URI, as in [KeyInfo]; Decrypt ignores it
 	MACKey     string // URI of the MAC's key
@@ -48,6 +51,8 @@ type Sealed struct {
 const (
 	macContext      = "sealgate/hsm/cbc-hmac/v1\x00"
 	envelopeContext = "sealgate/hsm/oaep-envelope/v1\x00"
+
+	envelopeMACContext = "sealgate/hsm/oaep-hmac/v1\x00"
 )
 
 // Encrypt encrypts 1 to MaxPlaintext bytes and binds aad to the ciphertext.
@@ -172,8 +177,25 @@ func sign(c *call, f *found, mechanism uint, iv, ct, aad []byte) ([]byte, error)
 	in = append(in, aad...)
 	in = append(in, iv...)
 	in = append(in, ct...)
+	return mac(c, f, mechanism, in)
+}
+
+func mac(c *call, f *found, mechanism uint, in []byte) ([]byte, error) {
 	return c.session.Crypt(ck.Call{Operation: ck.Sign, Mechanism: mechanism, Key: f.hmac.handle, Input: in,
 		Size: macSize[mechanism] + slack})
+}
+
+// signEnvelope computes the MAC of an envelope: anybody can encrypt to the public key.
+func signEnvelope(c *call, f *found, mechanism uint, s *Sealed, aad []byte) ([]byte, error) {
+	in := []byte(envelopeMACContext)
+	in = binary.BigEndian.AppendUint64(in, uint64(len(aad)))
+	in = append(in, aad...)
+	in = binary.BigEndian.AppendUint64(in, uint64(s.Hash))
+	in = binary.BigEndian.AppendUint64(in, uint64(len(s.WrappedKey)))
+	in = append(in, s.WrappedKey...)
+	in = append(in, s.IV...) // its length is fixed
+	in = append(in, s.Ciphertext...)
+	return mac(c, f, mechanism, in)
 }
 
 func (k *Key) sealEnvelope(c *call, f *found, s scheme, plain, aad []byte) (*Sealed, error) {
@@ -197,8 +219,12 @@ func (k *Key) sealEnvelope(c *call, f *found, s scheme, plain, aad []byte) (*Sea
 	iv := make([]byte, gcmNonce)
 	_, _ = rand.Read(iv)
 	ct := gcm.Seal(nil, iv, plain, append([]byte(envelopeContext), aad...))
-	return &Sealed{Key: f.uri, Mechanism: ck.MechRSAOAEP, Hash: s.hash, IV: iv, Ciphertext: ct,
-		WrappedKey: wrapped}, nil
+	out := &Sealed{Key: f.uri, Mechanism: ck.MechRSAOAEP, Hash: s.hash, IV: iv, Ciphertext: ct, WrappedKey: wrapped}
+	if f.hmac.handle != 0 {
+		out.MACKey = f.macURI
+		out.MAC, err = signEnvelope(c, f, k.spec.HMACMechanism, out, aad)
+	}
+	return out, err
 }
 
 func oaep(op ck.Operation, key, hash uint, in []byte, public *rsa.PublicKey) ck.Call {
@@ -223,6 +249,9 @@ func (k *Key) open(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 		return nil, fmt.Errorf("%w: the ciphertext was made with %s, the key is %s", ErrKeyType,
 			MechanismName(s.Mechanism), describe(f.key))
 	case rsaKey:
+		if err := k.verifyEnvelope(c, f, s, aad); err != nil {
+			return nil, err
+		}
 		return openEnvelope(c, f, s, aad)
 	case s.Mechanism == ck.MechAESCBCPad:
 		return openCBC(c, f, s, aad)
@@ -250,6 +279,33 @@ func openCBC(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
 		Operation: ck.Decrypt, Mechanism: ck.MechAESCBCPad, Key: f.key.handle, Input: s.Ciphertext,
 		Size: len(s.Ciphertext) + slack, IV: s.IV,
 	})
+}
+
+// verifyEnvelope checks who made an envelope, before it is decrypted.
+func (k *Key) verifyEnvelope(c *call, f *found, s *Sealed, aad []byte) error {
+	switch {
+	case f.hmac.handle == 0 && len(s.MAC) > 0:
+		return fmt.Errorf("%w: the ciphertext was made with CKM_RSA_PKCS_OAEP and an HMAC, whose key is not configured",
+			ErrKeyType)
+	case f.hmac.handle == 0, len(s.MAC) == 0 && k.spec.AllowNoMAC:
+		return nil
+	case len(s.MAC) == 0:
+		return fmt.Errorf("%w: anybody who knows the public key can have made it", ErrNoMAC)
+	}
+	var mechanism uint
+	for m, size := range macSize {
+		if size == len(s.MAC) {
+			mechanism = m
+		}
+	}
+	want, err := signEnvelope(c, f, mechanism, s, aad)
+	if err != nil {
+		return err
+	}
+	if !hmac.Equal(want, s.MAC) {
+		return fmt.Errorf("%w: the HMAC of the envelope does not match", ErrCorrupt)
+	}
+	return nil
 }
 
 func openEnvelope(c *call, f *found, s *Sealed, aad []byte) ([]byte, error) {
@@ -309,7 +365,9 @@ func (s *Sealed) check() error {
 		}
 		bound("the IV", len(s.IV), gcmNonce, gcmNonce)
 		bound("the ciphertext", len(s.Ciphertext), 17, most)
-		bound("the MAC", len(s.MAC), 0, 0)
+		if n := len(s.MAC); n != 0 && n != 32 && n != 48 && n != 64 {
+			bound("the MAC", n, 0, 0)
+		}
 		bound("the wrapped key", len(s.WrappedKey), 256, 2048)
 	default:
 		return fmt.Errorf("%w: unknown mechanism 0x%x", ErrFormat, s.Mechanism)

@@ -57,6 +57,9 @@ var (
 	// ErrCorrupt is returned when the ciphertext or its additional data fail authentication and the
 	// key works.
 	ErrCorrupt = errors.New("the ciphertext fails authentication")
+	// ErrNoMAC is returned for a ciphertext of an RSA key without a MAC, although KeySpec has an HMAC
+	// key.
+	ErrNoMAC = errors.New("the ciphertext does not prove who made it")
 	// ErrFormat is returned for a ciphertext that Encrypt cannot have returned.
 	ErrFormat = errors.New("malformed ciphertext")
 	// ErrTooLarge is returned for a plaintext that is empty or longer than MaxPlaintext.

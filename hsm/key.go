@@ -24,10 +24,14 @@ type KeySpec struct {
 	// the key.
 	Mechanism uint
 
-	// The MAC's key, which CKM_AES_CBC_PAD needs.
+	// The MAC's key, which CKM_AES_CBC_PAD needs. With CKM_RSA_PKCS_OAEP, where anybody can encrypt,
+	// it proves who did.
 	HMACLabel     string
 	HMACID        []byte
 	HMACMechanism uint // 0: CKM_SHA256_HMAC
+
+	// AllowNoMAC accepts ciphertexts of an RSA key that were made before it had an HMAC key.
+	AllowNoMAC bool
 
 	OAEPHash uint // CKM_SHA256, ...; 0: the first that the token has, but for SHA-1
 	// NonExtractable refuses a key that can leave the token, or whose token does not report whether
@@ -177,8 +181,11 @@ func (k *Key) Known() (info KeyInfo, ok bool) {
 
 func (f *found) info(s scheme) KeyInfo {
 	info := KeyInfo{URI: f.uri, Mechanism: s.mechanism, OAEPHash: s.hash}
-	if s.mechanism == ck.MechAESCBCPad {
+	switch {
+	case s.mechanism == ck.MechAESCBCPad:
 		info.HMACURI, info.HMACMechanism = f.macURI, s.mac
+	case s.mechanism == ck.MechRSAOAEP:
+		info.HMACURI = f.macURI
 	}
 	info.Protection = protectionOf(f.key)
 	if f.public != nil {
@@ -232,7 +239,8 @@ func (k *Key) lookup(c *call) (*found, error) {
 		if err := k.findPublic(c.session, f); err != nil {
 			return nil, err
 		}
-	} else if k.spec.HMACLabel != "" || len(k.spec.HMACID) > 0 {
+	}
+	if k.spec.HMACLabel != "" || len(k.spec.HMACID) > 0 {
 		if f.hmac, err = findKey(c.session, k.spec.HMACLabel, k.spec.HMACID, wantHMAC); err != nil {
 			return nil, fmt.Errorf("the HMAC key: %w", err)
 		}

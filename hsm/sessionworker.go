@@ -212,7 +212,7 @@ func spoils(err error) bool {
 	case kindMissing, kindPermission, kindMechanism, kindData:
 		return false
 	case kindFinal:
-		return !errors.Is(err, ErrCorrupt)
+		return !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrNoMAC)
 	}
 	return true
 }

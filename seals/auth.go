@@ -21,7 +21,8 @@ import (
 //	                                      tag, by a key derived from the seed that their shares
 //	                                      combine to, proves who wrote the record
 //	keys whose public half wraps          the root tag proves nothing about the writer: see
-//	                                      [PublicWrapper]
+//	                                      [PublicWrapper]. On PKCS #11, an HMAC key of the same
+//	                                      token authenticates the part (hmac_key_label)
 
 // Labels of the keys and tags.
 const (
@@ -43,8 +44,8 @@ var (
 // PublicWrapper is implemented by providers whose key wraps with its public half, such as RSA-OAEP:
 // anybody who knows that half and can write the storage can substitute a root key of his own.
 type PublicWrapper interface {
-	// WrapsPublicly returns why a blob of this seal does not authenticate its creator and how to
-	// change that, "" where it does.
+	// WrapsPublicly returns how to change that a blob of this seal does not authenticate its creator,
+	// "" where it does or where the type of the key is not known yet.
 	WrapsPublicly() string
 }
 

@@ -71,6 +71,7 @@ func (s *Set) watched(m Seal, p *Part, proof func() error) error {
 
 // note records the outcome of an attempt to use a seal.
 func (s *Set) note(m Seal, p *Part, err error) {
+	s.warnPublic(m)
 	s.change(m, func(st *Status) {
 		now := s.opts.Now()
 		st.LastProbe = &now

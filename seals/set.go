@@ -50,6 +50,8 @@ type Set struct {
 	probe prober
 	turns []schedule // one for each seal; owned by RunHealthChecks
 
+	warned sync.Map // names of the seals that warnPublic has reported
+
 	life context.Context // ends at Close, and every call of Unwrap with it
 	end  context.CancelFunc
 
@@ -88,14 +90,30 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 			return nil, fmt.Errorf("seals: two seals are named %q; give each its own name", m.Name)
 		}
 		seen[m.Name] = true
-		if p, ok := m.Wrapper.(PublicWrapper); ok && p.WrapsPublicly() != "" {
-			o.Log.Warn("anybody who can write the storage and knows the public half of this seal's key can "+
-				"substitute the root key", "seal", m.Name, "type", m.Type, "remedy", p.WrapsPublicly())
-		}
 	}
 	s := &Set{seals: members, opts: o, calls: newSemaphores(len(members)), turns: make([]schedule, len(members))}
 	s.life, s.end = context.WithCancel(context.Background())
+	for _, m := range members {
+		s.warnPublic(m)
+	}
 	return s, nil
+}
+
+// warnPublic warns once of a seal whose blobs do not prove who made them. Providers learn the type
+// of their key with its first use, so it is asked again after each.
+func (s *Set) warnPublic(m Seal) {
+	p, ok := m.Wrapper.(PublicWrapper)
+	if !ok {
+		return
+	}
+	remedy := p.WrapsPublicly()
+	if remedy == "" {
+		return
+	}
+	if _, warned := s.warned.LoadOrStore(m.Name, true); !warned {
+		s.opts.Log.Warn("anybody who can write the storage and knows the public half of this seal's key can "+
+			"substitute the root key", "seal", m.Name, "type", m.Type, "remedy", remedy)
+	}
 }
 
 // Type returns the type of the first seal, which stands for the set towards clients.

@@ -49,6 +49,7 @@ type wraps struct{ id, version string }
 
 // noteKey records the reported state of a key.
 func (s *Set) noteKey(m Seal, k KeyState, err error) {
+	s.warnPublic(m)
 	s.change(m, func(st *Status) {
 		now := s.opts.Now()
 		st.KeyAsked, st.KeyTrouble = &now, k.Detail["degraded"]

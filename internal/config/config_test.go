@@ -272,3 +272,17 @@ func TestAPIVersion(t *testing.T) {
 		t.Errorf("the default: %v", err)
 	}
 }
+
+// TestEveryParameterOfTheHSM: what seals/pkcs11 reads is known here.
+func TestEveryParameterOfTheHSM(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{
+		"isolation", "network", "allow_paths", "require_nonextractable", "accept_unauthenticated", "hmac_key_id",
+	} {
+		file := write(t, "a.hcl", "storage \"inmem\" {}\nseal \"pkcs11\" {\n  lib = \"x\"\n  "+name+" = \"x\"\n}\n")
+		_, err := Load([]string{file}, func(string) string { return "" })
+		if err != nil && strings.Contains(err.Error(), "not a known key") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

@@ -147,6 +147,7 @@ var sealParams = map[string]string{
 	"shamir": "",
 	"static": "current_key current_key_id previous_key previous_key_id",
 	"pkcs11": "lib module slot token_label token token_serial pin pin_final_try key_label label key_id hmac_key_label " +
+		"accept_unauthenticated require_nonextractable isolation network allow_paths " +
 		"hmac_key_id" +
 		" hmac_mechanism mechanism generate_key rsa_oaep_hash rsa_encrypt_local disable_software_encryption " +
 		"max_parallel timeout" +

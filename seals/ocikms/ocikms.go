@@ -27,6 +27,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -61,6 +62,7 @@ type Wrapper struct {
 	settings settings
 	limit    *remote.Limiter
 
+	rsa    atomic.Bool // the key is known to be an RSA key
 	mu     sync.Mutex
 	client *keymanagement.KmsManagementClient // reads the key's state
 }
@@ -73,6 +75,8 @@ var (
 	_ seals.Describer  = (*Wrapper)(nil)
 	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Closer     = (*Wrapper)(nil)
+
+	_ seals.PublicWrapper = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
@@ -212,6 +216,7 @@ func (w *Wrapper) getKey(ctx context.Context) (*keymanagement.Key, error) {
 			w.name),
 			"check that management_endpoint is correct and that no proxy answers in its place")
 	}
+	w.rsa.Store(k.KeyShape != nil && k.KeyShape.Algorithm == keymanagement.KeyShapeAlgorithmRsa)
 	return k, nil
 }
 
@@ -222,6 +227,15 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 		return "", err
 	}
 	return *k.CurrentKeyVersion, nil
+}
+
+// WrapsPublicly implements [seals.PublicWrapper] for an RSA key. The type is known as soon as the
+// key's state was read.
+func (w *Wrapper) WrapsPublicly() string {
+	if !w.rsa.Load() {
+		return ""
+	}
+	return "use an AES key, or combine this seal with one of a symmetric key by seal_policy { mode = \"threshold\" }"
 }
 
 // Describe reads the key's state.

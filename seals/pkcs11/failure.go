@@ -56,6 +56,10 @@ var remedies = []remedy{
 	{hsm.ErrMechanism, seals.Misconfigured,
 		"choose another mechanism: an AES key with CKM_AES_GCM, an AES and an HMAC key with CKM_AES_CBC_PAD, " +
 			"or an RSA key with CKM_RSA_PKCS_OAEP", false},
+	{hsm.ErrNoMAC, seals.Corrupt,
+		"if this is the server's own record from before hmac_key_label was set, start once with " +
+			"accept_unauthenticated = true, run `sealgate write -f sys/rotate/root`, and remove that line; otherwise " +
+			"somebody exchanged the record: restore it from a backup", false},
 	{hsm.ErrFormat, seals.Corrupt, "restore the stored seal record from a backup", false},
 	{hsm.ErrCorrupt, seals.Corrupt, "restore the stored seal record from a backup", false},
 	{hsm.ErrTooLarge, seals.Misconfigured, "use the seal for keys; it does not encrypt larger data", false},

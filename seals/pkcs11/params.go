@@ -139,7 +139,8 @@ func (o *settings) readKey(p *seals.Params) (err error) {
 	o.key.ID, err = keyID(p, "key_id")
 	o.key.HMACID, err2 = keyID(p, "hmac_key_id")
 	return errors.Join(err, err2, boolean(p, "generate_key", &o.generate),
-		boolean(p, "require_nonextractable", &o.key.NonExtractable))
+		boolean(p, "require_nonextractable", &o.key.NonExtractable),
+		boolean(p, "accept_unauthenticated", &o.key.AllowNoMAC))
 }
 
 func (o *settings) readMechanisms(p *seals.Params) (err error) {

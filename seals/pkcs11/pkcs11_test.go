@@ -1,6 +1,7 @@
 package pkcs11_test
 
 import (
+	"strings"
 	"testing"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -119,4 +120,78 @@ func TestConformsWithOAEP(t *testing.T) {
 			Destroy: func() { must(t, tok.Delete("wrap")) },
 		})
 	}, Without: without, Also: also})
+}
+
+func TestConformsWithOAEPAndHMAC(t *testing.T) {
+	tok := softhsm.New(t)
+	for _, name := range []string{"wrap", "other"} {
+		tok.Key(t, hsm.RSA3072, name)
+		tok.Key(t, hsm.HMAC256, name+"-mac")
+	}
+	oaep := func(name string, more ...string) *pkcs11.Wrapper {
+		return open(t, tok, append([]string{"key_label", name, "hmac_key_label", name + "-mac", "rsa_oaep_hash", "sha1"},
+			more...)...)
+	}
+	sealtest.Run(t, sealtest.Harness{Stride: 23, New: func(t *testing.T) *sealtest.Fixture {
+		return hooks(t, tok, &sealtest.Fixture{
+			Wrapper: oaep("wrap", "disable_software_encryption", "true"), Other: oaep("other"),
+			Again:   func() wrapping.Wrapper { return oaep("wrap") },
+			Disable: func() { must(t, tok.Permit("wrap", false)) },
+			Enable:  func() { must(t, tok.Permit("wrap", true)) },
+			Destroy: func() { must(t, tok.Delete("wrap")) },
+		})
+	}, Without: without, Also: also})
+}
+
+// TestPublicKeyAloneMakesNoRecord: what was made without the HMAC key is refused with it, and the
+// other way round; a MAC of another length or another blob's is refused too.
+func TestPublicKeyAloneMakesNoRecord(t *testing.T) {
+	tok := softhsm.New(t)
+	tok.Key(t, hsm.RSA3072, "wrap")
+	tok.Key(t, hsm.HMAC256, "mac")
+	public := open(t, tok, "key_label", "wrap", "rsa_oaep_hash", "sha1")
+	private := open(t, tok, "key_label", "wrap", "rsa_oaep_hash", "sha1", "hmac_key_label", "mac")
+	upgrade := open(t, tok, "key_label", "wrap", "rsa_oaep_hash", "sha1", "hmac_key_label", "mac",
+		"accept_unauthenticated", "true")
+	aad := wrapping.WithAad([]byte("cluster"))
+	wrap := func(w *pkcs11.Wrapper, text string) *wrapping.BlobInfo {
+		t.Helper()
+		blob, err := w.Encrypt(t.Context(), []byte(text), aad)
+		must(t, err)
+		return blob
+	}
+	refused := func(what string, w *pkcs11.Wrapper, blob *wrapping.BlobInfo, class seals.Class) {
+		t.Helper()
+		if plain, err := w.Decrypt(t.Context(), blob, aad); seals.ClassOf(err) != class || plain != nil {
+			t.Errorf("%s: %q, %v; want %s", what, plain, err, class)
+		}
+	}
+	forged, own, other := wrap(public, "mallory"), wrap(private, "root"), wrap(private, "older")
+	refused("made with the public key alone", private, forged, seals.Corrupt)
+	refused("the HMAC key is not configured", public, own, seals.Misconfigured)
+	mac := own.Hmac
+	for what, m := range map[string][]byte{"another blob's MAC": other.Hmac, "a shorter MAC": mac[:31], "no MAC": nil} {
+		own.Hmac = m
+		refused(what, private, own, seals.Corrupt)
+	}
+	own.Hmac = mac
+	for _, w := range []*pkcs11.Wrapper{private, upgrade} {
+		if plain, err := w.Decrypt(t.Context(), own, aad); err != nil || string(plain) != "root" {
+			t.Errorf("its own: %q, %v", plain, err)
+		}
+	}
+	if plain, err := upgrade.Decrypt(t.Context(), forged, aad); err != nil || string(plain) != "mallory" {
+		t.Errorf("accept_unauthenticated: %q, %v", plain, err)
+	}
+	for name, c := range map[string]struct {
+		w    *pkcs11.Wrapper
+		want string
+	}{
+		"without": {public, "hmac_key_label"}, "with": {private, ""},
+		"while upgrading with": {upgrade, "accept_unauthenticated"},
+	} {
+		if got := c.w.WrapsPublicly(); got == "" != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("WrapsPublicly %s an HMAC key: %q", name, got)
+		}
+	}
 }

@@ -45,7 +45,9 @@ var (
 //	key_label (label), key_id       the key: one is required; the id in hexadecimal
 //	mechanism                       CKM_AES_GCM, CKM_AES_CBC_PAD, CKM_RSA_PKCS_OAEP;
 //	                                default: one that works with the key
-//	hmac_key_label, hmac_key_id     the key that authenticates for CKM_AES_CBC_PAD
+//	hmac_key_label, hmac_key_id     the key that authenticates for CKM_AES_CBC_PAD and
+//	                                CKM_RSA_PKCS_OAEP
+//	accept_unauthenticated          RSA: decrypt what was made before there was an HMAC key
 //	hmac_mechanism                  default: CKM_SHA256_HMAC
 //	rsa_oaep_hash                   sha256, ...; default: the first that the token has, but for sha1
 //	require_nonextractable          refuse a key that can leave the token
@@ -92,11 +94,23 @@ func (w *Wrapper) Succeed(old wrapping.Wrapper) {
 }
 
 // WrapsPublicly implements [seals.PublicWrapper]: with CKM_RSA_PKCS_OAEP the public half wraps.
+// Without a configured mechanism it is known after the first use of the key.
 func (w *Wrapper) WrapsPublicly() string {
-	if w.settings.key.Mechanism != hsm.RSAOAEP {
-		return ""
+	s := w.settings.key
+	mechanism := s.Mechanism
+	if info, known := w.key.Known(); known {
+		mechanism = info.Mechanism
 	}
-	return "use an AES key with CKM_AES_GCM, or keep the storage and the public half of the key from others"
+	switch {
+	case mechanism != hsm.RSAOAEP:
+		return ""
+	case s.HMACLabel == "" && s.HMACID == nil:
+		return "set hmac_key_label or hmac_key_id to an HMAC key on the same token, which authenticates the sealed " +
+			"record, or use an AES key with CKM_AES_GCM"
+	case s.AllowNoMAC:
+		return "rotate the root key (sealgate write -f sys/rotate/root), then remove accept_unauthenticated"
+	}
+	return ""
 }
 
 // Timeout returns the deadline of every call.
@@ -202,7 +216,7 @@ func (w *Wrapper) SetConfig(_ context.Context, options ...wrapping.Option) (*wra
 // data. The blob has these fields:
 //
 //	Ciphertext, Iv            as in hsm.Sealed
-//	Hmac                      CKM_AES_CBC_PAD only
+//	Hmac                      CKM_AES_CBC_PAD, and CKM_RSA_PKCS_OAEP with an HMAC key
 //	KeyInfo.Mechanism         the mechanism's number
 //	KeyInfo.HmacMechanism     the HMAC's, or the hash's for CKM_RSA_PKCS_OAEP
 //	KeyInfo.KeyId, HmacKeyId  as KeyId returns them
@@ -244,7 +258,7 @@ func (w *Wrapper) generate(ctx context.Context) error {
 		kind = hsm.RSA3072
 	}
 	wanted := []hsm.Template{{Kind: kind, Label: s.Label, ID: s.ID}}
-	if s.HMACLabel != "" && kind == hsm.AES256 {
+	if s.HMACLabel != "" {
 		wanted = append(wanted, hsm.Template{Kind: hsm.HMAC256, Label: s.HMACLabel, ID: s.HMACID})
 	}
 	for _, k := range wanted {

@@ -30,6 +30,7 @@ type Wrapper struct {
 	renewer   *renewer
 
 	binds atomic.Int32 // whether the server binds associated data: one of the constants below
+	rsa   atomic.Bool  // the key is known to be an RSA key
 	last  atomic.Value // string: the key version of the last encryption
 }
 
@@ -45,8 +46,11 @@ var (
 	_ seals.Versioned  = (*Wrapper)(nil)
 	_ seals.Stamper    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
-	_ seals.Bounded    = (*Wrapper)(nil)
-	_ seals.Closer     = (*Wrapper)(nil)
+
+	_ seals.PublicWrapper = (*Wrapper)(nil)
+
+	_ seals.Bounded = (*Wrapper)(nil)
+	_ seals.Closer  = (*Wrapper)(nil)
 )
 
 // New reads a stanza:
@@ -280,6 +284,7 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	case err != nil:
 		return st, w.failure(err)
 	}
+	w.rsa.Store(strings.HasPrefix(info.Kind, "rsa"))
 	st.Latest = "v" + strconv.Itoa(info.Latest)
 	st.Version, st.State = st.Latest, "enabled"
 	if info.SoftDeleted {
@@ -291,6 +296,16 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 		st.Detail["rotation"] = fmt.Sprintf("every %d hours", info.AutoRotate/3600)
 	}
 	return st, nil
+}
+
+// WrapsPublicly implements [seals.PublicWrapper] for an RSA key, whose type is known after
+// [Wrapper.Describe].
+func (w *Wrapper) WrapsPublicly() string {
+	if !w.rsa.Load() {
+		return ""
+	}
+	return "use a key of type aes256-gcm96, or combine this seal with one of a symmetric key by " +
+		"seal_policy { mode = \"threshold\" }"
 }
 
 // Close ends the renewal of the token and closes idle connections. The token stays valid for the

@@ -21,6 +21,7 @@ import (
 type victim struct {
 	*e2e.Server
 	t      *testing.T
+	seal   string
 	root   string
 	shares []string
 }
@@ -28,12 +29,18 @@ type victim struct {
 // newVictim starts and initialises a server: three recovery shares, two of which count.
 func newVictim(t *testing.T, config string) *victim {
 	t.Helper()
+	return newVictimUnder(t, staticSeal, config)
+}
+
+// newVictimUnder takes the seal, and variables for the environment.
+func newVictimUnder(t *testing.T, seal, config string, env ...string) *victim {
+	t.Helper()
 	addr, err := e2e.FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	v := &victim{Server: &e2e.Server{Bin: binary, Dir: t.TempDir(), Addr: addr, Env: []string{"GORACE=atexit_sleep_ms=0"}},
-		t: t}
+	env = append(env, "GORACE=atexit_sleep_ms=0")
+	v := &victim{Server: &e2e.Server{Bin: binary, Dir: t.TempDir(), Addr: addr, Env: env}, t: t, seal: seal}
 	v.configure(config)
 	t.Cleanup(func() {
 		if err := v.Stop(); err != nil {
@@ -55,7 +62,7 @@ func newVictim(t *testing.T, config string) *victim {
 
 func (v *victim) configure(config string) {
 	v.t.Helper()
-	if err := v.WriteConfig(e2e.Config(v.Addr, staticSeal) + config); err != nil {
+	if err := v.WriteConfig(e2e.Config(v.Addr, v.seal) + config); err != nil {
 		v.t.Fatal(err)
 	}
 }
