@@ -88,6 +88,9 @@ func (s *Set) check(ctx context.Context, r *Record, i int, t *schedule, pace Pac
 		t.describe = time.Time{} // the key changed: its state says how
 	}
 	t.class = failure
+	if failure == "" {
+		s.askUpstream(ctx, i)
+	}
 	if !failure.Transient() {
 		s.describeIfDue(ctx, i, t, pace, p)
 	}

@@ -29,9 +29,10 @@ type Status struct {
 	KeyAsked   *time.Time `json:"key_asked,omitempty"`
 	KeyTrouble string     `json:"key_state_trouble,omitempty"` // why the state of the key is not fully known
 
-	RewrapDue  bool     `json:"rewrap_due"`            // another key, or another version of it, wraps now
-	Needed     []KeyUse `json:"needed_keys,omitempty"` // this seal cannot decrypt the stored part without these
-	Configured bool     `json:"configured"`            // false: holds a part and is not in the configuration
+	RewrapDue  bool     `json:"rewrap_due"`                  // another key, or another version of it, wraps now
+	Needed     []KeyUse `json:"needed_keys,omitempty"`       // this seal cannot decrypt the stored part without these
+	Upstream   []string `json:"upstream_clusters,omitempty"` // see [Upstream]
+	Configured bool     `json:"configured"`                  // false: holds a part and is not in the configuration
 
 	wraps   wraps // what wraps now; zero if unknown
 	settled wraps // what wraps now, where a rewrap changed nothing

@@ -11,8 +11,8 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-// tenantAdd is `operator tenant add`. Each step looks first whether it was done, so that the command
-// can run again after it was interrupted.
+// tenantAdd is `operator tenant add`. Each step looks first whether it was done, so that the
+// command can run again after it was interrupted.
 type tenantAdd struct {
 	*base
 	want    tenant
@@ -282,7 +282,8 @@ func (a *tenantAdd) approle() error {
 	if err := a.ensure("sys/auth", "approle", "approle"); err != nil {
 		return err
 	}
-	if _, err := send(a.client, http.MethodPost, role, a.tokenSettings(map[string]any{"bind_secret_id": true})); err != nil {
+	if _, err := send(a.client, http.MethodPost, role,
+		a.tokenSettings(map[string]any{"bind_secret_id": true})); err != nil {
 		return err
 	}
 	var id struct {
@@ -332,7 +333,8 @@ func (a *tenantAdd) stanza() string {
 	case t.Auth == "token" && d.Token == "":
 		lines = append(lines, "# The token was shown when it was made; -new-credential makes another.")
 	case t.Auth == "approle":
-		lines = append(lines, "# An agent logs in with this role and writes the token to the file below.", "#   role_id   = "+d.RoleID)
+		lines = append(lines, "# An agent logs in with this role and writes the token to the file below.",
+			"#   role_id   = "+d.RoleID)
 		if d.SecretID != "" {
 			lines = append(lines, "#   secret_id = "+d.SecretID)
 		}
@@ -362,7 +364,8 @@ func (a *tenantAdd) show() int {
 	if a.format() != "table" {
 		return a.encode(a.done)
 	}
-	a.errorf("The tenant %s may use %s/keys/%s with the policy %s.", a.done.Tenant, a.done.Mount, a.done.Key, a.done.Policy)
+	a.errorf("The tenant %s may use %s/keys/%s with the policy %s.", a.done.Tenant, a.done.Mount,
+		a.done.Key, a.done.Policy)
 	if a.previous != "" && a.again {
 		a.errorf("The previous credential is still valid: destroy it by its accessor %s.", a.previous)
 	}

@@ -2,8 +2,8 @@ package clients
 
 import "slices"
 
-// NoSuchType is a key type that no server has. Sent with a text to encrypt, it keeps the server from
-// making a missing key, and an existing key ignores it.
+// NoSuchType is a key type that no server has. Sent with a text to encrypt, it keeps the server
+// from making a missing key, and an existing key ignores it.
 const NoSuchType = "sealgate-doctor-makes-no-key"
 
 const (
@@ -111,7 +111,8 @@ var table = []Client{
 	kv("rook", "Rook and ceph-csi, kv version 2", "", readUIMount, readSecret, putSecret, deleteSecret, lookupSelf),
 	transit("sealgate", "Sealgate, seal \"transit\"", "", slices.Concat(sealSteps, []Step{readKey})...),
 	transit("sops", "SOPS, hc_vault_transit", "", encrypt, decrypt),
-	transit("spring", "Spring Vault, VaultTransitOperations", "", encrypt, decrypt, rewrap, readKey, lookupSelf, renewSelf),
+	transit("spring", "Spring Vault, VaultTransitOperations", "", encrypt, decrypt, rewrap, readKey,
+		lookupSelf, renewSelf),
 	transit("tink", "Tink, hcvault://", "", encrypt, decrypt),
 	transit("vault", "Vault, seal \"transit\"", "", sealSteps...),
 	{Name: "vault-agent", About: "Vault Agent and OpenBao Agent with a token: auto-auth, sink and templates",

@@ -25,6 +25,7 @@ type running struct {
 	sealed  bool
 	seals   []seals.Status
 	would   bool
+	cluster string // its id; "" while it is sealed
 }
 
 // listeners checks that each address is free, or used by a Sealgate server.
@@ -117,6 +118,7 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 		Version string `json:"version"`
 		Release string `json:"sealgate_version"`
 		Sealed  bool   `json:"sealed"`
+		Cluster string `json:"cluster_id"`
 	}
 	if leaf, err = get(ctx, l, "sys/seal-status", &status); err != nil {
 		return nil, nil, err
@@ -132,7 +134,7 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 		return nil, nil, errors.New("it has Vault's API but is another program")
 	}
 	return &running{address: l.Address, version: cmp.Or(status.Release, status.Version), sealed: status.Sealed,
-		seals: all.Backends, would: *all.Would}, leaf, nil
+		seals: all.Backends, would: *all.Would, cluster: status.Cluster}, leaf, nil
 }
 
 // get reads one object from an address of this machine. It does not verify the certificate: it

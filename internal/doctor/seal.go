@@ -58,6 +58,9 @@ func (e *exam) seals(ctx context.Context) {
 			e.opensStored(ctx, on, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w}) {
 			would++
 		}
+		if u, ok := w.(seals.Upstream); ok {
+			e.upstream(ctx, on, u)
+		}
 		e.remember(s)
 		if c, ok := w.(seals.Closer); ok {
 			_ = c.Close() // a library that hangs was reported above

@@ -85,7 +85,8 @@ func TestTenant(t *testing.T) {
 	list := func(name string) map[string]any {
 		t.Helper()
 		var all []map[string]any
-		if err := json.Unmarshal([]byte(r.cli(0, r.root, "operator", "tenant", "list", "-format=json").Out), &all); err != nil {
+		if err := json.Unmarshal([]byte(r.cli(0, r.root, "operator", "tenant", "list", "-format=json").Out),
+			&all); err != nil {
 			t.Fatal(err)
 		}
 		for _, one := range all {
@@ -161,7 +162,8 @@ func TestTenantCredentials(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	token := regexp.MustCompile(`token +.= "([^"]+)"`).FindStringSubmatch(strings.ReplaceAll(string(text), "token  ", "token "))
+	token := regexp.MustCompile(`token +.= "([^"]+)"`).FindStringSubmatch(strings.ReplaceAll(string(text),
+		"token  ", "token "))
 	if token == nil || strings.Contains(res.Out+res.Err, token[1]) {
 		t.Fatalf("the file has no token, or the output shows it:\n%s%s", res.Out, res.Err)
 	}
@@ -225,7 +227,8 @@ func TestDoctorClient(t *testing.T) {
 	}
 	r.must(404, "GET", "transit/keys/absent", nil)
 	r.cli(1, r.root, "doctor", "client", "nothing")
-	if res := r.cli(2, r.root, "doctor", "client", "sops", "-mount=nowhere"); !strings.Contains(res.Out, "no secrets engine") {
+	if res := r.cli(2, r.root, "doctor", "client", "sops", "-mount=nowhere"); !strings.Contains(res.Out,
+		"no secrets engine") {
 		t.Errorf("%s", res.Out)
 	}
 }

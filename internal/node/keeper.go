@@ -17,6 +17,7 @@ type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
 	postpone map[string]time.Time // by the seal's name: when a re-wrap that failed is tried again
+	looped   bool                 // the log says that the cluster unseals through itself
 	warned   string               // what was logged last about the sealed record
 }
 
@@ -40,6 +41,7 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 		return 0
 	}
 	k.checkRecord(ctx, set)
+	k.checkLoop(set)
 	for _, st := range set.StatusOf(n.state.Load().record) {
 		k.logProof(before[st.Name], st)
 		k.logKey(before[st.Name], st)
@@ -118,6 +120,21 @@ func (k *sealKeeper) checkRecord(ctx context.Context, set *seals.Set) {
 		n.log.Warn("the root key could not be wrapped by the configured seal_policy; it is tried again",
 			"class", string(class), "cause", cause, "remedy", remedy)
 	}
+}
+
+// loopText is the warning of a cluster that unseals through itself.
+const loopText = "this cluster unseals through a cluster that unseals through this one: once both " +
+	"are sealed, neither " +
+	"can unseal; give one of them a seal that depends on no other cluster"
+
+// checkLoop logs that a loop of clusters was found, once.
+func (k *sealKeeper) checkLoop(set *seals.Set) {
+	r := k.n.state.Load().record
+	loops := seals.Loops(r, set.Upstreams(r))
+	if loops && !k.looped {
+		k.n.log.Warn("ALARM: "+loopText, "clusters", set.Upstreams(r))
+	}
+	k.looped = loops
 }
 
 // logProof logs when a seal would no longer unseal, or would again.

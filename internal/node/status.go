@@ -22,6 +22,7 @@ type SealStatus struct {
 	FullyWrapped bool
 	PolicyDrift  bool // the stored policy is not the configured one
 	Warnings     []string
+	Upstreams    []string // ids of the clusters without which the seals cannot unseal this one
 }
 
 // SealStatus returns the state of the node and of its seals. It waits for no seal and for no
@@ -69,6 +70,9 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	st.Warnings = append(st.Warnings, n.recordWarnings(f.record)...)
 	drift, _ := n.seals.Load().PolicyDrift(f.record)
 	st.PolicyDrift = drift != ""
+	if st.Upstreams = n.seals.Load().Upstreams(f.record); seals.Loops(f.record, st.Upstreams) {
+		st.Warnings = append(st.Warnings, loopText)
+	}
 	for _, s := range st.Seals {
 		if s.Deletion != nil {
 			st.Warnings = append(st.Warnings, deletionText(s))

@@ -49,8 +49,9 @@ var (
 
 	_ seals.PublicWrapper = (*Wrapper)(nil)
 
-	_ seals.Bounded = (*Wrapper)(nil)
-	_ seals.Closer  = (*Wrapper)(nil)
+	_ seals.Bounded  = (*Wrapper)(nil)
+	_ seals.Closer   = (*Wrapper)(nil)
+	_ seals.Upstream = (*Wrapper)(nil)
 )
 
 // New reads a stanza:

@@ -77,6 +77,9 @@ type sealStatusAnswer struct {
 	StorageType      string         `json:"storage_type"`
 	Seals            []seals.Status `json:"seals,omitempty"` // ours
 	Warnings         []string       `json:"warnings,omitempty"`
+	// Upstreams are the ids of the clusters without which this one cannot unseal; clusters find loops
+	// by them. Every client may see them, as it may see the id of this cluster.
+	Upstreams []string `json:"unseals_through,omitempty"`
 }
 
 func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -90,7 +93,7 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		RecoverySeal: s.RecoverySeal, Version: h.ShownVersion(), SealgateVersion: h.Version,
 		BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
-		Seals: s.Seals, Warnings: s.Warnings,
+		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams,
 	}
 	if !showsDetail(ctx, h, q) {
 		a.Seals, a.Warnings = public(s.Seals), publicWarnings(s.Warnings)
