@@ -14,6 +14,7 @@ func (c *Config) Changed(next *Config) []string {
 		a, b any
 	}{
 		{"storage", c.Storage, next.Storage}, {"seal_policy", c.SealPolicy, next.SealPolicy},
+		{"kms_library", c.Libraries, next.Libraries},
 		{"user_lockout", c.Lockout, next.Lockout}, {"ceremony", c.Ceremony, next.Ceremony},
 		{"service_registration", c.Kubernetes, next.Kubernetes}, {"telemetry", c.Telemetry, next.Telemetry},
 		{"audit", c.Audit, next.Audit}, {"unsafe_allow_api_audit_creation", c.AuditByAPI, next.AuditByAPI},

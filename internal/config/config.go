@@ -18,6 +18,7 @@ type Config struct {
 	Listeners  []Listener         // in the order of the files
 	Seals      []Seal             // none means a Shamir seal; sorted by priority, then by position
 	SealPolicy SealPolicy         // how many of the seals unseal
+	Libraries  []Library          // kms_library, in the order of the files
 	Lockout    map[string]Lockout // by type of auth method, or "all"
 	Ceremony   Ceremony           // expiry of ceremonies and their responses
 	Kubernetes *Kubernetes        // nil: no service registration

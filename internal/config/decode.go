@@ -93,6 +93,9 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("gateway", 1, 1) {
 		d.gateway(b)
 	}
+	for _, b := range s.blocks("kms_library", 1, 1) {
+		d.library(b)
+	}
 	for _, b := range s.blocks("seal_policy", 0, 0) {
 		d.sealPolicy(b)
 	}

@@ -85,11 +85,10 @@ var foreignTop = map[string]foreign{
 	"default_role_based_rate_limit":     {text: enterprise},
 	"allow_unverified_seal_plugin_info": {text: noPlugins},
 
-	"initialize":  {refuse: true, text: "initialise with `operator init`, which prints the recovery shares"},
-	"ha_storage":  {refuse: true, text: "one storage serves both data and leader election: remove this stanza"},
-	"ha_backend":  {refuse: true, text: "one storage serves both data and leader election: remove this stanza"},
-	"entropy":     {refuse: true, text: "random numbers come from the operating system: remove the stanza"},
-	"kms_library": {refuse: true, text: `managed keys are not supported; set the library in seal "pkcs11" { lib = ... }`},
+	"initialize": {refuse: true, text: "initialise with `operator init`, which prints the recovery shares"},
+	"ha_storage": {refuse: true, text: "one storage serves both data and leader election: remove this stanza"},
+	"ha_backend": {refuse: true, text: "one storage serves both data and leader election: remove this stanza"},
+	"entropy":    {refuse: true, text: "random numbers come from the operating system: remove the stanza"},
 }
 
 // foreignListener are the keys of a listener.

@@ -17,6 +17,7 @@
 //
 // Stays compatible: the records, whose first byte is their version, and their places below the
 // mount: "k/<name>" for settings, "v/<id>/<number>" for versions, "u/<id>" for counts of use,
-// "g/<id>" for versions that are still to be removed. The formats of ciphertexts and backups are
+// "g/<id>" for versions that are still to be removed, "d/<id>/<number>" for keys in devices that
+// are being made or destroyed. The formats of ciphertexts and backups are
 // OpenBao's.
 package keys

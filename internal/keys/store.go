@@ -29,7 +29,7 @@ const (
 	settingsPrefix = "k/" // + name
 	versionsPrefix = "v/" // + id in hex + "/" + number
 	usePrefix      = "u/" // + id in hex
-	garbagePrefix  = "g/" // + id in hex
+	garbagePrefix  = "g/" // + id in hex; [Note] has another
 )
 
 // maxOps is how many operations one commit can hold: the rest is the barrier's.
@@ -255,6 +255,7 @@ type Change struct {
 	Settings
 	key   *Key // as it is
 	added []*Version
+	lost  []storage.Op // notes of keys in devices that are to be destroyed
 }
 
 // Key is the key as it is before the change.
@@ -318,8 +319,12 @@ func (s *Store) commit(ctx context.Context, c *Change, conditions ...storage.Con
 		}
 		defer record.Destroy()
 		b.Ops = append(b.Ops, storage.Put(k.versionKey(v.Number), record.Expose()))
+		if v.Provider != Software && v.Number > k.Latest {
+			b.Ops = append(b.Ops, storage.Delete(k.noteKey(v.Number)))
+		}
 		next.cache.by[v.Number] = v
 	}
+	b.Ops = append(b.Ops, c.lost...)
 	trimmed := c.MinAvailable > max(k.MinAvailable, 1)
 	if trimmed {
 		s.notes.Lock()

@@ -74,6 +74,7 @@ var levels = map[string]int{
 	"internal/gateway":                 46, // protocols of other systems, over internal/keys
 	"internal/tools":                   46, // random bytes and hashes, in the form of a backend's answers
 	"internal/keys":                    40, // named keys; engines and gateways serve them
+	"internal/keys/device":             42, // keys in devices, over the connections of the seals' providers
 	"recovery":                         30, // pure; the set of seals splits keys with it
 	"internal/storage":                 20,
 	"internal/testkit":                 20, // emulators and peers for tests; never linked into the program
@@ -112,6 +113,7 @@ var apart = map[string][]string{
 	"internal/api/policies":   {"internal/api/authn"},
 	"internal/api/openapi":    {},
 	"internal/api/tools":      {},
+	"internal/api/devices":    {},
 }
 
 func TestAreasOfTheAPIAreApart(t *testing.T) {
@@ -157,23 +159,24 @@ func TestImportsPointDownwards(t *testing.T) {
 
 // only names who may import what, by prefix of the import's path.
 var only = map[string][]string{
-	"github.com/miekg/pkcs11":                          {"hsm"},
-	"github.com/hashicorp/hcl":                         {"internal/config", "internal/cli", "internal/auth/policy"},
-	"github.com/openbao/openbao/api":                   {"internal/cli", "seals/transit"},
-	"github.com/hashicorp/vault/api":                   {}, // tests alone
-	"go.opentelemetry.io/otel":                         {"internal/tracing"},
-	"github.com/pires/go-proxyproto":                   {"internal/listener"},
-	"go.etcd.io/bbolt":                                 {"internal/storage/bbolt"},
-	"go.etcd.io/etcd":                                  {"internal/storage/etcd"},
-	"github.com/jackc/pgx":                             {"internal/storage/postgres"},
-	"go.etcd.io/etcd/server":                           {"internal/storage/etcd/etcdtest"},
-	"go.uber.org/zap":                                  {"internal/storage/etcd"},
-	"github.com/aws/aws-sdk-go-v2":                     {"seals/awskms"},
-	"cloud.google.com/go/kms":                          {"seals/gcpckms", "internal/testkit/gcpkms"},
-	"github.com/sealgate/sealgate/hsm":                 {"hsm", "seals/pkcs11", "internal/server", "cmd/sealgate-demo"},
+	"github.com/miekg/pkcs11":        {"hsm"},
+	"github.com/hashicorp/hcl":       {"internal/config", "internal/cli", "internal/auth/policy"},
+	"github.com/openbao/openbao/api": {"internal/cli", "seals/transit"},
+	"github.com/hashicorp/vault/api": {}, // tests alone
+	"go.opentelemetry.io/otel":       {"internal/tracing"},
+	"github.com/pires/go-proxyproto": {"internal/listener"},
+	"go.etcd.io/bbolt":               {"internal/storage/bbolt"},
+	"go.etcd.io/etcd":                {"internal/storage/etcd"},
+	"github.com/jackc/pgx":           {"internal/storage/postgres"},
+	"go.etcd.io/etcd/server":         {"internal/storage/etcd/etcdtest"},
+	"go.uber.org/zap":                {"internal/storage/etcd"},
+	"github.com/aws/aws-sdk-go-v2":   {"seals/awskms"},
+	"cloud.google.com/go/kms":        {"seals/gcpckms", "internal/testkit/gcpkms"},
+	"github.com/sealgate/sealgate/hsm": {"hsm", "seals/pkcs11", "internal/keys/device", "internal/server",
+		"cmd/sealgate-demo"},
 	"github.com/sealgate/sealgate/seals/awskms":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/server"},
-	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/shamir":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/static":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/transit":       {"internal/server"},

@@ -41,6 +41,8 @@ type Config struct {
 	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"`
 	// stored and shown; no backend uses any
 	AllowedResponseHeaders []string `json:"allowed_response_headers,omitempty"`
+	// managed keys that a transit mount may use
+	AllowedManagedKeys []string `json:"allowed_managed_keys,omitempty"`
 	// auth methods only: the type of their tokens, see [Config.Check]
 	TokenType string   `json:"token_type,omitempty"`
 	Lockout   *Lockout `json:"user_lockout,omitempty"` // auth methods only

@@ -5,11 +5,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"sync"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
@@ -46,7 +48,8 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	if err := n.identify(ctx, b); err != nil {
 		return nil, err
 	}
-	mounts, err := mount.Open(ctx, b, mount.Options{Factories: n.cfg.Engines, Rand: n.cfg.Rand, Log: n.log})
+	devices, engines := openDevices(n.cfg, b)
+	mounts, err := mount.Open(ctx, b, mount.Options{Factories: engines, Rand: n.cfg.Rand, Log: n.log})
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +72,8 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 			return nil, err
 		}
 	}
-	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, stop: func() {}}
+	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, devices: devices,
+		stop: func() {}}
 	if !standby {
 		if err := (integrity{n}).upgradeAttestation(ctx, b); err != nil {
 			return nil, err
@@ -83,7 +87,11 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	}
 	if !standby {
 		warnWithoutShares(n)
-		a.stop = start(mounts.Run, authMethods.Run, tokens.Run)
+		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run}
+		if devices != nil {
+			workers = append(workers, devices.Run)
+		}
+		a.stop = start(workers...)
 	}
 	return a, nil
 }
@@ -95,6 +103,19 @@ func warnWithoutShares(n *Node) {
 			"one token is enough where the configuration allows them; make recovery shares with `sealgate operator " +
 			"rotate-keys -target=recovery -init`")
 	}
+}
+
+// openDevices opens the registry of a role, and the engines that use it.
+func openDevices(cfg Config, b *barrier.Barrier) (*device.Registry, map[string]mount.Factory) {
+	if cfg.Devices == nil {
+		return nil, cfg.Engines
+	}
+	r := cfg.Devices.Open(b)
+	engines := maps.Clone(cfg.Engines)
+	for kind, factory := range cfg.DeviceEngines {
+		engines[kind] = factory(r)
+	}
+	return r, engines
 }
 
 // identify reads what the store says of itself behind the barrier, and refuses a store whose

@@ -10,6 +10,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -25,6 +26,11 @@ type Config struct {
 	ClusterName string                   // "" = made at initialisation
 	Engines     map[string]mount.Factory // secrets engines, by type
 	AuthMethods map[string]mount.Factory // auth methods, by type
+
+	Devices *device.Hub // where keys in devices are; nil: there are none
+	// DeviceEngines are secrets engines that use them, in place of those of Engines.
+	DeviceEngines map[string]func(*device.Registry) mount.Factory
+
 	Mounts      []mount.Entry            // mounts that initialisation makes beside the standard ones
 	RootToken   string                   // of a development server; "" = random
 

@@ -56,6 +56,9 @@ func New(cfg Config) (*Node, error) {
 	n.seals.Store(cfg.Seals)
 	n.ceremonies = newCeremonies(n)
 	n.keeper = &sealKeeper{n: n}
+	if cfg.Devices != nil {
+		cfg.Devices.Protect(func() []seals.Seal { return n.seals.Load().Seals() })
+	}
 	if err := n.newReplica(); err != nil {
 		return nil, err
 	}

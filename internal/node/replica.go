@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
 	"github.com/sealgate/sealgate/internal/uuid"
@@ -266,6 +267,10 @@ func (h replicaHost) applyCore(ctx context.Context, a *RoleState, key string) er
 		return a.authMethods.Reload(ctx)
 	case h.n.cfg.Trail != nil && h.n.cfg.Trail.Holds(key):
 		return h.n.cfg.Trail.Follow(ctx, a.barrier)
+	case strings.HasPrefix(key, device.Prefix):
+		if a.devices != nil {
+			a.devices.Invalidate(key)
+		}
 	case strings.HasPrefix(key, "core/config/"), strings.HasPrefix(key, "core/quotas/"):
 		a.settings.Add(1)
 	}

@@ -2,12 +2,14 @@ package node
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -19,6 +21,7 @@ type RoleState struct {
 	tokens      *token.Store
 	mounts      *mount.Table
 	authMethods *mount.Table
+	devices     *device.Registry // nil: there are no devices
 	stop        func() // ends what runs for it, and waits
 
 	// In a cluster: a leader has a leadership, a standby a follower.
@@ -43,6 +46,9 @@ func (a *RoleState) Mounts() *mount.Table { return a.mounts }
 // AuthMethods returns the table of auth methods, whose paths are below "auth/".
 func (a *RoleState) AuthMethods() *mount.Table { return a.authMethods }
 
+// Devices returns the registry of keys in devices, nil where the program has no devices.
+func (a *RoleState) Devices() *device.Registry { return a.devices }
+
 // Standby reports whether this is a standby's: it answers reads that it can prove current, and
 // writes nothing.
 func (a *RoleState) Standby() bool { return a.follower != nil }
@@ -65,7 +71,11 @@ func (a *RoleState) Inflight() *ha.Inflight { return a.inflight }
 // unless ctx has ended.
 func (a *RoleState) Close(ctx context.Context) error {
 	a.stop()
-	return a.barrier.Seal(ctx)
+	var err error
+	if a.devices != nil {
+		err = a.devices.Close()
+	}
+	return errors.Join(err, a.barrier.Seal(ctx))
 }
 
 // Current waits until a standby has applied all that was committed before the call. An error says

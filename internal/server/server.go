@@ -138,7 +138,7 @@ func (p *instance) openNode(dev *development) (err error) {
 	nc := node.Config{
 		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
 		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
-		Trail: p.trail, Metrics: p.shared.Metrics,
+		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
 	}
 	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
 	if cfg.Anchor != "" {

@@ -35,6 +35,7 @@ type mountConfigAnswer struct {
 	AuditNonHMACResponseKeys  []string `json:"audit_non_hmac_response_keys,omitempty"`
 	DefaultLeaseTTL           int64    `json:"default_lease_ttl"`
 	ForceNoCache              bool     `json:"force_no_cache"`
+	AllowedManagedKeys        []string `json:"allowed_managed_keys,omitempty"`
 	ListingVisibility         string   `json:"listing_visibility,omitempty"`
 	MaxLeaseTTL               int64    `json:"max_lease_ttl"`
 	PassthroughRequestHeaders []string `json:"passthrough_request_headers,omitempty"`
@@ -44,8 +45,9 @@ func describeConfig(c mount.Config) mountConfigAnswer {
 	return mountConfigAnswer{
 		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
 		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, DefaultLeaseTTL: c.DefaultLeaseTTL,
-		ForceNoCache:      c.ForceNoCache,
-		ListingVisibility: c.ListingVisibility, MaxLeaseTTL: c.MaxLeaseTTL,
+		ForceNoCache:       c.ForceNoCache,
+		AllowedManagedKeys: c.AllowedManagedKeys,
+		ListingVisibility:  c.ListingVisibility, MaxLeaseTTL: c.MaxLeaseTTL,
 		PassthroughRequestHeaders: c.PassthroughRequestHeaders,
 	}
 }

@@ -19,6 +19,7 @@ type tuningAnswer struct {
 	DefaultLeaseTTL           int64             `json:"default_lease_ttl"`
 	Description               string            `json:"description"`
 	ForceNoCache              bool              `json:"force_no_cache"`
+	AllowedManagedKeys        []string          `json:"allowed_managed_keys,omitempty"`
 	ListingVisibility         string            `json:"listing_visibility,omitempty"`
 	MaxLeaseTTL               int64             `json:"max_lease_ttl"`
 	Options                   map[string]string `json:"options,omitempty"`
@@ -30,7 +31,8 @@ func describeTuning(m mount.Entry) tuningAnswer {
 	a := tuningAnswer{
 		AllowedResponseHeaders: c.AllowedResponseHeaders, AuditNonHMACRequestKeys: c.AuditNonHMACRequestKeys,
 		AuditNonHMACResponseKeys: c.AuditNonHMACResponseKeys, Description: m.Description, ForceNoCache: c.ForceNoCache,
-		ListingVisibility: c.ListingVisibility, Options: m.Options, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
+		AllowedManagedKeys: c.AllowedManagedKeys,
+		ListingVisibility:  c.ListingVisibility, Options: m.Options, PassthroughRequestHeaders: c.PassthroughRequestHeaders,
 	}
 	a.DefaultLeaseTTL, a.MaxLeaseTTL = c.Effective()
 	return a
@@ -74,6 +76,7 @@ func mountConfig(f field.Map, c *mount.Config) error {
 	for _, err := range []error{
 		lease(f, "default_lease_ttl", &c.DefaultLeaseTTL), lease(f, "max_lease_ttl", &c.MaxLeaseTTL),
 		f.Flag("force_no_cache", &c.ForceNoCache), f.Text("listing_visibility", &c.ListingVisibility),
+		f.Names("allowed_managed_keys", &c.AllowedManagedKeys),
 		f.Names("audit_non_hmac_request_keys", &c.AuditNonHMACRequestKeys), f.Names("audit_non_hmac_response_keys",
 			&c.AuditNonHMACResponseKeys),
 		f.Names("passthrough_request_headers", &c.PassthroughRequestHeaders), f.Names("allowed_response_headers",

@@ -28,6 +28,10 @@ func Observe(s *api.Shared, n *node.Node) {
 			"what is stored needs.",
 		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; " +
 			"not there where it will not.",
+		"sealgate.device_key.usable": "Whether this key in a device could be used when last looked at.",
+		"sealgate.device_key.deletion_timestamp_seconds": "When this key in a device will be destroyed, in seconds since " +
+			"1970; not there where it will not.",
+		"sealgate.device_key.failures":      "Uses of a key in a device that failed, by the class of the failure.",
 		"sealgate.seal.policy_drift":        "Whether the stored seal policy differs from the configured one.",
 		"sealgate.barrier.term":             "The term of the barrier key in use.",
 		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
@@ -50,6 +54,9 @@ func Observe(s *api.Shared, n *node.Node) {
 		if active, err := n.Role(); err == nil {
 			m.Gauge("core.mount_table.num_entries", float64(len(active.Mounts().List())), "type", "logical", "local", "false")
 			observeBarrier(m, n)
+			if d := active.Devices(); d != nil {
+				d.Sample(m)
+			}
 			for _, t := range active.Store().Terms(shownTerms) {
 				m.Gauge("sealgate.barrier.term_entries", float64(t.Encryptions), "term", strconv.FormatUint(uint64(t.Term), 10))
 			}

@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/authn"
 	"github.com/sealgate/sealgate/internal/api/ceremonies"
+	"github.com/sealgate/sealgate/internal/api/devices"
 	"github.com/sealgate/sealgate/internal/api/mounts"
 	"github.com/sealgate/sealgate/internal/api/openapi"
 	"github.com/sealgate/sealgate/internal/api/operate"
@@ -39,7 +40,7 @@ func NewRecovery(c api.Config, mode *node.RecoveryMode) http.Handler {
 // table is the whole API of a server.
 var table = api.Join([]api.Area{
 	sys.Area, ceremonies.Area, operate.Area, mounts.Area, raw.Area, authn.Area, policies.Area, openapi.Area,
-	tools.Area,
+	tools.Area, devices.Area,
 }, authn.AuthMounted, openapi.HelpRoute)
 
 // New returns the API of a server.

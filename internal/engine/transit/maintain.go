@@ -25,7 +25,7 @@ func (b *backend) Maintain(ctx context.Context) error {
 	if _, err := b.config(ctx); err != nil { // sets the limit of the cache
 		return err
 	}
-	return b.keys.Sweep(ctx)
+	return errors.Join(b.keys.Sweep(ctx), sweepDevices(b, ctx))
 }
 
 // rotations is when keys are due for rotation. Only the node that writes has it, and only its own
@@ -37,7 +37,7 @@ type rotations struct {
 
 // Tick writes the counts of use, and rotates what is due.
 func (b *backend) Tick(ctx context.Context) error {
-	return errors.Join(b.keys.Flush(ctx), b.rotateDue(ctx))
+	return errors.Join(b.keys.Flush(ctx), b.rotateDue(ctx), sweepDue(b, ctx))
 }
 
 // reschedule notes when a key is due; an unknown one when the schedule is not there yet.
@@ -114,7 +114,7 @@ func (b *backend) rotateDue(ctx context.Context) error {
 	b.schedule.mu.Unlock()
 	var failed error
 	for _, name := range due {
-		if _, err := b.rotateKey(ctx, name); err != nil && !errors.Is(err, keys.ErrNotFound) {
+		if _, err := b.rotateKey(ctx, name, nil); err != nil && !errors.Is(err, keys.ErrNotFound) {
 			failed = errors.Join(failed, err)
 		}
 	}

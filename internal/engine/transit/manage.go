@@ -91,6 +91,9 @@ func createKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 	if err != nil {
 		return nil, err
 	}
+	if a, ok, err := createDeviceKey(b, ctx, c, name); ok || err != nil {
+		return a, err
+	}
 	spec, err := c.readSpec()
 	if err != nil {
 		return nil, err
@@ -168,24 +171,39 @@ func (b *backend) describe(ctx context.Context, k *keys.Key, keyContext []byte) 
 			data[name] = map[string]any{"time": time.Unix(0, e.At).UTC().Format(time.RFC3339Nano), "version": e.Version}
 		}
 	}
-	if k.Type == keys.HMAC {
-		return &mount.Response{Data: data}, nil
+	latest, err := k.Version(ctx, k.Latest)
+	if err != nil {
+		return nil, err
 	}
-	versions := map[string]any{}
+	if isDevice(latest) {
+		if err := describeDevice(data, k, latest); err != nil {
+			return nil, err
+		}
+	}
+	if k.Type != keys.HMAC {
+		data["keys"], err = describeVersions(ctx, k, keyContext)
+	}
+	return &mount.Response{Data: data}, err
+}
+
+func describeVersions(ctx context.Context, k *keys.Key, keyContext []byte) (map[string]any, error) {
+	all := map[string]any{}
 	for n := max(k.MinDecryption, k.MinAvailable); n <= k.Latest; n++ {
 		v, err := k.Version(ctx, n)
 		if err != nil {
 			return nil, err
 		}
-		if versions[strconv.Itoa(n)], err = describeVersion(ctx, k, v, keyContext); err != nil {
+		if all[strconv.Itoa(n)], err = describeVersion(ctx, k, v, keyContext); err != nil {
 			return nil, err
 		}
 	}
-	data["keys"] = versions
-	return &mount.Response{Data: data}, nil
+	return all, nil
 }
 
 func describeVersion(ctx context.Context, k *keys.Key, v *keys.Version, keyContext []byte) (any, error) {
+	if ref, ok := externalRef(v); ok {
+		return ref, nil
+	}
 	if k.Type.Symmetric() {
 		return v.Created.Unix(), nil
 	}
@@ -323,13 +341,30 @@ func configureKey(b *backend, ctx context.Context, c *call) (*mount.Response, er
 	}
 	k, err := b.keys.Change(ctx, c.segs[0], func(ctx context.Context, ch *keys.Change) error {
 		before := ch.MinDecryption
-		if err := c.readKeyConfig(&ch.Settings); err != nil || ch.MinDecryption <= before {
+		if err := readConfigOf(b, ctx, c, ch); err != nil || ch.MinDecryption <= before {
 			return err
 		}
 		warnings, err = b.checkUse(ctx, ch.Key(), ch.MinDecryption, force)
 		return err
 	})
 	return b.changed(ctx, k, warnings, err, fault.New(fault.Invalid, "no existing key named %s could be found", c.segs[0]))
+}
+
+// readConfigOf changes the settings of a key, whose versions may be in a device.
+func readConfigOf(b *backend, ctx context.Context, c *call, ch *keys.Change) error {
+	if err := c.readKeyConfig(&ch.Settings); err != nil {
+		return err
+	}
+	v, err := ch.Key().Version(ctx, ch.Key().Latest)
+	switch {
+	case err != nil || !isDevice(v):
+		return err
+	case ch.Exportable || ch.AllowPlaintextBackup:
+		return fault.New(fault.Invalid, "a key in a device cannot be exported or backed up")
+	case b.devices == nil:
+		return nil
+	}
+	return checkDeviceRotation(b, ctx, &ch.Settings, v.Material)
 }
 
 // readKeyConfig changes settings as a request says. What can be exported or backed up once can be
@@ -367,15 +402,13 @@ func (c *call) readKeyConfig(s *keys.Settings) error {
 }
 
 func (b *backend) rotate(ctx context.Context, c *call) (*mount.Response, error) {
-	if c.data.given("external_key_ref") {
-		return nil, fault.New(fault.Invalid, "cannot use external_key_ref on key of this type")
-	}
-	k, err := b.rotateKey(ctx, c.segs[0])
+	k, err := b.rotateKey(ctx, c.segs[0], c)
 	return b.changed(ctx, k, nil, err, fault.New(fault.Invalid, "key not found"))
 }
 
-// rotateKey makes a version before it takes the key's lock: an RSA key takes seconds.
-func (b *backend) rotateKey(ctx context.Context, name string) (*keys.Key, error) {
+// rotateKey makes a version before it takes the key's lock: an RSA key takes seconds. The request
+// is nil for a rotation that is due.
+func (b *backend) rotateKey(ctx context.Context, name string, c *call) (*keys.Key, error) {
 	k, err := b.keys.Get(ctx, name)
 	if err != nil {
 		return nil, err
@@ -387,13 +420,13 @@ func (b *backend) rotateKey(ctx context.Context, name string) (*keys.Key, error)
 	if err != nil {
 		return nil, err
 	}
-	v, err := b.keys.Generate(ctx, latest.Provider, k.Spec)
+	v, err := nextVersion(b, ctx, c, k, latest)
 	if err != nil {
 		return nil, err
 	}
-	spec := k.Spec
+	spec, after := k.Spec, k.Latest
 	k, err = b.keys.Change(ctx, name, func(_ context.Context, ch *keys.Change) error {
-		if ch.Spec != spec {
+		if ch.Spec != spec || isDevice(v) && ch.Latest != after {
 			return fault.New(fault.Invalid, "the key %s was replaced by another while it was rotated: try again", name)
 		}
 		ch.Add(v)
@@ -427,14 +460,28 @@ func trim(b *backend, ctx context.Context, c *call) (*mount.Response, error) {
 	if err != nil {
 		return nil, err
 	}
+	destroy, err := c.data.flag("destroy_in_device")
+	if err != nil {
+		return nil, err
+	}
 	var warnings []string
 	k, err := b.keys.Change(ctx, c.segs[0], func(ctx context.Context, ch *keys.Change) error {
 		if err := ch.Trim(to); err != nil {
 			return err
 		}
 		warnings, err = b.checkTrim(ctx, ch.Key(), to, force)
+		if err == nil && destroy {
+			var more []string
+			more, err = loseTrimmed(ctx, ch, to)
+			warnings = append(warnings, more...)
+		}
 		return err
 	})
+	if err == nil && destroy {
+		if err := sweepDevices(b, ctx); err != nil { // it is tried again
+			warnings = append(warnings, "a key could not be destroyed in its device yet: the server's log has the cause")
+		}
+	}
 	return b.changed(ctx, k, warnings, err, fault.New(fault.Invalid, "invalid key name"))
 }
 

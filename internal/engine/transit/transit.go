@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -30,14 +31,15 @@ import (
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
 // Options are what backends are given from outside.
 type Options struct {
-	Now       func() time.Time         // nil means time.Now
-	Rand      io.Reader                // nil means crypto/rand
-	Providers map[string]keys.Provider // beside software; nil: none
+	Now     func() time.Time // nil means time.Now
+	Rand    io.Reader        // nil means crypto/rand
+	Devices *device.Registry // where keys in devices come from; nil: there are none
 }
 
 // New is the [mount.Factory] of the type "transit".
@@ -52,14 +54,16 @@ func Factory(o Options) mount.Factory {
 		o.Now = time.Now
 	}
 	o.Rand = cmp.Or[io.Reader](o.Rand, rand.Reader)
-	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
+	return func(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 		providers := map[string]keys.Provider{keys.Software: keys.NewSoftware(o.Rand)}
-		for name, p := range o.Providers {
-			providers[name] = p
+		var devices *device.Mount
+		if o.Devices != nil {
+			devices = o.Devices.For(m.Path, m.Config.AllowedManagedKeys)
+			maps.Copy(providers, devices.Providers())
 		}
 		return &backend{
 			keys:  keys.NewStore(store, keys.Options{Providers: providers, Rand: o.Rand, Now: o.Now}),
-			store: store, now: o.Now, rand: o.Rand,
+			store: store, now: o.Now, rand: o.Rand, devices: devices,
 		}, nil
 	}
 }
@@ -71,6 +75,9 @@ type backend struct {
 	store mount.Storage
 	now   func() time.Time
 	rand  io.Reader
+
+	devices *device.Mount // nil: none
+	swept   atomic.Int64  // when keys in devices that no version has were looked for
 
 	settings   atomic.Pointer[settings] // nil: not read yet
 	settingsMu sync.Mutex               // held while they are read or written
@@ -150,7 +157,7 @@ func init() { // the handlers refer to the tables
 
 		"keys": {
 			least: 1, most: 1, read: readKey, list: listKeys, update: createKey,
-			remove: deleteKey, fields: createFields,
+			remove: deleteKey, fields: with(createFields, deviceFields...),
 		},
 		"export":       {least: 2, most: 3, read: export},
 		"byok-export":  {least: 2, most: 3, read: byokExport},
@@ -166,11 +173,11 @@ func init() { // the handlers refer to the tables
 	}
 	keyEndpoints = map[string]*endpoint{
 		"config":              {update: configureKey, fields: configFields},
-		"rotate":              {update: (*backend).rotate, fields: []string{"external_key_ref"}},
-		"trim":                {update: trim, fields: []string{"force", "min_available_version"}},
+		"rotate":              {update: (*backend).rotate, fields: deviceFields},
+		"trim":                {update: trim, fields: []string{"destroy_in_device", "force", "min_available_version"}},
 		"soft-delete":         {remove: softDelete},
 		"soft-delete-restore": {update: softRestore},
-		"import":              {update: importKey, fields: importFields},
+		"import":              {update: importKey, fields: with(importFields, deviceFields...)},
 		"import_version": {
 			update: importVersion,
 			fields: []string{"ciphertext", "hash_function", "public_key", "version"},

@@ -1,0 +1,239 @@
+//go:build cgo && !windows
+
+package transit
+
+import (
+	"encoding/base64"
+	"fmt"
+	"log/slog"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/hsm"
+	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/keys/device"
+	"github.com/sealgate/sealgate/internal/keys/device/pkcs11"
+	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+)
+
+// deviceEngine is a backend with a registry of the keys on a token.
+type deviceEngine struct {
+	*engine
+	token    *softhsm.Token
+	registry *device.Registry
+}
+
+func newDeviceEngine(t testing.TB) *deviceEngine {
+	t.Helper()
+	tok := softhsm.New(t)
+	store := inmem.New()
+	t.Cleanup(func() { _ = store.Close() })
+	c := &clock{at: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}
+	hub := device.NewHub(device.Options{
+		Drivers:   map[string]device.Driver{"pkcs11": pkcs11.Driver{}},
+		Libraries: []device.Library{{Type: "pkcs11", Name: "hsm1", Path: tok.Lib}},
+		Log:       slog.New(slog.DiscardHandler), Now: c.now,
+	})
+	r := hub.Open(copying{store})
+	t.Cleanup(func() {
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	e := &deviceEngine{token: tok, registry: r}
+	e.engine = e.open(t, copying{inmem.New()}, c)
+	return e
+}
+
+func (e *deviceEngine) open(t testing.TB, store mount.Storage, c *clock) *engine {
+	t.Helper()
+	b, err := Factory(Options{Now: c.now, Devices: e.registry})(store, mount.Entry{Path: "transit/", Type: "transit",
+		Config: mount.Config{AllowedManagedKeys: []string{"hsm"}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &engine{t, store, c, b.(*backend)}
+}
+
+// managed configures the managed key "hsm".
+func (e *deviceEngine) managed(params device.Params, change func(*device.Entry)) error {
+	all := device.Params{"library": "hsm1", "token_label": e.token.Label, "pin": e.token.PIN}
+	for name, v := range params {
+		all[name] = v
+	}
+	return e.registry.Write(e.t.Context(), device.Entry{Face: device.Managed, Type: "pkcs11", Name: "hsm"},
+		device.Change{Given: all, Replace: true, Entry: change})
+}
+
+func usagesOf(all ...device.Usage) func(*device.Entry) {
+	return func(e *device.Entry) { e.Usages = all }
+}
+
+func TestManagedKeyEncrypts(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	e.token.Key(t, hsm.AES256, "orders")
+	if err := e.managed(device.Params{"key_label": "orders"}, usagesOf(device.Encrypt, device.Decrypt)); err != nil {
+		t.Fatal(err)
+	}
+	made := e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm"))
+	if made["type"] != "managed_key" || made["supports_encryption"] != true || made["provider"] != "pkcs11" {
+		t.Errorf("the key is %v", made)
+	}
+	plain := base64.StdEncoding.EncodeToString([]byte("text"))
+	aad := base64.StdEncoding.EncodeToString([]byte("aad"))
+	text := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", plain, "associated_data", aad))
+	if got := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", text, "associated_data", aad)); got != plain {
+		t.Errorf("decrypted to %s", got)
+	}
+	e.must("POST", "datakey/plaintext/k", body())
+	for what, r := range map[string]answer{
+		"wrong AAD":      e.do("POST", "decrypt/k", body("ciphertext", text, "associated_data", plain)),
+		"hmac":           e.do("POST", "hmac/k", body("input", plain)),
+		"export":         e.do("GET", "export/encryption-key/k", ""),
+		"backup":         e.do("GET", "backup/k", ""),
+		"sign":           e.do("POST", "sign/k", body("input", plain)),
+		"rotate":         e.do("POST", "keys/k/rotate", ""),
+		"exportable":     e.do("POST", "keys/k/config", body("exportable", true)),
+		"auto rotation":  e.do("POST", "keys/k/config", body("auto_rotate_period", "24h")),
+		"derived":        e.do("POST", "keys/l", body("type", "managed_key", "managed_key_name", "hsm", "derived", true)),
+		"not allowed":    e.do("POST", "keys/l", body("type", "managed_key", "managed_key_name", "other")),
+		"external, none": e.do("POST", "keys/l", body("type", "external-key")),
+	} {
+		if r.status != 400 {
+			t.Errorf("%s: %v", what, r)
+		}
+	}
+}
+
+func TestManagedKeyRotatesInTheDevice(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	err := e.managed(device.Params{"key_label": "orders", "mechanism": "0x1087", "key_bits": "256"}, func(e *device.Entry) {
+		e.Usages, e.AllowGenerate, e.AllowDestroy = []device.Usage{device.Encrypt, device.Decrypt}, true, true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm", "auto_rotate_period", "1h"))
+	plain := base64.StdEncoding.EncodeToString([]byte("text"))
+	first := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", plain))
+	e.clock.add(2 * time.Hour)
+	if err := e.Tick(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	second := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", plain))
+	if !strings.HasPrefix(second, "vault:v2:") {
+		t.Fatalf("after the rotation: %s", second)
+	}
+	e.must("POST", "keys/k/rotate", "")
+	for _, text := range []string{first, second} {
+		if got := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", text)); got != plain {
+			t.Errorf("decrypted to %s", got)
+		}
+	}
+	k, err := e.keys.Get(t.Context(), "k")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/k/config", body("min_decryption_version", 3, "min_encryption_version", 3))
+	e.must("POST", "keys/k/trim", body("min_available_version", 3, "destroy_in_device", true))
+	for n, left := range map[int]bool{1: true, 2: false, 3: true} { // version 1 was not made for this key
+		label := "orders"
+		if n > 1 {
+			label += deviceSuffix(k, n)
+		}
+		if found := e.onToken(label); found != left {
+			t.Errorf("the key of version %d is on the token: %t", n, found)
+		}
+	}
+	if notes, err := e.keys.Notes(t.Context()); err != nil || len(notes) > 0 {
+		t.Errorf("notes that are left: %v, %v", notes, err)
+	}
+}
+
+// onToken reports whether a key has the label.
+func (e *deviceEngine) onToken(label string) bool {
+	e.t.Helper()
+	cfg := e.token.Config()
+	tok, err := hsm.New(cfg)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer tok.Close()
+	k, err := tok.DeviceKey(label, nil)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	_, err = k.Describe(e.t.Context())
+	return err == nil
+}
+
+func TestManagedKeyPairs(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct {
+		params device.Params
+		usages []device.Usage
+		sign   map[string]any
+	}{
+		{device.Params{"curve": "P256"}, nil, nil},
+		{device.Params{"mechanism": "0x000D", "key_bits": "2048"}, []device.Usage{device.Sign, device.Verify, device.Encrypt,
+			device.Decrypt}, map[string]any{"signature_algorithm": "pss", "salt_length": "hash"}},
+		{device.Params{"mechanism": "0x0001", "key_bits": "2048"}, nil, map[string]any{"signature_algorithm": "pkcs1v15"}},
+		{device.Params{"mechanism": "0x0251"}, []device.Usage{device.MAC}, nil},
+	} {
+		t.Run(fmt.Sprint(tc.params["mechanism"], tc.params["curve"]), func(t *testing.T) {
+			t.Parallel()
+			e := newDeviceEngine(t)
+			p := device.Params{"key_label": "pair"}
+			for name, v := range tc.params {
+				p[name] = v
+			}
+			err := e.managed(p, func(e *device.Entry) {
+				e.AllowGenerate, e.Usages = true, tc.usages
+				if tc.usages == nil {
+					e.Usages = device.DefaultUsages()
+				}
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm"))
+			input := base64.StdEncoding.EncodeToString([]byte("input"))
+			if tc.params["mechanism"] == "0x0251" {
+				mac := e.get("hmac", "POST", "hmac/k", body("input", input))
+				if r := e.must("POST", "verify/k", body("input", input, "hmac", mac)); r["valid"] != true {
+					t.Errorf("its own HMAC: %v", r)
+				}
+				return
+			}
+			request := []any{"input", input}
+			for name, v := range tc.sign {
+				request = append(request, name, v)
+			}
+			sig := e.get("signature", "POST", "sign/k", body(request...))
+			if r := e.must("POST", "verify/k", body(append(request, "signature", sig)...)); r["valid"] != true {
+				t.Errorf("its own signature: %v", r)
+			}
+			if csr := e.get("csr", "POST", "keys/k/csr", body()); !strings.Contains(csr, "CERTIFICATE REQUEST") {
+				t.Errorf("the request for a certificate is %s", csr)
+			}
+			e.must("GET", "export/public-key/k", "")
+			text := e.do("POST", "encrypt/k", body("plaintext", input))
+			if len(tc.usages) < 4 {
+				if text.status != 400 {
+					t.Errorf("a key that may not encrypt: %v", text)
+				}
+				return
+			}
+			const pkcs1 = "pkcs1v15" // SoftHSM's OAEP has SHA-1 alone
+			cipher := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", input, "padding_scheme", pkcs1))
+			got := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", cipher, "padding_scheme", pkcs1))
+			if got != input {
+				t.Errorf("decrypted to %s", got)
+			}
+		})
+	}
+}
