@@ -46,4 +46,12 @@ var crashPoints = map[string][]string{
 	"rotate-root":                   {"root.commit"},
 	"rotate-root-shamir":            {"root.commit"},
 	"rotate-shamir":                 {"rotate.commit"},
+	"transit-create":                {"keys.commit"},
+	"transit-delete":                {"keys.commit", "keys.sweep"},
+	"transit-import":                {"keys.commit"},
+	"transit-restore":               {"keys.commit", "keys.restore.versions"},
+	"transit-restore-force":         {"keys.commit", "keys.restore.versions", "keys.sweep"},
+	"transit-rotate":                {"keys.commit"},
+	"transit-soft-delete":           {"keys.commit"},
+	"transit-trim":                  {"keys.commit", "keys.sweep"},
 }

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strconv"
 
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -96,6 +97,7 @@ func (s *Store) sweepBelow(ctx context.Context, of id, g garbage) error {
 			}
 			batch.Ops = append(batch.Ops, storage.Delete(prefix+name))
 			if len(batch.Ops) == maxOps-1 {
+				failpoint.Point("keys.sweep")
 				if err := s.base.Commit(ctx, batch); err != nil {
 					return err
 				}
@@ -107,5 +109,6 @@ func (s *Store) sweepBelow(ctx context.Context, of id, g garbage) error {
 		}
 	}
 	batch.Ops = append(batch.Ops, storage.Delete(garbageKey(of)))
+	failpoint.Point("keys.sweep")
 	return s.base.Commit(ctx, batch)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -63,6 +64,7 @@ func (s *Store) writeVersions(ctx context.Context, k *Key, all []*Version) error
 		}
 		defer record.Destroy()
 		if len(batch.Ops) == maxOps || size+record.Len() > batchBytes && len(batch.Ops) > 0 {
+			failpoint.Point("keys.restore.versions")
 			if err := s.base.Commit(ctx, batch); err != nil {
 				return err
 			}
@@ -71,5 +73,6 @@ func (s *Store) writeVersions(ctx context.Context, k *Key, all []*Version) error
 		size += record.Len()
 		batch.Ops = append(batch.Ops, storage.Put(k.versionKey(v.Number), record.Expose()))
 	}
+	failpoint.Point("keys.restore.versions")
 	return s.base.Commit(ctx, batch)
 }

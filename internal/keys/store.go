@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -343,6 +344,7 @@ func (s *Store) commit(ctx context.Context, c *Change, conditions ...storage.Con
 
 // write commits. Memory forgets the key where it is not certain that nothing was written.
 func (s *Store) write(ctx context.Context, name string, b storage.Batch) error {
+	failpoint.Point("keys.commit")
 	err := s.base.Commit(ctx, b)
 	switch {
 	case err == nil:
