@@ -29,6 +29,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"log_file", c.LogFile, next.LogFile}, {"log_requests_level", c.LogRequests, next.LogRequests},
 		{"pid_file", c.PIDFile, next.PIDFile}, {"raw_storage_endpoint", c.RawStorageEndpoint, next.RawStorageEndpoint},
 		{"unsafe_allow_forced_restore", c.ForcedRestore, next.ForcedRestore},
+		{"ui", c.UI, next.UI},
 		{"unsafe_allow_debugging", c.AllowDebugging, next.AllowDebugging},
 		{"disable_mlock", c.DisableMlock, next.DisableMlock},
 		{"unsafe_allow_debugging", c.AllowDebugging, next.AllowDebugging},

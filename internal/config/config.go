@@ -57,6 +57,7 @@ type Config struct {
 	// ForcedRestore is unsafe_allow_forced_restore: in a store without shares, a token alone restores
 	// a snapshot of another cluster.
 	ForcedRestore bool
+	UI            bool // the web interface below /ui/
 	// AllowDebugging is unsafe_allow_debugging: processes of the same user may attach to the server
 	// and read its memory, and a crash may dump core.
 	AllowDebugging     bool

@@ -70,6 +70,7 @@ func (d *decoder) file(b *body) {
 	s.str("pid_file", &c.PIDFile)
 	s.flag("disable_clustering", &c.DisableClustering)
 	d.dualControl(s)
+	s.flag("ui", &c.UI)
 	s.flag("enable_response_header_hostname", &c.ResponseHeaderHost)
 	s.duration("default_lease_ttl", &c.DefaultLeaseTTL)
 	s.duration("max_lease_ttl", &c.MaxLeaseTTL)

@@ -42,8 +42,6 @@ const (
 
 // foreignTop are top-level keys, each with the reason why it is accepted, or what to do instead.
 var foreignTop = map[string]foreign{
-	"ui": {text: "has no effect: there is no web interface yet"},
-
 	"plugin":                   {text: noPlugins},
 	"plugin_directory":         {text: noPlugins},
 	"plugin_tmpdir":            {text: noPlugins},

@@ -11,7 +11,7 @@ func (c *Config) Sanitized() map[string]any {
 	out := map[string]any{
 		"api_addr": c.APIAddr, "cluster_addr": c.ClusterAddr, "cluster_name": c.ClusterName, "pid_file": c.PIDFile,
 		"api_version":        c.APIVersion,
-		"disable_clustering": c.DisableClustering, "raw_storage_endpoint": c.RawStorageEndpoint,
+		"disable_clustering": c.DisableClustering, "raw_storage_endpoint": c.RawStorageEndpoint, "ui": c.UI,
 		"unsafe_allow_forced_restore":     c.ForcedRestore,
 		"enable_response_header_hostname": c.ResponseHeaderHost,
 		"unsafe_allow_debugging":          c.AllowDebugging, "disable_mlock": c.DisableMlock,

@@ -55,6 +55,7 @@ var levels = map[string]int{
 	"internal/lint":                    90, // programs of make lint
 	"internal/layout":                  90,
 	"internal/cli":                     80,
+	"internal/ui":                      72, // pages over the API's handler
 	"internal/api":                     70, // the engine; areas import it, never the other way, and v1 joins them
 	"internal/doctor":                  65,
 	"internal/node":                    60,

@@ -21,6 +21,13 @@ func (p *instance) describe(cfg *config.Config) {
 		}
 		add(fmt.Sprintf("Listener %d", i+1), "%s %s (%s)", l.Type, l.Address, tls)
 	}
+	if cfg.UI && p.mode == nil {
+		for _, l := range cfg.Listeners {
+			if l.Type == "tcp" {
+				add("Web Interface", "%s", uiAddress(l))
+			}
+		}
+	}
 	where := cfg.Storage.Type
 	if cfg.Storage.Path != "" {
 		where += " in " + cfg.Storage.Path
@@ -49,6 +56,14 @@ func (p *instance) describe(cfg *config.Config) {
 			p.log.Info(note.Text, "key", note.Key, "at", note.Pos.String())
 		}
 	}
+}
+
+// uiAddress is where a browser finds the web interface.
+func uiAddress(l config.Listener) string {
+	if l.TLSDisable {
+		return "http://" + l.Address + "/ui/"
+	}
+	return "https://" + l.Address + "/ui/"
 }
 
 func (p *instance) banner() {

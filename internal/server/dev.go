@@ -33,6 +33,7 @@ func (c *serverCommand) development(o *serverFlags, cfg *config.Config) (*develo
 			"keys and "+
 			"its root token may be guessable: remove -dev, or use another configuration", s.Pos, s.Type)
 	}
+	cfg.UI = true
 	d := &development{command: c, flags: o}
 	if cfg.Storage == nil {
 		cfg.Storage = &config.Storage{Type: "inmem"}

@@ -13,6 +13,7 @@ import (
 	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/listener"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/ui"
 	"github.com/sealgate/sealgate/internal/version"
 )
 
@@ -57,6 +58,10 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 			h = v1.NewRecovery(c, p.mode)
 		} else {
 			h = v1.New(c)
+			if cfg.UI {
+				h = ui.New(ui.Config{API: h, Sessions: p.browsers, Log: p.hub.Logger("ui"), Version: version.Release,
+					Now: time.Now})
+			}
 		}
 		s, err := listener.Listen(context.Background(), l, h, log)
 		if err != nil {

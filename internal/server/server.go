@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/anchor"
 	"github.com/sealgate/sealgate/internal/api"
@@ -22,6 +23,7 @@ import (
 	"github.com/sealgate/sealgate/internal/sdnotify"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/ui"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -39,6 +41,8 @@ type instance struct {
 	shared *api.Shared
 	trail  *audit.Trail
 	labels *kubernetes.Registration // of the pod; nil: no registration
+
+	browsers *ui.Sessions // signed in to the web interface
 
 	peers   net.Listener    // for the other nodes of the cluster; nil: none
 	cluster *cluster.Server // on peers
@@ -63,7 +67,7 @@ type instance struct {
 // uses no seal. If it fails, it closes what it opened.
 func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *instance, err error) {
 	p := &instance{out: c.env.Stdout, err: c.env.Stderr, pid: cfg.PIDFile, cfg: cfg, flags: o, getenv: c.env.Getenv,
-		compare: dev == nil}
+		compare: dev == nil, browsers: ui.NewSessions(time.Now)}
 	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }
 	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) {
 		return newSeals(cfg, c.env.Getenv, p.hub.Logger("seal"), observeSeal(p.shared.Metrics))

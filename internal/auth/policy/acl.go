@@ -202,6 +202,22 @@ func (a *ACL) find(path string, listing bool) *Grant {
 	return nil
 }
 
+// Deciding returns the path of the rule that applies to a path, as a policy writes it; "" if none
+// does.
+func (a *ACL) Deciding(path string) string {
+	if a.exact[path] != nil {
+		return path
+	}
+	c := a.wild(path)
+	switch {
+	case c == nil:
+		return ""
+	case c.glob:
+		return c.text + "*"
+	}
+	return c.text
+}
+
 func (a *ACL) wild(path string) *candidate {
 	best := a.prefixes.longest(path)
 	if a.segments == nil {
