@@ -14,7 +14,7 @@ import (
 var (
 	forDemo = []string{"softhsm2", "gcc", "libc6-dev"}
 	forTest = append(slices.Clone(forDemo), "git", "opensc", "opensc-pkcs11", "p11-kit", "p11-kit-modules", "postgresql",
-		"pgbouncer", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "cargo-web")
+		"pgbouncer", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "chromium", "cargo-web")
 )
 
 // machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole
@@ -77,7 +77,7 @@ func TestSetupChecksOneThingEach(t *testing.T) {
 	programs := map[string]string{
 		"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "p11-kit": "p11-kit",
 		"git": "git", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
-		"python3": "python3-venv", "node": "nodejs", "npm": "npm", "cargo": "cargo-web",
+		"python3": "python3-venv", "node": "nodejs", "npm": "npm", "chromium": "chromium", "cargo": "cargo-web",
 	}
 	const lib, lib64, postgres = "usr/lib/x86_64-linux-gnu/", "usr/lib64/", "usr/lib/postgresql/15/bin/initdb"
 	// Each file is found in any one of its places, wherever the others are empty.
