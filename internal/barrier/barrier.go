@@ -25,6 +25,9 @@ type Barrier struct {
 
 	handOver *HandOver // nil: none
 
+	memory *CountMemory  // nil: none
+	doubt  atomic.Uint32 // the term whose stored count was lower than the truth, or unreadable; 0: none
+
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and
 	// counting.
 	ring atomic.Pointer[ring]
@@ -46,7 +49,7 @@ type alternate struct {
 // New returns a sealed barrier.
 func New(store storage.Store, o Options) *Barrier {
 	o = o.withDefaults()
-	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver}
+	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver, memory: o.Counts}
 }
 
 // Unseal reads the keyring and opens it with the root key, of which it keeps a copy. The generation
@@ -113,6 +116,7 @@ func (b *Barrier) Seal(ctx context.Context) error {
 	if !r.frozen {
 		err = b.storeExactCounts(ctx, r)
 	}
+	b.memory.keep(r)
 	r.destroy(nil)
 	b.dropAlternate(nil)
 	return err

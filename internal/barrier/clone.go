@@ -19,7 +19,7 @@ func (b *Barrier) Clone(store storage.Store) (*Barrier, error) {
 		return nil, err
 	}
 	again.frozen = true // its counts were not read
-	c := &Barrier{store: store, now: b.now, rand: b.rand, log: b.log, handOver: b.handOver}
+	c := &Barrier{store: store, now: b.now, rand: b.rand, log: b.log, handOver: b.handOver, memory: b.memory}
 	c.ring.Store(again)
 	return c, nil
 }

@@ -31,12 +31,16 @@ const (
 type counter struct {
 	used  atomic.Uint64
 	bound atomic.Uint64 // what is stored
+	own   atomic.Bool   // this barrier has encrypted by the term
 }
 
 const counterClosed = 1 << 63
 
 // take counts n encryptions and returns how many there are then.
 func (c *counter) take(n int) (uint64, error) {
+	if !c.own.Load() {
+		c.own.Store(true)
+	}
 	used := c.used.Add(uint64(n))
 	if used&counterClosed != 0 {
 		return 0, ErrSealed
@@ -165,6 +169,7 @@ func (b *Barrier) loadCounts(ctx context.Context, r *ring) error {
 	case errors.Is(err, storage.ErrNotFound), errors.Is(err, storage.ErrCorrupt), errors.Is(err, errUnknownTerm):
 		b.log.Warn("the numbers of encryptions cannot be read; the barrier key is due for rotation", "error", err)
 		counts = map[uint32]uint64{r.active.id: maxOperations}
+		b.doubt.Store(r.active.id)
 	case err != nil:
 		return err
 	}
@@ -179,6 +184,7 @@ func (b *Barrier) loadCounts(ctx context.Context, r *ring) error {
 		}
 		t.count.bound.Store(stored)
 	}
+	b.recall(r)
 	return nil
 }
 

@@ -1,8 +1,11 @@
 package barrier
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -262,5 +265,98 @@ func TestTermsAreBounded(t *testing.T) {
 	}
 	if fresh := unsealed(t, store, root, 3); len(fresh.ring.Load().terms) != maxTerms {
 		t.Error("terms are missing")
+	}
+}
+
+// TestCountsCannotBeRolledBack: an attacker who writes the storage puts back an older number of
+// encryptions, removes it, or damages it, while the barrier is sealed or while it serves. The
+// process counts on from what it made, and rotates the term, also where its schedule is off.
+func TestCountsCannotBeRolledBack(t *testing.T) {
+	t.Parallel()
+	for name, attack := range map[string]func(old []byte) storage.Op{
+		"an older one": func(old []byte) storage.Op { return storage.Put(countsPath, old) },
+		"none":         func([]byte) storage.Op { return storage.Delete(countsPath) },
+		"a damaged one": func(old []byte) storage.Op {
+			bad := bytes.Clone(old)
+			bad[len(bad)-1] ^= 1
+			return storage.Put(countsPath, bad)
+		},
+	} {
+		for _, sealed := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s, sealed %v", name, sealed), func(t *testing.T) {
+				t.Parallel()
+				ctx, store, root, log := t.Context(), inmem.New(), newRoot(t), &bytes.Buffer{}
+				o := Options{Counts: &CountMemory{}, Log: slog.New(slog.NewTextHandler(log, nil))}
+				b := formatted(t, store, root, o)
+				if err := b.SetRotationConfig(ctx, RotationConfig{MaxOperations: minOperations}); err != nil {
+					t.Fatal(err)
+				}
+				old, err := store.Get(ctx, countsPath)
+				if err != nil {
+					t.Fatal(err)
+				}
+				writeMany(t, b, 3*countBlock)
+				made := b.KeyStatus().Encryptions
+				if sealed {
+					if err := b.Seal(ctx); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if err := store.Commit(ctx, storage.Batch{Ops: []storage.Op{attack(old)}}); err != nil {
+					t.Fatal(err)
+				}
+				if sealed {
+					b = New(store, o)
+					if err := b.Unseal(ctx, root, 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if now := b.KeyStatus().Encryptions; now < made {
+					t.Errorf("%d encryptions are counted, %d were made", now, made)
+				}
+				if rotated, err := b.RotateIfDue(ctx); !rotated || err != nil {
+					t.Errorf("rotated %v, %v", rotated, err)
+				}
+				if rotated, err := b.RotateIfDue(ctx); rotated || err != nil {
+					t.Errorf("the new term: rotated %v, %v", rotated, err)
+				}
+				if !strings.Contains(log.String(), "due for rotation") {
+					t.Error("the log does not say so")
+				}
+			})
+		}
+	}
+}
+
+// TestCountsOfAnotherNodeAreNoRollBack: a leader stores a bound, another one lowers it to the exact
+// number, and neither is suspected; nor is a restart in order.
+func TestCountsOfAnotherNodeAreNoRollBack(t *testing.T) {
+	t.Parallel()
+	ctx, store, root := t.Context(), inmem.New(), newRoot(t)
+	first, second := Options{Counts: &CountMemory{}}, Options{Counts: &CountMemory{}}
+	b := formatted(t, store, root, first)
+	for i := range 6 {
+		writeMany(t, b, 100)
+		if err := b.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
+		o := first
+		if i%3 == 0 {
+			o = second
+		}
+		b = New(store, o)
+		if err := b.Unseal(ctx, root, 1); err != nil {
+			t.Fatal(err)
+		}
+		watcher := New(store, second) // reads, and never writes
+		if err := watcher.Unseal(ctx, root, 1); err != nil {
+			t.Fatal(err)
+		}
+		if rotated, err := b.RotateIfDue(ctx); rotated || err != nil {
+			t.Fatalf("turn %d: rotated %v, %v", i, rotated, err)
+		}
+		if err := watcher.Seal(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
 }

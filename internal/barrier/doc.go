@@ -15,6 +15,8 @@
 //     encryptions used up meanwhile.
 //   - The stored number of encryptions by a term is never below the truth, so that a rotation by
 //     number comes in time; a crash overstates it by less than one block (4,096).
+//   - A process that has a [CountMemory] does not believe a stored number below what it counted
+//     itself, and rotates a term whose stored number is missing, damaged or too low.
 //
 // It does not guarantee:
 //   - Secrecy of paths, of the length of values, or of who wrote when.
@@ -83,6 +85,10 @@ type Options struct {
 	// HandOver makes a new root key available, for a while, to the other nodes of a cluster: see
 	// handover.go.
 	HandOver *HandOver
+
+	// Counts remembers encryptions beyond the life of one barrier; nil: it forgets them when it is
+	// sealed.
+	Counts *CountMemory
 }
 
 func (o Options) withDefaults() Options {

@@ -30,14 +30,18 @@ func (b *Barrier) Rotate(ctx context.Context) (uint32, error) {
 }
 
 // RotateIfDue rotates where the configuration requires it: the active term is too old, or has
-// encrypted too much. The caller ensures that a single node does so, every few minutes.
+// encrypted too much. A term whose count is in doubt is rotated in any case. The caller ensures
+// that a single node does so, every few minutes.
 func (b *Barrier) RotateIfDue(ctx context.Context) (rotated bool, err error) {
-	config, err := b.RotationConfig(ctx)
+	doubtful, err := b.doubtful(ctx)
 	if err != nil {
 		return false, err
 	}
-	if !config.due(b.KeyStatus(), b.now()) {
-		return false, nil
+	if !doubtful {
+		config, err := b.RotationConfig(ctx)
+		if err != nil || !config.due(b.KeyStatus(), b.now()) {
+			return false, err
+		}
 	}
 	if _, err := b.Rotate(ctx); err != nil {
 		return false, err

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -327,4 +328,41 @@ func FuzzClusterRecord(f *testing.F) {
 			t.Errorf("%+v became %+v, %v", c, again, err)
 		}
 	})
+}
+
+// TestStorageWriterRollsBackCounts: a node that was sealed meanwhile counts on from what it made,
+// and rotates its key.
+func TestStorageWriterRollsBackCounts(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, _ := h.start(h.shamirSeals())
+	res, err := n.Init(t.Context(), InitRequest{SecretShares: 1, SecretThreshold: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := n.Unseal(t.Context(), res.Keys[0].Clone(), false); err != nil {
+		t.Fatal(err)
+	}
+	old := h.raw("core/encryptions")
+	for i := range 5000 {
+		h.write(n, "k", fmt.Sprint(i))
+	}
+	if err := n.Seal(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	h.forge("core/encryptions", []byte(old))
+	if err := n.Unseal(t.Context(), res.Keys[0], false); err != nil {
+		t.Fatal(err)
+	}
+	a, err := n.Role()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := a.barrier.KeyStatus(); k.Term == 1 && k.Encryptions < 5000 {
+		t.Errorf("%d encryptions are counted after the seal, 5000 were made", k.Encryptions)
+	}
+	n.maintain(t.Context())
+	if k := a.barrier.KeyStatus(); k.Term != 2 {
+		t.Errorf("the term is %d: the one in doubt was not rotated", k.Term)
+	}
 }

@@ -34,6 +34,7 @@ type Node struct {
 	tampered   atomic.Pointer[error] // the alarm of attest.go; nil: none
 	restored   atomic.Bool           // a snapshot replaced the data: the anchor follows
 	ceremonies *ceremony.Manager
+	counts     barrier.CountMemory // of encryptions, for the life of the process
 	keeper     *sealKeeper
 
 	handOver *barrier.HandOver               // nil without a cluster
@@ -136,7 +137,7 @@ func (n *Node) poke() {
 }
 
 func (n *Node) barrierOptions() barrier.Options {
-	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log}
+	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, Counts: &n.counts}
 	if n.seals.Load().NeedsShares() {
 		o.HandOver = n.handOver
 	}
