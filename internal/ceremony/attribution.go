@@ -5,6 +5,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // Attribution receives whose share a call was given, for the audit trail, which never contains the
@@ -38,11 +39,16 @@ func Attribute(ctx context.Context, of *recovery.ShareSet, number int) {
 // attributeHead reports the head of the transcript. A head that cannot be read fails the ceremony
 // where it is needed, not here.
 func attributeHead(ctx context.Context, b *barrier.Barrier) {
-	w, ok := ctx.Value(attributionKey{}).(*Attribution)
-	if !ok {
+	if _, ok := ctx.Value(attributionKey{}).(*Attribution); !ok {
 		return
 	}
 	if head, err := transcriptHead(ctx, b); err == nil {
+		attribute(ctx, head)
+	}
+}
+
+func attribute(ctx context.Context, head transcript.Head) {
+	if w, ok := ctx.Value(attributionKey{}).(*Attribution); ok {
 		w.Transcript = head.String()
 	}
 }

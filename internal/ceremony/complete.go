@@ -78,7 +78,7 @@ func (m *Manager) install(ctx context.Context, b *barrier.Barrier, tx *barrier.T
 	if err != nil {
 		return err
 	}
-	attributeHead(ctx, b)
+	m.reportHead(ctx)
 	m.StartKeeping()
 	m.Log.Info("rekey complete", "purpose", string(c.Purpose), "by_shares", c.Numbers(), "shares", c.Params.Shares)
 	return nil

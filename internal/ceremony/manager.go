@@ -34,6 +34,9 @@ type Host interface {
 	// Unsealed fails with a fault of kind Sealed while there is no open barrier.
 	Unsealed() (Unsealed, error)
 	ShareState() ShareState
+	// TranscriptHead returns the entry at TranscriptHeadPath, nil where there is none. It fails where
+	// the entry is not the attested one.
+	TranscriptHead(ctx context.Context) ([]byte, error)
 }
 
 // Keys changes the node's keys and share sets. Each method commits tx together with the records

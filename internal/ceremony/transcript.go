@@ -71,6 +71,16 @@ func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, e
 	return transcript.UnmarshalHead(raw)
 }
 
+// attestedHead returns the head of the transcript. It fails where the stored one is not what the
+// node attests: the end of the transcript was cut off, and what follows must not hide that.
+func (m *Manager) attestedHead(ctx context.Context) (transcript.Head, error) {
+	raw, err := m.Host.TranscriptHead(ctx)
+	if err != nil || raw == nil {
+		return transcript.Head{}, err
+	}
+	return transcript.UnmarshalHead(raw)
+}
+
 // record adds the record of a ceremony that ends to the transaction that ends it. The caller holds
 // the lock, and adds one record to a transaction at most.
 func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, c *recovery.Ceremony,
@@ -83,7 +93,7 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 		return err
 	}
 	defer clear(key)
-	head, err := transcriptHead(ctx, b)
+	head, err := m.attestedHead(ctx)
 	if err != nil {
 		return err
 	}
@@ -111,10 +121,16 @@ func (m *Manager) commit(ctx context.Context, tx *barrier.Tx) error {
 	if err := tx.Commit(ctx); err != nil {
 		return err
 	}
-	if u, err := m.Host.Unsealed(); err == nil {
-		attributeHead(ctx, u.Barrier)
-	}
+	m.reportHead(ctx)
 	return nil
+}
+
+// reportHead reports the new head after a commit. The node notes its revision by that, so that it
+// is not put back unseen.
+func (m *Manager) reportHead(ctx context.Context) {
+	if head, err := m.attestedHead(ctx); err == nil {
+		attribute(ctx, head)
+	}
 }
 
 // recordLapsed adds to the transaction that starts a ceremony the record of one of its purpose that
@@ -167,8 +183,12 @@ func (m *Manager) EndLapsed(ctx context.Context) {
 
 // Transcripts lists the names of the records, such as "00000001-rekey-recovery".
 func (m *Manager) Transcripts(ctx context.Context) ([]string, error) {
+	head, err := m.attestedHead(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var out []string
-	err := m.eachTranscript(ctx, func(s *transcript.Signed) { out = append(out, transcriptName(s)) })
+	err = m.eachTranscript(ctx, head, func(s *transcript.Signed) { out = append(out, transcriptName(s)) })
 	return out, err
 }
 
@@ -210,21 +230,22 @@ func (m *Manager) TranscriptExport(ctx context.Context) (json.RawMessage, error)
 	}
 	defer clear(key)
 	public := key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // always of this type
-	file := transcript.File{Records: []*transcript.Signed{}, PublicKey: slices.Clone(public)}
+	head, err := m.attestedHead(ctx)
+	if err != nil {
+		return nil, err
+	}
+	file := transcript.File{Records: []*transcript.Signed{}, PublicKey: slices.Clone(public),
+		Head: transcript.Attest(key, head, m.Now())}
 	add := func(s *transcript.Signed) { file.Records = append(file.Records, s) }
-	if err := m.eachTranscript(ctx, add); err != nil {
+	if err := m.eachTranscript(ctx, head, add); err != nil {
 		return nil, err
 	}
 	return json.Marshal(file)
 }
 
-// eachTranscript reads the chain up to the head at the time of the call.
-func (m *Manager) eachTranscript(ctx context.Context, visit func(*transcript.Signed)) error {
+// eachTranscript reads the chain up to a head.
+func (m *Manager) eachTranscript(ctx context.Context, head transcript.Head, visit func(*transcript.Signed)) error {
 	u, err := m.Host.Unsealed()
-	if err != nil {
-		return err
-	}
-	head, err := transcriptHead(ctx, u.Barrier)
 	if err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -47,6 +48,7 @@ func chain(t *testing.T) (file string, records []string) {
 		}
 		head, f.Records, records = next, append(f.Records, s), append(records, string(raw))
 	}
+	f.Head = transcript.Attest(testKey(), head, at(9))
 	raw, err := json.Marshal(f)
 	if err != nil {
 		t.Fatal(err)
@@ -135,6 +137,7 @@ func TestTranscriptVerify(t *testing.T) {
 		return r
 	}
 	cut := strings.Replace(file, ","+records[1], "", 1)
+	without := func(file string) string { return regexp.MustCompile(`"head":\{.*?\},`).ReplaceAllString(file, "") }
 	runAll(t, []run{
 		named("verify-genuine", 0, verify(file, "-public-key="+public)),
 		named("verify-genuine-own-key", 0, verify(file)),
@@ -144,7 +147,10 @@ func TestTranscriptVerify(t *testing.T) {
 		named("verify-holder-altered-json", 2,
 			verify(strings.Replace(file, `"alice"`, `"mallory"`, 1), "-public-key="+public, "-format=json")),
 		named("verify-first-missing", 2, verify(strings.Replace(file, records[0]+",", "", 1), "-public-key="+public)),
-		named("verify-last-cut-off", 2, verify(cut, "-head="+head)),
+		named("verify-last-cut-off", 2, verify(cut)),
+		named("verify-last-and-head-cut-off", 2, verify(without(cut), "-head="+head)),
+		named("verify-head-cut-off", 0, verify(without(file))),
+		named("verify-head-altered", 2, verify(strings.Replace(file, "18:09:05", "18:10:05", 1))),
 		named("verify-other-key", 2, verify(file, "-public-key="+other)),
 		named("verify-not-json", 1, verify("garbage")),
 		named("verify-no-file", 1, run{args: []string{"transcript", "verify", "HOME/none"}}),

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"time"
 
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
@@ -25,7 +26,8 @@ func transcriptVerifyCommand(b *base) *command {
 	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify an exported transcript offline",
 		about: `Verifies the signatures and the chain of an export of "operator transcript export", and reports which
-records were altered, removed, moved or inserted. It makes no request.
+records were altered, removed, moved or inserted. It makes no request. The export has the head of the chain as the
+server attested it, with the time; "Checked Against" in the report is the head up to which no record can be missing.
 
 The exit code is 0 if the transcript is genuine, 2 if it was altered, and 1 if it cannot be read.`,
 		run: func(args []string) int { return verifyTranscript(b, args[0], f) }}
@@ -109,25 +111,52 @@ func showReport(b *base, r *transcript.Report) {
 	if r.Head != (transcript.Head{}) {
 		p.add("Head", r.Head)
 	}
+	if len(r.Checked) == 0 {
+		p.add("Checked Against", "no head")
+	}
+	for _, h := range r.Checked {
+		p.add("Checked Against", fmt.Sprintf("%s (%s)", h.Head, headSource(h)))
+	}
 	b.printf("%s", columns(p))
 	if r.KeyFromFile {
 		b.errorf("\nNote: the public key comes from the file itself. This proves that the file is intact, but not its " +
 			"origin: an\n" +
 			"attacker who rewrote all of it would have replaced the key too. Use -public-key with a key from another source.")
 	}
-	if r.OK() && r.Records > 0 {
-		b.errorf("\nA truncation at the end is not detectable from the file alone. Keep the head and use it as -head " +
-			"next time.")
+	switch {
+	case !r.OK() || r.Records == 0:
+	case len(r.Checked) == 0:
+		b.errorf("\nThe records were checked against no head, so a truncation at the end is not detectable. Keep the head " +
+			"and use\nit as -head next time, or export the transcript again: the server then attests the head.")
+	default:
+		b.errorf("\nRecords that followed the head in \"Checked Against\" can be missing. Keep the newest head and use it as " +
+			"-head next\ntime.")
 	}
 }
 
+// headSource says where a head comes from that records were checked against.
+func headSource(h transcript.Checked) string {
+	if h.At.IsZero() {
+		return "-head"
+	}
+	return "attested by the server at " + h.At.UTC().Format("2006-01-02 15:04:05 UTC")
+}
+
 type machineReport struct {
-	Valid       bool             `json:"valid"`
-	Records     int              `json:"records"`
-	Head        string           `json:"head"`
-	PublicKey   string           `json:"public_key"`
-	KeyFromFile bool             `json:"key_from_file"`
-	Problems    []machineProblem `json:"problems"`
+	Valid       bool   `json:"valid"`
+	Records     int    `json:"records"`
+	Head        string `json:"head"`
+	PublicKey   string `json:"public_key"`
+	KeyFromFile bool   `json:"key_from_file"`
+	// CheckedAgainst are the heads up to which no record is missing.
+	CheckedAgainst []machineHead    `json:"checked_against"`
+	Problems       []machineProblem `json:"problems"`
+}
+
+type machineHead struct {
+	Head   string `json:"head"`
+	Source string `json:"source"`       // "server" or "-head"
+	At     string `json:"at,omitempty"` // when the server attested it
 }
 
 type machineProblem struct {
@@ -139,6 +168,14 @@ type machineProblem struct {
 func machineTranscript(r *transcript.Report) machineReport {
 	m := machineReport{Valid: r.OK(), Records: r.Records, Head: r.Head.String(), KeyFromFile: r.KeyFromFile,
 		PublicKey: base64.StdEncoding.EncodeToString(r.PublicKey), Problems: []machineProblem{}}
+	m.CheckedAgainst = []machineHead{}
+	for _, h := range r.Checked {
+		one := machineHead{Head: h.Head.String(), Source: "-head"}
+		if !h.At.IsZero() {
+			one.Source, one.At = "server", h.At.UTC().Format(time.RFC3339)
+		}
+		m.CheckedAgainst = append(m.CheckedAgainst, one)
+	}
 	for _, p := range r.Problems {
 		m.Problems = append(m.Problems, machineProblem(p))
 	}

@@ -72,11 +72,14 @@ func (a attestation) attestWritten(tx *barrier.Tx) (next attestation, changed bo
 }
 
 // attest adds the attestation of what a transaction writes.
-func attest(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx) error {
+func (i integrity) attest(ctx context.Context, a *RoleState, tx *barrier.Tx) error {
 	if _, changed := (attestation{}).attestWritten(tx); !changed {
 		return nil
 	}
-	c, err := readCluster(ctx, b)
+	c, err := readCluster(ctx, a.barrier)
+	if err == nil {
+		err = i.fresh(a, c)
+	}
 	if err != nil {
 		return err
 	}
@@ -87,6 +90,52 @@ func attest(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx) error {
 	c.Attested = &next
 	tx.Put(pathCluster, c.marshal())
 	return nil
+}
+
+// fresh refuses an attestation that is older than one that this role has seen: the entry was put
+// back to what it was.
+func (i integrity) fresh(a *RoleState, c clusterRecord) error {
+	if c.Attested == nil {
+		return nil
+	}
+	for {
+		seen := a.attested.Load()
+		if c.Attested.Revision < seen {
+			err := fmt.Errorf("node: the storage entry %s was %w: it has revision %d, and revision %d was there; find out "+
+				"who can write to the storage, and restore a snapshot", pathCluster, errTampered, c.Attested.Revision, seen)
+			i.alarm(err)
+			return fault.Wrap(err, fault.Internal, "%v", err)
+		}
+		if c.Attested.Revision == seen || a.attested.CompareAndSwap(seen, c.Attested.Revision) {
+			return nil
+		}
+	}
+}
+
+// transcriptHead returns the stored head of the transcript, nil where there is none, where it is
+// the attested one.
+func (i integrity) transcriptHead(ctx context.Context, a *RoleState) ([]byte, error) {
+	var err error
+	for range attestReads {
+		var c clusterRecord
+		if c, err = readCluster(ctx, a.barrier); err != nil {
+			return nil, barrier.Fault(err, "the attestation of the transcript could not be read")
+		}
+		raw, readErr := a.barrier.Get(ctx, ceremony.TranscriptHeadPath)
+		if readErr != nil && !errors.Is(readErr, storage.ErrNotFound) {
+			return nil, barrier.Fault(readErr, "the head of the transcript could not be read")
+		}
+		if err := i.fresh(a, c); err != nil {
+			return nil, err
+		}
+		if c.Attested == nil || sameDigest(c.Attested.Transcript, attestDigest(ceremony.TranscriptHeadPath, raw)) {
+			return raw, nil
+		}
+		err = fmt.Errorf("node: the storage entry %s was %w: the transcript was cut off or exchanged; find out who can "+
+			"write to the storage, and restore the entry from a backup", ceremony.TranscriptHeadPath, errTampered)
+	}
+	i.alarm(err)
+	return nil, fault.Wrap(err, fault.Internal, "%v", err)
 }
 
 func readCluster(ctx context.Context, b *barrier.Barrier) (clusterRecord, error) {
@@ -203,6 +252,9 @@ func (i integrity) checkAttestation(ctx context.Context) {
 		return
 	}
 	c, err := (integrity{n}).attested(ctx, a.barrier)
+	if err == nil {
+		err = i.fresh(a, c)
+	}
 	if err == nil && c.Attested != nil && !sameDigest(c.Attested.Record, n.state.Load().recordDigest) {
 		err = fmt.Errorf("node: the storage entries %s and %s were %w; rotate the root key to write them again",
 			keySealed, pathCluster, errTampered)

@@ -366,3 +366,53 @@ func TestStorageWriterRollsBackCounts(t *testing.T) {
 		t.Errorf("the term is %d: the one in doubt was not rotated", k.Term)
 	}
 }
+
+// TestTranscriptCutOffOnline: the end of the transcript is cut off under a live node, with or
+// without the attestation of that time. The node serves no shorter transcript, and no further
+// ceremony hides the cut.
+func TestTranscriptCutOffOnline(t *testing.T) {
+	t.Parallel()
+	for name, paths := range map[string][]string{
+		"the head": {"core/transcript/head"}, "the head and its attestation": {"core/transcript/head", pathCluster},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			h := newHarness(t)
+			n, _, shares := h.initAuto(3, 2)
+			shares = h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, shares[:2])
+			kept := map[string]string{}
+			for _, path := range paths {
+				kept[path] = h.raw(path)
+			}
+			shares = h.rekey(n, recovery.Recovery, recovery.Params{Shares: 3, Threshold: 2}, shares[:2])
+			for path, value := range kept {
+				h.forge(path, []byte(value))
+			}
+			ctx := t.Context()
+			if names, err := n.ceremonies.Transcripts(ctx); !errors.Is(err, errTampered) {
+				t.Errorf("a list of a transcript that was cut off: %v, %v", names, err)
+			}
+			if _, err := n.ceremonies.TranscriptExport(ctx); !errors.Is(err, errTampered) {
+				t.Errorf("an export of a transcript that was cut off: %v", err)
+			}
+			before := h.raw("core/transcript/head")
+			p := recovery.PurposeAuthorizeRestore
+			st, err := n.ceremonies.Grants.Start(ctx, p, ceremony.Starter{Accessor: "a", DisplayName: "ops"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := n.ceremonies.Grants.Give(ctx, p, st.Nonce, shares[0]); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := n.ceremonies.Grants.Give(ctx, p, st.Nonce, shares[1]); !errors.Is(err, errTampered) {
+				t.Errorf("a ceremony on a transcript that was cut off: %v", err)
+			}
+			if h.raw("core/transcript/head") != before {
+				t.Error("a ceremony hid that the transcript was cut off")
+			}
+			if st, err := n.SealStatus(ctx); err != nil || !strings.Contains(strings.Join(st.Warnings, " "), "ALARM: ") {
+				t.Errorf("the alarm: %v, %v", st.Warnings, err)
+			}
+		})
+	}
+}

@@ -52,7 +52,16 @@ func (h ceremonyHost) Attest(ctx context.Context, tx *barrier.Tx) error {
 	if err != nil {
 		return err
 	}
-	return attest(ctx, a.barrier, tx)
+	return (integrity{h.n}).attest(ctx, a, tx)
+}
+
+// TranscriptHead implements ceremony.Host.
+func (h ceremonyHost) TranscriptHead(ctx context.Context) ([]byte, error) {
+	a, err := h.n.Role()
+	if err != nil {
+		return nil, err
+	}
+	return (integrity{h.n}).transcriptHead(ctx, a)
 }
 
 // ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of

@@ -67,7 +67,7 @@ func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Rec
 	}
 	tx := a.barrier.Begin()
 	tx.PutRaw(keySealed, raw)
-	if err := attest(ctx, a.barrier, tx); err != nil {
+	if err := (integrity{n}).attest(ctx, a, tx); err != nil {
 		return barrier.Fault(err, "the re-wrapped root key could not be attested; nothing was changed")
 	}
 	failpoint.Point("rewrap.commit")

@@ -22,7 +22,8 @@ type RoleState struct {
 	mounts      *mount.Table
 	authMethods *mount.Table
 	devices     *device.Registry // nil: there are no devices
-	stop        func() // ends what runs for it, and waits
+	stop        func()           // ends what runs for it, and waits
+	attested    atomic.Uint64    // the newest revision of the attestation that was seen
 
 	// In a cluster: a leader has a leadership, a standby a follower.
 	leadership storage.Leadership

@@ -18,7 +18,8 @@
 //
 // It does not guarantee:
 //   - anything against a holder of the private key, who can sign another history;
-//   - that the last records are present: compare with a [Head] that was noted earlier;
+//   - that the last records are present, beyond the head in the file ([Attested]), which is as old
+//     as the file: compare with a [Head] that was noted later;
 //   - the origin of a file that is verified with the public key in the file: that proves
 //     consistency only.
 //

@@ -62,7 +62,7 @@ func TestTheSameCeremoniesMakeTheGoldenFile(t *testing.T) {
 	if err := json.Compact(&want, golden(t)[0].File); err != nil {
 		t.Fatal(err)
 	}
-	got, err := json.Marshal(File{public, signed})
+	got, err := json.Marshal(File{PublicKey: public, Records: signed})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,6 +76,7 @@ func FuzzVerifyFile(f *testing.F) {
 		f.Add([]byte(v.File))
 	}
 	signed, head := chain(f, key, Head{}, records())
+	f.Add(exported(f, head, signed))
 	genuine := map[Hash]bool{}
 	for _, s := range signed {
 		genuine[s.Hash()] = true

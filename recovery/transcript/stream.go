@@ -60,6 +60,8 @@ func (f *fileReader) read() error {
 		switch name {
 		case "public_key":
 			err = f.publicKey()
+		case "head":
+			err = f.head()
 		case "records":
 			err = f.records()
 		default:
@@ -105,6 +107,24 @@ func (f *fileReader) publicKey() error {
 		key = nil
 	}
 	f.key(key)
+	return nil
+}
+
+// head reads the attested head. It is compared at the end, with the key.
+func (f *fileReader) head() error {
+	var raw json.RawMessage
+	if err := f.json.Decode(&raw); err != nil {
+		return err
+	}
+	if err := plain(raw); err != nil {
+		return err
+	}
+	a := new(Attested)
+	if err := a.UnmarshalJSON(raw); err != nil {
+		f.check.report.add(0, "head", "is unreadable: %v", err)
+		return nil
+	}
+	f.check.attested = a
 	return nil
 }
 

@@ -68,7 +68,7 @@ func chain(t testing.TB, key ed25519.PrivateKey, from Head, list []Record) ([]*S
 
 func export(t testing.TB, signed []*Signed) []byte {
 	t.Helper()
-	raw, err := json.MarshalIndent(File{public, signed}, "", " ")
+	raw, err := json.MarshalIndent(File{PublicKey: public, Records: signed}, "", " ")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -116,7 +116,7 @@ func TestAWholeChainVerifies(t *testing.T) {
 func TestNoByteIsOverlooked(t *testing.T) {
 	t.Parallel()
 	signed, head := chain(t, key, Head{}, records()[1:2])
-	raw, err := json.Marshal(File{public, signed})
+	raw, err := json.Marshal(File{PublicKey: public, Records: signed})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,10 @@ type Report struct {
 	KeyFromFile bool // the key comes from the file, which proves consistency, not origin
 	Records     int
 	Head        Head // of the last genuine record; note it to detect removed records later
-	Problems    []Problem
+	// Checked lists the heads with which the chain was compared. Without one, records that are missing
+	// at the end are not noticed.
+	Checked  []Checked
+	Problems []Problem
 }
 
 // OK reports whether there is no problem.
@@ -56,7 +59,8 @@ func (r *Report) add(record uint64, field, text string, args ...any) {
 }
 
 // VerifyFile checks a chain in the JSON of [File]. public is the key that must have signed it, nil
-// for the file's own. head is one that was noted earlier, or nil. The error is [ErrFile]; the
+// for the file's own. head is one that was noted earlier, or nil; the head in the file counts in
+// any case. The error is [ErrFile]; the
 // report contains all other problems.
 func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, error) {
 	f := &fileReader{input: &meter{r: r}, expected: public, names: map[string]bool{}}
@@ -86,6 +90,8 @@ type checker struct {
 	public ed25519.PublicKey
 	last   found // the record before it in the file
 	seen   map[uint64]found
+
+	attested *Attested // the head in the file; nil: none
 }
 
 // farthest bounds the number that an unsigned record may claim, relative to its position.
@@ -146,10 +152,27 @@ func (c *checker) finish(head *Head) {
 		}
 		before = f
 	}
-	if head != nil {
-		c.compare(*head, before.seq)
-	}
+	c.heads(head, before.seq)
 	c.wrongKey(numbers)
+}
+
+// heads compares the chain with the head in the file and with the one that was noted earlier.
+func (c *checker) heads(noted *Head, last uint64) {
+	if a := c.attested; a != nil && !a.Verify(c.public) {
+		c.report.add(0, "head", "does not verify: it was altered, or the key is another one")
+	} else if a != nil {
+		c.report.Checked = append(c.report.Checked, Checked{a.Head, a.At})
+	}
+	if noted != nil {
+		c.report.Checked = append(c.report.Checked, Checked{Head: *noted})
+	}
+	compared := map[Head]bool{}
+	for _, h := range c.report.Checked {
+		if !compared[h.Head] {
+			c.compare(h.Head, last)
+		}
+		compared[h.Head] = true
+	}
 }
 
 func (c *checker) missing(from, to uint64, where string) {
@@ -182,7 +205,9 @@ func (c *checker) wrongKey(numbers []uint64) {
 	if len(numbers) < 1 {
 		return
 	}
-	c.report.Problems = slices.DeleteFunc(c.report.Problems, func(p Problem) bool { return p.Field == "signature" })
+	c.report.Problems = slices.DeleteFunc(c.report.Problems, func(p Problem) bool {
+		return p.Field == "signature" || p.Field == "head"
+	})
 	c.report.add(0, "", "the key %s signed no record: it is the wrong key, or everything was rewritten",
 		base64.StdEncoding.EncodeToString(c.public))
 }
