@@ -63,6 +63,7 @@ var errMissing = errors.New("nothing found")
 var finals = []error{
 	ErrNoCgo, ErrNotLibrary, ErrConfig, ErrTokenAmbiguous, ErrPIN, ErrPINLocked, ErrPINFinalTry, ErrPINUnset,
 	ErrAmbiguousKey, ErrKeyType, ErrKeyUse, ErrKeyExists, ErrKeyAttributes, ErrKeyProtection, ErrMechanism,
+	ErrReadOnly, ErrTokenFull,
 	ErrCorrupt, ErrNoMAC, ErrFormat,
 	ErrTooLarge,
 	ErrDeadline, ErrStuck, ErrClosed,

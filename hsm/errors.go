@@ -47,6 +47,10 @@ var (
 	// ErrKeyProtection is returned for a key that can leave the token, although
 	// KeySpec.NonExtractable is set.
 	ErrKeyProtection = errors.New("the key is not protected as required")
+	// ErrReadOnly is returned where the token or its sessions allow no changes.
+	ErrReadOnly = errors.New("the token is read-only")
+	// ErrTokenFull is returned where the token has no room for an object.
+	ErrTokenFull = errors.New("the token has no room for the object")
 	// ErrMechanism is returned when the token and the key have no authenticating mechanism, or not
 	// the configured one.
 	ErrMechanism = errors.New("the mechanism is not available")

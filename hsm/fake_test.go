@@ -36,6 +36,7 @@ type fake struct {
 	open, most  int // sessions
 	loggedIn    bool
 	count       map[string]int
+	made        uint           // objects by Create
 	spoil       []ck.Attribute // what Generate puts over the template
 }
 
@@ -322,7 +323,9 @@ func (s *fakeSession) Alter(uint, ck.Attribute) error { return ck.FunctionNotSup
 func (s *fakeSession) Destroy(h uint) error {
 	leave, err := s.enter("destroy")
 	defer leave()
-	s.f.set(func() { delete(s.f.objects, h) })
+	if err == nil {
+		s.f.set(func() { delete(s.f.objects, h) })
+	}
 	return err
 }
 

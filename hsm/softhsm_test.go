@@ -334,3 +334,28 @@ func TestGenerateRefusesATakenName(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDataObjectOnSoftHSM: in either isolation, an object is made, changed in place and read.
+func TestDataObjectOnSoftHSM(t *testing.T) {
+	tok := softhsm.New(t)
+	for _, isolation := range []hsm.Isolation{hsm.InProcess, hsm.Process} {
+		cfg := tok.Config()
+		cfg.Isolation = isolation
+		token, err := hsm.New(cfg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"first", "a longer second one", "3"} {
+			if err := token.WriteData(t.Context(), "anchor", []byte(text)); err != nil {
+				t.Fatal(err)
+			}
+			values, err := token.ReadData(t.Context(), "anchor")
+			if err != nil || len(values) != 1 || string(values[0]) != text {
+				t.Fatalf("%s: %q, %v; want %q", isolation, values, err, text)
+			}
+		}
+		if err := token.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

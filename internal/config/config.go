@@ -38,7 +38,7 @@ type Config struct {
 	APIVersion        string // the version of Vault that clients see; version.APILevel
 	ClusterName       string // "" to generate it at init
 	ClusterID         string // refuses a storage of another cluster; "": any
-	Anchor            string // file that keeps what the node last saw of its storage; "": none
+	Anchor            Anchor // keeps what the node last saw of its storage
 	DisableClustering bool
 
 	DefaultLeaseTTL           time.Duration // 768h

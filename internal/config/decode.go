@@ -245,6 +245,7 @@ func (d *decoder) check() {
 	d.clusterAddr()
 	d.checkEtcd()
 	d.checkAudit()
+	d.checkAnchor()
 	d.checkListeners()
 	d.checkSeals()
 }

@@ -145,8 +145,11 @@ func (p *instance) openNode(dev *development) (err error) {
 		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
 	}
 	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
-	if cfg.Anchor != "" {
-		nc.Anchor = anchor.File(cfg.Anchor)
+	switch a := cfg.Anchor; {
+	case a.Seal != "":
+		nc.Anchor = &anchor.Token{Label: a.Label, Keeper: func() (anchor.Keeper, error) { return p.keeper(a.Seal) }}
+	case a.File != "":
+		nc.Anchor = anchor.File(a.File)
 		if s, ok := p.store.(interface {
 			LastCommit(context.Context) (uint64, error)
 		}); ok {
@@ -171,6 +174,19 @@ func (p *instance) openNode(dev *development) (err error) {
 		operate.Observe(p.shared, p.node)
 	}
 	return err
+}
+
+// keeper returns the seal whose token keeps the anchor, which a reload may replace.
+func (p *instance) keeper(name string) (anchor.Keeper, error) {
+	p.mu.Lock()
+	set := p.seals
+	p.mu.Unlock()
+	for _, s := range set.Seals() {
+		if k, ok := s.Wrapper.(anchor.Keeper); ok && s.Name == name {
+			return k, nil
+		}
+	}
+	return nil, fmt.Errorf("the seal %q, whose token keeps the anchor, is not configured", name)
 }
 
 // closeParts closes what a failed start opened.

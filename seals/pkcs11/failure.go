@@ -49,6 +49,10 @@ var remedies = []remedy{
 	{hsm.ErrKeyProtection, seals.Misconfigured,
 		"generate a key on the HSM with CKA_SENSITIVE true and CKA_EXTRACTABLE false and wrap by it, or set " +
 			"require_nonextractable = false", false},
+	{hsm.ErrReadOnly, seals.Misconfigured,
+		"have the token allow changes, or keep the anchor elsewhere (anchor \"file\")", false},
+	{hsm.ErrTokenFull, seals.Misconfigured,
+		"delete objects that are not needed, or keep the anchor elsewhere (anchor \"file\")", false},
 	{hsm.ErrKeyExists, seals.Misconfigured, "select the key by its id, or choose another label", false},
 	{hsm.ErrKeyNotFound, seals.KeyGone,
 		"correct key_label or key_id; for a new server, generate_key = true in the stanza makes the key; " +

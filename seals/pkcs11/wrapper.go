@@ -301,6 +301,28 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	return plain, nil
 }
 
+// LoadObject returns the values of the private data objects with the label: it implements the
+// keeper of an anchor.
+func (w *Wrapper) LoadObject(label string) ([][]byte, error) {
+	ctx, cancel := w.within(context.Background())
+	defer cancel()
+	values, err := w.token.ReadData(ctx, label)
+	if err != nil {
+		return nil, w.failure(err)
+	}
+	return values, nil
+}
+
+// SaveObject replaces the private data object with the label.
+func (w *Wrapper) SaveObject(label string, value []byte) error {
+	ctx, cancel := w.within(context.Background())
+	defer cancel()
+	if err := w.token.WriteData(ctx, label, value); err != nil {
+		return w.failure(err)
+	}
+	return nil
+}
+
 // PINState returns the current state of the token's PIN counter. It sends no PIN.
 func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err error) {
 	info, err := w.token.Inspect(ctx)

@@ -3,6 +3,7 @@ package cryptoki
 // Numbers of PKCS#11 v2.40. They are not part of the binding, because a build without cgo also
 // classifies errors and checks configurations.
 const (
+	ClassData    = 0
 	ClassPublic  = 2
 	ClassPrivate = 3
 	ClassSecret  = 4
@@ -32,6 +33,7 @@ const (
 	AttrModulusBits        = 0x121
 	AttrPublicExponent     = 0x122
 	AttrValue              = 0x011
+	AttrApplication        = 0x010
 	AttrPrivateExponent    = 0x123
 	AttrPrime1             = 0x124
 	AttrPrime2             = 0x125

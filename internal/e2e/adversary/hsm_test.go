@@ -5,6 +5,7 @@ package adversary
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -80,4 +81,77 @@ func TestSubstitutedStoreUnderRSA(t *testing.T) {
 	if !strings.Contains(v.Log(), "substitute the root key") {
 		t.Errorf("no warning of accept_unauthenticated:\n%s", v.Log())
 	}
+}
+
+// TestRolledBackStorageTokenAnchor: attacker: who puts back a copy of the whole storage and may
+// change files of the node; goal: revive the recovery shares that were replaced since; outcome: the
+// anchor on the token refuses, and names the deliberate way past it.
+func TestRolledBackStorageTokenAnchor(t *testing.T) {
+	t.Parallel()
+	seal, env := newToken(t)
+	v := newVictimUnder(t, seal(""), "anchor \"pkcs11\" {}\n", env)
+	v.stop()
+	kept := filepath.Join(v.Dir, "kept")
+	if err := os.CopyFS(kept, os.DirFS(filepath.Join(v.Dir, "data"))); err != nil {
+		t.Fatal(err)
+	}
+	v.start()
+	if err := v.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	v.rekey()
+	v.stop()
+
+	v.replaceData(kept)
+	v.start()
+	v.staysShut("the storage was rolled back")
+	_, rest, ok := strings.Cut(v.Log(), "-accept-rollback=")
+	if !ok {
+		t.Fatalf("the log does not name the way past the anchor:\n%s", v.Log())
+	}
+	accept := strings.FieldsFunc(rest, func(r rune) bool { return strings.ContainsRune(" \"'\n\\;", r) })[0]
+	v.stop()
+	if err := v.Start("-accept-rollback=" + accept); err != nil {
+		t.Fatal(err)
+	}
+	if err := v.UntilUnsealed(); err != nil {
+		t.Fatalf("%v\n%s", err, v.Log())
+	}
+	v.stop()
+	v.start() // the anchor follows what was accepted
+	if err := v.UntilUnsealed(); err != nil {
+		t.Fatalf("%v\n%s", err, v.Log())
+	}
+	v.stop()
+
+	// The token's user may delete the object, as root may delete the file: then the node starts, and
+	// makes a new one.
+	out, err := v.pkcs11tool(env, "--delete-object", "--type", "data", "--label", "sealgate-anchor")
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	v.start()
+	if err := v.UntilUnsealed(); err != nil {
+		t.Fatalf("%v\n%s", err, v.Log())
+	}
+	v.stop()
+	if out, err = v.pkcs11tool(env, "--list-objects", "--type", "data"); err != nil ||
+		strings.Count(out, "sealgate-anchor") != 1 || !strings.Contains(out, "private") {
+		t.Errorf("the objects of the token: %v: %s", err, out)
+	}
+}
+
+// pkcs11tool runs OpenSC's program with the token of the seal.
+func (v *victim) pkcs11tool(env string, args ...string) (string, error) {
+	v.t.Helper()
+	value := func(name string) string {
+		_, rest, _ := strings.Cut(v.seal, name+" = \"")
+		text, _, _ := strings.Cut(rest, "\"")
+		return text
+	}
+	cmd := exec.Command("pkcs11-tool", append([]string{"--module", value("lib"), "--login", "--pin", value("pin"),
+		"--token-label", value("token_label")}, args...)...)
+	cmd.Env = append(os.Environ(), env)
+	out, err := cmd.CombinedOutput()
+	return string(out), err
 }
