@@ -291,14 +291,14 @@ func TestAnchorOnAToken(t *testing.T) {
 	t.Parallel()
 	const one, two = "seal \"pkcs11\" \"a\" { lib = \"x\" }\n", "seal \"pkcs11\" \"b\" { lib = \"y\" }\n"
 	for text, want := range map[string]string{
-		one + "anchor \"pkcs11\" {}":                                   "a sealgate-anchor",
+		one + "anchor \"pkcs11\" {}":                                     "a sealgate-anchor",
 		one + two + "anchor \"pkcs11\" { seal = \"b\"\n label = \"l\" }": "b l",
-		one + two + "anchor \"pkcs11\" {}":                             "and 2 fit",
-		"anchor \"pkcs11\" {}":                                         "and 0 fit",
-		one + "anchor \"pkcs11\" { seal = \"c\" }":                     "and 0 fit",
-		one + "anchor \"pkcs11\" { label = \"\" }":                     "label has 1 to 64 bytes",
-		one + "anchor \"pkcs11\" {}\nanchor \"file\" { path = \"p\" }": "two anchors",
-		one + "anchor \"tpm\" {}":                                      "not supported",
+		one + two + "anchor \"pkcs11\" {}":                               "and 2 fit",
+		"anchor \"pkcs11\" {}":                                           "and 0 fit",
+		one + "anchor \"pkcs11\" { seal = \"c\" }":                       "and 0 fit",
+		one + "anchor \"pkcs11\" { label = \"\" }":                       "label has 1 to 64 bytes",
+		one + "anchor \"pkcs11\" {}\nanchor \"file\" { path = \"p\" }":   "two anchors",
+		one + "anchor \"tpm\" {}":                                        "not supported",
 	} {
 		c, err := Load([]string{write(t, "a.hcl", "storage \"inmem\" {}\n"+text)}, func(string) string { return "" })
 		got := ""
