@@ -127,8 +127,8 @@ func (d *decoder) xks(s *section, g *Gateway) {
 	s.duration("http_idle_timeout", &l.HTTPIdleTimeout)
 	l.HTTPReadTimeout, l.HTTPReadHeaderTimeout = 5*time.Second, 5*time.Second
 	if l.TLSDisable {
-		d.note(g.Pos, "gateway xks.tls_disable", true, "the proxy answers without TLS: AWS needs TLS with a certificate of a "+
-			"public CA, which a balancer before this address has to provide")
+		d.note(g.Pos, "gateway xks.tls_disable", true, "the proxy answers without TLS: AWS needs TLS with a certificate of "+
+			"a public CA, which a balancer before this address has to provide")
 	}
 	d.checkAddress(g.Pos, "address", address)
 	d.checkTLS(l)

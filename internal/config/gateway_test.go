@@ -43,7 +43,8 @@ gateway "xks" {
 		k.Deadline != 2*time.Second {
 		t.Errorf("%+v", k)
 	}
-	if x.Name != "xks" || x.Mount != "xks" || x.Listener.Address != "127.0.0.1:8443" || x.Deadline != 200*time.Millisecond {
+	if x.Name != "xks" || x.Mount != "xks" || x.Listener.Address != "127.0.0.1:8443" ||
+		x.Deadline != 200*time.Millisecond {
 		t.Errorf("%+v", x)
 	}
 }

@@ -149,7 +149,8 @@ func TestKubernetesSocket(t *testing.T) {
 	if e := a.seal("pinned"); e.KeyId != first.KeyId {
 		t.Error("Encrypt uses a version that no Status has returned")
 	}
-	// A killed server leaves its socket; the next one takes it over, and Status shows the new version.
+	// A killed server leaves its socket; the next one takes it over, and Status shows the new
+	// version.
 	if err := r.Kill(); err != nil {
 		t.Fatal(err)
 	}
@@ -215,8 +216,8 @@ func (r *harness) kubernetesWithoutAudit(a *apiServer) {
 	r.eventually(20*time.Second, "the disk is met again", func() bool { _, err := a.encrypt("x"); return err == nil })
 }
 
-// TestKubernetesSocketOfEachNode: every node of a cluster serves its own socket, a standby by what it
-// has proven to be current, and a change of leader fails no call.
+// TestKubernetesSocketOfEachNode: every node of a cluster serves its own socket, a standby by what
+// it has proven to be current, and a change of leader fails no call.
 func TestKubernetesSocketOfEachNode(t *testing.T) {
 	t.Parallel()
 	f, _ := etcdCluster(t, 2)

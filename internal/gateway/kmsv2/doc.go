@@ -11,8 +11,8 @@
 // It guarantees that Encrypt uses the version whose key_id the last Status returned; that Status
 // returns no key_id of a version that did not encrypt and decrypt since the last proof was due;
 // that a key_id names one key of one cluster and is never used for another; that a ciphertext opens
-// only under the key_id that it was made with; that no answer breaks a limit of the API server; and that
-// every call ends by its deadline.
+// only under the key_id that it was made with; that no answer breaks a limit of the API server; and
+// that every call ends by its deadline.
 //
 // What Status returns decides whether the API server goes on to write:
 //

@@ -405,7 +405,8 @@ func TestSocket(t *testing.T) {
 	}
 	p.key.mu.Unlock()
 	service := New(Options{Key: p.key})
-	if _, err := Listen(t.Context(), p.socket, nil, service); err == nil || !strings.Contains(err.Error(), "another process") {
+	if _, err := Listen(t.Context(), p.socket, nil, service); err == nil ||
+		!strings.Contains(err.Error(), "another process") {
 		t.Errorf("the socket of a living process: %v", err)
 	}
 	dir := t.TempDir()

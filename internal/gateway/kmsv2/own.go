@@ -10,8 +10,9 @@ import (
 )
 
 // Own is a transit key of the server that the socket belongs to. Every call of an API server is in
-// the audit trail, and the policies decide as they do for transit: update on "<mount>/encrypt/<key>"
-// and "<mount>/decrypt/<key>". Proofs are not audited: they concern no data of anybody.
+// the audit trail, and the policies decide as they do for transit: update on
+// "<mount>/encrypt/<key>" and "<mount>/decrypt/<key>". Proofs are not audited: they concern no data
+// of anybody.
 type Own struct {
 	Core    *gateway.Core
 	Key     gateway.Key

@@ -102,8 +102,8 @@ type KeyState struct {
 // Version does the work of one key version, in the device or in memory as the key says.
 type Version interface {
 	Metadata() Metadata
-	// Seal encrypts by AES-256-GCM under an IV that it chooses, of 12 bytes. The ciphertext is as long
-	// as the plaintext.
+	// Seal encrypts by AES-256-GCM under an IV that it chooses, of 12 bytes. The ciphertext is as
+	// long as the plaintext.
 	Seal(ctx context.Context, plaintext, aad []byte) (iv, ciphertext, tag []byte, err error)
 	// Open decrypts. What does not authenticate is an [Error] with the name InvalidCiphertext.
 	Open(ctx context.Context, iv, ciphertext, tag, aad []byte) ([]byte, error)
