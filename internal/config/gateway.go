@@ -71,6 +71,10 @@ func (d *decoder) gateway(b block) {
 		if other.title() == g.title() {
 			d.fail(b.pos, "%s is already at %s: give one of them another name", g.title(), other.Pos)
 		}
+		if g.Type == "xks" && other.Type == g.Type && g.Listener == nil && other.Listener == nil {
+			d.fail(b.pos, "%s has no address, as %s at %s: one XKS proxy at most shares the listeners of the API", g.title(),
+				other.title(), other.Pos)
+		}
 		if g.Socket != "" && other.Socket == g.Socket {
 			d.fail(b.pos, "%s has the socket of %s: each needs its own", g.title(), other.title())
 		}

@@ -110,12 +110,9 @@ func Audited[T any](ctx context.Context, c *Core, who Caller, e Entry,
 	if refused != nil && !fault.Is(refused, fault.Denied) {
 		return none, refused // nothing was asked of a key: the node is sealed, or the storage is unavailable
 	}
-	rec, err := c.begin(who, e, granting, refused)
+	respond, err := c.Begin(who, e, granting, refused)
 	if err != nil {
 		return none, err
-	}
-	if err := rec.Request(text(refused)); err != nil {
-		return none, unrecorded(err)
 	}
 	failed := refused
 	var shown map[string]string
@@ -128,12 +125,8 @@ func Audited[T any](ctx context.Context, c *Core, who Caller, e Entry,
 			return err
 		})
 	}
-	response := &audit.Response{}
-	if response.Data, response.Plain, err = plain(shown); err != nil {
+	if err := respond(shown, text(failed)); err != nil {
 		return none, err
-	}
-	if err := rec.Response(response, text(failed)); err != nil {
-		return none, unrecorded(err)
 	}
 	if failed != nil {
 		return none, failed
@@ -141,7 +134,32 @@ func Audited[T any](ctx context.Context, c *Core, who Caller, e Entry,
 	return result, nil
 }
 
-func (c *Core) begin(who Caller, e Entry, granting []string, refused error) (*audit.Record, error) {
+// Begin records a call, which may then be carried out; refused is why it will not be. respond
+// records the answer, which may then be given; failure is its error, "" for none.
+func (c *Core) Begin(who Caller, e Entry, granting []string, refused error) (
+	respond func(shown map[string]string, failure string) error, err error,
+) {
+	rec, err := c.record(who, e, granting, refused)
+	if err != nil {
+		return nil, err
+	}
+	if err := rec.Request(text(refused)); err != nil {
+		return nil, unrecorded(err)
+	}
+	return func(shown map[string]string, failure string) error {
+		response := &audit.Response{}
+		var err error
+		if response.Data, response.Plain, err = plain(shown); err != nil {
+			return err
+		}
+		if err := rec.Response(response, failure); err != nil {
+			return unrecorded(err)
+		}
+		return nil
+	}, nil
+}
+
+func (c *Core) record(who Caller, e Entry, granting []string, refused error) (*audit.Record, error) {
 	id, err := uuid.New(nil)
 	if err != nil {
 		return nil, fmt.Errorf("gateway: making a request id: %w", err)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"sync"
 	"time"
 
@@ -14,6 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/gateway"
 	"github.com/sealgate/sealgate/internal/gateway/kmsv2"
+	"github.com/sealgate/sealgate/internal/gateway/xks"
+	"github.com/sealgate/sealgate/internal/listener"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -43,6 +46,11 @@ func (p *instance) openGateways(cfg *config.Config) (all gateways, err error) {
 		switch g.Type {
 		case "kmsv2":
 			s, err = p.openKMS(g)
+		case "xks":
+			if g.Listener == nil { // the listeners of the API answer it: see beside
+				continue
+			}
+			s, err = p.openXKS(g)
 		default:
 			err = fmt.Errorf("this program has no gateway %q", g.Type)
 		}
@@ -75,6 +83,47 @@ func (p *instance) openKMS(g config.Gateway) (gatewayServer, error) {
 	}
 	p.log.Info("a Kubernetes KMS v2 socket is open", "gateway", g.Name, "socket", g.Socket)
 	return s, nil
+}
+
+// openXKS opens the listener of a proxy for AWS KMS.
+func (p *instance) openXKS(g config.Gateway) (gatewayServer, error) {
+	h, err := p.newXKS(g)
+	if err != nil {
+		return nil, err
+	}
+	s, err := listener.Listen(context.Background(), *g.Listener, h, p.hub.Logger("gateway"))
+	if err != nil {
+		return nil, err
+	}
+	p.log.Info("an XKS proxy for AWS KMS is open", "gateway", g.Name, "address", s.Addr().String())
+	return s, nil
+}
+
+func (p *instance) newXKS(g config.Gateway) (http.Handler, error) {
+	own := &xks.Own{Core: p.gatewayCore(), Mount: g.Mount, Log: p.hub.Logger("gateway"), Metrics: p.shared.Metrics,
+		Now: time.Now}
+	return xks.New(own.Options(g.Deadline))
+}
+
+// beside lets the listeners of the API answer the XKS proxy that has no listener of its own.
+func (p *instance) beside(cfg *config.Config, api http.Handler) (http.Handler, error) {
+	for _, g := range cfg.Gateways {
+		if g.Type != "xks" || g.Listener != nil || p.node == nil {
+			continue
+		}
+		proxy, err := p.newXKS(g)
+		if err != nil {
+			return nil, err
+		}
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if xks.Serves(r.URL.Path) {
+				proxy.ServeHTTP(w, r)
+				return
+			}
+			api.ServeHTTP(w, r)
+		}), nil
+	}
+	return api, nil
 }
 
 // serve starts a goroutine for each gateway, which ends with its shutdown.

@@ -63,6 +63,9 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 					Now: time.Now})
 			}
 		}
+		if h, err = p.beside(cfg, h); err != nil {
+			return all, err
+		}
 		s, err := listener.Listen(context.Background(), l, h, log)
 		if err != nil {
 			return all, err

@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
 	"github.com/sealgate/sealgate/internal/engine/kv"
 	transitengine "github.com/sealgate/sealgate/internal/engine/transit"
+	xksengine "github.com/sealgate/sealgate/internal/engine/xks"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/server/sealtypes"
 	"github.com/sealgate/sealgate/seals"
@@ -30,6 +31,7 @@ var engineFactories = map[string]mount.Factory{
 	"generic":   kv.New, // the old name of kv version 1
 	"kv":        kv.New,
 	"transit":   transitengine.New,
+	"xks":       xksengine.New,
 }
 
 // authMethodFactories are the auth methods, by type.

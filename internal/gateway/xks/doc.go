@@ -16,6 +16,11 @@
 // It does not guarantee that AWS accepts the server's certificate: that needs a public CA and port
 // 443, which are the deployment's concern.
 //
+// [Own] joins the protocol with the server: stores and external keys are those of a mount
+// ([Directory]), the policies of a store decide as they do for transit, and a standby answers by
+// its own memory once it has proven that it is current. Only the record of a key's first use needs
+// the active node.
+//
 // Stays compatible: the format of ciphertext metadata (see [Metadata]). AWS stores it with every
 // ciphertext.
 package xks

@@ -1,6 +1,7 @@
 package xks
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,8 +9,10 @@ import (
 	"log/slog"
 	"net/http"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
@@ -37,6 +40,10 @@ type Call struct {
 	Remote      string
 	Metadata    RequestMetadata
 	Rule        string // the rule that decided, once authorised
+
+	policies []string // of the store
+	granting []string // those of them that allow the call
+	firstUse bool     // of the store
 }
 
 // Policy decides who may use a key. It is not asked for health.
@@ -47,10 +54,11 @@ type Policy interface {
 	Authorize(ctx context.Context, c *Call) (rule string, err error)
 }
 
-// Auditor records each call and each answer. An error of it fails the request.
+// Auditor records each call before it is carried out. An error of it fails the request.
 type Auditor interface {
-	Request(ctx context.Context, c *Call) error
-	Response(ctx context.Context, c *Call, errorName string) error
+	// Begin records a call; refused is why nothing will be done, nil where something will. respond
+	// records the answer: the name of its error, "" for none.
+	Begin(ctx context.Context, c *Call, refused error) (respond func(errorName string) error, err error)
 }
 
 // Options are what a proxy is made of.
@@ -59,18 +67,42 @@ type Options struct {
 	Keys   Keys
 	Policy Policy
 	Audit  Auditor
-	// Fleet proves encryption and decryption in the device, or returns a proof of at most a minute
-	// ago.
-	Fleet    func(ctx context.Context) (Fleet, error)
+	// Fleet proves encryption and decryption by a key of the store, or returns a proof of at most a
+	// minute ago.
+	Fleet    func(ctx context.Context, store *Store) (Fleet, error)
 	Deadline time.Duration // of a whole request; 0 means 200 ms
+	Most     int           // requests at one moment; more are throttled; 0 means 1024
 	Now      func() time.Time
 	Log      *slog.Logger
+	Metrics  *metrics.Registry // nil: nothing is counted
 }
 
 // Handler is the proxy.
 type Handler struct {
 	o     Options
 	dummy *secret.Bytes // stands in for the secret of an unknown access key, so that both take the same time
+	slots chan struct{} // one for each request under way
+	calm  calm
+	timer map[operation]*metrics.Timer
+}
+
+// calm bounds the lines that unauthenticated callers can add to the log.
+type calm struct {
+	mu     sync.Mutex
+	next   time.Time
+	missed int
+}
+
+// pass reports whether a line may be written, and how many were not since the last one.
+func (c *calm) pass(now time.Time) (missed int, ok bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if now.Before(c.next) && now.After(c.next.Add(-time.Minute)) {
+		c.missed++
+		return 0, false
+	}
+	missed, c.missed, c.next = c.missed, 0, now.Add(time.Second)
+	return missed, true
 }
 
 // New returns the proxy.
@@ -91,18 +123,33 @@ func New(o Options) (*Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Handler{o: o, dummy: c.Secret}, nil
+	h := &Handler{o: o, dummy: c.Secret, slots: make(chan struct{}, cmp.Or(o.Most, 1024)),
+		timer: map[operation]*metrics.Timer{}}
+	for _, op := range []operation{opHealth, opMetadata, opEncrypt, opDecrypt} {
+		h.timer[op] = o.Metrics.Timer("sealgate.xks.request", "operation", string(op))
+	}
+	return h, nil
+}
+
+// Serves reports whether a path of a shared listener is this protocol's.
+func Serves(path string) bool {
+	return strings.Contains(path, base) && !strings.HasPrefix(path, "/v1/")
 }
 
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), h.o.Deadline)
 	defer cancel()
-	answer, err := h.serve(ctx, w, r)
+	begun := h.o.Now()
+	answer, err := h.receive(ctx, w, r)
 	status := http.StatusOK
 	if err != nil {
 		e := asError(err)
 		status, answer = e.status(), errorAnswer{e.Name, e.Message}
+		h.o.Metrics.Counter("sealgate.xks.refused", "error", e.Name).Inc()
+	}
+	if _, op, _, failed := route(r); failed == nil {
+		h.timer[op].Observe(h.o.Now().Sub(begun))
 	}
 	text, failed := json.Marshal(answer)
 	if failed != nil {
@@ -120,36 +167,65 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(text) // a client that has gone needs no answer
 }
 
-// serve takes a request up to its authentication, then [Handler.perform] it.
-func (h *Handler) serve(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
+// receive reads a request and lets it be served, unless too many are. A caller that sends slowly
+// holds a connection, and none of the places.
+func (h *Handler) receive(ctx context.Context, w http.ResponseWriter, r *http.Request) (any, error) {
 	prefix, op, keyID, err := route(r)
 	if err != nil {
 		return nil, err
 	}
-	store, err := h.o.Stores.Find(ctx, prefix)
-	switch {
-	case err != nil:
-		return nil, &Error{Name: Internal, Message: "the store cannot be read; see the proxy's log", Cause: err}
-	case store == nil:
-		return nil, errPath
-	}
+	rc := http.NewResponseController(w)
+	_ = rc.SetReadDeadline(time.Now().Add(h.o.Deadline)) // the listener's own remains where it is not supported
 	raw, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	defer clear(raw)
+	_ = rc.SetReadDeadline(time.Time{})
 	if err != nil {
 		return nil, fail(Validation, "the body is longer than %d bytes or was cut off", maxBody)
 	}
-	accessKeyID, err := h.authenticate(r, raw, store)
-	if err != nil {
-		h.o.Log.Warn("the XKS proxy refused a signature", "store", store.Name, "remote", r.RemoteAddr, "reason", err)
+	select {
+	case h.slots <- struct{}{}:
+		defer func() { <-h.slots }()
+	default:
+		return nil, fail(Throttling, "the proxy has too many requests at this moment; try again")
+	}
+	return h.serve(ctx, r, raw, prefix, &Call{Operation: string(op), KeyID: keyID, Remote: r.RemoteAddr})
+}
+
+// serve authenticates a request, then [Handler.perform]s it.
+func (h *Handler) serve(ctx context.Context, r *http.Request, raw []byte, prefix string, c *Call) (any, error) {
+	store, err := h.o.Stores.Find(ctx, prefix)
+	switch {
+	case err != nil:
+		return nil, h.unready(ctx, err)
+	case store == nil:
+		return nil, errPath
+	}
+	c.Store, c.policies, c.firstUse = store.Name, store.Policies, store.FirstUse
+	if c.AccessKeyID, err = h.authenticate(r, raw, store); err != nil {
+		if missed, ok := h.calm.pass(h.o.Now()); ok {
+			h.o.Log.Warn("the XKS proxy refused a signature", "store", store.Name, "remote", r.RemoteAddr, "reason", err,
+				"not_logged_before", missed)
+		}
 		return nil, errSignature
 	}
-	b, err := parseBody(raw, op)
+	b, err := parseBody(raw, operation(c.Operation))
 	if err != nil {
 		return nil, err
 	}
-	c := &Call{Store: store.Name, Operation: string(op), KeyID: keyID, AccessKeyID: accessKeyID, Remote: r.RemoteAddr,
-		Metadata: *b.RequestMetadata}
+	c.Metadata = *b.RequestMetadata
 	return h.perform(ctx, store, c, b)
+}
+
+// unready names the error of a proxy that cannot read its stores.
+func (h *Handler) unready(ctx context.Context, err error) error {
+	var e *Error
+	switch {
+	case errors.As(err, &e):
+		return err
+	case ctx.Err() != nil:
+		return &Error{Name: DependencyTimeout, Message: "the proxy is not ready within its deadline", Cause: err}
+	}
+	return &Error{Name: Internal, Message: "the store cannot be read; see the proxy's log", Cause: err}
 }
 
 var errPath = fail(InvalidURIPath, "no external key store has this path")
@@ -191,6 +267,9 @@ func methodOf(r *http.Request) error {
 // authenticate verifies the signature and returns the access key that made it. Its error is for the
 // log.
 func (h *Handler) authenticate(r *http.Request, raw []byte, store *Store) (string, error) {
+	if len(r.Header.Values("Authorization")) != 1 {
+		return "", errors.New("there is no Authorization header, or more than one")
+	}
 	s, err := parseAuthorization(r.Header.Get("Authorization"))
 	if err != nil {
 		return "", err

@@ -9,12 +9,12 @@ import (
 // perform audits, authorises and carries out an authenticated call.
 func (h *Handler) perform(ctx context.Context, store *Store, c *Call, b *body) (any, error) {
 	work, refused := h.prepare(ctx, store, c, b)
-	if err := h.o.Audit.Request(ctx, c); err != nil {
-		return nil, &Error{Name: InvalidState, Message: "the proxy cannot record the request and does not answer", Cause: err}
+	respond, err := h.o.Audit.Begin(ctx, c, refused)
+	if err != nil {
+		return nil, h.unrecorded(c, err)
 	}
 	var answer any
-	err := refused
-	if err == nil {
+	if err = refused; err == nil {
 		answer, err = work(ctx)
 	}
 	if err != nil && ctx.Err() != nil {
@@ -27,11 +27,17 @@ func (h *Handler) perform(ctx context.Context, store *Store, c *Call, b *body) (
 		h.o.Log.Warn("the XKS proxy refuses a call", "store", c.Store, "operation", c.Operation, "key", c.KeyID,
 			"request", c.Metadata.KMSRequestID, "name", e.Name, "reason", errors.Unwrap(e))
 	}
-	if audit := h.o.Audit.Response(ctx, c, name); audit != nil {
-		return nil, &Error{Name: InvalidState, Message: "the proxy cannot record the answer and does not give it",
-			Cause: audit}
+	if failed := respond(name); failed != nil {
+		return nil, h.unrecorded(c, failed)
 	}
 	return answer, err
+}
+
+// unrecorded is the answer to a call that the audit trail does not have.
+func (h *Handler) unrecorded(c *Call, err error) error {
+	h.o.Log.Error("the XKS proxy cannot record a call, so it is not answered", "store", c.Store, "request",
+		c.Metadata.KMSRequestID, "error", err)
+	return &Error{Name: InvalidState, Message: "the proxy cannot record the request and does not answer", Cause: err}
 }
 
 // prepare checks all that can be checked without the key's device, and returns what is left to do.
@@ -42,7 +48,7 @@ func (h *Handler) prepare(ctx context.Context, store *Store, c *Call, b *body) (
 	}
 	if c.Operation == string(opHealth) {
 		c.Rule = "health"
-		return func(ctx context.Context) (any, error) { return h.o.Fleet(ctx) }, nil
+		return func(ctx context.Context) (any, error) { return h.o.Fleet(ctx, store) }, nil
 	}
 	key, err := h.o.Keys.Find(ctx, store, c.KeyID)
 	if err != nil {
@@ -53,7 +59,7 @@ func (h *Handler) prepare(ctx context.Context, store *Store, c *Call, b *body) (
 	}
 	state := key.State()
 	if c.Operation == string(opMetadata) {
-		return func(context.Context) (any, error) { return describe(state), nil }, nil
+		return func(ctx context.Context) (any, error) { return describe(state), check(ctx, key) }, nil
 	}
 	if state.Disabled {
 		return nil, fail(InvalidState, "the external key is disabled by its owner")
@@ -70,6 +76,14 @@ func (h *Handler) authorize(ctx context.Context, c *Call) (string, error) {
 		return "", &Error{Name: InvalidState, Message: "the owner's policy cannot be evaluated", Cause: err}
 	}
 	return rule, err
+}
+
+// check asks a key that can be checked whether it is usable: CreateKey in KMS believes the answer.
+func check(ctx context.Context, key Key) error {
+	if c, ok := key.(interface{ Check(context.Context) error }); ok {
+		return c.Check(ctx)
+	}
+	return nil
 }
 
 func describe(s KeyState) metadataAnswer {

@@ -10,6 +10,7 @@ import (
 	"regexp"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/gateway"
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
@@ -21,12 +22,17 @@ type Store struct {
 	Region      string // of the KMS that may sign; "" allows any
 	Disabled    bool   // the kill switch: every operation answers InvalidStateException
 	Credentials []Credential
+
+	Policies  []string    // that decide who may use a key: see [Own]
+	FirstUse  bool        // a key without a pin serves the first KMS key that uses it, see [Own.Authorize]
+	HealthKey gateway.Key // proves that the device works
 }
 
 // Credential is a SigV4 credential. Several may be valid at once, so that they can be rotated.
 type Credential struct {
 	AccessKeyID string        // 20 to 30 characters of A-Z and 2-7
 	Secret      *secret.Bytes // the secret string, 43 to 64 characters of base64
+	Created     time.Time
 }
 
 var (

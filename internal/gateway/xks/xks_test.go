@@ -106,9 +106,9 @@ func newProxy(t testing.TB) *proxy {
 	p := &proxy{t: t, versions: []*testVersion{newVersion(t, 1)}}
 	p.now, _ = time.Parse(dateForm, vectorDate)
 	p.store = &Store{Name: "one", Prefix: vectorPrefix,
-		Credentials: []Credential{{vectorID, secret.Copy([]byte(vectorSecret))}}}
+		Credentials: []Credential{{AccessKeyID: vectorID, Secret: secret.Copy([]byte(vectorSecret))}}}
 	h, err := New(Options{Stores: p, Keys: (*proxyKeys)(p), Policy: p, Audit: p, Now: func() time.Time { return p.now },
-		Deadline: time.Second, Fleet: func(context.Context) (Fleet, error) {
+		Deadline: time.Second, Fleet: func(context.Context, *Store) (Fleet, error) {
 			return Fleet{1, "Sealgate", "1", "SoftHSM", []Member{{"hsm", "SoftHSM 2", "ACTIVE"}}}, nil
 		}})
 	if err != nil {
@@ -129,18 +129,16 @@ func (p *proxy) Used(*Store, string, time.Time) {}
 
 func (p *proxy) Authorize(context.Context, *Call) (string, error) { return "test rule", p.deny }
 
-func (p *proxy) Request(_ context.Context, c *Call) error {
+func (p *proxy) Begin(_ context.Context, c *Call, _ error) (func(string) error, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.calls = append(p.calls, *c)
-	return p.auditError
-}
-
-func (p *proxy) Response(_ context.Context, _ *Call, name string) error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	p.answers = append(p.answers, name)
-	return nil
+	return func(name string) error {
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		p.answers = append(p.answers, name)
+		return nil
+	}, p.auditError
 }
 
 type proxyKeys proxy
