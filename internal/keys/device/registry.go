@@ -155,6 +155,11 @@ func (r *Registry) commit(ctx context.Context, ops ...storage.Op) error {
 	if err != nil {
 		return err
 	}
+	return r.tidy(s)
+}
+
+// tidy closes the connections that no entry needs. The caller holds mu.
+func (r *Registry) tidy(s *snapshot) error {
 	keep := map[*link]bool{}
 	for _, all := range s.entries {
 		for _, e := range all {

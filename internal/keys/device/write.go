@@ -44,7 +44,20 @@ func (r *Registry) WriteConfig(ctx context.Context, name, kind string, ch Change
 	if err != nil {
 		return err
 	}
+	return r.orTidy(s, r.writeConfig(ctx, s, name, kind, ch))
+}
+
+// orTidy closes what a change that failed has opened.
+func (r *Registry) orTidy(s *snapshot, err error) error {
+	if err != nil {
+		_ = r.tidy(s) // the error of the change is the one that matters
+	}
+	return err
+}
+
+func (r *Registry) writeConfig(ctx context.Context, s *snapshot, name, kind string, ch Change) error {
 	next := &Config{Name: name, Type: kind}
+	var err error
 	var stored Params
 	if old := s.configs[name]; old != nil {
 		if stored = old.Params; kind == "" {
@@ -95,6 +108,10 @@ func (r *Registry) Write(ctx context.Context, e Entry, ch Change) error {
 	if err != nil {
 		return err
 	}
+	return r.orTidy(s, r.write(ctx, s, e, ch))
+}
+
+func (r *Registry) write(ctx context.Context, s *snapshot, e Entry, ch Change) error {
 	if e.Face == External {
 		c := s.configs[e.Config]
 		if c == nil {

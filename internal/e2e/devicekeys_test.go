@@ -1,0 +1,273 @@
+package e2e
+
+import (
+	"context"
+	"encoding/base64"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+// newDeviceHarness is a server on a token, whose transit mount may use the managed key "orders" of
+// that token. The key is made when it is configured.
+func newDeviceHarness(t *testing.T, more map[string]any) *harness {
+	t.Helper()
+	r := newHSMHarness(t, "")
+	r.addConfig(fmt.Sprintf("\nkms_library \"pkcs11\" {\n  name = \"hsm1\"\n  library = %q\n}\n", r.token.Lib))
+	r.mustStart()
+	r.mustInit()
+	r.must(204, "POST", "sys/mounts/transit", map[string]any{"type": "transit",
+		"config": map[string]any{"allowed_managed_keys": "orders"}})
+	body := r.managed(map[string]any{"key_label": "orders", "mechanism": "0x1087", "key_bits": 256,
+		"usages": "encrypt,decrypt", "allow_generate_key": true})
+	for name, v := range more {
+		body[name] = v
+	}
+	r.must(204, "POST", "sys/managed-keys/pkcs11/orders", body)
+	r.must(200, "POST", "transit/keys/orders", map[string]any{"type": "managed_key", "managed_key_name": "orders"})
+	return r
+}
+
+// managed adds the token to the parameters of a managed key.
+func (r *harness) managed(p map[string]any) map[string]any {
+	p["library"], p["token_label"], p["pin"] = "hsm1", r.token.Label, r.token.PIN
+	return p
+}
+
+var deviceText = base64.StdEncoding.EncodeToString([]byte("an order"))
+
+func (r *harness) encrypted(key string) string {
+	r.t.Helper()
+	var out struct{ Data struct{ Ciphertext string } }
+	r.decode(r.must(200, "POST", "transit/encrypt/"+key, map[string]any{"plaintext": deviceText}), &out)
+	return out.Data.Ciphertext
+}
+
+func (r *harness) decrypts(key, text string) {
+	r.t.Helper()
+	var out struct{ Data struct{ Plaintext string } }
+	r.decode(r.must(200, "POST", "transit/decrypt/"+key, map[string]any{"ciphertext": text}), &out)
+	if out.Data.Plaintext != deviceText {
+		r.t.Errorf("%s decrypts to %q", key, out.Data.Plaintext)
+	}
+}
+
+// TestDeviceKeyIsRefused asks, as an administrator of managed keys, for what would reach the root
+// key, a library or a file of the server.
+func TestDeviceKeyIsRefused(t *testing.T) {
+	t.Parallel()
+	r := newDeviceHarness(t, nil)
+	cipher := map[string]any{"key_label": "orders", "usages": "encrypt,decrypt"}
+	for what, tc := range map[string]struct {
+		change map[string]any
+		says   string
+	}{
+		"the seal's key":            {map[string]any{"key_label": "root"}, "one of a seal"},
+		"a path":                    {map[string]any{"library": r.token.Lib}, "names a stanza, never a path"},
+		"a file":                    {map[string]any{"pin": "file:///etc/passwd"}, "names a file"},
+		"a variable":                {map[string]any{"pin": "env://HOME"}, "names a file or a variable"},
+		"a parameter of the server": {map[string]any{"isolation": "none"}, "unknown parameter"},
+		"a wrong PIN":               {map[string]any{"pin": "0000"}, "denied"},
+		"a token that is not there": {map[string]any{"token_label": "none"}, "key gone"},
+		"a key that is not there":   {map[string]any{"key_label": "none"}, "key gone"},
+		"usages of another type":    {map[string]any{"usages": "sign,verify"}, "set usages to encrypt,decrypt"},
+		"an unknown usage":          {map[string]any{"usages": "everything"}, "unknown usage"},
+	} {
+		body := r.managed(map[string]any{})
+		for _, from := range []map[string]any{cipher, tc.change} {
+			for name, v := range from {
+				body[name] = v
+			}
+		}
+		reply := r.must(400, "POST", "sys/managed-keys/pkcs11/other", body)
+		saysAll(t, what, reply.Errors(), tc.says)
+		if strings.Contains(reply.Errors(), r.token.Lib) {
+			t.Errorf("%s: the answer shows the library: %s", what, reply.Errors())
+		}
+	}
+	r.must(404, "GET", "sys/managed-keys/pkcs11/other", nil)
+	r.must(204, "POST", "sys/managed-keys/pkcs11/orders/test/sign", nil)
+	shown := r.must(200, "GET", "sys/managed-keys/pkcs11/orders", nil)
+	if strings.Contains(string(shown.Body), r.token.PIN) || !strings.Contains(string(shown.Body), "(redacted)") {
+		t.Errorf("the configuration shows its PIN: %s", shown.Body)
+	}
+	r.must(204, "POST", "sys/mounts/other", map[string]any{"type": "transit"})
+	reply := r.must(400, "POST", "other/keys/k", map[string]any{"type": "managed_key", "managed_key_name": "orders"})
+	saysAll(t, "a mount without permission", reply.Errors(), "allowed_managed_keys")
+	text := r.encrypted("orders")
+	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": ""})
+	r.must(400, "POST", "transit/decrypt/orders", map[string]any{"ciphertext": text})
+	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": "orders"})
+	r.decrypts("orders", text)
+}
+
+// TestDeviceKeyWithoutItsDevice: direct keys answer 503 with class and remedy, others go on, and the
+// key works again when the token is back; a restart changes nothing.
+func TestDeviceKeyWithoutItsDevice(t *testing.T) {
+	t.Parallel()
+	r := newDeviceHarness(t, nil)
+	r.must(200, "POST", "transit/keys/soft", nil)
+	text, soft := r.encrypted("orders"), r.encrypted("soft")
+	r.move(r.token.Away)
+	start := time.Now()
+	reply := r.must(503, "POST", "transit/decrypt/orders", map[string]any{"ciphertext": text})
+	if took := time.Since(start); took > 12*time.Second {
+		t.Errorf("the answer took %s", took)
+	}
+	saysAll(t, "a key without its device", reply.Errors(), "unreachable", "try again")
+	for _, secret := range []string{r.token.Lib, r.token.Label, r.token.Dir} {
+		if secret != "" && strings.Contains(reply.Errors(), secret) {
+			t.Errorf("the answer shows %q: %s", secret, reply.Errors())
+		}
+	}
+	r.decrypts("soft", soft)
+	r.must(400, "POST", "transit/encrypt/orders", map[string]any{"plaintext": "not base64"})
+	r.move(r.token.Back)
+	r.eventually(healedWithin, "decrypting again", func() bool {
+		return r.call("POST", "transit/decrypt/orders", map[string]any{"ciphertext": text}).Code == 200
+	})
+	if err := r.Stop(); err != nil {
+		t.Fatal(err)
+	}
+	r.mustStart()
+	if err := r.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	r.decrypts("orders", text)
+}
+
+// TestExternalKey is OpenBao's face: a configuration, a key, a grant, and the texts of refusals.
+func TestExternalKey(t *testing.T) {
+	t.Parallel()
+	r := newDeviceHarness(t, nil)
+	r.must(404, "LIST", "sys/external-keys/configs", nil)
+	for body, says := range map[string]string{"": `missing required field "plugin"`, "nope": "unknown plugin: nope"} {
+		reply := r.must(400, "POST", "sys/external-keys/configs/c1", map[string]any{"plugin": body})
+		saysAll(t, "plugin "+body, reply.Errors(), says)
+	}
+	saysAll(t, "absent", r.must(400, "GET", "sys/external-keys/configs/c2", nil).Errors(), `config "c2" not found`)
+	r.must(204, "POST", "sys/external-keys/configs/c1", r.managed(map[string]any{"plugin": "pkcs11"}))
+	r.must(400, "POST", "sys/external-keys/configs/c1/keys/a", map[string]any{"key_label": "root"})
+	r.must(400, "POST", "sys/external-keys/configs/c1/keys/a", map[string]any{"key_label": "none"})
+	r.must(204, "POST", "sys/external-keys/configs/c1/keys/a", map[string]any{"key_label": "orders"})
+	create := func(name, ref string) Reply {
+		return r.call("POST", "transit/keys/"+name, map[string]any{"type": "external-key", "external_key_ref": ref})
+	}
+	for ref, says := range map[string]string{
+		"":     "must provide external_key_ref to create policy of type external-key",
+		"c1/a": `failed to fetch external key: invalid key reference: must be "<config name>:<key name>"`,
+		"c1:a": `failed to fetch external key: mount "transit/" is missing grant for key "c1:a"`,
+	} {
+		reply := create("e", ref)
+		if reply.Code != 400 {
+			t.Errorf("%q: status %d", ref, reply.Code)
+		}
+		saysAll(t, ref, reply.Errors(), says)
+	}
+	r.must(400, "POST", "sys/external-keys/configs/c1/keys/a/grants/transit/", nil)
+	r.must(204, "POST", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
+	listed := r.must(200, "LIST", "sys/external-keys/configs/c1/keys/a/grants", nil)
+	saysAll(t, "grants", string(listed.Body), `"transit/"`)
+	var made struct {
+		Data struct {
+			Type string
+			Keys map[string]string
+		}
+	}
+	r.decode(create("e", "c1:a"), &made)
+	if made.Data.Type != "external-key" || made.Data.Keys["1"] != "c1:a" {
+		t.Errorf("the key is %+v", made.Data)
+	}
+	text := r.encrypted("e")
+	r.decrypts("e", text)
+	r.decrypts("orders", text) // the same key of the token
+	r.must(400, "POST", "transit/keys/e/config", map[string]any{"auto_rotate_period": "24h"})
+	r.must(400, "POST", "transit/keys/e/rotate", nil)
+	r.must(200, "POST", "transit/keys/e/rotate", map[string]any{"external_key_ref": "c1:a"})
+	r.must(400, "DELETE", "sys/external-keys/configs/c1", nil)
+	r.must(204, "DELETE", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
+	r.must(400, "POST", "transit/decrypt/e", map[string]any{"ciphertext": text})
+	if shown := r.must(200, "GET", "sys/external-keys/configs/c1", nil); strings.Contains(string(shown.Body), r.token.PIN) {
+		t.Errorf("the configuration shows its PIN: %s", shown.Body)
+	}
+}
+
+// objects counts what is on the token, beside the token's own object.
+func (r *harness) objects() int {
+	r.t.Helper()
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(r.token.ConfigPath), "tokens", "*", "*.object"))
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return len(slices.DeleteFunc(all, func(p string) bool { return filepath.Base(p) == "token.object" }))
+}
+
+// TestDeviceKeyRotationKilled kills the server at each durable step of a rotation that makes a key
+// in the device. Afterwards all works, and the next rotation takes over the key that is there: the
+// token has one key for each version, and none besides.
+func TestDeviceKeyRotationKilled(t *testing.T) {
+	t.Parallel()
+	r := newDeviceHarness(t, nil)
+	env := r.Env
+	before := r.objects() - 1
+	latest := 1
+	texts := []string{r.encrypted("orders")}
+	restart := func(more ...string) {
+		t.Helper()
+		if err := r.Stop(); err != nil {
+			t.Fatal(err)
+		}
+		r.Env = append(slices.Clone(env), more...)
+		r.mustStart()
+		if err := r.UntilUnsealed(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	rotate := func() {
+		t.Helper()
+		r.must(200, "POST", "transit/keys/orders/rotate", nil)
+		latest++
+	}
+	log := filepath.Join(r.Dir, "points")
+	restart("SEALGATE_FAILPOINT_LOG=" + log)
+	passed := readPoints(t, log)
+	rotate()
+	points := slices.DeleteFunc(readPoints(t, log), func(p string) bool { return slices.Contains(passed, p) })
+	if len(points) < 5 || !slices.ContainsFunc(points, func(p string) bool {
+		return strings.HasPrefix(p, "device.generate.after")
+	}) {
+		t.Fatalf("the points of a rotation are %q", points)
+	}
+	for _, point := range points {
+		restart("SEALGATE_FAILPOINT=" + point)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		_, err := r.Do(ctx, "POST", "transit/keys/orders/rotate", r.root, nil)
+		cancel()
+		if code, werr := r.Wait(10 * time.Second); err == nil || werr != nil || code != -1 {
+			t.Fatalf("%s: exit code %d, %v, %v; want death by a signal", point, code, err, werr)
+		}
+		restart()
+		var key struct {
+			Data struct {
+				Latest int `json:"latest_version"`
+			}
+		}
+		r.decode(r.must(200, "GET", "transit/keys/orders", nil), &key)
+		if key.Data.Latest != latest && key.Data.Latest != latest+1 {
+			t.Fatalf("%s: the latest version is %d", point, key.Data.Latest)
+		}
+		latest = key.Data.Latest
+		texts = append(texts, r.encrypted("orders"))
+		rotate()
+		texts = append(texts, r.encrypted("orders"))
+		for _, text := range texts {
+			r.decrypts("orders", text)
+		}
+		if n := r.objects() - before; n != latest {
+			t.Errorf("%s: the token has %d keys for %d versions", point, n, latest)
+		}
+	}
+}
