@@ -88,11 +88,6 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	if idle(c) {
 		return nil // or a client without token and share could fill the transcript
 	}
-	key, err := transcriptKey(ctx, b)
-	if err != nil {
-		return err
-	}
-	defer clear(key)
 	head, err := m.attestedHead(ctx)
 	if err != nil {
 		return err
@@ -104,6 +99,17 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	if e.next != nil {
 		r.GenerationAfter = e.next.Generation
 	}
+	return AppendRecord(ctx, b, tx, head, r)
+}
+
+// AppendRecord adds the record that follows a head to a transaction, with the new head.
+func AppendRecord(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, head transcript.Head,
+	r transcript.Record) error {
+	key, err := transcriptKey(ctx, b)
+	if err != nil {
+		return err
+	}
+	defer clear(key)
 	signed, head, err := transcript.Append(key, head, r)
 	if err != nil {
 		return fmt.Errorf("ceremony: appending to the transcript: %w", err)

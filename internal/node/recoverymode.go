@@ -17,12 +17,14 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
 	"github.com/sealgate/sealgate/seals"
 )
 
 // RecoveryMode is a server that was started to repair its storage by hand: a quorum of shares makes
-// a token, and the token reads and writes raw entries behind the barrier. Nothing else is served,
-// nothing is mounted, and attempts are not stored.
+// a token, and the token reads and writes raw entries behind the barrier. That quorum is the dual
+// control of all that the token does until the process ends. The transcript records it. Nothing
+// else is served, nothing is mounted, and attempts are not stored.
 type RecoveryMode struct {
 	node *Node // for its seals and storage; it never runs
 
@@ -244,7 +246,43 @@ func (r *RecoveryMode) Give(ctx context.Context, nonce string, share *secret.Byt
 	if err := r.openWith(ctx, key); err != nil {
 		return ceremony.GenerateRootStatus{}, err
 	}
+	if err := r.record(ctx, c); err != nil {
+		return ceremony.GenerateRootStatus{}, err
+	}
 	return r.mint(c)
+}
+
+// record adds the ceremony to the transcript, before there is a token. Where the transcript is
+// damaged, recovery mode is there to help all the same, and the log alone has the ceremony.
+func (r *RecoveryMode) record(ctx context.Context, c *recovery.Ceremony) error {
+	n := r.node
+	tx := r.open.Begin()
+	if err := r.addRecord(ctx, tx, c); err != nil {
+		n.log.Error("recovery mode: the transcript is damaged and cannot record that a quorum of shares made a token",
+			"by_shares", c.Numbers(), "error", err)
+		return nil
+	}
+	return barrier.Fault(tx.Commit(ctx), "the ceremony could not be recorded in the transcript; start it again")
+}
+
+func (r *RecoveryMode) addRecord(ctx context.Context, tx *barrier.Tx, c *recovery.Ceremony) error {
+	n, a := r.node, &RoleState{barrier: r.open}
+	raw, err := integrity{n}.transcriptHead(ctx, a)
+	if err != nil {
+		return err
+	}
+	var head transcript.Head
+	if raw != nil {
+		if head, err = transcript.UnmarshalHead(raw); err != nil {
+			return err
+		}
+	}
+	record := transcript.Of(c, r.shareSet)
+	record.Cluster, record.Outcome, record.Finished = n.state.Load().record.Cluster, transcript.Completed, n.cfg.Now()
+	if err := ceremony.AppendRecord(ctx, r.open, tx, head, record); err != nil {
+		return err
+	}
+	return integrity{n}.attest(ctx, a, tx)
 }
 
 // openWith opens the barrier with the quorum's key, under a Shamir seal.

@@ -1,7 +1,9 @@
 package v1
 
 import (
+	"bytes"
 	"encoding/base64"
+	"encoding/json"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -11,7 +13,9 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
+	chain "github.com/sealgate/sealgate/recovery/transcript"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -22,11 +26,13 @@ func (w *harness) rescue(seal seals.Seal) *harness {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	mode, err := node.NewRecovery(node.Config{Store: w.store, StorageType: "inmem", Seals: set, Now: now})
+	log := &safeBuffer{}
+	mode, err := node.NewRecovery(node.Config{Store: w.store, StorageType: "inmem", Seals: set, Now: now,
+		Log: slog.New(slog.NewTextHandler(log, nil))})
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	r := &harness{t: w.t, store: w.store, log: &safeBuffer{}}
+	r := &harness{t: w.t, store: w.store, log: log}
 	r.api = NewRecovery(api.Config{Now: now, Log: slog.New(slog.NewTextHandler(r.log, nil))}, mode)
 	w.t.Cleanup(func() {
 		if err := mode.Close(w.t.Context()); err != nil {
@@ -210,4 +216,39 @@ func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
 	}
 	r.expect("one too many", last, http.StatusTooManyRequests, "")
 	r.expect("a right one", r.from("198.51.100.7:1", "sys/generate-recovery-token/update", share(keys[0], nonce)), 200, "")
+}
+
+// TestRecoveryModeIsRecorded: the quorum that made the token is in the transcript, which goes on
+// from there; and a damaged transcript does not keep from repairing the rest.
+func TestRecoveryModeIsRecorded(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	w.authorize("restore")
+	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
+	w.rescue(autoSeal(t)).recover(w.keys[:2]...)
+	for _, key := range w.keys[:2] {
+		w.expect("unseal", w.do("PUT", "sys/unseal", body("key", key)), 200, "")
+	}
+	w.authorize("restore")
+	records := w.do("LIST", "sys/recovery/transcripts", "").Body.String()
+	if !strings.Contains(records, `"00000001-authorize-restore","00000002-recovery-token","00000003-authorize-restore"`) {
+		t.Errorf("the transcript: %s", records)
+	}
+	var export struct{ Data json.RawMessage }
+	w.decode(w.do("GET", "sys/recovery/transcript", ""), &export)
+	if report, err := chain.VerifyFile(bytes.NewReader(export.Data), nil, nil); err != nil || !report.OK() {
+		t.Errorf("the chain: %+v, %v", report, err)
+	}
+	w = unsealed(t)
+	w.authorize("restore")
+	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
+	if err := w.store.Store.Commit(t.Context(), storage.Batch{
+		Ops: []storage.Op{storage.Put("core/transcript/head", []byte("damaged"))}}); err != nil {
+		t.Fatal(err)
+	}
+	r := w.rescue(autoSeal(t))
+	r.recover(w.keys[:2]...)
+	if !strings.Contains(r.log.String(), "the transcript is damaged") {
+		t.Errorf("the log does not have the ceremony: %s", r.log)
+	}
 }
