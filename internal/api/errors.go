@@ -68,8 +68,16 @@ func (h *Handler) refuse(q *Request, err error) {
 	case code >= 500 && text != TextSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
 		h.Log.Warn("request failed", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "status", code,
 			"error", cause(err))
+	case code == http.StatusForbidden && hasCause(err):
+		h.Log.Debug("request denied", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "error", cause(err))
 	}
 	q.sendErrors(code, text)
+}
+
+// hasCause reports whether an error has more for the log than for the client.
+func hasCause(err error) bool {
+	var client *fault.Error
+	return errors.As(err, &client) && client.Cause != nil
 }
 
 // judge returns the status and the client's text of an error.

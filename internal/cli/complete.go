@@ -87,8 +87,8 @@ func complete(line string, env Env) []string {
 // server.
 var argumentValues = map[string][]string{
 	"audit enable": {"file", "socket", "syslog"},
-	"auth enable":  {"approle", "cert", "jwt", "userpass"},
-	"auth help":    {"approle", "cert", "jwt", "token", "userpass"},
+	"auth enable":  {"approle", "cert", "jwt", "kubernetes", "userpass"},
+	"auth help":    {"approle", "cert", "jwt", "kubernetes", "token", "userpass"},
 	"completion":   shellNames,
 }
 

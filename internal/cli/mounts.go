@@ -45,7 +45,7 @@ var secretsEngines = &mountKind{
 
 var authMethods = &mountKind{
 	command: "auth", noun: "auth method", api: "sys/auth", tune: "sys/mounts/auth/", auth: true,
-	about:    "Enables an auth method: userpass, approle, cert, jwt or oidc.",
+	about:    "Enables an auth method: userpass, approle, cert, jwt, kubernetes or oidc.",
 	list:     (*api.Sys).ListAuth,
 	listing:  "listing enabled authentications",
 	enabling: func(kind string) string { return "enabling " + kind + " auth" },

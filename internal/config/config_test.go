@@ -264,7 +264,8 @@ func TestAPIVersion(t *testing.T) {
 		}
 	}
 	for _, bad := range []string{"", "1.15", "v1.15.0", "1.15.0+ent", "1.15.0-rc1", "1.015.0", "1.15.0\n"} {
-		if _, err := load(fmt.Sprintf("api_version = %q", bad)); err == nil || !strings.Contains(err.Error(), "three numbers") {
+		_, err := load(fmt.Sprintf("api_version = %q", bad))
+		if err == nil || !strings.Contains(err.Error(), "three numbers") {
 			t.Errorf("%q: %v", bad, err)
 		}
 	}

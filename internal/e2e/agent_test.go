@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/testkit/kubeapi"
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
@@ -22,9 +23,19 @@ const agentWaits = 30 * time.Second
 // baoTool is an OpenBao program beside the server, in a folder of its own.
 type baoTool struct {
 	*harness
-	dir string
-	log *Log
+	dir    string
+	log    *Log
+	method string // the stanza of auto-auth
 }
+
+const agentAppRole = `  method "approle" {
+    config = {
+      role_id_file_path                   = "role-id"
+      secret_id_file_path                 = "secret-id"
+      remove_secret_id_file_after_reading = false
+    }
+  }
+`
 
 // newBaoTool prepares a server with a secret and an AppRole that may read it, and the role's
 // credentials in files.
@@ -53,7 +64,7 @@ func newBaoTool(t *testing.T) *baoTool {
 		}
 	}
 	r.decode(r.must(200, "POST", "auth/approle/role/app/secret-id", nil), &secret)
-	b := &baoTool{harness: r, dir: t.TempDir(), log: &Log{}}
+	b := &baoTool{harness: r, dir: t.TempDir(), log: &Log{}, method: agentAppRole}
 	b.write("role-id", role.Data.RoleID)
 	b.write("secret-id", secret.Data.SecretID)
 	return b
@@ -71,16 +82,9 @@ func (b *baoTool) run(kind, config string) {
 	b.t.Helper()
 	b.write(kind+".hcl", fmt.Sprintf(`vault { address = %q }
 auto_auth {
-  method "approle" {
-    config = {
-      role_id_file_path                   = "role-id"
-      secret_id_file_path                 = "secret-id"
-      remove_secret_id_file_after_reading = false
-    }
-  }
-  sink "file" { config = { path = "token" } }
+%s  sink "file" { config = { path = "token" } }
 }
-%s`, b.URL(), config))
+%s`, b.URL(), b.method, config))
 	cmd := exec.Command(openbao.Program(b.t), kind, "-config="+kind+".hcl")
 	cmd.Dir, cmd.Stdout, cmd.Stderr = b.dir, b.log, b.log
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + b.dir}
@@ -172,5 +176,37 @@ func TestBaoProxy(t *testing.T) {
 	if code, text := get("sys/policies/acl/app"); code != http.StatusForbidden ||
 		!strings.Contains(text, "permission denied") {
 		t.Errorf("beyond the role's policy: %d %s", code, text)
+	}
+}
+
+// TestBaoAgentInPod: the agent logs in with the token of its pod's service account.
+func TestBaoAgentInPod(t *testing.T) {
+	t.Parallel()
+	b := newBaoTool(t)
+	k := kubeapi.Start(t)
+	k.Put(kubeapi.Account{Namespace: "prod", Name: "app", UID: "u1"})
+	k.Put(kubeapi.Account{Namespace: "vault", Name: "reviewer", UID: "u2", Reviews: true})
+	b.must(204, "POST", "sys/auth/kubernetes", map[string]string{"type": "kubernetes"})
+	reviewer := k.Token("vault", "reviewer", nil)
+	b.known.add("the reviewer's token", reviewer)
+	b.must(204, "POST", "auth/kubernetes/config", map[string]any{"kubernetes_host": k.URL, "kubernetes_ca_cert": k.CA,
+		"token_reviewer_jwt": reviewer, "disable_local_ca_jwt": true})
+	b.must(204, "POST", "auth/kubernetes/role/app", map[string]any{"bound_service_account_names": "app",
+		"bound_service_account_namespaces": "prod", "audience": "vault", "token_policies": "app", "token_ttl": "20m"})
+	pod := k.Token("prod", "app", []string{"vault"})
+	b.known.add("the pod's token", pod)
+	b.write("pod-token", pod)
+	b.method = `  method "kubernetes" {
+    config = { role = "app", token_path = "pod-token" }
+  }
+`
+	b.run("agent", `template {
+  contents    = "{{ with secret \"app/data/db\" }}password={{ .Data.data.password }}{{ end }}"
+  destination = "rendered"
+}
+`)
+	b.eventually(agentWaits, "rendered", b.holds("rendered", "password=first"))
+	if k.Reviews() == 0 {
+		t.Error("the API server reviewed no token")
 	}
 }

@@ -189,7 +189,7 @@ var only = map[string][]string{
 	"github.com/Azure/azure-sdk-for-go":                {"seals/azurekeyvault"},
 	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
 	"github.com/cloudflare/circl":                      {"internal/keys"}, // ML-DSA
-	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt"},
+	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt", "internal/auth/method/kubernetes"},
 	"k8s.io/kms":                                       {"internal/gateway/kmsv2", "internal/cli"},
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method/approle"
 	"github.com/sealgate/sealgate/internal/auth/method/cert"
 	"github.com/sealgate/sealgate/internal/auth/method/jwt"
+	"github.com/sealgate/sealgate/internal/auth/method/kubernetes"
 	"github.com/sealgate/sealgate/internal/auth/method/userpass"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/engine/cubbyhole"
@@ -36,11 +37,12 @@ var engineFactories = map[string]mount.Factory{
 
 // authMethodFactories are the auth methods, by type.
 var authMethodFactories = map[string]mount.Factory{
-	"approle":  approle.New,
-	"cert":     cert.New,
-	"jwt":      jwt.New,
-	"oidc":     jwt.New, // the same method; oidc is its login with a browser
-	"userpass": userpass.Factory(userpass.Options{}),
+	"approle":    approle.New,
+	"cert":       cert.New,
+	"jwt":        jwt.New,
+	"kubernetes": kubernetes.New,
+	"oidc":       jwt.New, // the same method; oidc is its login with a browser
+	"userpass":   userpass.Factory(userpass.Options{}),
 }
 
 // newSeals makes the seal set of the configuration: a Shamir seal if it names none.

@@ -2,6 +2,7 @@ package authn
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
@@ -115,7 +116,7 @@ func tokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer
 	}
 	return api.Show(roleAnswer{
 		AllowedEntityAliases: notNil(r.AllowedEntityAliases), AllowedPolicies: notNil(r.AllowedPolicies),
-		AllowedPoliciesGlob: notNil(r.AllowedPoliciesGlob), BoundCIDRs: r.TokenBoundCIDRs,
+		AllowedPoliciesGlob: notNil(r.AllowedPoliciesGlob), BoundCIDRs: r.BoundCIDRs,
 		DisallowedPolicies:     notNil(r.DisallowedPolicies),
 		DisallowedPoliciesGlob: notNil(r.DisallowedPoliciesGlob), ExplicitMaxTTL: api.InSeconds(r.ExplicitMax),
 		Name: r.Name, Orphan: r.Orphan,
@@ -145,17 +146,50 @@ func writeTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.A
 		f.Names("disallowed_policies", &r.DisallowedPolicies), f.Names("disallowed_policies_glob", &r.DisallowedPoliciesGlob),
 		f.Names("allowed_entity_aliases", &r.AllowedEntityAliases), f.Flag("orphan", &r.Orphan),
 		f.Text("path_suffix", &r.PathSuffix),
-		f.Flag("renewable", &r.Renewable), f.Duration("period", &r.Period), f.Duration("explicit_max_ttl", &r.ExplicitMax),
-		f.Duration("token_period", &r.TokenPeriod), f.Duration("token_explicit_max_ttl", &r.TokenExplicitMax),
+		f.Flag("renewable", &r.Renewable), twoNames(f, "period", f.Duration, &r.Period, &r.TokenPeriod),
+		twoNames(f, "explicit_max_ttl", f.Duration, &r.ExplicitMax, &r.TokenExplicitMax),
+		twoNames(f, "bound_cidrs", f.Limits, &r.BoundCIDRs, &r.TokenBoundCIDRs),
 		f.Flag("token_no_default_policy", &r.TokenNoDefaultPolicy), f.Text("token_type", &r.TokenType),
 		f.Number("token_num_uses", &r.TokenNumUses),
-		f.Limits("bound_cidrs", &r.TokenBoundCIDRs), f.Limits("token_bound_cidrs", &r.TokenBoundCIDRs),
 	} {
 		if err != nil {
 			return nil, err
 		}
 	}
-	return nil, tokens.WriteRole(ctx, r)
+	if err := tokens.WriteRole(ctx, r); err != nil {
+		return nil, err
+	}
+	return ignoredNames(f), nil
+}
+
+// twoNames reads a parameter that has a deprecated name beside "token_" and that name. The current
+// name wins; a value written by the deprecated one is shown by both.
+func twoNames[T any](f field.Map, name string, read func(string, *T) error, older, current *T) error {
+	if f.Has("token_" + name) {
+		var none T
+		*older = none
+		return read("token_"+name, current)
+	}
+	if err := read(name, older); err != nil || !f.Has(name) {
+		return err
+	}
+	*current = *older
+	return nil
+}
+
+// ignoredNames warns of values that were given by both names.
+func ignoredNames(f field.Map) *api.Answer {
+	var warnings []string
+	for _, name := range []string{"bound_cidrs", "period", "explicit_max_ttl"} {
+		if f.Has(name) && f.Has("token_"+name) {
+			warnings = append(warnings, fmt.Sprintf("Both 'token_%s' and deprecated '%s' value supplied, ignoring the "+
+				"deprecated value", name, name))
+		}
+	}
+	if len(warnings) == 0 {
+		return nil
+	}
+	return &api.Answer{Warnings: warnings}
 }
 
 func deleteTokenRole(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {

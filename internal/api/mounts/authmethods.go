@@ -30,7 +30,7 @@ var authRoutes = []api.Route{
 var authDocs = map[string]api.Doc{
 	"sys/auth": {Text: "Lists the auth methods."},
 	"sys/auth/*": {Text: "Enables, shows, tunes and disables an auth method.", Empty: true, Body: []api.DocField{
-		{"type", "string", "approle, cert, jwt or userpass."}, {"description", "string", "What it is for."},
+		{"type", "string", "approle, cert, jwt, kubernetes or userpass."}, {"description", "string", "What it is for."},
 		{"config", "any", "Its settings."},
 		{"options", "any", "Settings of the type."},
 		{"local", "boolean", "Accepted from clients."}, {"seal_wrap", "boolean", "Accepted from clients."},

@@ -61,6 +61,8 @@ var methodHelp = map[string]string{
 	"cert":    "TLS certificates: logins by the client certificate of the connection. It has the paths login and certs/.",
 	"jwt": "JWT and OIDC: logins by a signed token, or by a browser. It has the paths login, " +
 		"oidc/, config and role/.",
+	"kubernetes": "Kubernetes: logins of pods by the token of their service account. It has the paths login, config and " +
+		"role/.",
 	"userpass": "User names and passwords. It has the paths login/ and users/.",
 }
 

@@ -304,9 +304,10 @@ func TestAuthMethodMatrix(t *testing.T) {
 		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
 		"approle": {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies",
 			"tidy/secret-id", "login/x"},
-		"cert":    {"certs", "certs/x", "crls/x", "login/x"},
-		"jwt":     {"config", "role", "role/x", "oidc/other", "login/x"},
-		"nowhere": {"login"},
+		"cert":       {"certs", "certs/x", "crls/x", "login/x"},
+		"jwt":        {"config", "role", "role/x", "oidc/other", "login/x"},
+		"kubernetes": {"config", "role", "role/x", "login/x"},
+		"nowhere":    {"login"},
 	}
 	for kind, below := range paths {
 		if kind != "nowhere" {
@@ -393,13 +394,14 @@ func TestConcurrentGuesses(t *testing.T) {
 func TestWrittenIsReadBack(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	for _, kind := range []string{"userpass", "approle", "cert", "jwt"} {
+	for _, kind := range []string{"userpass", "approle", "cert", "jwt", "kubernetes"} {
 		w.expect(kind, w.do("POST", "sys/auth/"+kind, fmt.Sprintf(`{"type":%q}`, kind)), 204, "")
 	}
 	const networks = `["10.0.0.1","192.168.215.230/24","10.1.2.3/8","::1","::ffff:127.0.0.1"]`
 	for path, body := range map[string]string{
 		"auth/userpass/users/u": `"password":"x"`, "auth/approle/role/r": `"role_id":"r"`,
-		"auth/token/roles/r": `"orphan":true`,
+		"auth/token/roles/r":     `"orphan":true`,
+		"auth/kubernetes/role/r": `"bound_service_account_names":"*","bound_service_account_namespaces":"*"`,
 	} {
 		body = fmt.Sprintf(`{%s,"token_bound_cidrs":%s}`, body, networks)
 		w.expect(path, w.do("POST", path, body), 204, "")
@@ -420,7 +422,7 @@ func TestWrittenIsReadBack(t *testing.T) {
 func TestBlankRestrictionsAreRefused(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
-	for _, kind := range []string{"userpass", "approle", "cert", "jwt"} {
+	for _, kind := range []string{"userpass", "approle", "cert", "jwt", "kubernetes"} {
 		w.expect(kind, w.do("POST", "sys/auth/"+kind, fmt.Sprintf(`{"type":%q}`, kind)), 204, "")
 	}
 	w.expect("role", w.do("POST", "auth/approle/role/r", `{}`), 204, "")
@@ -431,6 +433,8 @@ func TestBlankRestrictionsAreRefused(t *testing.T) {
 		"auth/approle/role/r/secret-id": {"cidr_list", "token_bound_cidrs"},
 		"auth/cert/certs/c":             {"allowed_names", "allowed_common_names", "token_bound_cidrs"},
 		"auth/jwt/role/r":               {"bound_audiences", "token_bound_cidrs"},
+		"auth/kubernetes/role/r": {"bound_service_account_names", "bound_service_account_namespaces",
+			"token_bound_cidrs"},
 	} {
 		for _, field := range fields {
 			for _, blank := range []string{`[""]`, `[" ",""]`, `" "`, `","`} {

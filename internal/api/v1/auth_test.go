@@ -133,7 +133,10 @@ func TestTokenCreateRules(t *testing.T) {
 		refusal("child policies must be subset of parent"))
 	w.expect("lookup", w.do("POST", "auth/token/lookup", `{"token":"nope"}`), 403, refusal("bad token"))
 	w.expect("revoke", w.do("POST", "auth/token/revoke", `{"token":"nope"}`), 204, "")
-	w.expect("a chosen token", w.do("POST", "auth/token/create", `{"id":"chosen"}`), 200, "")
+	chosen := w.do("POST", "auth/token/create", `{"id":"chosen"}`)
+	if w.expect("a chosen token", chosen, 200, ""); !strings.Contains(chosen.Body.String(), "Supplying a custom ID") {
+		t.Errorf("no warning of a chosen token: %s", chosen.Body)
+	}
 	w.expect("again", w.do("POST", "auth/token/create", `{"id":"chosen"}`), 400,
 		refusal("cannot create a token with a duplicate ID"))
 	if a := w.do("POST", "auth/token/revoke-accessor", `{"accessor":"nope"}`); a.Code != 200 ||

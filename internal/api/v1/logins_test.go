@@ -7,6 +7,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method/approle"
 	"github.com/sealgate/sealgate/internal/auth/method/cert"
 	"github.com/sealgate/sealgate/internal/auth/method/jwt"
+	"github.com/sealgate/sealgate/internal/auth/method/kubernetes"
 	"github.com/sealgate/sealgate/internal/auth/method/userpass"
 	"github.com/sealgate/sealgate/internal/mount"
 
@@ -18,6 +19,7 @@ func authMethodsOf(now func() time.Time) map[string]mount.Factory {
 	o := method.Options{Now: now}
 	return map[string]mount.Factory{
 		"approle": approle.Factory(o), "cert": cert.Factory(o), "jwt": jwt.Factory(o), "oidc": jwt.Factory(o),
-		"userpass": userpass.Factory(userpass.Options{Cost: bcrypt.MinCost}),
+		"kubernetes": kubernetes.Factory(kubernetes.Options{Options: o}),
+		"userpass":   userpass.Factory(userpass.Options{Cost: bcrypt.MinCost}),
 	}
 }

@@ -20,6 +20,7 @@ type TokenParams struct {
 	NoDefault   bool     `json:"token_no_default_policy,omitempty"`
 	Type        string   `json:"token_type,omitempty"`
 	BoundCIDRs  []string `json:"token_bound_cidrs,omitempty"`
+	Older       []string `json:"older_names,omitempty"` // deprecated names under which parameters were written
 }
 
 // older maps parameter names to their deprecated names without "token_".
@@ -44,6 +45,7 @@ func (p *TokenParams) Read(f field.Map) error {
 		}
 	}
 	next := *p
+	next.Older = p.older(f)
 	err := field.First(
 		g.Seconds("token_ttl", &next.TTL), g.Seconds("token_max_ttl", &next.MaxTTL),
 		g.Seconds("token_explicit_max_ttl", &next.ExplicitMax),
@@ -63,6 +65,20 @@ func (p *TokenParams) Read(f field.Map) error {
 	}
 	*p = next
 	return nil
+}
+
+// older returns the deprecated names to show after a write: those that it uses, and those of before
+// whose parameter it does not set by the current name. So a client that reads back what it wrote
+// finds it.
+func (p *TokenParams) older(f field.Map) []string {
+	var names []string
+	for old, name := range older {
+		if old != "lease" && (f[old] != nil || f[name] == nil && slices.Contains(p.Older, old)) {
+			names = append(names, old)
+		}
+	}
+	slices.Sort(names)
+	return names
 }
 
 func (p *TokenParams) check() error {
@@ -112,7 +128,17 @@ func (p *TokenParams) Show(data map[string]any) map[string]any {
 	} {
 		data[name] = v
 	}
+	for _, old := range p.Older {
+		if v := data[older[old]]; !empty(v) {
+			data[old] = v
+		}
+	}
 	return data
+}
+
+func empty(v any) bool {
+	list, ok := v.([]string)
+	return ok && len(list) == 0 || v == int64(0)
 }
 
 // NotNil returns an empty list for nil: clients expect [] rather than null.

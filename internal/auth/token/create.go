@@ -215,7 +215,10 @@ func (c *creation) store(ctx context.Context) (*Created, error) {
 		c.s.meters.created.Inc()
 		return &Created{text, c.token, c.warn}, nil
 	}
-	if text == "" {
+	if text != "" {
+		c.warn = append(c.warn, "Supplying a custom ID for the token: a client that guesses the ID has the token; leave the "+
+			"ID out, and a random one is made")
+	} else {
 		if text, err = NewTokenText(c.s.rnd); err != nil {
 			return nil, err
 		}

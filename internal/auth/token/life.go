@@ -16,10 +16,17 @@ func (c *creation) chooseLife(context.Context) error {
 	t.Period, t.ExplicitMax, t.TTL = c.Period, c.ExplicitMax, c.TTL
 	if r := c.Role; r != nil {
 		t.Renewable = t.Renewable && r.Renewable
-		if p := r.period(); p > 0 {
+		if p := r.period(); p > 0 && t.Type != TypeBatch { // a role of type default-batch may have a period
+			if t.Period > 0 {
+				p = min(p, t.Period)
+				c.warn = append(c.warn, fmt.Sprintf("Period specified both during creation call and in role; using the lesser "+
+					"value of %d seconds", int64(p/time.Second)))
+			}
 			t.Period = p
 		}
-		if m := r.explicitMax(); m > 0 && (t.ExplicitMax == 0 || t.ExplicitMax > m) {
+		if m := r.explicitMax(); m > 0 && t.Type == TypeBatch {
+			t.TTL = smallestSet(t.TTL, m) // a batch token is not renewed, and has no maximum of its own
+		} else if m > 0 && (t.ExplicitMax == 0 || t.ExplicitMax > m) {
 			if t.ExplicitMax > m {
 				c.warn = append(c.warn, fmt.Sprintf("Explicit max TTL specified both during creation call and in role; using the "+
 					"lesser value of %d seconds",

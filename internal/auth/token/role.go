@@ -27,8 +27,9 @@ type Role struct {
 	Orphan                 bool          `json:"orphan,omitempty"`
 	PathSuffix             string        `json:"path_suffix,omitempty"`
 	Renewable              bool          `json:"renewable"`
-	Period                 time.Duration `json:"period,omitempty"`           // deprecated name of TokenPeriod
-	ExplicitMax            time.Duration `json:"explicit_max_ttl,omitempty"` // deprecated name of TokenExplicitMax
+	Period                 time.Duration `json:"period,omitempty"`           // what was written by the deprecated name
+	ExplicitMax            time.Duration `json:"explicit_max_ttl,omitempty"` // likewise
+	BoundCIDRs             []string      `json:"bound_cidrs,omitempty"`      // likewise
 	TokenPeriod            time.Duration `json:"token_period,omitempty"`
 	TokenExplicitMax       time.Duration `json:"token_explicit_max_ttl,omitempty"`
 	TokenNoDefaultPolicy   bool          `json:"token_no_default_policy,omitempty"`
@@ -159,8 +160,8 @@ func (s roleStore) WriteRole(ctx context.Context, r *Role) error {
 		return invalid("the name of a role has 1 to %d bytes", maxPolicyName)
 	case !slices.Contains([]string{"service", "batch", "default-service", "default-batch"}, r.TokenType):
 		return invalid("invalid 'token_type' value %q: use service, batch, default-service or default-batch", r.TokenType)
-	case r.TokenType == "batch" && (r.period() > 0 || r.explicitMax() > 0 || r.TokenNumUses > 0 || !r.Orphan):
-		return invalid("'token_type' batch needs an orphan role without period, explicit maximum or number of uses")
+	case r.TokenType == "batch" && r.unfitForBatch() != "":
+		return invalid("'token_type' cannot be 'batch' when role is set to generate %s", r.unfitForBatch())
 	case min(r.Period, r.TokenPeriod, r.ExplicitMax, r.TokenExplicitMax) < 0 || r.TokenNumUses < 0:
 		return invalid("durations and numbers of uses must not be negative")
 	case strings.Trim(r.PathSuffix, "/") != r.PathSuffix || strings.ContainsFunc(r.PathSuffix,
@@ -178,6 +179,22 @@ func (s roleStore) WriteRole(ctx context.Context, r *Role) error {
 	}
 	return s.entries.Commit(ctx,
 		storage.Batch{Ops: []storage.Op{storage.Put(rolePrefix+escape(r.Name), append([]byte{roleVersion}, body...))}})
+}
+
+// unfitForBatch returns what batch tokens cannot be; "" if the role asks for none of it. A role is
+// renewable unless it says otherwise, which batch tokens are never: that is not refused.
+func (r *Role) unfitForBatch() string {
+	switch {
+	case !r.Orphan:
+		return "non-orphan tokens"
+	case r.period() > 0:
+		return "periodic tokens"
+	case r.explicitMax() > 0:
+		return "tokens with an explicit max TTL"
+	case r.TokenNumUses > 0:
+		return "tokens with limited use count"
+	}
+	return ""
 }
 
 // DeleteRole removes a role. A missing one is not an error.

@@ -196,6 +196,37 @@ def approle(c):
     c.sys.disable_auth_method("approle")
 
 
+def kubernetes(c):
+    order = ORDER["kubernetes"]
+    c.sys.enable_auth_method("kubernetes", path="pods")
+    k = c.auth.kubernetes
+    k.configure(kubernetes_host=order["host"], kubernetes_ca_cert=order["ca"], token_reviewer_jwt=order["reviewer"], issuer="x",
+                mount_point="pods")
+    config = k.read_config(mount_point="pods")
+    check("config", (config["kubernetes_host"], config["issuer"], order["reviewer"] in str(config)), (order["host"], "x", False))
+    k.create_role("app", bound_service_account_names=["ap*"], bound_service_account_namespaces=["prod"], policies=["reader"],
+                  ttl="10m", alias_name_source="serviceaccount_name", mount_point="pods")
+    check("roles", k.list_roles(mount_point="pods")["keys"], ["app"])
+    role = k.read_role("app", mount_point="pods")
+    check("role", (role["bound_service_account_names"], role["alias_name_source"]), (["ap*"], "serviceaccount_name"))
+    pod = client()
+    auth = pod.auth.kubernetes.login(role="app", jwt=order["jwt"], mount_point="pods")["auth"]
+    check("metadata", (auth["metadata"]["service_account_name"], auth["lease_duration"]), ("app", 600))
+    pod.secrets.kv.v2.read_secret_version("a", raise_on_deleted_version=True)
+    refused("another account", Forbidden, "service account name not authorized", client().auth.kubernetes.login, role="app",
+            jwt=order["reviewer"], mount_point="pods")
+    refused("no token", Forbidden, "permission denied", client().auth.kubernetes.login, role="app", jwt="x", mount_point="pods")
+    k.delete_role("app", mount_point="pods")
+    c.sys.disable_auth_method("pods")
+
+
+def versions(c):
+    health = c.sys.read_health_status(method="GET")
+    check("API level", tuple(int(n) for n in health["version"].split("+")[0].split(".")) >= (1, 15, 0), True)
+    check("of the seal", c.seal_status["version"], health["version"])
+    check("ours", health["version"].endswith("+sealgate." + health["sealgate_version"]), True)
+
+
 def audit(c):
     c.sys.enable_audit_device("file", options={"file_path": ORDER["audit"]})
     check("devices", c.sys.list_enabled_audit_devices()["data"]["file/"]["type"], "file")
@@ -226,7 +257,7 @@ def leases(c):
 def absent(c):
     for engine in ["pki", "database", "ssh", "aws", "totp"]:
         refused(engine, InvalidRequest, "plugin not found in the catalog", c.sys.enable_secrets_engine, backend_type=engine)
-    for method in ["ldap", "kubernetes", "github", "aws", "gcp", "azure", "okta", "radius"]:
+    for method in ["ldap", "github", "aws", "gcp", "azure", "okta", "radius"]:
         refused(method, InvalidRequest, "plugin not found in the catalog", c.sys.enable_auth_method, method_type=method)
     refused("transit, which is not mounted", InvalidPath, "no handler for route", c.secrets.transit.encrypt_data, name="k", plaintext="YQ==")
     refused("raft", InvalidRequest, "raft storage is not in use", c.sys.read_raft_config)
@@ -235,7 +266,7 @@ def absent(c):
 
 def main():
     c = initialize()
-    for part in [mounts, kv1, kv2, policies, tokens, userpass, approle, audit, wrapping, leases, absent]:
+    for part in [mounts, kv1, kv2, policies, tokens, userpass, approle, kubernetes, versions, audit, wrapping, leases, absent]:
         part(c)
     json.dump(SECRETS, sys.stdout)
 

@@ -87,7 +87,7 @@ func (d *backend) config(ctx context.Context, r *mount.Request) (*mount.Response
 func (c *settings) read(f field.Map) error {
 	var responses []string
 	err := field.First(
-		keys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
+		PEMKeys(f, "jwt_validation_pubkeys", &c.PublicKeys), f.Text("jwks_url", &c.JWKS), f.Text("jwks_ca_pem", &c.JWKSCA),
 		f.Text("oidc_discovery_url", &c.Discovery), f.Text("oidc_discovery_ca_pem", &c.DiscoveryCA),
 		f.Text("bound_issuer", &c.Issuer),
 		f.Names("jwt_supported_algs", &c.Algorithms), f.Text("default_role", &c.DefaultRole),
@@ -161,7 +161,7 @@ func (c *settings) source() string {
 func (c *settings) publicKeys() ([]crypto.PublicKey, error) {
 	out := make([]crypto.PublicKey, 0, len(c.PublicKeys))
 	for i, text := range c.PublicKeys {
-		key, err := publicKey(text)
+		key, err := PublicKey(text)
 		if err != nil {
 			return nil, method.Invalid("jwt_validation_pubkeys: entry %d is not an RSA, ECDSA or Ed25519 public key in PEM", i+1)
 		}
@@ -170,7 +170,8 @@ func (c *settings) publicKeys() ([]crypto.PublicKey, error) {
 	return out, nil
 }
 
-func publicKey(text string) (crypto.PublicKey, error) {
+// PublicKey parses one RSA, ECDSA or Ed25519 public key, or the one of a certificate, in PEM.
+func PublicKey(text string) (crypto.PublicKey, error) {
 	block, rest := pem.Decode([]byte(strings.TrimSpace(text)))
 	if block == nil || len(rest) > 0 {
 		return nil, x509.ErrUnsupportedAlgorithm
@@ -198,8 +199,8 @@ func publicKey(text string) (crypto.PublicKey, error) {
 	return nil, x509.ErrUnsupportedAlgorithm
 }
 
-// keys reads PEM keys: a list, or one text with one or more.
-func keys(f field.Map, name string, into *[]string) error {
+// PEMKeys reads PEM keys: a list, or one text with one or more.
+func PEMKeys(f field.Map, name string, into *[]string) error {
 	text, ok := f[name].(string)
 	if !ok {
 		return f.Names(name, into)
