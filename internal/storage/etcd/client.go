@@ -25,80 +25,117 @@ const (
 	maxReceive = 64 << 20 // a page of a snapshot
 )
 
-// callOptions apply to every call: it waits for a connection within its deadline instead of failing
-// at once.
-var callOptions = []grpc.CallOption{grpc.WaitForReady(true), grpc.MaxCallSendMsgSize(maxSend),
-	grpc.MaxCallRecvMsgSize(maxReceive)}
+// callOptions apply to every call.
+var callOptions = []grpc.CallOption{grpc.MaxCallSendMsgSize(maxSend), grpc.MaxCallRecvMsgSize(maxReceive)}
 
-// connect creates the client. With a user it logs in, which needs etcd; without one it sends
-// nothing yet.
+// connect creates a client of each member. With a user it logs in, which needs etcd; without one it
+// sends nothing yet.
 func (s *Store) connect(ctx context.Context) error {
-	secure, err := s.o.tlsConfig()
+	config, err := s.config()
 	if err != nil {
 		return err
 	}
 	stop := context.AfterFunc(ctx, s.end)
 	defer stop()
+	for _, endpoint := range s.o.Endpoints {
+		s.members = append(s.members, &member{endpoint: endpoint})
+	}
+	plain := config
+	plain.Username, plain.Password = "", ""
+	for _, m := range s.members {
+		plain.Endpoints = []string{m.endpoint}
+		client, err := clientv3.New(plain)
+		if err != nil {
+			return s.explain(ctx, "connecting", err)
+		}
+		m.link.Store(newLink(client))
+	}
+	if s.o.Username == "" {
+		return nil
+	}
+	if err := s.login(ctx); err != nil {
+		return err
+	}
+	if err := s.hangUp(); err != nil {
+		return err
+	}
+	for _, m := range s.members {
+		m.link.Store(nil)
+		own := config
+		own.Endpoints = []string{m.endpoint}
+		if err := s.launch(func() { s.dial(m, own) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// config is that of each client, without the endpoint.
+func (s *Store) config() (clientv3.Config, error) {
+	secure, err := s.o.tlsConfig()
+	if err != nil {
+		return clientv3.Config{}, err
+	}
 	config := clientv3.Config{
-		Endpoints: s.o.Endpoints, TLS: secure, Username: s.o.Username, Password: s.o.Password,
-		DialTimeout: s.o.RequestTimeout, DialKeepAliveTime: 10 * time.Second, DialKeepAliveTimeout: 3 * time.Second,
-		MaxCallSendMsgSize: maxSend, MaxCallRecvMsgSize: maxReceive,
-		Context: s.closing, Logger: zap.NewNop(),
+		TLS: secure, Username: s.o.Username, Password: s.o.Password,
+		DialTimeout: min(s.o.RequestTimeout, loginTimeout), DialKeepAliveTime: 10 * time.Second,
+		DialKeepAliveTimeout: 3 * time.Second,
+		MaxCallSendMsgSize:   maxSend, MaxCallRecvMsgSize: maxReceive,
+		MaxUnaryRetries: 2, // one more, with a new token: ask repeats everything else
+		Context:         s.closing, Logger: zap.NewNop(),
 		DialOptions: []grpc.DialOption{grpc.WithConnectParams(grpc.ConnectParams{
 			// gRPC's default delay grows to two minutes; the whole cluster waits for etcd.
 			Backoff: backoff.Config{BaseDelay: 50 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2,
-				MaxDelay: time.Second},
+				MaxDelay: 500 * time.Millisecond},
 			MinConnectTimeout: min(s.o.RequestTimeout, 2*time.Second),
 		})},
 	}
 	if s.o.ServerName != "" {
 		config.DialOptions = append(config.DialOptions, grpc.WithAuthority(s.o.ServerName))
 	}
-	if err := s.login(ctx, config); err != nil {
-		return err
-	}
-	if s.client, err = clientv3.New(config); err != nil {
-		return s.explain(ctx, "connecting", err)
-	}
-	s.kv = clientv3.RetryKVClient(s.client)
-	if err := s.probe(ctx, s.client); err != nil {
-		return errors.Join(err, s.client.Close())
-	}
-	return nil
+	return config, nil
 }
 
-// probe fails if connecting can only fail again, such as with a wrong certificate. Temporary
-// failures (no server listens yet) are left to the calls that follow, which wait for a connection.
-func (s *Store) probe(ctx context.Context, client *clientv3.Client) error {
-	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
-	defer cancel()
-	// fails with the first connection
-	_, err := pb.NewMaintenanceClient(client.ActiveConnection()).Status(limited, &pb.StatusRequest{})
-	if text := status.Convert(err).Message(); strings.Contains(text, "x509:") || strings.Contains(text, "tls:") {
-		return s.explain(ctx, "connecting", err)
+const (
+	loginTimeout = 2 * time.Second // of one member
+	loginPause   = 500 * time.Millisecond
+)
+
+// dial connects to a member as the user, which may have to be repeated: the client library logs in
+// with its first connection.
+func (s *Store) dial(m *member, config clientv3.Config) {
+	for s.closing.Err() == nil {
+		client, err := clientv3.New(config)
+		if err == nil {
+			m.link.Store(newLink(client))
+			return
+		}
+		if status.Code(err) != codes.Unauthenticated && !is(err, rpctypes.ErrAuthFailed) {
+			err = status.Error(codes.Unavailable, status.Convert(err).Message()) // another member may answer
+		}
+		m.failed.Store(&err)
+		s.pause(s.closing, loginPause)
 	}
-	return nil
+}
+
+// hangUp closes the connections.
+func (s *Store) hangUp() error {
+	var all error
+	for _, m := range s.members {
+		all = errors.Join(all, m.close())
+	}
+	return all
 }
 
 // login checks the user and the password. The client would do it, but reports a failure only as a
 // timeout.
-func (s *Store) login(ctx context.Context, config clientv3.Config) error {
-	if config.Username == "" {
-		return nil
-	}
-	config.Username, config.Password = "", ""
-	client, err := clientv3.New(config)
-	if err != nil {
-		return s.explain(ctx, "connecting", err)
-	}
-	defer func() { _ = client.Close() }() // nothing was written
-	if err := s.probe(ctx, client); err != nil {
-		return err
-	}
+func (s *Store) login(ctx context.Context) error {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	_, err = pb.NewAuthClient(client.ActiveConnection()).Authenticate(limited,
-		&pb.AuthenticateRequest{Name: s.o.Username, Password: s.o.Password}, callOptions...)
+	_, _, err := ask(limited, s, job{"logging in", false}, func(ctx context.Context, l *link) (*pb.AuthenticateResponse, error) {
+		return pb.NewAuthClient(l.client.ActiveConnection()).Authenticate(ctx,
+			&pb.AuthenticateRequest{Name: s.o.Username, Password: s.o.Password}, callOptions...)
+	})
 	switch {
 	case err == nil:
 	case is(err, rpctypes.ErrAuthNotEnabled):
@@ -144,60 +181,41 @@ func (s *Store) limit(ctx context.Context, timeout time.Duration) (context.Conte
 	return ctx, func() { stop(); cancel() }
 }
 
-// read executes a range request. It gives up an unresponsive endpoint after its share of the time,
-// and tries the next.
+// read executes a range request.
 func (s *Store) read(ctx context.Context, doing string, r *pb.RangeRequest) (*pb.RangeResponse, error) {
-	attempts := min(len(s.o.Endpoints), 3)
-	for i := 1; ; i++ {
-		limited, cancel := s.limit(ctx, s.o.RequestTimeout/time.Duration(attempts))
-		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) {
-			return s.kv.Range(limited, r, callOptions...)
-		})
-		cancel()
-		if err == nil {
-			return resp, nil
-		}
-		if i >= attempts || status.Code(err) != codes.DeadlineExceeded || s.ready(ctx) != nil {
-			return nil, s.explain(ctx, doing, err)
-		}
-	}
-}
-
-// txn executes a transaction once.
-func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
-	defer cancel()
-	resp, err := s.send(limited, r)
+	resp, err := s.tryRead(ctx, doing, r)
 	if err != nil {
 		return nil, s.explain(ctx, doing, err)
 	}
 	return resp, nil
 }
 
-// send sends a transaction until a member accepts it. A member that knows no etcd leader (it is
-// partitioned, or an election is running) refuses before it looks at the request, so another member
-// may be asked.
-func (s *Store) send(ctx context.Context, r *pb.TxnRequest) (*pb.TxnResponse, error) {
-	return persist(ctx, codes.OK, func() (*pb.TxnResponse, error) { return s.kv.Txn(ctx, r, callOptions...) })
+// tryRead is read with gRPC's error.
+func (s *Store) tryRead(ctx context.Context, doing string, r *pb.RangeRequest) (*pb.RangeResponse, error) {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	resp, _, err := ask(limited, s, job{doing, false}, func(ctx context.Context, l *link) (*pb.RangeResponse, error) {
+		return l.kv.Range(ctx, r, callOptions...)
+	})
+	return resp, err
 }
 
-// pauseBetweenMembers is the delay after a refusal.
-const pauseBetweenMembers = 20 * time.Millisecond
-
-// persist repeats a call while there is time, if a member knows no leader, and for errors with the
-// given code.
-func persist[T any](ctx context.Context, passing codes.Code, call func() (T, error)) (T, error) {
-	for {
-		v, err := call()
-		if err == nil || !is(err, rpctypes.ErrNoLeader) && (passing == codes.OK || status.Code(err) != passing) {
-			return v, err
-		}
-		select {
-		case <-ctx.Done():
-			return v, err
-		case <-time.After(pauseBetweenMembers):
-		}
+// txn executes a transaction that has the same effect however often it is executed.
+func (s *Store) txn(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, error) {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	resp, _, err := s.send(limited, doing, r)
+	if err != nil {
+		return nil, s.explain(ctx, doing, err)
 	}
+	return resp, nil
+}
+
+// send sends such a transaction until a member answers.
+func (s *Store) send(ctx context.Context, doing string, r *pb.TxnRequest) (*pb.TxnResponse, copies, error) {
+	return ask(ctx, s, job{doing, true}, func(ctx context.Context, l *link) (*pb.TxnResponse, error) {
+		return l.kv.Txn(ctx, r, callOptions...)
+	})
 }
 
 func rangeOp(r *pb.RangeRequest) *pb.RequestOp {

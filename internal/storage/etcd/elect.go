@@ -1,6 +1,7 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -30,14 +31,16 @@ type observation struct {
 	at    time.Duration
 }
 
-// since returns when the lease of that revision was first seen: now or earlier.
-func (o *observation) since(lease int64, now time.Duration) time.Duration {
+// since returns when the lease of that revision was first seen: now or earlier. renewed: the lease
+// seen before was another one.
+func (o *observation) since(lease int64, now time.Duration) (at time.Duration, renewed bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.lease != lease {
+		renewed = o.lease != 0
 		o.lease, o.at = lease, now
 	}
-	return o.at
+	return o.at, renewed
 }
 
 // look reads the state of the election.
@@ -65,7 +68,11 @@ func (s *Store) readElection(ctx context.Context) (election, error) {
 		return election{}, err
 	}
 	// Without a lease the election itself was observed; revisions never repeat.
-	out.expires = s.observed.since(max(out.lease, out.leader), now) + ttl
+	at, renewed := s.observed.since(max(out.lease, out.leader), now)
+	if renewed {
+		s.outage.Worked(true) // another node's write
+	}
+	out.expires = at + ttl
 	return out, nil
 }
 
@@ -125,15 +132,24 @@ func (s *Store) candidacy(ctx context.Context, identity []byte) (*leadership, er
 
 // take elects this node, unless the election has changed since it was read.
 func (s *Store) take(ctx context.Context, now election, identity []byte) (*leadership, error) {
-	sent := s.clock()
+	sent, mark := s.clock(), s.marks.next()
 	resp, err := s.txn(ctx, "taking the leadership", &pb.TxnRequest{
 		Compare: []*pb.Compare{written(s.keys.leader, now.leader), written(s.keys.lease, now.lease)},
-		Success: []*pb.RequestOp{putOp(s.keys.leader, encodeLeader(s.o.LeaseTTL, identity)), putOp(s.keys.lease, nil)},
+		Success: []*pb.RequestOp{putOp(s.keys.leader, encodeLeader(s.o.LeaseTTL, identity)), putOp(s.keys.lease, mark)},
+		Failure: []*pb.RequestOp{rangeOp(&pb.RangeRequest{Key: s.keys.lease})},
 	})
-	if err != nil || !resp.Succeeded {
+	if err != nil {
 		return nil, err
 	}
-	return s.elected(uint64(resp.Header.Revision), sent)
+	if resp.Succeeded {
+		return s.elected(uint64(resp.Header.Revision), sent)
+	}
+	// Another copy of this transaction may have been executed before: then the lease has its mark.
+	lease := resp.Responses[0].GetResponseRange().Kvs
+	if len(lease) == 1 && bytes.Equal(lease[0].Value, mark) {
+		return s.elected(uint64(lease[0].ModRevision), sent)
+	}
+	return nil, nil
 }
 
 // untilVacant returns when the leader has resigned, or its lease has expired as far as this node
@@ -163,6 +179,8 @@ func (s *Store) untilVacant(ctx context.Context, now election) error {
 			return storage.ErrClosed
 		case <-timer.C:
 			return nil
+		case <-w.moved:
+			return nil
 		case answer, ok := <-w.answers:
 			if !ok || answer.Err() != nil {
 				s.pause(ctx, pauseAfterLoss)
@@ -172,7 +190,9 @@ func (s *Store) untilVacant(ctx context.Context, now election) error {
 				if string(e.Kv.Key) != string(s.keys.lease) || e.Type == mvccpb.Event_DELETE {
 					return nil
 				}
-				timer.Reset(s.observed.since(e.Kv.ModRevision, s.clock()) + ttl - s.clock())
+				at, _ := s.observed.since(e.Kv.ModRevision, s.clock())
+				s.outage.Worked(true)
+				timer.Reset(at + ttl - s.clock())
 			}
 		}
 	}

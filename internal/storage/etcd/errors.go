@@ -24,7 +24,7 @@ func is(err error, want ...error) bool {
 	return false
 }
 
-// explain returns an error with cause and remedy.
+// explain returns an error with cause and remedy, and its class.
 func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	switch {
 	case ctx.Err() != nil:
@@ -34,10 +34,21 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 	case is(err, rpctypes.ErrNoSpace):
 		return fmt.Errorf("%w: etcd at %s has reached its quota: compact and defragment it, or raise --quota-backend-bytes,"+
 			" then run etcdctl alarm disarm", storage.ErrFull, s.where())
-	case is(err, rpctypes.ErrAuthFailed) && s.o.Username != "":
-		return fmt.Errorf("%w the user %q: the name or the password is wrong: correct username and password"+
-			" (ETCD_USERNAME, ETCD_PASSWORD)", ErrDenied, s.o.Username)
-	case is(err, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed) && s.o.Username == "":
+	case is(err, rpctypes.ErrUserEmpty, rpctypes.ErrPermissionDenied, rpctypes.ErrAuthFailed):
+		return storage.Classified(storage.Denied, s.denied(doing, err))
+	case is(err, rpctypes.ErrCompacted):
+		return fmt.Errorf("etcd: %s: %w; try again", doing, errCompacted)
+	case is(err, rpctypes.ErrCorrupt):
+		return fmt.Errorf("%w: etcd at %s reports that its members' data differ", storage.ErrCorrupt, s.where())
+	}
+	class, cause := s.cause(err)
+	return storage.Classified(class, fmt.Errorf("%w: %s: etcd at %s %s", storage.ErrUnavailable, doing, s.where(), cause))
+}
+
+// denied explains a refused user or permission.
+func (s *Store) denied(doing string, err error) error {
+	switch {
+	case s.o.Username == "":
 		return fmt.Errorf("%w: %s: etcd requires a user with read and write permission below %s: set username and password "+
 			"(ETCD_USERNAME,"+
 			" ETCD_PASSWORD), or a client certificate with the user's name", ErrDenied, doing, s.keys.base)
@@ -45,48 +56,58 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 		return fmt.Errorf("%w: %s: the user %q has no permission: run etcdctl role grant-permission ROLE readwrite "+
 			"--prefix=true %s",
 			ErrDenied, doing, s.o.Username, s.keys.base)
-	case is(err, rpctypes.ErrCompacted):
-		return fmt.Errorf("etcd: %s: %w; try again", doing, errCompacted)
-	case is(err, rpctypes.ErrCorrupt):
-		return fmt.Errorf("%w: etcd at %s reports that its members' data differ", storage.ErrCorrupt, s.where())
 	}
-	return fmt.Errorf("%w: %s: etcd at %s %s", storage.ErrUnavailable, doing, s.where(), s.cause(err))
+	return fmt.Errorf("%w the user %q: the name or the password is wrong: correct username and password"+
+		" (ETCD_USERNAME, ETCD_PASSWORD)", ErrDenied, s.o.Username)
 }
 
 var errCompacted = errors.New("the required history was compacted meanwhile")
 
 // cause returns why there is no response, and what to check.
-func (s *Store) cause(err error) string {
+func (s *Store) cause(err error) (storage.Class, string) {
 	text := status.Convert(err).Message()
 	if len(text) > 400 {
 		text = text[:400]
 	}
 	switch {
 	case strings.Contains(text, "certificate signed by unknown authority"):
-		return "has a certificate of an unknown CA: set tls_ca_file (" + text + ")"
+		return storage.Certificate, "has a certificate of an unknown CA: set tls_ca_file (" + text + ")"
 	case strings.Contains(text, "x509:"):
-		return "has a certificate that does not match: check tls_ca_file and the names in the certificate (" + text + ")"
+		return storage.Certificate, "has a certificate that does not match: check tls_ca_file and the names in the " +
+			"certificate (" + text + ")"
 	case strings.Contains(text, "tls: certificate required"), strings.Contains(text, "remote error: tls: bad certificate"),
 		strings.Contains(text, "remote error: tls: unknown certificate"):
-		return "refuses the client certificate: set tls_cert_file and tls_key_file to one that it trusts (" + text + ")"
+		return storage.Certificate, "refuses the client certificate: set tls_cert_file and tls_key_file to one that it " +
+			"trusts (" + text + ")"
 	case strings.Contains(text, "first record does not look like a TLS handshake"),
 		strings.HasSuffix(text, `authentication handshake failed: EOF"`):
-		return "does not use TLS: it listens for http, or another program listens there (" + text + ")"
+		return storage.Unresponsive, "does not use TLS: it listens for http, or another program listens there (" + text + ")"
 	case closed(text) && !s.o.secure():
-		return "closed the connection: it may require https (" + text + ")"
+		return storage.Unresponsive, "closed the connection: it may require https (" + text + ")"
 	case closed(text) && s.o.CertFile == "": // TLS 1.3 reports a missing certificate late, and not to a pending write
-		return "closed the connection: it may require a client certificate, so set tls_cert_file and tls_key_file (" + text +
-			")"
+		return storage.Unresponsive, "closed the connection: it may require a client certificate, so set tls_cert_file and " +
+			"tls_key_file (" + text + ")"
+	case unreachable(text):
+		return storage.Unreachable, "cannot be reached: start it, or correct address and network (" + text + ")"
 	case status.Code(err) == codes.DeadlineExceeded:
-		return fmt.Sprintf("did not answer within %s (request_timeout): check that it runs, has a quorum and is reachable "+
-			"(%s)",
-			s.o.RequestTimeout, text)
+		return storage.Unresponsive, fmt.Sprintf("did not answer within %s (request_timeout): check that it runs, has a "+
+			"quorum and is reachable (%s)", s.o.RequestTimeout, text)
 	case is(err, rpctypes.ErrNoLeader, rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail,
 		rpctypes.ErrTimeoutDueToConnectionLost,
 		rpctypes.ErrLeaderChanged, rpctypes.ErrUnhealthy):
-		return "has no quorum, or is electing a leader: check that most of its members run (" + text + ")"
+		return storage.NoQuorum, "has no quorum, or is electing a leader: check that most of its members run (" + text + ")"
 	}
-	return "failed (" + text + ")"
+	return storage.Unresponsive, "failed (" + text + ")"
+}
+
+// unreachable reports whether no connection was made.
+func unreachable(text string) bool {
+	for _, sign := range []string{"connection refused", "no such host", "no route to host", "network is unreachable"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
 }
 
 // closed reports whether the peer closed a connection that had just begun.

@@ -5,9 +5,10 @@
 //     the current one, its operations and the number of the commit. etcd itself refuses the commit
 //     of a deposed leader, however late it arrives.
 //   - Every call has a deadline, Options.RequestTimeout; without a response by then it fails with
-//     storage.ErrUnavailable. Reads move to another endpoint if one is unresponsive; a commit is
-//     sent once, because sending it twice could apply it twice. A partitioned member reports that,
-//     and another is asked.
+//     storage.ErrUnavailable, and after Options.OutageTimeout if no member accepts connections. A
+//     call that a member leaves unanswered for 300 ms is sent to the next one as well. A commit is
+//     applied at most once, however often it is sent: each copy compares and sets the mark of a slot
+//     that no other commit uses meanwhile. A partitioned member reports that, and another is asked.
 //   - Connections and watches are restored automatically; a watch resumes after its last event. If
 //     etcd has compacted the missing events, the channels of all watches are closed.
 //   - At most one node leads. A candidate takes over a lease that was not renewed for a whole TTL
@@ -33,7 +34,8 @@
 //	data/KEY       the value
 //	office/leader  written by an election; its modification revision is the epoch:
 //	               version u8 = 1 | TTL in milliseconds u32 | identity
-//	office/lease   empty, written by each renewal
+//	office/lease   written by each renewal; an election writes its mark, a renewal no value
+//	slot/N         mark of the last commit that used the slot: 16 bytes that never repeat
 package etcd
 
 import (
@@ -43,9 +45,6 @@ import (
 	"sync"
 	"time"
 
-	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
-	clientv3 "go.etcd.io/etcd/client/v3"
-
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -54,6 +53,7 @@ const (
 	DefaultPath           = "/sealgate/"
 	DefaultRequestTimeout = 5 * time.Second
 	DefaultLeaseTTL       = 1500 * time.Millisecond
+	DefaultOutageTimeout  = time.Second
 )
 
 // Options say how to connect to etcd.
@@ -67,6 +67,7 @@ type Options struct {
 	ServerName         string // expected in certificates; "" means the endpoint's host
 
 	RequestTimeout time.Duration // of every call
+	OutageTimeout  time.Duration // of calls while no member accepts connections; 0 means DefaultOutageTimeout
 	LeaseTTL       time.Duration // how long the leadership outlives an unresponsive leader; preferably equal on all nodes
 	// ReadOnly makes Open write nothing: it returns fs.ErrNotExist if there is no data below the
 	// path.
@@ -84,12 +85,15 @@ type Options struct {
 // Store is a connection to etcd. It implements storage.Store and every optional interface of
 // package storage.
 type Store struct {
-	o      Options
-	keys   layout
-	log    *slog.Logger
-	clock  func() time.Duration
-	client *clientv3.Client
-	kv     pb.KVClient // returns gRPC's errors, which name the cause
+	o         Options
+	keys      layout
+	log       *slog.Logger
+	clock     func() time.Duration
+	members   []*member
+	preferred preference
+	outage    storage.Outage
+	marks     marks
+	slots     slots
 
 	closing     context.Context // ended by Close
 	end         context.CancelFunc
@@ -110,6 +114,7 @@ var (
 	_ storage.Sequencer   = (*Store)(nil)
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
+	_ storage.Reporter    = (*Store)(nil)
 )
 
 // Open connects and prepares the path. It fails if etcd does not respond within the request
@@ -120,9 +125,15 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 		return nil, err
 	}
 	s := &Store{o: o, keys: newLayout(o.Path), log: o.Log, clock: o.Clock, leaderships: map[*leadership]struct{}{}}
+	s.outage.Log, s.outage.Now = o.Log, time.Now
+	if err := s.marks.seed(); err != nil {
+		return nil, err
+	}
 	s.closing, s.end = context.WithCancel(context.Background())
 	if err := s.connect(ctx); err != nil {
 		s.end()
+		s.tasks.Wait()
+		_ = s.hangUp() // nothing was written
 		return nil, err
 	}
 	if err := s.prepare(ctx); err != nil {
@@ -192,8 +203,5 @@ func (s *Store) Close() error {
 	}
 	s.end()
 	s.tasks.Wait()
-	if err := s.client.Close(); err != nil && !errors.Is(err, context.Canceled) {
-		return err
-	}
-	return nil
+	return s.hangUp()
 }

@@ -93,8 +93,9 @@ func TestListJumpsOverFolders(t *testing.T) {
 		keys, flat = append(keys, "flat/"+name), append(flat, name)
 	}
 	fill(t, s, keys, func(string) []byte { return nil })
-	count := &counting{KVClient: s.kv}
-	s.kv = count
+	l := s.members[0].link.Load()
+	count := &counting{KVClient: l.kv}
+	s.members[0].link.Store(&link{client: l.client, kv: count})
 	list := func(prefix, after string, limit int, want []string, ranges, transferred int64) {
 		t.Helper()
 		count.reset()

@@ -15,6 +15,7 @@ type layout struct {
 	data                          string // with a trailing slash
 	format, commit, leader, lease []byte
 	leadership                    []byte
+	slots                         string // with a trailing slash
 	dataEnd, leadershipEnd, end   []byte // the least keys after data, after the leadership's keys, after everything
 }
 
@@ -24,7 +25,8 @@ func newLayout(base string) layout {
 	return layout{
 		base: base, data: base + "data/", format: []byte(base + "format"), commit: []byte(base + "commit"),
 		leadership: []byte(base + "office/"), leader: []byte(base + "office/leader"), lease: []byte(base + "office/lease"),
-		dataEnd: []byte(base + "data0"), leadershipEnd: []byte(base + "office0"), end: []byte(base[:len(base)-1] + "0"),
+		dataEnd: []byte(base + "data0"), leadershipEnd: []byte(base + "office0"),
+		slots: base + "slot/", end: []byte(base[:len(base)-1] + "0"),
 	}
 }
 

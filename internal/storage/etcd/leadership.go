@@ -135,7 +135,7 @@ func (l *leadership) renew(ctx context.Context) renewal {
 	r := renewal{sent: s.clock()}
 	ctx, cancel := s.limit(ctx, min(l.left(), s.o.RequestTimeout))
 	defer cancel()
-	resp, err := s.send(ctx, &pb.TxnRequest{
+	resp, _, err := s.send(ctx, "renewing the lease", &pb.TxnRequest{
 		Compare: []*pb.Compare{written(s.keys.leader, int64(l.epoch))},
 		Success: []*pb.RequestOp{putOp(s.keys.lease, nil)},
 	})

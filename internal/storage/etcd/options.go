@@ -45,6 +45,9 @@ func (o *Options) complete() error {
 	if o.LeaseTTL == 0 {
 		o.LeaseTTL = DefaultLeaseTTL
 	}
+	if o.OutageTimeout == 0 {
+		o.OutageTimeout = DefaultOutageTimeout
+	}
 	o.LeaseTTL = o.LeaseTTL.Truncate(time.Millisecond)
 	switch {
 	case o.RequestTimeout < minRequestTimeout:

@@ -52,7 +52,9 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 	}
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	resp, err := pb.NewMaintenanceClient(s.client.ActiveConnection()).Status(limited, &pb.StatusRequest{}, callOptions...)
+	resp, _, err := ask(limited, s, job{"reading the size", false}, func(ctx context.Context, l *link) (*pb.StatusResponse, error) {
+		return pb.NewMaintenanceClient(l.client.ActiveConnection()).Status(ctx, &pb.StatusRequest{}, callOptions...)
+	})
 	if err != nil {
 		return 0, s.explain(ctx, "reading the size", err)
 	}

@@ -48,7 +48,7 @@ func TestRestartOfEtcd(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{})
 	o := options(server)
-	o.LeaseTTL, o.RequestTimeout = time.Minute, 30*time.Second
+	o.LeaseTTL, o.RequestTimeout, o.OutageTimeout = time.Minute, 30*time.Second, 30*time.Second
 	s := open(t, o)
 	leadership := campaign(t, s, "a")
 	events, err := s.Watch(t.Context(), "w/")

@@ -59,11 +59,7 @@ func (s *Store) Snapshot(ctx context.Context, visit func(key string, value []byt
 // page reads one page, with fewer entries if they are too large for one response.
 func (s *Store) page(ctx context.Context, r *pb.RangeRequest) (*pb.RangeResponse, error) {
 	for {
-		limited, cancel := s.limit(ctx, s.o.RequestTimeout)
-		resp, err := persist(limited, codes.Unavailable, func() (*pb.RangeResponse, error) {
-			return s.kv.Range(limited, r, callOptions...)
-		})
-		cancel()
+		resp, err := s.tryRead(ctx, "reading a snapshot", r)
 		switch {
 		case err == nil:
 			return resp, nil

@@ -16,7 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// follower is the single etcd watch that feeds all readers. It covers the data and the commit
+// follower is the single etcd watch that feeds all readers, at the preferred member. It covers the data and the commit
 // number, so that each commit has a mark. etcd never splits a revision across responses.
 type follower struct {
 	mu      sync.Mutex
@@ -100,11 +100,12 @@ func (s *Store) subscribe(ctx context.Context, prefix string) (<-chan storage.Ev
 	return s.follow.feed.Subscribe(prefix, ctx, s.closing), nil
 }
 
-// tail is a watch in etcd. The client library resumes it after a lost connection.
+// tail is a watch in etcd, at one member.
 type tail struct {
 	answers clientv3.WatchChan
 	cancel  context.CancelFunc
-	next    int64 // first revision that was not sent yet
+	next    int64           // first revision that was not sent yet
+	moved   <-chan struct{} // closed when another member is preferred: this one may be silent
 }
 
 // watch starts a watch and waits until etcd has created it.
@@ -112,32 +113,48 @@ func (s *Store) watch(ctx context.Context, from int64) (*tail, error) {
 	return s.watchRange(ctx, from, s.keys.commit, s.keys.dataEnd)
 }
 
+// watchStart is how long a member may take to start a watch before another one is asked.
+const watchStart = time.Second
+
 func (s *Store) watchRange(ctx context.Context, from int64, key, end []byte) (*tail, error) {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	w, err := persist(limited, codes.Unavailable, func() (*tail, error) { return s.tryWatch(limited, from, key, end) })
-	if err != nil {
-		return nil, s.explain(ctx, "starting a watch", err)
+	for {
+		w, by, err := s.tryWatch(limited, from, key, end)
+		if err == nil {
+			return w, nil
+		}
+		if limited.Err() != nil || !passing(err) && status.Code(err) != codes.DeadlineExceeded {
+			return nil, s.explain(ctx, "starting a watch", err)
+		}
+		s.preferred.leave(by, len(s.members))
+		s.pause(limited, pauseBetweenMembers)
 	}
-	return w, nil
 }
 
-// tryWatch starts a watch at one member; starting bounds only the start.
-func (s *Store) tryWatch(starting context.Context, from int64, key, end []byte) (*tail, error) {
+// tryWatch starts a watch at the preferred member; starting bounds only the start.
+func (s *Store) tryWatch(starting context.Context, from int64, key, end []byte) (w *tail, by int, err error) {
+	by, moved := s.preferred.current()
+	l, err := s.members[by].connected()
+	if err != nil {
+		return nil, by, err
+	}
+	starting, done := context.WithTimeout(starting, watchStart)
+	defer done()
 	watching, cancel := context.WithCancel(s.closing)
 	stop := context.AfterFunc(starting, cancel)
 	// A member without a leader must report it, or the watch would silently stop.
-	answers := s.client.Watch(clientv3.WithRequireLeader(watching), string(key),
+	answers := l.client.Watch(clientv3.WithRequireLeader(watching), string(key),
 		clientv3.WithRange(string(end)), clientv3.WithRev(from), clientv3.WithCreatedNotify())
 	first, ok := <-answers
 	if !stop() || !ok || first.Err() != nil {
 		cancel()
 		if err := first.Err(); err != nil {
-			return nil, err
+			return nil, by, err
 		}
-		return nil, status.FromContextError(context.DeadlineExceeded).Err()
+		return nil, by, status.FromContextError(context.DeadlineExceeded).Err()
 	}
-	return &tail{answers: answers, cancel: cancel, next: from}, nil
+	return &tail{answers: answers, cancel: cancel, next: from, moved: moved}, by, nil
 }
 
 // followOn publishes etcd's events until Close, or until events are lost for good.
@@ -148,7 +165,10 @@ func (s *Store) followOn(w *tail) {
 		if s.closing.Err() != nil || errors.Is(err, rpctypes.ErrCompacted) {
 			break
 		}
-		s.log.Warn("the watch of etcd was interrupted; resuming it", "error", err)
+		if !errors.Is(err, errMoved) {
+			s.log.Warn("the watch of etcd was interrupted; resuming it", "error", err)
+			s.pause(s.closing, pauseAfterLoss)
+		}
 		if w = s.again(w.next); w == nil {
 			break
 		}
@@ -162,12 +182,7 @@ func (s *Store) followOn(w *tail) {
 // again resumes the watch, however long etcd is unavailable. It returns nil at Close, and if the
 // history is compacted.
 func (s *Store) again(next int64) *tail {
-	for {
-		select {
-		case <-s.closing.Done():
-			return nil
-		case <-time.After(pauseAfterLoss):
-		}
+	for s.closing.Err() == nil {
 		w, err := s.watch(s.closing, next)
 		switch {
 		case err == nil:
@@ -176,21 +191,33 @@ func (s *Store) again(next int64) *tail {
 			s.log.Error("the watch of etcd cannot be resumed; all cached data is read again", "error", err)
 			return nil
 		}
+		s.pause(s.closing, pauseAfterLoss)
 	}
+	return nil
 }
 
-// publish publishes events until the watch ends.
+// errMoved ends a watch at a member that is not preferred any more.
+var errMoved = errors.New("etcd: another member answers")
+
+// publish publishes events until the watch ends, or another member is preferred.
 func (s *Store) publish(w *tail) error {
-	for answer := range w.answers {
-		if err := answer.Err(); err != nil {
-			return err
-		}
-		if n := len(answer.Events); n > 0 {
-			s.follow.feed.Publish(s.keys.events(answer.Events)...)
-			w.next = answer.Events[n-1].Kv.ModRevision + 1
+	for {
+		select {
+		case answer, ok := <-w.answers:
+			if !ok {
+				return context.Canceled
+			}
+			if err := answer.Err(); err != nil {
+				return err
+			}
+			if n := len(answer.Events); n > 0 {
+				s.follow.feed.Publish(s.keys.events(answer.Events)...)
+				w.next = answer.Events[n-1].Kv.ModRevision + 1
+			}
+		case <-w.moved:
+			return errMoved
 		}
 	}
-	return context.Canceled
 }
 
 // events converts etcd's events, with a mark after those of each revision.

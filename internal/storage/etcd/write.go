@@ -1,7 +1,9 @@
 package etcd
 
 import (
+	"bytes"
 	"context"
+	"errors"
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
@@ -27,27 +29,88 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	limited, cancel := context.WithTimeout(clientv3.WithRequireLeader(ctx), s.o.RequestTimeout) // Close waits for it
 	defer cancel()
 	failpoint.Point("storage.commit.before")
-	resp, err := s.send(limited, s.transaction(b))
+	if len(b.Ops) == 0 { // it changes nothing, however often it is executed
+		return s.commit(ctx, limited, b, nil)
+	}
+	at := s.slots.take(s.keys.slots)
+	defer s.slots.give(at)
+	return s.commit(ctx, limited, b, at)
+}
+
+// commit executes a batch with the slot that it uses, nil if it needs none.
+func (s *Store) commit(ctx, limited context.Context, b storage.Batch, at *slot) error {
+	mark, sent := s.marks.next(), copies{}
+	for {
+		resp, c, err := s.send(limited, "committing", s.transaction(b, at, mark))
+		sent.sent, sent.open = sent.sent+c.sent, sent.open+c.open
+		switch {
+		case err != nil:
+			return s.commitError(ctx, err, sent)
+		case resp.Succeeded:
+			if at != nil {
+				at.mark = mark
+			}
+			failpoint.Point("storage.commit.after")
+			return nil
+		case at == nil:
+			return s.refused(b, resp)
+		}
+		again, err := s.judge(limited, b, resp, at, mark, sent)
+		if !again {
+			return err
+		}
+	}
+}
+
+// judge decides about a commit that a member refused. again: only the slot's mark was not the
+// expected one, which is now known.
+func (s *Store) judge(ctx context.Context, b storage.Batch, resp *pb.TxnResponse, at *slot, mark []byte,
+	sent copies) (again bool, err error) {
+	found := valueOf(resp.Responses[len(resp.Responses)-1])
+	expected := bytes.Equal(found, at.mark) && (found == nil) == (at.mark == nil)
+	if !expected {
+		at.mark = found
+	}
+	fenced := errors.Is(s.refused(b, resp), storage.ErrFenced)
 	switch {
-	case err == nil && resp.Succeeded:
+	case bytes.Equal(found, mark): // another copy was executed
 		failpoint.Point("storage.commit.after")
-		return nil
-	case err == nil:
-		return s.refused(b, resp)
+		return false, nil
+	case !expected && sent.sent > 1 && (b.Epoch == 0 || fenced):
+		return false, errUnknownOutcome("another node has committed since")
+	case fenced:
+		return false, s.refused(b, resp)
+	case !expected:
+		return true, nil
+	case sent.open > 0:
+		executed, err := s.settle(ctx, at, mark)
+		if executed || err != nil {
+			return false, err
+		}
+	}
+	return false, s.refused(b, resp)
+}
+
+// commitError explains an error of a commit.
+func (s *Store) commitError(ctx context.Context, err error, sent copies) error {
+	err2 := s.explain(ctx, "committing", err)
+	switch {
 	case is(err, rpctypes.ErrRequestTooLarge):
 		return fmt.Errorf("%w for etcd: start it with --max-request-bytes=1572864, its default, or more", storage.ErrTooLarge)
 	case is(err, rpctypes.ErrTooManyOps):
 		return fmt.Errorf("%w for etcd: start it with --max-txn-ops=128, its default, or more", storage.ErrTooLarge)
+	case sent.open > 0 && storage.NothingWritten(err2):
+		return errUnknownOutcome(err2.Error())
 	}
-	return s.explain(ctx, "committing", err)
+	return err2
 }
 
-// transaction converts a batch. It has at most MaxOps + 1 comparisons and MaxOps + 1 operations:
+// transaction converts a batch. It has at most MaxOps + 2 comparisons and MaxOps + 2 operations:
 // etcd allows 128 of each.
-func (s *Store) transaction(b storage.Batch) *pb.TxnRequest {
+func (s *Store) transaction(b storage.Batch, at *slot, mark []byte) *pb.TxnRequest {
 	t := &pb.TxnRequest{
-		Compare: make([]*pb.Compare, 0, len(b.If)+1),
-		Success: make([]*pb.RequestOp, 0, len(b.Ops)+1),
+		Compare: make([]*pb.Compare, 0, len(b.If)+2),
+		Success: make([]*pb.RequestOp, 0, len(b.Ops)+2),
 	}
 	if b.Epoch != 0 {
 		t.Compare = append(t.Compare, written(s.keys.leader, int64(b.Epoch)))
@@ -67,8 +130,10 @@ func (s *Store) transaction(b storage.Batch) *pb.TxnRequest {
 			t.Success = append(t.Success, putOp(s.keys.of(op.Key), op.Value))
 		}
 	}
-	if len(t.Success) > 0 {
-		t.Success = append(t.Success, putOp(s.keys.commit, nil))
+	if at != nil {
+		t.Compare = append(t.Compare, at.unchanged())
+		t.Success = append(t.Success, putOp(s.keys.commit, nil), putOp(at.key, mark))
+		t.Failure = append(t.Failure, rangeOp(&pb.RangeRequest{Key: at.key}))
 	}
 	return t
 }
