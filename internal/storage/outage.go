@@ -143,6 +143,16 @@ func (o *Outage) Failed(write bool, err error) {
 	}
 }
 
+// outageAge is the age of an outage from which no call waits for an answer until its deadline.
+const outageAge = 3 * time.Second
+
+// Over reports whether a call that has waited for a while should end, because waiting longer does not
+// help. certain: no answer is outstanding that may still come.
+func (o *Outage) Over(certain bool) bool {
+	f := o.Failing()
+	return f != nil && (certain && f.Class.Lasting() || o.Now().Sub(f.Since) >= outageAge)
+}
+
 // Worked records a successful call. A write also proves that reads work.
 func (o *Outage) Worked(write bool) {
 	o.mu.Lock()

@@ -33,21 +33,25 @@ type Shared interface {
 // Options say how to open a store.
 type Options struct {
 	Open    func(ctx context.Context) (storage.Store, error)
-	Attempt time.Duration // deadline of an attempt; 0 means 7 s
+	First   time.Duration // deadline of the first attempt, for which the start waits; 0 means 2 s
+	Attempt time.Duration // deadline of each other attempt; 0 means 7 s
 	Pause   time.Duration // between two attempts; 0 means 500 ms
 	Log     *slog.Logger
 }
 
 // Open opens the store, or starts to wait for it.
 func Open(ctx context.Context, o Options) (storage.Store, error) {
+	if o.First <= 0 {
+		o.First = 2 * time.Second
+	}
 	if o.Attempt <= 0 {
 		o.Attempt = 7 * time.Second // longer than a call's deadline, whose error names the cause
 	}
 	if o.Pause <= 0 {
 		o.Pause = 500 * time.Millisecond
 	}
-	s := &store{o: o, ended: make(chan struct{}), opened: make(chan struct{})}
-	inner, err := s.attempt(ctx)
+	s := &store{o: o, since: time.Now(), ended: make(chan struct{}), opened: make(chan struct{})}
+	inner, err := s.attempt(ctx, o.First)
 	if err == nil || !errors.Is(err, storage.ErrUnavailable) || ctx.Err() != nil {
 		return inner, err
 	}
@@ -63,18 +67,19 @@ type store struct {
 	o       Options
 	inner   atomic.Pointer[Shared]
 	cause   atomic.Pointer[error]
+	since   time.Time
 	opened  chan struct{} // closed when inner is set
 	closing context.Context
 	close   context.CancelFunc
 	ended   chan struct{} // closed when wait has returned
 }
 
-func (s *store) attempt(ctx context.Context) (storage.Store, error) {
-	limited, cancel := context.WithTimeout(ctx, s.o.Attempt)
+func (s *store) attempt(ctx context.Context, within time.Duration) (storage.Store, error) {
+	limited, cancel := context.WithTimeout(ctx, within)
 	defer cancel()
 	inner, err := s.o.Open(limited)
 	if err != nil && limited.Err() != nil && ctx.Err() == nil && !errors.Is(err, storage.ErrUnavailable) {
-		err = fmt.Errorf("%w: it did not respond within %s: %w", storage.ErrUnavailable, s.o.Attempt, err)
+		err = fmt.Errorf("%w: it did not respond within %s: %w", storage.ErrUnavailable, within, err)
 	}
 	return inner, err
 }
@@ -90,7 +95,7 @@ func (s *store) wait() {
 			return
 		case <-timer.C:
 		}
-		inner, err := s.attempt(s.closing)
+		inner, err := s.attempt(s.closing, s.o.Attempt)
 		shared, ok := inner.(Shared)
 		switch {
 		case err == nil && ok:
@@ -120,6 +125,22 @@ func (s *store) ready() (Shared, error) {
 		return nil, storage.ErrClosed
 	}
 	return nil, *s.cause.Load()
+}
+
+// Failing implements storage.Reporter.
+func (s *store) Failing() *storage.Failure {
+	if inner := s.inner.Load(); inner != nil {
+		if r, ok := (*inner).(storage.Reporter); ok {
+			return r.Failing()
+		}
+		return nil
+	}
+	err := *s.cause.Load()
+	class := storage.ClassOf(err)
+	if class == "" {
+		class = storage.Unresponsive
+	}
+	return &storage.Failure{Class: class, Err: err, Since: s.since}
 }
 
 func (s *store) Get(ctx context.Context, key string) ([]byte, error) {

@@ -102,8 +102,6 @@ const (
 	maxCopies = 8
 	// silence is how long etcd may take before the storage counts as failing.
 	silence = time.Second
-	// outageAge is the age of an outage from which a call waits for Options.OutageTimeout only.
-	outageAge = 3 * time.Second
 	// pauseBetweenMembers is the delay after every member has refused.
 	pauseBetweenMembers = 20 * time.Millisecond
 )
@@ -235,11 +233,7 @@ func (p *patience) over(open int) bool {
 	if time.Since(p.begun) < p.store.o.OutageTimeout {
 		return false
 	}
-	f := p.store.outage.Failing()
-	if f == nil {
-		return false
-	}
-	return open == 0 && f.Class.Lasting() || time.Since(f.Since) >= outageAge
+	return p.store.outage.Over(open == 0)
 }
 
 // cause is the error of a call that nobody answered.

@@ -41,9 +41,11 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		return err
 	}
 	r := &request{batch: b, done: make(chan error, 1)}
+	waiting, stop := s.whileItHelps(ctx)
+	defer stop()
 	patience := time.NewTimer(s.o.CallTimeout / 2)
 	defer patience.Stop()
-	if err := s.send(ctx, r, patience.C); err != nil {
+	if err := s.send(ctx, waiting, r, patience.C); err != nil {
 		return err
 	}
 	select {
@@ -53,17 +55,32 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		if r.taken.CompareAndSwap(false, true) {
 			return s.notBegun()
 		}
-	case <-ctx.Done():
+	case <-waiting.Done():
+		if ctx.Err() == nil && r.taken.CompareAndSwap(false, true) {
+			return s.notBegun()
+		}
 	}
 	select {
 	case err := <-r.done:
 		return err
-	case <-ctx.Done():
+	case <-waiting.Done():
 		if !r.taken.CompareAndSwap(false, true) {
 			s.doubt.Store(r.doubt)
 		}
-		return ctx.Err()
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return s.inDoubt()
 	}
+}
+
+// inDoubt is the error of a commit that the writer has taken and that is not answered in an outage.
+func (s *Store) inDoubt() error {
+	err := fmt.Errorf("%w: the outcome of a commit is unknown: PostgreSQL does not respond", storage.ErrUnavailable)
+	if f := s.health.Failing(); f != nil {
+		return storage.Classified(f.Class, fmt.Errorf("%w: %w", err, f.Err))
+	}
+	return err
 }
 
 // notBegun returns why a batch was not executed. Nothing of it is written.
@@ -71,10 +88,13 @@ func (s *Store) notBegun() error {
 	if cause := s.outage.Load(); cause != nil {
 		return *cause
 	}
+	if f := s.health.Failing(); f != nil {
+		return f.Err
+	}
 	return fmt.Errorf("%w: PostgreSQL is too slow: earlier commits are still in progress", storage.ErrUnavailable)
 }
 
-func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time) error {
+func (s *Store) send(ctx, waiting context.Context, r *request, patience <-chan time.Time) error {
 	s.closeLock.RLock()
 	defer s.closeLock.RUnlock()
 	if s.closing.Err() != nil {
@@ -85,8 +105,11 @@ func (s *Store) send(ctx context.Context, r *request, patience <-chan time.Time)
 		return nil
 	case <-patience:
 		return s.notBegun()
-	case <-ctx.Done():
-		return ctx.Err()
+	case <-waiting.Done():
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		return s.notBegun()
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -196,12 +197,22 @@ func (s *Store) read(ctx context.Context, doing string, f func(context.Context, 
 	}
 	limited, cancel := s.limit(ctx)
 	defer cancel()
+	limited, stop := s.whileItHelps(limited)
+	defer stop()
 	patience := s.o.Now().Add(s.o.CallTimeout / 2)
 	var last error
 	for attempt := 0; ; attempt++ {
 		err := clean(s.pool.AcquireFunc(limited, func(c *pgxpool.Conn) error { return f(limited, c) }))
 		if err == nil || !transient(err) {
+			if errors.Is(err, storage.ErrNotFound) {
+				s.note(false, doing, nil)
+			} else {
+				s.note(false, doing, err)
+			}
 			return s.explain(ctx, doing, err)
+		}
+		if attempt > 0 && ctx.Err() == nil { // the first may be a connection that broke long ago
+			s.note(false, doing, err)
 		}
 		if last == nil || limited.Err() == nil {
 			last = err
@@ -212,6 +223,31 @@ func (s *Store) read(ctx context.Context, doing string, f func(context.Context, 
 	}
 }
 
+// whileItHelps ends a call that has waited for Options.OutageTimeout while an outage is certain, or
+// has lasted.
+func (s *Store) whileItHelps(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancel(ctx)
+	var mu sync.Mutex // of timer: the first check may come before it is set
+	var timer *time.Timer
+	mu.Lock()
+	defer mu.Unlock()
+	timer = time.AfterFunc(s.o.OutageTimeout, func() {
+		mu.Lock()
+		defer mu.Unlock()
+		switch {
+		case ctx.Err() != nil:
+		case s.health.Over(true):
+			cancel()
+		default:
+			timer.Reset(outageCheck)
+		}
+	})
+	return ctx, func() { cancel(); timer.Stop() }
+}
+
+// outageCheck is the interval at which a waiting call looks for an outage.
+const outageCheck = 200 * time.Millisecond
+
 // certain waits until no commit with an unknown outcome can still be executed.
 func (s *Store) certain(ctx context.Context) error {
 	d := s.doubt.Load()
@@ -220,13 +256,15 @@ func (s *Store) certain(ctx context.Context) error {
 	}
 	limited, cancel := s.limit(ctx)
 	defer cancel()
+	limited, stop := s.whileItHelps(limited)
+	defer stop()
 	select {
 	case <-d.over:
 		return nil
 	case <-limited.Done():
 		err := fmt.Errorf("%w: the outcome of a commit is unknown, and PostgreSQL does not respond", storage.ErrUnavailable)
 		if cause := s.outage.Load(); cause != nil {
-			err = fmt.Errorf("%w: %w", err, *cause)
+			err = storage.Classified(storage.ClassOf(*cause), fmt.Errorf("%w: %w", err, *cause))
 		}
 		return s.explain(ctx, "reading", err)
 	}

@@ -47,7 +47,9 @@ func (s *Store) Campaign(ctx context.Context, identity []byte) (storage.Leadersh
 			attempt = 0
 			c.await(ctx, wait)
 			continue
-		case !transient(err):
+		}
+		s.note(false, "an election", err)
+		if !transient(err) {
 			return nil, storageError("an election", clean(err))
 		}
 		if attempt++; attempt == 1 {
@@ -103,6 +105,7 @@ func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error
 	if err != nil {
 		return nil, 0, err
 	}
+	s.note(!c.since.IsZero() && !now.sameTerm(c.seen), "", nil) // another node's renewal is a write
 	if c.since.IsZero() || !now.sameTerm(c.seen) {
 		c.since = s.o.Now() // after the response: the leader's lease began before it
 	}
@@ -116,6 +119,9 @@ func (c *candidate) step(ctx context.Context) (*leadership, time.Duration, error
 		return nil, now.left, nil
 	}
 	l, err := c.take(ctx, !now.vacant)
+	if err != nil || l != nil {
+		s.note(true, "an election", err)
+	}
 	return l, backoffFirst, err // another candidate was faster
 }
 
@@ -123,6 +129,7 @@ func (c *candidate) look(ctx context.Context) (v leaderView, err error) {
 	s := c.store
 	ctx, cancel := s.limit(ctx)
 	defer cancel()
+	defer s.watchSilence("an election")()
 	if c.conn == nil || c.conn.IsClosed() {
 		if c.conn, err = s.connectToLead(ctx); err != nil {
 			return v, err

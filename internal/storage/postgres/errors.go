@@ -73,36 +73,54 @@ func (s *Store) explain(ctx context.Context, doing string, err error) error {
 
 // storageError is explain for errors that neither the caller nor Close caused.
 func storageError(doing string, err error) error {
-	state := sqlState(err)
-	remedy, kind := "", storage.ErrUnavailable
-	switch {
-	case err == nil || settled(err):
+	if err == nil || settled(err) {
 		return err
+	}
+	state := sqlState(err)
+	switch {
 	case state == stateDiskFull:
 		return fmt.Errorf("%w: PostgreSQL's disk is full; free space on the database server: %w", storage.ErrFull, err)
-	case state == stateReadOnly, errors.Is(err, errNotPrimary):
-		remedy = "the server takes no writes (a standby, or default_transaction_read_only); name the primary, or all " +
-			"hosts, in connection_url"
-	case state == stateTooMany:
-		remedy = "the database has no free connection; raise its max_connections, or lower max_parallel"
 	case state == stateNoTable, state == stateNoRight:
-		kind, remedy = ErrTables, "check whether a table was dropped, or a right revoked, while this program runs"
-	case strings.HasPrefix(state, classAuth):
-		remedy = "the database refuses the user; check connection_url and pg_hba.conf"
-	case state == stateStarting, state == stateShutdown, state == stateCrash:
-		remedy = "the database is starting or stopping"
-	case state == stateCancelled, state == stateLockTimeout:
-		remedy = "the statement took too long"
-	case state == "" && errors.Is(err, context.DeadlineExceeded):
-		remedy = "PostgreSQL does not respond in time"
-	case state == "":
-		remedy = "PostgreSQL cannot be reached"
-	case strings.HasPrefix(state, classResources):
-		remedy = "the database is out of resources"
-	default:
+		return storage.Classified(storage.Denied, fmt.Errorf("%w: %s: check whether a table was dropped, or a right revoked,"+
+			" while this program runs: %w", ErrTables, doing, err))
+	}
+	class, remedy := diagnose(state, err)
+	if class == "" {
 		return fmt.Errorf("postgres: %s: %w", doing, err)
 	}
-	return fmt.Errorf("%w: %s: %s: %w", kind, doing, remedy, err)
+	return storage.Classified(class, fmt.Errorf("%w: %s: %s: %w", storage.ErrUnavailable, doing, remedy, err))
+}
+
+// diagnose returns the class of an outage and what to check; "" for other errors.
+func diagnose(state string, err error) (storage.Class, string) {
+	text := err.Error()
+	switch {
+	case state == stateReadOnly, errors.Is(err, errNotPrimary):
+		return storage.ReadOnly, "the server takes no writes (a standby, or default_transaction_read_only); name the " +
+			"primary, or all hosts, in connection_url"
+	case state == stateTooMany:
+		return storage.Exhausted, "the database has no free connection; raise its max_connections, or lower max_parallel"
+	case strings.HasPrefix(state, classAuth):
+		return storage.Denied, "the database refuses the user; check connection_url and pg_hba.conf"
+	case state == stateStarting, state == stateShutdown, state == stateCrash:
+		return storage.Unresponsive, "the database is starting or stopping"
+	case state == stateCancelled, state == stateLockTimeout:
+		return storage.Unresponsive, "the statement took too long"
+	case strings.HasPrefix(state, classConnection):
+		return storage.Unreachable, "the connection pooler does not reach PostgreSQL"
+	case strings.HasPrefix(state, classResources):
+		return storage.Exhausted, "the database is out of resources"
+	case state != "":
+		return "", ""
+	case strings.Contains(text, "x509:"), strings.Contains(text, "tls:"), strings.Contains(text, "tls error"):
+		return storage.Certificate, "TLS fails; check sslmode, sslrootcert, and the names in the server's certificate"
+	case strings.Contains(text, "connection refused"), strings.Contains(text, "no such host"),
+		strings.Contains(text, "no route to host"), strings.Contains(text, "no such file"):
+		return storage.Unreachable, "PostgreSQL cannot be reached"
+	case errors.Is(err, context.DeadlineExceeded):
+		return storage.Unresponsive, "PostgreSQL does not respond in time"
+	}
+	return storage.Unresponsive, "PostgreSQL cannot be reached"
 }
 
 // settled reports errors of package storage.

@@ -90,6 +90,8 @@ func (l *leadership) hold(ctx context.Context) {
 			}
 			if attempt == 0 {
 				s.log.Warn("cannot renew the lease; retrying while it lasts", "error", clean(err))
+			} else {
+				s.note(true, "renewing the lease", err)
 			}
 			if !l.rest(ctx, min(backoffFirst<<min(attempt, 8), backoffMost)) {
 				break
@@ -132,6 +134,7 @@ func (l *leadership) renew(ctx context.Context) (bool, error) {
 	s := l.store
 	ctx, cancel := context.WithTimeout(ctx, l.left())
 	defer cancel()
+	defer s.watchSilence("renewing the lease")()
 	if l.conn == nil || l.conn.IsClosed() {
 		conn, err := s.connectToLead(ctx)
 		if err != nil {
@@ -145,6 +148,7 @@ func (l *leadership) renew(ctx context.Context) (bool, error) {
 	case errors.Is(err, pgx.ErrNoRows):
 		return false, nil
 	case err == nil:
+		s.note(true, "", nil)
 		l.confirm(sent)
 	}
 	return true, err

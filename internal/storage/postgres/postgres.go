@@ -16,7 +16,7 @@
 //     terminates its connection.
 //   - Every call has a deadline, [Options.CallTimeout], and goes to a server that accepts writes;
 //     reads are repeated if a connection breaks. A restarted or failed-over database is found
-//     again. An unreachable one is storage.ErrUnavailable.
+//     again. An unreachable one is storage.ErrUnavailable, after [Options.OutageTimeout].
 //   - No error and no log contains a password.
 //
 // It does not guarantee more than the server does: a fail-over to an asynchronous replica loses
@@ -62,10 +62,11 @@ var (
 
 // Defaults of Options.
 const (
-	DefaultTable       = "vault_kv_store"
-	DefaultMaxParallel = 16
-	DefaultLease       = 1500 * time.Millisecond
-	DefaultCallTimeout = 10 * time.Second
+	DefaultTable         = "vault_kv_store"
+	DefaultMaxParallel   = 16
+	DefaultLease         = 1500 * time.Millisecond
+	DefaultCallTimeout   = 10 * time.Second
+	DefaultOutageTimeout = time.Second
 )
 
 // Options configure a store. Only URL is required.
@@ -78,6 +79,7 @@ type Options struct {
 	SkipCreateTable bool   // the tables exist
 	Lease           time.Duration
 	CallTimeout     time.Duration
+	OutageTimeout   time.Duration    // of calls in an outage that is certain, or lasts; DefaultOutageTimeout
 	Log             *slog.Logger     // nil: nothing is logged
 	Now             func() time.Time // time.Now; its monotonic part counts
 }
@@ -104,6 +106,7 @@ type Store struct {
 
 	doubt  atomic.Pointer[doubt] // of the last commit with an unknown outcome
 	outage atomic.Pointer[error] // why there is no connection for commits
+	health storage.Outage
 	tail   *tail
 }
 
@@ -114,6 +117,7 @@ var (
 	_ storage.Sequencer   = (*Store)(nil)
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
+	_ storage.Reporter    = (*Store)(nil)
 )
 
 // Open connects, and creates missing tables. Errors name the remedy: ErrConfig, ErrFormat,
@@ -125,6 +129,7 @@ func Open(ctx context.Context, o Options) (storage.Store, error) {
 	o.defaults()
 	s := &Store{o: o, log: o.Log, window: keepRevisions, queue: make(chan *request, queueLength),
 		ended: make(chan struct{})}
+	s.health.Log, s.health.Now = o.Log, o.Now
 	names, err := tableNames(o.Table)
 	if err != nil {
 		return nil, err
@@ -175,6 +180,9 @@ func (o *Options) defaults() {
 	if o.CallTimeout <= 0 {
 		o.CallTimeout = DefaultCallTimeout
 	}
+	if o.OutageTimeout <= 0 {
+		o.OutageTimeout = DefaultOutageTimeout
+	}
 }
 
 // run is the writer's goroutine. When the queue is closed and empty, everything else ends.
@@ -212,4 +220,27 @@ func (s *Store) limit(ctx context.Context) (context.Context, context.CancelFunc)
 	ctx, cancel := context.WithTimeout(ctx, s.o.CallTimeout)
 	stop := context.AfterFunc(s.closing, cancel)
 	return ctx, func() { stop(); cancel() }
+}
+
+// Failing implements storage.Reporter.
+func (s *Store) Failing() *storage.Failure { return s.health.Failing() }
+
+// note records the outcome of a call for [storage.Reporter].
+func (s *Store) note(write bool, doing string, err error) {
+	switch {
+	case err == nil:
+		s.health.Worked(write)
+	case s.closing.Err() == nil:
+		s.health.Failed(write, storageError(doing, clean(err)))
+	}
+}
+
+// silence is how long PostgreSQL may take for a statement that needs no time before it counts as
+// failing.
+const silence = time.Second
+
+// watchSilence records an outage if the statement that begins now is not answered soon; call stop
+// when it is.
+func (s *Store) watchSilence(doing string) (stop func() bool) {
+	return time.AfterFunc(silence, func() { s.note(false, doing, context.DeadlineExceeded) }).Stop
 }

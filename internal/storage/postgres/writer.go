@@ -114,6 +114,9 @@ func (w *writer) execute(g *group) {
 	failpoint.Point("storage.commit.before")
 	o, err := w.transact(g)
 	w.used = s.o.Now()
+	if err == nil || !rolledBack(err) || errors.Is(storageError("", err), storage.ErrFull) || transient(err) {
+		s.note(true, "a commit", err)
+	}
 	if err == nil {
 		failpoint.Point("storage.commit.after")
 		s.tail.offer(o.since, o.since+int64(len(g.requests)), g.events(o))
@@ -273,6 +276,7 @@ func (w *writer) connected() bool {
 		w.drop()
 		err = storageError("connecting for a commit", clean(err))
 		s.outage.Store(&err)
+		s.note(true, "connecting for a commit", err)
 		if s.closing.Err() != nil && s.o.Now().After(last) {
 			return false
 		}
