@@ -100,8 +100,8 @@ type Reporter interface {
 }
 
 // Outage records whether the calls of a store fail, and logs when that begins and ends. A store
-// embeds or holds one; the zero value with a Log and Now is ready. Reads and writes are kept apart: a
-// full storage answers reads.
+// embeds or holds one; the zero value with a Log and Now is ready. Reads and writes are kept apart:
+// a full storage answers reads.
 type Outage struct {
 	Log *slog.Logger
 	Now func() time.Time
@@ -146,8 +146,8 @@ func (o *Outage) Failed(write bool, err error) {
 // outageAge is the age of an outage from which no call waits for an answer until its deadline.
 const outageAge = 3 * time.Second
 
-// Over reports whether a call that has waited for a while should end, because waiting longer does not
-// help. certain: no answer is outstanding that may still come.
+// Over reports whether a call that has waited for a while should end, because waiting longer does
+// not help. certain: no answer is outstanding that may still come.
 func (o *Outage) Over(certain bool) bool {
 	f := o.Failing()
 	return f != nil && (certain && f.Class.Lasting() || o.Now().Sub(f.Since) >= outageAge)

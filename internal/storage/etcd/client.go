@@ -132,10 +132,11 @@ func (s *Store) hangUp() error {
 func (s *Store) login(ctx context.Context) error {
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	_, _, err := ask(limited, s, job{"logging in", false}, func(ctx context.Context, l *link) (*pb.AuthenticateResponse, error) {
+	authenticate := func(ctx context.Context, l *link) (*pb.AuthenticateResponse, error) {
 		return pb.NewAuthClient(l.client.ActiveConnection()).Authenticate(ctx,
 			&pb.AuthenticateRequest{Name: s.o.Username, Password: s.o.Password}, callOptions...)
-	})
+	}
+	_, _, err := ask(limited, s, job{"logging in", false}, authenticate)
 	switch {
 	case err == nil:
 	case is(err, rpctypes.ErrAuthNotEnabled):

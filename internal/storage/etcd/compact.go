@@ -57,9 +57,10 @@ func (w *sweeper) compact(ctx context.Context) {
 	s := w.store
 	limited, cancel := context.WithTimeout(ctx, s.o.RequestTimeout)
 	defer cancel()
-	_, _, err := ask(limited, s, job{"compacting", false}, func(ctx context.Context, l *link) (*pb.CompactionResponse, error) {
+	call := func(ctx context.Context, l *link) (*pb.CompactionResponse, error) {
 		return l.kv.Compact(ctx, &pb.CompactionRequest{Revision: old}, callOptions...)
-	})
+	}
+	_, _, err := ask(limited, s, job{"compacting", false}, call)
 	switch {
 	case err == nil, is(err, rpctypes.ErrCompacted), ctx.Err() != nil: // another client did, or this node no longer leads
 	case is(err, rpctypes.ErrPermissionDenied):

@@ -7,8 +7,9 @@
 //   - Every call has a deadline, Options.RequestTimeout; without a response by then it fails with
 //     storage.ErrUnavailable, and after Options.OutageTimeout if no member accepts connections. A
 //     call that a member leaves unanswered for 300 ms is sent to the next one as well. A commit is
-//     applied at most once, however often it is sent: each copy compares and sets the mark of a slot
-//     that no other commit uses meanwhile. A partitioned member reports that, and another is asked.
+//     applied at most once, however often it is sent: each copy compares and sets the mark of a
+//     slot that no other commit uses meanwhile. A partitioned member reports that, and another is
+//     asked.
 //   - Connections and watches are restored automatically; a watch resumes after its last event. If
 //     etcd has compacted the missing events, the channels of all watches are closed.
 //   - At most one node leads. A candidate takes over a lease that was not renewed for a whole TTL

@@ -15,8 +15,8 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 )
 
-// TestSilentMember: the member in use answers nothing any more. Reads, commits and the watch move to
-// another one, and the leadership survives.
+// TestSilentMember: the member in use answers nothing any more. Reads, commits and the watch move
+// to another one, and the leadership survives.
 func TestSilentMember(t *testing.T) {
 	t.Parallel()
 	s, server := start(t, etcdtest.Options{Members: 3}, nil)
@@ -32,7 +32,8 @@ func TestSilentMember(t *testing.T) {
 		silent, _ := s.preferred.current()
 		server.Proxy(silent).Stall()
 		key, begun := fmt.Sprint("k", round), time.Now()
-		if err := s.Commit(t.Context(), storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put(key, nil)}}); err != nil {
+		b := storage.Batch{Epoch: l.Epoch(), Ops: []storage.Op{storage.Put(key, nil)}}
+		if err := s.Commit(t.Context(), b); err != nil {
 			t.Fatal(err)
 		}
 		t.Logf("the commit took %s", time.Since(begun))
@@ -166,8 +167,8 @@ func (s silentlyDone) Txn(ctx context.Context, r *pb.TxnRequest, o ...grpc.CallO
 	return nil, ctx.Err()
 }
 
-// TestOutageIsReported: the class shows while calls fail and is gone when they succeed again; a call
-// does not wait for its deadline while connections are refused.
+// TestOutageIsReported: the class shows while calls fail and is gone when they succeed again; a
+// call does not wait for its deadline while connections are refused.
 func TestOutageIsReported(t *testing.T) {
 	t.Parallel()
 	s, server := start(t, etcdtest.Options{}, nil)

@@ -52,9 +52,10 @@ func (s *Store) Size(ctx context.Context) (int64, error) {
 	}
 	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
 	defer cancel()
-	resp, _, err := ask(limited, s, job{"reading the size", false}, func(ctx context.Context, l *link) (*pb.StatusResponse, error) {
+	call := func(ctx context.Context, l *link) (*pb.StatusResponse, error) {
 		return pb.NewMaintenanceClient(l.client.ActiveConnection()).Status(ctx, &pb.StatusRequest{}, callOptions...)
-	})
+	}
+	resp, _, err := ask(limited, s, job{"reading the size", false}, call)
 	if err != nil {
 		return 0, s.explain(ctx, "reading the size", err)
 	}

@@ -16,8 +16,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// follower is the single etcd watch that feeds all readers, at the preferred member. It covers the data and the commit
-// number, so that each commit has a mark. etcd never splits a revision across responses.
+// follower is the single etcd watch that feeds all readers, at the preferred member. It covers the
+// data and the commit number, so that each commit has a mark. etcd never splits a revision across
+// responses.
 type follower struct {
 	mu      sync.Mutex
 	running bool // readers may subscribe
