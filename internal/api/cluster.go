@@ -34,6 +34,7 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	ctx = ha.WithTrace(ctx, &q.trace)
 	until, cancel := context.WithTimeout(ctx, h.Node.ForwardWithin())
 	defer cancel()
+	begun := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		changed := h.Node.Cluster().Changed()
 		if a, again, err := h.try(ctx, q); !again {
@@ -49,14 +50,34 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 		case <-until.Done():
 		}
 		timer.Stop()
-		if until.Err() != nil {
+		if until.Err() != nil || h.hopeless(begun) {
 			return nil, h.noLeader()
 		}
 	}
 }
 
+// Bounds of the wait for a leader while the storage fails.
+const (
+	outageWait = time.Second     // if the cause is certain
+	outageAge  = 3 * time.Second // of an outage that may be an election of the storage's members
+)
+
+// hopeless reports whether no leader will be found soon, since the storage fails: a request gets
+// the cause at once, and not after the whole wait for a leader.
+func (h *Handler) hopeless(begun time.Time) bool {
+	f := node.StorageFailure(h.Node)
+	if f == nil || time.Since(begun) < outageWait {
+		return false
+	}
+	age := time.Since(f.Since)
+	return f.Class.Lasting() && age >= outageWait || age >= outageAge
+}
+
 // noLeader says why no node answers, as far as this node knows.
 func (h *Handler) noLeader() error {
+	if f := node.StorageFailure(h.Node); f != nil {
+		return fault.Wrap(f.Err, fault.Unavailable, "%v: the storage fails: %s; %s", errNoLeader, f.Class, f.Class.Remedy())
+	}
 	err := h.Node.Cluster().Degraded()
 	if err == nil {
 		return errNoLeader

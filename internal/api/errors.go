@@ -114,10 +114,10 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 			"read it and try again"
 	case errors.Is(err, storage.ErrFenced):
 		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
-	case errors.Is(err, storage.ErrUnavailable):
-		return http.StatusServiceUnavailable,
-			"the storage does not answer: the request may have taken effect; the server's log has the cause; " +
-				"check, then try again"
+	case storage.ClassOf(err) != "":
+		class := storage.ClassOf(err)
+		return http.StatusServiceUnavailable, fmt.Sprintf("the storage does not answer: the request may have taken "+
+			"effect (%s: %s); check, then try again", class, class.Remedy())
 	case errors.Is(err, storage.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping; try again"
 	case errors.Is(err, storage.ErrInvalidKey):

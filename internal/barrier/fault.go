@@ -31,7 +31,10 @@ func Fault(err error, failed string) error {
 	case errors.Is(err, storage.ErrFenced):
 		return fault.Wrap(err, fault.Unavailable,
 			"%s: another node has become the leader; nothing was changed; try again", failed)
-	case errors.Is(err, storage.ErrUnavailable), errors.Is(err, context.DeadlineExceeded),
+	case storage.ClassOf(err) != "":
+		return fault.Wrap(err, fault.Unavailable, "%s: the storage fails: %s; %s", failed, storage.ClassOf(err),
+			storage.ClassOf(err).Remedy())
+	case errors.Is(err, context.DeadlineExceeded),
 		errors.Is(err, context.Canceled):
 		return fault.Wrap(err, fault.Unavailable, "%s: the storage did not answer in time; try again", failed)
 	default:

@@ -55,6 +55,16 @@ type sealState struct {
 	RecoverySealType string   `json:"recovery_seal_type,omitempty"`
 	StorageType      string   `json:"storage_type,omitempty"`
 	Warnings         []string `json:"warnings,omitempty"`
+
+	StorageFailure *storageFailure `json:"storage_failure,omitempty"` // Sealgate's
+}
+
+// storageFailure is why calls of the server's storage fail.
+type storageFailure struct {
+	Class  string    `json:"class"`
+	Since  time.Time `json:"since"`
+	Remedy string    `json:"remedy"`
+	Cause  string    `json:"cause,omitempty"` // for a token that may see it, or on a unix socket
 }
 
 // auto reports whether the server has an auto-unseal seal, so that its shares are recovery shares.
@@ -90,6 +100,8 @@ func showStatus(b *base, client *api.Client, status *sealState) int {
 	switch {
 	case err != nil && sealed(err):
 		full.HAEnabled = true // only a sealed node of a cluster responds with this error
+	case err != nil && status.StorageFailure != nil:
+		full.HAEnabled = true // it is unknown who leads
 	case err != nil:
 		return b.fail("checking leader status", err)
 	default:
@@ -139,6 +151,13 @@ func sealRows(s *sealState) pairs {
 		p.add("Build Date", s.BuildDate)
 	}
 	p.add("Storage Type", s.StorageType)
+	if f := s.StorageFailure; f != nil {
+		p.add("Storage Failure", fmt.Sprintf("%s, since %s", f.Class, f.Since.Format(time.RFC3339)))
+		p.add("Storage Remedy", f.Remedy)
+		if f.Cause != "" {
+			p.add("Storage Cause", f.Cause)
+		}
+	}
 	if s.ClusterName != "" {
 		p.add("Cluster Name", s.ClusterName)
 		p.add("Cluster ID", s.ClusterID)

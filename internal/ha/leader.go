@@ -189,7 +189,11 @@ func (r *Replica) CurrentLeader(ctx context.Context) (*Leader, error) {
 	case errors.Is(err, storage.ErrNotFound), err == nil && epoch != l.Epoch:
 		return nil, nil
 	case err != nil:
-		return nil, fault.Wrap(err, fault.Unavailable, "the storage does not report who leads: %v; try again", err)
+		class := storage.ClassOf(err)
+		if class == "" {
+			class = storage.Unresponsive
+		}
+		return nil, fault.Wrap(err, fault.Unavailable, "the storage does not report who leads: %s; %s", class, class.Remedy())
 	}
 	return l, nil
 }

@@ -25,6 +25,16 @@ func sealFault(err error, what string) error {
 
 const remedyCorrupt = "restore the storage from a backup"
 
+// storageFault returns to a client the class of a storage's failure. The details, such as
+// addresses, are for the log and for sys/seal-status.
+func storageFault(err error, what string) error {
+	class := storage.ClassOf(err)
+	if class == "" {
+		return fault.Wrap(err, fault.Unavailable, "%s; the server's log has the cause", what)
+	}
+	return fault.Wrap(err, fault.Unavailable, "%s: %s; %s", what, class, class.Remedy())
+}
+
 // diagnosis returns why the node is not unsealed: a seal's failure with its class, or the
 // storage's.
 func diagnosis(err error) (class seals.Class, cause, remedy string) {
@@ -34,9 +44,20 @@ func diagnosis(err error) (class seals.Class, cause, remedy string) {
 		return f.Class, f.Err.Error(), f.Remedy
 	case errors.Is(err, storage.ErrCorrupt):
 		return seals.Corrupt, err.Error(), remedyCorrupt
+	case storage.ClassOf(err) != "":
+		return seals.Unreachable, details(err), storage.ClassOf(err).Remedy()
 	case fault.Is(err, fault.Unavailable):
 		return seals.Unreachable, err.Error(), "check that the storage answers"
 	}
 	f = seals.Classify(err)
 	return f.Class, f.Err.Error(), f.Remedy
+}
+
+// details returns the error with what a client does not get.
+func details(err error) string {
+	var client *fault.Error
+	if errors.As(err, &client) && client.Cause != nil {
+		return client.Message + ": " + client.Cause.Error()
+	}
+	return err.Error()
 }

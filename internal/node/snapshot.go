@@ -212,7 +212,7 @@ func (r restorer) vacant(ctx context.Context) error {
 		return fault.New(fault.Unavailable, "this storage is being migrated (entry %s); "+
 			"finish `operator migrate`, or end it with -reset", snapshot.MigrationKey)
 	case !errors.Is(err, storage.ErrNotFound):
-		return fault.Wrap(err, fault.Unavailable, "the storage cannot be read: %v", err)
+		return storageFault(err, "the storage cannot be read")
 	}
 	st, err := snapshot.Pending(ctx, n.cfg.Store)
 	if err != nil || st == nil {

@@ -87,7 +87,7 @@ func readRecord(ctx context.Context, s storage.Store) (r *seals.Record, digest s
 		return nil, "", nil
 	}
 	if err != nil {
-		return nil, "", fault.Wrap(err, fault.Unavailable, "the storage cannot be read: %v", err)
+		return nil, "", storageFault(err, "the storage cannot be read")
 	}
 	r, err = seals.UnmarshalRecord(raw)
 	if err != nil {

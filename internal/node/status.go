@@ -3,8 +3,10 @@ package node
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -23,6 +25,8 @@ type SealStatus struct {
 	PolicyDrift  bool // the stored policy is not the configured one
 	Warnings     []string
 	Upstreams    []string // ids of the clusters without which the seals cannot unseal this one
+	// why calls of the storage fail; nil while they succeed
+	StorageFailure *storage.Failure
 }
 
 // SealStatus returns the state of the node and of its seals. It waits for no seal and for no
@@ -30,8 +34,13 @@ type SealStatus struct {
 func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	initialized, err := n.Initialized(ctx)
 	f := n.state.Load()
-	if err != nil && !f.known {
+	failure := StorageFailure(n)
+	switch {
+	case err == nil || f.known:
+	case failure == nil:
 		return SealStatus{}, err
+	default: // not known yet; see Health
+		initialized = true
 	}
 	st := SealStatus{
 		Type:         n.seals.Load().Type(),
@@ -40,6 +49,12 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		RecoverySeal: !n.seals.Load().NeedsShares(),
 		StorageType:  n.cfg.StorageType,
 		Seals:        n.seals.Load().StatusOf(f.record),
+
+		StorageFailure: failure,
+	}
+	if failure != nil {
+		st.Warnings = append(st.Warnings, fmt.Sprintf("the storage fails since %s: %s: %v",
+			failure.Since.UTC().Format(time.RFC3339), failure.Class, failure.Err))
 	}
 	switch {
 	case st.RecoverySeal:
@@ -106,6 +121,16 @@ type Health struct {
 	KeyDeletion                  time.Time // when the first of the seals' keys will be destroyed; zero: none is known
 	WouldUnseal                  bool      // the seals unwrapped the stored root key when last asked
 	ClusterName, ClusterID       string
+	StorageFailure               storage.Class // why calls of the storage fail; "" while they succeed
+}
+
+// StorageFailure returns why calls of the node's storage fail at the moment; nil while they
+// succeed, and for a storage that does not report it.
+func StorageFailure(n *Node) *storage.Failure {
+	if r, ok := n.cfg.Store.(storage.Reporter); ok {
+		return r.Failing()
+	}
+	return nil
 }
 
 // Health answers at once, whatever the storage and the seals do.
@@ -116,6 +141,9 @@ func (n *Node) Health() Health {
 		KeyDeletion: n.seals.Load().FirstDeletion(), WouldUnseal: n.seals.Load().WouldUnseal(),
 	}
 	h.Standby = h.Sealed || n.writer() == nil
+	if f := StorageFailure(n); f != nil {
+		h.StorageFailure = f.Class
+	}
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

@@ -80,6 +80,9 @@ func healthBody(h *api.Handler, s node.Health) []byte {
 	if !s.Sealed {                                                        // ours; a sealed node does not know
 		b = strconv.AppendBool(append(b, `,"seal_would_unseal":`...), s.WouldUnseal)
 	}
+	if s.StorageFailure != "" { // ours
+		b = api.AppendString(append(b, `,"storage_failure":`...), string(s.StorageFailure))
+	}
 	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date
 		b = api.AppendString(append(b, `,"seal_key_deletion":`...), s.KeyDeletion.UTC().Format(time.RFC3339))
 	}

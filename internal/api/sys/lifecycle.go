@@ -2,10 +2,12 @@ package sys
 
 import (
 	"context"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/ceremonies"
 	"github.com/sealgate/sealgate/internal/node"
+	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -80,6 +82,23 @@ type sealStatusAnswer struct {
 	// Upstreams are the ids of the clusters without which this one cannot unseal; clusters find loops
 	// by them. Every client may see them, as it may see the id of this cluster.
 	Upstreams []string `json:"unseals_through,omitempty"`
+	StorageFailure   *storageFault  `json:"storage_failure,omitempty"` // ours
+}
+
+// storageFault is why calls of the storage fail.
+type storageFault struct {
+	Class  string    `json:"class"`
+	Since  time.Time `json:"since"`
+	Remedy string    `json:"remedy"`
+	Cause  string    `json:"cause,omitempty"` // with addresses: see showsDetail
+}
+
+func describe(f *storage.Failure) *storageFault {
+	if f == nil {
+		return nil
+	}
+	return &storageFault{Class: string(f.Class), Since: f.Since.UTC().Round(time.Millisecond), Remedy: f.Class.Remedy(),
+		Cause: f.Err.Error()}
 }
 
 func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -94,8 +113,12 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
 		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams,
+		StorageFailure: describe(s.StorageFailure),
 	}
 	if !showsDetail(ctx, h, q) {
+		if a.StorageFailure != nil {
+			a.StorageFailure.Cause = ""
+		}
 		a.Seals, a.Warnings = public(s.Seals), publicWarnings(s.Warnings)
 	}
 	if s.RecoverySeal {
