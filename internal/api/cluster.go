@@ -37,7 +37,11 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	begun := time.Now()
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		changed := h.Node.Cluster().Changed()
-		if a, again, err := h.try(ctx, q); !again {
+		a, again, err := h.try(ctx, q)
+		if !again && errors.Is(err, errUndone) && !h.Peer && node.StorageFailure(h.Node) != nil {
+			return nil, h.noLeader()
+		}
+		if !again {
 			return a, err
 		}
 		if h.Peer {
@@ -56,21 +60,13 @@ func (h *Handler) inCluster(ctx context.Context, q *Request) (*Answer, error) {
 	}
 }
 
-// Bounds of the wait for a leader while the storage fails.
-const (
-	outageWait = time.Second     // if the cause is certain
-	outageAge  = 3 * time.Second // of an outage that may be an election of the storage's members
-)
+// outageWait is how long a request waits for a leader at least while the storage fails.
+const outageWait = time.Second
 
 // hopeless reports whether no leader will be found soon, since the storage fails: a request gets
 // the cause at once, and not after the whole wait for a leader.
 func (h *Handler) hopeless(begun time.Time) bool {
-	f := node.StorageFailure(h.Node)
-	if f == nil || time.Since(begun) < outageWait {
-		return false
-	}
-	age := time.Since(f.Since)
-	return f.Class.Lasting() && age >= outageWait || age >= outageAge
+	return time.Since(begun) >= outageWait && node.StorageFailure(h.Node).Over(time.Now(), true)
 }
 
 // noLeader says why no node answers, as far as this node knows.

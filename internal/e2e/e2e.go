@@ -215,10 +215,11 @@ func (s *Server) URL() string { return "http://" + s.Addr }
 
 // Health is the body of sys/health, as far as tests read it.
 type Health struct {
-	Initialized bool   `json:"initialized"`
-	Sealed      bool   `json:"sealed"`
-	WouldUnseal *bool  `json:"seal_would_unseal"`
-	ClusterID   string `json:"cluster_id"`
+	Initialized    bool   `json:"initialized"`
+	Sealed         bool   `json:"sealed"`
+	WouldUnseal    *bool  `json:"seal_would_unseal"`
+	ClusterID      string `json:"cluster_id"`
+	StorageFailure string `json:"storage_failure"`
 }
 
 // Health asks sys/health.

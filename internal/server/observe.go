@@ -79,6 +79,16 @@ func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 			}
 		})
 	}
+	if reporter, ok := s.(storage.Reporter); ok {
+		r.Help("sealgate.storage.failing", "1 while calls of the storage fail.")
+		r.Sampled(func(m *metrics.Sample) {
+			failing := 0.0
+			if reporter.Failing() != nil {
+				failing = 1
+			}
+			m.Gauge("sealgate.storage.failing", failing)
+		})
+	}
 	t := &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete")}
 	switch also := s.(type) {
 	case shared:
@@ -121,6 +131,14 @@ type (
 		shared
 	}
 )
+
+// Failing implements [storage.Reporter].
+func (t *timed) Failing() *storage.Failure {
+	if r, ok := t.Store.(storage.Reporter); ok {
+		return r.Failing()
+	}
+	return nil
+}
 
 func (t *timed) Get(ctx context.Context, key string) ([]byte, error) {
 	begun := time.Now()

@@ -56,6 +56,9 @@ func (c Class) Lasting() bool {
 	return c == Unreachable || c == Full || c == Denied || c == Certificate || c == Damaged
 }
 
+// writesOnly reports whether reads may succeed during a failure of writes.
+func (c Class) writesOnly() bool { return c == Full || c == ReadOnly || c == Denied || c == Damaged }
+
 // classified is an error with its class.
 type classified struct {
 	error
@@ -143,21 +146,26 @@ func (o *Outage) Failed(write bool, err error) {
 	}
 }
 
-// outageAge is the age of an outage from which no call waits for an answer until its deadline.
-const outageAge = 3 * time.Second
+// outageAge is the age of an outage from which no call waits for an answer until its deadline. A
+// younger one may be an election of the storage's members.
+const outageAge = 2 * time.Second
 
-// Over reports whether a call that has waited for a while should end, because waiting longer does
-// not help. certain: no answer is outstanding that may still come.
-func (o *Outage) Over(certain bool) bool {
-	f := o.Failing()
-	return f != nil && (certain && f.Class.Lasting() || o.Now().Sub(f.Since) >= outageAge)
+// Over reports whether waiting longer for an answer does not help. certain: no answer is
+// outstanding that may still come.
+func (f *Failure) Over(now time.Time, certain bool) bool {
+	return f != nil && (certain && f.Class.Lasting() || now.Sub(f.Since) >= outageAge)
 }
 
-// Worked records a successful call. A write also proves that reads work.
+// Over is [Failure.Over] of the current failure.
+func (o *Outage) Over(certain bool) bool { return o.Failing().Over(o.Now(), certain) }
+
+// Worked records a successful call. A write also proves that reads work, and a read that the
+// storage can be reached.
 func (o *Outage) Worked(write bool) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.read == nil && (o.write == nil || !write) {
+	proven := o.write != nil && (write || !o.write.Class.writesOnly())
+	if o.read == nil && !proven {
 		return
 	}
 	since := o.Now()
@@ -165,7 +173,7 @@ func (o *Outage) Worked(write bool) {
 		since = o.read.Since
 	}
 	o.read = nil
-	if write && o.write != nil {
+	if proven {
 		since, o.write = o.write.Since, nil
 	}
 	if o.write == nil {

@@ -40,6 +40,15 @@ func writeCertificates(t testing.TB, c *Cluster) {
 	writePEM(t, c.KeyFile, "PRIVATE KEY", der)
 }
 
+// ReplaceCertificate replaces the servers' certificate by one of a CA that no client trusts. New
+// connections use it.
+func (c *Cluster) ReplaceCertificate() {
+	c.t.Helper()
+	other := *c
+	other.CAFile = c.CAFile + ".other"
+	writeCertificates(c.t, &other)
+}
+
 func newKey(t testing.TB) *ecdsa.PrivateKey {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

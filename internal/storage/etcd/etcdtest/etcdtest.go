@@ -1,6 +1,7 @@
 // Package etcdtest runs real etcd servers in the process of a test: one, or a cluster of three,
 // optionally with TLS and users. Members can be stopped and started again with their data and
-// addresses. A [Proxy] in front of each can stall or cut connections.
+// addresses. A [Proxy] in front of each can stall or cut connections. On Linux, [Processes] are
+// three members that can be frozen.
 //
 // Everything listens on 127.0.0.1 and ends with the test. It is never linked into the program.
 package etcdtest
