@@ -81,8 +81,8 @@ type sealStatusAnswer struct {
 	Warnings         []string       `json:"warnings,omitempty"`
 	// Upstreams are the ids of the clusters without which this one cannot unseal; clusters find loops
 	// by them. Every client may see them, as it may see the id of this cluster.
-	Upstreams []string `json:"unseals_through,omitempty"`
-	StorageFailure   *storageFault  `json:"storage_failure,omitempty"` // ours
+	Upstreams      []string      `json:"unseals_through,omitempty"`
+	StorageFailure *storageFault `json:"storage_failure,omitempty"` // ours
 }
 
 // storageFault is why calls of the storage fail.
