@@ -25,6 +25,7 @@ const (
 
 	PurposeAuthorizeRaw     Purpose = "authorize-raw"     // one raw access to the storage
 	PurposeAuthorizeRestore Purpose = "authorize-restore" // one restore of a snapshot by force
+	PurposeAuthorizeSeals   Purpose = "authorize-seals"   // one change of the seals that lessens protection
 )
 
 func (p Purpose) known() bool {
@@ -33,7 +34,9 @@ func (p Purpose) known() bool {
 }
 
 // authorizes reports whether the ceremony makes nothing: it allows its starter one action.
-func (p Purpose) authorizes() bool { return p == PurposeAuthorizeRaw || p == PurposeAuthorizeRestore }
+func (p Purpose) authorizes() bool {
+	return p == PurposeAuthorizeRaw || p == PurposeAuthorizeRestore || p == PurposeAuthorizeSeals
+}
 
 // Given is one accepted share's number. The value is not kept.
 type Given struct {

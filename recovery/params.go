@@ -44,7 +44,7 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 				ErrPurpose}
 		}
 		return tokenOnly(params, cmp.Or(o.TokenLen, len(params.OTP)))
-	case PurposeAuthorizeRaw, PurposeAuthorizeRestore:
+	case PurposeAuthorizeRaw, PurposeAuthorizeRestore, PurposeAuthorizeSeals:
 		if authority == nil {
 			return params, &worded{"no shares can authorise this: the store was initialised without recovery shares",
 				ErrPurpose}

@@ -215,8 +215,13 @@ func (s *Set) AllowsPolicyChange() bool { return s.opts.AllowPolicyChange }
 // CheckReplace refuses to replace a record by one that fewer seals can open, unless the
 // configuration allows a change of the policy.
 func (s *Set) CheckReplace(r *Record) error {
+	if name := s.unconfigured(r); name != "" && !s.opts.AllowPolicyChange {
+		return Fail(Misconfigured, fmt.Errorf("seal %q holds the root key and is not in the configuration of this node, "+
+			"so that it would lose its part", name), "add its stanza and reload the configuration (SIGHUP), or remove "+
+			"the seal: sealgate operator seals remove %s", name)
+	}
 	text, stronger := s.PolicyDrift(r)
-	if !stronger || s.opts.AllowPolicyChange {
+	if !stronger || s.opts.AllowPolicyChange || s.Plan().Threshold >= r.Threshold {
 		return nil
 	}
 	return Fail(Misconfigured, fmt.Errorf("this would weaken the protection of the root key: %s", text),

@@ -30,7 +30,7 @@ func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 	p := r.part(m.Name)
 	if p == nil {
 		s.note(m, nil, Fail(Misconfigured, errors.New("the stored root key was not wrapped by this seal"),
-			"rewrap the root key while the server is unsealed"))
+			"add it while the server is unsealed: sealgate operator seals add %s", m.Name))
 		return Misconfigured
 	}
 	if _, isQuorum := m.Wrapper.(Quorum); isQuorum {

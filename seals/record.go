@@ -301,3 +301,25 @@ func readText16(s *cryptobyte.String, out *string) bool {
 	*out = string(v)
 	return true
 }
+
+// MarshalPart encodes one part, in the format that it has in a [Record].
+func MarshalPart(p *Part) ([]byte, error) {
+	var b cryptobyte.Builder
+	if err := addPart(&b, p); err != nil {
+		return nil, err
+	}
+	return b.Bytes()
+}
+
+// UnmarshalPart decodes a part of [MarshalPart].
+func UnmarshalPart(data []byte) (*Part, error) {
+	s := cryptobyte.String(data)
+	p, err := readPart(&s)
+	if err == nil && !s.Empty() {
+		err = fmt.Errorf("%w: bytes after the end of a part", ErrRecord)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return &p, nil
+}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -48,7 +49,8 @@ type Set struct {
 	opts  Options
 	calls []semaphore // one for each seal
 	probe prober
-	turns []schedule // one for each seal; owned by RunHealthChecks
+	plan  atomic.Pointer[Plan] // see Follow; nil: the configuration's
+	turns []schedule           // one for each seal; owned by RunHealthChecks
 
 	warned sync.Map // names of the seals that warnPublic has reported
 
@@ -116,8 +118,12 @@ func (s *Set) warnPublic(m Seal) {
 	}
 }
 
-// Type returns the type of the first seal, which stands for the set towards clients.
-func (s *Set) Type() string { return s.seals[0].Type }
+// Type returns the type of the first seal that holds a part, which stands for the set towards
+// clients.
+func (s *Set) Type() string {
+	m, _ := s.Member(s.Plan().Members[0])
+	return m.Type
+}
 
 // Seals returns the members in the order of the configuration.
 func (s *Set) Seals() []Seal { return append([]Seal(nil), s.seals...) }
@@ -134,13 +140,14 @@ func (s *Set) Quorum() Quorum {
 
 // NeedsShares reports whether the set cannot unseal without its unseal custodians.
 func (s *Set) NeedsShares() bool {
-	automatic := 0
-	for _, m := range s.seals {
+	automatic, plan := 0, s.Plan()
+	for _, name := range plan.Members {
+		m, _ := s.Member(name)
 		if _, ok := m.Wrapper.(Quorum); !ok {
 			automatic++
 		}
 	}
-	return automatic < s.opts.Threshold
+	return automatic < plan.Threshold
 }
 
 // each runs f for every member at once and joins the errors in the order of the members.

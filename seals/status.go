@@ -161,7 +161,8 @@ func (s *Set) has(name string) bool {
 	return false
 }
 
-// WouldUnseal reports whether as many seals as the policy requires passed their last probe.
+// WouldUnseal reports whether as many seals as the policy requires passed their last probe. Seals
+// that hold no part cannot pass.
 func (s *Set) WouldUnseal() bool {
 	n := 0
 	for _, st := range s.Status() {
@@ -169,7 +170,7 @@ func (s *Set) WouldUnseal() bool {
 			n++
 		}
 	}
-	return n >= s.opts.Threshold
+	return n >= s.Plan().Threshold
 }
 
 // FirstDeletion returns the earliest known date on which a key of the seals will be destroyed, zero

@@ -95,8 +95,8 @@ func (s *Set) unwrapMember(
 	p := r.part(m.Name)
 	if p == nil {
 		err := named(m, "unwrap", Fail(Misconfigured, errors.New("the stored root key was not wrapped by this seal"),
-			"configure a seal that wrapped it (%s), or wrap the root key again while the server is unsealed: "+
-				"sealgate write -f sys/sealwrap/rewrap", r.names()))
+			"configure a seal that wrapped it (%s), or add this one while the server is unsealed: "+
+				"sealgate operator seals add %s", r.names(), m.Name))
 		s.note(m, nil, err)
 		return nil, err
 	}

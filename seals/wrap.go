@@ -6,12 +6,12 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
 	"github.com/sealgate/sealgate/internal/secret"
-	"github.com/sealgate/sealgate/recovery"
 )
 
 // Custodians is a quorum that a root key is wrapped to: its share set as stored in the record, its
@@ -23,29 +23,33 @@ type Custodians struct {
 	RecordKey *Secret
 }
 
-// Wrap wraps a root key with every member. Each part is decrypted again and compared before the
+// Wrap wraps a root key with the seals of [Set.Plan]. Each part is decrypted again and compared before the
 // record is returned. With a threshold above one, each seal gets one Shamir share of the key.
 // custodians is the quorum that a [Quorum] seal wraps to, nil where the set has no such seal;
 // previous, where it is not nil, stays able to unseal as well.
 func (s *Set) Wrap(
 	ctx context.Context, cluster string, generation uint64, root *Secret, custodians, previous *Custodians,
 ) (*Record, error) {
+	return s.WrapAs(ctx, s.Plan(), cluster, generation, root, custodians, previous)
+}
+
+// WrapAs is [Set.Wrap] with the seals and the policy of another plan.
+func (s *Set) WrapAs(
+	ctx context.Context, plan Plan, cluster string, generation uint64, root *Secret, custodians, previous *Custodians,
+) (*Record, error) {
 	if root.Len() != RootKeyLen {
 		return nil, fmt.Errorf("seals: the root key has %d bytes; want %d", root.Len(), RootKeyLen)
 	}
-	parts := make([]*Secret, len(s.seals))
-	for i := range parts {
-		parts[i] = root
+	at, err := s.members(plan)
+	if err != nil {
+		return nil, err
 	}
-	if s.opts.Threshold > 1 {
-		shares, err := recovery.Split(root, len(s.seals), s.opts.Threshold, s.opts.Rand)
-		if err != nil {
-			return nil, fmt.Errorf("seals: splitting the root key: %w", err)
-		}
-		defer destroyAll(shares)
-		parts = shares
+	parts, destroy, err := s.split(root, plan)
+	if err != nil {
+		return nil, err
 	}
-	r := s.newRecord(cluster, generation)
+	defer destroy()
+	r := s.newRecord(cluster, generation, plan, at)
 	var keys RecordKeys
 	if custodians != nil {
 		r.ShareSet, keys.Quorum = custodians.ShareSet, custodians.RecordKey
@@ -53,9 +57,13 @@ func (s *Set) Wrap(
 	if previous != nil {
 		r.Previous, keys.Previous = &Previous{ShareSet: previous.ShareSet}, previous.RecordKey
 	}
-	wrapped := make([]wrappedPart, len(s.seals)) // r does not change meanwhile: its members are bound
-	err := s.each(func(i int, m Seal) (err error) {
-		wrapped[i], err = s.wrapMember(ctx, r, i, parts[i], custodians, previous)
+	wrapped := make([]wrappedPart, len(at)) // r does not change meanwhile: its members are bound
+	err = s.each(func(i int, m Seal) (err error) {
+		to := slices.Index(at, i)
+		if to < 0 {
+			return nil
+		}
+		wrapped[to], err = s.wrapMember(ctx, r, i, parts[to], custodians, previous)
 		s.noteUnproven(m, err)
 		return err
 	})
@@ -72,13 +80,13 @@ func (s *Set) Wrap(
 }
 
 // newRecord returns a record that names the members and has no blobs.
-func (s *Set) newRecord(cluster string, generation uint64) *Record {
+func (s *Set) newRecord(cluster string, generation uint64, plan Plan, at []int) *Record {
 	r := &Record{
-		Version: RecordVersion, Generation: generation, Cluster: cluster, Threshold: s.opts.Threshold,
-		Parts: make([]Part, len(s.seals)),
+		Version: RecordVersion, Generation: generation, Cluster: cluster, Threshold: plan.Threshold,
+		Parts: make([]Part, len(at)),
 	}
-	for i, m := range s.seals {
-		r.Parts[i] = Part{Name: m.Name, Type: m.Type}
+	for to, i := range at {
+		r.Parts[to] = Part{Name: s.seals[i].Name, Type: s.seals[i].Type}
 	}
 	return r
 }

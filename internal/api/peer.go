@@ -12,7 +12,7 @@ import (
 )
 
 // maxEcho bounds a node's announcement.
-const maxEcho = 16 << 10
+const maxEcho = 64 << 10
 
 // echo records a standby's announcement.
 func echo(n *node.Node, w http.ResponseWriter, r *http.Request) {

@@ -53,6 +53,8 @@ var texts = map[recovery.Purpose]struct{ running, none string }{
 		"no authorization of raw access in progress"},
 	recovery.PurposeAuthorizeRestore: {"authorization of a restore already in progress",
 		"no authorization of a restore in progress"},
+	recovery.PurposeAuthorizeSeals: {"authorization of a change of the seals already in progress",
+		"no authorization of a change of the seals in progress"},
 }
 
 func errNone(p recovery.Purpose) error {

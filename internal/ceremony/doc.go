@@ -48,7 +48,7 @@ const (
 // slots are the purposes that are stored. Each has room for one ceremony at a time.
 var slots = []recovery.Purpose{
 	recovery.PurposeRekeyBarrier, recovery.PurposeRekeyRecovery, recovery.PurposeGenerateRoot,
-	recovery.PurposeAuthorizeRaw, recovery.PurposeAuthorizeRestore,
+	recovery.PurposeAuthorizeRaw, recovery.PurposeAuthorizeRestore, recovery.PurposeAuthorizeSeals,
 }
 
 func ceremonyPath(p recovery.Purpose) string { return pathCeremony + string(p) }

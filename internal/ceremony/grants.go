@@ -56,6 +56,7 @@ type GrantStatus struct {
 var actions = map[recovery.Purpose]struct{ name, text string }{
 	recovery.PurposeAuthorizeRaw:     {"raw", "raw access to the storage"},
 	recovery.PurposeAuthorizeRestore: {"restore", "a restore by force"},
+	recovery.PurposeAuthorizeSeals:   {"seals", "a change of the seals that lessens protection"},
 }
 
 // Start begins the ceremony of a purpose. The token that starts it will use the grant, so that it

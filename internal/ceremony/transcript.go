@@ -275,3 +275,22 @@ func readTranscript(ctx context.Context, b *barrier.Barrier, seq uint64) (*trans
 	}
 	return transcript.Unmarshal(raw)
 }
+
+// RecordChange adds to a transaction the record of a change that was made without a ceremony. The
+// caller holds the lock, sets the record's words, and attests the new head.
+func RecordChange(ctx context.Context, m *Manager, tx *barrier.Tx, r transcript.Record) error {
+	u, err := m.Host.Unsealed()
+	if err != nil {
+		return err
+	}
+	head, err := m.attestedHead(ctx)
+	if err != nil {
+		return err
+	}
+	state := m.Host.ShareState()
+	r.Cluster = state.Cluster
+	if state.ShareSet != nil {
+		r.GenerationBefore, r.GenerationAfter = state.ShareSet.Generation, state.ShareSet.Generation
+	}
+	return AppendRecord(ctx, u.Barrier, tx, head, r)
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 
 	"github.com/openbao/openbao/api/v2"
@@ -39,12 +40,12 @@ func (s *authorizeStatus) progress() progress {
 }
 
 // authorizePurposes are the values of -purpose.
-var authorizePurposes = []string{"raw", "restore"}
+var authorizePurposes = []string{"raw", "restore", "seals"}
 
 func authorizeCommand(b *base) *command {
 	b.formatted()
 	f := &authorizeFlags{}
-	b.flags.StringVar(&f.purpose, "purpose", "", "what to authorise: `raw` or restore")
+	b.flags.StringVar(&f.purpose, "purpose", "", "what to authorise: `raw`, restore or seals")
 	b.flags.BoolVar(&f.init, "init", false, "start, with the token that will make the call")
 	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel")
 	b.flags.BoolVar(&f.status, "status", false, "show the status")
@@ -53,8 +54,9 @@ func authorizeCommand(b *base) *command {
 	b.nonEmpty("purpose", "nonce")
 	return &command{base: b, name: "operator authorize", args: "[KEY | - | @file]", most: 1,
 		synopsis: "Authorize one critical call with a quorum of shares",
-		about: `Authorizes one call that is too critical for one administrator: a call of sys/raw (-purpose=raw), or a restore
-of a snapshot by force (-purpose=restore). The call is allowed once, within 10 minutes after the last share, and only
+		about: `Authorizes one call that is too critical for one administrator: a call of sys/raw (-purpose=raw), a restore of
+a snapshot by force (-purpose=restore), or the removal of a seal or a lower threshold of the seal policy
+(-purpose=seals). The call is allowed once, within 10 minutes after the last share, and only
 with the token that started. It needs "update" and "sudo" on sys/authorize/<purpose>/attempt.
 
     $ sealgate operator authorize -purpose=restore -init         (shows the nonce)
@@ -74,7 +76,7 @@ func runAuthorize(b *base, f *authorizeFlags, args []string) int {
 		}
 	}
 	switch {
-	case f.purpose != "raw" && f.purpose != "restore":
+	case !slices.Contains(authorizePurposes, f.purpose):
 		b.errorf("Error: specify what to authorize with -purpose=%s", strings.Join(authorizePurposes, " or -purpose="))
 		return exitLocal
 	case modes > 1:

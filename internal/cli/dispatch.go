@@ -146,6 +146,7 @@ var groups = []group{
 	{"operator", "Initialise, unseal, seal, and ceremonies that need key shares"},
 	{"operator raft", "Snapshots, under the names that scripts for Vault use"},
 	{"operator raft snapshot", "Save and restore all data"},
+	{"operator seals", "Show and change the seals that hold the root key"},
 	{"operator snapshot", "Save, restore and inspect snapshots of all data"},
 	{"operator tenant", "Systems that use a key of this server"},
 	{"operator transcript", "Show and export the transcript of ceremonies"},
@@ -159,7 +160,7 @@ var groups = []group{
 // commands is the table of every command, the program's own included.
 func commands(env Env) commandTable {
 	all := commandTable{}
-	for _, build := range slices.Concat(clientCommands, mountCommands, kvCommands, snapshotCommands) {
+	for _, build := range slices.Concat(clientCommands, mountCommands, kvCommands, snapshotCommands, sealCommands) {
 		all[build(newBase(env)).name] = func() Command { return build(newBase(env)) }
 	}
 	for _, g := range groups {

@@ -127,8 +127,8 @@ func showTrouble(b *base, s backendSeal) {
 		b.printf("\n%s: %s: %s\n  remedy: %s\n", s.Name, s.Class, s.Cause, s.Remedy)
 	}
 	if !s.Configured {
-		b.printf("\n%s: this seal still wraps the root key but is no longer configured; write to sys/sealwrap/rewrap to "+
-			"remove it\n", s.Name)
+		b.printf("\n%s: this seal still wraps the root key but is no longer configured; configure it again, or run "+
+			"'sealgate operator seals remove %s'\n", s.Name, s.Name)
 	}
 	if s.RewrapDue {
 		b.printf("\n%s: its key has a newer version; the server will rewrap the root key with it automatically\n", s.Name)

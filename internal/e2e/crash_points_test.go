@@ -29,6 +29,7 @@ func checkPoints(t *testing.T, scenario string, passed []string) {
 // storage.
 var crashPoints = map[string][]string{
 	"authorize-restore":             {"authorize.commit"},
+	"change-seals":                  {"authorize.commit", "seals.commit"},
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},
 	"init-shamir":                   {"init.commit"},

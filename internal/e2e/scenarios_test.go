@@ -8,7 +8,10 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -211,6 +214,39 @@ func authorizeRestore(w *scenarioRun) error {
 	return w.giveThree("sys/authorize/restore/update", st.Nonce)
 }
 
+// changeSeals moves the root key from the HSM to another seal: the stanza is added, the seal enters
+// the record, and a quorum lets the HSM leave it.
+func changeSeals(w *scenarioRun) error {
+	config, err := os.ReadFile(filepath.Join(w.harness.Dir, "sealgate.hcl"))
+	if err != nil {
+		return err
+	}
+	if err := w.harness.WriteConfig(string(config) + "\nseal \"static\" \"box\" {\n  current_key_id = \"k1\"\n" +
+		"  current_key = \"" + strings.Repeat("5c", 32) + "\"\n}\n"); err != nil {
+		return err
+	}
+	var c struct {
+		Data struct {
+			Done   bool
+			Policy string
+		}
+	}
+	if err := w.do(200, "PUT", "sys/seals/add", map[string]string{"name": "box"}, &c); err != nil {
+		return err
+	}
+	if !c.Data.Done || c.Data.Policy != "any of hsm, box" {
+		return fmt.Errorf("after the addition: %+v", c.Data)
+	}
+	var st struct{ Nonce string }
+	if err := w.do(200, "PUT", "sys/authorize/seals/attempt", nil, &st); err != nil {
+		return err
+	}
+	if err := w.giveThree("sys/authorize/seals/update", st.Nonce); err != nil {
+		return err
+	}
+	return w.do(200, "PUT", "sys/seals/remove", map[string]string{"name": "hsm"}, nil)
+}
+
 func (w *scenarioRun) giveThree(path, nonce string) error {
 	for _, share := range w.old[:3] {
 		if err := w.do(200, "PUT", path, map[string]string{"key": share, "nonce": nonce}, nil); err != nil {
@@ -239,6 +275,7 @@ var scenarios = []scenario{
 	{name: "generate-root", run: generateRoot},
 	{name: "authorize-restore", run: authorizeRestore},
 	{name: "rewrap-seals", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
+	{name: "change-seals", run: changeSeals},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},
 	{name: "rekey-barrier-shamir", custodians: true, shares: true,

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"encoding/json"
+	"reflect"
 	"testing"
 )
 
@@ -19,7 +20,7 @@ func FuzzLeaderRecord(f *testing.F) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if s, err := unmarshalLeader(again); err != nil || s.Member != r.Member || s.Epoch != r.Epoch {
+		if s, err := unmarshalLeader(again); err != nil || !reflect.DeepEqual(s.Member, r.Member) || s.Epoch != r.Epoch {
 			t.Errorf("%+v became %+v, %v", r, s, err)
 		}
 	})

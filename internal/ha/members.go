@@ -23,6 +23,8 @@ type Member struct {
 	ClusterAddr string `json:"cluster_addr"` // URL for the other nodes
 	// HandOverKey is the key that a new root key is encrypted to under a Shamir seal, in base64.
 	HandOverKey string `json:"handover_key,omitempty"`
+	// Report is what [Config].Report returns, in announcements alone.
+	Report json.RawMessage `json:"report,omitempty"`
 }
 
 // MemberStatus is a node in sys/ha-status.
@@ -46,12 +48,14 @@ const (
 	maxMemberID   = 64
 	maxMemberText = 512
 	maxMemberKey  = 4096
+	maxReport     = 32 << 10
 	announceTime  = 2 * time.Second
 )
 
 // Echo records the announcement of a standby. Only the leader receives them.
 func (r *Replica) Echo(m Member) error {
-	if m.ID == "" || len(m.ID) > maxMemberID || len(m.HandOverKey) > maxMemberKey || slices.ContainsFunc(
+	if m.ID == "" || len(m.ID) > maxMemberID || len(m.HandOverKey) > maxMemberKey ||
+		len(m.Report) > maxReport || slices.ContainsFunc(
 		[]string{m.Hostname, m.Version, m.APIAddr, m.ClusterAddr},
 		func(s string) bool { return len(s) > maxMemberText }) {
 		return fault.New(fault.Invalid, "the announcement of a node has no id, or values that are too long")
@@ -99,14 +103,10 @@ const PathEcho = "/cluster/echo"
 
 // announce announces this standby to the leader until ctx ends.
 func (r *Replica) announce(ctx context.Context) {
-	body, err := json.Marshal(r.Self)
-	if err != nil {
-		panic(err) // strings always encode
-	}
 	for ctx.Err() == nil {
 		changed := r.changed.wait()
 		if l := r.leader.Load(); l != nil && l.Reachable() {
-			r.announceOnce(ctx, l, body)
+			r.announceOnce(ctx, l, r.announcement())
 		}
 		timer := time.NewTimer(clock.Jitter(r.Timing.Echo))
 		select {
@@ -116,6 +116,19 @@ func (r *Replica) announce(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+}
+
+// announcement is this node, with its report of the moment.
+func (r *Replica) announcement() []byte {
+	self := r.Self
+	if r.Report != nil {
+		self.Report = r.Report()
+	}
+	body, err := json.Marshal(self)
+	if err != nil {
+		panic(err) // strings always encode, and the report is JSON
+	}
+	return body
 }
 
 func (r *Replica) announceOnce(ctx context.Context, l *Leader, body []byte) {

@@ -2,6 +2,7 @@ package ha
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"sync"
@@ -45,13 +46,15 @@ type Timing struct {
 	Echo               time.Duration // between announcements of a standby to the leader
 }
 
-// Config is what a [Replica] works with. Every field but Metrics is required.
+// Config is what a [Replica] works with. Every field but Metrics and Report is required.
 type Config struct {
 	Self   Member        // with an ID
 	Store  storage.Store // see [CheckStore]
 	Host   Host
 	Lock   sync.Locker // the node's: it serialises every change of state
 	Timing Timing
+
+	Report func() json.RawMessage // what a standby adds to its announcements; nil: nothing
 
 	Log     *slog.Logger
 	Now     func() time.Time

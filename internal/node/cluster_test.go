@@ -63,6 +63,7 @@ func (e *testCluster) addOn(store storage.Store, custodians bool) *Node {
 			Probe: time.Hour, RetryMin: time.Millisecond, RetryMax: 20 * time.Millisecond, Stagger: time.Millisecond,
 			Pause: 50 * time.Millisecond,
 			Drain: time.Second, Maintain: 5 * time.Millisecond, Echo: time.Hour,
+			Trial: time.Second,
 		},
 	})
 	if err != nil {

@@ -31,8 +31,12 @@ type Config struct {
 	// DeviceEngines are secrets engines that use them, in place of those of Engines.
 	DeviceEngines map[string]func(*device.Registry) mount.Factory
 
-	Mounts      []mount.Entry            // mounts that initialisation makes beside the standard ones
-	RootToken   string                   // of a development server; "" = random
+	Mounts    []mount.Entry // mounts that initialisation makes beside the standard ones
+	RootToken string        // of a development server; "" = random
+
+	// ReadSeals makes the node use the seals of the configuration as it is now, by ReplaceSeals; nil:
+	// the configuration cannot be read again.
+	ReadSeals func(context.Context) error
 
 	Trail   *audit.Trail      // nil: nothing is audited
 	Metrics *metrics.Registry // nil: nothing is counted
@@ -78,6 +82,7 @@ type Timing struct {
 	Prove        time.Duration // within which the storage must prove that a standby is current: 1 s
 	Echo         time.Duration // between a standby's announcements to the leader: 1 s
 	Forward      time.Duration // how long a request waits for a leader: 10 s
+	Trial        time.Duration // how long a request waits for the nodes' proofs of a new seal: 8 s
 	HandOver     time.Duration // how long standbys can fetch a new root key under a Shamir seal: 10 min
 }
 
@@ -92,6 +97,7 @@ func (t *Timing) defaults() {
 		{&t.Stagger, 500 * time.Millisecond}, {&t.Pause, 10 * time.Second}, {&t.Drain, 5 * time.Second},
 		{&t.BecomeLeader, 20 * time.Second}, {&t.Prove, time.Second}, {&t.Echo, time.Second},
 		{&t.Forward, 10 * time.Second}, {&t.HandOver, 10 * time.Minute},
+		{&t.Trial, 8 * time.Second},
 	} {
 		if *d.v == 0 {
 			*d.v = d.def

@@ -36,6 +36,7 @@ type Node struct {
 	ceremonies *ceremony.Manager
 	counts     barrier.CountMemory // of encryptions, for the life of the process
 	keeper     *sealKeeper
+	trials     *sealTrials
 
 	handOver *barrier.HandOver               // nil without a cluster
 	replica  *ha.Replica                     // nil without a cluster
@@ -56,10 +57,10 @@ func New(cfg Config) (*Node, error) {
 	n.state.Store(&nodeState{})
 	n.seals.Store(cfg.Seals)
 	n.ceremonies = newCeremonies(n)
-	n.keeper = &sealKeeper{n: n}
 	if cfg.Devices != nil {
 		cfg.Devices.Protect(func() []seals.Seal { return n.seals.Load().Seals() })
 	}
+	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
 	if err := n.newReplica(); err != nil {
 		return nil, err
 	}
@@ -110,23 +111,6 @@ func (n *Node) Cluster() *ha.Replica { return n.replica }
 
 // ForwardWithin is how long a request waits for a leader.
 func (n *Node) ForwardWithin() time.Duration { return n.cfg.Timing.Forward }
-
-// ReplaceSeals makes a sealed node use a set from a changed configuration, at once. It returns the
-// old set, which the caller closes. An unsealed node refuses: its root key is sealed to the set
-// that it has.
-func (n *Node) ReplaceSeals(set *seals.Set) (old *seals.Set, err error) {
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	if !n.sealed() {
-		return nil, fault.New(fault.Invalid,
-			"the node is unsealed; a changed seal configuration takes effect when it is restarted")
-	}
-	n.forgetShares()
-	set.Succeed(n.seals.Load())
-	old = n.seals.Swap(set)
-	n.poke()
-	return old, nil
-}
 
 // poke makes Run check everything at once.
 func (n *Node) poke() {

@@ -42,7 +42,7 @@ func (n *Node) newReplica() error {
 			RetryMin: t.RetryMin, RetryMax: t.RetryMax, Stagger: t.Stagger, Pause: t.Pause, Drain: t.Drain,
 			Read: t.BecomeLeader, Prove: t.Prove, Echo: t.Echo,
 		},
-		Log: n.log, Now: n.cfg.Now, Metrics: n.cfg.Metrics,
+		Report: SealAdminOf(n).announced, Log: n.log, Now: n.cfg.Now, Metrics: n.cfg.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -184,6 +184,7 @@ func (h replicaHost) Lead(ctx context.Context, l storage.Leadership) (role ha.Ro
 // Publish implements ha.Host.
 func (h replicaHost) Publish(next ha.Role) (previous ha.Role) {
 	a, _ := next.(*RoleState)
+	h.n.trials.due.Store(true)
 	if a != nil && a.leadership != nil {
 		h.n.ceremonies.StartKeeping()
 		h.n.poke() // do at once what is due
@@ -249,6 +250,8 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 		return a.barrier.Reload(ctx)
 	case key == keySealed, key == keyShareCounts, strings.HasPrefix(key, pathShareSet):
 		return h.followState(ctx, a)
+	case strings.HasPrefix(key, pathTrials):
+		h.n.trials.check()
 	case strings.HasPrefix(key, "core/"):
 		return h.applyCore(ctx, a, key)
 	case strings.HasPrefix(key, "auth/"):

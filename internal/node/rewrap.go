@@ -46,7 +46,11 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}
-	record, err := set.Wrap(ctx, f.record.Cluster, f.record.Generation, root,
+	plan := set.Plan()
+	if set.AllowsPolicyChange() {
+		plan = set.Configured()
+	}
+	record, err := set.WrapAs(ctx, plan, f.record.Cluster, f.record.Generation, root,
 		unsealShareSet(custodians), unsealShareSet(previous))
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot wrap the root key")

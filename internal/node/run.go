@@ -40,6 +40,7 @@ func (n *Node) Run(ctx context.Context) {
 			}
 		}
 		backoff = n.cfg.Timing.RetryMin
+		n.trials.prove(ctx)
 		now := time.Now()
 		if n.sealed() { // uninitialised, or waiting for shares
 			n.keeper.checkKeys(ctx)
@@ -64,6 +65,7 @@ func (n *Node) maintain(ctx context.Context) {
 	n.ceremonies.WipeAnswers(ctx)
 	n.ceremonies.EndLapsed(ctx)
 	(replicaHost{n}).endHandOver(ctx)
+	SealAdminOf(n).endTrials(ctx)
 	(integrity{n}).checkAttestation(ctx)
 	(integrity{n}).refreshAnchor(ctx)
 }

@@ -56,6 +56,9 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer, skipDamaged bool) (sna
 		return totals, fault.Wrap(err, fault.Internal, "the snapshot could not be made: %v; overwrite or delete them, or "+
 			"leave them out with -skip-damaged (?skip_damaged=true)", err)
 	}
+	if err == nil {
+		SealAdminOf(n).noteSnapshot(ctx, a, planOf(f.record).Members, meta.Created)
+	}
 	return totals, barrier.Fault(err, "the snapshot could not be made")
 }
 

@@ -39,6 +39,7 @@ func (n *Node) change(f func(*nodeState)) {
 	next := *n.state.Load()
 	f(&next)
 	n.state.Store(&next)
+	n.seals.Load().Follow(next.record)
 }
 
 // load reads the records outside the barrier. The caller holds transition.

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
 )
@@ -31,10 +33,11 @@ func (p *instance) reloadOnSignal(ctx context.Context) {
 }
 
 // reload reopens the audit and log files and applies the settings of the configuration that can
-// change while the server runs: TLS, the log level and, while the node is sealed, the seals. A part
-// that fails stays as it is. The log lists what was applied, what needs a restart, and what was
-// ignored.
+// change while the server runs: TLS, the log level and the seals. A part that fails stays as it is.
+// The log lists what was applied, what needs a restart, and what was ignored.
 func (p *instance) reload() {
+	p.reloads.Lock()
+	defer p.reloads.Unlock()
 	r := &reloading{instance: p, changed: map[string]bool{}}
 	p.trail.Reopen()
 	r.did("audit files reopened")
@@ -129,36 +132,72 @@ func (r *reloading) level(next *config.Config) {
 	}
 }
 
-// seals replaces the seals of a sealed node, so that they read their files and parameters again.
+// seals replaces the seals: those of a sealed node always, so that they read their files again,
+// those of an unsealed node where their stanzas changed.
 func (r *reloading) seals(next *config.Config) {
 	if r.node == nil {
 		return // recovery mode does not replace its seals
 	}
-	if _, err := r.node.Role(); err == nil {
-		return // unsealed
+	if _, err := r.node.Role(); err == nil && !r.changedSeals(next) {
+		return
 	}
-	set, err := r.makeSeals(next)
-	if err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), replaceWithin)
+	defer cancel()
+	if err := r.useSeals(ctx, next); err != nil {
 		r.failed = append(r.failed, "seals: "+err.Error())
 		return
 	}
-	old, err := r.node.ReplaceSeals(set)
+	maps.DeleteFunc(r.changed, func(name string, _ bool) bool { return isSealSetting(name) })
+	r.did("seals")
+}
+
+// replaceWithin bounds the proof that changed seals open what the old ones open.
+const replaceWithin = time.Minute
+
+// isSealSetting reports whether config.Changed names a seal or their policy by this name.
+func isSealSetting(name string) bool {
+	return name == "seal_policy" || strings.HasPrefix(name, "seal ")
+}
+
+// changedSeals reports whether the stanzas of the seals differ from those in force.
+func (p *instance) changedSeals(next *config.Config) bool {
+	return p.compare && slices.ContainsFunc(p.cfg.Changed(next), isSealSetting)
+}
+
+// useSeals makes the node use the seals of a configuration, and closes those that it used. The
+// caller holds p.reloads.
+func (p *instance) useSeals(ctx context.Context, next *config.Config) error {
+	set, err := p.makeSeals(next)
 	if err != nil {
-		old = set
-		r.failed = append(r.failed, "seals: "+err.Error())
-	} else {
-		r.mu.Lock()
-		r.instance.seals = set
-		r.mu.Unlock()
-		r.cfg.Seals, r.cfg.SealPolicy = next.Seals, next.SealPolicy
-		maps.DeleteFunc(r.changed, func(name string, _ bool) bool {
-			return name == "seal_policy" || strings.HasPrefix(name, "seal ")
-		})
-		r.did("seals")
+		return err
 	}
+	old, err := p.node.ReplaceSeals(ctx, set)
+	if err != nil {
+		return errors.Join(err, set.Close())
+	}
+	p.mu.Lock()
+	p.seals = set
+	p.mu.Unlock()
+	p.cfg.Seals, p.cfg.SealPolicy = next.Seals, next.SealPolicy
 	if err := old.Close(); err != nil {
-		r.log.Warn("reload: closing seals", "error", err)
+		p.log.Warn("reload: closing seals", "error", err)
 	}
+	return nil
+}
+
+// readSeals applies the seal stanzas of the configuration as it is now, where they changed.
+func (p *instance) readSeals(ctx context.Context) error {
+	p.reloads.Lock()
+	defer p.reloads.Unlock()
+	next, err := p.reloadConfig()
+	if err != nil || !p.changedSeals(next) {
+		return err
+	}
+	if err := p.useSeals(ctx, next); err != nil {
+		return err
+	}
+	p.log.Info("the seals of the changed configuration are in use")
+	return nil
 }
 
 // report logs the reload. Changes that were not applied need a restart.

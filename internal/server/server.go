@@ -55,6 +55,8 @@ type instance struct {
 	makeSeals    func(*config.Config) (*seals.Set, error)
 	notify       *sdnotify.Notifier // nil: no service manager
 
+	reloads sync.Mutex // held during a reload
+
 	mu    sync.Mutex
 	seals *seals.Set
 	lines []string // of the banner
@@ -143,6 +145,7 @@ func (p *instance) openNode(dev *development) (err error) {
 		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
 		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
+		ReadSeals: p.readSeals,
 	}
 	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
 	switch a := cfg.Anchor; {

@@ -2,6 +2,7 @@ package ceremonies
 
 import (
 	"context"
+	"slices"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/policy"
@@ -13,8 +14,9 @@ import (
 // for one administrator. Neither Vault nor OpenBao has it; the paths are like those of
 // generate-root.
 
-var authorizeRoutes = append(authorizeOf("raw", recovery.PurposeAuthorizeRaw, api.RawSwitch),
-	authorizeOf("restore", recovery.PurposeAuthorizeRestore, api.NoSwitch)...)
+var authorizeRoutes = slices.Concat(authorizeOf("raw", recovery.PurposeAuthorizeRaw, api.RawSwitch),
+	authorizeOf("restore", recovery.PurposeAuthorizeRestore, api.NoSwitch),
+	authorizeOf("seals", recovery.PurposeAuthorizeSeals, api.NoSwitch))
 
 func authorizeOf(action string, p recovery.Purpose, s api.Switch) []api.Route {
 	path := "sys/authorize/" + action + "/"
@@ -32,7 +34,10 @@ func authorizeOf(action string, p recovery.Purpose, s api.Switch) []api.Route {
 
 func authorizeDocs() map[string]api.Doc {
 	out := map[string]api.Doc{}
-	for action, what := range map[string]string{"raw": "one call of sys/raw", "restore": "one restore by force"} {
+	for action, what := range map[string]string{
+		"raw": "one call of sys/raw", "restore": "one restore by force",
+		"seals": "one removal of a seal, or one lowering of the seal policy",
+	} {
 		path := "sys/authorize/" + action + "/"
 		out[path+"attempt"] = api.Doc{Text: "A ceremony that authorises " + what + ", for the token that starts it.",
 			Body: []api.DocField{{"nonce", "string", "To cancel: the nonce of the ceremony."}}}

@@ -1,0 +1,313 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+
+	"github.com/openbao/openbao/api/v2"
+)
+
+// sealCommands show and change which seals hold the root key.
+var sealCommands = []func(*base) *command{
+	sealsListCommand, sealsVerifyCommand, sealsAddCommand, sealsRemoveCommand, sealsPolicyCommand, sealsRewrapCommand,
+	forecastCommand,
+}
+
+// sealSet is the response of sys/seals.
+type sealSet struct {
+	Policy     string        `json:"policy"`
+	Threshold  int           `json:"threshold"`
+	Generation uint64        `json:"generation"`
+	Members    []backendSeal `json:"members"`
+	Candidates []backendSeal `json:"candidates"`
+	Losses     []string      `json:"losses"`
+	Nodes      []sealNode    `json:"nodes"`
+	Warnings   []string      `json:"warnings"`
+}
+
+type sealNode struct {
+	Node   string `json:"node"`
+	Active bool   `json:"active"`
+	Note   string `json:"note"`
+	Seals  []struct {
+		Name        string `json:"name"`
+		Configured  bool   `json:"configured"`
+		WouldUnseal bool   `json:"would_unseal"`
+		LastProof   string `json:"last_proof"`
+		Class       string `json:"failure_class"`
+	} `json:"seals"`
+}
+
+// sealChange is the response of a change of the seals.
+type sealChange struct {
+	Done       bool     `json:"done"`
+	Policy     string   `json:"policy"`
+	Generation uint64   `json:"generation"`
+	Waiting    []string `json:"waiting"`
+	Warnings   []string `json:"warnings"`
+}
+
+func sealsListCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals list", synopsis: "Show the seals that hold the root key",
+		about: `Shows the seals that hold the root key, how many of them unseal, the keys and versions that are needed,
+which losses the set survives, and what each node of the cluster has proven. Needs "read" and "sudo" on sys/seals.`,
+		run: func([]string) int {
+			return b.withClient(func(c *api.Client) int { return showSeals(b, c, http.MethodGet, "sys/seals") })
+		}}
+}
+
+func sealsVerifyCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals verify", synopsis: "Prove now that each seal would unseal",
+		about: `Makes the active node decrypt its part of the root key with each seal now, asks for the state of the keys,
+and shows the result as "operator seals list" does. Needs "update" and "sudo" on sys/seals/verify.`,
+		run: func([]string) int {
+			return b.withClient(func(c *api.Client) int { return showSeals(b, c, http.MethodPut, "sys/seals/verify") })
+		}}
+}
+
+func showSeals(b *base, client *api.Client, method, path string) int {
+	var raw json.RawMessage
+	if err := callData(context.Background(), client, method, path, nil, &raw); err != nil {
+		return b.fail("reading the seals", err)
+	}
+	if b.format() != "table" {
+		return encodeRaw(b, raw)
+	}
+	var s sealSet
+	if err := json.Unmarshal(raw, &s); err != nil {
+		return b.fail("reading the seals", fmt.Errorf("unexpected response: %w", err))
+	}
+	b.warnings(s.Warnings)
+	var p pairs
+	p.add("Policy", s.Policy)
+	p.add("Generation", s.Generation)
+	for _, l := range s.Losses {
+		p.add("Losses", l)
+	}
+	b.printf("%s\n", p)
+	rows := [][]string{}
+	for _, m := range s.Members {
+		version := "-"
+		if len(m.Needed) > 0 {
+			version = cmp.Or(m.Needed[0].KeyVersion, "-")
+		}
+		rows = append(rows, []string{m.Name, m.Type, "yes", yesNo(m.WouldUnseal), version, m.KeyState, m.LastProof})
+	}
+	for _, m := range s.Candidates {
+		rows = append(rows, []string{m.Name, m.Type, "no", "no", "-", m.KeyState, ""})
+	}
+	b.printf("%s\n", table([]string{"Seal", "Type", "Holds Root Key", "Would Unseal", "Version Needed", "Key State",
+		"Last Proof"}, rows))
+	b.printf("%s", table([]string{"Node", "Active", "Seal", "Would Unseal", "Last Proof"}, nodeRows(s.Nodes)))
+	return exitOK
+}
+
+func nodeRows(nodes []sealNode) [][]string {
+	rows := [][]string{}
+	for _, n := range nodes {
+		if n.Note != "" {
+			rows = append(rows, []string{n.Node, yesNo(n.Active), "-", "unknown", n.Note})
+		}
+		for _, s := range n.Seals {
+			would := yesNo(s.WouldUnseal)
+			switch {
+			case !s.Configured:
+				would = "not configured"
+			case s.Class != "":
+				would = "no: " + s.Class
+			}
+			rows = append(rows, []string{n.Node, yesNo(n.Active), s.Name, would, s.LastProof})
+		}
+	}
+	return rows
+}
+
+func yesNo(v bool) string {
+	if v {
+		return "yes"
+	}
+	return "no"
+}
+
+func sealsAddCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals add", args: "NAME", least: 1, most: 1,
+		synopsis: "Make a configured seal hold the root key too",
+		about: `Makes the seal NAME hold the root key too, while the servers serve. Add its stanza to the configuration of
+every node first. The nodes read it themselves, and each proves with its own credentials that it can use the seal; only
+then does the seal enter the sealed record, in one commit.
+
+The exit code is 2 while a node has not proven the seal: correct what the node reports and repeat the command. Needs
+"update" and "sudo" on sys/seals/add.`,
+		run: func(args []string) int {
+			return changeSeals(b, "sys/seals/add", map[string]any{"name": args[0]}, "adding the seal")
+		}}
+}
+
+func sealsRemoveCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals remove", args: "NAME", least: 1, most: 1,
+		synopsis: "Take the root key from a seal",
+		about: `Takes the root key from the seal NAME, in one commit: the other seals wrap a new root key, so that nothing
+which NAME ever wrapped opens what is written from now on. NAME need not be available. Remove its stanza from the
+configuration of every node afterwards. It lessens what can unseal the server, so it needs a quorum of shares besides
+"update" and "sudo" on sys/seals/remove.`,
+		run: func(args []string) int {
+			return changeSeals(b, "sys/seals/remove", map[string]any{"name": args[0]}, "removing the seal")
+		}}
+}
+
+func sealsPolicyCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals policy", args: "THRESHOLD", least: 1, most: 1,
+		synopsis: "Change how many seals are needed to unseal",
+		about: `Changes how many of the seals that hold the root key are needed to unseal: 1 means any of them. To raise
+the threshold, run this command and raise seal_policy in the configuration of every node afterwards; to lower it, lower
+seal_policy and reload the nodes (SIGHUP) first, and have a quorum of shares authorise it. Needs "update" and "sudo" on
+sys/seals/policy.`,
+		run: func(args []string) int {
+			threshold, err := strconv.Atoi(args[0])
+			if err != nil || threshold < 1 {
+				b.errorf("THRESHOLD is a number of seals, at least 1")
+				return exitLocal
+			}
+			return changeSeals(b, "sys/seals/policy", map[string]any{"threshold": threshold}, "changing the seal policy")
+		}}
+}
+
+func sealsRewrapCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals rewrap", args: "[NAME]", most: 1,
+		synopsis: "Wrap the root key again by the newest version of a seal's key",
+		about: `Makes the seal NAME, or every seal, wrap its part of the root key again by the newest version of its key.
+The server does so automatically when a key gets a new version. Needs "update" and "sudo" on sys/seals/rewrap.`,
+		run: func(args []string) int {
+			body := map[string]any{}
+			if len(args) > 0 {
+				body["name"] = args[0]
+			}
+			return changeSeals(b, "sys/seals/rewrap", body, "rewrapping the root key")
+		}}
+}
+
+// changeSeals requests a change of the seals, and prints its result.
+func changeSeals(b *base, path string, body map[string]any, doing string) int {
+	return b.withClient(func(client *api.Client) int {
+		var raw json.RawMessage
+		if err := callData(context.Background(), client, http.MethodPut, path, body, &raw); err != nil {
+			return b.fail(doing, err)
+		}
+		var c sealChange
+		if err := json.Unmarshal(raw, &c); err != nil {
+			return b.fail(doing, fmt.Errorf("unexpected response: %w", err))
+		}
+		if b.format() != "table" {
+			if code := encodeRaw(b, raw); code != exitOK {
+				return code
+			}
+		} else {
+			b.warnings(c.Warnings)
+			showSealChange(b, &c)
+		}
+		if !c.Done {
+			return exitServer
+		}
+		return exitOK
+	})
+}
+
+func showSealChange(b *base, c *sealChange) {
+	if !c.Done {
+		b.printf("Nothing was changed yet: these nodes have not proven that they can use the seal.\n")
+		for _, w := range c.Waiting {
+			b.printf("  %s\n", w)
+		}
+		b.printf("Repeat the command to continue.\n")
+		return
+	}
+	b.printf("Success! The root key is held by: %s (generation %d)\n", c.Policy, c.Generation)
+}
+
+// forecastAnswer is the response of sys/seals/forecast.
+type forecastAnswer struct {
+	WouldUnseal bool     `json:"would_unseal"`
+	AllNodes    bool     `json:"all_nodes"`
+	Critical    []string `json:"critical_losses"`
+	ProvenAt    string   `json:"proven_at"`
+	Text        string   `json:"text"`
+	Expires     []struct {
+		Seal string `json:"seal"`
+		What string `json:"what"`
+		At   string `json:"at"`
+	} `json:"expires"`
+	Nodes []struct {
+		Node        string   `json:"node"`
+		Active      bool     `json:"active"`
+		WouldUnseal bool     `json:"would_unseal"`
+		Critical    []string `json:"critical_losses"`
+		ProvenAt    string   `json:"proven_at"`
+		Cause       string   `json:"cause"`
+	} `json:"nodes"`
+}
+
+func forecastCommand(b *base) *command {
+	b.formatted()
+	strict := false
+	b.flags.BoolVar(&strict, "strict", false, "the exit code is also 2 if the loss of one seal would make it false, or "+
+		"if a key is scheduled for destruction")
+	b.own("strict")
+	return &command{base: b, name: "operator forecast",
+		synopsis: "Show whether the servers would unseal if they restarted",
+		about: `Shows whether each node of the cluster would unseal if all of them restarted now, by what they last proved;
+which single loss would make that false; and which keys will be destroyed. Needs "read" on sys/seals/forecast.
+
+The exit code is 0 if every node would unseal, 2 otherwise, and 1 on a local error.`,
+		run: func([]string) int { return b.withClient(func(c *api.Client) int { return forecast(b, c, strict) }) }}
+}
+
+func forecast(b *base, client *api.Client, strict bool) int {
+	var raw json.RawMessage
+	if err := callData(context.Background(), client, http.MethodGet, "sys/seals/forecast", nil, &raw); err != nil {
+		return b.fail("reading the forecast", err)
+	}
+	var f forecastAnswer
+	if err := json.Unmarshal(raw, &f); err != nil {
+		return b.fail("reading the forecast", fmt.Errorf("unexpected response: %w", err))
+	}
+	if b.format() != "table" {
+		if code := encodeRaw(b, raw); code != exitOK {
+			return code
+		}
+	} else {
+		showForecast(b, &f)
+	}
+	if !f.AllNodes || strict && len(f.Critical)+len(f.Expires) > 0 {
+		return exitServer
+	}
+	return exitOK
+}
+
+func showForecast(b *base, f *forecastAnswer) {
+	b.printf("%s\n\n", f.Text)
+	rows := [][]string{}
+	for _, n := range f.Nodes {
+		rows = append(rows, []string{n.Node, yesNo(n.Active), yesNo(n.WouldUnseal),
+			cmp.Or(strings.Join(n.Critical, ", "), "-"), cmp.Or(n.ProvenAt, "never")})
+	}
+	b.printf("%s", table([]string{"Node", "Active", "Would Unseal", "Not After Loss Of", "Proven At"}, rows))
+	for _, n := range f.Nodes {
+		if n.Cause != "" {
+			b.printf("\n%s: %s\n", n.Node, n.Cause)
+		}
+	}
+	for _, e := range f.Expires {
+		b.printf("\n%s: %s at %s\n", e.Seal, e.What, e.At)
+	}
+}

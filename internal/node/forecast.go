@@ -1,0 +1,169 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/seals"
+)
+
+// Forecast is what would happen if every node restarted now.
+type Forecast struct {
+	WouldUnseal    bool           `json:"would_unseal"`    // at least one node, without shares
+	AllNodes       bool           `json:"all_nodes"`       // every node would
+	NeedsShares    bool           `json:"needs_shares"`    // unseal shares are needed
+	CriticalLosses []string       `json:"critical_losses"` // single seals without which no node would unseal
+	ProvenAt       *time.Time     `json:"proven_at"`       // of the node that would: its oldest proof that counts
+	Expires        []Expiry       `json:"expires"`         // the earliest first
+	Nodes          []NodeForecast `json:"nodes"`
+	Text           string         `json:"text"`
+}
+
+// NodeForecast is the forecast of one node.
+type NodeForecast struct {
+	Node        string     `json:"node"`
+	Active      bool       `json:"active"`
+	WouldUnseal bool       `json:"would_unseal"`
+	Losses      []string   `json:"critical_losses"` // single seals without which it would not
+	ProvenAt    *time.Time `json:"proven_at"`
+	Cause       string     `json:"cause,omitempty"` // why it would not
+}
+
+// Expiry is something that ends.
+type Expiry struct {
+	Seal string    `json:"seal"`
+	What string    `json:"what"`
+	At   time.Time `json:"at"`
+	Node string    `json:"node"`
+}
+
+// Forecast says for the cluster and each node whether it would unseal if all restarted now. It asks
+// no seal: it shows what the last proofs found.
+func (s SealAdmin) Forecast(context.Context) (*Forecast, error) {
+	n := s.n
+	if _, err := n.Role(); err != nil {
+		return nil, err
+	}
+	record := n.state.Load().record
+	f := &Forecast{
+		AllNodes: true, NeedsShares: n.seals.Load().NeedsShares(), CriticalLosses: []string{}, Expires: []Expiry{},
+	}
+	survives := map[string]bool{} // by the lost seal: a node would unseal without it
+	for _, r := range s.reports() {
+		nf := forecastOf(record, r)
+		f.Nodes = append(f.Nodes, nf)
+		f.AllNodes = f.AllNodes && nf.WouldUnseal
+		if nf.WouldUnseal {
+			f.WouldUnseal = true
+			if f.ProvenAt == nil || nf.ProvenAt != nil && nf.ProvenAt.After(*f.ProvenAt) {
+				f.ProvenAt = nf.ProvenAt
+			}
+		}
+		for i := range record.Parts {
+			name := record.Parts[i].Name
+			survives[name] = survives[name] || nf.WouldUnseal && !slices.Contains(nf.Losses, name)
+		}
+		f.expiries(r)
+	}
+	for i := range record.Parts {
+		if name := record.Parts[i].Name; f.WouldUnseal && !survives[name] {
+			f.CriticalLosses = append(f.CriticalLosses, name)
+		}
+	}
+	slices.SortStableFunc(f.Expires, func(a, b Expiry) int { return a.At.Compare(b.At) })
+	f.Text = f.words(n.state.Load())
+	return f, nil
+}
+
+// forecastOf judges one node by its report.
+func forecastOf(record *seals.Record, r reported) NodeForecast {
+	f := NodeForecast{Node: r.node, Active: r.active, Losses: []string{}}
+	if !r.known {
+		f.Cause = "the node reports nothing about its seals"
+		return f
+	}
+	if r.Threshold > record.Threshold {
+		f.Cause = fmt.Sprintf("its seal_policy asks for %d seals and %d open the stored root key: it would refuse that",
+			r.Threshold, record.Threshold)
+		return f
+	}
+	var proofs []time.Time
+	var able, causes []string
+	for i := range record.Parts {
+		name := record.Parts[i].Name
+		at := slices.IndexFunc(r.Seals, func(s sealReport) bool { return s.Name == name })
+		switch {
+		case at < 0 || !r.Seals[at].Configured:
+			causes = append(causes, fmt.Sprintf("seal %q is not in its configuration", name))
+		case r.Seals[at].Quorum:
+			causes = append(causes, "unseal shares are needed")
+		case !r.Seals[at].WouldUnseal:
+			causes = append(causes, fmt.Sprintf("seal %q: %s: %s", name, r.Seals[at].Class, r.Seals[at].Cause))
+		default:
+			able = append(able, name)
+			if p := r.Seals[at].LastProof; p != nil {
+				proofs = append(proofs, *p)
+			}
+		}
+	}
+	if f.WouldUnseal = len(able) >= record.Threshold; !f.WouldUnseal {
+		f.Cause = strings.Join(causes, "; ")
+		return f
+	}
+	if len(able) == record.Threshold {
+		f.Losses = able
+	}
+	slices.SortFunc(proofs, func(a, b time.Time) int { return b.Compare(a) })
+	if len(proofs) >= record.Threshold {
+		f.ProvenAt = &proofs[record.Threshold-1]
+	}
+	return f
+}
+
+// expiries adds what ends, once for each seal.
+func (f *Forecast) expiries(r reported) {
+	for _, s := range r.Seals {
+		if s.Deletion == nil || slices.ContainsFunc(f.Expires, func(e Expiry) bool { return e.Seal == s.Name }) {
+			continue
+		}
+		f.Expires = append(f.Expires, Expiry{s.Name, "its key will be destroyed", *s.Deletion, r.node})
+	}
+}
+
+// words says the forecast in one sentence.
+func (f *Forecast) words(state *nodeState) string {
+	would := 0
+	for _, n := range f.Nodes {
+		if n.WouldUnseal {
+			would++
+		}
+	}
+	switch {
+	case f.NeedsShares && state.shareSet != nil:
+		return fmt.Sprintf("If every node restarted now, each would need %d of %d unseal shares.",
+			state.shareSet.Threshold, state.shareSet.Shares)
+	case would == 0:
+		return "If every node restarted now, none would unseal. Do not restart or seal them until this is solved."
+	case would < len(f.Nodes):
+		return fmt.Sprintf("If every node restarted now, %d of %d would unseal.", would, len(f.Nodes))
+	case len(f.CriticalLosses) > 0:
+		return fmt.Sprintf("If every node restarted now, all would unseal; after the loss of %s none would.",
+			orList(f.CriticalLosses))
+	}
+	return "If every node restarted now, all would unseal, also after the loss of any one seal."
+}
+
+func orList(names []string) string {
+	out := names[0]
+	for i, n := range names[1:] {
+		if i == len(names)-2 {
+			out += " or " + n
+		} else {
+			out += ", " + n
+		}
+	}
+	return out
+}

@@ -1,0 +1,161 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// SealAdmin shows and changes which seals hold the root key, while the node serves.
+type SealAdmin struct{ n *Node }
+
+// SealAdminOf returns the administration of a node's seals.
+func SealAdminOf(n *Node) SealAdmin { return SealAdmin{n} }
+
+// SealList is the seals of a cluster, as the sealed record has them.
+type SealList struct {
+	Policy     string       `json:"policy"` // "any of hsm, kms"
+	Threshold  int          `json:"threshold"`
+	Generation uint64       `json:"generation"`
+	Members    []SealMember `json:"members"`
+	Candidates []SealMember `json:"candidates"` // configured, and not members
+	Losses     []string     `json:"losses"`     // which losses the set survives, in words
+	Nodes      []SealNode   `json:"nodes"`
+	Warnings   []string     `json:"warnings"`
+}
+
+// SealMember is one seal, as this node sees it.
+type SealMember struct {
+	seals.Status
+	Member bool `json:"member"`
+}
+
+// SealNode is what one node reports of the seals.
+type SealNode struct {
+	Node   string       `json:"node"`
+	Active bool         `json:"active"`
+	At     *time.Time   `json:"reported_at,omitempty"`
+	Seals  []sealReport `json:"seals"`
+	Note   string       `json:"note,omitempty"`
+}
+
+// List returns the seals that hold the root key, the configured ones that do not, and what each
+// node of the cluster proved of them.
+func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
+	n := s.n
+	if _, err := n.Role(); err != nil {
+		return nil, err
+	}
+	record, set := n.state.Load().record, n.seals.Load()
+	l := &SealList{
+		Policy: planOf(record).String(), Threshold: record.Threshold, Generation: record.Generation,
+		Members: []SealMember{}, Candidates: []SealMember{}, Losses: lossesInWords(record),
+		Nodes: s.nodes(), Warnings: []string{},
+	}
+	for _, st := range set.StatusOf(record) {
+		member := slices.ContainsFunc(record.Parts, func(p seals.Part) bool { return p.Name == st.Name })
+		if member {
+			l.Members = append(l.Members, SealMember{st, true})
+		} else {
+			l.Candidates = append(l.Candidates, SealMember{Status: st})
+		}
+	}
+	l.Warnings = append(l.Warnings, n.recordWarnings(record)...)
+	for _, other := range l.Nodes {
+		l.Warnings = append(l.Warnings, other.cannot(record)...)
+	}
+	return l, nil
+}
+
+// cannot says which members of a record a node cannot use.
+func (o SealNode) cannot(r *seals.Record) (out []string) {
+	if o.At == nil {
+		return []string{fmt.Sprintf("node %s reports nothing about its seals", o.Node)}
+	}
+	for i := range r.Parts {
+		name := r.Parts[i].Name
+		at := slices.IndexFunc(o.Seals, func(r sealReport) bool { return r.Name == name })
+		switch {
+		case at < 0 || !o.Seals[at].Configured:
+			out = append(out, fmt.Sprintf("node %s has no stanza for seal %q, which holds the root key: it cannot use "+
+				"it to unseal", o.Node, name))
+		case !o.Seals[at].WouldUnseal:
+			out = append(out, fmt.Sprintf("node %s cannot use seal %q: %s: %s", o.Node, name, o.Seals[at].Class,
+				o.Seals[at].Cause))
+		}
+	}
+	return out
+}
+
+func planOf(r *seals.Record) seals.Plan {
+	p := seals.Plan{Threshold: r.Threshold}
+	for i := range r.Parts {
+		p.Members = append(p.Members, r.Parts[i].Name)
+	}
+	return p
+}
+
+// lossesInWords simulates the loss of every single seal and of every two.
+func lossesInWords(r *seals.Record) (out []string) {
+	members := planOf(r).Members
+	survives := func(lost int) bool { return len(members)-lost >= r.Threshold }
+	each := strings.Join(members, ", ")
+	switch {
+	case len(members) == 1:
+		return []string{fmt.Sprintf("does not survive the loss of %s", each)}
+	case !survives(1):
+		return []string{fmt.Sprintf("does not survive the loss of any one of %s", each)}
+	}
+	out = append(out, fmt.Sprintf("survives the loss of any one of %s", each))
+	if survives(2) {
+		return append(out, fmt.Sprintf("survives the loss of any two of %s", each))
+	}
+	for i, a := range members {
+		for _, b := range members[i+1:] {
+			out = append(out, fmt.Sprintf("does not survive the loss of both %s and %s", a, b))
+		}
+	}
+	return out
+}
+
+// Verify proves every seal that this node has now, and returns the list.
+func (s SealAdmin) Verify(ctx context.Context) (*SealList, error) {
+	n := s.n
+	if _, err := n.Role(); err != nil {
+		return nil, err
+	}
+	set := n.seals.Load()
+	set.Probe(ctx, n.state.Load().record)
+	set.DescribeKeys(ctx)
+	return s.List(ctx)
+}
+
+// self is the name of this node.
+func (n *Node) selfName() string {
+	if n.Clustered() {
+		return n.replica.Self.Hostname
+	}
+	name, err := os.Hostname()
+	if err != nil {
+		return "this node"
+	}
+	return name
+}
+
+// mayChange returns the role of a node that may change its seals.
+func (s SealAdmin) mayChange() (*RoleState, error) {
+	a, err := s.n.Role()
+	if err != nil {
+		return nil, err
+	}
+	if a.Standby() {
+		return nil, fault.New(fault.Unavailable, "this node is a standby; the active node changes the seals")
+	}
+	return a, nil
+}

@@ -1,0 +1,317 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/failpoint"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/recovery/transcript"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// SealChange is the result of a change of the seals.
+type SealChange struct {
+	Done       bool     `json:"done"`
+	Policy     string   `json:"policy"`
+	Generation uint64   `json:"generation"`
+	Waiting    []string `json:"waiting"` // nodes that must prove the seal first; the same request continues
+	Warnings   []string `json:"warnings"`
+}
+
+// planChange is a change of the seals that is ready to be committed.
+type planChange struct {
+	plan    seals.Plan
+	renew   bool // the root key too: copies of the old record must not open what is written from now on
+	lessens bool // a quorum of shares must have authorised it
+	purpose string
+	reason  string // for the transcript
+	by      ceremony.Starter
+	also    func(*barrier.Tx) // what ends with the change; nil: nothing
+}
+
+// Add makes a configured seal hold the root key too, once every node has proven that it can use it.
+// It can be repeated: it continues where it stopped, and does nothing where the seal is a member.
+func (s SealAdmin) Add(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
+	n := s.n
+	a, err := s.mayChange()
+	if err != nil {
+		return nil, err
+	}
+	if record := n.state.Load().record; slices.Contains(planOf(record).Members, name) {
+		return changed(record), nil
+	}
+	if _, ok := n.seals.Load().Member(name); !ok {
+		if err := n.readSeals(ctx); err != nil {
+			return nil, fault.Wrap(err, fault.Invalid, "nothing was changed: the configuration's seals cannot be used: %v", err)
+		}
+	}
+	t, err := s.trialFor(ctx, a, name)
+	if err != nil {
+		return nil, err
+	}
+	if waiting := s.await(ctx, t); len(waiting) > 0 {
+		c := changed(n.state.Load().record)
+		c.Done, c.Waiting = false, waiting
+		return c, nil
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	plan, err := s.unchanged(a)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(plan.Members, name) {
+		return changed(n.state.Load().record), nil
+	}
+	if waiting := s.unproven(t); len(waiting) > 0 { // a node joined meanwhile
+		c := changed(n.state.Load().record)
+		c.Done, c.Waiting = false, waiting
+		return c, nil
+	}
+	return s.commit(ctx, a, planChange{
+		plan: plan.With(name), purpose: "seal-add", by: by, reason: fmt.Sprintf("seal %q added", name),
+		also: func(tx *barrier.Tx) { tx.Delete(pathTrials + name) },
+	})
+}
+
+// Remove takes the root key from a seal: the others wrap a new one, so that nothing which the
+// removed seal ever wrapped opens what is stored from now on.
+func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
+	n := s.n
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	a, err := s.mayChange()
+	if err != nil {
+		return nil, err
+	}
+	plan := planOf(n.state.Load().record)
+	if !slices.Contains(plan.Members, name) {
+		return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key; the members are %s",
+			name, orList(plan.Members))
+	}
+	next := plan.Without(name)
+	if len(next.Members) < max(1, plan.Threshold) {
+		return nil, fault.New(fault.Invalid, "nothing was changed: without seal %q, %d seals would be left and %d are "+
+			"needed; add another seal or lower the threshold first", name, len(next.Members), plan.Threshold)
+	}
+	c, err := s.commit(ctx, a, planChange{
+		plan: next, renew: true, lessens: true, purpose: "seal-remove", by: by, reason: fmt.Sprintf("seal %q removed", name),
+	})
+	if err != nil {
+		return nil, err
+	}
+	c.Warnings = append(c.Warnings, s.snapshotsNeed(ctx, a, name)...)
+	return c, nil
+}
+
+// Policy changes how many of the seals are needed. The configuration of every node must not ask for
+// more, or it would refuse the record at its next start.
+func (s SealAdmin) Policy(ctx context.Context, threshold int, by ceremony.Starter) (*SealChange, error) {
+	n := s.n
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	a, err := s.mayChange()
+	if err != nil {
+		return nil, err
+	}
+	record := n.state.Load().record
+	plan := planOf(record)
+	switch {
+	case threshold == plan.Threshold:
+		return changed(record), nil
+	case threshold < 1 || threshold > len(plan.Members):
+		return nil, fault.New(fault.Invalid, "nothing was changed: the threshold is 1 to %d, the number of seals that "+
+			"hold the root key", len(plan.Members))
+	}
+	for _, r := range s.reports() {
+		if !r.known {
+			return nil, fault.New(fault.Unavailable, "nothing was changed: node %s reports nothing about its seals; "+
+				"wait for its report, or stop it", r.node)
+		}
+		if r.Threshold > threshold {
+			return nil, fault.New(fault.Invalid, "nothing was changed: the seal_policy of node %s asks for %d seals, so it "+
+				"would refuse this record at its next start; lower seal_policy there and reload it (SIGHUP) first",
+				r.node, r.Threshold)
+		}
+	}
+	return s.commit(ctx, a, planChange{
+		plan: seals.Plan{Members: plan.Members, Threshold: threshold}, renew: threshold > plan.Threshold,
+		lessens: threshold < plan.Threshold, purpose: "seal-policy", by: by,
+		reason: fmt.Sprintf("threshold changed from %d to %d", plan.Threshold, threshold),
+	})
+}
+
+// Rewrap makes one seal wrap its part by the newest version of its key; "" means every seal.
+func (s SealAdmin) Rewrap(ctx context.Context, name string) (*SealChange, error) {
+	n := s.n
+	a, err := s.mayChange()
+	if err != nil {
+		return nil, err
+	}
+	if name == "" {
+		if err := n.RewrapSeals(ctx); err != nil {
+			return nil, err
+		}
+		return changed(n.state.Load().record), nil
+	}
+	for _, st := range n.seals.Load().StatusOf(n.state.Load().record) {
+		if st.Name != name || len(st.Needed) == 0 {
+			continue
+		}
+		if err := n.keeper.rewrapOne(ctx, a, st); err != nil {
+			return nil, sealFault(err, "nothing was changed")
+		}
+		return changed(n.state.Load().record), nil
+	}
+	return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key", name)
+}
+
+// unchanged returns the plan of the record, unless the node's role has ended. The caller holds
+// transition.
+func (s SealAdmin) unchanged(a *RoleState) (seals.Plan, error) {
+	if s.n.role.Load() != a {
+		return seals.Plan{}, fault.New(fault.Unavailable, "the role of this node changed meanwhile; nothing was changed; "+
+			"try again")
+	}
+	return planOf(s.n.state.Load().record), nil
+}
+
+func changed(r *seals.Record) *SealChange {
+	return &SealChange{Done: true, Policy: planOf(r).String(), Generation: r.Generation, Waiting: []string{},
+		Warnings: []string{}}
+}
+
+// commit wraps the root key under a plan and writes the record, its attestation and a record of the
+// transcript in one commit. The caller holds transition.
+func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*SealChange, error) {
+	n := s.n
+	before := n.state.Load().record
+	root, generation, err := s.rootFor(a, c)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Destroy()
+	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	if err != nil {
+		return nil, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	record, err := n.seals.Load().WrapAs(ctx, c.plan, before.Cluster, generation, root,
+		unsealShareSet(custodians), unsealShareSet(previous))
+	if err != nil {
+		return nil, sealFault(err, "nothing was changed: a seal cannot wrap the root key")
+	}
+	raw, err := record.Marshal()
+	if err != nil {
+		return nil, err
+	}
+	if err := s.quorum(c); err != nil {
+		return nil, err
+	}
+	tx := a.barrier.Begin()
+	tx.PutRaw(keySealed, raw)
+	if c.renew {
+		tx.ReplaceRoot(root, generation)
+	}
+	if c.also != nil {
+		c.also(tx)
+	}
+	if err := s.record(ctx, tx, c, record); err != nil {
+		return nil, err
+	}
+	if err := (integrity{n}).attest(ctx, a, tx); err != nil {
+		return nil, barrier.Fault(err, "nothing was changed: the new record could not be attested")
+	}
+	failpoint.Point("seals.commit")
+	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, raw, err) {
+		return nil, barrier.Fault(err, "the change of the seals could not be written; the old record stays")
+	}
+	n.change(func(f *nodeState) { f.setRecord(record, raw) })
+	n.seals.Load().Adopt(record)
+	n.log.Info("the seals were changed", "change", c.reason, "by", c.by.String(), "policy", planOf(record).String(),
+		"generation", record.Generation)
+	return changed(record), nil
+}
+
+// rootFor returns the root key that a change wraps, and its generation.
+func (s SealAdmin) rootFor(a *RoleState, c planChange) (root *secret.Bytes, generation uint64, err error) {
+	if c.renew {
+		root, err = secret.Random(s.n.cfg.Rand, seals.RootKeyLen)
+		return root, a.barrier.RootGeneration() + 1, err
+	}
+	err = a.barrier.WithRoot(func(key *secret.Bytes) error {
+		root = key.Clone()
+		return nil
+	})
+	return root, a.barrier.RootGeneration(), err
+}
+
+// record adds the record of the transcript.
+func (s SealAdmin) record(ctx context.Context, tx *barrier.Tx, c planChange, next *seals.Record) error {
+	now := s.n.cfg.Now()
+	return ceremony.RecordChange(ctx, s.n.ceremonies, tx, transcript.Record{
+		Purpose: c.purpose, Started: now, Finished: now, StartedBy: c.by.DisplayName, StartedAccessor: c.by.Accessor,
+		Outcome: transcript.Completed,
+		Reason:  cut(fmt.Sprintf("%s; policy: %s; generation %d", c.reason, planOf(next), next.Generation)),
+	})
+}
+
+// committed reports whether a commit whose failure the storage reported is there all the same.
+func (s SealAdmin) committed(ctx context.Context, a *RoleState, raw []byte, err error) bool {
+	if storage.NothingWritten(err) {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), firstRead)
+	defer cancel()
+	stored, failed := s.n.cfg.Store.Get(ctx, keySealed)
+	if failed != nil || !bytes.Equal(stored, raw) {
+		return false
+	}
+	c, failed := readCluster(ctx, a.barrier)
+	if failed != nil || c.Attested == nil || !sameDigest(c.Attested.Record, attestDigest(keySealed, raw)) {
+		return false
+	}
+	s.n.log.Warn("the storage reported a failure, but the commit is there", "error", err)
+	return true
+}
+
+// quorum uses the grant of a quorum of shares for a change that lessens protection. A store without
+// shares has no quorum.
+func (s SealAdmin) quorum(c planChange) error {
+	if !c.lessens {
+		return nil
+	}
+	err := s.n.ceremonies.Grants.Use(recovery.PurposeAuthorizeSeals, c.by)
+	if errors.Is(err, ceremony.ErrNoShares) {
+		s.n.log.Warn("this change of the seals lessens protection, and there are no shares that could authorise it",
+			"change", c.reason, "by", c.by.String())
+		return nil
+	}
+	return err
+}
+
+// snapshotDays is how long a snapshot counts as one that may have to be restored.
+const snapshotDays = 30
+
+// snapshotsNeed warns where a recent snapshot needs a seal that was removed.
+func (s SealAdmin) snapshotsNeed(ctx context.Context, a *RoleState, name string) []string {
+	last, err := readSnapshots(ctx, a.barrier)
+	if err != nil {
+		return []string{"whether a recent snapshot needs this seal is not known: " + err.Error()}
+	}
+	taken, ok := last[name]
+	if !ok || s.n.cfg.Now().Sub(taken) > snapshotDays*24*time.Hour {
+		return nil
+	}
+	return []string{fmt.Sprintf("the snapshot that was taken at %s, and older ones, still need seal %q: keep its key, or "+
+		"take a new snapshot now", taken.Format(time.RFC3339), name)}
+}
