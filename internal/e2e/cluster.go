@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -15,10 +16,11 @@ import (
 type Cluster struct {
 	Nodes []*Server
 	Root  string   // the root token, after Begin
-	Keys  []string // recovery shares in hex, after Begin
+	Keys  []string // recovery shares in hex, after Begin; under shares, unseal shares
 
 	t       *testing.T
 	bin     string
+	shares  bool // no machine unseals
 	storage func(i int) string
 }
 
@@ -27,7 +29,17 @@ type Cluster struct {
 // the API and one for its peers.
 func NewCluster(t *testing.T, bin string, storage func(i int) string, count int) *Cluster {
 	t.Helper()
-	f := &Cluster{t: t, bin: bin, storage: storage}
+	return newCluster(t, &Cluster{t: t, bin: bin, storage: storage}, count)
+}
+
+// NewShamirCluster is NewCluster with a Shamir seal: two of three shares unseal each node.
+func NewShamirCluster(t *testing.T, bin string, storage func(i int) string, count int) *Cluster {
+	t.Helper()
+	return newCluster(t, &Cluster{t: t, bin: bin, storage: storage, shares: true}, count)
+}
+
+func newCluster(t *testing.T, f *Cluster, count int) *Cluster {
+	t.Helper()
 	for range count {
 		f.Add()
 	}
@@ -67,10 +79,15 @@ func (f *Cluster) Add() *Server {
 		}
 	}
 	s := &Server{Bin: f.bin, Dir: f.t.TempDir(), Addr: addrs[0]}
+	seal := fmt.Sprintf("seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n",
+		strings.Repeat("5c", 32))
+	if f.shares {
+		seal = ""
+	}
 	config := fmt.Sprintf("%s\napi_addr = \"http://%s\"\ncluster_addr = \"https://%s\"\nlistener \"tcp\" {\n  address = "+
 		"%q\n  cluster_address = %q\n"+
-		"  tls_disable = true\n}\nseal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n",
-		f.storage(len(f.Nodes)), addrs[0], addrs[1], addrs[0], addrs[1], strings.Repeat("5c", 32))
+		"  tls_disable = true\n}\n%s",
+		f.storage(len(f.Nodes)), addrs[0], addrs[1], addrs[0], addrs[1], seal)
 	if err := s.WriteConfig(config); err != nil {
 		f.t.Fatal(err)
 	}
@@ -95,11 +112,29 @@ func (f *Cluster) Begin() {
 	var r struct {
 		RootToken    string   `json:"root_token"`
 		RecoveryKeys []string `json:"recovery_keys"`
+		Keys         []string `json:"keys"`
 	}
-	f.Must(0, "PUT", "sys/init", `{"recovery_shares":3,"recovery_threshold":2}`, &r)
-	f.Root, f.Keys = r.RootToken, r.RecoveryKeys
+	body := `{"recovery_shares":3,"recovery_threshold":2}`
+	if f.shares {
+		body = `{"secret_shares":3,"secret_threshold":2}`
+	}
+	f.Must(0, "PUT", "sys/init", body, &r)
+	f.Root, f.Keys = r.RootToken, slices.Concat(r.RecoveryKeys, r.Keys)
+	if f.shares {
+		for i := range f.Nodes {
+			f.Unseal(i)
+		}
+	}
 	f.Settled()
 	f.Must(0, "POST", "sys/mounts/kv", `{"type":"kv","options":{"version":"2"}}`, nil)
+}
+
+// Unseal gives a node two shares.
+func (f *Cluster) Unseal(i int) {
+	f.t.Helper()
+	for _, key := range f.Keys[:2] {
+		f.Must(i, "PUT", "sys/unseal", fmt.Sprintf(`{"key":%q}`, key), nil)
+	}
 }
 
 // Must sends a request that must succeed.
