@@ -104,8 +104,8 @@ func TestDeviceKeyIsRefused(t *testing.T) {
 	r.decrypts("orders", text)
 }
 
-// TestDeviceKeyWithoutItsDevice: direct keys answer 503 with class and remedy, others go on, and the
-// key works again when the token is back; a restart changes nothing.
+// TestDeviceKeyWithoutItsDevice: direct keys answer 503 with class and remedy, others go on, and
+// the key works again when the token is back; a restart changes nothing.
 func TestDeviceKeyWithoutItsDevice(t *testing.T) {
 	t.Parallel()
 	r := newDeviceHarness(t, nil)
@@ -190,7 +190,8 @@ func TestExternalKey(t *testing.T) {
 	r.must(400, "DELETE", "sys/external-keys/configs/c1", nil)
 	r.must(204, "DELETE", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
 	r.must(400, "POST", "transit/decrypt/e", map[string]any{"ciphertext": text})
-	if shown := r.must(200, "GET", "sys/external-keys/configs/c1", nil); strings.Contains(string(shown.Body), r.token.PIN) {
+	shown := r.must(200, "GET", "sys/external-keys/configs/c1", nil)
+	if strings.Contains(string(shown.Body), r.token.PIN) {
 		t.Errorf("the configuration shows its PIN: %s", shown.Body)
 	}
 }

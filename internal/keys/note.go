@@ -81,7 +81,8 @@ func (c *Change) Lose(number int, text []byte) error {
 	}
 	c.lost = append(c.lost, storage.Put(c.key.noteKey(number), record))
 	if len(c.lost) > maxLost {
-		return fault.New(fault.Invalid, "at most %d keys in a device are destroyed by one request: trim fewer versions", maxLost)
+		return fault.New(fault.Invalid, "at most %d keys in a device are destroyed by one request: trim fewer versions",
+			maxLost)
 	}
 	return nil
 }

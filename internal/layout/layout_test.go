@@ -175,12 +175,12 @@ var only = map[string][]string{
 	"cloud.google.com/go/kms":        {"seals/gcpckms", "internal/testkit/gcpkms"},
 	"github.com/sealgate/sealgate/hsm": {"hsm", "seals/pkcs11", "internal/keys/device", "internal/server",
 		"cmd/sealgate-demo"},
-	"github.com/sealgate/sealgate/seals/awskms":        {"internal/server"},
+	"github.com/sealgate/sealgate/seals/awskms":        {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/server"},
 	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/shamir":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/static":        {"internal/server"},
-	"github.com/sealgate/sealgate/seals/transit":       {"internal/server"},
+	"github.com/sealgate/sealgate/seals/transit":       {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/ocikms":        {"internal/server"},
 	"github.com/oracle/oci-go-sdk":                     {"seals/ocikms"},
 	"github.com/sealgate/sealgate/seals/alicloudkms":   {"internal/server"},
@@ -223,7 +223,8 @@ func TestCgoStaysInHSM(t *testing.T) {
 // TestNoTestKitIsLinked: what tests are made of is not in the program that people run.
 func TestNoTestKitIsLinked(t *testing.T) {
 	kits := []string{"testing", module + "seals/sealtest", module + "internal/testkit",
-		module + "internal/storage/storagetest", module + "internal/storage/etcd/etcdtest",
+		module + "internal/storage/storagetest", module + "internal/keys/device/devicetest",
+		module + "internal/storage/etcd/etcdtest",
 		module + "internal/storage/postgres/pgtest",
 		"go.etcd.io/etcd/server/v3/embed", module + "internal/e2e", module + "hsm/hsmtest",
 		"go.uber.org/goleak", "pgregory.net/rapid", "github.com/hashicorp/vault/api"}

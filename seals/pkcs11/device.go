@@ -66,8 +66,8 @@ func ParseID(text string) ([]byte, error) {
 var _ seals.KeyOwner = (*Wrapper)(nil)
 
 // OwnsKey compares an RFC 7512 URI with the stanza. The token does not count: a backup of it has
-// the same keys. Without a label in the stanza the id decides; otherwise the label does, whatever the
-// id.
+// the same keys. Without a label in the stanza the id decides; otherwise the label does, whatever
+// the id.
 func (w *Wrapper) OwnsKey(_ context.Context, uri string) bool {
 	label, id := URIParts(uri)
 	s := w.settings.key

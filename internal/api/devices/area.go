@@ -89,7 +89,8 @@ func params(f field.Map, skip ...string) (device.Params, error) {
 }
 
 var entryFields = []string{
-	"usages", "allow_generate_key", "allow_replace_key", "allow_store_key", "allow_destroy_key", "any_mount", "name", "type",
+	"usages", "allow_generate_key", "allow_replace_key", "allow_store_key", "allow_destroy_key", "any_mount", "name",
+	"type",
 }
 
 var entryDocs = []api.DocField{
@@ -106,7 +107,7 @@ type healthAnswer struct {
 	State    string `json:"state"`
 	Class    string `json:"class,omitempty"`
 	Since    string `json:"since"`
-	Checked  string `json:"checked"`
+	Checked  string `json:"checked,omitempty"`
 	Deletion string `json:"deletion_date,omitempty"`
 }
 
@@ -117,8 +118,10 @@ func describeHealth(r *device.Registry, label string) *healthAnswer {
 	if !ok {
 		return nil
 	}
-	a := &healthAnswer{State: h.Text(), Class: string(h.Class), Since: h.Since.UTC().Format(stamp),
-		Checked: h.Checked.UTC().Format(stamp)}
+	a := &healthAnswer{State: h.Text(), Class: string(h.Class), Since: h.Since.UTC().Format(stamp)}
+	if !h.Checked.IsZero() {
+		a.Checked = h.Checked.UTC().Format(stamp)
+	}
 	if !h.Deletion.IsZero() {
 		a.Deletion = h.Deletion.UTC().Format(stamp)
 	}

@@ -14,7 +14,8 @@ import (
 )
 
 var externalRoutes = []api.Route{
-	{Methods: api.Listing, Path: "sys/external-keys/configs", Capability: policy.List, Guarded: true, Handle: listExternal},
+	{Methods: api.Listing, Path: "sys/external-keys/configs", Capability: policy.List, Guarded: true,
+		Handle: listExternal},
 	{Methods: api.Listing, Path: "sys/external-keys/configs/*", Folder: true, Capability: policy.List, Guarded: true,
 		Handle: listExternal},
 	{Methods: api.Get, Path: "sys/external-keys/configs/*", Capability: policy.Read, Guarded: true, Handle: readExternal},

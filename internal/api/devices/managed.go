@@ -123,4 +123,3 @@ func removeManaged(ctx context.Context, _ *api.Handler, q *api.Request) (*api.An
 	}
 	return api.Done()
 }
-

@@ -111,7 +111,8 @@ func TestManagedKeyEncrypts(t *testing.T) {
 func TestManagedKeyRotatesInTheDevice(t *testing.T) {
 	t.Parallel()
 	e := newDeviceEngine(t)
-	err := e.managed(device.Params{"key_label": "orders", "mechanism": "0x1087", "key_bits": "256"}, func(e *device.Entry) {
+	p := device.Params{"key_label": "orders", "mechanism": "0x1087", "key_bits": "256"}
+	err := e.managed(p, func(e *device.Entry) {
 		e.Usages, e.AllowGenerate, e.AllowDestroy = []device.Usage{device.Encrypt, device.Decrypt}, true, true
 	})
 	if err != nil {

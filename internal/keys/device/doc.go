@@ -10,11 +10,11 @@
 //	transit key, version ─▶ keys.Provider ─▶ Mount ─▶ Registry        (again at each use)
 //
 // It guarantees that a configuration is stored only after a round trip with its key; that each use
-// is checked against the mount's permission and the key's usages as they are now; that a key is used
-// only while the device has the same key under its name as when the version was made; that no key of
-// a seal is used, however it is named; that nothing is done in software for a key in a device, other
-// than with its public part; and that clients get the class and the remedy of a failure, never an
-// address or the text of a library or service.
+// is checked against the mount's permission and the key's usages as they are now; that a key is
+// used only while the device has the same key under its name as when the version was made; that no
+// key of a seal is used, however it is named; that nothing is done in software for a key in a
+// device, other than with its public part; and that clients get the class and the remedy of a
+// failure, never an address or the text of a library or service.
 //
 // It does not guarantee that a device tells the truth about its keys, and does not decide who may
 // write a configuration: that is the policy's.

@@ -95,8 +95,8 @@ type HMACer interface {
 	MAC(ctx context.Context, input []byte, h crypto.Hash) ([]byte, error)
 }
 
-// Generator is implemented by connections that make keys. The name of a new key is one that no other
-// key has: a key that has it is [ErrExists].
+// Generator is implemented by connections that make keys. The name of a new key is one that no
+// other key has: a key that has it is [ErrExists].
 type Generator interface {
 	Generate(ctx context.Context, r Ref, s keys.Spec) (Ref, error)
 }

@@ -22,8 +22,8 @@ var remedies = map[seals.Class]string{
 	seals.Unknown:         "the server's log has the cause",
 }
 
-// failed is an error of a device as a client sees it: the class and what to do. The cause is for the
-// log.
+// failed is an error of a device as a client sees it: the class and what to do. The cause is for
+// the log.
 func failed(name string, err error) error {
 	var ours *fault.Error
 	if err == nil || errors.As(err, &ours) {
@@ -45,8 +45,8 @@ func refused(name string, err error) error {
 	if class.Transient() {
 		kind = fault.Unavailable
 	}
-	return &fault.Error{Kind: kind, Cause: err, Message: "the key " + name + " could not be used, and nothing was stored (" +
-		string(class) + "): " + remedies[class]}
+	return &fault.Error{Kind: kind, Cause: err, Message: "the key " + name + " could not be used, and nothing was " +
+		"stored (" + string(class) + "): " + remedies[class]}
 }
 
 // errWrongKey is the cause of [seals.WrongKey] where a device has another key under a name.

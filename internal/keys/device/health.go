@@ -15,8 +15,8 @@ type Health struct {
 	Class    seals.Class // "": it can be used
 	State    string      // as the device reports it
 	Deletion time.Time   // zero: not planned
-	Checked  time.Time
-	Since    time.Time // of Class
+	Checked  time.Time   // zero: a use has failed since
+	Since    time.Time   // of Class
 }
 
 type health struct {
@@ -117,6 +117,11 @@ func (r *Registry) inspect(ctx context.Context, s *snapshot, e *Entry) (Facts, e
 // noticed notes a failure of a use: the next look comes soon.
 func (r *Registry) noticed(label string, err error) {
 	r.note(label, Facts{}, err)
+	r.health.mu.Lock()
+	h := r.health.by[label]
+	h.Checked = time.Time{}
+	r.health.by[label] = h
+	r.health.mu.Unlock()
 	if r.hub.o.Metrics != nil {
 		r.hub.o.Metrics.Counter("sealgate.device_key.failures", "key", label, "class", string(seals.ClassOf(err))).Inc()
 	}
@@ -134,7 +139,7 @@ func (r *Registry) note(label string, f Facts, err error) {
 	}
 	r.health.mu.Lock()
 	was := r.health.by[label]
-	if next.Since = was.Since; was.Class != next.Class || was.Checked.IsZero() {
+	if next.Since = was.Since; was.Class != next.Class || was.Since.IsZero() {
 		next.Since = now
 	}
 	r.health.by[label] = next

@@ -82,8 +82,8 @@ func (h *Hub) library(kind, name string) (*Library, error) {
 			return &h.o.Libraries[i], nil
 		}
 	}
-	return nil, fault.New(fault.Invalid, "the server's configuration has no kms_library of type %s with this name: a request "+
-		"names a stanza, never a path", kind)
+	return nil, fault.New(fault.Invalid, "the server's configuration has no kms_library of type %s with this name: a "+
+		"request names a stanza, never a path", kind)
 }
 
 // connect returns the connection of the parameters, which all keys with the same ones share.

@@ -237,8 +237,8 @@ func (m *Mount) remove(ctx context.Context, s *snapshot, e *Entry, ref Ref) erro
 	return failed(e.Label(), err)
 }
 
-// Abandon destroys the key of a note that no version has, where that is allowed. The name is that of
-// the key in its device.
+// Abandon destroys the key of a note that no version has, where that is allowed. The name is that
+// of the key in its device.
 func (m *Mount) Abandon(ctx context.Context, note []byte) (name string, err error) {
 	ref, err := parseReference(note)
 	if err != nil {
@@ -289,7 +289,8 @@ func (m *Mount) use(s *snapshot, ref reference, u Usage) (*Entry, error) {
 		return nil, err
 	}
 	if !slices.Contains(e.Usages, u) {
-		return nil, fault.New(fault.Invalid, "the key %s may not be used to %s: its usages are %s", e.Label(), u, join(e.Usages))
+		return nil, fault.New(fault.Invalid, "the key %s may not be used to %s: its usages are %s", e.Label(), u,
+			join(e.Usages))
 	}
 	return e, nil
 }

@@ -137,7 +137,8 @@ func checkName(what, name string) error {
 
 // reference is what a version of a key stores:
 //
-//	version u8 = 1 | face u8 | entry u16-length | name u16-length | id u16-length | identity u16-length
+//	version u8 = 1 | face u8 |
+//	entry u16-length | name u16-length | id u16-length | identity u16-length
 //
 // entry is the [Entry]'s label; name and id are the [Ref] of this version's key; identity is the
 // device's canonical name of it.

@@ -1,6 +1,7 @@
 // Package devicetypes lists the types of devices and services whose keys mounts can use.
 //
-// A type is left out of the program by the build tag that leaves out the seal of that type: no_TYPE.
+// A type is left out of the program by the build tag that leaves out the seal of that type:
+// no_TYPE.
 package devicetypes
 
 import "github.com/sealgate/sealgate/internal/keys/device"
@@ -9,7 +10,7 @@ import "github.com/sealgate/sealgate/internal/keys/device"
 func Drivers(getenv func(string) string) map[string]device.Driver {
 	all := map[string]device.Driver{}
 	for kind, driver := range map[string]func(func(string) string) device.Driver{
-		"pkcs11": newPKCS11,
+		"awskms": newAWSKMS, "pkcs11": newPKCS11, "transit": newTransit,
 	} {
 		if driver != nil {
 			all[kind] = driver(getenv)

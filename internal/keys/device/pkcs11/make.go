@@ -98,8 +98,8 @@ func (c *connection) Remove(ctx context.Context, r device.Ref) error {
 func refOf(identity string) (device.Ref, error) {
 	label, id := sealpkcs11.URIParts(identity)
 	if label == "" || id == "" {
-		return device.Ref{}, fault.New(fault.Invalid, "the key has no label or no id in the token, and can only be destroyed "+
-			"there")
+		return device.Ref{}, fault.New(fault.Invalid, "the key has no label or no id in the token, and can only be "+
+			"destroyed there")
 	}
 	return device.Ref{Name: label, ID: id}, nil
 }

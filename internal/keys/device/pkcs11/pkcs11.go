@@ -122,7 +122,8 @@ func (Driver) Spec(p device.Params) (keys.Spec, bool, error) {
 	}
 	s, ok := specs[strings.TrimSpace(family+" "+size)]
 	if !ok {
-		return s, false, fault.New(fault.Invalid, "no %s key of the size %q can be made: see key_bits and curve", family, size)
+		return s, false, fault.New(fault.Invalid, "no %s key of the size %q can be made: see key_bits and curve", family,
+			size)
 	}
 	return s, p["mechanism"]+p["curve"]+p["key_bits"] != "", nil
 }
