@@ -29,7 +29,7 @@ func (s *fakeSession) Create(template []ck.Attribute) (uint, error) {
 	return h, nil
 }
 
-// TestDataObjectIsReplaced: the fake, like some tokens, changes no object, so that a new one is made
+// TestDataObjectIsReplaced: the fake, like some tokens, changes no object, so a new one is made
 // before the old one goes.
 func TestDataObjectIsReplaced(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,7 @@ const (
 	AESCBCPad  = ck.MechAESCBCPad
 	RSAOAEP    = ck.MechRSAOAEP
 	SHA256HMAC = ck.MechSHA256HMAC
+	HashSHA1   = ck.MechSHA1 // of a KeySpec.OAEPHash and a Sealed.Hash
 )
 
 var mechanismNames = map[uint]string{

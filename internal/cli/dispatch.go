@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/internal/version"
 )
 
@@ -212,6 +213,9 @@ func versionLine(env Env) string {
 	line := "Sealgate v" + cmp.Or(env.Version, "0.0.0")
 	if env.Revision != "" {
 		line += " (" + env.Revision + ")"
+	}
+	if mode := fips.Mode(); mode != "off" {
+		line += ", FIPS 140-3 " + mode
 	}
 	return line
 }

@@ -22,6 +22,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"api_addr", c.APIAddr, next.APIAddr}, {"cluster_addr", c.ClusterAddr, next.ClusterAddr},
 		{"api_version", c.APIVersion, next.APIVersion}, {"cluster_name", c.ClusterName, next.ClusterName},
 		{"cluster_id", c.ClusterID, next.ClusterID}, {"anchor", c.Anchor, next.Anchor},
+		{"fips", c.FIPS, next.FIPS},
 		{"disable_clustering", c.DisableClustering, next.DisableClustering},
 		{"default_lease_ttl", c.DefaultLeaseTTL, next.DefaultLeaseTTL}, {"max_lease_ttl", c.MaxLeaseTTL, next.MaxLeaseTTL},
 		{"default_max_request_duration", c.DefaultMaxRequestDuration, next.DefaultMaxRequestDuration},

@@ -38,6 +38,7 @@ type Config struct {
 	APIVersion        string // the version of Vault that clients see; version.APILevel
 	ClusterName       string // "" to generate it at init
 	ClusterID         string // refuses a storage of another cluster; "": any
+	FIPS              bool   // only algorithms that FIPS 140-3 approves
 	Anchor            Anchor // keeps what the node last saw of its storage
 	DisableClustering bool
 

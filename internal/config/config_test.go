@@ -313,3 +313,22 @@ func TestAnchorOnAToken(t *testing.T) {
 		}
 	}
 }
+
+func TestFIPS(t *testing.T) {
+	t.Parallel()
+	const chacha = "listener \"tcp\" {\n tls_cipher_suites = \"TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256\"\n" +
+		" tls_cert_file = \"/c.pem\"\n tls_key_file = \"/k.pem\" }\n"
+	for text, want := range map[string]string{
+		"": "false", "fips = \"off\"\n": "false", "fips = \"required\"\n": "true", "fips = \"on\"\n": "must be",
+		chacha: "false", "fips = \"required\"\n" + chacha: "CHACHA20",
+	} {
+		c, err := Load([]string{write(t, "a.hcl", "storage \"inmem\" {}\n"+text)}, func(string) string { return "" })
+		got := fmt.Sprint(err)
+		if err == nil {
+			got = fmt.Sprint(c.FIPS)
+		}
+		if !strings.Contains(got, want) {
+			t.Errorf("%s: %s; want %s", text, got, want)
+		}
+	}
+}

@@ -70,6 +70,7 @@ func (d *decoder) file(b *body) {
 	s.str("pid_file", &c.PIDFile)
 	s.flag("disable_clustering", &c.DisableClustering)
 	d.dualControl(s)
+	d.fips(s)
 	s.flag("ui", &c.UI)
 	s.flag("enable_response_header_hostname", &c.ResponseHeaderHost)
 	s.duration("default_lease_ttl", &c.DefaultLeaseTTL)
@@ -156,6 +157,19 @@ func (d *decoder) debugging(s *section) {
 	if p, ok := s.seen["unsafe_allow_debugging"]; ok && d.cfg.AllowDebugging {
 		d.note(p, "unsafe_allow_debugging", true, "processes of this server's user can read its memory with all keys, and a "+
 			"crash can write it to a core dump; remove the setting after debugging")
+	}
+}
+
+// fips reads fips = "required".
+func (d *decoder) fips(s *section) {
+	var v string
+	s.str("fips", &v)
+	switch v {
+	case "", "off":
+	case "required":
+		d.cfg.FIPS = true
+	default:
+		d.fail(s.seen["fips"], `fips must be "required" or "off"`)
 	}
 }
 

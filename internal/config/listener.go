@@ -123,6 +123,12 @@ func (l *Listener) CopyTLS(from Listener) {
 func (d *decoder) checkListeners() {
 	seen := map[string]Pos{}
 	for _, l := range d.cfg.Listeners {
+		for _, id := range l.TLSCipherSuites {
+			if name := tls.CipherSuiteName(id); d.cfg.FIPS && strings.Contains(name, "CHACHA20") {
+				d.fail(l.Pos, "tls_cipher_suites has %s, which FIPS 140-3 does not approve (fips = \"required\"): use "+
+					"TLS_ECDHE_..._GCM_... or remove the key", name)
+			}
+		}
 		if l.Type == "tcp" {
 			d.checkAddress(l.Pos, "address", l.Address)
 			if l.ClusterAddress != "" {

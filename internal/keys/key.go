@@ -132,6 +132,9 @@ func (k *Key) Encrypter(ctx context.Context, v *Version) (Encrypter, error) {
 
 // Signer opens a version to sign and verify.
 func (k *Key) Signer(ctx context.Context, v *Version) (Signer, error) {
+	if err := k.Type.approved(); err != nil {
+		return nil, err
+	}
 	return capability[Signer](ctx, k, v, "signing")
 }
 
@@ -142,6 +145,9 @@ func (k *Key) MACer(ctx context.Context, v *Version) (MACer, error) {
 
 // CMACer opens a version to compute CMACs.
 func (k *Key) CMACer(ctx context.Context, v *Version) (CMACer, error) {
+	if err := k.Type.approved(); err != nil {
+		return nil, err
+	}
 	return capability[CMACer](ctx, k, v, "cmac")
 }
 
@@ -157,6 +163,9 @@ func (k *Key) Exporter(ctx context.Context, v *Version) (Exporter, error) {
 
 // VersionToEncrypt checks a requested version, 0 for the latest. The texts name the operation.
 func (k *Key) VersionToEncrypt(n int, operation string) (int, error) {
+	if err := k.Type.approved(); err != nil {
+		return 0, err
+	}
 	switch {
 	case n == 0:
 		return k.Latest, nil

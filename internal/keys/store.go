@@ -210,6 +210,9 @@ func (s *Store) Create(
 	if err := settings.Check(); err != nil {
 		return nil, err
 	}
+	if err := settings.Type.approved(); err != nil {
+		return nil, err
+	}
 	of, err := s.newID()
 	if err != nil {
 		return nil, err
@@ -226,6 +229,9 @@ func (s *Store) Create(
 
 // Generate makes a version by a provider, for [Store.Create] and [Change.Add].
 func (s *Store) Generate(ctx context.Context, provider string, spec Spec) (*Version, error) {
+	if err := spec.Type.approved(); err != nil {
+		return nil, err
+	}
 	p := s.providers[provider]
 	if p == nil {
 		return nil, fault.New(fault.Invalid, "unknown provider %q", provider)

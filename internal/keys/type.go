@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/fips"
 )
 
 // Type is the algorithm and size of a key. The numbers are those of the records.
@@ -104,6 +105,20 @@ func (t Type) Encrypts() bool { return t.AEAD() || t.RSA() }
 
 // Signs reports whether keys of the type sign.
 func (t Type) Signs() bool { return t.Asymmetric() }
+
+// approved refuses types that FIPS 140-3 does not allow, where it is required. What was encrypted
+// by such a key is still decrypted, so that it can be moved to another key.
+func (t Type) approved() error {
+	switch t {
+	case ChaCha20Poly1305, XChaCha20Poly1305:
+		return fips.Refuse("the key type "+t.String(), AES256GCM.String())
+	case MLDSA:
+		return fips.Refuse("this program's implementation of the key type "+t.String(), ECDSAP384.String())
+	case AES128CMAC, AES192CMAC, AES256CMAC:
+		return fips.Refuse("this program's implementation of the key type "+t.String(), HMAC.String())
+	}
+	return nil
+}
 
 // RSA reports whether it is one of the RSA types.
 func (t Type) RSA() bool { return t.traits().family == rsaFamily }

@@ -85,6 +85,7 @@ var levels = map[string]int{
 	"internal/failpoint":               10,
 	"internal/field":                   15, // needs fault
 	"internal/fault":                   10,
+	"internal/fips":                    15, // needs fault
 	"internal/secret":                  10,
 	"internal/harden":                  10,
 	"internal/logs":                    10,

@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/internal/kubernetes"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
@@ -68,6 +69,11 @@ type instance struct {
 // assemble builds the server from its configuration. It opens the storage and the listeners, and
 // uses no seal. If it fails, it closes what it opened.
 func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *development) (_ *instance, err error) {
+	if cfg.FIPS {
+		if err := fips.Require(); err != nil {
+			return nil, err
+		}
+	}
 	p := &instance{out: c.env.Stdout, err: c.env.Stderr, pid: cfg.PIDFile, cfg: cfg, flags: o, getenv: c.env.Getenv,
 		compare: dev == nil, browsers: ui.NewSessions(time.Now)}
 	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }

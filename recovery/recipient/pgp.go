@@ -11,6 +11,8 @@ import (
 	pgperrors "github.com/ProtonMail/go-crypto/openpgp/errors"
 	"github.com/ProtonMail/go-crypto/openpgp/packet"
 	openpgp "github.com/ProtonMail/go-crypto/openpgp/v2"
+
+	"github.com/sealgate/sealgate/internal/fips"
 )
 
 // newPGP checks a binary key as of now. A later expiry does not stop a ceremony that accepted it.
@@ -32,6 +34,11 @@ func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 	if err != nil {
 		return nil, explain(err)
 	}
+	if !approvedPGP[chosen.PublicKey.PubKeyAlgo] || !approvedCurve(chosen.PublicKey) {
+		if err := fips.Refuse("the encryption key of this PGP key", "a PGP key with RSA or a NIST curve"); err != nil {
+			return nil, err
+		}
+	}
 	small, err := compact(e, chosen, now, config)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrParse, err)
@@ -42,6 +49,20 @@ func newPGP(raw []byte, now time.Time) (*Recipient, error) {
 			return openpgp.EncryptWithParams(w, []*openpgp.Entity{e}, nil, &openpgp.EncryptParams{Config: config})
 		},
 	}, nil
+}
+
+// approvedPGP are the algorithms of encryption keys that FIPS 140-3 approves.
+var approvedPGP = map[packet.PublicKeyAlgorithm]bool{
+	packet.PubKeyAlgoRSA: true, packet.PubKeyAlgoRSAEncryptOnly: true, packet.PubKeyAlgoECDH: true,
+}
+
+// approvedCurve reports whether an ECDH key is on a curve of NIST; true for other algorithms.
+func approvedCurve(k *packet.PublicKey) bool {
+	if k.PubKeyAlgo != packet.PubKeyAlgoECDH {
+		return true
+	}
+	c, err := k.Curve()
+	return err == nil && (c == packet.CurveNistP256 || c == packet.CurveNistP384 || c == packet.CurveNistP521)
 }
 
 // readEntity reads exactly one public key and checks no signature.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/hsm"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -157,6 +158,11 @@ func (o *settings) readMechanisms(p *seals.Params) (err error) {
 	if v := p.Get("rsa_oaep_hash"); v != "" {
 		if o.key.OAEPHash, err = hsm.ParseHash(v); err != nil {
 			return invalid("rsa_oaep_hash", v, "sha256, sha384, sha512, sha224 or sha1")
+		}
+		if o.key.OAEPHash == hsm.HashSHA1 {
+			if err := fips.Refuse("rsa_oaep_hash = \"sha1\"", "sha256, or an AES key with CKM_AES_GCM"); err != nil {
+				return err
+			}
 		}
 	}
 	local := true

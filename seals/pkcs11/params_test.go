@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/pkcs11"
 )
@@ -216,5 +217,15 @@ func TestDescribeReportsTheKeysProtection(t *testing.T) {
 	if err != nil || state.Protection != "token, sensitive, not extractable, generated on the token" ||
 		state.Detail["CKA_EXTRACTABLE"] != "false" || state.Detail["warning"] != "" {
 		t.Errorf("%+v, %v", state, err)
+	}
+}
+
+func TestSHA1UnderFIPS(t *testing.T) {
+	defer fips.Simulate()()
+	_, err := pkcs11.New(seals.Config{Name: "s", Type: "pkcs11", Getenv: none, Params: map[string]string{
+		"lib": "/x.so", "slot": "7", "key_label": "k", "rsa_oaep_hash": "sha1",
+	}})
+	if err == nil || !strings.Contains(err.Error(), `rsa_oaep_hash = "sha1"`) || !strings.Contains(err.Error(), "sha256") {
+		t.Errorf("%v; want a refusal that names the parameter and what to use", err)
 	}
 }

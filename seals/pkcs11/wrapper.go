@@ -14,6 +14,7 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 
 	"github.com/sealgate/sealgate/hsm"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -290,6 +291,12 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 		return nil, err
 	}
 	info := blob.KeyInfo
+	if uint(info.Mechanism) == hsm.RSAOAEP && uint(info.HmacMechanism) == hsm.HashSHA1 {
+		if err := fips.Refuse("RSA-OAEP with SHA-1, which wrapped the stored record,", "an AES key with CKM_AES_GCM: "+
+			"rewrap by it without fips = \"required\" first"); err != nil {
+			return nil, seals.Fail(seals.Misconfigured, err, "see the message")
+		}
+	}
 	plain, err := w.key.Decrypt(ctx, &hsm.Sealed{
 		Mechanism: uint(info.Mechanism), Hash: uint(info.HmacMechanism), IV: blob.Iv, Ciphertext: blob.Ciphertext,
 		MAC: blob.Hmac, WrappedKey: info.WrappedKey,

@@ -6,6 +6,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/api/ceremonies"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
@@ -79,6 +80,7 @@ type sealStatusAnswer struct {
 	StorageType      string         `json:"storage_type"`
 	Seals            []seals.Status `json:"seals,omitempty"` // ours
 	Warnings         []string       `json:"warnings,omitempty"`
+	FIPS             string         `json:"fips"` // ours: see fips.Mode
 	// Upstreams are the ids of the clusters without which this one cannot unseal; clusters find loops
 	// by them. Every client may see them, as it may see the id of this cluster.
 	Upstreams      []string      `json:"unseals_through,omitempty"`
@@ -112,7 +114,7 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		RecoverySeal: s.RecoverySeal, Version: h.ShownVersion(), SealgateVersion: h.Version,
 		BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
-		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams,
+		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams, FIPS: fips.Mode(),
 		StorageFailure: describe(s.StorageFailure),
 	}
 	if !showsDetail(ctx, h, q) {

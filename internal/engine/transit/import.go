@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
@@ -60,7 +61,7 @@ func readWrapHash(name string) (crypto.Hash, bool) {
 		return crypto.SHA256, true
 	}
 	h, ok := wrapHashes[strings.ReplaceAll(strings.ToUpper(name), "-", "")]
-	return h, ok
+	return h, ok && (h != crypto.SHA1 || !fips.Required())
 }
 
 // incoming is key material that a request brings: a private key, or a public one alone.

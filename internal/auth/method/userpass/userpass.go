@@ -1,13 +1,18 @@
 // Package userpass is the auth method with user names and passwords.
 //
-// It guarantees that a password is stored only as a bcrypt hash; that a login with an unknown name
+// It guarantees that a password is stored only as a bcrypt hash, or as one of PBKDF2 where FIPS
+// 140-3 is required; that a login with an unknown name
 // takes as much work as one with a known name, and is refused with the same text; and that at most
 // as many passwords are hashed concurrently as there are processors, so a flood of logins does not
 // starve the rest of the program.
 //
 // It does not protect weak passwords; [mount.AliasLookup] lets the caller lock users out.
 //
-// Stays compatible: the records below "user/", and password hashes in bcrypt's usual form.
+// Where FIPS 140-3 is required, users whose password is kept by bcrypt cannot log in until it is
+// set again.
+//
+// Stays compatible: the records below "user/", and password hashes in bcrypt's usual form or as
+// "$pbkdf2-sha256$" rounds "$" salt "$" hash, both in base64.
 package userpass
 
 import (
@@ -23,6 +28,7 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/internal/fips"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -40,7 +46,7 @@ const (
 
 // user is a record: see [method.Marshal].
 type user struct {
-	Hash []byte `json:"hash"` // "$2a$10$..."
+	Hash []byte `json:"hash"` // "$2a$10$..." or "$pbkdf2-sha256$600000$..."
 	method.TokenParams
 }
 
@@ -189,6 +195,9 @@ func (d *backend) newHash(ctx context.Context, f field.Map) ([]byte, error) {
 	case password != "" && hash != "":
 		return nil, method.Invalid("give password or password_hash, not both")
 	case hash != "":
+		if err := fips.Refuse("a password_hash of bcrypt", "password"); err != nil {
+			return nil, err
+		}
 		if c, err := bcrypt.Cost([]byte(hash)); err != nil || c > maxCost || len(hash) > 60 {
 			return nil, method.Invalid("password_hash is not a bcrypt hash with a cost of at most %d", maxCost)
 		}
@@ -200,6 +209,9 @@ func (d *backend) newHash(ctx context.Context, f field.Map) ([]byte, error) {
 		return nil, err
 	}
 	defer d.release()
+	if fips.Required() {
+		return newPBKDF2(password)
+	}
 	out, err := bcrypt.GenerateFromPassword([]byte(password), d.cost)
 	if errors.Is(err, bcrypt.ErrPasswordTooLong) {
 		return nil, method.Invalid("the password has %d bytes; bcrypt uses at most %d; choose a shorter one", len(password),
@@ -249,8 +261,7 @@ func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mo
 		return nil, err
 	}
 	defer d.release()
-	err = bcrypt.CompareHashAndPassword(hash, []byte(password))
-	if err != nil || u == nil || len(password) > maxPassword {
+	if !matches(hash, password) || u == nil {
 		return nil, errLogin
 	}
 	if !method.Within(u.BoundCIDRs, r.Remote) {
