@@ -1,17 +1,21 @@
 package cli
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"strings"
 	"time"
 
 	"github.com/openbao/openbao/api/v2"
 
+	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
+	"github.com/sealgate/sealgate/seals"
 )
 
 // snapshotCommands have two names each: ours, and Vault's, which backup scripts use.
@@ -92,7 +96,10 @@ func snapshotRestore(name string) func(*base) *command {
 those of the time it was taken. The command and the server verify the snapshot before anything is changed; an
 interrupted restore is completed at the next start. The server then unseals as it did at that time. Needs "update" on
 sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force; -force also needs a quorum of shares for each
-restore: see "operator authorize -purpose=restore".`,
+restore: see "operator authorize -purpose=restore".
+
+A server that is not initialised takes a snapshot without a token, if its seals are those of the snapshot (see
+"operator snapshot inspect"): the way back from a lost storage.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force) })
 			}}
@@ -122,9 +129,28 @@ func (b *base) restore(client *api.Client, name string, force bool) int {
 	ctx, stop := interruptible()
 	defer stop()
 	client.SetClientTimeout(0)
+	if initialized, err := client.Sys().InitStatusWithContext(ctx); err == nil && !initialized {
+		return b.restoreEmpty(ctx, client, f)
+	}
 	if err := client.Sys().RaftSnapshotRestoreWithContext(ctx, f, force); err != nil {
 		return b.fail("installing the snapshot", err)
 	}
+	return exitOK
+}
+
+// restoreEmpty fills a server that is not initialised.
+func (b *base) restoreEmpty(ctx context.Context, client *api.Client, f *os.File) int {
+	r := client.NewRequest(http.MethodPut, "/v1/sys/storage/raft/snapshot-init")
+	r.Body = f
+	resp, err := client.RawRequestWithContext(ctx, r) //nolint:staticcheck // the other calls take JSON
+	if resp != nil {
+		defer resp.Body.Close() //nolint:errcheck // it is empty
+	}
+	if err != nil {
+		return b.fail("installing the snapshot", err)
+	}
+	b.errorf("The empty server has the data of the snapshot. It unseals by the seals or shares of that time: see " +
+		"\"sealgate status\". Tokens of that time are valid.")
 	return exitOK
 }
 
@@ -161,47 +187,103 @@ func openSnapshot(b *base, name string) (*os.File, error) {
 	return f, nil
 }
 
-// inspect verifies a snapshot, or standard input for "-", without storing it.
-func (b *base) inspect(name string) (*snapshot.Info, error) {
-	if name == "-" {
-		if b.env.Stdin == nil {
-			return nil, errors.New("standard input is closed")
+// inspect verifies a snapshot, or standard input for "-", without storing it. The record is the
+// sealed root key in it, nil if there is none that can be read.
+func (b *base) inspect(name string) (*snapshot.Info, *seals.Record, error) {
+	in := b.env.Stdin
+	if name != "-" {
+		f, err := os.Open(name)
+		if err != nil {
+			return nil, nil, err
 		}
-		return snapshot.Read(context.Background(), b.env.Stdin, nil)
+		defer f.Close()
+		in = f
+	} else if in == nil {
+		return nil, nil, errors.New("standard input is closed")
 	}
-	f, err := os.Open(name)
+	var sealed []byte
+	info, err := snapshot.Read(context.Background(), in, func(key string, value []byte) error {
+		if key == node.SealedRecordKey {
+			sealed = bytes.Clone(value)
+		}
+		return nil
+	})
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	defer f.Close()
-	return snapshot.Read(context.Background(), f, nil)
+	record, err := seals.UnmarshalRecord(sealed)
+	if err != nil {
+		record = nil
+	}
+	return info, record, nil
+}
+
+// inspected is the output of inspect.
+type inspected struct {
+	snapshot.Meta
+	snapshot.Totals
+	Generation uint64          `json:"root_generation,omitempty"`
+	Needed     int             `json:"seals_needed,omitempty"` // how many of the seals unseal together
+	Seals      []inspectedSeal `json:"seals,omitempty"`        // that wrapped the root key
+}
+
+type inspectedSeal struct {
+	Name       string `json:"name"`
+	Type       string `json:"type"`
+	KeyID      string `json:"key_id,omitempty"`
+	KeyVersion string `json:"key_version,omitempty"`
+}
+
+// describe adds the seals that a server needs to open the snapshot.
+func describe(info *snapshot.Info, record *seals.Record) inspected {
+	out := inspected{Meta: info.Meta, Totals: info.Totals}
+	if record == nil {
+		return out
+	}
+	out.Generation, out.Needed = record.Generation, max(record.Threshold, 1)
+	for _, p := range record.Parts {
+		out.Seals = append(out.Seals, inspectedSeal{p.Name, p.Type, p.KeyID, p.KeyVersion})
+	}
+	return out
 }
 
 func snapshotInspectCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator snapshot inspect", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify a snapshot and show its origin",
-		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time and size. It makes no
-request and needs no key; only a server with the cluster's keys can prove the origin of a snapshot.`,
+		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time, size, and the seals and keys
+that a server needs to open it. It makes no request and needs no key; only a server with the cluster's keys can prove the origin of a snapshot.`,
 		run: func(args []string) int {
-			info, err := b.inspect(args[0])
+			info, record, err := b.inspect(args[0])
 			if err != nil {
 				b.errorf("Error reading the snapshot: %v", err)
 				return exitLocal
 			}
 			if b.format() != "table" {
-				return b.encode(struct {
-					snapshot.Meta
-					snapshot.Totals
-				}{info.Meta, info.Totals})
+				return b.encode(describe(info, record))
 			}
-			b.printf("%s", columns([][]string{
+			rows := [][]string{
 				{"Key", "Value"}, {"---", "-----"},
 				{"Cluster Name", info.ClusterName}, {"Cluster ID", info.ClusterID},
 				{"Created", info.Created.UTC().Format(time.RFC3339Nano)},
 				{"Storage Type", info.Storage}, {"Made By", info.Program}, {"Entries", fmt.Sprint(info.Entries)},
 				{"Bytes", fmt.Sprint(info.Bytes)},
-			}))
+			}
+			d := describe(info, record)
+			for _, s := range d.Seals {
+				text := fmt.Sprintf("%s %q", s.Type, s.Name)
+				if s.KeyID != "" {
+					text += ", key " + s.KeyID
+				}
+				if s.KeyVersion != "" {
+					text += ", version " + s.KeyVersion
+				}
+				rows = append(rows, []string{"Seal", text})
+			}
+			if len(d.Seals) > 1 {
+				rows = append(rows, []string{"Seals Needed", fmt.Sprintf("%d of %d", d.Needed, len(d.Seals))})
+			}
+			b.printf("%s", columns(rows))
 			return exitOK
 		}}
 }

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptrace"
+	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -370,4 +372,28 @@ func (f *Cluster) testCeremony(t *testing.T) {
 	}
 	f.Keys = made
 	f.Must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.Keys[2]), nil)
+}
+
+// rollingRuns is the variable with the number of rolling restarts of TestRollingRestarts.
+const rollingRuns = "SEALGATE_ROLLING_RUNS"
+
+// TestRollingRestarts repeats the rolling restart under load as often as SEALGATE_ROLLING_RUNS
+// says: a request that falls through in one of many restarts shows here.
+func TestRollingRestarts(t *testing.T) {
+	runs, err := strconv.Atoi(os.Getenv(rollingRuns))
+	if err != nil {
+		t.Skipf("%s is not set to a number; TestClusterOnEtcd and TestClusterOnPostgres restart once", rollingRuns)
+	}
+	server := pgtest.Start(t)
+	database := server.Database(t)
+	onEtcd, _ := etcdCluster(t, 3)
+	onPostgres := NewCluster(t, binary, func(int) string {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", database)
+	}, 3)
+	for name, f := range map[string]*Cluster{"etcd": onEtcd, "postgres": onPostgres} {
+		f.Begin()
+		for run := range runs {
+			t.Run(fmt.Sprintf("%s/%d", name, run), f.testRollingRestart)
+		}
+	}
 }

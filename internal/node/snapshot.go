@@ -135,27 +135,11 @@ func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.
 // unseal it.
 func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reader, force bool) (*snapshot.Info, error) {
 	n := r.n
-	var sealed, keyring []byte
-	info, err := snapshot.Read(ctx, archive, func(key string, value []byte) error {
-		switch key {
-		case keySealed:
-			sealed = bytes.Clone(value)
-		case barrier.KeyringPath:
-			keyring = bytes.Clone(value)
-		}
-		return nil
-	})
+	c, err := readContent(ctx, archive)
 	if err != nil {
-		return nil, restoreFault(err)
+		return nil, err
 	}
-	if sealed == nil || keyring == nil {
-		return nil, fault.New(fault.Invalid, "nothing was changed: the snapshot is of a server that was not initialised")
-	}
-	record, err := seals.UnmarshalRecord(sealed)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid,
-			"nothing was changed: the sealed root key in the snapshot cannot be read: %v", err)
-	}
+	info, record := c.info, c.record
 	ours := record.Cluster == n.state.Load().record.Cluster
 	if ours {
 		sums, err := a.barrier.OpenEntry(pathSums, info.Sealed)
@@ -166,7 +150,7 @@ func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reade
 			"unseal keys; nothing was changed: it is of the cluster %q (%s), taken %s; use the snapshot-force API (-force) "+
 			"to replace this cluster by it", info.ClusterName, record.Cluster, info.Created.Format(time.RFC3339))
 	}
-	return info, r.opensHere(ctx, record, keyring)
+	return info, r.opensHere(ctx, record, c.keyring)
 }
 
 // opensHere refuses a snapshot that this server could never unseal. Under a Shamir seal only the

@@ -16,6 +16,9 @@ const (
 	keyShareCounts = "core/recovery-shape" // display only: see shareCounts
 )
 
+// SealedRecordKey is the storage key of the sealed root key.
+const SealedRecordKey = keySealed
+
 // Paths of this package's entries behind the barrier.
 const (
 	pathCluster  = "core/cluster"

@@ -50,7 +50,9 @@ var lifecycleDocs = map[string]api.Doc{
 	"sys/ha-status": {Text: "Lists the nodes of the cluster."},
 	"sys/storage/raft/snapshot": {Text: "GET sends everything in storage as one file, encrypted as it is " +
 		"stored; POST replaces everything by such a file."},
-	"sys/storage/raft/snapshot-force":          {Text: "The same for a snapshot of another cluster."},
+	"sys/storage/raft/snapshot-force": {Text: "The same for a snapshot of another cluster."},
+	"sys/storage/raft/snapshot-init": {Text: "Fills the storage of a server that is not initialised with a snapshot. " +
+		"Like sys/init it needs no token."},
 	"sys/storage/raft/configuration":           {Text: "Not supported: no storage of this server is raft."},
 	"sys/storage/raft/join":                    {Text: "Not supported: no storage of this server is raft."},
 	"sys/storage/raft/remove-peer":             {Text: "Not supported: no storage of this server is raft."},

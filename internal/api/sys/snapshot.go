@@ -6,10 +6,12 @@ import (
 	"io"
 	"net/http"
 	"os"
+	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
 	"github.com/sealgate/sealgate/recovery"
 )
@@ -24,6 +26,8 @@ var snapshotRoutes = []api.Route{
 		Duration: api.Transfer, Handle: restoreSnapshot},
 	{Methods: api.Write, Path: "sys/storage/raft/snapshot-force", Capability: policy.Update, Style: api.BareStyle,
 		Duration: api.Transfer, Quorum: recovery.PurposeAuthorizeRestore, Handle: restoreSnapshot},
+	{Methods: api.Write, Path: "sys/storage/raft/snapshot-init", Access: api.AlwaysOpen, Style: api.BareStyle,
+		Lifecycle: true, Duration: api.Transfer, Handle: restoreEmpty},
 	{Methods: api.Get, Path: "sys/storage/raft/configuration", Capability: policy.Read, Here: true,
 		Handle: noRaft},
 	{Methods: api.Write, Path: "sys/storage/raft/join", Body: api.SmallBody, Access: api.Open,
@@ -38,6 +42,9 @@ var snapshotRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/storage/raft/autopilot/configuration", Body: api.SmallBody, Capability: policy.Update,
 		Here: true, Handle: noRaft},
 }
+
+// emptying is true while a body for an empty server is received: a stranger can send one.
+var emptying atomic.Bool
 
 // noRaft answers paths that only raft storage has.
 func noRaft(_ context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
@@ -82,11 +89,47 @@ func (w *announced) Write(b []byte) (int, error) {
 	return w.q.Out.Write(b)
 }
 
-// restoreSnapshot stores the archive in a file without a name, and checks all of it before it
-// changes anything.
+// restoreSnapshot replaces everything by the archive in the body.
 func restoreSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	ctx, cancel := q.Transfer(ctx)
 	defer cancel()
+	f, err := spool(q)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_, err = h.Node.Restore(ctx, f, q.Path == "sys/storage/raft/snapshot-force", q.AuditDone)
+	return nil, err
+}
+
+// restoreEmpty fills the storage of a server that is not initialised. Like sys/init it needs no
+// token, and it takes one body at a time.
+func restoreEmpty(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	initialized, err := h.Node.Initialized(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if initialized {
+		return nil, fault.New(fault.Invalid, "Vault is already initialized")
+	}
+	if !emptying.CompareAndSwap(false, true) {
+		return nil, fault.New(fault.Unavailable, "another restore is in progress; wait until it has ended")
+	}
+	defer emptying.Store(false)
+	ctx, cancel := q.Transfer(ctx)
+	defer cancel()
+	f, err := spool(q)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	_, err = node.RestoreEmpty(ctx, h.Node, f)
+	return nil, err
+}
+
+// spool stores the archive in a file without a name: all of it is checked before anything is
+// changed. The caller closes it.
+func spool(q *api.Request) (*os.File, error) {
 	if q.HTTP.Body == nil {
 		return nil, fault.New(fault.Invalid, "the body must be a snapshot")
 	}
@@ -94,25 +137,27 @@ func restoreSnapshot(ctx context.Context, h *api.Handler, q *api.Request) (*api.
 	if err != nil {
 		return nil, errSpool(err)
 	}
-	defer f.Close()
 	if err := os.Remove(f.Name()); err != nil {
-		return nil, errSpool(err)
+		return nil, errors.Join(errSpool(err), f.Close())
 	}
 	n, err := io.Copy(f, io.LimitReader(q.HTTP.Body, api.MaxSnapshot+1))
 	switch {
 	case err != nil && isPath(err):
-		return nil, errSpool(err)
+		err = errSpool(err)
 	case err != nil:
-		return nil, fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly; "+
+		err = fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly; "+
 			"nothing was changed")
 	case n > api.MaxSnapshot:
-		return nil, api.TooLarge(api.MaxSnapshot)
+		err = api.TooLarge(api.MaxSnapshot)
+	default:
+		if _, err = f.Seek(0, io.SeekStart); err != nil {
+			err = errSpool(err)
+		}
 	}
-	if _, err := f.Seek(0, io.SeekStart); err != nil {
-		return nil, errSpool(err)
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
 	}
-	_, err = h.Node.Restore(ctx, f, q.Path == "sys/storage/raft/snapshot-force", q.AuditDone)
-	return nil, err
+	return f, nil
 }
 
 func isPath(err error) bool {

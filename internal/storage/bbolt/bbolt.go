@@ -185,3 +185,14 @@ func corrupt(path, format string, args ...any) error {
 	return fmt.Errorf("%w: the file %s: %s; restore it from a snapshot", storage.ErrCorrupt, path,
 		fmt.Sprintf(format, args...))
 }
+
+// damagedSuffix is the end of the name under which an operator keeps a damaged file. The folder
+// counts as empty with it.
+const damagedSuffix = ".damaged"
+
+// lost returns the error of a file that cannot be opened at all, with the way back. The file is
+// left as it is: nothing but an operator moves it.
+func lost(path, damage string) error {
+	return fmt.Errorf("%w: the file %s: %s; restore it from a snapshot: move it away (mv %s %s%s), start the server, and "+
+		"run `sealgate operator snapshot restore FILE`", storage.ErrCorrupt, path, damage, path, path, damagedSuffix)
+}

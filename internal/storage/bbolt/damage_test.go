@@ -236,6 +236,9 @@ func TestToleratedFolder(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.WriteFile(filepath.Join(dir, FileName+damagedSuffix), []byte("x"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	s := open(t, dir)
 	put(t, s, "k", "v")
 	if err := s.Close(); err != nil {

@@ -21,16 +21,16 @@ var others = []struct{ path, what string }{
 	{"PG_VERSION", "the data of PostgreSQL"},
 }
 
-// checkForeign refuses a folder that contains anything but what file systems and tools create. It
-// is called before the database is created; once the database exists, other files beside it do not
-// matter.
+// checkForeign refuses a folder that contains anything but what file systems and tools create, and
+// a damaged database that was moved aside. It is called before the database is created; once the
+// database exists, other files beside it do not matter.
 func checkForeign(dir string) error {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return ioError(dir, "reading", err)
 	}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), ".") || e.Name() == "lost+found" {
+		if strings.HasPrefix(e.Name(), ".") || e.Name() == "lost+found" || e.Name() == FileName+damagedSuffix {
 			continue
 		}
 		what := "files of another program"

@@ -71,7 +71,7 @@ func verify(f *os.File) (warning string, err error) {
 	if err := c.verify(uint64(info.Size())); err != nil {
 		var damage damageError
 		if errors.As(err, &damage) {
-			return "", corrupt(f.Name(), "%s", string(damage))
+			return "", lost(f.Name(), string(damage))
 		}
 		return "", ioError(f.Name(), "reading", err)
 	}

@@ -1,0 +1,71 @@
+package node
+
+import (
+	"bytes"
+	"strings"
+	"testing"
+
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
+)
+
+// TestRestoreEmpty: a server that is not initialised takes a snapshot of its own seal as a whole,
+// and none whose checksums its cluster did not seal.
+func TestRestoreEmpty(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, stop := h.start(h.autoSeals())
+	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "kept")
+	var genuine, forged bytes.Buffer
+	if _, err := n.Snapshot(t.Context(), &genuine, false); err != nil {
+		t.Fatal(err)
+	}
+	refuse := func(n *Node, archive []byte, text string) {
+		t.Helper()
+		_, err := RestoreEmpty(t.Context(), n, bytes.NewReader(archive))
+		if err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("RestoreEmpty: %v; want %q", err, text)
+		}
+	}
+	refuse(n, genuine.Bytes(), "already initialized")
+	stop()
+
+	// A storage writer leaves out an entry, and makes a snapshot with valid checksums of the rest.
+	if err := h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Delete("test/a")}}); err != nil {
+		t.Fatal(err)
+	}
+	info, err := snapshot.Read(t.Context(), bytes.NewReader(genuine.Bytes()), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, err = snapshot.Save(t.Context(), &forged, h.store, info.Meta, func([]byte) ([]byte, error) { return info.Sealed, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	old := h.store
+	h.store = inmem.New()
+	t.Cleanup(func() { _ = old.Close() }) // only read from here on
+	fresh, _ := h.start(h.autoSeals())
+	refuse(fresh, forged.Bytes(), "sealed checksums do not match")
+	refuse(fresh, genuine.Bytes()[:genuine.Len()/2], "nothing was changed")
+	if names, err := h.store.List(t.Context(), "", "", 0); err != nil || len(names) > 0 {
+		t.Errorf("a refused snapshot left %q, %v", names, err)
+	}
+	if err := h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("x/y", nil)}}); err != nil {
+		t.Fatal(err)
+	}
+	refuse(fresh, genuine.Bytes(), "not initialised and not empty")
+	if err := h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Delete("x/y")}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RestoreEmpty(t.Context(), fresh, bytes.NewReader(genuine.Bytes())); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(fresh))
+	h.mustRead(fresh, "a", "kept")
+}
