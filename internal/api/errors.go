@@ -68,7 +68,7 @@ func (h *Handler) refuse(q *Request, err error) {
 	case code >= 500 && text != TextSealed && !errors.Is(err, errUndone) && !errors.Is(err, context.Canceled):
 		h.Log.Warn("request failed", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "status", code,
 			"error", cause(err))
-	case code == http.StatusForbidden && hasCause(err):
+	case code < 500 && hasCause(err):
 		h.Log.Debug("request denied", "request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "error", cause(err))
 	}
 	q.sendErrors(code, text)

@@ -318,3 +318,30 @@ func TestTokenRolesAsOpenBao(t *testing.T) {
 		peerRow{"POST", "auth/token/roles/refused", fields{"token_type": "x"}, "invalid 'token_type' value"},
 	)
 }
+
+// TestCertConfigAsOpenBao: revocation lists, OCSP fields and settings of the certificate method.
+func TestCertConfigAsOpenBao(t *testing.T) {
+	t.Parallel()
+	p := newPeers(t)
+	p.ignored = []string{"token_strictly_bind_ip", "issuer", "this_update", "next_update"}
+	a := newAuthority(t)
+	const config, lists, entry = "auth/cert/config", "auth/cert/crls", "auth/cert/certs/c"
+	ca := fields{"certificate": string(a.pem)}
+	p.same(peerRow{"POST", "sys/auth/cert", fields{"type": "cert"}, ""},
+		peerRow{"GET", config, nil, ""}, peerRow{"POST", config, fields{}, ""},
+		peerRow{"POST", config, fields{"disable_binding": true, "ocsp_cache_size": 50,
+			"enable_identity_alias_metadata": true}, ""},
+		peerRow{"GET", config, nil, ""}, peerRow{"POST", config, fields{"ocsp_cache_size": 1}, ""},
+		peerRow{"LIST", lists, nil, ""}, peerRow{"POST", lists + "/a", fields{}, ""},
+		peerRow{"POST", lists + "/a", fields{"crl": "x"}, "failed to parse CRL"},
+		peerRow{"POST", lists + "/a", fields{"url": ""}, ""},
+		peerRow{"POST", lists + "/A", fields{"crl": a.crl(7, 255)}, ""},
+		peerRow{"GET", lists + "/a", nil, ""}, peerRow{"LIST", lists, nil, ""},
+		peerRow{"GET", lists + "/none", nil, ""}, peerRow{"DELETE", lists + "/none", nil, ""},
+		peerRow{"DELETE", lists + "/a", nil, ""}, peerRow{"LIST", lists, nil, ""},
+		peerRow{"POST", entry, ca, ""}, peerRow{"GET", entry, nil, ""},
+		peerRow{"POST", entry, ca.with("ocsp_enabled", true, "ocsp_fail_open", true, "ocsp_query_all_servers", true,
+			"ocsp_servers_override", "http://a.example,http://b.example", "ocsp_ca_certificates", string(a.pem)), ""},
+		peerRow{"GET", entry, nil, ""},
+	)
+}

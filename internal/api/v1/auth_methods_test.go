@@ -304,7 +304,7 @@ func TestAuthMethodMatrix(t *testing.T) {
 		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
 		"approle": {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies",
 			"tidy/secret-id", "login/x"},
-		"cert":       {"certs", "certs/x", "crls/x", "login/x"},
+		"cert":       {"certs", "certs/x", "crls", "crls/x", "config", "login/x"},
 		"jwt":        {"config", "role", "role/x", "oidc/other", "login/x"},
 		"kubernetes": {"config", "role", "role/x", "login/x"},
 		"nowhere":    {"login"},

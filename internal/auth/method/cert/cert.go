@@ -6,15 +6,22 @@
 // for client authentication, and be valid now. All lists of the matching entry must match the
 // certificate's names.
 //
-// It does not check revocation: there are no revocation lists. Use short lives, or remove the CA.
-// Behind a proxy that terminates TLS there is a certificate only if the listener takes it from the
-// proxy.
+// Revocation is checked by lists (crls/, uploaded or fetched again from a URL) and, for entries
+// with ocsp_enabled, by OCSP for the client's certificate, stapled or asked for. Both refuse in
+// doubt: a list that has expired or that another key signed refuses the certificates of its issuer,
+// and so does an OCSP server that does not answer, unless the entry has ocsp_fail_open.
 //
-// Stays compatible: the records below "cert/".
+// It does not bind tokens to certificates: disable_binding is kept and returned, and changes
+// nothing. Tokens of a certificate that is revoked later live on; revoke them by prefix. Behind a
+// proxy that terminates TLS there is a certificate only if the listener takes it from the proxy,
+// and no stapled answer.
+//
+// Stays compatible: the records at "config" and below "cert/" and "crls/".
 package cert
 
 import (
 	"context"
+	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"encoding/pem"
@@ -23,7 +30,10 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/crypto/ocsp"
+
 	"github.com/sealgate/sealgate/internal/auth/method"
+	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 )
@@ -32,16 +42,17 @@ const certPrefix = "cert/"
 
 // entry is a record: see [method.Marshal].
 type entry struct {
-	Certificate string   `json:"certificate"` // PEM; one or more
-	DisplayName string   `json:"display_name,omitempty"`
-	Names       []string `json:"allowed_names,omitempty"` // of any kind of name
-	CommonNames []string `json:"allowed_common_names,omitempty"`
-	DNS         []string `json:"allowed_dns_sans,omitempty"`
-	Emails      []string `json:"allowed_email_sans,omitempty"`
-	URIs        []string `json:"allowed_uri_sans,omitempty"`
-	Units       []string `json:"allowed_organizational_units,omitempty"`
-	Extensions  []string `json:"required_extensions,omitempty"`         // "1.2.3.4:value"
-	Metadata    []string `json:"allowed_metadata_extensions,omitempty"` // "1.2.3.4"
+	Certificate string       `json:"certificate"` // PEM; one or more
+	DisplayName string       `json:"display_name,omitempty"`
+	Names       []string     `json:"allowed_names,omitempty"` // of any kind of name
+	CommonNames []string     `json:"allowed_common_names,omitempty"`
+	DNS         []string     `json:"allowed_dns_sans,omitempty"`
+	Emails      []string     `json:"allowed_email_sans,omitempty"`
+	URIs        []string     `json:"allowed_uri_sans,omitempty"`
+	Units       []string     `json:"allowed_organizational_units,omitempty"`
+	Extensions  []string     `json:"required_extensions,omitempty"`         // "1.2.3.4:value"
+	Metadata    []string     `json:"allowed_metadata_extensions,omitempty"` // "1.2.3.4"
+	OCSP        ocspSettings `json:"ocsp,omitzero"`
 	method.TokenParams
 }
 
@@ -64,14 +75,19 @@ func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 func Factory(o method.Options) mount.Factory {
 	o = o.WithDefaults()
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
-		return &backend{store: store, now: o.Now}, nil
+		return &backend{store: store, now: o.Now, web: newWeb()}, nil
 	}
 }
 
 type backend struct {
 	store   mount.Storage
 	now     func() time.Time
+	web     *web
 	writing sync.Mutex
+
+	mu      sync.Mutex
+	parsed  map[string]*revocations // by name; compared with the stored bytes at each use
+	answers map[[sha256.Size]byte]*ocsp.Response
 }
 
 // Open implements [mount.UnauthenticatedPaths].
@@ -79,11 +95,15 @@ func (d *backend) Open(_ mount.Operation, path string) bool { return path == "lo
 
 // FoldedName implements [mount.NameFolder].
 func (d *backend) FoldedName(path string) (start, end int) {
-	return method.NameAfter(path, "certs/")
+	return method.NameAfter(path, "certs/", "crls/")
 }
 
 // Exists implements [mount.ExistenceChecker].
 func (d *backend) Exists(ctx context.Context, path string) (bool, error) {
+	if name, ok := strings.CutPrefix(path, "crls/"); ok {
+		c, err := method.Load[crl](ctx, d.store, crlPrefix+strings.ToLower(name))
+		return c != nil, err
+	}
 	name, ok := strings.CutPrefix(path, "certs/")
 	if !ok {
 		return true, nil
@@ -108,8 +128,15 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 		return method.Keys(ctx, d.store, certPrefix)
 	case first == "certs":
 		return d.entry(ctx, r, rest)
+	case r.Path == "config":
+		return d.config(ctx, r)
+	case first == "crls" && rest == "":
+		if r.Operation != mount.List {
+			return nil, method.ErrUnsupported
+		}
+		return method.Keys(ctx, d.store, crlPrefix)
 	case first == "crls":
-		return nil, method.Invalid("revocation lists are not supported: use short-lived certificates, or remove the CA")
+		return d.crl(ctx, r, rest)
 	}
 	return nil, method.ErrNoPath
 }
@@ -151,12 +178,13 @@ func (e *entry) show() map[string]any {
 	for name, list := range e.lists() {
 		data[name] = method.NotNil(*list)
 	}
+	e.OCSP.show(data)
 	return e.Show(data)
 }
 
 func (e *entry) read(f field.Map) error {
 	if err := field.First(f.Text("certificate", &e.Certificate), f.Text("display_name", &e.DisplayName),
-		e.Read(f)); err != nil {
+		e.Read(f), e.OCSP.read(f)); err != nil {
 		return err
 	}
 	for name, list := range e.lists() {
@@ -209,8 +237,10 @@ var errPEM = method.Invalid("failed to parse certificate: give one or more X.509
 
 var (
 	errNone    = method.Invalid("client certificate must be supplied: connect with one")
-	errNoMatch = method.Invalid("invalid certificate or no client certificate supplied")
+	errNoMatch = method.Invalid("%s", noMatch)
 )
+
+const noMatch = "invalid certificate or no client certificate supplied"
 
 // login finds the first entry, in order of names, that matches the connection's certificate.
 func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response, error) {
@@ -229,18 +259,29 @@ func (d *backend) login(ctx context.Context, r *mount.Request) (*mount.Response,
 		}
 	}
 	chain := r.TLS.PeerCertificates
+	var revoked error
 	for _, name := range names {
 		e, err := method.Load[entry](ctx, d.store, certPrefix+name)
 		if err != nil {
 			return nil, err
 		}
-		if e == nil || !e.trusts(chain, d.now()) || !e.names(chain[0]) {
+		if e == nil {
+			continue
+		}
+		chains := e.trusts(chain, d.now())
+		if len(chains) == 0 || !e.names(chain[0]) {
+			continue
+		}
+		if revoked = d.unrevoked(ctx, e, chains, r.TLS); revoked != nil {
 			continue
 		}
 		if !method.Within(e.BoundCIDRs, r.Remote) {
 			return nil, method.ErrOutside
 		}
 		return e.Login(e.DisplayName, e.meta(name, chain[0])), nil
+	}
+	if revoked != nil {
+		return nil, fault.Wrap(revoked, fault.Invalid, noMatch)
 	}
 	return nil, errNoMatch
 }

@@ -10,23 +10,23 @@ import (
 	"github.com/sealgate/sealgate/internal/auth/method"
 )
 
-// trusts reports whether the entry trusts the connection's client certificate, the first of the
-// chain; the client sent the others as intermediates.
-func (e *entry) trusts(chain []*x509.Certificate, now time.Time) bool {
+// trusts returns the chains by which the entry trusts the connection's client certificate, the
+// first of the chain; the client sent the others as intermediates.
+func (e *entry) trusts(chain []*x509.Certificate, now time.Time) [][]*x509.Certificate {
 	known, err := parse(e.Certificate)
 	if err != nil {
-		return false
+		return nil
 	}
 	leaf := chain[0]
 	if now.Before(leaf.NotBefore) || now.After(leaf.NotAfter) {
-		return false
+		return nil
 	}
 	roots, between := x509.NewCertPool(), x509.NewCertPool()
 	authorities := false
 	for _, c := range known {
 		if !c.IsCA {
 			if c.Equal(leaf) {
-				return true
+				return [][]*x509.Certificate{withIssuer(leaf, slices.Concat(chain[1:], known))}
 			}
 			continue
 		}
@@ -34,15 +34,28 @@ func (e *entry) trusts(chain []*x509.Certificate, now time.Time) bool {
 		authorities = true
 	}
 	if !authorities {
-		return false
+		return nil
 	}
 	for _, c := range chain[1:] {
 		between.AddCert(c)
 	}
-	_, err = leaf.Verify(x509.VerifyOptions{
+	chains, err := leaf.Verify(x509.VerifyOptions{
 		Roots: roots, Intermediates: between, CurrentTime: now, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
 	})
-	return err == nil
+	if err != nil {
+		return nil
+	}
+	return chains
+}
+
+// withIssuer returns a stored leaf, and the certificate that signed it, if it is among the others.
+func withIssuer(leaf *x509.Certificate, others []*x509.Certificate) []*x509.Certificate {
+	for _, c := range others {
+		if !c.Equal(leaf) && leaf.CheckSignatureFrom(c) == nil {
+			return []*x509.Certificate{leaf, c}
+		}
+	}
+	return []*x509.Certificate{leaf}
 }
 
 // names reports whether the certificate matches all lists of the entry. An empty list matches any.

@@ -124,7 +124,8 @@ func TestLogin(t *testing.T) {
 	}
 }
 
-// TestReviewDecides: a token whose claims suit the role is refused unless the API server confirms it.
+// TestReviewDecides: a token whose claims suit the role is refused unless the API server confirms
+// it.
 func TestReviewDecides(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -294,11 +295,12 @@ func TestConfigRefuses(t *testing.T) {
 	b := newBench(t)
 	secret := "marked-secret"
 	for what, data := range map[string]map[string]any{
-		"must begin with https://":     {"kubernetes_host": "http://10.0.0.1:6443"},
-		"must be a host":               {"kubernetes_host": "https://user:" + secret + "@10.0.0.1"},
-		"must be a host, a host":       {"kubernetes_host": "https://10.0.0.1/?x=" + secret},
-		"is not a PEM certificate":     {"kubernetes_host": "h", "kubernetes_ca_cert": secret},
-		"token_reviewer_jwt is not":    {"kubernetes_host": "h", "kubernetes_ca_cert": b.api.CA, "token_reviewer_jwt": secret},
+		"must begin with https://": {"kubernetes_host": "http://10.0.0.1:6443"},
+		"must be a host":           {"kubernetes_host": "https://user:" + secret + "@10.0.0.1"},
+		"must be a host, a host":   {"kubernetes_host": "https://10.0.0.1/?x=" + secret},
+		"is not a PEM certificate": {"kubernetes_host": "h", "kubernetes_ca_cert": secret},
+		"token_reviewer_jwt is not": {"kubernetes_host": "h", "kubernetes_ca_cert": b.api.CA,
+			"token_reviewer_jwt": secret},
 		"any valid public keys":        {"kubernetes_host": "h", "kubernetes_ca_cert": b.api.CA, "pem_keys": secret},
 		"it must be true or false":     {"kubernetes_host": "h", "disable_local_ca_jwt": secret},
 		"when disable_local_ca_jwt is": {"kubernetes_host": "h", "disable_local_ca_jwt": true},
@@ -335,7 +337,8 @@ func TestSelector(t *testing.T) {
 		`{"matchExpressions":[{"key":"team","operator":"DoesNotExist"}]}`:                      false,
 		`{"matchLabels":{"team":"blue"},"matchExpressions":[{"key":"x","operator":"Exists"}]}`: false,
 	} {
-		b.must("role/s", map[string]any{"bound_service_account_names": "app", "bound_service_account_namespace_selector": text})
+		b.must("role/s", map[string]any{"bound_service_account_names": "app",
+			"bound_service_account_namespace_selector": text})
 		if err := b.login("s", b.api.Token("prod", "app", nil)); (err == nil) != fits {
 			t.Errorf("%s: %v", text, err)
 		}

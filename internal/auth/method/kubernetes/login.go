@@ -95,8 +95,8 @@ func (d *backend) admitted(ctx context.Context, c *settings, x *role, token stri
 	}
 	switch {
 	case !status.Authenticated || status.Error != "":
-		return nil, denied(errors.New("the API server does not accept the token: it is expired, for another audience, or of " +
-			"a deleted service account or pod"))
+		return nil, denied(errors.New("the API server does not accept the token: it is expired, for another audience, or " +
+			"of a deleted service account or pod"))
 	case a.name == "" || a.namespace == "" || a.uid == "":
 		return nil, denied(errors.New("the token lacks the name, namespace or UID of a service account"))
 	case status.User.Username != "system:serviceaccount:"+a.namespace+":"+a.name || status.User.UID != a.uid:

@@ -82,8 +82,8 @@ func (d *backend) podCA() (string, error) {
 
 // unavailable is the error for a login that could not be judged.
 func unavailable(cause error) error {
-	return fault.Wrap(cause, fault.Unavailable, "the Kubernetes API server could not be asked about the token; the server's "+
-		"log has the cause")
+	return fault.Wrap(cause, fault.Unavailable, "the Kubernetes API server could not be asked about the token; the "+
+		"server's log has the cause")
 }
 
 // tokenReview is authentication.k8s.io/v1.TokenReview.
@@ -139,8 +139,8 @@ func (s *server) review(ctx context.Context, token string, audiences []string) (
 		return reviewStatus{}, denied(fmt.Errorf("the API server refuses the client's token as that of the reviewer (status "+
 			"%d): set token_reviewer_jwt, or bind the service account to system:auth-delegator", code))
 	case code == http.StatusUnauthorized:
-		return reviewStatus{}, unavailable(errors.New("the API server does not know the reviewer's token (status 401): it is " +
-			"expired or deleted; write a new token_reviewer_jwt"))
+		return reviewStatus{}, unavailable(errors.New("the API server does not know the reviewer's token (status 401): it " +
+			"is expired or deleted; write a new token_reviewer_jwt"))
 	case code == http.StatusForbidden:
 		return reviewStatus{}, unavailable(errors.New("the reviewer may not review tokens (status 403): bind its service " +
 			"account to system:auth-delegator"))
@@ -155,8 +155,8 @@ func (s *server) selects(ctx context.Context, selector, namespace string) error 
 		return forbidden(refused)
 	}
 	if s.reviewer == "" {
-		return forbidden(refused + " err=namespace lookup failed: TokenReviewer JWT needs to be configured to use namespace " +
-			"selectors")
+		return forbidden(refused + " err=namespace lookup failed: TokenReviewer JWT needs to be configured to use " +
+			"namespace selectors")
 	}
 	want, err := parseSelector(selector)
 	if err != nil {
