@@ -30,6 +30,10 @@ test: setup localstack openbao lint
 .PHONY: test-compose
 test-compose: ; $(GO) test -tags compose -count=1 -timeout 90m -v ./internal/e2e/compose
 
+# The code of a Kubernetes API server against the KMS v2 gateway. It takes minutes to build.
+.PHONY: test-kubernetes
+test-kubernetes: ; $(GO) test -tags kubernetes -count=1 -timeout 40m -v ./internal/e2e/kubernetes
+
 # Both commands of the README in a bare Debian 12, made by debootstrap: as root. FRESH names the targets.
 .PHONY: test-fresh
 FRESH ?= demo test
@@ -42,6 +46,7 @@ lint:
 	$(GO) vet ./...
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) vet -tags compose ./internal/e2e/compose
+	$(GO) vet -tags kubernetes ./internal/e2e/kubernetes
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/lint/notices -check
 	@GO='$(GO)' .ci/reproducible

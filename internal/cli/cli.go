@@ -45,6 +45,7 @@ var clientCommands = []func(*base) *command{
 	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
 	authorizeCommand,
 	tenantAddCommand, tenantListCommand, tenantSuspendCommand, tenantResumeCommand,
+	xksStoreCreateCommand, xksStoreRotateCommand, xksStoreDownloadCommand,
 	membersCommand, custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,
 	transcriptVerifyCommand,
 	readCommand, writeCommand, listCommand, deleteCommand,

@@ -150,6 +150,8 @@ var groups = []group{
 	{"operator seals", "Show and change the seals that hold the root key"},
 	{"operator snapshot", "Save, restore and inspect snapshots of all data"},
 	{"operator tenant", "Systems that use a key of this server"},
+	{"operator xks", "External key stores of AWS KMS"},
+	{"operator xks store", "Make external key stores, and rotate their credentials"},
 	{"operator transcript", "Show and export the transcript of ceremonies"},
 	{"policy", "List, read and write policies"},
 	{"print", "Print what this client would use"},

@@ -60,6 +60,7 @@ func (d *decoder) gateway(b block) {
 	switch g.Type {
 	case "kmsv2":
 		d.kmsv2(s, &g)
+		d.kmsPolicies(s, &g)
 	case "xks":
 		d.xks(s, &g)
 	default:
@@ -87,7 +88,6 @@ func (d *decoder) kmsv2(s *section, g *Gateway) {
 	s.str("socket", &g.Socket)
 	s.str("mount", &g.Mount)
 	s.str("key", &g.Key)
-	g.Policies = s.words("policies")
 	for _, word := range s.words("peer_uids") {
 		n, err := strconv.ParseUint(word, 10, 32)
 		if err != nil {
@@ -101,16 +101,23 @@ func (d *decoder) kmsv2(s *section, g *Gateway) {
 	s.flag("decrypt_foreign", &g.Foreign)
 	switch {
 	case !filepath.IsAbs(g.Socket):
-		d.fail(g.Pos, "gateway kmsv2: socket must be an absolute path, in a folder that only its users can enter")
+		d.fail(g.Pos, "socket must be an absolute path, in a folder that only its users can enter")
 	case g.Key == "":
-		d.fail(g.Pos, "gateway kmsv2: key is missing; name a transit key of the mount %q", g.Mount)
+		d.fail(g.Pos, "key is missing; name a transit key of the mount %q", g.Mount)
+	case g.Deadline <= 0 || g.Deadline > 10*time.Second:
+		d.fail(g.Pos, "deadline must be more than 0 and at most 10s; the API server waits 3s by default")
+	}
+}
+
+// kmsPolicies reads what decides in the server. The sidecar has a token instead.
+func (d *decoder) kmsPolicies(s *section, g *Gateway) {
+	g.Policies = s.words("policies")
+	switch {
 	case len(g.Policies) == 0:
 		d.fail(g.Pos, `gateway kmsv2: policies is missing; name a policy that allows update on "%s/encrypt/%s" and `+
 			`"%[1]s/decrypt/%[2]s"`, strings.Trim(g.Mount, "/"), g.Key)
 	case slices.Contains(g.Policies, "root"):
 		d.fail(g.Pos, "gateway kmsv2: policies must not name root; name a policy for this key alone")
-	case g.Deadline <= 0 || g.Deadline > 10*time.Second:
-		d.fail(g.Pos, "gateway kmsv2: deadline must be more than 0 and at most 10s; the API server waits 3s by default")
 	}
 }
 

@@ -266,7 +266,8 @@ func (r *harness) checkXKSAudit() {
 	for _, e := range r.entries("logs/audit.log") {
 		d := e.Request.Data
 		if d["kms_request_id"] == "request-of-Encrypt" && d["aws_principal_arn"] == alicesARN &&
-			d["kms_key_arn"] == ordersARN && d["rule"] == "policies orders; pinned KMS key" && e.Request.Path == "xks/stores/prod/keys/orders/encrypt" {
+			d["kms_key_arn"] == ordersARN && d["rule"] == "policies orders; pinned KMS key" &&
+			e.Request.Path == "xks/stores/prod/keys/orders/encrypt" {
 			found[e.Type] = true
 		}
 	}

@@ -191,7 +191,7 @@ var only = map[string][]string{
 	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
 	"github.com/cloudflare/circl":                      {"internal/keys"}, // ML-DSA
 	"github.com/go-jose/go-jose":                       {"internal/auth/method/jwt", "internal/auth/method/kubernetes"},
-	"k8s.io/kms":                                       {"internal/gateway/kmsv2", "internal/cli"},
+	"k8s.io/kms":                                       {"internal/gateway/kmsv2"},
 }
 
 func TestSomeImportsHaveOnePlace(t *testing.T) {

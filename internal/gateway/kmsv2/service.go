@@ -90,6 +90,9 @@ func (s *Service) sample(m *metrics.Sample) {
 	m.Gauge("sealgate.kmsv2.healthy", metrics.Truth(s.health.ok()), "socket", s.o.Name)
 }
 
+// Healthy reports whether the last proof of the key succeeded.
+func (s *Service) Healthy() bool { return s.health.ok() }
+
 // Status pins the newest version of the key and proves it.
 func (s *Service) Status(ctx context.Context, _ *kms.StatusRequest) (*kms.StatusResponse, error) {
 	return serve(ctx, s, "status", func(ctx context.Context) (*kms.StatusResponse, error) {
