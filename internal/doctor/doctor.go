@@ -78,6 +78,7 @@ type Tools struct {
 	// error is an in-memory store.
 	Open     func(context.Context, *config.Storage) (Reader, error)
 	Deadline time.Duration // of each remote call; 0: 10 s
+	Deep     bool          // read every entry of the storage
 }
 
 // exam is one run of the checks.

@@ -26,6 +26,7 @@ type running struct {
 	seals   []seals.Status
 	would   bool
 	cluster string // its id; "" while it is sealed
+	failure storageFailure
 }
 
 // listeners checks that each address is free, or used by a Sealgate server.
@@ -115,10 +116,11 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
 	var status struct {
-		Version string `json:"version"`
-		Release string `json:"sealgate_version"`
-		Sealed  bool   `json:"sealed"`
-		Cluster string `json:"cluster_id"`
+		Version string         `json:"version"`
+		Release string         `json:"sealgate_version"`
+		Sealed  bool           `json:"sealed"`
+		Cluster string         `json:"cluster_id"`
+		Failure storageFailure `json:"storage_failure"`
 	}
 	if leaf, err = get(ctx, l, "sys/seal-status", &status); err != nil {
 		return nil, nil, err
@@ -134,7 +136,8 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 		return nil, nil, errors.New("it has Vault's API but is another program")
 	}
 	return &running{address: l.Address, version: cmp.Or(status.Release, status.Version), sealed: status.Sealed,
-		seals: all.Backends, would: *all.Would, cluster: status.Cluster}, leaf, nil
+		seals: all.Backends, would: *all.Would, cluster: status.Cluster,
+		failure: status.Failure}, leaf, nil
 }
 
 // get reads one object from an address of this machine. It does not verify the certificate: it

@@ -24,6 +24,8 @@ func (e *exam) storage(ctx context.Context) {
 			return
 		}
 	}
+	e.outage(on)
+	whole := ctx
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
 	r, err := e.Open(ctx, s)
@@ -31,6 +33,10 @@ func (e *exam) storage(ctx context.Context) {
 	case errors.Is(err, storage.ErrLocked) && e.running != nil:
 		e.locked = true
 		on.ok("the running server has it open; that server's own status of the seals is used")
+		if e.Deep {
+			on.warn("stop it for -deep, or run `operator snapshot save`, which reads all entries and names the damaged ones",
+				"its entries were not scanned")
+		}
 		return
 	case errors.Is(err, storage.ErrLocked):
 		e.locked = true
@@ -45,7 +51,10 @@ func (e *exam) storage(ctx context.Context) {
 		on.fail("use another folder or database", "it has another program's data: %v", err)
 		return
 	case errors.Is(err, storage.ErrCorrupt):
-		on.fail("restore it from a backup", "%v", err)
+		on.fail("move it away and restore a snapshot, as internal/storage/README.md describes", "%v", err)
+		return
+	case storage.ClassOf(err) != "":
+		on.fail(storage.ClassOf(err).Remedy(), "it cannot be opened: %s: %v", storage.ClassOf(err), err)
 		return
 	case err != nil:
 		on.fail("check that it is running and that this user has access", "it cannot be opened: %v", err)
@@ -56,6 +65,11 @@ func (e *exam) storage(ctx context.Context) {
 		return
 	}
 	defer r.Close()
+	if p, ok := r.(pooled); ok && p.Pooled() {
+		on.warn("connect directly, or set pool_mode = session", "a connection pooler is between: changes by other nodes are "+
+			"seen later, and no statement is prepared")
+	}
+	e.scan(whole, on, r)
 	e.record, err = node.StoredRecord(ctx, r.Get)
 	switch {
 	case err != nil:

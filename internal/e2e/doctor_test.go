@@ -11,6 +11,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
 // diagnosis is what doctor prints with -format=json.
@@ -271,4 +273,52 @@ func TestRewrapOfARotatedKey(t *testing.T) {
 		t.Errorf("the log reports it %d times", n)
 	}
 	restart("seal \"static\" \"box\" {\n  current_key_id = \"k2\"\n  current_key = \"" + second + "\"\n}\n")
+}
+
+// TestDoctorDeep names every damaged entry of a stopped server, and says when it could not scan.
+func TestDoctorDeep(t *testing.T) {
+	t.Parallel()
+	r := newStaticHarness(t)
+	r.mustStart()
+	r.mustInit()
+	for _, key := range []string{"first", "victim-entry", "other-victim", "last"} {
+		r.mustPut(key, "value of "+key)
+	}
+	r.doctor("-deep").has(t, "warning", "storage", "were not scanned")
+	r.mustStop()
+	r.doctor("-deep").has(t, "ok", "storage", "entries match their checksums")
+	whole, err := os.ReadFile(r.dataFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.damage(whole, "victim-entry", "other-victim")
+	d := r.doctor("-deep")
+	d.has(t, "error", "storage", "2 of ")
+	d.has(t, "error", "storage", "victim-entry")
+	d.has(t, "error", "storage", "other-victim")
+	if err := os.WriteFile(r.dataFile(), whole[:20000], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.doctor().has(t, "error", "storage", "sealgate.db.damaged")
+	if err := os.WriteFile(r.dataFile(), whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestDoctorOnOutages: doctor names the class of an outage and a connection pooler.
+func TestDoctorOnOutages(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	database := server.Database(t)
+	f := NewCluster(t, binary, func(int) string {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", pgtest.Bouncer(t, database))
+	}, 1)
+	f.Begin()
+	r := &harness{Server: f.Nodes[0], t: t}
+	r.doctor().has(t, "warning", "storage", "connection pooler")
+	server.Kill(t)
+	if err := r.Until(20*time.Second, "in an outage", func(h Health, _ int) bool { return h.StorageFailure != "" }); err != nil {
+		t.Fatal(err)
+	}
+	r.doctor("-timeout=3s").has(t, "error", "storage", "the running server's calls of it fail: unreachable")
 }

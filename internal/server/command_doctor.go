@@ -54,6 +54,7 @@ type doctorFlags struct {
 	configs multi
 	format  string
 	quiet   bool
+	deep    bool
 	timeout time.Duration
 }
 
@@ -63,6 +64,7 @@ func (c *doctorCommand) flags() (*flag.FlagSet, *doctorFlags) {
 	f.Var(&o.configs, "config", "configuration `file` or folder (*.hcl, *.json); may be repeated [SEALGATE_CONFIG_PATH]")
 	f.StringVar(&o.format, "format", "", "output `format`: table, json [SEALGATE_FORMAT]")
 	f.BoolVar(&o.quiet, "quiet", false, "show only warnings and errors")
+	f.BoolVar(&o.deep, "deep", false, "read every entry of the storage, and name the damaged ones")
 	f.DurationVar(&o.timeout, "timeout", 10*time.Second, "`deadline` of each call to a device or service")
 	return f, o
 }
@@ -96,7 +98,7 @@ func (c *doctorCommand) Run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	r := doctor.Run(ctx, o.configs, doctor.Tools{Getenv: c.env.Getenv, Factories: providers, Open: peek,
-		Deadline: o.timeout})
+		Deadline: o.timeout, Deep: o.deep})
 	if o.format == "json" {
 		enc := json.NewEncoder(c.env.Stdout)
 		enc.SetEscapeHTML(false)

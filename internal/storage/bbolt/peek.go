@@ -72,6 +72,12 @@ func openShared(name string, _ int, _ os.FileMode) (*os.File, error) {
 // Get returns a copy of a value, or storage.ErrNotFound.
 func (r *Reader) Get(ctx context.Context, key string) ([]byte, error) { return r.store.Get(ctx, key) }
 
+// SnapshotIntact implements storage.Scrubber: it reads every entry.
+func (r *Reader) SnapshotIntact(ctx context.Context, visit func(key string, value []byte) error,
+	damaged func(key string)) error {
+	return r.store.SnapshotIntact(ctx, visit, damaged)
+}
+
 // Close closes the file.
 func (r *Reader) Close() error {
 	r.store.end()

@@ -43,6 +43,9 @@ func (s *Store) detectPooler(ctx context.Context, conn *pgx.Conn) error {
 	return nil
 }
 
+// Pooled reports whether a connection pooler that changes servers between transactions was noticed.
+func (s *Store) Pooled() bool { return s.pooled }
+
 // useExecMode makes new connections of the pool use the mode that was found.
 func (s *Store) useExecMode(c *pgxpool.Config) {
 	c.BeforeConnect = func(_ context.Context, conn *pgx.ConnConfig) error {
