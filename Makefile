@@ -57,7 +57,6 @@ notices: ; $(GO) run ./internal/lint/notices
 
 bench: setup localstack openbao build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
-	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -bench
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 10m

@@ -159,8 +159,7 @@ func oneConnection(addr string, until time.Time, want int, next func(i int) stri
 	}
 }
 
-// readResponse reads a response with a Content-Length, or without a body, and little else: the load
-// must cost less than the server.
+// readResponse reads a response and little else: the load must cost less than the server.
 func readResponse(r *bufio.Reader) (code int, err error) {
 	line, err := r.ReadSlice('\n')
 	if err != nil {
@@ -169,7 +168,7 @@ func readResponse(r *bufio.Reader) (code int, err error) {
 	if code, err = strconv.Atoi(string(line[9:12])); err != nil {
 		return 0, err
 	}
-	length := 0
+	length, chunked := 0, false
 	for {
 		if line, err = r.ReadSlice('\n'); err != nil {
 			return code, err
@@ -181,6 +180,20 @@ func readResponse(r *bufio.Reader) (code int, err error) {
 			if length, err = strconv.Atoi(strings.TrimSpace(v)); err != nil {
 				return code, err
 			}
+		}
+		chunked = chunked || string(line) == "Transfer-Encoding: chunked\r\n"
+	}
+	for chunked {
+		if line, err = r.ReadSlice('\n'); err != nil {
+			return code, err
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(string(line)), 16, 32)
+		if err != nil {
+			return code, err
+		}
+		chunked = n > 0
+		if _, err := r.Discard(int(n) + len("\r\n")); err != nil {
+			return code, err
 		}
 	}
 	_, err = r.Discard(length)
