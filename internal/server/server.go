@@ -118,6 +118,7 @@ func (p *instance) openLog() (err error) {
 	p.log = p.hub.Logger("")
 	p.lockMemory()
 	p.limitMemory()
+	p.collectLess()
 	return p.observability(p.cfg, p.getenv)
 }
 

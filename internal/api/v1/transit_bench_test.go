@@ -19,14 +19,16 @@ func transitRequests(t testing.TB, w *harness) map[string]func() {
 	var sealed struct{ Data struct{ Ciphertext string } }
 	w.decode(w.do("POST", "transit/encrypt/k", plain), &sealed)
 	out := map[string]func(){}
-	for path, body := range map[string]string{"encrypt/k": plain, "decrypt/k": `{"ciphertext":"` +
-		sealed.Data.Ciphertext + `"}`} {
+	batch := `{"batch_input":[` + strings.TrimSuffix(strings.Repeat(plain+",", 100), ",") + `]}`
+	for name, body := range map[string]string{"encrypt/k": plain, "decrypt/k": `{"ciphertext":"` +
+		sealed.Data.Ciphertext + `"}`, "encrypt/k batch": batch} {
+		path, _, _ := strings.Cut(name, " ")
 		r := w.request("POST", "/v1/transit/"+path, body)
 		raw := []byte(body)
 		again := bytes.NewReader(raw)
 		a := &sink{header: http.Header{}}
 		r.Body = io.NopCloser(again)
-		out[path] = func() {
+		out[name] = func() {
 			again.Reset(raw)
 			clear(a.header)
 			if w.api.ServeHTTP(a, r); a.code != http.StatusOK {
