@@ -3,9 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
 	"mime"
 	"net/http"
 	"net/url"
@@ -46,14 +44,9 @@ func (q *Request) Object() (map[string]any, error) {
 	if err := checkJSON(body, q.Limits); err != nil {
 		return nil, err
 	}
-	d := json.NewDecoder(bytes.NewReader(body))
-	d.UseNumber()
-	var data map[string]any
-	if err := d.Decode(&data); err != nil {
-		return nil, errDecode(err)
-	}
-	if _, err := d.Token(); !errors.Is(err, io.EOF) {
-		return nil, errDecode(errors.New("more behind it"))
+	data, err := decodeObject(body)
+	if err != nil {
+		return nil, err
 	}
 	q.Data = data
 	return data, nil

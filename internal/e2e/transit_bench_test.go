@@ -36,8 +36,9 @@ func transitLoad(token string, ask func(method, path string, body any) map[strin
 }
 
 // BenchmarkTransit compares the transit engine with that of a real OpenBao, by turns in one run, on
-// 16 kept connections and without audit: 32 bytes, and batches of 100 of them. Derived and convergent
-// keys are compared with a plain one. The load shares the machine, which makes the ratios smaller.
+// 16 kept connections and without audit: 32 bytes, and batches of 100 of them. Derived and
+// convergent keys are compared with a plain one. The load shares the machine, which makes the
+// ratios smaller.
 func BenchmarkTransit(b *testing.B) {
 	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)

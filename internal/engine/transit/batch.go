@@ -3,8 +3,10 @@ package transit
 import (
 	"context"
 	"encoding/base64"
+	"encoding/json"
 	"fmt"
 	"net/http"
+	"strconv"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
@@ -22,12 +24,6 @@ type encryptResult struct {
 	KeyVersion int    `json:"key_version,omitempty"`
 	Error      string `json:"error,omitempty"`
 	Reference  string `json:"reference"`
-}
-
-type decryptResult struct {
-	Plaintext string `json:"plaintext"`
-	Error     string `json:"error,omitempty"`
-	Reference string `json:"reference"`
 }
 
 // checkItems finds what makes the whole batch unreadable: each item must have the field.
@@ -113,36 +109,95 @@ func (b *backend) encryptBatch(ctx context.Context, c *call, items []fields) (*m
 	if err != nil {
 		return nil, err
 	}
-	all := make([]encryptResult, len(items))
 	var o outcome
 	var used uses
+	w := newBatchWriter(len(items) * (encryptedItem + len(items[0]["plaintext"].(string))))
 	for i, f := range items {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r := &all[i]
-		r.Reference, _ = f.text("reference")
-		err := func() error {
-			t, err := f.readText("plaintext", k, i)
-			if err != nil {
-				return err
-			}
-			out, version, err := b.sealText(ctx, c, "", k, &t)
-			r.Ciphertext, r.KeyVersion = string(out), version
-			return err
-		}()
+		start := w.next()
+		w.out = append(w.out, `{"ciphertext":"`...)
+		version, err := b.encryptItem(ctx, c, &w.out, f, k, i)
 		if err != nil && !itemsFault(err) {
 			return nil, err
 		}
 		if o.note(err); err != nil {
-			r.KeyVersion, r.Error = 0, itemText(err)
-			continue
+			w.out = append(w.out[:start], `{"error":`...)
+			w.text(itemText(err))
+		} else {
+			w.out = strconv.AppendInt(append(w.out, `","key_version":`...), int64(version), 10)
+			used.add(version)
 		}
-		used.add(r.KeyVersion)
+		w.reference(f)
 	}
 	used.count(k, c)
-	return o.status(c, &mount.Response{Data: results[encryptResult]{all}})
+	return o.status(c, &mount.Response{Data: w.end()})
 }
+
+// encryptItem appends an item's ciphertext.
+func (b *backend) encryptItem(
+	ctx context.Context, c *call, out *[]byte, f fields, k *keys.Key, i int,
+) (version int, err error) {
+	t, err := f.readText("plaintext", k, i)
+	if err != nil {
+		return 0, err
+	}
+	plain, err := base64.StdEncoding.AppendDecode(c.plain[:0], []byte(t.body))
+	defer clear(plain)
+	if err != nil {
+		return 0, fault.New(fault.Invalid, "%s", err)
+	}
+	sealed, version, err := b.seal(ctx, c, *out, k, plain, &t)
+	if err == nil {
+		*out = sealed
+	}
+	return version, err
+}
+
+// batchWriter writes the results of a batch as JSON: a large batch is not held twice.
+type batchWriter struct{ out []byte }
+
+// encryptedItem is about what a result has beside the plaintext's length.
+const encryptedItem = len(`{"ciphertext":"vault:v100:","key_version":100,"reference":""},`) + 2*overhead
+
+func newBatchWriter(room int) *batchWriter {
+	const most = 1 << 20 // the sizes are the client's
+	return &batchWriter{append(make([]byte, 0, min(room, most)), `{"batch_results":[`...)}
+}
+
+// next separates an item from the one before it, and returns where it begins.
+func (w *batchWriter) next() int {
+	if w.out[len(w.out)-1] != '[' {
+		w.out = append(w.out, ',')
+	}
+	return len(w.out)
+}
+
+// text appends a JSON string.
+func (w *batchWriter) text(s string) {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c == '"' || c == '\\' || c >= 0x7f {
+			quoted, err := json.Marshal(s)
+			if err != nil { // strings always encode
+				panic(err)
+			}
+			w.out = append(w.out, quoted...)
+			return
+		}
+	}
+	w.out = append(append(append(w.out, '"'), s...), '"')
+}
+
+// reference ends an item with the name that the client gave it.
+func (w *batchWriter) reference(f fields) {
+	reference, _ := f.text("reference")
+	w.out = append(w.out, `,"reference":`...)
+	w.text(reference)
+	w.out = append(w.out, '}')
+}
+
+func (w *batchWriter) end() json.RawMessage { return append(w.out, "]}"...) }
 
 // uses counts the versions that a batch uses.
 type uses map[int]uint64
@@ -167,33 +222,36 @@ func (b *backend) decryptBatch(ctx context.Context, c *call, k *keys.Key, items 
 	if _, err := checkContexts(items); err != nil {
 		return nil, err
 	}
-	all := make([]decryptResult, len(items))
 	var o outcome
 	var used uses
+	w := newBatchWriter(len(items) * (len(`{"plaintext":"","reference":""},`) + len(items[0]["ciphertext"].(string))))
 	for i, f := range items {
 		if err := ctx.Err(); err != nil {
 			return nil, err
 		}
-		r := &all[i]
-		r.Reference, _ = f.text("reference")
+		w.next()
+		w.out = append(w.out, `{"plaintext":"`...)
 		t, err := f.readText("ciphertext", k, i)
 		if err == nil {
 			plain, version, failed := b.open(ctx, c, c.plain[:0], k, &t)
-			r.Plaintext = base64.StdEncoding.EncodeToString(plain)
-			clear(plain)
 			if err = failed; err == nil {
+				w.out = base64.StdEncoding.AppendEncode(w.out, plain)
 				used.add(version)
 			}
+			clear(plain)
 		}
 		if err != nil && !itemsFault(err) {
 			return nil, err
 		}
+		w.out = append(w.out, '"')
 		if o.note(err); err != nil {
-			r.Plaintext, r.Error = "", itemText(err)
+			w.out = append(w.out, `,"error":`...)
+			w.text(itemText(err))
 		}
+		w.reference(f)
 	}
 	used.count(k, c)
-	return o.status(c, &mount.Response{Data: results[decryptResult]{all}})
+	return o.status(c, &mount.Response{Data: w.end()})
 }
 
 func (b *backend) rewrapBatch(ctx context.Context, c *call, k *keys.Key, items []fields) (*mount.Response, error) {

@@ -33,6 +33,9 @@ func (f fields) readText(name string, k *keys.Key, index int) (t text, err error
 	if t.body, err = f.text(name); err != nil {
 		return t, err
 	}
+	if len(f) == 1 && t.body != "" { // as most items of a batch
+		return t, nil
+	}
 	if t.version, err = f.number("key_version"); err != nil {
 		return t, err
 	}
@@ -104,11 +107,7 @@ func (b *backend) seal(
 	if version, err = k.VersionToEncrypt(t.version, "encryption"); err != nil {
 		return nil, 0, err
 	}
-	v, err := k.Version(ctx, version)
-	if err != nil {
-		return nil, 0, err
-	}
-	e, err := k.Encrypter(ctx, v)
+	e, err := c.encrypter(ctx, k, version)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -118,6 +117,22 @@ func (b *backend) seal(
 	}
 	dst = appendPrefix(dst, version)
 	return base64.StdEncoding.AppendEncode(dst, blob), version, nil
+}
+
+// encrypter opens a version of the request's key. The items of a batch use the same one.
+func (c *call) encrypter(ctx context.Context, k *keys.Key, version int) (keys.Encrypter, error) {
+	if c.opened != nil && c.openedVersion == version && c.openedKey == k {
+		return c.opened, nil
+	}
+	v, err := k.Version(ctx, version)
+	if err != nil {
+		return nil, err
+	}
+	e, err := k.Encrypter(ctx, v)
+	if err == nil {
+		c.opened, c.openedVersion, c.openedKey = e, version, k
+	}
+	return e, err
 }
 
 // open decrypts, and appends the plaintext to dst.
@@ -138,11 +153,7 @@ func (b *backend) open(
 	if err != nil {
 		return nil, 0, errNoBase64
 	}
-	v, err := k.Version(ctx, version)
-	if err != nil {
-		return nil, 0, err
-	}
-	e, err := k.Encrypter(ctx, v)
+	e, err := c.encrypter(ctx, k, version)
 	if err != nil {
 		return nil, 0, err
 	}

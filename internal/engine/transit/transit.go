@@ -94,6 +94,10 @@ type call struct {
 	n     int
 	data  fields
 
+	opened        keys.Encrypter // of a version of a key; nil: none yet
+	openedVersion int
+	openedKey     *keys.Key
+
 	// Room for a small text in clear and encrypted, and for the answer: a request costs one allocation
 	// for all of them.
 	plain, blob [256]byte
