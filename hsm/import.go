@@ -1,6 +1,7 @@
 package hsm
 
 import (
+	"bytes"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -21,6 +22,7 @@ func (t *Token) Import(ctx context.Context, k Template, key *Secret) error {
 	if err := k.complete(); err != nil {
 		return err
 	}
+	k.ID = bytes.Clone(k.ID) // wipe clears it
 	objects, err := k.objects(key)
 	if err != nil {
 		return err

@@ -3,7 +3,12 @@
 package transit
 
 import (
+	"bytes"
+	"crypto"
+	"crypto/rsa"
+	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
 	"strings"
@@ -12,9 +17,11 @@ import (
 
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/keys/device/pkcs11"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 )
 
@@ -236,5 +243,58 @@ func TestManagedKeyPairs(t *testing.T) {
 				t.Errorf("decrypted to %s", got)
 			}
 		})
+	}
+}
+
+// wrapped prepares a key for import.
+func (e *deviceEngine) wrapped(raw []byte) string {
+	e.t.Helper()
+	block, _ := pem.Decode([]byte(e.get("public_key", "GET", "wrapping_key", "")))
+	public, err := x509.ParsePKIXPublicKey(block.Bytes)
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	out, err := keys.WrapFor(public.(*rsa.PublicKey), crypto.SHA256, secret.Copy(raw))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	return base64.StdEncoding.EncodeToString(out)
+}
+
+func TestKeyIsImportedIntoTheDevice(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	raw := bytes.Repeat([]byte{7}, 32)
+	both := usagesOf(device.Encrypt, device.Decrypt)
+	request := body("ciphertext", e.wrapped(raw), "managed_key_name", "hsm", "allow_rotation", true)
+	if err := e.managed(device.Params{"key_label": "orders"}, both); err == nil {
+		t.Fatal("a configuration without a key, and without permission to make or store one, was accepted")
+	}
+	err := e.managed(device.Params{"key_label": "orders"}, func(e *device.Entry) { both(e); e.AllowStore = true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/k/import", request)
+	if r := e.do("POST", "keys/l/import", request); r.status != 400 {
+		t.Errorf("a second import under one label: %v", r)
+	}
+	e.must("POST", "keys/k/import_version", body("ciphertext", e.wrapped(bytes.Repeat([]byte{8}, 32))))
+	plain := base64.StdEncoding.EncodeToString([]byte("text"))
+	text := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", plain, "key_version", 1))
+	second := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", plain))
+	back := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", second))
+	if !strings.HasPrefix(second, "vault:v2:") || back != plain {
+		t.Errorf("the second version made %s", second)
+	}
+	// The imported key is the one on the token: a software key of the same bytes decrypts.
+	e.must("POST", "keys/soft/import", body("ciphertext", e.wrapped(raw)))
+	if got := e.get("plaintext", "POST", "decrypt/soft", body("ciphertext", text)); got != plain {
+		t.Errorf("decrypted to %s", got)
+	}
+	if notes, err := e.keys.Notes(t.Context()); err != nil || len(notes) > 0 {
+		t.Errorf("notes that are left: %v, %v", notes, err)
+	}
+	if r := e.do("GET", "export/encryption-key/k", ""); r.status != 400 {
+		t.Errorf("export: %v", r)
 	}
 }

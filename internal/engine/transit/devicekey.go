@@ -279,3 +279,63 @@ func externalRef(v *keys.Version) (string, bool) {
 	held, err := device.HeldBy(v.Material.Reference.Expose())
 	return held.Entry, err == nil && held.Face == device.External
 }
+
+// deviceVersion imports into the device of the key that a request names; ok is false where it names
+// none.
+func (in incoming) deviceVersion(
+	b *backend, ctx context.Context, c *call, spec keys.Spec,
+) (v *keys.Version, ok bool, err error) {
+	face, name, ok, err := c.deviceName()
+	switch {
+	case err != nil || !ok:
+		return nil, false, err
+	case b.devices == nil || in.private == nil || spec.Derived:
+		return nil, true, fault.New(fault.Invalid, "a key is imported into a device with its private part, and without "+
+			"derivation")
+	}
+	defer in.private.Destroy()
+	p, err := b.devices.ToImport(ctx, face, name, spec)
+	if err != nil {
+		return nil, true, err
+	}
+	chosen, err := b.devices.Import(ctx, p, in.private)
+	if err != nil {
+		return nil, true, err
+	}
+	return b.keys.NewVersion(chosen.Provider, chosen.Material), true, nil
+}
+
+// nextVersion makes the version of a key that is imported: in the device of the latest one, where
+// that is in a device.
+func (in incoming) nextVersion(b *backend, ctx context.Context, k *keys.Key, number int) (*keys.Version, error) {
+	latest, err := k.Version(ctx, k.Latest)
+	if err != nil {
+		return nil, err
+	}
+	if !isDevice(latest) {
+		return in.version(ctx, b.keys, k.Spec)
+	}
+	defer in.private.Destroy()
+	if b.devices == nil || in.private == nil || number != 0 {
+		return nil, fault.New(fault.Invalid, "the next version of a key in a device is imported with its private part")
+	}
+	n := k.Latest + 1
+	p, err := b.devices.NextImported(ctx, latest.Material, k.Spec, deviceSuffix(k, n))
+	if err != nil {
+		return nil, err
+	}
+	note, err := p.Note()
+	if err != nil {
+		return nil, err
+	}
+	if err := b.keys.Announce(ctx, k, n, note); err != nil {
+		return nil, err
+	}
+	chosen, err := b.devices.Import(ctx, p, in.private)
+	if err != nil {
+		return nil, err
+	}
+	v := b.keys.NewVersion(chosen.Provider, chosen.Material)
+	v.Number = n // it has the device key of this version alone
+	return v, nil
+}

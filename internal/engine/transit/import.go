@@ -167,6 +167,9 @@ func importKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 		s.KeySize = in.private.Len()
 	}
 	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context) (*keys.Version, error) {
+		if v, ok, err := in.deviceVersion(b, ctx, c, s.Spec); ok || err != nil {
+			return v, err
+		}
 		return in.version(ctx, b.keys, s.Spec)
 	})
 	if errors.Is(err, keys.ErrExists) {
@@ -212,12 +215,12 @@ func importVersion(b *backend, ctx context.Context, c *call) (*mount.Response, e
 		return nil, err
 	}
 	spec := k.Spec
-	v, err := in.version(ctx, b.keys, spec)
+	v, err := in.nextVersion(b, ctx, k, number)
 	if err != nil {
 		return nil, err
 	}
 	k, err = b.keys.Change(ctx, name, func(ctx context.Context, ch *keys.Change) error {
-		if ch.Spec != spec || !ch.Imported {
+		if ch.Spec != spec || !ch.Imported || isDevice(v) && v.Number != ch.Latest+1 {
 			return fault.New(fault.Invalid, "the key %s was replaced by another meanwhile: try again", name)
 		}
 		if number == 0 {

@@ -137,9 +137,27 @@ func (m *Mount) Next(ctx context.Context, of keys.Material, spec keys.Spec, suff
 	return p, nil
 }
 
-// ToImport plans a key that is imported.
-func (m *Mount) ToImport(ctx context.Context, f Face, name string, spec keys.Spec, suffix string) (*Plan, error) {
-	p, err := m.plan(ctx, f, name, suffix)
+// ToImport plans a key that is imported: the one that an entry selects and that is not there yet.
+func (m *Mount) ToImport(ctx context.Context, f Face, name string, spec keys.Spec) (*Plan, error) {
+	p, err := m.plan(ctx, f, name, "")
+	if err == nil && p.entry.Identity != "" {
+		err = fault.New(fault.Invalid, "the key %s is in its device already: make a key of type managed_key with it",
+			p.entry.Label())
+	}
+	return p.importable(spec, err)
+}
+
+// NextImported plans a key that is imported for the next version, beside that of a version.
+func (m *Mount) NextImported(ctx context.Context, of keys.Material, spec keys.Spec, suffix string) (*Plan, error) {
+	old, err := parseReference(of.Reference.Expose())
+	if err != nil {
+		return nil, err
+	}
+	p, err := m.plan(ctx, old.face, old.entry, suffix)
+	return p.importable(spec, err)
+}
+
+func (p *Plan) importable(spec keys.Spec, err error) (*Plan, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -174,7 +192,11 @@ func (m *Mount) plan(ctx context.Context, f Face, name, suffix string) (*Plan, e
 	if base.Name == "" {
 		base.Name = e.Name
 	}
-	return &Plan{entry: e, snap: s, link: l, ref: Ref{Name: base.Name + suffix}}, nil
+	ref := Ref{Name: base.Name + suffix}
+	if suffix == "" {
+		ref.ID = base.ID
+	}
+	return &Plan{entry: e, snap: s, link: l, ref: ref}, nil
 }
 
 // Make makes the key of a plan, or takes the one that an earlier attempt has made.
@@ -195,10 +217,15 @@ func (m *Mount) Import(ctx context.Context, p *Plan, private *secret.Bytes) (Cho
 		return Chosen{}, fault.New(fault.Invalid, "keys cannot be imported into devices of type %s", p.entry.Type)
 	}
 	made, err := i.Import(ctx, p.ref, p.spec, private)
-	if errors.Is(err, ErrExists) {
-		return Chosen{}, fault.New(fault.Invalid, "the device has a key named %s already", p.ref.Name)
+	if errors.Is(err, ErrExists) { // whatever it is, it need not be this key
+		return Chosen{}, fault.New(fault.Invalid, "the device has a key named %s already: remove it there, or make a key of "+
+			"type managed_key with it", p.ref.Name)
 	}
-	return m.made(ctx, p, made, err)
+	c, err := m.made(ctx, p, made, err)
+	if err == nil && p.entry.Identity == "" {
+		err = m.r.settle(ctx, p.entry.Face, p.entry.Label())
+	}
+	return c, err
 }
 
 func (m *Mount) made(ctx context.Context, p *Plan, made Ref, err error) (Chosen, error) {

@@ -277,6 +277,25 @@ func (r *Registry) RemoveConfig(ctx context.Context, name string) error {
 	return r.commit(ctx, storage.Delete(s.configs[name].key()))
 }
 
+// settle notes which key the parameters of an entry select, once there is one.
+func (r *Registry) settle(ctx context.Context, f Face, label string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	s, err := r.read(ctx)
+	if err != nil {
+		return err
+	}
+	e, err := s.find(f, label)
+	if err != nil {
+		return err
+	}
+	next := *e
+	if err := r.try(ctx, s, &next); err != nil {
+		return err
+	}
+	return r.store(ctx, next.key(), &next)
+}
+
 // Test makes a round trip with an entry's key again.
 func (r *Registry) Test(ctx context.Context, f Face, label string) error {
 	s, err := r.current(ctx)
