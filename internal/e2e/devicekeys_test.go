@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -16,6 +17,7 @@ import (
 func newDeviceHarness(t *testing.T, more map[string]any) *harness {
 	t.Helper()
 	r := newHSMHarness(t, "")
+	r.addConfig("\naudit \"file\" \"main\" {\n  options = {\n    file_path = \"audit.log\"\n  }\n}\n")
 	r.addConfig(fmt.Sprintf("\nkms_library \"pkcs11\" {\n  name = \"hsm1\"\n  library = %q\n}\n", r.token.Lib))
 	r.mustStart()
 	r.mustInit()
@@ -110,7 +112,10 @@ func TestDeviceKeyWithoutItsDevice(t *testing.T) {
 	t.Parallel()
 	r := newDeviceHarness(t, nil)
 	r.must(200, "POST", "transit/keys/soft", nil)
-	text, soft := r.encrypted("orders"), r.encrypted("soft")
+	r.must(200, "POST", "transit/keys/leased", map[string]any{"root_key_name": "orders", "lease_ttl": "10m"})
+	r.must(200, "POST", "transit/keys/unleased", map[string]any{"root_key_name": "orders"})
+	text, soft, leased := r.encrypted("orders"), r.encrypted("soft"), r.encrypted("leased")
+	r.encrypted("unleased")
 	r.move(r.token.Away)
 	start := time.Now()
 	reply := r.must(503, "POST", "transit/decrypt/orders", map[string]any{"ciphertext": text})
@@ -124,6 +129,15 @@ func TestDeviceKeyWithoutItsDevice(t *testing.T) {
 		}
 	}
 	r.decrypts("soft", soft)
+	r.decrypts("leased", leased)
+	r.must(503, "POST", "transit/encrypt/unleased", map[string]any{"plaintext": deviceText})
+	shown := r.must(200, "GET", "sys/managed-keys/pkcs11/orders", nil)
+	saysAll(t, "the root key", string(shown.Body), `"leases":{"count":1`)
+	trail, err := os.ReadFile(filepath.Join(r.Dir, "audit.log"))
+	if err != nil || !strings.Contains(string(trail), `"sys/device-keys/lease"`) ||
+		!strings.Contains(string(trail), `"pkcs11/orders"`) {
+		t.Errorf("the lease is not in the audit trail: %v", err)
+	}
 	r.must(400, "POST", "transit/encrypt/orders", map[string]any{"plaintext": "not base64"})
 	r.move(r.token.Back)
 	r.eventually(healedWithin, "decrypting again", func() bool {

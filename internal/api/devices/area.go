@@ -140,4 +140,7 @@ func describe(r *device.Registry, e *device.Entry, into map[string]any) {
 	if h := describeHealth(r, e.Label()); h != nil {
 		into["health"] = h
 	}
+	if s := r.Leases(e.Label()); s.Count > 0 {
+		into["leases"] = map[string]any{"count": s.Count, "first_end": s.First.UTC().Format(stamp)}
+	}
 }

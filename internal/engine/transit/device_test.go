@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -296,5 +297,106 @@ func TestKeyIsImportedIntoTheDevice(t *testing.T) {
 	}
 	if r := e.do("GET", "export/encryption-key/k", ""); r.status != 400 {
 		t.Errorf("export: %v", r)
+	}
+}
+
+// TestRootedKeyBridgesAnOutage: without a lease each operation needs the device; with one, the key
+// works without it until the lease ends, to the second and to the use, and is renewed in between.
+func TestRootedKeyBridgesAnOutage(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	err := e.managed(device.Params{"key_label": "root", "mechanism": "0x1087"}, func(e *device.Entry) {
+		e.Usages, e.AllowGenerate = []device.Usage{device.Encrypt, device.Decrypt}, true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/none", body("root_key_name", "hsm"))
+	made := e.must("POST", "keys/timed", body("root_key_name", "hsm", "lease_ttl", "10m"))
+	if made["root_key"] != "pkcs11/hsm" || made["lease_ttl"] != 600. || made["type"] != "aes256-gcm96" {
+		t.Errorf("the key is %v", made)
+	}
+	e.must("POST", "keys/counted", body("root_key_name", "hsm", "lease_ttl", "10m", "max_uses", 3))
+	e.must("POST", "keys/pair", body("type", "ecdsa-p256", "root_key_name", "hsm", "lease_ttl", "10m"))
+	for what, bad := range map[string]string{
+		"a short lease":     body("root_key_name", "hsm", "lease_ttl", "5s"),
+		"a long lease":      body("root_key_name", "hsm", "lease_ttl", "48h"),
+		"uses, no lease":    body("root_key_name", "hsm", "max_uses", 3),
+		"a lease, no root":  body("lease_ttl", "10m"),
+		"a root not there":  body("root_key_name", "none"),
+		"another mount key": body("root_key_ref", "c:k"),
+	} {
+		if r := e.do("POST", "keys/bad", bad); r.status != 400 {
+			t.Errorf("%s: %v", what, r)
+		}
+	}
+	plain := base64.StdEncoding.EncodeToString([]byte("text"))
+	encrypt := func(key string, status int) {
+		t.Helper()
+		if r := e.do("POST", "encrypt/"+key, body("plaintext", plain)); r.status != status {
+			t.Errorf("%s: %d %s, want %d", key, r.status, r.body, status)
+		}
+	}
+	for _, key := range []string{"none", "timed", "counted"} {
+		encrypt(key, 200)
+	}
+	e.must("POST", "sign/pair", body("input", plain))
+	e.must("POST", "keys/timed/rotate", "")
+	encrypt("timed", 200)
+	if s := e.registry.Leases("pkcs11/hsm"); s.Count != 4 {
+		t.Errorf("the leases are %+v", s)
+	}
+	e.clock.add(6 * time.Minute)
+	encrypt("timed", 200)
+	if err := e.registry.RenewLeases(t.Context()); err != nil { // of the second version of timed, half over and used
+		t.Fatal(err)
+	}
+	if err := e.registry.Close(); err != nil { // what an outage looks like: no connection is to be had
+		t.Fatal(err)
+	}
+	encrypt("timed", 503)
+}
+
+// TestLeaseEndsExactly drives one lease by the clock and by its uses, with the device gone.
+func TestLeaseEndsExactly(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	params := device.Params{"key_label": "root", "mechanism": "0x1087"}
+	err := e.managed(params, func(e *device.Entry) {
+		e.Usages, e.AllowGenerate = []device.Usage{device.Encrypt, device.Decrypt}, true
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	plain := base64.StdEncoding.EncodeToString([]byte("text"))
+	e.must("POST", "keys/timed", body("root_key_name", "hsm", "lease_ttl", "10m"))
+	e.must("POST", "keys/counted", body("root_key_name", "hsm", "lease_ttl", "10m", "max_uses", 3))
+	e.must("POST", "keys/direct", body("root_key_name", "hsm"))
+	status := func(key string) int { return e.do("POST", "encrypt/"+key, body("plaintext", plain)).status }
+	for _, key := range []string{"timed", "counted", "direct"} {
+		if got := status(key); got != 200 {
+			t.Fatalf("%s: %d", key, got)
+		}
+	}
+	e.destroy("root")
+	got := []int{status("counted"), status("counted"), status("counted"), status("direct"), status("timed")}
+	if want := []int{200, 200, 503, 503, 200}; !slices.Equal(got, want) {
+		t.Errorf("without the root key: %v, want %v", got, want)
+	}
+	e.clock.add(10*time.Minute - time.Nanosecond)
+	if got := status("timed"); got != 200 {
+		t.Errorf("a nanosecond before its end: %d", got)
+	}
+	e.clock.add(time.Nanosecond)
+	if got := status("timed"); got != 503 {
+		t.Errorf("at its end: %d", got)
+	}
+}
+
+// destroy removes the keys with a label from the token.
+func (e *deviceEngine) destroy(label string) {
+	e.t.Helper()
+	if err := e.token.Delete(label); err != nil {
+		e.t.Fatal(err)
 	}
 }

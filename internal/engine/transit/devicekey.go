@@ -118,7 +118,9 @@ func checkDeviceRotation(b *backend, ctx context.Context, s *keys.Settings, m ke
 }
 
 // isDevice reports whether a version is in a device.
-func isDevice(v *keys.Version) bool { return v.Provider != keys.Software }
+func isDevice(v *keys.Version) bool {
+	return v.Provider != keys.Software && v.Provider != device.Rooted
+}
 
 // nextVersion makes or takes the key of the next version. c is nil for a rotation that is due.
 func nextVersion(b *backend, ctx context.Context, c *call, k *keys.Key, latest *keys.Version) (*keys.Version, error) {
@@ -134,13 +136,15 @@ func nextVersion(b *backend, ctx context.Context, c *call, k *keys.Key, latest *
 	switch {
 	case !isDevice(latest) && given:
 		return nil, fault.New(fault.Invalid, "cannot use external_key_ref on key of type %s", k.Type)
-	case !isDevice(latest):
+	case latest.Provider == keys.Software:
 		return b.keys.Generate(ctx, latest.Provider, k.Spec)
 	case b.devices == nil:
 		return nil, fault.New(fault.Unavailable, "this server has no devices for keys")
 	}
 	var chosen device.Chosen
-	if given {
+	if latest.Provider == device.Rooted {
+		chosen, err = b.devices.Reroot(ctx, latest.Material, k.Spec)
+	} else if given {
 		chosen, err = b.devices.Adopt(ctx, face, name)
 		if err == nil && chosen.Spec != k.Spec {
 			err = fault.New(fault.Invalid, "the key %s is of type %s, and this one of type %s: all versions have one type", name,
@@ -338,4 +342,52 @@ func (in incoming) nextVersion(b *backend, ctx context.Context, k *keys.Key, num
 	v := b.keys.NewVersion(chosen.Provider, chosen.Material)
 	v.Number = n // it has the device key of this version alone
 	return v, nil
+}
+
+// rootedFields make a software key that a key in a device wraps.
+var rootedFields = []string{"lease_ttl", "max_uses", "root_key_name", "root_key_ref"}
+
+// firstVersion makes the first version of a key of software, or of one that a request roots in a
+// device.
+func firstVersion(b *backend, ctx context.Context, c *call, spec keys.Spec) (*keys.Version, error) {
+	face := device.Managed
+	name, err := c.data.text("root_key_name")
+	if err == nil && name == "" {
+		face = device.External
+		name, err = c.data.text("root_key_ref")
+	}
+	if err != nil {
+		return nil, err
+	}
+	lease, err := c.data.duration("lease_ttl")
+	if err != nil {
+		return nil, err
+	}
+	uses, err := c.data.number("max_uses")
+	switch {
+	case err != nil:
+		return nil, err
+	case name == "" && (lease != 0 || uses != 0):
+		return nil, fault.New(fault.Invalid, "lease_ttl and max_uses are for rooted keys: give root_key_name or root_key_ref")
+	case name == "":
+		return b.keys.Generate(ctx, keys.Software, spec)
+	case b.devices == nil:
+		return nil, fault.New(fault.Invalid, "this server has no devices for keys")
+	}
+	chosen, err := b.devices.Root(ctx, face, name, spec, lease, uses)
+	if err != nil {
+		return nil, err
+	}
+	return b.keys.NewVersion(chosen.Provider, chosen.Material), nil
+}
+
+// describeRoot adds to the description of a rooted key what wraps it, and its lease.
+func describeRoot(data map[string]any, latest *keys.Version) error {
+	r, err := device.RootedBy(latest.Material)
+	if err != nil {
+		return err
+	}
+	data["provider"], data["root_key"] = latest.Provider, r.Entry
+	data["lease_ttl"], data["max_uses"] = int64(r.Lease/time.Second), r.Uses
+	return nil
 }

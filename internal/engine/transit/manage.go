@@ -14,6 +14,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
+	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
 )
 
@@ -103,7 +104,7 @@ func createKey(b *backend, ctx context.Context, c *call) (*mount.Response, error
 		return nil, err
 	}
 	k, err := b.keys.Create(ctx, name, s, func(ctx context.Context) (*keys.Version, error) {
-		return b.keys.Generate(ctx, keys.Software, spec)
+		return firstVersion(b, ctx, c, spec)
 	})
 	if err != nil && !errors.Is(err, keys.ErrExists) {
 		return nil, err
@@ -177,6 +178,11 @@ func (b *backend) describe(ctx context.Context, k *keys.Key, keyContext []byte) 
 	}
 	if isDevice(latest) {
 		if err := describeDevice(data, k, latest); err != nil {
+			return nil, err
+		}
+	}
+	if latest.Provider == device.Rooted {
+		if err := describeRoot(data, latest); err != nil {
 			return nil, err
 		}
 	}

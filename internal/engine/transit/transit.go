@@ -161,7 +161,7 @@ func init() { // the handlers refer to the tables
 
 		"keys": {
 			least: 1, most: 1, read: readKey, list: listKeys, update: createKey,
-			remove: deleteKey, fields: with(createFields, deviceFields...),
+			remove: deleteKey, fields: with(createFields, slices.Concat(deviceFields, rootedFields)...),
 		},
 		"export":       {least: 2, most: 3, read: export},
 		"byok-export":  {least: 2, most: 3, read: byokExport},

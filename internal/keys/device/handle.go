@@ -19,6 +19,8 @@ type handle struct {
 	ref  reference
 	spec keys.Spec
 	now  atomic.Pointer[found]
+
+	anySize bool // an AEAD key of any type will do
 }
 
 // found is a key as of one snapshot of the configurations.
@@ -58,7 +60,8 @@ func (h *handle) open(ctx context.Context, u Usage) (*found, error) {
 	if err != nil {
 		return nil, failed(h.ref.entry, err)
 	}
-	if o.facts.Identity != h.ref.identity || o.facts.Spec.Type != h.spec.Type {
+	fits := o.facts.Spec.Type == h.spec.Type || h.anySize && o.facts.Spec.Type.AEAD()
+	if o.facts.Identity != h.ref.identity || !fits {
 		l.forget(h.ref.ref)
 		return nil, failed(h.ref.entry, seals.Fail(seals.WrongKey, errWrongKey, "restore the key"))
 	}

@@ -41,6 +41,9 @@ func (r *Registry) Run(ctx context.Context) {
 	defer t.Stop()
 	for {
 		r.Check(ctx)
+		if err := r.RenewLeases(ctx); err != nil && ctx.Err() == nil {
+			r.hub.o.Log.Warn("a lease of a rooted key could not be renewed; it ends at its time", "error", cause(err))
+		}
 		select {
 		case <-ctx.Done():
 			return
@@ -170,6 +173,10 @@ func (r *Registry) Sample(m *metrics.Sample) {
 	defer r.health.mu.Unlock()
 	for label, h := range r.health.by {
 		m.Gauge("sealgate.device_key.usable", metrics.Truth(h.Class == ""), "key", label)
+		if s := r.Leases(label); s.Count > 0 {
+			m.Gauge("sealgate.rooted_key.leases", float64(s.Count), "key", label)
+			m.Gauge("sealgate.rooted_key.first_lease_end_timestamp_seconds", float64(s.First.Unix()), "key", label)
+		}
 		if !h.Deletion.IsZero() {
 			m.Gauge("sealgate.device_key.deletion_timestamp_seconds", float64(h.Deletion.Unix()), "key", label)
 		}

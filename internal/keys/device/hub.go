@@ -23,8 +23,11 @@ type Options struct {
 	Libraries []Library
 	Seals     func() []seals.Seal // the seals in use, whose keys are refused; nil: none. See [Hub.Protect]
 	Metrics   *metrics.Registry   // nil: nothing is counted
-	Log       *slog.Logger        // nil: silent
-	Now       func() time.Time    // nil: time.Now
+	// Leased records a lease of a rooted key, which begins when it returns nil; nil: nothing records
+	// it.
+	Leased func(ctx context.Context, l Lease) error
+	Log    *slog.Logger     // nil: silent
+	Now    func() time.Time // nil: time.Now
 }
 
 // Hub holds the drivers and the open connections of a process. It is safe for concurrent use.

@@ -30,6 +30,7 @@ func (m *Mount) Providers() map[string]keys.Provider {
 	for _, kind := range m.r.hub.Types() {
 		all[kind] = &provider{m}
 	}
+	all[Rooted] = &rooted{m}
 	return all
 }
 

@@ -31,6 +31,7 @@ type Registry struct {
 	closed bool
 
 	health health
+	rooted rootedSet
 }
 
 // snapshot is all records as of one commit. It is not changed.
@@ -49,6 +50,7 @@ func (r *Registry) Close() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.closed = true
+	r.endLeases()
 	r.now.Store(nil)
 	return r.hub.release(r, nil)
 }
