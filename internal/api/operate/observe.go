@@ -40,6 +40,8 @@ func Observe(s *api.Shared, n *node.Node) {
 		"sealgate.ceremony.active":   "Whether a ceremony of this kind is under way.",
 		"sealgate.ceremony.progress": "Shares that were given to it.",
 		"sealgate.ceremony.required": "Shares that it needs.",
+		"sealgate.share.last_proof": "When the holder of this share last proved it, in seconds since 1970; without a proof, " +
+			"when it was made.",
 	} {
 		s.Metrics.Help(name, help)
 	}
@@ -107,5 +109,14 @@ func observeCeremonies(ctx context.Context, m *metrics.Sample, n *node.Node) {
 	}
 	if st, err := n.Ceremonies().GenerateRootStatus(ctx); err == nil {
 		show("generate-root", st.Started, st.Progress, st.Required)
+	}
+	if l, err := n.Ceremonies().Holders(ctx); err == nil {
+		for _, h := range l.Holders {
+			proven := h.LastProven
+			if proven.IsZero() {
+				proven = l.Created
+			}
+			m.Gauge("sealgate.share.last_proof", float64(proven.Unix()), "number", strconv.Itoa(h.Number), "holder", h.Name)
+		}
 	}
 }

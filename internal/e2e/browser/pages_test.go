@@ -125,13 +125,16 @@ func TestStoredNamesAreText(t *testing.T) {
 		"options": map[string]any{"file_path": "discard"}}, nil)
 	s.must(t, "POST", "sys/policies/acl/"+`<img src=x onerror=alert(3)>`, map[string]any{
 		"policy": "# " + hostile + "\npath \"x\" { capabilities = [\"read\"] }"}, nil)
-	s.must(t, "POST", "auth/token/create", map[string]any{"display_name": hostile, "policies": []string{"default"}}, nil)
-	s.must(t, "POST", "kv/data/"+`<img src=x onerror=alert(4)>`, map[string]any{"data": map[string]any{hostile: hostile}}, nil)
+	s.must(t, "POST", "auth/token/create", map[string]any{"display_name": hostile, "policies": []string{"default"}},
+		nil)
+	s.must(t, "POST", "kv/data/"+`<img src=x onerror=alert(4)>`,
+		map[string]any{"data": map[string]any{hostile: hostile}}, nil)
 	s.must(t, "PUT", "sys/rekey-recovery-key/init", map[string]any{"secret_shares": 1, "secret_threshold": 1,
 		"holders": []string{hostile}}, nil)
 	v := newVisitor(t, newBrowser(t), s.URL())
 	v.login(s.root)
-	paths := []string{"", "ceremony", "ceremony/recovery", "prove", "policies?name=%3Cimg%20src%3Dx%20onerror%3Dalert(3)%3E",
+	paths := []string{"", "ceremony", "ceremony/recovery", "prove",
+		"policies?name=%3Cimg%20src%3Dx%20onerror%3Dalert(3)%3E",
 		"secrets/kv/", "secrets/kv/%3Cimg%20src=x%20onerror=alert(4)%3E", "login?next=javascript:alert(5)"}
 	for _, one := range append(paths, pages...) {
 		v.open("/ui/" + one)

@@ -95,10 +95,11 @@ func TestWithoutScript(t *testing.T) {
 	s := newServer(t, "alice", "bob", "carol")
 	p := newPlain(t, s.URL())
 	p.get("/ui/login")
-	if _, text := p.send("/ui/login", map[string]string{"method": "token", "token": s.root}); !strings.Contains(text, "Signed in as") {
+	_, text := p.send("/ui/login", map[string]string{"method": "token", "token": s.root})
+	if !strings.Contains(text, "Signed in as") {
 		t.Fatal(text)
 	}
-	_, text := p.send("/ui/do/ceremonies/recovery", map[string]string{"secret_shares": "2", "secret_threshold": "2",
+	_, text = p.send("/ui/do/ceremonies/recovery", map[string]string{"secret_shares": "2", "secret_threshold": "2",
 		"holders": "dora\nemil", "require_verification": "on"})
 	if !strings.Contains(text, "The ceremony has begun.") {
 		t.Fatal(text)
@@ -106,7 +107,8 @@ func TestWithoutScript(t *testing.T) {
 	custodian := newPlain(t, s.URL())
 	for i := range 2 {
 		nonce := hiddenNonce.FindStringSubmatch(custodian.get("/ui/ceremony/recovery"))[1]
-		_, text = custodian.send("/ui/ceremony/recovery/share", map[string]string{"share": " " + s.shares[i] + "\r\n", "nonce": nonce})
+		_, text = custodian.send("/ui/ceremony/recovery/share",
+			map[string]string{"share": " " + s.shares[i] + "\r\n", "nonce": nonce})
 		if !strings.Contains(text, "Receipt:") {
 			t.Fatal(text)
 		}
@@ -125,7 +127,8 @@ func TestWithoutScript(t *testing.T) {
 	if !strings.Contains(text, "the new shares are in force now") {
 		t.Fatal(text)
 	}
-	if _, text = custodian.send("/ui/prove", map[string]string{"share": shares[0]}); !strings.Contains(text, "Your share is valid.") {
+	_, text = custodian.send("/ui/prove", map[string]string{"share": shares[0]})
+	if !strings.Contains(text, "Your share is valid.") {
 		t.Error(text)
 	}
 }
@@ -141,7 +144,8 @@ func TestAttacksOnTheBrowser(t *testing.T) {
 		t.Errorf("a form from another site: %d %s", code, text)
 	}
 	login.Set("form", strings.Repeat("A", 52))
-	if code, text := p.do(http.MethodPost, "/ui/login", login.Encode(), ""); code != 403 || !strings.Contains(text, "out of date") {
+	if code, text := p.do(http.MethodPost, "/ui/login", login.Encode(), ""); code != 403 ||
+		!strings.Contains(text, "out of date") {
 		t.Errorf("a form without the cookie's value: %d %s", code, text)
 	}
 	p.cookies["__Host-sealgate-session"] = "chosen-by-an-attacker"
@@ -149,11 +153,14 @@ func TestAttacksOnTheBrowser(t *testing.T) {
 	if id := p.cookies["__Host-sealgate-session"]; id == "chosen-by-an-attacker" || len(id) < 52 {
 		t.Errorf("the session's id after login is %q", id)
 	}
-	for _, next := range []string{"//evil.example/ui/", `/\evil.example/ui/`, "/ui/%0d%0aX:1", "javascript:alert(1)", "/v1/sys/seal"} {
+	for _, next := range []string{"//evil.example/ui/", `/\evil.example/ui/`, "/ui/%0d%0aX:1", "javascript:alert(1)",
+		"/v1/sys/seal"} {
 		q := newPlain(t, s.URL())
 		q.get("/ui/login")
-		f := url.Values{"form": {q.cookies["__Host-sealgate-form"]}, "method": {"token"}, "token": {s.root}, "next": {next}}
-		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/ui/login", strings.NewReader(f.Encode()))
+		f := url.Values{"form": {q.cookies["__Host-sealgate-form"]}, "method": {"token"}, "token": {s.root},
+			"next": {next}}
+		r, err := http.NewRequestWithContext(t.Context(), http.MethodPost, s.URL()+"/ui/login",
+			strings.NewReader(f.Encode()))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,8 +184,8 @@ func TestAttacksOnTheBrowser(t *testing.T) {
 			!strings.Contains(policy, "frame-ancestors 'none'") || strings.Contains(policy, "unsafe") {
 			t.Errorf("%s: policy %q", path, policy)
 		}
-		if strings.HasPrefix(path, "/ui/static") != (h.Get("Cache-Control") != "no-store") || h.Get("X-Frame-Options") != "DENY" ||
-			h.Get("Referrer-Policy") != "no-referrer" {
+		if strings.HasPrefix(path, "/ui/static") != (h.Get("Cache-Control") != "no-store") ||
+			h.Get("X-Frame-Options") != "DENY" || h.Get("Referrer-Policy") != "no-referrer" {
 			t.Errorf("%s: headers %v", path, h)
 		}
 	}
