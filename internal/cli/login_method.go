@@ -40,7 +40,9 @@ var loginMethods = map[string]loginMethod{
   username=<string>
       Name of the user.
   password=<string>
-      Password of the user; password=- reads it from standard input, password=@file from a file.`},
+      Password of the user; password=- reads it from standard input, password=@file from a file.
+  totp=<string>
+      Code of the second factor, for users who have one.`},
 	"approle": {loginAppRole, `Usage: sealgate login -method=approle role_id=ID [secret_id=...]
 
   Logs in with the ID of a role and, if the role requires one, a secret ID.

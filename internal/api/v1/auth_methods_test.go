@@ -3,6 +3,7 @@ package v1
 import (
 	"encoding/json"
 	"fmt"
+	"net/url"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -301,7 +302,7 @@ func TestAuthMethodMatrix(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	paths := map[string][]string{
-		"userpass": {"users", "users/x", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
+		"userpass": {"users", "users/x", "users/x/totp", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
 		"approle": {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies",
 			"tidy/secret-id", "login/x"},
 		"cert":       {"certs", "certs/x", "crls", "crls/x", "config", "login/x"},
@@ -453,4 +454,28 @@ func TestBlankRestrictionsAreRefused(t *testing.T) {
 		`"policies":["default"]`) {
 		t.Errorf("policies [\"\"] by root: %s", a.Body)
 	}
+}
+
+// TestCodesCountAgainstTheLockout: who knows a password cannot guess codes beyond the limit, and
+// the audit trail shows no secret of a second factor.
+func TestCodesCountAgainstTheLockout(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	w.expect("method", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
+	w.expect("user", w.do("POST", "auth/userpass/users/ann", `{"password":"pw","totp_required":true}`), 204, "")
+	a := w.do("POST", "auth/userpass/users/ann/totp", `{}`)
+	w.expect("enrolled", a, 200, "")
+	var made struct{ Data struct{ URL string } }
+	w.decode(a, &made)
+	at, err := url.Parse(made.Data.URL)
+	if err != nil || at.Query().Get("secret") == "" {
+		t.Fatalf("%v, %s", err, a.Body)
+	}
+	w.discreet(at.Query().Get("secret"), made.Data.URL)
+	for range 5 {
+		a := w.do("POST", "auth/userpass/login/ann", `{"password":"pw","totp":"000000"}`, "X-Vault-Token", "")
+		w.expect("a wrong code", a, 400, `{"errors":["invalid username or password"]}`+"\n")
+	}
+	w.expect("locked", w.do("POST", "auth/userpass/login/ann", `{"password":"pw"}`, "X-Vault-Token", ""), 403,
+		`{"errors":["permission denied"]}`+"\n")
 }

@@ -20,6 +20,6 @@ func authMethodsOf(now func() time.Time) map[string]mount.Factory {
 	return map[string]mount.Factory{
 		"approle": approle.Factory(o), "cert": cert.Factory(o), "jwt": jwt.Factory(o), "oidc": jwt.Factory(o),
 		"kubernetes": kubernetes.Factory(kubernetes.Options{Options: o}),
-		"userpass":   userpass.Factory(userpass.Options{Cost: bcrypt.MinCost}),
+		"userpass":   userpass.Factory(userpass.Options{Options: o, Cost: bcrypt.MinCost}),
 	}
 }

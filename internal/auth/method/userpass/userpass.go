@@ -6,6 +6,11 @@
 // as many passwords are hashed concurrently as there are processors, so a flood of logins does not
 // starve the rest of the program.
 //
+// A user can have a second factor, a time-based code (RFC 6238): it guarantees that each code
+// counts once, that a wrong or missing code is refused with the text of a wrong password and counts
+// as one, and that the secret is returned only by the request that makes it. Guesses of codes are
+// bounded by the lock-out of users, like those of passwords.
+//
 // It does not protect weak passwords; [mount.AliasLookup] lets the caller lock users out.
 //
 // Where FIPS 140-3 is required, users whose password is kept by bcrypt cannot log in until it is
@@ -19,9 +24,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"runtime"
 	"strings"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/bcrypt"
 
@@ -47,11 +54,15 @@ const (
 // user is a record: see [method.Marshal].
 type user struct {
 	Hash []byte `json:"hash"` // "$2a$10$..." or "$pbkdf2-sha256$600000$..."
+	// CodeRequired is totp_required: without a secret nobody can log in as the user.
+	CodeRequired bool  `json:"totp_required,omitempty"`
+	TOTP         *totp `json:"totp,omitempty"`
 	method.TokenParams
 }
 
 // Options configure the backends.
 type Options struct {
+	method.Options
 	Cost int // of bcrypt; 0 means 10
 }
 
@@ -61,16 +72,19 @@ func Factory(o Options) mount.Factory {
 	if o.Cost == 0 {
 		o.Cost = cost
 	}
+	o.Options = o.WithDefaults()
 	slots := make(chan struct{}, runtime.GOMAXPROCS(0))
 	return func(store mount.Storage, _ mount.Entry) (mount.Backend, error) {
-		d := &backend{store: store, cost: o.Cost, slots: slots, unknown: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt,
-			noHash)}
+		d := &backend{store: store, now: o.Now, rand: o.Rand, cost: o.Cost, slots: slots,
+			unknown: fmt.Appendf(nil, "$2a$%02d$%s%s", o.Cost, noSalt, noHash)}
 		return d, nil
 	}
 }
 
 type backend struct {
 	store   mount.Storage
+	now     func() time.Time
+	rand    io.Reader
 	cost    int
 	slots   chan struct{} // semaphore, held while a password is hashed
 	unknown []byte        // the hash that passwords of unknown users are compared with
@@ -130,6 +144,8 @@ func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mou
 		return nil, err
 	}
 	switch {
+	case part == "totp":
+		return d.secondFactor(ctx, r, name)
 	case part != "" && part != "password" && part != "policies":
 		return nil, method.ErrNoPath
 	case method.IsWrite(r.Operation):
@@ -141,7 +157,8 @@ func (d *backend) user(ctx context.Context, r *mount.Request, rest string) (*mou
 		if u == nil {
 			return nil, err
 		}
-		return &mount.Response{Data: u.Show(map[string]any{})}, nil
+		return &mount.Response{Data: u.Show(map[string]any{"totp_required": u.CodeRequired,
+			"totp_enrolled": u.TOTP != nil})}, nil
 	case r.Operation == mount.Delete:
 		d.writing.Lock()
 		defer d.writing.Unlock()
@@ -175,7 +192,7 @@ func (d *backend) write(ctx context.Context, name, part string, f field.Map) err
 	}
 	switch part {
 	case "":
-		err = u.Read(f)
+		err = field.First(u.Read(f), f.Flag("totp_required", &u.CodeRequired))
 	case "policies":
 		err = u.Read(field.Map{"policies": f["policies"], "token_policies": f["token_policies"]})
 	}
@@ -231,7 +248,9 @@ func (d *backend) acquire(ctx context.Context) error {
 
 func (d *backend) release() { <-d.slots }
 
-var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, "invalid username or password")
+const wrongPassword = "invalid username or password"
+
+var errLogin = fault.Wrap(mount.ErrCredentials, fault.Invalid, wrongPassword)
 
 // login checks a password.
 func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
@@ -242,8 +261,9 @@ func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mo
 	if err != nil {
 		return nil, err
 	}
-	var password string
-	if err := field.Map(r.Data).Text("password", &password); err != nil {
+	var password, code string
+	f := field.Map(r.Data)
+	if err := field.First(f.Text("password", &password), f.Text("otp", &code), f.Text("totp", &code)); err != nil {
 		return nil, err
 	}
 	if password == "" {
@@ -266,6 +286,14 @@ func (d *backend) login(ctx context.Context, r *mount.Request, name string) (*mo
 	}
 	if !method.Within(u.BoundCIDRs, r.Remote) {
 		return nil, method.ErrOutside
+	}
+	if u.needsCode() {
+		switch err := d.useCode(ctx, name, code); {
+		case errors.Is(err, errNoCode), errors.Is(err, errNoSecret), errors.Is(err, errWrongCode):
+			return nil, fault.Wrap(fmt.Errorf("%w: %w", mount.ErrCredentials, err), fault.Invalid, wrongPassword)
+		case err != nil:
+			return nil, err
+		}
 	}
 	return u.Login(name, map[string]string{"username": name}), nil
 }
