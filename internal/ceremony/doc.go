@@ -35,7 +35,10 @@
 // "core/proven/" and "core/transcript/". Their formats are drawn at their types.
 package ceremony
 
-import "github.com/sealgate/sealgate/recovery"
+import (
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/recovery"
+)
 
 // Paths behind the barrier.
 const (
@@ -55,3 +58,12 @@ func ceremonyPath(p recovery.Purpose) string { return pathCeremony + string(p) }
 func answerPath(p recovery.Purpose) string   { return pathAnswer + string(p) }
 func backupPath(t recovery.Target) string    { return pathBackup + t.String() }
 func provenPath(t recovery.Target) string    { return pathProven + t.String() }
+
+// Discard adds to a transaction the end of every ceremony and kept answer: the shares change their
+// role, and what was begun with them in the old one cannot be completed.
+func Discard(tx *barrier.Tx) {
+	for _, p := range slots {
+		tx.Delete(ceremonyPath(p))
+		tx.Delete(answerPath(p))
+	}
+}

@@ -93,6 +93,9 @@ func (d *decoder) checkSeals() {
 			d.fail(sl.Pos, "seal: a name is 1 to 64 letters, digits, dots, hyphens and underscores")
 		}
 	}
+	if len(c.Seals) > 1 && enabled == 0 {
+		d.fail(c.Seals[0].Pos, "seal: %d seals provided but all are disabled; enable the one to migrate to", len(c.Seals))
+	}
 	if c.SealPolicy.Mode == PolicyThreshold && c.SealPolicy.Threshold > enabled {
 		d.fail(c.SealPolicy.Pos, "seal_policy: threshold %d exceeds the number of enabled seals, which is %d",
 			c.SealPolicy.Threshold, enabled)

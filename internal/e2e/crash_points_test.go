@@ -33,6 +33,7 @@ var crashPoints = map[string][]string{
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},
 	"init-shamir":                   {"init.commit"},
+	"migrate-seals":                 {"migrate.commit"},
 	"rekey-barrier":                 {"root.commit"},
 	"rekey-barrier-shamir":          {"root.commit"},
 	"rekey-barrier-shamir-verified": {"rekey.await.commit", "root.commit"},

@@ -181,8 +181,12 @@ func (b *base) killAt(t *testing.T, sc scenario, point string) {
 	}
 	w.harness.Env = env
 	w.harness.mustStart()
-	if sc.fresh {
+	switch {
+	case sc.fresh:
 		w.judgeInit(t, sc)
+		return
+	case sc.judge != nil:
+		sc.judge(t, w)
 		return
 	}
 	w.judge(t, sc)

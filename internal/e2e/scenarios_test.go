@@ -36,7 +36,8 @@ type scenario struct {
 	custodians bool
 	fresh      bool // begins before the initialisation
 	run        func(w *scenarioRun) error
-	shares     bool // it makes new shares
+	shares     bool                               // it makes new shares
+	judge      func(t *testing.T, w *scenarioRun) // what is left after a crash; nil: the usual
 }
 
 var errDead = errors.New("the server died")
@@ -247,6 +248,59 @@ func changeSeals(w *scenarioRun) error {
 	return w.do(200, "PUT", "sys/seals/remove", map[string]string{"name": "hsm"}, nil)
 }
 
+// migrateSeals restarts a server that shares unseal with an automatic seal in its configuration, and
+// migrates to that.
+func migrateSeals(w *scenarioRun) error {
+	if err := w.harness.Stop(); err != nil {
+		return err
+	}
+	config, err := os.ReadFile(filepath.Join(w.harness.Dir, "sealgate.hcl"))
+	if err == nil {
+		err = w.harness.WriteConfig(string(config) + staticSeal)
+	}
+	if err == nil {
+		err = w.harness.Start()
+	}
+	if err == nil {
+		err = w.harness.UntilUp()
+	}
+	if err != nil {
+		return err
+	}
+	return w.migrate()
+}
+
+func (w *scenarioRun) migrate() error {
+	for _, share := range w.old[:3] {
+		body := map[string]any{"key": share, "migrate": true}
+		if err := w.do(200, "PUT", "sys/unseal", body, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeMigration: the server is migrated and unseals automatically, or the migration is pending and
+// the same shares do it; the shares stay valid in either case.
+func judgeMigration(t *testing.T, w *scenarioRun) {
+	t.Helper()
+	var st struct{ Migration bool }
+	w.harness.decode(w.harness.must(200, "GET", "sys/seal-status", nil), &st)
+	if st.Migration {
+		if err := w.migrate(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.custodians = false
+	w.judge(t, scenario{})
+	w.harness.move(w.harness.Kill)
+	w.harness.mustStart()
+	if err := w.harness.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	w.harness.mustGet("after", "the crash")
+}
+
 func (w *scenarioRun) giveThree(path, nonce string) error {
 	for _, share := range w.old[:3] {
 		if err := w.do(200, "PUT", path, map[string]string{"key": share, "nonce": nonce}, nil); err != nil {
@@ -276,6 +330,7 @@ var scenarios = []scenario{
 	{name: "authorize-restore", run: authorizeRestore},
 	{name: "rewrap-seals", run: func(w *scenarioRun) error { return w.do(204, "PUT", "sys/sealwrap/rewrap", nil, nil) }},
 	{name: "change-seals", run: changeSeals},
+	{name: "migrate-seals", custodians: true, run: migrateSeals, judge: judgeMigration},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},
 	{name: "rekey-barrier-shamir", custodians: true, shares: true,

@@ -94,8 +94,8 @@ func TestTrap16ZeroSharesMeanFive(t *testing.T) {
 }
 
 // Fixed: a seal's name and priority mean what they say, and disable_mlock=false locks the memory of
-// keys where the limits allow it, and never prevents the start. Absent: migrations between seals,
-// so `disabled`, their switch, is refused with its line.
+// keys where the limits allow it, and never prevents the start. Disabled is the switch of a
+// migration: the server starts, and waits for shares with -migrate.
 func TestTrap34SealsAndMlock(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -111,7 +111,22 @@ func TestTrap34SealsAndMlock(t *testing.T) {
 	}
 	r.mustStop()
 	r.configure(strings.Replace(staticSeal, "{", "{\n  disabled = true\n", 1))
-	r.exits("is disabled", "seal migration is not supported yet", "sealgate.hcl:")
+	r.mustStart()
+	var st struct {
+		Type              string
+		Sealed, Migration bool
+	}
+	r.decode(r.must(200, "GET", "sys/seal-status", nil), &st)
+	if st.Migration {
+		t.Errorf("the seal box holds nothing that could be migrated: %+v", st)
+	}
+	r.mustStop()
+	r.configure(strings.Replace(staticSeal, "\"box\" {", "\"vault-box\" {\n  disabled = true\n", 1))
+	r.mustStart()
+	r.decode(r.must(200, "GET", "sys/seal-status", nil), &st)
+	if st.Type != "shamir" || !st.Sealed || !st.Migration {
+		t.Errorf("%+v", st)
+	}
 }
 
 // Fixed: the server starts, a missing key is reported before anything is written, and a wrong

@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/seals"
 )
 
 // testCluster is a cluster in one process: nodes on one hub.
@@ -25,6 +26,7 @@ type testCluster struct {
 	hub   *inmem.Hub
 	nodes []*Node
 	stops []func()
+	made  int
 }
 
 // newTestCluster starts count nodes and initialises the first. custodians: under a Shamir seal,
@@ -50,13 +52,18 @@ func (e *testCluster) add(custodians bool) *Node { return e.addOn(e.hub.Open(), 
 
 func (e *testCluster) addOn(store storage.Store, custodians bool) *Node {
 	e.t.Helper()
-	set := e.autoSeals()
 	if custodians {
-		set = e.shamirSeals()
+		return e.addWith(store, e.shamirSeals(), nil)
 	}
-	name := fmt.Sprintf("n%d", len(e.nodes))
+	return e.addWith(store, e.autoSeals(), nil)
+}
+
+func (e *testCluster) addWith(store storage.Store, set, from *seals.Set) *Node {
+	e.t.Helper()
+	name := fmt.Sprintf("n%d", e.made)
+	e.made++
 	n, err := New(Config{
-		Store: store, StorageType: "inmem", Seals: set, Engines: map[string]mount.Factory{"kv": kv.New}, Now: e.clock,
+		Store: store, StorageType: "inmem", Seals: set, MigrateFrom: from, Engines: map[string]mount.Factory{"kv": kv.New}, Now: e.clock,
 		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
 		Cluster: &ha.Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},
 		Timing: Timing{

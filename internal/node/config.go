@@ -23,6 +23,7 @@ type Config struct {
 	Store       storage.Store
 	StorageType string // as reported to clients: "bbolt", "inmem", ...
 	Seals       *seals.Set
+	MigrateFrom *seals.Set               // a store that these seals hold is migrated to Seals; nil: none
 	ClusterName string                   // "" = made at initialisation
 	Engines     map[string]mount.Factory // secrets engines, by type
 	AuthMethods map[string]mount.Factory // auth methods, by type

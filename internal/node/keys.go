@@ -41,6 +41,9 @@ func (h ceremonyHost) ShareState() ceremony.ShareState {
 	f := h.n.state.Load()
 	c := ceremony.ShareState{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
 	if f.record != nil {
+		c.SharesUnseal = len(f.record.ShareSet) > 0
+	}
+	if f.record != nil {
 		c.Cluster, c.Previous = f.record.Cluster, f.record.Previous != nil
 	}
 	return c

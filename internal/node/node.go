@@ -36,6 +36,7 @@ type Node struct {
 	ceremonies *ceremony.Manager
 	counts     barrier.CountMemory // of encryptions, for the life of the process
 	keeper     *sealKeeper
+	migration  *sealMigration // nil: none is configured
 	trials     *sealTrials
 
 	handOver *barrier.HandOver               // nil without a cluster
@@ -60,6 +61,7 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Devices != nil {
 		cfg.Devices.Protect(func() []seals.Seal { return n.seals.Load().Seals() })
 	}
+	n.migration = newSealMigration(n)
 	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
 	if err := n.newReplica(); err != nil {
 		return nil, err
@@ -122,7 +124,7 @@ func (n *Node) poke() {
 
 func (n *Node) barrierOptions() barrier.Options {
 	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, Counts: &n.counts}
-	if n.seals.Load().NeedsShares() {
+	if n.seals.Load().NeedsShares() || n.cfg.Seals.NeedsShares() { // or will, after a migration
 		o.HandOver = n.handOver
 	}
 	return o

@@ -15,6 +15,10 @@ import (
 // unseal. A seal that is new in the set holds nothing until it is added: see [SealAdmin.Add].
 func (n *Node) ReplaceSeals(ctx context.Context, set *seals.Set) (old *seals.Set, err error) {
 	old = n.seals.Load()
+	if n.migration.pending() {
+		return nil, fault.New(fault.Invalid, "a seal migration is pending; finish it, or restart the node with the changed "+
+			"configuration")
+	}
 	if !n.sealed() {
 		if err := n.replaceable(ctx, old, set); err != nil {
 			return nil, err
@@ -29,8 +33,12 @@ func (n *Node) ReplaceSeals(ctx context.Context, set *seals.Set) (old *seals.Set
 		n.forgetShares()
 		set.Succeed(old)
 	}
-	set.Follow(n.state.Load().record)
+	if n.migration != nil {
+		n.migration.to.Store(set)
+	}
 	n.seals.Store(set)
+	n.migration.follow(n.state.Load().record)
+	n.seals.Load().Follow(n.state.Load().record)
 	n.poke()
 	return old, nil
 }

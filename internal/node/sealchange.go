@@ -191,55 +191,105 @@ func changed(r *seals.Record) *SealChange {
 		Warnings: []string{}}
 }
 
+// wrapped is a root key that was wrapped under a changed plan.
+type wrapped struct {
+	root    *secret.Bytes
+	record  *seals.Record
+	raw     []byte
+	retired *recovery.ShareSet // the custodians who leave; nil: none
+}
+
+// wrap wraps the root key under a plan. The caller destroys the root key.
+func (s SealAdmin) wrap(ctx context.Context, a *RoleState, c planChange) (w wrapped, err error) {
+	n := s.n
+	root, generation, err := s.rootFor(a, c)
+	if err != nil {
+		return w, err
+	}
+	w.root = root
+	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	if err != nil {
+		return w, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	if custodians != nil && !s.hasQuorum(c.plan) {
+		w.retired, custodians, previous = custodians, nil, nil
+	}
+	w.record, err = n.seals.Load().WrapAs(ctx, c.plan, n.state.Load().record.Cluster, generation, root,
+		unsealShareSet(custodians), unsealShareSet(previous))
+	if err != nil {
+		return w, sealFault(err, "nothing was changed: a seal cannot wrap the root key")
+	}
+	w.raw, err = w.record.Marshal()
+	return w, err
+}
+
+// hasQuorum reports whether custodians are a member of a plan.
+func (s SealAdmin) hasQuorum(p seals.Plan) bool {
+	return slices.ContainsFunc(p.Members, func(name string) bool {
+		m, _ := s.n.seals.Load().Member(name)
+		_, is := m.Wrapper.(seals.Quorum)
+		return is
+	})
+}
+
 // commit wraps the root key under a plan and writes the record, its attestation and a record of the
 // transcript in one commit. The caller holds transition.
 func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*SealChange, error) {
 	n := s.n
-	before := n.state.Load().record
-	root, generation, err := s.rootFor(a, c)
-	if err != nil {
-		return nil, err
+	w, err := s.wrap(ctx, a, c)
+	defer w.root.Destroy()
+	if err == nil {
+		err = s.quorum(c)
 	}
-	defer root.Destroy()
-	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
 	if err != nil {
-		return nil, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
-	}
-	record, err := n.seals.Load().WrapAs(ctx, c.plan, before.Cluster, generation, root,
-		unsealShareSet(custodians), unsealShareSet(previous))
-	if err != nil {
-		return nil, sealFault(err, "nothing was changed: a seal cannot wrap the root key")
-	}
-	raw, err := record.Marshal()
-	if err != nil {
-		return nil, err
-	}
-	if err := s.quorum(c); err != nil {
 		return nil, err
 	}
 	tx := a.barrier.Begin()
-	tx.PutRaw(keySealed, raw)
+	tx.PutRaw(keySealed, w.raw)
 	if c.renew {
-		tx.ReplaceRoot(root, generation)
+		tx.ReplaceRoot(w.root, w.record.Generation)
 	}
 	if c.also != nil {
 		c.also(tx)
 	}
-	if err := s.record(ctx, tx, c, record); err != nil {
+	shares := retire(tx, w.retired)
+	if err := s.record(ctx, tx, c, w.record); err != nil {
 		return nil, err
 	}
 	if err := (integrity{n}).attest(ctx, a, tx); err != nil {
 		return nil, barrier.Fault(err, "nothing was changed: the new record could not be attested")
 	}
 	failpoint.Point("seals.commit")
-	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, raw, err) {
+	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, w.raw, err) {
 		return nil, barrier.Fault(err, "the change of the seals could not be written; the old record stays")
 	}
-	n.change(func(f *nodeState) { f.setRecord(record, raw) })
-	n.seals.Load().Adopt(record)
-	n.log.Info("the seals were changed", "change", c.reason, "by", c.by.String(), "policy", planOf(record).String(),
-		"generation", record.Generation)
-	return changed(record), nil
+	n.change(func(f *nodeState) {
+		f.setRecord(w.record, w.raw)
+		if shares.shareSet != nil {
+			f.shareSet, f.shareCounts, f.previous = shares.shareSet, shares.counts, nil
+		}
+	})
+	n.seals.Load().Adopt(w.record)
+	n.log.Info("the seals were changed", "change", c.reason, "by", c.by.String(), "policy", planOf(w.record).String(),
+		"generation", w.record.Generation)
+	return changed(w.record), nil
+}
+
+// newRole is a share set in another role.
+type newRole struct {
+	shareSet *recovery.ShareSet
+	counts   shareCounts
+}
+
+// retire makes unseal shares recovery shares, and ends what was begun with them. It does nothing for
+// nil.
+func retire(tx *barrier.Tx, custodians *recovery.ShareSet) newRole {
+	if custodians == nil {
+		return newRole{}
+	}
+	next := custodians.ForRecovery()
+	ceremony.Discard(tx)
+	return newRole{next, putShareSet(tx, next)}
 }
 
 // rootFor returns the root key that a change wraps, and its generation.

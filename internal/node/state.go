@@ -42,6 +42,7 @@ func (n *Node) change(f func(*nodeState)) {
 	next := *n.state.Load()
 	f(&next)
 	n.state.Store(&next)
+	n.migration.follow(next.record)
 	n.seals.Load().Follow(next.record)
 }
 

@@ -44,6 +44,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	}
 	st := SealStatus{
 		Type:         n.seals.Load().Type(),
+		Migration:    n.migration.pending(),
 		Initialized:  initialized,
 		Sealed:       n.sealed(),
 		RecoverySeal: !n.seals.Load().NeedsShares(),
@@ -57,10 +58,15 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 			failure.Since.UTC().Format(time.RFC3339), failure.Class, failure.Err))
 	}
 	switch {
-	case st.RecoverySeal:
+	case st.RecoverySeal && (f.record == nil || len(f.record.ShareSet) == 0):
 		st.Threshold, st.Shares = f.shareCounts.threshold, f.shareCounts.shares
 	case f.shareSet != nil:
 		st.Threshold, st.Shares = f.shareSet.Threshold, f.shareSet.Shares
+	}
+	if st.Migration {
+		st.Type = n.migration.to.Load().Type()
+		st.Warnings = append(st.Warnings, "a seal migration is pending: a quorum of shares does it (sealgate operator unseal "+
+			"-migrate)")
 	}
 	if st.Sealed {
 		if u := n.unsealing.Load(); u != nil {

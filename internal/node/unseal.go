@@ -42,7 +42,7 @@ func (n *Node) unsealBySeals(ctx context.Context) error {
 	if err := set.Missing(record); err != nil {
 		return err
 	}
-	if record == nil || set.NeedsShares() {
+	if record == nil || set.NeedsShares() || n.migration.pending() {
 		return nil
 	}
 	return n.open(ctx, nil)
@@ -83,13 +83,14 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 	if err := n.loadVacant(ctx); err != nil {
 		return err
 	}
-	f := n.state.Load()
-	switch {
-	case f.record == nil:
+	if n.state.Load().record == nil {
 		return fault.New(fault.Invalid, "Vault is not initialized")
-	case migrate:
-		return fault.New(fault.Invalid, "can't perform a seal migration, no migration seal found")
-	case f.shareSet == nil:
+	}
+	if err := n.migration.check(ctx, migrate); err != nil {
+		return err
+	}
+	f := n.state.Load()
+	if f.shareSet == nil {
 		return n.cannotTakeShares()
 	}
 	g := n.unsealing.Load()
@@ -108,7 +109,15 @@ func (n *Node) Unseal(ctx context.Context, share *secret.Bytes, migrate bool) er
 		return nil
 	}
 	defer key.Destroy()
-	return n.unsealByShares(ctx, custodians, key)
+	if migrate {
+		if err := n.migration.authorise(custodians, key); err != nil {
+			return err
+		}
+	}
+	if err := n.unsealByShares(ctx, custodians, key); err != nil || !migrate {
+		return err
+	}
+	return n.migration.commit(ctx) // in a cluster, once this node leads
 }
 
 // checkUnsealShare refuses a wrong share without a lock, as far as the share sets are known: a

@@ -45,36 +45,62 @@ var authMethodFactories = map[string]mount.Factory{
 	"userpass":   userpass.Factory(userpass.Options{}),
 }
 
-// newSeals makes the seal set of the configuration: a Shamir seal if it names none.
-func newSeals(c *config.Config, getenv func(string) string, log *slog.Logger,
-	observe func(string, string, time.Duration, error),
-) (*seals.Set, error) {
-	stanzas := c.Seals
+// sealMaker makes seals from stanzas.
+type sealMaker struct {
+	getenv  func(string) string
+	log     *slog.Logger
+	observe func(string, string, time.Duration, error)
+}
+
+// theShamirSeal is the seal of a configuration that names none.
+var theShamirSeal = config.Seal{Type: "shamir", Name: "shamir"}
+
+// set makes the seal set of the configuration: a Shamir seal if it names none.
+func (m sealMaker) set(c *config.Config) (*seals.Set, error) {
+	stanzas := enabled(c.Seals)
 	if len(stanzas) == 0 {
-		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
-	}
-	var members []seals.Seal
-	for _, s := range stanzas {
-		if s.Disabled {
-			return nil, fmt.Errorf("%s: seal %q is disabled, but seal migration is not supported yet; "+
-				"remove the stanza or enable it", s.Pos, s.Name)
-		}
-		factory, ok := providers[s.Type]
-		if !ok {
-			return nil, fmt.Errorf("%s: unknown seal type %q: this program supports %s",
-				s.Pos, s.Type, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
-		}
-		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: getenv, Log: log})
-		if err != nil {
-			return nil, fmt.Errorf("%s: Error configuring seal %q: %w", s.Pos, s.Name, err)
-		}
-		members = append(members, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w})
+		stanzas = []config.Seal{theShamirSeal}
 	}
 	threshold := 1
 	if c.SealPolicy.Mode == config.PolicyThreshold {
 		threshold = c.SealPolicy.Threshold
 	}
-	return seals.NewSet(members, seals.Options{
-		Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange, Log: log, Observe: observe,
-	})
+	return m.make(stanzas, seals.Options{Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange})
+}
+
+// migrateFrom makes the seals that a store is migrated from: those of the disabled stanzas, or the
+// Shamir seal where the configuration has others; nil where there is nothing to migrate from.
+func (m sealMaker) migrateFrom(c *config.Config) (*seals.Set, error) {
+	in := enabled(c.Seals)
+	old := slices.DeleteFunc(slices.Clone(c.Seals), func(s config.Seal) bool { return !s.Disabled })
+	switch {
+	case len(old) > 0:
+	case len(in) == 0, slices.ContainsFunc(in, func(s config.Seal) bool { return s.Type == theShamirSeal.Type }):
+		return nil, nil
+	default:
+		old = []config.Seal{theShamirSeal}
+	}
+	return m.make(old, seals.Options{})
+}
+
+func enabled(all []config.Seal) []config.Seal {
+	return slices.DeleteFunc(slices.Clone(all), func(s config.Seal) bool { return s.Disabled })
+}
+
+func (m sealMaker) make(stanzas []config.Seal, o seals.Options) (*seals.Set, error) {
+	var members []seals.Seal
+	for _, s := range stanzas {
+		factory, ok := providers[s.Type]
+		if !ok {
+			return nil, fmt.Errorf("%s: unknown seal type %q: this program supports %s",
+				s.Pos, s.Type, strings.Join(slices.Sorted(maps.Keys(providers)), ", "))
+		}
+		w, err := factory(seals.Config{Name: s.Name, Type: s.Type, Params: s.Params, Getenv: m.getenv, Log: m.log})
+		if err != nil {
+			return nil, fmt.Errorf("%s: Error configuring seal %q: %w", s.Pos, s.Name, err)
+		}
+		members = append(members, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w})
+	}
+	o.Log, o.Observe = m.log, m.observe
+	return seals.NewSet(members, o)
 }

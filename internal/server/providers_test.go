@@ -56,7 +56,7 @@ func TestEveryParameterOfAStanza(t *testing.T) {
 			t.Errorf("%s: %v", kind, err)
 			continue
 		}
-		set, err := newSeals(c, nothing, slog.New(slog.DiscardHandler), func(string, string, time.Duration, error) {})
+		set, err := sealMaker{nothing, slog.New(slog.DiscardHandler), func(string, string, time.Duration, error) {}}.set(c)
 		if err != nil {
 			t.Errorf("%s: %v", kind, err)
 			continue

@@ -84,6 +84,9 @@ func (p *instance) stop(stopNode func(), wg *sync.WaitGroup) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	err = errors.Join(err, p.store.Close(), p.trail.Close(), p.seals.Close(), p.removePID())
+	if p.oldSeals != nil {
+		err = errors.Join(err, p.oldSeals.Close())
+	}
 	p.log.Info("stopped")
 	if p.logFile != nil {
 		err = errors.Join(err, p.logFile.Close())

@@ -60,8 +60,10 @@ type instance struct {
 
 	mu    sync.Mutex
 	seals *seals.Set
-	lines []string // of the banner
-	pid   string   // path of the pid file
+
+	oldSeals *seals.Set // that a store is migrated from; nil: none
+	lines    []string   // of the banner
+	pid      string     // path of the pid file
 
 	logFile *logs.File // nil: none
 }
@@ -78,7 +80,7 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 		compare: dev == nil, browsers: ui.NewSessions(time.Now)}
 	p.reloadConfig = func() (*config.Config, error) { return config.Load(o.configs, c.env.Getenv) }
 	p.makeSeals = func(cfg *config.Config) (*seals.Set, error) {
-		return newSeals(cfg, c.env.Getenv, p.hub.Logger("seal"), observeSeal(p.shared.Metrics))
+		return p.sealMaker().set(cfg)
 	}
 	defer func() {
 		if err != nil {
@@ -101,6 +103,10 @@ func (c *serverCommand) assemble(o *serverFlags, cfg *config.Config, dev *develo
 	}
 	p.describe(cfg)
 	return p, nil
+}
+
+func (p *instance) sealMaker() sealMaker {
+	return sealMaker{p.getenv, p.hub.Logger("seal"), observeSeal(p.shared.Metrics)}
 }
 
 // openLog opens the log, metrics and traces.
@@ -138,6 +144,9 @@ func (p *instance) openParts() (err error) {
 	if p.seals, err = p.makeSeals(p.cfg); err != nil {
 		return err
 	}
+	if p.oldSeals, err = p.sealMaker().migrateFrom(p.cfg); err != nil {
+		return err
+	}
 	if p.trail, err = newTrail(p.cfg, p.out, p.hub.Logger("audit"), p.shared.Metrics); err != nil {
 		return err
 	}
@@ -152,7 +161,7 @@ func (p *instance) openNode(dev *development) (err error) {
 		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
 		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
-		ReadSeals: p.readSeals,
+		ReadSeals: p.readSeals, MigrateFrom: p.oldSeals,
 	}
 	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
 	switch a := cfg.Anchor; {
@@ -208,8 +217,10 @@ func (p *instance) closeParts() error {
 	if p.trail != nil {
 		errs = append(errs, p.trail.Close())
 	}
-	if p.seals != nil {
-		errs = append(errs, p.seals.Close())
+	for _, set := range []*seals.Set{p.seals, p.oldSeals} {
+		if set != nil {
+			errs = append(errs, set.Close())
+		}
 	}
 	if p.logFile != nil {
 		errs = append(errs, p.logFile.Close())
