@@ -302,7 +302,8 @@ func TestAuthMethodMatrix(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
 	paths := map[string][]string{
-		"userpass": {"users", "users/x", "users/x/totp", "users/x/password", "users/x/policies", "nowhere", "loginx", "login"},
+		"userpass": {"users", "users/x", "users/x/totp", "users/x/password", "users/x/policies", "nowhere", "loginx",
+			"login"},
 		"approle": {"role", "role/x", "role/x/role-id", "role/x/secret-id", "role/x/secret-id/destroy", "role/x/policies",
 			"tidy/secret-id", "login/x"},
 		"cert":       {"certs", "certs/x", "crls", "crls/x", "config", "login/x"},
@@ -474,8 +475,8 @@ func TestCodesCountAgainstTheLockout(t *testing.T) {
 	w.discreet(at.Query().Get("secret"), made.Data.URL)
 	for range 5 {
 		a := w.do("POST", "auth/userpass/login/ann", `{"password":"pw","totp":"000000"}`, "X-Vault-Token", "")
-		w.expect("a wrong code", a, 400, `{"errors":["invalid username or password"]}`+"\n")
+		w.expect("a wrong code", a, 400, `{"errors":["invalid username or password"]}`)
 	}
 	w.expect("locked", w.do("POST", "auth/userpass/login/ann", `{"password":"pw"}`, "X-Vault-Token", ""), 403,
-		`{"errors":["permission denied"]}`+"\n")
+		`{"errors":["permission denied"]}`)
 }

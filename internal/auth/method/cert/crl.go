@@ -132,8 +132,8 @@ func (d *backend) writeCRL(ctx context.Context, name string, f field.Map) error 
 		}
 	}
 	if len(c.List) > maxCRL {
-		return fault.New(fault.TooLarge, "the CRL has %d bytes; at most %d are accepted: use OCSP (ocsp_enabled)", len(c.List),
-			maxCRL)
+		return fault.New(fault.TooLarge, "the CRL has %d bytes; at most %d are accepted: use OCSP (ocsp_enabled)",
+			len(c.List), maxCRL)
 	}
 	if _, err := parseCRL(c.List); err != nil {
 		return method.Invalid("failed to parse CRL: %v", err)
@@ -141,7 +141,8 @@ func (d *backend) writeCRL(ctx context.Context, name string, f field.Map) error 
 	return method.Save(ctx, d.store, crlPrefix+name, c)
 }
 
-// checkURL refuses what the server does not fetch from. Addresses are checked when they are dialled.
+// checkURL refuses what the server does not fetch from. Addresses are checked when they are
+// dialled.
 func checkURL(text string) error {
 	u, err := url.Parse(text)
 	if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil {

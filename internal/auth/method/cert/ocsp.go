@@ -142,8 +142,8 @@ func (o *ocspSettings) verify(raw []byte, c, issuer *x509.Certificate, now time.
 		return nil, errors.New("the OCSP answer is not one for this certificate, signed for its issuer")
 	}
 	if by := answer.Certificate; by != nil && !by.Equal(signer) {
-		if !slices.Contains(by.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) || now.Before(by.NotBefore) || now.After(by.NotAfter) ||
-			by.CheckSignatureFrom(signer) != nil {
+		if !slices.Contains(by.ExtKeyUsage, x509.ExtKeyUsageOCSPSigning) || now.Before(by.NotBefore) ||
+			now.After(by.NotAfter) || by.CheckSignatureFrom(signer) != nil {
 			return nil, errors.New("the OCSP answer is signed by a certificate that is not for signing OCSP answers now")
 		}
 	}

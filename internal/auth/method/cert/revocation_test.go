@@ -93,7 +93,7 @@ func (b *bench) refusal(staple []byte, chain ...issued) string {
 
 func (b *bench) refusedFor(want string, staple []byte, chain ...issued) {
 	b.Helper()
-	if got := b.refusal(staple, chain...); want == "" && got != "" || !strings.Contains(got, want) || want != "" && got == "" {
+	if got := b.refusal(staple, chain...); !strings.Contains(got, want) || (want == "") != (got == "") {
 		b.Errorf("refused for %q, want %q", got, want)
 	}
 }
@@ -176,7 +176,8 @@ func delta() []pkix.Extension {
 	return []pkix.Extension{{Id: []int{2, 5, 29, 27}, Critical: true, Value: []byte{2, 1, 1}}}
 }
 
-// TestFetchedCRL: a list is fetched again in time, and only the same issuer's next list replaces it.
+// TestFetchedCRL: a list is fetched again in time, and only the same issuer's next list replaces
+// it.
 func TestFetchedCRL(t *testing.T) {
 	t.Parallel()
 	b := newBench(t)
@@ -312,10 +313,11 @@ func TestOCSP(t *testing.T) {
 		status int
 		want   string
 	}{
-		"good":                      {signed(ca, ca, leaf, nil), 0, ""},
-		"by a delegate":             {signed(ca, delegate(ca, nil), leaf, nil), 0, ""},
-		"revoked":                   {signed(ca, ca, leaf, revoked), 0, "is revoked"},
-		"unknown":                   {signed(ca, ca, leaf, func(a *ocsp.Response) { a.Status = ocsp.Unknown }), 0, "does not know"},
+		"good":          {signed(ca, ca, leaf, nil), 0, ""},
+		"by a delegate": {signed(ca, delegate(ca, nil), leaf, nil), 0, ""},
+		"revoked":       {signed(ca, ca, leaf, revoked), 0, "is revoked"},
+		"unknown": {signed(ca, ca, leaf, func(a *ocsp.Response) { a.Status = ocsp.Unknown }), 0,
+			"does not know"},
 		"status 500":                {nil, 500, "status 500"},
 		"garbage":                   {func(*ocsp.Request) []byte { return []byte("x") }, 0, "is not one for"},
 		"of another certificate":    {signed(ca, ca, neighbour, nil), 0, "is not one for"},
@@ -325,7 +327,8 @@ func TestOCSP(t *testing.T) {
 		"by a foreign delegate":     {signed(ca, delegate(other, nil), leaf, nil), 0, "is not one for"},
 		"by another CA":             {signed(other, other, leaf, nil), 0, "is not one for"},
 		"about another issuer":      {signed(other, delegate(ca, nil), leaf, nil), 0, "of another issuer"},
-		"old":                       {signed(ca, ca, leaf, func(a *ocsp.Response) { a.NextUpdate = b.now.Add(-time.Hour) }), 0, "not current"},
+		"old": {signed(ca, ca, leaf, func(a *ocsp.Response) { a.NextUpdate = b.now.Add(-time.Hour) }), 0,
+			"not current"},
 		"of the future": {signed(ca, ca, leaf, func(a *ocsp.Response) { a.ThisUpdate = b.now.Add(time.Hour) }), 0,
 			"not current"},
 		"old without an end": {signed(ca, ca, leaf, func(a *ocsp.Response) {
