@@ -6,6 +6,7 @@ import "github.com/sealgate/sealgate/internal/cli"
 func Commands(env cli.Env) map[string]func() cli.Command {
 	return map[string]func() cli.Command{
 		"doctor":           func() cli.Command { return &doctorCommand{env: env} },
+		"doctor xks":       func() cli.Command { return &doctorXKSCommand{env: env} },
 		"server":           func() cli.Command { return &serverCommand{env: env} },
 		"softhsm init":     func() cli.Command { return &softhsmCommand{env: env} },
 		"kms-plugin":       func() cli.Command { return &pluginCommand{env: env} },

@@ -88,7 +88,9 @@ func (s *apiServer) do(words []string) (string, error) {
 	return "", fmt.Errorf("unknown command %q", words[0])
 }
 
-func object(name string) value.Context { return value.DefaultContext("/registry/secrets/default/" + name) }
+func object(name string) value.Context {
+	return value.DefaultContext("/registry/secrets/default/" + name)
+}
 
 func (s *apiServer) secrets() value.Transformer {
 	return s.config.Transformers[schema.GroupResource{Resource: "secrets"}]

@@ -45,7 +45,8 @@ func newControl(t *testing.T) *control {
 	c := &control{T: t, server: &e2e.Server{Bin: bin, Dir: t.TempDir(), Addr: addr}}
 	socket := filepath.Join(c.server.Dir, "kms.sock")
 	seal := fmt.Sprintf("seal \"static\" \"box\" {\n  current_key_id = \"k1\"\n  current_key = %q\n}\n"+
-		"gateway \"kmsv2\" {\n  socket = %q\n  key = \"kubernetes\"\n  policies = [\"kubernetes\"]\n}\n", strings.Repeat("5c", 32), socket)
+		"gateway \"kmsv2\" {\n"+
+		"  socket = %q\n  key = \"kubernetes\"\n  policies = [\"kubernetes\"]\n}\n", strings.Repeat("5c", 32), socket)
 	if err := c.server.WriteConfig(e2e.Config(addr, seal)); err != nil {
 		t.Fatal(err)
 	}
