@@ -146,8 +146,19 @@ func (s *Service) Decrypt(ctx context.Context, r *kms.DecryptRequest) (*kms.Decr
 		if err != nil {
 			return nil, err
 		}
+		s.opened(id)
 		return &kms.DecryptResponse{Plaintext: plaintext}, nil
 	})
+}
+
+// opened counts what key_ids are still needed, of this node. A key_id that opened something is bound
+// to it, so that there are as many series as versions; those of other plugins share one.
+func (s *Service) opened(keyID string) {
+	hash := HashOf(keyID)
+	if !strings.HasPrefix(keyID, keyIDPrefix) {
+		hash = "foreign"
+	}
+	s.o.Metrics.Counter("sealgate.kmsv2.opened", "socket", s.o.Name, "key_id_hash", hash).Inc()
 }
 
 // serve bounds a call, measures it and converts its error.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -157,8 +158,17 @@ func (o *Own) Authorize(ctx context.Context, c *Call) (string, error) {
 		if err != nil || c.Metadata.KMSKeyARN == "" || key.Pin != "" || key.Proposed != "" {
 			return err
 		}
-		key, err = d.Propose(ctx, c.Store, c.KeyID, c.Metadata.KMSKeyARN)
-		return err
+		next, err := d.Propose(ctx, c.Store, c.KeyID, c.Metadata.KMSKeyARN)
+		switch {
+		case err == nil:
+			key = next
+		case !fault.Is(err, fault.Unavailable):
+			return err
+		case c.firstUse: // a standby cannot record it
+			return &Error{Name: Throttling, Message: "the first use has to be recorded by the active node; try again",
+				Cause: err}
+		}
+		return nil
 	})
 	switch {
 	case fault.Is(err, fault.Denied):
@@ -334,10 +344,19 @@ func (v *ownVersion) Open(ctx context.Context, iv, ciphertext, tag, aad []byte) 
 	}
 	blob := append(append(append(make([]byte, 0, len(iv)+len(ciphertext)+len(tag)), iv...), ciphertext...), tag...)
 	err = v.key.open(ctx, string(opDecrypt), func(ctx context.Context, n *keys.Named) (err error) {
-		plain, err = n.Decrypt(ctx, int(v.m.Version), blob, aad)
+		if plain, err = n.Decrypt(ctx, int(v.m.Version), blob, aad); err == nil {
+			_, latest := n.Versions()
+			v.key.opened(int(v.m.Version) == latest)
+		}
 		return err
 	})
 	return plain, err
+}
+
+// opened counts decryptions by the latest version and by older ones, which are still needed.
+func (k *ownKey) opened(current bool) {
+	k.own.Metrics.Counter("sealgate.xks.opened", "store", strings.TrimPrefix(k.by, "xks:"), "current",
+		strconv.FormatBool(current)).Inc()
 }
 
 // keyError names the error of a key. AWS shows its caller a text by the name.
