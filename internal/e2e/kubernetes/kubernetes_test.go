@@ -16,7 +16,10 @@ import (
 	"testing"
 	"time"
 
+	kms "k8s.io/kms/apis/v2"
+
 	"github.com/sealgate/sealgate/internal/e2e"
+	"github.com/sealgate/sealgate/internal/gateway/kmsv2"
 )
 
 // control is a control plane of one API server beside one Sealgate.
@@ -191,6 +194,41 @@ func (c *control) until(words ...string) {
 	}
 }
 
+// status asks the plugin itself.
+func (c *control) status() (*kms.StatusResponse, error) {
+	c.Helper()
+	conn, err := kmsv2.Dial(filepath.Join(c.server.Dir, "kms.sock"))
+	if err != nil {
+		c.Fatal(err)
+	}
+	defer conn.Close()
+	ctx, cancel := context.WithTimeout(c.Context(), 10*time.Second)
+	defer cancel()
+	return kms.NewKeyManagementServiceClient(conn).Status(ctx, &kms.StatusRequest{})
+}
+
+func (c *control) keyID() string {
+	c.Helper()
+	s, err := c.status()
+	if err != nil {
+		c.Fatal(err)
+	}
+	return s.KeyId
+}
+
+// statusFails waits until the plugin has seen the end of the key.
+func (c *control) statusFails() {
+	c.Helper()
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+		if _, err := c.status(); err != nil {
+			return
+		}
+		if time.Now().After(deadline) {
+			c.Fatal("Status goes on to return the key_id of a deleted key")
+		}
+	}
+}
+
 // TestAPIServer is a day of an API server with a Sealgate beside it.
 func TestAPIServer(t *testing.T) {
 	c := newControl(t)
@@ -209,7 +247,11 @@ func TestAPIServer(t *testing.T) {
 	}
 
 	// A rotation is seen at the next start, and the old object is stale and readable.
+	before := c.keyID()
 	c.api("POST", "transit/keys/kubernetes/rotate", nil)
+	for c.keyID() == before {
+		time.Sleep(10 * time.Millisecond)
+	}
 	c.must("", "load", c.config)
 	c.until("write", "b", "second secret")
 	c.must("stale first secret", "read", "a")
@@ -243,7 +285,7 @@ func TestAPIServer(t *testing.T) {
 
 	// A key that was deleted stops writes: Status is an error, not a text.
 	c.api("DELETE", "transit/keys/kubernetes/soft-delete", nil)
-	time.Sleep(16 * time.Second) // the plugin's proof counts for 15 s
+	c.statusFails()
 	c.must("", "clock", "4m")
 	c.fails("expired", "write", "e", "under a deleted key")
 	c.must("", "clock", "0s")

@@ -20,6 +20,7 @@ type health struct {
 	known   bool      // current was proven once
 	good    time.Time // of the last proof that succeeded
 	at      time.Time // of the last proof
+	looked  time.Time // when the key was last asked for its newest version
 	took    time.Duration
 	err     error         // of the last proof
 	running chan struct{} // closed when the proof under way ends; nil: none
@@ -96,14 +97,38 @@ func (h *health) refresh(ctx context.Context) error {
 
 // fresh reports whether the last proof still counts. The caller holds mu.
 func (h *health) fresh() bool {
-	age := h.o.Now().Sub(h.at)
+	now := h.o.Now()
+	age := now.Sub(h.at)
 	if h.at.IsZero() || age < 0 {
 		return false
 	}
 	if h.err != nil {
 		return age < h.o.Fresh/10
 	}
-	return age < h.o.Fresh
+	return age < h.o.Fresh && now.Sub(h.looked) < lookEvery
+}
+
+// lookEvery is how often Status may ask a key for its newest version, so that a rotation and the end
+// of a key are seen before the next proof is due.
+const lookEvery = time.Second
+
+// unchanged reports whether the last proof is of this version and still counts. It notes the look.
+func (h *health) unchanged(p Pin) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	now := h.o.Now()
+	if h.err != nil || !h.known || p != h.current || now.Sub(h.at) >= h.o.Fresh || now.Before(h.at) {
+		return false
+	}
+	h.looked = now
+	h.end()
+	return true
+}
+
+// end lets those that wait for the proof go on. The caller holds mu.
+func (h *health) end() {
+	close(h.running)
+	h.running = nil
 }
 
 // run makes a proof and publishes its result. The caller that happens to run it cannot spoil it for
@@ -113,6 +138,9 @@ func (h *health) run(ctx context.Context) {
 	defer cancel()
 	begun := h.o.Now()
 	p, err := h.o.Key.Newest(ctx)
+	if err == nil && h.unchanged(p) {
+		return
+	}
 	if err == nil {
 		err = prove(ctx, h.o, p)
 	}
@@ -122,7 +150,7 @@ func (h *health) run(ctx context.Context) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.at, h.err = h.o.Now(), err
-	h.took = h.at.Sub(begun)
+	h.looked, h.took = h.at, h.at.Sub(begun)
 	if err == nil {
 		if h.known && p != h.current {
 			h.o.Log.Info("the KMS plugin uses another key version", "socket", h.o.Name, "version", p.Version,
@@ -130,8 +158,7 @@ func (h *health) run(ctx context.Context) {
 		}
 		h.current, h.known, h.good = p, true, h.at
 	}
-	close(h.running)
-	h.running = nil
+	h.end()
 }
 
 // outage reports whether an error may pass without anybody changing anything.

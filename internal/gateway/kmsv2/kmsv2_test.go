@@ -230,7 +230,7 @@ func TestRotationIsPinnedToStatus(t *testing.T) {
 	if again := p.encrypt("seed"); again.KeyId != first.KeyId {
 		t.Error("Encrypt uses a version that no Status has returned")
 	}
-	p.clock.move(time.Minute)
+	p.clock.move(lookEvery) // the last proof still counts
 	second := p.status()
 	if second.KeyId == first.KeyId {
 		t.Fatal("the rotated key has the old key_id")
@@ -519,4 +519,75 @@ func FuzzSplitCiphertext(f *testing.F) {
 			t.Errorf("%q is another spelling of %q", text, AppendCiphertext(nil, version, blob))
 		}
 	})
+}
+
+// careless is a plugin of another maker that breaks the contract.
+type careless struct {
+	kms.UnimplementedKeyManagementServiceServer
+	statuses int
+}
+
+func (c *careless) Status(context.Context, *kms.StatusRequest) (*kms.StatusResponse, error) {
+	c.statuses++
+	return &kms.StatusResponse{Version: "v1", Healthz: "fine", KeyId: fmt.Sprint(c.statuses)}, nil
+}
+
+func (c *careless) Encrypt(_ context.Context, r *kms.EncryptRequest) (*kms.EncryptResponse, error) {
+	text := append(bytes.Clone(r.GetPlaintext()), make([]byte, 1024)...)
+	return &kms.EncryptResponse{Ciphertext: text, KeyId: "other", Annotations: map[string][]byte{"Version": []byte("1")}}, nil
+}
+
+func (c *careless) Decrypt(_ context.Context, r *kms.DecryptRequest) (*kms.DecryptResponse, error) {
+	return &kms.DecryptResponse{Plaintext: r.GetCiphertext()[:32]}, nil
+}
+
+// TestCheckFindsWhatBreaksTheContract runs the check on this plugin and on a careless one.
+func TestCheckFindsWhatBreaksTheContract(t *testing.T) {
+	t.Parallel()
+	text := func(socket string) string {
+		t.Helper()
+		findings, err := Check(t.Context(), socket, 20*time.Second)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var b strings.Builder
+		for _, f := range findings {
+			fmt.Fprintf(&b, "%s %s\n", f.Level, f.Text)
+		}
+		return b.String()
+	}
+	if got := text(newPlugin(t, Options{}).socket); strings.Contains(got, "fail") {
+		t.Errorf("this plugin:\n%s", got)
+	}
+	path := filepath.Join(t.TempDir(), "s")
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		t.Fatal(err)
+	}
+	s := grpc.NewServer()
+	kms.RegisterKeyManagementServiceServer(s, &careless{})
+	served := make(chan error, 1)
+	go func() { served <- s.Serve(l) }()
+	t.Cleanup(func() {
+		s.Stop()
+		if err := <-served; err != nil {
+			t.Error(err)
+		}
+	})
+	got := text(path)
+	for _, words := range []string{"warn socket: mode 0666", `fail Status: version is "v1"`, `warn Status: healthz is "fine"`,
+		"fail Encrypt: the ciphertext has 1056 bytes", "fail Encrypt: the ciphertext contains the plaintext",
+		`fail Encrypt: key_id is "other"`, `fail Encrypt: the annotation "Version"`,
+		"fail Decrypt: a changed ciphertext opens", "warn Decrypt: the ciphertext opens under another key_id",
+		"warn Status, second call: another key_id"} {
+		if !strings.Contains(got, words) {
+			t.Errorf("the check of a careless plugin does not say %q:\n%s", words, got)
+		}
+	}
+	if got := text(filepath.Join(t.TempDir(), "none")); !strings.Contains(got, "fail socket") {
+		t.Errorf("no socket:\n%s", got)
+	}
 }
