@@ -8,6 +8,8 @@ func Commands(env cli.Env) map[string]func() cli.Command {
 		"doctor":           func() cli.Command { return &doctorCommand{env: env} },
 		"doctor xks":       func() cli.Command { return &doctorXKSCommand{env: env} },
 		"server":           func() cli.Command { return &serverCommand{env: env} },
+		"quickstart":       func() cli.Command { return &quickstartCommand{env: env} },
+		"softhsm exec":     func() cli.Command { return &softhsmExecCommand{env: env} },
 		"softhsm init":     func() cli.Command { return &softhsmCommand{env: env} },
 		"kms-plugin":       func() cli.Command { return &pluginCommand{env: env} },
 		"kms-plugin check": func() cli.Command { return &pluginCheckCommand{env: env} },
