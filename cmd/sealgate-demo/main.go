@@ -50,7 +50,7 @@ func run(ctx context.Context, bin, bao string, keep bool) (err error) {
 	if bao != "" {
 		return runGateway(ctx, bin, bao, dir)
 	}
-	s, err := newDemo(ctx, bin, dir)
+	s, err := newDemo(ctx, bin, dir, "")
 	if err != nil {
 		return err
 	}
@@ -72,7 +72,9 @@ type demo struct {
 	outages []time.Duration
 }
 
-func newDemo(ctx context.Context, bin, dir string) (*demo, error) {
+// newDemo prepares a server on a new token. more goes into its configuration, with the path of the
+// PKCS#11 library.
+func newDemo(ctx context.Context, bin, dir, more string) (*demo, error) {
 	s := &demo{ctx: ctx, began: time.Now()}
 	s.chapter("A throw-away HSM: SoftHSM with its own token, folder and PINs")
 	fmt.Printf("$ sealgate softhsm init -dir %s\n", "./token")
@@ -86,6 +88,9 @@ func newDemo(ctx context.Context, bin, dir string) (*demo, error) {
 	}
 	s.server = &e2e.Server{Bin: bin, Dir: dir, Addr: addr, Env: s.token.Environ()}
 	config := e2e.Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label    = \"demo-root\"\n  generate_key = true\n}\n")
+	if more != "" {
+		config += fmt.Sprintf(more, s.token.Lib)
+	}
 	fmt.Printf("\n$ cat sealgate.hcl\n%s", config)
 	return s, s.server.WriteConfig(config)
 }

@@ -17,6 +17,7 @@ type tenantAdd struct {
 	*base
 	want    tenant
 	keyType string
+	managed string // the managed key that the key is, in a device
 	period  string
 	cert    string // PEM
 	out     string
@@ -48,14 +49,15 @@ func tenantAddCommand(b *base) *command {
 	f.StringVar(&a.want.Mount, "mount", "transit", "`path` of the transit engine; it is mounted where it is missing")
 	f.StringVar(&a.want.Key, "key", "", "`name` of the key, that of the tenant by default; it is made where it is missing")
 	f.StringVar(&a.keyType, "type", "aes256-gcm96", "`type` of a key that is made")
+	f.StringVar(&a.managed, "managed-key", "", "make the key from this managed key `name`: it stays in its device")
 	f.StringVar(&a.want.Client, "client", "openbao", "`client` that uses the key: see policy template -help")
 	f.StringVar(&a.want.Auth, "auth", "token", "`method`: token (periodic orphan), approle or cert")
 	f.StringVar(&a.period, "period", "768h", "`time` within which the tenant must renew its token")
 	f.StringVar(&a.cert, "certificate", "", "`file` with the client's certificate or its CA, for -auth=cert")
 	f.StringVar(&a.out, "out", "", "write the configuration with its secret to this `file` with mode 0600")
 	f.BoolVar(&a.again, "new-credential", false, "make another token or secret id; the previous one stays valid")
-	b.own("mount", "key", "type", "client", "auth", "period", "certificate", "out", "new-credential")
-	b.nonEmpty("mount", "key", "type", "client", "auth", "period", "certificate", "out")
+	b.own("mount", "key", "type", "managed-key", "client", "auth", "period", "certificate", "out", "new-credential")
+	b.nonEmpty("mount", "key", "type", "managed-key", "client", "auth", "period", "certificate", "out")
 	return &command{base: b, name: "operator tenant add", args: "NAME", least: 1, most: 1,
 		synopsis: "Give another system a key, a policy and a credential",
 		about: `Makes everything that another system needs to use a key of the transit engine: the engine's mount, the key,
@@ -199,7 +201,21 @@ func (a *tenantAdd) ensure(table, path, kind string) error {
 	return nil
 }
 
-func (a *tenantAdd) mount() error { return a.ensure("sys/mounts", a.want.Mount, "transit") }
+func (a *tenantAdd) mount() error {
+	if err := a.ensure("sys/mounts", a.want.Mount, "transit"); err != nil || a.managed == "" {
+		return err
+	}
+	tune := "sys/mounts/" + a.want.Mount + "/tune"
+	var have struct {
+		Allowed []string `json:"allowed_managed_keys"`
+	}
+	if _, err := readInto(a.client, tune, &have); err != nil || slices.Contains(have.Allowed, a.managed) {
+		return err
+	}
+	_, err := send(a.client, http.MethodPost, tune,
+		map[string]any{"allowed_managed_keys": append(have.Allowed, a.managed)})
+	return err
+}
 
 func (a *tenantAdd) key() error {
 	path := a.want.Mount + "/keys/" + a.want.Key
@@ -213,7 +229,11 @@ func (a *tenantAdd) key() error {
 	case err != nil:
 		return err
 	case !found:
-		_, err := send(a.client, http.MethodPost, path, map[string]string{"type": a.keyType})
+		made := map[string]string{"type": a.keyType}
+		if a.managed != "" {
+			made = map[string]string{"type": "managed_key", "managed_key_name": a.managed}
+		}
+		_, err := send(a.client, http.MethodPost, path, made)
 		return err
 	case k.SoftDeleted:
 		return errors.New("the tenant is suspended: operator tenant resume")

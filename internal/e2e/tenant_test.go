@@ -176,6 +176,19 @@ func TestTenantCredentials(t *testing.T) {
 	}
 }
 
+// TestTenantOfDeviceKey makes a tenant whose key stays in the HSM, on a mount that may not use it
+// yet.
+func TestTenantOfDeviceKey(t *testing.T) {
+	t.Parallel()
+	r := newDeviceHarness(t, nil)
+	made := r.addTenant("vault", "-mount=kms", "-managed-key=orders", "-client=vault")
+	r.as(made.Token).must(200, "PUT", "kms/encrypt/vault", letter)
+	if got := r.data(200, "GET", "kms/keys/vault", nil)["type"]; got != "managed_key" {
+		t.Errorf("the key is of type %v", got)
+	}
+	r.addTenant("vault", "-managed-key=orders") // again
+}
+
 // TestDoctorClient checks tokens for clients that they suffice for, and for others.
 func TestDoctorClient(t *testing.T) {
 	t.Parallel()
