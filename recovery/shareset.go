@@ -93,6 +93,15 @@ func (c *ShareSet) Public() *ShareSet {
 	return &public
 }
 
+// DestroyKeys overwrites the secret keys of this copy of the share set. nil has none.
+func (c *ShareSet) DestroyKeys() {
+	if c != nil {
+		c.RecordKey.Destroy()
+		c.PreviousKey.Destroy()
+		c.RecordKey, c.PreviousKey = nil, nil
+	}
+}
+
 // NewShareSet makes a new seed, splits it and destroys it. It returns the record and the shares,
 // which the caller distributes and destroys. previous is the share set that the new one replaces,
 // or nil.

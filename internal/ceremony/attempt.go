@@ -164,6 +164,7 @@ func readStored(ctx context.Context, b *barrier.Barrier, p recovery.Purpose) (*r
 	if err != nil {
 		return nil, barrier.Fault(err, "the operation in progress could not be read")
 	}
+	defer clear(raw) // it can have the keys of a share set
 	c, err := recovery.UnmarshalCeremony(raw)
 	if err != nil {
 		return nil, fmt.Errorf("ceremony: entry %s: %w", ceremonyPath(p), err)

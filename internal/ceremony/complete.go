@@ -20,6 +20,7 @@ func (m *Manager) complete(ctx context.Context, u Unsealed, c *recovery.Ceremony
 	if err != nil {
 		return nil, err
 	}
+	defer next.DestroyKeys()
 	res := &RekeyResult{
 		Nonce: c.Nonce, Backup: c.Params.Backup, VerificationRequired: c.Params.Verification,
 		Shares: c.Params.Shares, Threshold: c.Params.Threshold,
@@ -51,7 +52,9 @@ func (m *Manager) complete(ctx context.Context, u Unsealed, c *recovery.Ceremony
 
 // awaitVerification stores a rekey whose new shares are pending. The old ones stay valid.
 func (m *Manager) awaitVerification(ctx context.Context, tx *barrier.Tx, c *recovery.Ceremony) error {
-	tx.Put(ceremonyPath(c.Purpose), c.Marshal())
+	record := c.Marshal()
+	defer clear(record) // it has the keys of the new share set
+	tx.Put(ceremonyPath(c.Purpose), record)
 	failpoint.Point("rekey.await.commit")
 	if err := tx.Commit(ctx); err != nil {
 		return barrier.Fault(err, "the new shares could not be stored; the old ones stay valid")

@@ -48,16 +48,26 @@ func FormatTranscript(rnd io.Reader) (storage.Op, error) {
 	return storage.Put(pathTranscriptKey, append([]byte{1}, seed.Expose()...)), nil
 }
 
-func transcriptKey(ctx context.Context, b *barrier.Barrier) (ed25519.PrivateKey, error) {
-	raw, err := b.Get(ctx, pathTranscriptKey)
-	if err != nil {
-		return nil, barrier.Fault(err, "the key that signs transcripts could not be read")
-	}
-	defer clear(raw)
-	if len(raw) != 1+ed25519.SeedSize || raw[0] != 1 {
-		return nil, fmt.Errorf("ceremony: entry %s is not in a format that this program reads", pathTranscriptKey)
-	}
-	return ed25519.NewKeyFromSeed(raw[1:]), nil
+// withTranscriptKey calls f with the key that signs transcripts, which is overwritten when f
+// returns: no memory keeps it between two signatures. It is on the heap meanwhile, because
+// crypto/ed25519 takes keys from nowhere else (it throws for a key in a locked page).
+func withTranscriptKey(ctx context.Context, b *barrier.Barrier, f func(ed25519.PrivateKey) error) (err error) {
+	secret.Do(func() {
+		var raw []byte
+		if raw, err = b.Get(ctx, pathTranscriptKey); err != nil {
+			err = barrier.Fault(err, "the key that signs transcripts could not be read")
+			return
+		}
+		defer clear(raw)
+		if len(raw) != 1+ed25519.SeedSize || raw[0] != 1 {
+			err = fmt.Errorf("ceremony: entry %s is not in a format that this program reads", pathTranscriptKey)
+			return
+		}
+		key := ed25519.NewKeyFromSeed(raw[1:])
+		defer clear(key)
+		err = f(key)
+	})
+	return err
 }
 
 func transcriptHead(ctx context.Context, b *barrier.Barrier) (transcript.Head, error) {
@@ -105,14 +115,15 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 // AppendRecord adds the record that follows a head to a transaction, with the new head.
 func AppendRecord(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, head transcript.Head,
 	r transcript.Record) error {
-	key, err := transcriptKey(ctx, b)
+	var signed *transcript.Signed
+	err := withTranscriptKey(ctx, b, func(key ed25519.PrivateKey) (err error) {
+		if signed, head, err = transcript.Append(key, head, r); err != nil {
+			err = fmt.Errorf("ceremony: appending to the transcript: %w", err)
+		}
+		return err
+	})
 	if err != nil {
 		return err
-	}
-	defer clear(key)
-	signed, head, err := transcript.Append(key, head, r)
-	if err != nil {
-		return fmt.Errorf("ceremony: appending to the transcript: %w", err)
 	}
 	tx.Put(logPath(signed.Seq), signed.Marshal())
 	tx.Put(TranscriptHeadPath, head.Marshal())
@@ -230,18 +241,19 @@ func (m *Manager) TranscriptExport(ctx context.Context) (json.RawMessage, error)
 	if err != nil {
 		return nil, err
 	}
-	key, err := transcriptKey(ctx, u.Barrier)
-	if err != nil {
-		return nil, err
-	}
-	defer clear(key)
-	public := key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // always of this type
 	head, err := m.attestedHead(ctx)
 	if err != nil {
 		return nil, err
 	}
-	file := transcript.File{Records: []*transcript.Signed{}, PublicKey: slices.Clone(public),
-		Head: transcript.Attest(key, head, m.Now())}
+	file := transcript.File{Records: []*transcript.Signed{}}
+	err = withTranscriptKey(ctx, u.Barrier, func(key ed25519.PrivateKey) error {
+		public := key.Public().(ed25519.PublicKey) //nolint:forcetypeassert // always of this type
+		file.PublicKey, file.Head = slices.Clone(public), transcript.Attest(key, head, m.Now())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
 	add := func(s *transcript.Signed) { file.Records = append(file.Records, s) }
 	if err := m.eachTranscript(ctx, head, add); err != nil {
 		return nil, err

@@ -87,6 +87,7 @@ func (m *Manager) RekeyVerify(ctx context.Context, t recovery.Target, nonce stri
 		}
 		return verifyStatus(c), nil
 	}
+	defer c.Next.DestroyKeys()
 	tx := u.Barrier.Begin()
 	tx.Delete(answerPath(c.Purpose))
 	if err := m.install(ctx, u.Barrier, tx, c, c.Next); err != nil {
@@ -114,5 +115,7 @@ func (m *Manager) RekeyVerifyRestart(ctx context.Context, t recovery.Target) (Ve
 }
 
 func storeVerification(ctx context.Context, b *barrier.Barrier, c *recovery.Ceremony) error {
-	return b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(ceremonyPath(c.Purpose), c.Marshal())}})
+	record := c.Marshal()
+	defer clear(record)
+	return b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(ceremonyPath(c.Purpose), record)}})
 }

@@ -129,8 +129,8 @@ func showReport(b *base, r *transcript.Report) {
 		b.errorf("\nThe records were checked against no head, so a truncation at the end is not detectable. Keep the head " +
 			"and use\nit as -head next time, or export the transcript again: the server then attests the head.")
 	default:
-		b.errorf("\nRecords that followed the head in \"Checked Against\" can be missing. Keep the newest head and use it as " +
-			"-head next\ntime.")
+		b.errorf("\nRecords that followed the head in \"Checked Against\" can be missing. Keep the newest head and use it " +
+			"as -head\nnext time.")
 	}
 }
 

@@ -134,6 +134,7 @@ func (n *Node) identify(ctx context.Context, b *barrier.Barrier) error {
 	if err != nil {
 		return err
 	}
+	shareSet.DestroyKeys() // they are read again where they are needed
 	n.tampered.Store(nil)
 	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
 	return nil
@@ -154,7 +155,7 @@ func start(all ...func(context.Context)) (stop func()) {
 
 // trustedShareSet reads who holds the shares from behind the barrier, and compares it with the copy
 // in the sealed record: an attacker who could change that copy could have the next root key wrapped
-// to himself.
+// to himself. It has secret keys, which the caller destroys.
 func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recovery.ShareSet, error) {
 	target := recovery.Recovery
 	plain := n.state.Load().record.ShareSet
@@ -168,6 +169,7 @@ func (n *Node) trustedShareSet(ctx context.Context, b *barrier.Barrier) (*recove
 	case err != nil:
 		return nil, fmt.Errorf("reading who holds the shares: %w", err)
 	}
+	defer clear(raw) // it has keys
 	shareSet, err := recovery.UnmarshalShareSet(raw)
 	if err != nil {
 		return nil, err

@@ -192,7 +192,10 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		tx.Put(op.Key, op.Value)
 	}
 	if g.shareSet != nil {
-		tx.Put(pathShareSet+g.shareSet.Target.String(), g.shareSet.Marshal())
+		record := g.shareSet.Marshal()
+		defer clear(record)
+		defer g.shareSet.DestroyKeys()
+		tx.Put(pathShareSet+g.shareSet.Target.String(), record)
 		if !g.custodians {
 			tx.PutRaw(keyShareCounts, shareCounts{g.shareSet.Shares, g.shareSet.Threshold}.marshal())
 		}

@@ -113,7 +113,8 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 	if err != nil {
 		return err
 	}
-	custodians, _, err := (ceremonyHost{h.n}).quorums(ctx, a.barrier)
+	custodians, previous, err := (ceremonyHost{h.n}).quorums(ctx, a.barrier)
+	defer destroyKeys(custodians, previous)
 	if err != nil {
 		return err
 	}
@@ -121,7 +122,8 @@ func (h ceremonyHost) EndPrevious(ctx context.Context, tx *barrier.Tx) error {
 }
 
 // quorums returns the share sets that a root key is wrapped to, with the keys that authenticate the
-// record, from behind the barrier. Both are nil where no shares unseal.
+// record, from behind the barrier. Both are nil where no shares unseal. The caller destroys the
+// keys: no memory keeps them.
 func (h ceremonyHost) quorums(ctx context.Context, b *barrier.Barrier) (custodians,
 	previous *recovery.ShareSet, err error) {
 	n := h.n
@@ -136,6 +138,12 @@ func (h ceremonyHost) quorums(ctx context.Context, b *barrier.Barrier) (custodia
 	copied := *f.previous
 	copied.RecordKey = custodians.PreviousKey
 	return custodians, &copied, nil
+}
+
+func destroyKeys(sets ...*recovery.ShareSet) {
+	for _, s := range sets {
+		s.DestroyKeys()
+	}
 }
 
 // authenticate renews the tags of a record that was changed without a new root key.
@@ -160,8 +168,12 @@ func (h ceremonyHost) RenewRoot(ctx context.Context, tx *barrier.Tx, next *recov
 		return err
 	}
 	current, replaced, err := (ceremonyHost{h.n}).quorums(ctx, a.barrier)
+	defer destroyKeys(current, replaced)
 	if err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	if next != nil && current != nil {
+		next.PreviousKey = current.RecordKey
 	}
 	custodians, previous := h.afterRenewal(current, replaced, next, proven)
 	return h.replaceRoot(ctx, tx, next, custodians, previous)
@@ -196,7 +208,9 @@ func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, cus
 		return err
 	}
 	if next != nil {
-		tx.Put(pathShareSet+next.Target.String(), next.Marshal())
+		record := next.Marshal()
+		defer clear(record)
+		tx.Put(pathShareSet+next.Target.String(), record)
 	}
 	tx.PutRaw(keySealed, raw)
 	tx.ReplaceRoot(root, generation)
@@ -209,9 +223,12 @@ func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, cus
 	}
 	n.change(func(f *nodeState) {
 		f.setRecord(record, raw)
-		f.previous = previous
+		f.previous = nil
+		if previous != nil {
+			f.previous = previous.Public()
+		}
 		if next != nil {
-			f.shareSet = next
+			f.shareSet = next.Public()
 		}
 	})
 	n.seals.Load().Adopt(record)

@@ -136,6 +136,7 @@ func (r *RecoveryMode) readShareSet(ctx context.Context) error {
 	if shareSet == nil {
 		return ceremony.ErrNoShares
 	}
+	shareSet.DestroyKeys()
 	r.shareSet = shareSet
 	return nil
 }

@@ -43,6 +43,7 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 			"rotate the root key")
 	}
 	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	defer destroyKeys(custodians, previous)
 	if err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}
@@ -123,6 +124,7 @@ func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Statu
 		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
 	}
 	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	defer destroyKeys(custodians, previous)
 	if err != nil {
 		return err
 	}

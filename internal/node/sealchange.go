@@ -208,6 +208,7 @@ func (s SealAdmin) wrap(ctx context.Context, a *RoleState, c planChange) (w wrap
 	}
 	w.root = root
 	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	defer destroyKeys(custodians, previous)
 	if err != nil {
 		return w, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
 	}

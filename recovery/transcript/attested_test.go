@@ -13,7 +13,8 @@ import (
 // exported is a file with an attested head.
 func exported(t testing.TB, head Head, signed []*Signed) []byte {
 	t.Helper()
-	raw, err := json.Marshal(File{PublicKey: public, Head: Attest(key, head, time.Unix(1_800_000_000, 7)), Records: signed})
+	raw, err := json.Marshal(File{PublicKey: public, Records: signed,
+		Head: Attest(key, head, time.Unix(1_800_000_000, 7))})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,15 +47,17 @@ func TestAttestedHead(t *testing.T) {
 		checked int
 		want    []string
 	}{
-		"genuine":            {file, 1, nil},
-		"an older head":      {older, 1, nil},
-		"the last cut off":   {string(exported(t, head, signed[:n-1])), 1, []string{"record 4: is missing at the end"}},
-		"all cut off":        {string(exported(t, head, nil)), 1, []string{"record 1: is missing at the end, and so are all records up to 4"}},
-		"another time":       {strings.Replace(file, "2027-01-15T08:00:00", "2027-01-15T09:00:00", 1), 0, []string{altered}},
-		"another number":     {strings.Replace(file, `"seq":4`, `"seq":3`, 1), 0, []string{altered}},
-		"of another key":     {strings.Replace(file, string(own), string(foreign), 1), 0, []string{altered}},
-		"without a head":     {strings.Replace(file, `"head":`+string(own)+",", "", 1), 0, nil},
-		"a head that is not": {strings.Replace(file, string(own), `{"seq":4}`, 1), 0, []string{`field "head" is unreadable: not a valid transcript record: the head has no time or no signature`}},
+		"genuine":          {file, 1, nil},
+		"an older head":    {older, 1, nil},
+		"the last cut off": {string(exported(t, head, signed[:n-1])), 1, []string{"record 4: is missing at the end"}},
+		"all cut off": {string(exported(t, head, nil)), 1,
+			[]string{"record 1: is missing at the end, and so are all records up to 4"}},
+		"another time":   {strings.Replace(file, "2027-01-15T08:00:00", "2027-01-15T09:00:00", 1), 0, []string{altered}},
+		"another number": {strings.Replace(file, `"seq":4`, `"seq":3`, 1), 0, []string{altered}},
+		"of another key": {strings.Replace(file, string(own), string(foreign), 1), 0, []string{altered}},
+		"without a head": {strings.Replace(file, `"head":`+string(own)+",", "", 1), 0, nil},
+		"a head that is not": {strings.Replace(file, string(own), `{"seq":4}`, 1), 0, []string{
+			`field "head" is unreadable: not a valid transcript record: the head has no time or no signature`}},
 	} {
 		report, err := VerifyFile(strings.NewReader(c.file), public, nil)
 		if err != nil {

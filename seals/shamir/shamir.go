@@ -157,7 +157,8 @@ func (w *Wrapper) Unlock(key []byte) error {
 		return seals.Fail(seals.WrongKey, ErrOtherQuorum, remedy)
 	}
 	w.record.Destroy()
-	w.private, w.record, w.legacy = private, record, legacy
+	w.private, w.record, w.legacy = private, secret.Locked(record.Expose()), legacy
+	record.Destroy()
 	return nil
 }
 

@@ -38,13 +38,20 @@ func (w *wiretap) stored(key string) []byte {
 // rootKey unwraps the root key as the holders of the shares can.
 func (w *wiretap) rootKey(shares []string) *seals.Secret {
 	w.t.Helper()
+	root, _ := unwrapByShares(w.t, w.stored("core/seal"), shares)
+	return root
+}
+
+// unwrapByShares returns the root key of a sealed record, and the seed that the shares combine to.
+func unwrapByShares(t *testing.T, sealed []byte, shares []string) (root *seals.Secret, seed *recovery.Secret) {
+	t.Helper()
 	must := func(err error) {
-		w.t.Helper()
+		t.Helper()
 		if err != nil {
-			w.t.Fatal(err)
+			t.Fatal(err)
 		}
 	}
-	record, err := seals.UnmarshalRecord(w.stored("core/seal"))
+	record, err := seals.UnmarshalRecord(sealed)
 	must(err)
 	set, err := recovery.UnmarshalShareSet(record.ShareSet)
 	must(err)
@@ -54,21 +61,20 @@ func (w *wiretap) rootKey(shares []string) *seals.Secret {
 	must(err)
 	defer all.Close() //nolint:errcheck // it has no connection
 	unsealing := recovery.NewUnsealing(set, nil)
-	var key *recovery.Secret
 	for _, text := range shares[:2] {
 		share, err := recovery.ParseShare(text)
 		must(err)
-		key, err = unsealing.Give(share)
+		seed, err = unsealing.Give(share)
 		must(err)
 	}
 	quorum, err := all.Quorum().For(set.PublicKey)
 	must(err)
 	unlocked := quorum.(seals.Quorum) //nolint:forcetypeassert // For returns the same provider
-	must(unlocked.Unlock(key.Expose()))
+	must(unlocked.Unlock(seed.Expose()))
 	defer unlocked.Lock()
-	root, err := all.Unwrap(w.t.Context(), record, quorum)
+	root, err = all.Unwrap(t.Context(), record, quorum)
 	must(err)
-	return root
+	return root, seed
 }
 
 // handOver decrypts the entry of a generation with the root key before, as the attacker who has

@@ -13,7 +13,11 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/internal/testkit"
+	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/static"
 )
@@ -38,37 +42,70 @@ func TestMemoryReaderFindsNoShares(t *testing.T) {
 	if os.Getuid() != 0 {
 		testkit.Missing(t, "the memory of a server is closed to other users than root")
 	}
-	a := newTargetBuilt(t, buildErasing(t), staticSeal, "", 3)
-	secrets := map[string][]byte{}
-	hunt := func(name string, shares []string) {
-		for i, s := range shares {
-			raw, err := hex.DecodeString(s)
+	bin := buildErasing(t)
+	t.Run("recovery shares", func(t *testing.T) {
+		t.Parallel()
+		a := newTargetBuilt(t, bin, staticSeal, "", 3)
+		secrets := hunted{}
+		secrets.shares(t, "old", a.shares)
+		secrets.shares(t, "new", a.rekey("sys/rekey-recovery-key/"))
+		root := a.rootKey()
+		defer root.Destroy()
+		secrets["root key"] = root.Expose()
+		secrets["transcript key"] = a.transcriptSeed(root)
+		a.unfound(secrets)
+	})
+	t.Run("unseal shares", func(t *testing.T) {
+		t.Parallel()
+		a := newTargetBuilt(t, bin, shamirSeal, "", 3)
+		secrets := hunted{}
+		secrets.shares(t, "old", a.shares)
+		before := a.stored("core/seal")
+		fresh := a.rekey("sys/rekey/")
+		secrets.shares(t, "new", fresh)
+		oldRoot, oldSeed := unwrapByShares(t, before, a.shares)
+		root, seed := unwrapByShares(t, a.stored("core/seal"), fresh)
+		for name, key := range map[string]*recovery.Secret{"old": oldSeed, "new": seed} {
+			secrets[name+" seed"] = key.Expose()
+			record, err := recovery.RecordKey(key)
 			if err != nil {
 				t.Fatal(err)
 			}
-			name := fmt.Sprintf("%s share %d", name, i+1)
-			secrets[name] = raw
-			secrets[name+" in hexadecimal"] = []byte(s)
-			secrets[name+" in base64"] = []byte(base64.StdEncoding.EncodeToString(raw)[:40])
+			secrets[name+" key of the sealed record"] = record.Expose()
 		}
-	}
-	hunt("old", a.shares)
-	hunt("new", a.rekeyRecovery())
-	root := a.rootKey()
-	defer root.Destroy()
-	secrets["root key"] = root.Expose()
-	a.unfound(secrets)
+		secrets["old root key"], secrets["root key"] = oldRoot.Expose(), root.Expose()
+		secrets["transcript key"] = a.transcriptSeed(root)
+		a.unfound(secrets)
+	})
 }
 
-// rekeyRecovery replaces the recovery shares and returns the new ones.
-func (a *target) rekeyRecovery() []string {
+// hunted are secrets that must not be found, by name.
+type hunted map[string][]byte
+
+// shares adds shares in the forms in which they travel.
+func (h hunted) shares(t *testing.T, name string, shares []string) {
+	t.Helper()
+	for i, s := range shares {
+		raw, err := hex.DecodeString(s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		name := fmt.Sprintf("%s share %d", name, i+1)
+		h[name] = raw
+		h[name+" in hexadecimal"] = []byte(s)
+		h[name+" in base64"] = []byte(base64.StdEncoding.EncodeToString(raw)[:40])
+	}
+}
+
+// rekey replaces the shares and returns the new ones.
+func (a *target) rekey(path string) []string {
 	a.t.Helper()
 	var attempt struct{ Nonce string }
-	a.must(200, "PUT", "sys/rekey-recovery-key/init", a.root, map[string]int{"secret_shares": 3, "secret_threshold": 2},
+	a.must(200, "PUT", path+"init", a.root, map[string]int{"secret_shares": 3, "secret_threshold": 2},
 		&attempt)
 	var out struct{ Keys []string }
 	for _, s := range a.shares[:2] {
-		a.must(200, "PUT", "sys/rekey-recovery-key/update", "", map[string]string{"key": s, "nonce": attempt.Nonce}, &out)
+		a.must(200, "PUT", path+"update", "", map[string]string{"key": s, "nonce": attempt.Nonce}, &out)
 	}
 	if len(out.Keys) != 3 {
 		a.t.Fatalf("the rekey returned %d shares", len(out.Keys))
@@ -95,6 +132,29 @@ func (a *target) rootKey() *seals.Secret {
 		a.t.Fatal(err)
 	}
 	return root
+}
+
+// transcriptSeed decrypts the key that signs the transcript.
+func (a *target) transcriptSeed(root *seals.Secret) []byte {
+	a.t.Helper()
+	store := inmem.New()
+	defer store.Close() //nolint:errcheck // it is memory
+	batch := storage.Batch{}
+	for _, key := range []string{"core/keyring", "core/transcript/key"} {
+		batch.Ops = append(batch.Ops, storage.Put(key, a.stored(key)))
+	}
+	if err := store.Commit(a.t.Context(), batch); err != nil {
+		a.t.Fatal(err)
+	}
+	b := barrier.New(store, barrier.Options{})
+	if err := b.Unseal(a.t.Context(), root, a.record().Generation); err != nil {
+		a.t.Fatal(err)
+	}
+	record, err := b.Get(a.t.Context(), "core/transcript/key")
+	if err != nil || len(record) != 33 {
+		a.t.Fatalf("the transcript's key: %d bytes, %v", len(record), err)
+	}
+	return record[1:]
 }
 
 // unfound looks for secrets in all memory of the server that is not locked. What was released is
