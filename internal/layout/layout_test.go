@@ -177,7 +177,7 @@ var only = map[string][]string{
 	"github.com/sealgate/sealgate/hsm": {"hsm", "seals/pkcs11", "internal/keys/device", "internal/server",
 		"cmd/sealgate-demo"},
 	"github.com/sealgate/sealgate/seals/awskms":        {"internal/keys/device", "internal/server"},
-	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/server"},
+	"github.com/sealgate/sealgate/seals/gcpckms":       {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/pkcs11":        {"internal/keys/device", "internal/server"},
 	"github.com/sealgate/sealgate/seals/shamir":        {"internal/server"},
 	"github.com/sealgate/sealgate/seals/static":        {"internal/server"},
@@ -186,7 +186,7 @@ var only = map[string][]string{
 	"github.com/oracle/oci-go-sdk":                     {"seals/ocikms"},
 	"github.com/sealgate/sealgate/seals/alicloudkms":   {"internal/server"},
 	"github.com/aliyun/alibaba-cloud-sdk-go":           {"seals/alicloudkms"},
-	"github.com/sealgate/sealgate/seals/azurekeyvault": {"internal/server"},
+	"github.com/sealgate/sealgate/seals/azurekeyvault": {"internal/keys/device", "internal/server"},
 	"github.com/Azure/azure-sdk-for-go":                {"seals/azurekeyvault"},
 	"github.com/sealgate/sealgate/internal/engine":     {"internal/server", "internal/engine"},
 	"github.com/cloudflare/circl":                      {"internal/keys"}, // ML-DSA

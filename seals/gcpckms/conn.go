@@ -1,6 +1,7 @@
 package gcpckms
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -98,15 +99,17 @@ func (c *conn) drop(client *kms.KeyManagementClient) {
 // roots returns the CAs of the endpoint, and these together with the system's for token services;
 // nil means the system's.
 func (s *settings) roots() (own, all *x509.CertPool, err error) {
-	if s.caFile == "" {
+	if s.caFile == "" && len(s.caPEM) == 0 {
 		return nil, nil, nil
 	}
-	pem, err := readFile(s.caFile)
-	if err != nil {
-		return nil, nil, err
+	pem := s.caPEM
+	if len(pem) == 0 {
+		if pem, err = readFile(s.caFile); err != nil {
+			return nil, nil, err
+		}
 	}
 	if own = x509.NewCertPool(); !own.AppendCertsFromPEM(pem) {
-		return nil, nil, fmt.Errorf("%s contains no certificate in PEM", s.caFile)
+		return nil, nil, fmt.Errorf("%s contains no certificate in PEM", cmp.Or(s.caFile, "it"))
 	}
 	if all, err = x509.SystemCertPool(); err != nil {
 		all = x509.NewCertPool()

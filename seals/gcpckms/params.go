@@ -45,6 +45,7 @@ type settings struct {
 	endpoint, userAgent        string
 	timeout                    time.Duration
 	caFile                     string // CAs of the endpoint; "" means the system's
+	caPEM                      []byte // the same, in place of a file
 	noEnv                      bool
 	path                       string        // of the credentials file, "" without one
 	inline                     *secret.Bytes // credentials as JSON

@@ -24,12 +24,15 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
+	"github.com/sealgate/sealgate/seals"
+	sealpkcs11 "github.com/sealgate/sealgate/seals/pkcs11"
 )
 
 // deviceEngine is a backend with a registry of the keys on a token.
 type deviceEngine struct {
 	*engine
 	token    *softhsm.Token
+	hub      *device.Hub
 	registry *device.Registry
 }
 
@@ -50,7 +53,7 @@ func newDeviceEngine(t testing.TB) *deviceEngine {
 			t.Error(err)
 		}
 	})
-	e := &deviceEngine{token: tok, registry: r}
+	e := &deviceEngine{token: tok, hub: hub, registry: r}
 	e.engine = e.open(t, copying{inmem.New()}, c)
 	return e
 }
@@ -398,5 +401,56 @@ func (e *deviceEngine) destroy(label string) {
 	e.t.Helper()
 	if err := e.token.Delete(label); err != nil {
 		e.t.Fatal(err)
+	}
+}
+
+// TestAnotherKeyUnderTheName replaces the key on the token by another with its label: it is not
+// used in its place.
+func TestAnotherKeyUnderTheName(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	e.token.Key(t, hsm.AES256, "orders")
+	both := usagesOf(device.Encrypt, device.Decrypt)
+	if err := e.managed(device.Params{"key_label": "orders"}, both); err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm"))
+	e.destroy("orders")
+	e.token.Key(t, hsm.AES256, "orders")
+	for _, says := range []string{"key gone", "wrong key"} { // the next use asks the token anew
+		r := e.do("POST", "encrypt/k", body("plaintext", "dGV4dA=="))
+		if r.status != 503 || !strings.Contains(r.body, says) {
+			t.Errorf("with another key under the name: %d %s", r.status, r.body)
+		}
+	}
+	if err := e.managed(device.Params{"key_label": "orders"}, both); err == nil {
+		t.Error("a configuration selects another key than before, without allow_replace_key")
+	}
+}
+
+// TestSealKeyIsRefusedWhenOpened makes a key that is in use one of a seal: after the next change of
+// the configurations it is refused.
+func TestSealKeyIsRefusedWhenOpened(t *testing.T) {
+	t.Parallel()
+	e := newDeviceEngine(t)
+	e.token.Key(t, hsm.AES256, "orders")
+	both := usagesOf(device.Encrypt, device.Decrypt)
+	if err := e.managed(device.Params{"key_label": "orders"}, both); err != nil {
+		t.Fatal(err)
+	}
+	e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm"))
+	w, err := sealpkcs11.New(seals.Config{Name: "seal", Type: "pkcs11", Params: map[string]string{
+		"lib": e.token.Lib, "token_label": "another", "key_label": "orders"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	e.hub.Protect(func() []seals.Seal { return []seals.Seal{{Name: "seal", Type: "pkcs11", Wrapper: w}} })
+	e.registry.Invalidate(device.Prefix)
+	r := e.do("POST", "encrypt/k", body("plaintext", "dGV4dA=="))
+	if r.status != 400 || !strings.Contains(r.body, "one of a seal") {
+		t.Errorf("a seal's key: %d %s", r.status, r.body)
+	}
+	if err := e.managed(device.Params{"key_label": "orders"}, both); err == nil {
+		t.Error("a seal's key was configured")
 	}
 }

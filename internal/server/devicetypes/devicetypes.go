@@ -10,7 +10,8 @@ import "github.com/sealgate/sealgate/internal/keys/device"
 func Drivers(getenv func(string) string) map[string]device.Driver {
 	all := map[string]device.Driver{}
 	for kind, driver := range map[string]func(func(string) string) device.Driver{
-		"awskms": newAWSKMS, "pkcs11": newPKCS11, "transit": newTransit,
+		"awskms": newAWSKMS, "azurekeyvault": newAzureKeyVault, "gcpckms": newGCPCKMS, "pkcs11": newPKCS11,
+		"transit": newTransit,
 	} {
 		if driver != nil {
 			all[kind] = driver(getenv)

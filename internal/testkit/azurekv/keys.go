@@ -1,6 +1,7 @@
 package azurekv
 
 import (
+	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1" //nolint:gosec // RSA-OAEP, as the service has it
@@ -205,9 +206,30 @@ func (s *Service) usable(v *Version, operation string) *refusal {
 	return nil
 }
 
-// crypt is wrapKey and unwrapKey. [rest]
+// sign makes a signature of RS256 or PS256, whose salt is as long as the hash. [rest]
+func sign(alg string, v *Version, digest []byte) ([]byte, *refusal) {
+	var out []byte
+	var err error
+	switch {
+	case len(digest) != sha256.Size:
+		return nil, bad("Property 'value' has an invalid length for %s.", alg)
+	case alg == "RS256":
+		out, err = rsa.SignPKCS1v15(nil, v.private, crypto.SHA256, digest)
+	case alg == "PS256":
+		out, err = rsa.SignPSS(rand.Reader, v.private, crypto.SHA256, digest, &rsa.PSSOptions{SaltLength: sha256.Size})
+	default:
+		return nil, bad("Invalid algorithm %q", alg)
+	}
+	if err != nil {
+		return nil, bad("Unable to sign with this key.")
+	}
+	return out, nil
+}
+
+// crypt is wrapKey, unwrapKey and sign. [rest]
 func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation string) (any, *refusal) {
-	operation = map[string]string{"wrapkey": "wrapKey", "unwrapkey": "unwrapKey"}[strings.ToLower(operation)]
+	names := map[string]string{"wrapkey": "wrapKey", "unwrapkey": "unwrapKey", "sign": "sign"}
+	operation = names[strings.ToLower(operation)]
 	if operation == "" {
 		return nil, &refusal{http.StatusMethodNotAllowed, "HttpMethodNotAllowed", "",
 			"the emulator has no such operation"}
@@ -224,7 +246,7 @@ func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation 
 		return nil, bad("Content of 'value' is not base64url, or property 'value' is required.")
 	}
 	h := map[string]func() hash.Hash{"RSA-OAEP-256": sha256.New, "RSA-OAEP": sha1.New}[body.Alg]
-	if h == nil {
+	if h == nil && operation != "sign" {
 		return nil, bad("Invalid algorithm %q", body.Alg)
 	}
 	v, refused := s.find(name, version)
@@ -233,6 +255,13 @@ func (s *Service) crypt(r *http.Request, p *Principal, name, version, operation 
 	}
 	if refused != nil {
 		return nil, refused
+	}
+	if operation == "sign" {
+		out, refused := sign(body.Alg, v, value)
+		if refused != nil {
+			return nil, refused
+		}
+		return map[string]string{"kid": kid(r, name, v), "value": b64(out)}, nil
 	}
 	var out []byte
 	if operation == "wrapKey" {

@@ -153,6 +153,8 @@ var (
 	PSS   = keys.SignParams{Hash: crypto.SHA256, Salt: rsa.PSSSaltLengthEqualsHash}
 	PKCS1 = keys.SignParams{Hash: crypto.SHA384, PKCS1: true}
 	SHA2  = keys.SignParams{Hash: crypto.SHA256}
+	// SHA2PKCS1 is PKCS #1 v1.5 with SHA-256.
+	SHA2PKCS1 = keys.SignParams{Hash: crypto.SHA256, PKCS1: true}
 )
 
 // CheckBlock decrypts OAEP, and a spoiled block unless the emulator has no answer to it.

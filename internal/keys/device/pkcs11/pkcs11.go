@@ -154,6 +154,9 @@ func (c *connection) Open(ctx context.Context, r device.Ref) (device.Key, device
 		return nil, device.Facts{}, sealpkcs11.Failure(c.name, err)
 	}
 	facts, err := factsOf(info)
+	if err == nil {
+		d, err = c.pinned(d, info.URI)
+	}
 	if err != nil {
 		return nil, device.Facts{}, sealpkcs11.Failure(c.name, err)
 	}
@@ -165,6 +168,17 @@ func (c *connection) Open(ctx context.Context, r device.Ref) (device.Key, device
 		return &hmacKey{k}, facts, nil
 	}
 	return &pair{k}, facts, nil
+}
+
+// pinned selects a key by label and id, however it was found: another key that gets its label later
+// is not used in its place.
+func (c *connection) pinned(d *hsm.DeviceKey, uri string) (*hsm.DeviceKey, error) {
+	label, text := sealpkcs11.URIParts(uri)
+	id, err := hex.DecodeString(text)
+	if err != nil || len(id) == 0 {
+		return d, nil // the key has no id
+	}
+	return c.token.DeviceKey(label, id)
 }
 
 func factsOf(info hsm.DeviceKeyInfo) (f device.Facts, err error) {
