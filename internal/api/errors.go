@@ -115,9 +115,12 @@ func (h *Handler) judge(q *Request, err error) (int, string) {
 	case errors.Is(err, storage.ErrFenced):
 		return http.StatusServiceUnavailable, "another node has become the leader: nothing was written; try again"
 	case storage.ClassOf(err) != "":
-		class := storage.ClassOf(err)
-		return http.StatusServiceUnavailable, fmt.Sprintf("the storage does not answer: the request may have taken "+
-			"effect (%s: %s); check, then try again", class, class.Remedy())
+		class, fails := storage.ClassOf(err), "fails"
+		if class == storage.Unreachable || class == storage.Unresponsive || class == storage.NoQuorum {
+			fails = "does not answer"
+		}
+		return http.StatusServiceUnavailable, fmt.Sprintf("the storage %s: the request may have taken effect (%s: %s); "+
+			"check, then try again", fails, class, class.Remedy())
 	case errors.Is(err, storage.ErrClosed):
 		return http.StatusServiceUnavailable, "the server is stopping; try again"
 	case errors.Is(err, storage.ErrInvalidKey):

@@ -317,7 +317,8 @@ func TestDoctorOnOutages(t *testing.T) {
 	r := &harness{Server: f.Nodes[0], t: t}
 	r.doctor().has(t, "warning", "storage", "connection pooler")
 	server.Kill(t)
-	if err := r.Until(20*time.Second, "in an outage", func(h Health, _ int) bool { return h.StorageFailure != "" }); err != nil {
+	failing := func(h Health, _ int) bool { return h.StorageFailure != "" }
+	if err := r.Until(20*time.Second, "in an outage", failing); err != nil {
 		t.Fatal(err)
 	}
 	r.doctor("-timeout=3s").has(t, "error", "storage", "the running server's calls of it fail: unreachable")

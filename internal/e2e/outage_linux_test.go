@@ -195,8 +195,8 @@ func TestOutageByCertificate(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{TLS: true, NoSync: true})
 	stanza, paths := sockets(t, 2, func(int) string {
-		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  tls_ca_file = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\n",
-			server.Endpoints[0], server.CAFile, server.CertFile, server.KeyFile)
+		return fmt.Sprintf("storage \"etcd\" {\n  address = %q\n  tls_ca_file = %q\n  tls_cert_file = %q\n"+
+			"  tls_key_file = %q\n}\n", server.Endpoints[0], server.CAFile, server.CertFile, server.KeyFile)
 	})
 	f := NewCluster(t, binary, stanza, 2)
 	f.Begin()

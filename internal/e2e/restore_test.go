@@ -90,7 +90,8 @@ func TestRestoreOfAStrangersSnapshot(t *testing.T) {
 	other.run(0, "", "operator", "snapshot", "save", foreign)
 	r := newStaticHarness(t)
 	r.mustStart()
-	if _, errs := r.run(2, "", "operator", "snapshot", "restore", foreign); !strings.Contains(errs, "nothing was changed") {
+	_, errs := r.run(2, "", "operator", "snapshot", "restore", foreign)
+	if !strings.Contains(errs, "nothing was changed") {
 		t.Errorf("restore says %q", errs)
 	}
 	if st := r.status(); st.Initialized {

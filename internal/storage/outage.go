@@ -23,6 +23,7 @@ const (
 	Exhausted    Class = "exhausted"    // no connection or other resource is left
 	ReadOnly     Class = "read-only"    // it takes no writes
 	Damaged      Class = "corrupt"      // stored bytes cannot be what was written
+	Failed       Class = "failed"       // the disk reports errors
 )
 
 // Remedy returns what an operator does about a failure. Like the class it names no details.
@@ -44,6 +45,8 @@ func (c Class) Remedy() string {
 		return "raise the storage server's limits"
 	case ReadOnly:
 		return "make the storage accept writes, or name the server that does"
+	case Failed:
+		return "check the disk and its file system"
 	case Damaged:
 		return "run `sealgate doctor -deep` on the stopped server, or restore a snapshot"
 	}
@@ -57,7 +60,9 @@ func (c Class) Lasting() bool {
 }
 
 // writesOnly reports whether reads may succeed during a failure of writes.
-func (c Class) writesOnly() bool { return c == Full || c == ReadOnly || c == Denied || c == Damaged }
+func (c Class) writesOnly() bool {
+	return c == Full || c == ReadOnly || c == Denied || c == Damaged || c == Failed
+}
 
 // classified is an error with its class.
 type classified struct {

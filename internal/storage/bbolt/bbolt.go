@@ -81,7 +81,8 @@ type Store struct {
 	ended     chan struct{} // closed when the writer has ended and db is closed
 	feed      storage.Feed
 
-	writer writer
+	writer  writer
+	failing storage.Outage
 }
 
 var (
@@ -89,6 +90,7 @@ var (
 	_ storage.Watcher     = (*Store)(nil)
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
+	_ storage.Reporter    = (*Store)(nil)
 )
 
 // Open opens the database in dir, and creates folder and file (modes 0700, 0600) if they are
@@ -109,6 +111,7 @@ func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path, log: o.Log, opts: o, queue: make(chan *request, queueLength), ended: make(chan struct{})}
+	s.failing.Log, s.failing.Now = o.Log, time.Now
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.writer = writer{store: s, commit: (*bolt.Tx).Commit}
 	var err error
@@ -159,6 +162,9 @@ func (s *Store) closeDB() error {
 	}
 	return s.guard(db.Close)
 }
+
+// Failing implements storage.Reporter: why the last commit failed, or takes so long.
+func (s *Store) Failing() *storage.Failure { return s.failing.Failing() }
 
 // ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {

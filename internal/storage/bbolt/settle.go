@@ -31,7 +31,7 @@ func (w *writer) settle(cause error) error {
 	w.reopen = cause
 	landed := w.sequence + 1
 	if err := w.recover(); err != nil {
-		return fmt.Errorf("bbolt: the outcome of a commit to %s is unknown: %w (%w)", w.store.path, cause, err)
+		return failed(cause, fmt.Errorf("bbolt: the outcome of a commit to %s is unknown: %w (%w)", w.store.path, cause, err))
 	}
 	if w.sequence < landed {
 		return w.notWritten(cause)
@@ -43,7 +43,8 @@ func (w *writer) notWritten(cause error) error {
 	if full(cause) {
 		return fullError(w.store.path, cause)
 	}
-	return fmt.Errorf("bbolt: nothing was written to %s: %w", w.store.path, cause)
+	return failed(cause, fmt.Errorf("bbolt: nothing was written to %s: %w; check the disk and its file system (dmesg), "+
+		"then repeat the write", w.store.path, cause))
 }
 
 // recover opens the database again and ensures that what it shows is on disk. It fails while a
@@ -63,7 +64,7 @@ func (w *writer) recover() error {
 		return err
 	}
 	if err := guarded(func() error { return writeSequence(s.db, sequence) }); err != nil {
-		return fmt.Errorf("bbolt: writing %s: %w", s.path, err)
+		return failed(err, fmt.Errorf("bbolt: writing %s: %w", s.path, err))
 	}
 	w.sequence, w.reopen = sequence, nil
 	return nil

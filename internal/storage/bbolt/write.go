@@ -9,6 +9,8 @@ import (
 	"runtime"
 	"slices"
 	"sync/atomic"
+	"syscall"
+	"time"
 
 	bolt "go.etcd.io/bbolt"
 
@@ -126,7 +128,12 @@ func (w *writer) gather(first *request, queue <-chan *request) []*request {
 // write executes a group in one transaction and answers its members.
 func (w *writer) write(group []*request) {
 	results := make([]error, len(group))
+	slow := w.watchSlow()
 	events, err := w.transact(group, results)
+	slow.Stop()
+	if err != nil || len(events) > 0 { // without events nothing was written, which proves nothing
+		w.store.note(err)
+	}
 	switch {
 	case err == nil:
 		w.store.feed.Publish(events...)
@@ -139,6 +146,37 @@ func (w *writer) write(group []*request) {
 		}
 		r.done <- results[i]
 	}
+}
+
+// slowCommit is how long a commit may take before the storage counts as failing.
+const slowCommit = 2 * time.Second
+
+// watchSlow reports a commit that does not end: a disk that does not answer.
+func (w *writer) watchSlow() *time.Timer {
+	return time.AfterFunc(slowCommit, func() {
+		w.store.failing.Failed(true, storage.Classified(storage.Unresponsive, fmt.Errorf("bbolt: a commit to %s takes "+
+			"more than %s: the disk does not answer; check it", w.store.path, slowCommit)))
+	})
+}
+
+// note records the outcome of a group for [storage.Reporter].
+func (s *Store) note(err error) {
+	if err == nil {
+		s.failing.Worked(true)
+		return
+	}
+	s.failing.Failed(true, err) // ignores errors without a class
+}
+
+// failed returns the error of a disk, with its class.
+func failed(cause, err error) error {
+	class := storage.Failed
+	for _, errno := range []syscall.Errno{syscall.EROFS, syscall.EACCES, syscall.EPERM} {
+		if errors.Is(cause, errno) {
+			class = storage.ReadOnly
+		}
+	}
+	return storage.Classified(class, err)
 }
 
 // transact returns an error of the whole group; errors of single members go to results.

@@ -1,0 +1,123 @@
+package e2e
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/sealgate/sealgate/internal/testkit"
+)
+
+// TestFailingDisk: the disk of a serving program reports errors, becomes read-only, or does not
+// answer. Writes say which, health shows it, reads continue, and all is as before when it is over.
+func TestFailingDisk(t *testing.T) {
+	t.Parallel()
+	tracer := testkit.Require(t, "strace")
+	for what, c := range map[string]struct {
+		inject string // of strace
+		class  string
+		says   string // in the refusal of a write; "" for a slow write that succeeds
+	}{
+		"errors on writes": {"pwrite64:error=EIO", "failed", "check the disk"},
+		"errors on syncs":  {"fdatasync:error=EIO", "failed", "check the disk"},
+		"read-only":        {"pwrite64:error=EROFS", "read-only", "accept writes"},
+		"silent":           {"fdatasync:delay_enter=3000000", "unresponsive", ""},
+		"slow":             {"fdatasync:delay_enter=200000", "", ""},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r := newStaticHarness(t)
+			r.mustStart()
+			r.mustInit()
+			r.mustPut("a", "before")
+			end := r.inject(tracer, c.inject)
+			begun := time.Now()
+			answered := make(chan Reply, 1)
+			go func() { answered <- r.put("b", "meanwhile") }()
+			failing := func() bool {
+				h, code, err := r.Health(t.Context())
+				return err == nil && code == 200 && h.StorageFailure == c.class
+			}
+			if c.class != "" {
+				r.eventually(10*time.Second, "health says "+c.class, failing)
+			}
+			r.mustGet("a", "before")
+			reply := <-answered
+			t.Logf("the write was answered after %s: %d %s", time.Since(begun).Round(time.Millisecond), reply.Code, reply.Body)
+			switch {
+			case c.says == "" && reply.Code != 204:
+				t.Errorf("a slow write: %d %s", reply.Code, reply.Body)
+			case c.says != "" && (reply.Code != 503 || !strings.Contains(string(reply.Body), c.says) ||
+				!strings.Contains(string(reply.Body), c.class)):
+				t.Errorf("the refusal: %d %s; want 503 with %q and %q", reply.Code, reply.Body, c.class, c.says)
+			}
+			end()
+			r.eventually(20*time.Second, "a write succeeds", func() bool { return r.put("c", "after").Code == 204 })
+			if h, _, err := r.Health(t.Context()); err != nil || h.StorageFailure != "" {
+				t.Errorf("health after it is over: %q, %v", h.StorageFailure, err)
+			}
+			if err := r.Kill(); err != nil {
+				t.Fatal(err)
+			}
+			r.mustStart()
+			r.until(20*time.Second, "unsealed", unsealed)
+			r.mustGet("a", "before")
+			r.mustGet("c", "after")
+			if reply.Code == 204 {
+				r.mustGet("b", "meanwhile")
+			}
+		})
+	}
+}
+
+// inject makes calls on the database file of the running program fail or wait, until end is called.
+func (r *harness) inject(tracer, what string) (end func()) {
+	r.t.Helper()
+	call, _, _ := strings.Cut(what, ":")
+	cmd := exec.Command(tracer, "-f", "-q", "-P", r.dataFile(), "-e", "trace="+call, "-e", "inject="+what,
+		"-o", filepath.Join(r.t.TempDir(), "trace"), "-p", fmt.Sprint(r.Pid()))
+	var log strings.Builder
+	cmd.Stderr = &log
+	if err := cmd.Start(); err != nil {
+		r.t.Fatal(err)
+	}
+	done := make(chan struct{})
+	go func() { defer close(done); _ = cmd.Wait() }() // the end of the test kills it
+	stop := func() {
+		_ = cmd.Process.Signal(unix.SIGTERM) // detaches
+		<-done
+	}
+	r.t.Cleanup(stop)
+	for deadline := time.Now().Add(10 * time.Second); !r.traced(); time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-done:
+			testkit.Missing(r.t, "this machine lets no process be traced: %s", log.String())
+		default:
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("strace does not attach: %s", log.String())
+		}
+	}
+	return stop
+}
+
+// traced reports whether every thread of the program is traced.
+func (r *harness) traced() bool {
+	tasks, err := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/status", r.Pid()))
+	if err != nil || len(tasks) == 0 {
+		return false
+	}
+	for _, task := range tasks {
+		b, err := os.ReadFile(task)
+		if err == nil && strings.Contains(string(b), "TracerPid:\t0\n") {
+			return false
+		}
+	}
+	return true
+}
