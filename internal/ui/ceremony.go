@@ -29,6 +29,16 @@ var kinds = []kind{
 	{Slug: "root", Title: "A new root token", Path: "sys/generate-root", Start: "attempt",
 		What: "The quorum makes a token that may do everything. Give a share only if you know who needs it, and why.",
 		CLI:  "sealgate operator generate-root -nonce=NONCE", Custodians: "shares"},
+	{Slug: "authorize-raw", Title: "Raw access to the storage", Path: "sys/authorize/raw", Start: "attempt",
+		What: "One administrator may read and write single entries of the storage behind the barrier for a short time. " +
+			"Who may do that can read and change everything.",
+		CLI: "sealgate operator authorize -purpose=raw -nonce=NONCE", Custodians: "shares"},
+	{Slug: "authorize-restore", Title: "A forced restore", Path: "sys/authorize/restore", Start: "attempt",
+		What: "One administrator may replace all data by the snapshot of another cluster, once.",
+		CLI:  "sealgate operator authorize -purpose=restore -nonce=NONCE", Custodians: "shares"},
+	{Slug: "authorize-seals", Title: "A weaker protection by seals", Path: "sys/authorize/seals", Start: "attempt",
+		What: "One administrator may remove a seal, or lower the number of seals that unseal this cluster.",
+		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE", Custodians: "shares"},
 }
 
 func kindOf(slug string) (kind, bool) {
@@ -55,6 +65,8 @@ type progress struct {
 	Keys                 []string
 	KeysBase64           []string `json:"keys_base64"`
 	EncodedToken         string   `json:"encoded_token"`
+	StartedBy            string   `json:"started_by"`
+	Expires              string
 }
 
 // ceremonyData is the page of a ceremony.
@@ -249,9 +261,11 @@ func (u *UI) giveShare(w http.ResponseWriter, r *http.Request, f *form) {
 			d.Receipt.What += ", and become valid when they are verified"
 		}
 		d.Shares = newShares(p)
-	case p.Complete:
+	case p.Complete && p.EncodedToken != "":
 		d.Receipt.What = "your share was the last one: the encoded token is below"
 		d.Encoded = p.EncodedToken
+	case p.Complete:
+		d.Receipt.What = "your share was the last one: " + p.StartedBy + " may act now, until " + when(p.Expires)
 	}
 	u.showCeremony(w, r, d, err)
 }

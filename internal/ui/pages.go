@@ -19,17 +19,86 @@ func init() { // not a literal: the pages' functions refer to the list
 	}
 }
 
+// sealsData is the page of seals: their state here, and what the cluster survives.
+type sealsData struct {
+	*sealStatus
+	List struct {
+		Policy     string
+		Losses     []string
+		Members    []struct{ Name string }
+		Candidates []struct{ Name, Type string }
+		Nodes      []struct {
+			Node   string
+			Active bool
+			Note   string
+		}
+	}
+	Forecast forecast
+}
+
+// forecast is sys/seals/forecast.
+type forecast struct {
+	Text           string
+	WouldUnseal    bool     `json:"would_unseal"`
+	AllNodes       bool     `json:"all_nodes"`
+	CriticalLosses []string `json:"critical_losses"`
+	Expires        []struct{ Seal, What, At, Node string }
+	Nodes          []struct {
+		Node        string
+		Active      bool
+		WouldUnseal bool `json:"would_unseal"`
+		Cause       string
+	}
+}
+
 func sealsPage() *page {
+	name := field{Name: "name", Label: "Seal", Kind: "text", Required: true, Hint: "Its name in the configuration."}
 	return &page{
 		slug: "seals", title: "seals", group: "operate",
 		intro: "Each seal protects the root key on its own. A restart needs as many of them as the policy says.",
-		cli:   []string{"sealgate operator seal-status"},
-		load:  func(q *query) (any, error) { return q.sealStatus() },
+		cli:   []string{"sealgate operator seals list", "sealgate operator forecast"},
+		load: func(q *query) (any, error) {
+			s, err := q.sealStatus()
+			if err != nil {
+				return nil, err
+			}
+			d := sealsData{sealStatus: s}
+			if err := q.get("sys/seals/forecast", &d.Forecast); err != nil {
+				return d, err
+			}
+			err = q.get("sys/seals", &d.List)
+			return d, err
+		},
 		actions: []action{
 			{
-				Name: "rewrap", Title: "Wrap the root key again", Path: "sys/sealwrap/rewrap", Sudo: true,
+				Name: "verify", Title: "Prove all seals now", Path: "sys/seals/verify", Sudo: true,
+				Intro: "Each seal decrypts what it protects, and the result is shown above.",
+				CLI:   "sealgate operator seals verify", Done: "The seals were asked; the result is on the page.",
+			},
+			{
+				Name: "rewrap", Title: "Wrap the root key again", Path: "sys/seals/rewrap", Sudo: true,
 				Intro: "Wraps the root key with the newest version of each seal's key. Data stays as it is.",
-				CLI:   "sealgate write -force sys/sealwrap/rewrap", Done: "The root key was wrapped again by each seal.",
+				CLI:   "sealgate operator seals rewrap", Done: "The root key was wrapped again by each seal.",
+			},
+			{
+				Name: "add", Title: "Add a seal", Path: "sys/seals/add", Sudo: true, Fields: []field{name}, Result: "change",
+				Intro: "Put its stanza into the configuration of every node, and send each a SIGHUP. The seal is added once " +
+					"every node has proven that it can use it; until then, send this form again.",
+				CLI: "sealgate operator seals add <name>",
+			},
+			{
+				Name: "policy", Title: "Change the policy", Path: "sys/seals/policy", Sudo: true, Result: "change",
+				Intro: "To lower the number needs a quorum of shares: start the ceremony with sealgate operator authorize " +
+					"-purpose=seals -init.",
+				CLI: "sealgate operator seals policy <threshold>",
+				Fields: []field{{Name: "threshold", Label: "Seals that a restart needs", Kind: "number", Required: true,
+					Value: "1"}},
+			},
+			{
+				Name: "remove", Title: "Remove a seal", Path: "sys/seals/remove", Sudo: true, Danger: true, Confirm: "remove",
+				Intro: "Needs a quorum of shares: start the ceremony with sealgate operator authorize -purpose=seals -init. " +
+					"Older snapshots still need this seal.",
+				CLI: "sealgate operator seals remove <name>", Fields: []field{name}, Result: "change",
 			},
 			{
 				Name: "seal", Title: "Seal this server", Path: "sys/seal", Sudo: true, Danger: true, Confirm: "seal",

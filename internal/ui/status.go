@@ -34,15 +34,15 @@ type sealState struct {
 	Name, Type    string
 	WouldUnseal   bool   `json:"would_unseal"`
 	LastProof     string `json:"last_proof"`
-	Failing       string
-	Class         string
-	Cause         string
+	Failing       string `json:"failing_since"`
+	Class         string `json:"failure_class"`
+	Cause         string `json:"failure"`
 	Remedy        string
 	KeyID         string `json:"key_id"`
 	KeyState      string `json:"key_state"`
 	KeyProtection string `json:"key_protection"`
-	Deletion      string
-	RewrapDue     bool `json:"rewrap_due"`
+	Deletion      string `json:"key_deletion"`
+	RewrapDue     bool   `json:"rewrap_due"`
 	Configured    bool
 	NeededKeys    []struct {
 		KeyID string `json:"key_id"`
@@ -126,6 +126,9 @@ func (u *UI) status(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	d := statusData{sealStatus: s, Summary: s.summary(), Forecast: s.forecast()}
+	if f := (forecast{}); q.s != nil && q.get("sys/seals/forecast", &f) == nil && f.Text != "" {
+		d.Forecast = f.Text // of the whole cluster
+	}
 	if !s.Sealed && s.Initialized {
 		for _, k := range kinds {
 			var p progress

@@ -29,6 +29,9 @@ func TestPages(t *testing.T) {
 		eval[int](v, "opening the forms", "document.querySelectorAll('details').forEach(d => d.open = true), 0")
 		v.check(fileName(one))
 	}
+	v.open("/ui/seals")
+	v.sees("If every node restarted now")
+	v.sees("Policy: ")
 	v.open("/ui/nowhere")
 	v.sees("There is no such page")
 	v.check("not-found")
