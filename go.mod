@@ -24,6 +24,7 @@ require (
 	github.com/cloudflare/circl v1.6.3
 	github.com/elastic/go-seccomp-bpf v1.6.0
 	github.com/go-jose/go-jose/v4 v4.1.4
+	github.com/google/go-tpm v0.9.8
 	github.com/google/licenseclassifier/v2 v2.0.0
 	github.com/hashicorp/go-kms-wrapping/v2 v2.0.18
 	github.com/hashicorp/go-kms-wrapping/wrappers/alicloudkms/v2 v2.0.4

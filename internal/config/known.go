@@ -161,6 +161,7 @@ var sealParams = map[string]string{
 		" cert_password managed_id_kind resource_id key_not_required endpoint authority_host federated_token_file " +
 		"tls_ca_cert timeout",
 	"kmip":        "kms_key_id endpoint ca_cert client_cert client_key server_name timeout encrypt_alg tls12_ciphers",
+	"tpm2":        "device pcrs pin pin_final_try key_label timeout",
 	"ocikms":      "key_id crypto_endpoint management_endpoint auth_type_api_key timeout",
 	"alicloudkms": "kms_key_id region domain access_key access_secret secret_key timeout",
 }

@@ -14,7 +14,7 @@ import (
 var (
 	forDemo = []string{"softhsm2", "gcc", "libc6-dev"}
 	forTest = append(slices.Clone(forDemo), "git", "opensc", "opensc-pkcs11", "p11-kit", "p11-kit-modules", "postgresql",
-		"pgbouncer", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "chromium", "cargo-web")
+		"pgbouncer", "swtpm", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "chromium", "cargo-web")
 )
 
 // machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole
@@ -76,7 +76,7 @@ func TestSetupChecksOneThingEach(t *testing.T) {
 	t.Parallel()
 	programs := map[string]string{
 		"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "p11-kit": "p11-kit",
-		"git": "git", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
+		"git": "git", "swtpm": "swtpm", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
 		"python3": "python3-venv", "node": "nodejs", "npm": "npm", "chromium": "chromium", "cargo": "cargo-web",
 	}
 	const lib, lib64, postgres = "usr/lib/x86_64-linux-gnu/", "usr/lib64/", "usr/lib/postgresql/15/bin/initdb"

@@ -29,6 +29,7 @@ var stanzas = map[string]map[string]string{
 		"management_endpoint": "https://127.0.0.1:1", "auth_type_api_key": "true", "timeout": "300ms"},
 	"alicloudkms": {"kms_key_id": "k", "domain": "127.0.0.1:1", "timeout": "300ms"},
 	"static":      {"current_key": strings.Repeat("ab", 32), "current_key_id": "k"},
+	"tpm2":        {"device": "/nonexistent/tpm", "timeout": "300ms"},
 	"kmip": {"endpoint": "127.0.0.1:1", "kms_key_id": "k", "client_cert": "/nonexistent/c.pem",
 		"client_key": "/nonexistent/k.pem", "timeout": "300ms"},
 	"pkcs11": {"lib": "/nonexistent/lib.so", "token_label": "t", "key_label": "k", "pin": "1234",
@@ -48,6 +49,7 @@ var secrets = map[string][]string{
 	"alicloudkms": {"access_key", "secret_key"},
 	"static":      {"current_key", "previous_key"},
 	"pkcs11":      {"pin", "lib", "$BAO_HSM_PIN"},
+	"tpm2":        {"pin"},
 	"kmip":        {"client_cert", "client_key", "ca_cert"},
 }
 

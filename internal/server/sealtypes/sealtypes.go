@@ -27,6 +27,7 @@ func Factories() map[string]seals.Factory {
 		"pkcs11":        newPKCS11,
 		"shamir":        shamir.New,
 		"static":        static.New,
+		"tpm2":          newTPM2,
 		"transit":       newTransit,
 	}
 }

@@ -19,6 +19,7 @@ var sdks = map[string]string{
 	"gcpckms":       "cloud.google.com/go/kms/",
 	"ocikms":        "github.com/oracle/oci-go-sdk/",
 	"kmip":          "github.com/sealgate/sealgate/seals/kmip",
+	"tpm2":          "github.com/google/go-tpm/",
 	"transit":       "github.com/sealgate/sealgate/seals/transit",
 	"pkcs11":        "github.com/sealgate/sealgate/seals/pkcs11",
 }

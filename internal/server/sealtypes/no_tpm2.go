@@ -1,0 +1,5 @@
+//go:build no_tpm2
+
+package sealtypes
+
+var newTPM2 = leftOut("tpm2")
