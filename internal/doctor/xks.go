@@ -71,7 +71,8 @@ func (c *xksCheck) parse(address string) bool {
 	u, err := url.Parse(strings.TrimSuffix(strings.TrimSuffix(address, "/"), "/kms/xks/v1"))
 	switch {
 	case err != nil || u.Host == "" || u.RawQuery != "" || u.User != nil:
-		c.add(Error, "the address is not a URL such as https://xks.example.com/store-prod", "give name and prefix of the store")
+		c.add(Error, "the address is not a URL such as https://xks.example.com/store-prod",
+			"give name and prefix of the store")
 		return false
 	case u.Scheme != "https":
 		c.add(Error, "the address is not https: AWS KMS speaks TLS alone", "give an https address")

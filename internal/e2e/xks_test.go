@@ -522,3 +522,17 @@ func TestXKSPoliciesAreTheAuthors(t *testing.T) {
 	r.root = root
 	r.must(400, "POST", "xks/stores/prod", map[string]any{"policies": "root"})
 }
+
+func readConfig(s *Server) (string, error) {
+	text, err := os.ReadFile(filepath.Join(s.Dir, "sealgate.hcl"))
+	return string(text), err
+}
+
+func asText(t *testing.T, v any) string {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(raw)
+}

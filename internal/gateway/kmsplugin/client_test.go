@@ -240,7 +240,8 @@ func TestCircuitBreaker(t *testing.T) {
 	}
 }
 
-// TestAnswersOfTheServer: each status has its kind, and no text of the server reaches the API server.
+// TestAnswersOfTheServer: each status has its kind, and no text of the server reaches the API
+// server.
 func TestAnswersOfTheServer(t *testing.T) {
 	t.Parallel()
 	s := newCluster(t)

@@ -108,8 +108,8 @@ func (h *health) fresh() bool {
 	return age < h.o.Fresh && now.Sub(h.looked) < lookEvery
 }
 
-// lookEvery is how often Status may ask a key for its newest version, so that a rotation and the end
-// of a key are seen before the next proof is due.
+// lookEvery is how often Status may ask a key for its newest version, so that a rotation and the
+// end of a key are seen before the next proof is due.
 const lookEvery = time.Second
 
 // unchanged reports whether the last proof is of this version and still counts. It notes the look.

@@ -534,7 +534,8 @@ func (c *careless) Status(context.Context, *kms.StatusRequest) (*kms.StatusRespo
 
 func (c *careless) Encrypt(_ context.Context, r *kms.EncryptRequest) (*kms.EncryptResponse, error) {
 	text := append(bytes.Clone(r.GetPlaintext()), make([]byte, 1024)...)
-	return &kms.EncryptResponse{Ciphertext: text, KeyId: "other", Annotations: map[string][]byte{"Version": []byte("1")}}, nil
+	return &kms.EncryptResponse{Ciphertext: text, KeyId: "other",
+		Annotations: map[string][]byte{"Version": []byte("1")}}, nil
 }
 
 func (c *careless) Decrypt(_ context.Context, r *kms.DecryptRequest) (*kms.DecryptResponse, error) {
@@ -578,7 +579,8 @@ func TestCheckFindsWhatBreaksTheContract(t *testing.T) {
 		}
 	})
 	got := text(path)
-	for _, words := range []string{"warn socket: mode 0666", `fail Status: version is "v1"`, `warn Status: healthz is "fine"`,
+	for _, words := range []string{"warn socket: mode 0666", `fail Status: version is "v1"`,
+		`warn Status: healthz is "fine"`,
 		"fail Encrypt: the ciphertext has 1056 bytes", "fail Encrypt: the ciphertext contains the plaintext",
 		`fail Encrypt: key_id is "other"`, `fail Encrypt: the annotation "Version"`,
 		"fail Decrypt: a changed ciphertext opens", "warn Decrypt: the ciphertext opens under another key_id",

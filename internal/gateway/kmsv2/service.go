@@ -151,8 +151,8 @@ func (s *Service) Decrypt(ctx context.Context, r *kms.DecryptRequest) (*kms.Decr
 	})
 }
 
-// opened counts what key_ids are still needed, of this node. A key_id that opened something is bound
-// to it, so that there are as many series as versions; those of other plugins share one.
+// opened counts what key_ids are still needed, of this node. A key_id that opened something is
+// bound to it, so that there are as many series as versions; those of other plugins share one.
 func (s *Service) opened(keyID string) {
 	hash := HashOf(keyID)
 	if !strings.HasPrefix(keyID, keyIDPrefix) {
