@@ -32,10 +32,10 @@ func kmsStanza(dir string) string {
 // apiServer is an API server's connection to a plugin.
 type apiServer struct {
 	kms.KeyManagementServiceClient
-	t *testing.T
+	t testing.TB
 }
 
-func newAPIServer(t *testing.T, socket string) *apiServer {
+func newAPIServer(t testing.TB, socket string) *apiServer {
 	t.Helper()
 	c, err := grpc.NewClient("passthrough:///"+socket, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.WaitForReady(true)),

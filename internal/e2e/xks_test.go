@@ -39,7 +39,7 @@ const (
 
 // awsKMS is AWS KMS as a store's caller: it signs with SigV4, written apart from the server's code.
 type awsKMS struct {
-	t          *testing.T
+	t          testing.TB
 	url        string // of the server
 	prefix     string
 	id, secret string
