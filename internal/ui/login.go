@@ -13,9 +13,10 @@ import (
 
 // loginData is the login page.
 type loginData struct {
-	Method, Mount, User string
-	Mounts              []authMount // that may be shown to strangers, and the standard ones
-	Certificate         bool        // the browser sent a client certificate
+	Method, Mount, User, Role string
+
+	Mounts      []authMount // that may be shown to strangers, and the standard ones
+	Certificate bool        // the browser sent a client certificate
 }
 
 type authMount struct{ Path, Type string }
@@ -84,21 +85,29 @@ func (u *UI) login(w http.ResponseWriter, r *http.Request, f *form) {
 		u.showLogin(w, r, d, loginProblem(err), f.text("next"))
 		return
 	}
+	if err := u.begin(w, r, token, made); err != nil {
+		u.showLogin(w, r, d, loginProblem(err), f.text("next"))
+		return
+	}
+	u.redirect(w, ownPath(f.text("next")))
+}
+
+// begin begins a session with a token that the API accepts. A session that the browser had ends.
+func (u *UI) begin(w http.ResponseWriter, r *http.Request, token string, made bool) error {
+	q := &query{u: u, r: r}
 	var self tokenData
 	a, err := q.do(ask{method: http.MethodGet, path: "auth/token/lookup-self", token: token})
 	if err == nil {
 		err = a.decode(&self)
 	}
 	if err != nil {
-		u.showLogin(w, r, d, loginProblem(err), f.text("next"))
-		return
+		return err
 	}
-	u.Sessions.end(w, r)
-	w.Header().Del("Set-Cookie")
+	u.Sessions.drop(r)
 	u.Sessions.add(w, &session{
 		token: secret.Copy([]byte(token)), name: self.DisplayName, policies: self.Policies, made: made,
 	})
-	u.redirect(w, ownPath(f.text("next")))
+	return nil
 }
 
 // tokenBy returns the token that was typed, or that a login gives.

@@ -135,18 +135,25 @@ func (s *Sessions) evict() {
 
 // end removes the browser's session and its cookie.
 func (s *Sessions) end(w http.ResponseWriter, r *http.Request) {
-	if c, err := r.Cookie(sessionCookie); err == nil {
-		id := sha256.Sum256([]byte(c.Value))
-		s.mu.Lock()
-		if one := s.all[id]; one != nil {
-			one.token.Destroy()
-			delete(s.all, id)
-		}
-		s.mu.Unlock()
-	}
+	s.drop(r)
 	gone := cookie(sessionCookie, "")
 	gone.MaxAge = -1
 	http.SetCookie(w, gone)
+}
+
+// drop removes the browser's session.
+func (s *Sessions) drop(r *http.Request) {
+	c, err := r.Cookie(sessionCookie)
+	if err != nil {
+		return
+	}
+	id := sha256.Sum256([]byte(c.Value))
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if one := s.all[id]; one != nil {
+		one.token.Destroy()
+		delete(s.all, id)
+	}
 }
 
 // bearer returns the token for one request.

@@ -37,6 +37,8 @@ func New(c Config) *UI {
 	u.mux.HandleFunc("GET /ui/login", u.loginPage)
 	u.mux.HandleFunc("POST /ui/login", u.form(u.login))
 	u.mux.HandleFunc("POST /ui/logout", u.form(u.logout))
+	u.mux.HandleFunc("POST /ui/login/oidc", u.form(u.oidcStart))
+	u.mux.HandleFunc("GET /ui/oidc/{mount...}", u.oidcBack)
 	u.mux.HandleFunc("GET /ui/session", u.keepAlive)
 	u.mux.HandleFunc("GET /ui/unseal", u.unsealPage)
 	u.mux.HandleFunc("POST /ui/unseal", u.form(u.unseal))
