@@ -83,7 +83,8 @@ var table = []Client{
 		"The key is derived: make it with derived=true.",
 		dataKey.with("context", letterA), decrypt.with("context", letterA)),
 	transit("ceph-sse-s3", "Ceph RGW, SSE-S3: it makes and deletes a key per bucket",
-		"RGW takes an answer to keys/<name>/config that is not empty for a failure.",
+		"RGW takes an answer to keys/<name>/config that is not empty for a failure: mount the engine with "+
+			"options={\"empty_config_answer\":\"true\"}.",
 		Step{About: "make a bucket's key", Method: "PUT", Path: "<mount>/keys/<key>", Needs: []string{"create", "update"},
 			Changes: true},
 		Step{About: "allow its deletion", Method: "PUT", Path: "<mount>/keys/<key>/config", Needs: []string{"update"},

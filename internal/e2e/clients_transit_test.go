@@ -32,6 +32,27 @@ func TestHVACTransit(t *testing.T) {
 	}
 }
 
+// TestCephDeletesItsKeys makes RGW's calls for the key of a bucket: its config must be answered
+// without a body.
+func TestCephDeletesItsKeys(t *testing.T) {
+	t.Parallel()
+	r := newTransitServer(t)
+	r.must(204, "POST", "sys/mounts/ceph", map[string]any{"type": "transit",
+		"options": map[string]string{"empty_config_answer": "true"}})
+	for mount, code := range map[string]int{"ceph": 204, "transit": 200} {
+		r.must(200, "POST", mount+"/keys/bucket", map[string]any{"type": "chacha20-poly1305", "derived": true})
+		reply := r.must(code, "POST", mount+"/keys/bucket/config", map[string]bool{"deletion_allowed": true})
+		if (len(reply.Body) == 0) != (code == 204) {
+			t.Errorf("%s: %s", mount, reply.Body)
+		}
+		r.must(204, "DELETE", mount+"/keys/bucket", nil)
+	}
+	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{
+		"options": map[string]string{"empty_config_answer": "true"}})
+	r.must(200, "POST", "transit/keys/bucket", map[string]string{})
+	r.must(204, "POST", "transit/keys/bucket/config", map[string]bool{"deletion_allowed": true})
+}
+
 // sdkWriter writes, reads, lists and deletes by one of the two SDKs.
 type sdkWriter struct {
 	write func(path string, data map[string]any) (map[string]any, error)

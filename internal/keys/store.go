@@ -54,6 +54,7 @@ type Store struct {
 	cached map[string]*Key
 	drops  uint64 // how often Invalidate was called: what was read before that is not kept
 	most   int    // keys in the cache; 0: no bound
+	worn   []Worn // for TakeWorn
 	using  map[id]*Usage
 
 	notes sync.Mutex // held from the commit that notes garbage until it is removed, or turns out to be none
@@ -174,8 +175,10 @@ func (s *Store) load(ctx context.Context, name string) (*Key, error) {
 }
 
 func (s *Store) newKey(name string, settings Settings, of id) *Key {
-	return &Key{Name: name, Settings: settings, id: of, store: s, cache: &versions{by: map[int]*Version{}},
+	k := &Key{Name: name, Settings: settings, id: of, store: s, cache: &versions{by: map[int]*Version{}},
 		use: s.usage(of)}
+	k.use.watch(name, k.limited())
+	return k
 }
 
 // List returns names directly below prefix, as [storage.Store] does.

@@ -27,7 +27,38 @@ type Use struct {
 type Usage struct {
 	mu sync.Mutex
 	by map[int]Use
+
+	name    string // of the key
+	limited bool   // see [WornAt]
 }
+
+// Worn is a version whose count of uses has passed [WornAt] or [WornOut].
+type Worn struct {
+	Key     string
+	Version int
+	Count   uint64
+}
+
+// Limits of a key whose texts have random nonces of 96 bits: after 2^32 of them the chance that two
+// are equal, which would reveal texts and the authentication key, is no longer below 2^-32 (NIST SP
+// 800-38D, 8.3). Decryptions count too, so the limits are reached early rather than late.
+const (
+	WornAt  = 1 << 31
+	WornOut = 1 << 32
+)
+
+// limited reports whether a version of such a key may encrypt only so often. A derived key has one
+// limit for each context.
+func (s *Spec) limited() bool {
+	switch s.Type {
+	case AES128GCM, AES256GCM, ChaCha20Poly1305:
+		return !s.Derived
+	}
+	return false
+}
+
+// Worn reports whether a version that was used so often should be rotated.
+func (k *Key) Worn(uses uint64) bool { return k.limited() && uses >= WornAt }
 
 func (u *Usage) count(n int, uses uint64, at time.Time, by string) {
 	u.mu.Lock()
@@ -83,6 +114,42 @@ func (s *Store) usage(of id) *Usage {
 		s.using[of] = u
 	}
 	return u
+}
+
+// watch notes whose counter it is.
+func (u *Usage) watch(name string, limited bool) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.name, u.limited = name, limited
+}
+
+// wear notes the versions that passed a limit with what was counted.
+func (s *Store) wear(of id, stored, counted map[int]Use) {
+	u := s.usage(of)
+	u.mu.Lock()
+	name, limited := u.name, u.limited
+	u.mu.Unlock()
+	if !limited {
+		return
+	}
+	for n, more := range counted {
+		before := stored[n].Count
+		now := before + more.Count
+		if before < WornAt && now >= WornAt || before < WornOut && now >= WornOut {
+			s.mu.Lock()
+			s.worn = append(s.worn, Worn{name, n, now})
+			s.mu.Unlock()
+		}
+	}
+}
+
+// TakeWorn returns the versions that passed a limit since the last call.
+func (s *Store) TakeWorn() []Worn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	all := s.worn
+	s.worn = nil
+	return all
 }
 
 func (s *Store) forget(of id) {
@@ -162,6 +229,7 @@ func (s *Store) writeUses(ctx context.Context, taken map[id]map[int]Use) error {
 		if err != nil {
 			return err
 		}
+		s.wear(of, uses, counted)
 		add(uses, counted)
 		b.Ops = append(b.Ops, storage.Put(useKey(of), marshalUses(uses)))
 	}

@@ -130,3 +130,9 @@ const MaxOps = storage.MaxOps - 4
 // Factory creates a mount's backend. It returns a *fault.Error of kind Invalid if the mount's
 // settings are wrong.
 type Factory func(store Storage, m Entry) (Backend, error)
+
+// Noticer is implemented by a [Ticker] that finds what an operator should know.
+type Noticer interface {
+	// Notices returns what was found since the last call, each for one line of the log.
+	Notices() []string
+}

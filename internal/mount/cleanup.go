@@ -88,6 +88,11 @@ func (t *Table) tick(ctx context.Context) {
 		if err := k.Tick(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
 			t.log.Warn("the periodic work of a mount failed; retrying", "path", e.Path, "error", err, "in", tickEvery)
 		}
+		if n, ok := e.backend.(Noticer); ok {
+			for _, text := range n.Notices() {
+				t.log.Warn(text, "path", e.Path)
+			}
+		}
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/keys"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -379,5 +380,44 @@ func TestManyVersionsAndItems(t *testing.T) {
 	c := e.get("ciphertext", "POST", "encrypt/k", body("plaintext", big))
 	if got := e.get("plaintext", "POST", "decrypt/k", body("ciphertext", c)); got != big {
 		t.Errorf("1 MiB became %d characters", len(got))
+	}
+}
+
+// TestWornVersion: a version that has encrypted nearly 2^32 texts is reported in the log, once for
+// each limit, and by a read of the key. Derived keys have a limit for each context.
+func TestWornVersion(t *testing.T) {
+	e := newEngine(t)
+	e.must("POST", "keys/k", "")
+	e.must("POST", "keys/derived", `{"derived":true}`)
+	b := e.backend
+	use := func(name string, n uint64) []string {
+		t.Helper()
+		k, err := b.keys.Get(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		k.CountUse(1, n, "token-ci")
+		if err := b.Tick(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return b.Notices()
+	}
+	for i, want := range []int{0, 1, 0, 1, 0} {
+		got := use("k", []uint64{keys.WornAt - 1, 1, 5, keys.WornAt, 1 << 40}[i])
+		if len(got) != want || want == 1 && !strings.Contains(got[0],
+			"version 1 of key k was used 2147483648 times") && i == 1 {
+			t.Errorf("step %d: %v", i, got)
+		}
+	}
+	if a := e.do("GET", "keys/k", ""); len(a.warnings) != 1 || !strings.Contains(a.warnings[0], "rotate the key") ||
+		!strings.Contains(a.body, `"worn_versions":[1]`) {
+		t.Errorf("%v", a)
+	}
+	e.must("POST", "keys/k/rotate", "")
+	if got := use("derived", keys.WornOut); len(got) != 0 {
+		t.Errorf("%v", got)
+	}
+	if a := e.do("GET", "keys/derived", ""); a.warnings != nil || strings.Contains(a.body, "worn_versions") {
+		t.Errorf("%v", a)
 	}
 }

@@ -3,6 +3,7 @@ package transit
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 	"time"
@@ -38,6 +39,20 @@ type rotations struct {
 // Tick writes the counts of use, and rotates what is due.
 func (b *backend) Tick(ctx context.Context) error {
 	return errors.Join(b.keys.Flush(ctx), b.rotateDue(ctx), sweepDue(b, ctx))
+}
+
+// Notices implements [mount.Noticer]: versions that have encrypted nearly as much as they may.
+func (b *backend) Notices() (all []string) {
+	for _, w := range b.keys.TakeWorn() {
+		all = append(all, wornText(w.Key, w.Version, w.Count))
+	}
+	return all
+}
+
+func wornText(key string, version int, count uint64) string {
+	return fmt.Sprintf("version %d of key %s was used %d times: rotate the key, because a version may "+
+		"encrypt at most 2^32 "+
+		"texts with random nonces", version, key, count)
 }
 
 // reschedule notes when a key is due; an unknown one when the schedule is not there yet.

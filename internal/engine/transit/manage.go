@@ -8,6 +8,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -129,7 +131,30 @@ func readKey(b *backend, ctx context.Context, c *call) (*mount.Response, error) 
 	if err != nil {
 		return nil, fault.New(fault.Invalid, "failed to base64-decode context")
 	}
-	return b.describe(ctx, k, keyContext)
+	a, err := b.describe(ctx, k, keyContext)
+	if err != nil {
+		return nil, err
+	}
+	return a, b.showWorn(ctx, k, a)
+}
+
+// showWorn adds the versions that have encrypted nearly as much as they may.
+func (b *backend) showWorn(ctx context.Context, k *keys.Key, a *mount.Response) error {
+	uses, err := b.keys.Uses(ctx, k)
+	if err != nil && !errors.Is(err, keys.ErrRecord) { // counts are no reason to refuse
+		return err
+	}
+	var worn []int
+	for _, n := range slices.Sorted(maps.Keys(uses)) {
+		if n >= k.MinAvailable && k.Worn(uses[n].Count) {
+			worn = append(worn, n)
+			a.Warnings = append(a.Warnings, wornText(k.Name, n, uses[n].Count))
+		}
+	}
+	if worn != nil {
+		a.Data.(map[string]any)["worn_versions"] = worn
+	}
+	return nil
 }
 
 // publicVersion is a version of a key with a public part, as it is described.
@@ -353,7 +378,12 @@ func configureKey(b *backend, ctx context.Context, c *call) (*mount.Response, er
 		warnings, err = b.checkUse(ctx, ch.Key(), ch.MinDecryption, force)
 		return err
 	})
-	return b.changed(ctx, k, warnings, err, fault.New(fault.Invalid, "no existing key named %s could be found", c.segs[0]))
+	a, err := b.changed(ctx, k, warnings, err,
+		fault.New(fault.Invalid, "no existing key named %s could be found", c.segs[0]))
+	if err == nil && b.emptyConfig && warnings == nil {
+		return nil, nil
+	}
+	return a, err
 }
 
 // readConfigOf changes the settings of a key, whose versions may be in a device.

@@ -42,6 +42,11 @@ type Options struct {
 	Devices *device.Registry // where keys in devices come from; nil: there are none
 }
 
+// optionEmptyConfig is an option of a mount. With "true", keys/<name>/config answers 204 without a
+// body, as old Vaults did: Ceph RGW takes another answer for a failure, and keeps the keys of
+// buckets that were deleted.
+const optionEmptyConfig = "empty_config_answer"
+
 // New is the [mount.Factory] of the type "transit".
 func New(store mount.Storage, m mount.Entry) (mount.Backend, error) {
 	return Factory(Options{})(store, m)
@@ -63,7 +68,7 @@ func Factory(o Options) mount.Factory {
 		}
 		return &backend{
 			keys:  keys.NewStore(store, keys.Options{Providers: providers, Rand: o.Rand, Now: o.Now}),
-			store: store, now: o.Now, rand: o.Rand, devices: devices,
+			store: store, now: o.Now, rand: o.Rand, devices: devices, emptyConfig: m.Options[optionEmptyConfig] == "true",
 		}, nil
 	}
 }
@@ -75,6 +80,8 @@ type backend struct {
 	store mount.Storage
 	now   func() time.Time
 	rand  io.Reader
+
+	emptyConfig bool // see optionEmptyConfig
 
 	devices *device.Mount // nil: none
 	swept   atomic.Int64  // when keys in devices that no version has were looked for
