@@ -103,10 +103,7 @@ func (q *Request) auditData() json.RawMessage {
 			return nil
 		}
 		if !isForm(q, body) {
-			if checkJSON(body, q.Limits) != nil || !json.Valid(body) {
-				return nil
-			}
-			return body
+			return q.validJSON(body)
 		}
 		form, err := parseForm(body, q.Limits)
 		if err != nil {
@@ -131,7 +128,16 @@ func (q *Request) auditData() json.RawMessage {
 // auditDeletion returns the body of a deletion, which may name what to cancel.
 func (q *Request) auditDeletion() json.RawMessage {
 	body := bytes.TrimSpace(q.body)
-	if len(body) == 0 || checkJSON(body, q.Limits) != nil || !json.Valid(body) {
+	if len(body) == 0 {
+		return nil
+	}
+	return q.validJSON(body)
+}
+
+// validJSON returns a body that can be written to an entry as it is; nil for another one. It
+// reserves no memory: an entry must have what the handler gets.
+func (q *Request) validJSON(body []byte) json.RawMessage {
+	if _, err := checkJSON(body, q.Limits); err != nil || !json.Valid(body) {
 		return nil
 	}
 	return body

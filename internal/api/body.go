@@ -40,14 +40,17 @@ func (q *Request) readBody() error {
 	}
 	limit := q.bodyLimit()
 	var err error
-	if n := q.HTTP.ContentLength; n >= 0 && n <= SmallBody { // a header alone must not allocate memory
+	if n := q.HTTP.ContentLength; n >= 0 && n <= smallRequest { // a header alone must not allocate much
+		if err := q.reserve(n); err != nil {
+			return err
+		}
 		q.body = make([]byte, n)
 		_, err = io.ReadFull(q.HTTP.Body, q.body)
 	} else {
-		q.body, err = io.ReadAll(io.LimitReader(q.HTTP.Body, limit+1))
+		q.body, err = q.readUpTo(limit)
 	}
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly")
+		return errRead(err)
 	}
 	if int64(len(q.body)) > limit {
 		return TooLarge(limit)

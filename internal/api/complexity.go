@@ -16,10 +16,11 @@ func errComplex(format string, args ...any) error {
 const perValue = 64
 
 // checkJSON bounds what decoding body may take: depth of nesting, number of strings, memory. It
-// reads each byte once, allocates nothing, and leaves it to the decoder to check the syntax.
-func checkJSON(body []byte, l *Limits) error {
+// reads each byte once, allocates nothing, and leaves it to the decoder to check the syntax. It
+// returns the estimate of the memory.
+func checkJSON(body []byte, l *Limits) (memory int64, err error) {
 	var depth int
-	var strings, memory int64
+	var strings int64
 	inString := false
 	for i := 0; i < len(body); i++ {
 		c := body[i]
@@ -36,12 +37,12 @@ func checkJSON(body []byte, l *Limits) error {
 		case '"':
 			inString = true
 			if strings++; strings > l.JSONStrings {
-				return errComplex("more than %d strings (max_request_json_strings)", l.JSONStrings)
+				return 0, errComplex("more than %d strings (max_request_json_strings)", l.JSONStrings)
 			}
 			memory += perValue
 		case '{', '[':
 			if depth++; depth > l.JSONDepth {
-				return errComplex("nested deeper than %d", l.JSONDepth)
+				return 0, errComplex("nested deeper than %d", l.JSONDepth)
 			}
 			memory += perValue
 		case '}', ']':
@@ -51,8 +52,17 @@ func checkJSON(body []byte, l *Limits) error {
 		}
 	}
 	if memory += int64(len(body)); memory > l.JSONMemory {
-		return errComplex("decoding it would take about %d bytes; at most %d are allowed (max_request_json_memory)",
+		return 0, errComplex("decoding it would take about %d bytes; at most %d are allowed (max_request_json_memory)",
 			memory, l.JSONMemory)
 	}
-	return nil
+	return memory, nil
+}
+
+// checkJSON bounds what decoding a body of the request may take, and reserves it.
+func (q *Request) checkJSON(body []byte) error {
+	memory, err := checkJSON(body, q.Limits)
+	if err != nil {
+		return err
+	}
+	return q.reserveMemory(memory - perByte*int64(len(body))) // the rest was reserved for the body
 }

@@ -20,7 +20,7 @@ func (q *Request) Strict(into any) error {
 	if len(body) == 0 {
 		return nil
 	}
-	if err := checkJSON(body, q.Limits); err != nil {
+	if err := q.checkJSON(body); err != nil {
 		return err
 	}
 	if err := json.Unmarshal(body, into); err != nil {
@@ -41,7 +41,7 @@ func (q *Request) Object() (map[string]any, error) {
 		q.Data = data
 		return data, err
 	}
-	if err := checkJSON(body, q.Limits); err != nil {
+	if err := q.checkJSON(body); err != nil {
 		return nil, err
 	}
 	data, err := decodeObject(body)

@@ -151,9 +151,9 @@ func (h *Handler) keepBody(ctx context.Context, q *Request) error {
 	if q.bodyRead || !q.hasBody() || q.HTTP.ContentLength > replayMost || q.body != nil || !h.mayFill(ctx, q) {
 		return nil
 	}
-	body, err := io.ReadAll(io.LimitReader(q.HTTP.Body, min(q.bodyLimit(), replayMost)+1))
+	body, err := q.readUpTo(min(q.bodyLimit(), replayMost))
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "the body could not be read: it ended early, or came too slowly")
+		return errRead(err)
 	}
 	q.body = body
 	if int64(len(body)) > q.bodyLimit() {

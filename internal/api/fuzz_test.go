@@ -13,7 +13,7 @@ func FuzzCheckJSON(f *testing.F) {
 	f.Add([]byte(`"\`))
 	limits := Limits{Body: 1 << 20, JSONMemory: 1 << 20, JSONStrings: 1000, JSONDepth: 8}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		err := checkJSON(body, &limits)
+		_, err := checkJSON(body, &limits)
 		q := &Request{body: body, Limits: &limits, HTTP: httptest.NewRequest("PUT", "/", nil)}
 		data, failed := q.Object()
 		if err != nil && failed == nil && len(data) > 0 {

@@ -15,6 +15,7 @@ import (
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/limits"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/tracing"
@@ -56,7 +57,9 @@ type Request struct {
 	// The body, as far as it was read. It is kept for the next attempt.
 	body     []byte
 	bodyRead bool
-	wipes    bool // body or answer may have shares: see [carriesShares]
+	memory   *limits.Bytes // of all requests; nil: not counted
+	reserved int64         // of it, by this one
+	wipes    bool          // body or answer may have shares: see [carriesShares]
 
 	// AuditDone records that the request succeeded with an empty answer, for a handler that ends the
 	// role whose audit devices would take the response.

@@ -33,6 +33,7 @@ type Shared struct {
 	quotas    limits.Quotas
 	Lockouts  limits.Lockouts
 	Starts    limits.Starts
+	Memory    limits.Bytes // of requests in flight
 	garbage   collector
 
 	requests    [len(operations)][6]*metrics.Counter // by operation, and first digit of the status
@@ -82,6 +83,8 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 		s.mu.Lock()
 		defer s.mu.Unlock()
 		sample.Gauge("core.in_flight_requests", float64(s.flying))
+		used, _ := s.Memory.Used()
+		sample.Gauge("sealgate.requests.memory_reserved", float64(used))
 	})
 	return s
 }
@@ -103,6 +106,7 @@ func (s *Shared) finish(q *Request) {
 	q.next, q.prev = nil, nil
 	s.flying--
 	s.mu.Unlock()
+	q.release()
 	took := time.Since(q.began)
 	if digit := q.Status / 100; digit >= 2 && digit <= 5 {
 		s.requests[q.Op][digit].Inc()
@@ -193,5 +197,6 @@ func (s *Shared) InFlight(most int) map[string]Flight {
 
 // started returns a request as it came.
 func started(w http.ResponseWriter, r *http.Request, h *Handler) *Request {
-	return &Request{HTTP: r, Out: w, Limits: &h.Limits, Front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path}
+	return &Request{HTTP: r, Out: w, Limits: &h.Limits, Front: &h.Front, remote: r.RemoteAddr, url: r.URL.Path,
+		memory: &h.Shared.Memory}
 }

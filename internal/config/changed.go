@@ -26,6 +26,7 @@ func (c *Config) Changed(next *Config) []string {
 		{"disable_clustering", c.DisableClustering, next.DisableClustering},
 		{"default_lease_ttl", c.DefaultLeaseTTL, next.DefaultLeaseTTL}, {"max_lease_ttl", c.MaxLeaseTTL, next.MaxLeaseTTL},
 		{"default_max_request_duration", c.DefaultMaxRequestDuration, next.DefaultMaxRequestDuration},
+		{"max_request_memory", c.MaxRequestMemory, next.MaxRequestMemory},
 		{"log_level", c.LogLevel, next.LogLevel}, {"log_format", c.LogFormat, next.LogFormat},
 		{"log_file", c.LogFile, next.LogFile}, {"log_requests_level", c.LogRequests, next.LogRequests},
 		{"pid_file", c.PIDFile, next.PIDFile}, {"raw_storage_endpoint", c.RawStorageEndpoint, next.RawStorageEndpoint},

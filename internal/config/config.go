@@ -45,6 +45,7 @@ type Config struct {
 	DefaultLeaseTTL           time.Duration // 768h
 	MaxLeaseTTL               time.Duration // 768h
 	DefaultMaxRequestDuration time.Duration // 90s
+	MaxRequestMemory          int64         // max_request_memory: bytes of all requests in flight; 0: derived
 
 	LogLevel  slog.Level // info; "trace" is debug
 	LogFormat string     // "standard" or "json"

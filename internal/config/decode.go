@@ -76,6 +76,7 @@ func (d *decoder) file(b *body) {
 	s.duration("default_lease_ttl", &c.DefaultLeaseTTL)
 	s.duration("max_lease_ttl", &c.MaxLeaseTTL)
 	s.duration("default_max_request_duration", &c.DefaultMaxRequestDuration)
+	s.integer("max_request_memory", 0, 1<<50, &c.MaxRequestMemory)
 	d.logging(s)
 	s.flag("disable_mlock", &c.DisableMlock)
 	d.debugging(s)

@@ -17,6 +17,7 @@ func (c *Config) Sanitized() map[string]any {
 		"unsafe_allow_debugging":          c.AllowDebugging, "disable_mlock": c.DisableMlock,
 		"default_lease_ttl": seconds(c.DefaultLeaseTTL), "max_lease_ttl": seconds(c.MaxLeaseTTL),
 		"default_max_request_duration": seconds(c.DefaultMaxRequestDuration),
+		"max_request_memory":           c.MaxRequestMemory,
 		"log_level":                    strings.ToLower(c.LogLevel.String()), "log_format": c.LogFormat,
 		"telemetry": map[string]any{"metrics_prefix": c.Telemetry.Prefix, "prometheus": c.Telemetry.Prometheus},
 		"ceremony":  map[string]any{"expiry": seconds(c.Ceremony.Expiry), "keep_answer": seconds(c.Ceremony.KeepAnswer)},

@@ -25,7 +25,7 @@ import (
 
 // buildPlain builds the program without the race detector and without failpoints, as `make build`
 // does.
-func buildPlain(b *testing.B) string {
+func buildPlain(b testing.TB) string {
 	b.Helper()
 	bin := filepath.Join(b.TempDir(), "sealgate")
 	cmd := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", bin,

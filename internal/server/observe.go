@@ -31,6 +31,7 @@ func (p *instance) observability(cfg *config.Config, getenv func(string) string)
 	p.shared.Requests = cfg.LogRequests
 	p.shared.Metrics.Sampled(sampleRuntime)
 	p.shared.Metrics.Sampled(sampleDescriptors)
+	p.boundRequests()
 	return nil
 }
 

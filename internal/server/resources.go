@@ -44,6 +44,53 @@ func (p *instance) limitMemory() {
 	p.log.Info("memory limit set from the cgroup", "cgroup_bytes", limit, "share", memoryShare)
 }
 
+// Memory for requests: what is left of a limit after the program itself, of which half is for what
+// the collector has not yet found; without a limit a quarter of the machine's memory.
+const (
+	ownMemory          = 40 << 20
+	leastForRequests   = 8 << 20
+	machinesForAServer = 4
+)
+
+// requestMemory is how much memory requests in flight may take together.
+func requestMemory(configured, limit, machine int64) int64 {
+	switch {
+	case configured > 0:
+		return configured
+	case limit < math.MaxInt64:
+		return max((limit-ownMemory)/2, leastForRequests)
+	case machine > 0:
+		return max(machine/machinesForAServer, leastForRequests)
+	}
+	return 0
+}
+
+// boundRequests limits the memory of requests in flight, so that they are refused before the kernel
+// kills the process.
+func (p *instance) boundRequests() {
+	most := requestMemory(p.cfg.MaxRequestMemory, debug.SetMemoryLimit(-1), machineMemory(os.DirFS("/")))
+	p.shared.Memory.Limit(most)
+	p.log.Debug("memory for requests in flight", "bytes", most)
+}
+
+// machineMemory is the memory of the machine; 0 where Linux does not tell.
+func machineMemory(root fs.FS) int64 {
+	raw, err := fs.ReadFile(root, "proc/meminfo")
+	if err != nil {
+		return 0
+	}
+	for line := range strings.SplitSeq(string(raw), "\n") {
+		if f := strings.Fields(line); len(f) == 3 && f[0] == "MemTotal:" {
+			n, err := strconv.ParseInt(f[1], 10, 64)
+			if err != nil || n > math.MaxInt64>>10 {
+				return 0
+			}
+			return n << 10
+		}
+	}
+	return 0
+}
+
 // cgroupMemory is the least memory limit of this process's cgroup and its parents; ok is false
 // without one.
 func cgroupMemory(root fs.FS) (limit int64, ok bool) {

@@ -1,6 +1,7 @@
 package server
 
 import (
+	"math"
 	"testing"
 	"testing/fstest"
 )
@@ -36,5 +37,24 @@ func TestDescriptors(t *testing.T) {
 	t.Parallel()
 	if open, limit := descriptors(); open < 3 || limit < open {
 		t.Errorf("%d of %d", open, limit)
+	}
+}
+
+func TestRequestMemory(t *testing.T) {
+	t.Parallel()
+	for _, tc := range []struct{ configured, limit, machine, want int64 }{
+		{5, 1 << 30, 1 << 40, 5}, {0, 86 << 20, 8 << 30, 23 << 20}, {0, 32 << 20, 8 << 30, 8 << 20},
+		{0, math.MaxInt64, 8 << 30, 2 << 30}, {0, math.MaxInt64, 1 << 20, 8 << 20}, {0, math.MaxInt64, 0, 0},
+	} {
+		if got := requestMemory(tc.configured, tc.limit, tc.machine); got != tc.want {
+			t.Errorf("%+v: %d", tc, got)
+		}
+	}
+	meminfo := fstest.MapFS{"proc/meminfo": {Data: []byte("MemTotal:       24685696 kB\nMemFree:  1 kB\n")}}
+	if got := machineMemory(meminfo); got != 24685696<<10 {
+		t.Errorf("%d", got)
+	}
+	if got := machineMemory(fstest.MapFS{}); got != 0 {
+		t.Errorf("%d without /proc", got)
 	}
 }

@@ -58,8 +58,8 @@ func showHelp(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer,
 // methodHelp describes the auth methods by type.
 var methodHelp = map[string]string{
 	"approle": "AppRole: logins of programs by a role id and a secret id. It has the paths login, role/ and tidy/.",
-	"cert": "TLS certificates: logins by the client certificate of the connection. It has the paths login, certs/, crls/ " +
-		"and config.",
+	"cert": "TLS certificates: logins by the client certificate of the connection. It has the paths login, certs/, " +
+		"crls/ and config.",
 	"jwt": "JWT and OIDC: logins by a signed token, or by a browser. It has the paths login, " +
 		"oidc/, config and role/.",
 	"kubernetes": "Kubernetes: logins of pods by the token of their service account. It has the paths login, config and " +
