@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
 // newDeviceHarness is a server on a token, whose transit mount may use the managed key "orders" of
@@ -220,69 +222,187 @@ func (r *harness) objects() int {
 	return len(slices.DeleteFunc(all, func(p string) bool { return filepath.Base(p) == "token.object" }))
 }
 
+// deviceKeyRun is a server whose transit key "orders" is in a device, and what was encrypted with
+// it.
+type deviceKeyRun struct {
+	*harness
+	env    []string
+	others int // objects on the token that are no version's key
+	texts  map[int]string
+	latest int
+	oldest int
+}
+
+func newDeviceKeyRun(t *testing.T) *deviceKeyRun {
+	r := newDeviceHarness(t, map[string]any{"allow_destroy_key": true})
+	w := &deviceKeyRun{harness: r, env: r.Env, others: r.objects() - 1, texts: map[int]string{}, latest: 1, oldest: 1}
+	w.use()
+	return w
+}
+
+func (w *deviceKeyRun) restart(more ...string) {
+	w.t.Helper()
+	if err := w.Stop(); err != nil {
+		w.t.Fatal(err)
+	}
+	w.Env = append(slices.Clone(w.env), more...)
+	w.mustStart()
+	if err := w.UntilUnsealed(); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// use reads which versions there are, encrypts with the latest, and decrypts what all have
+// encrypted.
+func (w *deviceKeyRun) use() {
+	w.t.Helper()
+	var key struct {
+		Data struct {
+			Latest int `json:"latest_version"`
+			Oldest int `json:"min_available_version"`
+			Usable int `json:"min_decryption_version"`
+		}
+	}
+	w.decode(w.must(200, "GET", "transit/keys/orders", nil), &key)
+	w.latest, w.oldest = key.Data.Latest, max(key.Data.Oldest, 1)
+	w.texts[w.latest] = w.encrypted("orders")
+	for n, text := range w.texts {
+		if n >= key.Data.Usable {
+			w.decrypts("orders", text)
+		}
+	}
+}
+
+func (w *deviceKeyRun) rotate() {
+	w.t.Helper()
+	w.must(200, "POST", "transit/keys/orders/rotate", nil)
+	w.use()
+}
+
+// killed runs an operation to its end once, to learn its durable steps, and then kills the server
+// at each. Afterwards judge looks at what is there.
+func (w *deviceKeyRun) killed(t *testing.T, ready func(), path string, body func() any, judge func(point string)) {
+	t.Helper()
+	log := filepath.Join(w.Dir, "points")
+	ready()
+	w.restart("SEALGATE_FAILPOINT_LOG=" + log)
+	passed := readPoints(t, log)
+	w.must(200, "POST", path, body())
+	points := slices.DeleteFunc(readPoints(t, log), func(p string) bool { return slices.Contains(passed, p) })
+	w.restart()
+	if len(points) < 4 {
+		t.Fatalf("the points of %s are %q", path, points)
+	}
+	for _, point := range points {
+		ready()
+		w.restart("SEALGATE_FAILPOINT=" + point)
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+		_, err := w.Do(ctx, "POST", path, w.root, body())
+		cancel()
+		if code, werr := w.Wait(10 * time.Second); err == nil || werr != nil || code != -1 {
+			t.Fatalf("%s: exit code %d, %v, %v; want death by a signal", point, code, err, werr)
+		}
+		w.restart()
+		judge(point)
+	}
+}
+
 // TestDeviceKeyRotationKilled kills the server at each durable step of a rotation that makes a key
 // in the device. Afterwards all works, and the next rotation takes over the key that is there: the
 // token has one key for each version, and none besides.
 func TestDeviceKeyRotationKilled(t *testing.T) {
 	t.Parallel()
-	r := newDeviceHarness(t, nil)
-	env := r.Env
-	before := r.objects() - 1
-	latest := 1
-	texts := []string{r.encrypted("orders")}
-	restart := func(more ...string) {
-		t.Helper()
-		if err := r.Stop(); err != nil {
+	w := newDeviceKeyRun(t)
+	w.killed(t, w.use, "transit/keys/orders/rotate", func() any { return nil }, func(point string) {
+		w.use()
+		w.rotate()
+		if n := w.objects() - w.others; n != w.latest {
+			t.Errorf("%s: the token has %d keys for %d versions", point, n, w.latest)
+		}
+	})
+}
+
+// TestDeviceKeyTrimKilled kills the server at each durable step of a trim that destroys keys in the
+// device: the next start destroys what the crash has left, and no key of a version that is there.
+func TestDeviceKeyTrimKilled(t *testing.T) {
+	t.Parallel()
+	w := newDeviceKeyRun(t)
+	w.rotate()
+	ready := func() {
+		w.rotate()
+		w.must(200, "POST", "transit/keys/orders/config", map[string]any{"min_decryption_version": w.latest,
+			"min_encryption_version": w.latest})
+	}
+	trim := func() any { return map[string]any{"min_available_version": w.latest, "destroy_in_device": true} }
+	w.killed(t, ready, "transit/keys/orders/trim", trim, func(point string) {
+		w.use()
+		const adopted = 1 // of version 1, which was not made for this key
+		w.eventually(20*time.Second, "destroying what is trimmed", func() bool {
+			return w.objects()-w.others == adopted+w.latest-w.oldest+1
+		})
+		w.rotate()
+	})
+}
+
+// TestDeviceKeyInCluster kills the leader between the device's making of a key and the commit of
+// the rotation: the next leader takes the key over. What the one configures the other one knows.
+func TestDeviceKeyInCluster(t *testing.T) {
+	t.Parallel()
+	f, _ := etcdCluster(t, 2)
+	dir := filepath.Join(t.TempDir(), "token")
+	token, err := softhsm.Init(dir, softhsm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range f.Nodes {
+		s.Env = token.Environ()
+		old, err := os.ReadFile(filepath.Join(s.Dir, "sealgate.hcl"))
+		if err == nil {
+			err = s.WriteConfig(string(old) + fmt.Sprintf("\nkms_library \"pkcs11\" {\n  name = \"hsm1\"\n  library = "+
+				"%q\n}\n", token.Lib))
+		}
+		if err != nil {
 			t.Fatal(err)
 		}
-		r.Env = append(slices.Clone(env), more...)
-		r.mustStart()
-		if err := r.UntilUnsealed(); err != nil {
-			t.Fatal(err)
+	}
+	f.Begin()
+	first := f.Settled()
+	second := 1 - first
+	f.Must(first, "POST", "sys/mounts/transit", `{"type":"transit","config":{"allowed_managed_keys":"orders"}}`, nil)
+	f.Must(second, "POST", "sys/managed-keys/pkcs11/orders", fmt.Sprintf(`{"library":"hsm1","token_label":%q,"pin":%q,
+		"key_label":"orders","mechanism":"0x1087","usages":"encrypt,decrypt","allow_generate_key":true}`, token.Label,
+		token.PIN), nil)
+	f.Must(first, "POST", "transit/keys/orders", `{"type":"managed_key","managed_key_name":"orders"}`, nil)
+	var sealed struct{ Data struct{ Ciphertext string } }
+	f.Must(second, "POST", "transit/encrypt/orders", `{"plaintext":"`+deviceText+`"}`, &sealed)
+
+	if err := f.Nodes[second].Stop(); err != nil {
+		t.Fatal(err)
+	}
+	f.Nodes[second].Env = append(token.Environ(), "SEALGATE_FAILPOINT=device.generate.after")
+	if err := f.Nodes[second].Start(); err != nil {
+		t.Fatal(err)
+	}
+	f.Settled()
+	f.Must(first, "PUT", "sys/step-down", "", nil)
+	if f.Leader(first) != second {
+		t.Fatal("the other node does not lead")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	if r, err := f.Nodes[second].Do(ctx, "POST", "transit/keys/orders/rotate", f.Root, nil); err == nil {
+		t.Fatalf("the leader that was to be killed answers %d %s", r.Code, r.Body)
+	}
+	f.Leader(second)
+	var key struct {
+		Data struct {
+			Latest int `json:"latest_version"`
 		}
 	}
-	rotate := func() {
-		t.Helper()
-		r.must(200, "POST", "transit/keys/orders/rotate", nil)
-		latest++
-	}
-	log := filepath.Join(r.Dir, "points")
-	restart("SEALGATE_FAILPOINT_LOG=" + log)
-	passed := readPoints(t, log)
-	rotate()
-	points := slices.DeleteFunc(readPoints(t, log), func(p string) bool { return slices.Contains(passed, p) })
-	if len(points) < 5 || !slices.ContainsFunc(points, func(p string) bool {
-		return strings.HasPrefix(p, "device.generate.after")
-	}) {
-		t.Fatalf("the points of a rotation are %q", points)
-	}
-	for _, point := range points {
-		restart("SEALGATE_FAILPOINT=" + point)
-		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
-		_, err := r.Do(ctx, "POST", "transit/keys/orders/rotate", r.root, nil)
-		cancel()
-		if code, werr := r.Wait(10 * time.Second); err == nil || werr != nil || code != -1 {
-			t.Fatalf("%s: exit code %d, %v, %v; want death by a signal", point, code, err, werr)
-		}
-		restart()
-		var key struct {
-			Data struct {
-				Latest int `json:"latest_version"`
-			}
-		}
-		r.decode(r.must(200, "GET", "transit/keys/orders", nil), &key)
-		if key.Data.Latest != latest && key.Data.Latest != latest+1 {
-			t.Fatalf("%s: the latest version is %d", point, key.Data.Latest)
-		}
-		latest = key.Data.Latest
-		texts = append(texts, r.encrypted("orders"))
-		rotate()
-		texts = append(texts, r.encrypted("orders"))
-		for _, text := range texts {
-			r.decrypts("orders", text)
-		}
-		if n := r.objects() - before; n != latest {
-			t.Errorf("%s: the token has %d keys for %d versions", point, n, latest)
-		}
+	f.Must(first, "POST", "transit/keys/orders/rotate", "", &key)
+	f.Must(first, "POST", "transit/decrypt/orders", fmt.Sprintf(`{"ciphertext":%q}`, sealed.Data.Ciphertext), nil)
+	all, err := filepath.Glob(filepath.Join(filepath.Dir(token.ConfigPath), "tokens", "*", "*.object"))
+	if err != nil || key.Data.Latest != 2 || len(all) != 3 { // the token's own, and two versions
+		t.Errorf("version %d, objects %q, %v", key.Data.Latest, all, err)
 	}
 }

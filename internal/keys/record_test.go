@@ -55,6 +55,11 @@ func TestRecords(t *testing.T) {
 	t.Parallel()
 	s, of := exampleSettings(), id{1, 2, 3, 15: 16}
 	record := s.marshal(of)
+	note, err := Note{Key: "orders", Number: 7, Text: []byte("a reference")}.marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	checkGolden(t, "note-v1.bin", note)
 	checkGolden(t, "settings-v1.bin", record)
 	if got, gotID, err := parseSettings(record); err != nil || got != s || gotID != of {
 		t.Errorf("settings: %+v, %x, %v", got, gotID, err)
@@ -178,6 +183,23 @@ func FuzzUnwrap(f *testing.F) {
 		}
 		if out, err := wrapKWP(kek, key); err != nil || !bytes.Equal(out, in) {
 			t.Errorf("%x becomes %x, %v", in, out, err)
+		}
+	})
+}
+
+func FuzzNote(f *testing.F) {
+	record, err := Note{Key: "orders", Number: 7, Text: []byte("a reference")}.marshal()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(record)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		n, err := parseNote(b)
+		if err != nil {
+			return
+		}
+		if again, err := n.marshal(); err != nil || !bytes.Equal(again, b) {
+			t.Errorf("%x is encoded again as %x, %v", b, again, err)
 		}
 	})
 }
