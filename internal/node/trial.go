@@ -67,7 +67,7 @@ type sealTrials struct {
 
 	mu   sync.Mutex
 	done map[string]trialReport // by the trial's id
-	read map[string]bool        // ids for which the configuration was read again
+	read map[string]time.Time   // when the configuration was read again, by the id
 }
 
 // check makes Run prove the trials.
@@ -86,13 +86,15 @@ func (t *sealTrials) results() []trialReport {
 	return out
 }
 
-func (t *sealTrials) note(r trialReport) {
+// note records the proof of a trial, and returns the one before.
+func (t *sealTrials) note(r trialReport) (before trialReport) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.done == nil {
 		t.done = map[string]trialReport{}
 	}
-	t.done[r.ID] = r
+	before, t.done[r.ID] = t.done[r.ID], r
+	return before
 }
 
 func (t *sealTrials) proven(id string) bool {
@@ -147,7 +149,7 @@ func (t *sealTrials) prove(ctx context.Context) {
 	}
 }
 
-// open proves one trial. Where its seal is not configured, the configuration is read again, once.
+// open proves one trial. Where its seal is not configured, the configuration is read again.
 func (t *sealTrials) open(ctx context.Context, tr *trial, part *seals.Part) error {
 	n := t.n
 	if _, ok := n.seals.Load().Member(part.Name); !ok && t.readAgain(tr.ID) {
@@ -160,25 +162,30 @@ func (t *sealTrials) open(ctx context.Context, tr *trial, part *seals.Part) erro
 	if err != nil {
 		class, cause, remedy := diagnosis(err)
 		r.Cause = cut(string(class) + ": " + cause + "; " + remedy)
-		n.log.Warn("a seal is to be added, and this node cannot use it", "seal", part.Name, "class", string(class),
-			"cause", cause, "remedy", remedy)
-	} else {
+	}
+	if before := t.note(r); err != nil && r.Cause != before.Cause { // else the log has it already
+		n.log.Warn("a seal is to be added, and this node cannot use it", "seal", part.Name, "cause", r.Cause)
+	}
+	if err == nil {
 		n.log.Info("this node has proven that it can use a seal which is to be added", "seal", part.Name)
 	}
-	t.note(r)
 	return err
 }
+
+// readPause is the time between reads of the configuration for one trial.
+const readPause = 3 * time.Second
 
 func (t *sealTrials) readAgain(id string) bool {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.read[id] {
+	now := t.n.cfg.Now()
+	if last, ok := t.read[id]; ok && now.Sub(last) < readPause {
 		return false
 	}
 	if t.read == nil {
-		t.read = map[string]bool{}
+		t.read = map[string]time.Time{}
 	}
-	t.read[id] = true
+	t.read[id] = now
 	return true
 }
 

@@ -1,0 +1,167 @@
+//go:build unix
+
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/sealgate/sealgate/hsm/softhsm"
+)
+
+// TestSealDrillOnEtcd moves a cluster of three nodes from one seal to an HSM, while it serves: the
+// HSM is added once every node has proven it, both are needed for a time, and a quorum removes the
+// old seal. No request fails, every restart unseals, and the transcript tells of each change.
+func TestSealDrillOnEtcd(t *testing.T) {
+	t.Parallel()
+	f, _ := etcdCluster(t, 3)
+	token, err := softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range f.Nodes {
+		s.Env = append(s.Env, token.Environ()...)
+	}
+	f.Begin()
+	leader := f.Settled()
+	others := f.Others(leader)
+	stop := f.load(func() []int { return []int{leader} })
+	const hsm = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
+	configure := func(i int, change func(string) string) {
+		t.Helper()
+		file := filepath.Join(f.Nodes[i].Dir, "sealgate.hcl")
+		text, err := os.ReadFile(file)
+		if err == nil {
+			err = f.Nodes[i].WriteConfig(change(string(text)))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add := func(text string) string { return text + hsm }
+	configure(leader, add)
+	configure(others[0], add)
+
+	var c drillChange
+	f.Must(leader, "PUT", "sys/seals/add", `{"name":"hsm"}`, &c)
+	if c.Data.Done || len(c.Data.Waiting) != 1 || !strings.Contains(c.Data.Waiting[0], `no seal "hsm"`) {
+		t.Fatalf("one node has no stanza: %+v", c.Data)
+	}
+	configure(others[1], add)
+	f.Must(others[0], "PUT", "sys/seals/add", `{"name":"hsm"}`, &c) // by a standby, which forwards it
+	if !c.Data.Done || c.Data.Policy != "any of box, hsm" {
+		t.Fatalf("%+v", c.Data)
+	}
+	f.Must(leader, "PUT", "sys/seals/policy", `{"threshold":2}`, &c)
+	f.wouldAllUnseal(t, leader, "2 of box, hsm")
+	unfailed := func(done, failed int64) {
+		t.Helper()
+		if done == 0 || failed != 0 {
+			t.Errorf("%d requests succeeded, %d failed", done, failed)
+		}
+	}
+	unfailed(stop())
+	f.restartAll(t)
+	leader = f.Settled()
+	stop = f.load(func() []int { return []int{leader} })
+
+	f.authorizeSeals(leader)
+	f.Must(leader, "PUT", "sys/seals/policy", `{"threshold":1}`, &c)
+	f.authorizeSeals(leader)
+	f.Must(leader, "PUT", "sys/seals/remove", `{"name":"box"}`, &c)
+	if c.Data.Policy != "any of hsm" {
+		t.Fatalf("%+v", c.Data)
+	}
+	f.wouldAllUnseal(t, leader, "any of hsm")
+	unfailed(stop())
+	for i := range f.Nodes {
+		configure(i, func(text string) string { return sealStanza.ReplaceAllString(text, "") + hsm })
+	}
+	f.restartAll(t)
+	leader = f.Settled()
+	var list struct{ Data struct{ Keys []string } }
+	f.Must(leader, "LIST", "sys/recovery/transcripts", "", &list)
+	want := "seal-add seal-policy authorize-seals seal-policy authorize-seals seal-remove"
+	var got []string
+	for _, name := range list.Data.Keys {
+		_, purpose, _ := strings.Cut(name, "-")
+		got = append(got, purpose)
+	}
+	if strings.Join(got, " ") != want {
+		t.Errorf("transcript: %v", got)
+	}
+}
+
+// drillChange is the answer to a change of the seals.
+type drillChange struct {
+	Data struct {
+		Done    bool
+		Policy  string
+		Waiting []string
+	}
+}
+
+// wouldAllUnseal waits until every node reports that it would unseal under a policy.
+func (f *Cluster) wouldAllUnseal(t *testing.T, leader int, policy string) {
+	t.Helper()
+	var last []byte
+	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(100 * time.Millisecond) {
+		var forecast struct {
+			Data struct {
+				AllNodes bool `json:"all_nodes"`
+				Nodes    []json.RawMessage
+			}
+		}
+		var seals struct {
+			Data struct {
+				Policy   string
+				Warnings []string
+			}
+		}
+		f.Must(leader, "GET", "sys/seals/forecast", "", &forecast)
+		f.Must(leader, "GET", "sys/seals", "", &seals)
+		last, _ = json.Marshal([]any{forecast, seals})
+		if forecast.Data.AllNodes && len(forecast.Data.Nodes) == 3 && seals.Data.Policy == policy {
+			return
+		}
+	}
+	t.Fatalf("not every node would unseal: %s", last)
+}
+
+// authorizeSeals lets a quorum authorise one change of the seals.
+func (f *Cluster) authorizeSeals(leader int) {
+	f.t.Helper()
+	var st struct{ Nonce string }
+	f.Must(leader, "PUT", "sys/authorize/seals/attempt", "", &st)
+	for _, key := range f.Keys[:2] {
+		body, err := json.Marshal(map[string]string{"key": key, "nonce": st.Nonce})
+		if err != nil {
+			f.t.Fatal(err)
+		}
+		f.Must(leader, "PUT", "sys/authorize/seals/update", string(body), nil)
+	}
+}
+
+// restartAll kills every node at once, and waits until all have unsealed.
+func (f *Cluster) restartAll(t *testing.T) {
+	t.Helper()
+	for _, s := range f.Nodes {
+		if err := s.Kill(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, s := range f.Nodes {
+		if err := s.Start(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, s := range f.Nodes {
+		if err := s.UntilUp(); err != nil {
+			t.Fatalf("node %d: %v\n%s", i, err, tail(s.Log()))
+		}
+	}
+}
