@@ -23,10 +23,10 @@ type Custodians struct {
 	RecordKey *Secret
 }
 
-// Wrap wraps a root key with the seals of [Set.Plan]. Each part is decrypted again and compared before the
-// record is returned. With a threshold above one, each seal gets one Shamir share of the key.
-// custodians is the quorum that a [Quorum] seal wraps to, nil where the set has no such seal;
-// previous, where it is not nil, stays able to unseal as well.
+// Wrap wraps a root key with the seals of [Set.Plan]. Each part is decrypted again and compared
+// before the record is returned. With a threshold above one, each seal gets one Shamir share of
+// the key. custodians is the quorum that a [Quorum] seal wraps to, nil where the set has no such
+// seal; previous, where it is not nil, stays able to unseal as well.
 func (s *Set) Wrap(
 	ctx context.Context, cluster string, generation uint64, root *Secret, custodians, previous *Custodians,
 ) (*Record, error) {

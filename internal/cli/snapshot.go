@@ -15,6 +15,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
+	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -22,7 +23,7 @@ import (
 var snapshotCommands = []func(*base) *command{
 	snapshotSave("operator snapshot save"), snapshotSave("operator raft snapshot save"),
 	snapshotRestore("operator snapshot restore"), snapshotRestore("operator raft snapshot restore"),
-	snapshotInspectCommand,
+	snapshotInspectCommand, snapshotVerifyCommand,
 }
 
 func snapshotSave(name string) func(*base) *command {
@@ -225,6 +226,7 @@ type inspected struct {
 	Generation uint64          `json:"root_generation,omitempty"`
 	Needed     int             `json:"seals_needed,omitempty"` // how many of the seals unseal together
 	Seals      []inspectedSeal `json:"seals,omitempty"`        // that wrapped the root key
+	Custodians string          `json:"custodians,omitempty"`   // who are one of the seals: "3 of 5 shares"
 }
 
 type inspectedSeal struct {
@@ -244,6 +246,9 @@ func describe(info *snapshot.Info, record *seals.Record) inspected {
 	for _, p := range record.Parts {
 		out.Seals = append(out.Seals, inspectedSeal{p.Name, p.Type, p.KeyID, p.KeyVersion})
 	}
+	if c, err := recovery.UnmarshalShareSet(record.ShareSet); err == nil {
+		out.Custodians = fmt.Sprintf("%d of %d shares, generation %d", c.Threshold, c.Shares, c.Generation)
+	}
 	return out
 }
 
@@ -252,7 +257,8 @@ func snapshotInspectCommand(b *base) *command {
 	return &command{base: b, name: "operator snapshot inspect", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify a snapshot and show its origin",
 		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time, size, and the seals and keys
-that a server needs to open it. It makes no request and needs no key; only a server with the cluster's keys can prove the origin of a snapshot.`,
+or custodians that a server needs to open it, as the snapshot itself says. It makes no request and needs no key; only a
+server with the cluster's keys can prove the origin of a snapshot: see "operator snapshot verify".`,
 		run: func(args []string) int {
 			info, record, err := b.inspect(args[0])
 			if err != nil {
@@ -279,6 +285,9 @@ that a server needs to open it. It makes no request and needs no key; only a ser
 					text += ", version " + s.KeyVersion
 				}
 				rows = append(rows, []string{"Seal", text})
+			}
+			if d.Custodians != "" {
+				rows = append(rows, []string{"Custodians", d.Custodians})
 			}
 			if len(d.Seals) > 1 {
 				rows = append(rows, []string{"Seals Needed", fmt.Sprintf("%d of %d", d.Needed, len(d.Seals))})

@@ -248,8 +248,8 @@ func changeSeals(w *scenarioRun) error {
 	return w.do(200, "PUT", "sys/seals/remove", map[string]string{"name": "hsm"}, nil)
 }
 
-// migrateSeals restarts a server that shares unseal with an automatic seal in its configuration, and
-// migrates to that.
+// migrateSeals restarts a server that shares unseal with an automatic seal in its configuration,
+// and migrates to that.
 func migrateSeals(w *scenarioRun) error {
 	if err := w.harness.Stop(); err != nil {
 		return err

@@ -35,6 +35,10 @@ func TestSnapshotCommands(t *testing.T) {
 		&info); err != nil || info.Entries == 0 || info.ClusterID == "" {
 		t.Errorf("inspect: %+v, %v", info, err)
 	}
+	if res := run(0, "operator", "snapshot", "verify", file); !strings.Contains(res.Out,
+		"This server could restore the snapshot") {
+		t.Errorf("verify: %q", res.Out)
+	}
 	r.mustPut("a", "after")
 	if res := run(0, "operator", "snapshot", "restore", file); !strings.Contains(res.Err,
 		"Replacing everything at "+r.URL()) {
@@ -53,6 +57,7 @@ func TestSnapshotCommands(t *testing.T) {
 		t.Fatal(err)
 	}
 	run(1, "operator", "snapshot", "inspect", file)
+	run(2, "operator", "snapshot", "verify", file)
 	if res := run(1, "operator", "raft", "snapshot", "restore", file); !strings.Contains(res.Err, "nothing was sent") {
 		t.Errorf("a damaged file: %q", res.Err)
 	}

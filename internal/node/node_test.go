@@ -133,7 +133,8 @@ func (h *harness) start(set *seals.Set) (n *Node, stop func()) {
 func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
 	h.t.Helper()
 	n, err := New(Config{
-		Store: h.store, StorageType: "inmem", Seals: set, MigrateFrom: h.from, Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
+		Store: h.store, StorageType: "inmem", Seals: set, MigrateFrom: h.from,
+		Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
 		Log: log,
 		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond,
 			RetryMax: 4 * time.Millisecond},

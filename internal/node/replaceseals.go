@@ -9,10 +9,11 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// ReplaceSeals makes a node use the set of a changed configuration, at once. It returns the old set,
-// which the caller closes. On an unsealed node the new set must open what the old one opens: a seal
-// that holds the root key stays configured, and proves with its new parameters that it would
-// unseal. A seal that is new in the set holds nothing until it is added: see [SealAdmin.Add].
+// ReplaceSeals makes a node use the set of a changed configuration, at once. It returns the old
+// set, which the caller closes. On an unsealed node the new set must open what the old one opens:
+// a seal that holds the root key stays configured, and proves with its new parameters that it
+// would unseal. A seal that is new in the set holds nothing until it is added: see
+// [SealAdmin.Add].
 func (n *Node) ReplaceSeals(ctx context.Context, set *seals.Set) (old *seals.Set, err error) {
 	old = n.seals.Load()
 	if n.migration.pending() {

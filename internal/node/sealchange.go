@@ -282,8 +282,8 @@ type newRole struct {
 	counts   shareCounts
 }
 
-// retire makes unseal shares recovery shares, and ends what was begun with them. It does nothing for
-// nil.
+// retire makes unseal shares recovery shares, and ends what was begun with them. It does nothing
+// for nil.
 func retire(tx *barrier.Tx, custodians *recovery.ShareSet) newRole {
 	if custodians == nil {
 		return newRole{}

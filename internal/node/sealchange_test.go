@@ -41,9 +41,9 @@ func (h *harness) refused(words string) func(*SealChange, error) {
 	}
 }
 
-// TestSealChanges: a seal is added, the policy strengthened and weakened, and a seal removed, while
-// the node serves; each time the record is what a fresh start unseals with, and the transcript tells
-// of it.
+// TestSealChanges: a seal is added, the policy strengthened and weakened, and a seal removed,
+// while the node serves; each time the record is what a fresh start unseals with, and the
+// transcript tells of it.
 func TestSealChanges(t *testing.T) {
 	h := newHarness(t)
 	aa, bb := h.box("aa"), h.box("bb")
@@ -200,8 +200,8 @@ func TestSealAddInCluster(t *testing.T) {
 	}
 }
 
-// TestSealChangeNeedsQuorum: an administrator alone cannot remove a seal or lower the threshold; the
-// grant of a quorum allows it once, and only its token.
+// TestSealChangeNeedsQuorum: an administrator alone cannot remove a seal or lower the threshold;
+// the grant of a quorum allows it once, and only its token.
 func TestSealChangeNeedsQuorum(t *testing.T) {
 	h := newHarness(t)
 	n, _ := h.start(h.set(h.box("aa"), h.box("bb"), h.box("cc")))

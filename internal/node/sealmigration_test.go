@@ -41,7 +41,8 @@ func (h *harness) migrate(n *Node, shares []*secret.Bytes) {
 }
 
 // TestSealMigration: Shamir to an automatic seal, to another one, and back, each by -migrate; the
-// shares stay the same and change their role, all data reads, and the next start needs no migration.
+// shares stay the same and change their role, all data reads, and the next start needs no
+// migration.
 func TestSealMigration(t *testing.T) {
 	h := newHarness(t)
 	n, stop := h.start(h.shamirSeals())
@@ -226,8 +227,9 @@ func TestSealMigrationRolling(t *testing.T) {
 	}
 }
 
-// TestCustodiansBesideASeal: a server that shares unseal gets an automatic seal while it serves; the
-// custodians can still unseal it when the seal is gone; then they leave, and their shares authorise.
+// TestCustodiansBesideASeal: a server that shares unseal gets an automatic seal while it serves;
+// the custodians can still unseal it when the seal is gone; then they leave, and their shares
+// authorise.
 func TestCustodiansBesideASeal(t *testing.T) {
 	h := newHarness(t)
 	people := func() seals.Seal { return h.shamirSeals().Seals()[0] }

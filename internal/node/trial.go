@@ -249,8 +249,8 @@ func (s SealAdmin) unproven(t *trial) (out []string) {
 	return out
 }
 
-// await waits until every node has proven a trial, at most Timing.Trial, and returns those that have
-// not.
+// await waits until every node has proven a trial, at most Timing.Trial, and returns those that
+// have not.
 func (s SealAdmin) await(ctx context.Context, t *trial) []string {
 	waiting := s.unproven(t)
 	if len(waiting) == 0 {

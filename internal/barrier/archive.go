@@ -1,0 +1,32 @@
+package barrier
+
+import (
+	"github.com/sealgate/sealgate/internal/secret"
+)
+
+// Archive opens entries of a copy of a storage, such as a snapshot. It writes nothing.
+type Archive struct{ r *ring }
+
+// OpenArchive opens the keyring record of a copy.
+func OpenArchive(keyring []byte, root *secret.Bytes, generation uint64) (*Archive, error) {
+	r, err := openRing(keyring, root, generation)
+	if err != nil {
+		return nil, err
+	}
+	return &Archive{r}, nil
+}
+
+// Check proves that an entry of the copy opens. It keeps the record as it is.
+func (a *Archive) Check(path string, record []byte) error {
+	plain, err := a.r.open(path, append([]byte(nil), record...))
+	clear(plain)
+	return err
+}
+
+// Open returns what [Barrier.SealEntry] sealed in the copied storage.
+func (a *Archive) Open(path string, record []byte) ([]byte, error) {
+	return a.r.open(path, append([]byte(nil), record...))
+}
+
+// Close wipes the keys.
+func (a *Archive) Close() { a.r.destroy(nil) }
