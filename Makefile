@@ -65,8 +65,9 @@ fuzz:
 	  echo "$$p $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x $$p || exit 1; done; done
 
 # build/package/*.deb and *.rpm; test-package installs, starts, upgrades and purges the first in a bare Debian, as root.
-.PHONY: package test-package
+.PHONY: package test-package release
 package: build ; @.ci/package
+release: ; @.ci/release
 test-package: build ; @.ci/package-test
 
 .PHONY: setup-demo setup localstack openbao pykmip promtool
