@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestWayBackFromALostStorage does what internal/storage/README.md says, under three kinds of
@@ -106,4 +107,37 @@ func (r *harness) unsealBy(shares []string) {
 	for _, share := range shares {
 		r.must(200, "PUT", "sys/unseal", map[string]string{"key": share})
 	}
+}
+
+// TestRestoreWrappedByFewerSeals: a snapshot from before the second seal was added is restored. The
+// status and the log say at once that this seal would not unseal the server, until it is added.
+func TestRestoreWrappedByFewerSeals(t *testing.T) {
+	t.Parallel()
+	r := newStaticHarness(t)
+	r.mustStart()
+	r.mustInit()
+	file := filepath.Join(t.TempDir(), "before.snap")
+	r.run(0, "", "operator", "snapshot", "save", file)
+	r.addConfig("seal \"static\" \"second\" {\n  current_key_id = \"k2\"\n  current_key = \"" + strings.Repeat("3b", 32) +
+		"\"\n}\n")
+	r.run(0, "", "operator", "seals", "add", "second")
+	warns := func() bool {
+		reply := r.call("GET", "sys/seal-status", nil)
+		return strings.Contains(string(reply.Body), `not wrapped by the configured seal \"second\" (static)`) &&
+			strings.Contains(string(reply.Body), "operator seals add second")
+	}
+	r.eventually(20*time.Second, "no warning after it was added", func() bool { return !warns() })
+	before := len(r.Log())
+	r.run(0, "", "operator", "snapshot", "restore", file)
+	if err := r.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	if !warns() {
+		t.Errorf("seal-status: %s", r.call("GET", "sys/seal-status", nil).Body)
+	}
+	r.eventually(10*time.Second, "the log says it", func() bool {
+		return strings.Contains(r.Log()[before:], "not wrapped by the configured seal")
+	})
+	r.run(0, "", "operator", "seals", "add", "second")
+	r.eventually(20*time.Second, "no warning after it was added again", func() bool { return !warns() })
 }

@@ -279,23 +279,25 @@ func TestArchitectureNamesWhatExists(t *testing.T) {
 	}
 }
 
-// TestThreatModelNamesTests: every test that the threat model names exists.
-func TestThreatModelNamesTests(t *testing.T) {
-	text, err := os.ReadFile("../THREATS.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllSubmatch(text, -1)
-	if len(named) < 15 {
-		t.Fatalf("only %d tests found: has the form of the text changed?", len(named))
-	}
+// TestTextsNameTests: every test that the threat model and the table of drills name exists.
+func TestTextsNameTests(t *testing.T) {
 	out, err := exec.Command("git", "-C", "../..", "grep", "-hoE", `^func Test[A-Za-z0-9_]+\(`, "--", "*_test.go").Output()
 	if err != nil {
 		t.Fatalf("git grep: %v", err)
 	}
-	for _, m := range named {
-		if !bytes.Contains(out, []byte("func "+string(m[1])+"(")) {
-			t.Errorf("THREATS.md names %s, which does not exist", m[1])
+	for _, name := range []string{"THREATS.md", "e2e/DRILLS.md"} {
+		text, err := os.ReadFile(filepath.Join("..", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllSubmatch(text, -1)
+		if len(named) < 15 {
+			t.Fatalf("%s: only %d tests found: has the form of the text changed?", name, len(named))
+		}
+		for _, m := range named {
+			if !bytes.Contains(out, []byte("func "+string(m[1])+"(")) {
+				t.Errorf("%s names %s, which does not exist", name, m[1])
+			}
 		}
 	}
 }

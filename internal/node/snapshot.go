@@ -128,6 +128,7 @@ func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.
 	if err := n.unsealBySeals(ctx); err != nil {
 		n.poke() // Run tries again, and reports why it fails
 	}
+	r.logRecord(info)
 	return nil
 }
 
@@ -252,4 +253,12 @@ func (n *Node) loadVacant(ctx context.Context) error {
 		return err
 	}
 	return n.load(ctx)
+}
+
+// logRecord logs how the sealed record of a restored snapshot differs from the configuration.
+func (r restorer) logRecord(info *snapshot.Info) {
+	for _, text := range r.n.recordWarnings(r.n.state.Load().record) {
+		r.n.log.Warn("the sealed root key of the snapshot differs from the configuration", "cluster", info.ClusterName,
+			"difference", text)
+	}
 }

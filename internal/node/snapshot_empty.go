@@ -53,6 +53,7 @@ func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapsho
 		return nil, err
 	}
 	n.restored.Store(true)
+	r.logRecord(content.info)
 	n.log.Warn("a snapshot has filled the empty storage", "cluster", content.info.ClusterName,
 		"taken", content.info.Created, "entries", content.info.Entries)
 	n.poke()

@@ -111,6 +111,20 @@ func (n *Node) recordWarnings(r *seals.Record) (out []string) {
 	if text := r.Weakness(); text != "" {
 		out = append(out, text)
 	}
+	return append(out, absent(n.seals.Load(), r)...)
+}
+
+// absent reports the configured seals that wrapped no part of the root key in a record.
+func absent(set *seals.Set, r *seals.Record) (out []string) {
+	if r == nil {
+		return nil
+	}
+	for _, st := range set.StatusOf(r) {
+		if st.Configured && len(st.Needed) == 0 {
+			out = append(out, fmt.Sprintf("the root key is not wrapped by the configured seal %q (%s), as after the restore of "+
+				"an older snapshot: it would not unseal this server; run `sealgate operator seals add %s`", st.Name, st.Type, st.Name))
+		}
+	}
 	return out
 }
 
