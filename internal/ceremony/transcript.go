@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/barrier"
@@ -219,11 +218,11 @@ func (m *Manager) Transcript(ctx context.Context, name string) (json.RawMessage,
 	if err != nil {
 		return nil, err
 	}
-	digits, _, _ := strings.Cut(name, "-")
-	seq, err := strconv.ParseUint(digits, 10, 32)
+	seq, err := recordNumber(name)
 	if err != nil {
-		return nil, fault.New(fault.NotFound, "")
+		return nil, err
 	}
+	digits, _, _ := strings.Cut(name, "-")
 	s, err := readTranscript(ctx, u.Barrier, seq)
 	if err != nil {
 		return nil, err
@@ -257,6 +256,13 @@ func (m *Manager) TranscriptExport(ctx context.Context) (json.RawMessage, error)
 	add := func(s *transcript.Signed) { file.Records = append(file.Records, s) }
 	if err := m.eachTranscript(ctx, head, add); err != nil {
 		return nil, err
+	}
+	for _, s := range file.Records {
+		signatures, err := readCoSigned(ctx, u.Barrier, s.Seq)
+		if err != nil {
+			return nil, err
+		}
+		file.CoSignatures = append(file.CoSignatures, signatures...)
 	}
 	return json.Marshal(file)
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/openbao/openbao/api/v2"
 
 	"github.com/sealgate/sealgate/recovery/transcript"
+	"github.com/sealgate/sealgate/recovery/transcript/cosign"
 )
 
 func transcriptListCommand(b *base) *command {
@@ -76,7 +77,8 @@ func showTranscript(b *base, client *api.Client, name string) int {
 		return b.fail("finding the record", err)
 	}
 	var data struct {
-		Record json.RawMessage `json:"record"`
+		Record       json.RawMessage          `json:"record"`
+		CoSignatures []transcript.CoSignature `json:"co_signatures"`
 	}
 	if err := callData(context.Background(), client, http.MethodGet, "sys/recovery/transcripts/"+url.PathEscape(key), nil,
 		&data); err != nil {
@@ -89,7 +91,17 @@ func showTranscript(b *base, client *api.Client, name string) int {
 	if err := s.UnmarshalJSON(data.Record); err != nil {
 		return b.fail("reading the record", err)
 	}
-	b.printf("%s", recordRows(s))
+	rows := recordRows(s)
+	for _, c := range data.CoSignatures {
+		text := c.Name + ": "
+		if print, err := cosign.Verify(s.Head(), c); err != nil {
+			text += err.Error()
+		} else {
+			text += fmt.Sprintf("%s key %s, %s", strings.ToUpper(c.Kind), print, by(c.At, "", ""))
+		}
+		rows.add("Co-signed", text)
+	}
+	b.printf("%s", rows)
 	return exitOK
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/crypto/ssh"
+
 	"github.com/sealgate/sealgate/recovery/transcript"
+	"github.com/sealgate/sealgate/recovery/transcript/cosign"
 )
 
 // testKey signs the transcripts of the tests.
@@ -157,5 +161,91 @@ func TestTranscriptVerify(t *testing.T) {
 		named("verify-key-wrong", 1, verify(file, "-public-key=abc")),
 		named("verify-head-wrong", 1, verify(file, "-head=abc")),
 		named("verify-no-argument", 1, run{args: []string{"transcript", "verify"}}),
+	})
+}
+
+// sshTestKey is the private key of a holder.
+func sshTestKey(t *testing.T) string {
+	t.Helper()
+	block, err := ssh.MarshalPrivateKey(ed25519.NewKeyFromSeed([]byte("another seed of just 32 bytes...")), "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(block))
+}
+
+// coSign returns a holder's signature of a record.
+func coSign(t *testing.T, record, name string) transcript.CoSignature {
+	t.Helper()
+	var s transcript.Signed
+	if err := s.UnmarshalJSON([]byte(record)); err != nil {
+		t.Fatal(err)
+	}
+	signed, err := cosign.Sign(s.Head(), name, []byte(sshTestKey(t)), nil, time.Date(2026, 11, 22, 18, 8, 5, 0, time.UTC))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return signed
+}
+
+func TestTranscriptSign(t *testing.T) {
+	_, records := chain(t)
+	const key = "00000002-generate-root"
+	signature := coSign(t, records[1], "alice")
+	raw, err := json.Marshal(signature)
+	if err != nil {
+		t.Fatal(err)
+	}
+	answers := map[string][]answer{
+		"GET sys/recovery/transcripts":        {ok(inData(`{"keys":["00000001-rekey-recovery","` + key + `"]}`))},
+		"GET sys/recovery/transcripts/" + key: {
+			ok(inData(`{"record":` + records[1] + `,"co_signatures":[` + string(raw) + `]}`))},
+		"PUT sys/recovery/transcripts/" + key: {ok(inData(`{"fingerprint":"SHA256:abc"}`))},
+	}
+	sign := func(name string, want int, more ...string) run {
+		return run{name: name, want: want, answers: answers, secret: "OPENSSH PRIVATE KEY",
+			args: append([]string{"operator", "transcript", "sign"}, more...), files: map[string]string{
+				"key": sshTestKey(t), "age": "AGE-SECRET-KEY-1QQQQ", "sig": signature.Signature,
+				"other": coSign(t, records[0], "alice").Signature}}
+	}
+	runAll(t, []run{
+		sign("transcript-sign", 0, "-name=alice", "-key=HOME/key", "2"),
+		sign("transcript-sign-json", 0, "-name=alice", "-key=HOME/key", key, "-format=json"),
+		sign("transcript-sign-statement", 0, "-statement", "2"),
+		sign("transcript-sign-signature", 0, "-name=alice", "-signature=HOME/sig", "2"),
+		sign("transcript-sign-other-record", 1, "-name=alice", "-signature=HOME/other", "2"),
+		sign("transcript-sign-age", 1, "-name=alice", "-key=HOME/age", "2"),
+		sign("transcript-sign-no-name", 1, "-key=HOME/key", "2"),
+		sign("transcript-sign-nothing", 1, "-name=alice", "2"),
+		{name: "transcript-show-co-signed", args: []string{"operator", "transcript", "show", key}, answers: answers},
+	})
+}
+
+func TestTranscriptVerifyCoSignatures(t *testing.T) {
+	file, records := chain(t)
+	with := func(all ...transcript.CoSignature) string {
+		raw, err := json.Marshal(all)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.TrimSuffix(file, "}") + `,"co_signatures":` + string(raw) + "}"
+	}
+	alice, bob := coSign(t, records[1], "alice"), coSign(t, records[1], "bob")
+	moved, absent := alice, alice
+	moved.Seq, absent.Seq = 1, 9
+	public := "-public-key=" + base64.StdEncoding.EncodeToString(testKey().Public().(ed25519.PublicKey))
+	verify := func(name string, want int, text string, more ...string) run {
+		return run{name: name, want: want, files: map[string]string{"t.json": text,
+			"signers": "alice " + alice.PublicKey + "\n", "strangers": "carol " + strings.Repeat("ab", 20) + "\n"},
+			args: append([]string{"transcript", "verify", "HOME/t.json", public}, more...)}
+	}
+	runAll(t, []run{
+		verify("verify-co-signed", 0, with(alice)),
+		verify("verify-co-signed-known-json", 0, with(alice), "-signers=HOME/signers", "-format=json"),
+		verify("verify-co-signed-known", 0, with(alice), "-signers=HOME/signers"),
+		verify("verify-co-signed-by-another-name", 2, with(bob), "-signers=HOME/signers"),
+		verify("verify-co-signed-by-a-stranger", 2, with(alice), "-signers=HOME/strangers"),
+		verify("verify-co-signature-moved", 2, with(moved, absent)),
+		verify("verify-co-signed-no-signers", 1, with(alice), "-signers=HOME/none"),
 	})
 }

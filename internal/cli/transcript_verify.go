@@ -10,9 +10,10 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/recovery/transcript"
+	"github.com/sealgate/sealgate/recovery/transcript/cosign"
 )
 
-type transcriptFlags struct{ publicKey, head string }
+type transcriptFlags struct{ publicKey, head, signers string }
 
 func transcriptVerifyCommand(b *base) *command {
 	b.formatted()
@@ -21,8 +22,10 @@ func transcriptVerifyCommand(b *base) *command {
 		"expected signing `key` in base64, or @file; by default the key in the file, which proves less")
 	b.flags.StringVar(&f.head, "head", "",
 		"`head` from an earlier verification: proves that no record up to it was removed or rewritten since")
-	b.own("public-key", "head")
-	b.nonEmpty("public-key", "head")
+	b.flags.StringVar(&f.signers, "signers", "",
+		"`file` with the keys that may co-sign, one a line: a name, and an SSH key or the fingerprint of a PGP key")
+	b.own("public-key", "head", "signers")
+	b.nonEmpty("public-key", "head", "signers")
 	return &command{base: b, name: "transcript verify", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify an exported transcript offline",
 		about: `Verifies the signatures and the chain of an export of "operator transcript export", and reports which
@@ -35,20 +38,42 @@ The exit code is 0 if the transcript is genuine, 2 if it was altered, and 1 if i
 
 func verifyTranscript(b *base, name string, f *transcriptFlags) int {
 	report, err := checkTranscript(b, name, f)
+	var signers cosign.Signers
+	if err == nil && f.signers != "" {
+		signers, err = readSigners(f.signers)
+	}
 	if err != nil {
 		b.errorf("Error: %v", err)
 		return exitLocal
 	}
+	signed := checkCoSignatures(report, signers)
 	code := exitOK
 	if b.format() != "table" {
-		code = b.encode(machineTranscript(report))
+		code = b.encode(machineTranscript(report, signed))
 	} else {
-		showReport(b, report)
+		showReport(b, report, signed)
+		if len(signed) > 0 && signers == nil {
+			b.errorf("\nNote: the keys of the co-signatures were compared with no known keys. Use -signers with keys from " +
+				"another source.")
+		}
 	}
 	if code == exitOK && !report.OK() {
 		return exitServer
 	}
 	return code
+}
+
+func readSigners(name string) (cosign.Signers, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return nil, fmt.Errorf("-signers: %w", err)
+	}
+	defer file.Close()
+	signers, err := cosign.ReadSigners(file)
+	if err != nil {
+		return nil, fmt.Errorf("-signers: %w", err)
+	}
+	return signers, nil
 }
 
 func checkTranscript(b *base, name string, f *transcriptFlags) (*transcript.Report, error) {
@@ -94,12 +119,16 @@ func parsePublicKey(text string) (ed25519.PublicKey, error) {
 	return nil, errors.New("not an Ed25519 key: the form is 32 bytes in base64, as in public_key of an export")
 }
 
-func showReport(b *base, r *transcript.Report) {
+func showReport(b *base, r *transcript.Report, signed []coSigned) {
 	key := base64.StdEncoding.EncodeToString(r.PublicKey)
 	if r.OK() {
 		b.printf("Success! All records are genuine, and none is missing between the first and the last.\n\n")
 	} else {
-		b.printf("ALTERED! This is not what the server signed:\n\n")
+		text := "ALTERED! This is not what the server signed:"
+		if genuineButCoSignatures(r) {
+			text = "NOT CO-SIGNED AS CLAIMED! The records are genuine, but:"
+		}
+		b.printf("%s\n\n", text)
 		for _, p := range r.Problems {
 			b.printf("  * %s\n", p)
 		}
@@ -116,6 +145,9 @@ func showReport(b *base, r *transcript.Report) {
 	}
 	for _, h := range r.Checked {
 		p.add("Checked Against", fmt.Sprintf("%s (%s)", h.Head, headSource(h)))
+	}
+	for _, s := range signed {
+		p.add("Co-signed", s.text())
 	}
 	b.printf("%s", columns(p))
 	if r.KeyFromFile {
@@ -150,7 +182,17 @@ type machineReport struct {
 	KeyFromFile bool   `json:"key_from_file"`
 	// CheckedAgainst are the heads up to which no record is missing.
 	CheckedAgainst []machineHead    `json:"checked_against"`
+	CoSignatures   []machineSigned  `json:"co_signatures"` // the valid ones
 	Problems       []machineProblem `json:"problems"`
+}
+
+type machineSigned struct {
+	Record      uint64 `json:"record"`
+	Name        string `json:"name"`
+	Kind        string `json:"kind"`
+	Fingerprint string `json:"fingerprint"`
+	Known       bool   `json:"known"` // the key is in -signers
+	At          string `json:"at"`
 }
 
 type machineHead struct {
@@ -165,9 +207,14 @@ type machineProblem struct {
 	Text   string `json:"text"`
 }
 
-func machineTranscript(r *transcript.Report) machineReport {
+func machineTranscript(r *transcript.Report, signed []coSigned) machineReport {
 	m := machineReport{Valid: r.OK(), Records: r.Records, Head: r.Head.String(), KeyFromFile: r.KeyFromFile,
 		PublicKey: base64.StdEncoding.EncodeToString(r.PublicKey), Problems: []machineProblem{}}
+	m.CoSignatures = []machineSigned{}
+	for _, s := range signed {
+		m.CoSignatures = append(m.CoSignatures, machineSigned{Record: s.Seq, Name: s.Name, Kind: s.Kind,
+			Fingerprint: s.fingerprint, Known: s.known != "", At: s.At.UTC().Format(time.RFC3339)})
+	}
 	m.CheckedAgainst = []machineHead{}
 	for _, h := range r.Checked {
 		one := machineHead{Head: h.Head.String(), Source: "-head"}

@@ -110,6 +110,7 @@ func (m *sealMigration) loadShares(ctx context.Context) error {
 		return fault.New(fault.Invalid, "this server has no recovery shares that could authorise the migration; enable the "+
 			"old seal again, and change the seals while the server runs: sealgate operator seals add, then remove")
 	}
+	shareSet.DestroyKeys()
 	n.change(func(f *nodeState) { f.shareSet = shareSet })
 	return nil
 }

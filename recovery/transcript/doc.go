@@ -20,6 +20,8 @@
 //   - anything against a holder of the private key, who can sign another history;
 //   - that the last records are present, beyond the head in the file ([Attested]), which is as old
 //     as the file: compare with a [Head] that was noted later;
+//   - that co-signatures ([CoSignature]) are valid or complete: package
+//     recovery/transcript/cosign verifies them, and who can change a file can leave them out;
 //   - the origin of a file that is verified with the public key in the file: that proves
 //     consistency only.
 //

@@ -300,7 +300,8 @@ func simple(name string) bool {
 
 // File is a whole chain, for export.
 type File struct {
-	PublicKey ed25519.PublicKey `json:"public_key"`     // base64
-	Head      *Attested         `json:"head,omitempty"` // when the file was made
-	Records   []*Signed         `json:"records"`
+	PublicKey    ed25519.PublicKey `json:"public_key"`     // base64
+	Head         *Attested         `json:"head,omitempty"` // when the file was made
+	Records      []*Signed         `json:"records"`
+	CoSignatures []CoSignature     `json:"co_signatures,omitempty"`
 }

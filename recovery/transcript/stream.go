@@ -62,6 +62,8 @@ func (f *fileReader) read() error {
 			err = f.publicKey()
 		case "head":
 			err = f.head()
+		case "co_signatures":
+			err = f.coSignatures()
 		case "records":
 			err = f.records()
 		default:

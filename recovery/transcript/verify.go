@@ -47,8 +47,12 @@ type Report struct {
 	Head        Head // of the last genuine record; note it to detect removed records later
 	// Checked lists the heads with which the chain was compared. Without one, records that are missing
 	// at the end are not noticed.
-	Checked  []Checked
-	Problems []Problem
+	Checked []Checked
+	// CoSignatures are those in the file, which this package does not verify.
+	CoSignatures []CoSignature
+	Problems     []Problem
+
+	seen map[uint64]found
 }
 
 // OK reports whether there is no problem.
@@ -73,6 +77,7 @@ func VerifyFile(r io.Reader, public ed25519.PublicKey, head *Head) (*Report, err
 		return nil, err
 	}
 	f.check.finish(head)
+	f.check.report.seen = f.check.seen
 	return f.check.report, nil
 }
 

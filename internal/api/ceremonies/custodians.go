@@ -5,14 +5,17 @@ import (
 	"encoding/base64"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/recovery"
+	chain "github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // The shares' holders, and the records of ceremonies: backups of encrypted shares, transcripts.
@@ -130,9 +133,38 @@ func transcript(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err != nil {
 		return nil, err
 	}
+	signatures, err := ceremony.CoSignatures(ctx, h.Node.Ceremonies(), strings.TrimSuffix(q.Rest, "/"))
+	if err != nil {
+		return nil, err
+	}
 	return api.Show(struct {
-		Record json.RawMessage `json:"record"`
-	}{record})
+		Record       json.RawMessage     `json:"record"`
+		CoSignatures []chain.CoSignature `json:"co_signatures,omitempty"`
+	}{record, signatures})
+}
+
+// coSign stores a person's signature of a record.
+func coSign(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	var name, signature, public string
+	f := field.Map(data)
+	if err := errors.Join(f.Text("name", &name), f.Text("signature", &signature),
+		f.Text("public_key", &public)); err != nil {
+		return nil, err
+	}
+	if name == "" || signature == "" {
+		return nil, fault.New(fault.Invalid, "missing required field: name and signature are both needed")
+	}
+	print, err := ceremony.CoSign(ctx, h.Node.Ceremonies(), q.Rest, name, signature, public)
+	if err != nil {
+		return nil, err
+	}
+	return api.Show(struct {
+		Fingerprint string `json:"fingerprint"`
+	}{print})
 }
 
 // exportTranscript returns the whole chain, with the key to verify it.

@@ -31,10 +31,14 @@ var rootFields = []api.DocField{
 var ceremonyDocs = map[string]api.Doc{
 	"sys/decode-token": {Text: "Decodes a token of generate-root.", Read: true,
 		Body: []api.DocField{{"encoded_token", "string", ""}, {"otp", "string", ""}}},
-	"sys/recovery/holders":       {Text: "Shows the holders of shares, and when each was last proven."},
-	"sys/recovery/transcript":    {Text: "All records of ceremonies, signed."},
-	"sys/recovery/transcripts":   {Text: "Lists the records of ceremonies."},
-	"sys/recovery/transcripts/*": {Text: "One record of a ceremony, signed."},
+	"sys/recovery/holders":     {Text: "Shows the holders of shares, and when each was last proven."},
+	"sys/recovery/transcript":  {Text: "All records of ceremonies, signed."},
+	"sys/recovery/transcripts": {Text: "Lists the records of ceremonies."},
+	"sys/recovery/transcripts/*": {Text: "One record of a ceremony, signed; a write adds a person's signature.",
+		Body: []api.DocField{
+			{"name", "string", "The name of the signer."}, {"signature", "string", "An SSH or PGP signature, armored."},
+			{"public_key", "string", "The armored public key of a PGP signature."},
+		}},
 	"sys/recovery/prove": {Text: "Proves that a share is good.", Read: true,
 		Body: []api.DocField{{"key", "string", "One share, in hex or base64."}}},
 	"sys/generate-root/update":            {Text: "Gives one share to generate-root.", Body: shareFields, Read: true},

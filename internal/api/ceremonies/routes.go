@@ -115,6 +115,8 @@ var custodianRoutes = []api.Route{
 		Handle: transcripts},
 	{Methods: api.Get, Path: "sys/recovery/transcripts/*", Capability: policy.Read, Guarded: true,
 		Handle: transcript},
+	{Methods: api.Write, Path: "sys/recovery/transcripts/*", Body: api.SmallBody, Capability: policy.Update, Guarded: true,
+		Handle: coSign},
 	{Methods: api.Get, Path: "sys/recovery/transcript", Capability: policy.Read, Guarded: true,
 		Handle: exportTranscript},
 }
