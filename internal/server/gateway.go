@@ -126,6 +126,15 @@ func (p *instance) beside(cfg *config.Config, api http.Handler) (http.Handler, e
 	return api, nil
 }
 
+// gatewayTLS reads the certificates of gateways again. Other paths need a restart.
+func (r *reloading) gatewayTLS() {
+	for _, g := range r.gates {
+		if s, ok := g.(*listener.Server); ok {
+			r.done("certificate of the gateway at "+s.Addr().String(), s.Reload())
+		}
+	}
+}
+
 // serve starts a goroutine for each gateway, which ends with its shutdown.
 func (all gateways) serve(wg *sync.WaitGroup, log *slog.Logger) {
 	for _, s := range all {

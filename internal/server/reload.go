@@ -54,6 +54,7 @@ func (p *instance) reload() {
 		}
 	}
 	r.tls(next)
+	r.gatewayTLS()
 	r.level(next)
 	r.seals(next)
 	r.report()
