@@ -57,9 +57,16 @@ func (h *Handler) auditRequest(q *Request) *audit.Request {
 		}
 		r.Mount = &audit.Mount{Point: m.Path, Type: m.Type, Accessor: m.Accessor, Version: h.running, Class: class}
 		r.Plain, q.plainAnswer = m.Config.AuditNonHMACRequestKeys, m.Config.AuditNonHMACResponseKeys
+		if credentials[m.Type] {
+			r.Guarded, r.Plain, q.plainAnswer = true, nil, nil
+		}
 	}
 	return r
 }
+
+// credentials are the mount types whose answers have secrets of this server's own clients: no
+// setting shows them in the audit trail.
+var credentials = map[string]bool{"xks": true}
 
 // clientID returns an id that is stable for a token and shows nothing of it.
 func clientID(accessor string) string {

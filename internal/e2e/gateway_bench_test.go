@@ -32,8 +32,8 @@ import (
 	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
-// gatewayBench is a server on a SoftHSM token with both gateways: the external keys and transit keys
-// "orders" (in the token) and "soft" (in the barrier).
+// gatewayBench is a server on a SoftHSM token with both gateways: the external keys and transit
+// keys "orders" (in the token) and "soft" (in the barrier).
 type gatewayBench struct {
 	*testing.B
 	*Server
@@ -89,7 +89,8 @@ func newGatewayBench(b *testing.B) *gatewayBench {
 	}
 	g.Server = &Server{Bin: buildPlain(b), Dir: dir, Addr: addr, Env: g.token.Environ()}
 	cert, key := g.certificate()
-	config := Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\nlog_level = \"warn\"\n") +
+	config := Config(addr, "log_level = \"warn\"\nseal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n"+
+		"  generate_key = true\n}\n") +
 		fmt.Sprintf("kms_library \"pkcs11\" {\n  name = \"hsm1\"\n  library = %q\n}\n", g.token.Lib) +
 		fmt.Sprintf("gateway \"xks\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n  deadline = \"5s\"\n}\n",
 			xks, cert, key) +

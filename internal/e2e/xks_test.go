@@ -182,7 +182,7 @@ func newXKS(t *testing.T, stanza string) (*harness, *awsKMS) {
 	r.mustStart()
 	r.mustInit()
 	r.must(204, "PUT", "sys/audit/main",
-		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log"}})
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log", "log_raw": "true"}})
 	r.must(204, "POST", "sys/mounts/transit", map[string]string{"type": "transit"})
 	r.must(204, "POST", "sys/mounts/xks", map[string]string{"type": "xks"})
 	for _, key := range []string{"orders", "health", "secret"} {
