@@ -79,6 +79,9 @@ func (s *Set) Configured() Plan {
 	return p
 }
 
+// AutoRewraps reports whether a seal whose key is about to be lost leaves the record automatically.
+func (s *Set) AutoRewraps() bool { return s.opts.AutoRewrap }
+
 // Candidates lists the configured seals that hold no part of a record.
 func (s *Set) Candidates(r *Record) (out []string) {
 	for _, m := range s.seals {

@@ -38,6 +38,10 @@ type Options struct {
 	// and a stronger one may be replaced by a weaker one.
 	AllowPolicyChange bool
 
+	// AutoRewrap asks the server to take the root key from a seal whose key is about to be lost, where
+	// the other seals satisfy the policy: see [Set.AutoRewraps].
+	AutoRewrap bool
+
 	// Observe is called after every call to a seal; operation is "encrypt", "decrypt" or
 	// "describe". It may be nil.
 	Observe func(operation, sealType string, took time.Duration, err error)

@@ -198,4 +198,7 @@ type SealPolicy struct {
 
 	// AllowChange (allow_change) lets this policy replace another one that the store has.
 	AllowChange bool
+	// AutoRewrap (auto_rewrap_to_survivors) takes the root key from a seal whose key is about to be
+	// lost, where the others satisfy the policy.
+	AutoRewrap bool
 }

@@ -59,6 +59,7 @@ func (d *decoder) sealPolicy(b block) {
 	s.choice("mode", []string{PolicyAny, PolicyThreshold}, &p.Mode)
 	s.integer("threshold", 2, mostSeals, &k)
 	s.flag("allow_change", &p.AllowChange)
+	s.flag("auto_rewrap_to_survivors", &p.AutoRewrap)
 	p.Threshold = int(k)
 	s.finish()
 	_, given := s.seen["threshold"]

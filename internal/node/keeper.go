@@ -49,6 +49,7 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 			k.rewrap(ctx, st)
 		}
 	}
+	k.leaveDoomed(ctx, set)
 	return wait
 }
 

@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 
-	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -83,30 +82,11 @@ func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Rec
 	return nil
 }
 
-// rewrapAudited audits a re-wrap before and after. Where the audit trail fails, nothing is done.
+// rewrapAudited audits a re-wrap before and after.
 func (k *sealKeeper) rewrapAudited(ctx context.Context, a *RoleState, st seals.Status) error {
-	n := k.n
-	if n.cfg.Trail == nil {
-		return k.rewrapOne(ctx, a, st)
-	}
-	rec := n.cfg.Trail.Begin(&audit.Request{
-		Operation: "update", Path: pathRewrap, Plain: []string{"seal", "old_version", "new_version"},
-		Data: auditData(map[string]string{
-			"seal": st.Name, "old_version": st.KeyVersion, "new_version": st.KeyNewest,
-		}),
-	}, &audit.Auth{DisplayName: "the server itself", NoDefault: true})
-	if err := rec.Request(""); err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the re-wrap cannot be audited, so nothing was done")
-	}
-	err := k.rewrapOne(ctx, a, st)
-	text := ""
-	if err != nil {
-		text = err.Error()
-	}
-	if failed := rec.Response(nil, text); failed != nil && err == nil {
-		n.log.Error("a re-wrap was done and could not be audited", "seal", st.Name, "error", failed)
-	}
-	return err
+	return k.audited(pathRewrap, map[string]string{
+		"seal": st.Name, "old_version": st.KeyVersion, "new_version": st.KeyNewest,
+	}, func() error { return k.rewrapOne(ctx, a, st) })
 }
 
 // rewrapOne asks the seal without a lock, and commits only where the record has not changed

@@ -65,7 +65,9 @@ func (m sealMaker) set(c *config.Config) (*seals.Set, error) {
 	if c.SealPolicy.Mode == config.PolicyThreshold {
 		threshold = c.SealPolicy.Threshold
 	}
-	return m.make(stanzas, seals.Options{Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange})
+	return m.make(stanzas, seals.Options{
+		Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange, AutoRewrap: c.SealPolicy.AutoRewrap,
+	})
 }
 
 // migrateFrom makes the seals that a store is migrated from: those of the disabled stanzas, or the

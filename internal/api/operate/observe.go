@@ -31,7 +31,12 @@ func Observe(s *api.Shared, n *node.Node) {
 		"sealgate.device_key.usable": "Whether this key in a device could be used when last looked at.",
 		"sealgate.device_key.deletion_timestamp_seconds": "When this key in a device will be destroyed, in seconds since " +
 			"1970; not there where it will not.",
-		"sealgate.device_key.failures":      "Uses of a key in a device that failed, by the class of the failure.",
+		"sealgate.device_key.failures": "Uses of a key in a device that failed, by the class of the failure.",
+		"sealgate.forecast.would_unseal": "Whether at least one node that this one knows would unseal without shares if " +
+			"all restarted now.",
+		"sealgate.forecast.nodes":           "The nodes that this one knows: on the active node, all of the cluster.",
+		"sealgate.forecast.nodes_unsealing": "Those of them that would unseal without shares if all restarted now.",
+		"sealgate.forecast.critical_losses": "Single seals without which none of them would unseal.",
 		"sealgate.seal.policy_drift":        "Whether the stored seal policy differs from the configured one.",
 		"sealgate.barrier.term":             "The term of the barrier key in use.",
 		"sealgate.barrier.term_encryptions": "Encryptions under the barrier key in use.",
@@ -53,6 +58,7 @@ func Observe(s *api.Shared, n *node.Node) {
 		m.Gauge("core.active", metrics.Truth(!health.Sealed && !health.Standby), "cluster", health.ClusterName)
 		m.Gauge("sealgate.would_unseal", metrics.Truth(health.WouldUnseal))
 		observeSeals(ctx, m, n)
+		observeForecast(ctx, m, n)
 		if active, err := n.Role(); err == nil {
 			m.Gauge("core.mount_table.num_entries", float64(len(active.Mounts().List())), "type", "logical", "local", "false")
 			observeBarrier(m, n)
@@ -83,6 +89,23 @@ func observeSeals(ctx context.Context, m *metrics.Sample, n *node.Node) {
 			m.Gauge("sealgate.seal.last_proof", float64(s.LastProof.UnixMilli())/1000, "seal", s.Name, "type", s.Type)
 		}
 	}
+}
+
+func observeForecast(ctx context.Context, m *metrics.Sample, n *node.Node) {
+	f, err := node.SealAdminOf(n).Forecast(ctx)
+	if err != nil {
+		return // sealed
+	}
+	would := 0
+	for _, other := range f.Nodes {
+		if other.WouldUnseal {
+			would++
+		}
+	}
+	m.Gauge("sealgate.forecast.would_unseal", metrics.Truth(f.WouldUnseal))
+	m.Gauge("sealgate.forecast.nodes", float64(len(f.Nodes)))
+	m.Gauge("sealgate.forecast.nodes_unsealing", float64(would))
+	m.Gauge("sealgate.forecast.critical_losses", float64(len(f.CriticalLosses)))
 }
 
 func observeBarrier(m *metrics.Sample, n *node.Node) {
