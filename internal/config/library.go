@@ -8,9 +8,14 @@ import "strings"
 //	kms_library "pkcs11" {
 //	  name      = "hsm1"
 //	  library   = "/usr/lib/softhsm/libsofthsm2.so"
-//	  pin       = "env://HSM_PIN"   # of configurations that give none
 //	  isolation = "process"         # as in the seal "pkcs11", like network and allow_paths
+//
+//	  # A PIN of the server is for the token that the stanza names, and for no other.
+//	  token_label = "prod"
+//	  pin         = "env://HSM_PIN"
 //	}
+//
+// What the stanza sets, no request can set.
 type Library struct {
 	Pos    Pos
 	Type   string // "pkcs11"
@@ -20,7 +25,10 @@ type Library struct {
 }
 
 // libraryParams are the parameters of the seal that a library may have, too.
-var libraryParams = []string{"pin", "isolation", "network", "allow_paths", "timeout", "max_parallel", "pin_final_try"}
+var libraryParams = []string{
+	"pin", "token_label", "token_serial", "slot", "isolation", "network", "allow_paths", "timeout", "max_parallel",
+	"pin_final_try",
+}
 
 func (d *decoder) library(b block) {
 	if b.labels[0] != "pkcs11" {
@@ -46,6 +54,9 @@ func (d *decoder) library(b block) {
 		d.fail(b.pos, "kms_library: name is required: 1 to 64 letters, digits, dots, hyphens and underscores")
 	case l.Path == "" || strings.Contains(l.Path, "://"):
 		d.fail(b.pos, "kms_library: library is required: the path of the PKCS#11 library")
+	}
+	if l.Params["pin"] != "" && l.Params["token_label"]+l.Params["token_serial"]+l.Params["slot"] == "" {
+		d.fail(b.pos, "kms_library: a pin needs token_label, token_serial or slot: a request could send it to any token")
 	}
 	for _, other := range d.cfg.Libraries {
 		if other.Name == l.Name {

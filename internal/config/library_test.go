@@ -12,6 +12,7 @@ func TestLibraries(t *testing.T) {
   name = "hsm1"
   library = "/usr/lib/libhsm.so"
   pin = "env://HSM_PIN"
+  token_label = "prod"
 }
 kms_library "pkcs11" {
   name = "hsm2"
@@ -33,9 +34,10 @@ kms_library "pkcs11" {
 		`kms_library "pkcs11" { name = "a" }`:                                  "library is required",
 		`kms_library "pkcs11" { name = "a" library = "file:///l.so" }`:         "library is required",
 		`kms_library "pkcs11" { name = "a" library = "/l.so" key_label = "x"}`: "key_label",
+		`kms_library "pkcs11" { name = "a" library = "/l.so" pin = "1234" }`:   "could send it to any token",
 		one + one: "the same name",
 	} {
-		text = strings.NewReplacer(" library", "\n library", " key_label", "\n key_label", "{ name", "{\n name", "{ library",
+		text = strings.NewReplacer(" library", "\n library", " key_label", "\n key_label", " pin", "\n pin", "{ name", "{\n name", "{ library",
 			"{\n library", "\" }", "\"\n}", "\"}", "\"\n}").Replace(text)
 		if _, err := loadGateways(t, base+text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)

@@ -58,12 +58,12 @@ func (r *Registry) Check(ctx context.Context) {
 	if err != nil {
 		return
 	}
-	known := map[string]bool{}
+	known, down := map[string]bool{}, map[*link]error{}
 	for _, all := range s.entries {
 		for _, e := range all {
 			known[e.Label()] = true
 			if e.Identity != "" && r.due(e) && ctx.Err() == nil {
-				facts, err := r.inspect(ctx, s, e)
+				facts, err := r.inspect(ctx, s, e, down)
 				if ctx.Err() == nil {
 					r.note(e.Label(), facts, err)
 				}
@@ -93,8 +93,9 @@ func (r *Registry) due(e *Entry) bool {
 	return r.hub.o.Now().Sub(h.Checked) >= every
 }
 
-// inspect asks the device for an entry's key.
-func (r *Registry) inspect(ctx context.Context, s *snapshot, e *Entry) (Facts, error) {
+// inspect asks the device for an entry's key. A device that was unreachable in this turn is not
+// asked again: its other keys would each cost a deadline.
+func (r *Registry) inspect(ctx context.Context, s *snapshot, e *Entry, down map[*link]error) (Facts, error) {
 	d, err := r.hub.driver(e.Type)
 	if err != nil {
 		return Facts{}, err
@@ -107,8 +108,14 @@ func (r *Registry) inspect(ctx context.Context, s *snapshot, e *Entry) (Facts, e
 	if err != nil {
 		return Facts{}, err
 	}
+	if err := down[l]; err != nil {
+		return Facts{}, err
+	}
 	o, err := l.look(ctx, ref)
 	if err != nil {
+		if seals.ClassOf(err) == seals.Unreachable {
+			down[l] = err
+		}
 		return Facts{}, err
 	}
 	if o.facts.Identity != e.Identity {

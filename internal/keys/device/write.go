@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -152,8 +153,13 @@ func (r *Registry) write(ctx context.Context, s *snapshot, e Entry, ch Change) e
 	return r.store(ctx, next.key(), &next)
 }
 
+// tryWithin bounds a trial, whatever timeout the configuration sets: other changes wait for it.
+const tryWithin = 20 * time.Second
+
 // try opens the key of an entry and makes a round trip with it. It notes which key that is.
 func (r *Registry) try(ctx context.Context, s *snapshot, e *Entry) error {
+	ctx, cancel := context.WithTimeout(ctx, tryWithin)
+	defer cancel()
 	d, err := r.hub.driver(e.Type)
 	if err != nil {
 		return err

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strconv"
 	"strings"
 	"time"
 
@@ -43,14 +44,25 @@ func (Driver) Parameters() device.Parameters {
 	}
 }
 
-// Connect implements [device.Driver].
+// maxSessions bounds what a request can ask for: a seal may need sessions of the same token.
+const maxSessions = 32
+
+// Connect implements [device.Driver]. What the stanza sets, a request cannot set.
 func (d Driver) Connect(s device.Settings) (device.Connection, error) {
 	p := map[string]string{}
 	maps.Copy(p, s.Library.Params)
 	for name, v := range s.Params {
-		if name != "library" {
+		switch {
+		case name == "library":
+		case p[name] != "" && p[name] != v:
+			return nil, fault.New(fault.Invalid, "%s is set by the kms_library stanza: leave it out", name)
+		default:
 			p[name] = v
 		}
+	}
+	if n, err := strconv.Atoi(s.Params["max_parallel"]); err == nil && n > maxSessions {
+		return nil, fault.New(fault.Invalid, "max_parallel is at most %d, so that sessions are left for the token's other "+
+			"users; the kms_library stanza can set more", maxSessions)
 	}
 	p["lib"] = s.Library.Path
 	t, timeout, err := sealpkcs11.OpenToken(seals.Config{Name: s.Name, Type: "pkcs11", Params: p, Getenv: d.Getenv,
