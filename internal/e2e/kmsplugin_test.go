@@ -3,7 +3,6 @@
 package e2e
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -30,7 +29,7 @@ type sidecar struct {
 	dir, socket string
 	health      string
 	cmd         *exec.Cmd
-	log         *bytes.Buffer
+	log         *Log
 	done        chan error
 }
 
@@ -60,7 +59,7 @@ func startSidecar(t *testing.T, config string) *sidecar {
 
 func (s *sidecar) start(t *testing.T) {
 	t.Helper()
-	s.log, s.done = &bytes.Buffer{}, make(chan error, 1)
+	s.log, s.done = &Log{}, make(chan error, 1)
 	s.cmd = exec.Command(binary, "kms-plugin", "-config", filepath.Join(s.dir, "plugin.hcl"))
 	s.cmd.Stderr, s.cmd.Dir = s.log, s.dir
 	if err := s.cmd.Start(); err != nil {
@@ -222,6 +221,58 @@ func (s *sidecar) checked(t *testing.T) {
 			}
 		}
 	}
+}
+
+// TestSidecarByCertificate: the sidecar logs in with its certificate over TLS, which is replaced by
+// one of another authority together with that authority's at the server.
+func TestSidecarByCertificate(t *testing.T) {
+	t.Parallel()
+	r := newStaticHarness(t)
+	addr, err := FreeAddr()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files := t.TempDir()
+	write := func(name string, text []byte) string {
+		t.Helper()
+		path := filepath.Join(files, name)
+		if err := os.WriteFile(path, text, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	server, first, second := newAuthority(t), newAuthority(t), newAuthority(t)
+	cert, key := server.issue(1, false)
+	r.addConfig(fmt.Sprintf("listener \"tcp\" {\n  address = %q\n  tls_cert_file = %q\n  tls_key_file = %q\n}\n", addr,
+		write("server.pem", cert), write("server.key", key)))
+	r.mustStart()
+	r.mustInit()
+	r.must(204, "POST", "sys/mounts/transit", map[string]string{"type": "transit"})
+	r.must(200, "POST", "transit/keys/kubernetes", nil)
+	r.must(204, "PUT", "sys/policies/acl/kubernetes", map[string]string{"policy": pluginPolicy})
+	r.must(204, "POST", "sys/auth/cert", map[string]string{"type": "cert"})
+	trust := func(a *authority) {
+		t.Helper()
+		r.must(204, "POST", "auth/cert/certs/plugin", map[string]any{"certificate": string(a.pem),
+			"token_policies": "kubernetes", "token_ttl": "4s", "token_max_ttl": "8s"})
+	}
+	trust(first)
+	cert, key = first.issue(2, false)
+	s := startSidecar(t, fmt.Sprintf("address = [\"https://%s\"]\ntls_ca_cert = %q\ntls_client_cert = %q\n"+
+		"tls_client_key = %q\nauth \"cert\" {\n  role = \"plugin\"\n}\n", addr, write("ca.pem", server.pem),
+		write("client.pem", cert), write("client.key", key)))
+	sealed := s.seal("a seed")
+
+	trust(second)
+	cert, key = second.issue(3, false)
+	write("client.pem", cert)
+	write("client.key", key)
+	logins := func() int { return strings.Count(s.log.String(), "the KMS plugin is logged in") }
+	before := logins()
+	r.eventually(40*time.Second, "the new certificate is read and used", func() bool {
+		return strings.Contains(s.log.String(), "the TLS files of the KMS plugin have changed") && logins() > before
+	})
+	s.opens(sealed, "a seed")
 }
 
 // TestSidecarOverOpenBao: the peer is a real OpenBao, and the token is an agent's file, which is

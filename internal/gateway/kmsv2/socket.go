@@ -61,7 +61,8 @@ func Listen(ctx context.Context, path string, uids []uint32, s *Service) (*Serve
 	}
 	srv.grpc = grpc.NewServer(
 		grpc.Creds(&peerCreds{allowed: append(slices.Clone(uids), 0, uint32(os.Geteuid()))}),
-		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(16<<10), grpc.MaxConcurrentStreams(64), grpc.ConnectionTimeout(5*time.Second),
+		grpc.MaxRecvMsgSize(maxMessage), grpc.MaxHeaderListSize(16<<10),
+		grpc.MaxConcurrentStreams(64), grpc.ConnectionTimeout(5*time.Second),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 5 * time.Second, PermitWithoutStream: true}),
 	)
 	kms.RegisterKeyManagementServiceServer(srv.grpc, s)
