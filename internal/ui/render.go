@@ -10,14 +10,16 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 )
 
 //go:embed templates
 var templateFiles embed.FS
 
-// templates are the pages, each with the frame.
-var templates = func() map[string]*template.Template {
+// templates are the pages, each with the frame. They are parsed at their first use: that takes
+// longer than the rest of the program's initialisation.
+var templates = sync.OnceValue(func() map[string]*template.Template {
 	frame := template.Must(template.New("").Funcs(template.FuncMap{
 		"when": when, "join": strings.Join, "has": slices.Contains[[]string], "inc": func(n int) int { return n + 1 },
 		"pathEscape": escapePath, "row": row, "dict": dict,
@@ -36,7 +38,7 @@ var templates = func() map[string]*template.Template {
 		}
 	}
 	return all
-}()
+})
 
 // when renders a time for people: UTC, to the second.
 func when(text string) string {
@@ -147,7 +149,7 @@ func (u *UI) show(w http.ResponseWriter, r *http.Request, name string, v view) {
 	}
 	v.Groups = navigation(s != nil)
 	var page bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&page, "frame", v); err != nil {
+	if err := templates()[name].ExecuteTemplate(&page, "frame", v); err != nil {
 		u.Log.Error("a page of the UI cannot be rendered", "page", name, "error", err)
 		http.Error(w, "This page cannot be shown; the server's log has the reason.", http.StatusInternalServerError)
 		return
@@ -168,7 +170,7 @@ func (u *UI) fail(w http.ResponseWriter, r *http.Request, p *problem) {
 // fragment renders a part of a page, for the module.
 func (u *UI) fragment(w http.ResponseWriter, name, part string, data any) {
 	var out bytes.Buffer
-	if err := templates[name].ExecuteTemplate(&out, part, data); err != nil {
+	if err := templates()[name].ExecuteTemplate(&out, part, data); err != nil {
 		u.Log.Error("a part of a page of the UI cannot be rendered", "page", name, "part", part, "error", err)
 		http.Error(w, "cannot be shown", http.StatusInternalServerError)
 		return
