@@ -9,8 +9,8 @@ import (
 	"time"
 )
 
-// Login by OpenID Connect. The provider sends the browser back from another site, so the cookie that
-// binds the answer to this browser cannot be strict; it holds a random value for one login.
+// Login by OpenID Connect. The provider sends the browser back from another site, so the cookie
+// that binds the answer to this browser cannot be strict; it holds a random value for one login.
 
 const (
 	oidcCookie  = "__Host-sealgate-oidc"
@@ -23,8 +23,8 @@ type oidcData struct {
 	Back bool   // it is the way back
 }
 
-// oidcStart asks the API for the provider's address, and shows it as a link: a form must not lead to
-// another site.
+// oidcStart asks the API for the provider's address, and shows it as a link: a form must not
+// lead to another site.
 func (u *UI) oidcStart(w http.ResponseWriter, r *http.Request, f *form) {
 	q := &query{u: u, r: r}
 	d := loginData{Method: "oidc", Mount: strings.Trim(f.text("mount"), "/"), Role: f.text("role")}

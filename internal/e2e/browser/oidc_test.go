@@ -42,7 +42,8 @@ func newProvider(t *testing.T) *provider {
 			"authorization_endpoint": p.URL + "/authorize", "token_endpoint": p.URL + "/token"})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
-		p.answer(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "k", Use: "sig", Algorithm: "ES256"}}})
+		p.answer(w, jose.JSONWebKeySet{Keys: []jose.JSONWebKey{
+			{Key: &key.PublicKey, KeyID: "k", Use: "sig", Algorithm: "ES256"}}})
 	})
 	mux.HandleFunc("GET /authorize", p.authorize)
 	mux.HandleFunc("POST /token", p.redeem)
@@ -63,8 +64,8 @@ func (p *provider) authorize(w http.ResponseWriter, r *http.Request) {
 	p.mu.Lock()
 	p.asked[code] = r.URL.Query()
 	p.mu.Unlock()
-	back := r.URL.Query().Get("redirect_uri") + "?" + url.Values{"state": {r.URL.Query().Get("state")}, "code": {code}}.Encode()
-	http.Redirect(w, r, back, http.StatusFound)
+	back := url.Values{"state": {r.URL.Query().Get("state")}, "code": {code}}
+	http.Redirect(w, r, r.URL.Query().Get("redirect_uri")+"?"+back.Encode(), http.StatusFound)
 }
 
 func (p *provider) redeem(w http.ResponseWriter, r *http.Request) {
@@ -78,14 +79,15 @@ func (p *provider) redeem(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, `{"error":"invalid_grant"}`, http.StatusBadRequest)
 		return
 	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: jose.JSONWebKey{Key: p.key, KeyID: "k"}}, nil)
+	key := jose.JSONWebKey{Key: p.key, KeyID: "k"}
+	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: key}, nil)
 	if err != nil {
 		p.t.Error(err)
 		return
 	}
 	now := time.Now()
-	claims, err := json.Marshal(map[string]any{"iss": p.URL, "aud": "sealgate", "sub": "alice", "nonce": asked.Get("nonce"),
-		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix()})
+	claims, err := json.Marshal(map[string]any{"iss": p.URL, "aud": "sealgate", "sub": "alice",
+		"nonce": asked.Get("nonce"), "iat": now.Unix(), "exp": now.Add(time.Hour).Unix()})
 	if err != nil {
 		p.t.Error(err)
 		return
@@ -103,8 +105,8 @@ func (p *provider) redeem(w http.ResponseWriter, r *http.Request) {
 	p.answer(w, map[string]any{"access_token": "a", "token_type": "Bearer", "id_token": token})
 }
 
-// TestLoginByProvider signs in by OpenID Connect, and tries a code in a browser that did not ask for
-// it.
+// TestLoginByProvider signs in by OpenID Connect, and tries a code in a browser that did not ask
+// for it.
 func TestLoginByProvider(t *testing.T) {
 	t.Parallel()
 	s, p := newServer(t), newProvider(t)
@@ -140,11 +142,13 @@ func TestLoginByProvider(t *testing.T) {
 	}
 	other := newPlain(t, s.URL())
 	other.get("/ui/login")
-	if code, text := other.do(http.MethodGet, back.RequestURI(), "", ""); code != 403 || !strings.Contains(text, "not begun in this browser") {
+	if code, text := other.do(http.MethodGet, back.RequestURI(), "", ""); code != 403 ||
+		!strings.Contains(text, "not begun in this browser") {
 		t.Errorf("the code in another browser: %d %s", code, text)
 	}
 	other.cookies["__Host-sealgate-oidc"] = rand.Text() + ".%2Fui%2F"
-	if code, text := other.do(http.MethodGet, back.RequestURI(), "", ""); code < 400 || strings.Contains(text, "Signed in as") {
+	if code, text := other.do(http.MethodGet, back.RequestURI(), "", ""); code < 400 ||
+		strings.Contains(text, "Signed in as") {
 		t.Errorf("the code with another nonce: %d %s", code, text)
 	}
 }
