@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -101,6 +102,11 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 	if err != nil {
 		return err
 	}
+	if e.outcome == transcript.Completed {
+		if err := m.checkNotEnded(ctx, b, head, c); err != nil {
+			return err
+		}
+	}
 	state := m.Host.ShareState()
 	r := transcript.Of(c, state.ShareSet)
 	r.Cluster, r.Outcome, r.Reason, r.Finished = state.Cluster, e.outcome, e.reason, m.Now()
@@ -109,6 +115,31 @@ func (m *Manager) record(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx
 		r.GenerationAfter = e.next.Generation
 	}
 	return AppendRecord(ctx, b, tx, head, r)
+}
+
+// clockSkew is how far the clocks of two nodes may differ.
+const clockSkew = time.Hour
+
+// checkNotEnded refuses to complete a ceremony that has ended already: who writes the storage can
+// put back one that lacks a share, and its last share alone would authorise again.
+func (m *Manager) checkNotEnded(ctx context.Context, b *barrier.Barrier, head transcript.Head,
+	c *recovery.Ceremony) error {
+	for seq := head.Seq; seq > 0; seq-- {
+		s, err := readTranscript(ctx, b, seq)
+		if err != nil {
+			return err
+		}
+		if s.Record.Finished.Before(c.Started.Add(-clockSkew)) {
+			return nil
+		}
+		if s.Record.Nonce == c.Nonce {
+			m.Log.Error("ALARM: a ceremony that has ended was put back into the storage, which was changed outside this program",
+				"purpose", string(c.Purpose), "record", seq)
+			return fault.New(fault.Invalid, "this operation has ended already (record %d of the transcript); start a new one",
+				seq)
+		}
+	}
+	return nil
 }
 
 // AppendRecord adds the record that follows a head to a transaction, with the new head.

@@ -197,7 +197,7 @@ func TestTranscriptSign(t *testing.T) {
 		t.Fatal(err)
 	}
 	answers := map[string][]answer{
-		"GET sys/recovery/transcripts":        {ok(inData(`{"keys":["00000001-rekey-recovery","` + key + `"]}`))},
+		"GET sys/recovery/transcripts": {ok(inData(`{"keys":["00000001-rekey-recovery","` + key + `"]}`))},
 		"GET sys/recovery/transcripts/" + key: {
 			ok(inData(`{"record":` + records[1] + `,"co_signatures":[` + string(raw) + `]}`))},
 		"PUT sys/recovery/transcripts/" + key: {ok(inData(`{"fingerprint":"SHA256:abc"}`))},

@@ -416,3 +416,36 @@ func TestTranscriptCutOffOnline(t *testing.T) {
 		})
 	}
 }
+
+// TestEndedCeremonyDoesNotComeBack: a storage writer puts back a generate-root that lacks its last
+// share, after it has ended or was cancelled. The last share alone makes no token.
+func TestEndedCeremonyDoesNotComeBack(t *testing.T) {
+	t.Parallel()
+	for _, cancel := range []bool{false, true} {
+		h := newHarness(t)
+		n, _, shares := h.initAuto(3, 2)
+		ctx, m, by := t.Context(), n.ceremonies, ceremony.Starter{Accessor: "a", DisplayName: "ops"}
+		st, err := m.GenerateRootStart(ctx, "", "", by)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := m.GenerateRootGive(ctx, st.Nonce, shares[0]); err != nil {
+			t.Fatal(err)
+		}
+		const path = "core/ceremony/generate-root"
+		before := h.raw(path)
+		if cancel {
+			err = m.GenerateRootCancel(ctx, st.Nonce, nil, by)
+		} else if _, err = m.GenerateRootGive(ctx, st.Nonce, shares[1]); err == nil {
+			err = m.GenerateRootAcknowledge(ctx, st.Nonce, shares[1])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.forge(path, []byte(before))
+		if done, err := m.GenerateRootGive(ctx, st.Nonce, shares[1]); err == nil || done.Complete ||
+			!strings.Contains(err.Error(), "has ended already") {
+			t.Errorf("cancelled %v: %+v, %v", cancel, done, err)
+		}
+	}
+}
