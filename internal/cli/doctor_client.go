@@ -49,8 +49,8 @@ func doctorClientCommand(b *base) *command {
 	return &command{base: b, name: "doctor client", args: "CLIENT", least: 1, most: 1,
 		synopsis: "Check whether a token has what a known client needs",
 		about: `Makes the calls that a known client makes, with the token of this command line, and prints the policy line
-that is missing. It changes no data: of calls that would, it asks the token's capabilities. Exit code 2 means that the
-client would not work.
+that is missing. It changes no data: of calls that would, it asks the token's capabilities. For clients that sign, the
+key signs the digest of a fixed text. Exit code 2 means that the client would not work.
 
   $ SEALGATE_TOKEN=... sealgate doctor client sops -mount=transit -key=app
 

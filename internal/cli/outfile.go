@@ -95,6 +95,14 @@ func outTarget(name string) (path string, mode fs.FileMode, err error) {
 	return "", 0, fmt.Errorf("%s: too many links", name)
 }
 
+// private makes a regular file one for its owner alone, even where it replaces another.
+func (o *outFile) private() error {
+	if o.path == "" {
+		return nil
+	}
+	return o.file.Chmod(0o600)
+}
+
 // commit makes the content permanent: it syncs and renames a regular file.
 func (o *outFile) commit() error {
 	if o.file == nil {

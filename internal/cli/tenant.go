@@ -86,6 +86,9 @@ func readTenant(client *api.Client, name string) (*tenant, error) {
 
 // check judges a record, which whoever may write policies can have changed.
 func (t *tenant) check() error {
+	if strings.ContainsFunc(t.Mount+t.Key+t.Accessor, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
+		return errors.New("a tenant's mount, key and accessor are printable ASCII without spaces")
+	}
 	for what, v := range map[string]string{"mount": t.Mount, "key": t.Key} {
 		if v == "" || strings.ContainsAny(v, "\"*+\\\n{} ?#%") || strings.Contains("/"+v+"/", "/../") {
 			return fmt.Errorf("the tenant's %s is missing, or has characters that a path cannot have", what)

@@ -86,6 +86,10 @@ func (a *tenantAdd) run(client *api.Client) int {
 			a.errorf("Error: %v", err)
 			return exitLocal
 		}
+		if err := file.private(); err != nil {
+			a.errorf("Error: %v", file.abort(err))
+			return exitLocal
+		}
 	}
 	err := a.steps()
 	if err == nil && file != nil {

@@ -127,6 +127,16 @@ func TestTenant(t *testing.T) {
 	r.cli(1, r.root, "operator", "tenant", "add", "../x")
 	r.must(204, "PUT", "sys/policies/acl/tenant-mine", map[string]string{"policy": `path "a" { capabilities = ["read"] }`})
 	r.cli(2, r.root, "operator", "tenant", "add", "mine")
+	for _, record := range []string{`{"mount":"sys","key":"x/../y","client":"openbao","auth":"token"}`,
+		`{"mount":"transit","key":"\u001b[2J","client":"openbao","auth":"token"}`,
+		`{"mount":"transit","key":"k","client":"openbao","auth":"none"}`} {
+		r.must(204, "PUT", "sys/policies/acl/tenant-mine", map[string]string{
+			"policy": "# sealgate-tenant: " + record + "\npath \"a\" { capabilities = [\"read\"] }"})
+		r.cli(2, r.root, "operator", "tenant", "suspend", "mine")
+		if out := r.cli(0, r.root, "operator", "tenant", "list").Out; strings.Contains(out, "mine") {
+			t.Errorf("a record that is none is listed:\n%s", out)
+		}
+	}
 }
 
 // TestTenantCredentials makes a tenant with AppRole, and one whose secret goes to a file.
@@ -157,6 +167,9 @@ func TestTenantCredentials(t *testing.T) {
 	}
 
 	file := filepath.Join(r.Dir, "vault.hcl")
+	if err := os.WriteFile(file, []byte("an old one, for all to read"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	res := r.cli(0, r.root, "operator", "tenant", "add", "vault", "-client=vault", "-out=vault.hcl")
 	text, err := os.ReadFile(file)
 	if err != nil {
