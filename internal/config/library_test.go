@@ -37,8 +37,8 @@ kms_library "pkcs11" {
 		`kms_library "pkcs11" { name = "a" library = "/l.so" pin = "1234" }`:   "could send it to any token",
 		one + one: "the same name",
 	} {
-		text = strings.NewReplacer(" library", "\n library", " key_label", "\n key_label", " pin", "\n pin", "{ name", "{\n name", "{ library",
-			"{\n library", "\" }", "\"\n}", "\"}", "\"\n}").Replace(text)
+		text = strings.NewReplacer(" library", "\n library", " key_label", "\n key_label", " pin", "\n pin",
+			"{ name", "{\n name", "{ library", "{\n library", "\" }", "\"\n}", "\"}", "\"\n}").Replace(text)
 		if _, err := loadGateways(t, base+text); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", text, err)
 		}
