@@ -2,11 +2,14 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
 
 // TestWayBackFromALostStorage does what internal/storage/README.md says, under three kinds of
@@ -140,4 +143,85 @@ func TestRestoreWrappedByFewerSeals(t *testing.T) {
 	})
 	r.run(0, "", "operator", "seals", "add", "second")
 	r.eventually(20*time.Second, "no warning after it was added again", func() bool { return !warns() })
+}
+
+// TestRestoreMeetsTheAnchor: who empties the storage cannot roll it back by a snapshot. The anchor
+// refuses the older data, until an operator accepts it.
+func TestRestoreMeetsTheAnchor(t *testing.T) {
+	t.Parallel()
+	r := newStaticHarness(t)
+	r.addConfig(fmt.Sprintf("anchor \"file\" {\n  path = %q\n}\n", filepath.Join(t.TempDir(), "anchor.json")))
+	r.mustStart()
+	r.mustInit()
+	r.mustPut("a", "kept")
+	file := filepath.Join(t.TempDir(), "older.snap")
+	r.run(0, "", "operator", "snapshot", "save", file)
+	r.must(204, "PUT", "sys/rotate", nil)
+	r.must(204, "PUT", "sys/rotate/root", nil)
+	r.mustStop()
+	if err := os.Rename(r.dataFile(), r.dataFile()+".damaged"); err != nil {
+		t.Fatal(err)
+	}
+	r.mustStart()
+	r.run(0, "", "operator", "snapshot", "restore", file)
+	r.acceptsRollback()
+	r.mustGet("a", "kept")
+}
+
+// acceptsRollback waits until the log names the way past the anchor, and takes it.
+func (r *harness) acceptsRollback() {
+	r.t.Helper()
+	const option = "-accept-rollback="
+	r.eventually(20*time.Second, "the log names "+option, func() bool { return strings.Contains(r.Log(), option) })
+	if h, code, err := r.Health(r.t.Context()); err != nil || code == 200 {
+		r.t.Errorf("it is active with data that is older than its anchor: %d %+v, %v", code, h, err)
+	}
+	for _, path := range []string{"kv/a", "kv/data/a"} {
+		if reply := r.call("GET", path, nil); reply.Code != 503 {
+			r.t.Errorf("it answers with data that is older than its anchor: %d %s", reply.Code, reply.Body)
+		}
+	}
+	_, rest, _ := strings.Cut(r.Log(), option)
+	accept := strings.FieldsFunc(rest, func(c rune) bool { return strings.ContainsRune(" \"'\n\\;", c) })[0]
+	r.mustStop()
+	if err := r.Start(option + accept); err != nil {
+		r.t.Fatal(err)
+	}
+	if err := r.UntilUnsealed(); err != nil {
+		r.t.Fatal(err)
+	}
+}
+
+// TestLostAcknowledgedWrites: the database comes back as it was some acknowledged writes ago, such
+// as a restored disk image. A node with an anchor says so and serves nothing.
+func TestLostAcknowledgedWrites(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	database := server.Database(t)
+	f := NewCluster(t, binary, func(int) string {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\nanchor \"file\" {\n  path = %q\n}\n", database,
+			filepath.Join(t.TempDir(), "anchor.json"))
+	}, 1)
+	f.Begin()
+	r := &harness{Server: f.Nodes[0], t: t, root: f.Root}
+	r.must(200, "POST", "kv/data/a", map[string]any{"data": map[string]string{"v": "kept"}})
+	r.mustStop()
+	const table = "vault_kv_store"
+	for _, suffix := range []string{"", "_seat", "_changes"} {
+		pgtest.Exec(t, database, "CREATE TABLE image"+suffix+" AS TABLE "+table+suffix)
+	}
+	r.mustStart()
+	f.Settled()
+	r.must(200, "POST", "kv/data/b", map[string]any{"data": map[string]string{"v": "acknowledged"}})
+	r.mustStop()
+	r.mustStart() // the anchor is written at the start, and every minute
+	f.Settled()
+	r.mustStop()
+	for _, suffix := range []string{"", "_seat", "_changes"} {
+		pgtest.Exec(t, database, "TRUNCATE "+table+suffix, "INSERT INTO "+table+suffix+" SELECT * FROM image"+suffix)
+	}
+	r.mustStart()
+	r.acceptsRollback()
+	r.must(404, "GET", "kv/data/b", nil)
+	r.must(200, "GET", "kv/data/a", nil)
 }

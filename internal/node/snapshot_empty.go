@@ -16,14 +16,17 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-var errRestoreBusy = fault.New(fault.Unavailable, "another initialisation or restore is in progress; wait until it has "+
-	"ended")
+var errRestoreBusy = fault.New(fault.Unavailable,
+	"another initialisation or restore is in progress; wait until it has ended")
 
 // RestoreEmpty fills the storage of a server that is not initialised with a snapshot: the way back
 // from a lost storage. Whoever may initialise the server may do it, so it needs no token.
 //
 // Under seals that unseal automatically the snapshot must open here, to its signed checksums; the
 // server unseals then. Under a Shamir seal the unseal shares of the snapshot's time do that.
+//
+// An anchor is not told that the data is older: whoever can empty the storage could roll it back by
+// this. The node stays sealed until an operator accepts it.
 func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapshot.Info, error) {
 	if !n.transition.TryLock() {
 		return nil, errRestoreBusy
@@ -52,7 +55,6 @@ func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapsho
 	if err := n.load(ctx); err != nil {
 		return nil, err
 	}
-	n.restored.Store(true)
 	r.logRecord(content.info)
 	n.log.Warn("a snapshot has filled the empty storage", "cluster", content.info.ClusterName,
 		"taken", content.info.Created, "entries", content.info.Entries)

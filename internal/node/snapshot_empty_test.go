@@ -43,7 +43,8 @@ func TestRestoreEmpty(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = snapshot.Save(t.Context(), &forged, h.store, info.Meta, func([]byte) ([]byte, error) { return info.Sealed, nil })
+	seal := func([]byte) ([]byte, error) { return info.Sealed, nil }
+	_, err = snapshot.Save(t.Context(), &forged, h.store, info.Meta, seal)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,8 @@ func absent(set *seals.Set, r *seals.Record) (out []string) {
 	for _, st := range set.StatusOf(r) {
 		if st.Configured && len(st.Needed) == 0 {
 			out = append(out, fmt.Sprintf("the root key is not wrapped by the configured seal %q (%s), as after the restore of "+
-				"an older snapshot: it would not unseal this server; run `sealgate operator seals add %s`", st.Name, st.Type, st.Name))
+				"an older snapshot: it would not unseal this server; run `sealgate operator seals add %s`",
+				st.Name, st.Type, st.Name))
 		}
 	}
 	return out

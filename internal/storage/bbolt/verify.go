@@ -53,7 +53,6 @@ type checker struct {
 	meta   dbMeta
 	seen   []bool // by page: reachable, or part of the free list
 	depth  int
-	header [pageHeader]byte
 	inline bool     // within an inline bucket
 	metas  int      // valid meta pages
 	bufs   [][]byte // by depth, for the pages on the way down
@@ -162,12 +161,12 @@ func (c *checker) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= c.meta.highWater {
 		return nil, damagef("page %d is out of bounds", id)
 	}
-	header := c.header[:]
-	if _, err := c.file.ReadAt(header, int64(id*c.meta.pageSize)); err != nil {
+	b := c.buffer(int(c.meta.pageSize))
+	if _, err := c.file.ReadAt(b, int64(id*c.meta.pageSize)); err != nil {
 		return nil, err
 	}
-	overflow := uint64(native.Uint32(header[12:]))
-	if native.Uint64(header) != id || overflow >= c.meta.highWater-id {
+	overflow := uint64(native.Uint32(b[12:]))
+	if native.Uint64(b) != id || overflow >= c.meta.highWater-id {
 		return nil, damagef("page %d has an invalid header", id)
 	}
 	for n := id; n <= id+overflow; n++ {
@@ -176,7 +175,10 @@ func (c *checker) page(id uint64) ([]byte, error) {
 		}
 		c.seen[n] = true
 	}
-	b := c.buffer(int((1 + overflow) * c.meta.pageSize))
+	if overflow == 0 {
+		return b, nil
+	}
+	b = c.buffer(int((1 + overflow) * c.meta.pageSize))
 	_, err := c.file.ReadAt(b, int64(id*c.meta.pageSize))
 	return b, err
 }
