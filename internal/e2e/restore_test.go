@@ -199,8 +199,8 @@ func TestLostAcknowledgedWrites(t *testing.T) {
 	server := pgtest.Start(t)
 	database := server.Database(t)
 	f := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\nanchor \"file\" {\n  path = %q\n}\n", database,
-			filepath.Join(t.TempDir(), "anchor.json"))
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\nanchor \"file\" {\n  path = %q\n}\n",
+			database, filepath.Join(t.TempDir(), "anchor.json"))
 	}, 1)
 	f.Begin()
 	r := &harness{Server: f.Nodes[0], t: t, root: f.Root}

@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5/pgxpool"
+
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 	"github.com/sealgate/sealgate/internal/testkit"
@@ -321,11 +323,13 @@ func TestTooManyConnections(t *testing.T) {
 		`GRANT ALL ON ALL TABLES IN SCHEMA public TO `+user)
 	few := strings.Replace(url, pgtest.User+":"+pgtest.Password, user+":few", 1)
 	holder := open(t, Options{URL: few})
-	conn, err := holder.pool.Acquire(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
+	var conn *pgxpool.Conn
+	testkit.Eventually(t, "the server has ended the connection of Open", func() bool {
+		var err error
+		conn, err = holder.pool.Acquire(t.Context())
+		return err == nil
+	})
 	defer conn.Release()
-	_, err = Open(t.Context(), Options{URL: few, ConnectRetries: 1})
+	_, err := Open(t.Context(), Options{URL: few, ConnectRetries: 1})
 	wantError(t, err, storage.ErrUnavailable, "max_connections")
 }
