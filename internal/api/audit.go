@@ -3,11 +3,13 @@ package api
 import (
 	"context"
 	"errors"
+	"fmt"
 
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
+	"github.com/sealgate/sealgate/recovery/transcript"
 )
 
 // unaudited reports whether a request is not audited: what an unauthenticated client may read at
@@ -31,8 +33,15 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 	if refused == nil && q.onlyReads() {
 		return h.readAudited(ctx, q, rec)
 	}
+	unrecorded := false
 	if err := rec.Request(h.auditText(q, refused)); err != nil {
-		return nil, auditFault(err, nothingDone)
+		if refused != nil || !h.mayChangeDeadDevices(q, err) {
+			return nil, auditFault(err, nothingDone)
+		}
+		if err := h.recordElsewhere(ctx, q); err != nil {
+			return nil, auditFault(err, nothingDone)
+		}
+		unrecorded = true
 	}
 	if refused != nil {
 		if err := rec.Response(nil, h.auditText(q, refused)); err != nil {
@@ -58,6 +67,8 @@ func (h *Handler) audited(ctx context.Context, q *Request, refused error) (*Answ
 		failed = rec.Response(reply, h.auditText(q, err))
 	}
 	switch {
+	case failed != nil && unrecorded: // as the request; the log and the transcript have both
+		h.Log.Warn("the answer of a change of audit devices is in no audit log", "request_id", q.ID(), "error", failed)
 	case failed != nil && q.Sent: // it was sent while it was made
 		h.Log.Error("an answer that was sent could not be audited", "request_id", q.ID(), "path", q.Path, "error", failed)
 	case failed != nil:
@@ -106,4 +117,27 @@ func auditFault(err error, text string) error {
 		return fault.Wrap(err, fault.Sealed, TextSealed)
 	}
 	return fault.Wrap(err, fault.Internal, "%s", text)
+}
+
+// mayChangeDeadDevices reports whether a request may be carried out although no audit device took
+// its entry: a root token may add or remove a device, which is the way out where all have failed.
+func (h *Handler) mayChangeDeadDevices(q *Request, err error) bool {
+	_, all := h.Trail.Failing()
+	return all && errors.Is(err, audit.ErrUnwritten) && q.Route.Audit == AuditDevices && q.Identity.Root
+}
+
+// recordElsewhere records in the log and the transcript what no audit device can record.
+func (h *Handler) recordElsewhere(ctx context.Context, q *Request) error {
+	list, _ := h.Trail.Failing()
+	var failing []string
+	for _, f := range list {
+		failing = append(failing, f.Path)
+	}
+	h.Log.Warn("no audit device accepts entries, and a root token changes the devices: the audit logs lack this request",
+		"request_id", q.ID(), "operation", q.Op.String(), "path", q.Path, "accessor", q.Identity.Accessor,
+		"display_name", q.Identity.DisplayName, "client_address", q.HTTP.RemoteAddr, "failing", failing)
+	return ceremony.RecordAct(ctx, h.Node.Ceremonies(), transcript.Record{
+		Purpose: "audit-devices", StartedBy: q.Identity.DisplayName, StartedAccessor: q.Identity.Accessor,
+		Reason: fmt.Sprintf("%s %.200q while no audit device accepted entries", q.Op, q.Path),
+	})
 }

@@ -51,7 +51,9 @@ type device struct {
 	writing   bool
 	late      bool // the write in progress has exceeded the deadline
 	failed    bool // the last write failed: requests wait for this device only if no other accepts the entry
-	reopening bool // reopen before the next write
+	cause     error
+	since     time.Time // of failed
+	reopening bool      // reopen before the next write
 	closed    bool
 	missing   int // entries missing since it failed
 }
@@ -247,7 +249,22 @@ func (d *device) settle(n int, err error) {
 		d.log.Info("an audit device recovered", "device", d.path, "entries_missing_from_it", d.missing)
 		d.missing = 0
 	}
-	d.failed = err != nil
+	d.fail(err)
+}
+
+// fail notes the result of a write. The caller holds the lock.
+func (d *device) fail(err error) {
+	if err != nil && !d.failed {
+		d.since = time.Now()
+	}
+	d.failed, d.cause = err != nil, err
+}
+
+// failure returns why and since when the device accepts no entries; nil if it does.
+func (d *device) failure() (error, time.Time) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.cause, d.since
 }
 
 // overdue is called when a write exceeds the deadline: it answers all waiters.
@@ -260,7 +277,8 @@ func (d *device) overdue() {
 	if !d.failed {
 		d.log.Error("an audit device does not respond", "device", d.path, "deadline", d.deadline.String())
 	}
-	d.late, d.failed = true, true
+	d.late = true
+	d.fail(errLate)
 	for _, all := range [][]*waiter{d.current.waiters, d.queue.waiters} {
 		for i, w := range all {
 			if w != nil {

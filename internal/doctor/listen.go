@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/sealgate/sealgate/internal/config"
@@ -27,6 +28,8 @@ type running struct {
 	would   bool
 	cluster string // its id; "" while it is sealed
 	failure storageFailure
+
+	warnings []string // all of them by a unix socket, else that there are some
 }
 
 // listeners checks that each address is free, or used by a Sealgate server.
@@ -105,6 +108,12 @@ func (e *exam) taken(ctx context.Context, l config.Listener, on topic, leaf []by
 		state = "sealed"
 	}
 	on.ok("a Sealgate server, version %s, uses the address; it is %s", r.version, state)
+	for _, w := range r.warnings {
+		if strings.HasPrefix(w, "the audit device") {
+			text, remedy, _ := strings.Cut(w, "; ")
+			e.on("audit", "", l.Pos).fail(remedy, "%s", text)
+		}
+	}
 	if leaf != nil && served != nil && string(leaf) != string(served) {
 		on.warn("send the server SIGHUP to reload its certificates", "the server has another certificate than the one in %s",
 			l.TLSCertFile)
@@ -116,11 +125,12 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	ctx, cancel := context.WithTimeout(ctx, e.Deadline)
 	defer cancel()
 	var status struct {
-		Version string         `json:"version"`
-		Release string         `json:"sealgate_version"`
-		Sealed  bool           `json:"sealed"`
-		Cluster string         `json:"cluster_id"`
-		Failure storageFailure `json:"storage_failure"`
+		Version  string         `json:"version"`
+		Release  string         `json:"sealgate_version"`
+		Sealed   bool           `json:"sealed"`
+		Cluster  string         `json:"cluster_id"`
+		Failure  storageFailure `json:"storage_failure"`
+		Warnings []string       `json:"warnings"`
 	}
 	if leaf, err = get(ctx, l, "sys/seal-status", &status); err != nil {
 		return nil, nil, err
@@ -137,7 +147,7 @@ func (e *exam) ask(ctx context.Context, l config.Listener) (r *running, leaf []b
 	}
 	return &running{address: l.Address, version: cmp.Or(status.Release, status.Version), sealed: status.Sealed,
 		seals: all.Backends, would: *all.Would, cluster: status.Cluster,
-		failure: status.Failure}, leaf, nil
+		failure: status.Failure, warnings: status.Warnings}, leaf, nil
 }
 
 // get reads one object from an address of this machine. It does not verify the certificate: it

@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -73,13 +74,14 @@ func (r *harness) logDir() string {
 	return dir
 }
 
-// nothingHappens checks that the server refuses, and does nothing of, what it can be asked.
+// nothingHappens checks that the server refuses, and does nothing of, what it can be asked. Changes
+// of audit devices by a root token are the exception: see TestOnlyAuditDeviceDead.
 func (r *harness) nothingHappens(what string) {
 	r.t.Helper()
 	for _, q := range []struct{ method, path, body string }{
 		{"PUT", "kv/unaudited", `{"v":"x"}`}, {"GET", "kv/a", ""}, {"DELETE", "kv/a", ""}, {"LIST", "kv/", ""},
 		{"PUT", "sys/rotate", ""},
-		{"POST", "sys/mounts/other", `{"type":"kv"}`}, {"DELETE", "sys/audit/main", ""}, {"PUT", "sys/seal", ""},
+		{"POST", "sys/mounts/other", `{"type":"kv"}`}, {"PUT", "sys/seal", ""},
 		{"PUT", "sys/generate-root/attempt", `{}`},
 		{"PUT", "sys/rekey-recovery-key/init", `{"secret_shares":1,"secret_threshold":1}`},
 		{"POST", "auth/token/create", `{}`}, {"GET", "nowhere/x", ""},
@@ -432,4 +434,75 @@ func TestAuditSyslogGone(t *testing.T) {
 		t.Errorf("%d entries were taken", taken.Load())
 	}
 	r.nothingHappens("syslog gone")
+}
+
+// TestOnlyAuditDeviceDead: the only device is lost. Status and health say so to those who may see
+// it, doctor fails, and a root token can remove the device or add another one; the log and the
+// transcript have what no audit log can.
+func TestOnlyAuditDeviceDead(t *testing.T) {
+	t.Parallel()
+	r := newStaticHarness(t)
+	r.mustStart()
+	r.mustInit()
+	log := filepath.Join(r.logDir(), "audit.log")
+	r.must(204, "PUT", "sys/audit/main",
+		map[string]any{"type": "file", "options": map[string]string{"file_path": "logs/audit.log", "mode": "0000"}})
+	r.must(204, "PUT", "sys/policies/acl/auditor", map[string]string{
+		"policy": `path "sys/audit/*" { capabilities = ["create", "update", "delete", "sudo"] }`})
+	var made struct {
+		Auth struct {
+			ClientToken string `json:"client_token"`
+		} `json:"auth"`
+	}
+	r.decode(r.must(200, "POST", "auth/token/create", map[string]any{"policies": []string{"auditor"}}), &made)
+	r.known.add("the auditor's token", made.Auth.ClientToken)
+	warnings := func(path string) string {
+		var out struct {
+			Warnings []string `json:"warnings"`
+		}
+		r.decode(r.must(200, "GET", path, nil), &out)
+		return strings.Join(out.Warnings, "\n")
+	}
+	if w := warnings("sys/seal-status") + warnings("sys/health"); strings.Contains(w, "audit") {
+		t.Errorf("a warning without a failure: %s", w)
+	}
+	die := func() {
+		if err := errors.Join(os.Remove(log), os.Symlink("/dev/full", log)); err != nil {
+			t.Fatal(err)
+		}
+		r.hup()
+		r.eventually(20*time.Second, "the full disk is met", func() bool { return r.call("GET", "kv/a", nil).Code == 500 })
+	}
+	die()
+	for _, path := range []string{"sys/seal-status", "sys/health"} {
+		for _, want := range []string{"no audit device accepts entries", "audit.log", "is a symbolic link",
+			"sealgate audit disable main/"} {
+			if w := warnings(path); !strings.Contains(w, want) {
+				t.Errorf("%s: no %q in %s", path, want, w)
+			}
+		}
+	}
+	root := r.root
+	r.root = ""
+	if w := warnings("sys/seal-status") + warnings("sys/health"); strings.Contains(w, "audit.log") {
+		t.Errorf("anybody sees %s", w)
+	}
+	r.doctor().has(t, "error", "audit", "cannot write to file logs/audit.log")
+	r.root = made.Auth.ClientToken
+	r.must(500, "DELETE", "sys/audit/main", nil)
+	r.root = root
+	r.must(500, "DELETE", "kv/a", nil)
+	r.must(204, "PUT", "sys/audit/second", map[string]any{"type": "file",
+		"options": map[string]string{"file_path": "logs/second.log"}})
+	r.must(204, "PUT", "kv/a", map[string]string{"v": "1"})
+	r.must(204, "DELETE", "sys/audit/main", nil)
+	r.mustPut("a", "2")
+	if w := warnings("sys/seal-status"); strings.Contains(w, "audit") {
+		t.Errorf("still a warning: %s", w)
+	}
+	r.logs("no audit device accepts entries, and a root token changes the devices",
+		"operation=update path=sys/audit/second")
+	if body := string(r.must(200, "GET", "sys/recovery/transcripts", nil).Body); !strings.Contains(body, "audit-devices") {
+		t.Errorf("the transcript has no record: %s", body)
+	}
 }

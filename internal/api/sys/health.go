@@ -13,13 +13,30 @@ import (
 
 // health answers load balancers, which ask every second: it reads memory alone, and builds its body
 // without an encoder.
-func health(_ context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+func health(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	s := h.Node.Health()
 	code, err := healthCode(q, s)
 	if err != nil {
 		return nil, err
 	}
-	return &api.Answer{Status: code, Data: json.RawMessage(healthBody(h, s))}, nil
+	body := healthBody(h, s)
+	if h.Trail != nil {
+		if body, err = warnOfAudit(ctx, h, q, body); err != nil {
+			return nil, err
+		}
+	}
+	return &api.Answer{Status: code, Data: json.RawMessage(body)}, nil
+}
+
+// warnOfAudit adds warnings of failing audit devices, for clients that may see them.
+func warnOfAudit(ctx context.Context, h *api.Handler, q *api.Request, body []byte) ([]byte, error) {
+	warnings := h.Trail.Warnings()
+	if len(warnings) == 0 || !showsDetail(ctx, h, q) {
+		return body, nil
+	}
+	list, err := json.Marshal(warnings)
+	body = append(append(body[:len(body)-1], `,"warnings":`...), list...)
+	return append(body, '}'), err
 }
 
 // healthCode returns the status of the answer: the state's, or the one that the query sets for it.

@@ -117,11 +117,14 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams, FIPS: fips.Mode(),
 		StorageFailure: describe(s.StorageFailure),
 	}
+	if h.Trail != nil {
+		a.Warnings = append(a.Warnings, h.Trail.Warnings()...)
+	}
 	if !showsDetail(ctx, h, q) {
 		if a.StorageFailure != nil {
 			a.StorageFailure.Cause = ""
 		}
-		a.Seals, a.Warnings = public(s.Seals), publicWarnings(s.Warnings)
+		a.Seals, a.Warnings = public(s.Seals), publicWarnings(a.Warnings)
 	}
 	if s.RecoverySeal {
 		a.RecoverySealType = "shamir" // how the recovery key is split

@@ -188,6 +188,9 @@ func TestWhatCannotBeAuditedDoesNotHappen(t *testing.T) {
 		path := strings.ReplaceAll(r.Path, "*", "secret")
 		for _, method := range r.Methods {
 			for _, token := range []string{w.token, "", "s.unknown"} {
+				if r.Audit == api.AuditDevices && token == w.token {
+					continue // the way out: TestOnlyAuditDeviceDead
+				}
 				a := w.do(method, path, `{}`, "X-Vault-Token", token)
 				if r.Access == api.AlwaysOpen && method == "GET" {
 					continue

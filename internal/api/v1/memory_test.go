@@ -41,16 +41,17 @@ func TestRequestsBeyondTheMemoryAreRefused(t *testing.T) {
 		t.Errorf("%d bytes are not given back", used)
 	}
 	// JSON that takes much more when it is decoded counts as what it takes.
-	w.expect("many values", w.do("POST", "kv/c", `{"v":[`+strings.Repeat("1,", 100<<10)+`1]}`), 429, refusal("the server has "+
-		"no memory left for a request of this size while others are answered: try again, or raise the server's memory limit"))
+	w.expect("many values", w.do("POST", "kv/c", `{"v":[`+strings.Repeat("1,", 100<<10)+`1]}`), 429,
+		refusal("the server has no memory left for a request of this size while others are answered: try again, or raise "+
+			"the server's memory limit"))
 	if used, _ := shared.Memory.Used(); used != 0 {
 		t.Errorf("%d bytes of refused requests are not given back", used)
 	}
 	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
 }
 
-// startWrite sends all but the last byte of a body of n bytes, and returns a function that sends the
-// whole body's rest and returns the status.
+// startWrite sends all but the last byte of a body of n bytes, and returns a function that sends
+// the whole body's rest and returns the status.
 func startWrite(t *testing.T, w *harness, n int) func(body string) int {
 	t.Helper()
 	r, out := io.Pipe()
