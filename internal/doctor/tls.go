@@ -3,7 +3,6 @@ package doctor
 import (
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // expiring is how long before its expiry a certificate gets a warning.
@@ -24,7 +24,7 @@ func (e *exam) tls(l config.Listener) (leaf []byte) {
 		return nil
 	}
 	on := e.on("tls", l.TLSCertFile, l.Pos)
-	pair, err := tls.LoadX509KeyPair(l.TLSCertFile, l.TLSKeyFile)
+	pair, err := secret.KeyPair(l.TLSCertFile, l.TLSKeyFile)
 	if err != nil {
 		on.fail("provide the certificate, then those of its issuers, in PEM, and the private key of the first",
 			"with %s: %v", l.TLSKeyFile, err)

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // reloadable is a TLS configuration whose files can be read again while connections are accepted.
@@ -46,7 +47,7 @@ func loadTLS(c config.Listener) (*tls.Config, error) {
 		return nil,
 			errors.New("tls_cert_file and tls_key_file are missing: give both, or switch TLS off with tls_disable = true")
 	}
-	pair, err := tls.LoadX509KeyPair(c.TLSCertFile, c.TLSKeyFile)
+	pair, err := secret.KeyPair(c.TLSCertFile, c.TLSKeyFile)
 	if err != nil {
 		return nil, fmt.Errorf("tls_cert_file %s with tls_key_file %s: %w", c.TLSCertFile, c.TLSKeyFile, err)
 	}

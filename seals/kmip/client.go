@@ -12,6 +12,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/secret"
 )
 
 // maxIdle bounds the connections that are kept.
@@ -42,7 +44,7 @@ func newClient(s settings) *client {
 
 // config reads the files anew, so that a renewed certificate is used.
 func (c *client) config() (*tls.Config, error) {
-	pair, err := tls.LoadX509KeyPair(c.s.clientCert, c.s.clientKey)
+	pair, err := secret.KeyPair(c.s.clientCert, c.s.clientKey)
 	if err != nil {
 		return nil, &configError{fmt.Errorf("client_cert and client_key: %w", err)}
 	}

@@ -30,7 +30,8 @@ SOFTHSM2_CONF=$PWD/softhsm2.conf softhsm2-util --init-token --free --label memor
 
 // TestPINIsNotInTheServersMemory: with pin = "file://...", this process, which stands for the
 // server, has no copy of the PIN once the stanza was parsed: the worker reads it from a memory file
-// that is not mapped. A PIN in the stanza or the environment stays in strings, which Go cannot wipe.
+// that is not mapped. A PIN in the stanza or the environment stays in strings, which Go cannot
+// wipe.
 func TestPINIsNotInTheServersMemory(t *testing.T) {
 	testkit.Require(t, "softhsm2-util")
 	lib, err := softhsm.Lib()

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -115,7 +116,7 @@ func (o *Options) tlsConfig() (*tls.Config, error) {
 	}
 	if o.CertFile != "" {
 		read := func() (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(o.CertFile, o.KeyFile)
+			pair, err := secret.KeyPair(o.CertFile, o.KeyFile)
 			if err != nil {
 				return nil, fmt.Errorf("%w: tls_cert_file and tls_key_file: %w", ErrConfig, err)
 			}
