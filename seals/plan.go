@@ -155,6 +155,28 @@ func (s *Set) split(root *Secret, p Plan) (parts []*Secret, destroy func(), err 
 	return parts, func() { destroyAll(parts) }, nil
 }
 
+// RotateKey makes a new version of the key of one seal, by the seal's own service.
+func (s *Set) RotateKey(ctx context.Context, name string) error {
+	i := s.index(name)
+	if i < 0 {
+		return Fail(Misconfigured, fmt.Errorf("no seal %q is configured", name), "name a configured seal")
+	}
+	m := s.seals[i]
+	rotator, ok := m.Wrapper.(KeyRotator)
+	if !ok {
+		return Fail(Misconfigured, fmt.Errorf("seals of type %s cannot rotate their key", m.Type),
+			"rotate it where it is, and the server wraps the root key again; or add a seal with the new key (sealgate "+
+				"operator seals add) and remove this one")
+	}
+	_, err := invoke(ctx, s, i, func(ctx context.Context) (struct{}, error) {
+		return struct{}{}, rotator.RotateKey(ctx)
+	}, nil)
+	if err != nil {
+		return named(m, "rotate its key", err)
+	}
+	return nil
+}
+
 // trialCluster binds a trial, so that no trial can be taken for a part.
 const trialCluster = "trial: random bytes that prove the use of a seal, in cluster "
 

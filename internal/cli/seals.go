@@ -15,7 +15,7 @@ import (
 // sealCommands show and change which seals hold the root key.
 var sealCommands = []func(*base) *command{
 	sealsListCommand, sealsVerifyCommand, sealsAddCommand, sealsRemoveCommand, sealsPolicyCommand, sealsRewrapCommand,
-	forecastCommand,
+	sealsRotateKeyCommand, forecastCommand,
 }
 
 // sealSet is the response of sys/seals.
@@ -194,6 +194,19 @@ The server does so automatically when a key gets a new version. Needs "update" a
 				body["name"] = args[0]
 			}
 			return changeSeals(b, "sys/seals/rewrap", body, "rewrapping the root key")
+		}}
+}
+
+func sealsRotateKeyCommand(b *base) *command {
+	b.formatted()
+	return &command{base: b, name: "operator seals rotate-key", args: "NAME", least: 1, most: 1,
+		synopsis: "Make a new version of a seal's key",
+		about: `Makes a new version of the key of the seal NAME, and wraps the root key by it, in one commit. The old version
+stays readable; snapshots from before need it. The provider must be able to do so: transit, with "update" on
+keys/NAME/rotate. A key that is rotated where it is, in a cloud, is followed automatically; for a key in an HSM, add a
+second seal with the new key and remove the first. Needs "update" and "sudo" on sys/seals/rotate-key.`,
+		run: func(args []string) int {
+			return changeSeals(b, "sys/seals/rotate-key", map[string]any{"name": args[0]}, "rotating the seal's key")
 		}}
 }
 

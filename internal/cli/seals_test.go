@@ -40,6 +40,7 @@ func TestSeals(t *testing.T) {
 		{name: "seals-remove", args: []string{"operator", "seals", "remove", "old"}, answers: put("remove", done)},
 		{name: "seals-policy", args: []string{"operator", "seals", "policy", "2"}, answers: put("policy", done)},
 		{name: "seals-policy-word", args: []string{"operator", "seals", "policy", "any"}, want: 1},
+		{name: "seals-rotate-key", args: []string{"operator", "seals", "rotate-key", "kms"}, answers: put("rotate-key", done)},
 		{name: "seals-rewrap", args: []string{"operator", "seals", "rewrap"}, answers: put("rewrap", done)},
 		{name: "seals-rewrap-one", args: []string{"operator", "seals", "rewrap", "kms", "-format=json"},
 			answers: put("rewrap", done)},

@@ -30,7 +30,8 @@ func newTransitHarness(t *testing.T) *transitHarness {
 	bao.Key("transit", "autounseal", "")
 	bao.Policy("autounseal", `path "transit/encrypt/autounseal" { capabilities = ["update"] }
 path "transit/decrypt/autounseal" { capabilities = ["update"] }
-path "transit/keys/autounseal" { capabilities = ["read"] }`)
+path "transit/keys/autounseal" { capabilities = ["read"] }
+path "transit/keys/autounseal/rotate" { capabilities = ["update"] }`)
 	dir := t.TempDir()
 	p := &transitHarness{bao: bao, tokenFile: filepath.Join(dir, "token")}
 	p.harness = newHarness(t, dir,
@@ -123,7 +124,11 @@ func TestTransitSeal(t *testing.T) {
 
 	p.restart(func() { p.bao.Rotate("transit", "autounseal") })
 	p.eventually(patience, "wrapped by the new version", func() bool { return p.versions() == "v2" })
-	p.bao.Must("POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 2})
+	reply := p.must(200, "PUT", "sys/seals/rotate-key", map[string]string{"name": "peer"})
+	if got := p.versions(); got != "v3" || !strings.Contains(string(reply.Body), "need version v2") {
+		t.Errorf("after rotate-key: version %s, %s", got, reply.Body)
+	}
+	p.bao.Must("POST", "transit/keys/autounseal/config", map[string]int{"min_decryption_version": 3})
 	p.restart(func() {})
 
 	// A server that starts while the other one is sealed waits for it.

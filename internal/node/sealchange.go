@@ -176,6 +176,54 @@ func (s SealAdmin) Rewrap(ctx context.Context, name string) (*SealChange, error)
 	return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key", name)
 }
 
+// RotateKey makes a new version of a seal's key, and wraps the root key again by it, in one commit.
+// The old version stays readable, for snapshots; nothing that is stored needs it then.
+func (s SealAdmin) RotateKey(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
+	n := s.n
+	a, err := s.mayChange()
+	if err != nil {
+		return nil, err
+	}
+	before := versionOf(n.state.Load().record, name)
+	if before == nil {
+		return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key", name)
+	}
+	if err := n.seals.Load().RotateKey(ctx, name); err != nil {
+		return nil, sealFault(err, "nothing was changed")
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	plan, err := s.unchanged(a)
+	if err != nil {
+		return nil, err
+	}
+	c, err := s.commit(ctx, a, planChange{
+		plan: plan, purpose: "seal-rotate-key", by: by, reason: fmt.Sprintf("the key of seal %q rotated", name),
+	})
+	if err != nil {
+		return nil, fault.Wrap(err, fault.KindOf(err), "the key has a new version, which the server will use as soon as it "+
+			"can; until then the old one is needed: %v", err)
+	}
+	after := versionOf(n.state.Load().record, name)
+	if after != nil && *after == *before {
+		c.Warnings = append(c.Warnings, "the service reports no new version of the key")
+	} else {
+		c.Warnings = append(c.Warnings, fmt.Sprintf("snapshots from before need version %s of the key: keep it readable as "+
+			"long as one of them may be restored", *before))
+	}
+	return c, nil
+}
+
+// versionOf returns the key version by which a seal wrapped its part, nil where it has none.
+func versionOf(r *seals.Record, name string) *string {
+	for i := range r.Parts {
+		if r.Parts[i].Name == name {
+			return &r.Parts[i].KeyVersion
+		}
+	}
+	return nil
+}
+
 // unchanged returns the plan of the record, unless the node's role has ended. The caller holds
 // transition.
 func (s SealAdmin) unchanged(a *RoleState) (seals.Plan, error) {

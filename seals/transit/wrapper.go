@@ -2,6 +2,7 @@ package transit
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -263,6 +264,21 @@ func (w *Wrapper) KeyVersion(ctx context.Context) (string, error) {
 	}
 	_, version, _, err := w.encrypt(ctx, []byte("a"), nil)
 	return version, w.failure(err)
+}
+
+// RotateKey makes a new version of the key. The token must be allowed to do so.
+func (w *Wrapper) RotateKey(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, w.settings.timeout)
+	defer cancel()
+	_, err := w.attempt(ctx, func(ctx context.Context) (*api.Secret, error) {
+		return w.client.Logical().WriteWithContext(ctx, w.settings.mount+"/keys/"+w.settings.key+"/rotate", nil)
+	})
+	if status(err) == http.StatusForbidden {
+		return seals.Fail(seals.Denied, errors.New("the token may not rotate the key"),
+			"allow it \"update\" on %s/keys/%s/rotate, or rotate the key with another token: the server follows automatically",
+			w.settings.mount, w.settings.key)
+	}
+	return w.failure(err)
 }
 
 // Describe reads the key's state.

@@ -21,6 +21,8 @@ var sealRoutes = []api.Route{
 		Handle: removeSeal},
 	{Methods: api.Write, Path: "sys/seals/policy", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: sealPolicy},
+	{Methods: api.Write, Path: "sys/seals/rotate-key", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
+		Handle: rotateSealKey},
 	{Methods: api.Write, Path: "sys/seals/rewrap", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: rewrapSeal},
 	{Methods: api.Write, Path: "sys/storage/snapshot/verify", Capability: policy.Update, Sudo: true,
@@ -42,6 +44,8 @@ var sealDocs = map[string]api.Doc{
 		Body: []api.DocField{{"name", "string", "The seal's name."}}},
 	"sys/seals/policy": {Text: "Changes how many seals are needed to unseal.", Read: true,
 		Body: []api.DocField{{"threshold", "integer", "Seals needed; 1: any of them."}}},
+	"sys/seals/rotate-key": {Text: "Makes a new version of a seal's key, where its provider can, and wraps the root key " +
+		"by it.", Read: true, Body: []api.DocField{{"name", "string", "The seal's name."}}},
 	"sys/seals/rewrap": {Text: "Wraps the root key again by the newest version of a seal's key.", Read: true,
 		Body: []api.DocField{{"name", "string", "The seal's name; empty: every seal."}}},
 	"sys/seals/verify": {Text: "Proves now that every seal of the active node would unseal it.", Read: true},
@@ -110,6 +114,14 @@ func rewrapSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	return sealChanged(node.SealAdminOf(h.Node).Rewrap(ctx, name))
+}
+
+func rotateSealKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	name, err := sealName(q, false)
+	if err != nil {
+		return nil, err
+	}
+	return sealChanged(node.SealAdminOf(h.Node).RotateKey(ctx, name, changer(q)))
 }
 
 func sealPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
