@@ -290,6 +290,10 @@ func TestKeyIsImportedIntoTheDevice(t *testing.T) {
 	if !strings.HasPrefix(second, "vault:v2:") || back != plain {
 		t.Errorf("the second version made %s", second)
 	}
+	k, err := e.keys.Get(t.Context(), "k")
+	if err != nil || !e.onToken("orders"+importSuffix(k, 2)) || e.onToken("orders"+deviceSuffix(k, 2)) {
+		t.Errorf("the imported version has not the name of an import, %v", err)
+	}
 	// The imported key is the one on the token: a software key of the same bytes decrypts.
 	e.must("POST", "keys/soft/import", body("ciphertext", e.wrapped(raw)))
 	if got := e.get("plaintext", "POST", "decrypt/soft", body("ciphertext", text)); got != plain {

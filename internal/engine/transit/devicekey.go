@@ -162,6 +162,14 @@ func nextVersion(b *backend, ctx context.Context, c *call, k *keys.Key, latest *
 // deviceSuffix makes the name of a version's key in its device.
 func deviceSuffix(k *keys.Key, n int) string { return fmt.Sprintf(".%s.v%d", k.ShortID(), n) }
 
+// importSuffix is that of an imported key: a rotation never takes over what an import has left.
+func importSuffix(k *keys.Key, n int) string { return fmt.Sprintf(".%s.i%d", k.ShortID(), n) }
+
+// ownName reports whether a version's key in its device was made or imported for it.
+func ownName(k *keys.Key, n int, name string) bool {
+	return strings.HasSuffix(name, deviceSuffix(k, n)) || strings.HasSuffix(name, importSuffix(k, n))
+}
+
 // makeInDevice makes the key of the next version. It is announced before: the next attempt takes
 // over what a crash left behind.
 func makeInDevice(b *backend, ctx context.Context, k *keys.Key, latest *keys.Version) (c device.Chosen, err error) {
@@ -206,7 +214,7 @@ func loseTrimmed(ctx context.Context, ch *keys.Change, to int) (warnings []strin
 		if err != nil {
 			return nil, err
 		}
-		if !strings.HasSuffix(held.Name, deviceSuffix(k, n)) {
+		if !ownName(k, n, held.Name) {
 			warnings = append(warnings, fmt.Sprintf("the key of version %d was not made for this key, and stays in its device",
 				n))
 			continue
@@ -324,7 +332,7 @@ func (in incoming) nextVersion(b *backend, ctx context.Context, k *keys.Key, num
 		return nil, fault.New(fault.Invalid, "the next version of a key in a device is imported with its private part")
 	}
 	n := k.Latest + 1
-	p, err := b.devices.NextImported(ctx, latest.Material, k.Spec, deviceSuffix(k, n))
+	p, err := b.devices.NextImported(ctx, latest.Material, k.Spec, importSuffix(k, n))
 	if err != nil {
 		return nil, err
 	}
