@@ -1,11 +1,15 @@
 package e2e
 
 import (
+	"crypto/ed25519"
 	"encoding/json"
+	"encoding/pem"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/crypto/ssh"
 )
 
 // TestSnapshotCommands saves, inspects and restores as an operator does, under both names.
@@ -72,5 +76,61 @@ func TestSnapshotCommands(t *testing.T) {
 	}
 	if entries, err := os.ReadDir(filepath.Dir(file)); err != nil || len(entries) != 1 {
 		t.Errorf("the folder holds %v, %v", entries, err)
+	}
+}
+
+// TestForcedRestoreByCommands restores another cluster's snapshot as an operator and the holders of
+// shares do: the refusal names the command that starts the ceremony, the shares are given, a holder
+// co-signs the record, and the restore works once.
+func TestForcedRestoreByCommands(t *testing.T) {
+	t.Parallel()
+	other, r := newStaticHarness(t), newStaticHarness(t)
+	file := filepath.Join(t.TempDir(), "other.snap")
+	other.mustStart()
+	other.mustInit()
+	other.mustPut("a", "theirs")
+	other.run(0, "", "operator", "snapshot", "save", file)
+	r.mustStart()
+	shares := r.mustInit()
+	_, errs := r.run(2, "", "operator", "snapshot", "restore", "-force", file)
+	const start = "operator authorize -purpose=restore -init"
+	if !strings.Contains(errs, "`sealgate "+start+"`") {
+		t.Fatalf("the refusal does not name the command: %s", errs)
+	}
+	var st struct {
+		Nonce    string
+		Complete bool
+	}
+	r.runJSON(&st, "", strings.Fields(start)...)
+	r.runJSON(&st, strings.Join(shares[:3], "\n"), "operator", "authorize", "-purpose=restore", "-nonce="+st.Nonce, "-")
+	if !st.Complete {
+		t.Fatal("the shares authorised nothing")
+	}
+	_, private, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := ssh.MarshalPrivateKey(private, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, export := filepath.Join(t.TempDir(), "key"), filepath.Join(t.TempDir(), "t.json")
+	if err := os.WriteFile(key, pem.EncodeToMemory(block), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r.run(0, "", "operator", "transcript", "sign", "-name=alice", "-key="+key, "1")
+	r.run(0, "", "operator", "transcript", "export", export)
+	if out, _ := r.run(0, "", "transcript", "verify", export); !strings.Contains(out, "record 1 by alice with the SSH key") ||
+		!strings.Contains(out, "attested by the server") {
+		t.Errorf("verify: %s", out)
+	}
+	r.run(0, "", "operator", "snapshot", "restore", "-force", file)
+	if err := r.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	r.root = other.root
+	r.mustGet("a", "theirs")
+	if _, errs := r.run(2, "", "operator", "snapshot", "restore", "-force", file); !strings.Contains(errs, start) {
+		t.Errorf("a second restore: %s", errs)
 	}
 }

@@ -55,7 +55,7 @@ func (h ceremonyHost) Attest(ctx context.Context, tx *barrier.Tx) error {
 	if err != nil {
 		return err
 	}
-	return (integrity{h.n}).attest(ctx, a, tx)
+	return integrity(h).attest(ctx, a, tx)
 }
 
 // TranscriptHead implements ceremony.Host.
@@ -64,7 +64,7 @@ func (h ceremonyHost) TranscriptHead(ctx context.Context) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (integrity{h.n}).transcriptHead(ctx, a)
+	return integrity(h).transcriptHead(ctx, a)
 }
 
 // ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of

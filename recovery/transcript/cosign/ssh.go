@@ -79,7 +79,7 @@ func parseSSH(armored string) (*sshParsed, error) {
 		return nil, fmt.Errorf("%w: %w", ErrSignature, err)
 	}
 	switch p.signature.Format {
-	case ssh.KeyAlgoRSA, ssh.InsecureKeyAlgoDSA:
+	case ssh.KeyAlgoRSA, "ssh-dss":
 		return nil, fmt.Errorf("%w: %s signs SHA-1, which is not accepted", ErrSignature, p.signature.Format)
 	}
 	return p, nil
