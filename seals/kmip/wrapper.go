@@ -137,7 +137,7 @@ func (w *Wrapper) wrap(ctx context.Context, key, aad []byte) (envelope.Wrapped, 
 	if err != nil {
 		return envelope.Wrapped{}, err
 	}
-	if own := out.find(tagIV).octets(); own != nil && len(own) == ivLen {
+	if own := out.find(tagIV).octets(); len(own) == ivLen {
 		iv = own // the server chose another one
 	}
 	ct, tag := out.find(tagData).octets(), out.find(tagGCMTag).octets()

@@ -32,7 +32,8 @@
 //
 // On Linux, frames also travel through memory that both share, while the receiver polls it: short
 // calls in succession then need no system call and no change of threads. The parent polls for at
-// most 100 µs a call, the child for 50 µs after its last short one.
+// most 100 µs without a response, then uses the socket for 10 ms; the child polls for 50 µs after
+// its last short call.
 //
 // # Start
 //

@@ -18,6 +18,7 @@ type poller struct {
 	top     int                             // slots in use are below it; the process's mu guards it
 	waiting atomic.Int32                    // callers that would take the token
 	turn    chan struct{}
+	rest    atomic.Int64 // until then no request goes into the ring, in Unix nanoseconds
 }
 
 func newPoller(r *ring) *poller {
@@ -56,7 +57,7 @@ func (p *poller) release(l *line) {
 // send puts a request into the line's slot. It reports false if the request must go through the
 // socket: the child does not poll, or the frame is too long.
 func (p *poller) send(l *line, op operation, body func(*encoder)) bool {
-	if p == nil || l.slot < 0 || p.ring.childPolls().Load() == 0 {
+	if p == nil || l.slot < 0 || p.ring.childPolls().Load() == 0 || l.since.UnixNano() < p.rest.Load() {
 		return false
 	}
 	area := p.ring.request(l.slot)
@@ -79,8 +80,9 @@ func (p *poller) send(l *line, op operation, body func(*encoder)) bool {
 	return true
 }
 
-// collect passes the responses that have arrived to their lines.
-func (p *process) collect() {
+// collect passes the responses that have arrived to their lines, and reports whether there were
+// any.
+func (p *process) collect() (some bool) {
 	q := p.polling
 	for i := range q.lines {
 		l, state := q.lines[i].Load(), q.ring.state(i)
@@ -94,16 +96,18 @@ func (p *process) collect() {
 		frame := frameIn(area)
 		if frame == nil {
 			p.fail(errProtocol)
-			return
+			return some
 		}
+		some = true
 		own := make([]byte, len(frame))
 		copy(own, frame) // the child may change it at any time
 		clear(frame)
 		if number := binary.LittleEndian.Uint32(own); number != l.number || !p.deliver(number, own[4], own[5:]) {
 			p.fail(errProtocol)
-			return
+			return some
 		}
 	}
+	return some
 }
 
 // await polls for the line's response, or waits until another caller that polls brings it. It
@@ -128,25 +132,35 @@ func (p *process) await(ctx context.Context, l *line) (reply, bool) {
 	return reply{}, false
 }
 
-// longestPoll is how long a caller polls before it waits for the socket: a call that takes longer
-// gains nothing.
-const longestPoll = 100 * time.Microsecond
+const (
+	// longestPoll is how long a caller polls without any response before it waits for the socket: a
+	// call that takes longer gains nothing.
+	longestPoll = 100 * time.Microsecond
+	// restAfter is how long requests go through the socket after that: the library is slow, or the
+	// child waits for a processor, which polling would keep from it.
+	restAfter = 10 * time.Millisecond
+)
 
 // poll holds the turn until the line's response is there, or for a limited time.
 func (p *process) poll(ctx context.Context, l *line) (reply, bool) {
 	q := p.polling
 	defer func() { q.turn <- struct{}{} }()
 	q.ring.parentPolls().Store(1)
-	start := time.Now()
+	last, some := time.Now(), false
 	for i := 1; ; i++ {
-		p.collect()
+		some = p.collect() || some
 		select {
 		case r := <-l.answer:
 			return r, true
 		default:
 		}
 		if i%16 == 0 {
-			if time.Since(start) > longestPoll || ctx.Err() != nil || !p.alive() {
+			now := time.Now()
+			if some {
+				last, some = now, false
+			}
+			if now.Sub(last) > longestPoll || ctx.Err() != nil || !p.alive() {
+				q.rest.Store(now.Add(restAfter).UnixNano())
 				q.ring.parentPolls().Store(0)
 				p.collect()
 				return reply{}, false
