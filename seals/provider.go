@@ -52,9 +52,9 @@ type Stamper interface {
 	VersionOf(blob *wrapping.BlobInfo) string
 }
 
-// KeyRotator is implemented by providers that can make a new version of their key, which Encrypt uses
-// from then on. Older versions stay readable. It needs a permission that a seal does not need
-// otherwise.
+// KeyRotator is implemented by providers that can make a new version of their key, which Encrypt
+// uses from then on. Older versions stay readable. It needs a permission that a seal does not
+// need otherwise.
 type KeyRotator interface {
 	RotateKey(ctx context.Context) error
 }

@@ -23,9 +23,9 @@ type SnapshotCheck struct {
 	Ours     bool   // of this cluster
 }
 
-// VerifySnapshot proves that this server could restore a snapshot: its seals decrypt the root key in
-// it, that opens the keyring, and the keyring every entry. It installs nothing. It reads the archive
-// twice.
+// VerifySnapshot proves that this server could restore a snapshot: its seals decrypt the root key
+// in it, that opens the keyring, and the keyring every entry. It installs nothing. It reads the
+// archive twice.
 func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*SnapshotCheck, error) {
 	n := s.n
 	a, err := n.Role()
@@ -62,10 +62,12 @@ func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*
 		return nil, fault.Wrap(err, fault.Invalid, "the snapshot could not be restored: its keyring does not open: %v", err)
 	}
 	defer opened.Close()
-	c := &SnapshotCheck{Info: info, Policy: planOf(record).String(), Ours: record.Cluster == n.state.Load().record.Cluster}
+	c := &SnapshotCheck{
+		Info: info, Policy: planOf(record).String(), Ours: record.Cluster == n.state.Load().record.Cluster,
+	}
 	if sums, err := opened.Open(pathSums, info.Sealed); err != nil || !bytes.Equal(sums, info.Sums) {
-		return nil, fault.New(fault.Invalid, "the snapshot was changed after it was taken: its checksums were not made by the "+
-			"server that it names")
+		return nil, fault.New(fault.Invalid, "the snapshot was changed after it was taken: its checksums were not made by "+
+			"the server that it names")
 	}
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
 		return nil, err
@@ -96,20 +98,21 @@ func outsideBarrier(key string) bool {
 		snapshot.RestoredKey, snapshot.MigrationKey}, key) || strings.HasPrefix(key, "core/root-handover/")
 }
 
-// rootOf returns the root key of a snapshot from the seals; where those need shares, it is known for
-// the generation in use alone.
+// rootOf returns the root key of a snapshot from the seals; where those need shares, it is known
+// for the generation in use alone.
 func (s SealAdmin) rootOf(ctx context.Context, a *RoleState, record *seals.Record) (root *secret.Bytes, err error) {
 	set, ours := s.n.seals.Load(), s.n.state.Load().record
 	if !set.NeedsShares() {
 		root, err = set.Unwrap(ctx, record, nil)
 		if err != nil {
-			return nil, sealFault(err, "the snapshot could not be restored: the seals of this server do not unwrap its root key")
+			return nil, sealFault(err, "the snapshot could not be restored: the seals of this server do not unwrap its root "+
+				"key")
 		}
 		return root, nil
 	}
 	if record.Cluster != ours.Cluster || record.Generation != ours.Generation {
-		return nil, fault.New(fault.Invalid, "the snapshot cannot be verified here: its root key opens with the unseal shares "+
-			"of its time alone")
+		return nil, fault.New(fault.Invalid, "the snapshot cannot be verified here: its root key opens with the unseal "+
+			"shares of its time alone")
 	}
 	err = a.barrier.WithRoot(func(key *secret.Bytes) error {
 		root = key.Clone()

@@ -65,8 +65,8 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	}
 	if st.Migration {
 		st.Type = n.migration.to.Load().Type()
-		st.Warnings = append(st.Warnings, "a seal migration is pending: a quorum of shares does it (sealgate operator unseal "+
-			"-migrate)")
+		st.Warnings = append(st.Warnings, "a seal migration is pending: a quorum of shares does it (sealgate operator "+
+			"unseal -migrate)")
 	}
 	if st.Sealed {
 		if u := n.unsealing.Load(); u != nil {
