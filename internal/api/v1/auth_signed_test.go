@@ -136,6 +136,51 @@ func (i *issuer) token(t *testing.T, alg jose.SignatureAlgorithm, key any, claim
 	return out
 }
 
+// embedded is a token whose header has the key that verifies it.
+func (i *issuer) embedded(t *testing.T, claims map[string]any) string {
+	t.Helper()
+	s, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: i.key}, &jose.SignerOptions{EmbedJWK: true,
+		ExtraHeaders: map[jose.HeaderKey]any{"kid": "../k1", "jku": "https://127.0.0.1:1/keys",
+			"x5u": "https://127.0.0.1:1/"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	payload, err := json.Marshal(claims)
+	if err != nil {
+		t.Fatal(err)
+	}
+	signed, err := s.Sign(payload)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := signed.CompactSerialize()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return text
+}
+
+// TestNullClaims: a claim that is null counts as missing (case 16 b).
+func TestNullClaims(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	i := newIssuer(t)
+	w.expect("enable", w.do("POST", "sys/auth/jwt", `{"type":"jwt"}`), 204, "")
+	der, err := x509.MarshalPKIXPublicKey(&i.key.PublicKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.expect("config", w.do("POST", "auth/jwt/config", body("jwt_validation_pubkeys",
+		string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der})))), 204, "")
+	w.expect("role", w.do("POST", "auth/jwt/role/r", `{"role_type":"jwt","user_claim":"sub","bound_subject":"me",
+		"claim_mappings":{"email":"mail"}}`), 204, "")
+	token := i.token(t, jose.ES256, i.key, map[string]any{"sub": "me", "email": nil, "exp": moment.Unix() + 60})
+	a := w.do("POST", "auth/jwt/login", body("jwt", token, "role", "r"), "X-Vault-Token", "")
+	if a.Code != 200 || strings.Contains(a.Body.String(), "mail") {
+		t.Errorf("%d %s", a.Code, a.Body)
+	}
+}
+
 func TestJWT(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)
@@ -188,7 +233,13 @@ func TestJWT(t *testing.T) {
 		"another audience":        {map[string]any{"aud": "other"}, "invalid audience"},
 		"no audience":             {map[string]any{"aud": nil}, "invalid audience"},
 		"another branch":          {map[string]any{"ref": "evil"}, "does not match any associated bound claim values"},
-		"a claim is missing":      {map[string]any{"run": nil}, "does not match"},
+		"a claim is missing":      {map[string]any{"run": nil}, "is missing"},
+		"a claim is an object":    {map[string]any{"ref": map[string]any{"a": "rel-1"}}, "does not match"},
+		"an audience in a list":   {map[string]any{"aud": []any{[]string{"vault"}}}, "invalid audience"},
+		"an audience object":      {map[string]any{"aud": map[string]any{"vault": true}}, "invalid audience"},
+		"a time without end":      {map[string]any{"exp": 1e300}, "is not a time"},
+		"a negative end":          {map[string]any{"exp": -1}, "expired"},
+		"a list as a time":        {map[string]any{"exp": []int{1}}, "is not a time"},
 		"no user":                 {map[string]any{"sub": nil}, `claim \"sub\" not found`},
 		"a user that is a number": {map[string]any{"sub": 5}, `not a string`},
 		"expired":                 {map[string]any{"exp": now - 60}, "expired"},
@@ -206,6 +257,7 @@ func TestJWT(t *testing.T) {
 	for what, token := range map[string]string{
 		"another's signature":       thief.token(t, jose.ES256, thief.key, claims(nil)),
 		"HMAC under the public key": i.token(t, jose.HS256, []byte(public), claims(nil)),
+		"its own key in the header": thief.embedded(t, claims(nil)),
 		"alg none":                  "eyJhbGciOiJub25lIn0." + parts[1] + ".",
 		"no signature":              parts[0] + "." + parts[1] + ".",
 		"not a token":               "x", "empty parts": "..",

@@ -175,8 +175,9 @@ func texts(v any) ([]string, bool) {
 	case []any:
 		var out []string
 		for _, item := range v {
+			_, nested := item.([]any)
 			one, ok := texts(item)
-			if !ok || len(one) != 1 {
+			if !ok || nested {
 				return nil, false
 			}
 			out = append(out, one...)
@@ -211,8 +212,11 @@ func (x *role) admit(c *settings, claims map[string]any, now time.Time) error {
 	}
 	for name, values := range x.Claims {
 		v, ok := find(claims, name)
+		if !ok || v == nil {
+			return method.Invalid("error validating claims: claim %q is missing", name)
+		}
 		have, fits := texts(v)
-		if !ok || !fits || !slices.ContainsFunc(have, func(h string) bool { return x.accepts(values, h) }) {
+		if !fits || !slices.ContainsFunc(have, func(h string) bool { return x.accepts(values, h) }) {
 			return method.Invalid("error validating claims: claim %q does not match any associated bound claim values", name)
 		}
 	}
@@ -310,7 +314,7 @@ func (x *role) describe(name string, claims map[string]any) (string, map[string]
 	meta := map[string]string{"role": name}
 	for claim, to := range x.Mappings {
 		v, ok := find(claims, claim)
-		if !ok {
+		if !ok || v == nil { // a null claim is as good as none
 			continue
 		}
 		values, fits := texts(v)
