@@ -69,7 +69,8 @@ func CoSignatures(ctx context.Context, m *Manager, name string) ([]transcript.Co
 // CoSign stores the signature of a person for a record, after it has verified it, and returns the
 // fingerprint of its key. A second signature by the same key replaces the first. publicKey is for
 // PGP.
-func CoSign(ctx context.Context, m *Manager, name, signer, signature, publicKey string) (fingerprint string, err error) {
+func CoSign(ctx context.Context, m *Manager, name, signer, signature, publicKey string) (fingerprint string,
+	err error) {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
 	u, err := m.Host.Unsealed()

@@ -120,8 +120,8 @@ func TestForcedRestoreByCommands(t *testing.T) {
 	}
 	r.run(0, "", "operator", "transcript", "sign", "-name=alice", "-key="+key, "1")
 	r.run(0, "", "operator", "transcript", "export", export)
-	if out, _ := r.run(0, "", "transcript", "verify", export); !strings.Contains(out, "record 1 by alice with the SSH key") ||
-		!strings.Contains(out, "attested by the server") {
+	out, _ := r.run(0, "", "transcript", "verify", export)
+	if !strings.Contains(out, "record 1 by alice with the SSH key") || !strings.Contains(out, "attested by the server") {
 		t.Errorf("verify: %s", out)
 	}
 	r.run(0, "", "operator", "snapshot", "restore", "-force", file)

@@ -129,7 +129,8 @@ func TestSignRefuses(t *testing.T) {
 		"a wrong passphrase": {string(sshKey(t, "x")), word, "passphrase is wrong"},
 		"a wrong one of PGP": {string(pgpKey(t, "x")), word, "passphrase of the PGP key is wrong"},
 	} {
-		if _, err := Sign(head, "alice", []byte(c.key), c.passphrase, at); err == nil || !strings.Contains(err.Error(), c.want) {
+		_, err := Sign(head, "alice", []byte(c.key), c.passphrase, at)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -195,14 +196,16 @@ func TestOpenSSHAndGnuPG(t *testing.T) {
 		if _, err := exec.LookPath("gpg"); err != nil {
 			testkit.Missing(t, "gpg is not installed")
 		}
-		run(nil, "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "alice@example.com", "ed25519", "sign")
+		run(nil, "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "alice@example.com", "ed25519",
+			"sign")
 		run(nil, "gpg", "--batch", "--quiet", "--armor", "--detach-sign", "--output", filepath.Join(dir, "sig"), statement)
 		signature, err := os.ReadFile(filepath.Join(dir, "sig"))
 		if err != nil {
 			t.Fatal(err)
 		}
 		public := run(nil, "gpg", "--batch", "--quiet", "--armor", "--export-options", "export-minimal", "--export")
-		s, err := New(head, "alice", string(signature), public[strings.Index(public, "-----BEGIN"):], time.Now().Add(time.Minute))
+		public = public[strings.Index(public, "-----BEGIN"):]
+		s, err := New(head, "alice", string(signature), public, time.Now().Add(time.Minute))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +232,8 @@ func TestReadSigners(t *testing.T) {
 		t.Fatal(err)
 	}
 	hexadecimal := strings.Repeat("ab", 20)
-	all, err := ReadSigners(strings.NewReader("# people\n\nalice " + s.PublicKey + "\nbob " + strings.ToUpper(hexadecimal) + "\n"))
+	all, err := ReadSigners(strings.NewReader(
+		"# people\n\nalice " + s.PublicKey + "\nbob " + strings.ToUpper(hexadecimal) + "\n"))
 	if err != nil || all[print] != "alice" || all[hexadecimal] != "bob" || len(all) != 2 {
 		t.Errorf("%v, %v", all, err)
 	}
@@ -242,7 +246,8 @@ func FuzzVerify(f *testing.F) {
 	f.Add(SSH, "ssh-ed25519 AAAA", "-----BEGIN SSH SIGNATURE-----\nU1NIU0lH\n-----END SSH SIGNATURE-----\n")
 	f.Add(PGP, "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n=\n-----END PGP PUBLIC KEY BLOCK-----\n", "")
 	f.Fuzz(func(t *testing.T, kind, key, signature string) {
-		_, err := Verify(head, transcript.CoSignature{Seq: 7, Name: "a", Kind: kind, PublicKey: key, Signature: signature, At: at})
+		_, err := Verify(head, transcript.CoSignature{Seq: 7, Name: "a", Kind: kind, PublicKey: key,
+			Signature: signature, At: at})
 		if err == nil || !errors.Is(err, ErrSignature) {
 			t.Fatalf("accepted, or not an ErrSignature: %v", err)
 		}

@@ -119,7 +119,8 @@ func signSSH(statement, private []byte, passphrase func() ([]byte, error)) (stri
 		signer, err = ssh.ParsePrivateKeyWithPassphrase(private, word)
 	}
 	if err != nil {
-		return "", fmt.Errorf("the file is neither an SSH nor an armored PGP private key, or the passphrase is wrong: %w", err)
+		return "", fmt.Errorf("the file is neither an SSH nor an armored PGP private key, or the passphrase is wrong: %w",
+			err)
 	}
 	const hash = "sha512"
 	message, err := sshMessage(hash, statement)
