@@ -85,7 +85,8 @@ func gone(err error) error {
 }
 
 func denied(err error) error {
-	return seals.Fail(seals.Denied, err, "have the KMIP server's administrator allow this client certificate to use the key")
+	return seals.Fail(seals.Denied, err,
+		"have the KMIP server's administrator allow this client certificate to use the key")
 }
 
 func (w *Wrapper) disabled(err error) error {

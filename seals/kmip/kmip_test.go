@@ -106,7 +106,8 @@ func TestConforms(t *testing.T) {
 			"Schedule": "KMIP destroys keys at once", "Unschedule": "KMIP destroys keys at once",
 			"Rotate": "keys of KMIP have no versions", "Throttle": "KMIP has no rate limit",
 			"Deny":   "PyKMIP's policies are files; TestStranger has a client without rights",
-			"Expire": "certificates are files, read at each connection", "Renew": "certificates are files, read at each connection",
+			"Expire": "certificates are files, read at each connection",
+			"Renew":  "certificates are files, read at each connection",
 		},
 	})
 }
@@ -247,7 +248,9 @@ func TestSecondEndpoint(t *testing.T) {
 }
 
 func TestStanza(t *testing.T) {
-	good := map[string]string{"endpoint": "kmip.example.com", "kms_key_id": "1", "client_cert": "/c.pem", "client_key": "/k.pem"}
+	good := map[string]string{
+		"endpoint": "kmip.example.com", "kms_key_id": "1", "client_cert": "/c.pem", "client_key": "/k.pem",
+	}
 	for name, c := range map[string]struct{ key, value, want string }{
 		"good": {}, "no endpoint": {"endpoint", "", "endpoint is required"},
 		"no key": {"kms_key_id", "", "create-key"}, "no certificate": {"client_cert", "", "client_cert and client_key"},

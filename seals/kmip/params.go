@@ -90,7 +90,8 @@ func endpointsOf(list string) ([]string, error) {
 		if err != nil {
 			host, port = strings.Trim(e, "[]"), defaultPort
 		}
-		if n, perr := strconv.Atoi(port); host == "" || perr != nil || n < 1 || n > 65535 || strings.ContainsAny(host, "/@ ") {
+		n, perr := strconv.Atoi(port)
+		if host == "" || perr != nil || n < 1 || n > 65535 || strings.ContainsAny(host, "/@ ") {
 			return nil, fmt.Errorf("endpoint: %q is not an address such as kmip.example.com:%s", seals.ShowURL(e), defaultPort)
 		}
 		out = append(out, net.JoinHostPort(host, port))

@@ -63,7 +63,9 @@ func newWrapper(cfg seals.Config, s settings) *Wrapper {
 	if cfg.Log == nil {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
-	return &Wrapper{name: cfg.Name, log: cfg.Log, settings: s, client: newClient(s), slots: make(chan struct{}, maxParallel)}
+	return &Wrapper{
+		name: cfg.Name, log: cfg.Log, settings: s, client: newClient(s), slots: make(chan struct{}, maxParallel),
+	}
 }
 
 // Type returns "kmip".
@@ -166,8 +168,8 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 }
 
 // errVersion: the server no longer takes the additional data that it bound.
-var errVersion = errors.New("the record was wrapped by KMIP 1.4, with additional data, and the server speaks an older " +
-	"version now")
+var errVersion = errors.New("the record was wrapped by KMIP 1.4, with additional data, and the server speaks an " +
+	"older version now")
 
 func (w *Wrapper) unwrap(ctx context.Context, wrapped envelope.Wrapped, aad []byte) ([]byte, error) {
 	k := wrapped.Key

@@ -9,8 +9,8 @@
 //
 // It does not protect from who controls the running node: root may use the TPM as the server does.
 // A cleared TPM, or a new mainboard, opens nothing: combine this seal with another, or have
-// recovery shares with break-glass. In a cluster each node has its own TPM, so that no record serves
-// all of them: it is a seal for single nodes.
+// recovery shares with break-glass. In a cluster each node has its own TPM, so that no record
+// serves all of them: it is a seal for single nodes.
 //
 // The key is a primary key of the owner hierarchy by the TCG's template (ECC P-256 storage root
 // key), made anew from the TPM's seed for each call, so nothing is stored in the TPM.

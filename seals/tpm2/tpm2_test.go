@@ -228,7 +228,8 @@ func TestPIN(t *testing.T) {
 		}
 	}
 	err := unwrap(t, right, blob)
-	if f := seals.Classify(err); f == nil || f.Class != seals.Denied || !f.Final || !strings.Contains(err.Error(), "locks") {
+	f := seals.Classify(err)
+	if f == nil || f.Class != seals.Denied || !f.Final || !strings.Contains(err.Error(), "locks") {
 		t.Fatalf("before the lock-out: %v; want a refusal to send the PIN", err)
 	}
 	if st, err := right.Describe(t.Context()); err != nil || !strings.Contains(st.Detail["degraded"], "lock itself out") {
@@ -284,8 +285,9 @@ func TestStanza(t *testing.T) {
 	for name, c := range map[string]struct{ key, value, want string }{
 		"defaults": {}, "registers": {"pcrs", "sha256:0, 7,23", ""}, "no register": {"pcrs", "24", "0 to 23"},
 		"another bank": {"pcrs", "sha1:0", "sha256"}, "relative device": {"device", "tpm0", "absolute"},
-		"long PIN": {"pin", strings.Repeat("MARK", 9), "limit"}, "long label": {"key_label", strings.Repeat("l", 33), "limit"},
-		"final try": {"pin_final_try", "maybe", "true or false"}, "unknown": {"pcr", "1", "pcr"},
+		"long PIN":   {"pin", strings.Repeat("MARK", 9), "limit"},
+		"long label": {"key_label", strings.Repeat("l", 33), "limit"},
+		"final try":  {"pin_final_try", "maybe", "true or false"}, "unknown": {"pcr", "1", "pcr"},
 	} {
 		params := map[string]string{}
 		if c.key != "" {

@@ -81,7 +81,8 @@ func Start(t testing.TB) *Server {
 		t.Fatal(err)
 	}
 	bin := filepath.Join(top, "build", "pykmip", "bin")
-	cmd := exec.Command("/bin/sh", "-c", script, "pykmip", filepath.Join(bin, "python"), filepath.Join(bin, "pykmip-server"),
+	cmd := exec.Command("/bin/sh", "-c", script, "pykmip", filepath.Join(bin, "python"),
+		filepath.Join(bin, "pykmip-server"),
 		filepath.Join(dir, "server.conf"), filepath.Join(dir, "server.log"))
 	cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Setpgid: true}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + dir, "PYTHONNOUSERSITE=1"}
