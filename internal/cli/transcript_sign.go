@@ -85,7 +85,8 @@ func signTranscript(b *base, client *api.Client, f *signFlags, name string) int 
 	var out struct {
 		Fingerprint string `json:"fingerprint"`
 	}
-	err = callData(context.Background(), client, http.MethodPut, "sys/recovery/transcripts/"+url.PathEscape(key), body, &out)
+	path := "sys/recovery/transcripts/" + url.PathEscape(key)
+	err = callData(context.Background(), client, http.MethodPut, path, body, &out)
 	if err != nil {
 		return b.fail("storing the signature", err)
 	}
