@@ -20,7 +20,8 @@ func (t *Trail) Failing() (list []Failure, all bool) {
 	s := t.now.Load()
 	for _, a := range s.devices {
 		if err, since := a.device.failure(); err != nil {
-			list = append(list, Failure{Path: a.Path, Where: a.settings.String(), Declared: a.Declared, Since: since, Cause: err})
+			list = append(list, Failure{Path: a.Path, Where: a.settings.String(), Declared: a.Declared, Since: since,
+				Cause: err})
 		}
 	}
 	return list, len(list) > 0 && len(list) == len(s.devices)
@@ -32,8 +33,8 @@ func (f Failure) String() string {
 	if f.Declared {
 		remedy = "remove its stanza from the configuration and restart"
 	}
-	return fmt.Sprintf("the audit device %q cannot write to %s since %s: %v; make room there, or correct its permissions; "+
-		"if it is lost, %s", f.Path, f.Where, f.Since.UTC().Format(time.RFC3339), f.Cause, remedy)
+	return fmt.Sprintf("the audit device %q cannot write to %s since %s: %v; make room there, or correct its "+
+		"permissions; if it is lost, %s", f.Path, f.Where, f.Since.UTC().Format(time.RFC3339), f.Cause, remedy)
 }
 
 // allFail is the warning in place of the devices' own where all of them fail.

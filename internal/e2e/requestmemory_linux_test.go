@@ -42,8 +42,8 @@ func memoryGroup(t *testing.T, limit int) string {
 }
 
 // TestSmallMemory: 16 writers of 0.9 MB each on a server with 96 MB of memory. Requests are refused
-// with 429 and succeed when they are sent again; the kernel does not kill the server, and its health
-// is answered all the time. The program is the one of a release: the race detector takes more.
+// with 429 and succeed when they are sent again; the kernel does not kill the server, and its
+// health is answered all the time. The program is that of a release: the race detector takes more.
 func TestSmallMemory(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
