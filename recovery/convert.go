@@ -8,8 +8,8 @@ func (c *ShareSet) ForRecovery() *ShareSet {
 	return next
 }
 
-// ForBarrier returns the share set for another use of the same shares: they open the Shamir seal. It
-// takes the key that the shares combine to. The shares stay valid.
+// ForBarrier returns the share set for another use of the same shares: they open the Shamir
+// seal. It takes the key that the shares combine to. The shares stay valid.
 func (c *ShareSet) ForBarrier(key *Secret) (*ShareSet, error) {
 	if !c.VerifyKey(key) {
 		return nil, ErrWrongKey
