@@ -170,8 +170,11 @@ func commands(env Env) commandTable {
 		all[g.name] = func() Command { return g }
 	}
 	for name, make := range env.Extra {
-		if first, _, ok := strings.Cut(name, " "); ok && all[first] == nil {
-			all[first] = func() Command { return group{first, make().Synopsis()} }
+		words := strings.Fields(name)
+		for i := 1; i < len(words); i++ {
+			if part := strings.Join(words[:i], " "); all[part] == nil {
+				all[part] = func() Command { return group{part, make().Synopsis()} }
+			}
 		}
 		all[name] = make
 	}
