@@ -432,8 +432,8 @@ func TestAnotherKeyUnderTheName(t *testing.T) {
 	}
 }
 
-// TestSealKeyIsRefusedWhenOpened makes a key that is in use one of a seal: after the next change of
-// the configurations it is refused.
+// TestSealKeyIsRefusedWhenOpened makes a key that is in use one of a seal, which was added while
+// serving: the next use is refused.
 func TestSealKeyIsRefusedWhenOpened(t *testing.T) {
 	t.Parallel()
 	e := newDeviceEngine(t)
@@ -443,13 +443,13 @@ func TestSealKeyIsRefusedWhenOpened(t *testing.T) {
 		t.Fatal(err)
 	}
 	e.must("POST", "keys/k", body("type", "managed_key", "managed_key_name", "hsm"))
+	e.must("POST", "encrypt/k", body("plaintext", "dGV4dA=="))
 	w, err := sealpkcs11.New(seals.Config{Name: "seal", Type: "pkcs11", Params: map[string]string{
 		"lib": e.token.Lib, "token_label": "another", "key_label": "orders"}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	e.hub.Protect(func() []seals.Seal { return []seals.Seal{{Name: "seal", Type: "pkcs11", Wrapper: w}} })
-	e.registry.Invalidate(device.Prefix)
 	r := e.do("POST", "encrypt/k", body("plaintext", "dGV4dA=="))
 	if r.status != 400 || !strings.Contains(r.body, "one of a seal") {
 		t.Errorf("a seal's key: %d %s", r.status, r.body)

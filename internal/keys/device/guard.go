@@ -2,6 +2,8 @@ package device
 
 import (
 	"context"
+	"reflect"
+	"slices"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/seals"
@@ -10,10 +12,7 @@ import (
 // guard refuses a key of a seal: whoever may decrypt with it in a mount could decrypt the stored
 // root key. A seal that cannot say which keys are its own owns all of its type.
 func (r *Registry) guard(ctx context.Context, kind, label, identity string) error {
-	if r.hub.o.Seals == nil {
-		return nil
-	}
-	for _, s := range r.hub.o.Seals() {
+	for _, s := range r.hub.seals() {
 		if s.Type != kind {
 			continue
 		}
@@ -25,4 +24,21 @@ func (r *Registry) guard(ctx context.Context, kind, label, identity string) erro
 			"make a key of its own for mounts", label)
 	}
 	return nil
+}
+
+// seals are those whose keys are refused now.
+func (h *Hub) seals() []seals.Seal {
+	if h.o.Seals == nil {
+		return nil
+	}
+	return h.o.Seals()
+}
+
+// sameSeals reports whether a key that was checked against one list needs no check against the
+// other. A seal that was added or replaced while serving may own a key that is open.
+func sameSeals(a, b []seals.Seal) bool {
+	return slices.EqualFunc(a, b, func(a, b seals.Seal) bool {
+		return a.Name == b.Name && a.Type == b.Type && reflect.TypeOf(a.Wrapper) == reflect.TypeOf(b.Wrapper) &&
+			(a.Wrapper == nil || reflect.TypeOf(a.Wrapper).Comparable() && a.Wrapper == b.Wrapper)
+	})
 }

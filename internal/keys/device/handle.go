@@ -23,10 +23,11 @@ type handle struct {
 	anySize bool // an AEAD key of any type will do
 }
 
-// found is a key as of one snapshot of the configurations.
+// found is a key as of one snapshot of the configurations, and of the seals.
 type found struct {
-	snap *snapshot
-	link *link
+	snap  *snapshot
+	seals []seals.Seal // against which it was checked
+	link  *link
 	*opened
 }
 
@@ -49,7 +50,8 @@ func (h *handle) open(ctx context.Context, u Usage) (*found, error) {
 	if err != nil {
 		return nil, err
 	}
-	if f := h.now.Load(); f != nil && f.snap == s {
+	protected := h.m.r.hub.seals()
+	if f := h.now.Load(); f != nil && f.snap == s && sameSeals(f.seals, protected) {
 		return f, nil
 	}
 	l, err := h.m.r.connect(s, e)
@@ -68,7 +70,7 @@ func (h *handle) open(ctx context.Context, u Usage) (*found, error) {
 	if err := h.m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
 		return nil, err
 	}
-	f := &found{s, l, o}
+	f := &found{s, protected, l, o}
 	h.now.Store(f)
 	return f, nil
 }

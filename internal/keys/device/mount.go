@@ -257,7 +257,13 @@ func (m *Mount) remove(ctx context.Context, s *snapshot, e *Entry, ref Ref) erro
 	if !ok {
 		return fault.New(fault.Invalid, "keys of type %s cannot be destroyed here: destroy the key in the service", e.Type)
 	}
-	err = d.Remove(ctx, ref)
+	o, err := l.look(ctx, ref)
+	if err == nil { // it may have become a seal's since it was made
+		if err := m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
+			return err
+		}
+		err = d.Remove(ctx, ref)
+	}
 	l.forget(ref)
 	if seals.ClassOf(err) == seals.KeyGone {
 		return nil
