@@ -31,7 +31,7 @@ type SealChange struct {
 // planChange is a change of the seals that is ready to be committed.
 type planChange struct {
 	plan    seals.Plan
-	renew   bool // the root key too: copies of the old record must not open what is written from now on
+	renew   bool // the keys too: copies of the old record must not open what is written from now on
 	lessens bool // a quorum of shares must have authorised it
 	purpose string
 	reason  string // for the transcript
@@ -84,8 +84,8 @@ func (s SealAdmin) Add(ctx context.Context, name string, by ceremony.Starter) (*
 	})
 }
 
-// Remove takes the root key from a seal: the others wrap a new one, so that nothing which the
-// removed seal ever wrapped opens what is stored from now on.
+// Remove takes the root key from a seal: the others wrap a new one, and the barrier key is rotated,
+// so that nothing which the removed seal ever wrapped opens what is stored from now on.
 func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
 	n := s.n
 	n.transition.Lock()
@@ -296,7 +296,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	tx := a.barrier.Begin()
 	tx.PutRaw(keySealed, w.raw)
 	if c.renew {
-		tx.ReplaceRoot(w.root, w.record.Generation)
+		renewKeys(tx, w.root, w.record.Generation)
 	}
 	if c.also != nil {
 		c.also(tx)
@@ -322,6 +322,13 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	n.log.Info("the seals were changed", "change", c.reason, "by", c.by.String(), "policy", planOf(w.record).String(),
 		"generation", w.record.Generation)
 	return changed(w.record), nil
+}
+
+// renewKeys replaces the root key and the barrier key: whoever has the old root key and a copy of
+// the old keyring has the keys of its terms.
+func renewKeys(tx *barrier.Tx, root *secret.Bytes, generation uint64) {
+	tx.ReplaceRoot(root, generation)
+	tx.RotateKeyring()
 }
 
 // newRole is a share set in another role.

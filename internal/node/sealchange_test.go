@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/static"
@@ -79,7 +80,9 @@ func TestSealChanges(t *testing.T) {
 	}
 	h.refused("lower the threshold first")(sa.Remove(t.Context(), "aa", admin))
 	h.change(sa.Policy(t.Context(), 1, admin))
+	left := h.copyFor(h.set(aa, bb))
 	h.change(sa.Remove(t.Context(), "aa", admin))
+	h.writtenAfter(n, left)
 	h.refused("holds no part")(sa.Remove(t.Context(), "aa", admin))
 	if _, err := n.ReplaceSeals(t.Context(), h.set(aa)); err == nil ||
 		!strings.Contains(err.Error(), "holds the root key and is not in the changed configuration") {
@@ -94,6 +97,35 @@ func TestSealChanges(t *testing.T) {
 	n, _ = h.start(h.set(bb))
 	eventually(t, "active by the new seal alone", isActive(n))
 	h.mustRead(n, "a", "1")
+}
+
+// copyFor opens a copy of the storage as it is now with a seal that is about to be removed.
+func (h *harness) copyFor(set *seals.Set) *barrier.Archive {
+	h.t.Helper()
+	record := h.record()
+	root, err := set.Unwrap(h.t.Context(), record, nil)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	defer root.Destroy()
+	opened, err := barrier.OpenArchive([]byte(h.raw(barrier.KeyringPath)), root, record.Generation)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.t.Cleanup(opened.Close)
+	return opened
+}
+
+// writtenAfter checks that the keys of a copy do not open what is written now.
+func (h *harness) writtenAfter(n *Node, left *barrier.Archive) {
+	h.t.Helper()
+	if err := left.Check("test/a", []byte(h.raw("test/a"))); err != nil {
+		h.t.Fatal("the copy does not open what was there:", err)
+	}
+	h.write(n, "after", "secret")
+	if err := left.Check("test/after", []byte(h.raw("test/after"))); err == nil {
+		h.t.Error("a copy of the storage and the seal that was left open what is written from now on")
+	}
 }
 
 var errTest = errors.New("as the test wants it")

@@ -155,8 +155,8 @@ func (m *sealMigration) commit(ctx context.Context) error {
 		m.plan.Store(nil)
 		return nil
 	}
-	to, change := m.to.Load(), planChange{renew: m.to.Load().Quorum() == nil}
-	root, generation, err := (SealAdmin{n}).rootFor(a, change)
+	to := m.to.Load()
+	root, generation, err := (SealAdmin{n}).rootFor(a, planChange{renew: true})
 	if err != nil {
 		return err
 	}
@@ -175,9 +175,7 @@ func (m *sealMigration) commit(ctx context.Context) error {
 	}
 	tx := a.barrier.Begin()
 	tx.PutRaw(keySealed, raw)
-	if change.renew {
-		tx.ReplaceRoot(root, generation)
-	}
+	renewKeys(tx, root, generation)
 	counts := putShareSet(tx, plan.shareSet)
 	ceremony.Discard(tx)
 	if err := m.record(ctx, tx, before, record); err != nil {

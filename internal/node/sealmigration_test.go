@@ -85,10 +85,12 @@ func TestSealMigration(t *testing.T) {
 	stop()
 
 	n, stop = h.startFrom(h.set(bb), h.shamirSeals())
+	left := h.copyFor(h.set(bb))
 	h.migrate(n, shares[:2])
 	if r := h.record(); len(r.ShareSet) == 0 || len(r.QuorumTag) == 0 || r.Parts[0].Type != "shamir" {
 		t.Fatalf("%+v", r)
 	}
+	h.writtenAfter(n, left)
 	h.mustRead(n, "a", "1")
 	stop()
 	n, _ = h.start(h.shamirSeals())
