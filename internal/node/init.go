@@ -16,6 +16,7 @@ import (
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/snapshot"
 	"github.com/sealgate/sealgate/internal/uuid"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
@@ -182,6 +183,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	}
 	tx := g.tx
 	tx.IfAbsent(keySealed)
+	tx.IfAbsent(snapshot.StateKey) // a snapshot is filling the storage
 	tx.PutRaw(keySealed, record)
 	signer, err := ceremony.FormatTranscript(n.cfg.Rand)
 	if err != nil {
@@ -205,12 +207,17 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 	failpoint.Point("init.commit")
 	err = tx.Commit(ctx)
 	if errors.Is(err, storage.ErrConflict) || errors.Is(err, barrier.ErrFormatted) {
-		return errInitialized
+		return n.notEmpty(ctx)
 	}
-	if err != nil {
-		return barrier.Fault(err, "initialisation could not be written")
+	return barrier.Fault(err, "initialisation could not be written")
+}
+
+// notEmpty says who was sooner than an initialisation.
+func (n *Node) notEmpty(ctx context.Context) error {
+	if st, err := snapshot.Pending(ctx, n.cfg.Store); err == nil && st != nil {
+		return errRestoreBusy
 	}
-	return nil
+	return errInitialized
 }
 
 // tokenRecipient is the recipient that the root token is encrypted to, or none.

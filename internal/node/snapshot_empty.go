@@ -28,6 +28,9 @@ var errRestoreBusy = fault.New(fault.Unavailable,
 // An anchor is not told that the data is older: whoever can empty the storage could roll it back by
 // this. The node stays sealed until an operator accepts it.
 func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapshot.Info, error) {
+	if !n.sealed() {
+		return nil, errInitialized
+	}
 	if !n.transition.TryLock() {
 		return nil, errRestoreBusy
 	}
@@ -50,6 +53,9 @@ func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapsho
 		return nil, err
 	}
 	if err := r.fill(ctx, archive, content.info.Meta); err != nil {
+		if errors.Is(err, errInitialized) {
+			return nil, errInitialized
+		}
 		return nil, restoreFault(err)
 	}
 	if err := n.load(ctx); err != nil {
@@ -192,7 +198,11 @@ func (r restorer) fill(ctx context.Context, archive io.Reader, meta snapshot.Met
 	}
 	failpoint.Point("restore.decide")
 	state := snapshot.State{Pieces: pieces, Started: n.cfg.Now().UTC(), Meta: meta}
-	if err := snapshot.Decide(ctx, n.cfg.Store, epoch, state); err != nil {
+	// Another node of the storage may have initialised it while the snapshot was checked.
+	if err := snapshot.Decide(ctx, n.cfg.Store, epoch, state, keySealed); err != nil {
+		if errors.Is(err, storage.ErrConflict) {
+			return errors.Join(errInitialized, snapshot.Clean(ctx, n.cfg.Store, epoch))
+		}
 		return err
 	}
 	return snapshot.Finish(context.WithoutCancel(ctx), n.cfg.Store, epoch)

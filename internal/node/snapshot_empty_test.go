@@ -2,6 +2,8 @@ package node
 
 import (
 	"bytes"
+	"errors"
+	"io"
 	"strings"
 	"testing"
 
@@ -69,4 +71,61 @@ func TestRestoreEmpty(t *testing.T) {
 	}
 	eventually(t, "active", isActive(fresh))
 	h.mustRead(fresh, "a", "kept")
+}
+
+// meanwhile is an archive of which something happens between the check and the installation.
+type meanwhile struct {
+	*bytes.Reader
+	do func()
+}
+
+func (m *meanwhile) Seek(offset int64, whence int) (int64, error) {
+	if m.do != nil && whence == io.SeekStart {
+		m.do()
+	}
+	return m.Reader.Seek(offset, whence)
+}
+
+// TestRestoreEmptyRacesInit: a client without a token restores a store of his own on one node, and
+// the owner initialises another node of the same storage. The first of them keeps it.
+func TestRestoreEmptyRacesInit(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, stop := h.start(h.autoSeals())
+	if _, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "foreign")
+	var archive bytes.Buffer
+	if _, err := n.Snapshot(t.Context(), &archive, false); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+
+	old := h.store
+	h.store = inmem.New()
+	t.Cleanup(func() { _ = old.Close() })
+	stranger, _ := h.start(h.autoSeals())
+	owner, _ := h.start(h.autoSeals())
+	var record string
+	_, err := RestoreEmpty(t.Context(), stranger, &meanwhile{bytes.NewReader(archive.Bytes()), func() {
+		if _, err := owner.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1}); err != nil {
+			t.Error(err)
+		}
+		record = h.raw(keySealed)
+	}})
+	if !errors.Is(err, errInitialized) || h.raw(keySealed) != record {
+		t.Errorf("the snapshot replaced a store that was initialised meanwhile: %v", err)
+	}
+
+	last := h.store
+	h.store = inmem.New()
+	t.Cleanup(func() { _ = last.Close() })
+	h.forge(snapshot.StateKey, []byte(`{"v":1,"pieces":1}`))
+	late, _ := h.start(h.autoSeals())
+	_, err = late.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
+	if !errors.Is(err, errRestoreBusy) {
+		t.Errorf("initialising while a snapshot fills the storage: %v", err)
+	}
 }

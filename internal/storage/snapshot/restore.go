@@ -106,19 +106,26 @@ func Stage(ctx context.Context, store storage.Store, epoch uint64, archive io.Re
 func pieceKey(n int) string { return fmt.Sprintf("%s%08d", piecePrefix, n) }
 
 // Decide makes the staged snapshot the content of the store: from this commit on it counts, even if
-// another node has to call [Finish].
-func Decide(ctx context.Context, store storage.Store, epoch uint64, st State) error {
+// another node has to call [Finish]. It fails with [storage.ErrConflict] where one of the keys in
+// absent exists.
+func Decide(ctx context.Context, store storage.Store, epoch uint64, st State, absent ...string) error {
 	st.Version = FormatVersion
 	raw, err := json.Marshal(st)
 	if err != nil {
 		return err
 	}
-	err = store.Commit(ctx, storage.Batch{Epoch: epoch, If: []storage.Condition{storage.IfAbsent(StateKey)},
-		Ops: []storage.Op{storage.Put(StateKey, raw)}})
-	if errors.Is(err, storage.ErrConflict) {
-		return ErrUnderWay
+	conditions := []storage.Condition{storage.IfAbsent(StateKey)}
+	for _, key := range absent {
+		conditions = append(conditions, storage.IfAbsent(key))
 	}
-	return err
+	err = store.Commit(ctx, storage.Batch{Epoch: epoch, If: conditions, Ops: []storage.Op{storage.Put(StateKey, raw)}})
+	if !errors.Is(err, storage.ErrConflict) {
+		return err
+	}
+	if pending, failed := Pending(ctx, store); len(absent) > 0 && failed == nil && pending == nil {
+		return err
+	}
+	return ErrUnderWay
 }
 
 // Finish replaces the data by the staged snapshot, and may be called any number of times; without a
