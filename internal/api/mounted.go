@@ -99,6 +99,9 @@ func backend(ctx context.Context, _ *Handler, q *Request) (*Answer, error) {
 		r := &mount.Request{Operation: q.Op, Path: rest, Data: data, Query: q.Query, Identity: q.Identity,
 			Found: q.mounted.found}
 		a, err := backend.Handle(ctx, r)
+		if err == nil && a != nil && q.Op == mount.Patch && a.Status == http.StatusNotFound && a.Data == nil {
+			return &Answer{Status: http.StatusNotFound}, nil // as in Vault: nothing is patched, and the body is empty
+		}
 		if err == nil {
 			return BackendAnswer(a)
 		}

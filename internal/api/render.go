@@ -44,7 +44,7 @@ func (h *Handler) render(q *Request, a *Answer) {
 		q.send(http.StatusNoContent, nil)
 		return
 	}
-	if a.Status == http.StatusNoContent {
+	if a.Status == http.StatusNoContent || a.Status == http.StatusNotFound && a.Data == nil && a.Warnings == nil {
 		q.send(a.Status, nil)
 		return
 	}

@@ -150,9 +150,22 @@ func TestKVVersion2(t *testing.T) {
 	}.run(t, w)
 	steps{
 		{"PATCH", "v2/data/a", `{"data":{"k":"v"}}`, 200, `"version":3`},
-		{"PATCH", "v2/data/none", `{"data":{"k":"v"}}`, 404, empty},
+		{"PATCH", "v2/data/none", `{"data":{"k":"v"}}`, 404, ""},
 		{"PATCH", "v2/metadata/a", `{"custom_metadata":{"k":"v"}}`, 204, ""},
 	}.run(t, w, "Content-Type", merge)
+}
+
+// TestPatchOfNothing: as in Vault, the body is empty, where a read has an empty list of errors.
+func TestPatchOfNothing(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	steps{{"POST", "sys/mounts/v2", `{"type":"kv-v2"}`, 204, ""}, {"GET", "v2/data/none", "", 404, empty}}.run(t, w)
+	for path, body := range map[string]string{"data": `{"data":{"k":"v"}}`, "metadata": `{"custom_metadata":{"k":"v"}}`} {
+		a := w.do("PATCH", "v2/"+path+"/none", body, "Content-Type", "application/merge-patch+json")
+		if a.Code != 404 || a.Body.Len() > 0 {
+			t.Errorf("PATCH v2/%s/none: %d %q", path, a.Code, a.Body)
+		}
+	}
 }
 
 // TestCubbyholes: each token has its own.
