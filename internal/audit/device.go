@@ -260,11 +260,11 @@ func (d *device) fail(err error) {
 	d.failed, d.cause = err != nil, err
 }
 
-// failure returns why and since when the device accepts no entries; nil if it does.
-func (d *device) failure() (error, time.Time) {
+// failure returns since when and why the device accepts no entries; nil if it does.
+func (d *device) failure() (since time.Time, cause error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	return d.cause, d.since
+	return d.since, d.cause
 }
 
 // overdue is called when a write exceeds the deadline: it answers all waiters.

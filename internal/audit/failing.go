@@ -19,7 +19,7 @@ type Failure struct {
 func (t *Trail) Failing() (list []Failure, all bool) {
 	s := t.now.Load()
 	for _, a := range s.devices {
-		if err, since := a.device.failure(); err != nil {
+		if since, err := a.device.failure(); err != nil {
 			list = append(list, Failure{Path: a.Path, Where: a.settings.String(), Declared: a.Declared, Since: since,
 				Cause: err})
 		}

@@ -106,17 +106,6 @@ func (f *form) text(name string) string {
 	return ""
 }
 
-// all returns the values of a name that occurs more than once.
-func (f *form) all(name string) []string {
-	var out []string
-	for i, n := range f.names {
-		if n == name {
-			out = append(out, strings.ReplaceAll(string(f.values[i]), "\r\n", "\n"))
-		}
-	}
-	return out
-}
-
 func (f *form) wipe() { clear(f.buf) }
 
 // formCookie holds the value that each form repeats. Its prefix keeps subdomains and plain HTTP

@@ -302,7 +302,7 @@ func (one field) value(text string) (value any, send bool, err error) {
 		}
 		n, err := strconv.Atoi(strings.TrimSpace(text))
 		if err != nil {
-			return nil, false, fmt.Errorf("%s is not a number.", one.Label)
+			return nil, false, fmt.Errorf("%s is not a number", one.Label)
 		}
 		return n, true, nil
 	case "lines":

@@ -81,9 +81,7 @@ type verdict struct {
 // judge names the rule that decides about a path. The capabilities themselves are the server's.
 func judge(q *query, f *form, answer map[string]any) (map[string]any, error) {
 	v := verdict{Path: strings.Trim(strings.TrimSpace(f.text("path")), "/")}
-	for _, one := range list(answer["capabilities"]) {
-		v.Capabilities = append(v.Capabilities, one)
-	}
+	v.Capabilities = list(answer["capabilities"])
 	var t tokenRow
 	if err := q.post("auth/token/lookup-accessor", map[string]any{"accessor": f.text("accessor")}, &t); err != nil {
 		return nil, err
