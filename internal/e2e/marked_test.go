@@ -22,8 +22,8 @@ func marked(name string) map[string]string {
 }
 
 // TestMarkedSecretsOfAuthMethods gives a marked secret to every parameter of an auth method that
-// holds a secret, or into which one is pasted by mistake. It looks for it in the answers, in what is
-// read back, in seal status, and at the end in the log and the audit trail.
+// holds a secret, or into which one is pasted by mistake. It looks for it in the answers, in
+// what is read back, in seal status, and at the end in the log and the audit trail.
 func TestMarkedSecretsOfAuthMethods(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
