@@ -59,7 +59,7 @@ func New(cfg Config) (*Node, error) {
 	n.seals.Store(cfg.Seals)
 	n.ceremonies = newCeremonies(n)
 	if cfg.Devices != nil {
-		cfg.Devices.Protect(func() []seals.Seal { return n.seals.Load().Seals() })
+		cfg.Devices.Protect(func() []seals.Seal { return protectedSeals(n.seals.Load(), n.state.Load().record) })
 	}
 	n.migration = newSealMigration(n)
 	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
@@ -72,6 +72,21 @@ func New(cfg Config) (*Node, error) {
 		n.log.Warn("the storage could not be read yet; it is tried again", "error", err)
 	}
 	return n, nil
+}
+
+// protectedSeals are the seals whose keys no mount may use: those of the configuration, and members
+// of the sealed record that this node has no stanza for. Nothing here knows the keys of the latter.
+func protectedSeals(set *seals.Set, record *seals.Record) []seals.Seal {
+	all := set.Seals()
+	if record == nil {
+		return all
+	}
+	for _, p := range record.Parts {
+		if _, ok := set.Member(p.Name); !ok {
+			all = append(all, seals.Seal{Name: p.Name, Type: p.Type})
+		}
+	}
+	return all
 }
 
 // errBetweenRoles is returned to requests between two roles.

@@ -278,3 +278,25 @@ func TestSealChangeNeedsQuorum(t *testing.T) {
 		t.Fatalf("%d of %d", r.Threshold, len(r.Parts))
 	}
 }
+
+// TestProtectedSeals: the keys of a seal that holds the root key are protected on a node without
+// its stanza, too.
+func TestProtectedSeals(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	aa, bb := h.box("aa"), h.box("bb")
+	n, _ := h.start(h.set(aa, bb))
+	if _, err := n.Init(t.Context(), InitRequest{}); err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, s := range protectedSeals(h.set(aa), h.record()) {
+		names = append(names, s.Name+" "+s.Type)
+	}
+	if got := strings.Join(names, ", "); got != "aa static, bb static" {
+		t.Errorf("protected: %s", got)
+	}
+	if got := protectedSeals(h.set(aa), nil); len(got) != 1 {
+		t.Errorf("without a record: %v", got)
+	}
+}

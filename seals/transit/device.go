@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"strconv"
 	"strings"
 
@@ -192,9 +193,10 @@ func encode(b []byte) string { return base64.StdEncoding.EncodeToString(b) }
 
 var _ seals.KeyOwner = (*Wrapper)(nil)
 
-// OwnsKey compares mount and name, whatever the server's address: one server has many.
+// OwnsKey compares mount and name, whatever the server's address: one server has many. A client
+// sends "a//b" as "a/b", and servers may ignore letter case.
 func (w *Wrapper) OwnsKey(_ context.Context, id string) bool {
 	name, _, _ := strings.Cut(id, "#")
-	own := w.settings.mount + "/keys/" + w.settings.key
-	return name == own || strings.HasSuffix(name, "/"+own)
+	plain := func(p string) string { return strings.ToLower(path.Clean("/" + p)) }
+	return strings.HasSuffix(plain(name), plain(w.settings.mount+"/keys/"+w.settings.key))
 }
