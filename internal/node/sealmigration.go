@@ -155,6 +155,11 @@ func (m *sealMigration) commit(ctx context.Context) error {
 		m.plan.Store(nil)
 		return nil
 	}
+	if now := n.state.Load().shareSet; now == nil || now.ID != plan.shareSet.ID {
+		m.plan.Store(nil) // or a quorum that was replaced would come back with its shares
+		return fault.New(fault.Denied, "nothing was changed: the shares were replaced after they authorised the seal "+
+			"migration; restart the node and give it the new shares with -migrate")
+	}
 	to := m.to.Load()
 	root, generation, err := (SealAdmin{n}).rootFor(a, planChange{renew: true})
 	if err != nil {

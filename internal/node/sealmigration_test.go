@@ -229,6 +229,40 @@ func TestSealMigrationRolling(t *testing.T) {
 	}
 }
 
+// TestSealMigrationByReplacedShares: a standby waits with a migration that a quorum has authorised
+// until it leads. If the shares are replaced meanwhile, those of the old quorum do not come back.
+func TestSealMigrationByReplacedShares(t *testing.T) {
+	e, res := newTestCluster(t, 1, true)
+	leader := e.nodes[0]
+	for _, s := range res.Keys[:2] {
+		if err := leader.Unseal(t.Context(), s, false); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.settled()
+	waiting := e.addWith(e.hub.Open(), e.set(e.box("aa")), e.shamirSeals())
+	eventually(t, "a pending migration", func() bool {
+		st, err := waiting.SealStatus(t.Context())
+		return err == nil && st.Initialized && st.Migration
+	})
+	for _, s := range res.Keys[:2] {
+		if err := waiting.Unseal(t.Context(), s, true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	e.settled()
+	e.rekey(leader, recovery.Barrier, recovery.Params{Shares: 3, Threshold: 2}, res.Keys[:2])
+	next := leader.state.Load().shareSet.ID
+	e.settled()
+	e.stops[0]()
+	eventually(t, "the end of the migration", func() bool {
+		return waiting.writer() != nil && waiting.migration.plan.Load() == nil
+	})
+	if f := waiting.state.Load(); f.record.Parts[0].Type != "shamir" || f.shareSet.ID != next {
+		t.Errorf("a replaced quorum has migrated the seals: %s", planOf(f.record))
+	}
+}
+
 // TestCustodiansBesideASeal: a server that shares unseal gets an automatic seal while it serves;
 // the custodians can still unseal it when the seal is gone; then they leave, and their shares
 // authorise.
