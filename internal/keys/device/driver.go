@@ -101,6 +101,13 @@ type Generator interface {
 	Generate(ctx context.Context, r Ref, s keys.Spec) (Ref, error)
 }
 
+// Namer is implemented by connections that make or import keys.
+type Namer interface {
+	// Identity returns what [Facts.Identity] of a key that does not exist yet will be, as far as the
+	// reference says it.
+	Identity(r Ref) string
+}
+
 // Importer is implemented by connections that take keys from outside, as [keys.Importer] does.
 type Importer interface {
 	Import(ctx context.Context, r Ref, s keys.Spec, private *secret.Bytes) (Ref, error)

@@ -26,6 +26,16 @@ func (r *Registry) guard(ctx context.Context, kind, label, identity string) erro
 	return nil
 }
 
+// guardNew refuses a key that is to be made or imported under the name or id of a seal's key: in
+// the device it would be taken for that, or make the selection of that ambiguous.
+func (r *Registry) guardNew(ctx context.Context, e *Entry, l *link, ref Ref) error {
+	n, ok := l.Connection.(Namer)
+	if !ok {
+		return nil
+	}
+	return r.guard(ctx, e.Type, e.Label(), n.Identity(ref))
+}
+
 // seals are those whose keys are refused now.
 func (h *Hub) seals() []seals.Seal {
 	if h.o.Seals == nil {

@@ -207,6 +207,9 @@ func (m *Mount) Make(ctx context.Context, p *Plan) (Chosen, error) {
 		return Chosen{}, fault.New(fault.Invalid, "keys of type %s cannot be made here: make the key in the service, and "+
 			"name its configuration for the next version", p.entry.Type)
 	}
+	if err := m.r.guardNew(ctx, p.entry, p.link, p.ref); err != nil {
+		return Chosen{}, err
+	}
 	made, err := g.Generate(ctx, p.ref, p.spec)
 	return m.made(ctx, p, made, err)
 }
@@ -216,6 +219,9 @@ func (m *Mount) Import(ctx context.Context, p *Plan, private *secret.Bytes) (Cho
 	i, ok := p.link.Connection.(Importer)
 	if !ok {
 		return Chosen{}, fault.New(fault.Invalid, "keys cannot be imported into devices of type %s", p.entry.Type)
+	}
+	if err := m.r.guardNew(ctx, p.entry, p.link, p.ref); err != nil {
+		return Chosen{}, err
 	}
 	made, err := i.Import(ctx, p.ref, p.spec, private)
 	if errors.Is(err, ErrExists) { // whatever it is, it need not be this key

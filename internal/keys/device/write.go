@@ -172,6 +172,9 @@ func (r *Registry) try(ctx context.Context, s *snapshot, e *Entry) error {
 	if err != nil {
 		return refused(e.Label(), err)
 	}
+	if err := r.guardNew(ctx, e, l, ref); err != nil {
+		return err
+	}
 	o, err := l.look(ctx, ref)
 	if seals.ClassOf(err) == seals.KeyGone && e.AllowGenerate {
 		o, err = r.generateFirst(ctx, l, d, s.params(e), ref)

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
+	"net/url"
 
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -20,6 +21,7 @@ var (
 	_ device.Generator = (*connection)(nil)
 	_ device.Importer  = (*connection)(nil)
 	_ device.Remover   = (*connection)(nil)
+	_ device.Namer     = (*connection)(nil)
 )
 
 var kinds = map[keys.Type]hsm.Kind{
@@ -93,6 +95,15 @@ func (c *connection) Remove(ctx context.Context, r device.Ref) error {
 		return sealpkcs11.Failure(c.name, hsm.ErrConfig)
 	}
 	return sealpkcs11.Failure(c.name, c.token.Destroy(ctx, r.Name, id))
+}
+
+// Identity implements [device.Namer]. A reference without an id gets one at random.
+func (c *connection) Identity(r device.Ref) string {
+	uri := "pkcs11:object=" + url.PathEscape(r.Name)
+	if id, err := hex.DecodeString(r.ID); err == nil && len(id) > 0 {
+		uri += ";id=" + url.PathEscape(string(id))
+	}
+	return uri
 }
 
 func refOf(identity string) (device.Ref, error) {
