@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,8 +51,8 @@ func (w *harness) authorize(action string) grantReply {
 // quorum of shares; with one, once.
 func TestRawNeedsAQuorum(t *testing.T) {
 	t.Parallel()
-	clock := moment
-	w := newHarnessAt(t, autoSeal(t), func() time.Time { return clock })
+	var later atomic.Int64 // nanoseconds: the node's own goroutine reads the clock too
+	w := newHarnessAt(t, autoSeal(t), func() time.Time { return moment.Add(time.Duration(later.Load())) })
 	w.init(`{"recovery_shares":3,"recovery_threshold":2}`)
 	calls := map[string]func() *httptest.ResponseRecorder{
 		"read": func() *httptest.ResponseRecorder { return w.do("GET", "sys/raw/core/mounts", "") },
@@ -84,7 +85,7 @@ func TestRawNeedsAQuorum(t *testing.T) {
 	w.authorize("restore")
 	refused("with a grant for restoring")
 	w.authorize("raw")
-	clock = clock.Add(ceremony.GrantTime)
+	later.Add(int64(ceremony.GrantTime))
 	refused("after its time")
 	w.authorize("raw")
 	w.expect("seal", w.do("PUT", "sys/seal", ""), 204, "")
