@@ -264,7 +264,7 @@ func TestOlderNamesAsOpenBao(t *testing.T) {
 	p := newPeers(t)
 	p.ignored = []string{"token_strictly_bind_ip", "local_secret_ids", "callback_mode", "oauth2_metadata",
 		"oidc_disable_confirmation", "token_policies_template_claims", "verbose_oidc_logging", "token_reviewer_jwt_set",
-		"bound_claims", "claim_mappings"}
+		"bound_claims", "claim_mappings", "totp_enrolled", "totp_required"}
 	k := kubeapi.Start(t)
 	for _, kind := range []string{"userpass", "approle", "jwt", "kubernetes"} {
 		p.same(peerRow{"POST", "sys/auth/" + kind, fields{"type": kind}, ""})

@@ -245,9 +245,8 @@ func TestFrozenEtcdMember(t *testing.T) {
 	f.Begin()
 	f.recovers(t)
 	everywhere := func() []int { return f.Others(-1) }
-	leading := members.Leader()
 	for i := range members.Endpoints {
-		leader := f.Settled()
+		leader, leading := f.Settled(), members.Leader()
 		stop := f.gaps(everywhere)
 		members.Freeze(i)
 		time.Sleep(6 * time.Second) // longer than every timeout of the lease and of etcd's election

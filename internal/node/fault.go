@@ -43,7 +43,7 @@ func diagnosis(err error) (class seals.Class, cause, remedy string) {
 	case errors.As(err, &f):
 		return f.Class, f.Err.Error(), f.Remedy
 	case errors.Is(err, storage.ErrCorrupt):
-		return seals.Corrupt, err.Error(), remedyCorrupt
+		return seals.Corrupt, details(err), remedyCorrupt
 	case storage.ClassOf(err) != "":
 		return seals.Unreachable, details(err), storage.ClassOf(err).Remedy()
 	case fault.Is(err, fault.Unavailable):

@@ -69,7 +69,7 @@ func New(cfg Config) (*Node, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), firstRead)
 	defer cancel()
 	if err := n.load(ctx); err != nil {
-		n.log.Warn("the storage could not be read yet; it is tried again", "error", err)
+		n.log.Warn("the storage could not be read yet; it is tried again", "error", details(err))
 	}
 	return n, nil
 }
