@@ -3,6 +3,7 @@ package cli
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -169,7 +170,8 @@ func commands(env Env) commandTable {
 	for _, g := range groups {
 		all[g.name] = func() Command { return g }
 	}
-	for name, make := range env.Extra {
+	for _, name := range slices.Sorted(maps.Keys(env.Extra)) {
+		make := env.Extra[name]
 		words := strings.Fields(name)
 		for i := 1; i < len(words); i++ {
 			if part := strings.Join(words[:i], " "); all[part] == nil {
