@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/field"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -79,6 +80,45 @@ func Put(key string, v any) (storage.Op, error) {
 // Remove deletes a record.
 func Remove(ctx context.Context, store mount.Storage, key string) error {
 	return store.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(key)}})
+}
+
+// Record is a kind of record that requests read, write and delete by name: roles, certificates.
+type Record[T any] struct {
+	What   string // "role name", for errors
+	Prefix string // of the keys in the storage
+	New    func(name string) *T
+	Show   func(*T) map[string]any
+	Read   func(*T, field.Map) error // the fields of a write; what is not given stays
+}
+
+// Handle answers a request for the record of a name. The caller holds the lock of the writes.
+func (k Record[T]) Handle(ctx context.Context, store mount.Storage, r *mount.Request, name string) (
+	*mount.Response, error) {
+	name, err := Name(k.What, name)
+	if err != nil {
+		return nil, err
+	}
+	switch {
+	case r.Operation == mount.Delete:
+		return nil, Remove(ctx, store, k.Prefix+name)
+	case r.Operation != mount.Read && !IsWrite(r.Operation):
+		return nil, ErrUnsupported
+	}
+	v, err := Load[T](ctx, store, k.Prefix+name)
+	switch {
+	case err != nil:
+		return nil, err
+	case r.Operation == mount.Read && v == nil:
+		return nil, nil
+	case r.Operation == mount.Read:
+		return &mount.Response{Data: k.Show(v)}, nil
+	case v == nil:
+		v = k.New(name)
+	}
+	if err := k.Read(v, field.Map(r.Data)); err != nil {
+		return nil, err
+	}
+	return nil, Save(ctx, store, k.Prefix+name, v)
 }
 
 // Keys answers a list of the names below a prefix; nil if there are none.

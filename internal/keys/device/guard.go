@@ -9,8 +9,8 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// guard refuses a key of a seal: whoever may decrypt with it in a mount could decrypt the stored
-// root key. A seal that cannot say which keys are its own owns all of its type.
+// guard refuses a key of a seal: a client that may decrypt with it in a mount could decrypt the
+// stored root key. A seal that cannot say which keys are its own owns all of its type.
 func (r *Registry) guard(ctx context.Context, kind, label, identity string) error {
 	for _, s := range r.hub.seals() {
 		if s.Type != kind {

@@ -55,7 +55,8 @@ func merge(stored, given Params, known []string, of Parameters) (Params, error) 
 		case len(v) > maxParam:
 			return nil, fault.New(fault.TooLarge, "the parameter %q has more than %d bytes", name, maxParam)
 		case isPointer(v):
-			// The server would read any of its files or variables for whoever may write configurations.
+			// The server would read any of its files or variables for a client that may write
+			// configurations.
 			return nil, fault.New(fault.Invalid, "the parameter %q names a file or a variable of the server: give the value, "+
 				"or set it in the server's configuration", name)
 		case slices.Contains(of.Secret, name) && (v == Redacted || v == "redacted"):

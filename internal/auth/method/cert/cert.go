@@ -141,36 +141,16 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 	return nil, method.ErrNoPath
 }
 
+// entries are the records of trusted certificates.
+var entries = method.Record[entry]{
+	What: "certificate name", Prefix: certPrefix, New: func(name string) *entry { return &entry{DisplayName: name} },
+	Show: (*entry).show, Read: (*entry).read,
+}
+
 func (d *backend) entry(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
-	name, err := method.Name("certificate name", name)
-	if err != nil {
-		return nil, err
-	}
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	switch {
-	case r.Operation == mount.Delete:
-		return nil, method.Remove(ctx, d.store, certPrefix+name)
-	case r.Operation != mount.Read && !method.IsWrite(r.Operation):
-		return nil, method.ErrUnsupported
-	}
-	e, err := method.Load[entry](ctx, d.store, certPrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	if r.Operation == mount.Read {
-		if e == nil {
-			return nil, nil
-		}
-		return &mount.Response{Data: e.show()}, nil
-	}
-	if e == nil {
-		e = &entry{DisplayName: name}
-	}
-	if err := e.read(r.Data); err != nil {
-		return nil, err
-	}
-	return nil, method.Save(ctx, d.store, certPrefix+name, e)
+	return entries.Handle(ctx, d.store, r, name)
 }
 
 func (e *entry) show() map[string]any {

@@ -105,36 +105,16 @@ func (d *backend) Handle(ctx context.Context, r *mount.Request) (*mount.Response
 	return nil, method.ErrNoPath
 }
 
+// roles are the records of roles.
+var roles = method.Record[role]{
+	What: "role name", Prefix: rolePrefix, New: func(string) *role { return &role{} },
+	Show: (*role).show, Read: (*role).read,
+}
+
 func (d *backend) role(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
-	name, err := method.Name("role name", name)
-	if err != nil {
-		return nil, err
-	}
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	switch {
-	case r.Operation == mount.Delete:
-		return nil, method.Remove(ctx, d.store, rolePrefix+name)
-	case r.Operation != mount.Read && !method.IsWrite(r.Operation):
-		return nil, method.ErrUnsupported
-	}
-	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	if r.Operation == mount.Read {
-		if x == nil {
-			return nil, nil
-		}
-		return &mount.Response{Data: x.show()}, nil
-	}
-	if x == nil {
-		x = &role{}
-	}
-	if err := x.read(r.Data); err != nil {
-		return nil, err
-	}
-	return nil, method.Save(ctx, d.store, rolePrefix+name, x)
+	return roles.Handle(ctx, d.store, r, name)
 }
 
 const maxToken = 64 << 10

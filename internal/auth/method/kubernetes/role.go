@@ -19,36 +19,16 @@ type role struct {
 	method.TokenParams
 }
 
+// roles are the records of roles.
+var roles = method.Record[role]{
+	What: "role name", Prefix: rolePrefix, New: func(string) *role { return &role{Alias: aliasUID} },
+	Show: (*role).show, Read: (*role).read,
+}
+
 func (d *backend) role(ctx context.Context, r *mount.Request, name string) (*mount.Response, error) {
-	name, err := method.Name("role name", name)
-	if err != nil {
-		return nil, err
-	}
 	d.writing.Lock()
 	defer d.writing.Unlock()
-	switch {
-	case r.Operation == mount.Delete:
-		return nil, method.Remove(ctx, d.store, rolePrefix+name)
-	case r.Operation != mount.Read && !method.IsWrite(r.Operation):
-		return nil, method.ErrUnsupported
-	}
-	x, err := method.Load[role](ctx, d.store, rolePrefix+name)
-	if err != nil {
-		return nil, err
-	}
-	if r.Operation == mount.Read {
-		if x == nil {
-			return nil, nil
-		}
-		return &mount.Response{Data: x.show()}, nil
-	}
-	if x == nil {
-		x = &role{Alias: aliasUID}
-	}
-	if err := x.read(r.Data); err != nil {
-		return nil, err
-	}
-	return nil, method.Save(ctx, d.store, rolePrefix+name, x)
+	return roles.Handle(ctx, d.store, r, name)
 }
 
 func (x *role) show() map[string]any {

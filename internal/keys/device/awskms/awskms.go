@@ -14,8 +14,6 @@ import (
 	"crypto/rsa"
 	"errors"
 	"maps"
-	"sync"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
@@ -46,17 +44,13 @@ func (d Driver) Connect(s device.Settings) (device.Connection, error) {
 		return nil, fault.New(fault.Invalid, "an endpoint needs access_key and secret_key in the same configuration: the "+
 			"server's own credentials go to AWS alone")
 	}
-	c := &connection{name: s.Name, open: map[string]*sealawskms.Key{}, timeout: 10 * time.Second}
+	c := &connection{name: s.Name}
 	c.config = seals.Config{Name: s.Name, Type: "awskms", Params: s.Params, Getenv: d.Getenv, Log: s.Log}
 	if c.config.Params["access_key"] != "" {
 		c.config.Getenv = nil
 	}
-	if v := s.Params["timeout"]; v != "" {
-		t, err := time.ParseDuration(v)
-		if err != nil {
-			return nil, fault.New(fault.Invalid, "timeout is not a duration, such as 10s")
-		}
-		c.timeout = t
+	if err := c.Configure(s.Params); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -75,40 +69,18 @@ func (Driver) Select(p device.Params) (device.Ref, error) {
 
 // connection is an account and Region with credentials.
 type connection struct {
-	name    string
-	config  seals.Config
-	timeout time.Duration
-
-	mu   sync.Mutex
-	open map[string]*sealawskms.Key
-}
-
-func (c *connection) Timeout() time.Duration { return c.timeout }
-
-func (c *connection) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, k := range c.open {
-		errs = append(errs, k.Close())
-	}
-	return errors.Join(errs...)
+	name   string
+	config seals.Config
+	device.Opened[string, *sealawskms.Key]
 }
 
 func (c *connection) key(name string) (*sealawskms.Key, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.open[name]; k != nil {
-		return k, nil
-	}
-	cfg := c.config
-	cfg.Params = maps.Clone(c.config.Params)
-	cfg.Params["kms_key_id"] = name
-	k, err := sealawskms.OpenKey(cfg)
-	if err == nil {
-		c.open[name] = k
-	}
-	return k, err
+	return c.Key(name, func() (*sealawskms.Key, error) {
+		cfg := c.config
+		cfg.Params = maps.Clone(c.config.Params)
+		cfg.Params["kms_key_id"] = name
+		return sealawskms.OpenKey(cfg)
+	})
 }
 
 // specs are the types of AWS's key specs, with the hash that a key authenticates with.

@@ -13,12 +13,9 @@ import (
 	"crypto"
 	"crypto/rsa"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
@@ -52,17 +49,13 @@ func (d Driver) Connect(s device.Settings) (device.Connection, error) {
 				"configuration: the server's own credentials go to Azure alone", name)
 		}
 	}
-	c := &connection{open: map[device.Ref]*sealazure.Key{}, timeout: 10 * time.Second}
+	c := &connection{}
 	c.config = seals.Config{Name: s.Name, Type: "azurekeyvault", Params: s.Params, Getenv: d.Getenv, Log: s.Log}
 	if own {
 		c.config.Getenv = nil
 	}
-	if v := s.Params["timeout"]; v != "" {
-		t, err := time.ParseDuration(v)
-		if err != nil {
-			return nil, fault.New(fault.Invalid, "timeout is not a duration, such as 10s")
-		}
-		c.timeout = t
+	if err := c.Configure(s.Params); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -80,41 +73,19 @@ func (Driver) Select(p device.Params) (device.Ref, error) {
 
 // connection is a vault with credentials.
 type connection struct {
-	config  seals.Config
-	timeout time.Duration
-
-	mu   sync.Mutex
-	open map[device.Ref]*sealazure.Key
-}
-
-func (c *connection) Timeout() time.Duration { return c.timeout }
-
-func (c *connection) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, k := range c.open {
-		errs = append(errs, k.Close())
-	}
-	return errors.Join(errs...)
+	config seals.Config
+	device.Opened[device.Ref, *sealazure.Key]
 }
 
 func (c *connection) key(r device.Ref) (*sealazure.Key, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.open[r]; k != nil {
-		return k, nil
-	}
-	cfg := c.config
-	cfg.Params = maps.Clone(c.config.Params)
-	cfg.Params["key_name"] = r.Name
-	ca := []byte(cfg.Params["tls_ca_cert"])
-	delete(cfg.Params, "tls_ca_cert")
-	k, err := sealazure.OpenKey(cfg, r.ID, ca)
-	if err == nil {
-		c.open[r] = k
-	}
-	return k, err
+	return c.Key(r, func() (*sealazure.Key, error) {
+		cfg := c.config
+		cfg.Params = maps.Clone(c.config.Params)
+		cfg.Params["key_name"] = r.Name
+		ca := []byte(cfg.Params["tls_ca_cert"])
+		delete(cfg.Params, "tls_ca_cert")
+		return sealazure.OpenKey(cfg, r.ID, ca)
+	})
 }
 
 var sizes = map[int]keys.Type{2048: keys.RSA2048, 3072: keys.RSA3072, 4096: keys.RSA4096}

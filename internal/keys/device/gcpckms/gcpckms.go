@@ -13,8 +13,6 @@ import (
 	"errors"
 	"maps"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
@@ -47,17 +45,13 @@ func (d Driver) Connect(s device.Settings) (device.Connection, error) {
 	if v := s.Params["credentials"]; v != "" && !strings.HasPrefix(strings.TrimSpace(v), "{") {
 		return nil, fault.New(fault.Invalid, "credentials must be the JSON of a service account")
 	}
-	c := &connection{open: map[string]*sealgcpckms.Key{}, timeout: 10 * time.Second}
+	c := &connection{}
 	c.config = seals.Config{Name: s.Name, Type: "gcpckms", Params: s.Params, Getenv: d.Getenv, Log: s.Log}
 	if s.Params["credentials"] != "" {
 		c.config.Getenv = nil
 	}
-	if v := s.Params["timeout"]; v != "" {
-		t, err := time.ParseDuration(v)
-		if err != nil {
-			return nil, fault.New(fault.Invalid, "timeout is not a duration, such as 10s")
-		}
-		c.timeout = t
+	if err := c.Configure(s.Params); err != nil {
+		return nil, err
 	}
 	return c, nil
 }
@@ -72,41 +66,19 @@ func (Driver) Select(p device.Params) (device.Ref, error) {
 
 // connection is a key ring with credentials.
 type connection struct {
-	config  seals.Config
-	timeout time.Duration
-
-	mu   sync.Mutex
-	open map[string]*sealgcpckms.Key
-}
-
-func (c *connection) Timeout() time.Duration { return c.timeout }
-
-func (c *connection) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, k := range c.open {
-		errs = append(errs, k.Close())
-	}
-	return errors.Join(errs...)
+	config seals.Config
+	device.Opened[string, *sealgcpckms.Key]
 }
 
 func (c *connection) key(name string) (*sealgcpckms.Key, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.open[name]; k != nil {
-		return k, nil
-	}
-	cfg := c.config
-	cfg.Params = maps.Clone(c.config.Params)
-	cfg.Params["crypto_key"] = name
-	ca := []byte(cfg.Params["tls_ca_cert"])
-	delete(cfg.Params, "tls_ca_cert")
-	k, err := sealgcpckms.OpenKey(cfg, ca)
-	if err == nil {
-		c.open[name] = k
-	}
-	return k, err
+	return c.Key(name, func() (*sealgcpckms.Key, error) {
+		cfg := c.config
+		cfg.Params = maps.Clone(c.config.Params)
+		cfg.Params["crypto_key"] = name
+		ca := []byte(cfg.Params["tls_ca_cert"])
+		delete(cfg.Params, "tls_ca_cert")
+		return sealgcpckms.OpenKey(cfg, ca)
+	})
 }
 
 // Open implements [device.Connection].

@@ -16,8 +16,6 @@ import (
 	"maps"
 	"strconv"
 	"strings"
-	"sync"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/keys"
@@ -43,14 +41,10 @@ func (Driver) Parameters() device.Parameters {
 
 // Connect implements [device.Driver].
 func (Driver) Connect(s device.Settings) (device.Connection, error) {
-	c := &connection{open: map[device.Ref]*sealtransit.Key{}, timeout: 10 * time.Second}
+	c := &connection{}
 	c.config = seals.Config{Name: s.Name, Type: "transit", Params: s.Params, Log: s.Log}
-	if v := s.Params["timeout"]; v != "" {
-		t, err := time.ParseDuration(v)
-		if err != nil {
-			return nil, fault.New(fault.Invalid, "timeout is not a duration, such as 10s")
-		}
-		c.timeout = t
+	if err := c.Configure(s.Params); err != nil {
+		return nil, err
 	}
 	for _, name := range []string{"address", "token", "mount_path"} {
 		if s.Params[name] == "" {
@@ -76,43 +70,21 @@ func (Driver) Select(p device.Params) (device.Ref, error) {
 
 // connection is a mount of an engine with a token.
 type connection struct {
-	config  seals.Config
-	timeout time.Duration
-
-	mu   sync.Mutex
-	open map[device.Ref]*sealtransit.Key
-}
-
-func (c *connection) Timeout() time.Duration { return c.timeout }
-
-func (c *connection) Close() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	var errs []error
-	for _, k := range c.open {
-		errs = append(errs, k.Close())
-	}
-	return errors.Join(errs...)
+	config seals.Config
+	device.Opened[device.Ref, *sealtransit.Key]
 }
 
 func (c *connection) key(r device.Ref) (*sealtransit.Key, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if k := c.open[r]; k != nil {
-		return k, nil
-	}
-	version, err := strconv.Atoi(r.ID)
-	if err != nil {
-		return nil, seals.Fail(seals.Misconfigured, err, "correct the version")
-	}
-	cfg := c.config
-	cfg.Params = maps.Clone(c.config.Params)
-	cfg.Params["key_name"] = r.Name
-	k, err := sealtransit.OpenKey(cfg, version)
-	if err == nil {
-		c.open[r] = k
-	}
-	return k, err
+	return c.Key(r, func() (*sealtransit.Key, error) {
+		version, err := strconv.Atoi(r.ID)
+		if err != nil {
+			return nil, seals.Fail(seals.Misconfigured, err, "correct the version")
+		}
+		cfg := c.config
+		cfg.Params = maps.Clone(c.config.Params)
+		cfg.Params["key_name"] = r.Name
+		return sealtransit.OpenKey(cfg, version)
+	})
 }
 
 // Open implements [device.Connection].
