@@ -14,7 +14,8 @@ var documents = []string{
 	`{"a":+1}`, `{"a":tru}`, `{"a":nul}`, `{"a":"b}`, `{"a":"b\"}`, "{\"a\":\"\n\"}", `{"a" 1}`, `{"a":}`, `{"a":1,}`,
 	`{,}`, `{"a":[1,]}`, `{"a":[}`, `{"a":1}}`, `{"a":1}{}`, `{"a":1} x`, `null`, `[]`, `"x"`, ``, `{`, `{"a"`, `{"a":`,
 	`{"a":[`, "\ufeff{}", `{'a':1}`, `{"a":"\x"}`, `{"a":"\u12"}`, `{"a":0x1}`, `{"a":NaN}`, `{"":""}`,
-	`{"batch_input":[{"plaintext":"YQ=="},{"plaintext":"Yg==","reference":"r"}]}`, "{\"a\":\"\x7f\"}", `{"a":-0}`, `{"a":-01}`,
+	`{"batch_input":[{"plaintext":"YQ=="},{"plaintext":"Yg==","reference":"r"}]}`, "{\"a\":\"\x7f\"}",
+	`{"a":-0}`, `{"a":-01}`,
 }
 
 // same compares the decoder with encoding/json.

@@ -31,9 +31,10 @@ func snapshotSave(name string) func(*base) *command {
 		var skip bool
 		b.flags.BoolVar(&skip, "skip-damaged", false, "leave out damaged entries, and list them")
 		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1, synopsis: "Save all data to a file",
-			about: `Saves a consistent copy of the server's storage to FILE. Its content stays encrypted: reading it takes the
-seal or the shares of that time. The command verifies the snapshot before it replaces a file. A FILE of "-", a pipe or
-a device gets the data directly. It works with every storage backend, and needs "read" on sys/storage/raft/snapshot.`,
+			about: `Saves a consistent copy of the server's storage to FILE. Its content stays encrypted: reading it
+takes the seal or the shares of that time. The command verifies the snapshot before it replaces a
+file. A FILE of "-", a pipe or a device gets the data directly. It works with every storage
+backend, and needs "read" on sys/storage/raft/snapshot.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int {
 					info, err := saveTo(b, client, args[0], skip)
@@ -93,14 +94,15 @@ func snapshotRestore(name string) func(*base) *command {
 		b.own("force")
 		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1,
 			synopsis: "Replace all data with a snapshot",
-			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share sets are
-those of the time it was taken. The command and the server verify the snapshot before anything is changed; an
-interrupted restore is completed at the next start. The server then unseals as it did at that time. Needs "update" on
-sys/storage/raft/snapshot, or on sys/storage/raft/snapshot-force; -force also needs a quorum of shares for each
-restore: see "operator authorize -purpose=restore".
+			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share
+sets are those of the time it was taken. The command and the server verify the snapshot before
+anything is changed; an interrupted restore is completed at the next start. The server then
+unseals as it did at that time. Needs "update" on sys/storage/raft/snapshot, or on
+sys/storage/raft/snapshot-force; -force also needs a quorum of shares for each restore: see
+"operator authorize -purpose=restore".
 
-A server that is not initialised takes a snapshot without a token, if its seals are those of the snapshot (see
-"operator snapshot inspect"): the way back from a lost storage.`,
+A server that is not initialised takes a snapshot without a token, if its seals are those of the
+snapshot (see "operator snapshot inspect"): the way back from a lost storage.`,
 			run: func(args []string) int {
 				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force) })
 			}}
@@ -256,9 +258,10 @@ func snapshotInspectCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator snapshot inspect", args: "FILE | -", least: 1, most: 1,
 		synopsis: "Verify a snapshot and show its origin",
-		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time, size, and the seals and keys
-or custodians that a server needs to open it, as the snapshot itself says. It makes no request and needs no key; only a
-server with the cluster's keys can prove the origin of a snapshot: see "operator snapshot verify".`,
+		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time, size, and the
+seals and keys or custodians that a server needs to open it, as the snapshot itself says. It
+makes no request and needs no key; only a server with the cluster's keys can prove the origin of
+a snapshot: see "operator snapshot verify".`,
 		run: func(args []string) int {
 			info, record, err := b.inspect(args[0])
 			if err != nil {

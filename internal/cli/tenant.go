@@ -84,7 +84,7 @@ func readTenant(client *api.Client, name string) (*tenant, error) {
 	return t, nil
 }
 
-// check judges a record, which whoever may write policies can have changed.
+// check judges a record, which a client that may write policies can have changed.
 func (t *tenant) check() error {
 	if strings.ContainsFunc(t.Mount+t.Key+t.Accessor, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
 		return errors.New("a tenant's mount, key and accessor are printable ASCII without spaces")
@@ -131,9 +131,10 @@ func allTenants(client *api.Client) ([]*tenant, error) {
 func tenantSuspendCommand(b *base) *command {
 	return &command{base: b, name: "operator tenant suspend", args: "NAME", least: 1, most: 1,
 		synopsis: "Refuse every use of a tenant's key",
-		about: `Soft-deletes the tenant's key: from this moment on every node refuses each request with it ("refusing to use
-soft-deleted key"; a Sealgate that unseals through it reports the class "key disabled"). Nothing is lost, and the tenant's
-credential stays valid and renewable. A downstream server that is unsealed stays unsealed until it restarts.`,
+		about: `Soft-deletes the tenant's key: from this moment on every node refuses each request with it
+("refusing to use soft-deleted key"; a Sealgate that unseals through it reports the class "key
+disabled"). Nothing is lost, and the tenant's credential stays valid and renewable. A downstream
+server that is unsealed stays unsealed until it restarts.`,
 		run: func(args []string) int {
 			return changeTenant(b, args[0], http.MethodDelete, "soft-delete", "suspending",
 				"Success! Suspended the tenant: every use of its key is refused.")

@@ -33,9 +33,10 @@ func transcriptSignCommand(b *base) *command {
 	b.nonEmpty("name", "key", "signature", "public-key")
 	return &command{base: b, name: "operator transcript sign", args: "RECORD", least: 1, most: 1,
 		synopsis: "Co-sign the record of a ceremony",
-		about: `Signs the record of a ceremony with your own key, beside the server's signature, and stores the signature with the
-transcript. RECORD is a name from "operator transcript list", or just its number; look at it before with "operator
-transcript show". The private key stays with this command. Needs "read" and "update" on sys/recovery/transcripts/*.
+		about: `Signs the record of a ceremony with your own key, beside the server's signature, and stores the
+signature with the transcript. RECORD is a name from "operator transcript list", or just its
+number; look at it before with "operator transcript show". The private key stays with this
+command. Needs "read" and "update" on sys/recovery/transcripts/*.
 
     $ sealgate operator transcript sign -name=alice -key=$HOME/.ssh/id_ed25519 7
 

@@ -67,15 +67,16 @@ func xksStoreCreateCommand(b *base) *command {
 	b.nonEmpty("region", "health-key", "first-use", "policies")
 	return &command{base: b, name: "operator xks store create", args: "NAME", least: 1, most: 1,
 		synopsis: "Make an external key store of AWS KMS with a credential",
-		about: `Makes the store NAME in a mount of type xks with a first credential, and prints the file that the console of AWS KMS
-takes when it creates the store there. The file has the credential's secret.
+		about: `Makes the store NAME in a mount of type xks with a first credential, and prints the file that the
+console of AWS KMS takes when it creates the store there. The file has the credential's secret.
 
   $ sealgate operator xks store create prod -prefix=/store-prod -region=eu-central-1 -policies=xks-prod -out=store.json
   $ sealgate write xks/stores/prod/keys/orders key=transit/orders kms_key_arn=arn:aws:kms:...
 
-The policies need update on transit/encrypt/KEY and transit/decrypt/KEY of each key, the health key included. Conditions are
-allowed_parameters on these paths: aws_principal_account, aws_principal_arn, kms_key_arn, kms_operation, kms_via_service,
-aws_source_vpc, aws_source_vpce, access_key_id and others.`,
+The policies need update on transit/encrypt/KEY and transit/decrypt/KEY of each key, the health
+key included. Conditions are allowed_parameters on these paths: aws_principal_account,
+aws_principal_arn, kms_key_arn, kms_operation, kms_via_service, aws_source_vpc, aws_source_vpce,
+access_key_id and others.`,
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int {
 				_, err := client.Logical().Write(x.at(args[0]), map[string]any{"prefix": prefix, "region": region,
@@ -103,7 +104,8 @@ func xksStoreRotateCommand(b *base) *command {
 	b.nonEmpty("remove")
 	return &command{base: b, name: "operator xks store rotate-credential", args: "NAME", least: 1, most: 1,
 		synopsis: "Make another credential of a store, or remove one",
-		about: `Makes a credential beside those that the store has, and prints the file that AWS's console takes. Both are valid:
+		about: `Makes a credential beside those that the store has, and prints the file that AWS's console takes.
+Both are valid:
 
   1. sealgate operator xks store rotate-credential prod -out=new.json
   2. aws kms update-custom-key-store with the new credential
@@ -134,8 +136,8 @@ func xksStoreDownloadCommand(b *base) *command {
 	x := newXKSStore(b)
 	return &command{base: b, name: "operator xks store download", args: "NAME", least: 1, most: 1,
 		synopsis: "Print the file for AWS's console again",
-		about: `Prints the file that the console of AWS KMS takes, with the store's newest credential and its secret. It needs read on
-xks/stores/NAME/download, which no other command needs.`,
+		about: `Prints the file that the console of AWS KMS takes, with the store's newest credential and its
+secret. It needs read on xks/stores/NAME/download, which no other command needs.`,
 		run: func(args []string) int {
 			return b.withClient(func(client *api.Client) int {
 				s, err := client.Logical().Read(x.at(args[0], "download"))

@@ -65,7 +65,9 @@ func (f *Cluster) lives(t *testing.T) {
 	t.Run("kill -9", f.testKill)
 	t.Run("ceremony", f.testCeremony)
 	t.Run("stopped for a while", f.testPause)
-	t.Run("rolling restart", f.testRollingRestart)
+	for run := range rollingRuns(t) {
+		t.Run(fmt.Sprint("rolling restart ", run+1), f.testRollingRestart)
+	}
 	t.Run("commands", f.testCommands)
 }
 
@@ -220,6 +222,22 @@ func (f *Cluster) testPause(t *testing.T) {
 	}
 }
 
+// rollingRuns is how often each storage has its rolling restart: once, or as often as
+// SEALGATE_ROLLING_RUNS says, because a request that falls through once in many restarts shows only
+// then.
+func rollingRuns(t *testing.T) int {
+	t.Helper()
+	text := os.Getenv("SEALGATE_ROLLING_RUNS")
+	if text == "" {
+		return 1
+	}
+	runs, err := strconv.Atoi(text)
+	if err != nil || runs < 1 {
+		t.Fatalf("SEALGATE_ROLLING_RUNS is %q, not a number from 1", text)
+	}
+	return runs
+}
+
 // testRollingRestart: every node is stopped by SIGTERM and started again, and no request to the
 // others fails.
 func (f *Cluster) testRollingRestart(t *testing.T) {
@@ -372,28 +390,4 @@ func (f *Cluster) testCeremony(t *testing.T) {
 	}
 	f.Keys = made
 	f.Must(next(), "POST", "sys/recovery/prove", fmt.Sprintf(`{"key":%q}`, f.Keys[2]), nil)
-}
-
-// rollingRuns is the variable with the number of rolling restarts of TestRollingRestarts.
-const rollingRuns = "SEALGATE_ROLLING_RUNS"
-
-// TestRollingRestarts repeats the rolling restart under load as often as SEALGATE_ROLLING_RUNS
-// says: a request that falls through in one of many restarts shows here.
-func TestRollingRestarts(t *testing.T) {
-	runs, err := strconv.Atoi(os.Getenv(rollingRuns))
-	if err != nil {
-		t.Skipf("%s is not set to a number; TestClusterOnEtcd and TestClusterOnPostgres restart once", rollingRuns)
-	}
-	server := pgtest.Start(t)
-	database := server.Database(t)
-	onEtcd, _ := etcdCluster(t, 3)
-	onPostgres := NewCluster(t, binary, func(int) string {
-		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", database)
-	}, 3)
-	for name, f := range map[string]*Cluster{"etcd": onEtcd, "postgres": onPostgres} {
-		f.Begin()
-		for run := range runs {
-			t.Run(fmt.Sprintf("%s/%d", name, run), f.testRollingRestart)
-		}
-	}
 }

@@ -130,7 +130,8 @@ func traced(t *testing.T, tracer, program, log string) string {
 	return script
 }
 
-var traceLine = regexp.MustCompile(`^(\d+) +(pwrite64|fdatasync|fsync|ftruncate|write)\(\d+<([^>]*)>(?:, (.*?))?(?:\)| <unf)`)
+var traceLine = regexp.MustCompile(`^(\d+) +(pwrite64|fdatasync|fsync|ftruncate|write)` +
+	`\(\d+<([^>]*)>(?:, (.*?))?(?:\)| <unf)`)
 
 var resumedSync = regexp.MustCompile(`^(\d+) +<\.\.\. (?:fdatasync|fsync) resumed>\) += 0`)
 

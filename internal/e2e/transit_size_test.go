@@ -77,9 +77,6 @@ func TestTransitSizes(t *testing.T) {
 // finds its versions, and the list has them all.
 func TestManyKeysAndVersions(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("it writes 100,000 versions")
-	}
 	r := newTransitServer(t)
 	const manyKeys, versions = 1000, 100
 	r.must(200, "POST", "transit/keys/first", map[string]bool{"exportable": true, "allow_plaintext_backup": true})

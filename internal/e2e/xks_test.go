@@ -304,8 +304,8 @@ func (r *harness) killSwitches(a *awsKMS, old xksReply) {
 	a.opens("the switches are back", "orders", old, "a plaintext of AWS")
 }
 
-// xksAttacks: whoever has a credential of one store reaches neither another store nor a key that
-// the store's policies do not allow; whoever has none learns nothing.
+// xksAttacks: a client with a credential of one store reaches neither another store nor a key that
+// the store's policies do not allow; a client without one learns nothing.
 func (r *harness) xksAttacks(a *awsKMS, old xksReply) {
 	t := r.t
 	t.Helper()

@@ -324,7 +324,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	return changed(w.record), nil
 }
 
-// renewKeys replaces the root key and the barrier key: whoever has the old root key and a copy of
+// renewKeys replaces the root key and the barrier key: a holder of the old root key and a copy of
 // the old keyring has the keys of its terms.
 func renewKeys(tx *barrier.Tx, root *secret.Bytes, generation uint64) {
 	tx.ReplaceRoot(root, generation)

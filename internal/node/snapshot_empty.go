@@ -20,13 +20,13 @@ var errRestoreBusy = fault.New(fault.Unavailable,
 	"another initialisation or restore is in progress; wait until it has ended")
 
 // RestoreEmpty fills the storage of a server that is not initialised with a snapshot: the way back
-// from a lost storage. Whoever may initialise the server may do it, so it needs no token.
+// from a lost storage. A client that may initialise the server may do it, so it needs no token.
 //
 // Under seals that unseal automatically the snapshot must open here, to its signed checksums; the
 // server unseals then. Under a Shamir seal the unseal shares of the snapshot's time do that.
 //
-// An anchor is not told that the data is older: whoever can empty the storage could roll it back by
-// this. The node stays sealed until an operator accepts it.
+// An anchor does not learn that the data is older: an attacker who can empty the storage could
+// roll it back by this. The node stays sealed until an operator accepts it.
 func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapshot.Info, error) {
 	if !n.sealed() {
 		return nil, errInitialized

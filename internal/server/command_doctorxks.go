@@ -25,13 +25,13 @@ func (c *doctorXKSCommand) Synopsis() string {
 func (c *doctorXKSCommand) Help() string {
 	return `Usage: sealgate doctor xks [flags] URL
 
-Connects to an external key store proxy as AWS KMS does, and checks name, port, certificate chain, clock and latency, and
-whether a store answers at the address. It needs no credential and changes nothing.
+Connects to an external key store proxy as AWS KMS does, and checks name, port, certificate chain, clock and
+latency, and whether a store answers at the address. It needs no credential and changes nothing.
 
   $ sealgate doctor xks https://xks.example.com/store-prod
 
-Run it on a machine in the AWS region: it measures from where it runs. AWS trusts the CAs of its own list, this machine
-those of its system. The exit code is 0 without findings, 1 with warnings, 2 with errors.
+Run it on a machine in the AWS region: it measures from where it runs. AWS trusts the CAs of its own list, this
+machine those of its system. The exit code is 0 without findings, 1 with warnings, 2 with errors.
 
 Flags:
   -connect=<host:port>   connect there instead of to the name's addresses

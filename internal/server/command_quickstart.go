@@ -92,7 +92,8 @@ var sealAnswers = []sealAnswer{
   key_ring   = "sealgate"
   crypto_key = "root"
 }
-`, "Set project, region, key_ring and crypto_key in %[2]s; the service account needs the role cryptoKeyEncrypterDecrypter."},
+`, "Set project, region, key_ring and crypto_key in %[2]s; the service account needs the role " +
+		"cryptoKeyEncrypterDecrypter."},
 	{"azure", "Azure Key Vault", `seal "azurekeyvault" "azure" {
   vault_name = "my-vault"
   key_name   = "sealgate"

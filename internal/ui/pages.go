@@ -123,7 +123,7 @@ func startPage() *page {
 					Hint: "One name a line, in the order of the shares. May be empty."},
 				{Name: "pgp_keys", Label: "Keys of the holders", Kind: "blocks",
 					Hint: "One for each share: a PGP public key in armour or base64, or an age recipient a line. " +
-						"Without keys, whoever gives the last share sees all new shares."},
+						"Without keys, the holder who gives the last share sees all new shares."},
 				{Name: "require_verification", Label: "Verify the new shares before they count", Kind: "flag", Value: "on"},
 				{Name: "backup", Label: "Keep the encrypted shares on the server too", Kind: "flag"},
 			},

@@ -25,9 +25,6 @@ func repeated(record []byte, n int) io.Reader {
 // TestVerifyStreams verifies a file larger than the bound on memory: the code before refused it, so
 // that somebody who made the transcript long enough made it unverifiable.
 func TestVerifyStreams(t *testing.T) {
-	if testing.Short() {
-		t.Skip("reads 70 MiB")
-	}
 	filler := []byte(`{"note":"` + strings.Repeat("x", 1<<20) + `"}`)
 	var before, after runtime.MemStats
 	runtime.GC()

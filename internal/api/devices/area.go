@@ -2,7 +2,7 @@
 // OpenBao's external keys, two faces of one registry.
 //
 // It guarantees that a configuration is stored only after a round trip with its key, and that a
-// secret of a configuration is never shown: not to whoever wrote it, either.
+// secret of a configuration is never shown: not to the client that wrote it, either.
 //
 // Stays compatible: paths and members of Vault's sys/managed-keys and of OpenBao's
 // sys/external-keys. The member health, allow_destroy_key, and the permissions of external keys are

@@ -283,7 +283,7 @@ func TestUsesAreCounted(t *testing.T) {
 		t.Errorf("num_uses is %v after the last", n)
 	}
 	w.expect("a fourth use", w.as(token, "GET", "auth/token/lookup-self", ""), 403, noToken.body)
-	// Whoever asks often enough at the same time gets no more.
+	// Many requests at the same time get no more.
 	token = w.create("create", `{"num_uses":5,"policies":["default"]}`).ClientToken
 	codes := make(chan int, 20)
 	for range 20 {

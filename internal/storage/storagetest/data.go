@@ -39,12 +39,12 @@ func valuesAreCopied(s *suite) {
 	store := s.open()
 	value := []byte("value")
 	s.commit(store, storage.Put("k", value))
-	copy(value, "XXXXX")
+	copy(value, "other")
 	got, err := store.Get(s.ctx, "k")
 	if err != nil || string(got) != "value" {
 		s.t.Fatalf("Get = %q, %v: the caller's buffer was kept", got, err)
 	}
-	copy(got, "YYYYY")
+	copy(got, "third")
 	_ = append(got, "more"...)
 	s.holds(store, "k", []byte("value"))
 }
