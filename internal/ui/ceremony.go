@@ -12,33 +12,31 @@ type kind struct {
 	Slug, Title string
 	Path        string // below which init or attempt, update and verify are
 	Start       string // the last segment of the status
-	Target      string // of its holders
 	What        string // what the shares authorise
 	CLI         string
-	Custodians  string // who is asked for a share
-	renews      bool   // it makes new shares
+	renews      bool // it makes new shares
 }
 
 var kinds = []kind{
-	{Slug: "recovery", Title: "New recovery shares", Path: "sys/rekey-recovery-key", Start: "init", Target: "recovery",
+	{Slug: "recovery", Title: "New recovery shares", Path: "sys/rekey-recovery-key", Start: "init",
 		What: "New recovery shares replace the present ones. The data, its keys and the seals stay as they are.",
-		CLI:  "sealgate operator rekey -target=recovery -nonce=NONCE", Custodians: "recovery shares", renews: true},
-	{Slug: "unseal", Title: "New unseal shares", Path: "sys/rekey", Start: "init", Target: "barrier",
+		CLI:  "sealgate operator rekey -target=recovery -nonce=NONCE", renews: true},
+	{Slug: "unseal", Title: "New unseal shares", Path: "sys/rekey", Start: "init",
 		What: "New unseal shares replace the present ones. The data and its keys stay as they are.",
-		CLI:  "sealgate operator rekey -nonce=NONCE", Custodians: "unseal shares", renews: true},
+		CLI:  "sealgate operator rekey -nonce=NONCE", renews: true},
 	{Slug: "root", Title: "A new root token", Path: "sys/generate-root", Start: "attempt",
 		What: "The quorum makes a token that may do everything. Give a share only if you know who needs it, and why.",
-		CLI:  "sealgate operator generate-root -nonce=NONCE", Custodians: "shares"},
+		CLI:  "sealgate operator generate-root -nonce=NONCE"},
 	{Slug: "authorize-raw", Title: "Raw access to the storage", Path: "sys/authorize/raw", Start: "attempt",
-		What: "One administrator may read and write single entries of the storage behind the barrier for a short time. " +
-			"Who may do that can read and change everything.",
-		CLI: "sealgate operator authorize -purpose=raw -nonce=NONCE", Custodians: "shares"},
+		What: "One administrator may make one call of sys/raw within ten minutes: read, list, write or delete an entry " +
+			"behind the barrier, whatever the policies say about it.",
+		CLI: "sealgate operator authorize -purpose=raw -nonce=NONCE"},
 	{Slug: "authorize-restore", Title: "A forced restore", Path: "sys/authorize/restore", Start: "attempt",
 		What: "One administrator may replace all data by the snapshot of another cluster, once.",
-		CLI:  "sealgate operator authorize -purpose=restore -nonce=NONCE", Custodians: "shares"},
+		CLI:  "sealgate operator authorize -purpose=restore -nonce=NONCE"},
 	{Slug: "authorize-seals", Title: "A weaker protection by seals", Path: "sys/authorize/seals", Start: "attempt",
 		What: "One administrator may remove a seal, or lower the number of seals that unseal this cluster.",
-		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE", Custodians: "shares"},
+		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE"},
 }
 
 func kindOf(slug string) (kind, bool) {
@@ -58,11 +56,9 @@ type progress struct {
 	Complete             bool
 	PGPFingerprints      []string `json:"pgp_fingerprints"`
 	PGPFingerprint       string   `json:"pgp_fingerprint"`
-	Backup               bool
 	VerificationRequired bool     `json:"verification_required"`
 	VerificationNonce    string   `json:"verification_nonce"`
 	HoldersGiven         []string `json:"holders_given"`
-	Keys                 []string
 	KeysBase64           []string `json:"keys_base64"`
 	EncodedToken         string   `json:"encoded_token"`
 	StartedBy            string   `json:"started_by"`

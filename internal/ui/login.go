@@ -73,8 +73,6 @@ func ownPath(next string) string {
 // tokenData is what a token says about itself.
 type tokenData struct {
 	DisplayName string `json:"display_name"`
-	Policies    []string
-	Accessor    string
 }
 
 func (u *UI) login(w http.ResponseWriter, r *http.Request, f *form) {
@@ -105,7 +103,7 @@ func (u *UI) begin(w http.ResponseWriter, r *http.Request, token string, made bo
 	}
 	u.Sessions.drop(r)
 	u.Sessions.add(w, &session{
-		token: secret.Copy([]byte(token)), name: self.DisplayName, policies: self.Policies, made: made,
+		token: secret.Copy([]byte(token)), name: self.DisplayName, made: made,
 	})
 	return nil
 }

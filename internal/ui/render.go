@@ -21,7 +21,7 @@ var templateFiles embed.FS
 // longer than the rest of the program's initialisation.
 var templates = sync.OnceValue(func() map[string]*template.Template {
 	frame := template.Must(template.New("").Funcs(template.FuncMap{
-		"when": when, "join": strings.Join, "has": slices.Contains[[]string], "inc": func(n int) int { return n + 1 },
+		"when": when, "join": strings.Join, "has": slices.Contains[[]string],
 		"pathEscape": escapePath, "row": row, "dict": dict,
 		"strings": func(all ...string) []string { return all },
 		"percent": func(share float64) float64 { return min(300, 3*share) },

@@ -30,10 +30,9 @@ type Sessions struct {
 
 // session is one signed-in browser.
 type session struct {
-	token    *secret.Bytes
-	name     string // display name of the token
-	policies []string
-	made     bool // the token was made by this login, so signing out revokes it
+	token *secret.Bytes
+	name  string // display name of the token
+	made  bool   // the token was made by this login, so signing out revokes it
 
 	begun, seen time.Time
 	notice      string // for the next page
