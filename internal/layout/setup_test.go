@@ -14,7 +14,9 @@ import (
 var (
 	forDemo = []string{"softhsm2", "gcc", "libc6-dev"}
 	forTest = append(slices.Clone(forDemo), "git", "opensc", "opensc-pkcs11", "p11-kit", "p11-kit-modules", "postgresql",
-		"pgbouncer", "swtpm", "gpg", "gpg-agent", "python3-venv", "nodejs", "npm", "chromium", "cargo-web")
+		"pgbouncer", "swtpm", "strace", "gpg", "gpg-agent", "openssh-client",
+		"python3-venv", "nodejs", "npm", "chromium", "maven",
+		"default-jdk-headless", "cargo-web")
 )
 
 // machine is what the checks of .ci/setup see: a root file system, and a folder that is the whole
@@ -70,14 +72,41 @@ func TestSetupReportsEveryPackage(t *testing.T) {
 	}
 }
 
+// TestSetupKnowsWhatTestsRequire: a program that a test requires is one that .ci/setup looks
+// for, so that the test runs on a fresh machine.
+func TestSetupKnowsWhatTestsRequire(t *testing.T) {
+	t.Parallel()
+	setup, err := os.ReadFile("../../.ci/setup")
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command("git", "-C", "../..", "grep", "-hoE", `testkit\.Require\([a-z]+, "[^"]+"\)`, "--",
+		"*_test.go").Output()
+	if err != nil {
+		t.Fatalf("git grep: %v", err)
+	}
+	required := strings.Fields(string(out))
+	if len(required) < 10 {
+		t.Fatalf("only %d words found: has the form of the calls changed?", len(required))
+	}
+	for line := range strings.Lines(string(out)) {
+		program := strings.Split(line, `"`)[1]
+		if !strings.Contains(string(setup), "have_program "+program) {
+			t.Errorf("a test requires %s, and .ci/setup does not look for it", program)
+		}
+	}
+}
+
 // TestSetupChecksOneThingEach installs everything, and then takes one program or file away at a
 // time.
 func TestSetupChecksOneThingEach(t *testing.T) {
 	t.Parallel()
 	programs := map[string]string{
 		"softhsm2-util": "softhsm2", "pkcs11-tool": "opensc", "p11-kit": "p11-kit",
-		"git": "git", "swtpm": "swtpm", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
-		"python3": "python3-venv", "node": "nodejs", "npm": "npm", "chromium": "chromium", "cargo": "cargo-web",
+		"git": "git", "swtpm": "swtpm", "strace": "strace", "gpg": "gpg", "gpgconf": "gpg", "gpg-agent": "gpg-agent",
+		"ssh-keygen": "openssh-client",
+		"python3":    "python3-venv", "node": "nodejs", "npm": "npm", "chromium": "chromium", "mvn": "maven",
+		"java": "default-jdk-headless", "javac": "default-jdk-headless", "cargo": "cargo-web",
 	}
 	const lib, lib64, postgres = "usr/lib/x86_64-linux-gnu/", "usr/lib64/", "usr/lib/postgresql/15/bin/initdb"
 	// Each file is found in any one of its places, wherever the others are empty.

@@ -160,9 +160,7 @@ func TestOpenSSHAndGnuPG(t *testing.T) {
 	}
 	statement := file("statement", Statement(head))
 	t.Run("ssh-keygen", func(t *testing.T) {
-		if _, err := exec.LookPath("ssh-keygen"); err != nil {
-			testkit.Missing(t, "ssh-keygen is not installed")
-		}
+		testkit.Require(t, "ssh-keygen")
 		for _, kind := range []string{"ed25519", "rsa", "ecdsa"} {
 			key := filepath.Join(dir, kind)
 			run(nil, "ssh-keygen", "-q", "-t", kind, "-N", "", "-f", key)
@@ -193,9 +191,7 @@ func TestOpenSSHAndGnuPG(t *testing.T) {
 		}
 	})
 	t.Run("gpg", func(t *testing.T) {
-		if _, err := exec.LookPath("gpg"); err != nil {
-			testkit.Missing(t, "gpg is not installed")
-		}
+		testkit.Require(t, "gpg")
 		run(nil, "gpg", "--batch", "--quiet", "--passphrase", "", "--quick-generate-key", "alice@example.com", "ed25519",
 			"sign")
 		run(nil, "gpg", "--batch", "--quiet", "--armor", "--detach-sign", "--output", filepath.Join(dir, "sig"), statement)
