@@ -57,6 +57,9 @@ func (n *Node) Run(ctx context.Context) {
 		}
 		now = time.Now()
 		wait = max(0, min(nextProbe.Sub(now), nextMaintenance.Sub(now)))
+		if n.trials.due.Load() {
+			wait = min(wait, trialRetry)
+		}
 	}
 }
 

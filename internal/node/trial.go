@@ -116,7 +116,7 @@ func (t *sealTrials) keep(ids []string) {
 }
 
 // prove opens the trials that this node has not proven yet. Run calls it; a trial that fails is
-// tried again at Run's next turn.
+// tried again after trialRetry.
 func (t *sealTrials) prove(ctx context.Context) {
 	a := t.n.role.Load()
 	if a == nil || !t.due.Swap(false) {
@@ -172,8 +172,10 @@ func (t *sealTrials) open(ctx context.Context, tr *trial, part *seals.Part) erro
 	return err
 }
 
-// readPause is the time between reads of the configuration for one trial.
-const readPause = 3 * time.Second
+const (
+	trialRetry = 2 * time.Second // after which a trial that failed is tried again: an operator waits
+	readPause  = time.Second     // the least time between reads of the configuration for one trial
+)
 
 func (t *sealTrials) readAgain(id string) bool {
 	t.mu.Lock()
