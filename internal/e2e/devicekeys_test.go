@@ -104,7 +104,7 @@ func TestDeviceKeyIsRefused(t *testing.T) {
 	text := r.encrypted("orders")
 	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": ""})
 	r.must(400, "POST", "transit/decrypt/orders", map[string]any{"ciphertext": text})
-	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": "orders"})
+	r.must(204, "POST", "sys/mounts/transit/tune", map[string]any{"allowed_managed_keys": "pkcs11/orders"})
 	r.decrypts("orders", text)
 }
 
@@ -206,6 +206,13 @@ func TestExternalKey(t *testing.T) {
 	r.must(400, "DELETE", "sys/external-keys/configs/c1", nil)
 	r.must(204, "DELETE", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
 	r.must(400, "POST", "transit/decrypt/e", map[string]any{"ciphertext": text})
+	r.must(204, "POST", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
+	r.decrypts("e", text)
+	r.must(204, "DELETE", "sys/mounts/transit", nil)
+	r.must(204, "POST", "sys/mounts/transit", map[string]any{"type": "transit"})
+	saysAll(t, "a later mount at the path of a grant", create("e", "c1:a").Errors(), "missing grant")
+	r.must(204, "POST", "sys/external-keys/configs/c1/keys/a/grants/transit", nil)
+	r.must(200, "POST", "transit/keys/e", map[string]any{"type": "external-key", "external_key_ref": "c1:a"})
 	shown := r.must(200, "GET", "sys/external-keys/configs/c1", nil)
 	if strings.Contains(string(shown.Body), r.token.PIN) {
 		t.Errorf("the configuration shows its PIN: %s", shown.Body)

@@ -171,7 +171,8 @@ func changeExternal(ctx context.Context, q *api.Request, replace bool) (*api.Ans
 	f := field.Map(data)
 	switch {
 	case p.mount != "":
-		err = r.Grant(ctx, p.label(), p.mount, true)
+		m, _ := q.Role.Mounts().Get(p.mount) // OpenBao accepts a mount that does not exist yet
+		err = r.Grant(ctx, p.label(), p.mount, m.UUID)
 	case p.key != "":
 		err = writeExternalKey(ctx, r, p, f, replace)
 	default:
@@ -226,7 +227,7 @@ func removeExternal(ctx context.Context, _ *api.Handler, q *api.Request) (*api.A
 	}
 	switch {
 	case p.mount != "":
-		err = r.Grant(ctx, p.label(), p.mount, false)
+		err = r.Withdraw(ctx, p.label(), p.mount)
 	case p.key != "":
 		err = r.Remove(ctx, device.External, p.label())
 	default:

@@ -63,7 +63,7 @@ func Factory(o Options) mount.Factory {
 		providers := map[string]keys.Provider{keys.Software: keys.NewSoftware(o.Rand)}
 		var devices *device.Mount
 		if o.Devices != nil {
-			devices = o.Devices.For(m.Path, m.Config.AllowedManagedKeys)
+			devices = o.Devices.For(m.Path, m.UUID, m.Config.AllowedManagedKeys)
 			maps.Copy(providers, devices.Providers())
 		}
 		return &backend{

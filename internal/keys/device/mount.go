@@ -14,14 +14,15 @@ import (
 
 // Mount is what one mount may do with the keys of a registry.
 type Mount struct {
-	r       *Registry
-	path    string
-	allowed []string
+	r        *Registry
+	path, id string
+	allowed  []string
 }
 
-// For returns the view of a mount, by its path and the managed keys that its settings allow.
-func (r *Registry) For(path string, allowed []string) *Mount {
-	return &Mount{r: r, path: path, allowed: allowed}
+// For returns the view of a mount, by its path, its UUID and the managed keys that its settings
+// allow.
+func (r *Registry) For(path, id string, allowed []string) *Mount {
+	return &Mount{r: r, path: path, id: id, allowed: allowed}
 }
 
 // Providers returns the providers of the mount's versions, by the type of their driver.
@@ -48,7 +49,7 @@ func (m *Mount) permitted(s *snapshot, f Face, name string) (*Entry, error) {
 		return nil, err
 	}
 	switch {
-	case e.may(m.path, m.allowed):
+	case e.may(m):
 		return e, nil
 	case f == External:
 		return nil, fault.New(fault.Invalid, "failed to fetch external key: mount %q is missing grant for key %q", m.path,

@@ -49,6 +49,10 @@ type Entry struct {
 	AllowDestroy  bool     `json:"allow_destroy,omitempty"`  // destroy keys in the device
 	Mounts        []string `json:"mounts,omitempty"`         // External: those that have a grant
 
+	// External: by the path of a grant, the UUID of the mount that was there. A grant for a path
+	// without a mount has none, and holds for the mount that will be there.
+	MountIDs map[string]string `json:"mount_ids,omitempty"`
+
 	Identity string `json:"identity,omitempty"` // what the parameters selected when they were written; "": no key yet
 }
 
@@ -67,12 +71,15 @@ func (e *Entry) key() string {
 	return managedPrefix + e.Type + "/" + e.Name
 }
 
-// may reports whether a mount has permission. allowed are the managed keys that it names.
-func (e *Entry) may(path string, allowed []string) bool {
+// may reports whether a mount has permission. A mount names managed keys by "<name>", as in Vault,
+// or by "<type>/<name>", which leaves no choice where two types have the name. A grant ends with
+// the mount that had it: whoever mounts at the same path later has none.
+func (e *Entry) may(m *Mount) bool {
 	if e.Face == External {
-		return slices.Contains(e.Mounts, path)
+		id, bound := e.MountIDs[m.path]
+		return slices.Contains(e.Mounts, m.path) && (!bound || id == m.id)
 	}
-	return e.AnyMount || slices.Contains(allowed, e.Name)
+	return e.AnyMount || slices.Contains(m.allowed, e.Name) || slices.Contains(m.allowed, e.Label())
 }
 
 // Config is a connection of OpenBao's face.
@@ -89,10 +96,13 @@ var ErrRecord = errors.New("device: not a valid record")
 
 // A record is stored as
 //
-//	version u8 = 1 | JSON
+//	version u8 = 1, or 2 for an entry with mount_ids | JSON
 //
 // of [Entry] or [Config]. Unknown members are refused: a later version changes the first byte.
-const recordVersion = 1
+const (
+	recordVersion = 1
+	boundVersion  = 2
+)
 
 func marshal(v any) (*secret.Bytes, error) {
 	body, err := json.Marshal(v)
@@ -100,12 +110,19 @@ func marshal(v any) (*secret.Bytes, error) {
 		return nil, fmt.Errorf("device: encoding a record: %w", err)
 	}
 	defer clear(body)
-	return secret.Copy(append([]byte{recordVersion}, body...)), nil
+	return secret.Copy(append([]byte{versionOf(v)}, body...)), nil
+}
+
+func versionOf(v any) byte {
+	if e, ok := v.(*Entry); ok && len(e.MountIDs) > 0 {
+		return boundVersion
+	}
+	return recordVersion
 }
 
 func unmarshal(b []byte, into any) error {
-	if len(b) == 0 || b[0] != recordVersion {
-		return fmt.Errorf("%w: version %d is expected", ErrRecord, recordVersion)
+	if len(b) == 0 || b[0] != recordVersion && b[0] != boundVersion {
+		return fmt.Errorf("%w: version %d or %d is expected", ErrRecord, recordVersion, boundVersion)
 	}
 	d := json.NewDecoder(bytes.NewReader(b[1:]))
 	d.DisallowUnknownFields()
@@ -114,6 +131,9 @@ func unmarshal(b []byte, into any) error {
 	}
 	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return fmt.Errorf("%w: trailing bytes", ErrRecord)
+	}
+	if b[0] != versionOf(into) {
+		return fmt.Errorf("%w: version %d is expected, not %d", ErrRecord, versionOf(into), b[0])
 	}
 	return nil
 }

@@ -40,7 +40,11 @@ func TestRecords(t *testing.T) {
 		Params: Params{"key_label": "orders"}, Usages: []Usage{Encrypt, Decrypt}, AllowGenerate: true, AllowStore: true,
 		AllowDestroy: true, AllowReplace: true, AnyMount: true, Mounts: []string{"transit/"}, Identity: "pkcs11:object=a"}
 	config := Config{Name: "c1", Type: "pkcs11", Params: Params{"library": "hsm1", "pin": "1234"}}
-	for name, v := range map[string]any{"device-entry-v1.bin": &entry, "device-config-v1.bin": &config} {
+	bound := entry
+	bound.MountIDs = map[string]string{"transit/": "6c1d7b20-0000-4000-8000-000000000000"}
+	for name, v := range map[string]any{
+		"device-entry-v1.bin": &entry, "device-entry-v2.bin": &bound, "device-config-v1.bin": &config,
+	} {
 		record, err := marshal(v)
 		if err != nil {
 			t.Fatal(err)
@@ -51,8 +55,9 @@ func TestRecords(t *testing.T) {
 			t.Errorf("%s: read back as %+v, %v", name, back, err)
 		}
 		for what, damaged := range map[string][]byte{
-			"another version": append([]byte{2}, record.Expose()[1:]...), "trailing bytes": append(record.Expose(), '{'),
-			"an unknown member": []byte("\x01{\"other\":1}"), "nothing": nil,
+			"another version": append([]byte{record.Expose()[0] ^ 3}, record.Expose()[1:]...),
+			"trailing bytes":  append(record.Expose(), '{'), "nothing": nil,
+			"an unknown member": []byte("\x01{\"other\":1}"),
 		} {
 			if err := unmarshal(damaged, back); !errors.Is(err, ErrRecord) {
 				t.Errorf("%s with %s: %v", name, what, err)

@@ -231,8 +231,25 @@ func (r *Registry) store(ctx context.Context, key string, v any) error {
 	return r.commit(ctx, storage.Put(key, record.Expose()))
 }
 
-// Grant changes which mounts may use a key of OpenBao's face.
-func (r *Registry) Grant(ctx context.Context, label, mount string, on bool) error {
+// Grant lets a mount use a key of OpenBao's face. id is the mount's UUID, "" where there is none
+// yet.
+func (r *Registry) Grant(ctx context.Context, label, mount, id string) error {
+	return r.changeGrant(ctx, label, mount, func(e *Entry) {
+		e.Mounts = append(e.Mounts, mount)
+		slices.Sort(e.Mounts)
+		if id != "" {
+			e.MountIDs[mount] = id
+		}
+	})
+}
+
+// Withdraw ends a grant.
+func (r *Registry) Withdraw(ctx context.Context, label, mount string) error {
+	return r.changeGrant(ctx, label, mount, func(*Entry) {})
+}
+
+// changeGrant replaces the grant of a mount.
+func (r *Registry) changeGrant(ctx context.Context, label, mount string, grant func(*Entry)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	s, err := r.read(ctx)
@@ -245,10 +262,10 @@ func (r *Registry) Grant(ctx context.Context, label, mount string, on bool) erro
 	}
 	next := *old
 	next.Mounts = slices.DeleteFunc(slices.Clone(old.Mounts), func(m string) bool { return m == mount })
-	if on {
-		next.Mounts = append(next.Mounts, mount)
-		slices.Sort(next.Mounts)
-	}
+	next.MountIDs = map[string]string{}
+	maps.Copy(next.MountIDs, old.MountIDs)
+	delete(next.MountIDs, mount)
+	grant(&next)
 	return r.store(ctx, next.key(), &next)
 }
 

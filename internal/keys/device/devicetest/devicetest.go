@@ -53,7 +53,7 @@ func New(t testing.TB, kind string, d device.Driver, protect ...seals.Seal) *Ben
 		}
 		_ = base.Close()
 	})
-	b.mount = b.Registry.For("transit/", []string{"key"})
+	b.mount = b.Registry.For("transit/", "5d3f", []string{"key"})
 	providers := b.mount.Providers()
 	b.store = keys.NewStore(copying{inmem.New()}, keys.Options{Providers: providers})
 	return b
