@@ -13,7 +13,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/signkey"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/recovery/transcript"
@@ -21,7 +21,7 @@ import (
 
 // Every ceremony that ends leaves a signed record, in the commit that ends it.
 const (
-	pathTranscriptKey = "core/transcript/key"  // version u8 = 1 | seed 32 of the Ed25519 key
+	pathTranscriptKey = "core/transcript/key"  // see signkey
 	pathTranscriptLog = "core/transcript/log/" // + eight digits: transcript.Signed
 )
 
@@ -40,33 +40,23 @@ type ending struct {
 
 // FormatTranscript returns the entry that initialisation writes: the key that signs.
 func FormatTranscript(rnd io.Reader) (storage.Op, error) {
-	seed, err := secret.Random(rnd, ed25519.SeedSize)
-	if err != nil {
-		return storage.Op{}, err
-	}
-	defer seed.Destroy()
-	return storage.Put(pathTranscriptKey, append([]byte{1}, seed.Expose()...)), nil
+	entry, _, err := signkey.New(rnd)
+	return storage.Put(pathTranscriptKey, entry), err
 }
 
-// withTranscriptKey calls f with the key that signs transcripts, which is overwritten when f
-// returns: no memory keeps it between two signatures. It is on the heap meanwhile, because
-// crypto/ed25519 takes keys from nowhere else (it throws for a key in a locked page).
-func withTranscriptKey(ctx context.Context, b *barrier.Barrier, f func(ed25519.PrivateKey) error) (err error) {
-	secret.Do(func() {
-		var raw []byte
-		if raw, err = b.Get(ctx, pathTranscriptKey); err != nil {
-			err = barrier.Fault(err, "the key that signs transcripts could not be read")
-			return
+// withTranscriptKey calls f with the key that signs transcripts, until f returns.
+func withTranscriptKey(ctx context.Context, b *barrier.Barrier, f func(ed25519.PrivateKey) error) error {
+	used := false
+	err := signkey.With(ctx, b, pathTranscriptKey, func(key ed25519.PrivateKey, addition []byte) error {
+		used = true
+		if len(addition) > 0 {
+			return fmt.Errorf("%w: %s", signkey.ErrEntry, pathTranscriptKey)
 		}
-		defer clear(raw)
-		if len(raw) != 1+ed25519.SeedSize || raw[0] != 1 {
-			err = fmt.Errorf("ceremony: entry %s is not in a format that this program reads", pathTranscriptKey)
-			return
-		}
-		key := ed25519.NewKeyFromSeed(raw[1:])
-		defer clear(key)
-		err = f(key)
+		return f(key)
 	})
+	if !used {
+		return barrier.Fault(err, "the key that signs transcripts could not be read")
+	}
 	return err
 }
 

@@ -99,7 +99,7 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 		b.errorf("Error: %v", err)
 		return exitLocal
 	}
-	answer := &api.InitResponse{}
+	answer := &initResponse{}
 	if err := call(client, http.MethodPut, "sys/init", req, answer); err != nil {
 		return b.fail("initializing", err)
 	}
@@ -119,6 +119,12 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 type initRequest struct {
 	api.InitRequest
 	Holders []string `json:"holders,omitempty"`
+}
+
+// initResponse is Vault's response and the key that verifies snapshots, which other servers lack.
+type initResponse struct {
+	api.InitResponse
+	SnapshotKey string `json:"snapshot_public_key"`
 }
 
 // fillIn sets the defaults for the server's kind of seal and returns the number of shares. Values
@@ -147,19 +153,20 @@ type machineReadableInit struct {
 	RecoveryKeysShares    int      `json:"recovery_keys_shares"`
 	RecoveryKeysThreshold int      `json:"recovery_keys_threshold"`
 	RootToken             string   `json:"root_token"`
+	SnapshotKey           string   `json:"snapshot_public_key,omitempty"`
 }
 
-func machineInit(req *initRequest, a *api.InitResponse) machineReadableInit {
+func machineInit(req *initRequest, a *initResponse) machineReadableInit {
 	return machineReadableInit{
 		UnsealKeysB64: a.KeysB64, UnsealKeysHex: a.Keys, UnsealShares: req.SecretShares, UnsealThreshold: req.SecretThreshold,
 		RecoveryKeysB64: a.RecoveryKeysB64, RecoveryKeysHex: a.RecoveryKeys,
 		RecoveryKeysShares: req.RecoveryShares, RecoveryKeysThreshold: req.RecoveryThreshold,
-		RootToken: a.RootToken,
+		RootToken: a.RootToken, SnapshotKey: a.SnapshotKey,
 	}
 }
 
 // initText is the text with the shares, which is printed once.
-func initText(b *base, req *initRequest, a *api.InitResponse, auto bool) (string, error) {
+func initText(b *base, req *initRequest, a *initResponse, auto bool) (string, error) {
 	if b.format() != "table" {
 		return b.encoded(machineInit(req, a))
 	}
@@ -177,6 +184,9 @@ func initText(b *base, req *initRequest, a *api.InitResponse, auto bool) (string
 		w.WriteString(whose(req.Holders) + "\n")
 	}
 	fmt.Fprintf(&w, "Initial Root Token: %s\n\n", a.RootToken)
+	if a.SnapshotKey != "" {
+		fmt.Fprintf(&w, "Snapshot Public Key: %s\n\n", a.SnapshotKey)
+	}
 	if auto {
 		w.WriteString("Success! Vault is initialized\n")
 		if len(a.RecoveryKeysB64) > 0 {

@@ -31,8 +31,8 @@ func newSnapshotServer(t *testing.T) (*snapshotServer, string) {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	seal := func(sums []byte) ([]byte, error) { return sums, nil }
-	if _, err := snapshot.Save(t.Context(), &b, store, snapshot.Meta{ClusterName: "one"}, seal); err != nil {
+	proof := snapshot.Proof{Seal: func(sums []byte) ([]byte, error) { return sums, nil }}
+	if _, err := snapshot.Save(t.Context(), &b, store, snapshot.Meta{ClusterName: "one"}, proof); err != nil {
 		t.Fatal(err)
 	}
 	s := &snapshotServer{content: b.Bytes()}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -13,17 +12,14 @@ import (
 
 	"github.com/openbao/openbao/api/v2"
 
-	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
-	"github.com/sealgate/sealgate/recovery"
-	"github.com/sealgate/sealgate/seals"
 )
 
 // snapshotCommands have two names each: ours, and Vault's, which backup scripts use.
 var snapshotCommands = []func(*base) *command{
 	snapshotSave("operator snapshot save"), snapshotSave("operator raft snapshot save"),
 	snapshotRestore("operator snapshot restore"), snapshotRestore("operator raft snapshot restore"),
-	snapshotInspectCommand, snapshotVerifyCommand,
+	snapshotInspectCommand, snapshotVerifyCommand, snapshotPublicKeyCommand, snapshotRotateKeyCommand,
 }
 
 func snapshotSave(name string) func(*base) *command {
@@ -89,9 +85,12 @@ func saveTo(b *base, client *api.Client, name string, skip bool) (*snapshot.Info
 func snapshotRestore(name string) func(*base) *command {
 	return func(b *base) *command {
 		force := false
+		var keys list
+		b.flags.Var(&keys, "public-key", snapshotKeyHelp)
 		b.flags.BoolVar(&force, "force", false, "accept a snapshot of another cluster, or one from before the keys were "+
 			"replaced")
-		b.own("force")
+		b.own("force", "public-key")
+		b.nonEmpty("public-key")
 		return &command{base: b, name: name, args: "FILE | -", least: 1, most: 1,
 			synopsis: "Replace all data with a snapshot",
 			about: `Replaces everything in the server's storage with a snapshot: secrets, tokens, policies and share
@@ -101,29 +100,40 @@ unseals as it did at that time. Needs "update" on sys/storage/raft/snapshot, or 
 sys/storage/raft/snapshot-force; -force also needs a quorum of shares for each restore: see
 "operator authorize -purpose=restore".
 
+The server accepts a snapshot without a signature, as older programs make, with a warning in its
+log. With -public-key nothing is sent unless that key signed the snapshot.
+
 A server that is not initialised takes a snapshot without a token, if its seals are those of the
 snapshot (see "operator snapshot inspect"): the way back from a lost storage.`,
 			run: func(args []string) int {
-				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force) })
+				return b.withClient(func(client *api.Client) int { return b.restore(client, args[0], force, keys) })
 			}}
 	}
 }
 
-func (b *base) restore(client *api.Client, name string, force bool) int {
+func (b *base) restore(client *api.Client, name string, force bool, keys list) int {
 	f, err := openSnapshot(b, name)
 	if err != nil {
 		b.errorf("Error opening the snapshot: %v", err)
 		return exitLocal
 	}
 	defer f.Close()
-	info, err := snapshot.Read(context.Background(), f, nil)
+	info, record, err := readSnapshot(f)
+	if err == nil {
+		err = checkSigner(info, keys)
+	}
 	switch {
-	case err != nil && !errors.Is(err, snapshot.ErrForeign): // another server verifies its own format
+	case err != nil && (len(keys) > 0 || !errors.Is(err, snapshot.ErrForeign)): // another server verifies its own format
 		b.errorf("Error reading the snapshot; nothing was sent: %v", err)
 		return exitLocal
 	case err == nil:
-		b.errorf("Replacing everything at %s with the snapshot of cluster %q taken %s (%d entries, %d bytes) ...",
-			client.Address(), info.ClusterName, info.Created.UTC().Format(time.RFC3339), info.Entries, info.Bytes)
+		generation := ""
+		if record != nil {
+			generation = fmt.Sprintf(", root key of generation %d", record.Generation)
+		}
+		b.errorf("Replacing everything at %s with the snapshot of cluster %q taken %s, %s ago (%d entries, %d bytes%s) ...",
+			client.Address(), info.ClusterName, info.Created.UTC().Format(time.RFC3339), age(b, info), info.Entries,
+			info.Bytes, generation)
 	}
 	if _, err := f.Seek(0, io.SeekStart); err != nil {
 		b.errorf("Error reading the snapshot; nothing was sent: %v", err)
@@ -188,114 +198,4 @@ func openSnapshot(b *base, name string) (*os.File, error) {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
-}
-
-// inspect verifies a snapshot, or standard input for "-", without storing it. The record is the
-// sealed root key in it, nil if there is none that can be read.
-func (b *base) inspect(name string) (*snapshot.Info, *seals.Record, error) {
-	in := b.env.Stdin
-	if name != "-" {
-		f, err := os.Open(name)
-		if err != nil {
-			return nil, nil, err
-		}
-		defer f.Close()
-		in = f
-	} else if in == nil {
-		return nil, nil, errors.New("standard input is closed")
-	}
-	var sealed []byte
-	info, err := snapshot.Read(context.Background(), in, func(key string, value []byte) error {
-		if key == node.SealedRecordKey {
-			sealed = bytes.Clone(value)
-		}
-		return nil
-	})
-	if err != nil {
-		return nil, nil, err
-	}
-	record, err := seals.UnmarshalRecord(sealed)
-	if err != nil {
-		record = nil
-	}
-	return info, record, nil
-}
-
-// inspected is the output of inspect.
-type inspected struct {
-	snapshot.Meta
-	snapshot.Totals
-	Generation uint64          `json:"root_generation,omitempty"`
-	Needed     int             `json:"seals_needed,omitempty"` // how many of the seals unseal together
-	Seals      []inspectedSeal `json:"seals,omitempty"`        // that wrapped the root key
-	Custodians string          `json:"custodians,omitempty"`   // who are one of the seals: "3 of 5 shares"
-}
-
-type inspectedSeal struct {
-	Name       string `json:"name"`
-	Type       string `json:"type"`
-	KeyID      string `json:"key_id,omitempty"`
-	KeyVersion string `json:"key_version,omitempty"`
-}
-
-// describe adds the seals that a server needs to open the snapshot.
-func describe(info *snapshot.Info, record *seals.Record) inspected {
-	out := inspected{Meta: info.Meta, Totals: info.Totals}
-	if record == nil {
-		return out
-	}
-	out.Generation, out.Needed = record.Generation, max(record.Threshold, 1)
-	for _, p := range record.Parts {
-		out.Seals = append(out.Seals, inspectedSeal{p.Name, p.Type, p.KeyID, p.KeyVersion})
-	}
-	if c, err := recovery.UnmarshalShareSet(record.ShareSet); err == nil {
-		out.Custodians = fmt.Sprintf("%d of %d shares, generation %d", c.Threshold, c.Shares, c.Generation)
-	}
-	return out
-}
-
-func snapshotInspectCommand(b *base) *command {
-	b.formatted()
-	return &command{base: b, name: "operator snapshot inspect", args: "FILE | -", least: 1, most: 1,
-		synopsis: "Verify a snapshot and show its origin",
-		about: `Reads a snapshot to its end, verifies every checksum, and shows its cluster, time, size, and the
-seals and keys or custodians that a server needs to open it, as the snapshot itself says. It
-makes no request and needs no key; only a server with the cluster's keys can prove the origin of
-a snapshot: see "operator snapshot verify".`,
-		run: func(args []string) int {
-			info, record, err := b.inspect(args[0])
-			if err != nil {
-				b.errorf("Error reading the snapshot: %v", err)
-				return exitLocal
-			}
-			if b.format() != "table" {
-				return b.encode(describe(info, record))
-			}
-			rows := [][]string{
-				{"Key", "Value"}, {"---", "-----"},
-				{"Cluster Name", info.ClusterName}, {"Cluster ID", info.ClusterID},
-				{"Created", info.Created.UTC().Format(time.RFC3339Nano)},
-				{"Storage Type", info.Storage}, {"Made By", info.Program}, {"Entries", fmt.Sprint(info.Entries)},
-				{"Bytes", fmt.Sprint(info.Bytes)},
-			}
-			d := describe(info, record)
-			for _, s := range d.Seals {
-				text := fmt.Sprintf("%s %q", s.Type, s.Name)
-				if s.KeyID != "" {
-					text += ", key " + s.KeyID
-				}
-				if s.KeyVersion != "" {
-					text += ", version " + s.KeyVersion
-				}
-				rows = append(rows, []string{"Seal", text})
-			}
-			if d.Custodians != "" {
-				rows = append(rows, []string{"Custodians", d.Custodians})
-			}
-			if len(d.Seals) > 1 {
-				rows = append(rows, []string{"Seals Needed", fmt.Sprintf("%d of %d", d.Needed, len(d.Seals))})
-			}
-			b.printf("%s", columns(rows))
-			return exitOK
-		}}
 }

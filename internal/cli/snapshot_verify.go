@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -31,6 +32,7 @@ type verifiedSnapshot struct {
 		Verified    int64  `json:"entries_verified"`
 		Policy      string `json:"policy"`
 		Ours        bool   `json:"of_this_cluster"`
+		Signer      string `json:"signed_by"`
 	} `json:"data"`
 }
 
@@ -65,6 +67,7 @@ func verifySnapshot(b *base, client *api.Client, name string) int {
 	p.add("Cluster ID", v.Data.ClusterID)
 	p.add("Of This Cluster", yesNo(v.Data.Ours))
 	p.add("Created", v.Data.Created)
+	p.add("Signed By", cmp.Or(v.Data.Signer, "nobody"))
 	p.add("Sealed To", v.Data.Policy)
 	p.add("Entries", v.Data.Entries)
 	p.add("Entries Verified", v.Data.Verified)

@@ -39,6 +39,34 @@ func TestSnapshotCommands(t *testing.T) {
 		&info); err != nil || info.Entries == 0 || info.ClusterID == "" {
 		t.Errorf("inspect: %+v, %v", info, err)
 	}
+	// The signature is checked offline, by the key of that time.
+	var key struct {
+		Public  string `json:"public_key"`
+		Retired []struct {
+			Public string `json:"public_key"`
+		}
+	}
+	read := func(command string) string {
+		t.Helper()
+		if err := json.Unmarshal([]byte(run(0, "operator", "snapshot", command, "-format=json").Out), &key); err != nil {
+			t.Fatal(err)
+		}
+		return key.Public
+	}
+	first := read("public-key")
+	second := read("rotate-key")
+	if first == second || len(key.Retired) != 1 || key.Retired[0].Public != first || read("public-key") != second {
+		t.Errorf("after a rotation of %s: %+v", first, key)
+	}
+	if res := run(0, "operator", "snapshot", "inspect", "-public-key="+first, file); !strings.Contains(res.Out, first) {
+		t.Errorf("inspect: %q", res.Out)
+	}
+	for _, command := range []string{"inspect", "restore"} {
+		if res := run(1, "operator", "snapshot", command, "-public-key="+second, file); !strings.Contains(res.Err,
+			"not signed by the expected key") {
+			t.Errorf("%s: %q", command, res.Err)
+		}
+	}
 	if res := run(0, "operator", "snapshot", "verify", file); !strings.Contains(res.Out,
 		"This server could restore the snapshot") {
 		t.Errorf("verify: %q", res.Out)

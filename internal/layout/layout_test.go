@@ -87,6 +87,7 @@ var levels = map[string]int{
 	"internal/fault":                   10,
 	"internal/fips":                    15, // needs fault
 	"internal/secret":                  10,
+	"internal/signkey":                 15, // needs secret
 	"internal/harden":                  10,
 	"internal/logs":                    10,
 	"internal/metrics":                 10,

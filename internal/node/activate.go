@@ -78,6 +78,9 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		if err := (integrity{n}).upgradeAttestation(ctx, b); err != nil {
 			return nil, err
 		}
+		if err := (snapshotSigner{n}).ensure(ctx, b); err != nil {
+			return nil, err
+		}
 	}
 	if err := (integrity{n}).checkAnchor(ctx, b); err != nil {
 		if n.cfg.Trail != nil && !standby {

@@ -36,6 +36,7 @@ type InitResult struct {
 	Keys         []*secret.Bytes // unseal shares, under a Shamir seal
 	RecoveryKeys []*secret.Bytes // recovery shares, under seals that unseal automatically
 	RootToken    string
+	SnapshotKey  []byte // public half of the key that signs snapshots
 }
 
 // Initialized reports whether the store was ever initialised.
@@ -106,10 +107,11 @@ type genesis struct {
 	tx         *barrier.Tx
 	token      string   // as it is returned
 	tokenTo    []string // its recipient, or none
+	signer     []byte   // public half of the key that signs snapshots
 }
 
 func (g *genesis) result() *InitResult {
-	r := &InitResult{RootToken: g.token}
+	r := &InitResult{RootToken: g.token, SnapshotKey: g.signer}
 	if g.custodians {
 		r.Keys = g.shares
 	} else {
@@ -190,6 +192,13 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		return err
 	}
 	tx.Put(signer.Key, signer.Value)
+	entry, public, err := newSnapshotKey(n, nil)
+	if err != nil {
+		return err
+	}
+	defer clear(entry)
+	g.signer = public
+	tx.Put(pathSnapshotKey, entry)
 	for _, op := range slices.Concat(tokens.Ops, mounts, authMethods) {
 		tx.Put(op.Key, op.Value)
 	}

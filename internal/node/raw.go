@@ -21,7 +21,7 @@ type Raw struct{ b *barrier.Barrier }
 var protected = []string{
 	keySealed, keyShareCounts, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
 	"core/transcript/", "core/ceremony/", "core/answer/", "core/backup/", "core/proven/", "core/root-handover/",
-	pathTrials, pathSnapshots,
+	pathTrials, pathSnapshots, "core/snapshot/",
 	"core/encryptions",
 }
 

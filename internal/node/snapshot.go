@@ -45,9 +45,11 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer, skipDamaged bool) (sna
 			n.log.Warn("a snapshot leaves out damaged entries", "entries", meta.Skipped)
 		}
 	}
-	totals, err := snapshot.Save(ctx, w, n.cfg.Store, meta, func(sums []byte) ([]byte, error) {
-		return a.barrier.SealEntry(ctx, pathSums, sums)
-	})
+	signer := snapshotSigner{n}
+	if meta.Signer, err = signer.current(ctx, a.barrier); err != nil {
+		return snapshot.Totals{}, err
+	}
+	totals, err := snapshot.Save(ctx, w, n.cfg.Store, meta, signer.proof(ctx, a.barrier, meta.Signer))
 	if errors.Is(err, snapshot.ErrUnsupported) {
 		return totals, fault.Wrap(err, fault.Invalid,
 			"the storage %q cannot make a consistent copy of itself", n.cfg.StorageType)
@@ -150,6 +152,11 @@ func (r restorer) restorable(ctx context.Context, a *RoleState, archive io.Reade
 		return nil, fault.New(fault.Invalid, "could not verify hash file, possibly the snapshot is using a different set of "+
 			"unseal keys; nothing was changed: it is of the cluster %q (%s), taken %s; use the snapshot-force API (-force) "+
 			"to replace this cluster by it", info.ClusterName, record.Cluster, info.Created.Format(time.RFC3339))
+	}
+	if ours {
+		if err := (snapshotSigner{n}).check(ctx, c, a.barrier.OpenEntry); err != nil {
+			return nil, err
+		}
 	}
 	return info, r.opensHere(ctx, record, c.keyring)
 }

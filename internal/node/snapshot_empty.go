@@ -10,7 +10,6 @@ import (
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
-	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
 	"github.com/sealgate/sealgate/seals"
@@ -102,6 +101,7 @@ type content struct {
 	info            *snapshot.Info
 	record          *seals.Record
 	keyring, sealed []byte
+	signer          []byte // entry of the key that signs snapshots, nil without one
 }
 
 // readContent reads and checks the whole archive.
@@ -114,6 +114,8 @@ func readContent(ctx context.Context, archive io.Reader) (*content, error) {
 			c.sealed = bytes.Clone(value)
 		case barrier.KeyringPath:
 			c.keyring = bytes.Clone(value)
+		case pathSnapshotKey:
+			c.signer = bytes.Clone(value)
 		}
 		return nil
 	})
@@ -143,38 +145,18 @@ func (r restorer) genuine(ctx context.Context, c *content) error {
 		return sealFault(err, "nothing was changed: the seals of this server do not unwrap the root key in the snapshot")
 	}
 	defer root.Destroy()
-	sums, err := openSums(ctx, n, c, root)
+	opened, err := barrier.OpenArchive(c.keyring, root, c.record.Generation)
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "nothing was changed: the keyring in the snapshot does not open: %v", err)
+	}
+	defer opened.Close()
+	sums, err := opened.Open(pathSums, c.info.Sealed)
 	if err != nil || !bytes.Equal(sums, c.info.Sums) {
 		return fault.Wrap(err, fault.Invalid, "nothing was changed: the snapshot was not made by the cluster %q whose keys "+
 			"it holds (the sealed checksums do not match); use another snapshot", c.info.ClusterName)
 	}
-	return nil
+	return (snapshotSigner{n}).check(ctx, c, opened.Open)
 }
-
-func openSums(ctx context.Context, n *Node, c *content, root *secret.Bytes) ([]byte, error) {
-	b := barrier.New(keyringOnly{c.keyring}, n.barrierOptions())
-	if err := b.Unseal(ctx, root, c.record.Generation); err != nil {
-		return nil, err
-	}
-	defer b.Seal(ended) //nolint:errcheck // it never encrypted, so there is nothing to write
-	return b.OpenEntry(pathSums, c.info.Sealed)
-}
-
-// keyringOnly is a store that holds a keyring and takes no writes.
-type keyringOnly struct{ keyring []byte }
-
-func (k keyringOnly) Get(_ context.Context, key string) ([]byte, error) {
-	if key == barrier.KeyringPath {
-		return bytes.Clone(k.keyring), nil
-	}
-	return nil, storage.ErrNotFound
-}
-
-func (keyringOnly) List(context.Context, string, string, int) ([]string, error) { return nil, nil }
-
-func (keyringOnly) Commit(context.Context, storage.Batch) error { return storage.ErrClosed }
-
-func (keyringOnly) Close() error { return nil }
 
 // fill brings the snapshot into the storage, as the leader where the storage elects one.
 func (r restorer) fill(ctx context.Context, archive io.Reader, meta snapshot.Meta) (err error) {

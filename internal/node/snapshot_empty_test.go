@@ -2,11 +2,13 @@ package node
 
 import (
 	"bytes"
+	"crypto/ed25519"
 	"errors"
 	"io"
 	"strings"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/signkey"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/inmem"
 	"github.com/sealgate/sealgate/internal/storage/snapshot"
@@ -46,7 +48,14 @@ func TestRestoreEmpty(t *testing.T) {
 		t.Fatal(err)
 	}
 	seal := func([]byte) ([]byte, error) { return info.Sealed, nil }
-	_, err = snapshot.Save(t.Context(), &forged, h.store, info.Meta, seal)
+	_, key, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := info.Meta
+	meta.Signer = signkey.Public(key)
+	_, err = snapshot.Save(t.Context(), &forged, h.store, meta, snapshot.Proof{Seal: seal,
+		Sign: func(sums, sealed []byte) ([]byte, error) { return snapshot.Sign(key, sums, sealed), nil }})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,32 +32,17 @@ func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*
 	if err != nil {
 		return nil, err
 	}
-	var sealed, keyring []byte
-	info, err := snapshot.Read(ctx, archive, func(key string, value []byte) error {
-		switch key {
-		case keySealed:
-			sealed = bytes.Clone(value)
-		case barrier.KeyringPath:
-			keyring = bytes.Clone(value)
-		}
-		return nil
-	})
+	content, err := readContent(ctx, archive)
 	if err != nil {
-		return nil, verifyFault(err)
+		return nil, err
 	}
-	if sealed == nil || keyring == nil {
-		return nil, fault.New(fault.Invalid, "the snapshot is of a server that was not initialised")
-	}
-	record, err := seals.UnmarshalRecord(sealed)
-	if err != nil {
-		return nil, fault.Wrap(err, fault.Invalid, "the sealed root key in the snapshot cannot be read: %v", err)
-	}
+	info, record := content.info, content.record
 	root, err := s.rootOf(ctx, a, record)
 	if err != nil {
 		return nil, err
 	}
 	defer root.Destroy()
-	opened, err := barrier.OpenArchive(keyring, root, record.Generation)
+	opened, err := barrier.OpenArchive(content.keyring, root, record.Generation)
 	if err != nil {
 		return nil, fault.Wrap(err, fault.Invalid, "the snapshot could not be restored: its keyring does not open: %v", err)
 	}
@@ -68,6 +53,9 @@ func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*
 	if sums, err := opened.Open(pathSums, info.Sealed); err != nil || !bytes.Equal(sums, info.Sums) {
 		return nil, fault.New(fault.Invalid, "the snapshot was changed after it was taken: its checksums were not made by "+
 			"the server that it names")
+	}
+	if err := (snapshotSigner{n}).check(ctx, content, opened.Open); err != nil {
+		return nil, err
 	}
 	if _, err := archive.Seek(0, io.SeekStart); err != nil {
 		return nil, err

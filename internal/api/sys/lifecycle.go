@@ -39,6 +39,7 @@ type initAnswer struct {
 	RecoveryKeys       []string `json:"recovery_keys,omitempty"`
 	RecoveryKeysBase64 []string `json:"recovery_keys_base64,omitempty"`
 	RootToken          string   `json:"root_token"`
+	SnapshotKey        []byte   `json:"snapshot_public_key,omitempty"` // ours: it verifies snapshots
 }
 
 func initialize(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -54,7 +55,7 @@ func initialize(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err != nil {
 		return nil, err
 	}
-	a := initAnswer{RootToken: r.RootToken}
+	a := initAnswer{RootToken: r.RootToken, SnapshotKey: r.SnapshotKey}
 	a.Keys, a.KeysBase64 = ceremonies.HandOut(r.Keys)
 	a.RecoveryKeys, a.RecoveryKeysBase64 = ceremonies.HandOut(r.RecoveryKeys)
 	return api.Show(a)

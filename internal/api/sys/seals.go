@@ -25,15 +25,11 @@ var sealRoutes = []api.Route{
 		Handle: rotateSealKey},
 	{Methods: api.Write, Path: "sys/seals/rewrap", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: rewrapSeal},
-	{Methods: api.Write, Path: "sys/storage/snapshot/verify", Capability: policy.Update, Sudo: true,
-		Duration: api.Transfer, Handle: verifySnapshot},
 	{Methods: api.Write, Path: "sys/seals/verify", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: verifySeals},
 }
 
 var sealDocs = map[string]api.Doc{
-	"sys/storage/snapshot/verify": {Text: "Proves that this server could restore the snapshot in the body: it decrypts " +
-		"the root key and every entry, and changes nothing.", Read: true},
 	"sys/seals": {Text: "Lists the seals that hold the root key, their policy, the losses it survives, and what each " +
 		"node has proven."},
 	"sys/seals/forecast": {Text: "Says whether each node would unseal if all restarted now."},

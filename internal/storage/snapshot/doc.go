@@ -10,15 +10,19 @@
 //	totals.json        the size of the content: [Totals]
 //	SHA256SUMS         one line for each file, as sha256sum(1) writes them
 //	SHA256SUMS.sealed  the same, sealed by the barrier of the server that made it
+//	SHA256SUMS.signature  Ed25519, over what signedBytes draws; its key is meta.json's signer
+//
+// Version 1 has no signature. It is read, and written by a server that has no key to sign with.
 //
 // It guarantees that a snapshot shows the store as of one moment; that a damaged or truncated
-// snapshot, or one with impossible entries, is refused before anything is written; and that a
+// snapshot, one with anything added, or one with impossible entries, is refused before anything is
+// written; that the signature of a signed one is of the key that it names; and that a
 // restore is applied entirely or not at all: [Stage] copies everything into the store beside the
 // current data, one commit ([Decide]) decides, and any node can repeat [Finish] until it is done. A
 // crash before the decision leaves the old data, a crash after it the new.
 //
-// It does not check whether a snapshot belongs to a cluster: a caller that can open
-// SHA256SUMS.sealed does.
+// It does not check whether a snapshot belongs to a cluster, nor whose key signed it: a caller that
+// can open SHA256SUMS.sealed, or that knows the cluster's public key, does.
 package snapshot
 
 import (
@@ -26,8 +30,12 @@ import (
 	"time"
 )
 
-// FormatVersion is the format version that this program writes and reads.
-const FormatVersion = 1
+// FormatVersion is the newest format version that this program writes and reads. It reads the
+// others too.
+const (
+	FormatVersion   = 2
+	unsignedVersion = 1
+)
 
 // formatName identifies the format in meta.json, so that a foreign archive is not reported as a
 // damaged one.
@@ -58,6 +66,7 @@ type Meta struct {
 	Storage     string    `json:"storage"`           // type of the storage it was made from
 	Program     string    `json:"program"`           // name and version of the program that made it
 	Skipped     []string  `json:"skipped,omitempty"` // damaged entries that were left out
+	Signer      []byte    `json:"signer,omitempty"`  // Ed25519 key that signs; none in version 1
 }
 
 // Totals is the size of a snapshot's content.
@@ -74,3 +83,6 @@ type Info struct {
 	Sums   []byte // SHA256SUMS, verified
 	Sealed []byte // SHA256SUMS.sealed
 }
+
+// Signed reports whether the snapshot carries a signature, which Read has verified by Meta.Signer.
+func (i *Info) Signed() bool { return len(i.Signer) > 0 }

@@ -2,9 +2,11 @@ package snapshot
 
 import (
 	"archive/tar"
+	"bufio"
 	"compress/flate"
 	"compress/gzip"
 	"context"
+	"crypto/ed25519"
 	"crypto/sha256"
 	"encoding/json"
 	"errors"
@@ -22,10 +24,12 @@ const maxSmall = 16 << 20
 // rest is verified: a caller that must not act on a damaged snapshot reads it twice. A nil visit
 // only verifies.
 func Read(ctx context.Context, r io.Reader, visit func(key string, value []byte) error) (*Info, error) {
-	uncompressed, err := gzip.NewReader(r)
+	in := bufio.NewReader(r)
+	uncompressed, err := gzip.NewReader(in)
 	if err != nil {
 		return nil, fmt.Errorf("%w: it is not gzip data", ErrForeign)
 	}
+	uncompressed.Multistream(false) // a second stream would be appended data
 	if visit == nil {
 		visit = func(string, []byte) error { return nil }
 	}
@@ -33,11 +37,23 @@ func Read(ctx context.Context, r io.Reader, visit func(key string, value []byte)
 	if err := a.read(); err != nil {
 		return nil, err
 	}
-	// The data after the tar archive is read too, because it holds the checksum of the compression.
-	if _, err := io.Copy(io.Discard, uncompressed); err != nil {
-		return nil, fmt.Errorf("%w: %v", ErrDamaged, err)
+	if err := end(uncompressed); err != nil {
+		return nil, err
 	}
-	return &a.info, nil
+	return &a.info, end(in)
+}
+
+// end refuses data after the archive. Of the compressed stream it reads the checksum, too.
+func end(r io.Reader) error {
+	switch n, err := io.CopyN(io.Discard, r, 1); {
+	case n > 0:
+		return fmt.Errorf("%w: data was appended to it", ErrDamaged)
+	case errors.Is(err, io.ErrUnexpectedEOF):
+		return fmt.Errorf("%w: its end is cut off", ErrDamaged)
+	case !errors.Is(err, io.EOF):
+		return damaged("its end", err)
+	}
+	return nil
 }
 
 type reader struct {
@@ -59,9 +75,17 @@ func (a *reader) read() error {
 	if err := json.Unmarshal(meta, &a.info.Meta); err != nil || a.info.Format != formatName {
 		return fmt.Errorf("%w: its %s was written by another program", ErrForeign, metaFile)
 	}
-	if v := a.info.Meta.Version; v != FormatVersion {
-		return fmt.Errorf("%w: it has format version %d, but this program reads version %d; use a newer program", ErrForeign,
-			v, FormatVersion)
+	if v := a.info.Meta.Version; v != FormatVersion && v != unsignedVersion {
+		return fmt.Errorf("%w: it has format version %d, but this program reads versions %d and %d; use a newer program",
+			ErrForeign, v, unsignedVersion, FormatVersion)
+	}
+	signer := ed25519.PublicKeySize
+	if a.info.Meta.Version == unsignedVersion {
+		signer = 0
+	}
+	if len(a.info.Signer) != signer {
+		return fmt.Errorf("%w: its %s has a key of %d bytes that signs it, not %d", ErrDamaged, metaFile,
+			len(a.info.Signer), signer)
 	}
 	var totals []byte
 	for totals == nil {
@@ -99,8 +123,26 @@ func (a *reader) checksums() (err error) {
 	if a.info.Sealed, err = a.small(sealedFile); err != nil {
 		return err
 	}
+	if err := a.signature(); err != nil {
+		return err
+	}
 	if _, err := a.archive.Next(); !errors.Is(err, io.EOF) {
-		return fmt.Errorf("%w: trailing data after %s", ErrDamaged, sealedFile)
+		return fmt.Errorf("%w: trailing data after the checksums", ErrDamaged)
+	}
+	return nil
+}
+
+// signature verifies the signature by the key that the snapshot names.
+func (a *reader) signature() error {
+	if !a.info.Signed() {
+		return nil
+	}
+	signature, err := a.small(signedFile)
+	if err != nil {
+		return err
+	}
+	if !ed25519.Verify(a.info.Signer, signedBytes(a.info.Sums, a.info.Sealed), signature) {
+		return fmt.Errorf("%w: the signature is wrong", ErrDamaged)
 	}
 	return nil
 }

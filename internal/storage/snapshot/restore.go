@@ -37,6 +37,9 @@ func Copied(key string) bool {
 	return !strings.HasPrefix(key, restorePrefix) && key != RestoredKey && key != MigrationKey
 }
 
+// stateVersion is the format version of [State].
+const stateVersion = 1
+
 // State is a decided restore that is not finished (JSON, version in "v").
 type State struct {
 	Version int       `json:"v"`
@@ -55,7 +58,7 @@ func Pending(ctx context.Context, store storage.Store) (*State, error) {
 		return nil, err
 	}
 	var st State
-	if err := json.Unmarshal(raw, &st); err != nil || st.Version != FormatVersion || st.Pieces < 1 {
+	if err := json.Unmarshal(raw, &st); err != nil || st.Version != stateVersion || st.Pieces < 1 {
 		return nil, fmt.Errorf("%w: entry %s", storage.ErrCorrupt, StateKey)
 	}
 	return &st, nil
@@ -109,7 +112,7 @@ func pieceKey(n int) string { return fmt.Sprintf("%s%08d", piecePrefix, n) }
 // another node has to call [Finish]. It fails with [storage.ErrConflict] where one of the keys in
 // absent exists.
 func Decide(ctx context.Context, store storage.Store, epoch uint64, st State, absent ...string) error {
-	st.Version = FormatVersion
+	st.Version = stateVersion
 	raw, err := json.Marshal(st)
 	if err != nil {
 		return err

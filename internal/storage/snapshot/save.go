@@ -24,17 +24,24 @@ const (
 	totalsFile = "totals.json"
 	sumsFile   = "SHA256SUMS"
 	sealedFile = "SHA256SUMS.sealed"
+	signedFile = "SHA256SUMS.signature"
 )
 
 // stateFile returns the name of the n-th state file, counted from 1.
 func stateFile(n int) string { return fmt.Sprintf("state-%08d.bin", n) }
 
+// Proof is what proves the origin of a snapshot.
+type Proof struct {
+	Seal func(sums []byte) ([]byte, error)                 // returns the checksums, sealed
+	Sign func(sums, sealed []byte) (sig []byte, err error) // by the key in Meta.Signer; unused without one
+}
+
 // Save writes a snapshot of the store to w while it reads the store. It passes the checksums to
-// seal. An archive truncated by an error has no checksums, so [Read] refuses it. Bookkeeping of
+// proof. An archive truncated by an error has no checksums, so [Read] refuses it. Bookkeeping of
 // restores and migrations is omitted. It fails with storage.ErrCorrupt, before it writes anything,
 // if entries are damaged that are not in m.Skipped: see [Damaged].
 func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta,
-	seal func(sums []byte) ([]byte, error)) (Totals, error) {
+	proof Proof) (Totals, error) {
 	source, ok := store.(storage.Snapshotter)
 	if !ok {
 		return Totals{}, ErrUnsupported
@@ -48,9 +55,12 @@ func Save(ctx context.Context, w io.Writer, store storage.Store, m Meta,
 		return Totals{}, damagedError(damaged)
 	}
 	m.Version, m.Format = FormatVersion, formatName
+	if len(m.Signer) == 0 {
+		m.Version = unsignedVersion
+	}
 	compressed := gzip.NewWriter(w)
 	s := &saver{archive: tar.NewWriter(compressed), meta: m}
-	if err := s.save(ctx, source, seal); err != nil {
+	if err := s.save(ctx, source, proof); err != nil {
 		return Totals{}, err
 	}
 	if err := s.archive.Close(); err != nil {
@@ -67,7 +77,7 @@ type saver struct {
 	sums    strings.Builder
 }
 
-func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func([]byte) ([]byte, error)) error {
+func (s *saver) save(ctx context.Context, source storage.Snapshotter, proof Proof) error {
 	if err := s.json(metaFile, s.meta); err != nil {
 		return err
 	}
@@ -81,14 +91,21 @@ func (s *saver) save(ctx context.Context, source storage.Snapshotter, seal func(
 		return err
 	}
 	sums := []byte(s.sums.String())
-	sealed, err := seal(sums)
+	sealed, err := proof.Seal(sums)
 	if err != nil {
 		return fmt.Errorf("snapshot: sealing the checksums: %w", err)
 	}
 	if err := s.file(sumsFile, sums); err != nil {
 		return err
 	}
-	return s.file(sealedFile, sealed)
+	if err := s.file(sealedFile, sealed); err != nil || s.meta.Version == unsignedVersion {
+		return err
+	}
+	signature, err := proof.Sign(sums, sealed)
+	if err != nil {
+		return fmt.Errorf("snapshot: signing the checksums: %w", err)
+	}
+	return s.file(signedFile, signature)
 }
 
 // entries saves all entries but those of [Meta.Skipped], which were found damaged before.
