@@ -123,7 +123,7 @@ func TestSnapshotKeyOfAnOldStore(t *testing.T) {
 }
 
 func FuzzSnapshotKeys(f *testing.F) {
-	keys := []SnapshotKey{{Public: bytes.Repeat([]byte{7}, 32), Since: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC()}}
+	keys := []SnapshotKey{{Public: make([]byte, 32), Since: time.Unix(1, 0).UTC(), Until: time.Unix(2, 0).UTC()}}
 	good, err := marshalSnapshotKey(nil, time.Unix(2, 0), keys)
 	if err != nil {
 		f.Fatal(err)
