@@ -46,6 +46,7 @@ func (p Plan) Without(name string) Plan {
 // holds no part waits until it is added. A nil record follows the configuration, which applies at
 // the initialisation.
 func (s *Set) Follow(r *Record) {
+	defer s.changes.Add(1)
 	if r == nil {
 		s.plan.Store(nil)
 		return

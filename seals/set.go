@@ -56,6 +56,8 @@ type Set struct {
 	plan  atomic.Pointer[Plan] // see Follow; nil: the configuration's
 	turns []schedule           // one for each seal; owned by RunHealthChecks
 
+	changes atomic.Uint64 // see Changes
+
 	warned sync.Map // names of the seals that warnPublic has reported
 
 	life context.Context // ends at Close, and every call of Unwrap with it

@@ -93,7 +93,13 @@ func (s *Set) change(m Seal, f func(*Status)) {
 	st.Name, st.Type = m.Name, m.Type
 	f(&st)
 	s.probe.status[m.Name] = st
+	s.changes.Add(1)
 }
+
+// Changes counts the changes of what the set reports: [Set.Status] and [Set.Plan], and all that
+// follows from them and a record. It grows after each change, so that a report which was made
+// between two calls with the same count is current.
+func (s *Set) Changes() uint64 { return s.changes.Load() }
 
 // Status returns the result of the last probe or attempt to unseal. A seal that was never tried has
 // no times.

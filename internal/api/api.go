@@ -85,6 +85,8 @@ type Handler struct {
 
 	shown   string // API version and version, as clients read them
 	running string // version of what is mounted, as the audit trail shows it
+
+	Statuses Statuses
 }
 
 // Area is one part of the API: its routes, and the documentation of their paths.
@@ -142,11 +144,11 @@ func (h *Handler) Has(path string) bool {
 // ServeHTTP answers one request.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	q := started(w, r, h)
-	defer q.deadline.end()
-	var ctx context.Context = q.deadline.begin(r.Context(), h.Limits.Duration)
-	ctx, q.span = h.Shared.Tracer.Start(ctx, r)
 	h.Shared.begin(q)
 	defer h.Shared.finish(q)
+	defer q.deadline.end()
+	var ctx context.Context = q.deadline.begin(r.Context(), q.began.Add(h.Limits.Duration))
+	ctx, q.span = h.Shared.Tracer.Start(ctx, r)
 	defer h.recovered(q)
 	header := w.Header()
 	header["Cache-Control"] = noStore

@@ -19,9 +19,15 @@ type deadline struct {
 	ended bool // the request is over
 }
 
-// begin sets the deadline of a request that may take d.
-func (c *deadline) begin(parent context.Context, d time.Duration) *deadline {
-	c.Context, c.at = parent, time.Now().Add(d)
+// WithTimeout is [context.WithTimeout], with a timer only where the end is waited for.
+func WithTimeout(parent context.Context, d time.Duration) (ctx context.Context, end func()) {
+	c := new(deadline).begin(parent, time.Now().Add(d))
+	return c, c.end
+}
+
+// begin sets the deadline of a request.
+func (c *deadline) begin(parent context.Context, at time.Time) *deadline {
+	c.Context, c.at = parent, at
 	if at, ok := parent.Deadline(); ok && at.Before(c.at) {
 		c.at = at
 	}

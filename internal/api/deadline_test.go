@@ -33,7 +33,7 @@ func TestDeadlines(t *testing.T) {
 			{"the client has gone, waited for", gone, true, func(c *deadline) { leave(); <-c.Done() }, context.Canceled},
 		} {
 			var c deadline
-			c.begin(tc.parent, time.Minute)
+			c.begin(tc.parent, time.Now().Add(time.Minute))
 			if tc.wait {
 				c.Done()
 			}
@@ -45,7 +45,7 @@ func TestDeadlines(t *testing.T) {
 			<-c.Done() // closed for every caller
 		}
 		var c deadline
-		below, stop := context.WithCancel(c.begin(t.Context(), time.Minute))
+		below, stop := context.WithCancel(c.begin(t.Context(), time.Now().Add(time.Minute)))
 		defer stop()
 		c.end()
 		<-below.Done()

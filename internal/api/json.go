@@ -28,6 +28,13 @@ func writeOrNull(buf *bytes.Buffer, v any, there bool) error {
 	return writeJSON(buf, v)
 }
 
+// Render encodes a value as answers do.
+func Render(v any) (json.RawMessage, error) {
+	var buf bytes.Buffer
+	err := writeJSON(&buf, v)
+	return buf.Bytes(), err
+}
+
 // writeJSON writes a value without a newline after it.
 func writeJSON(buf *bytes.Buffer, v any) error {
 	switch v := v.(type) {

@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"strconv"
 	"sync"
+	"sync/atomic"
 
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/mount"
@@ -90,7 +91,8 @@ func (q *Request) write(buf *bytes.Buffer, a *Answer) error {
 func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 	buf.WriteString(`"request_id":"`)
 	if a.wrap == nil { // Vault leaves it empty there
-		buf.WriteString(q.ID())
+		text, _ := q.id.AppendText(buf.AvailableBuffer()) // it always succeeds
+		buf.Write(text)
 	}
 	buf.WriteString(`","lease_id":`)
 	buf.Write(AppendString(buf.AvailableBuffer(), a.LeaseID))
@@ -135,12 +137,28 @@ func (q *Request) send(status int, body []byte) {
 	if !q.wipes {
 		body = q.compressed(body)
 	}
-	q.Out.Header()["Content-Length"] = []string{strconv.Itoa(len(body))}
+	q.Out.Header()["Content-Length"] = contentLength(len(body))
 	if q.wipes && q.sendWiped(status, body) {
 		return
 	}
 	q.Out.WriteHeader(status)
 	_, _ = q.Out.Write(body) // the client may have closed the connection
+}
+
+// shortLengths are the values of Content-Length for answers of usual sizes, as they come up. They
+// are shared, and never changed.
+var shortLengths [2048]atomic.Pointer[[1]string]
+
+func contentLength(n int) []string {
+	if n >= len(shortLengths) {
+		return []string{strconv.Itoa(n)}
+	}
+	v := shortLengths[n].Load()
+	if v == nil {
+		v = &[1]string{strconv.Itoa(n)}
+		shortLengths[n].Store(v)
+	}
+	return v[:]
 }
 
 // sendErrors writes the error envelope.

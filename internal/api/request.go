@@ -2,8 +2,6 @@ package api
 
 import (
 	"context"
-	"encoding/hex"
-	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/url"
@@ -29,7 +27,7 @@ type Request struct {
 	Front  *config.Front
 
 	// As the request came.
-	uuid string
+	id requestID
 
 	originAllowed bool   // by CORS
 	remote        string // the address of the connection
@@ -96,33 +94,6 @@ type attempt struct {
 
 // reset starts an attempt.
 func (q *Request) reset() { q.attempt = attempt{Op: q.parsed.op, Query: q.parsed.query} }
-
-// ID returns the request's UUID (version 4). It is unique, and need not be secret.
-func (q *Request) ID() string {
-	if q.uuid == "" {
-		q.uuid = NewUUID()
-	}
-	return q.uuid
-}
-
-// NewUUID returns a random UUID (version 4) that is unique and not secret.
-func NewUUID() string {
-	var b [16]byte
-	hi, lo := rand.Uint64(), rand.Uint64()
-	for i := range 8 {
-		b[i], b[8+i] = byte(hi>>(8*i)), byte(lo>>(8*i))
-	}
-	b[6] = b[6]&0x0f | 0x40
-	b[8] = b[8]&0x3f | 0x80
-	var out [36]byte
-	hex.Encode(out[0:], b[0:4])
-	hex.Encode(out[9:], b[4:6])
-	hex.Encode(out[14:], b[6:8])
-	hex.Encode(out[19:], b[8:10])
-	hex.Encode(out[24:], b[10:16])
-	out[8], out[13], out[18], out[23] = '-', '-', '-', '-'
-	return string(out[:])
-}
 
 // Errors with an empty list of texts, as Vault has them.
 var (

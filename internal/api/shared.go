@@ -91,7 +91,7 @@ func NewShared(r *metrics.Registry, log *slog.Logger) *Shared {
 
 // begin records a new request.
 func (s *Shared) begin(q *Request) {
-	q.began, q.uuid = time.Now(), NewUUID()
+	q.began, q.id = time.Now(), newRequestID()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	q.next, q.prev = s.flight.next, &s.flight
@@ -128,7 +128,7 @@ func (s *Shared) finish(q *Request) {
 		}
 	}
 	s.logRequest(q, took)
-	q.span.End(route, q.Op.String(), q.uuid, q.Status)
+	q.span.End(route, q.Op.String(), &q.id, q.Status)
 }
 
 // logRequest logs an answered request without its query, which may contain a token.
@@ -136,7 +136,7 @@ func (s *Shared) logRequest(q *Request, took time.Duration) {
 	if s.Requests == nil || !s.log.Enabled(q.HTTP.Context(), *s.Requests) {
 		return
 	}
-	s.log.Log(q.HTTP.Context(), *s.Requests, "completed_request", "request_id", q.uuid, "client_address", q.remote,
+	s.log.Log(q.HTTP.Context(), *s.Requests, "completed_request", "request_id", q.id.String(), "client_address", q.remote,
 		"request_method", q.HTTP.Method,
 		"request_path", q.url, "status_code", q.Status, "start_time", q.began.UTC().Format(time.RFC3339Nano),
 		"duration", took.String(),
@@ -187,7 +187,7 @@ func (s *Shared) InFlight(most int) map[string]Flight {
 	defer s.mu.Unlock()
 	all := map[string]Flight{}
 	for q := s.flight.next; q != &s.flight && len(all) < most; q = q.next {
-		all[q.uuid] = Flight{
+		all[q.id.String()] = Flight{
 			StartTime: q.began.UTC(), Address: q.remote, Path: q.url, Method: q.HTTP.Method,
 			Elapsed: time.Since(q.began).Milliseconds(),
 		}

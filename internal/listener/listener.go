@@ -78,8 +78,8 @@ func Listen(ctx context.Context, c config.Listener, h http.Handler, log *slog.Lo
 	if s.listener, err = open(ctx, c); err != nil {
 		return nil, fmt.Errorf("listener %s: %w", c.Address, err)
 	}
-	s.listener = proxied(&exhaustible{Listener: s.listener, http: s.http,
-		log: cmp.Or(log, slog.New(slog.DiscardHandler))}, c)
+	s.listener = patient{proxied(&exhaustible{Listener: s.listener, http: s.http,
+		log: cmp.Or(log, slog.New(slog.DiscardHandler))}, c)}
 	return s, nil
 }
 

@@ -102,6 +102,38 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	return st, nil
 }
 
+// StatusVersion identifies what [Node.SealStatus] and [Node.Health] return: while it is the same,
+// so are they. It consists of everything that they are made of, as immutable values by reference,
+// or as a count of changes.
+type StatusVersion struct {
+	state                     *nodeState
+	seals, migration          *seals.Set
+	sealChanges               uint64
+	sealed, writer, migrating bool
+	unsealing                 *unsealProgress
+	progress                  int
+	nonce                     string
+	tampered                  *error
+	failure                   *storage.Failure
+}
+
+// StatusVersionOf returns the version of a node's status; false where a status must not be kept:
+// the storage has to be asked, or a role fails.
+func StatusVersionOf(n *Node) (v StatusVersion, ok bool) {
+	v = StatusVersion{
+		state: n.state.Load(), seals: n.seals.Load(), sealed: n.sealed(), writer: n.writer() != nil,
+		migrating: n.migration.pending(), tampered: n.tampered.Load(), failure: StorageFailure(n),
+	}
+	v.sealChanges = v.seals.Changes()
+	if v.migrating {
+		v.migration = n.migration.to.Load()
+	}
+	if v.unsealing = n.unsealing.Load(); v.sealed && v.unsealing != nil {
+		v.progress, v.nonce = v.unsealing.progress()
+	}
+	return v, v.state.record != nil && n.replica.Degraded() == nil
+}
+
 // recordWarnings says how the sealed record differs from what the configuration asks for.
 func (n *Node) recordWarnings(r *seals.Record) (out []string) {
 	if text, _ := n.seals.Load().PolicyDrift(r); text != "" {

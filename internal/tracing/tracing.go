@@ -65,14 +65,14 @@ func (t *Tracer) Start(ctx context.Context, r *http.Request) (context.Context, S
 }
 
 // End ends the span. route is an entry of the route table, never the path of the request.
-func (s Span) End(route, operation, requestID string, status int) {
+func (s Span) End(route, operation string, requestID fmt.Stringer, status int) {
 	if s.span == nil {
 		return
 	}
 	s.span.SetName(operation + " " + route)
 	s.span.SetAttributes(
 		attribute.String("http.route", "/v1/"+route), attribute.Int("http.response.status_code", status),
-		attribute.String("sealgate.operation", operation), attribute.String("sealgate.request_id", requestID))
+		attribute.String("sealgate.operation", operation), attribute.Stringer("sealgate.request_id", requestID))
 	if status >= http.StatusInternalServerError {
 		s.span.SetStatus(codes.Error, http.StatusText(status))
 	}

@@ -28,16 +28,19 @@ func showsDetail(ctx context.Context, h *api.Handler, q *api.Request) bool {
 	if q.Local() {
 		return true
 	}
+	if q.ReadToken(); q.Token == "" {
+		return false
+	}
+	defer func() { q.Role, q.Token = nil, "" }()
 	role, err := h.Node.Role()
 	if err != nil {
 		return false
 	}
-	within, cancel := context.WithTimeout(ctx, proofTime)
+	within, cancel := api.WithTimeout(ctx, proofTime)
 	defer cancel()
 	if role.Standby() && role.Current(within) != nil {
 		return false
 	}
-	defer func() { q.Role, q.Token = nil, "" }()
 	q.Role = role
 	who, err := q.Bearer(within)
 	if err != nil {

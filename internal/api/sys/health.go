@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -11,32 +12,43 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// health answers load balancers, which ask every second: it reads memory alone, and builds its body
-// without an encoder.
+// health answers load balancers, which ask every second: it reads memory alone.
 func health(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	s := h.Node.Health()
-	code, err := healthCode(q, s)
+	at := h.Now()
+	version := func() (api.HealthVersion, bool) {
+		v, keep := node.StatusVersionOf(h.Node)
+		return api.HealthVersion{Node: v, Second: at.Unix()}, keep
+	}
+	r, err := h.Statuses.Health.Get(version, func() (api.RenderedHealth, error) {
+		s := h.Node.Health()
+		return api.RenderedHealth{Health: s, Body: json.RawMessage(healthBody(h, s, at))}, nil
+	})
 	if err != nil {
 		return nil, err
 	}
-	body := healthBody(h, s)
+	code, err := healthCode(q, r.Health)
+	if err != nil {
+		return nil, err
+	}
+	body := r.Body
 	if h.Trail != nil {
 		if body, err = warnOfAudit(ctx, h, q, body); err != nil {
 			return nil, err
 		}
 	}
-	return &api.Answer{Status: code, Data: json.RawMessage(body)}, nil
+	return &api.Answer{Status: code, Data: body}, nil
 }
 
 // warnOfAudit adds warnings of failing audit devices, for clients that may see them.
-func warnOfAudit(ctx context.Context, h *api.Handler, q *api.Request, body []byte) ([]byte, error) {
+func warnOfAudit(ctx context.Context, h *api.Handler, q *api.Request, rendered any) (any, error) {
 	warnings := h.Trail.Warnings()
-	if len(warnings) == 0 || !showsDetail(ctx, h, q) {
-		return body, nil
+	body, ok := rendered.(json.RawMessage)
+	if !ok || len(warnings) == 0 || !showsDetail(ctx, h, q) {
+		return rendered, nil
 	}
 	list, err := json.Marshal(warnings)
-	body = append(append(body[:len(body)-1], `,"warnings":`...), list...)
-	return append(body, '}'), err
+	body = append(slices.Clone(body[:len(body)-1]), `,"warnings":`...)
+	return append(append(body, list...), '}'), err
 }
 
 // healthCode returns the status of the answer: the state's, or the one that the query sets for it.
@@ -77,7 +89,7 @@ func code(q *api.Request, name string, fallback int) (int, error) {
 }
 
 // healthBody has every member that clients decode without checking for it.
-func healthBody(h *api.Handler, s node.Health) []byte {
+func healthBody(h *api.Handler, s node.Health, at time.Time) []byte {
 	performance, dr := "disabled", "disabled"
 	if s.Sealed {
 		performance, dr = "unknown", "unknown"
@@ -91,7 +103,7 @@ func healthBody(h *api.Handler, s node.Health) []byte {
 	b = append(b, `,"performance_standby":false,"replication_performance_mode":"`...)
 	b = append(append(b, performance...), `","replication_dr_mode":"`...)
 	b = append(append(b, dr...), `","server_time_utc":`...)
-	b = strconv.AppendInt(b, h.Now().Unix(), 10)
+	b = strconv.AppendInt(b, at.Unix(), 10)
 	b = api.AppendString(append(b, `,"version":`...), h.ShownVersion())
 	b = api.AppendString(append(b, `,"sealgate_version":`...), h.Version) // ours
 	if !s.Sealed {                                                        // ours; a sealed node does not know

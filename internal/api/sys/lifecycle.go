@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"encoding/json"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/api"
@@ -12,14 +13,21 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
+// The two answers of sys/init, as values that are sent as they are.
+var (
+	initialized   any = json.RawMessage(`{"initialized":true}`)
+	uninitialized any = json.RawMessage(`{"initialized":false}`)
+)
+
 func initStatus(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
-	initialized, err := h.Node.Initialized(ctx)
+	is, err := h.Node.Initialized(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return api.Show(struct {
-		Initialized bool `json:"initialized"`
-	}{initialized})
+	if is {
+		return api.Show(initialized)
+	}
+	return api.Show(uninitialized)
 }
 
 type initBodyFields struct {
@@ -104,24 +112,50 @@ func describe(f *storage.Failure) *storageFault {
 		Cause: f.Err.Error()}
 }
 
+// sealStatus answers from the newest rendering, except where an audit device fails: what it reports
+// is not part of the node's state.
 func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	detail := showsDetail(ctx, h, q)
+	at := &h.Statuses.Seal
+	if detail {
+		at = &h.Statuses.SealDetail
+	}
+	version := func() (node.StatusVersion, bool) { return node.StatusVersionOf(h.Node) }
+	var warnings []string
+	if h.Trail != nil {
+		warnings = h.Trail.Warnings()
+	}
+	if len(warnings) > 0 {
+		version = func() (node.StatusVersion, bool) { return node.StatusVersion{}, false }
+	}
+	body, err := at.Get(version, func() (any, error) {
+		a, err := newSealStatus(ctx, h, detail, warnings)
+		if err != nil {
+			return nil, err
+		}
+		return api.Render(a)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return api.Show(body)
+}
+
+func newSealStatus(ctx context.Context, h *api.Handler, detail bool, warnings []string) (*sealStatusAnswer, error) {
 	s, err := h.Node.SealStatus(ctx)
 	if err != nil {
 		return nil, err
 	}
-	a := sealStatusAnswer{
+	a := &sealStatusAnswer{
 		Type: s.Type, Initialized: s.Initialized, Sealed: s.Sealed,
 		Threshold: s.Threshold, Shares: s.Shares, Progress: s.Progress, Nonce: s.Nonce,
 		RecoverySeal: s.RecoverySeal, Version: h.ShownVersion(), SealgateVersion: h.Version,
 		BuildDate: h.CommitDate, CommitDate: h.CommitDate,
 		Migration: s.Migration, ClusterName: s.ClusterName, ClusterID: s.ClusterID, StorageType: s.StorageType,
-		Seals: s.Seals, Warnings: s.Warnings, Upstreams: s.Upstreams, FIPS: fips.Mode(),
+		Seals: s.Seals, Warnings: append(s.Warnings, warnings...), Upstreams: s.Upstreams, FIPS: fips.Mode(),
 		StorageFailure: describe(s.StorageFailure),
 	}
-	if h.Trail != nil {
-		a.Warnings = append(a.Warnings, h.Trail.Warnings()...)
-	}
-	if !showsDetail(ctx, h, q) {
+	if !detail {
 		if a.StorageFailure != nil {
 			a.StorageFailure.Cause = ""
 		}
@@ -130,5 +164,5 @@ func sealStatus(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if s.RecoverySeal {
 		a.RecoverySealType = "shamir" // how the recovery key is split
 	}
-	return api.Show(a)
+	return a, nil
 }
