@@ -73,6 +73,11 @@ package: build ; @.ci/package
 release: ; @.ci/release
 test-package: build ; @.ci/package-test
 
+# build/image: an OCI image layout for amd64 and arm64. test-image builds it twice and runs it, as root, without containers.
+.PHONY: image test-image
+image: ; @.ci/image/build
+test-image: ; @.ci/image/test
+
 .PHONY: setup-demo setup localstack openbao pykmip promtool mariadb
 setup-demo: ; @.ci/setup demo
 setup: ; @.ci/setup test
