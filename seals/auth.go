@@ -12,7 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
-// A record of version 2 is authenticated as a whole:
+// A record of version 2 or 3 is authenticated as a whole:
 //
 //	seals with authenticated encryption   the parts bind cluster, seal, generation, policy and
 //	                                      members; the root tag, by a key derived from the root
@@ -82,7 +82,8 @@ func tag(key *Secret, label string, body []byte) (sum []byte) {
 // RecordKeys are the keys of the quorums that a record is authenticated for; nil without one.
 type RecordKeys struct{ Quorum, Previous *Secret }
 
-// Authenticate computes the tags of a version 2 record. Call it after every change of the record.
+// Authenticate computes the tags of a record from version 2 on. Call it after every change of the
+// record.
 func (r *Record) Authenticate(root *Secret, keys RecordKeys) error {
 	if r.Version == 1 {
 		return nil
@@ -176,21 +177,26 @@ func (r *Record) Weakness() string {
 	return ""
 }
 
-// checkPolicy refuses a record that fewer seals can open than the configuration demands.
+// checkPolicy refuses a record that seals can open which the configuration does not let unseal.
 func (s *Set) checkPolicy(r *Record) error {
-	if r.Threshold >= s.opts.Threshold || s.opts.AllowPolicyChange {
+	if s.opts.AllowPolicyChange || !r.Plan().WeakerThan(s.Configured(), s.names()) {
 		return nil
 	}
-	return Fail(Misconfigured, fmt.Errorf("%w: %s, configured are %s", ErrWeaker,
-		policyText(r.Threshold, len(r.Parts)), s.policy()),
+	stored, configured := policyTexts(r.Plan(), s.Configured())
+	return Fail(Misconfigured, fmt.Errorf("%w: %s, configured are %s", ErrWeaker, stored, configured),
 		"if that is intended, set allow_change = true in the seal_policy stanza and restart: the server then "+
 			"unseals and "+
 			"wraps the root key by the configured policy; otherwise somebody weakened the stored record: restore it "+
 			"from a backup")
 }
 
-// policy names the configured policy.
-func (s *Set) policy() string { return policyText(s.opts.Threshold, len(s.seals)) }
+// policyTexts names two policies: by their counts where neither has groups.
+func policyTexts(p, q Plan) (string, string) {
+	if p.Grouped() || q.Grouped() {
+		return p.Expression(), q.Expression()
+	}
+	return policyText(p.Threshold, len(p.Members)), policyText(q.Threshold, len(q.Members))
+}
 
 func policyText(threshold, seals int) string {
 	if threshold <= 1 {
@@ -200,13 +206,21 @@ func policyText(threshold, seals int) string {
 }
 
 // PolicyDrift returns how the policy of a record differs from the configured one, "" where it does
-// not. stronger reports that the record needs more seals than the configuration.
+// not. stronger reports that the record protects no less than the configuration.
 func (s *Set) PolicyDrift(r *Record) (text string, stronger bool) {
-	if r == nil || r.Threshold == s.opts.Threshold {
+	if r == nil {
 		return "", false
 	}
-	return fmt.Sprintf("the stored root key needs %s seals, the configuration %s",
-		policyText(r.Threshold, len(r.Parts)), s.policy()), r.Threshold > s.opts.Threshold
+	stored, configured := r.Plan(), s.Configured()
+	weaker := stored.WeakerThan(configured, s.names())
+	if stored.sameOn(configured) && !weaker {
+		return "", false
+	}
+	a, b := policyTexts(stored, configured)
+	if !stored.Grouped() && !configured.Grouped() {
+		a += " seals"
+	}
+	return fmt.Sprintf("the stored root key needs %s, the configuration %s", a, b), !weaker
 }
 
 // AllowsPolicyChange reports whether the configured policy may replace the stored one.
@@ -221,10 +235,13 @@ func (s *Set) CheckReplace(r *Record) error {
 			"the seal: sealgate operator seals remove %s", name)
 	}
 	text, stronger := s.PolicyDrift(r)
-	if !stronger || s.opts.AllowPolicyChange || s.Plan().Threshold >= r.Threshold {
+	if !stronger || s.opts.AllowPolicyChange || !s.Plan().WeakerThan(r.Plan(), s.names()) {
 		return nil
 	}
+	setting := fmt.Sprintf("threshold = %d", r.Threshold)
+	if r.Plan().Grouped() || s.Configured().Grouped() {
+		setting = fmt.Sprintf("policy = %q", r.Plan().Expression())
+	}
 	return Fail(Misconfigured, fmt.Errorf("this would weaken the protection of the root key: %s", text),
-		"set threshold = %d in the seal_policy stanza, or allow the weaker policy by allow_change = true, and restart",
-		r.Threshold)
+		"set %s in the seal_policy stanza, or allow the weaker policy by allow_change = true, and restart", setting)
 }

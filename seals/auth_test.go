@@ -176,7 +176,7 @@ func TestOldStoreOpens(t *testing.T) {
 	if got, err := set.Unwrap(t.Context(), next, unlock(t, public, seed)); err != nil || !got.Equal(root) {
 		t.Errorf("rewritten: %v", err)
 	}
-	if w := next.Weakness(); next.Version != seals.RecordVersion || !strings.Contains(w, "rekey") {
+	if w := next.Weakness(); next.Version != 2 || !strings.Contains(w, "rekey") {
 		t.Errorf("version %d, weakness: %q", next.Version, w)
 	}
 	_, fresh := quorum(t, "fresh")

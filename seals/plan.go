@@ -10,38 +10,6 @@ import (
 	"github.com/sealgate/sealgate/recovery"
 )
 
-// Plan is which configured seals hold a part of the root key, and how many of them unseal.
-type Plan struct {
-	Members   []string
-	Threshold int
-}
-
-// String returns the policy in words: "any of hsm, kms" or "2 of hsm, kms, cloud".
-func (p Plan) String() string {
-	list := ""
-	for i, m := range p.Members {
-		if i > 0 {
-			list += ", "
-		}
-		list += m
-	}
-	if p.Threshold <= 1 {
-		return "any of " + list
-	}
-	return fmt.Sprintf("%d of %s", p.Threshold, list)
-}
-
-// With returns the plan with one more member.
-func (p Plan) With(name string) Plan {
-	return Plan{append(slices.Clone(p.Members), name), p.Threshold}
-}
-
-// Without returns the plan without a member.
-func (p Plan) Without(name string) Plan {
-	members := slices.DeleteFunc(slices.Clone(p.Members), func(m string) bool { return m == name })
-	return Plan{members, p.Threshold}
-}
-
 // Follow makes a stored record decide which seals the set wraps with: a seal that is configured and
 // holds no part waits until it is added. A nil record follows the configuration, which applies at
 // the initialisation.
@@ -51,16 +19,20 @@ func (s *Set) Follow(r *Record) {
 		s.plan.Store(nil)
 		return
 	}
-	p := &Plan{Threshold: r.Threshold}
-	for _, m := range s.seals {
-		if r.part(m.Name) != nil {
-			p.Members = append(p.Members, m.Name)
+	p := r.Plan().only(s.has)
+	if !p.Grouped() {
+		p.Members = p.Members[:0]
+		for _, m := range s.seals { // in the order of the configuration, whose first type stands for the set
+			if r.part(m.Name) != nil {
+				p.Members = append(p.Members, m.Name)
+			}
 		}
 	}
-	if len(p.Members) < p.Threshold { // the record is of other seals; it cannot be unsealed either
-		p = nil
+	if !p.OpensWith(p.Members) { // the record is of other seals; it cannot be unsealed either
+		s.plan.Store(nil)
+		return
 	}
-	s.plan.Store(p)
+	s.plan.Store(&p)
 }
 
 // Plan returns which seals the set wraps with.
@@ -71,8 +43,12 @@ func (s *Set) Plan() Plan {
 	return s.Configured()
 }
 
-// Configured returns the plan of the configuration: every seal, under the configured policy.
+// Configured returns the plan of the configuration: the seals that its policy names, every seal
+// where it names none.
 func (s *Set) Configured() Plan {
+	if s.opts.Policy != nil {
+		return *s.opts.Policy
+	}
 	p := Plan{Threshold: s.opts.Threshold}
 	for _, m := range s.seals {
 		p.Members = append(p.Members, m.Name)
@@ -128,32 +104,56 @@ func (s *Set) members(p Plan) ([]int, error) {
 			return nil, Fail(Misconfigured, fmt.Errorf("no seal %q is configured", name),
 				"add its stanza to the configuration and reload it (SIGHUP)")
 		}
-		if slices.Contains(at, i) {
-			return nil, Fail(Misconfigured, fmt.Errorf("seal %q is named twice", name), "name each seal once")
-		}
 		at = append(at, i)
 	}
-	if len(at) == 0 || p.Threshold < 1 || p.Threshold > len(at) {
-		return nil, Fail(Misconfigured, fmt.Errorf("%d of %d seals cannot unseal", p.Threshold, len(at)),
-			"choose a threshold from 1 to the number of seals")
-	}
-	return at, nil
+	return at, p.Check()
 }
 
-// split returns the parts of a root key under a plan, which the caller destroys with destroy.
-func (s *Set) split(root *Secret, p Plan) (parts []*Secret, destroy func(), err error) {
-	if p.Threshold <= 1 {
-		parts = make([]*Secret, len(p.Members))
-		for i := range parts {
-			parts[i] = root
+// split returns the parts of a root key under a plan, which the caller destroys. A term gets the
+// root key where any term suffices, else share number i of it, for the term at i-1 of the plan. The
+// members of a group get the share of their term where any of them suffices, else shares of its
+// first 32 bytes: what is left is the share's number.
+func (s *Set) split(root *Secret, p Plan) (parts []*Secret, err error) {
+	defer func() {
+		if err != nil {
+			destroyAll(parts)
 		}
-		return parts, func() {}, nil
-	}
-	parts, err = recovery.Split(root, len(p.Members), p.Threshold, s.opts.Rand)
+	}()
+	terms := p.terms()
+	tops, err := s.share(root, p.Threshold, len(terms))
 	if err != nil {
-		return nil, nil, fmt.Errorf("seals: splitting the root key: %w", err)
+		return nil, err
 	}
-	return parts, func() { destroyAll(parts) }, nil
+	defer destroyAll(tops)
+	for i, t := range terms {
+		key := tops[i]
+		if t.Threshold > 1 {
+			key = NewSecret(slices.Clone(tops[i].Expose()[:RootKeyLen]))
+			defer key.Destroy()
+		}
+		members, err := s.share(key, t.Threshold, t.Size)
+		if err != nil {
+			return parts, err
+		}
+		parts = append(parts, members...)
+	}
+	return parts, nil
+}
+
+// share returns n copies of a key, or n Shamir shares of it where more than one is needed.
+func (s *Set) share(key *Secret, threshold, n int) ([]*Secret, error) {
+	if threshold > 1 {
+		parts, err := recovery.Split(key, n, threshold, s.opts.Rand)
+		if err != nil {
+			return nil, fmt.Errorf("seals: splitting the root key: %w", err)
+		}
+		return parts, nil
+	}
+	parts := make([]*Secret, n)
+	for i := range parts {
+		parts[i] = key.Clone()
+	}
+	return parts, nil
 }
 
 // RotateKey makes a new version of the key of one seal, by the seal's own service.

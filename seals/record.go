@@ -12,9 +12,18 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// RecordVersion is the format version of the sealed records that this package writes. Version 1 is
-// still read.
-const RecordVersion = 2
+// RecordVersion is the newest format version of sealed records that this package reads. It writes
+// version 2 wherever the policy has no groups, so that an older program can read the record, and
+// reads version 1.
+const RecordVersion = 3
+
+// versionFor returns the lowest version, from 2 on, that can express a policy.
+func versionFor(p Plan) int {
+	if p.Grouped() {
+		return 3
+	}
+	return 2
+}
 
 // Bounds of a sealed record, checked before anything is allocated.
 const (
@@ -30,10 +39,12 @@ var ErrRecord = errors.New("seals: not a sealed record")
 // Record is the sealed root key: one part for each seal, and the policy that combines the parts. It
 // is stored outside the barrier.
 //
-//	version u8 = 2
+//	version u8 = 2 or 3
 //	generation u64               of the root key
 //	cluster    u8-len text
-//	threshold  u8                seals needed: 1 = any
+//	threshold  u8                terms of the policy that are needed: 1 = any
+//	terms      version 3 alone: u8 count, each:
+//	  threshold, size  u8        of the next size parts, threshold are needed
 //	share set  u24-len bytes     of the quorum seal, empty without one
 //	previous   u24-len bytes     the replaced share set, empty without one (see Previous);
 //	           if not empty, one part follows
@@ -47,14 +58,17 @@ var ErrRecord = errors.New("seals: not a sealed record")
 //	quorum tag   u8-len bytes    the same by the key of the custodians, empty without one
 //	previous tag u8-len bytes    the same by the key of the replaced custodians, empty without one
 //
-// Version 1 ends before the tags, and its parts bind neither the policy nor the members.
+// In version 2 each part is a term. Version 3 has groups: at least two terms, one of which has more
+// than one part. Version 1 ends before the tags, and its parts bind neither the policy nor the
+// members.
 //
 // All numbers are big-endian. The digests reveal nothing: a part has 256 bits of entropy.
 type Record struct {
-	Version    int // RecordVersion or 1; 0 means RecordVersion
+	Version    int // 1 to RecordVersion; 0 means 2
 	Generation uint64
 	Cluster    string
 	Threshold  int
+	Terms      []Term // of version 3; nil: each part is a term
 	ShareSet   []byte
 	Previous   *Previous // set from a rekey until the new shares are known to have arrived
 	Parts      []Part
@@ -130,10 +144,17 @@ func (r *Record) Marshal() ([]byte, error) {
 // body encodes the record without its tags.
 func (r *Record) body() ([]byte, error) {
 	var b cryptobyte.Builder
-	b.AddUint8(uint8(cmp.Or(r.Version, RecordVersion)))
+	b.AddUint8(uint8(cmp.Or(r.Version, 2)))
 	b.AddUint64(r.Generation)
 	addText8(&b, r.Cluster)
 	b.AddUint8(uint8(r.Threshold))
+	if r.Version == 3 {
+		b.AddUint8(uint8(len(r.Terms)))
+		for _, t := range r.Terms {
+			b.AddUint8(uint8(t.Threshold))
+			b.AddUint8(uint8(t.Size))
+		}
+	}
 	b.AddUint24LengthPrefixed(func(b *cryptobyte.Builder) { b.AddBytes(r.ShareSet) })
 	previous := r.Previous
 	if previous == nil {
@@ -195,14 +216,14 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 	if !s.ReadUint8(&version) {
 		return nil, fmt.Errorf("%w: empty", ErrRecord)
 	}
-	if version != 1 && version != RecordVersion {
-		return nil, fmt.Errorf("%w: format version %d; this program reads versions 1 and %d",
+	if version < 1 || version > RecordVersion {
+		return nil, fmt.Errorf("%w: format version %d; this program reads versions 1 to %d",
 			ErrRecord, version, RecordVersion)
 	}
 	r := &Record{Version: int(version)}
 	var shareSet cryptobyte.String
 	if !s.ReadUint64(&r.Generation) || !readText8(&s, &r.Cluster) || !s.ReadUint8(&threshold) ||
-		!s.ReadUint24LengthPrefixed(&shareSet) {
+		version == 3 && !r.readTerms(&s) || !s.ReadUint24LengthPrefixed(&shareSet) {
 		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
 	if len(shareSet) > 0 {
@@ -215,8 +236,8 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: truncated", ErrRecord)
 	}
 	r.Threshold = int(threshold)
-	if count == 0 || count > maxSeals || threshold == 0 || threshold > count {
-		return nil, fmt.Errorf("%w: %d of %d seals", ErrRecord, threshold, count)
+	if count == 0 || count > maxSeals || threshold == 0 || threshold > count || !r.termsFit(int(count)) {
+		return nil, fmt.Errorf("%w: %d of %d seals, terms %v", ErrRecord, threshold, count, r.Terms)
 	}
 	for range count {
 		p, err := readPart(&s)
@@ -235,6 +256,48 @@ func UnmarshalRecord(data []byte) (*Record, error) {
 		return nil, fmt.Errorf("%w: %d trailing bytes", ErrRecord, len(s))
 	}
 	return r, nil
+}
+
+// readTerms reads the terms of version 3.
+func (r *Record) readTerms(s *cryptobyte.String) bool {
+	var count uint8
+	if !s.ReadUint8(&count) || count > maxSeals {
+		return false
+	}
+	for range count {
+		var threshold, size uint8
+		if !s.ReadUint8(&threshold) || !s.ReadUint8(&size) {
+			return false
+		}
+		r.Terms = append(r.Terms, Term{int(threshold), int(size)})
+	}
+	return true
+}
+
+// termsFit reports whether the terms are those of a policy with groups over n parts. A policy has
+// one encoding: version 3 has groups, and the others have no terms.
+func (r *Record) termsFit(n int) bool {
+	if r.Version != 3 {
+		return true
+	}
+	grouped := false
+	for _, t := range r.Terms {
+		if t.Threshold < 1 || t.Threshold > t.Size {
+			return false
+		}
+		grouped = grouped || t.grouped()
+		n -= t.Size
+	}
+	return n == 0 && grouped && len(r.Terms) > 1 && r.Threshold <= len(r.Terms)
+}
+
+// Plan returns the policy of the record.
+func (r *Record) Plan() Plan {
+	p := Plan{Threshold: r.Threshold, Terms: r.Terms}
+	for i := range r.Parts {
+		p.Members = append(p.Members, r.Parts[i].Name)
+	}
+	return p
 }
 
 func (r *Record) readTags(s *cryptobyte.String) bool {

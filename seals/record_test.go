@@ -10,7 +10,8 @@ import (
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 )
 
-// sampleRecord returns a record of a format version; that of version 2 has tags by fixed keys.
+// sampleRecord returns a record of a format version; those from version 2 on have tags by fixed
+// keys.
 func sampleRecord(t testing.TB, version int) *Record {
 	t.Helper()
 	r := &Record{
@@ -33,6 +34,9 @@ func sampleRecord(t testing.TB, version int) *Record {
 			{Name: "empty", Type: "static", Digest: digest(nil), Blob: &wrapping.BlobInfo{}},
 		},
 	}
+	if version == 3 {
+		r.Terms = []Term{{1, 1}, {1, 2}}
+	}
 	keys := RecordKeys{Quorum: fixedSecret(2), Previous: fixedSecret(3)}
 	if err := r.Authenticate(fixedSecret(1), keys); err != nil {
 		t.Fatal(err)
@@ -47,7 +51,9 @@ const golden = "../testdata/seals"
 // TestRecordGolden reads bytes that were written once and are never edited: a program that cannot
 // read them locks its users out.
 func TestRecordGolden(t *testing.T) {
-	for version, file := range map[int]string{1: "record-v1-two-of-three.bin", 2: "record-v2-two-of-three.bin"} {
+	for version, file := range map[int]string{
+		1: "record-v1-two-of-three.bin", 2: "record-v2-two-of-three.bin", 3: "record-v3-one-and-any-of-two.bin",
+	} {
 		checkGolden(t, version, file)
 	}
 }
@@ -95,11 +101,36 @@ func TestRecordRefuses(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, data := range map[string][]byte{
-		"nothing": nil, "a later version": append([]byte{3}, good[1:]...), "a byte more": append(bytes.Clone(good), 0),
+		"nothing": nil, "a later version": append([]byte{4}, good[1:]...), "a byte more": append(bytes.Clone(good), 0),
 		"two parts of one name": doubled, "more needed than there are": greedy, "too much": make([]byte, maxRecord+1),
 	} {
 		if _, err := UnmarshalRecord(data); !errors.Is(err, ErrRecord) {
 			t.Errorf("%s: %v, want ErrRecord", name, err)
+		}
+	}
+	for name, terms := range map[string][]Term{
+		"no terms": nil, "no groups": {{1, 1}, {1, 1}, {1, 1}}, "one term": {{2, 3}}, "too few parts": {{1, 1}, {1, 1}},
+		"too many parts": {{1, 2}, {1, 2}}, "a group that cannot be met": {{1, 1}, {3, 2}},
+		"an empty one":            {{1, 1}, {0, 0}, {1, 2}},
+		"a group of no threshold": {{1, 1}, {0, 2}}, "a threshold over the terms": {{1, 3}},
+	} {
+		r := sampleRecord(t, 3)
+		r.Terms = terms
+		data, err := r.Marshal()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := UnmarshalRecord(data); !errors.Is(err, ErrRecord) {
+			t.Errorf("version 3, %s: %v, want ErrRecord", name, err)
+		}
+	}
+	grouped, err := sampleRecord(t, 3).Marshal()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range grouped {
+		if _, err := UnmarshalRecord(grouped[:cut]); !errors.Is(err, ErrRecord) {
+			t.Errorf("version 3 cut after %d bytes: %v, want ErrRecord", cut, err)
 		}
 	}
 	for cut := range good {
@@ -110,7 +141,7 @@ func TestRecordRefuses(t *testing.T) {
 }
 
 func FuzzRecord(f *testing.F) {
-	for _, version := range []int{1, 2} {
+	for _, version := range []int{1, 2, 3} {
 		good, err := sampleRecord(f, version).Marshal()
 		if err != nil {
 			f.Fatal(err)

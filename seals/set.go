@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,6 +30,7 @@ type Seal struct {
 // Options configure a set.
 type Options struct {
 	Threshold int           // seals needed to unseal; 0 and 1 mean any of them
+	Policy    *Plan         // which seals unseal together, in place of Threshold; nil: any Threshold of all
 	Deadline  time.Duration // of a call to a provider that is not Bounded; 0 = DefaultDeadline
 	Rand      io.Reader     // nil = crypto/rand
 	Now       func() time.Time
@@ -99,12 +101,34 @@ func NewSet(members []Seal, o Options) (*Set, error) {
 		}
 		seen[m.Name] = true
 	}
+	if err := checkConfigured(&o, seen); err != nil {
+		return nil, err
+	}
 	s := &Set{seals: members, opts: o, calls: newSemaphores(len(members)), turns: make([]schedule, len(members))}
 	s.life, s.end = context.WithCancel(context.Background())
 	for _, m := range members {
 		s.warnPublic(m)
 	}
 	return s, nil
+}
+
+// checkConfigured checks a policy that names its seals.
+func checkConfigured(o *Options, configured map[string]bool) error {
+	if o.Policy == nil {
+		return nil
+	}
+	if err := o.Policy.Check(); err != nil {
+		return err
+	}
+	for _, name := range o.Policy.Members {
+		if !configured[name] {
+			return Fail(Misconfigured, fmt.Errorf("seal_policy names seal %q, which has no stanza or is disabled", name),
+				"add the stanza, or correct the name")
+		}
+	}
+	p := o.Policy.normal()
+	o.Policy, o.Threshold = &p, p.Threshold
+	return nil
 }
 
 // warnPublic warns once of a seal whose blobs do not prove who made them. Providers learn the type
@@ -146,14 +170,25 @@ func (s *Set) Quorum() Quorum {
 
 // NeedsShares reports whether the set cannot unseal without its unseal custodians.
 func (s *Set) NeedsShares() bool {
-	automatic, plan := 0, s.Plan()
-	for _, name := range plan.Members {
-		m, _ := s.Member(name)
-		if _, ok := m.Wrapper.(Quorum); !ok {
-			automatic++
-		}
+	return !s.Plan().Opens(func(name string) bool { return !s.isQuorum(name) })
+}
+
+// HasCustodians reports whether unseal custodians hold a part under a plan: their shares decrypt,
+// whether or not the set needs them.
+func (s *Set) HasCustodians(p Plan) bool { return slices.ContainsFunc(p.Members, s.isQuorum) }
+
+func (s *Set) names() []string {
+	out := make([]string, len(s.seals))
+	for i, m := range s.seals {
+		out[i] = m.Name
 	}
-	return automatic < plan.Threshold
+	return out
+}
+
+func (s *Set) isQuorum(name string) bool {
+	m, _ := s.Member(name)
+	_, is := m.Wrapper.(Quorum)
+	return is
 }
 
 // each runs f for every member at once and joins the errors in the order of the members.

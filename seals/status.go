@@ -167,16 +167,14 @@ func (s *Set) has(name string) bool {
 	return false
 }
 
-// WouldUnseal reports whether as many seals as the policy requires passed their last probe. Seals
-// that hold no part cannot pass.
+// WouldUnseal reports whether the seals that passed their last probe satisfy the policy. Seals that
+// hold no part cannot pass. Custodians count where the set cannot unseal without them.
 func (s *Set) WouldUnseal() bool {
-	n := 0
+	would, needs := map[string]bool{}, s.NeedsShares()
 	for _, st := range s.Status() {
-		if st.WouldUnseal {
-			n++
-		}
+		would[st.Name] = st.WouldUnseal && (needs || !s.isQuorum(st.Name))
 	}
-	return n >= s.Plan().Threshold
+	return s.Plan().Opens(func(name string) bool { return would[name] })
 }
 
 // FirstDeletion returns the earliest known date on which a key of the seals will be destroyed, zero

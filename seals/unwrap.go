@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -13,12 +14,12 @@ import (
 
 var errClosed = errors.New("the set of seals was closed")
 
-// Unwrap returns the root key as soon as as many members as the record asks for have decrypted
-// their part. Calls to the other members continue until they end, so that their status is known;
-// Close cancels them. quorum is an unlocked wrapper of the [Quorum] seal, for the record's
-// custodians or the previous ones; nil where no shares were given. A record that is not authentic,
-// or that protects less than the configured policy, is refused. The error joins the failures of all
-// members.
+// Unwrap returns the root key as soon as members that satisfy the record's policy have decrypted
+// their part: the fastest sufficient ones decide, and none is waited for that is not needed. Calls
+// to the other members continue until they end, so that their status is known; Close cancels them.
+// quorum is an unlocked wrapper of the [Quorum] seal, for the record's custodians or the previous
+// ones; nil where no shares were given. A record that is not authentic, or that protects less than
+// the configured policy, is refused. The error joins the failures of all members.
 func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*Secret, error) {
 	if err := s.checkPolicy(r); err != nil {
 		return nil, err
@@ -35,18 +36,23 @@ func (s *Set) Unwrap(ctx context.Context, r *Record, quorum wrapping.Wrapper) (*
 		return nil, Fail(Unreachable, errClosed, "the server is stopping or was reconfigured; try again")
 	}
 	calls, release := s.outliving(ctx)
-	c := newCollection(r.Threshold, len(s.seals), release.all)
+	c := newCollection(r.Plan(), len(s.seals), release.all)
 	for i := range s.seals {
 		go func() {
 			defer s.running.Done()
-			c.add(i)(s.unwrapMember(calls, r, i, quorum, isPrevious))
+			part, err := s.unwrapMember(calls, r, i, quorum, isPrevious)
+			c.add(i, s.seals[i].Name, part, err)
 		}()
 	}
 	<-c.ready
 	release.parent()
 	parts, err := c.take()
-	defer destroyAll(parts)
-	root, err := combine(r, parts, err)
+	defer func() {
+		for _, p := range parts {
+			p.Destroy()
+		}
+	}()
+	root, err := s.combine(r, parts, err)
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +107,11 @@ func (s *Set) unwrapMember(
 		return nil, err
 	}
 	w := m.Wrapper
-	if _, isQuorum := w.(Quorum); isQuorum && quorum != nil {
+	if _, isQuorum := w.(Quorum); isQuorum {
+		if quorum == nil {
+			return nil, named(m, "unwrap", Fail(Denied, errors.New("the shares of its custodians were not given"),
+				"have a threshold of share holders run `sealgate operator unseal`"))
+		}
 		w = quorum
 		if isPrevious {
 			p = &r.Previous.Part
@@ -114,47 +124,48 @@ func (s *Set) unwrapMember(
 
 // collection gathers the parts of an Unwrap. Parts that arrive after take are destroyed.
 type collection struct {
-	need  int
-	ready chan struct{} // closed when need parts arrived, or no call is left
-	ended func()        // called when no call is left
+	policy Plan
+	ready  chan struct{} // closed when the parts that arrived satisfy the policy, or no call is left
+	ended  func()        // called when no call is left
 
 	mu    sync.Mutex
-	parts []*Secret
+	parts map[string]*Secret // by the seal's name
 	errs  []error
 	left  int
+	met   bool
 	taken bool
 }
 
-func newCollection(need, calls int, ended func()) *collection {
-	return &collection{need: need, ready: make(chan struct{}), ended: ended, errs: make([]error, calls), left: calls}
+func newCollection(policy Plan, calls int, ended func()) *collection {
+	return &collection{policy: policy, ready: make(chan struct{}), ended: ended, parts: map[string]*Secret{},
+		errs: make([]error, calls), left: calls}
 }
 
-// add returns the function that records the result of one call.
-func (c *collection) add(i int) func(*Secret, error) {
-	return func(part *Secret, err error) {
-		c.mu.Lock()
-		defer c.mu.Unlock()
-		c.left--
-		wasReady := len(c.parts) >= c.need
-		switch {
-		case err != nil:
-			c.errs[i] = err
-		case c.taken:
-			part.Destroy()
-		default:
-			c.parts = append(c.parts, part)
-		}
-		if !wasReady && (len(c.parts) >= c.need || c.left == 0) {
-			close(c.ready)
-		}
-		if c.left == 0 {
-			c.ended()
-		}
+// add records the result of call number i.
+func (c *collection) add(i int, name string, part *Secret, err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.left--
+	was := c.met
+	switch {
+	case err != nil:
+		c.errs[i] = err
+	case c.taken:
+		part.Destroy()
+	default:
+		c.parts[name] = part
+		c.met = c.policy.Opens(func(m string) bool { return c.parts[m] != nil })
+	}
+	if !was && (c.met || c.left == 0) {
+		close(c.ready)
+	}
+	if c.left == 0 {
+		c.ended()
 	}
 }
 
 // take returns the parts that have arrived, which the caller destroys, and the joined errors.
-func (c *collection) take() ([]*Secret, error) {
+func (c *collection) take() (map[string]*Secret, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.taken = true
@@ -162,25 +173,84 @@ func (c *collection) take() ([]*Secret, error) {
 }
 
 // combine makes the root key of parts. err is why parts are missing.
-func combine(r *Record, parts []*Secret, err error) (*Secret, error) {
-	switch {
-	case len(parts) < r.Threshold && err == nil:
-		return nil, Fail(
-			Misconfigured,
-			fmt.Errorf("%d of the %d seals that are needed are configured", len(parts), r.Threshold),
-			"configure more of the seals that wrapped the root key: %s",
-			r.names(),
-		)
-	case len(parts) < r.Threshold:
-		return nil, err
-	case r.Threshold == 1:
-		return parts[0].Clone(), nil
+func (s *Set) combine(r *Record, parts map[string]*Secret, err error) (*Secret, error) {
+	policy := r.Plan()
+	if !policy.Opens(func(m string) bool { return parts[m] != nil }) {
+		if err == nil {
+			return nil, s.missing(r)
+		}
+		return nil, lacking(r, parts, err)
 	}
-	root, err := recovery.Combine(parts[:r.Threshold])
+	var tops []*Secret
+	defer func() { destroyAll(tops) }()
+	rest := policy.Members
+	for i, t := range policy.terms() {
+		if len(tops) == policy.Threshold {
+			break
+		}
+		var have []*Secret
+		for _, m := range rest[:t.Size] {
+			if p := parts[m]; p != nil && len(have) < t.Threshold {
+				have = append(have, p)
+			}
+		}
+		rest = rest[t.Size:]
+		if len(have) < t.Threshold {
+			continue
+		}
+		top, err := combineTerm(have, byte(i+1), policy.Threshold > 1)
+		if err != nil {
+			return nil, err
+		}
+		tops = append(tops, top)
+	}
+	if policy.Threshold == 1 {
+		return tops[0].Clone(), nil
+	}
+	return combineShares(tops)
+}
+
+// combineTerm makes the secret of one term: the root key, or its share with the given number. See
+// split.
+func combineTerm(have []*Secret, number byte, share bool) (*Secret, error) {
+	if len(have) == 1 {
+		return have[0].Clone(), nil
+	}
+	key, err := combineShares(have)
+	if err != nil || !share {
+		return key, err
+	}
+	defer key.Destroy()
+	return NewSecret(append(append(make([]byte, 0, key.Len()+1), key.Expose()...), number)), nil
+}
+
+func combineShares(parts []*Secret) (*Secret, error) {
+	key, err := recovery.Combine(parts)
 	if err != nil {
 		return nil, Fail(Corrupt, err, "restore the sealed record from a backup")
 	}
-	return root, nil
+	return key, nil
+}
+
+// lacking adds to the failures of several seals what the policy needs and which seals answered. The
+// class and the remedy are those of the first failure.
+func lacking(r *Record, parts map[string]*Secret, err error) error {
+	if len(r.Parts) == 1 {
+		return err
+	}
+	var have []string
+	for _, m := range r.Plan().Members {
+		if parts[m] != nil {
+			have = append(have, m)
+		}
+	}
+	answered := "none of them opened its part"
+	if len(have) > 0 {
+		answered = "only " + strings.Join(have, ", ") + " opened"
+	}
+	f := *Classify(err)
+	f.Err = fmt.Errorf("the root key needs %s; %s: %w", r.Plan(), answered, err)
+	return &f
 }
 
 // Missing returns a failure that names the seals of a record, where fewer of them are configured
@@ -189,14 +259,23 @@ func (s *Set) Missing(r *Record) error {
 	if r == nil {
 		return nil
 	}
+	if r.Plan().Opens(s.has) {
+		return nil
+	}
+	return s.missing(r)
+}
+
+func (s *Set) missing(r *Record) error {
 	have := 0
 	for _, m := range s.seals {
 		if r.part(m.Name) != nil {
 			have++
 		}
 	}
-	if have >= r.Threshold {
-		return nil
+	if r.Plan().Grouped() {
+		return Fail(Misconfigured, fmt.Errorf("the stored root key is wrapped by %s under the policy %s, and the "+
+			"configured seals do not satisfy it", r.names(), r.Plan()),
+			"add the seal stanzas of these seals, with their names, and restart")
 	}
 	return Fail(Misconfigured, fmt.Errorf("the stored root key is wrapped by %s, and the configuration has %d of "+
 		"the %d seals "+

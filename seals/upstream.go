@@ -52,18 +52,17 @@ func (s *Set) Upstreams(r *Record) []string {
 	if r == nil {
 		return nil
 	}
-	var ids []string
-	others := 0
+	var ids, others []string
 	for _, st := range s.StatusOf(r) {
 		switch {
 		case r.part(st.Name) == nil || !st.Configured:
 		case len(st.Upstream) == 0:
-			others++
+			others = append(others, st.Name)
 		default:
 			ids = append(ids, st.Upstream...)
 		}
 	}
-	if others >= r.Threshold {
+	if r.Plan().OpensWith(others) {
 		return nil
 	}
 	return Chain(ids)

@@ -1,6 +1,7 @@
 package seals
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/binary"
@@ -24,7 +25,7 @@ type Custodians struct {
 }
 
 // Wrap wraps a root key with the seals of [Set.Plan]. Each part is decrypted again and compared
-// before the record is returned. With a threshold above one, each seal gets one Shamir share of
+// before the record is returned. With a threshold above one, each seal gets a Shamir share of
 // the key. custodians is the quorum that a [Quorum] seal wraps to, nil where the set has no such
 // seal; previous, where it is not nil, stays able to unseal as well.
 func (s *Set) Wrap(
@@ -44,11 +45,12 @@ func (s *Set) WrapAs(
 	if err != nil {
 		return nil, err
 	}
-	parts, destroy, err := s.split(root, plan)
+	plan = plan.normal()
+	parts, err := s.split(root, plan)
 	if err != nil {
 		return nil, err
 	}
-	defer destroy()
+	defer destroyAll(parts)
 	r := s.newRecord(cluster, generation, plan, at)
 	var keys RecordKeys
 	if custodians != nil {
@@ -82,8 +84,8 @@ func (s *Set) WrapAs(
 // newRecord returns a record that names the members and has no blobs.
 func (s *Set) newRecord(cluster string, generation uint64, plan Plan, at []int) *Record {
 	r := &Record{
-		Version: RecordVersion, Generation: generation, Cluster: cluster, Threshold: plan.Threshold,
-		Parts: make([]Part, len(at)),
+		Version: versionFor(plan), Generation: generation, Cluster: cluster, Threshold: plan.Threshold,
+		Terms: plan.Terms, Parts: make([]Part, len(at)),
 	}
 	for to, i := range at {
 		r.Parts[to] = Part{Name: s.seals[i].Name, Type: s.seals[i].Type}
@@ -208,8 +210,16 @@ func binding(r *Record, seal string) []byte {
 	if r.Version == 1 {
 		return fmt.Appendf(nil, "sealgate.seal=v1\ncluster=%s\nseal=%s\ngeneration=%d\n", r.Cluster, seal, r.Generation)
 	}
-	return fmt.Appendf(nil, "sealgate.seal=v2\ncluster=%s\nseal=%s\ngeneration=%d\npolicy=%d/%d\nmembers=%x\n",
-		r.Cluster, seal, r.Generation, r.Threshold, len(r.Parts), r.members())
+	policy := fmt.Sprintf("%d/%d", r.Threshold, len(r.Parts))
+	if r.Version == 3 {
+		policy = fmt.Sprintf("%d/%d", r.Threshold, len(r.Terms))
+		for _, t := range r.Terms {
+			policy += fmt.Sprintf(",%d/%d", t.Threshold, t.Size)
+		}
+	}
+	version := cmp.Or(r.Version, 2) // a trial has no policy, and no version
+	return fmt.Appendf(nil, "sealgate.seal=v%d\ncluster=%s\nseal=%s\ngeneration=%d\npolicy=%s\nmembers=%x\n",
+		version, r.Cluster, seal, r.Generation, policy, r.members())
 }
 
 // members is a digest of the types and names of all parts, in their order.

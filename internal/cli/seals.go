@@ -138,16 +138,25 @@ func yesNo(v bool) string {
 
 func sealsAddCommand(b *base) *command {
 	b.formatted()
+	policy := ""
+	b.flags.StringVar(&policy, "policy", "", "the `policy` with the new seal, as \"operator seals policy\" takes it")
+	b.own("policy")
+	b.nonEmpty("policy")
 	return &command{base: b, name: "operator seals add", args: "NAME", least: 1, most: 1,
 		synopsis: "Make a configured seal hold the root key too",
 		about: `Makes the seal NAME hold the root key too, while the servers serve. Add its stanza to the configuration of
 every node first. The nodes read it themselves, and each proves with its own credentials that it can use the seal; only
-then does the seal enter the sealed record, in one commit.
+then does the seal enter the sealed record, in one commit. The threshold of the policy stays; where the policy has groups,
+-policy says where NAME belongs.
 
 The exit code is 2 while a node has not proven the seal: correct what the node reports and repeat the command. Needs
 "update" and "sudo" on sys/seals/add.`,
 		run: func(args []string) int {
-			return changeSeals(b, "sys/seals/add", map[string]any{"name": args[0]}, "adding the seal")
+			body := map[string]any{"name": args[0]}
+			if policy != "" {
+				body["policy"] = policy
+			}
+			return changeSeals(b, "sys/seals/add", body, "adding the seal")
 		}}
 }
 
@@ -166,19 +175,30 @@ configuration of every node afterwards. It lessens what can unseal the server, s
 
 func sealsPolicyCommand(b *base) *command {
 	b.formatted()
-	return &command{base: b, name: "operator seals policy", args: "THRESHOLD", least: 1, most: 1,
-		synopsis: "Change how many seals are needed to unseal",
-		about: `Changes how many of the seals that hold the root key are needed to unseal: 1 means any of them. To raise
-the threshold, run this command and raise seal_policy in the configuration of every node afterwards; to lower it, lower
-seal_policy and reload the nodes (SIGHUP) first, and have a quorum of shares authorise it. Needs "update" and "sudo" on
-sys/seals/policy.`,
+	return &command{base: b, name: "operator seals policy", args: "THRESHOLD | POLICY", least: 1, most: 1,
+		synopsis: "Change which seals are needed to unseal",
+		about: `Changes which of the seals that hold the root key are needed to unseal: a number of them, 1 means any; or a
+policy that names each of them once, with groups one level deep.
+
+    $ sealgate operator seals policy 2
+    $ sealgate operator seals policy "any(hsm_a, hsm_b) and custodians"
+    $ sealgate operator seals policy "2 of (hsm, any(kms_a, kms_b), custodians)"
+
+To need more, run this command and change seal_policy in the configuration of every node afterwards; each node must have
+proven every seal. To need less, change seal_policy and reload the nodes (SIGHUP) first, and have a quorum of shares
+authorise it. A program before this version cannot read a record with groups: install this version on every node first,
+and remove the groups before an older one is installed again. Needs "update" and "sudo" on sys/seals/policy.`,
 		run: func(args []string) int {
+			body := map[string]any{"policy": args[0]}
 			threshold, err := strconv.Atoi(args[0])
-			if err != nil || threshold < 1 {
-				b.errorf("THRESHOLD is a number of seals, at least 1")
+			switch {
+			case err == nil && threshold >= 1:
+				body = map[string]any{"threshold": threshold}
+			case err == nil || !strings.ContainsAny(args[0], "( "):
+				b.errorf("THRESHOLD is a number of seals, at least 1; a POLICY is written as in \"any(hsm_a, hsm_b) and kms\"")
 				return exitLocal
 			}
-			return changeSeals(b, "sys/seals/policy", map[string]any{"threshold": threshold}, "changing the seal policy")
+			return changeSeals(b, "sys/seals/policy", body, "changing the seal policy")
 		}}
 }
 

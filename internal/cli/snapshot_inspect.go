@@ -84,6 +84,7 @@ type inspected struct {
 	Signed     bool            `json:"signed"`
 	Generation uint64          `json:"root_generation,omitempty"`
 	Needed     int             `json:"seals_needed,omitempty"` // how many of the seals unseal together
+	Policy     string          `json:"seal_policy,omitempty"`  // which of them, where the policy has groups
 	Seals      []inspectedSeal `json:"seals,omitempty"`        // that wrapped the root key
 	Custodians string          `json:"custodians,omitempty"`   // who are one of the seals: "3 of 5 shares"
 	// Previous are custodians who were replaced, and whose shares open the snapshot too.
@@ -128,6 +129,9 @@ func describe(info *snapshot.Info, record *seals.Record) inspected {
 			"%s: it was changed after it was taken", info.ClusterID, record.Cluster))
 	}
 	out.Generation, out.Needed = record.Generation, max(record.Threshold, 1)
+	if record.Plan().Grouped() {
+		out.Policy = record.Plan().Expression()
+	}
 	for _, p := range record.Parts {
 		out.Seals = append(out.Seals, inspectedSeal{p.Name, p.Type, p.KeyID, p.KeyVersion})
 	}
@@ -201,7 +205,9 @@ func showInspected(b *base, info *snapshot.Info, d inspected) {
 			rows = append(rows, []string{c.name, c.text})
 		}
 	}
-	if len(d.Seals) > 1 {
+	if d.Policy != "" {
+		rows = append(rows, []string{"Seals Needed", d.Policy})
+	} else if len(d.Seals) > 1 {
 		rows = append(rows, []string{"Seals Needed", fmt.Sprintf("%d of %d", d.Needed, len(d.Seals))})
 	}
 	b.warnings(d.Warnings)

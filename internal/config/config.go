@@ -5,6 +5,8 @@ import (
 	"io"
 	"log/slog"
 	"time"
+
+	"github.com/sealgate/sealgate/seals"
 )
 
 // Config is the configuration from all files and the environment.
@@ -188,13 +190,15 @@ func (p Params) MarshalJSON() ([]byte, error) { return []byte(`"` + p.String() +
 const (
 	PolicyAny       = "any"       // each seal alone can unseal
 	PolicyThreshold = "threshold" // a threshold of the seals is needed
+	PolicyNamed     = "policy"    // the seals that unseal together are named, in groups
 )
 
 // SealPolicy is the seal_policy stanza.
 type SealPolicy struct {
 	Pos       Pos
-	Mode      string // PolicyAny without a stanza
-	Threshold int    // for PolicyThreshold: from 2 to the number of enabled seals
+	Mode      string     // PolicyAny without a stanza
+	Threshold int        // for PolicyThreshold: from 2 to the number of enabled seals
+	Named     seals.Plan // for PolicyNamed: policy = "any(hsm_a, hsm_b) and custodians"
 
 	// AllowChange (allow_change) lets this policy replace another one that the store has.
 	AllowChange bool

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/sealgate/sealgate/seals"
 )
 
 // mostSeals bounds the number of seals: the sealed record has a part for each.
@@ -56,14 +58,26 @@ func (d *decoder) sealPolicy(b block) {
 	p := SealPolicy{Pos: b.pos, Mode: PolicyAny}
 	s := d.section("seal_policy", b.body)
 	var k int64
+	var named string
 	s.choice("mode", []string{PolicyAny, PolicyThreshold}, &p.Mode)
+	s.str("policy", &named)
 	s.integer("threshold", 2, mostSeals, &k)
 	s.flag("allow_change", &p.AllowChange)
 	s.flag("auto_rewrap_to_survivors", &p.AutoRewrap)
 	p.Threshold = int(k)
 	s.finish()
 	_, given := s.seen["threshold"]
+	_, hasMode := s.seen["mode"]
+	_, hasPolicy := s.seen["policy"]
 	switch {
+	case hasPolicy && (given || hasMode):
+		d.fail(b.pos, "seal_policy: policy says which seals are needed: remove mode and threshold")
+	case hasPolicy:
+		var err error
+		if p.Named, err = seals.ParsePlan(named); err != nil {
+			d.fail(b.pos, "seal_policy: %v", err)
+		}
+		p.Mode = PolicyNamed
 	case p.Mode == PolicyAny && given:
 		d.fail(b.pos, `seal_policy: threshold requires mode = "threshold"; with "any" each seal alone unseals`)
 	case p.Mode == PolicyThreshold && !given:
@@ -77,7 +91,7 @@ func (d *decoder) checkSeals() {
 	if len(c.Seals) > mostSeals {
 		d.fail(c.Seals[mostSeals].Pos, "more than %d seals", mostSeals)
 	}
-	enabled := 0
+	enabled, shamir := 0, 0
 	byName := map[string]Pos{}
 	for i := range c.Seals {
 		sl := &c.Seals[i]
@@ -90,6 +104,13 @@ func (d *decoder) checkSeals() {
 		if !sl.Disabled {
 			enabled++
 		}
+		if !sl.Disabled && sl.Type == "shamir" {
+			shamir++
+		}
+		if shamir > 1 {
+			shamir = 1 // reported once for each
+			d.fail(sl.Pos, "seal: a second seal of type shamir: the cluster has one set of unseal shares")
+		}
 		if !validName(sl.Name) {
 			d.fail(sl.Pos, "seal: a name is 1 to 64 letters, digits, dots, hyphens and underscores")
 		}
@@ -101,7 +122,26 @@ func (d *decoder) checkSeals() {
 		d.fail(c.SealPolicy.Pos, "seal_policy: threshold %d exceeds the number of enabled seals, which is %d",
 			c.SealPolicy.Threshold, enabled)
 	}
+	for _, name := range c.SealPolicy.Named.Members {
+		if !slices.ContainsFunc(c.Seals, func(s Seal) bool { return s.Name == name && !s.Disabled }) {
+			d.fail(c.SealPolicy.Pos, "seal_policy: no enabled seal is named %q", name)
+		}
+	}
 	slices.SortStableFunc(c.Seals, func(a, b Seal) int { return cmp.Compare(rank(a), rank(b)) })
+}
+
+// Plan returns the policy over the enabled seals.
+func (c *Config) Plan() seals.Plan {
+	if c.SealPolicy.Mode == PolicyNamed {
+		return c.SealPolicy.Named
+	}
+	p := seals.Plan{Threshold: max(1, c.SealPolicy.Threshold)}
+	for i := range c.Seals {
+		if !c.Seals[i].Disabled {
+			p.Members = append(p.Members, c.Seals[i].Name)
+		}
+	}
+	return p
 }
 
 func rank(s Seal) int {

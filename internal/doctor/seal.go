@@ -33,7 +33,8 @@ func (e *exam) seals(ctx context.Context) {
 	if len(stanzas) == 0 {
 		stanzas = []config.Seal{{Type: "shamir", Name: "shamir"}}
 	}
-	would, custodians := 0, false
+	var would []string
+	custodians := false
 	for _, s := range stanzas {
 		on := e.on("seal", s.Name, s.Pos)
 		factory, ok := e.Factories[s.Type]
@@ -56,7 +57,7 @@ func (e *exam) seals(ctx context.Context) {
 			on.ok("custodians hold its key: their shares unseal the server")
 		} else if e.tryOne(ctx, on, w, e.makesKeys(s)) &&
 			e.opensStored(ctx, on, seals.Seal{Name: s.Name, Type: s.Type, Wrapper: w}) {
-			would++
+			would = append(would, s.Name)
 		}
 		if u, ok := w.(seals.Upstream); ok {
 			e.upstream(ctx, on, u)
@@ -111,22 +112,20 @@ func (e *exam) missing() {
 	if len(e.cfg.Seals) == 0 {
 		configured["shamir"] = true
 	}
-	have, missing := 0, []string{}
+	missing := []string{}
 	for _, p := range e.record.Parts {
-		if configured[p.Name] {
-			have++
-		} else {
+		if !configured[p.Name] {
 			missing = append(missing, fmt.Sprintf("%s %q", p.Type, p.Name))
 		}
 	}
-	if have < e.record.Threshold {
+	if !e.record.Plan().Opens(func(name string) bool { return configured[name] }) {
 		e.on("seal", "all", e.cfg.SealPolicy.Pos).fail("add the seal stanzas of these seals, with their names",
 			"the stored root key is wrapped by seals that are not configured: %s", strings.Join(missing, ", "))
 	}
 }
 
 // together checks whether the seals suffice for the stored root key.
-func (e *exam) together(would int, custodians bool) {
+func (e *exam) together(would []string, custodians bool) {
 	on := e.on("seal", "all", e.cfg.SealPolicy.Pos)
 	switch {
 	case e.locked && e.running != nil && e.running.would:
@@ -135,15 +134,22 @@ func (e *exam) together(would int, custodians bool) {
 		on.fail("see the findings of each seal", "the running server reports that they would not unseal it: do not "+
 			"restart it")
 	case e.record == nil:
-	case would >= e.record.Threshold:
-		on.ok("%d seals decrypt the stored root key; needed: %d", would, e.record.Threshold)
+	case e.record.Plan().OpensWith(would):
+		on.ok("%d seals decrypt the stored root key; needed: %s", len(would), needed(e.record))
 	case custodians:
 		on.ok("the server does not unseal automatically: custodians unseal it with their shares")
 	default:
-		on.fail("see the findings of each seal", "%d seals decrypt the stored root key, and %d are needed: the server "+
-			"would stay sealed", would,
-			e.record.Threshold)
+		on.fail("see the findings of each seal", "%d seals decrypt the stored root key, and %s are needed: the server "+
+			"would stay sealed", len(would), needed(e.record))
 	}
+}
+
+// needed is which seals open a record: their number, or the policy where it has groups.
+func needed(r *seals.Record) string {
+	if r.Plan().Grouped() {
+		return r.Plan().Expression()
+	}
+	return strconv.Itoa(r.Threshold)
 }
 
 // tryOne checks a seal without the stored root key: PIN, key and round trip. It reports whether the

@@ -3,15 +3,17 @@ package doctor
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"golang.org/x/sys/unix"
 
-	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/seals"
 )
 
 // storage reads the sealed root key, unless a running server holds the storage's lock.
@@ -79,8 +81,11 @@ func (e *exam) storage(ctx context.Context) {
 		on.ok("it can be read; the server is not initialised yet")
 	default:
 		e.read = true
-		on.ok("it can be read; the root key has generation %d and needs %d of %s",
-			e.record.Generation, e.record.Threshold, count(len(e.record.Parts), "seal"))
+		text := fmt.Sprintf("%d of %s", e.record.Threshold, count(len(e.record.Parts), "seal"))
+		if e.record.Plan().Grouped() {
+			text = e.record.Plan().Expression()
+		}
+		on.ok("it can be read; the root key has generation %d and needs %s", e.record.Generation, text)
 		e.sealedRecord(on)
 	}
 }
@@ -91,11 +96,36 @@ func (e *exam) sealedRecord(on topic) {
 	if text := e.record.Weakness(); text != "" {
 		on.warn("change it while the server is unsealed", "%s", text)
 	}
-	want := 1
-	if e.cfg.SealPolicy.Mode == config.PolicyThreshold {
-		want = e.cfg.SealPolicy.Threshold
+	want, have := e.cfg.Plan(), e.record.Plan()
+	if want.Grouped() || have.Grouped() {
+		e.groupedRecord(on, have, want)
+		return
 	}
-	have, allowed := e.record.Threshold, e.cfg.SealPolicy.AllowChange
+	e.countedRecord(on, have.Threshold, want.Threshold)
+}
+
+// groupedRecord compares a stored policy with the configured one, where one of them has groups.
+func (e *exam) groupedRecord(on topic, have, want seals.Plan) {
+	names := want.Members
+	for i := range e.cfg.Seals {
+		if s := &e.cfg.Seals[i]; !s.Disabled && !slices.Contains(names, s.Name) {
+			names = append(slices.Clone(names), s.Name)
+		}
+	}
+	switch {
+	case have.Expression() == want.Expression():
+	case have.WeakerThan(want, names) && !e.cfg.SealPolicy.AllowChange:
+		on.fail("if that is intended, set allow_change = true in seal_policy; otherwise restore the record from a backup",
+			"%s unseals, %s is configured in seal_policy: the server would stay sealed", have.Expression(), want.Expression())
+	default:
+		on.warn("correct seal_policy, or set allow_change = true in it",
+			"%s unseals, %s is configured in seal_policy", have.Expression(), want.Expression())
+	}
+}
+
+// countedRecord compares how many seals are needed with what is configured.
+func (e *exam) countedRecord(on topic, have, want int) {
+	allowed := e.cfg.SealPolicy.AllowChange
 	switch {
 	case have == want:
 	case allowed:

@@ -3,6 +3,7 @@ package node
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -85,12 +86,12 @@ func forecastOf(record *seals.Record, r reported) NodeForecast {
 		f.Cause = "the node reports nothing about its seals"
 		return f
 	}
-	if r.Threshold > record.Threshold {
-		f.Cause = fmt.Sprintf("its seal_policy asks for %d seals and %d open the stored root key: it would refuse that",
-			r.Threshold, record.Threshold)
+	plan := planOf(record)
+	if why := r.refuses(plan); why != "" {
+		f.Cause = "it " + why
 		return f
 	}
-	var proofs []time.Time
+	proofs := map[string]time.Time{}
 	var able, causes []string
 	for i := range record.Parts {
 		name := record.Parts[i].Name
@@ -105,22 +106,34 @@ func forecastOf(record *seals.Record, r reported) NodeForecast {
 		default:
 			able = append(able, name)
 			if p := r.Seals[at].LastProof; p != nil {
-				proofs = append(proofs, *p)
+				proofs[name] = *p
 			}
 		}
 	}
-	if f.WouldUnseal = len(able) >= record.Threshold; !f.WouldUnseal {
+	if f.WouldUnseal = plan.OpensWith(able); !f.WouldUnseal {
 		f.Cause = strings.Join(causes, "; ")
 		return f
 	}
-	if len(able) == record.Threshold {
-		f.Losses = able
+	for _, name := range able {
+		if !plan.OpensWith(slices.DeleteFunc(slices.Clone(able), func(m string) bool { return m == name })) {
+			f.Losses = append(f.Losses, name)
+		}
 	}
-	slices.SortFunc(proofs, func(a, b time.Time) int { return b.Compare(a) })
-	if len(proofs) >= record.Threshold {
-		f.ProvenAt = &proofs[record.Threshold-1]
-	}
+	f.ProvenAt = provenSince(plan, proofs)
 	return f
+}
+
+// provenSince returns the time since when a policy is proven: the oldest of the newest proofs that
+// satisfy it, nil without them.
+func provenSince(plan seals.Plan, proofs map[string]time.Time) *time.Time {
+	names := slices.SortedFunc(maps.Keys(proofs), func(a, b string) int { return proofs[b].Compare(proofs[a]) })
+	for i, name := range names {
+		if plan.OpensWith(names[:i+1]) {
+			at := proofs[name]
+			return &at
+		}
+	}
+	return nil
 }
 
 // expiries adds what ends, once for each seal.

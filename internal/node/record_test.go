@@ -103,7 +103,7 @@ func TestRecordKeysSurvive(t *testing.T) {
 			t.Fatalf("step %d: %v", step, err)
 		}
 		change(n)
-		if r := h.record(); r.Version != seals.RecordVersion || len(r.QuorumTag) == 0 || r.Weakness() != "" {
+		if r := h.record(); r.Version != 2 || len(r.QuorumTag) == 0 || r.Weakness() != "" {
 			t.Errorf("step %d: version %d, weakness %q", step, r.Version, r.Weakness())
 		}
 		if r := h.record(); r.Previous != nil && len(r.PreviousTag) == 0 {
@@ -339,7 +339,7 @@ func TestStatusIsTrueAtOnce(t *testing.T) {
 		return st.Seals[1].Class == seals.Misconfigured && strings.Contains(st.Seals[1].Remedy, "operator seals add cd") &&
 			!st.FullyWrapped
 	})
-	if c, err := SealAdminOf(n).Add(t.Context(), "cd", admin); err != nil || !c.Done {
+	if c, err := SealAdminOf(n).Add(t.Context(), "cd", "", admin); err != nil || !c.Done {
 		t.Fatal(c, err)
 	}
 	if st, _ := n.SealStatus(t.Context()); !st.Seals[1].WouldUnseal || !st.FullyWrapped || st.Seals[1].Class != "" {

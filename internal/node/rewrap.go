@@ -50,6 +50,9 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if set.AllowsPolicyChange() {
 		plan = set.Configured()
 	}
+	if err := (SealAdmin{n}).readable(plan); err != nil {
+		return err
+	}
 	record, err := set.WrapAs(ctx, plan, f.record.Cluster, f.record.Generation, root,
 		unsealShareSet(custodians), unsealShareSet(previous))
 	if err != nil {

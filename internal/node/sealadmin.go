@@ -20,7 +20,8 @@ func SealAdminOf(n *Node) SealAdmin { return SealAdmin{n} }
 
 // SealList is the seals of a cluster, as the sealed record has them.
 type SealList struct {
-	Policy     string       `json:"policy"` // "any of hsm, kms"
+	Policy     string       `json:"policy"`     // "any of hsm, kms"
+	Expression string       `json:"expression"` // the policy as sys/seals/policy takes it
 	Threshold  int          `json:"threshold"`
 	Generation uint64       `json:"generation"`
 	Members    []SealMember `json:"members"`
@@ -54,7 +55,8 @@ func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
 	}
 	record, set := n.state.Load().record, n.seals.Load()
 	l := &SealList{
-		Policy: planOf(record).String(), Threshold: record.Threshold, Generation: record.Generation,
+		Policy: planOf(record).String(), Expression: planOf(record).Expression(),
+		Threshold: record.Threshold, Generation: record.Generation,
 		Members: []SealMember{}, Candidates: []SealMember{}, Losses: lossesInWords(record),
 		Nodes: s.nodes(), Warnings: []string{},
 	}
@@ -93,35 +95,54 @@ func (o SealNode) cannot(r *seals.Record) (out []string) {
 	return out
 }
 
-func planOf(r *seals.Record) seals.Plan {
-	p := seals.Plan{Threshold: r.Threshold}
-	for i := range r.Parts {
-		p.Members = append(p.Members, r.Parts[i].Name)
-	}
-	return p
-}
+func planOf(r *seals.Record) seals.Plan { return r.Plan() }
 
 // lossesInWords simulates the loss of every single seal and of every two.
 func lossesInWords(r *seals.Record) (out []string) {
-	members := planOf(r).Members
-	survives := func(lost int) bool { return len(members)-lost >= r.Threshold }
-	each := strings.Join(members, ", ")
-	switch {
-	case len(members) == 1:
-		return []string{fmt.Sprintf("does not survive the loss of %s", each)}
-	case !survives(1):
-		return []string{fmt.Sprintf("does not survive the loss of any one of %s", each)}
+	plan := planOf(r)
+	survives := func(lost ...string) bool {
+		return plan.Opens(func(m string) bool { return !slices.Contains(lost, m) })
 	}
-	out = append(out, fmt.Sprintf("survives the loss of any one of %s", each))
-	if survives(2) {
-		return append(out, fmt.Sprintf("survives the loss of any two of %s", each))
-	}
-	for i, a := range members {
-		for _, b := range members[i+1:] {
-			out = append(out, fmt.Sprintf("does not survive the loss of both %s and %s", a, b))
+	var fine, fatal []string
+	for _, m := range plan.Members {
+		if survives(m) {
+			fine = append(fine, m)
+		} else {
+			fatal = append(fatal, m)
 		}
 	}
-	return out
+	if len(fine) > 0 {
+		out = append(out, "survives the loss of "+anyOf(fine))
+	}
+	if len(fatal) > 0 {
+		out = append(out, "does not survive the loss of "+anyOf(fatal))
+	}
+	return append(out, doubleLosses(fine, survives)...)
+}
+
+// doubleLosses says which losses of two seals are survived, where each alone is.
+func doubleLosses(members []string, survives func(...string) bool) []string {
+	var fine, fatal []string
+	for i, a := range members {
+		for _, b := range members[i+1:] {
+			if survives(a, b) {
+				fine = append(fine, fmt.Sprintf("survives the loss of both %s and %s", a, b))
+			} else {
+				fatal = append(fatal, fmt.Sprintf("does not survive the loss of both %s and %s", a, b))
+			}
+		}
+	}
+	if len(fatal) == 0 && len(fine) > 1 {
+		return []string{"survives the loss of any two of " + strings.Join(members, ", ")}
+	}
+	return append(fine, fatal...)
+}
+
+func anyOf(names []string) string {
+	if len(names) == 1 {
+		return names[0]
+	}
+	return "any one of " + strings.Join(names, ", ")
 }
 
 // Verify proves every seal that this node has now, and returns the list.

@@ -41,10 +41,14 @@ type planChange struct {
 
 // Add makes a configured seal hold the root key too, once every node has proven that it can use it.
 // It can be repeated: it continues where it stopped, and does nothing where the seal is a member.
-func (s SealAdmin) Add(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
+// policy is that of the members with the new one, "" for one more seal under the same threshold.
+func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Starter) (*SealChange, error) {
 	n := s.n
 	a, err := s.mayChange()
 	if err != nil {
+		return nil, err
+	}
+	if _, err := s.withMember(planOf(n.state.Load().record), name, policy); err != nil {
 		return nil, err
 	}
 	if record := n.state.Load().record; slices.Contains(planOf(record).Members, name) {
@@ -78,8 +82,16 @@ func (s SealAdmin) Add(ctx context.Context, name string, by ceremony.Starter) (*
 		c.Done, c.Waiting = false, waiting
 		return c, nil
 	}
+	next, err := s.withMember(plan, name, policy)
+	if err == nil {
+		err = s.accepted(ctx, plan, next)
+	}
+	if err != nil {
+		return nil, err
+	}
 	return s.commit(ctx, a, planChange{
-		plan: plan.With(name), purpose: "seal-add", by: by, reason: fmt.Sprintf("seal %q added", name),
+		plan: next, renew: plan.Raises(next), lessens: s.lessens(plan, next),
+		purpose: "seal-add", by: by, reason: fmt.Sprintf("seal %q added", name),
 		also: func(tx *barrier.Tx) { tx.Delete(pathTrials + name) },
 	})
 }
@@ -100,7 +112,11 @@ func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter)
 			name, orList(plan.Members))
 	}
 	next := plan.Without(name)
-	if len(next.Members) < max(1, plan.Threshold) {
+	if next.Check() != nil {
+		if plan.Grouped() {
+			return nil, fault.New(fault.Invalid, "nothing was changed: without seal %q, the policy %s cannot be met; change it "+
+				"first: sealgate operator seals policy", name, plan)
+		}
 		return nil, fault.New(fault.Invalid, "nothing was changed: without seal %q, %d seals would be left and %d are "+
 			"needed; add another seal or lower the threshold first", name, len(next.Members), plan.Threshold)
 	}
@@ -112,43 +128,6 @@ func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter)
 	}
 	c.Warnings = append(c.Warnings, s.snapshotsNeed(ctx, a, name)...)
 	return c, nil
-}
-
-// Policy changes how many of the seals are needed. The configuration of every node must not ask for
-// more, or it would refuse the record at its next start.
-func (s SealAdmin) Policy(ctx context.Context, threshold int, by ceremony.Starter) (*SealChange, error) {
-	n := s.n
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	a, err := s.mayChange()
-	if err != nil {
-		return nil, err
-	}
-	record := n.state.Load().record
-	plan := planOf(record)
-	switch {
-	case threshold == plan.Threshold:
-		return changed(record), nil
-	case threshold < 1 || threshold > len(plan.Members):
-		return nil, fault.New(fault.Invalid, "nothing was changed: the threshold is 1 to %d, the number of seals that "+
-			"hold the root key", len(plan.Members))
-	}
-	for _, r := range s.reports() {
-		if !r.known {
-			return nil, fault.New(fault.Unavailable, "nothing was changed: node %s reports nothing about its seals; "+
-				"wait for its report, or stop it", r.node)
-		}
-		if r.Threshold > threshold {
-			return nil, fault.New(fault.Invalid, "nothing was changed: the seal_policy of node %s asks for %d seals, so it "+
-				"would refuse this record at its next start; lower seal_policy there and reload it (SIGHUP) first",
-				r.node, r.Threshold)
-		}
-	}
-	return s.commit(ctx, a, planChange{
-		plan: seals.Plan{Members: plan.Members, Threshold: threshold}, renew: threshold > plan.Threshold,
-		lessens: threshold < plan.Threshold, purpose: "seal-policy", by: by,
-		reason: fmt.Sprintf("threshold changed from %d to %d", plan.Threshold, threshold),
-	})
 }
 
 // Rewrap makes one seal wrap its part by the newest version of its key; "" means every seal.
@@ -274,11 +253,7 @@ func (s SealAdmin) wrap(ctx context.Context, a *RoleState, c planChange) (w wrap
 
 // hasQuorum reports whether custodians are a member of a plan.
 func (s SealAdmin) hasQuorum(p seals.Plan) bool {
-	return slices.ContainsFunc(p.Members, func(name string) bool {
-		m, _ := s.n.seals.Load().Member(name)
-		_, is := m.Wrapper.(seals.Quorum)
-		return is
-	})
+	return s.n.seals.Load().HasCustodians(p)
 }
 
 // commit wraps the root key under a plan and writes the record, its attestation and a record of the

@@ -55,7 +55,7 @@ func TestSealChanges(t *testing.T) {
 	eventually(t, "active", isActive(n))
 	h.write(n, "a", "1")
 	sa := SealAdminOf(n)
-	h.refused("no seal \"bb\" is configured")(sa.Add(t.Context(), "bb", admin))
+	h.refused("no seal \"bb\" is configured")(sa.Add(t.Context(), "bb", "", admin))
 
 	if _, err := n.ReplaceSeals(t.Context(), h.set(aa, bb)); err != nil {
 		t.Fatal(err)
@@ -66,8 +66,8 @@ func TestSealChanges(t *testing.T) {
 	if err := n.RotateRoot(t.Context()); err != nil || len(h.record().Parts) != 1 {
 		t.Fatalf("a rotation must not add a seal: %v", err)
 	}
-	h.change(sa.Add(t.Context(), "bb", admin))
-	h.change(sa.Add(t.Context(), "bb", admin)) // repeated: nothing to do
+	h.change(sa.Add(t.Context(), "bb", "", admin))
+	h.change(sa.Add(t.Context(), "bb", "", admin)) // repeated: nothing to do
 	list, err := sa.List(t.Context())
 	if err != nil || list.Policy != "any of aa, bb" || len(list.Members) != 2 || len(list.Candidates) != 0 ||
 		list.Losses[0] != "survives the loss of any one of aa, bb" {
@@ -157,7 +157,7 @@ func TestForecast(t *testing.T) {
 			strings.Contains(f.Nodes[0].Cause, "unreachable")
 	})
 	strict := reported{nodeReport: nodeReport{Threshold: 2}, node: "b", known: true}
-	if f := forecastOf(h.record(), strict); f.WouldUnseal || !strings.Contains(f.Cause, "would refuse that") {
+	if f := forecastOf(h.record(), strict); f.WouldUnseal || !strings.Contains(f.Cause, "would refuse this record") {
 		t.Errorf("%+v", f)
 	}
 }
@@ -197,7 +197,7 @@ func TestSealAddInCluster(t *testing.T) {
 		t.Helper()
 		out := make(chan answer, 1)
 		go func() {
-			c, err := SealAdminOf(leader).Add(t.Context(), "bb", admin)
+			c, err := SealAdminOf(leader).Add(t.Context(), "bb", "", admin)
 			out <- answer{c, err}
 		}()
 		for {

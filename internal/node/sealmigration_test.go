@@ -288,7 +288,7 @@ func TestCustodiansBesideASeal(t *testing.T) {
 	if _, err := n.ReplaceSeals(t.Context(), h.set(people(), aa)); err != nil {
 		t.Fatal(err)
 	}
-	h.change(SealAdminOf(n).Add(t.Context(), "aa", admin))
+	h.change(SealAdminOf(n).Add(t.Context(), "aa", "", admin))
 	if err := n.RotateRoot(t.Context()); err != nil || len(h.record().QuorumTag) == 0 {
 		t.Fatal("a rotation keeps both:", err)
 	}

@@ -3,6 +3,7 @@ package node
 import (
 	"cmp"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"github.com/sealgate/sealgate/seals"
@@ -13,7 +14,9 @@ import (
 // the attacker's own.
 type nodeReport struct {
 	At        time.Time     `json:"at"`
-	Threshold int           `json:"threshold"` // as configured
+	Threshold int           `json:"threshold"`        // as configured
+	Policy    string        `json:"policy,omitempty"` // as configured, as seals.ParsePlan reads it
+	Record    int           `json:"record,omitempty"` // the newest version of a sealed record that the program reads
 	Seals     []sealReport  `json:"seals"`
 	Trials    []trialReport `json:"trials,omitempty"`
 }
@@ -53,7 +56,11 @@ func cut(text string) string {
 func (s SealAdmin) report() nodeReport {
 	n := s.n
 	set := n.seals.Load()
-	out := nodeReport{At: n.cfg.Now().UTC(), Threshold: set.Configured().Threshold, Seals: []sealReport{}}
+	configured := set.Configured()
+	out := nodeReport{
+		At: n.cfg.Now().UTC(), Threshold: configured.Threshold, Policy: configured.Expression(),
+		Record: seals.RecordVersion, Seals: []sealReport{},
+	}
 	for _, st := range set.StatusOf(n.state.Load().record) {
 		m, _ := set.Member(st.Name)
 		_, quorum := m.Wrapper.(seals.Quorum)
@@ -115,3 +122,35 @@ func (s SealAdmin) reports() []reported {
 	}
 	return out
 }
+
+// refuses returns why a node would not unseal with a record of a policy, "" where its configuration
+// and its program accept it.
+func (r reported) refuses(p seals.Plan) string {
+	if p.Grouped() && r.Record < groupsRecord {
+		return "runs a program that cannot read a policy with groups; install this version there first"
+	}
+	configured, err := seals.ParsePlan(r.Policy)
+	if r.Policy == "" || err != nil { // an older program: its policy has no groups
+		configured = seals.Plan{Threshold: r.Threshold}
+		if p.Grouped() {
+			return "reports no policy"
+		}
+	}
+	var has []string
+	for _, s := range r.Seals {
+		if s.Configured {
+			has = append(has, s.Name)
+		}
+	}
+	if !p.WeakerThan(configured, has) {
+		return ""
+	}
+	asks := fmt.Sprintf("for %d seals", configured.Threshold)
+	if configured.Grouped() || p.Grouped() {
+		asks = "for " + configured.Expression()
+	}
+	return "has a seal_policy that asks " + asks + ", so it would refuse this record at its next start"
+}
+
+// groupsRecord is the version of sealed records that have groups.
+const groupsRecord = 3

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/audit"
@@ -83,19 +82,18 @@ func (k *sealKeeper) leaveOne(ctx context.Context, name, why string) error {
 
 // survives refuses a plan whose seals do not satisfy the policy on every node now.
 func (s SealAdmin) survives(plan seals.Plan) error {
-	if len(plan.Members) < max(1, plan.Threshold) {
+	if plan.Check() != nil {
 		return fault.New(fault.Invalid, "no other seals would satisfy the policy; add one: sealgate operator seals add")
 	}
 	for _, r := range s.reports() {
-		able := 0
+		var able []string
 		for _, seal := range r.Seals {
 			if seal.WouldUnseal && !seal.Quorum && slices.Contains(plan.Members, seal.Name) {
-				able++
+				able = append(able, seal.Name)
 			}
 		}
-		if able < plan.Threshold {
-			return fault.New(fault.Unavailable, "node %s has proven %d of the %d seals that would be needed of %s", r.node, able,
-				plan.Threshold, strings.Join(plan.Members, ", "))
+		if !plan.OpensWith(able) {
+			return fault.New(fault.Unavailable, "node %s has proven %d seals, which do not satisfy %s", r.node, len(able), plan)
 		}
 	}
 	return nil

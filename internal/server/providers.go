@@ -61,13 +61,13 @@ func (m sealMaker) set(c *config.Config) (*seals.Set, error) {
 	if len(stanzas) == 0 {
 		stanzas = []config.Seal{theShamirSeal}
 	}
-	threshold := 1
-	if c.SealPolicy.Mode == config.PolicyThreshold {
-		threshold = c.SealPolicy.Threshold
+	o := seals.Options{
+		Threshold: c.Plan().Threshold, AllowPolicyChange: c.SealPolicy.AllowChange, AutoRewrap: c.SealPolicy.AutoRewrap,
 	}
-	return m.make(stanzas, seals.Options{
-		Threshold: threshold, AllowPolicyChange: c.SealPolicy.AllowChange, AutoRewrap: c.SealPolicy.AutoRewrap,
-	})
+	if c.SealPolicy.Mode == config.PolicyNamed {
+		o.Policy = &c.SealPolicy.Named
+	}
+	return m.make(stanzas, o)
 }
 
 // migrateFrom makes the seals that a store is migrated from: those of the disabled stanzas, or the

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"context"
+	"errors"
 
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/policy"
@@ -35,11 +36,13 @@ var sealDocs = map[string]api.Doc{
 	"sys/seals/forecast": {Text: "Says whether each node would unseal if all restarted now."},
 	"sys/seals/add": {Text: "Makes a configured seal hold the root key, once every node has proven that it can use it. " +
 		"Where \"done\" is false, the same request continues.", Read: true,
-		Body: []api.DocField{{"name", "string", "The seal's name in the configuration."}}},
+		Body: []api.DocField{{"name", "string", "The seal's name in the configuration."},
+			{"policy", "string", "The policy with the new seal; required where the policy has groups."}}},
 	"sys/seals/remove": {Text: "Takes the root key from a seal, and replaces it.", Read: true,
 		Body: []api.DocField{{"name", "string", "The seal's name."}}},
-	"sys/seals/policy": {Text: "Changes how many seals are needed to unseal.", Read: true,
-		Body: []api.DocField{{"threshold", "integer", "Seals needed; 1: any of them."}}},
+	"sys/seals/policy": {Text: "Changes which of the seals unseal together.", Read: true,
+		Body: []api.DocField{{"threshold", "integer", "Seals needed; 1: any of them."},
+			{"policy", "string", "In place of the threshold, with each member once: any(hsm_a, hsm_b) and kms."}}},
 	"sys/seals/rotate-key": {Text: "Makes a new version of a seal's key, where its provider can, and wraps the root key " +
 		"by it.", Read: true, Body: []api.DocField{{"name", "string", "The seal's name."}}},
 	"sys/seals/rewrap": {Text: "Wraps the root key again by the newest version of a seal's key.", Read: true,
@@ -93,7 +96,15 @@ func addSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 	if err != nil {
 		return nil, err
 	}
-	return sealChanged(node.SealAdminOf(h.Node).Add(ctx, name, changer(q)))
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	var policy string
+	if err := field.Map(data).Text("policy", &policy); err != nil {
+		return nil, err
+	}
+	return sealChanged(node.SealAdminOf(h.Node).Add(ctx, name, policy, changer(q)))
 }
 
 func removeSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
@@ -126,8 +137,16 @@ func sealPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 		return nil, err
 	}
 	var threshold int64
-	if err := field.Map(data).Number("threshold", &threshold); err != nil {
+	var text string
+	m := field.Map(data)
+	if err := errors.Join(m.Number("threshold", &threshold), m.Text("policy", &text)); err != nil {
 		return nil, err
+	}
+	switch {
+	case text != "" && threshold != 0:
+		return nil, fault.New(fault.Invalid, "give the policy or the threshold, not both")
+	case text != "":
+		return sealChanged(node.SealAdminOf(h.Node).SetPolicy(ctx, text, changer(q)))
 	}
 	return sealChanged(node.SealAdminOf(h.Node).Policy(ctx, int(threshold), changer(q)))
 }
