@@ -5,9 +5,11 @@
 //     group. A conflicting batch fails alone. Reads never wait for a writer.
 //   - A full disk fails commits with storage.ErrFull; reads continue, and commits succeed again
 //     when there is space.
-//   - A damaged file never ends the process. Open checks its structure (about half a second for a
-//     cached GiB); every value has a checksum over itself and its key, so a flipped bit is an error
-//     that names the key, never a wrong value.
+//   - A damaged file is refused. Open checks the structure of a small file, and of one that may have
+//     been changed (half a second for a cached GiB). A large file that is as the last process left
+//     it is served at once, and checked then: see mark.go. Damage found by that check ends all reads
+//     and writes, and the next Open refuses the file. Every value has a checksum over itself and its
+//     key, so a flipped bit is an error that names the key, never a wrong value.
 //   - A folder with another program's data is refused and not changed.
 //
 // It does not guarantee that values or keys are unreadable (the barrier does), nor more than the
@@ -79,6 +81,7 @@ type Store struct {
 	closing   context.Context // ended by Close
 	end       context.CancelFunc
 	ended     chan struct{} // closed when the writer has ended and db is closed
+	check     *check        // nil, or of the file as it was opened
 	feed      storage.Feed
 
 	writer  writer
@@ -114,15 +117,29 @@ func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 	s.failing.Log, s.failing.Now = o.Log, time.Now
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.writer = writer{store: s, commit: (*bolt.Tx).Commit}
-	var err error
-	if s.db, s.file, err = openDB(ctx, path, o.LockWait, o.Log); err != nil {
+	first, err := openDB(ctx, path, o.LockWait, o.Log, true)
+	if err != nil {
 		return nil, err
+	}
+	s.db, s.file, s.check = first.db, first.file, first.check
+	if s.check != nil {
+		s.check.start(s)
 	}
 	if s.writer.sequence, err = s.sequence(); err != nil {
 		return nil, errors.Join(err, s.closeDB())
 	}
+	s.beginMark()
 	go s.run()
 	return s, nil
+}
+
+// beginMark marks a large file: see mark.go.
+func (s *Store) beginMark() {
+	info, err := s.file.Stat()
+	if err == nil && info.Size() >= largeFile {
+		err = s.writer.mark.begin(s.file, s.check == nil)
+	}
+	s.writer.marked(err)
 }
 
 // run is the writer's goroutine.
@@ -150,6 +167,7 @@ func (s *Store) Close() error {
 // closeDB waits for readers and closes the file. If a panic left the library's locks held, it
 // closes only the file.
 func (s *Store) closeDB() error {
+	s.check.cancel()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	db, file := s.db, s.file
@@ -158,8 +176,10 @@ func (s *Store) closeDB() error {
 	case db == nil:
 		return nil
 	case s.damaged.Load() != nil || s.writer.damage != nil:
+		s.writer.marked(s.writer.mark.end(file, false))
 		return letGo(file)
 	}
+	s.writer.marked(s.writer.mark.end(file, s.writer.reopen == nil))
 	return s.guard(db.Close)
 }
 

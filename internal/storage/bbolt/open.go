@@ -113,13 +113,22 @@ func format(path string) error {
 	return errors.Join(err, db.Close())
 }
 
-// openDB locks the file, verifies it, and opens it with the library.
-func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logger) (*bolt.DB, *os.File, error) {
+// opened is a database with what belongs to it.
+type opened struct {
+	db    *bolt.DB
+	file  *os.File
+	check *check // nil where the whole file was verified
+}
+
+// openDB locks the file, verifies it, and opens it with the library. With trust it leaves most of
+// the verification of a large file to a check, where the file's mark allows that.
+func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logger, trust bool) (opened, error) {
 	var file *os.File
+	var unverified *checker
 	options := &bolt.Options{
 		FreelistType:    bolt.FreelistMapType,
 		NoStatistics:    true,
-		InitialMmapSize: initialMap(),
+		InitialMmapSize: initialMap(path),
 		// The check must come after the lock and before the library maps the file, hence here.
 		// Locking twice through one descriptor is harmless.
 		OpenFile: func(name string, flag int, _ os.FileMode) (f *os.File, err error) {
@@ -127,12 +136,15 @@ func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logg
 			if err != nil {
 				return nil, err
 			}
-			warning, err := verify(f)
+			c, deferred, err := verifyOrTrust(f, trust)
 			if err != nil {
 				return nil, errors.Join(err, f.Close())
 			}
-			if warning != "" {
+			if warning := c.warning(); warning != "" {
 				log.Warn(warning, "file", path)
+			}
+			if deferred {
+				unverified = c
 			}
 			file = f
 			return f, nil
@@ -150,9 +162,15 @@ func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logg
 	}
 	if err == nil {
 		db.AllocSize = growBy
-		err = guarded(func() error { return db.View(func(tx *bolt.Tx) error { return checkFormat(path, tx) }) })
+		out := opened{db: db, file: file}
+		err = guarded(func() (err error) {
+			if err = db.View(func(tx *bolt.Tx) error { return checkFormat(path, tx) }); err == nil && unverified != nil {
+				out.check, err = newCheck(db, file, unverified)
+			}
+			return err
+		})
 		if err == nil {
-			return db, file, nil
+			return out, nil
 		}
 		err = errors.Join(err, guarded(db.Close))
 	}
@@ -160,14 +178,31 @@ func openDB(ctx context.Context, path string, wait time.Duration, log *slog.Logg
 	if errors.As(err, &p) {
 		err = errors.Join(corrupt(path, "reading it failed: %v", p), letGo(file))
 	}
-	return nil, nil, err
+	return opened{}, err
 }
 
-func initialMap() int {
+// verifyOrTrust verifies the whole file; where its mark allows that, only what does not grow with
+// the file: the meta pages and the list of free pages.
+func verifyOrTrust(f *os.File, trust bool) (c *checker, deferred bool, err error) {
+	if c, err = examine(f); err != nil {
+		return nil, false, err
+	}
+	if trust && c.meta.highWater*c.meta.pageSize >= largeFile && trusted(f, c) {
+		return c, true, c.named(f, c.verifyFree())
+	}
+	return c, false, c.named(f, c.verify())
+}
+
+// initialMap returns the address space to reserve: several times the size of the file, because a
+// reader of an old state, such as a snapshot, keeps a writer waiting that has to map more.
+func initialMap(path string) int {
 	if strconv.IntSize < 64 {
 		return 0
 	}
 	size := uint64(mapSize)
+	if info, err := os.Stat(path); err == nil {
+		size = max(size, 4*uint64(info.Size()))
+	}
 	return int(size)
 }
 

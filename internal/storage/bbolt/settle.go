@@ -51,6 +51,7 @@ func (w *writer) notWritten(cause error) error {
 // snapshot is read, so that no reader has to wait for the snapshot; the next commit retries.
 func (w *writer) recover() error {
 	s := w.store
+	s.check.cancel() // the reopened file is verified as a whole
 	if !s.snapshots.TryLock() {
 		return fmt.Errorf("bbolt: %s must be reopened after a failed write, but a snapshot is being read: %w",
 			s.path, w.reopen)
@@ -92,10 +93,11 @@ func (w *writer) reopenDB() error {
 		}
 		s.db, s.file = nil, nil
 	}
-	db, file, err := openDB(context.Background(), s.path, s.opts.LockWait, s.log)
+	again, err := openDB(context.Background(), s.path, s.opts.LockWait, s.log, false)
 	if err != nil {
 		return fmt.Errorf("bbolt: cannot reopen after a failed write: %w", err)
 	}
-	s.db, s.file = db, file
+	s.db, s.file = again.db, again.file
+	w.marked(w.mark.confirm())
 	return nil
 }

@@ -44,12 +44,14 @@ var native = binary.NativeEndian
 type dbMeta struct {
 	pageSize                   uint64
 	root, free, highWater, txn uint64
+	at                         uint64 // of its page in the file
 }
 
 // checker walks a file. It reads it with system calls, not through a memory map, so damage cannot
 // cause a fault.
 type checker struct {
 	file   io.ReaderAt
+	pace   func() error // called for each page; nil does nothing
 	meta   dbMeta
 	seen   []bool // by page: reachable, or part of the free list
 	depth  int
@@ -60,24 +62,50 @@ type checker struct {
 
 // verify refuses a file whose structure would mislead the library: truncated, with invalid pages,
 // with pages used twice, in a cycle, or both used and free. It does not check values; their
-// checksums do. The warning is for the log.
-func verify(f *os.File) (warning string, err error) {
+// checksums do.
+func verify(f *os.File) (*checker, error) {
+	c, err := examine(f)
+	if err != nil {
+		return nil, err
+	}
+	return c, c.named(f, c.verify())
+}
+
+// examine reads the meta pages, and refuses a truncated file. Its cost does not grow with the file.
+func examine(f *os.File) (*checker, error) {
 	info, err := f.Stat()
 	if err != nil {
-		return "", ioError(f.Name(), "reading", err)
+		return nil, ioError(f.Name(), "reading", err)
 	}
 	c := &checker{file: f}
-	if err := c.verify(uint64(info.Size())); err != nil {
-		var damage damageError
-		if errors.As(err, &damage) {
-			return "", lost(f.Name(), string(damage))
-		}
-		return "", ioError(f.Name(), "reading", err)
+	return c, c.named(f, c.examine(uint64(info.Size())))
+}
+
+func (c *checker) examine(size uint64) (err error) {
+	if c.meta, err = c.latestMeta(size); err == nil && c.meta.highWater > size/c.meta.pageSize {
+		err = damagef("it is truncated: it has %d bytes, of which %d are in use", size, c.meta.highWater*c.meta.pageSize)
 	}
+	return err
+}
+
+// named returns the error of a verification with the file's name and the remedy.
+func (c *checker) named(f *os.File, err error) error {
+	var damage damageError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &damage):
+		return lost(f.Name(), string(damage))
+	}
+	return ioError(f.Name(), "reading", err)
+}
+
+// warning is for the log.
+func (c *checker) warning() string {
 	if c.metas < 2 {
-		return "one of the two meta pages is damaged; the last commits before the damage may be missing", nil
+		return "one of the two meta pages is damaged; the last commits before the damage may be missing"
 	}
-	return "", nil
+	return ""
 }
 
 // damageError describes the damage.
@@ -87,21 +115,24 @@ func (d damageError) Error() string { return string(d) }
 
 func damagef(format string, args ...any) error { return damageError(fmt.Sprintf(format, args...)) }
 
-func (c *checker) verify(size uint64) error {
-	meta, err := c.latestMeta(size)
-	if err != nil {
-		return err
-	}
-	c.meta = meta
-	if meta.highWater > size/meta.pageSize {
-		return damagef("it is truncated: it has %d bytes, of which %d are in use", size, meta.highWater*meta.pageSize)
-	}
-	c.seen = make([]bool, meta.highWater)
-	c.seen[0], c.seen[1] = true, true
-	if err := c.tree(meta.root, bounds{}); err != nil {
+// verify walks the tree and the list of free pages.
+func (c *checker) verify() error {
+	c.unseen()
+	if err := c.tree(c.meta.root, bounds{}); err != nil {
 		return err
 	}
 	return c.freelist()
+}
+
+// verifyFree checks the form of the list of free pages alone.
+func (c *checker) verifyFree() error {
+	c.unseen()
+	return c.freelist()
+}
+
+func (c *checker) unseen() {
+	c.seen = make([]bool, c.meta.highWater)
+	c.seen[0], c.seen[1] = true, true
 }
 
 // latestMeta returns the current meta page.
@@ -148,7 +179,7 @@ func (c *checker) metaAt(at uint64) (*dbMeta, error) {
 	sum := fnv.New64a()
 	sum.Write(b[:metaSize-8])
 	m := &dbMeta{pageSize: uint64(native.Uint32(b[8:])), root: native.Uint64(b[16:]), free: native.Uint64(b[32:]),
-		highWater: native.Uint64(b[40:]), txn: native.Uint64(b[48:])}
+		highWater: native.Uint64(b[40:]), txn: native.Uint64(b[48:]), at: at}
 	if native.Uint32(b) != metaMagic || native.Uint32(b[4:]) != metaVersion || native.Uint64(b[56:]) != sum.Sum64() ||
 		m.pageSize < 1<<10 || m.pageSize > maxPageSize || m.pageSize&(m.pageSize-1) != 0 {
 		return nil, nil
@@ -160,6 +191,11 @@ func (c *checker) metaAt(at uint64) (*dbMeta, error) {
 func (c *checker) page(id uint64) ([]byte, error) {
 	if id < 2 || id >= c.meta.highWater {
 		return nil, damagef("page %d is out of bounds", id)
+	}
+	if c.pace != nil {
+		if err := c.pace(); err != nil {
+			return nil, err
+		}
 	}
 	b := c.buffer(int(c.meta.pageSize))
 	if _, err := c.file.ReadAt(b, int64(id*c.meta.pageSize)); err != nil {

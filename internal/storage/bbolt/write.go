@@ -73,6 +73,17 @@ type writer struct {
 	damage   error  // set when the library panicked in a write: no more writes
 	reopen   error  // why the database must be opened again before the next write
 	commit   func(*bolt.Tx) error
+	mark     marker
+	unmarked bool // the log says that the mark cannot be written
+}
+
+// marked logs an error of the mark.
+func (w *writer) marked(err error) {
+	if err != nil && !w.unmarked {
+		w.unmarked = true
+		w.store.log.Warn("the mark of the database cannot be written; after a crash, the next start verifies the whole "+
+			"file before it serves", "file", w.store.path, "error", err)
+	}
 }
 
 // serve writes groups until the queue is closed and empty.
@@ -184,6 +195,9 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 	if w.damage != nil {
 		return nil, w.damage
 	}
+	if damage := w.store.damaged.Load(); damage != nil {
+		return nil, *damage
+	}
 	if w.reopen != nil {
 		if err := w.recover(); err != nil {
 			return nil, err
@@ -201,10 +215,13 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 			return errors.Join(err, tx.Rollback())
 		}
 		failpoint.Point("storage.commit.before")
+		size := tx.Size()
+		w.marked(w.mark.busy())
 		started = true
 		err = w.commit(tx)
 		if err == nil {
 			w.sequence++
+			w.marked(w.mark.idle(w.store.file, size))
 			failpoint.Point("storage.commit.after")
 		}
 		return err
