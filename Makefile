@@ -50,6 +50,7 @@ lint:
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) vet -tags kubernetes ./internal/e2e/kubernetes
+	$(GO) vet -tags scale ./internal/e2e/scale
 	$(GO) tool staticcheck ./...
 	$(GO) run ./internal/lint/notices -check
 	@GO='$(GO)' .ci/reproducible
@@ -60,6 +61,11 @@ notices: ; $(GO) run ./internal/lint/notices
 
 bench: setup localstack openbao build
 	$(GO) test -run '^$$' -bench . -benchmem ./...
+
+# Large stores on each storage: start, memory, lists, snapshots, removal, beside the targets. SCALE is the number of kv
+# entries (1,000,000; on etcd 100,000), SCALE_STORAGE the storages (bbolt,postgresql,etcd), SCALE_RUN the tests.
+.PHONY: scale
+scale: setup ; $(GO) test -tags scale -count=1 -timeout 3h -v -run '$(or $(SCALE_RUN),.)' ./internal/e2e/scale
 
 # Every fuzz target for FUZZTIME each.
 FUZZTIME ?= 10m
