@@ -43,6 +43,7 @@ var crashPoints = map[string][]string{
 	"rekey-recovery-verified":       {"rekey.await.commit", "rekey.recovery.commit"},
 	"restore":                       {"restore.decide"},
 	"restore-shamir":                {"restore.decide"},
+	"revoke-tree":                   {"token.clean", "token.revoke"},
 	"rewrap-seals":                  {"rewrap.commit"},
 	"rotate":                        {"rotate.commit"},
 	"rotate-root":                   {"root.commit"},
@@ -56,4 +57,5 @@ var crashPoints = map[string][]string{
 	"transit-rotate":                {"keys.commit"},
 	"transit-soft-delete":           {"keys.commit"},
 	"transit-trim":                  {"keys.commit", "keys.sweep"},
+	"unmount":                       {"unmount.end", "unmount.sweep"},
 }

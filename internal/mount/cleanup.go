@@ -5,11 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
-
-	"github.com/sealgate/sealgate/internal/storage"
-	"github.com/sealgate/sealgate/internal/uuid"
 )
 
 // Clean-up after an unmount. The unmounting commit writes a tombstone at "core/unmounted/<uuid>":
@@ -22,7 +18,6 @@ import (
 const (
 	tombstoneVersion1 = 1
 	tombstoneVersion  = 2
-	sweepBatch        = 60               // deletes in one commit
 	sweepPause        = 30 * time.Second // after an error
 	tickEvery         = time.Minute
 )
@@ -43,16 +38,19 @@ func unmarshalTombstone(record []byte) (path string, at time.Time, err error) {
 
 // Run removes the entries of unmounted paths and runs the backends' maintenance (see [Maintainer]),
 // now and after each change of the table, and their periodic work (see [Ticker]), until ctx ends.
+// Neither waits for the other.
 func (t *Table) Run(ctx context.Context) {
+	removed := make(chan struct{})
+	go func() {
+		defer close(removed)
+		t.runRemovals(ctx)
+	}()
+	defer func() { <-removed }()
 	ticks := time.NewTicker(tickEvery)
 	defer ticks.Stop()
 	for {
 		var retry <-chan time.Time
-		if err := t.cleanUp(ctx); err != nil && ctx.Err() == nil {
-			t.log.Warn("cannot remove the entries of an unmounted path; retrying", "error", err, "in", sweepPause)
-			retry = time.After(sweepPause)
-		}
-		if !t.care(ctx) && retry == nil {
+		if !t.care(ctx) {
 			retry = time.After(sweepPause)
 		}
 		if !t.pause(ctx, retry, ticks.C) {
@@ -110,67 +108,4 @@ func (t *Table) care(ctx context.Context) bool {
 		}
 	}
 	return done
-}
-
-// cleanUp removes the entries of all unmounted paths, in commits of at most 60 deletes. It can be
-// interrupted at any point and called again.
-func (t *Table) cleanUp(ctx context.Context) error {
-	for {
-		names, err := t.base.List(ctx, t.tombstones, "", sweepBatch)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		for _, id := range names {
-			if uuid.Valid(id) { // anything else could make the sweep delete outside "logical/<uuid>/"
-				if err := t.bury(ctx, id); err != nil {
-					return err
-				}
-			}
-			if err := t.base.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Delete(t.tombstones + id)}}); err != nil {
-				return err
-			}
-		}
-	}
-}
-
-// bury reports an unmounted path to Gone, and removes its entries.
-func (t *Table) bury(ctx context.Context, id string) error {
-	if t.gone != nil {
-		record, err := t.base.Get(ctx, t.tombstones+id)
-		if err != nil {
-			return err
-		}
-		path, at, err := unmarshalTombstone(record)
-		if err != nil {
-			return err
-		}
-		if err := t.gone(ctx, path, at); err != nil {
-			return err
-		}
-	}
-	return t.sweep(ctx, t.data+id+"/")
-}
-
-// sweep deletes everything below prefix. A key has at most 2 KiB, which bounds the depth.
-func (t *Table) sweep(ctx context.Context, prefix string) error {
-	for {
-		names, err := t.base.List(ctx, prefix, "", sweepBatch)
-		if err != nil || len(names) == 0 {
-			return err
-		}
-		var b storage.Batch
-		for _, name := range names {
-			if !strings.HasSuffix(name, "/") {
-				b.Ops = append(b.Ops, storage.Delete(prefix+name))
-			} else if err := t.sweep(ctx, prefix+name); err != nil {
-				return err
-			}
-		}
-		if len(b.Ops) == 0 {
-			continue
-		}
-		if err := t.base.Commit(ctx, b); err != nil {
-			return err
-		}
-	}
 }

@@ -50,12 +50,15 @@ type Table struct {
 	mu    sync.Mutex // held during a change
 	stale bool       // a commit's outcome is unknown and the table could not be read back
 	moves moves
+
+	removals removals
 }
 
 // snapshot is the table as of one commit; it is immutable.
 type snapshot struct {
 	mounts []*mounted // by path
 	byPath map[string]*mounted
+	byUUID map[string]*mounted
 }
 
 // mounted is a mount with its backend.
@@ -102,6 +105,7 @@ func Open(ctx context.Context, base Storage, o Options) (*Table, error) {
 		class: &engines, base: base, factories: o.Factories, rnd: cmp.Or[io.Reader](o.Rand, rand.Reader), log: o.Log,
 		kick: make(chan struct{}, 1),
 		gone: o.Gone, clock: o.Now,
+		removals: removals{wakeup: make(chan struct{}, 1), byID: map[string]*Removal{}},
 	}
 	if o.AuthMethods {
 		t.class = &authMethods
@@ -130,13 +134,12 @@ func (t *Table) Invalidate(key string) {
 		return
 	}
 	id, name, _ := strings.Cut(rest, "/")
-	for _, e := range t.now.Load().mounts {
-		if e.UUID != id {
-			continue
-		}
-		if i, ok := e.backend.(Invalidator); ok {
-			i.Invalidate(name)
-		}
+	e := t.now.Load().byUUID[id]
+	if e == nil {
+		return
+	}
+	if i, ok := e.backend.(Invalidator); ok {
+		i.Invalidate(name)
 	}
 }
 
@@ -163,7 +166,7 @@ func (t *Table) reload(ctx context.Context) error {
 
 // swap publishes a table. Backends of unchanged mounts are kept; the others lose their write lock.
 func (t *Table) swap(mounts []Entry) {
-	old, s := t.now.Load(), &snapshot{byPath: map[string]*mounted{}}
+	old, s := t.now.Load(), &snapshot{byPath: map[string]*mounted{}, byUUID: map[string]*mounted{}}
 	kept := map[*mounted]bool{}
 	for _, m := range mounts {
 		e := old.byPath[m.Path]
@@ -172,7 +175,7 @@ func (t *Table) swap(mounts []Entry) {
 		}
 		kept[e] = true
 		s.mounts = append(s.mounts, e)
-		s.byPath[m.Path] = e
+		s.byPath[m.Path], s.byUUID[m.UUID] = e, e
 	}
 	// Close before publishing: two backends of one mount must never write concurrently, because
 	// each has its own locks.
@@ -187,9 +190,11 @@ func (t *Table) swap(mounts []Entry) {
 
 // wake makes Run check for work.
 func (t *Table) wake() {
-	select {
-	case t.kick <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{t.kick, t.removals.wakeup} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -358,8 +363,13 @@ func (t *Table) Unmount(ctx context.Context, path string) error {
 		return nil
 	}
 	rest := slices.DeleteFunc(t.List(), func(m Entry) bool { return m.Path == clean })
-	err = t.commit(ctx, rest, storage.Put(t.tombstones+gone.UUID, marshalTombstone(gone.Path, t.clock())))
-	t.wake() // after an error too: the commit may have happened
+	now := t.clock()
+	t.removals.note(gone.UUID, func(r *Removal) { r.Path, r.Unmounted = gone.Path, now }) // before Run can end it
+	err = t.commit(ctx, rest, storage.Put(t.tombstones+gone.UUID, marshalTombstone(gone.Path, now)))
+	if err != nil {
+		t.removals.done(gone.UUID) // Run notes it again if the commit happened
+	}
+	t.wake() // after an error too
 	return err
 }
 

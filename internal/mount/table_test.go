@@ -315,15 +315,24 @@ func TestUnmountRemovesTheEntriesOfThatMountAlone(t *testing.T) {
 		if _, err := late.Handle(t.Context(), &mount.Request{Path: "late"}); !fault.Is(err, fault.NotFound) {
 			t.Errorf("a write to a removed mount: %v", err)
 		}
+		time.Sleep(time.Second) // of the test's own time
 		synctest.Wait()
+		if all := table.Removals(); len(all) != 1 || all[0].Path != "a/" || all[0].Removed == 0 || all[0].Error == "" {
+			t.Errorf("the removal in progress is %+v", all)
+		}
 		stop()
 		if n := len(keysBelow(t, store, "logical/")); n <= 1 || n >= 401 {
 			t.Errorf("%d of 401 entries are left; the kill was to come in the middle", n)
 		}
 		store.before = nil
-		stop = run(t, reopened(t, store))
+		next := reopened(t, store)
+		stop = run(t, next)
+		time.Sleep(time.Second)
 		synctest.Wait()
 		stop()
+		if all := next.Removals(); len(all) != 0 {
+			t.Errorf("the removals after the end are %+v", all)
+		}
 		if got := keysBelow(t, store, "logical/"); len(got) != 1 || !strings.HasSuffix(got[0], "/stays") {
 			t.Errorf("left are %v", got)
 		}

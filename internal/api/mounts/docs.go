@@ -19,6 +19,8 @@ var mountDocs = map[string]api.Doc{
 		{"allowed_managed_keys", "list", "Managed keys that a transit mount may use."},
 		{"user_lockout_config", "object", ""},
 	}},
+	"sys/unmounted": {Text: "Lists unmounted paths whose entries are being removed."},
+
 	"sys/internal/ui/mounts":   {Text: "Lists the mounts that the token may see."},
 	"sys/internal/ui/mounts/*": {Text: "Shows the mount of a path."},
 

@@ -20,6 +20,7 @@ var mountRoutes = []api.Route{
 		Style:  api.DoubleStyle,
 		Handle: remount},
 	{Methods: api.Get, Path: "sys/remount/status/*", Fold: true, Capability: policy.Read, Handle: remountStatus},
+	{Methods: api.Get, Path: "sys/unmounted", Capability: policy.Read, Handle: listUnmounted},
 	{Methods: api.Get, Path: "sys/internal/ui/mounts", Access: api.Open, Here: true, Handle: visibleMounts},
 	{Methods: api.Get, Path: "sys/internal/ui/mounts/*", Folder: true, Access: api.Open, Here: true, Handle: preflight},
 }

@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
@@ -155,6 +156,7 @@ func (s sweeper) commitEnd(ctx context.Context, ops []storage.Op, gone []digest)
 			s.drop(d)
 		}
 	}()
+	failpoint.Point("token.clean")
 	return s.entries.Commit(ctx, storage.Batch{Ops: ops})
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -78,6 +79,7 @@ func (s *Store) remove(ctx context.Context, d digest, markKey string) error {
 		return err
 	}
 	defer s.end(d) // after an error too: the outcome may be unknown
+	failpoint.Point("token.revoke")
 	if err := s.entries.Commit(ctx, storage.Batch{Ops: append(s.traces(e), storage.Put(markKey, markOf(e)))}); err != nil {
 		return err
 	}
