@@ -71,7 +71,8 @@ func (s *subject) fill(id string, n int) {
 		s.t.Fatal(err)
 	}
 	begun := time.Now()
-	if err := inBatches(s.t.Context(), b, n, func(i int) storage.Op { return storage.Put(prefix+path(i), one) }); err != nil {
+	entry := func(i int) storage.Op { return storage.Put(prefix+path(i), one) }
+	if err := inBatches(s.t.Context(), b, n, entry); err != nil {
 		s.t.Fatal(err)
 	}
 	s.t.Logf("%d entries written in %s", n, time.Since(begun).Round(time.Millisecond))

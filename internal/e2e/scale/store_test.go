@@ -120,7 +120,8 @@ func (s *subject) config() string {
 	return e2e.Config(s.Addr, seal)
 }
 
-// start starts the server and returns the time until it is active, or, before init, until it answers.
+// start starts the server and returns the time until it is active, or, before init, until it
+// answers.
 func (s *subject) start() time.Duration {
 	s.t.Helper()
 	begun := time.Now()

@@ -5,11 +5,11 @@
 //     group. A conflicting batch fails alone. Reads never wait for a writer.
 //   - A full disk fails commits with storage.ErrFull; reads continue, and commits succeed again
 //     when there is space.
-//   - A damaged file is refused. Open checks the structure of a small file, and of one that may have
-//     been changed (half a second for a cached GiB). A large file that is as the last process left
-//     it is served at once, and checked then: see mark.go. Damage found by that check ends all reads
-//     and writes, and the next Open refuses the file. Every value has a checksum over itself and its
-//     key, so a flipped bit is an error that names the key, never a wrong value.
+//   - A damaged file is refused. Open checks the structure of a small file, and of one that may
+//     have been changed (half a second for a cached GiB). A large file that is as the last process
+//     left it is served at once, and checked then: see mark.go. Damage found by that check ends all
+//     reads and writes, and the next Open refuses the file. Every value has a checksum over itself
+//     and its key, so a flipped bit is an error that names the key, never a wrong value.
 //   - A folder with another program's data is refused and not changed.
 //
 // It does not guarantee that values or keys are unreadable (the barrier does), nor more than the
