@@ -54,6 +54,25 @@ type Config struct {
 	NoForwarding bool // standbys redirect clients to the leader (disable_clustering)
 
 	Refusals *limits.Refusals // by all listeners of a server; nil makes one for this listener
+
+	// Gateways lists the gateways of this server, for sys/gateways; nil: it has none.
+	Gateways func(context.Context) []Gateway
+}
+
+// Gateway is a protocol of other systems that this server speaks.
+type Gateway struct {
+	Name    string `json:"name"`
+	Type    string `json:"type"`    // "kmsv2" or "xks"
+	Address string `json:"address"` // of its socket or listener; "": the API's listeners answer it
+	Mount   string `json:"mount"`
+	Key     string `json:"key,omitempty"` // kmsv2: the transit key
+
+	// kmsv2: what an API server reads of its status call.
+	Healthz   string     `json:"healthz,omitempty"` // "ok", or a warning
+	Error     string     `json:"error,omitempty"`   // the call fails with it
+	Version   int        `json:"key_version,omitempty"`
+	KeyIDHash string     `json:"key_id_hash,omitempty"` // as in the metrics of API servers
+	Proven    *time.Time `json:"last_proof,omitempty"`
 }
 
 // Limits bound one request. A zero value is the default.

@@ -1,12 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
-	"errors"
 	"fmt"
 	"net/http"
 	"regexp"
-	"slices"
 	"strings"
 
 	"github.com/openbao/openbao/api/v2"
@@ -15,23 +12,13 @@ import (
 )
 
 // tenant is a client of this server's transit engine: a key, and a credential whose policy allows
-// no more than the client needs. It is recorded in the first line of its policy, so that the record
-// and the rights cannot come apart:
-//
-//	# sealgate-tenant: {"mount":"transit","key":"acme",...}
+// no more than the client needs.
 type tenant struct {
-	Name     string `json:"-"`
-	Mount    string `json:"mount"`
-	Key      string `json:"key"`
-	Client   string `json:"client"`
-	Auth     string `json:"auth"` // "token", "approle", "cert"
-	Accessor string `json:"accessor,omitempty"`
+	Name string `json:"-"`
+	clients.Tenant
 }
 
-const (
-	tenantPrefix = "tenant-" // of the policy, and of the role of an auth method
-	tenantRecord = "# sealgate-tenant: "
-)
+const tenantPrefix = clients.TenantPrefix
 
 // tenantName also keeps the name of the policy in lower case, as servers store it.
 var tenantName = regexp.MustCompile(`^[a-z0-9]([a-z0-9_.-]{0,61}[a-z0-9])?$`)
@@ -55,11 +42,11 @@ func (t *tenant) policy() (string, error) {
 	if c.Mount != "transit" {
 		return "", fmt.Errorf("the client %s does not use transit", t.Client)
 	}
-	record, err := json.Marshal(t)
+	text, err := t.Line()
 	if err != nil {
 		return "", err
 	}
-	text := tenantRecord + string(record) + "\n" + c.At(t.Mount, t.Key).Policy()
+	text += c.At(t.Mount, t.Key).Policy()
 	const renew = `path "auth/token/renew-self" { capabilities = ["update"] }` + "\n"
 	if !strings.Contains(text, renew) {
 		text += renew
@@ -75,9 +62,8 @@ func readTenant(client *api.Client, name string) (*tenant, error) {
 		return nil, err
 	}
 	text, _ := s.Data["policy"].(string)
-	first, _, _ := strings.Cut(text, "\n")
-	record, ok := strings.CutPrefix(first, tenantRecord)
-	if !ok || json.Unmarshal([]byte(record), t) != nil || t.check() != nil {
+	var ok bool
+	if t.Tenant, ok = clients.TenantOf(text); !ok || t.check() != nil {
 		return nil, fmt.Errorf("the policy %s does not begin with the record of a tenant: choose another name, or remove it",
 			t.policyName())
 	}
@@ -86,19 +72,8 @@ func readTenant(client *api.Client, name string) (*tenant, error) {
 
 // check judges a record, which a client that may write policies can have changed.
 func (t *tenant) check() error {
-	if strings.ContainsFunc(t.Mount+t.Key+t.Accessor, func(r rune) bool { return r <= ' ' || r >= 0x7f }) {
-		return errors.New("a tenant's mount, key and accessor are printable ASCII without spaces")
-	}
-	for what, v := range map[string]string{"mount": t.Mount, "key": t.Key} {
-		if v == "" || strings.ContainsAny(v, "\"*+\\\n{} ?#%") || strings.Contains("/"+v+"/", "/../") {
-			return fmt.Errorf("the tenant's %s is missing, or has characters that a path cannot have", what)
-		}
-	}
-	if strings.Contains(t.Key, "/") {
-		return errors.New("the name of a key cannot contain a slash")
-	}
-	if !slices.Contains([]string{"token", "approle", "cert"}, t.Auth) {
-		return errors.New("-auth is token, approle or cert")
+	if err := t.Check(); err != nil {
+		return err
 	}
 	_, err := t.policy()
 	return err

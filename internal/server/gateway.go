@@ -9,6 +9,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/config"
@@ -81,6 +82,10 @@ func (p *instance) openKMS(g config.Gateway) (gatewayServer, error) {
 	if err != nil {
 		return nil, err
 	}
+	if p.kms == nil {
+		p.kms = map[string]*kmsv2.Service{}
+	}
+	p.kms[g.Name] = service
 	p.log.Info("a Kubernetes KMS v2 socket is open", "gateway", g.Name, "socket", g.Socket)
 	return s, nil
 }
@@ -124,6 +129,35 @@ func (p *instance) beside(cfg *config.Config, api http.Handler) (http.Handler, e
 		}), nil
 	}
 	return api, nil
+}
+
+// gatewayStates lists the gateways for sys/gateways. The sockets are asked together: each answers
+// within its deadline.
+func (p *instance) gatewayStates(cfg *config.Config) func(context.Context) []api.Gateway {
+	return func(ctx context.Context) []api.Gateway {
+		all := make([]api.Gateway, len(cfg.Gateways))
+		var wg sync.WaitGroup
+		for i, g := range cfg.Gateways {
+			all[i] = api.Gateway{Name: g.Name, Type: g.Type, Address: g.Socket, Mount: g.Mount, Key: g.Key}
+			if g.Listener != nil {
+				all[i].Address = g.Listener.Address
+			}
+			if s := p.kms[g.Name]; s != nil && g.Type == "kmsv2" {
+				wg.Go(func() { askSocket(ctx, s, &all[i]) })
+			}
+		}
+		wg.Wait()
+		return all
+	}
+}
+
+func askSocket(ctx context.Context, s *kmsv2.Service, into *api.Gateway) {
+	st := s.State(ctx)
+	into.Healthz, into.Error, into.Version = st.Healthz, st.Error, st.Pin.Version
+	into.KeyIDHash = kmsv2.HashOf(st.Pin.KeyID)
+	if !st.Proven.IsZero() {
+		into.Proven = &st.Proven
+	}
 }
 
 // gatewayTLS reads the certificates of gateways again. Other paths need a restart.

@@ -48,6 +48,7 @@ func (p *instance) listen(cfg *config.Config) (_ listeners, err error) {
 			DisableUnauthRekey: l.DisableUnauthRekey, DisableUnauthRoot: l.DisableUnauthRoot, RawStorage: cfg.RawStorageEndpoint,
 			ForcedRestore: cfg.ForcedRestore,
 			Lockout:       lockouts(cfg.Lockout), NoForwarding: cfg.DisableClustering,
+			Gateways: p.gatewayStates(cfg),
 			Limits: api.Limits{
 				Body: l.MaxRequestSize, JSONMemory: l.MaxRequestJSONMemory, JSONStrings: l.MaxRequestJSONStrings,
 				Duration: duration,

@@ -17,6 +17,7 @@ import (
 	"github.com/sealgate/sealgate/internal/cluster"
 	"github.com/sealgate/sealgate/internal/config"
 	"github.com/sealgate/sealgate/internal/fips"
+	"github.com/sealgate/sealgate/internal/gateway/kmsv2"
 	"github.com/sealgate/sealgate/internal/kubernetes"
 	"github.com/sealgate/sealgate/internal/logs"
 	"github.com/sealgate/sealgate/internal/metrics"
@@ -38,7 +39,8 @@ type instance struct {
 	node   *node.Node         // nil in recovery mode
 	mode   *node.RecoveryMode // nil unless in recovery mode
 	http   listeners
-	gates  gateways // protocols of other systems
+	gates  gateways                  // protocols of other systems
+	kms    map[string]*kmsv2.Service // of gates, by name
 	shared *api.Shared
 	trail  *audit.Trail
 	labels *kubernetes.Registration // of the pod; nil: no registration

@@ -1,7 +1,6 @@
 package ui
 
 import (
-	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -13,9 +12,10 @@ var pages []*page
 
 func init() { // not a literal: the pages' functions refer to the list
 	pages = []*page{
-		sealsPage(), startPage(), keysPage(), clusterPage(), snapshotsPage(), auditPage(),
+		sealsPage(), startPage(), transcriptPage(), keysPage(), clusterPage(), snapshotsPage(), auditPage(),
 		tokensPage(), policiesPage(), authPage(),
 		mountsPage(), transitPage(),
+		tenantsPage(), xksPage(), kmsPage(),
 	}
 }
 
@@ -137,7 +137,7 @@ func startPage() *page {
 	return &page{
 		slug: "ceremonies", title: "start a ceremony", group: "operate",
 		intro: "A ceremony collects shares from a quorum of custodians. All of them see the same progress.",
-		cli:   []string{"sealgate operator rekey -init -target=recovery", "sealgate operator transcript list"},
+		cli:   []string{"sealgate operator rekey -init -target=recovery"},
 		load:  loadCeremonies,
 		actions: []action{
 			rekey("recovery", "New recovery shares", "sys/rekey-recovery-key/init", "recovery shares",
@@ -165,7 +165,6 @@ func startPage() *page {
 type startData struct {
 	Running []ceremonyData
 	Sets    map[string]holderSet
-	Records []string
 }
 
 type holderSet struct {
@@ -189,13 +188,7 @@ func loadCeremonies(q *query) (any, error) {
 		}
 	}
 	err := q.get("sys/recovery/holders", &d.Sets)
-	var listErr error
-	d.Records, listErr = q.list("sys/recovery/transcripts")
-	slices.Reverse(d.Records)
-	if len(d.Records) > 50 {
-		d.Records = d.Records[:50]
-	}
-	return d, errors.Join(err, listErr)
+	return d, err
 }
 
 // keysData is the page of keys.
@@ -511,6 +504,10 @@ type transitKey struct {
 const shownKeys = 100
 
 func transitPage() *page {
+	one := []field{
+		{Name: "mount", Label: "Path", Kind: "hidden", Required: true, inPath: true},
+		{Name: "name", Label: "Name", Kind: "hidden", Required: true, inPath: true},
+	}
 	return &page{
 		slug: "transit", title: "transit keys", group: "data",
 		intro: "Keys that encrypt and sign for other systems, and unseal other clusters. They never leave the server.",
@@ -530,11 +527,16 @@ func transitPage() *page {
 			},
 			{
 				Name: "rotate", Title: "Rotate", Path: "{mount}/keys/{name}/rotate", Row: true,
-				CLI: "sealgate write -force <mount>/keys/<name>/rotate", Done: "The key has a new version.",
-				Fields: []field{
-					{Name: "mount", Label: "Path", Kind: "hidden", Required: true, inPath: true},
-					{Name: "name", Label: "Name", Kind: "hidden", Required: true, inPath: true},
-				},
+				CLI: "sealgate write -force <mount>/keys/<name>/rotate", Done: "The key has a new version.", Fields: one,
+			},
+			{
+				Name: "stop", Title: "Stop", Path: "{mount}/keys/{name}/soft-delete", Method: http.MethodDelete, Row: true,
+				Danger: true, CLI: "sealgate delete <mount>/keys/<name>/soft-delete", Fields: one,
+				Done: "Every use of the key is refused from now on. Nothing is lost.",
+			},
+			{
+				Name: "start", Title: "Allow again", Path: "{mount}/keys/{name}/soft-delete-restore", Row: true, Fields: one,
+				CLI: "sealgate write -force <mount>/keys/<name>/soft-delete-restore", Done: "The key may be used again.",
 			},
 		},
 	}
@@ -544,6 +546,13 @@ func loadTransit(q *query) (any, error) {
 	var d struct {
 		Keys []transitKey
 		More int
+		Open *keyVersions // that the page shows in full
+	}
+	if path := q.r.URL.Query().Get("key"); path != "" {
+		var err error
+		if d.Open, err = q.versions(path); err != nil {
+			return d, err
+		}
 	}
 	var visible struct {
 		Secret map[string]struct{ Type string }

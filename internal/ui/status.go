@@ -201,7 +201,8 @@ func navigation(in bool) []navGroup {
 		return all
 	}
 	return append(all, navGroup{"Operate", pageItems("operate")}, navGroup{"Access", pageItems("access")},
-		navGroup{"Data", append([]navItem{{"secrets/", "Secrets"}}, pageItems("data")...)})
+		navGroup{"Data", append([]navItem{{"secrets/", "Secrets"}}, pageItems("data")...)},
+		navGroup{"Gateway", pageItems("gateway")})
 }
 
 // pageItems lists the pages of a group.

@@ -15,6 +15,6 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(lifecycleRoutes, keyringRoutes, sealRoutes, snapshotRoutes, snapshotProofRoutes),
-	Docs:   api.Merged(lifecycleDocs, sealDocs, snapshotProofDocs),
+	Routes: slices.Concat(lifecycleRoutes, keyringRoutes, sealRoutes, snapshotRoutes, snapshotProofRoutes, gatewayRoutes),
+	Docs:   api.Merged(lifecycleDocs, sealDocs, snapshotProofDocs, gatewayDocs),
 }

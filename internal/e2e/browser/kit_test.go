@@ -338,7 +338,9 @@ func newServer(t *testing.T, holders ...string) *server {
 	}
 	s := &server{Server: &e2e.Server{Bin: binary, Dir: dir, Addr: addr, Env: token.Environ()}}
 	config := e2e.Config(addr, "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n")
-	if err := s.WriteConfig("ui = true\n" + config); err != nil {
+	gateways := fmt.Sprintf("gateway \"kmsv2\" {\n  key = \"kube\"\n  policies = [\"kube\"]\n  socket = %q\n}\n",
+		filepath.Join(dir, "kms.sock")) + "gateway \"xks\" {}\n"
+	if err := s.WriteConfig("ui = true\n" + config + gateways); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -3,12 +3,33 @@ package browser
 import (
 	"strings"
 	"testing"
+
+	"github.com/sealgate/sealgate/internal/clients"
 )
 
 // pages are all pages that need no state of their own.
 var pages = []string{
-	"seals", "ceremonies", "keys", "cluster", "snapshots", "audit", "tokens", "policies", "auth", "engines", "transit",
-	"secrets/",
+	"seals", "ceremonies", "transcript", "keys", "cluster", "snapshots", "audit", "tokens", "policies", "auth",
+	"engines", "transit", "tenants", "xks", "gateways", "secrets/",
+}
+
+// useGateway makes a tenant, a store of AWS KMS, and the key of the KMS v2 socket.
+func useGateway(t *testing.T, s *server, text string) {
+	t.Helper()
+	s.must(t, "POST", "sys/mounts/xks", map[string]any{"type": "xks"}, nil)
+	s.must(t, "POST", "transit/keys/kube", map[string]any{}, nil)
+	s.must(t, "POST", "sys/policies/acl/kube", map[string]any{"policy": `path "transit/*" { capabilities = ["update"] }`},
+		nil)
+	s.must(t, "POST", "xks/stores/prod", map[string]any{"prefix": "/store-prod", "policies": "kube", "description": text,
+		"health_key": "transit/kube"}, nil)
+	s.must(t, "POST", "xks/stores/prod/credentials", nil, nil)
+	s.must(t, "POST", "xks/stores/prod/keys/orders", map[string]any{"key": "transit/kube"}, nil)
+	record, err := clients.Tenant{Mount: "transit", Key: "downstream", Client: text, Auth: "token"}.Line()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.must(t, "POST", "sys/policies/acl/tenant-acme", map[string]any{"policy": record +
+		`path "transit/encrypt/downstream" { capabilities = ["update"] }`}, nil)
 }
 
 // TestPages looks at every page in both colour schemes and at 320 pixels.
@@ -18,6 +39,7 @@ func TestPages(t *testing.T) {
 	s.must(t, "POST", "sys/mounts/kv", map[string]any{"type": "kv", "options": map[string]any{"version": "2"}}, nil)
 	s.must(t, "POST", "sys/mounts/transit", map[string]any{"type": "transit"}, nil)
 	s.must(t, "POST", "transit/keys/downstream", map[string]any{}, nil)
+	useGateway(t, s, "openbao")
 	v := newVisitor(t, newBrowser(t), s.URL())
 	for _, one := range []string{"", "login", "ceremony", "ceremony/recovery", "prove", "unseal"} {
 		v.open("/ui/" + one)
@@ -32,6 +54,8 @@ func TestPages(t *testing.T) {
 	v.open("/ui/seals")
 	v.sees("If every node restarted now")
 	v.sees("Policy: ")
+	v.open("/ui/gateways")
+	v.sees("encrypts and decrypts")
 	v.open("/ui/nowhere")
 	v.sees("There is no such page")
 	v.check("not-found")
@@ -123,6 +147,9 @@ func TestStoredNamesAreText(t *testing.T) {
 	s := newServer(t, hostile, "bob", "carol")
 	s.must(t, "POST", "sys/mounts/kv", map[string]any{"type": "kv", "description": hostile,
 		"options": map[string]any{"version": "2"}}, nil)
+	s.must(t, "POST", "sys/mounts/transit", map[string]any{"type": "transit"}, nil)
+	s.must(t, "POST", "transit/keys/downstream", map[string]any{}, nil)
+	useGateway(t, s, hostile)
 	s.must(t, "POST", "sys/auth/up", map[string]any{"type": "userpass", "description": hostile}, nil)
 	s.must(t, "POST", "sys/audit/out", map[string]any{"type": "file", "description": hostile,
 		"options": map[string]any{"file_path": "discard"}}, nil)
@@ -138,6 +165,7 @@ func TestStoredNamesAreText(t *testing.T) {
 	v.login(s.root)
 	paths := []string{"", "ceremony", "ceremony/recovery", "prove",
 		"policies?name=%3Cimg%20src%3Dx%20onerror%3Dalert(3)%3E",
+		"transcript?record=%3Cimg%20src=x%20onerror=alert(6)%3E", "transit?key=%3Cimg%20src=x%20onerror=alert(7)%3E/x",
 		"secrets/kv/", "secrets/kv/%3Cimg%20src=x%20onerror=alert(4)%3E", "login?next=javascript:alert(5)"}
 	for _, one := range append(paths, pages...) {
 		v.open("/ui/" + one)

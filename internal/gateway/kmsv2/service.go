@@ -90,6 +90,27 @@ func (s *Service) sample(m *metrics.Sample) {
 	m.Gauge("sealgate.kmsv2.healthy", metrics.Truth(s.health.ok()), "socket", s.o.Name)
 }
 
+// State is what Status returns, for operators.
+type State struct {
+	Healthz string    // "ok" or a warning; "" where Status fails
+	Error   string    // why Status fails
+	Pin     Pin       // the last that was proven
+	Proven  time.Time // when it was
+}
+
+// State proves the key as Status does.
+func (s *Service) State(ctx context.Context) State {
+	_, healthz, err := s.health.status(ctx)
+	st := State{Healthz: healthz}
+	if err != nil {
+		st.Error = brief(err)
+	}
+	s.health.mu.Lock()
+	defer s.health.mu.Unlock()
+	st.Pin, st.Proven = s.health.current, s.health.good
+	return st
+}
+
 // Healthy reports whether the last proof of the key succeeded.
 func (s *Service) Healthy() bool { return s.health.ok() }
 

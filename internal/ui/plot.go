@@ -1,0 +1,54 @@
+package ui
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// plot is a bar chart that the server draws.
+type plot struct {
+	Width, Height, Base int
+	Text                string // the same in words
+	Bars                []bar
+}
+
+type bar struct {
+	X, Y, Width, Height, Middle int
+	Label                       string
+}
+
+// Sizes of a plot, in units of its view box.
+const (
+	barHeight = 80
+	barWidth  = 28
+	barStep   = 40
+	shownBars = 16
+)
+
+// bars draws the uses of versions, oldest first. Where there is only one, there is nothing to
+// compare, and the plot has no bars.
+func bars(versions []versionUse) plot {
+	p := plot{Height: barHeight + 30, Base: barHeight + 24}
+	shown := slices.Clone(versions[:min(len(versions), shownBars)])
+	slices.Reverse(shown)
+	most := int64(0)
+	for _, v := range shown {
+		most = max(most, v.Count)
+	}
+	if len(shown) < 2 || most == 0 {
+		return p
+	}
+	var words []string
+	for i, v := range shown {
+		height := int(v.Count * barHeight / most)
+		if v.Count > 0 {
+			height = max(height, 2) // a use is seen
+		}
+		p.Bars = append(p.Bars, bar{X: i * barStep, Y: barHeight - height + 4, Width: barWidth, Height: height,
+			Middle: i*barStep + barWidth/2, Label: fmt.Sprint(v.Version)})
+		words = append(words, fmt.Sprintf("version %d: %d", v.Version, v.Count))
+	}
+	p.Width, p.Text = len(shown)*barStep, strings.Join(words, ", ")
+	return p
+}
