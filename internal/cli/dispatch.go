@@ -142,6 +142,7 @@ func (group) Run([]string) int { return exitLocal }
 var groups = []group{
 	{"audit", "List, enable and disable audit devices"},
 	{"auth", "List, enable and tune auth methods"},
+	{"import", "Bring what another system holds over"},
 	{"kv", "Read, write and list secrets and their versions"},
 	{"kv metadata", "Read and change the metadata of secrets"},
 	{"lease", "Look up, renew and revoke leases"},
@@ -164,7 +165,8 @@ var groups = []group{
 // commands is the table of every command, the program's own included.
 func commands(env Env) commandTable {
 	all := commandTable{}
-	for _, build := range slices.Concat(clientCommands, mountCommands, kvCommands, snapshotCommands, sealCommands) {
+	for _, build := range slices.Concat(clientCommands, mountCommands, kvCommands, snapshotCommands, sealCommands,
+		importCommands) {
 		all[build(newBase(env)).name] = func() Command { return build(newBase(env)) }
 	}
 	for _, g := range groups {

@@ -58,6 +58,7 @@ var levels = map[string]int{
 	"internal/ui":                      72, // pages over the API's handler
 	"internal/api":                     70, // the engine; areas import it, never the other way, and v1 joins them
 	"internal/doctor":                  65,
+	"internal/importer":                65, // speaks to two servers through an interface
 	"internal/node":                    60,
 	"internal/ceremony":                55, // acts on a node through interfaces of its own
 	"internal/ha":                      55,

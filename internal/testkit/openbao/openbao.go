@@ -231,6 +231,13 @@ func (s *Server) Must(method, path string, body any) map[string]any {
 	return out.Data
 }
 
+// Serves reports whether a read as root works now.
+func (s *Server) Serves(path string) bool {
+	s.t.Helper()
+	code, _ := s.try(http.MethodGet, path, nil)
+	return code == http.StatusOK
+}
+
 // Mount mounts a transit engine.
 func (s *Server) Mount(path string) {
 	s.t.Helper()
