@@ -120,7 +120,7 @@ func (t *Table) cleanUp(ctx context.Context) error {
 	}
 }
 
-// register reads the tombstones, for [Table.Removals]. One that cannot be read fails later, in bury.
+// register reads the tombstones, for [Table.Removals]. One that cannot be read fails in bury.
 func (t *Table) register(ctx context.Context, names []string) {
 	for _, id := range names {
 		path, at, err := t.tombstone(ctx, id)

@@ -186,7 +186,8 @@ type Snapshotter interface {
 
 // Scrubber is implemented by [Snapshotter]s that detect damaged entries.
 type Scrubber interface {
-	// SnapshotIntact is Snapshot without the damaged entries, whose keys it passes to damaged.
+	// SnapshotIntact is Snapshot without the damaged entries, whose keys it passes to damaged. A nil
+	// visit only checks the entries.
 	SnapshotIntact(ctx context.Context, visit func(key string, value []byte) error, damaged func(key string)) error
 }
 

@@ -30,7 +30,7 @@ func entries(t *testing.T, kind string, n int) {
 	id := s.uuid("kv/")
 	s.stop()
 	empty := s.starts()
-	s.fill(id, n)
+	rate := s.fill(id, n)
 	name := fmt.Sprintf("%s, %d entries", kind, n)
 	report.time(kind+", empty", "start to active", empty, 0)
 	report.time(name, "start to active", s.starts(), 100*time.Millisecond)
@@ -38,7 +38,7 @@ func entries(t *testing.T, kind string, n int) {
 	s.use(name, n)
 	s.lists(name, n)
 	s.stop()
-	s.snapshots(name)
+	s.snapshots(name, rate)
 	s.start()
 	s.disable(name, n)
 }
@@ -60,8 +60,8 @@ func path(i int) string {
 	return fmt.Sprintf("tree/%04d/%07d", i/1000, i)
 }
 
-// fill writes n entries behind the barrier, as kv does.
-func (s *subject) fill(id string, n int) {
+// fill writes n entries behind the barrier, as kv does, and returns the rate in bytes a second.
+func (s *subject) fill(id string, n int) (rate float64) {
 	s.t.Helper()
 	store, b := s.unseal()
 	defer s.closed(store, b)
@@ -75,7 +75,11 @@ func (s *subject) fill(id string, n int) {
 	if err := inBatches(s.t.Context(), b, n, entry); err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Logf("%d entries written in %s", n, time.Since(begun).Round(time.Millisecond))
+	took := time.Since(begun)
+	_, size := raw(s.t, store)
+	report.note(s.kind, fmt.Sprintf("raw rate of writing %d entries", n), "%.0f MB/s, %.0f entries/s",
+		float64(size)/1e6/took.Seconds(), float64(n)/took.Seconds())
+	return float64(size) / took.Seconds()
 }
 
 // use reads and writes, and measures the memory.
@@ -131,7 +135,7 @@ func (s *subject) lists(name string, n int) {
 }
 
 // snapshots saves and restores, beside the raw rate of the storage.
-func (s *subject) snapshots(name string) {
+func (s *subject) snapshots(name string, written float64) {
 	s.t.Helper()
 	store, err := s.open(s.t.Context())
 	if err != nil {
@@ -141,7 +145,7 @@ func (s *subject) snapshots(name string) {
 	if err := store.Close(); err != nil {
 		s.t.Fatal(err)
 	}
-	report.note(name, "raw rate of the storage", "%.0f MB/s of %s", rate/1e6, mega(size))
+	report.note(name, "raw rate of reading", "%.0f MB/s of %s", rate/1e6, mega(size))
 	s.start()
 	defer s.stop()
 	file, err := os.Create(filepath.Join(s.t.TempDir(), "snapshot"))
@@ -163,7 +167,8 @@ func (s *subject) snapshots(name string) {
 	begun = time.Now()
 	most = s.peak(func() { s.fetch("POST", "sys/storage/raft/snapshot", file, io.Discard) })
 	restored := float64(size) / time.Since(begun).Seconds()
-	report.ratio(name, fmt.Sprintf("snapshot restore (%.0f MB/s) to the raw rate", restored/1e6), restored/rate, 0.5)
+	report.ratio(name, fmt.Sprintf("snapshot restore (%.0f MB/s) to the raw rate of writing", restored/1e6),
+		restored/written, 0.5)
 	report.bytes(name, "memory added by it, at most", most-before, 32_000_000)
 }
 

@@ -50,30 +50,47 @@ func (l lister) names(ctx context.Context, folder string, p page) ([]string, err
 	return names, err
 }
 
-// tree lists everything below a folder, as relative paths in byte order of folders and names.
+// treePage is how many names of a folder a scan holds at a time, beside its result.
+const treePage = 1000
+
+// tree lists everything below a folder, as relative paths in byte order of folders and names. It
+// reads no more of a folder than it returns.
 func (l lister) tree(ctx context.Context, folder string, p page) (out []string, err error) {
+	most := treePage
+	if p.limit > 0 {
+		most = min(most, p.limit)
+	}
 	var walk func(below string) error
 	walk = func(below string) error {
-		names, err := l.names(ctx, folder+below, page{})
-		if err != nil {
-			return err
+		from := ""
+		if rest, ok := strings.CutPrefix(p.after, below); ok {
+			from, _, _ = strings.Cut(rest, "/") // its folder, if there is one, comes after this name
 		}
-		for _, name := range names {
-			path := below + name
-			switch {
-			case p.limit > 0 && len(out) == p.limit:
-				return nil
-			case strings.HasSuffix(name, "/"):
-				if path > p.after || strings.HasPrefix(p.after, path) {
-					if err := walk(path); err != nil {
-						return err
-					}
-				}
-			case path > p.after:
-				out = append(out, path)
+		for {
+			names, err := l.names(ctx, folder+below, page{from, most})
+			if err != nil {
+				return err
 			}
+			for _, name := range names {
+				path := below + name
+				switch {
+				case p.limit > 0 && len(out) == p.limit:
+					return nil
+				case strings.HasSuffix(name, "/"):
+					if path > p.after || strings.HasPrefix(p.after, path) {
+						if err := walk(path); err != nil {
+							return err
+						}
+					}
+				case path > p.after:
+					out = append(out, path)
+				}
+			}
+			if len(names) < most || p.limit > 0 && len(out) == p.limit {
+				return nil
+			}
+			from = names[len(names)-1]
 		}
-		return nil
 	}
 	err = walk("")
 	return out, err

@@ -127,12 +127,17 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 			return err
 		}
 		cursor := bucket.Cursor()
+		var at []byte // the key of the cursor
 		names, err = storage.Names(prefix, after, limit, func(from string) (string, bool, error) {
 			if err := s.ready(ctx); err != nil {
 				return "", false, err
 			}
-			key, _ := cursor.Seek([]byte(from))
-			return string(key), key != nil, nil
+			if n := len(at); n > 0 && len(from) == n+1 && from[n] == 0 && from[:n] == string(at) {
+				at, _ = cursor.Next() // the least key after it: cheaper than a search from the root
+			} else {
+				at, _ = cursor.Seek([]byte(from))
+			}
+			return string(at), at != nil, nil
 		})
 		return err
 	})
@@ -150,7 +155,8 @@ func (s *Store) SnapshotIntact(ctx context.Context, visit func(key string, value
 	return s.snapshot(ctx, visit, damaged)
 }
 
-// snapshot visits all entries. A damaged one is an error if damaged is nil.
+// snapshot visits all entries. A damaged one is an error if damaged is nil. A nil visit only checks
+// them.
 func (s *Store) snapshot(ctx context.Context, visit func(key string, value []byte) error,
 	damaged func(key string)) error {
 	s.snapshots.RLock()
@@ -179,6 +185,9 @@ func (s *Store) snapshot(ctx context.Context, visit func(key string, value []byt
 				return corrupt(s.path, "the entry %q follows %q", key, last)
 			}
 			last = append(last[:0], key...)
+			if visit == nil {
+				continue
+			}
 			buf = append(buf[:0], mapped...)
 			if err := call(visit, string(key), buf, &panicked); err != nil {
 				return err

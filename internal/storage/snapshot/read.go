@@ -63,6 +63,7 @@ type reader struct {
 	info    Info
 	found   Totals
 	last    string          // key of the last entry
+	buffer  bufio.Reader    // of the state file
 	sums    strings.Builder // of the files read, in the format of SHA256SUMS
 }
 
@@ -188,7 +189,8 @@ func (a *reader) sum(name string, sum [sha256.Size]byte) { fmt.Fprintf(&a.sums, 
 func (a *reader) state(h *tar.Header) error {
 	a.found.Files++
 	digest := sha256.New()
-	d := &decoder{r: io.TeeReader(a.archive, digest), last: a.last}
+	a.buffer.Reset(io.TeeReader(a.archive, digest))
+	d := &decoder{r: &a.buffer, last: a.last}
 	for {
 		if err := a.ctx.Err(); err != nil {
 			return err

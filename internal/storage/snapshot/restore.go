@@ -77,28 +77,30 @@ func Stage(ctx context.Context, store storage.Store, epoch uint64, archive io.Re
 	if err := Clean(ctx, store, epoch); err != nil {
 		return 0, err
 	}
-	var buffer []byte
-	put := func(most int) error {
-		for len(buffer) >= most {
-			n := min(len(buffer), pieceSize)
-			pieces++
-			op := storage.Put(pieceKey(pieces), buffer[:n])
-			if err := store.Commit(ctx, storage.Batch{Epoch: epoch, Ops: []storage.Op{op}}); err != nil {
-				return err
-			}
-			buffer = buffer[:copy(buffer, buffer[n:])]
-			if len(buffer) == 0 {
-				return nil
-			}
-		}
-		return nil
+	c := newCommits(ctx, store, epoch)
+	buffer := make([]byte, 0, pieceSize+pieceSize/8)
+	put := func() error {
+		n := min(len(buffer), pieceSize)
+		pieces++
+		rest := append(make([]byte, 0, cap(buffer)), buffer[n:]...)
+		err := c.add([]storage.Op{storage.Put(pieceKey(pieces), buffer[:n:n])})
+		buffer = rest
+		return err
 	}
 	_, err = Read(ctx, archive, func(key string, value []byte) error {
 		buffer = appendEntry(buffer, key, value)
-		return put(pieceSize)
+		for len(buffer) >= pieceSize {
+			if err := put(); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 	if err == nil && len(buffer) > 0 {
-		err = put(1)
+		err = put()
+	}
+	if failed := c.wait(); err == nil {
+		err = failed
 	}
 	if err == nil && pieces == 0 {
 		err = fmt.Errorf("%w: it holds no entry", ErrDamaged)
@@ -142,9 +144,13 @@ func Finish(ctx context.Context, store storage.Store, epoch uint64) error {
 	if !ok {
 		return ErrUnsupported
 	}
-	m := &merge{ctx: ctx, store: store, epoch: epoch,
+	m := &merge{ctx: ctx, commits: newCommits(ctx, store, epoch),
 		staged: &decoder{r: &pieces{ctx: ctx, store: store, last: st.Pieces}}}
-	if err := m.run(source); err != nil {
+	err = m.run(source)
+	if failed := m.commits.wait(); err == nil {
+		err = failed
+	}
+	if err != nil {
 		return err
 	}
 	end := []storage.Op{storage.Put(RestoredKey, []byte(st.Meta.Created.UTC().Format(time.RFC3339Nano))),
@@ -175,14 +181,13 @@ func Clean(ctx context.Context, store storage.Store, epoch uint64) error {
 // merge makes a store equal to a staged snapshot by walking both in key order. It does not write
 // equal entries, so a repetition writes only what is missing.
 type merge struct {
-	ctx    context.Context
-	store  storage.Store
-	epoch  uint64
-	staged *decoder
-	key    string // of the next staged entry; "" after the last
-	value  []byte
-	ops    []storage.Op
-	size   int
+	ctx     context.Context
+	commits *commits
+	staged  *decoder
+	key     string // of the next staged entry; "" after the last
+	value   []byte
+	ops     []storage.Op
+	size    int
 }
 
 func (m *merge) run(source storage.Snapshotter) error {
@@ -246,7 +251,7 @@ func (m *merge) flush() error {
 	if len(m.ops) == 0 {
 		return nil
 	}
-	err := m.store.Commit(m.ctx, storage.Batch{Epoch: m.epoch, Ops: m.ops})
+	err := m.commits.add(m.ops)
 	m.ops, m.size = nil, 0
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -133,12 +134,15 @@ func TestRoundTripAcrossStorages(t *testing.T) {
 // failing gives up after some commits, as a node does that dies.
 type failing struct {
 	*inmem.Store
+	mu   sync.Mutex
 	left int
 }
 
 var errDied = errors.New("died")
 
 func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	if f.left == 0 {
 		return errDied
 	}
@@ -370,6 +374,9 @@ func (r *rotten) SnapshotIntact(ctx context.Context, visit func(string, []byte) 
 	return r.Snapshot(ctx, func(key string, value []byte) error {
 		if slices.Contains(r.damaged, key) {
 			damaged(key)
+			return nil
+		}
+		if visit == nil {
 			return nil
 		}
 		return visit(key, value)
