@@ -6,6 +6,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/url"
 	"regexp"
 	"slices"
 	"strings"
@@ -74,7 +76,27 @@ func errorText(err error) string {
 		}
 		s.WriteString("\n" + e)
 	}
+	if path := helpPath(re); path != "" {
+		fmt.Fprintf(&s, "\n\nFor what this path takes: sealgate path-help %s", path)
+	}
 	return s.String()
+}
+
+// helpPath is the path whose help may explain a refusal: what was sent is wrong, or the path does
+// not support it. A login says all that it may, and a sealed server has no help.
+func helpPath(re *api.ResponseError) string {
+	if re.StatusCode != http.StatusBadRequest && re.StatusCode != http.StatusMethodNotAllowed {
+		return ""
+	}
+	u, err := url.Parse(re.URL)
+	if err != nil {
+		return ""
+	}
+	_, path, found := strings.Cut(u.Path, "/v1/")
+	if !found || path == "sys/unseal" || path == "sys/init" || strings.Contains(path, "/login") || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' }) {
+		return ""
+	}
+	return path
 }
 
 func (b *base) format() string {

@@ -72,6 +72,7 @@ type problem struct {
 	Text   string
 	Policy string // what a policy would have to say; "" if that is not the reason
 	Field  string // the field that is wrong; "" for none
+	Help   string // the path whose help explains more; "" for none
 }
 
 func (p *problem) Error() string { return p.Text }
@@ -86,7 +87,7 @@ func problemOf(err error) *problem {
 	if !errors.As(err, &refused) {
 		return &problem{Status: http.StatusInternalServerError, Text: err.Error()}
 	}
-	p = &problem{Status: refused.status, Text: refused.Error()}
+	p = &problem{Status: refused.status, Text: refused.Error(), Help: refused.ask.path}
 	if refused.status == http.StatusForbidden && strings.Contains(p.Text, "permission denied") {
 		p.Text = "Your token may not do this."
 		p.Policy = policyLine(refused.ask.path, capabilityOf(refused.ask.method), false)

@@ -52,6 +52,7 @@ func New(c Config) *UI {
 	u.mux.HandleFunc("GET /ui/secrets/{$}", u.signedIn(u.kvMounts))
 	u.mux.HandleFunc("GET /ui/secrets/{path...}", u.signedIn(u.kvShow))
 	u.mux.HandleFunc("POST /ui/secrets/{path...}", u.form(u.kvWrite))
+	u.mux.HandleFunc("GET /ui/help", u.signedIn(u.help))
 	u.mux.HandleFunc("POST /ui/snapshot", u.form(u.snapshot))
 	u.mux.HandleFunc("GET /ui/{page}", u.signedIn(u.page))
 	u.mux.HandleFunc("POST /ui/do/{page}/{action}", u.form(u.act))

@@ -138,6 +138,11 @@ func TestOperatorActs(t *testing.T) {
 	weak.sees(`path "sys/rotate"`)
 	weak.sees(`capabilities = ["update", "sudo"]`)
 	weak.check("keys-denied")
+	v.open("/ui/audit")
+	v.submit("form[action='/ui/do/audit/enable']", map[string]string{"path": "bad", "file_path": "/etc/shadow"})
+	v.open(strings.TrimPrefix(eval[string](v, "the link to help", "document.querySelector('.bad a').href"), s.URL()))
+	v.sees("Matching Route: /sys/audit/")
+	v.check("help")
 }
 
 // TestStoredNamesAreText stores markup wherever a name can be stored, and looks at every page.
