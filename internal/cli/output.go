@@ -93,7 +93,8 @@ func helpPath(re *api.ResponseError) string {
 		return ""
 	}
 	_, path, found := strings.Cut(u.Path, "/v1/")
-	if !found || path == "sys/unseal" || path == "sys/init" || strings.Contains(path, "/login") || strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' }) {
+	if !found || path == "sys/unseal" || path == "sys/init" || strings.Contains(path, "/login") ||
+		strings.ContainsFunc(path, func(r rune) bool { return r <= ' ' }) {
 		return ""
 	}
 	return path
