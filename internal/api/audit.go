@@ -8,6 +8,7 @@ import (
 	"github.com/sealgate/sealgate/internal/audit"
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/recovery/transcript"
 )
@@ -102,6 +103,10 @@ func (h *Handler) readAudited(ctx context.Context, q *Request, rec *audit.Record
 		}
 	}()
 	a, err := h.handle(ctx, q)
+	if errors.Is(err, ha.ErrStale) {
+		rec.Withdraw()
+		return nil, err
+	}
 	reply, failed := q.auditResponse(a, &ceremony.Attribution{})
 	if failed == nil {
 		failed = rec.Response(reply, h.auditText(q, err))

@@ -99,18 +99,35 @@ func (h *Handler) try(ctx context.Context, q *Request) (a *Answer, again bool, e
 	case !h.standbyAnswers(q, role):
 		return h.forward(ctx, q)
 	}
-	if err := role.Current(ctx); err != nil {
-		if q.Route.Own {
-			return nil, false, err
+	if a, again, err = h.answerAssuming(ctx, q, role); errors.Is(err, ha.ErrStale) {
+		if err := role.Current(ctx); err != nil {
+			if q.Route.Own {
+				return nil, false, err
+			}
+			return h.forward(ctx, q)
 		}
-		return h.forward(ctx, q)
+		a, again, err = h.answerAs(ctx, q, role)
 	}
-	a, again, err = h.answerAs(ctx, q, role)
 	if again || !errors.Is(err, ha.ErrStandby) || q.Route.Own {
 		return a, again, err
 	}
 	q.reset() // it would have written
 	return h.forward(ctx, q)
+}
+
+// answerAssuming lets a standby read before it has proven that its memory is current: the proof
+// comes with what it reads. [ha.ErrStale]: the request must begin with the proof.
+func (h *Handler) answerAssuming(ctx context.Context, q *Request, role *node.RoleState) (a *Answer, again bool,
+	err error) {
+	if q.Op != mount.Read || q.Route.Here {
+		return nil, false, ha.ErrStale
+	}
+	ctx, q.assumption = role.Assume(ctx)
+	if q.assumption == nil {
+		return nil, false, ha.ErrStale
+	}
+	defer func() { q.assumption = nil }()
+	return h.answerAs(ctx, q, role)
 }
 
 // standbyAnswers reports whether a standby may answer the request.
@@ -165,10 +182,16 @@ func roleOver(err error) bool {
 		fault.Is(err, fault.Sealed)
 }
 
-// held returns an error where this node can no longer prove that what it has read is current.
-func (q *Request) held() error {
+// held returns an error where this node can no longer prove that what it has read is current, or
+// finds that it was not.
+func (q *Request) held(ctx context.Context) error {
 	if q.assigned == nil || q.lasting() {
 		return nil
+	}
+	if q.assumption != nil {
+		if err := q.assumption.Check(ctx); err != nil {
+			return err
+		}
 	}
 	return q.assigned.Held()
 }

@@ -43,6 +43,11 @@ func (h *Handler) answerHere(ctx context.Context, q *Request) (*Answer, error) {
 	if q.Identity.Token() != nil {
 		defer q.Role.Tokens().Finish(ctx, q.Identity)
 	}
+	if refused != nil && q.assumption != nil {
+		if err := q.assumption.Check(ctx); err != nil { // a token that it does not know yet
+			return nil, err
+		}
+	}
 	switch {
 	case h.onRecord(q):
 		return h.audited(ctx, q, refused)
@@ -59,7 +64,7 @@ func (h *Handler) handle(ctx context.Context, q *Request) (*Answer, error) {
 		return nil, err
 	}
 	a, err := q.Route.Handle(ctx, h, q)
-	if err := q.held(); err != nil {
+	if err := q.held(ctx); err != nil {
 		return nil, err
 	}
 	if err == nil {

@@ -68,7 +68,8 @@ type Request struct {
 	Truncated bool // the body is not complete: the connection is cut
 	Status    int
 
-	trace ha.Trace // what the node did for it, in all attempts
+	trace      ha.Trace       // what the node did for it, in all attempts
+	assumption *ha.Assumption // of a standby that reads before it has proven to be current
 	attempt
 }
 

@@ -48,6 +48,10 @@ func (r *Record) Request(failure string) error {
 // before the response is sent. The caller then calls Response or [Record.Abandon].
 func (r *Record) Defer() { r.deferred, r.began = true, r.trail.o.Now() }
 
+// Withdraw drops the deferred request entry of an attempt that had no effect and no answer: the
+// next attempt of the same request has a record of its own.
+func (r *Record) Withdraw() { r.deferred = false }
+
 // Abandon writes the deferred request entry of a request without a response.
 func (r *Record) Abandon() error {
 	if !r.deferred {

@@ -24,6 +24,8 @@ type Follower struct {
 	over  bool   // no further change is applied
 	moved signal
 
+	calm bool // the last request found everything applied: the next one may assume so
+
 	querying bool
 	failed   bool   // the last query failed: no request waits for the next one
 	next     *query // not sent yet
@@ -54,27 +56,22 @@ func (f *Follower) reached(revision uint64) {
 func (f *Follower) Current(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, f.timeout)
 	defer cancel()
-	q, failed := f.join()
-	if failed {
-		return errNotProven
+	revision, err := f.ask(ctx)
+	if err != nil {
+		return err
 	}
-	select {
-	case <-q.done:
-	case <-ctx.Done():
-		return errNotProven
-	}
-	if q.err != nil {
-		return errNotProven
-	}
-	for {
+	for first := true; ; first = false {
 		moved := f.moved.wait()
 		f.mu.Lock()
 		over, mark := f.over, f.mark
+		if first {
+			f.calm = mark >= revision
+		}
 		f.mu.Unlock()
 		switch {
 		case over:
 			return errNotProven
-		case mark >= q.revision:
+		case mark >= revision:
 			return nil
 		}
 		select {
@@ -83,6 +80,23 @@ func (f *Follower) Current(ctx context.Context) error {
 			return errNotProven
 		}
 	}
+}
+
+// ask returns the storage's revision, read after the call.
+func (f *Follower) ask(ctx context.Context) (uint64, error) {
+	q, failed := f.join()
+	if failed {
+		return 0, errNotProven
+	}
+	select {
+	case <-q.done:
+	case <-ctx.Done():
+		return 0, errNotProven
+	}
+	if q.err != nil {
+		return 0, errNotProven
+	}
+	return q.revision, nil
 }
 
 // join returns a query that is sent after this call. failed: the query before got no answer.

@@ -79,6 +79,15 @@ func (a *RoleState) Close(ctx context.Context) error {
 	return errors.Join(err, a.barrier.Seal(ctx))
 }
 
+// Assume is [ha.Follower.Assume] of a standby; nil for a leader, too, which proves itself by its
+// lease.
+func (a *RoleState) Assume(ctx context.Context) (context.Context, *ha.Assumption) {
+	if a.follower == nil {
+		return ctx, nil
+	}
+	return a.follower.Assume(ctx)
+}
+
 // Current waits until a standby has applied all that was committed before the call. An error says
 // that it cannot prove that, and that the request is for the leader.
 func (a *RoleState) Current(ctx context.Context) error {

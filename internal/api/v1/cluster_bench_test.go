@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +42,34 @@ func BenchmarkCluster(b *testing.B) {
 			})
 		}
 	}
+}
+
+// BenchmarkStepDown is from the request to step down to the first acknowledged write at the node
+// that led, which forwards it to the next leader.
+func BenchmarkStepDown(b *testing.B) {
+	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
+	f := federateOn(b, 3, func() storage.Store {
+		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	})
+	var took []time.Duration
+	for b.Loop() {
+		leader, _ := f.settled()
+		begun := time.Now()
+		if code, body := leader.do("PUT", "sys/step-down", ""); code != http.StatusNoContent {
+			b.Fatal(code, body)
+		}
+		if code, body := leader.do("POST", "secret/data/x", `{"data":{"k":"v"}}`); code != http.StatusOK {
+			b.Fatal(code, body)
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "ms-worst")
 }
 
 func hammer(b *testing.B, n *testNode, path string, write bool, clients int) {

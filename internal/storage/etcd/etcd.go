@@ -53,7 +53,7 @@ import (
 const (
 	DefaultPath           = "/sealgate/"
 	DefaultRequestTimeout = 5 * time.Second
-	DefaultLeaseTTL       = 1500 * time.Millisecond
+	DefaultLeaseTTL       = 1300 * time.Millisecond
 	DefaultOutageTimeout  = time.Second
 )
 

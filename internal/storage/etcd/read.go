@@ -20,7 +20,14 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	if err := storage.CheckKey(key); err != nil {
 		return nil, err
 	}
-	resp, err := s.read(ctx, "reading", &pb.RangeRequest{Key: s.keys.of(key)})
+	r := &pb.RangeRequest{Key: s.keys.of(key)}
+	var resp *pb.RangeResponse
+	var err error
+	if revision := storage.WantsRevision(ctx); revision != nil {
+		resp, err = s.readAt(ctx, r, revision)
+	} else {
+		resp, err = s.read(ctx, "reading", r)
+	}
 	switch {
 	case err != nil:
 		return nil, err
@@ -32,16 +39,41 @@ func (s *Store) Get(ctx context.Context, key string) ([]byte, error) {
 	return resp.Kvs[0].Value, nil
 }
 
+// readAt reads and notes the revision of the last commit, as of one moment. etcd executes a
+// transaction that only reads as a linearizable read.
+func (s *Store) readAt(ctx context.Context, r *pb.RangeRequest, to *storage.ReadRevision) (*pb.RangeResponse, error) {
+	limited, cancel := s.limit(ctx, s.o.RequestTimeout)
+	defer cancel()
+	both := &pb.TxnRequest{Success: []*pb.RequestOp{rangeOp(r), rangeOp(&pb.RangeRequest{Key: s.keys.commit})}}
+	resp, _, err := ask(limited, s, job{"reading", false}, func(ctx context.Context, l *link) (*pb.TxnResponse, error) {
+		return l.kv.Txn(ctx, both, callOptions...)
+	})
+	if err != nil {
+		return nil, s.explain(ctx, "reading", err)
+	}
+	to.Note(revisionOf(resp.Responses[1].GetResponseRange()))
+	return resp.Responses[0].GetResponseRange(), nil
+}
+
+// revisionOf returns the revision of the last commit as a read of its key shows it; 0: there was
+// none.
+func revisionOf(commit *pb.RangeResponse) uint64 {
+	if len(commit.Kvs) == 0 {
+		return 0
+	}
+	return uint64(commit.Kvs[0].ModRevision)
+}
+
 // Revision implements storage.Sequencer with etcd's revision of the last commit.
 func (s *Store) Revision(ctx context.Context) (uint64, error) {
 	if err := s.ready(ctx); err != nil {
 		return 0, err
 	}
 	resp, err := s.read(ctx, "reading the revision", &pb.RangeRequest{Key: s.keys.commit})
-	if err != nil || len(resp.Kvs) == 0 {
+	if err != nil {
 		return 0, err
 	}
-	return uint64(resp.Kvs[0].ModRevision), nil
+	return revisionOf(resp), nil
 }
 
 // Size implements storage.Sizer with the size of etcd's database, including history and other

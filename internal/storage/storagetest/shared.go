@@ -94,10 +94,25 @@ func secondHandleFollows(s *suite) {
 			s.t.Errorf("the mark of %d came after %q; want %q", now, keys, key)
 		}
 		s.holds(b, key, []byte(key))
+		s.noted(b, key, now)
+		s.noted(b, "f/absent", now)
 		before = now
 	}
 	s.commit(a, storage.Delete("aside"))
 	if _, err := b.Get(s.ctx, "aside"); !errors.Is(err, storage.ErrNotFound) {
 		s.t.Errorf("a deleted key: %v", err)
+	}
+}
+
+// noted checks the revision that a read notes, where the store notes one.
+func (s *suite) noted(store storage.Store, key string, want uint64) {
+	s.t.Helper()
+	var r storage.ReadRevision
+	ctx := storage.WithReadRevision(s.ctx, &r)
+	if _, err := store.Get(ctx, key); err != nil && !errors.Is(err, storage.ErrNotFound) {
+		s.t.Error(err)
+	}
+	if got, ok := r.Revision(); ok && got != want {
+		s.t.Errorf("a read of %q noted revision %d; want %d", key, got, want)
 	}
 }
