@@ -97,6 +97,33 @@ type Batch struct {
 	If    []Condition // all must hold when the batch is applied
 	Ops   []Op        // applied in order; the last operation on a key wins
 	Epoch uint64      // the epoch (Leadership.Epoch) that must still be current; 0 without an election
+
+	// Before, unless it is nil, receives what the commit replaced. A backend that cannot know leaves it
+	// as it is.
+	Before *Before
+}
+
+// Before is what a commit replaced, as of that commit. It is complete when Commit returns nil.
+type Before struct {
+	Known bool  // false: the backend does not know, also where it learned the outcome otherwise
+	Old   []Old // one for each operation, as it was before the batch
+}
+
+// HeadSize is how much of a replaced value Before shows.
+const HeadSize = 5
+
+// Old describes the value of a key.
+type Old struct {
+	Present bool
+	Size    int            // bytes of the value
+	Head    [HeadSize]byte // its first bytes; zero beyond its end
+}
+
+// Describe returns what Before shows of a value.
+func Describe(value []byte) Old {
+	o := Old{Present: true, Size: len(value)}
+	copy(o.Head[:], value)
+	return o
 }
 
 // Op is a put or a delete. Deleting an absent key is not an error.

@@ -252,6 +252,7 @@ func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[
 		if results[i] = w.check(bucket, r.batch.If); results[i] != nil {
 			continue
 		}
+		w.before(bucket, r.batch)
 		for j, op := range r.batch.Ops {
 			changed, err := applyOp(bucket, op)
 			if err != nil {
@@ -268,6 +269,21 @@ func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[
 		return false, nil
 	}
 	return true, tx.Bucket(metaBucket).Put(sequenceKey, binary.BigEndian.AppendUint64(nil, w.sequence+1))
+}
+
+// before notes what a batch replaces, for a caller that wants to know. A damaged entry has the size
+// and the beginning that its frame shows.
+func (w *writer) before(bucket *bolt.Bucket, b storage.Batch) {
+	if b.Before == nil {
+		return
+	}
+	old := make([]storage.Old, len(b.Ops))
+	for i, op := range b.Ops {
+		if stored := bucket.Get([]byte(op.Key)); len(stored) >= sumSize {
+			old[i] = storage.Describe(stored[sumSize:])
+		}
+	}
+	*b.Before = storage.Before{Known: true, Old: old}
 }
 
 func applyOp(bucket *bolt.Bucket, op storage.Op) (changed bool, err error) {

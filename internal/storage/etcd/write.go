@@ -7,6 +7,7 @@ import (
 	"fmt"
 
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
+	"go.etcd.io/etcd/api/v3/mvccpb"
 	"go.etcd.io/etcd/api/v3/v3rpc/rpctypes"
 	clientv3 "go.etcd.io/etcd/client/v3"
 
@@ -50,6 +51,7 @@ func (s *Store) commit(ctx, limited context.Context, b storage.Batch, at *slot) 
 			if at != nil {
 				at.mark = mark
 			}
+			before(b, resp)
 			failpoint.Point("storage.commit.after")
 			return nil
 		case at == nil:
@@ -124,11 +126,14 @@ func (s *Store) transaction(b storage.Batch, at *slot, mark []byte) *pb.TxnReque
 		}
 	}
 	for _, op := range lastOnEachKey(b.Ops) {
+		next := putOp(s.keys.of(op.Key), op.Value)
 		if op.Delete {
-			t.Success = append(t.Success, deleteOp(s.keys.of(op.Key)))
-		} else {
-			t.Success = append(t.Success, putOp(s.keys.of(op.Key), op.Value))
+			next = deleteOp(s.keys.of(op.Key))
 		}
+		if b.Before != nil {
+			showPrevious(next)
+		}
+		t.Success = append(t.Success, next)
 	}
 	if at != nil {
 		t.Compare = append(t.Compare, at.unchanged())
@@ -136,6 +141,49 @@ func (s *Store) transaction(b storage.Batch, at *slot, mark []byte) *pb.TxnReque
 		t.Failure = append(t.Failure, rangeOp(&pb.RangeRequest{Key: at.key}))
 	}
 	return t
+}
+
+// showPrevious makes etcd answer with what an operation replaces.
+func showPrevious(op *pb.RequestOp) {
+	if put := op.GetRequestPut(); put != nil {
+		put.PrevKv = true
+	}
+	if remove := op.GetRequestDeleteRange(); remove != nil {
+		remove.PrevKv = true
+	}
+}
+
+// before notes what a batch replaced, from the answer to it.
+func before(b storage.Batch, resp *pb.TxnResponse) {
+	if b.Before == nil {
+		return
+	}
+	last := lastOnEachKey(b.Ops)
+	if len(resp.Responses) < len(last) {
+		return
+	}
+	replaced := make(map[string]storage.Old, len(last))
+	for i, op := range last {
+		if kv := previous(resp.Responses[i]); kv != nil {
+			replaced[op.Key] = storage.Describe(kv.Value)
+		}
+	}
+	old := make([]storage.Old, len(b.Ops))
+	for i, op := range b.Ops {
+		old[i] = replaced[op.Key]
+	}
+	*b.Before = storage.Before{Known: true, Old: old}
+}
+
+// previous returns the value that an operation replaced, nil where there was none.
+func previous(r *pb.ResponseOp) *mvccpb.KeyValue {
+	if put := r.GetResponsePut(); put != nil {
+		return put.PrevKv
+	}
+	if removed := r.GetResponseDeleteRange(); removed != nil && len(removed.PrevKvs) > 0 {
+		return removed.PrevKvs[0]
+	}
+	return nil
 }
 
 // lastOnEachKey drops overwritten operations: etcd accepts one for each key.

@@ -123,6 +123,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 		return err
 	}
 	failpoint.Point("storage.commit.before")
+	s.hub.before(b)
 	s.hub.apply(b.Ops)
 	failpoint.Point("storage.commit.after")
 	return nil
@@ -137,6 +138,20 @@ func (h *Hub) check(conditions []storage.Condition) error {
 		}
 	}
 	return nil
+}
+
+// before notes what a batch replaces. The caller holds the lock.
+func (h *Hub) before(b storage.Batch) {
+	if b.Before == nil {
+		return
+	}
+	old := make([]storage.Old, len(b.Ops))
+	for i, op := range b.Ops {
+		if value, held := h.values[op.Key]; held {
+			old[i] = storage.Describe(value)
+		}
+	}
+	*b.Before = storage.Before{Known: true, Old: old}
 }
 
 // apply executes operations and notifies the watchers. The caller holds the lock.

@@ -20,10 +20,20 @@ const (
 
 // request is a queued batch.
 type request struct {
-	batch storage.Batch
-	taken atomic.Bool // claimed by the writer, or by a caller that gives up: the first wins
-	doubt *doubt      // of the group; set before taken
-	done  chan error
+	batch  storage.Batch
+	before storage.Before // what it replaced; set before done is answered
+	taken  atomic.Bool    // claimed by the writer, or by a caller that gives up: the first wins
+	doubt  *doubt         // of the group; set before taken
+	done   chan error
+}
+
+// answer passes on what the batch replaced. Only the caller that waited for the outcome gets it: the
+// writer may answer when the caller has left.
+func (r *request) answer(err error) error {
+	if err == nil && r.batch.Before != nil {
+		*r.batch.Before = r.before
+	}
+	return err
 }
 
 // doubt is open while a transaction whose outcome some caller did not learn can still be executed.
@@ -50,7 +60,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	}
 	select {
 	case err := <-r.done:
-		return err
+		return r.answer(err)
 	case <-patience.C:
 		if r.taken.CompareAndSwap(false, true) {
 			return s.notBegun()
@@ -62,7 +72,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	}
 	select {
 	case err := <-r.done:
-		return err
+		return r.answer(err)
 	case <-waiting.Done():
 		if !r.taken.CompareAndSwap(false, true) {
 			s.doubt.Store(r.doubt)
@@ -192,6 +202,28 @@ func (g *group) mixedArguments() []any {
 		}
 	}
 	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
+}
+
+// noteBefore tells each batch what it replaced: the stored values, or those of an earlier batch.
+func (g *group) noteBefore(o outcome) {
+	values := o.before
+	for i, r := range g.requests {
+		if _, refused := o.refused[int32(i+1)]; refused {
+			continue
+		}
+		old := make([]storage.Old, len(r.batch.Ops))
+		for j, op := range r.batch.Ops {
+			old[j] = values[op.Key]
+		}
+		for _, op := range r.batch.Ops {
+			if op.Delete {
+				delete(values, op.Key)
+			} else {
+				values[op.Key] = storage.Describe(op.Value)
+			}
+		}
+		r.before = storage.Before{Known: true, Old: old}
+	}
 }
 
 // events returns the group's events, as the table of changes has them.

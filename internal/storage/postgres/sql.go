@@ -65,23 +65,34 @@ func listing(n names) string {
 }
 
 // puts writes batches without conditions and deletions: $1 epoch, $2 number of batches, $3 keys,
-// each once, $4 values, $5 batches. Like mixed it returns the previous revision and notifies of the
-// new one; no row if the epoch has ended.
+// each once, $4 values, $5 batches. Like mixed it returns the previous revision and what it replaces,
+// and notifies of the new revision; no row if the epoch has ended.
 //
 // It needs no preceding statement that locks the leader row, because its writes do not depend on
 // earlier commits.
 func puts(n names) string {
 	return `WITH leader AS (UPDATE ` + n.leaderRow + ` SET revision = revision + $2
 		WHERE ` + leaderIsCurrent + ` RETURNING revision),
+	before AS MATERIALIZED (` + replaced(n, `leader, unnest($3::text[]) w(key)`) + `),
 	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT p.key, p.value FROM leader, unnest($3::text[], $4::bytea[]) p(key, value)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
 	logged AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM leader RETURNING revision, since)
-	SELECT since, '{}'::int[], '{}'::text[], pg_notify('` + n.changed() + `', revision::text)::text FROM logged`
+	SELECT since, '{}'::int[], '{}'::text[], ` + replacedColumns + `, pg_notify('` + n.changed() + `', revision::text)::text FROM logged`
 }
+
+// replaced selects key, size and beginning of the entries that a statement is about to write. All
+// parts of a statement see the state before it.
+func replaced(n names, written string) string {
+	return `SELECT e.key, octet_length(e.value) AS size, substr(e.value, 1, 5) AS head FROM ` + written +
+		` JOIN ` + n.entries + ` e ON e.key = w.key`
+}
+
+const replacedColumns = `ARRAY(SELECT key FROM before ORDER BY key), ARRAY(SELECT size FROM before ORDER BY key), ` +
+	`ARRAY(SELECT head FROM before ORDER BY key)`
 
 // mixed writes all other batches: $1 epoch, $2 number of batches; conditions: $3 batches, $4 keys,
 // $5 values (NULL: absent); operations in order: $6 batches, $7 keys, $8 values (NULL: delete). It
-// returns the batches whose conditions do not hold, and the keys.
+// returns the batches whose conditions do not hold, and the keys; then what it replaces.
 //
 // The statement advance precedes it and locks the leader row, so that it sees everything committed
 // before. The statement direct needs no lock: it writes nothing unless $9 is still the last
@@ -94,6 +105,7 @@ func mixed(n names, leadership string) string {
 	last AS MATERIALIZED (SELECT DISTINCT ON (o.key) o.key, o.value, o.batch, o.n
 		FROM leader, unnest($6::int[], $7::text[], $8::bytea[]) WITH ORDINALITY o(batch, key, value, n)
 		WHERE o.batch <> ALL (ARRAY(SELECT batch FROM refused)) ORDER BY o.key, o.n DESC),
+	before AS MATERIALIZED (` + replaced(n, `last w`) + `),
 	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT key, value FROM last WHERE value IS NOT NULL
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
 	gone AS (DELETE FROM ` + n.entries + ` e USING last l WHERE e.key = l.key AND l.value IS NULL),
@@ -103,7 +115,7 @@ func mixed(n names, leadership string) string {
 			coalesce(array_agg(l.value IS NULL ORDER BY l.n) FILTER (WHERE l.key IS NOT NULL), '{}')
 		FROM leader LEFT JOIN last l ON true GROUP BY since RETURNING revision, since)
 	SELECT since, ARRAY(SELECT batch FROM refused ORDER BY batch, key), ARRAY(SELECT key FROM refused ORDER BY batch, key),
-		pg_notify('` + n.changed() + `', revision::text)::text FROM logged`
+		` + replacedColumns + `, pg_notify('` + n.changed() + `', revision::text)::text FROM logged`
 }
 
 // take elects a candidate: on a vacant leader row, or on that of the epoch $3 which was not renewed

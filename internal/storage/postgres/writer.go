@@ -134,6 +134,9 @@ func (w *writer) execute(g *group) {
 		}
 		err = storageError("a commit", err)
 	}
+	if err == nil {
+		g.noteBefore(o)
+	}
 	for i, r := range g.requests {
 		switch key, conflict := o.refused[int32(i+1)]; {
 		case err != nil:
@@ -161,6 +164,7 @@ func rolledBack(err error) bool {
 type outcome struct {
 	since   int64            // the revision before it
 	refused map[int32]string // batches whose conditions do not hold, with the key
+	before  map[string]storage.Old
 }
 
 // transact executes the group as one transaction.
@@ -174,9 +178,11 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 	}
 	defer func() { _ = network.SetDeadline(time.Time{}) }() // fails only on a closed connection
 	var batches []int32
-	var keys []string
+	var keys, replaced []string
+	var sizes []int32
+	var heads [][]byte
 	prune := w.count+len(g.requests) >= pruneEvery
-	switch err := w.send(g, prune, &o.since, &batches, &keys, new(string)); {
+	switch err := w.send(g, prune, &o.since, &batches, &keys, &replaced, &sizes, &heads, new(string)); {
 	case errors.Is(err, pgx.ErrNoRows) && g.epoch != 0:
 		return outcome{}, fmt.Errorf("%w: epoch %d has ended", storage.ErrFenced, g.epoch)
 	case err != nil:
@@ -192,7 +198,24 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 			o.refused[batch] = keys[i]
 		}
 	}
+	if o.before, err = replacedEntries(replaced, sizes, heads); err != nil {
+		return o, err
+	}
 	return o, nil
+}
+
+// replacedEntries returns what the transaction replaced.
+func replacedEntries(keys []string, sizes []int32, heads [][]byte) (map[string]storage.Old, error) {
+	if len(sizes) != len(keys) || len(heads) != len(keys) {
+		return nil, fmt.Errorf("%w: PostgreSQL's answer to a commit is malformed", storage.ErrUnavailable)
+	}
+	out := make(map[string]storage.Old, len(keys))
+	for i, key := range keys {
+		old := storage.Describe(heads[i])
+		old.Size = int(sizes[i])
+		out[key] = old
+	}
+	return out, nil
 }
 
 // send sends the group in one message: everything between two Syncs of the protocol is committed as

@@ -46,6 +46,7 @@ func Run(t *testing.T, factory Factory) {
 		"ListNamesAndFolders":          listNamesAndFolders,
 		"ListMatchesModel":             listMatchesModel,
 		"OperationsApplyInOrder":       operationsApplyInOrder,
+		"BeforeShowsWhatWasReplaced":   beforeShowsWhatWasReplaced,
 		"LimitsOfABatch":               limitsOfABatch,
 		"ConditionAbsent":              conditionAbsent,
 		"ConditionValue":               conditionValue,
