@@ -14,6 +14,8 @@ func (b *Barrier) SealEntry(ctx context.Context, path string, plain []byte) ([]b
 	if err := checkBatch(storage.Batch{Ops: []storage.Op{storage.Put(path, plain)}}); err != nil {
 		return nil, err
 	}
+	b.writing.RLock()
+	defer b.writing.RUnlock()
 	r, err := b.writable(ctx)
 	if err != nil {
 		return nil, err

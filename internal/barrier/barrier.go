@@ -28,6 +28,12 @@ type Barrier struct {
 	memory *CountMemory  // nil: none
 	doubt  atomic.Uint32 // the term whose stored count was lower than the truth, or unreadable; 0: none
 
+	// writing is held for reading by whatever commits entries, from the moment at which it chooses the
+	// term. Who holds it for writing knows that no commit is in progress. It is locked before change.
+	writing sync.RWMutex
+	census  census
+	outside func(key string) bool // no entry of the barrier; nil: all are
+
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and
 	// counting.
 	ring atomic.Pointer[ring]
@@ -49,7 +55,8 @@ type alternate struct {
 // New returns a sealed barrier.
 func New(store storage.Store, o Options) *Barrier {
 	o = o.withDefaults()
-	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver, memory: o.Counts}
+	return &Barrier{store: store, now: o.Now, rand: o.Rand, log: o.Log, handOver: o.HandOver, memory: o.Counts,
+		outside: o.Outside}
 }
 
 // Unseal reads the keyring and opens it with the root key, of which it keeps a copy. The generation
@@ -114,12 +121,31 @@ func (b *Barrier) Seal(ctx context.Context) error {
 	}
 	var err error
 	if !r.frozen {
-		err = b.storeExactCounts(ctx, r)
+		err = b.storeAtEnd(ctx, r)
 	}
 	b.memory.keep(r)
 	r.destroy(nil)
 	b.dropAlternate(nil)
 	return err
+}
+
+// storeAtEnd stores the exact numbers of encryptions, and the census where that is exact and no
+// commit is in progress any more.
+func (b *Barrier) storeAtEnd(ctx context.Context, r *ring) error {
+	if !b.writing.TryLock() {
+		_, err := b.storeExactCounts(ctx, r, 0)
+		return err
+	}
+	defer b.writing.Unlock()
+	if !b.census.storable() {
+		_, err := b.storeExactCounts(ctx, r, 0)
+		return err
+	}
+	encryptions, err := b.storeExactCounts(ctx, r, 1)
+	if err != nil || !b.census.storable() {
+		return err
+	}
+	return b.storeCensus(ctx, r, encryptions)
 }
 
 // Sealed reports whether the barrier is sealed.

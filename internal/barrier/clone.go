@@ -19,7 +19,8 @@ func (b *Barrier) Clone(store storage.Store) (*Barrier, error) {
 		return nil, err
 	}
 	again.frozen = true // its counts were not read
-	c := &Barrier{store: store, now: b.now, rand: b.rand, log: b.log, handOver: b.handOver, memory: b.memory}
+	c := &Barrier{store: store, now: b.now, rand: b.rand, log: b.log, handOver: b.handOver, memory: b.memory,
+		outside: b.outside}
 	c.ring.Store(again)
 	return c, nil
 }

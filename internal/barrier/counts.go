@@ -87,7 +87,7 @@ func (b *Barrier) extend(ctx context.Context, t *term) error {
 	if err != nil {
 		return err
 	}
-	if err := b.store.Commit(ctx, storage.Batch{Ops: []storage.Op{op}, Epoch: b.epoch.Load()}); err != nil {
+	if err := b.commit(ctx, storage.Batch{Ops: []storage.Op{op}, Epoch: b.epoch.Load()}); err != nil {
 		return err
 	}
 	r.booked(bounds)
@@ -200,19 +200,22 @@ func (b *Barrier) readCounts(ctx context.Context, r *ring) (map[uint32]uint64, e
 	return unmarshalCounts(plain)
 }
 
-// storeExactCounts lowers the stored bounds to the exact numbers. The counters are closed.
-func (b *Barrier) storeExactCounts(ctx context.Context, r *ring) error {
+// storeExactCounts lowers the stored bounds to the exact numbers, and returns the one of the active
+// term: more is how many encryptions by it follow. The counters are closed.
+func (b *Barrier) storeExactCounts(ctx context.Context, r *ring, more uint64) (uint64, error) {
 	numbers := make([]uint64, len(r.terms))
-	changed := false
+	changed := more > 0
+	active := uint64(0)
 	for i, t := range r.terms {
 		numbers[i] = t.count.load()
 		changed = changed || numbers[i] != t.count.bound.Load()
 		if t == r.active {
-			numbers[i]++ // this entry
+			numbers[i] += 1 + more // this entry
+			active = numbers[i]
 		}
 	}
 	if !changed {
-		return nil
+		return active, nil
 	}
-	return b.store.Commit(ctx, storage.Batch{Ops: []storage.Op{r.countsOp(numbers)}, Epoch: b.epoch.Load()})
+	return active, b.commit(ctx, storage.Batch{Ops: []storage.Op{r.countsOp(numbers)}, Epoch: b.epoch.Load()})
 }

@@ -72,6 +72,8 @@ func (b *Barrier) Commit(ctx context.Context, batch storage.Batch) error {
 	if err := checkBatch(batch); err != nil {
 		return err
 	}
+	b.writing.RLock()
+	defer b.writing.RUnlock()
 	r, err := b.writable(ctx)
 	if err != nil {
 		return err
@@ -97,7 +99,7 @@ func (b *Barrier) Commit(ctx context.Context, batch storage.Batch) error {
 			out.Ops[i].Value = r.active.seal(op.Key, op.Value)
 		}
 	}
-	return b.store.Commit(ctx, out)
+	return b.commit(ctx, out)
 }
 
 // writable returns the ring to encrypt with. Where it is unknown what is stored, it reads that
@@ -147,4 +149,6 @@ func checkBatch(batch storage.Batch) error {
 	return nil
 }
 
-func reserved(path string) bool { return path == KeyringPath || path == countsPath }
+func reserved(path string) bool {
+	return path == KeyringPath || path == countsPath || path == censusPath
+}

@@ -15,6 +15,10 @@
 //     encryptions used up meanwhile.
 //   - The stored number of encryptions by a term is never below the truth, so that a rotation by
 //     number comes in time; a crash overstates it by less than one block (4,096).
+//   - A term that [Barrier.Retire] destroyed was named by no entry at that moment, and nothing is
+//     written by it afterwards.
+//   - A re-encryption ([Barrier.Rewrap]) never replaces what others wrote meanwhile.
+//   - A [Census] that says that it is exact is what this program has stored, also after a crash.
 //   - A process that has a [CountMemory] does not believe a stored number below what it counted
 //     itself, and rotates a term whose stored number is missing, damaged or too low.
 //
@@ -85,6 +89,10 @@ type Options struct {
 	// HandOver makes a new root key available, for a while, to the other nodes of a cluster: see
 	// handover.go.
 	HandOver *HandOver
+
+	// Outside reports whether a key holds a record that is no entry of the barrier; nil: none does,
+	// besides the barrier's own.
+	Outside func(key string) bool
 
 	// Counts remembers encryptions beyond the life of one barrier; nil: it forgets them when it is
 	// sealed.

@@ -24,7 +24,7 @@ import (
 //
 //	active term u32 | length u24 | { term u32 | key 32 | installed i64 (nanoseconds since 1970) } ...
 //
-// with terms in ascending order, from 1.
+// with terms in ascending order, from 1. Terms that were retired are missing.
 const (
 	keyringVersion  = 1
 	keyringHeader   = 1 + 8

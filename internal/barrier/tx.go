@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/secret"
@@ -24,6 +25,7 @@ type Tx struct {
 	raw    []bool // ops[i] is written unencrypted
 	ifs    []storage.Condition
 	rotate bool
+	retire uint32 // terms before it are removed; 0: none
 	root   *alternate
 	format *ring // the first keyring, of a barrier that is being formatted
 	done   bool
@@ -122,10 +124,12 @@ func (tx *Tx) Commit(ctx context.Context) (err error) {
 	if err := checkBatch(storage.Batch{If: tx.ifs, Ops: tx.ops}); err != nil {
 		return err
 	}
-	if !tx.rotate && tx.root == nil && tx.format == nil {
+	b := tx.b
+	b.writing.RLock()
+	defer b.writing.RUnlock()
+	if !tx.rotate && tx.root == nil && tx.format == nil && tx.retire == 0 {
 		return tx.commitData(ctx)
 	}
-	b := tx.b
 	b.change.Lock()
 	defer b.change.Unlock()
 	b.counting.Lock()
@@ -139,7 +143,10 @@ func (tx *Tx) Commit(ctx context.Context) (err error) {
 		next.destroy(old)
 		return err
 	}
-	if err := b.store.Commit(ctx, batch); err != nil {
+	if old == nil {
+		b.census.begin() // nothing else can be stored: the commit fails where a keyring is
+	}
+	if err := b.commit(ctx, batch); err != nil {
 		return b.settle(ctx, old, next, bounds, err)
 	}
 	b.accept(next, bounds)
@@ -156,7 +163,7 @@ func (tx *Tx) forget() {
 	}
 }
 
-// commitData is the commit of a transaction that leaves the keyring alone.
+// commitData is the commit of a transaction that leaves the keyring alone. The caller holds writing.
 func (tx *Tx) commitData(ctx context.Context) error {
 	r, err := tx.b.writable(ctx)
 	if err != nil {
@@ -167,7 +174,7 @@ func (tx *Tx) commitData(ctx context.Context) error {
 			return err
 		}
 	}
-	return tx.b.store.Commit(ctx, storage.Batch{If: tx.ifs, Ops: tx.sealed(r), Epoch: tx.b.epoch.Load()})
+	return tx.b.commit(ctx, storage.Batch{If: tx.ifs, Ops: tx.sealed(r), Epoch: tx.b.epoch.Load()})
 }
 
 // puts returns how many values the transaction encrypts.
@@ -222,6 +229,9 @@ func (tx *Tx) prepare(ctx context.Context) (old, next *ring, err error) {
 			return nil, nil, err
 		}
 		next = old.with(t)
+	}
+	if tx.retire > 0 {
+		next.terms = slices.DeleteFunc(slices.Clone(next.terms), func(t *term) bool { return t.id < tx.retire })
 	}
 	if tx.root != nil {
 		if tx.root.generation <= old.generation {
