@@ -35,12 +35,18 @@ func (b *Barrier) OpenEntry(path string, entry []byte) ([]byte, error) {
 	if r == nil {
 		return nil, ErrSealed
 	}
+	if id, ok := termOf(entry); !ok || id < b.floor.Load() {
+		return nil, ErrNotOurs
+	}
 	plain, err := r.open(path, append([]byte(nil), entry...))
 	if err != nil {
 		return nil, ErrNotOurs
 	}
 	return plain, nil
 }
+
+// RefuseBefore makes OpenEntry refuse what a term before one sealed: others may have its key.
+func (b *Barrier) RefuseBefore(term uint32) { b.floor.Store(term) }
 
 // Opens returns nil where the root key opens a keyring record that is not in this storage, such as
 // one in a snapshot.

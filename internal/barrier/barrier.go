@@ -34,6 +34,9 @@ type Barrier struct {
 	census  census
 	outside func(key string) bool // no entry of the barrier; nil: all are
 
+	meter atomic.Pointer[ReadMeter] // nil: reads are not measured
+	floor atomic.Uint32             // OpenEntry refuses terms before it
+
 	// ring is what readers and writers use; nil while sealed. It is replaced under change and
 	// counting.
 	ring atomic.Pointer[ring]
@@ -263,6 +266,29 @@ func (b *Barrier) Terms(limit int) []KeyStatus {
 		all = append(all, KeyStatus{Term: t.id, Installed: t.installed, Encryptions: t.count.load()})
 	}
 	return all
+}
+
+// OldestTerm returns the number of the oldest term, 0 while sealed.
+func (b *Barrier) OldestTerm() uint32 {
+	if r := b.ring.Load(); r != nil {
+		return r.terms[0].id
+	}
+	return 0
+}
+
+// KeyringIsStored reports whether the stored keyring is the one in use.
+func (b *Barrier) KeyringIsStored(ctx context.Context) (bool, error) {
+	b.change.Lock()
+	defer b.change.Unlock()
+	r := b.ring.Load()
+	if r == nil {
+		return false, ErrSealed
+	}
+	record, err := b.readKeyring(ctx)
+	if errors.Is(err, ErrNotFormatted) {
+		return false, nil
+	}
+	return bytes.Equal(record, r.record), err
 }
 
 // KeyStatus returns the status of the active term, the zero value while sealed.

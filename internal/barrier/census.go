@@ -50,7 +50,7 @@ func (t *Tally) add(o Tally) { t.Entries, t.Bytes = t.Entries+o.Entries, t.Bytes
 type TermCensus struct {
 	Term uint32
 	Tally
-	Parts map[string]Tally // by the first part of the path; "logical/<uuid>" and "auth/<part>" have two
+	Parts map[string]Tally // by the first part of the path; two for "logical/", "credential/" and "auth/"
 }
 
 // Census is what is stored under each term.
@@ -117,7 +117,7 @@ func partOf(path string) string {
 	if !folder {
 		return first
 	}
-	if first != "logical" && first != "auth" {
+	if first != "logical" && first != "credential" && first != "auth" {
 		return first
 	}
 	second, _, _ := strings.Cut(rest, "/")

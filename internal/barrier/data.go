@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -12,6 +13,10 @@ import (
 // Get returns the plaintext at path. Its errors are those of storage.Store, ErrSealed, and
 // storage.ErrCorrupt naming the path.
 func (b *Barrier) Get(ctx context.Context, path string) ([]byte, error) {
+	if m := b.meter.Load(); m != nil {
+		begun, working := time.Now(), m.busy.Load()
+		defer func() { m.observe(time.Since(begun), working) }()
+	}
 	r := b.ring.Load()
 	if r == nil {
 		return nil, ErrSealed

@@ -225,8 +225,10 @@ var (
 //
 // That is safe because nobody writes by an older term any more: the writers of this barrier that
 // chose one have ended when the count begins, and the epoch refuses those of other leaders.
-func (b *Barrier) Retire(ctx context.Context, before uint32, from storage.Snapshotter, pace func() error) ([]uint32,
-	error) {
+//
+// with adds to the commit that destroys them; nil: nothing.
+func (b *Barrier) Retire(ctx context.Context, before uint32, from storage.Snapshotter, pace func() error,
+	with func(*Tx) error) ([]uint32, error) {
 	r := b.ring.Load()
 	if r == nil {
 		return nil, ErrSealed
@@ -255,8 +257,16 @@ func (b *Barrier) Retire(ctx context.Context, before uint32, from storage.Snapsh
 	}
 	tx := b.Begin()
 	tx.retire = before
+	if with != nil {
+		if err := with(tx); err != nil {
+			return nil, err
+		}
+	}
 	failpoint.Point("retire.commit")
-	return gone, tx.Commit(ctx)
+	if err := tx.Commit(ctx); err != nil {
+		return nil, err
+	}
+	return gone, nil
 }
 
 // unsettled reports whether a commit by a term before one may still arrive. A storage without an

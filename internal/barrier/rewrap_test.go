@@ -81,10 +81,10 @@ func TestRewrapAndRetire(t *testing.T) {
 	rotate(t, b)
 	put(t, b, "logical/m/new", "by term 2")
 	rotate(t, b)
-	if _, err := b.Retire(t.Context(), 3, store, noPace); !errors.Is(err, ErrTermInUse) {
+	if _, err := b.Retire(t.Context(), 3, store, noPace, nil); !errors.Is(err, ErrTermInUse) {
 		t.Fatalf("retiring terms in use: %v", err)
 	}
-	if _, err := b.Retire(t.Context(), 4, store, noPace); !errors.Is(err, ErrNoTerm) {
+	if _, err := b.Retire(t.Context(), 4, store, noPace, nil); !errors.Is(err, ErrNoTerm) {
 		t.Fatalf("retiring the active term: %v", err)
 	}
 	was, err := store.Get(t.Context(), "logical/m/7")
@@ -97,14 +97,14 @@ func TestRewrapAndRetire(t *testing.T) {
 	}
 	sameCensus(t, store, b)
 	retired := b.ring.Load().find(1)
-	gone, err := b.Retire(t.Context(), 3, store, noPace)
+	gone, err := b.Retire(t.Context(), 3, store, noPace, nil)
 	if err != nil || !slices.Equal(gone, []uint32{1, 2}) {
 		t.Fatalf("Retire = %v, %v", gone, err)
 	}
 	if !bytes.Equal(retired.key.Expose(), make([]byte, keySize)) && len(retired.key.Expose()) > 0 {
 		t.Error("the key of a retired term is still in memory")
 	}
-	if _, err := b.Retire(t.Context(), 3, store, noPace); !errors.Is(err, ErrNoTerm) {
+	if _, err := b.Retire(t.Context(), 3, store, noPace, nil); !errors.Is(err, ErrNoTerm) {
 		t.Errorf("retiring again: %v", err)
 	}
 	for _, each := range []*Barrier{b, unsealed(t, store, root, 1)} {
@@ -128,7 +128,7 @@ func TestRewrapAndRetire(t *testing.T) {
 	if done := rewrapAll(t, b, 16); !slices.Equal(done.Damaged, []string{"logical/m/7"}) {
 		t.Errorf("damaged %q", done.Damaged)
 	}
-	if _, err := b.Retire(t.Context(), 4, store, noPace); !errors.Is(err, ErrTermInUse) {
+	if _, err := b.Retire(t.Context(), 4, store, noPace, nil); !errors.Is(err, ErrTermInUse) {
 		t.Errorf("retiring while an entry is damaged: %v", err)
 	}
 }
@@ -162,7 +162,7 @@ func TestRewrapLosesNoWrite(t *testing.T) {
 	}
 	rewrapAll(t, b, 3)
 	sameCensus(t, store, b)
-	if _, err := b.Retire(t.Context(), b.KeyStatus().Term, store, noPace); err != nil {
+	if _, err := b.Retire(t.Context(), b.KeyStatus().Term, store, noPace, nil); err != nil {
 		t.Error(err)
 	}
 }
@@ -187,18 +187,18 @@ func TestRetireWaitsForLostCommits(t *testing.T) {
 	}
 	rotate(t, b)
 	rewrapAll(t, b, 9)
-	if _, err := b.Retire(t.Context(), 2, inner, noPace); !errors.Is(err, ErrUnsettled) {
+	if _, err := b.Retire(t.Context(), 2, inner, noPace, nil); !errors.Is(err, ErrUnsettled) {
 		t.Fatalf("retiring while a commit may arrive: %v", err)
 	}
 	if err := inner.Commit(t.Context(), *store.hold); err != nil { // it arrives
 		t.Fatal(err)
 	}
 	now = now.Add(settled)
-	if _, err := b.Retire(t.Context(), 2, inner, noPace); !errors.Is(err, ErrTermInUse) {
+	if _, err := b.Retire(t.Context(), 2, inner, noPace, nil); !errors.Is(err, ErrTermInUse) {
 		t.Fatalf("retiring after it has arrived: %v", err)
 	}
 	rewrapAll(t, b, 9)
-	if _, err := b.Retire(t.Context(), 2, inner, noPace); err != nil {
+	if _, err := b.Retire(t.Context(), 2, inner, noPace, nil); err != nil {
 		t.Error(err)
 	}
 	holds(t, b, "late", "by term 1")
@@ -214,14 +214,14 @@ func TestRetireFails(t *testing.T) {
 	rotate(t, b)
 	rewrapAll(t, b, 9)
 	store.before = storage.ErrFull
-	if _, err := b.Retire(t.Context(), 2, inner, noPace); !errors.Is(err, storage.ErrFull) {
+	if _, err := b.Retire(t.Context(), 2, inner, noPace, nil); !errors.Is(err, storage.ErrFull) {
 		t.Errorf("Retire = %v", err)
 	}
 	if n := len(b.Terms(9)); n != 2 {
 		t.Errorf("%d terms after a retirement that failed", n)
 	}
 	store.after = errLine
-	if _, err := b.Retire(t.Context(), 2, inner, noPace); err != nil {
+	if _, err := b.Retire(t.Context(), 2, inner, noPace, nil); err != nil {
 		t.Errorf("a retirement that is stored: %v", err)
 	}
 	sameAsDisk(t, b, inner, root, 1)

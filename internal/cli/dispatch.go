@@ -150,6 +150,7 @@ var groups = []group{
 	{"operator raft", "Snapshots, under the names that scripts for Vault use"},
 	{"operator raft snapshot", "Save and restore all data"},
 	{"operator seals", "Show and change the seals that hold the root key"},
+	{"operator rewrap", "Encrypt all data again by the newest key"},
 	{"operator snapshot", "Save, restore and inspect snapshots of all data"},
 	{"operator tenant", "Systems that use a key of this server"},
 	{"operator xks", "External key stores of AWS KMS"},
@@ -166,7 +167,7 @@ var groups = []group{
 func commands(env Env) commandTable {
 	all := commandTable{}
 	for _, build := range slices.Concat(clientCommands, mountCommands, kvCommands, snapshotCommands, sealCommands,
-		importCommands) {
+		importCommands, rewrapCommands) {
 		all[build(newBase(env)).name] = func() Command { return build(newBase(env)) }
 	}
 	for _, g := range groups {

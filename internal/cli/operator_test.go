@@ -96,6 +96,34 @@ func TestRotate(t *testing.T) {
 	})
 }
 
+func TestRewrap(t *testing.T) {
+	const census = `{"data":{"term":3,"install_time":"2026-11-22T18:13:05.5Z","encryptions":184,"encryption_limit":4294967296,"encryptions_remaining":4294967112,"exact":false,"counting":true,"terms":[{"term":2,"active":false,"install_time":"2026-11-21T18:13:05.5Z","encryptions":5000,"entries":17,"bytes":9000},{"term":3,"active":true,"install_time":"2026-11-22T18:13:05.5Z","encryptions":184,"entries":3,"bytes":120}]}}`
+	const running = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"rate":0,"entries":1200,"bytes":9,"visited":1300,"remaining":800,"percent":60,"entries_per_second":400,"estimated_seconds":2,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":["logical/x"]}}`
+	const compromised = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"entries":0,"entries_per_second":0,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":[],"change_outside":[{"what":"secret/","do":"change every secret"}]}}`
+	const done = `{"data":{"state":"done","phase":"retire","target_term":3,"retire":true,"entries":2000,"remaining":0,"percent":100,"entries_per_second":400,"started":"2026-11-22T18:13:05Z","ended":"2026-11-22T18:14:05Z","retired_terms":[1,2],"damaged":[]}}`
+	const retirement = `{"data":{"terms":[1,2],"entries":0,"exact":true,"snapshots":{},"warnings":["a snapshot holds the keys"]}}`
+	all := map[string][]answer{"GET sys/key-status": {ok(census)}, "POST sys/rotate": {ok(compromised)},
+		"PUT sys/rotate/rewrap": {ok(running)}, "GET sys/rotate/rewrap": {ok(running)},
+		"PUT sys/rotate/rewrap/pause": {ok(running)}, "PUT sys/rotate/rewrap/resume": {ok(running)},
+		"PUT sys/rotate/rewrap/cancel": {ok(done)}, "GET sys/rotate/retire": {ok(retirement)},
+		"PUT sys/rotate/retire": {ok(done)}}
+	runAll(t, []run{
+		{name: "key-status-terms", args: []string{"operator", "key-status"}, answers: all},
+		{name: "rotate-compromised", args: []string{"operator", "rotate", "-compromised"}, answers: all},
+		{name: "rewrap-start", args: []string{"operator", "rewrap", "start", "-rate=50", "-retire"}, answers: all},
+		{name: "rewrap-status", args: []string{"operator", "rewrap", "status"}, answers: all},
+		{name: "rewrap-none", args: []string{"operator", "rewrap", "status"},
+			answers: map[string][]answer{"GET sys/rotate/rewrap": {ok(`{"data":{"state":"none"}}`)}}},
+		{name: "rewrap-pause", args: []string{"operator", "rewrap", "pause"}, answers: all},
+		{name: "rewrap-resume", args: []string{"operator", "rewrap", "resume", "-rate=7"}, answers: all},
+		{name: "rewrap-cancel", args: []string{"operator", "rewrap", "cancel"}, answers: all},
+		{name: "rewrap-denied", args: []string{"operator", "rewrap", "cancel"}, want: 2,
+			answers: map[string][]answer{"PUT sys/rotate/rewrap/cancel": {refusal(403, "permission denied")}}},
+		{name: "retire", args: []string{"operator", "retire"}, answers: all},
+		{name: "retire-yes", args: []string{"operator", "retire", "-yes"}, answers: all},
+	})
+}
+
 const rekeyIdle = `{"nonce":"","started":false,"t":0,"n":0,"progress":0,"required":2,"pgp_fingerprints":null,"backup":false,"verification_required":false}`
 
 func rekeyRuns(progress int) string {

@@ -45,7 +45,15 @@ func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
 // assemble opens everything behind the barrier. A standby's role has no workers and writes nothing.
 func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (*RoleState, error) {
 	defer n.cfg.Metrics.Timer("core.post_unseal").Since(time.Now())
+	if !standby {
+		if err := b.LoadCensus(ctx); err != nil {
+			return nil, err
+		}
+	}
 	if err := n.identify(ctx, b); err != nil {
+		return nil, err
+	}
+	if err := refuseCompromised(ctx, b); err != nil {
 		return nil, err
 	}
 	devices, engines := openDevices(n.cfg, b)
@@ -90,7 +98,8 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 	}
 	if !standby {
 		warnWithoutShares(n)
-		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run}
+		a.rewrap = newDataRewrap(n, b, tokens)
+		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run, a.rewrap.run, a.rewrap.keepCensus}
 		if devices != nil {
 			workers = append(workers, devices.Run)
 		}

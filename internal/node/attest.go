@@ -27,6 +27,10 @@ type attestation struct {
 	Recovery   string `json:"recovery"`   // of the recovery share set
 	Transcript string `json:"transcript"` // of the transcript's head
 	Revision   uint64 `json:"revision"`   // grows with every change
+
+	// KeyFloor is the oldest term that was not destroyed; 0: none was. A keyring with an older one was
+	// put back.
+	KeyFloor uint32 `json:"key_floor,omitempty"`
 }
 
 const (
@@ -182,6 +186,32 @@ func (a attestation) differs(stored attestation) string {
 	return ""
 }
 
+// keepsFloor reports whether a barrier has no term that was destroyed.
+func (a attestation) keepsFloor(b *barrier.Barrier) bool {
+	oldest := b.OldestTerm()
+	return oldest == 0 || oldest >= a.KeyFloor
+}
+
+// attestFloor adds to a transaction that the terms before one are destroyed. The caller holds
+// transition.
+func (i integrity) attestFloor(ctx context.Context, a *RoleState, tx *barrier.Tx, floor uint32) error {
+	c, err := readCluster(ctx, a.barrier)
+	if err == nil {
+		err = i.fresh(a, c)
+	}
+	if err != nil {
+		return err
+	}
+	if c.Attested == nil {
+		return fmt.Errorf("node: entry %s has no attestation yet; it is added when the node unseals", pathCluster)
+	}
+	next := *c.Attested
+	next.KeyFloor, next.Revision = max(next.KeyFloor, floor), next.Revision+1
+	c.Attested = &next
+	tx.Put(pathCluster, c.marshal())
+	return nil
+}
+
 // attested reads what the store says of itself and compares the stored records with its
 // attestation. It fails with errTampered where one differs.
 func (i integrity) attested(ctx context.Context, b *barrier.Barrier) (c clusterRecord, err error) {
@@ -195,8 +225,14 @@ func (i integrity) attested(ctx context.Context, b *barrier.Barrier) (c clusterR
 			return c, err
 		}
 		path := c.Attested.differs(stored)
-		if path == "" {
+		if path == "" && c.Attested.keepsFloor(b) {
 			return c, nil
+		}
+		if path == "" { // or the keyring was read before terms of it were destroyed
+			path = barrier.KeyringPath
+			if err := b.Reload(ctx); err != nil {
+				return c, err
+			}
 		}
 		err = fmt.Errorf("node: the storage entry %s was %w; find out who can write to the storage, and restore the "+
 			"entry from a backup", path, errTampered)
@@ -259,6 +295,17 @@ func (i integrity) checkAttestation(ctx context.Context) {
 		err = fmt.Errorf("node: the storage entries %s and %s were %w; rotate the root key to write them again",
 			keySealed, pathCluster, errTampered)
 		(integrity{n}).alarm(err)
+	}
+	if err == nil {
+		same, failed := a.barrier.KeyringIsStored(ctx)
+		if failed != nil {
+			return // the storage fails, which is reported elsewhere
+		}
+		if !same {
+			err = fmt.Errorf("node: the storage entry %s was %w: it is not the keyring in use; do not restart this node: save "+
+				"the data by the API, and find out who can write to the storage", barrier.KeyringPath, errTampered)
+			(integrity{n}).alarm(err)
+		}
 	}
 	if err == nil {
 		n.tampered.Store(nil)

@@ -61,6 +61,9 @@ func New(cfg Config) (*Node, error) {
 	if cfg.Devices != nil {
 		cfg.Devices.Protect(func() []seals.Seal { return protectedSeals(n.seals.Load(), n.state.Load().record) })
 	}
+	if cfg.Metrics != nil {
+		cfg.Metrics.Sampled(KeysOf(n).sample)
+	}
 	n.migration = newSealMigration(n)
 	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
 	if err := n.newReplica(); err != nil {
@@ -138,7 +141,8 @@ func (n *Node) poke() {
 }
 
 func (n *Node) barrierOptions() barrier.Options {
-	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, Counts: &n.counts}
+	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, Counts: &n.counts,
+		Outside: outsideBarrier}
 	if n.seals.Load().NeedsShares() || n.cfg.Seals.NeedsShares() { // or will, after a migration
 		o.HandOver = n.handOver
 	}

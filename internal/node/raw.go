@@ -22,7 +22,7 @@ var protected = []string{
 	keySealed, keyShareCounts, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
 	"core/transcript/", "core/ceremony/", "core/answer/", "core/backup/", "core/proven/", "core/root-handover/",
 	pathTrials, pathSnapshots, "core/snapshot/",
-	"core/encryptions",
+	"core/encryptions", "core/key-census", pathRewrapJob,
 }
 
 func isProtected(path string) bool {

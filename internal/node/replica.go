@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
 	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/keys/device"
@@ -247,7 +248,7 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 	case key == snapshot.StateKey:
 		return errRestoring
 	case key == barrier.KeyringPath:
-		return a.barrier.Reload(ctx)
+		return h.followKeyring(ctx, a)
 	case key == keySealed, key == keyShareCounts, strings.HasPrefix(key, pathShareSet):
 		return h.followState(ctx, a)
 	case strings.HasPrefix(key, pathTrials):
@@ -258,6 +259,19 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 		a.tokens.Forget(key)
 	default:
 		a.mounts.Invalidate(key)
+	}
+	return nil
+}
+
+// followKeyring takes over another node's change of the keyring, also in the keys that the next role
+// of this node begins with: a term that was retired is in no memory.
+func (h replicaHost) followKeyring(ctx context.Context, a *RoleState) error {
+	if err := a.barrier.Reload(ctx); err != nil {
+		return err
+	}
+	token.ForgetBatch(a.tokens)
+	if core := h.n.core.Load(); core != nil {
+		return core.Reload(ctx)
 	}
 	return nil
 }

@@ -22,6 +22,7 @@ type RoleState struct {
 	mounts      *mount.Table
 	authMethods *mount.Table
 	devices     *device.Registry // nil: there are no devices
+	rewrap      *dataRewrap      // nil on a standby
 	stop        func()           // ends what runs for it, and waits
 	attested    atomic.Uint64    // the newest revision of the attestation that was seen
 

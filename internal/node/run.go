@@ -41,6 +41,7 @@ func (n *Node) Run(ctx context.Context) {
 		}
 		backoff = n.cfg.Timing.RetryMin
 		n.trials.prove(ctx)
+		KeysOf(n).renewAuthority(ctx)
 		n.migration.finish(ctx)
 		now := time.Now()
 		if n.sealed() { // uninitialised, or waiting for shares

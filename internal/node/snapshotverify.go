@@ -83,7 +83,8 @@ func verifyFault(err error) error {
 // outsideBarrier reports whether an entry is stored without the barrier.
 func outsideBarrier(key string) bool {
 	return slices.Contains([]string{keySealed, keyShareCounts, barrier.KeyringPath, snapshot.StateKey,
-		snapshot.RestoredKey, snapshot.MigrationKey}, key) || strings.HasPrefix(key, "core/root-handover/")
+		snapshot.RestoredKey, snapshot.MigrationKey}, key) || strings.HasPrefix(key, "core/root-handover/") ||
+		strings.HasPrefix(key, "core/restore/")
 }
 
 // rootOf returns the root key of a snapshot from the seals; where those need shares, it is known

@@ -115,7 +115,7 @@ func (k *sealKeeper) audited(path string, data map[string]string, change func() 
 		Operation: "update", Path: path, Plain: plain, Data: auditData(data),
 	}, &audit.Auth{DisplayName: itself.DisplayName, NoDefault: true})
 	if err := rec.Request(""); err != nil {
-		return fault.Wrap(err, fault.Unavailable, "the change of the seals cannot be audited, so nothing was done")
+		return fault.Wrap(err, fault.Unavailable, "the change cannot be audited, so nothing was done")
 	}
 	err := change()
 	text := ""
@@ -123,7 +123,7 @@ func (k *sealKeeper) audited(path string, data map[string]string, change func() 
 		text = err.Error()
 	}
 	if failed := rec.Response(nil, text); failed != nil && err == nil {
-		n.log.Error("a change of the seals was done and could not be audited", "path", path, "error", failed)
+		n.log.Error("a change was done and could not be audited", "path", path, "error", failed)
 	}
 	return err
 }

@@ -9,6 +9,13 @@ var rotationFields = []api.DocField{
 	{"max_operations", "integer", "After so many encryptions."},
 }
 
+var rotateFields = []api.DocField{
+	{"rewrap", "boolean", "Encrypt all data again by it."},
+	{"retire", "boolean", "Then destroy the older terms."},
+	{"compromised", "boolean", "Others may have the old keys: replace the root key too, rewrap, and destroy the old terms."},
+	{"rate", "integer", "Most entries per second of the rewrap; 0: as many as foreground requests allow."},
+}
+
 var lifecycleDocs = map[string]api.Doc{
 	"sys/init": {Text: "Shows whether the server is initialised; initialises it.", Read: true, Body: []api.DocField{
 		{"secret_shares", "integer", "Unseal shares, where shares unseal the server."},
@@ -37,9 +44,9 @@ var lifecycleDocs = map[string]api.Doc{
 		{"uninitcode", "integer", "That of a node that is not initialised."},
 	}},
 	"sys/leader":         {Text: "Shows the leader."},
-	"sys/key-status":     {Text: "Shows the barrier key's term, age and use."},
-	"sys/rotate":         {Text: "Makes a new barrier key.", Empty: true},
-	"sys/rotate/keyring": {Text: "Makes a new barrier key.", Empty: true},
+	"sys/key-status":     {Text: "Shows the barrier key's term, age and use, and what is stored under each term."},
+	"sys/rotate":         {Text: "Makes a new barrier key.", Body: rotateFields},
+	"sys/rotate/keyring": {Text: "Makes a new barrier key.", Body: rotateFields},
 	"sys/rotate/root":    {Text: "Makes a new root key.", Empty: true},
 	"sys/rotate/config": {Text: "When the barrier key is rotated automatically.",
 		Body: rotationFields, Empty: true},

@@ -359,6 +359,8 @@ var varying = []struct {
 	{regexp.MustCompile(`"otp":"[0-9A-Za-z]{26,28}"`), `"otp":"OTP"`},
 	{regexp.MustCompile(`"encoded_(root_)?token":"[0-9A-Za-z+/]{35,38}"`), `"encoded_${1}token":"ENCODED TOKEN"`},
 	{regexp.MustCompile(`"encryptions":[0-9]+`), `"encryptions":N`},
+	{regexp.MustCompile(`"encryptions_remaining":[0-9]+`), `"encryptions_remaining":N`},
+	{regexp.MustCompile(`"(entries|bytes)":[0-9]+`), `"$1":N`},
 	// when the first proof comes is the node's business
 	{regexp.MustCompile(`"(seals|backends)":\[.*?"configured":(true|false)\}\]`), `"$1":[...]`},
 	{regexp.MustCompile(`would_unseal":(true|false)`), `would_unseal":BOOL`},

@@ -110,3 +110,16 @@ func (s *Store) openBatch(text string) (*Token, error) {
 	}
 	return t, nil
 }
+
+// ForgetBatch drops the batch tokens that a store has opened, so that each is opened again: the
+// barrier may refuse what a term sealed that it accepted before.
+func ForgetBatch(s *Store) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forgotten++
+	for d, e := range s.cache {
+		if e.token.Type == TypeBatch {
+			delete(s.cache, d)
+		}
+	}
+}
