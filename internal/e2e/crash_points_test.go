@@ -25,11 +25,16 @@ func checkPoints(t *testing.T, scenario string, passed []string) {
 	}
 }
 
+// rewrapPoints are those of a rewrap that ends with a retirement.
+var rewrapPoints = []string{"retire.commit", "retire.done", "rewrap-data.commit"}
+
 // crashPoints are the failpoints of each scenario, besides those around every commit of the
 // storage.
 var crashPoints = map[string][]string{
 	"authorize-restore":             {"authorize.commit"},
 	"change-seals":                  {"authorize.commit", "seals.commit"},
+	"compromise":                    append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
+	"compromise-shamir":             append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},
 	"init-shamir":                   {"init.commit"},
@@ -45,6 +50,7 @@ var crashPoints = map[string][]string{
 	"restore-shamir":                {"restore.decide"},
 	"revoke-tree":                   {"token.clean", "token.revoke"},
 	"rewrap-seals":                  {"rewrap.commit"},
+	"rewrap-retire":                 append(rewrapPoints[:3:3], "rewrap-data.start", "rotate.commit"),
 	"rotate":                        {"rotate.commit"},
 	"rotate-root":                   {"root.commit"},
 	"rotate-root-shamir":            {"root.commit"},
