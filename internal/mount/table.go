@@ -59,6 +59,8 @@ type snapshot struct {
 	mounts []*mounted // by path
 	byPath map[string]*mounted
 	byUUID map[string]*mounted
+
+	removers []TokenDataRemover // the backends that are one
 }
 
 // mounted is a mount with its backend.
@@ -176,6 +178,9 @@ func (t *Table) swap(mounts []Entry) {
 		kept[e] = true
 		s.mounts = append(s.mounts, e)
 		s.byPath[m.Path], s.byUUID[m.UUID] = e, e
+		if r, ok := e.backend.(TokenDataRemover); ok {
+			s.removers = append(s.removers, r)
+		}
 	}
 	// Close before publishing: two backends of one mount must never write concurrently, because
 	// each has its own locks.

@@ -142,11 +142,9 @@ func (t *Table) Moved(id string) (Move, bool) {
 // RemoveTokenData removes the data that mounts keep for the token with this accessor: its
 // cubbyhole. It is called when a token is revoked, and can be repeated.
 func (t *Table) RemoveTokenData(ctx context.Context, accessor string) error {
-	for _, e := range t.now.Load().mounts {
-		if f, ok := e.backend.(TokenDataRemover); ok {
-			if err := f.RemoveTokenData(ctx, accessor); err != nil {
-				return err
-			}
+	for _, f := range t.now.Load().removers {
+		if err := f.RemoveTokenData(ctx, accessor); err != nil {
+			return err
 		}
 	}
 	return nil

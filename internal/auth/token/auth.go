@@ -113,6 +113,8 @@ type Store struct {
 	meters meters
 
 	batchKeyDropped atomic.Bool // of version 1: see batch.go
+
+	buried atomic.Int64 // tokens removed because an ancestor was revoked
 }
 
 // records are the stored entries, and ways to walk them.

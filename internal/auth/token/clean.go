@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"time"
 
+	timing "github.com/sealgate/sealgate/internal/clock"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/storage"
 )
@@ -69,8 +70,20 @@ func (s sweeper) clean(ctx context.Context) error {
 	if err := s.marked(ctx, releasedPrefix, s.adopt); err != nil {
 		return err
 	}
-	return s.marked(ctx, endedPrefix, s.bury)
+	begun := s.now()
+	before := s.buried.Load()
+	if err := s.marked(ctx, endedPrefix, s.bury); err != nil {
+		return err
+	}
+	if n := s.buried.Load() - before; n >= manyBuried {
+		s.log.Info("the entries of revoked tokens are removed", "tokens", n, "took",
+			s.now().Sub(begun).Round(time.Millisecond).String())
+	}
+	return nil
 }
+
+// manyBuried is from how many tokens on their removal is worth a line of the log.
+const manyBuried = 1000
 
 // expire ends the tokens that are due. It lists only the seconds that have passed.
 func (s sweeper) expire(ctx context.Context) error {
@@ -79,23 +92,33 @@ func (s sweeper) expire(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
+		var due []string
 		for _, second := range seconds {
 			at, err := strconv.ParseInt(second[:len(second)-1], 10, 64)
 			if err != nil {
 				return fmt.Errorf("%w: the key %s%s", ErrRecord, expiryPrefix, second)
 			}
 			if at > s.now().Unix() {
-				return nil
+				break
 			}
-			if err := s.expireSecond(ctx, expiryPrefix+second); err != nil {
-				return err
-			}
+			due = append(due, second)
 		}
-		if len(seconds) < page {
+		if err := inParallel(due, (len(due)+secondsAtOnce-1)/secondsAtOnce, func(some []string) error {
+			for _, second := range some {
+				if err := s.expireSecond(ctx, expiryPrefix+second); err != nil {
+					return err
+				}
+			}
 			return nil
+		}); err != nil || len(due) < page {
+			return err
 		}
 	}
 }
+
+// secondsAtOnce is how many seconds are expired together: tokens that end one by one share commits'
+// flushes too.
+const secondsAtOnce = 16
 
 // expireSecond ends the tokens listed under one second, a few in each commit.
 func (s sweeper) expireSecond(ctx context.Context, prefix string) error {
@@ -227,10 +250,17 @@ func (s sweeper) children(ctx context.Context, parent digest, n int, f func([]di
 	}
 }
 
+// buryRate is the most tokens that are removed in a second because an ancestor was revoked. None of
+// them can be used any more, so their removal leaves most of the machine to requests.
+const buryRate = 6000
+
 // bury removes the children of a token that has ended. Children that have children themselves are
 // marked in turn.
 func (s sweeper) bury(ctx context.Context, parent digest) error {
+	begun, first := time.Now(), s.buried.Load()
 	return s.children(ctx, parent, maxOps/(mostTraces+1), func(some []digest) error {
+		ahead := time.Duration(s.buried.Load()-first) * time.Second / buryRate
+		timing.Sleep(ctx, ahead-time.Since(begun))
 		var ops []storage.Op
 		for _, d := range some {
 			more, err := s.buryOne(ctx, parent, d)
@@ -239,7 +269,11 @@ func (s sweeper) bury(ctx context.Context, parent digest) error {
 			}
 			ops = append(ops, more...)
 		}
-		return s.commitEnd(ctx, ops, some)
+		if err := s.commitEnd(ctx, ops, some); err != nil {
+			return err
+		}
+		s.buried.Add(int64(len(some)))
+		return nil
 	})
 }
 

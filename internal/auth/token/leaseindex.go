@@ -142,7 +142,7 @@ func (s records) pages(ctx context.Context, prefix string, f func(names []string
 }
 
 // atOnce is how many clean-up commits are in flight together: they share the storage's flushes.
-const atOnce = 256
+const atOnce = 64
 
 // inParallel calls f with n items at a time from several goroutines. It stops at the first error
 // and returns it.
