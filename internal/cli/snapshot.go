@@ -20,6 +20,7 @@ var snapshotCommands = []func(*base) *command{
 	snapshotSave("operator snapshot save"), snapshotSave("operator raft snapshot save"),
 	snapshotRestore("operator snapshot restore"), snapshotRestore("operator raft snapshot restore"),
 	snapshotInspectCommand, snapshotVerifyCommand, snapshotPublicKeyCommand, snapshotRotateKeyCommand,
+	snapshotSchedulesCommand,
 }
 
 func snapshotSave(name string) func(*base) *command {

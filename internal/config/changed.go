@@ -42,6 +42,7 @@ func (c *Config) Changed(next *Config) []string {
 		}
 	}
 	names = append(names, changedStanzas(c.Listeners, next.Listeners, Listener.title)...)
+	names = append(names, changedStanzas(c.Snapshots, next.Snapshots, Snapshot.title)...)
 	names = append(names, changedStanzas(c.Gateways, next.Gateways, Gateway.title)...)
 	return append(names, changedStanzas(c.Seals, next.Seals, Seal.title)...)
 }

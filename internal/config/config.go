@@ -27,6 +27,8 @@ type Config struct {
 	Telemetry  Telemetry          // format of the metrics
 	Gateways   []Gateway          // protocols of other systems, in the order of the files
 
+	Snapshots []Snapshot // scheduled, in the order of the files
+
 	Audit []Audit // audit devices, in the order of the files
 	// AuditByAPI is unsafe_allow_api_audit_creation: true lets requests create audit devices that
 	// write to any file, false forbids them to create devices. Unset, they may create devices that

@@ -96,6 +96,9 @@ func (d *decoder) file(b *body) {
 	for _, b := range s.blocks("gateway", 1, 1) {
 		d.gateway(b)
 	}
+	for _, b := range s.blocks("snapshot", 1, 1) {
+		d.snapshot(b)
+	}
 	for _, b := range s.blocks("kms_library", 1, 1) {
 		d.library(b)
 	}

@@ -50,6 +50,19 @@ func (c *Config) Sanitized() map[string]any {
 		sealList = append(sealList, map[string]any{"type": s.Type, "name": s.Name, "disabled": s.Disabled})
 	}
 	out["seals"] = sealList
+	schedules := []any{}
+	for _, s := range c.Snapshots {
+		one := map[string]any{"name": s.Name, "every": seconds(s.Every), "keep": s.Keep, "timeout": seconds(s.Timeout),
+			"path": s.Path}
+		if s.S3 != nil {
+			one["s3"] = map[string]any{"bucket": s.S3.Bucket, "prefix": s.S3.Prefix, "region": s.S3.Region,
+				"endpoint": s.S3.Endpoint}
+		}
+		schedules = append(schedules, one)
+	}
+	if len(schedules) > 0 {
+		out["snapshots"] = schedules
+	}
 	return out
 }
 

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/config"
+	"github.com/sealgate/sealgate/internal/storage/snapshot/target"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -33,7 +34,8 @@ const (
 
 // Finding is the result of one check. The JSON form is part of the program's output.
 type Finding struct {
-	// "configuration", "files", "tls", "listener", "storage", "seal", "audit", "clock", "process"
+	// "configuration", "files", "tls", "listener", "storage", "snapshot", "seal", "audit", "clock",
+	// "process"
 	Area   string      `json:"area"`
 	About  string      `json:"about,omitempty"` // a seal's name, an address, a path
 	Level  Level       `json:"level"`
@@ -77,8 +79,9 @@ type Tools struct {
 	// storage's lock, and fs.ErrNotExist if the storage does not exist yet. A nil Reader without an
 	// error is an in-memory store.
 	Open     func(context.Context, *config.Storage) (Reader, error)
-	Deadline time.Duration // of each remote call; 0: 10 s
-	Deep     bool          // read every entry of the storage
+	Targets  func(config.Snapshot) (target.Target, error) // makes that of a schedule; nil: buckets are not checked
+	Deadline time.Duration                                // of each remote call; 0: 10 s
+	Deep     bool                                         // read every entry of the storage
 }
 
 // exam is one run of the checks.
@@ -109,6 +112,7 @@ func Run(ctx context.Context, paths []string, t Tools) *Report {
 		e.files()
 		e.listeners(ctx)
 		e.storage(ctx)
+		e.snapshots(ctx)
 		e.seals(ctx)
 		e.audit(ctx)
 		e.clock(ctx)

@@ -174,7 +174,7 @@ var only = map[string][]string{
 	"github.com/jackc/pgx":           {"internal/storage/postgres"},
 	"go.etcd.io/etcd/server":         {"internal/storage/etcd/etcdtest"},
 	"go.uber.org/zap":                {"internal/storage/etcd"},
-	"github.com/aws/aws-sdk-go-v2":   {"seals/awskms"},
+	"github.com/aws/aws-sdk-go-v2":   {"seals/awskms", "internal/storage/snapshot/s3"},
 	"cloud.google.com/go/kms":        {"seals/gcpckms", "internal/testkit/gcpkms"},
 	"github.com/sealgate/sealgate/hsm": {"hsm", "seals/pkcs11", "internal/keys/device", "internal/server",
 		"cmd/sealgate-demo"},

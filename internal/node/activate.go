@@ -103,7 +103,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		if devices != nil {
 			workers = append(workers, devices.Run)
 		}
-		a.stop = start(workers...)
+		a.stop = start(append(workers, n.snapshots.workers(b)...)...)
 	}
 	return a, nil
 }

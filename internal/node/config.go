@@ -53,6 +53,8 @@ type Config struct {
 	LastCommit     func(context.Context) (uint64, error)
 	AcceptRollback string // "<cluster id>:<generation>" of a storage that is accepted despite the anchor
 
+	Snapshots []SnapshotSchedule // that the active node takes
+
 	Log  *slog.Logger     // nil: silent
 	Now  func() time.Time // nil: time.Now
 	Rand io.Reader        // nil: crypto/rand

@@ -38,6 +38,7 @@ type Node struct {
 	keeper     *sealKeeper
 	migration  *sealMigration // nil: none is configured
 	trials     *sealTrials
+	snapshots  *snapshotScheduler
 
 	handOver *barrier.HandOver               // nil without a cluster
 	replica  *ha.Replica                     // nil without a cluster
@@ -66,6 +67,7 @@ func New(cfg Config) (*Node, error) {
 	}
 	n.migration = newSealMigration(n)
 	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
+	n.snapshots = newSnapshotScheduler(n)
 	if err := n.newReplica(); err != nil {
 		return nil, err
 	}

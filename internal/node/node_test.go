@@ -33,6 +33,8 @@ type harness struct {
 	mu    sync.Mutex
 	now   time.Time
 	from  *seals.Set // see startFrom
+
+	snapshots []SnapshotSchedule
 }
 
 // flaky is a seal that fails on demand.
@@ -133,7 +135,7 @@ func (h *harness) start(set *seals.Set) (n *Node, stop func()) {
 func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop func()) {
 	h.t.Helper()
 	n, err := New(Config{
-		Store: h.store, StorageType: "inmem", Seals: set, MigrateFrom: h.from,
+		Store: h.store, StorageType: "inmem", Seals: set, MigrateFrom: h.from, Snapshots: h.snapshots,
 		Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
 		Log: log,
 		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond,

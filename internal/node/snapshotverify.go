@@ -3,6 +3,7 @@ package node
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -27,13 +28,31 @@ type SnapshotCheck struct {
 // in it, that opens the keyring, and the keyring every entry. It installs nothing. It reads the
 // archive twice.
 func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*SnapshotCheck, error) {
+	a, err := s.n.Role()
+	if err != nil {
+		return nil, err
+	}
+	first := true
+	return s.verify(ctx, a, func() (io.ReadCloser, error) {
+		if first {
+			first = false
+			return io.NopCloser(archive), nil
+		}
+		_, err := archive.Seek(0, io.SeekStart)
+		return io.NopCloser(archive), err
+	})
+}
+
+// verify is VerifySnapshot of what open returns; both times it must be the same.
+func (s SealAdmin) verify(ctx context.Context, a *RoleState, open func() (io.ReadCloser, error)) (*SnapshotCheck,
+	error) {
 	n := s.n
-	a, err := n.Role()
+	archive, err := open()
 	if err != nil {
 		return nil, err
 	}
 	content, err := readContent(ctx, archive)
-	if err != nil {
+	if err := errors.Join(err, archive.Close()); err != nil {
 		return nil, err
 	}
 	info, record := content.info, content.record
@@ -57,10 +76,10 @@ func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*
 	if err := (snapshotSigner{n}).check(ctx, content, opened.Open); err != nil {
 		return nil, err
 	}
-	if _, err := archive.Seek(0, io.SeekStart); err != nil {
+	if archive, err = open(); err != nil {
 		return nil, err
 	}
-	_, err = snapshot.Read(ctx, archive, func(key string, value []byte) error {
+	again, err := snapshot.Read(ctx, archive, func(key string, value []byte) error {
 		if outsideBarrier(key) {
 			return nil
 		}
@@ -70,8 +89,11 @@ func (s SealAdmin) VerifySnapshot(ctx context.Context, archive io.ReadSeeker) (*
 		c.Verified++
 		return nil
 	})
-	if err != nil {
+	if err := errors.Join(err, archive.Close()); err != nil {
 		return nil, verifyFault(err)
+	}
+	if !bytes.Equal(again.Sums, info.Sums) {
+		return nil, fault.New(fault.Invalid, "the snapshot could not be verified: it changed between two reads")
 	}
 	return c, nil
 }

@@ -94,6 +94,7 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 	if st.Upstreams = n.seals.Load().Upstreams(f.record); seals.Loops(f.record, st.Upstreams) {
 		st.Warnings = append(st.Warnings, loopText)
 	}
+	st.Warnings = append(st.Warnings, n.snapshots.warnings()...)
 	for _, s := range st.Seals {
 		if s.Deletion != nil {
 			st.Warnings = append(st.Warnings, deletionText(s))
@@ -175,6 +176,7 @@ type Health struct {
 	WouldUnseal                  bool      // the seals unwrapped the stored root key when last asked
 	ClusterName, ClusterID       string
 	StorageFailure               storage.Class // why calls of the storage fail; "" while they succeed
+	FailingSnapshot              string        // a schedule whose last snapshot failed; "": none
 }
 
 // StorageFailure returns why calls of the node's storage fail at the moment; nil while they
@@ -197,6 +199,7 @@ func (n *Node) Health() Health {
 	if f := StorageFailure(n); f != nil {
 		h.StorageFailure = f.Class
 	}
+	h.FailingSnapshot, _ = n.snapshots.failing()
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage/bbolt"
 	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/postgres"
+	"github.com/sealgate/sealgate/internal/storage/snapshot/target"
 )
 
 // doctorCommand is `sealgate doctor`.
@@ -98,6 +99,7 @@ func (c *doctorCommand) Run(args []string) int {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGINT, syscall.SIGTERM)
 	defer stop()
 	r := doctor.Run(ctx, o.configs, doctor.Tools{Getenv: c.env.Getenv, Factories: providers, Open: peek,
+		Targets:  func(s config.Snapshot) (target.Target, error) { return snapshotTarget(s, c.env.Getenv) },
 		Deadline: o.timeout, Deep: o.deep})
 	if o.format == "json" {
 		enc := json.NewEncoder(c.env.Stdout)

@@ -165,6 +165,9 @@ func (p *instance) openNode(dev *development) (err error) {
 		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
 		ReadSeals: p.readSeals, MigrateFrom: p.oldSeals,
 	}
+	if nc.Snapshots, err = snapshotSchedules(cfg, p.getenv); err != nil {
+		return err
+	}
 	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
 	switch a := cfg.Anchor; {
 	case a.Seal != "":

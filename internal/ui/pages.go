@@ -275,16 +275,33 @@ func clusterPage() *page {
 	}
 }
 
+// snapshotsData is the page of snapshots.
+type snapshotsData struct {
+	*sealStatus
+	List struct {
+		Schedules []struct {
+			Name, Target, Next string
+			Overdue            bool
+			Last               struct{ Verified, Snapshot, Failing, Error string }
+		}
+	}
+}
+
 func snapshotsPage() *page {
 	return &page{
 		slug: "snapshots", title: "snapshots", group: "operate",
 		intro: "A snapshot is a consistent copy of all data. It stays encrypted: opening it takes the seals or shares of " +
 			"its time.",
 		cli: []string{"sealgate operator snapshot save FILE", "sealgate operator snapshot inspect FILE",
-			"sealgate operator snapshot restore FILE"},
+			"sealgate operator snapshot restore FILE", "sealgate operator snapshot schedules"},
 		load: func(q *query) (any, error) {
 			s, err := q.sealStatus()
-			return s, err
+			if err != nil {
+				return nil, err
+			}
+			d := snapshotsData{sealStatus: s}
+			err = q.get("sys/snapshots", &d.List)
+			return d, err
 		},
 		actions: []action{},
 	}

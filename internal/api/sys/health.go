@@ -112,6 +112,9 @@ func healthBody(h *api.Handler, s node.Health, at time.Time) []byte {
 	if s.StorageFailure != "" { // ours
 		b = api.AppendString(append(b, `,"storage_failure":`...), string(s.StorageFailure))
 	}
+	if s.FailingSnapshot != "" { // ours: the schedule whose last snapshot failed
+		b = api.AppendString(append(b, `,"snapshot_failure":`...), s.FailingSnapshot)
+	}
 	if !s.KeyDeletion.IsZero() { // ours: an alarm, with the date
 		b = api.AppendString(append(b, `,"seal_key_deletion":`...), s.KeyDeletion.UTC().Format(time.RFC3339))
 	}

@@ -13,17 +13,29 @@ import (
 var snapshotProofRoutes = []api.Route{
 	{Methods: api.Write, Path: "sys/storage/snapshot/verify", Capability: policy.Update, Sudo: true,
 		Duration: api.Transfer, Handle: verifySnapshot},
+	{Methods: api.Get, Path: "sys/snapshots", Capability: policy.Read, Handle: listSchedules},
 	{Methods: api.Get, Path: "sys/storage/snapshot/public-key", Capability: policy.Read, Handle: snapshotKeys},
 	{Methods: api.Write, Path: "sys/storage/snapshot/rotate-key", Body: api.SmallBody, Capability: policy.Update,
 		Sudo: true, Handle: rotateSnapshotKey},
 }
 
 var snapshotProofDocs = map[string]api.Doc{
+	"sys/snapshots": {Text: "Lists the scheduled snapshots, and what was taken and verified last."},
 	"sys/storage/snapshot/verify": {Text: "Proves that this server could restore the snapshot in the body: it decrypts " +
 		"the root key and every entry, and changes nothing.", Read: true},
 	"sys/storage/snapshot/public-key": {Text: "Shows the public key that verifies the signatures of snapshots, and the " +
 		"keys before it."},
 	"sys/storage/snapshot/rotate-key": {Text: "Makes a new key that signs snapshots.", Read: true},
+}
+
+func listSchedules(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
+	all, err := node.SealAdminOf(h.Node).Schedules(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return api.Show(struct {
+		Schedules []node.Schedule `json:"schedules"`
+	}{all})
 }
 
 // snapshotKeysAnswer has the key that signs apart from those before it.

@@ -68,6 +68,9 @@ func (r *rot) SnapshotIntact(ctx context.Context, visit func(string, []byte) err
 			damaged(key)
 		}
 	}
+	if visit == nil {
+		return nil
+	}
 	return r.Store.Snapshot(ctx, visit)
 }
 

@@ -1,4 +1,4 @@
-// Package localstack runs LocalStack's KMS for tests, without a container, with a
+// Package localstack runs LocalStack's KMS, or its S3, for tests, without a container, with a
 // proxy that injects faults.
 //
 //	aws := localstack.Shared(t)     // one for all tests of a process

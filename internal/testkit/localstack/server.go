@@ -26,12 +26,14 @@ var ErrNotInstalled = errors.New("LocalStack is not installed")
 // startLimit bounds a start, which usually takes three seconds.
 const startLimit = 90 * time.Second
 
-// Server is one LocalStack with KMS. Its methods are safe for concurrent use, except Stop and
-// Restart.
+// Server is one LocalStack, with KMS unless [WithS3] started it. Its methods are safe for
+// concurrent use, except Stop and Restart.
 type Server struct {
 	URL  string // http://127.0.0.1:PORT
 	addr string
 	home string // the virtual environment
+
+	services string // "kms", or "s3"
 
 	cmd   *exec.Cmd
 	leash io.Closer // LocalStack ends when this pipe is closed, which the death of this process does
@@ -47,7 +49,9 @@ pid=$!
 wait $pid`
 
 // Start runs a LocalStack on a free port and returns when its KMS answers.
-func Start() (*Server, error) {
+func Start() (*Server, error) { return startWith("kms") }
+
+func startWith(services string) (*Server, error) {
 	home, err := find()
 	if err != nil {
 		return nil, err
@@ -60,7 +64,7 @@ func Start() (*Server, error) {
 	if err := l.Close(); err != nil {
 		return nil, err
 	}
-	s := &Server{URL: "http://" + addr, addr: addr, home: home}
+	s := &Server{URL: "http://" + addr, addr: addr, home: home, services: services}
 	return s, s.Start()
 }
 
@@ -105,7 +109,7 @@ func (s *Server) Start() (err error) {
 	s.cmd.Stdout, s.cmd.Stderr, s.cmd.Dir = log, log, s.dir
 	s.cmd.Env = []string{
 		"PATH=" + os.Getenv("PATH"), "HOME=" + s.dir, "FILESYSTEM_ROOT=" + state,
-		"GATEWAY_LISTEN=" + s.addr, "SERVICES=kms", "EAGER_SERVICE_LOADING=1", "DNS_ADDRESS=0",
+		"GATEWAY_LISTEN=" + s.addr, "SERVICES=" + s.services, "EAGER_SERVICE_LOADING=1", "DNS_ADDRESS=0",
 		"SKIP_SSL_CERT_DOWNLOAD=1",
 		"DISABLE_EVENTS=1", "PYTHONNOUSERSITE=1",
 		"OVERRIDE_IN_DOCKER=0", // in a container, too, it keeps to its folder
@@ -125,7 +129,7 @@ func (s *Server) Start() (err error) {
 	return s.ready()
 }
 
-// ready waits until KMS answers.
+// ready waits until the service answers.
 func (s *Server) ready() error {
 	client := http.Client{Timeout: time.Second, Transport: &http.Transport{DisableKeepAlives: true}}
 	tick := time.NewTicker(50 * time.Millisecond)
@@ -146,7 +150,7 @@ func (s *Server) ready() error {
 		}
 		body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
 		resp.Body.Close()
-		if err == nil && resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte(`"kms": "running"`)) {
+		if err == nil && resp.StatusCode == http.StatusOK && bytes.Contains(body, []byte(`"`+s.services+`": "running"`)) {
 			return nil
 		}
 	}
@@ -210,6 +214,21 @@ func Shared(t testing.TB) *Server {
 func New(t testing.TB) *Server {
 	t.Helper()
 	s, err := Start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+// WithS3 starts a LocalStack with S3 instead of KMS for one test.
+func WithS3(t testing.TB) *Server {
+	t.Helper()
+	s, err := startWith("s3")
 	if err != nil {
 		t.Fatal(err)
 	}

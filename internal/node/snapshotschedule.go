@@ -1,0 +1,439 @@
+package node
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"hash"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/clock"
+	"github.com/sealgate/sealgate/internal/metrics"
+	"github.com/sealgate/sealgate/internal/storage"
+	"github.com/sealgate/sealgate/internal/storage/snapshot/target"
+)
+
+// SnapshotSchedule is a snapshot that the active node takes again and again.
+type SnapshotSchedule struct {
+	Name   string
+	Every  time.Duration
+	Keep   int           // newest snapshots that stay
+	Within time.Duration // deadline of one, with its verification
+	Target target.Target
+	Place  string // of the target, as it is shown
+}
+
+// pathSchedules is where the state of each schedule is: JSON, with the version in "v".
+const pathSchedules = "core/snapshot/schedule/" // + name
+
+// ScheduleState is what a schedule did last. The entry outlives a change of leader.
+type ScheduleState struct {
+	Version   int       `json:"v"`
+	Attempted time.Time `json:"attempted"`           // start of the last attempt
+	Verified  time.Time `json:"verified,omitzero"`   // start of the last one that was verified
+	Snapshot  string    `json:"snapshot,omitempty"`  // its name
+	Entries   int64     `json:"entries,omitempty"`   // in it
+	Bytes     int64     `json:"bytes,omitempty"`     // of its file
+	Failing   time.Time `json:"failing,omitzero"`    // since when attempts fail; zero: the last did not
+	Failures  int       `json:"failures,omitempty"`  // in a row
+	Error     string    `json:"error,omitempty"`     // of the last attempt
+	Bad       []string  `json:"bad,omitempty"`       // stored, and not verified
+	Retention string    `json:"retention,omitempty"` // why old ones could not be removed
+}
+
+const (
+	scheduleVersion = 1
+	// maxBad bounds the names that a state keeps.
+	maxBad = 100
+	// snapshotRetry is the first wait after a failed attempt; it doubles up to maxSnapshotRetry, and
+	// never exceeds the time between two snapshots.
+	snapshotRetry, maxSnapshotRetry = time.Minute, time.Hour
+	// recheckSchedule bounds a wait, so that a clock that was set is noticed.
+	recheckSchedule = time.Minute
+	// roleWait is the time between looks at a role that is about to begin.
+	roleWait = 20 * time.Millisecond
+)
+
+// snapshotScheduler takes the scheduled snapshots of a node while it is active.
+type snapshotScheduler struct {
+	n    *Node
+	jobs []*snapshotJob
+}
+
+// snapshotJob is one schedule.
+type snapshotJob struct {
+	SnapshotSchedule
+	n    *Node
+	busy chan struct{} // held by an attempt: a call of a target can outlast its role
+
+	mu    sync.Mutex
+	state *ScheduleState // nil: this node is not active
+}
+
+func newSnapshotScheduler(n *Node) *snapshotScheduler {
+	s := &snapshotScheduler{n: n}
+	for _, c := range n.cfg.Snapshots {
+		s.jobs = append(s.jobs, &snapshotJob{SnapshotSchedule: c, n: n, busy: make(chan struct{}, 1)})
+	}
+	if len(s.jobs) > 0 && n.cfg.Metrics != nil {
+		n.cfg.Metrics.Help("sealgate.snapshot.failing", "1 while a scheduled snapshot could not be taken or verified.")
+		n.cfg.Metrics.Help("sealgate.snapshot.verified_age_seconds", "Age of the newest verified snapshot of a schedule.")
+		n.cfg.Metrics.Sampled(s.sample)
+	}
+	return s
+}
+
+func (s *snapshotScheduler) sample(m *metrics.Sample) {
+	for _, j := range s.jobs {
+		st := j.current()
+		if st == nil {
+			continue
+		}
+		m.Gauge("sealgate.snapshot.failing", metrics.Truth(!st.Failing.IsZero()), "schedule", j.Name)
+		if !st.Verified.IsZero() {
+			m.Gauge("sealgate.snapshot.verified_age_seconds", s.n.cfg.Now().Sub(st.Verified).Seconds(), "schedule", j.Name)
+		}
+	}
+}
+
+// failing returns the name of a schedule whose last attempt failed, as far as this node takes them;
+// "" for none. It reads memory alone.
+func (s *snapshotScheduler) failing() (name, cause string) {
+	for _, j := range s.jobs {
+		if st := j.current(); st != nil && !st.Failing.IsZero() {
+			return j.Name, st.Error
+		}
+	}
+	return "", ""
+}
+
+// warnings describes the schedules whose last attempt failed.
+func (s *snapshotScheduler) warnings() (out []string) {
+	for _, j := range s.jobs {
+		if st := j.current(); st != nil && !st.Failing.IsZero() {
+			out = append(out, fmt.Sprintf("ALARM: the scheduled snapshot %q fails since %s: %s", j.Name,
+				st.Failing.Format(time.RFC3339), st.Error))
+		}
+	}
+	return out
+}
+
+// workers returns the functions that run while a role may write.
+func (s *snapshotScheduler) workers(b *barrier.Barrier) (all []func(context.Context)) {
+	for _, j := range s.jobs {
+		all = append(all, func(ctx context.Context) { j.run(ctx, b) })
+	}
+	return all
+}
+
+func (j *snapshotJob) current() *ScheduleState {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state
+}
+
+func (j *snapshotJob) set(st *ScheduleState) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.state = st
+}
+
+// run takes snapshots until ctx ends.
+func (j *snapshotJob) run(ctx context.Context, b *barrier.Barrier) {
+	defer j.set(nil)
+	st, err := readSchedule(ctx, b, j.Name)
+	if err != nil {
+		j.n.log.Warn("the state of a scheduled snapshot could not be read; a snapshot is taken now", "schedule", j.Name,
+			"error", err)
+		st = &ScheduleState{}
+	}
+	j.set(st)
+	for a := j.n.writer(); a == nil || a.barrier != b; a = j.n.writer() {
+		if !clock.Sleep(ctx, roleWait) { // the role is published soon, or ends
+			return
+		}
+	}
+	for {
+		wait := j.due(st).Sub(j.n.cfg.Now())
+		if wait > 0 {
+			if !clock.Sleep(ctx, min(wait, recheckSchedule)) {
+				return
+			}
+			continue
+		}
+		next, ok := j.attempt(ctx, b, *st)
+		if !ok {
+			return
+		}
+		st = next
+		j.set(st)
+		if err := writeSchedule(ctx, b, j.Name, st); err != nil && ctx.Err() == nil {
+			j.n.log.Warn("the state of a scheduled snapshot could not be written", "schedule", j.Name, "error", err)
+		}
+	}
+}
+
+// due returns when the next attempt is due.
+func (j *snapshotJob) due(st *ScheduleState) time.Time {
+	if st.Failing.IsZero() {
+		if st.Attempted.After(j.n.cfg.Now()) { // the clock was set back
+			return j.n.cfg.Now()
+		}
+		return st.Attempted.Add(j.Every)
+	}
+	wait := min(snapshotRetry<<min(st.Failures-1, 10), maxSnapshotRetry, j.Every)
+	return st.Attempted.Add(wait)
+}
+
+// attempt takes one snapshot and returns the state after it; false: ctx has ended. It leaves a call
+// that hangs, which ends within its own time, and no other starts before.
+func (j *snapshotJob) attempt(ctx context.Context, b *barrier.Barrier, st ScheduleState) (*ScheduleState, bool) {
+	select {
+	case j.busy <- struct{}{}:
+	case <-ctx.Done():
+		return nil, false
+	}
+	st.Version, st.Attempted, st.Bad = scheduleVersion, j.n.cfg.Now().UTC(), slices.Clone(st.Bad)
+	done := make(chan *attempted, 1)
+	within, cancel := context.WithTimeout(ctx, j.Within)
+	defer cancel()
+	go func() {
+		defer func() { <-j.busy }()
+		done <- j.take(within, st.Attempted)
+	}()
+	var t *attempted
+	select {
+	case <-ctx.Done():
+		return nil, false
+	case t = <-done:
+	}
+	if ctx.Err() != nil {
+		return nil, false
+	}
+	j.note(&st, t)
+	if t.err == nil {
+		err := j.retain(within, &st)
+		st.Retention = ""
+		if err != nil {
+			st.Retention = err.Error()
+			j.n.log.Warn("old scheduled snapshots could not be removed; it is tried again", "schedule", j.Name, "error", err)
+		}
+	}
+	return &st, true
+}
+
+// attempted is the result of an attempt.
+type attempted struct {
+	name   string
+	stored bool // under its name
+	check  *SnapshotCheck
+	bytes  int64
+	err    error
+}
+
+// note adds the result of an attempt to the state.
+func (j *snapshotJob) note(st *ScheduleState, t *attempted) {
+	log := j.n.log.With("schedule", j.Name, "snapshot", t.name)
+	if t.err == nil {
+		st.Verified, st.Snapshot, st.Entries, st.Bytes = st.Attempted, t.name, t.check.Info.Entries, t.bytes
+		if !st.Failing.IsZero() {
+			log.Info("the scheduled snapshot succeeds again", "failed_since", st.Failing)
+		}
+		st.Failing, st.Failures, st.Error = time.Time{}, 0, ""
+		log.Info("took a scheduled snapshot and verified it", "entries", st.Entries, "bytes", st.Bytes)
+		return
+	}
+	if t.stored && len(st.Bad) < maxBad {
+		st.Bad = append(st.Bad, t.name)
+	}
+	if st.Failing.IsZero() {
+		st.Failing = st.Attempted
+	}
+	st.Failures++
+	if text := t.err.Error(); text != st.Error {
+		st.Error = text
+		log.Error("ALARM: a scheduled snapshot failed; it is tried again", "error", t.err, "last_verified", st.Snapshot)
+	}
+	j.n.cfg.Metrics.Counter("sealgate.snapshot.failures").Inc()
+}
+
+// prefix starts the names of this schedule's snapshots of this cluster: others may share the
+// target.
+func (j *snapshotJob) prefix() string {
+	return j.Name + "-" + j.n.state.Load().record.Cluster[:8] + "-"
+}
+
+// take makes a snapshot, and reads back and verifies what the target returns.
+func (j *snapshotJob) take(ctx context.Context, at time.Time) *attempted {
+	t := &attempted{name: j.prefix() + at.Format("20060102T150405Z") + ".snap"}
+	if s, ok := j.Target.(interface{ Sweep(prefix string) error }); ok {
+		if t.err = s.Sweep(j.prefix()); t.err != nil {
+			t.err = fmt.Errorf("removing an unfinished snapshot: %w", t.err)
+			return t
+		}
+	}
+	o, err := j.Target.Create(ctx, t.name)
+	if err != nil {
+		t.err = fmt.Errorf("writing: %w", err)
+		return t
+	}
+	written := &hashed{w: o, sum: sha256.New()}
+	if _, err := j.n.Snapshot(ctx, written, false); err != nil {
+		o.Abort()
+		t.err = fmt.Errorf("writing: %w", errors.Join(written.failed, err))
+		return t
+	}
+	if err := o.Commit(); err != nil {
+		t.err = fmt.Errorf("writing: %w", err)
+		return t
+	}
+	t.stored, t.bytes = true, written.n
+	if t.check, err = j.readBack(ctx, t.name, written); err != nil {
+		t.err = fmt.Errorf("verifying: %w", err)
+	}
+	return t
+}
+
+// errReadBack is returned where a target returns something else than was written.
+var errReadBack = errors.New("the target returned other data than was written")
+
+// readBack verifies what the target has under the name, which must be what was written.
+func (j *snapshotJob) readBack(ctx context.Context, name string, written *hashed) (*SnapshotCheck, error) {
+	a, err := j.n.Role()
+	if err != nil {
+		return nil, err
+	}
+	want := written.sum.Sum(nil)
+	return SealAdminOf(j.n).verify(ctx, a, func() (io.ReadCloser, error) {
+		r, err := j.Target.Open(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		return &compared{ReadCloser: r, left: written.n, sum: sha256.New(), want: want}, nil
+	})
+}
+
+// retain removes the oldest snapshots beyond those to keep, and those that were not verified where
+// a later one was. What was verified last always stays.
+func (j *snapshotJob) retain(ctx context.Context, st *ScheduleState) error {
+	names, err := j.Target.List(ctx, j.prefix())
+	if err != nil {
+		return err
+	}
+	good := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(st.Bad, name) })
+	var errs []error
+	for i, name := range good {
+		if i >= len(good)-j.Keep || name == st.Snapshot || !strings.HasSuffix(name, ".snap") {
+			continue
+		}
+		errs = append(errs, j.Target.Remove(ctx, name))
+	}
+	var left []string
+	for _, name := range st.Bad {
+		if err := j.Target.Remove(ctx, name); err != nil {
+			errs, left = append(errs, err), append(left, name)
+		}
+	}
+	st.Bad = left
+	return errors.Join(errs...)
+}
+
+// hashed counts and hashes what is written.
+type hashed struct {
+	w      io.Writer
+	sum    hash.Hash
+	n      int64
+	failed error // of w; the snapshot's error may hide it
+}
+
+// Write implements io.Writer.
+func (c *hashed) Write(p []byte) (int, error) {
+	n, err := c.w.Write(p)
+	c.sum.Write(p[:n])
+	c.n += int64(n)
+	c.failed = err
+	return n, err
+}
+
+// compared fails unless the content is the one that was written.
+type compared struct {
+	io.ReadCloser
+	left int64
+	sum  hash.Hash
+	want []byte
+}
+
+// Read implements io.Reader.
+func (c *compared) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	c.sum.Write(p[:n])
+	c.left -= int64(n)
+	if c.left < 0 || errors.Is(err, io.EOF) && (c.left > 0 || !bytes.Equal(c.sum.Sum(nil), c.want)) {
+		return 0, errReadBack
+	}
+	return n, err
+}
+
+func readSchedule(ctx context.Context, b *barrier.Barrier, name string) (*ScheduleState, error) {
+	raw, err := b.Get(ctx, pathSchedules+name)
+	if errors.Is(err, storage.ErrNotFound) {
+		return &ScheduleState{}, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	st := &ScheduleState{}
+	if err := json.Unmarshal(raw, st); err != nil || st.Version != scheduleVersion {
+		return nil, fmt.Errorf("entry %s%s is malformed, or of a newer program", pathSchedules, name)
+	}
+	return st, nil
+}
+
+func writeSchedule(ctx context.Context, b *barrier.Barrier, name string, st *ScheduleState) error {
+	raw, err := json.Marshal(st)
+	if err != nil {
+		return err
+	}
+	return b.Commit(ctx, storage.Batch{Ops: []storage.Op{storage.Put(pathSchedules+name, raw)}})
+}
+
+// Schedule is a schedule with its state, as sys/snapshots shows it.
+type Schedule struct {
+	Name          string        `json:"name"`
+	Every         int64         `json:"every"` // seconds
+	Keep          int           `json:"keep"`
+	Target        string        `json:"target"`
+	Next          time.Time     `json:"next"`
+	Overdue       bool          `json:"overdue"` // none was verified for twice the time between two
+	ScheduleState `json:"last"` // of the node that takes them
+}
+
+// Schedules returns the schedules of this node's configuration, with what was done by whichever
+// node was active.
+func (s SealAdmin) Schedules(ctx context.Context) ([]Schedule, error) {
+	a, err := s.n.Role()
+	if err != nil {
+		return nil, err
+	}
+	all := []Schedule{}
+	for _, j := range s.n.snapshots.jobs {
+		st := j.current()
+		if st == nil {
+			if st, err = readSchedule(ctx, a.barrier, j.Name); err != nil {
+				return nil, barrier.Fault(err, "the state of the schedules could not be read")
+			}
+		}
+		all = append(all, Schedule{Name: j.Name, Every: int64(j.Every / time.Second), Keep: j.Keep,
+			Target: j.Place, Next: j.due(st), ScheduleState: *st,
+			Overdue: s.n.cfg.Now().Sub(st.Verified) > 2*j.Every && !(st.Verified.IsZero() && st.Failing.IsZero())})
+	}
+	return all, nil
+}
