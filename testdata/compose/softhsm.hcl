@@ -4,6 +4,7 @@ storage "bbolt" { path = "/var/lib/sealgate" }
 listener "tcp" {
   address     = "0.0.0.0:8200"
   tls_disable = true
+  telemetry { unauthenticated_metrics_access = true }
 }
 
 seal "pkcs11" "softhsm" {
@@ -13,5 +14,9 @@ seal "pkcs11" "softhsm" {
   key_label    = "root"
   generate_key = true
 }
+
+ui = true
+
+gateway "xks" {} # answers once the profile "gateway" has made a store
 
 audit "file" "stdout" { options { file_path = "stdout" } }

@@ -39,7 +39,7 @@ func newTrial(t *testing.T) *trial {
 		}
 		tr.command = []string{"docker", "compose"}
 	}
-	for _, name := range []string{"SOFTHSM", "AWS", "GCP", "LOCALSTACK"} {
+	for _, name := range []string{"SOFTHSM", "AWS", "GCP", "LOCALSTACK", "OPENBAO", "PROMETHEUS", "GRAFANA"} {
 		l, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			t.Fatal(err)
