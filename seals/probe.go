@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 )
@@ -37,9 +38,24 @@ func (s *Set) probeOne(ctx context.Context, r *Record, i int) Class {
 		s.note(m, p, nil)
 		return ""
 	}
+	begun := s.opts.Now()
 	err := s.watched(m, p, func() error { return s.prove(ctx, r, i, p) })
 	s.note(m, p, err)
+	if err == nil {
+		s.timed(m, s.opts.Now().Sub(begun))
+	}
 	return ClassOf(err)
+}
+
+// keptTimes is how many durations of proofs a seal's status keeps.
+const keptTimes = 48
+
+// timed records how long a proof took. Readers of the status keep its slice.
+func (s *Set) timed(m Seal, took time.Duration) {
+	s.change(m, func(st *Status) {
+		kept := st.ProofTimes[max(0, len(st.ProofTimes)-keptTimes+1):]
+		st.ProofTimes = append(slices.Clone(kept), took.Microseconds())
+	})
 }
 
 // unresponsive is how long a proof may take before the status reports it. The proof continues to

@@ -9,11 +9,12 @@ import (
 type Status struct {
 	Name        string     `json:"name"`
 	Type        string     `json:"type"`
-	WouldUnseal bool       `json:"would_unseal"`            // the last probe decrypted the stored part
-	LastProof   *time.Time `json:"last_proof,omitempty"`    // last successful probe
-	LastProbe   *time.Time `json:"last_probe,omitempty"`    // last probe
-	Failing     *time.Time `json:"failing_since,omitempty"` // first failed probe after the last success
-	Class       Class      `json:"failure_class,omitempty"` // of the last probe, "" on success
+	WouldUnseal bool       `json:"would_unseal"`             // the last probe decrypted the stored part
+	LastProof   *time.Time `json:"last_proof,omitempty"`     // last successful probe
+	LastProbe   *time.Time `json:"last_probe,omitempty"`     // last probe
+	ProofTimes  []int64    `json:"proof_times_us,omitempty"` // of the last successful proofs, oldest first
+	Failing     *time.Time `json:"failing_since,omitempty"`  // first failed probe after the last success
+	Class       Class      `json:"failure_class,omitempty"`  // of the last probe, "" on success
 	Cause       string     `json:"failure,omitempty"`
 	Remedy      string     `json:"remedy,omitempty"`
 	KeyID       string     `json:"key_id,omitempty"`      // the key that wrapped the stored part

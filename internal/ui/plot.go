@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 )
 
 // plot is a bar chart that the server draws.
@@ -51,4 +52,24 @@ func bars(versions []versionUse) plot {
 	}
 	p.Width, p.Text = len(shown)*barStep, strings.Join(words, ", ")
 	return p
+}
+
+// times draws how long the last proofs of a seal took, in microseconds, oldest first.
+func times(us []int64) plot {
+	const height, step = 32, 5
+	p := plot{Height: height, Width: len(us) * step}
+	if len(us) < 2 {
+		return p
+	}
+	most := slices.Max(us)
+	for i, t := range us {
+		h := max(1, int(t*height/max(1, most)))
+		p.Bars = append(p.Bars, bar{X: i * step, Y: height - h, Width: step - 1, Height: h})
+	}
+	p.Text = fmt.Sprintf("last %s, %s to %s", inWords(us[len(us)-1]), inWords(slices.Min(us)), inWords(most))
+	return p
+}
+
+func inWords(us int64) string {
+	return (time.Duration(us) * time.Microsecond).Round(10 * time.Microsecond).String()
 }

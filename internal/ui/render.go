@@ -25,6 +25,7 @@ var templates = sync.OnceValue(func() map[string]*template.Template {
 		"pathEscape": escapePath, "row": row, "dict": dict,
 		"strings": func(all ...string) []string { return all },
 		"bars":    bars,
+		"times":   times,
 		"percent": func(share float64) float64 { return min(300, 3*share) },
 	}).ParseFS(templateFiles, "templates/frame.html", "templates/parts.html"))
 	all := map[string]*template.Template{}

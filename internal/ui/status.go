@@ -32,11 +32,12 @@ type sealStatus struct {
 // sealState is one seal.
 type sealState struct {
 	Name, Type    string
-	WouldUnseal   bool   `json:"would_unseal"`
-	LastProof     string `json:"last_proof"`
-	Failing       string `json:"failing_since"`
-	Class         string `json:"failure_class"`
-	Cause         string `json:"failure"`
+	WouldUnseal   bool    `json:"would_unseal"`
+	LastProof     string  `json:"last_proof"`
+	Times         []int64 `json:"proof_times_us"`
+	Failing       string  `json:"failing_since"`
+	Class         string  `json:"failure_class"`
+	Cause         string  `json:"failure"`
 	Remedy        string
 	KeyID         string `json:"key_id"`
 	KeyState      string `json:"key_state"`
