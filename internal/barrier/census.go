@@ -18,7 +18,8 @@ import (
 
 // The census counts entries and bytes by term, and by the part of the storage that they belong to.
 // The barrier that writes keeps it in memory: each commit reports what it replaced
-// ([storage.Before]), and is added when it has returned. Reading it costs no request to the storage.
+// ([storage.Before]), and is added when it has returned. Reading it costs no request to the
+// storage.
 //
 // When the barrier is sealed in order it stores the census, and the first commit afterwards deletes
 // that record again, in the same commit. So a stored census describes exactly what is stored: after
@@ -30,7 +31,8 @@ import (
 //
 // The stored record is an entry with this plaintext:
 //
-//	version 1 | term u32 | encryptions u64 | length u24 | { term u32 | part u8-len | entries u64 | bytes u64 } ...
+//	version 1 | term u32 | encryptions u64 | length u24
+//	{ term u32 | part u8-len | entries u64 | bytes u64 } ...
 //
 // term and encryptions are those of the active term when it was stored: where the counts differ,
 // the record is not the newest. The record itself is not counted.

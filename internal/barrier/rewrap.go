@@ -210,8 +210,8 @@ func (b *Barrier) rewrapLarge(ctx context.Context, path string, out *Rewrapped) 
 const settled = 5 * time.Minute
 
 var (
-	// ErrTermInUse is returned by Retire while entries name a term that would be destroyed. Nothing was
-	// written.
+	// ErrTermInUse is returned by Retire while entries name a term that would be destroyed. Nothing
+	// was written.
 	ErrTermInUse = errors.New("barrier: stored entries need the term")
 	// ErrUnsettled is returned by Retire while a commit by an old term may still arrive. Nothing was
 	// written.

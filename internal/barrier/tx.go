@@ -163,7 +163,8 @@ func (tx *Tx) forget() {
 	}
 }
 
-// commitData is the commit of a transaction that leaves the keyring alone. The caller holds writing.
+// commitData is the commit of a transaction that leaves the keyring alone. The caller holds
+// writing.
 func (tx *Tx) commitData(ctx context.Context) error {
 	r, err := tx.b.writable(ctx)
 	if err != nil {

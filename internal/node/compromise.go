@@ -20,8 +20,8 @@ type ChangedOutside struct {
 
 // ReplaceCompromised replaces all keys of the barrier, because others may have the old ones: a new
 // root key, wrapped by the seals, and a new term, in one commit with the rewrap that then
-// re-encrypts all data and destroys the old terms. Nothing that is written afterwards opens with the
-// old root key or the old keyring.
+// re-encrypts all data and destroys the old terms. Nothing that is written afterwards opens with
+// the old root key or the old keyring.
 //
 // The new root key reaches the standbys through their seals, or, under a Shamir seal, encrypted to
 // the keys that they announced over mutual TLS. Then this node steps down, so that the next
@@ -127,8 +127,8 @@ func changedOutside(a *RoleState, shares bool) []ChangedOutside {
 		out = append(out, ChangedOutside{"auth/" + m.Path, changeAuth(m.Type)})
 	}
 	if shares {
-		out = append(out, ChangedOutside{"shares", "the store holds only hashes of shares; rekey (sealgate operator rotate-keys) " +
-			"where a share was kept with the old keys, or where unseal shares could be read"})
+		out = append(out, ChangedOutside{"shares", "the store holds only hashes of shares; rekey (sealgate operator " +
+			"rotate-keys) where a share was kept with the old keys, or where unseal shares could be read"})
 	}
 	return out
 }

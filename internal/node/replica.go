@@ -263,8 +263,8 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 	return nil
 }
 
-// followKeyring takes over another node's change of the keyring, also in the keys that the next role
-// of this node begins with: a term that was retired is in no memory.
+// followKeyring takes over another node's change of the keyring, also in the keys that the next
+// role of this node begins with: a term that was retired is in no memory.
 func (h replicaHost) followKeyring(ctx context.Context, a *RoleState) error {
 	if err := a.barrier.Reload(ctx); err != nil {
 		return err

@@ -270,7 +270,8 @@ func (w *dataRewrap) endPass(ctx context.Context, job *RewrapJob) error {
 		case j.Retire:
 			j.Phase = "retire"
 		case len(j.Damaged) > 0:
-			w.end(j, RewrapFailed, fmt.Sprintf("%d entries do not open; they are listed: restore or delete them", len(j.Damaged)))
+			w.end(j, RewrapFailed, fmt.Sprintf("%d entries do not open; they are listed: restore or delete them",
+				len(j.Damaged)))
 		default:
 			w.end(j, RewrapDone, "")
 		}

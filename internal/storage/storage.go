@@ -98,8 +98,8 @@ type Batch struct {
 	Ops   []Op        // applied in order; the last operation on a key wins
 	Epoch uint64      // the epoch (Leadership.Epoch) that must still be current; 0 without an election
 
-	// Before, unless it is nil, receives what the commit replaced. A backend that cannot know leaves it
-	// as it is.
+	// Before, unless it is nil, receives what the commit replaced. A backend that cannot know leaves
+	// it as it is.
 	Before *Before
 }
 

@@ -12,7 +12,7 @@ var rotationFields = []api.DocField{
 var rotateFields = []api.DocField{
 	{"rewrap", "boolean", "Encrypt all data again by it."},
 	{"retire", "boolean", "Then destroy the older terms."},
-	{"compromised", "boolean", "Others may have the old keys: replace the root key too, rewrap, and destroy the old terms."},
+	{"compromised", "boolean", "Others may have the old keys: replace the root key too, rewrap, and retire."},
 	{"rate", "integer", "Most entries per second of the rewrap; 0: as many as foreground requests allow."},
 }
 

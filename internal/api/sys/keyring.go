@@ -10,8 +10,8 @@ import (
 	"github.com/sealgate/sealgate/internal/node"
 )
 
-// rotate adds a term. With "rewrap" it also re-encrypts all data, with "retire" it then destroys the
-// older terms; with "compromised" it replaces all keys of the barrier, and does both.
+// rotate adds a term. With "rewrap" it also re-encrypts all data, with "retire" it then destroys
+// the older terms; with "compromised" it replaces all keys of the barrier, and does both.
 func rotate(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
 	if err != nil {

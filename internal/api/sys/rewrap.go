@@ -37,8 +37,8 @@ var rewrapFields = []api.DocField{
 }
 
 var rewrapDocs = map[string]api.Doc{
-	"sys/rotate/rewrap": {Text: "Shows the rewrap of the data; starts one, which encrypts all entries again by the newest " +
-		"term.", Body: rewrapFields},
+	"sys/rotate/rewrap": {Text: "Shows the rewrap of the data; starts one, which encrypts all entries again by the " +
+		"newest term.", Body: rewrapFields},
 	"sys/rotate/rewrap/pause":  {Text: "Pauses the rewrap of the data."},
 	"sys/rotate/rewrap/resume": {Text: "Resumes the rewrap of the data.", Body: rewrapFields[:1]},
 	"sys/rotate/rewrap/cancel": {Text: "Ends the rewrap of the data; what it did stays."},
@@ -142,6 +142,11 @@ func rewrapStart(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answ
 	return showJob(h, j)
 }
 
+// controls are the states that the routes below sys/rotate/rewrap/ give a rewrap.
+var controls = map[string]string{
+	"pause": node.RewrapPaused, "resume": node.RewrapRunning, "cancel": node.RewrapCancelled,
+}
+
 // rewrapControl serves the routes that change the state of a rewrap.
 func rewrapControl(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
 	data, err := q.Object()
@@ -152,7 +157,7 @@ func rewrapControl(ctx context.Context, h *api.Handler, q *api.Request) (*api.An
 	if err := field.Map(data).Number("rate", &rate); err != nil {
 		return nil, err
 	}
-	state := map[string]string{"pause": node.RewrapPaused, "resume": node.RewrapRunning, "cancel": node.RewrapCancelled}[q.Path[strings.LastIndexByte(q.Path, '/')+1:]]
+	state := controls[q.Path[strings.LastIndexByte(q.Path, '/')+1:]]
 	if state == "" {
 		return nil, fault.New(fault.Internal, "this path has no state")
 	}

@@ -27,8 +27,8 @@ type request struct {
 	done   chan error
 }
 
-// answer passes on what the batch replaced. Only the caller that waited for the outcome gets it: the
-// writer may answer when the caller has left.
+// answer passes on what the batch replaced. Only the caller that waited for the outcome gets it:
+// the writer may answer when the caller has left.
 func (r *request) answer(err error) error {
 	if err == nil && r.batch.Before != nil {
 		*r.batch.Before = r.before

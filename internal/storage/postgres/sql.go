@@ -65,8 +65,8 @@ func listing(n names) string {
 }
 
 // puts writes batches without conditions and deletions: $1 epoch, $2 number of batches, $3 keys,
-// each once, $4 values, $5 batches. Like mixed it returns the previous revision and what it replaces,
-// and notifies of the new revision; no row if the epoch has ended.
+// each once, $4 values, $5 batches. Like mixed it returns the previous revision and what it
+// replaces, and notifies of the new revision; no row if the epoch has ended.
 //
 // It needs no preceding statement that locks the leader row, because its writes do not depend on
 // earlier commits.

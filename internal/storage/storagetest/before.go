@@ -26,7 +26,8 @@ func beforeShowsWhatWasReplaced(s *suite) {
 		}
 	}
 	none, first := storage.Old{}, storage.Describe([]byte("first value"))
-	commit(storage.Batch{Ops: []storage.Op{storage.Put("new", []byte("1")), storage.Put("a", []byte("second"))}}, none, first)
+	commit(storage.Batch{Ops: []storage.Op{storage.Put("new", []byte("1")), storage.Put("a", []byte("second"))}},
+		none, first)
 	second := storage.Describe([]byte("second"))
 	commit(storage.Batch{Ops: []storage.Op{
 		storage.Delete("absent"), storage.Put("a", []byte("third")), storage.Delete("short"), storage.Put("a", nil),
