@@ -63,7 +63,7 @@ func benchHarness(b *testing.B, bin string) *Server {
 	return s
 }
 
-func benchInit(b *testing.B, s *Server) (token string) {
+func benchInit(b testing.TB, s *Server) (token string) {
 	b.Helper()
 	var out initReply
 	benchDo(b, s, "", 200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}, &out)
@@ -72,7 +72,7 @@ func benchInit(b *testing.B, s *Server) (token string) {
 	return out.RootToken
 }
 
-func benchDo(b *testing.B, s *Server, token string, code int, method, path string, body, out any) {
+func benchDo(b testing.TB, s *Server, token string, code int, method, path string, body, out any) {
 	b.Helper()
 	r, err := s.Do(context.Background(), method, path, token, body)
 	if err != nil || r.Code != code {

@@ -35,7 +35,7 @@ import (
 // gatewayBench is a server on a SoftHSM token with both gateways: the external keys and transit
 // keys "orders" (in the token) and "soft" (in the barrier).
 type gatewayBench struct {
-	*testing.B
+	testing.TB
 	*Server
 	token *softhsm.Token
 	root  string
@@ -71,9 +71,9 @@ func (g *gatewayBench) certificate() (cert, key string) {
 	return cert, key
 }
 
-func newGatewayBench(b *testing.B) *gatewayBench {
+func newGatewayBench(b testing.TB) *gatewayBench {
 	b.Helper()
-	g := &gatewayBench{B: b}
+	g := &gatewayBench{TB: b}
 	dir := b.TempDir()
 	var err error
 	if g.token, err = softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{}); err != nil {
@@ -106,11 +106,11 @@ func newGatewayBench(b *testing.B) *gatewayBench {
 	}
 	b.Cleanup(func() {
 		if err := g.Stop(); err != nil {
-			b.Errorf("%v\n%s", err, g.Log())
+			b.Errorf("%v\n%s", err, g.Server.Log())
 		}
 	})
 	if err := g.UntilUp(); err != nil {
-		b.Fatalf("%v\n%s", err, g.Log())
+		b.Fatalf("%v\n%s", err, g.Server.Log())
 	}
 	g.root = benchInit(b, g.Server)
 	g.prepare("https://" + xks)
@@ -122,7 +122,7 @@ func (g *gatewayBench) prepare(url string) {
 	g.Helper()
 	do := func(code int, method, path string, body, out any) {
 		g.Helper()
-		benchDo(g.B, g.Server, g.root, code, method, path, body, out)
+		benchDo(g.TB, g.Server, g.root, code, method, path, body, out)
 	}
 	do(204, "POST", "sys/mounts/transit", map[string]any{"type": "transit",
 		"config": map[string]any{"allowed_managed_keys": "orders"}}, nil)
@@ -151,7 +151,7 @@ func (g *gatewayBench) prepare(url string) {
 	}
 	do(200, "POST", "xks/stores/prod/credentials", nil, &made)
 	c := made.Data.Configuration.Credential
-	g.aws = &awsKMS{t: g.B, url: url, prefix: "/store-prod", region: "eu-central-1", principal: alicesARN, arn: ordersARN,
+	g.aws = &awsKMS{t: g.TB, url: url, prefix: "/store-prod", region: "eu-central-1", principal: alicesARN, arn: ordersARN,
 		id: c.ID, secret: c.Secret}
 }
 
@@ -248,7 +248,7 @@ func (g *gatewayBench) socket(name string) func(int) error {
 	g.Helper()
 	var all [callers]*apiServer
 	for i := range all {
-		all[i] = newAPIServer(g.B, filepath.Join(g.Dir, name+".sock"))
+		all[i] = newAPIServer(g.TB, filepath.Join(g.Dir, name+".sock"))
 	}
 	sealed, err := all[0].encrypt("0123456789abcdef0123456789abcdef")
 	if err != nil {

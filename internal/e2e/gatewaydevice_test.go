@@ -67,10 +67,9 @@ func TestGatewaysOverADevice(t *testing.T) {
 	aws.want("encrypt again", aws.encrypt("orders", "again"), 200, "")
 }
 
-// TestXKSOfEachNode: a standby answers AWS KMS by what it has proven to be current, a change of
-// leader in mid-call fails no request, and a kill switch holds on every node at once.
-func TestXKSOfEachNode(t *testing.T) {
-	t.Parallel()
+// newXKSCluster is two nodes on etcd that share a store, and AWS KMS as a caller of each.
+func newXKSCluster(t *testing.T) (*Cluster, []*awsKMS) {
+	t.Helper()
 	f, _ := etcdCluster(t, 2)
 	for _, s := range f.Nodes {
 		text, err := readConfig(s)
@@ -109,6 +108,14 @@ func TestXKSOfEachNode(t *testing.T) {
 			id: made.Data.Configuration.Credential.ID, secret: made.Data.Configuration.Credential.Secret}
 		t.Cleanup(nodes[i].client.CloseIdleConnections)
 	}
+	return f, nodes
+}
+
+// TestXKSOfEachNode: a standby answers AWS KMS by what it has proven to be current, a change of
+// leader in mid-call fails no request, and a kill switch holds on every node at once.
+func TestXKSOfEachNode(t *testing.T) {
+	t.Parallel()
+	f, nodes := newXKSCluster(t)
 	sealed := nodes[1].encrypt("orders", "text")
 	nodes[0].opens("of the other node", "orders", sealed, "text")
 	leader := f.Settled()
