@@ -40,8 +40,8 @@ func (f *Follower) Assume(ctx context.Context) (context.Context, *Assumption) {
 	return storage.WithReadRevision(ctx, &a.read), a
 }
 
-// Check returns nil where the memory was current, and [ErrStale] where it was not, or that cannot be
-// proven. Where the request has read nothing, it asks for the revision now.
+// Check returns nil where the memory was current, and [ErrStale] where it was not, or that cannot
+// be proven. Where the request has read nothing, it asks for the revision now.
 func (a *Assumption) Check(ctx context.Context) error {
 	f := a.follower
 	revision, ok := a.read.Revision()

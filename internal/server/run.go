@@ -64,6 +64,7 @@ func (p *instance) start(ctx, nodeCtx context.Context, wg *sync.WaitGroup) <-cha
 	wg.Go(func() { dumpOnSignal(nodeCtx, p.err) })
 	wg.Go(func() { p.notify.Run(ctx, p.status) })
 	wg.Go(func() { p.watchDescriptors(ctx) })
+	wg.Go(func() { p.releaseStartPages(ctx) })
 	wg.Go(func() { p.browsers.Run(nodeCtx) })
 	return failed
 }
