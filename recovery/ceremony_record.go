@@ -7,39 +7,47 @@ import (
 )
 
 const (
-	ceremonyVersion = 1
-	maxText         = 256       // of purpose, nonce, display name and accessor, in bytes
-	maxRecipient    = 1<<16 - 1 // one public key as submitted, in bytes
-	maxRecipients   = 640 << 10 // all public keys; a storage commit holds 1 MiB
+	ceremonyVersion       = 1
+	ceremonyVersionChange = 2         // with Params.Change
+	maxText               = 256       // of purpose, nonce, display name and accessor, in bytes
+	maxRecipient          = 1<<16 - 1 // one public key as submitted, in bytes
+	maxRecipients         = 640 << 10 // all public keys; a storage commit holds 1 MiB
 
 	// MaxFingerprint is the longest entry of Params.Fingerprints, in bytes.
 	MaxFingerprint = 128
 
+	// MaxChange is the longest Params.Change, in bytes.
+	MaxChange = 4 << 10
+
 	flagVerification = 1 << 0
 	flagBackup       = 1 << 1
+	flagEnroll       = 1 << 2
 )
 
-// Marshal returns the ceremony's record, version 1, numbers big-endian:
+// Marshal returns the ceremony's record, numbers big-endian:
 //
-//	version u8 = 1 | length u16, purpose | phase u8 | length u16, nonce | share set id 16
+//	version u8 = 1 or 2 | length u16, purpose | phase u8 | length u16, nonce | share set id 16
 //	| required u8 | started i64 | expires i64 | length u16, started by | length u16, accessor
-//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup)
+//	| shares u8 | threshold u8 | flags u8 (bit 0 verification, bit 1 backup, in
+//	  version 2 bit 2 enroll)
 //	| length u16, one-time password
 //	| count u8, count times: { length u16, recipient }
 //	| count u8, count times: { length u16, fingerprint }
 //	| count u8, count times: { length u16, holder's name }
+//	| in version 2: length u16, change
 //	| given u8, given times: { share number u8 | at i64 }
 //	| and in phase 2: length u16, verification nonce | length u24, record of the next share set
 //	  | proven u8, proven times: { share number u8 | at i64 }
 //
-// Times are nanoseconds since 1970, 0 for none. It panics for a ceremony beyond the bounds of
+// Version 2 has a change that is not empty; every other ceremony has version 1. Times are
+// nanoseconds since 1970, 0 for none. It panics for a ceremony beyond the bounds of
 // [UnmarshalCeremony], which neither [Start] nor a record can make.
 func (c *Ceremony) Marshal() []byte {
 	if err := c.check(); err != nil {
 		panic("recovery: " + err.Error())
 	}
 	b := cryptobyte.NewBuilder(make([]byte, 0, 512))
-	b.AddUint8(ceremonyVersion)
+	b.AddUint8(c.version())
 	addText(b, string(c.Purpose))
 	b.AddUint8(uint8(c.Phase))
 	addText(b, c.Nonce)
@@ -67,6 +75,9 @@ func (p *Params) marshal(b *cryptobyte.Builder) {
 	if p.Backup {
 		flags |= flagBackup
 	}
+	if p.Enroll {
+		flags |= flagEnroll
+	}
 	b.AddUint8(uint8(p.Shares))
 	b.AddUint8(uint8(p.Threshold))
 	b.AddUint8(flags)
@@ -77,6 +88,17 @@ func (p *Params) marshal(b *cryptobyte.Builder) {
 			addText(b, text)
 		}
 	}
+	if p.Change != "" {
+		addText(b, p.Change)
+	}
+}
+
+// version is the lowest one that can express the ceremony.
+func (c *Ceremony) version() uint8 {
+	if c.Params.Change != "" {
+		return ceremonyVersionChange
+	}
+	return ceremonyVersion
 }
 
 func addGiven(b *cryptobyte.Builder, list []Given) {
@@ -89,7 +111,11 @@ func addGiven(b *cryptobyte.Builder, list []Given) {
 
 // UnmarshalCeremony decodes a record of [Ceremony.Marshal]. Errors wrap [ErrRecord].
 func UnmarshalCeremony(record []byte) (*Ceremony, error) {
-	s, err := open(record, ceremonyVersion)
+	version := uint8(ceremonyVersion)
+	if len(record) > 0 && record[0] == ceremonyVersionChange {
+		version = ceremonyVersionChange
+	}
+	s, err := open(record, version)
 	if err != nil {
 		return nil, err
 	}
@@ -100,7 +126,7 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 		!s.CopyBytes(c.ShareSet[:]) || !s.ReadUint8(&required) ||
 		!readTime(&s, &c.Started) || !readTime(&s, &c.Expires) ||
 		!readText(&s, &c.StartedBy, maxText) || !readText(&s, &c.StartedAccessor, maxText) ||
-		!c.Params.read(&s) || !readGiven(&s, &c.Given) {
+		!c.Params.read(&s, version) || !readGiven(&s, &c.Given) {
 		return nil, truncated("ceremony")
 	}
 	c.Purpose, c.Phase, c.Required = Purpose(purpose), Phase(phase), int(required)
@@ -118,16 +144,21 @@ func UnmarshalCeremony(record []byte) (*Ceremony, error) {
 	return c, nil
 }
 
-func (p *Params) read(s *cryptobyte.String) bool {
+func (p *Params) read(s *cryptobyte.String, version uint8) bool {
 	var shares, threshold, flags uint8
-	if !s.ReadUint8(&shares) || !s.ReadUint8(&threshold) || !s.ReadUint8(&flags) ||
-		flags&^(flagVerification|flagBackup) != 0 {
+	known := uint8(flagVerification | flagBackup)
+	if version == ceremonyVersionChange {
+		known |= flagEnroll
+	}
+	if !s.ReadUint8(&shares) || !s.ReadUint8(&threshold) || !s.ReadUint8(&flags) || flags&^known != 0 {
 		return false
 	}
+	p.Enroll = flags&flagEnroll != 0
 	p.Shares, p.Threshold = int(shares), int(threshold)
 	p.Verification, p.Backup = flags&flagVerification != 0, flags&flagBackup != 0
 	return readText(s, &p.OTP, MaxOTP) && readTexts(s, &p.Recipients, maxRecipient) &&
-		readTexts(s, &p.Fingerprints, MaxFingerprint) && readTexts(s, &p.Holders, MaxName)
+		readTexts(s, &p.Fingerprints, MaxFingerprint) && readTexts(s, &p.Holders, MaxName) &&
+		(version == ceremonyVersion || readText(s, &p.Change, MaxChange) && p.Change != "")
 }
 
 func readGiven(s *cryptobyte.String, out *[]Given) bool {

@@ -249,7 +249,7 @@ func TestCloneIsIndependent(t *testing.T) {
 }
 
 func FuzzUnmarshalCeremony(f *testing.F) {
-	for _, v := range fuzzSeeds(f, "ceremony-v1.json") {
+	for _, v := range append(fuzzSeeds(f, "ceremony-v1.json"), fuzzSeeds(f, "ceremony-v2.json")...) {
 		f.Add(v)
 	}
 	f.Fuzz(func(t *testing.T, record []byte) {

@@ -21,6 +21,10 @@ type Params struct {
 	Fingerprints []string
 	// Holders are the names of the new shares' holders, one for each share; see CheckHolders.
 	Holders []string
+	// Change describes what an authorisation allows, in the caller's words; its holders see it.
+	Change string
+	// Enroll has the caller combine the shares: the holders become able to decrypt. It needs a Change.
+	Enroll bool
 	// OTP is the one-time password that encodes a token. It needs no Recipients and takes
 	// precedence over them. It is as secret as the token: never log it.
 	OTP string
@@ -49,12 +53,15 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 			return params, &worded{"no shares can authorise this: the store was initialised without recovery shares",
 				ErrPurpose}
 		}
-		return params, params.checkEmpty()
+		return params, params.checkAuthorisation(p)
 	default:
 		return params, &worded{fmt.Sprintf("unknown purpose %q of a ceremony", p), ErrPurpose}
 	}
 	if params.OTP != "" {
 		return params, &worded{"a one-time password is for tokens, not for shares", ErrParams}
+	}
+	if params.Change != "" || params.Enroll {
+		return params, errChange
 	}
 	if err := CheckCounts(params.Shares, params.Threshold); err != nil {
 		return params, err
@@ -62,8 +69,18 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 	return params, params.check(Collecting)
 }
 
-// checkEmpty checks a ceremony that makes nothing.
-func (p *Params) checkEmpty() error {
+// errChange is for a description where nothing is authorised.
+var errChange = &worded{"only an authorisation of one change describes the change", ErrParams}
+
+// checkAuthorisation checks a ceremony that makes nothing.
+func (p *Params) checkAuthorisation(purpose Purpose) error {
+	if purpose != PurposeAuthorizeSeals && (p.Change != "" || p.Enroll) || p.Enroll && p.Change == "" {
+		return errChange
+	}
+	if len(p.Change) > MaxChange {
+		return &worded{fmt.Sprintf("the description of a change has at most %d bytes", MaxChange), ErrParams}
+	}
+
 	if p.Shares != 0 || p.Threshold != 0 || p.Verification || p.Backup || p.OTP != "" ||
 		len(p.Recipients)+len(p.Fingerprints)+len(p.Holders) > 0 {
 		return &worded{"an authorisation has no parameters", ErrParams}
@@ -83,6 +100,8 @@ func keyOnly(params Params) (Params, error) {
 		return refuse("key backup")
 	case params.Verification:
 		return refuse("requiring verification")
+	case params.Change != "" || params.Enroll:
+		return params, errChange
 	case len(params.Holders) > 0:
 		return refuse("naming holders")
 	case params.OTP != "":
@@ -95,6 +114,8 @@ func keyOnly(params Params) (Params, error) {
 // or encrypted to one key.
 func tokenOnly(params Params, length int) (Params, error) {
 	switch {
+	case params.Change != "" || params.Enroll:
+		return params, errChange
 	case params.Shares != 0 || params.Threshold != 0 || len(params.Holders) > 0 || params.Verification || params.Backup:
 		return params, &worded{"a token has no shares, holders, verification or backup", ErrParams}
 	case params.OTP != "":
@@ -154,10 +175,13 @@ func (p *Params) recheck(purpose Purpose, phase Phase) error {
 		return err
 	}
 	if purpose.authorizes() {
-		return p.checkEmpty()
+		return p.checkAuthorisation(purpose)
 	}
 	if p.OTP != "" {
 		return &worded{"a one-time password is for tokens, not for shares", ErrParams}
+	}
+	if p.Change != "" || p.Enroll {
+		return errChange
 	}
 	if p.Shares != 0 || p.Threshold != 0 {
 		if err := CheckCounts(p.Shares, p.Threshold); err != nil {

@@ -67,6 +67,11 @@ type schedule struct {
 // often, asks for the state of its key. usual is the pace of seals that are not metered. It returns
 // the wait until the next check. Only one goroutine may call it.
 func (s *Set) RunHealthChecks(ctx context.Context, r *Record, usual Pace) time.Duration {
+	if s.recheck.Swap(false) {
+		for i := range s.turns {
+			s.turns[i].next = time.Time{}
+		}
+	}
 	_ = s.each(func(i int, m Seal) error {
 		if t := &s.turns[i]; !s.opts.Now().Before(t.next) {
 			s.check(ctx, r, i, t, paceOf(m, usual))

@@ -12,9 +12,18 @@ import (
 
 // Follow makes a stored record decide which seals the set wraps with: a seal that is configured and
 // holds no part waits until it is added. A nil record follows the configuration, which applies at
-// the initialisation.
-func (s *Set) Follow(r *Record) {
+// the initialisation. It reports whether that changed: every seal is due for a check then.
+func (s *Set) Follow(r *Record) (changed bool) {
 	defer s.changes.Add(1)
+	before := s.Plan()
+	s.follow(r)
+	if changed = before.Expression() != s.Plan().Expression(); changed {
+		s.recheck.Store(true)
+	}
+	return changed
+}
+
+func (s *Set) follow(r *Record) {
 	if r == nil {
 		s.plan.Store(nil)
 		return

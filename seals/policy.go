@@ -201,10 +201,10 @@ func (p Plan) beyond(q Plan, seals []string) bool {
 }
 
 // WeakerThan reports whether p protects less than a configured policy q demands, for a node that
-// has the given seals.
+// has the given seals. Where the members of q are not known, its threshold counts.
 func (p Plan) WeakerThan(q Plan, seals []string) bool {
-	if !p.Grouped() && !q.Grouped() {
-		return p.Threshold < q.Threshold
+	if len(q.Members) == 0 {
+		return !p.Grouped() && p.Threshold < q.Threshold
 	}
 	return p.beyond(q, seals)
 }

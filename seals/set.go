@@ -58,6 +58,8 @@ type Set struct {
 	plan  atomic.Pointer[Plan] // see Follow; nil: the configuration's
 	turns []schedule           // one for each seal; owned by RunHealthChecks
 
+	recheck atomic.Bool // the next RunHealthChecks checks every seal
+
 	changes atomic.Uint64 // see Changes
 
 	warned sync.Map // names of the seals that warnPublic has reported

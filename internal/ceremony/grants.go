@@ -25,11 +25,21 @@ const GrantTime = 10 * time.Minute
 // the storage could put a used one back. It ends with its use, after [GrantTime], when the node
 // seals or stops leading, and when the share set is replaced. The ceremony's record in the
 // transcript stays.
+//
+// A grant for the seals is for one change, which the ceremony describes: see [Subject].
 type Grants struct {
 	m *Manager
 
-	mu     sync.Mutex // a leaf: nothing is locked while it is held
-	unused map[recovery.Purpose]grant
+	mu        sync.Mutex // a leaf: nothing is locked while it is held
+	unused    map[recovery.Purpose]grant
+	enrolling *enrolling // nil: no ceremony collects shares that are combined
+}
+
+// Subject is what a quorum authorises, beyond its purpose.
+type Subject struct {
+	Change string // in words; the call that uses the grant must describe itself by the same
+	// Enroll has the shares combined: the holders become custodians whose shares decrypt.
+	Enroll bool
 }
 
 // grant allows one use of a purpose.
@@ -39,6 +49,8 @@ type grant struct {
 	shareSet recovery.ID      // that authorised it
 	barrier  *barrier.Barrier // of the role in which it was given
 	expires  time.Time
+	change   string
+	enrolled *recovery.ShareSet // with its keys; nil: nobody is enrolled
 }
 
 // GrantStatus is the state of a ceremony that authorises one use.
@@ -50,6 +62,7 @@ type GrantStatus struct {
 	Expires            time.Time // of the grant, once complete
 	StartedBy          string    // display name of the token that will use the grant
 	HoldersGiven       []string
+	Change             string // what is authorised
 }
 
 // actions has the name of each purpose in commands and routes, and in sentences.
@@ -60,8 +73,8 @@ var actions = map[recovery.Purpose]struct{ name, text string }{
 }
 
 // Start begins the ceremony of a purpose. The token that starts it will use the grant, so that it
-// needs an accessor, which batch tokens lack.
-func (g *Grants) Start(ctx context.Context, p recovery.Purpose, by Starter) (GrantStatus, error) {
+// needs an accessor, which batch tokens lack. For the seals the subject has a change.
+func (g *Grants) Start(ctx context.Context, p recovery.Purpose, what Subject, by Starter) (GrantStatus, error) {
 	m := g.m
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
@@ -76,7 +89,11 @@ func (g *Grants) Start(ctx context.Context, p recovery.Purpose, by Starter) (Gra
 		return GrantStatus{}, fault.New(fault.Invalid, "a batch token has no accessor, by which the shares could authorise "+
 			"its call; use a service token")
 	}
-	c, err := m.begin(ctx, u.Barrier, p, recovery.Params{}, by)
+	if p == recovery.PurposeAuthorizeSeals && what.Change == "" {
+		return GrantStatus{}, fault.New(fault.Invalid, "the change that is to be authorised is missing, as in "+
+			"-change=\"remove hsm\": the holders of the shares see it, and nothing else is allowed")
+	}
+	c, err := m.begin(ctx, u.Barrier, p, recovery.Params{Change: what.Change, Enroll: what.Enroll}, by)
 	if err != nil {
 		return GrantStatus{}, err
 	}
@@ -106,13 +123,17 @@ func (g *Grants) status(c *recovery.Ceremony) (st GrantStatus) {
 	}
 	return GrantStatus{
 		Nonce: c.Nonce, Started: true, Progress: c.Progress(), Required: c.Required, StartedBy: c.StartedBy,
-		HoldersGiven: c.GivenBy(shareSet),
+		HoldersGiven: c.GivenBy(shareSet), Change: c.Params.Change,
 	}
 }
 
 // Cancel ends the ceremony, if there is one.
 func (g *Grants) Cancel(ctx context.Context, p recovery.Purpose, nonce string, by Starter) error {
-	return g.m.cancel(ctx, p, nonce, nil, by)
+	err := g.m.cancel(ctx, p, nonce, nil, by)
+	if err == nil && p == recovery.PurposeAuthorizeSeals {
+		g.dropShares()
+	}
+	return err
 }
 
 // Give takes one share. With the last share the ceremony ends with its record, and the token that
@@ -133,13 +154,18 @@ func (g *Grants) Give(ctx context.Context, p recovery.Purpose, nonce string, sha
 		return GrantStatus{}, err
 	}
 	st := g.status(c)
+	enrolled, err := g.enroll(c, share)
+	if err != nil {
+		return GrantStatus{}, err
+	}
 	if !c.Authorised() {
 		return st, m.store(ctx, u.Barrier, c)
 	}
 	if err := g.finish(ctx, u.Barrier, c); err != nil {
+		enrolled.DestroyKeys()
 		return GrantStatus{}, err
 	}
-	st.Complete, st.Expires = true, g.add(u.Barrier, c).expires
+	st.Complete, st.Expires = true, g.add(u.Barrier, c, enrolled).expires
 	m.Log.Warn("a quorum of shares authorised "+actions[p].text+", once", "by_shares", c.Numbers(),
 		"for", Starter{Accessor: c.StartedAccessor, DisplayName: c.StartedBy}.String(), "until", st.Expires)
 	return st, nil
@@ -159,7 +185,7 @@ func (g *Grants) given(ctx context.Context, p recovery.Purpose, nonce string, sh
 	Attribute(ctx, shareSet, number)
 	return GrantStatus{
 		Nonce: has.nonce, Started: true, Progress: shareSet.Threshold, Required: shareSet.Threshold,
-		Complete: true, Expires: has.expires,
+		Complete: true, Expires: has.expires, Change: has.change,
 	}, true
 }
 
@@ -178,11 +204,12 @@ func (g *Grants) finish(ctx context.Context, b *barrier.Barrier, c *recovery.Cer
 	return barrier.Fault(m.commit(ctx, tx), "the authorisation could not be recorded; give the share again")
 }
 
-func (g *Grants) add(b *barrier.Barrier, c *recovery.Ceremony) grant {
+func (g *Grants) add(b *barrier.Barrier, c *recovery.Ceremony, enrolled *recovery.ShareSet) grant {
 	has := grant{nonce: c.Nonce, accessor: c.StartedAccessor, shareSet: c.ShareSet, barrier: b,
-		expires: g.m.Now().Add(GrantTime)}
+		expires: g.m.Now().Add(GrantTime), change: c.Params.Change, enrolled: enrolled}
 	g.mu.Lock()
 	defer g.mu.Unlock()
+	g.unused[c.Purpose].enrolled.DestroyKeys()
 	g.unused[c.Purpose] = has
 	return has
 }
@@ -199,6 +226,7 @@ func (g *Grants) current(p recovery.Purpose) (grant, error) {
 	has, ok := g.unused[p]
 	if !ok || shareSet == nil || has.shareSet != shareSet.ID || has.barrier != u.Barrier ||
 		!g.m.Now().Before(has.expires) {
+		has.enrolled.DestroyKeys()
 		delete(g.unused, p)
 		return grant{}, errUnauthorized(p)
 	}
@@ -215,27 +243,44 @@ func errUnauthorized(p recovery.Purpose) error {
 
 // Use takes the grant of a purpose for one action of the client, which follows. Where the store has
 // no shares, [ErrNoShares] is returned: the configuration alone decides then.
-func (g *Grants) Use(p recovery.Purpose, by Starter) error {
-	if _, err := g.m.Host.Unsealed(); err != nil {
-		return err
-	}
-	if g.m.shareSet() == nil {
-		return ErrNoShares
-	}
-	has, err := g.current(p)
+func (g *Grants) Use(p recovery.Purpose, by Starter) error { return g.UseFor(p, "", by) }
+
+// UseFor is [Grants.Use] for the change that the quorum has authorised, and no other.
+func (g *Grants) UseFor(p recovery.Purpose, change string, by Starter) error {
+	has, err := g.allowed(p, change, by)
 	if err != nil {
 		return err
 	}
-	if by.Accessor == "" || subtle.ConstantTimeCompare([]byte(has.accessor), []byte(by.Accessor)) != 1 {
-		return fault.New(fault.Denied, "permission denied: the shares authorised %s for the token that started the "+
-			"ceremony, which is another one", actions[p].text)
-	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if g.unused[p] != has {
+	if g.unused[p].nonce != has.nonce {
 		return errUnauthorized(p) // another call has used it
 	}
+	has.enrolled.DestroyKeys()
 	delete(g.unused, p)
 	g.m.Log.Warn(actions[p].text+" that a quorum of shares authorised begins", "by", by.String())
 	return nil
+}
+
+// allowed returns the grant that allows a change.
+func (g *Grants) allowed(p recovery.Purpose, change string, by Starter) (grant, error) {
+	if _, err := g.m.Host.Unsealed(); err != nil {
+		return grant{}, err
+	}
+	if g.m.shareSet() == nil {
+		return grant{}, ErrNoShares
+	}
+	has, err := g.current(p)
+	if err != nil {
+		return grant{}, err
+	}
+	if by.Accessor == "" || subtle.ConstantTimeCompare([]byte(has.accessor), []byte(by.Accessor)) != 1 {
+		return grant{}, fault.New(fault.Denied, "permission denied: the shares authorised %s for the token that started the "+
+			"ceremony, which is another one", actions[p].text)
+	}
+	if has.change != change {
+		return grant{}, fault.New(fault.Denied, "permission denied: the shares authorised another change (%s), and this one "+
+			"is: %s", has.change, change)
+	}
+	return has, nil
 }

@@ -14,6 +14,7 @@ import (
 type authorizeFlags struct {
 	init, cancel, status bool
 	purpose, nonce       string
+	change               string
 }
 
 // authorize is one run of the command.
@@ -32,6 +33,7 @@ type authorizeStatus struct {
 	Required     int      `json:"required"`
 	Complete     bool     `json:"complete"`
 	Expires      string   `json:"expires"`
+	Change       string   `json:"change,omitempty"`
 	HoldersGiven []string `json:"holders_given,omitempty"`
 }
 
@@ -50,18 +52,24 @@ func authorizeCommand(b *base) *command {
 	b.flags.BoolVar(&f.cancel, "cancel", false, "cancel")
 	b.flags.BoolVar(&f.status, "status", false, "show the status")
 	b.flags.StringVar(&f.nonce, "nonce", "", "`nonce` of the operation")
-	b.own("purpose", "init", "cancel", "status", "nonce")
-	b.nonEmpty("purpose", "nonce")
+	b.flags.StringVar(&f.change, "change", "", "with -purpose=seals -init: the `change`, as in \"remove hsm\", "+
+		"\"add custodians\", \"policy 1\"")
+	b.own("purpose", "init", "cancel", "status", "nonce", "change")
+	b.nonEmpty("purpose", "nonce", "change")
 	return &command{base: b, name: "operator authorize", args: "[KEY | - | @file]", most: 1,
 		synopsis: "Authorize one critical call with a quorum of shares",
 		about: `Authorizes one call that is too critical for one administrator: a call of sys/raw (-purpose=raw), a restore of
-a snapshot by force (-purpose=restore), or the removal of a seal or a lower threshold of the seal policy
-(-purpose=seals). The call is allowed once, within 10 minutes after the last share, and only
-with the token that started. It needs "update" and "sudo" on sys/authorize/<purpose>/attempt.
+a snapshot by force (-purpose=restore), or one change of the seals that lessens protection (-purpose=seals): the removal
+of a seal, a weaker policy, or custodians as a seal. -change names that change; each holder sees it, and no other is
+allowed: "remove NAME", "add NAME", "add NAME: POLICY", "policy THRESHOLD" or "policy POLICY". The call is allowed once,
+within 10 minutes after the last share, and only with the token that started. It needs "update" and "sudo" on
+sys/authorize/<purpose>/attempt.
 
     $ sealgate operator authorize -purpose=restore -init         (shows the nonce)
     $ sealgate operator authorize -purpose=restore -nonce=...    (each holder of a share)
     $ sealgate operator snapshot restore -force backup.snap
+
+    $ sealgate operator authorize -purpose=seals -init -change="remove hsm"
 
 The command prompts for a share and does not echo it; "-" reads shares from standard input and "@file" from a
 file, one per line.`,
@@ -78,6 +86,10 @@ func runAuthorize(b *base, f *authorizeFlags, args []string) int {
 	switch {
 	case !slices.Contains(authorizePurposes, f.purpose):
 		b.errorf("Error: specify what to authorize with -purpose=%s", strings.Join(authorizePurposes, " or -purpose="))
+		return exitLocal
+	case (f.change != "") != (f.purpose == "seals" && f.init):
+		b.errorf("Error: -change belongs to -purpose=seals -init: it says which change of the seals is to be authorized, " +
+			"as in -change=\"remove hsm\"")
 		return exitLocal
 	case modes > 1:
 		b.errorf("Error: -init, -cancel and -status exclude each other")
@@ -109,7 +121,11 @@ func (a *authorize) current() (*authorizeStatus, error) {
 
 func (a *authorize) start() int {
 	s := &authorizeStatus{}
-	if err := a.ask(context.Background(), http.MethodPut, "attempt", nil, s); err != nil {
+	var body any
+	if a.change != "" {
+		body = map[string]string{"change": a.change}
+	}
+	if err := a.ask(context.Background(), http.MethodPut, "attempt", body, s); err != nil {
 		return a.fail("starting the authorization", err)
 	}
 	return a.show(s)
@@ -162,6 +178,9 @@ func (a *authorize) give(args []string) int {
 	nonce := cmp.Or(a.nonce, s.Nonce)
 	if len(args) == 0 {
 		a.errorf("Operation nonce: %s%s", nonce, startedBy(s))
+		if s.Change != "" {
+			a.errorf("To authorize: %s", s.Change)
+		}
 	}
 	last := s
 	_, code := a.gather(quorum{
@@ -208,6 +227,9 @@ func (a *authorize) show(s *authorizeStatus) int {
 	p.add("Started", s.Started)
 	if s.StartedBy != "" {
 		p.add("Started By", s.StartedBy)
+	}
+	if s.Change != "" {
+		p.add("Change", s.Change)
 	}
 	p.add("Progress", fmt.Sprintf("%d/%d", s.Given, s.Required))
 	p.add("Complete", s.Complete)

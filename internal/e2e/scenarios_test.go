@@ -239,7 +239,8 @@ func changeSeals(w *scenarioRun) error {
 		return fmt.Errorf("after the addition: %+v", c.Data)
 	}
 	var st struct{ Nonce string }
-	if err := w.do(200, "PUT", "sys/authorize/seals/attempt", nil, &st); err != nil {
+	change := map[string]string{"change": "remove hsm"}
+	if err := w.do(200, "PUT", "sys/authorize/seals/attempt", change, &st); err != nil {
 		return err
 	}
 	if err := w.giveThree("sys/authorize/seals/update", st.Nonce); err != nil {

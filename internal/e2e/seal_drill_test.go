@@ -69,9 +69,9 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	leader = f.Settled()
 	stop = f.load(func() []int { return []int{leader} })
 
-	f.authorizeSeals(leader)
+	f.authorizeSeals(leader, "policy 1")
 	f.Must(leader, "PUT", "sys/seals/policy", `{"threshold":1}`, &c)
-	f.authorizeSeals(leader)
+	f.authorizeSeals(leader, "remove box")
 	f.Must(leader, "PUT", "sys/seals/remove", `{"name":"box"}`, &c)
 	if c.Data.Policy != "any of hsm" {
 		t.Fatalf("%+v", c.Data)
@@ -133,10 +133,14 @@ func (f *Cluster) wouldAllUnseal(t *testing.T, leader int, policy string) {
 }
 
 // authorizeSeals lets a quorum authorise one change of the seals.
-func (f *Cluster) authorizeSeals(leader int) {
+func (f *Cluster) authorizeSeals(leader int, change string) {
 	f.t.Helper()
 	var st struct{ Nonce string }
-	f.Must(leader, "PUT", "sys/authorize/seals/attempt", "", &st)
+	begin, err := json.Marshal(map[string]string{"change": change})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.Must(leader, "PUT", "sys/authorize/seals/attempt", string(begin), &st)
 	for _, key := range f.Keys[:2] {
 		body, err := json.Marshal(map[string]string{"key": key, "nonce": st.Nonce})
 		if err != nil {

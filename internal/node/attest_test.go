@@ -397,7 +397,7 @@ func TestTranscriptCutOffOnline(t *testing.T) {
 			}
 			before := h.raw("core/transcript/head")
 			p := recovery.PurposeAuthorizeRestore
-			st, err := n.ceremonies.Grants.Start(ctx, p, ceremony.Starter{Accessor: "a", DisplayName: "ops"})
+			st, err := n.ceremonies.Grants.Start(ctx, p, ceremony.Subject{}, ceremony.Starter{Accessor: "a", DisplayName: "ops"})
 			if err != nil {
 				t.Fatal(err)
 			}

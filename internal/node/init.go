@@ -55,7 +55,8 @@ var errInitialized = fault.New(fault.Invalid, "Vault is already initialized")
 // Shamir seal it waits for its shares, as Vault does.
 func (n *Node) Init(ctx context.Context, req InitRequest) (*InitResult, error) {
 	custodians := n.seals.Load().NeedsShares()
-	if err := req.check(n.seals.Load().Type(), custodians); err != nil {
+	decrypts := n.seals.Load().HasCustodians(n.seals.Load().Plan())
+	if err := req.check(n.seals.Load().Type(), custodians, decrypts); err != nil {
 		return nil, err
 	}
 	n.transition.Lock()
@@ -102,7 +103,7 @@ type genesis struct {
 	record     *seals.Record
 	shareSet   *recovery.ShareSet // nil: there are no recovery shares
 	shares     []*secret.Bytes    // or the messages that they are encrypted in
-	custodians bool               // the shares unseal, not only authorise
+	custodians bool               // the seals do not unseal without the shares
 	barrier    *barrier.Barrier
 	tx         *barrier.Tx
 	token      string   // as it is returned
@@ -124,7 +125,11 @@ func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (
 	g := &genesis{custodians: custodians, tokenTo: req.tokenRecipient()}
 	target, shares, threshold := recovery.Recovery, req.RecoveryShares, req.RecoveryThreshold
 	if custodians {
-		target, shares, threshold = recovery.Barrier, req.SecretShares, req.SecretThreshold
+		shares, threshold = req.SecretShares, req.SecretThreshold
+	}
+	decrypts := n.seals.Load().HasCustodians(n.seals.Load().Plan())
+	if decrypts {
+		target = recovery.Barrier
 	}
 	var err error
 	if shares > 0 {
@@ -141,7 +146,7 @@ func (n *Node) generate(ctx context.Context, req InitRequest, custodians bool) (
 		}
 	}
 	var quorum *seals.Custodians
-	if custodians {
+	if decrypts {
 		quorum = unsealShareSet(g.shareSet)
 	}
 	if g.root, err = secret.Random(n.cfg.Rand, seals.RootKeyLen); err != nil {
@@ -207,7 +212,7 @@ func (n *Node) commitInit(ctx context.Context, g *genesis) error {
 		defer clear(record)
 		defer g.shareSet.DestroyKeys()
 		tx.Put(pathShareSet+g.shareSet.Target.String(), record)
-		if !g.custodians {
+		if g.shareSet.Target == recovery.Recovery {
 			tx.PutRaw(keyShareCounts, shareCounts{g.shareSet.Shares, g.shareSet.Threshold}.marshal())
 		}
 	}
@@ -266,8 +271,9 @@ func (r InitRequest) checkRecipients(now time.Time) error {
 	return nil
 }
 
-// check refuses counts and names that cannot be, in the contract's words.
-func (r InitRequest) check(sealType string, custodians bool) error {
+// check refuses counts and names that cannot be, in the contract's words. custodians: the seals do
+// not unseal without shares; decrypts: shares are one of the seals.
+func (r InitRequest) check(sealType string, custodians, decrypts bool) error {
 	secretFields := []string{"secret_shares", "secret_threshold", "pgp_keys"}
 	recoveryFields := []string{"recovery_shares", "recovery_threshold", "recovery_pgp_keys"}
 	foreign := secretFields
@@ -281,7 +287,7 @@ func (r InitRequest) check(sealType string, custodians bool) error {
 	if custodians {
 		what, shares, threshold, recipients = "seal", r.SecretShares, r.SecretThreshold, r.PGPKeys
 	}
-	if none := shares == 0 && threshold == 0 && len(recipients)+len(r.Holders) == 0; none && !custodians {
+	if none := shares == 0 && threshold == 0 && len(recipients)+len(r.Holders) == 0; none && !decrypts {
 		return nil // no recovery keys at all
 	}
 	err := recovery.CheckCounts(shares, threshold)

@@ -43,6 +43,9 @@ func (k *sealKeeper) probe(ctx context.Context) time.Duration {
 	k.checkRecord(ctx, set)
 	k.checkLoop(set)
 	for _, st := range set.StatusOf(n.state.Load().record) {
+		if st.WouldUnseal != before[st.Name].WouldUnseal && n.Clustered() {
+			n.replica.Notify() // announce it now
+		}
 		k.logProof(before[st.Name], st)
 		k.logKey(before[st.Name], st)
 		if st.RewrapDue {

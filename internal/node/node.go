@@ -145,7 +145,7 @@ func (n *Node) poke() {
 func (n *Node) barrierOptions() barrier.Options {
 	o := barrier.Options{Now: n.cfg.Now, Rand: n.cfg.Rand, Log: n.log, Counts: &n.counts,
 		Outside: outsideBarrier}
-	if n.seals.Load().NeedsShares() || n.cfg.Seals.NeedsShares() { // or will, after a migration
+	if n.seals.Load().Quorum() != nil || n.cfg.Seals.Quorum() != nil { // or will, after a migration
 		o.HandOver = n.handOver
 	}
 	return o

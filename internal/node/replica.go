@@ -190,6 +190,7 @@ func (h replicaHost) Publish(next ha.Role) (previous ha.Role) {
 		h.n.ceremonies.StartKeeping()
 		h.n.poke() // do at once what is due
 	}
+	h.n.ceremonies.Grants.Forget()
 	if old := h.n.role.Swap(a); old != nil {
 		return old
 	}

@@ -35,6 +35,7 @@ func (n *Node) hold() {
 // barrier.ErrSealed.
 func (n *Node) deactivate(ctx context.Context) error {
 	(integrity{n}).refreshAnchor(ctx)
+	n.ceremonies.Grants.Forget()
 	if n.Clustered() {
 		n.forgetKeys()
 		return nil

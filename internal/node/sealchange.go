@@ -34,6 +34,8 @@ type planChange struct {
 	renew   bool // the keys too: copies of the old record must not open what is written from now on
 	lessens bool // a quorum of shares must have authorised it
 	purpose string
+	seal    string // that the change is about; "": the policy
+	enroll  bool   // the holders of the recovery shares become custodians
 	reason  string // for the transcript
 	by      ceremony.Starter
 	also    func(*barrier.Tx) // what ends with the change; nil: nothing
@@ -48,7 +50,8 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 	if err != nil {
 		return nil, err
 	}
-	if _, err := s.withMember(planOf(n.state.Load().record), name, policy); err != nil {
+	next, err := s.withMember(planOf(n.state.Load().record), name, policy)
+	if err != nil {
 		return nil, err
 	}
 	if record := n.state.Load().record; slices.Contains(planOf(record).Members, name) {
@@ -59,6 +62,9 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 			return nil, fault.Wrap(err, fault.Invalid, "nothing was changed: the configuration's seals cannot be used: %v", err)
 		}
 	}
+	if s.hasQuorum(seals.Plan{Members: []string{name}}) {
+		return s.addCustodians(ctx, a, name, next, by)
+	}
 	t, err := s.trialFor(ctx, a, name)
 	if err != nil {
 		return nil, err
@@ -68,6 +74,7 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 		c.Done, c.Waiting = false, waiting
 		return c, nil
 	}
+	s.awaitProofs(ctx, planOf(n.state.Load().record), next)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	plan, err := s.unchanged(a)
@@ -82,16 +89,16 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 		c.Done, c.Waiting = false, waiting
 		return c, nil
 	}
-	next, err := s.withMember(plan, name, policy)
+	next, err = s.withMember(plan, name, policy)
 	if err == nil {
-		err = s.accepted(ctx, plan, next)
+		err = s.accepted(plan, next)
 	}
 	if err != nil {
 		return nil, err
 	}
 	return s.commit(ctx, a, planChange{
 		plan: next, renew: plan.Raises(next), lessens: s.lessens(plan, next),
-		purpose: "seal-add", by: by, reason: fmt.Sprintf("seal %q added", name),
+		purpose: "seal-add", seal: name, by: by, reason: fmt.Sprintf("seal %q added", name),
 		also: func(tx *barrier.Tx) { tx.Delete(pathTrials + name) },
 	})
 }
@@ -121,7 +128,8 @@ func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter)
 			"needed; add another seal or lower the threshold first", name, len(next.Members), plan.Threshold)
 	}
 	c, err := s.commit(ctx, a, planChange{
-		plan: next, renew: true, lessens: true, purpose: "seal-remove", by: by, reason: fmt.Sprintf("seal %q removed", name),
+		plan: next, renew: true, lessens: true, purpose: "seal-remove", seal: name, by: by,
+		reason: fmt.Sprintf("seal %q removed", name),
 	})
 	if err != nil {
 		return nil, err
@@ -224,6 +232,8 @@ type wrapped struct {
 	record  *seals.Record
 	raw     []byte
 	retired *recovery.ShareSet // the custodians who leave; nil: none
+
+	enrolled *recovery.ShareSet // the custodians who join, with their keys; nil: none
 }
 
 // wrap wraps the root key under a plan. The caller destroys the root key.
@@ -238,6 +248,12 @@ func (s SealAdmin) wrap(ctx context.Context, a *RoleState, c planChange) (w wrap
 	defer destroyKeys(custodians, previous)
 	if err != nil {
 		return w, barrier.Fault(err, "nothing was changed: the record of who holds the shares could not be read")
+	}
+	if c.enroll {
+		if w.enrolled, err = s.n.ceremonies.Grants.Enrolled(recovery.PurposeAuthorizeSeals, c.subject(), c.by); err != nil {
+			return w, err
+		}
+		custodians = w.enrolled
 	}
 	if custodians != nil && !s.hasQuorum(c.plan) {
 		w.retired, custodians, previous = custodians, nil, nil
@@ -262,6 +278,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	n := s.n
 	w, err := s.wrap(ctx, a, c)
 	defer w.root.Destroy()
+	defer w.enrolled.DestroyKeys()
 	if err == nil {
 		err = s.quorum(c)
 	}
@@ -276,7 +293,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	if c.also != nil {
 		c.also(tx)
 	}
-	shares := retire(tx, w.retired)
+	shares := newUse(tx, w)
 	if err := s.record(ctx, tx, c, w.record); err != nil {
 		return nil, err
 	}
@@ -312,15 +329,19 @@ type newRole struct {
 	counts   shareCounts
 }
 
-// retire makes unseal shares recovery shares, and ends what was begun with them. It does nothing
-// for nil.
-func retire(tx *barrier.Tx, custodians *recovery.ShareSet) newRole {
-	if custodians == nil {
+// newUse makes unseal shares recovery shares or the reverse, and ends what was begun with them. It
+// does nothing where nobody joins or leaves.
+func newUse(tx *barrier.Tx, w wrapped) newRole {
+	next := w.enrolled
+	if w.retired != nil {
+		next = w.retired.ForRecovery()
+	}
+	if next == nil {
 		return newRole{}
 	}
-	next := custodians.ForRecovery()
 	ceremony.Discard(tx)
-	return newRole{next, putShareSet(tx, next)}
+	counts := putShareSet(tx, next)
+	return newRole{next.Public(), counts}
 }
 
 // rootFor returns the root key that a change wraps, and its generation.
@@ -371,8 +392,8 @@ func (s SealAdmin) quorum(c planChange) error {
 	if !c.lessens {
 		return nil
 	}
-	err := s.n.ceremonies.Grants.Use(recovery.PurposeAuthorizeSeals, c.by)
-	if errors.Is(err, ceremony.ErrNoShares) {
+	err := s.n.ceremonies.Grants.UseFor(recovery.PurposeAuthorizeSeals, c.subject(), c.by)
+	if errors.Is(err, ceremony.ErrNoShares) && !c.enroll {
 		s.n.log.Warn("this change of the seals lessens protection, and there are no shares that could authorise it",
 			"change", c.reason, "by", c.by.String())
 		return nil

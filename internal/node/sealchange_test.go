@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/static"
@@ -243,9 +244,13 @@ func TestSealChangeNeedsQuorum(t *testing.T) {
 	}
 	eventually(t, "active", isActive(n))
 	sa, grants := SealAdminOf(n), n.Ceremonies().Grants
-	grant := func() {
+	grant := func(change string) {
 		t.Helper()
-		st, err := grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, admin)
+		what, err := sa.Subject(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, what, admin)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -254,7 +259,7 @@ func TestSealChangeNeedsQuorum(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if !st.Complete {
+		if !st.Complete || st.Change != what.Change {
 			t.Fatalf("%+v", st)
 		}
 	}
@@ -265,14 +270,24 @@ func TestSealChangeNeedsQuorum(t *testing.T) {
 	if r := h.record(); r.Threshold != 2 || len(r.Parts) != 3 {
 		t.Fatalf("%d of %d", r.Threshold, len(r.Parts))
 	}
-	grant()
+	if _, err := grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, ceremony.Subject{}, admin); err == nil {
+		t.Fatal("an authorisation of any change was started")
+	}
+	grant("remove aa")
 	other := admin
 	other.Accessor = "another"
 	h.refused("another one")(sa.Remove(t.Context(), "aa", other))
 	h.refused("holds no part")(sa.Remove(t.Context(), "zz", admin)) // uses no grant
+	h.refused("another change (remove aa; policy: 2 of (bb, cc))")(sa.Remove(t.Context(), "bb", admin))
+	h.refused("another change")(sa.Policy(t.Context(), 1, admin))
+	h.change(sa.Policy(t.Context(), 3, admin)) // the policy that was authorised is another one now
+	h.refused("lower the threshold first")(sa.Remove(t.Context(), "aa", admin))
+	grant("policy 2 of (aa, bb, cc)")
+	h.change(sa.Policy(t.Context(), 2, admin))
+	grant("remove aa")
 	h.change(sa.Remove(t.Context(), "aa", admin))
 	h.refused(refusal)(sa.Policy(t.Context(), 1, admin))
-	grant()
+	grant("policy 1")
 	h.change(sa.Policy(t.Context(), 1, admin))
 	if r := h.record(); r.Threshold != 1 || len(r.Parts) != 2 {
 		t.Fatalf("%d of %d", r.Threshold, len(r.Parts))

@@ -310,7 +310,11 @@ func TestCustodiansBesideASeal(t *testing.T) {
 	aa.Wrapper.(*flaky).set(nil)
 	h.refused("-purpose=seals -init")(SealAdminOf(n).Remove(t.Context(), "shamir", admin))
 	grants := n.Ceremonies().Grants
-	st, err := grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, admin)
+	what, err := SealAdminOf(n).Subject("remove shamir")
+	if err != nil {
+		t.Fatal(err)
+	}
+	st, err := grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, what, admin)
 	if err != nil {
 		t.Fatal(err)
 	}

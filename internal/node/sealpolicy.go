@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
@@ -28,6 +29,9 @@ func (s SealAdmin) Policy(ctx context.Context, threshold int, by ceremony.Starte
 // ask for more, or it would refuse the record at its next start.
 func (s SealAdmin) SetPolicy(ctx context.Context, policy string, by ceremony.Starter) (*SealChange, error) {
 	n := s.n
+	if err := s.prepare(ctx, policy); err != nil {
+		return nil, err
+	}
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a, err := s.mayChange()
@@ -43,7 +47,7 @@ func (s SealAdmin) SetPolicy(ctx context.Context, policy string, by ceremony.Sta
 	if next.Expression() == before.Expression() {
 		return changed(record), nil
 	}
-	if err := s.accepted(ctx, before, next); err != nil {
+	if err := s.accepted(before, next); err != nil {
 		return nil, err
 	}
 	reason := fmt.Sprintf("threshold changed from %d to %d", before.Threshold, next.Threshold)
@@ -77,6 +81,40 @@ func (s SealAdmin) readable(p seals.Plan) error {
 	return nil
 }
 
+// prepare proves the seals for a policy that needs more of them, and waits for the proofs of the
+// other nodes, at most Timing.Trial. It takes no lock.
+func (s SealAdmin) prepare(ctx context.Context, policy string) error {
+	if _, err := s.mayChange(); err != nil {
+		return err
+	}
+	before := planOf(s.n.state.Load().record)
+	next, err := parsePolicy(policy, before.Members)
+	if err != nil {
+		return err
+	}
+	s.awaitProofs(ctx, before, next)
+	return nil
+}
+
+// awaitProofs returns early where nothing is missing; what is, the caller's own check reports.
+func (s SealAdmin) awaitProofs(ctx context.Context, before, next seals.Plan) {
+	if !before.Raises(next) {
+		return
+	}
+	s.n.seals.Load().Probe(ctx, s.n.state.Load().record)
+	ctx, cancel := context.WithTimeout(ctx, s.n.cfg.Timing.Trial)
+	defer cancel()
+	tick := time.NewTicker(trialPoll)
+	defer tick.Stop()
+	for s.accepted(before, next) != nil {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
 // parsePolicy reads the policy of a request, which names each of the members.
 func parsePolicy(text string, members []string) (seals.Plan, error) {
 	p, err := seals.ParsePlan(text)
@@ -108,11 +146,8 @@ func (s SealAdmin) withMember(plan seals.Plan, name, policy string) (seals.Plan,
 
 // accepted refuses a policy that a node would not unseal with: by its configuration, by its
 // program, or, where more is needed than before, because it has not proven the seals.
-func (s SealAdmin) accepted(ctx context.Context, before, next seals.Plan) error {
+func (s SealAdmin) accepted(before, next seals.Plan) error {
 	raises := before.Raises(next)
-	if raises {
-		s.n.seals.Load().Probe(ctx, s.n.state.Load().record)
-	}
 	for _, r := range s.reports() {
 		if !r.known && (raises || next.Grouped() || before.Lessens(next)) {
 			return fault.New(fault.Unavailable, "nothing was changed: node %s reports nothing about its seals; "+

@@ -43,7 +43,9 @@ func (n *Node) change(f func(*nodeState)) {
 	f(&next)
 	n.state.Store(&next)
 	n.migration.follow(next.record)
-	n.seals.Load().Follow(next.record)
+	if n.seals.Load().Follow(next.record) {
+		n.poke() // the seals that hold a part now are proven at once
+	}
 }
 
 // load reads the records outside the barrier. The caller holds transition.

@@ -35,7 +35,7 @@ var kinds = []kind{
 		What: "One administrator may replace all data by the snapshot of another cluster, once.",
 		CLI:  "sealgate operator authorize -purpose=restore -nonce=NONCE"},
 	{Slug: "authorize-seals", Title: "A weaker protection by seals", Path: "sys/authorize/seals", Start: "attempt",
-		What: "One administrator may remove a seal, or lower the number of seals that unseal this cluster.",
+		What: "One administrator may make this change of the seals, once: it lessens what protects this cluster.",
 		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE"},
 }
 
@@ -62,6 +62,7 @@ type progress struct {
 	KeysBase64           []string `json:"keys_base64"`
 	EncodedToken         string   `json:"encoded_token"`
 	StartedBy            string   `json:"started_by"`
+	Change               string   `json:"change"`
 	Expires              string
 }
 

@@ -89,15 +89,15 @@ func sealsPage() *page {
 			{
 				Name: "policy", Title: "Change the policy", Path: "sys/seals/policy", Sudo: true, Result: "change",
 				Intro: "To lower the number needs a quorum of shares: start the ceremony with sealgate operator authorize " +
-					"-purpose=seals -init.",
+					"-purpose=seals -init -change=\"policy <threshold>\".",
 				CLI: "sealgate operator seals policy <threshold>",
 				Fields: []field{{Name: "threshold", Label: "Seals that a restart needs", Kind: "number", Required: true,
 					Value: "1"}},
 			},
 			{
 				Name: "remove", Title: "Remove a seal", Path: "sys/seals/remove", Sudo: true, Danger: true, Confirm: "remove",
-				Intro: "Needs a quorum of shares: start the ceremony with sealgate operator authorize -purpose=seals -init. " +
-					"Older snapshots still need this seal.",
+				Intro: "Needs a quorum of shares: start the ceremony with sealgate operator authorize -purpose=seals -init " +
+					"-change=\"remove <name>\". Older snapshots still need this seal.",
 				CLI: "sealgate operator seals remove <name>", Fields: []field{name}, Result: "change",
 			},
 			{

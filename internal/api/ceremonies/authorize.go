@@ -7,6 +7,8 @@ import (
 	"github.com/sealgate/sealgate/internal/api"
 	"github.com/sealgate/sealgate/internal/auth/policy"
 	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/field"
+	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
 )
 
@@ -23,13 +25,21 @@ func authorizeOf(action string, p recovery.Purpose, s api.Switch) []api.Route {
 	return []api.Route{
 		{Methods: api.Get, Path: path + "attempt", Access: api.Open, Style: api.BareStyle, Lifecycle: true, Switch: s,
 			Guarded: true, Handle: authorizeStatus(p)},
-		{Methods: api.Write, Path: path + "attempt", Capability: policy.Update, Sudo: true, Style: api.BareStyle,
-			Lifecycle: true, Switch: s, Guarded: true, Handle: authorizeStart(p)},
+		{Methods: api.Write, Path: path + "attempt", Body: startBody(p), Capability: policy.Update, Sudo: true,
+			Style: api.BareStyle, Lifecycle: true, Switch: s, Guarded: true, Handle: authorizeStart(p)},
 		{Methods: api.Remove, Path: path + "attempt", Body: api.SmallBody, Capability: policy.Delete, Sudo: true,
 			Style: api.BareStyle, Lifecycle: true, Switch: s, Guarded: true, Handle: authorizeCancel(p)},
 		{Methods: api.Write, Path: path + "update", Body: api.SmallBody, Access: api.Open, Style: api.BareStyle,
 			Lifecycle: true, Switch: s, Shares: true, Guarded: true, Handle: authorizeUpdate(p)},
 	}
+}
+
+// startBody is the size of the body that starts a ceremony: the seals' says which change is meant.
+func startBody(p recovery.Purpose) int64 {
+	if p == recovery.PurposeAuthorizeSeals {
+		return api.SmallBody
+	}
+	return 0
 }
 
 func authorizeDocs() map[string]api.Doc {
@@ -41,6 +51,10 @@ func authorizeDocs() map[string]api.Doc {
 		path := "sys/authorize/" + action + "/"
 		out[path+"attempt"] = api.Doc{Text: "A ceremony that authorises " + what + ", for the token that starts it.",
 			Body: []api.DocField{{"nonce", "string", "To cancel: the nonce of the ceremony."}}}
+		if action == "seals" {
+			out[path+"attempt"] = api.Doc{Text: out[path+"attempt"].Text, Body: append(out[path+"attempt"].Body, api.DocField{
+				"change", "string", "To start: the change, as in \"remove hsm\" or \"policy 1\"; no other is allowed then."})}
+		}
 		out[path+"update"] = api.Doc{Text: "Gives one share to authorise " + what + ".", Body: shareFields, Read: true}
 	}
 	return out
@@ -53,14 +67,15 @@ type authorizeAnswer struct {
 	Progress     int      `json:"progress"`
 	Required     int      `json:"required"`
 	Complete     bool     `json:"complete"`
-	Expires      string   `json:"expires"` // of the authorisation, once complete
+	Expires      string   `json:"expires"`          // of the authorisation, once complete
+	Change       string   `json:"change,omitempty"` // what is authorised
 	HoldersGiven []string `json:"holders_given,omitempty"`
 }
 
 func authorizeShown(s ceremony.GrantStatus) (*api.Answer, error) {
 	return api.Show(authorizeAnswer{
 		Nonce: s.Nonce, Started: s.Started, StartedBy: s.StartedBy, Progress: s.Progress, Required: s.Required,
-		Complete: s.Complete, Expires: moments(s.Expires), HoldersGiven: s.HoldersGiven,
+		Complete: s.Complete, Expires: moments(s.Expires), Change: s.Change, HoldersGiven: s.HoldersGiven,
 	})
 }
 
@@ -79,12 +94,32 @@ func authorizeStatus(p recovery.Purpose) api.Handle {
 
 func authorizeStart(p recovery.Purpose) api.Handle {
 	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-		s, err := h.Node.Ceremonies().Grants.Start(ctx, p, starter(q))
+		what, err := subject(h, q, p)
+		if err != nil {
+			return nil, err
+		}
+		s, err := h.Node.Ceremonies().Grants.Start(ctx, p, what, starter(q))
 		if err != nil {
 			return nil, err
 		}
 		return authorizeShown(s)
 	}
+}
+
+// subject reads the change of the seals that is to be authorised.
+func subject(h *api.Handler, q *api.Request, p recovery.Purpose) (what ceremony.Subject, err error) {
+	if p != recovery.PurposeAuthorizeSeals {
+		return what, nil
+	}
+	data, err := q.Object()
+	if err != nil {
+		return what, err
+	}
+	var text string
+	if err := field.Map(data).Text("change", &text); err != nil {
+		return what, err
+	}
+	return node.SealAdminOf(h.Node).Subject(text)
 }
 
 func authorizeCancel(p recovery.Purpose) api.Handle {

@@ -1,0 +1,116 @@
+package node
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sealgate/sealgate/internal/ceremony"
+	"github.com/sealgate/sealgate/internal/fault"
+	"github.com/sealgate/sealgate/seals"
+)
+
+// subject describes a change to the custodians who authorise it: what is added or removed, and the
+// policy that follows. A grant for one change allows no other.
+func (c planChange) subject() string {
+	verb := strings.TrimPrefix(c.purpose, "seal-")
+	if c.seal == "" {
+		return verb + " " + c.plan.Expression()
+	}
+	return fmt.Sprintf("%s %s; policy: %s", verb, c.seal, c.plan.Expression())
+}
+
+// Subject reads the change that a quorum is asked for:
+//
+//	add NAME | add NAME: POLICY    a seal or the custodians
+//	remove NAME
+//	policy THRESHOLD | policy POLICY
+//
+// Any other verb is for a seal that stays a member.
+func (s SealAdmin) Subject(text string) (what ceremony.Subject, err error) {
+	if _, err := s.mayChange(); err != nil {
+		return what, err
+	}
+	plan := planOf(s.n.state.Load().record)
+	verb, rest, _ := strings.Cut(strings.TrimSpace(text), " ")
+	name, policy, _ := strings.Cut(strings.TrimSpace(rest), ":")
+	name, policy = strings.TrimSpace(name), strings.TrimSpace(policy)
+	if verb == "" || name == "" {
+		return what, fault.New(fault.Invalid, "the change that is to be authorised is missing or incomplete: write \"remove "+
+			"NAME\", \"add NAME\", \"add NAME: POLICY\" or \"policy POLICY\"")
+	}
+	c := planChange{purpose: "seal-" + verb, seal: name, plan: plan}
+	switch verb {
+	case "add":
+		c.plan, err = s.withMember(plan, name, policy)
+		what.Enroll = s.hasQuorum(seals.Plan{Members: []string{name}}) && !slices.Contains(plan.Members, name)
+	case "policy":
+		c.seal, c.plan, err = "", plan, nil
+		if threshold, bad := strconv.Atoi(name); bad == nil {
+			rest = seals.Plan{Members: plan.Members, Threshold: threshold}.Expression()
+		}
+		c.plan, err = parsePolicy(rest, plan.Members)
+	case "remove":
+		c.plan = plan.Without(name)
+		fallthrough
+	default:
+		if !slices.Contains(plan.Members, name) {
+			err = fault.New(fault.Invalid, "seal %q holds no part of the root key; the members are %s", name,
+				orList(plan.Members))
+		}
+	}
+	what.Change = c.subject()
+	return what, err
+}
+
+// addCustodians makes the holders of the recovery shares a member: their shares decrypt from then
+// on. That lessens protection, so a quorum of them authorises it; its shares are what the key is
+// derived from that the root key is wrapped to.
+func (s SealAdmin) addCustodians(ctx context.Context, a *RoleState, name string, next seals.Plan,
+	by ceremony.Starter) (*SealChange, error) {
+	n := s.n
+	s.awaitProofs(ctx, planOf(n.state.Load().record), next)
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	before, err := s.unchanged(a)
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(before.Members, name) {
+		return changed(n.state.Load().record), nil
+	}
+	if _, err := parsePolicy(next.Expression(), append(slices.Clone(before.Members), name)); err != nil {
+		return nil, fault.New(fault.Unavailable, "the seals were changed meanwhile; nothing was changed; try again")
+	}
+	if n.state.Load().shareSet == nil {
+		return nil, fault.New(fault.Invalid, "nothing was changed: nobody holds shares of this server that could decrypt; "+
+			"make recovery shares first: sealgate operator rotate-keys -target=recovery -init")
+	}
+	if waiting := s.withoutStanza(name); len(waiting) > 0 {
+		c := changed(n.state.Load().record)
+		c.Done, c.Waiting = false, waiting
+		return c, nil
+	}
+	if err := s.accepted(before, next); err != nil {
+		return nil, err
+	}
+	return s.commit(ctx, a, planChange{
+		plan: next, renew: before.Raises(next), lessens: true, enroll: true, purpose: "seal-add", seal: name, by: by,
+		reason: fmt.Sprintf("the holders of the shares added as custodians %q", name),
+	})
+}
+
+// withoutStanza lists the nodes that have no stanza for the custodians.
+func (s SealAdmin) withoutStanza(name string) (out []string) {
+	for _, r := range s.reports() {
+		if !slices.ContainsFunc(r.Seals, func(seal sealReport) bool {
+			return seal.Name == name && seal.Configured && seal.Quorum
+		}) {
+			out = append(out, fmt.Sprintf("%s: has no stanza seal \"shamir\" %q: add it and reload the node (SIGHUP)",
+				r.node, name))
+		}
+	}
+	return out
+}
