@@ -18,6 +18,9 @@ type Template struct {
 	ID    []byte // nil: 16 random bytes
 	Sign  bool   // an RSA key signs too; EC and HMAC keys always sign
 
+	// SameLabel allows other keys with the label; the label with the id must still be new.
+	SameLabel bool
+
 	// Duplicate makes the key even if its name is in use. Lookups by the name are ambiguous
 	// afterwards: it is for tests.
 	Duplicate bool
@@ -60,7 +63,7 @@ func (k Template) make(c *call, maker ck.KeyMaker, create func() ([]uint, error)
 	if n, err := k.count(c); err != nil {
 		return err
 	} else if n > 0 && !k.Duplicate {
-		return fmt.Errorf("%w: %s", ErrKeyExists, nameOf(k.Label, nil))
+		return fmt.Errorf("%w: %s", ErrKeyExists, nameOf(k.Label, k.taken()))
 	}
 	handles, err := create()
 	if err != nil {
@@ -75,9 +78,17 @@ func (k Template) make(c *call, maker ck.KeyMaker, create func() ([]uint, error)
 	return nil
 }
 
-// count returns how many keys of the kind have the label.
+// taken returns the id that no other key with the label may have, nil where none may have the label.
+func (k Template) taken() []byte {
+	if k.SameLabel {
+		return k.ID
+	}
+	return nil
+}
+
+// count returns how many keys of the kind have the name.
 func (k Template) count(c *call) (int, error) {
-	all, err := matches(c.session, k.Label, nil)
+	all, err := matches(c.session, k.Label, k.taken())
 	if err != nil {
 		return 0, err
 	}

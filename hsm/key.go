@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"math/big"
 	"net/url"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -15,7 +16,8 @@ import (
 	ck "github.com/sealgate/sealgate/hsm/internal/cryptoki"
 )
 
-// KeySpec selects a wrapping key and its mechanism. It needs the key's label, its id, or both.
+// KeySpec selects a wrapping key and its mechanism. It needs the key's label, its id, or both. A
+// nil id selects by the label alone; an empty one that is not nil selects the key without an id.
 type KeySpec struct {
 	Label string
 	ID    []byte // CKA_ID
@@ -348,6 +350,9 @@ func findKey(s ck.Session, label string, id []byte, w want) (object, error) {
 	if err != nil {
 		return object{}, err
 	}
+	if id != nil && len(id) == 0 {
+		all = slices.DeleteFunc(all, func(o object) bool { return len(o.id) > 0 })
+	}
 	var fit []object
 	for _, o := range all {
 		if w.fits(o) {
@@ -386,8 +391,11 @@ func nameOf(label string, id []byte) string {
 	if label != "" {
 		parts = append(parts, fmt.Sprintf("label %q", label))
 	}
-	if len(id) > 0 {
+	switch {
+	case len(id) > 0:
 		parts = append(parts, fmt.Sprintf("id %x", id))
+	case id != nil:
+		parts = append(parts, "no id")
 	}
 	return strings.Join(parts, " and ")
 }
@@ -420,6 +428,9 @@ func (k *Key) findPublic(s ck.Session, f *found) error {
 	for _, o := range all {
 		p, perr := publicOf(o)
 		if o.class != ck.ClassPublic || o.kind != ck.KeyRSA || perr != nil || (f.public != nil && !p.Equal(f.public)) {
+			continue
+		}
+		if k.spec.ID != nil && !bytes.Equal(o.id, k.spec.ID) {
 			continue
 		}
 		f.public, f.pubKey = p, o.handle

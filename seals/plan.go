@@ -6,13 +6,16 @@ import (
 	"fmt"
 	"slices"
 
+	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
+
 	"github.com/sealgate/sealgate/internal/secret"
 	"github.com/sealgate/sealgate/recovery"
 )
 
 // Follow makes a stored record decide which seals the set wraps with: a seal that is configured and
-// holds no part waits until it is added. A nil record follows the configuration, which applies at
-// the initialisation. It reports whether that changed: every seal is due for a check then.
+// holds no part waits until it is added, and one that holds a part encrypts by the key that made
+// it. A nil record follows the configuration, which applies at the initialisation. It reports
+// whether the plan changed: every seal is due for a check then.
 func (s *Set) Follow(r *Record) (changed bool) {
 	defer s.changes.Add(1)
 	before := s.Plan()
@@ -28,6 +31,7 @@ func (s *Set) follow(r *Record) {
 		s.plan.Store(nil)
 		return
 	}
+	s.followKeys(r)
 	p := r.Plan().only(s.has)
 	if !p.Grouped() {
 		p.Members = p.Members[:0]
@@ -203,13 +207,18 @@ func (s *Set) Trial(ctx context.Context, cluster, name string) (*Part, error) {
 		return nil, Fail(Misconfigured, errors.New("custodians cannot be tried without their shares"),
 			"name a seal that unseals automatically")
 	}
+	return s.trialBy(ctx, cluster, i, m.Wrapper)
+}
+
+// trialBy wraps the random bytes with a wrapper of a seal.
+func (s *Set) trialBy(ctx context.Context, cluster string, i int, w wrapping.Wrapper) (*Part, error) {
 	part, err := secret.Random(s.opts.Rand, RootKeyLen)
 	if err != nil {
 		return nil, err
 	}
 	defer part.Destroy()
 	r := &Record{Cluster: trialCluster + cluster}
-	p, err := s.wrapOne(ctx, r, i, m.Wrapper, part)
+	p, err := s.wrapOne(ctx, r, i, w, part)
 	if err == nil {
 		err = s.prove(ctx, r, i, p)
 	}

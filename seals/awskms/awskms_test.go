@@ -5,6 +5,7 @@ package awskms_test
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
@@ -92,6 +93,23 @@ func onLocalStack(t *testing.T, name func(s *localstack.Server, arn string) stri
 }
 
 func byARN(_ *localstack.Server, arn string) string { return arn }
+
+// TestRotatesItsKey: RotateKey gives the key new material, and a refusal names the permission.
+func TestRotatesItsKey(t *testing.T) {
+	s := localstack.Shared(t)
+	p := localstack.NewProxy(t, s)
+	w := open(t, "kms_key_id", s.CreateKey(t), "endpoint", p.URL, "access_key", "a", "secret_key", "b")
+	before, err := w.KeyVersion(t.Context())
+	must(t, err)
+	must(t, w.RotateKey(t.Context()))
+	if after, err := w.KeyVersion(t.Context()); err != nil || after == before {
+		t.Errorf("version %q, before %q, %v", after, before, err)
+	}
+	p.Refuse("RotateKeyOnDemand", localstack.Denied)
+	if err := w.RotateKey(t.Context()); err == nil || !strings.Contains(err.Error(), "kms:RotateKeyOnDemand") {
+		t.Error(err)
+	}
+}
 
 func TestConforms(t *testing.T) {
 	sealtest.Run(t, sealtest.Harness{Stride: 3, New: func(t *testing.T) *sealtest.Fixture {

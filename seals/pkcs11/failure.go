@@ -103,11 +103,12 @@ func (w *Wrapper) failure(err error) error {
 // ours compares the key that a blob names with the seal's, without the token's serial number. It
 // asks the token only if they differ.
 func (w *Wrapper) ours(ctx context.Context, blob *wrapping.KeyInfo) error {
-	now, known := w.key.Known()
+	key := w.keys.current()
+	now, known := key.Known()
 	if known && same(blob, now) {
 		return nil
 	}
-	now, err := w.key.Describe(ctx)
+	now, err := key.Describe(ctx)
 	switch {
 	case err != nil:
 		return w.failure(err)
@@ -139,12 +140,16 @@ func (w *Wrapper) wrongKey(blob, now string) error {
 }
 
 // judge classifies an error of Decrypt. A blob that fails authentication and names another token's
-// key was wrapped by that key.
-func (w *Wrapper) judge(ctx context.Context, blob *wrapping.KeyInfo, err error) error {
-	if !errors.Is(err, hsm.ErrCorrupt) && !errors.Is(err, hsm.ErrKeyType) {
+// key was wrapped by that key. So was a blob whose key is gone, where the stanza selects another.
+func (w *Wrapper) judge(ctx context.Context, key *hsm.Key, blob *wrapping.KeyInfo, err error) error {
+	gone := errors.Is(err, hsm.ErrKeyNotFound) && key != w.keys.sole
+	if gone {
+		key = w.keys.sole
+	}
+	if !gone && !errors.Is(err, hsm.ErrCorrupt) && !errors.Is(err, hsm.ErrKeyType) {
 		return w.failure(err)
 	}
-	now, derr := w.key.Describe(ctx)
+	now, derr := key.Describe(ctx)
 	if derr != nil || blob.KeyId == "" || blob.KeyId == now.URI {
 		return w.failure(err)
 	}

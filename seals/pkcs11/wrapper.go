@@ -23,7 +23,7 @@ type Wrapper struct {
 	name     string
 	log      *slog.Logger
 	token    *hsm.Token
-	key      *hsm.Key
+	keys     *keySet
 	settings settings
 	reached  atomic.Bool // a call has succeeded
 }
@@ -43,7 +43,8 @@ var (
 //	token_label (token)             the token: one of these is required, and all must match
 //	token_serial, slot
 //	pin                             the user PIN; env://NAME or file://PATH keep it out of the stanza
-//	key_label (label), key_id       the key: one is required; the id in hexadecimal
+//	key_label (label), key_id       the key: one is required; the id in hexadecimal. Without key_id
+//	                                the seal's key can be replaced by one with the same label
 //	mechanism                       CKM_AES_GCM, CKM_AES_CBC_PAD, CKM_RSA_PKCS_OAEP;
 //	                                default: one that works with the key
 //	hmac_key_label, hmac_key_id     the key that authenticates for CKM_AES_CBC_PAD and
@@ -78,12 +79,12 @@ func New(cfg seals.Config) (wrapping.Wrapper, error) {
 	if err != nil {
 		return nil, seals.ConfigError("pkcs11", cfg.Name, err)
 	}
-	key, err := token.Key(s.key)
+	keys, err := newKeySet(token, s.key)
 	if err != nil {
 		return nil, seals.ConfigError("pkcs11", cfg.Name, errors.Join(err, token.Close()))
 	}
 	s.token.PIN = nil
-	return &Wrapper{name: cfg.Name, log: cfg.Log, token: token, key: key, settings: s}, nil
+	return &Wrapper{name: cfg.Name, log: cfg.Log, token: token, keys: keys, settings: s}, nil
 }
 
 // Succeed takes over a refused PIN's state from the wrapper that this one replaces, so that a
@@ -99,7 +100,7 @@ func (w *Wrapper) Succeed(old wrapping.Wrapper) {
 func (w *Wrapper) WrapsPublicly() string {
 	s := w.settings.key
 	mechanism := s.Mechanism
-	if info, known := w.key.Known(); known {
+	if info, known := w.keys.seen(); known {
 		mechanism = info.Mechanism
 	}
 	switch {
@@ -142,7 +143,11 @@ func (w *Wrapper) Type(context.Context) (wrapping.WrapperType, error) {
 func (w *Wrapper) KeyId(ctx context.Context) (string, error) {
 	ctx, cancel := w.within(ctx)
 	defer cancel()
-	info, err := w.key.Describe(ctx)
+	var info hsm.KeyInfo
+	err := w.with(func(key *hsm.Key) (err error) {
+		info, err = key.Describe(ctx)
+		return err
+	})
 	if err != nil {
 		return "", w.failure(err)
 	}
@@ -157,7 +162,11 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	// A hang here must not delay the proof that reports it.
 	ctx, cancelSoon := context.WithTimeoutCause(ctx, time.Second, hsm.ErrDeadline)
 	defer cancelSoon()
-	info, err := w.key.Describe(ctx)
+	var info hsm.KeyInfo
+	err := w.with(func(key *hsm.Key) (err error) {
+		info, err = key.Describe(ctx)
+		return err
+	})
 	switch {
 	case errors.Is(err, hsm.ErrKeyUse):
 		return seals.KeyState{State: "disabled"}, nil
@@ -230,12 +239,16 @@ func (w *Wrapper) Encrypt(ctx context.Context, plaintext []byte, options ...wrap
 	}
 	ctx, cancel := w.within(ctx)
 	defer cancel()
-	sealed, err := w.key.Encrypt(ctx, plaintext, o.WithAad)
+	var sealed *hsm.Sealed
+	err = w.with(func(key *hsm.Key) (err error) {
+		sealed, err = key.Encrypt(ctx, plaintext, o.WithAad)
+		return err
+	})
 	if errors.Is(err, hsm.ErrKeyNotFound) && w.settings.generate {
 		if err := w.generate(ctx); err != nil {
 			return nil, w.failure(err)
 		}
-		sealed, err = w.key.Encrypt(ctx, plaintext, o.WithAad)
+		sealed, err = w.keys.sole.Encrypt(ctx, plaintext, o.WithAad)
 	}
 	if err != nil {
 		return nil, w.failure(err)
@@ -274,9 +287,10 @@ func (w *Wrapper) generate(ctx context.Context) error {
 	return nil
 }
 
-// Decrypt decrypts what Encrypt returned for the same additional data. It refuses a blob that names
-// a key with another label or id. It tries a blob that names only another token: a token restored
-// from its backup has another serial number and the same keys.
+// Decrypt decrypts what Encrypt returned for the same additional data, with the key that the blob
+// names. It refuses a key with another label, and one with another id than that of the stanza. It
+// tries a blob that names only another token: a token restored from its backup has another serial
+// number and the same keys.
 func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options ...wrapping.Option) ([]byte, error) {
 	o, err := wrapping.GetOpts(options...)
 	if err != nil {
@@ -287,8 +301,12 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 	}
 	ctx, cancel := w.within(ctx)
 	defer cancel()
-	if err := w.ours(ctx, blob.KeyInfo); err != nil {
-		return nil, err
+	key := w.keys.named(blob.KeyInfo)
+	if key == nil {
+		if err := w.ours(ctx, blob.KeyInfo); err != nil {
+			return nil, err
+		}
+		key = w.keys.current()
 	}
 	info := blob.KeyInfo
 	if uint(info.Mechanism) == hsm.RSAOAEP && uint(info.HmacMechanism) == hsm.HashSHA1 {
@@ -297,12 +315,12 @@ func (w *Wrapper) Decrypt(ctx context.Context, blob *wrapping.BlobInfo, options 
 			return nil, seals.Fail(seals.Misconfigured, err, "see the message")
 		}
 	}
-	plain, err := w.key.Decrypt(ctx, &hsm.Sealed{
+	plain, err := key.Decrypt(ctx, &hsm.Sealed{
 		Mechanism: uint(info.Mechanism), Hash: uint(info.HmacMechanism), IV: blob.Iv, Ciphertext: blob.Ciphertext,
 		MAC: blob.Hmac, WrappedKey: info.WrappedKey,
 	}, o.WithAad)
 	if err != nil {
-		return nil, w.judge(ctx, blob.KeyInfo, err)
+		return nil, w.judge(ctx, key, blob.KeyInfo, err)
 	}
 	w.reached.Store(true)
 	return plain, nil

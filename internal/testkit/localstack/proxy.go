@@ -290,6 +290,11 @@ func (p *Proxy) change(c Call, answer []byte) []byte {
 		if material, ok := p.wrapped[blob]; ok {
 			m["KeyMaterialId"] = material
 		}
+	case "RotateKeyOnDemand":
+		if _, failed := m["__type"]; !failed {
+			arn, _ := c.Body["KeyId"].(string)
+			p.turns[arn]++
+		}
 	case "DescribeKey":
 		if meta, ok := m["KeyMetadata"].(map[string]any); ok {
 			arn, _ := meta["Arn"].(string)
