@@ -78,7 +78,8 @@ func (k Template) make(c *call, maker ck.KeyMaker, create func() ([]uint, error)
 	return nil
 }
 
-// taken returns the id that no other key with the label may have, nil where none may have the label.
+// taken returns the id that no other key with the label may have, nil where none may have the
+// label.
 func (k Template) taken() []byte {
 	if k.SameLabel {
 		return k.ID

@@ -67,6 +67,18 @@ func (s *Set) replacer(name string) (int, KeyReplacer, error) {
 	return i, k, nil
 }
 
+// CheckReplaceKey reports why a seal cannot use another key. It asks no device.
+func (s *Set) CheckReplaceKey(name, id string) error {
+	i, k, err := s.replacer(name)
+	if err != nil {
+		return err
+	}
+	if _, err := k.UseKey(id); err != nil {
+		return named(s.seals[i], "use another key", err)
+	}
+	return nil
+}
+
 // TrialOfKey is [Set.Trial] with a key that is to replace that of the seal.
 func (s *Set) TrialOfKey(ctx context.Context, cluster, name, id string) (*Part, error) {
 	i, k, err := s.replacer(name)

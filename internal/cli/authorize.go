@@ -61,9 +61,9 @@ func authorizeCommand(b *base) *command {
 		about: `Authorizes one call that is too critical for one administrator: a call of sys/raw (-purpose=raw), a restore of
 a snapshot by force (-purpose=restore), or one change of the seals that lessens protection (-purpose=seals): the removal
 of a seal, a weaker policy, or custodians as a seal. -change names that change; each holder sees it, and no other is
-allowed: "remove NAME", "add NAME", "add NAME: POLICY", "policy THRESHOLD" or "policy POLICY". The call is allowed once,
-within 10 minutes after the last share, and only with the token that started. It needs "update" and "sudo" on
-sys/authorize/<purpose>/attempt.
+allowed: "remove NAME", "add NAME", "add NAME: POLICY", "policy THRESHOLD", "policy POLICY" or "retire NAME: KEY".
+The call is allowed once, within 10 minutes after the last share, and only with the token that started. It needs
+"update" and "sudo" on sys/authorize/<purpose>/attempt.
 
     $ sealgate operator authorize -purpose=restore -init         (shows the nonce)
     $ sealgate operator authorize -purpose=restore -nonce=...    (each holder of a share)

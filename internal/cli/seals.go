@@ -15,7 +15,7 @@ import (
 // sealCommands show and change which seals hold the root key.
 var sealCommands = []func(*base) *command{
 	sealsListCommand, sealsVerifyCommand, sealsAddCommand, sealsRemoveCommand, sealsPolicyCommand, sealsRewrapCommand,
-	sealsRotateKeyCommand, forecastCommand,
+	sealsRotateKeyCommand, sealsRetireCommand, forecastCommand,
 }
 
 // sealSet is the response of sys/seals.
@@ -23,11 +23,22 @@ type sealSet struct {
 	Policy     string        `json:"policy"`
 	Threshold  int           `json:"threshold"`
 	Generation uint64        `json:"generation"`
-	Members    []backendSeal `json:"members"`
+	Members    []sealMember  `json:"members"`
 	Candidates []backendSeal `json:"candidates"`
 	Losses     []string      `json:"losses"`
 	Nodes      []sealNode    `json:"nodes"`
 	Warnings   []string      `json:"warnings"`
+}
+
+type sealMember struct {
+	backendSeal
+	OtherKeys []struct {
+		KeyID      string `json:"key_id"`
+		KeyVersion string `json:"key_version"`
+		State      string `json:"state"`
+		Since      string `json:"since"`
+		Snapshots  int    `json:"snapshots"`
+	} `json:"other_keys"`
 }
 
 type sealNode struct {
@@ -106,7 +117,21 @@ func showSeals(b *base, client *api.Client, method, path string) int {
 	b.printf("%s\n", table([]string{"Seal", "Type", "Holds Root Key", "Would Unseal", "Version Needed", "Key State",
 		"Last Proof"}, rows))
 	b.printf("%s", table([]string{"Node", "Active", "Seal", "Would Unseal", "Last Proof"}, nodeRows(s.Nodes)))
+	if keys := otherKeyRows(s.Members); len(keys) > 0 {
+		b.printf("\n%s", table([]string{"Seal", "Other Key", "Version", "State", "Since", "Needed By Snapshots"}, keys))
+	}
 	return exitOK
+}
+
+// otherKeyRows lists the keys that the seals had before, or that are to replace theirs.
+func otherKeyRows(members []sealMember) (rows [][]string) {
+	for _, m := range members {
+		for _, k := range m.OtherKeys {
+			rows = append(rows, []string{m.Name, k.KeyID, cmp.Or(k.KeyVersion, "-"), k.State, k.Since,
+				strconv.Itoa(k.Snapshots)})
+		}
+	}
+	return rows
 }
 
 func nodeRows(nodes []sealNode) [][]string {
@@ -219,14 +244,54 @@ The server does so automatically when a key gets a new version. Needs "update" a
 
 func sealsRotateKeyCommand(b *base) *command {
 	b.formatted()
+	keyID := ""
+	b.flags.StringVar(&keyID, "key-id", "", "use this key, which was made by other means, instead of a new one: its "+
+		"CKA_ID in hexadecimal")
+	b.own("key-id")
 	return &command{base: b, name: "operator seals rotate-key", args: "NAME", least: 1, most: 1,
-		synopsis: "Make a new version of a seal's key",
-		about: `Makes a new version of the key of the seal NAME, and wraps the root key by it, in one commit. The old version
-stays readable; snapshots from before need it. The provider must be able to do so: transit, with "update" on
-keys/NAME/rotate. A key that is rotated where it is, in a cloud, is followed automatically; for a key in an HSM, add a
-second seal with the new key and remove the first. Needs "update" and "sudo" on sys/seals/rotate-key.`,
+		synopsis: "Make a new key of a seal, or a new version of it",
+		about: `Makes a new key of the seal NAME and wraps the root key by it, in one commit. The old one stays readable;
+snapshots from before need it, until "operator seals retire" ends that.
+
+In an HSM the new key has the same label and a new CKA_ID, so no configuration changes; the stanza must select the key by
+key_label alone. Every node proves first that it can use the key, and the exit code is 2 until all have: correct what they
+report and repeat the command, which continues. Where the HSM does not let this server make keys, make one with the
+vendor's tools and give its id with -key-id.
+
+transit, awskms and gcpckms make a new version, with "update" on keys/NAME/rotate, kms:RotateKeyOnDemand, or
+roles/cloudkms.admin on the key. A key that is rotated where it is, in a cloud, is followed automatically. For other
+seals, add a second seal with the new key and remove the first. Needs "update" and "sudo" on sys/seals/rotate-key.`,
 		run: func(args []string) int {
-			return changeSeals(b, "sys/seals/rotate-key", map[string]any{"name": args[0]}, "rotating the seal's key")
+			body := map[string]any{"name": args[0]}
+			if keyID != "" {
+				body["key_id"] = keyID
+			}
+			return changeSeals(b, "sys/seals/rotate-key", body, "rotating the seal's key")
+		}}
+}
+
+func sealsRetireCommand(b *base) *command {
+	b.formatted()
+	key, destroy := "", false
+	b.flags.StringVar(&key, "key", "", "the id or version of the old key; needed where the seal has several")
+	b.flags.BoolVar(&destroy, "destroy", false, "destroy the key, where the seal's provider can; snapshots that need it "+
+		"cannot be opened by this seal then")
+	b.own("key", "destroy")
+	return &command{base: b, name: "operator seals retire", args: "NAME", least: 1, most: 1,
+		synopsis: "End the use of an old key of a seal",
+		about: `Ends the use of a key that the seal NAME had before a rotation ("operator seals list" shows them), or of one
+that was to replace the seal's and does not. It warns of recent snapshots that need the key. Without -destroy the key
+stays where it is.
+
+With -destroy the key is destroyed (pkcs11), or its version scheduled for destruction (gcpckms). That needs a quorum of
+shares: see "operator authorize". A key that this server made for a rotation that was not finished needs none. Needs
+"update" and "sudo" on sys/seals/retire.`,
+		run: func(args []string) int {
+			body := map[string]any{"name": args[0], "destroy": destroy}
+			if key != "" {
+				body["key"] = key
+			}
+			return changeSeals(b, "sys/seals/retire", body, "retiring the old key")
 		}}
 }
 

@@ -42,6 +42,15 @@ func TestSeals(t *testing.T) {
 		{name: "seals-policy-word", args: []string{"operator", "seals", "policy", "any"}, want: 1},
 		{name: "seals-rotate-key", args: []string{"operator", "seals", "rotate-key", "kms"},
 			answers: put("rotate-key", done)},
+		{name: "seals-rotate-key-adopt", args: []string{"operator", "seals", "rotate-key", "-key-id=0a0b", "hsm"}, want: 2,
+			answers: put("rotate-key", waiting)},
+		{name: "seals-list-keys", args: []string{"operator", "seals", "list"},
+			answers: map[string][]answer{"GET sys/seals": {data(`{"policy":"any of hsm","generation":3,` +
+				`"members":[{"name":"hsm","type":"pkcs11","other_keys":[{"key_id":"pkcs11:serial=1;object=root;id=%0A","state":"old",` +
+				`"since":"2026-11-22T18:13:05Z","snapshots":2}]}]}`)}}},
+		{name: "seals-retire", args: []string{"operator", "seals", "retire", "hsm"}, answers: put("retire", done)},
+		{name: "seals-retire-destroy", args: []string{"operator", "seals", "retire", "-destroy", "-key=7", "kms"},
+			answers: put("retire", done)},
 		{name: "seals-rewrap", args: []string{"operator", "seals", "rewrap"}, answers: put("rewrap", done)},
 		{name: "seals-rewrap-one", args: []string{"operator", "seals", "rewrap", "kms", "-format=json"},
 			answers: put("rewrap", done)},

@@ -334,6 +334,7 @@ var scenarios = []scenario{
 	{name: "compromise", run: rewrapped("compromised"), judge: judgeRewrap(2)},
 	{name: "compromise-shamir", custodians: true, run: rewrapped("compromised"), judge: judgeRewrap(2)},
 	{name: "change-seals", run: changeSeals},
+	{name: "rotate-seal-key", run: rotateSealKey, judge: judgeKeyRotation},
 	{name: "migrate-seals", custodians: true, run: migrateSeals, judge: judgeMigration},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},

@@ -14,8 +14,9 @@ import (
 )
 
 // TestSealDrillOnEtcd moves a cluster of three nodes from one seal to an HSM, while it serves: the
-// HSM is added once every node has proven it, both are needed for a time, and a quorum removes the
-// old seal. No request fails, every restart unseals, and the transcript tells of each change.
+// HSM is added once every node has proven it, both are needed for a time, a quorum removes the old
+// seal, and the HSM's key is replaced. No request fails, every restart unseals, and the transcript
+// has each change.
 func TestSealDrillOnEtcd(t *testing.T) {
 	t.Parallel()
 	f, _ := etcdCluster(t, 3)
@@ -76,6 +77,11 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	if c.Data.Policy != "any of hsm" {
 		t.Fatalf("%+v", c.Data)
 	}
+	c.Data.Done = false
+	f.Must(others[0], "PUT", "sys/seals/rotate-key", `{"name":"hsm"}`, &c)
+	if !c.Data.Done {
+		t.Fatalf("the HSM's key: %+v", c.Data)
+	}
 	f.wouldAllUnseal(t, leader, "any of hsm")
 	unfailed(stop())
 	for i := range f.Nodes {
@@ -85,7 +91,7 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	leader = f.Settled()
 	var list struct{ Data struct{ Keys []string } }
 	f.Must(leader, "LIST", "sys/recovery/transcripts", "", &list)
-	want := "seal-add seal-policy authorize-seals seal-policy authorize-seals seal-remove"
+	want := "seal-add seal-policy authorize-seals seal-policy authorize-seals seal-remove seal-rotate-key"
 	var got []string
 	for _, name := range list.Data.Keys {
 		_, purpose, _ := strings.Cut(name, "-")

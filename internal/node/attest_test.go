@@ -249,7 +249,7 @@ func TestOldStoreIsAttested(t *testing.T) {
 		t.Fatalf("not upgraded: %+v, %v", c, err)
 	}
 	before := h.raw(keySealed) // its own tags are good
-	if err := n2.RewrapSeals(t.Context()); err != nil {
+	if err := n2.RewrapSeals(t.Context(), admin); err != nil {
 		t.Fatal(err)
 	}
 	stop()

@@ -63,5 +63,5 @@ func TestCommitsPerStep(t *testing.T) {
 	})
 	step("rotate", func() error { return n.Rotate(t.Context()) })
 	step("rotate root", func() error { return n.RotateRoot(t.Context()) })
-	step("re-wrap", func() error { return n.RewrapSeals(t.Context()) })
+	step("re-wrap", func() error { return n.RewrapSeals(t.Context(), admin) })
 }

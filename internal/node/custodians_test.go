@@ -39,7 +39,7 @@ func (h *harness) under(policy string, m ...seals.Seal) *seals.Set {
 // authorize lets a quorum authorise one change of the seals.
 func (h *harness) authorize(n *Node, change string, shares []*secret.Bytes) {
 	h.t.Helper()
-	what, err := SealAdminOf(n).Subject(change)
+	what, err := SealAdminOf(n).Subject(h.t.Context(), change)
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -170,7 +170,7 @@ func TestCustodiansJoinAndLeave(t *testing.T) {
 	h.refused("another change")(sa.Add(t.Context(), "custodians", "", admin))
 
 	grants, p := n.Ceremonies().Grants, recovery.PurposeAuthorizeSeals
-	what, err := sa.Subject("add custodians")
+	what, err := sa.Subject(t.Context(), "add custodians")
 	if err != nil || !what.Enroll || what.Change != "add custodians; policy: 2 of (aa, bb, custodians)" {
 		t.Fatalf("%+v, %v", what, err)
 	}

@@ -115,7 +115,7 @@ func (k *sealKeeper) checkRecord(ctx context.Context, set *seals.Set) {
 	if now.Before(k.postpone[""]) {
 		return
 	}
-	if err := n.RewrapSeals(ctx); err != nil && ctx.Err() == nil {
+	if err := n.RewrapSeals(ctx, itself); err != nil && ctx.Err() == nil {
 		if k.postpone == nil {
 			k.postpone = map[string]time.Time{}
 		}

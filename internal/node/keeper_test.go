@@ -190,7 +190,7 @@ func TestRewrapThatFails(t *testing.T) {
 	}
 	h.wrap.set(nil)
 	eventually(t, "the seal would unseal again", func() bool { return n.Health().WouldUnseal })
-	if err := n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]); err != nil || h.version() != "2" {
+	if err := n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0], admin); err != nil || h.version() != "2" {
 		t.Errorf("%v, version %s", err, h.version())
 	}
 }
@@ -206,7 +206,7 @@ func TestRewrapMeetsRotation(t *testing.T) {
 	a.change(func() { a.version = 2 })
 	n.transition.Lock()
 	failed := make(chan error)
-	go func() { failed <- n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0]) }()
+	go func() { failed <- n.keeper.rewrapOne(t.Context(), n.role.Load(), st.Seals[0], admin) }()
 	next := *n.state.Load().record
 	n.change(func(f *nodeState) { f.record = &next })
 	n.transition.Unlock()

@@ -214,6 +214,9 @@ func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, cus
 	}
 	tx.PutRaw(keySealed, raw)
 	tx.ReplaceRoot(root, generation)
+	if err := (SealAdmin{n}).noteKeys(ctx, a, tx, record, ""); err != nil {
+		return barrier.Fault(err, "nothing was changed: the keys that the seals had could not be noted")
+	}
 	if err := h.Attest(ctx, tx); err != nil {
 		return barrier.Fault(err, "the new root key could not be attested; the old one stays")
 	}

@@ -185,7 +185,9 @@ func TestSealPolicyChange(t *testing.T) {
 	if st, _ := n.SealStatus(t.Context()); !st.PolicyDrift || st.FullyWrapped || !warns(t, n, "needs 2 of 2 seals") {
 		t.Errorf("a weaker policy is configured: %+v", st)
 	}
-	for name, err := range map[string]error{"rotate": n.RotateRoot(t.Context()), "rewrap": n.RewrapSeals(t.Context())} {
+	for name, err := range map[string]error{
+		"rotate": n.RotateRoot(t.Context()), "rewrap": n.RewrapSeals(t.Context(), admin),
+	} {
 		if err != nil || h.record().Threshold != 2 {
 			t.Errorf("%s does not keep the stronger policy: %v, threshold %d", name, err, h.record().Threshold)
 		}
@@ -271,7 +273,7 @@ func TestKeyLostWhileUnsealed(t *testing.T) {
 		!strings.Contains(text, "sealgate write -f sys/rotate/root") {
 		t.Errorf("remedy: %s", text)
 	}
-	if err := n.RewrapSeals(t.Context()); err == nil || !strings.Contains(err.Error(), "sys/rotate/root") {
+	if err := n.RewrapSeals(t.Context(), admin); err == nil || !strings.Contains(err.Error(), "sys/rotate/root") {
 		t.Errorf("rewrap: %v", err)
 	}
 	// A key of the same name is made again: the old part is lost, the data is not.

@@ -42,9 +42,11 @@ func (k KeyAdmin) Retirement(ctx context.Context) (*Retirement, error) {
 		}
 		out.Terms, out.Entries = append(out.Terms, t.KeyStatus.Term), out.Entries+t.Entries
 	}
-	if out.Known, err = readSnapshots(ctx, a.barrier); err != nil {
+	taken, err := readSnapshots(ctx, a.barrier)
+	if err != nil {
 		return nil, barrier.Fault(err, "the record of snapshots could not be read")
 	}
+	out.Known = taken.Last
 	if len(out.Terms) == 0 {
 		return out, nil
 	}

@@ -3,8 +3,10 @@ package node
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/seals"
@@ -13,9 +15,17 @@ import (
 // pathRewrap names the re-wrap in the audit trail, whether an operator or the node itself does it.
 const pathRewrap = "sys/sealwrap/rewrap"
 
+// partChange is what a commit records of a record whose root key is the old one.
+type partChange struct {
+	purpose, reason string // for the transcript
+	by              ceremony.Starter
+	replaced        string            // the seal whose next key wraps; "": none
+	also            func(*barrier.Tx) // nil: nothing
+}
+
 // RewrapSeals makes every seal wrap the same root key again, by the newest version of its key. The
 // root key comes from the seals themselves, so that what is wrapped is what they would unseal with.
-func (n *Node) RewrapSeals(ctx context.Context) error {
+func (n *Node) RewrapSeals(ctx context.Context, by ceremony.Starter) error {
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	a, err := n.Role()
@@ -58,7 +68,8 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	if err != nil {
 		return sealFault(err, "nothing was changed: a seal cannot wrap the root key")
 	}
-	if err := n.commitRewrap(ctx, a, record); err != nil {
+	c := partChange{purpose: "seal-rewrap", by: by, reason: "every seal wrapped the root key again"}
+	if err := (SealAdmin{n}).commitParts(ctx, a, record, c); err != nil {
 		return err
 	}
 	set.Adopt(record)
@@ -66,19 +77,30 @@ func (n *Node) RewrapSeals(ctx context.Context) error {
 	return nil
 }
 
-// commitRewrap stores a record of the same root key. The caller holds transition.
-func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Record) error {
+// commitParts stores a record of the same root key, with a record of the transcript. The caller
+// holds transition.
+func (s SealAdmin) commitParts(ctx context.Context, a *RoleState, record *seals.Record, c partChange) error {
+	n := s.n
 	raw, err := record.Marshal()
 	if err != nil {
 		return err
 	}
 	tx := a.barrier.Begin()
 	tx.PutRaw(keySealed, raw)
+	if c.also != nil {
+		c.also(tx)
+	}
+	if err := s.noteKeys(ctx, a, tx, record, c.replaced); err != nil {
+		return barrier.Fault(err, "nothing was changed: the keys that the seals had could not be noted")
+	}
+	if err := s.record(ctx, tx, planChange{purpose: c.purpose, reason: c.reason, by: c.by}, record); err != nil {
+		return err
+	}
 	if err := (integrity{n}).attest(ctx, a, tx); err != nil {
 		return barrier.Fault(err, "the re-wrapped root key could not be attested; nothing was changed")
 	}
 	failpoint.Point("rewrap.commit")
-	if err := tx.Commit(ctx); err != nil {
+	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, raw, err) {
 		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
 	n.change(func(f *nodeState) { f.setRecord(record, raw) })
@@ -89,32 +111,21 @@ func (n *Node) commitRewrap(ctx context.Context, a *RoleState, record *seals.Rec
 func (k *sealKeeper) rewrapAudited(ctx context.Context, a *RoleState, st seals.Status) error {
 	return k.audited(pathRewrap, map[string]string{
 		"seal": st.Name, "old_version": st.KeyVersion, "new_version": st.KeyNewest,
-	}, func() error { return k.rewrapOne(ctx, a, st) })
+	}, func() error { return k.rewrapOne(ctx, a, st, itself) })
 }
 
 // rewrapOne asks the seal without a lock, and commits only where the record has not changed
 // meanwhile.
-func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Status) error {
+func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Status, by ceremony.Starter) error {
 	n := k.n
 	before := n.state.Load().record
 	record, moved, err := n.seals.Load().Rewrap(ctx, before, st.Name)
 	if err != nil || !moved {
 		return err
 	}
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	if n.role.Load() != a || n.state.Load().record != before {
-		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
-	}
-	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
-	defer destroyKeys(custodians, previous)
+	err = SealAdmin{n}.replacePart(ctx, a, before, record, partChange{purpose: "seal-rewrap", by: by,
+		reason: fmt.Sprintf("seal %q wrapped the root key by another version of its key", st.Name)})
 	if err != nil {
-		return err
-	}
-	if err := authenticate(a.barrier, record, custodians, previous); err != nil {
-		return err
-	}
-	if err := n.commitRewrap(ctx, a, record); err != nil {
 		return err
 	}
 	for _, p := range record.Parts {
@@ -125,6 +136,25 @@ func (k *sealKeeper) rewrapOne(ctx context.Context, a *RoleState, st seals.Statu
 		}
 	}
 	return nil
+}
+
+// replacePart commits a record in which one part is another, unless the record has changed since.
+func (s SealAdmin) replacePart(ctx context.Context, a *RoleState, before, next *seals.Record, c partChange) error {
+	n := s.n
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.role.Load() != a || n.state.Load().record != before {
+		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
+	}
+	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
+	defer destroyKeys(custodians, previous)
+	if err != nil {
+		return err
+	}
+	if err := authenticate(a.barrier, next, custodians, previous); err != nil {
+		return err
+	}
+	return s.commitParts(ctx, a, next, c)
 }
 
 func auditData(m map[string]string) json.RawMessage {

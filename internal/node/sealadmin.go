@@ -34,7 +34,8 @@ type SealList struct {
 // SealMember is one seal, as this node sees it.
 type SealMember struct {
 	seals.Status
-	Member bool `json:"member"`
+	Member    bool      `json:"member"`
+	OtherKeys []SealKey `json:"other_keys,omitempty"` // that it had before, or that are to come
 }
 
 // SealNode is what one node reports of the seals.
@@ -50,7 +51,8 @@ type SealNode struct {
 // node of the cluster proved of them.
 func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
 	n := s.n
-	if _, err := n.Role(); err != nil {
+	a, err := n.Role()
+	if err != nil {
 		return nil, err
 	}
 	record, set := n.state.Load().record, n.seals.Load()
@@ -63,7 +65,11 @@ func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
 	for _, st := range set.StatusOf(record) {
 		member := slices.ContainsFunc(record.Parts, func(p seals.Part) bool { return p.Name == st.Name })
 		if member {
-			l.Members = append(l.Members, SealMember{st, true})
+			keys, err := s.otherKeys(ctx, a, st.Name)
+			if err != nil {
+				l.Warnings = append(l.Warnings, fmt.Sprintf("the old keys of seal %q cannot be read: %v", st.Name, err))
+			}
+			l.Members = append(l.Members, SealMember{Status: st, Member: true, OtherKeys: keys})
 		} else {
 			l.Candidates = append(l.Candidates, SealMember{Status: st})
 		}

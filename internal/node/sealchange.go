@@ -65,7 +65,7 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 	if s.hasQuorum(seals.Plan{Members: []string{name}}) {
 		return s.addCustodians(ctx, a, name, next, by)
 	}
-	t, err := s.trialFor(ctx, a, name)
+	t, err := s.trialFor(ctx, a, name, "")
 	if err != nil {
 		return nil, err
 	}
@@ -139,14 +139,14 @@ func (s SealAdmin) Remove(ctx context.Context, name string, by ceremony.Starter)
 }
 
 // Rewrap makes one seal wrap its part by the newest version of its key; "" means every seal.
-func (s SealAdmin) Rewrap(ctx context.Context, name string) (*SealChange, error) {
+func (s SealAdmin) Rewrap(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
 	n := s.n
 	a, err := s.mayChange()
 	if err != nil {
 		return nil, err
 	}
 	if name == "" {
-		if err := n.RewrapSeals(ctx); err != nil {
+		if err := n.RewrapSeals(ctx, by); err != nil {
 			return nil, err
 		}
 		return changed(n.state.Load().record), nil
@@ -155,60 +155,12 @@ func (s SealAdmin) Rewrap(ctx context.Context, name string) (*SealChange, error)
 		if st.Name != name || len(st.Needed) == 0 {
 			continue
 		}
-		if err := n.keeper.rewrapOne(ctx, a, st); err != nil {
+		if err := n.keeper.rewrapOne(ctx, a, st, by); err != nil {
 			return nil, sealFault(err, "nothing was changed")
 		}
 		return changed(n.state.Load().record), nil
 	}
 	return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key", name)
-}
-
-// RotateKey makes a new version of a seal's key, and wraps the root key again by it, in one commit.
-// The old version stays readable, for snapshots; nothing that is stored needs it then.
-func (s SealAdmin) RotateKey(ctx context.Context, name string, by ceremony.Starter) (*SealChange, error) {
-	n := s.n
-	a, err := s.mayChange()
-	if err != nil {
-		return nil, err
-	}
-	before := versionOf(n.state.Load().record, name)
-	if before == nil {
-		return nil, fault.New(fault.Invalid, "nothing was changed: seal %q holds no part of the root key", name)
-	}
-	if err := n.seals.Load().RotateKey(ctx, name); err != nil {
-		return nil, sealFault(err, "nothing was changed")
-	}
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	plan, err := s.unchanged(a)
-	if err != nil {
-		return nil, err
-	}
-	c, err := s.commit(ctx, a, planChange{
-		plan: plan, purpose: "seal-rotate-key", by: by, reason: fmt.Sprintf("the key of seal %q rotated", name),
-	})
-	if err != nil {
-		return nil, fault.Wrap(err, fault.KindOf(err), "the key has a new version, which the server will use as soon as it "+
-			"can; until then the old one is needed: %v", err)
-	}
-	after := versionOf(n.state.Load().record, name)
-	if after != nil && *after == *before {
-		c.Warnings = append(c.Warnings, "the service reports no new version of the key")
-	} else {
-		c.Warnings = append(c.Warnings, fmt.Sprintf("snapshots from before need version %s of the key: keep it readable as "+
-			"long as one of them may be restored", *before))
-	}
-	return c, nil
-}
-
-// versionOf returns the key version by which a seal wrapped its part, nil where it has none.
-func versionOf(r *seals.Record, name string) *string {
-	for i := range r.Parts {
-		if r.Parts[i].Name == name {
-			return &r.Parts[i].KeyVersion
-		}
-	}
-	return nil
 }
 
 // unchanged returns the plan of the record, unless the node's role has ended. The caller holds
@@ -294,6 +246,9 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 		c.also(tx)
 	}
 	shares := newUse(tx, w)
+	if err := s.noteKeys(ctx, a, tx, w.record, ""); err != nil {
+		return nil, barrier.Fault(err, "nothing was changed: the keys that the seals had could not be noted")
+	}
 	if err := s.record(ctx, tx, c, w.record); err != nil {
 		return nil, err
 	}
@@ -406,11 +361,11 @@ const snapshotDays = 30
 
 // snapshotsNeed warns where a recent snapshot needs a seal that was removed.
 func (s SealAdmin) snapshotsNeed(ctx context.Context, a *RoleState, name string) []string {
-	last, err := readSnapshots(ctx, a.barrier)
+	snapshots, err := readSnapshots(ctx, a.barrier)
 	if err != nil {
 		return []string{"whether a recent snapshot needs this seal is not known: " + err.Error()}
 	}
-	taken, ok := last[name]
+	taken, ok := snapshots.Last[name]
 	if !ok || s.n.cfg.Now().Sub(taken) > snapshotDays*24*time.Hour {
 		return nil
 	}

@@ -246,7 +246,7 @@ func TestSealChangeNeedsQuorum(t *testing.T) {
 	sa, grants := SealAdminOf(n), n.Ceremonies().Grants
 	grant := func(change string) {
 		t.Helper()
-		what, err := sa.Subject(change)
+		what, err := sa.Subject(t.Context(), change)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -310,7 +310,7 @@ func TestCustodiansBesideASeal(t *testing.T) {
 	aa.Wrapper.(*flaky).set(nil)
 	h.refused("-purpose=seals -init")(SealAdminOf(n).Remove(t.Context(), "shamir", admin))
 	grants := n.Ceremonies().Grants
-	what, err := SealAdminOf(n).Subject("remove shamir")
+	what, err := SealAdminOf(n).Subject(t.Context(), "remove shamir")
 	if err != nil {
 		t.Fatal(err)
 	}

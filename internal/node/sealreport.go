@@ -32,6 +32,8 @@ type sealReport struct {
 	Class       seals.Class `json:"failure_class,omitempty"`
 	Cause       string      `json:"failure,omitempty"`
 	Quorum      bool        `json:"quorum,omitempty"` // shares open it
+
+	ReplacesKeys bool `json:"replaces_keys,omitempty"` // this program can: see seals.KeyReplacer
 }
 
 // trialReport is the proof of one trial: see trial.go.
@@ -67,6 +69,7 @@ func (s SealAdmin) report() nodeReport {
 		out.Seals = append(out.Seals, sealReport{
 			Name: st.Name, Type: st.Type, Configured: st.Configured, WouldUnseal: st.WouldUnseal,
 			LastProof: st.LastProof, Deletion: st.Deletion, Class: st.Class, Cause: cut(st.Cause), Quorum: quorum,
+			ReplacesKeys: set.ReplacesKeys(st.Name),
 		})
 	}
 	out.Trials = n.trials.results()

@@ -27,10 +27,12 @@ func (c planChange) subject() string {
 //	add NAME | add NAME: POLICY    a seal or the custodians
 //	remove NAME
 //	policy THRESHOLD | policy POLICY
+//	retire NAME | retire NAME: KEY  an old key that is to be destroyed
 //
 // Any other verb is for a seal that stays a member.
-func (s SealAdmin) Subject(text string) (what ceremony.Subject, err error) {
-	if _, err := s.mayChange(); err != nil {
+func (s SealAdmin) Subject(ctx context.Context, text string) (what ceremony.Subject, err error) {
+	a, err := s.mayChange()
+	if err != nil {
 		return what, err
 	}
 	plan := planOf(s.n.state.Load().record)
@@ -52,6 +54,8 @@ func (s SealAdmin) Subject(text string) (what ceremony.Subject, err error) {
 			rest = seals.Plan{Members: plan.Members, Threshold: threshold}.Expression()
 		}
 		c.plan, err = parsePolicy(rest, plan.Members)
+	case "retire":
+		c.seal, err = s.retiredSubject(ctx, a, name, policy)
 	case "remove":
 		c.plan = plan.Without(name)
 		fallthrough

@@ -373,7 +373,7 @@ func TestRewrapSeals(t *testing.T) {
 	n, stop, _ := h.initAuto(1, 1)
 	h.write(n, "a", "1")
 	before, keyring := h.raw(keySealed), h.raw("core/keyring")
-	if err := n.RewrapSeals(t.Context()); err != nil {
+	if err := n.RewrapSeals(t.Context(), admin); err != nil {
 		t.Fatal(err)
 	}
 	old, _ := seals.UnmarshalRecord([]byte(before))

@@ -59,7 +59,7 @@ func (n *Node) Snapshot(ctx context.Context, w io.Writer, skipDamaged bool) (sna
 			"leave them out with -skip-damaged (?skip_damaged=true)", err)
 	}
 	if err == nil {
-		SealAdminOf(n).noteSnapshot(ctx, a, planOf(f.record).Members, meta.Created)
+		SealAdminOf(n).noteSnapshot(ctx, a, f.record, meta.Created)
 	}
 	return totals, barrier.Fault(err, "the snapshot could not be made")
 }

@@ -45,7 +45,7 @@ func TestVerifySnapshot(t *testing.T) {
 	refused("do not unwrap its root key", sa, archive.Bytes())
 	aa.Wrapper.(*flaky).set(nil)
 	last, err := readSnapshots(t.Context(), n.writer().barrier)
-	if err != nil || !last["aa"].Equal(h.clock()) {
+	if err != nil || !last.Last["aa"].Equal(h.clock()) {
 		t.Fatalf("%v, %v", last, err)
 	}
 

@@ -16,9 +16,9 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// A trial is random bytes that the leader wrapped with a seal which is to be added. Each node opens
-// it with its own credentials and reports that to the leader: no seal enters the sealed record that
-// a node of the cluster cannot use.
+// A trial is random bytes that the leader wrapped with a seal which is to be added, or with a key
+// which is to replace that of a seal. Each node opens it with its own credentials and reports that
+// to the leader: neither enters the sealed record while a node of the cluster cannot use it.
 //
 //	leader                         storage, behind the barrier      standby
 //	wrap random bytes ──commit──▶  core/seal-trials/<seal> ──watch──▶ open, compare
@@ -30,7 +30,8 @@ type trial struct {
 	Version int       `json:"v"`
 	ID      string    `json:"id"`
 	Made    time.Time `json:"made"`
-	Part    []byte    `json:"part"` // seals.MarshalPart
+	Part    []byte    `json:"part"`          // seals.MarshalPart
+	Key     string    `json:"key,omitempty"` // id of the key that is to replace the seal's
 }
 
 const (
@@ -164,10 +165,11 @@ func (t *sealTrials) open(ctx context.Context, tr *trial, part *seals.Part) erro
 		r.Cause = cut(string(class) + ": " + cause + "; " + remedy)
 	}
 	if before := t.note(r); err != nil && r.Cause != before.Cause { // else the log has it already
-		n.log.Warn("a seal is to be added, and this node cannot use it", "seal", part.Name, "cause", r.Cause)
+		n.log.Warn("a seal or a key is to hold the root key, and this node cannot use it", "seal", part.Name,
+			"cause", r.Cause)
 	}
 	if err == nil {
-		n.log.Info("this node has proven that it can use a seal which is to be added", "seal", part.Name)
+		n.log.Info("this node has proven that it can use a seal or a key which is to hold the root key", "seal", part.Name)
 	}
 	return err
 }
@@ -199,19 +201,24 @@ func (n *Node) readSeals(ctx context.Context) error {
 	return n.cfg.ReadSeals(ctx)
 }
 
-// trialFor returns the trial of a seal that is to be added, and makes one where there is none.
-func (s SealAdmin) trialFor(ctx context.Context, a *RoleState, name string) (*trial, error) {
+// trialFor returns the trial of a seal that is to be added, or of a key that is to replace the
+// seal's, and makes one where there is none.
+func (s SealAdmin) trialFor(ctx context.Context, a *RoleState, name, key string) (*trial, error) {
 	n := s.n
 	old, part, err := readTrial(ctx, a.barrier, name)
 	if err != nil {
 		return nil, barrier.Fault(err, "nothing was changed: the trial of the seal cannot be read")
 	}
 	set, cluster := n.seals.Load(), n.state.Load().record.Cluster
-	if old != nil && n.cfg.Now().Sub(old.Made) < trialLife && set.OpenTrial(ctx, cluster, part) == nil {
+	if old != nil && old.Key == key && n.cfg.Now().Sub(old.Made) < trialLife && set.OpenTrial(ctx, cluster, part) == nil {
 		n.trials.note(trialReport{ID: old.ID, Seal: name, Done: true})
 		return old, nil
 	}
-	part, err = set.Trial(ctx, cluster, name)
+	if key == "" {
+		part, err = set.Trial(ctx, cluster, name)
+	} else {
+		part, err = set.TrialOfKey(ctx, cluster, name, key)
+	}
 	if err != nil {
 		return nil, sealFault(err, "nothing was changed: the seal cannot be used")
 	}
@@ -219,7 +226,7 @@ func (s SealAdmin) trialFor(ctx context.Context, a *RoleState, name string) (*tr
 	if err != nil {
 		return nil, err
 	}
-	t := &trial{Version: trialVersion, ID: id, Made: n.cfg.Now().UTC()}
+	t := &trial{Version: trialVersion, ID: id, Made: n.cfg.Now().UTC(), Key: key}
 	if t.Part, err = seals.MarshalPart(part); err != nil {
 		return nil, err
 	}

@@ -97,8 +97,8 @@ func (w *Wrapper) DestroyKey(ctx context.Context, key *wrapping.KeyInfo, version
 	defer cancel()
 	n, err := strconv.ParseUint(version, 10, 64)
 	if err != nil || n == 0 || key.GetKeyId() != w.s.name() {
-		return "", w.fail(seals.Misconfigured, fmt.Errorf("%.100q of %.300q is no version of this key", version, key.GetKeyId()),
-			"destroy it in the cloud's console")
+		return "", w.fail(seals.Misconfigured, fmt.Errorf("%.100q of %.300q is no version of this key", version,
+			key.GetKeyId()), "destroy it in the cloud's console")
 	}
 	primary, err := w.KeyVersion(ctx)
 	if err != nil {

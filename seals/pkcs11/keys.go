@@ -150,8 +150,8 @@ func (w *Wrapper) pinned() error {
 			"the new key and remove this one")
 }
 
-// UseKey implements [seals.KeyReplacer]; the id is the key's CKA_ID in hexadecimal. Its HMAC key, if
-// the mechanism has one, has the same id.
+// UseKey implements [seals.KeyReplacer]; the id is the key's CKA_ID in hexadecimal. Its HMAC key,
+// if the mechanism has one, has the same id.
 func (w *Wrapper) UseKey(id string) (wrapping.Wrapper, error) {
 	if err := w.pinned(); err != nil {
 		return nil, err

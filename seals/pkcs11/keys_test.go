@@ -26,7 +26,8 @@ func TestKeyIsReplaced(t *testing.T) {
 	}{
 		"AES-GCM":   {kind: hsm.AES256},
 		"RSA alone": {kind: hsm.RSA3072, params: []string{"rsa_oaep_hash", "sha1"}},
-		"AES-CBC":   {kind: hsm.AES256, hmac: true, params: []string{"mechanism", "CKM_AES_CBC_PAD", "hmac_key_label", "mac"}},
+		"AES-CBC": {kind: hsm.AES256, hmac: true,
+			params: []string{"mechanism", "CKM_AES_CBC_PAD", "hmac_key_label", "mac"}},
 		"RSA": {kind: hsm.RSA3072, hmac: true,
 			params: []string{"rsa_oaep_hash", "sha1", "hmac_key_label", "mac", "disable_software_encryption", "true"}},
 	} {

@@ -94,7 +94,7 @@ func authorizeStatus(p recovery.Purpose) api.Handle {
 
 func authorizeStart(p recovery.Purpose) api.Handle {
 	return func(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-		what, err := subject(h, q, p)
+		what, err := subject(ctx, h, q, p)
 		if err != nil {
 			return nil, err
 		}
@@ -107,7 +107,9 @@ func authorizeStart(p recovery.Purpose) api.Handle {
 }
 
 // subject reads the change of the seals that is to be authorised.
-func subject(h *api.Handler, q *api.Request, p recovery.Purpose) (what ceremony.Subject, err error) {
+func subject(
+	ctx context.Context, h *api.Handler, q *api.Request, p recovery.Purpose,
+) (what ceremony.Subject, err error) {
 	if p != recovery.PurposeAuthorizeSeals {
 		return what, nil
 	}
@@ -119,7 +121,7 @@ func subject(h *api.Handler, q *api.Request, p recovery.Purpose) (what ceremony.
 	if err := field.Map(data).Text("change", &text); err != nil {
 		return what, err
 	}
-	return node.SealAdminOf(h.Node).Subject(text)
+	return node.SealAdminOf(h.Node).Subject(ctx, text)
 }
 
 func authorizeCancel(p recovery.Purpose) api.Handle {

@@ -56,8 +56,8 @@ func rotateRoot(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answe
 }
 
 // rewrapSeals lets every seal wrap the root key again, by the newest version of its key.
-func rewrapSeals(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
-	if err := h.Node.RewrapSeals(ctx); err != nil {
+func rewrapSeals(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	if err := h.Node.RewrapSeals(ctx, changer(q)); err != nil {
 		return nil, err
 	}
 	return api.Done()

@@ -24,6 +24,8 @@ var sealRoutes = []api.Route{
 		Handle: sealPolicy},
 	{Methods: api.Write, Path: "sys/seals/rotate-key", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: rotateSealKey},
+	{Methods: api.Write, Path: "sys/seals/retire", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
+		Handle: retireSealKey},
 	{Methods: api.Write, Path: "sys/seals/rewrap", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
 		Handle: rewrapSeal},
 	{Methods: api.Write, Path: "sys/seals/verify", Body: api.SmallBody, Capability: policy.Update, Sudo: true,
@@ -43,8 +45,16 @@ var sealDocs = map[string]api.Doc{
 	"sys/seals/policy": {Text: "Changes which of the seals unseal together.", Read: true,
 		Body: []api.DocField{{"threshold", "integer", "Seals needed; 1: any of them."},
 			{"policy", "string", "In place of the threshold, with each member once: any(hsm_a, hsm_b) and kms."}}},
-	"sys/seals/rotate-key": {Text: "Makes a new version of a seal's key, where its provider can, and wraps the root key " +
-		"by it.", Read: true, Body: []api.DocField{{"name", "string", "The seal's name."}}},
+	"sys/seals/rotate-key": {Text: "Makes a new key of a seal, or a new version of it, where its provider can, and " +
+		"wraps the root key by it once every node has proven it. Where \"done\" is false, the same request " +
+		"continues.", Read: true,
+		Body: []api.DocField{{"name", "string", "The seal's name."},
+			{"key_id", "string", "Id of a key that was made by other means: a CKA_ID in hexadecimal."}}},
+	"sys/seals/retire": {Text: "Ends the use of a key that a seal had before a rotation, and destroys it where that is " +
+		"asked. The warnings name the snapshots that need it.", Read: true,
+		Body: []api.DocField{{"name", "string", "The seal's name."},
+			{"key", "string", "The key's id or version; empty: the only old key."},
+			{"destroy", "boolean", "Destroy the key, which needs a quorum of shares."}}},
 	"sys/seals/rewrap": {Text: "Wraps the root key again by the newest version of a seal's key.", Read: true,
 		Body: []api.DocField{{"name", "string", "The seal's name; empty: every seal."}}},
 	"sys/seals/verify": {Text: "Proves now that every seal of the active node would unseal it.", Read: true},
@@ -80,7 +90,7 @@ func sealName(q *api.Request, every bool) (name string, err error) {
 		return "", err
 	}
 	if name == "" && !every {
-		return "", fault.New(fault.Invalid, "missing name of the seal")
+		return "", errNoSeal
 	}
 	return name, nil
 }
@@ -120,15 +130,45 @@ func rewrapSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answe
 	if err != nil {
 		return nil, err
 	}
-	return sealChanged(node.SealAdminOf(h.Node).Rewrap(ctx, name))
+	return sealChanged(node.SealAdminOf(h.Node).Rewrap(ctx, name, changer(q)))
 }
 
 func rotateSealKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
-	name, err := sealName(q, false)
+	var in struct{ name, keyID string }
+	data, err := q.Object()
 	if err != nil {
 		return nil, err
 	}
-	return sealChanged(node.SealAdminOf(h.Node).RotateKey(ctx, name, changer(q)))
+	fields := field.Map(data)
+	if err := errors.Join(fields.Text("name", &in.name), fields.Text("key_id", &in.keyID)); err != nil {
+		return nil, err
+	}
+	if in.name == "" {
+		return nil, errNoSeal
+	}
+	return sealChanged(node.SealAdminOf(h.Node).RotateKey(ctx, in.name, in.keyID, changer(q)))
+}
+
+var errNoSeal = fault.New(fault.Invalid, "missing name of the seal")
+
+func retireSealKey(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
+	var in struct {
+		name, key string
+		destroy   bool
+	}
+	data, err := q.Object()
+	if err != nil {
+		return nil, err
+	}
+	fields := field.Map(data)
+	err = errors.Join(fields.Text("name", &in.name), fields.Text("key", &in.key), fields.Flag("destroy", &in.destroy))
+	if err != nil {
+		return nil, err
+	}
+	if in.name == "" {
+		return nil, errNoSeal
+	}
+	return sealChanged(node.SealAdminOf(h.Node).Retire(ctx, in.name, in.key, in.destroy, changer(q)))
 }
 
 func sealPolicy(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
