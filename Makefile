@@ -60,8 +60,11 @@ lint:
 .PHONY: notices
 notices: ; $(GO) run ./internal/lint/notices
 
+# The lines at the end are the figures that have a target.
 bench: setup localstack openbao build
-	$(GO) test -run '^$$' -bench . -benchmem ./...
+	@{ $(GO) test -run '^$$' -bench . -benchmem ./... || touch build/bench.failed; } | tee build/bench.txt
+	@echo; grep -hoE 'target (met|missed): .*' build/bench.txt || true
+	@! rm build/bench.failed 2>/dev/null
 
 # Large stores on each storage: start, memory, lists, snapshots, removal, beside the targets. SCALE is the number of kv
 # entries (1,000,000; on etcd 100,000), SCALE_STORAGE the storages (bbolt,postgresql,etcd), SCALE_RUN the tests.

@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/hsm/hsmtest"
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // benchKey opens the token's key "wrap" with an isolation.
@@ -56,8 +57,11 @@ func BenchmarkWrapUnwrap(b *testing.B) {
 	for _, workers := range []int{1, 2, 4, 8} {
 		b.Run(fmt.Sprintf("goroutines=%d", workers), func(b *testing.B) {
 			sessions := bare.Open(b, workers, "wrap")
-			hsmtest.Compare(b, workers, func(int) error { return roundTrip(key, plain, aad) },
+			ratio := hsmtest.Compare(b, workers, func(int) error { return roundTrip(key, plain, aad) },
 				func(i int) error { return bare.RoundTrip(sessions[i], plain, aad) })
+			if workers == 1 {
+				testkit.AtLeast(b, "hsm at one caller / a bare loop on the library", ratio, 0.9)
+			}
 		})
 	}
 }

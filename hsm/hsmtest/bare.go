@@ -17,7 +17,7 @@ import (
 
 // Compare alternates between ours and theirs every 50 ms and reports the median of the ratios, so
 // that other load on the machine distorts single turns and not the result.
-func Compare(b *testing.B, workers int, ours, theirs func(worker int) error) {
+func Compare(b *testing.B, workers int, ours, theirs func(worker int) error) (ratio float64) {
 	var rates [2][]float64
 	var ratios []float64
 	var errors int64
@@ -32,9 +32,11 @@ func Compare(b *testing.B, workers int, ours, theirs func(worker int) error) {
 	}
 	b.ReportMetric(median(rates[0]), "ours/s")
 	b.ReportMetric(median(rates[1]), "bare/s")
-	b.ReportMetric(median(ratios), "ratio")
+	ratio = median(ratios)
+	b.ReportMetric(ratio, "ratio")
 	b.ReportMetric(float64(errors), "errors")
 	b.ReportMetric(0, "ns/op")
+	return ratio
 }
 
 func median(list []float64) float64 {

@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // The benchmarks measure the program as it is shipped, in ratios within one run. The load comes
@@ -266,6 +267,8 @@ func BenchmarkAudit(b *testing.B) {
 	}
 	b.ReportMetric(reads[1]/reads[0], "audited/plain-reads")
 	b.ReportMetric(writes[1]/writes[0], "audited/plain-writes")
+	testkit.AtLeast(b, "reads with one file audit device / without", reads[1]/reads[0], 0.8)
+	testkit.AtLeast(b, "writes with one file audit device / without", writes[1]/writes[0], 0.8)
 }
 
 // BenchmarkReadsWhileRotating compares the 99th percentile of reads, paced below saturation, with
@@ -367,13 +370,32 @@ func BenchmarkStart(b *testing.B) {
 		took = append(took, time.Since(begin))
 	}
 	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-to-unsealed")
-	b.ReportMetric(rss(b, r.Pid()), "MB-RSS")
+	started := float64(took[len(took)/2].Microseconds()) / 1000
+	idle := idleRSS(b, r.Pid())
+	b.ReportMetric(started, "ms-to-unsealed")
+	b.ReportMetric(idle, "MB-RSS")
 	info, err := os.Stat(bin)
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.ReportMetric(float64(info.Size())/1e6, "MB-binary")
+	size := float64(info.Size()) / 1e6
+	b.ReportMetric(size, "MB-binary")
+	testkit.AtMost(b, "start to unsealed on SoftHSM in ms", started, 45)
+	testkit.AtMost(b, "resident memory of the idle server in MB", idle, 40)
+	testkit.AtMost(b, "program with all seals in MB", size, 42)
+}
+
+// idleRSS is the resident memory once it has been the same for a second, as after the start.
+func idleRSS(b *testing.B, pid int) float64 {
+	b.Helper()
+	for last := 0.0; ; {
+		now := rss(b, pid)
+		if now >= last*0.99 && now <= last*1.01 {
+			return now
+		}
+		last = now
+		time.Sleep(2 * time.Second)
+	}
 }
 
 // rss is the resident memory of a process in megabytes.

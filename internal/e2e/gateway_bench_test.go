@@ -30,6 +30,7 @@ import (
 
 	"github.com/sealgate/sealgate/hsm"
 	"github.com/sealgate/sealgate/hsm/softhsm"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // gatewayBench is a server on a SoftHSM token with both gateways: the external keys and transit
@@ -285,4 +286,7 @@ func BenchmarkGateways(b *testing.B) {
 	for _, name := range []string{"xks", "xks-integrity", "kmsv2"} {
 		b.ReportMetric(rates[name]/rates["hsm"], name+"/hsm")
 	}
+	testkit.AtLeast(b, "XKS with a key in the device, 16 connections over TLS / package hsm",
+		rates["xks"]/rates["hsm"], 0.7)
+	testkit.AtLeast(b, "KMS v2 with a key in the device, 16 callers / package hsm", rates["kmsv2"]/rates["hsm"], 0.6)
 }

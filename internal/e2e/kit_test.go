@@ -19,6 +19,9 @@ import (
 var binary string
 
 func TestMain(m *testing.M) {
+	if answer := os.Getenv(bareEnv); answer != "" {
+		os.Exit(serveBare(answer))
+	}
 	if job := os.Getenv(jobEnv); job != "" {
 		os.Exit(doJob(job, os.Args[1:]))
 	}

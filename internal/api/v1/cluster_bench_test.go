@@ -14,6 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby
@@ -68,8 +69,39 @@ func BenchmarkStepDown(b *testing.B) {
 		took = append(took, time.Since(begun))
 	}
 	slices.Sort(took)
-	b.ReportMetric(float64(took[len(took)/2].Microseconds())/1000, "ms-median")
+	median := float64(took[len(took)/2].Microseconds()) / 1000
+	b.ReportMetric(median, "ms-median")
+	testkit.AtMost(b, "step-down to the next acknowledged write on etcd in ms, median", median, 200)
 	b.ReportMetric(float64(took[len(took)-1].Microseconds())/1000, "ms-worst")
+}
+
+// BenchmarkStandbyRead compares one client's reads at a standby with those at the leader, by turns.
+func BenchmarkStandbyRead(b *testing.B) {
+	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
+	f := federateOn(b, 2, func() storage.Store {
+		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			b.Fatal(err)
+		}
+		return s
+	})
+	leader, standbys := f.settled()
+	leader.answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
+	var ratios []float64
+	for b.Loop() {
+		var took [2]time.Duration
+		for i, n := range []*testNode{leader, standbys[0]} {
+			begun := time.Now()
+			for range 100 {
+				n.answer("GET", "secret/data/x", "")
+			}
+			took[i] = time.Since(begun)
+		}
+		ratios = append(ratios, float64(took[0])/float64(took[1]))
+	}
+	slices.Sort(ratios)
+	b.ReportMetric(ratios[len(ratios)/2], "standby/leader")
+	testkit.AtLeast(b, "read at a standby / at the leader, one client", ratios[len(ratios)/2], 0.85)
 }
 
 func hammer(b *testing.B, n *testNode, path string, write bool, clients int) {

@@ -14,6 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/etcd"
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
+	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 // BenchmarkCommit writes 1 KiB values, fenced, beside the bare client with the same durability, in
@@ -110,6 +111,8 @@ func BenchmarkTakeover(b *testing.B) {
 	slices.Sort(all)
 	b.ReportMetric(float64(all[len(all)/2].Milliseconds()), "ms-median")
 	b.ReportMetric(float64(all[len(all)-1].Milliseconds()), "ms-worst")
+	testkit.AtMost(b, "silent leader to the next one's first commit on etcd in ms, median",
+		float64(all[len(all)/2].Milliseconds()), 1200)
 }
 
 // BenchmarkStepDown is from a resignation to the first commit of the next leader.
