@@ -1,6 +1,8 @@
 package barrier
 
 import (
+	"encoding/binary"
+
 	"github.com/sealgate/sealgate/internal/secret"
 )
 
@@ -26,6 +28,21 @@ func (a *Archive) Check(path string, record []byte) error {
 // Open returns what [Barrier.SealEntry] sealed in the copied storage.
 func (a *Archive) Open(path string, record []byte) ([]byte, error) {
 	return a.r.open(path, append([]byte(nil), record...))
+}
+
+// Seal returns the entry of a path under the newest term. It counts no encryption:
+// what it is for, a snapshot, gets a new term when it is restored.
+func (a *Archive) Seal(path string, plain []byte) []byte { return a.r.active.seal(path, plain) }
+
+// Reseal returns an entry with another content under the term of the one that it replaces, so that
+// the numbers of entries per term stay right.
+func (a *Archive) Reseal(path string, record, plain []byte) ([]byte, error) {
+	old, err := a.r.open(path, append([]byte(nil), record...))
+	if err != nil {
+		return nil, err
+	}
+	clear(old)
+	return a.r.find(binary.BigEndian.Uint32(record[1:])).seal(path, plain), nil
 }
 
 // Close wipes the keys.

@@ -192,6 +192,9 @@ func showInspected(b *base, info *snapshot.Info, d inspected) {
 		{"Storage Type", info.Storage}, {"Made By", info.Program}, {"Signed By", signer},
 		{"Entries", fmt.Sprint(info.Entries)}, {"Bytes", fmt.Sprint(info.Bytes)},
 	}
+	if !d.Resealed.IsZero() {
+		rows = append(rows, []string{"Resealed", d.Resealed.UTC().Format(time.RFC3339)})
+	}
 	if d.Generation > 0 {
 		rows = append(rows, []string{"Root Key Generation", fmt.Sprint(d.Generation)})
 	}

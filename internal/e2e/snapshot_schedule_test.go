@@ -32,8 +32,8 @@ func (r *harness) schedules() map[string]scheduleState {
 }
 
 // TestScheduledSnapshotsOfAServer: the server of a configuration with a snapshot stanza takes and
-// verifies one, alarms when its folder is lost, and recovers; what it took fills an empty server
-// with another storage folder.
+// verifies one, alarms when its folder is lost, and recovers; what it took is resealed and fills an
+// empty server with another seal.
 func TestScheduledSnapshotsOfAServer(t *testing.T) {
 	t.Parallel()
 	r := newStaticHarness(t)
@@ -106,11 +106,30 @@ snapshot "gone" {
 		t.Fatalf("%v, %v", entries, err)
 	}
 	last := filepath.Join(folder, entries[len(entries)-1].Name())
-	other := newStaticHarness(t)
+	// In another region, whose server has another seal, it opens once it was resealed.
+	other := newHarness(t, t.TempDir(), "seal \"static\" \"there\" {\n  current_key_id = \"k2\"\n  current_key = \""+
+		strings.Repeat("7d", 32)+"\"\n}\n")
 	other.mustStart()
-	if res, err := other.CLI(t.Context(), "", "", "operator", "snapshot", "restore", last); err != nil || res.Code != 0 {
-		t.Fatalf("restore: %v %+v", err, res)
+	moved := filepath.Join(t.TempDir(), "moved.snap")
+	restore := func(code int, file, words string) {
+		t.Helper()
+		res, err := other.CLI(t.Context(), "", "", "operator", "snapshot", "restore", file)
+		if err != nil || res.Code != code || !strings.Contains(res.Err, words) {
+			t.Fatalf("restore: %v, exit code %d: %s", err, res.Code, res.Err)
+		}
 	}
+	restore(2, last, "do not unwrap the root key")
+	reseal := []string{"operator", "snapshot", "reseal", "-config=sealgate.hcl",
+		"-to=" + filepath.Join(other.Dir, "sealgate.hcl"), last, moved}
+	r.run(0, "", reseal...)
+	if _, errs := r.run(1, "", reseal...); !strings.Contains(errs, "exists; name another file") {
+		t.Errorf("a second time: %s", errs)
+	}
+	if out, _ := r.run(0, "", "operator", "snapshot", "inspect", moved); !strings.Contains(out, `static "there"`) ||
+		strings.Contains(out, `"box"`) || !strings.Contains(out, "Resealed") {
+		t.Errorf("inspect: %s", out)
+	}
+	restore(0, moved, "")
 	if err := other.UntilUnsealed(); err != nil {
 		t.Fatal(err)
 	}

@@ -106,6 +106,11 @@ type content struct {
 
 // readContent reads and checks the whole archive.
 func readContent(ctx context.Context, archive io.Reader) (*content, error) {
+	return readContentWith(ctx, archive, func(string, []byte) {})
+}
+
+// readContentWith is readContent that passes each entry to visit, which must not keep the value.
+func readContentWith(ctx context.Context, archive io.Reader, visit func(key string, value []byte)) (*content, error) {
 	c := &content{}
 	var err error
 	c.info, err = snapshot.Read(ctx, archive, func(key string, value []byte) error {
@@ -117,6 +122,7 @@ func readContent(ctx context.Context, archive io.Reader) (*content, error) {
 		case pathSnapshotKey:
 			c.signer = bytes.Clone(value)
 		}
+		visit(key, value)
 		return nil
 	})
 	if err != nil {

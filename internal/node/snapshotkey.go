@@ -177,9 +177,16 @@ func (a archivedKeys) Get(_ context.Context, path string) ([]byte, error) {
 // barrier, which open opens. The sealed checksums were checked before: one that an older program
 // made has no signature, and is accepted with a warning.
 func (s snapshotSigner) check(ctx context.Context, c *content, open func(string, []byte) ([]byte, error)) error {
-	log := s.n.log.With("cluster", c.info.ClusterName, "taken", c.info.Created)
 	if !c.info.Signed() {
-		log.Warn("the snapshot carries no signature; only its sealed checksums prove its origin")
+		s.n.log.Warn("the snapshot carries no signature; only its sealed checksums prove its origin",
+			"cluster", c.info.ClusterName, "taken", c.info.Created)
+	}
+	return c.signedByItsKey(ctx, open)
+}
+
+// signedByItsKey refuses a signature by another key than the one behind the snapshot's barrier.
+func (c *content) signedByItsKey(ctx context.Context, open func(string, []byte) ([]byte, error)) error {
+	if !c.info.Signed() {
 		return nil
 	}
 	if c.signer == nil {

@@ -67,6 +67,7 @@ type Meta struct {
 	Program     string    `json:"program"`           // name and version of the program that made it
 	Skipped     []string  `json:"skipped,omitempty"` // damaged entries that were left out
 	Signer      []byte    `json:"signer,omitempty"`  // Ed25519 key that signs; none in version 1
+	Resealed    time.Time `json:"resealed,omitzero"` // when its root key was wrapped by other seals
 }
 
 // Totals is the size of a snapshot's content.
