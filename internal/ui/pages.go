@@ -191,63 +191,6 @@ func loadCeremonies(q *query) (any, error) {
 	return d, err
 }
 
-// keysData is the page of keys.
-type keysData struct {
-	Status struct {
-		Term        int
-		InstallTime string `json:"install_time"`
-		Encryptions int64
-	}
-	Rotation struct {
-		Enabled       bool
-		Interval      any
-		MaxOperations int64 `json:"max_operations"`
-	}
-	Share float64 // of the encryptions after which the key is rotated
-}
-
-func keysPage() *page {
-	return &page{
-		slug: "keys", title: "keys", group: "operate",
-		intro: "New data is encrypted with the newest term of the keyring. Older terms stay readable. Rotating neither " +
-			"touches shares nor seals.",
-		cli: []string{"sealgate operator key-status", "sealgate read sys/rotate/config"},
-		load: func(q *query) (any, error) {
-			var d keysData
-			if err := q.get("sys/key-status", &d.Status); err != nil {
-				return nil, err
-			}
-			err := q.get("sys/rotate/config", &d.Rotation)
-			if d.Rotation.MaxOperations > 0 {
-				d.Share = 100 * float64(d.Status.Encryptions) / float64(d.Rotation.MaxOperations)
-			}
-			return d, err
-		},
-		actions: []action{
-			{
-				Name: "rotate", Title: "Rotate the data key", Path: "sys/rotate", Sudo: true, CLI: "sealgate operator rotate",
-				Intro: "Adds a term. It takes a moment, and the server goes on serving.",
-				Done:  "The data key was rotated: new data is encrypted with the new term.",
-			},
-			{
-				Name: "root", Title: "Renew the root key", Path: "sys/rotate/root", Sudo: true,
-				Intro: "Makes a new root key and wraps it with the seals. Needs no shares; the shares stay valid.",
-				CLI:   "sealgate write -force sys/rotate/root", Done: "The root key was renewed.",
-			},
-			{
-				Name: "config", Title: "Save the rotation's limits", Path: "sys/rotate/config",
-				CLI: "sealgate write sys/rotate/config max_operations=<max_operations> interval=<interval> enabled=<enabled>",
-				Fields: []field{
-					{Name: "enabled", Label: "Rotate automatically", Kind: "flag", Value: "on"},
-					{Name: "max_operations", Label: "After this many encryptions", Kind: "number", Value: "3865470566"},
-					{Name: "interval", Label: "After this time", Kind: "text", Value: "0", Hint: "Such as 720h; 0 for never."},
-				},
-				Done: "The limits are saved.",
-			},
-		},
-	}
-}
-
 func clusterPage() *page {
 	return &page{
 		slug: "cluster", title: "cluster", group: "operate",

@@ -30,27 +30,38 @@ const (
 // bars draws the uses of versions, oldest first. Where there is only one, there is nothing to
 // compare, and the plot has no bars.
 func bars(versions []versionUse) plot {
-	p := plot{Height: barHeight + 30, Base: barHeight + 24}
 	shown := slices.Clone(versions[:min(len(versions), shownBars)])
 	slices.Reverse(shown)
-	most := int64(0)
+	var labels []string
+	var counts []int64
 	for _, v := range shown {
-		most = max(most, v.Count)
+		labels, counts = append(labels, fmt.Sprint(v.Version)), append(counts, v.Count)
 	}
-	if len(shown) < 2 || most == 0 {
+	return plotOf("version", labels, counts)
+}
+
+// plotOf draws a bar for each count; none where there is nothing to compare. what names a bar in
+// words.
+func plotOf(what string, labels []string, counts []int64) plot {
+	p := plot{Height: barHeight + 30, Base: barHeight + 24}
+	most := int64(0)
+	for _, n := range counts {
+		most = max(most, n)
+	}
+	if len(counts) < 2 || most == 0 {
 		return p
 	}
 	var words []string
-	for i, v := range shown {
-		height := int(v.Count * barHeight / most)
-		if v.Count > 0 {
-			height = max(height, 2) // a use is seen
+	for i, n := range counts {
+		height := int(float64(n) * barHeight / float64(most))
+		if n > 0 {
+			height = max(height, 2) // it is seen
 		}
 		p.Bars = append(p.Bars, bar{X: i * barStep, Y: barHeight - height + 4, Width: barWidth, Height: height,
-			Middle: i*barStep + barWidth/2, Label: fmt.Sprint(v.Version)})
-		words = append(words, fmt.Sprintf("version %d: %d", v.Version, v.Count))
+			Middle: i*barStep + barWidth/2, Label: labels[i]})
+		words = append(words, fmt.Sprintf("%s %s: %d", what, labels[i], n))
 	}
-	p.Width, p.Text = len(shown)*barStep, strings.Join(words, ", ")
+	p.Width, p.Text = len(counts)*barStep, strings.Join(words, ", ")
 	return p
 }
 

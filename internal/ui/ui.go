@@ -47,6 +47,7 @@ func New(c Config) *UI {
 	u.mux.HandleFunc("GET /ui/ceremony", u.ceremonies)
 	u.mux.HandleFunc("GET /ui/ceremony/{kind}", u.ceremonyPage)
 	u.mux.HandleFunc("GET /ui/ceremony/{kind}/progress", u.ceremonyProgress)
+	u.mux.HandleFunc("GET /ui/keys/progress", u.keysProgress)
 	u.mux.HandleFunc("POST /ui/ceremony/{kind}/share", u.form(u.giveShare))
 	u.mux.HandleFunc("POST /ui/ceremony/{kind}/verify", u.form(u.verifyShare))
 	u.mux.HandleFunc("GET /ui/secrets/{$}", u.signedIn(u.kvMounts))

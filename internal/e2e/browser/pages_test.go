@@ -115,6 +115,13 @@ func TestOperatorActs(t *testing.T) {
 	v.submit("form[action='/ui/do/keys/rotate']", nil)
 	v.sees("The data key was rotated")
 	v.sees("Term 2")
+	v.sees("What is stored under each term")
+	v.submit("form[action='/ui/do/keys/rewrap']", nil)
+	v.sees("The rewrap has begun.")
+	v.sees("Rewrap of the data: done") // the page refreshes its state
+	v.submit("form[action='/ui/do/keys/retire']", map[string]string{"confirm": "destroy"})
+	v.sees("The older terms are being destroyed.")
+	v.sees("Destroyed terms")
 	v.open("/ui/policies")
 	v.submit("form[action='/ui/do/policies/save']", map[string]string{"name": "reader",
 		"policy": `path "kv/data/*" { capabilities = ["read"] }`})
