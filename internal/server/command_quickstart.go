@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -25,7 +26,7 @@ func (c *quickstartCommand) Help() string {
 	b.WriteString(`Usage: sealgate quickstart [flags]
 
 Asks three questions (where the keys live, where the data lives, who holds shares), writes a configuration that
-"sealgate doctor" checks, and prints the next commands. Flags answer the questions without asking. It overwrites
+"sealgate doctor" checks and a drop-in for systemd, and prints the next commands. Flags answer the questions without asking. It overwrites
 nothing, asks for no PIN, and starts nothing.
 
   $ sealgate quickstart -dir=/etc/sealgate
@@ -80,7 +81,7 @@ var sealAnswers = []sealAnswer{
   key_label    = "sealgate"
   generate_key = true # remove this line once the key is there
 }
-`, "Set lib and token_label in %[2]s, and write the PIN into %[1]s/pin (chmod 600)."},
+`, "Set lib and token_label in %[2]s, and write the PIN into %[1]s/pin, readable for the server alone."},
 	{"aws", "AWS KMS", `seal "awskms" "aws" {
   region     = "eu-central-1"
   kms_key_id = "alias/sealgate"
@@ -113,6 +114,11 @@ func (c *quickstartCommand) run(o *quickstartFlags) error {
 	if err != nil {
 		return err
 	}
+	if !strings.Contains(data, "://") { // a service starts in another folder
+		if data, err = filepath.Abs(data); err != nil {
+			return err
+		}
+	}
 	names, err := c.ask(in, o.holders, "Who holds shares? Names, separated by commas", "alice,bob,carol")
 	if err != nil {
 		return err
@@ -125,12 +131,58 @@ func (c *quickstartCommand) run(o *quickstartFlags) error {
 	if err != nil {
 		return err
 	}
-	path := filepath.Join(dir, "sealgate.hcl")
-	text := configurationText(dir, seal, data)
-	if err := writeNew(path, text); err != nil {
+	path, unit := filepath.Join(dir, "sealgate.hcl"), filepath.Join(dir, dropIn)
+	if err := writeNew(path, configurationText(dir, seal, data)); err != nil {
+		return err
+	}
+	if err := writeNew(unit, unitText(path, seal, data)); err != nil {
+		return err
+	}
+	if err := shareWithService(dir, path, unit); err != nil {
 		return err
 	}
 	c.next(dir, path, seal, holders)
+	return nil
+}
+
+// dropIn is the file for systemd, beside the configuration.
+const dropIn = "sealgate.service.conf"
+
+// stateFolder is what the packaged unit may write.
+const stateFolder = "/var/lib/sealgate"
+
+// unitText is a drop-in of the packaged unit: it starts with this configuration.
+func unitText(path string, seal sealAnswer, data string) string {
+	text := "# A drop-in for the unit of the package, by sealgate quickstart.\n[Service]\nExecStart=\n" +
+		"ExecStart=/usr/bin/sealgate server -config=" + strings.ReplaceAll(path, "%", "%%") + "\n"
+	if !strings.Contains(data, "://") && data != stateFolder && !strings.HasPrefix(data, stateFolder+"/") {
+		text += "ReadWritePaths=-" + strings.ReplaceAll(data, "%", "%%") + "\n"
+	}
+	if seal.name == "hsm" {
+		text += "# For an HSM on USB or PCIe, name its device and remove the signs:\n#PrivateDevices=no\n" +
+			"#DeviceAllow=/dev/hsm0 rw\n"
+	}
+	return text
+}
+
+// shareWithService lets the user of the packaged unit read what root has written.
+func shareWithService(paths ...string) error {
+	if os.Geteuid() != 0 {
+		return nil
+	}
+	group, err := user.LookupGroup("sealgate")
+	if err != nil {
+		return nil // the package is not installed: whoever starts the server owns the files
+	}
+	gid, err := strconv.Atoi(group.Gid)
+	if err != nil {
+		return err
+	}
+	for _, path := range paths {
+		if err := os.Chown(path, -1, gid); err != nil {
+			return err
+		}
+	}
 	return nil
 }
 
@@ -241,6 +293,10 @@ Next:
   $ sealgate server -config=%[1]s
   $ SEALGATE_ADDR=http://127.0.0.1:8200 sealgate operator init %[2]s -holders='%[3]s'
 
+Under systemd, with the package, in place of the second:
+  $ sudo install -D -m 644 %[4]s /etc/systemd/system/sealgate.service.d/quickstart.conf
+  $ sudo systemctl daemon-reload && sudo systemctl enable --now sealgate
+
 The web interface is http://127.0.0.1:8200/ui/
-`, path, shares, strings.Join(holders, ","))
+`, path, shares, strings.Join(holders, ","), filepath.Join(dir, dropIn))
 }

@@ -38,6 +38,12 @@ func TestQuickstart(t *testing.T) {
 			if want := 1; keys == "shamir" && len(cfg.Seals) > want || keys != "shamir" && len(cfg.Seals) != want || !cfg.UI {
 				t.Errorf("%s: %d seals, ui %t", keys, len(cfg.Seals), cfg.UI)
 			}
+			unit, err := os.ReadFile(filepath.Join(dir, "sealgate.service.conf"))
+			if err != nil || !strings.Contains(string(unit), "-config="+path+"\n") ||
+				strings.Contains(string(unit), "ReadWritePaths=") != (data == "data") ||
+				strings.Contains(string(unit), "DeviceAllow") != (keys == "hsm") {
+				t.Errorf("%s, %s: the drop-in is\n%s, %v", keys, data, unit, err)
+			}
 			if code, _, errs := quickstart("", "-dir="+dir, "-keys=shamir", "-data=x", "-holders=a"); code != 1 ||
 				!strings.Contains(errs, "is not overwritten") {
 				t.Errorf("a second time: %d %s", code, errs)

@@ -18,11 +18,16 @@ if [ ! -s /gateway/openbao/seal.hcl ]; then
   mv /gateway/seal.new /gateway/openbao/seal.hcl
 fi
 cat >/gateway/openbao/server.hcl <<'C'
-storage "file" { path = "/gateway/openbao-data" }
+storage "raft" {
+  path    = "/gateway/openbao-data"
+  node_id = "trial"
+}
 listener "tcp" {
   address     = "0.0.0.0:8200"
   tls_disable = true
 }
+api_addr     = "http://openbao:8200"
+cluster_addr = "https://openbao:8201"
 C
 
 # A Kubernetes control plane encrypts through another, by the KMS v2 plugin.

@@ -10,10 +10,10 @@ import (
 	"time"
 )
 
-// TestGatewayProfile: an OpenBao unseals through the server on SoftHSM, also after both were killed;
-// the KMS v2 socket keeps its contract; the proxy for AWS KMS asks for a signature; and Prometheus
-// scrapes and has the alerts. Grafana is not started: its image is a download that no other test
-// needs.
+// TestGatewayProfile: an OpenBao unseals through the server on SoftHSM, also after both were
+// killed; the KMS v2 socket keeps its contract; the proxy for AWS KMS asks for a signature; and
+// Prometheus scrapes and has the alerts. Grafana is not started: its image is a download that no
+// other test needs.
 func TestGatewayProfile(t *testing.T) {
 	tr := newTrial(t)
 	profiles := []string{"--profile", "gateway", "--profile", "observability", "--profile", "operator"}
@@ -38,7 +38,7 @@ func TestGatewayProfile(t *testing.T) {
 
 	upstream.until(patience, "serving a KMS v2 socket that keeps its contract", func() bool {
 		out, err := tr.try(time.Minute, "logs", "kms-check")
-		return err == nil && strings.Contains(out, "key_id_hash") && !strings.Contains(out, "fail  ")
+		return err == nil && strings.Contains(out, "the same key_id")
 	})
 	url := "http://127.0.0.1:" + tr.ports["SOFTHSM"] + "/trial-store/kms/xks/v1/keys/aws/metadata"
 	a, err := client.Post(url, "application/json", strings.NewReader(`{"requestMetadata":{}}`))
@@ -47,7 +47,8 @@ func TestGatewayProfile(t *testing.T) {
 	}
 	defer a.Body.Close()
 	var refusal struct{ ErrorName string }
-	if err := json.NewDecoder(a.Body).Decode(&refusal); err != nil || refusal.ErrorName != "AuthenticationFailedException" {
+	err = json.NewDecoder(a.Body).Decode(&refusal)
+	if err != nil || refusal.ErrorName != "AuthenticationFailedException" {
 		t.Errorf("the proxy answers an unsigned request with %d %q, %v", a.StatusCode, refusal.ErrorName, err)
 	}
 	upstream.until(patience, "scraped by Prometheus, with alerts", func() bool { return tr.scraped() })
