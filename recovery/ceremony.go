@@ -26,6 +26,10 @@ const (
 	PurposeAuthorizeRaw     Purpose = "authorize-raw"     // one raw access to the storage
 	PurposeAuthorizeRestore Purpose = "authorize-restore" // one restore of a snapshot by force
 	PurposeAuthorizeSeals   Purpose = "authorize-seals"   // one change of the seals that lessens protection
+
+	PurposeBreakGlassEnroll Purpose = "break-glass-enroll" // from then on the quorum can decrypt the root key
+	PurposeBreakGlassRemove Purpose = "break-glass-remove" // the end of that
+	PurposeBreakGlass       Purpose = "break-glass"        // unsealing without the seals
 )
 
 func (p Purpose) known() bool {
@@ -33,9 +37,14 @@ func (p Purpose) known() bool {
 		p == PurposeRecoveryToken || p.authorizes()
 }
 
-// authorizes reports whether the ceremony makes nothing: it allows its starter one action.
+// authorizes reports whether the ceremony has no parameters and makes no shares and no token.
 func (p Purpose) authorizes() bool {
-	return p == PurposeAuthorizeRaw || p == PurposeAuthorizeRestore || p == PurposeAuthorizeSeals
+	switch p {
+	case PurposeAuthorizeRaw, PurposeAuthorizeRestore, PurposeAuthorizeSeals, PurposeBreakGlassEnroll,
+		PurposeBreakGlassRemove, PurposeBreakGlass:
+		return true
+	}
+	return false
 }
 
 // Given is one accepted share's number. The value is not kept.

@@ -10,7 +10,8 @@
 // A [Ceremony] is one operation that a quorum authorises, as a state that can be stored after every
 // step. It makes new shares, which may have to be proven before they replace the old ones, or a
 // token, encoded with a one-time password ([EncodeToken]) or encrypted. An [Unsealing] collects
-// shares in memory until they combine to their key.
+// shares in memory until they combine to their key. A [BreakGlass] record is a root key that a
+// quorum of recovery shares can decrypt, where its holders have enrolled for that.
 //
 // The package guarantees:
 //   - shares are Vault's: threshold splitting over GF(2^8), the value's bytes followed by one byte

@@ -48,7 +48,8 @@ func settle(p Purpose, authority *ShareSet, params Params, o Origin) (Params, er
 				ErrPurpose}
 		}
 		return tokenOnly(params, cmp.Or(o.TokenLen, len(params.OTP)))
-	case PurposeAuthorizeRaw, PurposeAuthorizeRestore, PurposeAuthorizeSeals:
+	case PurposeAuthorizeRaw, PurposeAuthorizeRestore, PurposeAuthorizeSeals, PurposeBreakGlassEnroll,
+		PurposeBreakGlassRemove, PurposeBreakGlass:
 		if authority == nil {
 			return params, &worded{"no shares can authorise this: the store was initialised without recovery shares",
 				ErrPurpose}

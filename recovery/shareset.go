@@ -17,7 +17,7 @@ type Target uint8
 // The targets.
 const (
 	Barrier  Target = 1 // they open the Shamir seal and authorise its rekey
-	Recovery Target = 2 // they authorise while a device unseals; they decrypt nothing
+	Recovery Target = 2 // they authorise while a device unseals; they decrypt break-glass records alone
 )
 
 // String returns the name in commands: "barrier" or "recovery".
@@ -80,9 +80,10 @@ type ShareSet struct {
 	Holders    []Holder
 	Previous   *Previous // nil in the first generation
 
-	// RecordKey authenticates the sealed record: see [RecordKey]. It is nil for recovery shares, in
-	// a share set that was made before there was such a key, and in one from [ShareSet.Public].
-	// PreviousKey is that of the share set which this one replaces.
+	// RecordKey authenticates the sealed record: see [RecordKey]. It is nil in a share set that was
+	// made before there was such a key, and in one from [ShareSet.Public]. Recovery shares have one
+	// where their quorum is enrolled for break-glass: it authenticates the [BreakGlass] record.
+	// PreviousKey is that of the unseal share set which this one replaces.
 	RecordKey, PreviousKey *Secret
 }
 
@@ -107,6 +108,21 @@ func (c *ShareSet) DestroyKeys() {
 // or nil.
 func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Reader, now time.Time) (*ShareSet,
 	[]*Secret, error) {
+	return makeShareSet(t, keysOf, previous, shares, threshold, rnd, now)
+}
+
+// NewBreakGlassSet is [NewShareSet] for recovery shares whose quorum is enrolled for break-glass.
+func NewBreakGlassSet(previous *ShareSet, shares, threshold int, rnd io.Reader, now time.Time) (*ShareSet, []*Secret,
+	error) {
+	keys := func(_ Target, seed *Secret) ([]byte, *Secret, error) { return breakGlassKeys(seed) }
+	return makeShareSet(Recovery, keys, previous, shares, threshold, rnd, now)
+}
+
+// deriveKeys derives the public key and the record key of a share set from its seed.
+type deriveKeys func(t Target, seed *Secret) (public []byte, record *Secret, err error)
+
+func makeShareSet(t Target, keys deriveKeys, previous *ShareSet, shares, threshold int, rnd io.Reader,
+	now time.Time) (*ShareSet, []*Secret, error) {
 	seed, err := secret.Random(rnd, SeedLen)
 	if err != nil {
 		return nil, nil, err
@@ -116,7 +132,7 @@ func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Rea
 	if err != nil {
 		return nil, nil, err
 	}
-	c, err := describe(t, seed, parts, rnd)
+	c, err := describe(t, keys, seed, parts, rnd)
 	if err != nil {
 		destroyAll(parts)
 		return nil, nil, err
@@ -124,18 +140,21 @@ func NewShareSet(t Target, previous *ShareSet, shares, threshold int, rnd io.Rea
 	c.Generation, c.Threshold, c.Created = 1, threshold, stamp(now)
 	if previous != nil {
 		c.Generation = previous.Generation + 1
-		c.Previous, c.PreviousKey = previous.retire(now), previous.RecordKey
+		c.Previous = previous.retire(now)
+		if t == Barrier {
+			c.PreviousKey = previous.RecordKey
+		}
 	}
 	return c, parts, nil
 }
 
 // describe makes the part of a share set that follows from its key and shares.
-func describe(t Target, seed *Secret, parts []*Secret, rnd io.Reader) (*ShareSet, error) {
+func describe(t Target, keys deriveKeys, seed *Secret, parts []*Secret, rnd io.Reader) (*ShareSet, error) {
 	id, err := uuid.Bytes(rnd)
 	if err != nil {
 		return nil, err
 	}
-	public, record, err := keysOf(t, seed)
+	public, record, err := keys(t, seed)
 	if err != nil {
 		return nil, err
 	}

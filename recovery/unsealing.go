@@ -50,11 +50,33 @@ func (u *Unsealing) Give(share *Secret) (*Secret, error) {
 	return u.combine()
 }
 
+// With returns the key that the collected shares and one more combine to. It keeps neither: the
+// collected shares stay as they are, so that the last one can be submitted again. The caller
+// destroys the key.
+func (u *Unsealing) With(last *Secret) (*Secret, error) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	if _, err := u.shareSet.Identify(last); err != nil {
+		return nil, err
+	}
+	list := []*Secret{last}
+	for _, s := range u.shares {
+		if !s.Equal(last) {
+			list = append(list, s)
+		}
+	}
+	return u.combineAll(list)
+}
+
 func (u *Unsealing) combine() (*Secret, error) {
 	list := make([]*Secret, 0, len(u.shares))
 	for _, s := range u.shares {
 		list = append(list, s)
 	}
+	return u.combineAll(list)
+}
+
+func (u *Unsealing) combineAll(list []*Secret) (*Secret, error) {
 	key := list[0].Clone() // a single share is the key itself
 	if u.shareSet.Shares > 1 {
 		key.Destroy()

@@ -127,6 +127,10 @@ func (r *Record) verifyRoot(root *Secret) error {
 	return nil
 }
 
+// VerifyRoot refuses a record that was not written by a server which knew a root key that was not
+// unwrapped from the record.
+func (r *Record) VerifyRoot(root *Secret) error { return r.verifyRoot(root) }
+
 // verifyQuorum checks that a record was written by a server that knew the key of the quorum which
 // unseals it. It must precede every use of the record.
 func (r *Record) verifyQuorum(quorum wrapping.Wrapper, isPrevious bool) error {

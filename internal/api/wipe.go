@@ -25,7 +25,7 @@ import (
 // sharePaths begin the paths of such requests.
 var sharePaths = []string{
 	"sys/init", "sys/unseal", "sys/rekey", "sys/rotate/", "sys/generate-root", "sys/generate-recovery-token",
-	"sys/recovery/", "sys/decode-token", "sys/authorize/",
+	"sys/recovery/", "sys/decode-token", "sys/authorize/", "sys/break-glass",
 }
 
 // carriesShares reports whether the body or the answer of a request may have shares.

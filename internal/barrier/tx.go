@@ -102,6 +102,15 @@ func (tx *Tx) ReplaceRoot(root *secret.Bytes, generation uint64) {
 	tx.root = &alternate{root: secret.Locked(root.Expose()), generation: generation}
 }
 
+// NewRoot returns the root key by which the transaction replaces the one in use, and its
+// generation; nil where it stays. The key stays the transaction's.
+func (tx *Tx) NewRoot() (root *secret.Bytes, generation uint64) {
+	if tx.root == nil {
+		return nil, 0
+	}
+	return tx.root.root, tx.root.generation
+}
+
 // Commit commits the whole transaction in one storage commit, or nothing. It is called once.
 //
 // Where a transaction changes the keyring and the storage leaves the outcome open, Commit reads the

@@ -55,6 +55,10 @@ var texts = map[recovery.Purpose]struct{ running, none string }{
 		"no authorization of a restore in progress"},
 	recovery.PurposeAuthorizeSeals: {"authorization of a change of the seals already in progress",
 		"no authorization of a change of the seals in progress"},
+	recovery.PurposeBreakGlassEnroll: {"an enrolment for break-glass is already in progress",
+		"no enrolment for break-glass in progress"},
+	recovery.PurposeBreakGlassRemove: {"a removal of the enrolment for break-glass is already in progress",
+		"no removal of the enrolment for break-glass in progress"},
 }
 
 func errNone(p recovery.Purpose) error {

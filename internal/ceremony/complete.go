@@ -92,8 +92,14 @@ func (m *Manager) nextShareSet(c *recovery.Ceremony) (*recovery.ShareSet, []*sec
 	if c.Params.Shares == 0 {
 		return nil, nil, nil
 	}
-	next, shares, err := recovery.NewShareSet(targetOf(c.Purpose), m.shareSet(), c.Params.Shares, c.Params.Threshold,
-		m.Rand, m.Now())
+	state, target := m.Host.ShareState(), targetOf(c.Purpose)
+	make := func() (*recovery.ShareSet, []*secret.Bytes, error) {
+		if target == recovery.Recovery && state.BreakGlass {
+			return recovery.NewBreakGlassSet(state.ShareSet, c.Params.Shares, c.Params.Threshold, m.Rand, m.Now())
+		}
+		return recovery.NewShareSet(target, state.ShareSet, c.Params.Shares, c.Params.Threshold, m.Rand, m.Now())
+	}
+	next, shares, err := make()
 	if err != nil {
 		return nil, nil, fmt.Errorf("ceremony: making the new shares: %w", err)
 	}

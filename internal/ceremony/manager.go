@@ -27,6 +27,7 @@ type ShareState struct {
 	ShareSet     *recovery.ShareSet // nil: there are no shares
 	Previous     bool               // a replaced share set can still unseal
 	SharesUnseal bool               // the shares are of the root key: they decrypt, not only authorise
+	BreakGlass   bool               // the holders of the recovery shares are enrolled for break-glass
 }
 
 // Host is the node that ceremonies act on.
@@ -42,7 +43,8 @@ type Host interface {
 // Keys changes the node's keys and share sets. Each method commits tx together with the records
 // that its change needs, and updates the node's memory to match. The caller holds the lock.
 type Keys interface {
-	// ReplaceRecovery makes next the recovery share set.
+	// ReplaceRecovery makes next the recovery share set. Where the quorum before was enrolled for
+	// break-glass it renews the root key too.
 	ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error
 	// RenewRoot replaces the root key, and the unseal share set by next where next is not nil. Unless
 	// the holders have proven their new shares, the replaced set can still unseal.
@@ -75,13 +77,15 @@ type Manager struct {
 	// have arrived. Stored under Lock.
 	answerEnds atomic.Int64
 
-	Grants *Grants // what quorums authorised for one use
+	Grants    *Grants    // what quorums authorised for one use
+	Enrolment *Enrolment // of the quorum for break-glass
 }
 
 // New returns a Manager. Every field of c is required.
 func New(c Config) *Manager {
 	m := &Manager{Config: c}
 	m.Grants = &Grants{m: m, unused: map[recovery.Purpose]grant{}}
+	m.Enrolment = &Enrolment{m: m, running: map[recovery.Purpose]*enrolmentAttempt{}}
 	return m
 }
 

@@ -132,6 +132,25 @@ func (m *Manager) checkNotEnded(ctx context.Context, b *barrier.Barrier, head tr
 	return nil
 }
 
+// Recorded reports whether the transcript up to a head has a record with a nonce, of a ceremony
+// that began at a time.
+func Recorded(ctx context.Context, b *barrier.Barrier, head transcript.Head, nonce string,
+	started time.Time) (bool, error) {
+	for seq := head.Seq; seq > 0; seq-- {
+		s, err := readTranscript(ctx, b, seq)
+		if err != nil {
+			return false, err
+		}
+		if s.Record.Nonce == nonce {
+			return true, nil
+		}
+		if s.Record.Finished.Before(started.Add(-clockSkew)) {
+			return false, nil
+		}
+	}
+	return false, nil
+}
+
 // AppendRecord adds the record that follows a head to a transaction, with the new head.
 func AppendRecord(ctx context.Context, b *barrier.Barrier, tx *barrier.Tx, head transcript.Head,
 	r transcript.Record) error {

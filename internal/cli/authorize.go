@@ -17,11 +17,24 @@ type authorizeFlags struct {
 	change               string
 }
 
-// authorize is one run of the command.
+// modes is how many of -init, -cancel and -status are given.
+func (f *authorizeFlags) modes() (n int) {
+	for _, on := range []bool{f.init, f.cancel, f.status} {
+		if on {
+			n++
+		}
+	}
+	return n
+}
+
+// authorize is one run of a command by which a quorum authorises something.
 type authorize struct {
 	*base
 	*authorizeFlags
-	client *api.Client
+	client  *api.Client
+	path    string // below which attempt and update are
+	command string // "operator authorize -purpose=raw"
+	what    string // "authorization"
 }
 
 // authorizeStatus is the response of sys/authorize/<purpose>/attempt and .../update.
@@ -34,6 +47,7 @@ type authorizeStatus struct {
 	Complete     bool     `json:"complete"`
 	Expires      string   `json:"expires"`
 	Change       string   `json:"change,omitempty"`
+	Enrolled     *bool    `json:"enrolled,omitempty"` // of break-glass alone
 	HoldersGiven []string `json:"holders_given,omitempty"`
 }
 
@@ -77,12 +91,6 @@ file, one per line.`,
 }
 
 func runAuthorize(b *base, f *authorizeFlags, args []string) int {
-	modes := 0
-	for _, on := range []bool{f.init, f.cancel, f.status} {
-		if on {
-			modes++
-		}
-	}
 	switch {
 	case !slices.Contains(authorizePurposes, f.purpose):
 		b.errorf("Error: specify what to authorize with -purpose=%s", strings.Join(authorizePurposes, " or -purpose="))
@@ -91,18 +99,25 @@ func runAuthorize(b *base, f *authorizeFlags, args []string) int {
 		b.errorf("Error: -change belongs to -purpose=seals -init: it says which change of the seals is to be authorized, " +
 			"as in -change=\"remove hsm\"")
 		return exitLocal
-	case modes > 1:
-		b.errorf("Error: -init, -cancel and -status exclude each other")
+	}
+	a := &authorize{base: b, authorizeFlags: f, path: "sys/authorize/" + f.purpose,
+		command: "operator authorize -purpose=" + f.purpose, what: "authorization"}
+	return a.run(args)
+}
+
+func (a *authorize) run(args []string) int {
+	if a.modes() > 1 {
+		a.errorf("Error: -init, -cancel and -status exclude each other")
 		return exitLocal
 	}
-	return b.withClient(func(client *api.Client) int {
-		a := &authorize{base: b, authorizeFlags: f, client: client}
+	return a.withClient(func(client *api.Client) int {
+		a.client = client
 		switch {
-		case f.init:
+		case a.init:
 			return a.start()
-		case f.cancel:
+		case a.cancel:
 			return a.stop()
-		case f.status:
+		case a.status:
 			return a.showStatus()
 		}
 		return a.give(args)
@@ -111,7 +126,7 @@ func runAuthorize(b *base, f *authorizeFlags, args []string) int {
 
 // ask sends one request. what is "attempt" or "update".
 func (a *authorize) ask(ctx context.Context, method, what string, in, out any) error {
-	return callWith(ctx, a.client, method, "sys/authorize/"+a.purpose+"/"+what, in, out)
+	return callWith(ctx, a.client, method, a.path+"/"+what, in, out)
 }
 
 func (a *authorize) current() (*authorizeStatus, error) {
@@ -126,7 +141,7 @@ func (a *authorize) start() int {
 		body = map[string]string{"change": a.change}
 	}
 	if err := a.ask(context.Background(), http.MethodPut, "attempt", body, s); err != nil {
-		return a.fail("starting the authorization", err)
+		return a.fail("starting the "+a.what, err)
 	}
 	return a.show(s)
 }
@@ -137,39 +152,39 @@ func (a *authorize) stop() int {
 		body = map[string]string{"nonce": a.nonce}
 	}
 	if err := a.ask(context.Background(), http.MethodDelete, "attempt", body, nil); err != nil {
-		return a.fail("canceling the authorization", err)
+		return a.fail("canceling the "+a.what, err)
 	}
-	a.printf("Success! Authorization canceled (if it was started)\n")
+	a.printf("Success! %s canceled (if it was started)\n", strings.ToUpper(a.what[:1])+a.what[1:])
 	return exitOK
 }
 
 func (a *authorize) showStatus() int {
 	s, err := a.current()
 	if err != nil {
-		return a.fail("getting the status of the authorization", err)
+		return a.fail("getting the status of the "+a.what, err)
 	}
 	return a.show(s)
 }
 
-// again is the command line that continues this authorization.
+// again is the command line that continues.
 func (a *authorize) again(nonce string) string {
-	text := "operator authorize -purpose=" + a.purpose
+	text := a.command
 	if nonce != "" {
 		text += " -nonce=" + nonce
 	}
 	return text
 }
 
-// give gives shares to the authorization in progress.
+// give gives shares to the operation in progress.
 func (a *authorize) give(args []string) int {
 	s, err := a.current()
 	if err != nil {
-		return a.fail("getting the status of the authorization", err)
+		return a.fail("getting the status of the "+a.what, err)
 	}
 	switch {
 	case !s.Started && a.nonce == "":
-		a.errorf("No authorization is in progress. Start one with:\n\n    sealgate %s -init\n\n"+
-			"It shows the nonce that each holder of a share needs.", a.again(""))
+		a.errorf("No %s is in progress. Start one with:\n\n    sealgate %s -init\n\n"+
+			"It shows the nonce that each holder of a share needs.", a.what, a.again(""))
 		return exitLocal
 	case len(args) > 0 && a.nonce == "":
 		a.errorf("Missing nonce value: specify it via the -nonce flag")
@@ -235,6 +250,9 @@ func (a *authorize) show(s *authorizeStatus) int {
 	p.add("Complete", s.Complete)
 	if s.Expires != "" {
 		p.add("Expires", s.Expires)
+	}
+	if s.Enrolled != nil {
+		p.add("Enrolled", yesNo(*s.Enrolled))
 	}
 	a.printf("%s", columns(p))
 	return exitOK

@@ -43,7 +43,7 @@ type Env struct {
 var clientCommands = []func(*base) *command{
 	statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
 	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
-	authorizeCommand,
+	authorizeCommand, breakGlassCommand, breakGlassStatusCommand, breakGlassEnrollCommand, breakGlassRemoveCommand,
 	tenantAddCommand, tenantListCommand, tenantSuspendCommand, tenantResumeCommand,
 	xksStoreCreateCommand, xksStoreRotateCommand, xksStoreDownloadCommand,
 	membersCommand, custodiansCommand, proveCommand, transcriptListCommand, transcriptShowCommand, transcriptExportCommand,

@@ -26,6 +26,7 @@ type sealSet struct {
 	Members    []sealMember  `json:"members"`
 	Candidates []backendSeal `json:"candidates"`
 	Losses     []string      `json:"losses"`
+	Survives   string        `json:"survives_text"`
 	Nodes      []sealNode    `json:"nodes"`
 	Warnings   []string      `json:"warnings"`
 }
@@ -102,6 +103,9 @@ func showSeals(b *base, client *api.Client, method, path string) int {
 	for _, l := range s.Losses {
 		p.add("Losses", l)
 	}
+	if s.Survives != "" {
+		p.add("Loss Of Every Seal", s.Survives)
+	}
 	b.printf("%s\n", p)
 	rows := [][]string{}
 	for _, m := range s.Members {
@@ -163,10 +167,12 @@ func yesNo(v bool) string {
 
 func sealsAddCommand(b *base) *command {
 	b.formatted()
-	policy := ""
+	policy, replaces := "", ""
 	b.flags.StringVar(&policy, "policy", "", "the `policy` with the new seal, as \"operator seals policy\" takes it")
-	b.own("policy")
-	b.nonEmpty("policy")
+	b.flags.StringVar(&replaces, "replaces", "", "take the root key from these seals in the same commit, because they "+
+		"are lost: `NAME`,...")
+	b.own("policy", "replaces")
+	b.nonEmpty("policy", "replaces")
 	return &command{base: b, name: "operator seals add", args: "NAME", least: 1, most: 1,
 		synopsis: "Make a configured seal hold the root key too",
 		about: `Makes the seal NAME hold the root key too, while the servers serve. Add its stanza to the configuration of
@@ -174,12 +180,18 @@ every node first. The nodes read it themselves, and each proves with its own cre
 then does the seal enter the sealed record, in one commit. The threshold of the policy stays; where the policy has groups,
 -policy says where NAME belongs.
 
+With -replaces, the named seals lose the root key in the same commit, as by "operator seals remove": they are not asked,
+so they may be lost. That needs a quorum of shares (operator authorize -purpose=seals -change="replace LOST with NAME").
+
 The exit code is 2 while a node has not proven the seal: correct what the node reports and repeat the command. Needs
 "update" and "sudo" on sys/seals/add.`,
 		run: func(args []string) int {
 			body := map[string]any{"name": args[0]}
 			if policy != "" {
 				body["policy"] = policy
+			}
+			if replaces != "" {
+				body["replaces"] = strings.Split(replaces, ",")
 			}
 			return changeSeals(b, "sys/seals/add", body, "adding the seal")
 		}}
@@ -340,6 +352,7 @@ type forecastAnswer struct {
 	Critical    []string `json:"critical_losses"`
 	ProvenAt    string   `json:"proven_at"`
 	Text        string   `json:"text"`
+	Survives    string   `json:"survives_text"`
 	Expires     []struct {
 		Seal string `json:"seal"`
 		What string `json:"what"`
@@ -393,7 +406,11 @@ func forecast(b *base, client *api.Client, strict bool) int {
 }
 
 func showForecast(b *base, f *forecastAnswer) {
-	b.printf("%s\n\n", f.Text)
+	b.printf("%s\n", f.Text)
+	if f.Survives != "" {
+		b.printf("%s\n", f.Survives)
+	}
+	b.printf("\n")
 	rows := [][]string{}
 	for _, n := range f.Nodes {
 		rows = append(rows, []string{n.Node, yesNo(n.Active), yesNo(n.WouldUnseal),

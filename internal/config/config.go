@@ -41,6 +41,7 @@ type Config struct {
 	ClusterAddr       string // URL for the other nodes; "" to derive it
 	APIVersion        string // the version of Vault that clients see; version.APILevel
 	ClusterName       string // "" to generate it at init
+	BreakGlass        bool   // an enrolled quorum may unseal this node when its seals fail
 	ClusterID         string // refuses a storage of another cluster; "": any
 	FIPS              bool   // only algorithms that FIPS 140-3 approves
 	Anchor            Anchor // keeps what the node last saw of its storage

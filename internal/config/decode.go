@@ -64,6 +64,7 @@ func (d *decoder) file(b *body) {
 	d.apiVersion(s)
 	s.str("cluster_name", &c.ClusterName)
 	s.str("cluster_id", &c.ClusterID)
+	s.flag("break_glass", &c.BreakGlass)
 	for _, b := range s.blocks("anchor", 1, 1) {
 		d.anchor(b)
 	}

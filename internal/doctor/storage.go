@@ -87,6 +87,31 @@ func (e *exam) storage(ctx context.Context) {
 		}
 		on.ok("it can be read; the root key has generation %d and needs %s", e.record.Generation, text)
 		e.sealedRecord(on)
+		e.lossOfSeals(ctx, on, r)
+	}
+}
+
+// lossOfSeals says whether the data survives the loss of every seal.
+func (e *exam) lossOfSeals(ctx context.Context, on topic, r Reader) {
+	threshold, shares, err := node.StoredBreakGlass(ctx, r.Get)
+	custodians := func(name string) bool {
+		return slices.ContainsFunc(e.record.Parts, func(p seals.Part) bool { return p.Name == name && p.Type == "shamir" })
+	}
+	switch {
+	case len(e.record.ShareSet) > 0 && e.record.Plan().Opens(custodians):
+		on.ok("the data survives the loss of every other seal: the unseal shares open it")
+	case len(e.record.ShareSet) > 0:
+		on.ok("the data does not survive the loss of every other seal: the policy asks for more than the unseal shares")
+	case err != nil:
+		on.warn("unseal the server, which writes it again, or restore it from a backup",
+			"the break-glass record cannot be read, so the data may not survive the loss of every seal: %v", err)
+	case shares > 0 && e.cfg.BreakGlass:
+		on.ok("the data survives the loss of every seal: %d of %d recovery shares open it (break-glass)", threshold, shares)
+	case shares > 0:
+		on.ok("the data survives the loss of every seal: %d of %d recovery shares open it (break-glass), once break_glass = "+
+			"true is in the configuration", threshold, shares)
+	default:
+		on.ok("the data does not survive the loss of every seal: nobody is enrolled for break-glass")
 	}
 }
 

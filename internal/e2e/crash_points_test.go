@@ -32,6 +32,7 @@ var rewrapPoints = []string{"retire.commit", "retire.done", "rewrap-data.commit"
 // storage.
 var crashPoints = map[string][]string{
 	"authorize-restore":             {"authorize.commit"},
+	"break-glass":                   {"break-glass.record.commit"},
 	"change-seals":                  {"authorize.commit", "seals.commit"},
 	"compromise":                    append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
 	"compromise-shamir":             append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
@@ -43,6 +44,7 @@ var crashPoints = map[string][]string{
 	"rekey-barrier-shamir":          {"root.commit"},
 	"rekey-barrier-shamir-verified": {"rekey.await.commit", "root.commit"},
 	"rekey-recovery":                {"rekey.recovery.commit"},
+	"rekey-recovery-enrolled":       {"break-glass.enroll.commit", "root.commit"},
 	"rekey-recovery-cancelled":      {"rekey.await.commit"},
 	"rekey-recovery-recipients":     {"answer.wipe", "rekey.recovery.commit"},
 	"rekey-recovery-verified":       {"rekey.await.commit", "rekey.recovery.commit"},

@@ -81,8 +81,21 @@ func prepare(t *testing.T, sc scenario) *base {
 	for i := range 3 {
 		w.harness.mustPut(fmt.Sprint(i), fmt.Sprint("value ", i))
 	}
+	if sc.setup != nil {
+		if err := sc.setup(w); err != nil {
+			t.Fatal(err)
+		}
+	}
 	if err := w.harness.Stop(); err != nil {
 		t.Fatal(err)
+	}
+	if sc.lost {
+		lose := strings.NewReplacer("key_label = \"root\"\n  generate_key = true", "key_label = \"lost\"")
+		if err := w.changeConfig(func(config string) string {
+			return "break_glass = true\n" + lose.Replace(config)
+		}); err != nil {
+			t.Fatal(err)
+		}
 	}
 	b.root, b.old = w.harness.root, w.old
 	return b
@@ -149,7 +162,7 @@ func readPoints(t *testing.T, log string) []string {
 func (w *scenarioRun) begin(t *testing.T, sc scenario) {
 	t.Helper()
 	w.harness.mustStart()
-	if !sc.fresh {
+	if !sc.fresh && !sc.lost {
 		w.unseal(t, w.old)
 	}
 }
@@ -173,11 +186,14 @@ func (b *base) killAt(t *testing.T, sc scenario, point string) {
 	env := w.harness.Env
 	w.harness.Env = append(slices.Clone(env), "SEALGATE_FAILPOINT="+point)
 	w.begin(t, sc)
-	if err := sc.run(w); !errors.Is(err, errDead) {
+	err := sc.run(w)
+	if err != nil && !errors.Is(err, errDead) {
 		t.Fatalf("the server was to die at %s, but the scenario ended with: %v", point, err)
 	}
-	if code, err := w.harness.Wait(10 * time.Second); err != nil || code != -1 {
-		t.Fatalf("exit code %d, %v; want death by a signal", code, err)
+	// A step that follows the last answer, such as maintenance, is reached soon after it.
+	if code, failed := w.harness.Wait(30 * time.Second); failed != nil || code != -1 {
+		t.Fatalf("the server was to die at %s, and the scenario ended with: %v; exit code %d, %v; want death by a signal",
+			point, err, code, failed)
 	}
 	w.harness.Env = env
 	w.harness.mustStart()

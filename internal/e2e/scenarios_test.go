@@ -36,6 +36,8 @@ type scenario struct {
 	custodians bool
 	fresh      bool // begins before the initialisation
 	run        func(w *scenarioRun) error
+	setup      func(w *scenarioRun) error         // what precedes it, while the server is unsealed; nil: nothing
+	lost       bool                               // the HSM has lost its key, and break-glass is allowed
 	shares     bool                               // it makes new shares
 	judge      func(t *testing.T, w *scenarioRun) // what is left after a crash; nil: the usual
 }
@@ -302,6 +304,63 @@ func judgeMigration(t *testing.T, w *scenarioRun) {
 	w.harness.mustGet("after", "the crash")
 }
 
+// enrol enrols the quorum of the recovery shares for break-glass.
+func enrol(w *scenarioRun) error {
+	var st struct{ Nonce string }
+	if err := w.do(200, "PUT", "sys/break-glass/enroll/attempt", nil, &st); err != nil {
+		return err
+	}
+	return w.giveThree("sys/break-glass/enroll/update", st.Nonce)
+}
+
+// breakGlass unseals with the shares of an enrolled quorum, while the HSM has lost its key.
+func breakGlass(w *scenarioRun) error { return w.breaks() }
+
+// changeConfig rewrites the configuration of a server that does not run.
+func (w *scenarioRun) changeConfig(change func(string) string) error {
+	config, err := os.ReadFile(filepath.Join(w.harness.Dir, "sealgate.hcl"))
+	if err != nil {
+		return err
+	}
+	return w.harness.WriteConfig(change(string(config)))
+}
+
+// breaks gives three shares for break-glass, once the seal has failed.
+func (w *scenarioRun) breaks() error {
+	for deadline := time.Now().Add(time.Minute); ; time.Sleep(20 * time.Millisecond) {
+		err := w.do(200, "PUT", "sys/break-glass", map[string]string{"key": w.old[0]}, nil)
+		if err == nil {
+			break
+		}
+		if errors.Is(err, errDead) || !strings.Contains(err.Error(), "have not failed") || time.Now().After(deadline) {
+			return err
+		}
+	}
+	for _, share := range w.old[1:3] {
+		if err := w.do(200, "PUT", "sys/break-glass", map[string]string{"key": share}, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeBreakGlass: the same shares unseal the server again as long as the key is lost, and the HSM
+// does when it has the key again.
+func judgeBreakGlass(t *testing.T, w *scenarioRun) {
+	t.Helper()
+	if err := w.breaks(); err != nil {
+		t.Fatal(err)
+	}
+	w.harness.mustGet("1", "value 1")
+	w.transcriptIsWhole(t)
+	w.harness.move(w.harness.Stop)
+	if err := w.changeConfig(strings.NewReplacer(`"lost"`, `"root"`).Replace); err != nil {
+		t.Fatal(err)
+	}
+	w.harness.mustStart()
+	w.judge(t, scenario{})
+}
+
 func (w *scenarioRun) giveThree(path, nonce string) error {
 	for _, share := range w.old[:3] {
 		if err := w.do(200, "PUT", path, map[string]string{"key": share, "nonce": nonce}, nil); err != nil {
@@ -336,6 +395,14 @@ var scenarios = []scenario{
 	{name: "change-seals", run: changeSeals},
 	{name: "rotate-seal-key", run: rotateSealKey, judge: judgeKeyRotation},
 	{name: "migrate-seals", custodians: true, run: migrateSeals, judge: judgeMigration},
+	{name: "break-glass", setup: enrol, lost: true, run: breakGlass, judge: judgeBreakGlass},
+	{name: "rekey-recovery-enrolled", shares: true, run: func(w *scenarioRun) error {
+		if err := enrol(w); err != nil {
+			return err
+		}
+		w.target = "rekey-recovery-key"
+		return w.rekey()
+	}},
 	{name: "restore", run: restored},
 	{name: "restore-shamir", custodians: true, run: restored},
 	{name: "rekey-barrier-shamir", custodians: true, shares: true,

@@ -60,6 +60,15 @@ func (r *Replica) Echo(m Member) error {
 		func(s string) bool { return len(s) > maxMemberText }) {
 		return fault.New(fault.Invalid, "the announcement of a node has no id, or values that are too long")
 	}
+	r.heard(m)
+	if r.Heard != nil && len(m.Report) > 0 {
+		r.Heard(m.Report)
+	}
+	return nil
+}
+
+// heard keeps the announcement of a standby.
+func (r *Replica) heard(m Member) {
 	now := r.Now()
 	all := &r.members
 	all.mu.Lock()
@@ -75,7 +84,6 @@ func (r *Replica) Echo(m Member) error {
 	if _, known := all.heard[m.ID]; known || len(all.heard) < maxMembers {
 		all.heard[m.ID] = MemberStatus{Member: m, LastEcho: now}
 	}
-	return nil
 }
 
 // Members lists this node, which leads, and the standbys heard of in the last 30 s, by host name.

@@ -46,7 +46,7 @@ type Timing struct {
 	Echo               time.Duration // between announcements of a standby to the leader
 }
 
-// Config is what a [Replica] works with. Every field but Metrics and Report is required.
+// Config is what a [Replica] works with. Every field but Metrics, Report and Heard is required.
 type Config struct {
 	Self   Member        // with an ID
 	Store  storage.Store // see [CheckStore]
@@ -55,6 +55,7 @@ type Config struct {
 	Timing Timing
 
 	Report func() json.RawMessage // what a standby adds to its announcements; nil: nothing
+	Heard  func(json.RawMessage)  // called by a leader with each report, which is not to be kept waiting; may be nil
 
 	Log     *slog.Logger
 	Now     func() time.Time

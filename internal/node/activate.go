@@ -24,6 +24,8 @@ var errShareSet = errors.New("node: the record of who holds the unseal shares wa
 // activate builds what requests need on an open barrier and publishes it. The caller holds
 // transition. On failure the barrier is closed again and the node stays sealed.
 func (n *Node) activate(ctx context.Context, b *barrier.Barrier) error {
+	n.glass.forget()
+	n.glass.broken.Store(false)
 	if n.Clustered() {
 		return (replicaHost{n}).join(ctx, b)
 	}
@@ -97,6 +99,12 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		return nil, err
 	}
 	if !standby {
+		if err := BreakGlassOf(n).recordPending(ctx, a); err != nil {
+			if n.cfg.Trail != nil {
+				n.cfg.Trail.Deactivate()
+			}
+			return nil, err
+		}
 		warnWithoutShares(n)
 		a.rewrap = newDataRewrap(n, b, tokens)
 		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run, a.rewrap.run, a.rewrap.keepCensus}
@@ -146,9 +154,12 @@ func (n *Node) identify(ctx context.Context, b *barrier.Barrier) error {
 	if err != nil {
 		return err
 	}
+	enrolled := shareSet.Decrypts()
 	shareSet.DestroyKeys() // they are read again where they are needed
 	n.tampered.Store(nil)
-	n.change(func(f *nodeState) { f.clusterName, f.shareSet, f.trouble = c.Name, shareSet, nil })
+	n.change(func(f *nodeState) {
+		f.clusterName, f.shareSet, f.breakGlass, f.trouble = c.Name, shareSet, enrolled, nil
+	})
 	return nil
 }
 

@@ -75,8 +75,12 @@ func (a attestation) attestWritten(tx *barrier.Tx) (next attestation, changed bo
 	return a, changed
 }
 
-// attest adds the attestation of what a transaction writes.
+// attest adds the attestation of what a transaction writes, and the break-glass record where it
+// changes with that.
 func (i integrity) attest(ctx context.Context, a *RoleState, tx *barrier.Tx) error {
+	if err := (enrolment(i)).follow(ctx, a.barrier, tx); err != nil {
+		return err
+	}
 	if _, changed := (attestation{}).attestWritten(tx); !changed {
 		return nil
 	}

@@ -63,7 +63,7 @@ func (e *testCluster) addWith(store storage.Store, set, from *seals.Set) *Node {
 	name := fmt.Sprintf("n%d", e.made)
 	e.made++
 	n, err := New(Config{
-		Store: store, StorageType: "inmem", Seals: set, MigrateFrom: from,
+		Store: store, StorageType: "inmem", Seals: set, MigrateFrom: from, BreakGlass: e.glass,
 		Engines: map[string]mount.Factory{"kv": kv.New}, Now: e.clock,
 		Log:     slog.New(slog.NewTextHandler(e.t.Output(), nil)).With("node", name),
 		Cluster: &ha.Member{ID: name, Hostname: name, ClusterAddr: "https://127.0.0.1:1"},

@@ -46,6 +46,9 @@ type Config struct {
 	// node runs without a cluster, whatever the store can do.
 	Cluster *ha.Member
 
+	// BreakGlass lets a quorum that is enrolled unseal this node when its seals fail.
+	BreakGlass bool
+
 	ClusterID string // refuses a storage of another cluster; "": any
 	Anchor    Anchor // nil: a storage that was rolled back as a whole is not recognised
 	// LastCommit returns a number that grows with the storage's commits; nil: it has none. The default

@@ -29,5 +29,6 @@
 // methods as a [mount.Factory].
 //
 // Stays compatible: the entries "core/seal" (seals.Record), "core/recovery-shape" (shareCounts),
-// "core/cluster" (clusterRecord) and "core/custody/" (recovery.ShareSet).
+// "core/break-glass" (recovery.BreakGlass), "core/cluster" (clusterRecord) and "core/custody/"
+// (recovery.ShareSet).
 package node

@@ -21,6 +21,11 @@ type Forecast struct {
 	Expires        []Expiry       `json:"expires"`         // the earliest first
 	Nodes          []NodeForecast `json:"nodes"`
 	Text           string         `json:"text"`
+
+	// SurvivesAllSeals says whether shares open the data when every seal is lost; SurvivesText says it
+	// in words.
+	SurvivesAllSeals bool   `json:"survives_all_seals"`
+	SurvivesText     string `json:"survives_text"`
 }
 
 // NodeForecast is the forecast of one node.
@@ -76,6 +81,7 @@ func (s SealAdmin) Forecast(context.Context) (*Forecast, error) {
 	}
 	slices.SortStableFunc(f.Expires, func(a, b Expiry) int { return a.At.Compare(b.At) })
 	f.Text = f.words(n.state.Load())
+	f.SurvivesAllSeals, f.SurvivesText = survivesAllSeals(n)
 	return f, nil
 }
 

@@ -39,7 +39,9 @@ func (h ceremonyHost) Unsealed() (ceremony.Unsealed, error) {
 // ShareState implements ceremony.Host.
 func (h ceremonyHost) ShareState() ceremony.ShareState {
 	f := h.n.state.Load()
-	c := ceremony.ShareState{ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares()}
+	c := ceremony.ShareState{
+		ShareSet: f.shareSet, SharesUnseal: h.n.seals.Load().NeedsShares(), BreakGlass: f.breakGlass,
+	}
 	if f.record != nil {
 		c.SharesUnseal = len(f.record.ShareSet) > 0
 	}
@@ -65,23 +67,6 @@ func (h ceremonyHost) TranscriptHead(ctx context.Context) ([]byte, error) {
 		return nil, err
 	}
 	return integrity(h).transcriptHead(ctx, a)
-}
-
-// ReplaceRecovery implements ceremony.Keys. It changes who authorises, and nothing else: no key of
-// the barrier, no part of a seal.
-func (h ceremonyHost) ReplaceRecovery(ctx context.Context, tx *barrier.Tx, next *recovery.ShareSet) error {
-	counts := shareCounts{next.Shares, next.Threshold}
-	tx.Put(pathShareSet+next.Target.String(), next.Marshal())
-	tx.PutRaw(keyShareCounts, counts.marshal())
-	if err := h.Attest(ctx, tx); err != nil {
-		return barrier.Fault(err, "the rekey could not be attested; the old shares stay valid")
-	}
-	failpoint.Point("rekey.recovery.commit")
-	if err := h.commitShareSet(ctx, tx, next); err != nil {
-		return barrier.Fault(err, "the rekey could not be written; the old shares stay valid")
-	}
-	h.n.change(func(f *nodeState) { f.shareSet, f.shareCounts = next, counts })
-	return nil
 }
 
 // commitShareSet commits a transaction that makes c the share set. Where the storage reports a

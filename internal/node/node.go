@@ -39,6 +39,7 @@ type Node struct {
 	migration  *sealMigration // nil: none is configured
 	trials     *sealTrials
 	snapshots  *snapshotScheduler
+	glass      *glassBreaker
 
 	handOver *barrier.HandOver               // nil without a cluster
 	replica  *ha.Replica                     // nil without a cluster
@@ -66,7 +67,7 @@ func New(cfg Config) (*Node, error) {
 		cfg.Metrics.Sampled(KeysOf(n).sample)
 	}
 	n.migration = newSealMigration(n)
-	n.keeper, n.trials = &sealKeeper{n: n}, &sealTrials{n: n}
+	n.keeper, n.trials, n.glass = &sealKeeper{n: n}, &sealTrials{n: n}, &glassBreaker{}
 	n.snapshots = newSnapshotScheduler(n)
 	if err := n.newReplica(); err != nil {
 		return nil, err

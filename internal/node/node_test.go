@@ -33,6 +33,7 @@ type harness struct {
 	mu    sync.Mutex
 	now   time.Time
 	from  *seals.Set // see startFrom
+	glass bool       // break-glass is allowed
 
 	snapshots []SnapshotSchedule
 }
@@ -136,7 +137,8 @@ func (h *harness) startWith(set *seals.Set, log *slog.Logger) (n *Node, stop fun
 	h.t.Helper()
 	n, err := New(Config{
 		Store: h.store, StorageType: "inmem", Seals: set, MigrateFrom: h.from, Snapshots: h.snapshots,
-		Engines: map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
+		BreakGlass: h.glass,
+		Engines:    map[string]mount.Factory{"kv": kv.New}, Now: h.clock,
 		Log: log,
 		Timing: Timing{Probe: 20 * time.Millisecond, ProbeFailing: 5 * time.Millisecond, RetryMin: time.Millisecond,
 			RetryMax: 4 * time.Millisecond},

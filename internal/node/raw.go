@@ -19,7 +19,7 @@ type Raw struct{ b *barrier.Barrier }
 // protected are the records that decide who gets a key, or that prove what was done with one: raw
 // access neither reads nor writes them. A name that ends in a slash covers everything below it.
 var protected = []string{
-	keySealed, keyShareCounts, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
+	keySealed, keyShareCounts, keyBreakGlass, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
 	"core/transcript/", "core/ceremony/", "core/answer/", "core/backup/", "core/proven/", "core/root-handover/",
 	pathTrials, pathSnapshots, "core/snapshot/",
 	"core/encryptions", "core/key-census", pathRewrapJob,

@@ -9,6 +9,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -43,7 +44,7 @@ func (n *Node) newReplica() error {
 			RetryMin: t.RetryMin, RetryMax: t.RetryMax, Stagger: t.Stagger, Pause: t.Pause, Drain: t.Drain,
 			Read: t.BecomeLeader, Prove: t.Prove, Echo: t.Echo,
 		},
-		Report: SealAdminOf(n).announced, Log: n.log, Now: n.cfg.Now, Metrics: n.cfg.Metrics,
+		Report: SealAdminOf(n).announced, Heard: SealAdminOf(n).heard, Log: n.log, Now: n.cfg.Now, Metrics: n.cfg.Metrics,
 	})
 	if err != nil {
 		return fmt.Errorf("node: %w", err)
@@ -129,6 +130,10 @@ var errLeftBehind = errors.New("the root key was replaced while this node was un
 // errRestoring is why a standby serves nothing while a snapshot replaces all data.
 var errRestoring = errors.New("a snapshot is replacing the data")
 
+// errRecorded is why a standby reads everything again once its leader has written to the
+// transcript.
+var errRecorded = errors.New("the transcript has a new record, which may be the one that this node waits for")
+
 // Standby implements ha.Host.
 func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role, err error) {
 	n := h.n
@@ -152,6 +157,9 @@ func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role,
 		return nil, errors.Join(err, b.Seal(ended))
 	}
 	a.inflight, a.follower = ha.NewInflight(), f
+	if a.unrecorded, err = BreakGlassOf(n).held(ctx, b); err != nil {
+		return nil, errors.Join(err, a.Close(ended))
+	}
 	return a, nil
 }
 
@@ -191,7 +199,8 @@ func (h replicaHost) Publish(next ha.Role) (previous ha.Role) {
 		h.n.poke() // do at once what is due
 	}
 	h.n.ceremonies.Grants.Forget()
-	if old := h.n.role.Swap(a); old != nil {
+	h.n.ceremonies.Enrolment.Forget()
+	if old := h.n.glass.publish(h.n, a); old != nil {
 		return old
 	}
 	return nil
@@ -254,6 +263,8 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 		return h.followState(ctx, a)
 	case strings.HasPrefix(key, pathTrials):
 		h.n.trials.check()
+	case key == ceremony.TranscriptHeadPath && a.unrecorded:
+		return errRecorded
 	case strings.HasPrefix(key, "core/"):
 		return h.applyCore(ctx, a, key)
 	case strings.HasPrefix(key, "auth/"):

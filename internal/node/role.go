@@ -31,6 +31,7 @@ type RoleState struct {
 	follower   *ha.Follower
 	inflight   *ha.Inflight
 	settings   atomic.Uint64
+	unrecorded bool // a standby's: it serves once the leader has recorded the unseal by break-glass
 }
 
 // Store returns the encrypted storage.

@@ -42,6 +42,7 @@ func (n *Node) Run(ctx context.Context) {
 		backoff = n.cfg.Timing.RetryMin
 		n.trials.prove(ctx)
 		KeysOf(n).renewAuthority(ctx)
+		BreakGlassOf(n).recordReported(ctx)
 		n.migration.finish(ctx)
 		now := time.Now()
 		if n.sealed() { // uninitialised, or waiting for shares
@@ -72,6 +73,7 @@ func (n *Node) maintain(ctx context.Context) {
 	(replicaHost{n}).endHandOver(ctx)
 	SealAdminOf(n).endTrials(ctx)
 	(integrity{n}).checkAttestation(ctx)
+	(enrolment{n}).maintain(ctx)
 	(integrity{n}).refreshAnchor(ctx)
 }
 

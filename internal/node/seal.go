@@ -36,6 +36,7 @@ func (n *Node) hold() {
 func (n *Node) deactivate(ctx context.Context) error {
 	(integrity{n}).refreshAnchor(ctx)
 	n.ceremonies.Grants.Forget()
+	n.ceremonies.Enrolment.Forget()
 	if n.Clustered() {
 		n.forgetKeys()
 		return nil

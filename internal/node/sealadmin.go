@@ -29,6 +29,9 @@ type SealList struct {
 	Losses     []string     `json:"losses"`     // which losses the set survives, in words
 	Nodes      []SealNode   `json:"nodes"`
 	Warnings   []string     `json:"warnings"`
+
+	SurvivesAllSeals bool   `json:"survives_all_seals"` // as in Forecast
+	SurvivesText     string `json:"survives_text"`
 }
 
 // SealMember is one seal, as this node sees it.
@@ -61,6 +64,10 @@ func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
 		Threshold: record.Threshold, Generation: record.Generation,
 		Members: []SealMember{}, Candidates: []SealMember{}, Losses: lossesInWords(record),
 		Nodes: s.nodes(), Warnings: []string{},
+	}
+	l.SurvivesAllSeals, l.SurvivesText = survivesAllSeals(n)
+	if n.unsealedByShares() {
+		l.Warnings = append(l.Warnings, brokenText)
 	}
 	for _, st := range set.StatusOf(record) {
 		member := slices.ContainsFunc(record.Parts, func(p seals.Part) bool { return p.Name == st.Name })

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
@@ -45,12 +46,23 @@ type planChange struct {
 // It can be repeated: it continues where it stopped, and does nothing where the seal is a member.
 // policy is that of the members with the new one, "" for one more seal under the same threshold.
 func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Starter) (*SealChange, error) {
+	return s.Replace(ctx, name, policy, nil, by)
+}
+
+// Replace is [SealAdmin.Add] of a seal in place of others, which are not asked: they may be lost.
+// That takes a quorum, and new keys as [SealAdmin.Remove] does.
+func (s SealAdmin) Replace(ctx context.Context, name, policy string, lost []string, by ceremony.Starter) (*SealChange,
+	error) {
 	n := s.n
 	a, err := s.mayChange()
 	if err != nil {
 		return nil, err
 	}
-	next, err := s.withMember(planOf(n.state.Load().record), name, policy)
+	left, err := without(planOf(n.state.Load().record), name, lost)
+	if err != nil {
+		return nil, err
+	}
+	next, err := s.withMember(left, name, policy)
 	if err != nil {
 		return nil, err
 	}
@@ -63,6 +75,10 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 		}
 	}
 	if s.hasQuorum(seals.Plan{Members: []string{name}}) {
+		if len(lost) > 0 {
+			return nil, fault.New(fault.Invalid, "nothing was changed: custodians join as a seal of their own; remove the lost "+
+				"seal afterwards")
+		}
 		return s.addCustodians(ctx, a, name, next, by)
 	}
 	t, err := s.trialFor(ctx, a, name, "")
@@ -74,7 +90,7 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 		c.Done, c.Waiting = false, waiting
 		return c, nil
 	}
-	s.awaitProofs(ctx, planOf(n.state.Load().record), next)
+	s.awaitProofs(ctx, left, next)
 	n.transition.Lock()
 	defer n.transition.Unlock()
 	plan, err := s.unchanged(a)
@@ -89,18 +105,56 @@ func (s SealAdmin) Add(ctx context.Context, name, policy string, by ceremony.Sta
 		c.Done, c.Waiting = false, waiting
 		return c, nil
 	}
-	next, err = s.withMember(plan, name, policy)
-	if err == nil {
-		err = s.accepted(plan, next)
-	}
+	c, err := s.addition(plan, name, policy, lost)
 	if err != nil {
 		return nil, err
 	}
-	return s.commit(ctx, a, planChange{
+	c.by = by
+	return s.commit(ctx, a, c)
+}
+
+// addition is the change that adds a seal, in place of others where there are such.
+func (s SealAdmin) addition(plan seals.Plan, name, policy string, lost []string) (c planChange, err error) {
+	left, err := without(plan, name, lost)
+	if err != nil {
+		return c, err
+	}
+	next, err := s.withMember(left, name, policy)
+	if err == nil {
+		err = s.accepted(left, next)
+	}
+	if err != nil {
+		return c, err
+	}
+	if next.Check() != nil {
+		return c, fault.New(fault.Invalid, "nothing was changed: without %s, the policy %s cannot be met; change it "+
+			"first: sealgate operator seals policy", strings.Join(lost, ", "), plan)
+	}
+	c = planChange{
 		plan: next, renew: plan.Raises(next), lessens: s.lessens(plan, next),
-		purpose: "seal-add", seal: name, by: by, reason: fmt.Sprintf("seal %q added", name),
+		purpose: "seal-add", seal: name, reason: fmt.Sprintf("seal %q added", name),
 		also: func(tx *barrier.Tx) { tx.Delete(pathTrials + name) },
-	})
+	}
+	if len(lost) > 0 {
+		c.renew, c.lessens, c.reason = true, true, c.reason+" in place of "+strings.Join(lost, ", ")
+		c.purpose, c.seal = "seal-replace", strings.Join(lost, ",")+" with "+name
+	}
+	return c, nil
+}
+
+// without returns the plan without the seals that a new one replaces.
+func without(plan seals.Plan, name string, lost []string) (seals.Plan, error) {
+	if slices.Contains(plan.Members, name) {
+		return plan, nil
+	}
+	for _, l := range lost {
+		if l == name || !slices.Contains(plan.Members, l) {
+			return plan, fault.New(fault.Invalid, "nothing was changed: seal %q, which is to be replaced, holds no part of "+
+				"the root key; the members are %s", l, orList(plan.Members))
+		}
+		plan = plan.Without(l)
+	}
+	return plan, nil
 }
 
 // Remove takes the root key from a seal: the others wrap a new one, and the barrier key is rotated,

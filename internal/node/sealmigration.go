@@ -110,8 +110,9 @@ func (m *sealMigration) loadShares(ctx context.Context) error {
 		return fault.New(fault.Invalid, "this server has no recovery shares that could authorise the migration; enable the "+
 			"old seal again, and change the seals while the server runs: sealgate operator seals add, then remove")
 	}
+	enrolled := shareSet.Decrypts()
 	shareSet.DestroyKeys()
-	n.change(func(f *nodeState) { f.shareSet = shareSet })
+	n.change(func(f *nodeState) { f.shareSet, f.breakGlass = shareSet, enrolled })
 	return nil
 }
 
@@ -119,8 +120,11 @@ func (m *sealMigration) loadShares(ctx context.Context) error {
 // that the shares combined to.
 func (m *sealMigration) authorise(shareSet *recovery.ShareSet, key *secret.Bytes) error {
 	next, err := shareSet.ForRecovery(), error(nil)
-	if m.to.Load().Quorum() != nil {
+	switch {
+	case m.to.Load().Quorum() != nil:
 		next, err = shareSet.ForBarrier(key)
+	case m.n.state.Load().breakGlass: // the enrolment stays
+		next, err = shareSet.ForBreakGlass(key)
 	}
 	if err != nil {
 		return err
@@ -196,7 +200,8 @@ func (m *sealMigration) commit(ctx context.Context) error {
 	m.plan.Store(nil)
 	n.change(func(f *nodeState) {
 		f.setRecord(record, raw)
-		f.shareSet, f.shareCounts, f.previous = plan.shareSet, counts, nil
+		f.shareSet, f.shareCounts, f.previous = plan.shareSet.Public(), counts, nil
+		f.breakGlass = plan.shareSet.Decrypts()
 	})
 	to.Adopt(record)
 	n.log.Warn("the seal migration is done", "from", planOf(before).String(), "to", planOf(record).String(),

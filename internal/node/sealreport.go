@@ -19,6 +19,8 @@ type nodeReport struct {
 	Record    int           `json:"record,omitempty"` // the newest version of a sealed record that the program reads
 	Seals     []sealReport  `json:"seals"`
 	Trials    []trialReport `json:"trials,omitempty"`
+
+	BreakGlass *glassReport `json:"break_glass,omitempty"` // to be recorded: see BreakGlass.recordReported
 }
 
 // sealReport is one seal on one node.
@@ -72,7 +74,7 @@ func (s SealAdmin) report() nodeReport {
 			ReplacesKeys: set.ReplacesKeys(st.Name),
 		})
 	}
-	out.Trials = n.trials.results()
+	out.Trials, out.BreakGlass = n.trials.results(), n.glass.reported()
 	return out
 }
 
@@ -83,6 +85,14 @@ func (s SealAdmin) announced() json.RawMessage {
 		return nil
 	}
 	return raw
+}
+
+// heard makes the leader do at once what an announcement asks for.
+func (s SealAdmin) heard(report json.RawMessage) {
+	var r nodeReport
+	if json.Unmarshal(report, &r) == nil && r.BreakGlass != nil {
+		s.n.poke()
+	}
 }
 
 // nodes returns the reports of this node and of the standbys that announced themselves.

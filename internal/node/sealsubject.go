@@ -25,6 +25,7 @@ func (c planChange) subject() string {
 // Subject reads the change that a quorum is asked for:
 //
 //	add NAME | add NAME: POLICY    a seal or the custodians
+//	replace LOST,... with NAME     a seal in place of others
 //	remove NAME
 //	policy THRESHOLD | policy POLICY
 //	retire NAME | retire NAME: KEY  an old key that is to be destroyed
@@ -41,7 +42,7 @@ func (s SealAdmin) Subject(ctx context.Context, text string) (what ceremony.Subj
 	name, policy = strings.TrimSpace(name), strings.TrimSpace(policy)
 	if verb == "" || name == "" {
 		return what, fault.New(fault.Invalid, "the change that is to be authorised is missing or incomplete: write \"remove "+
-			"NAME\", \"add NAME\", \"add NAME: POLICY\" or \"policy POLICY\"")
+			"NAME\", \"add NAME\", \"replace LOST with NAME\", \"add NAME: POLICY\" or \"policy POLICY\"")
 	}
 	c := planChange{purpose: "seal-" + verb, seal: name, plan: plan}
 	switch verb {
@@ -54,6 +55,17 @@ func (s SealAdmin) Subject(ctx context.Context, text string) (what ceremony.Subj
 			rest = seals.Plan{Members: plan.Members, Threshold: threshold}.Expression()
 		}
 		c.plan, err = parsePolicy(rest, plan.Members)
+	case "replace":
+		lost, added, ok := strings.Cut(name, " with ")
+		if lost, added = strings.TrimSpace(lost), strings.TrimSpace(added); !ok || added == "" {
+			return what, fault.New(fault.Invalid, "the change that is to be authorised is incomplete: write \"replace LOST "+
+				"with NAME\"")
+		}
+		c.seal = lost + " with " + added
+		var left seals.Plan
+		if left, err = without(plan, added, strings.Split(lost, ",")); err == nil {
+			c.plan, err = s.withMember(left, added, policy)
+		}
 	case "retire":
 		c.seal, err = s.retiredSubject(ctx, a, name, policy)
 	case "remove":
@@ -101,7 +113,8 @@ func (s SealAdmin) addCustodians(ctx context.Context, a *RoleState, name string,
 		return nil, err
 	}
 	return s.commit(ctx, a, planChange{
-		plan: next, renew: before.Raises(next), lessens: true, enroll: true, purpose: "seal-add", seal: name, by: by,
+		plan: next, renew: before.Raises(next) || n.state.Load().breakGlass, lessens: true, enroll: true, purpose: "seal-add",
+		seal: name, by: by,
 		reason: fmt.Sprintf("the holders of the shares added as custodians %q", name),
 	})
 }

@@ -125,7 +125,9 @@ func (r restorer) replaceData(ctx context.Context, a *RoleState, info *snapshot.
 	(replicaHost{n}).leave()
 	n.forgetShares()
 	n.restored.Store(true)
-	n.change(func(f *nodeState) { f.shareSet, f.previous, f.clusterName = nil, nil, "" })
+	n.change(func(f *nodeState) {
+		f.shareSet, f.previous, f.clusterName, f.breakGlass = nil, nil, "", false
+	})
 	log.Warn("a snapshot replaced the data")
 	if err := n.unsealBySeals(ctx); err != nil {
 		n.poke() // Run tries again, and reports why it fails

@@ -104,7 +104,7 @@ func verifyFault(err error) error {
 
 // outsideBarrier reports whether an entry is stored without the barrier.
 func outsideBarrier(key string) bool {
-	return slices.Contains([]string{keySealed, keyShareCounts, barrier.KeyringPath, snapshot.StateKey,
+	return slices.Contains([]string{keySealed, keyShareCounts, keyBreakGlass, barrier.KeyringPath, snapshot.StateKey,
 		snapshot.RestoredKey, snapshot.MigrationKey}, key) || strings.HasPrefix(key, "core/root-handover/") ||
 		strings.HasPrefix(key, "core/restore/")
 }

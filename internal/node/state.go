@@ -14,6 +14,7 @@ import (
 const (
 	keySealed      = "core/seal"           // the sealed root key: seals.Record
 	keyShareCounts = "core/recovery-shape" // display only: see shareCounts
+	keyBreakGlass  = "core/break-glass"    // the root key for the quorum: recovery.BreakGlass
 )
 
 // SealedRecordKey is the storage key of the sealed root key.
@@ -33,6 +34,8 @@ type nodeState struct {
 	shareCounts  shareCounts        // of recovery shares, for display
 	shareSet     *recovery.ShareSet // unseal shares; once unsealed under other seals, the recovery shares
 	previous     *recovery.ShareSet // the share set before, while its shares still unseal: see seals.Previous
+	breakGlass   bool               // the holders of the recovery shares are enrolled; known once unsealed
+	glass        *glassRecord       // as stored outside the barrier, nil: none; believed once it opens
 	clusterName  string             // known once unsealed
 	trouble      error              // why the node is not unsealed, other than by an operator's wish
 }
@@ -41,6 +44,7 @@ type nodeState struct {
 func (n *Node) change(f func(*nodeState)) {
 	next := *n.state.Load()
 	f(&next)
+	next.breakGlass = next.breakGlass && (next.record == nil || len(next.record.ShareSet) == 0) // else they unseal
 	n.state.Store(&next)
 	n.migration.follow(next.record)
 	if n.seals.Load().Follow(next.record) {
@@ -58,12 +62,17 @@ func (n *Node) load(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	glass, err := readGlass(ctx, n.cfg.Store)
+	if err != nil {
+		return err
+	}
 	custodians, previous, err := readUnsealShareSets(record)
 	if err != nil {
 		return err
 	}
 	n.change(func(f *nodeState) {
 		f.known, f.record, f.recordDigest, f.shareCounts, f.previous = true, record, digest, counts, previous
+		f.glass = glass
 		if custodians != nil {
 			f.shareSet = custodians
 		}
@@ -120,4 +129,22 @@ func StoredRecord(ctx context.Context, get func(context.Context, string) ([]byte
 		return nil, err
 	}
 	return seals.UnmarshalRecord(raw)
+}
+
+// StoredBreakGlass reads how many of how many recovery shares open the root key when every seal is
+// lost, with the Get of a store; both are 0 where none do. It does not prove it.
+func StoredBreakGlass(ctx context.Context, get func(context.Context, string) ([]byte, error)) (threshold, shares int,
+	err error) {
+	raw, err := get(ctx, keyBreakGlass)
+	if errors.Is(err, storage.ErrNotFound) {
+		return 0, 0, nil
+	}
+	if err != nil {
+		return 0, 0, err
+	}
+	_, of, err := recovery.UnmarshalBreakGlass(raw)
+	if err != nil {
+		return 0, 0, err
+	}
+	return of.Threshold, of.Shares, nil
 }

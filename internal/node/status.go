@@ -81,6 +81,12 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 			st.Warnings = append(st.Warnings, "this node cannot take its role in the cluster: "+explain(err))
 		}
 	}
+	if text := BreakGlassOf(n).hint(f); text != "" {
+		st.Warnings = append(st.Warnings, text)
+	}
+	if n.unsealedByShares() {
+		st.Warnings = append(st.Warnings, brokenText)
+	}
 	if err := n.tampered.Load(); err != nil {
 		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
 	}

@@ -168,7 +168,7 @@ func (p *instance) openNode(dev *development) (err error) {
 	if nc.Snapshots, err = snapshotSchedules(cfg, p.getenv); err != nil {
 		return err
 	}
-	nc.ClusterID, nc.AcceptRollback = cfg.ClusterID, p.flags.acceptRollback
+	nc.ClusterID, nc.AcceptRollback, nc.BreakGlass = cfg.ClusterID, p.flags.acceptRollback, cfg.BreakGlass
 	switch a := cfg.Anchor; {
 	case a.Seal != "":
 		nc.Anchor = &anchor.Token{Label: a.Label, Keeper: func() (anchor.Keeper, error) { return p.keeper(a.Seal) }}

@@ -10,7 +10,8 @@ import (
 func TestCleanMappings(t *testing.T) {
 	t.Parallel()
 	block := func(head, dirty, anonymous string) string {
-		return head + "\nSize: 4 kB\nRss: 4 kB\nPrivate_Dirty:         " + dirty + " kB\nAnonymous:             " + anonymous +
+		return head + "\nSize: 4 kB\nRss: 4 kB\nPrivate_Dirty:         " + dirty +
+			" kB\nAnonymous:             " + anonymous +
 			" kB\nVmFlags: rd ex mr mw me\n"
 	}
 	smaps := block("1000-2000 r-xp 00000000 08:01 7 /bin/p", "0", "0") +

@@ -14,7 +14,8 @@ type kind struct {
 	Start       string // the last segment of the status
 	What        string // what the shares authorise
 	CLI         string
-	renews      bool // it makes new shares
+	renews      bool   // it makes new shares
+	done        string // what the last share did; "": the administrator who started it may act
 }
 
 var kinds = []kind{
@@ -37,6 +38,19 @@ var kinds = []kind{
 	{Slug: "authorize-seals", Title: "A weaker protection by seals", Path: "sys/authorize/seals", Start: "attempt",
 		What: "One administrator may make this change of the seals, once: it lessens what protects this cluster.",
 		CLI:  "sealgate operator authorize -purpose=seals -nonce=NONCE"},
+	{Slug: "break-glass-enroll", Title: "Enrolment for break-glass", Path: "sys/break-glass/enroll", Start: "attempt",
+		What: "From then on your shares can decrypt: a quorum of you unseals this cluster when every seal " +
+			"is lost. Who has a " +
+			"quorum of the shares and a copy of the storage can then read all data.",
+		CLI:  "sealgate operator break-glass enroll -nonce=NONCE",
+		done: "your share was the last one: the holders of the recovery shares are enrolled for break-glass"},
+	{Slug: "break-glass-remove", Title: "The end of the enrolment for break-glass", Path: "sys/break-glass/remove",
+		Start: "attempt",
+		What: "From then on your shares decrypt nothing: the data does not survive the loss of every seal. " +
+			"The shares still " +
+			"authorise.",
+		CLI:  "sealgate operator break-glass remove -nonce=NONCE",
+		done: "your share was the last one: the enrolment for break-glass has ended"},
 }
 
 func kindOf(slug string) (kind, bool) {
@@ -261,6 +275,8 @@ func (u *UI) giveShare(w http.ResponseWriter, r *http.Request, f *form) {
 	case p.Complete && p.EncodedToken != "":
 		d.Receipt.What = "your share was the last one: the encoded token is below"
 		d.Encoded = p.EncodedToken
+	case p.Complete && k.done != "":
+		d.Receipt.What = k.done
 	case p.Complete:
 		d.Receipt.What = "your share was the last one: " + p.StartedBy + " may act now, until " + when(p.Expires)
 	}

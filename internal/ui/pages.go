@@ -25,6 +25,7 @@ type sealsData struct {
 	List struct {
 		Policy     string
 		Losses     []string
+		Survives   string `json:"survives_text"`
 		Members    []struct{ Name string }
 		Candidates []struct{ Name, Type string }
 		Nodes      []struct {
@@ -151,6 +152,13 @@ func startPage() *page {
 					"to decode the token.",
 				Fields: []field{{Name: "pgp_key", Label: "PGP key", Kind: "area", omit: true,
 					Hint: "Encrypts the token, in place of a one-time password. May be empty."}},
+			},
+			{
+				Name: "break-glass", Title: "Enrolment for break-glass", Path: "sys/break-glass/enroll/attempt", Sudo: true,
+				CLI: "sealgate operator break-glass enroll -init",
+				Intro: "The custodians' recovery shares can decrypt from then on, so that the data survives the loss of every " +
+					"seal. They give their shares on the ceremony's page.",
+				Done: "The ceremony has begun. Give its page to the custodians: /ui/ceremony/break-glass-enroll",
 			},
 			cancel("cancel-recovery", "Cancel: new recovery shares", "sys/rekey-recovery-key/init",
 				"sealgate operator rekey -cancel -target=recovery"),

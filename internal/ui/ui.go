@@ -42,6 +42,8 @@ func New(c Config) *UI {
 	u.mux.HandleFunc("GET /ui/session", u.keepAlive)
 	u.mux.HandleFunc("GET /ui/unseal", u.unsealPage)
 	u.mux.HandleFunc("POST /ui/unseal", u.form(u.unseal))
+	u.mux.HandleFunc("GET /ui/break-glass", u.breakGlassPage)
+	u.mux.HandleFunc("POST /ui/break-glass", u.form(u.breakGlass))
 	u.mux.HandleFunc("GET /ui/prove", u.provePage)
 	u.mux.HandleFunc("POST /ui/prove", u.form(u.prove))
 	u.mux.HandleFunc("GET /ui/ceremony", u.ceremonies)

@@ -21,6 +21,7 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(rekeyRoutes, rotateRoutes, rootRoutes, authorizeRoutes, custodianRoutes),
-	Docs:   api.Merged(ceremonyDocs, custodianDocs(), authorizeDocs()),
+	Routes: slices.Concat(rekeyRoutes, rotateRoutes, rootRoutes, authorizeRoutes, breakGlassRoutes,
+		custodianRoutes),
+	Docs: api.Merged(ceremonyDocs, custodianDocs(), authorizeDocs(), enrolmentDocs()),
 }

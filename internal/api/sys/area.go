@@ -15,7 +15,7 @@ import (
 
 // Area holds the routes of this package.
 var Area = api.Area{
-	Routes: slices.Concat(lifecycleRoutes, keyringRoutes, rewrapRoutes, sealRoutes, snapshotRoutes, snapshotProofRoutes,
-		gatewayRoutes),
-	Docs: api.Merged(lifecycleDocs, rewrapDocs, sealDocs, snapshotProofDocs, gatewayDocs),
+	Routes: slices.Concat(lifecycleRoutes, breakGlassRoutes, keyringRoutes, rewrapRoutes, sealRoutes, snapshotRoutes,
+		snapshotProofRoutes, gatewayRoutes),
+	Docs: api.Merged(lifecycleDocs, breakGlassDocs, rewrapDocs, sealDocs, snapshotProofDocs, gatewayDocs),
 }

@@ -39,7 +39,8 @@ var sealDocs = map[string]api.Doc{
 	"sys/seals/add": {Text: "Makes a configured seal hold the root key, once every node has proven that it can use it. " +
 		"Where \"done\" is false, the same request continues.", Read: true,
 		Body: []api.DocField{{"name", "string", "The seal's name in the configuration."},
-			{"policy", "string", "The policy with the new seal; required where the policy has groups."}}},
+			{"policy", "string", "The policy with the new seal; required where the policy has groups."},
+			{"replaces", "list", "Seals that lose the root key in the same commit; they may be lost."}}},
 	"sys/seals/remove": {Text: "Takes the root key from a seal, and replaces it.", Read: true,
 		Body: []api.DocField{{"name", "string", "The seal's name."}}},
 	"sys/seals/policy": {Text: "Changes which of the seals unseal together.", Read: true,
@@ -111,10 +112,11 @@ func addSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, 
 		return nil, err
 	}
 	var policy string
-	if err := field.Map(data).Text("policy", &policy); err != nil {
+	var lost []string
+	if err := errors.Join(field.Map(data).Text("policy", &policy), field.Map(data).List("replaces", &lost)); err != nil {
 		return nil, err
 	}
-	return sealChanged(node.SealAdminOf(h.Node).Add(ctx, name, policy, changer(q)))
+	return sealChanged(node.SealAdminOf(h.Node).Replace(ctx, name, policy, lost, changer(q)))
 }
 
 func removeSeal(ctx context.Context, h *api.Handler, q *api.Request) (*api.Answer, error) {
