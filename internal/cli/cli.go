@@ -42,7 +42,7 @@ type Env struct {
 // code.
 var clientCommands = []func(*base) *command{
 	statusCommand, sealStatusCommand, initCommand, unsealCommand, sealCommand, stepDownCommand,
-	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand,
+	rekeyCommand, rotateKeysCommand, rotateCommand, keyStatusCommand, generateRootCommand, compactCommand,
 	authorizeCommand, breakGlassCommand, breakGlassStatusCommand, breakGlassEnrollCommand, breakGlassRemoveCommand,
 	tenantAddCommand, tenantListCommand, tenantSuspendCommand, tenantResumeCommand,
 	xksStoreCreateCommand, xksStoreRotateCommand, xksStoreDownloadCommand,

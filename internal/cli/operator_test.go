@@ -91,6 +91,10 @@ func TestRotate(t *testing.T) {
 		{name: "rotate-status-denied", args: []string{"operator", "rotate"}, want: 2,
 			answers: both(answer{204, ""}, refusal(403, "permission denied"))},
 		{name: "key-status", args: []string{"operator", "key-status"}, answers: both(answer{}, ok(status))},
+		{name: "compact", args: []string{"operator", "compact"}, answers: map[string][]answer{
+			"PUT sys/storage/compact": {ok(`{"data":{"bytes_before":734003200,"bytes_after":51200000}}`)}}},
+		{name: "compact-refused", args: []string{"operator", "compact"}, want: 2, answers: map[string][]answer{
+			"PUT sys/storage/compact": {refusal(400, "the storage \"etcd\" is not compacted by Sealgate")}}},
 		{name: "key-status-yaml", args: []string{"operator", "key-status", "-format=yaml"},
 			answers: both(answer{}, ok(status))},
 	})

@@ -36,6 +36,7 @@ var crashPoints = map[string][]string{
 	"change-seals":                  {"authorize.commit", "seals.commit"},
 	"compromise":                    append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
 	"compromise-shamir":             append(rewrapPoints[:3:3], "compromise.commit", "root.commit"),
+	"compact":                       {"storage.compact.after", "storage.compact.before"},
 	"generate-root":                 {"generate-root.commit"},
 	"init":                          {"init.commit"},
 	"init-shamir":                   {"init.commit"},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,6 +29,16 @@ type removalBase struct {
 }
 
 var removals = []removal{
+	{name: "compact", begin: func(w *scenarioRun, _ *removalBase) error {
+		return w.do(200, "PUT", "sys/storage/compact", nil, nil)
+	}, ended: func(*harness) bool { return true }, holds: func(t *testing.T, r *harness, b *removalBase, _ bool) {
+		r.mustGet("stays", "here")
+		r.must(200, "GET", "gone/100", nil)
+		if left, err := filepath.Glob(filepath.Join(r.Dir, "data", ".sealgate-*")); err != nil || len(left) > 0 {
+			t.Errorf("left are %q, %v", left, err)
+		}
+		r.mustPut("after", "it")
+	}},
 	{name: "unmount", begin: func(w *scenarioRun, _ *removalBase) error {
 		return w.do(204, "DELETE", "sys/mounts/gone", nil, nil)
 	}, ended: func(r *harness) bool {
@@ -125,7 +136,7 @@ func (m removal) points(t *testing.T, b *removalBase) (points []string) {
 	}})
 	visits := map[string][]string{}
 	for _, p := range passed {
-		if name, _, _ := strings.Cut(p, "="); !strings.HasPrefix(name, "storage.") {
+		if name, _, _ := strings.Cut(p, "="); !strings.HasPrefix(name, "storage.commit.") {
 			visits[name] = append(visits[name], p)
 		}
 	}

@@ -2,6 +2,7 @@ package server
 
 import (
 	"context"
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -132,6 +133,14 @@ type (
 		shared
 	}
 )
+
+// Compact implements [storage.Compactor].
+func (t *timed) Compact(ctx context.Context) (before, after int64, err error) {
+	if c, ok := t.Store.(storage.Compactor); ok {
+		return c.Compact(ctx)
+	}
+	return 0, 0, errors.ErrUnsupported
+}
 
 // Failing implements [storage.Reporter].
 func (t *timed) Failing() *storage.Failure {

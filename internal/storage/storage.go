@@ -50,6 +50,8 @@ var (
 	ErrClosed = errors.New("storage: closed")
 	// ErrFull is returned by Commit if there is no space left. Nothing was written.
 	ErrFull = errors.New("storage: no space left")
+	// ErrBusy is returned by a [Compactor] that is already compacting, or whose data is being copied.
+	ErrBusy = errors.New("storage: busy")
 	// ErrLocked is returned on opening a store that another process has open.
 	ErrLocked = errors.New("storage: in use by another process")
 	// ErrCorrupt is returned if stored bytes cannot be what was written.
@@ -221,6 +223,13 @@ type Scrubber interface {
 // Sizer is implemented by stores that know their size in bytes.
 type Sizer interface {
 	Size(ctx context.Context) (int64, error)
+}
+
+// Compactor is implemented by stores whose file does not shrink when entries are deleted.
+type Compactor interface {
+	// Compact rewrites the store without its free space, while it is served, and returns its size in
+	// bytes before and after. It fails with ErrBusy where it cannot run at the moment.
+	Compact(ctx context.Context) (before, after int64, err error)
 }
 
 var _ io.Closer = Store(nil)

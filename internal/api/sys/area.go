@@ -16,6 +16,6 @@ import (
 // Area holds the routes of this package.
 var Area = api.Area{
 	Routes: slices.Concat(lifecycleRoutes, breakGlassRoutes, keyringRoutes, rewrapRoutes, sealRoutes, snapshotRoutes,
-		snapshotProofRoutes, gatewayRoutes),
-	Docs: api.Merged(lifecycleDocs, breakGlassDocs, rewrapDocs, sealDocs, snapshotProofDocs, gatewayDocs),
+		snapshotProofRoutes, compactRoutes, gatewayRoutes),
+	Docs: api.Merged(lifecycleDocs, breakGlassDocs, rewrapDocs, sealDocs, snapshotProofDocs, compactDocs, gatewayDocs),
 }

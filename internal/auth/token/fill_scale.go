@@ -13,8 +13,8 @@ import (
 )
 
 // Fill adds n tokens for `make scale`, without the cost of their creation: it passes the operations
-// to commit, in the order of their keys. The tokens are called name and a number, and expire at ends
-// and in the seconds after it; with parent, they are children of that token.
+// to commit, in the order of their keys. The tokens are called name and a number, and expire at
+// ends and in the seconds after it; with parent, they are children of that token.
 func (s *Store) Fill(ctx context.Context, parent, name string, n int, ends time.Time,
 	commit func(n int, op func(i int) storage.Op) error) error {
 	var above []byte

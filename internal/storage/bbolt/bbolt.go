@@ -76,13 +76,14 @@ type Store struct {
 	snapshots sync.RWMutex
 	damaged   atomic.Pointer[error] // set when a panic left the library's locks held: no more reads
 
-	closeLock sync.RWMutex // held shared while sending to queue
-	queue     chan *request
-	closing   context.Context // ended by Close
-	end       context.CancelFunc
-	ended     chan struct{} // closed when the writer has ended and db is closed
-	check     *check        // nil, or of the file as it was opened
-	feed      storage.Feed
+	closeLock  sync.RWMutex // held shared while sending to queue
+	queue      chan *request
+	closing    context.Context // ended by Close
+	end        context.CancelFunc
+	ended      chan struct{} // closed when the writer has ended and db is closed
+	check      *check        // nil, or of the file as it was opened
+	compacting sync.Mutex    // held by Compact
+	feed       storage.Feed
 
 	writer  writer
 	failing storage.Outage
@@ -94,6 +95,7 @@ var (
 	_ storage.Snapshotter = (*Store)(nil)
 	_ storage.Sizer       = (*Store)(nil)
 	_ storage.Reporter    = (*Store)(nil)
+	_ storage.Compactor   = (*Store)(nil)
 )
 
 // Open opens the database in dir, and creates folder and file (modes 0700, 0600) if they are
@@ -129,6 +131,9 @@ func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 		return nil, errors.Join(err, s.closeDB())
 	}
 	s.beginMark()
+	if err := removeCopies(dir); err != nil {
+		s.log.Warn("the copy of a compaction that did not end cannot be removed", "error", err)
+	}
 	go s.run()
 	return s, nil
 }

@@ -18,10 +18,11 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// request is a queued batch.
+// request is a queued batch, or a function for the writer to run between two groups.
 type request struct {
 	batch storage.Batch
-	taken atomic.Bool // claimed by the writer, or by a caller that gives up: the first wins
+	run   func(*writer) error // nil: the batch
+	taken atomic.Bool         // claimed by the writer, or by a caller that gives up: the first wins
 	done  chan error
 }
 
@@ -74,7 +75,8 @@ type writer struct {
 	reopen   error  // why the database must be opened again before the next write
 	commit   func(*bolt.Tx) error
 	mark     marker
-	unmarked bool // the log says that the mark cannot be written
+	noted    map[string]struct{} // the keys changed since a compaction began; nil: there is none
+	unmarked bool                // the log says that the mark cannot be written
 }
 
 // marked logs an error of the mark.
@@ -90,10 +92,30 @@ func (w *writer) marked(err error) {
 func (w *writer) serve(queue <-chan *request) {
 	for first := range queue {
 		letArrive(queue)
-		group := w.gather(first, queue)
+		group, last := w.gather(first, queue)
 		if len(group) > 0 {
 			w.write(group)
 		}
+		if last != nil {
+			last.done <- last.run(w)
+		}
+	}
+}
+
+// inWriter runs f in the writer. Once it has begun it is waited for.
+func (s *Store) inWriter(ctx context.Context, f func(*writer) error) error {
+	r := &request{run: f, done: make(chan error, 1)}
+	if err := s.send(ctx, r); err != nil {
+		return err
+	}
+	select {
+	case err := <-r.done:
+		return err
+	case <-ctx.Done():
+		if r.taken.CompareAndSwap(false, true) {
+			return ctx.Err()
+		}
+		return <-r.done
 	}
 }
 
@@ -109,12 +131,16 @@ func letArrive(queue <-chan *request) {
 	}
 }
 
-// gather takes the queued batches, within the bounds of a group.
-func (w *writer) gather(first *request, queue <-chan *request) []*request {
-	var group []*request
+// gather takes the queued batches, within the bounds of a group. A request that is not a batch ends
+// the group, and runs after it.
+func (w *writer) gather(first *request, queue <-chan *request) (group []*request, last *request) {
 	size := 0
 	take := func(r *request) {
-		if r.taken.CompareAndSwap(false, true) {
+		switch {
+		case !r.taken.CompareAndSwap(false, true):
+		case r.run != nil:
+			last = r
+		default:
 			group = append(group, r)
 			for _, op := range r.batch.Ops {
 				size += len(op.Key) + len(op.Value)
@@ -122,18 +148,18 @@ func (w *writer) gather(first *request, queue <-chan *request) []*request {
 		}
 	}
 	take(first)
-	for len(group) < groupBatches && size < groupBytes {
+	for last == nil && len(group) < groupBatches && size < groupBytes {
 		select {
 		case r, ok := <-queue:
 			if !ok {
-				return group
+				return group, last
 			}
 			take(r)
 		default:
-			return group
+			return group, last
 		}
 	}
-	return group
+	return group, last
 }
 
 // write executes a group in one transaction and answers its members.
@@ -263,6 +289,9 @@ func (w *writer) apply(tx *bolt.Tx, group []*request, results []error, events *[
 				*events = append(*events, storage.Event{Key: op.Key, Deleted: op.Delete})
 			}
 			wrote = wrote || changed
+			if changed && w.noted != nil && len(w.noted) < compactNoted {
+				w.noted[op.Key] = struct{}{}
+			}
 		}
 	}
 	if !wrote {
