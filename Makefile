@@ -50,6 +50,7 @@ lint:
 	$(GO) vet -tags failpoints ./internal/failpoint
 	$(GO) vet -tags compose ./internal/e2e/compose
 	$(GO) vet -tags kubernetes ./internal/e2e/kubernetes
+	$(GO) vet -tags drill ./internal/e2e/browser
 	$(GO) vet -tags scale ./internal/e2e/scale
 	$(GO) vet -tags chaos ./internal/e2e
 	$(GO) tool staticcheck ./...
@@ -82,6 +83,10 @@ fuzz:
 package: build ; @.ci/package
 release: ; @.ci/release
 test-package: build ; @.ci/package-test
+
+# What a new user does in a bare Debian, with browsers and Prometheus: as root. Screenshots are in build/screenshots.
+.PHONY: drill
+drill: build ; @.ci/drill
 
 # build/image: an OCI image layout for amd64 and arm64. test-image builds it twice and runs it, as root, without containers.
 .PHONY: image test-image

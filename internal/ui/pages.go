@@ -89,11 +89,25 @@ func sealsPage() *page {
 			},
 			{
 				Name: "policy", Title: "Change the policy", Path: "sys/seals/policy", Sudo: true, Result: "change",
-				Intro: "To lower the number needs a quorum of shares: start the ceremony with sealgate operator authorize " +
+				Intro: "To need fewer seals takes a quorum of shares: start the ceremony with sealgate operator authorize " +
 					"-purpose=seals -init -change=\"policy <threshold>\".",
-				CLI: "sealgate operator seals policy <threshold>",
-				Fields: []field{{Name: "threshold", Label: "Seals that a restart needs", Kind: "number", Required: true,
-					Value: "1"}},
+				CLI: "sealgate operator seals policy '<policy>'",
+				Fields: []field{{Name: "policy", Label: "Policy", Kind: "text", Required: true,
+					Hint: "Each member once: any of them is any(hsm, kms), two of three is 2 of (hsm, kms, custodians), groups are " +
+						"any(hsm_a, hsm_b) and kms."}},
+			},
+			{
+				Name: "rotate-key", Title: "Replace a seal's key", Path: "sys/seals/rotate-key", Sudo: true,
+				Fields: []field{name}, Result: "change", CLI: "sealgate operator seals rotate-key <name>",
+				Intro: "Makes a new key, or a new version, in the device or service, and wraps the root key with it once every " +
+					"node has proven it. The old one stays readable for older snapshots.",
+			},
+			{
+				Name: "retire", Title: "End the use of an old key", Path: "sys/seals/retire", Sudo: true, Danger: true,
+				Confirm: "retire", Result: "change", CLI: "sealgate operator seals retire <name> -key=<key>",
+				Intro: "The answer names the snapshots that still need the key.",
+				Fields: []field{name, {Name: "key", Label: "Id or version of the old key", Kind: "text", omit: true,
+					Hint: "Empty: the only one."}},
 			},
 			{
 				Name: "remove", Title: "Remove a seal", Path: "sys/seals/remove", Sudo: true, Danger: true, Confirm: "remove",
