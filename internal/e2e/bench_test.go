@@ -77,7 +77,7 @@ func benchDo(b testing.TB, s *Server, token string, code int, method, path strin
 	b.Helper()
 	r, err := s.Do(context.Background(), method, path, token, body)
 	if err != nil || r.Code != code {
-		b.Fatalf("%s %s: %d %s %v", method, path, r.Code, r.Body, err)
+		b.Fatalf("%s %s: %d %s %v\n%s", method, path, r.Code, r.Body, err, s.Log())
 	}
 	if out != nil {
 		if err := r.Decode(out); err != nil {

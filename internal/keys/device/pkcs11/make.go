@@ -90,9 +90,9 @@ func (c *connection) Remove(ctx context.Context, r device.Ref) error {
 			return err
 		}
 	}
-	id, err := hex.DecodeString(r.ID)
+	id, err := idOf(r)
 	if err != nil {
-		return sealpkcs11.Failure(c.name, hsm.ErrConfig)
+		return sealpkcs11.Failure(c.name, err)
 	}
 	return sealpkcs11.Failure(c.name, c.token.Destroy(ctx, r.Name, id))
 }

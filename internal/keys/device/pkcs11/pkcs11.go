@@ -153,9 +153,9 @@ func (c *connection) Close() error { return c.token.Close() }
 
 // Open implements [device.Connection].
 func (c *connection) Open(ctx context.Context, r device.Ref) (device.Key, device.Facts, error) {
-	id, err := hex.DecodeString(r.ID)
+	id, err := idOf(r)
 	if err != nil {
-		return nil, device.Facts{}, sealpkcs11.Failure(c.name, hsm.ErrConfig)
+		return nil, device.Facts{}, sealpkcs11.Failure(c.name, err)
 	}
 	d, err := c.token.DeviceKey(r.Name, id)
 	if err != nil {
@@ -180,6 +180,19 @@ func (c *connection) Open(ctx context.Context, r device.Ref) (device.Key, device
 		return &hmacKey{k}, facts, nil
 	}
 	return &pair{k}, facts, nil
+}
+
+// idOf returns the id of a reference; nil where it names a label alone: package hsm takes an empty
+// id that is not nil for that of a key without an id.
+func idOf(r device.Ref) ([]byte, error) {
+	if r.ID == "" {
+		return nil, nil
+	}
+	id, err := hex.DecodeString(r.ID)
+	if err != nil {
+		return nil, hsm.ErrConfig
+	}
+	return id, nil
 }
 
 // pinned selects a key by label and id, however it was found: another key that gets its label later
