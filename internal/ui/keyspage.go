@@ -162,7 +162,8 @@ var rewrapActions = []action{
 		Intro: "Encrypts all entries of older terms again, in the background. Requests of clients come first. It goes on " +
 			"after a restart, and when another node leads.",
 		Fields: []field{
-			{Name: "rate", Label: "Entries per second at most", Kind: "number", Value: "0", Hint: "0: as many as requests allow."},
+			{Name: "rate", Label: "Entries per second at most", Kind: "number", Value: "0",
+				Hint: "0: as many as requests allow."},
 			{Name: "retire", Label: "Then destroy the older terms", Kind: "flag"},
 		},
 		Done: "The rewrap has begun.",
