@@ -131,8 +131,12 @@ func TestExternalKeys(t *testing.T) {
 		"no external key store")
 	e.must(mount.Update, "stores/one", aStore())
 	e.refused(mount.Update, "stores/one/keys/k", nil, fault.Invalid, "key is missing")
-	e.refused(mount.Update, "stores/one/keys/k", map[string]any{"key": "transit/a", "kms_key_arn": "alias/x"},
-		fault.Invalid, "ARN")
+	for _, bad := range []string{"alias/x", "arn:aws:kms:eu-central-1:123456789012://key/1", "arn:aws:s3:::/key/1"} {
+		e.refused(mount.Update, "stores/one/keys/k", map[string]any{"key": "transit/a", "kms_key_arn": bad},
+			fault.Invalid, "ARN")
+	}
+	e.must(mount.Update, "stores/one/keys/client", map[string]any{"key": "transit/a",
+		"kms_key_arn": "arn:aws:kms:us-east-2:123456789012:/key/1234abcd-12ab-34cd-56ef-1234567890ab"})
 	e.must(mount.Update, "stores/one/keys/k", map[string]any{"key": "transit/a", "sample_proxy": true})
 	e.refused(mount.Update, "stores/one/keys/k", map[string]any{"key": "transit/b"}, fault.Invalid, "has its ciphertexts")
 	e.refused(mount.Update, "stores/one/keys/k/confirm", map[string]any{"kms_key_arn": arn}, fault.Invalid, "no KMS key")
