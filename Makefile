@@ -9,6 +9,10 @@ LDFLAGS  = -s -w -X github.com/sealgate/sealgate/internal/version.Revision=$(VER
 # because it is an experiment of Go 1.26, outside the promise of Go 1, and Linux alone has it.
 build: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate ./cmd/sealgate
 
+# The sidecar alone, for control planes.
+.PHONY: build-plugin
+build-plugin: ; $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate-kms-plugin ./cmd/sealgate-kms-plugin
+
 # The same with Go's validated FIPS 140-3 module, which is then on by default: see `version -format=json`.
 .PHONY: build-fips sbom
 build-fips: ; GOFIPS140=certified $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o build/sealgate-fips ./cmd/sealgate
@@ -80,9 +84,9 @@ fuzz:
 
 # build/package/*.deb and *.rpm; test-package installs, starts, upgrades and purges the first in a bare Debian, as root.
 .PHONY: package test-package release
-package: build ; @.ci/package
+package: build build-plugin ; @.ci/package
 release: ; @.ci/release
-test-package: build ; @.ci/package-test
+test-package: build build-plugin ; @.ci/package-test
 
 # What a new user does in a bare Debian, with browsers and Prometheus: as root. Screenshots are in build/screenshots.
 .PHONY: drill

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -419,9 +420,9 @@ type xksMade struct {
 }
 
 // TestChaosGateways: AWS KMS and API servers use a key in the token and one in the barrier while
-// the device, the credentials, the keys, the clocks and the server have bad days. No answer is wrong,
-// none takes longer than its deadline, only the key in the device suffers from the device, and
-// everything works again after each event.
+// the device, the credentials, the keys, the clocks and the server have bad days. No answer is
+// wrong, none takes longer than its deadline, only the key in the device suffers from the device,
+// and everything works again after each event.
 func TestChaosGateways(t *testing.T) {
 	b := newGatewayBench(t)
 	g := &chaosGateway{gatewayBench: b, aws: b.overTLS(xksSenders), api: map[string]*apiServer{},
@@ -479,8 +480,8 @@ func chaosEvents(t *testing.T) int {
 }
 
 // TestChaosXKSLeaders: AWS KMS uses both nodes of a cluster while the leader steps down, is
-// stopped in its tracks, and is killed. A leader that steps down fails no request; no answer is wrong
-// in any case.
+// stopped in its tracks, and is killed. A leader that steps down fails no request; no answer is
+// wrong in any case.
 func TestChaosXKSLeaders(t *testing.T) {
 	f, nodes := newXKSCluster(t)
 	sealed := nodes[0].encrypt("orders", "text")
@@ -539,6 +540,50 @@ func TestChaosXKSLeaders(t *testing.T) {
 	t.Logf("%d requests were served, %d failed", served.Load(), failed.Load())
 	if wrong.Load() > 0 || served.Load() == 0 {
 		t.Errorf("%d answers were wrong", wrong.Load())
+	}
+}
+
+// TestChaosSidecarMemory: the small program of the sidecar needs at most 25 MB, also after load.
+func TestChaosSidecarMemory(t *testing.T) {
+	plugin := filepath.Join(t.TempDir(), "sealgate-kms-plugin")
+	out, err := exec.Command("go", "build", "-trimpath", "-ldflags", "-s -w", "-o", plugin,
+		"github.com/sealgate/sealgate/cmd/sealgate-kms-plugin").CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	r := newKubernetesKey(t)
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(r.tokenFor("kubernetes", pluginPolicy)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startSidecarOf(t, fmt.Sprintf("address = [%q]\nauth \"token_file\" {\n  path = %q\n}\n", r.URL(), file), plugin)
+	testkit.Eventually(t, "the sidecar serves", func() bool {
+		_, err := s.encrypt("text")
+		return err == nil
+	})
+	sealed := s.seal("text")
+	var callers sync.WaitGroup
+	for range 16 {
+		callers.Go(func() {
+			for range 300 {
+				if got, err := s.decrypt(sealed); err != nil || got != "text" {
+					t.Errorf("%q %v", got, err)
+				}
+			}
+		})
+	}
+	callers.Wait()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if name, value, _ := strings.Cut(line, ":"); name == "VmRSS" {
+			kilobytes, err := strconv.Atoi(strings.Fields(value)[0])
+			if t.Logf("resident memory: %d KiB", kilobytes); err != nil || kilobytes*1024 > 25_000_000 {
+				t.Errorf("resident memory is %s, want at most 25 MB", value)
+			}
+		}
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -26,6 +27,7 @@ path "transit/keys/kubernetes" { capabilities = ["read"] }`
 // sidecar is a running `sealgate kms-plugin`.
 type sidecar struct {
 	*apiServer
+	argv        []string
 	dir, socket string
 	health      string
 	cmd         *exec.Cmd
@@ -36,11 +38,17 @@ type sidecar struct {
 // startSidecar starts the sidecar with a configuration to which the socket is added.
 func startSidecar(t *testing.T, config string) *sidecar {
 	t.Helper()
+	return startSidecarOf(t, config, binary, "kms-plugin")
+}
+
+// startSidecarOf starts the sidecar of a program.
+func startSidecarOf(t *testing.T, config string, argv ...string) *sidecar {
+	t.Helper()
 	health, err := FreeAddr()
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &sidecar{dir: t.TempDir(), health: health}
+	s := &sidecar{argv: argv, dir: t.TempDir(), health: health}
 	s.socket = filepath.Join(s.dir, "kms.sock")
 	config = fmt.Sprintf("socket = %q\nhealth_address = %q\nkey = \"kubernetes\"\n%s", s.socket, health, config)
 	if err := os.WriteFile(filepath.Join(s.dir, "plugin.hcl"), []byte(config), 0o600); err != nil {
@@ -60,7 +68,7 @@ func startSidecar(t *testing.T, config string) *sidecar {
 func (s *sidecar) start(t *testing.T) {
 	t.Helper()
 	s.log, s.done = &Log{}, make(chan error, 1)
-	s.cmd = exec.Command(binary, "kms-plugin", "-config", filepath.Join(s.dir, "plugin.hcl"))
+	s.cmd = exec.Command(s.argv[0], slices.Concat(s.argv[1:], []string{"-config", filepath.Join(s.dir, "plugin.hcl")})...)
 	s.cmd.Stderr, s.cmd.Dir = s.log, s.dir
 	if err := s.cmd.Start(); err != nil {
 		t.Fatal(err)

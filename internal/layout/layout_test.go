@@ -58,6 +58,7 @@ var levels = map[string]int{
 	"internal/ui":                      72, // pages over the API's handler
 	"internal/api":                     70, // the engine; areas import it, never the other way, and v1 joins them
 	"internal/doctor":                  65,
+	"internal/sidecar":                 66, // the KMS plugin as a program, with or without the server
 	"internal/importer":                65, // speaks to two servers through an interface
 	"internal/node":                    60,
 	"internal/ceremony":                55, // acts on a node through interfaces of its own
@@ -235,6 +236,24 @@ func TestNoTestKitIsLinked(t *testing.T) {
 		for _, kit := range kits {
 			if slices.ContainsFunc(p.Deps, func(d string) bool { return d == kit || strings.HasPrefix(d, kit+"/") }) {
 				t.Errorf("%s links %s", path, kit)
+			}
+		}
+	}
+}
+
+// TestSidecarStaysSmall: the plugin of a control plane links neither the server nor any SDK, so
+// that it needs less than 25 MB of memory.
+func TestSidecarStaysSmall(t *testing.T) {
+	heavy := []string{"internal/server", "internal/cli", "internal/node", "internal/engine", "internal/storage/",
+		"internal/api", "seals/", "hsm", "cmd/sealgate"}
+	sdks := []string{"github.com/aws/", "cloud.google.com/", "github.com/Azure/", "github.com/openbao/openbao/api",
+		"go.etcd.io/", "github.com/jackc/", "go.opentelemetry.io/", "k8s.io/apimachinery", "k8s.io/client-go"}
+	for path, p := range list(t, "./cmd/sealgate-kms-plugin") {
+		for _, d := range p.Deps {
+			rel, ours := strings.CutPrefix(d, module)
+			if ours && slices.ContainsFunc(heavy, func(h string) bool { return rel == h || strings.HasPrefix(rel, h) }) ||
+				slices.ContainsFunc(sdks, func(s string) bool { return strings.HasPrefix(d, s) }) {
+				t.Errorf("%s links %s", path, d)
 			}
 		}
 	}

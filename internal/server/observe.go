@@ -30,23 +30,10 @@ func (p *instance) observability(cfg *config.Config, getenv func(string) string)
 	p.shared.Prometheus, p.shared.Logs, p.shared.Tracer, p.shared.Sanitized = cfg.Telemetry.Prometheus, p.hub, tracer,
 		cfg.Sanitized()
 	p.shared.Requests = cfg.LogRequests
-	p.shared.Metrics.Sampled(sampleRuntime)
+	p.shared.Metrics.Sampled(metrics.SampleRuntime)
 	p.shared.Metrics.Sampled(sampleDescriptors)
 	p.boundRequests()
 	return nil
-}
-
-// sampleRuntime adds metrics of Go's runtime, by Vault's names.
-func sampleRuntime(s *metrics.Sample) {
-	var m runtime.MemStats
-	runtime.ReadMemStats(&m)
-	s.Gauge("runtime.num_goroutines", float64(runtime.NumGoroutine()))
-	s.Gauge("runtime.alloc_bytes", float64(m.Alloc))
-	s.Gauge("runtime.sys_bytes", float64(m.Sys))
-	s.Gauge("runtime.heap_objects", float64(m.HeapObjects))
-	s.Counter("runtime.malloc_count", m.Mallocs)
-	s.Counter("runtime.free_count", m.Frees)
-	s.Counter("runtime.total_gc_runs", uint64(m.NumGC))
 }
 
 // observeSeal counts the calls of seals, in total and by type.
