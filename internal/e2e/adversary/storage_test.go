@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/rand"
 	"encoding/hex"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -122,5 +123,55 @@ func (a *target) sealedFor(cause string) {
 	}
 	if r := a.do("GET", "sys/seal-status", "", nil); !bytes.Contains(r.Body, []byte(`"sealed":true`)) {
 		a.t.Errorf("the server opened a forged store: %s", r.Body)
+	}
+}
+
+// TestStorageWriterChangesThePolicy: the attacker edits the policy of a record with groups, and no
+// configuration demands one. The server opens none of his records, and the genuine one again.
+func TestStorageWriterChangesThePolicy(t *testing.T) {
+	t.Parallel()
+	const box = "seal \"static\" %q {\n  current_key_id = \"k\"\n  current_key = %q\n}\n"
+	var stanzas string
+	for _, name := range []string{"a", "b", "c"} {
+		stanzas += fmt.Sprintf(box, name, strings.Repeat("0"+name, 32))
+	}
+	a := newTarget(t, stanzas, "")
+	policy := map[string]string{"policy": "any(a, b) and c"}
+	a.must(200, "PUT", "sys/seals/policy", a.root, policy, nil)
+	genuine := a.stored("core/seal")
+	if r := a.record(); r.Version != 3 || r.Plan().Expression() != "any(a, b) and c" {
+		t.Fatalf("version %d, %s", r.Version, r.Plan())
+	}
+	for name, change := range map[string]func(*seals.Record){
+		"threshold":   func(r *seals.Record) { r.Threshold = 1 },
+		"group order": func(r *seals.Record) { r.Terms = []seals.Term{{Threshold: 1, Size: 1}, {Threshold: 1, Size: 2}} },
+		"no groups":   func(r *seals.Record) { r.Version, r.Terms, r.Threshold = 2, nil, 1 },
+		"a member less": func(r *seals.Record) {
+			r.Version, r.Terms, r.Threshold, r.Parts = 2, nil, 2, r.Parts[1:]
+		},
+	} {
+		if err := a.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		a.overwrite("core/seal", genuine)
+		a.forge(change)
+		said := strings.Count(a.Log(), "not unsealed")
+		a.start()
+		deadline := time.Now().Add(time.Minute)
+		for strings.Count(a.Log(), "not unsealed") == said && time.Now().Before(deadline) {
+			time.Sleep(20 * time.Millisecond)
+		}
+		if r := a.do("GET", "sys/seal-status", "", nil); !bytes.Contains(r.Body, []byte(`"sealed":true`)) ||
+			strings.Count(a.Log(), "not unsealed") == said {
+			t.Errorf("%s: %s", name, r.Body)
+		}
+	}
+	if err := a.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	a.overwrite("core/seal", genuine)
+	a.start()
+	if err := a.UntilUnsealed(); err != nil {
+		t.Error(err)
 	}
 }
