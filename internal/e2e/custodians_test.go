@@ -12,9 +12,9 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit/localstack"
 )
 
-// TestTwoOfThreeWithCustodians: an HSM, AWS KMS and the custodians, of which two unseal. Each single
-// loss unseals, by shares where one of the automatic seals is lost, and each double loss does not,
-// and says what is missing.
+// TestTwoOfThreeWithCustodians: an HSM, AWS KMS and the custodians, of which two unseal. Each
+// single loss unseals, by shares where one of the automatic seals is lost, and each double loss
+// does not, and says what is missing.
 func TestTwoOfThreeWithCustodians(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")

@@ -82,6 +82,9 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 			return nil, err
 		}
 	}
+	if err := loadPastSeals(ctx, n, b); err != nil {
+		return nil, barrier.Fault(err, "the keys that seals had before could not be read")
+	}
 	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, devices: devices,
 		stop: func() {}}
 	if !standby {

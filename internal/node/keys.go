@@ -209,6 +209,7 @@ func (h ceremonyHost) replaceRoot(ctx context.Context, tx *barrier.Tx, next, cus
 	if err := tx.Commit(ctx); err != nil {
 		return barrier.Fault(err, "the new root key could not be written; the old one stays")
 	}
+	refreshPastSeals(ctx, n, a)
 	n.change(func(f *nodeState) {
 		f.setRecord(record, raw)
 		f.previous = nil

@@ -41,6 +41,8 @@ type Node struct {
 	snapshots  *snapshotScheduler
 	glass      *glassBreaker
 
+	pastSeals atomic.Pointer[[]seals.Seal] // see loadPastSeals
+
 	handOver *barrier.HandOver               // nil without a cluster
 	replica  *ha.Replica                     // nil without a cluster
 	core     atomic.Pointer[barrier.Barrier] // the keys of a node of a cluster, nil while sealed; it never writes
@@ -61,7 +63,7 @@ func New(cfg Config) (*Node, error) {
 	n.seals.Store(cfg.Seals)
 	n.ceremonies = newCeremonies(n)
 	if cfg.Devices != nil {
-		cfg.Devices.Protect(func() []seals.Seal { return protectedSeals(n.seals.Load(), n.state.Load().record) })
+		cfg.Devices.Protect(func() []seals.Seal { return protectedKeys(n) })
 	}
 	if cfg.Metrics != nil {
 		cfg.Metrics.Sampled(KeysOf(n).sample)
@@ -78,6 +80,16 @@ func New(cfg Config) (*Node, error) {
 		n.log.Warn("the storage could not be read yet; it is tried again", "error", details(err))
 	}
 	return n, nil
+}
+
+// protectedKeys are the seals whose keys no mount may use, with those that seals had and that are
+// not retired.
+func protectedKeys(n *Node) []seals.Seal {
+	all := protectedSeals(n.seals.Load(), n.state.Load().record)
+	if past := n.pastSeals.Load(); past != nil {
+		all = append(all, *past...)
+	}
+	return all
 }
 
 // protectedSeals are the seals whose keys no mount may use: those of the configuration, and members

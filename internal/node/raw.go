@@ -21,7 +21,7 @@ type Raw struct{ b *barrier.Barrier }
 var protected = []string{
 	keySealed, keyShareCounts, keyBreakGlass, barrier.KeyringPath, ha.LeaderPath, pathCluster, pathShareSet,
 	"core/transcript/", "core/ceremony/", "core/answer/", "core/backup/", "core/proven/", "core/root-handover/",
-	pathTrials, pathSnapshots, "core/snapshot/",
+	pathTrials, pathSealKeys, pathSnapshots, "core/snapshot/",
 	"core/encryptions", "core/key-census", pathRewrapJob,
 }
 

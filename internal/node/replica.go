@@ -261,6 +261,8 @@ func (h replicaHost) Apply(ctx context.Context, r ha.Role, key string) error {
 		return h.followKeyring(ctx, a)
 	case key == keySealed, key == keyShareCounts, strings.HasPrefix(key, pathShareSet):
 		return h.followState(ctx, a)
+	case strings.HasPrefix(key, pathSealKeys):
+		return loadPastSeals(ctx, h.n, a.barrier)
 	case strings.HasPrefix(key, pathTrials):
 		h.n.trials.check()
 	case key == ceremony.TranscriptHeadPath && a.unrecorded:

@@ -103,6 +103,7 @@ func (s SealAdmin) commitParts(ctx context.Context, a *RoleState, record *seals.
 	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, raw, err) {
 		return barrier.Fault(err, "the re-wrapped root key could not be written; the old record stays, and both open")
 	}
+	refreshPastSeals(ctx, s.n, a)
 	n.change(func(f *nodeState) { f.setRecord(record, raw) })
 	return nil
 }

@@ -82,6 +82,7 @@ func (s SealAdmin) List(ctx context.Context) (*SealList, error) {
 		}
 	}
 	l.Warnings = append(l.Warnings, n.recordWarnings(record)...)
+	l.Warnings = append(l.Warnings, s.unguarded(ctx, a, l.Members)...)
 	for _, other := range l.Nodes {
 		l.Warnings = append(l.Warnings, other.cannot(record)...)
 	}

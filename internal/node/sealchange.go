@@ -85,6 +85,10 @@ func (s SealAdmin) Replace(ctx context.Context, name, policy string, lost []stri
 	if err != nil {
 		return nil, err
 	}
+	m, _ := n.seals.Load().Member(name)
+	if err := s.usedByMounts(ctx, a, m); err != nil {
+		return nil, err
+	}
 	if waiting := s.await(ctx, t); len(waiting) > 0 {
 		c := changed(n.state.Load().record)
 		c.Done, c.Waiting = false, waiting
@@ -313,6 +317,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 	if err := tx.Commit(ctx); err != nil && !s.committed(ctx, a, w.raw, err) {
 		return nil, barrier.Fault(err, "the change of the seals could not be written; the old record stays")
 	}
+	refreshPastSeals(ctx, n, a)
 	n.change(func(f *nodeState) {
 		f.setRecord(w.record, w.raw)
 		if shares.shareSet != nil {

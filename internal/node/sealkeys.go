@@ -37,6 +37,7 @@ type nextKey struct {
 
 // oldKey is a key, or a version of it, that wrapped a part which was replaced.
 type oldKey struct {
+	Type       string    `json:"type,omitempty"` // of the seal
 	KeyID      string    `json:"key_id"`
 	KeyVersion string    `json:"key_version,omitempty"`
 	Replaced   time.Time `json:"replaced"`
@@ -86,7 +87,7 @@ func (k *sealKeys) add(p *seals.Part, at time.Time) error {
 		return err
 	}
 	k.drop(p.KeyID, p.KeyVersion)
-	k.Old = append(k.Old, oldKey{KeyID: p.KeyID, KeyVersion: p.KeyVersion, Replaced: at.UTC(), Info: raw})
+	k.Old = append(k.Old, oldKey{Type: p.Type, KeyID: p.KeyID, KeyVersion: p.KeyVersion, Replaced: at.UTC(), Info: raw})
 	k.Old = k.Old[max(0, len(k.Old)-maxOldKeys):]
 	return nil
 }
@@ -105,8 +106,9 @@ func (k *sealKeys) find(key string) (found []*oldKey) {
 	return found
 }
 
-// noteKeys adds the keys that a changed record no longer uses to its commit, and drops those that
-// it uses again. replaced is the seal whose next key the record uses, "" for none.
+// noteKeys adds the keys that a changed record no longer uses to its commit, also those of seals
+// that leave, and drops those that it uses again. replaced is the seal whose next key the record
+// uses, "" for none.
 func (s SealAdmin) noteKeys(
 	ctx context.Context, a *RoleState, tx *barrier.Tx, next *seals.Record, replaced string,
 ) error {
@@ -121,11 +123,10 @@ func (s SealAdmin) noteKeys(
 		if _, quorum := m.Wrapper.(seals.Quorum); quorum {
 			continue
 		}
-		if at < 0 {
-			tx.Delete(pathSealKeys + was.Name)
-			continue
+		now := &seals.Part{}
+		if at >= 0 {
+			now = &next.Parts[at]
 		}
-		now := &next.Parts[at]
 		if now.KeyID == was.KeyID && now.KeyVersion == was.KeyVersion {
 			continue
 		}
@@ -137,7 +138,7 @@ func (s SealAdmin) noteKeys(
 			return err
 		}
 		k.drop(now.KeyID, now.KeyVersion)
-		if was.Name == replaced {
+		if was.Name == replaced || at < 0 {
 			k.Next = nil
 		}
 		if err := k.put(tx, was.Name); err != nil {

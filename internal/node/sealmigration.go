@@ -174,6 +174,11 @@ func (m *sealMigration) commit(ctx context.Context) error {
 	if to.Quorum() != nil {
 		custodians = unsealShareSet(plan.shareSet)
 	}
+	for _, m := range to.Seals() {
+		if err := (SealAdmin{n}).usedByMounts(ctx, a, m); err != nil {
+			return err
+		}
+	}
 	record, err := to.WrapAs(ctx, to.Configured(), before.Cluster, generation, root, custodians, nil)
 	if err != nil {
 		return sealFault(err, "nothing was changed: a new seal cannot wrap the root key")
@@ -187,6 +192,9 @@ func (m *sealMigration) commit(ctx context.Context) error {
 	renewKeys(tx, root, generation)
 	counts := putShareSet(tx, plan.shareSet)
 	ceremony.Discard(tx)
+	if err := (SealAdmin{n}).noteKeys(ctx, a, tx, record, ""); err != nil {
+		return barrier.Fault(err, "nothing was changed: the keys of the seals that leave could not be noted")
+	}
 	if err := m.record(ctx, tx, before, record); err != nil {
 		return err
 	}
@@ -198,6 +206,7 @@ func (m *sealMigration) commit(ctx context.Context) error {
 		return barrier.Fault(err, "the seal migration could not be written; the old record stays")
 	}
 	m.plan.Store(nil)
+	refreshPastSeals(ctx, n, a)
 	n.change(func(f *nodeState) {
 		f.setRecord(record, raw)
 		f.shareSet, f.shareCounts, f.previous = plan.shareSet.Public(), counts, nil

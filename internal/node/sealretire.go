@@ -223,6 +223,7 @@ func (s SealAdmin) commitKeys(ctx context.Context, a *RoleState, k *sealKeys, r 
 	if err := tx.Commit(ctx); err != nil {
 		return barrier.Fault(err, "nothing was changed: the retirement of the key could not be written")
 	}
+	refreshPastSeals(ctx, s.n, a)
 	s.n.log.Warn(reason, "by", r.by.String())
 	return nil
 }
@@ -284,5 +285,6 @@ func (s SealAdmin) forgetKey(ctx context.Context, a *RoleState, name string, o o
 	if err != nil {
 		return barrier.Fault(err, "the key is destroyed, and this could not be noted; the same command continues")
 	}
+	refreshPastSeals(ctx, s.n, a)
 	return nil
 }

@@ -93,6 +93,9 @@ func (m *Mount) take(ctx context.Context, s *snapshot, e *Entry, ref Ref) (c Cho
 	if err := m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
 		return c, err
 	}
+	if err := m.r.noteUsed(ctx, e, o.facts.Identity); err != nil {
+		return c, err
+	}
 	stored, err := reference{e.Face, e.Label(), ref, o.facts.Identity}.marshal()
 	if err != nil {
 		return c, err
@@ -211,6 +214,9 @@ func (m *Mount) Make(ctx context.Context, p *Plan) (Chosen, error) {
 	if err := m.r.guardNew(ctx, p.entry, p.link, p.ref); err != nil {
 		return Chosen{}, err
 	}
+	if err := m.r.noteNew(ctx, p.entry, p.link, p.ref); err != nil {
+		return Chosen{}, err
+	}
 	made, err := g.Generate(ctx, p.ref, p.spec)
 	return m.made(ctx, p, made, err)
 }
@@ -222,6 +228,9 @@ func (m *Mount) Import(ctx context.Context, p *Plan, private *secret.Bytes) (Cho
 		return Chosen{}, fault.New(fault.Invalid, "keys cannot be imported into devices of type %s", p.entry.Type)
 	}
 	if err := m.r.guardNew(ctx, p.entry, p.link, p.ref); err != nil {
+		return Chosen{}, err
+	}
+	if err := m.r.noteNew(ctx, p.entry, p.link, p.ref); err != nil {
 		return Chosen{}, err
 	}
 	made, err := i.Import(ctx, p.ref, p.spec, private)

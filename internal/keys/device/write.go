@@ -177,6 +177,9 @@ func (r *Registry) try(ctx context.Context, s *snapshot, e *Entry) error {
 	}
 	o, err := l.look(ctx, ref)
 	if seals.ClassOf(err) == seals.KeyGone && e.AllowGenerate {
+		if err := r.noteNew(ctx, e, l, ref); err != nil {
+			return err
+		}
 		o, err = r.generateFirst(ctx, l, d, s.params(e), ref)
 	}
 	if seals.ClassOf(err) == seals.KeyGone && e.AllowStore && err != nil {
@@ -196,7 +199,7 @@ func (r *Registry) try(ctx context.Context, s *snapshot, e *Entry) error {
 		return refused(e.Label(), err)
 	}
 	e.Identity = o.facts.Identity
-	return nil
+	return r.noteUsed(ctx, e, e.Identity)
 }
 
 // generateFirst makes the key that an entry's parameters select.
