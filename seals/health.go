@@ -61,6 +61,7 @@ type schedule struct {
 	trial    bool      // the state had no version: the next check wraps random bytes to learn it
 	class    Class     // of the last proof
 	keyCheck time.Time // the next check of CheckKeys
+	limits   time.Time // the next request for what the seal is limited by
 }
 
 // RunHealthChecks checks every seal that is due: it proves that the seal would unseal and, less
@@ -90,7 +91,8 @@ func (s *Set) check(ctx context.Context, r *Record, i int, t *schedule, pace Pac
 	p := r.part(s.seals[i].Name)
 	failure := s.probeOne(ctx, r, i)
 	if failure != t.class && failure != "" && !failure.Transient() {
-		t.describe = time.Time{} // the key changed: its state says how
+		// The key or the credentials changed: their state says how.
+		t.describe, t.limits = time.Time{}, time.Time{}
 	}
 	t.class = failure
 	if failure == "" {
@@ -98,6 +100,10 @@ func (s *Set) check(ctx context.Context, r *Record, i int, t *schedule, pace Pac
 	}
 	if !failure.Transient() {
 		s.describeIfDue(ctx, i, t, pace, p)
+		if !s.opts.Now().Before(t.limits) {
+			s.askLimits(ctx, i)
+			t.limits = s.opts.Now().Add(pace.after(""))
+		}
 	}
 	t.next = s.opts.Now().Add(pace.after(t.class))
 }

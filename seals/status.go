@@ -30,6 +30,8 @@ type Status struct {
 	KeyAsked   *time.Time `json:"key_asked,omitempty"`
 	KeyTrouble string     `json:"key_state_trouble,omitempty"` // why the state of the key is not fully known
 
+	Limits []Limit `json:"limits,omitempty"` // by what it may stop working: see [Limiter]
+
 	RewrapDue  bool     `json:"rewrap_due"`                  // another key, or another version of it, wraps now
 	Needed     []KeyUse `json:"needed_keys,omitempty"`       // this seal cannot decrypt the stored part without these
 	Upstream   []string `json:"upstream_clusters,omitempty"` // see [Upstream]

@@ -357,7 +357,15 @@ type forecastAnswer struct {
 		Seal string `json:"seal"`
 		What string `json:"what"`
 		At   string `json:"at"`
+		Node string `json:"node"`
+		Soon bool   `json:"soon"`
 	} `json:"expires"`
+	Dangers []struct {
+		Seal   string `json:"seal"`
+		What   string `json:"what"`
+		Remedy string `json:"remedy"`
+		Node   string `json:"node"`
+	} `json:"dangers"`
 	Nodes []struct {
 		Node        string   `json:"node"`
 		Active      bool     `json:"active"`
@@ -371,13 +379,14 @@ type forecastAnswer struct {
 func forecastCommand(b *base) *command {
 	b.formatted()
 	strict := false
-	b.flags.BoolVar(&strict, "strict", false, "the exit code is also 2 if the loss of one seal would make it false, or "+
-		"if a key is scheduled for destruction")
+	b.flags.BoolVar(&strict, "strict", false, "the exit code is also 2 if the loss of one seal would make it false, if a "+
+		"key is scheduled for destruction, a credential expires soon, or a PIN's tries are used up")
 	b.own("strict")
 	return &command{base: b, name: "operator forecast",
 		synopsis: "Show whether the servers would unseal if they restarted",
 		about: `Shows whether each node of the cluster would unseal if all of them restarted now, by what they last proved;
-which single loss would make that false; and which keys will be destroyed. Needs "read" on sys/seals/forecast.
+which single loss would make that false; and what ends next: keys that will be destroyed, credentials and certificates
+that expire and are not renewed, tries of a PIN. Needs "read" on sys/seals/forecast.
 
 The exit code is 0 if every node would unseal, 2 otherwise, and 1 on a local error.`,
 		run: func([]string) int { return b.withClient(func(c *api.Client) int { return forecast(b, c, strict) }) }}
@@ -399,10 +408,20 @@ func forecast(b *base, client *api.Client, strict bool) int {
 	} else {
 		showForecast(b, &f)
 	}
-	if !f.AllNodes || strict && len(f.Critical)+len(f.Expires) > 0 {
+	if !f.AllNodes || strict && (len(f.Critical)+len(f.Dangers) > 0 || f.endsSoon()) {
 		return exitServer
 	}
 	return exitOK
+}
+
+// endsSoon reports whether a key or a credential ends soon.
+func (f *forecastAnswer) endsSoon() bool {
+	for _, e := range f.Expires {
+		if e.Soon {
+			return true
+		}
+	}
+	return false
 }
 
 func showForecast(b *base, f *forecastAnswer) {
@@ -424,5 +443,8 @@ func showForecast(b *base, f *forecastAnswer) {
 	}
 	for _, e := range f.Expires {
 		b.printf("\n%s: %s at %s\n", e.Seal, e.What, e.At)
+	}
+	for _, d := range f.Dangers {
+		b.printf("\n%s on %s: %s: %s\n", d.Seal, d.Node, d.What, d.Remedy)
 	}
 }

@@ -57,6 +57,11 @@ func TestSeals(t *testing.T) {
 		{name: "forecast", args: []string{"operator", "forecast"}, answers: forecast("true", `"hsm"`)},
 		{name: "forecast-strict", args: []string{"operator", "forecast", "-strict"}, want: 2,
 			answers: forecast("true", `"hsm"`)},
+		{name: "forecast-ends", args: []string{"operator", "forecast", "-strict"}, want: 2,
+			answers: map[string][]answer{"GET sys/seals/forecast": {data(`{"would_unseal":true,"all_nodes":true,` +
+				`"text":"If every node restarted now, ...","nodes":[],"expires":[{"seal":"kmip","what":"its client certificate ` +
+				`expires","at":"2026-11-30T00:00:00Z","node":"a","soon":true}],"dangers":[{"seal":"hsm","node":"a",` +
+				`"what":"PIN tries: a single try of the PIN is left","remedy":"find out who sends wrong PINs"}]}`)}}},
 		{name: "forecast-bad", args: []string{"operator", "forecast", "-format=json"}, want: 2,
 			answers: forecast("false", "")},
 	})

@@ -19,6 +19,7 @@ type Forecast struct {
 	CriticalLosses []string       `json:"critical_losses"` // single seals without which no node would unseal
 	ProvenAt       *time.Time     `json:"proven_at"`       // of the node that would: its oldest proof that counts
 	Expires        []Expiry       `json:"expires"`         // the earliest first
+	Dangers        []Danger       `json:"dangers"`         // such as tries of a PIN that are used up
 	Nodes          []NodeForecast `json:"nodes"`
 	Text           string         `json:"text"`
 
@@ -44,6 +45,15 @@ type Expiry struct {
 	What string    `json:"what"`
 	At   time.Time `json:"at"`
 	Node string    `json:"node"`
+	Soon bool      `json:"soon"` // an operator should act: see seals.Limit
+}
+
+// Danger is something that may end the use of a seal at any time.
+type Danger struct {
+	Seal   string `json:"seal"`
+	What   string `json:"what"`
+	Remedy string `json:"remedy,omitempty"`
+	Node   string `json:"node"`
 }
 
 // Forecast says for the cluster and each node whether it would unseal if all restarted now. It asks
@@ -56,6 +66,7 @@ func (s SealAdmin) Forecast(context.Context) (*Forecast, error) {
 	record := n.state.Load().record
 	f := &Forecast{
 		AllNodes: true, NeedsShares: n.seals.Load().NeedsShares(), CriticalLosses: []string{}, Expires: []Expiry{},
+		Dangers: []Danger{},
 	}
 	survives := map[string]bool{} // by the lost seal: a node would unseal without it
 	for _, r := range s.reports() {
@@ -72,7 +83,7 @@ func (s SealAdmin) Forecast(context.Context) (*Forecast, error) {
 			name := record.Parts[i].Name
 			survives[name] = survives[name] || nf.WouldUnseal && !slices.Contains(nf.Losses, name)
 		}
-		f.expiries(r)
+		f.expiries(r, n.cfg.Now())
 	}
 	for i := range record.Parts {
 		if name := record.Parts[i].Name; f.WouldUnseal && !survives[name] {
@@ -142,15 +153,27 @@ func provenSince(plan seals.Plan, proofs map[string]time.Time) *time.Time {
 	return nil
 }
 
-// expiries adds what ends, once for each seal.
-func (f *Forecast) expiries(r reported) {
+// expiries adds what ends: the key of a seal once, and what each node has for it. What is renewed
+// automatically does not end.
+func (f *Forecast) expiries(r reported, now time.Time) {
 	for _, s := range r.Seals {
-		if s.Deletion == nil || slices.ContainsFunc(f.Expires, func(e Expiry) bool { return e.Seal == s.Name }) {
-			continue
+		if s.Deletion != nil && !slices.ContainsFunc(f.Expires, func(e Expiry) bool {
+			return e.Seal == s.Name && e.What == keyEnds
+		}) {
+			f.Expires = append(f.Expires, Expiry{s.Name, keyEnds, *s.Deletion, r.node, true})
 		}
-		f.Expires = append(f.Expires, Expiry{s.Name, "its key will be destroyed", *s.Deletion, r.node})
+		for _, l := range s.Limits {
+			if l.At != nil && !l.Renews {
+				f.Expires = append(f.Expires, Expiry{s.Name, "its " + l.What + " expires", *l.At, r.node, l.Soon(now)})
+			}
+			if l.Danger != "" {
+				f.Dangers = append(f.Dangers, Danger{s.Name, l.What + ": " + l.Danger, l.Remedy, r.node})
+			}
+		}
 	}
 }
+
+const keyEnds = "its key will be destroyed"
 
 // words says the forecast in one sentence.
 func (f *Forecast) words(state *nodeState) string {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,6 +17,7 @@ import (
 type sealKeeper struct {
 	n        *Node
 	alarms   map[string]alarm     // by the seal's name: the deletion that was logged last
+	limits   map[string]time.Time // by the seal's name and what ends: when that was logged last
 	postpone map[string]time.Time // by the seal's name: when a re-wrap that failed is tried again
 	looped   bool                 // the log says that the cluster unseals through itself
 	warned   string               // what was logged last about the sealed record
@@ -165,6 +167,7 @@ func (k *sealKeeper) logKey(before, now seals.Status) {
 		log.Info("the state of this seal's key cannot be read", "seal", now.Name, "type", now.Type,
 			"cause", now.KeyTrouble)
 	}
+	k.logLimits(before, now)
 	last, ever := k.alarms[now.Name]
 	switch {
 	case now.Deletion == nil && ever:
@@ -178,6 +181,35 @@ func (k *sealKeeper) logKey(before, now seals.Status) {
 		k.alarms[now.Name] = alarm{*now.Deletion, k.n.cfg.Now()}
 		log.Warn("ALARM: "+deletionText(now), "seal", now.Name, "type", now.Type,
 			"deletion", now.Deletion.UTC().Format(time.RFC3339))
+	}
+}
+
+// logLimits logs what is about to end the use of a seal, when it becomes known and once a day.
+func (k *sealKeeper) logLimits(before, now seals.Status) {
+	at := k.n.cfg.Now()
+	for _, l := range now.Limits {
+		name := now.Name + "\x00" + l.What + "\x00" + l.Danger
+		if !l.Soon(at) {
+			delete(k.limits, name)
+			continue
+		}
+		if last, ever := k.limits[name]; ever && at.Sub(last) < repeatAlarm {
+			continue
+		}
+		if k.limits == nil {
+			k.limits = map[string]time.Time{}
+		}
+		k.limits[name] = at
+		text := fmt.Sprintf("the %s of a seal: %s", l.What, l.Danger)
+		if l.At != nil {
+			text = fmt.Sprintf("the %s of a seal expires at %s", l.What, l.At.UTC().Format(time.RFC3339))
+		}
+		k.n.log.Warn("ALARM: "+text, "seal", now.Name, "type", now.Type, "remedy", l.Remedy)
+	}
+	for _, l := range before.Limits {
+		if l.Danger != "" && !slices.ContainsFunc(now.Limits, func(o seals.Limit) bool { return o.Danger == l.Danger }) {
+			delete(k.limits, now.Name+"\x00"+l.What+"\x00"+l.Danger)
+		}
 	}
 }
 

@@ -35,6 +35,8 @@ type sealReport struct {
 	Cause       string      `json:"failure,omitempty"`
 	Quorum      bool        `json:"quorum,omitempty"` // shares open it
 
+	Limits []seals.Limit `json:"limits,omitempty"`
+
 	ReplacesKeys bool `json:"replaces_keys,omitempty"` // this program can: see seals.KeyReplacer
 }
 
@@ -71,7 +73,7 @@ func (s SealAdmin) report() nodeReport {
 		out.Seals = append(out.Seals, sealReport{
 			Name: st.Name, Type: st.Type, Configured: st.Configured, WouldUnseal: st.WouldUnseal,
 			LastProof: st.LastProof, Deletion: st.Deletion, Class: st.Class, Cause: cut(st.Cause), Quorum: quorum,
-			ReplacesKeys: set.ReplacesKeys(st.Name),
+			ReplacesKeys: set.ReplacesKeys(st.Name), Limits: st.Limits,
 		})
 	}
 	out.Trials, out.BreakGlass = n.trials.results(), n.glass.reported()

@@ -17,13 +17,19 @@ import (
 var itself = ceremony.Starter{DisplayName: "the server itself"}
 
 // doomed returns why a seal that holds the root key is about to be lost, "" where it is not.
-func doomed(st seals.Status) string {
+func doomed(st seals.Status, now time.Time) string {
 	switch {
 	case len(st.Needed) == 0:
 	case st.Deletion != nil:
 		return "its key will be destroyed at " + st.Deletion.UTC().Format(time.RFC3339)
 	case st.Class == seals.PendingDeletion, st.Class == seals.KeyGone, st.Class == seals.KeyDisabled:
 		return string(st.Class)
+	default:
+		for _, l := range st.Limits {
+			if l.Doomed(now) {
+				return fmt.Sprintf("its %s expires at %s", l.What, l.At.UTC().Format(time.RFC3339))
+			}
+		}
 	}
 	return ""
 }
@@ -36,7 +42,7 @@ func (k *sealKeeper) leaveDoomed(ctx context.Context, set *seals.Set) {
 		return
 	}
 	for _, st := range set.StatusOf(n.state.Load().record) {
-		why := doomed(st)
+		why := doomed(st, n.cfg.Now())
 		if why == "" || time.Now().Before(k.postpone[st.Name]) {
 			continue
 		}
@@ -88,7 +94,8 @@ func (s SealAdmin) survives(plan seals.Plan) error {
 	for _, r := range s.reports() {
 		var able []string
 		for _, seal := range r.Seals {
-			if seal.WouldUnseal && !seal.Quorum && slices.Contains(plan.Members, seal.Name) {
+			ends := slices.ContainsFunc(seal.Limits, func(l seals.Limit) bool { return l.Doomed(s.n.cfg.Now()) })
+			if seal.WouldUnseal && !seal.Quorum && !ends && slices.Contains(plan.Members, seal.Name) {
 				able = append(able, seal.Name)
 			}
 		}

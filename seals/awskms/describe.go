@@ -130,6 +130,10 @@ func (w *Wrapper) Describe(ctx context.Context) (seals.KeyState, error) {
 	if meta.DeletionDate != nil {
 		s.DeletionDate = *meta.DeletionDate
 	}
+	if meta.DeletionDate == nil && meta.ExpirationModel == types.ExpirationModelTypeKeyMaterialExpires &&
+		meta.ValidTo != nil {
+		s.DeletionDate = *meta.ValidTo // AWS deletes imported material then
+	}
 	if meta.Origin == types.OriginTypeExternalKeyStore {
 		s.Protection = "external"
 	}

@@ -24,6 +24,7 @@ type client struct {
 	s settings
 
 	version atomic.Uint32 // minor version that the server takes; starts with the newest
+	peer    atomic.Pointer[x509.Certificate]
 
 	mu     sync.Mutex
 	idle   []*tls.Conn
@@ -86,7 +87,11 @@ func (c *client) dial(ctx context.Context) (*tls.Conn, error) {
 		conn, err := (&tls.Dialer{Config: cfg}).DialContext(each, "tcp", endpoint)
 		cancel()
 		if err == nil {
-			return conn.(*tls.Conn), nil
+			secured := conn.(*tls.Conn)
+			if shown := secured.ConnectionState().PeerCertificates; len(shown) > 0 {
+				c.peer.Store(shown[0])
+			}
+			return secured, nil
 		}
 		errs = append(errs, err)
 		if ctx.Err() != nil {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	wrapping "github.com/hashicorp/go-kms-wrapping/v2"
 	"go.uber.org/goleak"
@@ -137,6 +138,17 @@ func TestDescribeAndStates(t *testing.T) {
 	st, err := w.Describe(t.Context())
 	if err != nil || st.State != "enabled" || st.Detail["KMIP"] != "1.4" || st.Detail["bits"] != "256" {
 		t.Errorf("%+v, %v", st, err)
+	}
+	var names []string
+	limits, err := w.Limits(t.Context())
+	for _, l := range limits {
+		if names = append(names, l.What); l.At == nil || l.Since == nil || l.At.Before(time.Now()) {
+			t.Errorf("%+v", l)
+		}
+	}
+	want := "client certificate, server certificate, certificate of the server's CA"
+	if got := strings.Join(names, ", "); err != nil || got != want {
+		t.Errorf("limits: %s, %v", got, err)
 	}
 	blob, err := w.Encrypt(t.Context(), []byte("root key"))
 	if err != nil {

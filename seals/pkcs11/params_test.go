@@ -207,6 +207,17 @@ func TestPINState(t *testing.T) {
 	if err != nil || low || final || locked {
 		t.Error(low, final, locked, err)
 	}
+	if limits, err := w.Limits(t.Context()); err != nil || len(limits) != 0 {
+		t.Error(limits, err)
+	}
+	wrong := open(t, tok, "key_label", "wrap", "pin", "99999999")
+	if _, err := wrong.KeyId(t.Context()); seals.ClassOf(err) != seals.Denied {
+		t.Fatal(err)
+	}
+	limits, err := wrong.Limits(t.Context())
+	if err != nil || len(limits) != 1 || limits[0].What != "PIN tries" || limits[0].Danger == "" {
+		t.Error(limits, err)
+	}
 }
 
 func TestDescribeReportsTheKeysProtection(t *testing.T) {

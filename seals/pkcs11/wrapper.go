@@ -35,6 +35,7 @@ var (
 	_ seals.Successor  = (*Wrapper)(nil)
 	_ seals.Bounded    = (*Wrapper)(nil)
 	_ seals.Describer  = (*Wrapper)(nil)
+	_ seals.Limiter    = (*Wrapper)(nil)
 )
 
 // New parses a stanza:
@@ -355,6 +356,29 @@ func (w *Wrapper) PINState(ctx context.Context) (low, final, locked bool, err er
 		return false, false, false, w.failure(err)
 	}
 	return info.PINCountLow, info.PINFinalTry, info.PINLocked, nil
+}
+
+// Limits implements [seals.Limiter]: the token's flags of its PIN counter. It sends no PIN.
+func (w *Wrapper) Limits(ctx context.Context) ([]seals.Limit, error) {
+	low, final, locked, err := w.PINState(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l := seals.Limit{What: "PIN tries"}
+	switch {
+	case locked:
+		l.Danger, l.Remedy = "the PIN is locked", "have the security officer unlock or reset the PIN"
+	case final:
+		l.Danger = "a single try of the PIN is left"
+	case low:
+		l.Danger = "a wrong PIN was sent since the last login"
+	default:
+		return nil, nil
+	}
+	if l.Remedy == "" {
+		l.Remedy = "find out who sends wrong PINs; a login with the right one resets the token's counter"
+	}
+	return []seals.Limit{l}, nil
 }
 
 // Close logs out and closes every session.

@@ -211,6 +211,10 @@ func TestPIN(t *testing.T) {
 	if now, _ := failed(); now != before+1 {
 		t.Errorf("three attempts with a wrong PIN cost %d tries, want 1", now-before)
 	}
+	limits, err := right.Limits(t.Context())
+	if err != nil || len(limits) != 1 || !strings.Contains(limits[0].Danger, "wrong authorisations were counted") {
+		t.Errorf("%+v, %v", limits, err)
+	}
 	next := c.seal("pin", "4321")
 	next.Succeed(wrong)
 	_ = unwrap(t, next, blob)
@@ -227,7 +231,7 @@ func TestPIN(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	err := unwrap(t, right, blob)
+	err = unwrap(t, right, blob)
 	f := seals.Classify(err)
 	if f == nil || f.Class != seals.Denied || !f.Final || !strings.Contains(err.Error(), "locks") {
 		t.Fatalf("before the lock-out: %v; want a refusal to send the PIN", err)

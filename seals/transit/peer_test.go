@@ -67,6 +67,21 @@ func TestRealPeer(t *testing.T) {
 				t.Errorf("the server has now: %s", keys)
 			}
 		},
+		"lease of the token": func(t *testing.T, p *place, f *front) {
+			limits, err := p.open(t, f, "wrap").Limits(t.Context())
+			if err != nil || len(limits) != 1 || limits[0].What != "token" || !limits[0].Renews ||
+				limits[0].Since == nil || time.Until(*limits[0].At) < 50*time.Minute {
+				t.Errorf("%+v, %v", limits, err)
+			}
+			limits, err = p.open(t, f, "wrap", "disable_renewal", "true").Limits(t.Context())
+			if err != nil || len(limits) != 1 || limits[0].Renews {
+				t.Errorf("not renewed here: %+v, %v", limits, err)
+			}
+			limits, err = p.open(t, f, "wrap", "token", bao.Root).Limits(t.Context())
+			if err != nil || len(limits) != 0 {
+				t.Errorf("a root token does not end: %+v, %v", limits, err)
+			}
+		},
 		"no such mount": func(t *testing.T, p *place, f *front) {
 			_, err := p.open(t, f, "wrap", "mount_path", "nowhere", "token", bao.Root).Encrypt(t.Context(), plain)
 			failed(t, err, seals.KeyGone, "mount_path")

@@ -9,6 +9,7 @@ import (
 	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/internal/node"
 	"github.com/sealgate/sealgate/recovery"
+	"github.com/sealgate/sealgate/seals"
 )
 
 // lookup bounds how long a sample of metrics waits for storage.
@@ -28,6 +29,9 @@ func Observe(s *api.Shared, n *node.Node) {
 			"what is stored needs.",
 		"sealgate.seal.key_deletion_timestamp_seconds": "When this seal's key will be destroyed, in seconds since 1970; " +
 			"not there where it will not.",
+		"sealgate.seal.expiry_timestamp_seconds": "When a credential of this seal expires, in seconds since 1970.",
+		"sealgate.seal.ending": "Whether a credential of this seal expires soon and is not renewed, or tries of its PIN " +
+			"are used up.",
 		"sealgate.device_key.usable": "Whether this key in a device could be used when last looked at.",
 		"sealgate.device_key.deletion_timestamp_seconds": "When this key in a device will be destroyed, in seconds since " +
 			"1970; not there where it will not.",
@@ -85,9 +89,20 @@ func observeSeals(ctx context.Context, m *metrics.Sample, n *node.Node) {
 		if s.Deletion != nil {
 			m.Gauge("sealgate.seal.key_deletion_timestamp_seconds", float64(s.Deletion.Unix()), "seal", s.Name, "type", s.Type)
 		}
+		observeLimits(m, s.Name, s.Type, s.Limits)
 		if s.LastProof != nil {
 			m.Gauge("sealgate.seal.last_proof", float64(s.LastProof.UnixMilli())/1000, "seal", s.Name, "type", s.Type)
 		}
+	}
+}
+
+// observeLimits shows what may end the use of a seal.
+func observeLimits(m *metrics.Sample, seal, kind string, limits []seals.Limit) {
+	for _, l := range limits {
+		if l.At != nil {
+			m.Gauge("sealgate.seal.expiry_timestamp_seconds", float64(l.At.Unix()), "seal", seal, "type", kind, "what", l.What)
+		}
+		m.Gauge("sealgate.seal.ending", metrics.Truth(l.Soon(time.Now())), "seal", seal, "type", kind, "what", l.What)
 	}
 }
 
