@@ -1,8 +1,10 @@
 package v1
 
 import (
+	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 
 	"github.com/sealgate/sealgate/internal/api"
@@ -90,4 +92,39 @@ func TestStatusOfRoles(t *testing.T) {
 	f.depose()
 	f.settled()
 	check("after a step-down")
+}
+
+// TestStandbyReadsWhatWasWritten: a read at a standby shows what the leader acknowledged before,
+// though the standby begins before it has proven to be current. An attempt that was dropped leaves
+// no entry in the audit trail.
+func TestStandbyReadsWhatWasWritten(t *testing.T) {
+	f := federate(t, 2)
+	leader, standbys := f.settled()
+	standby := standbys[0]
+	const rounds = 60
+	for i := range rounds {
+		text := fmt.Sprintf(`{"k":"value %d"}`, i)
+		if code, body := leader.do("POST", "secret/data/x", `{"data":`+text+`}`); code != http.StatusOK {
+			t.Fatal(code, body)
+		}
+		for range 2 { // the second one begins with everything applied
+			if code, body := standby.do("GET", "secret/data/x", ""); code != http.StatusOK || !strings.Contains(body, text) {
+				t.Fatalf("after write %d: %d %s", i, code, body)
+			}
+		}
+	}
+	requests, responses := 0, 0
+	for line := range strings.Lines(standby.trail.String()) {
+		if !strings.Contains(line, `"secret/data/x"`) {
+			continue
+		}
+		if strings.Contains(line, "not yet applied") {
+			t.Errorf("a dropped attempt was audited: %s", line)
+		}
+		requests += strings.Count(line, `"type":"request"`)
+		responses += strings.Count(line, `"type":"response"`)
+	}
+	if requests != responses || requests == 0 || requests > 2*rounds {
+		t.Errorf("%d requests and %d responses in the standby's trail, for %d reads", requests, responses, 2*rounds)
+	}
 }
