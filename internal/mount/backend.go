@@ -85,7 +85,7 @@ type Finder interface {
 
 // Maintainer is implemented by backends with background work, such as an upgrade or the removal of
 // what a crash left behind. Maintain is called when a node becomes active and after each change of
-// the table; it may be interrupted at any point and called again.
+// the mount, until it succeeds; it may be interrupted at any point and called again.
 type Maintainer interface {
 	Maintain(ctx context.Context) error
 }

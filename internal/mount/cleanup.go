@@ -99,10 +99,13 @@ func (t *Table) care(ctx context.Context) bool {
 	done := true
 	for _, e := range t.now.Load().mounts {
 		k, ok := e.backend.(Maintainer)
-		if !ok || ctx.Err() != nil {
+		if !ok || e.cared.Load() || ctx.Err() != nil {
 			continue
 		}
-		if err := k.Maintain(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrChanged) {
+		switch err := k.Maintain(ctx); {
+		case err == nil:
+			e.cared.Store(true)
+		case ctx.Err() == nil && !errors.Is(err, ErrChanged):
 			t.log.Warn("the maintenance of a mount failed; retrying", "path", e.Path, "error", err, "in", sweepPause)
 			done = false
 		}

@@ -69,6 +69,7 @@ type mounted struct {
 	backend   Backend // nil for a type that the API itself answers
 	broken    error
 	writeLock *writeLock
+	cared     atomic.Bool // its maintenance is done
 }
 
 // Format returns the operations that create a new table: the built-in mounts and extra ones. A nil
