@@ -15,8 +15,8 @@ var compactRoutes = []api.Route{
 }
 
 var compactDocs = map[string]api.Doc{
-	"sys/storage/compact": {Text: "Rewrites the file of the embedded storage without its free space, while it is served. " +
-		"The answer comes at the end.", Read: true},
+	"sys/storage/compact": {Text: "Rewrites the file of the embedded storage without its free space, while it is " +
+		"served. The answer comes at the end.", Read: true},
 }
 
 type compactAnswer struct {

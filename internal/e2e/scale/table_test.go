@@ -34,6 +34,7 @@ func (t *table) add(store, measure, value, target string, met bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.rows = append(t.rows, row{store, measure, value, target, verdict})
+	fmt.Println(store, "|", measure, "|", value, "|", target, verdict) // a long run may be stopped
 }
 
 // time adds a duration with an upper bound; 0 is none.
