@@ -90,7 +90,7 @@ test-package: build build-plugin ; @.ci/package-test
 
 # What a new user does in a bare Debian, with browsers and Prometheus: as root. Screenshots are in build/screenshots.
 .PHONY: drill
-drill: build ; @.ci/drill
+drill: build build-plugin ; @.ci/drill
 
 # build/image: an OCI image layout for amd64 and arm64. test-image builds it twice and runs it, as root, without containers.
 .PHONY: image test-image
