@@ -229,3 +229,31 @@ func TestRetireFails(t *testing.T) {
 		t.Errorf("%d terms", n)
 	}
 }
+
+// A term under which more bytes are stored than configured is rotated.
+func TestRotateByBytes(t *testing.T) {
+	t.Parallel()
+	store, root := inmem.New(), newRoot(t)
+	b := formatted(t, store, root, Options{})
+	config := DefaultRotation()
+	config.MaxBytes = 1
+	if err := b.SetRotationConfig(t.Context(), config); !errors.Is(err, ErrMaxBytes) {
+		t.Fatal(err)
+	}
+	config.MaxBytes = minBytes
+	if err := b.SetRotationConfig(t.Context(), config); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := unsealed(t, store, root, 1).RotationConfig(t.Context()); err != nil || got != config {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for _, want := range []uint32{1, 2, 2} {
+		if _, err := b.RotateIfDue(t.Context()); err != nil || b.KeyStatus().Term != want {
+			t.Fatalf("term %d, %v; want %d", b.KeyStatus().Term, err, want)
+		}
+		if want == 1 {
+			put(t, b, "large", string(make([]byte, 600<<10)))
+			put(t, b, "large2", string(make([]byte, 600<<10)))
+		}
+	}
+}

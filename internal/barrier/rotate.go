@@ -17,6 +17,7 @@ const (
 	minInterval   = 24 * time.Hour
 	minOperations = 1_000_000
 	maxOperations = 3_865_470_566
+	minBytes      = 1 << 20
 )
 
 // Rotate adds a term and returns its number.
@@ -39,7 +40,7 @@ func (b *Barrier) RotateIfDue(ctx context.Context) (rotated bool, err error) {
 	}
 	if !doubtful {
 		config, err := b.RotationConfig(ctx)
-		if err != nil || !config.due(b.KeyStatus(), b.now()) {
+		if err != nil || !config.due(b.KeyStatus(), b.now()) && !b.tooMuch(config) {
 			return false, err
 		}
 	}
@@ -52,13 +53,20 @@ func (b *Barrier) RotateIfDue(ctx context.Context) (rotated bool, err error) {
 // RotationConfig says when the barrier key is rotated automatically. It is stored as an entry:
 //
 //	version 1 | enabled u8 (0, 1) | interval i64 (nanoseconds) | max operations i64
+//	version 2 | the same | max bytes i64
+//
+// Version 2 is written where there is a limit of bytes.
 type RotationConfig struct {
 	Enabled       bool
 	Interval      time.Duration // 0: never; else at least 24 hours
 	MaxOperations int64         // encryptions by one term
+	MaxBytes      int64         // stored under one term, by the census; 0: no limit
 }
 
-const rotationVersion = 1
+const (
+	rotationVersion      = 1
+	rotationVersionBytes = 2
+)
 
 // DefaultRotation applies until another configuration is stored.
 func DefaultRotation() RotationConfig {
@@ -71,8 +79,15 @@ func (c RotationConfig) check() error {
 		return ErrInterval
 	case c.MaxOperations < minOperations || c.MaxOperations > maxOperations:
 		return ErrMaxOperations
+	case c.MaxBytes != 0 && c.MaxBytes < minBytes:
+		return ErrMaxBytes
 	}
 	return nil
+}
+
+// tooMuch reports whether more is stored under the active term than the configuration allows.
+func (b *Barrier) tooMuch(c RotationConfig) bool {
+	return c.Enabled && c.MaxBytes > 0 && b.Census().Of(b.KeyStatus().Term).Bytes >= c.MaxBytes
 }
 
 func (c RotationConfig) due(s KeyStatus, now time.Time) bool {
@@ -105,7 +120,11 @@ func (b *Barrier) SetRotationConfig(ctx context.Context, c RotationConfig) error
 
 func (c RotationConfig) marshal() []byte {
 	b := cryptobyte.NewBuilder(nil)
-	b.AddUint8(rotationVersion)
+	if c.MaxBytes > 0 {
+		b.AddUint8(rotationVersionBytes)
+	} else {
+		b.AddUint8(rotationVersion)
+	}
 	if c.Enabled {
 		b.AddUint8(1)
 	} else {
@@ -113,18 +132,23 @@ func (c RotationConfig) marshal() []byte {
 	}
 	b.AddUint64(uint64(c.Interval))
 	b.AddUint64(uint64(c.MaxOperations))
+	if c.MaxBytes > 0 {
+		b.AddUint64(uint64(c.MaxBytes))
+	}
 	return b.BytesOrPanic() // fixed size
 }
 
 func unmarshalRotation(plain []byte) (RotationConfig, error) {
 	var version, enabled uint8
-	var interval, operations uint64
+	var interval, operations, size uint64
 	in := cryptobyte.String(plain)
-	if !in.ReadUint8(&version) || version != rotationVersion || !in.ReadUint8(&enabled) || enabled > 1 ||
-		!in.ReadUint64(&interval) || !in.ReadUint64(&operations) || !in.Empty() {
+	if !in.ReadUint8(&version) || version != rotationVersion && version != rotationVersionBytes ||
+		!in.ReadUint8(&enabled) || enabled > 1 || !in.ReadUint64(&interval) || !in.ReadUint64(&operations) ||
+		version == rotationVersionBytes && (!in.ReadUint64(&size) || size == 0) || !in.Empty() {
 		return RotationConfig{}, corrupt(rotationPath, "the configuration is malformed")
 	}
-	c := RotationConfig{Enabled: enabled == 1, Interval: time.Duration(interval), MaxOperations: int64(operations)}
+	c := RotationConfig{Enabled: enabled == 1, Interval: time.Duration(interval), MaxOperations: int64(operations),
+		MaxBytes: int64(size)}
 	if err := c.check(); err != nil {
 		return RotationConfig{}, corrupt(rotationPath, fmt.Sprintf("the configuration is out of bounds: %v", err))
 	}

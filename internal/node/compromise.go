@@ -53,7 +53,7 @@ func (k KeyAdmin) ReplaceCompromised(ctx context.Context, rate int) (*RewrapJob,
 		return nil, err
 	}
 	job.Rate, job.Retire, job.Compromised, job.Epoch = rate, true, true, w.b.Epoch()
-	job.Change = changedOutside(a, n.state.Load().shareSet != nil)
+	job.Change = changedOutside(a, n.state.Load())
 	job.Updated = n.cfg.Now().UTC()
 	tx := w.b.Begin()
 	tx.RotateKeyring()
@@ -111,7 +111,7 @@ func (k KeyAdmin) renewAuthority(ctx context.Context) {
 }
 
 // changedOutside lists what the old keys could have read.
-func changedOutside(a *RoleState, shares bool) []ChangedOutside {
+func changedOutside(a *RoleState, state *nodeState) []ChangedOutside {
 	out := []ChangedOutside{
 		{"tokens", "service tokens are stored as hashes alone; revoke those that were wrapped (sys/wrapping), and log in " +
 			"again where a batch token was used: those of the old terms have ended"},
@@ -126,9 +126,13 @@ func changedOutside(a *RoleState, shares bool) []ChangedOutside {
 	for _, m := range a.authMethods.List() {
 		out = append(out, ChangedOutside{"auth/" + m.Path, changeAuth(m.Type)})
 	}
-	if shares {
+	if state.shareSet != nil {
 		out = append(out, ChangedOutside{"shares", "the store holds only hashes of shares; rekey (sealgate operator " +
 			"rotate-keys) where a share was kept with the old keys, or where unseal shares could be read"})
+	}
+	if state.breakGlass {
+		out = append(out, ChangedOutside{"break-glass", "the new root key is wrapped to the quorum again; the keys that " +
+			"authenticate its record could have been read: rekey the recovery shares, whose holders then enrol again"})
 	}
 	return out
 }

@@ -67,7 +67,8 @@ func (n *Node) SetRotationConfig(ctx context.Context, c barrier.RotationConfig) 
 		return err
 	}
 	err = a.barrier.SetRotationConfig(ctx, c)
-	if errors.Is(err, barrier.ErrInterval) || errors.Is(err, barrier.ErrMaxOperations) {
+	if errors.Is(err, barrier.ErrInterval) || errors.Is(err, barrier.ErrMaxOperations) ||
+		errors.Is(err, barrier.ErrMaxBytes) {
 		return fault.New(fault.Invalid, "%v", err)
 	}
 	if err != nil {

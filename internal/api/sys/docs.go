@@ -7,6 +7,7 @@ import (
 var rotationFields = []api.DocField{
 	{"enabled", "boolean", "Whether it is rotated automatically."}, {"interval", "duration", "At this age; 0: at none."},
 	{"max_operations", "integer", "After so many encryptions."},
+	{"max_bytes", "integer", "When so many bytes are stored under it; 0: no limit."},
 }
 
 var rotateFields = []api.DocField{

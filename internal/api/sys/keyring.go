@@ -67,6 +67,7 @@ type rotationAnswer struct {
 	Enabled       bool  `json:"enabled"`
 	Interval      any   `json:"interval"` // as in Vault the number 0 for none, else a text such as "24h0m0s"
 	MaxOperations int64 `json:"max_operations"`
+	MaxBytes      int64 `json:"max_bytes,omitempty"`
 }
 
 func rotationConfig(ctx context.Context, h *api.Handler, _ *api.Request) (*api.Answer, error) {
@@ -74,7 +75,7 @@ func rotationConfig(ctx context.Context, h *api.Handler, _ *api.Request) (*api.A
 	if err != nil {
 		return nil, err
 	}
-	a := rotationAnswer{Enabled: c.Enabled, Interval: 0, MaxOperations: c.MaxOperations}
+	a := rotationAnswer{Enabled: c.Enabled, Interval: 0, MaxOperations: c.MaxOperations, MaxBytes: c.MaxBytes}
 	if c.Interval != 0 {
 		a.Interval = c.Interval.String()
 	}
@@ -94,6 +95,7 @@ func setRotationConfig(ctx context.Context, h *api.Handler, q *api.Request) (*ap
 	f := field.Map(data)
 	for _, err := range []error{
 		f.Flag("enabled", &c.Enabled), f.Duration("interval", &c.Interval), f.Number("max_operations", &c.MaxOperations),
+		f.Number("max_bytes", &c.MaxBytes),
 	} {
 		if err != nil {
 			return nil, err
