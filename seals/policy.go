@@ -188,6 +188,30 @@ func (p Plan) OpensWith(names []string) bool {
 
 // beyond reports whether some of the given seals open p and do not open q.
 func (p Plan) beyond(q Plan, seals []string) bool {
+	if !p.Grouped() && !q.Grouped() {
+		return p.countsBeyond(q, seals)
+	}
+	return p.choiceBeyond(q, seals)
+}
+
+// countsBeyond is beyond for two policies without groups: the best choice has every seal that p
+// alone names, and as many of both as q lets pass.
+func (p Plan) countsBeyond(q Plan, seals []string) bool {
+	alone, both := 0, 0
+	for _, m := range seals {
+		switch {
+		case !slices.Contains(p.Members, m):
+		case slices.Contains(q.Members, m):
+			both++
+		default:
+			alone++
+		}
+	}
+	return alone+min(both, max(1, q.Threshold)-1) >= max(1, p.Threshold)
+}
+
+// choiceBeyond is beyond by trying every choice of at most 16 seals.
+func (p Plan) choiceBeyond(q Plan, seals []string) bool {
 	for set := range 1 << len(seals) {
 		has := func(m string) bool {
 			i := slices.Index(seals, m)

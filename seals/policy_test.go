@@ -104,6 +104,25 @@ func TestPolicyChanges(t *testing.T) {
 	}
 }
 
+// TestCountsAreChoices: without groups, counting finds what trying every choice does.
+func TestCountsAreChoices(t *testing.T) {
+	var plans []Plan
+	for _, members := range [][]string{{"a"}, {"a", "b"}, {"b", "c"}, {"a", "b", "c"}, {"d"}, {"a", "c", "d"}} {
+		for threshold := range len(members) {
+			plans = append(plans, Plan{Members: members, Threshold: threshold + 1})
+		}
+	}
+	for _, p := range plans {
+		for _, q := range plans {
+			for _, seals := range [][]string{{}, {"a"}, {"a", "b"}, {"b", "c", "d"}, {"a", "b", "c", "d"}} {
+				if got, want := p.countsBeyond(q, seals), p.choiceBeyond(q, seals); got != want {
+					t.Errorf("%s beyond %s with %v: %v, want %v", p, q, seals, got, want)
+				}
+			}
+		}
+	}
+}
+
 func TestWithout(t *testing.T) {
 	for _, c := range []struct{ policy, name, want string }{
 		{"any(a, b)", "b", "any(a)"},

@@ -149,6 +149,11 @@ func TestAuthorize(t *testing.T) {
 		{name: "authorize-no-purpose", args: args("-init"), want: 1},
 		{name: "authorize-two-modes", args: args("-purpose=raw", "-init", "-cancel"), want: 1},
 		{name: "authorize-init", args: args("-purpose=raw", "-init"), answers: server(nothing)},
+		{name: "authorize-seals-without-change", args: args("-purpose=seals", "-init"), want: 1},
+		{name: "authorize-change-of-raw", args: args("-purpose=raw", "-init", "-change=remove hsm"), want: 1},
+		{name: "authorize-seals", args: args("-purpose=seals", "-init", "-change=remove hsm"), answers: map[string][]answer{
+			"PUT sys/authorize/seals/attempt": {ok(`{"nonce":"n","started":true,"required":2,` +
+				`"change":"remove hsm; policy: any(kms)"}`)}}},
 		{name: "authorize-status-json", args: args("-purpose=raw", "-status", "-format=json"), answers: server(begun)},
 		{name: "authorize-cancel", args: args("-purpose=raw", "-cancel", nonce), answers: server(begun)},
 		{name: "authorize-nothing-runs", args: args("-purpose=raw", "K1"), want: 1, answers: server(nothing)},

@@ -202,7 +202,7 @@ func TestCustodiansJoinAndLeave(t *testing.T) {
 	stop()
 
 	lose(hsm)
-	n, stop, err = h.restarted(h.under("2 of (aa, bb)", all()...), shares[:2])
+	_, stop, err = h.restarted(h.under("2 of (aa, bb)", all()...), shares[:2])
 	if err == nil || !strings.Contains(err.Error(), "weaker policy than the configured one") {
 		t.Fatalf("the configuration does not name the custodians: %v", err)
 	}
@@ -265,4 +265,39 @@ func TestCustodiansInAGroup(t *testing.T) {
 		admin); err == nil {
 		t.Error("a sealed node started an authorisation")
 	}
+}
+
+// TestCustodiansAfterBreakGlass: holders who are enrolled for break-glass become custodians. The
+// enrolment ends with that: their shares open the root key with the other seals alone.
+func TestCustodiansAfterBreakGlass(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	hsm, kms := h.box("aa"), h.box("bb")
+	set := func() *seals.Set { return h.under("2 of (aa, bb, custodians)", hsm, kms, h.custodians()) }
+	n, stop := h.start(h.under("2 of (aa, bb)", hsm, kms))
+	res, err := n.Init(t.Context(), InitRequest{RecoveryShares: 3, RecoveryThreshold: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "1")
+	h.enrol(n, recovery.PurposeBreakGlassEnroll, res.RecoveryKeys[:2])
+	if h.raw(keyBreakGlass) == "" {
+		t.Fatal("not enrolled")
+	}
+	if _, err := n.ReplaceSeals(t.Context(), set()); err != nil {
+		t.Fatal(err)
+	}
+	h.authorize(n, "add custodians", res.RecoveryKeys[:2])
+	h.change(SealAdminOf(n).Add(t.Context(), "custodians", "", admin))
+	if _, err := h.store.Get(t.Context(), keyBreakGlass); err == nil || n.state.Load().breakGlass {
+		t.Error("the quorum alone still opens the root key")
+	}
+	stop()
+	lose(hsm)
+	n, _, err = h.restarted(set(), res.RecoveryKeys[:2])
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.mustRead(n, "a", "1")
 }

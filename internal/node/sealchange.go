@@ -322,6 +322,7 @@ func (s SealAdmin) commit(ctx context.Context, a *RoleState, c planChange) (*Sea
 		f.setRecord(w.record, w.raw)
 		if shares.shareSet != nil {
 			f.shareSet, f.shareCounts, f.previous = shares.shareSet, shares.counts, nil
+			f.breakGlass = false
 		}
 	})
 	n.seals.Load().Adopt(w.record)

@@ -34,8 +34,8 @@ func TestPastSealOwnsItsKey(t *testing.T) {
 	}
 }
 
-// TestPastSealsAreProtected: the key of a seal that is removed stays protected, also after a restart,
-// until it is retired.
+// TestPastSealsAreProtected: the key of a seal that is removed stays protected, also after a
+// restart, until it is retired.
 func TestPastSealsAreProtected(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)

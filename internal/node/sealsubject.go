@@ -113,8 +113,8 @@ func (s SealAdmin) addCustodians(ctx context.Context, a *RoleState, name string,
 		return nil, err
 	}
 	return s.commit(ctx, a, planChange{
-		plan: next, renew: before.Raises(next) || n.state.Load().breakGlass, lessens: true, enroll: true, purpose: "seal-add",
-		seal: name, by: by,
+		plan: next, lessens: true, enroll: true, purpose: "seal-add", seal: name, by: by,
+		renew:  before.Raises(next) || n.state.Load().breakGlass, // an enrolment for break-glass ends with this
 		reason: fmt.Sprintf("the holders of the shares added as custodians %q", name),
 	})
 }
