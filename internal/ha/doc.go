@@ -18,8 +18,8 @@
 // It guarantees:
 //   - Only the current leader writes: each commit carries the leader's epoch, and the storage
 //     checks it in the same transaction.
-//   - A standby answers only what it has proven to be current: before it reads ([Follower.Current]),
-//     or by what it reads, before the answer is sent ([Assumption]).
+//   - A standby answers only what it has proven to be current: before it reads
+//     ([Follower.Current]), or by what it reads, before the answer is sent ([Assumption]).
 //   - A leader answers only while its lease is certain (storage.Leadership.Held), which the node
 //     checks after it has read what it answers.
 //   - A leader that steps down finishes the requests in flight, within a bound, before another node
