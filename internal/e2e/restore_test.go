@@ -192,6 +192,38 @@ func (r *harness) acceptsRollback() {
 	}
 }
 
+// TestLostCommitsUnderARunningServer: the same under a server that runs, and has no anchor: it
+// raises the alarm, reads its state again, and serves what is there.
+func TestLostCommitsUnderARunningServer(t *testing.T) {
+	t.Parallel()
+	server := pgtest.Start(t)
+	database := server.Database(t)
+	f := NewCluster(t, binary, func(int) string {
+		return fmt.Sprintf("storage \"postgresql\" {\n  connection_url = %q\n}\n", database)
+	}, 1)
+	f.Begin()
+	r := &harness{Server: f.Nodes[0], t: t, root: f.Root}
+	const table = "vault_kv_store"
+	suffixes := []string{"", "_seat", "_changes"}
+	for _, suffix := range suffixes {
+		pgtest.Exec(t, database, "CREATE TABLE image"+suffix+" AS TABLE "+table+suffix)
+	}
+	r.must(200, "POST", "kv/data/b", map[string]any{"data": map[string]string{"v": "acknowledged"}})
+	if reply := r.call("GET", "sys/health", nil); strings.Contains(string(reply.Body), "lost_commits") {
+		t.Errorf("before: %s", reply.Body)
+	}
+	var all []string
+	for _, suffix := range suffixes {
+		all = append(all, "TRUNCATE "+table+suffix, "INSERT INTO "+table+suffix+" SELECT * FROM image"+suffix)
+	}
+	pgtest.Exec(t, database, "BEGIN; "+strings.Join(all, "; ")+"; COMMIT")
+	r.eventually(time.Minute, "the alarm", func() bool {
+		return strings.Contains(string(r.call("GET", "sys/health", nil).Body), `"storage_lost_commits":true`)
+	})
+	r.logs("ALARM: node: the storage lost commits that it had acknowledged")
+	r.eventually(time.Minute, "the state of the image", func() bool { return r.call("GET", "kv/data/b", nil).Code == 404 })
+}
+
 // TestLostAcknowledgedWrites: the database comes back as it was some acknowledged writes ago, such
 // as a restored disk image. A node with an anchor says so and serves nothing.
 func TestLostAcknowledgedWrites(t *testing.T) {

@@ -42,6 +42,7 @@ type Node struct {
 	glass      *glassBreaker
 
 	pastSeals atomic.Pointer[[]seals.Seal] // see loadPastSeals
+	commits   commitWatch
 
 	handOver *barrier.HandOver               // nil without a cluster
 	replica  *ha.Replica                     // nil without a cluster

@@ -140,6 +140,7 @@ func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role,
 	if st, err := snapshot.Pending(ctx, n.cfg.Store); err != nil || st != nil {
 		return nil, errors.Join(err, errRestoring)
 	}
+	(integrity{n}).checkCommits(ctx)
 	trusted := n.state.Load()
 	if err := n.load(ctx); err != nil {
 		return nil, err
@@ -166,6 +167,7 @@ func (h replicaHost) Standby(ctx context.Context, f *ha.Follower) (role ha.Role,
 // Lead implements ha.Host.
 func (h replicaHost) Lead(ctx context.Context, l storage.Leadership) (role ha.Role, err error) {
 	n := h.n
+	(integrity{n}).checkCommits(ctx)
 	if err := h.finishInterrupted(ctx, l.Epoch()); err != nil {
 		return nil, err
 	}

@@ -20,7 +20,7 @@ const shutdownTime = 5 * time.Second
 func (n *Node) Run(ctx context.Context) {
 	wait := n.cfg.Timing.firstWait(n.Clustered())
 	backoff := n.cfg.Timing.RetryMin
-	var nextProbe, nextMaintenance time.Time
+	var nextProbe, nextMaintenance, nextCommits time.Time
 	for {
 		timer := time.NewTimer(wait)
 		select {
@@ -53,12 +53,16 @@ func (n *Node) Run(ctx context.Context) {
 		if !now.Before(nextProbe) {
 			nextProbe = now.Add(n.keeper.probe(ctx))
 		}
+		if !now.Before(nextCommits) {
+			(integrity{n}).watchCommits(ctx)
+			nextCommits = now.Add(clock.Jitter(commitsEvery))
+		}
 		if !now.Before(nextMaintenance) {
 			n.maintain(ctx)
 			nextMaintenance = now.Add(clock.Jitter(n.cfg.Timing.Maintain))
 		}
 		now = time.Now()
-		wait = max(0, min(nextProbe.Sub(now), nextMaintenance.Sub(now)))
+		wait = max(0, min(nextProbe.Sub(now), nextMaintenance.Sub(now), nextCommits.Sub(now)))
 		if n.trials.due.Load() {
 			wait = min(wait, trialRetry)
 		}

@@ -101,6 +101,9 @@ func (n *Node) SealStatus(ctx context.Context) (SealStatus, error) {
 		st.Warnings = append(st.Warnings, loopText)
 	}
 	st.Warnings = append(st.Warnings, n.snapshots.warnings()...)
+	if err := n.commits.lost.Load(); err != nil {
+		st.Warnings = append(st.Warnings, "ALARM: "+(*err).Error())
+	}
 	for _, s := range st.Seals {
 		if s.Deletion != nil {
 			st.Warnings = append(st.Warnings, deletionText(s))
@@ -182,6 +185,7 @@ type Health struct {
 	WouldUnseal                  bool      // the seals unwrapped the stored root key when last asked
 	ClusterName, ClusterID       string
 	StorageFailure               storage.Class // why calls of the storage fail; "" while they succeed
+	LostCommits                  bool          // the storage lost commits that it had acknowledged
 	FailingSnapshot              string        // a schedule whose last snapshot failed; "": none
 }
 
@@ -206,6 +210,7 @@ func (n *Node) Health() Health {
 		h.StorageFailure = f.Class
 	}
 	h.FailingSnapshot, _ = n.snapshots.failing()
+	h.LostCommits = n.commits.lost.Load() != nil
 	if !h.Sealed {
 		h.ClusterName, h.ClusterID = f.clusterName, f.record.Cluster
 	}

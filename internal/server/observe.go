@@ -137,6 +137,14 @@ func (t *timed) Failing() *storage.Failure {
 	return nil
 }
 
+// Acknowledged implements [storage.Acknowledger].
+func (t *timed) Acknowledged() (highest uint64, lost bool) {
+	if a, ok := t.Store.(storage.Acknowledger); ok {
+		return a.Acknowledged()
+	}
+	return 0, false
+}
+
 func (t *timed) Get(ctx context.Context, key string) ([]byte, error) {
 	begun := time.Now()
 	defer func() { t.get.Observe(time.Since(begun)) }()

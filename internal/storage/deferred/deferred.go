@@ -143,6 +143,16 @@ func (s *store) Failing() *storage.Failure {
 	return &storage.Failure{Class: class, Err: err, Since: s.since}
 }
 
+// Acknowledged implements storage.Acknowledger.
+func (s *store) Acknowledged() (highest uint64, lost bool) {
+	if inner := s.inner.Load(); inner != nil {
+		if a, ok := (*inner).(storage.Acknowledger); ok {
+			return a.Acknowledged()
+		}
+	}
+	return 0, false
+}
+
 func (s *store) Get(ctx context.Context, key string) ([]byte, error) {
 	inner, err := s.ready()
 	if err != nil {

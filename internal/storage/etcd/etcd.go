@@ -106,6 +106,8 @@ type Store struct {
 
 	follow   follower
 	observed observation
+
+	storage.Acknowledgements
 }
 
 var (

@@ -42,6 +42,7 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 func (s *Store) commit(ctx, limited context.Context, b storage.Batch, at *slot) error {
 	mark, sent := s.marks.next(), copies{}
 	for {
+		highest, _ := s.Acknowledged()
 		resp, c, err := s.send(limited, "committing", s.transaction(b, at, mark))
 		sent.sent, sent.open = sent.sent+c.sent, sent.open+c.open
 		switch {
@@ -50,6 +51,7 @@ func (s *Store) commit(ctx, limited context.Context, b storage.Batch, at *slot) 
 		case resp.Succeeded:
 			if at != nil {
 				at.mark = mark
+				s.Note(highest, uint64(resp.Header.Revision))
 			}
 			before(b, resp)
 			failpoint.Point("storage.commit.after")

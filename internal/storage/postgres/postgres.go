@@ -108,6 +108,8 @@ type Store struct {
 	outage atomic.Pointer[error] // why there is no connection for commits
 	health storage.Outage
 	tail   *tail
+
+	storage.Acknowledgements
 }
 
 var (

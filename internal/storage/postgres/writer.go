@@ -189,6 +189,8 @@ func (w *writer) transact(g *group) (o outcome, err error) {
 		return outcome{}, lostRow(err)
 	}
 	w.revision = o.since + int64(len(g.requests))
+	highest, _ := w.store.Acknowledged()
+	w.store.Note(highest, uint64(w.revision))
 	if w.count += len(g.requests); prune {
 		w.count = 0
 	}

@@ -102,6 +102,11 @@ func sequence(s *suite) {
 		if err != nil || now <= last {
 			s.t.Fatalf("Revision = %d, %v; it was %d before a commit", now, err, last)
 		}
+		if a, ok := store.(storage.Acknowledger); ok {
+			if highest, lost := a.Acknowledged(); lost || highest != now && highest != 0 {
+				s.t.Errorf("it has acknowledged commit %d (lost: %v), and the last one has number %d", highest, lost, now)
+			}
+		}
 		if keys := s.until(all, now); !slices.Contains(keys, key) {
 			s.t.Errorf("the mark of %d came after the events of %q; want %q", now, keys, key)
 		}
