@@ -174,3 +174,30 @@ func FuzzBreakGlass(f *testing.F) {
 		}
 	})
 }
+
+// TestGoldenBreakGlass: what was once written opens for ever, and what was refused stays refused.
+func TestGoldenBreakGlass(t *testing.T) {
+	t.Parallel()
+	for _, v := range golden[struct{ Name, Seed, Root, Error, Record string }](t, "breakglass-v1.json") {
+		r, of, err := UnmarshalBreakGlass(unhex(t, v.Record))
+		if v.Error == "malformed" {
+			if !errors.Is(err, ErrRecord) {
+				t.Errorf("%s: %v", v.Name, err)
+			}
+			continue
+		}
+		if err != nil || of.HolderName(2) != "ben" || r.Cluster == "" || !bytes.Equal(r.Marshal(), unhex(t, v.Record)) {
+			t.Fatalf("%s: %+v, %v", v.Name, of, err)
+		}
+		root, err := r.Open(NewSecret(unhex(t, v.Seed)))
+		if v.Error == "forged" {
+			if !errors.Is(err, ErrBreakGlassForged) {
+				t.Errorf("%s: %v", v.Name, err)
+			}
+			continue
+		}
+		if err != nil || !root.Equal(NewSecret(unhex(t, v.Root))) {
+			t.Errorf("%s: %v", v.Name, err)
+		}
+	}
+}

@@ -81,8 +81,8 @@ func (e *Enrolment) applies(p recovery.Purpose) (Unsealed, error) {
 	case state.ShareSet == nil:
 		return u, ErrNoShares
 	case state.SharesUnseal:
-		return u, fault.New(fault.Invalid, "the shares of this server unseal it: they open the data when every other seal "+
-			"is lost, and need no enrolment for break-glass")
+		return u, fault.New(fault.Invalid, "the shares of this server are one of its seals, and its policy says whether "+
+			"they open the data alone; there is no enrolment for break-glass beside that")
 	case p == recovery.PurposeBreakGlassEnroll && state.BreakGlass:
 		return u, fault.New(fault.Invalid, "the holders of the recovery shares are enrolled for break-glass already")
 	case p == recovery.PurposeBreakGlassRemove && !state.BreakGlass:

@@ -105,7 +105,7 @@ func (g BreakGlass) append(ctx context.Context, a *RoleState, r transcript.Recor
 	if err := ceremony.AppendRecord(ctx, a.barrier, tx, head, r); err != nil {
 		return err
 	}
-	if err := (integrity{n}).attest(ctx, a, tx); err != nil {
+	if err := integrity(g).attest(ctx, a, tx); err != nil {
 		return err
 	}
 	failpoint.Point("break-glass.record.commit")
@@ -119,7 +119,7 @@ func (g BreakGlass) append(ctx context.Context, a *RoleState, r transcript.Recor
 // recorded reports whether the transcript has a record, by its nonce, and returns the head.
 func (g BreakGlass) recorded(ctx context.Context, a *RoleState, r transcript.Record) (bool, transcript.Head, error) {
 	var head transcript.Head
-	raw, err := (integrity{g.n}).transcriptHead(ctx, a)
+	raw, err := integrity(g).transcriptHead(ctx, a)
 	if err != nil || raw == nil {
 		return false, head, err
 	}
