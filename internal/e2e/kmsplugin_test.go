@@ -205,7 +205,8 @@ func TestSidecar(t *testing.T) {
 // checked runs the check command, and looks at the health port and the memory.
 func (s *sidecar) checked(t *testing.T) {
 	t.Helper()
-	out, err := exec.CommandContext(t.Context(), binary, "kms-plugin", "check", "-socket", s.socket).CombinedOutput()
+	out, err := exec.CommandContext(t.Context(), binary, "kms-plugin", "check", "-socket", s.socket,
+		"-timeout", "60s").CombinedOutput()
 	if err != nil {
 		t.Errorf("kms-plugin check: %v\n%s", err, out)
 	}
