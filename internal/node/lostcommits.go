@@ -66,9 +66,9 @@ func (i integrity) checkCommits(ctx context.Context) (raised bool) {
 		return false
 	}
 	err = fmt.Errorf("node: the storage lost commits that it had acknowledged: its last one has number %d, and up to "+
-		"%d were seen before, as after the restore of an older image or a failover to a replica that was behind. What was written "+
-		"in between is gone, revocations too; stop the nodes and restore the newest storage, or, if this one is meant, "+
-		"restart them", now, before)
+		"%d were seen before, as after the restore of an older image or a failover to a replica that was behind. What was "+
+		"written in between is gone, revocations too; stop the nodes and restore the newest storage, or, if this one is "+
+		"meant, restart them", now, before)
 	n.commits.lost.Store(&err)
 	n.cfg.Metrics.Counter("sealgate.storage.lost_commits").Inc()
 	n.log.Error("ALARM: "+err.Error(), "class", "corrupt")

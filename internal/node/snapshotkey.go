@@ -209,7 +209,7 @@ func (s SealAdmin) SnapshotKeys(ctx context.Context) ([]SnapshotKey, error) {
 	if err != nil {
 		return nil, err
 	}
-	all, err := (snapshotSigner{s.n}).keys(ctx, a.barrier)
+	all, err := snapshotSigner(s).keys(ctx, a.barrier)
 	if errors.Is(err, storage.ErrNotFound) {
 		return nil, fault.New(fault.NotFound, "there is no key that signs snapshots yet; the active node makes it when it "+
 			"unseals")
