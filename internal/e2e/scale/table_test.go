@@ -5,6 +5,7 @@ package scale
 import (
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"testing"
@@ -87,6 +88,9 @@ func (t *table) print() {
 func TestMain(m *testing.M) {
 	code := m.Run()
 	report.print()
+	if bin, err := built(); err == nil {
+		_ = os.RemoveAll(filepath.Dir(bin))
+	}
 	os.Exit(code)
 }
 

@@ -17,10 +17,7 @@ func TestScanInPages(t *testing.T) {
 	t.Parallel()
 	store := inmem.New()
 	t.Cleanup(func() { _ = store.Close() })
-	var want []string
-	for _, name := range []string{"a", "b", "b!", "b/c", "b/c/d", "b/c!", "b/e", "b0", "c/d/e/f", "z"} {
-		want = append(want, name)
-	}
+	want := []string{"a", "b", "b!", "b/c", "b/c/d", "b/c!", "b/e", "b0", "c/d/e/f", "z"}
 	for i := range 30 {
 		want = append(want, fmt.Sprintf("many/%02d", i), fmt.Sprintf("many/%02d/x", i))
 	}
