@@ -11,6 +11,10 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/sealgate/sealgate/internal/testkit/pykmip"
+	"github.com/sealgate/sealgate/seals"
+	"github.com/sealgate/sealgate/seals/kmip"
 )
 
 // sealStanza is the seal of a prepared server's configuration.
@@ -48,16 +52,33 @@ func everyPair(n int) []int {
 	return walk
 }
 
+// kmipStanza makes a key on a KMIP server and returns the stanza of a seal on it. addr is where the
+// seal connects to.
+func kmipStanza(t *testing.T, s *pykmip.Server, addr string) string {
+	t.Helper()
+	params := map[string]string{
+		"endpoint": s.Addr, "client_cert": s.ClientCert, "client_key": s.ClientKey, "ca_cert": s.CA,
+	}
+	id, err := kmip.CreateKey(t.Context(), seals.Config{Name: "kmip", Type: "kmip", Params: params,
+		Getenv: func(string) string { return "" }}, "root")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return fmt.Sprintf("seal \"kmip\" \"kmip\" {\n  endpoint = %q\n  kms_key_id = %q\n  ca_cert = %q\n"+
+		"  client_cert = %q\n  client_key = %q\n}\n", addr, id, s.CA, s.ClientCert, s.ClientKey)
+}
+
 // TestSealMigrationPairs migrates a server between every two kinds of seals, both ways, as Vault's
 // runbooks do: the old stanza disabled, and shares with -migrate. The same shares serve throughout.
 func TestSealMigrationPairs(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
+	peer := pykmip.Start(t)
 	stanzas := map[string]string{
-		"shamir": "", "pkcs11": stanzaOf(t, r), "static": staticSeal, "awskms": stanzaOf(t, newCloud(t).harness),
+		"shamir": "", "kmip": kmipStanza(t, peer, peer.Addr), "pkcs11": stanzaOf(t, r), "static": staticSeal, "awskms": stanzaOf(t, newCloud(t).harness),
 		"gcpckms": stanzaOf(t, newGCP(t).harness), "transit": stanzaOf(t, newTransitHarness(t).harness),
 	}
-	kinds := []string{"shamir", "pkcs11", "awskms", "gcpckms", "transit", "static"}
+	kinds := []string{"shamir", "pkcs11", "awskms", "gcpckms", "transit", "kmip", "static"}
 	walk := everyPair(len(kinds))
 	if len(walk) != 1+len(kinds)*(len(kinds)-1) {
 		t.Fatalf("the walk has %d steps", len(walk))
