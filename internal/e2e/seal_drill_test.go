@@ -32,17 +32,7 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	others := f.Others(leader)
 	stop := f.load(func() []int { return []int{leader} })
 	const hsm = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
-	configure := func(i int, change func(string) string) {
-		t.Helper()
-		file := filepath.Join(f.Nodes[i].Dir, "sealgate.hcl")
-		text, err := os.ReadFile(file)
-		if err == nil {
-			err = f.Nodes[i].WriteConfig(change(string(text)))
-		}
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
+	configure := func(i int, change func(string) string) { t.Helper(); f.reconfigure(t, i, change) }
 	add := func(text string) string { return text + hsm }
 	configure(leader, add)
 	configure(others[0], add)
@@ -153,6 +143,18 @@ func (f *Cluster) authorizeSeals(leader int, change string) {
 			f.t.Fatal(err)
 		}
 		f.Must(leader, "PUT", "sys/authorize/seals/update", string(body), nil)
+	}
+}
+
+// reconfigure changes the configuration of a node.
+func (f *Cluster) reconfigure(t *testing.T, i int, change func(string) string) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(f.Nodes[i].Dir, "sealgate.hcl"))
+	if err == nil {
+		err = f.Nodes[i].WriteConfig(change(string(text)))
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -75,7 +75,8 @@ func TestSealMigrationPairs(t *testing.T) {
 	r := newHSMHarness(t, "")
 	peer := pykmip.Start(t)
 	stanzas := map[string]string{
-		"shamir": "", "kmip": kmipStanza(t, peer, peer.Addr), "pkcs11": stanzaOf(t, r), "static": staticSeal, "awskms": stanzaOf(t, newCloud(t).harness),
+		"shamir": "", "kmip": kmipStanza(t, peer, peer.Addr), "pkcs11": stanzaOf(t, r), "static": staticSeal,
+		"awskms":  stanzaOf(t, newCloud(t).harness),
 		"gcpckms": stanzaOf(t, newGCP(t).harness), "transit": stanzaOf(t, newTransitHarness(t).harness),
 	}
 	kinds := []string{"shamir", "pkcs11", "awskms", "gcpckms", "transit", "kmip", "static"}

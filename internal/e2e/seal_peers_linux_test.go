@@ -10,7 +10,6 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-	"time"
 
 	"github.com/sealgate/sealgate/internal/testkit"
 	"github.com/sealgate/sealgate/internal/testkit/pykmip"
@@ -124,12 +123,9 @@ func TestTPMSeal(t *testing.T) {
 	r.livesBySeal(t, stop, start)
 }
 
-// peerWaits bounds what follows the loss of a seal's peer, on a busy machine.
-const peerWaits = time.Minute
-
 // livesBySeal initialises a server, wraps its root key again in each way, and kills it: the seal
-// unseals it each time. Without the seal's peer it serves on, tells the cause, and starts sealed; it
-// unseals as soon as the peer is back.
+// unseals it each time. Without the seal's peer it serves on, reports the cause, and starts sealed;
+// it unseals as soon as the peer is back.
 func (r *harness) livesBySeal(t *testing.T, away, back func()) {
 	t.Helper()
 	r.mustStart()
