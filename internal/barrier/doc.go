@@ -64,7 +64,8 @@ var (
 	// ErrTerms is returned by a rotation beyond the number of terms that a keyring holds. Nothing was
 	// written.
 	ErrTerms = errors.New("barrier: the keyring holds as many terms as it can")
-	// ErrInterval, ErrMaxOperations and ErrMaxBytes are returned by SetRotationConfig for values out of bounds.
+	// ErrInterval, ErrMaxOperations and ErrMaxBytes are returned by SetRotationConfig for values out
+	// of bounds.
 	ErrInterval      = errors.New("interval must be greater or equal to 24h0m0s")
 	ErrMaxOperations = errors.New("max_operations must be in the range [1000000,3865470566]")
 	ErrMaxBytes      = errors.New("max_bytes must be 0, or at least 1048576")
