@@ -216,7 +216,7 @@ func (s SealAdmin) commitKeys(ctx context.Context, a *RoleState, k *sealKeys, r 
 	if err != nil {
 		return err
 	}
-	if err := (integrity{s.n}).attest(ctx, a, tx); err != nil {
+	if err := integrity(s).attest(ctx, a, tx); err != nil {
 		return barrier.Fault(err, "nothing was changed: the record of the transcript could not be attested")
 	}
 	failpoint.Point("seals.key.retire")
