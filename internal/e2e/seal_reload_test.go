@@ -11,9 +11,9 @@ import (
 // peerWaits bounds what follows a change of a seal's peer or stanza, on a busy machine.
 const peerWaits = time.Minute
 
-// TestReloadOfAnHSMSeal: SIGHUP makes an unsealed server use the changed stanza of its HSM where that
-// opens the root key, and keep the old one where it does not; it serves on either way, and the next
-// start unseals.
+// TestReloadOfAnHSMSeal: SIGHUP makes an unsealed server use the changed stanza of its HSM where
+// that opens the root key, and keep the old one where it does not; it serves on either way, and
+// the next start unseals.
 func TestReloadOfAnHSMSeal(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")

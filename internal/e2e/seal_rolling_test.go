@@ -37,10 +37,11 @@ func (f *Cluster) killed(t *testing.T, i int) {
 	}
 }
 
-// TestRollingSealMigrationOnEtcd moves a cluster of three nodes to an HSM as Vault's runbooks do: the
-// standbys restart with the old stanza disabled and take shares with -migrate, then the leader is
-// killed, and the one that follows it as well while it migrates. The third ends the migration or
-// finds it done; every restart unseals then, and the transcript has the migration once.
+// TestRollingSealMigrationOnEtcd moves a cluster of three nodes to an HSM as Vault's runbooks
+// do: the standbys restart with the old stanza disabled and take shares with -migrate, then the
+// leader is killed, and the one that follows it as well while it migrates. The third ends the
+// migration or finds it done; every restart unseals then, and the transcript has the migration
+// once.
 func TestRollingSealMigrationOnEtcd(t *testing.T) {
 	t.Parallel()
 	f, _ := etcdCluster(t, 3)

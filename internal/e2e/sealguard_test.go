@@ -7,8 +7,9 @@ import (
 	"testing"
 )
 
-// TestKeysOfSealsAndMountsStayApart: a key that a mount had made does not become a seal's, also when
-// its entry is gone; and the key of a seal that was removed becomes no mount's until it is retired.
+// TestKeysOfSealsAndMountsStayApart: a key that a mount had made does not become a seal's, also
+// when its entry is gone; and the key of a seal that was removed becomes no mount's until it is
+// retired.
 func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")

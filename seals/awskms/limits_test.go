@@ -9,8 +9,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
 
-// TestSessionLimits: a session that is renewed in time does not end its seal; one whose source gives
-// no new credentials does.
+// TestSessionLimits: a session that is renewed in time does not end its seal; one whose source
+// gives no new credentials does.
 func TestSessionLimits(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

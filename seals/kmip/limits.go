@@ -18,7 +18,8 @@ func (w *Wrapper) Limits(context.Context) ([]seals.Limit, error) {
 		out = append(out, l)
 	}
 	if c := w.client.peer.Load(); c != nil {
-		out = append(out, seals.Ends("server certificate", c.NotBefore, c.NotAfter, false, "have it renewed on the KMIP server"))
+		out = append(out, seals.Ends("server certificate", c.NotBefore, c.NotAfter, false,
+			"have it renewed on the KMIP server"))
 	}
 	if w.client.s.caCert != "" {
 		l, failed := seals.CertificateLimit("certificate of the server's CA", w.client.s.caCert)
