@@ -20,6 +20,7 @@ type partChange struct {
 	purpose, reason string // for the transcript
 	by              ceremony.Starter
 	replaced        string            // the seal whose next key wraps; "": none
+	next            string            // id of that key
 	also            func(*barrier.Tx) // nil: nothing
 }
 
@@ -147,6 +148,9 @@ func (s SealAdmin) replacePart(ctx context.Context, a *RoleState, before, next *
 	if n.role.Load() != a || n.state.Load().record != before {
 		return fault.New(fault.Unavailable, "the sealed root key was replaced meanwhile; nothing was changed")
 	}
+	if err := s.stillNext(ctx, a, c); err != nil {
+		return err
+	}
 	custodians, previous, err := (ceremonyHost{n}).quorums(ctx, a.barrier)
 	defer destroyKeys(custodians, previous)
 	if err != nil {
@@ -156,6 +160,23 @@ func (s SealAdmin) replacePart(ctx context.Context, a *RoleState, before, next *
 		return err
 	}
 	return s.commitParts(ctx, a, next, c)
+}
+
+// stillNext refuses a key whose rotation was ended after it wrapped the part: it may be destroyed
+// by now. The caller holds transition.
+func (s SealAdmin) stillNext(ctx context.Context, a *RoleState, c partChange) error {
+	if c.replaced == "" {
+		return nil
+	}
+	k, err := readSealKeys(ctx, a.barrier, c.replaced)
+	if err != nil {
+		return barrier.Fault(err, "nothing was changed: the keys of the seal cannot be read")
+	}
+	if k.Next == nil || k.Next.ID != c.next {
+		return fault.New(fault.Unavailable, "nothing was changed: the rotation to the key with id %s was ended meanwhile",
+			c.next)
+	}
+	return nil
 }
 
 func auditData(m map[string]string) json.RawMessage {

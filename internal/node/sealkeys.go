@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/seals"
 )
@@ -106,6 +107,19 @@ func (k *sealKeys) find(key string) (found []*oldKey) {
 	return found
 }
 
+// destroying reports whether the destruction of the key of a part is ordered.
+func (k *sealKeys) destroying(p *seals.Part) bool {
+	return slices.ContainsFunc(k.Old, func(o oldKey) bool {
+		return o.Destroying && o.KeyID == p.KeyID && o.KeyVersion == p.KeyVersion
+	})
+}
+
+// toBeDestroyed refuses a key that must wrap nothing any more.
+func toBeDestroyed(name, key string) error {
+	return fault.New(fault.Invalid, "nothing was changed: the key %s of seal %q is ordered to be destroyed, so that "+
+		"nothing may be wrapped by it; end that first: sealgate operator seals retire -key=%s %s", key, name, key, name)
+}
+
 // noteKeys adds the keys that a changed record no longer uses to its commit, also those of seals
 // that leave, and drops those that it uses again. replaced is the seal whose next key the record
 // uses, "" for none.
@@ -133,6 +147,9 @@ func (s SealAdmin) noteKeys(
 		k, err := readSealKeys(ctx, a.barrier, was.Name)
 		if err != nil {
 			return err
+		}
+		if k.destroying(now) {
+			return toBeDestroyed(was.Name, now.KeyID)
 		}
 		if err := k.add(was, s.n.cfg.Now()); err != nil {
 			return err

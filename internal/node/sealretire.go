@@ -133,6 +133,10 @@ func (s SealAdmin) orderRetirement(ctx context.Context, a *RoleState, r retireme
 	}
 	act := "retired; it was not destroyed"
 	if r.destroy {
+		if k.Next != nil { // it may be this key, under another name
+			return nil, nil, fault.New(fault.Invalid, "nothing was changed: a rotation of the key of seal %q is in progress; "+
+				"finish it first, or end it: sealgate operator seals retire -key=%s %s", r.name, k.Next.ID, r.name)
+		}
 		if err := s.authorised(r, o); err != nil {
 			return nil, nil, err
 		}

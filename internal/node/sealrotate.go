@@ -129,7 +129,7 @@ func (s SealAdmin) adoptKey(
 			"sealgate operator seals retire -key=%s %s", now.KeyID, id, name)
 	}
 	err = s.replacePart(ctx, a, before, record, partChange{
-		purpose: "seal-rotate-key", by: by, replaced: name,
+		purpose: "seal-rotate-key", by: by, replaced: name, next: id,
 		reason: fmt.Sprintf("the key of seal %q was replaced: %s, before %s", name, now.KeyID, was.KeyID),
 		also:   func(tx *barrier.Tx) { tx.Delete(pathTrials + name) },
 	})
@@ -173,7 +173,7 @@ func (s SealAdmin) nextKey(ctx context.Context, a *RoleState, name, keyID string
 		}
 		k.Next.ID = hex.EncodeToString(id[:])
 	}
-	if err := s.mayReplace(ctx, name, k.Next); err != nil {
+	if err := s.mayReplace(ctx, name, k); err != nil {
 		return nil, err
 	}
 	tx := a.barrier.Begin()
@@ -189,8 +189,8 @@ func (s SealAdmin) nextKey(ctx context.Context, a *RoleState, name, keyID string
 
 // mayReplace refuses a rotation that a seal or a node cannot do. With a second key of the same
 // name, a node with an older program would find neither.
-func (s SealAdmin) mayReplace(ctx context.Context, name string, next *nextKey) error {
-	set, record := s.n.seals.Load(), s.n.state.Load().record
+func (s SealAdmin) mayReplace(ctx context.Context, name string, k *sealKeys) error {
+	set, record, next := s.n.seals.Load(), s.n.state.Load().record, k.Next
 	if err := set.CheckReplaceKey(name, next.ID); err != nil {
 		return sealFault(err, "nothing was changed")
 	}
@@ -201,6 +201,9 @@ func (s SealAdmin) mayReplace(ctx context.Context, name string, next *nextKey) e
 		}
 		if p.KeyID == partOf(record, name).KeyID {
 			return fault.New(fault.Invalid, "nothing was changed: the key %s wraps the root key already", p.KeyID)
+		}
+		if k.destroying(p) {
+			return toBeDestroyed(name, p.KeyID)
 		}
 	}
 	for _, r := range s.reports() {
