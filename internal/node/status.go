@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/storage"
@@ -123,8 +124,10 @@ type StatusVersion struct {
 	unsealing                 *unsealProgress
 	progress                  int
 	nonce                     string
-	tampered                  *error
+	tampered, lost            *error
 	failure                   *storage.Failure
+	unsealedByShares          bool
+	snapshots                 string // the warnings of the schedules
 }
 
 // StatusVersionOf returns the version of a node's status; false where a status must not be kept:
@@ -133,6 +136,8 @@ func StatusVersionOf(n *Node) (v StatusVersion, ok bool) {
 	v = StatusVersion{
 		state: n.state.Load(), seals: n.seals.Load(), sealed: n.sealed(), writer: n.writer() != nil,
 		migrating: n.migration.pending(), tampered: n.tampered.Load(), failure: StorageFailure(n),
+		lost: n.commits.lost.Load(), unsealedByShares: n.unsealedByShares(),
+		snapshots: strings.Join(n.snapshots.warnings(), "\n"),
 	}
 	v.sealChanges = v.seals.Changes()
 	if v.migrating {

@@ -75,6 +75,17 @@ func TestStatusVersion(t *testing.T) {
 	alarm := errors.New("forged")
 	n.tampered.Store(&alarm)
 	changed(n, "an alarm")
+	lost := errors.New("commits are lost")
+	n.commits.lost.Store(&lost)
+	changed(n, "lost commits")
+	j := &snapshotJob{SnapshotSchedule: SnapshotSchedule{Name: "daily"}, n: n}
+	n.snapshots.jobs = append(n.snapshots.jobs, j)
+	j.set(&ScheduleState{Failing: h.clock(), Error: "the bucket is gone"})
+	changed(n, "a snapshot that fails")
+	j.set(&ScheduleState{Failing: h.clock(), Error: "the bucket is full"})
+	changed(n, "a snapshot that fails otherwise")
+	j.set(&ScheduleState{})
+	s.check(n, "a snapshot that succeeds again")
 	stop()
 
 	box := h.set(seals.Seal{Name: "box", Type: "static", Wrapper: h.wrap})
