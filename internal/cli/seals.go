@@ -293,10 +293,11 @@ func sealsRetireCommand(b *base) *command {
 		synopsis: "End the use of an old key of a seal",
 		about: `Ends the use of a key that the seal NAME had before a rotation ("operator seals list" shows them), or of one
 that was to replace the seal's and does not. It warns of recent snapshots that need the key. Without -destroy the key
-stays where it is.
+stays where it is; where mounts may use it from then on, because its seal was removed or has another key, that needs a
+quorum of shares: see "operator authorize".
 
-With -destroy the key is destroyed (pkcs11), or its version scheduled for destruction (gcpckms). That needs a quorum of
-shares: see "operator authorize". A key that this server made for a rotation that was not finished needs none. Needs
+With -destroy the key is destroyed (pkcs11), or its version scheduled for destruction (gcpckms). That needs a quorum
+of shares too. A key that this server made for a rotation that was not finished needs none. Needs
 "update" and "sudo" on sys/seals/retire.`,
 		run: func(args []string) int {
 			body := map[string]any{"name": args[0], "destroy": destroy}

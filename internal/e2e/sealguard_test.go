@@ -8,8 +8,8 @@ import (
 )
 
 // TestKeysOfSealsAndMountsStayApart: a key that a mount had made does not become a seal's, also
-// when its entry is gone; and the key of a seal that was removed becomes no mount's until it is
-// retired.
+// when its entry is gone; and the key of a seal that was removed becomes no mount's until a quorum
+// lets it be retired.
 func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 	t.Parallel()
 	r := newHSMHarness(t, "")
@@ -30,11 +30,14 @@ func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 	saysAll(t, "a key that a mount had", reply.Errors(), "pkcs11/later", "make a key of its own for the seal")
 
 	r.must(200, "PUT", "sys/seals/add", map[string]string{"name": "third"})
-	var st struct{ Nonce string }
-	r.decode(r.must(200, "PUT", "sys/authorize/seals/attempt", map[string]string{"change": "remove hsm"}), &st)
-	for _, share := range shares[:3] {
-		r.must(200, "PUT", "sys/authorize/seals/update", map[string]string{"key": share, "nonce": st.Nonce})
+	authorise := func(change string) {
+		var st struct{ Nonce string }
+		r.decode(r.must(200, "PUT", "sys/authorize/seals/attempt", map[string]string{"change": change}), &st)
+		for _, share := range shares[:3] {
+			r.must(200, "PUT", "sys/authorize/seals/update", map[string]string{"key": share, "nonce": st.Nonce})
+		}
 	}
+	authorise("remove hsm")
 	r.must(200, "PUT", "sys/seals/remove", map[string]string{"name": "hsm"})
 	file := filepath.Join(r.Dir, "sealgate.hcl")
 	text, err := os.ReadFile(file)
@@ -51,6 +54,8 @@ func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 	saysAll(t, "the key of a seal that was removed", reply.Errors(), "one of a seal")
 	reply = r.must(200, "GET", "sys/seals", nil)
 	saysAll(t, "the list of seals", string(reply.Body), "operator seals retire hsm")
+	r.must(403, "PUT", "sys/seals/retire", map[string]string{"name": "hsm"})
+	authorise("retire hsm")
 	r.must(200, "PUT", "sys/seals/retire", map[string]string{"name": "hsm"})
 	if reply := r.call("POST", "sys/managed-keys/pkcs11/root", cipher("root")); strings.Contains(reply.Errors(),
 		"one of a seal") {

@@ -3,6 +3,7 @@ package node
 import (
 	"testing"
 
+	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -35,16 +36,32 @@ func TestPastSealOwnsItsKey(t *testing.T) {
 }
 
 // TestPastSealsAreProtected: the key of a seal that is removed stays protected, also after a
-// restart, until it is retired.
+// restart, until a quorum lets it be retired.
 func TestPastSealsAreProtected(t *testing.T) {
 	t.Parallel()
 	h := newHarness(t)
 	aa, bb := h.box("aa"), h.box("bb")
+	bb.Type = "other" // one of the same type would guard the key of aa as its own
 	n, stop := h.start(h.set(aa, bb))
-	if _, err := n.Init(t.Context(), InitRequest{}); err != nil {
+	res, err := n.Init(t.Context(), InitRequest{RecoveryShares: 1, RecoveryThreshold: 1})
+	if err != nil {
 		t.Fatal(err)
 	}
 	eventually(t, "active", isActive(n))
+	authorise := func(n *Node, change string) {
+		t.Helper()
+		what, err := SealAdminOf(n).Subject(t.Context(), change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, err := n.Ceremonies().Grants.Start(t.Context(), recovery.PurposeAuthorizeSeals, what, admin)
+		if err == nil {
+			_, err = n.Ceremonies().Grants.Give(t.Context(), recovery.PurposeAuthorizeSeals, st.Nonce, res.RecoveryKeys[0])
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	past := func(n *Node) (out []seals.Seal) {
 		for _, s := range protectedKeys(n) {
 			if _, is := s.Wrapper.(pastSeal); is {
@@ -56,6 +73,7 @@ func TestPastSealsAreProtected(t *testing.T) {
 	if got := past(n); len(got) != 0 {
 		t.Fatalf("before a removal: %v", got)
 	}
+	authorise(n, "remove aa")
 	h.change(SealAdminOf(n).Remove(t.Context(), "aa", admin))
 	if got := past(n); len(got) != 1 || got[0].Name != "aa" || got[0].Type != "static" {
 		t.Fatalf("after a removal: %v", got)
@@ -66,6 +84,11 @@ func TestPastSealsAreProtected(t *testing.T) {
 	if got := past(n); len(got) != 1 {
 		t.Fatalf("after a restart: %v", got)
 	}
+	h.refused("quorum")(SealAdminOf(n).Retire(t.Context(), "aa", "", false, admin))
+	if got := past(n); len(got) != 1 {
+		t.Fatalf("after a retirement that was refused: %v", got)
+	}
+	authorise(n, "retire aa")
 	h.change(SealAdminOf(n).Retire(t.Context(), "aa", "", false, admin))
 	if got := past(n); len(got) != 0 {
 		t.Errorf("retired: %v", got)

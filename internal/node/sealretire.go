@@ -17,9 +17,9 @@ import (
 )
 
 // Retire ends the use of a key that a seal had before a rotation, or of one that was to replace the
-// seal's and does not. With destroy the provider destroys it, which needs a quorum of shares where
-// snapshots may need the key: the commit that orders it comes first, so that the same request
-// continues after a failure.
+// seal's and does not. A quorum of shares allows that where mounts may use the key from then on.
+// With destroy the provider destroys it, which needs a quorum where snapshots may need the key: the
+// commit that orders it comes first, so that the same request continues after a failure.
 func (s SealAdmin) Retire(
 	ctx context.Context, name, key string, destroy bool, by ceremony.Starter,
 ) (*SealChange, error) {
@@ -95,10 +95,30 @@ func (s SealAdmin) retiredSubject(ctx context.Context, a *RoleState, name, key s
 	return retireSubject(name, o), nil
 }
 
-// authorised uses the grant of a quorum for the destruction of a key. The caller holds transition.
+// authorised uses the grant of a quorum for the destruction of a key, or for its use by mounts. The
+// caller holds transition.
 func (s SealAdmin) authorised(r retirement, o *oldKey) error {
 	return s.quorum(planChange{plan: planOf(s.n.state.Load().record), lessens: true, purpose: "seal-retire",
-		seal: retireSubject(r.name, o), by: r.by, reason: "an old key of a seal is to be destroyed"})
+		seal: retireSubject(r.name, o), by: r.by, reason: "the use of an old key of a seal is to be ended"})
+}
+
+// frees reports whether mounts may use a key once it is retired: no seal guards it as its own. Who
+// decrypts by it in a mount reads the root key of older snapshots.
+func (s SealAdmin) frees(ctx context.Context, o *oldKey) bool {
+	if o.Type == "" {
+		return false // it was never kept from mounts
+	}
+	set := s.n.seals.Load()
+	for _, name := range planOf(s.n.state.Load().record).Members {
+		m, ok := set.Member(name)
+		if !ok || m.Type != o.Type {
+			continue
+		}
+		if owner, ok := m.Wrapper.(seals.KeyOwner); !ok || owner.OwnsKey(ctx, o.KeyID) {
+			return false
+		}
+	}
+	return true
 }
 
 // orderRetirement commits what a retirement is to do. It returns the key that is to be destroyed,
@@ -132,6 +152,11 @@ func (s SealAdmin) orderRetirement(ctx context.Context, a *RoleState, r retireme
 		return o, warnings, nil
 	}
 	act := "retired; it was not destroyed"
+	if !r.destroy && s.frees(ctx, o) {
+		if err := s.authorised(r, o); err != nil {
+			return nil, nil, err
+		}
+	}
 	if r.destroy {
 		if k.Next != nil { // it may be this key, under another name
 			return nil, nil, fault.New(fault.Invalid, "nothing was changed: a rotation of the key of seal %q is in progress; "+
