@@ -81,8 +81,9 @@ func TestEndedRotationIsNotCommitted(t *testing.T) {
 	}
 }
 
-// TestKeyToBeDestroyedWrapsNothing: a key whose destruction a quorum has ordered, and which exists
-// still because its device failed, is not adopted again: the order would destroy it in use.
+// TestKeyToBeDestroyedWrapsNothing: a key whose destruction a quorum has ordered, and which
+// exists still because its device failed, is not adopted again: the order would destroy it in
+// use.
 func TestKeyToBeDestroyedWrapsNothing(t *testing.T) {
 	h := newHarness(t)
 	c := h.cabinet("a0")
