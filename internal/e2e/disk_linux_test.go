@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
@@ -120,4 +121,36 @@ func (r *harness) traced() bool {
 		}
 	}
 	return true
+}
+
+// TestUnreadableDiskAtStart: the disk cannot read a page of the database when the server starts.
+// The refusal names the page, the file and what to do, and changes nothing; when the disk reads
+// again, the server serves.
+func TestUnreadableDiskAtStart(t *testing.T) {
+	t.Parallel()
+	tracer := testkit.Require(t, "strace")
+	r := newStaticHarness(t)
+	r.mustStart()
+	r.mustInit()
+	r.mustPut("a", "before")
+	r.mustStop()
+	before, err := os.ReadFile(r.dataFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	program := r.Bin
+	r.Bin = filepath.Join(t.TempDir(), "unreadable")
+	text := fmt.Sprintf("#!/bin/sh\nexec %s -D -f -q -P %s -e trace=pread64 -e inject=pread64:error=EIO:when=10+ -o %s "+
+		"%s \"$@\"\n", tracer, r.dataFile(), filepath.Join(t.TempDir(), "trace"), program)
+	if err := os.WriteFile(r.Bin, []byte(text), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	r.exits("the disk cannot read page", "input/output error", r.dataFile(), "dmesg", "snapshot restore")
+	if after, err := os.ReadFile(r.dataFile()); err != nil || !bytes.Equal(after, before) {
+		t.Errorf("the file was changed, or: %v", err)
+	}
+	r.Bin = program
+	r.mustStart()
+	r.until(60*time.Second, "unsealed", unsealed)
+	r.mustGet("a", "before")
 }

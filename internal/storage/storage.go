@@ -61,12 +61,16 @@ var (
 	// ErrUnavailable is returned if the storage server cannot be reached or does not respond in
 	// time. The outcome of a Commit is unknown.
 	ErrUnavailable = errors.New("storage: unavailable")
+	// ErrUnreadable is returned, with ErrCorrupt, if the disk cannot read a part of the storage that
+	// a call needs. A Commit that returns it has written nothing.
+	ErrUnreadable = errors.New("unreadable")
 )
 
 // NothingWritten reports whether an error of Commit guarantees that nothing was, or will be,
 // written.
 func NothingWritten(err error) bool {
-	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrInvalidKey, ErrClosed, ErrFull} {
+	for _, certain := range []error{ErrConflict, ErrFenced, ErrTooLarge, ErrInvalidKey, ErrClosed, ErrFull,
+		ErrUnreadable} {
 		if errors.Is(err, certain) {
 			return true
 		}

@@ -10,6 +10,8 @@
 //     left it is served at once, and checked then: see mark.go. Damage found by that check ends all
 //     reads and writes, and the next Open refuses the file. Every value has a checksum over itself
 //     and its key, so a flipped bit is an error that names the key, never a wrong value.
+//   - A page that the disk cannot read fails the calls that need it, with the page and the entry in
+//     the error, and no others: see unreadable.go.
 //   - A folder with another program's data is refused and not changed.
 //
 // It does not guarantee that values or keys are unreadable (the barrier does), nor more than the
@@ -85,8 +87,9 @@ type Store struct {
 	compacting sync.Mutex    // held by Compact
 	feed       storage.Feed
 
-	writer  writer
-	failing storage.Outage
+	writer     writer
+	failing    storage.Outage
+	unreadable unreadable
 }
 
 var (
@@ -116,7 +119,7 @@ func Open(ctx context.Context, dir string, o Options) (storage.Store, error) {
 		return nil, err
 	}
 	s := &Store{path: path, log: o.Log, opts: o, queue: make(chan *request, queueLength), ended: make(chan struct{})}
-	s.failing.Log, s.failing.Now = o.Log, time.Now
+	s.failing.Log, s.failing.Now, s.unreadable.log = o.Log, time.Now, o.Log
 	s.closing, s.end = context.WithCancel(context.Background())
 	s.writer = writer{store: s, commit: (*bolt.Tx).Commit}
 	first, err := openDB(ctx, path, o.LockWait, o.Log, true)
@@ -185,11 +188,24 @@ func (s *Store) closeDB() error {
 		return letGo(file)
 	}
 	s.writer.marked(s.writer.mark.end(file, s.writer.reopen == nil))
-	return s.guard(db.Close)
+	if err := guarded(db.Close); err != nil {
+		var p *panicError
+		if errors.As(err, &p) {
+			return corrupt(s.path, "closing it failed: %v", p)
+		}
+		return err
+	}
+	return nil
 }
 
-// Failing implements storage.Reporter: why the last commit failed, or takes so long.
-func (s *Store) Failing() *storage.Failure { return s.failing.Failing() }
+// Failing implements storage.Reporter: why the last commit failed or takes so long, or what the
+// disk cannot read.
+func (s *Store) Failing() *storage.Failure {
+	if f := s.failing.Failing(); f != nil {
+		return f
+	}
+	return s.unreadable.failing()
+}
 
 // ready is the check at the start of every method.
 func (s *Store) ready(ctx context.Context) error {

@@ -75,6 +75,8 @@ func (k *check) run(ctx context.Context, s *Store) {
 	err = errors.Join(err, guarded(k.tx.Rollback))
 	switch {
 	case ctx.Err() != nil:
+	case errors.Is(err, storage.ErrUnreadable): // what needs the page fails
+		s.unreadable.failed(readingFile, err)
 	case err != nil:
 		s.condemn(err)
 	default:

@@ -156,7 +156,7 @@ func (c *compaction) create() error {
 func (c *compaction) copy(ctx context.Context) error {
 	var cursor *bolt.Cursor
 	var key, stored []byte
-	err := guarded(func() error {
+	err := c.store.guard(readingPart, func() error {
 		bucket, err := c.store.data(c.from)
 		if err == nil {
 			cursor = bucket.Cursor()
@@ -166,7 +166,7 @@ func (c *compaction) copy(ctx context.Context) error {
 	})
 	for err == nil && key != nil {
 		begun := time.Now()
-		err = guarded(func() error {
+		err = c.store.guard(readingPart, func() error {
 			return c.next.Update(func(tx *bolt.Tx) error {
 				to := tx.Bucket(dataBucket)
 				to.FillPercent = 0.9 // in order, so pages need little room for more
@@ -260,6 +260,7 @@ func (c *compaction) swap(w *writer) {
 	defer s.mu.Unlock()
 	old, oldFile := s.db, s.file
 	s.db, s.file = c.next, c.file
+	s.unreadable.worked(readingAll)
 	c.next = nil
 	w.marked(w.mark.end(oldFile, false))
 	if err := guarded(old.Close); err != nil {

@@ -15,14 +15,23 @@ type panicError struct{ value any }
 
 func (p *panicError) Error() string { return fmt.Sprint(p.value) }
 
-// guard runs f such that a damaged file causes an error. The library reads mapped memory by offsets
+// guard runs f, which reads what, such that a damaged file causes an error. The library reads mapped memory by offsets
 // from the file, which may point outside the map (SIGSEGV), beyond the end of the file or to a bad
 // sector (SIGBUS), or fail an assertion.
-func (s *Store) guard(f func() error) error {
+func (s *Store) guard(what reading, f func() error) error {
 	err := guarded(f)
 	var p *panicError
 	if errors.As(err, &p) {
-		return corrupt(s.path, "reading it failed: %v", p)
+		page, ok := s.unreadablePage(p)
+		if !ok {
+			return corrupt(s.path, "reading it failed: %v", p)
+		}
+		err = unreadableError(s.path, page, what)
+		s.unreadable.failed(what, err)
+		return err
+	}
+	if err == nil || errors.Is(err, storage.ErrNotFound) {
+		s.unreadable.worked(what)
 	}
 	return err
 }

@@ -45,17 +45,17 @@ func (s *Store) unframe(key, stored []byte) ([]byte, error) {
 	return stored[sumSize:], nil
 }
 
-// view runs f in a read transaction, on behalf of a caller.
-func (s *Store) view(ctx context.Context, f func(*bolt.Tx) error) error {
+// view runs f, which reads what, in a read transaction, on behalf of a caller.
+func (s *Store) view(ctx context.Context, what reading, f func(*bolt.Tx) error) error {
 	if err := s.ready(ctx); err != nil {
 		return err
 	}
-	return s.read(f)
+	return s.read(what, f)
 }
 
-// read runs f in a read transaction. A panic at its start leaves the library's locks held, which
+// read runs f, which reads what, in a read transaction. A panic at its start leaves the library's locks held, which
 // ends all reading.
-func (s *Store) read(f func(*bolt.Tx) error) error {
+func (s *Store) read(what reading, f func(*bolt.Tx) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	switch {
@@ -68,7 +68,7 @@ func (s *Store) read(f func(*bolt.Tx) error) error {
 		return *damage
 	}
 	begun := false
-	err := s.guard(func() error {
+	err := s.guard(what, func() error {
 		tx, err := s.db.Begin(false)
 		if err != nil {
 			return err
@@ -97,7 +97,7 @@ func (s *Store) Get(ctx context.Context, key string) (value []byte, err error) {
 	if err := storage.CheckKey(key); err != nil {
 		return nil, err
 	}
-	err = s.view(ctx, func(tx *bolt.Tx) error {
+	err = s.view(ctx, readingEntry(key), func(tx *bolt.Tx) error {
 		bucket, err := s.data(tx)
 		if err != nil {
 			return err
@@ -121,7 +121,7 @@ func (s *Store) List(ctx context.Context, prefix, after string, limit int) (name
 	if err := storage.CheckPrefix(prefix); err != nil {
 		return nil, err
 	}
-	err = s.view(ctx, func(tx *bolt.Tx) error {
+	err = s.view(ctx, readingList(prefix), func(tx *bolt.Tx) error {
 		bucket, err := s.data(tx)
 		if err != nil {
 			return err
@@ -162,7 +162,7 @@ func (s *Store) snapshot(ctx context.Context, visit func(key string, value []byt
 	s.snapshots.RLock()
 	defer s.snapshots.RUnlock()
 	var panicked any // a panic of visit, which says nothing about the file
-	err := s.view(ctx, func(tx *bolt.Tx) error {
+	err := s.view(ctx, readingAll, func(tx *bolt.Tx) error {
 		bucket, err := s.data(tx)
 		if err != nil {
 			return err
@@ -213,7 +213,7 @@ func call(visit func(string, []byte) error, key string, value []byte, panicked *
 
 // Size implements storage.Sizer with the length of the file.
 func (s *Store) Size(ctx context.Context) (size int64, err error) {
-	err = s.view(ctx, func(tx *bolt.Tx) error {
+	err = s.view(ctx, readingHead, func(tx *bolt.Tx) error {
 		size = tx.Size()
 		return nil
 	})
@@ -230,7 +230,7 @@ func (s *Store) LastCommit(ctx context.Context) (uint64, error) {
 
 // sequence reads the number of the last written group.
 func (s *Store) sequence() (n uint64, err error) {
-	err = s.read(func(tx *bolt.Tx) error {
+	err = s.read(readingHead, func(tx *bolt.Tx) error {
 		bucket := tx.Bucket(metaBucket)
 		if bucket == nil {
 			return corrupt(s.path, "the bucket %q is missing", metaBucket)

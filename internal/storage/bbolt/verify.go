@@ -9,6 +9,8 @@ import (
 	"io"
 	"iter"
 	"os"
+
+	"github.com/sealgate/sealgate/internal/storage"
 )
 
 // The layout of a bbolt file (version 2), as far as it is checked here. Numbers are in the
@@ -97,6 +99,12 @@ func (c *checker) named(f *os.File, err error) error {
 	case errors.As(err, &damage):
 		return lost(f.Name(), string(damage))
 	}
+	var page pageError
+	if errors.As(err, &page) {
+		return storage.Classified(storage.Failed, fmt.Errorf("%w: %w; check the disk and its file system (dmesg), "+
+			"then start the server again; if the page stays unreadable, use another disk", storage.ErrUnreadable,
+			lost(f.Name(), page.Error())))
+	}
 	return ioError(f.Name(), "reading", err)
 }
 
@@ -112,6 +120,18 @@ func (c *checker) warning() string {
 type damageError string
 
 func (d damageError) Error() string { return string(d) }
+
+// pageError is a page that the disk cannot read.
+type pageError struct {
+	page  uint64
+	cause error
+}
+
+func (p pageError) Error() string {
+	return fmt.Sprintf("the disk cannot read page %d: %v", p.page, p.cause)
+}
+
+func (p pageError) Unwrap() error { return p.cause }
 
 func damagef(format string, args ...any) error { return damageError(fmt.Sprintf(format, args...)) }
 
@@ -173,7 +193,7 @@ func (c *checker) metaAt(at uint64) (*dbMeta, error) {
 		if errors.Is(err, io.EOF) {
 			return nil, nil
 		}
-		return nil, err
+		return nil, pageError{0, err} // the meta pages begin the file
 	}
 	b := page[pageHeader:]
 	sum := fnv.New64a()
@@ -199,7 +219,7 @@ func (c *checker) page(id uint64) ([]byte, error) {
 	}
 	b := c.buffer(int(c.meta.pageSize))
 	if _, err := c.file.ReadAt(b, int64(id*c.meta.pageSize)); err != nil {
-		return nil, err
+		return nil, pageError{id, err}
 	}
 	overflow := uint64(native.Uint32(b[12:]))
 	if native.Uint64(b) != id || overflow >= c.meta.highWater-id {
@@ -215,8 +235,10 @@ func (c *checker) page(id uint64) ([]byte, error) {
 		return b, nil
 	}
 	b = c.buffer(int((1 + overflow) * c.meta.pageSize))
-	_, err := c.file.ReadAt(b, int64(id*c.meta.pageSize))
-	return b, err
+	if _, err := c.file.ReadAt(b, int64(id*c.meta.pageSize)); err != nil {
+		return nil, pageError{id, err}
+	}
+	return b, nil
 }
 
 // buffer returns the buffer of the current depth.

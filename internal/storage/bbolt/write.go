@@ -168,6 +168,9 @@ func (w *writer) write(group []*request) {
 	slow := w.watchSlow()
 	events, err := w.transact(group, results)
 	slow.Stop()
+	if w.apart(group, err) {
+		return
+	}
 	if err != nil || len(events) > 0 { // without events nothing was written, which proves nothing
 		w.store.note(err)
 	}
@@ -198,8 +201,11 @@ func (w *writer) watchSlow() *time.Timer {
 
 // note records the outcome of a group for [storage.Reporter].
 func (s *Store) note(err error) {
-	if err == nil {
+	switch {
+	case err == nil:
 		s.failing.Worked(true)
+		return
+	case errors.Is(err, storage.ErrUnreadable): // other writes succeed; see Failing
 		return
 	}
 	s.failing.Failed(true, err) // ignores errors without a class
@@ -231,11 +237,13 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 	}
 	var events []storage.Event
 	started := false // from here on the outcome may be unknown
+	var rollback func() error
 	err := guarded(func() error {
 		tx, err := w.store.db.Begin(true)
 		if err != nil {
 			return err
 		}
+		rollback = tx.Rollback
 		wrote, err := w.apply(tx, group, results, &events)
 		if err != nil || !wrote {
 			return errors.Join(err, tx.Rollback())
@@ -257,10 +265,7 @@ func (w *writer) transact(group []*request, results []error) ([]storage.Event, e
 	case err == nil:
 		return events, nil
 	case errors.As(err, &p):
-		w.damage = corrupt(w.store.path, "writing to it failed: %v", p)
-		w.store.log.Error("the database is damaged; all writes are refused until it is restored", "file", w.store.path,
-			"error", p)
-		return nil, w.damage
+		return nil, w.panicked(rollback, group, p)
 	case started:
 		return events, w.settle(err)
 	}
