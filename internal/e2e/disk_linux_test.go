@@ -145,7 +145,7 @@ func TestUnreadableDiskAtStart(t *testing.T) {
 	if err := os.WriteFile(r.Bin, []byte(text), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	r.exits("the disk cannot read page", "input/output error", r.dataFile(), "dmesg", "snapshot restore")
+	r.exits("the disk cannot read page", "input/output error", "data/sealgate.db", "dmesg", "snapshot restore")
 	if after, err := os.ReadFile(r.dataFile()); err != nil || !bytes.Equal(after, before) {
 		t.Errorf("the file was changed, or: %v", err)
 	}

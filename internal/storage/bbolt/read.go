@@ -53,8 +53,8 @@ func (s *Store) view(ctx context.Context, what reading, f func(*bolt.Tx) error) 
 	return s.read(what, f)
 }
 
-// read runs f, which reads what, in a read transaction. A panic at its start leaves the library's locks held, which
-// ends all reading.
+// read runs f, which reads what, in a read transaction. A panic at its start leaves the library's
+// locks held, which ends all reading.
 func (s *Store) read(what reading, f func(*bolt.Tx) error) error {
 	s.mu.RLock()
 	defer s.mu.RUnlock()

@@ -2,7 +2,6 @@ package bbolt
 
 import (
 	"bytes"
-	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -177,13 +176,15 @@ func TestUnreadableInTheCheck(t *testing.T) {
 	if f == nil {
 		t.Fatal("it is not reported")
 	}
-	wantError(t, f.Err, storage.ErrUnreadable, FileName, "the disk cannot read page", "input/output error", "dmesg", "mv ")
+	wantError(t, f.Err, storage.ErrUnreadable, FileName,
+		"the disk cannot read page", "input/output error", "dmesg", "snapshot restore")
 	if f.Class != storage.Failed {
 		t.Errorf("the class is %q", f.Class)
 	}
 	holds(t, s, "folder/05/08", strings.Repeat("folder/05/08", 9))
 	put(t, s, "other", "written")
-	if err := s.Snapshot(context.Background(), func(string, []byte) error { return nil }); err != nil || s.Failing() != nil {
+	err = s.Snapshot(t.Context(), func(string, []byte) error { return nil })
+	if err != nil || s.Failing() != nil {
 		t.Errorf("after all could be read: %v, %+v", err, s.Failing())
 	}
 }

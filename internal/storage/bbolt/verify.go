@@ -101,9 +101,10 @@ func (c *checker) named(f *os.File, err error) error {
 	}
 	var page pageError
 	if errors.As(err, &page) {
-		return storage.Classified(storage.Failed, fmt.Errorf("%w: %w; check the disk and its file system (dmesg), "+
-			"then start the server again; if the page stays unreadable, use another disk", storage.ErrUnreadable,
-			lost(f.Name(), page.Error())))
+		return storage.Classified(storage.Failed, fmt.Errorf("%w: %w: the file %s: %w; check the disk and its file system "+
+			"(dmesg), then start the server again; if the page stays unreadable, configure a path on another disk, start the "+
+			"server, and run `sealgate operator snapshot restore FILE`", storage.ErrCorrupt, storage.ErrUnreadable, f.Name(),
+			page))
 	}
 	return ioError(f.Name(), "reading", err)
 }
