@@ -59,7 +59,7 @@ func TestSealLossDrillOnEtcd(t *testing.T) {
 
 	// Without the HSM, then without the KMS, the custodians and the other seal unseal.
 	d.loseHSM(true)
-	leader = d.restart(func(i int) { d.Unseal(i) })
+	d.restart(func(i int) { d.Unseal(i) })
 	d.loseHSM(false)
 	d.loseKMS(true)
 	leader = d.restart(func(i int) { d.Unseal(i) })
