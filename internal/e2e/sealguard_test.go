@@ -25,8 +25,10 @@ func TestKeysOfSealsAndMountsStayApart(t *testing.T) {
 	const stanza = "seal \"pkcs11\" %NAME {\n  key_label = %LABEL\n  generate_key = true\n}\n"
 	second := strings.NewReplacer("%NAME", `"second"`, "%LABEL", `"later"`).Replace(stanza)
 	third := strings.NewReplacer("%NAME", `"third"`, "%LABEL", `"third"`).Replace(stanza)
-	r.addConfig(second + third)
+	r.addConfig(second + third + "seal_policy {\n  allow_change = true\n}\n")
 	reply := r.must(400, "PUT", "sys/seals/add", map[string]string{"name": "second"})
+	saysAll(t, "a key that a mount had", reply.Errors(), "pkcs11/later", "make a key of its own for the seal")
+	reply = r.must(400, "PUT", "sys/seals/rewrap", nil) // it wraps by the configured seals
 	saysAll(t, "a key that a mount had", reply.Errors(), "pkcs11/later", "make a key of its own for the seal")
 
 	r.must(200, "PUT", "sys/seals/add", map[string]string{"name": "third"})

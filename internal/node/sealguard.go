@@ -43,6 +43,24 @@ func (s SealAdmin) usedByMounts(ctx context.Context, a *RoleState, m seals.Seal)
 	return nil
 }
 
+// unusedByMounts is usedByMounts for the keys that a changed record uses and the one before did not,
+// whichever way they come into it: by the configuration, a rewrap or a rotation.
+func (s SealAdmin) unusedByMounts(ctx context.Context, a *RoleState, before, next *seals.Record) error {
+	for i := range next.Parts {
+		p := &next.Parts[i]
+		was := partOf(before, p.Name)
+		if was != nil && was.Type == p.Type && was.KeyID == p.KeyID {
+			continue
+		}
+		if m, ok := s.n.seals.Load().Member(p.Name); ok && m.Type == p.Type {
+			if err := s.usedByMounts(ctx, a, m); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
 // unguarded says which seals and device keys may share a key that nothing here can compare.
 func (s SealAdmin) unguarded(ctx context.Context, a *RoleState, members []SealMember) (out []string) {
 	if a.devices == nil {

@@ -121,14 +121,17 @@ func toBeDestroyed(name, key string) error {
 }
 
 // noteKeys adds the keys that a changed record no longer uses to its commit, also those of seals
-// that leave, and drops those that it uses again. replaced is the seal whose next key the record
-// uses, "" for none.
+// that leave, and drops those that it uses again. It refuses a key that mounts have used, or whose
+// destruction is ordered. replaced is the seal whose next key the record uses, "" for none.
 func (s SealAdmin) noteKeys(
 	ctx context.Context, a *RoleState, tx *barrier.Tx, next *seals.Record, replaced string,
 ) error {
 	before := s.n.state.Load().record
 	if before == nil {
 		return nil
+	}
+	if err := s.unusedByMounts(ctx, a, before, next); err != nil {
+		return err
 	}
 	for i := range before.Parts {
 		was := &before.Parts[i]
