@@ -15,9 +15,9 @@ type panicError struct{ value any }
 
 func (p *panicError) Error() string { return fmt.Sprint(p.value) }
 
-// guard runs f, which reads what, such that a damaged file causes an error. The library reads mapped memory by offsets
-// from the file, which may point outside the map (SIGSEGV), beyond the end of the file or to a bad
-// sector (SIGBUS), or fail an assertion.
+// guard runs f, which reads what, such that a damaged file causes an error. The library reads
+// mapped memory by offsets from the file, which may point outside the map (SIGSEGV), beyond the end
+// of the file or to a bad sector (SIGBUS), or fail an assertion.
 func (s *Store) guard(what reading, f func() error) error {
 	err := guarded(f)
 	var p *panicError

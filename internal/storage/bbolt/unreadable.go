@@ -140,7 +140,9 @@ func (w *writer) panicked(rollback func() error, group []*request, p *panicError
 		if sequence, err := s.sequence(); err == nil && sequence == w.sequence {
 			what := written(group[0].batch)
 			err = unreadableError(s.path, page, what)
-			s.unreadable.failed(what, err)
+			if len(group) == 1 { // otherwise each is written again: see apart
+				s.unreadable.failed(what, err)
+			}
 			return err
 		}
 	}
