@@ -43,8 +43,8 @@ func (s SealAdmin) usedByMounts(ctx context.Context, a *RoleState, m seals.Seal)
 	return nil
 }
 
-// unusedByMounts is usedByMounts for the keys that a changed record uses and the one before did not,
-// whichever way they come into it: by the configuration, a rewrap or a rotation.
+// unusedByMounts is usedByMounts for the keys that a changed record uses and the one before did
+// not, whichever way they come into it: by the configuration, a rewrap or a rotation.
 func (s SealAdmin) unusedByMounts(ctx context.Context, a *RoleState, before, next *seals.Record) error {
 	for i := range next.Parts {
 		p := &next.Parts[i]

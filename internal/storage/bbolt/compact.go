@@ -67,6 +67,8 @@ type compaction struct {
 	from  *bolt.Tx // the state that is copied
 	next  *bolt.DB
 	file  *os.File // of next
+
+	noting bool // the writer notes the keys that it changes
 }
 
 func (c *compaction) run(ctx context.Context) error {
@@ -97,7 +99,7 @@ func (c *compaction) begin(w *writer) error {
 		s.snapshots.RUnlock()
 		return err
 	}
-	w.noted = map[string]struct{}{}
+	w.noted, c.noting = map[string]struct{}{}, true
 	return nil
 }
 
@@ -115,12 +117,14 @@ func (c *compaction) release() error {
 // abandon removes what an attempt has left, if it was not completed.
 func (c *compaction) abandon() error {
 	err := c.release()
+	if c.noting {
+		forget := c.store.inWriter(context.Background(), func(w *writer) error { w.noted = nil; return nil })
+		if forget != nil && !errors.Is(forget, storage.ErrClosed) {
+			err = errors.Join(err, forget)
+		}
+	}
 	if c.next == nil {
 		return err
-	}
-	forget := c.store.inWriter(context.Background(), func(w *writer) error { w.noted = nil; return nil })
-	if forget != nil && !errors.Is(forget, storage.ErrClosed) {
-		err = errors.Join(err, forget)
 	}
 	name := c.file.Name()
 	return errors.Join(err, c.next.Close(), os.Remove(name))
@@ -198,7 +202,7 @@ func (c *compaction) copy(ctx context.Context) error {
 // replace makes the copy the database. It runs in the writer, between two groups of commits.
 func (c *compaction) replace(w *writer) error {
 	s := c.store
-	defer func() { w.noted = nil }()
+	defer func() { w.noted, c.noting = nil, false }()
 	switch {
 	case w.damage != nil || w.reopen != nil:
 		return errors.Join(w.damage, w.reopen)

@@ -155,3 +155,32 @@ func TestCompactDamaged(t *testing.T) {
 	wantError(t, err, storage.ErrCorrupt, "folder/05/07")
 	holds(t, s, "folder/05/08", strings.Repeat("folder/05/08", 9))
 }
+
+// TestCompactCannotBegin: a compaction that cannot make its copy leaves nothing: the writer does
+// not go on noting keys, which would fill the memory.
+func TestCompactCannotBegin(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := os.Rename(dir, dir+"-gone"); err != nil { // the open file stays usable
+		t.Fatal(err)
+	}
+	if _, _, err := s.Compact(t.Context()); err == nil {
+		t.Error("the copy was made in a folder that is gone")
+	}
+	if err := os.Rename(dir+"-gone", dir); err != nil {
+		t.Fatal(err)
+	}
+	err := s.inWriter(t.Context(), func(w *writer) error {
+		if w.noted != nil {
+			t.Error("the writer still notes what it changes")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := s.Compact(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
