@@ -223,7 +223,7 @@ var (
 // Retire destroys the terms before one, at most the active one: the keyring no longer has them, in
 // memory and in storage. It counts all entries first, and refuses where one needs such a term.
 //
-// That is safe because nobody writes by an older term any more: the writers of this barrier that
+// That is safe because no writer uses an older term any more: the writers of this barrier that
 // chose one have ended when the count begins, and the epoch refuses those of other leaders.
 //
 // with adds to the commit that destroys them; nil: nothing.

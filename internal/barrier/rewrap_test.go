@@ -118,7 +118,7 @@ func TestRewrapAndRetire(t *testing.T) {
 		t.Errorf("after a retirement a rotation makes term %d", term)
 	}
 
-	// An entry of a retired term that is put back opens for nobody.
+	// An entry of a retired term that is put back does not open.
 	if err := store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put("logical/m/7", was)}}); err != nil {
 		t.Fatal(err)
 	}

@@ -50,7 +50,7 @@ type grant struct {
 	barrier  *barrier.Barrier // of the role in which it was given
 	expires  time.Time
 	change   string
-	enrolled *recovery.ShareSet // with its keys; nil: nobody is enrolled
+	enrolled *recovery.ShareSet // with its keys; nil: none is enrolled
 }
 
 // GrantStatus is the state of a ceremony that authorises one use.

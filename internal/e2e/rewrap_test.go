@@ -92,7 +92,7 @@ func (f *Cluster) keyStatus(t *testing.T, i int) (out termsReply) {
 	return r.Data
 }
 
-// ended waits until the rewrap has ended, whoever leads.
+// ended waits until the rewrap has ended on any leader.
 func (f *Cluster) rewrapEnded(t *testing.T) rewrapReply {
 	t.Helper()
 	var last string

@@ -14,7 +14,7 @@ import (
 	"github.com/sealgate/sealgate/internal/uuid"
 )
 
-// Bounds of the removal of entries, which goes on beside the requests of clients: one commit is in
+// Bounds of the removal of entries, which runs beside the requests of clients: one commit is in
 // flight at a time, the pauses between them are as long as they are, and removeRate is the most
 // entries in a second.
 const (

@@ -232,7 +232,7 @@ func (g BreakGlass) collecting() (*glassAttempt, error) {
 	return &glassAttempt{f.glass, c, recovery.NewUnsealing(f.glass.shareSet, n.cfg.Rand)}, nil
 }
 
-// Cancel ends the attempt and forgets its shares. It takes a share: nobody else ends the work of a
+// Cancel ends the attempt and forgets its shares. It takes a share: no other client ends the work of a
 // quorum.
 func (g BreakGlass) Cancel(ctx context.Context, share *secret.Bytes) error {
 	n := g.n

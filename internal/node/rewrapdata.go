@@ -242,7 +242,7 @@ func (w *dataRewrap) step(ctx context.Context, job *RewrapJob, t *rewrapThrottle
 	return wait, err
 }
 
-// advance notes progress of a job that nobody replaced meanwhile, and stores it now and then.
+// advance notes progress of a job that was not replaced meanwhile, and stores it now and then.
 func (w *dataRewrap) advance(ctx context.Context, job *RewrapJob, f func(*RewrapJob), now bool) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -8,7 +8,7 @@ import (
 
 // rewrapThrottle lets a rewrap use what foreground requests leave: after each page it waits a
 // multiple of the time that the page took. Where the 99th percentile of reads is more than a tenth
-// higher while it works, it works less; where nobody reads, more.
+// higher while it works, it works less; without reads, more.
 type rewrapThrottle struct {
 	meter  barrier.ReadMeter
 	factor float64 // 0: not yet set
@@ -17,7 +17,7 @@ type rewrapThrottle struct {
 
 const (
 	throttleFirst = 4.0  // a fifth of the time
-	throttleLeast = 0.25 // while nobody reads
+	throttleLeast = 0.25 // without reads
 	throttleMost  = 200.0
 	throttleEvery = time.Second
 	throttleReads = 100 // fewer are no measurement

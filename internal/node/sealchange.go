@@ -345,7 +345,7 @@ type newRole struct {
 }
 
 // newUse makes unseal shares recovery shares or the reverse, and ends what was begun with them. It
-// does nothing where nobody joins or leaves.
+// does nothing where none joins or leaves.
 func newUse(tx *barrier.Tx, w wrapped) newRole {
 	next := w.enrolled
 	if w.retired != nil {

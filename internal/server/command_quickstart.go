@@ -172,7 +172,7 @@ func shareWithService(paths ...string) error {
 	}
 	group, err := user.LookupGroup("sealgate")
 	if err != nil {
-		return nil // the package is not installed: whoever starts the server owns the files
+		return nil // the package is not installed: the user who starts the server owns the files
 	}
 	gid, err := strconv.Atoi(group.Gid)
 	if err != nil {

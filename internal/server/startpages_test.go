@@ -27,7 +27,7 @@ func TestCleanMappings(t *testing.T) {
 	if want := []mapping{{0x1000, 0x2000}, {0x4000, 0x6000}}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%x, %v; want %x", got, err, want)
 	}
-	if err := unmapProgram(); err != nil { // of this test, which goes on
+	if err := unmapProgram(); err != nil { // of this test, which continues
 		t.Error(err)
 	}
 }

@@ -19,7 +19,7 @@ func WithReadRevision(ctx context.Context, r *ReadRevision) context.Context {
 	return context.WithValue(ctx, readRevisionKey{}, r)
 }
 
-// WantsRevision returns where to note the revision of a read; nil where nobody asks, or it was
+// WantsRevision returns where to note the revision of a read; nil where no caller asks, or it was
 // noted.
 func WantsRevision(ctx context.Context) *ReadRevision {
 	r, ok := ctx.Value(readRevisionKey{}).(*ReadRevision)

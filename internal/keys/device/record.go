@@ -73,7 +73,7 @@ func (e *Entry) key() string {
 
 // may reports whether a mount has permission. A mount names managed keys by "<name>", as in Vault,
 // or by "<type>/<name>", which leaves no choice where two types have the name. A grant ends with
-// the mount that had it: whoever mounts at the same path later has none.
+// the mount that had it: a later mount at the same path has none.
 func (e *Entry) may(m *Mount) bool {
 	if e.Face == External {
 		id, bound := e.MountIDs[m.path]

@@ -11,7 +11,7 @@ import (
 )
 
 // usedPrefix has a record of each key that an entry ever made, imported or adopted, by its type and
-// the SHA-256 of its identity in hexadecimal. It outlives the entry: whoever imported the key knows
+// the SHA-256 of its identity in hexadecimal. It outlives the entry: the client that imported the key knows
 // its bytes, so that it must not become the key of a seal.
 const usedPrefix = Prefix + "used/" // + type/hash
 
