@@ -119,7 +119,7 @@ func (b *base) restore(client *api.Client, name string, force bool, keys list) i
 		return exitLocal
 	}
 	defer f.Close()
-	info, record, err := readSnapshot(f)
+	info, records, err := readSnapshot(f)
 	if err == nil {
 		err = checkSigner(info, keys)
 	}
@@ -129,7 +129,7 @@ func (b *base) restore(client *api.Client, name string, force bool, keys list) i
 		return exitLocal
 	case err == nil:
 		generation := ""
-		if record != nil {
+		if record := records.sealed; record != nil {
 			generation = fmt.Sprintf(", root key of generation %d", record.Generation)
 		}
 		b.errorf("Replacing everything at %s with the snapshot of cluster %q taken %s, %s ago (%d entries, %d bytes%s) ...",

@@ -20,24 +20,35 @@ import (
 const snapshotKeyHelp = "comma-separated public `keys`, in base64: one of them must have signed the snapshot (see " +
 	"\"operator snapshot public-key\")"
 
-// readSnapshot reads and verifies a snapshot. The record is the sealed root key in it, nil if there
-// is none that can be read.
-func readSnapshot(in io.Reader) (*snapshot.Info, *seals.Record, error) {
-	var sealed []byte
+// snapshotRecords are the records in a snapshot that seals and quorums open; nil for one that is not
+// there, or cannot be read. Nothing authenticates them offline.
+type snapshotRecords struct {
+	sealed     *seals.Record
+	breakGlass *recovery.BreakGlass
+	damaged    bool // there is a break-glass record that cannot be read
+}
+
+// readSnapshot reads and verifies a snapshot.
+func readSnapshot(in io.Reader) (*snapshot.Info, snapshotRecords, error) {
+	var found snapshotRecords
 	info, err := snapshot.Read(context.Background(), in, func(key string, value []byte) error {
-		if key == node.SealedRecordKey {
-			sealed = bytes.Clone(value)
+		switch key {
+		case node.SealedRecordKey:
+			if record, err := seals.UnmarshalRecord(bytes.Clone(value)); err == nil {
+				found.sealed = record
+			}
+		case node.BreakGlassKey:
+			record, _, err := recovery.UnmarshalBreakGlass(bytes.Clone(value))
+			if found.damaged = err != nil; err == nil {
+				found.breakGlass = record
+			}
 		}
 		return nil
 	})
 	if err != nil {
-		return nil, nil, err
+		return nil, snapshotRecords{}, err
 	}
-	record, err := seals.UnmarshalRecord(sealed)
-	if err != nil {
-		record = nil
-	}
-	return info, record, nil
+	return info, found, nil
 }
 
 // checkSigner refuses a snapshot that none of the keys signed; without keys it accepts any.
@@ -62,17 +73,17 @@ func age(b *base, info *snapshot.Info) time.Duration {
 }
 
 // inspect verifies a snapshot, or standard input for "-", without storing it.
-func (b *base) inspect(name string) (*snapshot.Info, *seals.Record, error) {
+func (b *base) inspect(name string) (*snapshot.Info, snapshotRecords, error) {
 	if name != "-" {
 		f, err := os.Open(name)
 		if err != nil {
-			return nil, nil, err
+			return nil, snapshotRecords{}, err
 		}
 		defer f.Close()
 		return readSnapshot(f)
 	}
 	if b.env.Stdin == nil {
-		return nil, nil, errors.New("standard input is closed")
+		return nil, snapshotRecords{}, errors.New("standard input is closed")
 	}
 	return readSnapshot(b.env.Stdin)
 }
@@ -88,8 +99,10 @@ type inspected struct {
 	Seals      []inspectedSeal `json:"seals,omitempty"`        // that wrapped the root key
 	Custodians string          `json:"custodians,omitempty"`   // who are one of the seals: "3 of 5 shares"
 	// Previous are custodians who were replaced, and whose shares open the snapshot too.
-	Previous string   `json:"previous_custodians,omitempty"`
-	Warnings []string `json:"warnings,omitempty"`
+	Previous string `json:"previous_custodians,omitempty"`
+	// BreakGlass are the recovery shares that open it without any seal.
+	BreakGlass string   `json:"break_glass,omitempty"`
+	Warnings   []string `json:"warnings,omitempty"`
 }
 
 type inspectedSeal struct {
@@ -111,7 +124,8 @@ func (s inspectedSeal) String() string {
 }
 
 // describe adds the seals and custodians that can open the snapshot.
-func describe(info *snapshot.Info, record *seals.Record) inspected {
+func describe(info *snapshot.Info, in snapshotRecords) inspected {
+	record := in.sealed
 	out := inspected{Meta: info.Meta, Totals: info.Totals, Signed: info.Signed()}
 	if !out.Signed {
 		out.Warnings = append(out.Warnings, "it carries no signature: an older program made it, or its signature was removed")
@@ -139,6 +153,15 @@ func describe(info *snapshot.Info, record *seals.Record) inspected {
 	if record.Previous != nil {
 		out.Previous = custodiansOf(record.Previous.ShareSet)
 	}
+	switch glass := in.breakGlass; {
+	case in.damaged:
+		out.Warnings = append(out.Warnings, "its break-glass record cannot be read: recovery shares do not open it")
+	case glass != nil && (glass.Cluster != record.Cluster || glass.Generation != record.Generation):
+		out.Warnings = append(out.Warnings, fmt.Sprintf("its break-glass record is of another root key (cluster %s, "+
+			"generation %d): recovery shares do not open it", glass.Cluster, glass.Generation))
+	case glass != nil:
+		out.BreakGlass = custodiansOf(glass.ShareSet)
+	}
 	return out
 }
 
@@ -161,10 +184,13 @@ func snapshotInspectCommand(b *base) *command {
 		about: `Reads a snapshot to its end, verifies every checksum and the signature, and shows its cluster, age, size, the
 key that signed it, and the seals and keys or custodians that can open it. It makes no request and needs no secret.
 
+"Break-Glass" are recovery shares whose quorum is enrolled: it can open the snapshot without any seal, by "operator
+snapshot reseal". Only the shares prove that a server wrote that record.
+
 The signature proves the origin if its key is the cluster's: give that by -public-key, from where it was noted when the
 server was initialised. Whether the server could restore the snapshot is proven by "operator snapshot verify".`,
 		run: func(args []string) int {
-			info, record, err := b.inspect(args[0])
+			info, records, err := b.inspect(args[0])
 			if err == nil {
 				err = checkSigner(info, keys)
 			}
@@ -173,9 +199,9 @@ server was initialised. Whether the server could restore the snapshot is proven 
 				return exitLocal
 			}
 			if b.format() != "table" {
-				return b.encode(describe(info, record))
+				return b.encode(describe(info, records))
 			}
-			showInspected(b, info, describe(info, record))
+			showInspected(b, info, describe(info, records))
 			return exitOK
 		}}
 }
@@ -203,6 +229,7 @@ func showInspected(b *base, info *snapshot.Info, d inspected) {
 	}
 	for _, c := range []struct{ name, text string }{
 		{"Custodians", d.Custodians}, {"Previous Custodians", d.Previous},
+		{"Break-Glass", d.BreakGlass},
 	} {
 		if c.text != "" {
 			rows = append(rows, []string{c.name, c.text})

@@ -55,9 +55,14 @@ func TestBreakGlassOverHTTP(t *testing.T) {
 	r.must(204, "PUT", "sys/rotate/root", nil)
 	r.must(204, "PUT", "sys/rotate", nil)
 	r.mustPut("b", "2")
+	last := filepath.Join(t.TempDir(), "last.snap")
+	cli(0, "", "operator", "snapshot", "save", last)
+	inspected := strings.Join(strings.Fields(cli(0, "", "operator", "snapshot", "inspect", last)), " ")
+	says(inspected, "Break-Glass 3 of 5 shares, generation 1")
 	if err := r.Kill(); err != nil {
 		t.Fatal(err)
 	}
+	resealedByShares(t, r, last, three)
 
 	// The key is lost. Until the configuration allows it, the shares do nothing.
 	config, err := os.ReadFile(filepath.Join(r.Dir, "sealgate.hcl"))
@@ -165,4 +170,24 @@ func (r *harness) untilSealsFail() {
 		}
 	}
 	r.t.Fatalf("the seals do not fail: %+v", r.status())
+}
+
+// resealedByShares: without the HSM, recovery shares that are enrolled seal a snapshot to the seal of
+// another server, which it then fills.
+func resealedByShares(t *testing.T, r *harness, file, shares string) {
+	t.Helper()
+	other := newStaticHarness(t)
+	moved := filepath.Join(t.TempDir(), "moved.snap")
+	other.run(1, "", "operator", "snapshot", "reseal", "-to=sealgate.hcl", file, moved)
+	other.run(2, shares[:strings.Index(shares, "\n")], "operator", "snapshot", "reseal", "-to=sealgate.hcl", "-shares=-",
+		file, moved)
+	other.run(0, shares, "operator", "snapshot", "reseal", "-to=sealgate.hcl", "-shares=-", file, moved)
+	other.mustStart()
+	other.run(0, "", "operator", "snapshot", "restore", moved)
+	if err := other.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	other.root = r.root
+	other.mustGet("b", "2")
+	other.mustStop()
 }

@@ -26,9 +26,9 @@ import (
 // Resealer wraps the root key of snapshots by other seals, without a server. The root key, its
 // generation and all data stay as they are.
 type Resealer struct {
-	From   *seals.Set      // opens the snapshot, with the shares where it needs them
+	From   *seals.Set      // opens the snapshot, with the shares where it needs them; unused in break-glass
 	To     *seals.Set      // opens the result
-	Shares []*secret.Bytes // unseal shares of the snapshot's time
+	Shares []*secret.Bytes // of the snapshot's time: unseal shares, or recovery shares enrolled for break-glass
 	Now    func() time.Time
 	Rand   io.Reader
 }
@@ -49,13 +49,13 @@ func (o *openedSnapshot) close() {
 
 // resealEntries are the entries that the attestation is about, or that hold a share set.
 var resealEntries = []string{keySealed, pathCluster, pathRecovery, ceremony.TranscriptHeadPath,
-	pathShareSet + recovery.Barrier.String(), keyShareCounts}
+	pathShareSet + recovery.Barrier.String(), keyShareCounts, keyBreakGlass}
 
 // Reseal writes to out the snapshot in, sealed to other seals. It fails before it writes anything
 // if the snapshot does not open, or if its records are not those that it attests. Check then proves
 // the result.
 func (r Resealer) Reseal(ctx context.Context, in io.ReadSeeker, out io.Writer) error {
-	o, quorum, err := r.open(ctx, in, r.From)
+	o, quorum, err := r.open(ctx, in, r.From, true)
 	if err != nil {
 		return err
 	}
@@ -89,7 +89,7 @@ func (r Resealer) Reseal(ctx context.Context, in io.ReadSeeker, out io.Writer) e
 
 // Check proves that a resealed snapshot opens by the new seals to its last entry.
 func (r Resealer) Check(ctx context.Context, in io.ReadSeeker) (*snapshot.Info, error) {
-	o, quorum, err := r.open(ctx, in, r.To)
+	o, quorum, err := r.open(ctx, in, r.To, false)
 	if err != nil {
 		return nil, err
 	}
@@ -111,9 +111,10 @@ func (r Resealer) Check(ctx context.Context, in io.ReadSeeker) (*snapshot.Info, 
 	})
 }
 
-// open reads a snapshot and opens it by seals, and checks all that it says of itself.
-func (r Resealer) open(ctx context.Context, in io.Reader, set *seals.Set) (o *openedSnapshot, quorum seals.Quorum,
-	err error) {
+// open reads a snapshot and opens it, and checks all that it says of itself. It opens by seals, or
+// by shares alone where breakGlass allows that and no unseal shares belong to the snapshot.
+func (r Resealer) open(ctx context.Context, in io.Reader, set *seals.Set, breakGlass bool) (o *openedSnapshot,
+	quorum seals.Quorum, err error) {
 	o = &openedSnapshot{content: &content{}, raw: map[string][]byte{}}
 	o.content, err = readContentWith(ctx, in, func(key string, value []byte) {
 		if slices.Contains(resealEntries, key) {
@@ -123,11 +124,14 @@ func (r Resealer) open(ctx context.Context, in io.Reader, set *seals.Set) (o *op
 	if err != nil {
 		return nil, nil, err
 	}
-	var shares wrapping.Wrapper
-	if len(r.Shares) > 0 && set.Quorum() != nil {
-		if quorum, shares, err = r.unlock(o.record, set.Quorum()); err != nil {
-			return nil, nil, err
-		}
+	var glass *recovery.BreakGlass
+	if breakGlass && len(r.Shares) > 0 && len(o.record.ShareSet) == 0 {
+		glass, o.root, err = r.breakGlass(o)
+	} else {
+		quorum, o.root, err = r.unwrap(ctx, o.record, set)
+	}
+	if err != nil {
+		return nil, nil, err
 	}
 	done := false
 	defer func() {
@@ -135,20 +139,97 @@ func (r Resealer) open(ctx context.Context, in io.Reader, set *seals.Set) (o *op
 			quorum.Lock()
 		}
 	}()
-	if o.root, err = set.Unwrap(ctx, o.record, shares); err != nil {
-		return nil, nil, sealFault(err, "nothing was written: the seals do not unwrap the root key in the snapshot")
-	}
 	if o.archive, err = barrier.OpenArchive(o.keyring, o.root, o.record.Generation); err != nil {
 		o.root.Destroy()
 		return nil, nil, fault.Wrap(err, fault.Invalid, "nothing was written: the keyring in the snapshot does not open: %v",
 			err)
 	}
-	if err := o.genuine(ctx); err != nil {
+	err = o.genuine(ctx)
+	if err == nil && glass != nil {
+		err = o.enrolled(glass)
+	}
+	if err != nil {
 		o.close()
 		return nil, nil, err
 	}
 	done = true
 	return o, quorum, nil
+}
+
+// unwrap decrypts the root key by seals, with the shares where they need them.
+func (r Resealer) unwrap(ctx context.Context, record *seals.Record, set *seals.Set) (quorum seals.Quorum,
+	root *secret.Bytes, err error) {
+	var shares wrapping.Wrapper
+	if len(r.Shares) > 0 && set.Quorum() != nil {
+		if quorum, shares, err = r.unlock(record, set.Quorum()); err != nil {
+			return nil, nil, err
+		}
+	}
+	if root, err = set.Unwrap(ctx, record, shares); err != nil {
+		if quorum != nil {
+			quorum.Lock()
+		}
+		return nil, nil, sealFault(err, "nothing was written: the seals do not unwrap the root key in the snapshot")
+	}
+	return quorum, root, nil
+}
+
+// breakGlass decrypts the root key by recovery shares. Their enrolment is proven by [enrolled] once
+// the archive is open.
+func (r Resealer) breakGlass(o *openedSnapshot) (*recovery.BreakGlass, *secret.Bytes, error) {
+	raw, ok := o.raw[keyBreakGlass]
+	if !ok {
+		return nil, nil, fault.New(fault.Invalid, "nothing was written: shares do not open the snapshot: it is not sealed to "+
+			"custodians, and no recovery shares were enrolled for break-glass; use a seal that opens it, without shares")
+	}
+	glass, shareSet, err := recovery.UnmarshalBreakGlass(raw)
+	if err != nil {
+		return nil, nil, fault.Wrap(err, fault.Invalid, "nothing was written: the break-glass record in the snapshot cannot "+
+			"be read: %v", err)
+	}
+	progress := newUnsealProgress(shareSet, nil, r.Rand)
+	defer progress.reset()
+	for _, share := range r.Shares {
+		_, key, err := progress.give(share)
+		if err != nil {
+			return nil, nil, ceremony.ShareFault(err)
+		}
+		if key == nil {
+			continue
+		}
+		defer key.Destroy()
+		root, err := glass.Open(key)
+		if err == nil {
+			err = o.record.VerifyRoot(root)
+		}
+		if err != nil {
+			root.Destroy()
+			return nil, nil, fault.Wrap(err, fault.Invalid, "nothing was written: the entries %s and %s of the snapshot do not "+
+				"belong together: the storage was changed before it was taken", keySealed, keyBreakGlass)
+		}
+		return glass, root, nil
+	}
+	return nil, nil, fault.New(fault.Invalid, "nothing was written: %d shares were given, and the snapshot needs %d of %d",
+		len(r.Shares), shareSet.Threshold, shareSet.Shares)
+}
+
+// enrolled refuses shares that are not enrolled by what is behind the barrier.
+func (o *openedSnapshot) enrolled(glass *recovery.BreakGlass) error {
+	var shareSet *recovery.ShareSet
+	plain, err := o.archive.Open(pathRecovery, o.raw[pathRecovery])
+	if err == nil {
+		defer clear(plain)
+		shareSet, err = recovery.UnmarshalShareSet(plain)
+	}
+	if err != nil {
+		return fault.Wrap(err, fault.Invalid, "nothing was written: the entry %s of the snapshot cannot be read", pathRecovery)
+	}
+	defer shareSet.DestroyKeys()
+	if !glass.Holds(o.record.Cluster, o.record.Generation, shareSet) {
+		return fault.New(fault.Denied, "nothing was written: the quorum of these shares was not enrolled by the server when "+
+			"the snapshot was taken: somebody replaced the entry %s", keyBreakGlass)
+	}
+	return nil
 }
 
 // unlock combines the shares to the key of the snapshot's custodians.

@@ -174,3 +174,90 @@ func TestResealRefusesATamperedStore(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// TestResealByBreakGlass: where every seal is lost, the recovery shares that are enrolled open a
+// snapshot. Too few do not, nor shares that were not enrolled when it was taken.
+func TestResealByBreakGlass(t *testing.T) {
+	t.Parallel()
+	h := newHarness(t)
+	n, stop := h.start(h.autoSeals())
+	made, err := n.Init(t.Context(), InitRequest{RecoveryShares: 3, RecoveryThreshold: 2})
+	if err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(n))
+	h.write(n, "a", "kept")
+	before, _ := taken(t, n)
+	h.enrol(n, recovery.PurposeBreakGlassEnroll, made.RecoveryKeys[:2])
+	archive, _ := taken(t, n)
+	stranger, forged := forgedGlass(t, h, n)
+	stop()
+
+	to := h.set(h.box("bb"))
+	r := Resealer{From: to, To: to, Now: h.clock, Rand: rand.Reader}
+	refused := func(archive []byte, words string, shares ...*secret.Bytes) {
+		t.Helper()
+		r.Shares = shares
+		if _, err := resealed(t, r, archive); err == nil || !strings.Contains(err.Error(), words) {
+			t.Errorf("%d shares: %v; want %q", len(shares), err, words)
+		}
+	}
+	refused(before, "no recovery shares were enrolled", made.RecoveryKeys...)
+	refused(archive, "do not unwrap the root key")
+	refused(archive, "needs 2 of 3", made.RecoveryKeys[0])
+	refused(archive, "share rejected", made.RecoveryKeys[0], box32(t))
+	refused(forged, "was not enrolled by the server", stranger...)
+	r.Shares = made.RecoveryKeys[1:]
+	out, err := resealed(t, r, archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Check(t.Context(), bytes.NewReader(archive)); err == nil {
+		t.Error("shares count where the new seals must open the result")
+	}
+	again := Resealer{From: to, To: h.set(h.box("cc")), Shares: made.RecoveryKeys[:2], Now: h.clock, Rand: rand.Reader}
+	if _, err := resealed(t, again, out); err != nil {
+		t.Errorf("the shares do not open the result: %v", err)
+	}
+	h.store = inmem.New()
+	fresh, _ := h.start(to)
+	if _, err := RestoreEmpty(t.Context(), fresh, bytes.NewReader(out)); err != nil {
+		t.Fatal(err)
+	}
+	eventually(t, "active", isActive(fresh))
+	h.mustRead(fresh, "a", "kept")
+}
+
+// forgedGlass returns a snapshot whose break-glass record holds the root key for other shares than
+// those behind the barrier, and these shares.
+func forgedGlass(t *testing.T, h *harness, n *Node) (shares []*secret.Bytes, archive []byte) {
+	t.Helper()
+	set, shares, err := recovery.NewShareSet(recovery.Recovery, nil, 2, 2, rand.Reader, h.clock())
+	if err != nil {
+		t.Fatal(err)
+	}
+	key, err := recovery.Combine(shares)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if set, err = set.ForBreakGlass(key); err != nil {
+		t.Fatal(err)
+	}
+	var raw []byte
+	err = n.writer().barrier.WithRoot(func(root *secret.Bytes) error {
+		f := n.state.Load()
+		record, err := recovery.SealBreakGlass(root, f.record.Cluster, f.record.Generation, set)
+		if err == nil {
+			raw = record.Marshal()
+		}
+		return err
+	})
+	if err == nil {
+		err = h.store.Commit(t.Context(), storage.Batch{Ops: []storage.Op{storage.Put(keyBreakGlass, raw)}})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	archive, _ = taken(t, n)
+	return shares, archive
+}

@@ -17,8 +17,11 @@ const (
 	keyBreakGlass  = "core/break-glass"    // the root key for the quorum: recovery.BreakGlass
 )
 
-// SealedRecordKey is the storage key of the sealed root key.
-const SealedRecordKey = keySealed
+// Storage keys of the sealed root key and of the break-glass record.
+const (
+	SealedRecordKey = keySealed
+	BreakGlassKey   = keyBreakGlass
+)
 
 // Paths of this package's entries behind the barrier.
 const (

@@ -2,6 +2,7 @@ package server
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -32,7 +33,7 @@ type resealCommand struct{ env cli.Env }
 func (c *resealCommand) Synopsis() string { return "Seal an old snapshot to other seals" }
 
 func (c *resealCommand) Help() string {
-	return `Usage: sealgate operator snapshot reseal -config=FILE -to=FILE [flags] SNAPSHOT RESULT
+	return `Usage: sealgate operator snapshot reseal [-config=FILE] -to=FILE [flags] SNAPSHOT RESULT
 
 Makes a snapshot that the seals of another configuration open, from one that the seals of the first still open: before
 an HSM or a KMS key is given up that old snapshots need. It uses no server and no storage, and leaves SNAPSHOT as it is.
@@ -44,10 +45,13 @@ its name once every entry of it was decrypted by the new seals.
 A snapshot under a Shamir seal takes its unseal shares, by -shares. If the new seals unseal automatically, the same
 shares become recovery shares of the result.
 
+Where no seal opens SNAPSHOT any more, recovery shares that were enrolled for break-glass at its time do, by -shares and
+without -config: "operator snapshot inspect" shows them. The result opens by the new seals, and by the same shares.
+
 Flags:
   -config=FILE   configuration with the seals that open SNAPSHOT; its other stanzas are not used
   -to=FILE       configuration with the seals that are to open RESULT
-  -shares=FILE   unseal shares of the snapshot's time, one in each line; "-" for standard input`
+  -shares=FILE   shares of the snapshot's time, one in each line; "-" for standard input`
 }
 
 type resealFlags struct{ config, to, shares, in, out string }
@@ -62,8 +66,8 @@ func (c *resealCommand) parse(args []string) (*resealFlags, error) {
 	if err := f.Parse(args); err != nil {
 		return nil, err
 	}
-	if o.config == "" || o.to == "" || f.NArg() != 2 {
-		return nil, errors.New("-config, -to, SNAPSHOT and RESULT are needed")
+	if o.config == "" && o.shares == "" || o.to == "" || f.NArg() != 2 {
+		return nil, errors.New("-config (or -shares of break-glass), -to, SNAPSHOT and RESULT are needed")
 	}
 	o.in, o.out = f.Arg(0), f.Arg(1)
 	if _, err := os.Lstat(o.out); err == nil {
@@ -103,7 +107,7 @@ func (c *resealCommand) reseal(ctx context.Context, o *resealFlags) (info *snaps
 	for _, side := range []struct {
 		file string
 		set  **seals.Set
-	}{{o.config, &r.From}, {o.to, &r.To}} {
+	}{{cmp.Or(o.config, o.to), &r.From}, {o.to, &r.To}} {
 		if *side.set, err = c.seals(side.file); err != nil {
 			return nil, err
 		}
