@@ -20,8 +20,8 @@ import (
 const snapshotKeyHelp = "comma-separated public `keys`, in base64: one of them must have signed the snapshot (see " +
 	"\"operator snapshot public-key\")"
 
-// snapshotRecords are the records in a snapshot that seals and quorums open; nil for one that is not
-// there, or cannot be read. Nothing authenticates them offline.
+// snapshotRecords are the records in a snapshot that seals and quorums open; nil for one that is
+// not there, or cannot be read. Nothing authenticates them offline.
 type snapshotRecords struct {
 	sealed     *seals.Record
 	breakGlass *recovery.BreakGlass

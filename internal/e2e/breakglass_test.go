@@ -172,8 +172,8 @@ func (r *harness) untilSealsFail() {
 	r.t.Fatalf("the seals do not fail: %+v", r.status())
 }
 
-// resealedByShares: without the HSM, recovery shares that are enrolled seal a snapshot to the seal of
-// another server, which it then fills.
+// resealedByShares: without the HSM, recovery shares that are enrolled seal a snapshot to the seal
+// of another server, which it then fills.
 func resealedByShares(t *testing.T, r *harness, file, shares string) {
 	t.Helper()
 	other := newStaticHarness(t)

@@ -179,8 +179,8 @@ func (r Resealer) unwrap(ctx context.Context, record *seals.Record, set *seals.S
 func (r Resealer) breakGlass(o *openedSnapshot) (*recovery.BreakGlass, *secret.Bytes, error) {
 	raw, ok := o.raw[keyBreakGlass]
 	if !ok {
-		return nil, nil, fault.New(fault.Invalid, "nothing was written: shares do not open the snapshot: it is not sealed to "+
-			"custodians, and no recovery shares were enrolled for break-glass; use a seal that opens it, without shares")
+		return nil, nil, fault.New(fault.Invalid, "nothing was written: shares do not open the snapshot: it is not sealed "+
+			"to custodians, and no recovery shares were enrolled for break-glass; use a seal that opens it, without shares")
 	}
 	glass, shareSet, err := recovery.UnmarshalBreakGlass(raw)
 	if err != nil {
@@ -222,7 +222,8 @@ func (o *openedSnapshot) enrolled(glass *recovery.BreakGlass) error {
 		shareSet, err = recovery.UnmarshalShareSet(plain)
 	}
 	if err != nil {
-		return fault.Wrap(err, fault.Invalid, "nothing was written: the entry %s of the snapshot cannot be read", pathRecovery)
+		return fault.Wrap(err, fault.Invalid, "nothing was written: the entry %s of the snapshot cannot be read",
+			pathRecovery)
 	}
 	defer shareSet.DestroyKeys()
 	if !glass.Holds(o.record.Cluster, o.record.Generation, shareSet) {
