@@ -33,8 +33,8 @@ func (t Tenant) Line() (string, error) {
 	return tenantRecord + string(record) + "\n", err
 }
 
-// TenantOf reads the record of a tenant from its policy, and checks it: a client that may write policies
-// can have changed it.
+// TenantOf reads the record of a tenant from its policy, and checks it: a client that may write
+// policies can have changed it.
 func TenantOf(policy string) (t Tenant, ok bool) {
 	first, _, _ := strings.Cut(policy, "\n")
 	record, ok := strings.CutPrefix(first, tenantRecord)

@@ -232,8 +232,8 @@ func (g BreakGlass) collecting() (*glassAttempt, error) {
 	return &glassAttempt{f.glass, c, recovery.NewUnsealing(f.glass.shareSet, n.cfg.Rand)}, nil
 }
 
-// Cancel ends the attempt and forgets its shares. It takes a share: no other client ends the work of a
-// quorum.
+// Cancel ends the attempt and forgets its shares. It takes a share: no other client ends the
+// work of a quorum.
 func (g BreakGlass) Cancel(ctx context.Context, share *secret.Bytes) error {
 	n := g.n
 	if err := g.judge(ctx, share); err != nil {

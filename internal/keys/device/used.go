@@ -10,9 +10,9 @@ import (
 	"github.com/sealgate/sealgate/internal/storage"
 )
 
-// usedPrefix has a record of each key that an entry ever made, imported or adopted, by its type and
-// the SHA-256 of its identity in hexadecimal. It outlives the entry: the client that imported the key knows
-// its bytes, so that it must not become the key of a seal.
+// usedPrefix has a record of each key that an entry ever made, imported or adopted, by its type
+// and the SHA-256 of its identity in hexadecimal. It outlives the entry: the client that
+// imported the key knows its bytes, so that it must not become the key of a seal.
 const usedPrefix = Prefix + "used/" // + type/hash
 
 // UsedKey is a key that mounts use or have used.
