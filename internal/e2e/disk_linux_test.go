@@ -58,7 +58,25 @@ func TestFailingDisk(t *testing.T) {
 				!strings.Contains(string(reply.Body), c.class)):
 				t.Errorf("the refusal: %d %s; want 503 with %q and %q", reply.Code, reply.Body, c.class, c.says)
 			}
+			slow := func(want bool) func() bool { // an average of commits: each call is one more
+				return func() bool {
+					if reply := r.put("b", "meanwhile"); reply.Code != 204 {
+						t.Errorf("a write to a slow disk: %d %s", reply.Code, reply.Body)
+					}
+					h, code, err := r.Health(t.Context())
+					return err == nil && code == 200 && h.StorageSlow == want
+				}
+			}
+			if what == "slow" {
+				r.eventually(60*time.Second, "health says slow", slow(true))
+				saysAll(t, "the log", r.Log(), "the storage is slow", "check the disk")
+				r.mustGet("b", "meanwhile")
+			}
 			end()
+			if what == "slow" {
+				r.eventually(60*time.Second, "health no longer says slow", slow(false))
+				saysAll(t, "the log", r.Log(), "the storage is no longer slow")
+			}
 			r.eventually(20*time.Second, "a write succeeds", func() bool { return r.put("c", "after").Code == 204 })
 			if h, _, err := r.Health(t.Context()); err != nil || h.StorageFailure != "" {
 				t.Errorf("health after it is over: %q, %v", h.StorageFailure, err)

@@ -220,6 +220,7 @@ type Health struct {
 	WouldUnseal    *bool  `json:"seal_would_unseal"`
 	ClusterID      string `json:"cluster_id"`
 	StorageFailure string `json:"storage_failure"`
+	StorageSlow    bool   `json:"storage_slow"`
 }
 
 // Health asks sys/health.

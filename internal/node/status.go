@@ -190,6 +190,7 @@ type Health struct {
 	WouldUnseal                  bool      // the seals unwrapped the stored root key when last asked
 	ClusterName, ClusterID       string
 	StorageFailure               storage.Class // why calls of the storage fail; "" while they succeed
+	StorageSlow                  bool          // commits take long: see storage.Pace
 	LostCommits                  bool          // the storage lost commits that it had acknowledged
 	FailingSnapshot              string        // a schedule whose last snapshot failed; "": none
 }
@@ -213,6 +214,9 @@ func (n *Node) Health() Health {
 	h.Standby = h.Sealed || n.writer() == nil
 	if f := StorageFailure(n); f != nil {
 		h.StorageFailure = f.Class
+	}
+	if p, ok := n.cfg.Store.(storage.Paced); ok {
+		_, h.StorageSlow = p.Slow()
 	}
 	h.FailingSnapshot, _ = n.snapshots.failing()
 	h.LostCommits = n.commits.lost.Load() != nil

@@ -53,11 +53,12 @@ func observeSeal(r *metrics.Registry) func(string, string, time.Duration, error)
 type timed struct {
 	storage.Store
 	get, list, put, remove *metrics.Timer
+	pace                   *storage.Pace
 }
 
 // observeStore measures a store's calls under the names of the barrier's operations, which map to
 // them one to one.
-func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
+func observeStore(s storage.Store, r *metrics.Registry, log *slog.Logger) storage.Store {
 	if sizer, ok := s.(storage.Sizer); ok {
 		r.Help("sealgate.storage.bytes", "Size of the store in bytes.")
 		r.Sampled(func(m *metrics.Sample) {
@@ -78,7 +79,16 @@ func observeStore(s storage.Store, r *metrics.Registry) storage.Store {
 			m.Gauge("sealgate.storage.failing", failing)
 		})
 	}
-	t := &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete")}
+	t := &timed{s, r.Timer("barrier.get"), r.Timer("barrier.list"), r.Timer("barrier.put"), r.Timer("barrier.delete"),
+		&storage.Pace{Log: log}}
+	r.Help("sealgate.storage.slow", "1 while commits take 100 ms or more on average.")
+	r.Sampled(func(m *metrics.Sample) {
+		value := 0.0
+		if _, slow := t.Slow(); slow {
+			value = 1
+		}
+		m.Gauge("sealgate.storage.slow", value)
+	})
 	switch also := s.(type) {
 	case shared:
 		return &timedShared{t, also}
@@ -165,9 +175,17 @@ func (t *timed) Commit(ctx context.Context, b storage.Batch) error {
 			kind = t.put
 		}
 	}
-	defer func() { kind.Observe(time.Since(begun)) }()
-	return t.Store.Commit(ctx, b)
+	err := t.Store.Commit(ctx, b)
+	took := time.Since(begun)
+	kind.Observe(took)
+	if err == nil && len(b.Ops) > 0 {
+		t.pace.Took(took)
+	}
+	return err
 }
+
+// Slow implements [storage.Paced].
+func (t *timed) Slow() (average time.Duration, slow bool) { return t.pace.Slow() }
 
 // openLogFile opens the log file; nil if the configuration has none.
 func openLogFile(c config.LogFile) (*logs.File, error) {

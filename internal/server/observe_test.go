@@ -1,6 +1,7 @@
 package server
 
 import (
+	"log/slog"
 	"path/filepath"
 	"testing"
 
@@ -20,7 +21,7 @@ func TestMeasuredStoreKeepsOptionalInterfaces(t *testing.T) {
 	}
 	defer embedded.Close()
 	for name, s := range map[string]storage.Store{"bbolt": embedded, "inmem": inmem.New()} {
-		counted := observeStore(s, metrics.New("", nil))
+		counted := observeStore(s, metrics.New("", nil), slog.New(slog.DiscardHandler))
 		for what, can := range map[string]func(storage.Store) bool{
 			"watch":    func(s storage.Store) bool { _, ok := s.(storage.Watcher); return ok },
 			"snapshot": func(s storage.Store) bool { _, ok := s.(storage.Snapshotter); return ok },

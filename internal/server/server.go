@@ -160,7 +160,8 @@ func (p *instance) openParts() (err error) {
 func (p *instance) openNode(dev *development) (err error) {
 	cfg := p.cfg
 	nc := node.Config{
-		Store: observeStore(p.store, p.shared.Metrics), StorageType: cfg.Storage.Type, Seals: p.seals,
+		Store: observeStore(p.store, p.shared.Metrics, p.hub.Logger("storage")), StorageType: cfg.Storage.Type,
+		Seals:       p.seals,
 		ClusterName: cfg.ClusterName, Engines: engineFactories, AuthMethods: authMethodFactories, Log: p.hub.Logger("core"),
 		Trail: p.trail, Metrics: p.shared.Metrics, Devices: p.newDevices(), DeviceEngines: deviceEngines,
 		ReadSeals: p.readSeals, MigrateFrom: p.oldSeals,

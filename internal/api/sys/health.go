@@ -112,6 +112,9 @@ func healthBody(h *api.Handler, s node.Health, at time.Time) []byte {
 	if s.StorageFailure != "" { // ours
 		b = api.AppendString(append(b, `,"storage_failure":`...), string(s.StorageFailure))
 	}
+	if s.StorageSlow { // ours
+		b = append(b, `,"storage_slow":true`...)
+	}
 	if s.LostCommits { // ours
 		b = append(b, `,"storage_lost_commits":true`...)
 	}
