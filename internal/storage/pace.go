@@ -23,7 +23,8 @@ const (
 	paceWeight = 8
 )
 
-// Pace notices slow commits, and logs when that begins and ends. The zero value with a Log is ready.
+// Pace notices slow commits, and logs when that begins and ends. The zero value with a Log is
+// ready.
 type Pace struct {
 	Log *slog.Logger
 
