@@ -31,6 +31,7 @@ var rewrapPoints = []string{"retire.commit", "retire.done", "rewrap-data.commit"
 // crashPoints are the failpoints of each scenario, besides those around every commit of the
 // storage.
 var crashPoints = map[string][]string{
+	"add-custodians":                {"authorize.commit", "seals.commit"},
 	"authorize-restore":             {"authorize.commit"},
 	"break-glass":                   {"break-glass.record.commit"},
 	"change-seals":                  {"authorize.commit", "seals.commit"},
@@ -49,6 +50,8 @@ var crashPoints = map[string][]string{
 	"rekey-recovery-cancelled":      {"rekey.await.commit"},
 	"rekey-recovery-recipients":     {"answer.wipe", "rekey.recovery.commit"},
 	"rekey-recovery-verified":       {"rekey.await.commit", "rekey.recovery.commit"},
+	"remove-break-glass":            {"root.commit"},
+	"replace-seal":                  {"authorize.commit", "seals.commit"},
 	"restore":                       {"restore.decide"},
 	"restore-shamir":                {"restore.decide"},
 	"revoke-tree":                   {"token.clean", "token.revoke"},

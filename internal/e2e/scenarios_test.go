@@ -220,12 +220,7 @@ func authorizeRestore(w *scenarioRun) error {
 // changeSeals moves the root key from the HSM to another seal: the stanza is added, the seal enters
 // the record, and a quorum lets the HSM leave it.
 func changeSeals(w *scenarioRun) error {
-	config, err := os.ReadFile(filepath.Join(w.harness.Dir, "sealgate.hcl"))
-	if err != nil {
-		return err
-	}
-	if err := w.harness.WriteConfig(string(config) + "\nseal \"static\" \"box\" {\n  current_key_id = \"k1\"\n" +
-		"  current_key = \"" + strings.Repeat("5c", 32) + "\"\n}\n"); err != nil {
+	if err := w.changeConfig(func(config string) string { return config + staticSeal }); err != nil {
 		return err
 	}
 	var c struct {
@@ -240,15 +235,75 @@ func changeSeals(w *scenarioRun) error {
 	if !c.Data.Done || c.Data.Policy != "any of hsm, box" {
 		return fmt.Errorf("after the addition: %+v", c.Data)
 	}
-	var st struct{ Nonce string }
-	change := map[string]string{"change": "remove hsm"}
-	if err := w.do(200, "PUT", "sys/authorize/seals/attempt", change, &st); err != nil {
-		return err
-	}
-	if err := w.giveThree("sys/authorize/seals/update", st.Nonce); err != nil {
+	if err := w.authorizeSeals("remove hsm"); err != nil {
 		return err
 	}
 	return w.do(200, "PUT", "sys/seals/remove", map[string]string{"name": "hsm"}, nil)
+}
+
+// authorizeSeals lets a quorum authorise one change of the seals.
+func (w *scenarioRun) authorizeSeals(change string) error {
+	var st struct{ Nonce string }
+	if err := w.do(200, "PUT", "sys/authorize/seals/attempt", map[string]string{"change": change}, &st); err != nil {
+		return err
+	}
+	return w.giveThree("sys/authorize/seals/update", st.Nonce)
+}
+
+// addSeal adds a seal, which a quorum authorises, and expects a policy.
+func (w *scenarioRun) addSeal(change string, body map[string]any, policy string) error {
+	if err := w.authorizeSeals(change); err != nil {
+		return err
+	}
+	var c drillChange
+	if err := w.do(200, "PUT", "sys/seals/add", body, &c); err != nil {
+		return err
+	}
+	if !c.Data.Done || c.Data.Policy != policy {
+		return fmt.Errorf("%s: %+v", change, c.Data)
+	}
+	return nil
+}
+
+// configured adds a stanza to the configuration with which the scenario begins.
+func configured(stanza string) func(w *scenarioRun) error {
+	return func(w *scenarioRun) error {
+		return w.changeConfig(func(config string) string { return config + stanza })
+	}
+}
+
+// replaceSeal puts another seal in the place of the HSM, in one commit.
+func replaceSeal(w *scenarioRun) error {
+	return w.addSeal("replace hsm with box", map[string]any{"name": "box", "replaces": []string{"hsm"}}, "any of box")
+}
+
+const withCustodians = "any of hsm, shamir"
+
+// addCustodians makes the holders of the recovery shares custodians who unseal, beside the HSM.
+func addCustodians(w *scenarioRun) error {
+	const policy = "any(hsm, shamir)"
+	return w.addSeal("add shamir: "+policy, map[string]any{"name": "shamir", "policy": policy}, withCustodians)
+}
+
+// judgeCustodians: the HSM unseals, and the shares are unseal shares if they are in the policy.
+func judgeCustodians(t *testing.T, w *scenarioRun) {
+	t.Helper()
+	if err := w.harness.UntilUnsealed(); err != nil {
+		t.Fatal(err)
+	}
+	var seals drillChange
+	w.harness.decode(w.harness.must(200, "GET", "sys/seals", nil), &seals)
+	w.custodians = seals.Data.Policy == withCustodians
+	w.judge(t, scenario{})
+}
+
+// unenrol ends the enrolment for break-glass by a quorum.
+func unenrol(w *scenarioRun) error {
+	var st struct{ Nonce string }
+	if err := w.do(200, "PUT", "sys/break-glass/remove/attempt", nil, &st); err != nil {
+		return err
+	}
+	return w.giveThree("sys/break-glass/remove/update", st.Nonce)
 }
 
 // migrateSeals restarts a server that shares unseal with an automatic seal in its configuration,
@@ -393,6 +448,10 @@ var scenarios = []scenario{
 	{name: "compromise", run: rewrapped("compromised"), judge: judgeRewrap(2)},
 	{name: "compromise-shamir", custodians: true, run: rewrapped("compromised"), judge: judgeRewrap(2)},
 	{name: "change-seals", run: changeSeals},
+	{name: "replace-seal", setup: configured(staticSeal), run: replaceSeal},
+	{name: "add-custodians", setup: configured("seal \"shamir\" \"shamir\" {\n}\n"), run: addCustodians,
+		judge: judgeCustodians},
+	{name: "remove-break-glass", setup: enrol, run: unenrol},
 	{name: "rotate-seal-key", run: rotateSealKey, judge: judgeKeyRotation},
 	{name: "migrate-seals", custodians: true, run: migrateSeals, judge: judgeMigration},
 	{name: "break-glass", setup: enrol, lost: true, run: breakGlass, judge: judgeBreakGlass},
