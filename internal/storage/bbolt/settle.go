@@ -31,12 +31,19 @@ func (w *writer) settle(cause error) error {
 	w.reopen = cause
 	landed := w.sequence + 1
 	if err := w.recover(); err != nil {
-		return failed(cause, fmt.Errorf("bbolt: the outcome of a commit to %s is unknown: %w (%w)", w.store.path, cause, err))
+		return unknown(w.store.path, cause, err)
 	}
 	if w.sequence < landed {
 		return w.notWritten(cause)
 	}
 	return nil
+}
+
+// unknown is the error of a commit whose outcome cannot be found out. Only the text of again, why
+// the file could not be reopened, goes into it: an error such as storage.ErrUnreadable would say
+// that nothing was written.
+func unknown(path string, cause, again error) error {
+	return failed(cause, fmt.Errorf("bbolt: the outcome of a commit to %s is unknown: %w (%v)", path, cause, again))
 }
 
 func (w *writer) notWritten(cause error) error {

@@ -141,6 +141,18 @@ func TestUnreadablePageOfAFolder(t *testing.T) {
 	holds(t, again, "folder/10/02", "new")
 }
 
+// TestUnknownOutcomeStaysUnknown: after a failed sync the file cannot be reopened, because of an
+// unreadable page. That does not mean that nothing was written.
+func TestUnknownOutcomeStaysUnknown(t *testing.T) {
+	t.Parallel()
+	for _, again := range []error{unreadableError("file", 7, readingHead), fullError("file", unix.ENOSPC)} {
+		err := unknown("file", unix.EIO, again)
+		if storage.NothingWritten(err) || storage.ClassOf(err) != storage.Failed || !errors.Is(err, unix.EIO) {
+			t.Errorf("%v: nothing written %v, class %q", err, storage.NothingWritten(err), storage.ClassOf(err))
+		}
+	}
+}
+
 // brokenFile is a file with a page that cannot be read.
 type brokenFile struct {
 	*bytes.Reader
