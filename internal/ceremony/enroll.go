@@ -30,6 +30,11 @@ func (g *Grants) enroll(c *recovery.Ceremony, share *secret.Bytes) (*recovery.Sh
 	if err != nil {
 		return nil, ShareFault(err)
 	}
+	if key == nil && c.Authorised() {
+		// A quorum was combined before, and its record was not written.
+		return nil, fault.New(fault.Invalid, "the shares before are no longer in memory, because the authorisation could "+
+			"not be recorded: cancel it, start it again, and have all holders give their shares")
+	}
 	if key == nil {
 		return nil, nil
 	}

@@ -159,6 +159,7 @@ func (g *Grants) Give(ctx context.Context, p recovery.Purpose, nonce string, sha
 		return GrantStatus{}, err
 	}
 	if !c.Authorised() {
+		enrolled.DestroyKeys() // shares were combined of which a record is missing
 		return st, m.store(ctx, u.Barrier, c)
 	}
 	if err := g.finish(ctx, u.Barrier, c); err != nil {

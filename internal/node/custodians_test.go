@@ -1,12 +1,15 @@
 package node
 
 import (
+	"context"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/secret"
+	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/recovery"
 	"github.com/sealgate/sealgate/seals"
 	"github.com/sealgate/sealgate/seals/shamir"
@@ -52,6 +55,48 @@ func (h *harness) authorize(n *Node, change string, shares []*secret.Bytes) {
 	}
 	if err != nil || !st.Complete {
 		h.t.Fatalf("%+v, %v", st, err)
+	}
+}
+
+// readOnly is a store that refuses commits on demand.
+type readOnly struct {
+	storage.Store
+	on atomic.Bool
+}
+
+func (s *readOnly) Commit(ctx context.Context, b storage.Batch) error {
+	if s.on.Load() {
+		return storage.ErrFull
+	}
+	return s.Store.Commit(ctx, b)
+}
+
+// enrolmentFails gives a quorum whose record the store refuses. The last share again gives no
+// grant: the shares before are no longer there to be combined.
+func (h *harness) enrolmentFails(n *Node, store *readOnly, what ceremony.Subject, quorum []*secret.Bytes) {
+	h.t.Helper()
+	grants, p := n.Ceremonies().Grants, recovery.PurposeAuthorizeSeals
+	st, err := grants.Start(h.t.Context(), p, what, admin)
+	for _, s := range quorum[:len(quorum)-1] {
+		if err == nil {
+			_, err = grants.Give(h.t.Context(), p, st.Nonce, s)
+		}
+	}
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	store.on.Store(true)
+	_, err = grants.Give(h.t.Context(), p, st.Nonce, quorum[len(quorum)-1])
+	store.on.Store(false)
+	if err == nil {
+		h.t.Fatal("an authorisation is complete without its record")
+	}
+	got, err := grants.Give(h.t.Context(), p, st.Nonce, quorum[len(quorum)-1])
+	if err == nil || !strings.Contains(err.Error(), "cancel it, start it again") {
+		h.t.Fatalf("the last share again, after its record was not written: %+v, %v", got, err)
+	}
+	if err := grants.Cancel(h.t.Context(), p, st.Nonce, admin); err != nil {
+		h.t.Fatal(err)
 	}
 }
 
@@ -148,6 +193,8 @@ func TestCustodiansJoinAndLeave(t *testing.T) {
 	h := newHarness(t)
 	hsm, kms := h.box("aa"), h.box("bb")
 	all := func() []seals.Seal { return []seals.Seal{hsm, kms, h.custodians()} }
+	store := &readOnly{Store: h.store}
+	h.store = store
 	n, stop := h.start(h.under("2 of (aa, bb)", hsm, kms))
 	res, err := n.Init(t.Context(), InitRequest{RecoveryShares: 3, RecoveryThreshold: 2})
 	if err != nil {
@@ -189,6 +236,7 @@ func TestCustodiansJoinAndLeave(t *testing.T) {
 	if err := grants.Cancel(t.Context(), p, st.Nonce, admin); err != nil {
 		t.Fatal(err)
 	}
+	h.enrolmentFails(n, store, what, shares[:2])
 	h.authorize(n, "add custodians", shares[:2])
 	h.change(sa.Add(t.Context(), "custodians", "", admin))
 	if r := h.record(); r.Plan().Expression() != "2 of (aa, bb, custodians)" || len(r.QuorumTag) == 0 {
