@@ -46,13 +46,17 @@ type ScheduleState struct {
 	Failures  int       `json:"failures,omitempty"`  // in a row
 	Error     string    `json:"error,omitempty"`     // of the last attempt
 	Bad       []string  `json:"bad,omitempty"`       // stored, and not verified
+	Kept      []string  `json:"kept,omitempty"`      // verified, in the order of their attempts
 	Retention string    `json:"retention,omitempty"` // why old ones could not be removed
 }
 
 const (
 	scheduleVersion = 1
-	// maxBad bounds the names that a state keeps.
+	// maxBad bounds the names of unverified snapshots that a state keeps, and those of verified ones
+	// beyond Keep, which a target does not remove.
 	maxBad = 100
+	// snapshotTime is the time in the name of a snapshot.
+	snapshotTime, snapshotSuffix = "20060102T150405Z", ".snap"
 	// snapshotRetry is the first wait after a failed attempt; it doubles up to maxSnapshotRetry, and
 	// never exceeds the time between two snapshots.
 	snapshotRetry, maxSnapshotRetry = time.Minute, time.Hour
@@ -201,7 +205,8 @@ func (j *snapshotJob) attempt(ctx context.Context, b *barrier.Barrier, st Schedu
 	case <-ctx.Done():
 		return nil, false
 	}
-	st.Version, st.Attempted, st.Bad = scheduleVersion, j.n.cfg.Now().UTC(), slices.Clone(st.Bad)
+	st.Version, st.Attempted = scheduleVersion, j.n.cfg.Now().UTC()
+	st.Bad, st.Kept = slices.Clone(st.Bad), slices.Clone(st.Kept)
 	done := make(chan *attempted, 1)
 	within, cancel := context.WithTimeout(ctx, j.Within)
 	defer cancel()
@@ -242,7 +247,12 @@ type attempted struct {
 // note adds the result of an attempt to the state.
 func (j *snapshotJob) note(st *ScheduleState, t *attempted) {
 	log := j.n.log.With("schedule", j.Name, "snapshot", t.name)
+	if t.stored { // after a clock was set back, an older object can have had the name
+		other := func(name string) bool { return name == t.name }
+		st.Kept, st.Bad = slices.DeleteFunc(st.Kept, other), slices.DeleteFunc(st.Bad, other)
+	}
 	if t.err == nil {
+		st.Kept = append(st.Kept, t.name)
 		st.Verified, st.Snapshot, st.Entries, st.Bytes = st.Attempted, t.name, t.check.Info.Entries, t.bytes
 		if !st.Failing.IsZero() {
 			log.Info("the scheduled snapshot succeeds again", "failed_since", st.Failing)
@@ -271,11 +281,27 @@ func (j *snapshotJob) prefix() string {
 	return j.Name + "-" + j.n.state.Load().record.Cluster[:8] + "-"
 }
 
+// ours reports whether a name is one of this schedule and cluster. The prefix alone also matches
+// the names of a schedule that is called like it.
+func (j *snapshotJob) ours(name string) bool {
+	at, ok := strings.CutPrefix(name, j.prefix())
+	if !ok {
+		return false
+	}
+	if at, ok = strings.CutSuffix(at, snapshotSuffix); !ok {
+		return false
+	}
+	_, err := time.Parse(snapshotTime, at)
+	return err == nil
+}
+
 // take makes a snapshot, and reads back and verifies what the target returns.
 func (j *snapshotJob) take(ctx context.Context, at time.Time) *attempted {
-	t := &attempted{name: j.prefix() + at.Format("20060102T150405Z") + ".snap"}
-	if s, ok := j.Target.(interface{ Sweep(prefix string) error }); ok {
-		if t.err = s.Sweep(j.prefix()); t.err != nil {
+	t := &attempted{name: j.prefix() + at.Format(snapshotTime) + snapshotSuffix}
+	if s, ok := j.Target.(interface {
+		Sweep(ours func(name string) bool) error
+	}); ok {
+		if t.err = s.Sweep(j.ours); t.err != nil {
 			t.err = fmt.Errorf("removing an unfinished snapshot: %w", t.err)
 			return t
 		}
@@ -321,28 +347,35 @@ func (j *snapshotJob) readBack(ctx context.Context, name string, written *hashed
 	})
 }
 
-// retain removes the oldest snapshots beyond those to keep, and those that were not verified where
-// a later one was. What was verified last always stays.
+// retain removes the oldest verified snapshots beyond those to keep, and those that were not
+// verified where a later one was. What was verified last always stays.
+//
+// It counts and removes only names that the state behind the barrier has: who may only add objects
+// to the target could add names that are newer than all genuine ones. The snapshots of a program
+// that kept no names, and those whose names a crash or a restore has lost, stay.
 func (j *snapshotJob) retain(ctx context.Context, st *ScheduleState) error {
 	names, err := j.Target.List(ctx, j.prefix())
 	if err != nil {
 		return err
 	}
-	good := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return slices.Contains(st.Bad, name) })
+	there := make(map[string]bool, len(names))
+	for _, name := range names {
+		there[name] = true
+	}
+	st.Kept = slices.DeleteFunc(st.Kept, func(name string) bool { return name != st.Snapshot && !there[name] })
+	beyond := max(len(st.Kept)-j.Keep, 0)
 	var errs []error
-	for i, name := range good {
-		if i >= len(good)-j.Keep || name == st.Snapshot || !strings.HasSuffix(name, ".snap") {
-			continue
+	remove := func(names []string) (left []string) {
+		for _, name := range names {
+			if err := j.Target.Remove(ctx, name); err != nil {
+				errs, left = append(errs, err), append(left, name)
+			}
 		}
-		errs = append(errs, j.Target.Remove(ctx, name))
+		return left
 	}
-	var left []string
-	for _, name := range st.Bad {
-		if err := j.Target.Remove(ctx, name); err != nil {
-			errs, left = append(errs, err), append(left, name)
-		}
-	}
-	st.Bad = left
+	old, kept := remove(st.Kept[:beyond]), st.Kept[beyond:]
+	st.Kept = slices.Concat(old[max(len(old)-maxBad, 0):], kept)
+	st.Bad = remove(st.Bad)
 	return errors.Join(errs...)
 }
 
@@ -431,8 +464,10 @@ func (s SealAdmin) Schedules(ctx context.Context) ([]Schedule, error) {
 				return nil, barrier.Fault(err, "the state of the schedules could not be read")
 			}
 		}
+		shown := *st
+		shown.Kept = nil
 		all = append(all, Schedule{Name: j.Name, Every: int64(j.Every / time.Second), Keep: j.Keep,
-			Target: j.Place, Next: j.due(st), ScheduleState: *st,
+			Target: j.Place, Next: j.due(st), ScheduleState: shown,
 			Overdue: s.n.cfg.Now().Sub(st.Verified) > 2*j.Every && !(st.Verified.IsZero() && st.Failing.IsZero())})
 	}
 	return all, nil

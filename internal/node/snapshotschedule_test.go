@@ -162,6 +162,71 @@ func TestScheduledSnapshots(t *testing.T) {
 	}
 }
 
+// TestForeignSnapshotsNeitherCountNorGo: who may only add objects to the target makes retention
+// remove none that it would have kept, and no state without names removes any.
+func TestForeignSnapshotsNeitherCountNorGo(t *testing.T) {
+	t.Parallel()
+	h, n, s, now := scheduled(t, 2)
+	eventually(t, "a first snapshot", func() bool { return !now().Verified.IsZero() })
+	j := n.snapshots.jobs[0]
+	eventually(t, "its state", func() bool {
+		st, err := readSchedule(t.Context(), n.writer().barrier, "daily")
+		return err == nil && len(st.Kept) == 1
+	})
+	h.wait(time.Hour)
+	second := once(t, n)
+	genuine := slices.Clone(second.Kept)
+	if len(genuine) != 2 || !slices.Equal(genuine, s.names()) || now().Kept != nil {
+		t.Fatalf("%+v; the target has %q", second, s.names())
+	}
+	planted := []string{j.prefix() + "20200101T000000Z.snap", j.prefix() + "29990101T000000Z.snap",
+		j.prefix() + "29990102T000000Z.snap", j.prefix() + "29990103T000000Z.snap"}
+	s.set(func() {
+		for _, name := range planted {
+			s.objects[name] = nil
+		}
+	})
+	h.wait(time.Hour)
+	third := once(t, n)
+	want := slices.Sorted(slices.Values(append(slices.Clone(planted), genuine[1], third.Snapshot)))
+	if !slices.Equal(s.names(), want) {
+		t.Fatalf("with planted names the target has %q, want %q", s.names(), want)
+	}
+	if kept, err := readSchedule(t.Context(), n.writer().barrier, "daily"); err != nil ||
+		!slices.Equal(kept.Kept, []string{genuine[1], third.Snapshot}) {
+		t.Errorf("behind the barrier: %+v, %v", kept, err)
+	}
+	older := *third // of a program that kept no names
+	older.Kept = nil
+	j.set(&older)
+	for i := range 3 {
+		h.wait(time.Hour)
+		once(t, n)
+		if has := len(s.names()); has != len(want)+min(i+1, 2) {
+			t.Errorf("%d snapshots after a state without names: %q", i+1, s.names())
+		}
+	}
+}
+
+// TestNamesOfASchedule: the objects of a schedule that is called like the prefix of another one are
+// not of the other.
+func TestNamesOfASchedule(t *testing.T) {
+	t.Parallel()
+	_, n, _, _ := scheduled(t, 2)
+	j := n.snapshots.jobs[0]
+	for name, want := range map[string]bool{
+		j.prefix() + "20260102T030405Z.snap":                              true,
+		j.prefix() + j.prefix()[len("daily-"):] + "20260102T030405Z.snap": false,
+		j.prefix() + "x-01234567-20260102T030405Z.snap":                   false,
+		j.prefix() + "20260102T030405Z":                                   false,
+		"daily-00000000-20260102T030405Z.snap":                            false,
+	} {
+		if j.ours(name) != want {
+			t.Errorf("%s: ours is %t", name, !want)
+		}
+	}
+}
+
 // TestScheduledSnapshotFails: an attempt that fails raises the alarm, is repeated with backoff, and
 // removes nothing; one that succeeds ends the alarm and removes what was not verified.
 func TestScheduledSnapshotFails(t *testing.T) {

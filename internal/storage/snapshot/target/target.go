@@ -116,15 +116,15 @@ func (f Folder) List(_ context.Context, prefix string) (names []string, err erro
 	return names, nil
 }
 
-// Sweep removes what a crash has left of writes of objects with this prefix. The caller knows that
-// none is being written.
-func (f Folder) Sweep(prefix string) error {
+// Sweep removes what a crash has left of writes of the caller's objects. The caller knows that none
+// is being written.
+func (f Folder) Sweep(ours func(name string) bool) error {
 	entries, err := os.ReadDir(string(f))
 	if err != nil {
 		return err
 	}
 	for _, e := range entries {
-		if e.Type().IsRegular() && strings.HasPrefix(e.Name(), unfinished+prefix) {
+		if name, ok := strings.CutPrefix(e.Name(), unfinished); ok && e.Type().IsRegular() && ours(name) {
 			err = errors.Join(err, os.Remove(filepath.Join(string(f), e.Name())))
 		}
 	}

@@ -55,7 +55,7 @@ func TestFolder(t *testing.T) {
 	}
 	write("a-3", "of a crash")
 	write("b-3", "of another schedule")
-	if err := f.Sweep("a-"); err != nil {
+	if err := f.Sweep(func(name string) bool { return name == "a-3" }); err != nil {
 		t.Fatal(err)
 	}
 	if left, err := filepath.Glob(filepath.Join(string(f), unfinished+"*")); err != nil || len(left) != 1 {
