@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/clock"
 	"github.com/sealgate/sealgate/internal/failpoint"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -30,11 +31,11 @@ func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapsho
 	if !n.sealed() {
 		return nil, errInitialized
 	}
-	if !n.transition.TryLock() {
+	r := restorer{n}
+	if !r.lock(ctx) {
 		return nil, errRestoreBusy
 	}
 	defer n.transition.Unlock()
-	r := restorer{n}
 	if err := r.checkEmpty(ctx); err != nil {
 		return nil, err
 	}
@@ -65,6 +66,20 @@ func RestoreEmpty(ctx context.Context, n *Node, archive io.ReadSeeker) (*snapsho
 		"taken", content.info.Created, "entries", content.info.Entries)
 	n.poke()
 	return content.info, nil
+}
+
+// lock takes transition. A node that is not initialised takes it for each reading of its
+// state, which is short; what takes longer is an initialisation or a restore.
+func (r restorer) lock(ctx context.Context) bool {
+	n := r.n
+	ctx, cancel := context.WithTimeout(ctx, busyTime)
+	defer cancel()
+	for !n.transition.TryLock() {
+		if !clock.Sleep(ctx, 10*time.Millisecond) {
+			return false
+		}
+	}
+	return true
 }
 
 // checkEmpty refuses a server that has data. The caller holds transition.
@@ -195,6 +210,9 @@ func (r restorer) fill(ctx context.Context, archive io.Reader, meta snapshot.Met
 	}
 	return snapshot.Finish(context.WithoutCancel(ctx), n.cfg.Store, epoch)
 }
+
+// busyTime is how long a restore waits for a reading of the state.
+const busyTime = 5 * time.Second
 
 // electionTime bounds the wait for a leadership that nobody else should want.
 const electionTime = 15 * time.Second
