@@ -31,7 +31,7 @@ demo-gateway: setup-demo openbao build
 # The tests build the real program with -race and with failpoints, start it, kill it, and talk to it.
 test: setup localstack openbao pykmip promtool mariadb chart lint
 	CGO_ENABLED=0 $(GO) build -o build/sealgate-nocgo ./cmd/sealgate
-	$(GO) test -race -timeout 20m ./...
+	$(GO) test -race -timeout 24m -parallel 4 ./... # the tests wait more than they compute
 
 # docker-compose.yml, end to end: by `docker compose`, or by the command in COMPOSE.
 .PHONY: test-compose

@@ -187,9 +187,11 @@ func TestGroupsUnseal(t *testing.T) {
 		for set := range 1 << len(p.Members) {
 			has := func(m string) bool { return set>>slices.Index(p.Members, m)&1 == 1 }
 			for name, w := range wrappers {
-				if w.fail = nil; !has(name) {
-					w.fail = errors.New("unavailable")
-				}
+				w.set(func() {
+					if w.fail = nil; !has(name) {
+						w.fail = errors.New("unavailable")
+					}
+				})
 				if alone := p.Opens(func(m string) bool { return m == name }); !alone &&
 					bytes.Contains(w.plains[0], root.Expose()) {
 					t.Errorf("%s: seal %s holds the whole root key", policy, name)

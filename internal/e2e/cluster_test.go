@@ -124,11 +124,13 @@ func (f *Cluster) load(nodes func() []int) (stop func() (done, failed int64)) {
 			}
 		})
 	}
-	return func() (int64, int64) {
+	stop = func() (int64, int64) {
 		cancel()
 		wg.Wait()
 		return ok.Load(), bad.Load()
 	}
+	f.t.Cleanup(func() { stop() }) // also where the test fails before it
+	return stop
 }
 
 func (f *Cluster) testStepDown(t *testing.T) {

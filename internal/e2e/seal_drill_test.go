@@ -43,10 +43,7 @@ func TestSealDrillOnEtcd(t *testing.T) {
 		t.Fatalf("one node has no stanza: %+v", c.Data)
 	}
 	configure(others[1], add)
-	f.Must(others[0], "PUT", "sys/seals/add", `{"name":"hsm"}`, &c) // by a standby, which forwards it
-	if !c.Data.Done || c.Data.Policy != "any of box, hsm" {
-		t.Fatalf("%+v", c.Data)
-	}
+	f.changeSeals(others[0], "add", `{"name":"hsm"}`, "any of box, hsm") // by a standby, which forwards it
 	f.Must(leader, "PUT", "sys/seals/policy", `{"threshold":2}`, &c)
 	f.wouldAllUnseal(t, leader, "2 of box, hsm")
 	unfailed := func(done, failed int64) {
@@ -67,11 +64,7 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	if c.Data.Policy != "any of hsm" {
 		t.Fatalf("%+v", c.Data)
 	}
-	c.Data.Done = false
-	f.Must(others[0], "PUT", "sys/seals/rotate-key", `{"name":"hsm"}`, &c)
-	if !c.Data.Done {
-		t.Fatalf("the HSM's key: %+v", c.Data)
-	}
+	f.changeSeals(others[0], "rotate-key", `{"name":"hsm"}`, "any of hsm")
 	f.wouldAllUnseal(t, leader, "any of hsm")
 	unfailed(stop())
 	for i := range f.Nodes {
@@ -98,6 +91,21 @@ type drillChange struct {
 		Done    bool
 		Policy  string
 		Waiting []string
+	}
+}
+
+// changeSeals sends a change until every node has proven what it needs.
+func (f *Cluster) changeSeals(node int, what, body, policy string) {
+	f.t.Helper()
+	var c drillChange
+	for deadline := time.Now().Add(time.Minute); !c.Data.Done; time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%s %s: %+v", what, body, c.Data)
+		}
+		f.Must(node, "PUT", "sys/seals/"+what, body, &c)
+	}
+	if c.Data.Policy != policy {
+		f.t.Fatalf("%s %s: %+v", what, body, c.Data)
 	}
 }
 

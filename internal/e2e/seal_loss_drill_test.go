@@ -43,17 +43,17 @@ func TestSealLossDrillOnEtcd(t *testing.T) {
 	d.begin(leader)
 
 	d.configure(false, "shamir", "hsm")
-	d.change(leader, "add", `{"name":"hsm"}`, "any of shamir, hsm")
+	d.changeSeals(leader, "add", `{"name":"hsm"}`, "any of shamir, hsm")
 	d.authorizeSeals(leader, "remove shamir")
-	d.change(leader, "remove", `{"name":"shamir"}`, "any of hsm")
+	d.changeSeals(leader, "remove", `{"name":"shamir"}`, "any of hsm")
 	d.configure(false, "hsm", "aws")
-	d.change(leader, "add", `{"name":"aws"}`, "any of hsm, aws")
+	d.changeSeals(leader, "add", `{"name":"aws"}`, "any of hsm, aws")
 	d.configure(false, "hsm", "aws", "shamir")
 	d.reload(leader, "shamir")
 	const two = "2 of (hsm, aws, shamir)"
 	d.authorizeSeals(leader, "add shamir: "+two)
-	d.change(leader, "add", `{"name":"shamir","policy":"`+two+`"}`, "2 of hsm, aws, shamir")
-	d.change(leader, "rotate-key", `{"name":"hsm"}`, "2 of hsm, aws, shamir")
+	d.changeSeals(leader, "add", `{"name":"shamir","policy":"`+two+`"}`, "2 of hsm, aws, shamir")
+	d.changeSeals(leader, "rotate-key", `{"name":"hsm"}`, "2 of hsm, aws, shamir")
 	d.wouldAllUnseal(t, leader, "2 of hsm, aws, shamir")
 	d.end()
 
@@ -67,9 +67,9 @@ func TestSealLossDrillOnEtcd(t *testing.T) {
 	d.begin(leader)
 	d.wouldAllUnseal(t, leader, "2 of hsm, aws, shamir")
 	d.authorizeSeals(leader, "policy 1")
-	d.change(leader, "policy", `{"threshold":1}`, "any of hsm, aws, shamir")
+	d.changeSeals(leader, "policy", `{"threshold":1}`, "any of hsm, aws, shamir")
 	d.authorizeSeals(leader, "remove shamir")
-	d.change(leader, "remove", `{"name":"shamir"}`, "any of hsm, aws")
+	d.changeSeals(leader, "remove", `{"name":"shamir"}`, "any of hsm, aws")
 	d.quorum(leader, "sys/break-glass/enroll/", "")
 	d.end()
 
@@ -82,7 +82,7 @@ func TestSealLossDrillOnEtcd(t *testing.T) {
 	d.loseHSM(false) // repaired; its old key is not used again
 	d.configure(true, "hsm", "aws", "hsm2")
 	d.authorizeSeals(leader, "replace hsm,aws with hsm2")
-	d.change(leader, "add", `{"name":"hsm2","replaces":["hsm","aws"]}`, "any of hsm2")
+	d.changeSeals(leader, "add", `{"name":"hsm2","replaces":["hsm","aws"]}`, "any of hsm2")
 	d.wouldAllUnseal(t, leader, "any of hsm2")
 	d.end()
 	d.configure(false, "hsm2")
@@ -173,21 +173,6 @@ func (d *lossDrill) reload(leader int, seal string) {
 		if time.Now().After(deadline) {
 			d.t.Fatalf("node %d does not know the seal %q", leader, seal)
 		}
-	}
-}
-
-// change changes the seals, and repeats that while a node has not proven what it must.
-func (d *lossDrill) change(leader int, what, body, policy string) {
-	d.t.Helper()
-	var c drillChange
-	for deadline := time.Now().Add(time.Minute); !c.Data.Done; time.Sleep(50 * time.Millisecond) {
-		if time.Now().After(deadline) {
-			d.t.Fatalf("%s %s: %+v", what, body, c.Data)
-		}
-		d.Must(leader, "PUT", "sys/seals/"+what, body, &c)
-	}
-	if c.Data.Policy != policy {
-		d.t.Fatalf("%s %s: %+v", what, body, c.Data)
 	}
 }
 
