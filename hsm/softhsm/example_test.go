@@ -28,5 +28,4 @@ func ExampleNew() {
 	}
 	testing.RunTests(func(string, string) (bool, error) { return true, nil },
 		[]testing.InternalTest{{Name: "TestWrap", F: testWrap}})
-	// Output:
 }
