@@ -92,7 +92,7 @@ test-package: build build-plugin ; @.ci/package-test
 .PHONY: drill
 drill: build build-plugin ; @.ci/drill
 
-# build/image: an OCI image layout for amd64 and arm64. test-image builds it twice and runs it, as root, without containers.
+# build/image: an OCI image layout for amd64 and arm64. test-image builds it twice and runs it as root, by chroot.
 .PHONY: image test-image
 image: ; @.ci/image/build
 test-image: ; @.ci/image/test

@@ -89,7 +89,8 @@ func breakGlassStatusCommand(b *base) *command {
 	return &command{base: b, name: "operator break-glass status",
 		synopsis: "Show whether recovery shares can unseal this server",
 		about: `Shows whether the holders of the recovery shares are enrolled for break-glass, and the shares given to a
-sealed server so far. While the server is unsealed it needs "read" on sys/seals/forecast; while it is sealed, no token.`,
+sealed server so far. While the server is unsealed it needs "read" on sys/seals/forecast; while it is sealed, it
+needs no token.`,
 		run: func([]string) int {
 			return b.withClient(func(client *api.Client) int { return breakGlassStatus(b, client) })
 		}}

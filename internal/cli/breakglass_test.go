@@ -4,9 +4,12 @@ import "testing"
 
 func TestBreakGlass(t *testing.T) {
 	const (
-		sealed   = `{"sealed":true,"allowed":true,"enrolled":true,"t":2,"n":3,"progress":1,"nonce":"n1","share_generation":1,"unsealed_by_break_glass":false}`
-		unsealed = `{"sealed":false,"allowed":true,"enrolled":false,"t":0,"n":0,"progress":0,"nonce":"","unsealed_by_break_glass":true}`
-		other    = `{"sealed":true,"allowed":false,"enrolled":false,"t":0,"n":0,"progress":0,"nonce":"","unsealed_by_break_glass":false}`
+		sealed = `{"sealed":true,"allowed":true,"enrolled":true,"t":2,"n":3,"progress":1,"nonce":"n1",` +
+			`"share_generation":1,"unsealed_by_break_glass":false}`
+		unsealed = `{"sealed":false,"allowed":true,"enrolled":false,"t":0,"n":0,"progress":0,"nonce":"",` +
+			`"unsealed_by_break_glass":true}`
+		other = `{"sealed":true,"allowed":false,"enrolled":false,"t":0,"n":0,"progress":0,"nonce":"",` +
+			`"unsealed_by_break_glass":false}`
 		forecast = `{"data":{"survives_all_seals":true,"survives_text":"The data survives the loss of every seal."}}`
 	)
 	args := func(more ...string) []string { return append([]string{"operator", "break-glass"}, more...) }
@@ -32,8 +35,10 @@ func TestBreakGlassEnroll(t *testing.T) {
 	const (
 		nonce   = "-nonce=ec010d79-0000-4000-8000-000000000000"
 		nothing = `{"nonce":"","started":false,"started_by":"","progress":0,"required":2,"complete":false,"enrolled":false}`
-		begun   = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root","progress":1,"required":2,"complete":false}`
-		done    = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root","progress":2,"required":2,"complete":true,"enrolled":true}`
+		begun   = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root",` +
+			`"progress":1,"required":2,"complete":false}`
+		done = `{"nonce":"ec010d79-0000-4000-8000-000000000000","started":true,"started_by":"root",` +
+			`"progress":2,"required":2,"complete":true,"enrolled":true}`
 	)
 	args := func(more ...string) []string { return append([]string{"operator", "break-glass", "enroll"}, more...) }
 	server := func(get string, updates ...answer) map[string][]answer {

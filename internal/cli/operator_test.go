@@ -101,11 +101,22 @@ func TestRotate(t *testing.T) {
 }
 
 func TestRewrap(t *testing.T) {
-	const census = `{"data":{"term":3,"install_time":"2026-11-22T18:13:05.5Z","encryptions":184,"encryption_limit":4294967296,"encryptions_remaining":4294967112,"exact":false,"counting":true,"terms":[{"term":2,"active":false,"install_time":"2026-11-21T18:13:05.5Z","encryptions":5000,"entries":17,"bytes":9000},{"term":3,"active":true,"install_time":"2026-11-22T18:13:05.5Z","encryptions":184,"entries":3,"bytes":120}]}}`
-	const running = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"rate":0,"entries":1200,"bytes":9,"visited":1300,"remaining":800,"percent":60,"entries_per_second":400,"estimated_seconds":2,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":["logical/x"]}}`
-	const compromised = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"entries":0,"entries_per_second":0,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":[],"change_outside":[{"what":"secret/","do":"change every secret"}]}}`
-	const done = `{"data":{"state":"done","phase":"retire","target_term":3,"retire":true,"entries":2000,"remaining":0,"percent":100,"entries_per_second":400,"started":"2026-11-22T18:13:05Z","ended":"2026-11-22T18:14:05Z","retired_terms":[1,2],"damaged":[]}}`
-	const retirement = `{"data":{"terms":[1,2],"entries":0,"exact":true,"snapshots":{},"warnings":["a snapshot holds the keys"]}}`
+	const census = `{"data":{"term":3,"install_time":"2026-11-22T18:13:05.5Z","encryptions":184,` +
+		`"encryption_limit":4294967296,"encryptions_remaining":4294967112,"exact":false,"counting":true,` +
+		`"terms":[{"term":2,"active":false,"install_time":"2026-11-21T18:13:05.5Z","encryptions":5000,` +
+		`"entries":17,"bytes":9000},{"term":3,"active":true,"install_time":"2026-11-22T18:13:05.5Z",` +
+		`"encryptions":184,"entries":3,"bytes":120}]}}`
+	const running = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"rate":0,` +
+		`"entries":1200,"bytes":9,"visited":1300,"remaining":800,"percent":60,"entries_per_second":400,` +
+		`"estimated_seconds":2,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":["logical/x"]}}`
+	const compromised = `{"data":{"state":"running","phase":"rewrap","target_term":3,"retire":true,"entries":0,` +
+		`"entries_per_second":0,"started":"2026-11-22T18:13:05Z","retired_terms":[],"damaged":[],` +
+		`"change_outside":[{"what":"secret/","do":"change every secret"}]}}`
+	const done = `{"data":{"state":"done","phase":"retire","target_term":3,"retire":true,"entries":2000,` +
+		`"remaining":0,"percent":100,"entries_per_second":400,"started":"2026-11-22T18:13:05Z",` +
+		`"ended":"2026-11-22T18:14:05Z","retired_terms":[1,2],"damaged":[]}}`
+	const retirement = `{"data":{"terms":[1,2],"entries":0,"exact":true,"snapshots":{},` +
+		`"warnings":["a snapshot holds the keys"]}}`
 	all := map[string][]answer{"GET sys/key-status": {ok(census)}, "POST sys/rotate": {ok(compromised)},
 		"PUT sys/rotate/rewrap": {ok(running)}, "GET sys/rotate/rewrap": {ok(running)},
 		"PUT sys/rotate/rewrap/pause": {ok(running)}, "PUT sys/rotate/rewrap/resume": {ok(running)},

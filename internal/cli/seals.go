@@ -177,8 +177,8 @@ func sealsAddCommand(b *base) *command {
 		synopsis: "Make a configured seal hold the root key too",
 		about: `Makes the seal NAME hold the root key too, while the servers serve. Add its stanza to the configuration of
 every node first. The nodes read it themselves, and each proves with its own credentials that it can use the seal; only
-then does the seal enter the sealed record, in one commit. The threshold of the policy stays; where the policy has groups,
--policy says where NAME belongs.
+then does the seal enter the sealed record, in one commit. The threshold of the policy stays; where the policy has
+groups, -policy says where NAME belongs.
 
 With -replaces, the named seals lose the root key in the same commit, as by "operator seals remove": they are not asked,
 so they may be lost. That needs a quorum of shares (operator authorize -purpose=seals -change="replace LOST with NAME").
@@ -265,9 +265,9 @@ func sealsRotateKeyCommand(b *base) *command {
 		about: `Makes a new key of the seal NAME and wraps the root key by it, in one commit. The old one stays readable;
 snapshots from before need it, until "operator seals retire" ends that.
 
-In an HSM the new key has the same label and a new CKA_ID, so no configuration changes; the stanza must select the key by
-key_label alone. Every node proves first that it can use the key, and the exit code is 2 until all have: correct what they
-report and repeat the command, which continues. Where the HSM does not let this server make keys, make one with the
+In an HSM the new key has the same label and a new CKA_ID, so no configuration changes; the stanza must select the key
+by key_label alone. Every node proves first that it can use the key, and the exit code is 2 until all have: correct what
+they report and repeat the command, which continues. Where the HSM does not let this server make keys, make one with the
 vendor's tools and give its id with -key-id.
 
 transit, awskms and gcpckms make a new version, with "update" on keys/NAME/rotate, kms:RotateKeyOnDemand, or

@@ -50,7 +50,8 @@ func TestSeals(t *testing.T) {
 			answers: put("rotate-key", waiting)},
 		{name: "seals-list-keys", args: []string{"operator", "seals", "list"},
 			answers: map[string][]answer{"GET sys/seals": {data(`{"policy":"any of hsm","generation":3,` +
-				`"members":[{"name":"hsm","type":"pkcs11","other_keys":[{"key_id":"pkcs11:serial=1;object=root;id=%0A","state":"old",` +
+				`"members":[{"name":"hsm","type":"pkcs11","other_keys":[{"key_id":"pkcs11:serial=1;object=root;id=%0A",` +
+				`"state":"old",` +
 				`"since":"2026-11-22T18:13:05Z","snapshots":2}]}]}`)}}},
 		{name: "seals-retire", args: []string{"operator", "seals", "retire", "hsm"}, answers: put("retire", done)},
 		{name: "seals-retire-destroy", args: []string{"operator", "seals", "retire", "-destroy", "-key=7", "kms"},

@@ -30,8 +30,8 @@ func snapshotSchedulesCommand(b *base) *command {
 	b.formatted()
 	return &command{base: b, name: "operator snapshot schedules",
 		synopsis: "Show the scheduled snapshots",
-		about: `Shows the snapshots that the active node takes as the snapshot stanzas of its configuration say: where, when the
-last was taken and verified, and why the last attempt failed. Needs "read" on sys/snapshots.
+		about: `Shows the snapshots that the active node takes as the snapshot stanzas of its configuration say: where,
+when the last was taken and verified, and why the last attempt failed. Needs "read" on sys/snapshots.
 
 The exit code is 2 if the last attempt of a schedule failed, or if one is overdue.`,
 		run: func([]string) int { return b.withClient(func(c *api.Client) int { return schedules(b, c) }) }}

@@ -118,8 +118,8 @@ func (d *decoder) s3(where string, b block) *S3 {
 	case u.Scheme == "http" && !loopback(net.JoinHostPort(u.Hostname(), "0")) && !plain:
 		d.fail(b.pos, "%s: endpoint has no TLS: use https, or set tls_disable = true", where)
 	case u.Scheme == "http" && plain:
-		d.note(b.pos, where, true, "snapshots travel without TLS: whoever is between can read the names of objects, and "+
-			"change, delay or drop what is stored")
+		d.note(b.pos, where, true, "snapshots travel without TLS: an attacker on the network can read the names of "+
+			"objects, and change, delay or drop what is stored")
 	}
 	return c
 }

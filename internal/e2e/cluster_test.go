@@ -6,6 +6,7 @@ import (
 	"net/http"
 	"net/http/httptrace"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/sealgate/sealgate/hsm/softhsm"
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
 	"github.com/sealgate/sealgate/internal/storage/postgres/pgtest"
 )
@@ -30,6 +32,23 @@ func etcdCluster(t *testing.T, count int) (*Cluster, []*etcdtest.Proxy) {
 			ways[i].Endpoint)
 	}, count), ways
 }
+
+// etcdClusterWithToken is a cluster of three nodes whose programs find one SoftHSM token.
+func etcdClusterWithToken(t *testing.T) *Cluster {
+	t.Helper()
+	f, _ := etcdCluster(t, 3)
+	token, err := softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range f.Nodes {
+		s.Env = append(s.Env, token.Environ()...)
+	}
+	return f
+}
+
+// hsmStanza is a seal on that token.
+const hsmStanza = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
 
 func TestClusterOnEtcd(t *testing.T) {
 	f, ways := etcdCluster(t, 3)

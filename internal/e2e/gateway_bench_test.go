@@ -140,16 +140,7 @@ func (g *gatewayBench) prepare(url string) {
 	for _, key := range []string{"orders", "soft"} {
 		do(204, "POST", "xks/stores/prod/keys/"+key, map[string]any{"key": "transit/" + key, "kms_key_arn": ordersARN}, nil)
 	}
-	var made struct {
-		Data struct {
-			Configuration struct {
-				Credential struct {
-					ID     string `json:"AccessKeyId"`
-					Secret string `json:"RawSecretAccessKey"`
-				} `json:"XksProxyAuthenticationCredential"`
-			}
-		}
-	}
+	var made xksMade
 	do(200, "POST", "xks/stores/prod/credentials", nil, &made)
 	c := made.Data.Configuration.Credential
 	g.aws = &awsKMS{t: g.TB, url: url, prefix: "/store-prod", region: "eu-central-1", principal: alicesARN, arn: ordersARN,

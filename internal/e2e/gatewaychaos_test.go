@@ -407,18 +407,6 @@ func (g *chaosGateway) healthy() bool {
 	return true
 }
 
-// xksMade is the response that makes a credential.
-type xksMade struct {
-	Data struct {
-		Configuration struct {
-			Credential struct {
-				ID     string `json:"AccessKeyId"`
-				Secret string `json:"RawSecretAccessKey"`
-			} `json:"XksProxyAuthenticationCredential"`
-		}
-	}
-}
-
 // TestChaosGateways: AWS KMS and API servers use a key in the token and one in the barrier while
 // the device, the credentials, the keys, the clocks and the server have bad days. No answer is
 // wrong, none takes longer than its deadline, only the key in the device suffers from the device,

@@ -90,16 +90,7 @@ func newXKSCluster(t *testing.T) (*Cluster, []*awsKMS) {
 	f.Must(0, "POST", "xks/stores/prod", `{"prefix":"/store-prod","policies":"orders","health_key":"transit/health"}`, nil)
 	f.Must(0, "POST", "xks/stores/prod/keys/orders", asText(t, map[string]string{"key": "transit/orders",
 		"kms_key_arn": ordersARN}), nil)
-	var made struct {
-		Data struct {
-			Configuration struct {
-				Credential struct {
-					ID     string `json:"AccessKeyId"`
-					Secret string `json:"RawSecretAccessKey"`
-				} `json:"XksProxyAuthenticationCredential"`
-			}
-		}
-	}
+	var made xksMade
 	f.Must(0, "POST", "xks/stores/prod/credentials", "", &made)
 	nodes := make([]*awsKMS, 2)
 	for i, s := range f.Nodes {

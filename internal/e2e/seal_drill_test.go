@@ -9,8 +9,6 @@ import (
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
 // TestSealDrillOnEtcd moves a cluster of three nodes from one seal to an HSM, while it serves: the
@@ -19,21 +17,13 @@ import (
 // has each change.
 func TestSealDrillOnEtcd(t *testing.T) {
 	t.Parallel()
-	f, _ := etcdCluster(t, 3)
-	token, err := softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range f.Nodes {
-		s.Env = append(s.Env, token.Environ()...)
-	}
+	f := etcdClusterWithToken(t)
 	f.Begin()
 	leader := f.Settled()
 	others := f.Others(leader)
 	stop := f.load(func() []int { return []int{leader} })
-	const hsm = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
 	configure := func(i int, change func(string) string) { t.Helper(); f.reconfigure(t, i, change) }
-	add := func(text string) string { return text + hsm }
+	add := func(text string) string { return text + hsmStanza }
 	configure(leader, add)
 	configure(others[0], add)
 
@@ -68,7 +58,7 @@ func TestSealDrillOnEtcd(t *testing.T) {
 	f.wouldAllUnseal(t, leader, "any of hsm")
 	unfailed(stop())
 	for i := range f.Nodes {
-		configure(i, func(text string) string { return sealStanza.ReplaceAllString(text, "") + hsm })
+		configure(i, func(text string) string { return sealStanza.ReplaceAllString(text, "") + hsmStanza })
 	}
 	f.restartAll(t)
 	leader = f.Settled()

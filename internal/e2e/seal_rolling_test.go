@@ -4,12 +4,9 @@ package e2e
 
 import (
 	"fmt"
-	"path/filepath"
 	"strings"
 	"testing"
 	"time"
-
-	"github.com/sealgate/sealgate/hsm/softhsm"
 )
 
 // migrated reports whether node i serves, and what holds the root key.
@@ -44,23 +41,15 @@ func (f *Cluster) killed(t *testing.T, i int) {
 // once.
 func TestRollingSealMigrationOnEtcd(t *testing.T) {
 	t.Parallel()
-	f, _ := etcdCluster(t, 3)
-	token, err := softhsm.Init(filepath.Join(t.TempDir(), "token"), softhsm.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	for _, s := range f.Nodes {
-		s.Env = append(s.Env, token.Environ()...)
-	}
+	f := etcdClusterWithToken(t)
 	f.Begin()
 	leader := f.Settled()
 	if !f.Put(t.Context(), leader, "kept", "yes") {
 		t.Fatal("the value was not written")
 	}
-	const hsm = "seal \"pkcs11\" \"hsm\" {\n  key_label = \"root\"\n  generate_key = true\n}\n"
 	for i := range f.Nodes {
 		f.reconfigure(t, i, func(text string) string {
-			return strings.Replace(text, "\"box\" {\n", "\"box\" {\n  disabled = \"true\"\n", 1) + hsm
+			return strings.Replace(text, "\"box\" {\n", "\"box\" {\n  disabled = \"true\"\n", 1) + hsmStanza
 		})
 	}
 	for _, i := range f.Others(leader) {
@@ -86,7 +75,7 @@ func TestRollingSealMigrationOnEtcd(t *testing.T) {
 	}
 	for i := range f.Nodes {
 		f.reconfigure(t, i, func(text string) string {
-			return sealStanza.ReplaceAllString(text, "") + hsm
+			return sealStanza.ReplaceAllString(text, "") + hsmStanza
 		})
 	}
 	f.restartAll(t)

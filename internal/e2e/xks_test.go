@@ -199,18 +199,21 @@ func newXKS(t *testing.T, stanza string) (*harness, *awsKMS) {
 	return r, a
 }
 
-func (r *harness) newXKSCredential(store string) (id, key string) {
-	r.t.Helper()
-	var made struct {
-		Data struct {
-			Configuration struct {
-				Credential struct {
-					ID     string `json:"AccessKeyId"`
-					Secret string `json:"RawSecretAccessKey"`
-				} `json:"XksProxyAuthenticationCredential"`
-			}
+// xksMade is the response that makes a credential.
+type xksMade struct {
+	Data struct {
+		Configuration struct {
+			Credential struct {
+				ID     string `json:"AccessKeyId"`
+				Secret string `json:"RawSecretAccessKey"`
+			} `json:"XksProxyAuthenticationCredential"`
 		}
 	}
+}
+
+func (r *harness) newXKSCredential(store string) (id, key string) {
+	r.t.Helper()
+	var made xksMade
 	r.decode(r.must(200, "POST", "xks/stores/"+store+"/credentials", nil), &made)
 	c := made.Data.Configuration.Credential
 	r.known.add("an XKS secret", c.Secret)

@@ -204,7 +204,8 @@ func TestWriterMeanwhile(t *testing.T) {
 		"GET v2/metadata/a": `{"current_version":2,"versions":{"1":{},"2":{}}}`,
 		"GET v2/data/a":     `{"data":{"v":"1"}}`,
 	}), newScripted("two", map[string]string{
-		"GET v2/metadata/a": `{"current_version":3,"versions":{"1":{},"2":{},"3":{}},"custom_metadata":{"sealgate-import":"x"}}`,
+		"GET v2/metadata/a": `{"current_version":3,"versions":{"1":{},"2":{},"3":{}},` +
+			`"custom_metadata":{"sealgate-import":"x"}}`,
 	})
 	report, err := importFrom(t, from, to)
 	if err != nil || report.Counts["secret"][Differs] != 1 {

@@ -281,24 +281,19 @@ func (i integrity) upgradeAttestation(ctx context.Context, b *barrier.Barrier) e
 // attested one, or the sealed record not the one that this node uses. The node continues with what
 // it has in memory.
 func (i integrity) checkAttestation(ctx context.Context) {
+	asWriter(i.n, func(a *RoleState) { i.compareStored(ctx, a) })
+}
+
+func (i integrity) compareStored(ctx context.Context, a *RoleState) {
 	n := i.n
-	a := n.writer()
-	if a == nil {
-		return
-	}
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	if n.role.Load() != a {
-		return
-	}
-	c, err := (integrity{n}).attested(ctx, a.barrier)
+	c, err := i.attested(ctx, a.barrier)
 	if err == nil {
 		err = i.fresh(a, c)
 	}
 	if err == nil && c.Attested != nil && !sameDigest(c.Attested.Record, n.state.Load().recordDigest) {
 		err = fmt.Errorf("node: the storage entries %s and %s were %w; rotate the root key to write them again",
 			keySealed, pathCluster, errTampered)
-		(integrity{n}).alarm(err)
+		i.alarm(err)
 	}
 	if err == nil {
 		same, failed := a.barrier.KeyringIsStored(ctx)
@@ -308,7 +303,7 @@ func (i integrity) checkAttestation(ctx context.Context) {
 		if !same {
 			err = fmt.Errorf("node: the storage entry %s was %w: it is not the keyring in use; do not restart this node: save "+
 				"the data by the API, and find out who can write to the storage", barrier.KeyringPath, errTampered)
-			(integrity{n}).alarm(err)
+			i.alarm(err)
 		}
 	}
 	if err == nil {

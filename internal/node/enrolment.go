@@ -80,19 +80,11 @@ func enrolledSet(ctx context.Context, b *barrier.Barrier, written []byte, replac
 // maintain writes the break-glass record again where the stored one is not current: somebody
 // changed the storage, or an older program replaced the root key.
 func (e enrolment) maintain(ctx context.Context) {
-	n := e.n
-	a := n.writer()
-	if a == nil {
-		return
-	}
-	n.transition.Lock()
-	defer n.transition.Unlock()
-	if n.role.Load() != a {
-		return
-	}
-	if err := e.repair(ctx, a.barrier); err != nil && ctx.Err() == nil {
-		n.log.Warn("the break-glass record could not be checked; it is tried again", "error", err)
-	}
+	asWriter(e.n, func(a *RoleState) {
+		if err := e.repair(ctx, a.barrier); err != nil && ctx.Err() == nil {
+			e.n.log.Warn("the break-glass record could not be checked; it is tried again", "error", err)
+		}
+	})
 }
 
 func (e enrolment) repair(ctx context.Context, b *barrier.Barrier) error {

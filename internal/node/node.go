@@ -134,6 +134,20 @@ func (n *Node) writer() *RoleState {
 	return nil
 }
 
+// asWriter calls f with the role of a node that may write, while no change of role or of keys runs;
+// it does nothing on a standby, and while sealed.
+func asWriter(n *Node, f func(a *RoleState)) {
+	a := n.writer()
+	if a == nil {
+		return
+	}
+	n.transition.Lock()
+	defer n.transition.Unlock()
+	if n.role.Load() == a {
+		f(a)
+	}
+}
+
 // sealed reports whether the node has no keys.
 func (n *Node) sealed() bool {
 	if n.Clustered() {

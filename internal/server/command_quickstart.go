@@ -26,8 +26,8 @@ func (c *quickstartCommand) Help() string {
 	b.WriteString(`Usage: sealgate quickstart [flags]
 
 Asks three questions (where the keys live, where the data lives, who holds shares), writes a configuration that
-"sealgate doctor" checks and a drop-in for systemd, and prints the next commands. Flags answer the questions without asking. It overwrites
-nothing, asks for no PIN, and starts nothing.
+"sealgate doctor" checks and a drop-in for systemd, and prints the next commands. Flags answer the questions
+without asking. It overwrites nothing, asks for no PIN, and starts nothing.
 
   $ sealgate quickstart -dir=/etc/sealgate
   $ sealgate quickstart -keys=shamir -data=/var/lib/sealgate/data -holders=alice,bob,carol

@@ -37,7 +37,7 @@ func (c *resealCommand) Help() string {
 
 Makes a snapshot that the seals of another configuration open, from one that the seals of the first still open: before
 an HSM or a KMS key is given up that old snapshots need. It uses no server and no storage, and leaves SNAPSHOT as it is.
-The root key and the data stay the same, so that whoever could open SNAPSHOT still can: destroy it if that matters.
+The root key and the data stay the same: what opened SNAPSHOT before still opens it. Destroy it if that matters.
 
 The command checks SNAPSHOT first: checksums, signature, and the records that it attests. RESULT must not exist; it gets
 its name once every entry of it was decrypted by the new seals.

@@ -7,18 +7,20 @@ import (
 	"time"
 )
 
-// Require returns the path of a program that a test needs: see [Missing].
+// Require returns the path of a program that a test needs. Without it the test fails: .ci/setup
+// installs all of them.
 func Require(t testing.TB, program string) string {
 	t.Helper()
 	path, err := exec.LookPath(program)
 	if err != nil {
-		Missing(t, "%s is not installed", program)
+		t.Fatalf("%s is not installed: .ci/setup test installs what the tests need", program)
 	}
 	return path
 }
 
-// Missing skips a test for want of what the format says, so that the test is reported as skipped.
-// Where the variable CI is set it fails instead: there everything must run.
+// Missing skips a test for want of a right of the user or a property of the machine, which no
+// set-up can give: root, locked memory, the byte order. The test is reported as skipped. Where
+// the variable CI is set it fails instead: there everything must run.
 func Missing(t testing.TB, format string, args ...any) {
 	t.Helper()
 	if os.Getenv("CI") != "" {

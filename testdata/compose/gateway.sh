@@ -56,7 +56,8 @@ path "transit/decrypt/aws" { capabilities = ["update"] }
 P
   sealgate write -force transit/keys/aws >/dev/null
   rm -f /gateway/xks.json
-  sealgate operator xks store create trial -prefix=/trial-store -policies=xks -health-key=transit/aws -out=/gateway/xks.json
+  sealgate operator xks store create trial -prefix=/trial-store -policies=xks -health-key=transit/aws \
+    -out=/gateway/xks.json
   sealgate write xks/stores/trial/keys/aws key=transit/aws >/dev/null
 fi
 echo "the gateway is ready"

@@ -17,17 +17,23 @@ import (
 	"github.com/sealgate/sealgate/internal/testkit"
 )
 
-// BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby
-// that answers itself (reads), and from one that forwards (writes).
-func BenchmarkCluster(b *testing.B) {
+// onEtcd is a cluster of nodes on one real etcd.
+func onEtcd(b *testing.B, nodes int) *testCluster {
+	b.Helper()
 	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
-	f := federateOn(b, 2, func() storage.Store {
+	return federateOn(b, nodes, func() storage.Store {
 		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
 		if err != nil {
 			b.Fatal(err)
 		}
 		return s
 	})
+}
+
+// BenchmarkCluster compares, on one real etcd, what a client gets from the leader, from a standby
+// that answers itself (reads), and from one that forwards (writes).
+func BenchmarkCluster(b *testing.B) {
+	f := onEtcd(b, 2)
 	leader, standbys := f.settled()
 	leader.answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
 	for _, clients := range []int{1, 16} {
@@ -48,14 +54,7 @@ func BenchmarkCluster(b *testing.B) {
 // BenchmarkStepDown is from the request to step down to the first acknowledged write at the node
 // that led, which forwards it to the next leader.
 func BenchmarkStepDown(b *testing.B) {
-	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
-	f := federateOn(b, 3, func() storage.Store {
-		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return s
-	})
+	f := onEtcd(b, 3)
 	var took []time.Duration
 	for b.Loop() {
 		leader, _ := f.settled()
@@ -77,14 +76,7 @@ func BenchmarkStepDown(b *testing.B) {
 
 // BenchmarkStandbyRead compares one client's reads at a standby with those at the leader, by turns.
 func BenchmarkStandbyRead(b *testing.B) {
-	c := etcdtest.Start(b, etcdtest.Options{NoSync: true})
-	f := federateOn(b, 2, func() storage.Store {
-		s, err := etcd.Open(b.Context(), etcd.Options{Endpoints: c.Direct, Log: slog.New(slog.DiscardHandler)})
-		if err != nil {
-			b.Fatal(err)
-		}
-		return s
-	})
+	f := onEtcd(b, 2)
 	leader, standbys := f.settled()
 	leader.answer("POST", "secret/data/x", `{"data":{"k":"v"}}`)
 	var ratios []float64

@@ -21,7 +21,6 @@ import (
 
 	"github.com/sealgate/sealgate/hsm/softhsm"
 	"github.com/sealgate/sealgate/internal/e2e"
-	"github.com/sealgate/sealgate/internal/testkit"
 )
 
 var (
@@ -94,7 +93,7 @@ func chromium(t *testing.T) string {
 			return path
 		}
 	}
-	testkit.Missing(t, "no Chromium: install it (make setup does on Debian)")
+	t.Fatal("no Chromium: install it (make setup does on Debian)")
 	return ""
 }
 

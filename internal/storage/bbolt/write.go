@@ -38,7 +38,12 @@ func (s *Store) Commit(ctx context.Context, b storage.Batch) error {
 	if b.Epoch != 0 {
 		return fmt.Errorf("%w: this storage has no leader election", storage.ErrFenced)
 	}
-	r := &request{batch: b, done: make(chan error, 1)}
+	return s.submit(ctx, &request{batch: b, done: make(chan error, 1)})
+}
+
+// submit hands a request to the writer and waits for its outcome, or until ctx ends before the
+// writer has begun it.
+func (s *Store) submit(ctx context.Context, r *request) error {
 	if err := s.send(ctx, r); err != nil {
 		return err
 	}
@@ -104,19 +109,7 @@ func (w *writer) serve(queue <-chan *request) {
 
 // inWriter runs f in the writer. Once it has begun it is waited for.
 func (s *Store) inWriter(ctx context.Context, f func(*writer) error) error {
-	r := &request{run: f, done: make(chan error, 1)}
-	if err := s.send(ctx, r); err != nil {
-		return err
-	}
-	select {
-	case err := <-r.done:
-		return err
-	case <-ctx.Done():
-		if r.taken.CompareAndSwap(false, true) {
-			return ctx.Err()
-		}
-		return <-r.done
-	}
+	return s.submit(ctx, &request{run: f, done: make(chan error, 1)})
 }
 
 // letArrive yields while more batches arrive: callers answered by the last group often come back at

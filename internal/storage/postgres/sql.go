@@ -74,10 +74,13 @@ func puts(n names) string {
 	return `WITH leader AS (UPDATE ` + n.leaderRow + ` SET revision = revision + $2
 		WHERE ` + leaderIsCurrent + ` RETURNING revision),
 	before AS MATERIALIZED (` + replaced(n, `leader, unnest($3::text[]) w(key)`) + `),
-	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT p.key, p.value FROM leader, unnest($3::text[], $4::bytea[]) p(key, value)
+	put AS (INSERT INTO ` + n.entries + ` (key, value) SELECT p.key, p.value
+		FROM leader, unnest($3::text[], $4::bytea[]) p(key, value)
 		ON CONFLICT (key) DO UPDATE SET value = excluded.value),
-	logged AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM leader RETURNING revision, since)
-	SELECT since, '{}'::int[], '{}'::text[], ` + replacedColumns + `, pg_notify('` + n.changed() + `', revision::text)::text FROM logged`
+	logged AS (INSERT INTO ` + n.changes + ` SELECT revision, revision - $2, $3, $5::int[], '{}' FROM leader
+		RETURNING revision, since)
+	SELECT since, '{}'::int[], '{}'::text[], ` + replacedColumns + `, pg_notify('` + n.changed() +
+		`', revision::text)::text FROM logged`
 }
 
 // replaced selects key, size and beginning of the entries that a statement is about to write. All
@@ -100,7 +103,8 @@ const replacedColumns = `ARRAY(SELECT key FROM before ORDER BY key), ARRAY(SELEC
 // the group writes: all conditions see the state before the group.
 func mixed(n names, leadership string) string {
 	return `WITH leader AS ` + leadership + `,
-	refused AS MATERIALIZED (SELECT c.batch, c.key FROM leader, unnest($3::int[], $4::text[], $5::bytea[]) c(batch, key, value)
+	refused AS MATERIALIZED (SELECT c.batch, c.key
+		FROM leader, unnest($3::int[], $4::text[], $5::bytea[]) c(batch, key, value)
 		LEFT JOIN ` + n.entries + ` e ON e.key = c.key WHERE e.value IS DISTINCT FROM c.value),
 	last AS MATERIALIZED (SELECT DISTINCT ON (o.key) o.key, o.value, o.batch, o.n
 		FROM leader, unnest($6::int[], $7::text[], $8::bytea[]) WITH ORDINALITY o(batch, key, value, n)

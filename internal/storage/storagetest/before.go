@@ -8,9 +8,6 @@ import (
 )
 
 func beforeShowsWhatWasReplaced(s *suite) {
-	if s.NoValueConditions {
-		s.t.Skip("a layer above the storage")
-	}
 	store := s.open()
 	s.commit(store, storage.Put("a", []byte("first value")), storage.Put("short", []byte("xy")), storage.Put("empty", nil))
 	var before storage.Before

@@ -183,9 +183,6 @@ func (s *suite) commitQuietly(store storage.Store, ops ...storage.Op) {
 }
 
 func compareAndSwapLosesNoUpdates(s *suite) {
-	if s.NoValueConditions {
-		return
-	}
 	store := s.open()
 	s.commit(store, storage.Put("n", number(0)))
 	const each = 25

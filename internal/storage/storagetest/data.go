@@ -202,9 +202,6 @@ func conditionAbsent(s *suite) {
 }
 
 func conditionValue(s *suite) {
-	if s.NoValueConditions {
-		return
-	}
 	store := s.open()
 	try := func(value []byte, put string) error {
 		return store.Commit(s.ctx, storage.Batch{If: []storage.Condition{storage.IfValue("k", value)},

@@ -23,8 +23,6 @@ type Harness struct {
 	Shared bool
 	// Limits of a layer above the storage; zero means those of package storage.
 	MaxOps, MaxBytes int
-	// NoValueConditions skips tests of IfValue.
-	NoValueConditions bool
 }
 
 // Factory creates a new set of data for a test, and cleans up with t.Cleanup.
@@ -39,38 +37,51 @@ type suite struct {
 
 // Run runs the suite.
 func Run(t *testing.T, factory Factory) {
-	tests := map[string]func(*suite){
-		"GetReturnsWhatWasPut":         getReturnsWhatWasPut,
-		"ValuesAreCopied":              valuesAreCopied,
-		"KeysAreChecked":               keysAreChecked,
-		"ListNamesAndFolders":          listNamesAndFolders,
-		"ListMatchesModel":             listMatchesModel,
-		"OperationsApplyInOrder":       operationsApplyInOrder,
+	t.Helper()
+	RunLayer(t, factory)
+	run(t, factory, map[string]func(*suite){
 		"BeforeShowsWhatWasReplaced":   beforeShowsWhatWasReplaced,
-		"LimitsOfABatch":               limitsOfABatch,
-		"ConditionAbsent":              conditionAbsent,
 		"ConditionValue":               conditionValue,
-		"ConflictWritesNothing":        conflictWritesNothing,
-		"EpochWithoutOffice":           epochWithoutLeadership,
-		"ContextEnded":                 contextEnded,
-		"Closed":                       closed,
-		"CloseUnderTraffic":            closeUnderTraffic,
-		"ReopenKeepsAll":               reopenKeepsAll,
-		"CommitsAreAtomic":             commitsAreAtomic,
-		"OneWinnerPerAbsentKey":        oneWinnerPerAbsentKey,
-		"ReadsSeeReturnedCommits":      readsSeeReturnedCommits,
 		"CompareAndSwapLosesNoUpdates": compareAndSwapLosesNoUpdates,
-		"Watch":                        watch,
-		"Sequence":                     sequence,
-		"WatchEnds":                    watchEnds,
-		"Snapshot":                     snapshot,
-		"Size":                         size,
-		"Election":                     election,
-		"Fencing":                      fencing,
-		"CampaignEnds":                 campaignEnds,
-		"OfficeChangesHands":           leadershipChanges,
-		"SecondHandleFollows":          secondHandleFollows,
-	}
+	})
+}
+
+// RunLayer runs what also holds for a layer above a storage, which stores other values than it is
+// given: nothing that compares or describes stored values.
+func RunLayer(t *testing.T, factory Factory) {
+	t.Helper()
+	run(t, factory, map[string]func(*suite){
+		"GetReturnsWhatWasPut":    getReturnsWhatWasPut,
+		"ValuesAreCopied":         valuesAreCopied,
+		"KeysAreChecked":          keysAreChecked,
+		"ListNamesAndFolders":     listNamesAndFolders,
+		"ListMatchesModel":        listMatchesModel,
+		"OperationsApplyInOrder":  operationsApplyInOrder,
+		"LimitsOfABatch":          limitsOfABatch,
+		"ConditionAbsent":         conditionAbsent,
+		"ConflictWritesNothing":   conflictWritesNothing,
+		"EpochWithoutLeadership":  epochWithoutLeadership,
+		"ContextEnded":            contextEnded,
+		"Closed":                  closed,
+		"CloseUnderTraffic":       closeUnderTraffic,
+		"ReopenKeepsAll":          reopenKeepsAll,
+		"CommitsAreAtomic":        commitsAreAtomic,
+		"OneWinnerPerAbsentKey":   oneWinnerPerAbsentKey,
+		"ReadsSeeReturnedCommits": readsSeeReturnedCommits,
+		"Watch":                   watch,
+		"Sequence":                sequence,
+		"WatchEnds":               watchEnds,
+		"Snapshot":                snapshot,
+		"Size":                    size,
+		"Election":                election,
+		"Fencing":                 fencing,
+		"CampaignEnds":            campaignEnds,
+		"LeadershipChanges":       leadershipChanges,
+		"SecondHandleFollows":     secondHandleFollows,
+	})
+}
+
+func run(t *testing.T, factory Factory, tests map[string]func(*suite)) {
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
