@@ -89,7 +89,7 @@ func (s *Store) cause(err error) (storage.Class, string) {
 			"tls_key_file (" + text + ")"
 	case unreachable(text):
 		return storage.Unreachable, "cannot be reached: start it, or correct address and network (" + text + ")"
-	case status.Code(err) == codes.DeadlineExceeded:
+	case status.Code(err) == codes.DeadlineExceeded, timedOut(text):
 		return storage.Unresponsive, fmt.Sprintf("did not answer within %s (request_timeout): check that it runs, has a "+
 			"quorum and is reachable (%s)", s.o.RequestTimeout, text)
 	case is(err, rpctypes.ErrNoLeader, rpctypes.ErrTimeout, rpctypes.ErrTimeoutDueToLeaderFail,
@@ -110,9 +110,20 @@ func unreachable(text string) bool {
 	return false
 }
 
+// timedOut reports whether an attempt to connect ended at its deadline. gRPC then closes the
+// connection, and returns whichever error comes first: the deadline's or that of the reader.
+func timedOut(text string) bool {
+	for _, sign := range []string{"use of closed network connection", "context deadline exceeded", "i/o timeout"} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
 // closed reports whether the peer closed a connection that had just begun.
 func closed(text string) bool {
-	if strings.Contains(text, "use of closed network connection") { // closed by this side, after its deadline
+	if timedOut(text) {
 		return false
 	}
 	for _, sign := range []string{"error reading server preface", "broken pipe", "connection reset"} {

@@ -16,6 +16,8 @@ import (
 	pb "go.etcd.io/etcd/api/v3/etcdserverpb"
 	clientv3 "go.etcd.io/etcd/client/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
 	"github.com/sealgate/sealgate/internal/storage"
 	"github.com/sealgate/sealgate/internal/storage/etcd/etcdtest"
@@ -72,6 +74,26 @@ func fill(t *testing.T, s *Store, keys []string, value func(key string) []byte) 
 		}
 		if err := s.Commit(t.Context(), storage.Batch{Ops: ops}); err != nil {
 			t.Fatal(err)
+		}
+	}
+}
+
+// TestCauseOfAFailedConnection: whichever error gRPC has first when an attempt to connect ends at its
+// deadline, the cause is that etcd did not answer.
+func TestCauseOfAFailedConnection(t *testing.T) {
+	t.Parallel()
+	s := &Store{o: Options{Endpoints: []string{"http://127.0.0.1:1"}, RequestTimeout: time.Second}}
+	for text, want := range map[string]string{
+		"error reading server preface: raw-read tcp: use of closed network connection": "did not answer",
+		"error reading server preface: read tcp: i/o timeout":                          "did not answer",
+		"transport: Error while dialing: dial tcp: i/o timeout":                        "did not answer",
+		"context deadline exceeded": "did not answer",
+		"transport: Error while dialing: dial tcp: connect: connection refused": "cannot be reached",
+		"error reading server preface: EOF":                                     "may require https",
+	} {
+		err := status.Errorf(codes.Unavailable, "connection error: desc = %q", text)
+		if _, cause := s.cause(err); !strings.Contains(cause, want) {
+			t.Errorf("%s\nis explained as: %s\nwant %q", text, cause, want)
 		}
 	}
 }
