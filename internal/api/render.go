@@ -55,11 +55,11 @@ func (h *Handler) render(q *Request, a *Answer) {
 		}
 		return
 	}
-	buf := buffers.Get().(*bytes.Buffer)
+	buf := q.buffer()
 	defer func() {
 		clear(buf.Bytes()) // it may contain a secret
 		buf.Reset()
-		if buf.Cap() <= maxKept {
+		if buf.Cap() <= maxKept && !q.wipes {
 			buffers.Put(buf)
 		}
 	}()
@@ -70,12 +70,19 @@ func (h *Handler) render(q *Request, a *Answer) {
 	q.send(max(a.Status, http.StatusOK), buf.Bytes())
 }
 
+// buffer is where the answer is rendered. One that may have shares gets its own, which [secret.Do]
+// erases, and which does not move while it is filled: the memory that it left would keep shares.
+func (q *Request) buffer() *bytes.Buffer {
+	if !q.wipes {
+		return buffers.Get().(*bytes.Buffer)
+	}
+	return bytes.NewBuffer(make([]byte, 0, longestShares))
+}
+
 // write renders an answer into buf.
 func (q *Request) write(buf *bytes.Buffer, a *Answer) error {
 	if q.Route.Style == BareStyle {
-		err := writeJSON(buf, a.Data)
-		q.overwriteEncoder(buf.Len())
-		return err
+		return q.writeData(buf, a.Data)
 	}
 	buf.WriteByte('{')
 	if q.Route.Style == DoubleStyle && a.Data != nil {
@@ -101,11 +108,9 @@ func (q *Request) writeEnvelope(buf *bytes.Buffer, a *Answer) error {
 	buf.WriteString(`,"lease_duration":`)
 	buf.Write(strconv.AppendInt(buf.AvailableBuffer(), int64(a.Lease), 10))
 	buf.WriteString(`,"data":`)
-	start := buf.Len()
-	if err := writeJSON(buf, a.Data); err != nil {
+	if err := q.writeData(buf, a.Data); err != nil {
 		return err
 	}
-	q.overwriteEncoder(buf.Len() - start)
 	buf.WriteString(`,"wrap_info":`)
 	if err := writeOrNull(buf, a.wrap, a.wrap != nil); err != nil {
 		return err

@@ -110,10 +110,25 @@ func (zeros) Read(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// overwriteEncoder has package json encode n other bytes, because it keeps its buffers, where this
-// request's answer still is. They are as many as before, so that the buffer does not move.
-func (q *Request) overwriteEncoder(n int) {
-	if q.wipes && n > 2 {
-		_ = json.NewEncoder(io.Discard).Encode(strings.Repeat("0", n-2)) // strings always encode
+// longestShares is more than an answer with 255 shares has, in hexadecimal and in base64.
+const longestShares = 64 << 10
+
+// zeroText makes package json's buffer so long that no answer with shares makes it move.
+var zeroText = strings.Repeat("0", longestShares)
+
+// writeData writes the data of an answer. Package json keeps its buffers, and [secret.Do] does not
+// erase one that another request allocated. So where the answer may have shares, another text
+// first makes the buffer long enough, because what it leaves when it grows would keep a part of
+// them, and overwrites it afterwards.
+func (q *Request) writeData(buf *bytes.Buffer, v any) error {
+	if !q.wipes {
+		return writeJSON(buf, v)
 	}
+	encodeZeros()
+	defer encodeZeros()
+	return writeJSON(buf, v)
+}
+
+func encodeZeros() {
+	_ = json.NewEncoder(io.Discard).Encode(zeroText) // strings always encode
 }
