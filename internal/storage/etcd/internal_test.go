@@ -87,9 +87,9 @@ func TestCauseOfAFailedConnection(t *testing.T) {
 		"error reading server preface: raw-read tcp: use of closed network connection": "did not answer",
 		"error reading server preface: read tcp: i/o timeout":                          "did not answer",
 		"transport: Error while dialing: dial tcp: i/o timeout":                        "did not answer",
-		"context deadline exceeded": "did not answer",
-		"transport: Error while dialing: dial tcp: connect: connection refused": "cannot be reached",
-		"error reading server preface: EOF":                                     "may require https",
+		"context deadline exceeded":                                                    "did not answer",
+		"transport: Error while dialing: dial tcp: connect: connection refused":        "cannot be reached",
+		"error reading server preface: EOF":                                            "may require https",
 	} {
 		err := status.Errorf(codes.Unavailable, "connection error: desc = %q", text)
 		if _, cause := s.cause(err); !strings.Contains(cause, want) {
