@@ -78,8 +78,8 @@ func fill(t *testing.T, s *Store, keys []string, value func(key string) []byte) 
 	}
 }
 
-// TestCauseOfAFailedConnection: whichever error gRPC has first when an attempt to connect ends at its
-// deadline, the cause is that etcd did not answer.
+// TestCauseOfAFailedConnection: whichever error gRPC has first when an attempt to connect ends at
+// its deadline, the cause is that etcd did not answer.
 func TestCauseOfAFailedConnection(t *testing.T) {
 	t.Parallel()
 	s := &Store{o: Options{Endpoints: []string{"http://127.0.0.1:1"}, RequestTimeout: time.Second}}
