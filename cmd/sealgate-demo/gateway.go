@@ -59,7 +59,7 @@ func (g *gatewayDemo) play() error {
 
 // tenant gives the downstream a key, a policy and a token, and writes its configuration.
 func (g *gatewayDemo) tenant() error {
-	g.chapter("A non-extractable AES key in the HSM, and a token for OpenBao that can only encrypt and decrypt with it")
+	g.heading("A non-extractable AES key in the HSM, and a token for OpenBao that can only encrypt and decrypt with it")
 	if err := os.WriteFile(filepath.Join(g.server.Dir, "pin"), []byte(g.token.PIN), 0o600); err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func (g *gatewayDemo) configure(seal string) error {
 }
 
 func (g *gatewayDemo) startDownstream() error {
-	g.chapter("A real OpenBao starts with that seal and is initialised: its root key is wrapped by Sealgate")
+	g.heading("A real OpenBao starts with that seal and is initialised: its root key is wrapped by Sealgate")
 	fmt.Println("$ bao server -config=bao.hcl &")
 	if err := g.bao.Start(); err != nil {
 		return err
@@ -142,13 +142,13 @@ func (g *gatewayDemo) ask(v any, method, path string, body any) error {
 }
 
 func (g *gatewayDemo) startLoad() error {
-	g.chapter("8 clients write to OpenBao and read from it until the end")
+	g.heading("8 clients write to OpenBao and read from it until the end")
 	g.load = startLoad(g.bao, g.baoRoot, 8)
 	return g.load.until(1000)
 }
 
 func (g *gatewayDemo) killBoth() error {
-	g.chapter("kill -9 of both, and start again: the HSM unseals Sealgate, Sealgate unseals OpenBao, without an operator")
+	g.heading("kill -9 of both, and start again: the HSM unseals Sealgate, Sealgate unseals OpenBao, without an operator")
 	for range 2 {
 		g.load.window(true)
 		fmt.Println("$ kill -9 $(pidof bao sealgate) && sealgate server -config=sealgate.hcl & bao server -config=bao.hcl &")
@@ -201,9 +201,9 @@ func (g *gatewayDemo) backInService(begin time.Time) error {
 	return g.load.until(g.load.count() + 300)
 }
 
-// hsmOutage takes the HSM away: Sealgate refuses what needs it, and OpenBao stays unsealed.
+// hsmOutage removes the HSM: Sealgate refuses what needs it, and OpenBao stays unsealed.
 func (g *gatewayDemo) hsmOutage() error {
-	g.chapter("HSM outage: OpenBao stays unsealed and serves; Sealgate reports it, and recovers without a restart")
+	g.heading("HSM outage: OpenBao stays unsealed and serves; Sealgate reports it, and recovers without a restart")
 	if err := g.token.Away(); err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func (g *gatewayDemo) hsmOutage() error {
 	if err == nil || res.Code != 2 {
 		return fmt.Errorf("a key in the HSM encrypts without the HSM: %s", res.Out)
 	}
-	fmt.Printf("%s\n  -> refused after %.1f s\n", indent(lastLines(res.Err, 2)), time.Since(begin).Seconds())
+	fmt.Printf("%s\n  -> refused after %.1f s\n", indent(serverErrors(res.Err)), time.Since(begin).Seconds())
 	if err := g.server.Until(15*time.Second, "reporting the HSM outage", func(h e2e.Health, code int) bool {
 		return code == 200 && h.WouldUnseal != nil && !*h.WouldUnseal
 	}); err != nil {
@@ -246,7 +246,7 @@ func (g *gatewayDemo) hsmOutage() error {
 
 // gatewayOutage stops Sealgate alone.
 func (g *gatewayDemo) gatewayOutage() error {
-	g.chapter("Sealgate is down: OpenBao stays unsealed and serves")
+	g.heading("Sealgate is down: OpenBao stays unsealed and serves")
 	fmt.Println("$ kill -9 $(pidof sealgate)")
 	if err := g.server.Kill(); err != nil {
 		return err
@@ -269,7 +269,7 @@ func (g *gatewayDemo) gatewayOutage() error {
 
 // rotateKey gives the downstream's key a new version, and has the downstream take it.
 func (g *gatewayDemo) rotateKey() error {
-	g.chapter("Rotate OpenBao's key: at its next start OpenBao wraps its root key anew; then the old version goes")
+	g.heading("Rotate OpenBao's key: at its next start OpenBao wraps its root key anew; then the old version goes")
 	if _, err := g.sealgate("", "write", "-force", "transit/keys/openbao/rotate"); err != nil {
 		return err
 	}
@@ -338,7 +338,7 @@ func (g *gatewayDemo) versionTaken() error {
 
 func (g *gatewayDemo) table() error {
 	l := g.load
-	g.chapter("Done")
+	g.heading("Done")
 	row("Requests answered by OpenBao", "%d", l.count())
 	row("Unexpected request failures", "%d", len(l.failures))
 	row("Acknowledged writes lost", "%d of %d", l.lost, len(l.acked))

@@ -76,7 +76,7 @@ type demo struct {
 // PKCS#11 library.
 func newDemo(ctx context.Context, bin, dir, more string) (*demo, error) {
 	s := &demo{ctx: ctx, began: time.Now()}
-	s.chapter("A throw-away HSM: SoftHSM with its own token, folder and PINs")
+	s.heading("A throw-away HSM: SoftHSM with its own token, folder and PINs")
 	fmt.Printf("$ sealgate softhsm init -dir %s\n", "./token")
 	var err error
 	if s.token, err = softhsm.Init(filepath.Join(dir, "token"), softhsm.Options{Label: "demo"}); err != nil {
@@ -111,6 +111,6 @@ func (s *demo) play() error {
 	return s.table()
 }
 
-func (s *demo) chapter(format string, args ...any) {
+func (s *demo) heading(format string, args ...any) {
 	fmt.Printf("\n--- %4.1f s  %s\n\n", time.Since(s.began).Seconds(), fmt.Sprintf(format, args...))
 }

@@ -40,7 +40,7 @@ func (s *demo) sealgateJSON(v any, stdin string, args ...string) error {
 }
 
 func (s *demo) start() error {
-	s.chapter("The server starts")
+	s.heading("The server starts")
 	fmt.Println("$ sealgate server -config=sealgate.hcl &")
 	if err := s.server.Start(); err != nil {
 		return err
@@ -49,7 +49,7 @@ func (s *demo) start() error {
 }
 
 func (s *demo) initialise() error {
-	s.chapter("Initialise: 5 recovery shares, 3 of them needed; the HSM keeps the root key")
+	s.heading("Initialise: 5 recovery shares, 3 of them needed; the HSM keeps the root key")
 	var out struct {
 		Keys  []string `json:"recovery_keys_b64"`
 		Token string   `json:"root_token"`
@@ -72,13 +72,13 @@ func (s *demo) initialise() error {
 }
 
 func (s *demo) startLoad() error {
-	s.chapter("8 clients write and read until the end")
+	s.heading("8 clients write and read until the end")
 	s.load = startLoad(s.server, s.root, 8)
 	return s.load.until(2000)
 }
 
 func (s *demo) killAndRestart() error {
-	s.chapter("kill -9 and start again: the HSM unseals the server, without an operator")
+	s.heading("kill -9 and start again: the HSM unseals the server, without an operator")
 	for range 3 {
 		s.load.window(true)
 		fmt.Println("$ kill -9 $(pidof sealgate) && sealgate server -config=sealgate.hcl &")
@@ -137,7 +137,7 @@ func (s *demo) giveShares(nonce string, shares []string) ([]string, error) {
 }
 
 func (s *demo) rekey() error {
-	s.chapter("Rekey the recovery shares: 7 new ones, threshold 4, authorised by three old ones, while the server " +
+	s.heading("Rekey the recovery shares: 7 new ones, threshold 4, authorised by three old ones, while the server " +
 		"serves")
 	nonce, err := s.startRekey()
 	if err != nil {
@@ -154,7 +154,7 @@ func (s *demo) rekey() error {
 }
 
 func (s *demo) rotate() error {
-	s.chapter("Rotate the barrier key: earlier writes stay readable")
+	s.heading("Rotate the barrier key: earlier writes stay readable")
 	for range 3 {
 		res, err := s.sealgate("", "operator", "rotate")
 		if err != nil {
@@ -166,7 +166,7 @@ func (s *demo) rotate() error {
 }
 
 func (s *demo) oldSharesNewShares() error {
-	s.chapter("The old shares are refused, the new ones accepted")
+	s.heading("The old shares are refused, the new ones accepted")
 	fresh, old := s.shares[:7], s.shares[7:]
 	nonce, err := s.startRekey()
 	if err != nil {
@@ -176,7 +176,7 @@ func (s *demo) oldSharesNewShares() error {
 	if err == nil || res.Code != 2 {
 		return fmt.Errorf("an old share was accepted: %s", res.Out)
 	}
-	fmt.Printf("%s  -> exit code %d\n", indent(lastLines(res.Err, 1)), res.Code)
+	fmt.Printf("%s\n  -> exit code %d\n", indent(serverErrors(res.Err)), res.Code)
 	again, err := s.giveShares(nonce, fresh[3:])
 	if err != nil {
 		return err
@@ -187,7 +187,7 @@ func (s *demo) oldSharesNewShares() error {
 }
 
 func (s *demo) hsmOutage() error {
-	s.chapter("HSM outage: requests continue, health reports it; after the outage the server is healthy without a " +
+	s.heading("HSM outage: requests continue, health reports it; after the outage the server is healthy without a " +
 		"restart")
 	if err := s.token.Away(); err != nil {
 		return err
@@ -219,7 +219,7 @@ func (s *demo) hsmOutage() error {
 }
 
 func (s *demo) readBack() error {
-	s.chapter("Read back every acknowledged value")
+	s.heading("Read back every acknowledged value")
 	s.load.stop()
 	return s.load.readBack(s.ctx)
 }
@@ -228,9 +228,19 @@ func indent(text string) string {
 	return "  " + strings.ReplaceAll(strings.TrimRight(text, "\n"), "\n", "\n  ")
 }
 
-func lastLines(text string, n int) string {
+// serverErrors returns the errors of the server's response, without what the command adds to them.
+func serverErrors(stderr string) string {
+	var errs []string
+	for line := range strings.Lines(stderr) {
+		if strings.HasPrefix(line, "* ") {
+			errs = append(errs, line)
+		}
+	}
+	return strings.Join(errs, "")
+}
+
+// tail returns the last n lines.
+func tail(text string, n int) string {
 	lines := strings.Split(strings.TrimRight(text, "\n"), "\n")
 	return strings.Join(lines[max(0, len(lines)-n):], "\n") + "\n"
 }
-
-func tail(text string, n int) string { return lastLines(text, n) }

@@ -10,7 +10,7 @@ import (
 // table prints the measurements and returns an error if a request failed unexpectedly.
 func (s *demo) table() error {
 	l := s.load
-	s.chapter("Done")
+	s.heading("Done")
 	row("Requests answered (reads, writes)", "%d (%d, %d)", l.count(), l.reads.Load(), l.writes.Load())
 	row("Unexpected request failures", "%d", len(l.failures))
 	row("Requests refused while the server was down", "%d", l.expected.Load())

@@ -123,7 +123,11 @@ func showBackends(b *base, st *backendStatus) {
 
 // showTrouble prints the problems of one seal and their remedies.
 func showTrouble(b *base, s backendSeal) {
-	if s.Class != "" {
+	switch {
+	case s.Class == "":
+	case s.Cause == "": // a client without a token does not see it
+		b.printf("\n%s: %s\n", s.Name, s.Class)
+	default:
 		b.printf("\n%s: %s: %s\n  remedy: %s\n", s.Name, s.Class, s.Cause, s.Remedy)
 	}
 	if !s.Configured {

@@ -11,7 +11,8 @@ func TestSealStatus(t *testing.T) {
 		hsm = `{"name":"hsm","type":"pkcs11","healthy":false,"disabled":false,"would_unseal":false,"configured":true,"unhealthy_since":"2026-11-22T18:13:05Z",` +
 			`"failure_class":"unreachable","failure":"no answer","remedy":"plug it in",` +
 			`"rewrap_due":false,"key_state_trouble":"may not ask"}`
-		old = `{"name":"old","type":"static","healthy":false,"disabled":false,"would_unseal":false,"configured":false,"rewrap_due":false,` +
+		hidden = `{"name":"hsm","type":"pkcs11","healthy":false,"would_unseal":false,"configured":true,"failure_class":"unreachable"}`
+		old    = `{"name":"old","type":"static","healthy":false,"disabled":false,"would_unseal":false,"configured":false,"rewrap_due":false,` +
 			`"needed_keys":[{"key_id":"k1","for":"root key"},{"key_id":"k0","for":"root key, by the previous share set"}]}`
 	)
 	with := func(backends, rest string) map[string][]answer {
@@ -25,6 +26,8 @@ func TestSealStatus(t *testing.T) {
 		{name: "seal-status-deletion", args: []string{"operator", "seal-status"}, want: 2,
 			answers: with(going, `,"warnings":["a key will be destroyed"]`)},
 		{name: "seal-status-failing", args: []string{"operator", "seal-status"}, want: 2, answers: with(sky+","+hsm, "")},
+		{name: "seal-status-cause-hidden", args: []string{"operator", "seal-status"}, want: 2,
+			answers: with(hidden, `,"warnings":["the cause is in the server's log"]`)},
 		{name: "seal-status-left-over", args: []string{"operator", "seal-status"}, answers: with(sky+","+old, "")},
 		{name: "seal-status-denied", args: []string{"operator", "seal-status"}, want: 1,
 			answers: map[string][]answer{"GET sys/seal-backend-status": {refusal(403, "permission denied")}}},

@@ -57,6 +57,18 @@ type sealState struct {
 	Warnings         []string `json:"warnings,omitempty"`
 
 	StorageFailure *storageFailure `json:"storage_failure,omitempty"` // Sealgate's
+	Seals          []sealFailure   `json:"seals,omitempty"`           // Sealgate's
+}
+
+// sealFailure is why a seal did not decrypt the root key; Class is empty where it did.
+type sealFailure struct {
+	Name        string `json:"name"`
+	Type        string `json:"type"`
+	WouldUnseal bool   `json:"would_unseal"`
+	Since       string `json:"failing_since,omitempty"`
+	Class       string `json:"failure_class,omitempty"`
+	Cause       string `json:"failure,omitempty"` // for a token that may see it, or on a unix socket
+	Remedy      string `json:"remedy,omitempty"`
 }
 
 // storageFailure is why calls of the server's storage fail.
@@ -137,6 +149,11 @@ func sealRows(s *sealState) pairs {
 	if s.Sealed {
 		p.add("Unseal Progress", fmt.Sprintf("%d/%d", s.Progress, s.T))
 		p.add("Unseal Nonce", s.Nonce)
+		for _, f := range s.Seals {
+			if f.Class != "" {
+				p.add("Seal "+f.Name, fmt.Sprintf("%s, since %s", f.Class, f.Since))
+			}
+		}
 	}
 	if s.Migration {
 		p.add("Seal Migration in Progress", s.Migration)

@@ -170,6 +170,7 @@ func TestRunningServer(t *testing.T) {
 		{"all would unseal", sealgate(false, "box", true), true, OK, "seal", "they would unseal it"},
 		{"would not unseal", sealgate(false, "box", false), true, Error, "seal",
 			"does not decrypt the stored root key: cause"},
+		{"none unseals", sealgate(true, "box", false), true, Error, "seal", "it unseals automatically once they can"},
 		{"none would unseal", sealgate(false, "box", false), true, Error, "seal", "do not restart it"},
 		{"other seals", sealgate(false, "other", true), true, Error, "seal", "does not have this seal"},
 		{"another program", http.NotFoundHandler(), false, Error, "listener", "status 404"},

@@ -130,6 +130,9 @@ func (e *exam) together(would []string, custodians bool) {
 	switch {
 	case e.locked && e.running != nil && e.running.would:
 		on.ok("the running server reports that they would unseal it")
+	case e.locked && e.running != nil && e.running.sealed:
+		on.fail("see the findings of each seal", "the running server reports that they do not unseal it; it unseals "+
+			"automatically once they can")
 	case e.locked && e.running != nil:
 		on.fail("see the findings of each seal", "the running server reports that they would not unseal it: do not "+
 			"restart it")

@@ -24,15 +24,15 @@ func (c *serverCommand) Help() string {
 	var b strings.Builder
 	b.WriteString(`Usage: sealgate server [flags]
 
-Starts a server. It always starts: while a seal or the storage is unavailable it stays sealed, shows the
-cause in sys/seal-status, and unseals automatically when the seal or storage is available again.
+Starts a server. It always starts: while a seal or the storage is unavailable it stays sealed, logs cause and
+remedy, and unseals automatically when the seal or storage is available again.
 
   $ sealgate server -config=/etc/sealgate.hcl     storage, listener and seals from a file or a folder
   $ sealgate server -dev-hsm                      a throw-away SoftHSM token, unsealed, for trying things out
   $ sealgate server -dev                          the same without an HSM, in memory
 
-Signals: SIGHUP reopens audit and log files and applies TLS settings, the log level and, while the server is
-sealed, its seals; the log lists what needs a restart. SIGUSR2 writes the stacks of all goroutines to standard
+Signals: SIGHUP reopens audit and log files and applies TLS settings, the log level and the seals; the log lists
+what was applied and what needs a restart. SIGUSR2 writes the stacks of all goroutines to standard
 error. SIGINT and SIGTERM stop it. Under systemd, Type=notify, Type=notify-reload and WatchdogSec are supported.
 
 Flags:

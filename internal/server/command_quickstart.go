@@ -25,9 +25,9 @@ func (c *quickstartCommand) Help() string {
 	var b strings.Builder
 	b.WriteString(`Usage: sealgate quickstart [flags]
 
-Asks three questions (where the keys live, where the data lives, who holds shares), writes a configuration that
-"sealgate doctor" checks and a drop-in for systemd, and prints the next commands. Flags answer the questions
-without asking. It overwrites nothing, asks for no PIN, and starts nothing.
+Asks three questions (which seal protects the root key, where to store the data, who holds shares), writes a
+configuration that "sealgate doctor" checks and a drop-in for systemd, and prints the next commands. Flags answer
+the questions without asking. It overwrites nothing, asks for no PIN, and starts nothing.
 
   $ sealgate quickstart -dir=/etc/sealgate
   $ sealgate quickstart -keys=shamir -data=/var/lib/sealgate/data -holders=alice,bob,carol
@@ -46,8 +46,8 @@ func (c *quickstartCommand) flags() (*flag.FlagSet, *quickstartFlags) {
 	f, o := flag.NewFlagSet("quickstart", flag.ContinueOnError), &quickstartFlags{}
 	f.SetOutput(io.Discard)
 	f.StringVar(&o.dir, "dir", ".", "`folder` for the configuration")
-	f.StringVar(&o.keys, "keys", "", "where the keys live: `hsm`, aws, gcp, azure, or shamir for shares alone")
-	f.StringVar(&o.data, "data", "", "where the data lives: a `folder`, an etcd address (https://...), or postgres://...")
+	f.StringVar(&o.keys, "keys", "", "the `seal`: hsm, aws, gcp, azure, or shamir for shares alone")
+	f.StringVar(&o.data, "data", "", "the `storage`: a folder, an etcd address (https://...), or postgres://...")
 	f.StringVar(&o.holders, "holders", "", "`names` of those who hold shares, separated by commas")
 	return f, o
 }
@@ -66,7 +66,7 @@ func (c *quickstartCommand) Run(args []string) int {
 	return 0
 }
 
-// seal is one answer to where the keys live.
+// sealAnswer is a seal that the first question offers.
 type sealAnswer struct {
 	name, what string
 	stanza     string
@@ -100,7 +100,7 @@ var sealAnswers = []sealAnswer{
   key_name   = "sealgate"
 }
 `, "Set vault_name and key_name in %[2]s; the identity needs wrapKey and unwrapKey."},
-	{"shamir", "nowhere: custodians unseal it with their shares after each restart", "", ""},
+	{"shamir", "none: custodians unseal the server with their shares after each restart", "", ""},
 }
 
 func (c *quickstartCommand) run(o *quickstartFlags) error {
@@ -109,7 +109,7 @@ func (c *quickstartCommand) run(o *quickstartFlags) error {
 	if err != nil {
 		return err
 	}
-	data, err := c.ask(in, o.data, "Where does the data live? A folder, https://ETCD:2379, or postgres://HOST/DATABASE",
+	data, err := c.ask(in, o.data, "Where to store the data? A folder, https://ETCD:2379, or postgres://HOST/DATABASE",
 		"/var/lib/sealgate/data")
 	if err != nil {
 		return err
@@ -205,12 +205,12 @@ func (c *quickstartCommand) ask(in *bufio.Reader, given, question, standard stri
 
 func (c *quickstartCommand) askSeal(in *bufio.Reader, given string) (sealAnswer, error) {
 	if given == "" {
-		fmt.Fprintln(c.env.Stdout, "Where do the keys live?")
+		fmt.Fprintln(c.env.Stdout, "Which seal protects the root key?")
 		for _, a := range sealAnswers {
 			fmt.Fprintf(c.env.Stdout, "  %-8s %s\n", a.name, a.what)
 		}
 	}
-	answer, err := c.ask(in, given, "Keys", "hsm")
+	answer, err := c.ask(in, given, "Seal", "hsm")
 	if err != nil {
 		return sealAnswer{}, err
 	}

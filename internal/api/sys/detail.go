@@ -18,8 +18,9 @@ const detailPath = "sys/seal-backend-status"
 const proofTime = 500 * time.Millisecond
 
 // hidden is the warning in place of those that a client must not see.
-const hidden = "the cause is in the server's log, and here for a token that may read sys/seal-backend-status " +
-	"or a request on a unix socket"
+const hidden = "the cause and the remedy are in the server's log, in the findings of `sealgate doctor` on its " +
+	"machine, and in this response on a unix socket or, while the server is unsealed, for a token that may read " +
+	"sys/seal-backend-status"
 
 // showsDetail reports whether the client may see labels, key ids, paths, causes and remedies of
 // seals: it is on the same machine, by a unix socket, or has a token that may. A sealed node can
