@@ -39,8 +39,9 @@ func (h *hmacHandle) Export() (*secret.Bytes, error) { return secret.Copy(h.priv
 //
 // The key of a context is HKDF-SHA256 of the version's key, without salt, with the context as info.
 // Of a convergent key the 32 bytes behind it are an HMAC-SHA256 key, and the nonce is the beginning
-// of the text's HMAC: equal texts in equal contexts have equal ciphertexts, and nonces repeat for
-// nothing else.
+// of the text's HMAC: equal texts in equal contexts, with equal additional data, have equal
+// ciphertexts, and nonces repeat for nothing else. With additional data the HMAC key follows from
+// it: one nonce under two additional data would reveal the key that authenticates.
 type aeadHandle struct {
 	macKey
 	spec Spec
@@ -136,7 +137,7 @@ func (h *aeadHandle) Encrypt(_ context.Context, dst, plain []byte, p CipherParam
 	if random != nil {
 		return random.Seal(dst, nil, plain, p.AAD), nil
 	}
-	dst, nonce, err := h.nonce(dst, plain, nonceKey)
+	dst, nonce, err := h.nonce(dst, plain, p.AAD, nonceKey)
 	if err != nil {
 		return nil, err
 	}
@@ -155,12 +156,10 @@ func (h *aeadHandle) forContext(key []byte) (random, explicit cipher.AEAD, err e
 }
 
 // nonce appends the nonce to dst.
-func (h *aeadHandle) nonce(dst, plain, nonceKey []byte) (out, nonce []byte, err error) {
+func (h *aeadHandle) nonce(dst, plain, aad, nonceKey []byte) (out, nonce []byte, err error) {
 	size := h.spec.Type.nonceSize()
 	if h.spec.Convergent {
-		mac := hmac.New(sha256.New, nonceKey)
-		mac.Write(plain)
-		nonce = mac.Sum(nil)[:size]
+		nonce = convergentNonce(nonceKey, plain, aad)[:size]
 	} else {
 		nonce = make([]byte, size)
 		if _, err := io.ReadFull(h.rand, nonce); err != nil {
@@ -168,6 +167,20 @@ func (h *aeadHandle) nonce(dst, plain, nonceKey []byte) (out, nonce []byte, err 
 		}
 	}
 	return append(dst, nonce...), nonce, nil
+}
+
+// convergentNonce is OpenBao's without additional data, which OpenBao leaves out of its nonces.
+func convergentNonce(nonceKey, plain, aad []byte) []byte {
+	if len(aad) > 0 {
+		mac := hmac.New(sha256.New, nonceKey)
+		mac.Write([]byte("sealgate/transit/convergent/associated data\x00"))
+		mac.Write(aad)
+		nonceKey = mac.Sum(nil)
+		defer clear(nonceKey)
+	}
+	mac := hmac.New(sha256.New, nonceKey)
+	mac.Write(plain)
+	return mac.Sum(nil)
 }
 
 func (h *aeadHandle) Decrypt(_ context.Context, dst, blob []byte, p CipherParams) ([]byte, error) {
