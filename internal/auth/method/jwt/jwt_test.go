@@ -4,6 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -99,8 +102,53 @@ func TestFetcherIsPatient(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	f.busy <- struct{}{}
 	cancel()
-	if _, err := f.get(ctx, "", now); !errors.Is(err, context.Canceled) {
+	if _, err := f.get(ctx, "unknown", now); !errors.Is(err, context.Canceled) {
 		t.Errorf("during a fetch: %v", err)
+	}
+}
+
+// TestClientsDoNotStopTheFetch: a client whose token names an unknown key keeps nobody out, neither
+// by closing its connection nor while the source of the keys hangs.
+func TestClientsDoNotStopTheFetch(t *testing.T) {
+	t.Parallel()
+	asked, answer := make(chan struct{}), make(chan struct{})
+	source := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-answer:
+		case <-r.Context().Done():
+		}
+		_, _ = io.WriteString(w, `{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k",
+			"x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}`)
+	}))
+	t.Cleanup(source.Close)
+	f := newFetcher(source.URL, &settings{})
+	unknown := func(ctx context.Context, at time.Time) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := f.get(ctx, "unknown", at)
+			done <- err
+		}()
+		<-asked
+		return done
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := unknown(ctx, now)
+	cancel()
+	answer <- struct{}{}
+	<-done
+	if keys, err := f.get(t.Context(), "k", now.Add(time.Second)); err != nil || len(keys) != 1 {
+		t.Fatalf("after a client that closed its connection: %v, %v", keys, err)
+	}
+	done = unknown(t.Context(), now.Add(time.Minute)) // and the source hangs
+	soon, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if keys, err := f.get(soon, "k", now.Add(time.Minute)); err != nil || len(keys) != 1 {
+		t.Errorf("during a fetch for another client: %v, %v", keys, err)
+	}
+	close(answer)
+	if err := <-done; err != nil {
+		t.Error(err)
 	}
 }
 

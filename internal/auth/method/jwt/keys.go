@@ -10,6 +10,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"sync"
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
@@ -35,7 +36,9 @@ type fetcher struct {
 	ca        string
 	client    *http.Client
 
-	busy    chan struct{} // held while fetching; guards the fields below
+	busy chan struct{} // held while fetching
+
+	mu      sync.Mutex // guards the fields below, and is not held while fetching
 	keys    *jose.JSONWebKeySet
 	found   provider // from the discovery document
 	fetched time.Time
@@ -62,73 +65,97 @@ func newFetcher(source string, c *settings) *fetcher {
 
 // test fetches once, to validate a configuration.
 func (f *fetcher) test(ctx context.Context) error {
-	_, err := f.fetch(ctx)
-	return err
+	return f.fetch(ctx, time.Time{})
 }
 
-// get returns the keys that may have signed a token; want is the token's key id, or "".
+// get returns the keys that may have signed a token; want is the token's key id, or "". A client
+// whose token names an unknown key makes others wait for a fetch only where they need one, and
+// cannot end it by closing its connection.
 func (f *fetcher) get(ctx context.Context, want string, now time.Time) ([]jose.JSONWebKey, error) {
+	if fits, fresh := f.known(want, now); fresh {
+		return fits, nil
+	}
 	select {
 	case f.busy <- struct{}{}:
 	case <-ctx.Done():
 		return nil, ctx.Err()
 	}
 	defer func() { <-f.busy }()
-	fits := f.fitting(want)
-	age := now.Sub(f.fetched)
-	if f.keys != nil && age < freshFor && len(fits) > 0 {
+	fits, fresh := f.known(want, now)
+	if fresh {
 		return fits, nil
 	}
-	if now.Sub(f.tried) >= pause || f.tried.IsZero() {
-		f.tried = now
-		keys, err := f.fetch(ctx)
+	age, due := f.due(now)
+	if due {
+		err := f.fetch(context.WithoutCancel(ctx), now)
 		if err == nil {
-			f.keys, f.fetched = keys, now
-			return f.fitting(want), nil
+			fits, _ = f.known(want, now)
+			return fits, nil
 		}
-		if f.keys == nil || age >= usableFor {
+		if age >= usableFor {
 			return nil, fault.Wrap(err, fault.Unavailable, "cannot fetch the signing keys; check the source's availability "+
 				"and try again")
 		}
 	}
-	if f.keys == nil || age >= usableFor {
+	if age >= usableFor {
 		return nil, fault.New(fault.Unavailable, "fetching the signing keys failed less than 10 s ago; try again later")
 	}
 	return fits, nil
 }
 
-func (f *fetcher) fitting(want string) []jose.JSONWebKey {
-	switch {
-	case f.keys == nil:
-		return nil
-	case want == "":
-		return f.keys.Keys
+// due returns the age of the keys, and whether they may be fetched now, which counts as an attempt.
+func (f *fetcher) due(now time.Time) (age time.Duration, due bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if age = usableFor; f.keys != nil {
+		age = now.Sub(f.fetched)
 	}
-	return f.keys.Key(want)
+	if due = now.Sub(f.tried) >= pause || f.tried.IsZero(); due {
+		f.tried = now
+	}
+	return age, due
 }
 
-func (f *fetcher) fetch(ctx context.Context) (*jose.JSONWebKeySet, error) {
+// known returns the keys that fit, and whether they are fresh.
+func (f *fetcher) known(want string, now time.Time) (fits []jose.JSONWebKey, fresh bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch {
+	case f.keys == nil:
+		return nil, false
+	case want == "":
+		fits = f.keys.Keys
+	default:
+		fits = f.keys.Key(want)
+	}
+	return fits, len(fits) > 0 && now.Sub(f.fetched) < freshFor
+}
+
+func (f *fetcher) fetch(ctx context.Context, now time.Time) error {
 	ctx, cancel := context.WithTimeout(ctx, fetchTimeout)
 	defer cancel()
 	at := f.source
+	var found provider
 	if f.discovers {
-		var found provider
 		if err := f.read(ctx, at, &found); err != nil {
-			return nil, err
+			return err
 		}
 		if found.Issuer != f.issuer {
-			return nil, errors.New("the discovery document's issuer differs from oidc_discovery_url")
+			return errors.New("the discovery document's issuer differs from oidc_discovery_url")
 		}
-		at, f.found = found.JWKS, found
+		at = found.JWKS
 	}
 	keys := &jose.JSONWebKeySet{}
 	if err := f.read(ctx, at, keys); err != nil {
-		return nil, err
+		return err
 	}
 	if len(keys.Keys) == 0 {
-		return nil, errors.New("the key set is empty")
+		return errors.New("the key set is empty")
 	}
-	return keys, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.keys, f.found, f.fetched = keys, found, now
+	return nil
 }
 
 // provider is a provider's metadata (OpenID Connect Discovery 1.0, 3).
@@ -146,12 +173,8 @@ func (f *fetcher) provider(ctx context.Context, now time.Time) (*provider, error
 	if _, err := f.get(ctx, "", now); err != nil {
 		return nil, err
 	}
-	select {
-	case f.busy <- struct{}{}:
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
-	defer func() { <-f.busy }()
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	p := f.found
 	if p.Authorization == "" || p.Token == "" {
 		return nil, fault.New(fault.Unavailable, "the provider's discovery document lacks the authorization_endpoint or "+
