@@ -20,17 +20,30 @@ import (
 const maxCertHeader = 32 << 10
 
 // forwardedCert takes the client's certificate from the header of a trusted proxy, which has
-// verified that the client has the key. The header of any other peer is ignored.
+// verified that the client has the key. The header of any other peer is ignored. The certificate of
+// the proxy's own connection is never the client's.
 func forwardedCert(f *config.ForwardedFor, r *http.Request) error {
 	if f.CertHeader == "" {
 		return nil
 	}
-	value := r.Header.Get(f.CertHeader)
 	peer, err := netip.ParseAddrPort(r.RemoteAddr)
-	if value == "" || err != nil || !listener.Within(f.Authorized, peer.Addr()) {
+	if err != nil || !listener.Within(f.Authorized, peer.Addr()) {
 		return nil
 	}
-	cert, err := decodeCert(value, f.CertDecoders)
+	values := r.Header.Values(f.CertHeader)
+	if len(values) > 1 { // a proxy that adds its header leaves the client's in front
+		return fault.New(fault.Invalid, "%s is there more than once: let the proxy replace what the client sends",
+			http.CanonicalHeaderKey(f.CertHeader))
+	}
+	if len(values) == 0 || values[0] == "" {
+		if r.TLS != nil {
+			bare := *r.TLS
+			bare.PeerCertificates, bare.VerifiedChains, bare.OCSPResponse = nil, nil, nil
+			r.TLS = &bare
+		}
+		return nil
+	}
+	cert, err := decodeCert(values[0], f.CertDecoders)
 	if err != nil {
 		return fault.Wrap(err, fault.Invalid,
 			"the client certificate in %s cannot be read as x_forwarded_for_client_cert_header_decoders says",
