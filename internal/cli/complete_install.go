@@ -44,7 +44,7 @@ func completionCommand(b *base) *command {
 				b.errorf("Error: %v", err)
 				return exitLocal
 			}
-			b.printf("%s\n", strings.Join(shellScript(args[0], program), "\n"))
+			exact(b, "%s\n", strings.Join(shellScript(args[0], program), "\n"))
 			return exitOK
 		}}
 }

@@ -61,7 +61,7 @@ func (g *rootToken) give(args []string) int {
 func (g *rootToken) printToken(s *rootStatus, share, nonce string) int {
 	text, err := g.statusText(s)
 	if err == nil {
-		err = g.deliver(text)
+		err = g.deliver(visible(text))
 	}
 	if err != nil {
 		g.errorf("Error printing the encoded token: %v\n\nThe server still keeps it for a few minutes. Fetch it with "+

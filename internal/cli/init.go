@@ -105,7 +105,7 @@ func (b *base) initialize(client *api.Client, f *initFlags) int {
 	}
 	text, err := initText(b, req, answer, auto)
 	if err == nil {
-		err = b.deliver(text)
+		err = b.deliver(visible(text))
 	}
 	if err != nil {
 		b.errorf("Error printing the shares and the root token: %v\n\n"+

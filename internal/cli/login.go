@@ -166,7 +166,7 @@ func printTokenCommand(b *base) *command {
 				b.errorf("Error: %v", err)
 				return exitLocal
 			}
-			b.printf("%s\n", token)
+			exact(b, "%s\n", token)
 			return exitOK
 		}}
 }

@@ -41,7 +41,7 @@ func monitorCommand(b *base) *command {
 			defer stop()
 			return b.withClient(func(client *api.Client) int {
 				err := follow(ctx, client, level, format, func(line string) error {
-					_, err := fmt.Fprintln(b.env.Stdout, line)
+					_, err := fmt.Fprintln(b.env.Stdout, visible(line))
 					return err
 				})
 				if err != nil && ctx.Err() == nil {

@@ -53,7 +53,7 @@ func decodeToken(b *base, encoded, otp string) int {
 	if b.format() != "table" {
 		return b.encode(map[string]string{"token": token})
 	}
-	b.printf("%s", token)
+	exact(b, "%s", token)
 	return exitOK
 }
 

@@ -15,10 +15,18 @@ import (
 	"github.com/openbao/openbao/api/v2"
 )
 
-func (b *base) printf(format string, args ...any) { fmt.Fprintf(b.env.Stdout, format, args...) }
+// printf prints text; see [visible].
+func (b *base) printf(format string, args ...any) {
+	_, _ = fmt.Fprint(b.env.Stdout, visible(fmt.Sprintf(format, args...))) // nobody is left to report it to
+}
 
-// errorf prints a line to standard error.
-func (b *base) errorf(format string, args ...any) { fmt.Fprintf(b.env.Stderr, format+"\n", args...) }
+// exact prints what other programs read, byte for byte.
+func exact(b *base, format string, args ...any) { fmt.Fprintf(b.env.Stdout, format, args...) }
+
+// errorf prints a line to standard error; see [visible].
+func (b *base) errorf(format string, args ...any) {
+	_, _ = fmt.Fprintln(b.env.Stderr, visible(fmt.Sprintf(format, args...))) // as in printf
+}
 
 // fail prints an error of the server or the connection and returns the exit code. With
 // -output-curl-string or -output-policy it prints what those ask for.
@@ -130,7 +138,7 @@ func (b *base) encode(v any) int {
 		b.errorf("Error formatting the response: %v", err)
 		return exitLocal
 	}
-	b.printf("%s", text)
+	exact(b, "%s", text)
 	return exitOK
 }
 
@@ -145,7 +153,7 @@ func (b *base) encoded(v any) (string, error) {
 	if err := enc.Encode(v); err != nil {
 		return "", err
 	}
-	return out.String(), nil
+	return visibleJSON(out.String()), nil
 }
 
 const gap = "    "

@@ -78,7 +78,7 @@ func policyReadCommand(b *base) *command {
 				if b.format() != "table" {
 					return b.encode(map[string]string{"policy": rules})
 				}
-				b.printf("%s\n", strings.TrimSpace(rules))
+				exact(b, "%s\n", strings.TrimSpace(rules))
 				return exitOK
 			})
 		}}

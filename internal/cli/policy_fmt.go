@@ -30,7 +30,7 @@ input and writes standard output. It makes no request.`,
 				return exitLocal
 			}
 			if name == "-" {
-				b.printf("%s", after)
+				exact(b, "%s", after)
 				return exitOK
 			}
 			if err := replaceFile(name, after); err != nil {

@@ -18,7 +18,7 @@ import (
 func (r *rekey) printShares(s *rekeyStatus, share, nonce string, threshold int) int {
 	text, err := r.sharesText(s, threshold)
 	if err == nil {
-		err = r.deliver(text)
+		err = r.deliver(visible(text))
 	}
 	if err != nil {
 		r.errorf("Error printing the new shares: %v\n", err)

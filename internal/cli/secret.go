@@ -134,16 +134,16 @@ func (b *base) showField(s *api.Secret, name string) int {
 	}
 	switch v := v.(type) {
 	case string:
-		b.printf("%s", v)
+		exact(b, "%s", v)
 	case map[string]any, []any, []string, map[string]string:
 		text, err := json.Marshal(v)
 		if err != nil {
 			b.errorf("Error formatting the field: %v", err)
 			return exitLocal
 		}
-		b.printf("%s", text)
+		exact(b, "%s", text)
 	default:
-		b.printf("%v", v)
+		exact(b, "%v", v)
 	}
 	return exitOK
 }

@@ -397,6 +397,6 @@ func (a *tenantAdd) show() int {
 		a.printf("Wrote %s\n", a.out)
 		return exitOK
 	}
-	a.printf("%s", a.done.Stanza)
+	exact(a.base, "%s", a.done.Stanza)
 	return exitOK
 }

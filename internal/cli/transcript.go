@@ -110,7 +110,7 @@ func showTranscript(b *base, client *api.Client, name string) int {
 func encodeRaw(b *base, raw json.RawMessage) int {
 	var out bytes.Buffer
 	if b.format() == "json" && json.Indent(&out, raw, "", "  ") == nil {
-		b.printf("%s\n", out.String())
+		exact(b, "%s\n", visibleJSON(out.String()))
 		return exitOK
 	}
 	return b.encode(raw)

@@ -68,7 +68,7 @@ func signTranscript(b *base, client *api.Client, f *signFlags, name string) int 
 		return b.fail("reading the record", err)
 	}
 	if f.statement {
-		b.printf("%s", cosign.Statement(signed.Head()))
+		exact(b, "%s", cosign.Statement(signed.Head()))
 		return exitOK
 	}
 	s, err := makeSignature(b, f, signed.Head())

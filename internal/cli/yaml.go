@@ -72,7 +72,7 @@ func yamlString(v string) string {
 	if err := enc.Encode(v); err != nil { // no string fails
 		return `""`
 	}
-	return strings.TrimSpace(quoted.String())
+	return visibleJSON(strings.TrimSpace(quoted.String()))
 }
 
 // plainWord reports whether v is a letter followed by letters, digits and _-./, and no keyword of
