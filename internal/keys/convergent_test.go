@@ -50,5 +50,11 @@ func TestConvergentNonces(t *testing.T) {
 		if seal("")[:n] != string(mac.Sum(nil)[:n]) {
 			t.Errorf("%s: without additional data the nonce is not OpenBao's", typ)
 		}
+		for _, aad := range []string{"a", "b"} {
+			chosen := "sealgate/transit/convergent/associated data\x00" + aad
+			if bytes.Contains(convergentKey(nonceKey, []byte(aad)), convergentNonce(nonceKey, []byte(chosen), nil)[:n]) {
+				t.Errorf("%s: the nonce of a chosen text shows a part of the HMAC key for additional data", typ)
+			}
+		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
+	"crypto/sha512"
 	"fmt"
 	"io"
 
@@ -172,14 +173,20 @@ func (h *aeadHandle) nonce(dst, plain, aad, nonceKey []byte) (out, nonce []byte,
 // convergentNonce is OpenBao's without additional data, which OpenBao leaves out of its nonces.
 func convergentNonce(nonceKey, plain, aad []byte) []byte {
 	if len(aad) > 0 {
-		mac := hmac.New(sha256.New, nonceKey)
-		mac.Write([]byte("sealgate/transit/convergent/associated data\x00"))
-		mac.Write(aad)
-		nonceKey = mac.Sum(nil)
+		nonceKey = convergentKey(nonceKey, aad)
 		defer clear(nonceKey)
 	}
 	mac := hmac.New(sha256.New, nonceKey)
 	mac.Write(plain)
+	return mac.Sum(nil)
+}
+
+// convergentKey makes the HMAC key for additional data. It uses SHA-512, because nonces are public,
+// and the nonce of a text that a client chooses must not show a part of this key.
+func convergentKey(nonceKey, aad []byte) []byte {
+	mac := hmac.New(sha512.New, nonceKey)
+	mac.Write([]byte("sealgate/transit/convergent/associated data\x00"))
+	mac.Write(aad)
 	return mac.Sum(nil)
 }
 
