@@ -1,8 +1,8 @@
 // Package bbolt is a store in one file of a folder: the default storage, for one node.
 //
 // It guarantees the contract of package storage, and:
-//   - Concurrent commits share an fsync: those that arrive while a group is written form the next
-//     group. A conflicting batch fails alone. Reads never wait for a writer.
+//   - Concurrent commits share an fsync: those that arrive while a group is written, and soon
+//     after, form the next group. A conflicting batch fails alone. Reads never wait for a writer.
 //   - A full disk fails commits with storage.ErrFull; reads continue, and commits succeed again
 //     when there is space.
 //   - A damaged file is refused. Open checks the structure of a small file, and of one that may

@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"sync/atomic"
 	"syscall"
@@ -82,6 +81,7 @@ type writer struct {
 	mark     marker
 	noted    map[string]struct{} // the keys changed since a compaction began; nil: there is none
 	unmarked bool                // the log says that the mark cannot be written
+	pacer    pacer
 }
 
 // marked logs an error of the mark.
@@ -96,10 +96,11 @@ func (w *writer) marked(err error) {
 // serve writes groups until the queue is closed and empty.
 func (w *writer) serve(queue <-chan *request) {
 	for first := range queue {
-		letArrive(queue)
 		group, last := w.gather(first, queue)
 		if len(group) > 0 {
+			begun := time.Now()
 			w.write(group)
+			w.pacer.wrote(len(group), len(queue), time.Since(begun))
 		}
 		if last != nil {
 			last.done <- last.run(w)
@@ -110,49 +111,6 @@ func (w *writer) serve(queue <-chan *request) {
 // inWriter runs f in the writer. Once it has begun it is waited for.
 func (s *Store) inWriter(ctx context.Context, f func(*writer) error) error {
 	return s.submit(ctx, &request{run: f, done: make(chan error, 1)})
-}
-
-// letArrive yields while more batches arrive: callers answered by the last group often come back at
-// once, and would otherwise wait for the next fsync. It costs microseconds, an fsync hundreds.
-func letArrive(queue <-chan *request) {
-	for range 8 {
-		waiting := len(queue)
-		runtime.Gosched()
-		if len(queue) == waiting {
-			return
-		}
-	}
-}
-
-// gather takes the queued batches, within the bounds of a group. A request that is not a batch ends
-// the group, and runs after it.
-func (w *writer) gather(first *request, queue <-chan *request) (group []*request, last *request) {
-	size := 0
-	take := func(r *request) {
-		switch {
-		case !r.taken.CompareAndSwap(false, true):
-		case r.run != nil:
-			last = r
-		default:
-			group = append(group, r)
-			for _, op := range r.batch.Ops {
-				size += len(op.Key) + len(op.Value)
-			}
-		}
-	}
-	take(first)
-	for last == nil && len(group) < groupBatches && size < groupBytes {
-		select {
-		case r, ok := <-queue:
-			if !ok {
-				return group, last
-			}
-			take(r)
-		default:
-			return group, last
-		}
-	}
-	return group, last
 }
 
 // write executes a group in one transaction and answers its members.
