@@ -44,7 +44,7 @@ func serveBare(text string) int {
 }
 
 // startBare starts a process with a bare handler that answers as the server does.
-func startBare(b *testing.B, s *Server, token, path string) (addr string) {
+func startBare(b *testing.B, s *Server, token, path string) *party {
 	b.Helper()
 	r, err := http.NewRequestWithContext(b.Context(), http.MethodGet, "http://"+s.Addr+"/v1/"+path, nil)
 	if err != nil {
@@ -82,7 +82,7 @@ func startBare(b *testing.B, s *Server, token, path string) (addr string) {
 		}
 		return c.Close() == nil
 	})
-	return a.Addr
+	return &party{addr: a.Addr, pid: cmd.Process.Pid, code: given.StatusCode, request: same(getRequest(path, token))}
 }
 
 // BenchmarkBare compares what load balancers and readers get with a bare handler of net/http, in a
@@ -91,30 +91,28 @@ func BenchmarkBare(b *testing.B) {
 	s := benchHarness(b, buildPlain(b))
 	token := benchInit(b, s)
 	kinds := []struct {
-		path, token, bare string
-		want              float64
-		ours, theirs      float64
+		path, token string
+		want        float64
+		ours, bare  *party
 	}{
 		{path: "sys/seal-status", want: 0.9}, {path: "sys/health", want: 0.9},
 		{path: "kv/one", token: token, want: 0.85},
 	}
 	for i := range kinds {
-		kinds[i].bare = startBare(b, s, kinds[i].token, kinds[i].path)
+		k := &kinds[i]
+		k.bare = startBare(b, s, k.token, k.path)
+		k.ours = &party{addr: s.Addr, pid: s.Pid(), code: 200, request: k.bare.request}
 	}
 	for b.Loop() {
 		for range 4 { // short turns: other load of the machine meets all
-			for i := range kinds {
-				k := &kinds[i]
-				request := getRequest(k.path, k.token)
-				same := func(int, int) string { return request }
-				ours, _ := load(b, s.Addr, 16, window/6, 200, same)
-				theirs, _ := load(b, k.bare, 16, window/6, 200, same)
-				k.ours, k.theirs = k.ours+ours, k.theirs+theirs
+			for _, k := range kinds {
+				k.ours.turn(b, window/6)
+				k.bare.turn(b, window/6)
 			}
 		}
 	}
 	for _, k := range kinds {
-		b.ReportMetric(k.ours/k.theirs, k.path+"/bare")
-		testkit.AtLeast(b, k.path+" / bare net/http handler with the same bytes", k.ours/k.theirs, k.want)
+		testkit.AtLeast(b, k.path+" / bare net/http handler with the same bytes",
+			compare(b, k.path+"/bare", k.ours, k.bare), k.want)
 	}
 }

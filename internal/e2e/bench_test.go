@@ -64,12 +64,15 @@ func benchHarness(b *testing.B, bin string) *Server {
 	return s
 }
 
+// value64 are 64 bytes.
+var value64 = strings.Repeat("x", 64)
+
 func benchInit(b testing.TB, s *Server) (token string) {
 	b.Helper()
 	var out initReply
 	benchDo(b, s, "", 200, "PUT", "sys/init", map[string]int{"recovery_shares": 1, "recovery_threshold": 1}, &out)
 	benchDo(b, s, out.RootToken, 204, "POST", "sys/mounts/kv", map[string]string{"type": "kv"}, nil)
-	benchDo(b, s, out.RootToken, 204, "PUT", "kv/one", map[string]string{"v": strings.Repeat("x", 64)}, nil)
+	benchDo(b, s, out.RootToken, 204, "PUT", "kv/one", map[string]string{"v": value64}, nil)
 	return out.RootToken
 }
 

@@ -18,7 +18,6 @@ func BenchmarkKVVersion2(b *testing.B) {
 		benchDo(b, s, token, 200, "PUT", "v2/data/"+path, body, nil)
 	}
 	const value = `{"v":"0123456789012345678901234567890123456789"}`
-	same := func(text string) func(int, int) string { return func(int, int) string { return text } }
 	kinds := []struct {
 		name    string
 		code    int

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/sealgate/sealgate/internal/testkit"
 	"github.com/sealgate/sealgate/internal/testkit/openbao"
 )
 
@@ -56,25 +57,32 @@ func BenchmarkTransit(b *testing.B) {
 	if only := os.Getenv("TRANSIT_BENCH"); only != "" {
 		kinds = strings.Split(only, ",")
 	}
-	rates := map[string][2]float64{}
+	mine, other := map[string]*party{}, map[string]*party{}
+	for _, k := range kinds {
+		mine[k] = &party{addr: s.Addr, pid: s.Pid(), code: 200, request: same(ours[k])}
+		other[k] = &party{addr: bao.Addr, pid: bao.Pid(), code: 200, request: same(theirs[k])}
+	}
 	rounds := 0.0
 	for b.Loop() {
-		for range 4 { // short turns: the machine's moods meet both
+		for range 4 { // short turns: other load of the machine meets both
 			for _, k := range kinds {
-				mine, _ := load(b, s.Addr, 16, window/4, 200, func(int, int) string { return ours[k] })
-				other, _ := load(b, bao.Addr, 16, window/4, 200, func(int, int) string { return theirs[k] })
-				rates[k] = [2]float64{rates[k][0] + mine, rates[k][1] + other}
+				mine[k].turn(b, window/4)
+				other[k].turn(b, window/4)
 			}
 			rounds++
 		}
 	}
+	want := map[string]float64{"encrypt": 4, "decrypt": 4, "batch": 3}
 	for _, k := range kinds {
-		b.ReportMetric(rates[k][0]/rounds, k+"/s")
-		b.ReportMetric(rates[k][0]/rates[k][1], k+"/openbao")
+		b.ReportMetric(mine[k].rate/rounds, k+"/s")
+		ratio := compare(b, k+"/openbao", mine[k], other[k])
+		if want[k] > 0 {
+			testkit.AtLeast(b, "transit "+k+" / OpenBao", ratio, want[k])
+		}
 	}
 	for _, k := range []string{"derived", "convergent"} {
-		if rates[k][0] > 0 && rates["encrypt"][0] > 0 {
-			b.ReportMetric(rates["encrypt"][0]/rates[k][0], fmt.Sprintf("plain/%s", k))
+		if mine[k] != nil && mine["encrypt"] != nil {
+			b.ReportMetric(mine["encrypt"].rate/mine[k].rate, fmt.Sprintf("plain/%s", k))
 		}
 	}
 }

@@ -121,6 +121,13 @@ func (s *Server) run(bin string) {
 	s.mu.Unlock()
 }
 
+// Pid returns the process id of the running server.
+func (s *Server) Pid() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.cmd.Process.Pid
+}
+
 // Stop kills the server.
 func (s *Server) Stop() {
 	s.mu.Lock()
