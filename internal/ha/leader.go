@@ -198,6 +198,17 @@ func (r *Replica) CurrentLeader(ctx context.Context) (*Leader, error) {
 	return l, nil
 }
 
+// Led reports whether the storage names a leader. It does not where the storage does not answer.
+func (r *Replica) Led(ctx context.Context) bool {
+	if r == nil {
+		return false
+	}
+	ctx, cancel := context.WithTimeout(ctx, r.Timing.Prove)
+	defer cancel()
+	_, _, err := r.elector.Leader(ctx)
+	return err == nil
+}
+
 // leaderCacheTime bounds how often unauthenticated clients make this node ask the storage who
 // leads.
 const leaderCacheTime = 250 * time.Millisecond

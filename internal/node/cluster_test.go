@@ -159,6 +159,24 @@ func (e *testCluster) reads(n *Node, key, want string) {
 	}
 }
 
+// TestFirstWait: while a node leads, one that starts may wait for long; where none does, clients
+// wait for it.
+func TestFirstWait(t *testing.T) {
+	t.Parallel()
+	timing := Timing{Stagger: time.Second}
+	var led, unled time.Duration
+	for range 100 {
+		led, unled = max(led, timing.firstWait(true, true)), max(unled, timing.firstWait(true, false))
+	}
+	if alone := timing.firstWait(false, false); alone != 0 || unled > 40*time.Millisecond || led <= 40*time.Millisecond {
+		t.Errorf("waits of %s alone, %s without a leader, %s with one", alone, unled, led)
+	}
+	e, _ := newTestCluster(t, 2, false)
+	if e.settled(); !e.nodes[0].replica.Led(t.Context()) || !e.nodes[1].replica.Led(t.Context()) {
+		t.Error("a node leads, and another that starts would not know it")
+	}
+}
+
 func TestElectionAndTakeOver(t *testing.T) {
 	t.Parallel()
 	e, _ := newTestCluster(t, 3, false)

@@ -81,7 +81,9 @@ type Timing struct {
 
 	// In a cluster.
 
-	Stagger      time.Duration // up to so long a node waits before it asks the seals at its start: 500 ms
+	// Stagger is up to how long a node waits before it asks the seals at its start: 500 ms; a
+	// twenty-fifth of it where no node leads.
+	Stagger      time.Duration
 	Pause        time.Duration // how long a node that stepped down lets others be elected first: 10 s
 	Drain        time.Duration // how long requests in flight may use a role that has ended: 5 s
 	BecomeLeader time.Duration // how long reading all state for a new role may take: 20 s

@@ -18,7 +18,7 @@ const shutdownTime = 5 * time.Second
 // again, and does what is due. When ctx ends it seals, which writes the exact encryption counts,
 // and returns. It is called once.
 func (n *Node) Run(ctx context.Context) {
-	wait := n.cfg.Timing.firstWait(n.Clustered())
+	wait := n.cfg.Timing.firstWait(n.Clustered(), n.replica.Led(ctx))
 	backoff := n.cfg.Timing.RetryMin
 	var nextProbe, nextMaintenance, nextCommits time.Time
 	for {
@@ -81,12 +81,16 @@ func (n *Node) maintain(ctx context.Context) {
 	(integrity{n}).refreshAnchor(ctx)
 }
 
-// firstWait keeps the nodes of a cluster that start together from asking their seals together.
-func (t *Timing) firstWait(clustered bool) time.Duration {
-	if clustered {
+// firstWait keeps the nodes of a cluster that start together from asking their seals together. It
+// is short where no node leads, because then all clients wait for it.
+func (t *Timing) firstWait(clustered, led bool) time.Duration {
+	switch {
+	case !clustered:
+		return 0
+	case led:
 		return rand.N(t.Stagger)
 	}
-	return 0
+	return rand.N(max(t.Stagger/25, 1))
 }
 
 // idleWait is the time between reads of a store that is not initialised, or that waits for shares.
