@@ -198,7 +198,7 @@ func (f *formatter) data(dst []byte, key string, data json.RawMessage, plain []s
 	if data == nil {
 		return dst, nil
 	}
-	r := redactor{src: data, dst: member(dst, key), plain: plain, elide: elide}
+	r := redactor{src: data, dst: member(dst, key), plain: plain, elide: elide, guarded: guarded}
 	show := f.raw && !guarded
 	r.value = func(dst, quoted []byte, plain bool) ([]byte, error) {
 		if !show && !plain && f.hash == nil {

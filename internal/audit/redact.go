@@ -16,7 +16,7 @@ var errJSON = errors.New("audit: the data is not JSON")
 const maxDepth = 1024
 
 // redactor copies JSON without white space and replaces every string value by a hash. Keys,
-// numbers, booleans and null stay.
+// numbers, booleans and null stay, except numbers that are credentials.
 type redactor struct {
 	src   []byte
 	at    int
@@ -25,6 +25,15 @@ type redactor struct {
 	plain []string                                                    // keys whose strings stay in plain text
 	// top-level "keys" and "key_info" become their counts
 	elide bool
+	// numbers below the names of credentials are hashed as the texts that they are taken for
+	guarded    bool
+	credential bool // the value being copied is below such a name
+}
+
+// credentials are the fields whose numbers are secrets: a password or a code may have digits alone,
+// and a client may send it without quotes.
+var credentials = []string{
+	"code", "jwt", "key", "otp", "passcode", "password", "password_hash", "role_id", "secret_id", "token", "totp",
 }
 
 // run copies all of src.
@@ -86,7 +95,15 @@ func (r *redactor) literal() error {
 	if !json.Valid(r.src[begin:r.at]) {
 		return errJSON
 	}
-	r.dst = append(r.dst, r.src[begin:r.at]...)
+	literal := r.src[begin:r.at]
+	if r.credential && (literal[0] == '-' || literal[0] >= '0' && literal[0] <= '9') {
+		quoted := append(append([]byte{'"'}, literal...), '"')
+		defer clear(quoted)
+		var err error
+		r.dst, err = r.value(r.dst, quoted, false)
+		return err
+	}
+	r.dst = append(r.dst, literal...)
 	return nil
 }
 
@@ -178,7 +195,11 @@ func (r *redactor) member(depth int) error {
 	if name := string(text); r.elide && depth == 0 && (name == "keys" || name == "key_info") {
 		return r.count(depth + 1)
 	}
-	return r.any(depth+1, len(r.plain) > 0 && slices.Contains(r.plain, string(text)))
+	outer := r.credential
+	r.credential = r.guarded && slices.Contains(credentials, string(text))
+	err = r.any(depth+1, len(r.plain) > 0 && slices.Contains(r.plain, string(text)))
+	r.credential = outer
+	return err
 }
 
 // count writes the number of elements of a list or object, and copies any other value.

@@ -354,3 +354,35 @@ func TestAuditNeedsSudo(t *testing.T) {
 		}
 	}
 }
+
+// TestNumericCredentialsAreHashed: a password or a code of digits, sent without quotes, is as secret
+// as with them, and has the same hash.
+func TestNumericCredentialsAreHashed(t *testing.T) {
+	t.Parallel()
+	w := unsealed(t)
+	w.expect("userpass", w.do("POST", "sys/auth/userpass", `{"type":"userpass"}`), 204, "")
+	w.expect("approle", w.do("POST", "sys/auth/approle", `{"type":"approle"}`), 204, "")
+	log := w.audited("")
+	w.expect("user", w.do("POST", "auth/userpass/users/alice", `{"password":8675309123,"token_ttl":4242}`), 204, "")
+	w.expect("login", w.do("POST", "auth/userpass/login/alice", `{"password":8675309123}`), 200, "")
+	w.expect("login in quotes", w.do("POST", "auth/userpass/login/alice", `{"password":"8675309123"}`), 200, "")
+	w.do("POST", "auth/userpass/login/alice", `{"password":"x","totp":918273}`)
+	w.do("POST", "auth/approle/login", `{"role_id":-77665544,"secret_id":[33445566]}`)
+	w.do("PUT", "sys/wrapping/unwrap", `{"token":99887766}`)
+	got := w.trail(log)
+	for _, s := range []string{"8675309123", "918273", "77665544", "33445566", "99887766"} {
+		if strings.Contains(got, s) {
+			t.Errorf("the trail has the credential %s", s)
+		}
+	}
+	if !strings.Contains(got, `"token_ttl":4242`) {
+		t.Error("other numbers are hashed, too")
+	}
+	hashes := map[string]bool{}
+	for _, m := range regexp.MustCompile(`"data":\{"password":("[^"]*")`).FindAllStringSubmatch(got, -1) {
+		hashes[m[1]] = true
+	}
+	if len(hashes) != 2 { // of the right password, and of "x"
+		t.Errorf("the password has %d hashes", len(hashes)-1)
+	}
+}
