@@ -35,7 +35,7 @@ const (
 //	                     envelopeContext | AAD
 //	                   | MAC, if the key has an HMAC key: HMAC(envelopeMACContext | length of AAD |
 //	                     AAD | Hash | length of WrappedKey | WrappedKey | IV | Ciphertext), numbers
-//	                     of 8 bytes, by the mechanism that the length of the MAC tells
+//	                     of 8 bytes, by the mechanism that the length of the MAC implies
 type Sealed struct {
 	Key        string // the key's URI, as in [KeyInfo]; Decrypt ignores it
 	MACKey     string // URI of the MAC's key

@@ -33,7 +33,7 @@ func main() {
 	os.Exit(code)
 }
 
-// run is the program: 0 when it was told to end, 1 when it cannot work, 2 when the command line
+// run is the program: 0 after a signal, 1 when it cannot work, 2 when the command line
 // cannot be meant.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	o, err := parse(args, stderr)

@@ -165,8 +165,8 @@ func (d *device) run() {
 	}
 }
 
-// letArrive yields while more entries arrive: callers answered by the last write often come back at
-// once.
+// letArrive lets other goroutines run while more entries arrive: callers answered by the last write
+// often come back at once.
 func (d *device) letArrive() {
 	for last := -1; ; {
 		d.mu.Lock()

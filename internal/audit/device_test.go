@@ -139,7 +139,7 @@ func TestOneIsEnough(t *testing.T) {
 }
 
 // TestHanging: a device that hangs costs its deadline once. Then no request waits for it where
-// there is another; where there is none requests are refused at once. When it goes on, it takes
+// there is another; where there is none requests are refused at once. When it continues, it takes
 // entries again.
 func TestHanging(t *testing.T) {
 	t.Parallel()
@@ -229,8 +229,8 @@ func TestRemovedFile(t *testing.T) {
 	b.must("4")
 }
 
-// TestTornLine: behind half a line of a process that was killed the log goes on with a line of its
-// own.
+// TestTornLine: behind half a line of a process that was killed the log continues with a line of
+// its own.
 func TestTornLine(t *testing.T) {
 	t.Parallel()
 	b := active(t)
@@ -263,7 +263,7 @@ func TestModes(t *testing.T) {
 	}
 }
 
-// TestReopen: after a rotation the log goes on in a new file, and not one entry is missing.
+// TestReopen: after a rotation the log continues in a new file, and not one entry is missing.
 func TestReopen(t *testing.T) {
 	t.Parallel()
 	b := active(t)

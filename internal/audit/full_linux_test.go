@@ -10,7 +10,7 @@ import (
 )
 
 // TestFullDisk: what has no room is refused, leaves no half of a line, and when there is room the
-// log goes on.
+// log continues.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -33,7 +33,7 @@ variables, and ~/.vault-token is that of the destination. The source's token nee
 
 What exists at the destination and differs is left as it is, unless -overwrite is given; -overwrite deletes all
 versions of such a secret first. An import that was interrupted is continued by running it again; over a complete one
-nothing is changed. Version numbers are kept, so that check-and-set goes on working: versions that the source has no
+nothing is changed. Version numbers are kept, so that check-and-set continues to work: versions that the source has no
 more are written empty, and disappear or are deleted again.
 
 The API does not show everything. Passwords, secret ids, contents of deleted versions and transit keys that are not

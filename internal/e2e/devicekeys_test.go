@@ -108,7 +108,7 @@ func TestDeviceKeyIsRefused(t *testing.T) {
 	r.decrypts("orders", text)
 }
 
-// TestDeviceKeyWithoutItsDevice: direct keys answer 503 with class and remedy, others go on, and
+// TestDeviceKeyWithoutItsDevice: direct keys answer 503 with class and remedy, others continue, and
 // the key works again when the token is back; a restart changes nothing.
 func TestDeviceKeyWithoutItsDevice(t *testing.T) {
 	t.Parallel()

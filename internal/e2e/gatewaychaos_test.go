@@ -358,7 +358,7 @@ var gatewayEvents = []struct {
 	{"the device is slow by 100 ms", func(g *chaosGateway) { g.freeze(20, 100*time.Millisecond, 20*time.Millisecond) }},
 	{"the device is slow by 1 s", func(g *chaosGateway) { g.freeze(3, time.Second, 50*time.Millisecond) }},
 	{"the device hangs", func(g *chaosGateway) { g.freeze(1, 8*time.Second, 0) }},
-	{"the token is away", func(g *chaosGateway) {
+	{"the token is unavailable", func(g *chaosGateway) {
 		g.trouble.Store(true)
 		g.must(g.token.Away())
 		time.Sleep(2 * time.Second)

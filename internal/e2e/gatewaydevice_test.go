@@ -55,9 +55,9 @@ func TestGatewaysOverADevice(t *testing.T) {
 	if took := time.Since(begun); took > 5*time.Second {
 		t.Errorf("the answer took %s", took)
 	}
-	aws.want("the token is away", away, 503, "DependencyTimeoutException")
+	aws.want("the token is unavailable", away, 503, "DependencyTimeoutException")
 	_, err := api.decrypt(seed)
-	wantCode(t, "the token is away", err, codes.Unavailable)
+	wantCode(t, "the token is unavailable", err, codes.Unavailable)
 	r.move(r.token.Back)
 	r.eventually(healedWithin, "the token is back", func() bool {
 		got, err := api.decrypt(seed)

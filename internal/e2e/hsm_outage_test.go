@@ -168,7 +168,7 @@ func newRemoteHarness(t *testing.T) (*harness, *remote) {
 }
 
 // TestHSMHangs stops the HSM during a call: every call ends by its deadline, requests succeed,
-// health reports it, and when it runs again all is well.
+// health reports it, and a normal state when it runs again.
 func TestHSMHangs(t *testing.T) {
 	t.Parallel()
 	r, h := newRemoteHarness(t)

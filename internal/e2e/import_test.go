@@ -265,7 +265,7 @@ func (m *migration) checkKV(report importReport) {
 	if only := m.data(200, "GET", "secret/metadata/empty", nil); only["current_version"] != 0.0 {
 		t.Errorf("a secret without versions: %v", only)
 	}
-	// Clients go on with the numbers that they know.
+	// Clients continue with the numbers that they know.
 	m.must(400, "POST", "secret/data/"+path, fields{"data": fields{"n": 10}})
 	m.must(400, "POST", "secret/data/"+path, fields{"data": fields{"n": 10}, "options": fields{"cas": 8}})
 	m.must(200, "POST", "secret/data/app", fields{"data": fields{"v": 2}, "options": fields{"cas": 1}})

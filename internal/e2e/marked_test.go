@@ -86,7 +86,7 @@ func TestMarkedSecretsOfAuthMethods(t *testing.T) {
 }
 
 // TestMarkedSecretsOfStorage gives PostgreSQL's password in several wrong forms to a server whose
-// database is away, and looks for it wherever an outage is explained.
+// database is unavailable, and looks for it wherever an outage is explained.
 func TestMarkedSecretsOfStorage(t *testing.T) {
 	t.Parallel()
 	for name, address := range map[string]string{

@@ -70,7 +70,7 @@ func TestTransitSizes(t *testing.T) {
 		!strings.Contains(reply.Errors(), "max_request_json_strings") {
 		t.Errorf("a batch beyond the limit: %d %s", reply.Code, reply.Errors())
 	}
-	r.must(200, "POST", "transit/encrypt/k", letter) // the server goes on
+	r.must(200, "POST", "transit/encrypt/k", letter) // the server continues
 }
 
 // TestManyKeysAndVersions has 1,000 keys of 100 versions, and a restart: the first use of each key

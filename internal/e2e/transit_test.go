@@ -109,7 +109,7 @@ func TestTransitSeal(t *testing.T) {
 			[]string{"soft-delete-restore"}},
 	} {
 		outage.off()
-		p.until(patience, name+": telling that it would not unseal", wouldNot)
+		p.until(patience, name+": reporting that it would not unseal", wouldNot)
 		p.eventually(patience, name+": telling why", func() bool { return p.status().Seals[0].Class == outage.class })
 		p.failing(outage.class, outage.words...)
 		p.mustPut("b", name)

@@ -154,14 +154,14 @@ func TestSealAwayAndBack(t *testing.T) {
 	h.write(n, "b", "2")
 	if err := n.RotateRoot(t.Context()); !fault.Is(err, fault.Unavailable) ||
 		!strings.Contains(err.Error(), "plug it in") {
-		t.Errorf("a new root key while the seal is away: %v", err)
+		t.Errorf("a new root key while the seal is unavailable: %v", err)
 	}
 	if err := n.Rotate(t.Context()); err != nil {
 		t.Errorf("a new barrier key needs no seal: %v", err)
 	}
 	fresh := h.rekey(n, recovery.Recovery, recovery.Params{Shares: 2, Threshold: 2}, shares[:2])
 	if len(fresh) != 2 {
-		t.Error("recovery shares cannot be rekeyed while the seal is away")
+		t.Error("recovery shares cannot be rekeyed while the seal is unavailable")
 	}
 	h.wrap.set(nil)
 	eventually(t, "health reports that the seal has recovered", func() bool { return n.Health().WouldUnseal })

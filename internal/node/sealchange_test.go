@@ -45,7 +45,7 @@ func (h *harness) refused(words string) func(*SealChange, error) {
 
 // TestSealChanges: a seal is added, the policy strengthened and weakened, and a seal removed,
 // while the node serves; each time the record is what a fresh start unseals with, and the
-// transcript tells of it.
+// transcript records it.
 func TestSealChanges(t *testing.T) {
 	h := newHarness(t)
 	aa, bb := h.box("aa"), h.box("bb")

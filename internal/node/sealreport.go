@@ -9,9 +9,9 @@ import (
 	"github.com/sealgate/sealgate/seals"
 )
 
-// nodeReport is what a node tells the leader of its seals, over mutual TLS. It decides nothing that
-// the sealed record protects: a wrong report delays a change, or lets a node fall behind that is
-// the attacker's own.
+// nodeReport is what a node reports to the leader about its seals, over mutual TLS. It decides
+// nothing that the sealed record protects: a wrong report delays a change, or lets a node fall
+// behind that is the attacker's own.
 type nodeReport struct {
 	At        time.Time     `json:"at"`
 	Threshold int           `json:"threshold"`        // as configured

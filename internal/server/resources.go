@@ -73,7 +73,7 @@ func (p *instance) boundRequests() {
 	p.log.Debug("memory for requests in flight", "bytes", most)
 }
 
-// machineMemory is the memory of the machine; 0 where Linux does not tell.
+// machineMemory is the memory of the machine; 0 where Linux does not report it.
 func machineMemory(root fs.FS) int64 {
 	raw, err := fs.ReadFile(root, "proc/meminfo")
 	if err != nil {

@@ -165,7 +165,7 @@ func loadTenants(q *query) (any, error) {
 	return d, nil
 }
 
-// keyState fills what the tenant's key tells. Where it cannot be read, the row says so.
+// keyState fills the state of the tenant's key. Where it cannot be read, the row says so.
 func (q *query) keyState(row *tenantRow) {
 	var k struct {
 		SoftDeleted bool `json:"soft_deleted"`

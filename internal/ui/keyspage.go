@@ -135,7 +135,7 @@ func keysPage() *page {
 var keyActions = []action{
 	{
 		Name: "rotate", Title: "Rotate the data key", Path: "sys/rotate", Sudo: true, CLI: "sealgate operator rotate",
-		Intro: "Adds a term. It takes a moment, and the server goes on serving.",
+		Intro: "Adds a term. It takes a moment, and the server continues to serve.",
 		Done:  "The data key was rotated: new data is encrypted with the new term.",
 	},
 	{
@@ -159,7 +159,7 @@ var rewrapActions = []action{
 	{
 		Name: "rewrap", Title: "Rewrap all data", Path: "sys/rotate/rewrap", Sudo: true,
 		CLI: "sealgate operator rewrap start -rate=<rate> -retire=<retire>",
-		Intro: "Encrypts all entries of older terms again, in the background. Requests of clients come first. It goes on " +
+		Intro: "Encrypts all entries of older terms again, in the background. Requests of clients come first. It continues " +
 			"after a restart, and when another node leads.",
 		Fields: []field{
 			{Name: "rate", Label: "Entries per second at most", Kind: "number", Value: "0",
@@ -174,7 +174,7 @@ var rewrapActions = []action{
 	},
 	{
 		Name: "resume", Title: "Resume the rewrap", Path: "sys/rotate/rewrap/resume", Sudo: true,
-		CLI: "sealgate operator rewrap resume", Done: "The rewrap goes on.",
+		CLI: "sealgate operator rewrap resume", Done: "The rewrap continues.",
 	},
 	{
 		Name: "cancel", Title: "End the rewrap", Path: "sys/rotate/rewrap/cancel", Sudo: true,

@@ -49,10 +49,10 @@ func judge(p *parsed, public ed25519.PublicKey, want uint64, before Hash) (found
 	return found{p.seq, p.previous, p.hash, false}, append(problems, Problem{Field: "signature", Text: text})
 }
 
-// candidates yields the possible originals, the record as it is first: with its own number or that
-// of its position, its own link or that to the record before, and for each listed hash that does
-// not match its value, the listed one or the value's. With many of these, or if each try costs a
-// signature check, it replaces all of them or none.
+// candidates iterates over the possible originals, the record as it is first: with its own number
+// or that of its position, its own link or that to the record before, and for each listed hash that
+// does not match its value, the listed one or the value's. With many of these, or if each try costs
+// a signature check, it replaces all of them or none.
 func candidates(p *parsed, actual []named, want uint64, before Hash, cheap bool) iter.Seq[candidate] {
 	var differ []int
 	for i := range actual {

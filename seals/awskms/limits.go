@@ -10,7 +10,7 @@ import (
 var _ seals.Limiter = (*Wrapper)(nil)
 
 // Limits reports the end of session credentials. They are renewed before it; where that failed, the
-// old ones are used until they end. Sessions that the stanza or the environment holds do not tell
+// old ones are used until they end. Sessions that the stanza or the environment holds do not show
 // when they end.
 func (w *Wrapper) Limits(context.Context) ([]seals.Limit, error) {
 	if w.conn.keeper == nil {

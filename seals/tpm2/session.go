@@ -47,7 +47,7 @@ func flush(tpm transport.TPM) {
 			Capability: tpm2.TPMCapHandles, Property: uint32(first) << 24, PropertyCount: 16,
 		}.Execute(tpm)
 		if err != nil {
-			return // the next command tells why
+			return // the next command shows why
 		}
 		handles, err := out.CapabilityData.Data.Handles()
 		if err != nil {

@@ -20,7 +20,7 @@ func (f *testCluster) depose() {
 	f.settled()
 }
 
-// TestCeremonyOverLeaders: a rekey with verification goes on at the next leader with the shares
+// TestCeremonyOverLeaders: a rekey with verification continues at the next leader with the shares
 // that were given, whatever node they are given to, and its answer is had again there.
 func TestCeremonyOverLeaders(t *testing.T) {
 	t.Parallel()
@@ -213,7 +213,7 @@ func TestSettingsAreFollowed(t *testing.T) {
 }
 
 // TestSnapshotsInACluster: saved and restored through a standby; the restore happens once, and all
-// nodes go on with what it brought.
+// nodes continue with what it brought.
 func TestSnapshotsInACluster(t *testing.T) {
 	t.Parallel()
 	f := federate(t, 3)

@@ -100,7 +100,7 @@ func TestACancelByOneFaceIsSeenByTheOther(t *testing.T) {
 		}
 		w.expect("cancel by "+pair[1], w.do("DELETE", pair[1]+"init", body("nonce", nonce)), 204, "")
 		if r := w.ask("GET", pair[0]+"init", ""); r.Started {
-			t.Errorf("%s goes on", pair[0])
+			t.Errorf("%s continues", pair[0])
 		}
 		w.expect("cancel of nothing", w.do("DELETE", pair[0]+"init", ""), 204, "")
 	}

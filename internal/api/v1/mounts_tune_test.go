@@ -186,8 +186,8 @@ func TestCubbyholes(t *testing.T) {
 	}.run(t, w, "X-Vault-Token", weak)
 }
 
-// TestNobodyNoticesThatAMountIsTuned: writes with check-and-set go on while the mount below them is
-// changed again and again; none is lost, and none fails.
+// TestNobodyNoticesThatAMountIsTuned: writes with check-and-set continue while the mount below them
+// is changed again and again; none is lost, and none fails.
 func TestNobodyNoticesThatAMountIsTuned(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

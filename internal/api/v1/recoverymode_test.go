@@ -218,7 +218,7 @@ func TestWrongSharesAreLimitedInRecoveryMode(t *testing.T) {
 	r.expect("a right one", r.from("198.51.100.7:1", "sys/generate-recovery-token/update", share(keys[0], nonce)), 200, "")
 }
 
-// TestRecoveryModeIsRecorded: the quorum that made the token is in the transcript, which goes on
+// TestRecoveryModeIsRecorded: the quorum that made the token is in the transcript, which continues
 // from there; and a damaged transcript does not keep from repairing the rest.
 func TestRecoveryModeIsRecorded(t *testing.T) {
 	t.Parallel()

@@ -132,7 +132,7 @@ func TestAFloodDelaysNoUnseal(t *testing.T) {
 	}
 }
 
-// flood gives n right shares, each after another hundred wrong ones, while those go on.
+// flood gives n right shares, each after another hundred wrong ones, while those continue.
 func (w *harness) flood(path, wrong string, right func(i int) string, n int) {
 	w.t.Helper()
 	url := "http://" + serve(w.t, config.Listener{TLSDisable: true}, w.api).Addr().String() + "/v1/" + path

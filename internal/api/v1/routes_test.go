@@ -177,7 +177,7 @@ func TestAuthorisationMatrix(t *testing.T) {
 	matrixSealed(t, w, lines)
 }
 
-// matrixSealed goes on with sys/seal: refused to all, then done, and then everything is sealed to
+// matrixSealed continues with sys/seal: refused to all, then done, and then everything is sealed to
 // everybody.
 func matrixSealed(t *testing.T, w *harness, lines []api.Route) {
 	seal := table.Routes[slices.IndexFunc(table.Routes, func(r api.Route) bool { return r.Path == "sys/seal" })]

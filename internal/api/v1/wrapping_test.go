@@ -187,7 +187,7 @@ func TestLargeAnswersAreNotWrapped(t *testing.T) {
 }
 
 // TestTokensOfAnswersThatCannotBeWrapped: a token that was made for no client ends; one that was
-// renewed goes on.
+// renewed continues.
 func TestTokensOfAnswersThatCannotBeWrapped(t *testing.T) {
 	t.Parallel()
 	w := unsealed(t)

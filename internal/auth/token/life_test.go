@@ -285,7 +285,7 @@ func (f *failing) Commit(ctx context.Context, b storage.Batch) error {
 	return f.Entries.Commit(ctx, b)
 }
 
-// TestCleanUpGoesOnAfterACrash stops the clean-up before each of its commits, and goes on with a
+// TestCleanUpGoesOnAfterACrash stops the clean-up before each of its commits, and continues with a
 // fresh store.
 func TestCleanUpGoesOnAfterACrash(t *testing.T) {
 	t.Parallel()

@@ -224,7 +224,7 @@ func (c *control) statusFails() {
 			return
 		}
 		if time.Now().After(deadline) {
-			c.Fatal("Status goes on to return the key_id of a deleted key")
+			c.Fatal("Status continues to return the key_id of a deleted key")
 		}
 	}
 }
@@ -259,7 +259,7 @@ func TestAPIServer(t *testing.T) {
 	c.must("", "write", "a", "first secret")
 	c.must("fresh first secret", "read", "a")
 
-	// The plugin dies. Reads go on, writes for three minutes.
+	// The plugin dies. Reads continue, writes for three minutes.
 	if err := c.server.Kill(); err != nil {
 		t.Fatal(err)
 	}

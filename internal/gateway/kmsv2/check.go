@@ -120,7 +120,7 @@ func (c *checker) checkStatus(ctx context.Context) (s *kms.StatusResponse) {
 		c.fail("Status: version is %q; the API server takes v2", s.GetVersion())
 	}
 	if s.GetHealthz() != "ok" {
-		c.warn("Status: healthz is %q: the API server is not ready, and goes on to write", s.GetHealthz())
+		c.warn("Status: healthz is %q: the API server is not ready, and continues to write", s.GetHealthz())
 	}
 	if n := len(s.GetKeyId()); n == 0 || n > maxKeyID {
 		c.fail("Status: key_id has %d bytes; the API server takes 1 to %d", n, maxKeyID)

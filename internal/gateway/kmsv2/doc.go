@@ -14,11 +14,11 @@
 // only under the key_id that it was made with; that no answer breaks a limit of the API server; and
 // that every call ends by its deadline.
 //
-// What Status returns decides whether the API server goes on to write:
+// What Status returns decides whether the API server continues to write:
 //
 //	the key works                                  ok
-//	the key is slow, or away within its budget     healthz says so, writes go on
-//	the key is away beyond its budget              gRPC error: writes end within 3 minutes
+//	the key is slow, or unavailable within budget  healthz says so, writes continue
+//	the key is unavailable beyond its budget       gRPC error: writes end within 3 minutes
 //	the key is disabled, deleted or not allowed    gRPC error: writes end within 3 minutes
 //
 // It does not guarantee that a key version can be removed: the census of versions in use is the

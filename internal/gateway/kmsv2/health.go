@@ -125,7 +125,7 @@ func (h *health) unchanged(p Pin) bool {
 	return true
 }
 
-// end lets those that wait for the proof go on. The caller holds mu.
+// end lets those that wait for the proof continue. The caller holds mu.
 func (h *health) end() {
 	close(h.running)
 	h.running = nil

@@ -29,7 +29,7 @@ const (
 type Options struct {
 	Key    Key
 	Name   string        // of the socket, for logs and metrics
-	Budget time.Duration // how long the key may be away before Status is an error; 0: not at all
+	Budget time.Duration // how long the key may be unavailable before Status is an error; 0: not at all
 	// Deadline of a call; 0 means 2 s. The API server's is 3 s.
 	Deadline time.Duration
 	// Slow is the time of a proof above which healthz says so; 0 means 500 ms.

@@ -16,7 +16,7 @@
 // device, other than with its public part; and that clients get the class and the remedy of a
 // failure, never an address or the text of a library or service.
 //
-// It does not guarantee that a device tells the truth about its keys, and does not decide who may
+// It does not guarantee that a device reports the truth about its keys, and does not decide who may
 // write a configuration: that is the policy's.
 //
 // Stays compatible: the records, whose first byte is their version, below "core/device-keys/", and

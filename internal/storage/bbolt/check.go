@@ -14,7 +14,7 @@ import (
 
 // check is the verification of a file while it is served: see mark.go. It walks the state of the
 // moment at which the file was opened. A read transaction keeps the pages of that state from being
-// reused until the walk ends, so writers go on.
+// reused until the walk ends, so writers continue.
 type check struct {
 	file    *os.File
 	checker *checker

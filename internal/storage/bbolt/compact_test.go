@@ -157,7 +157,7 @@ func TestCompactDamaged(t *testing.T) {
 }
 
 // TestCompactCannotBegin: a compaction that cannot make its copy leaves nothing: the writer does
-// not go on noting keys, which would fill the memory.
+// not keep noting keys, which would fill the memory.
 func TestCompactCannotBegin(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

@@ -295,7 +295,7 @@ func TestCloseDuringCheck(t *testing.T) {
 	select {
 	case <-s.check.ended:
 	default:
-		t.Error("the check goes on after Close")
+		t.Error("the check continues after Close")
 	}
 	if again := open(t, dir); again.check == nil {
 		t.Error("after a clean end the whole file was verified before it was served")

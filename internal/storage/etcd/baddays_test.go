@@ -173,8 +173,8 @@ func TestUnresponsiveEndpoint(t *testing.T) {
 	}
 }
 
-// TestSilence: every call ends within the request timeout, and all is well when etcd is heard
-// again.
+// TestSilence: every call ends within the request timeout, and calls succeed again when etcd is
+// heard again.
 func TestSilence(t *testing.T) {
 	t.Parallel()
 	server := etcdtest.Start(t, etcdtest.Options{NoSync: true})

@@ -85,7 +85,7 @@ func TestLateCommitOfADeposedLeader(t *testing.T) {
 	}
 }
 
-// TestStoppedProcess: the clock goes on while nothing of the process runs, so that the first
+// TestStoppedProcess: the clock continues while nothing of the process runs, so that the first
 // question after it is answered rightly, before any goroutine had its turn.
 func TestStoppedProcess(t *testing.T) {
 	t.Parallel()

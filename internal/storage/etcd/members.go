@@ -204,7 +204,7 @@ func passing(err error) bool {
 			rpctypes.ErrTimeoutDueToLeaderFail, rpctypes.ErrTimeoutDueToConnectionLost, rpctypes.ErrLeaderChanged)
 }
 
-// patience decides how long a call goes on.
+// patience decides how long a call continues.
 type patience struct {
 	store    *Store
 	job      job

@@ -114,7 +114,7 @@ func TestWatchThroughPartition(t *testing.T) {
 	write("e")
 	proxy.Flow()
 	if keys, closed := until(t, events, revision(t, writer)); !closed {
-		t.Errorf("a watch with a hole went on: %q", keys)
+		t.Errorf("a watch with a hole continued: %q", keys)
 	}
 	again, err := s.Watch(t.Context(), "")
 	if err != nil {

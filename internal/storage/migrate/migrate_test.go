@@ -108,7 +108,7 @@ func TestInterrupted(t *testing.T) {
 		}
 		from.left, to.left = -1, -1
 		if _, err := Run(t.Context(), from, to, options()); err != nil {
-			// Only where it had come to taking the marks away is there nothing to go on with.
+			// Only where it had come to taking the marks away is there nothing to continue with.
 			m, merr := readMark(t.Context(), to)
 			if !errors.Is(err, ErrOccupied) || m != nil || merr != nil || same(t.Context(), from, to, "") != nil {
 				t.Fatalf("going on after %d commits: %v", commits, err)

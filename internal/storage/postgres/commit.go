@@ -204,7 +204,7 @@ func (g *group) mixedArguments() []any {
 	return []any{some(ifBatch), some(ifKey), some(ifValue), some(opBatch), some(opKey), some(opValue)}
 }
 
-// noteBefore tells each batch what it replaced: the stored values, or those of an earlier batch.
+// noteBefore gives each batch what it replaced: the stored values, or those of an earlier batch.
 func (g *group) noteBefore(o outcome) {
 	values := o.before
 	for i, r := range g.requests {
@@ -265,8 +265,8 @@ func some[T any](list []T) []T {
 	return list
 }
 
-// letArrive yields while more batches arrive: callers answered by the last group often come back at
-// once, and would otherwise wait for the next transaction.
+// letArrive lets other goroutines run while more batches arrive: callers answered by the last group
+// often come back at once, and would otherwise wait for the next transaction.
 func letArrive(queue <-chan *request) {
 	for range 8 {
 		waiting := len(queue)

@@ -87,7 +87,7 @@ func TestStoppedInCommit(t *testing.T) {
 }
 
 // TestDatabaseClockSteps: forward, the leadership is free by the database's clock while its holder
-// is certain of it; backward, the lease seems to go on for an hour when the holder is gone.
+// is certain of it; backward, the lease seems to continue for an hour when the holder is gone.
 func TestDatabaseClockSteps(t *testing.T) {
 	t.Parallel()
 	for _, step := range []string{"-1 hour", "1 hour"} {
@@ -118,7 +118,7 @@ func TestDatabaseClockSteps(t *testing.T) {
 }
 
 // TestStoppedProcess: who was stopped for longer than the lease does not take the leadership for
-// held when it goes on, although it has not learned of the loss yet.
+// held when it continues, although it has not learned of the loss yet.
 func TestStoppedProcess(t *testing.T) {
 	t.Parallel()
 	var later clock

@@ -151,7 +151,7 @@ func (s *Server) Restart() {
 func (s *Server) Pause() {
 	s.t.Helper()
 	s.signal(syscall.SIGSTOP)
-	s.until("stopped", func() bool { // the signal is sent, and threads may go on for a moment
+	s.until("stopped", func() bool { // the signal is sent, and threads may continue for a moment
 		ctx, cancel := context.WithTimeout(context.Background(), 300*time.Millisecond)
 		defer cancel()
 		req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+s.Addr+"/v1/sys/health", nil)

@@ -15,7 +15,7 @@ import (
 )
 
 // TestPasswordsUnderFIPS: new passwords are kept by PBKDF2, those of bcrypt no longer log in, and
-// what was made under FIPS goes on working without it.
+// what was made under FIPS continues to work without it.
 func TestPasswordsUnderFIPS(t *testing.T) {
 	store := inmem.New()
 	defer store.Close()
