@@ -122,6 +122,11 @@ func signSSH(statement, private []byte, passphrase func() ([]byte, error)) (stri
 		return "", fmt.Errorf("the file is neither an SSH nor an armored PGP private key, or the passphrase is wrong: %w",
 			err)
 	}
+	return armorSSH(statement, signer)
+}
+
+// armorSSH signs as ssh-keygen -Y does.
+func armorSSH(statement []byte, signer ssh.Signer) (string, error) {
 	const hash = "sha512"
 	message, err := sshMessage(hash, statement)
 	if err != nil {
