@@ -1,6 +1,7 @@
 package transcript
 
 import (
+	"cmp"
 	"crypto/ed25519"
 	"encoding/base64"
 	"encoding/json"
@@ -50,6 +51,9 @@ type Report struct {
 	Checked []Checked
 	// CoSignatures are those in the file, which this package does not verify.
 	CoSignatures []CoSignature
+	// DeviceKeys are the changes of the key in an HSM or KMS that co-signs, in the order of the chain,
+	// as far as their records are unaltered.
+	DeviceKeys []DeviceKey
 	Problems     []Problem
 
 	seen map[uint64]found
@@ -97,6 +101,7 @@ type checker struct {
 	seen   map[uint64]found
 
 	attested *Attested // the head in the file; nil: none
+	keys     []DeviceKey
 }
 
 // farthest bounds the number that an unsigned record may claim, relative to its position.
@@ -116,6 +121,9 @@ func (c *checker) record(raw json.RawMessage) {
 	}
 	for _, problem := range problems {
 		c.report.add(f.seq, problem.Field, "%s", problem.Text)
+	}
+	if key, ok := p.record.DeviceKey(f.seq); ok && f.genuine && len(problems) == 0 {
+		c.keys = append(c.keys, key)
 	}
 	c.put(f)
 }
@@ -159,6 +167,8 @@ func (c *checker) finish(head *Head) {
 	}
 	c.heads(head, before.seq)
 	c.wrongKey(numbers)
+	slices.SortStableFunc(c.keys, func(a, b DeviceKey) int { return cmp.Compare(a.Record, b.Record) })
+	c.report.DeviceKeys = slices.CompactFunc(c.keys, func(a, b DeviceKey) bool { return a.Record == b.Record })
 }
 
 // heads compares the chain with the head in the file and with the one that was noted earlier.
