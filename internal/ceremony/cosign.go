@@ -85,6 +85,10 @@ func CoSign(ctx context.Context, m *Manager, name, signer, signature, publicKey 
 	if err != nil {
 		return "", err
 	}
+	if cosign.IsDevice(signer) {
+		return "", fault.New(fault.Invalid, "a name that begins with %q is that of a key in a device: sign under "+
+			"another name", cosign.DeviceName(""))
+	}
 	s, err := cosign.New(record.Head(), signer, signature, publicKey, m.Now())
 	if err == nil {
 		fingerprint, err = cosign.Verify(record.Head(), s)
@@ -92,26 +96,62 @@ func CoSign(ctx context.Context, m *Manager, name, signer, signature, publicKey 
 	if err != nil {
 		return "", fault.Wrap(err, fault.Invalid, "%v", err)
 	}
-	all, err := readCoSigned(ctx, u.Barrier, seq)
-	if err != nil {
+	if err := storeCoSignature(ctx, m, u.Barrier, s, fingerprint); err != nil {
 		return "", err
+	}
+	m.Log.Info("a record of the transcript was co-signed", "record", seq, "name", signer, "key", fingerprint)
+	return fingerprint, nil
+}
+
+// CoSignDevice stores the signature of a key in a device, which the caller has verified. It takes
+// no place of the holders' signatures.
+func CoSignDevice(ctx context.Context, m *Manager, b *barrier.Barrier, s transcript.CoSignature) error {
+	fingerprint, err := cosign.Fingerprint(s)
+	if err != nil {
+		return err
+	}
+	return storeCoSignature(ctx, m, b, s, fingerprint)
+}
+
+// DeviceSigned reports whether a record has the signature of a key in a device.
+func DeviceSigned(ctx context.Context, b *barrier.Barrier, seq uint64, fingerprint string) (bool, error) {
+	all, err := readCoSigned(ctx, b, seq)
+	return err == nil && slices.ContainsFunc(all, func(s transcript.CoSignature) bool {
+		print, err := cosign.Fingerprint(s)
+		return err == nil && print == fingerprint && cosign.IsDevice(s.Name)
+	}), err
+}
+
+// storeCoSignature adds a signature to those of its record. One by the same key is replaced.
+func storeCoSignature(ctx context.Context, m *Manager, b *barrier.Barrier, s transcript.CoSignature,
+	fingerprint string) error {
+	m.coSigning.Lock()
+	defer m.coSigning.Unlock()
+	all, err := readCoSigned(ctx, b, s.Seq)
+	if err != nil {
+		return err
 	}
 	all = slices.DeleteFunc(all, func(old transcript.CoSignature) bool {
 		print, err := cosign.Fingerprint(old)
 		return err == nil && print == fingerprint
 	})
-	if len(all) >= cosign.MaxSignatures {
-		return "", fault.New(fault.Invalid, "the record has %d co-signatures, and more are not kept", cosign.MaxSignatures)
+	holders := 0
+	for _, old := range all {
+		if !cosign.IsDevice(old.Name) {
+			holders++
+		}
+	}
+	if holders >= cosign.MaxSignatures && !cosign.IsDevice(s.Name) {
+		return fault.New(fault.Invalid, "the record has %d co-signatures, and more are not kept", cosign.MaxSignatures)
 	}
 	raw, err := json.Marshal(coSigned{1, append(all, s)})
 	if err != nil {
-		return "", err
+		return err
 	}
-	tx := u.Barrier.Begin()
-	tx.Put(coSignedPath(seq), raw)
+	tx := b.Begin()
+	tx.Put(coSignedPath(s.Seq), raw)
 	if err := tx.Commit(ctx); err != nil {
-		return "", barrier.Fault(err, "the co-signature could not be stored")
+		return barrier.Fault(err, "the co-signature could not be stored")
 	}
-	m.Log.Info("a record of the transcript was co-signed", "record", seq, "name", signer, "key", fingerprint)
-	return fingerprint, nil
+	return nil
 }

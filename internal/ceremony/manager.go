@@ -77,13 +77,19 @@ type Manager struct {
 	// have arrived. Stored under Lock.
 	answerEnds atomic.Int64
 
+	// Recorded receives after a commit of ceremonies and changes that may have added a record; changes
+	// of the seals do not report here.
+	Recorded chan struct{}
+
+	coSigning sync.Mutex // held while co-signatures are changed; taken after Lock
+
 	Grants    *Grants    // what quorums authorised for one use
 	Enrolment *Enrolment // of the quorum for break-glass
 }
 
 // New returns a Manager. Every field of c is required.
 func New(c Config) *Manager {
-	m := &Manager{Config: c}
+	m := &Manager{Config: c, Recorded: make(chan struct{}, 1)}
 	m.Grants = &Grants{m: m, unused: map[recovery.Purpose]grant{}}
 	m.Enrolment = &Enrolment{m: m, running: map[recovery.Purpose]*enrolmentAttempt{}}
 	return m

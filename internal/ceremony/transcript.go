@@ -178,6 +178,10 @@ func (m *Manager) commit(ctx context.Context, tx *barrier.Tx) error {
 		return err
 	}
 	m.reportHead(ctx)
+	select {
+	case m.Recorded <- struct{}{}:
+	default: // it was not received yet
+	}
 	return nil
 }
 
@@ -355,6 +359,13 @@ func RecordChange(ctx context.Context, m *Manager, tx *barrier.Tx, r transcript.
 
 // RecordAct commits the record of an act that no audit device could record.
 func RecordAct(ctx context.Context, m *Manager, r transcript.Record) error {
+	return CommitRecord(ctx, m, r, func(*barrier.Tx, transcript.Head) error { return nil })
+}
+
+// CommitRecord commits the record of a change with what add adds to its transaction. add gets the
+// head that the record makes.
+func CommitRecord(ctx context.Context, m *Manager, r transcript.Record,
+	add func(tx *barrier.Tx, head transcript.Head) error) error {
 	m.Lock.Lock()
 	defer m.Lock.Unlock()
 	u, err := m.Host.Unsealed()
@@ -366,5 +377,21 @@ func RecordAct(ctx context.Context, m *Manager, r transcript.Record) error {
 	if err := RecordChange(ctx, m, tx, r); err != nil {
 		return err
 	}
+	raw, _ := tx.Written(TranscriptHeadPath)
+	head, err := transcript.UnmarshalHead(raw)
+	if err != nil {
+		return err
+	}
+	if err := add(tx, head); err != nil {
+		return err
+	}
 	return m.commit(ctx, tx)
+}
+
+// Head returns the attested head of the transcript.
+func Head(ctx context.Context, m *Manager) (transcript.Head, error) { return m.attestedHead(ctx) }
+
+// Record returns the record with a number.
+func Record(ctx context.Context, b *barrier.Barrier, seq uint64) (*transcript.Signed, error) {
+	return readTranscript(ctx, b, seq)
 }

@@ -62,6 +62,7 @@ var levels = map[string]int{
 	"internal/importer":                65, // speaks to two servers through an interface
 	"internal/node":                    60,
 	"internal/ceremony":                55, // acts on a node through interfaces of its own
+	"internal/cosigner":                56, // over the ceremonies and the keys in devices
 	"internal/ha":                      55,
 	"internal/config":                  50,
 	"internal/listener":                68,

@@ -11,6 +11,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/cosigner"
 	"github.com/sealgate/sealgate/internal/keys/device"
 	"github.com/sealgate/sealgate/internal/mount"
 	"github.com/sealgate/sealgate/internal/storage"
@@ -86,7 +87,8 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		return nil, barrier.Fault(err, "the keys that seals had before could not be read")
 	}
 	a := &RoleState{barrier: b, tokens: tokens, mounts: mounts, authMethods: authMethods, devices: devices,
-		stop: func() {}}
+		stop: func() {}, cosigner: cosigner.New(cosigner.Config{Ceremonies: n.ceremonies, Barrier: b, Devices: devices,
+			Mounts: mounts.List, Log: n.log, Now: n.cfg.Now})}
 	if !standby {
 		if err := (integrity{n}).upgradeAttestation(ctx, b); err != nil {
 			return nil, err
@@ -112,7 +114,7 @@ func (n *Node) assemble(ctx context.Context, b *barrier.Barrier, standby bool) (
 		a.rewrap = newDataRewrap(n, b, tokens)
 		workers := []func(context.Context){mounts.Run, authMethods.Run, tokens.Run, a.rewrap.run, a.rewrap.keepCensus}
 		if devices != nil {
-			workers = append(workers, devices.Run)
+			workers = append(workers, devices.Run, a.cosigner.Run)
 		}
 		a.stop = start(append(workers, n.snapshots.workers(b)...)...)
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/sealgate/sealgate/internal/ceremony"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/ha"
+	"github.com/sealgate/sealgate/internal/metrics"
 	"github.com/sealgate/sealgate/seals"
 )
 
@@ -68,6 +69,13 @@ func New(cfg Config) (*Node, error) {
 	}
 	if cfg.Metrics != nil {
 		cfg.Metrics.Sampled(KeysOf(n).sample)
+		cfg.Metrics.Help("sealgate.transcript.unsigned",
+			"Records of the transcript that the key in a device has not signed yet.")
+		cfg.Metrics.Sampled(func(m *metrics.Sample) {
+			if a := n.writer(); a != nil {
+				m.Gauge("sealgate.transcript.unsigned", float64(a.cosigner.Unsigned()))
+			}
+		})
 	}
 	if cfg.BreakGlass && cfg.Anchor == nil {
 		n.log.Warn("break_glass = true without an anchor: who can replace the whole storage and reach this node while it " +

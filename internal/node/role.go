@@ -7,6 +7,7 @@ import (
 
 	"github.com/sealgate/sealgate/internal/auth/token"
 	"github.com/sealgate/sealgate/internal/barrier"
+	"github.com/sealgate/sealgate/internal/cosigner"
 	"github.com/sealgate/sealgate/internal/fault"
 	"github.com/sealgate/sealgate/internal/ha"
 	"github.com/sealgate/sealgate/internal/keys/device"
@@ -22,9 +23,10 @@ type RoleState struct {
 	mounts      *mount.Table
 	authMethods *mount.Table
 	devices     *device.Registry // nil: there are no devices
-	rewrap      *dataRewrap      // nil on a standby
-	stop        func()           // ends what runs for it, and waits
-	attested    atomic.Uint64    // the newest revision of the attestation that was seen
+	cosigner    *cosigner.Signer
+	rewrap      *dataRewrap   // nil on a standby
+	stop        func()        // ends what runs for it, and waits
+	attested    atomic.Uint64 // the newest revision of the attestation that was seen
 
 	// In a cluster: a leader has a leadership, a standby a follower.
 	leadership storage.Leadership
@@ -51,6 +53,9 @@ func (a *RoleState) AuthMethods() *mount.Table { return a.authMethods }
 
 // Devices returns the registry of keys in devices, nil where the program has no devices.
 func (a *RoleState) Devices() *device.Registry { return a.devices }
+
+// CoSigner has a key in a device sign the transcript.
+func (a *RoleState) CoSigner() *cosigner.Signer { return a.cosigner }
 
 // Standby reports whether this is a standby's: it answers reads that it can prove current, and
 // writes nothing.

@@ -22,6 +22,6 @@ import (
 // Area holds the routes of this package.
 var Area = api.Area{
 	Routes: slices.Concat(rekeyRoutes, rotateRoutes, rootRoutes, authorizeRoutes, breakGlassRoutes,
-		custodianRoutes),
-	Docs: api.Merged(ceremonyDocs, custodianDocs(), authorizeDocs(), enrolmentDocs()),
+		custodianRoutes, signerRoutes),
+	Docs: api.Merged(ceremonyDocs, custodianDocs(), authorizeDocs(), enrolmentDocs(), signerDocs),
 }

@@ -70,6 +70,9 @@ func (h *handle) open(ctx context.Context, u Usage) (*found, error) {
 	if err := h.m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
 		return nil, err
 	}
+	if err := h.m.unreserved(s, e, o.facts.Identity); err != nil {
+		return nil, err
+	}
 	f := &found{s, protected, l, o}
 	h.now.Store(f)
 	return f, nil

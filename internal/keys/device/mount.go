@@ -17,6 +17,8 @@ type Mount struct {
 	r        *Registry
 	path, id string
 	allowed  []string
+
+	transcript bool // it is no mount: see [Registry.ForTranscript]
 }
 
 // For returns the view of a mount, by its path, its UUID and the managed keys that its settings
@@ -91,6 +93,9 @@ func (m *Mount) take(ctx context.Context, s *snapshot, e *Entry, ref Ref) (c Cho
 		return c, failed(e.Label(), err)
 	}
 	if err := m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
+		return c, err
+	}
+	if err := m.unreserved(s, e, o.facts.Identity); err != nil {
 		return c, err
 	}
 	if err := m.r.noteUsed(ctx, e, o.facts.Identity); err != nil {
@@ -278,6 +283,9 @@ func (m *Mount) remove(ctx context.Context, s *snapshot, e *Entry, ref Ref) erro
 		if err := m.r.guard(ctx, e.Type, e.Label(), o.facts.Identity); err != nil {
 			return err
 		}
+		if err := m.unreserved(s, e, o.facts.Identity); err != nil {
+			return err
+		}
 		err = d.Remove(ctx, ref)
 	}
 	l.forget(ref)
@@ -310,12 +318,14 @@ type Held struct {
 	Face  Face
 	Entry string // label
 	Name  string // of the key in its device
+
+	Identity string // of the key, as [Facts] has it
 }
 
 // HeldBy reads the reference of a version, or the text of a note.
 func HeldBy(reference []byte) (Held, error) {
 	ref, err := parseReference(reference)
-	return Held{ref.face, ref.entry, ref.ref.Name}, err
+	return Held{ref.face, ref.entry, ref.ref.Name, ref.identity}, err
 }
 
 // MayGenerate reports whether the entry of a version may make keys in its device.

@@ -38,6 +38,8 @@ type Registry struct {
 type snapshot struct {
 	configs map[string]*Config
 	entries map[Face]map[string]*Entry // by label
+
+	reserved map[string]Reserved // by the place of its record
 }
 
 // Open returns the registry of a role. It reads and opens nothing.
@@ -83,7 +85,8 @@ func (r *Registry) read(ctx context.Context) (*snapshot, error) {
 		return s, nil
 	}
 	drops := r.drops.Load()
-	s := &snapshot{configs: map[string]*Config{}, entries: map[Face]map[string]*Entry{Managed: {}, External: {}}}
+	s := &snapshot{configs: map[string]*Config{}, entries: map[Face]map[string]*Entry{Managed: {}, External: {}},
+		reserved: map[string]Reserved{}}
 	err := r.each(ctx, configPrefix, func(b []byte) error {
 		c := &Config{}
 		err := unmarshal(b, c)
@@ -100,6 +103,12 @@ func (r *Registry) read(ctx context.Context) (*snapshot, error) {
 			return err
 		}))
 	}
+	err = errors.Join(err, r.each(ctx, reservedPrefix, func(b []byte) error {
+		var k Reserved
+		err := unmarshal(b, &k)
+		s.reserved[k.key()] = k
+		return err
+	}))
 	switch {
 	case errors.Is(err, ErrRecord):
 		return nil, fault.Wrap(err, fault.Internal, "a configuration of device keys is damaged: restore it from a backup")

@@ -22,9 +22,11 @@ type UsedKey struct {
 	Label    string `json:"label"` // of the entry
 }
 
-func (k UsedKey) key() string {
+func (k UsedKey) key() string { return usedPrefix + k.name() }
+
+func (k UsedKey) name() string {
 	sum := sha256.Sum256([]byte(k.Identity))
-	return usedPrefix + k.Type + "/" + hex.EncodeToString(sum[:])
+	return k.Type + "/" + hex.EncodeToString(sum[:])
 }
 
 // noteUsed records a key before it is made or imported, or once it is adopted.

@@ -150,6 +150,9 @@ func (r *Registry) write(ctx context.Context, s *snapshot, e Entry, ch Change) e
 		return fault.New(fault.Invalid, "the parameters select another key than before, which allow_replace_key forbids: "+
 			"versions that were made with the old key could not be used")
 	}
+	if err := s.keepSigner(old, &next); err != nil {
+		return err
+	}
 	return r.store(ctx, next.key(), &next)
 }
 
@@ -283,6 +286,10 @@ func (r *Registry) Remove(ctx context.Context, f Face, label string) error {
 	e := s.entries[f][label]
 	if e == nil {
 		return nil
+	}
+	if s.signs(e) {
+		return fault.New(fault.Invalid, "the managed key %s signs the transcript: name another signer in "+
+			"sys/config/transcript first, or remove it there", e.Label())
 	}
 	return r.commit(ctx, storage.Delete(e.key()))
 }

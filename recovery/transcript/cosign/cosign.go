@@ -1,6 +1,6 @@
 // Package cosign signs records of the transcript, and verifies the signatures of their holders. The
-// server signs each record itself; a co-signature says that a person saw it, too, or that a key in an
-// HSM or KMS of the server signed it, whose name begins with "device:".
+// server signs each record itself; a co-signature says that a person saw it, too, or that a key in
+// an HSM or KMS of the server signed it, whose name begins with "device:".
 //
 // A holder signs the text of [Statement] with an SSH key or a PGP key. Both signatures are of
 // formats that other programs make and verify:

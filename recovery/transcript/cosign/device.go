@@ -33,8 +33,8 @@ const minRSA = 2048
 var ErrKey = errors.New("the key is of another type than those that sign the transcript: Ed25519, ECDSA on P-256, " +
 	"P-384 or P-521, and RSA of 2048 bits or more")
 
-// PublicKey returns a public key as a line of authorized_keys, and its fingerprint, "SHA256:...". It
-// fails with [ErrKey] for a key with which [SignWith] fails.
+// PublicKey returns a public key as a line of authorized_keys, and its fingerprint, "SHA256:...".
+// It fails with [ErrKey] for a key with which [SignWith] fails.
 func PublicKey(key crypto.PublicKey) (line, fingerprint string, err error) {
 	switch k := key.(type) {
 	case ed25519.PublicKey:
@@ -57,8 +57,8 @@ func PublicKey(key crypto.PublicKey) (line, fingerprint string, err error) {
 }
 
 // SignWith signs a record with a key that need not be in this process, as with one in an HSM. The
-// signature has the form of a holder's with an SSH key: RSA signs SHA-512 by PKCS #1 v1.5, ECDSA the
-// hash of its curve's size.
+// signature has the form of a holder's with an SSH key: RSA signs SHA-512 by PKCS #1 v1.5, ECDSA
+// the hash of its curve's size.
 func SignWith(h transcript.Head, name string, key crypto.Signer, at time.Time) (transcript.CoSignature, error) {
 	if _, _, err := PublicKey(key.Public()); err != nil {
 		return transcript.CoSignature{}, err
